@@ -10,7 +10,7 @@ import pandas as pd
 
 from app.records.result import Estimate, Result
 from app.storage.run_directory import StoredRun, find_run
-from app.storage.seals import damaged_error
+from app.storage.seals import build_damaged_error
 
 __all__ = ["Run", "open_run"]
 
@@ -107,7 +107,7 @@ def open_run(path: str | Path, *, recover: bool = False) -> Run:
     """
     stored = find_run(str(path))
     if not recover and (damage := stored.damage):
-        raise damaged_error(stored.directory, damage)
+        raise build_damaged_error(stored.directory, damage)
     return Run(stored)
 
 

@@ -41,10 +41,10 @@ def precedence(code: int) -> int:
     return _PRECEDENCE.index(ExitCode(code))
 
 
-HINT_DESCRIPTORS = "Raise the limit of open files: `ulimit -n 1024` in a shell, LimitNOFILE of a systemd service."
+OPEN_FILES_HINT = "Raise the limit of open files: `ulimit -n 1024` in a shell, LimitNOFILE of a systemd service."
 
 
-def has_no_descriptor(error: BaseException) -> bool:
+def is_too_many_open_files(error: BaseException) -> bool:
     """Return True if a file could not be opened because the process or the system has too many open files."""
     return isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE)
 
@@ -65,7 +65,7 @@ class UsageError(SizewiseError):
     exit_code = ExitCode.USAGE
 
 
-class DamagedError(UsageError):
+class CorruptedFileError(UsageError):
     """Corrupted stored file: bytes changed or are missing."""
 
 
@@ -88,15 +88,15 @@ class ProfileError(UsageError):
         path: str,
         line: int | None = None,
         hint: str | None = None,
-        where: tuple[str | int, ...] = (),
+        key_path: tuple[str | int, ...] = (),
         key: str = "",
     ) -> None:
         place = path if line is None else f"{path}:{line}"
         self.problem = f"{key}: {message}" if key else message
         super().__init__(f"{place}: {self.problem}", hint=hint)
-        self.cause, self.key, self.line, self.where = message, key, line, where
+        self.cause, self.key, self.line, self.key_path = message, key, line, key_path
         self.is_unknown_key = False
-        self.others: tuple[ProfileError, ...] = ()
+        self.other_errors: tuple[ProfileError, ...] = ()
 
 
 class UnavailableError(SizewiseError):
@@ -111,7 +111,7 @@ class StorageError(SizewiseError):
     exit_code = ExitCode.LIMIT
 
 
-class InstrumentError(SizewiseError):
+class MeasurementError(SizewiseError):
     """The load generator or engine failed, so there is no reliable measurement."""
 
     exit_code = ExitCode.INVALID

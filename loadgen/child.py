@@ -1,4 +1,5 @@
-"""A child of the engine's that speaks in frames: written to, listened to, and heard out when it is lost."""
+"""Child processes of the engine that exchange frames: sending commands, receiving reports, and diagnosing a lost
+child."""
 
 from __future__ import annotations
 
@@ -17,21 +18,25 @@ from typing import IO, BinaryIO, cast
 
 import pyarrow as pa
 
-from loadgen.frames import message_frame, read_report
+from loadgen.frames import encode_message_frame, read_report
 from loadgen.records import Command, Failed, Quit, Report, StopStage
 
 _QUIT_S = 2.0
 _SLICE_S = 0.25
 _MAX_STOPPED_S = 3.0
-"""How long a child's process may be stopped, as by SIGSTOP. A busy machine stops none, however slow it is."""
-HINT_STOPPED = "A signal such as SIGSTOP suspended it. Run again, and leave the processes of the run alone."
+"""Longest time in seconds that a child process may be stopped (for example by SIGSTOP). A busy machine, however slow,
+does not stop processes."""
+SUSPENDED_HINT = "A signal such as SIGSTOP suspended it. Run again, and leave the processes of the run alone."
 _STDERR_LINES = 20
-_MOST_OF_A_LINE = 4096
+_MAX_LINE_BYTES = 4096
 
 
 class LoadError(Exception):
-    """The load worker cannot go on. `error` is one of ERROR_CLASSES when the target is at fault; `is_workload_wrong`
-    when the endpoint's or workload's own settings are; with neither the worker itself failed."""
+    """Raised when the load worker cannot continue.
+
+    `error` is one of ERROR_CLASSES if the target is at fault. `is_workload_wrong` is true if the settings of the
+    endpoint or the workload are at fault. With neither, the worker itself failed.
+    """
 
     def __init__(
         self, message: str, *, hint: str | None = None, error: str | None = None, is_workload_wrong: bool = False
@@ -40,12 +45,12 @@ class LoadError(Exception):
         self.message, self.hint, self.error, self.is_workload_wrong = message, hint, error, is_workload_wrong
 
 
-class SilenceError(LoadError):
-    """Nothing was heard for as long as was to be waited."""
+class ReportTimeoutError(LoadError):
+    """Raised when nothing was received within the time allowed."""
 
 
-class StoppedError(LoadError):
-    """The child's process is stopped, so that waiting is of no use."""
+class ProcessSuspendedError(LoadError):
+    """Raised when the child process is stopped, so that waiting for it is pointless."""
 
 
 def start_module(
@@ -55,9 +60,10 @@ def start_module(
     stderr: int | IO[bytes] | None = None,
     env: dict[str, str] | None = None,
 ) -> subprocess.Popen[bytes]:
-    """`python -m module` as a child that leaves when its standard input closes, as every child of ours does.
+    """Start `python -m module` as a child that exits when its standard input closes, like all of our child processes.
 
-    A group of its own keeps a terminal's Ctrl-C from it; -P keeps the working directory off its path.
+    The child has its own process group, so that Ctrl-C in a terminal does not reach it; -P keeps the working directory
+    off its import path.
     """
     is_windows = sys.platform == "win32"
     return subprocess.Popen(
@@ -71,16 +77,17 @@ def start_module(
     )
 
 
-def end_within(within_s: float, child: subprocess.Popen[bytes]) -> int:
-    """The exit code of a child that was told to leave; by force, where it has not left by then. Blocks."""
+def terminate_within(timeout_s: float, child: subprocess.Popen[bytes]) -> int:
+    """Return the exit code of a child that was told to quit; kill it if it has not exited within `within_s` seconds.
+    Blocks."""
     try:
-        return child.wait(within_s)
+        return child.wait(timeout_s)
     except subprocess.TimeoutExpired:
         child.kill()
         return child.wait()
 
 
-def how_it_ended(code: int) -> str:
+def describe_exit(code: int) -> str:
     if code >= 0:
         return f"ended with code {code}"
     try:
@@ -90,8 +97,11 @@ def how_it_ended(code: int) -> str:
 
 
 def is_stopped(pid: int) -> bool:
-    """Whether a signal such as SIGSTOP has suspended the process; False where the system does not report it, as only
-    Linux does. A process that waits, or that gets no core, is not stopped."""
+    """Return True if a signal such as SIGSTOP has suspended the process.
+
+    Return False where the system does not report it (only Linux does). A process that is waiting, or that gets no CPU,
+    is not stopped.
+    """
     try:
         stat = Path(f"/proc/{pid}/stat").read_bytes()
     except OSError:
@@ -99,9 +109,11 @@ def is_stopped(pid: int) -> bool:
     return stat.rpartition(b")")[2].split()[:1] == [b"T"]
 
 
-def used_cpu_s(pid: int) -> float | None:
-    """Processor time of the process and all its threads so far, in steps of 10 ms; None where the system does not
-    report it, as only Linux does."""
+def read_cpu_s(pid: int) -> float | None:
+    """Return the CPU time in seconds of the process and all of its threads so far, in steps of 10 ms.
+
+    Return None where the system does not report it (only Linux does).
+    """
     try:
         stat = Path(f"/proc/{pid}/stat").read_bytes()
         user, system = stat.rpartition(b")")[2].split()[11:13]
@@ -110,25 +122,29 @@ def used_cpu_s(pid: int) -> float | None:
     return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
 
 
-class Suspension:
-    """Whether a process that is waited for has been stopped for longer than happens by the way."""
+class SuspensionMonitor:
+    """Detects that a process we wait for has been stopped for longer than happens by chance."""
 
     def __init__(self, pid: int) -> None:
         self._pid, self._stopped_s = pid, 0.0
-        self._looked_s = time.monotonic()
+        self._polled_s = time.monotonic()
 
-    def is_seen_to_last(self) -> bool:
-        """To be asked again and again; of a pause between two questions, as of this process, little counts."""
-        before_s, self._looked_s = self._looked_s, time.monotonic()
-        return self.lasts(min(self._looked_s - before_s, 2 * _SLICE_S))
+    def poll(self) -> bool:
+        """Update with the time since the last call, and return True if the suspension lasts too long.
 
-    def lasts(self, slice_s: float) -> bool:
-        """To be asked after each `slice_s` in which nothing came."""
+        Call it repeatedly. A long pause between two calls, for example of this process, counts only up to a limit.
+        """
+        before_s, self._polled_s = self._polled_s, time.monotonic()
+        return self.add_silence(min(self._polled_s - before_s, 2 * _SLICE_S))
+
+    def add_silence(self, slice_s: float) -> bool:
+        """Update after `slice_s` seconds in which nothing was received, and return True if the suspension lasts too
+        long."""
         self._stopped_s = self._stopped_s + slice_s if is_stopped(self._pid) else 0.0
         return self._stopped_s >= _MAX_STOPPED_S
 
-    def end(self) -> None:
-        """Something came."""
+    def reset(self) -> None:
+        """Reset the suspension time, because something was received."""
         self._stopped_s = 0.0
 
     @property
@@ -136,24 +152,29 @@ class Suspension:
         return f"has not responded for {_MAX_STOPPED_S:g} s: process {self._pid} is stopped"
 
 
-class Ending:
-    """How a child that is to run ended: `how()` is None while it runs."""
+class ChildExit:
+    """Reports how a child process ended; `how()` returns None while it runs."""
 
     def __init__(self, child: subprocess.Popen[bytes]) -> None:
-        self._child, self._suspension = child, Suspension(child.pid)
+        self._child, self._suspension = child, SuspensionMonitor(child.pid)
         self._was_stopped = False
 
-    def how(self) -> str | None:
-        """A child that stays stopped has ended for whoever waits for its responses, even if it is continued later."""
+    def describe(self) -> str | None:
+        """Return how the child ended, or None while it runs.
+
+        A child that stays stopped counts as ended for whoever waits for its responses, even if it is continued
+        later.
+        """
         code = self._child.poll()
         if code is not None:
-            return how_it_ended(code)
-        self._was_stopped = self._was_stopped or self._suspension.is_seen_to_last()
+            return describe_exit(code)
+        self._was_stopped = self._was_stopped or self._suspension.poll()
         return "was stopped by a signal such as SIGSTOP" if self._was_stopped else None
 
 
-class LastWords:
-    """The last lines on a child's standard error, read by a thread of its own, so that it never waits to be heard."""
+class StderrTail:
+    """The last lines of a child's standard error, read by a separate thread so that the child never blocks on writing
+    it."""
 
     def __init__(self, stderr: IO[bytes]) -> None:
         self._stderr = stderr
@@ -165,17 +186,21 @@ class LastWords:
     def text(self) -> str | None:
         return "\n".join(self._lines) or None
 
-    def wait(self, within_s: float | None = None) -> None:
-        """Until all has been read, which ends with the child, or for so long."""
-        self._reader.join(within_s)
+    def wait(self, timeout_s: float | None = None) -> None:
+        """Wait until everything has been read, which happens when the child ends, or at most `within_s` seconds."""
+        self._reader.join(timeout_s)
 
     def _read(self) -> None:
-        while line := self._stderr.readline(_MOST_OF_A_LINE):
+        while line := self._stderr.readline(_MAX_LINE_BYTES):
             self._lines.append(line.decode(errors="replace").rstrip())
 
 
 class Child:
-    """`write` may be called by a signal handler, `interrupt` by any thread; all else by the one that drives it."""
+    """A child process that receives commands and sends reports.
+
+    `write` may be called from a signal handler and `interrupt` from any thread; everything else belongs to the thread
+    that drives the child.
+    """
 
     def __init__(self, module: str) -> None:
         self._process = start_module(module, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
@@ -183,24 +208,25 @@ class Child:
         self._stdin = cast(IO[bytes], self._process.stdin)
         if sys.platform != "win32":
             os.set_blocking(self._stdin.fileno(), False)
-        self._heard: queue.SimpleQueue[Report | pa.RecordBatch | StopStage | None] = queue.SimpleQueue()
-        self._last_words = LastWords(cast(IO[bytes], self._process.stderr))
+        self._received: queue.SimpleQueue[Report | pa.RecordBatch | StopStage | None] = queue.SimpleQueue()
+        self._stderr_tail = StderrTail(cast(IO[bytes], self._process.stderr))
         self._failure: Failed | None = None
-        self._suspension = Suspension(self.pid)
-        self._listener = threading.Thread(target=self._listen, name="load-reports", daemon=True)
-        self._listener.start()
+        self._suspension = SuspensionMonitor(self.pid)
+        self._reader = threading.Thread(target=self._read_reports, name="load-reports", daemon=True)
+        self._reader.start()
 
-    def tell(self, command: Command) -> None:
-        """Raises LoadError when nobody hears it."""
+    def send(self, command: Command) -> None:
+        """Send a command. Raises LoadError if the child can no longer receive it."""
         try:
             self.write(command)
         except (OSError, ValueError) as error:
             raise self._lost() from error
 
     def write(self, command: Command) -> None:
-        """Raises OSError or ValueError when nobody hears it."""
-        # past the buffer: a short frame is then one write, which a signal handler may do at any moment of a stage
-        frame = memoryview(message_frame(command))
+        """Send a command. Raises OSError or ValueError if the child can no longer receive it."""
+        # Write past the buffer: a short frame is then a single write, which a signal handler may do at any point of a
+        # stage.
+        frame = memoryview(encode_message_frame(command))
         while frame:
             try:
                 frame = frame[os.write(self._stdin.fileno(), frame) :]
@@ -208,69 +234,71 @@ class Child:
                 self._wait_for_room()
 
     def _wait_for_room(self) -> None:
-        """Raises BlockingIOError when the child is stopped and will read nothing."""
+        """Wait until the pipe has room. Raises BlockingIOError if the child is stopped and will not read anything."""
         poll = select.poll()
         poll.register(self._stdin.fileno(), select.POLLOUT)
-        suspension = Suspension(self.pid)
+        suspension = SuspensionMonitor(self.pid)
         while not poll.poll(_SLICE_S * 1e3):
-            if suspension.lasts(_SLICE_S):
+            if suspension.add_silence(_SLICE_S):
                 raise BlockingIOError
 
-    def next(self, patience_s: float, busy_patience_s: float = 0.0) -> Report | pa.RecordBatch | StopStage:
-        """What is told next. Raises LoadError for a failure and when the child is lost, SilenceError for nothing.
+    def next_report(self, timeout_s: float, busy_timeout_s: float = 0.0) -> Report | pa.RecordBatch | StopStage:
+        """Return the next report. Raises LoadError if the child fails or is lost, and SilenceError if nothing is
+        received.
 
-        A busy machine silences a child, too. Up to `busy_patience_s`, what counts of the time in which it used the
-        processor is how long it used it; a child that used none waits for something else than the processor.
+        A busy machine can also delay a child. For up to `busy_patience_s`, time in which the child used the CPU counts
+        only by the CPU time it used; a child that used none is waiting for something other than the CPU.
         """
-        report = self._wait(patience_s, busy_patience_s)
+        report = self._wait(timeout_s, busy_timeout_s)
         if report is None:
             raise self._lost()
         if isinstance(report, Failed):
-            raise self._told(report)
+            raise self._load_error(report)
         return report
 
     def _wait(self, patience_s: float, busy_patience_s: float) -> Report | pa.RecordBatch | StopStage | None:
-        """In slices, so that a pause of this process is one slice of silence, and not the child's."""
+        """Wait in slices, so that a pause of this process counts as one slice of silence and is not attributed to the
+        child."""
         slice_s = min(patience_s, _SLICE_S)
         silent_s = counted_s = 0.0
-        used_s = used_cpu_s(self.pid)
+        used_s = read_cpu_s(self.pid)
         while counted_s < patience_s:
             with contextlib.suppress(queue.Empty):
-                report = self._heard.get(timeout=slice_s)
-                self._suspension.end()
+                report = self._received.get(timeout=slice_s)
+                self._suspension.reset()
                 return report
-            if self._suspension.lasts(slice_s):
+            if self._suspension.add_silence(slice_s):
                 raise self._stopped()
             silent_s += slice_s
-            before_s, used_s = used_s, used_cpu_s(self.pid)
+            before_s, used_s = used_s, read_cpu_s(self.pid)
             spent_s = 0.0 if before_s is None or used_s is None else used_s - before_s
             counted_s += min(spent_s, slice_s) if spent_s > 0 and silent_s < busy_patience_s else slice_s
         message = f"the load worker has not responded for {silent_s:g} s"
-        raise SilenceError(message, hint=self._last_words.text)
+        raise ReportTimeoutError(message, hint=self._stderr_tail.text)
 
-    def _stopped(self) -> StoppedError:
-        return StoppedError(f"the load worker {self._suspension.message}", hint=HINT_STOPPED)
+    def _stopped(self) -> ProcessSuspendedError:
+        return ProcessSuspendedError(f"the load worker {self._suspension.message}", hint=SUSPENDED_HINT)
 
     def interrupt(self, stop: StopStage) -> None:
-        """Have `next` give that back, after what was told before."""
-        self._heard.put(stop)
+        """Make `next` return `stop` after the reports received before it."""
+        self._received.put(stop)
 
     def close(self) -> None:
-        """End it, by force when it does not leave by itself."""
-        with contextlib.suppress(OSError, ValueError):  # it is gone already
+        """End the child; kill it if it does not exit by itself."""
+        with contextlib.suppress(OSError, ValueError):  # the child has exited already
             self.write(Quit())
         self._stdin.close()
-        end_within(0.0 if is_stopped(self.pid) else _QUIT_S, self._process)
-        self._listener.join()
-        self._last_words.wait()
+        terminate_within(0.0 if is_stopped(self.pid) else _QUIT_S, self._process)
+        self._reader.join()
+        self._stderr_tail.wait()
         for pipe in (self._process.stdout, self._process.stderr):
             cast(IO[bytes], pipe).close()
 
-    def _told(self, failed: Failed) -> LoadError:
-        is_explained = failed.is_workload_wrong or failed.error is not None  # then nobody needs the worker's last words
+    def _load_error(self, failed: Failed) -> LoadError:
+        is_explained = failed.is_workload_wrong or failed.error is not None  # the worker's stderr adds nothing then
         return LoadError(
             failed.message,
-            hint=failed.hint or (None if is_explained else self._last_words.text),
+            hint=failed.hint or (None if is_explained else self._stderr_tail.text),
             error=failed.error,
             is_workload_wrong=failed.is_workload_wrong,
         )
@@ -281,19 +309,19 @@ class Child:
         except subprocess.TimeoutExpired:
             if is_stopped(self.pid):
                 return self._stopped()
-            return LoadError("the load worker has closed its pipe", hint=self._last_words.text)
-        self._listener.join(_QUIT_S)  # why it left and its last words may still be in the pipes
-        self._last_words.wait(_QUIT_S)
+            return LoadError("the load worker has closed its pipe", hint=self._stderr_tail.text)
+        self._reader.join(_QUIT_S)  # the reason it exited and its stderr may still be in the pipes
+        self._stderr_tail.wait(_QUIT_S)
         if self._failure is not None:
-            return self._told(self._failure)
-        return LoadError(f"the load worker {how_it_ended(code)}", hint=self._last_words.text)
+            return self._load_error(self._failure)
+        return LoadError(f"the load worker {describe_exit(code)}", hint=self._stderr_tail.text)
 
-    def _listen(self) -> None:
+    def _read_reports(self) -> None:
         stream = cast(BinaryIO, self._process.stdout)
         try:
             while (report := read_report(stream)) is not None:
                 if isinstance(report, Failed):
                     self._failure = report
-                self._heard.put(report)
+                self._received.put(report)
         finally:
-            self._heard.put(None)
+            self._received.put(None)

@@ -27,10 +27,10 @@ def decode_json(content: bytes | bytearray | memoryview | str, kind: type[_T]) -
 @overload
 def decode_json(content: bytes | bytearray | memoryview | str, kind: Any) -> Any: ...
 def decode_json(content: bytes | bytearray | memoryview | str, kind: Any = Any) -> Any:
-    """Decode one JSON document as `kind`. Raises msgspec.DecodeError for every content that is not one.
+    """Decode one JSON document as `kind`. Raises msgspec.DecodeError for any content that is not valid.
 
-    msgspec itself also raises UnicodeDecodeError for a byte that is not UTF-8, UnicodeEncodeError for a lone
-    surrogate in a text, and RecursionError for deep nesting.
+    msgspec itself also raises UnicodeDecodeError for a byte that is not UTF-8, UnicodeEncodeError for a lone surrogate
+    in a text, and RecursionError for deep nesting.
     """
     try:
         return msgspec.json.decode(content, type=kind)
@@ -43,7 +43,7 @@ def json_decoder(kind: type[_T]) -> Callable[[bytes | bytearray | memoryview | s
 @overload
 def json_decoder(kind: Any) -> Callable[[bytes | bytearray | memoryview | str], Any]: ...
 def json_decoder(kind: Any) -> Callable[[bytes | bytearray | memoryview | str], Any]:
-    """Return `decode_json` for one `kind`, prepared for many calls."""
+    """Return a function like `decode_json` for one `kind`, prepared for many calls."""
     decode = msgspec.json.Decoder(kind).decode
 
     def decoded(content: bytes | bytearray | memoryview | str) -> Any:
@@ -56,13 +56,13 @@ def json_decoder(kind: Any) -> Callable[[bytes | bytearray | memoryview | str], 
 
 
 class BatchHeader(msgspec.Struct, frozen=True):
-    """What the metadata of an Arrow record batch says about it: its rows, and the bytes of its body."""
+    """Number of rows and size of the body of an Arrow record batch, as stated in its metadata."""
 
     rows: int
     body_bytes: int
 
 
-def metadata_length(prefix: bytes) -> int:
+def read_metadata_length(prefix: bytes) -> int:
     """Return the bytes of metadata that follow the 8-byte prefix of an Arrow message; 0 at the end of a stream.
 
     Raises ValueError when the prefix is not one.
@@ -75,15 +75,16 @@ def metadata_length(prefix: bytes) -> int:
     return int(length)
 
 
-def batch_header(message: bytes) -> BatchHeader:
-    """Read the metadata of an Arrow record batch, prefix included. The body need not be there.
+def read_batch_header(message: bytes) -> BatchHeader:
+    """Read the metadata of an Arrow record batch, including its prefix. The body need not be present.
 
-    Raises ValueError for any other message, and for a compressed batch: 50 kB of those expand to gigabytes, so they
-    are refused before Arrow sees them. Positions in the flatbuffer: Message.fbs and "Encapsulated message format" of
-    Apache Arrow, "Internals" of FlatBuffers. Arrow 0.17 kept the compression in the custom metadata.
+    Raises ValueError for any other message, and for a compressed batch: 50 kB of compressed data can expand to
+    gigabytes, so such batches are rejected before Arrow sees them. The positions in the flatbuffer follow Message.fbs
+    and "Encapsulated message format" of Apache Arrow and "Internals" of FlatBuffers. Arrow 0.17 stored the compression
+    in the custom metadata.
     """
     try:
-        if not metadata_length(message):
+        if not read_metadata_length(message):
             raise ValueError("no batch of rows: the end of the stream")
         root = _PREFIX.size + _field("<I", message, _PREFIX.size)
         kind, header = _slot(message, root, _TYPE), _slot(message, root, _HEADER)
@@ -93,12 +94,12 @@ def batch_header(message: bytes) -> BatchHeader:
         custom, compression = _slot(message, root, _CUSTOM_METADATA), _slot(message, batch, _COMPRESSION)
         if custom is not None or compression is not None:
             raise ValueError("a batch of rows that may be compressed")
-        found = BatchHeader(_number(message, batch, _LENGTH), _number(message, root, _BODY_LENGTH))
+        parsed = BatchHeader(_number(message, batch, _LENGTH), _number(message, root, _BODY_LENGTH))
     except struct.error as error:
         raise ValueError("no batch of rows: its metadata is damaged") from error
-    if found.rows < 0 or found.body_bytes < 0:
+    if parsed.rows < 0 or parsed.body_bytes < 0:
         raise ValueError("no batch of rows: its length is negative")
-    return found
+    return parsed
 
 
 def _number(message: bytes, table: int, slot: int) -> int:
@@ -109,8 +110,8 @@ def _number(message: bytes, table: int, slot: int) -> int:
 def _slot(message: bytes, table: int, number: int) -> int | None:
     """Return the position of a field of a table; None when the table does not have it."""
     slots = table - _field("<i", message, table)
-    place = 4 + 2 * number
-    offset = _field("<H", message, slots + place) if place < _field("<H", message, slots) else 0
+    entry = 4 + 2 * number
+    offset = _field("<H", message, slots + entry) if entry < _field("<H", message, slots) else 0
     return table + offset if offset else None
 
 

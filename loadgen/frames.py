@@ -1,4 +1,4 @@
-"""The frames of `loadgen.records` on a pipe: written whole, read whole."""
+"""Encode, decode, read and write the frames of `loadgen.records` on a pipe."""
 
 from __future__ import annotations
 
@@ -17,63 +17,63 @@ _commands: msgspec.msgpack.Decoder[Command] = msgspec.msgpack.Decoder(Command)
 _reports: msgspec.msgpack.Decoder[Report] = msgspec.msgpack.Decoder(Report)
 
 
-def message_body(message: Command | Report) -> bytes:
+def encode_message(message: Command | Report) -> bytes:
     return _encode(message)
 
 
-def command_of(body: bytes) -> Command:
-    """Raises msgspec.DecodeError for what is none."""
+def decode_command(body: bytes) -> Command:
+    """Decode a command. Raises msgspec.DecodeError if `body` is not one."""
     return _commands.decode(body)
 
 
-def report_of(body: bytes) -> Report:
-    """Raises msgspec.DecodeError for what is none."""
+def decode_report(body: bytes) -> Report:
+    """Decode a report. Raises msgspec.DecodeError if `body` is not one."""
     return _reports.decode(body)
 
 
-def rows_body(batch: pa.RecordBatch) -> bytes:
+def encode_rows(batch: pa.RecordBatch) -> bytes:
     body: bytes = batch.serialize().to_pybytes()
     return body
 
 
-def rows_of(body: bytes) -> pa.RecordBatch:
-    """Raises pyarrow.ArrowException, or OSError, for what is none."""
+def decode_rows(body: bytes) -> pa.RecordBatch:
+    """Decode a record batch. Raises pyarrow.ArrowException or OSError if `body` is not one."""
     return pa.ipc.read_record_batch(pa.py_buffer(body), REQUEST_SCHEMA)
 
 
-def message_frame(message: Command | Report) -> bytes:
-    body = message_body(message)
+def encode_message_frame(message: Command | Report) -> bytes:
+    body = encode_message(message)
     return _HEAD.pack(len(body), b"M") + body
 
 
-def rows_frame(batch: pa.RecordBatch) -> bytes:
-    return packed_rows_frame(rows_body(batch))
+def encode_rows_frame(batch: pa.RecordBatch) -> bytes:
+    return wrap_rows_frame(encode_rows(batch))
 
 
-def packed_rows_frame(body: bytes) -> bytes:
+def wrap_rows_frame(body: bytes) -> bytes:
     return _HEAD.pack(len(body), b"R") + body
 
 
-class Listener(Protocol):
-    """Whoever is told how the work goes, from any thread."""
+class ReportSink(Protocol):
+    """Receives the reports and rows of a load worker, from any thread."""
 
     def send(self, report: Report) -> None: ...
 
     def send_rows(self, batch: pa.RecordBatch) -> None: ...
 
 
-class Reports:
-    """What a child tells the engine: frames on the pipe, whole ones, from any thread."""
+class ReportWriter:
+    """Sends reports and rows to the engine as whole frames on a pipe, from any thread."""
 
     def __init__(self, pipe: BinaryIO) -> None:
         self._pipe = pipe
         self._lock = threading.Lock()
 
     def send(self, report: Report) -> None:
-        self._write(message_frame(report))
+        self._write(encode_message_frame(report))
 
     def send_rows(self, batch: pa.RecordBatch) -> None:
-        self._write(rows_frame(batch))
+        self._write(encode_rows_frame(batch))
 
     def _write(self, frame: bytes) -> None:
         with self._lock:
@@ -82,18 +82,18 @@ class Reports:
 
 
 def read_command(stream: IO[bytes]) -> Command | None:
-    """The next command; None at the end of the stream, also when it ends inside a frame."""
+    """Read the next command; return None at the end of the stream, even if it ends inside a frame."""
     frame = _read_frame(stream)
-    return None if frame is None else command_of(frame[1])
+    return None if frame is None else decode_command(frame[1])
 
 
 def read_report(stream: IO[bytes]) -> Report | pa.RecordBatch | None:
-    """The next report or batch of rows; None at the end of the stream, also when it ends inside a frame."""
+    """Read the next report or batch of rows; return None at the end of the stream, even if it ends inside a frame."""
     frame = _read_frame(stream)
     if frame is None:
         return None
     kind, body = frame
-    return report_of(body) if kind == b"M" else rows_of(body)
+    return decode_report(body) if kind == b"M" else decode_rows(body)
 
 
 def _read_frame(stream: IO[bytes]) -> tuple[Literal[b"M", b"R"], bytes] | None:

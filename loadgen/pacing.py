@@ -1,7 +1,7 @@
-"""Keeps a schedule against a clock, inside an event loop.
+"""Follows a schedule against a clock inside an event loop.
 
 Event loops wake on whole milliseconds. On Linux a timerfd, waited for like a socket, wakes within tens of microseconds;
-elsewhere the loop's own timer has to do, and the send lag tells how well it did.
+elsewhere the loop's own timer is used, and the send lag shows how accurate it is.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from typing import Generic, Protocol, TypeVar
 
 HAS_TIMERFD = sys.platform == "linux"
 
-_NEVER_NS = 2**62
-_AT_ONCE = 32
+_FAR_FUTURE_NS = 2**62
+_MAX_BURST = 32
 
 T = TypeVar("T")
 
 
 class Alarm(Protocol):
-    """Calls one function at the time last set, or as soon as possible when that has passed."""
+    """Calls one function at the time last set, or as soon as possible if that time has passed."""
 
     def set(self, at_ns: int) -> None: ...
 
@@ -32,11 +32,12 @@ class Alarm(Protocol):
 
 
 class Pacer:
-    """Calls `send(intended_ns)` for each arrival when it is due, in order, and `on_end()` after the last, but not
+    """Calls `send(intended_ns)` for each arrival when it is due, in order, and `on_end()` after the last one but not
     before `end_ns`.
 
-    After a late wake everything that is due is sent, each with its own intended time: a stall delays arrivals, it never
-    drops or moves them. The loop gets its turn in between, so that answers do not wait for all of them.
+    After a late wake-up everything that is due is sent, each request with its own intended time: a stall delays
+    arrivals but never drops or moves them. In between, the event loop runs, so that responses do not wait for all of
+    them.
     """
 
     def __init__(
@@ -58,7 +59,7 @@ class Pacer:
         self._wake()
 
     def replace(self, schedule_ns: Iterable[int], end_ns: int | None = None) -> None:
-        """What comes instead of the arrivals that are left, and with `end_ns` another end."""
+        """Replace the remaining arrivals, and the end time if `end_ns` is given."""
         if not self.has_ended:
             self._end_ns = self._end_ns if end_ns is None else end_ns
             self._schedule = iter(schedule_ns)
@@ -66,14 +67,14 @@ class Pacer:
             self._wake()
 
     def cancel(self) -> None:
-        """Start no more arrivals."""
+        """Start no more arrivals, and end the schedule."""
         self._next_ns = None
         self._end()
 
     def _wake(self) -> None:
         now_ns = self._now_ns()
-        self._send_due(now_ns, _AT_ONCE)
-        if self.has_ended:  # cancelled by what was sent
+        self._send_due(now_ns, _MAX_BURST)
+        if self.has_ended:  # canceled by what was sent
             return
         if self._next_ns is not None:
             self._alarm.set(self._next_ns)
@@ -82,11 +83,11 @@ class Pacer:
         else:
             self._end()
 
-    def _send_due(self, now_ns: int, at_most: int) -> None:
-        while (due_ns := self._next_ns) is not None and due_ns <= now_ns and at_most:
+    def _send_due(self, now_ns: int, limit: int) -> None:
+        while (due_ns := self._next_ns) is not None and due_ns <= now_ns and limit:
             self._next_ns = next(self._schedule, None)
             self._send(due_ns)
-            at_most -= 1
+            limit -= 1
 
     def _end(self) -> None:
         if not self.has_ended:
@@ -95,8 +96,8 @@ class Pacer:
             self._on_end()
 
 
-class Agenda(Generic[T]):
-    """Calls `start(due_ns, what)` for each thing added when it is due, in the order of their times."""
+class TimerQueue(Generic[T]):
+    """A timer queue: calls `start(due_ns, what)` for each item when it is due, in order of due time."""
 
     def __init__(
         self,
@@ -110,18 +111,18 @@ class Agenda(Generic[T]):
         self._added = 0
         self._is_closed = False
 
-    def add(self, due_ns: int, what: T) -> None:
+    def add(self, due_ns: int, item: T) -> None:
         if self._is_closed:
             return
-        # the number keeps the order of things due at one time, and what is due from being compared
-        entry = (due_ns, self._added, what)
+        # The sequence number preserves the order of items due at the same time, and prevents items from being compared.
+        entry = (due_ns, self._added, item)
         self._added += 1
         heapq.heappush(self._due, entry)
         if self._due[0] is entry:
             self._alarm.set(due_ns)
 
     def close(self) -> None:
-        """Start nothing more."""
+        """Drop all items that are not yet due."""
         if not self._is_closed:
             self._is_closed = True
             self._due.clear()
@@ -130,21 +131,21 @@ class Agenda(Generic[T]):
     def _wake(self) -> None:
         now_ns = self._now_ns()
         while self._due and self._due[0][0] <= now_ns:
-            due_ns, _, what = heapq.heappop(self._due)
-            self._start(due_ns, what)
+            due_ns, _, item = heapq.heappop(self._due)
+            self._start(due_ns, item)
         if not self._is_closed:
-            self._alarm.set(self._due[0][0] if self._due else _NEVER_NS)
+            self._alarm.set(self._due[0][0] if self._due else _FAR_FUTURE_NS)
 
 
-def alarm_on(loop: asyncio.AbstractEventLoop) -> Callable[[Callable[[], None]], Alarm]:
-    """What makes the best alarm this machine has on `loop`."""
+def alarm_factory(loop: asyncio.AbstractEventLoop) -> Callable[[Callable[[], None]], Alarm]:
+    """Return a factory for the most accurate alarm that this machine supports on `loop`."""
     if HAS_TIMERFD:
         return lambda wake: TimerfdAlarm(loop, wake)
     return lambda wake: LoopAlarm(loop, wake)
 
 
 class LoopAlarm:
-    """The loop's own timer."""
+    """An alarm that uses the event loop's own timer."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, wake: Callable[[], None]) -> None:
         self._loop, self._wake = loop, wake
@@ -178,7 +179,7 @@ else:
 
     class _Timer:
         def __init__(self) -> None:
-            # PyDLL keeps the GIL: setting a timer never waits, and taking the GIL back could
+            # PyDLL keeps the GIL: setting a timer never blocks, whereas reacquiring the GIL could.
             self._libc = ctypes.PyDLL(None, use_errno=True)
             self.fd = self._libc.timerfd_create(time.CLOCK_MONOTONIC, os.O_NONBLOCK | os.O_CLOEXEC)
             if self.fd < 0:
@@ -189,15 +190,16 @@ else:
             self._settime = self._libc.timerfd_settime
 
         def arm(self, at_ns: int) -> None:
-            # a time of zero would disarm the timer
+            # A time of zero would disarm the timer.
             self._value.tv_sec, self._value.tv_nsec = divmod(max(1, at_ns), 1_000_000_000)
             self._settime(self.fd, 1, self._pointer, None)  # 1: TFD_TIMER_ABSTIME
 
 
 class TimerfdAlarm:
-    """A Linux timer on CLOCK_MONOTONIC as a file the loop waits for.
+    """An alarm that uses a Linux timer on CLOCK_MONOTONIC, as a file descriptor that the event loop waits for.
 
-    It is never read: setting it again also clears its readiness, and after the last alarm it is closed.
+    The descriptor is never read: setting the timer again also clears its readiness, and it is closed after the last
+    alarm.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop, wake: Callable[[], None]) -> None:

@@ -1,19 +1,23 @@
-"""Other machines as a user is told of them: what they say, and where they are."""
+"""Make text and addresses from other machines safe to show to a user."""
 
 from __future__ import annotations
 
-_MOST_CHARACTERS = 4_000
+_MAX_CHARACTERS = 4_000
 
 
-def plain_text(text: str) -> str:
-    """Nothing in it moves a terminal's cursor or colours it, and it has an end; lines stay lines."""
-    return "".join(one if one.isprintable() or one == "\n" else " " for one in text[:_MOST_CHARACTERS])
+def sanitize_text(text: str) -> str:
+    """Return at most 4,000 characters of `text` with everything but printable characters and line breaks replaced by
+    spaces.
+
+    The result cannot move a terminal's cursor or change its colors.
+    """
+    return "".join(char if char.isprintable() or char == "\n" else " " for char in text[:_MAX_CHARACTERS])
 
 
-def plain_line(text: str, most: int) -> str:
-    """Of at most so many characters, on one line."""
-    return " ".join(plain_text(text[:most]).split())
+def sanitize_line(text: str, max_chars: int) -> str:
+    """Return `text` as a single line of at most `most` characters."""
+    return " ".join(sanitize_text(text[:max_chars]).split())
 
 
-def shown_place(host: str, port: int) -> str:
+def format_host_port(host: str, port: int) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

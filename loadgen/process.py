@@ -1,4 +1,4 @@
-"""The engine's side of a load worker: start it, tell it, hear it, end it."""
+"""The engine's handle on a load worker process: start it, send commands, receive reports, and end it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TypeVar
 
 import pyarrow as pa
 
-from loadgen.child import Child, LoadError, SilenceError
+from loadgen.child import Child, LoadError, ReportTimeoutError
 from loadgen.records import (
     ChangeRate,
     Configure,
@@ -38,24 +38,27 @@ __all__ = ("LoadError", "LoadProcess")
 
 _SILENCE_S = 30.0
 _SILENCE_IN_STAGE_S = 3.0
-"""Of a load worker that sends, which reports progress every 0.25 s; one that gets too little of the processor has
-longer. A master of several workers watches them itself."""
-_AGAIN_S = 0.25
+"""Seconds without a report after which a sending load worker counts as lost; it reports progress every 0.25 s. A worker
+that gets too little CPU is allowed longer. A master monitors its several workers itself."""
+_JOINING_INTERVAL_S = 0.25
 
 _LEAD_NS = 50_000_000
-"""From telling a prepared stage its start to the lead-in's first arrival, so that the first are on time too."""
+"""Time in ns between sending the start time of a prepared stage and the first arrival of its lead-in, so that the first
+arrivals are on time too."""
 
 T = TypeVar("T", bound=Report)
 
 
 class LoadProcess:
-    """One load worker, or the child that drives a user's Locust test (`module`), or with `gather` the master of several
-    workers. One thread drives it; `stop`, `change_rate` and `extend` may come from any thread or a signal handler.
+    """One load worker, the child that runs a user's Locust test (`module`), or with `gather` the master of several
+    workers.
 
-    While workers are gathered, `on_joining` hears of each that joins, and of the last again every 0.25 s, so that what
-    it raises ends the waiting, and the child with it.
+    One thread drives it; `stop`, `change_rate` and `extend` may be called from any thread or a signal handler.
 
-    Every method raises LoadError when the worker reports a failure, is lost, or says nothing for too long.
+    While workers are gathered, `on_joining` is called for each worker that joins, and every 0.25 s again with the last
+    report. An exception that it raises ends the wait, and the child with it.
+
+    Every method raises LoadError when the worker reports a failure, is lost, or sends nothing for too long.
     """
 
     def __init__(
@@ -69,10 +72,10 @@ class LoadProcess:
         self._timeouts = Timeouts()
         is_one_worker = module == "loadgen.worker" and gather is None
         self._silence_in_stage_s = _SILENCE_IN_STAGE_S if is_one_worker else _SILENCE_S
-        self._is_running = self._is_asking = False
-        self._stop_asked: StopStage | None = None
+        self._is_running = self._is_in_preflight = False
+        self._stop_requested: StopStage | None = None
         try:
-            ready = self._hear(Ready, _SILENCE_S) if gather is None else self._gathered(gather, on_joining)
+            ready = self._expect(Ready, _SILENCE_S) if gather is None else self._gather(gather, on_joining)
         except BaseException:
             self.close()
             raise
@@ -86,20 +89,23 @@ class LoadProcess:
         self.close()
 
     def configure(self, endpoint: Endpoint, workload: Workload) -> None:
-        """Where to send, and what. What is wrong with either is told by the next call."""
+        """Set the endpoint and the workload. Errors in either are reported by the next call."""
         self._timeouts = endpoint.timeouts
-        self._child.tell(Configure(endpoint, workload))
+        self._child.send(Configure(endpoint, workload))
 
     def preflight(self) -> PreflightDone:
-        """Raises LoadError, too, when `stop` gives up waiting for it; the worker is then of no more use."""
-        self._child.tell(Preflight())
-        self._is_asking = True
-        if self._stop_asked is not None:
-            self._child.interrupt(self._stop_asked)
+        """Send one request of the workload and return the result.
+
+        Also raises LoadError when `stop` ends the wait for it; the worker cannot be used after that.
+        """
+        self._child.send(Preflight())
+        self._is_in_preflight = True
+        if self._stop_requested is not None:
+            self._child.interrupt(self._stop_requested)
         try:
-            return self._hear(PreflightDone, self._preparing_s())
+            return self._expect(PreflightDone, self._preparation_timeout_s())
         finally:
-            self._is_asking = False
+            self._is_in_preflight = False
 
     def run_stage(
         self,
@@ -108,15 +114,16 @@ class LoadProcess:
         on_started: Callable[[StageStarted], None],
         on_progress: Callable[[Progress], bool],
     ) -> StageEnded:
-        """Blocks to the end of the stage; all its rows have been given to `on_rows` by then.
+        """Run a stage and block until it ends; all of its rows have been passed to `on_rows` by then.
 
-        The first False from `on_progress` cuts the stage: what is in flight ends as timed out.
+        The first False that `on_progress` returns cuts the stage: requests in flight end as timed out.
         """
-        self._child.tell(RunStage(plan))
+        self._child.send(RunStage(plan))
         self._is_running = True
-        if self._stop_asked is not None:  # since the last stage ended: whoever asked cannot know whether one runs
-            self._child.tell(self._stop_asked)
-        is_cut, patience_s, busy_patience_s = False, self._preparing_s(), 0.0
+        # requested since the last stage ended: the caller cannot know whether a stage is running
+        if self._stop_requested is not None:
+            self._child.send(self._stop_requested)
+        is_cut, patience_s, busy_patience_s = False, self._preparation_timeout_s(), 0.0
         while True:
             report = self._next(patience_s, busy_patience_s)
             match report:
@@ -125,31 +132,36 @@ class LoadProcess:
                 case StagePrepared():
                     patience_s, busy_patience_s = self._silence_in_stage_s, _SILENCE_S
                     start_ns = time.perf_counter_ns() + _LEAD_NS + round(plan.lead_in_s * 1e9)
-                    self._child.tell(StartStage(plan.index, start_ns))
+                    self._child.send(StartStage(plan.index, start_ns))
                 case StageStarted() as started:
                     on_started(started)
                 case Progress() as progress:
                     if not on_progress(progress) and not is_cut:
                         is_cut = True
                         self.stop(drain=False)
-                case StageEnded() as ended:
-                    self._is_running, self._stop_asked = False, None
-                    return ended
-                case other:
-                    raise _out_of_turn(other)
+                case StageEnded() as stage_ended:
+                    self._is_running, self._stop_requested = False, None
+                    return stage_ended
+                case report_:
+                    raise _unexpected_report(report_)
 
     def stop(self, drain: bool) -> None:
-        """Let the running stage start no more arrivals; without `drain`, cut what is in flight too. Where none runs, it
-        is the next that is stopped."""
-        self._stop_asked = StopStage(drain)
-        if self._is_asking:
-            self._child.interrupt(self._stop_asked)
+        """Start no more arrivals in the running stage; without `drain`, also cut requests in flight.
+
+        If no stage is running, the next one is stopped.
+        """
+        self._stop_requested = StopStage(drain)
+        if self._is_in_preflight:
+            self._child.interrupt(self._stop_requested)
         if self._is_running:
-            with contextlib.suppress(OSError, ValueError):  # whoever waits for the stage hears that the worker is lost
-                self._child.write(self._stop_asked)
+            with contextlib.suppress(OSError, ValueError):  # the loop that waits for the stage reports a lost worker
+                self._child.write(self._stop_requested)
 
     def change_rate(self, rate_per_s: float) -> None:
-        """From now on the running stage's open arrivals come at this rate; of no effect on any other stage."""
+        """Change the rate of open arrivals of the running stage from now on. It has no effect on other kinds of stages.
+
+        Raises ValueError unless the rate is positive and finite.
+        """
         if not (0 < rate_per_s < math.inf):
             raise ValueError(f"a rate must be above 0 and finite, not {rate_per_s}")
         if self._is_running:
@@ -157,8 +169,11 @@ class LoadProcess:
                 self._child.write(ChangeRate(rate_per_s, time.perf_counter_ns()))
 
     def extend(self, duration_s: float) -> None:
-        """The running stage's measured part lasts so long from its start; of no effect on what has no arrivals left, or
-        lasts longer."""
+        """Set the duration of the running stage's measured part, from its start.
+
+        It has no effect on a stage that has no arrivals left or already lasts longer. Raises ValueError unless the
+        duration is positive and finite.
+        """
         if not (0 < duration_s < math.inf):
             raise ValueError(f"a stage lasts longer than 0 and not for ever, not {duration_s} s")
         if self._is_running:
@@ -166,47 +181,47 @@ class LoadProcess:
                 self._child.write(ExtendStage(duration_s))
 
     def close(self) -> None:
-        """End the worker, by force when it does not leave by itself."""
+        """End the worker; kill it if it does not exit by itself."""
         self._child.close()
 
-    def _gathered(self, gather: Gather, on_joining: Callable[[Joining], None]) -> Ready:
-        self._child.tell(gather)
+    def _gather(self, gather: Gather, on_joining: Callable[[Joining], None]) -> Ready:
+        self._child.send(gather)
         until_s = time.monotonic() + gather.wait_s + _SILENCE_S
-        last: Joining | None = None
+        last_joining: Joining | None = None
         while True:
             try:
-                report = self._next(_AGAIN_S)
-            except SilenceError as silence:
+                report = self._next(_JOINING_INTERVAL_S)
+            except ReportTimeoutError as timeout:
                 if time.monotonic() > until_s:
                     message = f"the workers were not gathered within {gather.wait_s:g} s, and their master says nothing"
-                    raise LoadError(message, hint=silence.hint) from silence
+                    raise LoadError(message, hint=timeout.hint) from timeout
             else:
                 match report:
                     case Ready() as ready:
                         return ready
-                    case Joining() as last:
+                    case Joining() as last_joining:
                         pass
-                    case other:
-                        raise _out_of_turn(other)
-            if last is not None:
-                on_joining(last)
+                    case unexpected:
+                        raise _unexpected_report(unexpected)
+            if last_joining is not None:
+                on_joining(last_joining)
 
-    def _preparing_s(self) -> float:
-        """How long the worker may be silent while it asks for the metadata and sends one request."""
+    def _preparation_timeout_s(self) -> float:
+        """Return how long in seconds the worker may be silent while it requests the metadata and sends one request."""
         return 2 * (self._timeouts.connect_s + self._timeouts.total_s) + _SILENCE_S
 
-    def _hear(self, expected: type[T], patience_s: float) -> T:
+    def _expect(self, expected: type[T], patience_s: float) -> T:
         report = self._next(patience_s)
         if not isinstance(report, expected):
-            raise _out_of_turn(report)
+            raise _unexpected_report(report)
         return report
 
     def _next(self, patience_s: float, busy_patience_s: float = 0.0) -> Report | pa.RecordBatch:
-        report = self._child.next(patience_s, busy_patience_s)
+        report = self._child.next_report(patience_s, busy_patience_s)
         if isinstance(report, StopStage):
             raise LoadError("the target's first answer was not waited for")
         return report
 
 
-def _out_of_turn(report: object) -> LoadError:
+def _unexpected_report(report: object) -> LoadError:
     return LoadError(f"the load worker said {type(report).__name__} out of turn")

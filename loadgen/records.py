@@ -1,10 +1,10 @@
-"""What crosses the pipe between the engine and a load worker.
+"""Messages and row schema of the pipe between the engine and a load worker.
 
-The engine writes commands, the worker answers with reports and record batches. Each frame is a 4-byte little-endian
-length, one kind byte, and the body: `M` for a msgpack message of this module, `R` for a serialised Arrow record batch
-of `REQUEST_SCHEMA` (at most 500 rows). Several workers are gathered by a master, which speaks for them on that pipe; to
-them it speaks over Locust, in messages of type `command`, `report` and `rows` whose data is such a body. All times are
-CLOCK_MONOTONIC nanoseconds (`time.perf_counter_ns`).
+The engine writes commands; the worker replies with reports and record batches. Each frame is a 4-byte little-endian
+length, one kind byte, and the body: `M` for a msgpack message of this module, `R` for a serialized Arrow record batch
+of `REQUEST_SCHEMA` (at most 500 rows). Several workers are gathered by a master, which represents them on that pipe;
+master and workers communicate over Locust, in messages of type `command`, `report` and `rows` whose data is such a
+body. All times are CLOCK_MONOTONIC nanoseconds (`time.perf_counter_ns`).
 """
 
 from __future__ import annotations
@@ -20,14 +20,17 @@ ERROR_CLASSES = (
     "dns", "connect", "tls", "send", "http-4xx", "http-5xx", "timeout", "truncated", "bad-payload", "bad-output",
     "local-limit",
 )  # fmt: skip
-"""`send`: the connection was lost before any byte of an answer; `truncated`: after some; `bad-payload`: the answer is
-not what the protocol promises; `bad-output`: it is well formed and wrong. `local-limit`: the load generator's own
-machine had no file descriptor, local port, buffer or memory left."""
+"""Classes of failed requests.
+
+`send`: the connection was lost before any byte of a response; `truncated`: it was lost after some; `bad-payload`: the
+response violates the protocol; `bad-output`: the response is well formed but wrong; `local-limit`: the load generator's
+machine ran out of file descriptors, local ports, buffers or memory.
+"""
 
 NOT_STARTED = "not-started"
-"""What stands for the error of an arrival that was never sent, where it is told of."""
+"""Used in place of an error class when an arrival that was never sent is reported."""
 
-MOST_OF_A_SAMPLE = 300
+MAX_SAMPLE_CHARS = 300
 
 REQUEST_SCHEMA = pa.schema(
     [
@@ -58,40 +61,47 @@ REQUEST_SCHEMA = pa.schema(
     ],
     metadata={"sizewise.requests": "3"},
 )
-"""One row an arrival that came due; a stage stopped early has none for the rest. An arrival never started has no
-`sent_ns`; one whose connection failed has the time the connection was asked for. A success has no `error`; a request
-cut off, started or not, by the end of its stage's drain is a `timeout`, and so is one that waited too long for a free
-connection. `index` counts the stage's requests in the order they came due, from 0; of n workers the k-th counts k,
-k + n, k + 2n…, which is the one order of a schedule, and only each worker's own where answers decide. `right`: rows of
-the request whose arg max is their label, null when they were not judged. `target`: which of the endpoint's URLs, from
-0. `name`: what a Locust test calls the request.
+"""Schema of the request rows, one row per arrival that came due; a stage stopped early has no rows for the rest.
 
-Of streamed answers: `first_token_ns` is the first delta that is not empty, `first_output_ns` the first that is not
-reasoning, `last_token_ns` the last that is not empty; `chunk_ns` the times of all deltas that are not empty, those read
-together sharing one; `chunk_tokens` how many tokens were in each, null where the server does not say. `tokens_from` is
-where `tokens_out` comes from: "server" (its usage), "tokenizer" (counted here with the user's), "chunks" (each counted
-as one). `intended_ns` and `first_byte_ns` are null where they cannot be known: a user's Locust test, gRPC.
+An arrival that was never started has no `sent_ns`; one whose connection failed has the time at which the connection was
+requested. A successful request has no `error`. A request cut off by the end of its stage's drain, started or not, is a
+`timeout`, and so is one that waited too long for a free connection. `index` counts the stage's requests in the order
+they came due, from 0; the k-th of n workers counts k, k + n, k + 2n…, which is the global order of a schedule, but only
+each worker's own order where responses determine the next arrival. `right`: number of rows of the request whose arg max
+is their label, null when they were not checked. `target`: index of the endpoint's URL, from 0. `name`: the name that a
+Locust test gives the request.
 
-`worker`: which of the load workers sent it, from 0; the times are on the engine's clock whoever it was.
-`first_event_ns`: the first event of the stream that is the API's own, empty delta or role alone included.
-`tokens_asked`: how many output tokens the request asked for at most.
+For streamed responses, `first_token_ns` is the time of the first delta that is not empty, `first_output_ns` of the
+first that is not reasoning, and `last_token_ns` of the last that is not empty; `chunk_ns` has the times of all deltas
+that are not empty, where deltas read together share one time; `chunk_tokens` has the number of tokens in each, null
+where the server does not report it. `tokens_from` is the source of `tokens_out`: "server" (its usage), "tokenizer"
+(counted here with the user's tokenizer) or "chunks" (each chunk counted as one token). `intended_ns` and
+`first_byte_ns` are null where they are unknown: for a user's Locust test and for gRPC.
 
-History: 2 added `target` and all after it, and lets `intended_ns` be null; 3 added `worker` and all after it.
+`worker`: index of the load worker that sent the request, from 0; the times are on the engine's clock for every worker.
+`first_event_ns`: time of the first event of the stream that belongs to the API, including an empty delta or one with
+only a role. `tokens_asked`: maximum number of output tokens that the request allowed.
+
+History: 2 added `target` and all after it, and allows `intended_ns` to be null; 3 added `worker` and all after it.
 """
 
 BATCH_ROWS = 500
 
-WIRE = 3
-"""Of what master and workers tell each other: both must have the same. 2 added ExtendStage, 3 `local-limit`."""
+WIRE_VERSION = 3
+"""Version of the messages between master and workers, which must be the same on both sides. 2 added ExtendStage, 3
+`local-limit`."""
 
 EXIT_NO_MASTER, EXIT_MASTER_LOST, EXIT_SENT_AWAY = 3, 4, 5
-"""What a worker that was to serve a master leaves with when it found none, when that one has gone, and when that one
-does without it; why is then the last line of its standard error."""
+"""Exit codes of a worker that serves a master: when it found none, when it lost it, and when the master dismissed it.
+The reason is then the last line of its standard error."""
 
 
 class Timeouts(msgspec.Struct, frozen=True):
-    """`idle_s`: no byte of an answer for so long; `total_s`: from the send to the end of the answer, and as long may a
-    request wait for a free connection."""
+    """Timeouts of a request, in seconds.
+
+    `idle_s`: longest time without any byte of the response; `total_s`: from the send to the end of the response, and
+    also the longest time that a request may wait for a free connection.
+    """
 
     connect_s: float = 5.0
     idle_s: float = 30.0
@@ -99,7 +109,8 @@ class Timeouts(msgspec.Struct, frozen=True):
 
 
 class Tls(msgspec.Struct, frozen=True):
-    """`cert_file` and `key_file` are the client's own, in PEM; the key may be in the certificate's file."""
+    """TLS settings. `cert_file` and `key_file` are the client's own, in PEM; the key may be in the certificate's
+    file."""
 
     verify: bool = True
     ca_file: str | None = None
@@ -108,7 +119,8 @@ class Tls(msgspec.Struct, frozen=True):
 
 
 class KeyFile(msgspec.Struct, frozen=True):
-    """A header whose value is `prefix` and the one line of a file, read again when the endpoint answers 401."""
+    """A header whose value is `prefix` and the single line of a file, which is read again when the endpoint responds
+    with 401."""
 
     header: str
     path: str
@@ -119,10 +131,12 @@ Balance = Literal["round-robin", "least-outstanding", "power-of-two"]
 
 
 class Endpoint(msgspec.Struct, frozen=True):
-    """Where to send. Headers and proxy hold resolved secrets, so this record is never written to a file or a log.
+    """Target of the requests. Headers and proxy contain resolved secrets, so this record is never written to a file or
+    a log.
 
-    Several `urls` are replicas that share the requests as `balance` says; all have the same path. With `unix_socket`
-    the one URL is only spoken, and the socket is what is connected to. `proxy` is a URL, with credentials if need be.
+    Several `urls` are replicas that share the requests according to `balance`; all have the same path. With
+    `unix_socket` the one URL is used only in the requests, and the connection goes to the socket. `proxy` is a URL,
+    with credentials if required.
     """
 
     urls: tuple[str, ...]
@@ -135,17 +149,17 @@ class Endpoint(msgspec.Struct, frozen=True):
     unix_socket: str | None = None
     proxy: str | None = None
     reuses_connections: bool = True
-    """False for a target that closes a connection after each answer without having said so."""
+    """False for a target that closes a connection after each response without having announced it."""
 
 
-# when it is sent
+# Arrivals: when requests are sent
 
 
 class OpenArrivals(msgspec.Struct, frozen=True, tag="open"):
-    """Arrivals that do not wait for answers: a process in time, sped up and slowed down along a rate curve.
+    """Open-loop arrivals, which do not wait for responses: an arrival process whose rate follows a rate curve.
 
-    `rates` are points (seconds from the stage's start, requests a second) joined by straight lines; two points at one
-    time are a jump. Gaps of `gamma` have `cv` as their coefficient of variation: 1 is Poisson, more is burstier.
+    `rates` are points (seconds from the stage's start, requests per second) joined by straight lines; two points at the
+    same time are a jump. `cv` is the coefficient of variation of the gaps of `gamma`: 1 is Poisson, more is burstier.
     """
 
     process: Literal["constant", "poisson", "gamma"]
@@ -154,13 +168,16 @@ class OpenArrivals(msgspec.Struct, frozen=True, tag="open"):
 
 
 class TraceArrivals(msgspec.Struct, frozen=True, tag="trace"):
-    """Recorded starts, as little-endian int64 nanoseconds from the stage's start, ascending."""
+    """Recorded start times, as little-endian int64 nanoseconds from the stage's start, in ascending order."""
 
     offsets_ns: bytes
 
 
 class ClosedArrivals(msgspec.Struct, frozen=True, tag="closed"):
-    """`concurrency` clients, each sending its next request `think_s` (exponential, that mean) after its last answer."""
+    """Closed-loop arrivals: `concurrency` clients that each send the next request `think_s` after the last response.
+
+    `think_s` is the mean of an exponential distribution.
+    """
 
     concurrency: int
     think_s: float = 0.0
@@ -170,12 +187,14 @@ Arrivals = OpenArrivals | TraceArrivals | ClosedArrivals
 
 
 class StagePlan(msgspec.Struct, frozen=True):
-    """Arrivals for `lead_in_s` and `duration_s`, without a break between. The lead-in warms up, and what is in flight
-    at its end goes over into the measured part; its rows are those intended before StageStarted.start_ns.
+    """Plan of one stage: arrivals for `lead_in_s` and then `duration_s`, without a break in between.
 
-    After the last arrival the stage drains: until nothing is in flight, at most `drain_s`. Times of `arrivals` count
-    from the start of the measured part; in the lead-in the first rate holds. A session's or a client's next request is
-    started while arrivals last, not in the drain.
+    The lead-in warms up the target; requests in flight at its end continue into the measured part. Its rows are those
+    with an intended time before StageStarted.start_ns.
+
+    After the last arrival the stage drains: it waits until nothing is in flight, for at most `drain_s`. Times of
+    `arrivals` count from the start of the measured part; the first rate applies to the lead-in. The next request of a
+    session or a client is started only before the end of the arrivals, not during the drain.
     """
 
     index: int
@@ -189,42 +208,46 @@ class StagePlan(msgspec.Struct, frozen=True):
 
 
 class Share(msgspec.Struct, frozen=True):
-    """The `index`-th of `of` workers: it sends arrivals `index`, `index` + `of`, … of the one schedule, and has those
-    clients of a closed loop."""
+    """Share of one of `of` workers in a stage.
+
+    The worker sends arrivals `index`, `index` + `of`, … of the common schedule, and runs the corresponding clients of a
+    closed loop.
+    """
 
     index: int = 0
     of: int = 1
 
 
-# commands, engine → worker
+# Commands: engine → worker
 
 
 class Join(msgspec.Struct, frozen=True, tag="join"):
-    """The first command of a worker that serves a master instead of its pipe, and the last that it reads there.
+    """First command to a worker that serves a master instead of its pipe, and the last command that it reads from the
+    pipe.
 
-    `token` is the secret that master and workers share. The ceilings are this one worker's part of what its machine
-    was calibrated to send: requests a second, and chunks of streams a second; None where that is not known.
+    `token` is the secret that master and workers share. The ceilings are this worker's share of the calibrated capacity
+    of its machine, in requests per second and in streamed chunks per second; None if unknown.
     """
 
     host: str
     port: int
     token: str
     wait_s: float = 60.0
-    """How long the master is looked for."""
+    """Time limit in seconds for reaching the master."""
     ceiling_per_s: float | None = None
     chunk_ceiling_per_s: float | None = None
 
 
 class Gather(msgspec.Struct, frozen=True, tag="gather"):
-    """The first command of a master: start `local` workers, and wait for `remote` more at `host` and `port` (0: any
-    free one)."""
+    """First command to a master: start `local` workers, and wait for `remote` more at `host` and `port` (0: any free
+    port)."""
 
     local: int
     remote: int = 0
     host: str = "127.0.0.1"
     port: int = 0
     token: str = ""
-    """Shared with the remote workers; without any, one is made up for this run."""
+    """Secret shared with the remote workers; if empty, one is generated for this run."""
     wait_s: float = 300.0
 
 
@@ -234,51 +257,59 @@ class Configure(msgspec.Struct, frozen=True, tag="configure"):
 
 
 class Preflight(msgspec.Struct, frozen=True, tag="preflight"):
-    """Send one request of the workload and tell how it went."""
+    """Command to send one request of the workload and report the result."""
 
 
 class RunStage(msgspec.Struct, frozen=True, tag="run_stage"):
-    """Make the stage ready, and tell `StagePrepared`; it starts when `StartStage` says."""
+    """Command to prepare the stage and report `StagePrepared`; the stage starts at the time that `StartStage` gives."""
 
     plan: StagePlan
     share: Share = Share()
 
 
 class StartStage(msgspec.Struct, frozen=True, tag="start_stage"):
-    """`start_ns`, of the measured part, is on the clock of who is told; it leaves time for the lead-in."""
+    """Command to start the prepared stage.
+
+    `start_ns` is the start of the measured part on the receiver's clock; it is late enough for the lead-in.
+    """
 
     index: int
     start_ns: int
 
 
 class StopStage(msgspec.Struct, frozen=True, tag="stop_stage"):
-    """Start no more arrivals; drain (`drain` true) or cut what is in flight, and end the stage."""
+    """Command to start no more arrivals, drain requests in flight (or cut them if `drain` is false), and end the
+    stage."""
 
     drain: bool
 
 
 class ChangeRate(msgspec.Struct, frozen=True, tag="change_rate"):
-    """From `at_ns` on, the running stage's open arrivals come at this rate, to its end."""
+    """Command to change the rate of the running stage's open arrivals from `at_ns` to its end."""
 
     rate_per_s: float
     at_ns: int
 
 
 class ExtendStage(msgspec.Struct, frozen=True, tag="extend_stage"):
-    """The running stage's measured part lasts so long, counted from its start: open arrivals go on at the rate they
-    have, and so do clients. Of no effect on one that has come to its end, lasts longer, or plays a trace."""
+    """Command to set the duration of the running stage's measured part, from its start.
+
+    Open arrivals continue at their current rate, and so do clients. It has no effect on a stage that has ended, already
+    lasts longer, or replays a trace.
+    """
 
     duration_s: float
 
 
 class Quit(msgspec.Struct, frozen=True, tag="quit"):
-    """End the worker; so does the end of its standard input. `why` is told by a master to one that it does without."""
+    """Command to end the worker; the end of its standard input has the same effect. `why` is the reason for which a
+    master dismisses a worker."""
 
     why: str | None = None
 
 
 class Ping(msgspec.Struct, frozen=True, tag="ping"):
-    """From a master: answered at once, by what shows that the worker lives and what its clock says."""
+    """Message of a master that is answered immediately; it shows that the worker is alive and what its clock reads."""
 
     sent_ns: int
 
@@ -288,11 +319,12 @@ Command = (
 )
 
 
-# reports, worker → engine
+# Reports: worker → engine
 
 
 class Hello(msgspec.Struct, frozen=True, tag="hello"):
-    """A worker's first word to its master. `clock` names the clock it reads: workers of the same one need no offset."""
+    """First message of a worker to its master. `clock` identifies the clock it reads: workers with the same clock need
+    no offset."""
 
     wire: int
     host: str
@@ -305,14 +337,16 @@ class Hello(msgspec.Struct, frozen=True, tag="hello"):
 
 
 class Pong(msgspec.Struct, frozen=True, tag="pong"):
-    """`sent_ns` is the ping's, `at_ns` when it was read, on the worker's clock."""
+    """Reply to a ping. `sent_ns` is copied from the ping; `at_ns` is the time on the worker's clock at which the ping
+    was read."""
 
     sent_ns: int
     at_ns: int
 
 
 class Joining(msgspec.Struct, frozen=True, tag="joining"):
-    """A master is still waiting for workers; told when it begins to, and with each that joins."""
+    """Report of a master that is still waiting for workers; sent when it starts waiting and for each worker that
+    joins."""
 
     address: str
     joined: int
@@ -320,7 +354,7 @@ class Joining(msgspec.Struct, frozen=True, tag="joining"):
 
 
 class LoadWorker(msgspec.Struct, frozen=True):
-    """One of a master's workers. `is_local`: it was started by its master."""
+    """One of a master's workers. `is_local` is true if it was started by its master."""
 
     index: int
     host: str
@@ -331,19 +365,20 @@ class LoadWorker(msgspec.Struct, frozen=True):
 
 
 class Ready(msgspec.Struct, frozen=True, tag="ready"):
-    """`workers` is empty where the one worker speaks for itself."""
+    """Report that the worker or the master can accept work. `workers` is empty for a single worker without a master."""
 
     pid: int
     pacing: str
-    """How the schedule is kept: "timerfd", "sleep" or, by a user's own test, "locust"."""
+    """Mechanism that times the schedule: "timerfd", "sleep" or, for a user's own test, "locust"."""
     event_loop: str
     workers: tuple[LoadWorker, ...] = ()
 
 
 class PreflightDone(msgspec.Struct, frozen=True, tag="preflight_done"):
-    """`error` is one of ERROR_CLASSES or None; `detail` is a sentence for the user, never holding a header's value.
+    """Result of the preflight request.
 
-    `notes` are sentences that belong into the result: what was found out about the target, what is approximate.
+    `error` is one of ERROR_CLASSES or None; `detail` is a sentence for the user and never contains a header's value.
+    `notes` are sentences that belong in the result: what was detected about the target, and what is approximate.
     """
 
     error: str | None
@@ -351,25 +386,25 @@ class PreflightDone(msgspec.Struct, frozen=True, tag="preflight_done"):
     detail: str
     service_ms: float | None
     end_ns: int | None = None
-    """When the answer was whole."""
+    """Time at which the response was complete, in ns."""
     notes: tuple[str, ...] = ()
     hosts: tuple[str, ...] = ()
-    """What a user's Locust test asks when no URL is given: hosts or URLs, as it names them."""
+    """Targets of a user's Locust test when no URL is given: hosts or URLs, as the test names them."""
     keeps_connection: bool = True
-    """False when the target closed the connection soon after its answer, having promised to keep it."""
+    """False if the target closed the connection soon after its response although it had promised to keep it alive."""
     prepared: int | None = None
     distinct: int | None = None
-    """Of a language model's workload: how many requests were prepared, and how many different prompts are in them."""
+    """For a language model's workload: number of prepared requests, and number of distinct prompts among them."""
     first_byte_ms: float | None = None
-    """From the send, like what follows."""
+    """Time from the send to the first byte of the response; the following times count from the send too."""
     first_token_ms: float | None = None
-    """None where the answer did not come as a stream of tokens."""
+    """Time to the first token; None if the response was not a stream of tokens."""
     tokens_out: int | None = None
     bytes_received: int | None = None
     headers: tuple[tuple[str, str], ...] = ()
-    """Of the answer; the values of those that could hold a secret are left out, as `<redacted>`."""
+    """Headers of the response; values that could contain a secret are replaced by `<redacted>`."""
     can_send: bool = True
-    """False when the target did not return the metadata that requests are built from."""
+    """False if the target did not return the metadata from which requests are built."""
 
 
 class StagePrepared(msgspec.Struct, frozen=True, tag="stage_prepared"):
@@ -377,7 +412,11 @@ class StagePrepared(msgspec.Struct, frozen=True, tag="stage_prepared"):
 
 
 class StageStarted(msgspec.Struct, frozen=True, tag="stage_started"):
-    """`start_ns` is where the measured part begins, after the lead-in. `scheduled` is None where answers decide it."""
+    """Report that a stage has started.
+
+    `start_ns` is the start of the measured part, after the lead-in. `scheduled` is the number of scheduled arrivals;
+    None where responses determine it.
+    """
 
     index: int
     start_ns: int
@@ -385,9 +424,11 @@ class StageStarted(msgspec.Struct, frozen=True, tag="stage_started"):
 
 
 class FirstError(msgspec.Struct, frozen=True):
-    """What was seen of the first failure of a class in a stage: `text` has at most MOST_OF_A_SAMPLE characters, one
-    line, made of facts that hold no secret, so neither of headers nor of a body. `error` is one of ERROR_CLASSES or
-    NOT_STARTED."""
+    """First failure of an error class in a stage.
+
+    `text` is one line of at most MOST_OF_A_SAMPLE characters, built from facts that contain no secret, so neither from
+    headers nor from a body. `error` is one of ERROR_CLASSES or NOT_STARTED.
+    """
 
     error: str
     at_ns: int
@@ -395,8 +436,11 @@ class FirstError(msgspec.Struct, frozen=True):
 
 
 class Progress(msgspec.Struct, frozen=True, tag="progress"):
-    """Counts of the running stage, at most four a second; `intended` counts arrivals due so far. `in_flight` is None
-    where it cannot be known: a user's Locust test tells of requests when they are over."""
+    """Counts of the running stage, sent at most four times per second.
+
+    `intended` counts the arrivals due so far. `in_flight` is None where it is unknown: a user's Locust test reports
+    requests only when they have ended.
+    """
 
     index: int
     at_ns: int
@@ -407,15 +451,17 @@ class Progress(msgspec.Struct, frozen=True, tag="progress"):
     in_flight: int | None
     max_lag_ms: float
     first_errors: tuple[FirstError, ...] = ()
-    """Of the stage so far, one a class."""
+    """First error of each class in the stage so far."""
 
 
-class WorkerPart(msgspec.Struct, frozen=True):
-    """What one of several workers did in a stage. `lost_ns`: since when nothing was heard of it; its rows may lack some
-    that it sent before, and all that it should have sent after.
+class WorkerStageResult(msgspec.Struct, frozen=True):
+    """Part of one of several workers in a stage.
 
-    `clock_residual_ms`: how far its clock was seen from the line that its times were moved by, at most, half a round
-    trip included; None where it reads the master's own clock.
+    `lost_ns`: time since which nothing was received from it. Its rows may lack some requests that it sent before, and
+    lack all that it should have sent after.
+
+    `clock_residual_ms`: largest observed distance of its clock from the line by which its times were converted,
+    including half a round trip; None if it reads the master's own clock.
     """
 
     worker: int
@@ -427,11 +473,12 @@ class WorkerPart(msgspec.Struct, frozen=True):
     clock_residual_ms: float | None = None
     lost_ns: int | None = None
     waited_s: float | None = None
-    """As of StageEnded."""
+    """Same as `waited_s` of StageEnded."""
 
 
 class StageEnded(msgspec.Struct, frozen=True, tag="stage_ended"):
-    """Sent after the stage's last row. `never_started` arrivals have rows without `sent_ns`."""
+    """Report that a stage has ended, sent after its last row. The `never_started` arrivals have rows without
+    `sent_ns`."""
 
     index: int
     start_ns: int
@@ -439,26 +486,29 @@ class StageEnded(msgspec.Struct, frozen=True, tag="stage_ended"):
     scheduled: int | None
     never_started: int
     cpu_s: float
-    """CPU the worker used between start and end, or all together."""
+    """CPU time in seconds that the worker, or all workers together, used between start and end."""
     connections_opened: int
     stopped_early: bool
     rates: tuple[tuple[float, float], ...] = ()
-    """The rate curve of open arrivals as it was played, changes included."""
-    workers: tuple[WorkerPart, ...] = ()
-    """Where there are several, those of the stage, also those lost since the one before; the other fields add them
-    up."""
+    """Rate curve of open arrivals as it was executed, including changes."""
+    workers: tuple[WorkerStageResult, ...] = ()
+    """Workers of the stage if there are several, including those lost since the previous stage; the other fields are
+    their totals."""
     waited_s: float | None = None
-    """Between start and end: that the thread which sends was ready to run and had no core, of the worker that waited
-    longest; None where the system does not tell."""
+    """Seconds between start and end in which the sending thread was ready to run but had no CPU core, for the worker
+    that waited longest; None where the system does not report it."""
     first_errors: tuple[FirstError, ...] = ()
-    """As of Progress."""
+    """First error of each class in the stage."""
     duration_s: float | None = None
-    """Of the measured part, extensions included; of several workers the shortest."""
+    """Duration of the measured part in seconds, including extensions; the shortest of several workers."""
 
 
 class Failed(msgspec.Struct, frozen=True, tag="failed"):
-    """The worker cannot go on. The target is at fault when `error`, one of ERROR_CLASSES, says so; what it was told to
-    send, or where, when `is_workload_wrong`; else the worker itself."""
+    """Report that the worker cannot continue.
+
+    The target is at fault if `error` is one of ERROR_CLASSES; the settings of the workload or the endpoint are at fault
+    if `is_workload_wrong`; otherwise the worker itself failed.
+    """
 
     message: str
     hint: str | None = None

@@ -1,4 +1,4 @@
-"""What is sent: the workloads of `loadgen.records`, part of the same wire format."""
+"""Workloads, which define what is sent: part of the same wire format as `loadgen.records`."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ import msgspec
 
 
 class Dataset(msgspec.Struct, frozen=True):
-    """Rows of a file, in their order: JSON lines, CSV with a header, Parquet, or the files of a folder, sorted by name.
+    """Rows of a file in their order: JSON lines, CSV with a header, Parquet, or the files of a folder sorted by name.
 
-    A row of a folder has one column, `file`: the bytes. A line of JSON that is no object has one column, `value`.
+    A row of a folder has one column, `file`, with the file's bytes. A JSON line that is not an object has one column,
+    `value`.
     """
 
     path: str
@@ -18,7 +19,8 @@ class Dataset(msgspec.Struct, frozen=True):
 
 
 class Popularity(msgspec.Struct, frozen=True):
-    """Which of the prepared requests an arrival sends: each in turn, any alike, or the k-th with weight k^-exponent."""
+    """Selection of the prepared request that an arrival sends: each in turn, uniformly at random, or the k-th with
+    weight k^-exponent."""
 
     kind: Literal["in-turn", "uniform", "zipf"] = "in-turn"
     exponent: float = 1.0
@@ -29,14 +31,14 @@ class FixedLength(msgspec.Struct, frozen=True, tag="fixed"):
 
 
 class UniformLength(msgspec.Struct, frozen=True, tag="uniform"):
-    """Both ends included."""
+    """Uniform distribution of lengths; both bounds are included."""
 
     low: int
     high: int
 
 
 class NormalLength(msgspec.Struct, frozen=True, tag="normal"):
-    """Drawn again until within `low` and `high`."""
+    """Normal distribution of lengths, truncated to `low` … `high`: values outside are drawn again."""
 
     mean: float
     sd: float
@@ -45,7 +47,7 @@ class NormalLength(msgspec.Struct, frozen=True, tag="normal"):
 
 
 class LognormalLength(msgspec.Struct, frozen=True, tag="lognormal"):
-    """`sigma` is the standard deviation of the logarithm."""
+    """Lognormal distribution of lengths. `sigma` is the standard deviation of the logarithm."""
 
     median: float
     sigma: float
@@ -54,23 +56,23 @@ class LognormalLength(msgspec.Struct, frozen=True, tag="lognormal"):
 
 
 class EmpiricalLength(msgspec.Struct, frozen=True, tag="empirical"):
-    """Values with weights; no weights means all alike."""
+    """Values drawn with the given weights; without weights, all values are equally likely."""
 
     values: tuple[int, ...]
     weights: tuple[float, ...] = ()
 
 
 Length = FixedLength | UniformLength | NormalLength | LognormalLength | EmpiricalLength
-"""A distribution of lengths in tokens (of turns, where it says so)."""
+"""Distribution of lengths in tokens, or in turns where stated."""
 
 
 class SyntheticPrompts(msgspec.Struct, frozen=True, tag="synthetic"):
-    """Seeded prompts of words. Without a tokenizer a length is approximate.
+    """Seeded prompts of random words. Without a tokenizer, lengths are approximate.
 
-    With `prefix_groups` every prompt begins with one of so many shared prefixes of `prefix_tokens`, drawn by the
-    workload's popularity; they come on top of `input_tokens`. With `turns` an arrival starts a session of so many
-    requests, each sent `think_s` (exponential, that mean) after the answer to the one before, and each holding all
-    turns before it; the answers in it are made up ahead as well, of `output_tokens`.
+    With `prefix_groups`, every prompt begins with one of that many shared prefixes of `prefix_tokens` tokens, drawn by
+    the workload's popularity, in addition to `input_tokens`. With `turns`, an arrival starts a session of that many
+    requests. Each is sent `think_s` (the mean of an exponential distribution) after the response to the previous one
+    and contains all earlier turns; the model's responses in it are made up in advance too, with `output_tokens` tokens.
     """
 
     input_tokens: Length
@@ -80,13 +82,13 @@ class SyntheticPrompts(msgspec.Struct, frozen=True, tag="synthetic"):
     turns: Length | None = None
     think_s: float = 0.0
     unique: int = 1000
-    """Different requests (sessions, with turns) prepared, memory permitting."""
+    """Number of different requests (sessions, with `turns`) that are prepared, as far as memory allows."""
 
 
 class DatasetPrompts(msgspec.Struct, frozen=True, tag="dataset"):
-    """A column of text, or of a list of chat messages; optionally one with the number of tokens to ask for.
+    """A column of text or of lists of chat messages, and optionally a column with the number of tokens to request.
 
-    For embeddings and reranking the column may hold a list of texts.
+    For embeddings and reranking, the column may hold a list of texts.
     """
 
     dataset: Dataset
@@ -95,7 +97,8 @@ class DatasetPrompts(msgspec.Struct, frozen=True, tag="dataset"):
 
 
 class TracePrompts(msgspec.Struct, frozen=True, tag="trace"):
-    """Synthetic prompts of the lengths of a trace, one an arrival, in its order. Little-endian int32 each."""
+    """Synthetic prompts with the lengths of a trace, one per arrival and in its order. The lengths are little-endian
+    int32."""
 
     input_tokens: bytes
     output_tokens: bytes
@@ -105,31 +108,31 @@ Prompts = SyntheticPrompts | DatasetPrompts | TracePrompts
 
 
 class Expectation(msgspec.Struct, frozen=True):
-    """What an answer must be to count as a success; an answer that is not is `bad-output`.
+    """Conditions for a response to count as a success; a response that does not meet them is `bad-output`.
 
-    `pointer` is a JSON pointer (RFC 6901) to the value that `equals` (as JSON) or `matches` (a regular expression, as
-    RE2 has them, searched in text) is held against; without it, they are held against the whole body. A pointer alone
-    must lead somewhere.
+    `pointer` is a JSON pointer (RFC 6901) to the value that is compared with `equals` (as JSON) or searched by
+    `matches` (a regular expression in RE2 syntax); without it, the whole body is used. A pointer alone requires that
+    the value exists.
     """
 
     statuses: tuple[int, ...] = ()
-    """Other than 200 to 299."""
+    """Accepted status codes, instead of 200 to 299."""
     pointer: str | None = None
     equals: bytes | None = None
     matches: str | None = None
 
 
 class HttpWorkload(msgspec.Struct, frozen=True, tag="http"):
-    """Plain HTTP: each body is one request; no bodies means one request without a body.
+    """Plain HTTP: each body is one request; without bodies there is one request without a body.
 
-    `{{column}}` in `template` and in `path` is replaced by the column of a row of `dataset`: in a JSON template as JSON
-    (a placeholder inside a string as its text), elsewhere and in a path (percent-encoded) as text. A dataset without a
-    template is sent as it is: a folder's files, lines of JSON, else each row as a JSON object.
+    `{{column}}` in `template` and in `path` is replaced by that column of a row of `dataset`: in a JSON template as
+    JSON (inside a string as its text), elsewhere and in a path (percent-encoded) as text. Without a template, a dataset
+    is sent as it is: the files of a folder, lines of JSON, or else each row as a JSON object.
     """
 
     method: str = "GET"
     path: str | None = None
-    """Replaces the path of the target's URL when given."""
+    """Path that replaces the path of the target's URL."""
     bodies: tuple[bytes, ...] = ()
     content_type: str | None = None
     template: str | None = None
@@ -140,10 +143,11 @@ class HttpWorkload(msgspec.Struct, frozen=True, tag="http"):
 
 
 class OpenAiWorkload(msgspec.Struct, frozen=True, tag="openai"):
-    """An OpenAI-compatible API under the URL, which is the base URL as clients take it (usually ending in /v1).
+    """An OpenAI-compatible API under the URL, which is the base URL as clients expect it (usually ending in /v1).
 
-    `stream` is for chat, completions and responses. `extra_body` is a JSON object merged over what is built.
-    `tokenizer` is a `tokenizer.json` of the user's. `documents` are how many texts a reranking holds.
+    `stream` applies to chat, completions and responses. `extra_body` is a JSON object that is merged over the generated
+    body. `tokenizer` is the path of the user's `tokenizer.json`. `documents` is the number of texts in a reranking
+    request.
     """
 
     api: Literal["chat", "completions", "responses", "embeddings", "rerank"]
@@ -158,10 +162,11 @@ class OpenAiWorkload(msgspec.Struct, frozen=True, tag="openai"):
 
 
 class OipWorkload(msgspec.Struct, frozen=True, tag="oip"):
-    """Open Inference Protocol v2 over HTTP or gRPC. Inputs come from an .npz of arrays named like the model's inputs,
-    whose first axis is the row; without one they are made from the shapes in the model's metadata, seeded.
+    """Open Inference Protocol v2 over HTTP or gRPC.
 
-    Over HTTP, `binary` asks for the binary tensor extension; a server that refuses it gets JSON from then on.
+    Inputs come from an .npz of arrays named like the model's inputs, whose first axis is the row; without one, they are
+    generated from the shapes in the model's metadata with a seed. Over HTTP, `binary` requests the binary tensor
+    extension; a server that rejects it gets JSON from then on.
     """
 
     model: str
@@ -169,9 +174,9 @@ class OipWorkload(msgspec.Struct, frozen=True, tag="oip"):
     transport: Literal["http", "grpc", "grpc-stream"] = "http"
     tensors: str | None = None
     labels: str | None = None
-    """Name of the .npz array with the right class of each row."""
+    """Name of the .npz array with the correct class of each row."""
     output: str | None = None
-    """Name of the output that holds the class, or scores of classes, of each row; None where the answer makes it
+    """Name of the output that contains the class, or the class scores, of each row; None if the response makes it
     clear."""
     rows_per_request: int = 1
     binary: bool = True
@@ -180,7 +185,7 @@ class OipWorkload(msgspec.Struct, frozen=True, tag="oip"):
 
 
 class TfServingWorkload(msgspec.Struct, frozen=True, tag="tf-serving"):
-    """TensorFlow Serving's REST API: rows of an .npz, or made up from the signature in the model's metadata."""
+    """TensorFlow Serving's REST API: rows of an .npz, or generated from the signature in the model's metadata."""
 
     model: str
     version: str | None = None
@@ -192,7 +197,8 @@ class TfServingWorkload(msgspec.Struct, frozen=True, tag="tf-serving"):
 
 
 class TorchServeWorkload(msgspec.Struct, frozen=True, tag="torchserve"):
-    """TorchServe's inference API: a body a request, or a row of the dataset (a folder's files as they are)."""
+    """TorchServe's inference API: one body per request, or one row of the dataset (the files of a folder as they
+    are)."""
 
     model: str
     version: str | None = None
@@ -204,7 +210,8 @@ class TorchServeWorkload(msgspec.Struct, frozen=True, tag="torchserve"):
 
 
 class LocustWorkload(msgspec.Struct, frozen=True, tag="locust"):
-    """A user's own Locust test, driven unchanged by `loadgen.locustfile`; no classes named means all of the file's."""
+    """A user's own Locust test, run unchanged by `loadgen.locustfile`; if no classes are named, all classes of the file
+    run."""
 
     file: str
     user_classes: tuple[str, ...] = ()

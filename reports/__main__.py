@@ -8,7 +8,7 @@ from pathlib import Path
 
 from reports.formats import BY_SUFFIX
 from reports.model import PlanReport, Report, read_report
-from reports.rendering import document, render
+from reports.rendering import render, render_document
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -18,24 +18,24 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "-o", "--out", type=Path, help=f"file to write, by its ending ({endings}); else text is printed"
     )
-    chosen = parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
     try:
-        report = read_report(chosen.report.read_bytes())
-        _deliver(report, chosen.out)
+        report = read_report(options.report.read_bytes())
+        _write_report(report, options.out)
     except (OSError, ValueError) as error:
         sys.stderr.write(f"error: {error}\n")
         return 2
     return 0
 
 
-def _deliver(report: Report | PlanReport, out: Path | None) -> None:
+def _write_report(report: Report | PlanReport, out: Path | None) -> None:
     if out is None:
         sys.stdout.write(render(report, "text") + "\n")
         return
     form = BY_SUFFIX.get(out.suffix.lower())
     if form is None:
         raise ValueError(f"{out.name} ends with none of {', '.join(BY_SUFFIX)}")
-    out.write_bytes(document(report, form.id, _warn))
+    out.write_bytes(render_document(report, form.id, _warn))
 
 
 def _warn(sentence: str) -> None:

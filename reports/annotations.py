@@ -1,39 +1,48 @@
-"""Workflow commands that make GitHub show what failed beside the line of the profile that asked for it."""
+"""Workflow commands that make GitHub show failures beside the line of the profile that caused them."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
-from reports.formatting import printable
-from reports.junit import Judgement, State, judgements
+from reports.formatting import sanitize
+from reports.junit import CaseResult, State, case_results
 from reports.model import Report
 
-MOST = 10
-"""Of a kind GitHub shows no more a step."""
+MAX_ANNOTATIONS = 10
+"""Maximum number of annotations of one level that GitHub shows per step."""
 _LEVELS: dict[State, str] = {"failed": "error", "error": "error", "open": "warning", "warned": "warning"}
 
 
 def workflow_commands(report: Report, profile: str | None, lines: Mapping[str, int]) -> list[str]:
-    """Errors first. `lines` are those of objectives by their text, in the file called `profile`, where they are known.
-    The verdict has one of its own only where no case below it says why."""
-    run, *cases = (one for one in judgements(printable(report)) if one.state in _LEVELS or one.subject == "run")
-    worst = _LEVELS.get(run.state)
-    told = cases if worst is None or worst in {_LEVELS[one.state] for one in cases} else [run, *cases]
-    ordered = sorted(told, key=lambda one: _LEVELS[one.state])
-    shown = ordered if len(ordered) <= MOST else ordered[: MOST - 1]
-    commands = [_command(one, profile, lines) for one in shown]
+    """Return workflow commands, errors first.
+
+    `lines` gives the line of each objective, by its text, in the file `profile`, where known. The verdict has its own
+    command only if no case below it gives the reason.
+    """
+    run, *cases = (
+        judgement
+        for judgement in case_results(sanitize(report))
+        if judgement.state in _LEVELS or judgement.subject == "run"
+    )
+    run_level = _LEVELS.get(run.state)
+    to_report = (
+        cases if run_level is None or run_level in {_LEVELS[judgement.state] for judgement in cases} else [run, *cases]
+    )
+    ordered = sorted(to_report, key=lambda judgement: _LEVELS[judgement.state])
+    shown = ordered if len(ordered) <= MAX_ANNOTATIONS else ordered[: MAX_ANNOTATIONS - 1]
+    commands = [_command(judgement, profile, lines) for judgement in shown]
     if len(shown) < len(ordered):
         commands.append(f"::warning::… and {len(ordered) - len(shown)} more: see the summary of the job")
     return commands
 
 
-def _command(one: Judgement, profile: str | None, lines: Mapping[str, int]) -> str:
-    where = {} if profile is None else {"file": profile}
-    if profile is not None and (line := lines.get(one.name)) is not None and one.subject in ("SLO", "gate"):
-        where["line"] = str(line)
-    properties = where | {"title": f"sizewise: {one.subject}"}
-    told = ",".join(f"{name}={_property(value)}" for name, value in properties.items())
-    return f"::{_LEVELS[one.state]} {told}::{_data(f'{one.name}: {one.detail}')}"
+def _command(judgement: CaseResult, profile: str | None, lines: Mapping[str, int]) -> str:
+    location = {} if profile is None else {"file": profile}
+    if profile is not None and (line := lines.get(judgement.name)) is not None and judgement.subject in ("SLO", "gate"):
+        location["line"] = str(line)
+    properties = location | {"title": f"sizewise: {judgement.subject}"}
+    joined = ",".join(f"{name}={_property(value)}" for name, value in properties.items())
+    return f"::{_LEVELS[judgement.state]} {joined}::{_data(f'{judgement.name}: {judgement.detail}')}"
 
 
 def _data(raw: str) -> str:

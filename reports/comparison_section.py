@@ -1,4 +1,4 @@
-"""A comparison as a report shows it: what differs around the two first, then each metric."""
+"""Data of a comparison in a report: environment differences first, then each metric."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ ComparisonOutcome = Literal["regression", "inconclusive", "no_regression", "same
 
 
 class DifferenceRow(msgspec.Struct, frozen=True, kw_only=True):
-    """`forbids`: numbers of the two may not be compared because of it."""
+    """A difference between the environments. `forbids` is true if it rules out a comparison of the numbers."""
 
     name: str
     base: str
@@ -22,7 +22,8 @@ class DifferenceRow(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ChangeRow(msgspec.Struct, frozen=True, kw_only=True):
-    """`ratio` is candidate over base; `may_fail` is a headline that is not too noisy."""
+    """Change of one metric. `ratio` is candidate divided by base; `may_fail` is true for a headline metric that is not
+    too noisy."""
 
     metric: str
     stage: str
@@ -39,8 +40,10 @@ class ChangeRow(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ComparisonSection(msgspec.Struct, frozen=True, kw_only=True):
-    """`summary` counts the verdicts behind the outcome. `banner` is what must be read before any number: that it is
-    forced, refused, or fails nothing."""
+    """A comparison. `summary` counts the verdicts behind the outcome.
+
+    `banner` must be read before any number: the comparison was forced or refused, or it fails nothing.
+    """
 
     outcome: ComparisonOutcome
     summary: str
@@ -53,16 +56,16 @@ class ComparisonSection(msgspec.Struct, frozen=True, kw_only=True):
     notes: tuple[str, ...] = ()
 
     @property
-    def outcome_word(self) -> str:
+    def outcome_text(self) -> str:
         return self.outcome.replace("_", " ").upper()
 
     @property
-    def sentence(self) -> str:
-        return "Not compared." if self.outcome == "not_compared" else f"{self.outcome_word}: {self.summary}"
+    def headline(self) -> str:
+        return "Not compared." if self.outcome == "not_compared" else f"{self.outcome_text}: {self.summary}"
 
 
 class ComparisonReport(msgspec.Struct, frozen=True, kw_only=True):
-    """A comparison as a document of its own; `command` makes it again."""
+    """A comparison as a separate document; `command` creates it again."""
 
     tool: str
     command: str

@@ -1,4 +1,4 @@
-"""A comparison as plain text: what differs around the two, then the metrics that count, then what else changed."""
+"""Render a comparison as plain text: environment differences, headline metrics, then other changes."""
 
 from __future__ import annotations
 
@@ -7,19 +7,20 @@ from collections.abc import Sequence
 
 from reports import formatting
 from reports.comparison_section import ChangeRow, ComparisonSection, DifferenceRow
-from reports.formatting import printable
+from reports.formatting import sanitize
 from reports.model import Quantity
 
-_MOST_ROWS = 20
-_MOST_OTHERS = 8
-_MOST_LETTERS = 48
+_MAX_ROWS = 20
+_MAX_OTHER_ROWS = 8
+_MAX_CELL_CHARS = 48
 
 
 def render_comparison(section: ComparisonSection, width: int = 100) -> str:
-    """Without a line break at the end. Tables are as wide as they are; all else keeps to the width."""
-    section = printable(section)
+    """Render a comparison, without a trailing line break. Tables have their natural width; all other lines are wrapped
+    at `width`."""
+    section = sanitize(section)
     blocks = [
-        textwrap.wrap(section.sentence, width),
+        textwrap.wrap(section.headline, width),
         _repeats(section, width),
         textwrap.wrap(section.banner or "", width),
         _differences(section.differences),
@@ -30,35 +31,38 @@ def render_comparison(section: ComparisonSection, width: int = 100) -> str:
     return text.replace(formatting.THIN, " ")
 
 
-def comparison_lines(section: ComparisonSection) -> list[str]:
-    """For the summary of a run: what decides, in few lines."""
-    telling = [row for row in section.rows if row.is_headline and row.verdict in ("worse", "better")]
+def comparison_summary_lines(section: ComparisonSection) -> list[str]:
+    """Return a few lines for the summary of a run: the outcome and the decisive changes."""
+    decisive = [row for row in section.rows if row.is_headline and row.verdict in ("worse", "better")]
     return [
-        section.sentence,
+        section.headline,
         *([section.banner] if section.banner else []),
-        *(f"{row.verdict} {row.metric} in {row.stage}: {effect(row.ratio)}" for row in telling[:_MOST_OTHERS]),
+        *(
+            f"{row.verdict} {row.metric} in {row.stage}: {format_effect(row.ratio)}"
+            for row in decisive[:_MAX_OTHER_ROWS]
+        ),
     ]
 
 
-def effect(ratio: Quantity) -> str:
-    """A ratio as the change it is: "+12.3 % (+9.8 % to +14.1 %)"; n/a without one."""
+def format_effect(ratio: Quantity) -> str:
+    """Format a ratio as a change: "+12.3 % (+9.8 % to +14.1 %)", or n/a without a value."""
     if ratio.value is None:
         return formatting.NOT_AVAILABLE
-    text = change(ratio.value)
-    return text if ratio.ci95 is None else f"{text} ({change(ratio.ci95[0])} to {change(ratio.ci95[1])})"
+    text = format_change(ratio.value)
+    return text if ratio.ci95 is None else f"{text} ({format_change(ratio.ci95[0])} to {format_change(ratio.ci95[1])})"
 
 
-def remark(row: ChangeRow) -> str:
-    """What would decide it, or what it could have seen."""
+def format_remark(row: ChangeRow) -> str:
+    """Describe the noise, the repeats that would decide the row, or the smallest detectable change."""
     if row.is_headline and not row.may_fail:
-        return f"varies by {formatting.percent(row.noise or 0.0)}, fails nothing"
+        return f"varies by {formatting.format_percent(row.noise or 0.0)}, fails nothing"
     if row.verdict == "inconclusive" and row.more_repeats is not None:
-        return f"{formatting.count(row.more_repeats)} more of each may tell"
-    return "" if row.detectable is None else f"{formatting.percent(row.detectable)} would show"
+        return f"{formatting.format_count(row.more_repeats)} more of each may tell"
+    return "" if row.detectable is None else f"{formatting.format_percent(row.detectable)} would show"
 
 
-def change(ratio: float) -> str:
-    """A ratio as a signed percentage."""
+def format_change(ratio: float) -> str:
+    """Format a ratio as a signed percentage."""
     percent = 100 * (ratio - 1)
     decimals = 1 if abs(percent) < 100 else 0
     return f"{round(percent, decimals) + 0.0:+,.{decimals}f}{formatting.THIN}%"
@@ -84,28 +88,35 @@ def _differences(rows: Sequence[DifferenceRow]) -> list[str]:
 def _tables(section: ComparisonSection) -> list[list[str]]:
     headlines = [row for row in section.rows if row.is_headline]
     changed = [row for row in section.rows if not row.is_headline and row.verdict in ("better", "worse")]
-    alike = len(section.rows) - len(headlines) - len(changed)
-    tables = [_changes(headlines, _MOST_ROWS), _changes(changed, _MOST_OTHERS, "told, fails nothing")]
-    return [*tables, [f"{formatting.count(alike)} other metrics are the same, or not told apart"] if alike else []]
+    same_count = len(section.rows) - len(headlines) - len(changed)
+    tables = [_changes(headlines, _MAX_ROWS), _changes(changed, _MAX_OTHER_ROWS, "told, fails nothing")]
+    return [
+        *tables,
+        [f"{formatting.format_count(same_count)} other metrics are the same, or not told apart"] if same_count else [],
+    ]
 
 
 def _changes(rows: Sequence[ChangeRow], most: int, title: str = "metric") -> list[str]:
     if not rows:
         return []
     order = {"worse": 0, "better": 1, "inconclusive": 2, "same": 3}
-    told = sorted(rows, key=lambda row: order[row.verdict])
-    cells = [(title, "stage", "base", "candidate", "change", "p", "verdict", ""), *map(_cells, told[:most])]
+    ordered = sorted(rows, key=lambda row: order[row.verdict])
+    cells = [(title, "stage", "base", "candidate", "change", "p", "verdict", ""), *map(_cells, ordered[:most])]
     return [*_table(cells), *([f"… and {len(rows) - most} more in the JSON"] if len(rows) > most else [])]
 
 
 def _cells(row: ChangeRow) -> tuple[str, ...]:
-    p_value = "" if row.p_value is None else formatting.p_value(row.p_value)
-    numbers = formatting.value_unit(row.base), formatting.value_unit(row.candidate), effect(row.ratio)
-    return (row.metric, row.stage, *numbers, p_value, row.verdict, remark(row))
+    p_value = "" if row.p_value is None else formatting.format_p_value(row.p_value)
+    numbers = (
+        formatting.format_value_unit(row.base),
+        formatting.format_value_unit(row.candidate),
+        format_effect(row.ratio),
+    )
+    return (row.metric, row.stage, *numbers, p_value, row.verdict, format_remark(row))
 
 
 def _cut(text: str) -> str:
-    return text if len(text) <= _MOST_LETTERS else f"{text[: _MOST_LETTERS - 1]}…"
+    return text if len(text) <= _MAX_CELL_CHARS else f"{text[: _MAX_CELL_CHARS - 1]}…"
 
 
 def _table(rows: Sequence[Sequence[str]]) -> list[str]:

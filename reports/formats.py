@@ -1,4 +1,4 @@
-"""The formats that a report can be written in: one table for the command line, the window and the run directory."""
+"""Report formats: one table for the command line, the desktop app and the run directory."""
 
 from __future__ import annotations
 
@@ -6,37 +6,37 @@ from typing import NamedTuple
 
 
 class ReportFormat(NamedTuple):
-    """A format, and what a report in it holds."""
+    """A report format and what a report in it contains."""
 
     id: str
-    """As in `sizewise report --format ID`."""
+    """ID for `sizewise report --format ID`."""
     title: str
     suffix: str
     file: str
-    """Its name in a run directory; empty for text, which is for a terminal."""
-    is_of_each_run: bool = True
-    """Whether every run writes it."""
-    links_files: bool = False
-    """Whether rows and tables can lie beside it as files of their own."""
-    holds_profile: bool = False
-    """Whether the profile, and with it the requests that were sent, is in it."""
+    """File name in a run directory; empty for text, which is printed to a terminal."""
+    is_always_written: bool = True
+    """True if every run writes this format."""
+    has_linked_files: bool = False
+    """True if rows and tables can be separate files beside it."""
+    has_profile: bool = False
+    """True if it contains the profile, and with it the requests that were sent."""
     has_definitions: bool = False
-    """Whether other tools' definitions of the metrics can be in it."""
+    """True if it can contain other tools' definitions of the metrics."""
     package: str | None = None
-    """What must be installed besides, by the extra of the format's name."""
+    """Package that must be installed in addition, with the extra named like the format."""
 
 
 REPORT_FORMATS = (
-    ReportFormat("html", "HTML", ".html", "report.html", links_files=True, holds_profile=True, has_definitions=True),
-    ReportFormat("json", "JSON", ".json", "report.json", links_files=True, holds_profile=True, has_definitions=True),
-    ReportFormat("text", "Text", ".txt", "", is_of_each_run=False, has_definitions=True),
+    ReportFormat("html", "HTML", ".html", "report.html", has_linked_files=True, has_profile=True, has_definitions=True),
+    ReportFormat("json", "JSON", ".json", "report.json", has_linked_files=True, has_profile=True, has_definitions=True),
+    ReportFormat("text", "Text", ".txt", "", is_always_written=False, has_definitions=True),
     ReportFormat("markdown", "Markdown", ".md", "summary.md"),
     ReportFormat("junit", "JUnit", ".xml", "junit.xml"),
     ReportFormat("openmetrics", "OpenMetrics", ".prom", "metrics.prom"),
-    ReportFormat("pdf", "PDF", ".pdf", "report.pdf", is_of_each_run=False, holds_profile=True, package="weasyprint"),
+    ReportFormat("pdf", "PDF", ".pdf", "report.pdf", is_always_written=False, has_profile=True, package="weasyprint"),
 )
-BY_ID = {known.id: known for known in REPORT_FORMATS}
-"""`BY_ID["html"]`."""
-BY_SUFFIX = {known.suffix: known for known in REPORT_FORMATS}
-FILES = {known.id: known.file for known in REPORT_FORMATS if known.is_of_each_run}
-"""The files of each run."""
+BY_ID = {format_.id: format_ for format_ in REPORT_FORMATS}
+"""Formats by ID, as in `BY_ID["html"]`."""
+BY_SUFFIX = {format_.suffix: format_ for format_ in REPORT_FORMATS}
+RUN_FILES = {format_.id: format_.file for format_ in REPORT_FORMATS if format_.is_always_written}
+"""File names of the formats that each run writes, by ID."""

@@ -1,6 +1,6 @@
-"""How numbers look: three significant digits, commas between thousands, units, intervals. Pure functions.
+"""Number formatting: three significant digits, thousands separators, units, intervals. All functions are pure.
 
-Texts from outside, without the characters that steer terminals and break renderers.
+Also removes characters from external texts that control terminals or break renderers.
 """
 
 from __future__ import annotations
@@ -19,102 +19,107 @@ _MONEY_DECIMALS = 9
 _SIGNIFICANT = 3
 
 
-def number(value: float) -> str:
-    """Three significant digits: 238, 12.3, 0.0412, 12 300; what is too small for that says so."""
+def format_number(value: float) -> str:
+    """Format with three significant digits: 238, 12.3, 0.0412, 12,300. Smaller values are shown as below the smallest
+    number."""
     if 0 < abs(value) < 10**-_MAX_DECIMALS:
         return f"{'-' if value < 0 else ''}<{10**-_MAX_DECIMALS:.{_MAX_DECIMALS}f}"
     return _fixed(value, _decimals(value))
 
 
-def plain(value: float) -> str:
-    """A number somebody chose, without measured zeros: 50, 0.1, 2.5."""
+def format_plain(value: float) -> str:
+    """Format a number that somebody chose, without trailing zeros: 50, 0.1, 2.5."""
     text = f"{value:,.{_MAX_DECIMALS}f}".rstrip("0").rstrip(".")
     return text if text not in ("", "-0") else "0"
 
 
-def count(value: int) -> str:
+def format_count(value: int) -> str:
     return f"{value:,}"
 
 
-def counted(number_of: int, noun: str) -> str:
-    """As in `1 stage` and `1,200 requests`."""
-    return f"{count(number_of)} {noun}{'' if number_of == 1 else 's'}"
+def format_count_noun(number_of: int, noun: str) -> str:
+    """Format a number with its noun: `1 stage`, `1,200 requests`."""
+    return f"{format_count(number_of)} {noun}{'' if number_of == 1 else 's'}"
 
 
-def money(value: float) -> str:
-    """US dollars: whole above 100, cents down to 1, three significant digits below."""
+def format_money(value: float) -> str:
+    """Format US dollars: whole above 100, cents down to 1, three significant digits below."""
     if abs(value) >= 100:
         return _fixed(value, 0)
     return _fixed(value, 2 if abs(value) >= 1 else max(2, _decimals(value, most=_MONEY_DECIMALS)))
 
 
-def percent(share: float) -> str:
-    return f"{number(share * 100)}{THIN}%"
+def format_percent(share: float) -> str:
+    return f"{format_number(share * 100)}{THIN}%"
 
 
-def chance(value: float) -> str:
-    """A probability to a tenth of a percent, never rounded to certainty or to none."""
+def format_probability(value: float) -> str:
+    """Format a probability to a tenth of a percent, never rounded to 0 or 1."""
     if 0.9995 <= value < 1 or 0 < value < 0.0005:
         return f"{'over 99.9' if value > 0.5 else 'under 0.1'}{THIN}%"
     return f"{100 * value:.1f}".removesuffix(".0") + f"{THIN}%"
 
 
-def p_value(value: float) -> str:
+def format_p_value(value: float) -> str:
     return "<0.001" if value < 0.001 else f"{value:.3f}"
 
 
-def size(value_bytes: int) -> str:
-    """As in 385 kB, 1.47 MB, 12.3 GB."""
+def format_size(value_bytes: int) -> str:
+    """Format a size: 385 kB, 1.47 MB, 12.3 GB."""
     for unit, scale in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
         if value_bytes >= scale:
-            return with_unit(number(value_bytes / scale), unit)
-    return with_unit(count(value_bytes), "bytes")
+            return with_unit(format_number(value_bytes / scale), unit)
+    return with_unit(format_count(value_bytes), "bytes")
 
 
-def seconds(value: float) -> str:
-    """A duration: 340 ms, 12.3 s, 2 min 5 s."""
+def format_duration(value: float) -> str:
+    """Format a duration: 340 ms, 12.3 s, 2 min 5 s."""
     if value < 1:
-        return f"{number(value * 1000)}{THIN}ms"
+        return f"{format_number(value * 1000)}{THIN}ms"
     if value < 60:
-        return f"{number(value)}{THIN}s"
+        return f"{format_number(value)}{THIN}s"
     minutes, rest = divmod(round(value), 60)
     return f"{minutes}{THIN}min {rest}{THIN}s"
 
 
 def with_unit(text: str, unit: str) -> str:
-    """Rates stick to their number as in 238/s; other units stand behind a thin space."""
+    """Append a unit. Rates follow the number directly, as in 238/s; other units follow a thin space."""
     unit = "/s" if unit == "1/s" else unit
     return text + unit if unit.startswith("/") or not unit else f"{text}{THIN}{unit}"
 
 
-def quantity(one: Quantity) -> str:
-    """The value with its interval and unit, as in 238 (231–244)/s; n/a without a value."""
-    return with_unit(f"{value(one)} ({low_high})", shown_unit(one)) if (low_high := interval(one)) else value_unit(one)
+def format_quantity(quantity: Quantity) -> str:
+    """Format a value with its interval and unit, as in 238 (231–244)/s; n/a without a value."""
+    return (
+        with_unit(f"{format_value(quantity)} ({low_high})", display_unit(quantity))
+        if (low_high := format_interval(quantity))
+        else format_value_unit(quantity)
+    )
 
 
-def value_unit(one: Quantity) -> str:
-    return NOT_AVAILABLE if one.value is None else with_unit(value(one), shown_unit(one))
+def format_value_unit(one: Quantity) -> str:
+    return NOT_AVAILABLE if one.value is None else with_unit(format_value(one), display_unit(one))
 
 
-def value(one: Quantity) -> str:
-    """The number alone, to the digits its interval deserves."""
+def format_value(one: Quantity) -> str:
+    """Format the value alone, with the digits that its interval justifies."""
     return NOT_AVAILABLE if one.value is None else _digits(one, one.value)
 
 
-def interval(one: Quantity) -> str | None:
-    """The 95 % interval in the digits of the value, as in 231–244; None when there is none."""
+def format_interval(one: Quantity) -> str | None:
+    """Format the 95 % interval with the digits of the value, as in 231–244; None if there is none."""
     if one.value is None or one.ci95 is None:
         return None
-    between = " to " if one.ci95[0] < 0 else "–"  # a dash beside a minus reads as another minus
+    between = " to " if one.ci95[0] < 0 else "–"  # a dash beside a minus would read as another minus
     return f"{_digits(one, one.ci95[0])}{between}{_digits(one, one.ci95[1])}"
 
 
-def shown_unit(one: Quantity) -> str:
+def display_unit(one: Quantity) -> str:
     return {"share": "%", "1/s": "/s"}.get(one.unit, one.unit)
 
 
-def limit(one: Limit) -> str:
-    return f"{one.comparator} {_chosen(one.value, one.unit)}"
+def format_limit(limit: Limit) -> str:
+    return f"{limit.comparator} {_limit_value(limit.value, limit.unit)}"
 
 
 _METRICS = {
@@ -130,8 +135,8 @@ _METRICS = {
 }
 
 
-def metric(name: str) -> str:
-    """A time's name as people say it; a name of its own without the unit."""
+def metric_name(name: str) -> str:
+    """Return the display name of a time metric; any other name is returned without its unit."""
     return _METRICS.get(name, name.removesuffix("_ms"))
 
 
@@ -139,13 +144,13 @@ StageState = Literal["INVALID", "not judged", "held", "failed"]
 
 
 def stage_state(row: StageRow) -> StageState:
-    """What became of a stage, in a word or two."""
+    """Return the state of a stage in one or two words."""
     if row.trust == "INVALID":
         return "INVALID"
     return "not judged" if row.held is None else "held" if row.held else "failed"
 
 
-_COUNTED = ("answers", "different")
+_COUNT_UNITS = ("answers", "different")
 
 
 def check_value(row: CheckRow) -> str:
@@ -157,7 +162,7 @@ def check_limit(row: CheckRow) -> str:
         return "–"
     if isinstance(row.limit, str):
         return row.limit
-    return _chosen(row.limit, row.unit or "")
+    return _limit_value(row.limit, row.unit or "")
 
 
 def _measured_or_text(value: float | str | None, unit: str | None) -> str:
@@ -166,34 +171,34 @@ def _measured_or_text(value: float | str | None, unit: str | None) -> str:
     if isinstance(value, str):
         return value
     if unit == "share":
-        return percent(value)
-    return with_unit(count(round(value)) if unit in _COUNTED else number(value), unit or "")
+        return format_percent(value)
+    return with_unit(format_count(round(value)) if unit in _COUNT_UNITS else format_number(value), unit or "")
 
 
-def _chosen(value: float, unit: str) -> str:
-    return with_unit(plain(value * 100), "%") if unit == "share" else with_unit(plain(value), unit)
+def _limit_value(value: float, unit: str) -> str:
+    return with_unit(format_plain(value * 100), "%") if unit == "share" else with_unit(format_plain(value), unit)
 
 
-def _digits(one: Quantity, part: float) -> str:
-    if part == 0:
+def _digits(source: Quantity, shown: float) -> str:
+    if shown == 0:
         return "0"
-    if one.unit.startswith("USD"):
-        return money(part)
-    if one.unit in ("requests", "clients"):
-        return count(round(part))
-    if one.unit == "share" and part == 1:
+    if source.unit.startswith("USD"):
+        return format_money(shown)
+    if source.unit in ("requests", "clients"):
+        return format_count(round(shown))
+    if source.unit == "share" and shown == 1:
         return "100"
-    scale = 100 if one.unit == "share" else 1
-    # an interval around nothing still has digits of its own: 0.00 (0.00–0.12) %
-    leading = one.value or (one.ci95[1] if one.ci95 else 0.0)
+    scale = 100 if source.unit == "share" else 1
+    # an interval around zero still has its own digits: 0.00 (0.00–0.12) %
+    leading = source.value or (source.ci95[1] if source.ci95 else 0.0)
     decimals = _decimals(leading * scale)
-    return _fixed(part * scale, max(decimals, _decimals_below_all(one)) if one.unit == "share" else decimals)
+    return _fixed(shown * scale, max(decimals, _decimals_below_all(source)) if source.unit == "share" else decimals)
 
 
-def _decimals_below_all(one: Quantity) -> int:
-    """Of a share close to all, what is missing counts: 99.96 %, not 100 %."""
-    value = one.value or 0.0
-    missing = 1 - (one.ci95[0] if value == 1 and one.ci95 else value)
+def _decimals_below_all(share: Quantity) -> int:
+    """Return the decimals for a share close to 1, where the missing part counts: 99.96 %, not 100 %."""
+    value = share.value or 0.0
+    missing = 1 - (share.ci95[0] if value == 1 and share.ci95 else value)
     return max(0, _decimals(100 * missing) - 2) if 0 < missing < 0.1 else 0
 
 
@@ -205,7 +210,7 @@ def _decimals(value: float, most: int = _MAX_DECIMALS) -> int:
 
 
 def _fixed(value: float, decimals: int) -> str:
-    """Rounded to `decimals`, which may be negative; never -0."""
+    """Round to `decimals`, which may be negative; never returns -0."""
     if not math.isfinite(value):
         return NOT_AVAILABLE
     rounded = round(value, decimals) + 0.0
@@ -216,14 +221,15 @@ _Record = TypeVar("_Record", bound=msgspec.Struct)
 _CONTROLS = {code: "\ufffd" for code in (*range(32), *range(127, 160)) if chr(code) not in "\n\t"}
 
 
-def printable(record: _Record) -> _Record:
-    """The record with every control character of its texts replaced; a NUL alone would abort the chart renderer."""
-    return msgspec.convert(_cleaned(msgspec.to_builtins(record)), type=type(record))
+def sanitize(record: _Record) -> _Record:
+    """Return the record with every control character of its texts replaced; a NUL alone would abort the chart
+    renderer."""
+    return msgspec.convert(_replace_controls(msgspec.to_builtins(record)), type=type(record))
 
 
-def _cleaned(value: Any) -> Any:
+def _replace_controls(value: Any) -> Any:
     if isinstance(value, str):
         return value.translate(_CONTROLS)
     if isinstance(value, dict):
-        return {name: _cleaned(one) for name, one in value.items()}
-    return [_cleaned(one) for one in value] if isinstance(value, list | tuple) else value
+        return {name: _replace_controls(item) for name, item in value.items()}
+    return [_replace_controls(item) for item in value] if isinstance(value, list | tuple) else value

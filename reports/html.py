@@ -1,6 +1,6 @@
-"""One offline HTML file: verdict first, charts as static pictures that a script makes interactive.
+"""Render one offline HTML file: verdict first, and charts as static pictures that a script makes interactive.
 
-Files that travel in the page, compressed, for its reader to take out again.
+Also embeds compressed files in the page, which the reader can save.
 """
 
 from __future__ import annotations
@@ -28,113 +28,119 @@ from reports import comparison_text, formatting, plan_words
 from reports.charts.batches import batch_charts
 from reports.charts.concurrency import concurrency_charts
 from reports.charts.curve import rate_curve
-from reports.charts.ecdf import share_answered
-from reports.charts.heat import answers_over_time
+from reports.charts.ecdf import latency_cdf
+from reports.charts.heat import latency_heat_map
 from reports.charts.machine import machine_charts
 from reports.charts.over_time import latency_over_time, rates_over_time
-from reports.charts.pareto import cost_front, role_of
+from reports.charts.pareto import cost_pareto_front, role_of
 from reports.charts.peak_day import peak_day
-from reports.charts.picture import Drawing, static_svg
+from reports.charts.picture import Chart, render_svg
 from reports.charts.renderer import ChartError, chart_renderer
 from reports.charts.roofline import roofline
-from reports.charts.spectrum import latency_spectrum
+from reports.charts.spectrum import latency_percentiles
 from reports.charts.tornado import tornado
-from reports.charts.variants import variant_front
+from reports.charts.variants import variant_pareto_front
 from reports.comparison_section import ComparisonReport
-from reports.formatting import printable
+from reports.formatting import sanitize
 from reports.local_model import VariantRow
 from reports.model import OfferRow, PlanReport, PlanSection, Report
-from reports.shortening import shortened, shortened_plan
-from reports.tables import plan_tables, tables_of
+from reports.shortening import truncate_plan, truncate_report
+from reports.tables import build_tables, plan_tables
 
-_MOST_OF_A_TABLE = 500_000
-"""Bytes that a table may take in the page; a larger one is only beside it."""
+_MAX_TABLE_BYTES = 500_000
+"""Maximum size in bytes of an embedded table; a larger one is only a separate file."""
 
 
-class Block(msgspec.Struct, frozen=True):
+class EmbeddedFile(msgspec.Struct, frozen=True):
     name: str
     packed: Markup
-    """zlib, then base64."""
+    """Content, compressed with zlib and encoded as base64."""
     sha256: str
-    """Of what was packed."""
+    """SHA-256 of the uncompressed content."""
 
 
-def packed(name: str, text: str) -> Block:
+def embed_text(name: str, text: str) -> EmbeddedFile:
     content = text.encode()
     data = base64.b64encode(zlib.compress(content, 9)).decode()
-    return Block(name, Markup(data), hashlib.sha256(content).hexdigest())
+    return EmbeddedFile(name, Markup(data), hashlib.sha256(content).hexdigest())
 
 
-def packed_tables(tables: Mapping[str, str]) -> tuple[Block, ...]:
-    blocks = (packed(f"{name}.csv", text) for name, text in tables.items())
-    return tuple(block for block in blocks if len(block.packed) <= _MOST_OF_A_TABLE)
+def embed_tables(tables: Mapping[str, str]) -> tuple[EmbeddedFile, ...]:
+    blocks = (embed_text(f"{name}.csv", text) for name, text in tables.items())
+    return tuple(block for block in blocks if len(block.packed) <= _MAX_TABLE_BYTES)
 
 
-Warn = Callable[[str], None]
-USUAL_BYTES, MAX_BYTES = 2_000_000, 5_000_000
-_ROWS_THAT_FIT = (1000, 300, 100)
+WarnCallback = Callable[[str], None]
+PREFERRED_BYTES, MAX_BYTES = 2_000_000, 5_000_000
+_ROW_LIMITS = (1000, 300, 100)
 _TEMPLATES = Path(__file__).parent / "templates"
 _INERT = str.maketrans({"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "\u2028": "\\u2028", "\u2029": "\\u2029"})
 
 
 class Picture(msgspec.Struct, frozen=True):
-    drawing: Drawing
+    drawing: Chart
     svg: Markup
     data: Markup
 
 
 class Pictures(msgspec.Struct, frozen=True):
-    """The charts of one page by their keys; `library` is the script that makes them interactive. `failure` says why
-    there are none although the report has charts."""
+    """The charts of a page by key.
+
+    `library` is the script that makes them interactive. `failure` is the reason why a report has no charts although it
+    should.
+    """
 
     drawn: dict[str, Picture]
     library: Markup | None = None
     failure: str | None = None
 
 
-def render_html(report: Report, warn: Warn = lambda _: None) -> str:
-    """The same report makes the same bytes. Raw data that would make the file larger than USUAL_BYTES stays out; rows
-    that would make it larger than MAX_BYTES too, and then the page says so. Where charts cannot be drawn, the page has
-    none, and `warn` is called with the reason."""
-    raw = packed("result.json", report.result_json)  # byte for byte, and so before it is made printable
-    return _first_that_fits(_pages(printable(msgspec.structs.replace(report, result_json="")), raw, warn))
+def render_html(report: Report, warn: WarnCallback = lambda _: None) -> str:
+    """Render a report; the same report gives the same bytes.
+
+    Raw data that would make the file larger than USUAL_BYTES is omitted. Rows that would make it larger than MAX_BYTES
+    are omitted too, and the page states it. If charts cannot be drawn, the page has none, and `warn` is called with the
+    reason.
+    """
+    raw = embed_text("result.json", report.result_json)  # byte for byte, so before control characters are replaced
+    return _first_that_fits(_pages(sanitize(msgspec.structs.replace(report, result_json="")), raw, warn))
 
 
-def _pages(report: Report, raw: Block, warn: Warn) -> Iterator[tuple[int, str]]:
-    """Ever less in one, each with how large it may be."""
-    tables = packed_tables(tables_of(report))
+def _pages(report: Report, raw: EmbeddedFile, warn: WarnCallback) -> Iterator[tuple[int, str]]:
+    """Yield versions with less and less content, each with its size limit."""
+    tables = embed_tables(build_tables(report))
     pictures = _pictures(report)
     if pictures.failure is not None:
         warn(_charts_missing(pictures.failure))
-    yield USUAL_BYTES, _render(report, pictures, (raw, *tables), raw.sha256)
+    yield PREFERRED_BYTES, _render(report, pictures, (raw, *tables), raw.sha256)
     yield MAX_BYTES, _render(report, pictures, tables, raw.sha256)
-    for most in _ROWS_THAT_FIT:
-        short = shortened(report, most)
+    for row_limit in _ROW_LIMITS:
+        short = truncate_report(report, row_limit)
         yield MAX_BYTES, _render(short, _pictures(short), tables, raw.sha256)
 
 
-def render_plan_html(report: PlanReport, warn: Warn = lambda _: None) -> str:
-    """A plan as a page of its own, by the same rules."""
-    return _first_that_fits(_plan_pages(printable(report), warn))
+def render_plan_html(report: PlanReport, warn: WarnCallback = lambda _: None) -> str:
+    """Render a plan as a separate page, with the same rules."""
+    return _first_that_fits(_plan_pages(sanitize(report), warn))
 
 
 def render_comparison_html(report: ComparisonReport) -> str:
-    """A comparison as a page of its own, without any script."""
+    """Render a comparison as a separate page, without any script."""
     style = Markup((_TEMPLATES / "report.css").read_text("utf-8"))
     template = _environment().get_template("comparison_report.html")
-    return template.render(report=printable(report), style=style, policy=_policy(style))
+    return template.render(report=sanitize(report), style=style, policy=_policy(style))
 
 
-def _plan_pages(report: PlanReport, warn: Warn) -> Iterator[tuple[int, str]]:
-    tables, pictures = packed_tables(plan_tables(report.plan)), _drawn(_plan_drawings(report.plan))
+def _plan_pages(report: PlanReport, warn: WarnCallback) -> Iterator[tuple[int, str]]:
+    tables, pictures = embed_tables(plan_tables(report.plan)), _draw(_plan_charts(report.plan))
     if pictures.failure is not None:
         warn(_charts_missing(pictures.failure))
-    for short in (report, *(shortened_plan(report, most) for most in _ROWS_THAT_FIT)):
+    for short in (report, *(truncate_plan(report, row_limit) for row_limit in _ROW_LIMITS)):
         yield MAX_BYTES, _render(short, pictures, tables, None, template="plan_report.html")
 
 
 def _first_that_fits(pages: Iterable[tuple[int, str]]) -> str:
-    """Else the last."""
+    """Return the first page within its limit, or else the last one."""
     text = ""
     for limit, text in pages:
         if len(text.encode()) <= limit:
@@ -143,7 +149,7 @@ def _first_that_fits(pages: Iterable[tuple[int, str]]) -> str:
 
 
 def inert_json(value: Any) -> Markup:
-    """JSON for a data block: nothing in it can end the block or begin a tag."""
+    """Encode JSON for a data block so that nothing in it can end the block or begin a tag."""
     text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
     return Markup(text.translate(_INERT))
 
@@ -151,7 +157,7 @@ def inert_json(value: Any) -> Markup:
 def _render(
     report: Report | PlanReport,
     pictures: Pictures,
-    carried: tuple[Block, ...],
+    carried: tuple[EmbeddedFile, ...],
     result_sha256: str | None,
     template: str = "report.html",
 ) -> str:
@@ -176,35 +182,35 @@ def _render(
 
 
 def _pictures(report: Report) -> Pictures:
-    return _drawn(
+    return _draw(
         (
             rate_curve(report),
-            latency_spectrum(report),
-            share_answered(report),
+            latency_percentiles(report),
+            latency_cdf(report),
             rates_over_time(report),
             latency_over_time(report),
-            answers_over_time(report),
+            latency_heat_map(report),
             *concurrency_charts(report),
             *machine_charts(report),
-            variant_front(report),
+            variant_pareto_front(report),
             *batch_charts(report),
             roofline(report),
-            *_plan_drawings(report.plan),
+            *_plan_charts(report.plan),
         )
     )
 
 
-def _plan_drawings(plan: PlanSection | None) -> tuple[Drawing | None, ...]:
-    return cost_front(plan), tornado(plan), peak_day(plan)
+def _plan_charts(plan: PlanSection | None) -> tuple[Chart | None, ...]:
+    return cost_pareto_front(plan), tornado(plan), peak_day(plan)
 
 
-def _drawn(drawings: Iterable[Drawing | None]) -> Pictures:
-    wanted = [drawing for drawing in drawings if drawing is not None]
-    if not wanted:
+def _draw(drawings: Iterable[Chart | None]) -> Pictures:
+    charts = [drawing for drawing in drawings if drawing is not None]
+    if not charts:
         return Pictures({})
     try:
-        drawn = {one.key: Picture(one, Markup(static_svg(one)), inert_json(one.spec)) for one in wanted}
-        return Pictures(drawn, _library())
+        pictures = {chart.key: Picture(chart, Markup(render_svg(chart)), inert_json(chart.spec)) for chart in charts}
+        return Pictures(pictures, _library())
     except ChartError as error:
         return Pictures({}, failure=str(error))
 
@@ -214,23 +220,25 @@ def _charts_missing(failure: str) -> str:
 
 
 def _refusals(plan: PlanSection | None) -> list[tuple[str, list[OfferRow]]]:
-    """The refused offers by their reason, the commonest first."""
+    """Group the refused offers by reason, most frequent first."""
     by_reason: defaultdict[str, list[OfferRow]] = defaultdict(list)
     for row in plan.refused if plan else ():
         by_reason[row.refused or ""].append(row)
     return sorted(by_reason.items(), key=lambda pair: -len(pair[1]))
 
 
-def _alike(variants: Sequence[VariantRow]) -> list[tuple[list[str], VariantRow]]:
-    """Variants that ran in the same places, by their names; one of them stands for all."""
-    found: dict[tuple[object, ...], tuple[list[str], VariantRow]] = {}
-    for one in variants:
-        found.setdefault((one.provider, one.provider_used, one.placements), ([], one))[0].append(one.name)
-    return list(found.values())
+def _group_by_placement(variants: Sequence[VariantRow]) -> list[tuple[list[str], VariantRow]]:
+    """Group variants that ran in the same places: their names, and one of them as a representative."""
+    groups: dict[tuple[object, ...], tuple[list[str], VariantRow]] = {}
+    for variant in variants:
+        groups.setdefault((variant.provider, variant.provider_used, variant.placements), ([], variant))[0].append(
+            variant.name
+        )
+    return list(groups.values())
 
 
 def _link(name: str) -> str:
-    """To a file in the page's own folder, whatever its name."""
+    """Return a link to a file in the page's own folder, whatever its name."""
     return f"./{quote(name, safe='')}"
 
 
@@ -248,16 +256,19 @@ def _source_hash(text: str) -> str:
 
 @cache
 def _library() -> Markup:
-    """Bundling takes a second, so that the bundle of each version is kept in the user's cache. Raises ChartError."""
-    kept = platformdirs.user_cache_path("sizewise", appauthor=False) / f"vega-{version('vl-convert-python')}.js"
+    """Return the chart library. Raises ChartError.
+
+    Bundling takes a second, so the bundle of each version is cached in the user's cache directory.
+    """
+    cached = platformdirs.user_cache_path("sizewise", appauthor=False) / f"vega-{version('vl-convert-python')}.js"
     with contextlib.suppress(OSError, UnicodeDecodeError):
-        return Markup(kept.read_bytes().decode())
-    bundle = chart_renderer().library("window.vegaEmbed = vegaEmbed;")
-    with contextlib.suppress(OSError):  # without a cache it is made again next time
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        written = kept.with_suffix(f".{os.getpid()}")
-        written.write_bytes(bundle.encode())
-        written.replace(kept)
+        return Markup(cached.read_bytes().decode())
+    bundle = chart_renderer().bundle_library("window.vegaEmbed = vegaEmbed;")
+    with contextlib.suppress(OSError):  # without a cache, it is bundled again next time
+        cached.parent.mkdir(parents=True, exist_ok=True)
+        temporary = cached.with_suffix(f".{os.getpid()}")
+        temporary.write_bytes(bundle.encode())
+        temporary.replace(cached)
     return Markup(bundle)
 
 
@@ -272,28 +283,28 @@ def _environment() -> Environment:
     )
     environment.filters.update(
         {
-            "number": formatting.number,
-            "plain": formatting.plain,
-            "count": formatting.count,
-            "percent": formatting.percent,
-            "seconds": formatting.seconds,
-            "money": formatting.money,
-            "value": formatting.value,
-            "value_unit": formatting.value_unit,
-            "unit": formatting.shown_unit,
-            "interval": formatting.interval,
-            "quantity": formatting.quantity,
-            "limit": formatting.limit,
-            "metric": formatting.metric,
+            "number": formatting.format_number,
+            "plain": formatting.format_plain,
+            "count": formatting.format_count,
+            "percent": formatting.format_percent,
+            "seconds": formatting.format_duration,
+            "money": formatting.format_money,
+            "value": formatting.format_value,
+            "value_unit": formatting.format_value_unit,
+            "unit": formatting.display_unit,
+            "interval": formatting.format_interval,
+            "quantity": formatting.format_quantity,
+            "limit": formatting.format_limit,
+            "metric": formatting.metric_name,
             "check_value": formatting.check_value,
             "check_limit": formatting.check_limit,
             "state": formatting.stage_state,
-            "p_value": formatting.p_value,
-            "size": formatting.size,
-            "chance": formatting.chance,
-            "alike": _alike,
-            "effect": comparison_text.effect,
-            "remark": comparison_text.remark,
+            "p_value": formatting.format_p_value,
+            "size": formatting.format_size,
+            "chance": formatting.format_probability,
+            "alike": _group_by_placement,
+            "effect": comparison_text.format_effect,
+            "remark": comparison_text.format_remark,
             "link": _link,
         }
     )

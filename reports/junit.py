@@ -1,8 +1,5 @@
-"""The report as JUnit XML: the profile is the suite; its verdict, each SLO, gate and validity check is a case.
-
-What a pipeline is told of a run, one by one: the verdict, each objective, each validity check, and
-how it went.
-"""
+"""Render the report as JUnit XML: the profile is the suite; its verdict, each SLO, gate and validity check is a
+case."""
 
 from __future__ import annotations
 
@@ -15,18 +12,19 @@ from xml.etree import ElementTree
 import msgspec
 
 from reports import formatting
-from reports.formatting import printable
-from reports.model import CheckRow, ObjectiveRow, Report, ReportHeader, ReportVerdict, Trust
+from reports.formatting import sanitize
+from reports.model import CheckRow, ObjectiveRow, Report, ReportHeader, ReportVerdict, Validity
 
 State = Literal["passed", "failed", "error", "open", "warned"]
-"""`error`: the measurement itself; `open`: neither passed nor failed; `warned`: missed, and meant to warn only."""
+"""State of a case. `error`: the measurement itself failed; `open`: neither passed nor failed; `warned`: missed, but
+only a warning."""
 Subject = Literal["run", "SLO", "gate", "validity"]
-_FAILED = (10, 11, 12)
-_OF_CHECKS: dict[Trust, State] = {"VALID": "passed", "WARN": "warned", "INVALID": "error"}
+_FAILED_EXIT_CODES = (10, 11, 12)
+_CHECK_STATES: dict[Validity, State] = {"VALID": "passed", "WARN": "warned", "INVALID": "error"}
 
 
-class Judgement(msgspec.Struct, frozen=True):
-    """`detail` has the observed value with its interval, and the limit."""
+class CaseResult(msgspec.Struct, frozen=True):
+    """Result of one case. `detail` has the observed value with its interval, and the limit."""
 
     subject: Subject
     name: str
@@ -34,27 +32,30 @@ class Judgement(msgspec.Struct, frozen=True):
     detail: str
 
 
-def judgements(report: Report) -> Iterator[Judgement]:
-    """The first is the run's own: `failed` or `error` exactly where the command did not end with 0."""
-    yield Judgement("run", "verdict", _state_of_run(report.verdict), _told_of_run(report.verdict))
+def case_results(report: Report) -> Iterator[CaseResult]:
+    """Yield the results. The first one is the run's own: `failed` or `error` exactly if the command's exit code was not
+    0."""
+    yield CaseResult("run", "verdict", _run_state(report.verdict), _run_detail(report.verdict))
     for row in report.objectives:
-        yield Judgement(row.kind, row.text, _state_of(row, report.verdict), _told_of(row, report.verdict))
+        yield CaseResult(
+            row.kind, row.text, _objective_state(row, report.verdict), _objective_detail(row, report.verdict)
+        )
     for check in report.checks:
-        yield Judgement("validity", check.name, _OF_CHECKS[check.verdict], _told_of_check(check))
+        yield CaseResult("validity", check.name, _CHECK_STATES[check.verdict], _check_detail(check))
 
 
-def _state_of_run(verdict: ReportVerdict) -> State:
+def _run_state(verdict: ReportVerdict) -> State:
     if verdict.exit_code:
-        return "failed" if verdict.exit_code in _FAILED else "error"
+        return "failed" if verdict.exit_code in _FAILED_EXIT_CODES else "error"
     return "open" if verdict.outcome == "INCONCLUSIVE" else "passed"
 
 
-def _told_of_run(verdict: ReportVerdict) -> str:
+def _run_detail(verdict: ReportVerdict) -> str:
     reasons = "".join(f" {reason};" for reason in verdict.reasons).rstrip(";")
     return f"{verdict.outcome}, measurement {verdict.trust}: {verdict.sentence}{reasons}"
 
 
-def _state_of(row: ObjectiveRow, verdict: ReportVerdict) -> State:
+def _objective_state(row: ObjectiveRow, verdict: ReportVerdict) -> State:
     if verdict.trust == "INVALID" or row.judgement == "INCONCLUSIVE":
         return "open"
     if row.judgement == "PASS":
@@ -62,11 +63,11 @@ def _state_of(row: ObjectiveRow, verdict: ReportVerdict) -> State:
     return "failed" if row.level == "fail" else "warned"
 
 
-def _told_of(row: ObjectiveRow, verdict: ReportVerdict) -> str:
-    where = f" in {row.stage}" if row.stage else ""
+def _objective_detail(row: ObjectiveRow, verdict: ReportVerdict) -> str:
+    location = f" in {row.stage}" if row.stage else ""
     parts = [
-        f"observed {formatting.quantity(row.observed)}{where}",
-        f"limit {formatting.limit(row.limit)}",
+        f"observed {formatting.format_quantity(row.observed)}{location}",
+        f"limit {formatting.format_limit(row.limit)}",
         *([row.why] if row.why else []),
         *(["the measurement is INVALID"] if verdict.trust == "INVALID" else []),
         *(["warns only"] if row.level == "warn" else []),
@@ -74,7 +75,7 @@ def _told_of(row: ObjectiveRow, verdict: ReportVerdict) -> str:
     return "; ".join(parts)
 
 
-def _told_of_check(check: CheckRow) -> str:
+def _check_detail(check: CheckRow) -> str:
     limit = "" if check.limit is None else f"; limit {formatting.check_limit(check)}"
     hint = f"; {check.hint}" if check.hint else ""
     return f"observed {formatting.check_value(check)}{limit}{hint}"
@@ -85,15 +86,15 @@ _ELEMENTS: dict[State, str] = {"failed": "failure", "error": "error", "open": "s
 
 
 def render_junit(report: Report) -> str:
-    """A case that failed has a failure, one that tells of a bad measurement an error, one that is not settled or only
-    warns is skipped; each with observed, interval and limit."""
-    report = printable(report)
-    found = list(judgements(report))
+    """Render a report. A failed case has a failure, a bad measurement an error, and an inconclusive case or a warning
+    is skipped; each has the observed value, interval and limit."""
+    report = sanitize(report)
+    cases = list(case_results(report))
     counts = {
-        "tests": len(found),
-        "failures": sum(one.state == "failed" for one in found),
-        "errors": sum(one.state == "error" for one in found),
-        "skipped": sum(one.state in ("open", "warned") for one in found),
+        "tests": len(cases),
+        "failures": sum(judgement.state == "failed" for judgement in cases),
+        "errors": sum(judgement.state == "error" for judgement in cases),
+        "skipped": sum(judgement.state in ("open", "warned") for judgement in cases),
     }
     totals = {name: str(count) for name, count in counts.items()} | {"time": f"{report.header.duration_s:.3f}"}
     name = _clean(report.header.title)
@@ -102,37 +103,42 @@ def render_junit(report: Report) -> str:
     properties = ElementTree.SubElement(suite, "properties")
     for label, value in _properties(report):
         ElementTree.SubElement(properties, "property", {"name": _clean(label), "value": _clean(value)})
-    for one in found:
-        _add_case(suite, name, one)
+    for judgement in cases:
+        _add_case(suite, name, judgement)
     ElementTree.indent(root)
     return ElementTree.tostring(root, encoding="unicode", xml_declaration=False).join(
         ('<?xml version="1.0" encoding="UTF-8"?>\n', "\n")
     )
 
 
-def _add_case(suite: ElementTree.Element, name: str, one: Judgement) -> None:
-    attributes = {"classname": f"{name}.{one.subject}", "name": _clean(one.name), "time": "0"}
+def _add_case(suite: ElementTree.Element, name: str, judgement: CaseResult) -> None:
+    attributes = {"classname": f"{name}.{judgement.subject}", "name": _clean(judgement.name), "time": "0"}
     case = ElementTree.SubElement(suite, "testcase", attributes)
-    detail = _clean(one.detail)
-    element = _ELEMENTS.get(one.state)
+    detail = _clean(judgement.detail)
+    element = _ELEMENTS.get(judgement.state)
     if element is None:
         ElementTree.SubElement(case, "system-out").text = detail
         return
-    told = ElementTree.SubElement(case, element, {"message": detail})
+    child = ElementTree.SubElement(case, element, {"message": detail})
     if element != "skipped":
-        told.set("type", one.subject)
-        told.text = detail
+        child.set("type", judgement.subject)
+        child.text = detail
 
 
 def _properties(report: Report) -> list[tuple[str, str]]:
     header = report.header
-    facts = [("run", header.run_id), ("profile", header.profile_hash), ("tool", header.tool), ("target", header.target)]
-    facts += [("hidden", ", ".join(report.hidden))] if report.hidden else []
-    return [*facts, *((tile.label, formatting.quantity(tile.quantity)) for tile in report.tiles)]
+    properties = [
+        ("run", header.run_id),
+        ("profile", header.profile_hash),
+        ("tool", header.tool),
+        ("target", header.target),
+    ]
+    properties += [("hidden", ", ".join(report.hidden))] if report.hidden else []
+    return [*properties, *((tile.label, formatting.format_quantity(tile.quantity)) for tile in report.tiles)]
 
 
 def _timestamp(header: ReportHeader) -> dict[str, str]:
-    """In UTC and without a zone, as the schema wants it."""
+    """Return the start time in UTC and without a zone, as the schema requires."""
     try:
         started = datetime.fromisoformat(header.started).astimezone(UTC)
     except ValueError:
@@ -141,5 +147,5 @@ def _timestamp(header: ReportHeader) -> dict[str, str]:
 
 
 def _clean(raw: str) -> str:
-    """Without what XML 1.0 has no way to write; a thin space is a plain one."""
+    """Replace what XML 1.0 cannot represent, and thin spaces by plain ones."""
     return _NOT_XML.sub("\ufffd", raw).replace(formatting.THIN, " ")

@@ -1,7 +1,7 @@
-"""Records of llm-d's Benchmark Report 0.2.1: one file for each load point, so that its readers can plot ours too.
+"""Records of llm-d's Benchmark Report 0.2.1: one file for each load point, so that its readers can plot our runs too.
 
-Only what a run knows is there. Of what it defines otherwise than we do, nothing is guessed: a statistic without a mean,
-or a workload without a known input length, is left out.
+The records contain only what a run knows. Where llm-d's definitions differ from ours, nothing is guessed: a statistic
+without a mean, or a workload without a known input length, is omitted.
 """
 
 from __future__ import annotations
@@ -62,11 +62,11 @@ class RunTime(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     start: str
     end: str
     duration: str
-    """As in PT30.2S."""
+    """Duration in ISO 8601, such as PT30.2S."""
 
 
 class Run(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """`uid` is of this file, `eid` of the run that it came from."""
+    """Identification of the data. `uid` identifies this file, `eid` the run that it came from."""
 
     uid: str
     eid: str
@@ -114,8 +114,8 @@ class StackMetadata(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     description: str | None = None
 
 
-class Served(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """The endpoint, of whose engine a client knows no more than this."""
+class ServingStack(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The endpoint; a client knows nothing more about its engine."""
 
     kind: Literal["generic"]
     tool: str
@@ -128,7 +128,7 @@ class Served(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 class Component(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     metadata: StackMetadata
-    standardized: Served
+    standardized: ServingStack
     native: Native
 
 

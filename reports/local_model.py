@@ -1,4 +1,4 @@
-"""What a report shows of a local run: variants of a model, and what was found of each."""
+"""Data of a local run in a report: variants of a model and the results of each."""
 
 from __future__ import annotations
 
@@ -6,24 +6,28 @@ from typing import Literal
 
 import msgspec
 
-from reports.quantity import Quantity, Trust
+from reports.quantity import Quantity, Validity
 
 SloState = Literal["met", "missed", "not told"]
-"""Not told: no objective is seen to be missed, and of one there was no number."""
+"""Whether a variant meets its SLO. "not told" means that no objective is known to be missed, and that one had no
+number."""
 VariantState = Literal["best", "measured", "INVALID", "ended early", "left out"]
 
 
 class ScenarioRow(msgspec.Struct, frozen=True, kw_only=True):
-    """One stage of a variant. The percentiles are of the `times` said: latency where calls were due at a time of their
-    own, else the time of a call. `calls` is how many they are of, and `parts` the medians of a call's parts in the
-    order of `LocalSection.parts`."""
+    """One stage of a variant.
+
+    The percentiles are of the metric named by `times`: latency where calls were due at times of their own, else the
+    time of a call. `calls` is the number of calls, and `parts` has the median time of each part of a call, in the order
+    of `LocalSection.parts`.
+    """
 
     stage: str
     scenario: str
     rate_per_s: float | None
-    """Of arrivals."""
+    """Arrival rate in calls per second."""
     tried: Literal["held", "did not hold"] | None
-    """Of a rate that a search went through on its way to the answer, or in vain: what became of it."""
+    """Result of a rate that was only tried by a search, whether on its way to the maximum or in vain."""
     times: str
     p50: Quantity
     p95: Quantity
@@ -31,7 +35,7 @@ class ScenarioRow(msgspec.Struct, frozen=True, kw_only=True):
     throughput: Quantity
     calls: int
     parts: tuple[Quantity, ...]
-    trust: Trust
+    trust: Validity
     reasons: tuple[str, ...] = ()
 
 
@@ -39,7 +43,7 @@ class AccuracyRow(msgspec.Struct, frozen=True, kw_only=True):
     metric: str
     value: Quantity
     reference: Quantity | None
-    """None where there is none to hold it against."""
+    """Value of the reference variant; None if there is no reference."""
     change: Quantity | None
     kept: Quantity | None
     p_value: float | None
@@ -47,7 +51,7 @@ class AccuracyRow(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class FidelityRow(msgspec.Struct, frozen=True, kw_only=True):
-    """Outputs beside the reference's. `sqnr` in dB, `kl_…` in nats."""
+    """Comparison of outputs with those of the reference. `sqnr` is in dB, `kl_…` in nats."""
 
     rows: int
     agreement: Quantity
@@ -62,18 +66,22 @@ class FidelityRow(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ColdStartRow(msgspec.Struct, frozen=True, kw_only=True):
-    """Starts of one kind: each part's median and its worst, in the order of `LocalSection.cold_parts`, the whole last.
-    `worst` is the largest of the `starts`: they are too few for a p95."""
+    """Cold starts of one kind.
+
+    The median and the maximum of each part, in the order of `LocalSection.cold_parts`, with the total last. `worst` is
+    the maximum of the `starts`, which are too few for a p95.
+    """
 
     is_cached: bool
-    """With the runtime's optimised model, or engine, kept from before."""
+    """True if the runtime's optimized model, or engine, was cached from an earlier start."""
     starts: int
     p50: tuple[Quantity, ...]
     worst: tuple[Quantity, ...]
 
 
 class PlacementRow(msgspec.Struct, frozen=True, kw_only=True):
-    """Operators of one kind on one provider, and how many; a stray runs where it was not asked to."""
+    """Number of operators of one kind on one provider. `is_stray` marks fallback nodes, which run on a provider that
+    was not requested."""
 
     provider: str
     operator: str
@@ -81,8 +89,8 @@ class PlacementRow(msgspec.Struct, frozen=True, kw_only=True):
     is_stray: bool
 
 
-class BoundRow(msgspec.Struct, frozen=True, kw_only=True):
-    """What limits a variant, and its place under the roof of `processor`; None what is not known."""
+class BottleneckRow(msgspec.Struct, frozen=True, kw_only=True):
+    """Bottleneck of a variant, and its place under the roofline of `processor`; values are None where unknown."""
 
     limit: str | None
     sentence: str
@@ -95,10 +103,11 @@ class BoundRow(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class VariantRow(msgspec.Struct, frozen=True, kw_only=True):
-    """`name` is what tells a variant from the others of its run; `family` leaves its batch out of that.
+    """One variant of a model.
 
-    `slo` is by point estimates; None where no SLO was set, or nothing measured. `why` is why it ended early or
-    was left out. `latency` and `cost` are its place beside the others, see `FrontAxes`.
+    `name` distinguishes a variant from the others of its run; `family` is the same without the batch size. `slo` is by
+    point estimates; None if no SLO was set or nothing was measured. `why` is the reason why it ended early or was
+    omitted. `latency` and `cost` are its coordinates in the comparison of variants, see `FrontAxes`.
     """
 
     name: str
@@ -114,31 +123,31 @@ class VariantRow(msgspec.Struct, frozen=True, kw_only=True):
     why: str | None
     scenarios: tuple[ScenarioRow, ...]
     throughput: Quantity
-    """The most of its scenarios."""
+    """Highest throughput of its scenarios."""
     arrivals: Quantity | None
-    """The most calls a second that held the SLO as they arrived; None where nobody searched."""
+    """Highest arrival rate in calls per second that met the SLO; None if no search was run."""
     slo: SloState | None
     misses: tuple[str, ...]
-    """Objectives that are missed or not told, with what was seen."""
+    """Objectives that are missed or inconclusive, with the observed values."""
     latency: Quantity
     cost: Quantity
     energy: Quantity | None
-    """By inference, above idle where that is known; None where nobody reads it."""
+    """Energy per inference, above idle where the idle power is known; None if no power was measured."""
     on_front: bool
     accuracy: AccuracyRow | None
     fidelity: FidelityRow | None
     cold_starts: tuple[ColdStartRow, ...]
     provider_used: str | None
     placements: tuple[PlacementRow, ...]
-    bound: BoundRow | None
+    bound: BottleneckRow | None
     file: str
     sha256: str | None
     size_bytes: int | None
     peak_memory: Quantity
 
 
-class BatchLawRow(msgspec.Struct, frozen=True, kw_only=True):
-    """S(b) = t0 + t1 b of a family of variants; `reason` says why it does not hold, or cannot be told."""
+class BatchModelRow(msgspec.Struct, frozen=True, kw_only=True):
+    """Linear batch model S(b) = t0 + t1 b of a family of variants; `reason` says why it does not hold or is unknown."""
 
     family: str
     t0: Quantity
@@ -149,23 +158,25 @@ class BatchLawRow(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class FrontAxes(msgspec.Struct, frozen=True, kw_only=True):
-    """What variants are held against each other by: one percentile of one scenario, and one cost."""
+    """Axes by which variants are compared: one percentile of one scenario, and one cost."""
 
     latency: str
     cost: str
 
 
 class LocalSection(msgspec.Struct, frozen=True, kw_only=True):
-    """`common` is what all variants share, in words; `parts` and `cold_parts` name the columns of their rows."""
+    """A local run. `common` describes what all variants share; `parts` and `cold_parts` name the columns of their
+    rows."""
 
     common: str
     variants: tuple[VariantRow, ...]
     best: str | None
-    """Its name."""
+    """Name of the best variant."""
     shown: str | None
-    """Whose numbers the headlines are: the best, or what came nearest; None where nothing was measured."""
+    """Name of the variant whose numbers are the headlines: the best, or else the closest to the SLO; None if nothing
+    was measured."""
     best_reason: str | None
-    laws: tuple[BatchLawRow, ...]
+    laws: tuple[BatchModelRow, ...]
     axes: FrontAxes
     parts: tuple[str, ...]
     cold_parts: tuple[str, ...]

@@ -1,4 +1,4 @@
-"""A local run in a terminal: its variants in a table, and of the best one what was found besides."""
+"""Render a local run for a terminal: a table of its variants, and further results of the best one."""
 
 from __future__ import annotations
 
@@ -8,179 +8,200 @@ from reports import formatting
 from reports.local_model import ColdStartRow, LocalSection, VariantRow
 from reports.model import Quantity
 
-_MOST_ROWS = 12
+_MAX_ROWS = 12
 _MARKS = {"best": "", "measured": "", "INVALID": "INVALID", "ended early": "ended early", "left out": "left out"}
 
 
-def variant_lines(local: LocalSection, width: int) -> list[list[str]]:
-    """Rows of cells, the header first. Times are in ms. Where they would be wider than `width`, columns that say less
-    are left out."""
-    shown = _chosen(local.variants)
-    if not any(one.scenarios for one in shown):
+def variant_table(local: LocalSection, width: int) -> list[list[str]]:
+    """Return rows of cells, with the header first. Times are in ms. Less important columns are omitted if the table
+    would be wider than `width`."""
+    shown = _select_variants(local.variants)
+    if not any(variant.scenarios for variant in shown):
         return []
-    columns = [["variant", *(_named(one, shown) for one in shown)]]
-    columns += [["p50 / p99", *map(_alone, shown)], ["most /s", *map(_most, shown)]]
-    columns += [["SLO" if any(one.slo for one in shown) else "", *map(_result, shown)]]
-    if any(one.arrivals for one in shown):
-        columns.insert(2, ["arrivals /s", *map(_arrivals, shown)])
-    less = [["kept", *map(_kept, shown)]] if any(one.accuracy for one in shown) else []
-    less += [[f"{name} p99", *(_p99(one, name) for one in shown)] for name in _waiting(shown)]
-    room = width - sum(map(_wide, columns))
-    for column in less:
-        if (room := room - _wide(column)) >= 0:
+    columns = [["variant", *(_variant_label(variant, shown) for variant in shown)]]
+    columns += [["p50 / p99", *map(_sequential_cell, shown)], ["most /s", *map(_throughput_cell, shown)]]
+    columns += [["SLO" if any(variant.slo for variant in shown) else "", *map(_result_cell, shown)]]
+    if any(variant.arrivals for variant in shown):
+        columns.insert(2, ["arrivals /s", *map(_arrivals_cell, shown)])
+    optional_columns = [["kept", *map(_retained_cell, shown)]] if any(variant.accuracy for variant in shown) else []
+    optional_columns += [
+        [f"{name} p99", *(_p99_cell(variant, name) for variant in shown)] for name in _queueing_scenarios(shown)
+    ]
+    room = width - sum(map(_column_width, columns))
+    for column in optional_columns:
+        if (room := room - _column_width(column)) >= 0:
             columns.insert(len(columns) - 1, column)
     return [list(row) for row in zip(*columns, strict=True)]
 
 
-def more_lines(local: LocalSection) -> list[str]:
-    """What the table has no room for: how many more, and why variants ended early or were left out."""
-    hidden = len(local.variants) - _MOST_ROWS
+def remaining_variant_lines(local: LocalSection) -> list[str]:
+    """Return what the table has no room for: the number of further variants, and why variants ended early or were
+    omitted."""
+    hidden = len(local.variants) - _MAX_ROWS
     more = [f"… and {hidden} more in the report"] if hidden > 0 else []
     reasons: dict[str, list[str]] = {}
-    for one in local.variants:
-        if one.why is not None:
-            reasons.setdefault(f"{one.state}: {one.why}", []).append(one.name)
-    told = [f"{_names(names)}, {why}" for why, names in reasons.items()]
-    return [*more, *told[:_MOST_ROWS]]
+    for variant in local.variants:
+        if variant.why is not None:
+            reasons.setdefault(f"{variant.state}: {variant.why}", []).append(variant.name)
+    reason_lines = [f"{_join_names(names)}, {reason}" for reason, names in reasons.items()]
+    return [*more, *reason_lines[:_MAX_ROWS]]
 
 
-def best_lines(local: LocalSection) -> list[tuple[str, list[str]]]:
-    """Titled lines of the variant that the headlines are of."""
-    shown = next((one for one in local.variants if one.name == local.shown), None)
+def headline_variant_lines(local: LocalSection) -> list[tuple[str, list[str]]]:
+    """Return titled lines about the variant whose numbers are the headlines."""
+    shown = next((variant for variant in local.variants if variant.name == local.shown), None)
     if shown is None:
         return []
     return [
         ("Limit", [f"{shown.name}: {shown.bound.sentence}"] if shown.bound else []),
-        ("Batches", [*_laws(local, shown)]),
-        ("Start", [*_cold_starts(local, shown)]),
-        ("Outputs", [*_outputs(shown)]),
-        ("Strays", [*_strays(local.variants)]),
+        ("Batches", [*_batch_lines(local, shown)]),
+        ("Start", [*_cold_start_lines(local, shown)]),
+        ("Outputs", [*_output_lines(shown)]),
+        ("Strays", [*_fallback_lines(local.variants)]),
     ]
 
 
-def _chosen(variants: Sequence[VariantRow]) -> list[VariantRow]:
-    """In their order: all where there is room, else the best, what no other dominates, and the fastest."""
-    if len(variants) <= _MOST_ROWS:
+def _select_variants(variants: Sequence[VariantRow]) -> list[VariantRow]:
+    """Select the variants to show, in their order: all if there is room, else the best, those on the front, and the
+    fastest."""
+    if len(variants) <= _MAX_ROWS:
         return list(variants)
-    ranked = sorted(variants, key=lambda one: (one.state != "best", not one.on_front, -(one.throughput.value or 0.0)))[
-        :_MOST_ROWS
-    ]
-    return [one for one in variants if one in ranked]
+    ranked = sorted(
+        variants,
+        key=lambda variant: (variant.state != "best", not variant.on_front, -(variant.throughput.value or 0.0)),
+    )[:_MAX_ROWS]
+    return [variant for variant in variants if variant in ranked]
 
 
-def _named(one: VariantRow, shown: Sequence[VariantRow]) -> str:
-    return f"{one.name} (best)" if one.state == "best" and len(shown) > 1 else one.name
+def _variant_label(variant: VariantRow, shown: Sequence[VariantRow]) -> str:
+    return f"{variant.name} (best)" if variant.state == "best" and len(shown) > 1 else variant.name
 
 
-def _result(one: VariantRow) -> str:
-    return _MARKS[one.state] or one.slo or ""
+def _result_cell(variant: VariantRow) -> str:
+    return _MARKS[variant.state] or variant.slo or ""
 
 
-def _wide(column: Sequence[str]) -> int:
+def _column_width(column: Sequence[str]) -> int:
     return max(map(len, column)) + 2
 
 
-def _waiting(variants: Sequence[VariantRow]) -> list[str]:
-    """Scenarios in which calls wait for their turn."""
-    found = dict.fromkeys(row.scenario for one in variants for row in one.scenarios)
-    return [name for name in ("server", "multi-stream") if name in found]
+def _queueing_scenarios(variants: Sequence[VariantRow]) -> list[str]:
+    """Return the scenarios in which calls queue."""
+    scenarios = dict.fromkeys(row.scenario for variant in variants for row in variant.scenarios)
+    return [name for name in ("server", "multi-stream") if name in scenarios]
 
 
-def _alone(one: VariantRow) -> str:
-    """Of one call after another, or of the first scenario."""
-    answering = [row for row in one.scenarios if not row.tried]
-    row = next((row for row in answering if row.scenario == "single-stream"), None)
-    row = row or next(iter(answering), None)
-    return "–" if row is None else _doubted(row.trust, f"{formatting.value(row.p50)} / {formatting.value(row.p99)}")
+def _sequential_cell(variant: VariantRow) -> str:
+    """Return p50 and p99 of calls made one after another, or else of the first scenario."""
+    stages = [row for row in variant.scenarios if not row.tried]
+    row = next((row for row in stages if row.scenario == "single-stream"), None)
+    row = row or next(iter(stages), None)
+    return (
+        "–"
+        if row is None
+        else _mark_invalid(row.trust, f"{formatting.format_value(row.p50)} / {formatting.format_value(row.p99)}")
+    )
 
 
-def _most(one: VariantRow) -> str:
-    return _doubted(one.throughput.trust, formatting.value(one.throughput)) if one.scenarios else "–"
+def _throughput_cell(variant: VariantRow) -> str:
+    return (
+        _mark_invalid(variant.throughput.trust, formatting.format_value(variant.throughput))
+        if variant.scenarios
+        else "–"
+    )
 
 
-def _arrivals(one: VariantRow) -> str:
-    return "–" if one.arrivals is None else _doubted(one.arrivals.trust, formatting.value(one.arrivals))
+def _arrivals_cell(variant: VariantRow) -> str:
+    return (
+        "–"
+        if variant.arrivals is None
+        else _mark_invalid(variant.arrivals.trust, formatting.format_value(variant.arrivals))
+    )
 
 
-def _p99(one: VariantRow, scenario: str) -> str:
-    """Of several rates of arrivals at the highest; of those that a search only tried, none."""
-    rows = [row for row in one.scenarios if row.scenario == scenario and not row.tried]
+def _p99_cell(variant: VariantRow, scenario: str) -> str:
+    """Return the p99 at the highest arrival rate; rates that a search only tried are excluded."""
+    rows = [row for row in variant.scenarios if row.scenario == scenario and not row.tried]
     row = max(rows, key=lambda row: row.rate_per_s or 0.0, default=None)
-    return "–" if row is None else _doubted(row.trust, formatting.value(row.p99))
+    return "–" if row is None else _mark_invalid(row.trust, formatting.format_value(row.p99))
 
 
-def _doubted(trust: str, text: str) -> str:
+def _mark_invalid(trust: str, text: str) -> str:
     return f"({text})" if trust == "INVALID" else text
 
 
-def _kept(one: VariantRow) -> str:
-    if one.accuracy is None:
+def _retained_cell(variant: VariantRow) -> str:
+    if variant.accuracy is None:
         return "–"
-    return "(ref)" if one.accuracy.kept is None else formatting.value_unit(one.accuracy.kept)
+    return "(ref)" if variant.accuracy.kept is None else formatting.format_value_unit(variant.accuracy.kept)
 
 
-def _laws(local: LocalSection, shown: VariantRow) -> Iterator[str]:
-    for law in (one for one in local.laws if one.family == shown.family):
-        batches = f"{min(law.batches)} to {max(law.batches)}" if law.batches else "none"
-        fit = "" if law.r2 is None else f", r² {law.r2:.4f}"
-        if law.t0.value is None or law.t1.value is None:
-            yield f"{law.family}: {law.reason or law.t0.reason or 'no law'}"
+def _batch_lines(local: LocalSection, shown: VariantRow) -> Iterator[str]:
+    for batch_law in (candidate for candidate in local.laws if candidate.family == shown.family):
+        batches = f"{min(batch_law.batches)} to {max(batch_law.batches)}" if batch_law.batches else "none"
+        fit = "" if batch_law.r2 is None else f", r² {batch_law.r2:.4f}"
+        if batch_law.t0.value is None or batch_law.t1.value is None:
+            yield f"{batch_law.family}: {batch_law.reason or batch_law.t0.reason or 'no law'}"
             continue
-        doubt = f"; {law.reason}" if law.reason else ""
+        caveat = f"; {batch_law.reason}" if batch_law.reason else ""
         yield (
-            f"{law.family}: a call of b rows takes {formatting.value(law.t0)} + {formatting.value(law.t1)} b ms, "
-            f"batch {batches}{fit}{doubt}"
+            f"{batch_law.family}: a call of b rows takes {formatting.format_value(batch_law.t0)} + "
+            f"{formatting.format_value(batch_law.t1)} b ms, batch {batches}{fit}{caveat}"
         )
 
 
-def _cold_starts(local: LocalSection, shown: VariantRow) -> Iterator[str]:
-    """Its own, or those of the variant that is opened alike."""
-    alike = (one for one in local.variants if _opened(one) == _opened(shown) and one.cold_starts)
-    for row in next((one.cold_starts for one in alike), ()):
+def _cold_start_lines(local: LocalSection, shown: VariantRow) -> Iterator[str]:
+    """Return lines about its own cold starts, or those of a variant that is loaded in the same way."""
+    loaded_alike = (
+        variant for variant in local.variants if _load_key(variant) == _load_key(shown) and variant.cold_starts
+    )
+    for row in next((variant.cold_starts for variant in loaded_alike), ()):
         kind = "with the optimised model kept" if row.is_cached else "cold"
-        yield f"{kind}: {_parts(local.cold_parts, row)} (medians of {row.starts})"
+        yield f"{kind}: {_start_text(local.cold_parts, row)} (medians of {row.starts})"
 
 
-def _opened(one: VariantRow) -> tuple[object, ...]:
-    return one.sha256, one.provider, one.threads, one.devices
+def _load_key(variant: VariantRow) -> tuple[object, ...]:
+    return variant.sha256, variant.provider, variant.threads, variant.devices
 
 
-def _parts(names: Sequence[str], row: ColdStartRow) -> str:
-    *parts, whole = (formatting.value_unit(one) for one in row.p50)
-    told = ", ".join(f"{name} {part}" for name, part in zip(names, parts, strict=False))
-    return f"{whole}, at worst {formatting.value_unit(row.worst[-1])}: {told}"
+def _start_text(names: Sequence[str], row: ColdStartRow) -> str:
+    *parts, total = (formatting.format_value_unit(quantity) for quantity in row.p50)
+    listed = ", ".join(f"{name} {part}" for name, part in zip(names, parts, strict=False))
+    return f"{total}, at worst {formatting.format_value_unit(row.worst[-1])}: {listed}"
 
 
-def _outputs(shown: VariantRow) -> Iterator[str]:
+def _output_lines(shown: VariantRow) -> Iterator[str]:
     accuracy, fidelity = shown.accuracy, shown.fidelity
     if accuracy is not None:
-        beside = "" if accuracy.reference is None else f", fp32 {formatting.value_unit(accuracy.reference)}"
-        p = "" if accuracy.p_value is None else f" (p {formatting.p_value(accuracy.p_value)}, {accuracy.test})"
-        yield f"{accuracy.metric} {formatting.quantity(accuracy.value)}{beside}{p}"
+        comparison = "" if accuracy.reference is None else f", fp32 {formatting.format_value_unit(accuracy.reference)}"
+        p = "" if accuracy.p_value is None else f" (p {formatting.format_p_value(accuracy.p_value)}, {accuracy.test})"
+        yield f"{accuracy.metric} {formatting.format_quantity(accuracy.value)}{comparison}{p}"
     if fidelity is not None and fidelity.is_equal:
-        yield f"equal to fp32 on the CPU in {formatting.count(fidelity.rows)} rows of the measured run"
+        yield f"equal to fp32 on the CPU in {formatting.format_count(fidelity.rows)} rows of the measured run"
     elif fidelity is not None:
-        told = [
-            _told("agreement", fidelity.agreement),
-            _told("least cosine", fidelity.cosine_least),
-            _told("off by at most", fidelity.max_abs),
-            _told("SQNR", fidelity.sqnr),
+        metrics = [
+            _named_value("agreement", fidelity.agreement),
+            _named_value("least cosine", fidelity.cosine_least),
+            _named_value("off by at most", fidelity.max_abs),
+            _named_value("SQNR", fidelity.sqnr),
         ]
-        beside = f"beside fp32 on the CPU, {formatting.count(fidelity.rows)} rows of the measured run"
-        yield f"{beside}: {', '.join(part for part in told if part)}"
+        comparison = f"beside fp32 on the CPU, {formatting.format_count(fidelity.rows)} rows of the measured run"
+        yield f"{comparison}: {', '.join(part for part in metrics if part)}"
 
 
-def _told(name: str, one: Quantity) -> str:
-    return "" if one.value is None else f"{name} {formatting.value_unit(one)}"
+def _named_value(name: str, quantity: Quantity) -> str:
+    return "" if quantity.value is None else f"{name} {formatting.format_value_unit(quantity)}"
 
 
-def _strays(variants: Sequence[VariantRow]) -> Iterator[str]:
-    for one in variants:
-        strays = [f"{part.operator} on {part.provider}" for part in one.placements if part.is_stray]
-        if strays:
-            yield f"{one.name}: {', '.join(strays)}, where {one.provider} was asked for"
+def _fallback_lines(variants: Sequence[VariantRow]) -> Iterator[str]:
+    for variant in variants:
+        fallback_nodes = [
+            f"{placement.operator} on {placement.provider}" for placement in variant.placements if placement.is_stray
+        ]
+        if fallback_nodes:
+            yield f"{variant.name}: {', '.join(fallback_nodes)}, where {variant.provider} was asked for"
 
 
-def _names(names: Sequence[str]) -> str:
+def _join_names(names: Sequence[str]) -> str:
     shown = "; ".join(names[:3])
     return f"{shown} and {len(names) - 3} more" if len(names) > 3 else shown

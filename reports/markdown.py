@@ -1,8 +1,7 @@
-"""The report as Markdown, for a job's summary or a comment: verdict first, then what to doubt, then the numbers.
+"""Render a report as Markdown, for a job's summary or a comment: verdict first, then failed checks, then the numbers.
 
-Markdown as GitHub and GitLab read it: free text that stays text, tables and lists.
-
-A comparison as Markdown: environment first, then the metrics that count.
+Contains the escaping of free text, and tables and lists, as GitHub and GitLab read them; a comparison has its
+environment first and then its headline metrics.
 """
 
 from __future__ import annotations
@@ -12,10 +11,10 @@ from collections.abc import Sequence
 
 from reports import formatting
 from reports.comparison_section import ComparisonReport, ComparisonSection
-from reports.comparison_text import effect, remark
-from reports.formatting import printable
+from reports.comparison_text import format_effect, format_remark
+from reports.formatting import sanitize
 from reports.local_model import LocalSection
-from reports.local_text import best_lines, more_lines, variant_lines
+from reports.local_text import headline_variant_lines, remaining_variant_lines, variant_table
 from reports.model import (
     CheckRow,
     ErrorRow,
@@ -29,7 +28,7 @@ from reports.model import (
     StageRow,
     TokenRow,
 )
-from reports.plan_text import more_lines as plan_lines
+from reports.plan_text import detail_lines as plan_lines
 from reports.plan_text import summary_lines
 
 _SPACES = re.compile(r"\s+")
@@ -39,103 +38,119 @@ _BEGINS_A_BLOCK = re.compile(r"^[#+\-=]")
 _NUMBERED = re.compile(r"^(\d{1,9})([.)])(?=\s|$)")
 
 
-def text(raw: str) -> str:
-    """One line that reads as `raw`: nothing in it is markup, an address to click, or the beginning of a block."""
+def escape_text(raw: str) -> str:
+    """Escape a text to one line that reads as `raw`: nothing in it is markup, a link, or the beginning of a block."""
     line = _ACTIVE.sub(r"\\\g<0>", _SPACES.sub(" ", raw).strip())
     line = _LINKS.sub(r"\\\g<0>", line)
     return _NUMBERED.sub(r"\1\\\2", _BEGINS_A_BLOCK.sub(r"\\\g<0>", line))
 
 
-def bullets(lines: Sequence[str]) -> list[str]:
-    """Of lines that are Markdown already."""
+def bullet_list(lines: Sequence[str]) -> list[str]:
+    """Return a list of the lines, which must already be Markdown."""
     return [f"- {line}" for line in lines if line]
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    """Of cells that are Markdown already. Columns without a head are left out; without rows there is no table."""
-    kept = [place for place, name in enumerate(columns) if name]
+    """Return a table of the cells, which must already be Markdown. Columns without a header are omitted; without rows
+    there is no table."""
+    columns_kept = [index for index, name in enumerate(columns) if name]
     lines = [columns, ["---"] * len(columns), *rows] if rows else []
-    return [f"| {' | '.join(line[place] for place in kept)} |" for line in lines]
+    return [f"| {' | '.join(line[index] for index in columns_kept)} |" for line in lines]
 
 
 _MAX_COMPARISON_ROWS = 50
 
 
 def comparison_page(report: ComparisonReport) -> str:
-    """A document of its own, with a line break at the end."""
-    report = printable(report)
-    title = f"# {text(', '.join(report.comparison.base))} against {text(', '.join(report.comparison.candidate))}"
-    made = f"Made by {text(report.tool)}: {text(report.command)}"
-    return "\n".join([title, "", *comparison_markdown(report.comparison), made, ""])
+    """Render a comparison as a separate document with a trailing line break."""
+    report = sanitize(report)
+    title = (
+        f"# {escape_text(', '.join(report.comparison.base))} against "
+        f"{escape_text(', '.join(report.comparison.candidate))}"
+    )
+    made_by = f"Made by {escape_text(report.tool)}: {escape_text(report.command)}"
+    return "\n".join([title, "", *comparison_markdown(report.comparison), made_by, ""])
 
 
 def comparison_markdown(section: ComparisonSection) -> list[str]:
     differences = [
-        [text(row.name), text(row.base), text(row.candidate), "**not comparable**" if row.forbids else "told"]
+        [
+            escape_text(row.name),
+            escape_text(row.base),
+            escape_text(row.candidate),
+            "**not comparable**" if row.forbids else "told",
+        ]
         for row in section.differences
     ]
     headlines = [row for row in section.rows if row.is_headline]
     changes = [
         [
-            text(row.metric),
-            text(row.stage),
-            *map(text, (formatting.value_unit(row.base), formatting.value_unit(row.candidate), effect(row.ratio))),
-            "n/a" if row.p_value is None else text(formatting.p_value(row.p_value)),
-            f"**{row.verdict}** {text(remark(row))}".rstrip(),
+            escape_text(row.metric),
+            escape_text(row.stage),
+            *map(
+                escape_text,
+                (
+                    formatting.format_value_unit(row.base),
+                    formatting.format_value_unit(row.candidate),
+                    format_effect(row.ratio),
+                ),
+            ),
+            "n/a" if row.p_value is None else escape_text(formatting.format_p_value(row.p_value)),
+            f"**{row.verdict}** {escape_text(format_remark(row))}".rstrip(),
         ]
         for row in headlines[:_MAX_COMPARISON_ROWS]
     ]
-    left = len(headlines) - len(changes)
+    hidden_count = len(headlines) - len(changes)
     parts = [
-        [text(section.sentence)],
-        [f"**{text(section.banner)}**"] if section.banner else [],
+        [escape_text(section.headline)],
+        [f"**{escape_text(section.banner)}**"] if section.banner else [],
         table(["environment", "base", "candidate", "so"], differences),
         table(["metric", "stage", "base", "candidate", "change (95 %)", "p", "verdict"], changes),
-        [f"… and {left} more in the result."] if left else [],
-        bullets([*map(text, section.notes)]),
+        [f"… and {hidden_count} more in the result."] if hidden_count else [],
+        bullet_list([*map(escape_text, section.notes)]),
     ]
     return [line for part in parts if part for line in (*part, "")]
 
 
 MAX_BYTES = 900 * 1024
-"""A job summary over 1,024 KiB is dropped whole."""
-_MOST_ROWS = 200
-_WIDE = 10_000
-_CUT = "\n_What would make this longer than a job's summary may be is left out; it is in report.html._\n"
+"""Maximum size in bytes. A job summary above 1,024 KiB is rejected as a whole."""
+_MAX_ROWS = 200
+_MAX_WIDTH = 10_000
+_TRUNCATED_NOTE = "\n_What would make this longer than a job's summary may be is left out; it is in report.html._\n"
 
 
-def render_markdown(report: Report, most_bytes: int = MAX_BYTES) -> str:
-    """Whole sections, as many as `most_bytes` have room for; empty where they have none for the verdict."""
-    report = printable(report)
+def render_markdown(report: Report, max_bytes: int = MAX_BYTES) -> str:
+    """Render as many whole sections as `most_bytes` allow; the result is empty if the verdict does not fit."""
+    report = sanitize(report)
     sections = [
         [*_head(report.header, report.verdict), *_checks(report.checks)],
         _section("Numbers", _tiles(report.tiles)),
         _section("Objectives", _objectives(report.objectives)),
         _section("Comparison", comparison_markdown(report.comparison) if report.comparison else []),
-        _section("Stages", _stages(report.stages, formatting.metric(report.times))),
+        _section("Stages", _stages(report.stages, formatting.metric_name(report.times))),
         _section("Tokens", _tokens(report.tokens)),
         _section("Errors", _errors(report.errors)),
         *(_local(report.local) if report.local else []),
-        _section("Plan", bullets([*map(text, summary_lines(report.plan))]) if report.plan else []),
-        _section("Notes", bullets([*map(text, report.notes)])),
+        _section("Plan", bullet_list([*map(escape_text, summary_lines(report.plan))]) if report.plan else []),
+        _section("Notes", bullet_list([*map(escape_text, report.notes)])),
         _run(report.header),
     ]
-    return _fitted(["\n".join(lines) + "\n" for lines in sections if lines], most_bytes)
+    return _fit_sections(["\n".join(lines) + "\n" for lines in sections if lines], max_bytes)
 
 
 def render_plan_markdown(report: PlanReport) -> str:
-    report = printable(report)
+    report = sanitize(report)
     titled = [("Plan", summary_lines(report.plan)), *plan_lines(report.plan)]
-    sections = [_section(title, bullets([*map(text, lines)])) for title, lines in titled]
-    return _fitted(["\n".join(lines) + "\n" for lines in sections if lines], MAX_BYTES)
+    sections = [_section(title, bullet_list([*map(escape_text, lines)])) for title, lines in titled]
+    return _fit_sections(["\n".join(lines) + "\n" for lines in sections if lines], MAX_BYTES)
 
 
-def _fitted(sections: Sequence[str], most_bytes: int) -> str:
-    shown, room = "", most_bytes - len(_CUT.encode())
+def _fit_sections(sections: Sequence[str], most_bytes: int) -> str:
+    shown, room = "", most_bytes - len(_TRUNCATED_NOTE.encode())
     for section in sections:
         part = f"\n{section}" if shown else section
         if len(part.encode()) > room:
-            return shown + _CUT if shown else ""
+            return shown + _TRUNCATED_NOTE if shown else ""
         shown, room = shown + part, room - len(part.encode())
     return shown
 
@@ -145,56 +160,58 @@ def _section(title: str, lines: Sequence[str]) -> list[str]:
 
 
 def _head(header: ReportHeader, verdict: ReportVerdict) -> list[str]:
-    where = f"{header.target}, on {header.hardware}" if header.hardware else header.target
-    where = where if header.called is None else f"{header.title}: {where}"
+    location = f"{header.target}, on {header.hardware}" if header.hardware else header.target
+    location = location if header.called is None else f"{header.title}: {location}"
     return [
-        f"## {verdict.outcome}: {text(header.name)}",
+        f"## {verdict.outcome}: {escape_text(header.name)}",
         "",
-        text(verdict.sentence),
+        escape_text(verdict.sentence),
         "",
-        *bullets([*map(text, verdict.reasons)]),
+        *bullet_list([*map(escape_text, verdict.reasons)]),
         *([""] if verdict.reasons else []),
-        f"{text(where)}. Measurement **{verdict.trust}**.",
+        f"{escape_text(location)}. Measurement **{verdict.trust}**.",
         "",
     ]
 
 
 def _checks(checks: Sequence[CheckRow]) -> list[str]:
-    doubtful = [check for check in checks if check.verdict != "VALID"]
+    not_valid = [check for check in checks if check.verdict != "VALID"]
     if not checks:
         return ["No validity check was made."]
-    if not doubtful:
+    if not not_valid:
         return [f"{len(checks)} checks, all valid."]
-    told = [_check(check) for check in doubtful[:_MOST_ROWS]]
-    return [*bullets(told), "", f"{len(checks) - len(doubtful)} of {len(checks)} checks are valid."]
+    listed = [_check(check) for check in not_valid[:_MAX_ROWS]]
+    return [*bullet_list(listed), "", f"{len(checks) - len(not_valid)} of {len(checks)} checks are valid."]
 
 
 def _check(check: CheckRow) -> str:
-    limit = "" if check.limit is None else f", limit {text(formatting.check_limit(check))}"
-    hint = f" {text(check.hint)}" if check.hint else ""
-    return f"**{check.verdict}** {text(check.name)}: {text(formatting.check_value(check))}{limit}.{hint}"
+    limit = "" if check.limit is None else f", limit {escape_text(formatting.check_limit(check))}"
+    hint = f" {escape_text(check.hint)}" if check.hint else ""
+    return f"**{check.verdict}** {escape_text(check.name)}: {escape_text(formatting.check_value(check))}{limit}.{hint}"
 
 
-def _quantity(one: Quantity) -> str:
-    """With its interval; struck through where it is not to be relied on."""
-    if one.value is None:
-        return text(f"{formatting.NOT_AVAILABLE} ({one.reason})" if one.reason else formatting.NOT_AVAILABLE)
-    shown = text(formatting.quantity(one))
-    return f"~~{shown}~~ INVALID" if one.trust == "INVALID" else shown
+def _quantity(quantity: Quantity) -> str:
+    """Format a value with its interval; struck through if it is INVALID."""
+    if quantity.value is None:
+        return escape_text(
+            f"{formatting.NOT_AVAILABLE} ({quantity.reason})" if quantity.reason else formatting.NOT_AVAILABLE
+        )
+    shown = escape_text(formatting.format_quantity(quantity))
+    return f"~~{shown}~~ INVALID" if quantity.trust == "INVALID" else shown
 
 
-def _cell(one: Quantity) -> str:
-    return _quantity(one) if one.trust == "INVALID" else text(formatting.value_unit(one))
+def _cell(quantity: Quantity) -> str:
+    return _quantity(quantity) if quantity.trust == "INVALID" else escape_text(formatting.format_value_unit(quantity))
 
 
 def _tiles(tiles: Sequence[HeadlineTile]) -> list[str]:
     rows = [
         [
-            text(tile.label),
+            escape_text(tile.label),
             _quantity(tile.quantity),
-            text(formatting.limit(tile.limit)) if tile.limit else "",
+            escape_text(formatting.format_limit(tile.limit)) if tile.limit else "",
             tile.quantity.basis if tile.quantity.value is not None else "",
-            text(tile.note or ""),
+            escape_text(tile.note or ""),
         ]
         for tile in tiles
     ]
@@ -204,79 +221,81 @@ def _tiles(tiles: Sequence[HeadlineTile]) -> list[str]:
 def _objectives(rows: Sequence[ObjectiveRow]) -> list[str]:
     cells = [
         [
-            text(row.text) + (" (implied)" if row.implied else ""),
+            escape_text(row.text) + (" (implied)" if row.implied else ""),
             row.kind if row.level == "fail" else f"{row.kind}, warns only",
             _quantity(row.observed),
-            "n/a" if row.observed.n is None else formatting.count(row.observed.n),
-            "n/a" if row.margin is None else text(formatting.percent(row.margin)),
-            text(row.stage or "n/a"),
-            f"**{row.judgement}**" + (f" {text(row.why)}" if row.why else ""),
+            "n/a" if row.observed.n is None else formatting.format_count(row.observed.n),
+            "n/a" if row.margin is None else escape_text(formatting.format_percent(row.margin)),
+            escape_text(row.stage or "n/a"),
+            f"**{row.judgement}**" + (f" {escape_text(row.why)}" if row.why else ""),
         ]
-        for row in rows[:_MOST_ROWS]
+        for row in rows[:_MAX_ROWS]
     ]
     columns = ["objective", "kind", "observed (95 % interval)", "samples", "margin", "judged in", "result"]
-    return table(columns, cells) + _left_out(len(rows))
+    return table(columns, cells) + _more_note(len(rows))
 
 
 def _stages(rows: Sequence[StageRow], times: str) -> list[str]:
     cells = [
         [
-            text(f"{row.name} #{row.repeat}" if row.repeat > 1 else row.name),
-            text(row.arrivals or row.kind),
+            escape_text(f"{row.name} #{row.repeat}" if row.repeat > 1 else row.name),
+            escape_text(row.arrivals or row.kind),
             _cell(row.offered),
             "n/a" if row.answered is None else _cell(row.answered),
             *map(_cell, (row.p50, row.p95, row.p99)),
-            formatting.count(row.failed),
+            formatting.format_count(row.failed),
             formatting.stage_state(row),
         ]
-        for row in rows[:_MOST_ROWS]
+        for row in rows[:_MAX_ROWS]
     ]
-    columns = ["stage", "arrivals", "offered", "answered", f"{text(times)} p50", "p95", "p99", "failed", "SLO"]
-    return table(columns, cells) + _left_out(len(rows))
+    columns = ["stage", "arrivals", "offered", "answered", f"{escape_text(times)} p50", "p95", "p99", "failed", "SLO"]
+    return table(columns, cells) + _more_note(len(rows))
 
 
 def _tokens(rows: Sequence[TokenRow]) -> list[str]:
     names = ("TTFT p50", "TTFT p95", "TTFT p99", "TPOT p50", "TPOT p95", "ITL p50", "ITL p99", "tokens/s")
-    cells = [[text(row.stage), *map(_cell, _token_quantities(row))] for row in rows[:_MOST_ROWS]]
-    return table(["stage", *names], cells) + _left_out(len(rows))
+    cells = [[escape_text(row.stage), *map(_cell, _token_quantities(row))] for row in rows[:_MAX_ROWS]]
+    return table(["stage", *names], cells) + _more_note(len(rows))
 
 
 def _token_quantities(row: TokenRow) -> tuple[Quantity, ...]:
-    first, each = (row.ttft_p50, row.ttft_p95, row.ttft_p99), (row.tpot_p50, row.tpot_p95)
-    return (*first, *each, row.itl_p50, row.itl_p99, row.tokens_per_s)
+    ttft, per_token = (row.ttft_p50, row.ttft_p95, row.ttft_p99), (row.tpot_p50, row.tpot_p95)
+    return (*ttft, *per_token, row.itl_p50, row.itl_p99, row.tokens_per_s)
 
 
 def _errors(rows: Sequence[ErrorRow]) -> list[str]:
     cells = [
-        [text(row.error), formatting.count(row.count), _cell(row.share), text(row.sample or "n/a")]
-        for row in rows[:_MOST_ROWS]
+        [escape_text(row.error), formatting.format_count(row.count), _cell(row.share), escape_text(row.sample or "n/a")]
+        for row in rows[:_MAX_ROWS]
     ]
-    return table(["error", "count", "of all arrivals", "the first"], cells) + _left_out(len(rows))
+    return table(["error", "count", "of all arrivals", "the first"], cells) + _more_note(len(rows))
 
 
-def _left_out(count: int) -> list[str]:
-    return ["", f"… and {count - _MOST_ROWS} more in the report"] if count > _MOST_ROWS else []
+def _more_note(count: int) -> list[str]:
+    return ["", f"… and {count - _MAX_ROWS} more in the report"] if count > _MAX_ROWS else []
 
 
 def _local(local: LocalSection) -> list[list[str]]:
-    head, *rows = variant_lines(local, _WIDE) or [[]]
-    shown = [
-        text(f"{local.common}; times in ms"),
+    head, *rows = variant_table(local, _MAX_WIDTH) or [[]]
+    lines = [
+        escape_text(f"{local.common}; times in ms"),
         "",
-        *table([*map(text, head)], [[*map(text, row)] for row in rows]),
+        *table([*map(escape_text, head)], [[*map(escape_text, row)] for row in rows]),
         "",
-        *bullets([*map(text, more_lines(local))]),
+        *bullet_list([*map(escape_text, remaining_variant_lines(local))]),
     ]
-    titled = [_section(title, bullets([*map(text, lines)])) for title, lines in best_lines(local)]
-    return [_section("Variants", shown), *titled]
+    titled = [
+        _section(title, bullet_list([*map(escape_text, lines)])) for title, lines in headline_variant_lines(local)
+    ]
+    return [_section("Variants", lines), *titled]
 
 
 def _run(header: ReportHeader) -> list[str]:
-    facts = (
+    items = (
         f"Run {header.run_id}",
         header.started,
-        formatting.seconds(header.duration_s),
+        formatting.format_duration(header.duration_s),
         header.tool,
         f"profile {header.profile_hash[:19]}",
     )
-    return [f"<sub>{' · '.join(map(text, facts))}</sub>"]
+    return [f"<sub>{' · '.join(map(escape_text, items))}</sub>"]

@@ -1,8 +1,8 @@
-"""`report.json`: everything a report shows, as numbers with unit and basis; formatting happens in the renderers.
+"""Schema of `report.json`: everything a report shows, as numbers with unit and basis; renderers do the formatting.
 
-Schema history: 1 is the first. Additions keep the number; a change of meaning or a removal raises it. Since plans tell
-how sure they are, what the plan's rows gained has defaults, and a plan may be a report of its own (`"kind": "plan"`).
-Times called `at_s`, `start_s`, `end_s` count from the start of the run. Shares are fractions.
+Schema history: 1 is the first. Additions keep the number; a change of meaning or a removal raises it. Fields that were
+added with the uncertainty of plans have defaults, and a plan may be a separate report (`"kind": "plan"`). Times called
+`at_s`, `start_s`, `end_s` count from the start of the run. Shares are fractions.
 """
 
 from __future__ import annotations
@@ -20,29 +20,29 @@ from reports.plan_section import RecommendationRow as RecommendationRow
 from reports.quantity import Basis as Basis
 from reports.quantity import Limit as Limit
 from reports.quantity import Quantity as Quantity
-from reports.quantity import Trust as Trust
+from reports.quantity import Validity as Validity
 
 SCHEMA = 1
 
-Judgement = Literal["PASS", "FAIL", "INCONCLUSIVE"]
+Evaluation = Literal["PASS", "FAIL", "INCONCLUSIVE"]
 ObjectiveKind = Literal["SLO", "gate"]
 StageKind = Literal["warmup", "probe", "hold", "steady", "closed", "varying", "spike"]
 Outcome = Literal["PASS", "FAIL", "INCONCLUSIVE", "INVALID", "MEASURED"]
-"""MEASURED: valid, and nothing was asked that could pass or fail."""
+"""Outcome of a run. MEASURED means valid, without any objective that could pass or fail."""
 
 
 class ReportHeader(msgspec.Struct, frozen=True, kw_only=True):
     title: str
     run_id: str
     started: str
-    """Wall time with zone, ISO 8601."""
+    """Wall time with time zone, ISO 8601."""
     duration_s: float
     tool: str
     profile_hash: str
     target: str
     hardware: str | None
     called: str | None = None
-    """What people call this run, beside its title, which is its profile's name."""
+    """Name that the user gave this run, in addition to its title, which is the profile's name."""
 
     @property
     def name(self) -> str:
@@ -50,17 +50,19 @@ class ReportHeader(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ReportVerdict(msgspec.Struct, frozen=True, kw_only=True):
-    """`sentence` is the stamp and the finding. The stamp says that this is not the run's own verdict; `None` where it
-    is."""
+    """Verdict of a report. `sentence` consists of the stamp and the finding.
+
+    The stamp says that this is not the run's own verdict; it is `None` for the run's own verdict.
+    """
 
     outcome: Outcome
-    trust: Trust
+    trust: Validity
     sentence: str
     finding: str
     stamp: str | None = None
     reasons: tuple[str, ...] = ()
     exit_code: int = 0
-    """That the command ended with."""
+    """Exit code of the command."""
 
 
 class HeadlineTile(msgspec.Struct, frozen=True, kw_only=True):
@@ -76,25 +78,25 @@ class CheckRow(msgspec.Struct, frozen=True, kw_only=True):
     value: float | str | None
     limit: float | str | None
     unit: str | None
-    verdict: Trust
+    verdict: Validity
     hint: str | None = None
 
 
 class ObjectiveRow(msgspec.Struct, frozen=True, kw_only=True):
-    """An SLO or a gate. `margin` is the distance to the limit as a share of it, negative when it is missed."""
+    """An SLO or a gate. `margin` is the distance to the limit as a share of it, negative if the limit is missed."""
 
     kind: ObjectiveKind
     text: str
     limit: Limit
     observed: Quantity
     margin: float | None
-    judgement: Judgement
+    judgement: Evaluation
     level: Literal["fail", "warn"]
     stage: str | None = None
     why: str | None = None
-    """What keeps it from PASS or FAIL; None when it is one of them."""
+    """Reason why it is neither PASS nor FAIL; None if it is one of them."""
     implied: bool = False
-    """No profile said it: an SLO without a limit on errors is held to one."""
+    """True if the profile does not contain it: an SLO without a limit on errors gets a default one."""
 
 
 class BatchRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -110,26 +112,27 @@ class BatchRow(msgspec.Struct, frozen=True, kw_only=True):
     throughput: Quantity
 
 
-class Named(msgspec.Struct, frozen=True, kw_only=True):
+class NamedQuantity(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     quantity: Quantity
 
 
 class ModelSection(msgspec.Struct, frozen=True, kw_only=True):
-    """What the model does on this machine with nothing in between. `proof` are the checks of where it really ran."""
+    """Results of the model on this machine without a network. `proof` has the checks of where it actually ran."""
 
     name: str
     batches: tuple[BatchRow, ...]
     accuracy: Quantity | None
-    cold_start: tuple[Named, ...]
+    cold_start: tuple[NamedQuantity, ...]
     proof: tuple[CheckRow, ...]
 
 
 class StageRow(msgspec.Struct, frozen=True, kw_only=True):
-    """`judged` is the latency the SLO speaks of (see `Report.curve`). Failed probes are rows like any other.
+    """One stage. Failed probes are rows like any other.
 
-    `scheduled_per_s` is the rate arrivals were drawn at, which `offered` came near to; None in a closed loop, which has
-    `clients` instead. The percentiles are of what `Report.times` says.
+    `judged` is the latency metric of the SLO (see `Report.curve`). `scheduled_per_s` is the rate at which arrivals were
+    drawn, of which `offered` is the realization; None in a closed loop, which has `clients` instead. The percentiles
+    are of the metric `Report.times`.
     """
 
     name: str
@@ -147,20 +150,20 @@ class StageRow(msgspec.Struct, frozen=True, kw_only=True):
     p95: Quantity
     p99: Quantity
     judged: Quantity
-    trust: Trust
+    trust: Validity
     held: bool | None
     pooled: bool = False
-    """Stands for several other stages together, which are rows of their own."""
+    """True if the row represents several other stages together, which also have rows of their own."""
     reasons: tuple[str, ...] = ()
     arrivals: str | None = None
-    """How requests came, in words."""
+    """Description of the arrivals."""
     clients: int | None = None
     answered: Quantity | None = None
-    """Successful answers a second."""
+    """Successful responses per second."""
 
 
 class TokenRow(msgspec.Struct, frozen=True, kw_only=True):
-    """What the answers of one stage say of tokens: times to the first (`ttft_…`), per token of an answer (`tpot_…`),
+    """Token metrics of the responses of one stage: times to the first token (`ttft_…`), per output token (`tpot_…`),
     between tokens (`itl_…`) and between chunks (`icl_…`)."""
 
     stage: str
@@ -188,7 +191,7 @@ class SpikeSummary(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class GroupRow(msgspec.Struct, frozen=True, kw_only=True):
-    """Requests that have something in common; `share` is of all requests."""
+    """Requests that have a property in common; `share` is relative to all requests."""
 
     label: str
     requests: int
@@ -205,7 +208,7 @@ class GroupTable(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class WorkerRow(msgspec.Struct, frozen=True, kw_only=True):
-    """One of several load workers over all stages but the warm-ups. `clock`: how far its times may be off at most."""
+    """One of several load workers, over all stages except warm-ups. `clock` is the maximum error of its times."""
 
     worker: int
     host: str
@@ -221,13 +224,13 @@ class MaxRateSection(msgspec.Struct, frozen=True, kw_only=True):
     slo: tuple[str, ...]
     limited_by: str
     at_least: bool = False
-    """No higher rate was tried."""
+    """True if no higher rate was tried, so that the maximum may be higher."""
     is_generators: bool = False
-    """None could be, by the load generator."""
+    """True if the load generator could not send a higher rate."""
 
 
 class KneeRow(msgspec.Struct, frozen=True, kw_only=True):
-    """Where latency begins to cost more than throughput gains, by one method; `latency` is the mean there."""
+    """Rate beyond which latency grows faster than throughput, by one method; `latency` is the mean there."""
 
     name: str
     method: str
@@ -241,18 +244,20 @@ class KneeSection(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class CurveLabels(msgspec.Struct, frozen=True, kw_only=True):
-    """What the rate curve shows: `metric` is described by `percentile`, as in p95; the limit is the SLO's."""
+    """Labels of the rate curve: it shows the `percentile` (such as p95) of `metric`; the limit is that of the SLO."""
 
     metric: str
     percentile: str
     limit: Limit | None = None
     counts: Literal["requests", "sessions"] = "requests"
-    """What the rates asked for are of."""
+    """Unit of the offered rates."""
 
 
 class LoadSeries(msgspec.Struct, frozen=True, kw_only=True):
-    """Rates and latencies per bin of `bin_s`; `at_s` are the bins' middles. Latency belongs to the bin of its intended
-    start and is None where nothing was answered."""
+    """Rates and latencies per bin of `bin_s`; `at_s` are the centers of the bins.
+
+    Latency belongs to the bin of the intended start, and is None where there were no responses.
+    """
 
     bin_s: float
     at_s: tuple[float, ...]
@@ -264,9 +269,9 @@ class LoadSeries(msgspec.Struct, frozen=True, kw_only=True):
     p95_ms: tuple[float | None, ...]
     in_flight: tuple[int, ...]
     ttft_p95_ms: tuple[float | None, ...] = ()
-    """Empty where no answer had a token."""
+    """95th percentile of TTFT; empty if no response had a token."""
     lag_p99_ms: tuple[float | None, ...] = ()
-    """How late requests left, of those that were answered; empty where it is not known when they should have."""
+    """99th percentile of the send lag of requests with a response; empty if their intended start is unknown."""
 
 
 class TelemetrySeries(msgspec.Struct, frozen=True, kw_only=True):
@@ -281,8 +286,9 @@ class TelemetrySeries(msgspec.Struct, frozen=True, kw_only=True):
 SpectrumMetric = Literal["latency_ms", "service_ms", "ttft_ms", "tpot_ms", "call_ms"]
 
 
-class Spectrum(msgspec.Struct, frozen=True, kw_only=True):
-    """Exact percentiles of all successful requests of the stages the answer rests on: `share` at or below `ms`."""
+class PercentileCurve(msgspec.Struct, frozen=True, kw_only=True):
+    """Exact percentiles of all successful requests of the stages used for the result: `share` of them is at or below
+    `ms`."""
 
     metric: SpectrumMetric
     n: int
@@ -295,7 +301,7 @@ class Spectrum(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def label(self) -> str:
-        """The name, and from where the time is measured."""
+        """Name of the metric, and the time from which it is measured."""
         start = _MEASURED_FROM.get(self.metric)
         return self.name if start is None else f"{self.name}, from the {start}"
 
@@ -310,8 +316,11 @@ _MEASURED_FROM: dict[SpectrumMetric, str] = {
 
 
 class LatencyHeatMap(msgspec.Struct, frozen=True, kw_only=True):
-    """Answers by their intended start and by what they took. A column begins at `from_s` and is `bin_s` wide; row k,
-    the fastest first, is from `edges_ms[k]` to below `edges_ms[k + 1]`."""
+    """Responses by intended start and latency.
+
+    A column begins at `from_s` and is `bin_s` wide; row k, the fastest first, ranges from `edges_ms[k]` to below
+    `edges_ms[k + 1]`.
+    """
 
     bin_s: float
     from_s: tuple[float, ...]
@@ -326,11 +335,11 @@ class ErrorRow(msgspec.Struct, frozen=True, kw_only=True):
     first_s: float | None
     last_s: float | None
     sample: str | None = None
-    """What was seen of the first; None where nothing was told."""
+    """Description of the first error; None if there is none."""
 
 
 class DefinitionRow(msgspec.Struct, frozen=True, kw_only=True):
-    """One number by each tool, in their order; None where the tool prints none."""
+    """One number by the definition of each tool, in the order of the tools; None if the tool does not print it."""
 
     metric: str
     aggregate: str | None
@@ -338,7 +347,7 @@ class DefinitionRow(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class DefinitionTable(msgspec.Struct, frozen=True, kw_only=True):
-    """`answers` are how many requests each tool's times are of."""
+    """Numbers of one stage. `answers` is the number of requests that each tool's times are based on."""
 
     stage: str
     answers: tuple[int, ...]
@@ -352,7 +361,8 @@ class Definition(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class DefiningTool(msgspec.Struct, frozen=True, kw_only=True):
-    """`read_from`: the version, and the place in it, where its definitions were read."""
+    """A tool whose definitions are compared. `read_from` is the version and the place where its definitions were
+    read."""
 
     name: str
     read_from: str
@@ -360,26 +370,26 @@ class DefiningTool(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Definitions(msgspec.Struct, frozen=True, kw_only=True):
-    """The same requests by the definitions of several tools, ours first; `why` is by metric, then by tool."""
+    """The same requests by the definitions of several tools, ours first; `why` is ordered by metric, then by tool."""
 
     tools: tuple[DefiningTool, ...]
     tables: tuple[DefinitionTable, ...]
     why: tuple[Definition, ...]
     remark: str | None = None
-    """Why some of what tools print is not there."""
+    """Reason why some of the tools' numbers are missing."""
 
 
-class Fact(msgspec.Struct, frozen=True, kw_only=True):
+class EnvironmentEntry(msgspec.Struct, frozen=True, kw_only=True):
     label: str
     value: str | None
 
 
 class SelfTestRow(msgspec.Struct, frozen=True, kw_only=True):
-    """Of the instrument, on the machine of the run; `failed` are the checks that did not pass."""
+    """Self-test of the load generator on the machine of the run; `failed` has the checks that did not pass."""
 
     id: str
     at: str
-    """Wall time with zone, ISO 8601."""
+    """Wall time with time zone, ISO 8601."""
     passed: bool
     failed: tuple[str, ...] = ()
 
@@ -393,7 +403,7 @@ class Download(msgspec.Struct, frozen=True, kw_only=True):
     """A file that was written beside the page."""
 
     name: str
-    """Without a folder."""
+    """File name without a folder."""
     holds: str
     sha256: str
     size_bytes: int
@@ -418,40 +428,40 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     curve: CurveLabels
     load: LoadSeries | None
     telemetry: tuple[TelemetrySeries, ...]
-    spectra: tuple[Spectrum, ...]
+    spectra: tuple[PercentileCurve, ...]
     errors: tuple[ErrorRow, ...]
     plan: PlanSection | None
     method: tuple[str, ...]
-    environment: tuple[Fact, ...]
+    environment: tuple[EnvironmentEntry, ...]
     reproduce: Reproduce
     artifacts: tuple[ArtifactRow, ...]
     result_json: str
     notes: tuple[str, ...] = ()
-    """What a reader must know of how it was measured."""
+    """Facts about the measurement that a reader must know."""
     times: str = "latency_ms"
-    """The metric of the stages' percentiles: latency, or service time where no intended start is known."""
+    """Metric of the stages' percentiles: latency, or service time where no intended start is known."""
     tokens: tuple[TokenRow, ...] = ()
     spikes: tuple[SpikeSummary, ...] = ()
-    cold_start: tuple[Named, ...] = ()
+    cold_start: tuple[NamedQuantity, ...] = ()
     groups: tuple[GroupTable, ...] = ()
     definitions: Definitions | None = None
     workers: tuple[WorkerRow, ...] = ()
-    """Empty where one worker sent alone."""
+    """Load workers; empty if a single worker sent all requests."""
     knees: KneeSection | None = None
-    """Of a sweep."""
+    """Knees of a sweep."""
     local: LocalSection | None = None
-    """Of a run of a local model; `model` is of one that was served, and run beside it."""
+    """Results of a local model; `model`, in contrast, describes a model that was served, measured beside it."""
     comparison: ComparisonSection | None = None
-    """With a baseline."""
+    """Comparison with a baseline."""
     selftest: SelfTestRow | None = None
-    """None where there was none when the run was measured; `method` says so too."""
-    distributions: tuple[Spectrum, ...] = ()
-    """As `spectra`, from the least to the most, whatever their number."""
+    """Self-test; None if there was none when the run was measured, which `method` states too."""
+    distributions: tuple[PercentileCurve, ...] = ()
+    """Full distributions of the same kind as `spectra`, from minimum to maximum, for any number of samples."""
     heat_map: LatencyHeatMap | None = None
-    """Of all answers of the run."""
+    """Heat map of all responses of the run."""
     downloads: tuple[Download, ...] = ()
     hidden: tuple[Literal["hosts", "models", "prompts"], ...] = ()
-    """What was replaced by other words, for whoever may see the numbers only; `notes` say so too."""
+    """What was redacted for readers who may see only the numbers; `notes` state it too."""
 
 
 class _Kind(msgspec.Struct):
@@ -459,7 +469,7 @@ class _Kind(msgspec.Struct):
 
 
 def read_report(text: bytes | str) -> Report | PlanReport:
-    """A run's, or a plan's own. Raises ValueError when the text is no report of this schema."""
+    """Decode the report of a run or of a plan. Raises ValueError if the text is not a report of this schema."""
     try:
         if msgspec.json.decode(text, type=_Kind).kind == "plan":
             return msgspec.json.decode(text, type=PlanReport)

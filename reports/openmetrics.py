@@ -1,6 +1,7 @@
-"""The report's numbers as OpenMetrics text, for GitLab's metrics reports and for a textfile collector.
+"""Render the report's numbers as OpenMetrics text, for GitLab's metrics reports and for a textfile collector.
 
-Gauges only, so that readers of Prometheus' own format take it too. What is not available has no sample.
+Contains only gauges, so that readers of Prometheus' own format accept it too. A value that is not available has no
+sample.
 """
 
 from __future__ import annotations
@@ -10,12 +11,12 @@ from typing import get_args
 
 import msgspec
 
-from reports.formatting import printable
-from reports.model import Judgement, ObjectiveRow, Outcome, Quantity, Report, StageRow, TokenRow, Trust
+from reports.formatting import sanitize
+from reports.model import Evaluation, ObjectiveRow, Outcome, Quantity, Report, StageRow, TokenRow, Validity
 
 Labels = dict[str, str]
 _ESCAPES = str.maketrans({"\\": "\\\\", '"': '\\"', "\n": "\\n"})
-_PARTS = ("", "_ci95_low", "_ci95_high")
+_SUFFIXES = ("", "_ci95_low", "_ci95_high")
 
 
 class _Sample(msgspec.Struct, frozen=True):
@@ -26,9 +27,9 @@ class _Sample(msgspec.Struct, frozen=True):
 
 
 def render_openmetrics(report: Report) -> str:
-    """Ends with `# EOF`. Of samples alike in name and labels the first stands."""
+    """Render a report; the text ends with `# EOF`. Of samples with the same name and labels, the first is used."""
     families: dict[str, tuple[str, dict[str, float]]] = {}
-    for sample in _samples(printable(report)):
+    for sample in _samples(sanitize(report)):
         if sample.value is not None:
             samples = families.setdefault(sample.family, (sample.about, {}))[1]
             samples.setdefault(_labels(sample.labels), sample.value)
@@ -43,16 +44,21 @@ def _family(name: str, about: str, samples: dict[str, float]) -> Iterator[str]:
 
 
 def _labels(labels: Labels) -> str:
-    told = ",".join(f'{name}="{value.translate(_ESCAPES)}"' for name, value in labels.items())
-    return f"{{{told}}}" if told else ""
+    joined = ",".join(f'{name}="{value.translate(_ESCAPES)}"' for name, value in labels.items())
+    return f"{{{joined}}}" if joined else ""
 
 
 def _samples(report: Report) -> Iterator[_Sample]:
     header, verdict = report.header, report.verdict
-    facts = {"run_id": header.run_id, "profile": header.title, "profile_hash": header.profile_hash, "tool": header.tool}
+    run_labels = {
+        "run_id": header.run_id,
+        "profile": header.title,
+        "profile_hash": header.profile_hash,
+        "tool": header.tool,
+    }
     if report.hidden:
-        facts["hidden"] = ",".join(report.hidden)
-    yield _Sample("sizewise_run_info", "which run this is", facts, 1)
+        run_labels["hidden"] = ",".join(report.hidden)
+    yield _Sample("sizewise_run_info", "which run this is", run_labels, 1)
     yield from _states("sizewise_verdict", "how the run ended", {}, verdict.outcome, get_args(Outcome))
     yield _Sample("sizewise_exit_code", "what the command ended with", {}, verdict.exit_code)
     yield _Sample("sizewise_duration_seconds", "of the run", {}, header.duration_s)
@@ -65,37 +71,37 @@ def _samples(report: Report) -> Iterator[_Sample]:
     for row in report.objectives:
         yield from _objective(row)
     for check in report.checks:
-        yield from _states("sizewise_check", "of validity", {"check": check.name}, check.verdict, get_args(Trust))
+        yield from _states("sizewise_check", "of validity", {"check": check.name}, check.verdict, get_args(Validity))
     for stage in report.stages:
         yield from _stage(stage)
     for tokens in report.tokens:
         yield from _tokens(tokens)
 
 
-def _states(family: str, about: str, labels: Labels, found: str, states: tuple[str, ...]) -> Iterator[_Sample]:
-    """1 for the one it is, 0 for the others."""
-    return (_Sample(family, about, labels | {"state": state}, int(state == found)) for state in states)
+def _states(family: str, about: str, labels: Labels, current: str, states: tuple[str, ...]) -> Iterator[_Sample]:
+    """Yield 1 for the current state and 0 for the others."""
+    return (_Sample(family, about, labels | {"state": state}, int(state == current)) for state in states)
 
 
-def _quantity(family: str, about: str, labels: Labels, one: Quantity) -> Iterator[_Sample]:
-    """With the ends of its 95 % interval, where it has one."""
-    values = (one.value, *(one.ci95 or (None, None)))
-    for part, value in zip(_PARTS, values, strict=True):
-        yield _Sample(family + part, about + (", end of its 95 % interval" if part else ""), labels, value)
+def _quantity(family: str, about: str, labels: Labels, quantity: Quantity) -> Iterator[_Sample]:
+    """Yield the value, and the ends of its 95 % interval if it has one."""
+    values = (quantity.value, *(quantity.ci95 or (None, None)))
+    for suffix, value in zip(_SUFFIXES, values, strict=True):
+        yield _Sample(family + suffix, about + (", end of its 95 % interval" if suffix else ""), labels, value)
 
 
 def _objective(row: ObjectiveRow) -> Iterator[_Sample]:
     labels = {"objective": row.text, "kind": row.kind, "level": row.level, "unit": row.observed.unit}
     yield from _quantity("sizewise_objective_observed", "what an objective was held against", labels, row.observed)
     yield _Sample("sizewise_objective_limit", "of an objective", labels, row.limit.value)
-    yield from _states("sizewise_objective", "how it was judged", labels, row.judgement, get_args(Judgement))
+    yield from _states("sizewise_objective", "how it was judged", labels, row.judgement, get_args(Evaluation))
 
 
 def _stage(row: StageRow) -> Iterator[_Sample]:
     labels = {"stage": row.name, "kind": row.kind, "repeat": str(row.repeat)}
     rates = {"offered": row.offered, "achieved": row.achieved, "good": row.good}
-    for name, one in rates.items():
-        yield from _quantity(f"sizewise_stage_{name}_per_second", f"{name} requests", labels, one)
+    for name, quantity in rates.items():
+        yield from _quantity(f"sizewise_stage_{name}_per_second", f"{name} requests", labels, quantity)
     yield _Sample("sizewise_stage_completed", "requests with success", labels, row.completed)
     yield _Sample("sizewise_stage_failed", "requests without", labels, row.failed)
     yield from _percentiles("latency", labels, {"p50": row.p50, "p95": row.p95, "p99": row.p99})
@@ -109,7 +115,9 @@ def _tokens(row: TokenRow) -> Iterator[_Sample]:
     yield from _quantity("sizewise_stage_output_tokens_per_second", "of answers", labels, row.tokens_per_s)
 
 
-def _percentiles(what: str, labels: Labels, found: dict[str, Quantity]) -> Iterator[_Sample]:
-    for name, one in found.items():
-        about = f"{what}, by percentile"
-        yield from _quantity(f"sizewise_stage_{what}_milliseconds", about, labels | {"percentile": name}, one)
+def _percentiles(metric_name: str, labels: Labels, by_percentile: dict[str, Quantity]) -> Iterator[_Sample]:
+    for name, quantity in by_percentile.items():
+        about = f"{metric_name}, by percentile"
+        yield from _quantity(
+            f"sizewise_stage_{metric_name}_milliseconds", about, labels | {"percentile": name}, quantity
+        )

@@ -1,4 +1,4 @@
-"""A report on paper: the page as PDF, by WeasyPrint, which the extra `pdf` installs."""
+"""Render a report as PDF with WeasyPrint, which the extra `pdf` installs."""
 
 from __future__ import annotations
 
@@ -13,20 +13,21 @@ _PROPERTY = re.compile(r"(--[\w-]+):\s*(#[0-9a-f]{6})")
 
 
 def render_pdf(report: Report | PlanReport) -> bytes:
-    """In the colours of the light theme. Nothing is fetched. Raises ValueError where WeasyPrint is not installed."""
+    """Render the page as PDF in the colors of the light theme. Nothing is fetched. Raises ValueError if WeasyPrint is
+    not installed."""
     try:
         from weasyprint import HTML
-    except (ImportError, OSError) as error:  # OSError: Pango, which it draws text with, is a library of the system
+    except (ImportError, OSError) as error:  # OSError: Pango, a system library that draws the text, is missing
         raise ValueError(f"a PDF takes the extra `pdf` (WeasyPrint) and Pango: {error}") from error
     page = render_plan_html(report) if isinstance(report, PlanReport) else render_html(report)
-    return bytes(HTML(string=_in_light_colours(page), url_fetcher=_fetch_nothing).write_pdf())
+    return bytes(HTML(string=_with_light_colors(page), url_fetcher=_fetch_nothing).write_pdf())
 
 
-def _in_light_colours(page: str) -> str:
-    """WeasyPrint draws pictures without the page's custom properties."""
+def _with_light_colors(page: str) -> str:
+    """Replace the page's custom properties by their values, because WeasyPrint does not apply them to pictures."""
     css = (resources.files("reports") / "templates" / "report.css").read_text("utf-8")
-    for name, colour in _PROPERTY.findall(css[: css.index("@media")]):
-        page = page.replace(f"var({name})", colour)
+    for name, color in _PROPERTY.findall(css[: css.index("@media")]):
+        page = page.replace(f"var({name})", color)
     return page
 
 

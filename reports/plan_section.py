@@ -1,4 +1,5 @@
-"""A plan as a report shows it: fleets as rows, how sure the chosen one is, and what the answer hangs on."""
+"""Data of a plan in a report: fleets as rows, the confidence in the recommended one, and the sensitivity of the
+result."""
 
 from __future__ import annotations
 
@@ -8,20 +9,20 @@ import msgspec
 
 from reports.quantity import Basis, Limit, Quantity
 
-Settled = Literal["simulated", "formula", "measured"]
-"""What decided a fleet's size: a simulation, a queueing formula, or the measured max rate alone."""
+SizingMethod = Literal["simulated", "formula", "measured"]
+"""Method that determined a fleet's size: a simulation, a queueing formula, or only the measured max rate."""
 
 
 class PercentileRange(msgspec.Struct, frozen=True, kw_only=True):
-    """10th, 50th and 90th percentile of what is believed of a number."""
+    """10th, 50th and 90th percentile of the posterior of a number."""
 
     p10: float
     p50: float
     p90: float
 
 
-class Knowledge(msgspec.Struct, frozen=True, kw_only=True):
-    """That the capacity is not known well enough: the headline, and the measurement that tells more."""
+class CapacityUncertainty(msgspec.Struct, frozen=True, kw_only=True):
+    """Missing knowledge of the capacity: a headline, and the next measurement that would reduce the uncertainty."""
 
     state: Literal["uncertain", "unknown"]
     per_instance_per_s: PercentileRange
@@ -29,8 +30,9 @@ class Knowledge(msgspec.Struct, frozen=True, kw_only=True):
     next_step: str
 
 
-class ChancesRow(msgspec.Struct, frozen=True, kw_only=True):
-    """P(the SLO is met at the peak) with the instances for the load, spares left out; and with one fewer or more."""
+class SloProbabilityRow(msgspec.Struct, frozen=True, kw_only=True):
+    """Probability that the SLO is met at the peak with the instances for the load, without spares, and with one fewer
+    or more."""
 
     one_fewer: float
     planned: float
@@ -38,7 +40,7 @@ class ChancesRow(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class OfferRow(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A number of one offer's instances, or why it was refused."""
+    """A number of instances of one offer, or the reason why the offer was excluded."""
 
     offer: str
     instances: int | None
@@ -57,22 +59,22 @@ class OfferRow(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     risk_reasons: tuple[str, ...] = ()
     on_front: bool = False
     refused: str | None = None
-    chances: ChancesRow | None = None
+    chances: SloProbabilityRow | None = None
     instances_needed: PercentileRange | None = None
-    """To carry the peak inside the SLO, spares left out."""
+    """Number of instances that carry the peak within the SLO, without spares."""
     usd_per_month_needed: PercentileRange | None = None
-    """Of so many instances and the spares, at prices that are not sure either."""
-    settled: Settled | None = None
+    """Cost of the needed instances and the spares, including the uncertainty of prices."""
+    settled: SizingMethod | None = None
     price_kind: str = "on demand"
     measured_on: str | None = None
     fit_error_at_slo: float | None = None
-    """Of the service model at the SLO's own percentile, as a share of the measured value."""
+    """Error of the service model at the SLO's percentile, as a share of the measured value."""
 
 
 class FrontRow(msgspec.Struct, frozen=True, kw_only=True):
-    """A fleet that no other beats in cost and latency; of one offer there may be several, of different sizes.
+    """A fleet that no other fleet beats in both cost and latency; one offer may have several, of different sizes.
 
-    `chance` is that it is so, given what is not sure of each.
+    `chance` is the probability of that, given the uncertainties of each fleet.
     """
 
     offer: str
@@ -92,8 +94,8 @@ class RecommendationRow(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class UnitCostRow(msgspec.Struct, frozen=True, kw_only=True):
-    """USD per `unit` of the recommended fleet: where an instance is full, at the rate the SLO allows, and at this
-    traffic's mean."""
+    """Cost in USD per `unit` of the recommended fleet: at saturation, at the max rate within the SLO, and at the mean
+    traffic."""
 
     unit: str
     at_saturation: Quantity
@@ -101,9 +103,12 @@ class UnitCostRow(msgspec.Struct, frozen=True, kw_only=True):
     at_mean: Quantity
 
 
-class SwingRow(msgspec.Struct, frozen=True, kw_only=True):
-    """One input at both ends of its range, all others as planned: the month's cost there, and the cheapest offer.
-    A cost is None where nothing fits."""
+class SensitivityRow(msgspec.Struct, frozen=True, kw_only=True):
+    """Sensitivity to one input, from one end of its range to the other with all other inputs as planned: the monthly
+    cost and the cheapest offer.
+
+    A cost is None where nothing fits.
+    """
 
     input: str
     low: str
@@ -115,7 +120,7 @@ class SwingRow(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class DaySeries(msgspec.Struct, frozen=True, kw_only=True):
-    """The peak day played hour by hour; a latency is None where nothing was answered."""
+    """Simulation of the peak day, hour by hour; a latency is None where there were no responses."""
 
     hours: tuple[int, ...]
     arrivals_per_s: tuple[float, ...]
@@ -135,7 +140,7 @@ class CommitmentRow(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SavingRow(msgspec.Struct, frozen=True, kw_only=True):
-    """What one change alone would make of the month's cost; None where nothing fits."""
+    """Effect of one change alone on the monthly cost; None where nothing fits."""
 
     change: str
     basis: Basis
@@ -155,8 +160,10 @@ class MixSection(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PlanSection(msgspec.Struct, frozen=True, kw_only=True):
-    """`offers` are the feasible ones by cost; `runner_up` and `cheapest_refused` name rows. What has a default came
-    later, and is of the recommended fleet where it is of one."""
+    """A plan. `offers` are the feasible ones, ordered by cost; `runner_up` and `cheapest_refused` name rows.
+
+    Fields with a default were added later; they describe the recommended fleet where they describe a fleet.
+    """
 
     peak_per_s: float
     shape: str
@@ -174,34 +181,34 @@ class PlanSection(msgspec.Struct, frozen=True, kw_only=True):
     refused: tuple[OfferRow, ...]
     notes: tuple[str, ...] = ()
     latency_limit: Limit | None = None
-    """The SLO's on `latency_metric`."""
+    """Limit that the SLO sets on `latency_metric`."""
     router: str | None = None
     front: tuple[FrontRow, ...] = ()
-    """By cost."""
+    """Fleets on the Pareto front, ordered by cost."""
     unit_costs: tuple[UnitCostRow, ...] = ()
     kwh_per_month: Quantity | None = None
     kg_co2e_per_month: Quantity | None = None
-    swings: tuple[SwingRow, ...] = ()
-    """The widest first."""
+    swings: tuple[SensitivityRow, ...] = ()
+    """Sensitivities, the largest first."""
     day: DaySeries | None = None
     commitment: CommitmentRow | None = None
     savings: tuple[SavingRow, ...] = ()
     mix: MixSection | None = None
     outlook: str | None = None
-    """How the fleet goes through the coming year, as a sentence."""
+    """Forecast of the fleet over the coming year, as a sentence."""
     break_even: tuple[str, ...] = ()
-    knowledge: Knowledge | None = None
-    """Where the capacity is not known well enough; None where it is."""
+    knowledge: CapacityUncertainty | None = None
+    """Set if the capacity is not known well enough; None otherwise."""
 
     @property
-    def chosen(self) -> OfferRow | None:
-        """The recommended fleet."""
+    def recommended_row(self) -> OfferRow | None:
+        """Row of the recommended fleet."""
         name = self.recommendation.offer if self.recommendation else None
         return next((row for row in self.offers if row.offer == name), None)
 
 
 class SourceRow(msgspec.Struct, frozen=True, kw_only=True):
-    """What was measured, or is assumed, and what it carries inside the SLO."""
+    """A measured or assumed capacity: the max rate within the SLO on some hardware."""
 
     name: str
     hardware: str
@@ -209,7 +216,7 @@ class SourceRow(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PlanReport(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="plan"):
-    """A plan alone, beside no run. `offers` are all that were looked at."""
+    """A plan without a run. `offers` is the number of offers that were considered."""
 
     schema: Literal[1] = 1
     tool: str

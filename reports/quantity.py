@@ -1,4 +1,4 @@
-"""The one number that everything in a report is made of, and what it is held against."""
+"""The number type of all reports, and the limit type that it is compared with."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from typing import Literal
 import msgspec
 
 Basis = Literal["measured", "interpolated", "extrapolated", "assumed"]
-Trust = Literal["VALID", "WARN", "INVALID"]
+Validity = Literal["VALID", "WARN", "INVALID"]
 
 
 class Quantity(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One number a reader sees. Without a `value` it is shown as n/a, with its `reason`."""
+    """One number in a report. Without a `value` it is shown as n/a, with its `reason`."""
 
     value: float | None
     unit: str
@@ -19,7 +19,7 @@ class Quantity(msgspec.Struct, frozen=True, omit_defaults=True):
     n: int | None = None
     basis: Basis = "measured"
     reason: str | None = None
-    trust: Trust = "VALID"
+    trust: Validity = "VALID"
 
 
 class Limit(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,4 +1,4 @@
-"""Writes a report, or a comparison, in any of its formats."""
+"""Render a report or a comparison in any of its formats."""
 
 from __future__ import annotations
 
@@ -13,25 +13,28 @@ from reports.model import PlanReport, Report
 ComparisonFormat = Literal["text", "markdown", "html"]
 
 
-def document(report: Report | PlanReport, form: str, warn: Callable[[str], None] = lambda _: None) -> bytes:
-    """The report as a file holds it. Raises ValueError where a plan has no such format, or a PDF cannot be made."""
-    if form == "pdf":
+def render_document(report: Report | PlanReport, format_id: str, warn: Callable[[str], None] = lambda _: None) -> bytes:
+    """Return the content of the report's file. Raises ValueError if a plan has no such format, or if a PDF cannot be
+    made."""
+    if format_id == "pdf":
         from reports.pdf import render_pdf
 
         return render_pdf(report)
-    return render(report, form, warn).encode()
+    return render(report, format_id, warn).encode()
 
 
 def render(report: Report | PlanReport, form: str, warn: Callable[[str], None] = lambda _: None) -> str:
-    """Raises ValueError where a plan has no such format. Only what the format needs is imported. `warn` is called with
-    what is missing from the document, and why."""
+    """Render a report as text; only what the format needs is imported.
+
+    `warn` is called with what is missing from the document, and why. Raises ValueError if a plan has no such format.
+    """
     if form == "json":
         return msgspec.json.encode(report).decode()
-    return _plan(report, form, warn) if isinstance(report, PlanReport) else _run(report, form, warn)
+    return _render_plan(report, form, warn) if isinstance(report, PlanReport) else _render_run(report, form, warn)
 
 
 def render_comparison(report: ComparisonReport, form: ComparisonFormat) -> str:
-    """One that stands alone."""
+    """Render a comparison as a separate document."""
     if form == "html":
         from reports.html import render_comparison_html
 
@@ -45,7 +48,7 @@ def render_comparison(report: ComparisonReport, form: ComparisonFormat) -> str:
     return render_comparison(report.comparison)
 
 
-def _run(report: Report, form: str, warn: Callable[[str], None]) -> str:
+def _render_run(report: Report, form: str, warn: Callable[[str], None]) -> str:
     if form == "html":
         from reports.html import render_html
 
@@ -69,7 +72,7 @@ def _run(report: Report, form: str, warn: Callable[[str], None]) -> str:
     raise ValueError(f"a report is not written as {form}")
 
 
-def _plan(report: PlanReport, form: str, warn: Callable[[str], None]) -> str:
+def _render_plan(report: PlanReport, form: str, warn: Callable[[str], None]) -> str:
     if form == "html":
         from reports.html import render_plan_html
 

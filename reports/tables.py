@@ -1,4 +1,5 @@
-"""Tables of a report as CSV, for spreadsheets and scripts: numbers as they are, an empty cell where there is none."""
+"""Tables of a report as CSV, for spreadsheets and scripts: unformatted numbers, and an empty cell where there is
+none."""
 
 from __future__ import annotations
 
@@ -14,18 +15,18 @@ _Cell = str | float | int | bool | None
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 
 
-def tables_of(report: Report) -> dict[str, str]:
-    """CSV by name; none without a row."""
-    found = {}
+def build_tables(report: Report) -> dict[str, str]:
+    """Return the CSV tables by name, without empty tables."""
+    tables = {}
     if report.local is not None:
-        found["variants"] = _variants(report.local)
+        tables["variants"] = _variants(report.local)
     if report.stages:
-        found["stages"] = _stages(report.stages)
+        tables["stages"] = _stages(report.stages)
     if report.load is not None:
-        found["timeline"] = _timeline(report.load)
+        tables["timeline"] = _timeline(report.load)
     if report.plan is not None:
-        found |= plan_tables(report.plan)
-    return found
+        tables |= plan_tables(report.plan)
+    return tables
 
 
 def plan_tables(plan: PlanSection) -> dict[str, str]:
@@ -34,15 +35,16 @@ def plan_tables(plan: PlanSection) -> dict[str, str]:
 
 
 def csv_text(columns: Sequence[str], rows: Iterable[Sequence[_Cell]]) -> str:
-    """No text in it is a formula to a spreadsheet: one that begins as such has an apostrophe before it."""
+    """Write CSV in which no text is a formula to a spreadsheet: a text that begins like one gets an apostrophe in
+    front."""
     out = io.StringIO()
     writer = csv.writer(out, quoting=csv.QUOTE_NONNUMERIC, lineterminator="\n")
     writer.writerow(columns)
-    writer.writerows([_inert(cell) for cell in row] for row in rows)
+    writer.writerows([_safe_cell(cell) for cell in row] for row in rows)
     return out.getvalue()
 
 
-def _inert(cell: _Cell) -> str | float | int:
+def _safe_cell(cell: _Cell) -> str | float | int:
     if cell is None:
         return ""
     if isinstance(cell, bool):
@@ -57,10 +59,10 @@ def _with_interval(name: str) -> tuple[str, str, str]:
     return name, f"{name}_low", f"{name}_high"
 
 
-def _parts(one: Quantity | None) -> tuple[float | None, float | None, float | None]:
-    if one is None or one.value is None:
+def _with_ci(quantity: Quantity | None) -> tuple[float | None, float | None, float | None]:
+    if quantity is None or quantity.value is None:
         return None, None, None
-    return one.value, *(one.ci95 or (None, None))
+    return quantity.value, *(quantity.ci95 or (None, None))
 
 
 def _stages(stages: Sequence[StageRow]) -> str:
@@ -72,11 +74,12 @@ def _stages(stages: Sequence[StageRow]) -> str:
     )  # fmt: skip
     rows = (
         (
-            one.name, one.kind, one.repeat, one.start_s, one.end_s, one.arrivals, one.clients, one.scheduled_per_s,
-            *_parts(one.offered), *_parts(one.achieved), *_parts(one.good), *_parts(one.answered), one.completed,
-            one.failed, *_parts(one.p50), *_parts(one.p95), *_parts(one.p99), one.trust, one.held, one.pooled,
+            stage.name, stage.kind, stage.repeat, stage.start_s, stage.end_s, stage.arrivals, stage.clients,
+            stage.scheduled_per_s, *_with_ci(stage.offered), *_with_ci(stage.achieved), *_with_ci(stage.good),
+            *_with_ci(stage.answered), stage.completed, stage.failed, *_with_ci(stage.p50), *_with_ci(stage.p95),
+            *_with_ci(stage.p99), stage.trust, stage.held, stage.pooled,
         )
-        for one in stages
+        for stage in stages
     )  # fmt: skip
     return csv_text(columns, rows)
 
@@ -93,8 +96,8 @@ def _timeline(load: LoadSeries) -> str:
         "ttft_p95_ms": load.ttft_p95_ms,
         "lag_p99_ms": load.lag_p99_ms,
     }
-    known = {name: values for name, values in series.items() if values}
-    return csv_text(("at_s", *known), zip(load.at_s, *known.values(), strict=True))
+    columns = {name: values for name, values in series.items() if values}
+    return csv_text(("at_s", *columns), zip(load.at_s, *columns.values(), strict=True))
 
 
 def _variants(local: LocalSection) -> str:
@@ -105,12 +108,13 @@ def _variants(local: LocalSection) -> str:
     )  # fmt: skip
     rows = (
         (
-            one.name, one.model, one.provider, one.precision, one.batch, one.streams, one.threads, one.state, one.slo,
-            row.stage, row.scenario, row.times, *_parts(row.p50), *_parts(row.p95), *_parts(row.p99),
-            *_parts(row.throughput), row.calls, row.trust,
+            variant.name, variant.model, variant.provider, variant.precision, variant.batch, variant.streams,
+            variant.threads, variant.state, variant.slo,
+            stage.stage, stage.scenario, stage.times, *_with_ci(stage.p50), *_with_ci(stage.p95), *_with_ci(stage.p99),
+            *_with_ci(stage.throughput), stage.calls, stage.trust,
         )
-        for one in local.variants
-        for row in one.scenarios
+        for variant in local.variants
+        for stage in variant.scenarios
     )  # fmt: skip
     return csv_text(columns, rows)
 
@@ -122,10 +126,10 @@ def _offers(plan: PlanSection) -> str:
     )  # fmt: skip
     rows = (
         (
-            one.offer, one.basis, one.instances, one.usd_per_month.value, one.usd_per_1k.value, one.latency.value,
-            one.utilisation.value, one.usd_per_hour_each, one.price_kind, one.price_date, one.price_source, one.risk,
-            one.refused,
+            offer.offer, offer.basis, offer.instances, offer.usd_per_month.value, offer.usd_per_1k.value,
+            offer.latency.value, offer.utilisation.value, offer.usd_per_hour_each, offer.price_kind, offer.price_date,
+            offer.price_source, offer.risk, offer.refused,
         )
-        for one in (*plan.offers, *plan.refused)
+        for offer in (*plan.offers, *plan.refused)
     )  # fmt: skip
     return csv_text(columns, rows)

@@ -1,4 +1,4 @@
-"""The summary a terminal shows: verdict, what to doubt, then the numbers. Plain text."""
+"""Render the summary for a terminal as plain text: verdict, failed checks, then the numbers."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import textwrap
 from collections.abc import Iterator, Sequence
 
 from reports import formatting
-from reports.comparison_text import comparison_lines
+from reports.comparison_text import comparison_summary_lines
 from reports.definitions import definition_blocks
-from reports.formatting import printable
+from reports.formatting import sanitize
 from reports.local_model import LocalSection
-from reports.local_text import best_lines, more_lines, variant_lines
+from reports.local_text import headline_variant_lines, remaining_variant_lines, variant_table
 from reports.model import (
     BatchRow,
     CheckRow,
@@ -19,7 +19,7 @@ from reports.model import (
     HeadlineTile,
     KneeSection,
     ModelSection,
-    Named,
+    NamedQuantity,
     ObjectiveRow,
     PlanSection,
     Quantity,
@@ -30,30 +30,30 @@ from reports.model import (
     TokenRow,
     WorkerRow,
 )
-from reports.plan_text import more_lines as plan_lines
+from reports.plan_text import detail_lines as plan_lines
 from reports.plan_text import summary_lines
 
 _MARGIN = 10
-_NARROWEST = 14
-_MOST_ROWS = 8
+_MIN_COLUMN_WIDTH = 14
+_MAX_ROWS = 8
 
 
 def render_text(report: Report, width: int = 100) -> str:
-    """Not longer than a screen or two, whatever the run; without a line break at the end."""
-    report = printable(report)
+    """Render a summary of at most a screen or two, without a trailing line break."""
+    report = sanitize(report)
     header, verdict = report.header, report.verdict
-    where = f"{header.target}, on {header.hardware}" if header.hardware else header.target
-    where = where if header.called is None else f"{header.title}: {where}"
+    location = f"{header.target}, on {header.hardware}" if header.hardware else header.target
+    location = location if header.called is None else f"{header.title}: {location}"
     blocks = [
-        [f"{verdict.outcome}  {header.name} (measurement {verdict.trust})", *_wrapped(where, width, 0)],
+        [f"{verdict.outcome}  {header.name} (measurement {verdict.trust})", *_wrapped(location, width, 0)],
         _block("Checks", _checks(report.checks), width),
         _block("Self-test", _selftest(report.selftest), width),
         _block("Answer", [verdict.sentence, *(f"- {reason}" for reason in verdict.reasons)], width),
         _block("Notes", report.notes, width),
         _block("Numbers", _tiles(report.tiles, width - _MARGIN), width),
         _block("SLO", [*map(_objective, report.objectives)], width),
-        _block("Compared", comparison_lines(report.comparison) if report.comparison else [], width),
-        _block("Stages", _stages(report.stages, formatting.metric(report.times)), width),
+        _block("Compared", comparison_summary_lines(report.comparison) if report.comparison else [], width),
+        _block("Stages", _stages(report.stages, formatting.metric_name(report.times)), width),
         _block("Tokens", _tokens(report.tokens), width),
         _block("Spikes", [*map(_spike, report.spikes)], width),
         _block("Knee", _knees(report.knees), width),
@@ -68,18 +68,18 @@ def render_text(report: Report, width: int = 100) -> str:
     if report.definitions is not None:
         blocks += definition_blocks(report.definitions, width)
     text = "\n\n".join("\n".join(block) for block in blocks if block)
-    return text.replace(formatting.THIN, " ")  # a thin space is not in every terminal's font
+    return text.replace(formatting.THIN, " ")  # not every terminal font has a thin space
 
 
 def render_plan(plan: PlanSection, width: int = 100) -> str:
-    """The plan alone, with all that is known of the recommended fleet."""
-    plan = printable(plan)
+    """Render a plan alone, with all details of the recommended fleet."""
+    plan = sanitize(plan)
     blocks = [_block(title, lines, width) for title, lines in (("Plan", summary_lines(plan)), *plan_lines(plan))]
     return "\n\n".join("\n".join(block) for block in blocks if block).replace(formatting.THIN, " ")
 
 
 def _block(title: str, lines: Sequence[str], width: int) -> list[str]:
-    """The lines behind a margin that carries the title."""
+    """Return the lines behind a margin that contains the title."""
     wrapped = [part for line in lines for part in _wrapped(line, width, _MARGIN)]
     return [title.ljust(_MARGIN) + wrapped[0].lstrip(), *wrapped[1:]] if wrapped else []
 
@@ -96,16 +96,16 @@ def _wrapped(line: str, width: int, margin: int) -> list[str]:
 
 
 def _checks(checks: Sequence[CheckRow]) -> list[str]:
-    doubtful = [check for check in checks if check.verdict != "VALID"]
+    not_valid = [check for check in checks if check.verdict != "VALID"]
     if not checks:
         return ["none was made"]
-    if not doubtful:
+    if not not_valid:
         return [f"{len(checks)} checks, all valid"]
-    return [*map(_check, doubtful), f"{len(checks) - len(doubtful)} of {len(checks)} checks are valid"]
+    return [*map(_check, not_valid), f"{len(checks) - len(not_valid)} of {len(checks)} checks are valid"]
 
 
 def _selftest(selftest: SelfTestRow | None) -> list[str]:
-    """Where there was none, the report says so and the summary does not."""
+    """Return the self-test's outcome. Without a self-test, only the report mentions it, not the summary."""
     if selftest is None:
         return []
     outcome = "passed" if selftest.passed else f"FAILED: {', '.join(selftest.failed)}"
@@ -119,24 +119,24 @@ def _check(check: CheckRow) -> str:
 
 
 def _tiles(tiles: Sequence[HeadlineTile], width: int) -> list[str]:
-    """Label, number, limit, basis in columns; the spaces between them must not be folded."""
+    """Return label, number, limit and basis in columns; the spaces between them must not be folded."""
     rows = [
-        (tile.label, formatting.quantity(tile.quantity), _limit(tile), f"{_basis(tile)}{note}")
-        for tile, note in zip(tiles, _notes_once(tiles), strict=True)
+        (tile.label, formatting.format_quantity(tile.quantity), _limit(tile), f"{_basis(tile)}{note}")
+        for tile, note in zip(tiles, _distinct_notes(tiles), strict=True)
     ]
     widths = [max((len(row[column]) for row in rows), default=0) for column in range(3)]
     return [line for row in rows for line in _columns(row, widths, width)]
 
 
 def _columns(row: tuple[str, str, str, str], widths: list[int], width: int) -> list[str]:
-    """The last column goes on below itself where the line is too short for it."""
+    """Return a row of columns; the last column is wrapped below itself if the line is too short."""
     before = "".join(f"{cell.ljust(size)}  " for cell, size in zip(row, widths, strict=False) if size)
-    first, *rest = textwrap.wrap(row[3], max(width - len(before), _NARROWEST)) or [""]
+    first, *rest = textwrap.wrap(row[3], max(width - len(before), _MIN_COLUMN_WIDTH)) or [""]
     return [before + first, *(" " * len(before) + part for part in rest)]
 
 
 def _limit(tile: HeadlineTile) -> str:
-    return f"SLO {formatting.limit(tile.limit)}" if tile.limit else ""
+    return f"SLO {formatting.format_limit(tile.limit)}" if tile.limit else ""
 
 
 def _basis(tile: HeadlineTile) -> str:
@@ -145,32 +145,32 @@ def _basis(tile: HeadlineTile) -> str:
     return "INVALID" if tile.quantity.trust == "INVALID" else tile.quantity.basis
 
 
-def _notes_once(tiles: Sequence[HeadlineTile]) -> Iterator[str]:
-    """What a number is of, beside the first number that it holds for."""
-    told: set[str | None] = set()
+def _distinct_notes(tiles: Sequence[HeadlineTile]) -> Iterator[str]:
+    """Yield the note of each tile, but each distinct note only once, beside the first number that it applies to."""
+    already_shown: set[str | None] = set()
     for tile in tiles:
-        is_cost = tile.quantity.unit.startswith("USD")  # what of is told with the plan
-        is_new = tile.quantity.value is not None and tile.note not in told and not is_cost
+        is_cost = tile.quantity.unit.startswith("USD")  # the plan states what it refers to
+        is_new = tile.quantity.value is not None and tile.note not in already_shown and not is_cost
         yield f", {tile.note}" if is_new and tile.note else ""
-        told |= {tile.note} if is_new else set()
+        already_shown |= {tile.note} if is_new else set()
 
 
 def _objective(row: ObjectiveRow) -> str:
     implied = " (implied: the SLO sets no limit on errors)" if row.implied else ""
-    where = f" in {row.stage}" if row.stage else ""
-    why = f"; {row.why}" if row.why else ""
-    return f"{row.judgement} {row.text}{implied}: {formatting.quantity(row.observed)}{where}{why}"
+    location = f" in {row.stage}" if row.stage else ""
+    reason = f"; {row.why}" if row.why else ""
+    return f"{row.judgement} {row.text}{implied}: {formatting.format_quantity(row.observed)}{location}{reason}"
 
 
 def _stages(stages: Sequence[StageRow], times: str) -> list[str]:
-    """What the profile asked for; of a search the answer is told, and its probes are in the report."""
+    """Return the stages that the profile requested; a search has its result elsewhere, and its probes in the report."""
     rows = [row for row in stages if row.kind in ("steady", "closed", "varying", "spike")]
     if not rows:
         return []
     is_judged = any(row.held is not None for row in rows)
     header = ("stage", "arrivals", "answered", f"{times} p50", "p95", "failed", "SLO" if is_judged else "")
-    doubtful = [f"INVALID {row.name}: {row.reasons[0]}" for row in rows if row.trust == "INVALID" and row.reasons]
-    return [*_table([header, *map(_stage, rows[:_MOST_ROWS])]), *_left_out(len(rows)), *doubtful[:_MOST_ROWS]]
+    invalid_notes = [f"INVALID {row.name}: {row.reasons[0]}" for row in rows if row.trust == "INVALID" and row.reasons]
+    return [*_table([header, *map(_stage, rows[:_MAX_ROWS])]), *_more_note(len(rows)), *invalid_notes[:_MAX_ROWS]]
 
 
 def _stage(row: StageRow) -> tuple[str, ...]:
@@ -179,22 +179,22 @@ def _stage(row: StageRow) -> tuple[str, ...]:
     return (
         f"{row.name} #{row.repeat}" if row.repeat > 1 else row.name,
         _arrivals(row),
-        formatting.NOT_AVAILABLE if row.answered is None else formatting.value_unit(row.answered),
-        formatting.value_unit(row.p50),
-        formatting.value_unit(row.p95),
-        formatting.count(row.failed),
+        formatting.NOT_AVAILABLE if row.answered is None else formatting.format_value_unit(row.answered),
+        formatting.format_value_unit(row.p50),
+        formatting.format_value_unit(row.p95),
+        formatting.format_count(row.failed),
         states.get(state, state),
     )
 
 
 def _arrivals(row: StageRow) -> str:
     if row.kind == "closed" and row.clients is not None:
-        return f"{formatting.count(row.clients)} {'client' if row.clients == 1 else 'clients'}"
+        return f"{formatting.format_count(row.clients)} {'client' if row.clients == 1 else 'clients'}"
     return row.arrivals or row.kind
 
 
 def _table(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Columns side by side, empty ones left out."""
+    """Join columns side by side, omitting empty ones."""
     if not rows:
         return []
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
@@ -207,18 +207,23 @@ _TOKEN_COLUMNS = ("stage", "TTFT p50", "p95", "TPOT p50", "ITL p50", "p99", "ICL
 
 
 def _tokens(rows: Sequence[TokenRow]) -> list[str]:
-    """TTFT, TPOT, ITL and ICL in ms; why one is missing, once."""
+    """Return TTFT, TPOT, ITL and ICL in ms, and each reason for a missing one once."""
     if not rows:
         return []
-    cells = [[row.stage, *map(_in_ms, _token_quantities(row))] for row in rows[:_MOST_ROWS]]
+    cells = [[row.stage, *map(_in_ms, _token_quantities(row))] for row in rows[:_MAX_ROWS]]
     missing = {
-        f"{name} n/a: {one.reason}": None
+        f"{name} n/a: {quantity.reason}": None
         for row in rows
-        for name, one in (("ITL", row.itl_p50), ("TPOT", row.tpot_p50), ("ICL", row.icl_p99), ("TTFT", row.ttft_p50))
-        if one.value is None and one.reason
+        for name, quantity in (
+            ("ITL", row.itl_p50),
+            ("TPOT", row.tpot_p50),
+            ("ICL", row.icl_p99),
+            ("TTFT", row.ttft_p50),
+        )
+        if quantity.value is None and quantity.reason
     }
-    told = "times in ms; together: chunks that came with the one before, so without a gap of their own"
-    return [*_table([_TOKEN_COLUMNS, *cells]), *_left_out(len(rows)), told, *missing]
+    legend = "times in ms; together: chunks that came with the one before, so without a gap of their own"
+    return [*_table([_TOKEN_COLUMNS, *cells]), *_more_note(len(rows)), legend, *missing]
 
 
 def _token_quantities(row: TokenRow) -> tuple[Quantity, ...]:
@@ -226,94 +231,102 @@ def _token_quantities(row: TokenRow) -> tuple[Quantity, ...]:
     return (*times, row.tokens_per_s, row.coalesced)
 
 
-def _in_ms(one: Quantity) -> str:
-    return formatting.value_unit(one) if one.unit == "share" else formatting.value(one)
+def _in_ms(quantity: Quantity) -> str:
+    return formatting.format_value_unit(quantity) if quantity.unit == "share" else formatting.format_value(quantity)
 
 
 def _errors(errors: Sequence[ErrorRow]) -> list[str]:
-    """By class, of the whole run."""
-    told = [
-        f"{row.error}: {formatting.count(row.count)}, {formatting.value_unit(row.share)} of all arrivals of the run"
-        + ("" if row.sample is None else f"; the first: {row.sample}")
-        for row in errors[:_MOST_ROWS]
+    """Return the errors of the whole run by class."""
+    lines = [
+        f"{row.error}: {formatting.format_count(row.count)}, {formatting.format_value_unit(row.share)} of all "
+        "arrivals of the run" + ("" if row.sample is None else f"; the first: {row.sample}")
+        for row in errors[:_MAX_ROWS]
     ]
-    return [*told, *_left_out(len(errors))]
+    return [*lines, *_more_note(len(errors))]
 
 
 def _spike(row: SpikeSummary) -> str:
-    broken, drained = formatting.value_unit(row.slo_broken), formatting.value_unit(row.drained)
-    reasons = [f"{one.reason}" for one in (row.slo_broken, row.drained) if one.reason]
-    told = f" ({'; '.join(reasons)})" if reasons else ""
+    violated, drained = formatting.format_value_unit(row.slo_broken), formatting.format_value_unit(row.drained)
+    reasons = [f"{quantity.reason}" for quantity in (row.slo_broken, row.drained) if quantity.reason]
+    reason_note = f" ({'; '.join(reasons)})" if reasons else ""
     return (
-        f"{row.stage}: {formatting.plain(row.baseline_per_s)} to {formatting.plain(row.peak_per_s)}/s for "
-        f"{formatting.seconds(row.spike_s)}: SLO broken for {broken}, at most "
-        f"{formatting.value_unit(row.backlog_peak)} unanswered at once, drained {drained} after it{told}"
+        f"{row.stage}: {formatting.format_plain(row.baseline_per_s)} to {formatting.format_plain(row.peak_per_s)}/s "
+        "for "
+        f"{formatting.format_duration(row.spike_s)}: SLO broken for {violated}, at most "
+        f"{formatting.format_value_unit(row.backlog_peak)} unanswered at once, drained {drained} after it{reason_note}"
     )
 
 
 def _knees(knees: KneeSection | None) -> list[str]:
     if knees is None:
         return []
-    told = [
-        f"{row.method}: {formatting.value_unit(row.at)}"
-        + (f", mean {formatting.value_unit(row.latency)}" if row.at.value is not None else _why_not(row.at))
+    lines = [
+        f"{row.method}: {formatting.format_value_unit(row.at)}"
+        + (
+            f", mean {formatting.format_value_unit(row.latency)}"
+            if row.at.value is not None
+            else _reason_suffix(row.at)
+        )
         for row in knees.rows
     ]
-    return [*told, *([knees.note] if knees.note else [])]
+    return [*lines, *([knees.note] if knees.note else [])]
 
 
-def _cold_start(parts: Sequence[Named]) -> list[str]:
-    told = [f"{part.name} after {formatting.value_unit(part.quantity)}{_why_not(part.quantity)}" for part in parts]
-    return [", ".join(told)] if told else []
+def _cold_start(parts: Sequence[NamedQuantity]) -> list[str]:
+    listed = [
+        f"{part.name} after {formatting.format_value_unit(part.quantity)}{_reason_suffix(part.quantity)}"
+        for part in parts
+    ]
+    return [", ".join(listed)] if listed else []
 
 
-def _why_not(one: Quantity) -> str:
-    return f" ({one.reason})" if one.value is None and one.reason else ""
+def _reason_suffix(quantity: Quantity) -> str:
+    return f" ({quantity.reason})" if quantity.value is None and quantity.reason else ""
 
 
 def _group(group: GroupTable) -> list[str]:
     lines = [
-        f"{row.label}: {formatting.count(row.requests)} requests ({formatting.percent(row.share)}), "
-        f"{formatting.count(row.failed)} failed, p50 {formatting.value_unit(row.p50)}, "
-        f"p95 {formatting.value_unit(row.p95)}"
-        for row in group.rows[:_MOST_ROWS]
+        f"{row.label}: {formatting.format_count(row.requests)} requests ({formatting.format_percent(row.share)}), "
+        f"{formatting.format_count(row.failed)} failed, p50 {formatting.format_value_unit(row.p50)}, "
+        f"p95 {formatting.format_value_unit(row.p95)}"
+        for row in group.rows[:_MAX_ROWS]
     ]
-    return [*lines, *_left_out(len(group.rows))]
+    return [*lines, *_more_note(len(group.rows))]
 
 
 def _workers(rows: Sequence[WorkerRow]) -> list[str]:
     lines = [
-        f"worker {row.worker} on {row.host}: sent {formatting.count(row.sent)}"
-        + ("" if row.cpu.value is None else f" with {formatting.value_unit(row.cpu)} of CPU")
-        + f", {formatting.value_unit(row.max_lag)} behind at most"
-        + ("" if row.clock.value is None else f", clock off by {formatting.value_unit(row.clock)} at most")
-        + ("" if row.lost_s is None else f"; lost at {formatting.seconds(row.lost_s)}")
-        for row in rows[:_MOST_ROWS]
+        f"worker {row.worker} on {row.host}: sent {formatting.format_count(row.sent)}"
+        + ("" if row.cpu.value is None else f" with {formatting.format_value_unit(row.cpu)} of CPU")
+        + f", {formatting.format_value_unit(row.max_lag)} behind at most"
+        + ("" if row.clock.value is None else f", clock off by {formatting.format_value_unit(row.clock)} at most")
+        + ("" if row.lost_s is None else f"; lost at {formatting.format_duration(row.lost_s)}")
+        for row in rows[:_MAX_ROWS]
     ]
-    return [*lines, *_left_out(len(rows))]
+    return [*lines, *_more_note(len(rows))]
 
 
-def _left_out(count: int) -> list[str]:
-    return [f"… and {count - _MOST_ROWS} more in the report"] if count > _MOST_ROWS else []
+def _more_note(count: int) -> list[str]:
+    return [f"… and {count - _MAX_ROWS} more in the report"] if count > _MAX_ROWS else []
 
 
-def _model(local: ModelSection | None) -> list[str]:
-    if local is None:
+def _model(model: ModelSection | None) -> list[str]:
+    if model is None:
         return []
-    best = max(local.batches, key=lambda row: row.throughput.value or 0.0)
-    rows = dict.fromkeys((local.batches[0], best))
-    accuracy = f"; accuracy {formatting.quantity(local.accuracy)}" if local.accuracy else ""
-    return [f"{local.name} alone, measured{accuracy}", *map(_batch, rows)]
+    best = max(model.batches, key=lambda row: row.throughput.value or 0.0)
+    rows = dict.fromkeys((model.batches[0], best))
+    accuracy = f"; accuracy {formatting.format_quantity(model.accuracy)}" if model.accuracy else ""
+    return [f"{model.name} alone, measured{accuracy}", *map(_batch, rows)]
 
 
 def _local(local: LocalSection | None, width: int) -> list[list[str]]:
     if local is None:
         return []
-    table = _table(variant_lines(local, width - _MARGIN))
-    variants = [f"{local.common}; times in ms" if table else local.common, *table, *more_lines(local)]
-    return [_block(title, lines, width) for title, lines in (("Variants", variants), *best_lines(local))]
+    table = _table(variant_table(local, width - _MARGIN))
+    variants = [f"{local.common}; times in ms" if table else local.common, *table, *remaining_variant_lines(local)]
+    return [_block(title, lines, width) for title, lines in (("Variants", variants), *headline_variant_lines(local))]
 
 
 def _batch(row: BatchRow) -> str:
-    p50, p95, throughput = (formatting.value_unit(one) for one in (row.p50, row.p95, row.throughput))
+    p50, p95, throughput = (formatting.format_value_unit(quantity) for quantity in (row.p50, row.p95, row.throughput))
     return f"batch {row.batch} on {row.provider}: p50 {p50}, p95 {p95}, {throughput}"

@@ -14,7 +14,7 @@ import msgspec
 import pytest
 from selenium import webdriver
 
-from app.wiring.machine import look_at_machine
+from app.wiring.machine import read_machine_metadata
 from tests.fakes.browsing import offline_chromium
 from tests.fakes.parts import CALIBRATION
 from tests.fakes.program import Sizewise
@@ -47,7 +47,9 @@ def calibrated_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     which would take a quarter of a minute and fail beside other work: no test may depend on them."""
     home = tmp_path_factory.mktemp("home")
     now = datetime.datetime.now(datetime.UTC).isoformat()
-    known = msgspec.structs.replace(CALIBRATION, measured_at=now, fingerprint=look_at_machine().environment.fingerprint)
+    known = msgspec.structs.replace(
+        CALIBRATION, measured_at=now, fingerprint=read_machine_metadata().environment.fingerprint
+    )
     (home / "calibration.json").write_bytes(msgspec.json.encode(known))
     return home
 

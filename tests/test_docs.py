@@ -12,11 +12,11 @@ import msgspec
 import pytest
 import yaml
 
-from app.cli.main import parser
+from app.cli.main import build_parser
 from app.planning.fleets import plan_fleets
-from app.planning.sizing import demand_of
-from app.profiles.fields import FieldSpec, every_field, profile_fields
-from app.profiles.plan import PlanSettings, plan_limits_of
+from app.planning.sizing import build_demand
+from app.profiles.fields import FieldSpec, iter_fields, profile_fields
+from app.profiles.plan import PlanSettings, build_plan_limits
 from app.profiles.profile import PROFILES
 from app.records.offers import PlanLimits
 from tests.fakes.offers import catalogue, offer, question
@@ -28,7 +28,7 @@ PRIVATE = ("python -m ", "tests.", "loadgen.")
 
 
 def _fields(protocol: str) -> dict[str, FieldSpec]:
-    return {".".join(one for one in path if one != "*"): field for path, field in every_field(profile_fields(protocol))}
+    return {".".join(one for one in path if one != "*"): field for path, field in iter_fields(profile_fields(protocol))}
 
 
 def _options(of: argparse.ArgumentParser) -> Iterator[str]:
@@ -43,7 +43,7 @@ def _options(of: argparse.ArgumentParser) -> Iterator[str]:
 def test_every_option_and_key_that_a_page_names_exists(page: Path) -> None:
     lines = [line for line in page.read_text("utf-8").splitlines() if not any(word in line for word in PRIVATE)]
     options = {name for line in lines for name in re.findall(r"(?<![\w-])--[a-z][a-z-]*[a-z]", line)}
-    assert options - {*_options(parser()), "--trace", "--draws", "--seeds", "--state"} == set()
+    assert options - {*_options(build_parser()), "--trace", "--draws", "--seeds", "--state"} == set()
     keys = {key for protocol in PROFILES for key in _fields(protocol)}
     named = {key for line in lines for key in re.findall(r"`([a-z_]+(?:\.[a-z_0-9]+)+)\b[^`/]*`", line)}
     of_profiles = {key for key in named if key.split(".")[0] in {one.split(".")[0] for one in keys} - {"sizewise"}}
@@ -76,9 +76,9 @@ def _guides_plan() -> dict[str, Any]:
 
 def test_the_guides_plan_has_a_spare_for_failures_and_one_for_updates() -> None:
     """`redundancy: n+1` and `surge: 1`, as the comments beside them say."""
-    limits = plan_limits_of(PlanSettings.model_validate(_guides_plan()))
+    limits = build_plan_limits(PlanSettings.model_validate(_guides_plan()))
     assert (limits.redundancy, limits.surge) == (1, 1)
-    assert demand_of(question().traffic, msgspec.structs.replace(limits, zones=1)).spares == 2
+    assert build_demand(question().traffic, msgspec.structs.replace(limits, zones=1)).spares == 2
 
 
 def test_max_accelerators_is_of_one_instance() -> None:

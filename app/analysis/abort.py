@@ -13,7 +13,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from app.analysis.max_rate import shown_against
+from app.analysis.max_rate import format_against_limit
 from app.analysis.objectives import is_met
 from app.records.abort import AbortRule
 from app.records.estimate import Estimate
@@ -24,7 +24,7 @@ ABORTABLE = ("error_rate", "latency_ms")
 """Metrics that are known while a stage runs."""
 
 
-def reason_to_abort(
+def find_abort_reason(
     rule: AbortRule, stage: str, elapsed_s: float, *, failed: int, completed: int, recent_ms: Collection[float]
 ) -> str | None:
     """Return the reason to abort as a sentence; None if the run may continue.
@@ -37,7 +37,7 @@ def reason_to_abort(
     value = _observe(rule.objective, failed, completed, recent_ms)
     if is_met(rule.objective, Estimate(value)) is not True or value is None:
         return None
-    return f"abort_when: {rule.text}: {shown_against(rule.objective, value)} in {stage} after {elapsed_s:.3g} s"
+    return f"abort_when: {rule.text}: {format_against_limit(rule.objective, value)} in {stage} after {elapsed_s:.3g} s"
 
 
 def _observe(objective: Objective, failed: int, completed: int, recent_ms: Collection[float]) -> float | None:
@@ -60,7 +60,7 @@ _GROWING_SHARE = 0.05
 _LIMIT_WITHOUT_SLO_S = 0.25
 _LATENCIES = ("latency_ms", "service_ms", "first_byte_ms")
 _WHOLE_RESPONSE_METRICS = ("latency_ms", "service_ms")
-FIRST_ANSWERS = 100
+FIRST_RESPONSES = 100
 _FILL_FACTOR = 2.0
 _IN_FLIGHT_SIGMAS = 4.0
 
@@ -69,7 +69,7 @@ def is_over_saturated(
     history: Sequence[tuple[int, int]],
     rate_per_s: float,
     slo: Sequence[Objective],
-    answer_s: float | None = None,
+    response_s: float | None = None,
 ) -> bool:
     """Return True if the backlog of a stage shows that the endpoint cannot sustain the rate.
 
@@ -92,7 +92,7 @@ def is_over_saturated(
     elapsed_s = (at_ns - start_ns) / 1e9
     if elapsed_s < _MIN_ELAPSED_S:
         return False
-    if not _limits_whole_responses(slo) and not _exceeds_in_flight(history, elapsed_s, answer_s):
+    if not _limits_whole_responses(slo) and not _exceeds_in_flight(history, elapsed_s, response_s):
         return False
     arrivals = rate_per_s * elapsed_s
     limit = max(_SLO_BACKLOG_FACTOR * rate_per_s * _tightest_limit_s(slo), _CHANCE_SIGMAS * math.sqrt(arrivals))

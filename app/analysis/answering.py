@@ -9,51 +9,51 @@ from collections.abc import Sequence
 
 from msgspec.structs import replace
 
-from app.analysis.curve import on_the_curve
+from app.analysis.curve import select_curve_stages
 from app.analysis.generator_checks import LOCAL_LIMITS
-from app.analysis.max_rate import highest_held, max_rate
+from app.analysis.max_rate import compute_max_rate, find_highest_passed
 from app.analysis.search import SearchOutcome
 from app.analysis.stage_checks import TARGET_PROCESS
-from app.records.result import IN_SWEEP, MaxRate, Objective, Stage, StageKind
+from app.records.result import SWEEP_TAG, MaxRate, Objective, Stage, StageKind
 
 
-def heaviest_held(stages: Sequence[Stage]) -> tuple[Stage, ...]:
+def find_heaviest_passed(stages: Sequence[Stage]) -> tuple[Stage, ...]:
     """Return the stages of a sweep at the heaviest load below the lightest that failed; empty if none passed.
 
     Lighter loads are excluded: their fewer responses give wider intervals. INVALID stages are ignored.
     """
     evaluated = [stage for stage in stages if _is_evaluated(stage)]
-    failed = lightest_failed(stages)
-    below = [load_of(stage) for stage in evaluated if failed is None or load_of(stage) < load_of(failed)]
-    return tuple(stage for stage in evaluated if load_of(stage) == max(below)) if below else ()
+    failed = find_lightest_failed(stages)
+    below = [get_load(stage) for stage in evaluated if failed is None or get_load(stage) < get_load(failed)]
+    return tuple(stage for stage in evaluated if get_load(stage) == max(below)) if below else ()
 
 
-def lightest_failed(stages: Sequence[Stage]) -> Stage | None:
+def find_lightest_failed(stages: Sequence[Stage]) -> Stage | None:
     """Find the first repeat of a sweep's lightest load that failed; None if none failed."""
     failed = [stage for stage in stages if _is_evaluated(stage) and stage.held is False]
-    return min(failed, key=load_of, default=None)
+    return min(failed, key=get_load, default=None)
 
 
-def load_of(stage: Stage) -> float:
+def get_load(stage: Stage) -> float:
     """Return the load of a stage in requests per second, or in clients."""
     return float(stage.concurrency or 0) if stage.scheduled_per_s is None else stage.scheduled_per_s
 
 
 def _is_evaluated(stage: Stage) -> bool:
-    return IN_SWEEP in stage.tags and stage.held is not None and stage.verdict.status != "INVALID"
+    return SWEEP_TAG in stage.tags and stage.held is not None and stage.verdict.status != "INVALID"
 
 
 _UNSTEADY_KINDS: tuple[StageKind, ...] = ("closed", "varying", "spike")
 
 
-def rate_of_stages(stages: Sequence[Stage], slo: Sequence[Objective]) -> MaxRate | None:
+def compute_stage_max_rate(stages: Sequence[Stage], slo: Sequence[Objective]) -> MaxRate | None:
     """Compute the maximum rate from the stages of a run that did not search; None if no stage or no SLO allows it."""
-    if not slo or not on_the_curve(stages):
+    if not slo or not select_curve_stages(stages):
         return None
-    return max_rate(stages, slo, highest_held(stages))
+    return compute_max_rate(stages, slo, find_highest_passed(stages))
 
 
-def holds_of_the_answer(stages: Sequence[Stage], search: SearchOutcome | None) -> tuple[int, ...]:
+def accepted_hold_indices(stages: Sequence[Stage], search: SearchOutcome | None) -> tuple[int, ...]:
     """Return the indices in `stages` of the holds at the max rate; empty if no rate was found."""
     if search is None or search.max_rate_per_s is None:
         return ()
@@ -67,53 +67,53 @@ def holds_of_the_answer(stages: Sequence[Stage], search: SearchOutcome | None) -
     )
 
 
-def answering_stages(stages: Sequence[Stage], search: SearchOutcome | None) -> tuple[Stage, ...]:
+def headline_stages(stages: Sequence[Stage], search: SearchOutcome | None) -> tuple[Stage, ...]:
     """Return the stages that the headline numbers are based on.
 
     These are the holds at the max rate if one was found, else other stages that met the SLO at it. Without a rate they
     are all steady stages, else those of a closed loop and of varying rates, and those of a sweep if there is nothing
     else.
     """
-    holds = holds_of_the_answer(stages, search)
+    holds = accepted_hold_indices(stages, search)
     if holds:
         return tuple(stages[index] for index in holds)
     if search is not None and search.max_rate_per_s is not None:  # with another SLO, a rate that was only probed
         return tuple(stage for stage in _stages_at_rate(stages, search.max_rate_per_s) if stage.held)
-    own_stages = tuple(stage for stage in stages if IN_SWEEP not in stage.tags)
+    own_stages = tuple(stage for stage in stages if SWEEP_TAG not in stage.tags)
     steady = tuple(stage for stage in own_stages if stage.kind == "steady")
     return steady or tuple(stage for stage in own_stages if stage.kind in _UNSTEADY_KINDS) or _sweep_stages(stages)
 
 
-def judged_stages(
-    stages: Sequence[Stage], answering: Sequence[Stage], pooled: Stage | None = None
+def evaluated_stages(
+    stages: Sequence[Stage], headline: Sequence[Stage], pooled: Stage | None = None
 ) -> tuple[Stage, ...]:
     """Return the stages on which the objectives are evaluated: the pooled holds of the result if there are any; for a
     sweep, its heaviest load that met the SLO."""
     if pooled is not None:
         return (pooled,)
-    answering = tuple(stage for stage in answering if not _is_cut_off(stage))
-    is_sweep = bool(answering) and all(IN_SWEEP in stage.tags for stage in answering)
-    return (heaviest_held(stages) if is_sweep else ()) or tuple(answering)
+    headline = tuple(stage for stage in headline if not _is_cut_off(stage))
+    is_sweep = bool(headline) and all(SWEEP_TAG in stage.tags for stage in headline)
+    return (find_heaviest_passed(stages) if is_sweep else ()) or tuple(headline)
 
 
-def with_headline(
-    stages: Sequence[Stage], judged_on: Sequence[Stage] = (), found: MaxRate | None = None
+def mark_headline(
+    stages: Sequence[Stage], evaluated_on: Sequence[Stage] = (), rate_result: MaxRate | None = None
 ) -> tuple[Stage, ...]:
     """Mark the headline stages among the `stages` of a loaded endpoint, which include pooled holds.
 
     These are the stages at the max rate if there is one, else those that the objectives are evaluated on, else the last
     holds of a search that was cut short.
     """
-    rate = None if found is None else found.per_s.value
-    at_rate = () if rate is None else _stages_at_rate(judged_on, rate)
+    rate = None if rate_result is None else rate_result.per_s.value
+    at_rate = () if rate is None else _stages_at_rate(evaluated_on, rate)
     if rate is not None and not at_rate:
         at_rate = tuple(stage for stage in _stages_at_rate(stages, rate) if stage.kind == "steady")
-    headline = answering_stages(stages, None)
-    fallback = judged_stages(stages, headline) or headline or _last_holds(stages)
-    return marked(stages, at_rate or judged_on or fallback)
+    headline = headline_stages(stages, None)
+    fallback = evaluated_stages(stages, headline) or headline or _last_holds(stages)
+    return set_headline(stages, at_rate or evaluated_on or fallback)
 
 
-def marked(stages: Sequence[Stage], headline: Sequence[Stage]) -> tuple[Stage, ...]:
+def set_headline(stages: Sequence[Stage], headline: Sequence[Stage]) -> tuple[Stage, ...]:
     """Return `stages` with `in_headline` set for those of the `headline` and cleared for all others."""
     chosen = {id(stage) for stage in headline}
     return tuple(replace(stage, in_headline=id(stage) in chosen) for stage in stages)
@@ -138,5 +138,5 @@ def _is_cut_off(stage: Stage) -> bool:
 
 def _sweep_stages(stages: Sequence[Stage]) -> tuple[Stage, ...]:
     """Return the stages of a sweep. It continues until the SLO fails, so failed stages count only if none passed."""
-    swept = tuple(stage for stage in stages if IN_SWEEP in stage.tags)
+    swept = tuple(stage for stage in stages if SWEEP_TAG in stage.tags)
     return tuple(stage for stage in swept if stage.held is not False) or swept

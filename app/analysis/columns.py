@@ -16,42 +16,42 @@ Mask = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
-class Words:
+class Categories:
     """A categorical column: the index in `words` for each row, -1 for a missing value."""
 
-    places: npt.NDArray[np.int32]
-    words: tuple[str, ...]
+    codes: npt.NDArray[np.int32]
+    categories: tuple[str, ...]
 
     @property
     def is_known(self) -> Mask:
-        return self.places >= 0
+        return self.codes >= 0
 
-    def counts(self, where: Mask) -> dict[str, int]:
+    def count(self, mask: Mask) -> dict[str, int]:
         """Count each word among the rows where the mask is true; words with count 0 are omitted."""
-        indices = self.places[where]
-        word_counts = np.bincount(indices[indices >= 0], minlength=len(self.words))
-        return {word: int(count) for word, count in zip(self.words, word_counts, strict=True) if count}
+        indices = self.codes[mask]
+        word_counts = np.bincount(indices[indices >= 0], minlength=len(self.categories))
+        return {word: int(count) for word, count in zip(self.categories, word_counts, strict=True) if count}
 
     def equals(self, word: str) -> Mask:
-        return np.asarray(self.places == self.words.index(word))
+        return np.asarray(self.codes == self.categories.index(word))
 
-    def taken(self, which: Mask | Nanoseconds | slice) -> Words:
-        return Words(self.places[which], self.words)
+    def select(self, selection: Mask | Nanoseconds | slice) -> Categories:
+        return Categories(self.codes[selection], self.categories)
 
 
-def joined_words(parts: Sequence[Words]) -> Words:
-    words = tuple(dict.fromkeys(word for part in parts for word in part.words))
+def join_categories(parts: Sequence[Categories]) -> Categories:
+    words = tuple(dict.fromkeys(word for part in parts for word in part.categories))
     # the last entry is the target of index -1
-    renamed = [np.array([*map(words.index, part.words), -1], dtype=np.int32)[part.places] for part in parts]
-    return Words(np.concatenate(renamed), words)
+    renamed = [np.array([*map(words.index, part.categories), -1], dtype=np.int32)[part.codes] for part in parts]
+    return Categories(np.concatenate(renamed), words)
 
 
-def known_words(column: pd.Series) -> Words:
+def read_categories(column: pd.Series) -> Categories:
     codes, categories = pd.factorize(column)
-    return Words(codes.astype(np.int32), tuple(map(str, categories)))
+    return Categories(codes.astype(np.int32), tuple(map(str, categories)))
 
 
-def known_times(column: pd.Series) -> tuple[Nanoseconds, Mask]:
+def read_times(column: pd.Series) -> tuple[Nanoseconds, Mask]:
     """Return the times, 0 for missing values, and a mask of the known ones."""
     known = column.notna().to_numpy(dtype=bool)
     if isinstance(column.dtype, pd.ArrowDtype):
@@ -59,12 +59,12 @@ def known_times(column: pd.Series) -> tuple[Nanoseconds, Mask]:
     return np.asarray(column.to_numpy(dtype=np.int64, na_value=0)), known
 
 
-def known_numbers(column: pd.Series) -> Floats:
+def read_numbers(column: pd.Series) -> Floats:
     """Return the numbers, NaN for missing values."""
     return np.asarray(column.to_numpy(dtype=np.float64, na_value=np.nan))
 
 
-def known_lists(column: pd.Series, kind: pa.DataType) -> pa.ListArray | None:
+def read_lists(column: pd.Series, kind: pa.DataType) -> pa.ListArray | None:
     """Return the lists of `kind`; None if no row has one."""
     if not column.notna().any():
         return None

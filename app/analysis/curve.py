@@ -15,13 +15,13 @@ import msgspec
 import numpy as np
 
 from app.analysis.columns import Floats
-from app.analysis.objectives import binding
-from app.analysis.spans import SPANS
-from app.analysis.token_samples import invalid_sample
+from app.analysis.objectives import binding_objectives
+from app.analysis.spans import LIMIT_METRICS
+from app.analysis.token_samples import find_sample_error
 from app.records.metrics import PERCENTILES
 from app.records.offers import CapacityCurve, CurvePoint
-from app.records.plan_question import Gaps, Rung
-from app.records.result import IN_SWEEP, ArrivalKind, Knee, MaxRate, Objective, Stage, StageKind
+from app.records.plan_question import GapDistribution, MeasuredLoadPoint
+from app.records.result import SWEEP_TAG, ArrivalKind, Knee, MaxRate, Objective, Stage, StageKind
 
 _DEFAULT_LATENCY = ("latency_ms", "p95")
 
@@ -29,19 +29,19 @@ _DEFAULT_LATENCY = ("latency_ms", "p95")
 _CURVE_KINDS: tuple[StageKind, ...] = ("probe", "hold", "steady")
 
 
-def on_the_curve(stages: Sequence[Stage]) -> list[Stage]:
+def select_curve_stages(stages: Sequence[Stage]) -> list[Stage]:
     """Select the stages with one chosen rate, each a point of the capacity curve. Holds count individually, not
     pooled."""
     unpooled = (stage for stage in stages if not stage.is_pooled)
     return [stage for stage in unpooled if stage.kind in _CURVE_KINDS and stage.scheduled_per_s is not None]
 
 
-def capacity_curve(stages: Sequence[Stage], slo: Sequence[Objective], max_rate: MaxRate) -> CapacityCurve:
+def build_capacity_curve(stages: Sequence[Stage], slo: Sequence[Objective], max_rate: MaxRate) -> CapacityCurve:
     """Build the capacity curve of every rate tried, including failed ones, by rising rate. The max rate is 0 if no rate
     met the SLO."""
     rate = max_rate.per_s
     metric, aggregate = _slo_latency(slo)
-    curve_stages = on_the_curve(stages)
+    curve_stages = select_curve_stages(stages)
     points = [_curve_point(stage, metric, aggregate) for stage in curve_stages]
     return CapacityCurve(
         points=tuple(sorted(points, key=lambda point: point.offered_per_s)),
@@ -58,20 +58,22 @@ def capacity_curve(stages: Sequence[Stage], slo: Sequence[Objective], max_rate: 
     )
 
 
-_GAPS: dict[ArrivalKind, Gaps] = {"poisson": "random", "constant": "even"}
+_GAPS: dict[ArrivalKind, GapDistribution] = {"poisson": "random", "constant": "even"}
 _LATENCY_NAMES = {"latency_ms": "latency", "ttft_ms": "ttft", "tpot_ms": "tpot", "itl_ms": "itl"}
 
 
-def rungs_of(stages: Sequence[Stage], replicas: int = 1) -> tuple[Rung, ...]:
+def build_load_points(stages: Sequence[Stage], replicas: int = 1) -> tuple[MeasuredLoadPoint, ...]:
     """Return the load points of one of this number of replicas at each rate tried, by rising rate; INVALID stages are
     dropped."""
-    points = [_build_load_point(stage, replicas) for stage in on_the_curve(stages) if stage.verdict.status != "INVALID"]
+    points = [
+        _build_load_point(stage, replicas) for stage in select_curve_stages(stages) if stage.verdict.status != "INVALID"
+    ]
     return tuple(sorted(points, key=lambda point: point.offered_per_s or 0.0))
 
 
-def _build_load_point(stage: Stage, replicas: int) -> Rung:
+def _build_load_point(stage: Stage, replicas: int) -> MeasuredLoadPoint:
     duration_s = (stage.window.end_ns - stage.window.start_ns) / 1e9
-    return Rung(
+    return MeasuredLoadPoint(
         offered_per_s=(stage.scheduled_per_s or 0.0) / replicas,
         clients=None,
         achieved_per_s=stage.completed / duration_s / replicas if duration_s > 0 else 0.0,
@@ -90,11 +92,11 @@ def _build_load_point(stage: Stage, replicas: int) -> Rung:
         input_tokens_mean=_mean(stage, "input_tokens"),
         output_tokens_mean=_mean(stage, "output_tokens"),
         gaps=_gaps(stage),
-        lengths=None if stage.lengths is None or invalid_sample(stage.lengths) else stage.lengths,
+        lengths=None if stage.lengths is None or find_sample_error(stage.lengths) else stage.lengths,
     )
 
 
-def _gaps(stage: Stage) -> Gaps:
+def _gaps(stage: Stage) -> GapDistribution:
     """Return the kind of arrival gaps. For sessions, which have several requests each, it is unknown."""
     return "other" if stage.sessions or stage.arrival_kind is None else _GAPS.get(stage.arrival_kind, "other")
 
@@ -106,7 +108,11 @@ def _mean(stage: Stage, metric: str) -> float | None:
 
 def _slo_latency(slo: Sequence[Objective]) -> tuple[str, str]:
     """Return the first latency percentile of the SLO that decides whether a stage passes."""
-    named = ((objective.metric, objective.aggregate) for objective in binding(slo) if objective.metric in SPANS)
+    named = (
+        (objective.metric, objective.aggregate)
+        for objective in binding_objectives(slo)
+        if objective.metric in LIMIT_METRICS
+    )
     return next(((metric, aggregate) for metric, aggregate in named if aggregate in PERCENTILES), _DEFAULT_LATENCY)
 
 
@@ -126,8 +132,8 @@ def _cores_used(holds: Sequence[Stage]) -> float | None:
     return sum(known) / len(known) if known else None
 
 
-Method = Literal["power", "chord", "two lines"]
-Kind = Literal["rate", "clients"]
+KneeMethod = Literal["power", "chord", "two lines"]
+LoadUnit = Literal["rate", "clients"]
 
 _MIN_LOADS = 4
 _FLAT_RATIO = 1.5
@@ -146,18 +152,18 @@ class LoadPoint(msgspec.Struct, frozen=True):
     latency_ms: float
 
 
-def knees_of(stages: Sequence[Stage]) -> tuple[Knee, ...]:
+def find_sweep_knees(stages: Sequence[Stage]) -> tuple[Knee, ...]:
     """Find the knees of the sweep among these stages, without INVALID stages; empty if there is no sweep."""
-    sweep = [stage for stage in stages if IN_SWEEP in stage.tags]
+    sweep = [stage for stage in stages if SWEEP_TAG in stage.tags]
     if not sweep:
         return ()
-    kind: Kind = "clients" if sweep[0].concurrency is not None else "rate"
+    kind: LoadUnit = "clients" if sweep[0].concurrency is not None else "rate"
     return find_knees(_load_points([stage for stage in sweep if stage.verdict.status != "INVALID"]), kind)
 
 
-def find_knees(points: Sequence[LoadPoint], kind: Kind) -> tuple[Knee, ...]:
+def find_knees(points: Sequence[LoadPoint], kind: LoadUnit) -> tuple[Knee, ...]:
     """Find the knees of `points`, which must be sorted by rising load, with one point per load."""
-    methods: tuple[Method, ...] = ("power", "chord", "two lines")
+    methods: tuple[KneeMethod, ...] = ("power", "chord", "two lines")
     if len(points) < _MIN_LOADS:
         return tuple(_no_knee(method, kind, f"needs {_MIN_LOADS} loads, has {len(points)}") for method in methods)
     latencies = [point.latency_ms for point in points]
@@ -168,13 +174,13 @@ def find_knees(points: Sequence[LoadPoint], kind: Kind) -> tuple[Knee, ...]:
     return _knee_by_power(points, kind), _knee_by_chord(points, kind), _knee_by_two_lines(points, kind)
 
 
-def are_apart(knees: Sequence[Knee]) -> bool:
+def has_disagreement(knees: Sequence[Knee]) -> bool:
     """Return True if the highest knee is more than 30 % above the lowest."""
     loads = [knee.at for knee in knees if knee.at is not None]
     return len(loads) > 1 and max(loads) > _MAX_KNEE_RATIO * min(loads)
 
 
-def _knee_by_power(points: Sequence[LoadPoint], kind: Kind) -> Knee:
+def _knee_by_power(points: Sequence[LoadPoint], kind: LoadUnit) -> Knee:
     """Find the knee by power, which is throughput over mean latency and highest at the knee (Kleinrock, Power and
     deterministic rules of thumb for probabilistic problems in computer communications, ICC 1979). For M/M/1 that is
     half of capacity."""
@@ -184,7 +190,7 @@ def _knee_by_power(points: Sequence[LoadPoint], kind: Kind) -> Knee:
     return Knee("power", kind, best.load, best.latency_ms)
 
 
-def _knee_by_chord(points: Sequence[LoadPoint], kind: Kind) -> Knee:
+def _knee_by_chord(points: Sequence[LoadPoint], kind: LoadUnit) -> Knee:
     """Find the knee by chord: with throughput and latency scaled to 0 … 1, the point farthest below the line from
     the first to the last (Satopää et al., Finding a "Kneedle" in a haystack, ICDCS workshops 2011, for a complete
     curve)."""
@@ -198,7 +204,7 @@ def _knee_by_chord(points: Sequence[LoadPoint], kind: Kind) -> Knee:
     return Knee("chord", kind, points[index].load, points[index].latency_ms)
 
 
-def _knee_by_two_lines(points: Sequence[LoadPoint], kind: Kind) -> Knee:
+def _knee_by_two_lines(points: Sequence[LoadPoint], kind: LoadUnit) -> Knee:
     """Find the knee where two joined straight lines fit the logarithm of latency best by least squares (Hinkley,
     Inference about the intersection in two-phase regression, Biometrika 56, 1969), over rates, or over the logarithm of
     clients."""
@@ -228,7 +234,7 @@ def _scaled(values: Floats) -> Floats:
     return np.asarray((values - low) / (high - low)) if high > low else np.zeros_like(values)
 
 
-def _no_knee(method: Method, kind: Kind, reason: str) -> Knee:
+def _no_knee(method: KneeMethod, kind: LoadUnit, reason: str) -> Knee:
     return Knee(method, kind, None, None, reason)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 
-def digits(value: float, count: int = 4) -> str:
+def format_number(value: float, count: int = 4) -> str:
     """Format a number with `count` significant digits, without exponent, with thousands separators: "71.52", "3.5",
     "200,000"."""
     return f"{float(f'{value:.{count}g}'):,.15g}"

@@ -77,7 +77,7 @@ def share(k: int, n: int) -> Estimate:
     return Estimate(k / n, _wilson(k / n, n), n) if n else _no_values()
 
 
-def timed_share(hits: Hits) -> Estimate:
+def estimate_ordered_share(hits: Hits) -> Estimate:
     """Estimate the share of true values, in time order, with Wilson's interval for the effective number of trials."""
     if hits.size == 0:
         return _no_values()
@@ -107,7 +107,7 @@ def rate(times_ns: npt.NDArray[np.int64], window: tuple[int, int]) -> Estimate:
     return Estimate(value, (max(0.0, value - half_width), value + half_width), n)
 
 
-def rate_of_amounts(amounts: Values, length_s: float) -> Estimate:
+def estimate_rate_of_amounts(amounts: Values, length_s: float) -> Estimate:
     """Estimate a rate from the amounts in equal parts of the time, with Student's t interval."""
     if length_s <= 0:
         return Estimate(None, n=0, reason="the window is empty")

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from itertools import accumulate
 
-from app.analysis.answering import with_headline
-from app.analysis.comparisons.environment_differences import NOT_TOLD
-from app.records.plan_question import ForeignCurve, Rung
+from app.analysis.answering import mark_headline
+from app.analysis.comparisons.environment_differences import NOT_REPORTED
+from app.records.plan_question import ForeignCurve, MeasuredLoadPoint
 from app.records.result import (
     Check,
     Clock,
@@ -24,14 +24,15 @@ from app.records.result import (
 _METRICS = {"latency": "latency_ms", "ttft": "ttft_ms", "tpot": "tpot_ms", "itl": "itl_ms"}
 _NO_INTERVAL = "the file tells no interval"
 _MACHINE = Environment(
-    host=NOT_TOLD, os=NOT_TOLD, python=NOT_TOLD, cpu_model=None, cpu_architecture=NOT_TOLD, physical_cores=None,
-    logical_cores=0, memory_gib=0.0, cpu_governor=None, cpu_limit_cores=None, gpus=(), nvidia_driver=None,
-    onnxruntime=None, providers=(), packages={}, clock_resolution_ns=0, fingerprint=NOT_TOLD,
+    host=NOT_REPORTED, os=NOT_REPORTED, python=NOT_REPORTED, cpu_model=None, cpu_architecture=NOT_REPORTED,
+    physical_cores=None, logical_cores=0, memory_gib=0.0, cpu_governor=None,
+    cpu_limit_cores=None, gpus=(), nvidia_driver=None,
+    onnxruntime=None, providers=(), packages={}, clock_resolution_ns=0, fingerprint=NOT_REPORTED,
 )  # fmt: skip
 """Environment of another tool's run, which its file does not describe."""
 
 
-def foreign_result(curve: ForeignCurve) -> Result:
+def build_foreign_result(curve: ForeignCurve) -> Result:
     """Convert a curve to a result. Numbers are the tool's own, without intervals; the verdict is WARN, because no
     Sizewise check observed the measurement."""
     ends_s = list(accumulate(point.duration_s or 0.0 for point in curve.rungs))
@@ -40,16 +41,16 @@ def foreign_result(curve: ForeignCurve) -> Result:
     reason = f"measured by {tool}: no check of ours saw it"
     check = Check("measured_by", tool, None, None, "WARN", "Measure it with `sizewise run` to have it checked.")
     return Result(
-        tool=Tool(curve.tool, curve.version or NOT_TOLD),
+        tool=Tool(curve.tool, curve.version or NOT_REPORTED),
         run_id=curve.source,
         name=curve.source,
-        profile_hash=NOT_TOLD,
+        profile_hash=NOT_REPORTED,
         target=Target("an endpoint", (), curve.model, None),
         environment=_MACHINE,
-        clock=Clock(0, NOT_TOLD, ends_s[-1] if ends_s else 0.0, None),
+        clock=Clock(0, NOT_REPORTED, ends_s[-1] if ends_s else 0.0, None),
         verdict=Verdict("WARN", (reason,)),
         validity=(check,),
-        stages=with_headline(stages),
+        stages=mark_headline(stages),
         max_rate=None,
         slo=(),
         gates=(),
@@ -60,7 +61,7 @@ def foreign_result(curve: ForeignCurve) -> Result:
     )
 
 
-def _stage(point: Rung, end_s: float) -> Stage:
+def _stage(point: MeasuredLoadPoint, end_s: float) -> Stage:
     """Convert one load point. The stage is named by its rate or number of clients, by which stages of two files are
     matched."""
     is_open = point.offered_per_s is not None
@@ -99,7 +100,7 @@ def _stage(point: Rung, end_s: float) -> Stage:
 _ARRIVALS = {"random": "at a rate, taken to be Poisson's", "even": "at even gaps", "other": "at a rate, in bursts"}
 
 
-def _clients(point: Rung) -> str:
+def _clients(point: MeasuredLoadPoint) -> str:
     if point.clients is None:
         return "all at once"
     return "1 client" if point.clients == 1 else f"{point.clients:g} clients"

@@ -14,41 +14,47 @@ import msgspec
 from msgspec.structs import replace
 
 from app.analysis.comparisons.comparison import is_noisy
-from app.analysis.max_rate import shown_against
-from app.analysis.objectives import find_estimate, judge
+from app.analysis.max_rate import format_against_limit
+from app.analysis.objectives import evaluate_objective, find_estimate
 from app.errors import ExitCode, precedence
 from app.records.comparison import Comparison, MetricChange
 from app.records.estimate import Estimate
 from app.records.metrics import RUN_METRICS
 from app.records.plan import Fleet, Plan
-from app.records.result import Cause, Exit, Judged, MaxRate, Objective, Result, Stage, Verdict
+from app.records.result import Cause, Exit, MaxRate, Objective, ObjectiveResult, Result, Stage, Verdict
 
 _NO_BASELINE = "no baseline was given"
 _RANK = {"PASS": 0, "INCONCLUSIVE": 1, "FAIL": 2}
 
 
-def judge_gate(
-    gate: Objective, judged_on: Sequence[Stage], stages: Sequence[Stage], of_run: Mapping[str, Estimate]
-) -> Judged:
+def evaluate_gate(
+    gate: Objective, evaluated_on: Sequence[Stage], stages: Sequence[Stage], run_estimates: Mapping[str, Estimate]
+) -> ObjectiveResult:
     """Evaluate a gate in the worst stage that has its tags; without tags, in the worst of `judged_on`, the stages of
     the result.
 
     A gate on a change is INCONCLUSIVE until `judge_change` has the comparison.
     """
     if gate.is_change:
-        return judge(gate, Estimate(None, reason=_NO_BASELINE))
+        return evaluate_objective(gate, Estimate(None, reason=_NO_BASELINE))
     if gate.metric in RUN_METRICS:
-        return judge(gate, of_run[gate.metric])
-    return judge_worst(gate, tagged(stages, gate.tags) if gate.tags else judged_on, none=_no_stage_reason(gate))
+        return evaluate_objective(gate, run_estimates[gate.metric])
+    return evaluate_worst(
+        gate, filter_by_tags(stages, gate.tags) if gate.tags else evaluated_on, missing_reason=_no_stage_reason(gate)
+    )
 
 
-def judge_worst(objective: Objective, stages: Sequence[Stage], none: str = "no stage to judge it on") -> Judged:
+def evaluate_worst(
+    objective: Objective, stages: Sequence[Stage], missing_reason: str = "no stage to judge it on"
+) -> ObjectiveResult:
     if not stages:
-        return judge(objective, Estimate(None, reason=none))
-    return _find_worst(replace(judge(objective, find_estimate(stage, objective)), stage=stage.name) for stage in stages)
+        return evaluate_objective(objective, Estimate(None, reason=missing_reason))
+    return _find_worst(
+        replace(evaluate_objective(objective, find_estimate(stage, objective)), stage=stage.name) for stage in stages
+    )
 
 
-def judge_change(gate: Objective, stages: Sequence[Stage], comparison: Comparison | None) -> Judged:
+def evaluate_change(gate: Objective, stages: Sequence[Stage], comparison: Comparison | None) -> ObjectiveResult:
     """Evaluate a gate on the relative change of a metric: the ratio of medians minus 1, with its interval. `stages` are
     the run's.
 
@@ -57,9 +63,9 @@ def judge_change(gate: Objective, stages: Sequence[Stage], comparison: Compariso
     applies to the stages that the profile requested, if there are any, not to a search's probes.
     """
     if comparison is None:
-        return judge(gate, Estimate(None, reason=_NO_BASELINE))
+        return evaluate_objective(gate, Estimate(None, reason=_NO_BASELINE))
     gate = replace(gate, level="warn") if comparison.is_advisory else gate
-    stage_names = {stage.name for stage in tagged(stages, gate.tags)} if gate.tags else None
+    stage_names = {stage.name for stage in filter_by_tags(stages, gate.tags)} if gate.tags else None
     changes = [
         change
         for change in comparison.changes
@@ -67,12 +73,14 @@ def judge_change(gate: Objective, stages: Sequence[Stage], comparison: Compariso
         and (stage_names is None or change.stage in stage_names)
     ]
     if not changes:
-        return judge(gate, Estimate(None, reason=f"the comparison tells nothing of {_format_gate_metric(gate)}"))
+        return evaluate_objective(
+            gate, Estimate(None, reason=f"the comparison tells nothing of {_format_gate_metric(gate)}")
+        )
     requested = [] if gate.tags else [change for change in changes if change.is_headline]
     return _find_worst(_evaluate_metric_change(gate, change) for change in requested or changes)
 
 
-def tags_of(stage: Stage) -> dict[str, str]:
+def build_tags(stage: Stage) -> dict[str, str]:
     """Return the tags by which a gate can select the stage, including the variant of a local model."""
     variant = stage.variant
     if variant is None:
@@ -81,11 +89,11 @@ def tags_of(stage: Stage) -> dict[str, str]:
     return {**stage.tags, **{name: str(getattr(variant, name)) for name in tag_names}}
 
 
-def tagged(stages: Iterable[Stage], tags: Mapping[str, str]) -> tuple[Stage, ...]:
-    return tuple(stage for stage in stages if stage.kind != "warmup" and tags.items() <= tags_of(stage).items())
+def filter_by_tags(stages: Iterable[Stage], tags: Mapping[str, str]) -> tuple[Stage, ...]:
+    return tuple(stage for stage in stages if stage.kind != "warmup" and tags.items() <= build_tags(stage).items())
 
 
-def _evaluate_metric_change(gate: Objective, change: MetricChange) -> Judged:
+def _evaluate_metric_change(gate: Objective, change: MetricChange) -> ObjectiveResult:
     ratio = change.ratio
     if ratio.value is None:
         share = Estimate(None, n=ratio.n, reason=ratio.reason)
@@ -94,12 +102,12 @@ def _evaluate_metric_change(gate: Objective, change: MetricChange) -> Judged:
     else:
         share = Estimate(ratio.value - 1, (ratio.ci95[0] - 1, ratio.ci95[1] - 1), ratio.n)
     gate = replace(gate, level="warn") if is_noisy(change) else gate
-    evaluated = replace(judge(gate, share), stage=change.stage or None)
+    evaluated = replace(evaluate_objective(gate, share), stage=change.stage or None)
     return evaluated if share.ci95 is not None else replace(evaluated, judgement="INCONCLUSIVE")
 
 
-def _find_worst(evaluated: Iterable[Judged]) -> Judged:
-    def badness(candidate: Judged) -> tuple[int, float]:
+def _find_worst(evaluated: Iterable[ObjectiveResult]) -> ObjectiveResult:
+    def badness(candidate: ObjectiveResult) -> tuple[int, float]:
         value = candidate.observed.value
         is_low_good = candidate.objective.comparator in ("<", "<=")
         return _RANK[candidate.judgement], (-math.inf if value is None else value if is_low_good else -value)
@@ -136,15 +144,15 @@ class Gating(msgspec.Struct, frozen=True):
 DEFAULT = Gating()
 
 
-def exit_of(causes: Sequence[Cause]) -> Exit:
+def build_exit(causes: Sequence[Cause]) -> Exit:
     """Sort the causes by precedence; the exit code is that of the first."""
     ordered = tuple(sorted(causes, key=lambda cause: precedence(cause.code)))
     return Exit(ordered[0].code if ordered else ExitCode.OK, ordered)
 
 
-def causes_of(judged: Iterable[Judged], gating: Gating) -> list[Cause]:
+def find_causes(results: Iterable[ObjectiveResult], gating: Gating) -> list[Cause]:
     return [
-        cause for result in judged if _decides(result, gating) and (cause := _build_cause(result, gating)) is not None
+        cause for result in results if _decides(result, gating) and (cause := _build_cause(result, gating)) is not None
     ]
 
 
@@ -156,23 +164,29 @@ def no_rate_cause(reason: str | None) -> Cause:
     return Cause("no_rate", ExitCode.GATE_FAILED, f"no rate held the SLO: {reason}")
 
 
-def with_comparison(result: Result, comparison: Comparison, gating: Gating, found: Sequence[Cause] = ()) -> Result:
+def apply_comparison(
+    result: Result, comparison: Comparison, gating: Gating, extra_causes: Sequence[Cause] = ()
+) -> Result:
     """Return the result with its gates on changes evaluated by the comparison, and its new exit code. `found` are
     causes that come from the comparison itself."""
     gates = tuple(
-        judge_change(outcome.objective, result.stages, comparison) if outcome.objective.is_change else outcome
+        evaluate_change(outcome.objective, result.stages, comparison) if outcome.objective.is_change else outcome
         for outcome in result.gates
     )
     comparison_codes = (ExitCode.REGRESSION, ExitCode.INCONCLUSIVE)
     other_causes = [cause for cause in result.exit.causes if cause.code not in comparison_codes]
-    comparison_causes = [cause for cause in causes_of((*result.slo, *gates), gating) if cause.code in comparison_codes]
-    comparison_causes += [cause for cause in found if cause.code != ExitCode.REGRESSION or "regression" in gating.kinds]
+    comparison_causes = [
+        cause for cause in find_causes((*result.slo, *gates), gating) if cause.code in comparison_codes
+    ]
+    comparison_causes += [
+        cause for cause in extra_causes if cause.code != ExitCode.REGRESSION or "regression" in gating.kinds
+    ]
     return msgspec.structs.replace(
-        result, gates=gates, comparison=comparison, exit=exit_of([*other_causes, *comparison_causes])
+        result, gates=gates, comparison=comparison, exit=build_exit([*other_causes, *comparison_causes])
     )
 
 
-def warnings_of(result: Result, gating: Gating) -> Iterator[str]:
+def list_warnings(result: Result, gating: Gating) -> Iterator[str]:
     """Yield sentences on missed limits that fail nothing, and on inconclusive objectives."""
     for outcome in (*result.slo, *result.gates):
         if outcome.judgement == "FAIL" and not _decides(outcome, gating):
@@ -183,15 +197,15 @@ def warnings_of(result: Result, gating: Gating) -> Iterator[str]:
             yield f"{_inconclusive_text(outcome)}{hint}"
 
 
-def _decides(result: Judged, gating: Gating) -> bool:
-    return result.objective.level == "fail" and kind_of(result.objective) in gating.kinds
+def _decides(result: ObjectiveResult, gating: Gating) -> bool:
+    return result.objective.level == "fail" and get_gate_kind(result.objective) in gating.kinds
 
 
-def kind_of(objective: Objective) -> GateKind:
+def get_gate_kind(objective: Objective) -> GateKind:
     return "regression" if objective.is_change else "slo"
 
 
-def _build_cause(result: Judged, gating: Gating) -> Cause | None:
+def _build_cause(result: ObjectiveResult, gating: Gating) -> Cause | None:
     if result.judgement == "FAIL":
         if result.objective.is_change:
             return Cause("change_failed", ExitCode.REGRESSION, _failure_text(result))
@@ -201,22 +215,22 @@ def _build_cause(result: Judged, gating: Gating) -> Cause | None:
     return None
 
 
-def _failure_text(result: Judged) -> str:
+def _failure_text(result: ObjectiveResult) -> str:
     observed = result.observed.value or 0.0
-    return f"{result.objective.text} failed{_stage_suffix(result)}: {shown_against(result.objective, observed)}"
+    return f"{result.objective.text} failed{_stage_suffix(result)}: {format_against_limit(result.objective, observed)}"
 
 
-def _inconclusive_text(result: Judged) -> str:
+def _inconclusive_text(result: ObjectiveResult) -> str:
     return f"{result.objective.text} is inconclusive{_stage_suffix(result)}: {result.observed.reason or _SPANS_LIMIT}"
 
 
-def _stage_suffix(result: Judged) -> str:
+def _stage_suffix(result: ObjectiveResult) -> str:
     return f" in {result.stage}" if result.stage else ""
 
 
-def run_metrics(found: MaxRate | None, plan: Plan | None) -> dict[str, Estimate]:
+def collect_run_metrics(rate_result: MaxRate | None, plan: Plan | None) -> dict[str, Estimate]:
     """Return each of `RUN_METRICS`; withheld if there is no max rate, no plan, or no recommended fleet."""
-    max_rate = Estimate(None, reason="no max rate was looked for") if found is None else found.per_s
+    max_rate = Estimate(None, reason="no max rate was looked for") if rate_result is None else rate_result.per_s
     return {"max_rate_within_slo": max_rate, **_cost_metrics(plan)}
 
 

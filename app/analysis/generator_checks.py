@@ -14,13 +14,13 @@ import numpy as np
 
 from app.analysis.columns import Nanoseconds
 from app.analysis.rows import StageRows
-from app.analysis.spans import FROM_INTENDED
+from app.analysis.spans import INTENDED_START_METRICS
 from app.analysis.validity import grade_high, grade_low
 from app.records.result import Check, CheckId, Objective, Window
-from app.records.stage import StageFacts
+from app.records.stage import StageData
 
 LATE_MS = 10.0
-CEILING_SHARE = 0.70
+MAX_UTILIZATION = 0.70
 """Maximum utilization of its capacity at which a generator is reliable; above it, its own queue grows fast."""
 _CEILING_INVALID = 0.85
 _MAX_LATE_MS = 100.0
@@ -33,7 +33,7 @@ Measured on two cores: at most 0.03 in 51 stages of a quiet machine, of a quicks
 closed loop of 32 waited up to 0.38 of the time; beside two busy loops 0.35 and 0.43 in closed loops, beside four 0.31
 and 0.52.
 """
-_LIMITED_METRICS = ("service_ms", *FROM_INTENDED)
+_LIMITED_METRICS = ("service_ms", *INTENDED_START_METRICS)
 _SECOND_NS = 1_000_000_000
 
 
@@ -43,21 +43,21 @@ class GeneratorDemand(msgspec.Struct, frozen=True):
 
     requests_per_s: float
     chunks_per_s: float
-    share: float | None
+    utilization: float | None
 
-    def vouched_per_s(self, ceiling_per_s: float | None) -> float | None:
+    def reliable_rate_per_s(self, capacity_per_s: float | None) -> float | None:
         """Compute the highest rate of requests like these at which the generator is reliable."""
-        if self.share:
-            return self.requests_per_s * CEILING_SHARE / self.share
-        return None if self.share is None or ceiling_per_s is None else CEILING_SHARE * ceiling_per_s
+        if self.utilization:
+            return self.requests_per_s * MAX_UTILIZATION / self.utilization
+        return None if self.utilization is None or capacity_per_s is None else MAX_UTILIZATION * capacity_per_s
 
 
-def generator_checks(rows: StageRows, facts: StageFacts, window: Window, slo: Sequence[Objective]) -> tuple[Check, ...]:
+def generator_checks(rows: StageRows, facts: StageData, window: Window, slo: Sequence[Objective]) -> tuple[Check, ...]:
     """Run the generator checks. `rows` are those of arrivals inside the window."""
     if facts.arrival_kind == "locust":
         hint = "It is found for Sizewise's own requests only: how fast a Locust test can send shows in its CPU."
         return (Check("generator_ceiling", None, None, "share", "VALID", hint), _cpu_check(facts), _wait_check(facts))
-    demand = demand_of(rows, facts, window)
+    demand = compute_demand(rows, facts, window)
     reliable_rate = _reliable_rate_text(demand, facts)
     return (
         *_lag_checks(rows, slo, reliable_rate),
@@ -68,7 +68,7 @@ def generator_checks(rows: StageRows, facts: StageFacts, window: Window, slo: Se
     )
 
 
-def demand_of(rows: StageRows, facts: StageFacts, window: Window) -> GeneratorDemand:
+def compute_demand(rows: StageRows, facts: StageData, window: Window) -> GeneratorDemand:
     """Compute the load on the generator.
 
     Requests and chunks use the same CPU, so their utilizations add up. Requests count when they were due, whether or
@@ -79,7 +79,7 @@ def demand_of(rows: StageRows, facts: StageFacts, window: Window) -> GeneratorDe
     requests_per_s = _compute_rate(rows.intended_ns, window, is_changing)
     chunks_per_s = 0.0
     if rows.tokens is not None and (chunks := rows.tokens.chunks) is not None and rows.was_sent.any():
-        per_response = float(np.mean(chunks.counts[rows.tokens.place][rows.was_sent]))
+        per_response = float(np.mean(chunks.counts[rows.tokens.chunk_index][rows.was_sent]))
         chunks_per_s = max(_compute_rate(chunks.times_ns, window, is_changing), requests_per_s * per_response)
     parts = [(requests_per_s, facts.ceiling_per_s)]
     if chunks_per_s:
@@ -96,13 +96,13 @@ def _compute_rate(times_ns: Nanoseconds, window: Window, is_changing: bool) -> f
     return float(after_ns.size / (length_ns / 1e9))
 
 
-def _reliable_rate_text(demand: GeneratorDemand, facts: StageFacts) -> str:
+def _reliable_rate_text(demand: GeneratorDemand, facts: StageData) -> str:
     """Describe the rate up to which this generator is reliable, as a sentence; empty if unknown."""
-    per_s = demand.vouched_per_s(facts.ceiling_per_s)
-    if per_s is None or demand.share is None:
+    per_s = demand.reliable_rate_per_s(facts.ceiling_per_s)
+    if per_s is None or demand.utilization is None:
         return ""
     unit = "streams like these" if demand.chunks_per_s else "requests"
-    condition = "" if demand.share > CEILING_SHARE else " where nothing else keeps its machine busy"
+    condition = "" if demand.utilization > MAX_UTILIZATION else " where nothing else keeps its machine busy"
     return f" This generator can vouch for up to {per_s:,.0f} {unit} a second{condition}."
 
 
@@ -147,17 +147,19 @@ def _sent_check(rows: StageRows, window: Window, reliable_rate: str) -> Check:
     )
 
 
-def _ceiling_check(demand: GeneratorDemand, facts: StageFacts, reliable_rate: str) -> Check:
+def _ceiling_check(demand: GeneratorDemand, facts: StageData, reliable_rate: str) -> Check:
     """Check the utilization of the generator. Never INVALID if the capacity is a lower bound: late sends show in the
     other checks."""
     remedy = _LOWER_BOUND_HINT if facts.ceiling_is_at_least else _CAPACITY_HINT
     return grade_high(
         "generator_ceiling",
-        demand.share,
+        demand.utilization,
         unit="share",
-        warn=CEILING_SHARE,
+        warn=MAX_UTILIZATION,
         invalid=math.inf if facts.ceiling_is_at_least else _CEILING_INVALID,
-        hint=_unknown_text(facts) if demand.share is None else f"{_load_text(demand, facts)}{reliable_rate} {remedy}",
+        hint=_unknown_text(facts)
+        if demand.utilization is None
+        else f"{_load_text(demand, facts)}{reliable_rate} {remedy}",
     )
 
 
@@ -167,14 +169,14 @@ _LOWER_BOUND_HINT = (
 )
 
 
-def _unknown_text(facts: StageFacts) -> str:
+def _unknown_text(facts: StageData) -> str:
     what = "how much this generator can send" if facts.ceiling_per_s is None else "how many streams it can read"
     return (
         f"Run `sizewise calibrate` on each machine that sends, while nothing else keeps it busy: {what} is not known."
     )
 
 
-def _load_text(demand: GeneratorDemand, facts: StageFacts) -> str:
+def _load_text(demand: GeneratorDemand, facts: StageData) -> str:
     prefix, suffix = ("at least ", "") if facts.ceiling_is_at_least else ("", " at most")
     can_send, can_read = f"{prefix}{facts.ceiling_per_s:,.0f}", f"{prefix}{facts.chunk_ceiling_per_s or 0:,.0f}"
     requests = f"{demand.requests_per_s:,.0f} requests a second of the {can_send} it can send{suffix}"
@@ -184,7 +186,7 @@ def _load_text(demand: GeneratorDemand, facts: StageFacts) -> str:
     return f"{requests}, and {chunks}: both are done by the same CPU."
 
 
-def _cpu_check(facts: StageFacts, reliable_rate: str = "") -> Check:
+def _cpu_check(facts: StageData, reliable_rate: str = "") -> Check:
     """Check the CPU time of the busiest worker, without lost workers, which do not report it."""
     reported_s = [worker.cpu_s for worker in facts.workers if worker.lost_ns is None]
     cpu_s = max(reported_s, default=None if facts.workers else facts.worker_cpu_s)
@@ -198,7 +200,7 @@ def _cpu_check(facts: StageFacts, reliable_rate: str = "") -> Check:
     )
 
 
-def _wait_check(facts: StageFacts) -> Check:
+def _wait_check(facts: StageData) -> Check:
     """Check the worker that waited longest for a core beyond the allowed time. If responses decide when it sends next,
     or while it reads streams, such waits show neither in the lag nor in the CPU time."""
     waited_s = [(worker.waited_s, worker.cpu_s) for worker in facts.workers] or [
@@ -218,7 +220,7 @@ def _wait_check(facts: StageFacts) -> Check:
     )
 
 
-def _sending_time_s(facts: StageFacts) -> float:
+def _sending_time_s(facts: StageData) -> float:
     """Return the time in which workers sent, including the lead-in, in s."""
     return max(1e-9, (facts.end_ns - facts.start_ns) / 1e9 + facts.lead_in_s)
 
@@ -251,7 +253,7 @@ class ConnectionDemand(msgspec.Struct, frozen=True, kw_only=True):
     max_connections: int
     addresses: int = 1
     workers: int = 1
-    keeps_connections: bool = True
+    has_keep_alive: bool = True
 
     @property
     def connections(self) -> int:
@@ -267,7 +269,7 @@ class ConnectionDemand(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def ports(self) -> int:
         """Local ports to each address."""
-        waiting = 0.0 if self.keeps_connections else _TIME_WAIT_S * max(self.rate_per_s, self._closed_rate_per_s)
+        waiting = 0.0 if self.has_keep_alive else _TIME_WAIT_S * max(self.rate_per_s, self._closed_rate_per_s)
         return math.ceil((self.connections + waiting) / self.addresses)
 
     @property
@@ -300,10 +302,10 @@ def demand_checks(demand: ConnectionDemand, limits: MachineLimits) -> tuple[Chec
     return tuple(checks)
 
 
-def local_limit_check(rows: StageRows, facts: StageFacts) -> tuple[Check, ...]:
+def local_limit_check(rows: StageRows, facts: StageData) -> tuple[Check, ...]:
     """Check for requests that failed due to a limit of the sending machine, which the target never received. INVALID if
     there are any."""
-    failed = rows.errors().get(_ERROR, 0)
+    failed = rows.count_errors().get(_ERROR, 0)
     if not failed:
         return ()
     sample = next((sample.text for sample in facts.error_samples if sample.error == _ERROR), None)

@@ -13,9 +13,9 @@ import pandas as pd
 from msgspec.structs import replace
 
 from app.analysis.columns import Floats, Mask, Nanoseconds
-from app.analysis.validity import grade_high, verdict_of
+from app.analysis.validity import compute_verdict, grade_high
 from app.records.estimate import Estimate
-from app.records.gpu import THROTTLING, EnergyMethod, EnergyPerItem, EnergyUse, GpuShares, throttle_names
+from app.records.gpu import THROTTLE_MASK, EnergyMethod, EnergyPerItem, EnergyUse, GpuShares, list_throttle_reasons
 from app.records.result import Check, Stage, Window
 
 GAP_NS = 1_000_000_000
@@ -28,19 +28,19 @@ class Readings(NamedTuple):
     at_ns: Nanoseconds
     values: Floats
 
-    def known(self) -> Readings:
+    def drop_unknown(self) -> Readings:
         known = ~np.isnan(self.values)
         return Readings(self.at_ns[known], self.values[known])
 
 
-def whole_gpus(telemetry: pd.DataFrame) -> tuple[str, ...]:
+def list_gpus(telemetry: pd.DataFrame) -> tuple[str, ...]:
     """Return the sources that are whole GPUs, not MIG instances or processes."""
     return tuple(
         sorted(str(source) for source in telemetry["source"].unique() if source.startswith("gpu") and "/" not in source)
     )
 
 
-def readings_of(telemetry: pd.DataFrame, source: str, metric: str) -> Readings:
+def select_readings(telemetry: pd.DataFrame, source: str, metric: str) -> Readings:
     rows = telemetry[(telemetry["source"] == source) & (telemetry["metric"] == metric)]
     at_ns = rows["at_ns"].to_numpy(dtype=np.int64)
     values = rows["value"].to_numpy(dtype=np.float64, na_value=np.nan)
@@ -53,7 +53,7 @@ class _EnergyEstimate(NamedTuple):
     method: EnergyMethod | None
 
 
-def energy_use(telemetry: pd.DataFrame, source: str, window: Window, idle: Window | None = None) -> EnergyUse:
+def compute_energy(telemetry: pd.DataFrame, source: str, window: Window, idle: Window | None = None) -> EnergyUse:
     """Compute the energy of one GPU. `idle` is a window in which it was idle; without one, the energy above idle is
     withheld."""
     seconds = _seconds(window)
@@ -62,7 +62,7 @@ def energy_use(telemetry: pd.DataFrame, source: str, window: Window, idle: Windo
     return EnergyUse(total.estimate, _above_idle(total.estimate, idle_w, seconds), idle_w, seconds, total.method)
 
 
-def energy_in_all(uses: Sequence[EnergyUse]) -> EnergyUse:
+def sum_energy(uses: Sequence[EnergyUse]) -> EnergyUse:
     """Sum the energy of several GPUs in the same window; withheld if it is withheld for one of them."""
     methods = {use.method for use in uses}
     return EnergyUse(
@@ -74,7 +74,7 @@ def energy_in_all(uses: Sequence[EnergyUse]) -> EnergyUse:
     )
 
 
-def energy_per_item(use: EnergyUse, items: int) -> EnergyPerItem:
+def divide_energy(use: EnergyUse, items: int) -> EnergyPerItem:
     """Divide energy by the number of items produced in the same window: inferences, responses or tokens."""
     return EnergyPerItem(_divide(use.total_j, items), _divide(use.above_idle_j, items), items)
 
@@ -85,7 +85,7 @@ def _energy_in_window(telemetry: pd.DataFrame, source: str, window: Window) -> _
     if window.end_ns <= window.start_ns:
         return _EnergyEstimate(Estimate(None, n=0, reason="the window is empty"), None)
     reason: str | None = None
-    counter = readings_of(telemetry, source, "gpu_energy_j").known()
+    counter = select_readings(telemetry, source, "gpu_energy_j").drop_unknown()
     if counter.values.size:
         reason = _counter_problem(counter, window)
         if reason is None:
@@ -95,7 +95,7 @@ def _energy_in_window(telemetry: pd.DataFrame, source: str, window: Window) -> _
         ("gpu_power_average_w", "average power"),
     )
     for metric, method in methods:
-        power = readings_of(telemetry, source, metric).known()
+        power = select_readings(telemetry, source, metric).drop_unknown()
         if power.values.size:
             problem = _edge_problem(power, window) or _gap_problem(power, window)
             if problem is None:
@@ -184,28 +184,28 @@ def _seconds(window: Window) -> float:
     return (window.end_ns - window.start_ns) / 1e9
 
 
-LEAST_KNOWN = 0.5
+MIN_KNOWN_SHARE = 0.5
 """Minimum share of the window's time that must be known for a share to be computed."""
 
 
-def gpu_shares(telemetry: pd.DataFrame, source: str, window: Window) -> GpuShares:
+def compute_gpu_shares(telemetry: pd.DataFrame, source: str, window: Window) -> GpuShares:
     """Compute shares of time. Each reading represents the time that is closest to it, up to half a second on either
     side."""
-    utilisation = readings_of(telemetry, source, "gpu_utilisation_percent")
-    reasons = readings_of(telemetry, source, "gpu_throttle_reasons")
+    utilisation = select_readings(telemetry, source, "gpu_utilisation_percent")
+    reasons = select_readings(telemetry, source, "gpu_throttle_reasons")
     bits = np.nan_to_num(reasons.values).astype(np.int64)
     busy = _share(utilisation, utilisation.values > 0, window)
     return GpuShares(
         idle=None if busy is None else 1 - busy,
         busy=busy,
-        throttled=_share(reasons, (bits & THROTTLING) != 0, window),
+        throttled=_share(reasons, (bits & THROTTLE_MASK) != 0, window),
     )
 
 
 def _share(readings: Readings, hits: Mask, window: Window) -> float | None:
     weights_ns = np.where(np.isnan(readings.values), 0.0, _time_weights_ns(readings, window))
     known_ns = float(weights_ns.sum())
-    if known_ns <= LEAST_KNOWN * (window.end_ns - window.start_ns):
+    if known_ns <= MIN_KNOWN_SHARE * (window.end_ns - window.start_ns):
         return None
     return float(weights_ns[hits].sum()) / known_ns
 
@@ -226,7 +226,7 @@ Metrics = dict[str, dict[str, Estimate]]
 _MAX_THROTTLED_SHARE = 0.01
 
 
-def gpu_use(
+def compute_gpu_metrics(
     telemetry: pd.DataFrame,
     window: Window,
     idle: Window | None,
@@ -238,15 +238,15 @@ def gpu_use(
     """Compute GPU metrics of all of this machine's GPUs, or of the named ones; empty if there are none. `idle` is a
     window in which they were idle."""
     gpus = (
-        whole_gpus(telemetry)
+        list_gpus(telemetry)
         if sources is None
-        else tuple(source for source in sources if source in whole_gpus(telemetry))
+        else tuple(source for source in sources if source in list_gpus(telemetry))
     )
     if not gpus:
         return {}
-    use = energy_in_all([energy_use(telemetry, source, window, idle) for source in gpus])
-    inference, token = energy_per_item(use, inferences), energy_per_item(use, tokens)
-    shares = [gpu_shares(telemetry, source, window) for source in gpus]
+    use = sum_energy([compute_energy(telemetry, source, window, idle) for source in gpus])
+    inference, token = divide_energy(use, inferences), divide_energy(use, tokens)
+    shares = [compute_gpu_shares(telemetry, source, window) for source in gpus]
     metrics = {
         "energy_j": use.total_j,
         "idle_power_w": use.idle_w,
@@ -264,28 +264,33 @@ def gpu_use(
     return {name: {"value": estimate} for name, estimate in metrics.items()}
 
 
-def with_gpu_use(stage: Stage, telemetry: pd.DataFrame, idle: Window | None) -> Stage:
+def add_gpu_metrics(stage: Stage, telemetry: pd.DataFrame, idle: Window | None) -> Stage:
     """Add GPU metrics and the throttling check to an endpoint's stage, per response and per output token."""
     tokens = stage.metrics.get("output_tokens", {}).get("mean", Estimate(None)).value
     output_tokens = 0 if tokens is None else round(tokens * stage.completed)
-    use = gpu_use(telemetry, stage.window, idle, inferences=stage.completed, tokens=output_tokens)
+    use = compute_gpu_metrics(telemetry, stage.window, idle, inferences=stage.completed, tokens=output_tokens)
     throttling = throttling_check(telemetry, stage.window)
     checks = stage.checks if throttling is None else (*stage.checks, throttling)
-    return replace(stage, metrics={**stage.metrics, **use}, checks=checks, verdict=verdict_of(checks))
+    return replace(stage, metrics={**stage.metrics, **use}, checks=checks, verdict=compute_verdict(checks))
 
 
 def throttling_check(telemetry: pd.DataFrame, window: Window, sources: Sequence[str] | None = None) -> Check | None:
     """Check for throttling; None if no GPU reports it."""
     worst: float | None = None
     reasons: set[str] = set()
-    for source in whole_gpus(telemetry) if sources is None else sources:
-        share = gpu_shares(telemetry, source, window).throttled
+    for source in list_gpus(telemetry) if sources is None else sources:
+        share = compute_gpu_shares(telemetry, source, window).throttled
         if share is None:
             continue
         worst = share if worst is None else max(worst, share)
-        bits = readings_of(telemetry, source, "gpu_throttle_reasons").known()
+        bits = select_readings(telemetry, source, "gpu_throttle_reasons").drop_unknown()
         inside = bits.values[(bits.at_ns >= window.start_ns) & (bits.at_ns < window.end_ns)]
-        reasons |= {name for value in set(inside.tolist()) if int(value) & THROTTLING for name in throttle_names(value)}
+        reasons |= {
+            name
+            for value in set(inside.tolist())
+            if int(value) & THROTTLE_MASK
+            for name in list_throttle_reasons(value)
+        }
     if worst is None:
         return None
     hint = f"The GPU's clocks were held back ({', '.join(sorted(reasons))}): cool it, or raise its power limit."

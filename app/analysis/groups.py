@@ -12,10 +12,10 @@ import pyarrow as pa
 from app.analysis.columns import Mask
 from app.analysis.estimates import percentile
 from app.analysis.rows import StageRows, read_rows
-from app.analysis.spans import span_ms
+from app.analysis.spans import compute_span_ms
 from app.records.result import Estimate, Window
 
-MOST_GROUPS = 50
+MAX_GROUPS = 50
 _CHUNKS = ("chunk_ns", "chunk_tokens")
 _OTHERS = "all others"
 
@@ -32,7 +32,9 @@ class Group(msgspec.Struct, frozen=True):
     p95_ms: Estimate
 
 
-def by_target(rows: pd.DataFrame | pa.Table, windows: Sequence[Window], urls: Sequence[str] = ()) -> tuple[Group, ...]:
+def group_by_target(
+    rows: pd.DataFrame | pa.Table, windows: Sequence[Window], urls: Sequence[str] = ()
+) -> tuple[Group, ...]:
     """Group the requests intended inside the windows by target, labeled by URL or by number from 1; empty if there is
     only one."""
     labels = _labels(rows, "target")
@@ -51,13 +53,13 @@ def _target_label(target: int, urls: Sequence[str]) -> str:
     return urls[target] if target < len(urls) and len(urls) > 1 else f"target {target + 1}"
 
 
-def by_name(rows: pd.DataFrame | pa.Table, windows: Sequence[Window]) -> tuple[Group, ...]:
+def group_by_name(rows: pd.DataFrame | pa.Table, windows: Sequence[Window]) -> tuple[Group, ...]:
     """Group requests by name, most frequent first: at most `MOST_GROUPS`, and one group for the rest; empty without
     names."""
     labels = _labels(rows, "name")
     if labels is None:
         return ()
-    frequent = labels.value_counts().index[:MOST_GROUPS]
+    frequent = labels.value_counts().index[:MAX_GROUPS]
     groups = _group_rows(rows, labels.where(labels.isin(frequent), _OTHERS), windows)
     return tuple(sorted(groups, key=lambda group: (group.label == _OTHERS, -group.requests, group.label)))
 
@@ -77,7 +79,7 @@ def _group_rows(rows: pd.DataFrame | pa.Table, labels: pd.Series, windows: Seque
     for label, indices in labels.groupby(labels, sort=False).indices.items():
         group_rows = slim_rows.take(pa.array(indices)) if isinstance(slim_rows, pa.Table) else slim_rows.iloc[indices]
         stage_rows = read_rows(group_rows)
-        inside = stage_rows.where(_is_inside(stage_rows, windows))
+        inside = stage_rows.filter(_is_inside(stage_rows, windows))
         size = len(inside.is_success)
         total += size
         if size:
@@ -100,9 +102,9 @@ def _is_inside(rows: StageRows, windows: Sequence[Window]) -> Mask:
 
 
 def _summarize_group(label: str, rows: StageRows) -> Group:
-    success = rows.where(rows.is_success)
-    spans_ms = span_ms(success, "latency_ms")
-    values_ms = span_ms(success, "service_ms") if spans_ms is None else spans_ms
+    success = rows.filter(rows.is_success)
+    spans_ms = compute_span_ms(success, "latency_ms")
+    values_ms = compute_span_ms(success, "service_ms") if spans_ms is None else spans_ms
     assert values_ms is not None
     return Group(
         label=label,

@@ -5,11 +5,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from app.analysis.curve import on_the_curve
-from app.analysis.digits import digits
-from app.analysis.objectives import binding, find_estimate, is_met, judge, unit_of
+from app.analysis.curve import select_curve_stages
+from app.analysis.digits import format_number
+from app.analysis.objectives import binding_objectives, evaluate_objective, find_estimate, get_unit, is_met
 from app.analysis.search import SearchOutcome
-from app.analysis.spans import SPANS
+from app.analysis.spans import LIMIT_METRICS
 from app.records.metrics import METRICS, PERCENTILES
 from app.records.result import Check, Estimate, MaxRate, Objective, Stage, StageKind
 
@@ -23,47 +23,47 @@ _LATENESS_CHECKS = ("late_sends", "send_lag_p99")
 _MAX_DIGITS = 10
 
 
-def max_rate(stages: Sequence[Stage], slo: Sequence[Objective], outcome: SearchOutcome) -> MaxRate:
+def compute_max_rate(stages: Sequence[Stage], slo: Sequence[Objective], outcome: SearchOutcome) -> MaxRate:
     """Compute the max rate. `stages` are the run's, in any order.
 
     The interval inverts the test: from the highest rate whose intervals were completely inside every SLO limit to the
     lowest whose interval was completely outside one. For a rate tried several times, this must be so each time.
     """
-    deciding = binding(slo)
-    curve_stages = on_the_curve(stages)
+    deciding = binding_objectives(slo)
+    curve_stages = select_curve_stages(stages)
     max_rate_per_s = outcome.max_rate_per_s or 0.0
-    valid_stages = [stage for stage in curve_stages if is_of_endpoint(stage)]
+    valid_stages = [stage for stage in curve_stages if is_endpoint_evidence(stage)]
     failed = [stage for stage in valid_stages if stage.held is False and _scheduled_rate(stage) > max_rate_per_s]
     limited_by = (
         _generator_limit_text(curve_stages, outcome)
-        if outcome.is_generators
+        if outcome.is_generator_limited
         else _endpoint_limit_text(failed, deciding)
     )
     return MaxRate(
         per_s=_estimate(valid_stages, deciding, outcome),
         slo=tuple(objective.text for objective in deciding),
         limited_by=limited_by,
-        at_least=outcome.max_rate_per_s is not None and (outcome.is_generators or not failed),
+        at_least=outcome.max_rate_per_s is not None and (outcome.is_generator_limited or not failed),
         sessions=any(stage.sessions for stage in curve_stages),
-        is_generators=outcome.is_generators,
-        failed_per_s=None if outcome.is_generators else min(map(_scheduled_rate, failed), default=None),
+        is_generators=outcome.is_generator_limited,
+        failed_per_s=None if outcome.is_generator_limited else min(map(_scheduled_rate, failed), default=None),
     )
 
 
-def is_of_endpoint(stage: Stage) -> bool:
+def is_endpoint_evidence(stage: Stage) -> bool:
     """Return True if a stage gives information about the endpoint; an INVALID one only shows the generator's
     behavior."""
     return stage.verdict.status != "INVALID"
 
 
-def highest_held(stages: Sequence[Stage], kinds: Sequence[StageKind] = ("steady",)) -> SearchOutcome:
+def find_highest_passed(stages: Sequence[Stage], kinds: Sequence[StageKind] = ("steady",)) -> SearchOutcome:
     """Evaluate stages of these kinds at given rates as a search, which found the highest rate that passed each time."""
     by_rate: dict[float, list[Stage]] = {}
     invalid = []
     for stage in stages:
         if stage.kind not in kinds or stage.scheduled_per_s is None:
             continue
-        if not is_of_endpoint(stage):
+        if not is_endpoint_evidence(stage):
             invalid.append(stage.scheduled_per_s)
         elif stage.held is not None:
             by_rate.setdefault(stage.scheduled_per_s, []).append(stage)
@@ -84,9 +84,9 @@ def highest_held(stages: Sequence[Stage], kinds: Sequence[StageKind] = ("steady"
 def reach_check(outcome: SearchOutcome) -> tuple[Check, ...]:
     """Check that the generator could load the endpoint enough. No check if a rate was found, or if the endpoint failed
     at all rates."""
-    if outcome.max_rate_per_s is not None or not outcome.is_generators:
+    if outcome.max_rate_per_s is not None or not outcome.is_generator_limited:
         return ()
-    reliable_per_s, unsendable_per_s = outcome.bracket[0], outcome.beyond_per_s
+    reliable_per_s, unsendable_per_s = outcome.bracket[0], outcome.unsendable_per_s
     hint = "The endpoint was not loaded enough to know what it carries: add workers (load.workers, `sizewise worker`), "
     hint += "or use a faster or quieter machine for them."
     return (Check("generator_reach", reliable_per_s, unsendable_per_s, "1/s", "INVALID", hint),)
@@ -138,7 +138,7 @@ def _is_surely_met(stage: Stage, objective: Objective) -> bool:
     if METRICS[objective.metric].unit == "share":
         return is_met(objective, estimate) is True
     if estimate.ci95 is not None:
-        return judge(objective, estimate).judgement == "PASS"
+        return evaluate_objective(objective, estimate).judgement == "PASS"
     goodput, q = _goodput(stage, objective)
     return is_met(objective, estimate) is True and q is not None and goodput is not None and _lower(goodput) > q
 
@@ -149,7 +149,7 @@ def _is_surely_missed(stage: Stage, objective: Objective) -> bool:
     largest value."""
     estimate = find_estimate(stage, objective)
     if estimate.ci95 is not None:
-        return judge(objective, estimate).judgement == "FAIL"
+        return evaluate_objective(objective, estimate).judgement == "FAIL"
     goodput, q = _goodput(stage, objective)
     return is_met(objective, estimate) is False and q is not None and goodput is not None and _upper(goodput) < q
 
@@ -157,7 +157,7 @@ def _is_surely_missed(stage: Stage, objective: Objective) -> bool:
 def _goodput(stage: Stage, objective: Objective) -> tuple[Estimate | None, float | None]:
     """Return the share of responses within the limits, and the share that the objective requires; None if it is not on
     a duration of whole requests."""
-    q = PERCENTILES.get(objective.aggregate or "") if objective.metric in SPANS else None
+    q = PERCENTILES.get(objective.aggregate or "") if objective.metric in LIMIT_METRICS else None
     return stage.metrics.get("goodput_share", {}).get("value"), q
 
 
@@ -171,14 +171,18 @@ def _upper(estimate: Estimate) -> float:
 
 def _generator_limit_text(tried: Sequence[Stage], outcome: SearchOutcome) -> str:
     """Describe the generator's limit, with the rate up to which it is reliable, and what to do."""
-    unsendable_per_s = outcome.beyond_per_s or 0.0
-    stages = [stage for stage in tried if not is_of_endpoint(stage) and _scheduled_rate(stage) == unsendable_per_s]
+    unsendable_per_s = outcome.unsendable_per_s or 0.0
+    stages = [
+        stage for stage in tried if not is_endpoint_evidence(stage) and _scheduled_rate(stage) == unsendable_per_s
+    ]
     unit = " sessions/s" if any(stage.sessions for stage in stages) else "/s"
     why = f" ({stages[0].verdict.reasons[0]})" if stages and stages[0].verdict.reasons else ""
-    sentence = f"the generator, not the endpoint, which it could not load with {digits(unsendable_per_s)}{unit}{why}"
+    sentence = (
+        f"the generator, not the endpoint, which it could not load with {format_number(unsendable_per_s)}{unit}{why}"
+    )
     reliable_per_s = outcome.bracket[0]
     if reliable_per_s is not None:
-        sentence += f"; it can vouch for {digits(reliable_per_s)}{unit}, and the endpoint may carry more"
+        sentence += f"; it can vouch for {format_number(reliable_per_s)}{unit}, and the endpoint may carry more"
     return f"{sentence}: add workers (load.workers, `sizewise worker`), or use a faster or quieter machine for them"
 
 
@@ -187,7 +191,7 @@ def _endpoint_limit_text(failed: Sequence[Stage], deciding: Sequence[Objective])
         return "nothing failed: no higher rate was tried"
     stage = min(failed, key=_scheduled_rate)
     unit = " sessions/s" if stage.sessions else "/s"
-    sentence = f"at {digits(_scheduled_rate(stage))}{unit} {failure_of(stage, deciding)}"
+    sentence = f"at {format_number(_scheduled_rate(stage))}{unit} {describe_failure(stage, deciding)}"
     if any(find_estimate(stage, objective).value is None for objective in deciding):
         return sentence  # too few responses to decide, so utilization does not explain a limit
     utilization = _utilization_text(stage)
@@ -197,26 +201,26 @@ def _endpoint_limit_text(failed: Sequence[Stage], deciding: Sequence[Objective])
     return sentence
 
 
-def failure_of(stage: Stage, deciding: Sequence[Objective]) -> str:
+def describe_failure(stage: Stage, objectives: Sequence[Objective]) -> str:
     """Describe the first objective that a stage did not meet, as in "latency_ms.p95 was 98 ms against latency_ms.p95 <
     80"."""
-    for objective in deciding:
+    for objective in objectives:
         estimate = find_estimate(stage, objective)
         if is_met(objective, estimate):
             continue
         name = objective.metric if objective.aggregate is None else f"{objective.metric}.{objective.aggregate}"
         if estimate.value is None:
             return f"{name} could not be had ({estimate.reason}), and {objective.text} needs it"
-        return f"{name} was {shown_against(objective, estimate.value)} against {objective.text}"
+        return f"{name} was {format_against_limit(objective, estimate.value)} against {objective.text}"
     return "the backlog kept growing"
 
 
-def shown_against(objective: Objective, value: float) -> str:
+def format_against_limit(objective: Objective, value: float) -> str:
     """Format a number beside the objective that it missed, to three digits: "48.2 ms", "2,970 ms", "3.6 %", "71.5/s".
 
     Uses more digits if three would show the limit itself.
     """
-    unit = unit_of(objective)
+    unit = get_unit(objective)
     scale = 100 if unit == "share" else 1
     limit = _round_to_digits(scale * objective.limit, _MAX_DIGITS)
     rounded = next(

@@ -23,7 +23,7 @@ from msgspec.structs import replace
 from app.analysis.sample_size import needed_samples
 from app.errors import UsageError
 from app.records.metrics import METRICS, PERCENTILES, RUN_METRICS, Metric
-from app.records.result import Estimate, Judged, Judgement, Objective, Stage
+from app.records.result import Estimate, Objective, ObjectiveOutcome, ObjectiveResult, Stage
 
 _GRAMMAR = re.compile(
     r"""\s* (?P<change>change\s*\(\s*)?
@@ -191,7 +191,7 @@ _GOODPUT = ("good_per_s", "offered_per_s")
 """The first is a share of the second's arrivals, so their ratio is a metric that has an interval of its own."""
 
 
-def binding(slo: Sequence[Objective]) -> tuple[Objective, ...]:
+def binding_objectives(slo: Sequence[Objective]) -> tuple[Objective, ...]:
     """Return the objectives that decide whether a stage meets the SLO: those not marked `warn`.
 
     Latency covers successful requests only, so an SLO that sets no limit on the error rate or the goodput could be met
@@ -203,7 +203,7 @@ def binding(slo: Sequence[Objective]) -> tuple[Objective, ...]:
     return (*deciding, _DEFAULT_ERROR_LIMIT)
 
 
-def samples_needed(slo: Iterable[Objective]) -> int:
+def count_samples_needed(slo: Iterable[Objective]) -> int:
     """Compute the minimum number of responses that can show every percentile of the objectives; 0 if they use none.
 
     A stream has many gaps per response, so percentiles of gaps need no number of responses. A goodput of 99 % states
@@ -229,13 +229,13 @@ def is_met(objective: Objective, estimate: Estimate) -> bool | None:
     return _COMPARE[objective.comparator](estimate.value, objective.limit)
 
 
-def judge(objective: Objective, estimate: Estimate) -> Judged:
+def evaluate_objective(objective: Objective, estimate: Estimate) -> ObjectiveResult:
     """Evaluate an objective. PASS and FAIL need the whole interval on one side of the limit.
 
     A value that has no interval by nature (a maximum) is evaluated by itself. If its interval was withheld (`reason`
     says why), it cannot PASS, but fails if it misses the limit.
     """
-    return Judged(objective=objective, observed=estimate, judgement=_evaluate(objective, estimate))
+    return ObjectiveResult(objective=objective, observed=estimate, judgement=_evaluate(objective, estimate))
 
 
 def find_estimate(stage: Stage, objective: Objective) -> Estimate:
@@ -249,7 +249,7 @@ def find_estimate(stage: Stage, objective: Objective) -> Estimate:
     return _divide(estimate, _estimate(stage, name, aggregate or None), objective.of)
 
 
-def unit_of(objective: Objective) -> str:
+def get_unit(objective: Objective) -> str:
     """Return the unit of the objective's limit and of the values compared with it."""
     if objective.of is not None or objective.is_change:
         return "share"
@@ -284,7 +284,7 @@ def _divide(part: Estimate, whole: Estimate, name: str) -> Estimate:
     return Estimate(value, (low / whole_high, high / whole_low), part.n)
 
 
-def _evaluate(objective: Objective, estimate: Estimate) -> Judgement:
+def _evaluate(objective: Objective, estimate: Estimate) -> ObjectiveOutcome:
     met = is_met(objective, estimate)
     if met is None:
         return "INCONCLUSIVE"

@@ -8,52 +8,58 @@ from dataclasses import dataclass
 import pandas as pd
 from msgspec.structs import replace
 
-from app.analysis.answering import answering_stages, holds_of_the_answer, judged_stages, rate_of_stages, with_headline
-from app.analysis.curve import knees_of
+from app.analysis.answering import (
+    accepted_hold_indices,
+    compute_stage_max_rate,
+    evaluated_stages,
+    headline_stages,
+    mark_headline,
+)
+from app.analysis.curve import find_sweep_knees
 from app.analysis.gating import (
     DEFAULT,
-    causes_of,
-    exit_of,
+    build_exit,
+    collect_run_metrics,
+    evaluate_gate,
+    evaluate_worst,
+    find_causes,
     invalid_cause,
-    judge_gate,
-    judge_worst,
     no_rate_cause,
-    run_metrics,
 )
-from app.analysis.gpu_use import with_gpu_use
-from app.analysis.max_rate import highest_held, max_rate, reach_check
-from app.analysis.objectives import binding, find_estimate, is_met
+from app.analysis.gpu_use import add_gpu_metrics
+from app.analysis.max_rate import compute_max_rate, find_highest_passed, reach_check
+from app.analysis.objectives import binding_objectives, find_estimate, is_met
 from app.analysis.pooling import pool_rows
-from app.analysis.rows import StageRows, offered_window
+from app.analysis.rows import StageRows, compute_offered_window
 from app.analysis.search import SearchOutcome
-from app.analysis.stages import judge_again, summarise_rows, with_telemetry
-from app.analysis.validity import run_checks, verdict_of
+from app.analysis.stages import add_telemetry, reevaluate_stage, summarize_rows
+from app.analysis.validity import compute_verdict, run_checks
 from app.records.result import (
     Cause,
     CauseId,
     Check,
     Exit,
-    Judged,
     MaxRate,
     Objective,
-    Rescored,
+    ObjectiveResult,
+    Rescoring,
     Result,
     Stage,
     StageKind,
     Window,
-    WorkerFacts,
+    WorkerData,
 )
-from app.records.stage import StageFacts
+from app.records.stage import StageData
 
 
-def clipped(facts: StageFacts, rows: StageRows, within: Window) -> StageFacts | None:
+def clip_stage(facts: StageData, rows: StageRows, window: Window) -> StageData | None:
     """Clip stage data to the part of the stage inside `within`. Returns `facts` itself if that is the whole stage, None
     if it is nothing.
 
     The workers' data are only known for the whole stage, so they are assumed to be evenly distributed over it.
     """
-    whole = offered_window(rows, facts)
-    start_ns, end_ns = max(whole.start_ns, within.start_ns), min(whole.end_ns, within.end_ns)
+    whole = compute_offered_window(rows, facts)
+    start_ns, end_ns = max(whole.start_ns, window.start_ns), min(whole.end_ns, window.end_ns)
     if (start_ns, end_ns) == (whole.start_ns, whole.end_ns):
         return facts
     if end_ns <= start_ns:
@@ -79,7 +85,7 @@ def clipped(facts: StageFacts, rows: StageRows, within: Window) -> StageFacts | 
     )
 
 
-def _scale_worker(worker: WorkerFacts, part: float) -> WorkerFacts:
+def _scale_worker(worker: WorkerData, part: float) -> WorkerData:
     waited_s = None if worker.waited_s is None else worker.waited_s * part
     return replace(worker, cpu_s=worker.cpu_s * part, sent=round(worker.sent * part), waited_s=waited_s)
 
@@ -96,13 +102,13 @@ _GPU_ENERGY = "energy_j"
 
 
 @dataclass(frozen=True)
-class RunFacts:
+class RunData:
     """Data of a stored run from which all its numbers can be computed. `facts` and `rows` are those of its stages, in
     the order run; `slo` is that of its profile; `idle` is the window in which its GPUs were idle."""
 
     result: Result
     slo: tuple[Objective, ...]
-    facts: tuple[StageFacts, ...]
+    stage_data: tuple[StageData, ...]
     rows: tuple[StageRows, ...]
     telemetry: pd.DataFrame
     idle: Window | None = None
@@ -110,7 +116,7 @@ class RunFacts:
     """True if the run was completed, so that its result is final; otherwise the result only contains its stages."""
 
 
-def rescore(run: RunFacts, slo: tuple[Objective, ...] | None, window_s: tuple[float, float] | None) -> Result:
+def rescore(run: RunData, slo: tuple[Objective, ...] | None, window_s: tuple[float, float] | None) -> Result:
     """Re-evaluate a stored run.
 
     `window_s` counts from the start of the run; only arrivals intended inside it count. Stages outside are dropped,
@@ -126,58 +132,59 @@ def rescore(run: RunFacts, slo: tuple[Objective, ...] | None, window_s: tuple[fl
     search = _stored_search(run.result) if is_own else _simulate_search(run.result, stages)
     new_rate = _find_max_rate(run.result, stages, objectives, search, is_own=is_own)
     pooled = _pool_holds(run, parts, objectives, search)
-    headline = answering_stages(stages, search)
+    headline = headline_stages(stages, search)
     validity = _replace_stage_checks(run.result, headline or stages, None if is_own else search)
-    judged_on = judged_stages(stages, headline, pooled)
-    slo_results = tuple(judge_worst(objective, judged_on) for objective in binding(objectives))
+    judged_on = evaluated_stages(stages, headline, pooled)
+    slo_results = tuple(evaluate_worst(objective, judged_on) for objective in binding_objectives(objectives))
     plan = run.result.plan if is_own else None
     gates = tuple(
-        judge_gate(gate.objective, judged_on, stages, run_metrics(new_rate, plan)) for gate in run.result.gates
+        evaluate_gate(gate.objective, judged_on, stages, collect_run_metrics(new_rate, plan))
+        for gate in run.result.gates
     )
     local = tuple(stage for stage in run.result.stages if stage.variant is not None)
     loaded = stages + (() if pooled is None else (pooled,))
     result = replace(
         run.result,
-        verdict=verdict_of(validity),
+        verdict=compute_verdict(validity),
         validity=validity,
-        stages=local + with_headline(loaded, judged_on, new_rate),
+        stages=local + mark_headline(loaded, judged_on, new_rate),
         max_rate=new_rate,
-        knees=knees_of(stages),
+        knees=find_sweep_knees(stages),
         slo=slo_results,
         gates=run.result.gates if is_own else gates,
     )
     if is_own:
         return result
-    rescored = again(result, run.result, slo, window_s, _no_rate_causes(run.result, new_rate))
+    rescored = mark_rescored(result, run.result, slo, window_s, _no_rate_causes(run.result, new_rate))
     return replace(rescored, rescored=None) if is_same else rescored
 
 
-def again(
+def mark_rescored(
     result: Result,
-    own: Result,
+    original: Result,
     slo: tuple[Objective, ...] | None,
     window_s: tuple[float, float] | None,
-    more: Sequence[Cause] = (),
+    extra_causes: Sequence[Cause] = (),
 ) -> Result:
     """Mark a re-evaluated result as differing from the run's `own`, and compute its exit code. Plan and comparison are
     dropped, because they were made for the run's own SLO and whole time."""
-    stamp = Rescored(None if slo is None else tuple(objective.text for objective in slo), window_s, own.exit.code)
-    new_exit = _build_exit(own, result, (*result.slo, *result.gates), more)
+    stamp = Rescoring(None if slo is None else tuple(objective.text for objective in slo), window_s, original.exit.code)
+    new_exit = _build_exit(original, result, (*result.slo, *result.gates), extra_causes)
     return replace(result, plan=None, comparison=None, rescored=stamp, exit=new_exit)
 
 
-_EvaluatedPart = tuple[StageFacts, StageRows, Stage]
+_EvaluatedPart = tuple[StageData, StageRows, Stage]
 
 
 def _absolute_window(result: Result, window_s: tuple[float, float] | None) -> Window | None:
     if window_s is None:
         return None
-    start_ns = result.zero_ns
+    start_ns = result.time_zero_ns
     return Window(start_ns + round(window_s[0] * 1e9), start_ns + round(window_s[1] * 1e9))
 
 
 def _evaluate_parts(
-    run: RunFacts, slo: Sequence[Objective], within: Window | None, *, is_own: bool
+    run: RunData, slo: Sequence[Objective], within: Window | None, *, is_own: bool
 ) -> list[_EvaluatedPart]:
     """Evaluate the parts of all stages inside the window.
 
@@ -186,16 +193,16 @@ def _evaluate_parts(
     """
     stored = [stage for stage in run.result.stages if stage.variant is None and not stage.is_pooled]
     evaluated = []
-    for facts, rows, original in zip(run.facts, run.rows, stored, strict=True):
-        part = facts if within is None else clipped(facts, rows, within)
+    for facts, rows, original in zip(run.stage_data, run.rows, stored, strict=True):
+        part = facts if within is None else clip_stage(facts, rows, within)
         if part is facts and run.is_whole and not is_own:
-            evaluated.append((facts, rows, judge_again(rows, facts, original, slo)))
+            evaluated.append((facts, rows, reevaluate_stage(rows, facts, original, slo)))
         elif part is facts and run.is_whole:
-            stage = _with_stored_telemetry(summarise_rows(rows, None, facts, slo), original)
-            evaluated.append((facts, rows, with_telemetry(stage, None, facts, slo)))
+            stage = _with_stored_telemetry(summarize_rows(rows, None, facts, slo), original)
+            evaluated.append((facts, rows, add_telemetry(stage, None, facts, slo)))
         elif part is not None:
-            stage = summarise_rows(rows, run.telemetry, part, slo)
-            stage = with_gpu_use(stage, run.telemetry, run.idle) if _GPU_ENERGY in original.metrics else stage
+            stage = summarize_rows(rows, run.telemetry, part, slo)
+            stage = add_gpu_metrics(stage, run.telemetry, run.idle) if _GPU_ENERGY in original.metrics else stage
             evaluated.append((part, rows, stage if part is facts else _finish_clipped(stage, original, slo)))
     return evaluated
 
@@ -207,13 +214,13 @@ def _with_stored_telemetry(stage: Stage, original: Stage) -> Stage:
         **{name: estimates for name, estimates in original.metrics.items() if name not in stage.metrics},
     }
     checks = (*stage.checks, *(check for check in original.checks if check.id == "gpu_throttled"))
-    return replace(stage, metrics=metrics, checks=checks, verdict=verdict_of(checks))
+    return replace(stage, metrics=metrics, checks=checks, verdict=compute_verdict(checks))
 
 
 def _finish_clipped(stage: Stage, original: Stage, slo: Sequence[Objective]) -> Stage:
     """Restore the kind and arrivals of a clipped stage. In a clipped probe, a withheld percentile leaves open whether
     the SLO was met."""
-    met = [is_met(objective, find_estimate(stage, objective)) for objective in binding(slo)]
+    met = [is_met(objective, find_estimate(stage, objective)) for objective in binding_objectives(slo)]
     is_open = stage.kind in _SEARCH_KINDS and None in met and False not in met
     return replace(
         stage,
@@ -234,25 +241,27 @@ def _stored_search(result: Result) -> SearchOutcome | None:
 
 def _simulate_search(original: Result, stages: Sequence[Stage]) -> SearchOutcome | None:
     """Evaluate the rates that were tried as if they had been chosen for this SLO; None for a run without a search."""
-    return highest_held(stages, (*_SEARCH_KINDS, "steady")) if _is_searched(original.stages) else None
+    return find_highest_passed(stages, (*_SEARCH_KINDS, "steady")) if _is_searched(original.stages) else None
 
 
 def _find_max_rate(
     original: Result, stages: Sequence[Stage], slo: Sequence[Objective], search: SearchOutcome | None, *, is_own: bool
 ) -> MaxRate | None:
     if search is None:
-        return rate_of_stages(stages, slo)
+        return compute_stage_max_rate(stages, slo)
     if is_own:
         return original.max_rate
     return (
-        max_rate(stages, slo, search) if binding(slo) and any(stage.kind in _SEARCH_KINDS for stage in stages) else None
+        compute_max_rate(stages, slo, search)
+        if binding_objectives(slo) and any(stage.kind in _SEARCH_KINDS for stage in stages)
+        else None
     )
 
 
 def _pool_holds(
-    run: RunFacts, parts: Sequence[_EvaluatedPart], slo: Sequence[Objective], search: SearchOutcome | None
+    run: RunData, parts: Sequence[_EvaluatedPart], slo: Sequence[Objective], search: SearchOutcome | None
 ) -> Stage | None:
-    holds = holds_of_the_answer([stage for _, _, stage in parts], search)
+    holds = accepted_hold_indices([stage for _, _, stage in parts], search)
     if not holds:
         return None
     chosen = [parts[index] for index in holds]
@@ -260,9 +269,9 @@ def _pool_holds(
     return pool_rows(rows, run.telemetry, [facts for facts, _, _ in chosen], slo)
 
 
-def _drop_clipped_rows(rows: StageRows, facts: StageFacts) -> StageRows:
+def _drop_clipped_rows(rows: StageRows, facts: StageData) -> StageRows:
     """Drop rows that a clipped stage excludes, which would overlap with the next hold."""
-    return rows.where(rows.intended_ns < facts.start_ns + round(facts.duration_s * 1e9))
+    return rows.filter(rows.intended_ns < facts.start_ns + round(facts.duration_s * 1e9))
 
 
 def _replace_stage_checks(
@@ -280,14 +289,14 @@ def _replace_stage_checks(
     return (*original.validity[:first], *run_checks(headline), *reach, *rest)
 
 
-def _build_exit(original: Result, result: Result, evaluated: Sequence[Judged], more: Sequence[Cause]) -> Exit:
+def _build_exit(original: Result, result: Result, evaluated: Sequence[ObjectiveResult], more: Sequence[Cause]) -> Exit:
     """Compute the exit. Causes that stopped the run, or came from its target, are kept; causes based on numbers are
     recomputed."""
     causes = [cause for cause in original.exit.causes if cause.id in _KEPT_CAUSES]
-    invalid = verdict_of([check for check in result.validity if check.verdict == "INVALID"])
+    invalid = compute_verdict([check for check in result.validity if check.verdict == "INVALID"])
     if invalid.status == "INVALID":
         causes.append(invalid_cause(invalid))
-    return exit_of([*causes, *causes_of(evaluated, DEFAULT), *more])
+    return build_exit([*causes, *find_causes(evaluated, DEFAULT), *more])
 
 
 def _no_rate_causes(original: Result, new_rate: MaxRate | None) -> list[Cause]:

@@ -12,18 +12,18 @@ import pandas as pd
 import pyarrow as pa
 
 from app.analysis.columns import (
+    Categories,
     Floats,
     Mask,
     Nanoseconds,
-    Words,
-    joined_words,
-    known_lists,
-    known_numbers,
-    known_times,
-    known_words,
+    join_categories,
+    read_categories,
+    read_lists,
+    read_numbers,
+    read_times,
 )
 from app.records.result import Window
-from app.records.stage import StageFacts
+from app.records.stage import StageData
 
 _NULL_TOKENS = 0
 
@@ -51,54 +51,54 @@ class TokenRows:
     first_output_ns: Nanoseconds
     last_token_ns: Nanoseconds
     first_event_ns: Nanoseconds
-    whole_ns: Nanoseconds
+    complete_ns: Nanoseconds
     """Time at which the whole response had been received, including anything after the last token."""
     tokens_in: Floats
     tokens_out: Floats
-    tokens_asked: Floats
+    tokens_requested: Floats
     is_counted_by_chunks: Mask
-    place: Nanoseconds
+    chunk_index: Nanoseconds
     """Index of each row's deltas in `chunks`."""
     chunks: Chunks | None
 
-    def end_of_answer(self, end_ns: Nanoseconds, is_success: Mask) -> Nanoseconds:
+    def end_of_response(self, end_ns: Nanoseconds, is_success: Mask) -> Nanoseconds:
         return np.where(is_success & (self.last_token_ns > 0), self.last_token_ns, end_ns)
 
-    def taken(self, which: Mask | Nanoseconds | slice) -> TokenRows:
+    def select(self, selection: Mask | Nanoseconds | slice) -> TokenRows:
         """Select rows. The chunks are shared and not copied: there may be millions of them."""
         return TokenRows(
-            first_token_ns=self.first_token_ns[which],
-            first_output_ns=self.first_output_ns[which],
-            last_token_ns=self.last_token_ns[which],
-            first_event_ns=self.first_event_ns[which],
-            whole_ns=self.whole_ns[which],
-            tokens_in=self.tokens_in[which],
-            tokens_out=self.tokens_out[which],
-            tokens_asked=self.tokens_asked[which],
-            is_counted_by_chunks=self.is_counted_by_chunks[which],
-            place=self.place[which],
+            first_token_ns=self.first_token_ns[selection],
+            first_output_ns=self.first_output_ns[selection],
+            last_token_ns=self.last_token_ns[selection],
+            first_event_ns=self.first_event_ns[selection],
+            complete_ns=self.complete_ns[selection],
+            tokens_in=self.tokens_in[selection],
+            tokens_out=self.tokens_out[selection],
+            tokens_requested=self.tokens_requested[selection],
+            is_counted_by_chunks=self.is_counted_by_chunks[selection],
+            chunk_index=self.chunk_index[selection],
             chunks=self.chunks,
         )
 
-    def later(self, by_ns: int) -> TokenRows:
+    def shift(self, by_ns: int) -> TokenRows:
         chunks = self.chunks
         return replace(
             self,
-            first_token_ns=moved(self.first_token_ns, by_ns),
-            first_output_ns=moved(self.first_output_ns, by_ns),
-            last_token_ns=moved(self.last_token_ns, by_ns),
-            first_event_ns=moved(self.first_event_ns, by_ns),
-            whole_ns=moved(self.whole_ns, by_ns),
+            first_token_ns=shift_times(self.first_token_ns, by_ns),
+            first_output_ns=shift_times(self.first_output_ns, by_ns),
+            last_token_ns=shift_times(self.last_token_ns, by_ns),
+            first_event_ns=shift_times(self.first_event_ns, by_ns),
+            complete_ns=shift_times(self.complete_ns, by_ns),
             chunks=None if chunks is None else replace(chunks, times_ns=chunks.times_ns + by_ns),
         )
 
 
-def moved(times_ns: Nanoseconds, by_ns: int) -> Nanoseconds:
+def shift_times(times_ns: Nanoseconds, by_ns: int) -> Nanoseconds:
     """Shift known times; unknown ones stay 0."""
     return np.where(times_ns > 0, times_ns + by_ns, 0)
 
 
-def joined_tokens(parts: Sequence[TokenRows]) -> TokenRows:
+def join_tokens(parts: Sequence[TokenRows]) -> TokenRows:
     """Concatenate the token data of several stages."""
     sizes = [0 if part.chunks is None else part.chunks.counts.size for part in parts]
     index_offsets = np.cumsum([0, *sizes[:-1]])
@@ -106,10 +106,12 @@ def joined_tokens(parts: Sequence[TokenRows]) -> TokenRows:
     arrays = {
         field.name: np.concatenate([getattr(part, field.name) for part in parts])
         for field in fields(TokenRows)
-        if field.name not in ("place", "chunks")
+        if field.name not in ("chunk_index", "chunks")
     }
-    place = np.concatenate([part.place + index_offset for part, index_offset in zip(parts, index_offsets, strict=True)])
-    return TokenRows(**arrays, place=place, chunks=_join_chunks(chunks) if len(chunks) == len(parts) else None)
+    place = np.concatenate(
+        [part.chunk_index + index_offset for part, index_offset in zip(parts, index_offsets, strict=True)]
+    )
+    return TokenRows(**arrays, chunk_index=place, chunks=_join_chunks(chunks) if len(chunks) == len(parts) else None)
 
 
 def _join_chunks(parts: Sequence[Chunks]) -> Chunks:
@@ -128,32 +130,32 @@ def read_tokens(frame: pd.DataFrame) -> TokenRows | None:
     n = len(frame)
 
     def times(name: str) -> Nanoseconds:
-        return known_times(frame[name])[0] if name in frame else np.zeros(n, np.int64)
+        return read_times(frame[name])[0] if name in frame else np.zeros(n, np.int64)
 
     def numbers(name: str) -> Floats:
-        return known_numbers(frame[name]) if name in frame else np.full(n, np.nan)
+        return read_numbers(frame[name]) if name in frame else np.full(n, np.nan)
 
     return TokenRows(
         first_token_ns=times("first_token_ns"),
         first_output_ns=times("first_output_ns"),
         last_token_ns=times("last_token_ns"),
         first_event_ns=times("first_event_ns"),
-        whole_ns=times("end_ns"),
+        complete_ns=times("end_ns"),
         tokens_in=numbers("tokens_in"),
         tokens_out=numbers("tokens_out"),
-        tokens_asked=numbers("tokens_asked"),
+        tokens_requested=numbers("tokens_asked"),
         is_counted_by_chunks=_equals(frame, "tokens_from", "chunks"),
-        place=np.arange(n),
+        chunk_index=np.arange(n),
         chunks=_read_chunks(frame),
     )
 
 
 def _read_chunks(frame: pd.DataFrame) -> Chunks | None:
-    lists = known_lists(frame["chunk_ns"], pa.int64()) if "chunk_ns" in frame else None
+    lists = read_lists(frame["chunk_ns"], pa.int64()) if "chunk_ns" in frame else None
     if lists is None:
         return None
     lengths, times_ns = _lengths(lists), _flatten(lists)
-    counts = known_lists(frame["chunk_tokens"], pa.int32()) if "chunk_tokens" in frame else None
+    counts = read_lists(frame["chunk_tokens"], pa.int32()) if "chunk_tokens" in frame else None
     tokens = None if counts is None else _align_counts(counts, lengths, times_ns.size)
     return Chunks(np.concatenate(([0], np.cumsum(lengths))), times_ns, tokens)
 
@@ -209,9 +211,9 @@ class StageRows:
     has_first_byte: Mask
     is_failed: Mask
     is_success: Mask
-    error: Words
+    error: Categories
     """Error class of each row; undefined where `is_failed` is false."""
-    right: Floats | None
+    correct: Floats | None
     """Number of correct rows in each request's response; NaN without labels, None if no request has labels."""
     tokens: TokenRows | None
     """Token data; None if no response has any."""
@@ -223,56 +225,56 @@ class StageRows:
         return self.was_sent
 
     @property
-    def knows_intended(self) -> bool:
+    def has_all_intended(self) -> bool:
         return bool(self.has_intended.all())
 
-    def errors(self) -> dict[str, int]:
+    def count_errors(self) -> dict[str, int]:
         """Count failures by error class; arrivals that the generator never started are a class of their own."""
-        counts = dict(sorted(self.error.counts(self.is_failed).items()))
+        counts = dict(sorted(self.error.count(self.is_failed).items()))
         not_started = int(np.count_nonzero(~self.was_started))
         return {**counts, NOT_STARTED: not_started} if not_started else counts
 
-    def where(self, mask: Mask) -> StageRows:
+    def filter(self, mask: Mask) -> StageRows:
         # nearly every stage keeps all its rows, and copying millions of them costs memory
         return self if mask.all() else self._select(mask)
 
-    def in_order(self) -> StageRows:
+    def sort(self) -> StageRows:
         """Sort rows by intended start; rows already in order are not copied."""
         order = _order(self.intended_ns)
         return self if isinstance(order, slice) else self._select(order)
 
-    def later(self, by_ns: int) -> StageRows:
+    def shift(self, by_ns: int) -> StageRows:
         return replace(
             self,
             intended_ns=self.intended_ns + by_ns,
-            sent_ns=moved(self.sent_ns, by_ns),
-            first_byte_ns=moved(self.first_byte_ns, by_ns),
-            end_ns=moved(self.end_ns, by_ns),
-            tokens=None if self.tokens is None else self.tokens.later(by_ns),
+            sent_ns=shift_times(self.sent_ns, by_ns),
+            first_byte_ns=shift_times(self.first_byte_ns, by_ns),
+            end_ns=shift_times(self.end_ns, by_ns),
+            tokens=None if self.tokens is None else self.tokens.shift(by_ns),
         )
 
     def _select(self, selection: Mask | Nanoseconds) -> StageRows:
         return StageRows(
             **{name: getattr(self, name)[selection] for name in _ARRAYS},
-            error=self.error.taken(selection),
-            right=None if self.right is None else self.right[selection],
-            tokens=None if self.tokens is None else self.tokens.taken(selection),
+            error=self.error.select(selection),
+            correct=None if self.correct is None else self.correct[selection],
+            tokens=None if self.tokens is None else self.tokens.select(selection),
         )
 
 
-_ARRAYS = tuple(field.name for field in fields(StageRows) if field.name not in ("error", "right", "tokens"))
+_ARRAYS = tuple(field.name for field in fields(StageRows) if field.name not in ("error", "correct", "tokens"))
 
 
-def joined(parts: Sequence[StageRows]) -> StageRows:
+def join_rows(parts: Sequence[StageRows]) -> StageRows:
     """Concatenate the rows of several stages as those of one."""
     token_parts = [part.tokens for part in parts if part.tokens is not None]
-    right = [np.full(len(part.intended_ns), np.nan) if part.right is None else part.right for part in parts]
+    right = [np.full(len(part.intended_ns), np.nan) if part.correct is None else part.correct for part in parts]
     return StageRows(
         **{name: np.concatenate([getattr(part, name) for part in parts]) for name in _ARRAYS},
-        error=joined_words([part.error for part in parts]),
-        right=None if all(part.right is None for part in parts) else np.concatenate(right),
-        tokens=joined_tokens(token_parts) if len(token_parts) == len(parts) else None,
-    ).in_order()
+        error=join_categories([part.error for part in parts]),
+        correct=None if all(part.correct is None for part in parts) else np.concatenate(right),
+        tokens=join_tokens(token_parts) if len(token_parts) == len(parts) else None,
+    ).sort()
 
 
 def read_rows(rows: pd.DataFrame | pa.Table) -> StageRows:
@@ -281,25 +283,25 @@ def read_rows(rows: pd.DataFrame | pa.Table) -> StageRows:
     Columns that the first version of the format lacks may be missing.
     """
     frame = rows.to_pandas(types_mapper=pd.ArrowDtype) if isinstance(rows, pa.Table) else rows
-    intended_ns, has_intended = known_times(frame["intended_ns"])
+    intended_ns, has_intended = read_times(frame["intended_ns"])
     if not has_intended.all():
-        intended_ns = np.where(has_intended, intended_ns, known_times(frame["sent_ns"])[0])
+        intended_ns = np.where(has_intended, intended_ns, read_times(frame["sent_ns"])[0])
     order = _order(intended_ns)
 
     def times(name: str) -> tuple[Nanoseconds, Mask]:
-        values, known = known_times(frame[name])
+        values, known = read_times(frame[name])
         return values[order], known[order]
 
     sent_ns, was_sent = times("sent_ns")
     first_byte_ns, has_first_byte = times("first_byte_ns")
     end_ns, has_end = times("end_ns")
-    error, tokens = known_words(frame["error"]).taken(order), read_tokens(frame)
+    error, tokens = read_categories(frame["error"]).select(order), read_tokens(frame)
     # an arrival that the end of the drain cut off before its start has an error, but is not a failure of the target
     is_failed = error.is_known & was_sent
     is_success = was_sent & has_end & ~is_failed
     if tokens is not None:
-        tokens = tokens.taken(order)
-        end_ns = tokens.end_of_answer(end_ns, is_success)
+        tokens = tokens.select(order)
+        end_ns = tokens.end_of_response(end_ns, is_success)
     has_labels = "right" in frame and frame["right"].notna().any()
     return StageRows(
         intended_ns=intended_ns[order],
@@ -312,7 +314,7 @@ def read_rows(rows: pd.DataFrame | pa.Table) -> StageRows:
         is_failed=is_failed,
         is_success=is_success,
         error=error,
-        right=known_numbers(frame["right"])[order] if has_labels else None,
+        correct=read_numbers(frame["right"])[order] if has_labels else None,
         tokens=tokens,
     )
 
@@ -323,7 +325,7 @@ def _order(intended_ns: Nanoseconds) -> Nanoseconds | slice:
     return slice(None) if is_in_order else np.argsort(intended_ns, kind="stable")
 
 
-def offered_window(rows: StageRows, facts: StageFacts) -> Window:
+def compute_offered_window(rows: StageRows, facts: StageData) -> Window:
     """Return the window in which load was offered: the stage's duration from its start, without lead-in and drain.
 
     A stage stopped early was offered load until the last arrival that was started.

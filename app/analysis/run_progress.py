@@ -36,14 +36,14 @@ class RunProgress(msgspec.Struct, frozen=True, kw_only=True):
     stage: StageStarted | None = None
     """The running stage."""
     variant: VariantStarted | None = None
-    done: int = 0
+    completed: int = 0
     total: int | None = None
     planned_s: float | None = None
     """Planned duration of all stages of the phase; `spent_s` of it has passed, without the running stage."""
     spent_s: float = 0.0
     variants_ns: int | None = None
     """Start of the first variant, in ns."""
-    turn: TurnStarted | None = None
+    pair_run: TurnStarted | None = None
     """The last started run of a comparison."""
     finished: RunFinished | None = None
 
@@ -58,28 +58,28 @@ class RunProgress(msgspec.Struct, frozen=True, kw_only=True):
         them."""
         if self.finished is not None:
             return None
-        if self.variant is not None and self.variants_ns is not None and self.done:
-            unit_s = (now_ns - self.variants_ns) / 1e9 / (self.done + 0.5)
-            return unit_s * (self.variant.total - self.done - 0.5)
-        if self.turn is not None and self.started_ns is not None and self.total is not None and self.done:
-            unit_s = (now_ns - self.started_ns) / 1e9 / (self.done + 0.5)
-            return unit_s * max(0.0, self.total - self.done - 0.5)
+        if self.variant is not None and self.variants_ns is not None and self.completed:
+            unit_s = (now_ns - self.variants_ns) / 1e9 / (self.completed + 0.5)
+            return unit_s * (self.variant.total - self.completed - 0.5)
+        if self.pair_run is not None and self.started_ns is not None and self.total is not None and self.completed:
+            unit_s = (now_ns - self.started_ns) / 1e9 / (self.completed + 0.5)
+            return unit_s * max(0.0, self.total - self.completed - 0.5)
         if self.planned_s is None or self.phase != "stages":
             return None
-        running_s = 0.0 if self.stage is None else stage_done_s(self.stage, now_ns)
+        running_s = 0.0 if self.stage is None else stage_elapsed_s(self.stage, now_ns)
         return max(0.0, self.planned_s - self.spent_s - running_s)
 
 
-def stage_lasts_s(stage: StageStarted) -> float:
+def stage_duration_s(stage: StageStarted) -> float:
     return stage.lead_in_s + stage.duration_s
 
 
-def stage_done_s(stage: StageStarted, now_ns: int) -> float:
+def stage_elapsed_s(stage: StageStarted, now_ns: int) -> float:
     """Return how much of the stage has passed, in s, including its lead-in but not its drain."""
     return max(0.0, min((now_ns - stage.start_ns) / 1e9, stage.duration_s) + stage.lead_in_s)
 
 
-def advanced(progress: RunProgress, event: Event) -> RunProgress:
+def advance(progress: RunProgress, event: Event) -> RunProgress:
     progress = replace(progress, at_ns=event.at_ns)
     match event:
         case RunStarted(run_id=run_id, name=name, pid=pid):
@@ -91,15 +91,15 @@ def advanced(progress: RunProgress, event: Event) -> RunProgress:
         case StageExtended():
             return _extended(progress, event)
         case StageFinished(stage=stage):
-            duration_s = 0.0 if progress.stage is None else stage_lasts_s(progress.stage)
-            done = progress.done + (stage.kind != "warmup")
-            return replace(progress, stage=None, done=done, spent_s=progress.spent_s + duration_s)
+            duration_s = 0.0 if progress.stage is None else stage_duration_s(progress.stage)
+            done = progress.completed + (stage.kind != "warmup")
+            return replace(progress, stage=None, completed=done, spent_s=progress.spent_s + duration_s)
         case VariantStarted() | CallsFinished() | VariantFinished():
             return _in_variants(replace(progress, stage=None), event)
         case TurnStarted(pair=pair, pairs=pairs):
-            return replace(progress, turn=event, total=2 * pairs, done=max(progress.done, 2 * (pair - 1)))
+            return replace(progress, pair_run=event, total=2 * pairs, completed=max(progress.completed, 2 * (pair - 1)))
         case TurnFinished(status=status):
-            return replace(progress, done=progress.done + (status != "INVALID"))
+            return replace(progress, completed=progress.completed + (status != "INVALID"))
         case RunFinished():
             return replace(progress, finished=event, stage=None)
         case _:
@@ -127,8 +127,8 @@ def _in_variants(progress: RunProgress, event: VariantStarted | CallsFinished | 
     match event:
         case VariantStarted(number=number, total=total):
             started_ns = event.at_ns if progress.variants_ns is None else progress.variants_ns
-            return replace(progress, variant=event, variants_ns=started_ns, done=number - 1, total=total)
+            return replace(progress, variant=event, variants_ns=started_ns, completed=number - 1, total=total)
         case VariantFinished(number=number):
-            return replace(progress, done=number)
+            return replace(progress, completed=number)
         case CallsFinished():
             return progress

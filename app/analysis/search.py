@@ -13,7 +13,7 @@ import msgspec
 import numpy as np
 
 from app.analysis.columns import Floats
-from app.analysis.digits import digits
+from app.analysis.digits import format_number
 
 STEP = 0.0025
 """Relative step between neighboring rates of the grid."""
@@ -23,7 +23,7 @@ _MARGIN = 2.0
 _HALVINGS = 14
 
 
-class LimitBelief:
+class CapacityPosterior:
     """Posterior distribution of the capacity, the rate at which a stage passes with a probability of one half.
 
     The probability that a stage at a rate passes is logistic in ln(capacity / rate), with a lapse rate of 2 %: the less
@@ -34,15 +34,15 @@ class LimitBelief:
     more stages.
     """
 
-    def __init__(self, tried: Sequence[tuple[float, bool]], spread: float = SPREAD) -> None:
+    def __init__(self, trials: Sequence[tuple[float, bool]], spread: float = SPREAD) -> None:
         """Compute the posterior. `tried` holds pairs of rate and whether the stage passed, at least one of each
         outcome. `spread` is the scale of the logistic function."""
         self._spread = spread
-        passed = [rate for rate, has_passed in tried if has_passed]
-        failed = [rate for rate, has_passed in tried if not has_passed]
+        passed = [rate for rate, has_passed in trials if has_passed]
+        failed = [rate for rate, has_passed in trials if not has_passed]
         lowest, highest = min([*failed, max(passed)]) / _MARGIN, max([*passed, min(failed)]) * _MARGIN
         self._logs: Floats = np.arange(math.log(lowest), math.log(highest) + STEP, STEP)
-        log_odds = log_likelihood(self._logs, tried, spread)
+        log_odds = log_likelihood(self._logs, trials, spread)
         weights = np.exp(log_odds - log_odds.max())
         self._weights: Floats = weights / weights.sum()
 
@@ -50,16 +50,16 @@ class LimitBelief:
         index = int(np.searchsorted(np.cumsum(self._weights), q))
         return math.exp(self._logs[min(index, self._logs.size - 1)])
 
-    def chance(self, rate_per_s: float, times: int) -> float:
+    def pass_probability(self, rate_per_s: float, times: int) -> float:
         """Compute the probability that this many stages at this rate all pass."""
         return float(self._weights @ self._pass_probabilities(rate_per_s) ** times)
 
-    def highest_likely(self, times: int, chance: float) -> float:
+    def find_highest_rate(self, times: int, probability: float) -> float:
         """Find the highest rate at which this many stages all pass with this probability."""
         low, high = float(self._logs[0]), float(self._logs[-1])
         for _ in range(_HALVINGS):
             middle = (low + high) / 2
-            if self.chance(math.exp(middle), times) >= chance:
+            if self.pass_probability(math.exp(middle), times) >= probability:
                 low = middle
             else:
                 high = middle
@@ -70,11 +70,11 @@ class LimitBelief:
         return _pass_probability(self._logs, rate_per_s, self._spread)
 
 
-def log_likelihood(log_limits: Floats, tried: Sequence[tuple[float, bool]], spread: float = SPREAD) -> Floats:
+def log_likelihood(log_limits: Floats, trials: Sequence[tuple[float, bool]], spread: float = SPREAD) -> Floats:
     """Compute the log likelihood of the trials for each capacity, given as a logarithm. `spread` is the scale of the
     logistic function in ln rate by which a stage passes."""
     total = np.zeros_like(log_limits)
-    for rate, has_passed in tried:
+    for rate, has_passed in trials:
         probability = _pass_probability(log_limits, rate, spread)
         total += np.log(probability if has_passed else 1 - probability)
     return total
@@ -112,13 +112,13 @@ class SearchOutcome(msgspec.Struct, frozen=True):
     reason: str | None
     bracket: tuple[float | None, float | None]
     probes: int
-    beyond_per_s: float | None = None
+    unsendable_per_s: float | None = None
 
     @property
-    def is_generators(self) -> bool:
+    def is_generator_limited(self) -> bool:
         """True if the generator ended the search and not the endpoint: no rate that it could send failed just above the
         result."""
-        (sustained, failed), unsendable = self.bracket, self.beyond_per_s
+        (sustained, failed), unsendable = self.bracket, self.unsendable_per_s
         if unsendable is None or failed is None:
             return unsendable is not None
         return failed >= unsendable and (sustained is None or failed > sustained * _NEAR_GENERATOR_RATIO)
@@ -144,7 +144,7 @@ class RateSearch:
         self._holds = 0
         self._max_rate: float | None = None
         self._next: Probe | None = None
-        self.was_shortened = False
+        self.is_shortened = False
         """True if `leave` reduced the number of probes."""
         self._choose()
 
@@ -153,28 +153,28 @@ class RateSearch:
         """Maximum number of probes that remain."""
         return self._max_probes - self._probe_count
 
-    def next(self) -> Probe | None:
+    def next_probe(self) -> Probe | None:
         """Return the stage to run now, which stays the same until it is recorded; None if the search is over."""
         return self._next
 
-    def leave(self, probes: int) -> None:
+    def limit_probes(self, probes: int) -> None:
         """Limit the number of further probes; this can change the result of `next`."""
         if probes < self.probes_left:
-            self._max_probes, self.was_shortened = self._probe_count + probes, True
+            self._max_probes, self.is_shortened = self._probe_count + probes, True
             self._choose()
 
-    def record(self, probe: Probe, held: bool) -> None:
+    def record(self, probe: Probe, has_passed: bool) -> None:
         """Record the result of `probe`, which must come from `next`."""
-        self._trials.append((probe.rate_per_s, held))
+        self._trials.append((probe.rate_per_s, has_passed))
         if probe.kind == "hold":
             self._holds += 1
-            if held and self._holds == self._repeats:
+            if has_passed and self._holds == self._repeats:
                 self._max_rate = probe.rate_per_s
-            if not held or self._holds == self._repeats:
+            if not has_passed or self._holds == self._repeats:
                 self._hold_rate = None
         self._choose()
 
-    def record_beyond(self, probe: Probe) -> None:
+    def record_unsendable(self, probe: Probe) -> None:
         """Record that the generator could not send the rate of `probe`, which must come from `next`."""
         self._unsendable_rates.append(probe.rate_per_s)
         self._hold_rate = None
@@ -226,7 +226,7 @@ class RateSearch:
 
     def _choose_rate(self) -> Probe | None:
         if self._is_bracketed:
-            return self._choose_near_capacity(LimitBelief(self._trials))
+            return self._choose_near_capacity(CapacityPosterior(self._trials))
         unsendable, sustained = min(self._unsendable_rates, default=math.inf), self._sustained_rate
         if self._max_rate is not None:
             return None
@@ -243,7 +243,7 @@ class RateSearch:
         is_at_the_bottom = lowest <= self._start_per_s / 2**_MAX_HALVINGS
         return None if is_at_the_bottom else Probe("probe", lowest / 2)
 
-    def _choose_near_capacity(self, posterior: LimitBelief) -> Probe | None:
+    def _choose_near_capacity(self, posterior: CapacityPosterior) -> Probe | None:
         median = posterior.quantile(0.5)
         if self._max_rate is not None:
             higher = self._nearest_allowed(median * _HOLD_SHARE_OF_MEDIAN)
@@ -254,7 +254,7 @@ class RateSearch:
             return self._probe_within_generator(median)
         if (rate_to_retry := self._rate_to_retry) is not None:
             return Probe("probe", rate_to_retry)
-        probable = posterior.highest_likely(self._repeats, self._required_probability)
+        probable = posterior.find_highest_rate(self._repeats, self._required_probability)
         return Probe("hold", self._nearest_allowed(min(probable, median * _HOLD_SHARE_OF_MEDIAN)))
 
     @property
@@ -290,7 +290,7 @@ class RateSearch:
             return "the search was cut short"
         if self._unsendable_rates and not self._failed_rates:
             prefix = "" if self._passed else "even "
-            return f"the generator could not send {prefix}{digits(min(self._unsendable_rates))}/s"
+            return f"the generator could not send {prefix}{format_number(min(self._unsendable_rates))}/s"
         if self._failed_rates and not self._passed:
-            return f"even {digits(min(self._failed_rates))}/s, the lowest rate tried, failed"
+            return f"even {format_number(min(self._failed_rates))}/s, the lowest rate tried, failed"
         return f"no rate held {self._repeats} times within {self._max_probes} probes"

@@ -10,20 +10,20 @@ from app.analysis.columns import Floats, Mask, Nanoseconds
 from app.analysis.rows import StageRows, TokenRows
 from app.records.result import Objective
 
-FROM_INTENDED = ("latency_ms", "first_byte_ms", "send_lag_ms", "ttft_ms", "ttfo_ms")
+INTENDED_START_METRICS = ("latency_ms", "first_byte_ms", "send_lag_ms", "ttft_ms", "ttfo_ms")
 """Metrics that require the intended start of a request."""
-NOT_INTENDED = "the intended start is not known"
+NO_INTENDED_START = "the intended start is not known"
 _OPTIONAL_SPANS = ("tpot_ms",)
 """Metrics that a response within its limits may lack: a response of one token has no time per output token."""
 
 
-def span_ms(rows: StageRows, metric: str) -> Floats | None:
+def compute_span_ms(rows: StageRows, metric: str) -> Floats | None:
     """Return a metric of each request in ms.
 
     The value is NaN for a request without one. Returns None if no request can have one, or if the metric is not a
     duration of a request.
     """
-    if metric in FROM_INTENDED and not rows.knows_intended:
+    if metric in INTENDED_START_METRICS and not rows.has_all_intended:
         return None
     if metric in _SPANS:
         return _SPANS[metric](rows)
@@ -32,19 +32,19 @@ def span_ms(rows: StageRows, metric: str) -> Floats | None:
     return _TOKEN_SPANS[metric](rows, rows.tokens)
 
 
-def is_inside(rows: StageRows, slo: Sequence[Objective]) -> Mask:
+def within_limits(rows: StageRows, slo: Sequence[Objective]) -> Mask:
     """Return which requests succeeded within every limit on a request's durations, whatever the aggregate it is set on.
 
     A response without a first token does not meet a limit on the time to first token.
     """
     inside = rows.is_success.copy()
     for objective in slo:
-        if objective.metric in SPANS and objective.comparator in ("<", "<="):
-            inside &= meets(objective, span_ms(rows, objective.metric), len(inside))
+        if objective.metric in LIMIT_METRICS and objective.comparator in ("<", "<="):
+            inside &= within_limit(objective, compute_span_ms(rows, objective.metric), len(inside))
     return inside
 
 
-def meets(objective: Objective, values_ms: Floats | None, n: int) -> Mask:
+def within_limit(objective: Objective, values_ms: Floats | None, n: int) -> Mask:
     """Return which values are within the limit; a missing value passes only for a metric that a response may lack."""
     if values_ms is None:
         return np.zeros(n, dtype=bool)
@@ -85,5 +85,5 @@ _TOKEN_SPANS: dict[str, Callable[[StageRows, TokenRows], Floats]] = {
     ),
     "tpot_ms": lambda _, tokens: _time_per_token(tokens),
 }
-SPANS = ("latency_ms", "service_ms", "first_byte_ms", *_TOKEN_SPANS)
+LIMIT_METRICS = ("latency_ms", "service_ms", "first_byte_ms", *_TOKEN_SPANS)
 """Durations of a request that can be compared with an objective's limit, request by request."""

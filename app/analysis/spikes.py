@@ -6,20 +6,20 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from app.analysis.arrivals import RateCurve, curve_of
+from app.analysis.arrivals import RateCurve, build_rate_curve
 from app.analysis.columns import Floats, Mask, Nanoseconds
 from app.analysis.rows import StageRows
-from app.analysis.spans import SPANS, meets, span_ms
+from app.analysis.spans import LIMIT_METRICS, compute_span_ms, within_limit
 from app.records.metrics import PERCENTILES
 from app.records.result import Estimate, Objective, Spike, Window
-from app.records.stage import StageFacts
+from app.records.stage import StageData
 
 _USUAL_QUANTILE = 0.99
 
 
-def analyse_spike(rows: StageRows, facts: StageFacts, window: Window, deciding: Sequence[Objective]) -> Spike | None:
+def analyze_spike(rows: StageRows, facts: StageData, window: Window, objectives: Sequence[Objective]) -> Spike | None:
     """Analyze a spike. `rows` are all of the stage, including its lead-in; None if the rate has no spike."""
-    curve = curve_of(facts)
+    curve = build_rate_curve(facts)
     times_s = None if curve is None else _spike_times_s(curve)
     if curve is None or times_s is None:
         return None
@@ -29,7 +29,7 @@ def analyse_spike(rows: StageRows, facts: StageFacts, window: Window, deciding: 
         baseline_per_s=float(curve.per_s[0]),
         peak_per_s=float(curve.per_s.max()),
         spike_s=times_s[1] - times_s[0],
-        slo_broken_s=_violation_time(rows, window, deciding),
+        slo_broken_s=_violation_time(rows, window, objectives),
         backlog_peak=_peak_backlog(at_ns, depth, window),
         drained_s=_drain_time(at_ns, depth, Window(window.start_ns, start_ns), Window(end_ns, window.end_ns)),
     )
@@ -94,7 +94,7 @@ def _usual_backlog(at_ns: Nanoseconds, depth: Nanoseconds, during: Window) -> fl
 
 def _violation_time(rows: StageRows, window: Window, deciding: Sequence[Objective]) -> Estimate:
     """Compute the time from the first second of intended starts that violated a limit to the end of the last."""
-    inside = rows.where((rows.intended_ns >= window.start_ns) & (rows.intended_ns < window.end_ns))
+    inside = rows.filter((rows.intended_ns >= window.start_ns) & (rows.intended_ns < window.end_ns))
     second = (inside.intended_ns - window.start_ns) // 1_000_000_000
     violated = [
         seconds_mask
@@ -121,7 +121,7 @@ def _violated_seconds(rows: StageRows, second: Nanoseconds, objective: Objective
     if objective.metric == "error_rate":
         started = rows.was_started
         return _share_is_over(second[started], rows.is_failed[started], objective, count)
-    values_ms = span_ms(rows, objective.metric) if objective.metric in SPANS else None
+    values_ms = compute_span_ms(rows, objective.metric) if objective.metric in LIMIT_METRICS else None
     if values_ms is None:
         return None
     known = rows.is_success & ~np.isnan(values_ms)
@@ -129,7 +129,7 @@ def _violated_seconds(rows: StageRows, second: Nanoseconds, objective: Objective
     if objective.aggregate == "mean":
         return _mean_is_over(second, values_ms, objective, count)
     needed = np.ceil(PERCENTILES.get(objective.aggregate or "", 1.0) * np.bincount(second, minlength=count) - 1e-9)
-    met = meets(objective, values_ms, values_ms.size)
+    met = within_limit(objective, values_ms, values_ms.size)
     return np.asarray(np.bincount(second[met], minlength=count) < needed)
 
 

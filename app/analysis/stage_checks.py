@@ -24,16 +24,16 @@ import msgspec
 import numpy as np
 from scipy import special
 
-from app.analysis.arrivals import curve_of
+from app.analysis.arrivals import build_rate_curve
 from app.analysis.columns import Floats, Nanoseconds
 from app.analysis.drift import CHANGE_LIMIT, latency_drift
 from app.analysis.generator_checks import generator_checks, local_limit_check
-from app.analysis.objectives import samples_needed
+from app.analysis.objectives import count_samples_needed
 from app.analysis.rows import StageRows
-from app.analysis.token_metrics import share_read_together
+from app.analysis.token_metrics import compute_coalesced_share
 from app.analysis.validity import grade_high, grade_low
-from app.records.result import Check, CheckId, Objective, StageKind, Trust, Window, WorkerFacts
-from app.records.stage import StageFacts
+from app.records.result import Check, CheckId, Objective, StageKind, Validity, Window, WorkerData
+from app.records.stage import StageData
 
 _MIN_ARRIVALS = 100
 _ARRIVALS_PER_WINDOW = 10
@@ -47,18 +47,18 @@ _HINT_BUSY = "The generator's machine was busy: stop other work on it, or lower 
 _HINT_FEW = "Too few requests were sent to tell: a longer stage or a higher rate shows it."
 
 
-def arrival_checks(sent_ns: Nanoseconds, facts: StageFacts, window: Window) -> tuple[Check, ...]:
+def arrival_checks(sent_ns: Nanoseconds, facts: StageData, window: Window) -> tuple[Check, ...]:
     """Check the distribution of the arrivals that were sent.
 
     `sent_ns` are the sends of the stage in any order. There is no check if responses decide the arrivals, nor for a
     trace, whose send lag is sufficient. A constant schedule is only checked for evenness.
     """
-    curve = None if facts.sessions else curve_of(facts)
+    curve = None if facts.sessions else build_rate_curve(facts)
     if curve is None:
         return ()
     inside = np.sort(sent_ns[(sent_ns >= window.start_ns) & (sent_ns < window.end_ns)])
-    length = curve.area_until(np.array([(window.end_ns - facts.start_ns) / 1e9]))
-    sent = curve.area_until((inside - facts.start_ns) / 1e9)
+    length = curve.expected_arrivals(np.array([(window.end_ns - facts.start_ns) / 1e9]))
+    sent = curve.expected_arrivals((inside - facts.start_ns) / 1e9)
     if facts.arrival_kind == "constant":
         return (_evenness_check(sent, float(length[0])),)
     cv = facts.cv if facts.arrival_kind == "gamma" else 1.0
@@ -85,7 +85,7 @@ def _dispersion_check(sent: Floats, length: float, cv: float) -> Check:
     low = expected * min(1 - tolerance, float(special.chdtri(counts - 1, 1 - _TAIL)) / (counts - 1))
     high = expected * max(1 + tolerance, float(special.chdtri(counts - 1, _TAIL)) / (counts - 1))
     is_valid = low <= index <= high
-    verdict: Trust = "VALID" if is_valid else "WARN"
+    verdict: Validity = "VALID" if is_valid else "WARN"
     hint = None if is_valid else _HINT_BUSY
     return Check("arrival_dispersion", index, f"{low:.2f} to {high:.2f}", "variance/mean", verdict, hint)
 
@@ -148,7 +148,7 @@ def never_started_check(rows: StageRows) -> Check:
     )
 
 
-def in_step_check(sent_ns: Nanoseconds, facts: StageFacts, window: Window) -> tuple[Check, ...]:
+def in_step_check(sent_ns: Nanoseconds, facts: StageData, window: Window) -> tuple[Check, ...]:
     """Check for clients of a closed loop that send in step: the share of the other clients that send in the same
     twentieth of a cycle as a given client.
 
@@ -186,21 +186,21 @@ _WARN_MS, _INVALID_MS = 1.0, 10.0
 _FRACTION_NAMES = {2: "half", 3: "a third", 4: "a quarter"}
 
 
-def worker_checks(facts: StageFacts) -> tuple[Check, ...]:
+def worker_checks(facts: StageData) -> tuple[Check, ...]:
     """Check the load workers; no checks if a single worker sends for itself."""
     return (_presence_check(facts), _clock_check(facts.workers)) if facts.workers else ()
 
 
-def is_before(worker: WorkerFacts, facts: StageFacts) -> bool:
+def was_lost_before(worker: WorkerData, facts: StageData) -> bool:
     """Return True if the worker was lost before the stage, whose load was then shared among the others."""
     return worker.lost_ns is not None and worker.lost_ns < facts.start_ns - round(facts.lead_in_s * 1e9)
 
 
-def _presence_check(facts: StageFacts) -> Check:
+def _presence_check(facts: StageData) -> Check:
     """Check for lost workers. A share of the load that was not sent makes the stage INVALID; one that other workers
     took over does not."""
     total, lost = len(facts.workers), [worker for worker in facts.workers if worker.lost_ns is not None]
-    lost_in_stage = [worker for worker in lost if not is_before(worker, facts)]
+    lost_in_stage = [worker for worker in lost if not was_lost_before(worker, facts)]
     present = f"{total - len(lost)} of {total}"
     if not lost:
         return Check("workers", present, str(total), None, "VALID")
@@ -216,7 +216,7 @@ def _presence_check(facts: StageFacts) -> Check:
     return Check("workers", present, str(total), None, "INVALID", hint)
 
 
-def _clock_check(workers: Sequence[WorkerFacts]) -> Check:
+def _clock_check(workers: Sequence[WorkerData]) -> Check:
     """Check how far the rows of different workers may be off on the common clock."""
     residuals_ms = [worker.clock_residual_ms for worker in workers if worker.clock_residual_ms is not None]
     if not residuals_ms:
@@ -232,7 +232,7 @@ def _clock_check(workers: Sequence[WorkerFacts]) -> Check:
     )
 
 
-def _format_lost(workers: Sequence[WorkerFacts]) -> str:
+def _format_lost(workers: Sequence[WorkerData]) -> str:
     *others, last = (f"worker {worker.worker} on {worker.host}" for worker in workers)
     names = f"{', '.join(others)} and {last} were" if others else f"{last} was"
     return f"{names[:1].upper()}{names[1:]}"
@@ -247,17 +247,17 @@ _MIN_LENGTH_SHARE = 0.9
 _GENERATOR_CHECKS = ("generator_ceiling", "generator_cpu", "generator_core_wait")
 
 
-def stream_checks(rows: StageRows, facts: StageFacts, sending: Sequence[Check]) -> tuple[Check, ...]:
+def stream_checks(rows: StageRows, facts: StageData, send_checks: Sequence[Check]) -> tuple[Check, ...]:
     """Check the token data of streams.
 
     `rows` are those of arrivals inside the window, `sending` the checks of how they were sent; no checks if the rows
     have no token data.
     """
-    return (*_coalesced_check(rows, sending), *(_lengths_check(rows) if facts.lengths_asked else ()))
+    return (*_coalesced_check(rows, send_checks), *(_lengths_check(rows) if facts.lengths_asked else ()))
 
 
 def _coalesced_check(rows: StageRows, sending: Sequence[Check]) -> tuple[Check, ...]:
-    coalesced_share = share_read_together(rows)
+    coalesced_share = compute_coalesced_share(rows)
     if coalesced_share is None:
         return ()
     hint = (
@@ -282,10 +282,12 @@ def _lengths_check(rows: StageRows) -> tuple[Check, ...]:
     tokens = rows.tokens
     if tokens is None:
         return ()
-    counted = rows.is_success & (tokens.tokens_asked > 0) & ~np.isnan(tokens.tokens_out) & ~tokens.is_counted_by_chunks
+    counted = (
+        rows.is_success & (tokens.tokens_requested > 0) & ~np.isnan(tokens.tokens_out) & ~tokens.is_counted_by_chunks
+    )
     if not counted.any():
         return ()
-    share = float(np.median(tokens.tokens_out[counted] / tokens.tokens_asked[counted]))
+    share = float(np.median(tokens.tokens_out[counted] / tokens.tokens_requested[counted]))
     hint = (
         f"The median answer had {100 * share:.0f} % of the tokens asked for: make the server go on to the end "
         "(ignore_eos in workload.extra_body, where it knows that), or take the throughput as that of short answers."
@@ -301,7 +303,7 @@ start of the sending decides them. A stage that is ended by its own backlog is l
 _CHANGING_KINDS: tuple[StageKind, ...] = ("varying", "spike")
 
 
-def stage_checks(rows: StageRows, facts: StageFacts, window: Window, slo: Sequence[Objective]) -> tuple[Check, ...]:
+def stage_checks(rows: StageRows, facts: StageData, window: Window, slo: Sequence[Objective]) -> tuple[Check, ...]:
     """Run all checks of a stage. `rows` are those of arrivals inside the window."""
     sending = (
         (_unpaced_check(), *generator_checks(rows, facts, window, slo))
@@ -325,7 +327,7 @@ def stage_checks(rows: StageRows, facts: StageFacts, window: Window, slo: Sequen
     )
 
 
-def _sending_checks(rows: StageRows, facts: StageFacts, window: Window, slo: Sequence[Objective]) -> tuple[Check, ...]:
+def _sending_checks(rows: StageRows, facts: StageData, window: Window, slo: Sequence[Objective]) -> tuple[Check, ...]:
     return (
         *generator_checks(rows, facts, window, slo),
         never_started_check(rows),
@@ -352,7 +354,7 @@ def _unpaced_check() -> Check:
 
 
 def _samples_check(rows: StageRows, slo: Sequence[Objective]) -> Check:
-    needed = samples_needed(slo)
+    needed = count_samples_needed(slo)
     return grade_low(
         "samples",
         float(np.count_nonzero(rows.is_success)),
@@ -364,7 +366,7 @@ def _samples_check(rows: StageRows, slo: Sequence[Objective]) -> Check:
     )
 
 
-def _drift_check(rows: StageRows, facts: StageFacts) -> Check:
+def _drift_check(rows: StageRows, facts: StageData) -> Check:
     change = latency_drift((rows.end_ns - rows.intended_ns)[rows.is_success] / 1e6)
     is_steady = change is not None and abs(change) <= CHANGE_LIMIT and not facts.over_saturated
     if is_steady:
@@ -382,7 +384,7 @@ def _drift_check(rows: StageRows, facts: StageFacts) -> Check:
     return Check("stationarity", change, CHANGE_LIMIT, "share", "WARN", hint)
 
 
-def _clients_check(rows: StageRows, facts: StageFacts, window: Window) -> tuple[Check, ...]:
+def _clients_check(rows: StageRows, facts: StageData, window: Window) -> tuple[Check, ...]:
     """Check Little's law (Operations Research 9, 1961): clients = rate × (response time + pause).
 
     Up to one response per client falls on the edges of the window, so short stages may be that far off. Pauses of
@@ -413,7 +415,7 @@ def _token_check(rows: StageRows) -> tuple[Check, ...]:
     return (Check("token_counts", "tokens", None, None, "VALID"),)
 
 
-def _target_check(facts: StageFacts) -> tuple[Check, ...]:
+def _target_check(facts: StageData) -> tuple[Check, ...]:
     """Report a target whose process ended: it does not show what the target sustains while it runs."""
     if facts.target_ended is None:
         return ()

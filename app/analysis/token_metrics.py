@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 
 from app.analysis.columns import Floats, Mask, Nanoseconds
-from app.analysis.estimates import BATCHES, distribution, rate_of_amounts, share
+from app.analysis.estimates import BATCHES, distribution, estimate_rate_of_amounts, share
 from app.analysis.rows import Chunks, StageRows, TokenRows
-from app.analysis.spans import NOT_INTENDED, span_ms
+from app.analysis.spans import NO_INTENDED_START, compute_span_ms
 from app.analysis.token_samples import sample_of_rows
 from app.records.estimate import TokenSample
-from app.records.metrics import DISTRIBUTION
+from app.records.metrics import DISTRIBUTION_AGGREGATES
 from app.records.result import Estimate
 
 Metrics = dict[str, dict[str, Estimate]]
@@ -19,13 +19,13 @@ _TOKEN_SPANS = ("ttft_ms", "ttft_service_ms", "ttfo_ms", "tpot_ms")
 _NOT_REPORTED = "the server does not say how many tokens a chunk holds: see icl_ms"
 
 
-def token_metrics(rows: StageRows, window: tuple[int, int], every: StageRows) -> Metrics:
+def compute_token_metrics(rows: StageRows, window: tuple[int, int], all_rows: StageRows) -> Metrics:
     """Compute token metrics of successful responses; metrics without data are missing.
 
     `rows` are the stage's; `every` also has those before and after it, whose tokens count for the rate if they arrived
     within `window`.
     """
-    success = rows.where(rows.is_success)
+    success = rows.filter(rows.is_success)
     tokens = success.tokens
     if tokens is None:
         return {}
@@ -38,36 +38,36 @@ def token_metrics(rows: StageRows, window: tuple[int, int], every: StageRows) ->
         if not np.isnan(counts).all():
             metrics[name] = distribution(counts)
     if "output_tokens" in metrics:
-        metrics["output_tokens_per_s"] = {"value": _output_rate(every.where(every.is_success), window)}
+        metrics["output_tokens_per_s"] = {"value": _output_rate(all_rows.filter(all_rows.is_success), window)}
     return metrics
 
 
-def token_sample(rows: StageRows) -> TokenSample | None:
+def sample_tokens(rows: StageRows) -> TokenSample | None:
     """Sample the joint lengths of the completed requests; None if the server does not report both."""
-    tokens = rows.where(rows.is_success).tokens
+    tokens = rows.filter(rows.is_success).tokens
     return None if tokens is None else sample_of_rows(tokens.tokens_in, tokens.tokens_out)
 
 
 def _span_metrics(success: StageRows) -> Metrics:
     metrics: Metrics = {}
     for name in _TOKEN_SPANS:
-        values_ms = span_ms(success, name)
-        metrics[name] = withheld(NOT_INTENDED) if values_ms is None else distribution(values_ms)
+        values_ms = compute_span_ms(success, name)
+        metrics[name] = withhold_distribution(NO_INTENDED_START) if values_ms is None else distribution(values_ms)
     if success.tokens is not None and np.isnan(success.tokens.tokens_out).all():
-        metrics["tpot_ms"] = withheld("the server does not count its tokens")
+        metrics["tpot_ms"] = withhold_distribution("the server does not count its tokens")
     return metrics
 
 
-def withheld(reason: str) -> dict[str, Estimate]:
+def withhold_distribution(reason: str) -> dict[str, Estimate]:
     """Build a distribution whose aggregates are all withheld."""
-    return dict.fromkeys(DISTRIBUTION, Estimate(None, reason=reason))
+    return dict.fromkeys(DISTRIBUTION_AGGREGATES, Estimate(None, reason=reason))
 
 
 def _chunk_metrics(tokens: TokenRows, chunks: Chunks) -> Metrics:
     """Compute gap metrics, pooled over the responses in memory order, which is the order of their ends, so that batch
     means capture autocorrelation."""
     is_kept = np.zeros(chunks.counts.size, dtype=bool)
-    is_kept[tokens.place] = True
+    is_kept[tokens.chunk_index] = True
     follows = _follows_in_row(chunks, is_kept)
     gaps_ms: Floats = np.diff(chunks.times_ns)[follows] / 1e6
     if not gaps_ms.size:
@@ -81,14 +81,14 @@ def _chunk_metrics(tokens: TokenRows, chunks: Chunks) -> Metrics:
     }
 
 
-def share_read_together(rows: StageRows) -> float | None:
+def compute_coalesced_share(rows: StageRows) -> float | None:
     """Compute the share of chunks of successful responses, except the first of each, that were read together with the
     previous one."""
-    tokens = rows.where(rows.is_success).tokens
+    tokens = rows.filter(rows.is_success).tokens
     if tokens is None or tokens.chunks is None:
         return None
     is_kept = np.zeros(tokens.chunks.counts.size, dtype=bool)
-    is_kept[tokens.place] = True
+    is_kept[tokens.chunk_index] = True
     follows = _follows_in_row(tokens.chunks, is_kept)
     following = int(np.count_nonzero(follows))
     return int(np.count_nonzero((np.diff(tokens.chunks.times_ns) == 0) & follows)) / following if following else None
@@ -109,11 +109,11 @@ def _token_gap_distribution(
 ) -> dict[str, Estimate] | None:
     """Compute the gaps between tokens, where a chunk of k tokens gives k gaps of 1/k; None if every chunk holds one
     token."""
-    is_reported = _reports_tokens(chunks)[tokens.place]
-    counts = chunks.counts[tokens.place]
+    is_reported = _reports_tokens(chunks)[tokens.chunk_index]
+    counts = chunks.counts[tokens.chunk_index]
     is_single = ~tokens.is_counted_by_chunks & (tokens.tokens_out == counts)
     if np.any(~is_reported & ~is_single & (counts > 1)):
-        return withheld(_NOT_REPORTED)
+        return withhold_distribution(_NOT_REPORTED)
     if chunks.tokens is None or not is_reported.any():
         return None
     tokens_per_chunk = np.where(chunks.tokens > 0, chunks.tokens, 1)[1:][follows]
@@ -139,4 +139,4 @@ def _output_rate(responses: StageRows, window: tuple[int, int]) -> Estimate:
     length_ns = np.maximum(responses.end_ns - first_ns, 1)
     edges_ns = np.linspace(*window, BATCHES + 1)
     received = [float(counts @ np.clip((edge - first_ns) / length_ns, 0.0, 1.0)) for edge in edges_ns]
-    return rate_of_amounts(np.diff(received), (window[1] - window[0]) / 1e9)
+    return estimate_rate_of_amounts(np.diff(received), (window[1] - window[0]) / 1e9)

@@ -44,30 +44,30 @@ def sample_of_percentiles(inputs: Mapping[str, float], outputs: Mapping[str, flo
     return sample_of_pairs(np.column_stack([columns[0], columns[1][order]]))
 
 
-def pairs_of(sample: TokenSample) -> Ints:
+def unpack_pairs(sample: TokenSample) -> Ints:
     """Return the sample as rows of input and output tokens."""
     columns = [np.frombuffer(column, "<i4").astype(np.int64) for column in (sample.input_tokens, sample.output_tokens)]
     return np.column_stack(columns)
 
 
-def merged(samples: Iterable[TokenSample], max_pairs: int = MAX_PAIRS) -> TokenSample | None:
+def merge_samples(samples: Iterable[TokenSample], max_pairs: int = MAX_PAIRS) -> TokenSample | None:
     """Merge samples into one; each is weighted by the number of its requests."""
-    pairs = [pairs_of(sample) for sample in samples]
+    pairs = [unpack_pairs(sample) for sample in samples]
     return sample_of_pairs(np.concatenate(pairs), max_pairs) if pairs else None
 
 
-def scaled(sample: TokenSample, means: tuple[float, float]) -> TokenSample:
+def scale_sample(sample: TokenSample, means: tuple[float, float]) -> TokenSample:
     """Scale a sample to other means, with the same relative variation."""
-    pairs = pairs_of(sample)
+    pairs = unpack_pairs(sample)
     return sample_of_pairs(np.rint(pairs * (np.array(means) / pairs.mean(axis=0))).astype(np.int64))
 
 
-def invalid_sample(sample: TokenSample) -> str | None:
+def find_sample_error(sample: TokenSample) -> str | None:
     """Return why a sample from a possibly edited file cannot be used; None if it can."""
     size, rest = divmod(len(sample.input_tokens), 4)
     if rest or not 1 <= size <= 4 * MAX_PAIRS or len(sample.output_tokens) != len(sample.input_tokens):
         return f"a sample of lengths must have two columns of 1 to {4 * MAX_PAIRS} numbers of 4 bytes"
-    return None if (pairs_of(sample) >= 1).all() else "a sample of lengths holds a length below 1"
+    return None if (unpack_pairs(sample) >= 1).all() else "a sample of lengths holds a length below 1"
 
 
 def _thin(pairs: Ints, max_pairs: int) -> Ints:

@@ -12,7 +12,7 @@ import math
 import numpy as np
 import numpy.typing as npt
 
-from app.records.traffic import TraceFacts, TraceRows
+from app.records.traffic import TraceRows, TraceStatistics
 
 HOUR_S = 3_600.0
 DAY_S = 86_400.0
@@ -25,21 +25,21 @@ Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
 
-def trace_facts(
+def compute_trace_statistics(
     at_s: Floats, starts_at: datetime.datetime | None = None, tokens: tuple[float | None, float | None] = (None, None)
-) -> TraceFacts:
+) -> TraceStatistics:
     """Compute the statistics of a trace. `tokens` are the mean lengths. Without `starts_at` the trace is assumed to
     start at midnight, on an unknown weekday."""
     span_s = float(at_s[-1])
     since_midnight_s = 0.0 if starts_at is None else (starts_at - _EPOCH).total_seconds() % DAY_S
-    return TraceFacts(
+    return TraceStatistics(
         count=len(at_s),
         span_s=span_s,
         mean_per_s=(len(at_s) - 1) / span_s if span_s else 0.0,
         peak_1s_per_s=peak_per_s(at_s, 1.0),
         peak_60s_per_s=peak_per_s(at_s, 60.0),
         peak_1h_per_s=peak_per_s(at_s, HOUR_S),
-        ca2=squared_cv_of_gaps(at_s),
+        ca2=compute_squared_cv(at_s),
         index_1s=dispersion_index(at_s, 1.0),
         index_10s=dispersion_index(at_s, 10.0),
         index_60s=dispersion_index(at_s, 60.0),
@@ -62,7 +62,7 @@ def peak_per_s(at_s: Floats, window_s: float) -> float | None:
     return float(counts.max()) / window_s
 
 
-def squared_cv_of_gaps(at_s: Floats) -> float | None:
+def compute_squared_cv(at_s: Floats) -> float | None:
     """Compute the squared coefficient of variation of the gaps, which is 1 for a Poisson process; None for fewer than
     three arrivals, or if all are simultaneous."""
     gaps = np.diff(at_s)
@@ -142,7 +142,7 @@ WINDOW_S = 3_600.0
 _MICROSECONDS = 1e6
 
 
-def busiest_rows(
+def select_busiest_rows(
     at_s: Floats,
     tokens: tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]] | None = None,
     max_rows: int = MAX_ROWS,
@@ -170,12 +170,12 @@ def busiest_rows(
     return TraceRows(window_s, at_us.astype("<u4").tobytes(), inputs, outputs, kept_share)
 
 
-def times_s(rows: TraceRows) -> Floats:
+def unpack_times_s(rows: TraceRows) -> Floats:
     """Return arrival times in s from the start of the window, ascending."""
     return np.frombuffer(rows.at_us, "<u4").astype(np.float64) / _MICROSECONDS
 
 
-def token_pairs(rows: TraceRows) -> Ints | None:
+def unpack_token_pairs(rows: TraceRows) -> Ints | None:
     """Return rows of input and output tokens, each at least 1; None if the trace has no token columns."""
     if not rows.input_tokens:
         return None
@@ -183,12 +183,12 @@ def token_pairs(rows: TraceRows) -> Ints | None:
     return np.maximum(np.column_stack(columns), 1)
 
 
-def rate_per_s(rows: TraceRows) -> float:
+def compute_rate_per_s(rows: TraceRows) -> float:
     """Compute the mean rate of the recorded window, including requests without a row."""
     return len(rows.at_us) / 4 / rows.kept_share / rows.window_s
 
 
-def invalid_rows(rows: TraceRows) -> str | None:
+def find_rows_error(rows: TraceRows) -> str | None:
     """Return why rows from a possibly edited file cannot be replayed; None if they can."""
     count, rest = divmod(len(rows.at_us), 4)
     if rest or not 2 <= count <= MAX_ROWS:
@@ -199,7 +199,7 @@ def invalid_rows(rows: TraceRows) -> str | None:
         return "traffic.rows has input tokens or output tokens, and must have both or neither"
     if not 0 < rows.window_s <= 2 * WINDOW_S or not 0 < rows.kept_share <= 1:
         return "traffic.rows has an impossible window_s or kept_share"
-    at_s = times_s(rows)
+    at_s = unpack_times_s(rows)
     if (np.diff(at_s) < 0).any() or at_s[-1] > rows.window_s:
         return "traffic.rows has times that do not ascend inside of window_s"
     return None

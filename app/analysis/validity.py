@@ -12,9 +12,9 @@ import numpy as np
 import pandas as pd
 from msgspec.structs import replace
 
-from app.analysis.digits import digits
+from app.analysis.digits import format_number
 from app.records.local import Placement
-from app.records.result import IN_SWEEP, Check, CheckId, Clock, Stage, StageKind, Trust, Verdict
+from app.records.result import SWEEP_TAG, Check, CheckId, Clock, Stage, StageKind, Validity, Verdict
 from app.records.telemetry import Samples
 
 
@@ -24,7 +24,7 @@ def grade_high(
     """Build a check that is VALID up to `warn` and INVALID above `invalid`; WARN between, and without a value."""
     if value is None:
         return Check(check, None, warn, unit, "WARN", hint)
-    verdict: Trust = "VALID" if value <= warn else "WARN" if value <= invalid else "INVALID"
+    verdict: Validity = "VALID" if value <= warn else "WARN" if value <= invalid else "INVALID"
     return Check(
         check, value, invalid if verdict == "INVALID" else warn, unit, verdict, None if verdict == "VALID" else hint
     )
@@ -36,13 +36,13 @@ def grade_low(
     """Build a check that is VALID from `warn` up and INVALID below `invalid`; WARN between, and without a value."""
     if value is None:
         return Check(check, None, warn, unit, "WARN", hint)
-    verdict: Trust = "VALID" if value >= warn else "WARN" if value >= invalid else "INVALID"
+    verdict: Validity = "VALID" if value >= warn else "WARN" if value >= invalid else "INVALID"
     return Check(
         check, value, invalid if verdict == "INVALID" else warn, unit, verdict, None if verdict == "VALID" else hint
     )
 
 
-_RANK: dict[Trust, int] = {"VALID": 0, "WARN": 1, "INVALID": 2}
+_RANK: dict[Validity, int] = {"VALID": 0, "WARN": 1, "INVALID": 2}
 _PROFILE_KINDS: tuple[StageKind, ...] = ("steady", "closed", "varying", "spike")
 _MIN_HOLD_S = 10.0
 _MAX_SUSPENDED_S = 2.0
@@ -50,7 +50,7 @@ _FAST_SOURCES = r"host|gpu\d+"
 """Telemetry sources that are read many times per second; others are slow by design."""
 
 
-def verdict_of(checks: Sequence[Check]) -> Verdict:
+def compute_verdict(checks: Sequence[Check]) -> Verdict:
     """Return the worst of the checks, with all reasons, worst first; VALID without checks."""
     problems = sorted((check for check in checks if check.verdict != "VALID"), key=lambda check: -_RANK[check.verdict])
     return Verdict(problems[0].verdict if problems else "VALID", tuple(_reason(check) for check in problems))
@@ -74,21 +74,21 @@ def run_checks(stages: Sequence[Stage]) -> tuple[Check, ...]:
     return (*worst.values(), _hold_check(holds)) if holds else tuple(worst.values())
 
 
-def provider_check(requested: str, used: str, nodes_elsewhere: Sequence[str], reason: str | None = None) -> Check:
+def provider_check(requested: str, used: str, fallback_nodes: Sequence[str], reason: str | None = None) -> Check:
     """Check that the model ran on the requested provider. `nodes_elsewhere` lists what did not, as "Conv on
     CPUExecutionProvider"."""
     why = f" ({reason})" if reason else ""
     if used != requested:
         hint = f"{requested} was asked for and {used} was used{why}: choose {used}, or make {requested} work here."
         return Check("provider", used, requested, None, "INVALID", hint)
-    if nodes_elsewhere:
-        observed = f"{used}; {', '.join(nodes_elsewhere)}"
+    if fallback_nodes:
+        observed = f"{used}; {', '.join(fallback_nodes)}"
         hint = f"{used} cannot run these operators: replace them in the model, or measure on another provider."
         return Check("provider", observed, requested, None, "INVALID", hint)
     return Check("provider", used, requested, None, "VALID")
 
 
-def strays_of(placements: Sequence[Placement]) -> tuple[str, ...]:
+def list_fallback_nodes(placements: Sequence[Placement]) -> tuple[str, ...]:
     """List compute nodes on a provider that was not requested, as `MatMul on CPUExecutionProvider`."""
     return tuple(
         sorted({f"{placement.operator} on {placement.provider}" for placement in placements if placement.is_stray})
@@ -143,7 +143,7 @@ def _headline_stages(stages: Sequence[Stage]) -> list[Stage]:
 def _is_failed_sweep_stage(stage: Stage) -> bool:
     """Return True for a failed stage of a sweep, which continues until its rates fail: this is no fault of the
     measurement."""
-    return IN_SWEEP in stage.tags and stage.held is False and stage.verdict.status != "INVALID"
+    return SWEEP_TAG in stage.tags and stage.held is False and stage.verdict.status != "INVALID"
 
 
 def _hold_check(holds: Sequence[Stage]) -> Check:
@@ -175,7 +175,7 @@ def _format_value(value: float | str | None, unit: str | None) -> str:
         return value
     if unit == "share":
         return f"{100 * value:.4g} %"
-    return digits(value) + ("" if unit is None else f" {unit}")
+    return format_number(value) + ("" if unit is None else f" {unit}")
 
 
 _MAX_CACHED_SHARE = 0.05
@@ -193,7 +193,7 @@ of which each request counts in one.
 
 
 def prefix_cache_check(
-    before: Sequence[Samples | None], after: Sequence[Samples | None], *, is_wanted: bool
+    before: Sequence[Samples | None], after: Sequence[Samples | None], *, is_expected: bool
 ) -> Check | None:
     """Check the share of prompt tokens served from prefix caches.
 
@@ -210,7 +210,7 @@ def prefix_cache_check(
     if prompt_tokens <= 0:
         return None
     share = min(1.0, hits / prompt_tokens)
-    if is_wanted:
+    if is_expected:
         return Check("prefix_cache", share, None, "share", "VALID")
     return grade_high(
         "prefix_cache",

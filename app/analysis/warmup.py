@@ -8,7 +8,7 @@ WINDOWS = 3
 _SPREAD = 1.10
 
 
-def has_settled(medians: Sequence[float]) -> bool:
+def is_stable(medians: Sequence[float]) -> bool:
     """Return True if the medians of the last three windows lie within 10 % of each other."""
     latest = medians[-WINDOWS:]
     return len(latest) == WINDOWS and max(latest) <= _SPREAD * min(latest)

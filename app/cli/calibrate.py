@@ -6,7 +6,7 @@ import argparse
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from app.cli.options import so_many_workers, worker_count
+from app.cli.options import format_worker_count, parse_worker_count
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -17,7 +17,7 @@ _UNITS = {"plain": "requests/s", "streaming": "chunks/s"}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--workers", type=worker_count, nargs="+", metavar="N",
+    parser.add_argument("--workers", type=parse_worker_count, nargs="+", metavar="N",
                         help="of so many worker processes (default 1, 2, 4… up to one for each core)")  # fmt: skip
     parser.add_argument("--json", action="store_true", help="print the calibration as JSON")
 
@@ -25,38 +25,38 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def execute(arguments: argparse.Namespace) -> int:
     import msgspec
 
-    from app.cli.signals import stoppable
+    from app.cli.signals import handle_stop_signals
     from app.errors import ExitCode
     from app.wiring.calibrating import calibrate_machine, worker_counts
 
     counts = sorted(set(arguments.workers)) if arguments.workers else worker_counts()
-    with stoppable() as interruption:
+    with handle_stop_signals() as interruption:
         calibration = calibrate_machine(counts, interruption, _show_step)
     if interruption.code is not None:
         return interruption.code
     if arguments.json:
         print(msgspec.json.format(msgspec.json.encode(calibration), indent=2).decode())
     else:
-        print("\n".join(lines(calibration)))
+        print("\n".join(format_calibration(calibration)))
     is_known = all(ceiling.per_s is not None for ceiling in calibration.ceilings)
     return ExitCode.OK if is_known else ExitCode.INVALID
 
 
-def lines(calibration: Calibration) -> Iterator[str]:
+def format_calibration(calibration: Calibration) -> Iterator[str]:
     """Yield the table of generator capacities and the notes on them."""
-    from app.analysis.generator_checks import CEILING_SHARE
-    from app.cli.tables import table
+    from app.analysis.generator_checks import MAX_UTILIZATION
+    from app.cli.tables import format_table
 
     ceilings = sorted(calibration.ceilings, key=lambda ceiling: (ceiling.kind, ceiling.workers))
     rows = [
         (ceiling.kind, ceiling.workers, _capacity_text(ceiling),
-         None if ceiling.per_s is None else CEILING_SHARE * ceiling.per_s, _UNITS[ceiling.kind],
+         None if ceiling.per_s is None else MAX_UTILIZATION * ceiling.per_s, _UNITS[ceiling.kind],
          _limiting_step_field(ceiling, "lag_p99_ms"), _limiting_step_field(ceiling, "worker_cpu_cores"))
         for ceiling in ceilings
     ]  # fmt: skip
-    yield table(("load", "workers", "ceiling", "can vouch for", "unit", "lag p99 ms", "cores of a worker"), rows)
+    yield format_table(("load", "workers", "ceiling", "can vouch for", "unit", "lag p99 ms", "cores of a worker"), rows)
     yield ""
-    stored_note = "; kept for runs of the next 24 hours" if calibration.lasting().ceilings else ""
+    stored_note = "; kept for runs of the next 24 hours" if calibration.without_disturbed().ceilings else ""
     yield f"pacing by {calibration.pacing}, {calibration.event_loop}{stored_note}"
     yield from _notes(ceilings)
 
@@ -83,7 +83,7 @@ def _disturbances(ceilings: list[Ceiling]) -> Iterator[str]:
     for ceiling in ceilings:
         if ceiling.disturbed_by_cores is not None:
             yield (
-                f"note: {ceiling.kind}, {so_many_workers(ceiling.workers)}: other processes used "
+                f"note: {ceiling.kind}, {format_worker_count(ceiling.workers)}: other processes used "
                 f"{ceiling.disturbed_by_cores:.1f} cores: not kept; end them and calibrate again"
             )
 
@@ -106,7 +106,7 @@ def _limiting_step_field(ceiling: Ceiling, field: str) -> float | None:
 def _show_step(kind: LoadKind, workers: int, step: CalibrationStep) -> None:
     import sys
 
-    sent_by = so_many_workers(workers)
+    sent_by = format_worker_count(workers)
     outcome = "kept up" if step.held else "did not keep up"
     late = f"{100 * step.late_share:.3g} % late"
     if step.is_disturbed and not step.held:

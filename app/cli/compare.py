@@ -9,12 +9,12 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from app.cli.options import tolerance_share
+from app.cli.options import parse_tolerance
 from app.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
     from app.records.comparison import Comparison
-    from app.session.turns import Turns
+    from app.session.turns import PairResults
 
 _MAX_PAIRS = 50
 _MAX_DURATION_S = 20 * 60.0
@@ -25,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         help="a run's id, directory or result.json, 'last' or 'promoted'; several repeats by commas; "
                         "with --measure a profile")  # fmt: skip
     parser.add_argument("candidate", nargs="+", metavar="CANDIDATE", help="likewise; several are repeats")
-    parser.add_argument("--tolerance", type=tolerance_share, default=None, metavar="SHARE",
+    parser.add_argument("--tolerance", type=parse_tolerance, default=None, metavar="SHARE",
                         help="what a metric may change by and still be the same (default 5%%)")  # fmt: skip
     parser.add_argument("--force", action="store_true",
                         help="compare although the environments forbid it; the comparison is stamped")  # fmt: skip
@@ -54,15 +54,15 @@ def execute(arguments: argparse.Namespace) -> int:
 
 def _measure(arguments: argparse.Namespace) -> int:
     from app.cli.measuring_pairs import measure_pairs
-    from app.session.turns import PAIRS, PairPlan
+    from app.session.turns import DEFAULT_PAIRS, PairPlan
 
-    order = PairPlan(arguments.pairs or PAIRS, arguments.max_s, _tolerance(arguments), arguments.force)
+    order = PairPlan(arguments.pairs or DEFAULT_PAIRS, arguments.max_s, _tolerance(arguments), arguments.force)
     return measure_pairs(
         arguments, order, lambda turns: _compare(turns, arguments), lambda comparison: _report(comparison, arguments)
     )
 
 
-def _compare(turns: Turns, arguments: argparse.Namespace) -> Comparison:
+def _compare(turns: PairResults, arguments: argparse.Namespace) -> Comparison:
     import msgspec
 
     from app.analysis.comparisons.comparison import compare_runs
@@ -80,47 +80,54 @@ def _tolerance(arguments: argparse.Namespace) -> float:
 
 def _report(comparison: Comparison, arguments: argparse.Namespace) -> int:
     """Print the comparison and return the exit code. Raises UsageError if there is nothing to evaluate."""
-    from app.analysis.comparisons.environment_differences import differences_in_words
+    from app.analysis.comparisons.environment_differences import format_differences
 
     _show(comparison, arguments)
     forbidding = [difference for difference in comparison.differences if difference.forbids]
     if forbidding and not arguments.force:
         raise UsageError(
-            f"these may not be compared: {differences_in_words(forbidding)}",
+            f"these may not be compared: {format_differences(forbidding)}",
             hint="Measure both on one machine with one workload, or have it compared and stamped with --force.",
         )
     if not comparison.changes:
         raise UsageError(
             "these have no metric in common", hint="Compare runs that have a stage or a variant in common."
         )
-    return exit_code(comparison, fail_undecided=arguments.on_inconclusive == "fail")
+    return exit_code(comparison, is_inconclusive_failure=arguments.on_inconclusive == "fail")
 
 
-def exit_code(comparison: Comparison, *, fail_undecided: bool) -> int:
+def exit_code(comparison: Comparison, *, is_inconclusive_failure: bool) -> int:
     """Return the exit code of a comparison, and print the reasons to standard error."""
-    from app.analysis.comparisons.comparison import in_words, regression_in_words, regressions, undecided
-    from app.cli.tables import shown
+    from app.analysis.comparisons.comparison import (
+        find_inconclusive,
+        find_regressions,
+        format_change,
+        format_regression,
+    )
+    from app.cli.tables import format_cell
 
-    worse, open_ones = regressions(comparison), undecided(comparison)
+    worse, open_ones = find_regressions(comparison), find_inconclusive(comparison)
     for change in worse:
-        print(f"regression: {shown(regression_in_words(change))}", file=sys.stderr)
+        print(f"regression: {format_cell(format_regression(change))}", file=sys.stderr)
     if open_ones:
-        named = "; ".join(map(in_words, open_ones[:3])) + (f" and {len(open_ones) - 3} more" if open_ones[3:] else "")
-        print(f"{'error' if fail_undecided else 'warning'}: inconclusive: {named}", file=sys.stderr)
+        named = "; ".join(map(format_change, open_ones[:3])) + (
+            f" and {len(open_ones) - 3} more" if open_ones[3:] else ""
+        )
+        print(f"{'error' if is_inconclusive_failure else 'warning'}: inconclusive: {named}", file=sys.stderr)
     if worse:
         return ExitCode.REGRESSION
-    return ExitCode.INCONCLUSIVE if open_ones and fail_undecided else ExitCode.OK
+    return ExitCode.INCONCLUSIVE if open_ones and is_inconclusive_failure else ExitCode.OK
 
 
-def _read_sides(arguments: argparse.Namespace) -> Turns:
-    from app.session.turns import Turns
+def _read_sides(arguments: argparse.Namespace) -> PairResults:
+    from app.session.turns import PairResults
     from app.storage.baselines import read_sides
 
     if arguments.pairs is not None:
         raise UsageError("--pairs is for --measure", hint="Repeats that were made already are given by commas.")
     if arguments.record is not None:
         raise UsageError("--record is for --measure", hint="--out FILE writes the comparison down.")
-    return Turns(*read_sides(arguments.base, arguments.candidate))
+    return PairResults(*read_sides(arguments.base, arguments.candidate))
 
 
 def _show(comparison: Comparison, arguments: argparse.Namespace) -> None:
@@ -129,11 +136,11 @@ def _show(comparison: Comparison, arguments: argparse.Namespace) -> None:
 
         content = msgspec.json.format(msgspec.json.encode(comparison), indent=2).decode()
     else:
-        from app.reporting.comparison import comparison_report
+        from app.reporting.comparison import build_comparison_report
         from reports.rendering import render_comparison
 
         content = render_comparison(
-            comparison_report(comparison, _command(arguments, comparison)), arguments.format or "text"
+            build_comparison_report(comparison, _command(arguments, comparison)), arguments.format or "text"
         )
     if arguments.out is None:
         print(content.removesuffix("\n"))
@@ -144,11 +151,11 @@ def _show(comparison: Comparison, arguments: argparse.Namespace) -> None:
 
 
 def _command(arguments: argparse.Namespace, comparison: Comparison) -> str:
-    from app.reporting.comparison import comparison_command
+    from app.reporting.comparison import build_comparison_command
 
     sides = (arguments.base, arguments.candidate)
     measured = ["--measure"] if arguments.measure else []
-    return comparison_command(*sides, comparison.tolerance, is_forced=arguments.force, options=measured)
+    return build_comparison_command(*sides, comparison.tolerance, is_forced=arguments.force, options=measured)
 
 
 def _parse_pairs(text: str) -> int:

@@ -6,7 +6,7 @@ import argparse
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from app.records.machine import MachineFacts, MachineNow
+    from app.records.machine import MachineInfo, MachineNow
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -16,33 +16,33 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def execute(arguments: argparse.Namespace) -> int:
     import msgspec
 
-    from app.cli.tables import environment_lines, table
-    from app.telemetry.machine_now import read_machine_now
-    from app.wiring.machine import look_at_machine
+    from app.cli.tables import format_environment, format_table
+    from app.telemetry.machine_now import read_machine_state
+    from app.wiring.machine import read_machine_metadata
 
-    now, facts = read_machine_now(), look_at_machine()
+    now, facts = read_machine_state(), read_machine_metadata()
     if arguments.json:
         document = {"environment": facts.environment, "checks": facts.checks, "refused": facts.refused, "now": now}
         print(msgspec.json.format(msgspec.json.encode(document), indent=2).decode())
         return 0
-    for line in (*environment_lines(facts.environment), *_refused_provider_lines(facts), *_gpu_lines(now)):
+    for line in (*format_environment(facts.environment), *_refused_provider_lines(facts), *_gpu_lines(now)):
         print(line)
     print()
     rows = [(check.verdict, check.name, check.value, check.unit, check.hint) for check in facts.checks]
-    print(table(("verdict", "check", "value", "unit", "what to do"), rows))
+    print(format_table(("verdict", "check", "value", "unit", "what to do"), rows))
     return 0
 
 
-def _refused_provider_lines(facts: MachineFacts) -> list[str]:
+def _refused_provider_lines(facts: MachineInfo) -> list[str]:
     return [f"            not {provider.provider}: {provider.reason}" for provider in facts.refused]
 
 
 def _gpu_lines(now: MachineNow) -> list[str]:
-    from app.cli.tables import shown
+    from app.cli.tables import format_cell
 
     return [
-        f"{gpu.source:<12}{shown(gpu.temperature_c)} °C, {shown(gpu.utilisation_percent)} % busy, "
-        f"{shown(gpu.memory_gib)} GiB used, {shown(gpu.power_w)} W, {shown(gpu.clock_mhz)} MHz"
+        f"{gpu.source:<12}{format_cell(gpu.temperature_c)} °C, {format_cell(gpu.utilisation_percent)} % busy, "
+        f"{format_cell(gpu.memory_gib)} GiB used, {format_cell(gpu.power_w)} W, {format_cell(gpu.clock_mhz)} MHz"
         + (f", held back by {', '.join(gpu.throttled_by)}" if gpu.throttled_by else "")
         for gpu in now.gpus
     ]

@@ -28,8 +28,8 @@ from app.cli import (
     simulate,
     worker,
 )
-from app.cli.streams import harmless_output, leaving_reader, without_controls
-from app.errors import HINT_DESCRIPTORS, ExitCode, SizewiseError, has_no_descriptor
+from app.cli.streams import escape_controls, escape_output, ignore_broken_pipe
+from app.errors import OPEN_FILES_HINT, ExitCode, SizewiseError, is_too_many_open_files
 
 COMMANDS: tuple[ModuleType, ...] = (
     quickstart, run, compare, plan, simulate, report, serve, calibrate, selftest, doctor, models, offers, profiles,
@@ -37,7 +37,7 @@ COMMANDS: tuple[ModuleType, ...] = (
 )  # fmt: skip
 
 
-def parser() -> argparse.ArgumentParser:
+def build_parser() -> argparse.ArgumentParser:
     root = argparse.ArgumentParser(
         prog="sizewise",
         description="Measure AI inference and turn the measurement into a hardware decision.",
@@ -60,7 +60,7 @@ def main(argv: Sequence[str], open_window: Callable[[tuple[Path, ...]], int] | N
 
     `open_window` is called by `sizewise gui`, because the command line and the window do not import each other.
     """
-    with harmless_output():
+    with escape_output():
         return _run_command(argv, open_window)
 
 
@@ -68,17 +68,17 @@ def _run_command(argv: Sequence[str], open_window: Callable[[tuple[Path, ...]], 
     flags = {*argv} & {"--debug", "--error-json"}  # accepted anywhere, since they belong to no command
     code = ExitCode.OK
     try:
-        arguments = parser().parse_args([argument for argument in argv if argument not in flags])
+        arguments = build_parser().parse_args([argument for argument in argv if argument not in flags])
         arguments.open_window = open_window
-        with leaving_reader():
+        with ignore_broken_pipe():
             code = arguments.execute(arguments)
     except SizewiseError as error:
         return _print_error(str(error), error.hint, error.exit_code, flags)
     except KeyboardInterrupt:
         return ExitCode.INTERRUPTED
     except Exception as error:  # the outermost handler: even a bug ends with a message
-        if has_no_descriptor(error):
-            return _print_error("this process may open no more files", HINT_DESCRIPTORS, ExitCode.LIMIT, flags)
+        if is_too_many_open_files(error):
+            return _print_error("this process may open no more files", OPEN_FILES_HINT, ExitCode.LIMIT, flags)
         hint = "This is a bug in Sizewise. Run again with --debug and report what it prints."
         return _print_error(f"{type(error).__name__}: {error}", hint, ExitCode.BUG, flags)
     return int(code)
@@ -100,5 +100,5 @@ def _failure_json(message: str, hint: str | None, code: ExitCode) -> str:
 
     from app.records.trial import Failure
 
-    failure = Failure(int(code), without_controls(message), hint and without_controls(hint))
+    failure = Failure(int(code), escape_controls(message), hint and escape_controls(hint))
     return msgspec.json.encode(failure).decode()

@@ -15,44 +15,44 @@ from pathlib import Path
 
 import msgspec
 
-from app.analysis.gating import DEFAULT, Gating, warnings_of
+from app.analysis.gating import DEFAULT, Gating, list_warnings
 from app.cli.progress import ProgressView, open_progress
-from app.cli.secret_consent import consent
-from app.cli.signals import stoppable
-from app.cli.streams import leaving_reader, warn, without_controls
-from app.errors import HINT_DESCRIPTORS, SizewiseError, StorageError, UsageError, has_no_descriptor
+from app.cli.secret_consent import request_consent
+from app.cli.signals import handle_stop_signals
+from app.cli.streams import escape_controls, ignore_broken_pipe, warn
+from app.errors import OPEN_FILES_HINT, SizewiseError, StorageError, UsageError, is_too_many_open_files
 from app.profiles.local import LocalProfile
-from app.profiles.objective_lines import objective_lines
+from app.profiles.objective_lines import find_objective_lines
 from app.profiles.profile import Profile
-from app.profiles.resolved import spec_yaml
+from app.profiles.resolved import format_spec
 from app.records.events import Event, RunFinished, RunStarted
 from app.records.result import Objective
-from app.reporting import NOT_DRAWN, build_report
-from app.reporting.sidecars import with_sidecars
+from app.reporting import UNUSED_COLUMNS, build_report
+from app.reporting.sidecars import write_sidecars
 from app.reporting.stored import COMMAND
 from app.session.interruption import Interruption
 from app.session.local.run import run_locally
 from app.session.run import RunOutcome, run
 from app.session.spec import BaselineSpec
-from app.storage.bundle import is_run_id
+from app.storage.bundle import is_valid_run_id
 from app.storage.checksums import write_checksums
-from app.storage.resuming import interrupted_run, reopened
+from app.storage.resuming import read_interrupted_run, reopen_run
 from app.storage.run_directory import REPORT_HTML, RunWriter, StoredRun, new_run_id, runs_home
-from app.wiring.local_parts import build_local_parts
+from app.wiring.local_parts import build_local_dependencies
 from app.wiring.local_spec import build_local_spec
-from app.wiring.parts import build_parts
+from app.wiring.parts import build_dependencies
 from app.wiring.spec import build_spec
-from app.wiring.stored_runs import stored_profile
-from app.wiring.workers import RemoteWorkers, gather_of
+from app.wiring.stored_runs import load_stored_profile
+from app.wiring.workers import RemoteWorkers, build_gather
 from reports.annotations import workflow_commands
-from reports.formats import FILES
+from reports.formats import RUN_FILES
 from reports.markdown import MAX_BYTES, render_markdown
 from reports.model import Report
 from reports.rendering import render
 from reports.text import render_text
 
 
-def tell_github(report: Report, profile: str | None, environment: Mapping[str, str]) -> None:
+def write_github_annotations(report: Report, profile: str | None, environment: Mapping[str, str]) -> None:
     """Write the job summary and annotations in GitHub Actions, and do nothing elsewhere.
 
     `profile` is the argument of the command: a file or a name.
@@ -62,7 +62,7 @@ def tell_github(report: Report, profile: str | None, environment: Mapping[str, s
         _append(Path(summary), report)
     if environment.get("GITHUB_ACTIONS"):
         path = Path(profile) if profile and Path(profile).is_file() else None
-        lines = {} if path is None else objective_lines(path)
+        lines = {} if path is None else find_objective_lines(path)
         shown = None if path is None else _repository_path(path, environment.get("GITHUB_WORKSPACE"))
         for command in workflow_commands(report, shown, lines):
             print(command, file=sys.stderr)
@@ -85,11 +85,11 @@ def _repository_path(path: Path, workspace: str | None) -> str:
     return absolute.relative_to(Path(workspace).resolve()).as_posix() if workspace and inside else path.as_posix()
 
 
-Running = Callable[[RunWriter, Callable[[Event], None], Interruption], RunOutcome]
+RunSession = Callable[[RunWriter, Callable[[Event], None], Interruption], RunOutcome]
 _NOT_WRITTEN_HINT = "What was measured until then is there: `sizewise.open_run` in Python reads it."
 
 
-class Started(msgspec.Struct, frozen=True):
+class NewRun(msgspec.Struct, frozen=True):
     """A run that is about to start."""
 
     run_id: str
@@ -110,12 +110,12 @@ def measure(
 
     `remote` workers share the load. The results are stored however the run ends.
     """
-    consent(profile, getattr(arguments, "allow_secrets", []))
+    request_consent(profile, getattr(arguments, "allow_secrets", []))
     started_at = datetime.now(UTC)
     run_id = _run_id(arguments.out, profile.name, started_at)
     directory = arguments.out or runs_home() / run_id
     running = _build_session(profile, run_id, started_at, remote, gating, baseline, recalibrate=arguments.recalibrate)
-    started = Started(run_id, profile.name, spec_yaml(profile), directory, profile.slo)
+    started = NewRun(run_id, profile.name, format_spec(profile), directory, profile.slo)
     return _run_and_report(started, running, None, arguments, gating)
 
 
@@ -130,25 +130,25 @@ def resume(
 
     Raises UsageError if it cannot be resumed.
     """
-    interrupted = interrupted_run(run_to_resume)
-    profile = stored_profile(run_to_resume)
+    interrupted = read_interrupted_run(run_to_resume)
+    profile = load_stored_profile(run_to_resume)
     run_id = interrupted.run_id
     spec = build_spec(profile, run_id, today=datetime.now(UTC).date(), recalibrate=arguments.recalibrate, gating=gating)
     spec = msgspec.structs.replace(spec, baseline=baseline_for(profile.name))
-    gather = gather_of(profile, remote)
-    started = Started(run_id, profile.name, run_to_resume.spec_text or "", run_to_resume.directory, profile.slo)
+    gather = build_gather(profile, remote)
+    started = NewRun(run_id, profile.name, run_to_resume.spec_text or "", run_to_resume.directory, profile.slo)
     return _run_and_report(
         started,
-        lambda store, emit, stop: run(spec, build_parts(profile, store, gather), emit, stop, interrupted),
-        lambda: reopened(run_to_resume, interrupted),
+        lambda store, emit, stop: run(spec, build_dependencies(profile, store, gather), emit, stop, interrupted),
+        lambda: reopen_run(run_to_resume, interrupted),
         arguments,
         gating,
     )
 
 
 def _run_and_report(
-    started: Started,
-    running: Running,
+    started: NewRun,
+    running: RunSession,
     reopen: Callable[[], RunWriter] | None,
     arguments: argparse.Namespace,
     gating: Gating,
@@ -156,19 +156,19 @@ def _run_and_report(
     directory = started.directory
     try:
         outcome, report = _run_session(started, running, reopen, mirror=arguments.events == "-")
-        write_checksums(directory, (*FILES.values(), *(download.name for download in report.downloads)))
+        write_checksums(directory, (*RUN_FILES.values(), *(download.name for download in report.downloads)))
     except OSError as error:
-        hint = HINT_DESCRIPTORS if has_no_descriptor(error) else _NOT_WRITTEN_HINT
+        hint = OPEN_FILES_HINT if is_too_many_open_files(error) else _NOT_WRITTEN_HINT
         raise StorageError(f"{directory} could not be written: {error.strerror}", hint=hint) from error
-    with leaving_reader():
+    with ignore_broken_pipe():
         _print(outcome, render_text(report), str(directory), arguments, gating)
-    tell_github(report, getattr(arguments, "profile", None), os.environ)
+    write_github_annotations(report, getattr(arguments, "profile", None), os.environ)
     return outcome.result.exit.code
 
 
 def _run_id(out: Path | None, name: str, started_at: datetime) -> str:
     """Return the id of the run. A directory in the runs' home is found by its name, so this name is the id."""
-    if out is not None and out.resolve().parent == runs_home().resolve() and is_run_id(out.name):
+    if out is not None and out.resolve().parent == runs_home().resolve() and is_valid_run_id(out.name):
         return out.name
     return new_run_id(name, started_at)
 
@@ -182,21 +182,21 @@ def _build_session(
     baseline: BaselineSpec | None,
     *,
     recalibrate: bool,
-) -> Running:
+) -> RunSession:
     """Build the session of a profile, without starting anything. Raises UsageError and UnavailableError."""
     if isinstance(profile, LocalProfile):
         if remote is not None:
             raise UsageError("workers of other machines send requests, and this profile runs a model here")
         local = msgspec.structs.replace(build_local_spec(profile, run_id, gating), baseline=baseline)
-        return lambda store, emit, stop: run_locally(local, build_local_parts(profile, store), emit, stop)
+        return lambda store, emit, stop: run_locally(local, build_local_dependencies(profile, store), emit, stop)
     spec = build_spec(profile, run_id, today=started_at.date(), recalibrate=recalibrate, gating=gating)
     spec = msgspec.structs.replace(spec, baseline=baseline)
-    gather = gather_of(profile, remote)
-    return lambda store, emit, stop: run(spec, build_parts(profile, store, gather), emit, stop)
+    gather = build_gather(profile, remote)
+    return lambda store, emit, stop: run(spec, build_dependencies(profile, store, gather), emit, stop)
 
 
 def _run_session(
-    started: Started, running: Running, reopen: Callable[[], RunWriter] | None, *, mirror: bool
+    started: NewRun, running: RunSession, reopen: Callable[[], RunWriter] | None, *, mirror: bool
 ) -> tuple[RunOutcome, Report]:
     """Run the session and build its report.
 
@@ -204,7 +204,7 @@ def _run_session(
     this shows only when it is closed.
     """
     open_store = reopen or (lambda: RunWriter(started.directory))
-    with stoppable() as interruption, open_store() as store, open_progress() as progress:
+    with handle_stop_signals() as interruption, open_store() as store, open_progress() as progress:
         emit = _listeners(store, progress, mirror=mirror)
         now_ns = time.perf_counter_ns
         if reopen is None:
@@ -224,10 +224,10 @@ def _run_session(
 
 
 def _report(outcome: RunOutcome, store: RunWriter, spec_text: str) -> Report:
-    rows = StoredRun(store.directory).requests(NOT_DRAWN)
+    rows = StoredRun(store.directory).requests(UNUSED_COLUMNS)
     report = build_report(outcome.result, rows, outcome.telemetry, spec_text, COMMAND, outcome.result_text)
-    report = with_sidecars(report, store.directory, store.directory / REPORT_HTML)
-    for form, name in FILES.items():
+    report = write_sidecars(report, store.directory, store.directory / REPORT_HTML)
+    for form, name in RUN_FILES.items():
         store.write_file(name, render(report, form, warn).encode())
     return report
 
@@ -238,7 +238,7 @@ def _print(outcome: RunOutcome, text: str, directory: str, arguments: argparse.N
     where = sys.stderr if arguments.json or arguments.events else sys.stdout
     print(text, file=where)
     print(f"Report: {directory}/{REPORT_HTML}", file=where)
-    for sentence in warnings_of(outcome.result, gating):
+    for sentence in list_warnings(outcome.result, gating):
         warn(sentence)
     for index, cause in enumerate(outcome.result.exit.texts):
         print(f"{'and also' if index else f'exit {outcome.result.exit.code}'}: {cause}", file=sys.stderr)
@@ -253,9 +253,9 @@ def _listeners(store: RunWriter, progress: ProgressView, *, mirror: bool) -> Cal
         store.append_event(event)
         progress.show(event)
         if is_mirrored:
-            with leaving_reader() as reader:
-                sys.stdout.buffer.write(without_controls(encode(event).decode()).encode() + b"\n")
+            with ignore_broken_pipe() as reader:
+                sys.stdout.buffer.write(escape_controls(encode(event).decode()).encode() + b"\n")
                 sys.stdout.buffer.flush()
-            is_mirrored = not reader.has_left
+            is_mirrored = not reader.is_closed
 
     return emit

@@ -9,23 +9,23 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 
 from app.cli.progress import open_progress
-from app.cli.signals import stoppable
+from app.cli.signals import handle_stop_signals
 from app.errors import ExitCode, SizewiseError, UsageError
 from app.records.comparison import Comparison
 from app.records.events import Event, Noted, PhaseChanged, RunFinished, RunStarted
-from app.reporting.comparison import name_of_pairs
-from app.session.control import ControlWatch
-from app.session.turns import PairPlan, Turns, measure_in_turns
+from app.reporting.comparison import format_pairs_name
+from app.session.control import CommandPoller
+from app.session.turns import PairPlan, PairResults, measure_in_turns
 from app.storage.comparisons import ComparisonWriter, comparisons_home
 from app.storage.run_directory import new_run_id
-from app.wiring.profile_runs import ProfileRuns, name_to_measure
+from app.wiring.profile_runs import ProfileRuns, require_measurable_profile
 
 
 def measure_pairs(
     arguments: argparse.Namespace,
-    order: PairPlan,
-    compared: Callable[[Turns], Comparison],
-    tell: Callable[[Comparison], int],
+    pair_plan: PairPlan,
+    compare: Callable[[PairResults], Comparison],
+    report: Callable[[Comparison], int],
 ) -> int:
     """Measure pairs of runs and return the exit code from `tell`, which receives the comparison.
 
@@ -33,16 +33,18 @@ def measure_pairs(
     """
     if len(arguments.candidate) != 1:
         raise UsageError("--measure takes two profiles", hint="Give the base's and the candidate's.")
-    name = name_of_pairs(name_to_measure(arguments.base), name_to_measure(arguments.candidate[0]))
+    name = format_pairs_name(
+        require_measurable_profile(arguments.base), require_measurable_profile(arguments.candidate[0])
+    )
     run_id = new_run_id(name, datetime.now(UTC))
     with ComparisonWriter(arguments.record or comparisons_home() / run_id) as store:
         where = store.directory.resolve()
         store.append_event(RunStarted(time.perf_counter_ns(), where.name, name, str(where), os.getpid()))
         try:
-            turns = _measure_turns(arguments, order, store)
-            comparison = compared(turns)
+            turns = _measure_turns(arguments, pair_plan, store)
+            comparison = compare(turns)
             store.write_comparison(comparison)
-            code = tell(comparison)
+            code = report(comparison)
         except SizewiseError as error:
             store.append_event(_run_finished(int(error.exit_code), error.exit_code.name, str(error)))
             raise
@@ -50,8 +52,8 @@ def measure_pairs(
     return code
 
 
-def _measure_turns(arguments: argparse.Namespace, order: PairPlan, store: ComparisonWriter) -> Turns:
-    with open_progress() as progress, stoppable() as interruption:
+def _measure_turns(arguments: argparse.Namespace, order: PairPlan, store: ComparisonWriter) -> PairResults:
+    with open_progress() as progress, handle_stop_signals() as interruption:
 
         def emit(event: Event) -> None:
             store.append_event(event)
@@ -65,7 +67,7 @@ def _measure_turns(arguments: argparse.Namespace, order: PairPlan, store: Compar
 
         report_phase("two profiles in turns, each time in a new process")
         runs = ProfileRuns(arguments.base, arguments.candidate[0], interruption, emit)
-        with ControlWatch(store, interruption, add_note=note, change_rate=_refuse, extend=_refuse):
+        with CommandPoller(store, interruption, add_note=note, change_rate=_refuse, extend=_refuse):
             return measure_in_turns(order, runs.measure, time.monotonic, report_phase)
 
 

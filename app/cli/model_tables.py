@@ -4,19 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from app.cli.tables import shown, table
+from app.cli.tables import format_cell, format_table
 from app.records.model import Growth, ModelFacts, ModelInspection, ModelValue
 
 _TOP_OPERATORS = 12
 _UNITS = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
 
 
-def inspection_lines(inspection: ModelInspection) -> Iterator[str]:
+def format_inspection(inspection: ModelInspection) -> Iterator[str]:
     facts = inspection.model
     yield from _file(facts)
     yield ""
     values = [("in", value) for value in facts.inputs] + [("out", value) for value in facts.outputs]
-    yield table(("", "name", "type", "shape"), [(way, value.name, value.dtype, _shape(value)) for way, value in values])
+    yield format_table(
+        ("", "name", "type", "shape"), [(way, value.name, value.dtype, _shape(value)) for way, value in values]
+    )
     yield ""
     yield from _operators(facts)
     yield ""
@@ -29,7 +31,7 @@ def _file(facts: ModelFacts) -> Iterator[str]:
     by_dtype = ", ".join(f"{_amount(size, 'B')} {dtype}" for dtype, size in parameters.bytes_by_dtype.items())
     opsets = ", ".join(f"{domain} {version}" for domain, version in facts.opsets.items())
     yield f"file        {facts.file}, {_amount(facts.size_bytes, 'B')}, sha256 {facts.sha256}"
-    yield f"format      IR version {facts.ir_version}, opset {opsets}, made by {shown(facts.producer)}"
+    yield f"format      IR version {facts.ir_version}, opset {opsets}, made by {format_cell(facts.producer)}"
     yield f"parameters  {_amount(parameters.count)}" + (f" ({by_dtype})" if by_dtype else "")
     for file in facts.external_files:
         yield f"weights in  {file.name}, {_amount(file.size_bytes, 'B')}"
@@ -41,7 +43,7 @@ def _shape(value: ModelValue) -> str:
 
 def _operators(facts: ModelFacts) -> Iterator[str]:
     rows = [(usage.operator, usage.nodes, _flops(usage.flops)) for usage in facts.operators[:_TOP_OPERATORS]]
-    yield table(("operator", "nodes", "FLOPs"), rows)
+    yield format_table(("operator", "nodes", "FLOPs"), rows)
     others = facts.operators[_TOP_OPERATORS:]
     if others:
         yield f"and {sum(usage.nodes for usage in others)} nodes of {len(others)} other operators"
@@ -63,7 +65,7 @@ def _costs(facts: ModelFacts) -> Iterator[str]:
         )
         for cost in facts.costs
     ]
-    yield table(("batch", "FLOPs", "bytes moved", "FLOPs/byte", "memory"), rows)
+    yield format_table(("batch", "FLOPs", "bytes moved", "FLOPs/byte", "memory"), rows)
     if facts.batch_axes:
         grown = (
             f"FLOPs {_growth(facts.flops_growth)}",
@@ -105,7 +107,7 @@ def _cards(inspection: ModelInspection) -> Iterator[str]:
         )
         for card in inspection.cards
     ]
-    yield table(("card", "GiB", "batch that fits", "ms an inference"), rows)
+    yield format_table(("card", "GiB", "batch that fits", "ms an inference"), rows)
     yield "Batches leave 10 % of the card free. Times are lower bounds extrapolated from published dense peaks, for"
     yield "plain convolution and weights read from the card's memory each time: measured on no card, and no prediction."
 

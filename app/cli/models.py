@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from app.records.model import GivenShapes
+    from app.records.model import ShapeOverrides
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -35,26 +35,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(arguments: argparse.Namespace) -> int:
     from app.profiles.bundled import bundled_models
-    from app.wiring.inspecting import inspect_with_cards
+    from app.wiring.inspecting import inspect_with_gpus
 
     path = bundled_models().get(str(arguments.file), arguments.file)
-    inspection = inspect_with_cards(path, _parse_shapes(arguments.axes, arguments.shapes))
+    inspection = inspect_with_gpus(path, _parse_shapes(arguments.axes, arguments.shapes))
     if arguments.json:
         import msgspec
 
         print(msgspec.json.format(msgspec.json.encode(inspection), indent=2).decode())
         return 0
-    from app.cli.model_tables import inspection_lines
+    from app.cli.model_tables import format_inspection
 
-    for line in inspection_lines(inspection):
+    for line in format_inspection(inspection):
         print(line)
     return 0
 
 
-def _parse_shapes(axes: list[str], shapes: list[str]) -> GivenShapes:
-    from app.records.model import GivenShapes
+def _parse_shapes(axes: list[str], shapes: list[str]) -> ShapeOverrides:
+    from app.records.model import ShapeOverrides
 
-    given = GivenShapes({}, {})
+    given = ShapeOverrides({}, {})
     for option in axes:
         name, text = _parse_pair(option, "--axis seq=128")
         given.axes[name] = _parse_length(text, f"--axis {option}")

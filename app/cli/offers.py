@@ -44,10 +44,10 @@ def execute(arguments: argparse.Namespace) -> int:
 
 
 def _list(arguments: argparse.Namespace, today: datetime.date) -> int:
-    from app.reporting.offer_rows import known_offers, matching_offers, offer_row
+    from app.reporting.offer_rows import build_offer_row, find_offers, load_offers
 
-    offers = matching_offers(
-        known_offers(),
+    offers = find_offers(
+        load_offers(),
         accelerator=arguments.accelerator,
         region=arguments.region,
         provider=arguments.provider,
@@ -58,9 +58,9 @@ def _list(arguments: argparse.Namespace, today: datetime.date) -> int:
         rows = [_facts(offer, today) for offer in offers]
         print(msgspec.json.format(msgspec.json.encode(rows), indent=2).decode())
     else:
-        from app.cli.tables import table
+        from app.cli.tables import format_table
 
-        print(table(_HEADER, [_cells(offer_row(offer, today)) for offer in offers]))
+        print(format_table(_HEADER, [_cells(build_offer_row(offer, today)) for offer in offers]))
     return 0
 
 
@@ -73,9 +73,9 @@ def _cells(row: PriceListRow) -> tuple[Cell, ...]:
         row.usd_per_hour,
         row.spot_usd_per_hour,
         row.reserved_1y_usd_per_hour,
-        row.days_old,
+        row.age_days,
         row.source,
-        row.yours,
+        row.overrides,
     )
 
 
@@ -85,7 +85,9 @@ def _facts(offer: Offer, today: datetime.date) -> dict[str, object]:
     from app.planning.risk import price_age_days
 
     facts: dict[str, object] = msgspec.to_builtins(offer)
-    return {"key": offer.key} | facts | {"price_age_days": price_age_days(offer, today), "is_yours": offer.is_yours}
+    return (
+        {"key": offer.key} | facts | {"price_age_days": price_age_days(offer, today), "is_yours": offer.is_customized}
+    )
 
 
 def _check(path: Path, today: datetime.date) -> int:
@@ -98,18 +100,18 @@ def _check(path: Path, today: datetime.date) -> int:
 
 
 def _import(path: Path, today: datetime.date) -> int:
-    from app.profiles.pricing.catalogue import encoded, imported_path
+    from app.profiles.pricing.catalogue import encode_price_list, price_list_path
     from app.records.offers import PriceList
-    from app.storage.run_directory import write_whole
+    from app.storage.run_directory import write_atomically
 
     reading = _read(path, today)
     if reading.problems:
         _print_problems(reading)
         raise UsageError(f"{path} is not imported, and what was before stays", hint="Mend it and import it again.")
-    target, previous = imported_path(), _previous_import()
+    target, previous = price_list_path(), _previous_import()
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(target, encoded(PriceList(reading.rows, str(path.resolve()), today)))
+        write_atomically(target, encode_price_list(PriceList(reading.rows, str(path.resolve()), today)))
     except OSError as error:
         raise UsageError(f"cannot write {target}: {error.strerror}") from error
     print(f"{path}: imported ({_row_counts(reading)}) to {target}")
@@ -128,39 +130,39 @@ def _import(path: Path, today: datetime.date) -> int:
 
 def _previous_import() -> PriceList | None:
     """Return the list that an import replaces, or `None` if there is none that can be read."""
-    from app.profiles.pricing.catalogue import imported_list
+    from app.profiles.pricing.catalogue import load_imported_prices
 
     try:
-        return imported_list()
+        return load_imported_prices()
     except UsageError:
         return None
 
 
 def _read(path: Path, today: datetime.date) -> ParsedPriceList:
     """Read a price list as it applies to the bundled catalog, because an import replaces the previous import."""
-    from app.profiles.pricing.catalogue import bundled_catalogue
-    from app.profiles.pricing.currencies import currency_notes
+    from app.profiles.pricing.catalogue import load_bundled_catalog
+    from app.profiles.pricing.currencies import find_currency_warnings
     from app.profiles.pricing.price_list import read_price_list
 
-    reading = read_price_list(path, bundled_catalogue(), today)
-    for note in currency_notes(reading.values, today):
+    reading = read_price_list(path, load_bundled_catalog(), today)
+    for note in find_currency_warnings(reading.values, today):
         print(note, file=sys.stderr)
     return reading
 
 
 def _print_problems(reading: ParsedPriceList) -> None:
-    from app.profiles.pricing.price_list import MOST_PROBLEMS
+    from app.profiles.pricing.price_list import MAX_PROBLEMS
 
     for problem in reading.problems:
         print(f"{problem} ({problem.hint})" if problem.hint else problem)
-    if len(reading.problems) == MOST_PROBLEMS:
-        print(f"only the first {MOST_PROBLEMS} problems are told")
+    if len(reading.problems) == MAX_PROBLEMS:
+        print(f"only the first {MAX_PROBLEMS} problems are told")
 
 
 def _row_counts(reading: ParsedPriceList) -> str:
-    from app.profiles.pricing.catalogue import bundled_catalogue
+    from app.profiles.pricing.catalogue import load_bundled_catalog
 
-    known = {offer.key for offer in bundled_catalogue().offers}
+    known = {offer.key for offer in load_bundled_catalog().offers}
     changed = sum(row.key in known for row in reading.rows)
     total = len(reading.rows)
     return f"{total} row{'' if total == 1 else 's'}: {changed} over the catalogue's, {total - changed} of your own"

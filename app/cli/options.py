@@ -18,13 +18,13 @@ def add_baseline_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--baseline", metavar="RUN",
                        help="a run's id, directory or result.json, 'last', or 'promoted' for what `runs promote` made "
                        "it; several repeats by commas")  # fmt: skip
-    group.add_argument("--tolerance", type=tolerance_share, metavar="SHARE",
+    group.add_argument("--tolerance", type=parse_tolerance, metavar="SHARE",
                        help="what a metric may change by and still be the same (default 5%%)")  # fmt: skip
     group.add_argument("--force", action="store_true",
                        help="compare although the environments forbid it; the comparison is stamped")  # fmt: skip
 
 
-def baseline_of(arguments: argparse.Namespace, profile_name: str) -> BaselineSpec | None:
+def parse_baseline(arguments: argparse.Namespace, profile_name: str) -> BaselineSpec | None:
     """Return the requested baseline, or `None` if there is none. Raises UsageError if it cannot be read."""
     if arguments.baseline is None:
         if arguments.tolerance is not None or arguments.force:
@@ -40,7 +40,7 @@ def baseline_of(arguments: argparse.Namespace, profile_name: str) -> BaselineSpe
     return BaselineSpec(read_baselines(arguments.baseline, profile_name), tolerance, arguments.force)
 
 
-def tolerance_share(text: str) -> float:
+def parse_tolerance(text: str) -> float:
     """Parse a share such as 5% or 0.05. Raises argparse.ArgumentTypeError."""
     number = text.strip().removesuffix("%")
     try:
@@ -64,7 +64,7 @@ def add_gating_arguments(parser: argparse.ArgumentParser) -> None:
                              "(default), or exit code 12")  # fmt: skip
 
 
-def gating_of(arguments: argparse.Namespace) -> Gating:
+def parse_gating(arguments: argparse.Namespace) -> Gating:
     from app.analysis.gating import Gating
 
     return Gating(arguments.on_inconclusive, arguments.gate)
@@ -88,7 +88,9 @@ def add_workers_argument(parser: argparse.ArgumentParser) -> None:
 
 def add_remote_arguments(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("workers on other machines, where `sizewise worker` starts them")
-    group.add_argument("--remote-workers", type=worker_count, metavar="N", help="wait for so many, and share the load")
+    group.add_argument(
+        "--remote-workers", type=parse_worker_count, metavar="N", help="wait for so many, and share the load"
+    )
     group.add_argument("--bind", metavar="HOST:PORT", help="where they find this run")
     add_token_argument(group)
 
@@ -99,12 +101,12 @@ def add_token_argument(parser: argparse._ActionsContainer) -> None:
                              "(default env:SIZEWISE_TOKEN)")  # fmt: skip
 
 
-def workers_override(arguments: argparse.Namespace) -> list[str]:
+def build_workers_override(arguments: argparse.Namespace) -> list[str]:
     """Return the `--set` override that `--workers` is short for."""
     return [] if arguments.workers is None else [f"load.workers={arguments.workers}"]
 
 
-def remote_workers(arguments: argparse.Namespace) -> RemoteWorkers | None:
+def parse_remote_workers(arguments: argparse.Namespace) -> RemoteWorkers | None:
     """Return the requested remote workers, or `None` if there are none. Raises UsageError for conflicting options."""
     count, bind, token = arguments.remote_workers, arguments.bind, arguments.token
     if count is None and bind is None and token is None:
@@ -115,21 +117,21 @@ def remote_workers(arguments: argparse.Namespace) -> RemoteWorkers | None:
     if count is None:
         raise UsageError("--bind needs --remote-workers", hint="Say with --remote-workers N how many are to join.")
 
-    from app.wiring.workers import TOKEN, RemoteWorkers, read_address, read_token, resolved
+    from app.wiring.workers import DEFAULT_TOKEN_REFERENCE, RemoteWorkers, parse_address, read_token, resolve_address
 
-    address = read_address("--bind", bind)
-    return RemoteWorkers(count, resolved("--bind", address), read_token(token or TOKEN))
+    address = parse_address("--bind", bind)
+    return RemoteWorkers(count, resolve_address("--bind", address), read_token(token or DEFAULT_TOKEN_REFERENCE))
 
 
-def worker_count(text: str) -> int:
+def parse_worker_count(text: str) -> int:
     if not (text.isascii() and text.isdecimal() and 1 <= int(text) <= _MAX_WORKERS):
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 to {_MAX_WORKERS:,}")
     return int(text)
 
 
-def so_many_workers(number: int) -> str:
+def format_worker_count(number: int) -> str:
     return "1 worker" if number == 1 else f"{number} workers"
 
 
 def _parse_workers(text: str) -> str:
-    return text if text == "auto" else str(worker_count(text))
+    return text if text == "auto" else str(parse_worker_count(text))

@@ -11,7 +11,7 @@ from app.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
     from app.cli.tables import Cell
-    from app.planning.exports.files import Kind
+    from app.planning.exports.files import ExportKind
     from app.planning.exports.settings import ExportSettings
     from app.records.plan import Fleet, Plan
     from app.records.plan_question import PlanQuestion
@@ -56,10 +56,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(arguments: argparse.Namespace) -> int:
     from app.planning.fleets import plan_fleets
-    from app.profiles.pricing.currencies import currency_notes
+    from app.profiles.pricing.currencies import find_currency_warnings
     from app.wiring.parts import wall_now
-    from app.wiring.plan_changes import changed
-    from app.wiring.planning import PlanRequest, question_of
+    from app.wiring.plan_changes import apply_change
+    from app.wiring.planning import PlanRequest, build_question
 
     if arguments.what_if and (arguments.json or arguments.export):
         hint = "Plan once for each instead, with --set."
@@ -72,12 +72,12 @@ def execute(arguments: argparse.Namespace) -> int:
         slo=tuple(arguments.slo),
         offers=tuple(arguments.offers),
     )
-    question = question_of(request, wall_now().date())
-    for note in currency_notes(list(request.overrides), question.today):
+    question = build_question(request, wall_now().date())
+    for note in find_currency_warnings(list(request.overrides), question.today):
         print(note, file=sys.stderr)
-    variations = {change: changed(question, change) for change in arguments.what_if}
+    variations = {change: apply_change(question, change) for change in arguments.what_if}
     settings = _export_settings(arguments.given)
-    plan = plan_fleets(question, preview=arguments.preview)
+    plan = plan_fleets(question, estimate_only=arguments.preview)
     if arguments.out is not None and arguments.export is None:
         _save(
             arguments.out, question, plan
@@ -91,7 +91,9 @@ def execute(arguments: argparse.Namespace) -> int:
         if plan.recommendation is None:
             _show_relaxations(question)
         if variations:
-            plans = {change: plan_fleets(varied, preview=arguments.preview) for change, varied in variations.items()}
+            plans = {
+                change: plan_fleets(varied, estimate_only=arguments.preview) for change, varied in variations.items()
+            }
             _show_what_if(plan, plans)
     return ExitCode.OK if plan.recommendation is not None else ExitCode.GATE_FAILED
 
@@ -106,32 +108,32 @@ def _percent(text: str) -> str:
 
 
 def _show(plan: Plan) -> None:
-    from app.cli.tables import table
-    from app.reporting.plan import plan_section
+    from app.cli.tables import format_table
+    from app.reporting.plan import build_plan_section
     from reports.text import render_plan
 
-    print(render_plan(plan_section(plan)))
+    print(render_plan(build_plan_section(plan)))
     rows = [_row(fleet) for fleet in plan.offers if fleet.rejected is None][:_MAX_OFFERS]
     if rows:
         print()
-        print(table(_HEADER, rows))
+        print(format_table(_HEADER, rows))
 
 
 def _show_relaxations(question: PlanQuestion) -> None:
-    from app.planning.relaxation import relaxations_of
+    from app.planning.relaxation import find_relaxations
 
-    relaxations = relaxations_of(question)
+    relaxations = find_relaxations(question)
     if relaxations:
         print("\nWhat would let an offer fit, each by itself and by formula:")
     for relaxation in relaxations:
         options = [f'--set "{change}"' for change in relaxation.changes] + [
             f'--slo "{text}"' for text in relaxation.slo
         ]
-        print(f"  {relaxation.sentence} {' '.join(options)}")
+        print(f"  {relaxation.text} {' '.join(options)}")
 
 
 def _row(fleet: Fleet) -> tuple[Cell, ...]:
-    from app.planning.wording import share
+    from app.planning.wording import format_share
 
     used, needed = fleet.utilisation_at_peak.value, fleet.usd_per_month_needed
     return (
@@ -139,7 +141,7 @@ def _row(fleet: Fleet) -> tuple[Cell, ...]:
         fleet.offer,
         fleet.usd_per_month.value,
         None if needed is None else f"{needed.p10:,.0f}-{needed.p90:,.0f}",
-        None if fleet.chances is None else share(fleet.chances.planned),
+        None if fleet.chances is None else format_share(fleet.chances.planned),
         None if used is None else 100 * used,
         fleet.latency_at_peak.value,
         fleet.basis,
@@ -150,11 +152,11 @@ def _row(fleet: Fleet) -> tuple[Cell, ...]:
 
 
 def _show_what_if(plan: Plan, variations: dict[str, Plan]) -> None:
-    from app.cli.tables import table
+    from app.cli.tables import format_table
 
     print()
     print(
-        table(
+        format_table(
             _WHAT_IF,
             [_what_if_row(change, planned, plan) for change, planned in {"as planned": plan, **variations}.items()],
         )
@@ -162,7 +164,7 @@ def _show_what_if(plan: Plan, variations: dict[str, Plan]) -> None:
 
 
 def _what_if_row(change: str, plan: Plan, planned: Plan) -> tuple[Cell, ...]:
-    from app.planning.wording import share
+    from app.planning.wording import format_share
 
     if plan.recommendation is None:
         return (change, "no offer fits", None, None, None)
@@ -170,7 +172,7 @@ def _what_if_row(change: str, plan: Plan, planned: Plan) -> tuple[Cell, ...]:
     before = None if planned.recommendation is None else planned.recommendation.fleet.usd_per_month.value
     cost = fleet.usd_per_month.value
     more = None if before is None or cost is None else f"{cost - before:+,.0f}"
-    chance = None if fleet.chances is None else share(fleet.chances.planned)
+    chance = None if fleet.chances is None else format_share(fleet.chances.planned)
     return (change, f"{fleet.instances} × {fleet.offer}", cost, more, chance)
 
 
@@ -182,7 +184,7 @@ def _save(path: Path, question: PlanQuestion, plan: Plan) -> None:
     print(f"Written: {path}", file=sys.stderr)
 
 
-def _export(plan: Plan, kind: Kind, settings: ExportSettings, out: Path | None) -> None:
+def _export(plan: Plan, kind: ExportKind, settings: ExportSettings, out: Path | None) -> None:
     from app.planning.exports.files import export_plan
 
     files = export_plan(plan, kind, settings)

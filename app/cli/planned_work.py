@@ -5,30 +5,33 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from app.records.planned_work import PlannedWork
-from reports.formatting import count, counted, money, number, seconds
+from reports.formatting import format_count, format_count_noun, format_duration, format_money, format_number
 
 
-def work_line(work: PlannedWork) -> str:
+def format_work(work: PlannedWork) -> str:
     """Return one line with what is sent, how long it takes and what it costs."""
     return "; ".join(_clauses(work))
 
 
 def _clauses(work: PlannedWork) -> Iterator[str]:
     yield _stages(work)
-    yield f"about {seconds(work.duration_s)}, at most {seconds(work.at_most_s)}"
+    yield f"about {format_duration(work.duration_s)}, at most {format_duration(work.at_most_s)}"
     if work.requests:
         more = " and more by clients" if work.closed_stages else ""
-        yield f"{count(round(work.requests))} requests expected{more}"
+        yield f"{format_count(round(work.requests))} requests expected{more}"
     if work.search is not None:
         min_requests, max_requests = work.search.requests
         low, high = work.search.supposed_per_s
-        rates = f"{number(low)}/s to {number(high)}/s"
-        yield f"the search sends {count(round(min_requests))} to {count(round(max_requests))} where it finds {rates}"
+        rates = f"{format_number(low)}/s to {format_number(high)}/s"
+        yield (
+            f"the search sends {format_count(round(min_requests))} to {format_count(round(max_requests))} where it "
+            f"finds {rates}"
+        )
     if work.tokens_in is not None and work.requests:
-        out = "n/a" if work.tokens_out is None else count(round(work.tokens_out))
-        yield f"{count(round(work.tokens_in))} tokens in, {out} out"
+        out = "n/a" if work.tokens_out is None else format_count(round(work.tokens_out))
+        yield f"{format_count(round(work.tokens_in))} tokens in, {out} out"
     if work.usd is not None:
-        yield f"${money(work.usd[0])}, at most ${money(work.usd[1])}"
+        yield f"${format_money(work.usd[0])}, at most ${format_money(work.usd[1])}"
     if work.cut_after is not None:
         yield work.cut_after
     elif work.limits:
@@ -37,8 +40,8 @@ def _clauses(work: PlannedWork) -> Iterator[str]:
 
 def _stages(work: PlannedWork) -> str:
     if work.variants is not None:
-        return f"{counted(work.variants, 'variant')}, {counted(work.stages, 'stage')}"
-    parts = [counted(work.stages, "stage")] if work.stages or work.search is None else []
+        return f"{format_count_noun(work.variants, 'variant')}, {format_count_noun(work.stages, 'stage')}"
+    parts = [format_count_noun(work.stages, "stage")] if work.stages or work.search is None else []
     if work.search is not None:
         min_probes, max_probes = work.search.probes
         parts.append(f"a search of {min_probes} to {max_probes} probes")

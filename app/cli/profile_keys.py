@@ -28,14 +28,14 @@ def add_ci(actions: Any) -> None:
 
 def _keys(arguments: argparse.Namespace) -> int:
     from app.errors import UsageError
-    from app.profiles.fields import every_field, profile_fields
+    from app.profiles.fields import iter_fields, profile_fields
     from app.profiles.problems import did_you_mean
     from app.profiles.profile import PROFILES
 
     if arguments.protocol not in PROFILES:
         hint = did_you_mean(arguments.protocol, PROFILES) or f"Write one of {', '.join(PROFILES)}."
         raise UsageError(f"unknown protocol {arguments.protocol!r}", hint=hint)
-    fields = [(path, field) for path, field in every_field(profile_fields(arguments.protocol)) if path[-1] != "*"]
+    fields = [(path, field) for path, field in iter_fields(profile_fields(arguments.protocol)) if path[-1] != "*"]
     if arguments.json:
         import msgspec
 

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from app.cli.profile_keys import add_ci, add_keys
-from app.cli.secret_consent import add_consent_argument, consent
+from app.cli.secret_consent import add_consent_argument, request_consent
 from app.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
     from app.profiles.local import LocalProfile
     from app.profiles.profile import Profile
-    from app.records.planned_work import ImpossibleCell
+    from app.records.planned_work import ImpossibleVariant
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -47,60 +47,60 @@ def execute(arguments: argparse.Namespace) -> int:
 
 
 def _show(arguments: argparse.Namespace) -> int:
-    from app.profiles.resolved import spec_yaml
+    from app.profiles.resolved import format_spec
 
-    print(spec_yaml(_read(arguments)[1]), end="")
+    print(format_spec(_read(arguments)[1]), end="")
     return 0
 
 
 def _check(arguments: argparse.Namespace) -> int:
     from app.profiles.local import LocalProfile
-    from app.profiles.pricing.catalogue import load_catalogue
-    from app.profiles.resolved import profile_hash
-    from app.wiring.planned_work import planned_work
+    from app.profiles.pricing.catalogue import load_catalog
+    from app.profiles.resolved import compute_profile_hash
+    from app.wiring.planned_work import estimate_work
 
     path, profile = _read(arguments)
     if arguments.here and not isinstance(profile, LocalProfile):
         raise UsageError("--here is for a profile whose target is a model on this machine")
-    work = planned_work(profile, load_catalogue())
+    work = estimate_work(profile, load_catalog())
     cells = _impossible(profile) if arguments.here and isinstance(profile, LocalProfile) else None
     if arguments.json:
         import msgspec
 
-        document = {"profile": str(path), "name": profile.name, "hash": profile_hash(profile), "work": work}
+        document = {"profile": str(path), "name": profile.name, "hash": compute_profile_hash(profile), "work": work}
         content = msgspec.json.encode(document if cells is None else {**document, "impossible": cells})
         print(msgspec.json.format(content, indent=2).decode())
     else:
-        from app.cli.planned_work import work_line
+        from app.cli.planned_work import format_work
 
-        print(f"{path}: right ({profile.name}, hash {profile_hash(profile)[:12]})")
-        print(f"asks for {work_line(work)}")
+        print(f"{path}: right ({profile.name}, hash {compute_profile_hash(profile)[:12]})")
+        print(f"asks for {format_work(work)}")
         for cell in cells or ():
             print(f"cannot run here: {cell.cell}: {cell.reason} ({cell.settles})")
     is_hopeless = bool(cells) and len(cells or ()) == work.variants
     return ExitCode.UNAVAILABLE if is_hopeless else ExitCode.OK
 
 
-def _impossible(profile: LocalProfile) -> tuple[ImpossibleCell, ...]:
-    from app.wiring.impossible_cells import facts_of_models, impossible_cells, local_machine
+def _impossible(profile: LocalProfile) -> tuple[ImpossibleVariant, ...]:
+    from app.wiring.impossible_cells import find_unrunnable_variants, inspect_models, local_machine
 
-    return impossible_cells(profile, local_machine(), facts_of_models(profile))
+    return find_unrunnable_variants(profile, local_machine(), inspect_models(profile))
 
 
 def _try(arguments: argparse.Namespace) -> int:
-    from app.wiring.trying import try_target
+    from app.wiring.trying import check_target
 
     profile = _read(arguments)[1]
-    consent(profile, arguments.allow_secrets)
-    trial = try_target(profile)
+    request_consent(profile, arguments.allow_secrets)
+    trial = check_target(profile)
     if arguments.json:
         import msgspec
 
         print(msgspec.json.format(msgspec.json.encode(trial), indent=2).decode())
     else:
-        from app.cli.trials import trial_lines
+        from app.cli.trials import format_trial
 
-        for line in trial_lines(trial):
+        for line in format_trial(trial):
             print(line)
     is_answered = trial.problem in (None, "not streaming")
     if trial.problem is not None:
@@ -131,7 +131,7 @@ def _list(arguments: argparse.Namespace) -> int:
         rows = [dict(zip(("name", "description", "file"), profile, strict=True)) for profile in profiles]
         print(msgspec.json.format(msgspec.json.encode(rows), indent=2).decode())
     else:
-        from app.cli.tables import table
+        from app.cli.tables import format_table
 
-        print(table(("profile", "what it is"), [(name, what) for name, what, _ in profiles]))
+        print(format_table(("profile", "what it is"), [(name, what) for name, what, _ in profiles]))
     return 0

@@ -13,9 +13,9 @@ from rich.console import Console
 from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
-from app.analysis.digits import digits
-from app.analysis.run_progress import stage_done_s, stage_lasts_s
-from app.cli.streams import terminal_of, without_controls
+from app.analysis.digits import format_number
+from app.analysis.run_progress import stage_duration_s, stage_elapsed_s
+from app.cli.streams import escape_controls, unescaped_stream
 from app.records.events import (
     CallsFinished,
     CheckCompleted,
@@ -46,7 +46,7 @@ class ProgressView(Protocol):
 
 @contextmanager
 def open_progress() -> Iterator[ProgressView]:
-    console = Console(file=terminal_of(sys.stderr), highlight=False, markup=False, emoji=False)
+    console = Console(file=unescaped_stream(sys.stderr), highlight=False, markup=False, emoji=False)
     if not sys.stderr.isatty():  # rich's own test is not used, because FORCE_COLOR would draw a bar into a log
         yield _Lines()
         return
@@ -89,18 +89,18 @@ class _Terminal:
         match event:
             case StageStarted():
                 self._stage = event
-                self._bar.reset(self._task, total=stage_lasts_s(event), description=without_controls(event.name))
+                self._bar.reset(self._task, total=stage_duration_s(event), description=escape_controls(event.name))
             case Snapshot() if (stage := self._stage) is not None:
                 text = f"{stage.name}{_load_text(stage)}{_progress_text(event)}"
                 self._bar.update(
-                    self._task, completed=stage_done_s(stage, event.at_ns), description=without_controls(text)
+                    self._task, completed=stage_elapsed_s(stage, event.at_ns), description=escape_controls(text)
                 )
             case StageExtended(duration_s=duration_s) if (stage := self._stage) is not None:
                 self._stage = replace(stage, duration_s=duration_s)
-                self._bar.update(self._task, total=stage_lasts_s(self._stage))
-                self._bar.console.print(without_controls(_load_sentence(event)))
+                self._bar.update(self._task, total=stage_duration_s(self._stage))
+                self._bar.console.print(escape_controls(_load_sentence(event)))
             case PhaseChanged():
-                self._bar.reset(self._task, total=None, description=without_controls(event.message))
+                self._bar.reset(self._task, total=None, description=escape_controls(event.message))
             case TurnStarted(pairs=pairs):
                 self._bar.update(self._task, total=2 * pairs, completed=self._turns, description=_turn_sentence(event))
             case TurnFinished(status=status):
@@ -109,7 +109,7 @@ class _Terminal:
             case _:
                 line = _event_sentence(event)
                 if line is not None:
-                    self._bar.console.print(without_controls(line))
+                    self._bar.console.print(escape_controls(line))
 
 
 def _load_text(stage: StageStarted) -> str:
@@ -117,20 +117,20 @@ def _load_text(stage: StageStarted) -> str:
         return f" ({stage.concurrency:,} client{'s' if stage.concurrency > 1 else ''})"
     return (
         ""
-        if stage.offered_per_s is None or f"{digits(stage.offered_per_s)}/s" in stage.name
-        else (f" ({digits(stage.offered_per_s)}/s)")
+        if stage.offered_per_s is None or f"{format_number(stage.offered_per_s)}/s" in stage.name
+        else (f" ({format_number(stage.offered_per_s)}/s)")
     )
 
 
 def _snapshot_text(event: Snapshot) -> str:
     """Format a snapshot without the values that are unknown."""
     waiting = "" if event.in_flight is None else f", in flight {event.in_flight:,}"
-    recent = "" if event.latency_p95_ms is None else f", recent p95 {digits(event.latency_p95_ms, 3)} ms"
+    recent = "" if event.latency_p95_ms is None else f", recent p95 {format_number(event.latency_p95_ms, 3)} ms"
     return f"sent {event.sent:,}, failed {event.failed:,}{waiting}{recent}"
 
 
 def _progress_text(event: Snapshot) -> str:
-    parts = [] if event.latency_p95_ms is None else [f"p95 {digits(event.latency_p95_ms, 3)} ms"]
+    parts = [] if event.latency_p95_ms is None else [f"p95 {format_number(event.latency_p95_ms, 3)} ms"]
     parts += [] if event.in_flight is None else [f"{event.in_flight:,} in flight"]
     return f": {', '.join(parts)}" if parts else ""
 
@@ -164,11 +164,11 @@ def _event_sentence(event: Event) -> str | None:
 def _load_sentence(event: RateResolved | RateChanged | StageExtended | Noted) -> str:
     match event:
         case RateResolved(message=message, rate_per_s=rate_per_s):
-            return f"{message} is {digits(rate_per_s)}/s"
+            return f"{message} is {format_number(rate_per_s)}/s"
         case StageExtended(by_s=by_s, duration_s=duration_s):
             return f"stage extended by {by_s:g} s, to {duration_s:g} s"
         case RateChanged(rate_per_s=rate_per_s):
-            return f"rate changed to {digits(rate_per_s)}/s"
+            return f"rate changed to {format_number(rate_per_s)}/s"
         case Noted(text=text):
             return f"note: {text}"
 
@@ -206,11 +206,11 @@ def _latency_summary(stage: Stage) -> str:
 
 
 def _latency_text(value: float | None) -> str:
-    return "n/a" if value is None else f"{digits(value, 4)} ms"
+    return "n/a" if value is None else f"{format_number(value, 4)} ms"
 
 
 def _per_s(value: float | None) -> str:
-    return "n/a" if value is None else f"{digits(value, 4)}/s"
+    return "n/a" if value is None else f"{format_number(value, 4)}/s"
 
 
 def _stage(event: StageFinished) -> str | None:
@@ -218,7 +218,7 @@ def _stage(event: StageFinished) -> str | None:
     if stage.kind == "warmup":
         return None
     p95 = stage.metrics.get("latency_ms", {}).get("p95")
-    shown = "n/a" if p95 is None or p95.value is None else f"{digits(p95.value, 4)} ms"
+    shown = "n/a" if p95 is None or p95.value is None else f"{format_number(p95.value, 4)} ms"
     failed_checks = [check for check in stage.checks if check.verdict != "VALID"]
     unknown = "could not be judged" if any(check.id == "samples" for check in failed_checks) else ""
     outcomes = {True: "held", False: "did not hold", None: unknown}[stage.held]

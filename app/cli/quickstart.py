@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from app.cli.options import workers_override
+from app.cli.options import build_workers_override
 from app.cli.run import add_run_arguments
 
 _MAX_STEPS = 22
@@ -35,7 +35,7 @@ def execute(arguments: argparse.Namespace) -> int:
     step_s = arguments.seconds
     within_s = max(_MIN_SEARCH_S, _MAX_STEPS * step_s)
     overrides = [f"load.search.hold={step_s:g}s", f"load.search.within={within_s:g}s"]
-    profile = load_profile(find_profile("quickstart"), [*overrides, *workers_override(arguments)])
+    profile = load_profile(find_profile("quickstart"), [*overrides, *build_workers_override(arguments)])
     arguments.recalibrate = True
     return measure(profile, arguments)
 

@@ -17,7 +17,7 @@ from reports.formats import BY_ID, REPORT_FORMATS
 
 if TYPE_CHECKING:
     from app.records.result import Result
-    from app.reporting.hiding import Hidden, Kind
+    from app.reporting.hiding import RedactedKind, RedactedReport
     from app.storage.run_directory import StoredRun
     from reports.model import Definitions, PlanReport, Report
 
@@ -44,30 +44,30 @@ def _add_rescoring_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def is_asked(arguments: argparse.Namespace) -> bool:
-    return is_judged_again(arguments) or arguments.recover
+def is_recomputed(arguments: argparse.Namespace) -> bool:
+    return is_rescored(arguments) or arguments.recover
 
 
-def is_judged_again(arguments: argparse.Namespace) -> bool:
+def is_rescored(arguments: argparse.Namespace) -> bool:
     return any(option is not None for option in (arguments.slo, arguments.from_s, arguments.to_s))
 
 
-def report_again(run: StoredRun, arguments: argparse.Namespace) -> tuple[Report, Result, int]:
+def rescore_run(run: StoredRun, arguments: argparse.Namespace) -> tuple[Report, Result, int]:
     """Return the report and the result, with the exit code of the command: that of the new evaluation, if there is
     one.
     """
-    from app.reporting.opened import open_facts
+    from app.reporting.opened import load_run
 
-    opened = open_facts(run, recover=arguments.recover)
-    if not is_judged_again(arguments):
+    opened = load_run(run, recover=arguments.recover)
+    if not is_rescored(arguments):
         return opened.report(), opened.result, 0
-    result = opened.rescored(arguments.slo, _parse_window(arguments, opened.result.clock.duration_s))
+    result = opened.rescore(arguments.slo, _parse_window(arguments, opened.result.clock.duration_s))
     judged = [cause.code for cause in result.exit.causes if cause.code in _EVALUATED]
     return opened.report(result), result, judged[0] if judged else 0
 
 
-def refuse_for_others(arguments: argparse.Namespace, what: str) -> None:
-    if is_asked(arguments):
+def refuse_rescoring(arguments: argparse.Namespace, what: str) -> None:
+    if is_recomputed(arguments):
         raise UsageError(
             f"{what} cannot be judged again from rows", hint="Give a run, and a --format that tells of its verdict."
         )
@@ -114,34 +114,34 @@ def _add_hide_argument(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def hidden_of(report: Report, result: Result, arguments: argparse.Namespace) -> Hidden | None:
+def redact_report(report: Report, result: Result, arguments: argparse.Namespace) -> RedactedReport | None:
     """Redact a report, and list the redactions on standard error. Return `None` if nothing is to be redacted."""
     if arguments.hide is None:
         return None
-    from app.reporting.hiding import hide
+    from app.reporting.hiding import redact
 
-    redacted = hide(report, result, arguments.hide)
-    for redaction in redacted.stand_ins:
-        where = "once" if redaction.places == 1 else f"{redaction.places} times"
-        print(f"hidden: {redaction.written} is {redaction.shown}, {where}", file=sys.stderr)
+    redacted = redact(report, result, arguments.hide)
+    for redaction in redacted.redactions:
+        where = "once" if redaction.occurrences == 1 else f"{redaction.occurrences} times"
+        print(f"hidden: {redaction.original} is {redaction.replacement}, {where}", file=sys.stderr)
     for kind in arguments.hide:
         if kind not in redacted.report.hidden:
             print(f"nothing to hide: the report tells of no {kind}", file=sys.stderr)
     return redacted
 
 
-def refuse_hiding(arguments: argparse.Namespace, what: str) -> None:
+def refuse_redaction(arguments: argparse.Namespace, what: str) -> None:
     if arguments.hide is not None:
         raise UsageError(f"{what} has no names to hide", hint="Leave out --hide, or give a run.")
 
 
-def hidden_name(name: str) -> str:
+def redacted_name(name: str) -> str:
     """Return the name of the redacted file beside the run's own report: report.html, report-hidden.html."""
     path = Path(name)
     return f"{path.stem}-hidden{path.suffix}"
 
 
-def _parse_kinds(text: str) -> tuple[Kind, ...]:
+def _parse_kinds(text: str) -> tuple[RedactedKind, ...]:
     requested = [kind.strip() for kind in text.split(",")]
     unknown = next((kind for kind in requested if kind not in _KINDS), None)
     if unknown is not None:
@@ -189,14 +189,14 @@ def execute(arguments: argparse.Namespace) -> int:
     if is_foreign(Path(arguments.run)):
         return _execute_foreign(arguments)
     run = find_run(arguments.run)
-    if is_asked(arguments):
+    if is_recomputed(arguments):
         return _execute_again(run, arguments)
     if arguments.definitions and not _has_definitions(arguments.format):
         raise UsageError(f"{arguments.format} has no place for other tools' definitions", hint="Leave out --format.")
     if arguments.format == _LLM_D:
         return _execute_llm_d(run, arguments)
     if arguments.definitions and arguments.format is None:
-        refuse_hiding(arguments, "a table of what other tools would print")
+        refuse_redaction(arguments, "a table of what other tools would print")
         return _deliver(_definitions_of(run), "text", arguments.out, run.directory)
     return _execute_run(run, arguments)
 
@@ -204,11 +204,11 @@ def execute(arguments: argparse.Namespace) -> int:
 def _execute_run(run: StoredRun, arguments: argparse.Namespace) -> int:
     form: str = arguments.format or "html"
     report = _report_of(run, arguments.definitions)
-    hidden = hidden_of(report, run.measured, arguments)
+    hidden = redact_report(report, run.complete_result, arguments)
     usual = run.directory / BY_ID[form].file
     if hidden is not None:
-        report, usual = hidden.report, usual.with_name(hidden_name(usual.name))
-    if BY_ID[form].links_files and not arguments.alone:
+        report, usual = hidden.report, usual.with_name(redacted_name(usual.name))
+    if BY_ID[form].has_linked_files and not arguments.alone:
         report = _add_sidecars(report, run, arguments.out or usual, hidden)
     content = _content(report, form)
     if arguments.out is None and form != "text" and hidden is None:
@@ -220,40 +220,40 @@ def _execute_again(run: StoredRun, arguments: argparse.Namespace) -> int:
     """Evaluate a run again and write the report. The run's own report is never overwritten."""
     form: str = arguments.format or "html"
     if arguments.definitions or form == _LLM_D:
-        refuse_for_others(arguments, "what other tools would print")
-    report, result, code = report_again(run, arguments)
-    hidden, name = hidden_of(report, result, arguments), BY_ID[form].file
-    name = rescored_name(name) if is_judged_again(arguments) else name
+        refuse_rescoring(arguments, "what other tools would print")
+    report, result, code = rescore_run(run, arguments)
+    hidden, name = redact_report(report, result, arguments), BY_ID[form].file
+    name = rescored_name(name) if is_rescored(arguments) else name
     if hidden is not None:
-        report, name = hidden.report, hidden_name(name)
+        report, name = hidden.report, redacted_name(name)
     _deliver(_content(report, form), form, arguments.out, run.directory / name)
     return code
 
 
 def _execute_in(directory: Path, form: str, content: bytes, report: Report) -> int:
     """Write the report into the run's directory, and update its checksum."""
-    from app.storage.checksums import renew_checksum
+    from app.storage.checksums import update_checksum
     from app.storage.run_directory import write_document
 
     report_name = BY_ID[form].file
     print(write_document(directory / report_name, content))
     for name in (report_name, *(download.name for download in report.downloads)):
-        renew_checksum(directory, name)
+        update_checksum(directory, name)
     return 0
 
 
 def _execute_plan(arguments: argparse.Namespace) -> int:
-    from app.reporting.plan import plan_report
+    from app.reporting.plan import build_plan_report
     from app.storage.plan_file import read_plan
 
     path = Path(arguments.run)
     form: str = arguments.format or "html"
-    refuse_for_others(arguments, f"{path}, a plan,")
-    refuse_hiding(arguments, f"{path}, a plan,")
+    refuse_rescoring(arguments, f"{path}, a plan,")
+    refuse_redaction(arguments, f"{path}, a plan,")
     if arguments.definitions:
         raise UsageError(f"{path} is a plan, and holds no request to compare definitions by", hint="Give a run.")
     file = read_plan(path)
-    report = plan_report(file.plan, file.question, file.tool, f"sizewise plan {path.name}")
+    report = build_plan_report(file.plan, file.question, file.tool, f"sizewise plan {path.name}")
     try:
         content = _content(report, form)
     except ValueError as error:
@@ -265,31 +265,31 @@ def _execute_foreign(arguments: argparse.Namespace) -> int:
     from app.cli.report_foreign import foreign_report
 
     path = Path(arguments.run)
-    refuse_for_others(arguments, f"{path}, another tool's result,")
+    refuse_rescoring(arguments, f"{path}, another tool's result,")
     if arguments.definitions or arguments.format == _LLM_D:
         raise UsageError(f"{path} is another tool's result, and holds no request of its own", hint="Give a run.")
     form: str = arguments.format or "html"
     report, result = foreign_report(path)
-    hidden, name = hidden_of(report, result, arguments), BY_ID[form].file
+    hidden, name = redact_report(report, result, arguments), BY_ID[form].file
     if hidden is not None:
-        report, name = hidden.report, hidden_name(name)
+        report, name = hidden.report, redacted_name(name)
     return _deliver(_content(report, form), form, arguments.out, path.with_name(f"{path.stem}-{name}"))
 
 
 def _execute_llm_d(run: StoredRun, arguments: argparse.Namespace) -> int:
     import msgspec
 
-    from app.reporting.llm_d import llm_d_reports
+    from app.reporting.llm_d import build_llm_d_reports
     from app.storage.run_directory import write_document
 
-    result, spec_text = run.measured, run.spec_text or ""
-    hidden = None if arguments.hide is None else hidden_of(_report_of(run, False), result, arguments)
+    result, spec_text = run.complete_result, run.spec_text or ""
+    hidden = None if arguments.hide is None else redact_report(_report_of(run, False), result, arguments)
     if hidden is not None:
         result, spec_text = hidden.result, hidden.report.reproduce.spec_text
-    reports = llm_d_reports(result, spec_text)
+    reports = build_llm_d_reports(result, spec_text)
     if not reports:
         raise UsageError(f"{run.directory} has no load point", hint="Give a run that put load on an endpoint.")
-    folder = arguments.out or run.directory / (_LLM_D if hidden is None else hidden_name(_LLM_D))
+    folder = arguments.out or run.directory / (_LLM_D if hidden is None else redacted_name(_LLM_D))
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -305,12 +305,12 @@ def _has_definitions(form: str | None) -> bool:
 
 def _content(report: Report | PlanReport, form: str) -> bytes:
     """Render a report. Raises ValueError if a plan has no such format."""
-    from reports.rendering import document
+    from reports.rendering import render_document
 
     if form == _LLM_D:
         raise ValueError(f"a plan is not written as {form}: it has no load point")
     try:
-        return document(report, form, warn)
+        return render_document(report, form, warn)
     except ValueError as error:
         if form != "pdf":
             raise
@@ -330,17 +330,17 @@ def _deliver(content: bytes, form: str, out: Path | None, usual: Path) -> int:
 def _report_of(run: StoredRun, with_definitions: bool) -> Report:
     import msgspec
 
-    from app.reporting.stored import report_of
+    from app.reporting.stored import build_stored_report
 
-    report: Report = report_of(run)
+    report: Report = build_stored_report(run)
     return msgspec.structs.replace(report, definitions=_definitions(run)) if with_definitions else report
 
 
-def _add_sidecars(report: Report, run: StoredRun, page: Path, hidden: Hidden | None) -> Report:
-    from app.reporting.sidecars import with_sidecars
+def _add_sidecars(report: Report, run: StoredRun, page: Path, hidden: RedactedReport | None) -> Report:
+    from app.reporting.sidecars import write_sidecars
 
     try:
-        return with_sidecars(report, run.directory, page, None if hidden is None else hidden.renaming())
+        return write_sidecars(report, run.directory, page, None if hidden is None else hidden.build_replacer())
     except OSError as error:
         raise UsageError(f"cannot write beside {page}: {error.strerror}", hint="Choose another --out.") from error
 
@@ -353,9 +353,9 @@ def _definitions_of(run: StoredRun) -> bytes:
 
 def _definitions(run: StoredRun) -> Definitions:
     """Return the metrics of other tools' definitions. Raises UsageError for a run that sent no request."""
-    from app.reporting.definitions import definitions
+    from app.reporting.definitions import build_definitions
 
-    by_tool = definitions(run.requests(), run.measured)
+    by_tool = build_definitions(run.requests(), run.complete_result)
     if by_tool is None:
         raise UsageError(
             f"{run.directory} holds no request to compare definitions by",

@@ -24,13 +24,13 @@ def foreign_report(path: Path) -> tuple[Report, Result]:
     """Build the report of another tool's load points. Raises UsageError if the file is of no known tool."""
     import msgspec
 
-    from app.analysis.foreign_result import foreign_result
+    from app.analysis.foreign_result import build_foreign_result
     from app.records.telemetry import TELEMETRY_SCHEMA
     from app.reporting import build_report
     from app.storage.foreign.reading import read_foreign
     from loadgen.records import REQUEST_SCHEMA
 
-    result = foreign_result(read_foreign([path]))
+    result = build_foreign_result(read_foreign([path]))
     report = build_report(
         result,
         REQUEST_SCHEMA.empty_table(),

@@ -14,16 +14,16 @@ from app.cli.options import (
     add_gating_arguments,
     add_remote_arguments,
     add_workers_argument,
-    baseline_of,
-    gating_of,
-    remote_workers,
-    workers_override,
+    build_workers_override,
+    parse_baseline,
+    parse_gating,
+    parse_remote_workers,
 )
 from app.cli.secret_consent import add_consent_argument
 from app.errors import UsageError
 
 if TYPE_CHECKING:
-    from app.cli.tables import Verbs
+    from app.cli.tables import Subcommands
     from app.profiles.profile import Profile
 
 
@@ -66,12 +66,12 @@ def add_output_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def execute(arguments: argparse.Namespace) -> int:
-    profile = _profile(arguments, [*arguments.overrides, *workers_override(arguments)])
-    remote = remote_workers(arguments)
+    profile = _profile(arguments, [*arguments.overrides, *build_workers_override(arguments)])
+    remote = parse_remote_workers(arguments)
 
     from app.cli.measuring import measure  # imported late so that an invalid profile is reported fast; takes a second
 
-    return measure(profile, arguments, remote, gating_of(arguments), baseline_of(arguments, profile.name))
+    return measure(profile, arguments, remote, parse_gating(arguments), parse_baseline(arguments, profile.name))
 
 
 def _profile(arguments: argparse.Namespace, overrides: list[str]) -> Profile:
@@ -92,8 +92,8 @@ def _profile(arguments: argparse.Namespace, overrides: list[str]) -> Profile:
     return load_profile(find_profile(arguments.profile), overrides)
 
 
-def add_resume_verb(verbs: Verbs) -> None:
-    resume = verbs.add_parser(
+def add_resume_subcommand(subcommands: Subcommands) -> None:
+    resume = subcommands.add_parser(
         "resume",
         help="continue a run of an endpoint that was killed or stopped, after its last complete stage",
         description="Continue a run of an endpoint that was killed, or stopped by a signal, after its last complete "
@@ -113,5 +113,5 @@ def _resume(arguments: argparse.Namespace) -> int:
     from app.storage.run_directory import find_run
 
     run = find_run(arguments.run)
-    gating, remote = gating_of(arguments), remote_workers(arguments)
-    return resume(run, arguments, remote, gating, lambda name: baseline_of(arguments, name))
+    gating, remote = parse_gating(arguments), parse_remote_workers(arguments)
+    return resume(run, arguments, remote, gating, lambda name: parse_baseline(arguments, name))

@@ -12,12 +12,12 @@ from app.errors import ExitCode, StorageError, UsageError
 
 if TYPE_CHECKING:
     from app.analysis.comparisons.series import MetricHistory
-    from app.cli.tables import Cell, Verbs
-    from app.records.control import Wish
+    from app.cli.tables import Cell, Subcommands
+    from app.records.control import ControlCommand
     from app.storage.run_directory import StoredRun
 
 
-def _add_label_verbs(verbs: Verbs) -> None:
+def _add_label_verbs(verbs: Subcommands) -> None:
     rename = verbs.add_parser("rename", help="give a run a title; its name stays what series and baselines go by")
     rename.add_argument("run", help="the directory, the id or its beginning, or 'last'")
     rename.add_argument("title", help='empty ("") takes it away')
@@ -43,13 +43,13 @@ def _rename(arguments: argparse.Namespace) -> int:
 
 
 def _tag(arguments: argparse.Namespace) -> int:
-    from app.cli.tables import shown
+    from app.cli.tables import format_cell
     from app.storage.labels import add_tags, remove_tags
     from app.storage.run_directory import find_run
 
     change = remove_tags if arguments.remove else add_tags
     labels = change(find_run(arguments.run).directory, arguments.tags)
-    print(f"tags: {shown(', '.join(labels.tags) or 'none')}")
+    print(f"tags: {format_cell(', '.join(labels.tags) or 'none')}")
     return 0
 
 
@@ -57,13 +57,13 @@ def _note(arguments: argparse.Namespace) -> int:
     from datetime import UTC, datetime
 
     from app.storage.run_directory import find_run
-    from app.wiring.stored_runs import note_run
+    from app.wiring.stored_runs import add_run_note
 
-    print(note_run(find_run(arguments.run).directory, arguments.text, datetime.now(UTC)))
+    print(add_run_note(find_run(arguments.run).directory, arguments.text, datetime.now(UTC)))
     return 0
 
 
-def _add_bundle_verbs(verbs: Verbs) -> None:
+def _add_bundle_verbs(verbs: Subcommands) -> None:
     export = verbs.add_parser("export", help="write a finished run as one zip, with checksums")
     export.add_argument("run", help="the directory, the id or its beginning, or 'last'")
     export.add_argument("-o", dest="out", type=Path, metavar="FILE.zip", help="default: the run's id, here")
@@ -78,21 +78,21 @@ def _export(arguments: argparse.Namespace) -> int:
     from app.wiring.sharing_runs import share_run
 
     run = find_run(arguments.run)
-    path = arguments.out or Path(f"{run.measured.run_id}.zip")
+    path = arguments.out or Path(f"{run.complete_result.run_id}.zip")
     bundle = share_run(run, path)
     print(f"{path}: {bundle.run_id}, {len(bundle.files)} files, {path.stat().st_size / 2**20:,.1f} MiB")
     return 0
 
 
 def _import(arguments: argparse.Namespace) -> int:
-    from app.wiring.sharing_runs import take_run
+    from app.wiring.sharing_runs import import_shared_run
 
-    directory, is_new = take_run(arguments.bundle)
+    directory, is_new = import_shared_run(arguments.bundle)
     print(directory if is_new else f"{directory} is there already, and is the same run")
     return 0
 
 
-def _add_trash_verbs(verbs: Verbs) -> None:
+def _add_trash_verbs(verbs: Subcommands) -> None:
     delete = verbs.add_parser("delete", help="move runs to the trash")
     delete.add_argument("runs", nargs="*", metavar="RUN", help="the id or its beginning, or 'last'")
     delete.add_argument("--purge", action="store_true", help="end for good what was deleted more than 30 days ago")
@@ -132,7 +132,7 @@ def _restore(arguments: argparse.Namespace) -> int:
 _POLL_S = 0.1
 
 
-def _add_attach_verb(verbs: Verbs) -> None:
+def _add_attach_verb(verbs: Subcommands) -> None:
     attach = verbs.add_parser(
         "attach", help="show how a running run goes, and end with its exit code; Ctrl-C leaves it running"
     )
@@ -156,31 +156,31 @@ def _follow(run: StoredRun) -> int:
     import threading
 
     from app.cli.progress import open_progress
-    from app.cli.tables import shown
+    from app.cli.tables import format_cell
     from app.storage.following import RunFollower
 
     follower, pause, is_written = RunFollower(run.directory), threading.Event(), True
     with open_progress() as progress:
         while (finished := follower.finished) is None:
-            event = follower.take()
+            event = follower.read_next()
             if event is not None:
                 progress.show(event)
             elif not is_written:
                 hint = "What was measured until then is there: `sizewise.open_run` in Python reads it."
                 raise StorageError(f"the engine of {run.directory} is gone, and left no result", hint=hint)
             else:  # read once more after the engine has ended, for the events it wrote just before
-                is_written = follower.is_written()
+                is_written = follower.is_active()
                 pause.wait(_POLL_S if is_written else 0)
     print(f"{run.directory.name}: {finished.status}", file=sys.stderr)
     for cause in finished.causes:
-        print(f"exit {finished.exit_code}: {shown(cause)}", file=sys.stderr)
+        print(f"exit {finished.exit_code}: {format_cell(cause)}", file=sys.stderr)
     return finished.exit_code
 
 
 _MAX_NOTE_CHARACTERS = 60
 
 
-def _add_listing_verbs(verbs: Verbs) -> None:
+def _add_listing_verbs(verbs: Subcommands) -> None:
     listing = verbs.add_parser("list", help="the stored runs, oldest first")
     listing.add_argument("--tag", dest="tags", action="append", default=[], metavar="TAG",
                          help="only those that have it (several: all of them)")  # fmt: skip
@@ -219,7 +219,7 @@ def _empty_message(arguments: argparse.Namespace) -> str:
 
 def _print(rows: list[dict[str, Any]], *, deleted: bool) -> None:
     """Print the table of runs, without columns that are empty for all runs."""
-    from app.cli.tables import table
+    from app.cli.tables import format_table
 
     header = ["run", "outcome", "measurement", "carries", "exit"]
     cells: list[list[Cell]] = [
@@ -239,7 +239,7 @@ def _print(rows: list[dict[str, Any]], *, deleted: bool) -> None:
             header.append(title)
             for line, text in zip(cells, texts, strict=True):
                 line.append(text)
-    print(table(header, cells))
+    print(format_table(header, cells))
 
 
 def _shorten(text: str) -> str:
@@ -249,33 +249,33 @@ def _shorten(text: str) -> str:
 def _rows(arguments: argparse.Namespace) -> list[dict[str, Any]]:
     from msgspec import to_builtins
 
-    from app.reporting.run_rows import deleted_rows, matching, run_rows
+    from app.reporting.run_rows import filter_rows, list_deleted, list_runs
 
     filters = {"words": " ".join(arguments.words), "tags": arguments.tags, "trust": arguments.trust}
     if not arguments.deleted:
-        return [to_builtins(row) for row in matching(run_rows().rows, **filters)]
+        return [to_builtins(row) for row in filter_rows(list_runs().rows, **filters)]
     return [
         to_builtins(deleted.run) | {"deleted_at": deleted.deleted_at.isoformat(timespec="seconds")}
-        for deleted in deleted_rows()
-        if matching([deleted.run], **filters)
+        for deleted in list_deleted()
+        if filter_rows([deleted.run], **filters)
     ]
 
 
 def _show(arguments: argparse.Namespace) -> int:
-    from app.reporting.stored import report_of
+    from app.reporting.stored import build_stored_report
     from app.storage.run_directory import find_run
     from reports.text import render_text
 
     run = find_run(arguments.run)
     if arguments.json and run.result_text is not None:
-        _ = run.measured  # raises if the run is damaged, so that a damaged result is not printed
+        _ = run.complete_result  # raises if the run is damaged, so that a damaged result is not printed
         print(run.result_text)
         return 0
-    print(render_text(report_of(run)))
+    print(render_text(build_stored_report(run)))
     return 0
 
 
-def _add_trend_verb(verbs: Verbs) -> None:
+def _add_trend_verb(verbs: Subcommands) -> None:
     trend = verbs.add_parser("trend", help="the metrics of one profile's runs over time, and where they changed")
     trend.add_argument("name", nargs="?", help="of a profile (default: that of the last run)")
     trend.add_argument("--metric", help="only this one, like latency_ms.p95")
@@ -284,12 +284,12 @@ def _add_trend_verb(verbs: Verbs) -> None:
 
 
 def _trend(arguments: argparse.Namespace) -> int:
-    from app.analysis.comparisons.series import FEWEST
-    from app.reporting.run_rows import metric_name, trend_of
+    from app.analysis.comparisons.series import MIN_VALUES
+    from app.reporting.run_rows import build_trend, format_metric_name
 
-    trend = trend_of(arguments.name)
+    trend = build_trend(arguments.name)
     runs = trend.runs
-    series = [history for history in trend.series if arguments.metric in (None, metric_name(history))]
+    series = [history for history in trend.series if arguments.metric in (None, format_metric_name(history))]
     if not series:
         what, whose = arguments.metric or "any metric", arguments.name or "that profile"
         raise UsageError(f"{len(runs)} runs of {whose} tell nothing of {what}")
@@ -298,23 +298,29 @@ def _trend(arguments: argparse.Namespace) -> int:
 
         print(msgspec.json.format(msgspec.json.encode(series), indent=2).decode())
         return 0
-    from app.cli.tables import shown, table
+    from app.cli.tables import format_cell, format_table
 
-    left_out = f"; {trend.left_out} left out: INVALID, or of another machine or workload" if trend.left_out else ""
-    first, last = shown(runs[0].run_id), shown(runs[-1].run_id)  # imported runs are untrusted
-    print(f"{shown(trend.name)}: {len(runs)} runs, {first} to {last}{left_out}")
-    print(table(("metric", "stage", "runs", "first", "last", "unit", "changed"), [_row(history) for history in series]))
-    if len(runs) < FEWEST:
-        print(f"A change of level is told from {FEWEST} runs on.")
+    left_out = (
+        f"; {trend.excluded_count} left out: INVALID, or of another machine or workload" if trend.excluded_count else ""
+    )
+    first, last = format_cell(runs[0].run_id), format_cell(runs[-1].run_id)  # imported runs are untrusted
+    print(f"{format_cell(trend.name)}: {len(runs)} runs, {first} to {last}{left_out}")
+    print(
+        format_table(
+            ("metric", "stage", "runs", "first", "last", "unit", "changed"), [_row(history) for history in series]
+        )
+    )
+    if len(runs) < MIN_VALUES:
+        print(f"A change of level is told from {MIN_VALUES} runs on.")
     return 0
 
 
 def _row(series: MetricHistory) -> tuple[Cell, ...]:
-    from app.reporting.run_rows import change_words, metric_name
+    from app.reporting.run_rows import format_change, format_metric_name
 
-    changed = "; ".join(change_words(series, index) for index in range(len(series.changes)))
+    changed = "; ".join(format_change(series, index) for index in range(len(series.changes)))
     first, last = series.values[0], series.values[-1]
-    return metric_name(series), series.stage, len(series.values), first, last, series.unit, changed or "no"
+    return format_metric_name(series), series.stage, len(series.values), first, last, series.unit, changed or "no"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -323,7 +329,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         _add_listing_verbs,
         _add_trend_verb,
         _add_attach_verb,
-        run.add_resume_verb,
+        run.add_resume_subcommand,
         _add_label_verbs,
         _add_bundle_verbs,
         _add_trash_verbs,
@@ -348,25 +354,25 @@ def execute(arguments: argparse.Namespace) -> int:
 
 
 def _promote(arguments: argparse.Namespace) -> int:
-    from app.cli.tables import shown
+    from app.cli.tables import format_cell
     from app.storage.baselines import promote
     from app.storage.run_directory import find_run
 
     result = promote(find_run(arguments.run))
-    print(f"{shown(result.run_id)} is the baseline of {result.name!r} now")
+    print(f"{format_cell(result.run_id)} is the baseline of {result.name!r} now")
     return 0
 
 
 def _send_command(arguments: argparse.Namespace) -> int:
-    from app.storage.control import ask_engine
+    from app.storage.control import send_command
     from app.storage.run_directory import find_run
 
     command = _command(arguments)
-    print(ask_engine(find_run(arguments.run).directory, command))
+    print(send_command(find_run(arguments.run).directory, command))
     return 0
 
 
-def _command(arguments: argparse.Namespace) -> Wish:
+def _command(arguments: argparse.Namespace) -> ControlCommand:
     from app.records.control import StopRun
 
     if arguments.action == "stop":
@@ -380,21 +386,21 @@ def _command(arguments: argparse.Namespace) -> Wish:
         raise UsageError(str(error), hint=error.hint) from None
 
 
-def _rate_command(rate: str) -> Wish:
+def _rate_command(rate: str) -> ControlCommand:
     from app.profiles.units import parse_rate_per_s
-    from app.records.control import HIGHEST_RATE_PER_S, SetRate
+    from app.records.control import MAX_RATE_PER_S, SetRate
 
     rate_per_s = parse_rate_per_s(rate)
-    if rate_per_s > HIGHEST_RATE_PER_S:
+    if rate_per_s > MAX_RATE_PER_S:
         raise UsageError(f"{rate} is more than any generator sends")
     return SetRate(rate_per_s)
 
 
-def _extend_command(by: str) -> Wish:
+def _extend_command(by: str) -> ControlCommand:
     from app.profiles.units import parse_duration_s
-    from app.records.control import MOST_EXTENDED_S, Extend
+    from app.records.control import MAX_EXTENSION_S, Extend
 
     by_s = parse_duration_s(by)
-    if not 0 < by_s <= MOST_EXTENDED_S:
+    if not 0 < by_s <= MAX_EXTENSION_S:
         raise UsageError(f"a stage is extended by more than 0 s and at most a day, not by {by}")
     return Extend(by_s)

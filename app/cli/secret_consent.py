@@ -17,12 +17,12 @@ def add_consent_argument(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
 
 
-def consent(profile: Profile, hosts: list[str]) -> None:
+def request_consent(profile: Profile, hosts: list[str]) -> None:
     """Store the permissions for `hosts`, and ask for the others if a user is at the terminal.
 
     Raises UsageError if a host remains without permission.
     """
-    from app.storage.allowed_secrets import allow
+    from app.storage.allowed_secrets import store_permission
     from app.wiring.secret_consent import allow_hosts, require_allowed, secrets_to_allow
 
     allow_hosts(profile, hosts)
@@ -33,5 +33,5 @@ def consent(profile: Profile, hosts: list[str]) -> None:
             )
             sys.stderr.flush()
             if sys.stdin.readline().strip().casefold() in ("y", "yes"):
-                allow(request)
+                store_permission(request)
     require_allowed(profile)

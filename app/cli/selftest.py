@@ -17,59 +17,66 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def execute(arguments: argparse.Namespace) -> int:
-    from app.cli.signals import stoppable
+    from app.cli.signals import handle_stop_signals
     from app.errors import ExitCode
-    from app.wiring.selftest import prove_instrument
+    from app.wiring.selftest import run_machine_selftest
 
-    with stoppable() as interruption:
-        selftest = prove_instrument(interruption, lambda what: print(f"looking at: {what}", file=sys.stderr))
+    with handle_stop_signals() as interruption:
+        selftest = run_machine_selftest(interruption, lambda what: print(f"looking at: {what}", file=sys.stderr))
     if selftest is None:
         return interruption.code or ExitCode.INTERRUPTED
-    return tell(selftest, as_json=arguments.json)
+    return print_selftest(selftest, as_json=arguments.json)
 
 
-def tell(found: SelfTest, *, as_json: bool) -> int:
+def print_selftest(selftest: SelfTest, *, as_json: bool) -> int:
     """Print the self-test and return the exit code."""
     import msgspec
 
     from app.errors import ExitCode
 
     if as_json:
-        print(msgspec.json.format(msgspec.json.encode(found), indent=2).decode())
+        print(msgspec.json.format(msgspec.json.encode(selftest), indent=2).decode())
     else:
-        print("\n".join(lines(found)))
-    return ExitCode.OK if found.passed else ExitCode.INVALID
+        print("\n".join(format_selftest(selftest)))
+    return ExitCode.OK if selftest.passed else ExitCode.INVALID
 
 
-def lines(found: SelfTest) -> Iterator[str]:
-    from app.cli.tables import shown, table
+def format_selftest(selftest: SelfTest) -> Iterator[str]:
+    from app.cli.tables import format_cell, format_table
 
     rows = [
         (
             "PASS" if finding.passed else "FAIL",
             finding.check,
             finding.what,
-            shown(finding.seen),
+            format_cell(finding.seen),
             _limit(finding),
             finding.unit or "",
         )
-        for finding in found.findings
+        for finding in selftest.findings
     ]
-    yield table(("verdict", "check", "what", "seen", "limit", "unit"), rows)
+    yield format_table(("verdict", "check", "what", "seen", "limit", "unit"), rows)
     yield ""
-    outcome = "passed" if found.passed else f"FAILED: {', '.join(found.mark().failed)}"
-    yield f"self-test {found.id}, {found.at}, {outcome} ({found.duration_s:.0f} s); reports of this machine will say so"
-    if any(finding.tries > 1 for finding in found.findings):
+    outcome = "passed" if selftest.passed else f"FAILED: {', '.join(selftest.summarize().failed)}"
+    yield (
+        f"self-test {selftest.id}, {selftest.at}, {outcome} ({selftest.duration_s:.0f} s); reports of this machine "
+        "will say so"
+    )
+    if any(finding.tries > 1 for finding in selftest.findings):
         yield "note: a check that failed was tried once more, and its second findings stand here"
-    if not found.passed:
+    if not selftest.passed:
         yield "hint: stop other work on this machine and prove it again; what still fails, no result should rest on"
 
 
 def _limit(finding: Finding) -> str:
-    from app.cli.tables import shown
+    from app.cli.tables import format_cell
 
     if finding.low is None:
-        return "0" if not finding.high else f"≤ {shown(finding.high)}"
+        return "0" if not finding.high else f"≤ {format_cell(finding.high)}"
     if finding.high is None:
-        return f"≥ {shown(finding.low)}"
-    return shown(finding.low) if finding.low == finding.high else f"{shown(finding.low)} – {shown(finding.high)}"
+        return f"≥ {format_cell(finding.low)}"
+    return (
+        format_cell(finding.low)
+        if finding.low == finding.high
+        else f"{format_cell(finding.low)} – {format_cell(finding.high)}"
+    )

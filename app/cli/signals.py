@@ -34,7 +34,7 @@ def handle_signals() -> None:
 
 
 @contextmanager
-def stoppable() -> Iterator[Interruption]:
+def handle_stop_signals() -> Iterator[Interruption]:
     """Handle stop signals: the first lets requests in flight finish, the second cancels them, the third exits at
     once.
     """

@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from app.cli.streams import terminal_of
+from app.cli.streams import unescaped_stream
 from app.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(arguments: argparse.Namespace) -> int:
     from app.wiring.parts import wall_now
-    from app.wiring.simulating import DayRequest, simulated
+    from app.wiring.simulating import DayRequest, simulate_plan_day
 
     if arguments.csv is not None and not arguments.csv.parent.is_dir():
         raise UsageError(f"{arguments.csv} cannot be written: there is no folder {arguments.csv.parent}")
@@ -72,7 +72,7 @@ def execute(arguments: argparse.Namespace) -> int:
         offer=arguments.offer,
         seed=arguments.seed,
     )
-    day = simulated(request, wall_now().date(), _Progress().tell)
+    day = simulate_plan_day(request, wall_now().date(), _Progress().tell)
     if arguments.json:
         import msgspec
 
@@ -103,21 +103,21 @@ class _Progress:
         left_s = elapsed_s * (1 - played) / max(played, 1e-9)
         line = f"{100 * played:.0f}% of the day's requests played, about {left_s:.0f} s left"
         end = "" if is_terminal and played < 1 else "\n"
-        print(f"\r{line:<60}" if is_terminal else line, end=end, file=terminal_of(sys.stderr))
+        print(f"\r{line:<60}" if is_terminal else line, end=end, file=unescaped_stream(sys.stderr))
 
 
 def _show(day: SimulatedDay) -> None:
     import datetime
     import textwrap
 
-    from app.cli.tables import table
+    from app.cli.tables import format_table
 
     weekday = datetime.date.fromisoformat(day.date).strftime("%A")
     print(f"{weekday}, {day.date}, with {day.instances} × {day.offer} planned\n")
     for text in day.sentences:
         print(textwrap.fill(text, 110))
     print()
-    print(table(_HEADER, [_row(hour) for hour in day.hours]))
+    print(format_table(_HEADER, [_row(hour) for hour in day.hours]))
     print()
     for text in day.notes:
         print(textwrap.fill(text, 110, initial_indent="- ", subsequent_indent="  "))

@@ -36,7 +36,7 @@ def replace_missing_streams() -> None:
         sys.stderr = open(2, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
 
 
-def without_controls(text: str) -> str:
+def escape_controls(text: str) -> str:
     """Replace each control character by its JSON escape, which is valid in JSON and harmless elsewhere."""
     return _CONTROL.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
 
@@ -48,7 +48,7 @@ class _EscapingStream:
         self.stream = stream
 
     def write(self, text: str) -> int:
-        return self.stream.write(without_controls(text))
+        return self.stream.write(escape_controls(text))
 
     def writelines(self, lines: list[str]) -> None:
         for line in lines:
@@ -59,7 +59,7 @@ class _EscapingStream:
 
 
 @contextmanager
-def harmless_output() -> Iterator[None]:
+def escape_output() -> Iterator[None]:
     """Escape control characters in everything printed inside, which may quote names, sentences and labels of files.
 
     Output to `sys.stdout.buffer` is not escaped.
@@ -72,7 +72,7 @@ def harmless_output() -> Iterator[None]:
         sys.stdout, sys.stderr = before
 
 
-def terminal_of(stream: TextIO) -> TextIO:
+def unescaped_stream(stream: TextIO) -> TextIO:
     """Return the unescaped stream, for output that moves the cursor on purpose.
 
     Texts of files must be passed through `without_controls` first.
@@ -80,23 +80,23 @@ def terminal_of(stream: TextIO) -> TextIO:
     return stream.stream if isinstance(stream, _EscapingStream) else stream
 
 
-class Reader:
-    has_left = False
+class PipeState:
+    is_closed = False
 
 
 @contextmanager
-def leaving_reader() -> Iterator[Reader]:
+def ignore_broken_pipe() -> Iterator[PipeState]:
     """Ignore a broken pipe: output inside and afterwards is discarded once the reader is gone, for example after
     `head`.
     """
-    reader = Reader()
+    reader = PipeState()
     try:
         yield reader
         sys.stdout.flush()
     except BrokenPipeError:
-        reader.has_left = True
+        reader.is_closed = True
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def warn(sentence: str) -> None:
-    print(f"warning: {without_controls(sentence)}", file=sys.stderr)
+    print(f"warning: {escape_controls(sentence)}", file=sys.stderr)

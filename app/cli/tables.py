@@ -14,9 +14,9 @@ from app.records.result import Environment
 Cell = str | float | int | None
 
 
-def table(header: Sequence[str], rows: Iterable[Sequence[Cell]]) -> str:
+def format_table(header: Sequence[str], rows: Iterable[Sequence[Cell]]) -> str:
     """Format a table with columns as wide as their widest cell; numbers are right-aligned, `None` is n/a."""
-    cells = [[shown(cell) for cell in row] for row in rows]
+    cells = [[format_cell(cell) for cell in row] for row in rows]
     numeric = [bool(cells) and all(_is_number(row[i]) for row in cells) for i in range(len(header))]
     widths = [max([len(title), *(len(row[i]) for row in cells)]) for i, title in enumerate(header)]
 
@@ -30,7 +30,7 @@ def table(header: Sequence[str], rows: Iterable[Sequence[Cell]]) -> str:
     return "\n".join([line(header), line(["-" * width for width in widths]), *(line(row) for row in cells)])
 
 
-def shown(cell: Cell) -> str:
+def format_cell(cell: Cell) -> str:
     if cell is None:
         return "n/a"
     if isinstance(cell, str):  # may come from an untrusted run, so control characters are replaced
@@ -40,17 +40,17 @@ def shown(cell: Cell) -> str:
     return f"{cell:,.0f}" if abs(cell) >= 1000 else f"{cell:.3g}"
 
 
-def environment_lines(environment: Environment) -> list[str]:
+def format_environment(environment: Environment) -> list[str]:
     gpus = ", ".join(
-        f"{gpu.name} ({shown(gpu.memory_gib)} GiB)" for gpu in environment.gpus
+        f"{gpu.name} ({format_cell(gpu.memory_gib)} GiB)" for gpu in environment.gpus
     )  # the UUID is not shown; the facts hold its hash
     return [
         f"machine     {environment.host}, {environment.os}, Python {environment.python}",
-        f"CPU         {shown(environment.cpu_model)}, {environment.logical_cores} logical cores, "
-        f"{environment.cpu_architecture}, governor {shown(environment.cpu_governor)}",
+        f"CPU         {format_cell(environment.cpu_model)}, {environment.logical_cores} logical cores, "
+        f"{environment.cpu_architecture}, governor {format_cell(environment.cpu_governor)}",
         f"memory      {environment.memory_gib:.1f} GiB",
         f"GPUs        {gpus or 'none seen by NVML'}",
-        f"inference   ONNX Runtime {shown(environment.onnxruntime)}, providers that open a session here: "
+        f"inference   ONNX Runtime {format_cell(environment.onnxruntime)}, providers that open a session here: "
         f"{', '.join(environment.providers) or 'none'}",
         f"clock       resolution {environment.clock_resolution_ns} ns",
     ]
@@ -60,5 +60,5 @@ def _is_number(text: str) -> bool:
     return text == "n/a" or text.replace(",", "").replace(".", "", 1).replace("e+", "").lstrip("-").isdigit()
 
 
-Verbs: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
+Subcommands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 """Subcommands of a command. Each subcommand's parser stores in `act` the function that handles its arguments."""

@@ -4,30 +4,39 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from app.cli.tables import shown
-from app.records.trial import Trial
+from app.cli.tables import format_cell
+from app.records.trial import ConnectionTest
 
 
-def trial_lines(trial: Trial) -> Iterator[str]:
-    yield f"target      {shown(trial.url)} ({trial.protocol}{'' if trial.model is None else f', {shown(trial.model)}'})"
-    yield f"answer      {'status ' + str(trial.status) + ': ' if trial.status is not None else ''}{shown(trial.what)}"
+def format_trial(trial: ConnectionTest) -> Iterator[str]:
+    yield (
+        f"target      {format_cell(trial.url)} "
+        f"({trial.protocol}{'' if trial.model is None else f', {format_cell(trial.model)}'})"
+    )
+    yield (
+        "answer      "
+        f"{'status ' + str(trial.status) + ': ' if trial.status is not None else ''}{format_cell(trial.what)}"
+    )
     if trial.first_byte_ms is not None or trial.total_ms is not None:
         times = [f"first byte {_ms(trial.first_byte_ms)}"]
         if trial.wants_stream:
             times.append(f"first token {_ms(trial.first_token_ms)}")
         yield f"time        {', '.join([*times, f'whole answer {_ms(trial.total_ms)}'])}"
     if trial.tokens_out is not None or trial.bytes_received:
-        yield f"size        {shown(trial.bytes_received)} bytes, {shown(trial.tokens_out)} output tokens"
+        yield f"size        {format_cell(trial.bytes_received)} bytes, {format_cell(trial.tokens_out)} output tokens"
     if trial.tls is not None:
         tls = trial.tls
-        yield f"TLS         {shown(tls.version)}, {shown(tls.cipher)}"
-        yield f"certificate of {shown(tls.subject)}, by {shown(tls.issuer)}, until {shown(tls.valid_until)}"
+        yield f"TLS         {format_cell(tls.version)}, {format_cell(tls.cipher)}"
+        yield (
+            f"certificate of {format_cell(tls.subject)}, by {format_cell(tls.issuer)}, until "
+            f"{format_cell(tls.valid_until)}"
+        )
     for name, value in trial.asked_headers:
-        yield f"sent        {shown(name)}: {shown(value)}"
+        yield f"sent        {format_cell(name)}: {format_cell(value)}"
     for name, value in trial.answer_headers:
-        yield f"received    {shown(name)}: {shown(value)}"
+        yield f"received    {format_cell(name)}: {format_cell(value)}"
     for note in trial.notes:
-        yield f"note        {shown(note)}"
+        yield f"note        {format_cell(note)}"
 
 
 def _ms(value: float | None) -> str:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import argparse
 import sys
 
-from app.cli.options import add_token_argument, so_many_workers, worker_count
+from app.cli.options import add_token_argument, format_worker_count, parse_worker_count
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--master", required=True, metavar="HOST:PORT", help="what the run has as its --bind")
-    parser.add_argument("--workers", type=worker_count, metavar="N",
+    parser.add_argument("--workers", type=parse_worker_count, metavar="N",
                         help="how many processes send (default: one for each core)")  # fmt: skip
     add_token_argument(parser)
     parser.add_argument("--wait", default="60s", metavar="TIME", help="how long the run is looked for (default 60s)")
@@ -19,22 +19,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def execute(arguments: argparse.Namespace) -> int:
     import msgspec
 
-    from app.cli.signals import stoppable
+    from app.cli.signals import handle_stop_signals
     from app.errors import ExitCode
-    from app.wiring.calibrating import ceilings_here, join_of
-    from app.wiring.joined import JoinedWorkers
-    from app.wiring.workers import usable_workers
+    from app.wiring.calibrating import join_command, local_capacity_per_worker
+    from app.wiring.joined import LentWorkers
+    from app.wiring.workers import count_usable_workers
 
-    join, count = join_of(arguments.master, arguments.token, arguments.wait), arguments.workers or usable_workers()
-    with stoppable() as interruption:
-        per_s, chunks_per_s = ceilings_here(count)
+    join, count = (
+        join_command(arguments.master, arguments.token, arguments.wait),
+        arguments.workers or count_usable_workers(),
+    )
+    with handle_stop_signals() as interruption:
+        per_s, chunks_per_s = local_capacity_per_worker(count)
         if per_s is None:
             _print_line(
                 f"hint: how much can be sent here is not known: run `sizewise calibrate --workers {count}` before"
             )
         join = msgspec.structs.replace(join, ceiling_per_s=per_s, chunk_ceiling_per_s=chunks_per_s)
-        with JoinedWorkers(join, count, is_wanted=lambda: not interruption.is_requested) as joined:
-            joined.follow(on_joined=lambda number: _print_line(_joined_message(number, count, arguments.master)))
+        with LentWorkers(join, count, should_continue=lambda: not interruption.is_requested) as joined:
+            joined.wait(on_joined=lambda number: _print_line(_joined_message(number, count, arguments.master)))
     if interruption.code is not None:
         return interruption.code
     _print_line("the run has ended")
@@ -43,7 +46,7 @@ def execute(arguments: argparse.Namespace) -> int:
 
 def _joined_message(number: int, total: int, master: str) -> str:
     rest = "" if number == total else f"; it waited for no more, so {total - number} of this machine left"
-    return f"{so_many_workers(number)} joined the run at {master}{rest}"
+    return f"{format_worker_count(number)} joined the run at {master}{rest}"
 
 
 def _print_line(sentence: str) -> None:

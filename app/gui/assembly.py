@@ -5,44 +5,48 @@ from __future__ import annotations
 from PySide6.QtCore import QObject, Qt
 from PySide6.QtWidgets import QApplication
 
-from app.gui.collecting import Collecting
-from app.gui.deeds import Doing, deeds_of
+from app.gui.collecting import GuiThreadGc
+from app.gui.deeds import ActionHandlers, build_action_specs
 from app.gui.docks.gpu import GpuDock
 from app.gui.docks.job_queue import JobQueue
 from app.gui.docks.jobs import JobsDock
 from app.gui.docks.log import LogDock
 from app.gui.docks.machine_watch import MachineWatch
 from app.gui.home.page import HomePage
-from app.gui.launching import Launching
+from app.gui.launching import RunLauncher
 from app.gui.navigation import Navigation
-from app.gui.opening import Opening
+from app.gui.opening import FileOpener
 from app.gui.recovery import Recovery
 from app.gui.settings import apply_settings, open_settings
 from app.gui.status_bar import StatusBar
-from app.gui.theme import Look
+from app.gui.theme import ThemeController
 from app.gui.window import Window
-from app.gui.wishes import Switchboard, Wishes
+from app.gui.wishes import PageActions, PageRouter
 
 _MIN_WIDTH_FOR_DOCKS_PX = 1600
 
 
-class Parts(QObject):
+class WindowComponents(QObject):
     """Objects that belong to one window and are deleted with it."""
 
     def __init__(self, window: Window) -> None:
         super().__init__(window)
         navigation = window.navigation
-        self.collecting = Collecting(self)
+        self.gui_thread_gc = GuiThreadGc(self)
         self.queue, self.machine = JobQueue(window.settings, self), MachineWatch(self)
         self.recovery = Recovery(navigation, window.settings, self)
-        self.opening, self.board, self.wishes = Opening(window), Switchboard(window), Wishes(window)
-        self.launching = Launching(window, self.queue, self.machine, self.recovery)
+        self.file_opener, self.page_actions, self.page_router = (
+            FileOpener(window),
+            PageActions(window),
+            PageRouter(window),
+        )
+        self.run_launcher = RunLauncher(window, self.queue, self.machine, self.recovery)
         self.jobs = JobsDock(navigation, self.queue, window)
         self.gpu, self.log = GpuDock(self.machine, window), LogDock(navigation, window)
         self.status = StatusBar(navigation, self.queue, self.machine, window)
         self._had_waiting = False
 
-    def show_what_waits(self) -> None:
+    def show_waiting_jobs(self) -> None:
         """Show the Jobs dock when the first job starts to wait. A user who closes the dock after that is not
         interrupted again."""
         has_waiting = bool(self.queue.waiting or self.queue.offered)
@@ -51,15 +55,15 @@ class Parts(QObject):
         self._had_waiting = has_waiting
 
 
-def assemble(application: QApplication) -> tuple[Window, Parts]:
+def assemble(application: QApplication) -> tuple[Window, WindowComponents]:
     """Build the window and its parts, and restore its saved position and layout. The window is not shown yet."""
     settings = open_settings()
-    look = application.findChild(Look) or Look(application)
+    look = application.findChild(ThemeController) or ThemeController(application)
     apply_settings(settings, look)
     window = Window(Navigation(), look, settings)
     window.navigation.setParent(window)
-    parts = Parts(window)
-    window.set_deeds(deeds_of(_action_handlers(window, parts)))
+    parts = WindowComponents(window)
+    window.set_actions(build_action_specs(_action_handlers(window, parts)))
     right, bottom = Qt.DockWidgetArea.RightDockWidgetArea, Qt.DockWidgetArea.BottomDockWidgetArea
     window.add_docks(((right, parts.jobs), (right, parts.gpu), (bottom, parts.log)))
     window.setStatusBar(parts.status)
@@ -77,13 +81,13 @@ def _has_room(window: Window) -> bool:
     return window.screen().availableSize().width() >= _MIN_WIDTH_FOR_DOCKS_PX
 
 
-def _connect(window: Window, parts: Parts) -> None:
-    window.entries = parts.opening.entries
-    parts.jobs.stop_wanted.connect(parts.launching.stop)
-    parts.queue.changed.connect(parts.show_what_waits)
-    parts.show_what_waits()
+def _connect(window: Window, parts: WindowComponents) -> None:
+    window.entries = parts.file_opener.entries
+    parts.jobs.stop_requested.connect(parts.run_launcher.stop)
+    parts.queue.changed.connect(parts.show_waiting_jobs)
+    parts.show_waiting_jobs()
     window.closed.connect(parts.machine.close)
-    window.closed.connect(parts.collecting.end)
+    window.closed.connect(parts.gui_thread_gc.stop)
 
     def explain(name: str) -> None:
         docks = {dock.objectName(): dock for dock in (parts.jobs, parts.gpu, parts.log)}
@@ -91,21 +95,21 @@ def _connect(window: Window, parts: Parts) -> None:
             docks[name].show()
             docks[name].raise_()
         else:
-            window.navigation.page_wanted.emit(name)
+            window.navigation.page_requested.emit(name)
 
-    parts.status.explain.connect(explain)
+    parts.status.explanation_requested.connect(explain)
     home = window.pages.page("home")
     assert isinstance(home, HomePage)
     home.set_machine(parts.machine)
     home.set_recovery(parts.recovery)
-    parts.recovery.look()
-    parts.launching.look_for_pairs()
+    parts.recovery.refresh()
+    parts.run_launcher.find_running_pairs()
 
 
-def _action_handlers(window: Window, parts: Parts) -> Doing:
-    board, launching = parts.board, parts.launching
-    return Doing(
-        open_files=parts.opening.ask,
+def _action_handlers(window: Window, parts: WindowComponents) -> ActionHandlers:
+    board, launching = parts.page_actions, parts.run_launcher
+    return ActionHandlers(
+        open_files=parts.file_opener.choose_files,
         export=board.export,
         settings=board.show_settings,
         close=window.close,
@@ -113,7 +117,7 @@ def _action_handlers(window: Window, parts: Parts) -> Doing:
         redo=board.redo,
         filter=board.filter,
         copy_command=window.copy_command,
-        new_profile=parts.wishes.new_profile,
+        new_profile=parts.page_router.new_profile,
         start=launching.start,
         repeat=launching.repeat,
         stop=launching.stop,

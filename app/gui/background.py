@@ -93,13 +93,13 @@ class Latest(Generic[T]):
         self._requests = 0
         self.is_busy = False
 
-    def ask(self, function: Callable[[], T]) -> None:
+    def request(self, function: Callable[[], T]) -> None:
         self._requests += 1
         self._next = function
         if not self.is_busy:
             self._begin()
 
-    def forget(self) -> None:
+    def cancel(self) -> None:
         """Discard the running and the waiting request; no callback is called for them."""
         self._requests += 1
         self._next = None

@@ -17,7 +17,7 @@ _GROWTH_DIVISOR = 4
 its libraries takes about 125 ms."""
 
 
-class Collecting(QObject):
+class GuiThreadGc(QObject):
     """Replaces automatic garbage collection until `end` is called. It checks the thresholds once a second and collects
     about as often as CPython would."""
 
@@ -28,10 +28,10 @@ class Collecting(QObject):
         """Objects left by the last full collection, and objects promoted to the oldest generation since then."""
         gc.disable()
         self._timer = QTimer(self, interval=_CHECK_MS)
-        self._timer.timeout.connect(self.look)
+        self._timer.timeout.connect(self.collect_if_due)
         self._timer.start()
 
-    def look(self) -> int | None:
+    def collect_if_due(self) -> int | None:
         """Collect the oldest generation that is due and return its number; return None if none is due."""
         due = [
             oldest_due
@@ -53,7 +53,7 @@ class Collecting(QObject):
             self._promoted += max(0, young_before - collected)
         return oldest_due
 
-    def end(self) -> None:
+    def stop(self) -> None:
         self._timer.stop()
         if self._was_enabled:
             gc.enable()

@@ -16,15 +16,15 @@ _MAX_SHOWN = 200
 
 class Entry(msgspec.Struct, frozen=True):
     text: str
-    do: Callable[[], object]
+    run: Callable[[], object]
 
 
-def entries_of(actions: Sequence[QAction]) -> list[Entry]:
+def action_entries(actions: Sequence[QAction]) -> list[Entry]:
     """Return palette entries for all enabled actions, each with its shortcut."""
     return [Entry(_entry_text(action), action.trigger) for action in actions if action.isEnabled()]
 
 
-def matching(entries: Sequence[Entry], typed: str) -> list[Entry]:
+def filter_entries(entries: Sequence[Entry], typed: str) -> list[Entry]:
     """Return the entries that contain all typed words, those that begin with the typed text first."""
     terms = typed.casefold().split()
     matches = [entry for entry in entries if all(term in entry.text.casefold() for term in terms)]
@@ -67,7 +67,7 @@ class CommandPalette(QDialog):
         return super().eventFilter(watched, event)
 
     def _show(self, typed: str) -> None:
-        self._shown = matching(self._entries, typed)[:_MAX_SHOWN]
+        self._shown = filter_entries(self._entries, typed)[:_MAX_SHOWN]
         self._model.setStringList([entry.text for entry in self._shown])
         self.view.setCurrentIndex(self._model.index(0))
 
@@ -75,7 +75,7 @@ class CommandPalette(QDialog):
         row = self.view.currentIndex().row()
         if not 0 <= row < len(self._shown):
             return
-        run = self._shown[row].do
+        run = self._shown[row].run
         self.close()
         run()
 

@@ -16,14 +16,14 @@ LOG, LAST_LOG, LOCK = "window-crash.log", "window-crash-last.log", "window.lock"
 _MAX_CHARACTERS = 20_000
 
 
-class Found(msgspec.Struct, frozen=True):
+class PreviousSession(msgspec.Struct, frozen=True):
     """State left by the previous window.
 
     `crash` is what its fault handler wrote (empty text if it was killed), or None if it closed normally. `other_pid` is
     the process ID of another window that is open now.
     """
 
-    crash: str | None
+    crash_text: str | None
     other_pid: int | None
 
 
@@ -36,7 +36,7 @@ class CrashLog:
         self._lock.setStaleLockTime(0)  # never stale by age: a window may stay open for weeks
         self._file: TextIO | None = None
 
-    def begin(self) -> Found:
+    def begin(self) -> PreviousSession:
         """Lock the folder, start the fault handler's log and return what the previous window left.
 
         If the folder cannot be written, no log is started and nothing is reported.
@@ -45,13 +45,13 @@ class CrashLog:
             self._folder.mkdir(parents=True, exist_ok=True)
             if not self._lock.tryLock(0):
                 is_locked = self._lock.error() == QLockFile.LockError.LockFailedError
-                return Found(None, self._other_pid() if is_locked else None)
+                return PreviousSession(None, self._other_pid() if is_locked else None)
             crash = self._previous_log()
             self._file = (self._folder / LOG).open("w", encoding="utf-8")
         except OSError:
-            return Found(None, None)
+            return PreviousSession(None, None)
         faulthandler.enable(self._file)
-        return Found(crash, None)
+        return PreviousSession(crash, None)
 
     def end(self) -> None:
         """Remove the log and the lock after a normal shutdown."""
@@ -81,16 +81,16 @@ class CrashLog:
         return pid or None
 
 
-def notice_of_found(found: Found) -> Notice | None:
+def crash_notice(found: PreviousSession) -> Notice | None:
     if found.other_pid is not None:
         return Notice(
             "news",
             f"Another window of Sizewise is open (process {found.other_pid}).",
             "Both see the same runs and settings; what is measured at one time in both disturbs each other.",
         )
-    if found.crash is None:
+    if found.crash_text is None:
         return None
-    if not found.crash.strip():
+    if not found.crash_text.strip():
         return Notice(
             "news",
             "The last window was ended from outside, or the machine went down.",
@@ -101,5 +101,5 @@ def notice_of_found(found: Found) -> Notice | None:
         "The last window crashed.",
         "Runs go on without their window: what is not finished is told below.",
         "Copy the details into a report of the bug.",
-        found.crash,
+        found.crash_text,
     )

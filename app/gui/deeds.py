@@ -18,7 +18,7 @@ from app.gui.page import TITLES
 Menu = Literal["file", "edit", "run", "view", "help"]
 
 
-class Deed(msgspec.Struct, frozen=True):
+class ActionSpec(msgspec.Struct, frozen=True):
     """Specification of one action.
 
     `text` contains the mnemonic (&). `keys` are shortcuts as portable names; the menu shows the first. A separator
@@ -29,24 +29,24 @@ class Deed(msgspec.Struct, frozen=True):
     menu: Menu
     text: str
     keys: tuple[str, ...]
-    do: Callable[[], object]
+    handler: Callable[[], object]
     group: int = 0
 
 
 class Actions:
     """The window's QActions by name, and its menu bar."""
 
-    def __init__(self, window: QMainWindow, deeds: tuple[Deed, ...]) -> None:
+    def __init__(self, window: QMainWindow, specs: tuple[ActionSpec, ...]) -> None:
         self.by_name: dict[str, QAction] = {}
         self._window = window
         self.menus = {key: self._menu(key, title) for key, title in _TITLES.items()}
-        for previous, deed in zip((None, *deeds), deeds, strict=False):
+        for previous, deed in zip((None, *specs), specs, strict=False):
             menu = self.menus[deed.menu]
             if previous is not None and previous.menu == deed.menu and previous.group != deed.group:
                 menu.addSeparator()
             menu.addAction(self._action(deed))
 
-    def all(self) -> list[QAction]:
+    def list_actions(self) -> list[QAction]:
         return list(self.by_name.values())
 
     def _menu(self, key: str, title: str) -> QMenu:
@@ -54,11 +54,11 @@ class Actions:
         menu.setObjectName(f"menu-{key}")
         return menu
 
-    def _action(self, deed: Deed) -> QAction:
+    def _action(self, deed: ActionSpec) -> QAction:
         action = QAction(deed.text, self._window)
         action.setObjectName(deed.name)
         action.setShortcuts([QKeySequence(keys) for keys in deed.keys])
-        action.triggered.connect(lambda: deed.do())
+        action.triggered.connect(lambda: deed.handler())
         self.by_name[deed.name] = action
         self._window.addAction(action)
         return action
@@ -73,7 +73,7 @@ _TITLES: dict[Menu, str] = {
 }
 
 
-class Doing(msgspec.Struct, frozen=True):
+class ActionHandlers(msgspec.Struct, frozen=True):
     """Handlers of the actions. Each calls the page that is shown, or the window."""
 
     open_files: Callable[[], object]
@@ -96,54 +96,54 @@ class Doing(msgspec.Struct, frozen=True):
     help: Callable[[], object]
 
 
-def deeds_of(doing: Doing) -> tuple[Deed, ...]:
-    return (*_file(doing), *_edit(doing), *_run(doing), *_view(doing), *_help(doing))
+def build_action_specs(handlers: ActionHandlers) -> tuple[ActionSpec, ...]:
+    return (*_file(handlers), *_edit(handlers), *_run(handlers), *_view(handlers), *_help(handlers))
 
 
-def _file(handlers: Doing) -> tuple[Deed, ...]:
+def _file(handlers: ActionHandlers) -> tuple[ActionSpec, ...]:
     return (
-        Deed("new-profile", "file", "&New profile", ("Ctrl+N",), handlers.new_profile),
-        Deed("open", "file", "&Open…", ("Ctrl+O",), handlers.open_files),
-        Deed("export", "file", "&Export…", ("Ctrl+E",), handlers.export, 1),
-        Deed("settings", "file", "&Settings…", ("Ctrl+,",), handlers.settings, 2),
-        Deed("quit", "file", "&Quit", ("Ctrl+Q",), handlers.close, 3),
+        ActionSpec("new-profile", "file", "&New profile", ("Ctrl+N",), handlers.new_profile),
+        ActionSpec("open", "file", "&Open…", ("Ctrl+O",), handlers.open_files),
+        ActionSpec("export", "file", "&Export…", ("Ctrl+E",), handlers.export, 1),
+        ActionSpec("settings", "file", "&Settings…", ("Ctrl+,",), handlers.settings, 2),
+        ActionSpec("quit", "file", "&Quit", ("Ctrl+Q",), handlers.close, 3),
     )
 
 
-def _edit(handlers: Doing) -> tuple[Deed, ...]:
+def _edit(handlers: ActionHandlers) -> tuple[ActionSpec, ...]:
     return (
-        Deed("undo", "edit", "&Undo", ("Ctrl+Z",), handlers.undo),
-        Deed("redo", "edit", "&Redo", ("Ctrl+Shift+Z", "Ctrl+Y"), handlers.redo),
-        Deed("filter", "edit", "&Filter", ("Ctrl+F",), handlers.filter, 1),
-        Deed("copy-command", "edit", "Copy as &command", ("Ctrl+Shift+C",), handlers.copy_command, 2),
+        ActionSpec("undo", "edit", "&Undo", ("Ctrl+Z",), handlers.undo),
+        ActionSpec("redo", "edit", "&Redo", ("Ctrl+Shift+Z", "Ctrl+Y"), handlers.redo),
+        ActionSpec("filter", "edit", "&Filter", ("Ctrl+F",), handlers.filter, 1),
+        ActionSpec("copy-command", "edit", "Copy as &command", ("Ctrl+Shift+C",), handlers.copy_command, 2),
     )
 
 
-def _run(handlers: Doing) -> tuple[Deed, ...]:
+def _run(handlers: ActionHandlers) -> tuple[ActionSpec, ...]:
     return (
-        Deed("start", "run", "&Start", ("F5",), handlers.start),
-        Deed("repeat", "run", "&Repeat the last", ("Shift+F5",), handlers.repeat),
-        Deed("stop", "run", "S&top (Esc Esc)", (), handlers.stop),
-        Deed("compare", "run", "&Compare what is shown", ("Ctrl+D",), handlers.compare, 1),
+        ActionSpec("start", "run", "&Start", ("F5",), handlers.start),
+        ActionSpec("repeat", "run", "&Repeat the last", ("Shift+F5",), handlers.repeat),
+        ActionSpec("stop", "run", "S&top (Esc Esc)", (), handlers.stop),
+        ActionSpec("compare", "run", "&Compare what is shown", ("Ctrl+D",), handlers.compare, 1),
     )
 
 
-def _view(handlers: Doing) -> tuple[Deed, ...]:
+def _view(handlers: ActionHandlers) -> tuple[ActionSpec, ...]:
     pages = tuple(
-        Deed(f"page-{key}", "view", title, (f"Ctrl+{number}",), _page_opener(handlers, key))
+        ActionSpec(f"page-{key}", "view", title, (f"Ctrl+{number}",), _page_opener(handlers, key))
         for number, (key, title) in enumerate(TITLES.items(), 1)
     )
     return (
         *pages,
-        Deed("palette", "view", "Command &palette", ("Ctrl+K",), handlers.palette, 1),
-        Deed("next-pane", "view", "&Next pane", ("F6",), handlers.next_pane, 1),
-        Deed("reset-layout", "view", "Reset &layout", (), handlers.reset_layout, 2),
+        ActionSpec("palette", "view", "Command &palette", ("Ctrl+K",), handlers.palette, 1),
+        ActionSpec("next-pane", "view", "&Next pane", ("F6",), handlers.next_pane, 1),
+        ActionSpec("reset-layout", "view", "Reset &layout", (), handlers.reset_layout, 2),
     )
 
 
-def _help(handlers: Doing) -> tuple[Deed, ...]:
-    return (Deed("help", "help", "&Keys and help", ("F1",), handlers.help),)
+def _help(handlers: ActionHandlers) -> tuple[ActionSpec, ...]:
+    return (ActionSpec("help", "help", "&Keys and help", ("F1",), handlers.help),)
 
 
-def _page_opener(handlers: Doing, key: PageKey) -> Callable[[], object]:
+def _page_opener(handlers: ActionHandlers, key: PageKey) -> Callable[[], object]:
     return lambda: handlers.show_page(key)

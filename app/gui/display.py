@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from app.errors import UnavailableError
 
 
-def refuse_broken_qt(qt: tuple[int | str, ...], python: tuple[int, ...] = tuple(sys.version_info[:2])) -> None:
+def check_qt_version(qt: tuple[int | str, ...], python: tuple[int, ...] = tuple(sys.version_info[:2])) -> None:
     """Raise UnavailableError if this combination of PySide6 (`qt`) and Python is known to abort."""
     if tuple(python) < (3, 12) and tuple(qt[:2]) == (6, 12):
         raise UnavailableError(
@@ -25,7 +25,7 @@ _LIBRARIES = "libegl1 libgl1 libopengl0 libxkbcommon0 libfontconfig1 libdbus-1-3
 _HEADLESS = "`sizewise run`, `plan`, `report` and `compare` do the same without a window."
 
 
-def reaches_x(display: str) -> bool:
+def can_connect_to_x(display: str) -> bool:
     """Return whether the X server accepts a connection to `display`.
 
     Return True if libxcb is missing; Qt then reports the problem itself.
@@ -42,7 +42,7 @@ def reaches_x(display: str) -> bool:
 
 
 def require_display(
-    environment: Mapping[str, str], platform: str = sys.platform, reaches: Callable[[str], bool] = reaches_x
+    environment: Mapping[str, str], platform: str = sys.platform, can_connect: Callable[[str], bool] = can_connect_to_x
 ) -> None:
     """Raise UnavailableError if no display can be reached. Only Linux is checked."""
     if not platform.startswith("linux"):
@@ -51,7 +51,7 @@ def require_display(
     if not (chosen or display or environment.get("WAYLAND_DISPLAY")):
         raise UnavailableError("there is no display to open a window on", hint=f"Log in to a desktop. {_HEADLESS}")
     is_x = chosen.startswith("xcb") or not (chosen or environment.get("WAYLAND_DISPLAY"))
-    if is_x and not reaches(display):
+    if is_x and not can_connect(display):
         hint = f"Log in to its desktop as this user, or over SSH with -X. {_HEADLESS}"
         raise UnavailableError(f"the display {display or 'of this system'} cannot be reached", hint=hint)
 
@@ -64,4 +64,4 @@ def require_qt() -> None:
     except ImportError as error:
         hint = f"On Debian: apt-get install {_LIBRARIES}. {_HEADLESS}"
         raise UnavailableError(f"Qt cannot be loaded: {error}", hint=hint) from error
-    refuse_broken_qt(PySide6.__version_info__)
+    check_qt_version(PySide6.__version_info__)

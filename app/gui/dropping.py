@@ -11,12 +11,12 @@ Kind = Literal["model", "profile", "run", "bundle", "prices", "plan", "results",
 _MAX_BYTES_READ = 65_536
 
 
-class Dropped(msgspec.Struct, frozen=True):
+class DroppedFile(msgspec.Struct, frozen=True):
     path: Path
     kind: Kind
 
     @property
-    def promise(self) -> str:
+    def action_text(self) -> str:
         """Text that says what dropping the file here does."""
         return {
             "model": "Benchmark this model",
@@ -30,9 +30,9 @@ class Dropped(msgspec.Struct, frozen=True):
         }[self.kind]
 
 
-def dropped(path: Path) -> Dropped:
+def classify_path(path: Path) -> DroppedFile:
     """Classify a path by its name and first bytes. The code that opens the file validates the rest."""
-    return Dropped(path, _kind(path))
+    return DroppedFile(path, _kind(path))
 
 
 def is_run_directory(path: Path) -> bool:

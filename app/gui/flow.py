@@ -71,7 +71,7 @@ class FlowLayout(QLayout):
         return y + line_height - rect.y()
 
 
-def flow_in(holder: QWidget, gap: int = 14, line_gap: int = 4) -> FlowLayout:
+def set_flow_layout(holder: QWidget, gap: int = 14, line_gap: int = 4) -> FlowLayout:
     """Give `holder` a FlowLayout and a size policy that takes exactly the height that its lines need."""
     policy = holder.sizePolicy()
     policy.setHeightForWidth(True)

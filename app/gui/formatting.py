@@ -7,22 +7,23 @@ from typing import Literal
 
 from reports.formatting import (
     NOT_AVAILABLE,
-    count,
-    interval,
-    money,
-    number,
-    percent,
-    plain,
-    quantity,
-    seconds,
-    size,
-    value_unit,
+    format_count,
+    format_duration,
+    format_interval,
+    format_money,
+    format_number,
+    format_percent,
+    format_plain,
+    format_quantity,
+    format_size,
+    format_value_unit,
     with_unit,
 )
 
 __all__ = [
-    "NOT_AVAILABLE", "cell", "clock_time", "count", "elapsed", "ended", "interval", "money", "number", "one_line",
-    "percent", "plain", "quantity", "seconds", "sentence", "size", "state_of", "value_unit", "with_unit",
+    "NOT_AVAILABLE", "cell", "clock_time", "elapsed", "format_count", "format_duration", "format_interval",
+    "format_money", "format_number", "format_percent", "format_plain", "format_quantity", "format_size",
+    "format_value_unit", "one_line", "sentence", "state_for_verdict", "with_full_stop", "with_unit",
 ]  # fmt: skip
 
 State = Literal["good", "warn", "bad", "plain"]
@@ -33,7 +34,7 @@ _STATES: dict[str, State] = {
 }  # fmt: skip
 
 
-def state_of(word: str) -> State:
+def state_for_verdict(word: str) -> State:
     """Return the state that determines the color of a verdict word."""
     return _STATES.get(word, "plain")
 
@@ -46,26 +47,26 @@ def cell(value: object) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, int):
-        return count(value)
+        return format_count(value)
     if isinstance(value, float):
-        return number(value)
+        return format_number(value)
     return str(value)
 
 
-def one_line(text: str, most: int = 200) -> str:
+def one_line(text: str, max_length: int = 200) -> str:
     """Make untrusted text, such as the name of a run, safe to show: at most `most` characters, and each non-printable
     character (line break, terminal escape) replaced by a space."""
-    cut = text[:most]
+    cut = text[:max_length]
     return cut if cut.isprintable() else "".join(character if character.isprintable() else " " for character in cut)
 
 
 def sentence(text: str) -> str:
     """Capitalize the text and end it with a full stop. A first word with a dot in it, such as a key or a file name,
     keeps its case."""
-    return ended(text if "." in text.split(" ")[0] else f"{text[:1].upper()}{text[1:]}")
+    return with_full_stop(text if "." in text.split(" ")[0] else f"{text[:1].upper()}{text[1:]}")
 
 
-def ended(text: str) -> str:
+def with_full_stop(text: str) -> str:
     return text if text.endswith((".", "!", "?")) else f"{text}."
 
 

@@ -22,10 +22,10 @@ _PATHS = {
 _SIDE = 24
 
 
-def icon(name: str, colour: str, side: int = _SIDE) -> QIcon:
+def icon(name: str, color: str, side: int = _SIDE) -> QIcon:
     """Return the icon at `side` logical pixels, with a second pixmap for a device pixel ratio of 2."""
     svg = (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_SIDE} {_SIDE}" fill="none" stroke="{colour}" '
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_SIDE} {_SIDE}" fill="none" stroke="{color}" '
         f'stroke-width="1.8" stroke-linejoin="round" stroke-linecap="round"><path d="{_PATHS[name]}"/></svg>'
     )
     renderer, result = QSvgRenderer(QByteArray(svg.encode())), QIcon()

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from PySide6.QtCore import QObject, QSocketNotifier
 
 
-class Interrupts(QObject):
+class SignalHandler(QObject):
     """Calls `close` on SIGINT and SIGTERM.
 
     Python's signal handlers do not run while Qt's event loop waits. The byte that the signal writes to a wakeup socket
@@ -29,7 +29,7 @@ class Interrupts(QObject):
         self._notifier = QSocketNotifier(self._read_socket.fileno(), QSocketNotifier.Type.Read, self)
         self._notifier.activated.connect(self._on_wakeup)
 
-    def end(self) -> None:
+    def restore(self) -> None:
         """Restore the previous signal handlers."""
         self._notifier.setEnabled(False)
         signal.set_wakeup_fd(self._previous_fd)

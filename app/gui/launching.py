@@ -25,17 +25,17 @@ from app.gui.live.state import LiveState
 from app.gui.navigation import Launch
 from app.gui.recovery import Recovery
 from app.gui.run_bar import RunBar
-from app.gui.settings import notifications_are_on
+from app.gui.settings import are_notifications_enabled
 from app.gui.widgets import button, hbox, label, vbox
 from app.gui.window import Window
 
 if TYPE_CHECKING:
-    from app.gui.compare.pairs_part import PairsPart
+    from app.gui.compare.pairs_part import PairsPanel
     from app.gui.compare.pairs_state import PairsState
     from app.gui.live.page import LivePage
 
 
-Choice = Literal["stop", "leave", "cancel"]
+ClosingChoice = Literal["stop", "leave", "cancel"]
 
 
 class ClosingDialog(QDialog):
@@ -44,7 +44,7 @@ class ClosingDialog(QDialog):
 
     def __init__(self, parent: QWidget, run_name: str, waiting: int) -> None:
         super().__init__(parent)
-        self.choice: Choice = "cancel"
+        self.choice: ClosingChoice = "cancel"
         self.setWindowTitle("A run goes on")
         self.setModal(True)
         text = label(_question(run_name, waiting), wrap=True)
@@ -64,12 +64,12 @@ class ClosingDialog(QDialog):
         self.accept()
 
 
-class Closing:
+class CloseConfirmation:
     """Decides whether the window may close while a run is in progress."""
 
     def __init__(self, window: QWidget) -> None:
         self._window = window
-        self._remembered_choice: Choice | None = None
+        self._remembered_choice: ClosingChoice | None = None
 
     def may_close(self, run_name: str | None, waiting: int, stop: Callable[[], object]) -> bool:
         """Return whether the window may close, after asking the user if needed.
@@ -87,7 +87,7 @@ class Closing:
             stop()
         return True
 
-    def _ask(self, run_name: str, waiting: int) -> Choice:
+    def _ask(self, run_name: str, waiting: int) -> ClosingChoice:
         dialog = ClosingDialog(self._window, run_name, waiting)
         dialog.exec()
         choice = dialog.choice
@@ -106,17 +106,17 @@ def _question(run_name: str, waiting: int) -> str:
     return "\n\n".join((lines[0], "\n".join(lines[1:])))
 
 
-LEAST_S = 30.0
+MIN_NOTIFICATION_S = 30.0
 _SHOWN_MS = 10_000
 
 
-def is_worth_telling(*, is_active: bool, lasted_s: float) -> bool:
+def should_notify(*, is_active: bool, duration_s: float) -> bool:
     """Return whether a job that ended deserves a notification.
 
     A user who looks at the window sees the end anyway, and a job of at most 30 s is too short for anybody to have gone
     away.
     """
-    return not is_active and lasted_s > LEAST_S
+    return not is_active and duration_s > MIN_NOTIFICATION_S
 
 
 class Notifications(QObject):
@@ -127,10 +127,10 @@ class Notifications(QObject):
         self._window = window
         self._tray: QSystemTrayIcon | None = None
 
-    def tell_ended(self, name: str, outcome: str, lasted_s: float) -> bool:
+    def notify_ended(self, name: str, outcome: str, duration_s: float) -> bool:
         """Notify the user that a job ended, and return whether that was done. `outcome` is a word such as PASS or
         stopped."""
-        if not is_worth_telling(is_active=self._window.isActiveWindow(), lasted_s=lasted_s):
+        if not should_notify(is_active=self._window.isActiveWindow(), duration_s=duration_s):
             return False
         title = f"{name}: {outcome}"
         if not (QSystemTrayIcon.isSystemTrayAvailable() and QSystemTrayIcon.supportsMessages()):
@@ -161,18 +161,18 @@ def _icon(window: QWidget) -> QIcon:
     return window.style().standardIcon(window.style().StandardPixmap.SP_ComputerIcon)
 
 
-class LaunchingPairs(QObject):
+class PairsLauncher(QObject):
     def __init__(self, window: Window, queue: JobQueue, recovery: Recovery, bar: RunBar) -> None:
         super().__init__(window)
         self._window, self._queue, self._recovery, self._bar = window, queue, recovery, bar
         self._is_listening = False
         self._run: Path | None = None
-        window.navigation.pairs_watched.connect(self.watch)
+        window.navigation.watch_pairs_requested.connect(self.watch)
 
-    def look(self) -> None:
+    def find_running_pairs(self) -> None:
         """Look for A/B pairs that the previous window left running, and show them as if this window had started
         them."""
-        submit(self, _find_pairs_to_show, self._attach, self._window.navigation.tell_error)
+        submit(self, _find_pairs_to_show, self._attach, self._window.navigation.notify_error)
 
     def launch(self, launch: Launch) -> None:
         self._shown().launch(launch)  # the engine starts while the page is drawn
@@ -182,14 +182,14 @@ class LaunchingPairs(QObject):
         self._window.show_page("compare")
         self._shown().watch(directory)
 
-    def watching(self, directory: Path) -> PairsPart:
+    def show_pairs(self, directory: Path) -> PairsPanel:
         """Return the pairs view of the Compare page, switched to the pairs in `directory` if it shows others."""
         pairs = self._shown()
         if pairs.state.directory != directory:
             pairs.watch(directory)
         return pairs
 
-    def _shown(self) -> PairsPart:
+    def _shown(self) -> PairsPanel:
         pairs = self._window.pages.compare.pairs
         if not self._is_listening:
             self._is_listening = True
@@ -205,21 +205,21 @@ class LaunchingPairs(QObject):
             message = "Pairs are still measured, which another window began, or a terminal. Compare shows how they go."
             self._queue.watch(directory, directory.name, "pairs")
         self._shown().watch(directory)
-        self._window.navigation.tell("news", message)
+        self._window.navigation.notify("news", message)
 
     def _show(self, state: PairsState) -> None:
         self._bar.show_state(_pairs_as_run_state(state))
-        turn = state.progress.turn
+        turn = state.progress.pair_run
         if turn is not None and Path(turn.directory) != self._run:
             self._follow(Path(turn.directory))
-        if state.going == "failed" and state.directory is not None:
-            self._queue.launch_failed(state.directory, state.said)
+        if state.status == "failed" and state.directory is not None:
+            self._queue.report_launch_failure(state.directory, state.last_message)
 
     def _follow(self, run: Path) -> None:
         """Follow the next run of the pairs. If the Live page shows the previous run, switch it to this one."""
         previous, self._run = self._run, run
-        self._recovery.leave_out(run)
-        live = self._window.pages.found("live")
+        self._recovery.exclude(run)
+        live = self._window.pages.created_page("live")
         if live is not None and previous in live.runs():
             self._window.pages.live.watch(run)
 
@@ -227,11 +227,11 @@ class LaunchingPairs(QObject):
 def _pairs_as_run_state(state: PairsState) -> LiveState:
     progress = state.progress
     return LiveState(
-        going=state.going if state.going != "ended" else "finished",
+        status=state.status if state.status != "ended" else "finished",
         name=state.name,
         directory=state.directory,
-        phase="" if progress.turn is None else turn_line(progress.turn),
-        done=progress.done,
+        phase="" if progress.pair_run is None else turn_line(progress.pair_run),
+        done=progress.completed,
         total=progress.total,
         elapsed_s=progress.elapsed_s,
         eta_s=state.eta_s(),
@@ -239,44 +239,44 @@ def _pairs_as_run_state(state: PairsState) -> LiveState:
 
 
 def _find_pairs_to_show() -> tuple[Path, bool] | None:
-    from app.gui.compare.entries import pairs_to_show
+    from app.gui.compare.entries import find_pairs_to_show
 
-    return pairs_to_show()
+    return find_pairs_to_show()
 
 
-class Launching(QObject):
+class RunLauncher(QObject):
     """Passes launch requests to the job queue and to the Live page, which starts the engine and watches the run."""
 
     def __init__(self, window: Window, queue: JobQueue, machine: MachineWatch, recovery: Recovery) -> None:
         super().__init__(window)
         self._window, self._queue, self._machine, self._recovery = window, queue, machine, recovery
         recovery.is_measuring = lambda: queue.running is not None
-        self._closing, self._notifications = Closing(window), Notifications(window)
+        self._closing, self._notifications = CloseConfirmation(window), Notifications(window)
         self._last: Launch | None = None
         self._is_listening = False
         self._live_state = LiveState()
-        self.bar = RunBar(window.toolbar, window.look)
+        self.bar = RunBar(window.toolbar, window.theme_controller)
         self.bar.start.clicked.connect(self.start)
         self.bar.stop.clicked.connect(self.stop)
-        self._pairs = LaunchingPairs(window, queue, recovery, self.bar)
+        self._pairs = PairsLauncher(window, queue, recovery, self.bar)
         navigation = window.navigation
-        navigation.launch_wanted.connect(self._remember)
-        navigation.launch_wanted.connect(queue.add)
-        navigation.run_watched.connect(self._watch)
+        navigation.launch_requested.connect(self._remember)
+        navigation.launch_requested.connect(queue.add)
+        navigation.watch_run_requested.connect(self._watch)
         queue.launch_next.connect(self._launch)
         queue.job_ended.connect(self._on_job_ended)
         queue.changed.connect(self._update_machine_source)
         window.may_close = self._may_close
 
-    def look_for_pairs(self) -> None:
-        self._pairs.look()
+    def find_running_pairs(self) -> None:
+        self._pairs.find_running_pairs()
 
     def start(self) -> None:
         """Start what the current page shows. If it has nothing to start, switch to the Run page and start from
         there."""
-        if not self._window.pages.shown.start():
+        if not self._window.pages.current.start():
             self._window.show_page("run")
-            self._window.pages.shown.start()
+            self._window.pages.current.start()
 
     def repeat(self) -> None:
         """Repeat the last run of this session. If there is none, do the same as `start`."""
@@ -296,7 +296,7 @@ class Launching(QObject):
             return
         if running.launch.kind == "pairs":
             self._window.show_page("compare")
-            self._pairs.watching(running.launch.directory).stop()
+            self._pairs.show_pairs(running.launch.directory).stop()
         else:
             self._window.show_page("live")
             self._live_page_for(running).stop()
@@ -318,7 +318,7 @@ class Launching(QObject):
             self._pairs.launch(launch)
             return
         self._connect_live()
-        self._recovery.leave_out(launch.directory)
+        self._recovery.exclude(launch.directory)
         self._window.pages.live.run.engine.launch(launch)  # the engine starts while the page is drawn
         self._window.show_page("live")
 
@@ -340,17 +340,17 @@ class Launching(QObject):
         # otherwise the bar shows the pairs that this run belongs to
         if running is None or running.launch.kind == "run":
             self.bar.show_state(state)
-        if state.going == "failed" and state.directory is not None:
-            self._queue.launch_failed(state.directory, state.message)
+        if state.status == "failed" and state.directory is not None:
+            self._queue.report_launch_failure(state.directory, state.message)
 
     def _update_machine_source(self) -> None:
         """Show the machine data that the current run reads, so that the window does not disturb the measurement."""
         running = self._queue.running
-        self._machine.follow_run(None if running is None else running.measured)
+        self._machine.follow_run(None if running is None else running.measured_directory)
 
     def _on_job_ended(self, job: Job) -> None:
-        if notifications_are_on(self._window.settings):
-            self._notifications.tell_ended(job.launch.name, job.status, job.lasted_s)
+        if are_notifications_enabled(self._window.settings):
+            self._notifications.notify_ended(job.launch.name, job.status, job.duration_s)
 
     def _may_close(self) -> bool:
         running, live_state = self._queue.running, self._live_state
@@ -360,6 +360,6 @@ class Launching(QObject):
 
     def _stop_now(self, job: Job) -> None:
         if job.launch.kind == "pairs":
-            self._pairs.watching(job.launch.directory).stop_now()
+            self._pairs.show_pairs(job.launch.directory).stop_now()
         else:
             self._live_page_for(job).stop_now()

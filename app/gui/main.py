@@ -13,7 +13,7 @@ from app.gui.display import require_display, require_qt
 if TYPE_CHECKING:
     from PySide6.QtWidgets import QApplication
 
-    from app.gui.assembly import Parts
+    from app.gui.assembly import WindowComponents
     from app.gui.window import Window
 
 
@@ -29,29 +29,29 @@ def open_window(paths: tuple[Path, ...]) -> int:
     require_display(os.environ)
     from PySide6.QtCore import QTimer
 
-    from app.gui.crash_log import CrashLog, notice_of_found
-    from app.gui.interrupts import Interrupts
-    from app.gui.warming import Warming
+    from app.gui.crash_log import CrashLog, crash_notice
+    from app.gui.interrupts import SignalHandler
+    from app.gui.warming import ImportPreloader
 
     application, window, parts = prepare()
-    interrupts, crash_log = Interrupts(window, application.quit), CrashLog(_data_folder())
-    notice = notice_of_found(crash_log.begin())
+    interrupts, crash_log = SignalHandler(window, application.quit), CrashLog(_data_folder())
+    notice = crash_notice(crash_log.begin())
     _report_uncaught_errors(window)
     window.show()
-    Warming(window)
+    ImportPreloader(window)
     if notice is not None:
-        window.navigation.told.emit(notice)
-    QTimer.singleShot(0, lambda: parts.opening.open_paths(paths))
+        window.navigation.notice_emitted.emit(notice)
+    QTimer.singleShot(0, lambda: parts.file_opener.open_paths(paths))
     try:
         code = application.exec()
     finally:
-        window.state.keep()
-        interrupts.end()
+        window.state.save()
+        interrupts.restore()
         crash_log.end()
     return _finish(code)
 
 
-def prepare() -> tuple[QApplication, Window, Parts]:
+def prepare() -> tuple[QApplication, Window, WindowComponents]:
     """Create the application, its window and its parts, ready to be shown."""
     from PySide6.QtWidgets import QApplication
 
@@ -90,6 +90,6 @@ def _report_uncaught_errors(window: Window) -> None:
     def tell(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
         sys.__excepthook__(kind, error, traceback)
         if isinstance(error, Exception):
-            window.navigation.tell_error(error)
+            window.navigation.notify_error(error)
 
     sys.excepthook = tell

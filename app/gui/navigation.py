@@ -22,8 +22,8 @@ class Notice(msgspec.Struct, frozen=True):
     traceback."""
 
     severity: Severity
-    what: str
-    why: str | None = None
+    summary: str
+    reason: str | None = None
     next_step: str | None = None
     details: str | None = None
 
@@ -44,50 +44,50 @@ class Launch(msgspec.Struct, frozen=True):
 class Navigation(QObject):
     """Requests of the pages as signals. The window or the page concerned handles each of them."""
 
-    page_wanted = Signal(str)
+    page_requested = Signal(str)
     """Requests that the page with this `PageKey` is shown."""
-    kind_wanted = Signal(str)
+    new_profile_requested = Signal(str)
     """Requests a new profile of the kind "local" or "endpoint" on the Run page. Emitted after `page_wanted`, so that
     the Run page exists."""
-    launch_wanted = Signal(object)
+    launch_requested = Signal(object)
     """Requests that the engine of this `Launch` is started and watched."""
-    run_watched = Signal(object)
+    watch_run_requested = Signal(object)
     """Requests that the Live page shows the running run in this directory (`Path`)."""
-    run_opened = Signal(object)
+    open_run_requested = Signal(object)
     """Requests that the Results page shows the finished or interrupted run in this directory (`Path`)."""
-    pairs_watched = Signal(object)
+    watch_pairs_requested = Signal(object)
     """Requests that the Compare page shows the progress and the runs of the A/B pairs in this directory (`Path`),
     running or finished."""
-    moment_wanted = Signal(float)
+    show_time_requested = Signal(float)
     """Requests that the Results page shows this time, in seconds from the start of its run."""
-    comparison_wanted = Signal(object)
+    comparison_requested = Signal(object)
     """Requests a comparison of these run directories (tuple of `Path`), the baseline first."""
-    plan_wanted = Signal(object)
+    plan_requested = Signal(object)
     """Requests a plan from these sources (tuple of `Path`), the same as the arguments of `sizewise plan`."""
-    profile_opened = Signal(object)
+    open_profile_requested = Signal(object)
     """Requests that the Run page edits this profile (`Path`)."""
-    model_opened = Signal(object)
+    open_model_requested = Signal(object)
     """Requests a new local profile for this .onnx file (`Path`) on the Run page."""
-    prices_opened = Signal(object)
+    open_prices_requested = Signal(object)
     """Requests that the Plan page loads this price list (`Path`) over its catalog."""
     library_changed = Signal()
     """Emitted when runs were added, deleted or labeled."""
-    trust_shown = Signal(str, str, str)
+    validity_changed = Signal(str, str, str)
     """Validity of the run that a page shows: verdict (VALID, WARN or INVALID), reason, and `PageKey` of the page that
     explains it."""
-    told = Signal(object)
+    notice_emitted = Signal(object)
     """Emits a `Notice` to show in the window."""
 
-    def tell(self, severity: Severity, what: str, why: str | None = None, next_step: str | None = None) -> None:
-        self.told.emit(Notice(severity, what, why, next_step))
+    def notify(self, severity: Severity, summary: str, reason: str | None = None, next_step: str | None = None) -> None:
+        self.notice_emitted.emit(Notice(severity, summary, reason, next_step))
 
-    def tell_error(self, error: Exception) -> None:
+    def notify_error(self, error: Exception) -> None:
         """Show an error as two lines, as the command line does. An unexpected exception is shown as a bug, with its
         traceback to copy."""
-        self.told.emit(notice_of(error))
+        self.notice_emitted.emit(error_notice(error))
 
 
-def notice_of(error: Exception) -> Notice:
+def error_notice(error: Exception) -> Notice:
     import traceback
 
     from app.errors import SizewiseError

@@ -8,7 +8,7 @@ from PySide6.QtGui import QUndoStack
 from PySide6.QtWidgets import QLineEdit, QWidget
 
 from app.gui.navigation import Navigation, PageKey
-from app.gui.theme import Look
+from app.gui.theme import ThemeController
 
 TITLES: dict[PageKey, str] = {
     "home": "Home",
@@ -27,9 +27,9 @@ class Page(QWidget):
 
     key: PageKey
 
-    def __init__(self, navigation: Navigation, look: Look) -> None:
+    def __init__(self, navigation: Navigation, theme_controller: ThemeController) -> None:
         super().__init__()
-        self.navigation, self.look = navigation, look
+        self.navigation, self.theme_controller = navigation, theme_controller
         self.setObjectName(f"{self.key}-page")
         self.setAccessibleName(TITLES[self.key])
 

@@ -10,7 +10,7 @@ from PySide6.QtWidgets import QStackedWidget
 
 from app.gui.navigation import Navigation, PageKey
 from app.gui.page import Page
-from app.gui.theme import Look
+from app.gui.theme import ThemeController
 
 if TYPE_CHECKING:
     from app.gui.compare.page import ComparePage
@@ -33,30 +33,30 @@ _CLASSES: dict[PageKey, tuple[str, str]] = {
 
 
 class Pages(QStackedWidget):
-    def __init__(self, navigation: Navigation, look: Look) -> None:
+    def __init__(self, navigation: Navigation, theme_controller: ThemeController) -> None:
         super().__init__()
-        self._navigation, self._look = navigation, look
+        self._navigation, self._look = navigation, theme_controller
         self._created: dict[PageKey, Page] = {}
         self._shown: PageKey | None = None
 
     @property
-    def shown(self) -> Page:
+    def current(self) -> Page:
         assert self._shown is not None, "a page is shown from the window's first moment"
         return self._created[self._shown]
 
-    def made(self) -> tuple[Page, ...]:
+    def created_pages(self) -> tuple[Page, ...]:
         return tuple(self._created.values())
 
     def show_page(self, key: PageKey) -> Page:
         if self._shown is not None and self._shown != key:
-            self.shown.leave()
+            self.current.leave()
         page = self.page(key)
         self._shown = key
         self.setCurrentWidget(page)
         page.enter()
         return page
 
-    def found(self, key: PageKey) -> Page | None:
+    def created_page(self, key: PageKey) -> Page | None:
         """Return the page, or None if it has not been created yet."""
         return self._created.get(key)
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from PySide6.QtCore import QObject, QSettings, QTimer, Signal
 
 from app.gui.background import submit
-from app.gui.engine.launch import EngineProcess, start_engine, tell_not_resumed
+from app.gui.engine.launch import EngineProcess, build_not_resumed_notice, start_engine
 from app.gui.navigation import Launch, Navigation
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ class Recovery(QObject):
     Call `look` once at startup. The Home page shows what `found` emits, and its buttons call the methods.
     """
 
-    found = Signal(object)
+    unfinished_changed = Signal(object)
     """Emits a tuple of `Unfinished`: running ones first, then the newest. Emitted again when one of them is handled."""
 
     def __init__(self, navigation: Navigation, settings: QSettings, parent: QObject | None = None) -> None:
@@ -47,30 +47,30 @@ class Recovery(QObject):
     def unfinished(self) -> tuple[Unfinished, ...]:
         return self._unfinished
 
-    def look(self) -> None:
-        submit(self, _find_unfinished, self._set_unfinished, self._navigation.tell_error)
+    def refresh(self) -> None:
+        submit(self, _find_unfinished, self._set_unfinished, self._navigation.notify_error)
 
-    def leave_out(self, directory: Path) -> None:
+    def exclude(self, directory: Path) -> None:
         """Exclude a run that this window started itself."""
         self._own.add(directory)
         self._forget(directory)
 
-    def attach(self, directory: Path) -> None:
+    def watch(self, directory: Path) -> None:
         self._forget(directory)
-        self._navigation.run_watched.emit(directory)
+        self._navigation.watch_run_requested.emit(directory)
 
     def resume(self, directory: Path) -> None:
         """Continue the run after its last complete stage, and show it on the Live page."""
         if self.is_measuring():
             message = "Another run is being measured."
-            self._navigation.tell("warning", message, None, "Resume this one when that has ended.")
+            self._navigation.notify("warning", message, None, "Resume this one when that has ended.")
             return
         try:
             engine = start_engine(Launch(("runs", "resume", str(directory)), directory, directory.name, "resume"))
         except OSError as error:
-            self._navigation.tell_error(error)
+            self._navigation.notify_error(error)
             return
-        self.leave_out(directory)
+        self.exclude(directory)
         self._resumed = engine
         self._resume_timer.start()
 
@@ -79,28 +79,28 @@ class Recovery(QObject):
         if engine is None:
             return
         from app.gui.engine.reaping import Reaper
-        from app.storage.endings import ending_of
+        from app.storage.endings import find_run_state
 
-        code, ending = engine.poll(), ending_of(engine.directory)
+        code, ending = engine.poll(), find_run_state(engine.directory)
         if ending == "cut short" and code is None:
             return
         self._resume_timer.stop()
         self._resumed = None
         if ending == "running":
             self._reaper = self._reaper or Reaper(self)
-            self._reaper.keep(engine)
-            self._navigation.run_watched.emit(engine.directory)
+            self._reaper.add(engine)
+            self._navigation.watch_run_requested.emit(engine.directory)
         elif ending == "ended":
-            self._navigation.run_opened.emit(engine.directory)
+            self._navigation.open_run_requested.emit(engine.directory)
         else:
-            self._navigation.told.emit(tell_not_resumed(engine))
+            self._navigation.notice_emitted.emit(build_not_resumed_notice(engine))
             self._own.discard(engine.directory)
-            self.look()
+            self.refresh()
 
-    def see(self, directory: Path) -> None:
+    def open_results(self, directory: Path) -> None:
         """Show the results of the run, computed from the data that was stored."""
         self.dismiss(directory)
-        self._navigation.run_opened.emit(directory)
+        self._navigation.open_run_requested.emit(directory)
 
     def dismiss(self, directory: Path) -> None:
         """Stop offering the run. Its files stay where they are."""
@@ -111,10 +111,10 @@ class Recovery(QObject):
     def discard(self, directory: Path) -> None:
         """Move the run to the trash, from which `undo_discard` restores it."""
         self._forget(directory)
-        submit(self, lambda: _move_to_trash(directory), self._on_discarded, self._navigation.tell_error)
+        submit(self, lambda: _move_to_trash(directory), self._on_discarded, self._navigation.notify_error)
 
     def undo_discard(self, name: str) -> None:
-        submit(self, lambda: _restore(name), self._on_restored, self._navigation.tell_error)
+        submit(self, lambda: _restore(name), self._on_restored, self._navigation.notify_error)
 
     discarded = Signal(str)
     """Emits the name of a run that was moved to the trash."""
@@ -122,29 +122,29 @@ class Recovery(QObject):
     def _set_unfinished(self, unfinished: Sequence[Unfinished]) -> None:
         dismissed = set(_texts(self._settings.value(_KEY)))
         shown = [run for run in unfinished if run.directory.name not in dismissed and run.directory not in self._own]
-        self._unfinished = tuple(sorted(shown, key=lambda run: run.ending != "running"))
-        self.found.emit(self._unfinished)
+        self._unfinished = tuple(sorted(shown, key=lambda run: run.state != "running"))
+        self.unfinished_changed.emit(self._unfinished)
 
     def _forget(self, directory: Path) -> None:
         remaining = tuple(run for run in self._unfinished if run.directory != directory)
         if remaining != self._unfinished:
             self._unfinished = remaining
-            self.found.emit(remaining)
+            self.unfinished_changed.emit(remaining)
 
     def _on_discarded(self, name: str) -> None:
         self.discarded.emit(name)
         self._navigation.library_changed.emit()
 
     def _on_restored(self, directory: Path) -> None:
-        self._navigation.tell("news", f"{directory.name} is back.")
+        self._navigation.notify("news", f"{directory.name} is back.")
         self._navigation.library_changed.emit()
-        self.look()
+        self.refresh()
 
 
 def _find_unfinished() -> tuple[Unfinished, ...]:
-    from app.storage.endings import unfinished_runs
+    from app.storage.endings import find_unfinished_runs
 
-    return unfinished_runs(datetime.now(UTC))
+    return find_unfinished_runs(datetime.now(UTC))
 
 
 def _move_to_trash(directory: Path) -> str:

@@ -8,31 +8,31 @@ from PySide6.QtWidgets import QSizePolicy, QToolBar, QToolButton, QWidget
 from app.gui.formatting import elapsed
 from app.gui.icons import icon
 from app.gui.live.state import LiveState
-from app.gui.theme import Look, Theme
+from app.gui.theme import Theme, ThemeController
 from app.gui.widgets import Badge, hbox, label, tool_button
 
 
 class RunBar(QObject):
-    def __init__(self, toolbar: QToolBar, look: Look) -> None:
+    def __init__(self, toolbar: QToolBar, theme_controller: ThemeController) -> None:
         super().__init__(toolbar)
         self._toolbar = toolbar
         self.start = _button("Start", "Start what this page holds (F5)")
         self.stop = _button("Stop", "Stop the run that goes on (Esc Esc on Live)")
         self.stop.setEnabled(False)
-        self.progress, self.trust = label("", "muted"), Badge()
+        self.progress, self.validity = label("", "muted"), Badge()
         space = QWidget()
         space.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Preferred)
         status = QWidget()  # a toolbar shows its direct children again by itself, even an empty badge
-        hbox(self.progress, self.trust, within=status)
+        hbox(self.progress, self.validity, within=status)
         for widget in (self.start, self.stop, space, status):
             toolbar.addWidget(widget)
-        look.changed.connect(self._recolor)
-        self._recolor(look.theme)
+        theme_controller.changed.connect(self._recolor)
+        self._recolor(theme_controller.theme)
 
     def show_state(self, state: LiveState) -> None:
         self.stop.setEnabled(state.is_running)
         self.progress.setText(progress_line(state) if state.is_running else "")
-        self.trust.say(state.trust or "" if state.is_running else "", "\n".join(state.reasons))
+        self.validity.show_verdict(state.validity or "" if state.is_running else "", "\n".join(state.reasons))
 
     def _recolor(self, theme: Theme) -> None:
         side = self._toolbar.fontMetrics().height()

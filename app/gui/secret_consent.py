@@ -6,10 +6,10 @@ from collections.abc import Iterable
 
 from PySide6.QtWidgets import QMessageBox, QWidget
 
-from app.storage.allowed_secrets import AllowedSecrets, allow
+from app.storage.allowed_secrets import AllowedSecrets, store_permission
 
 
-def may_send(parent: QWidget, wanted: Iterable[AllowedSecrets]) -> bool:
+def confirm_secrets(parent: QWidget, wanted: Iterable[AllowedSecrets]) -> bool:
     """Ask for each entry of `wanted`, remember every yes, and return whether all are allowed."""
     return all(_is_allowed(parent, secrets) for secrets in wanted)
 
@@ -19,5 +19,5 @@ def _is_allowed(parent: QWidget, grant: AllowedSecrets) -> bool:
     question = f"Profile {grant.profile} sends {secrets} to {grant.host}. Allow it for this profile from now on?"
     answer = QMessageBox.question(parent, "Send secrets", question)
     if answer == QMessageBox.StandardButton.Yes:
-        allow(grant)
+        store_permission(grant)
     return answer == QMessageBox.StandardButton.Yes

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from PySide6.QtCore import QSettings
 
-from app.gui.theme import Choice, Look
+from app.gui.theme import ThemeChoice, ThemeController
 
 THEME, TEXT_SCALE, NOTIFICATIONS = "look/theme", "look/text_scale", "notifications/enabled"
 
@@ -22,18 +22,18 @@ def open_settings() -> QSettings:
     return QSettings(str(folder / "window.ini"), QSettings.Format.IniFormat)
 
 
-def apply_settings(settings: QSettings, look: Look) -> None:
+def apply_settings(settings: QSettings, theme_controller: ThemeController) -> None:
     """Apply the stored theme and text size. Values that cannot be read count as unset."""
     choice = settings.value(THEME, "system")
-    look.choose(next((theme for theme in THEMES if theme == choice), "system"))
-    look.scale_text(_number(settings.value(TEXT_SCALE, 1.0)))
+    theme_controller.set_choice(next((theme for theme in THEMES if theme == choice), "system"))
+    theme_controller.scale_text(_number(settings.value(TEXT_SCALE, 1.0)))
 
 
-def notifications_are_on(settings: QSettings) -> bool:
+def are_notifications_enabled(settings: QSettings) -> bool:
     return str(settings.value(NOTIFICATIONS, "true")).lower() != "false"
 
 
-THEMES: dict[Choice, str] = {
+THEMES: dict[ThemeChoice, str] = {
     "system": "As the system",
     "light": "Light",
     "dark": "Dark",

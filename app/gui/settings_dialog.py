@@ -15,8 +15,8 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
-from app.gui.settings import NOTIFICATIONS, TEXT_SCALE, THEME, THEMES, notifications_are_on
-from app.gui.theme import Choice, Look
+from app.gui.settings import NOTIFICATIONS, TEXT_SCALE, THEME, THEMES, are_notifications_enabled
+from app.gui.theme import ThemeChoice, ThemeController
 from app.gui.widgets import button, label, scroll_area, search_field, vbox
 from app.storage.run_directory import runs_home
 
@@ -26,12 +26,12 @@ _SCALES = (1.0, 1.25, 1.5, 2.0)
 class SettingsDialog(QDialog):
     """Settings of the window. Every change applies immediately and is stored."""
 
-    def __init__(self, parent: QWidget, settings: QSettings, look: Look) -> None:
+    def __init__(self, parent: QWidget, settings: QSettings, theme_controller: ThemeController) -> None:
         super().__init__(parent)
         self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
         self.setWindowTitle("Settings")
         self.setAccessibleName("Settings")
-        self._settings, self._look = settings, look
+        self._settings, self._look = settings, theme_controller
         self._rows: list[tuple[str, QWidget]] = []
         self.search = search_field("Search settings")
         self.search.textChanged.connect(self._filter)
@@ -91,8 +91,8 @@ class SettingsDialog(QDialog):
         box.activated.connect(lambda row: self._choose_theme(list(choices)[row]))
         return box
 
-    def _choose_theme(self, choice: Choice) -> None:
-        self._look.choose(choice)
+    def _choose_theme(self, choice: ThemeChoice) -> None:
+        self._look.set_choice(choice)
         self._settings.setValue(THEME, choice)
 
     def _text_size(self) -> QComboBox:
@@ -110,7 +110,7 @@ class SettingsDialog(QDialog):
 
     def _notifications(self) -> QCheckBox:
         box = QCheckBox("Show them")
-        box.setChecked(notifications_are_on(self._settings))
+        box.setChecked(are_notifications_enabled(self._settings))
         box.toggled.connect(lambda on: self._settings.setValue(NOTIFICATIONS, on))
         return box
 

@@ -30,7 +30,7 @@ class ObjectiveLine(QLineEdit):
         completer = QCompleter(completions, self)
         completer.setCaseSensitivity(Qt.CaseSensitivity.CaseInsensitive)
         self.setCompleter(completer)
-        self.badge, self.told = Badge(), label("", "muted", wrap=True)
+        self.badge, self.message = Badge(), label("", "muted", wrap=True)
         self.remove = tool_button("✕", "Remove this objective", tip="Remove this objective", flat=True)
 
     @property
@@ -44,16 +44,16 @@ class ObjectiveLine(QLineEdit):
     def show_row(self, row: ObjectiveRow | None) -> None:
         problem = self.problem
         if problem is not None:
-            self.badge.say("", "")
-            self.told.setText(problem)
+            self.badge.show_verdict("", "")
+            self.message.setText(problem)
         elif row is None:
-            self.badge.say("", "")
-            self.told.setText("")
+            self.badge.show_verdict("", "")
+            self.message.setText("")
         else:
-            self.badge.say(row.judgement, row.why or "")
-            self.told.setText(observed(row))
-        self.told.setVisible(bool(self.told.text()))
-        self.setAccessibleDescription(f"{self.badge.text()} {self.told.text()}".strip())
+            self.badge.show_verdict(row.judgement, row.why or "")
+            self.message.setText(observed_text(row))
+        self.message.setVisible(bool(self.message.text()))
+        self.setAccessibleDescription(f"{self.badge.text()} {self.message.text()}".strip())
 
 
 class SloEditor(QWidget):
@@ -78,30 +78,30 @@ class SloEditor(QWidget):
         self._grid = QGridLayout(self._rows)
         self._grid.setContentsMargins(0, 0, 0, 0)
         self._grid.setColumnStretch(0 if is_narrow else 3, 1)
-        self.others = label("", "muted", wrap=True)
+        self.unlisted = label("", "muted", wrap=True)
         self.add = button("Add an &objective", self.add_line)
         self.reset = button("As measure&d", self._reset)
         title = (label(heading, "heading", wrap=True),) if heading else ()
-        vbox(*title, self._rows, self.others, hbox(self.add, self.reset, 1), within=self, spacing=4)
+        vbox(*title, self._rows, self.unlisted, hbox(self.add, self.reset, 1), within=self, spacing=4)
 
-    def show_slo(self, slo: tuple[str, ...], own: tuple[str, ...], judged: Sequence[ObjectiveRow] = ()) -> None:
+    def show_slo(self, slo: tuple[str, ...], run_slo: tuple[str, ...], evaluated: Sequence[ObjectiveRow] = ()) -> None:
         """Show the objectives `slo` and their evaluation.
 
         Lines are only rebuilt if their texts differ, so the cursor keeps its place. `own` is the SLO of the run;
         `judged` are the evaluated objectives and gates.
         """
-        self._run_slo = own
+        self._run_slo = run_slo
         if self.texts() != slo and not self._is_editing():
             self._fill(slo)
-        rows = {row.text: row for row in judged if row.kind == "SLO"}
+        rows = {row.text: row for row in evaluated if row.kind == "SLO"}
         for line in self.lines:
             line.show_row(rows.get(" ".join(line.text().split())))
-        unlisted = [row for row in judged if row.kind == "gate" or row.text not in self.texts()]
-        self.others.setText("\n".join(_unlisted_text(row) for row in unlisted))
-        self.others.setVisible(bool(unlisted))
+        unlisted = [row for row in evaluated if row.kind == "gate" or row.text not in self.texts()]
+        self.unlisted.setText("\n".join(_unlisted_text(row) for row in unlisted))
+        self.unlisted.setVisible(bool(unlisted))
         self._show_reset()
 
-    def forget(self) -> None:
+    def clear(self) -> None:
         """Clear the lines before another run is shown."""
         self._fill(())
 
@@ -113,15 +113,15 @@ class SloEditor(QWidget):
         for column, widget in enumerate((line.remove, line.badge), 1):
             self._grid.addWidget(widget, row, column, Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter)
         if self._is_narrow:
-            self._grid.addWidget(line.told, row + 1, 0, 1, 3)
+            self._grid.addWidget(line.message, row + 1, 0, 1, 3)
         else:
             line.setMinimumWidth(line.fontMetrics().horizontalAdvance("output_tokens_per_s.p95 <= 10,000"))
-            self._grid.addWidget(line.told, row, 3)
-        line.told.hide()
+            self._grid.addWidget(line.message, row, 3)
+        line.message.hide()
         line.textChanged.connect(self._on_text_changed)
         line.editingFinished.connect(self.finished)
         line.remove.clicked.connect(self._remove)
-        line.show_row(None) if text else line.badge.say("")
+        line.show_row(None) if text else line.badge.show_verdict("")
         if not self._is_filling:
             line.setFocus(Qt.FocusReason.OtherFocusReason)
         self._show_reset()
@@ -144,7 +144,7 @@ class SloEditor(QWidget):
             self._on_text_changed()
 
     def _delete_line(self, line: ObjectiveLine) -> None:
-        for widget in (line, line.remove, line.badge, line.told):
+        for widget in (line, line.remove, line.badge, line.message):
             self._grid.removeWidget(widget)
             widget.hide()
             widget.deleteLater()
@@ -178,16 +178,16 @@ class SloEditor(QWidget):
         self.reset.setEnabled(self.texts() != self._run_slo)
 
 
-def observed(row: ObjectiveRow) -> str:
+def observed_text(row: ObjectiveRow) -> str:
     stage_text = f" in {row.stage}" if row.stage else ""
     reason = f"; {row.why}" if row.why else ""
-    return f"{formatting.quantity(row.observed)}{stage_text}{reason}"
+    return f"{formatting.format_quantity(row.observed)}{stage_text}{reason}"
 
 
 def _unlisted_text(row: ObjectiveRow) -> str:
     implied = " (implied: the SLO sets no limit on errors)" if row.implied else ""
     kind = "gate " if row.kind == "gate" else ""
-    return f"{kind}{row.text}{implied}: {row.judgement}, {observed(row)}"
+    return f"{kind}{row.text}{implied}: {row.judgement}, {observed_text(row)}"
 
 
 def _completions() -> list[str]:

@@ -13,10 +13,10 @@ from app.gui.background import Latest
 from app.gui.docks.job_queue import JobQueue
 from app.gui.docks.job_words import phase_line, time_line
 from app.gui.docks.machine_watch import MachineState, MachineWatch
-from app.gui.docks.machine_words import gpu_title, measured, short
-from app.gui.formatting import NOT_AVAILABLE, State, size, state_of
+from app.gui.docks.machine_words import format_reading, gpu_title, shorten
+from app.gui.formatting import NOT_AVAILABLE, State, format_size, state_for_verdict
 from app.gui.navigation import Navigation
-from app.gui.widgets import restyle, tip
+from app.gui.widgets import restyle, tool_tip_text
 
 LOW_DISK_BYTES = 2 * 2**30
 _DISK_INTERVAL_MS = 30_000
@@ -26,7 +26,7 @@ _MARKS: dict[State, str] = {"warn": "▲ ", "bad": "✕ "}
 class StatusBar(QStatusBar):
     """Status bar of the window."""
 
-    explain = Signal(str)
+    explanation_requested = Signal(str)
     """Emits the object name of a dock ("jobs-dock" or "gpu-dock") or the key of a page ("home", "library", "live" or
     "results") to show."""
 
@@ -43,41 +43,41 @@ class StatusBar(QStatusBar):
         self.machine = self._segment("Machine", self._explain_machine)
         self.clock = self._segment("Clock", self._explain_clock)
         self.disk = self._segment("Disk", self._explain_disk)
-        self.trust = self._segment("Trust", self._explain_trust)
+        self.validity = self._segment("Trust", self._explain_trust)
         self._disk_reader: Latest[int] = Latest(self, self.show_disk, self._on_disk_error)
         self._disk_timer = QTimer(self, interval=_DISK_INTERVAL_MS)
         self._disk_timer.timeout.connect(self.read_disk)
         self._disk_timer.start()
-        machine.watch_for(self.machine)
+        machine.add_viewer(self.machine)
         machine.changed.connect(self._show_machine)
         queue.changed.connect(self._show_engine)
-        navigation.trust_shown.connect(self.show_trust)
+        navigation.validity_changed.connect(self.show_validity)
         self._show_engine()
         self._show_machine(machine.state)
-        self.show_trust(None)
+        self.show_validity(None)
         self._set_segment(self.disk, f"Disk {NOT_AVAILABLE}", "")
         self.read_disk()
 
-    def show_trust(self, verdict: str | None, why: str = "", page: str = "live") -> None:
+    def show_validity(self, verdict: str | None, reason: str = "", page: str = "live") -> None:
         """Show the validity of the current run: VALID, WARN or INVALID, or None if there is no run.
 
         `page` is the key of the page that explains it.
         """
         self._trust_page = page
         text = verdict or NOT_AVAILABLE
-        self._set_segment(self.trust, f"Trust: {text}", why or "Of no run yet", state_of(text))
+        self._set_segment(self.validity, f"Trust: {text}", reason or "Of no run yet", state_for_verdict(text))
 
     def read_disk(self) -> None:
-        self._disk_reader.ask(_free_bytes)
+        self._disk_reader.request(_free_bytes)
 
     def show_disk(self, free_bytes: int) -> None:
         is_low = free_bytes < LOW_DISK_BYTES
-        text = f"Disk {size(free_bytes)} free"
+        text = f"Disk {format_size(free_bytes)} free"
         self._set_segment(self.disk, text, "Where runs are kept", "warn" if is_low else "plain")
         if is_low and not self._has_warned:
-            self._navigation.tell(
+            self._navigation.notify(
                 "warning",
-                f"Only {size(free_bytes)} are free where runs are kept.",
+                f"Only {format_size(free_bytes)} are free where runs are kept.",
                 "A run that fills the disk is cut short.",
                 "Delete runs in the Library, and empty its trash.",
             )
@@ -85,29 +85,32 @@ class StatusBar(QStatusBar):
 
     def _show_engine(self) -> None:
         job, waiting = self._queue.running, len(self._queue.waiting)
-        text = "Engine: idle" if job is None else f"Engine: {short(job.launch.name)}"
+        text = "Engine: idle" if job is None else f"Engine: {shorten(job.launch.name)}"
         if waiting:
             text = f"{text}, {waiting} waiting"
         details = "Nothing runs" if job is None else f"{phase_line(job)}, {time_line(job)}"
         self._set_segment(self.engine, text, details)
 
     def _show_machine(self, state: MachineState) -> None:
-        now = state.now
+        now = state.readings
         if now is not None and now.gpus:
             first = now.gpus[0]
-            temperature, utilization = measured(first.temperature_c, "°C"), measured(first.utilisation_percent, "%")
+            temperature, utilization = (
+                format_reading(first.temperature_c, "°C"),
+                format_reading(first.utilisation_percent, "%"),
+            )
             text = f"{gpu_title(first)} {temperature}, {utilization}"
             further = len(now.gpus) - 1
             text = f"{text} (+{further})" if further else text
             is_throttled = any(gpu.throttled_by for gpu in now.gpus)
-            self._set_segment(self.machine, text, short(first.name), "warn" if is_throttled else "plain")
+            self._set_segment(self.machine, text, shorten(first.name), "warn" if is_throttled else "plain")
         else:
-            percent = measured(None if now is None else now.cpu_percent, "%")
+            percent = format_reading(None if now is None else now.cpu_percent, "%")
             self._set_segment(self.machine, f"CPU {percent}", "No GPU is told of")
         self._show_clock(state)
 
     def _show_clock(self, state: MachineState) -> None:
-        checks = () if state.facts is None else state.facts.checks
+        checks = () if state.capabilities is None else state.capabilities.checks
         check = next((machine_check for machine_check in checks if machine_check.id == "clock_resolution"), None)
         if check is None:
             self._set_segment(self.clock, f"Clock {NOT_AVAILABLE}", "This machine is not looked at yet")
@@ -132,7 +135,7 @@ class StatusBar(QStatusBar):
 
     def _set_segment(self, segment: QToolButton, text: str, description: str, state: State = "plain") -> None:
         segment.setText(_MARKS.get(state, "") + text)
-        segment.setToolTip(tip(description))
+        segment.setToolTip(tool_tip_text(description))
         segment.setAccessibleName(text)
         segment.setAccessibleDescription(description)
         restyle(segment, state)
@@ -141,19 +144,19 @@ class StatusBar(QStatusBar):
         self._set_segment(self.disk, f"Disk {NOT_AVAILABLE}", "The runs' home cannot be read", "warn")
 
     def _explain_engine(self) -> None:
-        self.explain.emit("jobs-dock")
+        self.explanation_requested.emit("jobs-dock")
 
     def _explain_machine(self) -> None:
-        self.explain.emit("gpu-dock")
+        self.explanation_requested.emit("gpu-dock")
 
     def _explain_clock(self) -> None:
-        self.explain.emit("home")
+        self.explanation_requested.emit("home")
 
     def _explain_disk(self) -> None:
-        self.explain.emit("library")
+        self.explanation_requested.emit("library")
 
     def _explain_trust(self) -> None:
-        self.explain.emit(self._trust_page)
+        self.explanation_requested.emit(self._trust_page)
 
 
 def _free_bytes() -> int:

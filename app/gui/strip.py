@@ -13,10 +13,10 @@ from app.gui.widgets import hbox, restyle, tool_button, vbox
 _STATES: dict[str, State] = {"news": "plain", "warning": "warn", "error": "bad"}
 
 
-class Strip(QFrame):
+class MessageStrip(QFrame):
     """Shows a notice as plain text, with details that can be expanded and copied. Hidden while there is no message."""
 
-    acted = Signal()
+    action_triggered = Signal()
     """Emitted when the action button is pressed."""
     dismissed = Signal()
     """Emitted when the user closes the message."""
@@ -30,7 +30,7 @@ class Strip(QFrame):
         self._text.setWordWrap(True)
         self._text.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
         self._action = QPushButton()
-        self._action.clicked.connect(self.acted)
+        self._action.clicked.connect(self.action_triggered)
         self._more = QPushButton("&Details")
         self._more.setCheckable(True)
         self._copy = QPushButton("&Copy details")
@@ -49,9 +49,9 @@ class Strip(QFrame):
         self._close.clicked.connect(self.dismissed)
         self.hide()
 
-    def say(self, notice: Notice, action: str | None = None) -> None:
+    def show_notice(self, notice: Notice, action: str | None = None) -> None:
         """Show a notice. If `action` is given, a button with that text is shown too."""
-        lines = [notice.what, notice.why, notice.next_step]
+        lines = [notice.summary, notice.reason, notice.next_step]
         self._text.setText("\n".join(line for line in lines if line))
         self.setAccessibleDescription(self._text.text())
         restyle(self, _STATES[notice.severity])

@@ -53,7 +53,7 @@ class FrameModel(QAbstractTableModel):
         """The frame in its original row order."""
         return self._frame
 
-    def shown(self) -> pd.DataFrame:
+    def visible_frame(self) -> pd.DataFrame:
         """Return the frame as shown: filtered and sorted."""
         return self._frame.iloc[self._order]
 
@@ -188,10 +188,10 @@ _SAMPLED_ROWS = 200
 class FrameTable(QTableView):
     """Table view that selects whole rows. Ctrl+C copies the selected rows, or all shown rows if none is selected."""
 
-    def __init__(self, model: FrameModel, name: str, *, widest: int | None = None) -> None:
+    def __init__(self, model: FrameModel, name: str, *, max_column_characters: int | None = None) -> None:
         """Create the view. `widest` limits the initial width of a column, in characters; the user can widen it."""
         super().__init__()
-        self._widest = widest
+        self._widest = max_column_characters
         self.frame_model = model
         self.setModel(model)
         self.setAccessibleName(name)
@@ -251,7 +251,7 @@ class FrameTable(QTableView):
 
     def copy(self) -> None:
         rows = sorted({index.row() for index in self.selectionModel().selectedRows()})
-        shown = self.frame_model.shown()
+        shown = self.frame_model.visible_frame()
         QGuiApplication.clipboard().setText((shown.iloc[rows] if rows else shown).to_csv(index=False))
 
 
@@ -263,6 +263,6 @@ def _row_texts(frame: pd.DataFrame) -> pd.Series[str]:
     return lines.str.casefold()
 
 
-def describe(table: FrameTable, what: str) -> None:
+def set_table_description(table: FrameTable, content: str) -> None:
     """Set the description for screen readers: the content of the table and its number of rows."""
-    table.setAccessibleDescription(f"{what}, {table.frame_model.rowCount()} rows")
+    table.setAccessibleDescription(f"{content}, {table.frame_model.rowCount()} rows")

@@ -12,7 +12,7 @@ from PySide6.QtCore import QObject, Qt, Signal
 from PySide6.QtGui import QColor, QGuiApplication, QPalette
 from PySide6.QtWidgets import QApplication, QStyleFactory
 
-Choice = Literal["system", "light", "dark", "contrast"]
+ThemeChoice = Literal["system", "light", "dark", "contrast"]
 
 
 class Theme(msgspec.Struct, frozen=True):
@@ -53,7 +53,7 @@ _FRAMED_CLASSES = ("QAbstractSpinBox", "QComboBox", "QLineEdit", "QAbstractButto
 _BY_NAME = {theme.name: theme for theme in (LIGHT, DARK, CONTRAST)}
 
 
-class Look(QObject):
+class ThemeController(QObject):
     """Current theme and text size.
 
     Widgets that paint themselves repaint on `changed`; the palette and style sheet are updated by this class.
@@ -61,18 +61,18 @@ class Look(QObject):
 
     changed = Signal(object)
 
-    def __init__(self, application: QApplication, choice: Choice = "system") -> None:
+    def __init__(self, application: QApplication, choice: ThemeChoice = "system") -> None:
         super().__init__(application)
         self._application = application
         application.setStyle(QStyleFactory.create("Fusion"))
         self.theme = LIGHT
-        self.choice: Choice = choice
+        self.choice: ThemeChoice = choice
         self.text_scale = 1.0
         self._default_pt = max(application.font().pointSizeF(), _MIN_PT)
         QGuiApplication.styleHints().colorSchemeChanged.connect(self._follow_system)
-        self.choose(choice)
+        self.set_choice(choice)
 
-    def choose(self, choice: Choice) -> None:
+    def set_choice(self, choice: ThemeChoice) -> None:
         self.choice = choice
         self._apply(_system_theme() if choice == "system" else _BY_NAME[choice])
 

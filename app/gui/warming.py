@@ -18,7 +18,7 @@ _MODULES = (
 _DELAY_MS, _INTERVAL_MS = 700, 150
 
 
-class Warming(QObject):
+class ImportPreloader(QObject):
     """Imports one module at a time, in the GUI thread because some of them create Qt objects."""
 
     def __init__(self, parent: QObject) -> None:

@@ -26,7 +26,7 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
-from app.gui.formatting import State, state_of
+from app.gui.formatting import State, state_for_verdict
 
 Box = TypeVar("Box", bound=QBoxLayout)
 _MAX_TIP_LENGTH = 2_000
@@ -42,7 +42,7 @@ def restyle(widget: QWidget, state: State) -> None:
     widget.style().polish(widget)
 
 
-def tip(text: str) -> str:
+def tool_tip_text(text: str) -> str:
     """Return text for a tool tip or menu that is shown literally.
 
     Qt renders text that looks like HTML as HTML, whoever wrote it, and would load the files and images that it names.
@@ -72,19 +72,19 @@ def label(text: str = "", role: str | None = None, *, wrap: bool = False, buddy:
 class Badge(QLabel):
     """Verdict word in its color. The reason is shown on hover, and given to screen readers."""
 
-    def __init__(self, word: str = "", why: str = "") -> None:
+    def __init__(self, verdict: str = "", reason: str = "") -> None:
         super().__init__()
         self.setTextFormat(Qt.TextFormat.PlainText)
         self.setProperty("role", "badge")
-        self.say(word, why)
+        self.show_verdict(verdict, reason)
 
-    def say(self, word: str, why: str = "") -> None:
-        self.setText(word)
-        self.setToolTip(tip(why))
-        self.setAccessibleName(word)
-        self.setAccessibleDescription(why)
+    def show_verdict(self, verdict: str, reason: str = "") -> None:
+        self.setText(verdict)
+        self.setToolTip(tool_tip_text(reason))
+        self.setAccessibleName(verdict)
+        self.setAccessibleDescription(reason)
         self._update_visibility()
-        restyle(self, state_of(word))
+        restyle(self, state_for_verdict(verdict))
 
     def event(self, event: QEvent) -> bool:
         if event.type() == QEvent.Type.ParentChange:
@@ -105,12 +105,12 @@ def card(*widgets: QWidget) -> QFrame:
     return frame
 
 
-Part = QWidget | QLayout | int | tuple[QWidget | QLayout, int] | tuple[QWidget | QLayout, int, Qt.AlignmentFlag]
+BoxItem = QWidget | QLayout | int | tuple[QWidget | QLayout, int] | tuple[QWidget | QLayout, int, Qt.AlignmentFlag]
 Margins = tuple[int, int, int, int]
 
 
 def vbox(
-    *parts: Part, within: QWidget | None = None, margins: Margins | None = (0, 0, 0, 0), spacing: int | None = None
+    *parts: BoxItem, within: QWidget | None = None, margins: Margins | None = (0, 0, 0, 0), spacing: int | None = None
 ) -> QVBoxLayout:
     """Stack parts vertically in a layout for `within`.
 
@@ -121,14 +121,14 @@ def vbox(
 
 
 def hbox(
-    *parts: Part, within: QWidget | None = None, margins: Margins | None = (0, 0, 0, 0), spacing: int | None = None
+    *parts: BoxItem, within: QWidget | None = None, margins: Margins | None = (0, 0, 0, 0), spacing: int | None = None
 ) -> QHBoxLayout:
     """Place parts side by side. The arguments are those of `vbox`."""
     return _fill(QHBoxLayout(), parts, within, margins, spacing)
 
 
 def _fill(
-    layout: Box, parts: tuple[Part, ...], within: QWidget | None, margins: Margins | None, spacing: int | None
+    layout: Box, parts: tuple[BoxItem, ...], within: QWidget | None, margins: Margins | None, spacing: int | None
 ) -> Box:
     if within is not None:
         within.setLayout(layout)
@@ -184,7 +184,7 @@ def tool_button(
     return widget
 
 
-def stacked(*pages: QWidget) -> QStackedWidget:
+def stacked_widget(*pages: QWidget) -> QStackedWidget:
     widget = QStackedWidget()
     for page in pages:
         widget.addWidget(page)
@@ -223,7 +223,7 @@ def search_field(placeholder: str, name: str = "") -> QLineEdit:
     return widget
 
 
-def takes_wheel(field: QWidget, event: QWheelEvent) -> bool:
+def handles_wheel(field: QWidget, event: QWheelEvent) -> bool:
     """Return whether a field handles the mouse wheel: only while it has the keyboard focus.
 
     Otherwise the event is ignored and the surrounding area scrolls. The focus policy of the field must be StrongFocus,
@@ -234,21 +234,21 @@ def takes_wheel(field: QWidget, event: QWheelEvent) -> bool:
     return field.hasFocus()
 
 
-class Choice(QComboBox):
+class WheelSafeComboBox(QComboBox):
     """Combo box that ignores the mouse wheel unless it has the focus."""
 
-    def __init__(self, least_characters: int = 10) -> None:
+    def __init__(self, min_characters: int = 10) -> None:
         super().__init__()
         self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
         self.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
-        self.setMinimumContentsLength(least_characters)
+        self.setMinimumContentsLength(min_characters)
 
     def wheelEvent(self, event: QWheelEvent) -> None:
-        if takes_wheel(self, event):
+        if handles_wheel(self, event):
             super().wheelEvent(event)
 
 
-class Empty(QWidget):
+class EmptyState(QWidget):
     """Placeholder for an empty list: what belongs there and how to add it."""
 
     def __init__(self, text: str, *buttons: QPushButton) -> None:

@@ -22,18 +22,18 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
-from app.gui.command_palette import CommandPalette, Entry, entries_of
-from app.gui.deeds import Actions, Deed
-from app.gui.dropping import Dropped, dropped
+from app.gui.command_palette import CommandPalette, Entry, action_entries
+from app.gui.deeds import Actions, ActionSpec
+from app.gui.dropping import DroppedFile, classify_path
 from app.gui.icons import icon
 from app.gui.navigation import Navigation, Notice, PageKey
 from app.gui.page import TITLES
 from app.gui.pages import Pages
-from app.gui.strip import Strip
-from app.gui.theme import Look, Theme
+from app.gui.strip import MessageStrip
+from app.gui.theme import Theme, ThemeController
 from app.gui.widgets import hbox, label, vbox
 
-LAYOUT = 1
+LAYOUT_VERSION = 1
 """Version of the layout. Increase it when docks or toolbars change, so that the stored state of an older layout is
 ignored."""
 _SAVE_INTERVAL_MS = 30_000
@@ -47,17 +47,17 @@ class WindowState(QObject):
         self._window, self._settings = window, settings
         self._default_state = QByteArray()
         self._timer = QTimer(self, interval=_SAVE_INTERVAL_MS)
-        self._timer.timeout.connect(self.keep)
+        self._timer.timeout.connect(self.save)
 
     def restore(self) -> None:
         """Restore the stored position, size and docks. The defaults are used if nothing is stored, the layout is
         another version, or the window would be off screen."""
         self._window.resize(_DEFAULT_SIZE.boundedTo(QGuiApplication.primaryScreen().availableSize()))
-        self._default_state = self._window.saveState(LAYOUT)
+        self._default_state = self._window.saveState(LAYOUT_VERSION)
         geometry, state = self._settings.value("window/geometry"), self._settings.value("window/state")
         if isinstance(geometry, QByteArray):
             self._window.restoreGeometry(geometry)
-        if isinstance(state, QByteArray) and not self._window.restoreState(state, LAYOUT):
+        if isinstance(state, QByteArray) and not self._window.restoreState(state, LAYOUT_VERSION):
             self._settings.remove("window/state")
         if not _is_on_screen(self._window):
             self._window.resize(_DEFAULT_SIZE.boundedTo(QGuiApplication.primaryScreen().availableSize()))
@@ -65,13 +65,13 @@ class WindowState(QObject):
         self._timer.start()
 
     def reset(self) -> None:
-        self._window.restoreState(self._default_state, LAYOUT)
+        self._window.restoreState(self._default_state, LAYOUT_VERSION)
         self._window.resize(_DEFAULT_SIZE.boundedTo(QGuiApplication.primaryScreen().availableSize()))
-        self.keep()
+        self.save()
 
-    def keep(self) -> None:
+    def save(self) -> None:
         self._settings.setValue("window/geometry", self._window.saveGeometry())
-        self._settings.setValue("window/state", self._window.saveState(LAYOUT))
+        self._settings.setValue("window/state", self._window.saveState(LAYOUT_VERSION))
         self._settings.sync()  # Qt writes in its next event loop iteration, which a closing window does not have
 
 
@@ -82,13 +82,13 @@ def _is_on_screen(window: QMainWindow) -> bool:
     return any(visible.width() >= _MIN_VISIBLE_PX and visible.height() >= _MIN_VISIBLE_PX for visible in screens)
 
 
-class Rail(QFrame):
+class NavigationRail(QFrame):
     """Navigation rail with a button for each page. `titles` are in page order; the up and down keys move between the
     buttons."""
 
-    chosen = Signal(str)
+    page_selected = Signal(str)
 
-    def __init__(self, titles: Mapping[PageKey, str], look: Look) -> None:
+    def __init__(self, titles: Mapping[PageKey, str], theme_controller: ThemeController) -> None:
         super().__init__()
         self.setProperty("role", "rail")
         self.setAccessibleName("Pages")
@@ -99,10 +99,10 @@ class Rail(QFrame):
             self._buttons[key] = self._button(key, title, number)
             layout.addWidget(self._buttons[key])
         layout.addStretch(1)
-        look.changed.connect(self._recolor)
-        self._recolor(look.theme)
+        theme_controller.changed.connect(self._recolor)
+        self._recolor(theme_controller.theme)
 
-    def show_chosen(self, key: PageKey) -> None:
+    def set_current(self, key: PageKey) -> None:
         self._buttons[key].setChecked(True)
 
     def keyPressEvent(self, event: QKeyEvent) -> None:
@@ -125,7 +125,7 @@ class Rail(QFrame):
         result.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
         result.setToolTip(f"{title} (Ctrl+{number})")
         result.setAccessibleName(title)
-        result.clicked.connect(lambda: self.chosen.emit(key))
+        result.clicked.connect(lambda: self.page_selected.emit(key))
         self._group.addButton(result)
         return result
 
@@ -147,17 +147,17 @@ class Window(QMainWindow):
     files_dropped = Signal(object)
     """Emits a `Dropped` for each dropped file."""
 
-    def __init__(self, navigation: Navigation, look: Look, settings: QSettings) -> None:
+    def __init__(self, navigation: Navigation, theme_controller: ThemeController, settings: QSettings) -> None:
         super().__init__()
-        self.navigation, self.look, self.settings = navigation, look, settings
+        self.navigation, self.theme_controller, self.settings = navigation, theme_controller, settings
         self.setObjectName("window")
         self.setWindowTitle("Sizewise")
         self.setAccessibleName("Sizewise")
         self.setAcceptDrops(True)
-        self.pages = Pages(navigation, look)
-        self.strip = Strip()
+        self.pages = Pages(navigation, theme_controller)
+        self.strip = MessageStrip()
         self.may_close: Callable[[], bool] | None = None
-        self.rail = Rail(TITLES, look)
+        self.rail = NavigationRail(TITLES, theme_controller)
         self._drop_hint = label("", "heading")
         self._drop_hint.setAlignment(Qt.AlignmentFlag.AlignCenter)
         self._drop_hint.hide()
@@ -169,12 +169,12 @@ class Window(QMainWindow):
         self.state = WindowState(self, settings)
         self.actions_: Actions | None = None
         self.entries: Callable[[], list[Entry]] = list
-        self.rail.chosen.connect(self.show_page)
-        navigation.page_wanted.connect(self.show_page)
-        navigation.told.connect(self.tell)
+        self.rail.page_selected.connect(self.show_page)
+        navigation.page_requested.connect(self.show_page)
+        navigation.notice_emitted.connect(self.show_notice)
 
-    def set_deeds(self, deeds: Sequence[Deed]) -> None:
-        self.actions_ = Actions(self, tuple(deeds))
+    def set_actions(self, specs: Sequence[ActionSpec]) -> None:
+        self.actions_ = Actions(self, tuple(specs))
 
     def add_docks(self, docks: Sequence[tuple[Qt.DockWidgetArea, QDockWidget]]) -> None:
         """Add docks, which must have object names. The View menu shows and hides them."""
@@ -189,32 +189,32 @@ class Window(QMainWindow):
     def show_page(self, key: PageKey) -> None:
         if key not in TITLES:
             return
-        self.rail.show_chosen(key)
+        self.rail.set_current(key)
         self.pages.show_page(key)
         self.setWindowTitle(f"{TITLES[key]} – Sizewise")
 
-    def tell(self, notice: Notice) -> None:
+    def show_notice(self, notice: Notice) -> None:
         """Show a notice above the page. The log keeps it after it is dismissed."""
-        self.strip.say(notice)
+        self.strip.show_notice(notice)
 
     def open_palette(self) -> None:
-        actions = self.actions_.all() if self.actions_ is not None else []
-        CommandPalette(self, [*entries_of(actions), *self.entries()]).show()
+        actions = self.actions_.list_actions() if self.actions_ is not None else []
+        CommandPalette(self, [*action_entries(actions), *self.entries()]).show()
 
     def copy_command(self) -> None:
-        line = self.pages.shown.command_line()
+        line = self.pages.current.command_line()
         if line is None:
-            self.navigation.tell("news", "There is nothing to copy as a command here yet.")
+            self.navigation.notify("news", "There is nothing to copy as a command here yet.")
             return
         QGuiApplication.clipboard().setText(line)
-        self.navigation.tell("news", f"Copied: {line}")
+        self.navigation.notify("news", f"Copied: {line}")
 
     def closeEvent(self, event: QCloseEvent) -> None:
         if self.may_close is not None and not self.may_close():
             event.ignore()
             return
-        self.state.keep()
-        for page in self.pages.made():
+        self.state.save()
+        for page in self.pages.created_pages():
             page.leave()
         event.accept()
         self.closed.emit()
@@ -223,7 +223,7 @@ class Window(QMainWindow):
         files = _dropped(event)
         if files:
             event.acceptProposedAction()
-            self._drop_hint.setText("\n".join(dict.fromkeys(file.promise for file in files)))
+            self._drop_hint.setText("\n".join(dict.fromkeys(file.action_text for file in files)))
             self._drop_hint.show()
 
     def dragLeaveEvent(self, event: QDragLeaveEvent) -> None:
@@ -249,6 +249,6 @@ class Window(QMainWindow):
         return "" if self._drop_hint.isHidden() else self._drop_hint.text()
 
 
-def _dropped(event: QDropEvent) -> list[Dropped]:
+def _dropped(event: QDropEvent) -> list[DroppedFile]:
     paths = [Path(url.toLocalFile()) for url in event.mimeData().urls() if url.isLocalFile()]
-    return [dropped(path) for path in paths[:_MAX_DROPPED_FILES]]
+    return [classify_path(path) for path in paths[:_MAX_DROPPED_FILES]]

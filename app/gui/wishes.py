@@ -12,7 +12,7 @@ from app.gui.library.files_kept import remember_opened
 from app.gui.window import Window
 
 
-class Switchboard(QObject):
+class PageActions(QObject):
     """Actions of the menus and shortcuts that the current page handles."""
 
     def __init__(self, window: Window) -> None:
@@ -20,47 +20,47 @@ class Switchboard(QObject):
         self._window, self._pages, self._navigation = window, window.pages, window.navigation
 
     def export(self) -> None:
-        if not self._pages.shown.export():
-            self._navigation.tell("news", "There is nothing to export here yet.")
+        if not self._pages.current.export():
+            self._navigation.notify("news", "There is nothing to export here yet.")
 
     def undo(self) -> None:
-        stack = self._pages.shown.undo_stack()
+        stack = self._pages.current.undo_stack()
         if stack is not None:
             stack.undo()
 
     def redo(self) -> None:
-        stack = self._pages.shown.undo_stack()
+        stack = self._pages.current.undo_stack()
         if stack is not None:
             stack.redo()
 
     def filter(self) -> None:
-        field = self._pages.shown.filter_field()
+        field = self._pages.current.filter_field()
         if field is not None:
             field.setFocus(Qt.FocusReason.ShortcutFocusReason)
             field.selectAll()
 
     def compare(self) -> None:
-        runs = self._pages.shown.runs()
+        runs = self._pages.current.runs()
         if not runs:
-            self._navigation.tell("news", "No run is shown or ticked here that could be compared.")
+            self._navigation.notify("news", "No run is shown or ticked here that could be compared.")
             return
-        self._navigation.comparison_wanted.emit(runs)
+        self._navigation.comparison_requested.emit(runs)
 
     def show_settings(self) -> None:
         from app.gui.settings_dialog import SettingsDialog
 
-        SettingsDialog(self._window, self._window.settings, self._window.look).show()
+        SettingsDialog(self._window, self._window.settings, self._window.theme_controller).show()
 
     def show_help(self) -> None:
         from app.gui.help import HelpDialog
 
         actions = self._window.actions_
-        HelpDialog(self._window, actions.all() if actions is not None else []).show()
+        HelpDialog(self._window, actions.list_actions() if actions is not None else []).show()
 
     def next_pane(self) -> None:
         """Move the focus from the rail to the page, then to each open dock, and back to the rail."""
         window = self._window
-        panes: list[QWidget] = [window.rail, self._pages.shown, *window.open_docks()]
+        panes: list[QWidget] = [window.rail, self._pages.current, *window.open_docks()]
         focused = QApplication.focusWidget()
         inside = [focused is not None and (pane is focused or pane.isAncestorOf(focused)) for pane in panes]
         target = panes[(inside.index(True) + 1) % len(panes)] if True in inside else panes[0]
@@ -80,21 +80,21 @@ def _focus_first(pane: QWidget) -> None:
         widget.setFocus(Qt.FocusReason.ShortcutFocusReason)
 
 
-class Wishes(QObject):
+class PageRouter(QObject):
     """Routes the requests of the pages: shows the page that handles a request, and passes the request to it."""
 
     def __init__(self, window: Window) -> None:
         super().__init__(window)
         self._window, self._pages = window, window.pages
         navigation = window.navigation
-        navigation.run_opened.connect(self._open_run)
-        navigation.moment_wanted.connect(self._show_moment)
-        navigation.comparison_wanted.connect(self._compare)
-        navigation.plan_wanted.connect(self._plan)
-        navigation.prices_opened.connect(self._open_prices)
-        navigation.profile_opened.connect(self._open_profile)
-        navigation.model_opened.connect(self._open_model)
-        navigation.kind_wanted.connect(self._new_of_kind)
+        navigation.open_run_requested.connect(self._open_run)
+        navigation.show_time_requested.connect(self._show_moment)
+        navigation.comparison_requested.connect(self._compare)
+        navigation.plan_requested.connect(self._plan)
+        navigation.open_prices_requested.connect(self._open_prices)
+        navigation.open_profile_requested.connect(self._open_profile)
+        navigation.open_model_requested.connect(self._open_model)
+        navigation.new_profile_requested.connect(self._new_of_kind)
 
     def new_profile(self) -> None:
         self._window.show_page("run")
@@ -113,7 +113,7 @@ class Wishes(QObject):
 
     def _show_moment(self, at_s: float) -> None:
         self._window.show_page("results")
-        self._pages.results.show_moment(at_s)
+        self._pages.results.show_time(at_s)
 
     def _compare(self, runs: tuple[Path, ...]) -> None:
         self._window.show_page("compare")

@@ -31,7 +31,7 @@ class BookkeepingNodes:
                 self._by_name[node.name] = is_small
             self._by_operator[node.op_type] &= is_small
 
-    def has(self, name: str, operator: str) -> bool:
+    def contains(self, name: str, operator: str) -> bool:
         """Return whether a node only computes shapes.
 
         A node whose name is not in the file counts as one if all nodes of its operator do.

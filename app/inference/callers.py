@@ -28,19 +28,19 @@ _INTENDED, _PREPARED, _EXECUTED, _COPIED_OUT = (
 )
 
 
-def table_of(rows: array[int]) -> Table:
+def as_table(rows: array[int]) -> Table:
     """View packed rows as a table."""
     return np.frombuffer(rows, np.int64).reshape(-1, WIDTH)
 
 
-def told_since(rows: array[int], told: list[int], stream: int) -> Table:
+def new_rows(rows: array[int], reported: list[int], stream: int) -> Table:
     """Return the calls that one stream has added since its last report. Other threads may append meanwhile."""
     complete = len(rows) // WIDTH * WIDTH
-    added, told[stream] = rows[told[stream] : complete], complete
-    return table_of(added)
+    added, reported[stream] = rows[reported[stream] : complete], complete
+    return as_table(added)
 
 
-def joined(parts: Sequence[Table]) -> Table:
+def concatenate_tables(parts: Sequence[Table]) -> Table:
     """Concatenate tables."""
     return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
@@ -52,7 +52,7 @@ def service_ms(table: Table) -> npt.NDArray[np.float64]:
     return times
 
 
-def never_begun(numbers: Sequence[int], intended_ns: Sequence[int]) -> Table:
+def unstarted_calls(numbers: Sequence[int], intended_ns: Sequence[int]) -> Table:
     """Return a table of arrivals whose call was never started."""
     table = np.full((len(numbers), WIDTH), -1, np.int64)
     table[:, 0], table[:, _INTENDED] = numbers, intended_ns

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from app.errors import ExitCode, SizewiseError
 
 
-def reported(main: Callable[[], None]) -> int:
+def run_reporting_errors(main: Callable[[], None]) -> int:
     """Run `main` and return its exit code; write our own errors to standard error as `error:` and `hint:` lines."""
     try:
         main()
@@ -22,7 +22,7 @@ def reported(main: Callable[[], None]) -> int:
     return 0
 
 
-def leave_with_parent() -> None:
+def exit_with_parent() -> None:
     """Exit this process when its standard input ends, whatever it is doing."""
     threading.Thread(target=_exit_at_end_of_input, daemon=True, name="parent watch").start()
 

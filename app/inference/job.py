@@ -29,7 +29,7 @@ class SessionSettings(msgspec.Struct, frozen=True):
     cuda_graph: bool = False
     axes: dict[str, int] = {}
     devices: tuple[int, ...] = (0,)
-    kept_model: str | None = None
+    cached_model_path: str | None = None
     engine_folder: str | None = None
 
 
@@ -61,16 +61,16 @@ class Measure(msgspec.Struct, frozen=True, kw_only=True, tag="measure"):
     scenario: Scenario
     batch: int
     streams: int
-    least_s: float
-    most_s: float
+    min_duration_s: float
+    max_duration_s: float
     half_width: float
-    least_calls: int
-    warmup_most_s: float
+    min_calls: int
+    max_warmup_s: float
     rate_per_s: float | None = None
     seed: int = 7
 
 
-class GiveOutputs(msgspec.Struct, frozen=True, kw_only=True, tag="outputs"):
+class ComputeOutputs(msgspec.Struct, frozen=True, kw_only=True, tag="outputs"):
     """Command to return the first output for the first `rows` rows, as a reference for other variants."""
 
     rows: int
@@ -80,7 +80,7 @@ class Score(msgspec.Struct, frozen=True, kw_only=True, tag="score"):
     """Command to return the score of every labeled row."""
 
 
-Command = Measure | GiveOutputs | Score
+Command = Measure | ComputeOutputs | Score
 
 
 class Opened(msgspec.Struct, frozen=True, kw_only=True, tag="opened"):
@@ -89,7 +89,7 @@ class Opened(msgspec.Struct, frozen=True, kw_only=True, tag="opened"):
     `begun_ns` is the time of the program's first line; `first_inference_ms` is measured at the variant's batch size.
     """
 
-    begun_ns: int
+    start_ns: int
     library_load_ms: float
     session_build_ms: float
     first_inference_ms: float
@@ -102,7 +102,7 @@ class Opened(msgspec.Struct, frozen=True, kw_only=True, tag="opened"):
     notes: tuple[str, ...] = ()
 
 
-class Began(msgspec.Struct, frozen=True, kw_only=True, tag="began"):
+class MeasurementStarted(msgspec.Struct, frozen=True, kw_only=True, tag="began"):
     """Report that the warm-up is over: calls that begin at or after `start_ns` count."""
 
     start_ns: int
@@ -110,7 +110,7 @@ class Began(msgspec.Struct, frozen=True, kw_only=True, tag="began"):
     has_settled: bool
 
 
-class Calls(msgspec.Struct, frozen=True, tag="calls"):
+class CallRows(msgspec.Struct, frozen=True, tag="calls"):
     """Report of calls: rows in the packed form of `app.records.calls`."""
 
     packed: bytes
@@ -139,7 +139,7 @@ class Scored(msgspec.Struct, frozen=True, kw_only=True, tag="scored"):
 
     metric: str
     scores: bytes
-    chance: float | None = None
+    chance_accuracy: float | None = None
     """Accuracy of always predicting the most frequent class; `None` for amounts, or if there is only one class."""
 
 
@@ -151,7 +151,7 @@ class VariantFailed(msgspec.Struct, frozen=True, kw_only=True, tag="failed"):
     exit_code: int
 
 
-Report = Opened | Began | Calls | VariantMeasured | Outputs | Scored | VariantFailed
+Report = Opened | MeasurementStarted | CallRows | VariantMeasured | Outputs | Scored | VariantFailed
 
 _encode = msgspec.msgpack.Encoder().encode
 _commands: msgspec.msgpack.Decoder[Command] = msgspec.msgpack.Decoder(Command)

@@ -28,7 +28,7 @@ def check_model_file(model: Path) -> None:
         raise UsageError(f"{model.name} has {size} bytes; an ONNX model has at most {MAX_MODEL_BYTES}")
 
 
-def check_weights_beside(model: Path) -> None:
+def check_external_weights(model: Path) -> None:
     """Raise UsageError if the model refers to weights in files that are not its own.
 
     A model without external files is read once and never parsed, since the search costs little compared with opening

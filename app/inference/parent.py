@@ -8,8 +8,8 @@ import subprocess
 import tempfile
 import threading
 
-from app.errors import ExitCode, InstrumentError, SizewiseError, UnavailableError, UsageError
-from app.inference.memory import MORE_MEMORY, tells_of_want
+from app.errors import ExitCode, MeasurementError, SizewiseError, UnavailableError, UsageError
+from app.inference.memory import MEMORY_HINT, tells_of_want
 from loadgen.child import start_module
 
 _MAX_MESSAGE_LENGTH = 500
@@ -21,11 +21,11 @@ _UNINFORMATIVE = re.compile(
 """Lines that Python prints when it is aborted: they say where it was, not why."""
 
 
-class ChildKilledError(InstrumentError):
+class ChildKilledError(MeasurementError):
     """Raised if the child was ended from outside or by a fault in native code: a signal, a limit, or its timeout."""
 
 
-def answer_of(what: str, module: str, *arguments: str, timeout_s: float) -> bytes:
+def run_child(description: str, module: str, *arguments: str, timeout_s: float) -> bytes:
     """Run a child process and return what it writes to standard output; raise the error that it reported.
 
     `what` names the child in messages, as in "the measurement of digits.onnx".
@@ -56,15 +56,15 @@ def answer_of(what: str, module: str, *arguments: str, timeout_s: float) -> byte
         text = errors.read().decode(errors="replace")
     if overdue.is_set():
         raise ChildKilledError(
-            f"{what} did not end within {timeout_s:g} s and was stopped",
+            f"{description} did not end within {timeout_s:g} s and was stopped",
             hint="Use a smaller model, fewer batch sizes or a shorter time.",
         )
     if code != 0:
-        raise error_told(what, code, text, more_memory="Free some memory, or use a smaller model.")
+        raise child_error(description, code, text, memory_hint="Free some memory, or use a smaller model.")
     return output
 
 
-def error_told(what: str, code: int, text: str, *, more_memory: str = MORE_MEMORY) -> SizewiseError:
+def child_error(description: str, code: int, text: str, *, memory_hint: str = MEMORY_HINT) -> SizewiseError:
     """Return the error of a child that ended with this exit code and this standard error output.
 
     `more_memory` is the hint if it seems to have run out of memory.
@@ -76,11 +76,13 @@ def error_told(what: str, code: int, text: str, *, more_memory: str = MORE_MEMOR
     if message is not None and code == ExitCode.UNAVAILABLE:
         return UnavailableError(message, hint=hint)
     if message is not None:
-        return InstrumentError(message, hint=hint)
-    error_type = InstrumentError if code >= 0 else ChildKilledError
+        return MeasurementError(message, hint=hint)
+    error_type = MeasurementError if code >= 0 else ChildKilledError
     is_out_of_memory = -code == _SIGKILL or tells_of_want(text)
-    hint = more_memory if is_out_of_memory else _last_line(text)
-    return error_type(f"{what} {_ending(code)}{', perhaps for want of memory' if is_out_of_memory else ''}", hint=hint)
+    hint = memory_hint if is_out_of_memory else _last_line(text)
+    return error_type(
+        f"{description} {_ending(code)}{', perhaps for want of memory' if is_out_of_memory else ''}", hint=hint
+    )
 
 
 def _ending(code: int) -> str:

@@ -25,11 +25,11 @@ class PeakGraph(msgspec.Struct, frozen=True):
 
     model: Path
     feeds: dict[str, npt.NDArray[Any]]
-    amount: int
-    what: str
+    work_per_call: int
+    description: str
 
 
-def float_product(folder: Path) -> PeakGraph:
+def build_float_product(folder: Path) -> PeakGraph:
     """Build a model that multiplies float32 values by constant float32 weights, as in a layer."""
     rng = np.random.default_rng(0)
     weights = numpy_helper.from_array(rng.random((_SIDE, _SIDE), np.float32), "w")
@@ -38,7 +38,7 @@ def float_product(folder: Path) -> PeakGraph:
     return PeakGraph(model, {"x": rng.random((_SIDE, _SIDE), np.float32)}, 2 * _SIDE**3, f"MatMul of {_SIDE}³ float32")
 
 
-def integer_product(folder: Path) -> PeakGraph:
+def build_integer_product(folder: Path) -> PeakGraph:
     """Build a model that multiplies uint8 values by constant int8 weights into int32, as in a quantized layer."""
     rng = np.random.default_rng(0)
     constants = [
@@ -53,7 +53,7 @@ def integer_product(folder: Path) -> PeakGraph:
     return PeakGraph(model, {"x": rows}, 2 * _SIDE**3, f"MatMulInteger of {_SIDE}³ 8-bit numbers")
 
 
-def weight_read(folder: Path, weight_bytes: int) -> PeakGraph:
+def build_weight_read(folder: Path, weight_bytes: int) -> PeakGraph:
     """Build a model that multiplies one row by a square matrix of about `weight_bytes` bytes, at least 4 and at most
     128 MiB.
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from app.inference.child import leave_with_parent, reported
+from app.inference.child import exit_with_parent, run_reporting_errors
 from app.records.local import Peaks
 from loadgen.decoding import decode_json
 
@@ -33,16 +33,16 @@ def measure_peaks(threads: int, weight_bytes: int, timeout_s: float = 60.0) -> d
     child process, so that the buffers are not kept here. Raises UsageError for more threads than cores, InstrumentError
     if the child fails.
     """
-    from app.inference.parent import answer_of
+    from app.inference.parent import run_child
 
     description = "the measurement of this CPU's peaks"
     arguments = ["--threads", str(threads), "--weight-bytes", str(weight_bytes)]
-    output = answer_of(description, "app.inference.peaks", *arguments, timeout_s=timeout_s)
+    output = run_child(description, "app.inference.peaks", *arguments, timeout_s=timeout_s)
     return decode_json(output, dict[str, Peaks])
 
 
 def _main() -> None:
-    leave_with_parent()
+    exit_with_parent()
     parser = argparse.ArgumentParser(prog="python -m app.inference.peaks", allow_abbrev=False)
     parser.add_argument("--threads", type=int, required=True)
     parser.add_argument("--weight-bytes", type=int, required=True)
@@ -51,21 +51,21 @@ def _main() -> None:
 
 
 def _peaks(threads: int, weight_bytes: int) -> dict[str, Peaks]:
-    from app.inference.peak_graphs import float_product, integer_product, weight_read
+    from app.inference.peak_graphs import build_float_product, build_integer_product, build_weight_read
     from app.inference.session import runtime_version
 
     runtime = f"ONNX Runtime {runtime_version()}"
     cpu = f"this CPU with {threads} thread{'s' if threads > 1 else ''}"
     with TemporaryDirectory() as folder:
-        read = weight_read(Path(folder), weight_bytes)
-        floats, integers = float_product(Path(folder)), integer_product(Path(folder))
+        read = build_weight_read(Path(folder), weight_bytes)
+        floats, integers = build_float_product(Path(folder)), build_integer_product(Path(folder))
         bytes_per_s = _best_per_s(read, threads)
         rates = {"fp32": _best_per_s(floats, threads), "int8": _best_per_s(integers, threads), "fp16": None}
     sources = {
-        "fp32": f"{runtime}: {floats.what}; {read.what}",
-        "int8": f"{runtime}: {integers.what}; {read.what}",
+        "fp32": f"{runtime}: {floats.description}; {read.description}",
+        "int8": f"{runtime}: {integers.description}; {read.description}",
         # fp16 is converted to fp32 and back, so it has no peak of its own.
-        "fp16": f"{runtime}: {read.what}; on a CPU it computes fp16 in fp32",
+        "fp16": f"{runtime}: {read.description}; on a CPU it computes fp16 in fp32",
     }
     return {
         arithmetic: Peaks(
@@ -92,8 +92,8 @@ def _best_per_s(graph: PeakGraph, threads: int) -> float:
         session.run(graph.feeds)
         best_ns = min(best_ns, perf_counter_ns() - start)
         calls += 1
-    return graph.amount / best_ns * 1e9
+    return graph.work_per_call / best_ns * 1e9
 
 
 if __name__ == "__main__":
-    sys.exit(reported(_main))
+    sys.exit(run_reporting_errors(_main))

@@ -49,5 +49,5 @@ def _computing_nodes(model: Path, nodes: list[Any]) -> frozenset[int]:
         from app.inference.bookkeeping import BookkeepingNodes  # Imports onnx, which most sessions need not load.
 
         bookkeeping = BookkeepingNodes(model)
-        computing += [node for node in maybe if not bookkeeping.has(node.name, node.op_type)]
+        computing += [node for node in maybe if not bookkeeping.contains(node.name, node.op_type)]
     return frozenset(map(id, computing))

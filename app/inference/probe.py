@@ -12,7 +12,7 @@ import msgspec
 
 import profiles
 from app.errors import SizewiseError
-from app.inference.child import leave_with_parent, reported
+from app.inference.child import exit_with_parent, run_reporting_errors
 from loadgen.decoding import decode_json
 
 _MODELS = Path(profiles.__file__).parent / "models"
@@ -41,14 +41,14 @@ def probe_providers(timeout_s: float = 60.0) -> ProviderProbe:
     """Probe the providers in a child process, since a broken provider may crash it. Raises InstrumentError if it
     does.
     """
-    from app.inference.parent import answer_of
+    from app.inference.parent import run_child
 
-    output = answer_of("the look at ONNX Runtime's providers", "app.inference.probe", timeout_s=timeout_s)
+    output = run_child("the look at ONNX Runtime's providers", "app.inference.probe", timeout_s=timeout_s)
     return decode_json(output, ProviderProbe)
 
 
 def _main() -> None:
-    leave_with_parent()
+    exit_with_parent()
     sys.stdout.buffer.write(msgspec.json.encode(_probe()))
 
 
@@ -79,4 +79,4 @@ def _refusal_reason(provider: str) -> str | None:
 
 
 if __name__ == "__main__":
-    sys.exit(reported(_main))
+    sys.exit(run_reporting_errors(_main))

@@ -13,13 +13,13 @@ from typing import BinaryIO, TypeVar, cast
 
 import msgspec
 
-from app.errors import ExitCode, InstrumentError, SizewiseError, UnavailableError, UsageError
+from app.errors import ExitCode, MeasurementError, SizewiseError, UnavailableError, UsageError
 from app.inference.job import (
-    Began,
-    Calls,
+    CallRows,
     Command,
-    GiveOutputs,
+    ComputeOutputs,
     Measure,
+    MeasurementStarted,
     Opened,
     Outputs,
     Report,
@@ -31,8 +31,8 @@ from app.inference.job import (
     read_report,
     write_message,
 )
-from app.inference.parent import ChildKilledError, error_told
-from loadgen.child import HINT_STOPPED, LastWords, Suspension, end_within, start_module
+from app.inference.parent import ChildKilledError, child_error
+from loadgen.child import SUSPENDED_HINT, StderrTail, SuspensionMonitor, start_module, terminate_within
 
 _EXIT_LIMIT_S = 5.0
 _POLL_S = 0.25
@@ -51,9 +51,9 @@ class VariantProcess:
     gone.
     """
 
-    def __init__(self, what: str, job: VariantJob, *, environment: dict[str, str] | None = None) -> None:
+    def __init__(self, description: str, job: VariantJob, *, environment: dict[str, str] | None = None) -> None:
         """Start the process. `what` names it in messages; `environment` is added to that of this process."""
-        self._name = what
+        self._name = description
         self._started_ns = perf_counter_ns()
         self._process = start_module(
             "app.inference.worker",
@@ -65,34 +65,34 @@ class VariantProcess:
         self.pid = self._process.pid
         self._stdin = cast(BinaryIO, self._process.stdin)
         self._stdout = cast(BinaryIO, self._process.stdout)
-        self._last_words = LastWords(cast(BinaryIO, self._process.stderr))
+        self._last_words = StderrTail(cast(BinaryIO, self._process.stderr))
         self._reports: queue.SimpleQueue[Report | None] = queue.SimpleQueue()
         self._listener = threading.Thread(target=self._listen, name="variant reports", daemon=True)
         self._listener.start()
 
-    def opened(self, within_s: float) -> Opened:
+    def wait_until_open(self, timeout_s: float) -> Opened:
         """Return the report of the opened variant; must be called first. Start times count from the start of the
         process.
         """
-        return self._next(Opened, within_s)
+        return self._next(Opened, timeout_s)
 
     @property
     def started_ns(self) -> int:
         return self._started_ns
 
-    def measure(self, plan: Measure, on_told: Callable[[Began | Calls], None]) -> VariantMeasured:
+    def measure(self, plan: Measure, on_report: Callable[[MeasurementStarted | CallRows], None]) -> VariantMeasured:
         """Run one scenario. `on_told` receives packed rows as they arrive, and a report when the warm-up is over."""
         self._send(plan)
-        limit_s = plan.warmup_most_s + 2 * plan.most_s + _GRACE_S
-        return self._next(VariantMeasured, limit_s, on_told)
+        limit_s = plan.max_warmup_s + 2 * plan.max_duration_s + _GRACE_S
+        return self._next(VariantMeasured, limit_s, on_report)
 
-    def give_outputs(self, rows: int, within_s: float) -> Outputs:
-        self._send(GiveOutputs(rows=rows))
-        return self._next(Outputs, within_s)
+    def compute_outputs(self, rows: int, timeout_s: float) -> Outputs:
+        self._send(ComputeOutputs(rows=rows))
+        return self._next(Outputs, timeout_s)
 
-    def score(self, within_s: float) -> Scored:
+    def score(self, timeout_s: float) -> Scored:
         self._send(Score())
-        return self._next(Scored, within_s)
+        return self._next(Scored, timeout_s)
 
     def kill(self) -> None:
         self._process.kill()
@@ -101,7 +101,7 @@ class VariantProcess:
         """End the process, and wait until it has exited and its memory is released."""
         with contextlib.suppress(OSError):  # It has already exited, with a command still unread.
             self._stdin.close()
-        end_within(_EXIT_LIMIT_S, self._process)
+        terminate_within(_EXIT_LIMIT_S, self._process)
         self._listener.join()
         self._last_words.wait()
         self._stdout.close()
@@ -117,38 +117,38 @@ class VariantProcess:
         self,
         kind: type[_Reply],
         within_s: float,
-        on_told: Callable[[Began | Calls], None] | None = None,
+        on_told: Callable[[MeasurementStarted | CallRows], None] | None = None,
     ) -> _Reply:
         deadline_ns = perf_counter_ns() + round(within_s * 1e9)
-        suspension = Suspension(self.pid)
+        suspension = SuspensionMonitor(self.pid)
         while True:
             left_s = max(0.0, (deadline_ns - perf_counter_ns()) / 1e9)
             try:
                 report = self._reports.get(timeout=min(left_s, _POLL_S))
-                suspension.end()
+                suspension.reset()
             except queue.Empty:
-                if suspension.lasts(_POLL_S):
+                if suspension.add_silence(_POLL_S):
                     self.kill()
-                    raise ChildKilledError(f"{self._name} {suspension.message}", hint=HINT_STOPPED) from None
+                    raise ChildKilledError(f"{self._name} {suspension.message}", hint=SUSPENDED_HINT) from None
                 if left_s > _POLL_S:
                     continue
                 self.kill()
                 message = f"{self._name} did not end within {within_s:g} s and was stopped"
                 raise ChildKilledError(message, hint="Use a smaller model, a smaller batch or more time.") from None
             match report:
-                case Began() | Calls() if on_told is not None:
+                case MeasurementStarted() | CallRows() if on_told is not None:
                     on_told(report)
                 case VariantFailed(message=message, hint=hint, exit_code=code):
-                    raise _ERRORS.get(ExitCode(code), InstrumentError)(message, hint=hint)
+                    raise _ERRORS.get(ExitCode(code), MeasurementError)(message, hint=hint)
                 case None:
                     raise self._end_error()
                 case _ if isinstance(report, kind):
                     return report
 
     def _end_error(self) -> SizewiseError:
-        code = end_within(_EXIT_LIMIT_S, self._process)
+        code = terminate_within(_EXIT_LIMIT_S, self._process)
         self._last_words.wait(_EXIT_LIMIT_S)
-        return error_told(self._name, code, self._last_words.text or "")
+        return child_error(self._name, code, self._last_words.text or "")
 
     def _listen(self) -> None:
         try:

@@ -17,7 +17,7 @@ def usable_cores() -> int:
     return os.cpu_count() or 1
 
 
-def too_many_threads(threads: int, cores: int) -> str:
+def too_many_threads_message(threads: int, cores: int) -> str:
     return f"{threads} threads are more than this machine's {cores} cores"
 
 
@@ -46,7 +46,7 @@ def runtime_name(provider: str) -> str:
     raise UsageError(f"there is no provider {provider!r}", hint=hint)
 
 
-def name_of(runtime_name: str) -> str:
+def user_provider_name(runtime_name: str) -> str:
     """Return the user's name of a provider; a provider without one keeps ONNX Runtime's name."""
     return _NAMES.get(runtime_name, runtime_name)
 

@@ -81,10 +81,10 @@ class StoredRows(_CircularRows):
         labels: Array | None,
         *,
         largest_batch: int = 1,
-        whole: Feeds | None = None,
+        whole_inputs: Feeds | None = None,
         notes: tuple[str, ...] = (),
     ) -> None:
-        super().__init__(feeds, whole or {}, len(next(iter(feeds.values()))), largest_batch)
+        super().__init__(feeds, whole_inputs or {}, len(next(iter(feeds.values()))), largest_batch)
         self.labels, self.notes = labels, notes
 
 

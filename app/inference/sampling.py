@@ -11,33 +11,33 @@ import numpy.typing as npt
 
 Array = npt.NDArray[Any]
 
-MOST_ROWS = 64
+MAX_ROWS = 64
 _MAX_BYTES = 64 * 2**20
 _GROWTH = 1.1
 
 
-class KeptOutputs:
+class OutputSampler:
     """Sampled first outputs of calls at growing distances, so that they are spread over a run of any length.
 
     Only references to the arrays are kept. Threads may sample concurrently, in which case one or two more are kept."""
 
-    def __init__(self, *, is_wanted: bool) -> None:
-        self.next = 0 if is_wanted else sys.maxsize
+    def __init__(self, *, is_enabled: bool) -> None:
+        self.next_index = 0 if is_enabled else sys.maxsize
         self._kept: list[tuple[int, Array]] = []
         self._rows = self._bytes = 0
 
-    def keep(self, index: int, start: int, outputs: Sequence[Array]) -> int:
+    def add(self, index: int, start: int, outputs: Sequence[Array]) -> int:
         """Keep the outputs of call `index`, whose first row is `start`. Returns the index of the next call to
         sample."""
         output = outputs[0]
         self._kept.append((start, output))
         self._rows += len(output) if output.ndim else 1
         self._bytes += output.nbytes
-        is_enough = self._rows >= MOST_ROWS or self._bytes >= _MAX_BYTES
-        self.next = sys.maxsize if is_enough else max(index + 1, int(index * _GROWTH) + 1)
-        return self.next
+        is_enough = self._rows >= MAX_ROWS or self._bytes >= _MAX_BYTES
+        self.next_index = sys.maxsize if is_enough else max(index + 1, int(index * _GROWTH) + 1)
+        return self.next_index
 
-    def beside(self, reference: Array, batch: int) -> tuple[Array, Array] | None:
+    def pair_with_reference(self, reference: Array, batch: int) -> tuple[Array, Array] | None:
         """Return the kept rows and the reference's rows for the same inputs.
 
         `None` if no kept row has a reference, or if the outputs are not rows."""

@@ -17,11 +17,20 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from app.analysis.warmup import has_settled
-from app.inference.callers import WIDTH, Caller, Table, joined, never_begun, service_ms, table_of, told_since
+from app.analysis.warmup import is_stable
+from app.inference.callers import (
+    WIDTH,
+    Caller,
+    Table,
+    as_table,
+    concatenate_tables,
+    new_rows,
+    service_ms,
+    unstarted_calls,
+)
 from app.inference.job import Measure
-from app.inference.sampling import KeptOutputs
-from loadgen.arrivals import offsets_ns
+from app.inference.sampling import OutputSampler
+from loadgen.arrivals import compute_offsets_ns
 from loadgen.records import OpenArrivals
 
 WINDOW_NS = 250_000_000
@@ -40,45 +49,45 @@ _OVERTIME_SHARE = 0.5
 """Maximum overtime for a server's backlog, as a share of the requested duration."""
 
 
-class Ended(msgspec.Struct, frozen=True):
+class ScenarioEnd(msgspec.Struct, frozen=True):
     """End of a scenario. `half_width` is `None` if there were too few calls to estimate it."""
 
     end_ns: int
     half_width: float | None
 
 
-class Told(Protocol):
+class ScenarioListener(Protocol):
     """Receiver of a scenario's reports, called on the thread that runs the scenario."""
 
-    def began(self, start_ns: int, warmup_windows: int, has_settled: bool) -> None: ...
+    def on_started(self, start_ns: int, warmup_windows: int, has_settled: bool) -> None: ...
 
-    def calls(self, packed: bytes) -> None: ...
+    def on_calls(self, packed: bytes) -> None: ...
 
 
 def run_scenario(
     plan: Measure,
     callers: Sequence[Caller],
     starts: Sequence[int],
-    told: Told,
-    kept: KeptOutputs,
+    listener: ScenarioListener,
+    sampler: OutputSampler,
     now_ns: Callable[[], int] = perf_counter_ns,
-) -> Ended:
+) -> ScenarioEnd:
     """Run one scenario to its end.
 
     `callers` has one entry per stream; `starts` are the first rows of calls, used in turn; `now_ns` is the clock of the
     callers' timestamps. Raises the errors of a call.
     """
-    stage = _Stage(plan, callers, starts, told, kept, now_ns)
+    stage = _Stage(plan, callers, starts, listener, sampler, now_ns)
     stage.warm_up()
     match plan.scenario:
         case "single-stream":
-            return stage.one_after_another()
+            return stage.run_single_stream()
         case "multi-stream":
-            return stage.by_queries()
+            return stage.run_multi_stream()
         case "offline":
-            return stage.as_fast_as_it_goes()
+            return stage.run_offline()
         case "server":
-            return stage.as_they_arrive()
+            return stage.run_server()
 
 
 class _Stage:
@@ -87,8 +96,8 @@ class _Stage:
         plan: Measure,
         callers: Sequence[Caller],
         starts: Sequence[int],
-        listener: Told,
-        sampler: KeptOutputs,
+        listener: ScenarioListener,
+        sampler: OutputSampler,
         now_ns: Callable[[], int],
     ) -> None:
         # Imports scipy here, outside both the cold start and the measured windows.
@@ -104,9 +113,9 @@ class _Stage:
 
     def warm_up(self) -> None:
         medians: list[float] = []
-        deadline_ns = self._now_ns() + round(self._plan.warmup_most_s * 1e9)
+        deadline_ns = self._now_ns() + round(self._plan.max_warmup_s * 1e9)
         index = itertools.count()
-        while self._now_ns() < deadline_ns and not has_settled(medians):
+        while self._now_ns() < deadline_ns and not is_stable(medians):
             rows = array("q")
             until_ns = self._now_ns() + WINDOW_NS
             while len(rows) < _MIN_CALLS * WIDTH or self._now_ns() < until_ns:
@@ -116,20 +125,20 @@ class _Stage:
                 rows.extend((call_index, stream, -1, *call(self._starts[call_index % self._count])))
                 if self._now_ns() > deadline_ns:
                     break
-            table = table_of(rows)
+            table = as_table(rows)
             medians.append(float(np.median(service_ms(table))))
-            self._listener.calls(table.tobytes())
-        self._windows, self._has_settled = len(medians), has_settled(medians)
+            self._listener.on_calls(table.tobytes())
+        self._windows, self._has_settled = len(medians), is_stable(medians)
 
     def _report_start(self, start_ns: int) -> None:
-        self._listener.began(start_ns, self._windows, self._has_settled)
+        self._listener.on_started(start_ns, self._windows, self._has_settled)
 
-    def one_after_another(self) -> Ended:
+    def run_single_stream(self) -> ScenarioEnd:
         """Run calls sequentially on this thread, without contention for the interpreter. Time between windows is not
         measured.
         """
         call, starts, count, sampler = self._callers[0].call, self._starts, self._count, self._sampler
-        index, next_sample = 0, sampler.next
+        index, next_sample = 0, sampler.next_index
         start_ns = self._now_ns()
         self._report_start(start_ns)
         while True:
@@ -140,18 +149,18 @@ class _Stage:
                 times = call(starts[index % count])
                 extend((index, 0, -1, *times))
                 if index == next_sample:
-                    next_sample = sampler.keep(index, starts[index % count], self._callers[0].outputs)
+                    next_sample = sampler.add(index, starts[index % count], self._callers[0].outputs)
                 index += 1
                 if times[5] >= until_ns:
                     break
-            self._record_window(table_of(rows))
+            self._record_window(as_table(rows))
             if self._is_enough(start_ns):
-                return Ended(times[5], self._half_width())
+                return ScenarioEnd(times[5], self._half_width())
 
-    def as_fast_as_it_goes(self) -> Ended:
+    def run_offline(self) -> ScenarioEnd:
         """Run one thread per stream, each of which starts its next call as soon as the last one has ended."""
         if len(self._callers) == 1:
-            return self.one_after_another()
+            return self.run_single_stream()
         numbers = itertools.count()
         stop = threading.Event()
 
@@ -161,12 +170,12 @@ class _Stage:
                 call_index = next(numbers)
                 start = self._starts[call_index % self._count]
                 rows.extend((call_index, stream, -1, *caller.call(start)))
-                if call_index >= self._sampler.next:
-                    self._sampler.keep(call_index, start, caller.outputs)
+                if call_index >= self._sampler.next_index:
+                    self._sampler.add(call_index, start, caller.outputs)
 
         return self._run_threads(work, stop)
 
-    def by_queries(self) -> Ended:
+    def run_multi_stream(self) -> ScenarioEnd:
         """Run queries of one concurrent call per stream; the next query starts when the last of its calls has ended."""
         stop, is_over = threading.Event(), threading.Event()
         due = [0, -1]
@@ -189,8 +198,8 @@ class _Stage:
                     intended_ns, query = due
                     start = self._starts[(query * streams + stream) % self._count]
                     rows.extend((query, stream, intended_ns, *caller.call(start)))
-                    if stream == 0 and query >= self._sampler.next:
-                        self._sampler.keep(query, start, caller.outputs)
+                    if stream == 0 and query >= self._sampler.next_index:
+                        self._sampler.add(query, start, caller.outputs)
             except threading.BrokenBarrierError:  # A call of another stream has failed.
                 return
             finally:
@@ -198,14 +207,14 @@ class _Stage:
 
         return self._run_threads(work, stop)
 
-    def as_they_arrive(self) -> Ended:
+    def run_server(self) -> ScenarioEnd:
         """Run Poisson arrivals in order, each on the stream that is free first."""
         plan = self._plan
         assert plan.rate_per_s is not None
         process = OpenArrivals("poisson", ((0.0, plan.rate_per_s),), 1.0)
-        offsets: list[int] = offsets_ns(process, plan.most_s, 0.0, plan.seed).tolist()
+        offsets: list[int] = compute_offsets_ns(process, plan.max_duration_s, 0.0, plan.seed).tolist()
         start_ns = self._now_ns() + 10_000_000
-        deadline_ns = start_ns + round(plan.most_s * (1 + _OVERTIME_SHARE) * 1e9)
+        deadline_ns = start_ns + round(plan.max_duration_s * (1 + _OVERTIME_SHARE) * 1e9)
         self._report_start(start_ns)
         numbers = itertools.count()
         stop = threading.Event()
@@ -220,15 +229,15 @@ class _Stage:
                 self._wait_until(intended_ns)
                 start = self._starts[arrival % self._count]
                 rows.extend((arrival, stream, intended_ns, *caller.call(start)))
-                if arrival >= self._sampler.next:
-                    self._sampler.keep(arrival, start, caller.outputs)
+                if arrival >= self._sampler.next_index:
+                    self._sampler.add(arrival, start, caller.outputs)
 
         self._run_threads(work, stop, is_over=lambda: self._now_ns() > deadline_ns)
         not_started = [arrival for arrival in range(len(offsets)) if arrival not in self._started_indices]
-        self._listener.calls(
-            never_begun(not_started, [start_ns + offsets[arrival] for arrival in not_started]).tobytes()
+        self._listener.on_calls(
+            unstarted_calls(not_started, [start_ns + offsets[arrival] for arrival in not_started]).tobytes()
         )
-        return Ended(start_ns + round(plan.most_s * 1e9), self._half_width())
+        return ScenarioEnd(start_ns + round(plan.max_duration_s * 1e9), self._half_width())
 
     def _wait_until(self, due_ns: int) -> None:
         """Sleep until shortly before the due time, since threads wake up late, and then busy-wait."""
@@ -242,7 +251,7 @@ class _Stage:
         work: Callable[[int, array[int]], None],
         stop: threading.Event,
         is_over: Callable[[], bool] | None = None,
-    ) -> Ended:
+    ) -> ScenarioEnd:
         """Run `work` on one thread per stream until there are enough calls, and report its rows from this thread
         meanwhile.
         """
@@ -271,7 +280,7 @@ class _Stage:
         while any(thread.is_alive() for thread in threads) and not stop.is_set():
             stop.wait(WINDOW_NS / 1e9)
             self._record_window(
-                joined([told_since(stream_rows, reported, stream) for stream, stream_rows in enumerate(rows)])
+                concatenate_tables([new_rows(stream_rows, reported, stream) for stream, stream_rows in enumerate(rows)])
             )
             if self._is_enough(start_ns) if is_over is None else is_over():
                 break
@@ -280,24 +289,24 @@ class _Stage:
         for thread in threads:
             thread.join()
         self._record_window(
-            joined([told_since(stream_rows, reported, stream) for stream, stream_rows in enumerate(rows)])
+            concatenate_tables([new_rows(stream_rows, reported, stream) for stream, stream_rows in enumerate(rows)])
         )
         if failures:
             raise failures[0]
-        return Ended(end_ns, self._half_width())
+        return ScenarioEnd(end_ns, self._half_width())
 
     def _record_window(self, table: Table) -> None:
         if len(table):
             self._times_ms.append(service_ms(table))
             if self._plan.scenario == "server":
                 self._started_indices.update(table[:, 0].tolist())
-            self._listener.calls(table.tobytes())
+            self._listener.on_calls(table.tobytes())
 
     def _is_enough(self, start_ns: int) -> bool:
         passed_s = (self._now_ns() - start_ns) / 1e9
-        if passed_s >= self._plan.most_s:
+        if passed_s >= self._plan.max_duration_s:
             return True
-        if passed_s < self._plan.least_s or sum(map(len, self._times_ms)) < self._plan.least_calls:
+        if passed_s < self._plan.min_duration_s or sum(map(len, self._times_ms)) < self._plan.min_calls:
             return False
         calls = sum(map(len, self._times_ms))
         if calls < self._next_check_calls:

@@ -11,35 +11,35 @@ import numpy.typing as npt
 from app.analysis.columns import Floats
 from app.analysis.local.accuracy import Metric
 from app.errors import UsageError
-from loadgen.payloads.tensors import Named, UnclearOutputError, class_output
+from loadgen.payloads.tensors import AmbiguousOutputError, NamedTensor, find_class_output
 
 Array = npt.NDArray[Any]
 
 
-def metric_of(labels: Array) -> Metric:
+def metric_for(labels: Array) -> Metric:
     """Return the metric for these labels: integers are classes, other numbers are amounts."""
     return "top-1" if labels.dtype.kind in "iu" else "mean absolute error"
 
 
-def answer_index(outputs: Sequence[Named], labels: Array, wanted: str | None) -> int:
+def scored_output_index(outputs: Sequence[NamedTensor], labels: Array, output_name: str | None) -> int:
     """Return the index of the output that labels are compared with.
 
     Raises UsageError if that is ambiguous, or if there is no such output.
     """
-    if metric_of(labels) != "top-1":
+    if metric_for(labels) != "top-1":
         names = [name for name, _ in outputs]
-        if wanted is not None and wanted not in names:
-            raise UsageError(f"the model has no output {wanted!r}; it has {', '.join(map(repr, names))}")
-        return 0 if wanted is None else names.index(wanted)
+        if output_name is not None and output_name not in names:
+            raise UsageError(f"the model has no output {output_name!r}; it has {', '.join(map(repr, names))}")
+        return 0 if output_name is None else names.index(output_name)
     try:
-        return class_output(outputs, len(labels), wanted)
-    except UnclearOutputError as error:
-        if error.is_none and len(outputs) == 1:
+        return find_class_output(outputs, len(labels), output_name)
+    except AmbiguousOutputError as error:
+        if error.has_no_candidate and len(outputs) == 1:
             return 0  # `scores_of` reports why it has no usable output.
         raise UsageError(f"accuracy cannot be measured: {error}", hint=error.hint) from error
 
 
-def scores_of(output: Array, labels: Array, metric: Metric) -> Floats:
+def compute_scores(output: Array, labels: Array, metric: Metric) -> Floats:
     """Return one score per label. Output rows beyond the labels are padding of the batch and are left out.
 
     For `top-1`, the score is 1 if the label has the highest score, or if the output holds one integer per row that
@@ -65,13 +65,13 @@ def scores_of(output: Array, labels: Array, metric: Metric) -> Floats:
     return np.asarray(is_right, dtype=np.float64)
 
 
-def check_answers(output: Array, labels: Array, batch: int) -> None:
+def check_outputs(output: Array, labels: Array, batch: int) -> None:
     """Raise UsageError if `scores_of` would fail for this output of the first batch, or for the class of a later label.
 
     `labels` are those of all rows.
     """
-    metric, first = metric_of(labels), labels[:batch]
-    scores_of(output, first, metric)
+    metric, first = metric_for(labels), labels[:batch]
+    compute_scores(output, first, metric)
     row_outputs = _row_outputs(output, len(first))
     if metric == "top-1" and row_outputs.ndim > 1:
         _check_classes(labels, row_outputs.shape[1])

@@ -16,19 +16,19 @@ import numpy.typing as npt
 import onnxruntime as ort
 from onnxruntime.capi import onnxruntime_pybind11_state as runtime_errors
 
-from app.errors import InstrumentError, SizewiseError, UnavailableError, UsageError
+from app.errors import MeasurementError, SizewiseError, UnavailableError, UsageError
 from app.inference.job import SessionSettings
-from app.inference.model_file import check_model_file, check_weights_beside
+from app.inference.model_file import check_external_weights, check_model_file
 from app.inference.output_capture import captured_output
 from app.inference.placement import placements_of
 from app.inference.providers import (
     NVIDIA,
     NVIDIA_DRIVER,
-    name_of,
     nvidia_driver_loads,
     runtime_name,
-    too_many_threads,
+    too_many_threads_message,
     usable_cores,
+    user_provider_name,
 )
 from app.inference.tensor_spec import TensorSpec
 
@@ -65,9 +65,9 @@ class ModelSession:
         self.outputs = _outputs(session)
         self._output_names = [output.name for output in self.outputs]
         self.provider_requested = provider
-        self.provider_used = name_of(session.get_providers()[0])
+        self.provider_used = user_provider_name(session.get_providers()[0])
         self.placements = placements_of(session, provider, model)
-        self.provider_reason = None if self.provider_used == provider else reason_written(opening_text)
+        self.provider_reason = None if self.provider_used == provider else fallback_reason(opening_text)
         """Why the provider in use is not the requested one, in ONNX Runtime's words; `None` if it is."""
 
     @property
@@ -85,7 +85,7 @@ class ModelSession:
         try:
             outputs: Sequence[npt.NDArray[Any]] = self._session.run(self._output_names, feeds)
         except Exception as error:  # ONNX Runtime's errors share no base class
-            raise run_error(error) from error
+            raise translate_run_error(error) from error
         return outputs
 
 
@@ -101,7 +101,7 @@ def open_session(
     settings = SessionSettings() if settings is None else settings
     name = runtime_name(provider)
     check_model_file(model)
-    check_weights_beside(model)
+    check_external_weights(model)
     _check_provider(provider, name)
     with captured_output() as captured:
         if provider in NVIDIA:
@@ -112,15 +112,15 @@ def open_session(
     return ModelSession(session, provider, captured.text, model)
 
 
-def run_error(error: Exception) -> SizewiseError:
+def translate_run_error(error: Exception) -> SizewiseError:
     """Return our own error for an exception in a call."""
     if isinstance(error, SizewiseError):
         return error
     if isinstance(error, runtime_errors.InvalidArgument | ValueError | TypeError):
         return UsageError(f"the model refuses these inputs: {_first_line(error)}")
     if isinstance(error, MemoryError) or _NO_MEMORY.search(str(error)):
-        return InstrumentError(f"the inference took more memory than there is: {_first_line(error)}")
-    return InstrumentError(f"the inference failed: {_first_line(error)}")
+        return MeasurementError(f"the inference took more memory than there is: {_first_line(error)}")
+    return MeasurementError(f"the inference failed: {_first_line(error)}")
 
 
 def runtime_version() -> str:
@@ -129,7 +129,9 @@ def runtime_version() -> str:
 
 def listed_providers() -> tuple[str, ...]:
     """Return the providers of this build of ONNX Runtime by the users' names; they may not work on this machine."""
-    return tuple(name for provider in ort.get_available_providers() if (name := name_of(provider)) != provider)
+    return tuple(
+        name for provider in ort.get_available_providers() if (name := user_provider_name(provider)) != provider
+    )
 
 
 def _check_threads(threads: int) -> None:
@@ -137,7 +139,7 @@ def _check_threads(threads: int) -> None:
         raise UsageError(f"{threads} threads cannot run a model", hint="Use 1 or more.")
     cores = usable_cores()
     if threads > cores:
-        raise UsageError(too_many_threads(threads, cores), hint=f"Use {cores} or fewer.")
+        raise UsageError(too_many_threads_message(threads, cores), hint=f"Use {cores} or fewer.")
 
 
 def _create_session(model: Path, provider: str, threads: int, settings: SessionSettings, device: int) -> Any:
@@ -158,13 +160,13 @@ def _create_session(model: Path, provider: str, threads: int, settings: SessionS
         )
     except Exception as error:  # ONNX Runtime's errors share no base class
         if isinstance(error, MemoryError) or _NO_MEMORY.search(str(error)):
-            raise InstrumentError(f"{model.name} takes more memory than there is: {_first_line(error)}") from error
+            raise MeasurementError(f"{model.name} takes more memory than there is: {_first_line(error)}") from error
         raise UsageError(
             f"{model.name} is not a model that ONNX Runtime {ort.__version__} can run: {_first_line(error)}",
             hint="Check the file with onnx.checker, and that its opset is not newer than this runtime.",
         ) from error
-    if draft is not None and settings.kept_model is not None and draft.exists():
-        draft.replace(settings.kept_model)  # Replaced atomically, so that no process opens a partial file.
+    if draft is not None and settings.cached_model_path is not None and draft.exists():
+        draft.replace(settings.cached_model_path)  # Replaced atomically, so that no process opens a partial file.
     return session
 
 
@@ -173,9 +175,9 @@ def _cached_or_original(model: Path, settings: SessionSettings, options: Any) ->
 
     A cached optimized model is opened without optimizing it again; otherwise the model itself is opened.
     """
-    if settings.kept_model is None:
+    if settings.cached_model_path is None:
         return model, None
-    cached = Path(settings.kept_model)
+    cached = Path(settings.cached_model_path)
     if cached.exists():
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
         return cached, None
@@ -236,14 +238,14 @@ def _spec(value: Any) -> TensorSpec:
     return TensorSpec(value.name, _DTYPES[value.type], shape, axes)
 
 
-def reason_written(opening_text: str) -> str:
+def fallback_reason(log_text: str) -> str:
     """Return why a provider fell back, from ONNX Runtime's log output while opening the model."""
-    if "libcuda.so.1" in opening_text or "nvcuda.dll" in opening_text:
+    if "libcuda.so.1" in log_text or "nvcuda.dll" in log_text:
         return "no NVIDIA driver: libcuda.so.1 does not load"
-    missing = _MISSING_LIBRARY.search(opening_text)
+    missing = _MISSING_LIBRARY.search(log_text)
     if missing:
         return f"libraries of the provider are missing: {missing[1] or missing[2]}"
-    message = _LOG_NOISE.sub("", opening_text).strip()
+    message = _LOG_NOISE.sub("", log_text).strip()
     return message.splitlines()[0] if message else "ONNX Runtime does not say"
 
 

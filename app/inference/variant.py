@@ -12,12 +12,12 @@ import numpy as np
 
 from app.errors import UsageError
 from app.inference.callers import BoundCaller, Caller, PlainCaller, PostProcess
-from app.inference.datasets.labelled import calibration_rows, load_labelled
+from app.inference.datasets.labelled import load_labeled_rows, select_calibration_rows
 from app.inference.job import (
-    Began,
-    Calls,
-    GiveOutputs,
+    CallRows,
+    ComputeOutputs,
     Measure,
+    MeasurementStarted,
     Opened,
     Outputs,
     Report,
@@ -28,9 +28,9 @@ from app.inference.job import (
 from app.inference.memory import peak_memory_bytes
 from app.inference.providers import NVIDIA
 from app.inference.rows import Array, InputRows, StoredRows, SyntheticRows, check_batch
-from app.inference.sampling import KeptOutputs
+from app.inference.sampling import OutputSampler
 from app.inference.scenarios import run_scenario
-from app.inference.session import ModelSession, open_session, run_error, runtime_version
+from app.inference.session import ModelSession, open_session, runtime_version, translate_run_error
 from app.records.local import Fidelity
 
 FED_ROWS = 256
@@ -68,13 +68,13 @@ class OpenVariant:
         self._first_inference_ms = (perf_counter_ns() - start_ns) / 1e6
         self._check_labels(outputs)
 
-    def opened(self) -> Opened:
+    def opened_report(self) -> Opened:
         first = self._sessions[0]
         fallback = next(
             (session for session in self._sessions if session.provider_used != session.provider_requested), first
         )
         return Opened(
-            begun_ns=self._begun_ns,
+            start_ns=self._begun_ns,
             library_load_ms=self._library_load_ms,
             session_build_ms=self._session_build_ms,
             first_inference_ms=self._first_inference_ms,
@@ -89,17 +89,17 @@ class OpenVariant:
             notes=self._notes,
         )
 
-    def measure(self, plan: Measure, tell: Callable[[Report], None]) -> VariantMeasured:
+    def measure(self, plan: Measure, send: Callable[[Report], None]) -> VariantMeasured:
         """Run one scenario. Rows are reported window by window."""
         check_batch(self._sessions[0].inputs, plan.batch)
         rows = self._rows(plan.batch)
-        sampler = KeptOutputs(is_wanted=self._job.reference is not None)
+        sampler = OutputSampler(is_enabled=self._job.reference is not None)
         starts = range(0, max(1, min(FED_ROWS, len(rows)) - plan.batch + 1), plan.batch)
         try:
             callers = [self._graph_caller] if self._graph_caller is not None else self._callers(rows, plan)
-            ended = run_scenario(plan, callers, starts, _ReportSender(tell), sampler)
+            ended = run_scenario(plan, callers, starts, _ReportSender(send), sampler)
         except Exception as error:  # ONNX Runtime's errors share no base class
-            raise run_error(error) from error
+            raise translate_run_error(error) from error
         return VariantMeasured(
             end_ns=ended.end_ns,
             half_width=ended.half_width,
@@ -107,14 +107,14 @@ class OpenVariant:
             fidelity=self._fidelity(sampler, plan.batch),
         )
 
-    def outputs(self, wanted: GiveOutputs) -> Outputs:
+    def compute_outputs(self, request: ComputeOutputs) -> Outputs:
         """Return the first output for the requested rows, limited to the rows there are and to what a pipe should
         carry.
         """
         batch = self._job.batch
         rows = self._rows(batch)
         parts: list[Array] = []
-        for start in range(0, max(1, min(wanted.rows, len(rows)) - batch + 1), batch):
+        for start in range(0, max(1, min(request.rows, len(rows)) - batch + 1), batch):
             parts.append(self._plain.run(rows.batch(start, batch))[0])
             if sum(part.nbytes for part in parts) >= _MAX_BYTES:
                 break
@@ -127,22 +127,24 @@ class OpenVariant:
 
     def score(self) -> Scored:
         """Score every labeled row. Raises UsageError for outputs without one result per row."""
-        from app.analysis.local.accuracy import chance_of
-        from app.inference.scoring import metric_of, scores_of
+        from app.analysis.local.accuracy import compute_chance_accuracy
+        from app.inference.scoring import compute_scores, metric_for
 
         stored = self._stored
         if stored is None or stored.labels is None:
             raise UsageError("there are no labelled rows to score")
-        metric, size = metric_of(stored.labels), self._job.batch
+        metric, size = metric_for(stored.labels), self._job.batch
         scores = []
         for start in range(0, len(stored), size):
             labels = stored.labels[start : start + size]
             output = self._plain.run(stored.batch(start, size))[self._answer_index]
-            scores.append(scores_of(output, labels, metric))
+            scores.append(compute_scores(output, labels, metric))
         all_scores = np.concatenate(scores).astype(np.float64)
         if self._job.unscored_rows:
-            all_scores = np.delete(all_scores, calibration_rows(len(all_scores), self._job.unscored_rows))
-        return Scored(metric=metric, scores=all_scores.tobytes(), chance=chance_of(stored.labels))
+            all_scores = np.delete(all_scores, select_calibration_rows(len(all_scores), self._job.unscored_rows))
+        return Scored(
+            metric=metric, scores=all_scores.tobytes(), chance_accuracy=compute_chance_accuracy(stored.labels)
+        )
 
     @functools.cached_property
     def _plain(self) -> ModelSession:
@@ -156,15 +158,15 @@ class OpenVariant:
         """Check the labels before anything is timed: labels of another model would make the measurement worthless."""
         if self._stored is None or self._stored.labels is None:
             return
-        from app.inference.scoring import answer_index, check_answers
+        from app.inference.scoring import check_outputs, scored_output_index
 
         if self._graph_caller is not None:  # The capture returned no outputs.
             self._graph_caller.call(0)
             outputs = self._graph_caller.outputs
         labels = self._stored.labels
         named = [(spec.name, output) for spec, output in zip(self._sessions[0].outputs, outputs, strict=True)]
-        self._answer_index = answer_index(named, labels[: self._job.batch], self._job.output)
-        check_answers(outputs[self._answer_index], labels, self._job.batch)
+        self._answer_index = scored_output_index(named, labels[: self._job.batch], self._job.output)
+        check_outputs(outputs[self._answer_index], labels, self._job.batch)
 
     def _rows(self, batch: int) -> InputRows:
         if self._stored is not None:
@@ -199,30 +201,30 @@ class OpenVariant:
         scores = outputs[self._answer_index]
         return scores.argmax(axis=-1) if scores.ndim > 1 else scores
 
-    def _fidelity(self, sampler: KeptOutputs, batch: int) -> Fidelity | None:
+    def _fidelity(self, sampler: OutputSampler, batch: int) -> Fidelity | None:
         if self._job.reference is None:
             return None
-        from app.analysis.local.fidelity import fidelity_of
+        from app.analysis.local.fidelity import compute_fidelity
 
         with np.load(self._job.reference, allow_pickle=False) as stored:
-            pair = sampler.beside(stored["outputs"], batch)
-        return None if pair is None or pair[0].dtype.kind not in "fiub" else fidelity_of(*pair)
+            pair = sampler.pair_with_reference(stored["outputs"], batch)
+        return None if pair is None or pair[0].dtype.kind not in "fiub" else compute_fidelity(*pair)
 
 
 def _stored(job: VariantJob, session: ModelSession) -> StoredRows:
     assert job.rows is not None
-    return load_labelled(Path(job.rows), session.inputs, job.label, largest_batch=job.batch)
+    return load_labeled_rows(Path(job.rows), session.inputs, job.label, largest_batch=job.batch)
 
 
 class _ReportSender:
     def __init__(self, send: Callable[[Report], None]) -> None:
         self._send = send
 
-    def began(self, start_ns: int, warmup_windows: int, has_settled: bool) -> None:
-        self._send(Began(start_ns=start_ns, warmup_windows=warmup_windows, has_settled=has_settled))
+    def on_started(self, start_ns: int, warmup_windows: int, has_settled: bool) -> None:
+        self._send(MeasurementStarted(start_ns=start_ns, warmup_windows=warmup_windows, has_settled=has_settled))
 
-    def calls(self, packed: bytes) -> None:
-        self._send(Calls(packed))
+    def on_calls(self, packed: bytes) -> None:
+        self._send(CallRows(packed))
 
 
 def _no_post_process(outputs: Sequence[Array]) -> None:

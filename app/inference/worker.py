@@ -16,10 +16,10 @@ import sys  # noqa: E402
 import threading  # noqa: E402
 from collections.abc import Callable  # noqa: E402
 
-from app.errors import ExitCode, InstrumentError, SizewiseError  # noqa: E402
+from app.errors import ExitCode, MeasurementError, SizewiseError  # noqa: E402
 from app.inference.job import (  # noqa: E402
     Command,
-    GiveOutputs,
+    ComputeOutputs,
     Measure,
     Report,
     Score,
@@ -28,7 +28,7 @@ from app.inference.job import (  # noqa: E402
     read_command,
     write_message,
 )
-from app.inference.memory import MORE_MEMORY, limit_memory, tells_of_want  # noqa: E402
+from app.inference.memory import MEMORY_HINT, limit_memory, tells_of_want  # noqa: E402
 from app.inference.output_capture import stdout_for_reports  # noqa: E402
 from loadgen.decoding import decode_json  # noqa: E402
 
@@ -50,18 +50,18 @@ def main() -> int:
         except Exception as error:
             failure = _as_our_error(error, is_limited=job.memory_limit_bytes is not None)
         message = str(failure).removesuffix(": MemoryError")  # Remove the type of an error without a message.
-        hint = failure.hint or (MORE_MEMORY if tells_of_want(message) else None)
+        hint = failure.hint or (MEMORY_HINT if tells_of_want(message) else None)
         send(VariantFailed(message=message, hint=hint, exit_code=int(failure.exit_code)))
     return int(failure.exit_code)
 
 
 def _as_our_error(error: Exception, *, is_limited: bool) -> SizewiseError:
     if isinstance(error, MemoryError):
-        return InstrumentError("it takes more memory than it may", hint=MORE_MEMORY)
+        return MeasurementError("it takes more memory than it may", hint=MEMORY_HINT)
     # A library that exists but does not load ran out of memory, and reports it in its own words.
     has_no_room = is_limited and isinstance(error, ImportError) and not isinstance(error, ModuleNotFoundError)
-    return InstrumentError(
-        f"the measuring process failed: {type(error).__name__}: {error}", hint=MORE_MEMORY if has_no_room else None
+    return MeasurementError(
+        f"the measuring process failed: {type(error).__name__}: {error}", hint=MEMORY_HINT if has_no_room else None
     )
 
 
@@ -74,13 +74,13 @@ def _serve_commands(job: VariantJob, commands: queue.SimpleQueue[Command], repor
     from app.inference.variant import OpenVariant
 
     variant = OpenVariant(job, _START_NS, library_load_ms)
-    report(variant.opened())
+    report(variant.opened_report())
     while True:
         match commands.get():
             case Measure() as plan:
                 report(variant.measure(plan, report))
-            case GiveOutputs() as request:
-                report(variant.outputs(request))
+            case ComputeOutputs() as request:
+                report(variant.compute_outputs(request))
             case Score():
                 report(variant.score())
 

@@ -21,8 +21,8 @@ import msgspec
 import numpy as np
 
 from app.analysis.columns import Floats
-from app.analysis.traces import rate_per_s, times_s, token_pairs
-from app.planning.simulation.arrivals import normals_by_size, poisson_arrivals, superposed
+from app.analysis.traces import compute_rate_per_s, unpack_times_s, unpack_token_pairs
+from app.planning.simulation.arrivals import iterate_poisson_arrivals, rank_normals, superpose
 from app.planning.simulation.replaying import Arrivals
 from app.records.traffic import Dispersion, TraceRows, Traffic
 
@@ -34,7 +34,7 @@ class Modulation(msgspec.Struct, frozen=True):
     window_s: float
 
 
-def modulation_of(traffic: Traffic) -> Modulation | None:
+def find_modulation(traffic: Traffic) -> Modulation | None:
     """Return the modulation that gives the traffic's index of dispersion at its peak.
 
     `None` for Poisson arrivals (index 1) or more regular ones. A cache thins requests and does not change the factor.
@@ -103,15 +103,15 @@ class Bursts(msgspec.Struct, frozen=True):
     @property
     def copies(self) -> float:
         """Peak rate over the trace's rate: how many copies of the trace make up the peak; 1 without a trace."""
-        return 1.0 if self.rows is None else self.peak_per_s / rate_per_s(self.rows)
+        return 1.0 if self.rows is None else self.peak_per_s / compute_rate_per_s(self.rows)
 
 
-def are_bursty(rows: TraceRows | None, dispersion: Dispersion) -> bool:
+def is_bursty(rows: TraceRows | None, dispersion: Dispersion) -> bool:
     return rows is not None or dispersion.index > 1
 
 
 @lru_cache(64)
-def drawn_arrivals(bursts: Bursts, share: float) -> tuple[Arrivals, ...] | None:
+def draw_arrivals(bursts: Bursts, share: float) -> tuple[Arrivals, ...] | None:
     """Draw the arrivals of this share of the traffic, one `Arrivals` per seed.
 
     `None` where there are too many requests to simulate.
@@ -124,17 +124,17 @@ def drawn_arrivals(bursts: Bursts, share: float) -> tuple[Arrivals, ...] | None:
 
 
 def _arrivals_of_trace(bursts: Bursts, rows: TraceRows, share: float) -> tuple[Arrivals, ...] | None:
-    recorded_s = times_s(rows)
+    recorded_s = unpack_times_s(rows)
     copies = bursts.copies * share / rows.kept_share
     requests = copies * recorded_s.size
     if requests > MAX_REQUESTS:
         return None
     seeds = int(np.clip(_ALL_SEEDS / max(requests, 1.0), 1, _MAX_SEEDS))
-    drawn = (superposed(recorded_s, copies, rows.window_s, np.random.SeedSequence((5, seed))) for seed in range(seeds))
-    tokens = token_pairs(rows)
+    drawn = (superpose(recorded_s, copies, rows.window_s, np.random.SeedSequence((5, seed))) for seed in range(seeds))
+    tokens = unpack_token_pairs(rows)
     if tokens is None:
         return tuple(Arrivals(at_s, _NO_ROWS, rows.window_s) for at_s, _ in drawn)
-    normals = normals_by_size(tokens[:, 1])
+    normals = rank_normals(tokens[:, 1])
     return tuple(Arrivals(at_s, row_numbers, rows.window_s, normals[row_numbers]) for at_s, row_numbers in drawn)
 
 
@@ -158,7 +158,7 @@ def _drawn_windows(bursts: Bursts, share: float, windows: int, seed: int) -> Arr
     rng = np.random.default_rng((6, seed))
     factors = stats.gamma.ppf((np.arange(windows) + 0.5) / windows, shape, scale=1 / shape)
     rates_per_s = rng.permutation(factors / factors.mean()) * bursts.peak_per_s * share
-    chunks = list(poisson_arrivals(rates_per_s, window_s, np.random.SeedSequence((6, seed))))
+    chunks = list(iterate_poisson_arrivals(rates_per_s, window_s, np.random.SeedSequence((6, seed))))
     return Arrivals(np.concatenate(chunks), _NO_ROWS, windows * window_s)
 
 
@@ -189,7 +189,7 @@ def _thinned_arrivals(bursts: Bursts) -> Arrivals:
     """Return as large a part of the traffic as one seed simulates."""
     window_s = _MIN_WINDOWS * bursts.dispersion.window_s if bursts.rows is None else bursts.rows.window_s
     share = min(1.0, 0.99 * _ALL_SEEDS / (bursts.peak_per_s * window_s))
-    drawn = drawn_arrivals(bursts, share)
+    drawn = draw_arrivals(bursts, share)
     assert drawn is not None
     return drawn[0]
 

@@ -7,12 +7,12 @@ from collections.abc import Mapping
 
 import msgspec
 
-from app.planning.extrapolation import carry_to
-from app.planning.memory import GIB, usable_bytes
+from app.planning.extrapolation import estimate_ratio
+from app.planning.memory import GIB, compute_usable_bytes
 from app.planning.rates import Refusal, card_name
 from app.planning.risk import Risk
-from app.records.offers import Accelerator, CapacityCurve, Offer, OtherCards, split_key
-from app.records.plan import Settled
+from app.records.offers import Accelerator, CapacityCurve, Offer, UnmeasuredAccelerators, split_key
+from app.records.plan import SizingMethod
 from app.records.result import Basis, Estimate, Hardware
 
 Z95 = 1.959964
@@ -34,36 +34,36 @@ class Capacity(msgspec.Struct, frozen=True):
     speed: float = 1.0
     """Speed of one replica relative to the measured one: the median of a log-normal with sigma `speed_sigma`."""
     speed_sigma: float = 0.0
-    settled: Settled = "measured"
-    unseen_per_s: float | None = None
+    settled: SizingMethod = "measured"
+    extrapolated_per_s: float | None = None
     """Rate according to the service model beyond the highest observed rate, where `per_s` stops at that rate; else
     `None`."""
-    ceiling_per_s: float = math.inf
+    max_throughput_per_s: float = math.inf
     """Highest throughput that the service model allows, always busy."""
 
     def quantile_per_s(self, z: float) -> float:
         return self.per_s * math.exp(self.sigma * z)
 
-    def most_per_s(self, z: float) -> float:
+    def upper_quantile_per_s(self, z: float) -> float:
         """Return the upper end of an interval at the normal quantile `z`.
 
         It extends as far as the service model does beyond the observed rates, limited by the model's highest
         throughput.
         """
-        most_per_s = (self.unseen_per_s or self.per_s) * math.exp(self.sigma * z)
-        return min(most_per_s, max(self.ceiling_per_s, self.per_s))
+        most_per_s = (self.extrapolated_per_s or self.per_s) * math.exp(self.sigma * z)
+        return min(most_per_s, max(self.max_throughput_per_s, self.per_s))
 
     @property
     def estimate(self) -> Estimate:
-        return Estimate(self.per_s, (self.quantile_per_s(-Z95), self.most_per_s(Z95)), basis=self.basis)
+        return Estimate(self.per_s, (self.quantile_per_s(-Z95), self.upper_quantile_per_s(Z95)), basis=self.basis)
 
 
-def carry_over(
+def extrapolate_capacity(
     curve: CapacityCurve,
     measured_on: Hardware,
     offer: Offer,
     accelerators: Mapping[str, Accelerator],
-    other_cards: OtherCards | None = None,
+    other_cards: UnmeasuredAccelerators | None = None,
 ) -> Capacity | Refusal:
     """Extrapolate the measured capacity to one instance of the offer.
 
@@ -106,7 +106,7 @@ def _extrapolate_to_card(
     measured_on: Hardware,
     offer: Offer,
     cards: tuple[Accelerator, Accelerator],
-    settings: OtherCards,
+    settings: UnmeasuredAccelerators,
 ) -> Capacity | Refusal:
     """Extrapolate to another accelerator.
 
@@ -115,7 +115,7 @@ def _extrapolate_to_card(
     memory_refusal = _memory_refusal(*cards, settings)
     if memory_refusal is not None:
         return memory_refusal
-    ratio = carry_to(*cards, settings.work, settings.dtype)
+    ratio = estimate_ratio(*cards, settings.work, settings.dtype)
     if isinstance(ratio, Refusal):
         return ratio
     by_count = _extrapolate_by_count(curve, measured_on, offer)
@@ -132,8 +132,8 @@ def _extrapolate_to_card(
     )
 
 
-def _memory_refusal(measured: Accelerator, target: Accelerator, settings: OtherCards) -> Refusal | None:
-    usable = usable_bytes(target)
+def _memory_refusal(measured: Accelerator, target: Accelerator, settings: UnmeasuredAccelerators) -> Refusal | None:
+    usable = compute_usable_bytes(target)
     if isinstance(usable, Refusal):
         return usable
     if settings.memory_gib is not None:

@@ -13,12 +13,12 @@ import numpy as np
 
 from app.analysis.columns import Floats
 from app.planning.candidates import Candidate
-from app.planning.demand import year_rates_per_s
+from app.planning.demand import compute_year_rates_per_s
 from app.planning.goals import Goals
-from app.planning.options import Option, candidate_of, options_of
-from app.planning.service_models.service_times import faster
-from app.planning.sizing import HOURS_A_MONTH, Demand, instances_at, peak_carried_per_s
-from app.planning.wording import amount
+from app.planning.options import Option, get_candidate, list_options
+from app.planning.service_models.service_times import speed_up
+from app.planning.sizing import HOURS_PER_MONTH, Demand, count_instances_at_rate, sustained_peak_per_s
+from app.planning.wording import format_number
 from app.records.estimate import Basis
 from app.records.plan import Saving
 from app.records.plan_question import PlanQuestion
@@ -37,7 +37,7 @@ class WhatIfChange(msgspec.Struct, frozen=True):
 
     name: str
     basis: Basis
-    because: str
+    reason: str
     capacity_factor: float = 1.0
     traffic_factor: float = 1.0
     headroom_factor: float = 1.0
@@ -65,12 +65,12 @@ class WhatIfSaving(msgspec.Struct, frozen=True):
     share: float | None
 
 
-Sizing = Callable[[WhatIfChange], Size]
+SizeFleet = Callable[[WhatIfChange], Size]
 """Function that sizes the fleet with the change applied. It leaves out the change's extra cost, which is added here."""
 NO_CHANGE = WhatIfChange("as it is", "measured", "nothing is changed")
 
 
-def savings(changes: Iterable[WhatIfChange], size: Sizing) -> tuple[WhatIfSaving, ...]:
+def compute_savings(changes: Iterable[WhatIfChange], size: SizeFleet) -> tuple[WhatIfSaving, ...]:
     """Return the saving of each change by itself, largest first; unknown savings come last."""
     baseline = size(NO_CHANGE)
     results = [_saving(change, baseline, size(change)) for change in changes]
@@ -81,7 +81,7 @@ def savings(changes: Iterable[WhatIfChange], size: Sizing) -> tuple[WhatIfSaving
     )
 
 
-def together(changes: Iterable[WhatIfChange]) -> WhatIfChange:
+def combine_changes(changes: Iterable[WhatIfChange]) -> WhatIfChange:
     """Combine changes into one.
 
     Factors are multiplied, which assumes that no change affects another. The basis is the least certain one.
@@ -104,23 +104,23 @@ def together(changes: Iterable[WhatIfChange]) -> WhatIfChange:
         )  # each was measured by itself, not together with
         # the others
     return msgspec.structs.replace(
-        combined, name=names or combined.name, because="; ".join(change.because for change in listed)
+        combined, name=names or combined.name, reason="; ".join(change.reason for change in listed)
     )
 
 
-def faster_variant(name: str, per_s: float, than_per_s: float, basis: Basis = "measured") -> WhatIfChange:
+def variant_change(name: str, per_s: float, baseline_per_s: float, basis: Basis = "measured") -> WhatIfChange:
     """Describe a precision, batching window or smaller model that sustains `per_s` instead of `than_per_s`."""
-    factor = per_s / than_per_s
+    factor = per_s / baseline_per_s
     return WhatIfChange(name, basis, f"{factor:.2f} × the present rate inside the SLO, {basis}", capacity_factor=factor)
 
 
-def caching(hit_share: float, basis: Basis = "assumed", usd_per_month: float = 0.0) -> WhatIfChange:
+def cache_change(hit_share: float, basis: Basis = "assumed", usd_per_month: float = 0.0) -> WhatIfChange:
     """Describe a cache; requests that it serves do not reach the fleet."""
     because = f"{hit_share:.0%} of the requests answered by a cache, {basis}"
     return WhatIfChange("caching", basis, because, traffic_factor=1 - hit_share, extra_usd_per_month=usd_per_month)
 
 
-def warm_pool(
+def warm_pool_change(
     warm_start_s: float, cold_start_s: float, basis: Basis = "assumed", usd_per_month: float = 0.0
 ) -> WhatIfChange:
     """Describe a warm pool.
@@ -149,7 +149,7 @@ COLD_MINUTES, WARM_MINUTES = 5, 1
 without."""
 
 
-def warm_pool_saving(best: Candidate, demand: Demand, question: PlanQuestion) -> Iterator[Saving]:
+def compute_warm_pool_saving(best: Candidate, demand: Demand, question: PlanQuestion) -> Iterator[Saving]:
     """Yield the saving of a warm pool compared with autoscaling from cold starts.
 
     Without the pool, instances are requested early enough for the traffic that arrives while they start.
@@ -157,11 +157,11 @@ def warm_pool_saving(best: Candidate, demand: Demand, question: PlanQuestion) ->
     instance_usd = best.offer.on_demand_usd_per_hour
     if instance_usd is None or best.price_kind == "owned":
         return
-    rates = year_rates_per_s(question.traffic, question.today)
-    needed = np.maximum(np.ceil(rates / peak_carried_per_s(1, best.capacity, demand) - 1e-9), 1.0)
+    rates = compute_year_rates_per_s(question.traffic, question.today)
+    needed = np.maximum(np.ceil(rates / sustained_peak_per_s(1, best.capacity, demand) - 1e-9), 1.0)
     cold, warm = (_max_ahead(needed, minutes) for minutes in (COLD_MINUTES, WARM_MINUTES))
     pool = max(1.0, float((cold - needed).max()))
-    usd = HOURS_A_MONTH * instance_usd
+    usd = HOURS_PER_MONTH * instance_usd
     from_cold, with_pool = float(cold.mean()) * usd, (float(warm.mean()) + pool) * usd
     instances = "1 instance" if pool == 1 else f"{pool:.0f} instances"
     name = (
@@ -183,7 +183,7 @@ _ASSUMED = (
         "a variant 1.5 × as fast (precision, runtime, a smaller model)", "assumed", "1.5 ×", capacity_factor=1.5
     ),
     WhatIfChange("a variant 3 × as fast, as a distilled one may be", "assumed", "3 ×", capacity_factor=3.0),
-    msgspec.structs.replace(caching(0.3), name="a cache that answers 30 % of the requests"),
+    msgspec.structs.replace(cache_change(0.3), name="a cache that answers 30 % of the requests"),
 )
 _WINDOWS = (0.0, 0.5, 2.0, 4.0)
 """Batching windows to try, in multiples of the present window or, without one, of the time of a full batch."""
@@ -191,7 +191,7 @@ _MIN_GAIN = 1.01
 _MAX_VARIANTS = 8
 
 
-def savings_of(
+def plan_savings(
     options: Sequence[Option], best: Option, demand: Demand, question: PlanQuestion, goals: Goals, *, preview: bool
 ) -> tuple[Saving, ...]:
     """Return the savings shown with a plan.
@@ -204,52 +204,52 @@ def savings_of(
     def size(change: WhatIfChange) -> Size:
         changed_demand = msgspec.structs.replace(demand, peak_per_s=demand.peak_per_s * change.traffic_factor)
         cheapest = min(
-            (_cost_and_size(candidate_of(option), changed_demand, change) for option in feasible), default=None
+            (_cost_and_size(get_candidate(option), changed_demand, change) for option in feasible), default=None
         )
         return Size(None, None) if cheapest is None else Size(cheapest[1], cheapest[0])
 
     assumed = tuple(
         Saving(saving.change.name, saving.change.basis, saving.after.usd_per_month, saving.usd_per_month)
-        for saving in savings(changes, size)
+        for saving in compute_savings(changes, size)
     )
     if preview:
         return assumed
-    pool = warm_pool_saving(candidate_of(best), demand, question)
+    pool = compute_warm_pool_saving(get_candidate(best), demand, question)
     return (*_savings_of_targets(best, demand, question, goals), *assumed, *pool)
 
 
 def _savings_of_targets(best: Option, demand: Demand, question: PlanQuestion, goals: Goals) -> Iterator[Saving]:
     """Yield the cheapest fleet of each other measured target compared with the recommended one."""
-    current_usd = candidate_of(best).usd_per_month
+    current_usd = get_candidate(best).usd_per_month
     for target in question.measured[:_MAX_VARIANTS]:
         if target.name == best.target.name:
             continue
         question_of_target = msgspec.structs.replace(question, measured=(target,))
-        options = options_of(question_of_target, demand, goals, preview=True)
-        cheapest = min((candidate_of(option).usd_per_month for option in options if option.is_feasible), default=None)
+        options = list_options(question_of_target, demand, goals, estimate_only=True)
+        cheapest = min((get_candidate(option).usd_per_month for option in options if option.is_feasible), default=None)
         basis: Basis = "assumed" if target.is_assumed else "measured"
         yield Saving(f"{target.name} alone", basis, cheapest, None if cheapest is None else current_usd - cheapest)
 
 
 def _batching_window_change(best: Option, question: PlanQuestion, goals: Goals) -> Iterator[WhatIfChange]:
     """Yield the batching window at which one replica sustains most according to the formulas, if it is another one."""
-    from app.planning.formulae import rate_inside
+    from app.planning.formulae import estimate_rate_within_slo
 
     fit, router = best.target.fit, question.limits.router
-    service = None if fit is None else faster(fit.laws[0].service, candidate_of(best).capacity.speed)
+    service = None if fit is None else speed_up(fit.laws[0].service, get_candidate(best).capacity.speed)
     if not isinstance(service, BatchService):
         return
     whole_s = service.window_s or service.fixed_s + service.per_item_s * service.max_batch
     models = [msgspec.structs.replace(service, window_s=times * whole_s) for times in _WINDOWS]
-    rates = [rate_inside(model, goals, 1, router) for model in (service, *models)]
+    rates = [estimate_rate_within_slo(model, goals, 1, router) for model in (service, *models)]
     best_index = max(range(len(models)), key=lambda index: rates[index + 1])
     if rates[0] > 0 and rates[best_index + 1] > _MIN_GAIN * rates[0]:
-        name = f"a batching window of {amount(1000 * models[best_index].window_s)} ms"
-        yield faster_variant(name, rates[best_index + 1], rates[0], "assumed")
+        name = f"a batching window of {format_number(1000 * models[best_index].window_s)} ms"
+        yield variant_change(name, rates[best_index + 1], rates[0], "assumed")
 
 
 def _cost_and_size(candidate: Candidate, demand: Demand, change: WhatIfChange) -> tuple[float, int]:
     per_s = candidate.capacity.per_s * change.capacity_factor
-    needed = instances_at(demand, per_s, candidate.capacity.sigma, demand.z)
-    instances = needed + demand.spares_of(needed) + candidate.spot_spares
-    return HOURS_A_MONTH * instances * candidate.usd_per_hour, instances
+    needed = count_instances_at_rate(demand, per_s, candidate.capacity.sigma, demand.z)
+    instances = needed + demand.count_spares(needed) + candidate.spot_spares
+    return HOURS_PER_MONTH * instances * candidate.usd_per_hour, instances

@@ -9,20 +9,20 @@ import msgspec.structs
 import numpy as np
 
 from app.errors import UsageError
-from app.planning.scaling.arrivals import Minute, minutes_of_arrivals, minutes_of_trace
-from app.planning.scaling.autoscaling import Decide, autoscaler_at_work, most_replicas, replicas_at_start
-from app.planning.scaling.cell import cell_of, divided, divided_operations
-from app.planning.scaling.lives import Lives
+from app.planning.scaling.arrivals import Minute, iterate_arrivals, iterate_trace
+from app.planning.scaling.autoscaling import Decide, build_autoscaler, count_initial_replicas, max_replicas
+from app.planning.scaling.cell import choose_divisor, divide_autoscaler, divide_operations
+from app.planning.scaling.lives import ReplicaPool
 from app.planning.scaling.meters import MinuteMeter, SlotMeter
-from app.planning.scaling.operated import OperatedFleet, limits_of
-from app.planning.service_models.service_times import fleet_normals
+from app.planning.scaling.operated import OperatedFleet, compute_rollout_limits
+from app.planning.service_models.service_times import compute_fleet_normals
 from app.planning.simulation.compiled import Floats
-from app.planning.simulation.design import FleetDesign, most_per_s
-from app.planning.simulation.histogram import quantile_s
-from app.planning.simulation.serving import counts_of, serve, settle
-from app.planning.simulation.state import Fleet, new_fleet
-from app.planning.simulation.tallying import latency_counts
-from app.planning.wording import amount
+from app.planning.simulation.design import FleetDesign, compute_max_throughput_per_s
+from app.planning.simulation.histogram import compute_quantile_s
+from app.planning.simulation.serving import advance_to, get_totals, serve
+from app.planning.simulation.state import Fleet, create_fleet
+from app.planning.simulation.tallying import get_histogram
+from app.planning.wording import format_number
 from app.records.day import DayMinute, DayOutcome, DayTotals
 from app.records.scaling import Autoscaler, Fixed, Keda, Knative, Operations
 from app.records.service import RequestService
@@ -52,10 +52,10 @@ def play_day(
     usd_per_hour: float = 0.0,
     slot_s: float = 1.0,
     start_s: float = 0.0,
-    shape: float | None = None,
-    modulated_s: float = 30.0,
+    modulation_shape: float | None = None,
+    modulation_window_s: float = 30.0,
     rows: TraceRows | None = None,
-    tell: Callable[[float], None] | None = None,
+    on_progress: Callable[[float], None] | None = None,
 ) -> DayOutcome:
     """Simulate one day of a fleet.
 
@@ -73,41 +73,39 @@ def play_day(
     not divide a minute.
     """
     _check(design, rates_per_s, slot_s)
-    per_replica_per_s = most_per_s(design.services[0], design.lengths)
+    per_replica_per_s = compute_max_throughput_per_s(design.services[0], design.lengths)
     cell = _cell_of_fleet(rates_per_s, bin_s, autoscaler, operations, per_replica_per_s)
-    replicas = replicas_at_start(cell.autoscaler, per_replica_per_s, cell.rates_per_s, bin_s, start_s)
+    replicas = count_initial_replicas(cell.autoscaler, per_replica_per_s, cell.rates_per_s, bin_s, start_s)
     place_count = _places(cell, per_replica_per_s)
     has_activator = isinstance(autoscaler, Knative) or (isinstance(autoscaler, Keda) and autoscaler.holds)
-    plane = new_fleet(_design_of_places(design, place_count, has_activator), np.random.SeedSequence((seed, 1)))
-    lives = Lives(
+    plane = create_fleet(_design_of_places(design, place_count, has_activator), np.random.SeedSequence((seed, 1)))
+    lives = ReplicaPool(
         cell.operations.cold_start, operations.failures, seed, replicas=min(replicas, place_count), now_s=start_s
     )
     operated = OperatedFleet(
         plane, lives, cell.operations, place_count, place_count if has_activator else None, start_s
     )
-    decide = autoscaler_at_work(cell.autoscaler, replicas, slot_s, cell.rates_per_s, bin_s, start_s)
+    decide = build_autoscaler(cell.autoscaler, replicas, slot_s, cell.rates_per_s, bin_s, start_s)
     slot_meter = SlotMeter(plane, design.services[0].outside_s, design.timeout_s, start_s)
     minute_meter, hour_meter = (MinuteMeter(plane, usd_per_hour, start_s, cell.times) for _ in range(2))
     minutes: list[DayMinute] = []
     hours: list[DayMinute] = []
     now_s, requested, until_s = start_s, replicas, start_s + cell.rates_per_s.size * bin_s
     for minute in (
-        minutes_of_arrivals(cell.rates_per_s, bin_s, start_s, seed, shape, modulated_s)
+        iterate_arrivals(cell.rates_per_s, bin_s, start_s, seed, modulation_shape, modulation_window_s)
         if rows is None
-        else minutes_of_trace(
-            cell.rates_per_s, bin_s, start_s, seed, rows, isinstance(design.services[0], RequestService)
-        )
+        else iterate_trace(cell.rates_per_s, bin_s, start_s, seed, rows, isinstance(design.services[0], RequestService))
     ):
         end_s = minute.end_s
-        normals = fleet_normals(minute.normals, design.services[0])
+        normals = compute_fleet_normals(minute.normals, design.services[0])
         minute = msgspec.structs.replace(minute, normals=normals)
         requested = _simulate_minute(plane, operated, slot_meter, decide, (now_s, slot_s), minute, requested)
         minutes.append(minute_meter.read(operated, end_s, requested))
         now_s = end_s
         if len(minutes) % _MINUTES_PER_HOUR == 0 or now_s >= until_s:
             hours.append(hour_meter.read(operated, end_s, requested))
-        if tell is not None:
-            tell(_share_of_arrivals(cell.rates_per_s, (now_s - start_s) / bin_s))
+        if on_progress is not None:
+            on_progress(_share_of_arrivals(cell.rates_per_s, (now_s - start_s) / bin_s))
     return _outcome(plane, operated, now_s, (minutes, hours), cell.times, usd_per_hour, place_count)
 
 
@@ -127,7 +125,7 @@ def _simulate_minute(
     first = 0
     for slot_end_s, stop in zip(ends_s.tolist(), stops.tolist(), strict=True):
         serve(plane, minute.at_s[first:stop], minute.normals[first:stop], minute.rows[first:stop])
-        settle(plane, slot_end_s)
+        advance_to(plane, slot_end_s)
         first = stop
         requested = decide(meter.read(operated, slot_end_s, requested))
         if operated.step(slot_end_s, requested):
@@ -156,24 +154,26 @@ def _cell_of_fleet(
     rates_per_s: Floats, bin_s: float, autoscaler: Autoscaler, operations: Operations, per_replica_per_s: float
 ) -> _Cell:
     at_peak = math.ceil(float(rates_per_s.max()) / per_replica_per_s)
-    cell_count = cell_of(float(rates_per_s.sum()) * bin_s, autoscaler, at_peak)
+    cell_count = choose_divisor(float(rates_per_s.sum()) * bin_s, autoscaler, at_peak)
     if cell_count == 1:
         return _Cell(1, rates_per_s, autoscaler, operations)
     return _Cell(
         cell_count,
         rates_per_s / cell_count,
-        divided(autoscaler, cell_count),
-        divided_operations(operations, cell_count),
+        divide_autoscaler(autoscaler, cell_count),
+        divide_operations(operations, cell_count),
     )
 
 
 def _places(cell: _Cell, per_replica_per_s: float) -> int:
     """Return the number of places: for the highest number of replicas at once, and as many again that drain."""
     at_peak = math.ceil(float(cell.rates_per_s.max()) / per_replica_per_s)
-    max_count = max(1, most_replicas(cell.autoscaler) or 4 * at_peak + 4)
+    max_count = max(1, max_replicas(cell.autoscaler) or 4 * at_peak + 4)
     if isinstance(cell.autoscaler, Fixed) and not cell.operations.updates:
         return max_count
-    return 2 * max_count + max((limits_of(update, max_count)[0] for update in cell.operations.updates), default=0)
+    return 2 * max_count + max(
+        (compute_rollout_limits(update, max_count)[0] for update in cell.operations.updates), default=0
+    )
 
 
 def _design_of_places(design: FleetDesign, place_count: int, has_activator: bool) -> FleetDesign:
@@ -197,14 +197,16 @@ def _outcome(
     place_count: int,
 ) -> DayOutcome:
     minutes, hours = spans
-    counts, histogram = counts_of(plane), latency_counts(plane)
-    billed_s = {phase: times * seconds for phase, seconds in operated.lives.billed_s(now_s).items()}
-    p50_s, p95_s, p99_s = (quantile_s(histogram, share) for share in (0.50, 0.95, 0.99))
+    counts, histogram = get_totals(plane), get_histogram(plane)
+    billed_s = {phase: times * seconds for phase, seconds in operated.replicas.compute_billed_s(now_s).items()}
+    p50_s, p95_s, p99_s = (compute_quantile_s(histogram, share) for share in (0.50, 0.95, 0.99))
     notes = []
     if times > 1:
         notes.append(f"Played as a cell: one of {times} alike, each with 1/{times} of the traffic and of the replicas.")
     if any(minute.wanted > place_count * times for minute in minutes):
-        notes.append(f"More than {amount(place_count * times)} replicas were wanted at times; the rest had no place.")
+        notes.append(
+            f"More than {format_number(place_count * times)} replicas were wanted at times; the rest had no place."
+        )
     return DayOutcome(
         minutes=tuple(minutes),
         hours=tuple(hours),

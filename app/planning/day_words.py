@@ -8,16 +8,16 @@ from typing import assert_never
 
 from app.analysis.columns import Floats
 from app.analysis.objectives import parse_objective
-from app.analysis.traces import rate_per_s
+from app.analysis.traces import compute_rate_per_s
 from app.planning.planned_fleet import PlannedFleet, is_saturated
-from app.planning.wording import amount, share, usd
-from app.records.day import DayTotals, SimulatedDay, Span
-from app.records.scaling import Autoscaler, Fixed, Hpa, Keda, Knative, Metric, Operations, Predictive, Scheduled
+from app.planning.wording import format_number, format_share, format_usd
+from app.records.day import DayTotals, Range, SimulatedDay
+from app.records.scaling import Autoscaler, Fixed, Hpa, Keda, Knative, Operations, Predictive, ScalingMetric, Scheduled
 
-_METRICS: dict[Metric, str] = {"busy": "busy", "in_flight": "requests in flight", "rate": "requests a second"}
+_METRICS: dict[ScalingMetric, str] = {"busy": "busy", "in_flight": "requests in flight", "rate": "requests a second"}
 
 
-def conservation(totals: DayTotals) -> str:
+def format_request_counts(totals: DayTotals) -> str:
     """Return the equation of arrivals and their outcomes, which shows that every request is counted once."""
     return (
         f"{totals.arrivals} arrived = {totals.good} good + {totals.late} late + {totals.dropped} dropped + "
@@ -25,12 +25,17 @@ def conservation(totals: DayTotals) -> str:
     )
 
 
-def sentences_of(day: SimulatedDay, planned: PlannedFleet) -> tuple[str, ...]:
+def format_day(day: SimulatedDay, planned: PlannedFleet) -> tuple[str, ...]:
     return (_verdict(day), *_attainment(day, planned), _lost(day), _cost(day, planned), *_comparison(day, planned))
 
 
-def notes_of(
-    day: SimulatedDay, planned: PlannedFleet, played: Sequence[str], timeout_s: float, queue_limit: int, rates: Floats
+def format_day_notes(
+    day: SimulatedDay,
+    planned: PlannedFleet,
+    simulation_notes: Sequence[str],
+    timeout_s: float,
+    queue_limit: int,
+    rates: Floats,
 ) -> tuple[str, ...]:
     return (
         f"{_autoscaler_text(day.autoscaler)}.",
@@ -39,7 +44,7 @@ def notes_of(
         *_instance_notes(day),
         *_cold_start_notes(day),
         *_event_notes(day.operations),
-        *(_cell_note(note, day) for note in played),
+        *(_cell_note(note, day) for note in simulation_notes),
         f"{_timeout_text(timeout_s)}, and one that finds {queue_limit:,} waiting at its replica is dropped.",
         f"The service model misses the measured percentiles by {100 * planned.median_error:.0f} % in the median, and "
         f"the offer's capacity is {planned.fleet.basis}. Its likeliest speed is played: that it may be lower is what "
@@ -84,14 +89,15 @@ def _lost_share(totals: DayTotals) -> float | None:
 def _attainment(day: SimulatedDay, planned: PlannedFleet) -> Iterator[str]:
     if day.attainment is None or day.asked_share is None:
         return
-    limits = " and ".join(goal.text for goal in planned.shape.goals.times)
+    limits = " and ".join(goal.text for goal in planned.shape.goals.time_goals)
     shares = [hour.good_share for hour in day.hours if hour.good_share is not None]
     met = sum(1 for good in shares if good >= day.asked_share)
     inside = (
-        f"were answered inside the limit{'' if len(planned.shape.goals.times) == 1 else 's'} of {limits or 'the SLO'}"
+        f"were answered inside the limit{'' if len(planned.shape.goals.time_goals) == 1 else 's'} of "
+        f"{limits or 'the SLO'}"
     )
-    target_text = f"{share(day.asked_share)} is asked for, and reached in {met} of {len(shares)} hours"
-    yield f"{share(day.attainment).capitalize()} of {day.totals.arrivals:,} requests {inside}: {target_text}."
+    target_text = f"{format_share(day.asked_share)} is asked for, and reached in {met} of {len(shares)} hours"
+    yield f"{format_share(day.attainment).capitalize()} of {day.totals.arrivals:,} requests {inside}: {target_text}."
 
 
 def _lost(day: SimulatedDay) -> str:
@@ -103,29 +109,29 @@ def _cost(day: SimulatedDay, planned: PlannedFleet) -> str:
     span = day.billed_instances
     noun = "instance" if span.least == span.most == 1 else "instances"
     replicas_text = "" if day.replicas_per_instance == 1 else f" of {day.replicas_per_instance} replicas"
-    instances = f"{_span(span)} {noun}{replicas_text} at {usd(planned.usd_per_hour_each)} an hour each"
+    instances = f"{_span(span)} {noun}{replicas_text} at {format_usd(planned.usd_per_hour_each)} an hour each"
     ready = f"{_span(day.ready)} {'replica was' if day.ready.most == 1 else 'replicas were'} ready"
-    return f"The day costs {usd(day.usd)}: {instances}; {ready}."
+    return f"The day costs {format_usd(day.usd)}: {instances}; {ready}."
 
 
-def _span(span: Span) -> str:
+def _span(span: Range) -> str:
     if span.least == span.most:
-        return amount(span.most)
-    return f"{amount(span.least)}–{amount(span.most)} (mean {amount(span.mean)})"
+        return format_number(span.most)
+    return f"{format_number(span.least)}–{format_number(span.most)} (mean {format_number(span.mean)})"
 
 
 def _comparison(day: SimulatedDay, planned: PlannedFleet) -> Iterator[str]:
     if isinstance(day.autoscaler, Fixed) or not day.usd_static:
         return
     saved = day.usd_static - day.usd
-    static = f"the {day.instances} planned instances kept all day, which cost {usd(day.usd_static)}"
-    saved_share = share(abs(saved) / day.usd_static)
+    static = f"the {day.instances} planned instances kept all day, which cost {format_usd(day.usd_static)}"
+    saved_share = format_share(abs(saved) / day.usd_static)
     if abs(saved) < 0.005 * day.usd_static:
         yield f"That is about as much as {static}."
     elif saved > 0:
-        yield f"That is {usd(saved)} ({saved_share}) less than {static}."
+        yield f"That is {format_usd(saved)} ({saved_share}) less than {static}."
     else:
-        yield f"That is {usd(-saved)} ({saved_share}) more than {static}."
+        yield f"That is {format_usd(-saved)} ({saved_share}) more than {static}."
     if spares := planned.fleet.spare_instances:
         spares_text = f"{spares:,} of them {'is a spare' if spares == 1 else 'are spares'}"
         yield f"{spares_text.capitalize()}; the autoscaler keeps none beyond its target and autoscaler.min."
@@ -141,7 +147,7 @@ def _autoscaler_text(autoscaler: Autoscaler) -> str:
             return f"KEDA: {_target(autoscaler.metric, autoscaler.target)}, {_bounds(autoscaler.min, autoscaler.max)}"
         case Knative():
             goal = _target(autoscaler.metric, autoscaler.capacity * autoscaler.utilisation)
-            note = f"{100 * autoscaler.utilisation:g}% of a target of {amount(autoscaler.capacity)}"
+            note = f"{100 * autoscaler.utilisation:g}% of a target of {format_number(autoscaler.capacity)}"
             return (
                 f"Knative, and so KServe's serverless mode: {goal} ({note}), {_bounds(autoscaler.min, autoscaler.max)}"
             )
@@ -151,7 +157,8 @@ def _autoscaler_text(autoscaler: Autoscaler) -> str:
             return f"Schedule of replicas: {times_text}"
         case Predictive():
             rate = (
-                f"the highest rate of the next {amount(autoscaler.lead_s)} s, {amount(autoscaler.per_replica_per_s)}/s"
+                f"the highest rate of the next {format_number(autoscaler.lead_s)} s, "
+                f"{format_number(autoscaler.per_replica_per_s)}/s"
             )
             return (
                 f"Predictive, with the day's rates known: {rate} a replica, {_bounds(autoscaler.min, autoscaler.max)}"
@@ -160,8 +167,8 @@ def _autoscaler_text(autoscaler: Autoscaler) -> str:
             assert_never(autoscaler)
 
 
-def _target(metric: Metric, target: float) -> str:
-    value_text = share(target) if metric == "busy" else amount(target)
+def _target(metric: ScalingMetric, target: float) -> str:
+    value_text = format_share(target) if metric == "busy" else format_number(target)
     return f"{value_text} {_METRICS[metric]} a replica is its target"
 
 
@@ -174,8 +181,11 @@ def _clock(at_s: float) -> str:
 
 
 def _load_notes(planned: PlannedFleet, rates: Floats) -> Iterator[str]:
-    sized = f"a replica is sized for {amount(planned.sized_per_s)}/s"
-    yield f"The busiest minute has {amount(float(rates.max()))}/s and the day {amount(float(rates.mean()))}/s; {sized}."
+    sized = f"a replica is sized for {format_number(planned.planned_rate_per_s)}/s"
+    yield (
+        f"The busiest minute has {format_number(float(rates.max()))}/s and the day "
+        f"{format_number(float(rates.mean()))}/s; {sized}."
+    )
     if is_saturated(planned, rates):
         yield f"All {planned.replicas:,} planned replicas together cannot answer the busiest minute."
 
@@ -183,9 +193,10 @@ def _load_notes(planned: PlannedFleet, rates: Floats) -> Iterator[str]:
 def _trace_notes(planned: PlannedFleet, rates: Floats) -> Iterator[str]:
     rows = None if planned.shape.bursts is None else planned.shape.bursts.rows
     if rows is not None:
-        copies = float(rates.max()) / rate_per_s(rows)
+        copies = float(rates.max()) / compute_rate_per_s(rows)
         yield (
-            f"The trace's requests are replayed: its {amount(rows.window_s / 60)} min over and over, at each minute's "
+            f"The trace's requests are replayed: its {format_number(rows.window_s / 60)} min over and over, at each "
+            "minute's "
             f"rate, {copies:.3g} times the trace's own at most. More are independent copies, fewer a random part."
         )
 
@@ -204,7 +215,7 @@ def _cold_start_notes(day: SimulatedDay) -> Iterator[str]:
     if isinstance(day.autoscaler, Fixed) and operations.failures is None and not operations.updates:
         return
     parts = [
-        f"{name} {amount(seconds)} s"
+        f"{name} {format_number(seconds)} s"
         for name, seconds in (
             ("node", start.node_s),
             ("image", start.image.median_s),
@@ -215,7 +226,8 @@ def _cold_start_notes(day: SimulatedDay) -> Iterator[str]:
         if seconds
     ]
     yield (
-        f"A cold start takes {amount(start.median_s)} s in the median ({', '.join(parts) or 'nothing'}), which is "
+        f"A cold start takes {format_number(start.median_s)} s in the median ({', '.join(parts) or 'nothing'}), which "
+        "is "
         "assumed unless --set cold_start.… says yours; it is paid for from the node on."
     )
 
@@ -224,10 +236,13 @@ def _event_notes(operations: Operations) -> Iterator[str]:
     failures, warm_nodes = operations.failures, operations.cold_start.warm_nodes
     if failures is not None:
         lost = "starts again on a new node" if failures.new_node else "starts again on its node"
-        note = f"is found out after {amount(failures.detect_s)} s and {lost}"
-        yield f"A replica fails every {amount(failures.mtbf_hours)} hours in the mean, loses what it holds, {note}."
+        note = f"is found out after {format_number(failures.detect_s)} s and {lost}"
+        yield (
+            f"A replica fails every {format_number(failures.mtbf_hours)} hours in the mean, loses what it holds, "
+            f"{note}."
+        )
     for update in operations.updates:
-        limits = f"{share(update.surge)} more at once, {share(update.unavailable)} fewer ready"
+        limits = f"{format_share(update.surge)} more at once, {format_share(update.unavailable)} fewer ready"
         yield f"All replicas are replaced from {_clock(update.at_s)} on, {limits}."
     if warm_nodes:
         yield f"Nodes for {warm_nodes:,} replicas are kept ready and empty, and paid for."
@@ -242,4 +257,4 @@ def _cell_note(note: str, day: SimulatedDay) -> str:
 def _timeout_text(timeout_s: float) -> str:
     if math.isinf(timeout_s):
         return "A request waits for as long as it takes"
-    return f"A request that has waited {amount(timeout_s)} s gives up"
+    return f"A request that has waited {format_number(timeout_s)} s gives up"

@@ -18,7 +18,7 @@ import numpy.typing as npt
 from app.records.traffic import RecurringSpike, Traffic
 
 DAY_S = 86_400.0
-HOURS_A_YEAR = 8_760
+HOURS_PER_YEAR = 8_760
 _HOUR_S = 3_600.0
 _YEAR_S = 365 * DAY_S
 _MONDAY = datetime.date(2024, 1, 1)
@@ -26,7 +26,7 @@ _MONDAY = datetime.date(2024, 1, 1)
 Floats = npt.NDArray[np.float64]
 
 
-def rates_per_s(
+def compute_rates_per_s(
     traffic: Traffic, start: datetime.datetime, hours: float, bin_s: float = 60.0, *, today: datetime.date | None = None
 ) -> Floats:
     """Return the mean rate of each bin from `start`, which has no time zone.
@@ -46,9 +46,9 @@ def rates_per_s(
     return rates
 
 
-def year_rates_per_s(traffic: Traffic, today: datetime.date) -> Floats:
+def compute_year_rates_per_s(traffic: Traffic, today: datetime.date) -> Floats:
     """Return the rate of each minute of the coming year, from today's midnight."""
-    return rates_per_s(traffic, _midnight(today), HOURS_A_YEAR)
+    return compute_rates_per_s(traffic, _midnight(today), HOURS_PER_YEAR)
 
 
 def peak_per_s(traffic: Traffic, today: datetime.date | None = None) -> float:
@@ -61,10 +61,10 @@ def peak_per_s(traffic: Traffic, today: datetime.date | None = None) -> float:
     peak = recurring * max(1.0, 1.0 + traffic.growth_per_year)
     if today is None or not any(campaign.times > 1 and campaign.last >= today for campaign in traffic.campaigns):
         return peak
-    return max(peak, float(year_rates_per_s(traffic, today).max()))
+    return max(peak, float(compute_year_rates_per_s(traffic, today).max()))
 
 
-def mean_per_s(traffic: Traffic) -> float:
+def compute_mean_per_s(traffic: Traffic) -> float:
     """Return the mean rate that reaches replicas over a week at today's level.
 
     It includes spikes, but neither campaigns nor growth.
@@ -72,7 +72,7 @@ def mean_per_s(traffic: Traffic) -> float:
     return float(_typical_week(traffic).mean())
 
 
-def peak_sigma(traffic: Traffic) -> float:
+def compute_peak_sigma(traffic: Traffic) -> float:
     """Return one sigma of the peak's logarithm.
 
     It is that of a log-normal whose relative standard deviation is `uncertainty`.
@@ -89,7 +89,7 @@ def _typical_week(traffic: Traffic) -> Floats:
         spikes=traffic.spikes,
         cache_share=traffic.cache_share,
     )
-    return rates_per_s(current, _midnight(_MONDAY), 7 * 24)
+    return compute_rates_per_s(current, _midnight(_MONDAY), 7 * 24)
 
 
 def _midnight(day: datetime.date) -> datetime.datetime:

@@ -10,17 +10,17 @@ from collections.abc import Iterator, Sequence
 import msgspec
 
 from app.planning.candidates import Candidate
-from app.planning.options import Option, candidate_of
+from app.planning.options import Option, get_candidate
 from app.planning.pricing.ownership import break_even_owned, break_even_volume
 from app.planning.sizing import (
-    HOURS_A_MONTH,
+    HOURS_PER_MONTH,
     Demand,
-    assurance_reached,
-    instances_needed,
-    monthly_cost,
-    peak_carried_per_s,
+    compute_confidence,
+    compute_monthly_cost,
+    count_instances,
+    sustained_peak_per_s,
 )
-from app.planning.wording import amount, share, usd
+from app.planning.wording import format_number, format_share, format_usd
 from app.records.checks import Check
 from app.records.offers import ApiPrice, CapacityCurve, PlanLimits
 from app.records.plan import CapacityKnowledge
@@ -39,7 +39,7 @@ class Selection(msgspec.Struct, frozen=True):
     cheapest_rejected: Fleet | None
 
 
-def recommend(
+def build_recommendation(
     choice: Selection,
     demand: Demand,
     limits: PlanLimits,
@@ -65,9 +65,12 @@ def _candidate_text(candidate: Candidate) -> str:
 def _sentence(best: Candidate, fleet: Fleet, checks: Sequence[Check]) -> str:
     spares = f", {best.spares} spare" if best.spares else ", no spare"
     per_1k = fleet.usd_per_1k_inferences.value
-    cost = "" if per_1k is None else f", {usd(per_1k)} per 1k inferences"
+    cost = "" if per_1k is None else f", {format_usd(per_1k)} per 1k inferences"
     old = "" if not checks else f". WARN: the price is {fleet.price_age_days} days old"
-    return f"{_candidate_text(best)} ({best.needed} for the load{spares}): {usd(best.usd_per_month)} a month{cost}{old}"
+    return (
+        f"{_candidate_text(best)} ({best.needed} for the load{spares}): {format_usd(best.usd_per_month)} a "
+        f"month{cost}{old}"
+    )
 
 
 def _binding_constraint(
@@ -75,26 +78,28 @@ def _binding_constraint(
 ) -> str:
     limits_latency = [objective for objective in slo if objective.name == curve.latency_metric]
     limiting = " and ".join(objective.text for objective in limits_latency[:1] or slo)
-    sized_text = f"one instance is sized at {amount(peak_carried_per_s(1, best.capacity, demand))}/s inside {limiting}"
-    peak = f"the peak of {amount(demand.peak_per_s)}/s"
+    sized_text = (
+        f"one instance is sized at {format_number(sustained_peak_per_s(1, best.capacity, demand))}/s inside {limiting}"
+    )
+    peak = f"the peak of {format_number(demand.peak_per_s)}/s"
     if best.needed == 1 and best.spares:
         text = f"redundancy: {sized_text} and would do for {peak}; n+{best.spares} makes it {best.instances}"
     elif best.needed == 1:
         text = f"the size of an instance: {sized_text}, and {peak} does not fill it"
     else:
-        text = f"the peak: {sized_text} at {share(limits.assurance)} assurance, so {peak} needs {best.needed}"
+        text = f"the peak: {sized_text} at {format_share(limits.assurance)} assurance, so {peak} needs {best.needed}"
         text += f", and n+{best.spares} makes it {best.instances}" if best.spares else ""
     budget = limits.budget_usd_per_month
-    if budget is not None and monthly_cost(best.instances + 1, best.usd_per_hour) > budget:
-        text += f"; the budget of {usd(budget)} a month has no room for another"
+    if budget is not None and compute_monthly_cost(best.instances + 1, best.usd_per_hour) > budget:
+        text += f"; the budget of {format_usd(budget)} a month has no room for another"
     return text
 
 
 def _why(choice: Selection, demand: Demand, limits: PlanLimits, knowledge: CapacityKnowledge | None) -> list[str]:
     best, runner_up, rejected = choice.best, choice.runner_up, choice.cheapest_rejected
-    reached = share(assurance_reached(best.needed, best.capacity, demand))
+    reached = format_share(compute_confidence(best.needed, best.capacity, demand))
     subject = "One instance carries" if best.needed == 1 else f"{best.needed} instances carry"
-    sentences = [f"{subject} the peak with a probability of {reached}; {share(limits.assurance)} was asked."]
+    sentences = [f"{subject} the peak with a probability of {reached}; {format_share(limits.assurance)} was asked."]
     if knowledge is not None and knowledge.state != "known":
         sentences = [knowledge.headline, knowledge.next_step, *sentences]
     if knowledge is not None and knowledge.reason == "contradictory load points":
@@ -104,31 +109,35 @@ def _why(choice: Selection, demand: Demand, limits: PlanLimits, knowledge: Capac
     else:
         extra_cost = runner_up.usd_per_month - best.usd_per_month
         direction = "more" if extra_cost >= 0 else "less"
-        cost = f"costs {usd(abs(extra_cost))} a month {direction} ({abs(extra_cost) / best.usd_per_month:.0%})"
+        cost = f"costs {format_usd(abs(extra_cost))} a month {direction} ({abs(extra_cost) / best.usd_per_month:.0%})"
         if extra_cost == 0:
             cost = "costs the same"
         why = "" if extra_cost >= 0 else f", at a less certain price of {runner_up.offer.as_of}"
         sentences.append(f"The runner-up, {_candidate_text(runner_up)}, {cost}{why}.")
     if rejected is not None:
-        price = "" if rejected.usd_per_hour_each is None else f", at {usd(rejected.usd_per_hour_each)} an hour each"
+        price = (
+            "" if rejected.usd_per_hour_each is None else f", at {format_usd(rejected.usd_per_hour_each)} an hour each"
+        )
         sentences.append(f"The cheapest refused offer is {rejected.offer}{price}: {rejected.rejected}.")
     return sentences
 
 
 def _would_change_it(best: Candidate, runner_up: Candidate | None, demand: Demand, limits: PlanLimits) -> list[str]:
-    max_peak_per_s = peak_carried_per_s(best.needed, best.capacity, demand)
-    sentences = [f"A peak above {amount(max_peak_per_s)}/s needs one more instance."]
+    max_peak_per_s = sustained_peak_per_s(best.needed, best.capacity, demand)
+    sentences = [f"A peak above {format_number(max_peak_per_s)}/s needs one more instance."]
     if best.needed > 1:
-        lower_peak_per_s = peak_carried_per_s(best.needed - 1, best.capacity, demand)
-        sentences.append(f"A peak up to {amount(lower_peak_per_s)}/s needs one less.")
+        lower_peak_per_s = sustained_peak_per_s(best.needed - 1, best.capacity, demand)
+        sentences.append(f"A peak up to {format_number(lower_peak_per_s)}/s needs one less.")
     if limits.budget_usd_per_month is not None:
-        sentences.append(f"A budget under {usd(best.usd_per_month)} a month does not pay for it.")
+        sentences.append(f"A budget under {format_usd(best.usd_per_month)} a month does not pay for it.")
     if runner_up is not None:
-        flip = best.usd_per_month / (HOURS_A_MONTH * runner_up.instances)
+        flip = best.usd_per_month / (HOURS_PER_MONTH * runner_up.instances)
         name = f"{runner_up.offer.provider}/{runner_up.offer.instance_type} in {runner_up.offer.region}"
         if flip < runner_up.usd_per_hour:
-            sentences.append(f"{name} would win below {usd(flip)} an hour; it costs {usd(runner_up.usd_per_hour)}.")
-        peaks = [amount(peak) for peak in _break_even_peaks(runner_up, best, demand) if peak is not None]
+            sentences.append(
+                f"{name} would win below {format_usd(flip)} an hour; it costs {format_usd(runner_up.usd_per_hour)}."
+            )
+        peaks = [format_number(peak) for peak in _break_even_peaks(runner_up, best, demand) if peak is not None]
         if peaks:
             sentences.append(f"{name} would win at a peak of {'/s or of '.join(dict.fromkeys(peaks))}/s.")
     return sentences
@@ -143,26 +152,28 @@ def _break_even_peaks(other: Candidate, best: Candidate, demand: Demand) -> tupl
 
     def wins(instances: int) -> bool:
         demand_at_peak = msgspec.structs.replace(
-            demand, peak_per_s=peak_carried_per_s(instances, other.capacity, demand)
+            demand, peak_per_s=sustained_peak_per_s(instances, other.capacity, demand)
         )
-        needed = instances_needed(demand_at_peak, best.capacity, demand.z)
-        other_instances = instances + demand.spares_of(instances) + other.spot_spares
-        best_instances = needed + demand.spares_of(needed) + best.spot_spares
-        return monthly_cost(other_instances, other.usd_per_hour) < monthly_cost(best_instances, best.usd_per_hour)
+        needed = count_instances(demand_at_peak, best.capacity, demand.z)
+        other_instances = instances + demand.count_spares(instances) + other.spot_spares
+        best_instances = needed + demand.count_spares(needed) + best.spot_spares
+        return compute_monthly_cost(other_instances, other.usd_per_hour) < compute_monthly_cost(
+            best_instances, best.usd_per_hour
+        )
 
     below = range(other.needed - 1, max(0, other.needed - _MAX_STEPS), -1)
     above = range(other.needed, other.needed + _MAX_STEPS)
     sizes = (next((instances for instances in side if wins(instances)), None) for side in (below, above))
-    lower, higher = (None if size is None else peak_carried_per_s(size, other.capacity, demand) for size in sizes)
+    lower, higher = (None if size is None else sustained_peak_per_s(size, other.capacity, demand) for size in sizes)
     return lower, higher
 
 
-_SECONDS_PER_MONTH = HOURS_A_MONTH * 3600
+_SECONDS_PER_MONTH = HOURS_PER_MONTH * 3600
 
 
-def break_even_of(options: Sequence[Option], demand: Demand, question: PlanQuestion) -> tuple[str, ...]:
+def explain_break_even(options: Sequence[Option], demand: Demand, question: PlanQuestion) -> tuple[str, ...]:
     feasible = sorted(
-        (candidate_of(option) for option in options if option.is_feasible), key=lambda option: option.usd_per_month
+        (get_candidate(option) for option in options if option.is_feasible), key=lambda option: option.usd_per_month
     )
     return (*_owned_break_even(feasible), *_api_break_even(feasible[0], demand, question))
 
@@ -173,12 +184,15 @@ def _owned_break_even(feasible: Sequence[Candidate]) -> Iterator[str]:
         if rented is None or owned.offer.owned is None:
             continue
         months = break_even_owned(owned.offer.owned, rented.usd_per_month / owned.instances)
-        beside = f"{rented.instances} × {rented.offer.key} at {usd(rented.usd_per_month)} a month"
+        beside = f"{rented.instances} × {rented.offer.key} at {format_usd(rented.usd_per_month)} a month"
         fleet = f"{owned.instances} × {owned.offer.key}, bought,"
         if months is None:
             yield f"{fleet} never cost less than {beside} within their life."
         else:
-            yield f"{fleet} have paid for themselves against {beside} after {amount(months)} months, interest left out."
+            yield (
+                f"{fleet} have paid for themselves against {beside} after {format_number(months)} months, interest "
+                "left out."
+            )
 
 
 def _api_break_even(best: Candidate, demand: Demand, question: PlanQuestion) -> Iterator[str]:
@@ -194,8 +208,9 @@ def _api_break_even(best: Candidate, demand: Demand, question: PlanQuestion) -> 
     assert break_even is not None
     more = "less" if fleet < api else "more"
     yield (
-        f"The API would cost {usd(api)} a month at this traffic, and this fleet costs {usd(fleet)}, which is {more}; "
-        f"they are even at {amount(break_even / units)} of the traffic, if the fleet stayed as it is."
+        f"The API would cost {format_usd(api)} a month at this traffic, and this fleet costs {format_usd(fleet)}, "
+        f"which is {more}; "
+        f"they are even at {format_number(break_even / units)} of the traffic, if the fleet stayed as it is."
     )
 
 

@@ -12,11 +12,11 @@ from typing import Literal
 
 import msgspec
 
-from app.planning.rates import Refusal, card_name, lacks, peak_per_s
+from app.planning.rates import Refusal, card_name, find_peak_per_s, lacks_precision
 from app.planning.risk import Risk
-from app.records.offers import Accelerator, Work
+from app.records.offers import Accelerator, Workload
 
-Goal = Literal["throughput", "slo"]
+RateKind = Literal["throughput", "slo"]
 """Kind of rate that is extrapolated.
 
 `throughput` is the maximum of a card. `slo` is the maximum within a latency limit, which can be extrapolated less
@@ -47,7 +47,7 @@ _BANDWIDTH = RatioExponents(0.0, 1.0, 0.0)
 _MIXED = RatioExponents(0.25, 0.5, 0.25)
 # within one architecture, then across; chosen on published results. There are none for decode, which has the sigma of
 # unknown work.
-_MODELS: dict[Work, tuple[ScalingModel, ScalingModel]] = {
+_MODELS: dict[Workload, tuple[ScalingModel, ScalingModel]] = {
     "saturated": (
         ScalingModel(RatioExponents(0.6, 0.2, 0.2), 0.10, 0.13),
         ScalingModel(RatioExponents(0.5, 0.0, 0.5), 0.25, 0.32),
@@ -69,17 +69,19 @@ class Ratio(msgspec.Struct, frozen=True):
     low: float
     high: float
     risk: int
-    sentence: str
+    reason: str
 
     def quantile(self, z: float) -> float:
         return self.factor * math.exp(self.sigma * z)
 
     @property
     def risks(self) -> tuple[Risk, ...]:
-        return (Risk(self.risk, self.sentence),) if self.risk else ()
+        return (Risk(self.risk, self.reason),) if self.risk else ()
 
 
-def carry_to(measured: Accelerator, other: Accelerator, work: Work, dtype: str, goal: Goal = "slo") -> Ratio | Refusal:
+def estimate_ratio(
+    measured: Accelerator, other: Accelerator, work: Workload, dtype: str, rate_kind: RateKind = "slo"
+) -> Ratio | Refusal:
     """Estimate the throughput ratio of one card to one card, in the same runtime at the same precision.
 
     `dtype` is the data type of the arithmetic. The ratio is valid where a replica takes as many cards on both: a model
@@ -94,7 +96,7 @@ def carry_to(measured: Accelerator, other: Accelerator, work: Work, dtype: str, 
     same_architecture = measured.architecture == other.architecture
     within, across = _MODELS[work]
     model = within if same_architecture else across
-    sigma = model.slo_sigma if goal == "slo" else model.throughput_sigma
+    sigma = model.slo_sigma if rate_kind == "slo" else model.throughput_sigma
     ratios = _ratios(measured, other, dtype, model.weights)
     if isinstance(ratios, Refusal):
         return ratios
@@ -119,8 +121,8 @@ def _refusal(measured: Accelerator, other: Accelerator, dtype: str) -> Refusal |
         return Refusal(
             "vendor", f"measured on {measured_name}; {other_name} needs another vendor's runtime: measure it there"
         )
-    lacking = next((card for card in (measured, other) if lacks(card, dtype)), None)
-    peak = None if lacking is None else peak_per_s(lacking, dtype)
+    lacking = next((card for card in (measured, other) if lacks_precision(card, dtype)), None)
+    peak = None if lacking is None else find_peak_per_s(lacking, dtype)
     return peak if isinstance(peak, Refusal) else None
 
 
@@ -130,7 +132,7 @@ def _ratios(
     """Return each figure's weight and ratio. A figure with weight 0 may be unknown; it is then left out."""
     ratios = []
     pairs = (
-        (weights.peak, peak_per_s(measured, dtype), peak_per_s(other, dtype)),
+        (weights.peak, find_peak_per_s(measured, dtype), find_peak_per_s(other, dtype)),
         (weights.bandwidth, *_known_figures(measured, other, "memory_bandwidth_gb_s", "memory bandwidth")),
         (weights.power, *_known_figures(measured, other, "tdp_w", "board power")),
     )

@@ -15,18 +15,18 @@ import numpy as np
 
 from app.analysis.columns import Floats
 from app.analysis.objectives import parse_objective
-from app.analysis.token_samples import pairs_of
-from app.analysis.traces import WINDOW_S, token_pairs
-from app.planning.bursts import Bursts, are_bursty, burst_factor, drawn_arrivals, fluid_rate_per_s
+from app.analysis.token_samples import unpack_pairs
+from app.analysis.traces import WINDOW_S, unpack_token_pairs
+from app.planning.bursts import Bursts, burst_factor, draw_arrivals, fluid_rate_per_s, is_bursty
 from app.planning.demand import peak_per_s
-from app.planning.formulae import LEAST_LOAD, most_in_work, rate_inside
-from app.planning.goals import Goal, Goals, goals_of
+from app.planning.formulae import MIN_LOAD, estimate_rate_within_slo, max_sequences_in_flight
+from app.planning.goals import Goal, Goals, build_goals
 from app.planning.service_models.evidence import RUN_TO_RUN_SIGMA, Z80, Evidence
-from app.planning.service_models.service_laws import moved
-from app.planning.service_models.service_times import faster
-from app.planning.service_models.stage_effect import crossing, stage_effect
-from app.planning.simulation.design import FleetDesign, SimulatedClass, most_per_s
-from app.planning.simulation.replaying import Arrivals, Replayed, replay
+from app.planning.service_models.service_laws import with_parameters
+from app.planning.service_models.service_times import speed_up
+from app.planning.service_models.stage_effect import compute_stage_effect, find_crossing
+from app.planning.simulation.design import FleetDesign, SimulatedClass, compute_max_throughput_per_s
+from app.planning.simulation.replaying import Arrivals, ReplayResult, replay
 from app.planning.simulation.steady import CELL, SteadyOutcome, simulate_steady
 from app.planning.simulation.tallying import ClassOutcome
 from app.records.offers import Router
@@ -111,14 +111,14 @@ def _mean_lengths(lengths: tuple[tuple[int, int], ...]) -> tuple[float, float]:
     return float(inputs), float(outputs)
 
 
-def shape_of(traffic: Traffic, goals: Goals, router: Router, peak: float | None = None) -> FleetShape:
+def build_fleet_shape(traffic: Traffic, goals: Goals, router: Router, peak: float | None = None) -> FleetShape:
     """Build the shape of a fleet for this traffic.
 
     Traffic classes without limits of their own have the plan's. `peak` is the rate per second at the fleet's peak;
     without it, the highest rate of the next 12 months without campaigns.
     """
     class_goals = tuple(
-        goals_of([parse_objective(text) for text in traffic_class.slo]) if traffic_class.slo else goals
+        build_goals([parse_objective(text) for text in traffic_class.slo]) if traffic_class.slo else goals
         for traffic_class in traffic.classes
     )
     classes = tuple(
@@ -133,12 +133,12 @@ def shape_of(traffic: Traffic, goals: Goals, router: Router, peak: float | None 
     )
     lengths = tuple((max(1, round(pair.input)), max(1, round(pair.output))) for pair in _by_share(traffic.tokens))
     if traffic.token_sample is not None:
-        lengths = tuple((inputs, outputs) for inputs, outputs in pairs_of(traffic.token_sample).tolist())
+        lengths = tuple((inputs, outputs) for inputs, outputs in unpack_pairs(traffic.token_sample).tolist())
     bursts = None
-    if are_bursty(traffic.rows, traffic.dispersion):
+    if is_bursty(traffic.rows, traffic.dispersion):
         dispersion = traffic.dispersion if traffic.rows is None else Dispersion()
         bursts = Bursts(traffic.rows, dispersion, peak_per_s(traffic) if peak is None else peak)
-    recorded = None if traffic.rows is None else token_pairs(traffic.rows)
+    recorded = None if traffic.rows is None else unpack_token_pairs(traffic.rows)
     if recorded is not None:
         lengths = tuple((inputs, outputs) for inputs, outputs in recorded.tolist())
     return FleetShape(router, goals, classes, class_goals, lengths or ((1, 1),), bursts)
@@ -159,9 +159,9 @@ class ReplicaRate(msgspec.Struct, frozen=True):
 
     per_s: float
     sigma: float
-    unseen_per_s: float | None = None
+    extrapolated_per_s: float | None = None
     model_sigma: float | None = None
-    ceiling_per_s: float = math.inf
+    max_throughput_per_s: float = math.inf
 
 
 NO_EVIDENCE = Evidence()
@@ -180,19 +180,19 @@ class _ModelRates(msgspec.Struct, frozen=True):
     speed_sigma: float
 
 
-def formula_rate(
+def estimate_rate(
     fit: ServiceFit, shape: FleetShape, replicas: int, speed: float, speed_sigma: float,
     evidence: Evidence = NO_EVIDENCE,
 ) -> ReplicaRate:  # fmt: skip
     best, goals, lengths = fit.laws[0], shape.goals, shape.mean_lengths
-    service = faster(best.service, speed)
-    per_s = rate_inside(faster(service, 1 / shape.mean_work), goals, replicas, shape.router, lengths)
+    service = speed_up(best.service, speed)
+    per_s = estimate_rate_within_slo(speed_up(service, 1 / shape.mean_work), goals, replicas, shape.router, lengths)
     sigma = math.hypot(speed_sigma, _throughput_sigma(best, shape), RUN_TO_RUN_SIGMA)
-    alone_per_s = rate_inside(service, goals, 1, "random", lengths) if evidence.tried else per_s
+    alone_per_s = estimate_rate_within_slo(service, goals, 1, "random", lengths) if evidence.tested_rates else per_s
     model = _ModelRates(per_s, alone_per_s, sigma, speed_sigma)
     factor = 1.0 if shape.bursts is None else _fluid_factor(shape, shape.bursts)
-    rate = _correct_by_load_points(model, evidence.scaled(speed), fit.highest_per_s * speed, shape, factor)
-    return msgspec.structs.replace(rate, ceiling_per_s=_upper_throughput_per_s(best, shape, speed, speed_sigma))
+    rate = _correct_by_load_points(model, evidence.scale(speed), fit.highest_per_s * speed, shape, factor)
+    return msgspec.structs.replace(rate, max_throughput_per_s=_upper_throughput_per_s(best, shape, speed, speed_sigma))
 
 
 def _correct_by_load_points(
@@ -203,14 +203,14 @@ def _correct_by_load_points(
     A single replica is compared with the load points directly. A fleet pools its replicas' queues, so its rate is the
     model's times the same correction, and not below what one replica was observed to sustain.
     """
-    if not evidence.tried:
+    if not evidence.tested_rates:
         return _limit_to_observed(model.per_s, most_seen_per_s, burst_factor, model.sigma)
     own_sigma = math.sqrt(max(model.sigma**2 - model.speed_sigma**2 - RUN_TO_RUN_SIGMA**2, _MIN_SIGMA**2))
-    posterior, (low, high) = evidence.belief(model.alone_per_s, own_sigma), evidence.interval
+    posterior, (low, high) = evidence.compute_posterior(model.alone_per_s, own_sigma), evidence.interval
     pooling = model.per_s / model.alone_per_s if model.alone_per_s > 0 and model.per_s > 0 else 1.0
     pooled_per_s = posterior.p50 * pooling
     is_bound_below = pooling > _NO_POOLING and not shape.classes
-    floor_per_s = evidence.floor_per_s if is_bound_below else 0.0
+    floor_per_s = evidence.min_rate_per_s if is_bound_below else 0.0
     least_per_s = max(low, min(floor_per_s * math.exp(Z80 * RUN_TO_RUN_SIGMA), high)) if is_bound_below else 0.0
     per_s = max(pooled_per_s, least_per_s)
     if per_s <= 0:
@@ -260,19 +260,19 @@ def _predict_single_replica(
         isinstance(service, TokenService) and evidence.lengths and _differ_in_mean(evidence.lengths, shape.lengths)
     )
     lengths = evidence.lengths if are_other else shape.lengths
-    other_work = most_per_s(service, shape.lengths) / most_per_s(service, lengths)
+    other_work = compute_max_throughput_per_s(service, shape.lengths) / compute_max_throughput_per_s(service, lengths)
     if 1.0 < other_work < 1.0 + _SAME_LENGTHS:  # two samples of the same lengths differ by as much
         other_work = 1.0
-    if not evidence.tried:
+    if not evidence.tested_rates:
         return _SingleReplica(middle, evidence, most_seen_per_s * other_work)
     measured = FleetShape("random", shape.goals, lengths=lengths)
     per_s = middle
     if measured != msgspec.structs.replace(shape, bursts=None):
-        guess = rate_inside(service, shape.goals, 1, "random", measured.mean_lengths)
+        guess = estimate_rate_within_slo(service, shape.goals, 1, "random", measured.mean_lengths)
         per_s = _steady_rate(service, measured, 1, guess)
     if per_s > 0 and evidence.stage_requests is not None:
-        effect = stage_effect(service, shape.goals, lengths, evidence.stage_requests, per_s)
-        evidence = evidence.of_steady(effect, per_s, fit_spread)
+        effect = compute_stage_effect(service, shape.goals, lengths, evidence.stage_requests, per_s)
+        evidence = evidence.to_steady_state(effect, per_s, fit_spread)
     return _SingleReplica(per_s, evidence, most_seen_per_s * other_work)
 
 
@@ -289,7 +289,9 @@ def _throughput_sigma(fitted: FittedService, shape: FleetShape) -> float:
     logs, slopes = _log_parameters(fitted), []
     for step_logs in np.eye(logs.size) * _SLOPE_STEP:
         rates = (
-            most_per_s(moved(fitted.service, fitted.parameters, logs + sign * step_logs), shape.lengths)
+            compute_max_throughput_per_s(
+                with_parameters(fitted.service, fitted.parameters, logs + sign * step_logs), shape.lengths
+            )
             for sign in (-1, 1)
         )
         slow_per_s, fast_per_s = rates
@@ -299,10 +301,14 @@ def _throughput_sigma(fitted: FittedService, shape: FleetShape) -> float:
 
 def _upper_throughput_per_s(fitted: FittedService, shape: FleetShape, speed: float, speed_sigma: float) -> float:
     sigma = math.hypot(_throughput_sigma(fitted, shape), speed_sigma)
-    return most_per_s(faster(fitted.service, speed), shape.lengths) / shape.mean_work * math.exp(Z80 * sigma)
+    return (
+        compute_max_throughput_per_s(speed_up(fitted.service, speed), shape.lengths)
+        / shape.mean_work
+        * math.exp(Z80 * sigma)
+    )
 
 
-def simulated_rate(
+def simulate_rate(
     fit: ServiceFit, shape: FleetShape, replicas: int, speed: float, speed_sigma: float,
     evidence: Evidence = NO_EVIDENCE,
 ) -> ReplicaRate:  # fmt: skip
@@ -311,33 +317,33 @@ def simulated_rate(
     `speed` is relative to the measured replica; `speed_sigma` is the sigma of its logarithm.
     """
     simulated = _simulated_model(fit.laws[0], shape, replicas, speed, speed_sigma)
-    middle, evidence = simulated.per_s, evidence.scaled(speed)
+    middle, evidence = simulated.per_s, evidence.scale(speed)
     if middle <= 0:
         unknown = _ModelRates(0.0, 0.0, _NO_MODEL_SIGMA, speed_sigma)
         return (
             _correct_by_load_points(unknown, evidence, fit.highest_per_s * speed, shape, 1.0)
-            if evidence.tried
+            if evidence.tested_rates
             else simulated
         )
     variance_of_others = sum(
-        fitted.chance * math.log(_rough_rate(faster(fitted.service, speed), shape, replicas, middle) / middle) ** 2
+        fitted.chance * math.log(_rough_rate(speed_up(fitted.service, speed), shape, replicas, middle) / middle) ** 2
         for fitted in fit.laws[1:]
     )
     most_seen_per_s = fit.highest_per_s * speed
     service, sigma = (
-        faster(fit.laws[0].service, speed),
+        speed_up(fit.laws[0].service, speed),
         math.hypot(simulated.sigma, math.sqrt(variance_of_others), RUN_TO_RUN_SIGMA),
     )
     single = _predict_single_replica(service, shape, middle, most_seen_per_s, evidence, fit.spread)
     effect = _burst_effect(service, shape, replicas, (middle, single.most_seen_per_s), True)
     model = _ModelRates(middle, single.per_s, sigma, speed_sigma)
-    rate = effect.widened(_correct_by_load_points(model, single.evidence, single.most_seen_per_s, shape, effect.factor))
+    rate = effect.widen(_correct_by_load_points(model, single.evidence, single.most_seen_per_s, shape, effect.factor))
     ceiling_per_s = max(_upper_throughput_per_s(fitted, shape, speed, speed_sigma) for fitted in fit.laws)
-    return msgspec.structs.replace(rate, ceiling_per_s=ceiling_per_s)
+    return msgspec.structs.replace(rate, max_throughput_per_s=ceiling_per_s)
 
 
-def middle_rate(
-    fit: ServiceFit, shape: FleetShape, replicas: int, speed: float, near: ReplicaRate,
+def simulate_median_rate(
+    fit: ServiceFit, shape: FleetShape, replicas: int, speed: float, similar_rate: ReplicaRate,
     evidence: Evidence = NO_EVIDENCE, speed_sigma: float = 0.0, steady_replicas: int | None = None,
 ) -> ReplicaRate:  # fmt: skip
     """Simulate the median of the most likely service model; the sigma is taken from another number of replicas.
@@ -345,20 +351,20 @@ def middle_rate(
     `steady_replicas` is a nearby number of replicas at which the steady rate is taken: only bursts need the exact
     number.
     """
-    service, most_seen_per_s = faster(fit.laws[0].service, speed), fit.highest_per_s * speed
-    middle = _steady_rate(service, shape, steady_replicas or replicas, near.per_s)
-    single = _predict_single_replica(service, shape, middle, most_seen_per_s, evidence.scaled(speed), fit.spread)
+    service, most_seen_per_s = speed_up(fit.laws[0].service, speed), fit.highest_per_s * speed
+    middle = _steady_rate(service, shape, steady_replicas or replicas, similar_rate.per_s)
+    single = _predict_single_replica(service, shape, middle, most_seen_per_s, evidence.scale(speed), fit.spread)
     effect = _burst_effect(service, shape, replicas, (middle, single.most_seen_per_s), False)
-    sigma = near.sigma if near.model_sigma is None else near.model_sigma
+    sigma = similar_rate.sigma if similar_rate.model_sigma is None else similar_rate.model_sigma
     model = _ModelRates(middle, single.per_s, sigma, speed_sigma)
     rate = _correct_by_load_points(model, single.evidence, single.most_seen_per_s, shape, effect.factor)
-    rate = msgspec.structs.replace(rate, ceiling_per_s=near.ceiling_per_s)
-    return rate if shape.bursts is None else msgspec.structs.replace(rate, sigma=max(rate.sigma, near.sigma))
+    rate = msgspec.structs.replace(rate, max_throughput_per_s=similar_rate.max_throughput_per_s)
+    return rate if shape.bursts is None else msgspec.structs.replace(rate, sigma=max(rate.sigma, similar_rate.sigma))
 
 
 @lru_cache(64)
 def _steady_rate(service: ServiceModel, shape: FleetShape, replicas: int, near_per_s: float) -> float:
-    return highest_rate(service, shape, replicas, near_per_s)[0]
+    return find_highest_rate(service, shape, replicas, near_per_s)[0]
 
 
 class BurstEffect(msgspec.Struct, frozen=True):
@@ -370,7 +376,7 @@ class BurstEffect(msgspec.Struct, frozen=True):
     factor: float
     sigma: float = 0.0
 
-    def widened(self, rate: ReplicaRate) -> ReplicaRate:
+    def widen(self, rate: ReplicaRate) -> ReplicaRate:
         return msgspec.structs.replace(rate, sigma=math.hypot(rate.sigma, self.sigma))
 
 
@@ -384,47 +390,50 @@ def _burst_effect(
     bursts, (middle, observed) = shape.bursts, rates_per_s
     if bursts is None or min(middle, observed) <= 0:
         return BurstEffect(1.0)
-    arrivals = drawn_arrivals(bursts, min(replicas, _BURST_CELL) / replicas)
+    arrivals = draw_arrivals(bursts, min(replicas, _BURST_CELL) / replicas)
     if arrivals is not None:
-        return replayed_effect(service, shape, replicas, middle, arrivals, with_sigma)
+        return replay_bursts(service, shape, replicas, middle, arrivals, with_sigma)
     if bursts.rows is None:
         return BurstEffect(_burst_factor(service, shape, bursts, replicas, min(middle, observed)))
     return BurstEffect(_fluid_factor(shape, bursts))
 
 
 def _fluid_factor(shape: FleetShape, bursts: Bursts) -> float:
-    limit_s = min((goal.limit_s for goal in shape.goals.times), default=2.0)
+    limit_s = min((goal.limit_s for goal in shape.goals.time_goals), default=2.0)
     return bursts.peak_per_s / fluid_rate_per_s(bursts, float(f"{limit_s / 2:.2g}"), _allowed_late(shape))
 
 
 def _allowed_late(shape: FleetShape) -> float:
-    quantiles = [goal.quantile for goal in shape.goals.times if goal.quantile is not None]
+    quantiles = [goal.quantile for goal in shape.goals.time_goals if goal.quantile is not None]
     return min([1 - max(quantiles, default=0.5), *([] if shape.goals.share is None else [1 - shape.goals.share])])
 
 
-def replayed_effect(
+def replay_bursts(
     service: ServiceModel,
     shape: FleetShape,
     replicas: int,
-    middle: float,
+    steady_per_s: float,
     arrivals: tuple[Arrivals, ...],
     with_sigma: bool,
 ) -> BurstEffect:
     """Replay the peak's requests faster or slower until this many replicas just meet the SLO."""
     bursts = shape.bursts
     assert bursts is not None
-    design, steady = design_of(service, shape, min(replicas, _BURST_CELL)), middle * replicas / bursts.peak_per_s
+    design, steady = (
+        build_design(service, shape, min(replicas, _BURST_CELL)),
+        steady_per_s * replicas / bursts.peak_per_s,
+    )
     if isinstance(service, TokenService):
         arrivals = arrivals[:1]
 
-    def replay_at(faster_by: float) -> Replayed:
-        compressed = [speed_up.compressed(faster_by) for speed_up in arrivals]
-        return replay(design, bursts.peak_per_s * faster_by, compressed, quantiles_of(shape), replicas)
+    def replay_at(faster_by: float) -> ReplayResult:
+        compressed = [speed_up.compress(faster_by) for speed_up in arrivals]
+        return replay(design, bursts.peak_per_s * faster_by, compressed, list_percentiles(shape), replicas)
 
-    near = min(steady, max(LEAST_LOAD * steady, steady * _fluid_factor(shape, bursts)))
-    factor, _ = crossing(
-        lambda speed_up: margin(replay_at(speed_up).outcome, shape),
-        (LEAST_LOAD * steady, near, steady),
+    near = min(steady, max(MIN_LOAD * steady, steady * _fluid_factor(shape, bursts)))
+    factor, _ = find_crossing(
+        lambda speed_up: compute_margin(replay_at(speed_up).outcome, shape),
+        (MIN_LOAD * steady, near, steady),
         _BURST_PRECISION,
     )
     if factor <= 0:
@@ -433,7 +442,7 @@ def replayed_effect(
     return BurstEffect(factor / steady, sigma)
 
 
-def _short_trace_sigma(rows: TraceRows, replay_at: Callable[[float], Replayed], factor: float) -> float:
+def _short_trace_sigma(rows: TraceRows, replay_at: Callable[[float], ReplayResult], factor: float) -> float:
     """Return one sigma of the rate's logarithm where the peak hour is known only from a shorter trace.
 
     It is the unevenness of late requests over the parts of the trace, divided by how fast their number grows with the
@@ -456,10 +465,13 @@ def _burst_factor(service: ServiceModel, shape: FleetShape, bursts: Bursts, repl
     The index is that of the traffic at its peak: its rate varies by the same share whatever the capacity of the
     replicas.
     """
-    design, max_per_s = design_of(service, shape, replicas), most_per_s(service, shape.lengths) * _FULL_LOAD
-    enough = requests_for(replicas, *_ROUGH_REQUESTS)
+    design, max_per_s = (
+        build_design(service, shape, replicas),
+        compute_max_throughput_per_s(service, shape.lengths) * _FULL_LOAD,
+    )
+    enough = count_requests(replicas, *_ROUGH_REQUESTS)
     loads = [load for load in _BURST_LOADS if load * per_s < max_per_s] + [max_per_s / per_s]
-    good = [play(design, shape, load * per_s, enough).overall.good_share or 0.0 for load in loads]
+    good = [simulate_fleet(design, shape, load * per_s, enough).overall.good_share or 0.0 for load in loads]
     squared_cv = (bursts.dispersion.index - 1) / (bursts.peak_per_s * bursts.dispersion.window_s)
     return burst_factor(loads, [1 - share for share in good], _allowed_late(shape), 1 / squared_cv)
 
@@ -467,9 +479,11 @@ def _burst_factor(service: ServiceModel, shape: FleetShape, bursts: Bursts, repl
 def _simulated_model(
     fitted: FittedService, shape: FleetShape, replicas: int, speed: float, speed_sigma: float
 ) -> ReplicaRate:
-    service = faster(fitted.service, speed)
-    guess = rate_inside(faster(service, 1 / shape.mean_work), shape.goals, replicas, shape.router, shape.mean_lengths)
-    middle, sigma = highest_rate(service, shape, replicas, guess)
+    service = speed_up(fitted.service, speed)
+    guess = estimate_rate_within_slo(
+        speed_up(service, 1 / shape.mean_work), shape.goals, replicas, shape.router, shape.mean_lengths
+    )
+    middle, sigma = find_highest_rate(service, shape, replicas, guess)
     if middle <= 0:
         return ReplicaRate(0.0, 0.0)
     squares = sigma**2
@@ -484,8 +498,8 @@ def _rough_rate(service: ServiceModel, shape: FleetShape, replicas: int, near_pe
 
     A model that misses the SLO even at that load means a large uncertainty, not an infinite one.
     """
-    per_s, _ = highest_rate(service, shape, replicas, near_per_s, _ROUGH_REQUESTS, _ROUGH_PRECISION)
-    return max(per_s, LEAST_LOAD * most_per_s(service, shape.lengths))
+    per_s, _ = find_highest_rate(service, shape, replicas, near_per_s, _ROUGH_REQUESTS, _ROUGH_PRECISION)
+    return max(per_s, MIN_LOAD * compute_max_throughput_per_s(service, shape.lengths))
 
 
 def _uncertainty_ends(
@@ -499,7 +513,7 @@ def _uncertainty_ends(
     if speed_sigma:
         step = min(speed_sigma, _MAX_STEP)
         yield (
-            (faster(fitted.service, speed * math.exp(-step)), faster(fitted.service, speed * math.exp(step))),
+            (speed_up(fitted.service, speed * math.exp(-step)), speed_up(fitted.service, speed * math.exp(step))),
             speed_sigma / step,
         )
     if not fitted.parameters:
@@ -511,7 +525,8 @@ def _uncertainty_ends(
         share = min(1.0, _MAX_STEP / sigma)
         step_logs = direction * sigma * share
         ends = [
-            faster(moved(fitted.service, fitted.parameters, logs + sign * step_logs), speed) for sign in (-1.0, 1.0)
+            speed_up(with_parameters(fitted.service, fitted.parameters, logs + sign * step_logs), speed)
+            for sign in (-1.0, 1.0)
         ]
         yield (ends[0], ends[1]), 1 / share
 
@@ -520,26 +535,26 @@ def _log_parameters(fitted: FittedService) -> Floats:
     return np.log([getattr(fitted.service, name) for name in fitted.parameters])
 
 
-def highest_rate(
-    service: ServiceModel, shape: FleetShape, replicas: int, near_per_s: float, requests: tuple[int, int] = _REQUESTS,
+def find_highest_rate(
+    service: ServiceModel, shape: FleetShape, replicas: int, start_per_s: float, requests: tuple[int, int] = _REQUESTS,
     precision: float = _PRECISION,
 ) -> tuple[float, float]:  # fmt: skip
     """Return the highest rate per replica at which the fleet meets every goal, and its random error.
 
     The error is the sigma of the rate's logarithm.
     """
-    max_per_s = most_per_s(service, shape.lengths) * _FULL_LOAD
-    design, enough = design_of(service, shape, replicas), requests_for(replicas, *requests)
+    max_per_s = compute_max_throughput_per_s(service, shape.lengths) * _FULL_LOAD
+    design, enough = build_design(service, shape, replicas), count_requests(replicas, *requests)
 
     def missed_by(per_s: float) -> float:
         """Return the logarithm of the worst time over its limit, above 0 where a goal is missed."""
-        return margin(play(design, shape, per_s, enough), shape)
+        return compute_margin(simulate_fleet(design, shape, per_s, enough), shape)
 
-    near = min(max(near_per_s, LEAST_LOAD * max_per_s), max_per_s)
-    return crossing(missed_by, (LEAST_LOAD * max_per_s, near, max_per_s), precision)
+    near = min(max(start_per_s, MIN_LOAD * max_per_s), max_per_s)
+    return find_crossing(missed_by, (MIN_LOAD * max_per_s, near, max_per_s), precision)
 
 
-def design_of(service: ServiceModel, shape: FleetShape, replicas: int) -> FleetDesign:
+def build_design(service: ServiceModel, shape: FleetShape, replicas: int) -> FleetDesign:
     goals = shape.goals
     classes = shape.classes or (
         SimulatedClass(
@@ -551,37 +566,41 @@ def design_of(service: ServiceModel, shape: FleetShape, replicas: int) -> FleetD
     return FleetDesign((service,) * replicas, shape.router, classes, lengths=shape.lengths)
 
 
-def requests_for(replicas: int, least: int, each: int) -> int:
-    return max(least, each * min(replicas, CELL))
+def count_requests(replicas: int, min_requests: int, per_replica: int) -> int:
+    return max(min_requests, per_replica * min(replicas, CELL))
 
 
-def play(design: FleetDesign, shape: FleetShape, per_replica_s: float, requests: int) -> SteadyOutcome:
+def simulate_fleet(design: FleetDesign, shape: FleetShape, per_replica_per_s: float, requests: int) -> SteadyOutcome:
     """Simulate a fleet under Poisson arrivals at this rate per replica."""
     replicas, service, cell = len(design.services), design.services[0], CELL
     seeds: tuple[int, ...] = SEEDS
     if isinstance(service, TokenService):
         cell = _TOKEN_CELLS.get(design.router, _TOKEN_CELL)
-        if requests < _MIN_RESIDENCES * most_in_work(service, shape.mean_lengths) * min(cell, replicas):
+        if requests < _MIN_RESIDENCES * max_sequences_in_flight(service, shape.mean_lengths) * min(cell, replicas):
             seeds, requests = _TOKEN_SEEDS, requests * len(SEEDS) // len(_TOKEN_SEEDS)
-    return simulate_steady(design, per_replica_s * replicas, requests, seeds, quantiles_of(shape), most_replicas=cell)
+    return simulate_steady(
+        design, per_replica_per_s * replicas, requests, seeds, list_percentiles(shape), max_replicas=cell
+    )
 
 
-def play_traffic(service: ServiceModel, shape: FleetShape, replicas: int, per_s: float, requests: int) -> SteadyOutcome:
+def simulate_traffic(
+    service: ServiceModel, shape: FleetShape, replicas: int, per_s: float, requests: int
+) -> SteadyOutcome:
     """Simulate the whole fleet at this rate of the traffic, with the traffic's bursts where they can be simulated."""
     bursts, cell = shape.bursts, min(replicas, _BURST_CELL)
-    arrivals = None if bursts is None else drawn_arrivals(bursts, cell / replicas * per_s / bursts.peak_per_s)
+    arrivals = None if bursts is None else draw_arrivals(bursts, cell / replicas * per_s / bursts.peak_per_s)
     if arrivals is None or not arrivals[0].at_s.size:
-        return play(design_of(service, shape, replicas), shape, per_s / replicas, requests)
-    return replay(design_of(service, shape, cell), per_s, arrivals[:1], quantiles_of(shape), replicas).outcome
+        return simulate_fleet(build_design(service, shape, replicas), shape, per_s / replicas, requests)
+    return replay(build_design(service, shape, cell), per_s, arrivals[:1], list_percentiles(shape), replicas).outcome
 
 
-def quantiles_of(shape: FleetShape) -> list[float]:
+def list_percentiles(shape: FleetShape) -> list[float]:
     """Return the percentiles that the SLO names, and those that are always shown."""
-    goals_of_slo = {goal for goals in (shape.goals, *shape.class_goals) for goal in goals.times}
+    goals_of_slo = {goal for goals in (shape.goals, *shape.class_goals) for goal in goals.time_goals}
     return sorted({100 * goal.quantile for goal in goals_of_slo if goal.quantile is not None} | {50, 95, 99})
 
 
-def margin(outcome: SteadyOutcome, shape: FleetShape) -> float:
+def compute_margin(outcome: SteadyOutcome, shape: FleetShape) -> float:
     """Return the logarithm of the worst time over its limit; for a share, how far it misses its target."""
     if not shape.classes:
         return _margin(outcome, outcome.overall, shape.goals)
@@ -590,16 +609,20 @@ def margin(outcome: SteadyOutcome, shape: FleetShape) -> float:
 
 
 def _margin(outcome: SteadyOutcome, part: ClassOutcome, goals: Goals) -> float:
-    misses = [math.log(max(time_of(outcome, goal, part), 1e-9) / goal.limit_s) for goal in goals.times]
+    misses = [math.log(max(get_time_s(outcome, goal, part), 1e-9) / goal.limit_s) for goal in goals.time_goals]
     if goals.share is not None:
         misses.append(10 * (goals.share - (part.good_share or 0.0)))
     return max(misses, default=-1.0)
 
 
-def time_of(outcome: SteadyOutcome, goal: Goal, part: ClassOutcome | None = None) -> float:
+def get_time_s(outcome: SteadyOutcome, goal: Goal, class_outcome: ClassOutcome | None = None) -> float:
     """Return the time of the goal over all requests, or over those of one class."""
-    part = part or outcome.overall
-    times = {"latency": part.latency, "first_token": part.first_token, "per_token": part.per_token}[goal.time]
+    class_outcome = class_outcome or outcome.overall
+    times = {
+        "latency": class_outcome.latency,
+        "first_token": class_outcome.first_token,
+        "per_token": class_outcome.per_token,
+    }[goal.time]
     if times is None:
         return math.inf
     index = None if goal.quantile is None else outcome.percentiles.index(100 * goal.quantile)

@@ -10,38 +10,40 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from app.planning.candidates import RefusedOffer, fleet_of, fleets_of, ranking_cost, refused_fleet
-from app.planning.changes import savings_of
-from app.planning.explanation import Selection, break_even_of, recommend
-from app.planning.goals import Goals, Wanted, always, goals_of
-from app.planning.knowledge import SloEvidence, knowledge_of, slo_evidence
-from app.planning.options import Option, candidate_of, options_of
-from app.planning.pareto import pareto_front, with_front_chances
-from app.planning.peak_day import peak_day
-from app.planning.plan_notes import bound_note, notes_of
-from app.planning.pricing.alternatives import commitment_of, mix_of
-from app.planning.pricing.fleet_costs import with_costs
-from app.planning.pricing.year import outlook_of
-from app.planning.risk import price_checks
-from app.planning.sensitivity import sensitivity_of
-from app.planning.service_models.measured import with_measured_tokens
-from app.planning.sizing import Demand, demand_of
-from app.planning.wording import amount
+from app.planning.candidates import RefusedOffer, build_fleet, build_refused_fleet, compute_ranking_cost, list_fleets
+from app.planning.changes import plan_savings
+from app.planning.explanation import Selection, build_recommendation, explain_break_even
+from app.planning.goals import Goals, ShouldContinue, always_continue, build_goals
+from app.planning.knowledge import SloEvidence, assess_knowledge, collect_slo_evidence
+from app.planning.options import Option, get_candidate, list_options
+from app.planning.pareto import add_front_probabilities, find_pareto_front
+from app.planning.peak_day import simulate_peak_day
+from app.planning.plan_notes import build_plan_notes, explain_rate_limit
+from app.planning.pricing.alternatives import plan_commitment, plan_mix
+from app.planning.pricing.fleet_costs import add_costs
+from app.planning.pricing.year import forecast_year
+from app.planning.risk import check_price
+from app.planning.sensitivity import compute_sensitivity
+from app.planning.service_models.measured import add_measured_tokens
+from app.planning.sizing import Demand, build_demand
+from app.planning.wording import format_number
 from app.records.plan import CapacityKnowledge, Fleet, Plan
 from app.records.plan_question import MeasuredTarget, PlanQuestion
 
 
-def plan_fleets(question: PlanQuestion, *, preview: bool = False, wanted: Wanted = always) -> Plan:
+def plan_fleets(
+    question: PlanQuestion, *, estimate_only: bool = False, should_continue: ShouldContinue = always_continue
+) -> Plan:
     """Compute the plan for a question.
 
     Feasible fleets come first in `offers`, cheapest first; excluded ones follow with the reason. A preview uses only
     the formulas and takes at most 200 ms; otherwise the leading offers are simulated, and `wanted` is called between
     simulations. Raises NoLongerWantedError once it returns False.
     """
-    question = with_measured_tokens(question)
-    demand = demand_of(question.traffic, question.limits, question.today)
-    goals = goals_of(question.slo)
-    sized = options_of(question, demand, goals, preview=preview, wanted=wanted)
+    question = add_measured_tokens(question)
+    demand = build_demand(question.traffic, question.limits, question.today)
+    goals = build_goals(question.slo)
+    sized = list_options(question, demand, goals, estimate_only=estimate_only, should_continue=should_continue)
     evidence = _slo_evidence(sized, question, goals)
     knowledge = [_assess(option, evidence, goals, demand) for option in sized]
     options = [
@@ -68,16 +70,16 @@ def plan_fleets(question: PlanQuestion, *, preview: bool = False, wanted: Wanted
         cheapest_rejected=cheapest_rejected,
         offers=(*(fleet for _, fleet in ranked), *refused),
         pareto=(),
-        notes=notes_of(question, demand, goals, [fleet for _, fleet in ranked], refused),
+        notes=build_plan_notes(question, demand, goals, [fleet for _, fleet in ranked], refused),
         router=limits.router,
         knowledge=_leading_knowledge(best, options, knowledge),
     )
     if best is None or best_fleet is None:
         return plan
-    chosen = candidate_of(best)
-    bound = bound_note(chosen.capacity, best.target.name)
-    checks = price_checks(chosen.offer, question.today)
-    choice = Selection(chosen, best_fleet, candidate_of(runner_up) if runner_up else None, cheapest_rejected)
+    chosen = get_candidate(best)
+    bound = explain_rate_limit(chosen.capacity, best.target.name)
+    checks = check_price(chosen.offer, question.today)
+    choice = Selection(chosen, best_fleet, get_candidate(runner_up) if runner_up else None, cheapest_rejected)
     return msgspec.structs.replace(
         plan,
         notes=(
@@ -85,23 +87,23 @@ def plan_fleets(question: PlanQuestion, *, preview: bool = False, wanted: Wanted
             *plan.notes,
             *(() if bound is None else (bound,)),
         ),
-        recommendation=recommend(choice, demand, limits, target.curve, question.slo, plan.knowledge, checks),
+        recommendation=build_recommendation(choice, demand, limits, target.curve, question.slo, plan.knowledge, checks),
         checks=checks,
         pareto=_front(options, demand, question),
-        sensitivity=sensitivity_of(options, demand, question, goals),
-        day=() if preview else peak_day(best, question, goals),
-        outlook=None if preview else outlook_of(chosen, demand, question),
-        commitment=commitment_of(chosen, demand, question),
-        break_even=break_even_of(options, demand, question),
-        savings=savings_of(options, best, demand, question, goals, preview=preview),
-        mix=None if preview else mix_of(options, demand, question),
+        sensitivity=compute_sensitivity(options, demand, question, goals),
+        day=() if estimate_only else simulate_peak_day(best, question, goals),
+        outlook=None if estimate_only else forecast_year(chosen, demand, question),
+        commitment=plan_commitment(chosen, demand, question),
+        break_even=explain_break_even(options, demand, question),
+        savings=plan_savings(options, best, demand, question, goals, preview=estimate_only),
+        mix=None if estimate_only else plan_mix(options, demand, question),
     )
 
 
 def _slo_evidence(options: Sequence[Option], question: PlanQuestion, goals: Goals) -> dict[str, SloEvidence]:
     """Return the evidence by the name of the target, since many offers share one target."""
     targets = {option.target.name: option.target for option in options}
-    return {name: slo_evidence(target, question.slo, goals) for name, target in targets.items()}
+    return {name: collect_slo_evidence(target, question.slo, goals) for name, target in targets.items()}
 
 
 def _assess(
@@ -110,15 +112,18 @@ def _assess(
     """Return how well the capacity of an offer is known; `None` for an offer that is excluded for another reason."""
     if not option.is_feasible:
         return None
-    return knowledge_of(candidate_of(option).capacity, evidence[option.target.name], goals, demand)
+    return assess_knowledge(get_candidate(option).capacity, evidence[option.target.name], goals, demand)
 
 
 def _excluded_if_unknown(option: Option, knowledge: CapacityKnowledge | None) -> Option:
     if knowledge is None or knowledge.state != "unknown":
         return option
     spread = knowledge.per_instance_per_s
-    why = f"its capacity is not known well enough: {amount(spread.p10)} to {amount(spread.p90)}/s per instance"
-    return msgspec.structs.replace(option, looked_at=msgspec.structs.replace(candidate_of(option), refused=why))
+    why = (
+        f"its capacity is not known well enough: {format_number(spread.p10)} to {format_number(spread.p90)}/s per "
+        "instance"
+    )
+    return msgspec.structs.replace(option, evaluation=msgspec.structs.replace(get_candidate(option), rejected=why))
 
 
 def _leading_knowledge(
@@ -131,7 +136,7 @@ def _leading_knowledge(
     if best is not None:
         return next(known for option, known in zip(options, knowledge, strict=True) if option is best)
     unknown = [(option, known) for option, known in zip(options, knowledge, strict=True) if known is not None]
-    cheapest = min(unknown, key=lambda pair: candidate_of(pair[0]).usd_per_month, default=(None, None))
+    cheapest = min(unknown, key=lambda pair: get_candidate(pair[0]).usd_per_month, default=(None, None))
     return cheapest[1]
 
 
@@ -139,13 +144,13 @@ def _front(options: Sequence[Option], demand: Demand, question: PlanQuestion) ->
     """Return the Pareto front of the fleets whose latency is known; other fleets do not affect it."""
     budget, sized = question.limits.budget_usd_per_month, []
     for option in (option for option in options if option.is_feasible and option.latencies.rates_per_s):
-        fleets = fleets_of(candidate_of(option), demand, option.latencies, budget, question.today)
+        fleets = list_fleets(get_candidate(option), demand, option.latencies, budget, question.today)
         sized += [(option, fleet) for fleet in fleets]
-    return with_front_chances(pareto_front(fleet for _, fleet in sized), sized, demand, question.today)
+    return add_front_probabilities(find_pareto_front(fleet for _, fleet in sized), sized, demand, question.today)
 
 
 def _latency_metric(target: MeasuredTarget, goals: Goals) -> str:
-    if target.fit is None or not goals.times:
+    if target.fit is None or not goals.time_goals:
         return target.curve.latency_metric
     return goals.latency_metric
 
@@ -166,7 +171,7 @@ def _rank(
     return sorted(
         fleets,
         key=lambda pair: (
-            ranking_cost(candidate_of(pair[0]), question.today),
+            compute_ranking_cost(get_candidate(pair[0]), question.today),
             pair[1].risk,
             unknown_ms if pair[1].latency_at_peak.value is None else pair[1].latency_at_peak.value,
             pair[1].offer,
@@ -175,35 +180,42 @@ def _rank(
 
 
 def _fleet(option: Option, demand: Demand, question: PlanQuestion, evidence: SloEvidence) -> Fleet:
-    candidate = candidate_of(option)
-    fleet = fleet_of(candidate, candidate.instances, demand, option.latencies, question.today)
+    candidate = get_candidate(option)
+    fleet = build_fleet(candidate, candidate.instances, demand, option.latencies, question.today)
     fleet = msgspec.structs.replace(
         fleet,
         measured_on=option.target.name,
         fit_error_at_slo=evidence.fit_error,
         chances=None if evidence.is_contradictory else fleet.chances,
     )
-    return with_costs(fleet, option, demand, question)
+    return add_costs(fleet, option, demand, question)
 
 
 def _excluded_fleets(options: Sequence[Option], today: datetime.date) -> list[Fleet]:
     """Return the excluded fleets: those with a cost first, by cost; then the others by the price of one instance."""
     no_price = float("inf")
     ranked: list[tuple[tuple[int, float], Fleet]] = []
-    for candidate in (option.looked_at for option in options):
+    for candidate in (option.evaluation for option in options):
         if isinstance(candidate, RefusedOffer):
             price = candidate.offer.on_demand_usd_per_hour
             rank = (1, no_price if price is None else price)
             ranked.append(
-                (rank, refused_fleet(candidate.offer, candidate.sentence, today, candidate.by, candidate.refusal))
+                (
+                    rank,
+                    build_refused_fleet(
+                        candidate.offer, candidate.reason, today, candidate.rejected_by, candidate.refusal_id
+                    ),
+                )
             )
-        elif candidate.refused is not None:
-            by = candidate.refused_by or "capacity"
-            ranked.append(((0, candidate.usd_per_month), refused_fleet(candidate.offer, candidate.refused, today, by)))
+        elif candidate.rejected is not None:
+            by = candidate.rejected_by or "capacity"
+            ranked.append(
+                ((0, candidate.usd_per_month), build_refused_fleet(candidate.offer, candidate.rejected, today, by))
+            )
     return [fleet for _, fleet in sorted(ranked, key=lambda pair: (pair[0], pair[1].offer))]
 
 
 def _is_other_choice(option: Option, best: Option) -> bool:
     """Return whether the option is another choice than the best, and not the same instance type elsewhere."""
-    offer, best_offer = option.looked_at.offer, best.looked_at.offer
+    offer, best_offer = option.evaluation.offer, best.evaluation.offer
     return (offer.provider, offer.instance_type) != (best_offer.provider, best_offer.instance_type)

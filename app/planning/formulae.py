@@ -10,10 +10,10 @@ from scipy import special
 
 from app.analysis.columns import Floats
 from app.planning.goals import Goal, Goals
-from app.planning.service_models.service_times import service_factors, total_cv
+from app.planning.service_models.service_times import compute_service_factors, compute_total_cv
 from app.records.service import BatchService, RequestService, ServiceModel, TokenService
 
-LEAST_LOAD = 0.02
+MIN_LOAD = 0.02
 """Lowest load that is tried, as a share of a replica's maximum; where a goal is missed even there, the rate is 0."""
 _NODES = (np.arange(1000) + 0.5) / 1000
 """Quantiles at which a service time is evaluated; enough of them for a p99.9."""
@@ -41,18 +41,18 @@ def erlang_c(servers: float, erlangs: float) -> float:
     return blocked / (1 - load * (1 - blocked))
 
 
-def rate_inside(
+def estimate_rate_within_slo(
     service: ServiceModel, goals: Goals, replicas: int, router: str, lengths: tuple[float, float] = (1.0, 1.0)
 ) -> float:
     """Return the request rate per replica at which the tightest goal is just met."""
     high = _max_throughput_per_s(service, lengths)
-    if not goals.times:
+    if not goals.time_goals:
         return 0.95 * high
 
     def is_met(per_s: float) -> bool:
-        return all(_is_met(service, goal, per_s, replicas, router, lengths) for goal in goals.times)
+        return all(_is_met(service, goal, per_s, replicas, router, lengths) for goal in goals.time_goals)
 
-    low = LEAST_LOAD * high
+    low = MIN_LOAD * high
     if not is_met(low):
         return 0.0
     for _ in range(_STEPS):
@@ -63,7 +63,7 @@ def rate_inside(
 
 def meets_without_waiting(service: ServiceModel, goals: Goals) -> bool:
     """Return whether requests that never wait meet the goals, as in a large fleet whose replicas pool their queues."""
-    return all(_unloaded_s(service, goal) <= goal.limit_s for goal in goals.times)
+    return all(_unloaded_s(service, goal) <= goal.limit_s for goal in goals.time_goals)
 
 
 def _unloaded_s(service: ServiceModel, goal: Goal) -> float:
@@ -79,7 +79,7 @@ def _unloaded_s(service: ServiceModel, goal: Goal) -> float:
     return service.outside_s + busy_s
 
 
-def by_replicas(service: ServiceModel) -> bool:
+def depends_on_replicas(service: ServiceModel) -> bool:
     """Return whether `rate_inside` depends on the number of replicas.
 
     In other service models each has its own queue.
@@ -89,9 +89,9 @@ def by_replicas(service: ServiceModel) -> bool:
 
 def _max_throughput_per_s(service: ServiceModel, lengths: tuple[float, float]) -> float:
     if isinstance(service, TokenService):
-        batch = most_in_work(service, lengths)
+        batch = max_sequences_in_flight(service, lengths)
         return batch / _occupied_s(service, batch, lengths)
-    return service.most_per_s
+    return service.max_per_s
 
 
 def _is_met(
@@ -121,10 +121,10 @@ def _slots_meet(service: RequestService, goal: Goal, per_s: float, replicas: int
     wait_share = erlang_c(servers, erlangs)
     if service.is_shared:
         return _shared_meet(service, goal, wait_share, servers - erlangs, limit_s)
-    decay_per_s = 2 * (servers / service.mean_s - rate) / (arrival_cv2 + total_cv(service) ** 2 + 1e-12)
+    decay_per_s = 2 * (servers / service.mean_s - rate) / (arrival_cv2 + compute_total_cv(service) ** 2 + 1e-12)
     if goal.quantile is None:
         return service.mean_s + wait_share / decay_per_s <= limit_s
-    remaining_s = limit_s - service.mean_s * service_factors(_Z, service)
+    remaining_s = limit_s - service.mean_s * compute_service_factors(_Z, service)
     late_shares = np.where(remaining_s <= 0, 1.0, wait_share * np.exp(-decay_per_s * np.maximum(remaining_s, 0.0)))
     return float(late_shares.mean()) <= 1 - goal.quantile
 
@@ -137,7 +137,7 @@ def _shared_meet(service: RequestService, goal: Goal, slowed: float, idle: float
     """
     if goal.quantile is None:
         return service.mean_s * (1 + slowed / idle) <= limit_s
-    stretch = limit_s / (service.mean_s * service_factors(_Z, service))
+    stretch = limit_s / (service.mean_s * compute_service_factors(_Z, service))
     late_shares = np.where(stretch <= 1, 1.0, slowed * np.exp(-idle * np.maximum(stretch - 1, 0.0)))
     return float(late_shares.mean()) <= 1 - goal.quantile
 
@@ -158,7 +158,7 @@ def _batch_time_s(service: BatchService, quantile: float | None, per_s: float) -
     batch = max_batch if free <= 0 else min(max_batch, max(1.0, per_s * service.fixed_s / free))
     batch = min(max_batch, max(batch, per_s * service.window_s))
     batch_s = service.fixed_s + service.per_item_s * batch
-    if per_s >= service.most_per_s:
+    if per_s >= service.max_per_s:
         return math.inf
     busy = min(1.0, per_s * batch_s / batch)
     window_s = service.window_s if batch < max_batch else 0.0
@@ -170,7 +170,7 @@ def _batch_time_s(service: BatchService, quantile: float | None, per_s: float) -
     return service.outside_s + mean_s * math.exp(_normal_quantile(quantile) * spread)
 
 
-def most_in_work(service: TokenService, lengths: tuple[float, float]) -> float:
+def max_sequences_in_flight(service: TokenService, lengths: tuple[float, float]) -> float:
     return max(1.0, min(service.max_sequences, service.kv_tokens / (lengths[0] + lengths[1])))
 
 
@@ -188,7 +188,7 @@ def _occupied_s(service: TokenService, batch: float, lengths: tuple[float, float
 
 
 def _token_time_s(service: TokenService, goal: Goal, per_s: float, lengths: tuple[float, float]) -> float:
-    max_batch = most_in_work(service, lengths)
+    max_batch = max_sequences_in_flight(service, lengths)
     low, high = 0.0, max_batch
     for _ in range(_STEPS):  # Little's law: number in work = rate × time in work
         middle = (low + high) / 2

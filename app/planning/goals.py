@@ -14,8 +14,8 @@ import msgspec
 from app.records.metrics import PERCENTILES
 from app.records.result import Objective
 
-Time = Literal["latency", "first_token", "per_token"]
-_TIMES: dict[str, Time] = {
+TimeKind = Literal["latency", "first_token", "per_token"]
+_TIMES: dict[str, TimeKind] = {
     "latency_ms": "latency",
     "service_ms": "latency",
     "first_byte_ms": "latency",
@@ -36,7 +36,7 @@ class Goal(msgspec.Struct, frozen=True):
     text: str
     metric: str
     """Name of the metric, the same as `Objective.name`."""
-    time: Time
+    time: TimeKind
     quantile: float | None
     limit_s: float
 
@@ -47,21 +47,21 @@ class Goals(msgspec.Struct, frozen=True):
     `share` of the arrivals have to be within all limits; `None` where the SLO has only percentiles.
     """
 
-    times: tuple[Goal, ...]
+    time_goals: tuple[Goal, ...]
     share: float | None
     notes: tuple[str, ...] = ()
 
     @property
     def latency_metric(self) -> str:
         """Metric of the first time with a limit; p95 latency where no time has one."""
-        return self.times[0].metric if self.times else DEFAULT_LATENCY_METRIC
+        return self.time_goals[0].metric if self.time_goals else DEFAULT_LATENCY_METRIC
 
-    def limit_s(self, time: Time) -> float:
+    def limit_s(self, time: TimeKind) -> float:
         """Return the tightest limit on that time, infinite without one."""
-        return min((goal.limit_s for goal in self.times if goal.time == time), default=math.inf)
+        return min((goal.limit_s for goal in self.time_goals if goal.time == time), default=math.inf)
 
 
-def goals_of(slo: Sequence[Objective]) -> Goals:
+def build_goals(slo: Sequence[Objective]) -> Goals:
     """Return the goals of an SLO that a simulation can evaluate; `notes` lists the others as sentences."""
     times, notes, share = [], [], None
     for objective in (objective for objective in slo if objective.level == "fail"):
@@ -83,12 +83,12 @@ def goals_of(slo: Sequence[Objective]) -> Goals:
     return Goals(tuple(times), share, tuple(notes))
 
 
-Wanted = Callable[[], bool]
+ShouldContinue = Callable[[], bool]
 
 
-class NoLongerWantedError(Exception):
+class CancelledError(Exception):
     """Raised when the plan is no longer needed."""
 
 
-def always() -> bool:
+def always_continue() -> bool:
     return True

@@ -11,9 +11,9 @@ import msgspec
 from app.analysis.sample_size import needed_samples
 from app.planning.capacity import Capacity
 from app.planning.goals import Goal, Goals
-from app.planning.service_models.evidence import Z80, Evidence, evidence_of
-from app.planning.sizing import Demand, needed_spread
-from app.planning.wording import amount
+from app.planning.service_models.evidence import Z80, Evidence, collect_evidence
+from app.planning.sizing import Demand, estimate_instance_range
+from app.planning.wording import format_number
 from app.records.plan import CapacityKnowledge, KnowledgeReason, KnowledgeState, NextMeasurement, Spread
 from app.records.plan_question import MeasuredTarget
 from app.records.result import Objective
@@ -40,40 +40,40 @@ class SloEvidence(msgspec.Struct, frozen=True):
     is_contradictory: bool
 
 
-def slo_evidence(target: MeasuredTarget, slo: Sequence[Objective], goals: Goals) -> SloEvidence:
-    evidence = evidence_of(target, slo)
-    fit_error = None if target.fit is None else fit_error_at_slo(target.fit, goals)
+def collect_slo_evidence(target: MeasuredTarget, slo: Sequence[Objective], goals: Goals) -> SloEvidence:
+    evidence = collect_evidence(target, slo)
+    fit_error = None if target.fit is None else compute_fit_error_at_slo(target.fit, goals)
     return SloEvidence(target.name, evidence, fit_error, _is_contradictory(evidence, fit_error))
 
 
-def knowledge_of(capacity: Capacity, found: SloEvidence, goals: Goals, demand: Demand) -> CapacityKnowledge:
+def assess_knowledge(capacity: Capacity, slo_evidence: SloEvidence, goals: Goals, demand: Demand) -> CapacityKnowledge:
     """Return how well the capacity of one instance of an offer is known.
 
     The next measurement is of one replica on the measured hardware. A wide range of the capacity that does not change
     the number of instances counts as known well enough.
     """
-    low, high = capacity.quantile_per_s(-Z80), capacity.most_per_s(Z80)
-    spread, needed = Spread(low, capacity.per_s, high), needed_spread(capacity, demand)
+    low, high = capacity.quantile_per_s(-Z80), capacity.upper_quantile_per_s(Z80)
+    spread, needed = Spread(low, capacity.per_s, high), estimate_instance_range(capacity, demand)
     ratio = min(high / low, needed.p90 / needed.p10)
     state: KnowledgeState = "known"
     if ratio > UNKNOWN_RATIO:
         state = "unknown"
-    elif ratio > UNCERTAIN_RATIO or found.is_contradictory:
+    elif ratio > UNCERTAIN_RATIO or slo_evidence.is_contradictory:
         state = "uncertain"
     if state == "known":
         return CapacityKnowledge(state, "narrow range", spread)
-    reason: KnowledgeReason = "contradictory load points" if found.is_contradictory else "wide range"
-    measurement = _next_measurement(spread, capacity, found, goals)
-    headline, next_step = _headline(spread, needed, reason), _next_step(measurement, found.target)
+    reason: KnowledgeReason = "contradictory load points" if slo_evidence.is_contradictory else "wide range"
+    measurement = _next_measurement(spread, capacity, slo_evidence, goals)
+    headline, next_step = _headline(spread, needed, reason), _next_step(measurement, slo_evidence.target)
     return CapacityKnowledge(state, reason, spread, measurement, headline, next_step)
 
 
-def fit_error_at_slo(fit: ServiceFit, goals: Goals) -> float | None:
+def compute_fit_error_at_slo(fit: ServiceFit, goals: Goals) -> float | None:
     """Return the largest error over the SLO's percentiles.
 
     Errors are on a log scale: half and twice the value are equally wrong.
     """
-    errors = [error for goal in goals.times if (error := _error_at(fit, goal)) is not None]
+    errors = [error for goal in goals.time_goals if (error := _error_at(fit, goal)) is not None]
     return max(errors, default=None)
 
 
@@ -104,7 +104,7 @@ def _next_measurement(spread: Spread, capacity: Capacity, slo_evidence: SloEvide
     """
     evidence = slo_evidence.evidence
     rate = math.sqrt(spread.p10 * spread.p90) / (capacity.replicas * capacity.speed)
-    quantiles = [goal.quantile for goal in goals.times if goal.quantile is not None]
+    quantiles = [goal.quantile for goal in goals.time_goals if goal.quantile is not None]
     requests = max([_MIN_REQUESTS, *(10 * needed_samples(quantile) for quantile in quantiles)])
     if slo_evidence.is_contradictory and evidence.is_contradictory:
         rate, requests = math.sqrt(evidence.lowest_missed * evidence.highest_met), 3 * requests
@@ -113,7 +113,9 @@ def _next_measurement(spread: Spread, capacity: Capacity, slo_evidence: SloEvide
 
 
 def _headline(spread: Spread, needed: Spread, reason: KnowledgeReason) -> str:
-    range_text = f"{amount(spread.p10)} to {amount(spread.p90)}/s per instance (P10–P90), so {needed.p10:,.0f} to "
+    range_text = (
+        f"{format_number(spread.p10)} to {format_number(spread.p90)}/s per instance (P10–P90), so {needed.p10:,.0f} to "
+    )
     range_text += f"{needed.p90:,.0f} instances may be needed"
     why = "; the load points contradict each other" if reason == "contradictory load points" else ""
     return f"Capacity is not known well enough: {range_text}{why}."
@@ -123,6 +125,7 @@ def _next_step(measurement: NextMeasurement, target: str) -> str:
     minutes = measurement.duration_s / 60
     duration_text = f"{measurement.duration_s:.0f} s" if minutes < 3 else f"{minutes:.0f} min"
     return (
-        f"Measure one replica of {target} at {amount(measurement.rate_per_s)}/s for {duration_text} next: the range "
+        f"Measure one replica of {target} at {format_number(measurement.rate_per_s)}/s for {duration_text} next: the "
+        "range "
         f"narrows to about {measurement.expected_ratio:.2g}×."
     )

@@ -36,13 +36,13 @@ class LatencyCurve(msgspec.Struct, frozen=True):
         (left, right), (low, high) = self.rates_per_s[above - 1 : above + 1], self.log_latencies[above - 1 : above + 1]
         return math.exp(low + (high - low) * (per_s - left) / (right - left))
 
-    def stretched(self, factor: float) -> LatencyCurve:
+    def scale_rates(self, factor: float) -> LatencyCurve:
         """Return the curve with the same latencies at `factor` times the rates."""
         rates = tuple(rate * factor for rate in self.rates_per_s)
         return LatencyCurve(rates, self.log_latencies, self.max_rate_per_s * factor)
 
 
-def latency_curve(curve: CapacityCurve) -> LatencyCurve:
+def build_latency_curve(curve: CapacityCurve) -> LatencyCurve:
     """Return the curve of a measurement.
 
     Repeats at one rate are averaged in log latency, and isotonic regression removes decreases.
@@ -56,23 +56,23 @@ def latency_curve(curve: CapacityCurve) -> LatencyCurve:
     return LatencyCurve(tuple(rates), tuple(levels), curve.max_rate_per_s)
 
 
-def latency_at_peak(curve: LatencyCurve, utilisation: float, capacity: Capacity) -> Estimate:
+def estimate_latency_at_peak(curve: LatencyCurve, utilization: float, capacity: Capacity) -> Estimate:
     """Return the latency at this utilization of each instance.
 
     Another machine of k times the speed is assumed to have the measured curve with rates times k and latencies divided
     by k; the interval spans the values of k. Where its slow end would be beyond the max rate there is no interval, and
     `reason` says so.
     """
-    value = curve.at(utilisation * curve.max_rate_per_s)
+    value = curve.at(utilization * curve.max_rate_per_s)
     if value is None:
         why = "latency was not measured" if not curve.rates_per_s else "the peak is beyond the max rate"
         return Estimate(None, basis=capacity.basis, reason=why)
-    lowest = bool(curve.rates_per_s) and utilisation * curve.max_rate_per_s < curve.rates_per_s[0]
+    lowest = bool(curve.rates_per_s) and utilization * curve.max_rate_per_s < curve.rates_per_s[0]
     reason = "below the lowest measured rate: the latency there" if lowest else None
     if capacity.basis == "measured":
         return Estimate(value, basis="interpolated", reason=reason)
     spread = capacity.quantile_per_s(Z95) / capacity.per_s
-    fast, slow = (curve.at(utilisation * factor * curve.max_rate_per_s) for factor in (1 / spread, spread))
+    fast, slow = (curve.at(utilization * factor * curve.max_rate_per_s) for factor in (1 / spread, spread))
     if fast is None or slow is None:
         reason = "no interval: at the low end of its capacity's interval the fleet is beyond its max rate"
         return Estimate(value, basis="extrapolated", reason=reason)

@@ -7,29 +7,29 @@ from typing import Literal
 
 import msgspec
 
-from app.planning.extrapolation import Ratio, carry_to
+from app.planning.extrapolation import Ratio, estimate_ratio
 from app.planning.memory import (
     BYTES_PER_PARAMETER,
     MemoryPlan,
-    kv_bytes,
+    compute_kv_bytes,
+    compute_usable_bytes,
+    count_sequences,
+    find_memory_limit,
     plan_memory,
-    sequences_that_fit,
-    usable_bytes,
-    what_takes_memory,
 )
-from app.planning.rates import Refusal, card_name, peak_per_s
+from app.planning.rates import Refusal, card_name, find_peak_per_s
 from app.planning.risk import Risk
 from app.records.estimate import Basis
 from app.records.offers import Accelerator
 from app.records.plan_question import Engine, LanguageModel, Precision
-from app.records.service import NO_LIMIT, TokenService
+from app.records.service import UNLIMITED_TOKENS, TokenService
 
 # one direction over PCIe 4.0 x16, as collectives achieve it
 _PCIE_BYTES_PER_S = 25e9
 SIGMA_ASSUMED = 0.35
 """Log-normal sigma of a rate by this arithmetic; docs/extrapolation.md compares it with a few published rates."""
 
-Binding = Literal["weights", "KV", "prefill compute", "decode bandwidth", "decode compute", "ITL SLO"]
+LimitingFactor = Literal["weights", "KV", "prefill compute", "decode bandwidth", "decode compute", "ITL SLO"]
 
 
 class Efficiency(msgspec.Struct, frozen=True):
@@ -79,13 +79,13 @@ class Replica(msgspec.Struct, frozen=True):
     step_s: float
     itl_s: float
     idle_ttft_s: float
-    binding: Binding
+    limiting_factor: LimitingFactor
     memory: MemoryPlan
 
 
-def speeds_of(deployment: Deployment) -> Speeds | Refusal:
+def compute_speeds(deployment: Deployment) -> Speeds | Refusal:
     card, efficiency = deployment.card, deployment.efficiency
-    peak = peak_per_s(card, deployment.precision.compute)
+    peak = find_peak_per_s(card, deployment.precision.compute)
     if isinstance(peak, Refusal):
         return peak
     if not card.memory_bandwidth_gb_s:
@@ -94,7 +94,7 @@ def speeds_of(deployment: Deployment) -> Speeds | Refusal:
     return Speeds(peak * efficiency.compute, card.memory_bandwidth_gb_s * 1e9 * efficiency.bandwidth, link)
 
 
-def prefill_s(deployment: Deployment, speeds: Speeds) -> float:
+def compute_prefill_s(deployment: Deployment, speeds: Speeds) -> float:
     """Return the time that a prompt adds to the steps that process it.
 
     It covers the arithmetic of the uncached tokens and the attention among them.
@@ -107,27 +107,27 @@ def prefill_s(deployment: Deployment, speeds: Speeds) -> float:
     return compute_s + _collectives_s(deployment, speeds, tokens)
 
 
-def idle_ttft_s(deployment: Deployment, speeds: Speeds) -> float:
+def compute_idle_ttft_s(deployment: Deployment, speeds: Speeds) -> float:
     """Return the time to first token of an idle replica: the prefill, or one step if that is longer."""
-    return max(prefill_s(deployment, speeds), decode_step_s(deployment, speeds, 1))
+    return max(compute_prefill_s(deployment, speeds), compute_decode_step_s(deployment, speeds, 1))
 
 
-def decode_step_s(deployment: Deployment, speeds: Speeds, batch: float) -> float:
+def compute_decode_step_s(deployment: Deployment, speeds: Speeds, batch: float) -> float:
     """Return the time of one step: one token for each of `batch` sequences, half way through their responses."""
     compute_s = _decode_compute_s(deployment, speeds, batch)
     memory_s = _weights_read_s(deployment, speeds, batch) + batch * _kv_read_s(deployment, speeds)
     return max(compute_s, memory_s) + _collectives_s(deployment, speeds, batch) + deployment.efficiency.host_s
 
 
-def replica(deployment: Deployment, itl_limit_s: float | None = None) -> Replica | Refusal:
+def size_replica(deployment: Deployment, itl_limit_s: float | None = None) -> Replica | Refusal:
     """Return the replica's rate at the largest batch that memory, engine and the limit on mean ITL allow."""
-    speeds = speeds_of(deployment)
+    speeds = compute_speeds(deployment)
     if isinstance(speeds, Refusal):
         return speeds
     memory = plan_memory(deployment.model, deployment.card, deployment.precision, deployment.degree, deployment.engine)
     if isinstance(memory, Refusal):
         return memory
-    sequences = sequences_that_fit(
+    sequences = count_sequences(
         memory, deployment.model, _mean_tokens(deployment), deployment.precision.kv, deployment.engine.block_tokens
     )
     if sequences < 1:
@@ -140,15 +140,15 @@ def replica(deployment: Deployment, itl_limit_s: float | None = None) -> Replica
             f"one sequence alone takes {_itl_s(deployment, speeds, 1) * 1000:.1f} ms a token, and the SLO allows "
             f"{(itl_limit_s or 0) * 1000:.1f}: a faster card, more of them, or fewer bytes per weight",
         )
-    prompt_s, step_s = prefill_s(deployment, speeds), decode_step_s(deployment, speeds, batch)
+    prompt_s, step_s = compute_prefill_s(deployment, speeds), compute_decode_step_s(deployment, speeds, batch)
     return Replica(
         per_s=1 / (prompt_s + deployment.output_tokens * step_s / batch),
         batch=batch,
         prefill_s=prompt_s,
         step_s=step_s,
         itl_s=_itl_s(deployment, speeds, batch),
-        idle_ttft_s=idle_ttft_s(deployment, speeds),
-        binding=_binding(deployment, speeds, batch, max_batch, memory),
+        idle_ttft_s=compute_idle_ttft_s(deployment, speeds),
+        limiting_factor=_binding(deployment, speeds, batch, max_batch, memory),
         memory=memory,
     )
 
@@ -167,22 +167,22 @@ def _largest_batch(deployment: Deployment, speeds: Speeds, max_batch: int, itl_l
 
 def _itl_s(deployment: Deployment, speeds: Speeds, batch: int) -> float:
     """Return the mean ITL at saturation, where each of `batch` sequences also waits for its share of the prefills."""
-    step_s = decode_step_s(deployment, speeds, batch)
-    return step_s + batch * prefill_s(deployment, speeds) / deployment.output_tokens
+    step_s = compute_decode_step_s(deployment, speeds, batch)
+    return step_s + batch * compute_prefill_s(deployment, speeds) / deployment.output_tokens
 
 
-def _binding(deployment: Deployment, speeds: Speeds, batch: int, max_batch: int, memory: MemoryPlan) -> Binding:
+def _binding(deployment: Deployment, speeds: Speeds, batch: int, max_batch: int, memory: MemoryPlan) -> LimitingFactor:
     """Return the limiting factor, the one to change for a higher rate.
 
     Where prompts take most of the time, a larger batch would not help.
     """
-    step_s = decode_step_s(deployment, speeds, batch)
-    if prefill_s(deployment, speeds) >= deployment.output_tokens * step_s / batch:
+    step_s = compute_decode_step_s(deployment, speeds, batch)
+    if compute_prefill_s(deployment, speeds) >= deployment.output_tokens * step_s / batch:
         return "prefill compute"
     if batch < max_batch:
         return "ITL SLO"
     if batch < deployment.engine.max_sequences:
-        return what_takes_memory(memory)
+        return find_memory_limit(memory)
     memory_s = _weights_read_s(deployment, speeds, batch) + batch * _kv_read_s(deployment, speeds)
     return "decode compute" if _decode_compute_s(deployment, speeds, batch) > memory_s else "decode bandwidth"
 
@@ -192,13 +192,13 @@ def _mean_tokens(deployment: Deployment) -> float:
 
 
 def _weights_read_s(deployment: Deployment, speeds: Speeds, tokens: float) -> float:
-    bytes_read = deployment.model.parameters_read(tokens) * BYTES_PER_PARAMETER[deployment.precision.weights]
+    bytes_read = deployment.model.count_parameters_read(tokens) * BYTES_PER_PARAMETER[deployment.precision.weights]
     return bytes_read / deployment.degree / speeds.memory_bytes_per_s
 
 
 def _kv_read_s(deployment: Deployment, speeds: Speeds) -> float:
     tokens, dtype = _mean_tokens(deployment), deployment.precision.kv
-    return kv_bytes(deployment.model, tokens, dtype, deployment.degree) / speeds.memory_bytes_per_s
+    return compute_kv_bytes(deployment.model, tokens, dtype, deployment.degree) / speeds.memory_bytes_per_s
 
 
 def _decode_compute_s(deployment: Deployment, speeds: Speeds, batch: float) -> float:
@@ -223,7 +223,7 @@ class UnmeasuredService(msgspec.Struct, frozen=True):
     risks: tuple[Risk, ...]
 
 
-class Replicated(msgspec.Struct, frozen=True):
+class MeasuredReplica(msgspec.Struct, frozen=True):
     """Measured replica to extrapolate: `weight_bytes` of the whole model, on `degree` cards."""
 
     weight_bytes: float
@@ -234,33 +234,33 @@ class Replicated(msgspec.Struct, frozen=True):
     """Part of a step, in s, that does not depend on the card."""
 
 
-def assumed_service(deployment: Deployment) -> UnmeasuredService | Refusal:
+def build_assumed_service(deployment: Deployment) -> UnmeasuredService | Refusal:
     """Return a service whose step time is linear between one sequence and the largest batch.
 
     Between the two it is slightly slow where compute takes over, and slightly fast for a mixture of experts.
     """
-    speeds = speeds_of(deployment)
+    speeds = compute_speeds(deployment)
     if isinstance(speeds, Refusal):
         return speeds
     memory = plan_memory(deployment.model, deployment.card, deployment.precision, deployment.degree, deployment.engine)
     if isinstance(memory, Refusal):
         return memory
     tokens = max(1.0, deployment.input_tokens + deployment.output_tokens / 2)
-    kv_token_bytes = kv_bytes(deployment.model, tokens, deployment.precision.kv, deployment.degree) / tokens
-    kv_tokens = math.floor(memory.kv_pool_bytes / kv_token_bytes) if kv_token_bytes else NO_LIMIT
+    kv_token_bytes = compute_kv_bytes(deployment.model, tokens, deployment.precision.kv, deployment.degree) / tokens
+    kv_tokens = math.floor(memory.kv_pool_bytes / kv_token_bytes) if kv_token_bytes else UNLIMITED_TOKENS
     max_batch = min(deployment.engine.max_sequences, math.floor(kv_tokens / tokens))
     if max_batch < 1:
         return Refusal("memory", f"no sequence of {tokens:.0f} tokens fits beside the weights")
     per_kv_token_s = kv_token_bytes / speeds.memory_bytes_per_s
     first_s, last_s = (
-        decode_step_s(deployment, speeds, batch) - batch * tokens * per_kv_token_s for batch in (1, max_batch)
+        compute_decode_step_s(deployment, speeds, batch) - batch * tokens * per_kv_token_s for batch in (1, max_batch)
     )
     per_sequence_s = max(0.0, (last_s - first_s) / (max_batch - 1)) if max_batch > 1 else 0.0
     prompt_tokens = max(1.0, deployment.input_tokens * (1 - deployment.prefix_hit))
     service = TokenService(
         step_s=first_s - per_sequence_s,
         per_sequence_s=per_sequence_s,
-        prefill_s_per_token=prefill_s(deployment, speeds) / prompt_tokens,
+        prefill_s_per_token=compute_prefill_s(deployment, speeds) / prompt_tokens,
         max_sequences=deployment.engine.max_sequences,
         kv_tokens=kv_tokens,
         chunk_tokens=deployment.engine.chunk_tokens,
@@ -270,25 +270,25 @@ def assumed_service(deployment: Deployment) -> UnmeasuredService | Refusal:
     return UnmeasuredService(service, "assumed", SIGMA_ASSUMED, (risk,))
 
 
-def carry_service(
-    service: TokenService, measured: Accelerator, other: Accelerator, replicated: Replicated
+def extrapolate_service(
+    service: TokenService, measured: Accelerator, other: Accelerator, replica: MeasuredReplica
 ) -> UnmeasuredService | Refusal:
     """Extrapolate a measured service to another card, with the same number of cards per replica.
 
     Weights and cache scale with the ratio of decode; prompts and the time per sequence with that of saturated work.
     """
-    memory_ratio = carry_to(measured, other, "decode", replicated.dtype, "throughput")
-    compute_ratio = carry_to(measured, other, "saturated", replicated.dtype, "throughput")
+    memory_ratio = estimate_ratio(measured, other, "decode", replica.dtype, "throughput")
+    compute_ratio = estimate_ratio(measured, other, "saturated", replica.dtype, "throughput")
     if isinstance(memory_ratio, Refusal):
         return memory_ratio
     if isinstance(compute_ratio, Refusal):
         return compute_ratio
-    cache_ratio = _cache_ratio(replicated, measured, other)
+    cache_ratio = _cache_ratio(replica, measured, other)
     if isinstance(cache_ratio, Refusal):
         return cache_ratio
     scaled = msgspec.structs.replace(
         service,
-        step_s=replicated.host_s + max(0.0, service.step_s - replicated.host_s) / memory_ratio.factor,
+        step_s=replica.host_s + max(0.0, service.step_s - replica.host_s) / memory_ratio.factor,
         per_kv_token_s=service.per_kv_token_s / memory_ratio.factor,
         per_sequence_s=service.per_sequence_s / compute_ratio.factor,
         prefill_s_per_token=service.prefill_s_per_token / compute_ratio.factor,
@@ -303,11 +303,11 @@ def _sigma(ratio: Ratio) -> float:
     return ratio.sigma
 
 
-def _cache_ratio(replicated: Replicated, measured: Accelerator, other: Accelerator) -> float | Refusal:
+def _cache_ratio(replicated: MeasuredReplica, measured: Accelerator, other: Accelerator) -> float | Refusal:
     """Return the cache size on the other card relative to the measured one, from the memory left beside the weights."""
     free_bytes = []
     for card in (measured, other):
-        usable = usable_bytes(card)
+        usable = compute_usable_bytes(card)
         if isinstance(usable, Refusal):
             return usable
         free_bytes.append(replicated.engine.utilisation * usable * replicated.degree - replicated.weight_bytes)

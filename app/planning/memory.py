@@ -10,7 +10,7 @@ import msgspec
 from app.planning.rates import Refusal, card_name
 from app.records.offers import Accelerator
 from app.records.plan_question import Engine, LanguageModel, Precision
-from app.records.service import NO_LIMIT
+from app.records.service import UNLIMITED_TOKENS
 
 GIB = 2.0**30
 # the scales of 4-bit weights take 0.06 bytes more
@@ -25,7 +25,7 @@ _RUNTIME_BYTES_SINGLE, _RUNTIME_BYTES_SHARDED = 0.25 * GIB, 2.1 * GIB
 # intermediate tensors alive at once, in widths of the model; logits are held in fp32 twice
 _ACTIVATION_WIDTHS = 16
 
-TakenBy = Literal["weights", "KV"]
+MemoryLimit = Literal["weights", "KV"]
 
 
 class MemoryPlan(msgspec.Struct, frozen=True):
@@ -38,7 +38,7 @@ class MemoryPlan(msgspec.Struct, frozen=True):
     kv_pool_bytes: float
 
 
-def usable_bytes(card: Accelerator) -> float | Refusal:
+def compute_usable_bytes(card: Accelerator) -> float | Refusal:
     """Return the memory that a driver makes available to a program, which is less than the nominal size."""
     if card.memory_gib is None:
         return Refusal("unknown_figure", f"the memory of {card_name(card)} is not known")
@@ -46,11 +46,11 @@ def usable_bytes(card: Accelerator) -> float | Refusal:
     return card.memory_gib * GIB * (_USABLE_STACKED if is_stacked else _USABLE_OTHER)
 
 
-def weight_bytes(model: LanguageModel, dtype: str) -> float:
+def compute_weight_bytes(model: LanguageModel, dtype: str) -> float:
     return model.parameters * BYTES_PER_PARAMETER[dtype]
 
 
-def kv_bytes(model: LanguageModel, tokens: float, dtype: str, degree: int = 1) -> float:
+def compute_kv_bytes(model: LanguageModel, tokens: float, dtype: str, degree: int = 1) -> float:
     """Return the bytes of keys and values of one sequence of `tokens`, on one of `degree` cards.
 
     Heads are distributed until each card has one; a latent cache is whole on every card.
@@ -72,10 +72,10 @@ def plan_memory(
     Refused where the weights leave no room for a cache.
     """
     engine = engine or Engine()
-    usable = usable_bytes(card)
+    usable = compute_usable_bytes(card)
     if isinstance(usable, Refusal):
         return usable
-    weights = weight_bytes(model, precision.weights) / degree
+    weights = compute_weight_bytes(model, precision.weights) / degree
     activations = (
         _ACTIVATION_WIDTHS * engine.chunk_tokens * model.hidden * 2 + 2 * engine.max_sequences * model.vocabulary * 4
     ) / degree
@@ -90,41 +90,41 @@ def plan_memory(
     return MemoryPlan(degree, usable, weights, overhead, pool)
 
 
-def sequences_that_fit(
+def count_sequences(
     plan: MemoryPlan, model: LanguageModel, tokens: float, kv_dtype: str, block_tokens: int = 16
 ) -> int:
     """Return how many sequences of `tokens` the cache holds at once, in whole blocks."""
     rounded = math.ceil(tokens / block_tokens) * block_tokens
-    sequence_bytes = kv_bytes(model, rounded, kv_dtype, plan.degree)
+    sequence_bytes = compute_kv_bytes(model, rounded, kv_dtype, plan.degree)
     # linear layers only: the cache does not grow, and only the engine's own limit applies
-    return math.floor(plan.kv_pool_bytes / sequence_bytes) if sequence_bytes > 0 else NO_LIMIT
+    return math.floor(plan.kv_pool_bytes / sequence_bytes) if sequence_bytes > 0 else UNLIMITED_TOKENS
 
 
-def smallest_degree(
+def find_smallest_degree(
     model: LanguageModel,
     card: Accelerator,
     precision: Precision,
     tokens: int,
     engine: Engine | None = None,
     sequences: int = 1,
-    at_most: int = 8,
+    max_degree: int = 8,
 ) -> MemoryPlan | Refusal:
     """Return the plan with the fewest cards for the weights and `sequences` of `tokens`.
 
     The number of cards divides the heads.
     """
     last: MemoryPlan | Refusal = Refusal(
-        "attention_heads", f"no number of cards up to {at_most} divides {model.heads} heads"
+        "attention_heads", f"no number of cards up to {max_degree} divides {model.heads} heads"
     )
-    for degree in range(1, at_most + 1):
+    for degree in range(1, max_degree + 1):
         if model.heads % degree:
             continue
         last = plan_memory(model, card, precision, degree, engine)
-        if isinstance(last, MemoryPlan) and sequences_that_fit(last, model, tokens, precision.kv) >= sequences:
+        if isinstance(last, MemoryPlan) and count_sequences(last, model, tokens, precision.kv) >= sequences:
             return last
     if isinstance(last, Refusal):
         return last
-    sequence_bytes = kv_bytes(model, tokens, precision.kv, last.degree)
+    sequence_bytes = compute_kv_bytes(model, tokens, precision.kv, last.degree)
     return Refusal(
         "memory",
         f"{sequences} × {tokens} tokens take {sequences * sequence_bytes / GIB:.1f} GiB of cache, and "
@@ -132,7 +132,7 @@ def smallest_degree(
     )
 
 
-def what_takes_memory(plan: MemoryPlan) -> TakenBy:
+def find_memory_limit(plan: MemoryPlan) -> MemoryLimit:
     """Return which of the two to reduce when too few sequences fit."""
     return "weights" if plan.weight_bytes > plan.kv_pool_bytes else "KV"
 

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from app.planning.candidates import Candidate, RefusedOffer, consider
-from app.planning.capacity import Capacity, carry_over
-from app.planning.goals import Goals, Wanted, always, goals_of
-from app.planning.latency_curve import LatencyCurve, latency_curve
+from app.planning.candidates import Candidate, RefusedOffer, evaluate_offer
+from app.planning.capacity import Capacity, extrapolate_capacity
+from app.planning.goals import Goals, ShouldContinue, always_continue, build_goals
+from app.planning.latency_curve import LatencyCurve, build_latency_curve
 from app.planning.rates import Refusal
 from app.planning.risk import Risk
 from app.planning.sizing import Demand
-from app.planning.supposed import supposed_capacity, supposed_target
+from app.planning.supposed import build_assumed_target, compute_assumed_capacity
 from app.records.metrics import format_metric
 from app.records.offers import CapacityCurve, Offer
 from app.records.plan_question import MeasuredTarget, PlanQuestion
@@ -22,7 +22,7 @@ from app.records.result import Hardware
 from app.records.service import TokenService
 
 if TYPE_CHECKING:
-    from app.planning.settling import Settling
+    from app.planning.settling import FleetSizer
 
 _MIN_SIMULATED = 5
 _MAX_SIMULATED = 12
@@ -35,40 +35,49 @@ _NO_TARGET = MeasuredTarget("nothing", Hardware("nothing"), CapacityCurve((), "l
 class Option(msgspec.Struct, frozen=True):
     """One offer with the measurement it is based on, and the latencies that belong to its capacity."""
 
-    looked_at: Candidate | RefusedOffer
+    evaluation: Candidate | RefusedOffer
     target: MeasuredTarget
     latencies: LatencyCurve
-    carried: Capacity | None
+    capacity: Capacity | None
 
     @property
     def is_feasible(self) -> bool:
-        return isinstance(self.looked_at, Candidate) and self.looked_at.refused is None
+        return isinstance(self.evaluation, Candidate) and self.evaluation.rejected is None
 
 
-def options_of(
-    question: PlanQuestion, demand: Demand, goals: Goals, *, preview: bool, wanted: Wanted = always
+def list_options(
+    question: PlanQuestion,
+    demand: Demand,
+    goals: Goals,
+    *,
+    estimate_only: bool,
+    should_continue: ShouldContinue = always_continue,
 ) -> list[Option]:
     """Return one option per offer, in the order of the catalog."""
-    sizer = _build_sizer(question, demand, goals, wanted)
+    sizer = _build_sizer(question, demand, goals, should_continue)
     assumed_targets = _assumed_targets(question, goals)
     options = [_option(offer, question, demand, sizer, assumed_targets) for offer in question.catalogue.offers]
-    return options if sizer is None or preview else _simulate_leading(options, question, demand, sizer)
+    return options if sizer is None or estimate_only else _simulate_leading(options, question, demand, sizer)
 
 
-def candidate_of(option: Option) -> Candidate:
-    assert isinstance(option.looked_at, Candidate)
-    return option.looked_at
+def get_candidate(option: Option) -> Candidate:
+    assert isinstance(option.evaluation, Candidate)
+    return option.evaluation
 
 
-def _build_sizer(question: PlanQuestion, demand: Demand, goals: Goals, should_continue: Wanted) -> Settling | None:
+def _build_sizer(
+    question: PlanQuestion, demand: Demand, goals: Goals, should_continue: ShouldContinue
+) -> FleetSizer | None:
     """Return the fleet sizer; `None` where no target has a service model, so that only its max rate is known."""
     if question.supposed is None and all(target.fit is None for target in question.measured):
         return None
-    from app.planning.fleet_rate import shape_of  # imported here because the simulation takes a second to import
-    from app.planning.settling import Settling
+    from app.planning.fleet_rate import (
+        build_fleet_shape,
+    )  # imported here because the simulation takes a second to import
+    from app.planning.settling import FleetSizer
 
-    shape = shape_of(question.traffic, goals, question.limits.router, demand.peak_per_s)
-    return Settling(shape, demand, should_continue, question.slo)
+    shape = build_fleet_shape(question.traffic, goals, question.limits.router, demand.peak_per_s)
+    return FleetSizer(shape, demand, should_continue, question.slo)
 
 
 def _assumed_targets(question: PlanQuestion, goals: Goals) -> dict[str, MeasuredTarget | Refusal]:
@@ -77,7 +86,7 @@ def _assumed_targets(question: PlanQuestion, goals: Goals) -> dict[str, Measured
         return {}
     cards = {offer.accelerator for offer in question.catalogue.offers if offer.accelerator is not None}
     return {
-        card_key: supposed_target(question.catalogue.accelerators[card_key], question, goals)
+        card_key: build_assumed_target(question.catalogue.accelerators[card_key], question, goals)
         for card_key in sorted(cards)
     }
 
@@ -86,7 +95,7 @@ def _option(
     offer: Offer,
     question: PlanQuestion,
     demand: Demand,
-    sizer: Settling | None,
+    sizer: FleetSizer | None,
     assumed_targets: dict[str, MeasuredTarget | Refusal],
 ) -> Option:
     """Return the option of an offer.
@@ -100,23 +109,25 @@ def _option(
         assumed = assumed_targets.get(
             offer.accelerator or "", Refusal("no_accelerator", "a language model is planned on accelerators alone")
         )
-        capacity = assumed if isinstance(assumed, Refusal) else supposed_capacity(assumed, offer, question.supposed)
+        capacity = (
+            assumed if isinstance(assumed, Refusal) else compute_assumed_capacity(assumed, offer, question.supposed)
+        )
         if isinstance(assumed, MeasuredTarget) and isinstance(capacity, Capacity):
             known = [(assumed, capacity)]
         elif isinstance(capacity, Refusal):
             refusals = [capacity]
     if not known:
-        evaluated = consider(offer, refusals[0], demand, question.limits, question.today)
+        evaluated = evaluate_offer(offer, refusals[0], demand, question.limits, question.today)
         return Option(
             evaluated, question.measured[0] if question.measured else _NO_TARGET, LatencyCurve((), (), 0.0), None
         )
     sized = [
-        (target, measured_capacity if sizer is None else sizer.preview(target, measured_capacity))
+        (target, measured_capacity if sizer is None else sizer.estimate(target, measured_capacity))
         for target, measured_capacity in known
     ]
     target, capacity = min(sized, key=lambda pair: (_risk(pair[1]), round(pair[1].sigma, 1), -pair[1].per_s))
     evaluated = _evaluate(offer, target, capacity, demand, question)
-    return Option(evaluated, target, latency_curve(target.curve), capacity)
+    return Option(evaluated, target, build_latency_curve(target.curve), capacity)
 
 
 def _evaluate(
@@ -124,27 +135,27 @@ def _evaluate(
 ) -> Candidate | RefusedOffer:
     """Evaluate the offer, including the limits that need the accelerator's data sheet."""
     limits, card = question.limits, question.catalogue.accelerators.get(offer.accelerator or "")
-    evaluated = consider(offer, capacity, demand, limits, question.today)
+    evaluated = evaluate_offer(offer, capacity, demand, limits, question.today)
     time_reason = _missing_time_reason(target, question)
-    if time_reason is not None and (isinstance(evaluated, Candidate) or evaluated.by == "slo"):
-        by, sentence = (evaluated.refused_by, evaluated.refused) if isinstance(evaluated, Candidate) else (None, None)
+    if time_reason is not None and (isinstance(evaluated, Candidate) or evaluated.rejected_by == "slo"):
+        by, sentence = (evaluated.rejected_by, evaluated.rejected) if isinstance(evaluated, Candidate) else (None, None)
         return RefusedOffer(offer, sentence or time_reason, by or "slo", None if sentence else "token_times_unknown")
-    if not isinstance(evaluated, Candidate) or evaluated.refused is not None:
+    if not isinstance(evaluated, Candidate) or evaluated.rejected is not None:
         return evaluated
     if limits.vendors and card is not None and card.vendor not in limits.vendors:
         reason = f"{card.vendor} is not in plan.vendors"
-        return msgspec.structs.replace(evaluated, refused=reason, refused_by="vendor")
+        return msgspec.structs.replace(evaluated, rejected=reason, rejected_by="vendor")
     if limits.max_power_w is None or card is None:
         return evaluated
     if card.tdp_w is None:
         reason = f"the power of {card.name} is not known"
-        return msgspec.structs.replace(evaluated, refused=reason, refused_by="power")
+        return msgspec.structs.replace(evaluated, rejected=reason, rejected_by="power")
     power_w = card.tdp_w * offer.accelerator_count * evaluated.instances
     if power_w > limits.max_power_w:
         reason = (
             f"{evaluated.instances} instances draw {power_w:,.0f} W, over plan.max_power of {limits.max_power_w:,.0f} W"
         )
-        return msgspec.structs.replace(evaluated, refused=reason, refused_by="power")
+        return msgspec.structs.replace(evaluated, rejected=reason, rejected_by="power")
     return evaluated
 
 
@@ -152,7 +163,9 @@ def _missing_time_reason(target: MeasuredTarget, question: PlanQuestion) -> str 
     """Return why this target cannot evaluate an SLO on the time of tokens; `None` where it can."""
     if target.fit is None or isinstance(target.fit.laws[0].service, TokenService):
         return None
-    goal = next((goal_of_slo for goal_of_slo in goals_of(question.slo).times if goal_of_slo.time != "latency"), None)
+    goal = next(
+        (goal_of_slo for goal_of_slo in build_goals(question.slo).time_goals if goal_of_slo.time != "latency"), None
+    )
     if goal is None:
         return None
     return (
@@ -163,7 +176,7 @@ def _missing_time_reason(target: MeasuredTarget, question: PlanQuestion) -> str 
 
 def _extrapolated(target: MeasuredTarget, offer: Offer, question: PlanQuestion) -> Capacity | Refusal:
     accelerators, other_cards = question.catalogue.accelerators, question.limits.other_cards
-    capacity = carry_over(target.curve, target.hardware, offer, accelerators, other_cards)
+    capacity = extrapolate_capacity(target.curve, target.hardware, offer, accelerators, other_cards)
     if isinstance(capacity, Refusal) or not (target.is_assumed or target.is_hardware_said):
         return capacity
     risk = Risk(3, f"{target.name} is assumed, not measured")
@@ -176,7 +189,7 @@ def _risk(capacity: Capacity) -> int:
     return max((risk.level for risk in capacity.risks), default=0)
 
 
-def _simulate_leading(options: list[Option], question: PlanQuestion, demand: Demand, sizer: Settling) -> list[Option]:
+def _simulate_leading(options: list[Option], question: PlanQuestion, demand: Demand, sizer: FleetSizer) -> list[Option]:
     """Simulate the kinds of replica of the cheapest offers until every leading one is simulated.
 
     Those that miss the SLO by formula are simulated after them: the formulas know less of pooled queues than the
@@ -187,10 +200,10 @@ def _simulate_leading(options: list[Option], question: PlanQuestion, demand: Dem
     for _ in range(_MAX_SIMULATED * 2):
         order = sorted(
             (index for index, option in enumerate(options) if option.is_feasible),
-            key=lambda index: candidate_of(options[index]).usd_per_month,
+            key=lambda index: get_candidate(options[index]).usd_per_month,
         )
         missing = [index for index, option in enumerate(options) if _misses_by_formula(option)]
-        missing.sort(key=lambda index: options[index].looked_at.offer.on_demand_usd_per_hour or math.inf)
+        missing.sort(key=lambda index: options[index].evaluation.offer.on_demand_usd_per_hour or math.inf)
         pending = [
             index
             for index in (*order, *missing)
@@ -202,28 +215,28 @@ def _simulate_leading(options: list[Option], question: PlanQuestion, demand: Dem
         kind = _kind(options[pending[0]])
         simulated[kind] = len(simulated)
         options = [
-            _simulate_option(option, question, demand, sizer) if option.carried and _kind(option) == kind else option
+            _simulate_option(option, question, demand, sizer) if option.capacity and _kind(option) == kind else option
             for option in options
         ]
     return options
 
 
 def _misses_by_formula(option: Option) -> bool:
-    return isinstance(option.looked_at, RefusedOffer) and option.carried is not None and option.carried.per_s <= 0
+    return isinstance(option.evaluation, RefusedOffer) and option.capacity is not None and option.capacity.per_s <= 0
 
 
 def _kind(option: Option) -> tuple[str, float, float]:
-    assert option.carried is not None
-    return option.target.name, round(option.carried.speed, 9), round(option.carried.speed_sigma, 9)
+    assert option.capacity is not None
+    return option.target.name, round(option.capacity.speed, 9), round(option.capacity.speed_sigma, 9)
 
 
-def _simulate_option(option: Option, question: PlanQuestion, demand: Demand, sizer: Settling) -> Option:
-    assert option.carried is not None
-    if not (isinstance(option.looked_at, Candidate) or _misses_by_formula(option)):
+def _simulate_option(option: Option, question: PlanQuestion, demand: Demand, sizer: FleetSizer) -> Option:
+    assert option.capacity is not None
+    if not (isinstance(option.evaluation, Candidate) or _misses_by_formula(option)):
         return option
-    result = sizer.settle(option.target, option.carried)
+    result = sizer.simulate(option.target, option.capacity)
     if result is None:
         return option
     capacity, latencies = result
-    evaluated = _evaluate(option.looked_at.offer, option.target, capacity, demand, question)
-    return msgspec.structs.replace(option, looked_at=evaluated, latencies=latencies, carried=capacity)
+    evaluated = _evaluate(option.evaluation.offer, option.target, capacity, demand, question)
+    return msgspec.structs.replace(option, evaluation=evaluated, latencies=latencies, capacity=capacity)

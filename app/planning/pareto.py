@@ -13,13 +13,13 @@ import msgspec
 import numpy as np
 
 from app.analysis.columns import Floats
-from app.planning.options import Option, candidate_of
-from app.planning.risk import price_sigma
+from app.planning.options import Option, get_candidate
+from app.planning.risk import compute_price_sigma
 from app.planning.sizing import Demand
 from app.records.result import Fleet
 
 
-def pareto_front(fleets: Iterable[Fleet]) -> tuple[Fleet, ...]:
+def find_pareto_front(fleets: Iterable[Fleet]) -> tuple[Fleet, ...]:
     """Return the fleets that no other dominates, cheapest first; one of several equal ones.
 
     Fleets need a known latency.
@@ -45,7 +45,7 @@ _OVERLOADED_MS = math.inf
 _SEED = 20_26
 
 
-def with_front_chances(
+def add_front_probabilities(
     front: tuple[Fleet, ...], sized: Sequence[tuple[Option, Fleet]], demand: Demand, today: datetime.date
 ) -> tuple[Fleet, ...]:
     """Return the front with each fleet's probability of being on it.
@@ -91,8 +91,8 @@ def _draw(pairs: Sequence[tuple[Option, Fleet]], demand: Demand, today: datetime
     peaks = demand.peak_per_s * np.exp(demand.peak_sigma * random.standard_normal(_DRAW_COUNT))
     costs, times = np.empty((_DRAW_COUNT, len(pairs))), np.empty((_DRAW_COUNT, len(pairs)))
     for index, (option, fleet) in enumerate(pairs):
-        candidate = candidate_of(option)
-        sigma = price_sigma(candidate.offer, today)
+        candidate = get_candidate(option)
+        sigma = compute_price_sigma(candidate.offer, today)
         costs[:, index] = (fleet.usd_per_month.value or 0.0) * np.exp(sigma * random.standard_normal(_DRAW_COUNT))
         factors = np.exp(candidate.capacity.sigma * speeds[_kind(option)])
         loads = peaks / ((fleet.instances or 1) * candidate.capacity.per_s * factors)
@@ -104,5 +104,5 @@ def _draw(pairs: Sequence[tuple[Option, Fleet]], demand: Demand, today: datetime
 
 
 def _kind(option: Option) -> tuple[str, float, float]:
-    capacity = candidate_of(option).capacity
+    capacity = get_candidate(option).capacity
     return option.target.name, round(capacity.speed, 9), round(capacity.speed_sigma, 9)

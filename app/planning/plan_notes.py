@@ -7,42 +7,43 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import get_args
 
-from app.analysis.traces import WINDOW_S, rate_per_s
+from app.analysis.traces import WINDOW_S, compute_rate_per_s
 from app.planning.capacity import Capacity
 from app.planning.goals import Goals
-from app.planning.service_models.measured import tokens_as_measured
-from app.planning.sizing import HOURS_A_MONTH, Demand
-from app.planning.wording import amount, law_words
+from app.planning.service_models.measured import build_measured_tokens
+from app.planning.sizing import HOURS_PER_MONTH, Demand
+from app.planning.wording import format_number, format_service_model
 from app.records.plan import Fleet, RejectedBy
 from app.records.plan_question import MeasuredTarget, PlanQuestion
 from app.records.service import RequestService, ServiceModel
-from app.records.traffic import TraceFacts, TraceRows
+from app.records.traffic import TraceRows, TraceStatistics
 
 _SAME_LEVEL = 0.005
 
 
-def notes_of(
+def build_plan_notes(
     question: PlanQuestion,
     demand: Demand,
     goals: Goals,
     ranked: Sequence[Fleet],
-    refused: Sequence[Fleet],
+    excluded: Sequence[Fleet],
 ) -> tuple[str, ...]:
     return (
         *(note for target in question.measured for note in _measurement_notes(target)),
         *_assumption_notes(question),
-        f"A month is {HOURS_A_MONTH} hours of every instance, {question.limits.price}; disk, network, tax and support "
+        f"A month is {HOURS_PER_MONTH} hours of every instance, {question.limits.price}; disk, network, tax and "
+        "support "
         "are not in it.",
-        f"The cost per 1k inferences is at today's mean rate, {amount(demand.mean_per_s)}/s.",
+        f"The cost per 1k inferences is at today's mean rate, {format_number(demand.mean_per_s)}/s.",
         *_traffic_notes(question, demand),
         *goals.notes,
-        *_fleet_notes(ranked, refused),
+        *_fleet_notes(ranked, excluded),
     )
 
 
 def _measurement_notes(target: MeasuredTarget) -> Iterator[str]:
     rate_per_s = target.curve.max_rate_per_s
-    rate_text = f"{amount(rate_per_s)}/s inside the SLO"
+    rate_text = f"{format_number(rate_per_s)}/s inside the SLO"
     if rate_per_s == 0:
         rate_text = "no rate of one replica met the SLO; replicas that pool their queues may meet it together"
     hardware = target.hardware.description
@@ -59,17 +60,20 @@ def _measurement_notes(target: MeasuredTarget) -> Iterator[str]:
     elif target.fit is not None:
         error_text = f"it misses the measured percentiles by {100 * target.fit.median_error:.0f} % in the median"
         fit_text = error_text if target.fit.errors else "nothing was measured to hold it against"
-        yield f"Fleets are simulated with this service model: {law_words(target.fit.laws[0].service)}; {fit_text}."
+        yield (
+            f"Fleets are simulated with this service model: {format_service_model(target.fit.laws[0].service)}; "
+            f"{fit_text}."
+        )
 
 
-def bound_note(capacity: Capacity, measured_on: str) -> str | None:
+def explain_rate_limit(capacity: Capacity, measured_on: str) -> str | None:
     """Return a note where the plan stops at a replica's highest observed rate.
 
     Its service model allows more there. `None` elsewhere.
     """
-    if capacity.unseen_per_s is None:
+    if capacity.extrapolated_per_s is None:
         return None
-    seen, beyond = (amount(per_s / capacity.replicas) for per_s in (capacity.per_s, capacity.unseen_per_s))
+    seen, beyond = (format_number(per_s / capacity.replicas) for per_s in (capacity.per_s, capacity.extrapolated_per_s))
     moved = "" if capacity.speed == 1 else ", carried over to this card"
     return (
         f"A replica is planned at {seen}/s, the most that was seen of {measured_on}{moved}: here its service model "
@@ -93,18 +97,19 @@ def _traffic_notes(question: PlanQuestion, demand: Demand) -> Iterator[str]:
     targets = [
         target.name
         for target in question.measured
-        if target.lengths and traffic.tokens == tokens_as_measured(target.lengths)
+        if target.lengths and traffic.tokens == build_measured_tokens(target.lengths)
     ]
     if targets:
         mean_lengths = traffic.tokens[0]
         yield (
-            f"Requests are taken to be as long as those of {targets[0]}: {amount(mean_lengths.input)} tokens in and "
-            f"{amount(mean_lengths.output)} out, in the mean; traffic.tokens says otherwise."
+            f"Requests are taken to be as long as those of {targets[0]}: {format_number(mean_lengths.input)} tokens "
+            "in and "
+            f"{format_number(mean_lengths.output)} out, in the mean; traffic.tokens says otherwise."
         )
     if traffic.cache_share:
         yield f"{100 * traffic.cache_share:g} % of requests are taken to be answered from a cache."
     if demand.peak_per_s > traffic.peak_per_s * (1 - traffic.cache_share) * (1 + 1e-9):
-        yield f"Sized for the peak in 12 months, {amount(demand.peak_per_s)}/s."
+        yield f"Sized for the peak in 12 months, {format_number(demand.peak_per_s)}/s."
     if traffic.rows is not None:
         services = [target.fit.laws[0].service for target in question.measured if target.fit is not None]
         yield from _trace_notes(traffic.rows, traffic.trace, demand.peak_per_s, services)
@@ -115,12 +120,12 @@ def _traffic_notes(question: PlanQuestion, demand: Demand) -> Iterator[str]:
 
 
 def _trace_notes(
-    rows: TraceRows, metadata: TraceFacts | None, peak_per_s: float, services: Sequence[ServiceModel]
+    rows: TraceRows, metadata: TraceStatistics | None, peak_per_s: float, services: Sequence[ServiceModel]
 ) -> Iterator[str]:
     """Yield how the trace is replayed, and on which time scales it is bursty."""
-    copies = peak_per_s / rate_per_s(rows)
+    copies = peak_per_s / compute_rate_per_s(rows)
     whole = rows.window_s < WINDOW_S
-    part_text = f"the whole trace ({amount(rows.window_s / 60)} min)" if whole else "the trace's busiest hour"
+    part_text = f"the whole trace ({format_number(rows.window_s / 60)} min)" if whole else "the trace's busiest hour"
     replayed = f"The fleet is sized by replaying {part_text}"
     if abs(copies - 1) <= _SAME_LEVEL:
         yield f"{replayed} as recorded."
@@ -137,7 +142,9 @@ def _trace_notes(
         scales = ((1, metadata.index_1s), (10, metadata.index_10s), (60, metadata.index_60s))
         indices = [f"{index:.3g} times over {seconds} s" for seconds, index in scales if index is not None]
         busiest = (
-            "" if metadata.peak_1s_per_s is None else f"; its busiest second had {amount(metadata.peak_1s_per_s)}/s"
+            ""
+            if metadata.peak_1s_per_s is None
+            else f"; its busiest second had {format_number(metadata.peak_1s_per_s)}/s"
         )
         if indices:
             yield f"The trace's counts vary more than Poisson's: {', '.join(indices)}{busiest}."
@@ -153,23 +160,23 @@ def _fleet_notes(ranked: Sequence[Fleet], refused: Sequence[Fleet]) -> Iterator[
     if any(fleet.settled == "formula" for fleet in ranked):
         yield "Offers that do not lead are sized by queueing formulae, not simulated."
     if not ranked:
-        yield why_none_fits(refused)
+        yield explain_no_fit(refused)
 
 
-def why_none_fits(refused: Sequence[Fleet]) -> str:
+def explain_no_fit(excluded: Sequence[Fleet]) -> str:
     """Return what the nearest offer lacks, and the most common other reasons."""
-    if not refused:
+    if not excluded:
         return "No offer fits: the catalogue is empty."
-    nearest = nearest_refused(refused)
-    reasons = Counter(fleet.rejected for fleet in refused if fleet.rejected != nearest.rejected).most_common(3)
+    nearest = find_nearest_excluded(excluded)
+    reasons = Counter(fleet.rejected for fleet in excluded if fleet.rejected != nearest.rejected).most_common(3)
     other_reasons = "; ".join(f"{reason} ({count})" for reason, count in reasons)
-    same = sum(fleet.rejected == nearest.rejected for fleet in refused)
+    same = sum(fleet.rejected == nearest.rejected for fleet in excluded)
     same_text = f", and {same - 1} more" if same > 1 else ""
     others_text = f" Others: {other_reasons}." if other_reasons else ""
     return f"No offer fits: {nearest.rejected} ({nearest.offer}, the nearest{same_text}).{others_text}"
 
 
-def nearest_refused(refused: Sequence[Fleet]) -> Fleet:
+def find_nearest_excluded(excluded: Sequence[Fleet]) -> Fleet:
     """Return the excluded fleet that is nearest to fitting.
 
     Offers that the user's own filters exclude come last; then the price of one instance decides.
@@ -180,4 +187,4 @@ def nearest_refused(refused: Sequence[Fleet]) -> Fleet:
         kind = len(order) if fleet.rejected_by is None else order.index(fleet.rejected_by)
         return kind, math.inf if fleet.usd_per_hour_each is None else fleet.usd_per_hour_each
 
-    return min(refused, key=distance)
+    return min(excluded, key=distance)

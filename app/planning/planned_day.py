@@ -10,13 +10,13 @@ import msgspec
 import numpy as np
 
 from app.analysis.columns import Floats
-from app.planning.bursts import modulation_of
+from app.planning.bursts import find_modulation
 from app.planning.day import play_day
-from app.planning.day_words import conservation, notes_of, sentences_of
-from app.planning.fleet_rate import design_of
-from app.planning.planned_fleet import BIN_S, PlannedFleet, asked_share, day_rates
+from app.planning.day_words import format_day, format_day_notes, format_request_counts
+from app.planning.fleet_rate import build_design
+from app.planning.planned_fleet import BIN_S, PlannedFleet, compute_day_rates, required_share
 from app.planning.simulation.design import FleetDesign
-from app.records.day import DayMinute, DayOutcome, SimulatedDay, SimulatedHour, Span
+from app.records.day import DayMinute, DayOutcome, Range, SimulatedDay, SimulatedHour
 from app.records.offers import Router
 from app.records.plan_question import PlanQuestion
 from app.records.scaling import Autoscaler, Fixed, Operations
@@ -26,7 +26,7 @@ _SLOT_S, _IDLE_SLOT_S = 1.0, 60.0
 _MINUTES_PER_HOUR = 60
 
 
-class DayPlay(msgspec.Struct, frozen=True):
+class DayOptions(msgspec.Struct, frozen=True):
     """Options for a simulated day; a `router` of `None` means the plan's."""
 
     date: datetime.date
@@ -39,12 +39,12 @@ class DayPlay(msgspec.Struct, frozen=True):
 
 
 def simulate_day(
-    planned: PlannedFleet, question: PlanQuestion, day: DayPlay, tell: Callable[[float], None] | None = None
+    planned: PlannedFleet, question: PlanQuestion, day: DayOptions, on_progress: Callable[[float], None] | None = None
 ) -> SimulatedDay:
     """Simulate the day. `tell` is called from time to time with the share of the day simulated so far."""
-    rates = day_rates(question, day.date)
+    rates = compute_day_rates(question, day.date)
     rows = question.traffic.rows
-    modulation = None if rows is not None else modulation_of(question.traffic)
+    modulation = None if rows is not None else find_modulation(question.traffic)
     outcome = play_day(
         _design(planned, day),
         rates,
@@ -54,30 +54,30 @@ def simulate_day(
         seed=day.seed,
         usd_per_hour=planned.usd_per_hour_each / planned.replicas_per_instance,
         slot_s=_IDLE_SLOT_S if _is_uncontrolled(day) else _SLOT_S,
-        shape=None if modulation is None else modulation.shape,
-        modulated_s=30.0 if modulation is None else modulation.window_s,
+        modulation_shape=None if modulation is None else modulation.shape,
+        modulation_window_s=30.0 if modulation is None else modulation.window_s,
         rows=rows,
-        tell=tell,
+        on_progress=on_progress,
     )
-    return told_day(planned, question, day, outcome, rates)
+    return summarize_day(planned, question, day, outcome, rates)
 
 
-def _is_uncontrolled(day: DayPlay) -> bool:
+def _is_uncontrolled(day: DayOptions) -> bool:
     """Return whether nothing happens between slots, so that their length does not matter."""
     operations = day.operations
     return isinstance(day.autoscaler, Fixed) and operations.failures is None and not operations.updates
 
 
-def _design(planned: PlannedFleet, day: DayPlay) -> FleetDesign:
+def _design(planned: PlannedFleet, day: DayOptions) -> FleetDesign:
     shape = planned.shape
     if day.router is not None:
         shape = msgspec.structs.replace(shape, router=day.router)
-    design = design_of(planned.service, shape, planned.replicas)
+    design = build_design(planned.service, shape, planned.replicas)
     return msgspec.structs.replace(design, timeout_s=day.timeout_s, queue_limit=day.queue_limit)
 
 
-def told_day(
-    planned: PlannedFleet, question: PlanQuestion, day: DayPlay, outcome: DayOutcome, rates: Floats
+def summarize_day(
+    planned: PlannedFleet, question: PlanQuestion, day: DayOptions, outcome: DayOutcome, rates: Floats
 ) -> SimulatedDay:
     """Return the results of an outcome of `play_day`, whose `usd_per_hour` was the price of one replica."""
     minutes = outcome.minutes
@@ -90,10 +90,10 @@ def told_day(
         autoscaler=day.autoscaler,
         operations=day.operations,
         slo=tuple(objective.text for objective in question.slo),
-        asked_share=asked_share(planned.shape.goals),
+        asked_share=required_share(planned.shape.goals),
         attainment=outcome.totals.attainment,
         totals=outcome.totals,
-        conservation=conservation(outcome.totals),
+        conservation=format_request_counts(outcome.totals),
         p50_ms=_ms(outcome.p50_s),
         p95_ms=_ms(outcome.p95_s),
         p99_ms=_ms(outcome.p99_s),
@@ -109,8 +109,8 @@ def told_day(
         hours=_hours(planned, outcome, instances),
         minutes=minutes,
     )
-    notes = notes_of(result, planned, outcome.notes, day.timeout_s, day.queue_limit, rates)
-    return msgspec.structs.replace(result, sentences=sentences_of(result, planned), notes=notes)
+    notes = format_day_notes(result, planned, outcome.notes, day.timeout_s, day.queue_limit, rates)
+    return msgspec.structs.replace(result, sentences=format_day(result, planned), notes=notes)
 
 
 def _billed(planned: PlannedFleet, minutes: Sequence[DayMinute]) -> Floats:
@@ -149,8 +149,8 @@ def _hours(planned: PlannedFleet, outcome: DayOutcome, instances: Floats) -> tup
     return tuple(hours)
 
 
-def _span(values: Sequence[float] | Floats) -> Span:
-    return Span(float(np.min(values)), float(np.mean(values)), float(np.max(values)))
+def _span(values: Sequence[float] | Floats) -> Range:
+    return Range(float(np.min(values)), float(np.mean(values)), float(np.max(values)))
 
 
 def _ms(seconds: float | None) -> float | None:

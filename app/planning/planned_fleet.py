@@ -14,16 +14,16 @@ import numpy as np
 
 from app.analysis.columns import Floats
 from app.errors import UsageError
-from app.planning.capacity import carry_over
-from app.planning.demand import rates_per_s, year_rates_per_s
-from app.planning.fleet_rate import FleetShape, design_of, play, shape_of
-from app.planning.goals import Goals, goals_of
+from app.planning.capacity import extrapolate_capacity
+from app.planning.demand import compute_rates_per_s, compute_year_rates_per_s
+from app.planning.fleet_rate import FleetShape, build_design, build_fleet_shape, simulate_fleet
+from app.planning.goals import Goals, build_goals
 from app.planning.rates import Refusal
-from app.planning.service_models.measured import with_measured_tokens
-from app.planning.service_models.service_times import faster
-from app.planning.simulation.design import most_per_s
-from app.planning.sizing import planned_rate_per_s
-from app.planning.supposed import supposed_target
+from app.planning.service_models.measured import add_measured_tokens
+from app.planning.service_models.service_times import speed_up
+from app.planning.simulation.design import compute_max_throughput_per_s
+from app.planning.sizing import get_planned_rate_per_s
+from app.planning.supposed import build_assumed_target
 from app.records.plan import Fleet, Plan
 from app.records.plan_question import MeasuredTarget, PlanQuestion
 from app.records.scaling import PlannedReplica
@@ -44,7 +44,7 @@ class PlannedFleet(msgspec.Struct, frozen=True):
     usd_per_hour_each: float
     service: ServiceModel
     shape: FleetShape
-    sized_per_s: float
+    planned_rate_per_s: float
     median_error: float
 
     @property
@@ -52,19 +52,19 @@ class PlannedFleet(msgspec.Struct, frozen=True):
         return self.instances * self.replicas_per_instance
 
 
-def planned_fleet(plan: Plan, question: PlanQuestion, key: str | None, instances: int | None) -> PlannedFleet:
+def prepare_fleet(plan: Plan, question: PlanQuestion, offer_key: str | None, instances: int | None) -> PlannedFleet:
     """Return the recommended fleet, or that of the offer with this key.
 
     Raises UsageError where it cannot be simulated.
     """
-    fleet = _fleet(plan, key)
+    fleet = _fleet(plan, offer_key)
     target = _target(fleet, question)
     fit = _fit(target)
     speed = _speed(fleet, target, question)
-    question = with_measured_tokens(question)
-    shape = shape_of(question.traffic, played_goals(goals_of(question.slo)), question.limits.router)
+    question = add_measured_tokens(question)
+    shape = build_fleet_shape(question.traffic, select_day_goals(build_goals(question.slo)), question.limits.router)
     per_instance, count = fleet.replicas_per_instance, instances or fleet.instances
-    sized_per_s = planned_rate_per_s(fleet)
+    sized_per_s = get_planned_rate_per_s(fleet)
     assert per_instance is not None
     assert count is not None
     assert fleet.usd_per_hour_each is not None
@@ -74,36 +74,38 @@ def planned_fleet(plan: Plan, question: PlanQuestion, key: str | None, instances
         instances=count,
         replicas_per_instance=per_instance,
         usd_per_hour_each=fleet.usd_per_hour_each,
-        service=faster(fit.laws[0].service, speed),
+        service=speed_up(fit.laws[0].service, speed),
         shape=shape,
-        sized_per_s=sized_per_s,
+        planned_rate_per_s=sized_per_s,
         median_error=fit.median_error,
     )
 
 
-def played_goals(goals: Goals) -> Goals:
+def select_day_goals(goals: Goals) -> Goals:
     """Return the goals of a simulated day.
 
     Of several quantiles of one time only the highest is used, since a request has one limit per time.
     """
-    ranked = sorted((goal for goal in goals.times if goal.quantile is not None), key=lambda goal: goal.quantile or 0.0)
+    ranked = sorted(
+        (goal for goal in goals.time_goals if goal.quantile is not None), key=lambda goal: goal.quantile or 0.0
+    )
     evaluated = tuple({goal.time: goal for goal in ranked}.values())
-    notes = tuple(f"{goal.text} is not judged over a day." for goal in goals.times if goal not in evaluated)
+    notes = tuple(f"{goal.text} is not judged over a day." for goal in goals.time_goals if goal not in evaluated)
     return Goals(evaluated, goals.share, (*goals.notes, *notes))
 
 
-def asked_share(goals: Goals) -> float | None:
+def required_share(goals: Goals) -> float | None:
     """Return the share of the requests that has to be good; `None` where the SLO does not set one."""
-    shares = [goal.quantile for goal in goals.times if goal.quantile is not None]
+    shares = [goal.quantile for goal in goals.time_goals if goal.quantile is not None]
     if goals.share is not None:
         shares.append(goals.share)
     return max(shares, default=None)
 
 
-def planned_replica(planned: PlannedFleet, rates: Floats) -> PlannedReplica:
+def prepare_replica(planned: PlannedFleet, rates: Floats) -> PlannedReplica:
     """Return the default settings of an autoscaler for a day of these rates, one per minute."""
-    replicas, per_s = planned.replicas, planned.sized_per_s
-    outcome = play(design_of(planned.service, planned.shape, replicas), planned.shape, per_s, _REQUESTS)
+    replicas, per_s = planned.replicas, planned.planned_rate_per_s
+    outcome = simulate_fleet(build_design(planned.service, planned.shape, replicas), planned.shape, per_s, _REQUESTS)
     mean_s = outcome.overall.latency.mean_s or 0.0
     held_s = max(0.0, mean_s - planned.service.outside_s)
     busiest = rates.reshape(-1, _BINS_PER_HOUR).max(axis=1)
@@ -111,27 +113,27 @@ def planned_replica(planned: PlannedFleet, rates: Floats) -> PlannedReplica:
     by_hour = tuple(
         min(replicas, per_instance * max(1, math.ceil(rate / per_s / per_instance - 1e-9))) for rate in busiest.tolist()
     )
-    return PlannedReplica(replicas, per_s, outcome.utilisation, max(_MIN_IN_FLIGHT, per_s * held_s), by_hour)
+    return PlannedReplica(replicas, per_s, outcome.utilization, max(_MIN_IN_FLIGHT, per_s * held_s), by_hour)
 
 
-def day_rates(question: PlanQuestion, date: datetime.date) -> Floats:
+def compute_day_rates(question: PlanQuestion, date: datetime.date) -> Floats:
     """Return the rates of the day, one per minute."""
     midnight = datetime.datetime.combine(date, datetime.time())
-    return rates_per_s(question.traffic, midnight, 24, BIN_S, today=question.today)
+    return compute_rates_per_s(question.traffic, midnight, 24, BIN_S, today=question.today)
 
 
-def busiest_date(question: PlanQuestion) -> datetime.date:
+def find_busiest_date(question: PlanQuestion) -> datetime.date:
     """Return the day of the next 12 months with the busiest minute, for which the fleet is sized.
 
     It is the first of several such days.
     """
-    peaks = year_rates_per_s(question.traffic, question.today).reshape(-1, _BINS_PER_DAY).max(axis=1)
+    peaks = compute_year_rates_per_s(question.traffic, question.today).reshape(-1, _BINS_PER_DAY).max(axis=1)
     return question.today + datetime.timedelta(days=int(np.argmax(peaks >= peaks.max() * (1 - 1e-9))))
 
 
 def is_saturated(planned: PlannedFleet, rates: Floats) -> bool:
     """Return whether the busiest minute exceeds the maximum throughput of the replicas."""
-    return float(rates.max()) > planned.replicas * most_per_s(planned.service, planned.shape.lengths)
+    return float(rates.max()) > planned.replicas * compute_max_throughput_per_s(planned.service, planned.shape.lengths)
 
 
 def _fleet(plan: Plan, key: str | None) -> Fleet:
@@ -154,7 +156,7 @@ def _target(fleet: Fleet, question: PlanQuestion) -> MeasuredTarget:
     target = next((measured for measured in question.measured if measured.name == fleet.measured_on), None)
     if target is None and question.supposed is not None and fleet.accelerator is not None:
         card = question.catalogue.accelerators[fleet.accelerator]
-        assumed = supposed_target(card, question, goals_of(question.slo))
+        assumed = build_assumed_target(card, question, build_goals(question.slo))
         target = None if isinstance(assumed, Refusal) else assumed
     return target or question.measured[0]
 
@@ -174,7 +176,7 @@ def _speed(fleet: Fleet, target: MeasuredTarget, question: PlanQuestion) -> floa
         return 1.0
     offer = next(candidate for candidate in question.catalogue.offers if candidate.key == fleet.offer)
     catalogue, limits = question.catalogue, question.limits
-    capacity = carry_over(target.curve, target.hardware, offer, catalogue.accelerators, limits.other_cards)
+    capacity = extrapolate_capacity(target.curve, target.hardware, offer, catalogue.accelerators, limits.other_cards)
     if isinstance(capacity, Refusal):
-        raise UsageError(f"{fleet.offer} cannot be played: {capacity.sentence}")
+        raise UsageError(f"{fleet.offer} cannot be played: {capacity.reason}")
     return capacity.speed

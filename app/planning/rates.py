@@ -12,7 +12,7 @@ class Refusal(msgspec.Struct, frozen=True):
     """Reason why a value is not available. `sentence` states what is missing, or what to measure instead."""
 
     id: RefusalId
-    sentence: str
+    reason: str
 
 
 DTYPES = ("fp32", "tf32", "fp16", "bf16", "fp8", "int8", "fp4")
@@ -35,12 +35,12 @@ def card_name(card: Accelerator) -> str:
     return f"{card.vendor} {card.name}"
 
 
-def lacks(card: Accelerator, dtype: str) -> bool:
+def lacks_precision(card: Accelerator, dtype: str) -> bool:
     """Return whether the card has no arithmetic at this precision; False where that is unknown."""
     return dtype in _LACKING.get(card.architecture, ()) and _peak(card, dtype) is None
 
 
-def peak_per_s(card: Accelerator, dtype: str) -> float | Refusal:
+def find_peak_per_s(card: Accelerator, dtype: str) -> float | Refusal:
     """Return the dense operations per second at `dtype`, one of DTYPES."""
     if dtype not in DTYPES:
         return Refusal(
@@ -49,7 +49,7 @@ def peak_per_s(card: Accelerator, dtype: str) -> float | Refusal:
     peak = _peak(card, dtype)
     if peak is not None:
         return peak * 1e12
-    if lacks(card, dtype):
+    if lacks_precision(card, dtype):
         return Refusal(
             "unsupported_precision",
             f"{card_name(card)} has no {dtype} arithmetic: measure it at a precision that it has",

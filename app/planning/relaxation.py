@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterator
 
 import msgspec
 
-from app.analysis.objectives import unit_of
+from app.analysis.objectives import get_unit
 from app.planning.fleets import plan_fleets
-from app.planning.wording import amount, usd
+from app.planning.wording import format_number, format_usd
 from app.records.metrics import format_metric
 from app.records.offers import PlanLimits
 from app.records.plan import Fleet
@@ -27,11 +27,11 @@ class Relaxation(msgspec.Struct, frozen=True):
     """
 
     changes: tuple[str, ...]
-    sentence: str
+    text: str
     slo: tuple[str, ...] = ()
 
 
-def relaxations_of(question: PlanQuestion) -> tuple[Relaxation, ...]:
+def find_relaxations(question: PlanQuestion) -> tuple[Relaxation, ...]:
     """Return the relaxations that let an offer fit.
 
     They are found by formula and then planned in full, so that each is verified. Empty where no single limit is the
@@ -48,7 +48,7 @@ def _cheapest(question: PlanQuestion) -> Fleet | None:
 
 
 def _recommended_fleet(question: PlanQuestion, *, preview: bool) -> Fleet | None:
-    recommendation = plan_fleets(question, preview=preview).recommendation
+    recommendation = plan_fleets(question, estimate_only=preview).recommendation
     return None if recommendation is None else recommendation.fleet
 
 
@@ -121,7 +121,7 @@ def _relax_slo(question: PlanQuestion) -> Iterator[Relaxation]:
 
 def _looser(objective: Objective, factor: float) -> Objective:
     limit = objective.limit * factor
-    limit_text = f"{100 * limit:.6g}%" if unit_of(objective) == "share" else f"{limit:.6g}"
+    limit_text = f"{100 * limit:.6g}%" if get_unit(objective) == "share" else f"{limit:.6g}"
     text = f"{format_metric(objective.name)} {objective.comparator} {limit_text}"
     return msgspec.structs.replace(objective, limit=limit, text=text)
 
@@ -131,7 +131,7 @@ def _relax_peak(question: PlanQuestion) -> Iterator[Relaxation]:
         peak_per_s = float(f"{question.traffic.peak_per_s * share:.3g}")
         fleet = _cheapest(_at_peak(question, peak_per_s)) if peak_per_s > 0 else None
         if fleet is not None:
-            text = f"At a peak of {amount(peak_per_s)}/s, {_fleet_text(fleet)} would do."
+            text = f"At a peak of {format_number(peak_per_s)}/s, {_fleet_text(fleet)} would do."
             yield Relaxation((f"traffic.peak={peak_per_s!r}/s",), text)
             return
 
@@ -142,4 +142,4 @@ def _at_peak(question: PlanQuestion, peak_per_s: float) -> PlanQuestion:
 
 
 def _fleet_text(fleet: Fleet) -> str:
-    return f"{fleet.instances} × {fleet.offer} for {usd(fleet.usd_per_month.value or 0.0)} a month"
+    return f"{fleet.instances} × {fleet.offer} for {format_usd(fleet.usd_per_month.value or 0.0)} a month"

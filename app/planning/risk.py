@@ -33,14 +33,14 @@ PRICE_DRIFT_PER_YEAR = 0.2
 
 class Risk(msgspec.Struct, frozen=True):
     level: int
-    sentence: str
+    reason: str
 
 
 def price_age_days(offer: Offer, today: datetime.date) -> int:
     return max(0, (today - offer.as_of).days)
 
 
-def price_sigma(offer: Offer, today: datetime.date) -> float:
+def compute_price_sigma(offer: Offer, today: datetime.date) -> float:
     """Return the uncertainty of a price by its age and source, as a sigma of its logarithm; an assumption.
 
     Prices of the same instance moved by some tenths within a year (`profiles/hardware/README.md`, Doubts).
@@ -56,7 +56,7 @@ def is_low_trust(offer: Offer) -> bool:
     return offer.source.partition("+")[0] in _LOW_TRUST_SOURCES
 
 
-def price_checks(offer: Offer, today: datetime.date) -> tuple[Check, ...]:
+def check_price(offer: Offer, today: datetime.date) -> tuple[Check, ...]:
     """Return the warnings about the price of a recommended offer.
 
     Owned hardware has no list price that could be old.
@@ -73,7 +73,7 @@ def price_checks(offer: Offer, today: datetime.date) -> tuple[Check, ...]:
     return (Check("price_age", age_days, MAX_PRICE_AGE_DAYS, "d", "WARN", hint),)
 
 
-def price_risks(offer: Offer, today: datetime.date) -> tuple[Risk, ...]:
+def list_price_risks(offer: Offer, today: datetime.date) -> tuple[Risk, ...]:
     risks = []
     age_days = price_age_days(offer, today)
     level = next((level for days, level in _AGE_LEVELS if age_days > days), 0)

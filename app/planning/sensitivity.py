@@ -10,25 +10,25 @@ import msgspec
 from app.planning.candidates import Candidate
 from app.planning.capacity import Capacity
 from app.planning.goals import Goals
-from app.planning.options import Option, candidate_of
-from app.planning.sizing import HOURS_A_MONTH, Z80, Demand, instances_at
-from app.planning.wording import amount
+from app.planning.options import Option, get_candidate
+from app.planning.sizing import HOURS_PER_MONTH, Z80, Demand, count_instances_at_rate
+from app.planning.wording import format_number
 from app.records.offers import Router
-from app.records.plan import Swing
+from app.records.plan import SensitivityRange
 from app.records.plan_question import PlanQuestion
 
 _CHANGE_SHARE = 0.2
 
 
-def sensitivity_of(
+def compute_sensitivity(
     options: Sequence[Option], demand: Demand, question: PlanQuestion, goals: Goals
-) -> tuple[Swing, ...]:
+) -> tuple[SensitivityRange, ...]:
     """Return the sensitivity to each input, widest range first.
 
     Fleets are sized again by formula, with the rates from the simulation.
     """
     feasible = [option for option in options if option.is_feasible]
-    best = min(feasible, key=lambda option: candidate_of(option).usd_per_month)
+    best = min(feasible, key=lambda option: get_candidate(option).usd_per_month)
     ranges = [
         _range(name, labels, [_cheapest(feasible, *case) for case in cases])
         for name, labels, cases in _inputs(demand, question, goals, best)
@@ -47,7 +47,7 @@ def _inputs(
     low, high = (math.exp(-sigma), math.exp(sigma)) if sigma else (1 - _CHANGE_SHARE, 1 + _CHANGE_SHARE)
     yield (
         "peak",
-        (f"{amount(peak * low)}/s", f"{amount(peak * high)}/s"),
+        (f"{format_number(peak * low)}/s", f"{format_number(peak * high)}/s"),
         (
             (_with(demand, peak_per_s=peak * low), _unchanged_rate, _unchanged_price),
             (_with(demand, peak_per_s=peak * high), _unchanged_rate, _unchanged_price),
@@ -61,7 +61,7 @@ def _inputs(
             (demand, lambda capacity: math.exp(-Z80 * capacity.sigma), _unchanged_price),
         ),
     )
-    best_key = candidate_of(best).offer.key
+    best_key = get_candidate(best).offer.key
     yield (
         "price of the recommended offer",
         ("−20 %", "+20 %"),
@@ -101,7 +101,7 @@ def _model_inputs(
 
     router = question.limits.router
     looser, tighter = (_scale_limits(goals, 1 + _CHANGE_SHARE), _scale_limits(goals, 1 - _CHANGE_SHARE))
-    if goals.times:
+    if goals.time_goals:
         yield (
             "limits of the SLO",
             ("+20 %", "−20 %"),
@@ -121,19 +121,19 @@ def _model_inputs(
 
 
 def _formula_rate(option: Option, goals: Goals, router: Router) -> float:
-    from app.planning.formulae import rate_inside
-    from app.planning.service_models.service_times import faster
+    from app.planning.formulae import estimate_rate_within_slo
+    from app.planning.service_models.service_times import speed_up
 
-    fit, candidate = option.target.fit, candidate_of(option)
+    fit, candidate = option.target.fit, get_candidate(option)
     assert fit is not None
     replicas = candidate.needed * candidate.capacity.replicas
-    service = faster(fit.laws[0].service, candidate.capacity.speed)
-    return min(rate_inside(service, goals, replicas, router), fit.highest_per_s * candidate.capacity.speed)
+    service = speed_up(fit.laws[0].service, candidate.capacity.speed)
+    return min(estimate_rate_within_slo(service, goals, replicas, router), fit.highest_per_s * candidate.capacity.speed)
 
 
 def _scale_limits(goals: Goals, factor: float) -> Goals:
-    times = tuple(msgspec.structs.replace(goal, limit_s=goal.limit_s * factor) for goal in goals.times)
-    return msgspec.structs.replace(goals, times=times)
+    times = tuple(msgspec.structs.replace(goal, limit_s=goal.limit_s * factor) for goal in goals.time_goals)
+    return msgspec.structs.replace(goals, time_goals=times)
 
 
 def _with(demand: Demand, **changes: float) -> Demand:
@@ -154,20 +154,20 @@ def _cheapest(
     """Return the lowest monthly cost and its offer; a budget does not apply here."""
     costs = []
     for option in options:
-        candidate = candidate_of(option)
+        candidate = get_candidate(option)
         capacity = candidate.capacity
         per_s = capacity.per_s * rate(capacity)
         if per_s <= 0:
             continue
-        needed = instances_at(demand, per_s, capacity.sigma, demand.z)
-        instances = needed + demand.spares_of(needed) + candidate.spot_spares
-        costs.append((HOURS_A_MONTH * instances * candidate.usd_per_hour * price(candidate), candidate.offer.key))
+        needed = count_instances_at_rate(demand, per_s, capacity.sigma, demand.z)
+        instances = needed + demand.count_spares(needed) + candidate.spot_spares
+        costs.append((HOURS_PER_MONTH * instances * candidate.usd_per_hour * price(candidate), candidate.offer.key))
     return min(costs, default=None)
 
 
-def _range(name: str, labels: tuple[str, str], ends: Sequence[tuple[float, str] | None]) -> Swing:
+def _range(name: str, labels: tuple[str, str], ends: Sequence[tuple[float, str] | None]) -> SensitivityRange:
     low, high = ends
-    return Swing(
+    return SensitivityRange(
         input=name,
         low=labels[0],
         high=labels[1],
@@ -178,7 +178,7 @@ def _range(name: str, labels: tuple[str, str], ends: Sequence[tuple[float, str] 
     )
 
 
-def _width(sensitivity: Swing) -> float:
+def _width(sensitivity: SensitivityRange) -> float:
     if sensitivity.usd_per_month_low is None or sensitivity.usd_per_month_high is None:
         return math.inf
     return abs(sensitivity.usd_per_month_high - sensitivity.usd_per_month_low)

@@ -18,20 +18,20 @@ from app.planning.fleet_rate import (
     NO_EVIDENCE,
     FleetShape,
     ReplicaRate,
-    formula_rate,
-    middle_rate,
-    play_traffic,
-    requests_for,
-    simulated_rate,
-    time_of,
+    count_requests,
+    estimate_rate,
+    get_time_s,
+    simulate_median_rate,
+    simulate_rate,
+    simulate_traffic,
 )
-from app.planning.formulae import by_replicas
-from app.planning.goals import DEFAULT_LATENCY_METRIC, Goal, NoLongerWantedError, Wanted, always
+from app.planning.formulae import depends_on_replicas
+from app.planning.goals import DEFAULT_LATENCY_METRIC, CancelledError, Goal, ShouldContinue, always_continue
 from app.planning.latency_curve import LatencyCurve
-from app.planning.service_models.evidence import Evidence, evidence_of
-from app.planning.service_models.service_times import faster
-from app.planning.sizing import Demand, instances_needed, peak_carried_per_s
-from app.records.plan import Settled
+from app.planning.service_models.evidence import Evidence, collect_evidence
+from app.planning.service_models.service_times import speed_up
+from app.planning.sizing import Demand, count_instances, sustained_peak_per_s
+from app.records.plan import SizingMethod
 from app.records.plan_question import MeasuredTarget
 from app.records.result import Objective
 from app.records.service import ServiceFit
@@ -40,16 +40,22 @@ _LOADS = (0.2, 0.4, 0.6, 0.75, 0.85, 0.93, 1.0)
 _REQUESTS = (6_000, 300)
 
 
-def fleet_curve(fit: ServiceFit, shape: FleetShape, replicas: int, speed: float, highest_per_s: float) -> LatencyCurve:
+def simulate_fleet_curve(
+    fit: ServiceFit, shape: FleetShape, replicas: int, speed: float, highest_per_s: float
+) -> LatencyCurve:
     """Return the first goal's time, or p95 latency, over the rate of one replica up to its highest."""
     if highest_per_s <= 0:
         return LatencyCurve((), (), 0.0)
-    goal = shape.goals.times[0] if shape.goals.times else Goal("", DEFAULT_LATENCY_METRIC, "latency", 0.95, math.inf)
-    service = faster(fit.laws[0].service, speed)
+    goal = (
+        shape.goals.time_goals[0]
+        if shape.goals.time_goals
+        else Goal("", DEFAULT_LATENCY_METRIC, "latency", 0.95, math.inf)
+    )
+    service = speed_up(fit.laws[0].service, speed)
     rates = [load * highest_per_s for load in _LOADS]
-    requests = requests_for(replicas, *_REQUESTS)
+    requests = count_requests(replicas, *_REQUESTS)
     times_ms = [
-        1000 * time_of(play_traffic(service, shape, replicas, rate * replicas, requests), goal) for rate in rates
+        1000 * get_time_s(simulate_traffic(service, shape, replicas, rate * replicas, requests), goal) for rate in rates
     ]
     rising_ms = [max(times_ms[: index + 1]) for index in range(len(times_ms))]
     return LatencyCurve(tuple(rates), tuple(math.log(time) for time in rising_ms), highest_per_s)
@@ -63,17 +69,17 @@ _NEXT_SIZE = 3
 
 _MAX_EXACT_STEPS = 10
 _CACHE_SIZE = 1024
-_formula_rate = lru_cache(_CACHE_SIZE)(formula_rate)
-_simulated_rate = lru_cache(_CACHE_SIZE)(simulated_rate)
-_middle_rate = lru_cache(_CACHE_SIZE)(middle_rate)
-_fleet_curve = lru_cache(_CACHE_SIZE)(fleet_curve)
+_formula_rate = lru_cache(_CACHE_SIZE)(estimate_rate)
+_simulated_rate = lru_cache(_CACHE_SIZE)(simulate_rate)
+_middle_rate = lru_cache(_CACHE_SIZE)(simulate_median_rate)
+_fleet_curve = lru_cache(_CACHE_SIZE)(simulate_fleet_curve)
 """The result depends only on the service model, the shape and the size, not on the peak, the prices or the limits.
 
 Plans that are computed again with other ones of those, as in the desktop app, do not simulate it again.
 """
 
 
-class Kind(msgspec.Struct, frozen=True):
+class ReplicaKind(msgspec.Struct, frozen=True):
     """Kind of replica; replicas with equal kinds have equal rates."""
 
     target: str
@@ -81,31 +87,35 @@ class Kind(msgspec.Struct, frozen=True):
     speed_sigma: float
 
 
-class Played(msgspec.Struct, frozen=True):
+class SimulatedKind(msgspec.Struct, frozen=True):
     rate: ReplicaRate
     latencies: LatencyCurve
 
 
-class Settling:
+class FleetSizer:
     """Sizer of fleets that caches its simulations. Not thread-safe."""
 
     def __init__(
-        self, shape: FleetShape, demand: Demand, wanted: Wanted = always, slo: Sequence[Objective] = ()
+        self,
+        shape: FleetShape,
+        demand: Demand,
+        should_continue: ShouldContinue = always_continue,
+        slo: Sequence[Objective] = (),
     ) -> None:
         """Create a sizer. Load points are evaluated against `slo`; without it they are not used as evidence."""
-        self._shape, self._demand, self._should_continue, self._slo = shape, demand, wanted, slo
+        self._shape, self._demand, self._should_continue, self._slo = shape, demand, should_continue, slo
         self._evidence: dict[str, Evidence] = {}
-        self._formulae: dict[tuple[Kind, int], ReplicaRate] = {}
-        self._simulated: dict[tuple[Kind, int], Played] = {}
+        self._formulae: dict[tuple[ReplicaKind, int], ReplicaRate] = {}
+        self._simulated: dict[tuple[ReplicaKind, int], SimulatedKind] = {}
 
-    def preview(self, target: MeasuredTarget, capacity: Capacity) -> Capacity:
+    def estimate(self, target: MeasuredTarget, capacity: Capacity) -> Capacity:
         """Return the capacity by formula, or the measured max rate where no service model could be fitted."""
         fit = target.fit
         if fit is None:
             return capacity
         return self._size(capacity, "formula", lambda replicas: self._formula(target, fit, capacity, replicas))
 
-    def settle(self, target: MeasuredTarget, capacity: Capacity) -> tuple[Capacity, LatencyCurve] | None:
+    def simulate(self, target: MeasuredTarget, capacity: Capacity) -> tuple[Capacity, LatencyCurve] | None:
         """Return the capacity by simulation at the resulting number of replicas; `None` without a service model."""
         fit = target.fit
         if fit is None:
@@ -121,7 +131,7 @@ class Settling:
             return sized, _fleet_curve(fit, self._shape, replicas, capacity.speed, sized.per_s / capacity.replicas)
         return sized, self._simulate(target, fit, capacity, self._replicas(sized)).latencies
 
-    def _size(self, capacity: Capacity, method: Settled, rate_at: Callable[[int], ReplicaRate]) -> Capacity:
+    def _size(self, capacity: Capacity, method: SizingMethod, rate_at: Callable[[int], ReplicaRate]) -> Capacity:
         """Return the rate at the smallest sufficient number of replicas.
 
         These serve the load at their own rate, which grows with their number by pooling. Where a size is sufficient by
@@ -147,14 +157,14 @@ class Settling:
                 exact_per_s = (
                     basis_capacity.per_s
                     * self._demand.peak_per_s
-                    / peak_carried_per_s(instances, basis_capacity, self._demand)
+                    / sustained_peak_per_s(instances, basis_capacity, self._demand)
                 )
                 return msgspec.structs.replace(basis_capacity, per_s=max(lowest_per_s, exact_per_s))
             index = min(max(needed_index, too_few + 1), enough - 1)
 
     def _evidence_of(self, target: MeasuredTarget) -> Evidence:
         if target.name not in self._evidence:
-            self._evidence[target.name] = evidence_of(target, self._slo) if self._slo else NO_EVIDENCE
+            self._evidence[target.name] = collect_evidence(target, self._slo) if self._slo else NO_EVIDENCE
         return self._evidence[target.name]
 
     def _size_exactly(self, capacity: Capacity, rate_at: Callable[[int], ReplicaRate]) -> Capacity:
@@ -168,7 +178,7 @@ class Settling:
             sized = _with_rate(rate_at(instances * capacity.replicas), capacity, "simulated")
             if sized.per_s <= 0:
                 break
-            log_margin = math.log(peak_carried_per_s(instances, sized, self._demand) / self._demand.peak_per_s)
+            log_margin = math.log(sustained_peak_per_s(instances, sized, self._demand) / self._demand.peak_per_s)
             if log_margin >= -1e-9:
                 enough, capacity = (instances, log_margin), sized
             else:
@@ -190,10 +200,10 @@ class Settling:
         return msgspec.structs.replace(capacity, per_s=capacity.per_s * math.exp(-enough[1]))
 
     def _instances_needed(self, capacity: Capacity) -> int:
-        return instances_needed(self._demand, capacity, self._demand.z)
+        return count_instances(self._demand, capacity, self._demand.z)
 
     def _formula(self, target: MeasuredTarget, fit: ServiceFit, capacity: Capacity, replicas: int) -> ReplicaRate:
-        replicas = replicas if by_replicas(fit.laws[0].service) else 1
+        replicas = replicas if depends_on_replicas(fit.laws[0].service) else 1
         key = (_kind(target.name, capacity), replicas)
         if key not in self._formulae:
             evidence = self._evidence_of(target)
@@ -202,7 +212,7 @@ class Settling:
             )
         return self._formulae[key]
 
-    def _simulate(self, target: MeasuredTarget, fit: ServiceFit, capacity: Capacity, replicas: int) -> Played:
+    def _simulate(self, target: MeasuredTarget, fit: ServiceFit, capacity: Capacity, replicas: int) -> SimulatedKind:
         """Simulate a kind of replica.
 
         The uncertainty and the latencies of a kind are simulated once, at the first number of replicas; the middle at
@@ -211,7 +221,7 @@ class Settling:
         key, evidence = (_kind(target.name, capacity), replicas), self._evidence_of(target)
         steady_replicas = _SIZES[bisect.bisect_right(_SIZES, replicas) - 1]
         if not self._should_continue():
-            raise NoLongerWantedError
+            raise CancelledError
         if key not in self._simulated:
             similar = next(
                 (
@@ -226,7 +236,7 @@ class Settling:
                     fit, self._shape, steady_replicas, capacity.speed, capacity.speed_sigma, evidence
                 )
                 latencies = _fleet_curve(fit, self._shape, steady_replicas, capacity.speed, rate.per_s)
-                self._simulated[key] = Played(rate, latencies)
+                self._simulated[key] = SimulatedKind(rate, latencies)
             else:
                 rate = _middle_rate(
                     fit,
@@ -238,7 +248,9 @@ class Settling:
                     capacity.speed_sigma,
                     steady_replicas,
                 )
-                self._simulated[key] = Played(rate, similar.latencies.stretched(rate.per_s / similar.rate.per_s))
+                self._simulated[key] = SimulatedKind(
+                    rate, similar.latencies.scale_rates(rate.per_s / similar.rate.per_s)
+                )
         return self._simulated[key]
 
     def _replicas(self, capacity: Capacity) -> int:
@@ -248,17 +260,18 @@ class Settling:
     def _size_index(self, capacity: Capacity) -> int:
         if capacity.per_s <= 0:
             return 0
-        needed = instances_needed(self._demand, capacity, self._demand.z) * capacity.replicas
+        needed = count_instances(self._demand, capacity, self._demand.z) * capacity.replicas
         return bisect.bisect_right(_SIZES, needed) - 1
 
 
-def _with_rate(rate: ReplicaRate, capacity: Capacity, method: Settled) -> Capacity:
-    extrapolated = None if rate.unseen_per_s is None else rate.unseen_per_s * capacity.replicas
+def _with_rate(rate: ReplicaRate, capacity: Capacity, method: SizingMethod) -> Capacity:
+    extrapolated = None if rate.extrapolated_per_s is None else rate.extrapolated_per_s * capacity.replicas
     return msgspec.structs.replace(
-        capacity, per_s=rate.per_s * capacity.replicas, sigma=rate.sigma, settled=method, unseen_per_s=extrapolated,
-        ceiling_per_s=rate.ceiling_per_s * capacity.replicas,
+        capacity, per_s=rate.per_s * capacity.replicas, sigma=rate.sigma, settled=method,
+        extrapolated_per_s=extrapolated,
+        max_throughput_per_s=rate.max_throughput_per_s * capacity.replicas,
     )  # fmt: skip
 
 
-def _kind(name: str, capacity: Capacity) -> Kind:
-    return Kind(name, round(capacity.speed, 9), round(capacity.speed_sigma, 9))
+def _kind(name: str, capacity: Capacity) -> ReplicaKind:
+    return ReplicaKind(name, round(capacity.speed, 9), round(capacity.speed_sigma, 9))

@@ -14,12 +14,12 @@ from statistics import NormalDist
 import msgspec
 
 from app.planning.capacity import Z95, Capacity
-from app.planning.demand import mean_per_s, peak_per_s, peak_sigma
+from app.planning.demand import compute_mean_per_s, compute_peak_sigma, peak_per_s
 from app.records.offers import PlanLimits
-from app.records.plan import Chances, Spread
+from app.records.plan import SloProbabilities, Spread
 from app.records.result import Estimate, Fleet, Traffic
 
-HOURS_A_MONTH = 730
+HOURS_PER_MONTH = 730
 Z80 = 1.281552
 SPOT_MISSING_SHARE = 0.01
 """Assumed share of time in which a spot instance is interrupted and not yet replaced; no price list states it."""
@@ -41,7 +41,7 @@ class Demand(msgspec.Struct, frozen=True):
     zones: int = 1
     """Number of zones, one of which may fail where there are several."""
 
-    def spares_of(self, needed: int) -> int:
+    def count_spares(self, needed: int) -> int:
         """Return the instances beyond those for the load.
 
         They cover failures, updates, and the capacity that the remaining zones lack after one fails.
@@ -52,35 +52,35 @@ class Demand(msgspec.Struct, frozen=True):
         return max(self.spares, self.zones * per_zone - needed)
 
 
-def demand_of(traffic: Traffic, limits: PlanLimits, today: datetime.date | None = None) -> Demand:
+def build_demand(traffic: Traffic, limits: PlanLimits, today: datetime.date | None = None) -> Demand:
     """Return the demand; campaigns count only where `today` is given."""
     return Demand(
         peak_per_s=peak_per_s(traffic, today),
-        mean_per_s=mean_per_s(traffic),
+        mean_per_s=compute_mean_per_s(traffic),
         z=_NORMAL.inv_cdf(limits.assurance),
         spares=limits.redundancy + limits.surge,
-        peak_sigma=peak_sigma(traffic),
+        peak_sigma=compute_peak_sigma(traffic),
         zones=limits.zones,
     )
 
 
-def instances_needed(demand: Demand, capacity: Capacity, z: float) -> int:
+def count_instances(demand: Demand, capacity: Capacity, z: float) -> int:
     """Return the instances needed without spares; z is the normal quantile of the confidence, for capacity and peak."""
-    return instances_at(demand, capacity.per_s, capacity.sigma, z)
+    return count_instances_at_rate(demand, capacity.per_s, capacity.sigma, z)
 
 
-def instances_at(demand: Demand, per_s: float, sigma: float, z: float) -> int:
+def count_instances_at_rate(demand: Demand, per_s: float, sigma: float, z: float) -> int:
     """Return the number of instances that are needed if each sustains `per_s`, with this sigma of its logarithm."""
     sigma = math.hypot(sigma, demand.peak_sigma)
     return max(1, math.ceil(demand.peak_per_s * math.exp(sigma * z) / per_s - 1e-9))
 
 
-def peak_carried_per_s(instances: int, capacity: Capacity, demand: Demand) -> float:
+def sustained_peak_per_s(instances: int, capacity: Capacity, demand: Demand) -> float:
     """Return the highest peak that the instances sustain at the plan's confidence."""
     return instances * capacity.per_s * math.exp(-demand.z * math.hypot(capacity.sigma, demand.peak_sigma))
 
 
-def planned_rate_per_s(fleet: Fleet) -> float | None:
+def get_planned_rate_per_s(fleet: Fleet) -> float | None:
     """Return the rate that one replica of a planned fleet is sized for; `None` where the fleet has no size.
 
     Plan files of version 0.1.0 do not state it: there it is the share of the peak that falls on each replica needed.
@@ -94,7 +94,7 @@ def planned_rate_per_s(fleet: Fleet) -> float | None:
     return utilization * capacity * fleet.instances / needed / (fleet.replicas_per_instance or 1)
 
 
-def assurance_reached(instances: int, capacity: Capacity, demand: Demand) -> float:
+def compute_confidence(instances: int, capacity: Capacity, demand: Demand) -> float:
     """Return the probability that the instances together sustain the peak; 0 for none."""
     if instances < 1:
         return 0.0
@@ -105,29 +105,31 @@ def assurance_reached(instances: int, capacity: Capacity, demand: Demand) -> flo
     return _NORMAL.cdf(margin / sigma)
 
 
-def chances_of(needed: int, capacity: Capacity, demand: Demand) -> Chances:
-    return Chances(*(assurance_reached(needed + additional, capacity, demand) for additional in (-1, 0, 1)))
+def compute_probabilities(needed: int, capacity: Capacity, demand: Demand) -> SloProbabilities:
+    return SloProbabilities(*(compute_confidence(needed + additional, capacity, demand) for additional in (-1, 0, 1)))
 
 
-def spot_chances(instances: int, spares: int, capacity: Capacity, demand: Demand) -> Chances:
+def compute_spot_probabilities(instances: int, spares: int, capacity: Capacity, demand: Demand) -> SloProbabilities:
     """Return the probabilities of `chances_of` for spot instances.
 
     Each of them is unavailable for a share of the time. The spares replace interrupted instances; beyond the spares
     fewer instances serve the peak.
     """
-    return Chances(*(_spot_probability(instances + additional, spares, capacity, demand) for additional in (-1, 0, 1)))
+    return SloProbabilities(
+        *(_spot_probability(instances + additional, spares, capacity, demand) for additional in (-1, 0, 1))
+    )
 
 
-def spot_spares(needed: int, spares: int, capacity: Capacity, demand: Demand) -> int:
+def count_spot_spares(needed: int, spares: int, capacity: Capacity, demand: Demand) -> int:
     """Return the fewest additional instances with which spot instances reach the confidence; at most `needed`."""
     for additional in range(needed):
-        if reaches_assurance(_spot_probability(needed + spares + additional, spares, capacity, demand), demand):
+        if reaches_confidence(_spot_probability(needed + spares + additional, spares, capacity, demand), demand):
             return additional
     return needed
 
 
-def reaches_assurance(chance: float, demand: Demand) -> bool:
-    return chance >= _NORMAL.cdf(demand.z) - 1e-9
+def reaches_confidence(probability: float, demand: Demand) -> bool:
+    return probability >= _NORMAL.cdf(demand.z) - 1e-9
 
 
 def _spot_probability(instances: int, spares: int, capacity: Capacity, demand: Demand) -> float:
@@ -145,16 +147,16 @@ def _spot_probability(instances: int, spares: int, capacity: Capacity, demand: D
                 math.lgamma(instances + 1) - math.lgamma(gone + 1) - math.lgamma(instances - gone + 1)
                 + gone * log_missing + (instances - gone) * log_present
             )
-            * assurance_reached(instances - max(spares, gone), capacity, demand)
+            * compute_confidence(instances - max(spares, gone), capacity, demand)
             for gone in range(max(0, max_gone) + 1)
         ),
     )  # fmt: skip
 
 
-def needed_spread(capacity: Capacity, demand: Demand) -> Spread:
+def estimate_instance_range(capacity: Capacity, demand: Demand) -> Spread:
     """Return the range of the number of instances; its minimum assumes the service model beyond the observed rates."""
     min_instances = _min_instances(demand, capacity, Z80)
-    return Spread(min_instances, *(instances_needed(demand, capacity, z) for z in (0.0, Z80)))
+    return Spread(min_instances, *(count_instances(demand, capacity, z) for z in (0.0, Z80)))
 
 
 def _min_instances(demand: Demand, capacity: Capacity, z: float) -> int:
@@ -162,18 +164,18 @@ def _min_instances(demand: Demand, capacity: Capacity, z: float) -> int:
 
     Never fewer than the service model's maximum throughput needs for the lowest peak.
     """
-    needed = instances_at(demand, capacity.most_per_s(0.0), capacity.sigma, -z)
-    return max(needed, instances_at(demand, max(capacity.ceiling_per_s, capacity.per_s), 0.0, -z))
+    needed = count_instances_at_rate(demand, capacity.upper_quantile_per_s(0.0), capacity.sigma, -z)
+    return max(needed, count_instances_at_rate(demand, max(capacity.max_throughput_per_s, capacity.per_s), 0.0, -z))
 
 
-def cost_spread(
+def estimate_cost_range(
     needed: Spread, usd_per_hour: float, price_sigma: float, demand: Demand, spot_spares: int = 0
 ) -> Spread:
     """Return the range of the monthly cost from the uncertainty of the need and of the price."""
     counts = [
-        round(count) + demand.spares_of(round(count)) + spot_spares for count in (needed.p10, needed.p50, needed.p90)
+        round(count) + demand.count_spares(round(count)) + spot_spares for count in (needed.p10, needed.p50, needed.p90)
     ]
-    middle = monthly_cost(counts[1], usd_per_hour)
+    middle = compute_monthly_cost(counts[1], usd_per_hour)
     ends = []
     for sign, count in ((-1, counts[0]), (1, counts[2])):
         log_ratio = math.log(count / counts[1])
@@ -181,11 +183,11 @@ def cost_spread(
     return Spread(ends[0], middle, ends[1])
 
 
-def monthly_cost(instances: int, usd_per_hour_each: float) -> float:
-    return HOURS_A_MONTH * instances * usd_per_hour_each
+def compute_monthly_cost(instances: int, usd_per_hour_each: float) -> float:
+    return HOURS_PER_MONTH * instances * usd_per_hour_each
 
 
-def monthly_estimate(
+def estimate_monthly_cost(
     instances: int,
     usd_per_hour_each: float,
     capacity: Capacity,
@@ -199,19 +201,19 @@ def monthly_estimate(
     of its price: `price_sigma` is the sigma of its logarithm.
     """
     min_instances = _min_instances(demand, capacity, Z95)
-    counts = (min_instances, instances_needed(demand, capacity, Z95))
-    min_instances, max_instances = (count + demand.spares_of(count) + spot_spares for count in counts)
+    counts = (min_instances, count_instances(demand, capacity, Z95))
+    min_instances, max_instances = (count + demand.count_spares(count) + spot_spares for count in counts)
     low, high = (
         sign * math.hypot(math.log(count / instances), Z95 * price_sigma)
         for sign, count in ((-1, min(min_instances, instances)), (1, max(max_instances, instances)))
     )
-    cost = monthly_cost(instances, usd_per_hour_each)
+    cost = compute_monthly_cost(instances, usd_per_hour_each)
     return Estimate(cost, (cost * math.exp(low), cost * math.exp(high)), basis=capacity.basis)
 
 
-def per_1k_estimate(monthly: Estimate, demand: Demand) -> Estimate:
+def estimate_cost_per_1k(monthly: Estimate, demand: Demand) -> Estimate:
     """Return the monthly cost over the inferences of a month at the mean rate."""
-    thousands = demand.mean_per_s * HOURS_A_MONTH * 3600 / 1000
+    thousands = demand.mean_per_s * HOURS_PER_MONTH * 3600 / 1000
     if thousands == 0 or monthly.value is None or monthly.ci95 is None:
         return Estimate(None, reason="the traffic has no requests", basis=monthly.basis)
     low, high = monthly.ci95

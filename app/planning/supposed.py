@@ -5,28 +5,28 @@ from __future__ import annotations
 import math
 
 from app.planning.capacity import Capacity
-from app.planning.formulae import rate_inside
+from app.planning.formulae import estimate_rate_within_slo
 from app.planning.goals import Goals
-from app.planning.llm import SIGMA_ASSUMED, Deployment, assumed_service, replica
-from app.planning.memory import MemoryPlan, smallest_degree
+from app.planning.llm import SIGMA_ASSUMED, Deployment, build_assumed_service, size_replica
+from app.planning.memory import MemoryPlan, find_smallest_degree
 from app.planning.rates import Refusal
 from app.planning.risk import Risk
-from app.planning.service_models.service_times import faster
+from app.planning.service_models.service_times import speed_up
 from app.records.offers import Accelerator, CapacityCurve, Offer
-from app.records.plan_question import MeasuredTarget, PlanQuestion, SupposedModel
+from app.records.plan_question import AssumedModel, MeasuredTarget, PlanQuestion
 from app.records.result import Hardware
 from app.records.service import FittedService, ServiceFit
 from app.records.traffic import TokenLengths
 
 VENDOR_EFFICIENCY = {"NVIDIA": 0.90, "AMD": 0.68}
 """Ratio of published to expected rates of a vendor's cards: geometric mean of the table in `docs/extrapolation.md`."""
-LOWEST_EFFICIENCY = min(VENDOR_EFFICIENCY.values())
+MIN_EFFICIENCY = min(VENDOR_EFFICIENCY.values())
 """Ratio for vendors without published results."""
 _MIN_SEQUENCES = 8
 """Minimum number of concurrent sequences; a replica without room for them is split over more cards."""
 
 
-def supposed_target(card: Accelerator, question: PlanQuestion, goals: Goals) -> MeasuredTarget | Refusal:
+def build_assumed_target(card: Accelerator, question: PlanQuestion, goals: Goals) -> MeasuredTarget | Refusal:
     """Build the target of one replica on as many cards as its weights and cache take.
 
     Refused where they do not fit or are unknown.
@@ -34,7 +34,7 @@ def supposed_target(card: Accelerator, question: PlanQuestion, goals: Goals) -> 
     assumed, lengths = question.supposed, _mean_lengths(question.traffic.tokens)
     if assumed is None or lengths is None:
         return Refusal("no_language_model", "no language model is described")
-    memory = smallest_degree(
+    memory = find_smallest_degree(
         assumed.model, card, assumed.precision, math.ceil(sum(lengths)), assumed.engine, _MIN_SEQUENCES
     )
     if not isinstance(memory, MemoryPlan):
@@ -42,29 +42,29 @@ def supposed_target(card: Accelerator, question: PlanQuestion, goals: Goals) -> 
     deployment = Deployment(
         assumed.model, card, *lengths, assumed.precision, degree=memory.degree, engine=assumed.engine
     )
-    service, full_replica = assumed_service(deployment), replica(deployment)
+    service, full_replica = build_assumed_service(deployment), size_replica(deployment)
     if isinstance(service, Refusal):
         return service
     if isinstance(full_replica, Refusal):
         return full_replica
-    efficiency = VENDOR_EFFICIENCY.get(card.vendor, LOWEST_EFFICIENCY)
-    scaled_service = faster(service.service, efficiency)
+    efficiency = VENDOR_EFFICIENCY.get(card.vendor, MIN_EFFICIENCY)
+    scaled_service = speed_up(service.service, efficiency)
     fit = ServiceFit((FittedService(scaled_service, 1.0, (), ()),), (), 0.0, 1.0, 0.0, full_replica.per_s * efficiency)
-    rate = rate_inside(scaled_service, goals, 1, "random", lengths)
+    rate = estimate_rate_within_slo(scaled_service, goals, 1, "random", lengths)
     name = f"{assumed.name} on {memory.degree} × {card.key}, by arithmetic"
     hardware = Hardware(name, accelerator=card.key, accelerator_count=memory.degree)
     curve = CapacityCurve((), goals.latency_metric, rate, None, None)
     return MeasuredTarget(name, hardware, curve, fit, is_assumed=True)
 
 
-def supposed_capacity(target: MeasuredTarget, offer: Offer, supposed: SupposedModel) -> Capacity | Refusal:
+def compute_assumed_capacity(target: MeasuredTarget, offer: Offer, model: AssumedModel) -> Capacity | Refusal:
     """Return the capacity of as many whole replicas as the instance has cards for."""
     degree = target.hardware.accelerator_count
     replicas = math.floor(offer.accelerator_count / degree + 1e-9)
     if replicas < 1:
         return Refusal(
             "accelerator_count",
-            f"holds {offer.accelerator_count:g} accelerators, and {supposed.name} takes {degree:g} of them",
+            f"holds {offer.accelerator_count:g} accelerators, and {model.name} takes {degree:g} of them",
         )
     risk = Risk(3, "nothing was measured: by arithmetic from the model's shape and the card's data sheet")
     rate = target.curve.max_rate_per_s * replicas

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 
-from app.planning.service_models.service_times import is_two_phase, total_cv
+from app.planning.service_models.service_times import compute_total_cv, is_two_phase
 from app.records.service import BatchService, RequestService, ServiceModel
 
 
-def amount(number: float) -> str:
+def format_number(number: float) -> str:
     """Format a number: whole from 100 on, else three significant digits, never with an exponent."""
     if abs(number) >= 100 or number == 0:
         return f"{number:,.0f}"
@@ -17,34 +17,41 @@ def amount(number: float) -> str:
     return text.rstrip("0").rstrip(".") if "." in text else text
 
 
-def usd(number: float) -> str:
-    return f"{amount(number)} USD"
+def format_usd(number: float) -> str:
+    return f"{format_number(number)} USD"
 
 
-def share(number: float) -> str:
+def format_share(number: float) -> str:
     """Format a share as a percentage that does not round up to certainty."""
     return "over 99.9%" if 0.9995 <= number < 1 else f"{number * 100:.1f}".removesuffix(".0") + "%"
 
 
-def law_words(service: ServiceModel) -> str:
+def format_service_model(service: ServiceModel) -> str:
     """Describe a service model, such as `1 request at a time of 2.1 ms, CV 0.5, and 2.9 ms outside`."""
-    outside = f"{amount(1000 * service.outside_s)} ms outside"
+    outside = f"{format_number(1000 * service.outside_s)} ms outside"
     match service:
         case RequestService():
             requests_text = "1 request" if service.slots == 1 else f"{service.slots} requests"
-            text = f"{requests_text} at a time of {amount(1000 * service.mean_s)} ms, CV {total_cv(service):.2g}"
+            text = (
+                f"{requests_text} at a time of {format_number(1000 * service.mean_s)} ms, CV "
+                f"{compute_total_cv(service):.2g}"
+            )
             if service.is_shared:
                 cores = "1 core" if service.slots == 1 else f"{service.slots} cores"
-                single = f"{amount(1000 * service.mean_s)} ms each when alone, CV {total_cv(service):.2g}"
+                single = (
+                    f"{format_number(1000 * service.mean_s)} ms each when alone, CV {compute_total_cv(service):.2g}"
+                )
                 text = f"all requests at once on {cores}, {single}"
             if is_two_phase(service):
                 slow = f"{100 * service.slow_share:.2g} % of them {service.slow_factor:.2g} times as long as the others"
                 return f"{text}, {slow}, and {outside}"
             return f"{text}, and {outside}"
         case BatchService():
-            text = f"{amount(1000 * service.fixed_s)} + {amount(1000 * service.per_item_s)} b ms"
-            window = f" after up to {amount(1000 * service.window_s)} ms of waiting" if service.window_s > 0 else ""
+            text = f"{format_number(1000 * service.fixed_s)} + {format_number(1000 * service.per_item_s)} b ms"
+            window = (
+                f" after up to {format_number(1000 * service.window_s)} ms of waiting" if service.window_s > 0 else ""
+            )
             return f"batches of up to {service.max_batch}{window}, {text}, and {outside}"
         case _:
-            step = f"{amount(1000 * service.step_s)} + {amount(1000 * service.per_sequence_s)} b ms"
+            step = f"{format_number(1000 * service.step_s)} + {format_number(1000 * service.per_sequence_s)} b ms"
             return f"steps of {step}, up to {service.max_sequences} sequences, and {outside}"

@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from app.profiles.editing import in_line
-from app.profiles.endpoint import PLACES
+from app.profiles.editing import format_inline
+from app.profiles.endpoint import ADDRESS_KEYS
 from app.profiles.fields import FieldSpec, profile_fields
 
 _HEAD = "sizewise: 1\nname: {name}\n"
-ENDPOINT = (
+ENDPOINT_TEMPLATE = (
     _HEAD
     + """\
 target:
@@ -27,7 +27,7 @@ slo:
   - error_rate < 1%
 """
 )
-LOCAL = (
+LOCAL_TEMPLATE = (
     _HEAD
     + """\
 target:
@@ -41,7 +41,7 @@ slo:
   - service_ms.p95 < 50
 """
 )
-SCRIPTED = (
+SCRIPTED_TEMPLATE = (
     _HEAD
     + """\
 # The target is a scripted server: its times are the script's. For a real one, replace scripted: with url:.
@@ -89,19 +89,19 @@ _TEMPLATE_KEYS = ("body", "prompts")
 _USERS = {"stages": [{"name": "steady", "concurrency": 10, "duration": "30s"}]}
 
 
-def for_model(model: Path) -> str:
+def format_local_profile(model: Path) -> str:
     """Return the text of a local profile for a model file."""
     stem = "".join(letter if letter.isalnum() or letter in "._-" else "-" for letter in model.stem)
-    return LOCAL.format(name=stem.lstrip("._-")[:64] or "model", model=in_line(str(model)))
+    return LOCAL_TEMPLATE.format(name=stem.lstrip("._-")[:64] or "model", model=format_inline(str(model)))
 
 
-def converted(tree: dict[str, Any], protocol: str) -> dict[str, Any]:
+def convert_profile(tree: dict[str, Any], protocol: str) -> dict[str, Any]:
     """Convert a profile to a target that speaks `protocol`.
 
     Values that the new protocol has keys for are kept, and values that it requires are filled in.
     """
     root = profile_fields(protocol)
-    profile = {key: value for key, value in tree.items() if root.at(key) is not None}
+    profile = {key: value for key, value in tree.items() if root.find_field(key) is not None}
     old = tree.get("target") if isinstance(tree.get("target"), dict) else {}
     assert isinstance(old, dict)
     profile["target"] = _target(old, protocol, _child_field(root, "target"))
@@ -122,7 +122,7 @@ def converted(tree: dict[str, Any], protocol: str) -> dict[str, Any]:
 def _target(old: dict[str, Any], protocol: str, spec: FieldSpec) -> dict[str, Any]:
     kept_values = _select_known(old, spec)
     defaults = dict(_TARGETS[protocol])
-    if any(kept_values.get(place) for place in PLACES):
+    if any(kept_values.get(place) for place in ADDRESS_KEYS):
         defaults.pop("url", None)
     if "url" in kept_values and (protocol == "oip-grpc") != str(kept_values["url"]).startswith("grpc"):
         del kept_values["url"]
@@ -179,6 +179,6 @@ def _resolve_exclusive(value: dict[str, Any], spec: FieldSpec) -> dict[str, Any]
 
 
 def _child_field(spec: FieldSpec, key: str) -> FieldSpec:
-    child = spec.at(key)
+    child = spec.find_field(key)
     assert child is not None
     return child

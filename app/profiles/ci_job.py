@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from app.errors import ProfileError, UsageError
-from app.profiles.editing import rewritten
+from app.profiles.editing import rewrite
 from app.profiles.loading import load_profile_text
-from app.profiles.redaction import hosts_of_secrets, places_of_secrets, relocated
+from app.profiles.redaction import find_secret_hosts, find_secret_keys, make_paths_absolute
 
 Pipeline = Literal["github", "gitlab"]
 PIPELINES: tuple[Pipeline, ...] = get_args(Pipeline)
@@ -68,13 +68,13 @@ def write_ci_job(
     Paths into the repository become relative, others absolute. Return the written files. Raises UsageError if the
     profile contains a secret, if a file with different content exists, or if a file cannot be written.
     """
-    places = places_of_secrets(text)
+    places = find_secret_keys(text)
     if places:
         hint = "Write env:NAME there, and give the pipeline a secret of that name."
         raise UsageError(f"{places[0]} holds a secret, which a repository is no place for", hint=hint)
     name = str(tree.get("name") or "profile")
     if directory.resolve() != repository.resolve():
-        text = rewritten(text, _make_relative(relocated(tree, directory), repository.resolve())).text
+        text = rewrite(text, _make_relative(make_paths_absolute(tree, directory), repository.resolve())).text
     command = " ".join([f"sizewise run {name}.yaml --out results", *_allowed_hosts(text, directory)])
     files = {
         repository / f"{name}.yaml": text,
@@ -100,7 +100,7 @@ def _allowed_hosts(text: str, directory: Path) -> list[str]:
         profile = load_profile_text(text.encode(), directory / "profile.yaml")
     except ProfileError:
         return []
-    return [f"--allow-secrets {shlex.quote(host)}" for host in hosts_of_secrets(profile)]
+    return [f"--allow-secrets {shlex.quote(host)}" for host in find_secret_hosts(profile)]
 
 
 def _make_relative(value: Any, repository: Path) -> Any:

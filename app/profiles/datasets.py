@@ -38,7 +38,7 @@ def _existing_dataset(value: object, info: ValidationInfo) -> Path:
     return path
 
 
-def dataset_of(path: Path) -> Dataset:
+def build_dataset(path: Path) -> Dataset:
     return Dataset(str(path), "folder" if path.is_dir() else _FORMATS[path.suffix.casefold()])
 
 
@@ -82,18 +82,18 @@ def redact_body(value: JsonValue) -> JsonValue:
     return _redact_value(value, "")
 
 
-def secrets_in_body(value: object, place: KeyPath) -> Iterator[KeyPath]:
+def find_secrets_in_body(value: object, path: KeyPath) -> Iterator[KeyPath]:
     """Yield the path of every value that `redact_body` would redact."""
     if isinstance(value, dict):
         for key, item in value.items():
-            yield from secrets_in_body(item, (*place, key))
+            yield from find_secrets_in_body(item, (*path, key))
     elif isinstance(value, list):
         for index, item in enumerate(value):
-            yield from secrets_in_body(item, (*place, index))
+            yield from find_secrets_in_body(item, (*path, index))
     elif isinstance(value, str):
-        key = next((part for part in reversed(place) if isinstance(part, str)), "")
+        key = next((part for part in reversed(path) if isinstance(part, str)), "")
         if _redact_value(value, key) != value:
-            yield place
+            yield path
 
 
 def is_redacted(value: JsonValue) -> bool:

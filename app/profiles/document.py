@@ -37,7 +37,7 @@ class Document(msgspec.Struct, frozen=True):
     lines: dict[KeyPath, int]
 
 
-def read_bounded(path: Path) -> bytes:
+def read_limited(path: Path) -> bytes:
     """Return the content of a file, cut one byte after the maximum size.
 
     Raises ProfileError if the file cannot be read.
@@ -66,7 +66,7 @@ def read_text(path: Path) -> str:
 
     Raises ProfileError if it is too large or not UTF-8.
     """
-    return _text(read_bounded(path), str(path))
+    return _text(read_limited(path), str(path))
 
 
 def _text(content: bytes, source: str) -> str:
@@ -79,7 +79,7 @@ def _text(content: bytes, source: str) -> str:
         raise ProfileError("not UTF-8 text", path=source, line=line) from error
 
 
-def plain_scalar(text: str) -> str | int | float | bool | None:
+def parse_scalar(text: str) -> str | int | float | bool | None:
     """Return the value that an unquoted scalar stands for."""
     if text in _WORDS:
         return _WORDS[text]
@@ -98,14 +98,14 @@ class PlainDumper(yaml.SafeDumper):
 
 
 def _represent_text(dumper: PlainDumper, text: str) -> yaml.ScalarNode:
-    is_plain = plain_scalar(text) == text and "\n" not in text
+    is_plain = parse_scalar(text) == text and "\n" not in text
     return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=None if is_plain else '"')
 
 
 PlainDumper.add_representer(str, _represent_text)
 
 
-def document_text(document: dict[str, Any]) -> str:
+def format_document(document: dict[str, Any]) -> str:
     """Return the document as YAML with every key on its own line."""
     text: str = yaml.dump(document, Dumper=PlainDumper, sort_keys=False, allow_unicode=True, width=120)
     return text
@@ -136,7 +136,7 @@ class _Reader:
         if depth > MAX_DEPTH:
             raise self._error(f"nested deeper than {MAX_DEPTH}", event)
         if isinstance(event, yaml.ScalarEvent):
-            return plain_scalar(event.value) if event.implicit[0] else event.value
+            return parse_scalar(event.value) if event.implicit[0] else event.value
         if isinstance(event, yaml.SequenceStartEvent):
             return self._sequence(path, depth)
         return self._mapping(path, depth)

@@ -23,32 +23,32 @@ _WIDTH = 120
 _INDENT = 2
 
 
-class Edited(msgspec.Struct, frozen=True):
+class EditedText(msgspec.Struct, frozen=True):
     """The edited text; `is_anew` is true if it was rewritten and comments were lost."""
 
     text: str
     is_anew: bool = False
 
 
-def edit(text: str, path: KeyPath, value: Any) -> Edited:
+def edit(text: str, path: KeyPath, value: Any) -> EditedText:
     """Set the value at `path` in a valid document `text`. Raises KeyError if there is no place for `path`."""
     tree = read_document(text.encode(), "profile").value
-    return rewritten(text, with_value({} if tree is None else tree, path, value))
+    return rewrite(text, set_value({} if tree is None else tree, path, value))
 
 
-def rewritten(text: str, wanted: dict[str, Any]) -> Edited:
+def rewrite(text: str, target: dict[str, Any]) -> EditedText:
     """Change a valid document `text` so that it holds the values of `wanted`, leaving equal values untouched."""
     edited = text
-    for path, value in list(_changes(_read(text), wanted, ())):
+    for path, value in list(_changes(_read(text), target, ())):
         changed = _apply_change(edited, path, value)
         if changed is None:
-            return Edited(as_text(wanted), is_anew=True)
+            return EditedText(format_profile(target), is_anew=True)
         edited = changed
-    return Edited(edited) if _is_equivalent(edited, wanted) else Edited(as_text(wanted), is_anew=True)
+    return EditedText(edited) if _is_equivalent(edited, target) else EditedText(format_profile(target), is_anew=True)
 
 
 def _apply_change(text: str, path: KeyPath, value: Any) -> str | None:
-    wanted = with_value(_read(text), path, value)
+    wanted = set_value(_read(text), path, value)
     for attempt in (_edit_in_place, _rewrite_container):
         try:
             edited = attempt(text, path, value, wanted)
@@ -94,7 +94,7 @@ def _read(text: str) -> Any:
     return {} if tree is None else tree
 
 
-def with_value(tree: Any, path: KeyPath, value: Any) -> Any:
+def set_value(tree: Any, path: KeyPath, value: Any) -> Any:
     """Return a copy in which `path` has `value`, creating missing mappings and lists on the way."""
     if not path:
         return copy.deepcopy(value)
@@ -107,9 +107,9 @@ def with_value(tree: Any, path: KeyPath, value: Any) -> Any:
         if first in copied and (not rest or not isinstance(copied[first], dict | list)):
             del copied[first]
         elif first in copied:
-            copied[first] = with_value(copied[first], tuple(rest), value)
+            copied[first] = set_value(copied[first], tuple(rest), value)
         return copied
-    copied[str(first)] = with_value(copied.get(str(first)), tuple(rest), value)
+    copied[str(first)] = set_value(copied.get(str(first)), tuple(rest), value)
     return copied
 
 
@@ -119,10 +119,10 @@ def _with_item(items: list[Any], at: str | int, rest: KeyPath, value: Any) -> li
     if value is REMOVED and not rest:
         return [*items[:at], *items[at + 1 :]]
     item = items[at] if at < len(items) else None
-    return [*items[:at], with_value(item, rest, value), *items[at + 1 :]]
+    return [*items[:at], set_value(item, rest, value), *items[at + 1 :]]
 
 
-def value_at(tree: Any, path: KeyPath) -> Any:
+def get_value(tree: Any, path: KeyPath) -> Any:
     """Return the value at `path`, or REMOVED if there is none."""
     for key in path:
         if isinstance(tree, dict) and isinstance(key, str):
@@ -134,12 +134,12 @@ def value_at(tree: Any, path: KeyPath) -> Any:
     return tree
 
 
-def as_text(tree: Any) -> str:
+def format_profile(tree: Any) -> str:
     """Return the whole document as a profile is usually written: keys in blocks, small values on one line."""
     return _block(tree, 0)
 
 
-def in_line(value: Any) -> str:
+def format_inline(value: Any) -> str:
     """Return the value as it is written after a colon, on one line."""
     flow = yaml.dump(
         value, Dumper=PlainDumper, default_flow_style=True, width=10**6, allow_unicode=True, sort_keys=False
@@ -167,7 +167,7 @@ def _rewrite_container(text: str, path: KeyPath, value: Any, wanted: Any) -> str
     del value
     for length in range(len(path) - 1, 0, -1):
         node, key_node, container = _find(text, path[:length])
-        whole = value_at(wanted, path[:length])
+        whole = get_value(wanted, path[:length])
         if node is not None:
             return _replace(text, node, key_node, whole)
         if isinstance(container, yaml.MappingNode) and isinstance(path[length - 1], str):
@@ -204,9 +204,9 @@ def _replace(text: str, node: yaml.Node, key_node: yaml.Node | None, value: Any)
         if key_node is None:
             return None
         colon = text.index(":", key_node.end_mark.index) + 1
-        return text[:colon] + f" {in_line(value)}" + text[_node_end(text, node) :]
+        return text[:colon] + f" {format_inline(value)}" + text[_node_end(text, node) :]
     gap = " " if start == end and not text[:start].endswith((" ", "\n")) else ""
-    return text[:start] + gap + in_line(value) + text[end:]
+    return text[:start] + gap + format_inline(value) + text[end:]
 
 
 def _replace_block(text: str, node: yaml.Node, value: Any) -> str | None:
@@ -231,7 +231,7 @@ def _append_key(text: str, container: yaml.MappingNode, key: str, value: Any) ->
     if container.flow_style:
         end = container.end_mark.index - 1
         comma = ", " if container.value else ""
-        return text[:end].rstrip() + f"{comma}{in_line(key)}: {in_line(value)}" + text[end:]
+        return text[:end].rstrip() + f"{comma}{format_inline(key)}: {format_inline(value)}" + text[end:]
     after = _line_end(text, _node_end(text, container))
     newline = "" if text[:after].endswith("\n") else "\n"
     return text[:after] + newline + _entry(key, value, container.start_mark.column) + text[after:]
@@ -240,7 +240,7 @@ def _append_key(text: str, container: yaml.MappingNode, key: str, value: Any) ->
 def _append_item(text: str, container: yaml.SequenceNode, value: Any) -> str:
     if container.flow_style:
         end = container.end_mark.index - 1
-        return text[:end].rstrip() + f", {in_line(value)}" + text[end:]
+        return text[:end].rstrip() + f", {format_inline(value)}" + text[end:]
     after = _line_end(text, _node_end(text, container))
     newline = "" if text[:after].endswith("\n") else "\n"
     return text[:after] + newline + _item(value, container.start_mark.column) + text[after:]
@@ -274,11 +274,11 @@ def _line_end(text: str, at: int) -> int:
 
 
 def _entry(key: str, value: Any, column: int) -> str:
-    margin, flow = " " * column, in_line(value)
+    margin, flow = " " * column, format_inline(value)
     is_long = len(flow) + len(key) + column + 2 > _WIDTH or "\n" in flow
     if isinstance(value, dict | list) and value and (is_long or _is_multiline(value)):
-        return f"{margin}{in_line(key)}:\n{_block(value, column + _INDENT)}"
-    return f"{margin}{in_line(key)}: {flow}\n"
+        return f"{margin}{format_inline(key)}:\n{_block(value, column + _INDENT)}"
+    return f"{margin}{format_inline(key)}: {flow}\n"
 
 
 def _is_multiline(value: Any) -> bool:
@@ -295,7 +295,7 @@ def _block(value: Any, column: int) -> str:
 
 
 def _item(value: Any, column: int) -> str:
-    flow = in_line(value)
+    flow = format_inline(value)
     if isinstance(value, dict) and value and len(flow) + column > _WIDTH:
         return f"{' ' * column}- {_block(value, column + _INDENT).lstrip(' ')}"
     return f"{' ' * column}- {flow}\n"

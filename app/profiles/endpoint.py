@@ -21,12 +21,12 @@ from app.profiles.settings import (
     Count,
     ExistingFile,
     Listed,
+    PositiveSeconds,
     Settings,
-    SomePath,
-    SomeSeconds,
-    at_most,
+    UncheckedPath,
     files_must_exist,
     profile_directory,
+    upper_bound,
 )
 from loadgen.records import Endpoint, Timeouts
 
@@ -42,7 +42,7 @@ def _reader(*schemes: str) -> Callable[[object], str]:
             parts.port  # noqa: B018 - reading it checks it
         except ValueError as error:
             raise BadValueError("this is not a URL") from error
-        secrets.refuse_secrets_in_url(value)
+        secrets.check_url_has_no_secret(value)
         if parts.scheme not in schemes or not parts.hostname:
             raise BadValueError(f"the URL must start with {allowed_schemes} and name a host")
         if not value.isprintable() or not value.isascii() or " " in value or parts.fragment:
@@ -92,7 +92,7 @@ def _read_headers(value: object, info: ValidationInfo) -> object:
             raise BadValueError(f"{name!r} is not the name of a header")
         if not isinstance(text, str) or not text.isprintable():
             raise BadValueError(f"header {name} must be one line of text", hint="Put numbers between quotes.")
-    return {name: secrets.anchor(text, profile_directory(info)) for name, text in value.items()}
+    return {name: secrets.make_reference_absolute(text, profile_directory(info)) for name, text in value.items()}
 
 
 def _redact_headers(headers: dict[str, str]) -> dict[str, str]:
@@ -104,7 +104,7 @@ def _read_key(value: object, info: ValidationInfo) -> object:
         return value
     if not isinstance(value, str) or not secrets.is_reference(value) or value.startswith(("Bearer", "Basic")):
         raise BadValueError("api_key must say where the key is, not what it is", hint=_REFERENCES)
-    return secrets.anchor(value, profile_directory(info))
+    return secrets.make_reference_absolute(value, profile_directory(info))
 
 
 def _read_variables(value: object, info: ValidationInfo) -> object:
@@ -115,9 +115,9 @@ def _read_variables(value: object, info: ValidationInfo) -> object:
             raise BadValueError(f"{name!r} is not the name of an environment variable")
         if not isinstance(text, str) or "\0" in text:
             raise BadValueError(f"variable {name} must be text", hint="Put numbers between quotes.")
-        if secrets.names_a_secret(name) and not secrets.is_reference(text):
+        if secrets.is_secret_name(name) and not secrets.is_reference(text):
             raise BadValueError(f"variable {name} looks like a secret, and a profile holds none", hint=_REFERENCES)
-    return {name: secrets.anchor(text, profile_directory(info)) for name, text in value.items()}
+    return {name: secrets.make_reference_absolute(text, profile_directory(info)) for name, text in value.items()}
 
 
 Headers = Annotated[dict[str, str], BeforeValidator(_read_headers), PlainSerializer(_redact_headers)]
@@ -136,7 +136,7 @@ def _read_command(value: object) -> object:
         raise BadValueError("a command is text, or a list of texts", hint="Put numbers between quotes.")
     for word, following in zip(value, [*value[1:], ""], strict=True):
         option, equals, given = word.partition("=")
-        if word.startswith("-") and secrets.names_a_secret(option) and (given if equals else following[:1] not in "-"):
+        if word.startswith("-") and secrets.is_secret_name(option) and (given if equals else following[:1] not in "-"):
             hint = "Give the server its secret in target.start.env as env:NAME, or let it read a file."
             raise BadValueError(f"the command seems to hold a secret: {option}", hint=hint)
     return tuple(value)
@@ -162,7 +162,7 @@ class StartSettings(Settings):
     """Command that starts the server, as text, like python server.py --port 8000. It does not run in a shell."""
     ready: ReadyUrl = Field(examples=["/health"])
     """URL or path that returns a 2xx status once the server is ready, like /health."""
-    timeout_s: SomeSeconds = Field(default=120.0, alias="timeout", examples=["120s"])
+    timeout_s: PositiveSeconds = Field(default=120.0, alias="timeout", examples=["120s"])
     """Maximum time to wait until the server is ready, like 120s."""
     directory: Annotated[Path, BeforeValidator(_read_directory), PlainSerializer(str)] = Field(
         default="./", validate_default=True
@@ -173,7 +173,7 @@ class StartSettings(Settings):
 
 
 _PLAIN = ("http", "grpc")
-PLACES = ("url", "urls", "serve", "scripted")
+ADDRESS_KEYS = ("url", "urls", "serve", "scripted")
 """Keys that locate an endpoint. Exactly one of them must be given."""
 Balance = Literal["round-robin", "least-outstanding", "power-of-two"]
 
@@ -191,13 +191,13 @@ class HardwareSettings(Settings):
     """Cloud instance from the price list, like aws/g6.2xlarge."""
     accelerator: str | None = Field(default=None, examples=["l4"])
     """Accelerator of hardware that is not a listed offer, like l4."""
-    count: Annotated[float, Field(gt=0), at_most(10_000)] = Field(default=1.0, examples=[1])
+    count: Annotated[float, Field(gt=0), upper_bound(10_000)] = Field(default=1.0, examples=[1])
     """Number of accelerators, or a fraction of one, like 1 or 0.5."""
-    vcpus: Annotated[float, Field(gt=0), at_most(100_000)] | None = Field(default=None, examples=[8])
+    vcpus: Annotated[float, Field(gt=0), upper_bound(100_000)] | None = Field(default=None, examples=[8])
     """Number of virtual CPUs, like 8."""
     architecture: Literal["x86_64", "arm64"] | None = None
     """CPU architecture."""
-    replicas: Annotated[Count, at_most(10_000)] = Field(default=1, examples=[1])
+    replicas: Annotated[Count, upper_bound(10_000)] = Field(default=1, examples=[1])
     """Number of copies of the model that share this hardware, like 1."""
 
     @model_validator(mode="after")
@@ -230,11 +230,11 @@ _ENDPOINT, _TIMEOUTS = Endpoint(urls=()), Timeouts()
 
 
 class TimeoutSettings(Settings):
-    connect_s: SomeSeconds = Field(default=_TIMEOUTS.connect_s, alias="connect", examples=["5s"])
+    connect_s: PositiveSeconds = Field(default=_TIMEOUTS.connect_s, alias="connect", examples=["5s"])
     """Connect timeout, like 5s."""
-    idle_s: SomeSeconds = Field(default=_TIMEOUTS.idle_s, alias="idle", examples=["30s"])
+    idle_s: PositiveSeconds = Field(default=_TIMEOUTS.idle_s, alias="idle", examples=["30s"])
     """Maximum time without data in the middle of a response, like 30s."""
-    total_s: SomeSeconds = Field(default=_TIMEOUTS.total_s, alias="total", examples=["60s"])
+    total_s: PositiveSeconds = Field(default=_TIMEOUTS.total_s, alias="total", examples=["60s"])
     """Total timeout of a request, counted from its scheduled time, like 60s."""
 
 
@@ -244,7 +244,7 @@ class TargetSettings(Settings):
     Exactly one of `url` and `urls` is given, unless the run itself serves the target.
     """
 
-    one_of: ClassVar[dict[str, tuple[str, ...]]] = {"where it is": PLACES}
+    one_of: ClassVar[dict[str, tuple[str, ...]]] = {"where it is": ADDRESS_KEYS}
 
     url: HttpUrl | None = Field(default=None, examples=["http://127.0.0.1:8000/score"])
     """URL of the target, like http://127.0.0.1:8000/score."""
@@ -279,7 +279,7 @@ class EndpointSettings(TargetSettings):
 
     balance: Balance = "round-robin"
     """Load-balancing strategy across several URLs."""
-    socket: SomePath | None = Field(default=None, examples=["/run/server.sock"])
+    socket: UncheckedPath | None = Field(default=None, examples=["/run/server.sock"])
     """Unix socket to connect to instead of the URL's host, like /run/server.sock."""
     headers: Headers = Field(default_factory=dict)
     """Headers sent with each request. Write secrets as references: env:NAME or file:PATH."""
@@ -287,7 +287,7 @@ class EndpointSettings(TargetSettings):
     """Reference to the bearer token: env:API_KEY, or file:PATH."""
     tls: TlsSettings = TlsSettings()
     """Certificates and their verification."""
-    max_connections: Annotated[Count, at_most(100_000)] = Field(default=_ENDPOINT.max_connections, examples=[2048])
+    max_connections: Annotated[Count, upper_bound(100_000)] = Field(default=_ENDPOINT.max_connections, examples=[2048])
     """Maximum number of open connections, like 2048. By default, each client of a closed loop has one connection."""
     wake: bool = False
     """Wakes a server that scales to zero, and waits for it, before the run."""
@@ -302,7 +302,7 @@ class EndpointSettings(TargetSettings):
 
     @model_validator(mode="after")
     def _check_single_endpoint(self) -> Self:
-        *first, last = places = [name for name in PLACES if name in type(self).model_fields]
+        *first, last = places = [name for name in ADDRESS_KEYS if name in type(self).model_fields]
         if sum(bool(getattr(self, place)) for place in places) != 1:
             raise BadValueError(f"target needs exactly one of {', '.join(first)} and {last}")
         if self.hardware is not None and getattr(self, "scripted", None) is not None:

@@ -15,7 +15,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from app.profiles.profile import PROFILES
-from app.profiles.settings import AtMost, Settings, Unit
+from app.profiles.settings import Settings, Unit, UpperBound
 from app.profiles.units import parse_count
 from app.records.abort import AbortRule
 
@@ -52,7 +52,7 @@ class FieldSpec(msgspec.Struct, frozen=True, kw_only=True):
     settings: str = ""
     """Name of the settings class of a group, or of each record."""
 
-    def at(self, key: str) -> FieldSpec | None:
+    def find_field(self, key: str) -> FieldSpec | None:
         """Return the field with this key of a group or record, or `None` if there is none."""
         holder = self.item if self.item is not None and self.kind == "records" else self
         return next((field for field in holder.fields if field.key == key), None)
@@ -61,21 +61,21 @@ class FieldSpec(msgspec.Struct, frozen=True, kw_only=True):
 @cache
 def profile_fields(protocol: str) -> FieldSpec:
     """Describe the whole profile of a target that speaks `protocol`, as a group."""
-    return group_of(PROFILES[protocol])
+    return build_group(PROFILES[protocol])
 
 
-def group_of(settings: type[Settings], key: str = "") -> FieldSpec:
+def build_group(settings: type[Settings], key: str = "") -> FieldSpec:
     fields = tuple(_field(field, name) for name, field in settings.model_fields.items())
     return FieldSpec(key=key, kind="group", fields=fields, one_of=_one_of(settings), settings=settings.__name__)
 
 
-def every_field(spec: FieldSpec, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], FieldSpec]]:
+def iter_fields(spec: FieldSpec, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], FieldSpec]]:
     """Yield each field below `spec` with its path of keys. Items of a list have the key `*`."""
     children = spec.fields if spec.item is None else (*spec.fields, msgspec.structs.replace(spec.item, key="*"))
     for field in children:
         here = (*path, field.key)
         yield here, field
-        yield from every_field(field, here)
+        yield from iter_fields(field, here)
 
 
 def _one_of(settings: type[Settings]) -> dict[str, tuple[str, ...]]:
@@ -113,7 +113,7 @@ def _spec(annotation: Any, metadata: tuple[Any, ...], key: str) -> FieldSpec:
     if annotation is JsonValue or getattr(annotation, "__name__", "") in _FREE_FORM:
         return FieldSpec(kind="text" if annotation is AbortRule else "any", **attributes)
     if isinstance(annotation, type) and issubclass(annotation, Settings):
-        return group_of(annotation, key)
+        return build_group(annotation, key)
     if get_origin(annotation) is Literal:
         choices = tuple(str(entry) for entry in get_args(annotation))
         return FieldSpec(kind="whole" if annotation == Literal[1] else "choice", choices=choices, **attributes)
@@ -172,7 +172,7 @@ def _bounds(metadata: tuple[Any, ...]) -> str:
     if not lower and any(getattr(entry, "func", None) is parse_count for entry in metadata):
         lower = ["at least 1"]
     upper = _bound_texts(metadata, _UPPER_BOUNDS)
-    limits = [entry.func for entry in metadata if isinstance(getattr(entry, "func", None), AtMost)]
+    limits = [entry.func for entry in metadata if isinstance(getattr(entry, "func", None), UpperBound)]
     upper = upper or [f"at most {limit.shown(limit.limit)}" for limit in limits[-1:]]
     return ", ".join(lower[-1:] + upper)
 

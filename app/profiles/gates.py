@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from app.analysis.objectives import unit_of
-from app.analysis.spans import SPANS
+from app.analysis.objectives import get_unit
+from app.analysis.spans import LIMIT_METRICS
 from app.profiles.local import LocalProfile
 from app.profiles.problems import BadValueError, did_you_mean
 from app.profiles.units import format_duration
-from app.records.metrics import METRICS, RUN_METRICS, metrics_with
-from app.records.result import IN_SWEEP, Objective
+from app.records.metrics import METRICS, RUN_METRICS, find_metrics
+from app.records.result import SWEEP_TAG, Objective
 
 if TYPE_CHECKING:
     from app.profiles.profile import EndpointProfile, Profile
@@ -32,7 +32,7 @@ _MAY_BE_NEGATIVE = (
 _ABOVE = (">", ">=")
 
 
-def why_wrong_gate(profile: Profile, gate: Objective) -> tuple[str, str] | None:
+def find_gate_problem(profile: Profile, gate: Objective) -> tuple[str, str] | None:
     """Return the problem with a gate and a hint on how to fix it, or `None` if the gate is valid."""
     if gate.metric in RUN_METRICS:
         why = _check_run_metric(profile, gate)
@@ -45,7 +45,7 @@ def _check_run_metric(profile: Profile, gate: Objective) -> tuple[str, str] | No
     if isinstance(profile, LocalProfile):
         return f"{gate.metric} is of endpoints", "Serve the model with protocol oip, or use throughput_per_s."
     load = profile.load
-    has_rates = load.search is not None or bool(load.sweep and load.sweep.loads_per_s)
+    has_rates = load.search is not None or bool(load.sweep and load.sweep.swept_rates_per_s)
     has_rates = has_rates or any(stage.kind == "steady" for stage in load.stages)
     if not has_rates or not any(objective.level == "fail" for objective in profile.slo):
         hint = "Add load.search, and an objective to slo."
@@ -68,7 +68,7 @@ def _check_can_fail(gate: Objective) -> tuple[str, str] | None:
     is_always = gate.comparator in _ABOVE and (
         gate.limit < minimum or (gate.limit == minimum and gate.comparator == ">=")
     )
-    is_share = unit_of(gate) == "share" and not gate.of and not gate.is_change
+    is_share = get_unit(gate) == "share" and not gate.of and not gate.is_change
     is_all = is_share and gate.comparator == "<=" and gate.limit >= 1
     if not is_always and not is_all:
         return None
@@ -95,7 +95,7 @@ def _stage_tags(profile: EndpointProfile) -> dict[str, tuple[str, ...]]:
     names = tuple(stage.name for stage in load.stages)
     if load.sweep is None:
         return {"stage": names}
-    return {"stage": (*names, *load.sweep.stage_names), IN_SWEEP: ("yes",)}
+    return {"stage": (*names, *load.sweep.stage_names), SWEEP_TAG: ("yes",)}
 
 
 def _variant_tags(profile: LocalProfile) -> dict[str, tuple[str, ...]]:
@@ -105,7 +105,7 @@ def _variant_tags(profile: LocalProfile) -> dict[str, tuple[str, ...]]:
     return {"scenario": tuple(profile.load.scenarios), **tags}
 
 
-def wrong_objective(profile: Profile) -> tuple[tuple[str, int | str], BadValueError] | None:
+def find_objective_problem(profile: Profile) -> tuple[tuple[str, int | str], BadValueError] | None:
     """Find the first objective on a metric that this profile never measures or that cannot decide anything.
 
     Return its path in the profile and the problem, or `None` if every objective is valid.
@@ -142,7 +142,7 @@ def _check_abort_rule(profile: EndpointProfile) -> tuple[str, str] | None:
 
 def _find_problem(profile: Profile, objective: Objective, key: str) -> tuple[str, str] | None:
     if key == "gates":
-        return _check_gate_metrics(profile, objective) or why_wrong_gate(profile, objective)
+        return _check_gate_metrics(profile, objective) or find_gate_problem(profile, objective)
     if isinstance(profile, LocalProfile):
         return _check_measured_locally(profile, objective) or _check_can_be_met(objective)
     why = _check_measured(profile, objective) or _check_can_be_met(objective) or _check_goodput(profile, objective)
@@ -196,7 +196,7 @@ def _check_can_be_met(objective: Objective) -> tuple[str, str] | None:
     if is_never:
         return f'"{objective.text}" can never be met: {name} is never below 0', "Give a limit above 0."
     is_whole = objective.of is None and not objective.is_change
-    if is_whole and unit_of(objective) == "share" and sign == ">" and limit >= 1:
+    if is_whole and get_unit(objective) == "share" and sign == ">" and limit >= 1:
         return f'"{objective.text}" can never be met: {name} is at most 100%', "Write >= 100%, or a lower limit."
     return None
 
@@ -208,7 +208,10 @@ def _check_goodput(profile: EndpointProfile, objective: Objective) -> tuple[str,
     """
     if "limits" not in METRICS[objective.metric].traits:
         return None
-    if any(slo_objective.metric in SPANS and slo_objective.comparator in ("<", "<=") for slo_objective in profile.slo):
+    if any(
+        slo_objective.metric in LIMIT_METRICS and slo_objective.comparator in ("<", "<=")
+        for slo_objective in profile.slo
+    ):
         return None
     hint = 'Add one to slo, such as "latency_ms.p95 < 50 | warn": with "| warn" it counts for the goodput alone.'
     return f"{objective.metric} is within the limits of the SLO, and slo sets none on the times of a request", hint
@@ -223,7 +226,7 @@ def _check_measured_locally(profile: LocalProfile, objective: Objective) -> tupl
     if metric.startswith("copy_") and not _uses_io_binding(profile):
         return f"{metric} is not timed apart without io_binding", "Use service_ms, which has the copies in it."
     if not {"local", "device"} & set(METRICS[metric].traits):
-        return f"{metric} is of endpoints", f"Of a local model there are {', '.join(metrics_with('local'))}."
+        return f"{metric} is of endpoints", f"Of a local model there are {', '.join(find_metrics('local'))}."
     return None
 
 

@@ -20,11 +20,11 @@ from pydantic import (
     model_validator,
 )
 
-from app.analysis.digits import digits
+from app.analysis.digits import format_number
 from app.profiles import units
 from app.profiles.problems import BadValueError
 from app.profiles.rates import (
-    MOST_STEPS,
+    MAX_STEPS,
     Curve,
     DiurnalSettings,
     RampSettings,
@@ -32,32 +32,32 @@ from app.profiles.rates import (
     RateSpikeSettings,
     ShareOfStage,
     SineSettings,
-    arrivals_of,
-    steps_curve,
+    build_steps_curve,
+    compute_expected_arrivals,
 )
 from app.profiles.settings import (
     Count,
     ExistingFile,
     Listed,
     Name,
+    NonNegativeRate,
+    PositiveSeconds,
     Rate,
     Seconds,
     Settings,
-    SomeRate,
-    SomeSeconds,
     Unit,
-    at_most,
     files_must_exist,
+    upper_bound,
 )
 from app.profiles.traces import Trace, read_trace
 from app.records.result import StageKind
 
 Arrivals = Literal["poisson", "constant", "gamma"]
-Repeats = Annotated[Count, at_most(1000)]
+Repeats = Annotated[Count, upper_bound(1000)]
 Burstiness = Annotated[float, Field(ge=0.01, le=100)]
 Speed = Annotated[float, BeforeValidator(units.parse_speed), PlainSerializer(units.format_speed), Unit("x")]
 
-MOST_ARRIVALS = 50_000_000
+MAX_ARRIVALS = 50_000_000
 """Maximum number of arrivals in a stage. The schedule is built before the stage starts: 400 MB of times."""
 _FORMS = ("rate", "ramp", "steps", "spike", "sine", "diurnal", "trace", "concurrency")
 _FORM_OF = {"speed": "trace", "superpose": "trace", "think": "concurrency"}
@@ -85,7 +85,7 @@ class StageSettings(Settings):
     """Requests per second, like 50/s, or a share of an earlier stage's throughput, such as 80% of steady."""
     ramp: RampSettings | None = None
     """Linear change from one rate to another."""
-    steps_per_s: Listed[SomeRate] = Field(default=(), alias="steps", examples=[["10/s", "20/s", "40/s"]])
+    steps_per_s: Listed[NonNegativeRate] = Field(default=(), alias="steps", examples=[["10/s", "20/s", "40/s"]])
     """Rates of equal parts of the stage, like 10/s, 20/s, 40/s."""
     spike: RateSpikeSettings | None = None
     """Constant rate with a spike."""
@@ -97,13 +97,13 @@ class StageSettings(Settings):
     """Trace file whose requests are replayed at their recorded times."""
     speed: Speed | None = Field(default=None, examples=["2x"])
     """Replay speed of the trace, like 2x."""
-    superpose: Annotated[Count, at_most(1000)] | None = Field(default=None, examples=[1])
+    superpose: Annotated[Count, upper_bound(1000)] | None = Field(default=None, examples=[1])
     """Number of shifted copies of the trace that are replayed at once, like 1."""
-    concurrency: Annotated[Count, at_most(100_000)] | None = Field(default=None, examples=[8])
+    concurrency: Annotated[Count, upper_bound(100_000)] | None = Field(default=None, examples=[8])
     """Number of clients that each send one request after another, like 8."""
     think_s: Seconds | None = Field(default=None, alias="think", examples=["500ms"])
     """Pause of a client between two requests (think time), like 500ms."""
-    duration_s: SomeSeconds | None = Field(default=None, alias="duration", examples=["30s"])
+    duration_s: PositiveSeconds | None = Field(default=None, alias="duration", examples=["30s"])
     """Duration of the stage, after its lead-in, like 30s. A trace without a duration is replayed to its end."""
     lead_in_s: Seconds = Field(default=0.0, alias="lead_in", examples=["2s"])
     """Time of load before the stage that is not measured, like 2s."""
@@ -140,17 +140,17 @@ class StageSettings(Settings):
 
     @model_validator(mode="after")
     def _check_size(self, info: ValidationInfo) -> Self:
-        if len(self.steps_per_s) > MOST_STEPS:
-            raise BadValueError(f"stage {self.name} has more than {MOST_STEPS:,} steps")
+        if len(self.steps_per_s) > MAX_STEPS:
+            raise BadValueError(f"stage {self.name} has more than {MAX_STEPS:,} steps")
         if self.trace is not None and self.trace.is_file() and files_must_exist(info):
             expected = float(len(self._check_trace(read_trace(self.trace)).at_s) * (self.superpose or 1))
         else:
             curve = self.curve
-            expected = arrivals_of(curve, self.duration_s or 0.0, self.lead_in_s) if curve else 1.0
+            expected = compute_expected_arrivals(curve, self.duration_s or 0.0, self.lead_in_s) if curve else 1.0
         if expected == 0:
             raise BadValueError(f"stage {self.name} sends nothing: every rate is 0/s")
-        if expected > MOST_ARRIVALS:
-            hint = f"A stage may have {MOST_ARRIVALS:,} of them: make it shorter, or several stages of it."
+        if expected > MAX_ARRIVALS:
+            hint = f"A stage may have {MAX_ARRIVALS:,} of them: make it shorter, or several stages of it."
             raise BadValueError(f"stage {self.name} asks for {expected:.2g} requests", hint=hint)
         return self
 
@@ -160,7 +160,7 @@ class StageSettings(Settings):
         if isinstance(self.rate_per_s, float):
             return ((0.0, self.rate_per_s),)
         if self.steps_per_s:
-            return steps_curve(self.steps_per_s, self.duration_s or 0.0)
+            return build_steps_curve(self.steps_per_s, self.duration_s or 0.0)
         shape = self.ramp or self.spike or self.sine or self.diurnal
         return None if shape is None else shape.curve(self.duration_s or 0.0)
 
@@ -215,7 +215,7 @@ def check_shares(stages: tuple[StageSettings, ...]) -> None:
         earlier.append(stage.name)
 
 
-MOST_WORKERS = 1_000
+MAX_WORKERS = 1_000
 
 
 def _read_workers(value: object) -> object:
@@ -224,8 +224,8 @@ def _read_workers(value: object) -> object:
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         hint = "Write auto, or a whole number of at least 1."
         raise BadValueError(f"{value!r} is not a number of workers", hint=hint)
-    if value > MOST_WORKERS:
-        raise BadValueError(f"{value:,} is more than {MOST_WORKERS:,}, the most workers that can be asked for")
+    if value > MAX_WORKERS:
+        raise BadValueError(f"{value:,} is more than {MAX_WORKERS:,}, the most workers that can be asked for")
     return value
 
 
@@ -238,7 +238,7 @@ _MAX_CLIENTS = 100_000
 _POINTS = 8
 _SWEEP_FORMS = ("rates", "from and to", "concurrency", "up_to")
 
-Clients = Annotated[Count, Field(ge=1), at_most(_MAX_CLIENTS)]
+Clients = Annotated[Count, Field(ge=1), upper_bound(_MAX_CLIENTS)]
 
 
 class SweepSettings(Settings):
@@ -256,7 +256,7 @@ class SweepSettings(Settings):
     """Lowest rate, like 10/s."""
     to_per_s: Rate | None = Field(default=None, alias="to", examples=["500/s"])
     """Highest rate, like 500/s."""
-    points: Annotated[Count, Field(ge=2), at_most(_MAX_LOADS)] | None = Field(default=None, examples=[8])
+    points: Annotated[Count, Field(ge=2), upper_bound(_MAX_LOADS)] | None = Field(default=None, examples=[8])
     """Number of rates from the lowest to the highest, evenly spaced on a log scale, like 8."""
     concurrency: Listed[Clients] = Field(default=(), examples=[[1, 4, 16]])
     """Numbers of clients in ascending order, like 1, 4, 16."""
@@ -266,7 +266,7 @@ class SweepSettings(Settings):
     """Arrival process: random (poisson), evenly spaced (constant) or bursty (gamma)."""
     burstiness: Burstiness | None = None
     """Coefficient of variation of the gaps between gamma arrivals: 1 is Poisson, larger values are burstier."""
-    hold_s: SomeSeconds = Field(default=10.0, alias="hold", examples=["10s"])
+    hold_s: PositiveSeconds = Field(default=10.0, alias="hold", examples=["10s"])
     """Duration of each load, like 10s."""
     repeats: Repeats = Field(default=1, examples=[1])
     """Number of times each load is run, like 1."""
@@ -291,32 +291,32 @@ class SweepSettings(Settings):
             raise BadValueError("needs from and to, the lower rate first", hint="from: 10/s, to: 500/s.")
         if self.points is not None and not has_range:
             raise BadValueError("points goes with from and to")
-        if self.arrivals is not None and not self.loads_per_s:
+        if self.arrivals is not None and not self.swept_rates_per_s:
             raise BadValueError("clients decide the arrivals, so arrivals cannot be given")
         check_burstiness(self.arrivals, self.burstiness)
         return self
 
     @model_validator(mode="after")
     def _check_size(self) -> Self:
-        loads = (*self.loads_per_s, *self.clients)
+        loads = (*self.swept_rates_per_s, *self.swept_concurrency)
         if len(loads) > _MAX_LOADS:
             raise BadValueError(f"has {len(loads)} loads, more than {_MAX_LOADS}")
         if any(later <= earlier for earlier, later in itertools.pairwise(loads)):
             raise BadValueError("the loads must rise from each load to the next", hint="It goes from light to heavy.")
-        if self.loads_per_s and self.loads_per_s[-1] * self.hold_s > MOST_ARRIVALS:
-            rate = units.format_rate(self.loads_per_s[-1])
+        if self.swept_rates_per_s and self.swept_rates_per_s[-1] * self.hold_s > MAX_ARRIVALS:
+            rate = units.format_rate(self.swept_rates_per_s[-1])
             raise BadValueError(f"{rate} for {units.format_duration(self.hold_s)} are too many requests")
         return self
 
     @property
-    def loads_per_s(self) -> tuple[float, ...]:
+    def swept_rates_per_s(self) -> tuple[float, ...]:
         """Rates of the sweep in requests per second; empty for a sweep over clients."""
         if self.from_per_s is None or self.to_per_s is None:
             return self.rates_per_s
         return tuple(float(f"{rate:.4g}") for rate in np.geomspace(self.from_per_s, self.to_per_s, self.points or 2))
 
     @property
-    def clients(self) -> tuple[int, ...]:
+    def swept_concurrency(self) -> tuple[int, ...]:
         """Numbers of clients of the sweep; empty for a sweep over rates."""
         if self.up_to is None:
             return self.concurrency
@@ -326,8 +326,8 @@ class SweepSettings(Settings):
     @property
     def stage_names(self) -> tuple[str, ...]:
         """Names of the sweep's stages, in the order of their loads."""
-        rates = (f"sweep {digits(rate)}/s" for rate in self.loads_per_s)
-        clients = (f"sweep {clients} client{'s' * (clients > 1)}" for clients in self.clients)
+        rates = (f"sweep {format_number(rate)}/s" for rate in self.swept_rates_per_s)
+        clients = (f"sweep {clients} client{'s' * (clients > 1)}" for clients in self.swept_concurrency)
         return (*rates, *clients)
 
     @model_serializer(mode="wrap")
@@ -342,11 +342,11 @@ class SearchSettings(Settings):
     """Coefficient of variation of the gaps between gamma arrivals: 1 is Poisson, larger values are burstier."""
     start_per_s: Rate = Field(default=10.0, alias="start", examples=["10/s"])
     """Rate at which the search starts, like 10/s."""
-    hold_s: SomeSeconds = Field(default=10.0, alias="hold", examples=["10s"])
+    hold_s: PositiveSeconds = Field(default=10.0, alias="hold", examples=["10s"])
     """Step duration: how long each rate is applied, like 10s. Longer steps give more reliable results."""
     repeats: Repeats = Field(default=3, examples=[3])
     """Number of times the resulting rate is measured again, like 3."""
-    within_s: SomeSeconds | None = Field(default=None, alias="within", examples=["2m"])
+    within_s: PositiveSeconds | None = Field(default=None, alias="within", examples=["2m"])
     """Time limit, after which the search ends with the rate confirmed so far, like 2m. Leave it empty for no limit."""
 
     @model_validator(mode="after")
@@ -362,7 +362,7 @@ class LoadSettings(Settings):
     turns the warm-up off.
     """
 
-    seed: Annotated[int, Field(ge=0), at_most(2**53 - 1)] = Field(default=7, examples=[7])
+    seed: Annotated[int, Field(ge=0), upper_bound(2**53 - 1)] = Field(default=7, examples=[7])
     """Seed of the random arrivals and requests, like 7. The same seed sends the same load."""
     warmup_s: Seconds = Field(default=2.0, alias="warmup", examples=["2s"])
     """Total duration of three warm-up windows, of which up to six are run, like 2s. 0s turns the warm-up off."""

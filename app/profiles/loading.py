@@ -14,19 +14,19 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from app.errors import ProfileError, UsageError
-from app.profiles.document import Document, KeyPath, read_bounded, read_document
+from app.profiles.document import Document, KeyPath, read_document, read_limited
 from app.profiles.endpoint import HardwareSettings
-from app.profiles.gates import wrong_objective
+from app.profiles.gates import find_objective_problem
 from app.profiles.local import LocalProfile
-from app.profiles.plan import LanguageModelFile, PlanSettings, supposed_of
-from app.profiles.pricing.catalogue import check_provider, check_region, find_accelerator, find_offer, load_catalogue
+from app.profiles.plan import LanguageModelFile, PlanSettings, build_assumed_model
+from app.profiles.pricing.catalogue import check_provider, check_region, find_accelerator, find_offer, load_catalog
 from app.profiles.problems import BadValueError, UnknownKeyError, did_you_mean
-from app.profiles.profile import PROFILES, Profile, protocol_of
+from app.profiles.profile import PROFILES, Profile, find_protocol
 from app.profiles.settings import Listed, ObjectiveText, Settings
-from app.profiles.traces import facts_of_trace, is_trace
+from app.profiles.traces import is_trace, read_trace_facts
 from app.profiles.traffic import TrafficSettings
-from app.records.offers import Catalogue
-from app.records.plan_question import SupposedModel
+from app.records.offers import Catalog
+from app.records.plan_question import AssumedModel
 
 _EXPECTED = {
     "model_type": "a mapping of keys",
@@ -90,44 +90,44 @@ class _Source(msgspec.Struct, frozen=True):
         for length in range(len(where), -1, -1):
             path = where[:length]
             if path in self.overridden:
-                return ProfileError(message, path=f"--set {self.overridden[path]}", hint=hint, where=where, key=key)
+                return ProfileError(message, path=f"--set {self.overridden[path]}", hint=hint, key_path=where, key=key)
             if path in self.document.lines:
                 line = self.document.lines[path]
-                return ProfileError(message, path=str(self.path), line=line, hint=hint, where=where, key=key)
-        return ProfileError(message, path=str(self.path), hint=hint, where=where, key=key)
+                return ProfileError(message, path=str(self.path), line=line, hint=hint, key_path=where, key=key)
+        return ProfileError(message, path=str(self.path), hint=hint, key_path=where, key=key)
 
 
 def load_profile(
-    path: Path, overrides: Sequence[str] = (), *, files_must_exist: bool = True, catalogue: Catalogue | None = None
+    path: Path, overrides: Sequence[str] = (), *, files_must_exist: bool = True, catalog: Catalog | None = None
 ) -> Profile:
     """Load a profile from a file, with overrides of the form `a.b.c=value`. Raises ProfileError.
 
     Paths in the profile and in overrides are relative to the profile's folder. Offers are looked up in `catalogue`, or
     in the default catalogue.
     """
-    return _validate_source(_read(path, overrides), files_must_exist, catalogue)
+    return _validate_source(_read(path, overrides), files_must_exist, catalog)
 
 
-def load_profile_text(content: bytes, place: Path, overrides: Sequence[str] = ()) -> Profile:
+def load_profile_text(content: bytes, source_path: Path, overrides: Sequence[str] = ()) -> Profile:
     """Load a profile that is not in a file. Raises ProfileError.
 
     `place` names the profile in errors; paths in it are relative to the folder of `place`.
     """
-    return _validate_source(_parse(content, place, overrides), True)
+    return _validate_source(_parse(content, source_path, overrides), True)
 
 
-def _validate_source(source: _Source, files_must_exist: bool, catalogue: Catalogue | None = None) -> Profile:
+def _validate_source(source: _Source, files_must_exist: bool, catalogue: Catalog | None = None) -> Profile:
     profile = _validate(source, _profile_class(source), files_must_exist)
     plan = PlanSettings() if isinstance(profile, LocalProfile) else profile.plan
     _check_against_catalogue(source, profile.target.hardware, plan, catalogue)
     return profile
 
 
-def load_planning(overrides: Sequence[str], catalogue: Catalogue | None = None) -> PlanningSettings:
+def load_planning(overrides: Sequence[str], catalog: Catalog | None = None) -> PlanningSettings:
     """Load the settings of a plan from `--set` overrides alone, without a profile. Raises ProfileError."""
     source = _source_of_overrides(overrides)
     settings = _validate_settings(PlanningSettings, source)
-    _check_against_catalogue(source, settings.target.hardware, settings.plan, catalogue)
+    _check_against_catalogue(source, settings.target.hardware, settings.plan, catalog)
     return settings
 
 
@@ -150,11 +150,13 @@ def _validate_settings(kind: type[Kind], source: _Source) -> Kind:
         raise _first_error(source, error) from error
 
 
-def load_language_model(path: Path) -> SupposedModel:
+def load_language_model(path: Path) -> AssumedModel:
     """Load the file of a language model's architecture. Raises ProfileError."""
     source = _read(path, (), "language_model")
     try:
-        return supposed_of(LanguageModelFile.model_validate(source.document.value, context=_context(source, True)))
+        return build_assumed_model(
+            LanguageModelFile.model_validate(source.document.value, context=_context(source, True))
+        )
     except ValidationError as error:
         raise _first_error(source, error) from error
 
@@ -180,23 +182,23 @@ def load_traffic(path: Path) -> TrafficSettings:
 
 def _trace_traffic(path: Path) -> TrafficSettings:
     try:
-        facts_of_trace(path)
+        read_trace_facts(path)
     except BadValueError as error:
         raise UsageError(str(error), hint=error.hint) from error
     context = {"directory": path.resolve().parent, "files_must_exist": True}
     return TrafficSettings.model_validate({"trace": path.name}, context=context)
 
 
-def load_values(values: dict[str, Any], place: str, overrides: Sequence[str] = ()) -> Profile:
+def load_values(values: dict[str, Any], source_name: str, overrides: Sequence[str] = ()) -> Profile:
     """Load a profile from values; errors name `place`, and paths are relative to the working directory."""
-    source = _Source(Path(place), Document(values, {}), {})
+    source = _Source(Path(source_name), Document(values, {}), {})
     for text in overrides:
         _override(source, text)
     return _validate_source(source, True)
 
 
 def _read(path: Path, overrides: Sequence[str], what: str = "profile") -> _Source:
-    return _parse(read_bounded(path), path, overrides, what)
+    return _parse(read_limited(path), path, overrides, what)
 
 
 def _parse(content: bytes, path: Path, overrides: Sequence[str], what: str = "profile") -> _Source:
@@ -249,7 +251,7 @@ def _profile_class(source: _Source) -> type[Profile]:
         raise source.error(
             "target must be a mapping of keys", ("target",), hint="It needs protocol and url or serve, or a model."
         )
-    protocol = protocol_of(source.document.value)
+    protocol = find_protocol(source.document.value)
     if protocol is not None:
         return PROFILES[protocol]
     written = target.get("protocol")
@@ -264,7 +266,7 @@ def _validate(source: _Source, kind: type[Profile], files_must_exist: bool) -> P
         profile = kind.model_validate(source.document.value, context=_context(source, files_must_exist))
     except ValidationError as error:
         raise _first_error(source, error) from error
-    if (wrong := wrong_objective(profile)) is not None:
+    if (wrong := find_objective_problem(profile)) is not None:
         where, problem = wrong
         raise source.error(str(problem), where, problem.hint)
     return profile
@@ -279,7 +281,7 @@ def _first_error(source: _Source, error: ValidationError) -> ProfileError:
     first, *others = sorted(
         (_to_profile_error(source, detail) for detail in error.errors()), key=lambda problem: problem.line or 0
     )
-    first.others = tuple(others)
+    first.other_errors = tuple(others)
     return first
 
 
@@ -325,12 +327,12 @@ def _format_path(where: KeyPath) -> str:
 
 
 def _check_against_catalogue(
-    source: _Source, hardware: HardwareSettings | None, plan: PlanSettings, catalogue: Catalogue | None
+    source: _Source, hardware: HardwareSettings | None, plan: PlanSettings, catalogue: Catalog | None
 ) -> None:
     if hardware is None and not plan.regions and not plan.providers:
         return
-    catalogue = load_catalogue() if catalogue is None else catalogue
-    checks: list[tuple[KeyPath, Callable[[Catalogue, str], object], str]] = [
+    catalogue = load_catalog() if catalogue is None else catalogue
+    checks: list[tuple[KeyPath, Callable[[Catalog, str], object], str]] = [
         *((("plan", "regions", index), check_region, region) for index, region in enumerate(plan.regions)),
         *((("plan", "providers", index), check_provider, provider) for index, provider in enumerate(plan.providers)),
     ]

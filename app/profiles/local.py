@@ -20,14 +20,14 @@ from app.profiles.settings import (
     Listed,
     Name,
     ObjectiveText,
+    PositiveSeconds,
     Seconds,
     Settings,
     Share,
-    SomeSeconds,
     Unit,
-    at_most,
     files_must_exist,
     profile_directory,
+    upper_bound,
 )
 from app.profiles.telemetry import Scrapes
 from app.records.local import Precision, Scenario
@@ -85,9 +85,11 @@ def _read_data(value: object, info: ValidationInfo) -> Path:
 
 
 ProviderList = Annotated[tuple[Provider, ...], Field(strict=False), BeforeValidator(_non_empty_list)]
-OnePrecision = Annotated[Precision, BeforeValidator(_read_precision)]
-PrecisionList = Annotated[tuple[OnePrecision, ...], Field(strict=False), BeforeValidator(_non_empty_list)]
-Counts = Annotated[tuple[Annotated[Count, at_most(65_536)], ...], Field(strict=False), BeforeValidator(_non_empty_list)]
+PrecisionName = Annotated[Precision, BeforeValidator(_read_precision)]
+PrecisionList = Annotated[tuple[PrecisionName, ...], Field(strict=False), BeforeValidator(_non_empty_list)]
+Counts = Annotated[
+    tuple[Annotated[Count, upper_bound(65_536)], ...], Field(strict=False), BeforeValidator(_non_empty_list)
+]
 Devices = Annotated[tuple[int | str, ...], Field(strict=False), BeforeValidator(_as_list)]
 DataPath = Annotated[Path, BeforeValidator(_read_data), PlainSerializer(str)]
 Memory = Annotated[int, BeforeValidator(_read_memory), PlainSerializer(_format_memory), Unit("MiB, GiB, MB, GB")]
@@ -103,19 +105,19 @@ class VariantSettings(Settings):
     """Model of this variant. Leave it empty for the model of the target."""
     provider: Provider = "cpu"
     """Execution provider of ONNX Runtime."""
-    precision: OnePrecision = "as-is"
+    precision: PrecisionName = "as-is"
     """Precision of the arithmetic: as in the file, or converted."""
-    batch: Annotated[Count, at_most(65_536)] = Field(default=1, examples=[1])
+    batch: Annotated[Count, upper_bound(65_536)] = Field(default=1, examples=[1])
     """Batch size: rows per call, like 1."""
-    streams: Annotated[Count, at_most(1024)] = Field(default=1, examples=[1])
+    streams: Annotated[Count, upper_bound(1024)] = Field(default=1, examples=[1])
     """Number of concurrent calls, like 1."""
-    threads: Annotated[Count, at_most(1024)] = Field(default=1, examples=[1])
+    threads: Annotated[Count, upper_bound(1024)] = Field(default=1, examples=[1])
     """CPU threads per call, like 1."""
     devices: Devices = Field(default=(), examples=[[0, 1]])
     """GPUs by number, like 0, 1. Leave it empty for the first one."""
 
 
-def is_of_many(variant: VariantSettings) -> bool:
+def is_concurrent(variant: VariantSettings) -> bool:
     """Return whether a variant makes several calls at once."""
     return variant.streams > 1 or len(variant.devices) > 1
 
@@ -131,7 +133,7 @@ class RuntimeSettings(Settings):
     """Keeps tensors on the device. Leave it empty to use I/O binding on GPUs only."""
     cuda_graph: bool = False
     """Captures calls as a CUDA graph."""
-    axes: dict[str, Annotated[int, Field(ge=1), at_most(2**31)]] = Field(
+    axes: dict[str, Annotated[int, Field(ge=1), upper_bound(2**31)]] = Field(
         default_factory=dict, examples=[{"sequence": 128}]
     )
     """Sizes of dynamic axes, like sequence: 128."""
@@ -238,7 +240,7 @@ class LocalTarget(Settings):
             raise BadValueError("target.devices are GPUs, of cuda or tensorrt, and no variant runs on one")
         if not is_on_nvidia and self.runtime.cuda_graph:
             raise BadValueError("cuda_graph is of cuda or tensorrt, and no variant runs on one")
-        if self.runtime.cuda_graph and any(is_of_many(variant) for variant in self.all_variants):
+        if self.runtime.cuda_graph and any(is_concurrent(variant) for variant in self.all_variants):
             raise BadValueError(
                 "a CUDA graph is replayed by one stream at a time", hint="Use streams: 1, or no cuda_graph."
             )
@@ -264,17 +266,17 @@ class LocalData(Settings):
     """Name of the output with the prediction for each row, like probabilities. Leave it empty to detect it."""
     calibration: DataPath | None = None
     """Data to calibrate int8-static with, in the same formats as tensors."""
-    calibration_rows: Annotated[Count, at_most(100_000)] = Field(default=128, examples=[128])
+    calibration_rows: Annotated[Count, upper_bound(100_000)] = Field(default=128, examples=[128])
     """Number of rows to calibrate with, like 128."""
 
 
-class ShareOfMost(msgspec.Struct, frozen=True):
+class ShareOfMax(msgspec.Struct, frozen=True):
     """A rate given as a share of the variant's maximum throughput."""
 
     share: float
 
 
-ServerRate = float | ShareOfMost | Literal["max"]
+ServerRate = float | ShareOfMax | Literal["max"]
 """A rate of the server scenario; `max` searches for the highest rate that meets the SLO."""
 
 
@@ -282,14 +284,14 @@ def _read_server_rate(value: object) -> ServerRate:
     if value == "max":
         return "max"
     if isinstance(value, str) and value.strip().endswith("%"):
-        return ShareOfMost(units.parse_share(value))
+        return ShareOfMax(units.parse_share(value))
     return units.parse_rate_per_s(value)
 
 
 def _format_server_rate(value: ServerRate) -> str:
     if value == "max":
         return "max"
-    return units.format_share(value.share) if isinstance(value, ShareOfMost) else units.format_rate(value)
+    return units.format_share(value.share) if isinstance(value, ShareOfMax) else units.format_rate(value)
 
 
 class LocalLoad(Settings):
@@ -300,7 +302,7 @@ class LocalLoad(Settings):
     """
 
     keys_of_others: ClassVar[dict[str, str]] = dict.fromkeys(("stages", "sweep", "workers"), _ENDPOINT_ONLY)
-    seed: Annotated[int, Field(ge=0), at_most(2**53 - 1)] = Field(default=7, examples=[7])
+    seed: Annotated[int, Field(ge=0), upper_bound(2**53 - 1)] = Field(default=7, examples=[7])
     """Seed of the synthetic rows and random arrivals, like 7. The same seed gives the same values."""
     scenarios: Annotated[tuple[Scenario, ...], Field(strict=False), BeforeValidator(_non_empty_list)] = (
         "single-stream",
@@ -314,13 +316,13 @@ class LocalLoad(Settings):
     """Rates of the server scenario: 100/s, 80% of the maximum throughput, or max (the highest within the SLO)."""
     warmup_s: Seconds = Field(default=10.0, alias="warmup", examples=["10s"])
     """Maximum warm-up time to wait until three windows agree, like 10s."""
-    at_least_s: SomeSeconds = Field(default=1.0, alias="at_least", examples=["1s"])
+    at_least_s: PositiveSeconds = Field(default=1.0, alias="at_least", examples=["1s"])
     """Minimum measurement time of each scenario, like 1s."""
-    at_most_s: SomeSeconds = Field(default=10.0, alias="at_most", examples=["10s"])
+    at_most_s: PositiveSeconds = Field(default=10.0, alias="at_most", examples=["10s"])
     """Maximum measurement time of each scenario, like 10s."""
     half_width: Share = Field(default=0.02, examples=["2%"])
     """Half-width of the confidence interval, relative to the mean, at which a measurement ends, like 2%."""
-    cold_starts: Annotated[int, Field(ge=0), at_most(100)] = Field(default=3, examples=[3])
+    cold_starts: Annotated[int, Field(ge=0), upper_bound(100)] = Field(default=3, examples=[3])
     """Number of cold starts to time, like 3."""
     search: Literal["best"] | None = None
     """The value best measures only variants that can be the best within the SLO."""
@@ -348,7 +350,7 @@ class LocalLimits(Settings):
     `memory` is the limit of one variant; `None` means the memory that the machine can spare.
     """
 
-    duration_s: SomeSeconds | None = Field(default=None, alias="duration", examples=["10m"])
+    duration_s: PositiveSeconds | None = Field(default=None, alias="duration", examples=["10m"])
     """Maximum duration of the whole run, like 10m."""
     memory_bytes: Memory | None = Field(default=None, alias="memory", examples=["8 GiB"])
     """Maximum memory of one variant, like 8 GiB. Leave it empty for the memory that the machine can spare."""
@@ -395,7 +397,7 @@ class LocalProfile(Settings):
             hint = "Use single-stream and offline."
             raise BadValueError("a captured CUDA graph is replayed by the thread that captured it", hint=hint)
         if "multi-stream" in self.load.scenarios and not any(
-            is_of_many(variant) for variant in self.target.all_variants
+            is_concurrent(variant) for variant in self.target.all_variants
         ):
             hint = "Give target.streams, such as 8, or several target.devices."
             raise BadValueError("multi-stream is queries of several calls at once, and no variant has them", hint=hint)

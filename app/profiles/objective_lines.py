@@ -9,7 +9,7 @@ from app.errors import ProfileError
 from app.profiles.document import Document, read_document
 
 
-def objective_lines(profile: Path) -> dict[str, int]:
+def find_objective_lines(profile: Path) -> dict[str, int]:
     """Map the text of each objective in `slo` and `gates` to its line number, counted from 1.
 
     Return an empty mapping if the file no longer exists or can no longer be read as a profile.

@@ -22,12 +22,12 @@ from app.profiles.settings import (
     Share,
     Unit,
     UsdPerMonth,
-    at_most,
-    settings_of,
+    build_settings,
+    upper_bound,
 )
 from app.profiles.units import format_power, parse_bytes, parse_power_w, parse_usd_per_unit
-from app.records.offers import ApiPrice, OtherCards, PlanLimits, PriceKind, Router
-from app.records.plan_question import Engine, LanguageModel, Precision, SupposedModel
+from app.records.offers import ApiPrice, PlanLimits, PriceKind, Router, UnmeasuredAccelerators
+from app.records.plan_question import AssumedModel, Engine, LanguageModel, Precision
 
 _Dtype = Literal["fp32", "tf32", "fp16", "bf16", "fp8", "int8", "int4", "fp4"]
 _Whole = Annotated[int, Field(ge=1, le=10_000_000)]
@@ -35,9 +35,9 @@ _Layers = Annotated[int, Field(ge=0)]
 _Parameters = Annotated[float, Field(gt=0, le=1e14)]
 _NUMBERS = {int: _Whole, int | None: _Whole | None, float: _Parameters, float | None: _Parameters | None}
 
-ShapeSettings = settings_of(LanguageModel, _NUMBERS, window_layers=_Layers, linear_layers=_Layers)
-PrecisionSettings = settings_of(Precision, {str: _Dtype})
-EngineSettings = settings_of(
+ShapeSettings = build_settings(LanguageModel, _NUMBERS, window_layers=_Layers, linear_layers=_Layers)
+PrecisionSettings = build_settings(Precision, {str: _Dtype})
+EngineSettings = build_settings(
     Engine, _NUMBERS, utilisation=Annotated[float, Field(gt=0, le=1)], without=("block_tokens",)
 )
 
@@ -61,8 +61,8 @@ def is_language_model(path: Path) -> bool:
     return any(line.startswith(b"language_model:") for line in head.splitlines())
 
 
-def supposed_of(file: LanguageModelFile) -> SupposedModel:
-    return SupposedModel(file.name, file.language_model, file.precision, file.engine)
+def build_assumed_model(file: LanguageModelFile) -> AssumedModel:
+    return AssumedModel(file.name, file.language_model, file.precision, file.engine)
 
 
 T = TypeVar("T")
@@ -105,7 +105,7 @@ def _write_api_price(price: ApiPrice | None) -> str | None:
     return None if price is None else f"{price.usd!r} USD/{'1M' if price.per == '1M tokens' else '1k'}"
 
 
-class OtherCardsSettings(Settings):
+class UnmeasuredGpuSettings(Settings):
     """Settings to estimate accelerators that were not measured.
 
     `dtype` is the arithmetic of the model on the measured card and on the others. `memory` is the memory that a replica
@@ -141,7 +141,7 @@ class PlanSettings(Settings):
     """Probability that the fleet meets the SLO at its peak, given all uncertainties, like 90%."""
     redundancy: Redundancy = _LIMITS.redundancy
     """Spare instances for failures: n, n+1, n+2. `surge` adds to them; several zones may need more."""
-    zones: Annotated[Count, Field(ge=1), at_most(_MAX_ZONES)] = Field(default=_LIMITS.zones, examples=[1])
+    zones: Annotated[Count, Field(ge=1), upper_bound(_MAX_ZONES)] = Field(default=_LIMITS.zones, examples=[1])
     """Number of availability zones, like 1. With more than one, enough capacity is left if a zone is lost."""
     surge: Annotated[int, Field(ge=0, le=1000)] = Field(default=_LIMITS.surge, examples=[0])
     """Additional instances to replace those that a rolling update takes out, like 0. They are paid for all month."""
@@ -168,7 +168,7 @@ class PlanSettings(Settings):
         Unit("USD/1k, USD/1M"),
     ] = Field(default=None, examples=["0.60 USD/1M"])
     """Price of the same work from an API, like 0.60 USD/1M or 2 USD/1k."""
-    max_accelerators: Annotated[float, Field(gt=0), at_most(10_000)] | None = Field(default=None, examples=[8])
+    max_accelerators: Annotated[float, Field(gt=0), upper_bound(10_000)] | None = Field(default=None, examples=[8])
     """Maximum number of accelerators per instance, like 8."""
     price: Literal["on-demand", "reserved-1y", "spot"] = "on-demand"
     """Pricing model. Spot instances can be interrupted; reserved instances are paid for a year."""
@@ -176,11 +176,11 @@ class PlanSettings(Settings):
     """Leaves out prices older than this, like 180d. Without it, prices older than 90 days carry a warning."""
     low_trust_prices: bool = Field(default=_LIMITS.low_trust_prices, examples=[True])
     """Allows recommendations based on marketplace asks and manually maintained prices (trust "low"), like true."""
-    other_cards: OtherCardsSettings | None = None
+    other_cards: UnmeasuredGpuSettings | None = None
     """Settings to plan accelerators that were not measured, by ratios and with wide intervals."""
 
 
-def plan_limits_of(settings: PlanSettings) -> PlanLimits:
+def build_plan_limits(settings: PlanSettings) -> PlanLimits:
     other_cards = settings.other_cards
     return PlanLimits(
         assurance=settings.assurance,
@@ -200,5 +200,5 @@ def plan_limits_of(settings: PlanSettings) -> PlanLimits:
         low_trust_prices=settings.low_trust_prices,
         other_cards=None
         if other_cards is None
-        else OtherCards(other_cards.dtype, other_cards.work, other_cards.memory_gib),
+        else UnmeasuredAccelerators(other_cards.dtype, other_cards.work, other_cards.memory_gib),
     )

@@ -14,13 +14,13 @@ from app.analysis.abort import ABORTABLE
 from app.analysis.objectives import parse_objective
 from app.errors import UsageError
 from app.profiles import units
-from app.profiles.endpoint import PLACES
+from app.profiles.endpoint import ADDRESS_KEYS
 from app.profiles.load import LoadSettings
 from app.profiles.local import LocalProfile
 from app.profiles.plan import PlanSettings
 from app.profiles.problems import BadValueError
 from app.profiles.prompts import EmbeddingRequests, PromptRequests, RerankRequests
-from app.profiles.settings import Count, GateText, Listed, Name, ObjectiveText, Settings, SomeSeconds, at_most
+from app.profiles.settings import Count, GateText, Listed, Name, ObjectiveText, PositiveSeconds, Settings, upper_bound
 from app.profiles.target import (
     EmbeddingsTarget,
     GeneratingTarget,
@@ -79,9 +79,9 @@ class RunOptions(Settings):
 class RunLimits(Settings):
     """Limits of a run; `None` means no limit."""
 
-    duration_s: SomeSeconds | None = Field(default=None, alias="duration", examples=["10m"])
+    duration_s: PositiveSeconds | None = Field(default=None, alias="duration", examples=["10m"])
     """Maximum duration of the whole run, like 10m. The run ends with the results so far."""
-    requests: Annotated[Count, at_most(10**12)] | None = Field(default=None, examples=["1e6"])
+    requests: Annotated[Count, upper_bound(10**12)] | None = Field(default=None, examples=["1e6"])
     """Maximum number of requests that the run may send, like 1e6."""
     usd: Annotated[float, Field(gt=0)] | None = Field(default=None, examples=[5])
     """Maximum cost of the run in US dollars, by the price of the target's hardware, like 5."""
@@ -202,7 +202,7 @@ class LocustProfile(_BaseProfile):
         hint = "A Locust test is driven by its users: write stages with concurrency and duration."
         if self.load.search is not None:
             raise BadValueError("load.search needs arrivals at a rate, which a Locust test has none of", hint=hint)
-        if self.load.sweep is not None and not self.load.sweep.clients:
+        if self.load.sweep is not None and not self.load.sweep.swept_concurrency:
             raise BadValueError("load.sweep goes by rates, which a Locust test has none of", hint=hint)
         if self.load.workers not in ("auto", 1):
             raise BadValueError(
@@ -248,7 +248,7 @@ PROFILES: dict[str, type[Profile]] = {
 """Profile classes by the protocol of their target. A target with a model and without a protocol is local."""
 
 
-def protocol_of(value: Any) -> str | None:
+def find_protocol(value: Any) -> str | None:
     """Return the protocol of a profile's target.
 
     A target with a model and without a protocol is `local`. Return `None` if the target has no known protocol.
@@ -257,6 +257,6 @@ def protocol_of(value: Any) -> str | None:
     if not isinstance(target, dict):
         return None
     protocol = target.get("protocol")
-    if protocol is None and {"model", "variants"} & target.keys() and not target.keys() & PLACES:
+    if protocol is None and {"model", "variants"} & target.keys() and not target.keys() & ADDRESS_KEYS:
         return "local"
     return protocol if isinstance(protocol, str) and protocol in PROFILES else None

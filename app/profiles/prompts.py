@@ -22,7 +22,7 @@ from pydantic import Field, PlainSerializer, PlainValidator, model_validator
 
 from app.profiles.datasets import BodyKeys, DatasetPath, PopularityText
 from app.profiles.problems import BadValueError, UnknownKeyError, did_you_mean
-from app.profiles.settings import Count, ExistingFile, Seconds, Settings, at_most
+from app.profiles.settings import Count, ExistingFile, Seconds, Settings, upper_bound
 from app.profiles.traces import check_token_columns
 from loadgen.workloads import (
     EmpiricalLength,
@@ -34,7 +34,7 @@ from loadgen.workloads import (
     UniformLength,
 )
 
-MOST_TOKENS = 2_000_000
+MAX_TOKENS = 2_000_000
 _UNIFORM = re.compile(r"uniform\s+(\d+)\s+to\s+(\d+)", re.ASCII)
 _HINT = "Write 512, `uniform 100 to 800`, or {lognormal: {median: 300, sigma: 0.8, max: 4000}}."
 # The bounds must lie within this many standard deviations of the center, so that there is something to draw.
@@ -138,8 +138,8 @@ def _check_order(low: int, high: int | None) -> None:
 def _tokens(value: object, what: str) -> int:
     if isinstance(value, bool) or not isinstance(value, int | float) or value != value // 1 or not value >= 1:
         raise BadValueError(f"{what} must be a whole number of at least 1, not {value!r}", hint=_HINT)
-    if value > MOST_TOKENS:
-        raise BadValueError(f"{what} is more than {MOST_TOKENS:,}, the most that can be asked for")
+    if value > MAX_TOKENS:
+        raise BadValueError(f"{what} is more than {MAX_TOKENS:,}, the most that can be asked for")
     return int(value)
 
 
@@ -165,9 +165,9 @@ class PrefixSettings(Settings):
     length.
     """
 
-    groups: Annotated[Count, at_most(100_000)] = Field(default=1, examples=[1])
+    groups: Annotated[Count, upper_bound(100_000)] = Field(default=1, examples=[1])
     """Number of different prefixes, like 1."""
-    tokens: Annotated[Count, at_most(MOST_TOKENS)] = Field(examples=[100])
+    tokens: Annotated[Count, upper_bound(MAX_TOKENS)] = Field(examples=[100])
     """Length of each prefix in tokens, like 100."""
 
 
@@ -179,7 +179,7 @@ class TextSettings(Settings):
     """Length in tokens: 512, uniform 100 to 800, or {lognormal: {median: 300, sigma: 0.8, max: 4000}}."""
     prefix: PrefixSettings | None = None
     """Prefix that prompts share, such as a system prompt."""
-    unique: Annotated[Count, at_most(1_000_000)] = Field(default=1000, examples=[1000])
+    unique: Annotated[Count, upper_bound(1_000_000)] = Field(default=1000, examples=[1000])
     """Number of different texts to prepare, like 1000."""
 
 
@@ -301,5 +301,5 @@ class RerankRequests(EmbeddingRequests):
     """Rerank requests: a query with `documents` texts, each of `input_tokens` tokens."""
 
     keys_of_others: ClassVar[dict[str, str]] = _GENERATING
-    documents: Annotated[Count, at_most(10_000)] = Field(default=8, examples=[8])
+    documents: Annotated[Count, upper_bound(10_000)] = Field(default=8, examples=[8])
     """Number of texts per query, like 8."""

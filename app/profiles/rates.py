@@ -12,7 +12,7 @@ from pydantic import Field, PlainSerializer, PlainValidator, model_validator
 
 from app.profiles import units
 from app.profiles.problems import BadValueError
-from app.profiles.settings import MOST_PER_S, Rate, Settings, SomeRate, SomeSeconds, Unit
+from app.profiles.settings import MAX_PER_S, NonNegativeRate, PositiveSeconds, Rate, Settings, Unit
 from app.profiles.traffic import SHAPES, Shape
 
 Curve = tuple[tuple[float, float], ...]
@@ -21,7 +21,7 @@ Curve = tuple[tuple[float, float], ...]
 Two points at the same time are a jump.
 """
 
-MOST_STEPS = 1000
+MAX_STEPS = 1000
 _SHARE = re.compile(r"(\S+%) +of +(\S+)")
 _SINE_POINTS = 64
 _MAX_PERIODS = 500
@@ -39,8 +39,8 @@ def _parse_rate(value: object) -> float | ShareOfStage:
     if match is not None:
         return ShareOfStage(match[2], units.parse_multiple(match[1]))
     rate = units.parse_rate_per_s(value)
-    if rate > MOST_PER_S:
-        limit = units.format_rate(MOST_PER_S)
+    if rate > MAX_PER_S:
+        limit = units.format_rate(MAX_PER_S)
         raise BadValueError(f"{units.format_rate(rate)} is more than {limit}, the most that can be asked for")
     return rate
 
@@ -59,9 +59,9 @@ RateOrShare = Annotated[
 class RampSettings(Settings):
     """A rate that changes linearly over the stage."""
 
-    from_per_s: SomeRate = Field(alias="from", examples=["10/s"])
+    from_per_s: NonNegativeRate = Field(alias="from", examples=["10/s"])
     """Rate at the start of the stage, like 10/s."""
-    to_per_s: SomeRate = Field(alias="to", examples=["100/s"])
+    to_per_s: NonNegativeRate = Field(alias="to", examples=["100/s"])
     """Rate at the end of the stage, like 100/s."""
 
     @model_validator(mode="after")
@@ -81,9 +81,9 @@ class RateSpikeSettings(Settings):
     """Rate before and after the spike, like 50/s."""
     peak_per_s: Rate = Field(alias="peak", examples=["200/s"])
     """Rate during the spike, like 200/s."""
-    at_s: SomeSeconds = Field(alias="at", examples=["10s"])
+    at_s: PositiveSeconds = Field(alias="at", examples=["10s"])
     """Start of the spike, counted from the start of the stage, like 10s."""
-    for_s: SomeSeconds = Field(alias="for", examples=["5s"])
+    for_s: PositiveSeconds = Field(alias="for", examples=["5s"])
     """Duration of the spike, like 5s."""
 
     @model_validator(mode="after")
@@ -111,7 +111,7 @@ class SineSettings(Settings):
     """Mean rate, like 50/s."""
     amplitude_per_s: Rate = Field(alias="amplitude", examples=["20/s"])
     """Largest difference from the mean rate, like 20/s."""
-    period_s: SomeSeconds = Field(alias="period", examples=["20s"])
+    period_s: PositiveSeconds = Field(alias="period", examples=["20s"])
     """Period of the sine wave, like 20s."""
 
     @model_validator(mode="after")
@@ -148,7 +148,7 @@ class DiurnalSettings(Settings):
         return ((0.0, midnight), *middles, (duration_s, midnight))
 
 
-def steps_curve(rates_per_s: tuple[float, ...], duration_s: float) -> Curve:
+def build_steps_curve(rates_per_s: tuple[float, ...], duration_s: float) -> Curve:
     """Build the curve of a stage in which each rate lasts equally long."""
     step_s = duration_s / len(rates_per_s)
     points: list[tuple[float, float]] = []
@@ -157,7 +157,7 @@ def steps_curve(rates_per_s: tuple[float, ...], duration_s: float) -> Curve:
     return tuple(points)
 
 
-def arrivals_of(curve: Curve, duration_s: float, lead_in_s: float) -> float:
+def compute_expected_arrivals(curve: Curve, duration_s: float, lead_in_s: float) -> float:
     """Compute the expected number of arrivals of a stage, including its lead-in."""
     points = [*curve, (max(duration_s, curve[-1][0]), curve[-1][1])]
     area = sum(

@@ -17,21 +17,21 @@ import msgspec
 from app.errors import ProfileError
 from app.profiles import secrets
 from app.profiles.bundled import bundled_models
-from app.profiles.datasets import secrets_in_body
+from app.profiles.datasets import find_secrets_in_body
 from app.profiles.document import KeyPath, read_document
-from app.profiles.editing import rewritten, with_value
+from app.profiles.editing import rewrite, set_value
 from app.profiles.endpoint import EndpointSettings
 from app.profiles.fields import FieldSpec, profile_fields
 from app.profiles.local import LocalProfile
 from app.profiles.permission import is_loopback
 from app.profiles.problems import BadValueError
-from app.profiles.profile import Profile, protocol_of
-from app.profiles.secrets import reference_in
+from app.profiles.profile import Profile, find_protocol
+from app.profiles.secrets import find_reference
 
 _MAY_HOLD_SECRET = re.compile(r"headers|api_key|\benv\b|body|bodies|template|://[^\s/]*@|[?&][\w-]+=", re.IGNORECASE)
 
 
-def places_of_secrets(spec_text: str) -> tuple[str, ...]:
+def find_secret_keys(spec_text: str) -> tuple[str, ...]:
     """Return the keys of a written profile that hold a secret where only a reference may be. Never return a value.
 
     Profiles that Sizewise writes hold no secrets, so this finds those in edited files. Raises ProfileError if the text
@@ -41,7 +41,7 @@ def places_of_secrets(spec_text: str) -> tuple[str, ...]:
     return tuple(".".join(str(key) for key in path if isinstance(key, str)) for path in _secret_paths(profile))
 
 
-def redacted(text: str) -> str | None:
+def redact_profile(text: str) -> str | None:
     """Return the profile with every secret redacted, or `None` if it is not a valid document and may hold a secret."""
     try:
         profile = read_document(text.encode(), "profile").value
@@ -49,8 +49,8 @@ def redacted(text: str) -> str | None:
         return None if _MAY_HOLD_SECRET.search(text) else text
     paths = tuple(_secret_paths(profile))
     for path in paths:
-        profile = with_value(profile, path, secrets.REDACTED)
-    return rewritten(text, profile).text if paths else text
+        profile = set_value(profile, path, secrets.REDACTED)
+    return rewrite(text, profile).text if paths else text
 
 
 def _secret_paths(profile: Any) -> Iterator[KeyPath]:
@@ -59,13 +59,13 @@ def _secret_paths(profile: Any) -> Iterator[KeyPath]:
     if _is_literal(target.get("api_key")):
         yield "target", "api_key"
     for name, value in _mapping(_mapping(target.get("start")).get("env")).items():
-        if secrets.names_a_secret(name) and _is_literal(value):
+        if secrets.is_secret_name(name) and _is_literal(value):
             yield "target", "start", "env", name
     for key in ("url", "urls"):
         yield from _in_urls(target.get(key), ("target", key))
     workload = _mapping(_mapping(profile).get("workload"))
     for key in ("body", "bodies", "template", "extra_body"):
-        yield from secrets_in_body(workload.get(key), ("workload", key))
+        yield from find_secrets_in_body(workload.get(key), ("workload", key))
     yield from _in_urls(workload.get("path"), ("workload", "path"))
     scraped = _mapping(profile).get("telemetry")
     for path, scrape in _iter_items(scraped, ("telemetry",)):
@@ -82,7 +82,7 @@ def _in_headers(container: dict[str, Any], path: KeyPath) -> Iterator[KeyPath]:
 def _in_urls(value: object, path: KeyPath) -> Iterator[KeyPath]:
     for url_path, url in _iter_items(value, path):
         try:
-            secrets.refuse_secrets_in_url(str(url))
+            secrets.check_url_has_no_secret(str(url))
         except (BadValueError, ValueError):
             yield url_path
 
@@ -107,9 +107,9 @@ _MODEL_HOLDERS = ("ServeSettings", "VariantSettings", "LocalTarget")
 _SECRET_KEYS = ("headers", "env", "api_key")
 
 
-def relocated(tree: dict[str, Any], directory: Path) -> dict[str, Any]:
+def make_paths_absolute(tree: dict[str, Any], directory: Path) -> dict[str, Any]:
     """Make paths relative to `directory` absolute. A profile without a known protocol is returned unchanged."""
-    protocol = protocol_of(tree)
+    protocol = find_protocol(tree)
     if protocol is None:
         return tree
     moved = _relocate_value(tree, profile_fields(protocol), directory.resolve(), "")
@@ -146,10 +146,10 @@ def _with_key(item: FieldSpec, key: str) -> FieldSpec:
 def _anchor_all(value: Any, directory: Path) -> Any:
     if isinstance(value, dict):
         return {key: _anchor_all(item, directory) for key, item in value.items()}
-    return secrets.anchor(value, directory) if isinstance(value, str) else value
+    return secrets.make_reference_absolute(value, directory) if isinstance(value, str) else value
 
 
-def hosts_of_secrets(profile: Profile) -> dict[str, tuple[str, ...]]:
+def find_secret_hosts(profile: Profile) -> dict[str, tuple[str, ...]]:
     """Map each host beyond loopback to the references (`env:NAME`, `file:PATH`) whose secrets are sent to it.
 
     Secrets sent to loopback or to a Unix socket stay on this machine and are left out.
@@ -165,7 +165,7 @@ def hosts_of_secrets(profile: Profile) -> dict[str, tuple[str, ...]]:
 
 
 def _add_references(sent: dict[str, set[str]], urls: tuple[str, ...], texts: list[str]) -> None:
-    references = {reference for text in texts if (reference := reference_in(text)) is not None}
+    references = {reference for text in texts if (reference := find_reference(text)) is not None}
     for url in urls if references else ():
         host = (urlsplit(url).hostname or "").casefold()
         if not is_loopback(host):

@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from app.profiles.document import document_text
+from app.profiles.document import format_document
 from app.profiles.local import LocalProfile
 from app.profiles.profile import OipProfile, Profile
 from app.profiles.secrets import REDACTED, is_reference, is_sensitive
@@ -33,16 +33,16 @@ _ORDER = (
 _SKIPPED_PATHS = ("socket", "directory")
 
 
-def spec_yaml(profile: Profile) -> str:
+def format_spec(profile: Profile) -> str:
     """Return the profile as YAML with every key and default, and with secrets redacted.
 
     Loading the result gives a profile with the same hash.
     """
     plain = _to_plain(profile)
-    return document_text({key: plain[key] for key in _ORDER if key in plain})
+    return format_document({key: plain[key] for key in _ORDER if key in plain})
 
 
-def profile_hash(profile: Profile) -> str:
+def compute_profile_hash(profile: Profile) -> str:
     """Compute a hash that is equal for profiles that measure the same thing.
 
     Files count by their content, secrets by the name of their header. The description, telemetry, options and number of
@@ -69,7 +69,7 @@ def profile_hash(profile: Profile) -> str:
     return _hash(plain)
 
 
-def workload_hash(profile: Profile) -> str:
+def compute_workload_hash(profile: Profile) -> str:
     """Compute a hash of the workload alone: the requests, or the rows of a local model.
 
     The target, load and limits do not change it.

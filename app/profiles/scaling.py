@@ -16,12 +16,12 @@ from app.profiles import units
 from app.profiles.loading import load_overrides
 from app.profiles.plan import ROUTERS
 from app.profiles.problems import BadValueError
-from app.profiles.settings import Count, Rate, Seconds, Settings, Share, SomeSeconds, at_most
+from app.profiles.settings import Count, PositiveSeconds, Rate, Seconds, Settings, Share, upper_bound
 from app.profiles.traffic import ClockTime
 from app.records.offers import Router
 from app.records.scaling import (
-    DOWN,
-    UP,
+    DEFAULT_SCALE_DOWN,
+    DEFAULT_SCALE_UP,
     Autoscaler,
     ColdStartModel,
     FailureModel,
@@ -29,12 +29,12 @@ from app.records.scaling import (
     Hpa,
     Keda,
     Knative,
-    Metric,
     Operations,
     PlannedReplica,
     Predictive,
     RatePolicy,
     RollingUpdate,
+    ScalingMetric,
     ScalingRules,
     Scheduled,
     ScheduledReplicas,
@@ -44,22 +44,22 @@ from app.records.scaling import (
 AUTOSCALERS = ("none", "hpa", "keda", "knative", "kserve", "schedule", "predictive")
 _MAX_REPLICAS = 100_000
 _EXAMPLES = {"busy": "70% of the time", "in-flight": "metric=in-flight and 4 requests", "rate": "12/s"}
-_METRICS: dict[str, Metric] = {"busy": "busy", "in-flight": "in_flight", "rate": "rate"}
+_METRICS: dict[str, ScalingMetric] = {"busy": "busy", "in-flight": "in_flight", "rate": "rate"}
 
 _HPA, _KEDA, _KNATIVE = Hpa(target=1.0, max=1), Keda(target=1.0, max=1), Knative()
 _PREDICTIVE = Predictive(per_replica_per_s=1.0, lead_s=0.0, max=1)
 _FAILURES, _UPDATE = FailureModel(mtbf_hours=1.0), RollingUpdate(at_s=0.0)
 """Records whose other values are the defaults of the settings."""
 
-Replicas = Annotated[int, Field(ge=0), at_most(_MAX_REPLICAS)]
-SomeReplicas = Annotated[Count, at_most(_MAX_REPLICAS)]
+Replicas = Annotated[int, Field(ge=0), upper_bound(_MAX_REPLICAS)]
+PositiveReplicas = Annotated[Count, upper_bound(_MAX_REPLICAS)]
 Multiple = Annotated[float, BeforeValidator(units.parse_multiple)]
 
 
-def _read_target(value: object) -> tuple[Metric, float]:
+def _read_target(value: object) -> tuple[ScalingMetric, float]:
     """Parse an autoscaler target; its unit decides which metric it applies to. Raises BadValueError."""
     if isinstance(value, int | float) and not isinstance(value, bool):
-        target: tuple[Metric, float] = ("in_flight", float(value))
+        target: tuple[ScalingMetric, float] = ("in_flight", float(value))
     elif isinstance(value, str) and value.rstrip().endswith("%"):
         target = ("busy", units.parse_share(value))
     elif isinstance(value, str) and "/" in value:
@@ -72,7 +72,7 @@ def _read_target(value: object) -> tuple[Metric, float]:
     return target
 
 
-Target = Annotated[tuple[Metric, float], BeforeValidator(_read_target)]
+Target = Annotated[tuple[ScalingMetric, float], BeforeValidator(_read_target)]
 
 
 class UpSettings(Settings):
@@ -82,15 +82,15 @@ class UpSettings(Settings):
     limit off.
     """
 
-    stabilisation_s: Seconds = Field(default=UP.stabilisation_s, alias="stabilisation")
-    pods: SomeReplicas | None = 4
+    stabilisation_s: Seconds = Field(default=DEFAULT_SCALE_UP.stabilisation_s, alias="stabilisation")
+    pods: PositiveReplicas | None = 4
     percent: Multiple | None = 1.0
-    period_s: SomeSeconds = Field(default=15.0, alias="period")
+    period_s: PositiveSeconds = Field(default=15.0, alias="period")
 
 
 class DownSettings(UpSettings):
-    stabilisation_s: Seconds = Field(default=DOWN.stabilisation_s, alias="stabilisation")
-    pods: SomeReplicas | None = None
+    stabilisation_s: Seconds = Field(default=DEFAULT_SCALE_DOWN.stabilisation_s, alias="stabilisation")
+    pods: PositiveReplicas | None = None
 
 
 class _Scaling(Settings):
@@ -99,13 +99,13 @@ class _Scaling(Settings):
     `target` is per replica; its unit decides which metric it applies to.
     """
 
-    own_metric: ClassVar[Metric]
+    own_metric: ClassVar[ScalingMetric]
     metrics: ClassVar[tuple[str, ...]]
 
     metric: str | None = None
     target: Target | None = None
     min: Replicas
-    max: SomeReplicas | None = None
+    max: PositiveReplicas | None = None
 
     @model_validator(mode="after")
     def _check_consistency(self) -> Self:
@@ -126,7 +126,7 @@ class _Scaling(Settings):
             raise BadValueError(f"max is {self.max}, less than min of {self.min}")
         return self
 
-    def aim(self, planned: PlannedReplica) -> tuple[Metric, float]:
+    def aim(self, planned: PlannedReplica) -> tuple[ScalingMetric, float]:
         """Return the metric and its target per replica; if no target is set, that of the plan."""
         if self.target is not None:
             return self.target
@@ -139,8 +139,8 @@ class _Scaling(Settings):
 
 class _HpaLike(_Scaling):
     tolerance: Share = _HPA.tolerance
-    sync_s: SomeSeconds = Field(default=_HPA.sync_s, alias="sync")
-    window_s: SomeSeconds = Field(default=_HPA.window_s, alias="window")
+    sync_s: PositiveSeconds = Field(default=_HPA.sync_s, alias="sync")
+    window_s: PositiveSeconds = Field(default=_HPA.window_s, alias="window")
     up: UpSettings = UpSettings()
     down: DownSettings = DownSettings()
 
@@ -149,7 +149,7 @@ class HpaSettings(_HpaLike):
     own_metric = "busy"
     metrics = ("busy", "in-flight", "rate")
 
-    min: SomeReplicas = _HPA.min
+    min: PositiveReplicas = _HPA.min
 
 
 class KedaSettings(_HpaLike):
@@ -164,7 +164,7 @@ class KedaSettings(_HpaLike):
     min: Replicas = _KEDA.min
     activation: Annotated[float, Field(ge=0)] = _KEDA.activation
     holds: bool = _KEDA.holds
-    polling_s: SomeSeconds = Field(default=_KEDA.polling_s, alias="polling")
+    polling_s: PositiveSeconds = Field(default=_KEDA.polling_s, alias="polling")
     cool_down_s: Seconds = Field(default=_KEDA.cool_down_s, alias="cool_down")
 
 
@@ -176,9 +176,9 @@ class KnativeSettings(_Scaling):
 
     min: Replicas = _KNATIVE.min
     utilisation: Annotated[Share, Field(gt=0)] = _KNATIVE.utilisation
-    tick_s: SomeSeconds = Field(default=_KNATIVE.tick_s, alias="tick")
-    window_s: SomeSeconds = Field(default=_KNATIVE.stable_s, alias="window")
-    panic_window_s: SomeSeconds = Field(default=_KNATIVE.panic_s, alias="panic_window")
+    tick_s: PositiveSeconds = Field(default=_KNATIVE.tick_s, alias="tick")
+    window_s: PositiveSeconds = Field(default=_KNATIVE.stable_s, alias="window")
+    panic_window_s: PositiveSeconds = Field(default=_KNATIVE.panic_s, alias="panic_window")
     panic_threshold: Annotated[float, Field(gt=1, le=10)] = _KNATIVE.panic_threshold
     max_up_rate: Annotated[float, Field(gt=1, le=1e6)] = _KNATIVE.max_up_rate
     max_down_rate: Annotated[float, Field(gt=1, le=1e6)] = _KNATIVE.max_down_rate
@@ -207,9 +207,9 @@ class PredictiveSettings(Settings):
     target: Rate | None = None
     lead_s: Seconds | None = Field(default=None, alias="lead")
     min: Replicas = _PREDICTIVE.min
-    max: SomeReplicas | None = None
+    max: PositiveReplicas | None = None
     headroom: Share = _PREDICTIVE.headroom
-    tick_s: SomeSeconds = Field(default=_PREDICTIVE.tick_s, alias="tick")
+    tick_s: PositiveSeconds = Field(default=_PREDICTIVE.tick_s, alias="tick")
 
 
 class NoScalingSettings(Settings):
@@ -230,7 +230,7 @@ _MAX_HOURS = 1e6
 _SECONDS_PER_HOUR = 3600.0
 
 
-class Amount(msgspec.Struct, frozen=True):
+class LoadAmount(msgspec.Struct, frozen=True):
     """The data or the time needed before a replica can serve: a number of bytes, or a time that does not depend on the
     size.
     """
@@ -239,13 +239,13 @@ class Amount(msgspec.Struct, frozen=True):
     seconds: float | None = None
 
 
-def _read_amount(value: object) -> Amount:
+def _read_amount(value: object) -> LoadAmount:
     try:
-        return Amount(size_bytes=units.parse_bytes(value))
+        return LoadAmount(size_bytes=units.parse_bytes(value))
     except BadValueError:
         pass
     try:
-        return Amount(seconds=units.parse_duration_s(value))
+        return LoadAmount(seconds=units.parse_duration_s(value))
     except BadValueError:
         raise BadValueError(f"{value!r} is neither a size nor a duration", hint="Write it like 8GB or 40s.") from None
 
@@ -254,9 +254,9 @@ def _read_hours(value: object) -> float:
     return units.parse_duration_s(value) / _SECONDS_PER_HOUR
 
 
-SizeOrTime = Annotated[Amount, PlainValidator(_read_amount)]
+SizeOrTime = Annotated[LoadAmount, PlainValidator(_read_amount)]
 Bandwidth = Annotated[float, BeforeValidator(units.parse_bytes_per_s)]
-Hours = Annotated[float, BeforeValidator(_read_hours), Field(gt=0), at_most(_MAX_HOURS)]
+Hours = Annotated[float, BeforeValidator(_read_hours), Field(gt=0), upper_bound(_MAX_HOURS)]
 
 
 class ColdStartSettings(Settings):
@@ -268,8 +268,8 @@ class ColdStartSettings(Settings):
     """
 
     node_s: Seconds = Field(default=90.0, alias="node")
-    image: SizeOrTime = Amount(5e9)
-    weights: SizeOrTime = Amount(2e9)
+    image: SizeOrTime = LoadAmount(5e9)
+    weights: SizeOrTime = LoadAmount(2e9)
     build_s: Seconds = Field(default=15.0, alias="build")
     warm_up_s: Seconds = Field(default=5.0, alias="warm_up")
     network: Bandwidth = 500e6
@@ -277,7 +277,7 @@ class ColdStartSettings(Settings):
     pcie: Bandwidth | None = None
     spread: Share = 0.3
     refused: Annotated[Share, Field(lt=1)] = 0.0
-    retry_s: SomeSeconds = Field(default=ColdStartModel().retry_s, alias="retry")
+    retry_s: PositiveSeconds = Field(default=ColdStartModel().retry_s, alias="retry")
 
 
 class FailureSettings(Settings):
@@ -299,7 +299,7 @@ class UpdateSettings(Settings):
     unavailable: Share = _UPDATE.unavailable
 
 
-def cold_start_of(settings: ColdStartSettings, warm_nodes: int) -> ColdStartModel:
+def build_cold_start(settings: ColdStartSettings, warm_nodes: int) -> ColdStartModel:
     return ColdStartModel(
         node_s=settings.node_s,
         image=_transfer(settings.image, network=settings.network),
@@ -313,17 +313,17 @@ def cold_start_of(settings: ColdStartSettings, warm_nodes: int) -> ColdStartMode
     )
 
 
-def _transfer(amount: Amount, network: float, disk: float | None = None, pcie: float | None = None) -> Transfer:
+def _transfer(amount: LoadAmount, network: float, disk: float | None = None, pcie: float | None = None) -> Transfer:
     if amount.seconds is not None:
         return Transfer(amount.seconds, network=1.0)
     return Transfer(amount.size_bytes, network, disk, pcie)
 
 
-def failures_of(settings: FailureSettings | None) -> FailureModel | None:
+def build_failures(settings: FailureSettings | None) -> FailureModel | None:
     return None if settings is None else FailureModel(settings.mtbf_hours, settings.detect_s, settings.new_node)
 
 
-def updates_of(settings: UpdateSettings | None) -> tuple[RollingUpdate, ...]:
+def build_updates(settings: UpdateSettings | None) -> tuple[RollingUpdate, ...]:
     return () if settings is None else (RollingUpdate(settings.at_s, settings.surge, settings.unavailable),)
 
 
@@ -343,8 +343,8 @@ class DaySettings(Settings):
     update: UpdateSettings | None = None
     warm_pool: Replicas = 0
     drain_s: Seconds = Field(default=Operations().drain_s, alias="drain")
-    timeout_s: SomeSeconds = Field(default=30.0, alias="timeout")
-    queue_limit: Annotated[int, Field(ge=0), at_most(10_000)] = 10_000
+    timeout_s: PositiveSeconds = Field(default=30.0, alias="timeout")
+    queue_limit: Annotated[int, Field(ge=0), upper_bound(10_000)] = 10_000
     router: (
         Literal["round-robin", "random", "power-of-two", "least-outstanding", "least-work", "session-hash"] | None
     ) = None
@@ -392,20 +392,20 @@ def load_day(autoscaler: str, overrides: Sequence[str]) -> DaySettings:
     return load_overrides(_DAYS[autoscaler], overrides)
 
 
-def router_of(settings: DaySettings) -> Router | None:
+def find_router(settings: DaySettings) -> Router | None:
     return None if settings.router is None else ROUTERS[settings.router]
 
 
-def operations_of(settings: DaySettings, replicas_per_instance: int) -> Operations:
+def build_operations(settings: DaySettings, replicas_per_instance: int) -> Operations:
     return Operations(
-        cold_start=cold_start_of(settings.cold_start, settings.warm_pool * replicas_per_instance),
-        failures=failures_of(settings.failures),
-        updates=updates_of(settings.update),
+        cold_start=build_cold_start(settings.cold_start, settings.warm_pool * replicas_per_instance),
+        failures=build_failures(settings.failures),
+        updates=build_updates(settings.update),
         drain_s=settings.drain_s,
     )
 
 
-def autoscaler_of(settings: AutoscalerSettings, planned: PlannedReplica, cold_start_s: float) -> Autoscaler:
+def build_autoscaler(settings: AutoscalerSettings, planned: PlannedReplica, cold_start_s: float) -> Autoscaler:
     match settings:
         case NoScalingSettings():
             return Fixed(planned.replicas)

@@ -57,7 +57,7 @@ def redact(header: str, value: str) -> str:
     return REDACTED if is_sensitive(header) and _REFERENCE.fullmatch(value) is None else value
 
 
-def anchor(value: str, directory: Path) -> str:
+def make_reference_absolute(value: str, directory: Path) -> str:
     """Return the header value with the path of a `file:` reference made absolute, relative to `directory`."""
     reference = _REFERENCE.fullmatch(value)
     if reference is None or reference["env"]:
@@ -70,7 +70,7 @@ def is_reference(text: str) -> bool:
     return _REFERENCE.fullmatch(text) is not None
 
 
-def reference_in(text: str) -> str | None:
+def find_reference(text: str) -> str | None:
     """Return the reference (`env:NAME` or `file:PATH`) without the authentication scheme, or `None` if there is
     none.
     """
@@ -78,7 +78,7 @@ def reference_in(text: str) -> str | None:
     return None if reference is None else text.removeprefix(reference["before"])
 
 
-def file_of(text: str) -> tuple[str, str] | None:
+def parse_file_reference(text: str) -> tuple[str, str] | None:
     """Return the authentication scheme and the path of a `file:` reference, or `None` for any other text."""
     reference = _REFERENCE.fullmatch(text)
     return None if reference is None or reference["env"] else (reference["before"], reference["name"])
@@ -117,7 +117,7 @@ def _from_file(name: str, _: Mapping[str, str]) -> str:
         raise UsageError(f"the secret's file {name} cannot be read: {why}", hint=hint) from None
 
 
-def names_a_secret(name: str) -> bool:
+def is_secret_name(name: str) -> bool:
     """Return whether a query parameter, command option or environment variable of this name probably holds a secret."""
     word = _letters_and_digits(name)
     words = re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+", name)
@@ -141,7 +141,7 @@ def is_secret_in_body(key: str, value: object) -> bool:
     """
     if not isinstance(value, str) or value in ("", REDACTED) or is_placeholder(value):
         return False
-    return is_token(value) or (names_a_secret(key) and _letters_and_digits(key) not in _HARMLESS_BODY_KEYS)
+    return is_token(value) or (is_secret_name(key) and _letters_and_digits(key) not in _HARMLESS_BODY_KEYS)
 
 
 def is_placeholder(text: str) -> bool:
@@ -153,12 +153,12 @@ def _letters_and_digits(name: str) -> str:
     return re.sub(r"[^a-z0-9]", "", name.casefold())
 
 
-def refuse_secrets_in_url(url: str) -> None:
+def check_url_has_no_secret(url: str) -> None:
     """Raise BadValueError if a URL contains a user, a password or a secret. The message does not contain the URL."""
     parts = urlsplit(url)
     hint = "Give it in target.headers as env:NAME or file:PATH."
     if "@" in parts.netloc:
         raise BadValueError("the URL holds a user or a password", hint=hint)
     for name, value in parse_qsl(parts.query, keep_blank_values=True):
-        if names_a_secret(name) or is_token(value):
+        if is_secret_name(name) or is_token(value):
             raise BadValueError(f"the URL's query holds a secret: {name}=…", hint=hint)

@@ -9,7 +9,7 @@ from pydantic import BeforeValidator, Field, ValidationInfo
 
 from app.profiles.bundled import bundled_models
 from app.profiles.problems import BadValueError, did_you_mean
-from app.profiles.settings import Count, Seconds, Settings, at_most, files_must_exist, profile_directory
+from app.profiles.settings import Count, Seconds, Settings, files_must_exist, profile_directory, upper_bound
 
 
 def _read_model(value: object, info: ValidationInfo) -> str:
@@ -38,13 +38,13 @@ class ServeSettings(Settings):
     """Name of a bundled model, like digits, or path of an .onnx file."""
     provider: Literal["cpu", "cuda"] = "cpu"
     """Execution provider of ONNX Runtime."""
-    threads: Annotated[Count, at_most(1024)] = Field(default=1, examples=[1])
+    threads: Annotated[Count, upper_bound(1024)] = Field(default=1, examples=[1])
     """CPU threads of the model, like 1."""
-    max_batch: Annotated[Count, at_most(4096)] = Field(default=8, examples=[8])
+    max_batch: Annotated[Count, upper_bound(4096)] = Field(default=8, examples=[8])
     """Maximum number of rows that are batched into one call of the model, like 8."""
     queue_delay_s: Seconds = Field(default=0.002, alias="queue_delay", examples=["2ms"])
     """Maximum time a request waits for others to be batched with it, like 2ms."""
-    queue_limit: Annotated[Count, at_most(100_000)] = Field(default=128, examples=[128])
+    queue_limit: Annotated[Count, upper_bound(100_000)] = Field(default=128, examples=[128])
     """Maximum number of queued requests, like 128. Further requests are refused."""
 
     @property

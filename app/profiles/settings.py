@@ -35,7 +35,7 @@ class Unit(msgspec.Struct, frozen=True):
     text: str
 
 
-class AtMost(msgspec.Struct, frozen=True):
+class UpperBound(msgspec.Struct, frozen=True):
     """An upper bound whose error message formats the values as a profile writes them."""
 
     limit: float
@@ -75,7 +75,7 @@ class Settings(BaseModel):
         return value
 
 
-def settings_of(
+def build_settings(
     record: type[msgspec.Struct], by_type: Mapping[Any, Any], *, without: tuple[str, ...] = (), **by_name: Any
 ) -> type[Settings]:
     """Create settings with the fields and defaults of a record.
@@ -145,33 +145,33 @@ def profile_directory(info: ValidationInfo) -> Path:
     return directory
 
 
-def at_most(limit: float, shown: Callable[[float], str] = "{:,}".format) -> AfterValidator:
-    return AfterValidator(AtMost(limit, shown))
+def upper_bound(limit: float, format_value: Callable[[float], str] = "{:,}".format) -> AfterValidator:
+    return AfterValidator(UpperBound(limit, format_value))
 
 
 T = TypeVar("T")
 Listed = Annotated[tuple[T, ...], Field(strict=False)]
 ExistingFile = Annotated[Path, BeforeValidator(_existing_file), PlainSerializer(str)]
-SomePath = Annotated[Path, BeforeValidator(_path_that_may_not_exist), PlainSerializer(str)]
+UncheckedPath = Annotated[Path, BeforeValidator(_path_that_may_not_exist), PlainSerializer(str)]
 """A path that need not exist yet."""
 ObjectiveText = Annotated[Objective, _reader(parse_objective), PlainSerializer(lambda objective: objective.text)]
 GateText = Annotated[Objective, _reader(parse_gate), PlainSerializer(lambda objective: objective.text)]
 Seconds = Annotated[
     float,
     BeforeValidator(units.parse_duration_s),
-    at_most(30 * 86_400.0, units.format_duration),
+    upper_bound(30 * 86_400.0, units.format_duration),
     PlainSerializer(units.format_duration),
     Unit("ms, s, m, h"),
 ]
-SomeSeconds = Annotated[Seconds, Field(gt=0)]
+PositiveSeconds = Annotated[Seconds, Field(gt=0)]
 Days = Annotated[
-    int, BeforeValidator(units.parse_days), at_most(36_500), PlainSerializer(lambda days: f"{days}d"), Unit("d")
+    int, BeforeValidator(units.parse_days), upper_bound(36_500), PlainSerializer(lambda days: f"{days}d"), Unit("d")
 ]
-MOST_PER_S = 1e6
-SomeRate = Annotated[
+MAX_PER_S = 1e6
+NonNegativeRate = Annotated[
     float,
-    BeforeValidator(units.parse_rate_or_none_per_s),
-    at_most(MOST_PER_S, units.format_rate),
+    BeforeValidator(units.parse_non_negative_rate_per_s),
+    upper_bound(MAX_PER_S, units.format_rate),
     PlainSerializer(units.format_rate),
     Unit("/s, /min, /h"),
 ]
@@ -179,7 +179,7 @@ SomeRate = Annotated[
 Rate = Annotated[
     float,
     BeforeValidator(units.parse_rate_per_s),
-    at_most(MOST_PER_S, units.format_rate),
+    upper_bound(MAX_PER_S, units.format_rate),
     PlainSerializer(units.format_rate),
     Unit("/s, /min, /h"),
 ]
@@ -187,7 +187,7 @@ Share = Annotated[float, BeforeValidator(units.parse_share), PlainSerializer(uni
 Growth = Annotated[
     float,
     BeforeValidator(units.parse_growth_per_year),
-    at_most(100.0, units.format_growth),
+    upper_bound(100.0, units.format_growth),
     PlainSerializer(units.format_growth),
     Unit("%/year"),
 ]

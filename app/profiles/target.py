@@ -14,7 +14,7 @@ from pydantic import BeforeValidator, Field, JsonValue, model_validator
 from app.profiles.endpoint import EndpointSettings, GrpcUrl, TargetSettings
 from app.profiles.problems import BadValueError
 from app.profiles.serve import ServeSettings
-from app.profiles.settings import Count, ExistingFile, Listed, Rate, Seconds, Settings, at_most
+from app.profiles.settings import Count, ExistingFile, Listed, Rate, Seconds, Settings, upper_bound
 
 _TENSOR = re.compile(r"([A-Z]+[0-9]*)\[ *(-?\d+(?: *, *-?\d+)*)? *\]", re.ASCII)
 _DATATYPES = ("BOOL", "UINT8", "UINT16", "UINT32", "UINT64", "INT8", "INT16", "INT32", "INT64", "FP16", "FP32", "FP64",
@@ -53,7 +53,7 @@ def _read_tensors(value: object) -> object:
 
 
 Tensors = Annotated[dict[str, str], BeforeValidator(_read_tensors)]
-Spread = Annotated[float, Field(ge=0), at_most(5)]
+Spread = Annotated[float, Field(ge=0), upper_bound(5)]
 _ROW = {"row": "row is for targets that take several rows or texts at once."}
 _TENSORS = {key: f"{key} is for targets of tensors: oip and tf-serving." for key in ("inputs", "outputs")}
 _TOKENS = {key: f"{key} is for openai-chat, -completions and -responses." for key in ("tokens", "output_tokens")}
@@ -72,13 +72,13 @@ class ScriptedSettings(Settings):
     """Time to the response, or to its first token: constant, or the median if there is a spread, like 20ms."""
     spread: Spread = Field(default=0.0, examples=[0.3])
     """Standard deviation of the logarithm of the delay, like 0.3; 0 makes the delay constant."""
-    parallel: Annotated[Count, at_most(100_000)] | None = Field(default=None, examples=[4])
+    parallel: Annotated[Count, upper_bound(100_000)] | None = Field(default=None, examples=[4])
     """Maximum number of requests processed at once, while the rest wait, like 4. Leave it empty for no limit."""
-    seed: Annotated[int, Field(ge=0), at_most(2**31)] = Field(default=0, examples=[0])
+    seed: Annotated[int, Field(ge=0), upper_bound(2**31)] = Field(default=0, examples=[0])
     """Seed of the random delays, like 0."""
 
 
-class ScriptedAnswers(ScriptedSettings):
+class ScriptedResponses(ScriptedSettings):
     """A scripted server that answers every request with the same JSON."""
 
     keys_of_others: ClassVar[dict[str, str]] = _ROW | _TENSORS | _TOKENS
@@ -96,7 +96,7 @@ class ScriptedTokens(ScriptedSettings):
     keys_of_others: ClassVar[dict[str, str]] = _ROW | _TENSORS | _ANSWER
     tokens_per_s: Rate = Field(default=100.0, alias="tokens", examples=["100/s"])
     """Rate at which the tokens of each response arrive, like 100/s."""
-    output_tokens: Annotated[Count, at_most(100_000)] = Field(default=64, examples=[64])
+    output_tokens: Annotated[Count, upper_bound(100_000)] = Field(default=64, examples=[64])
     """Number of tokens in a response if the request sets none, like 64."""
 
 
@@ -132,7 +132,7 @@ class HttpTarget(EndpointSettings):
     }
     protocol: Literal["http"]
     """Protocol of the target."""
-    scripted: ScriptedAnswers | None = None
+    scripted: ScriptedResponses | None = None
     """Server of known timings that the run starts, to try a profile without a service."""
 
 
@@ -227,7 +227,7 @@ class _ModelServerTarget(EndpointSettings):
     keys_of_others: ClassVar[dict[str, str]] = _SERVES
     protocol: str
     """Protocol of the target."""
-    scripted: ScriptedTensors | ScriptedAnswers | None = None
+    scripted: ScriptedTensors | ScriptedResponses | None = None
     """Server of known timings that the run starts, to try a profile without a service."""
     model: ModelName
     """Name of the model on the server."""
@@ -251,7 +251,7 @@ class TorchServeTarget(_ModelServerTarget):
 
     protocol: Literal["torchserve"]
     """Protocol of the target."""
-    scripted: ScriptedAnswers | None = None
+    scripted: ScriptedResponses | None = None
     """Server of known timings that the run starts, to try a profile without a service."""
     version: Version | None = Field(default=None, examples=["1.0"])
     """Version of the model on the server, like 1.0."""

@@ -12,14 +12,14 @@ from app.profiles.problems import BadValueError
 from app.profiles.settings import Seconds, Settings
 from app.profiles.units import format_duration
 
-LEAST_INTERVAL_S = 0.2
+MIN_INTERVAL_S = 0.2
 _LABEL_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 _OWN_SOURCES = re.compile(r"host|endpoint|generator|engine|gpu\d*")
 
 
 def _check_interval(interval_s: float) -> float:
-    if interval_s < LEAST_INTERVAL_S:
-        minimum = format_duration(LEAST_INTERVAL_S)
+    if interval_s < MIN_INTERVAL_S:
+        minimum = format_duration(MIN_INTERVAL_S)
         raise BadValueError(f"{format_duration(interval_s)} is less than {minimum}, the shortest time between scrapes")
     return interval_s
 

@@ -22,10 +22,10 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from app.analysis.traces import busiest_rows, trace_facts
+from app.analysis.traces import compute_trace_statistics, select_busiest_rows
 from app.errors import ProfileError
 from app.profiles.problems import BadValueError
-from app.records.traffic import TraceFacts, TraceRows
+from app.records.traffic import TraceRows, TraceStatistics
 from loadgen.decoding import decode_json
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 
 MAX_BYTES = 2**30
-MOST_ROWS = 50_000_000
+MAX_ROWS = 50_000_000
 MAX_JSON_LINES = 5_000_000
 """Maximum number of JSON lines.
 
@@ -65,7 +65,7 @@ def _kind(path: Path) -> str:
     return Path(name).suffix
 
 
-def read_table(path: Path, wanted: frozenset[str]) -> TraceTable:
+def read_table(path: Path, column_names: frozenset[str]) -> TraceTable:
     """Read a trace file as a table. Raises ProfileError.
 
     `wanted` holds the case-folded names of the columns to keep from JSON lines.
@@ -74,11 +74,11 @@ def read_table(path: Path, wanted: frozenset[str]) -> TraceTable:
         content = _content(path)
     except OSError as error:
         raise ProfileError(error.strerror or "cannot be read", path=str(path)) from error
-    max_rows = MAX_JSON_LINES if is_json_lines(path) else MOST_ROWS
+    max_rows = MAX_JSON_LINES if is_json_lines(path) else MAX_ROWS
     if content.count(b"\n") > max_rows + 1:
         raise ProfileError(f"has more than {max_rows:,} rows", path=str(path), hint="Cut a part out of the trace.")
     if is_json_lines(path):
-        return TraceTable(_json_lines(path, content, wanted), 1)
+        return TraceTable(_json_lines(path, content, column_names), 1)
     return TraceTable(_csv(path, content), 2)
 
 
@@ -322,7 +322,7 @@ def _date(epoch_s: float) -> datetime.datetime | None:
 _MIN_REQUESTS = 2
 
 
-def facts_of_trace(path: Path) -> TraceFacts:
+def read_trace_facts(path: Path) -> TraceStatistics:
     """Return the facts of a trace for planning. The file is read again only if it changed.
 
     Raises BadValueError, also for a trace that has no rate.
@@ -330,12 +330,12 @@ def facts_of_trace(path: Path) -> TraceFacts:
     return _facts_and_rows(path)[0]
 
 
-def rows_of_trace(path: Path) -> TraceRows:
+def read_trace_rows(path: Path) -> TraceRows:
     """Return the requests of a trace that a plan replays. Raises BadValueError like `facts_of_trace`."""
     return _facts_and_rows(path)[1]
 
 
-def _facts_and_rows(path: Path) -> tuple[TraceFacts, TraceRows]:
+def _facts_and_rows(path: Path) -> tuple[TraceStatistics, TraceRows]:
     try:
         state = path.stat()
     except OSError as error:
@@ -344,13 +344,15 @@ def _facts_and_rows(path: Path) -> tuple[TraceFacts, TraceRows]:
 
 
 @functools.lru_cache(maxsize=4)
-def _read(path: Path, _changed_ns: int, _size: int) -> tuple[TraceFacts, TraceRows]:
+def _read(path: Path, _changed_ns: int, _size: int) -> tuple[TraceStatistics, TraceRows]:
     trace = read_trace(path)
     if len(trace.at_s) < _MIN_REQUESTS or trace.at_s[-1] == 0:
         raise BadValueError(f"{path}: has no rate: it takes two requests at different times")
-    facts = trace_facts(trace.at_s, trace.starts_at, (_mean(trace.input_tokens), _mean(trace.output_tokens)))
+    facts = compute_trace_statistics(
+        trace.at_s, trace.starts_at, (_mean(trace.input_tokens), _mean(trace.output_tokens))
+    )
     inputs, outputs = trace.input_tokens, trace.output_tokens
-    return facts, busiest_rows(trace.at_s, None if inputs is None or outputs is None else (inputs, outputs))
+    return facts, select_busiest_rows(trace.at_s, None if inputs is None or outputs is None else (inputs, outputs))
 
 
 def _mean(lengths: Lengths | None) -> float | None:

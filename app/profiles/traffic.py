@@ -18,22 +18,22 @@ from app.analysis.traces import MODULATION_WINDOW_S
 from app.errors import UsageError
 from app.profiles.problems import BadValueError, did_you_mean
 from app.profiles.settings import (
-    MOST_PER_S,
+    MAX_PER_S,
     Count,
     ExistingFile,
     Growth,
     Listed,
     Name,
     ObjectiveText,
+    PositiveSeconds,
     Rate,
     Settings,
     Share,
-    SomeSeconds,
     Unit,
-    at_most,
     files_must_exist,
+    upper_bound,
 )
-from app.profiles.traces import facts_of_trace, rows_of_trace
+from app.profiles.traces import read_trace_facts, read_trace_rows
 from app.profiles.units import format_duration
 from app.records.traffic import (
     Campaign,
@@ -41,15 +41,15 @@ from app.records.traffic import (
     RecurringSpike,
     RequestClass,
     TokenLengths,
-    TraceFacts,
     TraceRows,
+    TraceStatistics,
     Traffic,
 )
 
 DAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
 _CLOCK = re.compile(r"([01]\d|2[0-3]):([0-5]\d)", re.ASCII)
 _SUM_ERROR = 1e-6
-MOST_PARTS = 100
+MAX_ENTRIES = 100
 _MAX_FACTOR = 1000.0
 
 
@@ -83,7 +83,7 @@ Day = Annotated[str, BeforeValidator(_read_day)]
 Date = Annotated[
     datetime.date, BeforeValidator(_read_date), PlainSerializer(datetime.date.isoformat), Unit("yyyy-mm-dd")
 ]
-Times = Annotated[float, Field(gt=0, le=_MAX_FACTOR)]
+Multiplier = Annotated[float, Field(gt=0, le=_MAX_FACTOR)]
 Tokens = Annotated[float, Field(ge=0, le=1e8)]
 
 
@@ -92,9 +92,11 @@ class SpikeSettings(Settings):
 
     at_s: ClockTime = Field(alias="at", examples=["12:00"])
     """Time of day at which the spike starts, like 12:00."""
-    duration_s: Annotated[SomeSeconds, at_most(86_400.0, format_duration)] = Field(alias="for", examples=["30m"])
+    duration_s: Annotated[PositiveSeconds, upper_bound(86_400.0, format_duration)] = Field(
+        alias="for", examples=["30m"]
+    )
     """Duration of the spike, like 30m."""
-    times: Times = Field(examples=[2])
+    times: Multiplier = Field(examples=[2])
     """Factor by which the usual rate is multiplied, like 2."""
     days: Annotated[Listed[Day], Field(min_length=1)] = DAYS
     """Days of the week on which the spike occurs."""
@@ -107,7 +109,7 @@ class CampaignSettings(Settings):
     """First day of the campaign, like 2026-11-27."""
     last: Date = Field(alias="to", examples=["2026-11-30"])
     """Last day of the campaign, like 2026-11-30."""
-    times: Times = Field(examples=[3])
+    times: Multiplier = Field(examples=[3])
     """Factor by which the usual rate is multiplied, like 3."""
 
     @model_validator(mode="after")
@@ -120,7 +122,7 @@ class CampaignSettings(Settings):
 class UsersSettings(Settings):
     """Users who generate the traffic: at the peak the share `active` of them is active, each at the rate `requests`."""
 
-    count: Annotated[Count, at_most(10**12)] = Field(examples=[50000])
+    count: Annotated[Count, upper_bound(10**12)] = Field(examples=[50000])
     """Number of users, like 50000."""
     requests_per_s: Rate = Field(alias="requests", examples=["10/h"])
     """Request rate of one active user, like 10/h."""
@@ -141,7 +143,7 @@ class DispersionSettings(Settings):
 
     index: Annotated[float, Field(ge=1, le=1e6)] = Field(default=1.0, examples=[3])
     """Variance divided by mean of the request counts per window; 1 is Poisson, larger values are burstier, like 3."""
-    window_s: Annotated[SomeSeconds, Field(ge=1), at_most(3600.0, format_duration)] = Field(
+    window_s: Annotated[PositiveSeconds, Field(ge=1), upper_bound(3600.0, format_duration)] = Field(
         default=60.0,
         alias="window",
         examples=["60s"],
@@ -205,29 +207,29 @@ def read_tokens(value: Any) -> Any:
     return [value] if isinstance(value, dict) else value
 
 
-def check_sum(what: str, shares: tuple[float, ...]) -> None:
+def check_total_share(what: str, shares: tuple[float, ...]) -> None:
     if shares and not math.isclose(sum(shares), 1.0, abs_tol=_SUM_ERROR):
         raise BadValueError(f"the shares of {what} are {100 * sum(shares):.6g}% together, not 100%")
 
 
-def spike_of(spike: SpikeSettings) -> RecurringSpike:
+def build_spike(spike: SpikeSettings) -> RecurringSpike:
     days = tuple(sorted({DAYS.index(day) for day in spike.days}))
     return RecurringSpike(spike.at_s, spike.duration_s, spike.times, days)
 
 
-def campaign_of(campaign: CampaignSettings) -> Campaign:
+def build_campaign(campaign: CampaignSettings) -> Campaign:
     return Campaign(campaign.first, campaign.last, campaign.times)
 
 
-def dispersion_of(dispersion: DispersionSettings) -> Dispersion:
+def build_dispersion(dispersion: DispersionSettings) -> Dispersion:
     return Dispersion(dispersion.index, dispersion.window_s)
 
 
-def tokens_of(tokens: TokensSettings) -> TokenLengths:
+def build_token_lengths(tokens: TokensSettings) -> TokenLengths:
     return TokenLengths(tokens.share, tokens.input, tokens.output)
 
 
-def class_of(settings: ClassSettings) -> RequestClass:
+def build_request_class(settings: ClassSettings) -> RequestClass:
     return RequestClass(
         settings.name, settings.share, settings.work, tuple(objective.text for objective in settings.slo)
     )
@@ -303,9 +305,9 @@ class TrafficSettings(Settings):
     """Daily shape of the week: even, business, trace, or a list of 7 shares of the busiest day."""
     growth_per_year: Growth = Field(default=0.0, alias="growth", examples=["20%/year"])
     """Traffic growth per year, like 20%/year."""
-    spikes: Annotated[Listed[SpikeSettings], Field(max_length=MOST_PARTS)] = ()
+    spikes: Annotated[Listed[SpikeSettings], Field(max_length=MAX_ENTRIES)] = ()
     """Recurring spikes, such as one at noon every day."""
-    campaigns: Annotated[Listed[CampaignSettings], Field(max_length=MOST_PARTS)] = ()
+    campaigns: Annotated[Listed[CampaignSettings], Field(max_length=MAX_ENTRIES)] = ()
     """Periods of days with more traffic than usual."""
     uncertainty: Share = Field(default=0.0, examples=["10%"])
     """Uncertainty of the traffic forecast, like 10%."""
@@ -313,9 +315,9 @@ class TrafficSettings(Settings):
     """Burstiness at the peak. Without it, requests are as bursty as the trace, or Poisson if there is none."""
     cache_share: Annotated[Share, Field(lt=1)] = Field(default=0.0, alias="cache", examples=["20%"])
     """Share of requests that a cache answers (cache hit rate), like 20%."""
-    tokens: Annotated[Listed[TokensSettings], BeforeValidator(read_tokens), Field(max_length=MOST_PARTS)] = ()
+    tokens: Annotated[Listed[TokensSettings], BeforeValidator(read_tokens), Field(max_length=MAX_ENTRIES)] = ()
     """Mean token counts of requests and responses, to plan a fleet of language models."""
-    classes: Annotated[Listed[ClassSettings], Field(max_length=MOST_PARTS)] = ()
+    classes: Annotated[Listed[ClassSettings], Field(max_length=MAX_ENTRIES)] = ()
     """Classes of requests, each with its own amount of work and its own SLO."""
 
     @model_validator(mode="before")
@@ -340,14 +342,14 @@ class TrafficSettings(Settings):
         for key, value in (("shape", self.shape), ("week", self.week)):
             if value == _TRACE and self.trace is None:
                 raise BadValueError(f"{key} is that of the trace, and there is none")
-        if self.users is not None and self.users.peak_per_s > MOST_PER_S:
-            raise BadValueError(f"users make {self.users.peak_per_s:,.0f} requests/s, more than {MOST_PER_S:,.0f}/s")
+        if self.users is not None and self.users.peak_per_s > MAX_PER_S:
+            raise BadValueError(f"users make {self.users.peak_per_s:,.0f} requests/s, more than {MAX_PER_S:,.0f}/s")
         return self
 
     @model_validator(mode="after")
     def _check_shares(self) -> Self:
-        check_sum("tokens", tuple(entry.share for entry in self.tokens))
-        check_sum("classes", tuple(entry.share for entry in self.classes))
+        check_total_share("tokens", tuple(entry.share for entry in self.tokens))
+        check_total_share("classes", tuple(entry.share for entry in self.classes))
         names = [entry.name for entry in self.classes]
         duplicate = next((name for name in names if names.count(name) > 1), None)
         if duplicate is not None:
@@ -357,11 +359,11 @@ class TrafficSettings(Settings):
     @model_validator(mode="after")
     def _check_trace(self, info: ValidationInfo) -> Self:
         if self.trace is not None and files_must_exist(info):
-            facts_of_trace(self.trace)
+            read_trace_facts(self.trace)
         return self
 
 
-def traffic_of(settings: TrafficSettings) -> Traffic:
+def build_traffic(settings: TrafficSettings) -> Traffic:
     """Convert traffic settings to the record used by planning, reading the trace if there is one. Raises UsageError."""
     facts = _facts(settings.trace)
     peak_per_s = _peak_per_s(settings, facts)
@@ -371,26 +373,26 @@ def traffic_of(settings: TrafficSettings) -> Traffic:
         hourly_share=_hourly_share(settings.shape, facts),
         growth_per_year=settings.growth_per_year,
         weekly_share=_weekly_share(settings.week, facts),
-        spikes=tuple(spike_of(entry) for entry in settings.spikes),
-        campaigns=tuple(campaign_of(entry) for entry in settings.campaigns),
+        spikes=tuple(build_spike(entry) for entry in settings.spikes),
+        campaigns=tuple(build_campaign(entry) for entry in settings.campaigns),
         uncertainty=settings.uncertainty,
         dispersion=_dispersion(settings.dispersion, facts, peak_per_s),
         cache_share=settings.cache_share,
-        tokens=tuple(tokens_of(entry) for entry in settings.tokens) or _tokens_of_trace(facts),
-        classes=tuple(class_of(entry) for entry in settings.classes),
+        tokens=tuple(build_token_lengths(entry) for entry in settings.tokens) or _tokens_of_trace(facts),
+        classes=tuple(build_request_class(entry) for entry in settings.classes),
         trace=facts,
         rows=_rows(settings),
     )
 
 
-def _facts(trace: Path | None) -> TraceFacts | None:
+def _facts(trace: Path | None) -> TraceStatistics | None:
     try:
-        return None if trace is None else facts_of_trace(trace)
+        return None if trace is None else read_trace_facts(trace)
     except BadValueError as error:
         raise UsageError(f"traffic.trace: {error}", hint=error.hint) from error
 
 
-def _peak_per_s(settings: TrafficSettings, facts: TraceFacts | None) -> float:
+def _peak_per_s(settings: TrafficSettings, facts: TraceStatistics | None) -> float:
     """Return the stated peak rate.
 
     For a trace alone, it is the mean rate of the busiest hour, or the mean rate of a trace shorter than an hour.
@@ -410,11 +412,11 @@ def _rows(settings: TrafficSettings) -> TraceRows | None:
     """
     if settings.trace is None or settings.dispersion is not None:
         return None
-    rows = rows_of_trace(settings.trace)
+    rows = read_trace_rows(settings.trace)
     return msgspec.structs.replace(rows, input_tokens=b"", output_tokens=b"") if settings.tokens else rows
 
 
-def _hourly_share(shape: str | tuple[float, ...], facts: TraceFacts | None) -> tuple[float, ...]:
+def _hourly_share(shape: str | tuple[float, ...], facts: TraceStatistics | None) -> tuple[float, ...]:
     if isinstance(shape, tuple):
         return shape
     if shape == _TRACE:
@@ -422,7 +424,7 @@ def _hourly_share(shape: str | tuple[float, ...], facts: TraceFacts | None) -> t
     return next(shares for name, shares in SHAPES.items() if name == shape)
 
 
-def _weekly_share(week: str | tuple[float, ...], facts: TraceFacts | None) -> tuple[float, ...]:
+def _weekly_share(week: str | tuple[float, ...], facts: TraceStatistics | None) -> tuple[float, ...]:
     if isinstance(week, tuple):
         return week
     if week == _TRACE:
@@ -430,15 +432,15 @@ def _weekly_share(week: str | tuple[float, ...], facts: TraceFacts | None) -> tu
     return next(shares for name, shares in WEEKS.items() if name == week)
 
 
-def _dispersion(stated: DispersionSettings | None, facts: TraceFacts | None, peak_per_s: float) -> Dispersion:
+def _dispersion(stated: DispersionSettings | None, facts: TraceStatistics | None, peak_per_s: float) -> Dispersion:
     if stated is not None:
-        return dispersion_of(stated)
+        return build_dispersion(stated)
     shape = None if facts is None else facts.modulation_shape
     window_s = MODULATION_WINDOW_S
     return Dispersion(1.0 if shape is None else 1.0 + peak_per_s * window_s / shape, window_s)
 
 
-def _tokens_of_trace(facts: TraceFacts | None) -> tuple[TokenLengths, ...]:
+def _tokens_of_trace(facts: TraceStatistics | None) -> tuple[TokenLengths, ...]:
     if facts is None or facts.mean_input_tokens is None or facts.mean_output_tokens is None:
         return ()
     return (TokenLengths(1.0, facts.mean_input_tokens, facts.mean_output_tokens),)

@@ -9,7 +9,7 @@ import math
 import re
 from collections.abc import Mapping
 
-from app.profiles.pricing.currencies import usd_of
+from app.profiles.pricing.currencies import find_usd_rate
 from app.profiles.problems import BadValueError, did_you_mean
 
 _DURATIONS = {"ns": 1e-9, "us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
@@ -46,13 +46,13 @@ def parse_days(value: object) -> int:
 
 
 def parse_rate_per_s(value: object) -> float:
-    rate = parse_rate_or_none_per_s(value)
+    rate = parse_non_negative_rate_per_s(value)
     if rate <= 0:
         raise BadValueError(f"{value!r} is not above zero")
     return rate
 
 
-def parse_rate_or_none_per_s(value: object) -> float:
+def parse_non_negative_rate_per_s(value: object) -> float:
     """Parse a rate in requests per second; unlike `parse_rate_per_s`, it accepts 0/s."""
     number, unit = _number_and_unit(value, _RATES, "a rate", "200/s or 6000/min")
     return _at_least_zero(number / _RATES[unit], value)
@@ -198,7 +198,7 @@ def _parse_usd(value: object, divisors: Mapping[str, float], what: str, example:
     # reported as unknown.
     units = {currency + per: divisor for per, divisor in divisors.items()}
     number, unit = _number_and_unit(value, units, what, example)
-    return _at_least_zero(number, value) * usd_of(currency) / units[unit]
+    return _at_least_zero(number, value) * find_usd_rate(currency) / units[unit]
 
 
 def _at_least_zero(number: float, value: object) -> float:

@@ -11,12 +11,12 @@ from pydantic import BeforeValidator, Field, JsonValue, model_validator
 from app.profiles import secrets
 from app.profiles.datasets import Body, DatasetPath, PopularityText
 from app.profiles.problems import BadValueError
-from app.profiles.settings import Count, ExistingFile, Listed, Rate, Settings, at_most
+from app.profiles.settings import Count, ExistingFile, Listed, Rate, Settings, upper_bound
 from loadgen.workloads import Popularity
 
 MediaType = Annotated[str, Field(pattern=r"^[!-~](?:[ -~]{0,254}[!-~])?$")]
 OutputName = Annotated[str, Field(min_length=1, max_length=200)]
-Rows = Annotated[Count, at_most(65_536)]
+Rows = Annotated[Count, upper_bound(65_536)]
 _HTTP_KEYS = {
     key: f"{key} works with protocol http."
     for key in ("method", "path", "body", "bodies", "dataset", "template", "expect", "content_type")
@@ -31,7 +31,7 @@ def _read_path(value: object) -> object:
     if isinstance(value, str):
         if "#" in value:
             raise BadValueError("a path is sent without a fragment, so it cannot hold #")
-        secrets.refuse_secrets_in_url(f"http://host{value}")
+        secrets.check_url_has_no_secret(f"http://host{value}")
     return value
 
 
@@ -227,6 +227,6 @@ class LocustRequests(Settings):
     """Rate at which users are started, like 10/s."""
 
 
-def encoded(value: JsonValue) -> bytes:
+def encode_body(value: JsonValue) -> bytes:
     """Encode a request body: text as it is, any other value as compact JSON."""
     return (value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, separators=(",", ":"))).encode()

@@ -9,19 +9,19 @@ from typing import Annotated, Literal
 
 import msgspec
 
-from app.records.control import NOTE_LENGTH
+from app.records.control import MAX_NOTE_LENGTH
 
-TAG = r"^[A-Za-z0-9][A-Za-z0-9._:/=@+-]{0,63}$"
-MOST_TAGS = MOST_NOTES = 100
-TITLE_LENGTH = 120
-Tag = Annotated[str, msgspec.Meta(pattern=TAG)]
+TAG_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._:/=@+-]{0,63}$"
+MAX_TAGS = MAX_NOTES = 100
+MAX_TITLE_LENGTH = 120
+Tag = Annotated[str, msgspec.Meta(pattern=TAG_PATTERN)]
 
 
 class Note(msgspec.Struct, frozen=True):
     """A note on a run. `at` is wall time with zone, ISO 8601."""
 
     at: str
-    text: Annotated[str, msgspec.Meta(max_length=NOTE_LENGTH)]
+    text: Annotated[str, msgspec.Meta(max_length=MAX_NOTE_LENGTH)]
 
 
 class Labels(msgspec.Struct, frozen=True):
@@ -29,9 +29,9 @@ class Labels(msgspec.Struct, frozen=True):
     is a display name besides the run's own name, which assigns it to a series; empty if not set."""
 
     sizewise_labels: Literal[1] = 1
-    title: Annotated[str, msgspec.Meta(max_length=TITLE_LENGTH)] = ""
-    tags: Annotated[tuple[Tag, ...], msgspec.Meta(max_length=MOST_TAGS)] = ()
-    notes: Annotated[tuple[Note, ...], msgspec.Meta(max_length=MOST_NOTES)] = ()
+    title: Annotated[str, msgspec.Meta(max_length=MAX_TITLE_LENGTH)] = ""
+    tags: Annotated[tuple[Tag, ...], msgspec.Meta(max_length=MAX_TAGS)] = ()
+    notes: Annotated[tuple[Note, ...], msgspec.Meta(max_length=MAX_NOTES)] = ()
 
 
 class BundledFile(msgspec.Struct, frozen=True):

@@ -49,7 +49,7 @@ class CalibrationStep(msgspec.Struct, frozen=True):
         return self.idle_cores is None or self.idle_cores < _SPARE_CORES
 
     @property
-    def is_against_generator(self) -> bool:
+    def is_generator_limit(self) -> bool:
         """True if the step failed and neither the null server nor other processes explain it."""
         is_server_full = self.server_cpu_cores is not None and self.server_cpu_cores >= SERVER_FULL_CORES
         return not (self.held or is_server_full or self.is_disturbed)
@@ -81,17 +81,19 @@ class Calibration(msgspec.Struct, frozen=True):
     pacing: str
     event_loop: str
 
-    def ceiling(self, kind: LoadKind, workers: int) -> Ceiling | None:
+    def find_capacity(self, kind: LoadKind, workers: int) -> Ceiling | None:
         """Find the capacity for a kind of load and a number of workers; None if not measured."""
         return next((ceiling for ceiling in self.ceilings if ceiling.kind == kind and ceiling.workers == workers), None)
 
-    def lasting(self) -> Calibration:
+    def without_disturbed(self) -> Calibration:
         """Return a copy without the capacities that other processes disturbed."""
         return replace(self, ceilings=tuple(ceiling for ceiling in self.ceilings if ceiling.disturbed_by_cores is None))
 
-    def joined(self, newer: Calibration) -> Calibration:
+    def merge(self, newer: Calibration) -> Calibration:
         """Merge with the capacities of `newer`, measured on the same machine, which replace those that both have."""
-        retained = tuple(ceiling for ceiling in self.ceilings if newer.ceiling(ceiling.kind, ceiling.workers) is None)
+        retained = tuple(
+            ceiling for ceiling in self.ceilings if newer.find_capacity(ceiling.kind, ceiling.workers) is None
+        )
         if not retained:
             return newer
         merged = sorted((*retained, *newer.ceilings), key=lambda ceiling: (ceiling.kind, ceiling.workers))

@@ -36,7 +36,7 @@ COLUMNS = tuple(CALL_SCHEMA.names[1:])
 """Columns of the packed form: 64-bit integers, one row per call, -1 for null."""
 
 
-def unpacked(stage: int, packed: bytes) -> pa.RecordBatch:
+def unpack_calls(stage: int, packed: bytes) -> pa.RecordBatch:
     """Unpack rows that were sent through a pipe as the bytes of an int64 array [calls, COLUMNS]."""
     table: npt.NDArray[np.int64] = np.frombuffer(packed, np.int64).reshape(-1, len(COLUMNS))
     columns = [pa.array(np.full(len(table), stage, np.int32))]

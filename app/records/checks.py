@@ -6,7 +6,7 @@ from typing import Literal
 
 import msgspec
 
-Trust = Literal["VALID", "WARN", "INVALID"]
+Validity = Literal["VALID", "WARN", "INVALID"]
 CheckId = Literal[
     "accuracy_above_chance",
     "achieved_of_offered",
@@ -100,7 +100,7 @@ class Check(msgspec.Struct, frozen=True):
     value: float | str | None
     limit: float | str | None
     unit: str | None
-    verdict: Trust
+    verdict: Validity
     hint: str | None = None
 
     @property

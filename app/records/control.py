@@ -6,9 +6,9 @@ from typing import Annotated
 
 import msgspec
 
-NOTE_LENGTH = 500
-HIGHEST_RATE_PER_S = 1_000_000.0
-MOST_EXTENDED_S = 86_400.0
+MAX_NOTE_LENGTH = 500
+MAX_RATE_PER_S = 1_000_000.0
+MAX_EXTENSION_S = 86_400.0
 
 
 class StopRun(msgspec.Struct, frozen=True, tag="stop"):
@@ -16,25 +16,25 @@ class StopRun(msgspec.Struct, frozen=True, tag="stop"):
 
 
 class AddNote(msgspec.Struct, frozen=True, tag="note"):
-    text: Annotated[str, msgspec.Meta(min_length=1, max_length=NOTE_LENGTH)]
+    text: Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_NOTE_LENGTH)]
 
 
 class SetRate(msgspec.Struct, frozen=True, tag="rate"):
     """Set the rate of the running stage's open arrivals from now to its end."""
 
-    rate_per_s: Annotated[float, msgspec.Meta(gt=0, le=HIGHEST_RATE_PER_S)]
+    rate_per_s: Annotated[float, msgspec.Meta(gt=0, le=MAX_RATE_PER_S)]
 
 
 class Extend(msgspec.Struct, frozen=True, tag="extend"):
     """Extend the running stage, which has one rate or clients, by this time."""
 
-    by_s: Annotated[float, msgspec.Meta(gt=0, le=MOST_EXTENDED_S)]
+    by_s: Annotated[float, msgspec.Meta(gt=0, le=MAX_EXTENSION_S)]
 
 
-Wish = StopRun | AddNote | SetRate | Extend
+ControlCommand = StopRun | AddNote | SetRate | Extend
 
 
-class Answer(msgspec.Struct, frozen=True):
+class ControlResponse(msgspec.Struct, frozen=True):
     """Response to a command: whether it was accepted, and a message for the sender."""
 
     granted: bool

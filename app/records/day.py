@@ -68,7 +68,7 @@ class DayOutcome(msgspec.Struct, frozen=True):
     notes: tuple[str, ...]
 
 
-class Span(msgspec.Struct, frozen=True):
+class Range(msgspec.Struct, frozen=True):
     """Minimum, mean and maximum of a count over the minutes of the day."""
 
     least: float
@@ -107,9 +107,9 @@ class SimulatedDay(msgspec.Struct, frozen=True):
     p50_ms: float | None
     p95_ms: float | None
     p99_ms: float | None
-    ready: Span
-    billed: Span
-    billed_instances: Span
+    ready: Range
+    billed: Range
+    billed_instances: Range
     usd: float
     usd_static: float
     seed: int

@@ -8,7 +8,7 @@ from app.records.result import Estimate
 
 AGGREGATES = ("mean", "p50", "p90", "p95", "p99")
 
-METRICS = {
+TOOL_METRICS = {
     "ttft_ms": "ms",
     "itl_ms": "ms",
     "icl_ms": "ms",
@@ -21,7 +21,7 @@ METRICS = {
 """Metric names that tools print, with their units. The same name has different definitions: see `ToolNumbers.why`."""
 
 
-class ToolNumbers(msgspec.Struct, frozen=True, kw_only=True):
+class ToolMetrics(msgspec.Struct, frozen=True, kw_only=True):
     """The numbers that one tool would compute from the requests, by metric of `METRICS`, then by aggregate; a rate has
     only "value".
 

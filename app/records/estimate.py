@@ -31,7 +31,7 @@ class Variant(msgspec.Struct, frozen=True):
     devices: tuple[str, ...] = ()
 
     @property
-    def is_of_many(self) -> bool:
+    def is_concurrent(self) -> bool:
         """True if the variant makes several calls at once."""
         return self.streams > 1 or len(self.devices) > 1
 

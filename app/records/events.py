@@ -6,9 +6,9 @@ import msgspec
 
 from app.records.calls import CallStage
 from app.records.comparison import Side
-from app.records.local import VariantFacts
-from app.records.result import SCHEMA, Check, ErrorSample, Objective, Stage, Trust, Variant
-from app.records.stage import StageFacts
+from app.records.local import VariantData
+from app.records.result import SCHEMA, Check, ErrorSample, Objective, Stage, Validity, Variant
+from app.records.stage import StageData
 
 
 class RunStarted(msgspec.Struct, frozen=True, tag="run_started"):
@@ -92,7 +92,7 @@ class StageFinished(msgspec.Struct, frozen=True, tag="stage_finished"):
 
     at_ns: int
     index: int
-    facts: StageFacts
+    facts: StageData
     stage: Stage
 
 
@@ -165,7 +165,7 @@ class VariantFinished(msgspec.Struct, frozen=True, tag="variant_finished"):
 
     at_ns: int
     number: int
-    facts: VariantFacts
+    facts: VariantData
 
 
 class PairRunEvent(msgspec.Struct, frozen=True):
@@ -189,7 +189,7 @@ class TurnStarted(PairRunEvent, frozen=True, tag="turn_started"):
 class TurnFinished(PairRunEvent, frozen=True, tag="turn_finished"):
     """End of one run of a pair. An INVALID one is repeated."""
 
-    status: Trust
+    status: Validity
 
 
 class RunFinished(msgspec.Struct, frozen=True, tag="run_finished"):

@@ -8,8 +8,8 @@ import msgspec
 
 from app.records.estimate import Estimate
 
-IDLE = 0x1
-CLOCKS_SET = 0x2
+IDLE_BIT = 0x1
+CLOCKS_SET_BIT = 0x2
 
 THROTTLE_REASONS: dict[int, str] = {
     0x4: "power cap",
@@ -24,14 +24,14 @@ THROTTLE_REASONS: dict[int, str] = {
 }
 """Names of the bits of `gpu_throttle_reasons`, as NVML defines them."""
 
-THROTTLING = ~(IDLE | CLOCKS_SET)
+THROTTLE_MASK = ~(IDLE_BIT | CLOCKS_SET_BIT)
 """Bits that count as throttling: all except an idle GPU and clocks set by a user, so that bits unknown to this version
 count."""
 
 
-def throttle_names(reasons: float) -> tuple[str, ...]:
+def list_throttle_reasons(reasons: float) -> tuple[str, ...]:
     """Return the throttle reasons among the bits, lowest bit first; empty if the GPU is not throttled."""
-    bits = int(reasons) & THROTTLING
+    bits = int(reasons) & THROTTLE_MASK
     return tuple(
         THROTTLE_REASONS.get(1 << bit, f"reason {1 << bit:#x}") for bit in range(bits.bit_length()) if bits >> bit & 1
     )

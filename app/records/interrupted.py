@@ -5,11 +5,11 @@ from __future__ import annotations
 import msgspec
 
 from app.records.result import Stage
-from app.records.stage import StageFacts
+from app.records.stage import StageData
 
 
-class MeasuredStage(msgspec.Struct, frozen=True):
-    facts: StageFacts
+class CompletedStage(msgspec.Struct, frozen=True):
+    facts: StageData
     stage: Stage
 
 
@@ -19,7 +19,7 @@ class InterruptedRun(msgspec.Struct, frozen=True):
     run_id: str
     started_ns: int
     """Start of the run, on the monotonic clock of the current boot."""
-    stages: tuple[MeasuredStage, ...]
+    stages: tuple[CompletedStage, ...]
 
     @property
     def ended_ns(self) -> int:

@@ -72,7 +72,7 @@ class Accuracy(msgspec.Struct, frozen=True, kw_only=True):
     test: Literal["McNemar", "paired bootstrap"] | None
 
 
-class BatchLaw(msgspec.Struct, frozen=True, kw_only=True):
+class BatchModel(msgspec.Struct, frozen=True, kw_only=True):
     """Batch-time model S(b) = t0 + t1 b: the time of a call of b rows, valid up to the `largest` of `batches`."""
 
     variant: Variant
@@ -96,7 +96,7 @@ class Peaks(msgspec.Struct, frozen=True, kw_only=True):
     source: str
 
 
-class Bound(msgspec.Struct, frozen=True, kw_only=True):
+class Bottleneck(msgspec.Struct, frozen=True, kw_only=True):
     """Bottleneck of a variant with the evidence: its position under the roofline of the processor it ran on."""
 
     limit: Literal["compute", "memory", "launch or host", "copy"] | None
@@ -110,7 +110,7 @@ class Bound(msgspec.Struct, frozen=True, kw_only=True):
     peaks: Peaks | None
 
 
-class ColdStartOf(msgspec.Struct, frozen=True, kw_only=True):
+class VariantColdStart(msgspec.Struct, frozen=True, kw_only=True):
     """One cold start of a variant, in a process of its own. `is_cached` is True if the runtime's optimized model, or
     engine, was stored earlier."""
 
@@ -122,7 +122,7 @@ class ColdStartOf(msgspec.Struct, frozen=True, kw_only=True):
     first_inference_ms: float
 
 
-class VariantFacts(msgspec.Struct, frozen=True, kw_only=True):
+class VariantData(msgspec.Struct, frozen=True, kw_only=True):
     """One variant, measured or not. `failure` is the reason why it ended early or was skipped; stages completed before
     count."""
 
@@ -137,10 +137,10 @@ class VariantFacts(msgspec.Struct, frozen=True, kw_only=True):
     """True if the variant was never started, because a search no longer needed it."""
     provider_used: str | None = None
     placements: tuple[Placement, ...] = ()
-    cold_starts: tuple[ColdStartOf, ...] = ()
+    cold_starts: tuple[VariantColdStart, ...] = ()
     fidelity: Fidelity | None = None
     accuracy: Accuracy | None = None
-    bound: Bound | None = None
+    bound: Bottleneck | None = None
     server_per_s: Estimate | None = None
     """Highest arrival rate (in calls of the variant's batch) that met the SLO; None if not searched."""
     peak_memory_gib: float | None = None
@@ -152,8 +152,8 @@ class LocalResult(msgspec.Struct, frozen=True, kw_only=True):
     """Result of a local run. `best` is the variant with the highest throughput that met every SLO and retained enough
     of the reference's accuracy; None with the `best_reason`."""
 
-    variants: tuple[VariantFacts, ...]
-    batch_laws: tuple[BatchLaw, ...] = ()
+    variants: tuple[VariantData, ...]
+    batch_laws: tuple[BatchModel, ...] = ()
     best: Variant | None = None
     best_reason: NoBestReason | None = None
     as_fast: tuple[Variant, ...] = ()

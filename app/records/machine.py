@@ -7,20 +7,20 @@ import msgspec
 from app.records.result import Check, Environment
 
 
-class Refused(msgspec.Struct, frozen=True):
+class UnavailableProvider(msgspec.Struct, frozen=True):
     """An execution provider that the build of ONNX Runtime lists but that cannot open a session here."""
 
     provider: str
     reason: str
 
 
-class MachineFacts(msgspec.Struct, frozen=True):
+class MachineInfo(msgspec.Struct, frozen=True):
     environment: Environment
     checks: tuple[Check, ...]
-    refused: tuple[Refused, ...]
+    refused: tuple[UnavailableProvider, ...]
 
 
-class GpuNow(msgspec.Struct, frozen=True, kw_only=True):
+class GpuState(msgspec.Struct, frozen=True, kw_only=True):
     """Current state of one GPU. `source` is its telemetry source. A value is None if the card does not report it; all
     are None for a lost GPU."""
 
@@ -46,6 +46,6 @@ class MachineNow(msgspec.Struct, frozen=True, kw_only=True):
     cores: float | None
     memory_gib: float | None
     memory_total_gib: float | None
-    gpus: tuple[GpuNow, ...] = ()
+    gpus: tuple[GpuState, ...] = ()
     driver: str | None = None
     gpu_note: str | None = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 
-class GivenShapes(msgspec.Struct, frozen=True):
+class ShapeOverrides(msgspec.Struct, frozen=True):
     """Lengths that the user sets for axes the model leaves open. In `shapes`, keyed by input, None leaves an axis
     open."""
 

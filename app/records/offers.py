@@ -97,7 +97,7 @@ class GridIntensity(msgspec.Struct, frozen=True):
 PriceKind = Literal["on demand", "reserved 1y", "spot", "owned"]
 Router = Literal["round_robin", "random", "power_of_two", "least_outstanding", "least_work", "weighted", "session_hash"]
 """Load-balancing policy across replicas."""
-Work = Literal["saturated", "decode", "batched-decode", "unknown"]
+Workload = Literal["saturated", "decode", "batched-decode", "unknown"]
 """Kind of work, which decides what limits it.
 
 saturated: encoders, CNNs, diffusion and prefill at full batches. decode: a language model's decoding of a few sequences
@@ -163,7 +163,7 @@ class Offer(msgspec.Struct, frozen=True):
         return f"{self.provider}/{self.instance_type}"
 
     @property
-    def is_yours(self) -> bool:
+    def is_customized(self) -> bool:
         """True if any part of the offer is the user's own."""
         return bool(self.overrides) or self.owned is not None
 
@@ -174,7 +174,7 @@ def split_key(key: str) -> tuple[str, str | None]:
     return instance, region or None
 
 
-class Catalogue(msgspec.Struct, frozen=True):
+class Catalog(msgspec.Struct, frozen=True):
     """Accelerators, offers and grid intensities. `grid` is keyed by country, and by provider/region if the country of a
     region is known."""
 
@@ -182,7 +182,7 @@ class Catalogue(msgspec.Struct, frozen=True):
     offers: tuple[Offer, ...]
     grid: dict[str, GridIntensity] = {}
 
-    def grid_of(self, offer: Offer) -> GridIntensity | None:
+    def find_grid(self, offer: Offer) -> GridIntensity | None:
         return self.grid.get(f"{offer.provider}/{offer.region}")
 
 
@@ -213,7 +213,7 @@ class ApiPrice(msgspec.Struct, frozen=True):
     per: Literal["1k requests", "1M tokens"]
 
 
-class OtherCards(msgspec.Struct, frozen=True):
+class UnmeasuredAccelerators(msgspec.Struct, frozen=True):
     """Settings that allow planning with unmeasured accelerators by performance ratios: data type and kind of the
     model's work.
 
@@ -222,7 +222,7 @@ class OtherCards(msgspec.Struct, frozen=True):
     """
 
     dtype: str
-    work: Work = "unknown"
+    work: Workload = "unknown"
     memory_gib: float | None = None
 
 
@@ -245,7 +245,7 @@ class PlanLimits(msgspec.Struct, frozen=True):
     surge: int = 0
     max_accelerators: float | None = None
     price: PriceKind = "on demand"
-    other_cards: OtherCards | None = None
+    other_cards: UnmeasuredAccelerators | None = None
     vendors: tuple[str, ...] = ()
     max_power_w: float | None = None
     """Maximum power of all accelerators of the fleet at their TDP, in W."""

@@ -11,7 +11,7 @@ from app.records.estimate import Basis, Estimate
 from app.records.offers import PriceKind
 from app.records.traffic import Traffic
 
-Settled = Literal["simulated", "formula", "measured"]
+SizingMethod = Literal["simulated", "formula", "measured"]
 """Method that decided a fleet's size: the simulation, a queueing formula (an analytical estimate), or the measured
 maximum rate alone."""
 
@@ -71,7 +71,7 @@ class CapacityKnowledge(msgspec.Struct, frozen=True):
     next_step: str = ""
 
 
-class Chances(msgspec.Struct, frozen=True):
+class SloProbabilities(msgspec.Struct, frozen=True):
     """Probability that the SLO is met at the peak with the planned instances without spares, with one fewer, and with
     one more."""
 
@@ -124,7 +124,7 @@ class Fleet(msgspec.Struct, frozen=True):
     """Risk from 0 to 4, that of the worst of its `risk_reasons`."""
     risk_reasons: tuple[str, ...]
     rejected: str | None = None
-    settled: Settled = "measured"
+    settled: SizingMethod = "measured"
     measured_on: str | None = None
     """Name of the measurement on which the fleet is based."""
     price_kind: PriceKind = "on demand"
@@ -132,7 +132,7 @@ class Fleet(msgspec.Struct, frozen=True):
     """Instances needed to serve the peak within the SLO, without spares."""
     usd_per_month_needed: Spread | None = None
     """Monthly cost of the needed instances and the spares."""
-    chances: Chances | None = None
+    chances: SloProbabilities | None = None
     per_1k_inferences: UnitCosts | None = None
     per_1m_tokens: TokenUnitCosts | None = None
     kwh_per_month: Estimate | None = None
@@ -158,7 +158,7 @@ class Recommendation(msgspec.Struct, frozen=True):
     would_change_it: tuple[str, ...]
 
 
-class Swing(msgspec.Struct, frozen=True):
+class SensitivityRange(msgspec.Struct, frozen=True):
     """Sensitivity of the plan to one input at its low and its high end, all others as planned: the monthly cost, and
     the cheapest offer there."""
 
@@ -184,7 +184,7 @@ class Hour(msgspec.Struct, frozen=True):
     usd: float
 
 
-class Outlook(msgspec.Struct, frozen=True):
+class AnnualForecast(msgspec.Struct, frozen=True):
     """12-month forecast for the recommended fleet, including growth, spikes and campaigns: hours in which the load
     exceeds its planned capacity, the share of requests that are then delayed, the longest such delay, and its mean
     utilization."""
@@ -242,10 +242,10 @@ class Plan(msgspec.Struct, frozen=True):
     pareto: tuple[Fleet, ...]
     notes: tuple[str, ...] = ()
     router: str | None = None
-    sensitivity: tuple[Swing, ...] = ()
+    sensitivity: tuple[SensitivityRange, ...] = ()
     """Sensitivities, widest range first."""
     day: tuple[Hour, ...] = ()
-    outlook: Outlook | None = None
+    outlook: AnnualForecast | None = None
     commitment: Commitment | None = None
     break_even: tuple[str, ...] = ()
     """Break-even points of owned against rented hardware, and of the fleet against an API's price."""

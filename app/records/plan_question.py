@@ -12,7 +12,7 @@ from typing import Literal
 import msgspec
 
 from app.records.estimate import TokenSample
-from app.records.offers import CapacityCurve, Catalogue, PlanLimits
+from app.records.offers import CapacityCurve, Catalog, PlanLimits
 from app.records.result import Hardware, Objective
 from app.records.service import ServiceFit
 from app.records.traffic import Traffic
@@ -20,11 +20,11 @@ from app.records.traffic import Traffic
 CurvePrecision = Literal["requests", "aggregates", "rounded", "typed"]
 """Source of the percentiles: all requests, the tool's own aggregates, rounded aggregates, or values typed by the
 user."""
-Gaps = Literal["random", "even", "other"]
+GapDistribution = Literal["random", "even", "other"]
 """Distribution of the gaps between arrivals of an open loop: exponential (Poisson process), constant, or other."""
 
 
-class Rung(msgspec.Struct, frozen=True):
+class MeasuredLoadPoint(msgspec.Struct, frozen=True):
     """One load point.
 
     `latencies_s` is keyed by metric ("latency", "ttft", "tpot", "itl"), then by aggregate ("mean", "p50", "p95",
@@ -42,7 +42,7 @@ class Rung(msgspec.Struct, frozen=True):
     latencies_s: dict[str, dict[str, float]]
     input_tokens_mean: float | None = None
     output_tokens_mean: float | None = None
-    gaps: Gaps = "random"
+    gaps: GapDistribution = "random"
     lengths: TokenSample | None = None
     """Joint input and output lengths of the requests at this load; None if the source reports at most means."""
 
@@ -58,7 +58,7 @@ class ForeignCurve(msgspec.Struct, frozen=True, kw_only=True):
     model: str | None = None
     source: str = ""
     precision: CurvePrecision
-    rungs: tuple[Rung, ...]
+    rungs: tuple[MeasuredLoadPoint, ...]
     notes: tuple[str, ...] = ()
 
 
@@ -91,7 +91,7 @@ class LanguageModel(msgspec.Struct, frozen=True):
         """Number of parameters used for one token."""
         return self.parameters if self.active_parameters is None else self.active_parameters
 
-    def parameters_read(self, tokens: float) -> float:
+    def count_parameters_read(self, tokens: float) -> float:
         """Compute the expected number of parameters read by a step over this many tokens: all shared ones, and those of
         each expert that at least one token is routed to."""
         if self.active_parameters is None or self.experts is None or self.experts_per_token is None:
@@ -123,7 +123,7 @@ class Engine(msgspec.Struct, frozen=True):
     block_tokens: int = 16
 
 
-class SupposedModel(msgspec.Struct, frozen=True):
+class AssumedModel(msgspec.Struct, frozen=True):
     """A language model without measurements, planned analytically from its architecture and each card's data sheet."""
 
     name: str
@@ -157,7 +157,7 @@ class MeasuredTarget(msgspec.Struct, frozen=True):
     """Joint lengths of the measured requests; None if only means are known."""
     notes: tuple[str, ...] = ()
     """Caveats of the measurement, as sentences."""
-    load_points: tuple[Rung, ...] = ()
+    load_points: tuple[MeasuredLoadPoint, ...] = ()
     """Load points of one replica: a plan must agree with the rates at which they met or missed the SLO."""
 
 
@@ -168,7 +168,7 @@ class PlanQuestion(msgspec.Struct, frozen=True):
     traffic: Traffic
     slo: tuple[Objective, ...]
     limits: PlanLimits
-    catalogue: Catalogue
+    catalogue: Catalog
     today: datetime.date
-    supposed: SupposedModel | None = None
+    supposed: AssumedModel | None = None
     """Model that is planned analytically on accelerators without a measurement; None if there is none."""

@@ -15,7 +15,7 @@ class PlannedSearch(msgspec.Struct, frozen=True, kw_only=True):
     supposed_per_s: tuple[float, float]
 
 
-class ImpossibleCell(msgspec.Struct, frozen=True, kw_only=True):
+class ImpossibleVariant(msgspec.Struct, frozen=True, kw_only=True):
     """A variant of a grid that would fail, and the reason. `settles` names the field that could change that."""
 
     cell: str

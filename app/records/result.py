@@ -12,7 +12,7 @@ import msgspec
 
 from app.records.checks import Check as Check
 from app.records.checks import CheckId as CheckId
-from app.records.checks import Trust as Trust
+from app.records.checks import Validity as Validity
 from app.records.comparison import Comparison
 from app.records.estimate import Basis as Basis
 from app.records.estimate import Estimate as Estimate
@@ -23,24 +23,24 @@ from app.records.local import LocalResult
 from app.records.plan import Fleet as Fleet
 from app.records.plan import Plan as Plan
 from app.records.plan import Recommendation as Recommendation
-from app.records.selftest import SelfTestMark
+from app.records.selftest import SelfTestSummary
 from app.records.traffic import Traffic as Traffic
 
 SCHEMA = 2
 
-Judgement = Literal["PASS", "FAIL", "INCONCLUSIVE"]
+ObjectiveOutcome = Literal["PASS", "FAIL", "INCONCLUSIVE"]
 ArrivalKind = Literal["constant", "poisson", "gamma", "trace", "closed", "locust"]
 StageKind = Literal["warmup", "probe", "hold", "steady", "closed", "varying", "spike"]
 """Kind of a stage. `closed`: clients that wait for responses; `varying`: a rate that changes continuously; `spike`: a
 rate that jumps up and returns. Only probes, holds and steady stages are points of the capacity curve."""
 
 
-IN_SWEEP = "sweep"
+SWEEP_TAG = "sweep"
 """Tag of the stages of a sweep."""
 
 
 class Verdict(msgspec.Struct, frozen=True):
-    status: Trust
+    status: Validity
     reasons: tuple[str, ...] = ()
     unchecked: tuple[str, ...] = ()
     """Reasons that no check of the result states."""
@@ -71,13 +71,13 @@ class Objective(msgspec.Struct, frozen=True):
         return self.metric if self.aggregate is None else f"{self.metric}.{self.aggregate}"
 
 
-class Judged(msgspec.Struct, frozen=True):
+class ObjectiveResult(msgspec.Struct, frozen=True):
     """An objective evaluated on an estimate: PASS or FAIL if the whole confidence interval is on one side of the
     limit."""
 
     objective: Objective
     observed: Estimate
-    judgement: Judgement
+    judgement: ObjectiveOutcome
     stage: str | None = None
     """Stage in which the value was observed: the worst of several."""
 
@@ -103,7 +103,7 @@ class Spike(msgspec.Struct, frozen=True):
     """Time from the end of the spike until the backlog was back at its earlier level, in s."""
 
 
-class WorkerFacts(msgspec.Struct, frozen=True):
+class WorkerData(msgspec.Struct, frozen=True):
     """Data of one of several load workers. `lost_ns` is the time of the last message from a lost worker.
 
     `clock_residual_ms` is the maximum observed distance of its clock from the line used to translate its times; None if
@@ -161,7 +161,7 @@ class Stage(msgspec.Struct, frozen=True):
     """Coefficient of variation of the gaps of gamma arrivals."""
     sessions: bool = False
     """True if `scheduled_per_s` is in sessions per second; the other rates are in requests per second."""
-    workers: tuple[WorkerFacts, ...] = ()
+    workers: tuple[WorkerData, ...] = ()
     """Load workers that sent the stage, if there were several."""
     error_samples: tuple[ErrorSample, ...] = ()
     """First failure per error class among all requests of the stage, including its lead-in and drain."""
@@ -337,7 +337,7 @@ class ColdStart(msgspec.Struct, frozen=True):
     steady_ms: Estimate
 
 
-class Rescored(msgspec.Struct, frozen=True):
+class Rescoring(msgspec.Struct, frozen=True):
     """Parameters of a re-evaluation of a stored run: another SLO, or a part of its time (in s from its start)."""
 
     slo: tuple[str, ...] | None
@@ -361,8 +361,8 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     max_rate: MaxRate | None
     knees: tuple[Knee, ...] = ()
     """Knees of the sweep, by three methods; empty without a sweep."""
-    slo: tuple[Judged, ...]
-    gates: tuple[Judged, ...]
+    slo: tuple[ObjectiveResult, ...]
+    gates: tuple[ObjectiveResult, ...]
     plan: Plan | None
     comparison: Comparison | None = None
     workload_hash: str | None = None
@@ -372,15 +372,15 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     """Data of each variant besides its stages, for a run of a local model."""
     notes: tuple[str, ...] = ()
     """Notes on how the run was measured: approximate prompt lengths, the source of token counts."""
-    selftest: SelfTestMark | None = None
+    selftest: SelfTestSummary | None = None
     """Last self-test of this machine and version at the time of the run; None if there was none."""
-    rescored: Rescored | None = None
+    rescored: Rescoring | None = None
     """Parameters of the re-evaluation that this result comes from; None for a run's original result."""
     artifacts: tuple[Artifact, ...]
     exit: Exit
 
     @property
-    def zero_ns(self) -> int:
+    def time_zero_ns(self) -> int:
         """Start of the run's time axis for charts, windows and tables, in ns: the start of its load, or of the run if
         it has no load."""
         if self.clock.load_start_ns is not None:

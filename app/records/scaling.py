@@ -9,7 +9,7 @@ from typing import Literal
 
 import msgspec
 
-Metric = Literal["busy", "in_flight", "rate"]
+ScalingMetric = Literal["busy", "in_flight", "rate"]
 """Scaling metric per replica: busy share of time (1 is always busy), requests running or queued, arrivals/s."""
 
 
@@ -31,8 +31,8 @@ class ScalingRules(msgspec.Struct, frozen=True):
     select: Literal["max", "min", "disabled"] = "max"
 
 
-UP = ScalingRules(0.0, (RatePolicy("percent", 100.0), RatePolicy("pods", 4.0)))
-DOWN = ScalingRules(300.0, (RatePolicy("percent", 100.0),))
+DEFAULT_SCALE_UP = ScalingRules(0.0, (RatePolicy("percent", 100.0), RatePolicy("pods", 4.0)))
+DEFAULT_SCALE_DOWN = ScalingRules(300.0, (RatePolicy("percent", 100.0),))
 
 
 class Fixed(msgspec.Struct, frozen=True, tag_field="kind", tag="none"):
@@ -47,8 +47,8 @@ class HpaRules(msgspec.Struct, frozen=True, kw_only=True):
     tolerance: float = 0.1
     sync_s: float = 15.0
     window_s: float = 15.0
-    up: ScalingRules = UP
-    down: ScalingRules = DOWN
+    up: ScalingRules = DEFAULT_SCALE_UP
+    down: ScalingRules = DEFAULT_SCALE_DOWN
 
 
 class Hpa(HpaRules, frozen=True, tag_field="kind", tag="hpa"):
@@ -56,7 +56,7 @@ class Hpa(HpaRules, frozen=True, tag_field="kind", tag="hpa"):
 
     target: float
     max: int
-    metric: Metric = "busy"
+    metric: ScalingMetric = "busy"
     min: int = 1
 
 

@@ -21,14 +21,20 @@ class Finding(msgspec.Struct, frozen=True):
     tries: int = 1
 
 
-def finding(
-    check: str, what: str, seen: float | None, *, low: float | None = None, high: float | None = None, unit: str | None
+def build_finding(
+    check: str,
+    description: str,
+    observed: float | None,
+    *,
+    low: float | None = None,
+    high: float | None = None,
+    unit: str | None,
 ) -> Finding:
-    is_inside = seen is not None and (low is None or seen >= low) and (high is None or seen <= high)
-    return Finding(check, what, seen, low, high, unit, is_inside)
+    is_inside = observed is not None and (low is None or observed >= low) and (high is None or observed <= high)
+    return Finding(check, description, observed, low, high, unit, is_inside)
 
 
-class SelfTestMark(msgspec.Struct, frozen=True):
+class SelfTestSummary(msgspec.Struct, frozen=True):
     """Summary of the last self-test of a machine, stored in a result; `failed` lists the checks that did not pass."""
 
     id: str
@@ -49,12 +55,14 @@ class SelfTest(msgspec.Struct, frozen=True):
     duration_s: float
     findings: tuple[Finding, ...]
 
-    def mark(self) -> SelfTestMark:
+    def summarize(self) -> SelfTestSummary:
         failed = dict.fromkeys(finding.check for finding in self.findings if not finding.passed)
-        return SelfTestMark(self.id, self.at, self.passed, tuple(failed))
+        return SelfTestSummary(self.id, self.at, self.passed, tuple(failed))
 
 
-def selftest(findings: tuple[Finding, ...], *, at: str, tool: str, fingerprint: str, duration_s: float) -> SelfTest:
+def build_selftest(
+    findings: tuple[Finding, ...], *, at: str, tool: str, fingerprint: str, duration_s: float
+) -> SelfTest:
     """Create a self-test record; its id is a hash of tool, machine, time and outcome, including the observed value of
     each finding."""
     passed = bool(findings) and all(finding.passed for finding in findings)

@@ -12,7 +12,7 @@ import msgspec
 
 Discipline = Literal["first come, first served", "processor sharing"]
 
-NO_LIMIT = 2**31 - 1
+UNLIMITED_TOKENS = 2**31 - 1
 """Token limit that means no limit: requests were never observed to queue for KV cache."""
 
 
@@ -41,7 +41,7 @@ class RequestService(msgspec.Struct, frozen=True, tag="request"):
         return self.discipline == "processor sharing"
 
     @property
-    def most_per_s(self) -> float:
+    def max_per_s(self) -> float:
         return self.slots / self.mean_s
 
 
@@ -60,7 +60,7 @@ class BatchService(msgspec.Struct, frozen=True, tag="batch"):
     outside_s: float = 0.0
 
     @property
-    def most_per_s(self) -> float:
+    def max_per_s(self) -> float:
         return self.max_batch / (self.fixed_s + self.per_item_s * self.max_batch)
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import msgspec
 
-from app.records.result import ArrivalKind, ErrorSample, StageKind, WorkerFacts
+from app.records.result import ArrivalKind, ErrorSample, StageKind, WorkerData
 
 
-class StageFacts(msgspec.Struct, frozen=True, kw_only=True):
+class StageData(msgspec.Struct, frozen=True, kw_only=True):
     """Data of one stage. `start_ns` to `end_ns` includes the drain; arrivals were intended from `start_ns` for
     `duration_s`.
 
@@ -48,7 +48,7 @@ class StageFacts(msgspec.Struct, frozen=True, kw_only=True):
     rows_per_request: int = 1
     """Rows of a labeled data set in one request, the maximum of `right` in a row."""
     chunk_ceiling_per_s: float | None = None
-    workers: tuple[WorkerFacts, ...] = ()
+    workers: tuple[WorkerData, ...] = ()
     """Data of each load worker if there were several; empty if there was one."""
     worker_waited_s: float | None = None
     """Time without a core, as in WorkerFacts, of the worker that waited longest."""

@@ -56,7 +56,7 @@ class RequestClass(msgspec.Struct, frozen=True):
     slo: tuple[str, ...] = ()
 
 
-class TraceFacts(msgspec.Struct, frozen=True):
+class TraceStatistics(msgspec.Struct, frozen=True):
     """Statistics of a recorded trace. A field is None if the trace is too short or too even to estimate it.
 
     `index_1s` and the like are the dispersion index over whole windows of that length; `peak_1s_per_s` is the highest
@@ -118,7 +118,7 @@ class Traffic(msgspec.Struct, frozen=True):
     cache_share: float = 0.0
     tokens: tuple[TokenLengths, ...] = ()
     classes: tuple[RequestClass, ...] = ()
-    trace: TraceFacts | None = None
+    trace: TraceStatistics | None = None
     rows: TraceRows | None = None
     """Trace rows to replay; None without a trace, and in a plan's result, which does not repeat them."""
     token_sample: TokenSample | None = None

@@ -13,7 +13,7 @@ Problem = Literal[
 ]  # fmt: skip
 
 
-class TlsFacts(msgspec.Struct, frozen=True, kw_only=True):
+class TlsInfo(msgspec.Struct, frozen=True, kw_only=True):
     """TLS connection data. Names and date are None if the certificate is not verified, because it is then not read
     either."""
 
@@ -24,7 +24,7 @@ class TlsFacts(msgspec.Struct, frozen=True, kw_only=True):
     valid_until: str | None = None
 
 
-class Trial(msgspec.Struct, frozen=True, kw_only=True):
+class ConnectionTest(msgspec.Struct, frozen=True, kw_only=True):
     """Result of a test request. `remedy` says how to fix the `problem`. Headers are name and value, without secrets;
     times count from the send.
 
@@ -46,7 +46,7 @@ class Trial(msgspec.Struct, frozen=True, kw_only=True):
     total_ms: float | None = None
     tokens_out: int | None = None
     bytes_received: int | None = None
-    tls: TlsFacts | None = None
+    tls: TlsInfo | None = None
     asked_headers: tuple[tuple[str, str], ...] = ()
     answer_headers: tuple[tuple[str, str], ...] = ()
     notes: tuple[str, ...] = ()

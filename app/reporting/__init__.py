@@ -1,5 +1,5 @@
-from app.reporting.plan import plan_section
+from app.reporting.plan import build_plan_section
 from app.reporting.report import build_report
-from app.reporting.rows import NOT_DRAWN
+from app.reporting.rows import UNUSED_COLUMNS
 
-__all__ = ["NOT_DRAWN", "build_report", "plan_section"]
+__all__ = ["UNUSED_COLUMNS", "build_plan_section", "build_report"]

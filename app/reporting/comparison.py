@@ -6,22 +6,22 @@ import shlex
 from collections.abc import Sequence
 
 from app import __version__
-from app.analysis.comparisons.comparison import TOLERANCE, may_fail, regressions, undecided
+from app.analysis.comparisons.comparison import TOLERANCE, can_fail_run, find_inconclusive, find_regressions
 from app.records.comparison import Comparison, MetricChange
 from app.records.metrics import format_metric
-from app.reporting.quantities import quantity
+from app.reporting.quantities import build_quantity
 from reports import comparison_section as model
 from reports import formatting
 
 
-def comparison_report(comparison: Comparison, command: str) -> model.ComparisonReport:
+def build_comparison_report(comparison: Comparison, command: str) -> model.ComparisonReport:
     """Return the comparison as a document of its own; `command` reproduces it."""
     return model.ComparisonReport(
-        tool=f"sizewise {__version__}", command=command, comparison=comparison_section(comparison)
+        tool=f"sizewise {__version__}", command=command, comparison=build_comparison_section(comparison)
     )
 
 
-def comparison_command(
+def build_comparison_command(
     base: str, candidates: Sequence[str], tolerance: float, *, is_forced: bool, options: Sequence[str] = ()
 ) -> str:
     """Return the command line of a comparison."""
@@ -31,12 +31,12 @@ def comparison_command(
     return shlex.join([*arguments, *(["--force"] if is_forced else [])])
 
 
-def name_of_pairs(base: str, candidate: str) -> str:
+def format_pairs_name(base: str, candidate: str) -> str:
     """Return the name of a comparison that measures profiles with these names."""
     return f"pairs of {base}" if base == candidate else f"{base} against {candidate}"
 
 
-def comparison_section(comparison: Comparison) -> model.ComparisonSection:
+def build_comparison_section(comparison: Comparison) -> model.ComparisonSection:
     outcome = _outcome(comparison)
     return model.ComparisonSection(
         outcome=outcome,
@@ -60,13 +60,13 @@ def _row(change: MetricChange) -> model.ChangeRow:
     return model.ChangeRow(
         metric=format_metric(change.metric, change.aggregate),
         stage=change.stage,
-        base=quantity(change.base, change.unit),
-        candidate=quantity(change.candidate, change.unit),
-        ratio=quantity(change.ratio, ""),
+        base=build_quantity(change.base, change.unit),
+        candidate=build_quantity(change.candidate, change.unit),
+        ratio=build_quantity(change.ratio, ""),
         p_value=change.p_value,
         verdict=change.verdict,
         is_headline=change.is_headline,
-        may_fail=may_fail(change),
+        may_fail=can_fail_run(change),
         noise=change.noise,
         detectable=change.detectable,
         more_repeats=change.more_repeats,
@@ -79,9 +79,9 @@ def _outcome(comparison: Comparison) -> model.ComparisonOutcome:
         return "not_compared"
     if comparison.is_same_run:
         return "same_run"
-    if regressions(comparison):
+    if find_regressions(comparison):
         return "regression"
-    return "inconclusive" if undecided(comparison) else "no_regression"
+    return "inconclusive" if find_inconclusive(comparison) else "no_regression"
 
 
 def _summary(comparison: Comparison, outcome: model.ComparisonOutcome) -> str:
@@ -95,7 +95,7 @@ def _summary(comparison: Comparison, outcome: model.ComparisonOutcome) -> str:
         for verdict in ("worse", "better", "same", "inconclusive")
     }
     counts_text = ", ".join(f"{count} {verdict}" for verdict, count in counts.items() if count)
-    tolerance = formatting.percent(comparison.tolerance)
+    tolerance = formatting.format_percent(comparison.tolerance)
     return f"of {len(headlines)} metrics that count, {counts_text or 'none'} (tolerance {tolerance})."
 
 

@@ -7,11 +7,11 @@ from collections.abc import Iterator, Sequence
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from app.analysis.definitions import by_definitions
+from app.analysis.definitions import compute_tool_metrics
 from app.analysis.rows import read_rows
-from app.records.definitions import AGGREGATES, METRICS, ToolNumbers
+from app.records.definitions import AGGREGATES, TOOL_METRICS, ToolMetrics
 from app.records.result import Result, Stage
-from app.reporting.quantities import quantity
+from app.reporting.quantities import build_quantity
 from reports import model
 
 _LABELS = {
@@ -35,7 +35,7 @@ _RESPONSES = (
 )
 
 
-def definitions(rows: pa.Table, result: Result) -> model.Definitions | None:
+def build_definitions(rows: pa.Table, result: Result) -> model.Definitions | None:
     """Return the metrics by each tool's definitions; `None` where no load was sent.
 
     Covers the stages except warm-ups and those that stand for several others.
@@ -56,14 +56,14 @@ def definitions(rows: pa.Table, result: Result) -> model.Definitions | None:
     )
 
 
-def _numbers(rows: pa.Table, stage: Stage) -> tuple[ToolNumbers, ...]:
+def _numbers(rows: pa.Table, stage: Stage) -> tuple[ToolMetrics, ...]:
     start = pc.coalesce(rows["intended_ns"], rows["sent_ns"])
     window = stage.window
     inside = rows.filter(pc.and_(pc.greater_equal(start, window.start_ns), pc.less(start, window.end_ns)))
-    return by_definitions(read_rows(inside), stage) if inside.num_rows else ()
+    return compute_tool_metrics(read_rows(inside), stage) if inside.num_rows else ()
 
 
-def _table(stage: Stage, tools: Sequence[ToolNumbers]) -> model.DefinitionTable:
+def _table(stage: Stage, tools: Sequence[ToolMetrics]) -> model.DefinitionTable:
     return model.DefinitionTable(
         stage=f"{stage.name} #{stage.repeat}" if stage.repeat > 1 else stage.name,
         answers=tuple(tool.answers for tool in tools),
@@ -71,8 +71,8 @@ def _table(stage: Stage, tools: Sequence[ToolNumbers]) -> model.DefinitionTable:
     )
 
 
-def _rows(stage: Stage, tools: Sequence[ToolNumbers]) -> Iterator[model.DefinitionRow]:
-    for metric, unit in METRICS.items():
+def _rows(stage: Stage, tools: Sequence[ToolMetrics]) -> Iterator[model.DefinitionRow]:
+    for metric, unit in TOOL_METRICS.items():
         spreads = [tool.metrics.get(metric, {}) for tool in tools]
         if not any(spreads[1:]):  # a row without a value of another tool compares nothing
             continue
@@ -82,13 +82,13 @@ def _rows(stage: Stage, tools: Sequence[ToolNumbers]) -> Iterator[model.Definiti
                 metric=_LABELS[metric],
                 aggregate=None if aggregate == "value" else aggregate,
                 quantities=tuple(
-                    None if estimate is None else quantity(estimate, unit, stage.verdict.status)
+                    None if estimate is None else build_quantity(estimate, unit, stage.verdict.status)
                     for estimate in estimates
                 ),
             )
 
 
-def _why(tools: Sequence[ToolNumbers], metrics: set[str]) -> Iterator[model.Definition]:
+def _why(tools: Sequence[ToolMetrics], metrics: set[str]) -> Iterator[model.Definition]:
     for metric, label in _LABELS.items():
         if label in metrics:
             yield from (

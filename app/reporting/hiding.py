@@ -19,10 +19,10 @@ from typing import Any, Literal, TypeVar, get_args, get_origin
 import msgspec
 
 from app.errors import ProfileError
-from app.profiles.document import document_text, read_document
-from app.profiles.editing import REMOVED, value_at, with_value
+from app.profiles.document import format_document, read_document
+from app.profiles.editing import REMOVED, get_value, set_value
 from app.records.result import Result
-from app.storage.run_directory import LONGEST_WORD, word_of_id
+from app.storage.run_directory import MAX_SLUG_CHARACTERS, slugify
 from reports.model import Report
 
 _Any = TypeVar("_Any")
@@ -32,14 +32,14 @@ _FREE_KEYS = {"tags", "labels", "env", "headers", "axes"}
 """Mappings whose keys are the user's own words."""
 
 
-def texts_of(value: object) -> Iterator[str]:
+def iterate_texts(value: object) -> Iterator[str]:
     """Yield every text in the value, and the free keys of its mappings, in order."""
     return _texts(value, "")
 
 
-def with_texts(value: _Any, changed: Callable[[str], str]) -> _Any:
+def replace_texts(value: _Any, change: Callable[[str], str]) -> _Any:
     """Return the value with every free text changed, except texts of a fixed set and those that renderers depend on."""
-    result: _Any = _with_texts(value, changed, "")
+    result: _Any = _with_texts(value, change, "")
     return result
 
 
@@ -106,18 +106,18 @@ class Name(msgspec.Struct, frozen=True):
 
     kind: NamedKind
     spellings: tuple[str, ...]
-    shown: str
+    replacement: str
 
 
-def names_told(result: Result, spec: object, texts: Iterable[str]) -> tuple[Name, ...]:
+def find_identifiers(result: Result, spec: object, texts: Iterable[str]) -> tuple[Name, ...]:
     """Return the names in the order in which they occur, so that the result is reproducible.
 
     `spec` is the profile as a document; `texts` are other texts that may have URLs with hosts. Loopback addresses and
     the built-in scripted model are not names.
     """
-    spec_texts = tuple(texts_of(spec))
+    spec_texts = tuple(iterate_texts(spec))
     hosts = [*_find_all(result.target.urls, _URL_HOST), *_hosts(result, spec)]
-    hosts += [*_find_all((*texts_of(result), *spec_texts, *texts), _URL_HOST), *_find_all(spec_texts, _IPV4)]
+    hosts += [*_find_all((*iterate_texts(result), *spec_texts, *texts), _URL_HOST), *_find_all(spec_texts, _IPV4)]
     host_spellings = [_host_spellings(host) for host in map(_strip_host, hosts) if host and not _is_loopback(host)]
     model_names = [spellings for spellings in map(_merge_spellings, _models(result, spec)) if spellings]
     return (*_number_names("hosts", host_spellings), *_number_names("models", model_names))
@@ -267,10 +267,10 @@ def _mapping(value: object) -> dict[Any, Any]:
     return value if isinstance(value, dict) else {}
 
 
-Kind = Literal["hosts", "models", "prompts"]
-KINDS: tuple[Kind, ...] = get_args(Kind)
-HIDDEN = "(hidden)"
-_KIND_TEXTS: dict[Kind, str] = {
+RedactedKind = Literal["hosts", "models", "prompts"]
+REDACTED_KINDS: tuple[RedactedKind, ...] = get_args(RedactedKind)
+REDACTED_TEXT = "(hidden)"
+_KIND_TEXTS: dict[RedactedKind, str] = {
     "hosts": "the names and addresses of hosts",
     "models": "the names of models",
     "prompts": "what was sent, and what was to be answered",
@@ -289,45 +289,45 @@ _SEPARATORS = r"(?:%[0-9a-f]{2}|[\W_]){1,2}"
 _BEFORE, _AFTER = r"(?:(?<![^\W_])|(?<=%[0-9a-f]{2}))", r"(?![^\W_])"
 
 
-class StandIn(msgspec.Struct, frozen=True):
+class Redaction(msgspec.Struct, frozen=True):
     """Replacement of the text `written` by `shown` in `places` places of the report and the documents in it.
 
     For prompts, `written` is the key in the profile.
     """
 
-    kind: Kind
-    written: str
-    shown: str
-    places: int
+    kind: RedactedKind
+    original: str
+    replacement: str
+    occurrences: int
 
 
-class Hidden(msgspec.Struct, frozen=True):
+class RedactedReport(msgspec.Struct, frozen=True):
     """Redacted report; `result` is redacted as well."""
 
     report: Report
     result: Result
-    stand_ins: tuple[StandIn, ...]
+    redactions: tuple[Redaction, ...]
     names: tuple[Name, ...]
 
-    def renaming(self) -> Callable[[str], str]:
+    def build_replacer(self) -> Callable[[str], str]:
         """Return the function that replaces the same names in other texts."""
         return _NameReplacer(self.names)
 
 
-def hide(report: Report, result: Result, kinds: Collection[Kind]) -> Hidden:
+def redact(report: Report, result: Result, kinds: Collection[RedactedKind]) -> RedactedReport:
     """Redact these kinds of names in a report and its result."""
     spec = _document(report.reproduce.spec_text)
-    names = [name for name in names_told(result, spec, texts_of(report)) if name.kind in kinds]
+    names = [name for name in find_identifiers(result, spec, iterate_texts(report)) if name.kind in kinds]
     spec, sent = _without_prompts(spec) if "prompts" in kinds else (spec, ())
     replaced = _NameReplacer(_with_truncated(names, result.name))
     shortened = msgspec.structs.replace(report, result_json="", reproduce=_without_spec(report))
     redacted_report, redacted_result, profile = (
-        with_texts(shortened, replaced),
-        with_texts(result, replaced),
-        with_texts(spec, replaced),
+        replace_texts(shortened, replaced),
+        replace_texts(result, replaced),
+        replace_texts(spec, replaced),
     )
     stand_ins = (*replaced.stand_ins(), *sent)
-    hidden = tuple(kind for kind in KINDS if any(stand_in.kind == kind for stand_in in stand_ins))
+    hidden = tuple(kind for kind in REDACTED_KINDS if any(stand_in.kind == kind for stand_in in stand_ins))
     notes = (_note(hidden),) if hidden else ()
     redacted_result = msgspec.structs.replace(redacted_result, notes=(*notes, *redacted_result.notes))
     spec_text = report.reproduce.spec_text if not hidden else _spec_text(report.reproduce.spec_text, profile)
@@ -338,15 +338,15 @@ def hide(report: Report, result: Result, kinds: Collection[Kind]) -> Hidden:
         reproduce=msgspec.structs.replace(redacted_report.reproduce, spec_text=spec_text),
         result_json=_as_json(redacted_result) if report.result_json and hidden else report.result_json,
     )
-    return Hidden(redacted_report, redacted_result, stand_ins, replaced.names)
+    return RedactedReport(redacted_report, redacted_result, stand_ins, replaced.names)
 
 
-def sent_in(spec_text: str) -> tuple[str, ...]:
+def find_prompt_keys(spec_text: str) -> tuple[str, ...]:
     """Return the keys of a profile that have prompts or expected responses, the only ones in a report."""
-    return tuple(prompt.written for prompt in _without_prompts(_document(spec_text))[1])
+    return tuple(prompt.original for prompt in _without_prompts(_document(spec_text))[1])
 
 
-def _note(hidden: Sequence[Kind]) -> str:
+def _note(hidden: Sequence[RedactedKind]) -> str:
     return f"Hidden in this report, and in what it carries: {'; '.join(_KIND_TEXTS[kind] for kind in hidden)}."
 
 
@@ -370,12 +370,12 @@ class _NameReplacer:
         name = self._whole_texts.get(text.casefold())
         if name is not None:
             self._counts[name] += 1
-            return name.shown
+            return name.replacement
         return text if self._pattern is None else self._pattern.sub(self._replacement, text)
 
-    def stand_ins(self) -> tuple[StandIn, ...]:
+    def stand_ins(self) -> tuple[Redaction, ...]:
         return tuple(
-            StandIn(name.kind, name.spellings[0], name.shown, self._counts[name])
+            Redaction(name.kind, name.spellings[0], name.replacement, self._counts[name])
             for name in self.names
             if self._counts[name]
         )
@@ -383,13 +383,13 @@ class _NameReplacer:
     def _replacement(self, match: re.Match[str]) -> str:
         name = self._order[(match.lastindex or 1) - 1]
         self._counts[name] += 1
-        return name.shown
+        return name.replacement
 
 
 def _with_truncated(names: list[Name], title: str) -> list[Name]:
     """Add the truncated form of a name: a run's id has its profile's name, which may end within a name."""
-    word, redacted_word = word_of_id(title), word_of_id(_NameReplacer(names)(title))
-    if len(word) < LONGEST_WORD or word == redacted_word:
+    word, redacted_word = slugify(title), slugify(_NameReplacer(names)(title))
+    if len(word) < MAX_SLUG_CHARACTERS or word == redacted_word:
         return names
     kind = next(name.kind for name in names if _NameReplacer([name])(title) != title)
     return [*names, Name(kind, (word,), redacted_word)]
@@ -414,12 +414,12 @@ def _pattern(word: str) -> str:
     return _SEPARATORS.join(re.escape(part) for part in re.split(r"[\W_]+", word) if part)
 
 
-def _without_prompts(spec: Any) -> tuple[Any, tuple[StandIn, ...]]:
+def _without_prompts(spec: Any) -> tuple[Any, tuple[Redaction, ...]]:
     replacements = []
     for path in _PROMPT_KEYS:
-        if value_at(spec, path) not in (REMOVED, None, [], {}, "", HIDDEN):
-            spec = with_value(spec, path, HIDDEN)
-            replacements.append(StandIn("prompts", ".".join(path), HIDDEN, 1))
+        if get_value(spec, path) not in (REMOVED, None, [], {}, "", REDACTED_TEXT):
+            spec = set_value(spec, path, REDACTED_TEXT)
+            replacements.append(Redaction("prompts", ".".join(path), REDACTED_TEXT, 1))
     return spec, tuple(replacements)
 
 
@@ -442,7 +442,7 @@ def _spec_text(text: str, document: Any) -> str:
     """Serialize the document again, since comments may contain a name in any form."""
     if not text:
         return text
-    return document_text(document) if isinstance(document, dict) else _UNREADABLE
+    return format_document(document) if isinstance(document, dict) else _UNREADABLE
 
 
 def _as_json(result: Result) -> str:

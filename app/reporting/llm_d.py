@@ -12,7 +12,7 @@ _NAMES = {"p50": "p50", "p90": "p90", "p95": "p95", "p99": "p99", "p99_9": "p99p
 _UNKNOWN = "unknown"
 
 
-def llm_d_reports(result: Result, spec_text: str) -> tuple[LlmdReport, ...]:
+def build_llm_d_reports(result: Result, spec_text: str) -> tuple[LlmdReport, ...]:
     """Return one report for every stage with load on an endpoint except warm-ups, in order of execution.
 
     Pooled stages are no load points of their own. Latency and TTFT count from the scheduled start where it is known.
@@ -64,7 +64,7 @@ def _endpoint(result: Result) -> llm_d.Component:
             cfg_id=result.profile_hash,
             description=hardware.description if hardware else None,
         ),
-        standardized=llm_d.Served(
+        standardized=llm_d.ServingStack(
             kind="generic",
             tool=target.protocol,
             tool_version=_UNKNOWN,

@@ -9,50 +9,50 @@ import math
 from collections.abc import Sequence
 from typing import Literal
 
-from app.analysis.curve import are_apart
-from app.analysis.local.accuracy import rows_to_settle
-from app.analysis.objectives import unit_of as unit_of_limit
+from app.analysis.curve import has_disagreement
+from app.analysis.local.accuracy import estimate_rows_needed
+from app.analysis.objectives import get_unit as unit_of_limit
 from app.records.metrics import PERCENTILES, RUN_METRICS
-from app.records.result import Estimate, Judged, Knee, Result, Stage
-from app.reporting.quantities import limit_of, quantity, stage_quantity, unit_of
+from app.records.result import Estimate, Knee, ObjectiveResult, Result, Stage
+from app.reporting.quantities import build_limit, build_quantity, build_stage_quantity, find_unit
 from reports import formatting, model
 
 _Z = 1.959964
 
 
-def headline_stages(result: Result) -> tuple[Stage, ...]:
+def find_headline_stages(result: Result) -> tuple[Stage, ...]:
     """Return the stages of a loaded endpoint that the headline is based on."""
     return tuple(stage for stage in result.stages if stage.in_headline and stage.variant is None)
 
 
-def headline_stage(result: Result, curve: model.CurveLabels) -> Stage | None:
+def find_headline_stage(result: Result, curve: model.CurveLabels) -> Stage | None:
     """Return the headline stage with the worst latency; `None` when there is none."""
-    stages = headline_stages(result)
+    stages = find_headline_stages(result)
     return max(
-        stages, key=lambda stage: stage_quantity(stage, curve.metric, curve.percentile).value or 0.0, default=None
+        stages, key=lambda stage: build_stage_quantity(stage, curve.metric, curve.percentile).value or 0.0, default=None
     )
 
 
-def curve_of(result: Result) -> model.CurveLabels:
+def build_curve_labels(result: Result) -> model.CurveLabels:
     """Return the time of the first objective on a percentile, or p95 latency without one."""
     for evaluation in result.slo:
         objective = evaluation.objective
-        if unit_of(objective.metric) == "ms" and objective.aggregate in PERCENTILES:
+        if find_unit(objective.metric) == "ms" and objective.aggregate in PERCENTILES:
             return model.CurveLabels(
                 metric=objective.metric,
                 percentile=objective.aggregate or "p95",
-                limit=limit_of(objective),
-                counts=counted(result),
+                limit=build_limit(objective),
+                counts=find_rate_unit(result),
             )
-    return model.CurveLabels(metric=times_of(result), percentile="p95", counts=counted(result))
+    return model.CurveLabels(metric=choose_latency_metric(result), percentile="p95", counts=find_rate_unit(result))
 
 
-def counted(result: Result) -> Literal["requests", "sessions"]:
+def find_rate_unit(result: Result) -> Literal["requests", "sessions"]:
     """Return whether the requested rates count requests or sessions."""
     return "sessions" if any(stage.sessions for stage in result.stages) else "requests"
 
 
-def times_of(result: Result) -> str:
+def choose_latency_metric(result: Result) -> str:
     """Return the latency metric: service time where no stage knows the scheduled start of its requests."""
     stages = [stage for stage in result.stages if stage.variant is None and stage.completed]
     means = [stage.metrics.get("latency_ms", {}).get("mean") for stage in stages]
@@ -60,7 +60,7 @@ def times_of(result: Result) -> str:
     return "latency_ms" if is_known else "service_ms"
 
 
-def stage_row(stage: Stage, curve: model.CurveLabels, times: str, start_ns: int) -> model.StageRow:
+def build_stage_row(stage: Stage, curve: model.CurveLabels, latency_metric: str, start_ns: int) -> model.StageRow:
     """Return the row of a stage; `times` is the metric of its percentiles."""
     trust = stage.verdict.status
     return model.StageRow(
@@ -70,54 +70,54 @@ def stage_row(stage: Stage, curve: model.CurveLabels, times: str, start_ns: int)
         start_s=(stage.window.start_ns - start_ns) / 1e9,
         end_s=(stage.window.end_ns - start_ns) / 1e9,
         scheduled_per_s=stage.scheduled_per_s,
-        offered=quantity(stage.offered_per_s, "1/s", trust),
-        achieved=quantity(stage.achieved_per_s, "1/s", trust),
-        good=quantity(stage.good_per_s, "1/s", trust),
+        offered=build_quantity(stage.offered_per_s, "1/s", trust),
+        achieved=build_quantity(stage.achieved_per_s, "1/s", trust),
+        good=build_quantity(stage.good_per_s, "1/s", trust),
         completed=stage.completed,
         failed=sum(stage.errors.values()),
-        p50=stage_quantity(stage, times, "p50"),
-        p95=stage_quantity(stage, times, "p95"),
-        p99=stage_quantity(stage, times, "p99"),
-        judged=stage_quantity(stage, curve.metric, curve.percentile),
+        p50=build_stage_quantity(stage, latency_metric, "p50"),
+        p95=build_stage_quantity(stage, latency_metric, "p95"),
+        p99=build_stage_quantity(stage, latency_metric, "p99"),
+        judged=build_stage_quantity(stage, curve.metric, curve.percentile),
         trust=trust,
         held=stage.held,
         pooled=stage.is_pooled,
         reasons=stage.verdict.reasons,
         arrivals=stage.arrivals,
         clients=stage.concurrency,
-        answered=stage_quantity(stage, "completed_per_s"),
+        answered=build_stage_quantity(stage, "completed_per_s"),
     )
 
 
-def spike_rows(result: Result) -> tuple[model.SpikeSummary, ...]:
+def build_spike_rows(result: Result) -> tuple[model.SpikeSummary, ...]:
     return tuple(
         model.SpikeSummary(
             stage=stage.name,
             baseline_per_s=stage.spike.baseline_per_s,
             peak_per_s=stage.spike.peak_per_s,
             spike_s=stage.spike.spike_s,
-            slo_broken=quantity(stage.spike.slo_broken_s, "s", stage.verdict.status),
-            backlog_peak=quantity(stage.spike.backlog_peak, "requests", stage.verdict.status),
-            drained=quantity(stage.spike.drained_s, "s", stage.verdict.status),
+            slo_broken=build_quantity(stage.spike.slo_broken_s, "s", stage.verdict.status),
+            backlog_peak=build_quantity(stage.spike.backlog_peak, "requests", stage.verdict.status),
+            drained=build_quantity(stage.spike.drained_s, "s", stage.verdict.status),
         )
         for stage in result.stages
         if stage.spike is not None
     )
 
 
-def objective_rows(result: Result) -> tuple[model.ObjectiveRow, ...]:
+def build_objective_rows(result: Result) -> tuple[model.ObjectiveRow, ...]:
     slo = (_objective_row(evaluation, "SLO", result) for evaluation in result.slo)
     gates = (_objective_row(evaluation, "gate", result) for evaluation in result.gates)
     return (*slo, *gates)
 
 
-def _objective_row(evaluation: Judged, kind: model.ObjectiveKind, result: Result) -> model.ObjectiveRow:
+def _objective_row(evaluation: ObjectiveResult, kind: model.ObjectiveKind, result: Result) -> model.ObjectiveRow:
     objective = evaluation.objective
     return model.ObjectiveRow(
         kind=kind,
         text=objective.text,
-        limit=limit_of(objective),
-        observed=quantity(evaluation.observed, unit_of_limit(objective), result.verdict.status),
+        limit=build_limit(objective),
+        observed=build_quantity(evaluation.observed, unit_of_limit(objective), result.verdict.status),
         margin=_margin(evaluation),
         judgement=evaluation.judgement,
         level=objective.level,
@@ -127,7 +127,7 @@ def _objective_row(evaluation: Judged, kind: model.ObjectiveKind, result: Result
     )
 
 
-def _inconclusive_reason(evaluation: Judged, result: Result) -> str | None:
+def _inconclusive_reason(evaluation: ObjectiveResult, result: Result) -> str | None:
     """Return why the objective is inconclusive."""
     if evaluation.judgement != "INCONCLUSIVE":
         return None
@@ -147,12 +147,12 @@ def _inconclusive_reason(evaluation: Judged, result: Result) -> str | None:
         and evaluation.objective.of is None
         and 0 < limit < 1
     ):
-        needed = formatting.count(_error_free_samples(limit))
+        needed = formatting.format_count(_error_free_samples(limit))
         return f"the interval reaches past the limit; {needed} requests without an error would settle it"
     return "the interval reaches past the limit; a longer stage narrows it"
 
 
-def _inconclusive_reason_of_run(evaluation: Judged) -> str | None:
+def _inconclusive_reason_of_run(evaluation: ObjectiveResult) -> str | None:
     if evaluation.observed.ci95 is None:
         return evaluation.observed.reason
     remedy = "; more repeats narrow it" if evaluation.objective.is_change else ""
@@ -162,15 +162,15 @@ def _inconclusive_reason_of_run(evaluation: Judged) -> str | None:
     return f"the interval reaches past the limit{remedy}"
 
 
-def _rows_needed(evaluation: Judged, result: Result) -> str:
+def _rows_needed(evaluation: ObjectiveResult, result: Result) -> str:
     """Return about how many rows decide the retained accuracy, assuming similar rows; empty where that is unknown."""
     variant = next((stage.variant for stage in result.stages if stage.name == evaluation.stage), None)
     variants = () if result.local is None else result.local.variants
     accuracy = next((row.accuracy for row in variants if row.variant == variant), None)
     if evaluation.objective.metric != "accuracy_kept" or accuracy is None:
         return ""
-    rows = rows_to_settle(accuracy, evaluation.objective.limit)
-    return "" if rows is None else f", about {formatting.number(rows)} in all if they are like these"
+    rows = estimate_rows_needed(accuracy, evaluation.objective.limit)
+    return "" if rows is None else f", about {formatting.format_number(rows)} in all if they are like these"
 
 
 def _error_free_samples(limit: float) -> int:
@@ -178,7 +178,7 @@ def _error_free_samples(limit: float) -> int:
     return math.ceil(_Z * _Z * (1 - limit) / limit)
 
 
-def _margin(evaluation: Judged) -> float | None:
+def _margin(evaluation: ObjectiveResult) -> float | None:
     observed, limit = evaluation.observed.value, evaluation.objective.limit
     if observed is None or limit == 0:
         return None
@@ -186,7 +186,7 @@ def _margin(evaluation: Judged) -> float | None:
     return distance / abs(limit)
 
 
-def token_rows(stages: Sequence[Stage]) -> tuple[model.TokenRow, ...]:
+def build_token_rows(stages: Sequence[Stage]) -> tuple[model.TokenRow, ...]:
     """Return rows for the stages whose responses have tokens, except warm-ups."""
     return tuple(_token_row(stage) for stage in stages if stage.kind != "warmup" and _has_tokens(stage))
 
@@ -198,21 +198,21 @@ def _has_tokens(stage: Stage) -> bool:
 def _token_row(stage: Stage) -> model.TokenRow:
     return model.TokenRow(
         stage=f"{stage.name} #{stage.repeat}" if stage.repeat > 1 else stage.name,
-        ttft_p50=stage_quantity(stage, "ttft_ms", "p50"),
-        ttft_p95=stage_quantity(stage, "ttft_ms", "p95"),
-        ttft_p99=stage_quantity(stage, "ttft_ms", "p99"),
-        tpot_p50=stage_quantity(stage, "tpot_ms", "p50"),
-        tpot_p95=stage_quantity(stage, "tpot_ms", "p95"),
-        itl_p50=stage_quantity(stage, "itl_ms", "p50"),
-        itl_p99=stage_quantity(stage, "itl_ms", "p99"),
-        icl_p99=stage_quantity(stage, "icl_ms", "p99"),
-        coalesced=stage_quantity(stage, "coalesced_share"),
-        output_tokens=stage_quantity(stage, "output_tokens", "mean"),
-        tokens_per_s=stage_quantity(stage, "output_tokens_per_s"),
+        ttft_p50=build_stage_quantity(stage, "ttft_ms", "p50"),
+        ttft_p95=build_stage_quantity(stage, "ttft_ms", "p95"),
+        ttft_p99=build_stage_quantity(stage, "ttft_ms", "p99"),
+        tpot_p50=build_stage_quantity(stage, "tpot_ms", "p50"),
+        tpot_p95=build_stage_quantity(stage, "tpot_ms", "p95"),
+        itl_p50=build_stage_quantity(stage, "itl_ms", "p50"),
+        itl_p99=build_stage_quantity(stage, "itl_ms", "p99"),
+        icl_p99=build_stage_quantity(stage, "icl_ms", "p99"),
+        coalesced=build_stage_quantity(stage, "coalesced_share"),
+        output_tokens=build_stage_quantity(stage, "output_tokens", "mean"),
+        tokens_per_s=build_stage_quantity(stage, "output_tokens_per_s"),
     )
 
 
-def cold_start_parts(result: Result) -> tuple[model.Named, ...]:
+def build_cold_start_rows(result: Result) -> tuple[model.NamedQuantity, ...]:
     """Return the times of the cold start; empty where the target was already running."""
     cold_start = result.cold_start
     if cold_start is None:
@@ -222,7 +222,9 @@ def cold_start_parts(result: Result) -> tuple[model.Named, ...]:
         "first answer": cold_start.first_answer_ms,
         "steady answers": cold_start.steady_ms,
     }
-    return tuple(model.Named(name=name, quantity=quantity(estimate, "ms")) for name, estimate in parts.items())
+    return tuple(
+        model.NamedQuantity(name=name, quantity=build_quantity(estimate, "ms")) for name, estimate in parts.items()
+    )
 
 
 _METHODS = {
@@ -232,12 +234,12 @@ _METHODS = {
 }
 
 
-def knee_section(result: Result) -> model.KneeSection | None:
+def build_knee_section(result: Result) -> model.KneeSection | None:
     """Return the knees of a sweep; `None` without one."""
     if not result.knees:
         return None
     note = None
-    if are_apart(result.knees):
+    if has_disagreement(result.knees):
         note = "The methods disagree by more than 30 %: latency bends slowly here, and there is no one knee."
     return model.KneeSection(rows=tuple(map(_knee_row, result.knees)), note=note)
 
@@ -247,17 +249,17 @@ def _knee_row(knee: Knee) -> model.KneeRow:
     return model.KneeRow(
         method=_METHODS[knee.method],
         name=knee.method,
-        at=quantity(Estimate(knee.at, reason=knee.reason), unit),
-        latency=quantity(Estimate(knee.latency_ms, reason=knee.reason), "ms"),
+        at=build_quantity(Estimate(knee.at, reason=knee.reason), unit),
+        latency=build_quantity(Estimate(knee.latency_ms, reason=knee.reason), "ms"),
     )
 
 
 _TOKENS = (("ttft_ms", "p95"), ("ttft_ms", "p99"), ("tpot_ms", "p95"))
 
 
-def load_tiles(result: Result, stage: Stage) -> tuple[model.HeadlineTile, ...]:
+def build_load_tiles(result: Result, stage: Stage) -> tuple[model.HeadlineTile, ...]:
     """Return tiles for the latencies and the throughput of the stage; with tokens where responses have them."""
-    times = times_of(result)
+    times = choose_latency_metric(result)
     tiles = [
         *([] if result.max_rate is not None and result.max_rate.per_s.value is not None else [_throughput_tile(stage)]),
         *(_time(result, stage, metric, aggregate) for metric, aggregate in _TOKENS if metric in stage.metrics),
@@ -274,9 +276,11 @@ def load_tiles(result: Result, stage: Stage) -> tuple[model.HeadlineTile, ...]:
 def _throughput_tile(stage: Stage) -> model.HeadlineTile:
     note = f"in {stage.name}"
     if stage.kind == "closed":
-        return model.HeadlineTile(label="Throughput", quantity=stage_quantity(stage, "completed_per_s"), note=note)
+        return model.HeadlineTile(
+            label="Throughput", quantity=build_stage_quantity(stage, "completed_per_s"), note=note
+        )
     return model.HeadlineTile(
-        label="Good rate", quantity=quantity(stage.good_per_s, "1/s", stage.verdict.status), note=note
+        label="Good rate", quantity=build_quantity(stage.good_per_s, "1/s", stage.verdict.status), note=note
     )
 
 
@@ -285,18 +289,18 @@ def _has_goodput_objective(result: Result) -> bool:
 
 
 def _time(result: Result, stage: Stage, metric: str, aggregate: str) -> model.HeadlineTile:
-    name = formatting.metric(metric)
+    name = formatting.metric_name(metric)
     return _tile(result, stage, f"{name[:1].upper()}{name[1:]} {aggregate}", metric, aggregate)
 
 
 def _tile(result: Result, stage: Stage, label: str, metric: str, aggregate: str | None = None) -> model.HeadlineTile:
     limits = {
-        (evaluation.objective.metric, evaluation.objective.aggregate): limit_of(evaluation.objective)
+        (evaluation.objective.metric, evaluation.objective.aggregate): build_limit(evaluation.objective)
         for evaluation in result.slo
     }
     return model.HeadlineTile(
         label=label,
-        quantity=stage_quantity(stage, metric, aggregate or "value"),
+        quantity=build_stage_quantity(stage, metric, aggregate or "value"),
         limit=limits.get((metric, aggregate)),
         note=f"in {stage.name}",
     )

@@ -9,24 +9,24 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from app.analysis.local.variants import NO_BEST_TEXTS, answer_of
+from app.analysis.local.variants import NO_BEST_TEXTS, find_objective_stage
 from app.records.estimate import Variant
-from app.records.local import BatchLaw, VariantFacts
+from app.records.local import BatchModel, VariantData
 from app.records.result import Check, Result, Stage
 from app.reporting.local_front import (
-    arrivals_of,
-    axes_of,
-    common_of,
-    cost_of,
-    families_of,
-    fastest_stage,
-    front_places,
-    inferences_words,
-    names_of,
-    time_metric,
+    choose_axes,
+    choose_time_metric,
+    compute_cost,
+    find_fastest_stage,
+    find_front_positions,
+    format_common_settings,
+    format_inferences,
+    get_max_arrivals,
+    name_families,
+    name_variants,
 )
-from app.reporting.local_rows import CALL_PARTS, COLD_PARTS, accuracy_row, energy_of, variant_row
-from app.reporting.quantities import check_row, limit_of, quantity, stage_quantity
+from app.reporting.local_rows import CALL_PARTS, COLD_START_PARTS, build_accuracy_row, build_variant_row, find_energy
+from app.reporting.quantities import build_check_row, build_limit, build_quantity, build_stage_quantity
 from reports import formatting, local_model, model
 
 _COLD_START = {
@@ -36,22 +36,22 @@ _COLD_START = {
 }
 
 
-def local_section(result: Result) -> local_model.LocalSection | None:
+def build_local_section(result: Result) -> local_model.LocalSection | None:
     """Return the section of a local run; `None` where the target is no local model."""
     local = result.local
     if local is None:
         return None
     variants = [variant.variant for variant in local.variants]
-    names, families = names_of(variants), families_of(variants)
-    stages = stages_by_variant(result)
-    headline_stages = answering_by_variant(result)
-    axes = axes_of(local, headline_stages)
-    positions = front_places(local, headline_stages, axes)
+    names, families = name_variants(variants), name_families(variants)
+    stages = group_stages_by_variant(result)
+    headline_stages = group_headline_stages_by_variant(result)
+    axes = choose_axes(local, headline_stages)
+    positions = find_front_positions(local, headline_stages, axes)
     slo = [evaluation.objective for evaluation in result.slo]
     return local_model.LocalSection(
-        common=common_of(variants),
+        common=format_common_settings(variants),
         variants=tuple(
-            variant_row(
+            build_variant_row(
                 variant,
                 stages[variant.variant],
                 slo,
@@ -63,17 +63,17 @@ def local_section(result: Result) -> local_model.LocalSection | None:
             for variant, position in zip(local.variants, positions, strict=True)
         ),
         best=None if local.best is None else names[local.best],
-        shown=None if (shown_name := shown_variant(result)) is None else names[shown_name],
+        shown=None if (shown_name := find_shown_variant(result)) is None else names[shown_name],
         best_reason=None if local.best_reason is None else NO_BEST_TEXTS[local.best_reason],
         laws=tuple(_batch_law_row(batch_law, families) for batch_law in local.batch_laws),
-        axes=local_model.FrontAxes(latency=axes.latency_words, cost=axes.cost_words),
+        axes=local_model.FrontAxes(latency=axes.latency_text, cost=axes.cost_text),
         parts=tuple(CALL_PARTS.values()),
-        cold_parts=COLD_PARTS,
+        cold_parts=COLD_START_PARTS,
         usd_per_hour=local.usd_per_hour,
     )
 
 
-def stages_by_variant(result: Result) -> dict[Variant, list[Stage]]:
+def group_stages_by_variant(result: Result) -> dict[Variant, list[Stage]]:
     """Return the stages of every variant of a local run, including variants without a stage."""
     variants = () if result.local is None else result.local.variants
     by_variant: dict[Variant, list[Stage]] = {variant.variant: [] for variant in variants}
@@ -83,15 +83,15 @@ def stages_by_variant(result: Result) -> dict[Variant, list[Stage]]:
     return by_variant
 
 
-def answering_by_variant(result: Result) -> dict[Variant, tuple[Stage, ...]]:
+def group_headline_stages_by_variant(result: Result) -> dict[Variant, tuple[Stage, ...]]:
     """Return the headline stages by variant, without rates that a search only tried."""
     return {
         variant: tuple(stage for stage in stages if stage.in_headline)
-        for variant, stages in stages_by_variant(result).items()
+        for variant, stages in group_stages_by_variant(result).items()
     }
 
 
-def shown_variant(result: Result) -> Variant | None:
+def find_shown_variant(result: Result) -> Variant | None:
     """Return the best variant, else the one that the objectives were evaluated on, else the first that was measured."""
     local = result.local
     if local is None:
@@ -106,34 +106,34 @@ def shown_variant(result: Result) -> Variant | None:
     return next((candidate for candidate in (*evaluated, *measured) if candidate is not None), None)
 
 
-def _batch_law_row(batch_law: BatchLaw, families: Mapping[Variant, str]) -> local_model.BatchLawRow:
-    return local_model.BatchLawRow(
+def _batch_law_row(batch_law: BatchModel, families: Mapping[Variant, str]) -> local_model.BatchModelRow:
+    return local_model.BatchModelRow(
         family=families.get(batch_law.variant, batch_law.variant.label),
-        t0=quantity(batch_law.t0_ms, "ms"),
-        t1=quantity(batch_law.t1_ms, "ms"),
+        t0=build_quantity(batch_law.t0_ms, "ms"),
+        t1=build_quantity(batch_law.t1_ms, "ms"),
         r2=batch_law.r2,
         batches=batch_law.batches,
         reason=batch_law.reason,
     )
 
 
-def model_section(result: Result) -> model.ModelSection | None:
+def build_model_section(result: Result) -> model.ModelSection | None:
     """Return the section of a served model that also ran without its endpoint."""
     stages = [stage for stage in result.stages if stage.variant is not None]
     if result.local is not None or not stages or stages[0].variant is None:
         return None
     first = stages[0]
-    accuracy = stage_quantity(first, "accuracy") if "accuracy" in first.metrics else None
+    accuracy = build_stage_quantity(first, "accuracy") if "accuracy" in first.metrics else None
     return model.ModelSection(
         name=stages[0].variant.model,
         batches=tuple(_batch_row(stage) for stage in stages),
         accuracy=accuracy,
         cold_start=tuple(
-            model.Named(name=label, quantity=stage_quantity(first, metric))
+            model.NamedQuantity(name=label, quantity=build_stage_quantity(first, metric))
             for metric, label in _COLD_START.items()
             if metric in first.metrics
         ),
-        proof=tuple(check_row(check) for check in _distinct_checks(stages)),
+        proof=tuple(build_check_row(check) for check in _distinct_checks(stages)),
     )
 
 
@@ -144,10 +144,10 @@ def _batch_row(stage: Stage) -> model.BatchRow:
         precision=stage.variant.precision,
         batch=stage.variant.batch,
         threads=stage.variant.threads,
-        p50=stage_quantity(stage, "service_ms", "p50"),
-        p95=stage_quantity(stage, "service_ms", "p95"),
-        p99=stage_quantity(stage, "service_ms", "p99"),
-        throughput=stage_quantity(stage, "throughput_per_s"),
+        p50=build_stage_quantity(stage, "service_ms", "p50"),
+        p95=build_stage_quantity(stage, "service_ms", "p95"),
+        p99=build_stage_quantity(stage, "service_ms", "p99"),
+        throughput=build_stage_quantity(stage, "throughput_per_s"),
     )
 
 
@@ -159,17 +159,17 @@ def _distinct_checks(stages: Sequence[Stage]) -> list[Check]:
 _TIMES = ("latency_ms", "service_ms")
 
 
-def local_tiles(result: Result) -> tuple[model.HeadlineTile, ...]:
+def build_local_tiles(result: Result) -> tuple[model.HeadlineTile, ...]:
     """Return tiles of the best or nearest variant; empty where none was measured."""
-    best = shown_variant(result)
+    best = find_shown_variant(result)
     if best is None or result.local is None:
         return ()
-    stages = answering_by_variant(result).get(best, ())
-    fastest = fastest_stage(stages)
+    stages = group_headline_stages_by_variant(result).get(best, ())
+    fastest = find_fastest_stage(stages)
     if fastest is None:
         return ()
     variant = next(row for row in result.local.variants if row.variant == best)
-    throughput = stage_quantity(fastest, "throughput_per_s")
+    throughput = build_stage_quantity(fastest, "throughput_per_s")
     return (
         *_arrival_tiles(variant, stages),
         _tile(result, "Throughput", throughput, _note(result, best, fastest), "throughput_per_s"),
@@ -180,16 +180,16 @@ def local_tiles(result: Result) -> tuple[model.HeadlineTile, ...]:
     )
 
 
-def _arrival_tiles(row: VariantFacts, stages: Sequence[Stage]) -> list[model.HeadlineTile]:
+def _arrival_tiles(row: VariantData, stages: Sequence[Stage]) -> list[model.HeadlineTile]:
     """Return the tile of a search for the highest rate within the SLO."""
-    max_rate, rows = arrivals_of(row, stages), inferences_words(row)
+    max_rate, rows = get_max_arrivals(row, stages), format_inferences(row)
     note = f"as they arrive, inside the SLO{'; ' if rows else ''}{rows}"
     return [] if max_rate is None else [model.HeadlineTile(label="Most arrivals", quantity=max_rate, note=note)]
 
 
 def _note(result: Result, variant: Variant, stage: Stage) -> str:
     assert result.local is not None
-    name = names_of([row.variant for row in result.local.variants])[variant]
+    name = name_variants([row.variant for row in result.local.variants])[variant]
     return f"{name}, {stage.tags['scenario']}"
 
 
@@ -200,19 +200,19 @@ def _time_tiles(result: Result, stages: Sequence[Stage]) -> list[model.HeadlineT
         for evaluation in result.slo
         if evaluation.objective.metric in _TIMES and evaluation.objective.aggregate
     ]
-    evaluated = [(objective, answer_of(objective, stages)[0]) for objective in objectives]
+    evaluated = [(objective, find_objective_stage(objective, stages)[0]) for objective in objectives]
     shown_stages = {
         (stage.name, objective.metric, objective.aggregate or ""): stage
         for objective, stage in evaluated
         if stage is not None
     }
     first = next(iter(shown_stages.values()), None) or stages[0]
-    metric = next((metric for _, metric, _ in shown_stages), time_metric(first.tags["scenario"]))
+    metric = next((metric for _, metric, _ in shown_stages), choose_time_metric(first.tags["scenario"]))
     for aggregate in ("p50", "p99"):
         shown_stages.setdefault((first.name, metric, aggregate), first)
     ordered = sorted(shown_stages.items(), key=lambda pair: (pair[0][0] != first.name, pair[0][1], pair[0][2]))
     return [
-        _tile(result, _label(metric, aggregate), stage_quantity(stage, metric, aggregate), _where(stage),
+        _tile(result, _label(metric, aggregate), build_stage_quantity(stage, metric, aggregate), _where(stage),
               metric, aggregate)
         for (_, metric, aggregate), stage in ordered
     ]  # fmt: skip
@@ -220,11 +220,11 @@ def _time_tiles(result: Result, stages: Sequence[Stage]) -> list[model.HeadlineT
 
 def _where(stage: Stage) -> str:
     per_s = stage.scheduled_per_s
-    return stage.tags["scenario"] + ("" if per_s is None else f" at {formatting.number(per_s)}/s")
+    return stage.tags["scenario"] + ("" if per_s is None else f" at {formatting.format_number(per_s)}/s")
 
 
 def _label(metric: str, aggregate: str) -> str:
-    name = formatting.metric(metric)
+    name = formatting.metric_name(metric)
     return f"{name[:1].upper()}{name[1:]} {aggregate}"
 
 
@@ -232,16 +232,16 @@ def _tile(
     result: Result, label: str, value: model.Quantity, note: str, metric: str, aggregate: str | None = None
 ) -> model.HeadlineTile:
     limits = {
-        (evaluation.objective.metric, evaluation.objective.aggregate): limit_of(evaluation.objective)
+        (evaluation.objective.metric, evaluation.objective.aggregate): build_limit(evaluation.objective)
         for evaluation in result.slo
     }
     return model.HeadlineTile(label=label, quantity=value, limit=limits.get((metric, aggregate)), note=note)
 
 
-def _accuracy_tiles(variant: VariantFacts) -> list[model.HeadlineTile]:
+def _accuracy_tiles(variant: VariantData) -> list[model.HeadlineTile]:
     if variant.accuracy is None:
         return []
-    row = accuracy_row(variant.accuracy)
+    row = build_accuracy_row(variant.accuracy)
     label = "Accuracy" if row.metric == "top-1" else row.metric.capitalize()
     tiles = [model.HeadlineTile(label=label, quantity=row.value, note="on the labelled rows")]
     if row.kept is not None:
@@ -250,11 +250,11 @@ def _accuracy_tiles(variant: VariantFacts) -> list[model.HeadlineTile]:
 
 
 def _energy_tiles(stages: Sequence[Stage]) -> list[model.HeadlineTile]:
-    energy, fastest = energy_of(stages), fastest_stage(stages)
+    energy, fastest = find_energy(stages), find_fastest_stage(stages)
     if energy is None or fastest is None:
         return []
-    above = stage_quantity(fastest, "energy_above_idle_j_per_inference")
-    note = None if above.value is None else f"{formatting.value_unit(above)} of it above idle"
+    above = build_stage_quantity(fastest, "energy_above_idle_j_per_inference")
+    note = None if above.value is None else f"{formatting.format_value_unit(above)} of it above idle"
     return [model.HeadlineTile(label="Energy per inference", quantity=energy, note=note)]
 
 
@@ -266,9 +266,9 @@ def _cost_tiles(result: Result, fastest: Stage) -> list[model.HeadlineTile]:
     local = result.local
     if local is None or local.usd_per_hour is None:
         return []
-    cost, unit = cost_of(fastest.metrics["throughput_per_s"]["value"], local.usd_per_hour)
+    cost, unit = compute_cost(fastest.metrics["throughput_per_s"]["value"], local.usd_per_hour)
     cost = msgspec.structs.replace(cost, basis=local.price_basis)
     price_note = f" ({local.price_note})" if local.price_note else ""
-    note = f"at {formatting.plain(local.usd_per_hour)} USD/h{price_note}, never idle"
-    value = quantity(cost, unit or "USD", fastest.verdict.status)
+    note = f"at {formatting.format_plain(local.usd_per_hour)} USD/h{price_note}, never idle"
+    value = build_quantity(cost, unit or "USD", fastest.verdict.status)
     return [model.HeadlineTile(label="Cost per 1M inferences", quantity=value, note=note)]

@@ -10,12 +10,17 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from app.analysis.local.call_stages import IN_SEARCH, fastest_per_s
-from app.analysis.local.variants import VariantPoint, front_of, machine_s_per_thousand_rows, usd_per_million_rows
+from app.analysis.local.call_stages import SEARCH_TAG, find_max_throughput_per_s
+from app.analysis.local.variants import (
+    VariantPoint,
+    find_pareto_front,
+    machine_s_per_thousand_rows,
+    usd_per_million_rows,
+)
 from app.records.estimate import Variant
-from app.records.local import LocalResult, VariantFacts
-from app.records.result import Estimate, Stage, Trust
-from app.reporting.quantities import quantity
+from app.records.local import LocalResult, VariantData
+from app.records.result import Estimate, Stage, Validity
+from app.reporting.quantities import build_quantity
 from reports import formatting
 from reports.model import Quantity
 
@@ -23,22 +28,22 @@ _HEAD_SETTINGS = 3
 """Number of leading settings without a comma between them: model, provider and precision are one word each."""
 
 
-def common_of(variants: Sequence[Variant]) -> str:
+def format_common_settings(variants: Sequence[Variant]) -> str:
     """Return the settings that all variants share, such as `digits cpu, 1 stream, 1 thread`."""
     return _join_settings(variants[0], variants, shared=True) if variants else ""
 
 
-def names_of(variants: Sequence[Variant]) -> dict[Variant, str]:
+def name_variants(variants: Sequence[Variant]) -> dict[Variant, str]:
     """Return names such as `int8-static, batch 8`, or a single variant's own label."""
     if len(set(variants)) == 1:
         return {variants[0]: variants[0].label}
     return {variant: _join_settings(variant, variants, shared=False) for variant in variants}
 
 
-def families_of(variants: Sequence[Variant]) -> dict[Variant, str]:
+def name_families(variants: Sequence[Variant]) -> dict[Variant, str]:
     """Return names without the batch, for lines over the batch; the model's name where nothing else differs."""
     bare = [msgspec.structs.replace(variant, batch=0) for variant in variants]
-    names = names_of(bare) if len(set(bare)) > 1 else {variant: variant.model for variant in bare}
+    names = name_variants(bare) if len(set(bare)) > 1 else {variant: variant.model for variant in bare}
     return {variant: names[bare_variant] for variant, bare_variant in zip(variants, bare, strict=True)}
 
 
@@ -69,28 +74,28 @@ def _format_count(count: int, noun: str) -> str:
     return f"{count} {noun}" + ("" if count == 1 else "s")
 
 
-def arrivals_of(facts: VariantFacts, answering: Sequence[Stage]) -> Quantity | None:
+def get_max_arrivals(variant: VariantData, headline_stages: Sequence[Stage]) -> Quantity | None:
     """Return the call rate with the validity of the stages that met the SLO there; `None` without a search."""
-    if facts.server_per_s is None:
+    if variant.server_per_s is None:
         return None
-    statuses = [stage.verdict.status for stage in answering if IN_SEARCH in stage.tags]
-    trust: Trust = "INVALID" if "INVALID" in statuses else "WARN" if "WARN" in statuses else "VALID"
-    return quantity(facts.server_per_s, "calls/s", trust)
+    statuses = [stage.verdict.status for stage in headline_stages if SEARCH_TAG in stage.tags]
+    trust: Validity = "INVALID" if "INVALID" in statuses else "WARN" if "WARN" in statuses else "VALID"
+    return build_quantity(variant.server_per_s, "calls/s", trust)
 
 
-def inferences_words(facts: VariantFacts) -> str:
+def format_inferences(variant: VariantData) -> str:
     """Return text such as `16 rows each: 8,960/s`; empty for calls of one row."""
-    per_s, batch = facts.server_per_s, facts.variant.batch
+    per_s, batch = variant.server_per_s, variant.variant.batch
     if per_s is None or per_s.value is None or batch == 1:
         return ""
-    rows = formatting.with_unit(formatting.number(per_s.value * batch), "/s")
-    return f"{formatting.count(batch)} rows each: {rows}"
+    rows = formatting.with_unit(formatting.format_number(per_s.value * batch), "/s")
+    return f"{formatting.format_count(batch)} rows each: {rows}"
 
 
 _SCENARIOS = ("single-stream", "server", "multi-stream", "offline")
 _PERCENTILES = ("p95", "p50", "mean")
 
-Stages = Mapping[Variant, Sequence[Stage]]
+StagesByVariant = Mapping[Variant, Sequence[Stage]]
 
 
 class Axes(msgspec.Struct, frozen=True, kw_only=True):
@@ -99,15 +104,15 @@ class Axes(msgspec.Struct, frozen=True, kw_only=True):
     usd_per_hour: float | None
 
     @property
-    def latency_words(self) -> str:
-        return f"{self.aggregate} of {formatting.metric(self.metric)}, {self.scenario}"
+    def latency_text(self) -> str:
+        return f"{self.aggregate} of {formatting.metric_name(self.metric)}, {self.scenario}"
 
     @property
     def metric(self) -> str:
-        return time_metric(self.scenario)
+        return choose_time_metric(self.scenario)
 
     @property
-    def cost_words(self) -> str:
+    def cost_text(self) -> str:
         return "machine time per 1k inferences" if self.usd_per_hour is None else "cost per 1M inferences"
 
 
@@ -115,10 +120,10 @@ class FrontPosition(msgspec.Struct, frozen=True, kw_only=True):
     latency: Quantity
     cost: Quantity
     throughput: Quantity
-    on_front: bool
+    is_on_front: bool
 
 
-def time_metric(scenario: str) -> str:
+def choose_time_metric(scenario: str) -> str:
     """Return the time metric of a scenario.
 
     Latency, which includes waiting, where calls have a scheduled start of their own; elsewhere service time.
@@ -126,7 +131,7 @@ def time_metric(scenario: str) -> str:
     return "latency_ms" if scenario in ("server", "multi-stream") else "service_ms"
 
 
-def axes_of(local: LocalResult, stages: Stages) -> Axes:
+def choose_axes(local: LocalResult, stages: StagesByVariant) -> Axes:
     """Return the scenario and percentile that most variants have; among several, the highest percentile."""
     all_stages = [stage for variant_stages in stages.values() for stage in variant_stages]
     candidates = [(scenario, aggregate) for aggregate in _PERCENTILES for scenario in _SCENARIOS]
@@ -139,28 +144,28 @@ def axes_of(local: LocalResult, stages: Stages) -> Axes:
     return Axes(scenario=scenario, aggregate=aggregate, usd_per_hour=local.usd_per_hour)
 
 
-def front_places(local: LocalResult, stages: Stages, axes: Axes) -> tuple[FrontPosition, ...]:
+def find_front_positions(local: LocalResult, stages: StagesByVariant, axes: Axes) -> tuple[FrontPosition, ...]:
     """Return one position per variant, in order. Invalid variants and those that ended early are on no front."""
     positions = [_position(variant, stages[variant.variant], axes) for variant in local.variants]
     points = [
         _point(variant, position, is_trusted=_is_complete(variant, stages[variant.variant]))
         for variant, position in zip(local.variants, positions, strict=True)
     ]
-    front = front_of(points)
+    front = find_pareto_front(points)
     return tuple(
-        msgspec.structs.replace(position, on_front=index in front and len(points) > 1)
+        msgspec.structs.replace(position, is_on_front=index in front and len(points) > 1)
         for index, position in enumerate(positions)
     )
 
 
-def fastest_stage(stages: Sequence[Stage]) -> Stage | None:
+def find_fastest_stage(stages: Sequence[Stage]) -> Stage | None:
     """Return the stage with the highest throughput, among valid ones if there are any."""
     trusted = [stage for stage in stages if stage.verdict.status != "INVALID"]
     known = [stage for stage in trusted or stages if _throughput(stage).value is not None]
     return max(known, key=lambda stage: _throughput(stage).value or 0.0, default=None)
 
 
-def cost_of(throughput: Estimate, usd_per_hour: float | None) -> tuple[Estimate, str]:
+def compute_cost(throughput: Estimate, usd_per_hour: float | None) -> tuple[Estimate, str]:
     """Return the cost and its unit, for a machine that is never idle."""
     if throughput.value is None or throughput.value <= 0:
         return Estimate(None, reason=throughput.reason or "no throughput"), ""
@@ -176,16 +181,16 @@ def cost_of(throughput: Estimate, usd_per_hour: float | None) -> tuple[Estimate,
     return Estimate(cost_at(throughput.value), ci95, throughput.n), unit
 
 
-def _position(variant: VariantFacts, stages: Sequence[Stage], axes: Axes) -> FrontPosition:
-    fastest = fastest_stage(stages)
+def _position(variant: VariantData, stages: Sequence[Stage], axes: Axes) -> FrontPosition:
+    fastest = find_fastest_stage(stages)
     throughput = Estimate(None, reason=variant.failure or "not measured") if fastest is None else _throughput(fastest)
     trust = "VALID" if fastest is None else fastest.verdict.status
-    cost, unit = cost_of(throughput, axes.usd_per_hour)
+    cost, unit = compute_cost(throughput, axes.usd_per_hour)
     return FrontPosition(
         latency=_worst_latency(stages, axes),
-        cost=quantity(cost, unit, trust),
-        throughput=quantity(throughput, "1/s", trust),
-        on_front=False,
+        cost=build_quantity(cost, unit, trust),
+        throughput=build_quantity(throughput, "1/s", trust),
+        is_on_front=False,
     )
 
 
@@ -195,10 +200,10 @@ def _worst_latency(stages: Sequence[Stage], axes: Axes) -> Quantity:
     if not known:
         return Quantity(None, "ms", reason="not measured, or of too few calls")
     worst = max(known, key=lambda stage: _latency(stage, axes.scenario, axes.aggregate) or 0.0)
-    return quantity(worst.metrics[axes.metric][axes.aggregate], "ms", worst.verdict.status)
+    return build_quantity(worst.metrics[axes.metric][axes.aggregate], "ms", worst.verdict.status)
 
 
-def _point(variant: VariantFacts, position: FrontPosition, *, is_trusted: bool) -> VariantPoint:
+def _point(variant: VariantData, position: FrontPosition, *, is_trusted: bool) -> VariantPoint:
     accuracy = variant.accuracy
     return VariantPoint(
         latency_ms=position.latency.value if is_trusted else None,
@@ -208,8 +213,8 @@ def _point(variant: VariantFacts, position: FrontPosition, *, is_trusted: bool) 
     )
 
 
-def _is_complete(variant: VariantFacts, stages: Sequence[Stage]) -> bool:
-    return variant.failure is None and fastest_per_s(stages) is not None and not _is_invalid(stages)
+def _is_complete(variant: VariantData, stages: Sequence[Stage]) -> bool:
+    return variant.failure is None and find_max_throughput_per_s(stages) is not None and not _is_invalid(stages)
 
 
 def _is_invalid(stages: Sequence[Stage]) -> bool:
@@ -219,7 +224,7 @@ def _is_invalid(stages: Sequence[Stage]) -> bool:
 def _latency(stage: Stage, scenario: str, aggregate: str) -> float | None:
     if stage.tags.get("scenario") != scenario:
         return None
-    estimate = stage.metrics.get(time_metric(scenario), {}).get(aggregate)
+    estimate = stage.metrics.get(choose_time_metric(scenario), {}).get(aggregate)
     return None if estimate is None else estimate.value
 
 

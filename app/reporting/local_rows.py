@@ -11,18 +11,18 @@ from typing import Literal
 
 import numpy as np
 
-from app.analysis.local.call_stages import IN_SEARCH
-from app.analysis.local.variants import missed_of, missed_so_far
+from app.analysis.local.call_stages import SEARCH_TAG
+from app.analysis.local.variants import find_missed, find_missed_so_far
 from app.analysis.rows import NOT_STARTED
 from app.records.estimate import Estimate
-from app.records.local import Accuracy, Bound, ColdStartOf, Fidelity, VariantFacts
-from app.records.result import Objective, Stage, Trust
-from app.reporting.local_front import FrontPosition, arrivals_of, fastest_stage, time_metric
-from app.reporting.quantities import quantity, stage_quantity, unit_of
+from app.records.local import Accuracy, Bottleneck, Fidelity, VariantColdStart, VariantData
+from app.records.result import Objective, Stage, Validity
+from app.reporting.local_front import FrontPosition, choose_time_metric, find_fastest_stage, get_max_arrivals
+from app.reporting.quantities import build_quantity, build_stage_quantity, find_unit
 from reports import formatting
 from reports.local_model import (
     AccuracyRow,
-    BoundRow,
+    BottleneckRow,
     ColdStartRow,
     FidelityRow,
     PlacementRow,
@@ -33,16 +33,16 @@ from reports.local_model import (
 )
 from reports.model import Quantity
 
-COLD_PARTS = ("process", "library load", "session build", "first inference", "in all")
+COLD_START_PARTS = ("process", "library load", "session build", "first inference", "in all")
 
 
-def cold_rows(starts: Sequence[ColdStartOf]) -> tuple[ColdStartRow, ...]:
+def build_cold_start_rows(starts: Sequence[VariantColdStart]) -> tuple[ColdStartRow, ...]:
     """Return rows for starts without and with a cached optimized model, where there were any."""
     kinds = ((is_cached, [start for start in starts if start.is_cached is is_cached]) for is_cached in (False, True))
     return tuple(_cold_start_row(is_cached, starts_of_kind) for is_cached, starts_of_kind in kinds if starts_of_kind)
 
 
-def _cold_start_row(is_cached: bool, starts: Sequence[ColdStartOf]) -> ColdStartRow:
+def _cold_start_row(is_cached: bool, starts: Sequence[VariantColdStart]) -> ColdStartRow:
     parts = np.array(
         [
             [start.process_ms, start.library_load_ms, start.session_build_ms, start.first_inference_ms]
@@ -71,7 +71,7 @@ CALL_PARTS = {
 }
 
 
-def scenario_rows(slo: Sequence[Objective], stages: Sequence[Stage]) -> tuple[ScenarioRow, ...]:
+def build_scenario_rows(slo: Sequence[Objective], stages: Sequence[Stage]) -> tuple[ScenarioRow, ...]:
     """Return the rows of the stages; of the rates that a search tried, the lowest first."""
     rows = [(stage, _search_state(slo, stage)) for stage in stages]
     ordered = sorted(rows, key=lambda pair: (pair[1] is not None, (pair[1] and pair[0].scheduled_per_s) or 0.0))
@@ -83,26 +83,26 @@ def _search_state(slo: Sequence[Objective], stage: Stage) -> Literal["held", "di
 
     Where no rate met the SLO, none is the headline.
     """
-    if IN_SEARCH not in stage.tags:
+    if SEARCH_TAG not in stage.tags:
         return None
-    has_held = not missed_so_far(slo, [stage])
+    has_held = not find_missed_so_far(slo, [stage])
     return None if stage.in_headline and has_held else "held" if has_held else "did not hold"
 
 
 def _scenario_row(stage: Stage, tried: Literal["held", "did not hold"] | None) -> ScenarioRow:
     scenario = stage.tags.get("scenario", stage.kind)
-    metric = time_metric(scenario)
+    metric = choose_time_metric(scenario)
     trust, reasons = _validity(stage)
     return ScenarioRow(
         stage=stage.name,
         scenario=scenario,
         rate_per_s=stage.scheduled_per_s,
         tried=tried,
-        times=formatting.metric(metric),
-        p50=stage_quantity(stage, metric, "p50"),
-        p95=stage_quantity(stage, metric, "p95"),
-        p99=stage_quantity(stage, metric, "p99"),
-        throughput=stage_quantity(stage, "throughput_per_s"),
+        times=formatting.metric_name(metric),
+        p50=build_stage_quantity(stage, metric, "p50"),
+        p95=build_stage_quantity(stage, metric, "p95"),
+        p99=build_stage_quantity(stage, metric, "p99"),
+        throughput=build_stage_quantity(stage, "throughput_per_s"),
         calls=stage.completed,
         parts=tuple(_part(stage, part) for part in CALL_PARTS),
         trust=trust,
@@ -110,7 +110,7 @@ def _scenario_row(stage: Stage, tried: Literal["held", "did not hold"] | None) -
     )
 
 
-def _validity(stage: Stage) -> tuple[Trust, tuple[str, ...]]:
+def _validity(stage: Stage) -> tuple[Validity, tuple[str, ...]]:
     """Return the validity and its reasons.
 
     It includes a warning about arrivals that never started, which are in no call's time.
@@ -118,7 +118,7 @@ def _validity(stage: Stage) -> tuple[Trust, tuple[str, ...]]:
     not_started, verdict = stage.errors.get(NOT_STARTED, 0), stage.verdict
     if not not_started:
         return verdict.status, verdict.reasons
-    reason = f"{formatting.count(not_started)} arrivals were never begun: the model could not keep up"
+    reason = f"{formatting.format_count(not_started)} arrivals were never begun: the model could not keep up"
     return "WARN" if verdict.status == "VALID" else verdict.status, (*verdict.reasons, reason)
 
 
@@ -126,24 +126,24 @@ def _part(stage: Stage, metric: str) -> Quantity:
     if metric not in stage.metrics:
         reason = "not apart: the runtime does it inside the execution"
         return Quantity(None, "ms", reason=reason, trust=stage.verdict.status)
-    return stage_quantity(stage, metric, "p50")
+    return build_stage_quantity(stage, metric, "p50")
 
 
 _ENERGY = ("energy_j_per_inference", "energy_above_idle_j_per_inference")
 
 
-def variant_row(
-    facts: VariantFacts,
+def build_variant_row(
+    facts: VariantData,
     stages: Sequence[Stage],
     slo: Sequence[Objective],
-    place: FrontPosition,
+    position: FrontPosition,
     *,
     name: str,
     family: str,
     is_best: bool,
 ) -> VariantRow:
     variant, headline_stages = facts.variant, [stage for stage in stages if stage.in_headline]
-    missed = missed_of(slo, headline_stages) if stages else ()
+    missed = find_missed(slo, headline_stages) if stages else ()
     return VariantRow(
         name=name,
         family=family,
@@ -156,18 +156,18 @@ def variant_row(
         devices=variant.devices,
         state="best" if is_best else _state(facts, headline_stages),
         why=_failure_text(facts),
-        scenarios=scenario_rows(slo, stages),
-        throughput=place.throughput,
-        arrivals=arrivals_of(facts, headline_stages),
+        scenarios=build_scenario_rows(slo, stages),
+        throughput=position.throughput,
+        arrivals=get_max_arrivals(facts, headline_stages),
         slo=None if not slo or not stages else _slo_state([estimate for _, estimate in missed]),
         misses=tuple(_miss_text(objective, estimate) for objective, estimate in missed),
-        latency=place.latency,
-        cost=place.cost,
-        energy=energy_of(headline_stages),
-        on_front=place.on_front,
-        accuracy=None if facts.accuracy is None else accuracy_row(facts.accuracy),
+        latency=position.latency,
+        cost=position.cost,
+        energy=find_energy(headline_stages),
+        on_front=position.is_on_front,
+        accuracy=None if facts.accuracy is None else build_accuracy_row(facts.accuracy),
         fidelity=None if facts.fidelity is None else _fidelity_row(facts.fidelity),
-        cold_starts=cold_rows(facts.cold_starts),
+        cold_starts=build_cold_start_rows(facts.cold_starts),
         provider_used=facts.provider_used,
         placements=tuple(
             PlacementRow(
@@ -188,30 +188,30 @@ def variant_row(
     )
 
 
-def accuracy_row(accuracy: Accuracy) -> AccuracyRow:
+def build_accuracy_row(accuracy: Accuracy) -> AccuracyRow:
     unit = "share" if accuracy.metric == "top-1" else ""
     return AccuracyRow(
         metric=accuracy.metric,
-        value=quantity(accuracy.value, unit),
-        reference=None if accuracy.reference is None else quantity(accuracy.reference, unit),
-        change=None if accuracy.change is None else quantity(accuracy.change, unit),
-        kept=None if accuracy.kept is None else quantity(accuracy.kept, "share"),
+        value=build_quantity(accuracy.value, unit),
+        reference=None if accuracy.reference is None else build_quantity(accuracy.reference, unit),
+        change=None if accuracy.change is None else build_quantity(accuracy.change, unit),
+        kept=None if accuracy.kept is None else build_quantity(accuracy.kept, "share"),
         p_value=accuracy.p_value,
         test=accuracy.test,
     )
 
 
-def energy_of(stages: Sequence[Stage]) -> Quantity | None:
+def find_energy(stages: Sequence[Stage]) -> Quantity | None:
     """Return the energy of the stage with the highest throughput; `None` where it is unknown."""
-    fastest = fastest_stage(stages)
+    fastest = find_fastest_stage(stages)
     if fastest is None:
         return None
     known = [name for name in _ENERGY if name in fastest.metrics]
     with_value = [name for name in known if fastest.metrics[name]["value"].value is not None]
-    return next((stage_quantity(fastest, name) for name in (*with_value, *known)), None)
+    return next((build_stage_quantity(fastest, name) for name in (*with_value, *known)), None)
 
 
-def _state(variant: VariantFacts, stages: Sequence[Stage]) -> VariantState:
+def _state(variant: VariantData, stages: Sequence[Stage]) -> VariantState:
     if variant.is_left_out:
         return "left out"
     if variant.failure is not None:
@@ -225,7 +225,7 @@ def _slo_state(missed: Sequence[Estimate]) -> SloState:
     return "not told" if all(estimate.value is None for estimate in missed) else "missed"
 
 
-def _failure_text(variant: VariantFacts) -> str | None:
+def _failure_text(variant: VariantData) -> str | None:
     if variant.failure is None:
         return None
     sentence = variant.failure if variant.failure.endswith(".") else f"{variant.failure}."
@@ -235,14 +235,14 @@ def _failure_text(variant: VariantFacts) -> str | None:
 def _miss_text(objective: Objective, estimate: Estimate) -> str:
     if estimate.value is None:
         return f"{objective.text}: n/a ({estimate.reason or 'not measured'})"
-    return f"{objective.text}: {formatting.value_unit(quantity(estimate, unit_of(objective.metric)))}"
+    return f"{objective.text}: {formatting.format_value_unit(build_quantity(estimate, find_unit(objective.metric)))}"
 
 
 def _fidelity_row(fidelity: Fidelity) -> FidelityRow:
     no_scores = Quantity(None, "share", reason="the output is not scores of classes")
     return FidelityRow(
         rows=fidelity.rows,
-        agreement=no_scores if fidelity.top1_agreement is None else quantity(fidelity.top1_agreement, "share"),
+        agreement=no_scores if fidelity.top1_agreement is None else build_quantity(fidelity.top1_agreement, "share"),
         cosine_mean=_plain(fidelity.cosine_mean, "", "single numbers have no direction"),
         cosine_least=_plain(fidelity.cosine_least, "", "single numbers have no direction"),
         max_abs=_plain(fidelity.max_abs, "", "no row is finite on both sides"),
@@ -254,9 +254,9 @@ def _fidelity_row(fidelity: Fidelity) -> FidelityRow:
     )
 
 
-def _bound_row(bound: Bound) -> BoundRow:
+def _bound_row(bound: Bottleneck) -> BottleneckRow:
     peaks = bound.peaks
-    return BoundRow(
+    return BottleneckRow(
         limit=bound.limit,
         sentence=bound.sentence,
         flops_per_s=bound.flops_per_s,

@@ -12,22 +12,22 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from app.analysis.pooling import worker_totals
+from app.analysis.pooling import sum_worker_totals
 from app.records.metrics import METRICS
-from app.records.result import Environment, Estimate, Gpu, Result, Stage, WorkerFacts
-from app.reporting.quantities import quantity
+from app.records.result import Environment, Estimate, Gpu, Result, Stage, WorkerData
+from app.reporting.quantities import build_quantity
 from app.reporting.rows import MAX_POINTS
 from reports import formatting, model
 
 
-def workers_of(stages: Sequence[Stage]) -> tuple[WorkerFacts, ...]:
+def sum_workers(stages: Sequence[Stage]) -> tuple[WorkerData, ...]:
     """Return the totals of each worker over all stages except warm-ups; empty for a single worker."""
-    return worker_totals(stage.workers for stage in stages if stage.kind != "warmup" and not stage.is_pooled)
+    return sum_worker_totals(stage.workers for stage in stages if stage.kind != "warmup" and not stage.is_pooled)
 
 
-def who_sent(stages: Sequence[Stage]) -> str | None:
+def format_workers(stages: Sequence[Stage]) -> str | None:
     """Return text such as "4 workers on 2 hosts (a: 2, b: 2)"; `None` for a single worker."""
-    workers = workers_of(stages)
+    workers = sum_workers(stages)
     if not workers:
         return None
     hosts = Counter(worker.host for worker in workers)
@@ -37,60 +37,60 @@ def who_sent(stages: Sequence[Stage]) -> str | None:
     return f"{prefix} {len(hosts)} hosts ({', '.join(f'{host}: {count}' for host, count in hosts.items())})"
 
 
-def clock_residual_ms(stages: Sequence[Stage]) -> float | None:
+def find_clock_residual_ms(stages: Sequence[Stage]) -> float | None:
     """Return the largest residual of any worker's clock, in ms; `None` where all use one clock."""
-    residuals_ms = [worker.clock_residual_ms for worker in workers_of(stages) if worker.clock_residual_ms is not None]
+    residuals_ms = [worker.clock_residual_ms for worker in sum_workers(stages) if worker.clock_residual_ms is not None]
     return max(residuals_ms, default=None)
 
 
-def worker_rows(result: Result) -> tuple[model.WorkerRow, ...]:
+def build_worker_rows(result: Result) -> tuple[model.WorkerRow, ...]:
     """Return one row for each worker."""
-    start_ns = result.zero_ns
+    start_ns = result.time_zero_ns
     return tuple(
         model.WorkerRow(
             worker=worker.worker,
             host=worker.host,
             sent=worker.sent,
-            cpu=quantity(_cpu(worker), "s"),
-            max_lag=quantity(Estimate(worker.max_lag_ms), "ms"),
-            clock=quantity(_clock(worker), "ms"),
+            cpu=build_quantity(_cpu(worker), "s"),
+            max_lag=build_quantity(Estimate(worker.max_lag_ms), "ms"),
+            clock=build_quantity(_clock(worker), "ms"),
             lost_s=None if worker.lost_ns is None else (worker.lost_ns - start_ns) / 1e9,
         )
-        for worker in workers_of(result.stages)
+        for worker in sum_workers(result.stages)
     )
 
 
-def _cpu(worker: WorkerFacts) -> Estimate:
+def _cpu(worker: WorkerData) -> Estimate:
     """Return the worker's CPU time, which it reports at the end of a stage."""
     return Estimate(worker.cpu_s) if worker.lost_ns is None else Estimate(None, reason="lost before it could tell")
 
 
-def _clock(worker: WorkerFacts) -> Estimate:
+def _clock(worker: WorkerData) -> Estimate:
     return Estimate(
         worker.clock_residual_ms, reason="the engine's own clock" if worker.clock_residual_ms is None else None
     )
 
 
-def shared_by(stages: Sequence[Stage]) -> str | None:
+def describe_workers(stages: Sequence[Stage]) -> str | None:
     """Return the sentence about several workers for the method."""
-    workers = who_sent(stages)
+    workers = format_workers(stages)
     return None if workers is None else f"The load was sent by {workers}, each taking its turns of one schedule."
 
 
-def clock_words(stages: Sequence[Stage]) -> str:
-    residual_ms = clock_residual_ms(stages)
+def describe_clock(stages: Sequence[Stage]) -> str:
+    residual_ms = find_clock_residual_ms(stages)
     if residual_ms is None:
         return "All times are of one monotonic clock"
     return (
         "All times are of one monotonic clock: those of workers on other clocks were moved onto it, "
-        f"{formatting.number(residual_ms)} ms off at most"
+        f"{formatting.format_number(residual_ms)} ms off at most"
     )
 
 
 _MIN_BIN_S = 0.25
 
 
-def telemetry_series(telemetry: pd.DataFrame, start_ns: int) -> tuple[model.TelemetrySeries, ...]:
+def build_telemetry_series(telemetry: pd.DataFrame, start_ns: int) -> tuple[model.TelemetrySeries, ...]:
     """Return one series per source and metric, in the order of the catalog.
 
     Each point is the mean of its bin, `None` where nothing could be read.
@@ -138,7 +138,7 @@ def _series(source: str, metric: str, means: pd.Series, first: float, width: flo
     )
 
 
-def environment_facts(result: Result) -> tuple[model.Fact, ...]:
+def list_environment_facts(result: Result) -> tuple[model.EnvironmentEntry, ...]:
     """Return the properties of the machine; an unknown one has no value."""
     machine = result.environment
     properties = {
@@ -148,7 +148,7 @@ def environment_facts(result: Result) -> tuple[model.Fact, ...]:
         "CPU architecture": machine.cpu_architecture,
         "Cores": _cores(machine),
         "CPU governor": machine.cpu_governor,
-        "Memory": f"{formatting.number(machine.memory_gib)} GiB",
+        "Memory": f"{formatting.format_number(machine.memory_gib)} GiB",
         "GPUs": ", ".join(_gpu(gpu) for gpu in machine.gpus) or "none",
         "NVIDIA driver": machine.nvidia_driver,
         "ONNX Runtime": machine.onnxruntime,
@@ -160,11 +160,11 @@ def environment_facts(result: Result) -> tuple[model.Fact, ...]:
         **_sender_facts(result),
         **_target_facts(result),
     }
-    return tuple(model.Fact(label=label, value=value) for label, value in properties.items())
+    return tuple(model.EnvironmentEntry(label=label, value=value) for label, value in properties.items())
 
 
 def _sender_facts(result: Result) -> dict[str, str]:
-    workers = who_sent(result.stages)
+    workers = format_workers(result.stages)
     return {} if workers is None else {"Load sent by": workers}
 
 
@@ -181,11 +181,11 @@ def _cores(machine: Environment) -> str:
     cores = f"{physical} physical, {machine.logical_cores} logical"
     if machine.cpu_limit_cores is None:
         return cores
-    return f"{cores}, limited to {formatting.plain(machine.cpu_limit_cores)}"
+    return f"{cores}, limited to {formatting.format_plain(machine.cpu_limit_cores)}"
 
 
 def _gpu(gpu: Gpu) -> str:
-    memory = "memory n/a" if gpu.memory_gib is None else f"{formatting.number(gpu.memory_gib)} GiB"
-    power = "power limit n/a" if gpu.power_limit_w is None else f"{formatting.number(gpu.power_limit_w)} W"
+    memory = "memory n/a" if gpu.memory_gib is None else f"{formatting.format_number(gpu.memory_gib)} GiB"
+    power = "power limit n/a" if gpu.power_limit_w is None else f"{formatting.format_number(gpu.power_limit_w)} W"
     identity = f", id {gpu.uuid_hash}" if gpu.uuid_hash else ""
     return f"{gpu.index}: {gpu.name} ({memory}, {power}{identity})"

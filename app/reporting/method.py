@@ -12,12 +12,12 @@ import pandas as pd
 
 from app.errors import ProfileError
 from app.profiles.document import read_document
-from app.records.local import VariantFacts
+from app.records.local import VariantData
 from app.records.result import Estimate, Result, Stage
-from app.reporting.load import headline_stages
-from app.reporting.machine import clock_words, shared_by
+from app.reporting.load import find_headline_stages
+from app.reporting.machine import describe_clock, describe_workers
 from reports import formatting
-from reports.formatting import counted
+from reports.formatting import format_count_noun
 
 _SCENARIOS = {
     "single-stream": "one call after another, the next when the last has ended",
@@ -27,7 +27,7 @@ _SCENARIOS = {
 }
 
 
-def local_sentences(result: Result, load: Mapping[str, Any]) -> tuple[str, ...]:
+def describe_local_run(result: Result, load: Mapping[str, Any]) -> tuple[str, ...]:
     """Return the sentences of a local run; `load` is the profile's, read leniently."""
     local = result.local
     stages = [stage for stage in result.stages if stage.variant is not None]
@@ -49,7 +49,8 @@ def _processes(stages: Sequence[Stage]) -> str:
     if run == 1:
         return "The variant was run in a process of its own, with nothing in between."
     return (
-        f"{counted(run, 'variant')} were run one after another, each in a process of its own, so that a crash costs "
+        f"{format_count_noun(run, 'variant')} were run one after another, each in a process of its own, so that a "
+        "crash costs "
         "one of them and none disturbs another."
     )
 
@@ -57,7 +58,7 @@ def _processes(stages: Sequence[Stage]) -> str:
 def _scenarios(stages: Sequence[Stage]) -> str:
     used = dict.fromkeys(stage.tags.get("scenario", "") for stage in stages)
     descriptions = "; ".join(f"{name}: {_SCENARIOS[name]}" for name in used if name in _SCENARIOS)
-    calls = formatting.count(sum(stage.completed for stage in stages))
+    calls = formatting.format_count(sum(stage.completed for stage in stages))
     return (
         f"{calls} calls were timed, in scenarios as MLPerf defines them. {descriptions[:1].upper()}{descriptions[1:]}."
     )
@@ -94,7 +95,7 @@ def _stop(stages: Sequence[Stage], load: Mapping[str, Any]) -> Iterator[str]:
         )
 
 
-def _outputs(variants: Sequence[VariantFacts]) -> Iterator[str]:
+def _outputs(variants: Sequence[VariantData]) -> Iterator[str]:
     compared = [variant.fidelity.rows for variant in variants if variant.fidelity is not None]
     if compared:
         rows = _range(compared)
@@ -112,24 +113,29 @@ def _outputs(variants: Sequence[VariantFacts]) -> Iterator[str]:
         )
 
 
-def _cold_starts(variants: Sequence[VariantFacts]) -> Iterator[str]:
+def _cold_starts(variants: Sequence[VariantData]) -> Iterator[str]:
     starts = sum(len(variant.cold_starts) for variant in variants)
     if starts:
         yield (
-            f"{counted(starts, 'cold start')} {'was' if starts == 1 else 'were'} made, each in a new process, once "
+            f"{format_count_noun(starts, 'cold start')} {'was' if starts == 1 else 'were'} made, each in a new "
+            "process, once "
             "for variants that are opened alike; the system's cache of files was not emptied before."
         )
 
 
 def _range(counts: Sequence[int]) -> str:
     low, high = min(counts), max(counts)
-    return formatting.count(low) if low == high else f"{formatting.count(low)} to {formatting.count(high)}"
+    return (
+        formatting.format_count(low)
+        if low == high
+        else f"{formatting.format_count(low)} to {formatting.format_count(high)}"
+    )
 
 
 _NAMES = {"poisson": "Poisson"}
 
 
-class Spec(msgspec.Struct, frozen=True):
+class MethodSpec(msgspec.Struct, frozen=True):
     """Parts of a profile that the method uses; `None` or empty where the profile does not have them."""
 
     seed: int | None
@@ -138,7 +144,7 @@ class Spec(msgspec.Struct, frozen=True):
     """Load as written in the profile."""
 
 
-def read_spec(spec_text: str) -> Spec:
+def read_spec(spec_text: str) -> MethodSpec:
     """Read a profile leniently, since a report has to work with a profile of any version."""
     try:
         spec = read_document(spec_text.encode(), "spec.yaml").value
@@ -148,20 +154,20 @@ def read_spec(spec_text: str) -> Spec:
     stages = load.get("stages")
     loads = [_mapping(load.get("search")), *map(_mapping, stages if isinstance(stages, list) else [])]
     seed = load.get("seed")
-    return Spec(
+    return MethodSpec(
         seed=seed if isinstance(seed, int) else None,
         arrivals=tuple(sorted({str(stage_load["arrivals"]) for stage_load in loads if "arrivals" in stage_load})),
         load=load,
     )
 
 
-def method_sentences(result: Result, spec: Spec, telemetry: pd.DataFrame) -> tuple[str, ...]:
+def describe_method(result: Result, spec: MethodSpec, telemetry: pd.DataFrame) -> tuple[str, ...]:
     loaded = [stage for stage in result.stages if stage.variant is None]
     sentences = [
         *_model_only_sentences(result),
-        *local_sentences(result, spec.load),
+        *describe_local_run(result, spec.load),
         *(_load_sentences(loaded, spec) if loaded else ()),
-        *_lag_sentences(headline_stages(result)),
+        *_lag_sentences(find_headline_stages(result)),
         *_search_sentences(loaded),
         *_statistics_sentences(result),
         *_telemetry_sentences(telemetry),
@@ -178,28 +184,30 @@ def _model_only_sentences(result: Result) -> tuple[str, ...]:
     local = [stage for stage in result.stages if stage.variant is not None]
     if not local or result.local is not None:
         return ()
-    calls = formatting.count(sum(stage.completed for stage in local))
+    calls = formatting.format_count(sum(stage.completed for stage in local))
     return (
-        f"The model alone was run {calls} times over {counted(len(local), 'batch size')}, one call after the other "
+        f"The model alone was run {calls} times over {format_count_noun(len(local), 'batch size')}, one call after "
+        "the other "
         "in a process of its own; its times are of the call, with nothing in between.",
     )
 
 
-def _load_sentences(loaded: list[Stage], spec: Spec) -> tuple[str, ...]:
+def _load_sentences(loaded: list[Stage], spec: MethodSpec) -> tuple[str, ...]:
     warmups = [stage for stage in loaded if stage.kind == "warmup"]
     closed = [stage for stage in loaded if stage.kind == "closed"]
-    workers = () if (sentence := shared_by(loaded)) is None else (sentence,)
+    workers = () if (sentence := describe_workers(loaded)) is None else (sentence,)
     sentences = [*_sending_sentences(loaded, closed, spec), *workers, *_time_sentences(loaded)]
     if warmups:
         length_s = sum(stage.window.end_ns - stage.window.start_ns for stage in warmups) / 1e9
         sentences.append(
-            f"{counted(len(warmups), 'warm-up stage')}, {formatting.seconds(length_s)} in all, came first; none of "
+            f"{format_count_noun(len(warmups), 'warm-up stage')}, {formatting.format_duration(length_s)} in all, came "
+            "first; none of "
             "its requests is in any number."
         )
     return tuple(sentences)
 
 
-def _sending_sentences(loaded: list[Stage], closed: list[Stage], spec: Spec) -> Iterator[str]:
+def _sending_sentences(loaded: list[Stage], closed: list[Stage], spec: MethodSpec) -> Iterator[str]:
     """Yield how requests were sent: open loop, closed loop, and each stage with a changing rate."""
     if len(closed) < len(loaded):
         names = " and ".join(_NAMES.get(name, name) for name in spec.arrivals)
@@ -211,7 +219,8 @@ def _sending_sentences(loaded: list[Stage], closed: list[Stage], spec: Spec) -> 
         )
     if closed:
         yield (
-            f"In {counted(len(closed), 'stage')} the load was a closed loop: a client sends its next request after "
+            f"In {format_count_noun(len(closed), 'stage')} the load was a closed loop: a client sends its next "
+            "request after "
             "its last answer, so a target that slows down is asked less."
         )
     for stage in loaded:
@@ -249,7 +258,7 @@ def _lag_sentences(answering: Sequence[Stage]) -> tuple[str, ...]:
         values_ms = [lag[name].value for lag in lags if name in lag]
         worst_ms = max((value for value in values_ms if value is not None), default=None)
         if worst_ms is not None:
-            parts.append(f"{formatting.seconds(max(0.0, worst_ms) / 1e3)} ({label})")
+            parts.append(f"{formatting.format_duration(max(0.0, worst_ms) / 1e3)} ({label})")
     return (f"Requests left {', '.join(parts)} after their intended start.",) if parts else ()
 
 
@@ -264,14 +273,18 @@ def _search_sentences(loaded: list[Stage]) -> tuple[str, ...]:
     if not probes:
         return ()
     failed = sum(stage.held is False for stage in probes)
-    search = f"The max rate was looked for with {counted(len(probes), 'probe')} ({failed} failed and stay on the curve)"
+    search = (
+        f"The max rate was looked for with {format_count_noun(len(probes), 'probe')} ({failed} failed and stay on the "
+        "curve)"
+    )
     if not holds:
         return (f"{search}.",)
     length_s = float(np.median([stage.window.end_ns - stage.window.start_ns for stage in holds])) / 1e9
     rates = len(Counter(stage.name for stage in holds))
     return (
-        f"{search}, doubling and then narrowing; {counted(len(holds), 'hold')} of {formatting.seconds(length_s)} at "
-        f"{counted(rates, 'rate')} decided.",
+        f"{search}, doubling and then narrowing; {format_count_noun(len(holds), 'hold')} of "
+        f"{formatting.format_duration(length_s)} at "
+        f"{format_count_noun(rates, 'rate')} decided.",
     )
 
 
@@ -292,17 +305,17 @@ def _telemetry_sentences(telemetry: pd.DataFrame) -> tuple[str, ...]:
     sources = ", ".join(sorted({source.partition("/")[0] for source in telemetry["source"].unique()}))
     if len(times_s) < 2:
         return (f"The machine was read once ({sources}).",)
-    period = formatting.seconds(float(np.median(np.diff(times_s))))
-    return (f"The machine was read {formatting.count(len(times_s))} times, every {period} ({sources}).",)
+    period = formatting.format_duration(float(np.median(np.diff(times_s))))
+    return (f"The machine was read {formatting.format_count(len(times_s))} times, every {period} ({sources}).",)
 
 
 def _clock_sentence(result: Result) -> str:
     ratio = result.clock.wall_to_monotonic_ratio
-    sentence = clock_words(result.stages)
+    sentence = describe_clock(result.stages)
     if ratio is None:
         return f"{sentence}."
     drift = abs(ratio - 1) * 1e6
-    return f"{sentence}; the wall clock ran {formatting.number(drift)} parts per million apart from it."
+    return f"{sentence}; the wall clock ran {formatting.format_number(drift)} parts per million apart from it."
 
 
 def _selftest_sentence(result: Result) -> str:

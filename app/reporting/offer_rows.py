@@ -7,16 +7,16 @@ import math
 
 import msgspec
 
-from app.planning.pricing.ownership import priced
+from app.planning.pricing.ownership import price_catalog
 from app.planning.risk import price_age_days
 from app.profiles.pricing.catalogue import (
     NO_ACCELERATOR,
     check_provider,
     check_region,
     find_accelerator,
-    load_catalogue,
+    load_catalog,
 )
-from app.records.offers import Catalogue, Offer
+from app.records.offers import Catalog, Offer
 
 _MONEY_CELLS = {"on_demand_usd_per_hour": "USD/h", "spot_usd_per_hour": "spot", "reserved_1y_usd_per_hour": "reserved"}
 
@@ -35,32 +35,32 @@ class PriceListRow(msgspec.Struct, frozen=True):
     spot_usd_per_hour: float | None
     reserved_1y_usd_per_hour: float | None
     as_of: datetime.date
-    days_old: int
+    age_days: int
     source: str
-    yours: str
+    overrides: str
 
 
-def known_offers() -> Catalogue:
+def load_offers() -> Catalog:
     """Return the bundled catalog with the user's imported list and prices of owned hardware."""
-    return priced(load_catalogue())
+    return price_catalog(load_catalog())
 
 
-def matching_offers(
-    catalogue: Catalogue, *, accelerator: str | None = None, region: str | None = None, provider: str | None = None
+def find_offers(
+    catalog: Catalog, *, accelerator: str | None = None, region: str | None = None, provider: str | None = None
 ) -> list[Offer]:
     """Return the matching offers by accelerator, then price.
 
     Raises UsageError, which suggests the nearest name, for an unknown name.
     """
     if accelerator not in (None, NO_ACCELERATOR):
-        find_accelerator(catalogue, str(accelerator))
+        find_accelerator(catalog, str(accelerator))
     if region is not None:
-        check_region(catalogue, region)
+        check_region(catalog, region)
     if provider is not None:
-        check_provider(catalogue, provider)
+        check_provider(catalog, provider)
     matches = [
         offer
-        for offer in catalogue.offers
+        for offer in catalog.offers
         if accelerator in (None, offer.accelerator or NO_ACCELERATOR)
         and region in (None, offer.region)
         and provider in (None, offer.provider)
@@ -68,7 +68,7 @@ def matching_offers(
     return sorted(matches, key=_sort_key)
 
 
-def offer_row(offer: Offer, today: datetime.date) -> PriceListRow:
+def build_offer_row(offer: Offer, today: datetime.date) -> PriceListRow:
     return PriceListRow(
         offer=offer.key,
         accelerator="none" if offer.accelerator is None else f"{offer.accelerator_count:g} × {offer.accelerator}",
@@ -78,9 +78,9 @@ def offer_row(offer: Offer, today: datetime.date) -> PriceListRow:
         spot_usd_per_hour=offer.spot_usd_per_hour,
         reserved_1y_usd_per_hour=offer.reserved_1y_usd_per_hour,
         as_of=offer.as_of,
-        days_old=price_age_days(offer, today),
+        age_days=price_age_days(offer, today),
         source=offer.source,
-        yours=_overridden_cells(offer),
+        overrides=_overridden_cells(offer),
     )
 
 

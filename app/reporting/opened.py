@@ -17,20 +17,20 @@ import pyarrow as pa
 
 from app.analysis.local.variants import rescore_variants
 from app.analysis.objectives import parse_objective
-from app.analysis.rescoring import RunFacts, rescore
-from app.analysis.rows import StageRows, joined, read_rows
-from app.errors import DamagedError, ProfileError, UsageError
+from app.analysis.rescoring import RunData, rescore
+from app.analysis.rows import StageRows, join_rows, read_rows
+from app.errors import CorruptedFileError, ProfileError, UsageError
 from app.profiles.document import read_document
 from app.records.events import CallsFinished, Event, Noted, PhaseChanged, RunFinished, RunStarted, StageFinished
 from app.records.result import Objective, Result, Stage, Window
-from app.records.stage import StageFacts
-from app.reporting.recovery import RecoveredData, marked_damaged, recovered_result
+from app.records.stage import StageData
+from app.reporting.recovery import RecoveredData, mark_damaged, recover_result
 from app.reporting.report import build_report
 from app.reporting.stored import COMMAND
 from app.storage.labels import read_labels
 from app.storage.names import ENVIRONMENT, EVENTS, REQUESTS, RESULT, SPEC, TELEMETRY
 from app.storage.run_directory import StoredRun
-from app.storage.seals import Damage, damaged_error
+from app.storage.seals import Damage, build_damaged_error
 from reports.model import Report
 
 _SKIPPED_COLUMNS = ("reused", "worker")
@@ -42,7 +42,7 @@ class OpenedRun:
     """Opened run. `table` has all rows, in stored order. `recovery` is `None` where the run ended by itself."""
 
     directory: Path
-    facts: RunFacts
+    data: RunData
     table: pa.Table
     spec_text: str
     result_text: str
@@ -51,31 +51,31 @@ class OpenedRun:
     """Files that have changed since the run ended; only undamaged data was used."""
     unverified: tuple[str, ...] = ()
     """Files without a checksum."""
-    noted: tuple[tuple[float, str], ...] = ()
+    notes: tuple[tuple[float, str], ...] = ()
     """Notes written during the run: seconds from its start, and the text."""
 
     @cached_property
     def result(self) -> Result:
         """Result of the run, INVALID where files are damaged."""
-        return marked_damaged(self.facts.result, self.damage) if self.damage else self.facts.result
+        return mark_damaged(self.data.result, self.damage) if self.damage else self.data.result
 
     @cached_property
     def rows(self) -> StageRows | None:
         """Rows of all stages by their scheduled start, without the chunks of streams; `None` without requests."""
-        parts = [_without_chunks(stage_rows) for stage_rows in self.facts.rows if stage_rows.intended_ns.size]
+        parts = [_without_chunks(stage_rows) for stage_rows in self.data.rows if stage_rows.intended_ns.size]
         unfinished = self._unfinished
-        return joined([*parts, *unfinished]) if parts or unfinished else None
+        return join_rows([*parts, *unfinished]) if parts or unfinished else None
 
     @property
     def _unfinished(self) -> list[StageRows]:
         """Rows of a stage that was interrupted with its engine; it has no data of its own, but its rows are drawn."""
-        if self.table.num_rows == sum(rows.intended_ns.size for rows in self.facts.rows):
+        if self.table.num_rows == sum(rows.intended_ns.size for rows in self.data.rows):
             return []
-        known = pa.array([stage_facts.index for stage_facts in self.facts.facts], pa.int32())
+        known = pa.array([stage_facts.index for stage_facts in self.data.stage_data], pa.int32())
         unfinished = self.table.filter(pa.compute.invert(pa.compute.is_in(self.table["stage"], value_set=known)))
         return [_without_chunks(read_rows(unfinished))]
 
-    def rescored(self, slo: Sequence[str] | None = None, window_s: tuple[float, float] | None = None) -> Result:
+    def rescore(self, slo: Sequence[str] | None = None, window_s: tuple[float, float] | None = None) -> Result:
         """Evaluate the run with another SLO, or only requests scheduled in a window of seconds from its start.
 
         With neither, return the run's own result. Raises UsageError for an invalid objective or window, and where the
@@ -89,31 +89,31 @@ class OpenedRun:
                 raise UsageError(_LOCAL_WINDOW, hint="Leave out --from and --to.")
             return self.result if objectives is None else rescore_variants(self.result, objectives)
         self._check_events()
-        data = self._facts_with_rows() if self.damage else self.facts
+        data = self._facts_with_rows() if self.damage else self.data
         if window_s is not None:
             self._check_window(window_s)
         return rescore(data, objectives, window_s)
 
-    def _facts_with_rows(self) -> RunFacts:
+    def _facts_with_rows(self) -> RunData:
         """Return the data of the stages with all of their rows. Raises DamagedError where only warm-ups have them."""
         is_whole = [
-            rows.intended_ns.size >= _min_rows(stage) for stage, rows in zip(self._stages, self.facts.rows, strict=True)
+            rows.intended_ns.size >= _min_rows(stage) for stage, rows in zip(self._stages, self.data.rows, strict=True)
         ]
         if all(stage.kind == "warmup" for stage in itertools.compress(self._stages, is_whole)):
             files = "; ".join(damaged.text for damaged in self.damage)
-            raise DamagedError(
+            raise CorruptedFileError(
                 f"{self.directory} is DAMAGED: {files}. "
                 "No stage but a warm-up has all its rows, so none can be evaluated again",
                 hint="Restore its files from a copy, or leave out --slo, --from and --to.",
             )
         left_out = [stage.name for stage, has_rows in zip(self._stages, is_whole, strict=True) if not has_rows]
-        complete = msgspec.structs.replace(self.facts.result, stages=tuple(itertools.compress(self._stages, is_whole)))
+        complete = msgspec.structs.replace(self.data.result, stages=tuple(itertools.compress(self._stages, is_whole)))
         return replace(
-            self.facts,
-            result=marked_damaged(complete, self.damage, left_out),
-            facts=tuple(itertools.compress(self.facts.facts, is_whole)),
-            rows=tuple(itertools.compress(self.facts.rows, is_whole)),
-            is_whole=self.facts.is_whole and all(is_whole),
+            self.data,
+            result=mark_damaged(complete, self.damage, left_out),
+            stage_data=tuple(itertools.compress(self.data.stage_data, is_whole)),
+            rows=tuple(itertools.compress(self.data.rows, is_whole)),
+            is_whole=self.data.is_whole and all(is_whole),
         )
 
     def report(self, result: Result | None = None) -> Report:
@@ -131,22 +131,24 @@ class OpenedRun:
             COMMAND,
             text,
             read_labels(self.directory),
-            read=rows,
+            stage_rows=rows,
             unverified=self.unverified,
         )
 
-    def why_no_window(self) -> str | None:
+    def window_refusal(self) -> str | None:
         """Return why no part of this run's time can be evaluated; `None` where it can."""
         return _LOCAL_WINDOW if self.result.local is not None else None
 
     @property
     def _stages(self) -> list[Stage]:
-        return [stage for stage in self.facts.result.stages if stage.variant is None and not stage.is_pooled]
+        return [stage for stage in self.data.result.stages if stage.variant is None and not stage.is_pooled]
 
     def _check_events(self) -> None:
-        if len(self._stages) != len(self.facts.facts):
-            message = f"{EVENTS} has the end of {len(self.facts.facts)} stages, and {RESULT} has {len(self._stages)}"
-            raise DamagedError(f"{self.directory} is DAMAGED: {message}", hint="Restore its files from a copy.")
+        if len(self._stages) != len(self.data.stage_data):
+            message = (
+                f"{EVENTS} has the end of {len(self.data.stage_data)} stages, and {RESULT} has {len(self._stages)}"
+            )
+            raise CorruptedFileError(f"{self.directory} is DAMAGED: {message}", hint="Restore its files from a copy.")
 
     def _check_window(self, window_s: tuple[float, float]) -> None:
         from_s, to_s = window_s
@@ -163,23 +165,23 @@ class OpenedRun:
         rows = self.rows
         if rows is None:
             return None
-        start_ns = self.result.zero_ns
+        start_ns = self.result.time_zero_ns
         bounds_ns = [start_ns + round(second * 1e9) for second in window_s]
         first, last = np.searchsorted(rows.intended_ns, bounds_ns)
         inside = np.zeros(rows.intended_ns.size, dtype=bool)
         inside[first:last] = True
-        return rows.where(inside) if last > first else None
+        return rows.filter(inside) if last > first else None
 
     def _telemetry_within(self, window_s: tuple[float, float] | None) -> pd.DataFrame:
-        telemetry = self.facts.telemetry
+        telemetry = self.data.telemetry
         if window_s is None:
             return telemetry
-        start_ns = self.result.zero_ns
+        start_ns = self.result.time_zero_ns
         first_ns, last_ns = (start_ns + round(second * 1e9) for second in window_s)
         return telemetry[telemetry["at_ns"].between(first_ns, last_ns, inclusive="left")]
 
 
-def open_facts(run: StoredRun, *, recover: bool = False) -> OpenedRun:
+def load_run(run: StoredRun, *, recover: bool = False) -> OpenedRun:
     """Load all of a run into memory.
 
     Raises UsageError for a run without a result, and DamagedError for one whose files have changed. With `recover` the
@@ -188,7 +190,7 @@ def open_facts(run: StoredRun, *, recover: bool = False) -> OpenedRun:
     """
     damage = run.damage
     if damage and not recover:
-        raise damaged_error(run.directory, damage)
+        raise build_damaged_error(run.directory, damage)
     damaged_files = {damaged.path: damaged for damaged in damage}
     events = tuple(run.events(_undamaged_bytes(damaged_files, EVENTS)))
     spec_text = "" if SPEC in damaged_files else run.spec_text or ""
@@ -204,19 +206,19 @@ def open_facts(run: StoredRun, *, recover: bool = False) -> OpenedRun:
             ENVIRONMENT in damaged_files
             or not any(isinstance(event, StageFinished | CallsFinished) for event in events)
         ):
-            raise damaged_error(run.directory, damage)
-        result, recovery = recovered_result(run, events, table)
+            raise build_damaged_error(run.directory, damage)
+        result, recovery = recover_result(run, events, table)
     elif damage:
-        result = run.unverified_result or run.measured
+        result = run.unverified_result or run.complete_result
     else:
-        result = run.measured
+        result = run.complete_result
     if result.local is None:  # a part of the run that is evaluated again counts from the same second 0
-        clock = msgspec.structs.replace(result.clock, load_start_ns=result.zero_ns)
+        clock = msgspec.structs.replace(result.clock, load_start_ns=result.time_zero_ns)
         result = msgspec.structs.replace(result, clock=clock)
-    data = RunFacts(
+    data = RunData(
         result=result,
-        slo=(() if recovery is None else _initial_slo(events)) or slo_of(spec_text, result),
-        facts=tuple(event.facts for event in finished),
+        slo=(() if recovery is None else _initial_slo(events)) or read_slo(spec_text, result),
+        stage_data=tuple(event.facts for event in finished),
         rows=tuple(_rows_of(table, [event.facts for event in finished])),
         telemetry=_telemetry(run, damaged_files, is_lost=is_lost).to_pandas(),
         idle=_idle_window(events),
@@ -228,9 +230,9 @@ def open_facts(run: StoredRun, *, recover: bool = False) -> OpenedRun:
             data = replace(data, result=rescored)
         else:
             damage = (Damage(REQUESTS, "changed"),)
-    noted = tuple(_notes(events, data.result.zero_ns))
+    noted = tuple(_notes(events, data.result.time_zero_ns))
     text = "" if damage else run.result_text or ""
-    return OpenedRun(run.directory, data, table, spec_text, text, recovery, damage, run.unverified, noted)
+    return OpenedRun(run.directory, data, table, spec_text, text, recovery, damage, run.files_without_checksum, noted)
 
 
 def _undamaged_bytes(damaged_files: Mapping[str, Damage], name: str) -> int | None:
@@ -246,14 +248,14 @@ def _undamaged_bytes(damaged_files: Mapping[str, Damage], name: str) -> int | No
 
 
 def _is_cut_short(run: StoredRun, events: Sequence[Event]) -> bool:
-    return not run.is_written and not any(isinstance(event, RunFinished) for event in events)
+    return not run.is_being_written and not any(isinstance(event, RunFinished) for event in events)
 
 
 def _table(
     run: StoredRun, damaged_files: Mapping[str, Damage], finished: Sequence[StageFinished]
 ) -> tuple[pa.Table, tuple[Damage, ...]]:
     """Return the rows of complete stages, and of the one that was interrupted with its engine."""
-    errors: list[DamagedError] = []
+    errors: list[CorruptedFileError] = []
     table = run.requests(_SKIPPED_COLUMNS, errors, _undamaged_bytes(damaged_files, REQUESTS))
     counts = Counter(table["stage"].to_pylist())
     incomplete = [
@@ -306,7 +308,7 @@ def _telemetry(run: StoredRun, damaged_files: Mapping[str, Damage], *, is_lost: 
     return run.telemetry([], _undamaged_bytes(damaged_files, TELEMETRY))
 
 
-def slo_of(spec_text: str, result: Result) -> tuple[Objective, ...]:
+def read_slo(spec_text: str, result: Result) -> tuple[Objective, ...]:
     """Return the SLO of the run's profile, or of its result where the profile is not readable."""
     try:
         value = read_document(spec_text.encode(), "spec.yaml").value
@@ -318,7 +320,7 @@ def slo_of(spec_text: str, result: Result) -> tuple[Objective, ...]:
     return tuple(evaluated.objective for evaluated in result.slo if not evaluated.objective.implied)
 
 
-def _rows_of(table: pa.Table, stages: Sequence[StageFacts]) -> list[StageRows]:
+def _rows_of(table: pa.Table, stages: Sequence[StageData]) -> list[StageRows]:
     """Split the table by stage; the rows of a stage are contiguous in the file."""
     stage_indices = table["stage"].to_numpy()
     ends = np.flatnonzero(np.diff(stage_indices)) + 1

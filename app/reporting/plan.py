@@ -10,21 +10,21 @@ from app.records import plan as records
 from app.records.estimate import Estimate
 from app.records.plan import Fleet, Plan
 from app.records.plan_question import PlanQuestion
-from app.reporting.quantities import limit_of, quantity
+from app.reporting.quantities import build_limit, build_quantity
 from reports import model
 from reports.plan_section import (
-    ChancesRow,
+    CapacityUncertainty,
     CommitmentRow,
     DaySeries,
     FrontRow,
-    Knowledge,
     MixRow,
     MixSection,
     PercentileRange,
     PlanReport,
     SavingRow,
+    SensitivityRow,
+    SloProbabilityRow,
     SourceRow,
-    SwingRow,
     UnitCostRow,
 )
 
@@ -32,7 +32,7 @@ _NO_SATURATION = "no service model, or never seen full"
 _NO_RATE = "no fleet carries it"
 
 
-def plan_section(plan: Plan) -> model.PlanSection:
+def build_plan_section(plan: Plan) -> model.PlanSection:
     front = {(fleet.offer, fleet.instances) for fleet in plan.pareto}
     by_cost = sorted(plan.offers, key=_by_cost)
     rows = [_offer_row(fleet, on_front=(fleet.offer, fleet.instances) in front) for fleet in by_cost]
@@ -70,19 +70,19 @@ def plan_section(plan: Plan) -> model.PlanSection:
     )
 
 
-def plan_report(plan: Plan, question: PlanQuestion, tool: str, command: str) -> PlanReport:
+def build_plan_report(plan: Plan, question: PlanQuestion, tool: str, command: str) -> PlanReport:
     """Build the report of a plan file, which has no run of its own."""
     prices = sorted(offer.as_of.isoformat() for offer in question.catalogue.offers)
     return PlanReport(
         tool=tool,
-        plan=plan_section(plan),
+        plan=build_plan_section(plan),
         sources=tuple(
             SourceRow(
                 name=target.name,
                 hardware=f"{target.hardware.description}, as was said"
                 if target.is_hardware_said
                 else target.hardware.description,
-                max_rate=quantity(
+                max_rate=build_quantity(
                     Estimate(
                         target.curve.max_rate_per_s,
                         target.curve.max_rate_ci95,
@@ -94,7 +94,7 @@ def plan_report(plan: Plan, question: PlanQuestion, tool: str, command: str) -> 
             for target in question.measured
         ),
         offers=len(prices),
-        offers_of_your_own=sum(offer.is_yours for offer in question.catalogue.offers),
+        offers_of_your_own=sum(offer.is_customized for offer in question.catalogue.offers),
         oldest_price=prices[0] if prices else None,
         newest_price=prices[-1] if prices else None,
         command=command,
@@ -104,7 +104,7 @@ def plan_report(plan: Plan, question: PlanQuestion, tool: str, command: str) -> 
 def _latency_limit(plan: Plan) -> model.Limit | None:
     objectives = map(parse_objective, plan.slo)
     limits = (
-        limit_of(objective)
+        build_limit(objective)
         for objective in objectives
         if objective.level == "fail" and objective.name == plan.latency_metric
     )
@@ -133,7 +133,11 @@ def _by_cost(fleet: Fleet) -> tuple[float, float, str]:
 
 def _offer_row(fleet: Fleet, *, on_front: bool) -> model.OfferRow:
     def number(estimate: Estimate, unit: str) -> model.Quantity:  # the reason for a missing value is in the row itself
-        return quantity(estimate, unit) if fleet.rejected is None else model.Quantity(None, unit, basis=estimate.basis)
+        return (
+            build_quantity(estimate, unit)
+            if fleet.rejected is None
+            else model.Quantity(None, unit, basis=estimate.basis)
+        )
 
     return model.OfferRow(
         offer=fleet.offer,
@@ -163,11 +167,11 @@ def _offer_row(fleet: Fleet, *, on_front: bool) -> model.OfferRow:
     )
 
 
-def _knowledge(knowledge: records.CapacityKnowledge | None) -> Knowledge | None:
+def _knowledge(knowledge: records.CapacityKnowledge | None) -> CapacityUncertainty | None:
     if knowledge is None or knowledge.state == "known":
         return None
     spread = knowledge.per_instance_per_s
-    return Knowledge(
+    return CapacityUncertainty(
         state=knowledge.state,
         per_instance_per_s=PercentileRange(p10=spread.p10, p50=spread.p50, p90=spread.p90),
         headline=knowledge.headline,
@@ -175,10 +179,12 @@ def _knowledge(knowledge: records.CapacityKnowledge | None) -> Knowledge | None:
     )
 
 
-def _chances(probabilities: records.Chances | None) -> ChancesRow | None:
+def _chances(probabilities: records.SloProbabilities | None) -> SloProbabilityRow | None:
     if probabilities is None:
         return None
-    return ChancesRow(one_fewer=probabilities.one_fewer, planned=probabilities.planned, one_more=probabilities.one_more)
+    return SloProbabilityRow(
+        one_fewer=probabilities.one_fewer, planned=probabilities.planned, one_more=probabilities.one_more
+    )
 
 
 def _spread(spread: records.Spread | None) -> PercentileRange | None:
@@ -189,8 +195,8 @@ def _front_row(fleet: Fleet) -> FrontRow:
     return FrontRow(
         offer=fleet.offer,
         instances=fleet.instances or 0,
-        usd_per_month=quantity(fleet.usd_per_month, "USD/month"),
-        latency=quantity(fleet.latency_at_peak, "ms"),
+        usd_per_month=build_quantity(fleet.usd_per_month, "USD/month"),
+        latency=build_quantity(fleet.latency_at_peak, "ms"),
         basis=fleet.basis,
         chance=fleet.front_chance,
     )
@@ -215,11 +221,11 @@ def _usd(value: float | None, fleet: Fleet, reason: str) -> model.Quantity:
 
 
 def _energy(estimate: Estimate | None, unit: str) -> model.Quantity | None:
-    return None if estimate is None else quantity(estimate, unit)
+    return None if estimate is None else build_quantity(estimate, unit)
 
 
-def _swing_row(swing: records.Swing) -> SwingRow:
-    return SwingRow(
+def _swing_row(swing: records.SensitivityRange) -> SensitivityRow:
+    return SensitivityRow(
         input=swing.input,
         low=swing.low,
         high=swing.high,
@@ -245,7 +251,7 @@ def _day(hours: Sequence[records.Hour]) -> DaySeries | None:
     )
 
 
-def _forecast_text(year: records.Outlook | None) -> str | None:
+def _forecast_text(year: records.AnnualForecast | None) -> str | None:
     if year is None:
         return None
     base_text = f"In the coming year the fleet is {100 * year.mean_utilisation:.0f} % full in the mean"

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from app.analysis.objectives import unit_of as unit_of_limit
+from app.analysis.objectives import get_unit as unit_of_limit
 from app.records.metrics import METRICS
-from app.records.result import Check, Estimate, Objective, Stage, Trust
+from app.records.result import Check, Estimate, Objective, Stage, Validity
 from reports import model
 
 
-def quantity(estimate: Estimate, unit: str, trust: Trust = "VALID") -> model.Quantity:
+def build_quantity(estimate: Estimate, unit: str, trust: Validity = "VALID") -> model.Quantity:
     return model.Quantity(
         value=estimate.value,
         unit=unit,
@@ -20,21 +20,21 @@ def quantity(estimate: Estimate, unit: str, trust: Trust = "VALID") -> model.Qua
     )
 
 
-def stage_quantity(stage: Stage, metric: str, aggregate: str = "value") -> model.Quantity:
+def build_stage_quantity(stage: Stage, metric: str, aggregate: str = "value") -> model.Quantity:
     """Return a metric of a stage with the stage's validity; without a value where it was not measured."""
     estimate = stage.metrics.get(metric, {}).get(aggregate) or Estimate(None, reason="not measured")
-    return quantity(estimate, unit_of(metric), stage.verdict.status)
+    return build_quantity(estimate, find_unit(metric), stage.verdict.status)
 
 
-def unit_of(metric: str) -> str:
+def find_unit(metric: str) -> str:
     return METRICS[metric].unit if metric in METRICS else ""
 
 
-def limit_of(objective: Objective) -> model.Limit:
+def build_limit(objective: Objective) -> model.Limit:
     return model.Limit(comparator=objective.comparator, value=objective.limit, unit=unit_of_limit(objective))
 
 
-def check_row(check: Check) -> model.CheckRow:
+def build_check_row(check: Check) -> model.CheckRow:
     return model.CheckRow(
         id=check.id,
         name=check.name,

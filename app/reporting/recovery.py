@@ -9,10 +9,10 @@ import msgspec
 import pyarrow as pa
 
 from app import __version__
-from app.analysis.answering import with_headline
-from app.analysis.gating import exit_of
-from app.analysis.local.variants import NO_BEST_TEXTS, with_headlines
-from app.analysis.validity import verdict_of
+from app.analysis.answering import mark_headline
+from app.analysis.gating import build_exit
+from app.analysis.local.variants import NO_BEST_TEXTS, mark_variant_headlines
+from app.analysis.validity import compute_verdict
 from app.errors import ExitCode, ProfileError, UsageError
 from app.profiles.document import read_document
 from app.records.events import (
@@ -30,26 +30,26 @@ from app.records.local import LocalResult
 from app.records.result import Cause, Check, Clock, Result, Target, Tool, Verdict
 from app.storage.run_directory import EVENTS, StoredRun
 from app.storage.seals import Damage
-from reports.formatting import counted
+from reports.formatting import format_count_noun
 
 
 class RecoveredData(msgspec.Struct, frozen=True, kw_only=True):
     """Extent of the recovered data. `rows_left_out` belong to a stage that did not finish and are in no number."""
 
-    stages_begun: int
-    stages_finished: int
+    started: int
+    finished: int
     rows: int
-    rows_left_out: int
-    what: str = "stage"
+    unused_rows: int
+    unit: str = "stage"
 
     @property
-    def sentence(self) -> str:
-        ended = f"{self.stages_finished} of {counted(self.stages_begun, self.what)} that had begun came to an end"
-        unused = f"; {self.rows_left_out:,} of {self.rows:,} rows are of one that did not, and are in no number"
-        return f"Recovered from the facts of a run that was cut short: {ended}{unused if self.rows_left_out else ''}."
+    def text(self) -> str:
+        ended = f"{self.finished} of {format_count_noun(self.started, self.unit)} that had begun came to an end"
+        unused = f"; {self.unused_rows:,} of {self.rows:,} rows are of one that did not, and are in no number"
+        return f"Recovered from the facts of a run that was cut short: {ended}{unused if self.unused_rows else ''}."
 
 
-def recovered_result(run: StoredRun, events: Sequence[Event], table: pa.Table) -> tuple[Result, RecoveredData]:
+def recover_result(run: StoredRun, events: Sequence[Event], table: pa.Table) -> tuple[Result, RecoveredData]:
     """Build a result from the stages as reported at their ends, to be evaluated again.
 
     Raises UsageError where the data is insufficient: no environment, or no finished stage.
@@ -74,30 +74,30 @@ def recovered_result(run: StoredRun, events: Sequence[Event], table: pa.Table) -
         target=_target(run.spec_text or ""),
         environment=environment,
         clock=Clock(started.at_ns, _start_time(run), (events[-1].at_ns - started.at_ns) / 1e9, None),
-        verdict=verdict_of(checks),
+        verdict=compute_verdict(checks),
         validity=checks,
-        stages=with_headline(stages) if local is None else with_headlines((), stages),
+        stages=mark_headline(stages) if local is None else mark_variant_headlines((), stages),
         max_rate=None,
         slo=(),
         gates=(),
         plan=None,
         local=local,
-        notes=(recovery.sentence, *notes),
+        notes=(recovery.text, *notes),
         artifacts=(),
-        exit=exit_of([Cause("cut_short", ExitCode.TERMINATED, NO_BEST_TEXTS["cut_short"])]),
+        exit=build_exit([Cause("cut_short", ExitCode.TERMINATED, NO_BEST_TEXTS["cut_short"])]),
     )
     return result, recovery
 
 
-def marked_damaged(result: Result, damage: Sequence[Damage], left_out: Sequence[str] = ()) -> Result:
+def mark_damaged(result: Result, damage: Sequence[Damage], excluded_stages: Sequence[str] = ()) -> Result:
     """Return the result as INVALID, with the damaged files as the first reason.
 
     It also names the stages `left_out` for missing rows.
     """
     files = "; ".join(damaged.text for damaged in damage)
     sentence = f"DAMAGED: {files}. What is shown is of the files that are whole."
-    if left_out:
-        sentence += f" Not evaluated, since rows are missing: {', '.join(left_out)}."
+    if excluded_stages:
+        sentence += f" Not evaluated, since rows are missing: {', '.join(excluded_stages)}."
     check = Check(
         "stored_files", files, "as they were written", None, "INVALID", f"{sentence} Restore them from a copy."
     )
@@ -115,12 +115,10 @@ def _recovery(events: Sequence[Event], table: pa.Table) -> RecoveredData:
     begun = sum(isinstance(event, StageStarted) for event in events)
     if any(isinstance(event, VariantStarted) for event in events):
         begun = sum(isinstance(event, VariantStarted) for event in events)
-        return RecoveredData(stages_begun=begun, stages_finished=len(variants), rows=0, rows_left_out=0, what="variant")
+        return RecoveredData(started=begun, finished=len(variants), rows=0, unused_rows=0, unit="variant")
     known = pa.array([event.index for event in finished], pa.int32())
     used = pa.compute.sum(pa.compute.is_in(table["stage"], value_set=known)).as_py() or 0
-    return RecoveredData(
-        stages_begun=begun, stages_finished=len(finished), rows=table.num_rows, rows_left_out=table.num_rows - used
-    )
+    return RecoveredData(started=begun, finished=len(finished), rows=table.num_rows, unused_rows=table.num_rows - used)
 
 
 def _local(events: Sequence[Event]) -> LocalResult | None:

@@ -11,27 +11,35 @@ import pyarrow as pa
 from app.analysis.rows import StageRows
 from app.records.bundle import Labels
 from app.records.result import Result, Stage
-from app.reporting.comparison import comparison_section
+from app.reporting.comparison import build_comparison_section
 from app.reporting.load import (
-    cold_start_parts,
-    curve_of,
-    headline_stage,
-    headline_stages,
-    knee_section,
-    load_tiles,
-    objective_rows,
-    spike_rows,
-    stage_row,
-    times_of,
-    token_rows,
+    build_cold_start_rows,
+    build_curve_labels,
+    build_knee_section,
+    build_load_tiles,
+    build_objective_rows,
+    build_spike_rows,
+    build_stage_row,
+    build_token_rows,
+    choose_latency_metric,
+    find_headline_stage,
+    find_headline_stages,
 )
-from app.reporting.local import local_section, local_tiles, model_section
-from app.reporting.machine import environment_facts, telemetry_series, worker_rows
-from app.reporting.method import Spec, method_sentences, read_spec
-from app.reporting.plan import plan_section
-from app.reporting.quantities import check_row, quantity
-from app.reporting.rows import distributions, error_rows, group_tables, heat_map, load_series, request_times, spectra
-from app.reporting.verdict import rescored_words, verdict_of
+from app.reporting.local import build_local_section, build_local_tiles, build_model_section
+from app.reporting.machine import build_telemetry_series, build_worker_rows, list_environment_facts
+from app.reporting.method import MethodSpec, describe_method, read_spec
+from app.reporting.plan import build_plan_section
+from app.reporting.quantities import build_check_row, build_quantity
+from app.reporting.rows import (
+    build_distributions,
+    build_error_rows,
+    build_group_tables,
+    build_heat_map,
+    build_load_series,
+    build_spectra,
+    read_request_times,
+)
+from app.reporting.verdict import build_verdict, format_rescored
 from reports import model
 from reports.comparison_section import ComparisonSection
 
@@ -51,7 +59,7 @@ def build_report(
     result_json: str,
     labels: Labels = _NO_LABELS,
     *,
-    read: StageRows | None = None,
+    stage_rows: StageRows | None = None,
     unverified: Sequence[str] = (),
 ) -> model.Report:
     """Build the report of a run, complete or interrupted.
@@ -59,49 +67,49 @@ def build_report(
     `rows` and `telemetry` may be empty; `read` are the rows to draw, where they have been read already; `unverified`
     are the run's files without a checksum.
     """
-    spec, requests = read_spec(spec_text), request_times(rows, result, read)
-    times, start_ns = times_of(result), result.zero_ns
+    spec, requests = read_spec(spec_text), read_request_times(rows, result, stage_rows)
+    times, start_ns = choose_latency_metric(result), result.time_zero_ns
     loaded = tuple(stage for stage in result.stages if stage.variant is None)
-    curve = curve_of(result)
-    local, answering = model_section(result), headline_stages(result)
-    pooled = _poolable_stages(answering, headline_stage(result, curve))
+    curve = build_curve_labels(result)
+    local, answering = build_model_section(result), find_headline_stages(result)
+    pooled = _poolable_stages(answering, find_headline_stage(result, curve))
     report = model.Report(
         header=_header(result),
-        verdict=verdict_of(result),
+        verdict=build_verdict(result),
         tiles=_tiles(result, curve, local),
-        checks=tuple(check_row(check) for check in result.validity),
-        objectives=objective_rows(result),
+        checks=tuple(build_check_row(check) for check in result.validity),
+        objectives=build_objective_rows(result),
         model=local,
-        stages=tuple(stage_row(stage, curve, times, start_ns) for stage in loaded),
+        stages=tuple(build_stage_row(stage, curve, times, start_ns) for stage in loaded),
         max_rate=_max_rate(result),
         curve=curve,
-        load=load_series(requests, times),
-        telemetry=telemetry_series(telemetry, start_ns),
-        spectra=spectra(requests, pooled),
-        errors=error_rows(requests, result.stages),
+        load=build_load_series(requests, times),
+        telemetry=build_telemetry_series(telemetry, start_ns),
+        spectra=build_spectra(requests, pooled),
+        errors=build_error_rows(requests, result.stages),
         plan=_plan(result),
-        method=method_sentences(result, spec, telemetry),
-        environment=environment_facts(result),
+        method=describe_method(result, spec, telemetry),
+        environment=list_environment_facts(result),
         reproduce=_reproduce(spec, command, spec_text),
         artifacts=_artifacts(result),
         result_json=result_json,
         times=times,
-        tokens=token_rows(loaded),
-        spikes=spike_rows(result),
-        cold_start=cold_start_parts(result),
-        knees=knee_section(result),
-        local=local_section(result),
-        groups=group_tables(rows, answering, result.target.urls),
-        workers=worker_rows(result),
+        tokens=build_token_rows(loaded),
+        spikes=build_spike_rows(result),
+        cold_start=build_cold_start_rows(result),
+        knees=build_knee_section(result),
+        local=build_local_section(result),
+        groups=build_group_tables(rows, answering, result.target.urls),
+        workers=build_worker_rows(result),
         comparison=_comparison(result),
         selftest=_selftest(result),
-        distributions=distributions(requests, pooled),
-        heat_map=heat_map(requests, times),
+        distributions=build_distributions(requests, pooled),
+        heat_map=build_heat_map(requests, times),
     )
-    return with_labels(report, result, labels, unverified)
+    return apply_labels(report, result, labels, unverified)
 
 
-def with_labels(report: model.Report, result: Result, labels: Labels, unverified: Sequence[str] = ()) -> model.Report:
+def apply_labels(report: model.Report, result: Result, labels: Labels, unverified: Sequence[str] = ()) -> model.Report:
     """Return the report with the run's present labels and notes in place of the previous ones."""
     return msgspec.structs.replace(
         report,
@@ -111,14 +119,14 @@ def with_labels(report: model.Report, result: Result, labels: Labels, unverified
 
 
 def _comparison(result: Result) -> ComparisonSection | None:
-    return None if result.comparison is None else comparison_section(result.comparison)
+    return None if result.comparison is None else build_comparison_section(result.comparison)
 
 
 def _plan(result: Result) -> model.PlanSection | None:
     """Return the section of the plan, with a warning where its capacity is only the highest tested rate."""
     if result.plan is None:
         return None
-    section = plan_section(result.plan)
+    section = build_plan_section(result.plan)
     if result.max_rate is None or not result.max_rate.at_least:
         return section
     return msgspec.structs.replace(section, notes=(_OVERSIZED, *section.notes))
@@ -157,7 +165,7 @@ def _selftest(result: Result) -> model.SelfTestRow | None:
 
 def _rescored(result: Result) -> Iterator[str]:
     if result.rescored is not None:
-        yield f"{rescored_words(result.rescored)}."
+        yield f"{format_rescored(result.rescored)}."
 
 
 def _unverified(files: Sequence[str]) -> Iterator[str]:
@@ -200,7 +208,7 @@ def _max_rate(result: Result) -> model.MaxRateSection | None:
     max_rate = result.max_rate
     if max_rate is None:
         return None
-    per_s = quantity(max_rate.per_s, "sessions/s" if max_rate.sessions else "1/s", result.verdict.status)
+    per_s = build_quantity(max_rate.per_s, "sessions/s" if max_rate.sessions else "1/s", result.verdict.status)
     return model.MaxRateSection(
         per_s=per_s,
         slo=max_rate.slo,
@@ -213,9 +221,9 @@ def _max_rate(result: Result) -> model.MaxRateSection | None:
 def _tiles(
     result: Result, curve: model.CurveLabels, local: model.ModelSection | None
 ) -> tuple[model.HeadlineTile, ...]:
-    stage = headline_stage(result, curve)
-    load = load_tiles(result, stage) if stage is not None else ()
-    return (*_max_rate_tile(result), *load, *_cost_tiles(result)) or local_tiles(result) or _model_tiles(local)
+    stage = find_headline_stage(result, curve)
+    load = build_load_tiles(result, stage) if stage is not None else ()
+    return (*_max_rate_tile(result), *load, *_cost_tiles(result)) or build_local_tiles(result) or _model_tiles(local)
 
 
 def _max_rate_tile(result: Result) -> tuple[model.HeadlineTile, ...]:
@@ -236,10 +244,10 @@ def _cost_tiles(result: Result) -> tuple[model.HeadlineTile, ...]:
     fleet_text = f"{fleet.instances} × {fleet.offer}"
     return (
         model.HeadlineTile(
-            label="Cost of the fleet", quantity=quantity(fleet.usd_per_month, "USD/month"), note=fleet_text
+            label="Cost of the fleet", quantity=build_quantity(fleet.usd_per_month, "USD/month"), note=fleet_text
         ),
         model.HeadlineTile(
-            label="Cost per 1k inferences", quantity=quantity(fleet.usd_per_1k_inferences, "USD"), note=fleet_text
+            label="Cost per 1k inferences", quantity=build_quantity(fleet.usd_per_1k_inferences, "USD"), note=fleet_text
         ),
     )
 
@@ -259,5 +267,5 @@ def _model_tiles(local: model.ModelSection | None) -> tuple[model.HeadlineTile, 
     return tuple(tiles)
 
 
-def _reproduce(spec: Spec, command: str, spec_text: str) -> model.Reproduce:
+def _reproduce(spec: MethodSpec, command: str, spec_text: str) -> model.Reproduce:
     return model.Reproduce(command=command, seed=spec.seed, spec_text=spec_text)

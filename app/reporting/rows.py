@@ -17,18 +17,18 @@ import pyarrow as pa
 
 from app.analysis.columns import Floats, Mask, Nanoseconds
 from app.analysis.estimates import share
-from app.analysis.groups import Group, by_name, by_target
-from app.analysis.pooling import first_samples
+from app.analysis.groups import Group, group_by_name, group_by_target
+from app.analysis.pooling import select_first_samples
 from app.analysis.rows import NOT_STARTED, StageRows, read_rows
 from app.analysis.sample_size import needed_samples
-from app.analysis.spans import is_inside, span_ms
+from app.analysis.spans import compute_span_ms, within_limits
 from app.records.result import Result, Stage
-from app.reporting.quantities import quantity
+from app.reporting.quantities import build_quantity
 from app.storage.run_directory import StoredRun
 from reports import model
-from reports.model import Spectrum
+from reports.model import PercentileCurve
 
-NOT_DRAWN = ("stage", "index", "status", "bytes_received", "reused", "worker", "chunk_ns", "chunk_tokens")
+UNUSED_COLUMNS = ("stage", "index", "status", "bytes_received", "reused", "worker", "chunk_ns", "chunk_tokens")
 """Columns of the rows that no chart uses."""
 MAX_POINTS = 300
 _FINE_WIDTHS_S = (0.1, 0.2, 0.5)
@@ -70,30 +70,36 @@ class Bins:
         return np.bincount(indices if inside.all() else indices[inside], minlength=self.count)
 
 
-def request_times(rows: pd.DataFrame | pa.Table, result: Result, read: StageRows | None = None) -> RequestTimes | None:
+def read_request_times(
+    rows: pd.DataFrame | pa.Table, result: Result, stage_rows: StageRows | None = None
+) -> RequestTimes | None:
     """Return the times of the requests; `None` without requests.
 
     `read` are the same rows where they have been read already, or those of them to draw.
     """
     if len(rows) == 0:
         return None
-    read = read_rows(rows) if read is None else read
-    return RequestTimes(read, result.zero_ns, is_inside(read, [evaluation.objective for evaluation in result.slo]))
+    stage_rows = read_rows(rows) if stage_rows is None else stage_rows
+    return RequestTimes(
+        stage_rows, result.time_zero_ns, within_limits(stage_rows, [evaluation.objective for evaluation in result.slo])
+    )
 
 
-def load_series(requests: RequestTimes | None, times: str = "latency_ms") -> model.LoadSeries | None:
+def build_load_series(requests: RequestTimes | None, latency_metric: str = "latency_ms") -> model.LoadSeries | None:
     """Return series with at most MAX_POINTS bins; `times` is the metric of the percentiles."""
     if requests is None:
         return None
     rows, intended_s = requests.rows, requests.seconds(requests.rows.intended_ns)
-    bins = time_bins(float(intended_s[0]), max(float(intended_s[-1]), float(requests.seconds(_ends_ns(rows)).max())))
+    bins = build_time_bins(
+        float(intended_s[0]), max(float(intended_s[-1]), float(requests.seconds(_ends_ns(rows)).max()))
+    )
     answered_s = requests.seconds(rows.end_ns[rows.is_success])
-    p50, p95 = _binned_percentiles(rows, intended_s, span_ms(rows, times), bins, (0.50, 0.95))
-    (lag_p99,) = _binned_percentiles(rows, intended_s, span_ms(rows, "send_lag_ms"), bins, (0.99,))
-    (ttft_p95,) = _binned_percentiles(rows, intended_s, span_ms(rows, "ttft_ms"), bins, (0.95,))
+    p50, p95 = _binned_percentiles(rows, intended_s, compute_span_ms(rows, latency_metric), bins, (0.50, 0.95))
+    (lag_p99,) = _binned_percentiles(rows, intended_s, compute_span_ms(rows, "send_lag_ms"), bins, (0.99,))
+    (ttft_p95,) = _binned_percentiles(rows, intended_s, compute_span_ms(rows, "ttft_ms"), bins, (0.95,))
     return model.LoadSeries(
         bin_s=bins.width_s,
-        at_s=rounded((bins.edges_s[:-1] + bins.edges_s[1:]) / 2),
+        at_s=round_values((bins.edges_s[:-1] + bins.edges_s[1:]) / 2),
         offered_per_s=_per_s(bins, intended_s),
         sent_per_s=_per_s(bins, requests.seconds(rows.sent_ns[rows.was_sent])),
         completed_per_s=_per_s(bins, answered_s),
@@ -106,17 +112,17 @@ def load_series(requests: RequestTimes | None, times: str = "latency_ms") -> mod
     )
 
 
-def spectra(requests: RequestTimes | None, stages: tuple[Stage, ...]) -> tuple[model.Spectrum, ...]:
+def build_spectra(requests: RequestTimes | None, stages: tuple[Stage, ...]) -> tuple[model.PercentileCurve, ...]:
     """Return latency, service time and TTFT of the stages' successful requests, pooled."""
     if requests is None:
         return ()
-    rows, inside = requests.rows, inside_stages(requests, stages)
+    rows, inside = requests.rows, mask_stages(requests, stages)
     metrics: tuple[model.SpectrumMetric, ...] = ("latency_ms", "service_ms", "ttft_ms")
-    drawn = (_spectrum(metric, span_ms(rows, metric), inside) for metric in metrics)
+    drawn = (_spectrum(metric, compute_span_ms(rows, metric), inside) for metric in metrics)
     return tuple(spectrum for spectrum in drawn if spectrum is not None)
 
 
-def inside_stages(requests: RequestTimes, stages: tuple[Stage, ...]) -> Mask:
+def mask_stages(requests: RequestTimes, stages: tuple[Stage, ...]) -> Mask:
     """Return a mask of the successful requests in the stages' windows."""
     rows = requests.rows
     inside: Mask = np.zeros(rows.intended_ns.size, dtype=bool)
@@ -125,21 +131,21 @@ def inside_stages(requests: RequestTimes, stages: tuple[Stage, ...]) -> Mask:
     return inside & rows.is_success
 
 
-def error_rows(requests: RequestTimes | None, stages: Sequence[Stage] = ()) -> tuple[model.ErrorRow, ...]:
+def build_error_rows(requests: RequestTimes | None, stages: Sequence[Stage] = ()) -> tuple[model.ErrorRow, ...]:
     """Return rows by class, most frequent first, for all requests of the run, including failed probes."""
     if requests is None:
         return ()
     rows = requests.rows
-    samples = {sample.error: sample.text for sample in first_samples(stage.error_samples for stage in stages)}
+    samples = {sample.error: sample.text for sample in select_first_samples(stage.error_samples for stage in stages)}
     error_list = []
-    for error, count in sorted(rows.errors().items(), key=lambda pair: (-pair[1], pair[0])):
+    for error, count in sorted(rows.count_errors().items(), key=lambda pair: (-pair[1], pair[0])):
         has_error = ~rows.was_started if error == NOT_STARTED else rows.is_failed & rows.error.equals(error)
         at_s = requests.seconds(rows.intended_ns[has_error])
         error_list.append(
             model.ErrorRow(
                 error=error,
                 count=count,
-                share=quantity(share(count, rows.intended_ns.size), "share"),
+                share=build_quantity(share(count, rows.intended_ns.size), "share"),
                 first_s=float(at_s.min()),
                 last_s=float(at_s.max()),
                 sample=samples.get(error),
@@ -153,16 +159,16 @@ def _ends_ns(rows: StageRows) -> Nanoseconds:
     return np.where(rows.is_success | rows.is_failed, rows.end_ns, rows.intended_ns)
 
 
-def time_bins(first_s: float, last_s: float, most: int = MAX_POINTS, *, fine: bool = False) -> Bins:
+def build_time_bins(first_s: float, last_s: float, max_bins: int = MAX_POINTS, *, fine: bool = False) -> Bins:
     """Return bins of at least a second, or shorter ones if `fine`."""
     first = math.floor(first_s)
     widths = (*_FINE_WIDTHS_S, *_BIN_WIDTHS_S) if fine else _BIN_WIDTHS_S
-    width = next((candidate for candidate in widths if (last_s - first) / candidate < most - 1), _BIN_WIDTHS_S[-1])
-    return Bins(first, width, min(math.floor((last_s - first) / width) + 1, most))
+    width = next((candidate for candidate in widths if (last_s - first) / candidate < max_bins - 1), _BIN_WIDTHS_S[-1])
+    return Bins(first, width, min(math.floor((last_s - first) / width) + 1, max_bins))
 
 
 def _per_s(bins: Bins, times_s: Floats) -> tuple[float, ...]:
-    return rounded(bins.counts(times_s) / bins.width_s)
+    return round_values(bins.counts(times_s) / bins.width_s)
 
 
 def _binned_percentiles(
@@ -192,7 +198,7 @@ def _in_flight(requests: RequestTimes, bins: Bins) -> tuple[int, ...]:
     return tuple(int(count) for count in sent - ended)
 
 
-def _spectrum(metric: model.SpectrumMetric, values_ms: Floats | None, inside: Mask) -> model.Spectrum | None:
+def _spectrum(metric: model.SpectrumMetric, values_ms: Floats | None, inside: Mask) -> model.PercentileCurve | None:
     """Return percentiles a twelfth of a decade apart in the tail.
 
     The highest one is limited by the number of values.
@@ -210,65 +216,70 @@ def _spectrum(metric: model.SpectrumMetric, values_ms: Floats | None, inside: Ma
         if needed_samples(percentile_share) <= len(ordered)
     ]
     ranks = [math.ceil(percentile_share * len(ordered) - 1e-9) - 1 for percentile_share in shares]
-    return model.Spectrum(
-        metric=metric, n=len(ordered), share=rounded(np.array(shares), 6), ms=rounded(ordered[ranks], 4)
+    return model.PercentileCurve(
+        metric=metric, n=len(ordered), share=round_values(np.array(shares), 6), ms=round_values(ordered[ranks], 4)
     )
 
 
-def rounded(values: Floats, decimals: int = 3) -> tuple[float, ...]:
+def round_values(values: Floats, decimals: int = 3) -> tuple[float, ...]:
     return tuple(float(value) for value in np.round(values, decimals))
 
 
-MOST_STEPS = 200
-MOST_COLUMNS, MOST_ROWS = 60, 16
+MAX_STEPS = 200
+MAX_COLUMNS, MAX_ROWS = 60, 16
 _METRICS: tuple[model.SpectrumMetric, ...] = ("latency_ms", "service_ms", "ttft_ms", "tpot_ms")
 
 
-def distributions(requests: RequestTimes | None, stages: tuple[Stage, ...]) -> tuple[model.Spectrum, ...]:
+def build_distributions(requests: RequestTimes | None, stages: tuple[Stage, ...]) -> tuple[model.PercentileCurve, ...]:
     """Return the distributions of the stages' successful requests, pooled, whatever their number.
 
     Each has at most MOST_STEPS steps, including the minimum and the maximum.
     """
     if requests is None:
         return ()
-    inside = inside_stages(requests, stages)
-    drawn = (share_steps(metric, span_ms(requests.rows, metric), inside) for metric in _METRICS)
+    inside = mask_stages(requests, stages)
+    drawn = (build_share_steps(metric, compute_span_ms(requests.rows, metric), inside) for metric in _METRICS)
     return tuple(spectrum for spectrum in drawn if spectrum is not None)
 
 
-def heat_map(requests: RequestTimes | None, times: str = "latency_ms") -> model.LatencyHeatMap | None:
+def build_heat_map(requests: RequestTimes | None, latency_metric: str = "latency_ms") -> model.LatencyHeatMap | None:
     """Return the heat map of all responses; `None` without any, or where all took the same time."""
-    values_ms = None if requests is None else span_ms(requests.rows, times)
+    values_ms = None if requests is None else compute_span_ms(requests.rows, latency_metric)
     if requests is None or values_ms is None:
         return None
     is_known = requests.rows.is_success & (values_ms > 0)
     values_ms, at_s = values_ms[is_known], requests.seconds(requests.rows.intended_ns[is_known])
     if not values_ms.size or values_ms.min() == values_ms.max():
         return None
-    bins = time_bins(float(at_s[0]), float(at_s[-1]), MOST_COLUMNS, fine=True)
+    bins = build_time_bins(float(at_s[0]), float(at_s[-1]), MAX_COLUMNS, fine=True)
     edges_ms = _log_edges(float(values_ms.min()), float(values_ms.max()))
     counts, _, _ = np.histogram2d(values_ms, at_s, bins=(edges_ms, bins.edges_s))
     return model.LatencyHeatMap(
         bin_s=bins.width_s,
-        from_s=rounded(bins.edges_s[:-1]),
-        edges_ms=rounded(edges_ms, 6),
+        from_s=round_values(bins.edges_s[:-1]),
+        edges_ms=round_values(edges_ms, 6),
         counts=tuple(tuple(int(count) for count in row) for row in counts),
     )
 
 
-def share_steps(metric: model.SpectrumMetric, values_ms: Floats | None, inside: Mask) -> model.Spectrum | None:
+def build_share_steps(
+    metric: model.SpectrumMetric, values_ms: Floats | None, mask: Mask
+) -> model.PercentileCurve | None:
     """Return the distribution of the known values inside; `None` without any.
 
     It has at most MOST_STEPS steps, including the minimum and the maximum.
     """
     if values_ms is None:
         return None
-    ordered = np.sort(values_ms[inside & ~np.isnan(values_ms)])
+    ordered = np.sort(values_ms[mask & ~np.isnan(values_ms)])
     if not ordered.size:
         return None
-    ranks = np.unique(np.linspace(0, ordered.size - 1, min(ordered.size, MOST_STEPS)).round().astype(np.int64))
-    return model.Spectrum(
-        metric=metric, n=ordered.size, share=rounded((ranks + 1) / ordered.size, 6), ms=rounded(ordered[ranks], 4)
+    ranks = np.unique(np.linspace(0, ordered.size - 1, min(ordered.size, MAX_STEPS)).round().astype(np.int64))
+    return model.PercentileCurve(
+        metric=metric,
+        n=ordered.size,
+        share=round_values((ranks + 1) / ordered.size, 6),
+        ms=round_values(ordered[ranks], 4),
     )
 
 
@@ -277,18 +288,18 @@ def _log_edges(low: float, high: float) -> Floats:
 
     The outermost ones enclose the minimum and the maximum.
     """
-    per_doubling = next((steps for steps in (4, 3, 2, 1) if math.log2(high / low) * steps <= MOST_ROWS - 1), None)
-    step = 1 / per_doubling if per_doubling else math.log2(high / low) / (MOST_ROWS - 1)
+    per_doubling = next((steps for steps in (4, 3, 2, 1) if math.log2(high / low) * steps <= MAX_ROWS - 1), None)
+    step = 1 / per_doubling if per_doubling else math.log2(high / low) / (MAX_ROWS - 1)
     first, last = math.floor(math.log2(low) / step), math.floor(math.log2(high) / step) + 1
     return np.asarray(2.0 ** (step * np.arange(first, last + 1)), dtype=np.float64)
 
 
-def compared_stages(result: Result) -> tuple[str, ...]:
+def list_comparable_stages(result: Result) -> tuple[str, ...]:
     """Return the names of the stages that a comparison may use, in order."""
     return tuple(dict.fromkeys(stage.name for stage in _comparable_stages(result)))
 
 
-def stage_times(run: StoredRun, result: Result, stage: str) -> tuple[Spectrum, ...]:
+def build_stage_distributions(run: StoredRun, result: Result, stage: str) -> tuple[PercentileCurve, ...]:
     """Return the distributions of one stage; empty without responses.
 
     Latency from the scheduled start first, then service time and times of tokens; for a local model, the time of its
@@ -299,7 +310,7 @@ def stage_times(run: StoredRun, result: Result, stage: str) -> tuple[Spectrum, .
         calls = _times_of_calls(run.calls(), stages)
         if calls is not None:
             return (calls,)
-    return distributions(request_times(run.requests(NOT_DRAWN), result), stages)
+    return build_distributions(read_request_times(run.requests(UNUSED_COLUMNS), result), stages)
 
 
 def _comparable_stages(result: Result) -> Iterator[Stage]:
@@ -311,7 +322,7 @@ def _comparable_stages(result: Result) -> Iterator[Stage]:
             yield stage
 
 
-def _times_of_calls(calls: pa.Table, stages: tuple[Stage, ...]) -> Spectrum | None:
+def _times_of_calls(calls: pa.Table, stages: tuple[Stage, ...]) -> PercentileCurve | None:
     begin_ns, end_ns = (
         calls[name].combine_chunks().cast(pa.float64()).to_numpy(zero_copy_only=False)
         for name in ("begin_ns", "end_ns")
@@ -320,10 +331,10 @@ def _times_of_calls(calls: pa.Table, stages: tuple[Stage, ...]) -> Spectrum | No
     with np.errstate(invalid="ignore"):  # a call that never started
         for stage in stages:
             inside |= (begin_ns >= stage.window.start_ns) & (begin_ns < stage.window.end_ns)
-    return share_steps("call_ms", (end_ns - begin_ns) / 1e6, inside)
+    return build_share_steps("call_ms", (end_ns - begin_ns) / 1e6, inside)
 
 
-def group_tables(
+def build_group_tables(
     rows: pd.DataFrame | pa.Table, stages: Sequence[Stage], urls: Sequence[str] = ()
 ) -> tuple[model.GroupTable, ...]:
     """Return the tables that are not empty. `urls` are the targets', in order."""
@@ -331,8 +342,8 @@ def group_tables(
         return ()
     windows = [stage.window for stage in stages]
     tables = (
-        ("Requests by target", "target", by_target(rows, windows, urls)),
-        ("Requests by the name the Locust test gave them", "name", by_name(rows, windows)),
+        ("Requests by target", "target", group_by_target(rows, windows, urls)),
+        ("Requests by the name the Locust test gave them", "name", group_by_name(rows, windows)),
     )
     return tuple(
         model.GroupTable(title=title, column=column, rows=tuple(map(_row, groups)))
@@ -347,6 +358,6 @@ def _row(group: Group) -> model.GroupRow:
         requests=group.requests,
         share=group.share,
         failed=group.failed,
-        p50=quantity(group.p50_ms, "ms"),
-        p95=quantity(group.p95_ms, "ms"),
+        p50=build_quantity(group.p50_ms, "ms"),
+        p95=build_quantity(group.p95_ms, "ms"),
     )

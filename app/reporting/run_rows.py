@@ -15,47 +15,50 @@ from typing import Literal
 import msgspec
 
 from app import __version__
-from app.analysis.comparisons.series import MetricHistory, comparable_runs, series_of
+from app.analysis.comparisons.series import MetricHistory, build_histories, select_comparable_runs
 from app.errors import UsageError
 from app.records.bundle import Note
 from app.records.events import RunStarted
 from app.records.metrics import format_metric
 from app.records.result import Result
-from app.reporting.local import answering_by_variant
-from app.reporting.local_front import arrivals_of, fastest_stage, names_of
-from app.reporting.quantities import quantity, stage_quantity
-from app.reporting.verdict import verdict_of
+from app.reporting.local import group_headline_stages_by_variant
+from app.reporting.local_front import find_fastest_stage, get_max_arrivals, name_variants
+from app.reporting.quantities import build_quantity, build_stage_quantity
+from app.reporting.verdict import build_verdict
 from app.storage.labels import read_labels
-from app.storage.run_directory import StoredRun, stored_runs
-from app.storage.run_index import keep_rows, known_rows, stamp_of
-from app.storage.trash import deleted_runs
+from app.storage.run_directory import StoredRun, list_stored_runs
+from app.storage.run_index import compute_stamp, load_rows, update_rows
+from app.storage.trash import list_deleted_runs
 from loadgen.decoding import decode_json
 from reports import formatting
 from reports.model import Quantity
 
 
-def carried_words(result: Result) -> str | None:
+def format_max_rate(result: Result) -> str | None:
     """Return text such as `238/s` or, for a local model, `2,080/s, int8-static, batch 16`; `None` without a result."""
     max_rate = result.max_rate
     if max_rate is not None and max_rate.per_s.value is not None:
-        return _format_quantity(quantity(max_rate.per_s, "sessions/s" if max_rate.sessions else "1/s"))
+        return _format_quantity(build_quantity(max_rate.per_s, "sessions/s" if max_rate.sessions else "1/s"))
     local = result.local
     if local is None or local.best is None:
         return None
-    stages = answering_by_variant(result)[local.best]
-    row, fastest = next(variant for variant in local.variants if variant.variant == local.best), fastest_stage(stages)
-    arrivals = arrivals_of(row, stages)
+    stages = group_headline_stages_by_variant(result)[local.best]
+    row, fastest = (
+        next(variant for variant in local.variants if variant.variant == local.best),
+        find_fastest_stage(stages),
+    )
+    arrivals = get_max_arrivals(row, stages)
     if arrivals is not None and arrivals.value is not None:
         highest = arrivals
     elif fastest is not None:
-        highest = stage_quantity(fastest, "throughput_per_s")
+        highest = build_stage_quantity(fastest, "throughput_per_s")
     else:
         return None
-    return f"{_format_quantity(highest)}, {names_of([variant.variant for variant in local.variants])[local.best]}"
+    return f"{_format_quantity(highest)}, {name_variants([variant.variant for variant in local.variants])[local.best]}"
 
 
 def _format_quantity(value: Quantity) -> str:
-    return formatting.value_unit(value).replace(formatting.THIN, " ")
+    return formatting.format_value_unit(value).replace(formatting.THIN, " ")
 
 
 State = Literal["done", "running", "cut short", "not measured", "not read yet"]
@@ -91,7 +94,7 @@ class RunRow(msgspec.Struct, frozen=True):
     """Size on disk in bytes, with its reports."""
 
     @property
-    def called(self) -> str:
+    def label(self) -> str:
         """Label of the run in a list."""
         return self.title or self.name or self.run_id
 
@@ -110,33 +113,33 @@ class Listing(msgspec.Struct, frozen=True):
     unread: int = 0
 
 
-def run_rows(*, within_s: float | None = None, now_s: Callable[[], float] = time.monotonic) -> Listing:
+def list_runs(*, within_s: float | None = None, now_s: Callable[[], float] = time.monotonic) -> Listing:
     """Return rows of all stored runs; those that are not in the index are read until the time limit."""
-    runs, known = stored_runs(), known_rows()
+    runs, known = list_stored_runs(), load_rows()
     deadline_s = None if within_s is None else now_s() + within_s
     rows, fresh, unread = [], {}, 0
     for run in runs:
-        name, stamp = run.directory.name, stamp_of(run, _FORMAT_VERSION)
+        name, stamp = run.directory.name, compute_stamp(run, _FORMAT_VERSION)
         row = _cached_row(known.get(name), stamp, run.directory)
         if row is None and deadline_s is not None and now_s() >= deadline_s:
             row, unread = RunRow(name, str(run.directory), state="not read yet"), unread + 1
         elif row is None:
-            row = row_of(run)
+            row = build_row(run)
             if row.state != "running":
                 fresh[name] = (stamp, msgspec.json.encode(row))
         rows.append(row)
-    keep_rows(fresh, known.keys() - {run.directory.name for run in runs})
+    update_rows(fresh, known.keys() - {run.directory.name for run in runs})
     return Listing(tuple(rows), unread)
 
 
-def deleted_rows() -> tuple[DeletedRow, ...]:
+def list_deleted() -> tuple[DeletedRow, ...]:
     """Return the rows of the trash, in order of deletion."""
-    return tuple(DeletedRow(row_of(deleted.run), deleted.deleted_at) for deleted in deleted_runs())
+    return tuple(DeletedRow(build_row(deleted.run), deleted.deleted_at) for deleted in list_deleted_runs())
 
 
-def row_of(run: StoredRun) -> RunRow:
+def build_row(run: StoredRun) -> RunRow:
     """Build the row of a run from its files. A damaged run, or one of a newer version, becomes an unreadable row."""
-    row = RunRow(run.directory.name, str(run.directory), size_bytes=size_of(run.directory))
+    row = RunRow(run.directory.name, str(run.directory), size_bytes=measure_size(run.directory))
     try:
         labels = read_labels(run.directory)
         row = msgspec.structs.replace(row, title=labels.title or None, tags=labels.tags, notes=labels.notes)
@@ -146,7 +149,7 @@ def row_of(run: StoredRun) -> RunRow:
         return msgspec.structs.replace(row, verdict=UNREADABLE)
 
 
-def size_of(directory: Path) -> int:
+def measure_size(directory: Path) -> int:
     total = 0
     for folder, _, names in os.walk(directory):
         for name in names:
@@ -157,19 +160,19 @@ def size_of(directory: Path) -> int:
     return total
 
 
-def matching(
-    rows: Iterable[RunRow], *, words: str = "", tags: Iterable[str] = (), trust: str | None = None
+def filter_rows(
+    rows: Iterable[RunRow], *, words: str = "", tags: Iterable[str] = (), validity: str | None = None
 ) -> tuple[RunRow, ...]:
     """Return the rows that contain every word, have every tag, and have the validity `trust`."""
     search_words, required_tags = words.casefold().split(), set(tags)
     return tuple(
         row
         for row in rows
-        if required_tags <= set(row.tags) and trust in (None, row.verdict) and _contains_words(row, search_words)
+        if required_tags <= set(row.tags) and validity in (None, row.verdict) and _contains_words(row, search_words)
     )
 
 
-def searched_text(row: RunRow) -> str:
+def build_search_text(row: RunRow) -> str:
     """Return the text of a row that is searched for words."""
     run_texts = (row.run_id, row.name, row.title, row.outcome, row.verdict or row.state)
     target_texts = (*run_texts, row.carries, row.url, row.model, row.protocol)
@@ -180,7 +183,7 @@ def searched_text(row: RunRow) -> str:
 def _contains_words(row: RunRow, search_words: list[str]) -> bool:
     if not search_words:
         return True
-    text = searched_text(row)
+    text = build_search_text(row)
     return all(word in text for word in search_words)
 
 
@@ -200,10 +203,10 @@ def _with_result(result: Result, row: RunRow) -> RunRow:
         row,
         run_id=result.run_id,
         name=result.name,
-        outcome=verdict_of(result).outcome,
+        outcome=build_verdict(result).outcome,
         verdict=result.verdict.status,
         max_rate_per_s=result.max_rate.per_s.value if result.max_rate else None,
-        carries=carried_words(result),
+        carries=format_max_rate(result),
         exit_code=result.exit.code,
         started_at=result.clock.wall_start,
         duration_s=result.clock.duration_s,
@@ -241,27 +244,27 @@ class Trend(msgspec.Struct, frozen=True):
 
     name: str
     runs: tuple[Result, ...]
-    left_out: int
+    excluded_count: int
     series: tuple[MetricHistory, ...]
 
 
-def trend_of(name: str | None) -> Trend:
+def build_trend(name: str | None) -> Trend:
     """Return the trend of the profile with this name, or that of the last run. Raises UsageError without any run."""
     named = _results_of(name)
-    runs = comparable_runs(named)
-    return Trend(named[-1].name, runs, len(named) - len(runs), series_of(runs))
+    runs = select_comparable_runs(named)
+    return Trend(named[-1].name, runs, len(named) - len(runs), build_histories(runs))
 
 
-def change_words(series: MetricHistory, place: int) -> str:
+def format_change(series: MetricHistory, index: int) -> str:
     """Return text such as "+12 % since 20260102-120000-scores-1f2a (worse)"."""
-    change = series.changes[place]
+    change = series.changes[index]
     is_better = (change.ratio < 1) == (series.better == "lower")
     return (
-        f"{100 * (change.ratio - 1):+.0f} % since {series.run_ids[change.place]} ({'better' if is_better else 'worse'})"
+        f"{100 * (change.ratio - 1):+.0f} % since {series.run_ids[change.index]} ({'better' if is_better else 'worse'})"
     )
 
 
-def metric_name(series: MetricHistory) -> str:
+def format_metric_name(series: MetricHistory) -> str:
     """Return the name of the metric, such as "latency_ms.p95"."""
     return format_metric(series.metric, series.aggregate)
 
@@ -269,7 +272,7 @@ def metric_name(series: MetricHistory) -> str:
 def _results_of(name: str | None) -> list[Result]:
     """Return the results by time. Raises UsageError without any. Runs without a readable result are skipped."""
     rows = sorted(
-        (row for row in run_rows().rows if row.verdict not in (None, UNREADABLE)),
+        (row for row in list_runs().rows if row.verdict not in (None, UNREADABLE)),
         key=lambda row: row.started_at or "",
     )
     profile_name = name or (rows[-1].name if rows else None)
@@ -285,4 +288,4 @@ def _results_of(name: str | None) -> list[Result]:
 
 def _result(directory: str) -> Result:
     run = StoredRun(Path(directory))
-    return run.result or run.measured
+    return run.result or run.complete_result

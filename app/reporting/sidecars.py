@@ -10,10 +10,10 @@ import msgspec
 
 from app.records.calls import CALL_SCHEMA
 from app.storage.parquet import write_parquet
-from app.storage.run_directory import CALLS, REQUESTS, write_whole
+from app.storage.run_directory import CALLS, REQUESTS, write_atomically
 from loadgen.records import REQUEST_SCHEMA
 from reports.model import Download, Report
-from reports.tables import tables_of
+from reports.tables import build_tables
 
 _DESCRIPTIONS = {
     "stages": "every stage in numbers",
@@ -23,7 +23,7 @@ _DESCRIPTIONS = {
 }
 
 
-def with_sidecars(report: Report, run: Path, page: Path, renamed: Callable[[str], str] | None = None) -> Report:
+def write_sidecars(report: Report, run: Path, page: Path, rename: Callable[[str], str] | None = None) -> Report:
     """Write the files and return the report with links to them.
 
     They are named after `page`, in its folder. `run` is the directory of the rows; `renamed` changes their texts.
@@ -31,11 +31,11 @@ def with_sidecars(report: Report, run: Path, page: Path, renamed: Callable[[str]
     downloads = []
     for stream, schema, kind in ((REQUESTS, REQUEST_SCHEMA, "request"), (CALLS, CALL_SCHEMA, "call")):
         path = page.with_name(f"{page.stem}-{kind}s.parquet")
-        if write_parquet(run / stream, schema, path, renamed):
+        if write_parquet(run / stream, schema, path, rename):
             downloads.append(_download(path, f"every {kind}, one a row"))
-    for name, text in tables_of(report).items():
+    for name, text in build_tables(report).items():
         path = page.with_name(f"{page.stem}-{name}.csv")
-        write_whole(path, text.encode())
+        write_atomically(path, text.encode())
         downloads.append(_download(path, _DESCRIPTIONS[name]))
     return msgspec.structs.replace(report, downloads=tuple(downloads))
 

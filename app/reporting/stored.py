@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from app.reporting import NOT_DRAWN, build_report
+from app.reporting import UNUSED_COLUMNS, build_report
 from app.storage.labels import read_labels
 from app.storage.run_directory import StoredRun
 from reports.model import Report
@@ -11,15 +11,15 @@ COMMAND = "sizewise run spec.yaml"
 """Command that repeats a run from its directory: the resolved profile has every override, and no secret."""
 
 
-def report_of(run: StoredRun) -> Report:
+def build_stored_report(run: StoredRun) -> Report:
     """Build the report of a stored run. Raises UsageError for a run without a result."""
     return build_report(
-        run.measured,
-        run.requests(NOT_DRAWN),
+        run.complete_result,
+        run.requests(UNUSED_COLUMNS),
         run.telemetry().to_pandas(),
         run.spec_text or "",
         COMMAND,
         run.result_text or "",
         read_labels(run.directory),
-        unverified=run.unverified,
+        unverified=run.files_without_checksum,
     )

@@ -6,25 +6,25 @@ outcome of the others.
 
 from __future__ import annotations
 
-from app.analysis.answering import heaviest_held, lightest_failed
-from app.analysis.local.variants import NO_BEST_TEXTS, missed_of
-from app.analysis.max_rate import failure_of
+from app.analysis.answering import find_heaviest_passed, find_lightest_failed
+from app.analysis.local.variants import NO_BEST_TEXTS, find_missed
+from app.analysis.max_rate import describe_failure
 from app.errors import ExitCode
-from app.records.result import Estimate, Judged, MaxRate, Objective, Rescored, Result, Stage
-from app.reporting.local import answering_by_variant, shown_variant, stages_by_variant
-from app.reporting.local_front import arrivals_of, fastest_stage, inferences_words, names_of
-from app.reporting.quantities import quantity, stage_quantity, unit_of
+from app.records.result import Estimate, MaxRate, Objective, ObjectiveResult, Rescoring, Result, Stage
+from app.reporting.local import find_shown_variant, group_headline_stages_by_variant, group_stages_by_variant
+from app.reporting.local_front import find_fastest_stage, format_inferences, get_max_arrivals, name_variants
+from app.reporting.quantities import build_quantity, build_stage_quantity, find_unit
 from reports import formatting, model
 from reports.model import Outcome
 
 
-def rescored_words(stamp: Rescored) -> str:
+def format_rescored(stamp: Rescoring) -> str:
     """Return text such as "Re-scored: SLO latency_ms.p95 < 30; window 10–25 s of the run"."""
     parts = []
     if stamp.slo is not None:
         parts.append(f"SLO {' and '.join(stamp.slo)}" if stamp.slo else "no SLO")
     if stamp.window_s is not None:
-        from_s, to_s = (formatting.plain(second) for second in stamp.window_s)
+        from_s, to_s = (formatting.format_plain(second) for second in stamp.window_s)
         parts.append(f"window {from_s}–{to_s}{formatting.THIN}s of the run")
     return f"Re-scored: {'; '.join(parts)}"
 
@@ -32,10 +32,10 @@ def rescored_words(stamp: Rescored) -> str:
 _MAX_NAMES = 3
 
 
-def local_sentence(result: Result) -> str | None:
+def describe_local_result(result: Result) -> str | None:
     """Return the sentence of a local run; `None` without a local model, or where nothing was measured."""
     local = result.local
-    if local is None or not any(stages_by_variant(result).values()):
+    if local is None or not any(group_stages_by_variant(result).values()):
         return None
     return f"{_best(result)} {_counts(result)}"
 
@@ -49,22 +49,23 @@ def _best(result: Result) -> str:
     if local.best is None:
         why = NO_BEST_TEXTS[local.best_reason] if local.best_reason else "no variant was measured to its end"
         return f"{why[:1].upper()}{why[1:]}{_nearest(result)}."
-    stages = answering_by_variant(result)[local.best]
-    stage = fastest_stage(stages)
-    name = names_of([row.variant for row in local.variants])[local.best]
-    rate = "n/a" if stage is None else formatting.value_unit(stage_quantity(stage, "throughput_per_s"))
+    stages = group_headline_stages_by_variant(result)[local.best]
+    stage = find_fastest_stage(stages)
+    name = name_variants([row.variant for row in local.variants])[local.best]
+    rate = "n/a" if stage is None else formatting.format_value_unit(build_stage_quantity(stage, "throughput_per_s"))
     scenario = "" if stage is None else f" ({stage.tags['scenario']})"
     inside = f" inside {slo}" if slo else ""
     best_variant = next(row for row in local.variants if row.variant == local.best)
-    arrivals, max_label = arrivals_of(best_variant, stages), "Most throughput"
+    arrivals, max_label = get_max_arrivals(best_variant, stages), "Most throughput"
     if arrivals is not None and arrivals.value is not None:
-        rows, max_label = inferences_words(best_variant), "Most arrivals"
-        rate = f"{formatting.value_unit(arrivals)} as they arrive"
+        rows, max_label = format_inferences(best_variant), "Most arrivals"
+        rate = f"{formatting.format_value_unit(arrivals)} as they arrive"
         scenario = f" ({rows})" if rows else ""
     if len(local.variants) == 1:
         return f"{name} carries {rate}{scenario}{inside}."
     is_alone = (
-        len([stages_of_variant for stages_of_variant in stages_by_variant(result).values() if stages_of_variant]) == 1
+        len([stages_of_variant for stages_of_variant in group_stages_by_variant(result).values() if stages_of_variant])
+        == 1
     )
     prefix = "The one that was measured" if is_alone else max_label
     return f"{prefix}{inside}: {name}, {rate}{scenario}.{_equally_fast(result)}"
@@ -72,7 +73,7 @@ def _best(result: Result) -> str:
 
 def _equally_fast(result: Result) -> str:
     assert result.local is not None
-    names = names_of([variant.variant for variant in result.local.variants])
+    names = name_variants([variant.variant for variant in result.local.variants])
     other_names = [names[variant] for variant in result.local.as_fast]
     if not other_names:
         return ""
@@ -84,13 +85,15 @@ def _equally_fast(result: Result) -> str:
 
 def _nearest(result: Result) -> str:
     """Return what the nearest variant missed."""
-    variant, local = shown_variant(result), result.local
+    variant, local = find_shown_variant(result), result.local
     if variant is None or local is None:
         return ""
-    stages = stages_by_variant(result)
-    missed = missed_of([evaluation.objective for evaluation in result.slo], answering_by_variant(result)[variant])
+    stages = group_stages_by_variant(result)
+    missed = find_missed(
+        [evaluation.objective for evaluation in result.slo], group_headline_stages_by_variant(result)[variant]
+    )
     missed_text = ", ".join(f"{objective.text} {_observed_text(objective, estimate)}" for objective, estimate in missed)
-    name = names_of([row.variant for row in local.variants])[variant]
+    name = name_variants([row.variant for row in local.variants])[variant]
     nearest = " came nearest, and" if sum(map(bool, stages.values())) > 1 else ""
     return f"; {name}{nearest} missed {missed_text}" if missed_text else ""
 
@@ -98,7 +101,7 @@ def _nearest(result: Result) -> str:
 def _observed_text(objective: Objective, estimate: Estimate) -> str:
     if estimate.value is None:
         return f"(n/a: {estimate.reason or 'not measured'})"
-    return f"with {formatting.value_unit(quantity(estimate, unit_of(objective.metric)))}"
+    return f"with {formatting.format_value_unit(build_quantity(estimate, find_unit(objective.metric)))}"
 
 
 def _counts(result: Result) -> str:
@@ -117,11 +120,11 @@ def _counts(result: Result) -> str:
 _STOPPED_CODES = (ExitCode.INTERRUPTED, ExitCode.TERMINATED, ExitCode.LIMIT)
 
 
-def verdict_of(result: Result) -> model.ReportVerdict:
+def build_verdict(result: Result) -> model.ReportVerdict:
     outcome = _outcome(result)
     reasons = result.verdict.unchecked if outcome == "INVALID" and result.verdict.reasons else result.exit.texts
     sentence = _sentence(result, outcome)
-    stamp = None if result.rescored is None else f"{rescored_words(result.rescored)}; not the run's own verdict."
+    stamp = None if result.rescored is None else f"{format_rescored(result.rescored)}; not the run's own verdict."
     return model.ReportVerdict(
         outcome=outcome,
         trust=result.verdict.status,
@@ -152,7 +155,7 @@ def _outcome(result: Result) -> Outcome:
 
 def _sentence(result: Result, outcome: Outcome) -> str:
     measured = sum(stage.kind != "warmup" for stage in result.stages)
-    local = local_sentence(result)
+    local = describe_local_result(result)
     if outcome == "INVALID":
         warning = "The numbers below are not to be relied on." if measured else "Nothing was measured."
         has_best = result.local is not None and result.local.best is not None
@@ -169,7 +172,7 @@ def _sentence(result: Result, outcome: Outcome) -> str:
         return f"{_max_rate_sentence(result.max_rate, outcome)}{_inconclusive_note(result, outcome)}"
     if outcome == "FAIL" and result.exit.causes:
         return _capitalized(result.exit.causes[0].text)
-    if any(stage.concurrency for stage in heaviest_held(result.stages)):
+    if any(stage.concurrency for stage in find_heaviest_passed(result.stages)):
         return f"{_clients_sentence(result)}{_inconclusive_note(result, outcome)}"
     return _objectives_sentence((*result.slo, *result.gates), measured)
 
@@ -183,7 +186,7 @@ def _max_rate_sentence(max_rate: MaxRate, outcome: Outcome) -> str:
         )
         met_text = "could be shown to hold" if outcome == "INCONCLUSIVE" else "held"
         return f"No rate that was tried {met_text} {slo}: {reason}."
-    rate = formatting.with_unit(formatting.number(estimate.value), "sessions/s" if max_rate.sessions else "/s")
+    rate = formatting.with_unit(formatting.format_number(estimate.value), "sessions/s" if max_rate.sessions else "/s")
     if max_rate.at_least and max_rate.is_generators:
         return f"Carried {rate} inside {slo}. What ended there is {max_rate.limited_by}."
     if max_rate.at_least:
@@ -193,15 +196,15 @@ def _max_rate_sentence(max_rate: MaxRate, outcome: Outcome) -> str:
 
 def _clients_sentence(result: Result) -> str:
     """Return the sentence of a sweep over clients."""
-    met_stage, failed_stage = heaviest_held(result.stages)[0], lightest_failed(result.stages)
+    met_stage, failed_stage = find_heaviest_passed(result.stages)[0], find_lightest_failed(result.stages)
     slo = [objective_of_slo.objective for objective_of_slo in result.slo]
     texts = " and ".join(objective_of_slo.text for objective_of_slo in slo)
     rate_per_s = met_stage.metrics["completed_per_s"]["value"].value or 0.0
-    rate = formatting.with_unit(formatting.number(rate_per_s), "/s")
+    rate = formatting.with_unit(formatting.format_number(rate_per_s), "/s")
     next_text = (
         "no more were tried"
         if failed_stage is None
-        else f"with {_clients(failed_stage)} {failure_of(failed_stage, slo)}"
+        else f"with {_clients(failed_stage)} {describe_failure(failed_stage, slo)}"
     )
     return f"With {_clients(met_stage)}, who got {rate}, {texts} held; {next_text}."
 
@@ -222,7 +225,7 @@ def _inconclusive_note(result: Result, outcome: Outcome) -> str:
     return f" Not settled by its interval: {_texts(open_ones)}."
 
 
-def _objectives_sentence(evaluations: tuple[Judged, ...], stages: int) -> str:
+def _objectives_sentence(evaluations: tuple[ObjectiveResult, ...], stages: int) -> str:
     if not evaluations:
         return f"Measured in {stages} {'stage' if stages == 1 else 'stages'}; no objective was set."
     missed = [objective for objective in evaluations if objective.judgement == "FAIL"]
@@ -238,7 +241,7 @@ def _objectives_sentence(evaluations: tuple[Judged, ...], stages: int) -> str:
     )
 
 
-def _texts(evaluations: list[Judged] | tuple[Judged, ...]) -> str:
+def _texts(evaluations: list[ObjectiveResult] | tuple[ObjectiveResult, ...]) -> str:
     return ", ".join(objective.objective.text for objective in evaluations)
 
 

@@ -15,10 +15,10 @@ def serve(arguments: argparse.Namespace, token: str | None) -> int:
     Requests must carry `token`. Without one, a new token is generated if other machines can reach the endpoint."""
     import msgspec
 
-    from app.serving.arguments import settings_of
+    from app.serving.arguments import parse_settings
     from app.serving.server import run
 
-    run(msgspec.structs.replace(settings_of(arguments), token=token), lambda ready: _announce(ready, token))
+    run(msgspec.structs.replace(parse_settings(arguments), token=token), lambda ready: _announce(ready, token))
     return 0
 
 

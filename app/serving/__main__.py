@@ -10,18 +10,18 @@ import sys
 
 import msgspec
 
-from app.inference.child import reported
-from app.serving.arguments import add_serving_arguments, settings_of
+from app.inference.child import run_reporting_errors
+from app.serving.arguments import add_serving_arguments, parse_settings
 from app.serving.server import run
 from app.serving.settings import EndpointReady
-from loadgen.machine import raise_limit
+from loadgen.machine import raise_descriptor_limit
 
 
 def main() -> None:
-    raise_limit()
+    raise_descriptor_limit()
     parser = argparse.ArgumentParser(prog="python -m app.serving", description="Serve an ONNX model.")
     add_serving_arguments(parser)
-    run(settings_of(parser.parse_args()), _announce)
+    run(parse_settings(parser.parse_args()), _announce)
 
 
 def _announce(ready: EndpointReady) -> None:
@@ -30,4 +30,4 @@ def _announce(ready: EndpointReady) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(reported(main))
+    sys.exit(run_reporting_errors(main))

@@ -18,17 +18,17 @@ from app.errors import SizewiseError, UsageError
 from app.inference.tensor_spec import TensorSpec
 from app.serving.batching import Batcher, DrainingError, QueueFullError
 from app.serving.counters import Counters
-from app.serving.execution import joins_of
+from app.serving.execution import find_batch_key
 from app.serving.messages import (
     JSON_LENGTH_HEADER,
     VERSION,
     BadRequestError,
     InferenceRequest,
-    read_request,
+    decode_request,
+    encode_response,
     tensor_metadata,
-    write_answer,
 )
-from app.serving.settings import Limits
+from app.serving.settings import ConnectionLimits
 
 BODY_LIMIT_BYTES = 64 * 2**20
 
@@ -59,7 +59,7 @@ class _RefusedError(Exception):
 
 
 def application(
-    model: ServedModel, batcher: Batcher, counters: Counters, bodies_bytes: int = Limits().bodies_bytes
+    model: ServedModel, batcher: Batcher, counters: Counters, bodies_bytes: int = ConnectionLimits().max_bodies_bytes
 ) -> Starlette:
     """Build the ASGI application of the endpoint. `bodies_bytes` limits the bodies of all requests in flight."""
     pages = _Pages(model, batcher, counters)
@@ -119,7 +119,7 @@ class Inference:
         try:
             await self._receive_body(receive, body_length, parts)
             body = parts[0] if len(parts) == 1 else b"".join(parts)
-            request = read_request(body, json_length, model.inputs, model.outputs)
+            request = decode_request(body, json_length, model.inputs, model.outputs)
             arrays = await self._outputs(request)
         except (BadRequestError, UsageError) as error:
             raise _RefusedError(400, "bad_request", str(error)) from error
@@ -127,7 +127,7 @@ class Inference:
             raise _RefusedError(500, "failed", str(error)) from error
         finally:
             self._buffered_bytes -= sum(map(len, parts))
-        response, json_part = write_answer(model.name, request, model.outputs, arrays)
+        response, json_part = encode_response(model.name, request, model.outputs, arrays)
         if json_part is None:
             return (_JSON,), response
         return (_BINARY, (JSON_LENGTH_HEADER, b"%d" % json_part)), response
@@ -155,9 +155,9 @@ class Inference:
             raise _RefusedError(413, "too_large", f"a request has at most {BODY_LIMIT_BYTES} bytes")
 
     async def _outputs(self, request: InferenceRequest) -> Any:
-        rows, joins = joins_of(request.feeds, is_batchable=self._model.is_batchable)
+        rows, joins = find_batch_key(request.feeds, is_batchable=self._model.is_batchable)
         try:
-            return await self._batcher.request(request.feeds, rows, joins)
+            return await self._batcher.submit(request.feeds, rows, joins)
         except QueueFullError as error:
             raise _RefusedError(429, "queue_full", "as many requests wait as may", _RETRY_HEADER) from error
         except DrainingError as error:
@@ -200,7 +200,7 @@ class _Pages:
         )
 
     async def metrics(self, _: Request) -> Response:
-        text = self._counters.text(self._batcher.waiting)
+        text = self._counters.format_metrics(self._batcher.waiting_count)
         return Response(text, media_type="text/plain; version=0.0.4; charset=utf-8")
 
     def _require_known_model(self, request: Request) -> None:

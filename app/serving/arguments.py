@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 from app.errors import UsageError
-from app.serving.settings import DEFAULT_CONNECTIONS, Limits, ServingSettings
+from app.serving.settings import DEFAULT_CONNECTIONS, ConnectionLimits, ServingSettings
 
 _DELAY_PATTERN = re.compile(r"(\d+(?:\.\d+)?)\s*(us|ms|s)")
 _UNIT_SECONDS = {"us": 1e-6, "ms": 1e-3, "s": 1.0}
@@ -38,7 +38,7 @@ def add_serving_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--leave-with-stdin", action="store_true", help="drain and leave when standard input ends")
 
 
-def settings_of(arguments: argparse.Namespace) -> ServingSettings:
+def parse_settings(arguments: argparse.Namespace) -> ServingSettings:
     """Convert parsed arguments to settings. Raises UsageError for an invalid value."""
     for option in ("threads", "max_batch", "queue_limit", "max_connections"):
         if getattr(arguments, option) < 1:
@@ -59,11 +59,11 @@ def settings_of(arguments: argparse.Namespace) -> ServingSettings:
         queue_delay_s=_parse_delay_s(arguments.queue_delay),
         queue_limit=arguments.queue_limit,
         leave_with_stdin=arguments.leave_with_stdin,
-        limits=Limits(connections=arguments.max_connections),
+        limits=ConnectionLimits(connections=arguments.max_connections),
     )
 
 
-def command_line(settings: ServingSettings) -> list[str]:
+def format_arguments(settings: ServingSettings) -> list[str]:
     """Return command-line arguments that parse to these settings."""
     line = [
         f"--name={settings.name}",

@@ -17,7 +17,7 @@ from app.errors import SizewiseError
 from app.inference.rows import Feeds
 
 Outputs = Sequence[Any]
-Answer = Outputs | SizewiseError
+BatchResult = Outputs | SizewiseError
 
 
 class QueueFullError(Exception):
@@ -36,9 +36,9 @@ class WaitingRequest(msgspec.Struct, frozen=True, eq=False):
 
     feeds: Feeds
     rows: int
-    joins: object
+    batch_key: object
     arrived_ns: int
-    answer: asyncio.Future[Outputs]
+    future: asyncio.Future[Outputs]
 
 
 class BatchQueue:
@@ -68,7 +68,7 @@ class BatchQueue:
         """Return the time at which the oldest request has waited long enough, in ns; `None` if the queue is empty."""
         return self._waiting[0].arrived_ns + self._delay_ns if self._waiting else None
 
-    def take(self, now_ns: int) -> list[WaitingRequest]:
+    def next_batch(self, now_ns: int) -> list[WaitingRequest]:
         """Remove and return the next batch; empty while waiting for more requests is worthwhile."""
         due_ns = self.due_ns()
         if due_ns is None:
@@ -83,11 +83,13 @@ class BatchQueue:
         first = self._waiting[0]
         rows = count = 0
         for request in self._waiting:
-            if count and (first.joins is None or request.joins != first.joins or rows + request.rows > self._max_rows):
+            if count and (
+                first.batch_key is None or request.batch_key != first.batch_key or rows + request.rows > self._max_rows
+            ):
                 return count, True
             rows += request.rows
             count += 1
-        return count, self._is_closed or first.joins is None or rows >= self._max_rows
+        return count, self._is_closed or first.batch_key is None or rows >= self._max_rows
 
 
 class Batcher:
@@ -99,7 +101,7 @@ class Batcher:
     def __init__(
         self,
         queue: BatchQueue,
-        submit: Callable[[list[WaitingRequest], Callable[[Sequence[Answer]], None]], None],
+        submit: Callable[[list[WaitingRequest], Callable[[Sequence[BatchResult]], None]], None],
         *,
         now_ns: Callable[[], int],
         call_later: Callable[[float, Callable[[], None]], Any],
@@ -113,19 +115,19 @@ class Batcher:
         self._drained: asyncio.Event | None = None
 
     @property
-    def waiting(self) -> int:
+    def waiting_count(self) -> int:
         return len(self._queue)
 
     @property
     def is_draining(self) -> bool:
         return self._drained is not None
 
-    def request(self, feeds: Feeds, rows: int, joins: object) -> asyncio.Future[Outputs]:
+    def submit(self, feeds: Feeds, rows: int, batch_key: object) -> asyncio.Future[Outputs]:
         """Queue a request and return a future with its outputs. Raises QueueFullError or DrainingError immediately."""
         if self._drained is not None:
             raise DrainingError
         future: asyncio.Future[Outputs] = asyncio.get_running_loop().create_future()
-        self._queue.add(WaitingRequest(feeds, rows, joins, self._now_ns(), future))
+        self._queue.add(WaitingRequest(feeds, rows, batch_key, self._now_ns(), future))
         self._start_batch()
         return future
 
@@ -142,7 +144,7 @@ class Batcher:
         if self._running:
             return
         now_ns = self._now_ns()
-        self._running = self._queue.take(now_ns)
+        self._running = self._queue.next_batch(now_ns)
         if self._running:
             self._submit(self._running, self._finish)
             return
@@ -155,17 +157,17 @@ class Batcher:
         self._is_timer_set = False
         self._start_batch()
 
-    def _finish(self, results: Sequence[Answer]) -> None:
+    def _finish(self, results: Sequence[BatchResult]) -> None:
         finished, self._running = self._running, []
         # Start the next batch before the responses of the last one are written.
         self._start_batch()
         for request, result in zip(finished, results, strict=True):
-            if request.answer.done():
+            if request.future.done():
                 continue  # The client has disconnected.
             if isinstance(result, SizewiseError):
-                request.answer.set_exception(result)
+                request.future.set_exception(result)
             else:
-                request.answer.set_result(result)
+                request.future.set_result(result)
         self._notify_drained()
 
     def _notify_drained(self) -> None:

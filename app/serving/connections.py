@@ -15,19 +15,19 @@ import msgspec
 from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from app.serving.settings import Limits
+from app.serving.settings import ConnectionLimits
 
 _OPEN_PATHS = ("/v2/health/live", "/v2/health/ready")
 """Paths that need no token: health checks of load balancers and orchestrators, which reveal nothing of the model."""
 
 
-def token_for(address: str, given: str | None) -> str | None:
+def resolve_token(address: str, explicit_token: str | None) -> str | None:
     """Return the token that requests must carry: `given`, or a new one if other machines can reach `address`.
 
     `None` on a loopback address without a given token.
     """
-    if given is not None:
-        return given
+    if explicit_token is not None:
+        return explicit_token
     return None if ip_address(address.partition("%")[0]).is_loopback else token_urlsafe(24)
 
 
@@ -59,7 +59,7 @@ class TokenGuard:
 class BoundedProtocol(HttpToolsProtocol):
     """An HTTP connection within `limits`. `close_overdue` checks the deadlines, so that requests need no timers."""
 
-    limits = Limits()
+    limits = ConnectionLimits()
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -112,7 +112,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self.transport.close()
 
 
-def bounded_protocol(limits: Limits) -> type[BoundedProtocol]:
+def bounded_protocol(limits: ConnectionLimits) -> type[BoundedProtocol]:
     """Return the class from which uvicorn creates each connection, with these limits."""
     return type("BoundedProtocol", (BoundedProtocol,), {"limits": limits})
 

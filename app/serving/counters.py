@@ -41,11 +41,11 @@ class Counters:
     def count_request(self, outcome: str) -> None:
         self._requests[outcome] += 1
 
-    def count_batch(self, rows: int, took_s: float) -> None:
+    def count_batch(self, rows: int, duration_s: float) -> None:
         self._batch_rows.observe(rows)
-        self._inference_s.observe(took_s)
+        self._inference_s.observe(duration_s)
 
-    def text(self, waiting: int) -> str:
+    def format_metrics(self, waiting: int) -> str:
         lines = [*_heading("sizewise_endpoint_requests_total", "counter", "Requests answered, by outcome.")]
         lines += [
             f'sizewise_endpoint_requests_total{{outcome="{outcome}"}} {self._requests[outcome]}' for outcome in OUTCOMES

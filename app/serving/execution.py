@@ -10,45 +10,45 @@ from typing import Any
 
 import numpy as np
 
-from app.errors import InstrumentError, SizewiseError
+from app.errors import MeasurementError, SizewiseError
 from app.inference.rows import Feeds
-from app.serving.batching import Answer, Outputs, WaitingRequest
+from app.serving.batching import BatchResult, Outputs, WaitingRequest
 from app.serving.counters import Counters
 
-Run = Callable[[Feeds], Outputs]
+RunModel = Callable[[Feeds], Outputs]
 
 
 class Executor:
     """Runs batches in one thread. `submit` is called on the event loop, and calls back on it."""
 
-    def __init__(self, run: Run, counters: Counters, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, run: RunModel, counters: Counters, loop: asyncio.AbstractEventLoop) -> None:
         self._run = run
         self._counters = counters
         self._loop = loop
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="inference")
 
-    def submit(self, batch: list[WaitingRequest], done: Callable[[Sequence[Answer]], None]) -> None:
+    def submit(self, batch: list[WaitingRequest], done: Callable[[Sequence[BatchResult]], None]) -> None:
         self._thread.submit(self._execute, batch, done)
 
     def close(self) -> None:
         """Shut down the thread without waiting for an inference in progress."""
         self._thread.shutdown(wait=False, cancel_futures=True)
 
-    def _execute(self, batch: list[WaitingRequest], done: Callable[[Sequence[Answer]], None]) -> None:
+    def _execute(self, batch: list[WaitingRequest], done: Callable[[Sequence[BatchResult]], None]) -> None:
         start_ns = perf_counter_ns()
-        results = answers_of(self._run, batch)
+        results = run_batch(self._run, batch)
         took_s = (perf_counter_ns() - start_ns) / 1e9
         rows = sum(request.rows for request in batch)
         self._loop.call_soon_threadsafe(self._finish, done, results, rows, took_s)
 
     def _finish(
-        self, done: Callable[[Sequence[Answer]], None], results: list[Answer], rows: int, took_s: float
+        self, done: Callable[[Sequence[BatchResult]], None], results: list[BatchResult], rows: int, took_s: float
     ) -> None:
         self._counters.count_batch(rows, took_s)
         done(results)
 
 
-def answers_of(run: Run, batch: list[WaitingRequest]) -> list[Answer]:
+def run_batch(run: RunModel, batch: list[WaitingRequest]) -> list[BatchResult]:
     """Return one response per request, in order: its rows of the outputs, or its own error."""
     if len(batch) == 1:
         return [_run_single(run, batch[0])]
@@ -64,16 +64,16 @@ def answers_of(run: Run, batch: list[WaitingRequest]) -> list[Answer]:
     return [[part[index] for part in parts] for index in range(len(batch))]
 
 
-def _run_single(run: Run, request: WaitingRequest) -> Answer:
+def _run_single(run: RunModel, request: WaitingRequest) -> BatchResult:
     try:
         return run(request.feeds)
     except SizewiseError as error:
         return error
     except Exception as error:  # Every request must receive a response, otherwise it would wait forever.
-        return InstrumentError(f"the inference failed: {error!r}")
+        return MeasurementError(f"the inference failed: {error!r}")
 
 
-def joins_of(feeds: dict[str, Any], *, is_batchable: bool) -> tuple[int, object]:
+def find_batch_key(feeds: dict[str, Any], *, is_batchable: bool) -> tuple[int, object]:
     """Return the number of rows of a request, and a key that is equal for requests that can run in one batch."""
     lengths = {len(array) for array in feeds.values() if array.ndim}
     if not is_batchable or len(lengths) != 1:

@@ -44,7 +44,7 @@ class BadTensorError(Exception):
     """Raised if a tensor contradicts its declaration or the model's input. The message is for the client."""
 
 
-def array_from_json(data: msgspec.Raw, dtype: str, shape: list[int]) -> Array:
+def decode_json_array(data: msgspec.Raw, dtype: str, shape: list[int]) -> Array:
     """Decode a tensor from flat or nested JSON data in row-major order. Raises BadTensorError."""
     if dtype != "object" and b'"' in bytes(data):
         # NumPy would allocate the length of the longest string for every element.
@@ -61,7 +61,7 @@ def array_from_json(data: msgspec.Raw, dtype: str, shape: list[int]) -> Array:
     return _reshape(_cast(values, np.dtype(dtype)), shape)
 
 
-def array_from_bytes(data: memoryview, dtype: str, shape: list[int]) -> Array:
+def decode_binary_array(data: memoryview, dtype: str, shape: list[int]) -> Array:
     """Decode a tensor from little-endian, row-major binary data, with a length before each string.
 
     The array may share memory with `data`. Raises BadTensorError.
@@ -80,7 +80,7 @@ def array_from_bytes(data: memoryview, dtype: str, shape: list[int]) -> Array:
     return _reshape(np.frombuffer(data, item_type), shape)
 
 
-def json_values(array: Array) -> list[Any]:
+def encode_json_values(array: Array) -> list[Any]:
     """Return the values of an array as a flat list in row-major order."""
     values: list[Any] = array.ravel().tolist()
     if array.dtype.kind == "O":
@@ -88,7 +88,7 @@ def json_values(array: Array) -> list[Any]:
     return values
 
 
-def binary_values(array: Array) -> bytes:
+def encode_binary_values(array: Array) -> bytes:
     if array.dtype.kind != "O":
         return array.tobytes()
     texts = [value if isinstance(value, bytes) else str(value).encode() for value in array.ravel()]
@@ -181,13 +181,13 @@ class InferenceRequest(msgspec.Struct, frozen=True):
 
     id: str | None
     feeds: dict[str, Array]
-    wanted: tuple[tuple[int, bool], ...]
+    requested_outputs: tuple[tuple[int, bool], ...]
 
 
 _decode = json_decoder(_Request)
 
 
-def read_request(
+def decode_request(
     body: bytes, json_length: int | None, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]
 ) -> InferenceRequest:
     """Decode a request. `json_length` is the header with the length of the JSON part, `None` if there is no binary
@@ -206,20 +206,20 @@ def read_request(
     return InferenceRequest(request.id, feeds, _requested_outputs(request, [spec.name for spec in outputs]))
 
 
-def write_answer(
+def encode_response(
     model: str, request: InferenceRequest, outputs: Sequence[TensorSpec], arrays: Sequence[Array]
 ) -> tuple[bytes, int | None]:
     """Return the response body, and the length of its JSON part if binary data follows."""
     described: list[dict[str, Any]] = []
     binary: list[bytes] = []
-    for index, is_binary in request.wanted:
+    for index, is_binary in request.requested_outputs:
         spec, array = outputs[index], arrays[index]
         output: dict[str, Any] = {"name": spec.name, "datatype": DATATYPES[spec.dtype], "shape": array.shape}
         if is_binary:
-            binary.append(binary_values(array))
+            binary.append(encode_binary_values(array))
             output["parameters"] = {"binary_data_size": len(binary[-1])}
         else:
-            output["data"] = json_values(array)
+            output["data"] = encode_json_values(array)
         described.append(output)
     response: dict[str, Any] = {"model_name": model, "model_version": VERSION, "outputs": described}
     if request.id is not None:
@@ -246,9 +246,9 @@ def _decode_feeds(request: _Request, data: memoryview, specs: dict[str, TensorSp
             raise BadRequestError(f"input {tensor.name!r} has {size} bytes; {len(data)} are left in the body")
         try:
             if size is None:
-                feeds[tensor.name] = array_from_json(tensor.data, spec.dtype, tensor.shape)
+                feeds[tensor.name] = decode_json_array(tensor.data, spec.dtype, tensor.shape)
             else:
-                feeds[tensor.name] = array_from_bytes(data[:size], spec.dtype, tensor.shape)
+                feeds[tensor.name] = decode_binary_array(data[:size], spec.dtype, tensor.shape)
         except BadTensorError as error:
             raise BadRequestError(f"input {tensor.name!r}: {error}") from error
         data = data[size or 0 :]

@@ -10,10 +10,10 @@ from types import TracebackType
 import msgspec
 
 from app.errors import UnavailableError
-from app.inference.parent import error_told
-from app.serving.arguments import command_line
+from app.inference.parent import child_error
+from app.serving.arguments import format_arguments
 from app.serving.settings import EndpointReady, ServingSettings
-from loadgen.child import Ending, end_within, start_module
+from loadgen.child import ChildExit, start_module, terminate_within
 from loadgen.decoding import decode_json
 
 _STOP_LIMIT_S = 12.0
@@ -29,7 +29,7 @@ class EndpointProcess:
         self._settings = msgspec.structs.replace(settings, leave_with_stdin=True)
         self._start_limit_s = start_limit_s
         self._process: subprocess.Popen[bytes] | None = None
-        self._ending: Ending | None = None
+        self._ending: ChildExit | None = None
         self._ready: EndpointReady | None = None
         self._has_timed_out = False
 
@@ -57,9 +57,9 @@ class EndpointProcess:
         Raises the error that it reported, or UnavailableError if it was not ready in time.
         """
         with tempfile.TemporaryFile() as errors:
-            arguments = command_line(self._settings)
+            arguments = format_arguments(self._settings)
             process = start_module("app.serving", *arguments, stdout=subprocess.PIPE, stderr=errors)
-            self._process, self._ending = process, Ending(process)
+            self._process, self._ending = process, ChildExit(process)
             line = self._first_line(process)
             if line.endswith(b"\n"):
                 self._ready = decode_json(line, EndpointReady)
@@ -70,11 +70,11 @@ class EndpointProcess:
         description = f"the endpoint of {self._settings.model}"
         if self._has_timed_out:
             raise UnavailableError(f"{description} was not ready within {self._start_limit_s:g} s")
-        raise error_told(description, code, text)
+        raise child_error(description, code, text)
 
-    def ending(self) -> str | None:
+    def end_reason(self) -> str | None:
         """Return how the endpoint's process ended; `None` while it runs, and before it was started."""
-        return None if self._ending is None else self._ending.how()
+        return None if self._ending is None else self._ending.describe()
 
     def stop(self) -> int:
         """Let the endpoint complete waiting requests, then end it. Returns its exit code; 0 if it was never started."""
@@ -84,7 +84,7 @@ class EndpointProcess:
         assert process.stdin is not None
         assert process.stdout is not None
         process.stdin.close()
-        code = end_within(_STOP_LIMIT_S, process)
+        code = terminate_within(_STOP_LIMIT_S, process)
         process.stdout.close()
         return code
 

@@ -16,15 +16,15 @@ from typing import Any
 import uvicorn
 from starlette.types import ASGIApp
 
-from app.analysis.validity import strays_of
+from app.analysis.validity import list_fallback_nodes
 from app.errors import UnavailableError
 from app.inference.session import ModelSession, open_session, runtime_version
 from app.serving.application import ServedModel, application
 from app.serving.batching import Batcher, BatchQueue
-from app.serving.connections import TokenGuard, bounded_protocol, close_overdue, token_for
+from app.serving.connections import TokenGuard, bounded_protocol, close_overdue, resolve_token
 from app.serving.counters import Counters
 from app.serving.execution import Executor
-from app.serving.settings import EndpointReady, Limits, ServingSettings
+from app.serving.settings import ConnectionLimits, EndpointReady, ServingSettings
 
 DRAIN_LIMIT_S = 8.0
 _CLOSE_LIMIT_S = 1
@@ -57,7 +57,7 @@ async def _serve(settings: ServingSettings, session: ModelSession, listener: soc
     )
     model = ServedModel(settings.name, session.inputs, session.outputs, session.is_batchable)
     ready = _ready(settings, session, listener, max_batch)
-    pages: ASGIApp = application(model, batcher, counters, settings.limits.bodies_bytes)
+    pages: ASGIApp = application(model, batcher, counters, settings.limits.max_bodies_bytes)
     if ready.token is not None:
         pages = TokenGuard(pages, ready.token)
     server = DrainingServer(pages, batcher, settings.limits, lambda: announce(ready))
@@ -72,7 +72,7 @@ async def _serve(settings: ServingSettings, session: ModelSession, listener: soc
 class DrainingServer(uvicorn.Server):
     """Server that completes waiting requests before it closes, and responds with 503 to new ones meanwhile."""
 
-    def __init__(self, app: Any, batcher: Batcher, limits: Limits, on_started: Callable[[], None]) -> None:
+    def __init__(self, app: Any, batcher: Batcher, limits: ConnectionLimits, on_started: Callable[[], None]) -> None:
         config = uvicorn.Config(
             app,
             http=bounded_protocol(limits),
@@ -133,7 +133,7 @@ def _ready(settings: ServingSettings, session: ModelSession, listener: socket.so
         provider_requested=session.provider_requested,
         provider_used=session.provider_used,
         provider_reason=session.provider_reason,
-        nodes_elsewhere=strays_of(session.placements),
+        fallback_nodes=list_fallback_nodes(session.placements),
         inputs=session.inputs,
         outputs=session.outputs,
         threads=settings.threads,
@@ -141,7 +141,7 @@ def _ready(settings: ServingSettings, session: ModelSession, listener: socket.so
         queue_delay_s=settings.queue_delay_s,
         queue_limit=settings.queue_limit,
         runtime_version=runtime_version(),
-        token=token_for(host, settings.token),
+        token=resolve_token(host, settings.token),
     )
 
 

@@ -9,7 +9,7 @@ from app.inference.tensor_spec import TensorSpec
 DEFAULT_CONNECTIONS = 4096
 
 
-class Limits(msgspec.Struct, frozen=True, kw_only=True):
+class ConnectionLimits(msgspec.Struct, frozen=True, kw_only=True):
     """Limits on the connections, time and memory of clients.
 
     `header_s` counts from the connection, or from the first byte of a later request, to the end of the request's
@@ -21,7 +21,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     header_bytes: int = 64 * 2**10
     header_s: float = 10.0
     body_s: float = 60.0
-    bodies_bytes: int = 256 * 2**20
+    max_bodies_bytes: int = 256 * 2**20
 
 
 class ServingSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -42,7 +42,7 @@ class ServingSettings(msgspec.Struct, frozen=True, kw_only=True):
     leave_with_stdin: bool = False
     token: str | None = None
     """Token that requests must carry. `None` generates one if other machines can reach the endpoint."""
-    limits: Limits = Limits()
+    limits: ConnectionLimits = ConnectionLimits()
 
 
 class EndpointReady(msgspec.Struct, frozen=True, kw_only=True):
@@ -58,7 +58,7 @@ class EndpointReady(msgspec.Struct, frozen=True, kw_only=True):
     provider_used: str
     provider_reason: str | None
     """Why the provider in use is not the requested one; `None` if it is."""
-    nodes_elsewhere: tuple[str, ...]
+    fallback_nodes: tuple[str, ...]
     """Compute nodes on a fallback provider, such as `MatMul on CPUExecutionProvider`."""
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]

@@ -27,33 +27,33 @@ LATE_SHARE_LIMIT = 0.01
 _RETRIES = 3
 
 
-class Ladder(msgspec.Struct, frozen=True):
+class RateRange(msgspec.Struct, frozen=True):
     """Range of rates per second to try: the first rate and the limits."""
 
     start: float
     lowest: float
     highest: float
 
-    def times(self, workers: int) -> Ladder:
+    def scale_to(self, workers: int) -> RateRange:
         """Return the range scaled to `workers` workers. The lower limit stays: together they may be no faster than
         one.
         """
-        return Ladder(self.start * workers, self.lowest, self.highest * workers)
+        return RateRange(self.start * workers, self.lowest, self.highest * workers)
 
 
-REQUESTS = Ladder(8_000.0, 250.0, 64_000.0)
-CHUNKS = Ladder(16_000.0, 500.0, 128_000.0)
+REQUESTS = RateRange(8_000.0, 250.0, 64_000.0)
+CHUNKS = RateRange(16_000.0, 500.0, 128_000.0)
 
 
-def holds(achieved_share: float, late_share: float) -> bool:
+def is_passed(achieved_share: float, late_share: float) -> bool:
     """Return whether a calibration step passed: at least 99 % of its arrivals were sent in time, and at most 1 % of the
     requests or of their chunks were late.
     """
     return achieved_share >= 0.99 and late_share <= LATE_SHARE_LIMIT
 
 
-def climb(
-    try_rate: Callable[[float], CalibrationStep | None], ladder: Ladder = REQUESTS
+def search_rates(
+    try_rate: Callable[[float], CalibrationStep | None], rate_range: RateRange = REQUESTS
 ) -> tuple[CalibrationStep, ...]:
     """Find the highest rate that passes.
 
@@ -79,10 +79,10 @@ def climb(
                 return step.held
             retries, is_retry = retries - 1, True
 
-    rate, outcome = ladder.start, try_step(ladder.start)
+    rate, outcome = rate_range.start, try_step(rate_range.start)
     factor = 2.0 if outcome else 0.5
     first_outcome = outcome
-    while outcome is not None and outcome is first_outcome and ladder.lowest < rate < ladder.highest:
+    while outcome is not None and outcome is first_outcome and rate_range.lowest < rate < rate_range.highest:
         rate *= factor
         outcome = try_step(rate)
     if outcome is not None and outcome is not first_outcome:
@@ -90,26 +90,26 @@ def climb(
     return tuple(steps)
 
 
-def ceiling(rungs: tuple[CalibrationStep, ...]) -> float | None:
+def max_achieved_rate(steps: tuple[CalibrationStep, ...]) -> float | None:
     """Return the highest achieved rate among the steps that passed; `None` if none did."""
-    return max((step.achieved_per_s for step in rungs if step.held), default=None)
+    return max((step.achieved_per_s for step in steps if step.held), default=None)
 
 
-def is_at_least(rungs: tuple[CalibrationStep, ...]) -> bool:
+def is_lower_bound(steps: tuple[CalibrationStep, ...]) -> bool:
     """Return whether the capacity is a lower bound: a step passed, and the next higher rate did not fail because of the
     load generator.
     """
-    return ceiling(rungs) is not None and not any(step.is_against_generator for step in _decisive_steps(rungs))
+    return max_achieved_rate(steps) is not None and not any(step.is_generator_limit for step in _decisive_steps(steps))
 
 
-def disturbed_by_cores(rungs: tuple[CalibrationStep, ...]) -> float | None:
+def disturbing_cores(steps: tuple[CalibrationStep, ...]) -> float | None:
     """Return the CPU cores used by other processes while the decisive rate failed because of them.
 
     The decisive rate is the next higher one, or the lowest if none passed. `None` if other processes were not the
     reason.
     """
-    decisive = _decisive_steps(rungs)
-    if any(step.is_against_generator for step in decisive):
+    decisive = _decisive_steps(steps)
+    if any(step.is_generator_limit for step in decisive):
         return None
     return max((step.other_cores or 0.0 for step in decisive if step.is_disturbed), default=None)
 
@@ -127,7 +127,7 @@ _DRAIN_S = 0.5
 _HOPELESS_LAG_MS = 100.0
 
 
-class LoadTrial(msgspec.Struct, frozen=True):
+class CalibrationLoad(msgspec.Struct, frozen=True):
     """Settings to calibrate one kind of load.
 
     `per_arrival` is the number of counted events per arrival. `lead_in_s` is the time in seconds until as many requests
@@ -137,7 +137,7 @@ class LoadTrial(msgspec.Struct, frozen=True):
     both sides. `count` returns the number of events within the step, and the share of them that was late.
     """
 
-    ladder: Ladder
+    rate_range: RateRange
     workload: Workload
     connections: int
     count: Callable[[pa.Table, int], tuple[int, float]]
@@ -145,8 +145,8 @@ class LoadTrial(msgspec.Struct, frozen=True):
     lead_in_s: float = 0.0
 
 
-def try_rate(
-    trial: LoadTrial,
+def run_step(
+    load_spec: CalibrationLoad,
     load: Load,
     servers: Sequence[NullServer],
     read_core_use: Callable[[Collection[int]], CoreUse | None],
@@ -160,10 +160,10 @@ def try_rate(
     plan = StagePlan(
         index=0,
         name="calibration",
-        arrivals=OpenArrivals("poisson", ((0.0, rate_per_s / trial.per_arrival),)),
+        arrivals=OpenArrivals("poisson", ((0.0, rate_per_s / load_spec.per_arrival),)),
         duration_s=_STEP_S,
         seed=1,
-        lead_in_s=trial.lead_in_s,
+        lead_in_s=load_spec.lead_in_s,
         drain_s=_DRAIN_S,
     )
     batches: list[pa.RecordBatch] = []
@@ -174,7 +174,7 @@ def try_rate(
     )
     used_s = [_difference(now.cpu_s(), before) for now, before in zip(servers, before_s, strict=True)]
     others, idle = _other_core_use(before, read_core_use(pids), used_s)
-    step = _evaluate_step(trial, rate_per_s, ended, pa.Table.from_batches(batches, REQUEST_SCHEMA), used_s)
+    step = _evaluate_step(load_spec, rate_per_s, ended, pa.Table.from_batches(batches, REQUEST_SCHEMA), used_s)
     return msgspec.structs.replace(step, other_cores=others, idle_cores=idle)
 
 
@@ -193,7 +193,7 @@ def _other_core_use(
 
 
 def _evaluate_step(
-    trial: LoadTrial, rate_per_s: float, ended: StageEnded, rows: pa.Table, server_cpu_s: Sequence[float | None]
+    trial: CalibrationLoad, rate_per_s: float, ended: StageEnded, rows: pa.Table, server_cpu_s: Sequence[float | None]
 ) -> CalibrationStep:
     sent = rows.filter(rows["sent_ns"].is_valid())
     sent_ns, intended_ns = sent["sent_ns"].to_numpy(), sent["intended_ns"].to_numpy()
@@ -212,7 +212,7 @@ def _evaluate_step(
         lag_p99_ms=float(np.percentile(lag_ms, 99, method="inverted_cdf")),
         late_share=late_share,
         worker_cpu_cores=used_s / (measured_s + trial.lead_in_s),
-        held=is_whole and holds(in_time / max(1, cast(int, ended.scheduled)), late_share),
+        held=is_whole and is_passed(in_time / max(1, cast(int, ended.scheduled)), late_share),
         server_cpu_cores=max(known_s) / (measured_s + trial.lead_in_s) if known_s else None,
     )
 
@@ -236,7 +236,7 @@ def _count_chunks(sent: pa.Table, start_ns: int) -> tuple[int, float]:
     at_ns, offsets = chunks.flatten().to_numpy(), chunks.offsets.to_numpy()
     counts, firsts = np.diff(offsets), offsets[:-1] - offsets[0]
     first_due_ns = [
-        null_streams.due_ns(tokens_in, int(first_ns))
+        null_streams.decode_due_ns(tokens_in, int(first_ns))
         for tokens_in, first_ns in zip(complete["tokens_in"].to_pylist(), at_ns[firsts], strict=True)
     ]
     chunk_index = np.arange(at_ns.size) - np.repeat(firsts, counts)
@@ -246,9 +246,9 @@ def _count_chunks(sent: pa.Table, start_ns: int) -> tuple[int, float]:
     return within, 1 - in_time / (sent.num_rows * null_streams.CHUNKS)
 
 
-TRIALS: dict[LoadKind, LoadTrial] = {
-    "plain": LoadTrial(REQUESTS, HttpWorkload(method="POST", bodies=(b"\0" * 300,)), 64, _count_requests),
-    "streaming": LoadTrial(
+CALIBRATION_LOADS: dict[LoadKind, CalibrationLoad] = {
+    "plain": CalibrationLoad(REQUESTS, HttpWorkload(method="POST", bodies=(b"\0" * 300,)), 64, _count_requests),
+    "streaming": CalibrationLoad(
         CHUNKS,
         OpenAiWorkload(
             "chat", "null", SyntheticPrompts(FixedLength(100), FixedLength(null_streams.CHUNKS), unique=100)
@@ -266,13 +266,13 @@ _WORKERS_PER_SERVER = 2
 _WARMUP_DIVISOR = 4.0
 
 
-def find_ceiling(
+def measure_capacity(
     kind: LoadKind,
     load: Load,
     start_null_server: Callable[[LoadKind], NullServer],
     interruption: Interruption,
     read_core_use: Callable[[Collection[int]], CoreUse | None],
-    on_rung: Callable[[CalibrationStep], None] = lambda _: None,
+    on_step: Callable[[CalibrationStep], None] = lambda _: None,
 ) -> Ceiling:
     """Measure the capacity of all workers of `load`, which must run on this machine.
 
@@ -280,7 +280,7 @@ def find_ceiling(
 
     Raises loadgen.process.LoadError if the workers fail, and InstrumentError if a null server does not start.
     """
-    trial, workers = TRIALS[kind], max(1, len(load.workers))
+    trial, workers = CALIBRATION_LOADS[kind], max(1, len(load.workers))
     with ExitStack() as running:
         servers = []
         for _ in range(-(-workers // _WORKERS_PER_SERVER)):
@@ -290,14 +290,14 @@ def find_ceiling(
         load.configure(endpoint, trial.workload)
 
         def try_one_rate(rate_per_s: float) -> CalibrationStep | None:
-            step = try_rate(trial, load, servers, read_core_use, rate_per_s)
+            step = run_step(trial, load, servers, read_core_use, rate_per_s)
             if interruption.is_requested:
                 return None
-            on_rung(step)
+            on_step(step)
             return step
 
-        ladder = trial.ladder.times(workers)
+        ladder = trial.rate_range.scale_to(workers)
         # The first stage of a worker loads code and opens connections, so it is not representative.
-        try_rate(trial, load, servers, read_core_use, ladder.start / _WARMUP_DIVISOR)
-        steps = () if interruption.is_requested else climb(try_one_rate, ladder)
-    return Ceiling(kind, workers, ceiling(steps), steps, is_at_least(steps), disturbed_by_cores(steps))
+        run_step(trial, load, servers, read_core_use, ladder.start / _WARMUP_DIVISOR)
+        steps = () if interruption.is_requested else search_rates(try_one_rate, ladder)
+    return Ceiling(kind, workers, max_achieved_rate(steps), steps, is_lower_bound(steps), disturbing_cores(steps))

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Protocol, assert_never
 
 from app.errors import ExitCode, UsageError
-from app.records.control import AddNote, Answer, Extend, SetRate, StopRun, Wish
+from app.records.control import AddNote, ControlCommand, ControlResponse, Extend, SetRate, StopRun
 from app.session.interruption import Interruption
 from loadgen.process import LoadError
 
@@ -15,19 +15,19 @@ _POLL_S = 0.2
 _MAX_NOTES = 100
 
 
-class WishBox(Protocol):
+class CommandSource(Protocol):
     """Source of control commands."""
 
-    def obey_wishes(self, obey: Callable[[Wish], Answer]) -> None:
+    def process_commands(self, handle: Callable[[ControlCommand], ControlResponse]) -> None:
         """Execute the commands received since the last call, in order, and write their replies."""
 
 
-class ControlWatch:
+class CommandPoller:
     """Polls for commands in a thread of its own while the context is active."""
 
     def __init__(
         self,
-        store: WishBox,
+        store: CommandSource,
         interruption: Interruption,
         *,
         add_note: Callable[[str], None],
@@ -41,7 +41,7 @@ class ControlWatch:
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._poll, name="control", daemon=True)
 
-    def __enter__(self) -> ControlWatch:
+    def __enter__(self) -> CommandPoller:
         self._thread.start()
         return self
 
@@ -52,21 +52,21 @@ class ControlWatch:
     def _poll(self) -> None:
         while not self._stop.wait(_POLL_S):
             try:
-                self._store.obey_wishes(self._handle)
+                self._store.process_commands(self._handle)
             except OSError:  # The disk is full: the thread that writes rows reports it, and commands can wait.
                 continue
 
-    def _handle(self, command: Wish) -> Answer:
+    def _handle(self, command: ControlCommand) -> ControlResponse:
         try:
-            return Answer(True, self._execute(command))
+            return ControlResponse(True, self._execute(command))
         except (UsageError, LoadError) as error:
-            return Answer(False, str(error))
+            return ControlResponse(False, str(error))
 
-    def _execute(self, command: Wish) -> str:
+    def _execute(self, command: ControlCommand) -> str:
         match command:
             case StopRun():
                 was_requested = self._interruption.is_requested
-                self._interruption.ask(ExitCode.INTERRUPTED)
+                self._interruption.request_without_exit(ExitCode.INTERRUPTED)
                 effect = "what was in flight is cut" if was_requested else "what is in flight may finish"
                 return f"the run is stopping: {effect}"
             case AddNote(text=text):

@@ -9,7 +9,7 @@ from app.analysis.generator_checks import FILE_DESCRIPTORS, ConnectionDemand, Ma
 from app.errors import UsageError
 from app.records.result import Check
 from app.session.parts import Load
-from app.session.rates import highest_rate
+from app.session.rates import peak_rate
 from app.session.spec import RunSpec
 from loadgen.records import Arrivals, ClosedArrivals, Endpoint, OpenArrivals, TraceArrivals
 from loadgen.workloads import LocustWorkload
@@ -17,15 +17,15 @@ from loadgen.workloads import LocustWorkload
 _SECOND_NS = 1_000_000_000
 
 
-def demand_of(spec: RunSpec, endpoint: Endpoint, workers: int, service_s: float | None) -> ConnectionDemand:
+def estimate_demand(spec: RunSpec, endpoint: Endpoint, workers: int, service_s: float | None) -> ConnectionDemand:
     """Return the connections that the peak of the stages needs.
 
     A search counts with its first rate, since the rates it reaches are unknown.
     """
-    loads = [stage.arrivals for stage in spec.stages if stage.share_of is None]
+    loads = [stage.arrivals for stage in spec.stages if stage.rate_share is None]
     rates = [_peak_per_s(arrivals) for arrivals in loads]
     if spec.search is not None:
-        rates.append(highest_rate(spec.search.arrivals) * spec.search.start_per_s)
+        rates.append(peak_rate(spec.search.arrivals) * spec.search.start_per_s)
     concurrency = max((load.concurrency for load in loads if isinstance(load, ClosedArrivals)), default=0)
     is_locust = isinstance(spec.workload, LocustWorkload)  # Each Locust user has connections of its own.
     return ConnectionDemand(
@@ -35,13 +35,13 @@ def demand_of(spec: RunSpec, endpoint: Endpoint, workers: int, service_s: float 
         max_connections=max(concurrency, endpoint.max_connections) if is_locust else endpoint.max_connections,
         addresses=1 if endpoint.proxy is not None else max(1, len(endpoint.urls)),
         workers=workers,
-        keeps_connections=endpoint.reuses_connections,
+        has_keep_alive=endpoint.reuses_connections,
     )
 
 
 def require_capacity(spec: RunSpec, endpoint: Endpoint, load: Load, limits: MachineLimits) -> None:
     """Raise UsageError if this machine cannot connect all clients, regardless of the target."""
-    demand = demand_of(spec, endpoint, _worker_count(load), None)
+    demand = estimate_demand(spec, endpoint, _worker_count(load), None)
     if not demand.concurrency:  # The need of an open loop is only an estimate, which at most causes a warning.
         return
     allowed = msgspec.structs.replace(demand, concurrency=min(demand.concurrency, demand.max_connections))
@@ -57,7 +57,7 @@ def capacity_checks(
     `service_s` is the latency of the preflight request in seconds; `None` if it is not representative of the load.
     """
     return demand_checks(
-        demand_of(spec, endpoint, _worker_count(load), service_s), _applicable_limits(limits, endpoint, load)
+        estimate_demand(spec, endpoint, _worker_count(load), service_s), _applicable_limits(limits, endpoint, load)
     )
 
 
@@ -89,7 +89,7 @@ def _applicable_limits(limits: MachineLimits, endpoint: Endpoint, load: Load) ->
 def _peak_per_s(arrivals: Arrivals) -> float:
     match arrivals:
         case OpenArrivals():
-            return highest_rate(arrivals)
+            return peak_rate(arrivals)
         case TraceArrivals(offsets_ns=offsets):
             times_ns = np.frombuffer(offsets, "<i8")
             return float(np.bincount(times_ns // _SECOND_NS).max()) if times_ns.size else 0.0

@@ -5,16 +5,16 @@ from __future__ import annotations
 import socket
 from collections.abc import Callable, Sequence
 
-from app.records.result import WorkerFacts
+from app.records.result import WorkerData
 from app.session.interruption import Interruption
 from app.session.parts import Load
-from app.session.stage_watch import StageWatch
-from app.session.telling import Telling
+from app.session.stage_watch import StageMonitor
+from app.session.telling import RunLog
 from loadgen.process import LoadError
-from loadgen.records import Joining, LoadWorker, StageEnded, WorkerPart
+from loadgen.records import Joining, LoadWorker, StageEnded, WorkerStageResult
 
 
-def while_gathering(telling: Telling, interruption: Interruption) -> Callable[[Joining], None]:
+def worker_join_callback(run_log: RunLog, interruption: Interruption) -> Callable[[Joining], None]:
     """Return a callback that reports how many workers have joined.
 
     The callback raises LoadError once the user has asked to stop, so that the run does not wait for the missing
@@ -28,15 +28,15 @@ def while_gathering(telling: Telling, interruption: Interruption) -> Callable[[J
             raise LoadError("the workers were not waited for")
         if (message := _joining_text(joining)) != last_message:
             last_message = message
-            telling.phase("workers", message)
+            run_log.emit_phase("workers", message)
 
     return report_joining
 
 
-def facts_of(parts: Sequence[WorkerPart]) -> tuple[WorkerFacts, ...]:
+def build_worker_facts(parts: Sequence[WorkerStageResult]) -> tuple[WorkerData, ...]:
     """Convert the workers' parts of a stage to the records of the result."""
     return tuple(
-        WorkerFacts(
+        WorkerData(
             worker=part.worker,
             host=part.host,
             pid=part.pid,
@@ -51,7 +51,7 @@ def facts_of(parts: Sequence[WorkerPart]) -> tuple[WorkerFacts, ...]:
     )
 
 
-def lost_stage(index: int, watch: StageWatch, start_ns: int, now_ns: int, load: Load) -> StageEnded:
+def build_lost_stage(index: int, watch: StageMonitor, start_ns: int, now_ns: int, load: Load) -> StageEnded:
     """Build the end report of a stage that lost all its workers, from what they had reported until then."""
     workers = load.workers or (LoadWorker(0, socket.gethostname(), load.pid, is_local=True),)
     return StageEnded(
@@ -63,14 +63,14 @@ def lost_stage(index: int, watch: StageWatch, start_ns: int, now_ns: int, load: 
         cpu_s=0.0,
         connections_opened=0,
         stopped_early=True,
-        first_errors=watch.seen,
+        first_errors=watch.observed_errors,
         workers=tuple(
-            WorkerPart(
+            WorkerStageResult(
                 worker=worker.index,
                 host=worker.host,
                 pid=worker.pid,
                 cpu_s=0.0,
-                sent=watch.sent_by[worker.index],
+                sent=watch.sent_by_worker[worker.index],
                 max_lag_ms=watch.max_lag_ms,
                 lost_ns=now_ns,
             )

@@ -21,15 +21,15 @@ class Interruption:
     def is_requested(self) -> bool:
         return self.code is not None
 
-    def attach(self, stop_load: Callable[[bool], None]) -> None:
+    def set_stop_callback(self, stop_load: Callable[[bool], None]) -> None:
         """Register `stop_load(drain)`, which ends the running stage."""
         self._stop_load = stop_load
 
-    def before_leaving(self, last_act: Callable[[], None]) -> None:
+    def set_exit_callback(self, callback: Callable[[], None]) -> None:
         """Register what to do before an immediate exit, at which nothing that was started is closed."""
-        self._last_act = last_act
+        self._last_act = callback
 
-    def ask(self, code: ExitCode) -> None:
+    def request_without_exit(self, code: ExitCode) -> None:
         """Request a stop like `request`, but never exit immediately: the caller may cancel the load at most."""
         if self._request_count < 2:
             self.request(code)

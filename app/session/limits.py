@@ -6,25 +6,25 @@ from app.records.abort import AbortRule
 from app.session.spec import LimitSpec
 
 
-class LimitWatch:
+class LimitMonitor:
     """Tracks the run's limits on duration, requests and cost."""
 
     def __init__(self, limits: LimitSpec, started_ns: int) -> None:
         self._limits = limits
         self._started_ns = started_ns
         self._sent_before = 0
-        self.reached: str | None = None
+        self.limit_reached: str | None = None
         """Message that says which limit ended the run; `None` until one did."""
 
     @property
     def abort_when(self) -> AbortRule | None:
         return self._limits.abort_when
 
-    def within(self, wanted_s: float, now_ns: int) -> float:
+    def cap_duration_s(self, requested_s: float, now_ns: int) -> float:
         """Return `wanted_s`, reduced to the time in seconds that the run may still take."""
         if self._limits.duration_s is None:
-            return wanted_s
-        return max(0.0, min(wanted_s, self._limits.duration_s - (now_ns - self._started_ns) / 1e9))
+            return requested_s
+        return max(0.0, min(requested_s, self._limits.duration_s - (now_ns - self._started_ns) / 1e9))
 
     def requests_left(self) -> int | None:
         return None if self._limits.requests is None else max(0, self._limits.requests - self._sent_before)
@@ -34,17 +34,17 @@ class LimitWatch:
 
     def abort(self, reason: str) -> None:
         """End the run because of the results of a stage."""
-        self.reached = self.reached or reason
+        self.limit_reached = self.limit_reached or reason
 
     def check(self, now_ns: int, sent_in_stage: int = 0) -> bool:
         """Return whether the run may continue, and record the limit that was reached if it may not."""
         limits, elapsed_s = self._limits, (now_ns - self._started_ns) / 1e9
         if limits.duration_s is not None and elapsed_s >= limits.duration_s:
-            self.reached = f"limits.duration of {limits.duration_s:g} s was reached"
+            self.limit_reached = f"limits.duration of {limits.duration_s:g} s was reached"
         elif limits.requests is not None and self._sent_before + sent_in_stage >= limits.requests:
-            self.reached = f"limits.requests of {limits.requests:,} was reached"
+            self.limit_reached = f"limits.requests of {limits.requests:,} was reached"
         elif limits.usd is not None and limits.usd_per_hour is not None:
             spent = limits.usd_per_hour * elapsed_s / 3600
             if spent >= limits.usd:
-                self.reached = f"limits.usd of {limits.usd:g} was reached at {limits.usd_per_hour:g} USD an hour"
-        return self.reached is None
+                self.limit_reached = f"limits.usd of {limits.usd:g} was reached at {limits.usd_per_hour:g} USD an hour"
+        return self.limit_reached is None

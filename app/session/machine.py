@@ -18,12 +18,12 @@ from msgspec.structs import replace
 from app.records.estimate import Variant
 from app.records.result import Check, Environment, Gpu, Result, Window
 from app.records.telemetry import TELEMETRY_SCHEMA
-from app.session.local.spec import LocalParts
-from app.session.parts import Parts
-from app.session.telling import Telling
+from app.session.local.spec import LocalDependencies
+from app.session.parts import SessionDependencies
+from app.session.telling import RunLog
 
 
-def gpus_of(variant: Variant, gpus: Iterable[Gpu]) -> tuple[Gpu, ...]:
+def find_gpus(variant: Variant, gpus: Iterable[Gpu]) -> tuple[Gpu, ...]:
     """Return the GPUs of a variant, by index or UUID; the first GPU if the variant names none.
 
     MIG instances are excluded: NVML reports values of the whole card, which other instances share.
@@ -31,13 +31,13 @@ def gpus_of(variant: Variant, gpus: Iterable[Gpu]) -> tuple[Gpu, ...]:
     by_index = {gpu.index: gpu for gpu in gpus}
     by_uuid_hash = {gpu.uuid_hash: gpu for gpu in by_index.values() if gpu.uuid_hash is not None}
     matches = (
-        by_index.get(int(device)) if device.isdecimal() else by_uuid_hash.get(uuid_hash(device))
+        by_index.get(int(device)) if device.isdecimal() else by_uuid_hash.get(hash_uuid(device))
         for device in variant.devices or ("0",)
     )
     return tuple(gpu for gpu in matches if gpu is not None)
 
 
-def uuid_hash(uuid: str) -> str:
+def hash_uuid(uuid: str) -> str:
     """Return the first 12 hex digits of the UUID's SHA-256, the form in which environments store it."""
     return hashlib.sha256(uuid.encode()).hexdigest()[:12]
 
@@ -45,12 +45,12 @@ def uuid_hash(uuid: str) -> str:
 _IDLE_S = 2.0
 
 
-def stand_idle(telling: Telling, now_ns: Callable[[], int], pause: Callable[[float], None]) -> Window:
+def measure_idle_baseline(run_log: RunLog, now_ns: Callable[[], int], pause: Callable[[float], None]) -> Window:
     """Measure the GPUs' idle baseline and return its time window.
 
     Telemetry must be running. An endpoint that is already up may hold GPU memory, and is assumed to be idle.
     """
-    telling.phase("idle", "reading what the GPUs draw with nothing to do")
+    run_log.emit_phase("idle", "reading what the GPUs draw with nothing to do")
     start_ns = now_ns()
     pause(_IDLE_S)
     return Window(start_ns, now_ns())
@@ -62,17 +62,19 @@ class MachineMonitor:
     Batches arrive from the telemetry thread; everything else belongs to the session's thread.
     """
 
-    def __init__(self, parts: Parts | LocalParts, telling: Telling, earlier: pa.Table | None = None) -> None:
+    def __init__(
+        self, parts: SessionDependencies | LocalDependencies, telling: RunLog, earlier_telemetry: pa.Table | None = None
+    ) -> None:
         """`earlier` holds the readings of a run that is being resumed."""
         self._parts, self._telling = parts, telling
-        self._batches: list[pa.RecordBatch] = [] if earlier is None else earlier.to_batches()
+        self._batches: list[pa.RecordBatch] = [] if earlier_telemetry is None else earlier_telemetry.to_batches()
 
     def inspect(self) -> Environment:
-        self._telling.phase("doctor", "looking at this machine")
+        self._telling.emit_phase("doctor", "looking at this machine")
         environment, checks = self._parts.inspect_machine()
         self._parts.store.write_environment(environment)
         for check in checks:
-            self._telling.check(check)
+            self._telling.add_check(check)
         return environment
 
     def start(self, running: ExitStack) -> None:
@@ -92,7 +94,7 @@ class MachineMonitor:
     def with_selftest(self, result: Result) -> Result:
         """Return the result with the self-test stored for this machine, if there is one."""
         selftest = self._parts.load_selftest(result.environment.fingerprint)
-        return result if selftest is None else replace(result, selftest=selftest.mark())
+        return result if selftest is None else replace(result, selftest=selftest.summarize())
 
     def telemetry(self) -> pd.DataFrame:
         """Return all readings; complete once `running` is closed."""
@@ -104,4 +106,4 @@ class MachineMonitor:
             self._parts.telemetry.close()
         except Exception as error:  # A failure of the sampler does not invalidate the measurement.
             check = Check("telemetry", f"ended early: {error}", None, None, "WARN", "Utilisation is incomplete.")
-            self._telling.check(check)
+            self._telling.add_check(check)

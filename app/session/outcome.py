@@ -14,34 +14,40 @@ import msgspec
 import pandas as pd
 
 from app import __version__
-from app.analysis.answering import answering_stages, judged_stages, rate_of_stages, with_headline
-from app.analysis.comparisons.comparison import compare_runs, in_words, regression_in_words, regressions, undecided
+from app.analysis.answering import compute_stage_max_rate, evaluated_stages, headline_stages, mark_headline
+from app.analysis.comparisons.comparison import (
+    compare_runs,
+    find_inconclusive,
+    find_regressions,
+    format_change,
+    format_regression,
+)
 from app.analysis.comparisons.environment_differences import (
     Machine,
-    differences_in_words,
-    machine_differences,
-    machine_of,
+    extract_machine,
+    find_machine_differences,
+    format_differences,
 )
-from app.analysis.curve import capacity_curve, knees_of, rungs_of
+from app.analysis.curve import build_capacity_curve, build_load_points, find_sweep_knees
 from app.analysis.gating import (
     Gating,
-    causes_of,
-    exit_of,
+    apply_comparison,
+    build_exit,
+    collect_run_metrics,
+    evaluate_gate,
+    evaluate_worst,
+    find_causes,
     invalid_cause,
-    judge_gate,
-    judge_worst,
     no_rate_cause,
-    run_metrics,
-    with_comparison,
 )
-from app.analysis.local.accuracy import chance_check
-from app.analysis.max_rate import max_rate, reach_check
-from app.analysis.objectives import binding
+from app.analysis.local.accuracy import chance_accuracy_check
+from app.analysis.max_rate import compute_max_rate, reach_check
+from app.analysis.objectives import binding_objectives
 from app.analysis.search import SearchOutcome
-from app.analysis.validity import clock_check, run_checks, telemetry_check, verdict_of
+from app.analysis.validity import clock_check, compute_verdict, run_checks, telemetry_check
 from app.errors import ExitCode, UsageError
 from app.planning.fleets import plan_fleets
-from app.planning.service_models.measured import measured_target
+from app.planning.service_models.measured import build_measured_target
 from app.records.comparison import Comparison
 from app.records.plan_question import PlanQuestion
 from app.records.result import (
@@ -51,8 +57,8 @@ from app.records.result import (
     Clock,
     ColdStart,
     Environment,
-    Judged,
     MaxRate,
+    ObjectiveResult,
     Plan,
     Result,
     Stage,
@@ -75,14 +81,14 @@ _SESSIONS_NOTE = (
 )
 
 
-def notes_of(
-    workload: Workload, told: Sequence[str], token_sources: Counter[str], by_user: Sequence[str]
+def collect_notes(
+    workload: Workload, session_notes: Sequence[str], token_sources: Counter[str], user_notes: Sequence[str]
 ) -> tuple[str, ...]:
     """Return the notes of the result without duplicates: on the workload, from the session, on token counts, and from
     the user.
     """
-    noted = (f"Noted during the run: {text}" for text in by_user)
-    return tuple(dict.fromkeys((*_workload_notes(workload), *told, *_token_notes(token_sources), *noted)))
+    noted = (f"Noted during the run: {text}" for text in user_notes)
+    return tuple(dict.fromkeys((*_workload_notes(workload), *session_notes, *_token_notes(token_sources), *noted)))
 
 
 def _workload_notes(workload: Workload) -> tuple[str, ...]:
@@ -109,18 +115,18 @@ def _token_notes(counts: Counter[str]) -> tuple[str, ...]:
 _BASELINE_HINT = "Take a baseline of this machine and workload, or have it compared and stamped with --force."
 
 
-def refuse_other_machine(spec: RunSpec | LocalSpec, environment: Environment) -> None:
+def require_comparable_machine(spec: RunSpec | LocalSpec, environment: Environment) -> None:
     """Raise UsageError if what is known before the run forbids the comparison with its baseline."""
     if spec.baseline is None or spec.baseline.is_forced:
         return
     current = Machine(environment, spec.target, spec.workload_hash)
-    differences = machine_differences([machine_of(run) for run in spec.baseline.runs], [current])
+    differences = find_machine_differences([extract_machine(run) for run in spec.baseline.runs], [current])
     forbidding = [difference for difference in differences if difference.forbids]
     if forbidding:
-        raise UsageError(f"the baseline cannot be compared: {differences_in_words(forbidding)}", hint=_BASELINE_HINT)
+        raise UsageError(f"the baseline cannot be compared: {format_differences(forbidding)}", hint=_BASELINE_HINT)
 
 
-def held_against(result: Result, baseline: BaselineSpec | None, gating: Gating) -> Result:
+def compare_with_baseline(result: Result, baseline: BaselineSpec | None, gating: Gating) -> Result:
     """Return the result with its comparison to the baseline, including gates on changes and the exit code.
 
     Unchanged without a baseline, or if the measurement is INVALID and none of its numbers can be relied on.
@@ -128,31 +134,31 @@ def held_against(result: Result, baseline: BaselineSpec | None, gating: Gating) 
     if baseline is None or result.verdict.status == "INVALID":
         return result
     comparison = compare_runs(baseline.runs, [result], tolerance=baseline.tolerance, is_forced=baseline.is_forced)
-    return with_comparison(result, comparison, gating, list(_comparison_causes(comparison, gating)))
+    return apply_comparison(result, comparison, gating, list(_comparison_causes(comparison, gating)))
 
 
 def _comparison_causes(comparison: Comparison, gating: Gating) -> Iterator[Cause]:
     forbidding = [difference for difference in comparison.differences if difference.forbids]
     if forbidding and not comparison.is_forced:
-        text = f"the baseline cannot be compared: {differences_in_words(forbidding)}"
+        text = f"the baseline cannot be compared: {format_differences(forbidding)}"
         yield Cause("baseline_refused", ExitCode.USAGE, text)
     elif not comparison.changes:
         yield Cause("baseline_refused", ExitCode.USAGE, "the baseline has no metric in common with this run")
-    for change in regressions(comparison):
-        yield Cause("baseline_regressed", ExitCode.REGRESSION, regression_in_words(change))
+    for change in find_regressions(comparison):
+        yield Cause("baseline_regressed", ExitCode.REGRESSION, format_regression(change))
     if gating.on_inconclusive == "fail" and "regression" in gating.kinds:
-        for change in undecided(comparison):
-            text = f"{in_words(change)} is inconclusive against the baseline"
+        for change in find_inconclusive(comparison):
+            text = f"{format_change(change)} is inconclusive against the baseline"
             yield Cause("baseline_inconclusive", ExitCode.INCONCLUSIVE, text)
 
 
-class Measured(msgspec.Struct, frozen=True, kw_only=True):
+class RunMeasurements(msgspec.Struct, frozen=True, kw_only=True):
     """All measurements of a run before evaluation."""
 
     environment: Environment
     local: tuple[Stage, ...]
     stages: tuple[Stage, ...]
-    pooled: Stage | None
+    pooled_stage: Stage | None
     """The final hold stages of a successful search, pooled into one stage."""
     search: SearchOutcome | None
     checks: tuple[Check, ...]
@@ -171,20 +177,22 @@ class Measured(msgspec.Struct, frozen=True, kw_only=True):
     notes: tuple[str, ...] = ()
 
 
-def conclude(spec: RunSpec, measured: Measured, artifacts: tuple[Artifact, ...]) -> Result:
+def build_result(spec: RunSpec, measured: RunMeasurements, artifacts: tuple[Artifact, ...]) -> Result:
     """Build the result of a run, however it ended."""
-    answering = answering_stages(measured.stages, measured.search)
+    answering = headline_stages(measured.stages, measured.search)
     validity = (*measured.checks, *_closing_checks(measured, answering), *_accuracy_checks(spec, answering))
-    verdict = verdict_of(validity)
+    verdict = compute_verdict(validity)
     highest = _max_rate(spec, measured)
-    judged_on = judged_stages(measured.stages, answering, measured.pooled)
-    slo = tuple(judge_worst(objective, judged_on) for objective in (binding(spec.slo) if spec.slo else ()))
+    judged_on = evaluated_stages(measured.stages, answering, measured.pooled_stage)
+    slo = tuple(
+        evaluate_worst(objective, judged_on) for objective in (binding_objectives(spec.slo) if spec.slo else ())
+    )
     plan = _plan(spec, measured.stages, highest)
-    of_run = run_metrics(highest, plan)
-    gates = tuple(judge_gate(objective, judged_on, measured.stages, of_run) for objective in spec.gates)
-    invalid_verdict = verdict_of([check for check in validity if check.verdict == "INVALID"])
+    of_run = collect_run_metrics(highest, plan)
+    gates = tuple(evaluate_gate(objective, judged_on, measured.stages, of_run) for objective in spec.gates)
+    invalid_verdict = compute_verdict([check for check in validity if check.verdict == "INVALID"])
     causes = _causes(spec, measured, invalid_verdict, slo + gates, highest)
-    loaded = measured.stages + (() if measured.pooled is None else (measured.pooled,))
+    loaded = measured.stages + (() if measured.pooled_stage is None else (measured.pooled_stage,))
     result = Result(
         tool=Tool("sizewise", __version__),
         run_id=spec.run_id,
@@ -193,14 +201,14 @@ def conclude(spec: RunSpec, measured: Measured, artifacts: tuple[Artifact, ...])
         target=spec.target,
         environment=measured.environment,
         clock=msgspec.structs.replace(
-            clock_of(measured.started, measured.ended, measured.wall_start),
+            build_clock(measured.started, measured.ended, measured.wall_start),
             load_start_ns=min((stage.window.start_ns for stage in measured.stages), default=None),
         ),
         verdict=verdict,
         validity=validity,
-        stages=measured.local + with_headline(loaded, judged_on, highest),
+        stages=measured.local + mark_headline(loaded, judged_on, highest),
         max_rate=highest,
-        knees=knees_of(measured.stages),
+        knees=find_sweep_knees(measured.stages),
         slo=slo,
         gates=gates,
         plan=plan,
@@ -208,25 +216,25 @@ def conclude(spec: RunSpec, measured: Measured, artifacts: tuple[Artifact, ...])
         notes=measured.notes,
         workload_hash=spec.workload_hash,
         artifacts=artifacts,
-        exit=exit_of(causes),
+        exit=build_exit(causes),
     )
-    return held_against(result, spec.baseline, spec.gating)
+    return compare_with_baseline(result, spec.baseline, spec.gating)
 
 
-def _max_rate(spec: RunSpec, measured: Measured) -> MaxRate | None:
+def _max_rate(spec: RunSpec, measured: RunMeasurements) -> MaxRate | None:
     if measured.search is not None:
-        return max_rate(measured.stages, spec.slo, measured.search)
-    return rate_of_stages(measured.stages, spec.slo) if spec.search is None else None
+        return compute_max_rate(measured.stages, spec.slo, measured.search)
+    return compute_stage_max_rate(measured.stages, spec.slo) if spec.search is None else None
 
 
-def _closing_checks(measured: Measured, answering: tuple[Stage, ...]) -> tuple[Check, ...]:
+def _closing_checks(measured: RunMeasurements, answering: tuple[Stage, ...]) -> tuple[Check, ...]:
     reported = {check.id for check in measured.checks}
     checks = tuple(check for check in run_checks(answering or measured.stages) if check.id not in reported)
     if measured.search is not None:
         checks = (*checks, *reach_check(measured.search))
     if measured.stages:
         checks = (*checks, telemetry_check(measured.telemetry))
-    clock = clock_of(measured.started, measured.ended, measured.wall_start)
+    clock = build_clock(measured.started, measured.ended, measured.wall_start)
     checks = (*checks, clock_check(clock, measured.ended.suspended_since(measured.started)))
     if measured.lost_gpus:
         names = ", ".join(f"GPU {index}" for index in measured.lost_gpus)
@@ -239,14 +247,14 @@ def _accuracy_checks(spec: RunSpec, answering: tuple[Stage, ...]) -> tuple[Check
     """Check the accuracy of the stage with the most labeled rows against chance."""
     accuracies = [stage.metrics["accuracy"]["value"] for stage in answering if "accuracy" in stage.metrics]
     check = (
-        chance_check(max(accuracies, key=lambda estimate: estimate.n or 0), spec.accuracy_by_chance)
+        chance_accuracy_check(max(accuracies, key=lambda estimate: estimate.n or 0), spec.chance_accuracy)
         if accuracies
         else None
     )
     return () if check is None else (check,)
 
 
-def clock_of(started: ClockReading, ended: ClockReading, wall_start: datetime.datetime) -> Clock:
+def build_clock(started: ClockReading, ended: ClockReading, wall_start: datetime.datetime) -> Clock:
     return Clock(
         monotonic_start_ns=started.monotonic_ns,
         wall_start=wall_start.isoformat(timespec="seconds"),
@@ -256,7 +264,11 @@ def clock_of(started: ClockReading, ended: ClockReading, wall_start: datetime.da
 
 
 def _causes(
-    spec: RunSpec, measured: Measured, verdict: Verdict, evaluations: tuple[Judged, ...], highest: MaxRate | None
+    spec: RunSpec,
+    measured: RunMeasurements,
+    verdict: Verdict,
+    evaluations: tuple[ObjectiveResult, ...],
+    highest: MaxRate | None,
 ) -> list[Cause]:
     causes: list[Cause] = []
     if measured.interrupted is not None:
@@ -272,7 +284,7 @@ def _causes(
         causes.append(Cause("target_failed", ExitCode.GATE_FAILED, reason))
     elif measured.target_failure is not None:
         causes.append(Cause("target_failed", ExitCode.GATE_FAILED, measured.target_failure))
-    causes += causes_of(evaluations, spec.gating)
+    causes += find_causes(evaluations, spec.gating)
     is_without = highest is None or (highest.per_s.value is None and not highest.is_generators)
     is_searched = spec.search is not None and measured.interrupted is None and not has_ended
     if is_searched and is_without and "slo" in spec.gating.kinds:
@@ -284,11 +296,11 @@ def _plan(spec: RunSpec, stages: tuple[Stage, ...], highest: MaxRate | None) -> 
     if spec.plan is None or spec.target.hardware is None or highest is None or highest.per_s.value is None:
         return None
     valid_stages = [stage for stage in stages if stage.verdict.status != "INVALID"]
-    target = measured_target(
+    target = build_measured_target(
         spec.run_id,
         spec.target.hardware,
-        capacity_curve(stages, spec.slo, highest),
-        rungs_of(valid_stages, spec.target.hardware.replicas),
+        build_capacity_curve(stages, spec.slo, highest),
+        build_load_points(valid_stages, spec.target.hardware.replicas),
     )
     return plan_fleets(
         PlanQuestion((target,), spec.plan.traffic, spec.slo, spec.plan.limits, spec.plan.catalogue, spec.plan.today)

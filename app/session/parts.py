@@ -11,9 +11,18 @@ import msgspec
 import pyarrow as pa
 
 from app.analysis.generator_checks import MachineLimits
-from app.inference.job import Began, Calls, Measure, Opened, Outputs, Scored, VariantJob, VariantMeasured
+from app.inference.job import (
+    CallRows,
+    Measure,
+    MeasurementStarted,
+    Opened,
+    Outputs,
+    Scored,
+    VariantJob,
+    VariantMeasured,
+)
 from app.records.calibration import Calibration, LoadKind
-from app.records.control import Answer, Wish
+from app.records.control import ControlCommand, ControlResponse
 from app.records.events import Event
 from app.records.gpu import GpuProcess
 from app.records.result import Artifact, Check, Environment, Result
@@ -77,13 +86,13 @@ class RunningVariant(Protocol):
     @property
     def started_ns(self) -> int: ...
 
-    def opened(self, within_s: float) -> Opened: ...
+    def wait_until_open(self, timeout_s: float) -> Opened: ...
 
-    def measure(self, plan: Measure, on_told: Callable[[Began | Calls], None]) -> VariantMeasured: ...
+    def measure(self, plan: Measure, on_report: Callable[[MeasurementStarted | CallRows], None]) -> VariantMeasured: ...
 
-    def give_outputs(self, rows: int, within_s: float) -> Outputs: ...
+    def compute_outputs(self, rows: int, timeout_s: float) -> Outputs: ...
 
-    def score(self, within_s: float) -> Scored: ...
+    def score(self, timeout_s: float) -> Scored: ...
 
     def kill(self) -> None: ...
 
@@ -99,7 +108,7 @@ class ServedEndpoint(Protocol):
     @property
     def ready(self) -> EndpointReady: ...
 
-    def ending(self) -> str | None:
+    def end_reason(self) -> str | None:
         """Return how its process ended, as in "was killed by SIGKILL"; `None` while it runs."""
 
     def stop(self) -> object: ...
@@ -115,7 +124,7 @@ class ScriptedTarget(Protocol):
     def url(self) -> str:
         """URL of the target, including the path of its protocol's base URL."""
 
-    def ending(self) -> str | None:
+    def end_reason(self) -> str | None:
         """Return how its process ended, as in "was killed by SIGKILL"; `None` while it runs."""
 
     def close(self) -> None: ...
@@ -137,7 +146,7 @@ class StartedServer(Protocol):
         """Return whether the readiness URL responds with a 2xx status. Sends one request, which takes at most one
         second."""
 
-    def ending(self) -> str | None:
+    def end_reason(self) -> str | None:
         """Return how the command ended, as in "ended with code 1"; `None` while it runs."""
 
     def last_lines(self) -> tuple[str, ...]:
@@ -190,7 +199,7 @@ class Store(Protocol):
 
     def append_requests(self, batch: pa.RecordBatch) -> None: ...
 
-    def stage_requests(self, stage: int, without: Collection[str]) -> pa.Table:
+    def stage_requests(self, stage: int, excluded_columns: Collection[str]) -> pa.Table:
         """Return the request rows of one stage, without the columns in `without`."""
 
     def sync_rows(self) -> None:
@@ -201,7 +210,7 @@ class Store(Protocol):
 
     def append_telemetry(self, batch: pa.RecordBatch) -> None: ...
 
-    def obey_wishes(self, obey: Callable[[Wish], Answer]) -> None:
+    def process_commands(self, handle: Callable[[ControlCommand], ControlResponse]) -> None:
         """Execute the commands received since the last call, in order, and write their replies."""
 
     def seal(self) -> tuple[Artifact, ...]: ...
@@ -209,7 +218,7 @@ class Store(Protocol):
     def write_result(self, result: Result) -> str: ...
 
 
-class Parts(msgspec.Struct, frozen=True):
+class SessionDependencies(msgspec.Struct, frozen=True):
     """Dependencies of a session.
 
     The functions start a resource when the session needs it; the session closes each one."""
@@ -219,7 +228,7 @@ class Parts(msgspec.Struct, frozen=True):
     """Start the load workers. Its argument is called with the workers that have joined while others are awaited."""
     start_null_server: Callable[[LoadKind], NullServer]
     start_endpoint: Callable[[], ServedEndpoint] | None
-    start_alone: Callable[[VariantJob], RunningVariant] | None
+    start_standalone_model: Callable[[VariantJob], RunningVariant] | None
     """Start the model of the embedded endpoint in a process of its own."""
     telemetry: Telemetry
     store: Store

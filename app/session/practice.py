@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from app.analysis.validity import prefix_cache_check, prompts_check
 from app.records.telemetry import Samples
 from app.session.interruption import Interruption
-from app.session.parts import Parts
+from app.session.parts import SessionDependencies
 from app.session.spec import RunSpec
-from app.session.telling import Telling
+from app.session.telling import RunLog
 from loadgen.records import Endpoint, PreflightDone
 from loadgen.workloads import (
     DatasetPrompts,
@@ -24,38 +24,38 @@ _REUSE_WARNING_FACTOR = 20
 _SAME_BODY = "Every request had the same body: a cache before the model would have answered all but the first."
 
 
-class PracticeWatch:
+class PromptReuseMonitor:
     """Detects reused prompts and prefix-cache hits during one run.
 
     The session calls it with the preflight report, and when the measured load begins and ends.
     """
 
-    def __init__(self, spec: RunSpec, parts: Parts, telling: Telling, interruption: Interruption) -> None:
+    def __init__(self, spec: RunSpec, parts: SessionDependencies, run_log: RunLog, interruption: Interruption) -> None:
         self._workload, self._parts = spec.workload, parts
-        self._telling, self._interruption = telling, interruption
+        self._telling, self._interruption = run_log, interruption
         self._before: tuple[Samples | None, ...] = ()
         self._distinct: int | None = None
 
-    def heed(self, report: PreflightDone | None) -> None:
+    def on_preflight(self, report: PreflightDone | None) -> None:
         """Check that the prompts of a language model are distinct; do nothing for other workloads."""
         if report is None or report.distinct is None or report.prepared is None:
             return
         self._distinct = report.distinct
-        self._telling.check(prompts_check(report.distinct, report.prepared))
+        self._telling.add_check(prompts_check(report.distinct, report.prepared))
 
-    def load_begins(self, endpoint: Endpoint) -> None:
+    def on_load_start(self, endpoint: Endpoint) -> None:
         self._before = self._read(endpoint)
 
-    def load_ends(self, endpoint: Endpoint) -> None:
+    def on_load_end(self, endpoint: Endpoint) -> None:
         """Check whether the server's prefix-cache counters moved during the measured load."""
         after = self._read(endpoint) if any(self._before) else ()
-        check = prefix_cache_check(self._before, after, is_wanted=_reuses_prompts_by_design(self._workload))
+        check = prefix_cache_check(self._before, after, is_expected=_reuses_prompts_by_design(self._workload))
         if check is None:
             return
-        self._telling.check(check)
+        self._telling.add_check(check)
         if check.verdict == "VALID" and isinstance(check.value, float) and check.value > 0:
             share = f"{100 * check.value:.2g} %"
-            self._telling.note(f"{share} of the prompt tokens came from the server's prefix cache.")
+            self._telling.add_note(f"{share} of the prompt tokens came from the server's prefix cache.")
 
     def notes(self, sent: int) -> Iterator[str]:
         """Return notes on reused prompts and bodies. `sent` counts all requests, including the warm-up."""
@@ -79,7 +79,7 @@ class PracticeWatch:
         return self._parts.read_metrics(endpoint) if has_counters and not self._interruption.is_requested else ()
 
 
-def asks_lengths(workload: Workload) -> bool:
+def has_output_lengths(workload: Workload) -> bool:
     """Return whether the profile sets the number of output tokens per response."""
     if not isinstance(workload, OpenAiWorkload) or workload.api in ("embeddings", "rerank"):
         return False

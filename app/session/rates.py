@@ -8,10 +8,10 @@ import msgspec
 import numpy as np
 
 from app.records.result import Stage
-from app.session.spec import ShareOf
+from app.session.spec import RateShare
 from loadgen.records import Arrivals, ClosedArrivals, OpenArrivals, TraceArrivals
 
-MOST_ARRIVALS = 50_000_000
+MAX_ARRIVALS = 50_000_000
 """Maximum arrivals of one stage. The schedule is computed before the stage and takes 400 MB at this size."""
 
 Rates = tuple[tuple[float, float], ...]
@@ -19,20 +19,20 @@ Rates = tuple[tuple[float, float], ...]
 
 def constant_rate(arrivals: Arrivals) -> float | None:
     """Return the constant rate of open arrivals; `None` if it varies, or if responses or a trace determine it."""
-    return one_rate(arrivals.rates) if isinstance(arrivals, OpenArrivals) else None
+    return single_rate(arrivals.rates) if isinstance(arrivals, OpenArrivals) else None
 
 
-def one_rate(rates: Rates) -> float | None:
+def single_rate(rates: Rates) -> float | None:
     """Return the rate of a rate curve that never changes; `None` if it changes or the curve is empty."""
     first = rates[0][1] if rates else None
     return first if all(rate == first for _, rate in rates) else None
 
 
-def scaled(arrivals: OpenArrivals, factor: float) -> OpenArrivals:
+def scale_arrivals(arrivals: OpenArrivals, factor: float) -> OpenArrivals:
     return msgspec.structs.replace(arrivals, rates=tuple((at_s, rate * factor) for at_s, rate in arrivals.rates))
 
 
-def highest_rate(arrivals: OpenArrivals) -> float:
+def peak_rate(arrivals: OpenArrivals) -> float:
     return max(rate for _, rate in arrivals.rates)
 
 
@@ -51,17 +51,17 @@ def warmup_arrivals(arrivals: Arrivals, duration_s: float) -> Arrivals:
             return msgspec.structs.replace(arrivals, rates=((0.0, first),))
 
 
-def share_of(wanted: ShareOf, stages: Sequence[Stage]) -> float | None:
+def resolve_rate_share(rate_share: RateShare, stages: Sequence[Stage]) -> float | None:
     """Return the rate derived from an earlier stage: a share of its completed requests per second.
 
     Averages over the repeats of that stage; `None` if it completed nothing."""
     completed = [
         estimate.value
         for stage in stages
-        if stage.name == wanted.stage and (estimate := stage.metrics.get("completed_per_s", {}).get("value"))
+        if stage.name == rate_share.stage and (estimate := stage.metrics.get("completed_per_s", {}).get("value"))
     ]
     rates = [value for value in completed if value]
-    return wanted.share * float(np.mean(rates)) if rates else None
+    return rate_share.share * float(np.mean(rates)) if rates else None
 
 
 def _mean_rate(rates: Rates, duration_s: float) -> float:

@@ -6,8 +6,8 @@ from collections import deque
 from collections.abc import Callable
 
 from app.errors import UsageError
-from app.records.interrupted import InterruptedRun, MeasuredStage
-from app.session.spec import StageOrder
+from app.records.interrupted import CompletedStage, InterruptedRun
+from app.session.spec import ResolvedStage
 
 
 class Replay:
@@ -24,7 +24,7 @@ class Replay:
         """Whether stages were measured earlier on a warm target, which may be cold by now."""
 
     @property
-    def is_over(self) -> bool:
+    def is_done(self) -> bool:
         return not self._left
 
     def clock_ns(self) -> int:
@@ -33,31 +33,36 @@ class Replay:
         During the replay it is the time of the earlier stages."""
         return self._resumed_ns if self._left else self._now_ns() - self._gap_ns
 
-    def take(self, order: StageOrder) -> tuple[list[MeasuredStage], MeasuredStage | None]:
+    def pop_stage(self, resolved_stage: ResolvedStage) -> tuple[list[CompletedStage], CompletedStage | None]:
         """Return the stored stage for `order`, or `None` if it was not measured.
 
         The list holds warm-ups of an earlier resumption that come before it and that the session does not request.
 
         Raises UsageError if the stored stages are not those of this profile."""
-        skipped: list[MeasuredStage] = []
+        skipped: list[CompletedStage] = []
         while self._left:
             facts = self._left[0].facts
             is_warmup = facts.kind == "warmup"
-            if (facts.name, facts.repeat, is_warmup) == (order.name, order.repeat, order.kind == "warmup"):
+            if (facts.name, facts.repeat, is_warmup) == (
+                resolved_stage.name,
+                resolved_stage.repeat,
+                resolved_stage.kind == "warmup",
+            ):
                 return skipped, self._next()
-            if not is_warmup or order.kind == "warmup":
+            if not is_warmup or resolved_stage.kind == "warmup":
                 raise UsageError(
-                    f"the run cannot be resumed: stage {facts.name} was measured where {order.name} would be now",
+                    f"the run cannot be resumed: stage {facts.name} was measured where {resolved_stage.name} would be "
+                    "now",
                     hint="Its profile, or the version of Sizewise, is another. Run the profile again.",
                 )
             skipped.append(self._next())
         return skipped, None
 
-    def rest(self) -> list[MeasuredStage]:
+    def pop_remaining(self) -> list[CompletedStage]:
         """Return the stored stages that the session did not request before it ended."""
         return [self._next() for _ in range(len(self._left))]
 
-    def _next(self) -> MeasuredStage:
+    def _next(self) -> CompletedStage:
         stage = self._left.popleft()
         self._resumed_ns = stage.facts.end_ns
         if not self._left:

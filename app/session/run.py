@@ -9,31 +9,31 @@ from contextlib import ExitStack
 import msgspec
 import pandas as pd
 
-from app.analysis.answering import holds_of_the_answer
-from app.analysis.gpu_use import with_gpu_use
+from app.analysis.answering import accepted_hold_indices
+from app.analysis.gpu_use import add_gpu_metrics
 from app.analysis.search import SearchOutcome
-from app.errors import ExitCode, InstrumentError, SizewiseError, UnavailableError, UsageError
+from app.errors import ExitCode, MeasurementError, SizewiseError, UnavailableError, UsageError
 from app.records.calibration import LoadKind
 from app.records.interrupted import InterruptedRun
 from app.records.result import Check, Clock, Environment, Result, Stage, Window
-from app.session.ceilings import CeilingFinder, Ceilings
-from app.session.control import ControlWatch
+from app.session.ceilings import CapacityFinder, GeneratorCapacity
+from app.session.control import CommandPoller
 from app.session.forecast import capacity_checks, require_capacity, timeout_notes
-from app.session.gathering import while_gathering
+from app.session.gathering import worker_join_callback
 from app.session.interruption import Interruption
-from app.session.limits import LimitWatch
-from app.session.local.model import measure_alone
-from app.session.machine import MachineMonitor, stand_idle
-from app.session.outcome import Measured, conclude, notes_of, refuse_other_machine
-from app.session.parts import Emit, Load, Parts
-from app.session.practice import PracticeWatch
+from app.session.limits import LimitMonitor
+from app.session.local.model import measure_standalone
+from app.session.machine import MachineMonitor, measure_idle_baseline
+from app.session.outcome import RunMeasurements, build_result, collect_notes, require_comparable_machine
+from app.session.parts import Emit, Load, SessionDependencies
+from app.session.practice import PromptReuseMonitor
 from app.session.rate_search import find_max_rate
 from app.session.replay import Replay
 from app.session.spec import RunSpec
-from app.session.stage_list import orders_of
+from app.session.stage_list import resolve_stages
 from app.session.stages import StageRunner
-from app.session.target import TargetRunner, Waiting, failure_of_target
-from app.session.telling import Telling
+from app.session.target import TargetRunner, WaitContext, classify_load_error
+from app.session.telling import RunLog
 from app.session.warmup import warm_up
 from loadgen.process import LoadError
 
@@ -53,7 +53,7 @@ class RunOutcome(msgspec.Struct, frozen=True):
 
 def run(
     spec: RunSpec,
-    parts: Parts,
+    parts: SessionDependencies,
     emit: Emit,
     interruption: Interruption,
     interrupted: InterruptedRun | None = None,
@@ -92,7 +92,7 @@ class _Session:
     def __init__(
         self,
         spec: RunSpec,
-        parts: Parts,
+        parts: SessionDependencies,
         emit: Emit,
         interruption: Interruption,
         parts_running: ExitStack,
@@ -101,12 +101,12 @@ class _Session:
         self._spec, self._parts = spec, parts
         self._interrupted, self._replay = interrupted, Replay(interrupted, parts.now_ns)
         self._interruption, self._parts_running = interruption, parts_running
-        self._telling = Telling(emit, parts.now_ns)
-        waiting = Waiting(parts.now_ns, parts.pause, interruption)
+        self._telling = RunLog(emit, parts.now_ns)
+        waiting = WaitContext(parts.now_ns, parts.pause, interruption)
         self._target = TargetRunner(spec, parts, self._telling, waiting, parts_running)
         before_ns = 0 if interrupted is None else interrupted.ended_ns - interrupted.started_ns
-        self._limits = LimitWatch(spec.limits, parts.now_ns() - before_ns)
-        self._practice = PracticeWatch(spec, parts, self._telling, interruption)
+        self._limits = LimitMonitor(spec.limits, parts.now_ns() - before_ns)
+        self._practice = PromptReuseMonitor(spec, parts, self._telling, interruption)
         self._started = parts.read_clock()
         self._wall_start = parts.wall_now()
         self._local: tuple[Stage, ...] = ()
@@ -119,10 +119,10 @@ class _Session:
         self._target_ended: str | None = None
 
     def execute(self) -> RunOutcome:
-        control = ControlWatch(
+        control = CommandPoller(
             self._parts.store,
             self._interruption,
-            add_note=self._telling.note_by_user,
+            add_note=self._telling.add_user_note,
             change_rate=self._change_rate,
             extend=self._extend,
         )
@@ -131,9 +131,9 @@ class _Session:
                 self._report_resumption(self._interrupted)
             self._machine.start(self._parts_running)
             environment = self._machine.inspect()
-            refuse_other_machine(self._spec, environment)
-            if environment.gpus and self._spec.is_here:
-                self._idle = stand_idle(self._telling, self._parts.now_ns, self._parts.pause)
+            require_comparable_machine(self._spec, environment)
+            if environment.gpus and self._spec.is_local_target:
+                self._idle = measure_idle_baseline(self._telling, self._parts.now_ns, self._parts.pause)
             self._measure_model()
             if self._may_measure:
                 self._target.start_built_in()
@@ -145,10 +145,12 @@ class _Session:
         stages = len(interrupted.stages)
         after_s = (self._parts.now_ns() - interrupted.ended_ns) / 1e9
         text = f"after {stages} stage{'s' if stages > 1 else ''}, {after_s:,.0f} s after the last of them ended"
-        self._telling.phase("resume", f"resuming {text}")
+        self._telling.emit_phase("resume", f"resuming {text}")
         hint = "What the target, its caches and this machine were like may have changed in between."
-        self._telling.check(Check("resumed_run", text, None, None, "WARN", hint))
-        self._telling.note(f"The run was cut short and resumed {text}; a stage that was cut off was measured again.")
+        self._telling.add_check(Check("resumed_run", text, None, None, "WARN", hint))
+        self._telling.add_note(
+            f"The run was cut short and resumed {text}; a stage that was cut off was measured again."
+        )
 
     @property
     def _may_measure(self) -> bool:
@@ -165,96 +167,96 @@ class _Session:
             raise UsageError("no stage is running just now")
         message = self._runner.extend(by_s)
         at_s = (self._parts.now_ns() - self._started.monotonic_ns) / 1e9
-        self._telling.note(f"By the user, {at_s:.1f} s into the run: {message}.")
+        self._telling.add_note(f"By the user, {at_s:.1f} s into the run: {message}.")
         return message
 
     def _measure_model(self) -> None:
-        standalone = self._spec.alone
+        standalone = self._spec.standalone_model
         if standalone is None or self._interruption.is_requested:
             return
-        self._telling.phase("model", "measuring the model alone on this machine")
+        self._telling.emit_phase("model", "measuring the model alone on this machine")
         try:
-            measured = measure_alone(standalone, self._parts, self._telling, self._interruption)
-        except InstrumentError as error:
+            measured = measure_standalone(standalone, self._parts, self._telling, self._interruption)
+        except MeasurementError as error:
             if not self._interruption.is_requested:
-                self._telling.check(Check("model_alone", str(error), None, None, "WARN", error.hint))
+                self._telling.add_check(Check("model_alone", str(error), None, None, "WARN", error.hint))
             return
         self._local = measured.stages
-        if measured.provider.verdict == "INVALID":
-            self._telling.check(measured.provider)
+        if measured.provider_check.verdict == "INVALID":
+            self._telling.add_check(measured.provider_check)
 
     def _measure(self, environment: Environment) -> None:
         try:
-            load = self._parts.start_load(while_gathering(self._telling, self._interruption))
+            load = self._parts.start_load(worker_join_callback(self._telling, self._interruption))
             self._parts_running.callback(load.close)
-            self._interruption.attach(load.stop)
+            self._interruption.set_stop_callback(load.stop)
             self._parts.telemetry.watch("generator", load.pid)
             ceilings = self._reach_target(load, environment)
-            self._practice.heed(self._target.preflight)
+            self._practice.on_preflight(self._target.preflight)
             self._check_capacity(load)
             self._runner = runner = self._new_runner(load, ceilings)
-            if runner.may_go_on and self._spec.warmup_s > 0:
-                self._telling.phase("warmup", "warming up until three windows agree")
+            if runner.may_continue and self._spec.warmup_s > 0:
+                self._telling.emit_phase("warmup", "warming up until three windows agree")
                 self._steady_ns = warm_up(runner, self._spec)
-            self._practice.load_begins(self._target.endpoint)
+            self._practice.on_load_start(self._target.endpoint)
             self._run_stages(runner)
             if self._spec.search is not None:
-                self._telling.phase("search", "searching the highest rate that holds the SLO")
+                self._telling.emit_phase("search", "searching the highest rate that holds the SLO")
                 timeouts = self._spec.endpoint.timeouts
                 self._search = find_max_rate(
                     runner, self._spec.search, self._spec.slo, timeouts.total_s, self._replay.clock_ns
                 )
-            self._practice.load_ends(self._target.endpoint)
+            self._practice.on_load_end(self._target.endpoint)
         except LoadError as error:
             if self._runner is None and self._interruption.is_requested:
                 return  # The user has stopped the run, so the first response does not matter any more.
             has_measured = self._runner is not None and bool(self._runner.facts)
-            self._target_failure = failure_of_target(error, has_measured=has_measured)
+            self._target_failure = classify_load_error(error, has_measured=has_measured)
             if self._target_failure is None:
-                self._telling.check(Check("load_worker", error.message, None, None, "INVALID", error.hint))
+                self._telling.add_check(Check("load_worker", error.message, None, None, "INVALID", error.hint))
         self._check_target_processes()
 
-    def _reach_target(self, load: Load, environment: Environment) -> Ceilings:
+    def _reach_target(self, load: Load, environment: Environment) -> GeneratorCapacity:
         """Configure the workers for a target that has responded, and return the load generator's capacity.
 
         A target that starts cold is contacted after the calibration, which would otherwise delay its first response.
         """
         if not self._may_measure:
-            return Ceilings()
+            return GeneratorCapacity()
         require_capacity(self._spec, self._target.endpoint, load, self._parts.local_limits)
-        if self._target.starts_cold:
+        if self._target.is_cold_start:
             ceilings = self._calibrate(load, environment)
             if self._may_measure:
-                self._target.ask_cold(load)
+                self._target.send_cold_preflight(load)
             return ceilings
-        self._target.ask(load)
+        self._target.send_preflight(load)
         return self._calibrate(load, environment)
 
     def _check_capacity(self, load: Load) -> None:
         """Check before the load that this machine has the connections, file descriptors and ports it needs."""
         report = self._target.preflight
-        service_ms = None if report is None or self._target.starts_cold else report.service_ms
+        service_ms = None if report is None or self._target.is_cold_start else report.service_ms
         service_s = None if service_ms is None else service_ms / 1e3
         needs = (self._spec, self._target.endpoint, load, self._parts.local_limits)
         checks = capacity_checks(*needs, service_s)
         for check in checks:
-            self._telling.check(check)
+            self._telling.add_check(check)
         for note in () if checks else timeout_notes(*needs):
-            self._telling.note(note)
+            self._telling.add_note(note)
 
-    def _calibrate(self, load: Load, environment: Environment) -> Ceilings:
-        finder = CeilingFinder(self._parts, environment.fingerprint, self._interruption)
+    def _calibrate(self, load: Load, environment: Environment) -> GeneratorCapacity:
+        finder = CapacityFinder(self._parts, environment.fingerprint, self._interruption)
         ceilings = finder.find(
             load,
             self._spec.workload,
-            measure_again=self._spec.recalibrate,
-            on_measuring=lambda kind: self._telling.phase("calibrate", _CALIBRATION_MESSAGES[kind]),
+            is_forced=self._spec.recalibrate,
+            on_measuring=lambda kind: self._telling.emit_phase("calibrate", _CALIBRATION_MESSAGES[kind]),
         )
         if finder.has_measured:
             load.configure(self._target.endpoint, self._spec.workload)
         return ceilings
 
-    def _new_runner(self, load: Load, ceilings: Ceilings) -> StageRunner:
+    def _new_runner(self, load: Load, ceilings: GeneratorCapacity) -> StageRunner:
         return StageRunner(
             load,
             self._parts.store,
@@ -268,27 +270,27 @@ class _Session:
             workload=self._spec.workload,
             replay=self._replay,
             warm_up_again=self._warm_up_again,
-            target_ending=self._target.ending,
+            target_end_reason=self._target.end_reason,
         )
 
     def _warm_up_again(self) -> None:
-        if self._runner is not None and self._runner.may_go_on and self._spec.warmup_s > 0:
-            self._telling.phase("warmup", "warming up again until three windows agree")
+        if self._runner is not None and self._runner.may_continue and self._spec.warmup_s > 0:
+            self._telling.emit_phase("warmup", "warming up again until three windows agree")
             warm_up(self._runner, self._spec)
 
     def _run_stages(self, runner: StageRunner) -> None:
-        if self._spec.stages and runner.may_go_on:
+        if self._spec.stages and runner.may_continue:
             self._report_stages()
-        for order in orders_of(self._spec, runner, self._telling, self._parts.now_ns):
-            if not runner.may_go_on:
+        for order in resolve_stages(self._spec, runner, self._telling, self._parts.now_ns):
+            if not runner.may_continue:
                 return
             runner.run(order)
 
     def _report_stages(self) -> None:
         planned = self._spec.stages
         text, is_all = f"{len(planned)} stage(s)", self._spec.search is None
-        duration_s = sum(stage.lasts_s for stage in planned)
-        self._telling.phase(
+        duration_s = sum(stage.total_duration_s for stage in planned)
+        self._telling.emit_phase(
             "stages", text, stages=len(planned) if is_all else None, stages_s=duration_s if is_all else None
         )
 
@@ -299,29 +301,29 @@ class _Session:
             return
         if self._runner is None or not self._runner.facts:
             raise UnavailableError(f"{check.value} before it was measured", hint=check.hint)
-        self._telling.check(check)
+        self._telling.add_check(check)
         self._target_ended, self._target_failure = str(check.value), None
         if self._search is not None and self._search.max_rate_per_s is None:
             self._search = msgspec.structs.replace(self._search, reason=f"{check.value} during the search")
 
     def _conclude(self, environment: Environment) -> RunOutcome:
-        self._telling.phase("report", "judging and storing the result")
+        self._telling.emit_phase("report", "judging and storing the result")
         self._parts_running.close()
         runner = self._runner
         if runner is not None:
-            runner.restore_rest()
+            runner.restore_remaining()
         elif self._interrupted is not None:
             raise ResumeError(self._interruption.code)
         telemetry = self._machine.telemetry()
-        stages = runner.summarise(telemetry) if runner else ()
-        if environment.gpus and self._spec.is_here:
-            stages = tuple(with_gpu_use(stage, telemetry, self._idle) for stage in stages)
-        hold_indices = holds_of_the_answer(stages, self._search)
-        measured = Measured(
+        stages = runner.summarize(telemetry) if runner else ()
+        if environment.gpus and self._spec.is_local_target:
+            stages = tuple(add_gpu_metrics(stage, telemetry, self._idle) for stage in stages)
+        hold_indices = accepted_hold_indices(stages, self._search)
+        measured = RunMeasurements(
             environment=environment,
             local=self._local,
             stages=stages,
-            pooled=runner.pool(hold_indices, telemetry) if runner and hold_indices else None,
+            pooled_stage=runner.pool(hold_indices, telemetry) if runner and hold_indices else None,
             search=self._search,
             checks=tuple(self._telling.checks),
             lost_gpus=self._parts.telemetry.lost_gpus,
@@ -329,19 +331,19 @@ class _Session:
             started=self._started,
             ended=self._parts.read_clock(),
             wall_start=self._wall_start,
-            limit_reached=self._limits.reached,
+            limit_reached=self._limits.limit_reached,
             target_failure=self._target_failure,
             target_ended=self._target_ended,
             interrupted=self._interruption.code,
-            cold_start=self._target.cold_start(self._steady_ns) if self._target.starts_cold else None,
-            notes=notes_of(
+            cold_start=self._target.cold_start(self._steady_ns) if self._target.is_cold_start else None,
+            notes=collect_notes(
                 self._spec.workload,
                 (*self._spec.notes, *self._telling.notes, *self._practice.notes(runner.sent if runner else 0)),
                 runner.token_sources if runner else Counter(),
-                self._telling.by_user,
+                self._telling.user_notes,
             ),
         )
-        result = self._machine.with_selftest(conclude(self._spec, measured, self._parts.store.seal()))
+        result = self._machine.with_selftest(build_result(self._spec, measured, self._parts.store.seal()))
         if self._interrupted is not None:
             result = msgspec.structs.replace(result, clock=_resumed_clock(result.clock, self._interrupted.started_ns))
         text = self._parts.store.write_result(result)

@@ -12,7 +12,7 @@ import msgspec
 from app.analysis.gating import Gating
 from app.inference.job import VariantJob
 from app.records.abort import AbortRule
-from app.records.offers import Catalogue, PlanLimits
+from app.records.offers import Catalog, PlanLimits
 from app.records.result import Objective, Result, StageKind, Target, Traffic
 from loadgen.records import Arrivals, Endpoint, OpenArrivals
 from loadgen.workloads import Workload
@@ -29,7 +29,7 @@ class StageLoad(msgspec.Struct, frozen=True):
     repeat: int = 1
 
 
-class StageOrder(StageLoad, frozen=True, kw_only=True):
+class ResolvedStage(StageLoad, frozen=True, kw_only=True):
     """A stage to run now. `drain_s` is how long to wait for responses after the last arrival, in seconds."""
 
     drain_s: float
@@ -37,7 +37,7 @@ class StageOrder(StageLoad, frozen=True, kw_only=True):
     tags: dict[str, str] = {}
 
 
-class ShareOf(msgspec.Struct, frozen=True):
+class RateShare(msgspec.Struct, frozen=True):
     """A rate derived from an earlier stage: `share` times its completed requests per second."""
 
     stage: str
@@ -47,12 +47,12 @@ class ShareOf(msgspec.Struct, frozen=True):
 class StageSpec(StageLoad, frozen=True):
     """A stage of the profile. With `share_of`, the rates of the open `arrivals` are multiples of the rate it gives."""
 
-    share_of: ShareOf | None = None
-    in_sweep: bool = False
+    rate_share: RateShare | None = None
+    is_in_sweep: bool = False
     """Whether the stage is one of a sweep's loads, which are ordered by increasing rate."""
 
     @property
-    def lasts_s(self) -> float:
+    def total_duration_s(self) -> float:
         """Duration of the load in seconds, including the lead-in and excluding the drain."""
         return self.lead_in_s + self.duration_s
 
@@ -66,9 +66,9 @@ class SearchSpec(msgspec.Struct, frozen=True):
 
     arrivals: OpenArrivals
     start_per_s: float
-    hold_s: float
+    step_duration_s: float
     repeats: int
-    within_s: float | None = None
+    max_duration_s: float | None = None
 
 
 class StartSpec(msgspec.Struct, frozen=True):
@@ -95,13 +95,13 @@ class LimitSpec(msgspec.Struct, frozen=True):
     abort_when: AbortRule | None = None
 
 
-class AloneSpec(msgspec.Struct, frozen=True):
+class StandaloneModelSpec(msgspec.Struct, frozen=True):
     """Standalone measurement of the embedded endpoint's model. `seconds` is the maximum time per batch size."""
 
     job: VariantJob
     name: str
     batches: tuple[int, ...]
-    seconds: float
+    max_duration_s: float
 
 
 class PlanSpec(msgspec.Struct, frozen=True):
@@ -109,7 +109,7 @@ class PlanSpec(msgspec.Struct, frozen=True):
 
     traffic: Traffic
     limits: PlanLimits
-    catalogue: Catalogue
+    catalogue: Catalog
     today: datetime.date
 
 
@@ -148,18 +148,18 @@ class RunSpec(msgspec.Struct, frozen=True, kw_only=True):
     plan: PlanSpec | None
     recalibrate: bool
     """Measure the capacity of the load generator even if a recent calibration is stored."""
-    alone: AloneSpec | None = None
+    standalone_model: StandaloneModelSpec | None = None
     """Model of the embedded endpoint, measured standalone before it is served."""
-    is_here: bool = False
+    is_local_target: bool = False
     """Whether the only target runs on this machine, so that GPU power and energy are attributed to it."""
     start: StartSpec | None = None
-    wakes: bool = False
+    can_be_asleep: bool = False
     """Whether the endpoint may be scaled to zero: retry until it responds, and report how long that took."""
     gating: Gating = Gating()
     notes: tuple[str, ...] = ()
     """Notes for the result that are known before the run, such as a proxy in between or a scripted target."""
     workload_hash: str | None = None
-    accuracy_by_chance: float | None = None
+    chance_accuracy: float | None = None
     """Accuracy of always predicting the most frequent label; `None` without labels."""
     baseline: BaselineSpec | None = None
     """Baseline that the result is compared with."""

@@ -13,32 +13,32 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from app.analysis.abort import FIRST_ANSWERS, is_over_saturated, reason_to_abort
-from app.analysis.pooling import MOST_CLASSES
+from app.analysis.abort import FIRST_RESPONSES, find_abort_reason, is_over_saturated
+from app.analysis.pooling import MAX_CLASSES
 from app.analysis.rows import read_rows
-from app.analysis.spans import FROM_INTENDED, is_inside, span_ms
+from app.analysis.spans import INTENDED_START_METRICS, compute_span_ms, within_limits
 from app.records import events
 from app.records.events import ErrorSeen
 from app.records.result import ErrorSample, Objective
-from app.session.limits import LimitWatch
+from app.session.limits import LimitMonitor
 from app.session.parts import Emit
 from app.session.rates import constant_rate
-from app.session.spec import StageOrder
+from app.session.spec import ResolvedStage
 from loadgen.records import ClosedArrivals, FirstError, Progress, StageStarted
 
 
-class FirstErrors:
+class FirstErrorReporter:
     """Emits the first failure of each error class once per run."""
 
     def __init__(self, emit: Emit) -> None:
         self._emit = emit
         self._emitted: set[str] = set()
 
-    def take(self, seen: Sequence[FirstError], stage: int, now_ns: int) -> tuple[ErrorSample, ...]:
+    def report(self, errors: Sequence[FirstError], stage: int, now_ns: int) -> tuple[ErrorSample, ...]:
         """Return the error samples of a stage, and emit those whose class is new to the run."""
-        samples = tuple(ErrorSample(error.error, error.at_ns, error.text) for error in seen)
+        samples = tuple(ErrorSample(error.error, error.at_ns, error.text) for error in errors)
         for sample in samples:
-            if sample.error not in self._emitted and len(self._emitted) < MOST_CLASSES:
+            if sample.error not in self._emitted and len(self._emitted) < MAX_CLASSES:
                 self._emitted.add(sample.error)
                 self._emit(ErrorSeen(at_ns=now_ns, stage=stage, sample=sample))
         return samples
@@ -51,7 +51,7 @@ _COLUMNS = [
 _RECENT_ROWS = 1000
 
 
-class Tally:
+class RowTally:
     """Running counts over the rows of a stage.
 
     Rows are buffered until they are counted: reading them costs some milliseconds of CPU, hardly more for ten thousand
@@ -60,7 +60,7 @@ class Tally:
 
     def __init__(self, slo: Sequence[Objective]) -> None:
         self._slo = slo
-        self._counts_from_intended = any(objective.metric in FROM_INTENDED for objective in slo)
+        self._counts_from_intended = any(objective.metric in INTENDED_START_METRICS for objective in slo)
         self._batches: list[pa.RecordBatch] = []
         self._recent_lags_ms = np.empty(0)
         self.good: int | None = 0
@@ -69,7 +69,7 @@ class Tally:
         """
         self.errors = Counter[str]()
 
-    def take(self, batch: pa.RecordBatch) -> None:
+    def add_rows(self, batch: pa.RecordBatch) -> None:
         if batch.num_rows:
             self._batches.append(batch.select(_COLUMNS))
 
@@ -78,12 +78,12 @@ class Tally:
             return
         rows = read_rows(pa.Table.from_batches(self._batches))
         self._batches = []
-        self.errors.update(rows.errors())
-        if self._counts_from_intended and not rows.knows_intended:
+        self.errors.update(rows.count_errors())
+        if self._counts_from_intended and not rows.has_all_intended:
             self.good = None
         if self.good is not None:
-            self.good += int(np.count_nonzero(is_inside(rows, self._slo)))
-        lags_ms = span_ms(rows, "send_lag_ms")
+            self.good += int(np.count_nonzero(within_limits(rows, self._slo)))
+        lags_ms = compute_span_ms(rows, "send_lag_ms")
         if lags_ms is not None:
             sent = lags_ms[~np.isnan(lags_ms)]
             self._recent_lags_ms = np.concatenate((self._recent_lags_ms, sent))[-_RECENT_ROWS:]
@@ -98,24 +98,24 @@ _LATENCY_COLUMNS = ["intended_ns", "sent_ns", "end_ns"]
 _UNKNOWN_PERCENTILES = (None, None, None)
 
 
-class StageWatch:
+class StageMonitor:
     """Monitor of one running stage. `drain` ends the stage without canceling in-flight requests."""
 
     def __init__(
         self,
-        order: StageOrder,
+        resolved_stage: ResolvedStage,
         index: int,
         slo: tuple[Objective, ...],
         emit: Emit,
-        limits: LimitWatch,
+        limits: LimitMonitor,
         drain: Callable[[], None],
         is_target_gone: Callable[[], bool],
-        first_errors: FirstErrors,
+        first_errors: FirstErrorReporter,
     ) -> None:
-        self._order, self._index, self._slo, self._emit, self._limits = order, index, slo, emit, limits
+        self._order, self._index, self._slo, self._emit, self._limits = resolved_stage, index, slo, emit, limits
         self._drain, self._is_draining, self._is_target_gone = drain, False, is_target_gone
-        self._rate_per_s = constant_rate(order.arrivals)
-        self.sent_by = Counter[int]()
+        self._rate_per_s = constant_rate(resolved_stage.arrivals)
+        self.sent_by_worker = Counter[int]()
         """Requests sent, by worker index."""
         self.max_lag_ms = 0.0
         self.start_ns: int | None = None
@@ -126,8 +126,8 @@ class StageWatch:
         self._incomplete: list[tuple[int, int]] = []
         self._recent_ms: deque[float] = deque(maxlen=_RECENT_ROWS)
         self._first_latencies_ms: list[float] = []
-        self._tally, self._first_errors = Tally(slo), first_errors
-        self.seen: tuple[FirstError, ...] = ()
+        self._tally, self._first_errors = RowTally(slo), first_errors
+        self.observed_errors: tuple[FirstError, ...] = ()
         """First failure of each error class reported so far."""
 
     @property
@@ -137,9 +137,9 @@ class StageWatch:
 
     @property
     def sent(self) -> int:
-        return self.sent_by.total()
+        return self.sent_by_worker.total()
 
-    def started(self, report: StageStarted) -> None:
+    def on_started(self, report: StageStarted) -> None:
         order, self.start_ns = self._order, report.start_ns
         self._emit(
             events.StageStarted(
@@ -156,20 +156,20 @@ class StageWatch:
             )
         )
 
-    def take(self, batch: pa.RecordBatch) -> None:
-        self.sent_by[batch["worker"][0].as_py() or 0] += batch.num_rows - batch["sent_ns"].null_count
-        self._tally.take(batch)
+    def add_rows(self, batch: pa.RecordBatch) -> None:
+        self.sent_by_worker[batch["worker"][0].as_py() or 0] += batch.num_rows - batch["sent_ns"].null_count
+        self._tally.add_rows(batch)
         answered = batch.select(_LATENCY_COLUMNS).filter(batch["error"].is_null())
         began_ns = pc.coalesce(answered["intended_ns"], answered["sent_ns"])
         latency_ms = pc.subtract(answered["end_ns"], began_ns).drop_null().to_numpy(zero_copy_only=False) / 1e6
         self._recent_ms.extend(latency_ms[-_RECENT_ROWS:])
-        self._first_latencies_ms.extend(latency_ms[: FIRST_ANSWERS - len(self._first_latencies_ms)])
+        self._first_latencies_ms.extend(latency_ms[: FIRST_RESPONSES - len(self._first_latencies_ms)])
 
-    def goes_on(self, progress: Progress) -> bool:
+    def on_progress(self, progress: Progress) -> bool:
         self.max_lag_ms = progress.max_lag_ms
-        if len(progress.first_errors) > len(self.seen):
-            self.seen = progress.first_errors
-            self._first_errors.take(self.seen, self._index, progress.at_ns)
+        if len(progress.first_errors) > len(self.observed_errors):
+            self.observed_errors = progress.first_errors
+            self._first_errors.report(self.observed_errors, self._index, progress.at_ns)
         self._emit_snapshot(progress)
         if self._order.ends_when_saturated and self._rate_per_s is not None:
             self._watch_backlog(progress, self._rate_per_s)
@@ -220,7 +220,7 @@ class StageWatch:
         rule = self._limits.abort_when
         if rule is None or self.start_ns is None or self._order.kind == "warmup":
             return
-        reason = reason_to_abort(
+        reason = find_abort_reason(
             rule,
             self._order.name,
             (progress.at_ns - self.start_ns) / 1e9,

@@ -12,22 +12,22 @@ import pyarrow as pa
 
 from app.analysis.pooling import pool_stages
 from app.analysis.rows import read_rows
-from app.analysis.stages import summarise_rows, with_telemetry
+from app.analysis.stages import add_telemetry, summarize_rows
 from app.errors import UsageError
 from app.records import events
-from app.records.interrupted import MeasuredStage
+from app.records.interrupted import CompletedStage
 from app.records.result import Objective, Stage, StageKind
-from app.records.stage import StageFacts
-from app.session.ceilings import Ceilings
-from app.session.gathering import facts_of, lost_stage
+from app.records.stage import StageData
+from app.session.ceilings import GeneratorCapacity
+from app.session.gathering import build_lost_stage, build_worker_facts
 from app.session.interruption import Interruption
-from app.session.limits import LimitWatch
+from app.session.limits import LimitMonitor
 from app.session.parts import Emit, Load, Store
-from app.session.practice import asks_lengths
-from app.session.rates import MOST_ARRIVALS, Rates, highest_rate, one_rate
+from app.session.practice import has_output_lengths
+from app.session.rates import MAX_ARRIVALS, Rates, peak_rate, single_rate
 from app.session.replay import Replay
-from app.session.spec import StageOrder
-from app.session.stage_watch import FirstErrors, StageWatch
+from app.session.spec import ResolvedStage
+from app.session.stage_watch import FirstErrorReporter, StageMonitor
 from loadgen.process import LoadError
 from loadgen.records import Arrivals, ClosedArrivals, OpenArrivals, StageEnded, StagePlan, TraceArrivals
 from loadgen.workloads import LocustWorkload, OipWorkload, OpenAiWorkload, SyntheticPrompts, Workload
@@ -49,8 +49,8 @@ class _Running:
     """The stage in progress. `per_s` is its highest rate so far."""
 
     index: int
-    order: StageOrder
-    watch: StageWatch
+    order: ResolvedStage
+    watch: StageMonitor
     duration_s: float
     per_s: float
 
@@ -70,23 +70,23 @@ class StageRunner:
         now_ns: Callable[[], int],
         slo: tuple[Objective, ...],
         seed: int,
-        limits: LimitWatch,
+        limits: LimitMonitor,
         interruption: Interruption,
-        ceilings: Ceilings,
+        ceilings: GeneratorCapacity,
         workload: Workload,
         replay: Replay | None = None,
         warm_up_again: Callable[[], object] = lambda: None,
-        target_ending: Callable[[], str | None] = lambda: None,
+        target_end_reason: Callable[[], str | None] = lambda: None,
     ) -> None:
         self._load, self._store, self._emit, self._now_ns = load, store, emit, now_ns
         self._slo, self._seed, self._limits = slo, seed, limits
-        self._interruption, self._target_ending = interruption, target_ending
+        self._interruption, self._target_ending = interruption, target_end_reason
         self._ceilings, self._workload = ceilings, workload
         self._replay = replay or Replay(None, now_ns)
         self._warm_up_again, self._needs_warmup = warm_up_again, self._replay.needs_warmup
         self._running: _Running | None = None
-        self._first_errors = FirstErrors(emit)
-        self.facts: list[StageFacts] = []
+        self._first_errors = FirstErrorReporter(emit)
+        self.facts: list[StageData] = []
         self.sent = 0
         self.token_sources = Counter[str]()
         """Number of responses by the source of their token counts."""
@@ -94,38 +94,38 @@ class StageRunner:
         """Summary of each stage without telemetry, in execution order."""
 
     @property
-    def may_go_on(self) -> bool:
+    def may_continue(self) -> bool:
         is_stopped = self._interruption.is_requested or self._target_ending() is not None
         return not is_stopped and self._limits.check(self._now_ns())
 
-    def run(self, order: StageOrder) -> Stage:
+    def run(self, resolved_stage: ResolvedStage) -> Stage:
         """Run one stage to its end, however it ends, and store its rows.
 
         In a resumed run, a stage that was measured before is not run again.
 
         Raises LoadError if the workers fail; the requests sent until then still form a stage.
         """
-        skipped, earlier = self._replay.take(order)
+        skipped, earlier = self._replay.pop_stage(resolved_stage)
         self._restore(skipped)
         if earlier is not None:
             self._restore([earlier])
             return earlier.stage
-        if self._needs_warmup and order.kind != "warmup":
+        if self._needs_warmup and resolved_stage.kind != "warmup":
             self._needs_warmup = False
             self._warm_up_again()
         index = len(self.facts)
         plan = StagePlan(
             index=index,
-            name=order.name,
-            arrivals=order.arrivals,
-            duration_s=order.duration_s,
+            name=resolved_stage.name,
+            arrivals=resolved_stage.arrivals,
+            duration_s=resolved_stage.duration_s,
             seed=self._seed * 1_000 + index,
-            lead_in_s=order.lead_in_s,
-            drain_s=order.drain_s,
+            lead_in_s=resolved_stage.lead_in_s,
+            drain_s=resolved_stage.drain_s,
             max_requests=self._limits.requests_left(),
         )
-        watch = StageWatch(
-            order,
+        watch = StageMonitor(
+            resolved_stage,
             index,
             self._slo,
             self._emit,
@@ -137,16 +137,16 @@ class StageRunner:
 
         def store_batch(batch: pa.RecordBatch) -> None:
             self._store.append_requests(batch)
-            watch.take(batch)
+            watch.add_rows(batch)
             self.token_sources.update(batch["tokens_from"].drop_null().to_pylist())
 
-        per_s = highest_rate(order.arrivals) if isinstance(order.arrivals, OpenArrivals) else 0.0
-        running = self._running = _Running(index, order, watch, order.duration_s, per_s)
+        per_s = peak_rate(resolved_stage.arrivals) if isinstance(resolved_stage.arrivals, OpenArrivals) else 0.0
+        running = self._running = _Running(index, resolved_stage, watch, resolved_stage.duration_s, per_s)
         try:
-            ended = self._load.run_stage(plan, store_batch, watch.started, watch.goes_on)
+            ended = self._load.run_stage(plan, store_batch, watch.on_started, watch.on_progress)
         except LoadError:
             if watch.start_ns is not None and watch.sent:
-                self._finish_stage(running, lost_stage(index, watch, watch.start_ns, self._now_ns(), self._load))
+                self._finish_stage(running, build_lost_stage(index, watch, watch.start_ns, self._now_ns(), self._load))
             raise
         finally:
             self._running = None
@@ -162,18 +162,18 @@ class StageRunner:
         self._limits.check(self._now_ns())
         rows = read_rows(self._rows(index))
         pa.default_memory_pool().release_unused()  # Frees the memory of the table, which is as large as the rows.
-        stage = summarise_rows(rows, None, facts, self._slo)
+        stage = summarize_rows(rows, None, facts, self._slo)
         self.facts.append(facts)
         self.stages.append(stage)
         self._store.sync_rows()
         self._emit(events.StageFinished(at_ns=self._now_ns(), index=index, facts=facts, stage=stage))
         return stage
 
-    def restore_rest(self) -> None:
+    def restore_remaining(self) -> None:
         """Add the stored stages of a resumed run that were not requested again because the session ended early."""
-        self._restore(self._replay.rest())
+        self._restore(self._replay.pop_remaining())
 
-    def _restore(self, earlier: Sequence[MeasuredStage]) -> None:
+    def _restore(self, earlier: Sequence[CompletedStage]) -> None:
         for stored in earlier:
             rows = self._store.stage_requests(stored.facts.index, ())
             sent = len(rows) - rows["sent_ns"].null_count
@@ -194,8 +194,8 @@ class StageRunner:
         index, order = running.index, running.order
         if not isinstance(order.arrivals, OpenArrivals) or order.kind not in _CHANGEABLE:
             raise UsageError(f"the running stage, {order.name}, has no rate of its own to change")
-        if rate_per_s * running.duration_s > MOST_ARRIVALS:
-            raise UsageError(f"{rate_per_s:g}/s would be more than {MOST_ARRIVALS:,} requests in this stage")
+        if rate_per_s * running.duration_s > MAX_ARRIVALS:
+            raise UsageError(f"{rate_per_s:g}/s would be more than {MAX_ARRIVALS:,} requests in this stage")
         self._load.change_rate(rate_per_s)
         running.per_s = max(running.per_s, rate_per_s)
         self._emit(events.RateChanged(at_ns=self._now_ns(), index=index, rate_per_s=rate_per_s))
@@ -215,19 +215,19 @@ class StageRunner:
         if left_s < _MIN_LEFT_S or running.watch.is_ending or self._interruption.is_requested:
             raise UsageError(f"the running stage, {running.order.name}, is about to end")
         duration_s = running.duration_s + by_s
-        if running.per_s * duration_s > MOST_ARRIVALS:
-            raise UsageError(f"{by_s:g} s more would be more than {MOST_ARRIVALS:,} requests in this stage")
+        if running.per_s * duration_s > MAX_ARRIVALS:
+            raise UsageError(f"{by_s:g} s more would be more than {MAX_ARRIVALS:,} requests in this stage")
         self._load.extend(duration_s)
         running.duration_s = duration_s
         self._emit(events.StageExtended(at_ns=now_ns, index=running.index, by_s=by_s, duration_s=duration_s))
-        is_within = self._limits.within(left_s + by_s, now_ns) >= left_s + by_s
+        is_within = self._limits.cap_duration_s(left_s + by_s, now_ns) >= left_s + by_s
         until = "" if is_within else ", though limits.duration ends the run before"
         return f"stage {running.order.name} was extended by {by_s:g} s, to {duration_s:g} s{until}"
 
-    def summarise(self, telemetry: pd.DataFrame) -> tuple[Stage, ...]:
+    def summarize(self, telemetry: pd.DataFrame) -> tuple[Stage, ...]:
         """Return all stages with their telemetry, including readings that arrived after the stage ended."""
         return tuple(
-            with_telemetry(stage, telemetry, facts, self._slo)
+            add_telemetry(stage, telemetry, facts, self._slo)
             for stage, facts in zip(self.stages, self.facts, strict=True)
         )
 
@@ -238,18 +238,18 @@ class StageRunner:
     def _rows(self, index: int) -> pa.Table:
         return self._store.stage_requests(index, _UNUSED_COLUMNS)
 
-    def _facts(self, order: StageOrder, ended: StageEnded, lasted_s: float, *, over_saturated: bool) -> StageFacts:
+    def _facts(self, order: ResolvedStage, ended: StageEnded, lasted_s: float, *, over_saturated: bool) -> StageData:
         arrivals, workload = order.arrivals, self._workload
         rates = (ended.rates or arrivals.rates) if isinstance(arrivals, OpenArrivals) else ()
-        ceilings = self._ceilings.of_those_left(ended.workers)
-        return StageFacts(
+        ceilings = self._ceilings.for_connected_workers(ended.workers)
+        return StageData(
             index=ended.index,
             name=order.name,
             kind="varying" if _was_changed(arrivals, rates) and order.kind in _CHANGEABLE else order.kind,
             repeat=order.repeat,
             tags=order.tags,
             arrival_kind=_arrival_kind(arrivals, workload),
-            rate_per_s=one_rate(rates),
+            rate_per_s=single_rate(rates),
             duration_s=lasted_s,
             extended_s=lasted_s - order.duration_s,
             start_ns=ended.start_ns,
@@ -267,12 +267,12 @@ class StageRunner:
             sessions=_has_sessions(workload),
             lead_in_s=order.lead_in_s,
             rows_per_request=workload.rows_per_request if isinstance(workload, OipWorkload) else 1,
-            workers=facts_of(ended.workers),
+            workers=build_worker_facts(ended.workers),
             worker_waited_s=ended.waited_s,
             ceiling_is_at_least=ceilings.is_at_least,
-            lengths_asked=asks_lengths(workload),
+            lengths_asked=has_output_lengths(workload),
             target_ended=self._target_ending(),
-            error_samples=self._first_errors.take(ended.first_errors, ended.index, self._now_ns()),
+            error_samples=self._first_errors.report(ended.first_errors, ended.index, self._now_ns()),
         )
 
 
@@ -284,7 +284,7 @@ def _has_sessions(workload: Workload) -> bool:
     )
 
 
-def _refuse_to_extend(order: StageOrder) -> None:
+def _refuse_to_extend(order: ResolvedStage) -> None:
     """Raise UsageError if the stage determines its own end."""
     if order.kind in ("warmup", "probe", "hold"):
         raise UsageError(f"the running stage, {order.name}, lasts as long as what it is to find needs")

@@ -17,9 +17,9 @@ from app.errors import UnavailableError, UsageError
 from app.records import events
 from app.records.result import Check, ColdStart, Estimate
 from app.session.interruption import Interruption
-from app.session.parts import Load, Parts, StartedServer
+from app.session.parts import Load, SessionDependencies, StartedServer
 from app.session.spec import RunSpec, StartSpec
-from app.session.telling import Telling
+from app.session.telling import RunLog
 from loadgen.process import LoadError
 from loadgen.records import PreflightDone
 from loadgen.workloads import LocustWorkload
@@ -39,7 +39,7 @@ _HINTS: dict[str | int | None, str] = {
 _HINT_WITHOUT_METADATA = "Check target.model and the server's log: requests are built from the model's metadata."
 
 
-def hint_where_unreachable(report: PreflightDone) -> str | None:
+def unreachable_hint(report: PreflightDone) -> str | None:
     """Return what to do if no load can be measured: no connection, no permission, the wrong protocol, or no metadata to
     build requests from.
 
@@ -53,12 +53,12 @@ def hint_where_unreachable(report: PreflightDone) -> str | None:
 
 def require_reachable(report: PreflightDone, url: str) -> None:
     """Raise UnavailableError if no load can be measured."""
-    hint = hint_where_unreachable(report)
+    hint = unreachable_hint(report)
     if hint is not None:
         raise UnavailableError(f"{url} cannot be measured: {report.detail}", hint=hint)
 
 
-def failure_of_target(error: LoadError, *, has_measured: bool) -> str | None:
+def classify_load_error(error: LoadError, *, has_measured: bool) -> str | None:
     """Return the message for a target that was reached but could not be loaded; `None` if the worker itself failed.
 
     If nothing has been measured yet, raises UsageError for a workload that cannot be built and UnavailableError for an
@@ -78,7 +78,7 @@ _PAUSE_S = 0.02
 _RETRYABLE_ERRORS = ("connect", "send", "timeout", "truncated", "http-5xx")
 
 
-class Waiting(msgspec.Struct, frozen=True):
+class WaitContext(msgspec.Struct, frozen=True):
     """Clock and pause used while waiting, and the stop request that ends it."""
 
     now_ns: Callable[[], int]
@@ -86,46 +86,46 @@ class Waiting(msgspec.Struct, frozen=True):
     interruption: Interruption
 
 
-def await_ready(server: StartedServer, start: StartSpec, waiting: Waiting) -> None:
+def wait_until_ready(server: StartedServer, start: StartSpec, wait_context: WaitContext) -> None:
     """Wait until the readiness URL responds with a 2xx status, or the user asks to stop.
 
     Raises UnavailableError if the command ends earlier or the timeout is exceeded.
     """
     name = start.command[0]
-    deadline_ns = waiting.now_ns() + round(start.timeout_s * 1e9)
-    while not waiting.interruption.is_requested:
+    deadline_ns = wait_context.now_ns() + round(start.timeout_s * 1e9)
+    while not wait_context.interruption.is_requested:
         if server.is_ready():
             return
-        if (ending := server.ending()) is not None:
+        if (ending := server.end_reason()) is not None:
             raise UnavailableError(f"target.start: {name} {ending} before it was ready", hint=_last_output_hint(server))
-        if waiting.now_ns() >= deadline_ns:
+        if wait_context.now_ns() >= deadline_ns:
             reason = f"{name} was not ready within {start.timeout_s:g} s: {start.ready_url} did not answer with 2xx"
             raise UnavailableError(f"target.start: {reason}", hint=_last_output_hint(server))
-        waiting.pause(_PAUSE_S)
+        wait_context.pause(_PAUSE_S)
 
 
-def await_answer(
-    load: Load, url: str, limit_s: float, ending: Callable[[], str | None], waiting: Waiting
+def wait_for_response(
+    load: Load, url: str, timeout_s: float, end_reason: Callable[[], str | None], wait_context: WaitContext
 ) -> PreflightDone:
     """Send preflight requests until one succeeds. Returns the last failure if none did in time, or if waiting is
     pointless.
 
     Raises UnavailableError if the target cannot be measured, or if the server's command has ended.
     """
-    deadline_ns = waiting.now_ns() + round(limit_s * 1e9)
+    deadline_ns = wait_context.now_ns() + round(timeout_s * 1e9)
     while True:
         report = load.preflight()
-        if (end_text := ending()) is not None and report.error is not None:
+        if (end_text := end_reason()) is not None and report.error is not None:
             raise UnavailableError(f"{end_text} before its first response: {report.detail}")
-        is_over = waiting.now_ns() >= deadline_ns or waiting.interruption.is_requested
+        is_over = wait_context.now_ns() >= deadline_ns or wait_context.interruption.is_requested
         if is_over or not _is_retryable(report):
             require_reachable(report, url)
             return report
-        waiting.pause(_PAUSE_S)
+        wait_context.pause(_PAUSE_S)
 
 
 def estimate_cold_start(
-    began_ns: int, ready_ns: int | None, answered_ns: int | None, steady_ns: int | None, *, warms_up: bool = True
+    start_ns: int, ready_ns: int | None, first_response_ns: int | None, steady_ns: int | None, *, warms_up: bool = True
 ) -> ColdStart:
     """Return the cold-start times in ms from `began_ns`, each without a value if it was not reached or not
     measurable.
@@ -133,10 +133,10 @@ def estimate_cold_start(
     unsteady = "no three warm-up windows in a row agreed" if warms_up else "load.warmup is 0s"
     return ColdStart(
         ready_ms=_elapsed(
-            began_ns, ready_ns, "an endpoint that is woken tells no readiness apart from its first answer"
+            start_ns, ready_ns, "an endpoint that is woken tells no readiness apart from its first answer"
         ),
-        first_answer_ms=_elapsed(began_ns, answered_ns, "the first request was not answered with success"),
-        steady_ms=_elapsed(began_ns, steady_ns, unsteady),
+        first_answer_ms=_elapsed(start_ns, first_response_ns, "the first request was not answered with success"),
+        steady_ms=_elapsed(start_ns, steady_ns, unsteady),
     )
 
 
@@ -163,10 +163,15 @@ class TargetRunner:
     """Starts and prepares the target of a run. `parts_running` closes what was started."""
 
     def __init__(
-        self, spec: RunSpec, parts: Parts, telling: Telling, waiting: Waiting, parts_running: ExitStack
+        self,
+        spec: RunSpec,
+        parts: SessionDependencies,
+        run_log: RunLog,
+        wait_context: WaitContext,
+        parts_running: ExitStack,
     ) -> None:
-        self._spec, self._parts, self._telling = spec, parts, telling
-        self._waiting, self._parts_running = waiting, parts_running
+        self._spec, self._parts, self._telling = spec, parts, run_log
+        self._waiting, self._parts_running = wait_context, parts_running
         self._server: StartedServer | None = None
         self._processes: list[tuple[str, Callable[[], str | None]]] = []
         """Name of each process that was started for the measurement, with a function that returns how it ended."""
@@ -177,42 +182,44 @@ class TargetRunner:
         self.preflight: PreflightDone | None = None
 
     @property
-    def starts_cold(self) -> bool:
-        return self._spec.start is not None or self._spec.wakes
+    def is_cold_start(self) -> bool:
+        return self._spec.start is not None or self._spec.can_be_asleep
 
     def start_built_in(self) -> None:
         """Start the embedded endpoint or the scripted server if the profile requests one of them."""
         if self._parts.start_scripted is not None:
-            self._telling.phase("endpoint", "starting the scripted server")
+            self._telling.emit_phase("endpoint", "starting the scripted server")
             scripted = self._parts.start_scripted()
             self._parts_running.callback(scripted.close)
-            self._processes.append(("the scripted server", scripted.ending))
+            self._processes.append(("the scripted server", scripted.end_reason))
             self._use_server(scripted.url, scripted.pid)
         if self._parts.start_endpoint is not None:
-            self._telling.phase("endpoint", "starting the embedded endpoint")
+            self._telling.emit_phase("endpoint", "starting the embedded endpoint")
             served = self._parts.start_endpoint()
             self._parts_running.callback(served.stop)
-            self._processes.append(("the embedded endpoint", served.ending))
+            self._processes.append(("the embedded endpoint", served.end_reason))
             ready = served.ready
             self._use_server(ready.url, served.pid)
             if not any(check.id == "provider" for check in self._telling.checks):
-                self._telling.check(
+                self._telling.add_check(
                     provider_check(
-                        ready.provider_requested, ready.provider_used, ready.nodes_elsewhere, ready.provider_reason
+                        ready.provider_requested, ready.provider_used, ready.fallback_nodes, ready.provider_reason
                     )
                 )
 
-    def ask(self, load: Load) -> None:
+    def send_preflight(self, load: Load) -> None:
         """Send the preflight request. Raises UnavailableError if no load can be measured."""
         is_locust = isinstance(self._spec.workload, LocustWorkload)
-        self._telling.phase("preflight", f"{'loading' if is_locust else 'sending one request to'} {self._display_name}")
+        self._telling.emit_phase(
+            "preflight", f"{'loading' if is_locust else 'sending one request to'} {self._display_name}"
+        )
         load.configure(self.endpoint, self._spec.workload)
         report = load.preflight()
         require_reachable(report, self._display_name)
         self._parts.require_permission(report.hosts)
         self._apply_preflight(report, load)
 
-    def ask_cold(self, load: Load) -> None:
+    def send_cold_preflight(self, load: Load) -> None:
         """Start the server or wake the endpoint, and send requests until one succeeds. Raises UnavailableError."""
         load.configure(self.endpoint, self._spec.workload)
         self._began_ns = self._parts.now_ns()
@@ -220,10 +227,10 @@ class TargetRunner:
         if self._spec.start is not None:
             limit_s = self._spec.start.timeout_s
             self._start_server()
-        self._telling.phase("preflight", f"asking {self._display_name} until it answers")
+        self._telling.emit_phase("preflight", f"asking {self._display_name} until it answers")
         if self._waiting.interruption.is_requested:
             return
-        report = await_answer(load, self._display_name, limit_s, self.ending, self._waiting)
+        report = wait_for_response(load, self._display_name, limit_s, self.end_reason, self._waiting)
         if report.error is None:
             self._answered_ns = report.end_ns or self._parts.now_ns()
         self._apply_preflight(report, load)
@@ -232,7 +239,7 @@ class TargetRunner:
             events.ColdStarted(self._parts.now_ns(), cold_start.ready_ms.value, cold_start.first_answer_ms.value)
         )
 
-    def ending(self) -> str | None:
+    def end_reason(self) -> str | None:
         """Return which process of the target ended and how, as in "the scripted server was killed by SIGKILL".
 
         `None` while all processes run, or if the run started none.
@@ -242,7 +249,7 @@ class TargetRunner:
 
     def end_check(self) -> Check | None:
         """Return an INVALID check if a process of the target ended during the run; `None` if all still run."""
-        end_text = self.ending()
+        end_text = self.end_reason()
         if end_text is None:
             return None
         hint = "The target did not run to the end of the measurement: find out why it ended, and measure again."
@@ -260,14 +267,14 @@ class TargetRunner:
         assert start is not None
         if self._parts.start_server is None:
             raise UsageError("a server cannot be started here")
-        self._telling.phase("start", f"starting {start.command[0]}")
+        self._telling.emit_phase("start", f"starting {start.command[0]}")
         server = self._parts.start_server(start)
         self._server, self._began_ns = server, server.started_ns
-        self._processes.append(("target.start: the server", server.ending))
+        self._processes.append(("target.start: the server", server.end_reason))
         self._parts_running.callback(server.stop)
-        self._waiting.interruption.before_leaving(server.kill)
+        self._waiting.interruption.set_exit_callback(server.kill)
         self._parts.telemetry.watch("endpoint", server.pid)
-        await_ready(server, start, self._waiting)
+        wait_until_ready(server, start, self._waiting)
         if not self._waiting.interruption.is_requested:
             self._ready_ns = self._parts.now_ns()
 
@@ -278,14 +285,14 @@ class TargetRunner:
     def _apply_preflight(self, report: PreflightDone, load: Load) -> None:
         self.preflight = report
         if report.error is not None:
-            self._telling.phase("preflight", f"it failed: {report.detail}")
-            self._telling.note(f"The request that was sent before the load failed: {report.detail}.")
+            self._telling.emit_phase("preflight", f"it failed: {report.detail}")
+            self._telling.add_note(f"The request that was sent before the load failed: {report.detail}.")
         if not report.keeps_connection:
             self.endpoint = msgspec.structs.replace(self.endpoint, reuses_connections=False)
             load.configure(self.endpoint, self._spec.workload)
-            self._telling.note(_CLOSES_NOTE)
+            self._telling.add_note(_CLOSES_NOTE)
         for sentence in report.notes:
-            self._telling.note(sentence)
+            self._telling.add_note(sentence)
 
     @property
     def _display_name(self) -> str:

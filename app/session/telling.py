@@ -10,7 +10,7 @@ from app.records.result import Check
 from app.session.parts import Emit
 
 
-class Telling:
+class RunLog:
     """Emits events and collects the checks and notes of one run.
 
     Safe to use from any thread: a lock lets one event out at a time.
@@ -21,23 +21,23 @@ class Telling:
         self._lock = threading.Lock()
         self.checks: list[Check] = []
         self.notes: list[str] = []
-        self.by_user: list[str] = []
+        self.user_notes: list[str] = []
 
     def emit(self, event: events.Event) -> None:
         with self._lock:
             self._emit(event)
 
-    def phase(self, phase: str, message: str, *, stages: int | None = None, stages_s: float | None = None) -> None:
+    def emit_phase(self, phase: str, message: str, *, stages: int | None = None, stages_s: float | None = None) -> None:
         self.emit(events.PhaseChanged(self._now_ns(), phase, message, stages, stages_s))
 
-    def check(self, check: Check) -> None:
+    def add_check(self, check: Check) -> None:
         self.checks.append(check)
         self.emit(events.CheckCompleted(at_ns=self._now_ns(), check=check))
 
-    def note(self, sentence: str) -> None:
+    def add_note(self, text: str) -> None:
         """Add a note to the result without emitting an event."""
-        self.notes.append(sentence)
+        self.notes.append(text)
 
-    def note_by_user(self, text: str) -> None:
-        self.by_user.append(text)
+    def add_user_note(self, text: str) -> None:
+        self.user_notes.append(text)
         self.emit(events.Noted(at_ns=self._now_ns(), text=text))

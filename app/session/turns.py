@@ -6,12 +6,12 @@ from collections.abc import Callable
 
 import msgspec
 
-from app.analysis.comparisons.comparison import compare_runs, is_suspected
-from app.errors import InstrumentError
+from app.analysis.comparisons.comparison import compare_runs, has_suspected_change
+from app.errors import MeasurementError
 from app.records.comparison import Side
 from app.records.result import Result
 
-PAIRS = 7
+DEFAULT_PAIRS = 7
 _MAX_ATTEMPTS = 3
 """Maximum attempts for one run: an INVALID run does not count as a repeat and is measured again."""
 
@@ -28,16 +28,16 @@ class PairPlan(msgspec.Struct, frozen=True):
     is_forced: bool = False
 
 
-class Turn(msgspec.Struct, frozen=True):
+class PairRun(msgspec.Struct, frozen=True):
     """One run to measure: its side, its pair (from 1) out of `pairs`, and the seconds left for it."""
 
     pair: int
     pairs: int
     side: Side
-    within_s: float
+    timeout_s: float
 
 
-class Turns(msgspec.Struct, frozen=True):
+class PairResults(msgspec.Struct, frozen=True):
     """Results of the measured pairs, by side."""
 
     base: tuple[Result, ...]
@@ -46,11 +46,11 @@ class Turns(msgspec.Struct, frozen=True):
 
 
 def measure_in_turns(
-    order: PairPlan,
-    measure: Callable[[Turn], Result | None],
+    plan: PairPlan,
+    measure: Callable[[PairRun], Result | None],
     now_s: Callable[[], float],
-    tell: Callable[[str], None],
-) -> Turns:
+    report: Callable[[str], None],
+) -> PairResults:
     """Measure two profiles in interleaved A/B pairs.
 
     `measure` performs one run and returns `None` if the time did not suffice. `tell` receives a message whenever more
@@ -58,14 +58,14 @@ def measure_in_turns(
 
     Ends early if the first pair is not comparable, or if the time is over. Raises InstrumentError if several runs in a
     row are INVALID."""
-    return _PairMeasurement(order, measure, now_s, tell).execute()
+    return _PairMeasurement(plan, measure, now_s, report).execute()
 
 
 class _PairMeasurement:
     def __init__(
         self,
         order: PairPlan,
-        measure: Callable[[Turn], Result | None],
+        measure: Callable[[PairRun], Result | None],
         now_s: Callable[[], float],
         report: Callable[[str], None],
     ) -> None:
@@ -74,7 +74,7 @@ class _PairMeasurement:
         self._longest_s = 0.0
         self._runs: dict[Side, list[Result]] = {"base": [], "candidate": []}
 
-    def execute(self) -> Turns:
+    def execute(self) -> PairResults:
         pairs = self._order.pairs
         if not self._measure_pairs(pairs):
             return self._results(f"The time was over after {len(self._runs['base'])} of {pairs} pairs.")
@@ -104,7 +104,7 @@ class _PairMeasurement:
         sides: tuple[Side, Side] = ("candidate", "base") if index % 2 else ("base", "candidate")
         results: dict[Side, Result] = {}
         for side in sides:
-            result = self._measure_valid_run(Turn(index + 1, until, side, 0.0))
+            result = self._measure_valid_run(PairRun(index + 1, until, side, 0.0))
             if result is None:
                 return False
             results[side] = result
@@ -112,16 +112,16 @@ class _PairMeasurement:
             self._runs[side].append(result)
         return True
 
-    def _measure_valid_run(self, turn: Turn) -> Result | None:
+    def _measure_valid_run(self, turn: PairRun) -> Result | None:
         reasons = ""
         for _ in range(_MAX_ATTEMPTS):
             left_s = self._ends_s - self._now_s()
-            result = self._measure(msgspec.structs.replace(turn, within_s=left_s)) if left_s > 0 else None
+            result = self._measure(msgspec.structs.replace(turn, timeout_s=left_s)) if left_s > 0 else None
             if result is None or result.verdict.status != "INVALID":
                 return result
             reasons = "; ".join(result.verdict.reasons)
             self._report(f"this run of the {turn.side} is INVALID, and is made again: {reasons}")
-        raise InstrumentError(f"{_MAX_ATTEMPTS} runs of the {turn.side} in a row are INVALID: {reasons}")
+        raise MeasurementError(f"{_MAX_ATTEMPTS} runs of the {turn.side} in a row are INVALID: {reasons}")
 
     def _is_forbidden(self) -> bool:
         compared = compare_runs(self._runs["base"], self._runs["candidate"], is_forced=self._order.is_forced)
@@ -132,7 +132,7 @@ class _PairMeasurement:
         compared = compare_runs(
             self._runs["base"], self._runs["candidate"], tolerance=order.tolerance, is_forced=order.is_forced
         )
-        return is_suspected(compared.changes, order.tolerance)
+        return has_suspected_change(compared.changes, order.tolerance)
 
-    def _results(self, *notes: str) -> Turns:
-        return Turns(tuple(self._runs["base"]), tuple(self._runs["candidate"]), notes)
+    def _results(self, *notes: str) -> PairResults:
+        return PairResults(tuple(self._runs["base"]), tuple(self._runs["candidate"]), notes)

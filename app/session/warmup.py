@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from app.analysis.warmup import WINDOWS, has_settled
-from app.session.rates import scaled, warmup_arrivals
-from app.session.spec import RunSpec, StageOrder
+from app.analysis.warmup import WINDOWS, is_stable
+from app.session.rates import scale_arrivals, warmup_arrivals
+from app.session.spec import ResolvedStage, RunSpec
 from app.session.stages import StageRunner
 from loadgen.records import Arrivals
 
-MOST_WINDOWS = 6
-LONGEST_DRAIN_S = 10.0
+MAX_WINDOWS = 6
+MAX_DRAIN_S = 10.0
 
 
 def warm_up(runner: StageRunner, spec: RunSpec) -> int | None:
@@ -23,24 +23,24 @@ def warm_up(runner: StageRunner, spec: RunSpec) -> int | None:
         return None
     medians: list[float] = []
     starts_ns: list[int] = []
-    for repeat in range(1, MOST_WINDOWS + 1):
-        if not runner.may_go_on:
+    for repeat in range(1, MAX_WINDOWS + 1):
+        if not runner.may_continue:
             return None
         stage = runner.run(
-            StageOrder(
+            ResolvedStage(
                 name="warm-up",
                 kind="warmup",
                 repeat=repeat,
                 arrivals=arrivals,
                 duration_s=spec.warmup_s / 3,
-                drain_s=min(LONGEST_DRAIN_S, spec.endpoint.timeouts.total_s),
+                drain_s=min(MAX_DRAIN_S, spec.endpoint.timeouts.total_s),
             )
         )
         median = stage.metrics.get("service_ms", {}).get("p50")
         if median is not None and median.value is not None:
             medians.append(median.value)
             starts_ns.append(runner.facts[-1].start_ns)
-        if has_settled(medians):
+        if is_stable(medians):
             return starts_ns[-WINDOWS]
     return None
 
@@ -51,6 +51,6 @@ def _arrivals(spec: RunSpec) -> Arrivals | None:
     `None` if the first rate depends on an earlier stage.
     """
     if spec.search is not None:
-        return scaled(spec.search.arrivals, spec.search.start_per_s)
+        return scale_arrivals(spec.search.arrivals, spec.search.start_per_s)
     first = spec.stages[0]
-    return None if first.share_of is not None else warmup_arrivals(first.arrivals, first.duration_s)
+    return None if first.rate_share is not None else warmup_arrivals(first.arrivals, first.duration_s)

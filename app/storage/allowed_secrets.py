@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 
 from app.errors import StorageError, UsageError
-from app.storage.run_directory import runs_home, write_whole
+from app.storage.run_directory import runs_home, write_atomically
 from loadgen.decoding import decode_json
 
 _FILE = "allowed-secrets.json"
@@ -25,22 +25,22 @@ class AllowedSecrets(msgspec.Struct, frozen=True):
     references: tuple[str, ...]
 
 
-def is_allowed(wanted: AllowedSecrets) -> bool:
+def is_allowed(permission: AllowedSecrets) -> bool:
     return any(
-        (stored.profile, stored.host) == (wanted.profile, wanted.host)
-        and set(wanted.references) <= set(stored.references)
+        (stored.profile, stored.host) == (permission.profile, permission.host)
+        and set(permission.references) <= set(stored.references)
         for stored in _read()
     )
 
 
-def allow(wanted: AllowedSecrets) -> None:
+def store_permission(permission: AllowedSecrets) -> None:
     """Store a permission. Raises StorageError."""
-    if is_allowed(wanted):
+    if is_allowed(permission):
         return
     path = _path()
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(path, msgspec.json.format(msgspec.json.encode((*_read(), wanted)), indent=1) + b"\n")
+        write_atomically(path, msgspec.json.format(msgspec.json.encode((*_read(), permission)), indent=1) + b"\n")
     except OSError as error:
         raise StorageError(f"{path} could not be written: {error.strerror}") from error
 

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import msgspec
 
-from app.analysis.foreign_result import foreign_result
+from app.analysis.foreign_result import build_foreign_result
 from app.errors import InvalidRunError, UsageError
 from app.records.result import Result
 from app.storage.foreign.reading import read_foreign
 from app.storage.results import decode_result
-from app.storage.run_directory import StoredRun, find_run, runs_home, write_whole
+from app.storage.run_directory import StoredRun, find_run, runs_home, write_atomically
 from loadgen.decoding import decode_json
 
 PROMOTED = "promoted"
@@ -27,7 +27,7 @@ _PROMOTE = "`sizewise runs promote RUN` makes a run the baseline of its profile.
 
 def promote(run: StoredRun) -> Result:
     """Make a run the baseline of its profile name, replacing the previous one. Raises UsageError if the run failed."""
-    result = run.measured
+    result = run.complete_result
     if result.verdict.status == "INVALID" or result.exit.code != 0:
         why = (
             "its measurement is INVALID" if result.verdict.status == "INVALID" else f"it ended with {result.exit.code}"
@@ -42,7 +42,7 @@ def promote(run: StoredRun) -> Result:
     }
     try:
         home.mkdir(parents=True, exist_ok=True)
-        write_whole(home / _POINTERS, msgspec.json.format(msgspec.json.encode(pointers, order="sorted"), indent=2))
+        write_atomically(home / _POINTERS, msgspec.json.format(msgspec.json.encode(pointers, order="sorted"), indent=2))
     except OSError as error:
         raise UsageError(f"{home / _POINTERS} cannot be written: {error.strerror}") from error
     return result
@@ -78,10 +78,10 @@ def read_baseline(reference: str, profile_name: str) -> Result:
 
 def _read_result(reference: str, profile_name: str) -> Result:
     if reference == PROMOTED:
-        return _promoted_run(profile_name).measured
+        return _promoted_run(profile_name).complete_result
     path = Path(reference)
     if not path.is_file():
-        return find_run(reference).measured
+        return find_run(reference).complete_result
     try:
         return decode_result(path.read_bytes())
     except (msgspec.DecodeError, OSError) as error:
@@ -90,7 +90,7 @@ def _read_result(reference: str, profile_name: str) -> Result:
 
 def _read_foreign_result(path: Path, message: str) -> Result:
     try:
-        return foreign_result(read_foreign([path]))
+        return build_foreign_result(read_foreign([path]))
     except UsageError as error:
         hint = f"Give a run, its directory, its result.json, or another tool's result ({error})."
         raise UsageError(message, hint=hint) from None

@@ -27,14 +27,14 @@ from app.errors import UsageError
 from app.records.bundle import Bundle, BundledFile
 from app.storage.control import CONTROL
 from app.storage.names import EVENTS, RESULT
-from app.storage.results import decode_result, other_schema
+from app.storage.results import decode_result, describe_other_schema
 from app.storage.run_directory import StoredRun, runs_home
 from loadgen.decoding import decode_json
 
 BUNDLE = "bundle.json"
-MOST_FILES = 2_000
-MOST_BYTES = 16 << 30
-MOST_RATIO = 250
+MAX_FILES = 2_000
+MAX_BYTES = 16 << 30
+MAX_RATIO = 250
 """Maximum ratio of unpacked size to zip size. Rows of a run compress to a fifth, zeros to a thousandth."""
 _MAX_LIST_BYTES = 1 << 20
 """Maximum size in bytes of the zip's directory and of `bundle.json`."""
@@ -44,7 +44,7 @@ _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 _NAME = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9 ._=+@,()-]{0,98}[A-Za-z0-9_)])?")
 
 
-def is_name(path: str) -> bool:
+def is_valid_file_path(path: str) -> bool:
     """Return whether a file of a run may have this path on any system.
 
     It may be in the run's directory or in one folder of it.
@@ -53,8 +53,8 @@ def is_name(path: str) -> bool:
     return len(parts) <= 2 and parts[0] != CONTROL and all(_NAME.fullmatch(part) for part in parts)
 
 
-def is_run_id(name: str) -> bool:
-    return "/" not in name and is_name(name)
+def is_valid_run_id(name: str) -> bool:
+    return "/" not in name and is_valid_file_path(name)
 
 
 class _BoundedFile(io.FileIO):
@@ -70,18 +70,18 @@ class _BoundedFile(io.FileIO):
 
 
 @contextmanager
-def opened_bundle(path: Path) -> Iterator[zipfile.ZipFile]:
+def open_bundle(path: Path) -> Iterator[zipfile.ZipFile]:
     """Open a bundle. Raise any error of a damaged zip or of the disk as a UsageError with one sentence."""
     try:
         with _BoundedFile(path) as file, zipfile.ZipFile(file) as archive:
             yield archive
     except (zipfile.BadZipFile, zlib.error, struct.error, EOFError, RuntimeError, ValueError, OverflowError) as error:
-        raise refused(path, f"it is no whole zip: {error}") from error
+        raise bundle_error(path, f"it is no whole zip: {error}") from error
     except OSError as error:
         raise UsageError(f"{path} cannot be taken in: {error.strerror or error}") from error
 
 
-def listed_bundle(archive: zipfile.ZipFile, path: Path) -> Bundle:
+def read_manifest(archive: zipfile.ZipFile, path: Path) -> Bundle:
     """Return the contents that a bundle declares, after checking that they match the zip's directory and the limits."""
     infos = archive.infolist()
     _check_limits(infos, path)
@@ -90,51 +90,53 @@ def listed_bundle(archive: zipfile.ZipFile, path: Path) -> Bundle:
     bundle = _bundle(archive, path)
     listed = {f"{bundle.run_id}/{file.path}": file.size for file in bundle.files}
     if len(listed) != len(bundle.files):
-        raise refused(path, "it lists a file twice")
+        raise bundle_error(path, "it lists a file twice")
     contained = {info.filename: info.file_size for info in infos if info.filename != BUNDLE}
     differing = sorted(name for name in contained.keys() | listed.keys() if contained.get(name) != listed.get(name))
     if differing:
-        raise refused(path, f"what it lists is not what it holds: {differing[0]!r}")
+        raise bundle_error(path, f"what it lists is not what it holds: {differing[0]!r}")
     return bundle
 
 
 def _check_limits(infos: list[zipfile.ZipInfo], path: Path) -> None:
-    if len(infos) > MOST_FILES + 1:
-        raise refused(path, f"it holds {len(infos):,} files, and a run has at most {MOST_FILES:,}")
+    if len(infos) > MAX_FILES + 1:
+        raise bundle_error(path, f"it holds {len(infos):,} files, and a run has at most {MAX_FILES:,}")
     if len({info.filename.casefold() for info in infos}) != len(infos):
-        raise refused(path, "it holds two files of one name")
+        raise bundle_error(path, "it holds two files of one name")
     total = sum(info.file_size for info in infos)
-    if total > MOST_BYTES:
-        raise refused(path, f"it would unpack to {total / 2**30:,.0f} GiB, and a run takes at most {MOST_BYTES >> 30}")
-    if total > MOST_RATIO * path.stat().st_size:
-        raise refused(path, f"it would unpack to more than {MOST_RATIO} times its size")
+    if total > MAX_BYTES:
+        raise bundle_error(
+            path, f"it would unpack to {total / 2**30:,.0f} GiB, and a run takes at most {MAX_BYTES >> 30}"
+        )
+    if total > MAX_RATIO * path.stat().st_size:
+        raise bundle_error(path, f"it would unpack to more than {MAX_RATIO} times its size")
 
 
 def _check_entry(info: zipfile.ZipInfo, path: Path) -> None:
     kind = stat.S_IFMT(info.external_attr >> 16)
     if kind not in (0, stat.S_IFREG) or info.filename.endswith("/"):
-        raise refused(path, f"{info.filename!r} is no plain file")
+        raise bundle_error(path, f"{info.filename!r} is no plain file")
     if info.flag_bits & 0x1 or info.compress_type not in _METHODS:
-        raise refused(path, f"{info.filename!r} is encrypted, or packed in a way that bundles are not")
+        raise bundle_error(path, f"{info.filename!r} is encrypted, or packed in a way that bundles are not")
 
 
 def _bundle(archive: zipfile.ZipFile, path: Path) -> Bundle:
     if BUNDLE not in archive.namelist():
-        raise refused(path, f"it has no {BUNDLE}")
+        raise bundle_error(path, f"it has no {BUNDLE}")
     if archive.getinfo(BUNDLE).file_size > _MAX_LIST_BYTES:
-        raise refused(path, f"its {BUNDLE} is longer than that of any run")
+        raise bundle_error(path, f"its {BUNDLE} is longer than that of any run")
     try:
         bundle = decode_json(archive.read(BUNDLE), Bundle)
     except msgspec.DecodeError as error:
-        raise refused(path, f"its {BUNDLE} is of a newer version, or damaged: {error}") from error
-    if not is_run_id(bundle.run_id):
-        raise refused(path, f"{bundle.run_id!r} is no id of a run")
+        raise bundle_error(path, f"its {BUNDLE} is of a newer version, or damaged: {error}") from error
+    if not is_valid_run_id(bundle.run_id):
+        raise bundle_error(path, f"{bundle.run_id!r} is no id of a run")
     for file in bundle.files:
-        if not is_name(file.path):
-            raise refused(path, f"{file.path!r} is no name of a run's file")
+        if not is_valid_file_path(file.path):
+            raise bundle_error(path, f"{file.path!r} is no name of a run's file")
     missing = {RESULT, EVENTS}.difference(file.path for file in bundle.files)
     if missing:
-        raise refused(path, f"it holds no {min(missing)}")
+        raise bundle_error(path, f"it holds no {min(missing)}")
     return bundle
 
 
@@ -142,32 +144,32 @@ def verify_result(archive: zipfile.ZipFile, path: Path, bundle: Bundle) -> None:
     """Check that the result belongs to this run, can be read, and that the other files match the hashes in it."""
     name = f"{bundle.run_id}/{RESULT}"
     if archive.getinfo(name).file_size > _MAX_RESULT_BYTES:
-        raise refused(path, f"its {RESULT} is longer than that of any run")
+        raise bundle_error(path, f"its {RESULT} is longer than that of any run")
     text = archive.read(name)
     try:
         result = decode_result(text)
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
-        if (why := other_schema(text)) is not None:
+        if (why := describe_other_schema(text)) is not None:
             hint = "Import it with the version of Sizewise that it was measured with."
             raise UsageError(f"{path} cannot be taken in: {why}", hint=hint) from None
-        raise refused(path, f"its {RESULT} cannot be read: {error}") from error
+        raise bundle_error(path, f"its {RESULT} cannot be read: {error}") from error
     if result.run_id != bundle.run_id:
-        raise refused(path, f"its {RESULT} is of another run")
+        raise bundle_error(path, f"its {RESULT} is of another run")
     files = {file.path: file for file in bundle.files}
     for artifact in result.artifacts:
         if not _is_sealed(files.get(artifact.path), artifact.sha256):
-            raise refused(path, f"{artifact.path} is not the one that its {RESULT} was made of")
+            raise bundle_error(path, f"{artifact.path} is not the one that its {RESULT} was made of")
 
 
 def _is_sealed(file: BundledFile | None, sha256: str) -> bool:
     return file is not None and file.sha256 == sha256
 
 
-def refused(path: Path, why: str) -> UsageError:
+def bundle_error(path: Path, why: str) -> UsageError:
     return UsageError(f"{path} is no bundle that can be taken in: {' '.join(why.split())[:300]}", hint=_HINT)
 
 
-PIECE_BYTES = 1 << 20
+CHUNK_BYTES = 1 << 20
 _TIME = (1980, 1, 1, 0, 0, 0)
 _UNIX, _MODE = 3, 0o100644
 
@@ -177,8 +179,8 @@ def export_run(run: StoredRun, path: Path) -> Bundle:
 
     Raises UsageError if the run has no result, or contains a file that bundles cannot hold.
     """
-    run_id, names = run.measured.run_id, _names(run.directory)
-    if not is_run_id(run_id):
+    run_id, names = run.complete_result.run_id, _names(run.directory)
+    if not is_valid_run_id(run_id):
         raise UsageError(f"{run.directory}: {run_id!r} is no id that a bundle can carry")
     draft = path.with_name(f".{path.name}.part")
     try:
@@ -198,8 +200,8 @@ def export_run(run: StoredRun, path: Path) -> Bundle:
 def _check(draft: Path, directory: Path) -> None:
     """Apply the checks of an import, so that no bundle is written that Sizewise would refuse."""
     try:
-        with opened_bundle(draft) as archive:
-            verify_result(archive, draft, listed_bundle(archive, draft))
+        with open_bundle(draft) as archive:
+            verify_result(archive, draft, read_manifest(archive, draft))
     except UsageError as error:
         raise UsageError(
             f"{directory} cannot be exported: {error}", hint="Measure again, or move the file out."
@@ -217,11 +219,11 @@ def _names(directory: Path) -> list[str]:
         if path.is_symlink() or not (path.is_file() or path.is_dir()):
             raise UsageError(f"{path} is no plain file: a bundle cannot carry it", hint="Move it out of the run.")
         if path.is_file():
-            if not is_name(name):
+            if not is_valid_file_path(name):
                 raise UsageError(f"{path}: a bundle cannot carry a file of that name", hint="Move it out of the run.")
             names.append(name)
-    if len(names) > MOST_FILES:
-        raise UsageError(f"{directory} holds {len(names):,} files, and a bundle carries {MOST_FILES:,}")
+    if len(names) > MAX_FILES:
+        raise UsageError(f"{directory} holds {len(names):,} files, and a bundle carries {MAX_FILES:,}")
     return sorted(names)
 
 
@@ -239,7 +241,7 @@ def _add(archive: zipfile.ZipFile, entry: str, name: str, path: Path) -> Bundled
     info.file_size = path.stat().st_size  # the zip format depends on the size
     size = 0
     with path.open("rb") as source, archive.open(info, "w") as target:
-        while piece := source.read(PIECE_BYTES):
+        while piece := source.read(CHUNK_BYTES):
             digest.update(piece)
             size += len(piece)
             target.write(piece)
@@ -253,7 +255,7 @@ def _info(entry: str) -> zipfile.ZipInfo:
     return info
 
 
-ACTIVE = (".html", ".htm", ".xhtml", ".mht", ".mhtml", ".svg")
+ACTIVE_EXTENSIONS = (".html", ".htm", ".xhtml", ".mht", ".mhtml", ".svg")
 """Extensions of files with scripts that a browser would run.
 
 Such files in a bundle are read and checked but not imported, because reports can be rendered again.
@@ -267,8 +269,8 @@ def import_run(path: Path) -> tuple[Path, bool]:
     In that case nothing is imported.
     """
     home = runs_home()
-    with opened_bundle(path) as archive:
-        bundle = listed_bundle(archive, path)
+    with open_bundle(path) as archive:
+        bundle = read_manifest(archive, path)
         home.mkdir(parents=True, exist_ok=True)
         directory = home / bundle.run_id
         if os.path.lexists(directory):
@@ -319,16 +321,16 @@ def _unpack(archive: zipfile.ZipFile, path: Path, bundle: Bundle, directory: Pat
         target = directory / file.path
         target.parent.mkdir(parents=True, exist_ok=True)
         digest = hashlib.sha256()
-        destination = target if target.suffix.casefold() not in ACTIVE else Path(os.devnull)
+        destination = target if target.suffix.casefold() not in ACTIVE_EXTENSIONS else Path(os.devnull)
         with (
             archive.open(f"{bundle.run_id}/{file.path}") as source,
             destination.open("xb" if destination is target else "wb") as out,
         ):
-            while piece := source.read(PIECE_BYTES):  # reads no more than the size that the zip lists
+            while piece := source.read(CHUNK_BYTES):  # reads no more than the size that the zip lists
                 digest.update(piece)
                 out.write(piece)
             out.flush()
             if destination is target:
                 os.fsync(out.fileno())
         if digest.hexdigest() != file.sha256:
-            raise refused(path, f"{file.path} is not what its checksum says")
+            raise bundle_error(path, f"{file.path} is not what its checksum says")

@@ -14,10 +14,10 @@ from app import __version__
 from app.errors import UsageError
 from app.records.calibration import Calibration
 from app.records.selftest import SelfTest
-from app.storage.run_directory import runs_home, write_whole
+from app.storage.run_directory import runs_home, write_atomically
 from loadgen.decoding import decode_json
 
-KEPT_FOR = timedelta(hours=24)
+MAX_AGE = timedelta(hours=24)
 
 
 def calibration_path() -> Path:
@@ -29,24 +29,24 @@ def store_calibration(calibration: Calibration) -> None:
 
     Measurements disturbed by other processes are not stored.
     """
-    calibration = calibration.lasting()
+    calibration = calibration.without_disturbed()
     if not calibration.ceilings:
         return
-    stored = stored_calibration(calibration.fingerprint, datetime.fromisoformat(calibration.measured_at))
-    merged = calibration if stored is None else stored.joined(calibration)
+    stored = load_calibration(calibration.fingerprint, datetime.fromisoformat(calibration.measured_at))
+    merged = calibration if stored is None else stored.merge(calibration)
     path = calibration_path()
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(path, msgspec.json.format(msgspec.json.encode(merged), indent=2))
+    write_atomically(path, msgspec.json.format(msgspec.json.encode(merged), indent=2))
 
 
-def stored_calibration(fingerprint: str, now: datetime) -> Calibration | None:
+def load_calibration(fingerprint: str, now: datetime) -> Calibration | None:
     """Return the stored calibration if it is less than a day old and this machine has not changed since."""
     try:
         calibration = decode_json(calibration_path().read_bytes(), Calibration)
         age = now - datetime.fromisoformat(calibration.measured_at)
     except (OSError, ValueError, TypeError):
         return None  # this is a cache: a file that cannot be read, or is from another version, is measured again
-    is_recent = timedelta(0) <= age < KEPT_FOR
+    is_recent = timedelta(0) <= age < MAX_AGE
     return calibration if is_recent and calibration.fingerprint == fingerprint else None
 
 
@@ -59,12 +59,12 @@ def store_selftest(selftest: SelfTest) -> None:
     path = selftest_path()
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(path, msgspec.json.format(msgspec.json.encode(selftest), indent=2))
+        write_atomically(path, msgspec.json.format(msgspec.json.encode(selftest), indent=2))
     except OSError as error:
         raise UsageError(f"{path} cannot be written: {error.strerror}", hint="Choose another SIZEWISE_HOME.") from error
 
 
-def stored_selftest(fingerprint: str) -> SelfTest | None:
+def load_selftest(fingerprint: str) -> SelfTest | None:
     """Return the stored self-test if it applies to this machine and this version of Sizewise."""
     try:
         selftest = decode_json(selftest_path().read_bytes(), SelfTest)

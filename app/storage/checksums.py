@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from app.storage.names import CHECKSUMS as CHECKSUMS
-from app.storage.names import FACTS, JOURNAL, OUTPUTS
-from app.storage.run_directory import write_whole
+from app.storage.names import DATA_FILES, JOURNAL, OUTPUTS
+from app.storage.run_directory import write_atomically
 
 
 def write_checksums(directory: Path, exports: Iterable[str]) -> None:
@@ -18,12 +18,12 @@ def write_checksums(directory: Path, exports: Iterable[str]) -> None:
     The checksums replace the journal of a run that has ended.
     """
     outputs = (f"{OUTPUTS}/{path.name}" for path in (directory / OUTPUTS).glob("*.npz"))
-    names = (name for name in (*FACTS, *exports, *outputs) if (directory / name).is_file())
+    names = (name for name in (*DATA_FILES, *exports, *outputs) if (directory / name).is_file())
     _write(directory, {name: _sha256(directory / name) for name in names})
     (directory / JOURNAL).unlink(missing_ok=True)
 
 
-def renew_checksum(directory: Path, name: str) -> None:
+def update_checksum(directory: Path, name: str) -> None:
     """Update the checksum of one rewritten file. The others keep their stored checksum, so that damage still shows."""
     path = directory / CHECKSUMS
     if path.exists():
@@ -33,7 +33,7 @@ def renew_checksum(directory: Path, name: str) -> None:
 
 
 def _write(directory: Path, sums: dict[str, str]) -> None:
-    write_whole(directory / CHECKSUMS, "".join(f"{sums[name]}  {name}\n" for name in sorted(sums)).encode())
+    write_atomically(directory / CHECKSUMS, "".join(f"{sums[name]}  {name}\n" for name in sorted(sums)).encode())
 
 
 def _sha256(path: Path) -> str:

@@ -15,12 +15,12 @@ import msgspec
 
 from app.errors import UsageError
 from app.records.comparison import Comparison
-from app.records.control import Answer, Wish
+from app.records.control import ControlCommand, ControlResponse
 from app.records.events import Event
-from app.storage.control import ControlBox
-from app.storage.endings import ending_of
-from app.storage.run_directory import EVENTS, runs_home, write_whole
-from app.storage.whole_file import WholeFile
+from app.storage.control import CommandInbox
+from app.storage.endings import find_run_state
+from app.storage.run_directory import EVENTS, runs_home, write_atomically
+from app.storage.whole_file import UnbufferedFile
 
 COMPARISON = "comparison.json"
 _MAX_COMPARISONS = 20
@@ -31,7 +31,7 @@ def comparisons_home() -> Path:
     return runs_home().parent / "comparisons"
 
 
-def going_comparisons() -> tuple[Path, ...]:
+def find_running_comparisons() -> tuple[Path, ...]:
     """Return the comparisons in their home folder that are still running, the newest first."""
     home = comparisons_home()
     if not home.is_dir():
@@ -50,8 +50,8 @@ class ComparisonWriter:
             directory.mkdir(parents=True, exist_ok=True)
             if (directory / EVENTS).exists():
                 raise UsageError(f"{directory} already holds a comparison", hint=hint)
-            self._events = WholeFile(directory / EVENTS)
-            self._control = ControlBox(directory)
+            self._events = UnbufferedFile(directory / EVENTS)
+            self._control = CommandInbox(directory)
         except OSError as error:
             raise UsageError(f"cannot write a comparison to {directory}: {error.strerror}", hint=hint) from None
         self.directory = directory
@@ -62,11 +62,11 @@ class ComparisonWriter:
         with self._lock:
             self._events.write(self._encode(event) + b"\n")
 
-    def obey_wishes(self, obey: Callable[[Wish], Answer]) -> None:
-        self._control.obey(obey)
+    def process_commands(self, handle: Callable[[ControlCommand], ControlResponse]) -> None:
+        self._control.process(handle)
 
     def write_comparison(self, comparison: Comparison) -> None:
-        write_whole(self.directory / COMPARISON, msgspec.json.format(self._encode(comparison), indent=2))
+        write_atomically(self.directory / COMPARISON, msgspec.json.format(self._encode(comparison), indent=2))
 
     def close(self) -> None:
         self._control.close()
@@ -81,6 +81,6 @@ class ComparisonWriter:
 
 def _is_running(directory: Path) -> bool:
     try:
-        return ending_of(directory) == "running"
+        return find_run_state(directory) == "running"
     except OSError:  # deleted in the meantime, or owned by another user
         return False

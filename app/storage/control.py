@@ -19,7 +19,7 @@ from pathlib import Path
 import msgspec
 
 from app.errors import UsageError
-from app.records.control import Answer, Wish
+from app.records.control import ControlCommand, ControlResponse
 from loadgen.decoding import decode_json, json_decoder
 
 CONTROL = "control"
@@ -40,7 +40,7 @@ Older versions and some file systems have no lock.
 _RUNS = "`sizewise runs list` shows the runs there are."
 
 
-class ControlBox:
+class CommandInbox:
     """The engine's side of the control files. Only one thread may call `obey`."""
 
     def __init__(self, run_directory: Path) -> None:
@@ -48,9 +48,9 @@ class ControlBox:
         self._folder.mkdir()
         self._lock_path = run_directory / _LOCK
         self._lock = _locked_file(self._lock_path)
-        self._decode = json_decoder(Wish)
+        self._decode = json_decoder(ControlCommand)
 
-    def obey(self, obey: Callable[[Wish], Answer]) -> None:
+    def process(self, handle: Callable[[ControlCommand], ControlResponse]) -> None:
         """Handle all pending commands, the oldest first, and write a reply to each."""
         for path in self._pending():
             try:
@@ -59,9 +59,9 @@ class ControlBox:
             except OSError:
                 continue  # the sender has withdrawn the command
             try:
-                reply = obey(self._decode(content))
+                reply = handle(self._decode(content))
             except msgspec.DecodeError:
-                reply = Answer(False, "the wish is not one this version of Sizewise understands")
+                reply = ControlResponse(False, "the wish is not one this version of Sizewise understands")
             _write(path.with_suffix(_REPLY), msgspec.json.encode(reply))
 
     def close(self) -> None:
@@ -85,7 +85,7 @@ def remove_control(run_directory: Path) -> None:
     (run_directory / _LOCK).unlink(missing_ok=True)
 
 
-def is_engine_there(run_directory: Path, pid: int) -> bool:
+def is_engine_alive(run_directory: Path, pid: int) -> bool:
     """Return whether a run's engine still accepts commands.
 
     A killed engine leaves its control folder, but neither its lock nor its process. Its pid may belong to another
@@ -162,7 +162,7 @@ def _silence_s(run_directory: Path) -> float:
     return float("inf")
 
 
-def ask_engine(run_directory: Path, wish: Wish, *, within_s: float = 10.0) -> str:
+def send_command(run_directory: Path, command: ControlCommand, *, timeout_s: float = 10.0) -> str:
     """Send a command to the engine and return its reply.
 
     Raises UsageError if the engine refuses the command, the run has ended, or no reply arrives in time.
@@ -170,16 +170,16 @@ def ask_engine(run_directory: Path, wish: Wish, *, within_s: float = 10.0) -> st
     folder = run_directory / CONTROL
     path = folder / f"{time.time_ns():020d}-{secrets.token_hex(4)}{_COMMAND}"
     try:
-        _write(path, msgspec.json.encode(wish))
+        _write(path, msgspec.json.encode(command))
     except OSError as error:
         raise _ended_error(run_directory) from error
-    reply = _await_reply(path, within_s)
+    reply = _await_reply(path, timeout_s)
     if not reply.granted:
         raise UsageError(reply.message)
     return reply.message
 
 
-def _await_reply(command: Path, within_s: float) -> Answer:
+def _await_reply(command: Path, within_s: float) -> ControlResponse:
     reply, deadline_s = command.with_suffix(_REPLY), time.monotonic() + within_s
     while not reply.exists():
         if not command.parent.exists():
@@ -190,7 +190,7 @@ def _await_reply(command: Path, within_s: float) -> Answer:
             raise UsageError(f"the run in {command.parents[1]} does not answer", hint=hint)
         time.sleep(_POLL_S)
     try:
-        return decode_json(_read(reply), Answer)
+        return decode_json(_read(reply), ControlResponse)
     except (OSError, msgspec.DecodeError):
         raise _ended_error(command.parents[1]) from None
     finally:

@@ -11,11 +11,11 @@ import msgspec
 
 from app.errors import ExitCode
 from app.records.events import Event, RunFinished, RunStarted
-from app.storage.control import is_engine_there
+from app.storage.control import is_engine_alive
 from app.storage.run_directory import EVENTS, RESULT, runs_home
 from loadgen.decoding import json_decoder
 
-Ending = Literal["ended", "running", "cut short"]
+RunState = Literal["ended", "running", "cut short"]
 _DECODE: Callable[[bytes], Event] = json_decoder(Event)
 _HEAD_BYTES, _TAIL_BYTES = 1 << 16, 1 << 16
 _MAX_AGE = timedelta(days=14)
@@ -31,14 +31,14 @@ class Unfinished(msgspec.Struct, frozen=True):
     """
 
     directory: Path
-    ending: Ending
+    state: RunState
     name: str | None
     last_written: datetime
     size_bytes: int
     """Size of the stored rows and telemetry samples, in bytes."""
 
 
-def unfinished_runs(now: datetime) -> tuple[Unfinished, ...]:
+def find_unfinished_runs(now: datetime) -> tuple[Unfinished, ...]:
     """Return the unfinished runs of the last two weeks in the runs' home, the newest first."""
     home = runs_home()
     if not home.is_dir():
@@ -48,7 +48,7 @@ def unfinished_runs(now: datetime) -> tuple[Unfinished, ...]:
     return tuple(run for run in candidates if run is not None and now - run.last_written < _MAX_AGE)
 
 
-def ending_of(directory: Path) -> Ending:
+def find_run_state(directory: Path) -> RunState:
     """Return how a run ended.
 
     A run with a result has ended, whatever happened to its engine afterwards. Raises OSError.
@@ -56,13 +56,13 @@ def ending_of(directory: Path) -> Ending:
     if (directory / RESULT).exists() or _finished(directory / EVENTS) is not None:
         return "ended"
     started = _started(directory / EVENTS)
-    is_there = started is not None and is_engine_there(directory, started.pid)
+    is_there = started is not None and is_engine_alive(directory, started.pid)
     return "running" if is_there else "cut short"
 
 
 def _unfinished(directory: Path, now: datetime) -> Unfinished | None:
     try:
-        ending = ending_of(directory)
+        ending = find_run_state(directory)
         if ending == "ended":
             return None
         started = _started(directory / EVENTS)
@@ -96,7 +96,7 @@ def _event(line: bytes) -> Event | None:
         return None
 
 
-def last_lasted_s(name: str) -> float | None:
+def find_last_duration_s(name: str) -> float | None:
     """Return the duration in s of a profile's last complete run, or `None` if none of the newest runs is one."""
     home = runs_home()
     newest = sorted(home.iterdir(), reverse=True)[:_MAX_RUNS] if home.is_dir() else []

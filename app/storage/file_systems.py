@@ -20,7 +20,7 @@ class NetworkMount(msgspec.Struct, frozen=True):
     mount_point: str
 
 
-def network_mount(directory: Path, mounts: Path = MOUNTS) -> NetworkMount | None:
+def find_network_mount(directory: Path, mounts: Path = MOUNTS) -> NetworkMount | None:
     """Return the network file system that a directory is, or will be, on.
 
     Return `None` on a local file system, and if the operating system does not list its mounts.

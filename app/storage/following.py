@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from app.records.events import Event, RunFinished, RunStarted
-from app.storage.control import CONTROL, is_engine_there
+from app.storage.control import CONTROL, is_engine_alive
 from app.storage.run_directory import EVENTS
-from app.storage.streams import whole_batch_ahead
+from app.storage.streams import has_complete_batch
 from loadgen.decoding import json_decoder
 
 if TYPE_CHECKING:
@@ -33,10 +33,10 @@ class EventFollower:
         self._path, self._offset, self._partial = path, 0, b""
         self._lines: deque[bytes] = deque()
         self._decode: Callable[[bytes], Event] = json_decoder(Event)
-        self.damaged = 0
+        self.damaged_count = 0
         """Number of lines that were skipped because they are not events of this version."""
 
-    def take(self) -> Event | None:
+    def read_next(self) -> Event | None:
         """Return the next event, or `None` if there is no further complete line yet."""
         while True:
             if not self._lines and not self._read():
@@ -46,7 +46,7 @@ class EventFollower:
                 try:
                     return self._decode(line)
                 except msgspec.DecodeError:
-                    self.damaged += 1
+                    self.damaged_count += 1
 
     def _read(self) -> bool:
         """Read the next chunk, and return whether it held any data."""
@@ -59,7 +59,7 @@ class EventFollower:
         self._offset += len(content)
         *lines, self._partial = (self._partial + content).split(b"\n")
         if len(self._partial) > _MAX_LINE_BYTES:
-            self._partial, self.damaged = b"", self.damaged + 1
+            self._partial, self.damaged_count = b"", self.damaged_count + 1
         self._lines.extend(lines)
         return bool(content)
 
@@ -74,12 +74,12 @@ class RunFollower:
         self.finished: RunFinished | None = None
 
     @property
-    def damaged(self) -> int:
-        return self._events.damaged
+    def damaged_count(self) -> int:
+        return self._events.damaged_count
 
-    def take(self) -> Event | None:
+    def read_next(self) -> Event | None:
         """Return the next event, or `None` if there is none yet."""
-        event = self._events.take()
+        event = self._events.read_next()
         match event:
             case RunStarted(pid=pid):
                 self._pid = pid
@@ -87,13 +87,13 @@ class RunFollower:
                 self.finished = event
         return event
 
-    def is_written(self) -> bool:
+    def is_active(self) -> bool:
         """Return whether more events may follow. Events written just before the engine ended must still be read."""
         if self.finished is not None:
             return False
         if self._pid is None:
             return (self.directory / CONTROL).is_dir()
-        return is_engine_there(self.directory, self._pid)
+        return is_engine_alive(self.directory, self._pid)
 
 
 class StreamFollower:
@@ -103,7 +103,7 @@ class StreamFollower:
         self._path = path
         self._offset: int | None = None
 
-    def take(self, most: int) -> list[pa.RecordBatch]:
+    def read_batches(self, max_batches: int) -> list[pa.RecordBatch]:
         """Return the next complete batches, at most `most` of them."""
         import pyarrow as pa
 
@@ -115,7 +115,7 @@ class StreamFollower:
                 if self._offset is None:
                     self._offset = source.tell()
                 source.seek(self._offset)  # the reader reads each batch from the file's current position
-                while len(batches) < most and whole_batch_ahead(source):
+                while len(batches) < max_batches and has_complete_batch(source):
                     batch = stream.read_next_batch()
                     batch.validate(full=True)
                     batches.append(batch)

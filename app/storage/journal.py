@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, BinaryIO
 
 import msgspec
 
-from app.storage.names import JOURNAL, OUTPUTS, STREAMS, WHOLE_FACTS
-from app.storage.whole_file import WholeFile
+from app.storage.names import JOURNAL, OUTPUTS, SINGLE_WRITE_FILES, STREAMS
+from app.storage.whole_file import UnbufferedFile
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
@@ -34,7 +34,7 @@ class Journal:
     one incomplete append, that of the last line; any other missing or different data is damage.
     """
 
-    def __init__(self, directory: Path, kept: Mapping[str, int] | None = None) -> None:
+    def __init__(self, directory: Path, kept_bytes: Mapping[str, int] | None = None) -> None:
         """Create the journal. Raises OSError.
 
         For a run that is resumed, `kept` gives the bytes that remain of each stream; its other files remain unchanged.
@@ -43,16 +43,16 @@ class Journal:
         self._lock = threading.Lock()
         self._ends: dict[str, tuple[int, int]] = {}
         lines = []
-        for name, size in ({} if kept is None else _kept_sizes(directory, kept)).items():
+        for name, size in ({} if kept_bytes is None else _kept_sizes(directory, kept_bytes)).items():
             crc = _compute_crc(directory / name, size)
             self._ends[name] = (size, crc)
             lines.append(_line(crc, size, name))
-        if kept is not None:
+        if kept_bytes is not None:
             path.unlink(missing_ok=True)
-        self._file = WholeFile(path)
+        self._file = UnbufferedFile(path)
         self._file.write(b"".join(lines))
 
-    def append(self, file: WholeFile, content: ReadableBuffer) -> int:
+    def append(self, file: UnbufferedFile, content: ReadableBuffer) -> int:
         """Append `content` to a file and return the number of bytes written.
 
         If the disk is full, neither the file nor the journal contains any of it.
@@ -91,7 +91,7 @@ class Journal:
         self._file.close()
 
 
-class Verified(msgspec.Struct, frozen=True):
+class JournalCheck(msgspec.Struct, frozen=True):
     """The state of a run's files according to its journal.
 
     `whole` maps each stream to the number of bytes, from its start, that are intact. A stream in `cut` or `changed` has
@@ -99,15 +99,15 @@ class Verified(msgspec.Struct, frozen=True):
     `is_journal_whole` is false if the journal lacks lines, or has a line that no engine wrote.
     """
 
-    whole: dict[str, int]
-    cut: frozenset[str]
+    intact_bytes: dict[str, int]
+    truncated: frozenset[str]
     changed: frozenset[str]
     listed: frozenset[str]
     """Names of the files that have a checksum in the journal."""
-    is_journal_whole: bool
+    is_journal_intact: bool
 
 
-def verified(directory: Path) -> Verified | None:
+def verify_journal(directory: Path) -> JournalCheck | None:
     """Compare the files of a run whose engine has ended with its journal. Return `None` if it has no journal."""
     streams = {name: _Stream(directory / name) for name in STREAMS}
     matches: dict[str, bool] = {}
@@ -140,15 +140,15 @@ def verified(directory: Path) -> Verified | None:
     finally:
         for stream in streams.values():
             stream.close()
-    return Verified(
-        whole={name: stream.whole for name, stream in streams.items() if stream.size or stream.end},
-        cut=frozenset(name for name, stream in streams.items() if stream.is_cut(is_last=name == last)),
+    return JournalCheck(
+        intact_bytes={name: stream.whole for name, stream in streams.items() if stream.size or stream.end},
+        truncated=frozenset(name for name, stream in streams.items() if stream.is_cut(is_last=name == last)),
         changed=frozenset(
             [name for name, stream in streams.items() if stream.is_changed]
             + [name for name, is_match in matches.items() if not is_match]
         ),
         listed=frozenset([name for name, stream in streams.items() if stream.end] + list(matches)),
-        is_journal_whole=is_whole and all(stream.size <= stream.end for stream in streams.values()),
+        is_journal_intact=is_whole and all(stream.size <= stream.end for stream in streams.values()),
     )
 
 
@@ -198,7 +198,7 @@ def _content(path: Path) -> tuple[int, int] | None:
 
 
 def _kept_sizes(directory: Path, kept_bytes: Mapping[str, int]) -> dict[str, int]:
-    names = [*WHOLE_FACTS, *(f"{OUTPUTS}/{path.name}" for path in (directory / OUTPUTS).glob("*.npz"))]
+    names = [*SINGLE_WRITE_FILES, *(f"{OUTPUTS}/{path.name}" for path in (directory / OUTPUTS).glob("*.npz"))]
     whole = {name: (directory / name).stat().st_size for name in names if (directory / name).is_file()}
     return whole | dict(kept_bytes)
 
@@ -219,10 +219,10 @@ def _pieces(file: BinaryIO, size: int) -> Iterator[bytes]:
 
 def _is_whole_file(name: str) -> bool:
     folder, _, rest = name.rpartition("/")
-    return name in WHOLE_FACTS or (folder == OUTPUTS and rest == Path(rest).name)
+    return name in SINGLE_WRITE_FILES or (folder == OUTPUTS and rest == Path(rest).name)
 
 
-def _truncate(file: WholeFile, size: int) -> None:
+def _truncate(file: UnbufferedFile, size: int) -> None:
     with contextlib.suppress(OSError):
         file.truncate(size)
         file.seek(size)

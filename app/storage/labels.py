@@ -11,8 +11,8 @@ import msgspec
 from msgspec.structs import replace
 
 from app.errors import UsageError
-from app.records.bundle import MOST_NOTES, MOST_TAGS, TAG, TITLE_LENGTH, Labels, Note
-from app.storage.run_directory import write_whole
+from app.records.bundle import MAX_NOTES, MAX_TAGS, MAX_TITLE_LENGTH, TAG_PATTERN, Labels, Note
+from app.storage.run_directory import write_atomically
 from loadgen.decoding import decode_json
 
 LABELS = "labels.json"
@@ -35,22 +35,22 @@ def read_labels(run_directory: Path) -> Labels:
 def set_title(run_directory: Path, title: str) -> Labels:
     """Set the title of a run; an empty one removes it. Raises UsageError, without a change, if it is too long."""
     clean_title = _one_line(title)
-    if len(clean_title) > TITLE_LENGTH:
-        raise UsageError(f"a title has at most {TITLE_LENGTH} characters, and this one {len(clean_title)}")
+    if len(clean_title) > MAX_TITLE_LENGTH:
+        raise UsageError(f"a title has at most {MAX_TITLE_LENGTH} characters, and this one {len(clean_title)}")
     return _write_labels(run_directory, replace(read_labels(run_directory), title=clean_title))
 
 
 def add_tags(run_directory: Path, tags: Iterable[str]) -> Labels:
     """Add tags to a run. Raises UsageError, without a change, if a tag is not valid."""
     given = set(tags)
-    invalid = sorted(tag for tag in given if not re.search(TAG, tag) or tag.endswith("\n"))
+    invalid = sorted(tag for tag in given if not re.search(TAG_PATTERN, tag) or tag.endswith("\n"))
     if invalid:
         hint = "A tag is up to 64 letters, digits and . _ : / = @ + - and begins with a letter or digit."
         raise UsageError(f"{invalid[0]!r} is no tag", hint=hint)
     labels = read_labels(run_directory)
     all_tags = given | set(labels.tags)
-    if len(all_tags) > MOST_TAGS:
-        raise UsageError(f"a run takes {MOST_TAGS} tags, and these would be {len(all_tags)}")
+    if len(all_tags) > MAX_TAGS:
+        raise UsageError(f"a run takes {MAX_TAGS} tags, and these would be {len(all_tags)}")
     return _write_labels(run_directory, replace(labels, tags=tuple(sorted(all_tags))))
 
 
@@ -66,20 +66,20 @@ def remove_tags(run_directory: Path, tags: Iterable[str]) -> Labels:
 
 def add_note(run_directory: Path, text: str, at: datetime) -> Labels:
     labels = read_labels(run_directory)
-    if len(labels.notes) >= MOST_NOTES:
-        raise UsageError(f"the run has {MOST_NOTES} notes, which is all it takes")
+    if len(labels.notes) >= MAX_NOTES:
+        raise UsageError(f"the run has {MAX_NOTES} notes, which is all it takes")
     note = Note(at.isoformat(timespec="seconds"), text)
     return _write_labels(run_directory, replace(labels, notes=(*labels.notes, note)))
 
 
-def put_labels(run_directory: Path, labels: Labels) -> Labels:
+def restore_labels(run_directory: Path, labels: Labels) -> Labels:
     """Restore earlier labels, to undo a change. Raises UsageError if they cannot be written."""
     return _write_labels(run_directory, labels)
 
 
 def _write_labels(run_directory: Path, labels: Labels) -> Labels:
     try:
-        write_whole(run_directory / LABELS, msgspec.json.format(msgspec.json.encode(labels), indent=2))
+        write_atomically(run_directory / LABELS, msgspec.json.format(msgspec.json.encode(labels), indent=2))
     except OSError as error:
         raise UsageError(f"{run_directory / LABELS} cannot be written: {error.strerror}") from error
     return labels

@@ -18,7 +18,7 @@ _BATCHES_PER_GROUP = 256
 """Number of batches per row group."""
 
 
-def write_parquet(stream: Path, schema: pa.Schema, path: Path, renamed: Callable[[str], str] | None = None) -> int:
+def write_parquet(stream: Path, schema: pa.Schema, path: Path, rename: Callable[[str], str] | None = None) -> int:
     """Write all complete batches of an Arrow stream to a Parquet file, and return the number of rows.
 
     The file has the columns that the stream shares with `schema`, and `renamed` is applied to its texts. It is written
@@ -35,7 +35,7 @@ def write_parquet(stream: Path, schema: pa.Schema, path: Path, renamed: Callable
         with parquet.ParquetWriter(file, first[0].schema, compression="zstd") as writer:
             while first:
                 group = pa.Table.from_batches(first)
-                group = group if renamed is None else _rename_texts(group, renamed)
+                group = group if rename is None else _rename_texts(group, rename)
                 writer.write_table(group)
                 rows += group.num_rows
                 first = list(islice(batches, _BATCHES_PER_GROUP))

@@ -15,8 +15,8 @@ from typing import Literal
 import msgspec
 import yaml
 
-from app.analysis.token_samples import invalid_sample
-from app.analysis.traces import invalid_rows
+from app.analysis.token_samples import find_sample_error
+from app.analysis.traces import find_rows_error
 from app.errors import UsageError
 from app.records.plan import Plan
 from app.records.plan_question import MeasuredTarget, PlanQuestion
@@ -29,17 +29,19 @@ Bound = tuple[str, float, float, float]
 """Description of a value, the value, its minimum and its maximum."""
 
 
-def impossible_fact(question: PlanQuestion) -> str | None:
+def find_impossible_input(question: PlanQuestion) -> str | None:
     """Return what is impossible about the inputs of a plan, or `None` if all are possible."""
     return next(_iter_impossible(question), None)
 
 
 def _iter_impossible(question: PlanQuestion) -> Iterator[str]:
     yield from _find_nan(msgspec.to_builtins(question), "question")
-    if question.traffic.rows is not None and (problem := invalid_rows(question.traffic.rows)) is not None:
+    if question.traffic.rows is not None and (problem := find_rows_error(question.traffic.rows)) is not None:
         yield problem
     samples = [question.traffic.token_sample, *(target.token_sample for target in question.measured)]
-    yield from (problem for sample in samples if sample is not None and (problem := invalid_sample(sample)) is not None)
+    yield from (
+        problem for sample in samples if sample is not None and (problem := find_sample_error(sample)) is not None
+    )
     for name, value, minimum, maximum in _bounds(question):
         if not minimum <= value <= maximum:
             yield f"{name} is {value:g}, and may be {minimum:g} to {maximum:g}"
@@ -126,7 +128,7 @@ def _service_bounds(fitted: FittedService) -> Iterator[Bound]:
             yield "step_s", step_s, _MIN, _MAX
 
 
-MOST_BYTES = 8 * 1024**2
+MAX_BYTES = 8 * 1024**2
 """Maximum size of a plan file in bytes.
 
 A plan over the whole catalog takes 0.7 MiB, and the requests of a trace at most 1.6 MiB more.
@@ -158,8 +160,8 @@ def is_plan_file(path: Path) -> bool:
 def read_plan(path: Path) -> PlanFile:
     """Read a plan file. Raises UsageError if it is not a complete plan file of this version."""
     try:
-        if path.stat().st_size > MOST_BYTES:
-            raise UsageError(f"{path} is larger than any plan ({MOST_BYTES >> 20} MiB)")
+        if path.stat().st_size > MAX_BYTES:
+            raise UsageError(f"{path} is larger than any plan ({MAX_BYTES >> 20} MiB)")
         text = path.read_bytes()
         for count, event in enumerate(yaml.parse(text, Loader=yaml.CSafeLoader)):
             if isinstance(event, yaml.AliasEvent):
@@ -169,7 +171,7 @@ def read_plan(path: Path) -> PlanFile:
         written = yaml.load(text, Loader=yaml.CSafeLoader)
         _refuse_newer(path, written)
         file = msgspec.convert(written, PlanFile)
-        if (problem := impossible_fact(file.question)) is not None:
+        if (problem := find_impossible_input(file.question)) is not None:
             raise ValueError(problem)
         return file
     except (OSError, RecursionError, ValueError, yaml.YAMLError, msgspec.ValidationError) as error:
@@ -185,7 +187,7 @@ def _refuse_newer(path: Path, written: object) -> None:
         raise UsageError(what, hint="Update Sizewise, or plan again from the runs.")
 
 
-def plan_text(file: PlanFile) -> str:
+def format_plan(file: PlanFile) -> str:
     """Return the text of a plan file. The same plan gives the same bytes, even after it was read from such a text."""
     as_read = msgspec.convert(
         msgspec.to_builtins(file), PlanFile
@@ -202,7 +204,7 @@ def plan_text(file: PlanFile) -> str:
 
 def write_plan(path: Path, file: PlanFile) -> None:
     """Write a plan file completely or not at all: an older file stays until the new one is on the disk."""
-    text = plan_text(file).encode()
+    text = format_plan(file).encode()
     draft = path.parent / f".{path.name}.part"
     try:
         with draft.open("wb") as out:

@@ -13,7 +13,7 @@ from loadgen.decoding import decode_json, json_decoder
 _decode = json_decoder(Result)
 
 
-def other_schema(content: bytes) -> str | None:
+def describe_other_schema(content: bytes) -> str | None:
     """Return, as a clause of a message, which schema a result or a run's first event has if it differs from this
     version's.
 

@@ -19,10 +19,10 @@ from app.records.events import (
     StageFinished,
     VariantStarted,
 )
-from app.records.interrupted import InterruptedRun, MeasuredStage
+from app.records.interrupted import CompletedStage, InterruptedRun
 from app.records.telemetry import TELEMETRY_SCHEMA
 from app.storage.checksums import CHECKSUMS
-from app.storage.journal import verified
+from app.storage.journal import verify_journal
 from app.storage.names import JOURNAL
 from app.storage.run_directory import (
     EVENTS,
@@ -31,13 +31,13 @@ from app.storage.run_directory import (
     REQUESTS,
     RESULT,
     TELEMETRY,
-    KeptParts,
+    KeptData,
     RunWriter,
     StoredRun,
-    write_whole,
+    write_atomically,
 )
-from app.storage.seals import damaged_error
-from app.storage.streams import stage_spans
+from app.storage.seals import build_damaged_error
+from app.storage.streams import find_stage_spans
 from loadgen.records import REQUEST_SCHEMA
 
 _SIGNALS = (ExitCode.INTERRUPTED, ExitCode.TERMINATED)
@@ -46,17 +46,17 @@ _REGENERATED = (RESULT, JOURNAL)
 _COLUMNS_BUT_STAGE = tuple(name for name in REQUEST_SCHEMA.names if name != "stage")
 
 
-def interrupted_run(run: StoredRun) -> InterruptedRun:
+def read_interrupted_run(run: StoredRun) -> InterruptedRun:
     """Return what a run measured before it was cut short.
 
     Raises UsageError with the reason if it cannot be resumed, and DamagedError if the data to keep is damaged.
     """
-    if run.is_written:
+    if run.is_being_written:
         raise UsageError(f"{run.directory} is still running", hint="Wait for it, or `sizewise runs stop` it.")
     damage = tuple(file for file in run.damage if file.path not in _REGENERATED)
     whole_bytes = _whole_bytes(run)
     if any(file.whole_bytes is None for file in damage) or (damage and not whole_bytes[EVENTS]):
-        raise damaged_error(run.directory, damage)
+        raise build_damaged_error(run.directory, damage)
     events = run.events(whole_bytes.get(EVENTS))
     started = _first_started(run, events)
     if any(isinstance(event, VariantStarted | CallsFinished) for event in events):
@@ -78,16 +78,16 @@ def interrupted_run(run: StoredRun) -> InterruptedRun:
         ended.pop()
     if not ended or any(rows[event.index] < _min_rows(event) for event in ended):
         if damage:
-            raise damaged_error(run.directory, damage)
+            raise build_damaged_error(run.directory, damage)
         raise UsageError(f"{run.directory} was cut short before one stage of it had ended", hint=_RERUN_HINT)
     if any(file.path == TELEMETRY for file in damage) and _last_reading_ns(run, whole_bytes) < ended[-1].facts.end_ns:
-        raise damaged_error(run.directory, damage)
+        raise build_damaged_error(run.directory, damage)
     return InterruptedRun(
-        started.run_id, started.at_ns, tuple(MeasuredStage(event.facts, event.stage) for event in ended)
+        started.run_id, started.at_ns, tuple(CompletedStage(event.facts, event.stage) for event in ended)
     )
 
 
-def reopened(run: StoredRun, interrupted: InterruptedRun) -> RunWriter:
+def reopen_run(run: StoredRun, interrupted: InterruptedRun) -> RunWriter:
     """Return a writer that appends to the run.
 
     Rows and events after its last complete stage are discarded, and so are the result and the reports of its
@@ -100,19 +100,19 @@ def reopened(run: StoredRun, interrupted: InterruptedRun) -> RunWriter:
     lines = (run.directory / EVENTS).read_bytes().splitlines(keepends=True)[: last_event + 1]
     lines[0] = msgspec.json.encode(started) + b"\n"
     content = b"".join(lines)
-    spans, end = stage_spans(run.directory / REQUESTS, REQUEST_SCHEMA, whole_bytes.get(REQUESTS))
+    spans, end = find_stage_spans(run.directory / REQUESTS, REQUEST_SCHEMA, whole_bytes.get(REQUESTS))
     indices = {stage_run.facts.index for stage_run in interrupted.stages}
     dropped = [start for stage, (start, _) in spans.items() if stage not in indices]
-    kept_parts = KeptParts(
+    kept_parts = KeptData(
         events_bytes=len(content),
         requests_bytes=min(dropped, default=end),
-        telemetry_bytes=stage_spans(run.directory / TELEMETRY, TELEMETRY_SCHEMA, whole_bytes.get(TELEMETRY))[1],
+        telemetry_bytes=find_stage_spans(run.directory / TELEMETRY, TELEMETRY_SCHEMA, whole_bytes.get(TELEMETRY))[1],
         spans={stage: span for stage, span in spans.items() if stage in indices},
     )
     for name in (RESULT, REPORT_JSON, REPORT_HTML, CHECKSUMS):
         with contextlib.suppress(FileNotFoundError):
             (run.directory / name).unlink()
-    write_whole(run.directory / EVENTS, content)
+    write_atomically(run.directory / EVENTS, content)
     return RunWriter(run.directory, kept_parts)
 
 
@@ -133,19 +133,19 @@ def _min_rows(event: StageFinished) -> int:
 
 
 def _count_rows(run: StoredRun, whole_bytes: int | None) -> Counter[int]:
-    stages = run.requests(_COLUMNS_BUT_STAGE, whole_bytes=whole_bytes)["stage"].value_counts()
+    stages = run.requests(_COLUMNS_BUT_STAGE, intact_bytes=whole_bytes)["stage"].value_counts()
     return Counter({count["values"]: count["counts"] for count in stages.to_pylist()})
 
 
 def _last_reading_ns(run: StoredRun, whole_bytes: Mapping[str, int]) -> int:
-    times = run.telemetry(whole_bytes=whole_bytes.get(TELEMETRY))["at_ns"].to_pylist()
+    times = run.telemetry(intact_bytes=whole_bytes.get(TELEMETRY))["at_ns"].to_pylist()
     return max(times, default=0)
 
 
 def _whole_bytes(run: StoredRun) -> dict[str, int]:
     """Return the number of intact bytes of each file according to the journal; empty without a journal."""
-    state = verified(run.directory)
-    return {} if state is None else state.whole
+    state = verify_journal(run.directory)
+    return {} if state is None else state.intact_bytes
 
 
 def _last_write_s(run: StoredRun) -> float:

@@ -18,14 +18,14 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from app.errors import DamagedError, UsageError
+from app.errors import CorruptedFileError, UsageError
 from app.records.calibration import Calibration
 from app.records.calls import CALL_SCHEMA
-from app.records.control import Answer, Wish
+from app.records.control import ControlCommand, ControlResponse
 from app.records.events import Event, RunFinished, RunStarted, StageFinished, VariantFinished
 from app.records.result import Artifact, Environment, Result
 from app.records.telemetry import TELEMETRY_SCHEMA
-from app.storage.control import ControlBox, is_engine_there, remove_control
+from app.storage.control import CommandInbox, is_engine_alive, remove_control
 from app.storage.journal import Journal
 from app.storage.names import CALIBRATION as CALIBRATION
 from app.storage.names import CALLS as CALLS
@@ -39,10 +39,10 @@ from app.storage.names import REQUESTS as REQUESTS
 from app.storage.names import RESULT as RESULT
 from app.storage.names import SPEC as SPEC
 from app.storage.names import TELEMETRY as TELEMETRY
-from app.storage.results import decode_result, other_schema
-from app.storage.seals import Damage, damage_of, damaged_error, result_damage, unverified_files
+from app.storage.results import decode_result, describe_other_schema
+from app.storage.seals import Damage, build_damaged_error, find_damage, find_result_damage, find_unverified_files
 from app.storage.streams import StreamWriter, read_stream, stream_batches
-from app.storage.whole_file import WholeFile
+from app.storage.whole_file import UnbufferedFile
 from loadgen.decoding import json_decoder
 from loadgen.records import REQUEST_SCHEMA
 
@@ -54,7 +54,7 @@ _ADDED_LATER = tuple(name for name in REQUEST_SCHEMA.names if name not in _FIRST
 
 _MAX_START_BYTES = 1 << 20
 """Maximum size of a run's first event in bytes."""
-LONGEST_WORD = 40
+MAX_SLUG_CHARACTERS = 40
 """Maximum length of a profile's name in the id of a run."""
 _RUNS = "`sizewise runs list` shows the runs there are."
 _SCHEMA = "Open it with the version of Sizewise that it was measured with."
@@ -73,15 +73,15 @@ def runs_home() -> Path:
 
 def new_run_id(name: str, at: datetime) -> str:
     """Create a run id that sorts by time, contains the profile name and is unique."""
-    return f"{at:%Y%m%d-%H%M%S}-{word_of_id(name)}-{secrets.token_hex(2)}"
+    return f"{at:%Y%m%d-%H%M%S}-{slugify(name)}-{secrets.token_hex(2)}"
 
 
-def word_of_id(name: str) -> str:
+def slugify(name: str) -> str:
     """Return the form of a profile's name that is used in run ids."""
-    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:LONGEST_WORD] or "run"
+    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:MAX_SLUG_CHARACTERS] or "run"
 
 
-def write_whole(path: Path, content: bytes) -> None:
+def write_atomically(path: Path, content: bytes) -> None:
     """Write a file completely or not at all: under another name, flushed to the disk, then renamed."""
     draft = path.with_name(path.name + ".part")
     with draft.open("wb") as file:
@@ -95,7 +95,7 @@ def write_whole(path: Path, content: bytes) -> None:
 def write_document(path: Path, content: bytes) -> Path:
     """Write a file to a place that the user chose. Raises UsageError if that is impossible."""
     try:
-        write_whole(path, content)
+        write_atomically(path, content)
     except OSError as error:
         raise UsageError(f"cannot write {path}: {error.strerror}", hint="Choose another --out.") from error
     return path
@@ -112,7 +112,7 @@ def _sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-class KeptParts(msgspec.Struct, frozen=True):
+class KeptData(msgspec.Struct, frozen=True):
     """The parts of its files that a resumed run keeps: bytes from the start, and the position of each stage's rows."""
 
     events_bytes: int
@@ -129,21 +129,21 @@ class KeptParts(msgspec.Struct, frozen=True):
 class RunWriter:
     """Write the facts of one run. Requests, telemetry and events may come from different threads."""
 
-    def __init__(self, directory: Path, kept: KeptParts | None = None) -> None:
+    def __init__(self, directory: Path, kept_data: KeptData | None = None) -> None:
         """Create the run, or continue the run in the directory if `kept` is given.
 
         Raises UsageError if the directory already holds another run or cannot be created.
         """
         try:
             directory.mkdir(parents=True, exist_ok=True)
-            if kept is None and (directory / EVENTS).exists():
+            if kept_data is None and (directory / EVENTS).exists():
                 raise UsageError(f"{directory} already holds a run", hint="Choose another --out, or remove it first.")
-            if kept is not None:
+            if kept_data is not None:
                 remove_control(directory)
-            self._control = ControlBox(directory)
-            sizes = {} if kept is None else kept.sizes
-            self._journal = Journal(directory, None if kept is None else sizes)
-            self._events = WholeFile(directory / EVENTS, sizes.get(EVENTS))
+            self._control = CommandInbox(directory)
+            sizes = {} if kept_data is None else kept_data.sizes
+            self._journal = Journal(directory, None if kept_data is None else sizes)
+            self._events = UnbufferedFile(directory / EVENTS, sizes.get(EVENTS))
             self._requests = StreamWriter(directory / REQUESTS, REQUEST_SCHEMA, sizes.get(REQUESTS), self._journal)
             self._telemetry = StreamWriter(directory / TELEMETRY, TELEMETRY_SCHEMA, sizes.get(TELEMETRY), self._journal)
         except OSError as error:
@@ -152,7 +152,7 @@ class RunWriter:
             ) from None
         self.directory = directory
         self._calls: StreamWriter | None = None
-        self._spans: dict[int, tuple[int, int]] = {} if kept is None else dict(kept.spans)
+        self._spans: dict[int, tuple[int, int]] = {} if kept_data is None else dict(kept_data.spans)
         self._encode = msgspec.json.Encoder().encode
 
     def write_spec(self, spec_text: str) -> None:
@@ -181,10 +181,12 @@ class RunWriter:
         """Append a batch of requests, all of one stage. The batches of a stage must follow each other."""
         self._append(self._requests, batch)
 
-    def stage_requests(self, stage: int, without: Collection[str] = ()) -> pa.Table:
+    def stage_requests(self, stage: int, excluded_columns: Collection[str] = ()) -> pa.Table:
         """Read the requests of one stage back from the file, without the columns `without`."""
         span = self._spans.get(stage, (0, 0))
-        return read_stream(self.directory / REQUESTS, REQUEST_SCHEMA, without=without, span=span, is_own=True)
+        return read_stream(
+            self.directory / REQUESTS, REQUEST_SCHEMA, excluded_columns=excluded_columns, span=span, is_trusted=True
+        )
 
     def append_calls(self, batch: pa.RecordBatch) -> None:
         """Append a batch of calls of a local model, in the same way as requests; a run has one or the other.
@@ -198,7 +200,7 @@ class RunWriter:
     def stage_calls(self, stage: int) -> pa.Table:
         if self._calls is None:
             return CALL_SCHEMA.empty_table()
-        return read_stream(self.directory / CALLS, CALL_SCHEMA, span=self._spans.get(stage, (0, 0)), is_own=True)
+        return read_stream(self.directory / CALLS, CALL_SCHEMA, span=self._spans.get(stage, (0, 0)), is_trusted=True)
 
     def _append(self, stream: StreamWriter, batch: pa.RecordBatch) -> None:
         before = stream.size
@@ -207,7 +209,7 @@ class RunWriter:
             stage = batch["stage"][0].as_py()
             self._spans[stage] = (self._spans.get(stage, (before, before))[0], stream.size)
 
-    def keep_outputs(self, name: str, outputs: npt.NDArray[Any]) -> str:
+    def store_outputs(self, name: str, outputs: npt.NDArray[Any]) -> str:
         """Store model outputs as the array `outputs` of an .npz file, and return its absolute path.
 
         They are part of the facts.
@@ -220,13 +222,13 @@ class RunWriter:
         return str((folder / f"{name}.npz").absolute())
 
     def telemetry(self) -> pa.Table:
-        return read_stream(self.directory / TELEMETRY, TELEMETRY_SCHEMA, is_own=True)
+        return read_stream(self.directory / TELEMETRY, TELEMETRY_SCHEMA, is_trusted=True)
 
     def append_telemetry(self, batch: pa.RecordBatch) -> None:
         self._telemetry.append(batch)
 
-    def obey_wishes(self, obey: Callable[[Wish], Answer]) -> None:
-        self._control.obey(obey)
+    def process_commands(self, handle: Callable[[ControlCommand], ControlResponse]) -> None:
+        self._control.process(handle)
 
     def seal(self) -> tuple[Artifact, ...]:
         """Close the row streams, and return every fact file with its hash, by name."""
@@ -244,7 +246,7 @@ class RunWriter:
         return content.decode()
 
     def write_file(self, name: str, content: bytes) -> Path:
-        write_whole(self.directory / name, content)
+        write_atomically(self.directory / name, content)
         return self.directory / name
 
     def close(self) -> None:
@@ -255,7 +257,7 @@ class RunWriter:
 
     def _write_data(self, name: str, content: bytes) -> None:
         self._journal.replace(name, content)
-        write_whole(self.directory / name, content)
+        write_atomically(self.directory / name, content)
 
     def _close_streams(self) -> None:
         self._requests.close()
@@ -289,8 +291,8 @@ class StoredRun:
 
         Raises UsageError if result.json has another schema, and DamagedError if it was changed after it was written.
         """
-        if (self.directory / RESULT).exists() and (damage := result_damage(self.directory)) is not None:
-            raise damaged_error(self.directory, (damage,))
+        if (self.directory / RESULT).exists() and (damage := find_result_damage(self.directory)) is not None:
+            raise build_damaged_error(self.directory, (damage,))
         return self.unverified_result
 
     @property
@@ -310,17 +312,17 @@ class StoredRun:
     def result_text(self) -> str | None:
         return self._read(RESULT, bytes.decode)
 
-    def events(self, whole_bytes: int | None = None) -> list[Event]:
+    def events(self, intact_bytes: int | None = None) -> list[Event]:
         """Return the events of all complete lines, or of those in the first `whole_bytes`, without an incomplete last
         line.
         """
         decode = json_decoder(Event)
         path = self.directory / EVENTS
-        lines = path.read_bytes()[:whole_bytes].split(b"\n")[:-1] if path.exists() else []
+        lines = path.read_bytes()[:intact_bytes].split(b"\n")[:-1] if path.exists() else []
         try:
             return [decode(line) for line in lines]
         except msgspec.DecodeError as error:
-            if (why := other_schema(lines[0])) is not None:
+            if (why := describe_other_schema(lines[0])) is not None:
                 raise UsageError(f"{path} cannot be read: {why}", hint=_SCHEMA) from None
             raise UsageError(f"{path} is damaged: {error}") from None
 
@@ -338,21 +340,21 @@ class StoredRun:
         """True if the engine still runs, as far as this machine can determine."""
         events = self.events()
         started = next((event for event in events if isinstance(event, RunStarted)), None)
-        has_engine = started is not None and is_engine_there(self.directory, started.pid)
+        has_engine = started is not None and is_engine_alive(self.directory, started.pid)
         return has_engine and not any(isinstance(event, RunFinished) for event in events)
 
     @property
     def damage(self) -> tuple[Damage, ...]:
         """Files that differ from what was written. Always empty for a run that is still being written."""
-        return () if self.is_written else damage_of(self.directory)
+        return () if self.is_being_written else find_damage(self.directory)
 
     @property
-    def unverified(self) -> tuple[str, ...]:
+    def files_without_checksum(self) -> tuple[str, ...]:
         """Names of files without a checksum, in which damage would go unnoticed."""
-        return () if self.is_written else unverified_files(self.directory)
+        return () if self.is_being_written else find_unverified_files(self.directory)
 
     @property
-    def is_written(self) -> bool:
+    def is_being_written(self) -> bool:
         """True if an engine still appends to the files, whatever they contain."""
         path = self.directory / EVENTS
         if (self.directory / CHECKSUMS).exists() or not path.exists():
@@ -363,16 +365,16 @@ class StoredRun:
             started = json_decoder(Event)(line)
         except msgspec.DecodeError:
             return False
-        return isinstance(started, RunStarted) and is_engine_there(self.directory, started.pid)
+        return isinstance(started, RunStarted) and is_engine_alive(self.directory, started.pid)
 
     @property
-    def measured(self) -> Result:
+    def complete_result(self) -> Result:
         """The result of a complete, intact run.
 
         Raises UsageError with the reason if there is no result, and DamagedError if any file it is based on is damaged.
         """
         if damage := self.damage:
-            raise damaged_error(self.directory, damage)
+            raise build_damaged_error(self.directory, damage)
         result = self.result
         if result is not None:
             return result
@@ -389,9 +391,9 @@ class StoredRun:
 
     def requests(
         self,
-        without: Collection[str] = (),
-        damage: list[DamagedError] | None = None,
-        whole_bytes: int | None = None,
+        excluded_columns: Collection[str] = (),
+        damage: list[CorruptedFileError] | None = None,
+        intact_bytes: int | None = None,
     ) -> pa.Table:
         """Return the requests, without the columns `without`. Columns that an older schema lacks are null.
 
@@ -400,7 +402,12 @@ class StoredRun:
         """
         path = self.directory / REQUESTS
         return read_stream(
-            path, REQUEST_SCHEMA, added_later=_ADDED_LATER, without=without, damage=damage, end=whole_bytes
+            path,
+            REQUEST_SCHEMA,
+            optional_columns=_ADDED_LATER,
+            excluded_columns=excluded_columns,
+            damage=damage,
+            end=intact_bytes,
         )
 
     def calls(self) -> pa.Table:
@@ -409,9 +416,9 @@ class StoredRun:
             return CALL_SCHEMA.empty_table()
         return read_stream(self.directory / CALLS, CALL_SCHEMA)
 
-    def telemetry(self, damage: list[DamagedError] | None = None, whole_bytes: int | None = None) -> pa.Table:
+    def telemetry(self, damage: list[CorruptedFileError] | None = None, intact_bytes: int | None = None) -> pa.Table:
         """Return the telemetry samples; `damage` and `whole_bytes` have the same meaning as for `requests`."""
-        return read_stream(self.directory / TELEMETRY, TELEMETRY_SCHEMA, damage=damage, end=whole_bytes)
+        return read_stream(self.directory / TELEMETRY, TELEMETRY_SCHEMA, damage=damage, end=intact_bytes)
 
     def _read(self, name: str, decode: Callable[[bytes], _T]) -> _T | None:
         path = self.directory / name
@@ -422,14 +429,14 @@ class StoredRun:
             content = path.read_bytes()
             return decode(content)
         except (msgspec.DecodeError, UnicodeDecodeError, OSError) as error:
-            if name == RESULT and (why := other_schema(content)) is not None:
+            if name == RESULT and (why := describe_other_schema(content)) is not None:
                 raise UsageError(f"{path} cannot be read: {why}", hint=_SCHEMA) from None
             raise UsageError(
                 f"{path} cannot be read: {error}", hint="It may come from a newer version of Sizewise, or be damaged."
             ) from None
 
 
-def name_of_run(directory: Path) -> str:
+def format_run_name(directory: Path) -> str:
     """Return the name by which `find_run` finds a run: its id in the runs' home, otherwise its path."""
     return directory.name if directory.parent == runs_home() else str(directory)
 
@@ -442,7 +449,7 @@ def find_run(name: str) -> StoredRun:
     directory = Path(name)
     if directory.is_dir():
         return StoredRun(directory)
-    runs = stored_runs()
+    runs = list_stored_runs()
     if name == "last" and runs:
         return next((run for run in reversed(runs) if _is_running_or_measured(run)), runs[-1])
     matching = [run for run in runs if run.directory.name.startswith(name)]
@@ -452,7 +459,7 @@ def find_run(name: str) -> StoredRun:
     raise UsageError(f"{problem} {name!r}", hint=_RUNS)
 
 
-def stored_runs() -> list[StoredRun]:
+def list_stored_runs() -> list[StoredRun]:
     """Return the runs in `runs_home`, the oldest first."""
     home = runs_home()
     if not home.is_dir():

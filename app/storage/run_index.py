@@ -19,7 +19,7 @@ _UPSERT = (
 )
 
 
-def stamp_of(run: StoredRun, version: str) -> str:
+def compute_stamp(run: StoredRun, version: str) -> str:
     """Return a stamp that changes whenever a file that the list shows was written, or the reading `version` changes."""
     directory = run.directory
     result = _file_stamp(directory / RESULT)
@@ -27,7 +27,7 @@ def stamp_of(run: StoredRun, version: str) -> str:
     return " ".join(parts if result else [*parts, _file_stamp(directory / EVENTS)])
 
 
-def known_rows() -> dict[str, tuple[str, bytes]]:
+def load_rows() -> dict[str, tuple[str, bytes]]:
     """Return stamp and row by run directory; empty if there is no readable index."""
     path = runs_home() / INDEX
     if not path.is_file():
@@ -41,10 +41,10 @@ def known_rows() -> dict[str, tuple[str, bytes]]:
         return {}
 
 
-def keep_rows(rows: Mapping[str, tuple[str, bytes]], gone: set[str]) -> None:
+def update_rows(rows: Mapping[str, tuple[str, bytes]], removed: set[str]) -> None:
     """Update the index, and ignore write errors: the rows are then read again."""
     home = runs_home()
-    if not (rows or gone) or not home.is_dir():
+    if not (rows or removed) or not home.is_dir():
         return
     values = [(name, stamp, row) for name, (stamp, row) in rows.items()]
     with (
@@ -54,7 +54,7 @@ def keep_rows(rows: Mapping[str, tuple[str, bytes]], gone: set[str]) -> None:
     ):
         index.execute(_TABLE)
         index.executemany(_UPSERT, values)
-        index.executemany("DELETE FROM rows WHERE name = ?", [(name,) for name in gone])
+        index.executemany("DELETE FROM rows WHERE name = ?", [(name,) for name in removed])
 
 
 def _file_stamp(path: Path) -> str:

@@ -11,11 +11,11 @@ from typing import Literal
 
 import msgspec
 
-from app.errors import DamagedError
+from app.errors import CorruptedFileError
 from app.records.result import Artifact
-from app.storage.journal import verified
-from app.storage.names import CHECKSUMS, EVENTS, FACTS, JOURNAL, OUTPUTS, RESULT
-from app.storage.streams import is_cut_off
+from app.storage.journal import verify_journal
+from app.storage.names import CHECKSUMS, DATA_FILES, EVENTS, JOURNAL, OUTPUTS, RESULT
+from app.storage.streams import is_truncated
 from loadgen.decoding import decode_json
 
 _LINE = re.compile(r"([0-9a-f]{64})  ([^\n]+)")
@@ -40,7 +40,7 @@ class _Sealed(msgspec.Struct):
     artifacts: tuple[Artifact, ...]
 
 
-def damage_of(directory: Path) -> tuple[Damage, ...]:
+def find_damage(directory: Path) -> tuple[Damage, ...]:
     """Compare the data files of a run with the checksums in `result.json` and `checksums.txt`, or with the journal.
 
     The journal is used for a run that was cut short. Files are hashed once as long as neither size nor time changes:
@@ -52,16 +52,16 @@ def damage_of(directory: Path) -> tuple[Damage, ...]:
     return tuple(by_path.values())
 
 
-def unverified_files(directory: Path) -> tuple[str, ...]:
+def find_unverified_files(directory: Path) -> tuple[str, ...]:
     """Return the non-empty data files of a run that have no checksum."""
     known = {*(_checksums(directory) or {}), *(artifact.path for artifact in _artifacts(directory / RESULT))}
-    if (journal := verified(directory)) is not None:
+    if (journal := verify_journal(directory)) is not None:
         known |= journal.listed
-    sizes = {name: (directory / name).stat().st_size for name in FACTS if (directory / name).is_file()}
+    sizes = {name: (directory / name).stat().st_size for name in DATA_FILES if (directory / name).is_file()}
     return tuple(name for name, size in sizes.items() if size and name not in known)
 
 
-def result_damage(directory: Path) -> Damage | None:
+def find_result_damage(directory: Path) -> Damage | None:
     """Check `result.json` alone, which is cheap enough for every run of a list."""
     sums = _checksums(directory)
     if sums is None:
@@ -71,10 +71,10 @@ def result_damage(directory: Path) -> Damage | None:
     return _compare(directory, RESULT, sums[RESULT]) if RESULT in sums else None
 
 
-def damaged_error(directory: Path, found: tuple[Damage, ...]) -> DamagedError:
-    what = "; ".join(damage.text for damage in found[:5]) + (f"; and {len(found) - 5} more" if found[5:] else "")
+def build_damaged_error(directory: Path, damages: tuple[Damage, ...]) -> CorruptedFileError:
+    what = "; ".join(damage.text for damage in damages[:5]) + (f"; and {len(damages) - 5} more" if damages[5:] else "")
     hint = "Restore its files from a copy, or use what is whole: `sizewise report RUN --recover`."
-    return DamagedError(f"{directory} is DAMAGED: {what}", hint=hint)
+    return CorruptedFileError(f"{directory} is DAMAGED: {what}", hint=hint)
 
 
 def _damages(directory: Path) -> Iterator[Damage]:
@@ -95,14 +95,14 @@ def _damages(directory: Path) -> Iterator[Damage]:
 
 
 def _journal_damages(directory: Path) -> Iterator[Damage]:
-    state = verified(directory)
+    state = verify_journal(directory)
     if state is None:
         return
-    if not state.is_journal_whole:
+    if not state.is_journal_intact:
         yield Damage(JOURNAL, "changed")
-    for name in sorted(state.cut | state.changed):
-        problem = _problem(directory / name, is_cut=name in state.cut)
-        yield Damage(name, problem, state.whole.get(name))
+    for name in sorted(state.truncated | state.changed):
+        problem = _problem(directory / name, is_cut=name in state.truncated)
+        yield Damage(name, problem, state.intact_bytes.get(name))
 
 
 def _problem(path: Path, *, is_cut: bool) -> Literal["missing", "changed", "cut off"]:
@@ -114,7 +114,7 @@ def _problem(path: Path, *, is_cut: bool) -> Literal["missing", "changed", "cut 
 def _is_data(name: str) -> bool:
     """Return whether a file belongs to the run's own data. Reports do not, since they can be rendered again."""
     folder, _, rest = name.rpartition("/")
-    return name in FACTS or (folder == OUTPUTS and rest == Path(rest).name)
+    return name in DATA_FILES or (folder == OUTPUTS and rest == Path(rest).name)
 
 
 def _checksums(directory: Path) -> dict[str, str] | None:
@@ -148,7 +148,7 @@ def _compare(directory: Path, name: str, checksum: str) -> Damage | None:
         return Damage(name, "missing")
     if sha256 == checksum:
         return None
-    return Damage(name, _problem(path, is_cut=name.endswith(".arrow") and is_cut_off(path)))
+    return Damage(name, _problem(path, is_cut=name.endswith(".arrow") and is_truncated(path)))
 
 
 @lru_cache(maxsize=4096)

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from app.errors import DamagedError, UsageError
+from app.errors import CorruptedFileError, UsageError
 from app.storage.journal import Journal
-from app.storage.whole_file import WholeFile
-from loadgen.decoding import MESSAGE_PREFIX_BYTES, batch_header, metadata_length
+from app.storage.whole_file import UnbufferedFile
+from loadgen.decoding import MESSAGE_PREFIX_BYTES, read_batch_header, read_metadata_length
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
@@ -54,7 +54,7 @@ class StreamWriter:
         `schema` has no dictionaries and applies to every batch. New batches are appended after the first `kept_bytes`
         of an existing stream. The checksums of all writes go to the `journal`.
         """
-        self._file = WholeFile(path, kept_bytes)
+        self._file = UnbufferedFile(path, kept_bytes)
         self._journal = journal
         self.size = kept_bytes or self._write(schema.serialize())
         """Number of bytes written so far."""
@@ -89,11 +89,11 @@ def read_stream(
     path: Path,
     schema: pa.Schema,
     *,
-    added_later: Collection[str] = (),
-    without: Collection[str] = (),
+    optional_columns: Collection[str] = (),
+    excluded_columns: Collection[str] = (),
     span: tuple[int, int] | None = None,
-    is_own: bool = False,
-    damage: list[DamagedError] | None = None,
+    is_trusted: bool = False,
+    damage: list[CorruptedFileError] | None = None,
     end: int | None = None,
 ) -> pa.Table:
     """Read all complete batches of a file, in order. The table is empty if the file lacks even a complete schema.
@@ -107,7 +107,7 @@ def read_stream(
     by Sizewise. With `damage`, an error is appended to this list instead of raised, and the rows before it are
     returned.
     """
-    columns = pa.schema([field for field in schema if field.name not in without], schema.metadata)
+    columns = pa.schema([field for field in schema if field.name not in excluded_columns], schema.metadata)
     tables: list[pa.Table] = []
     if end == 0:
         return columns.empty_table()
@@ -115,11 +115,11 @@ def read_stream(
         stored = _read_schema(path)
         if stored is None:
             return columns.empty_table()
-        batches = _whole_batches(path, _column_indices(path, stored, columns, added_later), span or (0, end))
+        batches = _whole_batches(path, _column_indices(path, stored, columns, optional_columns), span or (0, end))
         chunk_batches = _BATCHES_PER_CHUNK if damage is None else 1  # so that everything before the damage is kept
         while chunk := list(islice(batches, chunk_batches)):
-            tables.append(_compact(None if is_own else path, chunk, columns))
-    except DamagedError as error:
+            tables.append(_compact(None if is_trusted else path, chunk, columns))
+    except CorruptedFileError as error:
         if damage is None:
             raise
         damage.append(error)
@@ -141,8 +141,8 @@ def stream_batches(path: Path, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
             yield batch
 
 
-def stage_spans(
-    path: Path, schema: pa.Schema, whole_bytes: int | None = None
+def find_stage_spans(
+    path: Path, schema: pa.Schema, intact_bytes: int | None = None
 ) -> tuple[dict[int, tuple[int, int]], int]:
     """Return the start and end of each stage's batches in the file, and the end of the last complete batch.
 
@@ -157,7 +157,7 @@ def stage_spans(
     try:
         with pa.OSFile(str(path)) as source, pa.ipc.open_stream(source) as stream:
             end = source.tell()
-            while (whole_bytes is None or end < whole_bytes) and whole_batch_ahead(source):
+            while (intact_bytes is None or end < intact_bytes) and has_complete_batch(source):
                 start, batch = end, stream.read_next_batch()
                 end = source.tell()
                 if batch.num_rows and "stage" in schema.names:
@@ -168,14 +168,14 @@ def stage_spans(
     return spans, end
 
 
-def is_cut_off(path: Path) -> bool:
+def is_truncated(path: Path) -> bool:
     """Return whether a closed stream lacks its end. Bytes are missing then, but the existing ones may be intact."""
     with path.open("rb") as file:
         file.seek(max(0, file.seek(0, os.SEEK_END) - len(_END)))
         return file.read() != _END
 
 
-def whole_batch_ahead(source: pa.NativeFile) -> bool:
+def has_complete_batch(source: pa.NativeFile) -> bool:
     """Return whether a complete batch starts at the current position of the file, and leave the position unchanged.
 
     Return false at the end of the stream, and for a batch that is not fully written. Raises ValueError for bytes that
@@ -185,7 +185,7 @@ def whole_batch_ahead(source: pa.NativeFile) -> bool:
     prefix = source.read(MESSAGE_PREFIX_BYTES)
     if len(prefix) < MESSAGE_PREFIX_BYTES:
         return False
-    length = metadata_length(prefix)
+    length = read_metadata_length(prefix)
     if not length:
         if source.tell() != size:
             raise ValueError("the stream ends before the file does")
@@ -193,7 +193,7 @@ def whole_batch_ahead(source: pa.NativeFile) -> bool:
     metadata = source.read(length)
     if len(metadata) < length:
         return False
-    header = batch_header(prefix + metadata)
+    header = read_batch_header(prefix + metadata)
     if header.rows > MAX_BATCH_ROWS or header.body_bytes > MAX_BATCH_BYTES:
         raise ValueError(f"a batch of {header.rows:,} rows and {header.body_bytes:,} bytes")
     if position + len(prefix) + length + header.body_bytes > size:
@@ -207,7 +207,7 @@ def _read_schema(path: Path) -> pa.Schema | None:
     try:
         with pa.OSFile(str(path)) as source:
             prefix = source.read(MESSAGE_PREFIX_BYTES)
-            if len(prefix) < MESSAGE_PREFIX_BYTES or source.size() < len(prefix) + metadata_length(prefix):
+            if len(prefix) < MESSAGE_PREFIX_BYTES or source.size() < len(prefix) + read_metadata_length(prefix):
                 return None
             source.seek(0)
             schema = pa.ipc.read_schema(source)
@@ -216,7 +216,7 @@ def _read_schema(path: Path) -> pa.Schema | None:
     except (ValueError, EOFError, OSError, pa.ArrowException) as error:
         raise _damaged(path, 0, error) from error
     if len(schema) > MAX_COLUMNS:
-        raise DamagedError(f"{path} is damaged: it has {len(schema):,} columns", hint=_HINT)
+        raise CorruptedFileError(f"{path} is damaged: it has {len(schema):,} columns", hint=_HINT)
     return schema
 
 
@@ -248,7 +248,7 @@ def _whole_batches(path: Path, indices: list[int], span: tuple[int, int | None])
                 source.seek(span[0])  # the reader reads each batch from the file's current position
             while span[1] is None or source.tell() < span[1]:
                 position = source.tell()
-                if not whole_batch_ahead(source):
+                if not has_complete_batch(source):
                     return
                 batch = stream.read_next_batch()
                 rows += batch.num_rows
@@ -270,9 +270,9 @@ def _validate(path: Path, rows: pa.RecordBatch | pa.Table) -> None:
         raise _damaged(path, None, error) from error
 
 
-def _damaged(path: Path, position: int | None, error: Exception) -> DamagedError:
+def _damaged(path: Path, position: int | None, error: Exception) -> CorruptedFileError:
     where = "" if position is None else f" after byte {position:,}"
-    return DamagedError(f"{path} is damaged{where}: {' '.join(str(error).split())[:200]}", hint=_HINT)
+    return CorruptedFileError(f"{path} is damaged{where}: {' '.join(str(error).split())[:200]}", hint=_HINT)
 
 
 def _compact(untrusted: Path | None, batches: list[pa.RecordBatch], schema: pa.Schema) -> pa.Table:

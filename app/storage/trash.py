@@ -15,7 +15,7 @@ import msgspec
 from app.errors import UsageError
 from app.storage.run_directory import StoredRun, runs_home
 
-KEPT_FOR = timedelta(days=30)
+RETENTION = timedelta(days=30)
 _FOLDER, _STAMP = ".trash", "%Y%m%dT%H%M%SZ"
 _DELETED = "`sizewise runs list --deleted` shows what can be brought back."
 
@@ -45,7 +45,7 @@ def delete_runs(runs: list[StoredRun], now: datetime) -> None:
         _move(run.directory.resolve(), target)
 
 
-def deleted_runs() -> list[DeletedRun]:
+def list_deleted_runs() -> list[DeletedRun]:
     """Return the deleted runs, the first deleted first."""
     runs = []
     for folder, deleted_at in _folders():
@@ -59,7 +59,7 @@ def restore_run(name: str) -> Path:
     """Restore a run by its id or a unique prefix of it; of several with the same id, the last deleted."""
     matching = {
         deleted.run.directory.name: deleted.run
-        for deleted in deleted_runs()
+        for deleted in list_deleted_runs()
         if deleted.run.directory.name.startswith(name)
     }
     if len(matching) != 1 and name not in matching:
@@ -79,7 +79,7 @@ def purge(now: datetime) -> list[str]:
     """Remove runs that were deleted more than 30 days ago, and return their names."""
     purged = []
     for folder, deleted_at in _folders():
-        if now - deleted_at > KEPT_FOR:
+        if now - deleted_at > RETENTION:
             purged += sorted(path.name for path in folder.iterdir())
             try:
                 shutil.rmtree(folder)

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
 
-class WholeFile(io.FileIO):
+class UnbufferedFile(io.FileIO):
     """A new unbuffered file, or an existing one truncated to `kept_bytes`.
 
     Python's raw files may write only a part of the data and report it only in the returned count.

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from types import ModuleType
 from typing import Any
 
-from app.telemetry.gpu_asking import ASK_AGAIN_NS, Readings
+from app.telemetry.gpu_asking import RETRY_NS, Readings
 
 _UNSUPPORTED = {2, 3, 10}
 """Error codes for features that the card lacks, that the library does not support yet, and that are not permitted."""
@@ -120,7 +120,7 @@ class AmdReader:
                 readings |= query(self._smi, self._handles[index])
             except self._smi.AmdSmiLibraryException as error:
                 if error.get_error_code() in _UNSUPPORTED:
-                    self._retry_at_ns[index, metrics] = at_ns + ASK_AGAIN_NS
+                    self._retry_at_ns[index, metrics] = at_ns + RETRY_NS
             except (KeyError, TypeError, ValueError):
                 pass  # another version of the package uses another format
         return readings

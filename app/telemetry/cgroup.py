@@ -36,7 +36,7 @@ def busy_percent(before_s: tuple[float, float], now_s: tuple[float, float]) -> f
     return min(100.0, max(0.0, 100 * busy_s / all_s)) if all_s > 0 else None
 
 
-def busy_and_all_of(times: Any) -> tuple[float, float]:
+def busy_and_total(times: Any) -> tuple[float, float]:
     """Return core-seconds spent on work, and in total."""
     # Linux also counts a guest's time in `user`
     total_s = sum(times) - getattr(times, "guest", 0.0) - getattr(times, "guest_nice", 0.0)
@@ -48,7 +48,7 @@ def _core_times() -> dict[int, tuple[float, float]]:
     usable = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else by_core.keys()
     # a container may see fewer cores than the numbers in its affinity mask suggest
     cores = [core for core in by_core if core in usable] or list(by_core)
-    return {core: busy_and_all_of(by_core[core]) for core in cores}
+    return {core: busy_and_total(by_core[core]) for core in cores}
 
 
 _UNLIMITED_BYTES = 2**60

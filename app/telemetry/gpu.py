@@ -12,8 +12,8 @@ from typing import Any
 
 import pynvml
 
-from app.telemetry.gpu_asking import ASK_AGAIN_NS, GONE, NOT_OFFERED, NvmlQuery, Question, Readings
-from app.telemetry.gpu_description import describe, or_none, used_gib, uuid_hash
+from app.telemetry.gpu_asking import LOST_ERRORS, RETRY_NS, UNSUPPORTED_ERRORS, MetricQuery, NvmlQueryRunner, Readings
+from app.telemetry.gpu_description import describe_gpu, none_on_error, used_gib, uuid_hash
 
 _TX, _RX = "gpu_pcie_tx_mb_per_s", "gpu_pcie_rx_mb_per_s"
 
@@ -35,7 +35,7 @@ _MEMBERS = {
     pynvml.NVML_VALUE_TYPE_UNSIGNED_LONG_LONG: "ullVal",
     pynvml.NVML_VALUE_TYPE_SIGNED_LONG_LONG: "sllVal",
 }
-_UNKNOWN_FIELD = (*NOT_OFFERED, pynvml.NVMLError_InvalidArgument)
+_UNKNOWN_FIELD = (*UNSUPPORTED_ERRORS, pynvml.NVMLError_InvalidArgument)
 _COUNTER_WRAP = 2**32
 
 
@@ -46,12 +46,12 @@ class ByteRate:
         self._last: tuple[float, int] | None = None
         self._mb_per_s: float | None = None
 
-    def follow(self, counted: float, at_us: int, wraps: bool) -> float | None:
+    def update(self, count: float, at_us: int, can_wrap: bool) -> float | None:
         """Return the rate since the counter's last update; None at first, and if its clock or the counter itself went
         back."""
         if self._last is None or at_us != self._last[1]:
-            self._mb_per_s = None if self._last is None else self._rate(counted, at_us, wraps)
-            self._last = counted, at_us
+            self._mb_per_s = None if self._last is None else self._rate(count, at_us, can_wrap)
+            self._last = count, at_us
         return self._mb_per_s
 
     def _rate(self, counted: float, at_us: int, wraps: bool) -> float | None:
@@ -68,7 +68,7 @@ class FieldReader:
     The call's structures are built once: rebuilding them would cost more than the call.
     """
 
-    def __init__(self, handle: Any, query: NvmlQuery) -> None:
+    def __init__(self, handle: Any, query: NvmlQueryRunner) -> None:
         self._handle = handle
         self._query = query
         self._byte_rates = {_TX: ByteRate(), _RX: ByteRate()}
@@ -80,14 +80,14 @@ class FieldReader:
         if self._query.is_lost:
             return readings
         if self._retry_all_at_ns is None or self._retry_all_at_ns <= at_ns:
-            self._retry_all_at_ns = at_ns + ASK_AGAIN_NS
+            self._retry_all_at_ns = at_ns + RETRY_NS
             if len(self._metrics) < len(FIELDS):
                 self._prepare(tuple(FIELDS))
         try:
             self._read_into(readings, at_ns)
-        except NOT_OFFERED:
+        except UNSUPPORTED_ERRORS:
             self._prepare(())
-        except GONE:
+        except LOST_ERRORS:
             self._query.is_lost = True
         except pynvml.NVMLError:
             pass  # a transient driver error only costs these readings
@@ -117,7 +117,7 @@ class FieldReader:
         value, union = self._views[metric]
         if value.nvmlReturn != pynvml.NVML_SUCCESS:
             error = pynvml.NVMLError(value.nvmlReturn)
-            if isinstance(error, GONE):
+            if isinstance(error, LOST_ERRORS):
                 raise error
             return not isinstance(error, _UNKNOWN_FIELD)
         kind = value.valueType
@@ -127,7 +127,7 @@ class FieldReader:
             readings[metric] = number * FIELDS[metric][1]
         else:
             wraps = kind == pynvml.NVML_VALUE_TYPE_UNSIGNED_INT
-            readings[metric] = byte_rate.follow(number, value.timestamp or at_ns // 1_000, wraps)
+            readings[metric] = byte_rate.update(number, value.timestamp or at_ns // 1_000, wraps)
         return True
 
 
@@ -141,18 +141,18 @@ def _utilization(handle: Any) -> tuple[float, float]:
 
 # These run at every tick: calls that may take a driver long are in gpu_rare.py.
 _QUERIES = (
-    Question(("gpu_utilisation_percent", "gpu_memory_busy_percent"), (_utilization,)),
-    Question(("gpu_memory_gib",), (lambda handle: (used_gib(handle),),)),
-    Question(
+    MetricQuery(("gpu_utilisation_percent", "gpu_memory_busy_percent"), (_utilization,)),
+    MetricQuery(("gpu_memory_gib",), (lambda handle: (used_gib(handle),),)),
+    MetricQuery(
         ("gpu_temperature_c",),
         (
             lambda handle: (float(pynvml.nvmlDeviceGetTemperatureV(handle, pynvml.NVML_TEMPERATURE_GPU)),),
             lambda handle: (float(pynvml.nvmlDeviceGetTemperature(handle, pynvml.NVML_TEMPERATURE_GPU)),),
         ),
     ),
-    Question(("gpu_sm_clock_mhz",), (lambda handle: (_clock_mhz(handle, pynvml.NVML_CLOCK_SM),),)),
-    Question(("gpu_memory_clock_mhz",), (lambda handle: (_clock_mhz(handle, pynvml.NVML_CLOCK_MEM),),)),
-    Question(
+    MetricQuery(("gpu_sm_clock_mhz",), (lambda handle: (_clock_mhz(handle, pynvml.NVML_CLOCK_SM),),)),
+    MetricQuery(("gpu_memory_clock_mhz",), (lambda handle: (_clock_mhz(handle, pynvml.NVML_CLOCK_MEM),),)),
+    MetricQuery(
         ("gpu_throttle_reasons",),
         (
             lambda handle: (float(pynvml.nvmlDeviceGetCurrentClocksEventReasons(handle)),),
@@ -161,16 +161,16 @@ _QUERIES = (
     ),
 )
 # On Ampere and later this is a mean over the last second.
-_POWER_QUERY = Question(("gpu_power_w",), (lambda handle: (pynvml.nvmlDeviceGetPowerUsage(handle) / 1_000,),))
+_POWER_QUERY = MetricQuery(("gpu_power_w",), (lambda handle: (pynvml.nvmlDeviceGetPowerUsage(handle) / 1_000,),))
 
 
 class GpuReader:
     """Reads one GPU. A lost GPU is not queried again, and all its readings are None."""
 
     def __init__(self, index: int, handle: Any) -> None:
-        self.description = describe(index, handle)
+        self.description = describe_gpu(index, handle)
         self.handle = handle
-        self.query = NvmlQuery()
+        self.query = NvmlQueryRunner()
         self._fields = FieldReader(handle, self.query)
 
     @property
@@ -185,9 +185,9 @@ class GpuReader:
         """Read fast-changing metrics. Unsupported ones are None, and are retried once a minute."""
         readings = self._fields.read(at_ns)
         for question in _QUERIES:
-            readings |= self.query.put(question, self.handle, at_ns)
+            readings |= self.query.run(question, self.handle, at_ns)
         if readings["gpu_power_w"] is None:
-            readings |= self.query.put(_POWER_QUERY, self.handle, at_ns)
+            readings |= self.query.run(_POWER_QUERY, self.handle, at_ns)
         return readings
 
 
@@ -198,17 +198,17 @@ class Gpus:
     readers: tuple[GpuReader, ...]
     driver: str | None
     note: str | None
-    counted: int | None = None
+    device_count: int | None = None
 
-    def look_again(self) -> None:
+    def rescan(self) -> None:
         """Add new GPUs and mark removed ones as lost, if their number has changed.
 
         A GPU keeps the index it was found with; a later one may get another index than the driver's.
         """
-        count = or_none(pynvml.nvmlDeviceGetCount)
-        if count is None or count == self.counted:
+        count = none_on_error(pynvml.nvmlDeviceGetCount)
+        if count is None or count == self.device_count:
             return
-        self.counted = count
+        self.device_count = count
         handles, notes = _open_handles(count)
         self.note = "; ".join(notes) or None
         readers_by_id = {reader.description.uuid_hash: reader for reader in self.readers}
@@ -246,7 +246,7 @@ def gpu_memory_used_gib() -> dict[int, float]:
     """Return the memory in use on each GPU at this moment, by index: without those that do not report it, empty without
     a driver."""
     with open_gpus() as gpus:
-        used = {reader.index: or_none(used_gib, reader.handle) for reader in gpus.readers}
+        used = {reader.index: none_on_error(used_gib, reader.handle) for reader in gpus.readers}
     return {index: gib for index, gib in used.items() if gib is not None}
 
 
@@ -262,7 +262,7 @@ def _find_gpus() -> Gpus:
             readers.append(GpuReader(index, handle))
         except pynvml.NVMLError as error:
             notes.append(f"GPU {index}: {error}")
-    return Gpus(tuple(readers), or_none(pynvml.nvmlSystemGetDriverVersion), "; ".join(notes) or None, count)
+    return Gpus(tuple(readers), none_on_error(pynvml.nvmlSystemGetDriverVersion), "; ".join(notes) or None, count)
 
 
 def _open_handles(count: int) -> tuple[list[tuple[int, Any]], list[str]]:

@@ -15,40 +15,40 @@ from app.records.result import Gpu
 GIB = 2**30
 
 
-def describe(index: int, handle: Any) -> Gpu:
-    memory_bytes = or_none(total_bytes, handle)
-    lowest_mw, highest_mw = or_none(pynvml.nvmlDeviceGetPowerManagementLimitConstraints, handle) or (None, None)
+def describe_gpu(index: int, handle: Any) -> Gpu:
+    memory_bytes = none_on_error(total_bytes, handle)
+    lowest_mw, highest_mw = none_on_error(pynvml.nvmlDeviceGetPowerManagementLimitConstraints, handle) or (None, None)
     return Gpu(
         index=index,
         name=pynvml.nvmlDeviceGetName(handle),
         uuid_hash=uuid_hash(handle),
         memory_gib=None if memory_bytes is None else memory_bytes / GIB,
-        power_limit_w=_watts(or_none(pynvml.nvmlDeviceGetEnforcedPowerLimit, handle)),
-        power_limit_default_w=_watts(or_none(pynvml.nvmlDeviceGetPowerManagementDefaultLimit, handle)),
+        power_limit_w=_watts(none_on_error(pynvml.nvmlDeviceGetEnforcedPowerLimit, handle)),
+        power_limit_default_w=_watts(none_on_error(pynvml.nvmlDeviceGetPowerManagementDefaultLimit, handle)),
         power_limit_lowest_w=_watts(lowest_mw),
         power_limit_highest_w=_watts(highest_mw),
-        max_sm_clock_mhz=or_none(pynvml.nvmlDeviceGetMaxClockInfo, handle, pynvml.NVML_CLOCK_SM),
-        max_memory_clock_mhz=or_none(pynvml.nvmlDeviceGetMaxClockInfo, handle, pynvml.NVML_CLOCK_MEM),
-        pcie_generation=or_none(pynvml.nvmlDeviceGetCurrPcieLinkGeneration, handle),
-        pcie_width=or_none(pynvml.nvmlDeviceGetCurrPcieLinkWidth, handle),
-        pcie_max_generation=or_none(pynvml.nvmlDeviceGetMaxPcieLinkGeneration, handle),
-        pcie_max_width=or_none(pynvml.nvmlDeviceGetMaxPcieLinkWidth, handle),
-        vbios=or_none(pynvml.nvmlDeviceGetVbiosVersion, handle),
-        driver=or_none(pynvml.nvmlSystemGetDriverVersion),
-        cuda_driver=_cuda_version(or_none(pynvml.nvmlSystemGetCudaDriverVersion_v2)),
+        max_sm_clock_mhz=none_on_error(pynvml.nvmlDeviceGetMaxClockInfo, handle, pynvml.NVML_CLOCK_SM),
+        max_memory_clock_mhz=none_on_error(pynvml.nvmlDeviceGetMaxClockInfo, handle, pynvml.NVML_CLOCK_MEM),
+        pcie_generation=none_on_error(pynvml.nvmlDeviceGetCurrPcieLinkGeneration, handle),
+        pcie_width=none_on_error(pynvml.nvmlDeviceGetCurrPcieLinkWidth, handle),
+        pcie_max_generation=none_on_error(pynvml.nvmlDeviceGetMaxPcieLinkGeneration, handle),
+        pcie_max_width=none_on_error(pynvml.nvmlDeviceGetMaxPcieLinkWidth, handle),
+        vbios=none_on_error(pynvml.nvmlDeviceGetVbiosVersion, handle),
+        driver=none_on_error(pynvml.nvmlSystemGetDriverVersion),
+        cuda_driver=_cuda_version(none_on_error(pynvml.nvmlSystemGetCudaDriverVersion_v2)),
         mig=tuple(_describe_mig(index, instance) for index, instance in mig_handles(handle)),
     )
 
 
 def mig_handles(handle: Any) -> Iterator[tuple[int, Any]]:
     """Yield the MIG instances of a GPU by the driver's index, which may have gaps; none if MIG is off."""
-    for index in range(or_none(pynvml.nvmlDeviceGetMaxMigDeviceCount, handle) or 0):
-        instance = or_none(pynvml.nvmlDeviceGetMigDeviceHandleByIndex, handle, index)
+    for index in range(none_on_error(pynvml.nvmlDeviceGetMaxMigDeviceCount, handle) or 0):
+        instance = none_on_error(pynvml.nvmlDeviceGetMigDeviceHandleByIndex, handle, index)
         if instance is not None:
             yield index, instance
 
 
-def memory(handle: Any) -> Any:
+def read_memory(handle: Any) -> Any:
     """Return memory information. `used` excludes the driver's reserved memory; drivers before 510 cannot separate
     it."""
     try:
@@ -58,31 +58,31 @@ def memory(handle: Any) -> Any:
 
 
 def total_bytes(handle: Any) -> int:
-    return int(memory(handle).total)
+    return int(read_memory(handle).total)
 
 
 def used_gib(handle: Any) -> float:
-    return float(memory(handle).used / GIB)
+    return float(read_memory(handle).used / GIB)
 
 
 def uuid_hash(handle: Any) -> str | None:
     """Hash the UUID, which identifies a card without revealing its serial number."""
-    uuid = or_none(pynvml.nvmlDeviceGetUUID, handle)
+    uuid = none_on_error(pynvml.nvmlDeviceGetUUID, handle)
     return None if uuid is None else hashlib.sha256(uuid.encode()).hexdigest()[:12]
 
 
-def or_none(ask: Callable[..., Any], *arguments: Any) -> Any:
+def none_on_error(call: Callable[..., Any], *arguments: Any) -> Any:
     try:
-        return ask(*arguments)
+        return call(*arguments)
     except pynvml.NVMLError:
         return None
 
 
 def _describe_mig(index: int, handle: Any) -> MigInstance:
-    memory_bytes = or_none(total_bytes, handle)
+    memory_bytes = none_on_error(total_bytes, handle)
     return MigInstance(
         index=index,
-        name=or_none(pynvml.nvmlDeviceGetName, handle) or "MIG instance",
+        name=none_on_error(pynvml.nvmlDeviceGetName, handle) or "MIG instance",
         uuid_hash=uuid_hash(handle),
         memory_gib=None if memory_bytes is None else memory_bytes / GIB,
     )
@@ -97,19 +97,19 @@ def _cuda_version(number: int | None) -> str | None:
     return None if number is None else f"{number // 1_000}.{number % 1_000 // 10}"
 
 
-def processes_on(gpu: int, handle: Any) -> Iterator[GpuProcess]:
+def list_processes(gpu: int, handle: Any) -> Iterator[GpuProcess]:
     """Yield the processes that compute; raises NVML's errors."""
     for process in pynvml.nvmlDeviceGetComputeRunningProcesses(handle):
         yield GpuProcess(gpu, process.pid, None if process.usedGpuMemory is None else process.usedGpuMemory / GIB)
 
 
-def foreign_processes(processes: Iterable[GpuProcess], ours: Collection[int]) -> tuple[GpuProcess, ...]:
+def foreign_processes(processes: Iterable[GpuProcess], own_pids: Collection[int]) -> tuple[GpuProcess, ...]:
     """Return the processes that are not in `ours`, nor children of those.
 
     A process that is not visible here is not foreign: it has ended, or its number is from outside this container, where
     our own processes may have such numbers too.
     """
-    return tuple(process for process in processes if _is_foreign(process.pid, ours))
+    return tuple(process for process in processes if _is_foreign(process.pid, own_pids))
 
 
 def _is_foreign(pid: int, ours: Collection[int]) -> bool:

@@ -9,10 +9,10 @@ import pynvml
 
 from app.records.gpu import GpuProcess
 from app.telemetry.gpu import GpuReader, Gpus
-from app.telemetry.gpu_asking import Question, Readings
-from app.telemetry.gpu_description import mig_handles, or_none, processes_on, used_gib
+from app.telemetry.gpu_asking import MetricQuery, Readings
+from app.telemetry.gpu_description import list_processes, mig_handles, none_on_error, used_gib
 
-LOOK_AGAIN_NS = 10_000_000_000
+RESCAN_NS = 10_000_000_000
 
 
 def _ecc(handle: Any, error: int) -> tuple[float]:
@@ -20,13 +20,17 @@ def _ecc(handle: Any, error: int) -> tuple[float]:
 
 
 _QUERIES = (
-    Question(("gpu_ecc_corrected_errors",), (lambda handle: _ecc(handle, pynvml.NVML_MEMORY_ERROR_TYPE_CORRECTED),)),
-    Question(
+    MetricQuery(("gpu_ecc_corrected_errors",), (lambda handle: _ecc(handle, pynvml.NVML_MEMORY_ERROR_TYPE_CORRECTED),)),
+    MetricQuery(
         ("gpu_ecc_uncorrected_errors",), (lambda handle: _ecc(handle, pynvml.NVML_MEMORY_ERROR_TYPE_UNCORRECTED),)
     ),
-    Question(("gpu_fan_percent",), (lambda handle: (float(pynvml.nvmlDeviceGetFanSpeed(handle)),),)),
-    Question(("gpu_encoder_percent",), (lambda handle: (float(pynvml.nvmlDeviceGetEncoderUtilization(handle)[0]),),)),
-    Question(("gpu_decoder_percent",), (lambda handle: (float(pynvml.nvmlDeviceGetDecoderUtilization(handle)[0]),),)),
+    MetricQuery(("gpu_fan_percent",), (lambda handle: (float(pynvml.nvmlDeviceGetFanSpeed(handle)),),)),
+    MetricQuery(
+        ("gpu_encoder_percent",), (lambda handle: (float(pynvml.nvmlDeviceGetEncoderUtilization(handle)[0]),),)
+    ),
+    MetricQuery(
+        ("gpu_decoder_percent",), (lambda handle: (float(pynvml.nvmlDeviceGetDecoderUtilization(handle)[0]),),)
+    ),
 )
 
 
@@ -36,18 +40,18 @@ class _ProcessList:
     def __init__(self, gpu: int) -> None:
         self.found: tuple[GpuProcess, ...] = ()
         self._gpu = gpu
-        self._question = Question(("gpu_processes",), (self._count,))
+        self._question = MetricQuery(("gpu_processes",), (self._count,))
 
     def read(self, reader: GpuReader, at_ns: int) -> Readings:
         self.found = ()
-        return reader.query.put(self._question, reader.handle, at_ns)
+        return reader.query.run(self._question, reader.handle, at_ns)
 
     def _count(self, handle: Any) -> tuple[float]:
-        self.found = tuple(processes_on(self._gpu, handle))
+        self.found = tuple(list_processes(self._gpu, handle))
         return (float(len(self.found)),)
 
 
-class RareReader:
+class SlowGpuReader:
     """Reads all GPUs once a second; every ten seconds it looks for GPUs and MIG instances that were added or
     removed."""
 
@@ -67,8 +71,8 @@ class RareReader:
     def read(self, at_ns: int) -> Iterator[tuple[str, Readings]]:
         """Yield readings by source: gpuN, gpuN/migI for its MIG instances and gpuN/pidP for its processes."""
         if self._rescan_at_ns is None or at_ns >= self._rescan_at_ns:
-            self._rescan_at_ns = at_ns + LOOK_AGAIN_NS
-            self._gpus.look_again()
+            self._rescan_at_ns = at_ns + RESCAN_NS
+            self._gpus.rescan()
             self._mig = {reader.index: tuple(mig_handles(reader.handle)) for reader in self._gpus.readers}
         for reader in self._gpus.readers:
             yield from self._read_gpu(reader, at_ns)
@@ -77,7 +81,7 @@ class RareReader:
         source, index = f"gpu{reader.index}", reader.index
         readings: Readings = {}
         for question in _QUERIES:
-            readings |= reader.query.put(question, reader.handle, at_ns)
+            readings |= reader.query.run(question, reader.handle, at_ns)
         process_list = self._process_lists.setdefault(index, _ProcessList(index))
         readings |= process_list.read(reader, at_ns)
         yield source, readings
@@ -85,5 +89,5 @@ class RareReader:
             yield f"{source}/pid{process.pid}", {"gpu_process_memory_gib": process.memory_gib}
         for mig_index, handle in self._mig.get(index, ()):
             # NVML does not report the utilization of an instance
-            memory_gib = None if reader.is_lost else or_none(used_gib, handle)
+            memory_gib = None if reader.is_lost else none_on_error(used_gib, handle)
             yield f"{source}/mig{mig_index}", {"gpu_mig_memory_gib": memory_gib, "gpu_utilisation_percent": None}

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import psutil
 
-from app.telemetry.cgroup import Cgroup, CoreReader, busy_and_all_of, busy_percent, read_cgroup
+from app.telemetry.cgroup import Cgroup, CoreReader, busy_and_total, busy_percent, read_cgroup
 
 _LOOPBACKS = ("lo", "lo0")
 _Totals = dict[str, tuple[int, int]]
@@ -84,7 +84,7 @@ def _rates(before: _Totals, now: _Totals, elapsed_s: float) -> tuple[float | Non
 _RANGE = Path("/proc/sys/net/ipv4/ip_local_port_range")
 
 
-def local_ports(path: Path = _RANGE) -> int | None:
+def count_local_ports(path: Path = _RANGE) -> int | None:
     """Return the number of local ports; None if not reported by this OS, as on all but Linux."""
     try:
         first, last = map(int, path.read_text("ascii").split())
@@ -121,7 +121,7 @@ class HostReader:
         self._limits_memory = _limit_below(self._cgroup.memory_limit_bytes, psutil.virtual_memory().total) is not None
         self._last_ns = at_ns
         self._last_used_s = self._cgroup.cpu_used_s()
-        self._last_times_s = busy_and_all_s()
+        self._last_times_s = busy_and_total_s()
         self._cores = CoreReader()
         self._transfers = TransferReader(at_ns)
         self._details_due_ns = at_ns + DETAILS_NS
@@ -143,7 +143,7 @@ class HostReader:
         return {"host_cpu_percent": cpu_percent, "host_memory_gib": self._memory_gib()}
 
     def _machine_percent(self) -> float | None:
-        before_s, self._last_times_s = self._last_times_s, busy_and_all_s()
+        before_s, self._last_times_s = self._last_times_s, busy_and_total_s()
         return busy_percent(before_s, self._last_times_s)
 
     def _container_percent(self, at_ns: int) -> float | None:
@@ -166,6 +166,6 @@ def _limit_below(limit: float | None, machine: float | None) -> float | None:
     return limit if limit is not None and machine is not None and limit < machine else None
 
 
-def busy_and_all_s() -> tuple[float, float]:
+def busy_and_total_s() -> tuple[float, float]:
     """Return core-seconds since the machine started: spent on work, and in total."""
-    return busy_and_all_of(psutil.cpu_times())
+    return busy_and_total(psutil.cpu_times())

@@ -11,7 +11,7 @@ import psutil
 from app.records.calibration import BUSY_LIMIT_CORES
 from app.records.result import Check, CheckId, Environment
 from app.telemetry.cgroup import read_cgroup
-from app.telemetry.host import GIB, busy_and_all_s
+from app.telemetry.host import GIB, busy_and_total_s
 
 FREE_MEMORY_LIMIT_GIB = 1.0
 CORES_LIMIT = 2
@@ -29,7 +29,7 @@ class MachineLoad:
 
 def machine_checks(environment: Environment) -> tuple[Check, ...]:
     """Run all machine checks. Takes half a second, to observe the load of other processes."""
-    return judge_machine(environment, read_machine_load())
+    return evaluate_machine(environment, read_machine_load())
 
 
 def read_machine_load(window_s: float = 0.5, sleep: Callable[[float], None] = time.sleep) -> MachineLoad:
@@ -40,7 +40,7 @@ def read_machine_load(window_s: float = 0.5, sleep: Callable[[float], None] = ti
 
 
 def _other_cpu_s() -> float:
-    busy_s, _ = busy_and_all_s()
+    busy_s, _ = busy_and_total_s()
     own_times = psutil.Process().cpu_times()
     return busy_s - own_times.user - own_times.system
 
@@ -55,7 +55,7 @@ def free_memory_bytes() -> int:
     return min(available, cgroup.memory_limit_bytes - used)
 
 
-def judge_machine(environment: Environment, load: MachineLoad) -> tuple[Check, ...]:
+def evaluate_machine(environment: Environment, load: MachineLoad) -> tuple[Check, ...]:
     return (
         _cores_check(environment),
         _other_load_check(load),

@@ -7,8 +7,8 @@ import time
 from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 
-from app.records.gpu import throttle_names
-from app.records.machine import GpuNow, MachineNow
+from app.records.gpu import list_throttle_reasons
+from app.records.machine import GpuState, MachineNow
 from app.records.result import Environment, Gpu
 from app.telemetry.amd import AmdReader, amd_readers
 from app.telemetry.cgroup import read_cgroup
@@ -49,7 +49,7 @@ class MachineReader:
             for amd in self._amd:
                 readings |= dict(amd.read(at_ns))
             cgroup = read_cgroup()
-            return machine_now(
+            return build_machine_state(
                 readings,
                 (reader.description for reader in gpus.readers),
                 cores=usable_cores(cgroup),
@@ -71,7 +71,7 @@ class MachineReader:
         return self._gpus
 
 
-def read_machine_now() -> MachineNow:
+def read_machine_state() -> MachineNow:
     """Take a single reading, without CPU use."""
     reader = MachineReader()
     try:
@@ -80,11 +80,11 @@ def read_machine_now() -> MachineNow:
         reader.close()
 
 
-def machine_in_run(readings: Mapping[str, Readings], environment: Environment | None) -> MachineNow:
+def build_state_in_run(readings: Mapping[str, Readings], environment: Environment | None) -> MachineNow:
     """Build the state from the last telemetry values of a run, by source and metric."""
     if environment is None:
-        return machine_now(readings, (), cores=None, memory_total_gib=None, driver=None, gpu_note=None)
-    return machine_now(
+        return build_machine_state(readings, (), cores=None, memory_total_gib=None, driver=None, gpu_note=None)
+    return build_machine_state(
         readings,
         environment.gpus,
         cores=environment.cpu_limit_cores or environment.logical_cores,
@@ -94,9 +94,9 @@ def machine_in_run(readings: Mapping[str, Readings], environment: Environment | 
     )
 
 
-def machine_now(
+def build_machine_state(
     readings: Mapping[str, Readings],
-    described: Iterable[Gpu],
+    gpus: Iterable[Gpu],
     *,
     cores: float | None,
     memory_total_gib: float | None,
@@ -104,7 +104,7 @@ def machine_now(
     gpu_note: str | None,
 ) -> MachineNow:
     host = readings.get("host", _NO_READINGS)
-    cards = {f"gpu{gpu.index}": gpu for gpu in described}
+    cards = {f"gpu{gpu.index}": gpu for gpu in gpus}
     gpu_sources = [source for source in readings if source.startswith("gpu") and "/" not in source]
     return MachineNow(
         cpu_percent=host.get("host_cpu_percent"),
@@ -120,9 +120,9 @@ def machine_now(
     )
 
 
-def _build_gpu_state(source: str, readings: Readings, card: Gpu | None) -> GpuNow:
+def _build_gpu_state(source: str, readings: Readings, card: Gpu | None) -> GpuState:
     power_w, reasons = readings.get("gpu_power_w"), readings.get("gpu_throttle_reasons")
-    return GpuNow(
+    return GpuState(
         source=source,
         name="AMD GPU" if card is None else card.name,
         utilisation_percent=readings.get("gpu_utilisation_percent"),
@@ -133,5 +133,5 @@ def _build_gpu_state(source: str, readings: Readings, card: Gpu | None) -> GpuNo
         temperature_c=readings.get("gpu_temperature_c"),
         clock_mhz=readings.get("gpu_sm_clock_mhz"),
         clock_most_mhz=None if card is None else card.max_sm_clock_mhz,
-        throttled_by=None if reasons is None else throttle_names(reasons),
+        throttled_by=None if reasons is None else list_throttle_reasons(reasons),
     )

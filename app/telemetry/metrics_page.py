@@ -19,8 +19,8 @@ import httptools
 
 from app.records.telemetry import Samples
 from loadgen.records import Endpoint
-from loadgen.transport.address import Address, EndpointError, address_of
-from loadgen.transport.tls import tls_context
+from loadgen.transport.address import Address, EndpointError, parse_url
+from loadgen.transport.tls import build_tls_context
 
 _SAMPLE = re.compile(r'([A-Za-z_:][\w:]*+)[ \t]*+(?:\{((?:[^"}]|"(?:[^"\\]|\\.)*+")*+)\})?+[ \t]*+(\S++)', re.ASCII)
 _LABEL = re.compile(r'[ \t]*+([A-Za-z_]\w*+)[ \t]*+=[ \t]*+"((?:[^"\\]|\\.)*+)"[ \t]*+(?:,|$)', re.ASCII)
@@ -44,7 +44,7 @@ class Sample(NamedTuple):
         return labels
 
 
-def samples(page: str) -> Iterator[Sample]:
+def parse_samples(page: str) -> Iterator[Sample]:
     """Yield the samples with a finite value. A last line without its end was truncated and is skipped."""
     for line in page[: page.rfind("\n") + 1].split("\n"):
         match = _SAMPLE.match(line)
@@ -66,7 +66,7 @@ _MAX_BYTES = 8 * 2**20
 _BLOCK_BYTES = 65_536
 
 Headers = tuple[tuple[str, str], ...]
-Left = Callable[[], float]
+RemainingTime = Callable[[], float]
 """Function that returns the remaining time in s, and raises TimeoutError if there is none."""
 
 
@@ -77,7 +77,7 @@ class ScrapedPage(NamedTuple):
     date: str | None
 
 
-def seconds_left(end_s: float) -> Left:
+def make_deadline(end_s: float) -> RemainingTime:
     """Return a function that gives the time until a moment of `time.monotonic`."""
 
     def left() -> float:
@@ -90,19 +90,23 @@ def seconds_left(end_s: float) -> Left:
 
 
 def fetch_page(
-    address: Address, context: ssl.SSLContext | None, left: Left, path: str = "/metrics", headers: Headers = ()
+    address: Address,
+    context: ssl.SSLContext | None,
+    remaining_s: RemainingTime,
+    path: str = "/metrics",
+    headers: Headers = (),
 ) -> ScrapedPage | None:
     """Fetch a page; returns the complete body of a 200 response, None for anything else. Redirects are not followed.
 
     The duration of the DNS lookup is not limited.
     """
     try:
-        connection = _connect(address, left)
+        connection = _connect(address, remaining_s)
         try:
             if context is not None:
-                connection.settimeout(left())
+                connection.settimeout(remaining_s())
                 connection = context.wrap_socket(connection, server_hostname=address.host)
-            return _fetch(connection, _build_request(address, path, headers), left)
+            return _fetch(connection, _build_request(address, path, headers), remaining_s)
         finally:
             connection.close()
     except (
@@ -113,7 +117,7 @@ def fetch_page(
         return None
 
 
-def _connect(address: Address, left: Left) -> socket.socket:
+def _connect(address: Address, left: RemainingTime) -> socket.socket:
     """Connect to the first of the host's addresses that accepts. Raises OSError."""
     last_error: OSError = ConnectionError()
     for address_info in socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM):
@@ -132,7 +136,7 @@ def _build_request(address: Address, path: str, headers: Headers) -> bytes:
     return "\r\n".join([f"GET {path} HTTP/1.1", *lines, "", ""]).encode()
 
 
-def _fetch(connection: socket.socket, request: bytes, left: Left) -> ScrapedPage | None:
+def _fetch(connection: socket.socket, request: bytes, left: RemainingTime) -> ScrapedPage | None:
     connection.settimeout(left())
     connection.sendall(request)
     response = _ResponseHandler()
@@ -175,7 +179,7 @@ class _ResponseHandler:
         self.is_whole = True
 
 
-def read_metrics(endpoint: Endpoint, within_s: float = LIMIT_S) -> tuple[Samples | None, ...]:
+def read_metrics(endpoint: Endpoint, timeout_s: float = LIMIT_S) -> tuple[Samples | None, ...]:
     """Fetch the metrics of each URL's server one after another, within `within_s` in total; None for a server without
     such a page.
 
@@ -184,10 +188,10 @@ def read_metrics(endpoint: Endpoint, within_s: float = LIMIT_S) -> tuple[Samples
     """
     if endpoint.unix_socket is not None or endpoint.proxy is not None:
         return ()
-    left = seconds_left(time.monotonic() + within_s)
+    left = make_deadline(time.monotonic() + timeout_s)
     try:
-        addresses = [address_of(url) for url in endpoint.urls]
-        context = tls_context(endpoint.tls) if any(address.is_tls for address in addresses) else None
+        addresses = [parse_url(url) for url in endpoint.urls]
+        context = build_tls_context(endpoint.tls) if any(address.is_tls for address in addresses) else None
     except EndpointError:  # the worker reports the error
         return ()
     pages = [fetch_page(address, context if address.is_tls else None, left) for address in addresses]
@@ -197,6 +201,6 @@ def read_metrics(endpoint: Endpoint, within_s: float = LIMIT_S) -> tuple[Samples
 def parse_metrics(page: str) -> Samples | None:
     """Parse a page, summing each metric over its labels; None if it has no samples."""
     totals: dict[str, float] = {}
-    for sample in samples(page):
+    for sample in parse_samples(page):
         totals[sample.name] = totals.get(sample.name, 0.0) + sample.value
     return Samples(totals) if totals else None

@@ -96,7 +96,7 @@ def _resident_bytes(process: psutil.Process) -> int | None:
         return None
 
 
-def cpu_s_of(pid: int) -> float | None:
+def read_cpu_s(pid: int) -> float | None:
     """Return the CPU time of the process since its start, in s; None if it has ended."""
     try:
         return _cpu_s(psutil.Process(pid))
@@ -174,7 +174,7 @@ class CoreUse:
 
 
 def read_core_use(pids: Collection[int]) -> CoreUse:
-    own_times = [cpu_s_of(pid) for pid in {os.getpid(), *pids}]
+    own_times = [read_cpu_s(pid) for pid in {os.getpid(), *pids}]
     known = [used_s for used_s in own_times if used_s is not None]
     times = _core_times()
     return CoreUse(

@@ -13,7 +13,7 @@ import pyarrow as pa
 from app.records.gpu import GpuProcess
 from app.records.telemetry import TELEMETRY_SCHEMA
 from app.telemetry.gpu import Gpus, open_gpus
-from app.telemetry.gpu_rare import RareReader
+from app.telemetry.gpu_rare import SlowGpuReader
 from app.telemetry.host import HostReader
 from app.telemetry.processes import ProcessReader
 
@@ -27,7 +27,7 @@ Wait = Callable[[threading.Event, float], bool]
 _Row = tuple[int, str, str, float | None]
 
 
-def beats(interval_ns: int, now: Callable[[], int], wait: Callable[[float], bool]) -> Iterator[int]:
+def ticks(interval_ns: int, now: Callable[[], int], wait: Callable[[float], bool]) -> Iterator[int]:
     """Yield the times to sample at, on a schedule without drift, until `wait` returns True.
 
     A sample that takes longer than an interval skips the ticks that it overran, and does not move later ones.
@@ -62,7 +62,7 @@ class Sampler:
         self,
         *,
         interval_s: float = 0.05,
-        others: Sequence[Poller] = (),
+        pollers: Sequence[Poller] = (),
         now: Callable[[], int] = time.perf_counter_ns,
         wait: Wait = threading.Event.wait,
         gpus: Callable[[], AbstractContextManager[Gpus]] = open_gpus,
@@ -71,8 +71,8 @@ class Sampler:
         self._now = now
         self._wait = wait
         self._open_gpus = gpus
-        self._pollers = others
-        self._slow_reader: RareReader | None = None
+        self._pollers = pollers
+        self._slow_reader: SlowGpuReader | None = None
         self._processes = ProcessReader()
         self._lock = threading.Lock()
         self._rows: list[_Row] = []
@@ -127,7 +127,7 @@ class Sampler:
             self._stop.set()
 
     def _ticks(self, interval_ns: int) -> Iterator[int]:
-        return beats(interval_ns, self._now, lambda seconds: self._wait(self._stop, seconds))
+        return ticks(interval_ns, self._now, lambda seconds: self._wait(self._stop, seconds))
 
     def _sample_host(self, sink: Sink, threads: Sequence[threading.Thread]) -> None:
         host_ticks = self._ticks(HOST_NS)
@@ -158,7 +158,7 @@ class Sampler:
         with self._open_gpus() as gpus:
             if gpus.driver is None and not gpus.readers:
                 return
-            self._slow_reader = RareReader(gpus)
+            self._slow_reader = SlowGpuReader(gpus)
             rare_thread = self._start_thread("telemetry-gpus-rare", self._poll, self._slow_reader)
             for _ in self._ticks(self._interval_ns):
                 for reader in gpus.readers:

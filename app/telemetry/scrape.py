@@ -15,15 +15,15 @@ from itertools import islice
 from typing import NamedTuple
 
 from app.telemetry.cgroup import busy_percent
-from app.telemetry.metrics_page import LIMIT_S, Headers, Sample, ScrapedPage, fetch_page, samples, seconds_left
+from app.telemetry.metrics_page import LIMIT_S, Headers, Sample, ScrapedPage, fetch_page, make_deadline, parse_samples
 from loadgen.records import Tls
-from loadgen.transport.address import address_of
-from loadgen.transport.tls import tls_context
+from loadgen.transport.address import parse_url
+from loadgen.transport.tls import build_tls_context
 
-MOST_SERIES = 200
-MOST_OTHER_SERIES = 100
+MAX_SERIES = 200
+MAX_OTHER_SERIES = 100
 """Maximum number of series of unknown exporters, so that they leave room for known ones."""
-MOST_NAME = 200
+MAX_NAME_LENGTH = 200
 _MAX_SAMPLES = 5_000
 _MAX_LABELS = 32
 _NODE_METRICS = frozenset((
@@ -41,9 +41,9 @@ _RUNTIME_PREFIXES = ("go_", "python_", "promhttp_")
 _HISTOGRAM_SUFFIXES = ("_bucket", "_created")
 
 
-def chosen_samples(page: str, labels: Mapping[str, str]) -> list[Sample]:
+def select_samples(page: str, labels: Mapping[str, str]) -> list[Sample]:
     """Select relevant samples that have the labels; of a very long page, only the first ones."""
-    relevant = (sample for sample in samples(page) if _is_relevant(sample.name) and _has_labels(sample, labels))
+    relevant = (sample for sample in parse_samples(page) if _is_relevant(sample.name) and _has_labels(sample, labels))
     return list(islice(relevant, _MAX_SAMPLES))
 
 
@@ -61,7 +61,7 @@ def _has_labels(sample: Sample, required: Mapping[str, str]) -> bool:
     return all(labels.get(name) == value for name, value in required.items())
 
 
-def named_series(chosen: Iterable[Sample]) -> Iterator[tuple[str, Sample]]:
+def name_series(chosen: Iterable[Sample]) -> Iterator[tuple[str, Sample]]:
     """Yield each sample with a unique name, which contains only as many labels as distinguish it from others of its
     metric.
 
@@ -69,7 +69,7 @@ def named_series(chosen: Iterable[Sample]) -> Iterator[tuple[str, Sample]]:
     """
     by_name: dict[str, list[Sample]] = {}
     for sample in chosen:
-        if sample.name != _CPU_METRIC and len(sample.name) <= MOST_NAME:
+        if sample.name != _CPU_METRIC and len(sample.name) <= MAX_NAME_LENGTH:
             by_name.setdefault(sample.name, []).append(sample)
     for name, same_name in by_name.items():
         if len(same_name) == 1:
@@ -83,7 +83,7 @@ def named_series(chosen: Iterable[Sample]) -> Iterator[tuple[str, Sample]]:
                 f'{label}="{_escape(sample_labels[label])}"' for label in label_names if label in sample_labels
             )
             named.setdefault(f"{name}{{{text}}}" if text else name, sample)
-        yield from ((full, sample) for full, sample in named.items() if len(full) <= MOST_NAME)
+        yield from ((full, sample) for full, sample in named.items() if len(full) <= MAX_NAME_LENGTH)
 
 
 def _distinguishing_labels(labels: list[dict[str, str]]) -> list[str]:
@@ -105,7 +105,7 @@ def _escape(value: str) -> str:
     return "".join(character if character.isprintable() else "?" for character in escaped)
 
 
-class Kept:
+class SeriesLimiter:
     """Limits the number of series. Series stored first continue to be stored, so that a page of changing names cannot
     fill the disk."""
 
@@ -113,11 +113,11 @@ class Kept:
         self._names: set[str] = set()
         self._other_count = 0
 
-    def takes(self, full_name: str, sample: Sample) -> bool:
+    def accepts(self, full_name: str, sample: Sample) -> bool:
         if full_name in self._names:
             return True
         is_other = not sample.name.startswith(_KNOWN_PREFIXES)
-        if len(self._names) >= MOST_SERIES or (is_other and self._other_count >= MOST_OTHER_SERIES):
+        if len(self._names) >= MAX_SERIES or (is_other and self._other_count >= MAX_OTHER_SERIES):
             return False
         self._names.add(full_name)
         self._other_count += is_other
@@ -196,7 +196,7 @@ class ScrapeReadings:
         self._ambiguous: set[str] = set()
         self._triton_gpus: dict[str, str] = {}
 
-    def take(self, sample: Sample) -> None:
+    def add(self, sample: Sample) -> None:
         if (mapping := _SERVER_METRICS.get(sample.name)) is not None:
             self._add("", mapping, sample.value)
         elif (mapping := _HOST_METRICS.get(sample.name)) is not None:
@@ -253,7 +253,7 @@ class NodeMetrics(NamedTuple):
 _SINGLE_NODE_METRICS = ("node_memory_MemTotal_bytes", "node_memory_MemAvailable_bytes", "node_time_seconds")
 
 
-def node_of(samples: Iterable[Sample]) -> NodeMetrics:
+def read_node_metrics(samples: Iterable[Sample]) -> NodeMetrics:
     by_mode: dict[str, float] = {}
     single_values: dict[str, float] = {}
     for sample in samples:
@@ -296,21 +296,21 @@ class Scraper:
         labels: Mapping[str, str] | None = None,
         headers: Headers = (),
         tls: Tls | None = None,
-        within_s: float = LIMIT_S,
+        timeout_s: float = LIMIT_S,
         now: Callable[[], int] = time.perf_counter_ns,
         wall_ns: Callable[[], int] = time.time_ns,
     ) -> None:
         self.interval_s = interval_s
-        self._address = address_of(url)
-        self._context = tls_context(tls or Tls()) if self._address.is_tls else None
+        self._address = parse_url(url)
+        self._context = build_tls_context(tls or Tls()) if self._address.is_tls else None
         self._path = "/metrics" if self._address.path == "/" else self._address.path
         self._source = source
         self._labels = dict(labels or {})
         self._headers = headers
-        self._within_s = within_s
+        self._within_s = timeout_s
         self._now = now
         self._wall_ns = wall_ns
-        self._limiter = Kept()
+        self._limiter = SeriesLimiter()
         self._null_readings: _Readings = {}
         self._node_cpu_s: tuple[float, float] | None = None
 
@@ -323,7 +323,7 @@ class Scraper:
         lookup.
         """
         start_ns = self._wall_ns()
-        left = seconds_left(time.monotonic() + self._within_s)
+        left = make_deadline(time.monotonic() + self._within_s)
         page = fetch_page(self._address, self._context, left, self._path, self._headers)
         duration_ms = (self._now() - at_ns) / 1e6
         middle_s = (start_ns + self._wall_ns()) / 2 / 1e9
@@ -331,12 +331,12 @@ class Scraper:
         return self._fill_missing({"": {"scrape_ok": 0.0}} if readings is None else readings)
 
     def _parse_page(self, page: ScrapedPage, duration_ms: float, middle_s: float) -> _Readings | None:
-        chosen = chosen_samples(page.text, self._labels)
+        chosen = select_samples(page.text, self._labels)
         if not chosen:
             return None
-        node, scraped = node_of(chosen), ScrapeReadings()
+        node, scraped = read_node_metrics(chosen), ScrapeReadings()
         for sample in chosen:
-            scraped.take(sample)
+            scraped.add(sample)
         by_place: _Readings = {place: dict(readings) for place, readings in scraped.readings.items()}
         if node.memory_gib is not None:
             by_place.setdefault("host", {})["host_memory_gib"] = node.memory_gib
@@ -345,7 +345,7 @@ class Scraper:
             by_place.setdefault("host", {})["host_cpu_percent"] = busy_percent(cpu_before_s, node.cpu_s)
         clock_s = _parse_date(page.date) if node.clock_s is None else node.clock_s
         by_place[""] = {
-            **{name: sample.value for name, sample in named_series(chosen) if self._limiter.takes(name, sample)},
+            **{name: sample.value for name, sample in name_series(chosen) if self._limiter.accepts(name, sample)},
             **by_place.get("", {}),
             "scrape_ok": 1.0,
             "scrape_ms": duration_ms,

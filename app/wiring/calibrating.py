@@ -5,31 +5,31 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
-from app.errors import InstrumentError, UsageError
+from app.errors import MeasurementError, UsageError
 from app.profiles.problems import BadValueError
 from app.profiles.units import parse_duration_s
 from app.records.calibration import LOAD_KINDS, Calibration, CalibrationStep, Ceiling, LoadKind
-from app.session.calibration import find_ceiling
+from app.session.calibration import measure_capacity
 from app.session.interruption import Interruption
-from app.storage.calibrations import store_calibration, stored_calibration
+from app.storage.calibrations import load_calibration, store_calibration
 from app.telemetry.processes import read_core_use
 from app.wiring.machine import inspect_machine
 from app.wiring.parts import wall_now
 from app.wiring.reference_server import NullServerProcess
-from app.wiring.workers import TOKEN, read_address, read_token, resolved, usable_workers
+from app.wiring.workers import DEFAULT_TOKEN_REFERENCE, count_usable_workers, parse_address, read_token, resolve_address
 from loadgen.process import LoadError, LoadProcess
 from loadgen.records import Gather, Join
 
-OnRung = Callable[[LoadKind, int, CalibrationStep], None]
+OnStep = Callable[[LoadKind, int, CalibrationStep], None]
 
 
 def worker_counts(cores: float | None = None) -> tuple[int, ...]:
     """Return 1, 2, 4 and so on, up to one worker per available core. `cores` of `None` uses this machine's count."""
-    max_workers = usable_workers(cores)
+    max_workers = count_usable_workers(cores)
     return (*(2**power for power in range(max_workers.bit_length()) if 2**power < max_workers), max_workers)
 
 
-def calibrate_machine(counts: Sequence[int], interruption: Interruption, on_rung: OnRung) -> Calibration:
+def calibrate_machine(counts: Sequence[int], interruption: Interruption, on_step: OnStep) -> Calibration:
     """Measure the capacity of the load generator for each number of workers and each kind of load.
 
     The calibration is stored unless it was interrupted, without results that other processes disturbed. Raises
@@ -43,11 +43,11 @@ def calibrate_machine(counts: Sequence[int], interruption: Interruption, on_rung
             break
         try:
             with LoadProcess(gather=Gather(local=workers) if workers > 1 else None) as load:
-                interruption.attach(load.stop)
+                interruption.set_stop_callback(load.stop)
                 pacing, event_loop = load.pacing, load.event_loop
-                ceilings += _measure_ceilings(load, workers, interruption, on_rung)
+                ceilings += _measure_ceilings(load, workers, interruption, on_step)
         except LoadError as error:
-            raise InstrumentError(error.message, hint=error.hint) from error
+            raise MeasurementError(error.message, hint=error.hint) from error
     calibration = Calibration(
         ceilings=tuple(ceilings),
         measured_at=wall_now().isoformat(timespec="seconds"),
@@ -61,40 +61,40 @@ def calibrate_machine(counts: Sequence[int], interruption: Interruption, on_rung
 
 
 def _measure_ceilings(
-    load: LoadProcess, workers: int, interruption: Interruption, report_step: OnRung
+    load: LoadProcess, workers: int, interruption: Interruption, report_step: OnStep
 ) -> Iterator[Ceiling]:
     for kind in LOAD_KINDS:
         on_step = partial(report_step, kind, workers)
         if not interruption.is_requested:
-            yield find_ceiling(kind, load, NullServerProcess, interruption, read_core_use, on_step)
+            yield measure_capacity(kind, load, NullServerProcess, interruption, read_core_use, on_step)
 
 
 _MAX_WAIT_S = 86_400.0
 
 
-def join_of(master: str, token: str | None, wait: str) -> Join:
+def join_command(master: str, token: str | None, wait: str) -> Join:
     """Parse the command-line options with which workers join a master.
 
     Raises UsageError, and UnavailableError for a host name that cannot be resolved.
     """
-    address = read_address("--master", master)
+    address = parse_address("--master", master)
     wait_s = _parse_wait_s(wait)
-    secret = read_token(token or TOKEN)
-    resolved("--master", address)
+    secret = read_token(token or DEFAULT_TOKEN_REFERENCE)
+    resolve_address("--master", address)
     return Join(address.host, address.port, secret, wait_s)
 
 
-def ceilings_here(workers: int) -> tuple[float | None, float | None]:
+def local_capacity_per_worker(workers: int) -> tuple[float | None, float | None]:
     """Return the calibrated capacity per worker for this number of workers: requests/s and streamed chunks/s.
 
     `None` for a capacity that is not known. Takes about a second.
     """
     environment, _ = inspect_machine()
-    calibration = stored_calibration(environment.fingerprint, wall_now())
+    calibration = load_calibration(environment.fingerprint, wall_now())
     if calibration is None:
         return None, None
-    return _per_worker(calibration.ceiling("plain", workers), workers), _per_worker(
-        calibration.ceiling("streaming", workers), workers
+    return _per_worker(calibration.find_capacity("plain", workers), workers), _per_worker(
+        calibration.find_capacity("streaming", workers), workers
     )
 
 

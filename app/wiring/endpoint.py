@@ -9,13 +9,13 @@ from app.errors import UnavailableError, UsageError
 from app.profiles.endpoint import EndpointSettings, TimeoutSettings, TlsSettings
 from app.profiles.permission import needs_permission
 from app.profiles.profile import EndpointProfile
-from app.profiles.secrets import file_of, resolve_secret
-from app.wiring.proxy import proxy_for
+from app.profiles.secrets import parse_file_reference, resolve_secret
+from app.wiring.proxy import find_proxy
 from app.wiring.secret_consent import require_allowed
 from loadgen.records import Endpoint, KeyFile, Timeouts, Tls
 
 
-def resolve(url: str) -> list[str]:
+def resolve_addresses(url: str) -> list[str]:
     """Return the IP addresses of a URL's host. Raises UnavailableError if the name cannot be resolved."""
     host = urlsplit(url).hostname or ""
     try:
@@ -25,12 +25,12 @@ def resolve(url: str) -> list[str]:
                                hint="Check the host name in target.url.") from None  # fmt: skip
 
 
-def endpoint_of(profile: EndpointProfile) -> Endpoint:
+def build_endpoint(profile: EndpointProfile) -> Endpoint:
     """Build the endpoint of a profile. The record holds resolved secrets. Raises UsageError and UnavailableError."""
     require_allowed(profile)
     target = profile.target
     socket = target.socket if isinstance(target, EndpointSettings) else None
-    proxy = proxy_for(target.all_urls) if socket is None else None
+    proxy = find_proxy(target.all_urls) if socket is None else None
     if socket is None and not target.permitted:
         require_permission(target.all_urls, is_proxied=proxy is not None)
     if not isinstance(target, EndpointSettings):
@@ -54,7 +54,7 @@ def _max_connections(profile: EndpointProfile, target: EndpointSettings) -> int:
     if "max_connections" in target.model_fields_set:
         return target.max_connections
     load = profile.load
-    swept = () if load.sweep is None else load.sweep.clients
+    swept = () if load.sweep is None else load.sweep.swept_concurrency
     return max(target.max_connections, 0, *(stage.concurrency or 0 for stage in load.stages), *swept)
 
 
@@ -66,7 +66,7 @@ def require_permission(urls: tuple[str, ...], *, is_proxied: bool = False, key: 
 
 def _require_permission(url: str, *, is_proxied: bool, key: str) -> None:
     try:
-        addresses = resolve(url)
+        addresses = resolve_addresses(url)
     except UnavailableError:
         if not is_proxied:  # Only the proxy may be able to resolve the name.
             raise
@@ -88,7 +88,7 @@ def _headers(target: EndpointSettings) -> tuple[tuple[tuple[str, str], ...], tup
     fixed, key_files = [], []
     for name, text in texts.items():
         value = resolve_secret(text)  # Reports an unreadable file before anything starts.
-        in_file = file_of(text)
+        in_file = parse_file_reference(text)
         if in_file is None:
             fixed.append((name, value))
         else:

@@ -10,21 +10,21 @@ from app.profiles.permission import is_this_machine
 from app.profiles.pricing.catalogue import find_offer
 from app.profiles.profile import EndpointProfile, OipProfile
 from app.profiles.target import LocustTarget
-from app.records.offers import Catalogue
+from app.records.offers import Catalog
 from app.records.result import Hardware
 from app.telemetry.cgroup import read_cgroup
 from app.telemetry.gpu import open_gpus
 from app.telemetry.host import usable_cores
-from app.wiring.endpoint import resolve
+from app.wiring.endpoint import resolve_addresses
 
 
-def hardware_of(profile: EndpointProfile, catalogue: Catalogue) -> Hardware | None:
+def find_hardware(profile: EndpointProfile, catalog: Catalog) -> Hardware | None:
     """Return the hardware that the profile names, else this machine if the target runs here, else `None`.
 
     `None` for a scripted target: its timings belong to no hardware, so nothing is planned from them.
     """
-    named = named_hardware(profile, catalogue)
-    if named is not None or not is_here(profile):
+    named = declared_hardware(profile, catalog)
+    if named is not None or not is_local_target(profile):
         return named
     with open_gpus() as gpus:
         if gpus.readers and not _is_served_on_cpu(profile):
@@ -39,7 +39,7 @@ def this_machine() -> Hardware:
     )
 
 
-def is_here(profile: EndpointProfile) -> bool:
+def is_local_target(profile: EndpointProfile) -> bool:
     """Return whether the target is a single server on this machine.
 
     Several replicas share resources in a way that is unknown from outside.
@@ -57,7 +57,7 @@ def is_here(profile: EndpointProfile) -> bool:
 
 def _resolves_to_this_machine(url: str) -> bool:
     try:
-        return is_this_machine(resolve(url))
+        return is_this_machine(resolve_addresses(url))
     except UnavailableError:  # Behind a proxy; permission is checked elsewhere.
         return False
 
@@ -67,14 +67,14 @@ def _is_served_on_cpu(profile: EndpointProfile) -> bool:
     return serve is not None and serve.provider == "cpu"
 
 
-def named_hardware(profile: EndpointProfile, catalogue: Catalogue) -> Hardware | None:
+def declared_hardware(profile: EndpointProfile, catalog: Catalog) -> Hardware | None:
     named = profile.target.hardware
-    return None if named is None else hardware_named(named, catalogue)
+    return None if named is None else hardware_from_settings(named, catalog)
 
 
-def hardware_named(named: HardwareSettings, catalogue: Catalogue) -> Hardware:
-    if named.offer is not None:
-        offer = find_offer(catalogue, named.offer)
+def hardware_from_settings(settings: HardwareSettings, catalog: Catalog) -> Hardware:
+    if settings.offer is not None:
+        offer = find_offer(catalog, settings.offer)
         return Hardware(
             offer.key,
             offer=offer.key,
@@ -82,16 +82,16 @@ def hardware_named(named: HardwareSettings, catalogue: Catalogue) -> Hardware:
             accelerator_count=offer.accelerator_count,
             vcpus=offer.vcpus,
             architecture=offer.cpu_architecture,
-            replicas=named.replicas,
+            replicas=settings.replicas,
         )
-    processor = "CPU" if named.accelerator is None else f"{named.count:g} × {named.accelerator}"
+    processor = "CPU" if settings.accelerator is None else f"{settings.count:g} × {settings.accelerator}"
     return Hardware(
-        processor if named.vcpus is None else f"{processor} with {named.vcpus:g} vCPUs",
-        accelerator=named.accelerator,
-        accelerator_count=0 if named.accelerator is None else named.count,
-        vcpus=named.vcpus,
-        architecture=named.architecture,
-        replicas=named.replicas,
+        processor if settings.vcpus is None else f"{processor} with {settings.vcpus:g} vCPUs",
+        accelerator=settings.accelerator,
+        accelerator_count=0 if settings.accelerator is None else settings.count,
+        vcpus=settings.vcpus,
+        architecture=settings.architecture,
+        replicas=settings.replicas,
     )
 
 

@@ -10,12 +10,12 @@ import msgspec
 from app.errors import UsageError
 from app.inference.inspection.inspecting import inspect_model
 from app.inference.probe import ProviderProbe, probe_providers
-from app.inference.providers import too_many_threads, usable_cores
+from app.inference.providers import too_many_threads_message, usable_cores
 from app.profiles.local import LocalProfile, VariantSettings
 from app.profiles.serve import model_path
-from app.records.model import GivenShapes, ModelFacts
-from app.records.planned_work import ImpossibleCell
-from app.wiring.local_spec import spare_memory_bytes, variants_of
+from app.records.model import ModelFacts, ShapeOverrides
+from app.records.planned_work import ImpossibleVariant
+from app.wiring.local_spec import build_variants, spare_memory_bytes
 
 _WEIGHT_SHARE: Mapping[str, float] = {"as-is": 1.0, "fp16": 0.5, "int8-dynamic": 0.25, "int8-static": 0.25}
 """Size of the weights at each precision relative to the original; int8 activations count in full."""
@@ -40,21 +40,21 @@ def local_machine() -> LocalMachine:
     probe = probe_providers()
     return LocalMachine(
         working=probe.working,
-        refused=reasons_of(probe),
+        refused=refusal_reasons(probe),
         cores=usable_cores(),
         memory_bytes=spare_memory_bytes(),
     )
 
 
-def reasons_of(probe: ProviderProbe) -> dict[str, str]:
+def refusal_reasons(probe: ProviderProbe) -> dict[str, str]:
     """Return the reason for each provider that is unavailable."""
     return {refusal.provider: refusal.reason for refusal in probe.refused}
 
 
-def facts_of_models(profile: LocalProfile) -> dict[Path, ModelFacts | UsageError]:
+def inspect_models(profile: LocalProfile) -> dict[Path, ModelFacts | UsageError]:
     """Inspect each model in a limited child process. The value is an error if the model is rejected."""
     facts_by_path: dict[Path, ModelFacts | UsageError] = {}
-    shapes = GivenShapes(axes=dict(profile.target.runtime.axes))
+    shapes = ShapeOverrides(axes=dict(profile.target.runtime.axes))
     for variant in profile.target.all_variants:
         path = _path(variant)
         if path in facts_by_path:
@@ -66,16 +66,16 @@ def facts_of_models(profile: LocalProfile) -> dict[Path, ModelFacts | UsageError
     return facts_by_path
 
 
-def impossible_cells(
+def find_unrunnable_variants(
     profile: LocalProfile, machine: LocalMachine, models: Mapping[Path, ModelFacts | UsageError]
-) -> tuple[ImpossibleCell, ...]:
+) -> tuple[ImpossibleVariant, ...]:
     """Return the variants that cannot run, each with the first reason."""
     limit = profile.limits.memory_bytes
     cells = []
-    for variant, named in zip(profile.target.all_variants, variants_of(profile), strict=True):
+    for variant, named in zip(profile.target.all_variants, build_variants(profile), strict=True):
         facts = models.get(_path(variant))
         for settles, reason in _objections(variant, machine, facts, limit):
-            cells.append(ImpossibleCell(cell=named.label, reason=reason, settles=settles))
+            cells.append(ImpossibleVariant(cell=named.label, reason=reason, settles=settles))
             break
     return tuple(cells)
 
@@ -90,12 +90,12 @@ def _objections(
     elif variant.provider not in machine.working:
         yield "target.providers", f"{variant.provider} is not in this build of ONNX Runtime"
     if variant.threads > machine.cores:
-        yield "target.threads", too_many_threads(variant.threads, machine.cores)
+        yield "target.threads", too_many_threads_message(variant.threads, machine.cores)
     if not isinstance(facts, ModelFacts):
         return
     if not facts.batch_axes and facts.costs and facts.costs[0].batch != variant.batch:
         yield "target.batch", f"the model takes {facts.costs[0].batch} rows at a time, and no other number"
-    needed_bytes = memory_of(facts, variant.batch, variant.precision)
+    needed_bytes = estimate_memory(facts, variant.batch, variant.precision)
     available_bytes = (
         limit_bytes if limit_bytes is not None else machine.memory_bytes if variant.provider == "cpu" else None
     )
@@ -107,7 +107,7 @@ def _objections(
         )
 
 
-def memory_of(facts: ModelFacts, batch: int, precision: str = "as-is") -> int | None:
+def estimate_memory(facts: ModelFacts, batch: int, precision: str = "as-is") -> int | None:
     """Estimate the memory of one inference in bytes, from weights and live activations; `None` if unknown."""
     memory_bytes = next((cost.memory_bytes for cost in facts.costs if cost.batch == batch), None)
     if memory_bytes is None and facts.memory_growth is not None:

@@ -7,51 +7,58 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from app.inference.inspection.inspecting import inspect_model
-from app.profiles.pricing.catalogue import load_catalogue
-from app.records.model import BatchCost, CardFit, GivenShapes, ModelFacts, ModelInspection
+from app.profiles.pricing.catalogue import load_catalog
+from app.records.model import BatchCost, CardFit, ModelFacts, ModelInspection, ShapeOverrides
 from app.records.offers import Accelerator
 from app.records.result import Gpu
 from app.telemetry.gpu import open_gpus
 
-USED_SHARE = 0.9
+USABLE_MEMORY_SHARE = 0.9
 _GIB = 2**30
 _INTEGER_OPERATORS = frozenset({"ConvInteger", "MatMulInteger", "QLinearConv", "QLinearMatMul", "QuantizeLinear"})
 
 
-def inspect_with_cards(model: Path, given: GivenShapes) -> ModelInspection:
+def inspect_with_gpus(model: Path, given_shapes: ShapeOverrides) -> ModelInspection:
     """Inspect a model and compare it with GPUs. Raises UsageError for a file that is not a model or is rejected."""
-    facts = inspect_model(model, given)
+    facts = inspect_model(model, given_shapes)
     with open_gpus() as gpus:
         local_gpus = [reader.description for reader in gpus.readers]
         note = gpus.note
-    return ModelInspection(facts, card_fits(facts, local_gpus, load_catalogue().accelerators.values()), note)
+    return ModelInspection(facts, fit_gpus(facts, local_gpus, load_catalog().accelerators.values()), note)
 
 
-def card_fits(facts: ModelFacts, here: Iterable[Gpu], known: Iterable[Accelerator]) -> tuple[CardFit, ...]:
+def fit_gpus(facts: ModelFacts, local_gpus: Iterable[Gpu], catalog_gpus: Iterable[Accelerator]) -> tuple[CardFit, ...]:
     """Return how the model fits each GPU: this machine's first, then the catalog's by memory.
 
     GPUs of unknown memory are omitted, and all GPUs if the model's costs are unknown."""
-    known = tuple(known)
+    catalog_gpus = tuple(catalog_gpus)
     if not facts.costs:
         return ()
-    catalogue = [_fit(facts, card.name, card.memory_gib, card, is_here=False) for card in known if card.memory_gib]
-    return (*_local_fits(facts, here, known), *sorted(catalogue, key=lambda fit: (fit.memory_gib, fit.name)))
+    catalogue = [
+        _fit(facts, card.name, card.memory_gib, card, is_here=False) for card in catalog_gpus if card.memory_gib
+    ]
+    return (
+        *_local_fits(facts, local_gpus, catalog_gpus),
+        *sorted(catalogue, key=lambda fit: (fit.memory_gib, fit.name)),
+    )
 
 
 def _local_fits(facts: ModelFacts, gpus: Iterable[Gpu], catalog_cards: tuple[Accelerator, ...]) -> Iterator[CardFit]:
     for gpu in gpus:
         if gpu.memory_gib:
             name = f"GPU {gpu.index}: {gpu.name}"
-            yield _fit(facts, name, gpu.memory_gib, card_named(gpu.name, catalog_cards), is_here=True)
+            yield _fit(facts, name, gpu.memory_gib, find_catalog_gpu(gpu.name, catalog_cards), is_here=True)
 
 
-def card_named(name: str, known: Iterable[Accelerator]) -> Accelerator | None:
+def find_catalog_gpu(name: str, catalog_gpus: Iterable[Accelerator]) -> Accelerator | None:
     """Return the catalog's GPU whose pattern matches the name reported by the driver."""
-    return next((card for card in known if card.nvml_name_pattern and re.search(card.nvml_name_pattern, name)), None)
+    return next(
+        (card for card in catalog_gpus if card.nvml_name_pattern and re.search(card.nvml_name_pattern, name)), None
+    )
 
 
 def _fit(facts: ModelFacts, name: str, memory_gib: float, part: Accelerator | None, *, is_here: bool) -> CardFit:
-    fitting = [cost for cost in facts.costs if cost.memory_bytes <= memory_gib * _GIB * USED_SHARE]
+    fitting = [cost for cost in facts.costs if cost.memory_bytes <= memory_gib * _GIB * USABLE_MEMORY_SHARE]
     largest = max(fitting, key=lambda cost: cost.batch, default=None)
     bound = None if part is None or largest is None or facts.unknown_nodes else _bound(facts, largest, part)
     return CardFit(

@@ -9,9 +9,9 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import IO, BinaryIO, cast
 
-from app.errors import InstrumentError, UnavailableError
-from loadgen.child import LastWords, end_within, how_it_ended, start_module
-from loadgen.frames import message_frame, read_report
+from app.errors import MeasurementError, UnavailableError
+from loadgen.child import StderrTail, describe_exit, start_module, terminate_within
+from loadgen.frames import encode_message_frame, read_report
 from loadgen.records import EXIT_MASTER_LOST, EXIT_NO_MASTER, EXIT_SENT_AWAY, Join, Ready
 
 _EXIT_LIMIT_S = 1.0
@@ -26,12 +26,12 @@ class _Worker:
         self._process = start_module("loadgen.worker", "--join", stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         self._stdin = cast(IO[bytes], self._process.stdin)
         self._on_change = on_change
-        self._last_words = LastWords(cast(IO[bytes], self._process.stderr))
+        self._last_words = StderrTail(cast(IO[bytes], self._process.stderr))
         self.has_joined = False
         self._listener = threading.Thread(target=self._listen, name="joined-worker", daemon=True)
         self._listener.start()
         with contextlib.suppress(OSError):  # It has already exited, which the listener reports.
-            self._stdin.write(message_frame(join))
+            self._stdin.write(encode_message_frame(join))
             self._stdin.flush()
 
     @property
@@ -44,14 +44,14 @@ class _Worker:
         self._last_words.wait(_EXIT_LIMIT_S)
         return self._last_words.text
 
-    def let_go(self) -> None:
+    def close_input(self) -> None:
         """Close the worker's standard input, at which it exits immediately."""
         with contextlib.suppress(OSError):
             self._stdin.close()
 
     def end(self) -> None:
-        self.let_go()
-        end_within(_EXIT_LIMIT_S, self._process)
+        self.close_input()
+        terminate_within(_EXIT_LIMIT_S, self._process)
         self._listener.join()
         self._last_words.wait()
         for pipe in (self._process.stdout, self._process.stderr):
@@ -67,25 +67,25 @@ class _Worker:
         self._on_change()
 
 
-class JoinedWorkers:
+class LentWorkers:
     """Workers lent to a master. The constructor starts them, and leaving the context ends them."""
 
-    def __init__(self, join: Join, count: int, is_wanted: Callable[[], bool] = lambda: True) -> None:
+    def __init__(self, join: Join, count: int, should_continue: Callable[[], bool] = lambda: True) -> None:
         """`is_wanted` is polled several times per second."""
-        self._is_wanted = is_wanted
+        self._is_wanted = should_continue
         self._changes: queue.SimpleQueue[None] = queue.SimpleQueue()
         self._workers = [_Worker(join, lambda: self._changes.put(None)) for _ in range(count)]
 
-    def __enter__(self) -> JoinedWorkers:
+    def __enter__(self) -> LentWorkers:
         return self
 
     def __exit__(self, *_: object) -> None:
         for worker in self._workers:
-            worker.let_go()
+            worker.close_input()
         for worker in self._workers:
             worker.end()
 
-    def follow(self, on_joined: Callable[[int], None]) -> None:
+    def wait(self, on_joined: Callable[[int], None]) -> None:
         """Wait until all workers have exited because the run ended, or until they are no longer wanted.
 
         `on_joined` is called once with the number of workers that joined: a master accepts no more than it waits for.
@@ -126,8 +126,10 @@ def _require_clean_exit(workers: Sequence[_Worker]) -> None:
     for worker in workers:
         if worker.code == EXIT_MASTER_LOST:
             hint = "The network between them may have failed, or the run was ended by force."
-            raise InstrumentError(worker.last_words or "the master is gone", hint=hint)
+            raise MeasurementError(worker.last_words or "the master is gone", hint=hint)
         if worker.code == EXIT_SENT_AWAY:
-            raise InstrumentError("the run went on without a load worker of this machine", hint=worker.last_words)
+            raise MeasurementError("the run went on without a load worker of this machine", hint=worker.last_words)
         if worker.code:
-            raise InstrumentError(f"a load worker of this machine {how_it_ended(worker.code)}", hint=worker.last_words)
+            raise MeasurementError(
+                f"a load worker of this machine {describe_exit(worker.code)}", hint=worker.last_words
+            )

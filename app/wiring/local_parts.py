@@ -13,30 +13,30 @@ import numpy as np
 
 from app.analysis.local.roofline import Arithmetic, card_peaks
 from app.errors import SizewiseError
-from app.inference.datasets.labelled import calibration_rows, load_labelled
+from app.inference.datasets.labelled import load_labeled_rows, select_calibration_rows
 from app.inference.inspection.inspecting import inspect_model
 from app.inference.job import VariantJob
 from app.inference.peaks import measure_peaks
-from app.inference.precision.making import default_cache, make_precision
+from app.inference.precision.making import convert_precision, default_cache
 from app.inference.process import VariantProcess
 from app.inference.providers import NVIDIA
 from app.inference.rows import Feeds
 from app.inference.tensor_spec import TensorSpec
 from app.profiles.local import LocalProfile
-from app.profiles.pricing.catalogue import load_catalogue
+from app.profiles.pricing.catalogue import load_catalog
 from app.records.local import Peaks, Precision
-from app.records.model import BatchCost, GivenShapes, ModelFacts, ModelValue
+from app.records.model import BatchCost, ModelFacts, ModelValue, ShapeOverrides
 from app.records.result import Environment
-from app.session.local.spec import DataSpec, LocalParts, PreparedModel, VariantOrder
-from app.session.machine import gpus_of
-from app.storage.calibrations import stored_selftest
+from app.session.local.spec import DataSpec, LocalDependencies, PreparedModel, VariantSpec
+from app.session.machine import find_gpus
+from app.storage.calibrations import load_selftest
 from app.storage.run_directory import RunWriter
 from app.telemetry.clock import read_clock
 from app.telemetry.environment import runtime_packages
 from app.telemetry.gpu import gpu_memory_used_gib
 from app.telemetry.gpu_description import foreign_processes
-from app.wiring.inspecting import card_named
-from app.wiring.machine import inspect_for_run, sampler_of
+from app.wiring.inspecting import find_catalog_gpu
+from app.wiring.machine import build_sampler, inspect_for_run
 from app.wiring.parts import wall_now
 
 _CONVERSION_LIMIT_S = 1800.0
@@ -50,45 +50,47 @@ _CACHING_PROVIDERS = ("cpu", "cuda", "tensorrt")
 """Providers that can build a session from a cached file: an optimized model or an engine."""
 
 
-def build_local_parts(profile: LocalProfile, store: RunWriter) -> LocalParts:
+def build_local_dependencies(profile: LocalProfile, store: RunWriter) -> LocalDependencies:
     """Build the dependencies of a local session. Starts nothing: the session starts each one when needed."""
-    return LocalParts(
+    return LocalDependencies(
         inspect_machine=partial(inspect_for_run, store.directory),
         prepare_model=prepare_model,
         start_variant=_start_variant,
-        cost_of=cost_of,
-        peaks_of=_PeakCache().of,
-        foreign_processes=foreign_processes,
-        gpu_memory_gib=gpu_memory_used_gib,
-        telemetry=sampler_of(profile),
+        compute_cost=compute_cost,
+        find_peaks=_PeakCache().of,
+        find_foreign_processes=foreign_processes,
+        read_gpu_memory_gib=gpu_memory_used_gib,
+        telemetry=build_sampler(profile),
         store=store,
         read_clock=read_clock,
         now_ns=time.perf_counter_ns,
         wall_now=wall_now,
         pause=time.sleep,
-        load_selftest=stored_selftest,
+        load_selftest=load_selftest,
     )
 
 
-def prepare_model(order: VariantOrder, data: DataSpec) -> PreparedModel:
+def prepare_model(variant_spec: VariantSpec, data: DataSpec) -> PreparedModel:
     """Check the model file and convert it to the requested precision.
 
     Raises UsageError for a file that a careful runtime would not open, before a runtime opens it; UsageError or
     InstrumentError if it cannot be converted."""
-    path = Path(order.model)
-    _inspect(order.model, tuple(sorted(order.settings.axes.items())))
-    calibration = _calibration(path, data) if order.precision == "int8-static" else None
-    converted = make_precision(path, order.precision, calibration, cache=default_cache(), timeout_s=_CONVERSION_LIMIT_S)
+    path = Path(variant_spec.model)
+    _inspect(variant_spec.model, tuple(sorted(variant_spec.settings.axes.items())))
+    calibration = _calibration(path, data) if variant_spec.precision == "int8-static" else None
+    converted = convert_precision(
+        path, variant_spec.precision, calibration, cache=default_cache(), timeout_s=_CONVERSION_LIMIT_S
+    )
     return PreparedModel(
         path=str(converted.path),
         sha256=converted.sha256,
         size_bytes=converted.path.stat().st_size,
-        kept_model=_cache_path(order, converted.sha256),
+        cached_model_path=_cache_path(variant_spec, converted.sha256),
         notes=converted.notes,
     )
 
 
-def cost_of(path: str, batch: int, axes: dict[str, int]) -> BatchCost | None:
+def compute_cost(path: str, batch: int, axes: dict[str, int]) -> BatchCost | None:
     """Return the cost of an inference at a batch size; `None` if it is unknown.
 
     Batch sizes that were not inspected are taken from the line through those that were."""
@@ -120,7 +122,7 @@ def cost_of(path: str, batch: int, axes: dict[str, int]) -> BatchCost | None:
 
 @functools.lru_cache(maxsize=64)
 def _inspect(path: str, axes: tuple[tuple[str, int], ...]) -> ModelFacts:
-    return inspect_model(Path(path), GivenShapes(axes=dict(axes)))
+    return inspect_model(Path(path), ShapeOverrides(axes=dict(axes)))
 
 
 def _start_variant(name: str, job: VariantJob, environment: tuple[tuple[str, str], ...]) -> VariantProcess:
@@ -132,9 +134,9 @@ def _calibration(model: Path, data: DataSpec) -> Feeds:
     model."""
     source = data.calibration or data.rows
     assert source is not None
-    inputs = tuple(_tensor_spec(value) for value in inspect_model(model, GivenShapes()).inputs)
-    rows = load_labelled(Path(source), inputs, data.label)
-    chosen = [rows.batch(int(index), 1) for index in calibration_rows(len(rows), data.calibration_rows)]
+    inputs = tuple(_tensor_spec(value) for value in inspect_model(model, ShapeOverrides()).inputs)
+    rows = load_labeled_rows(Path(source), inputs, data.label)
+    chosen = [rows.batch(int(index), 1) for index in select_calibration_rows(len(rows), data.calibration_rows)]
     return {name: np.concatenate([feeds[name] for feeds in chosen]) for name in chosen[0]}
 
 
@@ -143,7 +145,7 @@ def _tensor_spec(value: ModelValue) -> TensorSpec:
     return TensorSpec(value.name, value.dtype, shape)
 
 
-def _cache_path(order: VariantOrder, sha256: str) -> str | None:
+def _cache_path(order: VariantSpec, sha256: str) -> str | None:
     """Return the cache path of the optimized model or the folder of its engines; `None` without a cache.
 
     The name is a hash of everything that the content depends on."""
@@ -170,12 +172,12 @@ class _PeakCache:
     def __init__(self) -> None:
         self._measured: dict[tuple[int, int], dict[str, Peaks]] = {}
 
-    def of(self, order: VariantOrder, environment: Environment, weight_bytes: int) -> Peaks | None:
+    def of(self, order: VariantSpec, environment: Environment, weight_bytes: int) -> Peaks | None:
         """Return the peak rates for a variant; `None` for providers whose processor is unknown."""
         kind = _ARITHMETIC[order.precision]
         if order.variant.provider in NVIDIA:
-            first = next(iter(gpus_of(order.variant, environment.gpus)), None)
-            card = None if first is None else card_named(first.name, load_catalogue().accelerators.values())
+            first = next(iter(find_gpus(order.variant, environment.gpus)), None)
+            card = None if first is None else find_catalog_gpu(first.name, load_catalog().accelerators.values())
             return None if card is None else card_peaks(card, kind)
         if order.variant.provider != "cpu":
             return None

@@ -11,17 +11,17 @@ from pathlib import Path
 from app.analysis.gating import DEFAULT, Gating
 from app.inference.job import SessionSettings
 from app.inference.providers import NVIDIA
-from app.profiles.local import LocalProfile, LocalTarget, ShareOfMost, VariantSettings
-from app.profiles.pricing.catalogue import find_offer, load_catalogue
-from app.profiles.resolved import profile_hash, workload_hash
+from app.profiles.local import LocalProfile, LocalTarget, ShareOfMax, VariantSettings
+from app.profiles.pricing.catalogue import find_offer, load_catalog
+from app.profiles.resolved import compute_profile_hash, compute_workload_hash
 from app.profiles.serve import model_path
 from app.records.estimate import Variant
 from app.records.offers import Offer
 from app.records.result import Hardware, Target
-from app.session.local.spec import DataSpec, LocalSpec, ScenarioOrder, VariantOrder
+from app.session.local.spec import DataSpec, LocalSpec, ScenarioSpec, VariantSpec
 from app.session.spec import LimitSpec
 from app.telemetry.machine_checks import free_memory_bytes
-from app.wiring.hardware import hardware_named, this_machine
+from app.wiring.hardware import hardware_from_settings, this_machine
 
 _SPARE_SHARE = 0.9
 _MIN_MEMORY_BYTES = 2**30
@@ -34,22 +34,22 @@ def build_local_spec(profile: LocalProfile, run_id: str, gating: Gating = DEFAUL
     """Resolve a profile to the specification of a local run. Raises UsageError; starts nothing."""
     target, load, offer = profile.target, profile.load, _offer(profile)
     data = _data(profile)
-    variants = variants_of(profile)
+    variants = build_variants(profile)
     return LocalSpec(
         run_id=run_id,
         name=profile.name,
-        profile_hash=profile_hash(profile),
+        profile_hash=compute_profile_hash(profile),
         target=Target("local", (), ", ".join(dict.fromkeys(variant.model for variant in variants)), _hardware(profile)),
         seed=load.seed,
         variants=tuple(map(partial(_variant_order, target), target.all_variants, variants)),
-        scenarios=scenarios_of(profile),
+        scenarios=build_scenarios(profile),
         data=data,
         warmup_s=load.warmup_s,
-        at_least_s=load.at_least_s,
-        at_most_s=load.at_most_s,
+        min_duration_s=load.at_least_s,
+        max_duration_s=load.at_most_s,
         half_width=load.half_width,
         cold_starts=load.cold_starts,
-        finds_best=load.search == "best",
+        is_best_search=load.search == "best",
         slo=profile.slo,
         gates=profile.gates,
         limits=LimitSpec(profile.limits.duration_s),
@@ -58,7 +58,7 @@ def build_local_spec(profile: LocalProfile, run_id: str, gating: Gating = DEFAUL
         spare_memory_bytes=spare_memory_bytes(),
         usd_per_hour=None if offer is None else offer.on_demand_usd_per_hour,
         price_note=None if offer is None else f"price of {offer.as_of.isoformat()}, {offer.source}",
-        workload_hash=workload_hash(profile),
+        workload_hash=compute_workload_hash(profile),
     )
 
 
@@ -67,7 +67,7 @@ def spare_memory_bytes() -> int:
     return max(_MIN_MEMORY_BYTES, round(_SPARE_SHARE * free_memory_bytes()))
 
 
-def variants_of(profile: LocalProfile) -> tuple[Variant, ...]:
+def build_variants(profile: LocalProfile) -> tuple[Variant, ...]:
     """Return the variants of a profile in its order, with the names used in results."""
     settings = profile.target.all_variants
     names = _display_names({model_path(cell.model) for cell in settings if cell.model is not None})
@@ -99,11 +99,11 @@ def _variant(settings: VariantSettings, names: Mapping[Path, str]) -> Variant:
     )
 
 
-def _variant_order(target: LocalTarget, settings: VariantSettings, variant: Variant) -> VariantOrder:
+def _variant_order(target: LocalTarget, settings: VariantSettings, variant: Variant) -> VariantSpec:
     assert settings.model is not None
     runtime, devices = target.runtime, variant.devices
     on_nvidia = settings.provider in NVIDIA
-    return VariantOrder(
+    return VariantSpec(
         variant=variant,
         model=str(model_path(settings.model)),
         precision=settings.precision,
@@ -132,19 +132,19 @@ def _first_visible() -> tuple[str, ...]:
     return (first,) if first and first != "-1" else ()
 
 
-def scenarios_of(profile: LocalProfile) -> tuple[ScenarioOrder, ...]:
+def build_scenarios(profile: LocalProfile) -> tuple[ScenarioSpec, ...]:
     """Return the scenarios in execution order; the server is last, since its rate may depend on the others."""
-    orders = [ScenarioOrder(scenario) for scenario in profile.load.scenarios if scenario != "server"]
-    rates = profile.load.server_rates or (ShareOfMost(_DEFAULT_SHARE),)
+    orders = [ScenarioSpec(scenario) for scenario in profile.load.scenarios if scenario != "server"]
+    rates = profile.load.server_rates or (ShareOfMax(_DEFAULT_SHARE),)
     if not orders and not all(isinstance(rate, float) for rate in rates):
-        orders.append(ScenarioOrder("offline"))  # The maximum throughput has to be measured first.
+        orders.append(ScenarioSpec("offline"))  # The maximum throughput has to be measured first.
     for rate in rates if "server" in profile.load.scenarios else ():
         if rate == "max":
-            orders.append(ScenarioOrder("server", share=_SEARCH_START_SHARE, finds_most=True))
-        elif isinstance(rate, ShareOfMost):
-            orders.append(ScenarioOrder("server", share=rate.share))
+            orders.append(ScenarioSpec("server", share=_SEARCH_START_SHARE, is_max_search=True))
+        elif isinstance(rate, ShareOfMax):
+            orders.append(ScenarioSpec("server", share=rate.share))
         else:
-            orders.append(ScenarioOrder("server", rate))
+            orders.append(ScenarioSpec("server", rate))
     return tuple(orders)
 
 
@@ -165,7 +165,7 @@ def _data(profile: LocalProfile) -> DataSpec:
 
 def _hardware(profile: LocalProfile) -> Hardware:
     if profile.target.hardware is not None:
-        return hardware_named(profile.target.hardware, load_catalogue())
+        return hardware_from_settings(profile.target.hardware, load_catalog())
     return this_machine()
 
 
@@ -173,4 +173,4 @@ def _offer(profile: LocalProfile) -> Offer | None:
     hardware = profile.target.hardware
     if hardware is None or hardware.offer is None:
         return None
-    return find_offer(load_catalogue(), hardware.offer)
+    return find_offer(load_catalog(), hardware.offer)

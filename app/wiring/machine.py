@@ -12,9 +12,9 @@ from app.inference.probe import probe_providers
 from app.profiles.profile import Profile
 from app.profiles.secrets import resolve_secret
 from app.profiles.telemetry import ScrapeSettings
-from app.records.machine import MachineFacts, Refused
+from app.records.machine import MachineInfo, UnavailableProvider
 from app.records.result import Check, Environment
-from app.storage.file_systems import MOUNTS, network_mount
+from app.storage.file_systems import MOUNTS, find_network_mount
 from app.telemetry.amd import amd_readers
 from app.telemetry.environment import read_environment
 from app.telemetry.machine_checks import machine_checks
@@ -25,20 +25,20 @@ from app.wiring.secret_consent import require_allowed
 from loadgen.transport.address import EndpointError
 
 
-def look_at_machine() -> MachineFacts:
+def read_machine_metadata() -> MachineInfo:
     """Inspect this machine. Takes a second or two, since providers are tried in a child process.
 
     Raises InstrumentError if the child process crashes.
     """
     probe = probe_providers()
     environment = read_environment(probe.working, probe.runtime_version)
-    refused = tuple(Refused(refusal.provider, refusal.reason) for refusal in probe.refused)
-    return MachineFacts(environment, machine_checks(environment), refused)
+    refused = tuple(UnavailableProvider(refusal.provider, refusal.reason) for refusal in probe.refused)
+    return MachineInfo(environment, machine_checks(environment), refused)
 
 
 def inspect_machine() -> tuple[Environment, tuple[Check, ...]]:
     """Return the environment of this machine and the checks on it."""
-    facts = look_at_machine()
+    facts = read_machine_metadata()
     return facts.environment, facts.checks
 
 
@@ -50,17 +50,17 @@ def inspect_for_run(run_directory: Path) -> tuple[Environment, tuple[Check, ...]
 
 def directory_checks(run_directory: Path, mounts: Path = MOUNTS) -> tuple[Check, ...]:
     """Return a WARN check if the directory is on a network file system."""
-    mount = network_mount(run_directory, mounts)
+    mount = find_network_mount(run_directory, mounts)
     if mount is None:
         return ()
     hint = "A share that stalls delays the run, and rows on it may be lost: choose an --out on a local disk."
     return (Check("run_directory", f"on {mount.kind} at {mount.mount_point}", None, None, "WARN", hint),)
 
 
-def sampler_of(profile: Profile) -> Sampler:
+def build_sampler(profile: Profile) -> Sampler:
     """Build the telemetry sampler of a profile; it samples nothing yet. Raises UsageError and UnavailableError."""
     require_allowed(profile)
-    return Sampler(others=(*amd_readers(), *(_scraper(settings) for settings in profile.telemetry)))
+    return Sampler(pollers=(*amd_readers(), *(_scraper(settings) for settings in profile.telemetry)))
 
 
 def _scraper(settings: ScrapeSettings) -> Scraper:

@@ -10,38 +10,38 @@ from functools import partial
 from app.analysis.generator_checks import MachineLimits
 from app.inference.process import VariantProcess
 from app.profiles.profile import EndpointProfile, LocustProfile, OipProfile
-from app.session.parts import Parts
-from app.storage.calibrations import store_calibration, stored_calibration, stored_selftest
+from app.session.parts import SessionDependencies
+from app.storage.calibrations import load_calibration, load_selftest, store_calibration
 from app.storage.run_directory import RunWriter
 from app.telemetry.clock import read_clock
-from app.telemetry.host import local_ports
+from app.telemetry.host import count_local_ports
 from app.telemetry.metrics_page import read_metrics
 from app.telemetry.processes import read_core_use
 from app.wiring.endpoint import require_permission
-from app.wiring.machine import inspect_for_run, sampler_of
-from app.wiring.reference_server import NullServerProcess, face_of, start_scripted
-from app.wiring.server_process import ServerProcess, start_endpoint_of
-from loadgen.machine import reachable_limit
+from app.wiring.machine import build_sampler, inspect_for_run
+from app.wiring.reference_server import NullServerProcess, find_mock_protocol, start_scripted
+from app.wiring.server_process import ServerProcess, start_embedded_endpoint
+from loadgen.machine import max_descriptor_limit
 from loadgen.process import LoadProcess
 from loadgen.records import Gather, Joining
 
 
-def build_parts(profile: EndpointProfile, store: RunWriter, gather: Gather | None) -> Parts:
+def build_dependencies(profile: EndpointProfile, store: RunWriter, gather: Gather | None) -> SessionDependencies:
     """Build the dependencies of a session. Starts nothing: the session starts each one when needed.
 
     `gather` configures the workers if several send the load.
     """
     serves = isinstance(profile, OipProfile) and profile.target.serve is not None
-    protocol = face_of(profile)
-    return Parts(
+    protocol = find_mock_protocol(profile)
+    return SessionDependencies(
         inspect_machine=partial(inspect_for_run, store.directory),
         start_load=_start_locust if isinstance(profile, LocustProfile) else partial(_start_workers, gather),
         start_null_server=NullServerProcess,
-        start_endpoint=(lambda: start_endpoint_of(profile)) if serves else None,
-        start_alone=(lambda job: VariantProcess("the model", job)) if serves else None,
-        telemetry=sampler_of(profile),
+        start_endpoint=(lambda: start_embedded_endpoint(profile)) if serves else None,
+        start_standalone_model=(lambda job: VariantProcess("the model", job)) if serves else None,
+        telemetry=build_sampler(profile),
         store=store,
-        load_calibration=stored_calibration,
+        load_calibration=load_calibration,
         store_calibration=store_calibration,
         read_clock=read_clock,
         read_core_use=read_core_use,
@@ -50,8 +50,8 @@ def build_parts(profile: EndpointProfile, store: RunWriter, gather: Gather | Non
         start_scripted=None if protocol is None else (lambda: start_scripted(protocol)),
         start_server=ServerProcess,
         read_metrics=read_metrics,
-        load_selftest=stored_selftest,
-        local_limits=MachineLimits(reachable_limit(), local_ports()),
+        load_selftest=load_selftest,
+        local_limits=MachineLimits(max_descriptor_limit(), count_local_ports()),
         require_permission=(lambda _: None) if profile.target.permitted else require_permission,
     )
 

@@ -8,38 +8,38 @@ import msgspec
 
 from app.analysis.objectives import parse_objective
 from app.errors import UsageError
-from app.planning.service_models.service_times import faster_target
+from app.planning.service_models.service_times import speed_up_target
 from app.profiles.loading import load_planning
-from app.profiles.plan import plan_limits_of
-from app.profiles.pricing.catalogue import YOURS, find_offer
+from app.profiles.plan import build_plan_limits
+from app.profiles.pricing.catalogue import USER_SOURCE, find_offer
 from app.profiles.problems import BadValueError
-from app.profiles.traffic import traffic_of
+from app.profiles.traffic import build_traffic
 from app.profiles.units import parse_usd_per_hour
 from app.records.offers import PlanLimits, PriceKind
 from app.records.plan_question import PlanQuestion
 from app.records.traffic import Traffic
 
-PRICE = "price."
+PRICE_PREFIX = "price."
 
 
-def changed(question: PlanQuestion, change: str) -> PlanQuestion:
+def apply_change(question: PlanQuestion, change: str) -> PlanQuestion:
     """Return the question with one change: `key=value` of a plan, `price.OFFER=USD/h`, or `speed=1.3`."""
     key, equals, value = change.partition("=")
     if not equals:
         raise UsageError(f"--what-if {change} is not key=value", hint="Like --what-if traffic.peak=2000/s.")
     if key == "speed":
         return _apply_speed(question, value)
-    if key.startswith(PRICE):
-        return priced(question, (change,), of="--what-if")
-    return overridden(question, (change,))
+    if key.startswith(PRICE_PREFIX):
+        return apply_prices(question, (change,), option="--what-if")
+    return apply_overrides(question, (change,))
 
 
-def overridden(question: PlanQuestion, overrides: Sequence[str]) -> PlanQuestion:
+def apply_overrides(question: PlanQuestion, overrides: Sequence[str]) -> PlanQuestion:
     """Return the question with the overrides applied to its limits, traffic and SLO; everything else stays."""
     traffic_overrides: list[str] = []
     plan_overrides: list[str] = []
     slo = question.slo
-    prices = [override for override in overrides if override.startswith(PRICE)]
+    prices = [override for override in overrides if override.startswith(PRICE_PREFIX)]
     for override in (item for item in overrides if item not in prices):
         key, _, value = override.partition("=")
         if key == "slo":
@@ -56,11 +56,11 @@ def overridden(question: PlanQuestion, overrides: Sequence[str]) -> PlanQuestion
         traffic=_apply_traffic(question.traffic, traffic_overrides),
         slo=slo,
     )
-    return priced(updated, prices)
+    return apply_prices(updated, prices)
 
 
 def _apply_limits(question: PlanQuestion, overrides: Sequence[str]) -> PlanLimits:
-    parsed = plan_limits_of(load_planning(overrides, question.catalogue).plan)
+    parsed = build_plan_limits(load_planning(overrides, question.catalogue).plan)
     fields = [_LIMIT_FIELDS.get(name, name) for name in map(_section_key, overrides)]
     return msgspec.structs.replace(question.limits, **{field: getattr(parsed, field) for field in fields})
 
@@ -76,7 +76,7 @@ def _apply_traffic(traffic: Traffic, overrides: Sequence[str]) -> Traffic:
     current_peak = () if "peak_per_s" in fields else (f"traffic.peak={traffic.peak_per_s!r}/s",)
     settings = load_planning((*overrides, *current_peak)).traffic
     assert settings is not None
-    parsed = traffic_of(settings)
+    parsed = build_traffic(settings)
     return msgspec.structs.replace(traffic, **{field: getattr(parsed, field) for field in fields})
 
 
@@ -123,21 +123,23 @@ def _apply_speed(question: PlanQuestion, value: str) -> PlanQuestion:
         speed = 0.0
     if not 0.01 <= speed <= 100:
         raise UsageError(f"--what-if speed={value} is not a factor from 0.01 to 100", hint="Like speed=1.3.")
-    targets = tuple(faster_target(target, speed) for target in question.measured)
+    targets = tuple(speed_up_target(target, speed) for target in question.measured)
     return msgspec.structs.replace(question, measured=targets)
 
 
-def priced(question: PlanQuestion, changes: Sequence[str], *, of: str = "--set") -> PlanQuestion:
+def apply_prices(question: PlanQuestion, changes: Sequence[str], *, option: str = "--set") -> PlanQuestion:
     """Return the question with the user's prices, each given as `price.OFFER=USD/h`.
 
     They replace the price of the kind that the plan uses.
     """
-    prices = dict(_parse_price(question, change, of) for change in changes)
+    prices = dict(_parse_price(question, change, option) for change in changes)
     if not prices:
         return question
     field = _PRICE_FIELDS[question.limits.price]
     offers = tuple(
-        msgspec.structs.replace(offer, owned=None, as_of=question.today, source=YOURS, **{field: prices[offer.key]})
+        msgspec.structs.replace(
+            offer, owned=None, as_of=question.today, source=USER_SOURCE, **{field: prices[offer.key]}
+        )
         if offer.key in prices
         else offer
         for offer in question.catalogue.offers
@@ -147,11 +149,11 @@ def priced(question: PlanQuestion, changes: Sequence[str], *, of: str = "--set")
 
 def _parse_price(question: PlanQuestion, change: str, of: str) -> tuple[str, float]:
     """Parse a price change and return the key of its offer and the price in USD/h."""
-    name, _, value = change.removeprefix(PRICE).partition("=")
+    name, _, value = change.removeprefix(PRICE_PREFIX).partition("=")
     try:
         usd = parse_usd_per_hour(value if "/" in value else f"{value} USD/h")
     except BadValueError as error:
-        raise UsageError(f"{of} {PRICE}{name}: {error}", hint=error.hint) from None
+        raise UsageError(f"{of} {PRICE_PREFIX}{name}: {error}", hint=error.hint) from None
     if usd == 0:
         raise UsageError(f"{of} {change}: 0 is not a price", hint="Give a price above 0, like 0.7 (USD an hour).")
     return find_offer(question.catalogue, name).key, usd

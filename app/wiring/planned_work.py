@@ -13,22 +13,22 @@ import msgspec
 import numpy as np
 
 from app.analysis.search import RateSearch
-from app.profiles.local import LocalProfile, is_of_many
+from app.profiles.local import LocalProfile, is_concurrent
 from app.profiles.pricing.catalogue import find_offer
 from app.profiles.profile import EmbeddingsProfile, EndpointProfile, GeneratingProfile, Profile, RerankProfile
 from app.profiles.units import format_duration
-from app.records.offers import Catalogue
+from app.records.offers import Catalog
 from app.records.planned_work import PlannedSearch, PlannedWork
 from app.records.result import Objective
-from app.session.local.variant_stages import MOST_PROBES
-from app.session.rate_search import PROBE_DRAIN_S, hold_s, next_within
+from app.session.local.variant_stages import MAX_PROBES
+from app.session.rate_search import PROBE_DRAIN_S, next_probe, step_duration_s
 from app.session.spec import SearchSpec, StageSpec
-from app.session.warmup import LONGEST_DRAIN_S, MOST_WINDOWS
-from app.wiring.local_spec import scenarios_of
-from app.wiring.stages import search_of, stages_of
-from app.wiring.workload import workload_of
+from app.session.warmup import MAX_DRAIN_S, MAX_WINDOWS
+from app.wiring.local_spec import build_scenarios
+from app.wiring.stages import build_search, build_stages
+from app.wiring.workload import build_workload
 from loadgen.payloads.lengths import LengthError
-from loadgen.payloads.prompts import drawn_lengths
+from loadgen.payloads.prompts import draw_session_lengths
 from loadgen.records import ClosedArrivals, OpenArrivals, TraceArrivals
 from loadgen.workloads import DatasetPrompts, OpenAiWorkload, SyntheticPrompts, TracePrompts
 
@@ -44,15 +44,15 @@ class PromptLengths(msgspec.Struct, frozen=True, kw_only=True):
 
     inputs: tuple[int, ...] = ()
     outputs: tuple[int, ...] = ()
-    requests_a_session: float = 1.0
-    unique: int = 0
+    requests_per_session: float = 1.0
+    distinct_prompts: int = 0
     """Number of distinct prompts or sessions, which are used in turn."""
     reason: str | None = None
 
 
-def lengths_of_prompts(profile: GeneratingProfile | EmbeddingsProfile | RerankProfile) -> PromptLengths:
+def sample_prompt_lengths(profile: GeneratingProfile | EmbeddingsProfile | RerankProfile) -> PromptLengths:
     """Return the prompt and response lengths of a profile. Raises UsageError for invalid files."""
-    workload = workload_of(profile)
+    workload = build_workload(profile)
     assert isinstance(workload, OpenAiWorkload)
     match workload.prompts:
         case SyntheticPrompts() as prompts:
@@ -62,7 +62,9 @@ def lengths_of_prompts(profile: GeneratingProfile | EmbeddingsProfile | RerankPr
             input_tokens, output_tokens = (
                 np.maximum(np.frombuffer(data, "<i4"), 1).tolist() for data in (inputs, outputs)
             )
-            return PromptLengths(inputs=tuple(input_tokens), outputs=tuple(output_tokens), unique=len(input_tokens))
+            return PromptLengths(
+                inputs=tuple(input_tokens), outputs=tuple(output_tokens), distinct_prompts=len(input_tokens)
+            )
         case DatasetPrompts():
             return PromptLengths(reason="the lengths are those of the dataset's texts, which only a tokenizer can tell")
 
@@ -74,7 +76,9 @@ def _sample_lengths(prompts: SyntheticPrompts, seed: int, texts: int) -> PromptL
     requests = 0
     prefix = prompts.prefix_tokens if prompts.prefix_groups else 0
     try:
-        for input_lengths, output_lengths in itertools.islice(drawn_lengths(prompts, seed, texts=texts), sessions):
+        for input_lengths, output_lengths in itertools.islice(
+            draw_session_lengths(prompts, seed, texts=texts), sessions
+        ):
             requests += len(output_lengths)
             outputs += [tokens for tokens in output_lengths if tokens is not None]
             if len(output_lengths) == 1:
@@ -88,7 +92,10 @@ def _sample_lengths(prompts: SyntheticPrompts, seed: int, texts: int) -> PromptL
     except LengthError as error:
         return PromptLengths(reason=str(error))
     return PromptLengths(
-        inputs=tuple(inputs), outputs=tuple(outputs), requests_a_session=requests / sessions, unique=prompts.unique
+        inputs=tuple(inputs),
+        outputs=tuple(outputs),
+        requests_per_session=requests / sessions,
+        distinct_prompts=prompts.unique,
     )
 
 
@@ -97,22 +104,22 @@ _ASSUMED_FACTORS = (1.0, 4.0, 30.0, 250.0)
 """Assumed maximum rates of a search preview, as multiples of its starting rate."""
 
 
-def planned_work(profile: Profile, catalogue: Catalogue) -> PlannedWork:
+def estimate_work(profile: Profile, catalog: Catalog) -> PlannedWork:
     """Estimate the work of a profile. Generating prompt lengths may take a tenth of a second."""
     if isinstance(profile, LocalProfile):
-        return _plan_local(profile, catalogue)
-    return _plan_endpoint(profile, catalogue)
+        return _plan_local(profile, catalog)
+    return _plan_endpoint(profile, catalog)
 
 
-def _plan_endpoint(profile: EndpointProfile, catalogue: Catalogue) -> PlannedWork:
+def _plan_endpoint(profile: EndpointProfile, catalogue: Catalog) -> PlannedWork:
     load, total_s = profile.load, profile.target.timeouts.total_s
-    stages = stages_of(load)
-    search_spec = search_of(load.search)
-    search = None if search_spec is None else planned_search(search_spec, profile.slo, total_s)
+    stages = build_stages(load)
+    search_spec = build_search(load.search)
+    search = None if search_spec is None else preview_search(search_spec, profile.slo, total_s)
     window_s = load.warmup_s / _EXPECTED_WINDOWS
-    stages_s = sum(stage.lasts_s for stage in stages)
+    stages_s = sum(stage.total_duration_s for stage in stages)
     duration_s = load.warmup_s + stages_s + (0.0 if search is None else search.duration_s[0])
-    at_most_s = MOST_WINDOWS * (window_s + min(LONGEST_DRAIN_S, total_s)) if load.warmup_s else 0.0
+    at_most_s = MAX_WINDOWS * (window_s + min(MAX_DRAIN_S, total_s)) if load.warmup_s else 0.0
     at_most_s += stages_s + len(stages) * total_s + (0.0 if search is None else search.duration_s[1])
     expected = [_expected_requests(stage) for stage in stages]
     work = PlannedWork(
@@ -121,7 +128,7 @@ def _plan_endpoint(profile: EndpointProfile, catalogue: Catalogue) -> PlannedWor
         at_most_s=at_most_s,
         requests=sum(count for count in expected if count is not None),
         closed_stages=sum(isinstance(stage.arrivals, ClosedArrivals) for stage in stages),
-        relative_stages=sum(stage.share_of is not None for stage in stages),
+        relative_stages=sum(stage.rate_share is not None for stage in stages),
         search=search,
     )
     return _add_cost(_apply_limits(_add_tokens(work, profile), profile), profile, catalogue)
@@ -136,7 +143,7 @@ def _expected_requests(stage: StageSpec) -> float | None:
         case TraceArrivals(offsets_ns=offsets):
             at_s = np.frombuffer(offsets, "<i8") / 1e9
             return float(np.count_nonzero(at_s < stage.duration_s))
-        case OpenArrivals(rates=rates) if stage.share_of is None:
+        case OpenArrivals(rates=rates) if stage.rate_share is None:
             last_s = max(stage.duration_s, rates[-1][0])
             points = [*rates, (last_s, rates[-1][1])]
             area = sum((end - start) * (first + last) / 2 for (start, first), (end, last) in itertools.pairwise(points))
@@ -145,54 +152,55 @@ def _expected_requests(stage: StageSpec) -> float | None:
             return None
 
 
-def planned_search(wanted: SearchSpec, slo: tuple[Objective, ...], longest_answer_s: float) -> PlannedSearch:
+def preview_search(search_spec: SearchSpec, slo: tuple[Objective, ...], max_response_s: float) -> PlannedSearch:
     """Estimate a search by simulating it on servers that sustain a known rate and fail above it."""
     simulations = [
-        _simulate_search(wanted, slo, longest_answer_s, wanted.start_per_s * factor) for factor in _ASSUMED_FACTORS
+        _simulate_search(search_spec, slo, max_response_s, search_spec.start_per_s * factor)
+        for factor in _ASSUMED_FACTORS
     ]
     probes, durations_s, requests = zip(*simulations, strict=True)
     return PlannedSearch(
         probes=(min(probes), max(probes)),
         duration_s=(min(durations_s), max(durations_s)),
         requests=(min(requests), max(requests)),
-        supposed_per_s=(wanted.start_per_s * _ASSUMED_FACTORS[0], wanted.start_per_s * _ASSUMED_FACTORS[-1]),
+        supposed_per_s=(search_spec.start_per_s * _ASSUMED_FACTORS[0], search_spec.start_per_s * _ASSUMED_FACTORS[-1]),
     )
 
 
 def _simulate_search(
     search: SearchSpec, slo: tuple[Objective, ...], longest_answer_s: float, sustained_per_s: float
 ) -> tuple[int, float, float]:
-    rates = probes_of(search, slo, sustained_per_s)
-    holds_s = [hold_s(search.hold_s, rate, slo) for rate in rates]
+    rates = simulate_probes(search, slo, sustained_per_s)
+    holds_s = [step_duration_s(search.step_duration_s, rate, slo) for rate in rates]
     drains_s = len(rates) * min(PROBE_DRAIN_S, longest_answer_s)
     sent = math.fsum(rate * duration_s for rate, duration_s in zip(rates, holds_s, strict=True))
     return len(rates), math.fsum(holds_s) + drains_s, sent
 
 
-def probes_of(wanted: SearchSpec, slo: tuple[Objective, ...], carried_per_s: float) -> tuple[float, ...]:
+def simulate_probes(search_spec: SearchSpec, slo: tuple[Objective, ...], sustained_per_s: float) -> tuple[float, ...]:
     """Return the rates that a search tries, in order, on a server that sustains at most `carried_per_s`."""
-    search = RateSearch(wanted.start_per_s, wanted.repeats)
+    search = RateSearch(search_spec.start_per_s, search_spec.repeats)
     rates: list[float] = []
     elapsed_s = 0.0
-    while (probe := next_within(search, wanted, slo, elapsed_s)) is not None:
+    while (probe := next_probe(search, search_spec, slo, elapsed_s)) is not None:
         rates.append(probe.rate_per_s)
-        search.record(probe, probe.rate_per_s <= carried_per_s)
-        elapsed_s += hold_s(wanted.hold_s, probe.rate_per_s, slo)
+        search.record(probe, probe.rate_per_s <= sustained_per_s)
+        elapsed_s += step_duration_s(search_spec.step_duration_s, probe.rate_per_s, slo)
     return tuple(rates)
 
 
 def _add_tokens(work: PlannedWork, profile: EndpointProfile) -> PlannedWork:
     if not isinstance(profile, GeneratingProfile | EmbeddingsProfile | RerankProfile):
         return work
-    lengths = lengths_of_prompts(profile)
+    lengths = sample_prompt_lengths(profile)
     if lengths.reason is not None:
         return msgspec.structs.replace(work, tokens_reason=lengths.reason)
     sessions = work.requests or 0.0
     return msgspec.structs.replace(
         work,
-        requests=sessions * lengths.requests_a_session,
-        tokens_in=sessions * lengths.requests_a_session * _mean(lengths.inputs),
-        tokens_out=sessions * lengths.requests_a_session * _mean(lengths.outputs) if lengths.outputs else None,
+        requests=sessions * lengths.requests_per_session,
+        tokens_in=sessions * lengths.requests_per_session * _mean(lengths.inputs),
+        tokens_out=sessions * lengths.requests_per_session * _mean(lengths.outputs) if lengths.outputs else None,
         tokens_reason=None if lengths.outputs else "workload does not say how long answers are",
     )
 
@@ -231,7 +239,7 @@ def _format_limits(profile: Profile) -> Iterator[str]:
         yield f"${profile.limits.usd:g}"
 
 
-def _add_cost(work: PlannedWork, profile: Profile, catalogue: Catalogue) -> PlannedWork:
+def _add_cost(work: PlannedWork, profile: Profile, catalogue: Catalog) -> PlannedWork:
     hardware = profile.target.hardware
     if hardware is None or hardware.offer is None:
         reason = "no price is known: target.hardware names no offer"
@@ -248,16 +256,16 @@ def _add_cost(work: PlannedWork, profile: Profile, catalogue: Catalogue) -> Plan
     )
 
 
-def _plan_local(profile: LocalProfile, catalogue: Catalogue) -> PlannedWork:
+def _plan_local(profile: LocalProfile, catalogue: Catalog) -> PlannedWork:
     load, variants = profile.load, profile.target.all_variants
     stages = searches = 0
     for variant in variants:
-        for order in scenarios_of(profile):
-            if order.scenario == "multi-stream" and not is_of_many(variant):
+        for order in build_scenarios(profile):
+            if order.scenario == "multi-stream" and not is_concurrent(variant):
                 continue
             stages += 1
-            searches += order.finds_most
-    max_stages = stages - searches + searches * MOST_PROBES
+            searches += order.is_max_search
+    max_stages = stages - searches + searches * MAX_PROBES
     work = PlannedWork(
         stages=stages,
         variants=len(variants),

@@ -10,26 +10,26 @@ from pathlib import Path
 
 import msgspec
 
-from app.analysis.curve import capacity_curve, rungs_of
+from app.analysis.curve import build_capacity_curve, build_load_points
 from app.analysis.objectives import parse_objective
 from app.errors import UsageError
-from app.planning.service_models.measured import local_targets, may_meet_in_a_fleet, measured_target
+from app.planning.service_models.measured import build_local_targets, build_measured_target, may_meet_slo_in_fleet
 from app.profiles.endpoint import HardwareSettings
 from app.profiles.loading import PlanningSettings, load_language_model, load_planning, load_profile, load_traffic
 from app.profiles.local import LocalProfile
-from app.profiles.plan import is_language_model, plan_limits_of
-from app.profiles.pricing.catalogue import load_catalogue
+from app.profiles.plan import build_plan_limits, is_language_model
+from app.profiles.pricing.catalogue import load_catalog
 from app.profiles.pricing.price_list import load_offers
 from app.profiles.profile import EndpointProfile, Profile
-from app.profiles.traffic import traffic_of
-from app.records.offers import Catalogue, PlanLimits
+from app.profiles.traffic import build_traffic
+from app.records.offers import Catalog, PlanLimits
 from app.records.plan_question import MeasuredTarget, PlanQuestion
 from app.records.result import Objective
 from app.records.traffic import Traffic
 from app.storage.plan_file import is_plan_file, read_plan
 from app.storage.run_directory import EVENTS, SPEC, StoredRun, find_run
-from app.wiring.hardware import hardware_named
-from app.wiring.plan_changes import PRICE, overridden, priced
+from app.wiring.hardware import hardware_from_settings
+from app.wiring.plan_changes import PRICE_PREFIX, apply_overrides, apply_prices
 
 _KEYS = ("traffic", "plan", "target.hardware", "slo")
 
@@ -56,14 +56,14 @@ class PlanRequest(msgspec.Struct, frozen=True):
     what_if: tuple[str, ...] = ()
 
 
-def question_of(request: PlanRequest, today: datetime.date) -> PlanQuestion:
+def build_question(request: PlanRequest, today: datetime.date) -> PlanQuestion:
     """Build the question of a plan. Raises UsageError that says what is missing."""
     paths = [Path(source) for source in request.sources]
     if any(is_plan_file(path) for path in paths):
         if len(paths) > 1:
             raise UsageError("a plan file holds every fact already, so it is planned alone")
         return _apply_request(read_plan(paths[0]).question, request, today)
-    catalogue = load_offers(request.offers, today) if request.offers else load_catalogue()
+    catalogue = load_offers(request.offers, today) if request.offers else load_catalog()
     shapes = [path for path in paths if is_language_model(path)]
     if len(shapes) > 1:
         raise UsageError("one language model at a time is planned by its shape")
@@ -74,7 +74,7 @@ def question_of(request: PlanRequest, today: datetime.date) -> PlanQuestion:
     targets = [target for run in runs for target in _targets_of_run(run, slo, declared, catalogue)]
     if foreign:
         targets.append(_foreign_target(foreign, slo, declared, catalogue))
-    traffic = declared.traffic if request.traffic is None else traffic_of(load_traffic(request.traffic))
+    traffic = declared.traffic if request.traffic is None else build_traffic(load_traffic(request.traffic))
     if traffic is None:
         raise NoTrafficError(
             "there is no traffic to plan for", hint="Give it: --traffic traffic.yaml, or --set traffic.peak=900/s."
@@ -83,7 +83,7 @@ def question_of(request: PlanRequest, today: datetime.date) -> PlanQuestion:
         hint = 'Like --slo "ttft_ms.p95 < 1000" --set "traffic.tokens={input: 900, output: 120}".'
         raise UsageError("a language model's shape is planned with an SLO, and with traffic.tokens", hint=hint)
     question = PlanQuestion(tuple(targets), traffic, slo, declared.limits, catalogue, today, assumed)
-    return priced(question, [override for override in request.overrides if override.startswith(PRICE)])
+    return apply_prices(question, [override for override in request.overrides if override.startswith(PRICE_PREFIX)])
 
 
 class _DeclaredInputs(msgspec.Struct, frozen=True):
@@ -108,16 +108,16 @@ def _split_sources(sources: Sequence[str]) -> tuple[list[StoredRun], list[Path]]
     return runs, foreign
 
 
-def _declared_inputs(runs: Sequence[StoredRun], request: PlanRequest, catalogue: Catalogue) -> _DeclaredInputs:
+def _declared_inputs(runs: Sequence[StoredRun], request: PlanRequest, catalogue: Catalog) -> _DeclaredInputs:
     """Return the inputs declared by the last endpoint run, or by `--set` if there is none."""
-    overrides = tuple(item for item in request.overrides if not item.startswith(PRICE))
+    overrides = tuple(item for item in request.overrides if not item.startswith(PRICE_PREFIX))
     for override in overrides:
         key = override.partition("=")[0]
         if not f"{key}.".startswith(tuple(f"{item}." for item in _KEYS)):
             hint = f"Override keys of {', '.join(_KEYS)}, price.OFFER, or run the profile again."
             raise UsageError(f"--set {key} does not change a plan: the run is measured", hint=hint)
     for run in runs:
-        _ = run.measured  # Raises the reason why there is nothing to plan from, before a profile is missed.
+        _ = run.complete_result  # Raises the reason why there is nothing to plan from, before a profile is missed.
     profiles = [_profile(run, catalogue) for run in runs]
     endpoints = [run for run, item in zip(runs, profiles, strict=True) if not isinstance(item, LocalProfile)]
     settings: PlanningSettings | EndpointProfile = load_planning(overrides, catalogue)
@@ -126,23 +126,23 @@ def _declared_inputs(runs: Sequence[StoredRun], request: PlanRequest, catalogue:
         profile = _profile(endpoints[-1], catalogue, overrides)
         assert not isinstance(profile, LocalProfile)
         settings = profile
-    traffic = None if settings.traffic is None else traffic_of(settings.traffic)
-    return _DeclaredInputs(settings.slo or slo, traffic, plan_limits_of(settings.plan), settings.target.hardware)
+    traffic = None if settings.traffic is None else build_traffic(settings.traffic)
+    return _DeclaredInputs(settings.slo or slo, traffic, build_plan_limits(settings.plan), settings.target.hardware)
 
 
-def _profile(run: StoredRun, catalogue: Catalogue, overrides: Sequence[str] = ()) -> Profile:
-    return load_profile(run.directory / SPEC, overrides, files_must_exist=False, catalogue=catalogue)
+def _profile(run: StoredRun, catalogue: Catalog, overrides: Sequence[str] = ()) -> Profile:
+    return load_profile(run.directory / SPEC, overrides, files_must_exist=False, catalog=catalogue)
 
 
 def _targets_of_run(
-    run: StoredRun, slo: tuple[Objective, ...], declared: _DeclaredInputs, catalogue: Catalogue
+    run: StoredRun, slo: tuple[Objective, ...], declared: _DeclaredInputs, catalogue: Catalog
 ) -> tuple[MeasuredTarget, ...]:
     """Return the targets measured by a run: a served model's replica, or each variant of a local model as if served."""
-    result = run.measured
+    result = run.complete_result
     profile = _profile(run, catalogue)
-    declared_hardware = None if declared.hardware is None else hardware_named(declared.hardware, catalogue)
+    declared_hardware = None if declared.hardware is None else hardware_from_settings(declared.hardware, catalogue)
     own = profile.target.hardware
-    recorded = result.target.hardware if own is None else hardware_named(own, catalogue)
+    recorded = result.target.hardware if own is None else hardware_from_settings(own, catalogue)
     hardware = declared_hardware or recorded
     if hardware is None:
         if getattr(profile.target, "scripted", None) is not None:
@@ -155,7 +155,7 @@ def _targets_of_run(
             hint="Name it: --set target.hardware.offer=aws/g6.2xlarge, or target.hardware in the profile.",
         )
     if result.local is not None:
-        targets = local_targets(result.run_id, result, hardware, slo)
+        targets = build_local_targets(result.run_id, result, hardware, slo)
         if not targets:
             reasons = "; ".join(
                 f"{law.variant.label}: {law.reason}" for law in result.local.batch_laws[:3] if law.reason
@@ -172,17 +172,17 @@ def _targets_of_run(
     )
     if result.max_rate is None:
         raise no_rate_error
-    curve = capacity_curve(result.stages, profile.slo, result.max_rate)
-    target = measured_target(result.run_id, hardware, curve, rungs_of(result.stages, hardware.replicas))
-    if curve.max_rate_per_s == 0 and not may_meet_in_a_fleet(target, slo):
+    curve = build_capacity_curve(result.stages, profile.slo, result.max_rate)
+    target = build_measured_target(result.run_id, hardware, curve, build_load_points(result.stages, hardware.replicas))
+    if curve.max_rate_per_s == 0 and not may_meet_slo_in_fleet(target, slo):
         raise no_rate_error
     return (msgspec.structs.replace(target, is_hardware_said=hardware != recorded),)
 
 
 def _foreign_target(
-    paths: list[Path], slo: tuple[Objective, ...], declared: _DeclaredInputs, catalogue: Catalogue
+    paths: list[Path], slo: tuple[Objective, ...], declared: _DeclaredInputs, catalogue: Catalog
 ) -> MeasuredTarget:
-    from app.planning.service_models.measured import foreign_target
+    from app.planning.service_models.measured import build_foreign_target
     from app.storage.foreign.reading import read_foreign
 
     if declared.hardware is None:
@@ -192,7 +192,7 @@ def _foreign_target(
         )
     if not slo:
         raise UsageError("there is no SLO to plan for", hint='Give it: --slo "latency_ms.p95 < 50".')
-    return foreign_target(read_foreign(paths), hardware_named(declared.hardware, catalogue), slo)
+    return build_foreign_target(read_foreign(paths), hardware_from_settings(declared.hardware, catalogue), slo)
 
 
 def _apply_request(question: PlanQuestion, request: PlanRequest, today: datetime.date) -> PlanQuestion:
@@ -200,7 +200,7 @@ def _apply_request(question: PlanQuestion, request: PlanRequest, today: datetime
     if request.offers:
         question = msgspec.structs.replace(question, catalogue=load_offers(request.offers, today), today=today)
     if request.traffic is not None:
-        question = msgspec.structs.replace(question, traffic=traffic_of(load_traffic(request.traffic)))
+        question = msgspec.structs.replace(question, traffic=build_traffic(load_traffic(request.traffic)))
     if request.slo:
         question = msgspec.structs.replace(question, slo=tuple(parse_objective(text) for text in request.slo))
-    return overridden(question, request.overrides) if request.overrides else question
+    return apply_overrides(question, request.overrides) if request.overrides else question

@@ -18,9 +18,9 @@ from app.records.comparison import Side
 from app.records.events import Event, TurnFinished, TurnStarted
 from app.records.result import Result
 from app.session.interruption import Interruption
-from app.session.turns import Turn
+from app.session.turns import PairRun
 from app.storage.run_directory import new_run_id, runs_home
-from loadgen.child import end_within, start_module
+from loadgen.child import start_module, terminate_within
 from loadgen.decoding import decode_json
 
 _COMPARABLE_CODES = (ExitCode.OK, ExitCode.INVALID, ExitCode.GATE_FAILED)
@@ -28,16 +28,16 @@ _EXIT_LIMIT_S = 30.0
 _HINT_LINES = 8
 
 
-class RepeatError(SizewiseError):
+class ComparedRunError(SizewiseError):
     """Raised if a run ends in a way that ends the comparison too."""
 
-    def __init__(self, message: str, code: ExitCode, last_words: bytes = b"") -> None:
-        lines = last_words.decode(errors="replace").strip().splitlines()
+    def __init__(self, message: str, code: ExitCode, stderr_tail: bytes = b"") -> None:
+        lines = stderr_tail.decode(errors="replace").strip().splitlines()
         super().__init__(message, hint="\n".join(lines[-_HINT_LINES:]) or None)
         self.exit_code = code
 
 
-def name_to_measure(profile: str) -> str:
+def require_measurable_profile(profile: str) -> str:
     """Return the name of a profile that can be measured here, as far as the profile shows.
 
     Raises UsageError otherwise. The profile stored with a run may fail, since its files may be on another machine."""
@@ -61,15 +61,17 @@ class ProfileRuns:
     ) -> None:
         """Raises UsageError if one of the profiles cannot be measured."""
         self._profiles: dict[Side, str] = {"base": base, "candidate": candidate}
-        self._names: dict[Side, str] = {side: name_to_measure(profile) for side, profile in self._profiles.items()}
+        self._names: dict[Side, str] = {
+            side: require_measurable_profile(profile) for side, profile in self._profiles.items()
+        }
         self._interruption, self._emit = interruption, emit
 
-    def measure(self, turn: Turn) -> Result | None:
+    def measure(self, turn: PairRun) -> Result | None:
         """Run one profile and return its result; `None` if it exceeded its time limit and was ended.
 
         Raises RepeatError if it measured nothing to compare."""
         if self._interruption.code is not None:
-            raise RepeatError("the comparison was stopped between two runs", self._interruption.code)
+            raise ComparedRunError("the comparison was stopped between two runs", self._interruption.code)
         directory = (runs_home() / new_run_id(self._names[turn.side], datetime.now(UTC))).absolute()
         directory_text = str(directory)
         self._emit(TurnStarted(time.perf_counter_ns(), turn.pair, turn.side, directory_text, turn.pairs))
@@ -79,41 +81,41 @@ class ProfileRuns:
             self._emit(TurnFinished(time.perf_counter_ns(), turn.pair, turn.side, directory_text, status))
         return result
 
-    def _run_child(self, turn: Turn, directory: Path) -> Result | None:
+    def _run_child(self, turn: PairRun, directory: Path) -> Result | None:
         side = turn.side
         child = start_module(
             "app", "run", self._profiles[side], "--json", "--out", str(directory),
             stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         )  # fmt: skip
-        self._interruption.attach(lambda _drain: child.terminate())
-        self._interruption.before_leaving(child.kill)
+        self._interruption.set_stop_callback(lambda _drain: child.terminate())
+        self._interruption.set_exit_callback(child.kill)
         if self._interruption.is_requested:
             child.terminate()
         try:
-            output, errors = child.communicate(timeout=turn.within_s)
+            output, errors = child.communicate(timeout=turn.timeout_s)
         except subprocess.TimeoutExpired:
             child.terminate()
             output, errors = _collect_output(child)
             if self._interruption.code is None:
                 return None
         if self._interruption.code is not None:
-            raise RepeatError(f"the comparison was stopped during a run of the {side}", self._interruption.code)
+            raise ComparedRunError(f"the comparison was stopped during a run of the {side}", self._interruption.code)
         if child.returncode not in _COMPARABLE_CODES:
-            raise RepeatError(
+            raise ComparedRunError(
                 f"a run of the {side} ended with {child.returncode}", _exit_code(child.returncode), errors
             )
         try:
             return decode_json(output, Result)
         except msgspec.DecodeError as error:
             message = f"a run of the {side} ended with {child.returncode} and told no result: {error}"
-            raise RepeatError(message, _exit_code(child.returncode) or ExitCode.BUG, errors) from error
+            raise ComparedRunError(message, _exit_code(child.returncode) or ExitCode.BUG, errors) from error
 
 
 def _collect_output(child: subprocess.Popen[bytes]) -> tuple[bytes, bytes]:
     try:
         return child.communicate(timeout=_EXIT_LIMIT_S)
     except subprocess.TimeoutExpired:
-        end_within(0.0, child)
+        terminate_within(0.0, child)
         return child.communicate()
 
 

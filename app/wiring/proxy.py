@@ -8,13 +8,13 @@ from urllib.request import getproxies_environment, proxy_bypass_environment  # t
 from app.errors import UsageError
 from app.profiles.permission import is_loopback
 from loadgen.transport.address import UrlError
-from loadgen.transport.proxy import proxy_of
+from loadgen.transport.proxy import parse_proxy_url
 
 _PROXY_SCHEMES = {"http": "http", "https": "https", "grpc": "http", "grpcs": "https"}
 """Proxy scheme for each URL scheme: HTTP with the same encryption."""
 
 
-def proxy_for(urls: tuple[str, ...]) -> str | None:
+def find_proxy(urls: tuple[str, ...]) -> str | None:
     """Return the proxy of HTTP_PROXY, HTTPS_PROXY or ALL_PROXY; `None` for hosts of NO_PROXY and this machine.
 
     The URL may contain a password. Raises UsageError for an unsupported proxy, and for replicas of which only some are
@@ -29,9 +29,9 @@ def proxy_for(urls: tuple[str, ...]) -> str | None:
     return proxies.pop() if proxies else None
 
 
-def shown_proxy(proxy: str) -> str:
+def format_proxy(proxy: str) -> str:
     """Return the proxy's host and port, without credentials."""
-    return proxy_of(proxy).shown
+    return parse_proxy_url(proxy).host_port
 
 
 def _proxy(url: str) -> str | None:
@@ -44,7 +44,7 @@ def _proxy(url: str) -> str | None:
         return None
     proxy = setting if "://" in setting else f"http://{setting}"
     try:
-        proxy_of(proxy)
+        parse_proxy_url(proxy)
     except UrlError as error:
         name = f"{scheme.upper()}_PROXY" if proxies.get(scheme) else "ALL_PROXY"
         raise UsageError(

@@ -11,7 +11,7 @@ from typing import assert_never
 
 import msgspec
 
-from app.errors import InstrumentError
+from app.errors import MeasurementError
 from app.profiles.profile import (
     EmbeddingsProfile,
     EndpointProfile,
@@ -26,19 +26,19 @@ from app.profiles.profile import (
 )
 from app.profiles.target import ScriptedSettings, ScriptedTensors, ScriptedTexts, ScriptedTokens, parse_tensor
 from app.records.calibration import LoadKind
-from app.telemetry.processes import cpu_s_of
-from loadgen.child import Ending, end_within, start_module
+from app.telemetry.processes import read_cpu_s
+from loadgen.child import ChildExit, start_module, terminate_within
 from loadgen.payloads.tensors import TensorInput
 from loadgen.reference.script import (
-    Face,
-    HttpFace,
+    HttpMock,
     Law,
-    OipFace,
-    OpenAiFace,
+    MockProtocol,
+    OipMock,
+    OpenAiMock,
     Reply,
     Script,
-    TfServingFace,
-    TorchServeFace,
+    TfServingMock,
+    TorchServeMock,
 )
 
 _EXIT_LIMIT_S = 2.0
@@ -56,20 +56,20 @@ class ReferenceServer:
         port = self._child.stdout.readline().strip()
         if not port.isdigit():
             self.close()
-            raise InstrumentError(f"{module} did not start", hint="Its own words are above.")
+            raise MeasurementError(f"{module} did not start", hint="Its own words are above.")
         self.pid = self._child.pid
-        self._ending = Ending(self._child)
+        self._ending = ChildExit(self._child)
         self.url = f"http://127.0.0.1:{int(port)}{path}"
 
-    def ending(self) -> str | None:
+    def end_reason(self) -> str | None:
         """Return how the server ended; `None` while it runs."""
-        return self._ending.how()
+        return self._ending.describe()
 
     def close(self) -> None:
         assert self._child.stdin is not None
         assert self._child.stdout is not None
         self._child.stdin.close()
-        end_within(_EXIT_LIMIT_S, self._child)
+        terminate_within(_EXIT_LIMIT_S, self._child)
         self._child.stdout.close()
 
 
@@ -83,50 +83,50 @@ class NullServerProcess(ReferenceServer):
         super().__init__(_MODULES[kind])
 
     def cpu_s(self) -> float | None:
-        return cpu_s_of(self.pid)
+        return read_cpu_s(self.pid)
 
 
-NOTE = "The target was a scripted server of known timings: its numbers are the script's, not a model's."
+SCRIPTED_NOTE = "The target was a scripted server of known timings: its numbers are the script's, not a model's."
 
 
-def face_of(profile: EndpointProfile) -> Face | None:
+def find_mock_protocol(profile: EndpointProfile) -> MockProtocol | None:
     """Return the mock protocol of a scripted target; `None` if the target is not scripted."""
     match profile:
         case HttpProfile():
             http = profile.target.scripted
-            return None if http is None else HttpFace(_service_model(http), answer=http.answer)
+            return None if http is None else HttpMock(_service_model(http), answer=http.answer)
         case GeneratingProfile():
             tokens = profile.target.scripted
             if tokens is None:
                 return None
-            return OpenAiFace(_service_model(tokens), model=profile.target.model, output_tokens=tokens.output_tokens)
+            return OpenAiMock(_service_model(tokens), model=profile.target.model, output_tokens=tokens.output_tokens)
         case EmbeddingsProfile() | RerankProfile():
             texts = profile.target.scripted
-            return None if texts is None else OpenAiFace(_service_model(texts), model=profile.target.model)
+            return None if texts is None else OpenAiMock(_service_model(texts), model=profile.target.model)
         case OipProfile():
             oip = profile.target.scripted
-            return None if oip is None else OipFace(_service_model(oip), profile.target.model, *_tensors(oip))
+            return None if oip is None else OipMock(_service_model(oip), profile.target.model, *_tensors(oip))
         case TfServingProfile():
             tf = profile.target.scripted
             if tf is None:
                 return None
-            return TfServingFace(_service_model(tf), profile.target.model, *_tensors(tf), profile.target.signature)
+            return TfServingMock(_service_model(tf), profile.target.model, *_tensors(tf), profile.target.signature)
         case TorchServeProfile():
             torch = profile.target.scripted
-            return None if torch is None else TorchServeFace(_service_model(torch), profile.target.model, torch.answer)
+            return None if torch is None else TorchServeMock(_service_model(torch), profile.target.model, torch.answer)
         case OipGrpcProfile() | LocustProfile():
             return None
         case _:
             assert_never(profile)
 
 
-def start_scripted(face: Face) -> ReferenceServer:
+def start_scripted(mock_protocol: MockProtocol) -> ReferenceServer:
     """Start the scripted server of a profile. Raises InstrumentError."""
-    reply = Reply() if isinstance(face, HttpFace) else Reply(status=404)
-    path = "/v1" if isinstance(face, OpenAiFace) else "/" if isinstance(face, HttpFace) else ""
+    reply = Reply() if isinstance(mock_protocol, HttpMock) else Reply(status=404)
+    path = "/v1" if isinstance(mock_protocol, OpenAiMock) else "/" if isinstance(mock_protocol, HttpMock) else ""
     with tempfile.TemporaryDirectory(prefix="sizewise-") as folder:
         script = Path(folder) / "script.json"
-        script.write_bytes(msgspec.json.encode(Script(reply=reply, faces=(face,))))
+        script.write_bytes(msgspec.json.encode(Script(reply=reply, faces=(mock_protocol,))))
         return ReferenceServer("loadgen.reference.scripted", "--script", str(script), path=path)
 
 

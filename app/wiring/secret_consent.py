@@ -8,17 +8,17 @@ from collections.abc import Iterable, Mapping
 
 from app.errors import UsageError
 from app.profiles.profile import Profile
-from app.profiles.redaction import hosts_of_secrets
-from app.storage.allowed_secrets import AllowedSecrets, allow, is_allowed
+from app.profiles.redaction import find_secret_hosts
+from app.storage.allowed_secrets import AllowedSecrets, is_allowed, store_permission
 
-VARIABLE = "SIZEWISE_ALLOW_SECRETS"
+ALLOWED_HOSTS_VARIABLE = "SIZEWISE_ALLOW_SECRETS"
 """Environment variable with the hosts that secrets may be sent to, separated by commas; for CI."""
 
 
 def secrets_to_allow(profile: Profile, environment: Mapping[str, str] = os.environ) -> tuple[AllowedSecrets, ...]:
     """Return the secrets that the profile sends to hosts that are not allowed yet."""
-    allowed_hosts = {host.strip().casefold() for host in environment.get(VARIABLE, "").split(",")}
-    requested = (AllowedSecrets(profile.name, host, sent) for host, sent in hosts_of_secrets(profile).items())
+    allowed_hosts = {host.strip().casefold() for host in environment.get(ALLOWED_HOSTS_VARIABLE, "").split(",")}
+    requested = (AllowedSecrets(profile.name, host, sent) for host, sent in find_secret_hosts(profile).items())
     return tuple(secrets for secrets in requested if secrets.host not in allowed_hosts and not is_allowed(secrets))
 
 
@@ -26,12 +26,12 @@ def allow_hosts(profile: Profile, hosts: Iterable[str]) -> None:
     """Store the consent to send the profile's secrets to these hosts.
 
     Raises UsageError for a host that the profile sends no secret to, and StorageError."""
-    sent = hosts_of_secrets(profile)
+    sent = find_secret_hosts(profile)
     for host in hosts:
         if host.casefold() not in sent:
             hint = f"It sends secrets to: {', '.join(sent) or 'no host beyond loopback'}."
             raise UsageError(f"--allow-secrets {host}: the profile sends no secret there", hint=hint)
-        allow(AllowedSecrets(profile.name, host.casefold(), sent[host.casefold()]))
+        store_permission(AllowedSecrets(profile.name, host.casefold(), sent[host.casefold()]))
 
 
 def require_allowed(profile: Profile) -> None:
@@ -40,7 +40,7 @@ def require_allowed(profile: Profile) -> None:
         sent = ", ".join(secrets.references)
         hint = (
             f"If you trust that host, add --allow-secrets {secrets.host} to `sizewise run` once, or set "
-            f"{VARIABLE}={secrets.host}."
+            f"{ALLOWED_HOSTS_VARIABLE}={secrets.host}."
         )
         raise UsageError(
             f"profile {secrets.profile!r} sends {sent} to {secrets.host}, which is not allowed yet", hint=hint

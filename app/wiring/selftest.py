@@ -12,8 +12,8 @@ import msgspec
 from app.analysis.estimates import distribution
 from app.records.selftest import SelfTest
 from app.session.interruption import Interruption
-from app.session.selftest.bench import SelfTestParts
-from app.session.selftest.proof import prove
+from app.session.selftest.bench import SelfTestDependencies
+from app.session.selftest.proof import run_selftest
 from app.storage.calibrations import store_selftest
 from app.storage.run_directory import RunWriter, StoredRun
 from app.telemetry.clock import read_clock
@@ -25,25 +25,27 @@ from loadgen.process import LoadProcess
 from loadgen.reference.script import Script
 
 
-def prove_instrument(interruption: Interruption, on_check: Callable[[str], None]) -> SelfTest | None:
+def run_machine_selftest(interruption: Interruption, on_check: Callable[[str], None]) -> SelfTest | None:
     """Run the self-test and store it, unless it was interrupted. Raises InstrumentError."""
     on_check("this machine")
     environment, _ = inspect_machine()
     with tempfile.TemporaryDirectory(prefix="sizewise-") as folder:
-        selftest = prove(selftest_parts(environment.fingerprint, Path(folder)), interruption, on_check)
+        selftest = run_selftest(
+            build_selftest_dependencies(environment.fingerprint, Path(folder)), interruption, on_check
+        )
     if selftest is not None:
         store_selftest(selftest)
     return selftest
 
 
-def selftest_parts(fingerprint: str, folder: Path) -> SelfTestParts:
-    return SelfTestParts(
+def build_selftest_dependencies(fingerprint: str, folder: Path) -> SelfTestDependencies:
+    return SelfTestDependencies(
         fingerprint=fingerprint,
         start_load=LoadProcess,
         start_scripted=start_script,
         start_null_server=NullServerProcess,
         read_core_use=read_core_use,
-        distribution=distribution,
+        estimate_percentiles=distribution,
         open_store=lambda: RunWriter(folder / "run"),
         open_run=StoredRun,
         read_clock=read_clock,

@@ -23,9 +23,9 @@ from urllib.parse import urlsplit
 from app.errors import UnavailableError, UsageError
 from app.profiles.profile import EndpointProfile, OipProfile
 from app.serving.process import EndpointProcess
-from app.serving.settings import Limits, ServingSettings
+from app.serving.settings import ConnectionLimits, ServingSettings
 from app.session.spec import StartSpec
-from loadgen.child import how_it_ended, start_module
+from loadgen.child import describe_exit, start_module
 
 _STOP_LIMIT_S = 10.0
 _REQUEST_LIMIT_S = 1.0
@@ -79,9 +79,9 @@ class ServerProcess:
         except (OSError, http.client.HTTPException, ValueError):  # Refused, reset or not HTTP: not ready.
             return False
 
-    def ending(self) -> str | None:
+    def end_reason(self) -> str | None:
         code = self._child.poll()
-        return None if code is None or self._is_stopped else how_it_ended(code)
+        return None if code is None or self._is_stopped else describe_exit(code)
 
     def last_lines(self) -> tuple[str, ...]:
         if self._child.poll() is not None:
@@ -190,7 +190,7 @@ _MAX_CLIENTS = 65_536
 """Connection limit of the embedded endpoint: enough for each client of our own load generator."""
 
 
-def start_endpoint_of(profile: EndpointProfile) -> EndpointProcess:
+def start_embedded_endpoint(profile: EndpointProfile) -> EndpointProcess:
     """Start the embedded endpoint of a profile, and return once it serves. Raises the errors of opening the model."""
     assert isinstance(profile, OipProfile)
     assert profile.target.serve is not None
@@ -205,7 +205,7 @@ def start_endpoint_of(profile: EndpointProfile) -> EndpointProcess:
             queue_delay_s=serve.queue_delay_s,
             queue_limit=serve.queue_limit,
             leave_with_stdin=True,
-            limits=Limits(connections=_MAX_CLIENTS),
+            limits=ConnectionLimits(connections=_MAX_CLIENTS),
         )
     )
     endpoint.start()

@@ -6,11 +6,11 @@ import shutil
 from pathlib import Path
 
 from app.errors import SizewiseError, UsageError
-from app.profiles.redaction import places_of_secrets
+from app.profiles.redaction import find_secret_keys
 from app.records.bundle import Bundle
-from app.reporting.stored import report_of
+from app.reporting.stored import build_stored_report
 from app.storage.bundle import export_run, import_directory, import_run
-from app.storage.checksums import renew_checksum
+from app.storage.checksums import update_checksum
 from app.storage.names import REPORT_HTML
 from app.storage.run_directory import StoredRun, write_document
 from reports.html import render_html
@@ -20,7 +20,7 @@ def share_run(run: StoredRun, path: Path) -> Bundle:
     """Write the bundle of a run to `path`.
 
     Raises UsageError for a run without a result, and if its profile may contain a secret."""
-    places = places_of_secrets(run.spec_text or "")
+    places = find_secret_keys(run.spec_text or "")
     if places:
         hint = "Give it as env:NAME or file:PATH there, and export again."
         raise UsageError(f"{run.directory / 'spec.yaml'} holds what may be a secret: {', '.join(places)}", hint=hint)
@@ -29,7 +29,7 @@ def share_run(run: StoredRun, path: Path) -> Bundle:
     return export_run(run, path)
 
 
-def take_run(path: Path) -> tuple[Path, bool]:
+def import_shared_run(path: Path) -> tuple[Path, bool]:
     """Import a run from a bundle or a run directory; return its directory and whether it is new here.
 
     Pages that came with it could contain scripts: `report.html` is rendered again from the run's own data, and other
@@ -37,10 +37,10 @@ def take_run(path: Path) -> tuple[Path, bool]:
     directory, is_new = import_directory(path) if path.is_dir() else import_run(path)
     if is_new:
         try:
-            page = render_html(report_of(StoredRun(directory)))
+            page = render_html(build_stored_report(StoredRun(directory)))
         except SizewiseError:  # The checksums are correct, but the content is invalid.
             shutil.rmtree(directory)
             raise
         write_document(directory / REPORT_HTML, page.encode())
-        renew_checksum(directory, REPORT_HTML)
+        update_checksum(directory, REPORT_HTML)
     return directory, is_new

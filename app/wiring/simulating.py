@@ -10,14 +10,20 @@ import msgspec
 
 from app.errors import UsageError
 from app.planning.fleets import plan_fleets
-from app.planning.planned_day import DayPlay, simulate_day
-from app.planning.planned_fleet import PlannedFleet, busiest_date, day_rates, planned_fleet, planned_replica
-from app.profiles.scaling import DaySettings, autoscaler_of, load_day, operations_of, router_of
+from app.planning.planned_day import DayOptions, simulate_day
+from app.planning.planned_fleet import (
+    PlannedFleet,
+    compute_day_rates,
+    find_busiest_date,
+    prepare_fleet,
+    prepare_replica,
+)
+from app.profiles.scaling import DaySettings, build_autoscaler, build_operations, find_router, load_day
 from app.records.day import SimulatedDay
 from app.records.plan import Plan
 from app.records.plan_question import PlanQuestion
 from app.storage.plan_file import is_plan_file, read_plan
-from app.wiring.planning import PlanRequest, question_of
+from app.wiring.planning import PlanRequest, build_question
 
 BUSIEST = "busiest"
 _MAX_DAYS = 5 * 366
@@ -39,25 +45,27 @@ class DayRequest(msgspec.Struct, frozen=True):
     seed: int = 1
 
 
-def simulated(request: DayRequest, today: datetime.date, tell: Callable[[float], None] | None = None) -> SimulatedDay:
+def simulate_plan_day(
+    request: DayRequest, today: datetime.date, on_progress: Callable[[float], None] | None = None
+) -> SimulatedDay:
     """Simulate one day of a plan.
 
     `tell` receives the share of the day that is complete. Raises UsageError and ProfileError.
     """
     settings = load_day(request.autoscaler, request.overrides)  # Parsed first, since planning may take a while.
     date = None if request.day == BUSIEST else _parse_date(request.day)
-    plan, question = planned(request.source, today)
+    plan, question = load_or_compute_plan(request.source, today)
     if date is not None and not 0 <= (date - question.today).days <= _MAX_DAYS:
         offset_text = (
             "before the plan's own day" if date < question.today else "more than five years after the plan's own day"
         )
         raise UsageError(f"--day {date} is {offset_text}, {question.today}")
-    fleet = planned_fleet(plan, question, request.offer, request.instances)
-    day = _day(request, settings, fleet, question, date or busiest_date(question))
-    return simulate_day(fleet, question, day, tell)
+    fleet = prepare_fleet(plan, question, request.offer, request.instances)
+    day = _day(request, settings, fleet, question, date or find_busiest_date(question))
+    return simulate_day(fleet, question, day, on_progress)
 
 
-def planned(source: str, today: datetime.date) -> tuple[Plan, PlanQuestion]:
+def load_or_compute_plan(source: str, today: datetime.date) -> tuple[Plan, PlanQuestion]:
     """Return the plan and question of a plan file; for other sources, compute the plan as `sizewise plan` does."""
     path = Path(source)
     if is_plan_file(path):
@@ -65,22 +73,22 @@ def planned(source: str, today: datetime.date) -> tuple[Plan, PlanQuestion]:
         return file.plan, file.question
     if path.suffix in _PLAN_SUFFIXES and not path.exists():
         raise UsageError(f"there is no {source}", hint="Write it with `sizewise plan RUN --out plan.yaml`.")
-    question = question_of(PlanRequest((source,)), today)
+    question = build_question(PlanRequest((source,)), today)
     return plan_fleets(question), question
 
 
 def _day(
     request: DayRequest, settings: DaySettings, fleet: PlannedFleet, question: PlanQuestion, date: datetime.date
-) -> DayPlay:
-    replica = planned_replica(fleet, day_rates(question, date))
-    operations = operations_of(settings, fleet.replicas_per_instance)
-    return DayPlay(
+) -> DayOptions:
+    replica = prepare_replica(fleet, compute_day_rates(question, date))
+    operations = build_operations(settings, fleet.replicas_per_instance)
+    return DayOptions(
         date=date,
-        autoscaler=autoscaler_of(settings.autoscaler, replica, operations.cold_start.median_s),
+        autoscaler=build_autoscaler(settings.autoscaler, replica, operations.cold_start.median_s),
         operations=operations,
         timeout_s=settings.timeout_s,
         queue_limit=settings.queue_limit,
-        router=router_of(settings),
+        router=find_router(settings),
         seed=request.seed,
     )
 

@@ -12,29 +12,29 @@ from app.analysis.gating import DEFAULT, Gating
 from app.errors import UsageError
 from app.inference.job import SessionSettings, VariantJob
 from app.profiles.endpoint import EndpointSettings
-from app.profiles.plan import plan_limits_of
-from app.profiles.pricing.catalogue import find_offer, load_catalogue
+from app.profiles.plan import build_plan_limits
+from app.profiles.pricing.catalogue import find_offer, load_catalog
 from app.profiles.profile import EndpointProfile, OipProfile
-from app.profiles.resolved import profile_hash, workload_hash
+from app.profiles.resolved import compute_profile_hash, compute_workload_hash
 from app.profiles.secrets import resolve_secret
 from app.profiles.target import HttpTarget, LocustTarget
-from app.profiles.traffic import traffic_of
-from app.records.offers import Catalogue
+from app.profiles.traffic import build_traffic
+from app.records.offers import Catalog
 from app.records.result import Hardware, Target
-from app.session.spec import AloneSpec, LimitSpec, PlanSpec, RunSpec, StartSpec
-from app.wiring.endpoint import endpoint_of
-from app.wiring.hardware import hardware_of, is_here
-from app.wiring.proxy import shown_proxy
-from app.wiring.reference_server import NOTE as SCRIPTED
-from app.wiring.reference_server import face_of
-from app.wiring.stages import search_of, stages_of
-from app.wiring.workload import accuracy_by_chance, workload_of
+from app.session.spec import LimitSpec, PlanSpec, RunSpec, StandaloneModelSpec, StartSpec
+from app.wiring.endpoint import build_endpoint
+from app.wiring.hardware import find_hardware, is_local_target
+from app.wiring.proxy import format_proxy
+from app.wiring.reference_server import SCRIPTED_NOTE as SCRIPTED
+from app.wiring.reference_server import find_mock_protocol
+from app.wiring.stages import build_search, build_stages
+from app.wiring.workload import build_workload, chance_accuracy
 from loadgen.records import Endpoint
 
 _SECONDS_PER_BATCH = 0.6
 
 
-def alone_of(profile: EndpointProfile) -> AloneSpec | None:
+def build_standalone_spec(profile: EndpointProfile) -> StandaloneModelSpec | None:
     """Return the standalone measurement of the served model; `None` if the run serves no model."""
     if not isinstance(profile, OipProfile) or profile.target.serve is None:
         return None
@@ -50,7 +50,7 @@ def alone_of(profile: EndpointProfile) -> AloneSpec | None:
         label=workload.labels if is_labelled else None,
         output=workload.output if is_labelled else None,
     )
-    return AloneSpec(job, serve.model_path.stem, batches, _SECONDS_PER_BATCH)
+    return StandaloneModelSpec(job, serve.model_path.stem, batches, _SECONDS_PER_BATCH)
 
 
 def _batches(max_batch: int) -> tuple[int, ...]:
@@ -62,7 +62,7 @@ def _batches(max_batch: int) -> tuple[int, ...]:
 _SCHEMES = {"grpc": "http", "grpcs": "https"}
 
 
-def start_of(profile: EndpointProfile) -> StartSpec | None:
+def build_start_spec(profile: EndpointProfile) -> StartSpec | None:
     """Return the command that starts the target's server, or `None`. Raises UsageError for a missing secret."""
     start = profile.target.start
     if start is None:
@@ -83,33 +83,33 @@ def build_spec(
     profile: EndpointProfile, run_id: str, *, today: datetime.date, recalibrate: bool, gating: Gating = DEFAULT
 ) -> RunSpec:
     """Resolve a profile: secrets, addresses, hardware. Raises UsageError and UnavailableError; starts nothing."""
-    catalogue = load_catalogue()
-    hardware = hardware_of(profile, catalogue)
-    endpoint = endpoint_of(profile)
+    catalogue = load_catalog()
+    hardware = find_hardware(profile, catalogue)
+    endpoint = build_endpoint(profile)
     return RunSpec(
         run_id=run_id,
         name=profile.name,
-        profile_hash=profile_hash(profile),
+        profile_hash=compute_profile_hash(profile),
         target=_target(profile, hardware),
         endpoint=endpoint,
-        workload=workload_of(profile),
+        workload=build_workload(profile),
         seed=profile.load.seed,
         warmup_s=profile.load.warmup_s,
-        stages=stages_of(profile.load),
-        search=search_of(profile.load.search),
+        stages=build_stages(profile.load),
+        search=build_search(profile.load.search),
         slo=profile.slo,
         gates=profile.gates,
         limits=_limits(profile, catalogue),
-        plan=plan_spec(profile, catalogue, today),
+        plan=build_plan_spec(profile, catalogue, today),
         recalibrate=recalibrate,
-        alone=alone_of(profile),
-        is_here=is_here(profile),
-        start=start_of(profile),
-        wakes=isinstance(profile.target, EndpointSettings) and profile.target.wake,
+        standalone_model=build_standalone_spec(profile),
+        is_local_target=is_local_target(profile),
+        start=build_start_spec(profile),
+        can_be_asleep=isinstance(profile.target, EndpointSettings) and profile.target.wake,
         gating=gating,
         notes=_notes(profile, endpoint),
-        workload_hash=workload_hash(profile),
-        accuracy_by_chance=accuracy_by_chance(profile),
+        workload_hash=compute_workload_hash(profile),
+        chance_accuracy=chance_accuracy(profile),
     )
 
 
@@ -125,10 +125,10 @@ def _target(profile: EndpointProfile, hardware: Hardware | None) -> Target:
 
 def _notes(profile: EndpointProfile, endpoint: Endpoint) -> tuple[str, ...]:
     notes = []
-    if face_of(profile) is not None:
+    if find_mock_protocol(profile) is not None:
         notes.append(SCRIPTED)
     if endpoint.proxy is not None:
-        notes.append(f"Requests went through a proxy ({shown_proxy(endpoint.proxy)}), whose time is in the latencies.")
+        notes.append(f"Requests went through a proxy ({format_proxy(endpoint.proxy)}), whose time is in the latencies.")
     if isinstance(profile.target, EndpointSettings) and endpoint.max_connections > profile.target.max_connections:
         notes.append(f"Up to {endpoint.max_connections:,} connections could be open: one for each client.")
     if len(endpoint.urls) > 1:
@@ -136,7 +136,7 @@ def _notes(profile: EndpointProfile, endpoint: Endpoint) -> tuple[str, ...]:
     return tuple(notes)
 
 
-def _limits(profile: EndpointProfile, catalogue: Catalogue) -> LimitSpec:
+def _limits(profile: EndpointProfile, catalogue: Catalog) -> LimitSpec:
     limits, hardware = profile.limits, profile.target.hardware
     usd_per_hour = None
     if limits.usd is not None:
@@ -149,7 +149,7 @@ def _limits(profile: EndpointProfile, catalogue: Catalogue) -> LimitSpec:
     )
 
 
-def plan_spec(profile: EndpointProfile, catalogue: Catalogue, today: datetime.date) -> PlanSpec | None:
+def build_plan_spec(profile: EndpointProfile, catalog: Catalog, today: datetime.date) -> PlanSpec | None:
     if profile.traffic is None:
         return None
-    return PlanSpec(traffic_of(profile.traffic), plan_limits_of(profile.plan), catalogue, today)
+    return PlanSpec(build_traffic(profile.traffic), build_plan_limits(profile.plan), catalog, today)

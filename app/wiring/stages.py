@@ -15,7 +15,7 @@ from app.profiles.load import LoadSettings, SearchSettings, StageSettings, Sweep
 from app.profiles.rates import ShareOfStage
 from app.profiles.traces import Trace, read_trace
 from app.records.result import StageKind
-from app.session.spec import SearchSpec, ShareOf, StageSpec
+from app.session.spec import RateShare, SearchSpec, StageSpec
 from loadgen.records import Arrivals, ClosedArrivals, OpenArrivals, TraceArrivals
 
 _TAIL_S = 0.001
@@ -33,7 +33,7 @@ class TraceReplay(msgspec.Struct, frozen=True):
     duration_s: float
 
 
-def replay(stage: StageSettings, seed: int) -> TraceReplay:
+def replay_trace(stage: StageSettings, seed: int) -> TraceReplay:
     """Replay a trace: the first copy as recorded; each further copy starts at a random position and wraps around."""
     assert stage.trace is not None
     at_s = read_trace(stage.trace).at_s / (stage.speed or 1.0)
@@ -49,25 +49,25 @@ def replay(stage: StageSettings, seed: int) -> TraceReplay:
     )
 
 
-def lengths_of(trace: Path, stage: StageSettings | None, seed: int) -> tuple[bytes, bytes]:
+def trace_lengths(trace: Path, stage: StageSettings | None, seed: int) -> tuple[bytes, bytes]:
     """Return the input and output tokens as little-endian int32 bytes.
 
     They are in the order of the arrivals that replay the trace, or in the trace's own order without such a stage.
     """
     recorded: Trace = read_trace(trace)
-    rows = np.arange(len(recorded.at_s)) if stage is None else replay(stage, seed).rows
+    rows = np.arange(len(recorded.at_s)) if stage is None else replay_trace(stage, seed).rows
     columns = (recorded.input_tokens, recorded.output_tokens)
     first, second = (np.ones(len(recorded.at_s), np.int32) if column is None else column for column in columns)
     return first[rows].astype("<i4").tobytes(), second[rows].astype("<i4").tobytes()
 
 
-def stages_of(load: LoadSettings) -> tuple[StageSpec, ...]:
+def build_stages(load: LoadSettings) -> tuple[StageSpec, ...]:
     """Return the stages of a load, one per repeat; those of the sweep come last."""
     stages = [spec for stage in load.stages for spec in _repeats(stage, load.seed)]
     return (*stages, *(_sweep(load.sweep) if load.sweep is not None else ()))
 
 
-def search_of(search: SearchSettings | None) -> SearchSpec | None:
+def build_search(search: SearchSettings | None) -> SearchSpec | None:
     if search is None:
         return None
     return SearchSpec(
@@ -80,10 +80,12 @@ def search_of(search: SearchSettings | None) -> SearchSpec | None:
 
 
 def _sweep(sweep: SweepSettings) -> list[StageSpec]:
-    loads: list[tuple[StageKind, Arrivals]] = [("steady", _sweep_arrivals(sweep, rate)) for rate in sweep.loads_per_s]
-    loads += [("closed", ClosedArrivals(clients, 0.0)) for clients in sweep.clients]
+    loads: list[tuple[StageKind, Arrivals]] = [
+        ("steady", _sweep_arrivals(sweep, rate)) for rate in sweep.swept_rates_per_s
+    ]
+    loads += [("closed", ClosedArrivals(clients, 0.0)) for clients in sweep.swept_concurrency]
     return [
-        StageSpec(name, kind, arrivals, sweep.hold_s, repeat=repeat, in_sweep=True)
+        StageSpec(name, kind, arrivals, sweep.hold_s, repeat=repeat, is_in_sweep=True)
         for name, (kind, arrivals) in zip(sweep.stage_names, loads, strict=True)
         for repeat in range(1, sweep.repeats + 1)
     ]
@@ -96,10 +98,10 @@ def _sweep_arrivals(sweep: SweepSettings, rate_per_s: float) -> OpenArrivals:
 def _repeats(stage: StageSettings, seed: int) -> list[StageSpec]:
     arrivals, duration_s = _arrivals(stage, seed)
     rate = stage.rate_per_s
-    share = ShareOf(rate.stage, rate.share) if isinstance(rate, ShareOfStage) else None
+    share = RateShare(rate.stage, rate.share) if isinstance(rate, ShareOfStage) else None
     return [
         StageSpec(
-            stage.name, stage.kind, arrivals, duration_s, lead_in_s=stage.lead_in_s, repeat=repeat, share_of=share
+            stage.name, stage.kind, arrivals, duration_s, lead_in_s=stage.lead_in_s, repeat=repeat, rate_share=share
         )
         for repeat in range(1, stage.repeats + 1)
     ]
@@ -107,7 +109,7 @@ def _repeats(stage: StageSettings, seed: int) -> list[StageSpec]:
 
 def _arrivals(stage: StageSettings, seed: int) -> tuple[Arrivals, float]:
     if stage.trace is not None:
-        replayed = replay(stage, seed)
+        replayed = replay_trace(stage, seed)
         return TraceArrivals(replayed.offsets_ns.astype("<i8").tobytes()), replayed.duration_s
     assert stage.duration_s is not None
     if stage.concurrency is not None:

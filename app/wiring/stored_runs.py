@@ -13,23 +13,23 @@ from app.profiles.loading import load_profile
 from app.profiles.local import LocalProfile
 from app.profiles.profile import EndpointProfile
 from app.profiles.secrets import REDACTED
-from app.records.control import NOTE_LENGTH, AddNote
-from app.storage.control import ask_engine
+from app.records.control import MAX_NOTE_LENGTH, AddNote
+from app.storage.control import send_command
 from app.storage.labels import add_note
 from app.storage.run_directory import SPEC, StoredRun
 
 
-def note_run(directory: Path, text: str, now: datetime) -> str:
+def add_run_note(directory: Path, text: str, now: datetime) -> str:
     """Add a note to a run and return what happened, as a sentence fragment. Raises UsageError for an invalid note."""
-    if not 1 <= len(text) <= NOTE_LENGTH:
-        raise UsageError(f"a note has 1 to {NOTE_LENGTH} characters")
+    if not 1 <= len(text) <= MAX_NOTE_LENGTH:
+        raise UsageError(f"a note has 1 to {MAX_NOTE_LENGTH} characters")
     if StoredRun(directory).is_running:
-        return ask_engine(directory, AddNote(text))
+        return send_command(directory, AddNote(text))
     add_note(directory, text, now)
     return "noted"
 
 
-def stored_profile(run: StoredRun) -> EndpointProfile:
+def load_stored_profile(run: StoredRun) -> EndpointProfile:
     """Return the profile of a stored run. Raises UsageError if it is not stored completely."""
     text = run.spec_text
     if text is None:

@@ -13,26 +13,26 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from app.errors import InstrumentError, UnavailableError, UsageError
+from app.errors import MeasurementError, UnavailableError, UsageError
 from app.profiles.endpoint import EndpointSettings
 from app.profiles.profile import EndpointProfile, GeneratingProfile, LocustProfile, Profile
 from app.profiles.secrets import redact
 from app.profiles.target import HttpTarget, LocustTarget
-from app.records.trial import Problem, TlsFacts, Trial
-from app.session.target import hint_where_unreachable
-from app.wiring.endpoint import endpoint_of, require_permission
-from app.wiring.reference_server import face_of, start_scripted
-from app.wiring.server_process import start_endpoint_of
-from app.wiring.workload import workload_of
+from app.records.trial import ConnectionTest, Problem, TlsInfo
+from app.session.target import unreachable_hint
+from app.wiring.endpoint import build_endpoint, require_permission
+from app.wiring.reference_server import find_mock_protocol, start_scripted
+from app.wiring.server_process import start_embedded_endpoint
+from app.wiring.workload import build_workload
 from loadgen.process import LoadError, LoadProcess
 from loadgen.records import Endpoint, PreflightDone
 from loadgen.transport.address import EndpointError
-from loadgen.transport.tls import tls_context
+from loadgen.transport.tls import build_tls_context
 
 _ENCRYPTED = {"https": 443, "grpcs": 443}
 
 
-def tls_facts(endpoint: Endpoint) -> TlsFacts | None:
+def read_tls_parameters(endpoint: Endpoint) -> TlsInfo | None:
     """Return the TLS parameters of an endpoint.
 
     `None` if it is not encrypted, if a proxy or socket is in between, or if the handshake fails.
@@ -42,7 +42,7 @@ def tls_facts(endpoint: Endpoint) -> TlsFacts | None:
         return None
     host, port = parts.hostname or "", parts.port or _ENCRYPTED[parts.scheme]
     try:
-        context = tls_context(endpoint.tls)
+        context = build_tls_context(endpoint.tls)
         if parts.scheme == "grpcs":
             context.set_alpn_protocols(["h2"])
         limit_s = endpoint.timeouts.connect_s
@@ -55,10 +55,10 @@ def tls_facts(endpoint: Endpoint) -> TlsFacts | None:
         return None
 
 
-def _facts(connection: ssl.SSLSocket) -> TlsFacts:
+def _facts(connection: ssl.SSLSocket) -> TlsInfo:
     certificate: dict[str, Any] = connection.getpeercert() or {}  # typeshed declares a type of its own.
     cipher = connection.cipher()
-    return TlsFacts(
+    return TlsInfo(
         version=connection.version() or "TLS",
         cipher="unknown" if cipher is None else cipher[0],
         subject=_name(certificate.get("subject", ())),
@@ -94,7 +94,7 @@ _REMEDIES: dict[Problem, str] = {
 _STARTED = "The run starts this server by target.start: start it by hand to try it, or just run."
 
 
-def try_target(profile: Profile) -> Trial:
+def check_target(profile: Profile) -> ConnectionTest:
     """Send one test request. A server that the run would serve or script is started for it and stopped afterwards.
 
     Raises UsageError if no request can be built, and InstrumentError if the sender failed.
@@ -104,9 +104,9 @@ def try_target(profile: Profile) -> Trial:
             "this profile runs a model on this machine: there is no endpoint to try",
             hint="`sizewise models inspect MODEL` tells of the model, `sizewise doctor` of the machine.",
         )
-    workload = workload_of(profile)
+    workload = build_workload(profile)
     try:
-        endpoint = endpoint_of(profile)
+        endpoint = build_endpoint(profile)
     except UnavailableError as error:  # The host name cannot be resolved.
         return _trial(profile, PreflightDone("dns", None, str(error), None), None)
     with ExitStack() as running:
@@ -125,12 +125,12 @@ def try_target(profile: Profile) -> Trial:
 
 
 def _start_own_server(profile: EndpointProfile, running: ExitStack) -> str:
-    face = face_of(profile)
+    face = find_mock_protocol(profile)
     if face is not None:
         scripted = start_scripted(face)
         running.callback(scripted.close)
         return scripted.url
-    served = start_endpoint_of(profile)
+    served = start_embedded_endpoint(profile)
     running.callback(served.stop)
     return served.ready.url
 
@@ -139,19 +139,19 @@ def _failed_preflight(error: LoadError) -> PreflightDone:
     if error.is_workload_wrong:
         raise UsageError(error.message, hint=error.hint) from error
     if error.error is None:
-        raise InstrumentError(error.message, hint=error.hint) from error
+        raise MeasurementError(error.message, hint=error.hint) from error
     return PreflightDone(error.error, None, error.message, None)
 
 
-def _trial(profile: EndpointProfile, report: PreflightDone, endpoint: Endpoint | None) -> Trial:
+def _trial(profile: EndpointProfile, report: PreflightDone, endpoint: Endpoint | None) -> ConnectionTest:
     target = profile.target
     wants_stream = isinstance(profile, GeneratingProfile) and profile.workload.stream
-    problem = problem_of(report, wants_stream=wants_stream)
-    unreachable = hint_where_unreachable(report)
+    problem = classify_problem(report, wants_stream=wants_stream)
+    unreachable = unreachable_hint(report)
     remedy = unreachable or (None if problem is None else _REMEDIES[problem])
     if problem == "connect" and target.start is not None:
         remedy = _STARTED
-    return Trial(
+    return ConnectionTest(
         url=", ".join(target.all_urls) or "started for this request",
         protocol=target.protocol,
         model=None if isinstance(target, HttpTarget | LocustTarget) else target.model,
@@ -166,7 +166,7 @@ def _trial(profile: EndpointProfile, report: PreflightDone, endpoint: Endpoint |
         total_ms=report.service_ms,
         tokens_out=report.tokens_out,
         bytes_received=report.bytes_received,
-        tls=None if endpoint is None or problem in ("dns", "connect", "local limit") else tls_facts(endpoint),
+        tls=None if endpoint is None or problem in ("dns", "connect", "local limit") else read_tls_parameters(endpoint),
         asked_headers=_request_headers(target) if isinstance(target, EndpointSettings) else (),
         answer_headers=report.headers,
         notes=report.notes,
@@ -176,7 +176,7 @@ def _trial(profile: EndpointProfile, report: PreflightDone, endpoint: Endpoint |
 _NOT_STREAMED_MESSAGE = "the answer came whole, and a stream was asked for: the time of its first token cannot be told"
 
 
-def problem_of(report: PreflightDone, *, wants_stream: bool) -> Problem | None:
+def classify_problem(report: PreflightDone, *, wants_stream: bool) -> Problem | None:
     if report.error is None:
         is_whole = wants_stream and report.status is not None and report.first_token_ms is None
         return "not streaming" if is_whole else None

@@ -20,11 +20,11 @@ from app.profiles.permission import is_loopback
 from app.profiles.profile import EndpointProfile, LocustProfile
 from app.telemetry.cgroup import read_cgroup
 from app.telemetry.host import usable_cores
-from loadgen.curve import FEWEST_CHARACTERS
-from loadgen.plain import shown_place
+from loadgen.curve import MIN_TOKEN_CHARS
+from loadgen.plain import format_host_port
 from loadgen.records import Gather
 
-TOKEN = "env:SIZEWISE_TOKEN"
+DEFAULT_TOKEN_REFERENCE = "env:SIZEWISE_TOKEN"
 """Default reference to the token."""
 _HOST_PATTERN = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(?<!-)(?:\.(?!-)[A-Za-z0-9_-]{1,63}(?<!-))*\.?", re.ASCII)
 _TOKEN_HINT = 'Make one with: python3 -c "import secrets; print(secrets.token_urlsafe(32))"'
@@ -37,10 +37,10 @@ class RendezvousAddress(msgspec.Struct, frozen=True):
     port: int
 
     def __str__(self) -> str:
-        return shown_place(self.host, self.port)
+        return format_host_port(self.host, self.port)
 
 
-def read_address(option: str, text: str) -> RendezvousAddress:
+def parse_address(option: str, text: str) -> RendezvousAddress:
     """Parse `HOST:PORT`, with IPv6 addresses in brackets. Raises UsageError, which names `option`."""
     hint = f"Write {option} HOST:PORT, like 10.0.0.1:5557; an IPv6 address in brackets, like [fd00::1]:5557."
     host, _, port = text.rpartition(":")
@@ -54,7 +54,7 @@ def read_address(option: str, text: str) -> RendezvousAddress:
     return RendezvousAddress(bare, int(port))
 
 
-def resolved(option: str, address: RendezvousAddress) -> RendezvousAddress:
+def resolve_address(option: str, address: RendezvousAddress) -> RendezvousAddress:
     """Return the address with the first IP address of its name. Raises UnavailableError."""
     try:
         infos = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)
@@ -79,8 +79,8 @@ def read_token(reference: str) -> str:
     except UsageError as error:
         hint = f"Both sides need the same token, here in {reference}. {_TOKEN_HINT}"
         raise UsageError(f"no token: {error}", hint=hint) from None
-    if len(token) < FEWEST_CHARACTERS:
-        message = f"the token in {reference} is of {len(token)} characters, and at least {FEWEST_CHARACTERS} are needed"
+    if len(token) < MIN_TOKEN_CHARS:
+        message = f"the token in {reference} is of {len(token)} characters, and at least {MIN_TOKEN_CHARS} are needed"
         raise UsageError(message, hint=_TOKEN_HINT)
     if reference.startswith("env:"):
         os.environ.pop(reference.removeprefix("env:"), None)
@@ -102,7 +102,7 @@ class RemoteWorkers(msgspec.Struct, frozen=True):
     token: str
 
 
-def gather_of(
+def build_gather(
     profile: EndpointProfile, remote: RemoteWorkers | None = None, *, cores: float | None = None
 ) -> Gather | None:
     """Return which workers a master gathers; `None` if one worker sends the load without a master.
@@ -112,7 +112,7 @@ def gather_of(
     """
     requested = profile.load.workers
     if remote is None:
-        local = spare_workers(profile, cores) if requested == "auto" else requested
+        local = count_spare_workers(profile, cores) if requested == "auto" else requested
         return Gather(local=local) if local > 1 else None
     _require_reachable_target(profile)
     return Gather(
@@ -124,19 +124,19 @@ def gather_of(
     )
 
 
-def spare_workers(profile: EndpointProfile, cores: float | None = None) -> int:
+def count_spare_workers(profile: EndpointProfile, cores: float | None = None) -> int:
     """Return one worker per core, minus one for a local endpoint. A user's own Locust test is a single process."""
     if isinstance(profile, LocustProfile):
         return 1
-    return max(1, usable_workers(cores) - is_here(profile))
+    return max(1, count_usable_workers(cores) - is_endpoint_local(profile))
 
 
-def usable_workers(cores: float | None = None) -> int:
+def count_usable_workers(cores: float | None = None) -> int:
     """Return one worker per core that may be used here; at least one."""
     return max(1, int(usable_cores(read_cgroup()) if cores is None else cores))
 
 
-def is_here(profile: EndpointProfile) -> bool:
+def is_endpoint_local(profile: EndpointProfile) -> bool:
     """Return whether the endpoint's work is done on this machine, as far as the profile shows. Resolves no names."""
     return profile.target.start is not None or _is_only_reachable_locally(profile)
 

@@ -10,9 +10,9 @@ from typing import Any, Literal, assert_never
 import numpy as np
 from pydantic import JsonValue
 
-from app.analysis.local.accuracy import chance_of
+from app.analysis.local.accuracy import compute_chance_accuracy
 from app.errors import UsageError
-from app.profiles.datasets import dataset_of, is_redacted
+from app.profiles.datasets import build_dataset, is_redacted
 from app.profiles.profile import (
     EmbeddingsProfile,
     EndpointProfile,
@@ -26,8 +26,8 @@ from app.profiles.profile import (
     TorchServeProfile,
 )
 from app.profiles.prompts import PromptDatasetSettings, PromptSettings, TextDatasetSettings, TextSettings
-from app.profiles.workload import ExpectSettings, encoded
-from app.wiring.stages import lengths_of
+from app.profiles.workload import ExpectSettings, encode_body
+from app.wiring.stages import trace_lengths
 from loadgen.workloads import (
     DatasetPrompts,
     Expectation,
@@ -53,7 +53,7 @@ _APIS: dict[str, _Api] = {
 }
 
 
-def workload_of(profile: EndpointProfile) -> Workload:
+def build_workload(profile: EndpointProfile) -> Workload:
     """Return the workload of a profile. Raises UsageError for invalid files, and for a body that was redacted when
     stored.
     """
@@ -91,8 +91,8 @@ def _http(profile: HttpProfile) -> HttpWorkload:
         path=settings.path,
         bodies=_bodies(settings.body, settings.bodies),
         content_type=settings.content_type or ("application/json" if is_plain else None),
-        template=None if settings.template is None else encoded(settings.template).decode(),
-        dataset=None if settings.dataset is None else dataset_of(settings.dataset),
+        template=None if settings.template is None else encode_body(settings.template).decode(),
+        dataset=None if settings.dataset is None else build_dataset(settings.dataset),
         expect=None if settings.expect is None else _expectation(settings.expect),
         popularity=settings.popularity,
         seed=profile.load.seed,
@@ -100,7 +100,7 @@ def _http(profile: HttpProfile) -> HttpWorkload:
 
 
 def _bodies(body: JsonValue, bodies: tuple[JsonValue, ...]) -> tuple[bytes, ...]:
-    return tuple(encoded(item) for item in (bodies if body is None else (body,)))
+    return tuple(encode_body(item) for item in (bodies if body is None else (body,)))
 
 
 def _expectation(expect: ExpectSettings) -> Expectation:
@@ -132,7 +132,7 @@ def _prompts(profile: GeneratingProfile | EmbeddingsProfile | RerankProfile) -> 
     assert isinstance(profile, GeneratingProfile)
     assert profile.workload.trace is not None
     replaying = next((stage for stage in profile.load.stages if stage.trace is not None), None)
-    return TracePrompts(*lengths_of(profile.workload.trace, replaying, profile.load.seed))
+    return TracePrompts(*trace_lengths(profile.workload.trace, replaying, profile.load.seed))
 
 
 def _synthetic(settings: TextSettings) -> SyntheticPrompts:
@@ -146,7 +146,7 @@ def _synthetic(settings: TextSettings) -> SyntheticPrompts:
 
 def _dataset(settings: TextDatasetSettings) -> DatasetPrompts:
     output_tokens = settings.output_tokens if isinstance(settings, PromptDatasetSettings) else None
-    return DatasetPrompts(dataset_of(settings.path), settings.prompt, output_tokens)
+    return DatasetPrompts(build_dataset(settings.path), settings.prompt, output_tokens)
 
 
 def _oip(profile: OipProfile | OipGrpcProfile) -> OipWorkload:
@@ -168,7 +168,7 @@ def _oip(profile: OipProfile | OipGrpcProfile) -> OipWorkload:
     )
 
 
-def accuracy_by_chance(profile: EndpointProfile) -> float | None:
+def chance_accuracy(profile: EndpointProfile) -> float | None:
     """Return the accuracy of always predicting the most frequent label.
 
     `None` without labels, or if they cannot be read, which the load worker reports.
@@ -180,7 +180,7 @@ def accuracy_by_chance(profile: EndpointProfile) -> float | None:
         return None
     try:
         with np.load(tensors, allow_pickle=False) as arrays:
-            return chance_of(arrays[labels])
+            return compute_chance_accuracy(arrays[labels])
     except (OSError, EOFError, ValueError, KeyError, AttributeError, TypeError, zipfile.BadZipFile, zlib.error):
         return None
 
@@ -204,7 +204,7 @@ def _torchserve(profile: TorchServeProfile) -> TorchServeWorkload:
         model=profile.target.model,
         version=profile.target.version,
         bodies=_bodies(settings.body, settings.bodies),
-        dataset=None if settings.dataset is None else dataset_of(settings.dataset),
+        dataset=None if settings.dataset is None else build_dataset(settings.dataset),
         content_type=settings.content_type,
         popularity=settings.popularity,
         seed=profile.load.seed,

@@ -1,6 +1,7 @@
-"""Drives a user's own Locust test: `python -m loadgen.locustfile`, frames as those of the load worker.
+"""Runs a user's own Locust test: `python -m loadgen.locustfile`, with the same frames as the load worker.
 
-Everything runs in greenlets of one thread, patched as Locust wants it; only commands are read on another.
+Everything runs in greenlets of one thread, monkey-patched as Locust requires; only commands are read on another
+thread.
 """
 
 from __future__ import annotations
@@ -19,10 +20,10 @@ from typing import Any, BinaryIO
 import gevent
 from gevent.queue import Queue
 
-from loadgen.frames import Reports, read_command
+from loadgen.frames import ReportWriter, read_command
 from loadgen.locustfile.stage import LocustStage
-from loadgen.locustfile.user_test import UserTest, load
-from loadgen.machine import raise_limit
+from loadgen.locustfile.user_test import LocustTest, load_locust_test
+from loadgen.machine import raise_descriptor_limit
 from loadgen.protocols.built import WorkloadError
 from loadgen.records import (
     Configure,
@@ -38,20 +39,21 @@ from loadgen.records import (
 )
 from loadgen.workloads import LocustWorkload
 
-_QUITTING_S = 1.0
+_QUIT_EVENT_TIMEOUT_S = 1.0
 
 
-class LocustChild:
-    def __init__(self, commands: BinaryIO, reports: Reports) -> None:
+class LocustProcess:
+    def __init__(self, commands: BinaryIO, reports: ReportWriter) -> None:
         self._pipe, self._reports = commands, reports
         self._commands: Queue[Configure | Preflight | RunStage] = Queue()
         self._configured: Configure | None = None
-        self._test: UserTest | None = None
+        self._test: LocustTest | None = None
         self._stage: LocustStage | None = None
         self._stop: StopStage | None = None
 
-    def work(self) -> None:
-        """Until the process ends, which the reader of commands sees to. Raises what makes going on impossible."""
+    def run(self) -> None:
+        """Process commands until the process ends, which `_read_commands` triggers. Raises any error that makes
+        continuing impossible."""
         gevent.spawn(self._read_commands)
         self._reports.send(Ready(pid=os.getpid(), pacing="locust", event_loop="gevent"))
         while True:
@@ -75,17 +77,17 @@ class LocustChild:
                     if self._stage is not None:
                         self._stage.extend(duration_s)
                 case Quit() | None:
-                    self._leave()
+                    self._exit()
                 case Configure() | Preflight() as command:
                     self._commands.put(command)
                 case RunStage() as command:
                     self._stop = None
                     self._commands.put(command)
-                case _:  # the rate of users who decide themselves cannot be changed
+                case _:  # the rate of closed-loop users cannot be changed
                     pass
 
     def _preflight(self) -> PreflightDone:
-        test, workload = self._loaded()
+        test, workload = self._load_test()
         against = f"against {', '.join(test.hosts)}" if test.hosts else "naming no host"
         detail = f"Locust test {os.path.basename(workload.file)}: {', '.join(test.names)}, {against}"  # noqa: PTH119
         return PreflightDone(
@@ -93,38 +95,38 @@ class LocustChild:
         )
 
     def _run(self, plan: StagePlan) -> None:
-        test, workload = self._loaded()
+        test, workload = self._load_test()
         self._stage = LocustStage(plan, workload.spawn_per_s, test.environment, self._reports)
         if self._stop is not None:
             self._stage.stop(self._stop.drain)
-        self._stage.conduct()
+        self._stage.run()
         self._stage = None
 
-    def _loaded(self) -> tuple[UserTest, LocustWorkload]:
+    def _load_test(self) -> tuple[LocustTest, LocustWorkload]:
         configured = self._configured
         if configured is None or not isinstance(configured.workload, LocustWorkload):
             raise RuntimeError("the child that drives Locust tests was given none")
         if self._test is None:
-            self._test = load(configured.workload, configured.endpoint)
+            self._test = load_locust_test(configured.workload, configured.endpoint)
         return self._test, configured.workload
 
-    def _leave(self) -> None:
+    def _exit(self) -> None:
         if self._test is not None:
             quitting: Any = self._test.environment.events.quitting  # Locust has no types for it
-            with gevent.Timeout(_QUITTING_S, False):
+            with gevent.Timeout(_QUIT_EVENT_TIMEOUT_S, False):
                 quitting.fire(environment=self._test.environment, reverse=True)
         os._exit(0)
 
 
 def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the engine decides when a run ends
-    raise_limit()
-    # the test may print, and may read, without breaking a frame
-    commands, reports = os.fdopen(os.dup(0), "rb"), Reports(os.fdopen(os.dup(1), "wb"))
+    raise_descriptor_limit()
+    # The test may print and read standard input without breaking a frame.
+    commands, reports = os.fdopen(os.dup(0), "rb"), ReportWriter(os.fdopen(os.dup(1), "wb"))
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     os.dup2(2, 1)
     try:
-        LocustChild(commands, reports).work()
+        LocustProcess(commands, reports).run()
     except WorkloadError as error:
         reports.send(Failed(message=str(error), hint=error.hint, is_workload_wrong=True))
     except Exception as error:

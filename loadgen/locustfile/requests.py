@@ -1,7 +1,5 @@
-"""Locust's request events as rows.
-
-What Locust's clients raise, as the error classes of `loadgen.records`.
-"""
+"""Convert Locust's request events to rows, and the exceptions of Locust's clients to the error classes of
+`loadgen.records`."""
 
 from __future__ import annotations
 
@@ -16,14 +14,14 @@ from typing import Any
 import msgspec
 import pyarrow as pa
 
-from loadgen.plain import plain_line
-from loadgen.protocols.built import status_error, status_in_words
-from loadgen.records import BATCH_ROWS, MOST_OF_A_SAMPLE, REQUEST_SCHEMA, FirstError
+from loadgen.plain import sanitize_line
+from loadgen.protocols.built import classify_status, format_status
+from loadgen.records import BATCH_ROWS, MAX_SAMPLE_CHARS, REQUEST_SCHEMA, FirstError
 from loadgen.transport.exchange import LOCAL_LIMIT, is_local_limit
 
-_DEPTH = 8
+_MAX_CAUSE_DEPTH = 8
 
-_BY_NAME = {
+_CLASS_BY_NAME = {
     "NameResolutionError": "dns",
     "SSLError": "tls",
     "ConnectTimeout": "connect",
@@ -36,37 +34,40 @@ _BY_NAME = {
     "RemoteDisconnected": "send",
     "HTTPConnectionClosed": "send",
 }
-"""Of requests, urllib3, http.client and geventhttpclient, none of which a test has to use."""
+"""Error classes by exception name, for requests, urllib3, http.client and geventhttpclient. By name, because a test
+need not use any of them."""
 
 
-def error_class(exception: object, status: int | None) -> str | None:
-    """One of ERROR_CLASSES, None for a success: what the test itself calls a failure is `bad-output`."""
+def classify_error(exception: object, status: int | None) -> str | None:
+    """Return one of ERROR_CLASSES, or None for a success. A failure that the test itself declares is `bad-output`."""
     if exception is None:
         return None
     if status is not None:
-        return _by_cause(exception, "bad-output") if status < 400 else status_error(status)
+        return _by_cause(exception, "bad-output") if status < 400 else classify_status(status)
     return _by_cause(exception, "bad-output")
 
 
-def what_failed(exception: object, status: int | None) -> str:
-    """In words that hold nothing of what was asked or answered, as an exception's own may: its kind, and what the
-    system said."""
-    parts = [] if status is None else [status_in_words(status)]
-    cause = next(_causes(exception, _DEPTH), None)
+def describe_failure(exception: object, status: int | None) -> str:
+    """Describe a failure without any content of the request or response, which the text of an exception may contain.
+
+    The text has the type of the exception and the operating system's error message.
+    """
+    parts = [] if status is None else [format_status(status)]
+    cause = next(_causes(exception, _MAX_CAUSE_DEPTH), None)
     if cause is not None:
-        number = cause.errno if isinstance(cause, OSError) else None
-        parts.append(type(cause).__name__ + (f": {os.strerror(number)}" if number is not None and number > 0 else ""))
+        errno_ = cause.errno if isinstance(cause, OSError) else None
+        parts.append(type(cause).__name__ + (f": {os.strerror(errno_)}" if errno_ is not None and errno_ > 0 else ""))
     elif status is None or status < 400:
         parts.append("the test calls it a failure")
-    return plain_line(", ".join(parts), MOST_OF_A_SAMPLE)
+    return sanitize_line(", ".join(parts), MAX_SAMPLE_CHARS)
 
 
 def _by_cause(exception: object, otherwise: str) -> str:
-    for cause in _causes(exception, _DEPTH):
+    for cause in _causes(exception, _MAX_CAUSE_DEPTH):
         if is_local_limit(cause):
             return LOCAL_LIMIT
         for kind in type(cause).__mro__:
-            if (error := _BY_NAME.get(kind.__name__)) is not None:
+            if (error := _CLASS_BY_NAME.get(kind.__name__)) is not None:
                 return error
         match cause:
             case socket.gaierror():
@@ -83,7 +84,7 @@ def _by_cause(exception: object, otherwise: str) -> str:
 
 
 def _causes(exception: object, depth: int) -> Iterator[BaseException]:
-    """The innermost first: the outermost says least of what happened."""
+    """Yield the causes of an exception, innermost first, because the outermost is the least specific."""
     if not isinstance(exception, BaseException) or depth == 0:
         return
     inner = (getattr(exception, "reason", None), exception.__cause__, exception.__context__, *exception.args)
@@ -93,12 +94,12 @@ def _causes(exception: object, depth: int) -> Iterator[BaseException]:
     yield exception
 
 
-_MOST_BYTES = 2**31 - 1
-_MOST_OF_A_NAME = 300
+_MAX_BYTES = 2**31 - 1
+_MAX_NAME_CHARS = 300
 
 
 class RequestRow(msgspec.Struct, frozen=True, gc=False):
-    """What a request event tells; the other columns of a row cannot be known."""
+    """The columns of a row that a request event provides; the other columns are unknown."""
 
     stage: int
     index: int
@@ -112,7 +113,10 @@ class RequestRow(msgspec.Struct, frozen=True, gc=False):
 
 
 class RequestLog:
-    """Listens to Locust. `index` counts requests in the order they ended, for when they came due nobody knows."""
+    """Collects Locust's request events as rows.
+
+    `index` counts requests in the order they ended, because the order in which they were due is unknown.
+    """
 
     def __init__(self) -> None:
         self.rows: deque[RequestRow] = deque()
@@ -122,7 +126,7 @@ class RequestLog:
 
     @property
     def first_errors(self) -> tuple[FirstError, ...]:
-        """Of the stage, one a class."""
+        """First error of each class in the stage."""
         return tuple(self._first_errors.values())
 
     def begin(self, stage: int) -> None:
@@ -130,7 +134,7 @@ class RequestLog:
         self._first_errors.clear()
         self.stage, self.completed, self.failed = stage, 0, 0
 
-    def heard(
+    def on_request(
         self,
         request_type: object,
         name: object,
@@ -144,32 +148,32 @@ class RequestLog:
         sent_ns, end_ns = _times(response_time, start_time, time.perf_counter_ns(), time.time_ns())
         status = getattr(response, "status_code", None)
         status = status if isinstance(status, int) and 100 <= status <= 599 else None
-        error = error_class(exception, status)
+        error = classify_error(exception, status)
         index = self.completed + self.failed
         if error is None:
             self.completed += 1
         else:
             self.failed += 1
             if error not in self._first_errors:
-                self._first_errors[error] = FirstError(error, end_ns, what_failed(exception, status))
+                self._first_errors[error] = FirstError(error, end_ns, describe_failure(exception, status))
         length = response_length if isinstance(response_length, int) else 0
-        # a test may name its requests by what is no text
-        shown = f"{request_type} {name}"[:_MOST_OF_A_NAME].encode(errors="replace").decode()
+        # A test may pass request names that are not valid text.
+        display_name = f"{request_type} {name}"[:_MAX_NAME_CHARS].encode(errors="replace").decode()
         self.rows.append(
-            RequestRow(self.stage, index, sent_ns, end_ns, status, error, min(max(length, 0), _MOST_BYTES), shown)
+            RequestRow(self.stage, index, sent_ns, end_ns, status, error, min(max(length, 0), _MAX_BYTES), display_name)
         )
 
-    def take(self) -> pa.RecordBatch | None:
-        """The next rows, as many as one batch holds."""
+    def pop_batch(self) -> pa.RecordBatch | None:
+        """Return the next rows, at most one batch, or None if there are none."""
         count = min(len(self.rows), BATCH_ROWS)
         return _batch([self.rows.popleft() for _ in range(count)]) if count else None
 
 
 def _times(response_time_ms: float | None, start_s: float | None, now_ns: int, wall_ns: int) -> tuple[int, int]:
-    """Sent and end on the monotonic clock.
+    """Return the send and end times in ns on the monotonic clock.
 
-    Locust tells the start on the wall clock, and how long it took on its monotonic one. What the wall clock says the
-    start was ago is taken, unless it was set meanwhile: a request cannot have ended after it was told of.
+    Locust reports the start on the wall clock and the duration on its monotonic clock. The start is derived from the
+    wall clock unless that was adjusted in between: a request cannot have ended after it was reported.
     """
     took_ns = round((response_time_ms or 0.0) * 1e6)
     if start_s is not None:

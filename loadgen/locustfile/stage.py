@@ -1,4 +1,4 @@
-"""One stage of a user's Locust test: users in, rows out."""
+"""Runs one stage of a user's Locust test: starts users and reports rows."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ from locust import FastHttpUser, HttpUser
 from locust.env import Environment
 from locust.runners import STATE_CLEANUP
 
-from loadgen.frames import Reports
+from loadgen.frames import ReportWriter
 from loadgen.locustfile.requests import RequestLog
-from loadgen.machine import waited_between_s, waited_s
+from loadgen.machine import cpu_wait_between_s, read_cpu_wait_s
 from loadgen.protocols.built import WorkloadError
 from loadgen.records import ClosedArrivals, Progress, StageEnded, StagePlan, StageStarted
 
-_SHIP_S = 0.05
-_PROGRESS_NS = 250_000_000
+_SEND_INTERVAL_S = 0.05
+_PROGRESS_INTERVAL_NS = 250_000_000
 
 
 class LocustStage:
-    """As many users as the stage has clients, spawned at the test's own rate from the lead-in's start on.
+    """A stage with as many users as its concurrency, spawned at the test's own rate from the start of the lead-in.
 
-    At the end, users may finish the task they are in for `drain_s`; a request that is cut off then has no row, because
-    Locust does not tell of it.
+    At the end, users may finish the task they are in for `drain_s`. A request that is cut off then has no row, because
+    Locust does not report it.
     """
 
-    def __init__(self, plan: StagePlan, spawn_per_s: float, environment: Environment, reports: Reports) -> None:
+    def __init__(self, plan: StagePlan, spawn_per_s: float, environment: Environment, reports: ReportWriter) -> None:
         if not isinstance(plan.arrivals, ClosedArrivals):
             raise WorkloadError("a Locust test decides itself when it sends", hint="give its stages a concurrency")
         self._plan, self._users, self._spawn_per_s = plan, plan.arrivals.concurrency, spawn_per_s
@@ -39,12 +39,12 @@ class LocustStage:
         self._log = RequestLog()
         self._over = Event()
         self._was_stopped = False
-        self._raised: str | None = None
+        self._task_error: str | None = None
         self._next_progress_ns = 0
         self._duration_s = plan.duration_s
 
     def stop(self, drain: bool) -> None:
-        """From any greenlet."""
+        """Stop the stage; may be called from any greenlet."""
         self._was_stopped = self._was_stopped or not self._over.is_set()
         self._over.set()
         if not drain:
@@ -52,29 +52,34 @@ class LocustStage:
             self._runner.user_greenlets.kill(block=False)
 
     def extend(self, duration_s: float) -> None:
-        """From any greenlet."""
+        """Extend the stage; may be called from any greenlet."""
         if not self._over.is_set():
             self._duration_s = max(self._duration_s, duration_s)
 
-    def conduct(self) -> None:
-        """To the last report. Raises WorkloadError when the test asked for nothing because it fails itself."""
+    def run(self) -> None:
+        """Run the stage up to its last report. Raises WorkloadError if the test made no request because of its own
+        errors."""
         plan, log = self._plan, self._log
         events: Any = self._environment.events  # Locust has no types for it
         log.begin(plan.index)
-        listened = ((events.request, log.heard), (events.user_error, self._raise), (events.test_stop, self._end))
-        for event, listener in listened:
+        listeners = (
+            (events.request, log.on_request),
+            (events.user_error, self._on_user_error),
+            (events.test_stop, self._on_test_stop),
+        )
+        for event, listener in listeners:
             event.add_listener(listener)
         start_ns = time.perf_counter_ns() + round(plan.lead_in_s * 1e9)
         cpu_s, thread = time.process_time(), threading.get_native_id()
-        had_waited_s = waited_s(thread)
+        waited_before_s = read_cpu_wait_s(thread)
         self._reports.send(StageStarted(index=plan.index, start_ns=start_ns, scheduled=None))
         try:
-            self._play(start_ns)
+            self._run_users(start_ns)
         finally:
-            for event, listener in listened:
+            for event, listener in listeners:
                 event.remove_listener(listener)
         if log.completed + log.failed == 0:
-            self._refuse_to_ask_nothing()
+            self._raise_no_requests()
         self._reports.send(
             StageEnded(
                 index=plan.index,
@@ -85,30 +90,30 @@ class LocustStage:
                 cpu_s=time.process_time() - cpu_s,
                 connections_opened=0,
                 stopped_early=self._was_stopped,
-                waited_s=waited_between_s(had_waited_s, waited_s(thread)),
+                waited_s=cpu_wait_between_s(waited_before_s, read_cpu_wait_s(thread)),
                 first_errors=log.first_errors,
                 duration_s=self._duration_s,
             )
         )
 
-    def _play(self, start_ns: int) -> None:
+    def _run_users(self, start_ns: int) -> None:
         self._environment.stop_timeout = self._plan.drain_s
         if not self._over.is_set():
             self._runner.start(self._users, self._spawn_per_s)
-        while not self._over.wait(_SHIP_S):
-            self._tell()
-            if time.perf_counter_ns() >= start_ns + round(self._duration_s * 1e9) or self._has_all():
+        while not self._over.wait(_SEND_INTERVAL_S):
+            self._send_updates()
+            if time.perf_counter_ns() >= start_ns + round(self._duration_s * 1e9) or self._has_reached_max_requests():
                 self._over.set()
         stopping = gevent.spawn(self._stop_users)
         while not stopping.ready():
-            stopping.join(timeout=_SHIP_S)
-            self._tell()
+            stopping.join(timeout=_SEND_INTERVAL_S)
+            self._send_updates()
         stopping.get()
-        self._tell()
+        self._send_updates()
 
-    def _refuse_to_ask_nothing(self) -> None:
-        if self._raised is not None:
-            raise WorkloadError(f"the Locust test made no request: {self._raised}")
+    def _raise_no_requests(self) -> None:
+        if self._task_error is not None:
+            raise WorkloadError(f"the Locust test made no request: {self._task_error}")
         for user in self._environment.user_classes:
             if issubclass(user, HttpUser | FastHttpUser) and (self._environment.host or user.host) is None:
                 hint = "give the test a host, by --host or in its class"
@@ -116,22 +121,22 @@ class LocustStage:
 
     def _stop_users(self) -> None:
         while self._runner.state == STATE_CLEANUP:  # the test is ending itself
-            gevent.sleep(_SHIP_S)
+            gevent.sleep(_SEND_INTERVAL_S)
         self._runner.stop()
 
-    def _has_all(self) -> bool:
-        return self._plan.max_requests is not None and self._done() >= self._plan.max_requests
+    def _has_reached_max_requests(self) -> bool:
+        return self._plan.max_requests is not None and self._completed_requests() >= self._plan.max_requests
 
-    def _done(self) -> int:
+    def _completed_requests(self) -> int:
         return self._log.completed + self._log.failed
 
-    def _tell(self) -> None:
-        while (batch := self._log.take()) is not None:
+    def _send_updates(self) -> None:
+        while (batch := self._log.pop_batch()) is not None:
             self._reports.send_rows(batch)
         now_ns = time.perf_counter_ns()
         if now_ns >= self._next_progress_ns:
-            self._next_progress_ns = now_ns + _PROGRESS_NS
-            done = self._done()
+            self._next_progress_ns = now_ns + _PROGRESS_INTERVAL_NS
+            done = self._completed_requests()
             self._reports.send(
                 Progress(
                     index=self._plan.index,
@@ -146,10 +151,10 @@ class LocustStage:
                 )
             )
 
-    def _end(self, **_: object) -> None:
-        """The test has ended itself, unless it was us."""
+    def _on_test_stop(self, **_: object) -> None:
+        """Handle the end of the test: stop the stage unless we ended the test ourselves."""
         if not self._over.is_set():
             self.stop(drain=True)
 
-    def _raise(self, exception: BaseException, **_: object) -> None:
-        self._raised = self._raised or f"its task raised {type(exception).__name__}: {exception}"
+    def _on_user_error(self, exception: BaseException, **_: object) -> None:
+        self._task_error = self._task_error or f"its task raised {type(exception).__name__}: {exception}"

@@ -1,4 +1,4 @@
-"""A user's Locust test, loaded as Locust itself loads it."""
+"""Load a user's Locust test in the same way as Locust itself."""
 
 from __future__ import annotations
 
@@ -20,11 +20,12 @@ from loadgen.protocols.built import WorkloadError
 from loadgen.records import Endpoint
 from loadgen.workloads import LocustWorkload
 
-_CLOSED = "closed loop, Locust's transport: the intended time and the first byte of a request are not known"
+_CLOSED_LOOP_NOTE = "closed loop, Locust's transport: the intended time and the first byte of a request are not known"
 
 
-class UserTest(msgspec.Struct, frozen=True):
-    """`hosts` are what its users ask, one after another without those that have none."""
+class LocustTest(msgspec.Struct, frozen=True):
+    """A loaded Locust test. `hosts` are the hosts that its users send to, without duplicates and without users that
+    have none."""
 
     environment: Environment
     names: tuple[str, ...]
@@ -32,13 +33,13 @@ class UserTest(msgspec.Struct, frozen=True):
     notes: tuple[str, ...]
 
 
-def load(workload: LocustWorkload, endpoint: Endpoint) -> UserTest:
-    """Fires Locust's `init`. Raises WorkloadError."""
+def load_locust_test(workload: LocustWorkload, endpoint: Endpoint) -> LocustTest:
+    """Load the test and fire Locust's `init` event. Raises WorkloadError."""
     path = Path(workload.file).resolve()
-    found, shapes = _found(path)
-    classes = _chosen(found, workload.user_classes, path.name)
+    classes_in_file, shapes = _load_file(path)
+    classes = _select_classes(classes_in_file, workload.user_classes, path.name)
     host = endpoint.urls[0] if endpoint.urls else None
-    options = _options(path, host)
+    options = _parse_options(path, host)
     try:
         environment = Environment(
             user_classes=list(classes.values()),
@@ -54,19 +55,23 @@ def load(workload: LocustWorkload, endpoint: Endpoint) -> UserTest:
     environment.create_local_runner()
     events: Any = environment.events  # Locust has no types for it
     events.init.fire(environment=environment, runner=environment.runner, web_ui=None)
-    hosts = (host,) if host is not None else tuple(dict.fromkeys(each.host for each in classes.values() if each.host))
+    hosts = (
+        (host,)
+        if host is not None
+        else tuple(dict.fromkeys(user_class.host for user_class in classes.values() if user_class.host))
+    )
     shape_notes = [
         f"{type(shape).__name__} in {path.name} is not followed: the stages decide how many users there are"
         for shape in shapes
     ]
-    return UserTest(environment, tuple(classes), hosts, (_CLOSED, *shape_notes))
+    return LocustTest(environment, tuple(classes), hosts, (_CLOSED_LOOP_NOTE, *shape_notes))
 
 
-def _found(path: Path) -> tuple[dict[str, type[locust.User]], list[locust.LoadTestShape]]:
+def _load_file(path: Path) -> tuple[dict[str, type[locust.User]], list[locust.LoadTestShape]]:
     if not path.is_file():
         raise WorkloadError(f"there is no Locust test {path}")
     try:
-        found: tuple[dict[str, type[locust.User]], list[locust.LoadTestShape]] = load_locustfile(str(path))
+        loaded: tuple[dict[str, type[locust.User]], list[locust.LoadTestShape]] = load_locustfile(str(path))
     except SyntaxError as error:
         raise WorkloadError(f"{Path(error.filename or path).name}, line {error.lineno}: {error.msg}") from error
     except ModuleNotFoundError as error:
@@ -81,27 +86,30 @@ def _found(path: Path) -> tuple[dict[str, type[locust.User]], list[locust.LoadTe
             (f.lineno for f in reversed(traceback.extract_tb(error.__traceback__)) if f.filename == str(path)), 0
         )
         raise WorkloadError(f"{path.name}, line {line}: {type(error).__name__}: {error}") from error
-    return found
+    return loaded
 
 
-def _chosen(found: dict[str, type[locust.User]], names: tuple[str, ...], file: str) -> dict[str, type[locust.User]]:
-    if not found:
+def _select_classes(
+    classes_in_file: dict[str, type[locust.User]], names: tuple[str, ...], file: str
+) -> dict[str, type[locust.User]]:
+    if not classes_in_file:
         raise WorkloadError(
             f"{file} has no user class", hint="a Locust test holds at least one class of HttpUser or User"
         )
-    unknown = [name for name in names if name not in found]
+    unknown = [name for name in names if name not in classes_in_file]
     if unknown:
-        raise WorkloadError(f"{file} has no user class {unknown[0]}", hint=f"it has {', '.join(found)}")
-    return {name: found[name] for name in names} if names else found
+        raise WorkloadError(f"{file} has no user class {unknown[0]}", hint=f"it has {', '.join(classes_in_file)}")
+    return {name: classes_in_file[name] for name in names} if names else classes_in_file
 
 
-def _options(path: Path, host: str | None) -> Namespace:
-    """As from Locust's own command line, with the test's own arguments at their defaults or from the environment."""
-    given = ["--locustfile", str(path), "--headless", *(["--host", host] if host is not None else [])]
+def _parse_options(path: Path, host: str | None) -> Namespace:
+    """Return the options that Locust's own command line would give, with the test's own arguments at their defaults or
+    taken from the environment."""
+    arguments = ["--locustfile", str(path), "--headless", *(["--host", host] if host is not None else [])]
     parser = get_parser(default_config_files=[])
     with Path(os.devnull).open("w") as nowhere, contextlib.redirect_stderr(nowhere):
         try:
-            options: Namespace = parser.parse_args(args=given)
+            options: Namespace = parser.parse_args(args=arguments)
         except SystemExit as error:
             raise WorkloadError(
                 f"{path.name} needs arguments of its own that have no default",

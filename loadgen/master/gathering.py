@@ -1,17 +1,18 @@
-"""Which workers make up a crew: those started here, and those of other machines."""
+"""Which workers make up the pool: those started locally, and those of other machines."""
 
 from __future__ import annotations
 
 import socket
 
-from loadgen.child import HINT_STOPPED
-from loadgen.machine import clock_id
-from loadgen.master.crew import SILENCE_NS, Crew, LocalWorker, Member
-from loadgen.records import WIRE, Failed, Gather, Hello
+from loadgen.child import SUSPENDED_HINT
+from loadgen.machine import get_clock_id
+from loadgen.master.crew import MAX_SILENCE_NS, LocalWorker, RemoteWorker, WorkerPool
+from loadgen.records import WIRE_VERSION, Failed, Gather, Hello
 
 
-class Gathering:
-    """Of this process's own host and clock. `address` is where workers join."""
+class JoinCriteria:
+    """Criteria for the workers to gather, from the point of view of this process's host and clock. `address` is where
+    workers join."""
 
     def __init__(self, gather: Gather, address: str, local_workers: tuple[LocalWorker, ...], now_ns: int) -> None:
         self._gather, self.address, self._local_workers = gather, address, local_workers
@@ -19,43 +20,46 @@ class Gathering:
         self.expected = gather.local + gather.remote
         self.has_remote = gather.remote > 0
         self._stopped_since_ns: dict[int, int] = {}
-        """By process id, of local workers that are stopped (SIGSTOP)."""
+        """Time since which each local worker has been stopped (SIGSTOP), by process id."""
 
-    def member_of(self, client: str, hello: Hello, crew: Crew, now_ns: int) -> Member | str:
-        """Who said Hello, or why it cannot be one of the crew."""
+    def admit(self, client: str, hello: Hello, pool: WorkerPool, now_ns: int) -> RemoteWorker | str:
+        """Return a worker for the sender of Hello, or the reason why it cannot join the pool."""
         worker = f"the worker at {hello.host} (process {hello.pid})"
-        if hello.wire != WIRE:
-            return f"{worker} is of another version of Sizewise: its messages are of version {hello.wire}, not {WIRE}"
-        is_same_clock = hello.clock == clock_id()
-        local = self._local(hello.pid) if is_same_clock and hello.host == socket.gethostname() else None
-        if local is not None and any(member.local is local for member in crew):
+        if hello.wire != WIRE_VERSION:
+            return (
+                f"{worker} is of another version of Sizewise: its messages are of version {hello.wire}, not "
+                f"{WIRE_VERSION}"
+            )
+        is_same_clock = hello.clock == get_clock_id()
+        local = self._find_local(hello.pid) if is_same_clock and hello.host == socket.gethostname() else None
+        if local is not None and any(member.local is local for member in pool):
             return f"{worker} has joined already"
-        if local is None and sum(member.local is None for member in crew) >= self._gather.remote:
+        if local is None and sum(member.local is None for member in pool) >= self._gather.remote:
             return f"{worker} is one more than were expected"
-        return Member(client, hello, local, is_same_clock, now_ns)
+        return RemoteWorker(client, hello, local, is_same_clock, now_ns)
 
-    def is_complete(self, crew: Crew) -> bool:
-        return crew.joined == self.expected
+    def is_complete(self, crew: WorkerPool) -> bool:
+        return crew.joined_count == self.expected
 
-    def failure(self, crew: Crew, now_ns: int) -> Failed | None:
-        """Why it will never be complete."""
+    def find_failure(self, crew: WorkerPool, now_ns: int) -> Failed | None:
+        """Return why the pool will never be complete, or None."""
         for local in self._local_workers:
-            ending = local.ending()
+            ending = local.exit_status()
             if ending is not None:
-                return Failed(f"a load worker of this machine {ending} before all had joined", hint=local.last_words)
+                return Failed(f"a load worker of this machine {ending} before all had joined", hint=local.stderr_tail)
             if not local.is_stopped:
                 self._stopped_since_ns.pop(local.pid, None)
-            elif now_ns - self._stopped_since_ns.setdefault(local.pid, now_ns) >= SILENCE_NS:
-                return Failed(f"process {local.pid}, a load worker of this machine, is stopped", hint=HINT_STOPPED)
+            elif now_ns - self._stopped_since_ns.setdefault(local.pid, now_ns) >= MAX_SILENCE_NS:
+                return Failed(f"process {local.pid}, a load worker of this machine, is stopped", hint=SUSPENDED_HINT)
         if now_ns < self._until_ns:
             return None
         workers = "1 worker" if self.expected == 1 else f"{self.expected} workers"
         return Failed(
-            f"only {crew.joined} of {workers} joined at {self.address} within {self._gather.wait_s:g} s",
+            f"only {crew.joined_count} of {workers} joined at {self.address} within {self._gather.wait_s:g} s",
             hint=f"Start `sizewise worker --master {self.address}` on the other machines, with the same token."
             if self.has_remote
             else None,
         )
 
-    def _local(self, pid: int) -> LocalWorker | None:
+    def _find_local(self, pid: int) -> LocalWorker | None:
         return next((local for local in self._local_workers if local.pid == pid), None)

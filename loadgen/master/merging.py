@@ -1,7 +1,7 @@
-"""What several workers told, as one would have told it.
+"""Merge the reports of several workers into one, as a single worker would send it.
 
-One request of the workload from each host: one may lack a network, a name or a file that another
-has.
+The preflight sends one request of the workload from each host, because a host may lack a network, a name or a file that
+another one has.
 """
 
 from __future__ import annotations
@@ -10,53 +10,65 @@ from collections.abc import Callable, Iterable, Sequence
 
 import msgspec
 
-from loadgen.master.crew import Member
-from loadgen.records import Command, Failed, FirstError, Preflight, PreflightDone, Progress, StageEnded, WorkerPart
+from loadgen.master.crew import RemoteWorker
+from loadgen.records import (
+    Command,
+    Failed,
+    FirstError,
+    Preflight,
+    PreflightDone,
+    Progress,
+    StageEnded,
+    WorkerStageResult,
+)
 
 
-def merged_preflight(answers: Sequence[tuple[str, PreflightDone]]) -> PreflightDone:
-    """Of each host's name and answer, in the crew's order: the first failure, else the slowest."""
-    failures = [(host, done) for host, done in answers if done.error is not None]
-    host, told = failures[0] if failures else max(answers, key=lambda answer: answer[1].service_ms or 0.0)
+def merge_preflights(results: Sequence[tuple[str, PreflightDone]]) -> PreflightDone:
+    """Merge the preflight results of all hosts, given as host names and results in the pool's order: the first failure,
+    or the slowest success."""
+    failures = [(host, done) for host, done in results if done.error is not None]
+    host, result = failures[0] if failures else max(results, key=lambda answer: answer[1].service_ms or 0.0)
     return msgspec.structs.replace(
-        told,
-        detail=_from_host(told.detail, host) if failures and len(answers) > 1 else told.detail,
-        notes=_without_doubles(note for _, done in answers for note in done.notes),
-        hosts=_without_doubles(name for _, done in answers for name in done.hosts),
-        keeps_connection=all(done.keeps_connection for _, done in answers),
+        result,
+        detail=_from_host(result.detail, host) if failures and len(results) > 1 else result.detail,
+        notes=_deduplicated(note for _, done in results for note in done.notes),
+        hosts=_deduplicated(name for _, done in results for name in done.hosts),
+        keeps_connection=all(done.keeps_connection for _, done in results),
     )
 
 
-def failure_from(host: str, failed: Failed) -> Failed:
-    """For where there is more than one host."""
+def name_host_in_failure(host: str, failed: Failed) -> Failed:
+    """Return the failure with the host's name in its message, for use when there is more than one host."""
     return msgspec.structs.replace(failed, message=_from_host(failed.message, host))
 
 
-def merged_progress(index: int, at_ns: int, latest: Sequence[Progress]) -> Progress:
-    """Of the latest progress of each worker."""
+def merge_progress(index: int, at_ns: int, latest: Sequence[Progress]) -> Progress:
+    """Merge the latest progress of each worker."""
     return Progress(
         index=index,
         at_ns=at_ns,
-        intended=sum(one.intended for one in latest),
-        sent=sum(one.sent for one in latest),
-        completed=sum(one.completed for one in latest),
-        failed=sum(one.failed for one in latest),
-        in_flight=summed(one.in_flight for one in latest),
-        max_lag_ms=max((one.max_lag_ms for one in latest), default=0.0),
-        first_errors=earliest(one.first_errors for one in latest),
+        intended=sum(progress.intended for progress in latest),
+        sent=sum(progress.sent for progress in latest),
+        completed=sum(progress.completed for progress in latest),
+        failed=sum(progress.failed for progress in latest),
+        in_flight=sum_known(progress.in_flight for progress in latest),
+        max_lag_ms=max((progress.max_lag_ms for progress in latest), default=0.0),
+        first_errors=earliest_errors(progress.first_errors for progress in latest),
     )
 
 
-def merged_end(
+def merge_stage_ends(
     index: int,
     start_ns: int,
     scheduled: int | None,
     ends: Sequence[StageEnded],
-    workers: tuple[WorkerPart, ...],
+    workers: tuple[WorkerStageResult, ...],
     first_errors: tuple[FirstError, ...] = (),
 ) -> StageEnded:
-    """Of one end or more, whose times are on the master's clock. Each drew the same rate curve. `first_errors` are of
-    all, those that were lost too."""
+    """Merge the ends of one or more workers, whose times are on the master's clock. All have drawn the same rate curve.
+
+    `first_errors` are those of all workers, including lost ones.
+    """
     return StageEnded(
         index=index,
         start_ns=start_ns,
@@ -74,16 +86,16 @@ def merged_end(
     )
 
 
-def earliest(told: Iterable[tuple[FirstError, ...]]) -> tuple[FirstError, ...]:
-    """Of each class the first, in the order of their times."""
+def earliest_errors(errors_by_worker: Iterable[tuple[FirstError, ...]]) -> tuple[FirstError, ...]:
+    """Return the first error of each class, ordered by time."""
     first: dict[str, FirstError] = {}
-    for one in sorted((one for each in told for one in each), key=lambda one: one.at_ns):
-        first.setdefault(one.error, one)
+    for error in sorted((error for errors in errors_by_worker for error in errors), key=lambda error: error.at_ns):
+        first.setdefault(error.error, error)
     return tuple(first.values())
 
 
-def summed(counts: Iterable[int | None]) -> int | None:
-    """None where one is not known."""
+def sum_known(counts: Iterable[int | None]) -> int | None:
+    """Return the sum of the counts, or None if one of them is unknown."""
     total = 0
     for count in counts:
         if count is None:
@@ -96,44 +108,46 @@ def _from_host(text: str, host: str) -> str:
     return f"from {host}: {text}"
 
 
-def _without_doubles(texts: Iterable[str]) -> tuple[str, ...]:
+def _deduplicated(texts: Iterable[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(texts))
 
 
 class PreflightRound:
-    """`hosts` are the workers of each; the first that is left answers for its host."""
+    """One preflight on every host. `hosts` has the workers of each; the first remaining worker represents its host."""
 
-    def __init__(self, hosts: Sequence[Sequence[Member]], tell: Callable[[Member, Command], None]) -> None:
-        self._hosts, self._tell = hosts, tell
-        self._asked: dict[int, Member] = {}
-        self._answers: dict[int, PreflightDone] = {}
-        for number in range(len(hosts)):
-            self._ask(number)
+    def __init__(self, hosts: Sequence[Sequence[RemoteWorker]], send: Callable[[RemoteWorker, Command], None]) -> None:
+        self._hosts, self._send = hosts, send
+        self._pending: dict[int, RemoteWorker] = {}
+        self._results: dict[int, PreflightDone] = {}
+        for host_index in range(len(hosts)):
+            self._request(host_index)
 
-    def hear(self, member: Member, done: PreflightDone) -> None:
-        """Raises ValueError for an answer that was not asked for."""
-        number = next((number for number, asked in self._asked.items() if asked is member), None)
-        if number is None:
+    def on_result(self, member: RemoteWorker, done: PreflightDone) -> None:
+        """Store a worker's result. Raises ValueError if it was not requested."""
+        host_index = next((host_index for host_index, pending in self._pending.items() if pending is member), None)
+        if host_index is None:
             raise ValueError("said PreflightDone out of turn")
-        del self._asked[number]
-        end_ns = None if done.end_ns is None else member.line().master_ns(done.end_ns)
-        self._answers[number] = msgspec.structs.replace(done, end_ns=end_ns)
+        del self._pending[host_index]
+        end_ns = None if done.end_ns is None else member.clock_line().to_master_ns(done.end_ns)
+        self._results[host_index] = msgspec.structs.replace(done, end_ns=end_ns)
 
-    def lose(self, member: Member) -> None:
-        for number, asked in list(self._asked.items()):
-            if asked is member:
-                del self._asked[number]
-                self._ask(number)
+    def on_worker_lost(self, member: RemoteWorker) -> None:
+        for host_index, pending in list(self._pending.items()):
+            if pending is member:
+                del self._pending[host_index]
+                self._request(host_index)
 
-    def outcome(self) -> PreflightDone | None:
-        """None while somebody is still asked."""
-        if self._asked or not self._answers:
+    def result(self) -> PreflightDone | None:
+        """Return the merged result, or None while a request is pending."""
+        if self._pending or not self._results:
             return None
         names = [host[0].hello.host for host in self._hosts]
-        return merged_preflight([(names[number], self._answers[number]) for number in sorted(self._answers)])
+        return merge_preflights(
+            [(names[host_index], self._results[host_index]) for host_index in sorted(self._results)]
+        )
 
-    def _ask(self, number: int) -> None:
-        member = next((one for one in self._hosts[number] if one.lost is None), None)
+    def _request(self, host_index: int) -> None:
+        member = next((worker for worker in self._hosts[host_index] if worker.lost_reason is None), None)
         if member is not None:
-            self._asked[number] = member
-            self._tell(member, Preflight())
+            self._pending[host_index] = member
+            self._send(member, Preflight())

@@ -1,4 +1,5 @@
-"""What a master tells the engine, written by a thread of its own: the hub never waits for a pipe that nobody reads."""
+"""Writes a master's reports to the engine on a separate thread, so that the hub never blocks on a pipe that nobody
+reads."""
 
 from __future__ import annotations
 
@@ -7,11 +8,11 @@ import queue
 import threading
 from typing import BinaryIO
 
-from loadgen.frames import message_frame, packed_rows_frame
+from loadgen.frames import encode_message_frame, wrap_rows_frame
 from loadgen.records import Report
 
 
-class Outlet:
+class FrameWriterThread:
     def __init__(self, pipe: BinaryIO) -> None:
         self._pipe = pipe
         self._frames: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
@@ -19,19 +20,19 @@ class Outlet:
         self._writer.start()
 
     def send(self, report: Report) -> None:
-        self._frames.put(message_frame(report))
+        self._frames.put(encode_message_frame(report))
 
     def send_rows(self, body: bytes) -> None:
-        """A batch as it is in a message."""
-        self._frames.put(packed_rows_frame(body))
+        """Send a serialized record batch."""
+        self._frames.put(wrap_rows_frame(body))
 
-    def close(self, within_s: float) -> None:
-        """Once all is written, or after so long."""
+    def close(self, timeout_s: float) -> None:
+        """Finish writing and stop, or give up after `within_s` seconds."""
         self._frames.put(None)
-        self._writer.join(within_s)
+        self._writer.join(timeout_s)
 
     def _write(self) -> None:
-        with contextlib.suppress(OSError):  # the engine has gone, as standard input tells too
+        with contextlib.suppress(OSError):  # the engine has exited, which standard input shows too
             while (frame := self._frames.get()) is not None:
                 self._pipe.write(frame)
                 self._pipe.flush()

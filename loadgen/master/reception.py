@@ -1,7 +1,7 @@
-"""Who comes to the door of a master: let in while the crew gathers, and told to leave otherwise.
+"""Registration of workers with a master: accepted while workers are gathered, and told to quit otherwise.
 
-What workers say, as far as it can be what workers say. They are other machines' processes: nothing
-is taken for granted but the token.
+Also decodes and validates the reports of workers. They are processes of other machines: nothing is trusted but the
+token.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from typing import Protocol
 
 import msgspec
 
-from loadgen.frames import report_of
-from loadgen.master.crew import Crew, Member
-from loadgen.master.gathering import Gathering
+from loadgen.frames import decode_report
+from loadgen.master.crew import RemoteWorker, WorkerPool
+from loadgen.master.gathering import JoinCriteria
 from loadgen.master.stage import StageListener
-from loadgen.plain import plain_line, plain_text
+from loadgen.plain import sanitize_line, sanitize_text
 from loadgen.records import (
     ERROR_CLASSES,
-    MOST_OF_A_SAMPLE,
+    MAX_SAMPLE_CHARS,
     NOT_STARTED,
     Command,
     Failed,
@@ -37,18 +37,19 @@ from loadgen.records import (
     StageEnded,
 )
 
-_MOST_OF_A_REPORT = 2**20
-_MOST_OF_A_NAME = 255
-_MOST = 2**58
-"""Of a number: nine years in nanoseconds. Some dozens of them still add up to what msgpack can say."""
+_MAX_REPORT_BYTES = 2**20
+_MAX_NAME_CHARS = 255
+_MAX_NUMBER = 2**58
+"""Maximum absolute value of a number in a report: nine years in nanoseconds. The sum of several dozen of them still
+fits into msgpack's integers."""
 
 
-def heard_report(body: bytes) -> Report:
-    """With its sentences as they may be shown. Raises ValueError for what no worker says."""
-    if len(body) > _MOST_OF_A_REPORT:
+def decode_untrusted_report(body: bytes) -> Report:
+    """Decode a report and make its texts safe to show. Raises ValueError for a report that no worker sends."""
+    if len(body) > _MAX_REPORT_BYTES:
         raise ValueError(f"a report of {len(body)} bytes")
     try:
-        report = report_of(body)
+        report = decode_report(body)
     except (msgspec.DecodeError, RecursionError) as error:
         raise ValueError(f"no report ({type(error).__name__})") from error
     if isinstance(report, Joining | Ready):
@@ -57,43 +58,48 @@ def heard_report(body: bytes) -> Report:
         map(_is_name, (report.host, report.clock, report.pacing, report.event_loop))
     ):
         raise ValueError("said Hello in no words")
-    if not all(map(_is_likely, _numbers(msgspec.structs.astuple(report)))):
+    if not all(map(_is_plausible, _numbers(msgspec.structs.astuple(report)))):
         raise ValueError(f"said {type(report).__name__} with an impossible number")
     if isinstance(report, Failed | PreflightDone) and report.error not in (None, *ERROR_CLASSES):
         raise ValueError(f"said {type(report).__name__} of an unknown error")
-    if isinstance(report, Progress | StageEnded) and not _are_first_errors(report.first_errors):
+    if isinstance(report, Progress | StageEnded) and not _has_valid_first_errors(report.first_errors):
         raise ValueError(f"said {type(report).__name__} with errors that are none")
-    return _readable(report)
+    return _sanitize(report)
 
 
-def _readable(report: Report) -> Report:
+def _sanitize(report: Report) -> Report:
     match report:
         case Failed(message=message, hint=hint):
-            hint = None if hint is None else plain_text(hint)
-            return msgspec.structs.replace(report, message=plain_text(message), hint=hint)
+            hint = None if hint is None else sanitize_text(hint)
+            return msgspec.structs.replace(report, message=sanitize_text(message), hint=hint)
         case PreflightDone(detail=detail, notes=notes, hosts=hosts, headers=headers):
-            notes, hosts = tuple(map(plain_text, notes)), tuple(map(plain_text, hosts))
-            headers = tuple((plain_text(name), plain_text(value)) for name, value in headers)
-            return msgspec.structs.replace(report, detail=plain_text(detail), notes=notes, hosts=hosts, headers=headers)
-        case Progress(first_errors=told) | StageEnded(first_errors=told) if told:
-            lines = tuple(msgspec.structs.replace(one, text=plain_line(one.text, MOST_OF_A_SAMPLE)) for one in told)
+            notes, hosts = tuple(map(sanitize_text, notes)), tuple(map(sanitize_text, hosts))
+            headers = tuple((sanitize_text(name), sanitize_text(value)) for name, value in headers)
+            return msgspec.structs.replace(
+                report, detail=sanitize_text(detail), notes=notes, hosts=hosts, headers=headers
+            )
+        case Progress(first_errors=first_errors) | StageEnded(first_errors=first_errors) if first_errors:
+            lines = tuple(
+                msgspec.structs.replace(error, text=sanitize_line(error.text, MAX_SAMPLE_CHARS))
+                for error in first_errors
+            )
             return msgspec.structs.replace(report, first_errors=lines)
-        case _:  # nothing else is sentences
+        case _:  # no other report has texts
             return report
 
 
-def _are_first_errors(told: tuple[FirstError, ...]) -> bool:
-    """One a class."""
-    classes = {one.error for one in told}
-    return len(classes) == len(told) and classes <= {*ERROR_CLASSES, NOT_STARTED}
+def _has_valid_first_errors(first_errors: tuple[FirstError, ...]) -> bool:
+    """Return True if there is at most one error of each class and all classes are known."""
+    classes = {error.error for error in first_errors}
+    return len(classes) == len(first_errors) and classes <= {*ERROR_CLASSES, NOT_STARTED}
 
 
 def _is_name(text: str) -> bool:
-    return 0 < len(text) <= _MOST_OF_A_NAME and text.isprintable()
+    return 0 < len(text) <= _MAX_NAME_CHARS and text.isprintable()
 
 
-def _is_likely(number: float) -> bool:
-    return math.isfinite(number) and abs(number) <= _MOST
+def _is_plausible(number: float) -> bool:
+    return math.isfinite(number) and abs(number) <= _MAX_NUMBER
 
 
 def _numbers(values: Iterable[object]) -> Iterable[float]:
@@ -106,94 +112,99 @@ def _numbers(values: Iterable[object]) -> Iterable[float]:
             yield from _numbers(msgspec.structs.astuple(value))
 
 
-_MOST_REFUSALS = 20
-"""Sentences about those who were not let in, so that one who tries for hours fills nothing."""
+_MAX_REFUSALS = 20
+"""Maximum number of logged refusals, so that a client that keeps trying cannot fill the log."""
 
 
-class Door(Protocol):
-    """Nothing here waits. `begin` has Locust start its users on those who are enlisted, and then calls `then`."""
+class WorkerChannel(Protocol):
+    """Sends commands to workers, and registers workers with Locust. Nothing here blocks.
 
-    def tell(self, client: str, command: Command) -> None: ...
+    `begin` makes Locust start its users on the enlisted workers, and then calls `then`.
+    """
 
-    def enlist(self, client: str) -> None: ...
+    def send(self, client: str, command: Command) -> None: ...
 
-    def strike(self, client: str) -> None: ...
+    def register(self, client: str) -> None: ...
 
-    def begin(self, then: Callable[[], None]) -> None: ...
+    def unregister(self, client: str) -> None: ...
+
+    def start_users(self, then: Callable[[], None]) -> None: ...
 
 
-class Reception:
-    def __init__(self, crew: Crew, gathering: Gathering, door: Door, engine: StageListener) -> None:
-        self._crew, self._gathering, self._door, self._engine = crew, gathering, door, engine
+class WorkerRegistration:
+    def __init__(
+        self, pool: WorkerPool, gathering: JoinCriteria, channel: WorkerChannel, engine: StageListener
+    ) -> None:
+        self._pool, self._gathering, self._channel, self._engine = pool, gathering, channel, engine
         self.is_open = True
-        self._told_joined = -1
+        self._reported_joined = -1
         self._refusals: list[str] = []
-        self._tell_joining()
+        self._report_joining()
 
-    def greet(self, client: str, kind: str, body: bytes, now_ns: int) -> None:
-        """Of one who is not in the crew only a Hello is listened to; raises ValueError for all else."""
-        hello = heard_report(body) if kind == "report" else None
+    def on_hello(self, client: str, kind: str, body: bytes, now_ns: int) -> None:
+        """Handle a message of a client that is not in the pool. Raises ValueError for anything but a Hello."""
+        hello = decode_untrusted_report(body) if kind == "report" else None
         if not isinstance(hello, Hello):
             raise ValueError("said something before Hello")
         if not self.is_open:
-            self.refuse(client, f"the worker at {hello.host} (process {hello.pid}) came when all were there")
+            self.reject(client, f"the worker at {hello.host} (process {hello.pid}) came when all were there")
             return
-        member = self._gathering.member_of(client, hello, self._crew, now_ns)
+        member = self._gathering.admit(client, hello, self._pool, now_ns)
         if isinstance(member, str):
-            self.refuse(client, member)
+            self.reject(client, member)
             return
-        self._crew.add(member)
-        self._door.enlist(client)
-        self.ping(member, now_ns)
-        self.count()
+        self._pool.add(member)
+        self._channel.register(client)
+        self.ping_if_due(member, now_ns)
+        self.check_complete()
 
-    def refuse(self, client: str, why: str) -> None:
-        self._door.tell(client, Quit(why))
-        if len(self._refusals) < _MOST_REFUSALS:
-            self._refusals.append(why)
-            sys.stderr.write(f"{why}\n")
+    def reject(self, client: str, reason: str) -> None:
+        self._channel.send(client, Quit(reason))
+        if len(self._refusals) < _MAX_REFUSALS:
+            self._refusals.append(reason)
+            sys.stderr.write(f"{reason}\n")
 
-    def ping(self, member: Member, now_ns: int) -> None:
-        """Where it is time to."""
-        if member.is_to_be_pinged(now_ns):
-            self._door.tell(member.client, Ping(now_ns))
+    def ping_if_due(self, member: RemoteWorker, now_ns: int) -> None:
+        """Send a ping if one is due."""
+        if member.start_ping_if_due(now_ns):
+            self._channel.send(member.client, Ping(now_ns))
 
-    def count(self) -> None:
-        """Whether all are there by now."""
+    def check_complete(self) -> None:
+        """Check whether all workers have joined by now, and start them if so."""
         if not self.is_open:
             return
-        self._tell_joining()
-        if self._gathering.is_complete(self._crew):
+        self._report_joining()
+        if self._gathering.is_complete(self._pool):
             self.is_open = False
-            self._crew.number()
-            self._door.begin(self._tell_ready)
+            self._pool.assign_indices()
+            self._channel.start_users(self._report_ready)
 
-    def let_go(self, member: Member) -> None:
-        """Another may come instead."""
-        self._crew.remove(member)
-        self._tell_joining()
+    def remove(self, member: RemoteWorker) -> None:
+        """Remove a worker, so that another one may join instead."""
+        self._pool.remove(member)
+        self._report_joining()
 
-    def failure(self, now_ns: int) -> Failed | None:
-        """Why not all will ever be there, and who came in vain."""
-        failed = self._gathering.failure(self._crew, now_ns) if self.is_open else None
+    def find_failure(self, now_ns: int) -> Failed | None:
+        """Return why the workers will never be complete, including the refused workers, or None."""
+        failed = self._gathering.find_failure(self._pool, now_ns) if self.is_open else None
         if failed is None or not self._refusals:
             return failed
         hints = [failed.hint] if failed.hint else []
         return msgspec.structs.replace(failed, hint="\n".join([*hints, *self._refusals]))
 
-    def _tell_joining(self) -> None:
-        count = self._crew.joined
-        if self._gathering.has_remote and count != self._told_joined:
-            self._told_joined = count
+    def _report_joining(self) -> None:
+        count = self._pool.joined_count
+        if self._gathering.has_remote and count != self._reported_joined:
+            self._reported_joined = count
             self._engine.send(Joining(self._gathering.address, count, self._gathering.expected))
 
-    def _tell_ready(self) -> None:
-        hellos = [member.hello for member in self._crew]
+    def _report_ready(self) -> None:
+        hellos = [member.hello for member in self._pool]
         self._engine.send(
             Ready(
                 pid=os.getpid(),
                 pacing=", ".join(sorted({hello.pacing for hello in hellos})),
                 event_loop=", ".join(sorted({hello.event_loop for hello in hellos})),
-                workers=tuple(member.load_worker for member in self._crew),
+                workers=tuple(member.load_worker for member in self._pool),
             )
         )

@@ -1,10 +1,9 @@
-"""Rows on their way from a worker to the engine: looked at, moved to the master's clock, marked with who sent them.
+"""Rows on their way from a worker to the engine: validated, converted to the master's clock, and marked with the
+worker.
 
-What a worker's clock says of a moment of the master's, and back.
-
-A ping that was sent at s and answered at a, and whose answer came at r, says that the worker's
-clock is a - (s + r) / 2 ahead, give or take half the round trip r - s. The answer with the shortest
-round trip says it best (Cristian, 1989).
+Also converts times between a worker's clock and the master's. A ping that was sent at s and answered at a, and whose
+answer was received at r, shows that the worker's clock is ahead by a - (s + r) / 2, with an error of up to half the
+round trip r - s. The answer with the shortest round trip is the most accurate (Cristian, 1989).
 """
 
 from __future__ import annotations
@@ -18,28 +17,31 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from loadgen.decoding import batch_header
-from loadgen.frames import rows_body, rows_of
+from loadgen.decoding import read_batch_header
+from loadgen.frames import decode_rows, encode_rows
 from loadgen.records import BATCH_ROWS, ERROR_CLASSES, REQUEST_SCHEMA
 
 _FIRST_WINDOW_NS = 1_000_000_000
-"""Short, so that the first stage has an offset that was chosen among several."""
+"""Length of the first window in ns; short, so that the first stage has an offset that was chosen from several."""
 _WINDOW_NS = 10_000_000_000
-_MOST_WINDOWS = 30
-"""A line holds for minutes; over hours a clock's rate drifts with its temperature."""
+_MAX_WINDOWS = 30
+"""Maximum number of windows in a fit. A line is valid for minutes; over hours, a clock's rate drifts with its
+temperature."""
 
-_USUAL_SLOPE = 50e-6
-"""Of the clocks of two machines: crystals are right to some tens of millionths."""
-_STEEPEST_SLOPE = 500e-6
-"""No clock is disciplined by more (ntp_adjtime(2))."""
-_LEAST_ERROR_NS = 20_000.0
+_TYPICAL_SLOPE = 50e-6
+"""Typical difference in rate between the clocks of two machines: crystals are accurate to some tens of ppm."""
+_MAX_SLOPE = 500e-6
+"""Largest slope: no clock is disciplined by more (ntp_adjtime(2))."""
+_MIN_ERROR_NS = 20_000.0
 
 Times = npt.NDArray[np.int64]
 
 
 class ClockOffset(msgspec.Struct, frozen=True):
-    """How far the worker's clock was ahead of the master's when it said `at_ns`; half the round trip is the most that
-    this can be wrong."""
+    """How far the worker's clock was ahead of the master's when it read `at_ns`.
+
+    The error is at most half the round trip.
+    """
 
     at_ns: int
     offset_ns: int
@@ -47,20 +49,21 @@ class ClockOffset(msgspec.Struct, frozen=True):
 
 
 class ClockLine(msgspec.Struct, frozen=True):
-    """A worker's clock is ahead by `offset_ns` when it says `origin_ns`, and by `slope` more each nanosecond."""
+    """Linear model of a worker's clock: it is ahead by `offset_ns` when it reads `origin_ns`, and by `slope` more per
+    nanosecond."""
 
     origin_ns: int = 0
     offset_ns: int = 0
     slope: float = 0.0
 
-    def master_ns(self, worker_ns: int) -> int:
+    def to_master_ns(self, worker_ns: int) -> int:
         return worker_ns - self._ahead_ns(worker_ns)
 
-    def master_times(self, worker_ns: Times) -> Times:
+    def to_master_times(self, worker_ns: Times) -> Times:
         gained_ns: Times = np.rint((worker_ns - self.origin_ns) * self.slope).astype(np.int64)
         return worker_ns - (self.offset_ns + gained_ns)
 
-    def worker_ns(self, master_ns: int) -> int:
+    def to_worker_ns(self, master_ns: int) -> int:
         since_ns = master_ns + self.offset_ns - self.origin_ns
         return self.origin_ns + since_ns + round(since_ns * self.slope / (1 - self.slope))
 
@@ -75,98 +78,99 @@ SAME_CLOCK = ClockLine()
 
 
 class WorkerClock:
-    """The readings of one worker's clock: of each window the one with the shortest round trip."""
+    """Readings of one worker's clock: the one with the shortest round trip from each window."""
 
     def __init__(self) -> None:
-        self._kept: deque[ClockOffset] = deque(maxlen=_MOST_WINDOWS)
+        self._window_bests: deque[ClockOffset] = deque(maxlen=_MAX_WINDOWS)
         self._best: ClockOffset | None = None
         self._window_ends_ns: int | None = None
         self.count = 0
 
     def add(self, sent_ns: int, at_ns: int, received_ns: int) -> None:
-        """A ping of the master's and what the worker's clock said to it."""
+        """Add a reading: when the master sent a ping, what the worker's clock read, and when the answer was
+        received."""
         reading = ClockOffset(at_ns, at_ns - (sent_ns + received_ns) // 2, received_ns - sent_ns)
         self.count += 1
         if self._window_ends_ns is None:
             self._window_ends_ns = received_ns + _FIRST_WINDOW_NS
         elif received_ns >= self._window_ends_ns:
             if self._best is not None:
-                self._kept.append(self._best)
+                self._window_bests.append(self._best)
             self._best, self._window_ends_ns = None, received_ns + _WINDOW_NS
         if self._best is None or reading.round_trip_ns < self._best.round_trip_ns:
             self._best = reading
 
     @property
     def readings(self) -> tuple[ClockOffset, ...]:
-        return tuple(chain(self._kept, () if self._best is None else (self._best,)))
+        return tuple(chain(self._window_bests, () if self._best is None else (self._best,)))
 
     @property
     def round_trip_ns(self) -> int:
-        """The longest of the readings that count."""
+        """The longest round trip among the readings used, in ns."""
         return max((reading.round_trip_ns for reading in self.readings), default=0)
 
-    def line(self) -> ClockLine:
-        """The least squares' line through the readings. Raises ValueError before the first."""
-        return fitted(self.readings)
+    def fit_line(self) -> ClockLine:
+        """Fit a line to the readings by least squares. Raises ValueError before the first reading."""
+        return fit_clock_line(self.readings)
 
     def residual_ms(self, line: ClockLine) -> float:
-        """How far the clock may have been from the line, at most, as far as it was looked at."""
-        return max(line.distance_ns(one) + one.round_trip_ns / 2 for one in self.readings) / 1e6
+        """Return an upper bound of the clock's distance from the line in ms, over all readings."""
+        return max(line.distance_ns(reading) + reading.round_trip_ns / 2 for reading in self.readings) / 1e6
 
 
-def fitted(readings: tuple[ClockOffset, ...]) -> ClockLine:
-    """Weighted least squares. Raises ValueError without readings.
+def fit_clock_line(readings: tuple[ClockOffset, ...]) -> ClockLine:
+    """Fit a line to the readings by weighted least squares. Raises ValueError without readings.
 
-    What both ways of a round trip differ by for good shifts all readings alike and bends no line; what is longer than
-    the shortest was waited somewhere, on one of the ways, so that a reading's error is taken as half of that. The slope
-    has a prior of none, give or take what is usual: readings of a second's span say nothing about it, and a line that
-    followed their errors would be milliseconds off at the end of a stage.
+    A constant asymmetry between the two ways shifts all readings alike and does not change the slope. Time beyond the
+    shortest round trip was spent waiting on one of the ways, so half of it is taken as a reading's error. The slope has
+    a prior with mean 0 and the typical slope as its standard deviation: readings within a second carry no information
+    about it, and a line that followed their errors would be off by milliseconds at the end of a stage.
     """
     if not readings:
         raise ValueError("no reading of the worker's clock")
     origin = readings[-1]
-    at = np.array([one.at_ns - origin.at_ns for one in readings], np.float64)
-    offset = np.array([one.offset_ns - origin.offset_ns for one in readings], np.float64)
-    waited = np.array([one.round_trip_ns for one in readings], np.float64)
-    weight = 1 / (((waited - waited.min()) / 2) ** 2 + _LEAST_ERROR_NS**2)
+    at = np.array([reading.at_ns - origin.at_ns for reading in readings], np.float64)
+    offset = np.array([reading.offset_ns - origin.offset_ns for reading in readings], np.float64)
+    round_trips = np.array([reading.round_trip_ns for reading in readings], np.float64)
+    weight = 1 / (((round_trips - round_trips.min()) / 2) ** 2 + _MIN_ERROR_NS**2)
     mean_at, mean_offset = np.average(at, weights=weight), np.average(offset, weights=weight)
-    spread = (weight * (at - mean_at) ** 2).sum() + 1 / _USUAL_SLOPE**2
+    spread = (weight * (at - mean_at) ** 2).sum() + 1 / _TYPICAL_SLOPE**2
     slope = float((weight * (at - mean_at) * (offset - mean_offset)).sum() / spread)
-    slope = min(max(slope, -_STEEPEST_SLOPE), _STEEPEST_SLOPE)
+    slope = min(max(slope, -_MAX_SLOPE), _MAX_SLOPE)
     return ClockLine(origin.at_ns, origin.offset_ns + round(mean_offset - slope * mean_at), slope)
 
 
-_TIMES = tuple(field.name for field in REQUEST_SCHEMA if field.type == pa.int64() and field.name.endswith("_ns"))
-_WORDS = {"error": {*ERROR_CLASSES, None}, "tokens_from": {"server", "tokenizer", "chunks", None}}
-_LISTS_OF_TIMES = tuple(field.name for field in REQUEST_SCHEMA if field.type == pa.list_(pa.int64()))
+_TIME_COLUMNS = tuple(field.name for field in REQUEST_SCHEMA if field.type == pa.int64() and field.name.endswith("_ns"))
+_ALLOWED_TEXTS = {"error": {*ERROR_CLASSES, None}, "tokens_from": {"server", "tokenizer", "chunks", None}}
+_TIME_LIST_COLUMNS = tuple(field.name for field in REQUEST_SCHEMA if field.type == pa.list_(pa.int64()))
 
 
-class Passed(msgspec.Struct, frozen=True):
-    """A batch as the engine gets it. `max_lag_ms` is None where nothing was sent at a time that was intended."""
+class RebasedRows(msgspec.Struct, frozen=True):
+    """A batch as the engine receives it. `max_lag_ms` is None if nothing was sent that had an intended time."""
 
     body: bytes
     sent: int
     max_lag_ms: float | None
 
 
-def passed_rows(body: bytes, stage: int, share: int, worker: int, line: ClockLine) -> Passed:
-    """The rows of `worker`, which sends the `share`-th share of the stage and believes that to be its number.
+def rebase_rows(body: bytes, stage: int, share: int, worker: int, line: ClockLine) -> RebasedRows:
+    """Convert the rows of `worker`, which sends the `share`-th share of the stage and uses that as its own index.
 
-    What need not change is passed on as it came. Raises ValueError for what is no batch of that stage's rows, or has
-    too many.
+    A batch that needs no change is passed on unchanged. Raises ValueError if `body` is not a batch of that stage's
+    rows, or has too many.
     """
-    batch = _looked_at(body, stage, share)
+    batch = _validated(body, stage, share)
     sent = batch.num_rows - batch.column("sent_ns").null_count
-    max_lag_ms = _max_lag_ms(batch)  # one clock with itself
+    max_lag_ms = _max_lag_ms(batch)  # a difference of times of the same clock
     if worker != share or line != SAME_CLOCK:
-        body = rows_body(_moved(batch, worker, line))
-    return Passed(body, sent, max_lag_ms)
+        body = encode_rows(_rebased(batch, worker, line))
+    return RebasedRows(body, sent, max_lag_ms)
 
 
-def _looked_at(body: bytes, stage: int, share: int) -> pa.RecordBatch:
+def _validated(body: bytes, stage: int, share: int) -> pa.RecordBatch:
     try:
-        batch_header(body)
-        batch = rows_of(body)
+        read_batch_header(body)
+        batch = decode_rows(body)
         batch.validate(full=True)
     except (pa.ArrowException, OSError, EOFError) as error:
         raise ValueError(f"no batch of rows ({type(error).__name__})") from error
@@ -177,9 +181,9 @@ def _looked_at(body: bytes, stage: int, share: int) -> pa.RecordBatch:
         raise ValueError("rows of another stage")
     if not batch.column("worker").equals(_repeated(share, pa.int16(), count)):
         raise ValueError("rows of another worker")
-    for name, words in _WORDS.items():
+    for name, allowed in _ALLOWED_TEXTS.items():
         column = batch.column(name)
-        if column.null_count < count and not words.issuperset(column.to_pylist()):
+        if column.null_count < count and not allowed.issuperset(column.to_pylist()):
             raise ValueError(f"rows with another {name}")
     return batch
 
@@ -190,33 +194,34 @@ def _max_lag_ms(batch: pa.RecordBatch) -> float | None:
     return float(lag_ns.max()) / 1e6 if lag_ns.size else None
 
 
-def _moved(batch: pa.RecordBatch, worker: int, line: ClockLine) -> pa.RecordBatch:
+def _rebased(batch: pa.RecordBatch, worker: int, line: ClockLine) -> pa.RecordBatch:
     columns = dict(zip(batch.schema.names, batch.columns, strict=True))
     columns["worker"] = _repeated(worker, pa.int16(), batch.num_rows)
     if line != SAME_CLOCK:
-        columns |= {name: _moved_times(columns[name], line) for name in _TIMES}
-        columns |= {name: _moved_lists(columns[name], line) for name in _LISTS_OF_TIMES}
+        columns |= {name: _rebased_times(columns[name], line) for name in _TIME_COLUMNS}
+        columns |= {name: _rebased_lists(columns[name], line) for name in _TIME_LIST_COLUMNS}
     return pa.RecordBatch.from_arrays(list(columns.values()), schema=REQUEST_SCHEMA)
 
 
-def _moved_times(times: pa.Array, line: ClockLine) -> pa.Array:
-    """What is under a null is moved too, and stays under it."""
-    moved = pa.py_buffer(line.master_times(_values(times)))
-    return pa.Array.from_buffers(times.type, len(times), [times.buffers()[0], moved], times.null_count)
+def _rebased_times(times: pa.Array, line: ClockLine) -> pa.Array:
+    """Convert times; values under a null are converted too and stay null."""
+    rebased = pa.py_buffer(line.to_master_times(_values(times)))
+    return pa.Array.from_buffers(times.type, len(times), [times.buffers()[0], rebased], times.null_count)
 
 
-def _moved_lists(lists: pa.Array, line: ClockLine) -> pa.Array:
-    moved = _moved_times(lists.values, line)
-    return pa.Array.from_buffers(lists.type, len(lists), lists.buffers()[:2], lists.null_count, children=[moved])
+def _rebased_lists(lists: pa.Array, line: ClockLine) -> pa.Array:
+    rebased = _rebased_times(lists.values, line)
+    return pa.Array.from_buffers(lists.type, len(lists), lists.buffers()[:2], lists.null_count, children=[rebased])
 
 
 def _values(times: pa.Array) -> Times:
-    """Of an array that begins where its buffer does, as all do that were read from a message."""
+    """Return the values of an array that starts at the beginning of its buffer, as all arrays read from a message
+    do."""
     return np.frombuffer(times.buffers()[1], np.int64, len(times)) if len(times) else np.empty(0, np.int64)
 
 
-# from and to buffers, as the first value that pyarrow itself makes of Python's or NumPy's imports pandas, which takes
-# half a second of a stage
+# Arrays are converted from and to buffers: the first conversion of Python or NumPy values by pyarrow itself imports
+# pandas, which would take half a second of a stage.
 
 
 def _is_valid(times: pa.Array) -> npt.NDArray[np.bool_]:

@@ -1,9 +1,9 @@
-"""The door of Locust's master: who has no token is not heard, and of the others nothing is believed.
+"""Locust's master behind a guarded socket: clients without the token are ignored, and messages of the others are
+validated.
 
-Locust's master, which starts one user on each worker and carries messages.
-
-It hears in words of ours what workers say to it, and never their heartbeats: it goes by counts, a
-worker by the wall clock, and whoever misses some is dropped, or stopped, in the middle of a stage.
+Locust's master starts one user on each worker and carries messages. Workers send only messages of Sizewise; Locust's
+heartbeats are ignored, because the master counts them while a worker sends them by the wall clock, so that a worker
+that misses some would be dropped or stopped in the middle of a stage.
 """
 
 from __future__ import annotations
@@ -24,32 +24,33 @@ from locust.env import Environment
 from locust.rpc import Message, zmqrpc
 from locust.runners import MasterRunner, WorkerNode
 
-from loadgen.curve import guard_master
-from loadgen.frames import message_body
-from loadgen.plain import shown_place
+from loadgen.curve import secure_master_socket
+from loadgen.frames import encode_message
+from loadgen.plain import format_host_port
 from loadgen.records import Command
 
-_MOST_OF_A_MESSAGE = 256 * 2**20
-"""500 rows of long streams have some tens of megabytes."""
+_MAX_MESSAGE_BYTES = 256 * 2**20
+"""Maximum size of a message in bytes: 500 rows of long streams take some tens of megabytes."""
 
-_MOST_WAITING = 1_000
-"""Messages of, or to, one worker. It then waits to say more, and is told no more: one that hears nothing of so many is
-lost."""
+_MAX_QUEUED_MESSAGES = 1_000
+"""Maximum number of queued messages from or to one worker. Beyond it, the worker waits to send more and receives no
+more; a worker that misses that many messages is lost."""
 
-_AT_A_TIME = 32
-"""Messages, before others on the hub have their turn: where there is always one more, the socket gives none."""
+_MESSAGES_PER_TURN = 32
+"""Number of messages handled before other greenlets run: a socket that always has another message does not yield by
+itself."""
 
-_message: msgspec.msgpack.Decoder[tuple[str, msgspec.Raw, msgspec.Raw]]
-_message = msgspec.msgpack.Decoder(tuple[str, msgspec.Raw, msgspec.Raw])
-_body = msgspec.msgpack.Decoder(bytes)
+_message_decoder: msgspec.msgpack.Decoder[tuple[str, msgspec.Raw, msgspec.Raw]]
+_message_decoder = msgspec.msgpack.Decoder(tuple[str, msgspec.Raw, msgspec.Raw])
+_body_decoder = msgspec.msgpack.Decoder(bytes)
 
 
 class BindError(Exception):
-    """Nobody can listen at that address; the text says why."""
+    """Raised when the address cannot be listened on; the message has the reason."""
 
 
-def numeric(host: str) -> str:
-    """The address that a name stands for, as ZeroMQ binds no names. Raises BindError."""
+def resolve_host(host: str) -> str:
+    """Return the IP address of a host name, because ZeroMQ does not bind names. Raises BindError."""
     try:
         return str(socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)[0][4][0])
     except (OSError, UnicodeError) as error:
@@ -60,38 +61,42 @@ def is_loopback(address: str) -> bool:
     return ipaddress.ip_address(address).is_loopback
 
 
-def reached_at(address: str) -> str:
-    """Where those of this machine reach who listens at `address`: at the loopback, where that is any address."""
+def local_address(address: str) -> str:
+    """Return the address at which processes of this machine reach a server that listens at `address`: the loopback
+    address if it listens on all."""
     ip = ipaddress.ip_address(address)
     return ("127.0.0.1" if ip.version == 4 else "::1") if ip.is_unspecified else address
 
 
 class GuardedServer(zmqrpc.BaseSocket):
-    """Stands where Locust has its `Server`. A message of a type that is not ours, or that cannot be read, is told to
-    `on_garbage(client, why)`; nothing is raised."""
+    """Replaces Locust's `Server`.
 
-    def __init__(self, address: str, port: int, token: str, on_garbage: Callable[[str, str], None]) -> None:
+    A message of an unknown type, or one that cannot be decoded, is reported to `on_garbage(client, why)`; nothing is
+    raised.
+    """
+
+    def __init__(self, address: str, port: int, token: str, on_invalid_message: Callable[[str, str], None]) -> None:
         self.address = address
         super().__init__(zmq.ROUTER, ipv4_only=":" not in address)  # type: ignore[no-untyped-call]
-        self._on_garbage = on_garbage
-        self._heard = 0
-        self.socket.sndhwm = self.socket.rcvhwm = _MOST_WAITING
-        guard_master(self.socket, token)
+        self._on_garbage = on_invalid_message
+        self._received_count = 0
+        self.socket.sndhwm = self.socket.rcvhwm = _MAX_QUEUED_MESSAGES
+        secure_master_socket(self.socket, token)
         try:
-            self.socket.bind(f"tcp://{shown_place(address, port)}")
+            self.socket.bind(f"tcp://{format_host_port(address, port)}")
         except zmq.ZMQError as error:
             self.socket.close(linger=0)
-            raise BindError(_why_not(error, shown_place(address, port))) from error
+            raise BindError(_bind_error_text(error, format_host_port(address, port))) from error
         self.port = int(self.socket.getsockopt_string(zmq.LAST_ENDPOINT).rpartition(":")[2])
 
     def send_to_client(self, message: Message) -> None:
-        """Never waits: whoever is gone is told nothing."""
+        """Send a message without blocking; it is dropped if the client is gone."""
         self.socket.send_multipart([message.node_id.encode(), message.serialize()], zmq.NOBLOCK)  # type: ignore[no-untyped-call]
 
     def recv_from_client(self) -> tuple[str, Message]:
         while True:
-            self._heard += 1
-            if self._heard % _AT_A_TIME == 0:
+            self._received_count += 1
+            if self._received_count % _MESSAGES_PER_TURN == 0:
                 gevent.sleep(0)
             frames = self.socket.recv_multipart()
             try:
@@ -99,42 +104,45 @@ class GuardedServer(zmqrpc.BaseSocket):
             except UnicodeDecodeError:
                 continue
             try:
-                message = _admitted(client, frames[1:])
+                message = _decode_message(client, frames[1:])
             except (ValueError, msgspec.DecodeError, RecursionError) as error:
                 self._on_garbage(client, f"a message that could not be read ({type(error).__name__})")
                 continue
             if message is not None:
                 return client, message
 
-    def leave(self, within_s: float) -> None:
-        """Give what was told so long to leave, and close."""
+    def shut_down(self, timeout_s: float) -> None:
+        """Wait up to `timeout_s` seconds for queued messages to be sent, and close."""
         context = self.socket.context
-        self.socket.close(linger=round(within_s * 1000))
+        self.socket.close(linger=round(timeout_s * 1000))
         gevent.get_hub().threadpool.apply(context.term)
 
 
-def message_to(client: str, kind: str, data: object) -> Message:
+def new_message(client: str, kind: str, data: object) -> Message:
     return Message(kind, data, client)  # type: ignore[no-untyped-call]
 
 
-def _admitted(client: str, frames: Sequence[bytes]) -> Message | None:
-    """With the sender whom the socket names, whoever it says it is, and nothing made of data that nobody needs. Raises
-    ValueError, msgspec.DecodeError or RecursionError for what no worker says."""
-    if sum(map(len, frames)) > _MOST_OF_A_MESSAGE:
+def _decode_message(client: str, frames: Sequence[bytes]) -> Message | None:
+    """Decode a message with the sender that the socket reports, whatever sender it claims; unused data is not decoded.
+
+    Return None for a message to ignore. Raises ValueError, msgspec.DecodeError or RecursionError for a message that no
+    worker sends.
+    """
+    if sum(map(len, frames)) > _MAX_MESSAGE_BYTES:
         raise ValueError("too long a message")
-    kind, data, _ = _message.decode(b"".join(frames))
+    kind, data, _ = _message_decoder.decode(b"".join(frames))
     match kind:
         case "client_ready" | "spawning" | "spawning_complete":
-            return message_to(client, kind, None)
+            return new_message(client, kind, None)
         case "report" | "rows":
-            return message_to(client, kind, _body.decode(data))
+            return new_message(client, kind, _body_decoder.decode(data))
         case "heartbeat" | "stats" | "logs" | "exception" | "quit" | "client_stopped":
-            return None  # Locust's, and of no use here
+            return None  # Locust's own, not used here
         case _:
             raise ValueError("no such message")
 
 
-def _why_not(error: zmq.ZMQError, address: str) -> str:
+def _bind_error_text(error: zmq.ZMQError, address: str) -> str:
     match error.errno:
         case errno.EADDRINUSE:
             return f"{address} is in use already"
@@ -145,7 +153,7 @@ def _why_not(error: zmq.ZMQError, address: str) -> str:
 
 
 class ArrivalUser(User):
-    """The one that runs on each worker; here it only has the name."""
+    """The user class that runs on each worker; the master needs only its name."""
 
     @task
     def send_arrivals(self) -> None:
@@ -153,8 +161,11 @@ class ArrivalUser(User):
 
 
 class GuardedMaster(MasterRunner):
-    """Acknowledges every worker, and lists those that it is told to. `on_message(client, type, body)` gets what is not
-    Locust's, and must not raise; `spawn` starts greenlets."""
+    """Locust's master runner: acknowledges every worker, and registers the workers it is told to.
+
+    `on_message(client, type, body)` receives messages that are not Locust's, and must not raise; `spawn` starts
+    greenlets.
+    """
 
     def __init__(
         self,
@@ -162,25 +173,25 @@ class GuardedMaster(MasterRunner):
         on_message: Callable[[str, str, bytes], None],
         spawn: Callable[[Callable[[], None]], object],
     ) -> None:
-        self._guarded, self._on_message, self._spawn = server, on_message, spawn
-        # what Locust finds remarkable is no word of ours
+        self._server, self._on_message, self._spawn = server, on_message, spawn
+        # Locust's warnings are not meant for the users of Sizewise.
         runners.CPU_WARNING_THRESHOLD = sys.maxsize
         logging.getLogger("locust").setLevel(logging.CRITICAL)
-        locusts = zmqrpc.Server
-        zmqrpc.Server = lambda *_: server  # type: ignore[assignment,misc]  # no other way in
+        original_server = zmqrpc.Server
+        zmqrpc.Server = lambda *_: server  # type: ignore[assignment,misc]  # the only way to replace it
         try:
             super().__init__(Environment(user_classes=[ArrivalUser]), "", 0)
         finally:
-            zmqrpc.Server = locusts  # type: ignore[misc]
+            zmqrpc.Server = original_server  # type: ignore[misc]
 
     def heartbeat_worker(self) -> NoReturn:
-        """It would drop workers, and the guarded socket for one that is not."""
+        """Stop Locust's check of heartbeats, which would drop workers and replace the guarded socket."""
         raise gevent.GreenletExit
 
     def handle_message(self, client_id: str, message: Message) -> None:
         match message.type:
             case "client_ready":
-                self._guarded.send_to_client(message_to(client_id, "ack", {"index": 0}))
+                self._server.send_to_client(new_message(client_id, "ack", {"index": 0}))
             case "report" | "rows":
                 self._on_message(client_id, message.type, message.data)
             case "spawning_complete" if client_id in self.clients:
@@ -189,18 +200,18 @@ class GuardedMaster(MasterRunner):
             case "spawning" if client_id in self.clients:
                 super().handle_message(client_id, message)
 
-    def tell(self, client_id: str, command: Command) -> None:
-        self._guarded.send_to_client(message_to(client_id, "command", message_body(command)))
+    def send(self, client_id: str, command: Command) -> None:
+        self._server.send_to_client(new_message(client_id, "command", encode_message(command)))
 
-    def enlist(self, client_id: str) -> None:
+    def register(self, client_id: str) -> None:
         self.clients[client_id] = WorkerNode(client_id)
 
-    def strike(self, client_id: str) -> None:
+    def unregister(self, client_id: str) -> None:
         if client_id in self.clients:
             del self.clients[client_id]
 
-    def begin(self, then: Callable[[], None]) -> None:
-        """One user on each worker; `then` is called once all have begun, or after a second."""
+    def start_users(self, then: Callable[[], None]) -> None:
+        """Start one user on each worker; `then` is called once all have started, or after a second."""
 
         def start() -> None:
             self.start(user_count=len(self.clients), spawn_rate=len(self.clients))
@@ -208,7 +219,7 @@ class GuardedMaster(MasterRunner):
 
         self._spawn(start)
 
-    def leave(self, within_s: float) -> None:
-        """Hear nothing more, and give what was told so long to leave."""
+    def shut_down(self, within_s: float) -> None:
+        """Receive nothing more, wait up to `timeout_s` seconds for queued messages to be sent, and close."""
         self.greenlet.kill(block=True)
-        self._guarded.leave(within_s)
+        self._server.shut_down(within_s)

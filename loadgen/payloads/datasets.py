@@ -1,7 +1,4 @@
-"""Rows of a user's file or folder, read within a bound of memory.
-
-Which of the prepared requests each arrival sends, so that caches behave as in life.
-"""
+"""Read rows of a user's file or folder within a memory limit, and select the request that each arrival sends."""
 
 from __future__ import annotations
 
@@ -23,19 +20,21 @@ from loadgen.workloads import Dataset, Popularity
 Row = dict[str, object]
 
 MAX_ROW_BYTES = 16 * 2**20
-"""Of a line of JSON or a row of CSV. A row that is larger is a mistake in the file, not a request."""
+"""Maximum size in bytes of a line of JSON or a row of CSV. A larger row is a mistake in the file, not a request."""
 MAX_FILES = 100_000
 _PARQUET_ROWS = 100
 _BARE_JSON = re.compile(r"-?(0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?|true|false|null")
 
 
 class DatasetError(Exception):
-    """The dataset gives no rows; the message names the file, and the line where there is one."""
+    """Raised when the dataset provides no rows; the message names the file, and the line if there is one."""
 
 
-class OneRow(NamedTuple):
-    """A row, and the bytes it takes in its file. A cell of CSV is text. `raw` is the row as it is there, where that can
-    be sent; `name` that of a folder's file."""
+class DatasetRow(NamedTuple):
+    """A row and its size in bytes in the file. CSV cells are text.
+
+    `raw` is the row as it is in the file, if it can be sent that way; `name` is the name of a folder's file.
+    """
 
     row: Row
     size: int
@@ -43,45 +42,48 @@ class OneRow(NamedTuple):
     name: str = ""
 
 
-class DatasetReading:
-    """The first rows, as many as `limit_bytes` of their file hold, at least one; once. In memory a row takes several
-    times what it takes in its file. `was_cut`, known at the end: there were more."""
+class DatasetReader:
+    """The first rows of a dataset, at least one and as many as `limit_bytes` of the file hold; they can be read once.
+
+    In memory a row takes several times its size in the file. After reading, `was_cut` is true if there were more rows.
+    """
 
     def __init__(self, dataset: Dataset, limit_bytes: int) -> None:
         self._dataset, self._limit_bytes = dataset, limit_bytes
         self.format = dataset.format
-        self.was_cut = False
+        self.is_truncated = False
 
-    def __iter__(self) -> Iterator[OneRow]:
-        """Raises DatasetError."""
+    def __iter__(self) -> Iterator[DatasetRow]:
+        """Yield the rows. Raises DatasetError."""
         path = self._dataset.path
-        rows = 0
+        row_count = 0
         try:
-            for one in self._within_limit():
-                rows += 1
-                yield one
+            for row in self._limited_rows():
+                row_count += 1
+                yield row
         except OSError as error:
             raise DatasetError(f"{path} cannot be read: {error.strerror or error}") from error
-        if rows == 0:
+        if row_count == 0:
             raise DatasetError(f"{path} has no rows")
 
-    def _within_limit(self) -> Iterator[OneRow]:
+    def _limited_rows(self) -> Iterator[DatasetRow]:
         if "\0" in self._dataset.path:
             raise DatasetError("the dataset's path holds a null character")
         left_bytes = self._limit_bytes
-        for one in _READERS[self._dataset.format](Path(self._dataset.path), self._limit_bytes):
-            left_bytes -= one.size
+        for row in _READERS[self._dataset.format](Path(self._dataset.path), self._limit_bytes):
+            left_bytes -= row.size
             if left_bytes < 0:
-                if left_bytes + one.size == self._limit_bytes:
-                    first = one.name or "the first row"
+                if left_bytes + row.size == self._limit_bytes:
+                    first = row.name or "the first row"
                     raise DatasetError(f"{self._dataset.path}: {first} is larger than the memory for it")
-                self.was_cut = True
+                self.is_truncated = True
                 return
-            yield one
+            yield row
 
 
-def as_json(value: object, *, is_csv: bool) -> bytes:
-    """A cell of CSV that reads as a number, true, false or null is one. Raises DatasetError."""
+def encode_cell(value: object, *, is_csv: bool) -> bytes:
+    """Return a value as JSON; a CSV cell that reads as a number, true, false or null becomes that value. Raises
+    DatasetError."""
     if is_csv and isinstance(value, str) and _BARE_JSON.fullmatch(value):
         return value.encode()
     try:
@@ -90,16 +92,17 @@ def as_json(value: object, *, is_csv: bool) -> bytes:
         raise DatasetError(f"a value cannot be written as JSON: {error}") from error
 
 
-def as_body(one: OneRow, *, is_csv: bool) -> bytes:
-    """The row as it is sent when no template says how: as it is, else as a JSON object. Raises DatasetError."""
-    if one.raw is not None:
-        return one.raw
-    cells = (msgspec.json.encode(name) + b":" + as_json(value, is_csv=is_csv) for name, value in one.row.items())
+def encode_row(row: DatasetRow, *, is_csv: bool) -> bytes:
+    """Return the body for a row when there is no template: the row as it is in the file, or else a JSON object. Raises
+    DatasetError."""
+    if row.raw is not None:
+        return row.raw
+    cells = (msgspec.json.encode(name) + b":" + encode_cell(value, is_csv=is_csv) for name, value in row.row.items())
     return b"{" + b",".join(cells) + b"}"
 
 
 def _open(path: Path) -> IO[bytes]:
-    """A device or a pipe could be read for ever."""
+    """Open a regular file. Devices and pipes are rejected, because reading them might never end."""
     if not stat.S_ISREG(path.stat().st_mode):
         raise DatasetError(f"{path} is not a file")
     return path.open("rb")
@@ -114,7 +117,7 @@ def _lines(file: IO[bytes], path: Path) -> Iterator[tuple[int, bytes]]:
         yield number, line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line
 
 
-def _jsonl(path: Path, _limit_bytes: int) -> Iterator[OneRow]:
+def _jsonl(path: Path, _limit_bytes: int) -> Iterator[DatasetRow]:
     with _open(path) as file:
         for number, line in _lines(file, path):
             raw = line.strip()
@@ -124,11 +127,14 @@ def _jsonl(path: Path, _limit_bytes: int) -> Iterator[OneRow]:
                 value = decode_json(raw)
             except msgspec.DecodeError as error:
                 raise DatasetError(f"{path}, line {number}: not JSON: {error}") from error
-            yield OneRow(value if isinstance(value, dict) else {"value": value}, len(line), raw)
+            yield DatasetRow(value if isinstance(value, dict) else {"value": value}, len(line), raw)
 
 
 class _CsvLines:
-    """Lines of text for the csv module; `number` is the last one's, `row_bytes` those of the row being read."""
+    """Lines of text for the csv module.
+
+    `number` is the number of the last line; `row_bytes` is the size of the row being read so far.
+    """
 
     def __init__(self, file: IO[bytes], path: Path) -> None:
         self._lines, self._path = _lines(file, path), path
@@ -148,7 +154,7 @@ class _CsvLines:
             yield text
 
 
-def _csv(path: Path, _limit_bytes: int) -> Iterator[OneRow]:
+def _csv(path: Path, _limit_bytes: int) -> Iterator[DatasetRow]:
     with _open(path) as file:
         lines = _CsvLines(file, path)
         rows = csv.reader(lines, strict=True)
@@ -162,11 +168,11 @@ def _csv(path: Path, _limit_bytes: int) -> Iterator[OneRow]:
             elif len(cells) != len(header):
                 raise DatasetError(f"{path}, line {lines.number}: {len(cells)} cells, and {len(header)} in the header")
             else:
-                yield OneRow(dict(zip(header, cells, strict=True)), size)
+                yield DatasetRow(dict(zip(header, cells, strict=True)), size)
 
 
 def _next_csv_row(rows: Iterator[list[str]], lines: _CsvLines, path: Path) -> list[str] | None:
-    # the limit belongs to the process, so it is ours only while a row is read
+    # The limit is global to the process, so it is changed only while a row is read.
     before = csv.field_size_limit(MAX_ROW_BYTES)
     try:
         return next(rows, None)
@@ -182,8 +188,8 @@ def _csv_header(cells: list[str], path: Path) -> list[str]:
     return cells
 
 
-def _parquet(path: Path, _limit_bytes: int) -> Iterator[OneRow]:
-    # costs a twentieth of a second, which a worker without Parquet need not pay
+def _parquet(path: Path, _limit_bytes: int) -> Iterator[DatasetRow]:
+    # imported here because it takes 50 ms, which a worker without Parquet need not spend
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -192,7 +198,7 @@ def _parquet(path: Path, _limit_bytes: int) -> Iterator[OneRow]:
             for batch in pq.ParquetFile(file).iter_batches(_PARQUET_ROWS):
                 size = batch.nbytes // max(batch.num_rows, 1)
                 for row in batch.to_pylist():
-                    yield OneRow(row, size)
+                    yield DatasetRow(row, size)
         except (pa.ArrowException, ValueError, OverflowError, MemoryError) as error:
             raise DatasetError(f"{path} cannot be read as Parquet: {_reason(error)}") from error
 
@@ -201,8 +207,9 @@ def _reason(error: Exception) -> str:
     return next(iter(str(error).splitlines()), type(error).__name__)
 
 
-def _folder(path: Path, limit_bytes: int) -> Iterator[OneRow]:
-    """Hidden files, folders and devices are no rows. What a link leads to must be in the folder too."""
+def _folder(path: Path, limit_bytes: int) -> Iterator[DatasetRow]:
+    """Yield the files of a folder without hidden files, folders and devices. The target of a link must be in the folder
+    too."""
     home = path.resolve()
     for name in _names(path):
         file = path / name
@@ -212,7 +219,7 @@ def _folder(path: Path, limit_bytes: int) -> Iterator[OneRow]:
             continue
         with _open(file) as opened:
             content = opened.read(limit_bytes + 1)
-        yield OneRow({"file": content}, len(content), content, name)
+        yield DatasetRow({"file": content}, len(content), content, name)
 
 
 def _names(path: Path) -> list[str]:
@@ -223,7 +230,7 @@ def _names(path: Path) -> list[str]:
     return names
 
 
-_READERS: dict[str, Callable[[Path, int], Iterator[OneRow]]] = {
+_READERS: dict[str, Callable[[Path, int], Iterator[DatasetRow]]] = {
     "jsonl": _jsonl,
     "csv": _csv,
     "parquet": _parquet,
@@ -231,17 +238,17 @@ _READERS: dict[str, Callable[[Path, int], Iterator[OneRow]]] = {
 }
 
 
-DRAWS = 65_536
-"""Arrivals beyond them draw the same again."""
+MAX_PICKS = 65_536
+"""Length of the random sequence of picks; it repeats for further arrivals."""
 
 
-def picks(popularity: Popularity, count: int, seed: int) -> Sequence[int] | None:
-    """The request of each arrival, of `count` requests; None when they take turns."""
+def draw_picks(popularity: Popularity, count: int, seed: int) -> Sequence[int] | None:
+    """Return which of `count` requests each arrival sends, or None if the requests are sent in turn."""
     if popularity.kind == "in-turn" or count < 2:
         return None
     rng = np.random.default_rng([seed, count])
     if popularity.kind == "uniform":
-        return [int(pick) for pick in rng.integers(0, count, DRAWS)]
+        return [int(pick) for pick in rng.integers(0, count, MAX_PICKS)]
     weights = np.arange(1, count + 1, dtype=np.float64) ** -popularity.exponent
     by_rank = rng.permutation(count)
-    return [int(pick) for pick in by_rank[rng.choice(count, DRAWS, p=weights / weights.sum())]]
+    return [int(pick) for pick in by_rank[rng.choice(count, MAX_PICKS, p=weights / weights.sum())]]

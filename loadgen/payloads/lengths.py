@@ -1,4 +1,4 @@
-"""Lengths drawn from a distribution."""
+"""Draw lengths from a distribution."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ Lengths = npt.NDArray[np.int64]
 
 MAX_LENGTH = 2_000_000
 _STANDARD = NormalDist()
-_LEAST_SHARE = 1e-9
-"""Bounds that leave less of a distribution than this leave nothing that could be drawn."""
+_MIN_PROBABILITY = 1e-9
+"""Minimum probability between the bounds; with less, practically nothing can be drawn."""
 
 
 class LengthError(Exception):
-    """The distribution has no length to give."""
+    """Raised when no length can be drawn from the distribution."""
 
 
-def draw(length: Length, count: int, rng: np.random.Generator) -> Lengths:
-    """Whole numbers from 1 to MAX_LENGTH. Raises LengthError."""
+def draw_lengths(length: Length, count: int, rng: np.random.Generator) -> Lengths:
+    """Draw `count` whole numbers from 1 to MAX_LENGTH. Raises LengthError."""
     match length:
         case FixedLength(tokens=tokens):
-            return np.full(count, _checked(tokens), np.int64)
+            return np.full(count, _validated(tokens), np.int64)
         case UniformLength(low=low, high=high):
             _check_bounds(low, high)
             return rng.integers(low, high, count, endpoint=True)
@@ -35,20 +35,24 @@ def draw(length: Length, count: int, rng: np.random.Generator) -> Lengths:
             if not (math.isfinite(mean) and 0 <= sd < math.inf):
                 raise LengthError(f"a normal distribution of mean {mean:g} and standard deviation {sd:g} is none")
             low, high = _bounds_of(length)
-            return _clipped(mean + sd * _deviations((low - 0.5 - mean, high + 0.5 - mean), sd, count, rng), low, high)
+            return _rounded(
+                mean + sd * _truncated_normal((low - 0.5 - mean, high + 0.5 - mean), sd, count, rng), low, high
+            )
         case LognormalLength(median=median, sigma=sigma):
             if not (0 < median < math.inf and 0 <= sigma < math.inf):
                 raise LengthError(f"a lognormal distribution of median {median:g} and sigma {sigma:g} is none")
             low, high = _bounds_of(length)
             edges = (math.log((low - 0.5) / median), math.log((high + 0.5) / median))
-            return _clipped(median * np.exp(sigma * _deviations(edges, sigma, count, rng)), low, high)
+            return _rounded(median * np.exp(sigma * _truncated_normal(edges, sigma, count, rng)), low, high)
         case EmpiricalLength(values=values, weights=weights):
-            return rng.choice(np.array([_checked(value) for value in values]), count, p=_shares(values, weights))
+            return rng.choice(
+                np.array([_validated(value) for value in values]), count, p=_probabilities(values, weights)
+            )
         case _:
             assert_never(length)
 
 
-def _checked(tokens: int) -> int:
+def _validated(tokens: int) -> int:
     _check_bounds(tokens, tokens)
     return tokens
 
@@ -65,42 +69,44 @@ def _bounds_of(length: NormalLength | LognormalLength) -> tuple[int, int]:
     return length.low, high
 
 
-def _deviations(
+def _truncated_normal(
     edges: tuple[float, float], spread: float, count: int, rng: np.random.Generator
 ) -> npt.NDArray[np.float64]:
-    """Standard normal numbers of which `spread` times lies between `edges`: what drawing again until one does gives,
-    without drawing again."""
+    """Draw standard normal numbers truncated so that `spread` times the number lies between `edges`.
+
+    The distribution is that of drawing again until a number fits, without the repetition.
+    """
     if spread == 0:
         if not edges[0] <= 0 <= edges[1]:
             raise LengthError("no length between the bounds can be drawn from the distribution")
         return np.zeros(count)
     low, high = edges[0] / spread, edges[1] / spread
-    # in the lower tail shares are exact where in the upper one they all are 1
+    # probabilities in the lower tail are exact where those in the upper tail all round to 1
     is_upper = low > 0
     if is_upper:
         low, high = -high, -low
-    least, most = _STANDARD.cdf(low), _STANDARD.cdf(high)
-    if most - least < _LEAST_SHARE:
+    lowest, highest = _STANDARD.cdf(low), _STANDARD.cdf(high)
+    if highest - lowest < _MIN_PROBABILITY:
         raise LengthError("next to no length between the bounds can be drawn from the distribution")
-    shares = np.clip(rng.uniform(least, most, count), 1e-300, 1 - 1e-16)
-    drawn = np.fromiter((_STANDARD.inv_cdf(share) for share in shares.tolist()), np.float64, count)
+    probabilities = np.clip(rng.uniform(lowest, highest, count), 1e-300, 1 - 1e-16)
+    drawn = np.fromiter((_STANDARD.inv_cdf(probability) for probability in probabilities.tolist()), np.float64, count)
     return -drawn if is_upper else drawn
 
 
-def _clipped(values: npt.NDArray[np.float64], low: int, high: int) -> Lengths:
-    """Rounded; a value at the very edge may round over it."""
+def _rounded(values: npt.NDArray[np.float64], low: int, high: int) -> Lengths:
+    """Round the values; a value at the very edge may round beyond the bounds and is clipped."""
     return np.clip(np.rint(values), low, high).astype(np.int64)
 
 
-def _shares(values: tuple[int, ...], weights: tuple[float, ...]) -> npt.NDArray[np.float64] | None:
+def _probabilities(values: tuple[int, ...], weights: tuple[float, ...]) -> npt.NDArray[np.float64] | None:
     if not values:
         raise LengthError("an empirical distribution needs a value")
     if not weights:
         return None
     if len(weights) != len(values):
         raise LengthError(f"{len(values)} values and {len(weights)} weights")
-    given = np.array(weights, np.float64)
-    total = given.sum()
-    if not (np.isfinite(total) and total > 0 and (given >= 0).all()):
+    weight_array = np.array(weights, np.float64)
+    total = weight_array.sum()
+    if not (np.isfinite(total) and total > 0 and (weight_array >= 0).all()):
         raise LengthError("weights are numbers of at least 0 with one above")
-    return np.asarray(given / total, np.float64)
+    return np.asarray(weight_array / total, np.float64)

@@ -1,7 +1,5 @@
-"""Input tensors for a model: read from an .npz, or made up from the model's metadata.
-
-Which of a model's outputs holds its classes, and which class each row was given.
-"""
+"""Input tensors for a model, read from an .npz or generated from the model's metadata, and the class output of a
+model."""
 
 from __future__ import annotations
 
@@ -32,17 +30,18 @@ DTYPES: dict[str, np.dtype[Any]] = {
     "FP32": np.dtype("<f4"),
     "FP64": np.dtype("<f8"),
 }
-"""Datatypes of the Open Inference Protocol as they lie on the wire. BYTES has none: its elements have lengths."""
+"""NumPy types of the Open Inference Protocol's datatypes in wire format. BYTES has none: its elements are
+length-prefixed."""
 
 
 _MAX_AXES = 32
 _MAX_SIZE = 2**31
 _TEXT_BYTES = 16
-"""A made-up text: the eight bytes of the number drawn, and its six digits."""
+"""Size of a generated text in bytes: eight bytes for the number drawn, and its six digits."""
 
 
 class TensorError(Exception):
-    """The file or the metadata gives no usable inputs."""
+    """Raised when the file or the metadata provides no usable inputs."""
 
 
 class TensorInput(msgspec.Struct, frozen=True):
@@ -54,7 +53,8 @@ class TensorInput(msgspec.Struct, frozen=True):
 
 
 def read_npz(path: str) -> dict[str, Tensor]:
-    """Every array of the file. Arrays of objects are refused: reading them would run what the file says."""
+    """Return every array of the file. Arrays of objects are rejected: loading them could execute code from the file.
+    Raises TensorError."""
     try:
         with Path(path).open("rb") as file:
             archive = np.load(file, allow_pickle=False)
@@ -62,12 +62,14 @@ def read_npz(path: str) -> dict[str, Tensor]:
                 raise TensorError(f"{path} is not an .npz file")
             return {name: archive[name] for name in archive.files}
     except (OSError, EOFError, ValueError, RuntimeError, MemoryError, zipfile.BadZipFile, zlib.error) as error:
-        reason = "it is no .npz of plain arrays" if "pickle" in str(error) else error  # numpy advises to unpickle
+        # numpy's own message recommends unpickling
+        reason = "it is no .npz of plain arrays" if "pickle" in str(error) else error
         raise TensorError(f"{path} cannot be read: {reason}") from error
 
 
-def inputs_from(arrays: Mapping[str, Tensor], specs: Sequence[TensorInput]) -> dict[str, Tensor]:
-    """The arrays the model asks for, in its types. Raises TensorError when one is missing or cannot be converted."""
+def select_inputs(arrays: Mapping[str, Tensor], specs: Sequence[TensorInput]) -> dict[str, Tensor]:
+    """Return the arrays that the model requires, in its types. Raises TensorError if one is missing or cannot be
+    converted."""
     missing = [spec.name for spec in specs if spec.name not in arrays]
     if missing:
         raise TensorError(f"no array named {', '.join(missing)}; the file has {', '.join(arrays) or 'none'}")
@@ -89,14 +91,15 @@ def _as_datatype(array: Tensor, spec: TensorInput) -> Tensor:
     return array.astype(dtype, copy=False)
 
 
-def made_up(
+def generate_inputs(
     specs: Sequence[TensorInput], rows: int, requests: int, seed: int, *, limit_bytes: int
 ) -> dict[str, Tensor]:
-    """Seeded inputs for requests of `rows` rows: a free first axis is the row's, every other has size 1. They are for
-    `requests` requests, or as many as `limit_bytes` hold.
+    """Generate seeded inputs for requests of `rows` rows: a free first axis is the row axis, every other free axis has
+    size 1.
 
-    Floats are standard normal. Integers are 0 or 1, which are valid as token numbers, masks and categories alike.
-    Raises TensorError when a model with a fixed first axis cannot take `rows` rows, or not one request fits.
+    They suffice for `requests` requests, or for as many as fit into `limit_bytes`. Floats are standard normal. Integers
+    are 0 or 1, which are valid as token ids, masks and categories alike. Raises TensorError when a model with a fixed
+    first axis cannot take `rows` rows, or when not even one request fits.
     """
     shapes = [_row_shape(spec, rows) for spec in specs]
     request_bytes = rows * sum(_drawn_bytes(spec) * prod(shape) for spec, shape in zip(specs, shapes, strict=True))
@@ -119,7 +122,7 @@ def _row_shape(spec: TensorInput, rows: int) -> tuple[int, ...]:
 
 
 def _drawn_bytes(spec: TensorInput) -> int:
-    """What one element takes while it is drawn."""
+    """Return the size in bytes of one element while it is drawn."""
     return _TEXT_BYTES if spec.datatype == "BYTES" else max(_dtype(spec).itemsize, 4)
 
 
@@ -129,8 +132,8 @@ def _random(spec: TensorInput, shape: tuple[int, ...], rng: np.random.Generator)
     dtype = _dtype(spec)
     if dtype.kind != "f":
         return rng.integers(0, 2, shape, dtype.type)
-    drawn = np.float64 if dtype.itemsize == 8 else np.float32
-    return rng.standard_normal(shape, drawn).astype(dtype, copy=False)
+    drawn_type = np.float64 if dtype.itemsize == 8 else np.float32
+    return rng.standard_normal(shape, drawn_type).astype(dtype, copy=False)
 
 
 def _dtype(spec: TensorInput) -> np.dtype[Any]:
@@ -142,65 +145,68 @@ def _dtype(spec: TensorInput) -> np.dtype[Any]:
 
 
 def to_bytes(tensor: Tensor) -> bytes:
-    """The tensor as the binary extension has it: row by row, little-endian; each text with its length before it."""
+    """Serialize a tensor for the binary extension: row by row, little-endian; each text preceded by its length."""
     if tensor.dtype.kind not in "SU":
         return tensor.tobytes()
-    return b"".join(len(text).to_bytes(4, "little") + text for text in map(text_of, tensor.ravel().tolist()))
+    return b"".join(len(text).to_bytes(4, "little") + text for text in map(encode_text, tensor.ravel().tolist()))
 
 
-def text_of(value: str | bytes) -> bytes:
-    """An element of BYTES as it is sent."""
+def encode_text(value: str | bytes) -> bytes:
+    """Return an element of BYTES as it is sent."""
     return value.encode() if isinstance(value, str) else value
 
 
 def to_list(tensor: Tensor) -> list[Any]:
-    """The tensor as JSON has it: its elements, row by row."""
+    """Return a tensor as for JSON: its elements, row by row."""
     flat = tensor.ravel()
     return [text.decode() for text in flat.tolist()] if flat.dtype.kind == "S" else flat.tolist()
 
 
-Named = tuple[str, Tensor]
-Kind = Literal["class", "scores"]
+NamedTensor = tuple[str, Tensor]
+OutputKind = Literal["class", "scores"]
 
-_NAME_IT = "Name the one that holds the class or its scores in workload.output."
+_NAME_OUTPUT_HINT = "Name the one that holds the class or its scores in workload.output."
 
 
-class UnclearOutputError(Exception):
-    """No output, or more than one, can hold the classes. `hint` says what to change."""
+class AmbiguousOutputError(Exception):
+    """Raised when no output, or more than one, can contain the classes. `hint` is a suggested change."""
 
-    def __init__(self, message: str, hint: str = _NAME_IT, *, is_none: bool = False) -> None:
+    def __init__(self, message: str, hint: str = _NAME_OUTPUT_HINT, *, is_none: bool = False) -> None:
         super().__init__(message)
-        self.hint, self.is_none = hint, is_none
+        self.hint, self.has_no_candidate = hint, is_none
 
 
-def class_output(outputs: Sequence[Named], rows: int, wanted: str | None = None) -> int:
-    """The index of the output that holds the class of each of the first rows: the one named `wanted`, else the only one
-    of whole numbers, one a row, else the only one of scores, one a class. Raises UnclearOutputError."""
-    kinds = [kind_of(tensor, rows) for _, tensor in outputs]
+def find_class_output(outputs: Sequence[NamedTensor], rows: int, wanted: str | None = None) -> int:
+    """Return the index of the output that contains the class of each of the first rows.
+
+    This is the one named `wanted`; else the only one of whole numbers, one per row; else the only one of scores, one
+    per class. Raises UnclearOutputError.
+    """
+    kinds = [output_kind(tensor, rows) for _, tensor in outputs]
     if wanted is not None:
-        index = next((at for at, (name, _) in enumerate(outputs) if name == wanted), None)
+        index = next((i for i, (name, _) in enumerate(outputs) if name == wanted), None)
         if index is None:
-            raise UnclearOutputError(f"the model has no output {wanted!r}; it has {_listed(outputs)}")
+            raise AmbiguousOutputError(f"the model has no output {wanted!r}; it has {_listed(outputs)}")
         if kinds[index] is None:
-            raise UnclearOutputError(f"output {_shown(outputs[index])} has neither a class nor scores for each row")
+            raise AmbiguousOutputError(f"output {_shown(outputs[index])} has neither a class nor scores for each row")
         return index
     for kind in ("class", "scores"):
-        found = [at for at, one in enumerate(kinds) if one == kind]
-        if len(found) == 1:
-            return found[0]
-        if found:
-            raise UnclearOutputError(
-                f"{len(found)} outputs of the model may hold its classes: {_listed([outputs[at] for at in found])}"
+        matching = [i for i, found_kind in enumerate(kinds) if found_kind == kind]
+        if len(matching) == 1:
+            return matching[0]
+        if matching:
+            raise AmbiguousOutputError(
+                f"{len(matching)} outputs of the model may hold its classes: {_listed([outputs[i] for i in matching])}"
             )
-    raise UnclearOutputError(
+    raise AmbiguousOutputError(
         f"no output of the model has a class or scores for each row: {_listed(outputs)}",
         "Accuracy needs whole numbers, one a row, or scores, one a class. Without them, leave workload.labels out.",
         is_none=True,
     )
 
 
-def kind_of(tensor: Tensor, rows: int) -> Kind | None:
-    """What an output holds for each row, None where it is neither."""
+def output_kind(tensor: Tensor, rows: int) -> OutputKind | None:
+    """Return what an output contains for each row, or None if it is neither class nor scores."""
     if not tensor.ndim or len(tensor) < rows or not rows:
         return None
     axes = [axis for axis in tensor.shape[1:] if axis != 1]
@@ -209,17 +215,17 @@ def kind_of(tensor: Tensor, rows: int) -> Kind | None:
     return "scores" if len(axes) == 1 and axes[0] > 1 and tensor.dtype.kind in "fiu" else None
 
 
-def classes_of(tensor: Tensor, rows: int) -> npt.NDArray[Any]:
-    """The class of each of the first rows of an output that `kind_of` knows."""
+def extract_classes(tensor: Tensor, rows: int) -> npt.NDArray[Any]:
+    """Return the class of each of the first rows of an output for which `kind_of` returns a kind."""
     flat = tensor[:rows].reshape(rows, -1)
     return flat[:, 0] if flat.shape[1] == 1 else np.asarray(flat.argmax(axis=1))
 
 
-def _listed(outputs: Sequence[Named]) -> str:
+def _listed(outputs: Sequence[NamedTensor]) -> str:
     return ", ".join(map(_shown, outputs))
 
 
-def _shown(output: Named) -> str:
+def _shown(output: NamedTensor) -> str:
     name, tensor = output
     if not tensor.ndim or not tensor.size:
         return f"{name!r}"

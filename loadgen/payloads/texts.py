@@ -1,9 +1,4 @@
-"""Seeded texts of given lengths in tokens.
-
-Words that prompts are made of.
-
-A user's tokenizer: counts tokens as the model does.
-"""
+"""Seeded texts of given lengths in tokens, the words they consist of, and token counting with a user's tokenizer."""
 
 from __future__ import annotations
 
@@ -64,7 +59,7 @@ yellow yes yet you young your
 """
 
 WORDS = tuple(_TEXT.split())
-"""Common ones: tokenizers of large language models know each, with the blank before it, as one token."""
+"""Common words: tokenizers of large language models encode each, with its leading space, as one token."""
 
 
 CountTokens = Callable[[str], int]
@@ -73,30 +68,30 @@ _MAX_FILE_BYTES = 256 * 2**20
 
 
 class TokenizerError(Exception):
-    """The tokenizer cannot be used; `hint` says what to do."""
+    """Raised when the tokenizer cannot be used; `hint` is a suggested change."""
 
     def __init__(self, message: str, *, hint: str | None = None) -> None:
         super().__init__(message)
         self.hint = hint
 
 
-def counter_of(path: str) -> CountTokens:
-    """Counts the tokens of a text by a `tokenizer.json`, without the special ones that a server puts around it.
+def load_token_counter(path: str) -> CountTokens:
+    """Return a function that counts tokens with a `tokenizer.json`, without the special tokens that a server adds.
 
     Raises TokenizerError.
     """
     tokenizer = _read(path)
 
     def count(text: str) -> int:
-        # as a batch, for which the package lets other threads run meanwhile
+        # encoded as a batch, because the package releases the GIL for batches
         return len(tokenizer.encode_batch_fast([text], add_special_tokens=False)[0])
 
     return count
 
 
 def _read(path: str) -> tokenizers.Tokenizer:
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # a batch of one needs no threads of its own
-    # optional, and loads slowly: only who asks for a tokenizer needs it
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # a batch of one needs no threads
+    # optional and slow to import, so it is imported only when a tokenizer is used
     try:
         import tokenizers
     except ImportError as error:
@@ -112,7 +107,7 @@ def _read(path: str) -> tokenizers.Tokenizer:
         tokenizer = tokenizers.Tokenizer.from_str(file.read_text(encoding="utf-8"))
     except TokenizerError:
         raise
-    except Exception as error:  # the package raises Exception itself for whatever it does not like
+    except Exception as error:  # the package raises plain Exception for any error
         reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
         raise TokenizerError(
             f"{path} cannot be read as a tokenizer: {reason}", hint="give the model's tokenizer.json"
@@ -122,74 +117,75 @@ def _read(path: str) -> tokenizers.Tokenizer:
     return tokenizer
 
 
-_FEW = 16
+_MIN_UNITS = 16
 _ROUNDS = 8
-_MOST_CUT = _MOST_FILLED = 64
+_MAX_CUT_CHARS = _MAX_FILLERS = 64
 _FILLERS = (" a", "a", " 1", "1", ".", ",", "!", "\n")
 
 
-class TextMaker:
-    """Without a tokenizer a word counts as a token, which is so, about, for English and models of today.
+class TextGenerator:
+    """Makes texts of a given number of tokens.
 
-    With one, lengths are exact where its vocabulary allows it; `missed` counts the texts where it did not.
+    Without a tokenizer a word counts as one token, which is roughly true for English and current models. With one,
+    lengths are exact where its vocabulary allows it; `missed` counts the texts for which it did not.
     """
 
     def __init__(self, rng: np.random.Generator, count_tokens: CountTokens | None) -> None:
         self._rng, self._count_tokens = rng, count_tokens
         self._words: Sequence[str] = WORDS if count_tokens is None else _units(count_tokens)
-        self.missed = 0
+        self.inexact_count = 0
 
-    def make(self, tokens: int) -> str:
+    def generate(self, tokens: int) -> str:
         words = self._draw(tokens)
         if self._count_tokens is None:
             return " ".join(words)
-        text, made = self._near(words, tokens, self._count_tokens)
-        for _ in range(_MOST_CUT):
-            if made <= tokens or len(text) == 1:
+        text, length = self._approximate(words, tokens, self._count_tokens)
+        for _ in range(_MAX_CUT_CHARS):
+            if length <= tokens or len(text) == 1:
                 break
             text = text[:-1]
-            made = self._count_tokens(text)
-        if made < tokens:
-            text, made = _filled(text, made, tokens, self._count_tokens)
-        self.missed += made != tokens
+            length = self._count_tokens(text)
+        if length < tokens:
+            text, length = _filled(text, length, tokens, self._count_tokens)
+        self.inexact_count += length != tokens
         return text
 
     def _draw(self, count: int) -> list[str]:
         words = self._words
         return [words[number] for number in self._rng.integers(0, len(words), count).tolist()]
 
-    def _near(self, words: list[str], tokens: int, count_tokens: CountTokens) -> tuple[str, int]:
-        """A text of about so many tokens."""
+    def _approximate(self, words: list[str], tokens: int, count_tokens: CountTokens) -> tuple[str, int]:
+        """Return a text of about `tokens` tokens, and its actual number."""
         text = " ".join(words)
-        made = count_tokens(text)
+        length = count_tokens(text)
         for _ in range(_ROUNDS):
-            per_word = max(made / len(words), 1.0)
-            missing = int((tokens - made) / per_word)
-            if made > tokens and len(words) > 1:
+            per_word = max(length / len(words), 1.0)
+            missing = int((tokens - length) / per_word)
+            if length > tokens and len(words) > 1:
                 del words[max(len(words) + min(missing, -1), 1) :]
             elif missing > 0:
                 words += self._draw(missing)
             else:
                 break
             text = " ".join(words)
-            made = count_tokens(text)
-        return text, made
+            length = count_tokens(text)
+        return text, length
 
 
 def _units(count_tokens: CountTokens) -> Sequence[str]:
-    """The words that are one token each; all words, when they are few."""
+    """Return the words that are one token each, or all words if those are too few."""
     bare = count_tokens("go go")
     units = [word for word in WORDS if count_tokens(f"go {word} go") == bare + 1]
-    return units if len(units) >= _FEW else WORDS
+    return units if len(units) >= _MIN_UNITS else WORDS
 
 
-def _filled(text: str, made: int, tokens: int, count_tokens: CountTokens) -> tuple[str, int]:
-    """A token at a time, of whatever adds just one."""
-    for _ in range(min(tokens - made, _MOST_FILLED)):
+def _filled(text: str, length: int, tokens: int, count_tokens: CountTokens) -> tuple[str, int]:
+    """Append one token at a time, using any filler that adds exactly one."""
+    for _ in range(min(tokens - length, _MAX_FILLERS)):
         for filler in _FILLERS:
-            if count_tokens(text + filler) == made + 1:
-                text, made = text + filler, made + 1
+            if count_tokens(text + filler) == length + 1:
+                text, length = text + filler, length + 1
                 break
         else:
             break
-    return text, made
+    return text, length

@@ -1,7 +1,6 @@
-"""What a protocol makes of a workload: requests as they go onto the wire, and a judge of the answers.
+"""Prepared workloads: a protocol's requests as bytes and the check of its responses.
 
-How a protocol asks the target something before its requests can be built: a model's metadata, for
-instance.
+Also how a protocol queries the target before its requests can be built, for example for a model's metadata.
 """
 
 from __future__ import annotations
@@ -14,12 +13,13 @@ import msgspec
 
 from loadgen.transport.exchange import Exchange, StreamReader, Tokens
 
-MAX_BUILT_BYTES = 256 * 2**20
-"""Requests are built ahead of the run. What would need more memory than this is left out, and a note says so."""
+MAX_REQUESTS_BYTES = 256 * 2**20
+"""Memory limit in bytes for the requests, which are built before the run. Requests beyond it are omitted, with a
+note."""
 
 
 class WorkloadError(Exception):
-    """The workload makes no request; `hint` says what to change."""
+    """Raised when the workload cannot produce requests; `hint` is a suggested change."""
 
     def __init__(self, message: str, *, hint: str | None = None) -> None:
         super().__init__(message)
@@ -27,72 +27,81 @@ class WorkloadError(Exception):
 
 
 class ResponseCheck(msgspec.Struct, frozen=True):
-    """`error`: one of ERROR_CLASSES, None when the answer is as promised. `right`: how many of its rows were right,
-    None when they were not held against labels. `note`: what the answer shows of the target, for the result."""
+    """Result of checking a response.
+
+    `error` is one of ERROR_CLASSES, or None if the response is as the protocol promises. `right` is the number of rows
+    that match their labels, or None if there are no labels. `note` is an observation about the target for the result.
+    """
 
     error: str | None = None
-    right: int | None = None
+    correct_rows: int | None = None
     note: str | None = None
 
 
-AS_PROMISED = ResponseCheck()
+RESPONSE_OK = ResponseCheck()
 
-Judge = Callable[[Exchange], ResponseCheck]
-"""Called with an answer that came whole, streamed or not. It may set the exchange's `tokens`."""
+CheckResponse = Callable[[Exchange], ResponseCheck]
+"""Function that checks a complete response, streamed or not. It may set the exchange's `tokens`."""
 
 
 Identify = Callable[[Exchange, Callable[[bytes], Awaitable[Exchange]]], Awaitable[ResponseCheck]]
-"""Whether the server speaks the protocol: called in the preflight, with a response as promised and what sends
-another request. It may set the exchange's `detail`."""
+"""Function that checks whether the server implements the protocol.
+
+It is called in the preflight with a valid response and a function that sends another request. It may set the exchange's
+`detail`.
+"""
 
 
 class Sessions(msgspec.Struct, frozen=True):
-    """Requests that follow each other. `next_number[n]` is the request after n's answer, None at a session's end;
-    the pause before it is `think_ns[n]`."""
+    """Order of requests in sessions.
+
+    `next_number[n]` is the request after the response to request n, or None at a session's end; the pause before it is
+    `think_ns[n]`.
+    """
 
     next_number: Sequence[int | None]
     think_ns: Sequence[int]
 
 
-class Built(msgspec.Struct, frozen=True, kw_only=True):
-    """A workload ready to be sent.
+class PreparedWorkload(msgspec.Struct, frozen=True, kw_only=True):
+    """A workload that is ready to be sent.
 
-    Arrival i sends request `picks[i % len(picks)]`; all its requests in turn where there are no picks. `shown` is
-    method and URL in words, without anything secret. `new_reader` makes the reader of a streamed answer. `tokens_asked`
-    has one entry a request: how many output tokens it asks for at most. `notes` are for the result: what is
-    approximate, what was left out.
+    Arrival i sends request `picks[i % len(picks)]`, or all requests in turn if there are no picks. `shown` is the
+    method and URL as text without secrets. `new_reader` creates the reader of a streamed response. `tokens_asked` has
+    the maximum number of output tokens of each request. `notes` are for the result: what is approximate, and what was
+    omitted.
     """
 
     requests: list[bytes]
-    judge: Judge
-    shown: str
+    check: CheckResponse
+    label: str
     is_head: bool = False
     new_reader: Callable[[], StreamReader] | None = None
     picks: Sequence[int] | None = None
-    tokens_asked: Sequence[int | None] | None = None
+    max_output_tokens: Sequence[int | None] | None = None
     sessions: Sessions | None = None
-    distinct: int | None = None
-    """How many different prompts are in the requests; None where they hold none."""
+    distinct_prompts: int | None = None
+    """Number of distinct prompts in the requests; None if they contain no prompts."""
     notes: tuple[str, ...] = ()
     identify: Identify | None = None
 
 
-def judged(judge: Judge, exchange: Exchange) -> ResponseCheck:
-    """What `judge` says of the answer, if one came; else the transport's error."""
+def check_response(check: CheckResponse, exchange: Exchange) -> ResponseCheck:
+    """Return the result of `judge` if a response was received, or else the transport's error."""
     if exchange.error is not None or exchange.status is None:
         return ResponseCheck(exchange.error)
     try:
-        return judge(exchange)
-    except Exception:  # raised into the parser it would cost the request its row
+        return check(exchange)
+    except Exception:  # an exception raised into the parser would lose the request's row
         return ResponseCheck("bad-payload")
 
 
-def tokens_of(exchange: Exchange) -> Tokens | None:
+def get_tokens(exchange: Exchange) -> Tokens | None:
     return exchange.tokens if exchange.reader is None else exchange.reader.tokens
 
 
-def status_error(status: int) -> str | None:
-    """A redirect is not followed, so it is not what was promised."""
+def classify_status(status: int) -> str | None:
+    """Return the error class of a status code, or None for 2xx. Redirects are not followed, so they are errors."""
     if 200 <= status < 300:
         return None
     if status >= 500:
@@ -100,36 +109,42 @@ def status_error(status: int) -> str | None:
     return "http-4xx" if status >= 400 else "bad-payload"
 
 
-Ask = Callable[[bytes], Awaitable[Exchange]]
-"""Sends one request as it goes onto the wire. The answer comes whole, successful or not."""
+SendRequest = Callable[[bytes], Awaitable[Exchange]]
+"""Function that sends one serialized request and returns the complete response, successful or not."""
 
 
-class AskMethod(Protocol):
-    """An Ask that takes a gRPC method too, where it is not the workload's own."""
+class SendGrpcRequest(Protocol):
+    """An Ask that also takes the gRPC method, if it is not that of the workload."""
 
     def __call__(self, request: bytes, method: str = "", /) -> Awaitable[Exchange]: ...
 
 
 class TargetError(Exception):
-    """The target cannot be used: `error` is one of ERROR_CLASSES; the message is a sentence for the user."""
+    """Raised when the target cannot be used.
+
+    `error` is one of ERROR_CLASSES; the message is a sentence for the user.
+    """
 
     def __init__(self, message: str, error: str, status: int | None = None) -> None:
         super().__init__(message)
         self.error, self.status = error, status
 
 
-async def answer_to(request: bytes, shown: str, ask: Ask) -> Exchange:
-    """A successful answer; `shown` is method and URL in words. Raises TargetError for any other."""
-    exchange = await ask(request)
+async def request_or_raise(request: bytes, label: str, send: SendRequest) -> Exchange:
+    """Send a request and return its successful response. Raises TargetError for any other.
+
+    `shown` is the method and URL as text.
+    """
+    exchange = await send(request)
     error = exchange.error
     if error is None and exchange.status is not None:
-        error = status_error(exchange.status)
+        error = classify_status(exchange.status)
     if error is not None:
-        raise TargetError(told(shown, exchange, error), error, exchange.status)
+        raise TargetError(describe_outcome(label, exchange, error), error, exchange.status)
     return exchange
 
 
-_SENTENCES = {
+_ERROR_TEXTS = {
     "connect": "no connection",
     "tls": "no trusted TLS connection",
     "send": "the connection was closed without an answer",
@@ -140,28 +155,28 @@ _SENTENCES = {
 }
 
 
-def told(shown: str, exchange: Exchange, error: str | None) -> str:
-    """What happened, from facts that hold no secret: neither headers nor the body, which may echo them."""
+def describe_outcome(shown: str, exchange: Exchange, error: str | None) -> str:
+    """Describe the outcome from facts without secrets: neither headers nor the body, which may echo them."""
     if error is None:
         status = [] if exchange.status is None else [f"status {exchange.status}"]
         return f"{', '.join((shown, *status))}: as promised"
-    return ", ".join((shown, *_failure(exchange, error)))
+    return ", ".join((shown, *_failure_parts(exchange, error)))
 
 
-def what_failed(exchange: Exchange, error: str) -> str:
-    """A failure as `told` tells of it, without where it was asked."""
-    return ", ".join(_failure(exchange, error)) or error
+def describe_failure(exchange: Exchange, error: str) -> str:
+    """Describe a failure like `told`, without the method and URL."""
+    return ", ".join(_failure_parts(exchange, error)) or error
 
 
-def status_in_words(status: int) -> str:
-    """In the standard's words: a server's own may repeat a secret."""
-    known = responses.get(status)
-    return f"status {status}" if known is None else f"status {status} ({known})"
+def format_status(status: int) -> str:
+    """Return a status code with the standard's reason phrase, because a server's own may repeat a secret."""
+    phrase = responses.get(status)
+    return f"status {status}" if phrase is None else f"status {status} ({phrase})"
 
 
-def _failure(exchange: Exchange, error: str) -> list[str]:
+def _failure_parts(exchange: Exchange, error: str) -> list[str]:
     status = exchange.status
-    parts = [] if status is None else [status_in_words(status)]
+    parts = [] if status is None else [format_status(status)]
     if status is not None and 300 <= status < 400:
         return [*parts, "redirects are not followed"]
-    return [*parts, *filter(None, (_SENTENCES.get(error), exchange.detail))]
+    return [*parts, *filter(None, (_ERROR_TEXTS.get(error), exchange.detail))]

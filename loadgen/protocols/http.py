@@ -1,6 +1,6 @@
-"""Plain HTTP: fixed bodies, or a template filled from a dataset.
+"""Plain HTTP requests: fixed bodies, or a template that is filled from a dataset.
 
-`{{column}}` in a body or a path, replaced by a row's column.
+`{{column}}` in a body or a path is replaced by that column of a row.
 """
 
 from __future__ import annotations
@@ -14,92 +14,98 @@ from urllib.parse import quote
 import msgspec
 
 from loadgen.decoding import decode_json
-from loadgen.payloads.datasets import DatasetError, DatasetReading, OneRow, as_body, as_json, picks
-from loadgen.protocols.built import MAX_BUILT_BYTES, Built, WorkloadError
-from loadgen.protocols.expectation import judge_of
+from loadgen.payloads.datasets import DatasetError, DatasetReader, DatasetRow, draw_picks, encode_cell, encode_row
+from loadgen.protocols.built import MAX_REQUESTS_BYTES, PreparedWorkload, WorkloadError
+from loadgen.protocols.expectation import build_check
 from loadgen.records import Endpoint
 from loadgen.transport.address import Address
 from loadgen.workloads import HttpWorkload
 
 _PLACEHOLDER = re.compile(r"\{\{([^{}]+)\}\}")
 _STRING_PARTS = re.compile(r'\\.|"', re.DOTALL)
-_MOST_IN_A_PATH = 64 * 1024
+_MAX_PATH_CHARS = 64 * 1024
 
 
-class _Hole(NamedTuple):
+class _Placeholder(NamedTuple):
     column: str
     is_in_string: bool
 
 
 class Template:
-    """Raises WorkloadError when `is_json` is asked for and the text is none; None finds out."""
+    """A body with placeholders.
+
+    With `is_json` true, the text must be a JSON template, or WorkloadError is raised; with None, it is detected whether
+    it is one.
+    """
 
     def __init__(self, text: str, *, is_json: bool | None, is_csv: bool) -> None:
         self._is_csv = is_csv
-        self._parts = _parts(text)
-        fits = is_json is not False and _is_json(self._parts)
-        if is_json and not fits:
+        self._parts = _split_placeholders(text)
+        is_json_template = is_json is not False and _is_json(self._parts)
+        if is_json and not is_json_template:
             raise WorkloadError("the template is not JSON", hint="every {{column}} outside quotes becomes a JSON value")
-        self.is_json = fits
-        self._fixed = [part.encode() if isinstance(part, str) else part for part in self._parts]
+        self.is_json = is_json_template
+        self._encoded_parts = [piece.encode() if isinstance(piece, str) else piece for piece in self._parts]
 
     @property
-    def has_holes(self) -> bool:
-        return any(isinstance(part, _Hole) for part in self._parts)
+    def has_placeholders(self) -> bool:
+        return any(isinstance(part, _Placeholder) for part in self._parts)
 
     def fill(self, row: Mapping[str, object]) -> bytes:
-        """Raises WorkloadError when the row lacks a column or fills too much, and DatasetError."""
-        filled = bytearray()
-        for part in self._fixed:
-            filled += part if isinstance(part, bytes) else self._filled(part, row)
-            if len(filled) > MAX_BUILT_BYTES:
-                raise WorkloadError(f"a row fills the template to more than {MAX_BUILT_BYTES >> 20} MiB")
-        return bytes(filled)
+        """Return the body for a row. Raises WorkloadError if the row lacks a column or the body gets too large, and
+        DatasetError."""
+        body = bytearray()
+        for part in self._encoded_parts:
+            body += part if isinstance(part, bytes) else self._fill_placeholder(part, row)
+            if len(body) > MAX_REQUESTS_BYTES:
+                raise WorkloadError(f"a row fills the template to more than {MAX_REQUESTS_BYTES >> 20} MiB")
+        return bytes(body)
 
-    def _filled(self, hole: _Hole, row: Mapping[str, object]) -> bytes:
-        value = _value(hole.column, row)
+    def _fill_placeholder(self, placeholder: _Placeholder, row: Mapping[str, object]) -> bytes:
+        value = _value(placeholder.column, row)
         if not self.is_json:
             return value if isinstance(value, bytes) else _text(value).encode()
-        if not hole.is_in_string:
-            return as_json(value, is_csv=self._is_csv)
-        is_text = isinstance(value, str | bytes)  # bytes come as base64
+        if not placeholder.is_in_string:
+            return encode_cell(value, is_csv=self._is_csv)
+        is_text = isinstance(value, str | bytes)  # bytes are encoded as base64
         return msgspec.json.encode(value if is_text else _text(value))[1:-1]
 
 
 class PathTemplate:
     def __init__(self, text: str) -> None:
-        self._parts = _parts(text)
+        self._parts = _split_placeholders(text)
 
     @property
     def has_holes(self) -> bool:
-        return any(isinstance(part, _Hole) for part in self._parts)
+        return any(isinstance(part, _Placeholder) for part in self._parts)
 
     def fill(self, row: Mapping[str, object]) -> str:
-        """Raises WorkloadError when the row lacks a column or fills too much, and DatasetError."""
-        return "".join(part if isinstance(part, str) else self._filled(part, row) for part in self._parts)
+        """Return the path for a row. Raises WorkloadError if the row lacks a column or the path gets too long, and
+        DatasetError."""
+        return "".join(part if isinstance(part, str) else self._fill_placeholder(part, row) for part in self._parts)
 
     @staticmethod
-    def _filled(hole: _Hole, row: Mapping[str, object]) -> str:
-        value = _value(hole.column, row)
+    def _fill_placeholder(placeholder: _Placeholder, row: Mapping[str, object]) -> str:
+        value = _value(placeholder.column, row)
         text = value if isinstance(value, bytes) else _text(value)
-        if len(text) > _MOST_IN_A_PATH:
-            raise WorkloadError(f"a row's {hole.column!r} is too long for a path")
+        if len(text) > _MAX_PATH_CHARS:
+            raise WorkloadError(f"a row's {placeholder.column!r} is too long for a path")
         return quote(text, safe="")
 
 
-def _parts(text: str) -> list[str | _Hole]:
-    """Fixed text and holes by turns."""
-    parts: list[str | _Hole] = []
+def _split_placeholders(text: str) -> list[str | _Placeholder]:
+    """Split a text into alternating fixed parts and placeholders."""
+    parts: list[str | _Placeholder] = []
     at, is_in_string = 0, False
-    for found in _PLACEHOLDER.finditer(text):
-        fixed = text[at : found.start()]
+    for match in _PLACEHOLDER.finditer(text):
+        fixed = text[at : match.start()]
         is_in_string ^= sum(part == '"' for part in _STRING_PARTS.findall(fixed)) % 2 == 1
-        parts += [fixed, _Hole(found[1].strip(), is_in_string)]
-        at = found.end()
+        parts += [fixed, _Placeholder(match[1].strip(), is_in_string)]
+        at = match.end()
     return [*parts, text[at:]]
 
 
-def _is_json(parts: list[str | _Hole]) -> bool:
+def _is_json(parts: list[str | _Placeholder]) -> bool:
     try:
         decode_json("".join(part if isinstance(part, str) else "0" for part in parts))
     except msgspec.DecodeError:
@@ -118,7 +124,7 @@ def _value(column: str, row: Mapping[str, object]) -> object:
 def _text(value: object) -> str:
     if isinstance(value, str):
         return value
-    return "" if value is None else as_json(value, is_csv=False).decode()
+    return "" if value is None else encode_cell(value, is_csv=False).decode()
 
 
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
@@ -126,10 +132,13 @@ _TARGET = re.compile(r"[!-~]+")
 _BODILESS = ("GET", "HEAD", "OPTIONS", "TRACE")
 
 
-def request_bytes(
+def encode_request(
     method: str, path: str, address: Address, headers: Sequence[tuple[str, str]], body: bytes | None
 ) -> bytes:
-    """One request. Later headers of a name replace earlier ones; Content-Length is ours to say."""
+    """Serialize one request. Later headers replace earlier ones of the same name; Content-Length is always computed.
+
+    Raises WorkloadError for characters that HTTP does not allow.
+    """
     if not _TOKEN.fullmatch(method) or not _TARGET.fullmatch(path):
         raise WorkloadError("the method or path holds a character that a request line cannot", hint="quote it as %XX")
     fields = {
@@ -151,103 +160,109 @@ def request_bytes(
         raise WorkloadError("a header holds a character outside ISO 8859-1") from error
 
 
-class Unsent(NamedTuple):
-    """What differs from request to request."""
+class RequestParts(NamedTuple):
+    """The parts of a request that differ from one request to the next."""
 
     path: str
     body: bytes | None
     content_type: str | None = None
 
 
-def build_http(workload: HttpWorkload, endpoint: Endpoint, address: Address) -> Built:
-    """Raises WorkloadError."""
+def build_http(workload: HttpWorkload, endpoint: Endpoint, address: Address) -> PreparedWorkload:
+    """Prepare a plain HTTP workload. Raises WorkloadError."""
     method, path = workload.method.upper(), workload.path or address.path
-    reading = None if workload.dataset is None else DatasetReading(workload.dataset, MAX_BUILT_BYTES)
-    unsent = _fixed(workload, method, path) if reading is None else _filled(workload, method, path, reading)
+    reading = None if workload.dataset is None else DatasetReader(workload.dataset, MAX_REQUESTS_BYTES)
+    request_parts = (
+        _fixed_requests(workload, method, path)
+        if reading is None
+        else _filled_requests(workload, method, path, reading)
+    )
     try:
-        requests, was_cut = within_memory(unsent, method, endpoint, address)
+        requests, was_cut = encode_within_memory(request_parts, method, endpoint, address)
     except DatasetError as error:
         raise WorkloadError(str(error)) from error
-    return Built(
+    return PreparedWorkload(
         requests=requests,
-        judge=judge_of(workload.expect),
-        shown=f"{method} {address.shown(path)}",
+        check=build_check(workload.expect),
+        label=f"{method} {address.format_url(path)}",
         is_head=method == "HEAD",
-        picks=picks(workload.popularity, len(requests), workload.seed),
-        notes=left_out_notes(requests, was_cut or (reading is not None and reading.was_cut)),
+        picks=draw_picks(workload.popularity, len(requests), workload.seed),
+        notes=omitted_request_notes(requests, was_cut or (reading is not None and reading.is_truncated)),
     )
 
 
-def _fixed(workload: HttpWorkload, method: str, path: str) -> Iterator[Unsent]:
+def _fixed_requests(workload: HttpWorkload, method: str, path: str) -> Iterator[RequestParts]:
     if PathTemplate(workload.path or "").has_holes:
         raise WorkloadError("the path has a {{column}}, and there is no dataset")
     if workload.template is not None:
-        template = Template(workload.template, is_json=_says_json(workload.content_type), is_csv=False)
-        if template.has_holes:
+        template = Template(workload.template, is_json=_is_json_type(workload.content_type), is_csv=False)
+        if template.has_placeholders:
             raise WorkloadError("the template has a {{column}}, and there is no dataset")
-        yield Unsent(path, template.fill({}), workload.content_type or _type_of(template))
+        yield RequestParts(path, template.fill({}), workload.content_type or _template_type(template))
     elif workload.bodies:
-        yield from (Unsent(path, body, workload.content_type) for body in workload.bodies)
+        yield from (RequestParts(path, body, workload.content_type) for body in workload.bodies)
     else:
-        yield Unsent(path, None if method in _BODILESS else b"")
+        yield RequestParts(path, None if method in _BODILESS else b"")
 
 
-def _filled(workload: HttpWorkload, method: str, path: str, reading: DatasetReading) -> Iterator[Unsent]:
+def _filled_requests(workload: HttpWorkload, method: str, path: str, reading: DatasetReader) -> Iterator[RequestParts]:
     path_template = PathTemplate(workload.path or "")
     path_of = path_template.fill if path_template.has_holes else lambda _row: path
     body_of = _body_maker(workload, method, reading.format)
-    for one in reading:
-        yield Unsent(path_of(one.row), *body_of(one))
+    for row in reading:
+        yield RequestParts(path_of(row.row), *body_of(row))
 
 
-_Body = tuple[bytes | None, str | None]
+_BodyAndType = tuple[bytes | None, str | None]
 """A body and its content type."""
 
 
-def _body_maker(workload: HttpWorkload, method: str, format_: str) -> Callable[[OneRow], _Body]:
+def _body_maker(workload: HttpWorkload, method: str, format_: str) -> Callable[[DatasetRow], _BodyAndType]:
     is_csv, given_type = format_ == "csv", workload.content_type
     if workload.template is not None:
-        template = Template(workload.template, is_json=_says_json(given_type), is_csv=is_csv)
-        content_type = given_type or _type_of(template)
-        return lambda one: (template.fill(one.row), content_type)
+        template = Template(workload.template, is_json=_is_json_type(given_type), is_csv=is_csv)
+        content_type = given_type or _template_type(template)
+        return lambda row: (template.fill(row.row), content_type)
     if method in _BODILESS:
         return lambda _: (None, None)
-    return lambda one: (as_body(one, is_csv=is_csv), given_type or _type_of_row(one))
+    return lambda row: (encode_row(row, is_csv=is_csv), given_type or _row_type(row))
 
 
-def _type_of_row(one: OneRow) -> str:
-    """The content type of a row that is sent as it is: a file's is guessed from its name."""
-    return (guess_type(one.name)[0] or "application/octet-stream") if one.name else "application/json"
+def _row_type(row: DatasetRow) -> str:
+    """Return the content type of a row that is sent as it is; for a file it is guessed from its name."""
+    return (guess_type(row.name)[0] or "application/octet-stream") if row.name else "application/json"
 
 
-def _says_json(content_type: str | None) -> bool | None:
+def _is_json_type(content_type: str | None) -> bool | None:
     if content_type is None:
         return None
     essence = content_type.partition(";")[0].strip().lower()
     return essence == "application/json" or essence.endswith("+json")
 
 
-def _type_of(template: Template) -> str:
+def _template_type(template: Template) -> str:
     return "application/json" if template.is_json else "text/plain; charset=utf-8"
 
 
-def within_memory(
-    unsent: Iterable[Unsent], method: str, endpoint: Endpoint, address: Address
+def encode_within_memory(
+    request_parts: Iterable[RequestParts], method: str, endpoint: Endpoint, address: Address
 ) -> tuple[list[bytes], bool]:
-    """At least one request, and whether there were more than the memory for them holds."""
+    """Serialize the requests that fit into the memory limit, at least one, and return whether some were omitted."""
     requests: list[bytes] = []
     total = 0
-    for path, body, content_type in unsent:
+    for path, body, content_type in request_parts:
         fields = [] if content_type is None else [("Content-Type", content_type)]
-        request = request_bytes(method, path, address, [*fields, *endpoint.headers], body)
+        request = encode_request(method, path, address, [*fields, *endpoint.headers], body)
         total += len(request)
-        if requests and total > MAX_BUILT_BYTES:
+        if requests and total > MAX_REQUESTS_BYTES:
             return requests, True
         requests.append(request)
     return requests, False
 
 
-def left_out_notes(requests: Sequence[bytes], was_cut: bool) -> tuple[str, ...]:
-    if not was_cut:
+def omitted_request_notes(requests: Sequence[bytes], is_truncated: bool) -> tuple[str, ...]:
+    if not is_truncated:
         return ()
-    return (f"only the first {len(requests):,} requests were used: more would take over {MAX_BUILT_BYTES >> 20} MiB",)
+    return (
+        f"only the first {len(requests):,} requests were used: more would take over {MAX_REQUESTS_BYTES >> 20} MiB",
+    )

@@ -1,4 +1,4 @@
-"""Open Inference Protocol v2 over gRPC: how a request is built and its answer read, streamed or not."""
+"""Open Inference Protocol v2 over gRPC: builds requests and reads responses, streamed or not."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from typing import Any
 import numpy as np
 from google.protobuf.message import DecodeError
 
-from loadgen.payloads.tensors import DTYPES, Named, Tensor, TensorError, TensorInput, text_of, to_bytes
-from loadgen.protocols.built import AskMethod, Judge, TargetError, answer_to
+from loadgen.payloads.tensors import DTYPES, NamedTensor, Tensor, TensorError, TensorInput, encode_text, to_bytes
+from loadgen.protocols.built import CheckResponse, SendGrpcRequest, TargetError, request_or_raise
 from loadgen.protocols.oip_tensors import (
-    NO_TENSOR,
-    AnswerError,
+    EMPTY_TENSOR,
     Labels,
-    Part,
-    count_of,
-    from_bytes,
-    judge_of,
-    judge_outputs,
-    shaped,
+    RequestInputs,
+    ResponseError,
+    build_check,
+    check_outputs,
+    decode_tensor,
+    element_count,
+    reshape,
 )
 from loadgen.protocols.open_inference_pb2 import (
     InferTensorContents,
@@ -29,12 +29,12 @@ from loadgen.protocols.open_inference_pb2 import (
     ModelMetadataResponse,
     ModelStreamInferResponse,
 )
-from loadgen.transport.address import Address, shown
+from loadgen.transport.address import Address, format_grpc_method
 from loadgen.transport.exchange import Exchange, Tokens
 from loadgen.workloads import OipWorkload
 
 _SERVICE = "/inference.GRPCInferenceService"
-METADATA = f"{_SERVICE}/ModelMetadata"
+METADATA_METHOD = f"{_SERVICE}/ModelMetadata"
 
 _CONTENTS = {
     "BOOL": "bool_contents",
@@ -50,7 +50,7 @@ _CONTENTS = {
     "FP64": "fp64_contents",
     "BYTES": "bytes_contents",
 }
-"""The field for the elements of each datatype. FP16 has none."""
+"""Field with the elements of each datatype. FP16 has none."""
 
 _MAX_RESPONSES = 1_000_000
 
@@ -60,29 +60,33 @@ def infer_method(workload: OipWorkload) -> str:
 
 
 class OipGrpc:
-    refusal = "The server refused raw tensors; they were sent as numbers."
+    refusal_note = "The server refused raw tensors; they were sent as numbers."
 
     def __init__(self, workload: OipWorkload, address: Address) -> None:
         self._model, self._version = workload.model, workload.version or ""
         self._address = address
         self._is_streamed = workload.transport == "grpc-stream"
-        self.shown = shown(address, infer_method(workload))
-        self.new_reader = StreamedOutputs if self._is_streamed else None
+        self.label = format_grpc_method(address, infer_method(workload))
+        self.new_reader = OipStreamReader if self._is_streamed else None
 
-    async def inputs(self, ask: AskMethod) -> tuple[TensorInput, ...]:
-        """What the model takes. Raises TargetError."""
+    async def fetch_inputs(self, ask: SendGrpcRequest) -> tuple[TensorInput, ...]:
+        """Return the inputs of the model. Raises TargetError."""
         request = ModelMetadataRequest(name=self._model, version=self._version).SerializeToString()
-        answer = await answer_to(request, shown(self._address, METADATA), lambda message: ask(message, METADATA))
+        response = await request_or_raise(
+            request, format_grpc_method(self._address, METADATA_METHOD), lambda message: ask(message, METADATA_METHOD)
+        )
         try:
-            inputs = ModelMetadataResponse.FromString(answer.body).inputs
+            inputs = ModelMetadataResponse.FromString(response.body).inputs
         except DecodeError as error:
-            raise TargetError("the model's metadata cannot be read", "bad-payload", answer.status) from error
+            raise TargetError("the model's metadata cannot be read", "bad-payload", response.status) from error
         if not inputs:
-            raise TargetError("the model's metadata names no inputs", "bad-payload", answer.status)
-        return tuple(TensorInput(each.name, each.datatype, tuple(each.shape)) for each in inputs)
+            raise TargetError("the model's metadata names no inputs", "bad-payload", response.status)
+        return tuple(
+            TensorInput(model_input.name, model_input.datatype, tuple(model_input.shape)) for model_input in inputs
+        )
 
-    def request(self, part: Part, is_binary: bool) -> bytes:
-        """Raises TensorError."""
+    def encode_request(self, part: RequestInputs, is_binary: bool) -> bytes:
+        """Serialize one request. Raises TensorError."""
         inputs = [
             ModelInferRequest.InferInputTensor(
                 name=spec.name,
@@ -102,36 +106,36 @@ class OipGrpc:
             return False
         if exchange.status >= 400 or not self._is_streamed:
             return exchange.status >= 400
-        try:  # several messages in a row read as one
-            return _unwrapped(exchange.body) is None
-        except (AnswerError, DecodeError):
+        try:  # several messages in a row parse as one
+            return _unwrap(exchange.body) is None
+        except (ResponseError, DecodeError):
             return False
 
-    def named_outputs(self, exchange: Exchange) -> list[Named]:
-        """Raises AnswerError."""
+    def read_named_outputs(self, exchange: Exchange) -> list[NamedTensor]:
+        """Return the outputs with their names. Raises AnswerError."""
         try:
-            response = _unwrapped(exchange.body) if self._is_streamed else ModelInferResponse.FromString(exchange.body)
+            response = _unwrap(exchange.body) if self._is_streamed else ModelInferResponse.FromString(exchange.body)
         except DecodeError as error:
-            raise AnswerError from error
+            raise ResponseError from error
         if response is None:
-            raise AnswerError
+            raise ResponseError
         return list(zip((output.name for output in response.outputs), read_response(response), strict=True))
 
-    def judge(self, labels: Labels | None, class_index: int | None = None) -> Judge:
-        return judge_of(_outputs_of, labels, class_index)
+    def build_check(self, labels: Labels | None, class_index: int | None = None) -> CheckResponse:
+        return build_check(_read_outputs, labels, class_index)
 
 
-def _outputs_of(exchange: Exchange) -> list[Tensor]:
-    if isinstance(exchange.reader, StreamedOutputs):
+def _read_outputs(exchange: Exchange) -> list[Tensor]:
+    if isinstance(exchange.reader, OipStreamReader):
         return exchange.reader.first_outputs()
     try:
         return read_response(ModelInferResponse.FromString(exchange.body))
     except DecodeError as error:
-        raise AnswerError from error
+        raise ResponseError from error
 
 
-class StreamedOutputs:
-    """Reads the answers to one streamed request. How many tokens are in each the protocol does not say."""
+class OipStreamReader:
+    """Reads the responses to one streamed request. The protocol does not report how many tokens each one contains."""
 
     def __init__(self) -> None:
         self._tokens = Tokens()
@@ -148,19 +152,19 @@ class StreamedOutputs:
         return self._tokens
 
     def first_outputs(self) -> list[Tensor]:
-        """Raises AnswerError when there was no answer."""
+        """Return the outputs of the first response. Raises AnswerError if there was none."""
         if self._first is None:
-            raise AnswerError
+            raise ResponseError
         return self._first
 
     def feed(self, piece: bytes, at_ns: int) -> str | None:
         try:
-            response = _unwrapped(piece)
+            response = _unwrap(piece)
             if response is None:
                 return "http-5xx"
             outputs = read_response(response)
-            error = judge_outputs(outputs, None).error
-        except (AnswerError, DecodeError, ValueError, OverflowError, MemoryError):
+            error = check_outputs(outputs, None).error
+        except (ResponseError, DecodeError, ValueError, OverflowError, MemoryError):
             return "bad-payload"
         if self._first is None:
             self._first = outputs
@@ -168,33 +172,35 @@ class StreamedOutputs:
         return "bad-payload" if len(self._times_ns) > _MAX_RESPONSES else error
 
 
-def _unwrapped(piece: bytes) -> ModelInferResponse | None:
-    """One streamed answer, None when it is the server's word that there is none. Triton wraps its answers; MLServer
-    does not, and what is an error's text in the one is the model's name in the other. Raises AnswerError, DecodeError.
+def _unwrap(piece: bytes) -> ModelInferResponse | None:
+    """Return one streamed response, or None if the server reports an error.
+
+    Triton wraps its responses and MLServer does not; the same field is an error text in the former and the model name
+    in the latter. Raises AnswerError and DecodeError.
     """
     try:
-        wrapped = ModelStreamInferResponse.FromString(piece)
+        wrapper = ModelStreamInferResponse.FromString(piece)
     except DecodeError:
-        wrapped = ModelStreamInferResponse()
-    if wrapped.HasField("infer_response"):
-        return None if wrapped.error_message else wrapped.infer_response
+        wrapper = ModelStreamInferResponse()
+    if wrapper.HasField("infer_response"):
+        return None if wrapper.error_message else wrapper.infer_response
     plain = ModelInferResponse.FromString(piece)
     if plain.outputs:
         return plain
-    if wrapped.error_message:
+    if wrapper.error_message:
         return None
-    raise AnswerError
+    raise ResponseError
 
 
 def read_response(response: ModelInferResponse) -> list[Tensor]:
-    """The outputs in their order; one of BYTES is checked and comes empty. Raises AnswerError."""
+    """Return the outputs in order; an output of BYTES is validated and returned empty. Raises AnswerError."""
     outputs, raw = response.outputs, response.raw_output_contents
     if not outputs or (raw and len(raw) != len(outputs)):
-        raise AnswerError
+        raise ResponseError
     if not raw:
         return [_from_contents(output.datatype, tuple(output.shape), output.contents) for output in outputs]
     return [
-        from_bytes(output.datatype, tuple(output.shape), blob, 0, len(blob))
+        decode_tensor(output.datatype, tuple(output.shape), blob, 0, len(blob))
         for output, blob in zip(outputs, raw, strict=True)
     ]
 
@@ -202,18 +208,18 @@ def read_response(response: ModelInferResponse) -> list[Tensor]:
 def _from_contents(datatype: str, shape: tuple[int, ...], contents: InferTensorContents) -> Tensor:
     field = _CONTENTS.get(datatype)
     if field is None:
-        raise AnswerError
+        raise ResponseError
     elements: Sequence[Any] = getattr(contents, field)
-    if len(elements) != count_of(shape):
-        raise AnswerError
+    if len(elements) != element_count(shape):
+        raise ResponseError
     if datatype == "BYTES":
-        return NO_TENSOR
+        return EMPTY_TENSOR
     dtype = DTYPES[datatype]
     tensor = np.array(elements, dtype)
-    # a field for narrow numbers is wider than they are
+    # the field for narrow integers is wider than the datatype
     if dtype.kind in "iu" and dtype.itemsize < 4 and not np.array_equal(tensor, np.array(elements, np.int64)):
-        raise AnswerError
-    return shaped(tensor, shape)
+        raise ResponseError
+    return reshape(tensor, shape)
 
 
 def _contents(spec: TensorInput, tensor: Tensor) -> InferTensorContents:
@@ -222,7 +228,7 @@ def _contents(spec: TensorInput, tensor: Tensor) -> InferTensorContents:
         raise TensorError(f"{spec.name} has datatype {spec.datatype}, which gRPC carries as raw bytes alone")
     elements = tensor.ravel().tolist()
     if spec.datatype == "BYTES":
-        elements = [text_of(element) for element in elements]
+        elements = [encode_text(element) for element in elements]
     contents = InferTensorContents()
     getattr(contents, field).extend(elements)
     return contents

@@ -1,7 +1,4 @@
-"""Open Inference Protocol v2: output tensors, however they came, and what is to be said of them.
-
-Open Inference Protocol v2: the tensors of each request.
-"""
+"""Open Inference Protocol v2: validates output tensors, and splits input tensors into requests."""
 
 from __future__ import annotations
 
@@ -14,133 +11,140 @@ import numpy.typing as npt
 
 from loadgen.payloads.tensors import (
     DTYPES,
-    Named,
+    AmbiguousOutputError,
+    NamedTensor,
     Tensor,
     TensorError,
     TensorInput,
-    UnclearOutputError,
-    class_output,
-    classes_of,
-    inputs_from,
-    made_up,
+    extract_classes,
+    find_class_output,
+    generate_inputs,
     read_npz,
+    select_inputs,
 )
-from loadgen.protocols.built import MAX_BUILT_BYTES, Judge, ResponseCheck, status_error
+from loadgen.protocols.built import MAX_REQUESTS_BYTES, CheckResponse, ResponseCheck, classify_status
 from loadgen.transport.exchange import Exchange
 from loadgen.workloads import OipWorkload
 
 Labels = npt.NDArray[np.int64]
 
-NO_TENSOR: Tensor = np.empty(0)
-"""Stands for an output of texts, which are checked and not kept."""
+EMPTY_TENSOR: Tensor = np.empty(0)
+"""Placeholder for an output of texts, which are validated and not stored."""
 
 _MAX_AXES = 32
 
 
-class AnswerError(Exception):
-    """The answer is not what the protocol promises."""
+class ResponseError(Exception):
+    """Raised when the response is not what the protocol promises."""
 
 
-def count_of(shape: tuple[int, ...]) -> int:
-    """Elements. Raises AnswerError for a shape that is none."""
+def element_count(shape: tuple[int, ...]) -> int:
+    """Return the number of elements. Raises AnswerError for an invalid shape."""
     if len(shape) > _MAX_AXES or any(size < 0 for size in shape):
-        raise AnswerError
+        raise ResponseError
     return prod(shape)
 
 
-def shaped(tensor: Tensor, shape: tuple[int, ...]) -> Tensor:
+def reshape(tensor: Tensor, shape: tuple[int, ...]) -> Tensor:
     try:
         return tensor.reshape(shape)
     except (ValueError, OverflowError) as error:  # an axis of 0 beside one that no array can have
-        raise AnswerError from error
+        raise ResponseError from error
 
 
-def from_bytes(datatype: str, shape: tuple[int, ...], blob: bytes, at: int, size: int) -> Tensor:
-    """The tensor that `size` bytes of `blob` hold, little-endian, row by row. Raises AnswerError."""
-    count = count_of(shape)
+def decode_tensor(datatype: str, shape: tuple[int, ...], blob: bytes, offset: int, size: int) -> Tensor:
+    """Return the tensor in `size` bytes of `blob`, which are little-endian, row by row. Raises AnswerError."""
+    count = element_count(shape)
     if datatype == "BYTES":
-        _check_texts(blob[at : at + size], count)
-        return NO_TENSOR
+        _validate_texts(blob[offset : offset + size], count)
+        return EMPTY_TENSOR
     dtype = np.dtype("<u2") if datatype == "BF16" else DTYPES.get(datatype)
     if dtype is None or count * dtype.itemsize != size:
-        raise AnswerError
-    tensor = np.frombuffer(blob, dtype, count, at)
-    if datatype == "BF16":  # the upper half of an FP32
+        raise ResponseError
+    tensor = np.frombuffer(blob, dtype, count, offset)
+    if datatype == "BF16":  # BF16 is the upper half of an FP32
         tensor = (tensor.astype("<u4") << 16).view("<f4")
-    return shaped(tensor, shape)
+    return reshape(tensor, shape)
 
 
-def _check_texts(blob: bytes, count: int) -> None:
+def _validate_texts(blob: bytes, count: int) -> None:
     at = 0
     for _ in range(count):
         if at + 4 > len(blob):
-            raise AnswerError
+            raise ResponseError
         at += 4 + int.from_bytes(blob[at : at + 4], "little")
     if at != len(blob):
-        raise AnswerError
+        raise ResponseError
 
 
-def judge_of(read: Callable[[Exchange], list[Tensor]], labels: Labels | None, class_index: int | None = None) -> Judge:
-    """Judges what `read` finds in an answer; it may raise AnswerError. `labels` are those of each request's rows, and
-    `class_index` is the output that they are compared with; where it is None, the answer itself must make it clear."""
+def build_check(
+    read: Callable[[Exchange], list[Tensor]], labels: Labels | None, class_index: int | None = None
+) -> CheckResponse:
+    """Return a check of the tensors that `read` returns for a response; `read` may raise AnswerError.
+
+    `labels` are those of the rows of each request, and `class_index` is the output they are compared with; if it is
+    None, the response itself must make that clear.
+    """
 
     def judge(exchange: Exchange) -> ResponseCheck:
-        error = status_error(exchange.status or 0)
+        error = classify_status(exchange.status or 0)
         if error is not None:
             return ResponseCheck(error)
         try:
             outputs = read(exchange)
-            return judge_outputs(outputs, None if labels is None else labels[exchange.number], class_index)
-        except (AnswerError, ValueError, OverflowError, RecursionError, MemoryError):
+            return check_outputs(outputs, None if labels is None else labels[exchange.request_index], class_index)
+        except (ResponseError, ValueError, OverflowError, RecursionError, MemoryError):
             return ResponseCheck("bad-payload")
 
     return judge
 
 
-def judge_outputs(outputs: list[Tensor], labels: Labels | None, class_index: int | None = None) -> ResponseCheck:
-    """`bad-output` when a number is NaN; how many rows were given the class that is their label. Raises AnswerError
-    when the output with the classes has not one row for each label."""
+def check_outputs(outputs: list[Tensor], labels: Labels | None, class_index: int | None = None) -> ResponseCheck:
+    """Check the outputs: `bad-output` if a number is NaN, else the number of rows whose class equals their label.
+
+    Raises AnswerError if the output with the classes does not have one row for each label.
+    """
     if any(output.dtype.kind == "f" and np.isnan(output).any() for output in outputs):
         return ResponseCheck("bad-output")
     if labels is None:
         return ResponseCheck()
     if class_index is None:
-        class_index = _clear_index(outputs, len(labels))
+        class_index = _infer_class_index(outputs, len(labels))
     if class_index >= len(outputs):
-        raise AnswerError
+        raise ResponseError
     output = outputs[class_index]
     if output.ndim == 0 or output.shape[0] != len(labels) or output.size == 0:
-        raise AnswerError
-    return ResponseCheck(right=int(np.count_nonzero(classes_of(output, len(labels)) == labels)))
+        raise ResponseError
+    return ResponseCheck(correct_rows=int(np.count_nonzero(extract_classes(output, len(labels)) == labels)))
 
 
-def _clear_index(outputs: list[Tensor], rows: int) -> int:
+def _infer_class_index(outputs: list[Tensor], rows: int) -> int:
     try:
-        return class_output([("", output) for output in outputs], rows)
-    except UnclearOutputError as error:
-        raise AnswerError from error
+        return find_class_output([("", output) for output in outputs], rows)
+    except AmbiguousOutputError as error:
+        raise ResponseError from error
 
 
-def first_of_each(outputs: Sequence[Named]) -> list[Named]:
-    """Without those whose name came before, as in several streamed answers that were read as one."""
-    found: dict[str, Named] = {}
+def deduplicate_outputs(outputs: Sequence[NamedTensor]) -> list[NamedTensor]:
+    """Drop outputs whose name has occurred before, as in several streamed responses that were read as one."""
+    first_by_name: dict[str, NamedTensor] = {}
     for output in outputs:
-        found.setdefault(output[0], output)
-    return list(found.values())
+        first_by_name.setdefault(output[0], output)
+    return list(first_by_name.values())
 
 
-_MADE_UP_REQUESTS = 32
-"""Different ones, so that a cache in front of the model does not answer them all."""
+_GENERATED_REQUESTS = 32
+"""Number of different generated requests; several, so that a cache in front of the model does not serve them all."""
 
-Part = list[tuple[TensorInput, Tensor]]
-"""The inputs of one request."""
+RequestInputs = list[tuple[TensorInput, Tensor]]
+"""Inputs of one request."""
 
 
 class Inputs(msgspec.Struct, frozen=True):
-    """Arrays by input, and the right class of each row when there are labels.
+    """Arrays by input name, and the correct class of each row if there are labels.
 
-    An array's first axis is the row, which the model's own first axis is too. One with an axis more than the model's
-    input holds whole inputs: a scalar, or an input without a batch.
+    The first axis of an array is the row, which is also the first axis of the model's input. An array with one axis
+    more than the model's input contains whole inputs: a scalar, or an input without a batch axis.
     """
 
     specs: Sequence[TensorInput]
@@ -148,23 +152,25 @@ class Inputs(msgspec.Struct, frozen=True):
     rows: int
     row_labels: Labels | None
 
-    def parts(self) -> Iterator[Part]:
-        """Rows that do not fill a last request are left out."""
+    def requests(self) -> Iterator[RequestInputs]:
+        """Yield the inputs of each request. Rows that do not fill a last request are omitted."""
         is_whole = {spec.name: self.arrays[spec.name].ndim == len(spec.shape) + 1 for spec in self.specs}
-        counts = [len(self.arrays[name]) // (1 if whole else self.rows) for name, whole in is_whole.items()]
+        counts = [
+            len(self.arrays[name]) // (1 if is_whole_input else self.rows) for name, is_whole_input in is_whole.items()
+        ]
         for index in range(min(counts)):
             rows = slice(index * self.rows, (index + 1) * self.rows)
             yield [(spec, self.arrays[spec.name][index if is_whole[spec.name] else rows]) for spec in self.specs]
 
     def labels(self, requests: int) -> Labels | None:
-        """One line for each of the first requests."""
+        """Return one row of labels for each of the first requests."""
         if self.row_labels is None:
             return None
         return self.row_labels[: requests * self.rows].reshape(requests, self.rows)
 
 
-def inputs_of(workload: OipWorkload, specs: Sequence[TensorInput]) -> Inputs:
-    """Raises TensorError."""
+def load_inputs(workload: OipWorkload, specs: Sequence[TensorInput]) -> Inputs:
+    """Return the arrays of a workload. Raises TensorError."""
     rows = workload.rows_per_request
     if rows < 1:
         raise TensorError("a request needs at least one row")
@@ -173,26 +179,26 @@ def inputs_of(workload: OipWorkload, specs: Sequence[TensorInput]) -> Inputs:
     if workload.tensors is None:
         if workload.labels is not None:
             raise TensorError("labels need tensors: made-up inputs have no right answer")
-        return Inputs(specs, _made_up(specs, rows, workload.seed), rows, None)
-    read = read_npz(workload.tensors)
-    arrays = inputs_from(read, specs)
+        return Inputs(specs, _generated(specs, rows, workload.seed), rows, None)
+    file_arrays = read_npz(workload.tensors)
+    arrays = select_inputs(file_arrays, specs)
     for spec in specs:
-        _check_axes(spec, arrays[spec.name], rows)
-    return Inputs(specs, arrays, rows, _labels(workload.labels, read, len(arrays[specs[0].name])))
+        _validate_axes(spec, arrays[spec.name], rows)
+    return Inputs(specs, arrays, rows, _labels(workload.labels, file_arrays, len(arrays[specs[0].name])))
 
 
-def _made_up(specs: Sequence[TensorInput], rows: int, seed: int) -> dict[str, Tensor]:
-    """An input whose first axis is not the row's is made up whole, once for each request."""
-    whole = [spec for spec in specs if not spec.shape or (rows == 1 and spec.shape[0] not in (-1, 1))]
-    in_rows = [spec for spec in specs if spec not in whole]
-    lifted = [TensorInput(spec.name, spec.datatype, (1, *spec.shape)) for spec in whole]
+def _generated(specs: Sequence[TensorInput], rows: int, seed: int) -> dict[str, Tensor]:
+    """Generate inputs. An input whose first axis is not the row is generated whole, once for each request."""
+    whole_inputs = [spec for spec in specs if not spec.shape or (rows == 1 and spec.shape[0] not in (-1, 1))]
+    row_inputs = [spec for spec in specs if spec not in whole_inputs]
+    batched = [TensorInput(spec.name, spec.datatype, (1, *spec.shape)) for spec in whole_inputs]
     return {
-        **made_up(lifted, 1, _MADE_UP_REQUESTS, seed, limit_bytes=MAX_BUILT_BYTES),
-        **made_up(in_rows, rows, _MADE_UP_REQUESTS, seed, limit_bytes=MAX_BUILT_BYTES),
+        **generate_inputs(batched, 1, _GENERATED_REQUESTS, seed, limit_bytes=MAX_REQUESTS_BYTES),
+        **generate_inputs(row_inputs, rows, _GENERATED_REQUESTS, seed, limit_bytes=MAX_REQUESTS_BYTES),
     }
 
 
-def _check_axes(spec: TensorInput, array: Tensor, rows: int) -> None:
+def _validate_axes(spec: TensorInput, array: Tensor, rows: int) -> None:
     if array.ndim == len(spec.shape) + 1:
         if rows != 1:
             raise TensorError(f"{spec.name} holds whole inputs, one for each request: ask for one row a request")

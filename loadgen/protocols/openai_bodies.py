@@ -1,7 +1,4 @@
-"""Bodies of requests to the OpenAI-compatible APIs.
-
-Judges whole answers of the OpenAI-compatible APIs.
-"""
+"""Request bodies and whole (non-streamed) response bodies of the OpenAI-compatible APIs."""
 
 from __future__ import annotations
 
@@ -13,9 +10,9 @@ from typing import Any, Literal
 import msgspec
 
 from loadgen.decoding import decode_json, json_decoder
-from loadgen.payloads.prompts import Prompt, PromptError, Session, alone
+from loadgen.payloads.prompts import Prompt, PromptError, Session, single_prompt_session
 from loadgen.protocols.built import WorkloadError
-from loadgen.protocols.openai_chunks import MALFORMED, ContentPart, CountTokens, ToolCall, believable, usage_of
+from loadgen.protocols.openai_chunks import MALFORMED, ContentPart, CountTokens, ToolCall, parse_usage, plausible_count
 from loadgen.transport.exchange import Tokens
 from loadgen.workloads import DatasetPrompts, OpenAiWorkload
 
@@ -23,40 +20,42 @@ Api = Literal["chat", "completions", "responses", "embeddings", "rerank"]
 
 
 class DecodedResponse(msgspec.Struct, frozen=True):
-    """`error` is one of ERROR_CLASSES, None when the answer is as promised."""
+    """A decoded response. `error` is one of ERROR_CLASSES, or None if the response is as the API promises."""
 
     error: str | None
     tokens: Tokens
 
 
-def read_answer(api: Api, body: bytes, *, asked: int = 1, count_tokens: CountTokens | None = None) -> DecodedResponse:
-    """`asked` is how many texts were to be embedded, or documents to be ranked.
+def decode_response(
+    api: Api, body: bytes, *, expected_results: int = 1, count_tokens: CountTokens | None = None
+) -> DecodedResponse:
+    """Decode and check a whole response; `asked` is the number of texts to embed or documents to rank.
 
-    What is no JSON of the API's shape is bad-payload; an error told with status 200, or a wrong number of results, is
-    bad-output.
+    A body that is not JSON of the API's shape is `bad-payload`; an error reported with status 200, or a wrong number of
+    results, is `bad-output`.
     """
     try:
         if api == "embeddings":
-            return _read_embeddings(body, asked)
+            return _read_embeddings(body, expected_results)
         if api == "rerank":
-            return _read_ranking(body, asked)
+            return _read_ranking(body, expected_results)
         return _read_response(body, count_tokens) if api == "responses" else _read_choices(body, count_tokens)
     except MALFORMED:
         return DecodedResponse("bad-output" if _is_error(body) else "bad-payload", Tokens())
 
 
-class _ErrorAnswer(msgspec.Struct):
+class _ErrorResponse(msgspec.Struct):
     error: object
 
 
 def _is_error(body: bytes) -> bool:
     try:
-        return bool(decode_json(body, _ErrorAnswer).error)
+        return bool(decode_json(body, _ErrorResponse).error)
     except MALFORMED:
         return False
 
 
-# chat and completions
+# Chat and completions
 
 
 class _Message(msgspec.Struct):
@@ -82,12 +81,12 @@ _decode_completion = json_decoder(_Completion)
 
 
 def _read_choices(body: bytes, count_tokens: CountTokens | None) -> DecodedResponse:
-    answer = _decode_completion(body)
-    if answer.error or answer.kind == "error":
+    response = _decode_completion(body)
+    if response.error or response.kind == "error":
         return DecodedResponse("bad-output", Tokens())
-    if not answer.choices or any(choice.message is None and choice.text is None for choice in answer.choices):
+    if not response.choices or any(choice.message is None and choice.text is None for choice in response.choices):
         return DecodedResponse("bad-payload", Tokens())
-    return DecodedResponse(None, _counted(answer.usage, count_tokens, lambda: _choice_texts(answer.choices)))
+    return DecodedResponse(None, _usage_tokens(response.usage, count_tokens, lambda: _choice_texts(response.choices)))
 
 
 def _choice_texts(choices: Iterable[_Choice]) -> Iterable[object]:
@@ -106,15 +105,15 @@ def _choice_texts(choices: Iterable[_Choice]) -> Iterable[object]:
                     yield from (function.name, function.arguments, function.input)
 
 
-def _counted(usage: object, count_tokens: CountTokens | None, texts: Callable[[], Iterable[object]]) -> Tokens:
-    tokens_in, tokens_out = usage_of(usage)
+def _usage_tokens(usage: object, count_tokens: CountTokens | None, texts: Callable[[], Iterable[object]]) -> Tokens:
+    tokens_in, tokens_out = parse_usage(usage)
     if tokens_out is None and count_tokens is not None:
         text = "".join(text for text in texts() if isinstance(text, str))
         return Tokens(tokens_in=tokens_in, tokens_out=count_tokens(text), tokens_from="tokenizer")
     return Tokens(tokens_in=tokens_in, tokens_out=tokens_out, tokens_from=None if tokens_out is None else "server")
 
 
-# responses
+# Responses
 
 
 class _Content(msgspec.Struct):
@@ -140,12 +139,12 @@ _decode_response = json_decoder(_Response)
 
 
 def _read_response(body: bytes, count_tokens: CountTokens | None) -> DecodedResponse:
-    answer = _decode_response(body)
-    if answer.error or answer.status in ("failed", "cancelled"):
+    response = _decode_response(body)
+    if response.error or response.status in ("failed", "cancelled"):
         return DecodedResponse("bad-output", Tokens())
-    if answer.status in ("in_progress", "queued"):
+    if response.status in ("in_progress", "queued"):
         return DecodedResponse("bad-payload", Tokens())
-    return DecodedResponse(None, _counted(answer.usage, count_tokens, lambda: _item_texts(answer.output)))
+    return DecodedResponse(None, _usage_tokens(response.usage, count_tokens, lambda: _item_texts(response.output)))
 
 
 def _item_texts(items: Iterable[_Item]) -> Iterable[object]:
@@ -155,7 +154,7 @@ def _item_texts(items: Iterable[_Item]) -> Iterable[object]:
             yield from (content.text, content.refusal)
 
 
-# embeddings
+# Embeddings
 
 
 class _Embedding(msgspec.Struct):
@@ -171,23 +170,23 @@ class _Embeddings(msgspec.Struct):
 _decode_embeddings = json_decoder(_Embeddings)
 
 
-def _read_embeddings(body: bytes, asked: int) -> DecodedResponse:
-    """One embedding for each text, all of one length; base64 is taken as it is."""
-    answer = _decode_embeddings(body)
-    sizes = {len(one.embedding) for one in answer.data}
-    indices = {position if one.index is None else one.index for position, one in enumerate(answer.data)}
-    is_right = len(answer.data) == asked and len(sizes) == 1 and 0 not in sizes and indices == set(range(asked))
-    return DecodedResponse(None if is_right else "bad-output", Tokens(tokens_in=_tokens_in(answer.usage)))
+def _read_embeddings(body: bytes, expected: int) -> DecodedResponse:
+    """Check that there is one embedding for each text, all of the same length; base64 is not decoded."""
+    response = _decode_embeddings(body)
+    sizes = {len(item.embedding) for item in response.data}
+    indices = {position if item.index is None else item.index for position, item in enumerate(response.data)}
+    is_right = len(response.data) == expected and len(sizes) == 1 and 0 not in sizes and indices == set(range(expected))
+    return DecodedResponse(None if is_right else "bad-output", Tokens(tokens_in=_tokens_in(response.usage)))
 
 
 def _tokens_in(usage: object) -> int | None:
-    """Where nothing comes out, a total is what went in."""
-    total = believable(usage.get("total_tokens")) if isinstance(usage, dict) else None
-    told = usage_of(usage)[0]
-    return total if told is None else told
+    """Return the input tokens; without output, the total is the input."""
+    total = plausible_count(usage.get("total_tokens")) if isinstance(usage, dict) else None
+    input_tokens = parse_usage(usage)[0]
+    return total if input_tokens is None else input_tokens
 
 
-# rerank
+# Rerank
 
 
 class _Rank(msgspec.Struct):
@@ -204,62 +203,63 @@ class _Ranking(msgspec.Struct):
 _decode_ranking = json_decoder(_Ranking | list[_Rank])
 
 
-def _read_ranking(body: bytes, asked: int) -> DecodedResponse:
-    """Each document at most once, with a score: a server may leave out the last ones."""
-    answer = _decode_ranking(body)
-    results, usage = (answer, None) if isinstance(answer, list) else (answer.results, answer.usage)
-    scores = [one.score if one.relevance_score is None else one.relevance_score for one in results]
+def _read_ranking(body: bytes, expected: int) -> DecodedResponse:
+    """Check that each document occurs at most once, with a score; a server may omit the last ones."""
+    response = _decode_ranking(body)
+    results, usage = (response, None) if isinstance(response, list) else (response.results, response.usage)
+    scores = [rank.score if rank.relevance_score is None else rank.relevance_score for rank in results]
     if None in scores:
         return DecodedResponse("bad-payload", Tokens())
-    indices = {one.index for one in results}
+    indices = {rank.index for rank in results}
     is_right = (
         0 < len(indices) == len(results)
-        and all(0 <= index < asked for index in indices)
+        and all(0 <= index < expected for index in indices)
         and all(math.isfinite(score) for score in scores if score is not None)
     )
     return DecodedResponse(None if is_right else "bad-output", Tokens(tokens_in=_tokens_in(usage)))
 
 
 _MAX_DEPTH = 32
-_LENGTHS = ("max_completion_tokens", "max_tokens", "max_output_tokens", "min_tokens")
+_LENGTH_KEYS = ("max_completion_tokens", "max_tokens", "max_output_tokens", "min_tokens")
 
 Body = dict[str, Any]
 
 
 def read_extra(extra: bytes) -> Body:
-    """Raises WorkloadError."""
+    """Decode extra_body. Raises WorkloadError if it is not a JSON object."""
     try:
         return decode_json(extra, Body)
     except msgspec.DecodeError as error:
         raise WorkloadError(f"extra_body must be a JSON object: {error}") from error
 
 
-def merged(body: Body, extra: Body, depth: int = 0) -> Body:
-    """As JSON Merge Patch has it (RFC 7396): objects are merged, and null takes a key away."""
+def merge_patch(body: Body, extra: Body, depth: int = 0) -> Body:
+    """Merge `extra` into `body` as JSON Merge Patch does (RFC 7396): objects are merged, and null removes a key."""
     result = dict(body)
     for key, value in extra.items():
         if value is None:
             result.pop(key, None)
         elif isinstance(value, dict) and depth < _MAX_DEPTH:
             before = result.get(key)
-            result[key] = merged(before if isinstance(before, dict) else {}, value, depth + 1)
+            result[key] = merge_patch(before if isinstance(before, dict) else {}, value, depth + 1)
         else:
             result[key] = value
     return result
 
 
-def encoded(body: Body) -> bytes:
-    """Raises PromptError for what a row of a dataset may hold and JSON cannot."""
+def encode_body(body: Body) -> bytes:
+    """Encode a body. Raises PromptError for a value of a dataset that JSON cannot represent."""
     try:
         return msgspec.json.encode(body)
     except (TypeError, ValueError, OverflowError, RecursionError) as error:
         raise PromptError(f"a prompt cannot be written as JSON: {error}") from error
 
 
-def body_of(workload: OpenAiWorkload, prompt: Prompt) -> Body:
-    """Nothing that changes what is generated is set but its length: temperature and the like are the user's to say.
+def build_body(workload: OpenAiWorkload, prompt: Prompt) -> Body:
+    """Return the body for a prompt.
 
-    Raises PromptError for a prompt that the API does not take.
+    Of the parameters that influence the generation, only the length is set: temperature and the like are up to the
+    user. Raises PromptError for a prompt that the API does not accept.
     """
     api: Api = workload.api
     body: Body = {"model": workload.model}
@@ -271,7 +271,7 @@ def body_of(workload: OpenAiWorkload, prompt: Prompt) -> Body:
         return {**body, "query": query, "documents": documents}
     if prompt.messages is None and len(prompt.texts) > 1 and isinstance(workload.prompts, DatasetPrompts):
         raise PromptError("the dataset holds lists of texts, which are for embeddings and reranking")
-    body |= _asked(api, prompt)
+    body |= _prompt_fields(api, prompt)
     if prompt.output_tokens is not None:
         body["max_output_tokens" if api == "responses" else "max_tokens"] = prompt.output_tokens
     if workload.stream:
@@ -281,24 +281,26 @@ def body_of(workload: OpenAiWorkload, prompt: Prompt) -> Body:
     return body
 
 
-def size_of(api: Api, prompt: Prompt) -> int:
-    """How many results the answer may have."""
+def count_results(api: Api, prompt: Prompt) -> int:
+    """Return the number of results that the response may have."""
     return len(prompt.texts) - 1 if api == "rerank" else len(prompt.texts)
 
 
-def asked_tokens(body: Body) -> int | None:
-    """How many output tokens it asks for at most, as servers read it: the newer name goes before the older."""
+def max_output_tokens(body: Body) -> int | None:
+    """Return the maximum number of output tokens that the body requests, as servers interpret it: newer names take
+    precedence."""
     named = (body.get(name) for name in ("max_completion_tokens", "max_tokens", "max_output_tokens"))
     return next((count for count in named if type(count) is int and 0 < count < 2**31), None)
 
 
-def prompt_hash(body: Body) -> int:
-    """The same for bodies that differ in nothing but how much they ask for."""
-    return hash(encoded({key: value for key, value in body.items() if key not in _LENGTHS}))
+def hash_prompt(body: Body) -> int:
+    """Return a hash that is the same for bodies that differ only in the requested length."""
+    return hash(encode_body({key: value for key, value in body.items() if key not in _LENGTH_KEYS}))
 
 
-def for_reranking(sessions: Iterator[Session], documents: int) -> Iterator[Session]:
-    """A list of texts is a query and its documents. Single texts are queries, and the rows after them the documents."""
+def reranking_sessions(sessions: Iterator[Session], documents: int) -> Iterator[Session]:
+    """Build reranking prompts. A list of texts is a query and its documents; single texts are queries, with the rows
+    after them as documents."""
     prompts = [prompt for session in sessions for prompt in session.prompts]
     singles = [prompt.texts[0] for prompt in prompts if len(prompt.texts) == 1]
     count = min(documents, len(singles) - 1)
@@ -307,12 +309,12 @@ def for_reranking(sessions: Iterator[Session], documents: int) -> Iterator[Sessi
     at = 0
     for prompt in prompts:
         if len(prompt.texts) == 1:
-            others = (singles[(at + step) % len(singles)] for step in range(1, count + 1))
-            prompt, at = Prompt((singles[at], *others)), at + 1
-        yield alone(prompt)
+            documents_ = (singles[(at + step) % len(singles)] for step in range(1, count + 1))
+            prompt, at = Prompt((singles[at], *documents_)), at + 1
+        yield single_prompt_session(prompt)
 
 
-def _asked(api: Api, prompt: Prompt) -> Body:
+def _prompt_fields(api: Api, prompt: Prompt) -> Body:
     if api == "completions":
         if prompt.messages is not None:
             raise PromptError("the dataset holds chat messages, which completions do not take: name a column of text")

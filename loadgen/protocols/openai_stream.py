@@ -1,8 +1,6 @@
-"""Reads streamed answers of the OpenAI-compatible APIs: events in, tokens and their times out.
+"""Read streamed responses of the OpenAI-compatible APIs: events in, tokens and their times out.
 
-Server-sent events cut out of a body as it arrives.
-
-Events of streamed answers of the responses API.
+Contains the splitter of server-sent events and the handler of the Responses API's events.
 """
 
 from __future__ import annotations
@@ -12,9 +10,9 @@ from typing import Literal, Protocol
 import msgspec
 
 from loadgen.decoding import json_decoder
-from loadgen.protocols.openai_bodies import Api, DecodedResponse, read_answer
-from loadgen.protocols.openai_chunks import DONE, MALFORMED, ChunkEvents, CountTokens, TokenCounter
-from loadgen.transport.exchange import Headers, Tokens, header_value
+from loadgen.protocols.openai_bodies import Api, DecodedResponse, decode_response
+from loadgen.protocols.openai_chunks import DONE, MALFORMED, ChunkEventHandler, CountTokens, TokenCounter
+from loadgen.transport.exchange import Headers, Tokens, find_header
 
 MAX_LINE_BYTES = 2**20
 MAX_EVENT_BYTES = 8 * 2**20
@@ -22,14 +20,15 @@ MAX_EVENT_BYTES = 8 * 2**20
 _BOM = b"\xef\xbb\xbf"
 
 Event = tuple[bytes, bytes]
-"""Data, and the name it was sent under (empty where there was none)."""
+"""Data of an event, and its name (empty if there is none)."""
 
 
 class EventSplitter:
-    """Works on bytes, so a piece may end anywhere: inside a character, inside CR LF.
+    """Splits a body into server-sent events as it arrives.
 
-    Holds at most one line and one event. Of an event only data and name are kept; lines of data are joined by LF.
-    `is_too_long` once a line or an event was longer than may be; nothing is read after it.
+    It works on bytes, so a piece may end anywhere: inside a character, or inside CR LF. It stores at most one line and
+    one event. Only data and name of an event are kept; lines of data are joined by LF. `is_too_long` is true once a
+    line or an event exceeds its limit; nothing is read after that.
     """
 
     __slots__ = ("_data", "_has_data", "_is_after_cr", "_is_at_start", "_is_between", "_line", "_name", "is_too_long")
@@ -45,7 +44,7 @@ class EventSplitter:
         self._is_between = False
 
     def feed(self, piece: bytes) -> list[Event]:
-        """The events that `piece` completes."""
+        """Return the events that `piece` completes."""
         if not self._is_between or len(piece) > MAX_LINE_BYTES:
             return self._feed_lines(piece)
         if b"\r" in piece:
@@ -54,7 +53,7 @@ class EventSplitter:
             piece = piece.replace(b"\r\n", b"\n")
         if not piece.endswith(b"\n\n"):
             return self._feed_lines(piece)
-        # whole events and nothing else: most pieces of most streams, and most of them are one event
+        # only whole events: true for most pieces of most streams, and most of those are a single event
         if piece.startswith(b"data: ") and piece.find(b"\n") == len(piece) - 2:
             return [(piece[6:-2], b"")]
         events: list[Event] = []
@@ -63,16 +62,16 @@ class EventSplitter:
                 events.append((block[6:], b""))
             else:
                 for line in block.split(b"\n"):
-                    self._take(line, events)
-                self._take(b"", events)
+                    self._handle(line, events)
+                self._handle(b"", events)
         return events
 
     def finish(self) -> list[Event]:
-        """The event that the end of the body left without its blank line."""
+        """Return the event that the end of the body left without its blank line."""
         events: list[Event] = []
         if not self.is_too_long:
-            self._take(bytes(self._line), events)
-            self._take(b"", events)
+            self._handle(bytes(self._line), events)
+            self._handle(b"", events)
             self._line.clear()
         return events
 
@@ -90,7 +89,7 @@ class EventSplitter:
         first, *rest = piece.split(b"\n")
         self._line += first
         for following in rest:
-            self._take(bytes(self._line), events)
+            self._handle(bytes(self._line), events)
             if self.is_too_long:
                 return events
             self._line[:] = following
@@ -98,7 +97,7 @@ class EventSplitter:
         self._is_between = not (self._line or self._has_data or self._name or self._is_at_start)
         return events
 
-    def _take(self, line: bytes, events: list[Event]) -> None:
+    def _handle(self, line: bytes, events: list[Event]) -> None:
         if self._is_at_start:
             self._is_at_start = False
             line = line.removeprefix(_BOM)
@@ -111,16 +110,16 @@ class EventSplitter:
         elif len(line) > MAX_LINE_BYTES:
             self.is_too_long = True
         elif line.startswith(b"data"):
-            self._take_data(line)
+            self._handle_data(line)
         elif line.startswith(b"event:"):
             self._name = line[6:].removeprefix(b" ")
 
-    def _take_data(self, line: bytes) -> None:
+    def _handle_data(self, line: bytes) -> None:
         field, _, value = line.partition(b":")
         if field != b"data":
             return
         value = value.removeprefix(b" ")
-        # an empty line of data counts too: without end they would fill the memory
+        # An empty line of data counts too: an endless series of them would fill the memory.
         if len(self._data) + len(value) + 1 > MAX_EVENT_BYTES:
             self.is_too_long = True
             return
@@ -138,7 +137,7 @@ class _Item(msgspec.Struct, gc=False):
     name: str | None = None
 
 
-class _Happening(msgspec.Struct, gc=False):
+class _Event(msgspec.Struct, gc=False):
     type: str | None = None
     delta: object = None
     response: _Response | None = None
@@ -146,61 +145,65 @@ class _Happening(msgspec.Struct, gc=False):
     error: object = None
 
 
-_decode = json_decoder(_Happening)
+_decode = json_decoder(_Event)
 
 _CALLS = ("function_call", "custom_tool_call", "mcp_call")
 _FAILURES = ("error", "response.failed", "response.cancelled", "response.error")
 
 
-class ResponseEvents:
-    """Whole with `response.completed` or `response.incomplete`, which is how an answer ends at its limit of tokens."""
+class ResponsesEventHandler:
+    """Handler of the Responses API's events.
 
-    __slots__ = ("_tally", "is_whole")
+    The response is complete with `response.completed` or with `response.incomplete`, which is how a response ends at
+    its token limit.
+    """
+
+    __slots__ = ("_counter", "is_complete")
 
     def __init__(self, tally: TokenCounter) -> None:
-        self._tally = tally
-        self.is_whole = False
+        self._counter = tally
+        self.is_complete = False
 
-    def take(self, data: bytes, name: bytes, at_ns: int) -> str | None:
+    def handle(self, data: bytes, name: bytes, at_ns: int) -> str | None:
         if not data or data.strip() == DONE:
             return None
-        tally = self._tally
-        tally.has_begun = True
+        counter = self._counter
+        counter.has_begun = True
         try:
             event = _decode(data)
         except MALFORMED:
             return "bad-output" if name == b"error" else "bad-payload"
-        tally.first_event_ns = tally.first_event_ns or at_ns
+        counter.first_event_ns = counter.first_event_ns or at_ns
         kind = event.type or name.decode("utf-8", "replace")
         if kind.endswith(".delta"):
             if not event.delta:
                 return None
-            if tally.keeps_text and isinstance(event.delta, str):
-                tally.take_text(event.delta)
-            return tally.take_chunk(at_ns, is_output=not kind.startswith("response.reasoning"), total=None)
+            if counter.stores_text and isinstance(event.delta, str):
+                counter.add_text(event.delta)
+            return counter.add_chunk(at_ns, is_output=not kind.startswith("response.reasoning"), total=None)
         if kind in _FAILURES or event.error or name == b"error":
             return "bad-output"
         if kind in ("response.completed", "response.incomplete"):
-            self.is_whole = True
+            self.is_complete = True
             if event.response is not None:
-                tally.take_usage(event.response.usage)
+                counter.add_usage(event.response.usage)
         elif kind == "response.output_item.added" and event.item is not None:
-            return self._take_item(event.item, at_ns)
+            return self._add_tool_call(event.item, at_ns)
         return None
 
-    def _take_item(self, item: _Item, at_ns: int) -> str | None:
-        """The name of a tool that is called is generated like its arguments."""
+    def _add_tool_call(self, item: _Item, at_ns: int) -> str | None:
+        """Add the name of a called tool, which is generated like its arguments."""
         if item.type not in _CALLS or not item.name:
             return None
-        if self._tally.keeps_text:
-            self._tally.take_text(item.name)
-        return self._tally.take_chunk(at_ns, is_output=True, total=None)
+        if self._counter.stores_text:
+            self._counter.add_text(item.name)
+        return self._counter.add_chunk(at_ns, is_output=True, total=None)
 
 
 _BLANKS = b" \t\r\n"
-_MOST_BLANKS = 4096
+_MAX_BLANKS = 4096
 
-_DETAILS = {
+_ERROR_DETAILS = {
     "bad-output": "the stream tells of an error",
     "bad-payload": "the stream has an event that the API has not, or too many",
     "truncated": "the stream ended without a word that the answer is whole",
@@ -208,35 +211,40 @@ _DETAILS = {
 _TOO_LONG = f"a line is longer than {MAX_LINE_BYTES >> 20} MiB, or an event than {MAX_EVENT_BYTES >> 20} MiB"
 
 
-class Events(Protocol):
-    """Makes sense of events, counting in a Tally."""
+class EventHandler(Protocol):
+    """Handles events, and counts tokens in a TokenCounter."""
 
     @property
-    def is_whole(self) -> bool:
-        """Whether the answer came to its end, as far as the server says."""
+    def is_complete(self) -> bool:
+        """True if the server has reported that the response is complete."""
         ...
 
-    def take(self, data: bytes, name: bytes, at_ns: int, /) -> str | None:
-        """An error class ends the answer."""
+    def handle(self, data: bytes, name: bytes, at_ns: int, /) -> str | None:
+        """Handle an event; an error class as the result ends the response."""
         ...
 
 
 class OpenAiReader:
-    """A body that is one JSON object instead of events, from a server that does not stream, is read as such an answer
-    when it has come whole: it may be a success, and has no times of tokens."""
+    """Reads a response that may be streamed.
 
-    __slots__ = ("_api", "_body", "_count_tokens", "_events", "_kind", "_last_ns", "_splitter", "_take", "_tally",
-                 "_whole", "detail")  # fmt: skip
+    A body that is a single JSON object instead of events, from a server that does not stream, is decoded when it is
+    complete: it may be a success, but has no token times.
+    """
+
+    __slots__ = ("_api", "_body", "_count_tokens", "_counter", "_decoded", "_events", "_handle", "_kind", "_last_ns",
+                 "_splitter", "detail")  # fmt: skip
 
     def __init__(self, api: Api, count_tokens: CountTokens | None) -> None:
         self._api, self._count_tokens = api, count_tokens
-        self._tally = TokenCounter(count_tokens)
+        self._counter = TokenCounter(count_tokens)
         self._splitter = EventSplitter()
-        self._events: Events = ResponseEvents(self._tally) if api == "responses" else ChunkEvents(self._tally)
-        self._take = self._events.take
+        self._events: EventHandler = (
+            ResponsesEventHandler(self._counter) if api == "responses" else ChunkEventHandler(self._counter)
+        )
+        self._handle = self._events.handle
         self._kind: Literal["unknown", "events", "json"] = "unknown"
         self._body = bytearray()
-        self._whole: DecodedResponse | None = None
+        self._decoded: DecodedResponse | None = None
         self._last_ns = 0
         self.detail: str | None = None
 
@@ -246,46 +254,46 @@ class OpenAiReader:
 
     @property
     def tokens(self) -> Tokens:
-        return self._tally.tokens() if self._whole is None else self._whole.tokens
+        return self._counter.tokens() if self._decoded is None else self._decoded.tokens
 
     def feed(self, piece: bytes, at_ns: int) -> str | None:
         if self._kind != "events":
-            return self._feed_others(piece, at_ns)
+            return self._feed_undetected(piece, at_ns)
         self._last_ns = at_ns
-        take, splitter = self._take, self._splitter
+        handle, splitter = self._handle, self._splitter
         for data, name in splitter.feed(piece):
-            error = take(data, name, at_ns)
+            error = handle(data, name, at_ns)
             if error is not None:
                 return self._failed(error)
         return self._failed("bad-payload", _TOO_LONG) if splitter.is_too_long else None
 
     def end(self, headers: Headers) -> str | None:
-        """What is wrong with an answer whose body came to its end. To be called once."""
+        """Return the error of a response whose body has ended, or None. Call it once."""
         if self._kind == "json":
-            self._whole = read_answer(self._api, bytes(self._body), count_tokens=self._count_tokens)
-            return self._whole.error
-        if self._take_rest() == "bad-output":
+            self._decoded = decode_response(self._api, bytes(self._body), count_tokens=self._count_tokens)
+            return self._decoded.error
+        if self._handle_rest() == "bad-output":
             return self._failed("bad-output")
-        if self._events.is_whole:
+        if self._events.is_complete:
             return None
-        is_events = b"text/event-stream" in (header_value(headers, b"content-type") or b"").lower()
-        if is_events or self._tally.has_begun:
+        is_events = b"text/event-stream" in (find_header(headers, b"content-type") or b"").lower()
+        if is_events or self._counter.has_begun:
             return self._failed("truncated")
         return self._failed("bad-payload", "it is neither a stream of events nor JSON")
 
     def _failed(self, error: str, detail: str | None = None) -> str:
-        self.detail = detail or _DETAILS[error]
+        self.detail = detail or _ERROR_DETAILS[error]
         return error
 
-    def _feed_others(self, piece: bytes, at_ns: int) -> str | None:
-        """Decides by the first byte that is not blank what the body is."""
+    def _feed_undetected(self, piece: bytes, at_ns: int) -> str | None:
+        """Detect the kind of the body from its first byte that is not whitespace."""
         self._body += piece
         if self._kind == "json":
             return self._failed("bad-payload", _TOO_LONG) if len(self._body) > MAX_EVENT_BYTES else None
         start = bytes(self._body).lstrip(_BLANKS)
         is_open = len(start) < 4 and _BOM.startswith(start[:3])
         start = start.removeprefix(_BOM).lstrip(_BLANKS)
-        if (is_open or not start) and len(self._body) < _MOST_BLANKS:
+        if (is_open or not start) and len(self._body) < _MAX_BLANKS:
             return None
         if start.startswith(b"{"):
             self._kind, self._body = "json", bytearray(start)
@@ -294,9 +302,10 @@ class OpenAiReader:
         self._kind = "events"
         return self.feed(head, at_ns)
 
-    def _take_rest(self) -> str | None:
-        """An event without its blank line counts if it is whole; one that is not was cut off."""
+    def _handle_rest(self) -> str | None:
+        """Handle the rest: an event without its blank line counts if it is valid; otherwise the stream was
+        truncated."""
         error = None
         for data, name in self._splitter.finish():
-            error = self._take(data, name, self._last_ns)
+            error = self._handle(data, name, self._last_ns)
         return error

@@ -1,4 +1,4 @@
-"""TensorFlow Serving's REST API: predictions from rows of an .npz, or from inputs made up from the model's metadata."""
+"""TensorFlow Serving's REST API: predictions for rows of an .npz, or for inputs generated from the model's metadata."""
 
 from __future__ import annotations
 
@@ -11,27 +11,27 @@ import msgspec
 import numpy as np
 
 from loadgen.decoding import decode_json, json_decoder
-from loadgen.payloads.datasets import picks
-from loadgen.payloads.tensors import Tensor, TensorError, TensorInput, inputs_from, made_up, read_npz
+from loadgen.payloads.datasets import draw_picks
+from loadgen.payloads.tensors import Tensor, TensorError, TensorInput, generate_inputs, read_npz, select_inputs
 from loadgen.protocols.built import (
-    AS_PROMISED,
-    MAX_BUILT_BYTES,
-    Ask,
-    Built,
+    MAX_REQUESTS_BYTES,
+    RESPONSE_OK,
+    PreparedWorkload,
     ResponseCheck,
+    SendRequest,
     TargetError,
     WorkloadError,
-    answer_to,
-    status_error,
+    classify_status,
+    request_or_raise,
 )
-from loadgen.protocols.http import Unsent, left_out_notes, request_bytes, within_memory
+from loadgen.protocols.http import RequestParts, encode_request, encode_within_memory, omitted_request_notes
 from loadgen.records import Endpoint
 from loadgen.transport.address import Address
 from loadgen.transport.exchange import Exchange
 from loadgen.workloads import TfServingWorkload
 
-_MADE_UP_REQUESTS = 32
-"""Different ones, so that a cache in front of the model does not answer them all."""
+_GENERATED_REQUESTS = 32
+"""Number of different generated requests; several, so that a cache in front of the model does not serve them all."""
 
 _DATATYPES = {
     "DT_BOOL": "BOOL",
@@ -72,56 +72,62 @@ class _Signatures(msgspec.Struct, frozen=True):
     signature_def: dict[str, _Signature]
 
 
-class _Described(msgspec.Struct, frozen=True):
+class _MetadataContent(msgspec.Struct, frozen=True):
     signature_def: _Signatures
 
 
 class _Metadata(msgspec.Struct, frozen=True):
-    metadata: _Described
+    metadata: _MetadataContent
 
 
-class _Answer(msgspec.Struct, frozen=True):
+class _Response(msgspec.Struct, frozen=True):
     predictions: msgspec.Raw = msgspec.Raw()
     outputs: msgspec.Raw = msgspec.Raw()
 
 
-async def build_tf_serving(workload: TfServingWorkload, endpoint: Endpoint, address: Address, ask: Ask) -> Built:
-    """Raises WorkloadError, and TargetError when the model does not tell its inputs."""
+async def build_tf_serving(
+    workload: TfServingWorkload, endpoint: Endpoint, address: Address, ask: SendRequest
+) -> PreparedWorkload:
+    """Prepare a workload. Raises WorkloadError, and TargetError if the model does not report its inputs."""
     base = _model_path(workload, address)
-    metadata = request_bytes("GET", f"{base}/metadata", address, endpoint.headers, None)
-    shown = f"GET {address.shown(f'{base}/metadata')}"
-    answer = await answer_to(metadata, shown, ask)
-    specs, notes = _specs(answer, workload.signature)
+    metadata = encode_request("GET", f"{base}/metadata", address, endpoint.headers, None)
+    metadata_request = f"GET {address.format_url(f'{base}/metadata')}"
+    response = await request_or_raise(metadata, metadata_request, ask)
+    specs, notes = _specs(response, workload.signature)
     try:
         inputs = _inputs(workload, specs)
-        unsent = _unsent(f"{base}:predict", workload, specs, inputs)
-        requests, was_cut = within_memory(unsent, "POST", endpoint, address)
+        request_parts = _request_parts(f"{base}:predict", workload, specs, inputs)
+        requests, was_cut = encode_within_memory(request_parts, "POST", endpoint, address)
     except TensorError as error:
         raise WorkloadError(str(error), hint="the arrays of the .npz are named like the inputs, rows first") from error
     if not requests:
         raise WorkloadError(f"no request of {workload.rows_per_request} rows can be made of the tensors")
-    return Built(
+    return PreparedWorkload(
         requests=requests,
-        judge=judge_prediction,
-        shown=f"POST {address.shown(f'{base}:predict')}",
-        picks=picks(workload.popularity, len(requests), workload.seed),
-        notes=(*notes, *left_out_notes(requests, was_cut)),
+        check=check_prediction,
+        label=f"POST {address.format_url(f'{base}:predict')}",
+        picks=draw_picks(workload.popularity, len(requests), workload.seed),
+        notes=(*notes, *omitted_request_notes(requests, was_cut)),
     )
 
 
-_decode = json_decoder(_Answer)
+_decode = json_decoder(_Response)
 
 
-def judge_prediction(exchange: Exchange) -> ResponseCheck:
-    error = status_error(exchange.status or 0)
+def check_prediction(exchange: Exchange) -> ResponseCheck:
+    error = classify_status(exchange.status or 0)
     if error is not None:
         return ResponseCheck(error)
     try:
-        answer = _decode(exchange.body)
+        response = _decode(exchange.body)
     except msgspec.DecodeError:
-        # not JSON, but it is how the server writes a NaN, and then the output is at fault, not the message
+        # not valid JSON, but the server writes a NaN like this, and then the output is at fault, not the message
         return ResponseCheck("bad-output" if b"NaN" in exchange.body else "bad-payload")
-    return AS_PROMISED if memoryview(answer.predictions) or memoryview(answer.outputs) else ResponseCheck("bad-payload")
+    return (
+        RESPONSE_OK
+        if memoryview(response.predictions) or memoryview(response.outputs)
+        else ResponseCheck("bad-payload")
+    )
 
 
 def _model_path(workload: TfServingWorkload, address: Address) -> str:
@@ -129,75 +135,82 @@ def _model_path(workload: TfServingWorkload, address: Address) -> str:
     return f"{address.path.partition('?')[0].rstrip('/')}/v1/models/{quote(workload.model, safe='')}{version}"
 
 
-def _specs(answer: Exchange, signature: str) -> tuple[tuple[TensorInput, ...], tuple[str, ...]]:
-    """What the signature takes, in the order of names, and what had to be guessed."""
+def _specs(response: Exchange, signature: str) -> tuple[tuple[TensorInput, ...], tuple[str, ...]]:
+    """Return the inputs of the signature, ordered by name, and notes about what had to be guessed."""
     try:
-        signatures = decode_json(answer.body, _Metadata).metadata.signature_def.signature_def
+        signatures = decode_json(response.body, _Metadata).metadata.signature_def.signature_def
     except msgspec.DecodeError as error:
-        raise TargetError(f"the model's metadata cannot be read: {error}", "bad-payload", answer.status) from error
+        raise TargetError(f"the model's metadata cannot be read: {error}", "bad-payload", response.status) from error
     if signature not in signatures:
-        known = ", ".join(sorted(signatures)[:10]) or "none"
-        raise WorkloadError(f"the model has no signature {signature!r}", hint=f"it has {known}")
+        available = ", ".join(sorted(signatures)[:10]) or "none"
+        raise WorkloadError(f"the model has no signature {signature!r}", hint=f"it has {available}")
     inputs = signatures[signature].inputs
     if not inputs:
-        raise TargetError(f"the signature {signature!r} names no inputs", "bad-payload", answer.status)
+        raise TargetError(f"the signature {signature!r} names no inputs", "bad-payload", response.status)
     try:
         specs = tuple(_spec(name, inputs[name]) for name in sorted(inputs))
     except ValueError as error:
-        raise TargetError("the model's metadata has a size that is no number", "bad-payload", answer.status) from error
+        raise TargetError(
+            "the model's metadata has a size that is no number", "bad-payload", response.status
+        ) from error
     unknown = [name for name in sorted(inputs) if inputs[name].tensor_shape.unknown_rank]
     return specs, tuple(f"the model does not tell the shape of {name}: one value a row was taken" for name in unknown)
 
 
-def _spec(name: str, given: _Input) -> TensorInput:
-    shape = (-1,) if given.tensor_shape.unknown_rank else tuple(int(dim.size) for dim in given.tensor_shape.dim)
-    return TensorInput(name, _DATATYPES.get(given.dtype, given.dtype), shape)
+def _spec(name: str, tensor_info: _Input) -> TensorInput:
+    shape = (
+        (-1,) if tensor_info.tensor_shape.unknown_rank else tuple(int(dim.size) for dim in tensor_info.tensor_shape.dim)
+    )
+    return TensorInput(name, _DATATYPES.get(tensor_info.dtype, tensor_info.dtype), shape)
 
 
 def _inputs(workload: TfServingWorkload, specs: Sequence[TensorInput]) -> dict[str, Tensor]:
-    """All have rows first, a scalar too."""
+    """Return the arrays; all have rows as their first axis, even a scalar."""
     if workload.tensors is None:
         by_row = [msgspec.structs.replace(spec, shape=spec.shape or (-1,)) for spec in specs]
-        return made_up(by_row, workload.rows_per_request, _MADE_UP_REQUESTS, workload.seed, limit_bytes=MAX_BUILT_BYTES)
-    inputs = inputs_from(read_npz(workload.tensors), specs)
+        return generate_inputs(
+            by_row, workload.rows_per_request, _GENERATED_REQUESTS, workload.seed, limit_bytes=MAX_REQUESTS_BYTES
+        )
+    inputs = select_inputs(read_npz(workload.tensors), specs)
     infinite = [name for name, tensor in inputs.items() if tensor.dtype.kind == "f" and not np.isfinite(tensor).all()]
     if infinite:
         raise TensorError(f"{', '.join(infinite)} holds NaN or infinity, which JSON has no form for")
     return inputs
 
 
-def _unsent(
+def _request_parts(
     path: str, workload: TfServingWorkload, specs: Sequence[TensorInput], inputs: Mapping[str, Tensor]
-) -> Iterator[Unsent]:
-    """Instances by row; but a scalar has no row, so beside one everything goes by column."""
+) -> Iterator[RequestParts]:
+    """Yield the requests. Instances are sent by row; a scalar has no row, so with a scalar all inputs are sent by
+    column."""
     rows = workload.rows_per_request
     scalars = [spec.name for spec in specs if not spec.shape]
     total = len(inputs[specs[0].name])
     for start in range(0, total - rows + 1, rows):
         columns = {spec.name: _values(inputs[spec.name][start : start + rows]) for spec in specs}
-        given: dict[str, Any] = {"instances": _instances(columns)}
+        inputs_field: dict[str, Any] = {"instances": _instances(columns)}
         if scalars:
-            given = {"inputs": columns | {name: columns[name][0] for name in scalars}}
-        body = msgspec.json.encode({"signature_name": workload.signature, **given})
-        yield Unsent(path, body, "application/json")
+            inputs_field = {"inputs": columns | {name: columns[name][0] for name in scalars}}
+        body = msgspec.json.encode({"signature_name": workload.signature, **inputs_field})
+        yield RequestParts(path, body, "application/json")
 
 
 def _instances(columns: Mapping[str, list[Any]]) -> list[Any]:
-    """A lone input needs no name."""
+    """Return the instances of a request. A single input needs no name."""
     if len(columns) == 1:
         return next(iter(columns.values()))
     return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
 
 
 def _values(tensor: Tensor) -> list[Any]:
-    """Nested lists, as deep as the tensor has axes; a text that is not UTF-8 in the server's own form."""
+    """Return nested lists, as deep as the tensor has axes; a text that is not UTF-8 takes the server's base64 form."""
     if tensor.dtype.kind == "S":
         texts = [_text(text) for text in tensor.ravel().tolist()]
         values = np.empty(tensor.size, object)
         values[:] = texts
         tensor = values.reshape(tensor.shape)
-    listed: list[Any] = tensor.tolist()
-    return listed
+    nested: list[Any] = tensor.tolist()
+    return nested
 
 
 def _text(text: bytes) -> str | dict[str, str]:

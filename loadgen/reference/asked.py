@@ -1,4 +1,4 @@
-"""What a face sees of a request, and how it answers in JSON."""
+"""Parsed requests to the scripted server, and its JSON responses."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from typing import NamedTuple
 
 import msgspec
 
-from loadgen.reference.courses import Course, head_bytes
+from loadgen.reference.courses import ResponseScript, encode_head
 
 
 class Request(NamedTuple):
-    """`head` ends before the empty line; `path` is without its query, as it came."""
+    """A request. `head` ends before the empty line; `path` is without the query, as received."""
 
     method: str
     path: str
@@ -20,20 +20,20 @@ class Request(NamedTuple):
     at_ns: int
 
 
-Answer = Callable[[Request], Course | None]
-"""None: the request is for another face."""
+RequestHandler = Callable[[Request], ResponseScript | None]
+"""Function that returns the response to a request, or None if the request is for another mock protocol."""
 
 
-def request_of(data: bytes, at_ns: int) -> Request:
+def parse_request(data: bytes, at_ns: int) -> Request:
     head, _, body = data.partition(b"\r\n\r\n")
     method, target = (*head.partition(b"\r\n")[0].decode("latin-1").split(" "), "", "")[:2]
     return Request(method, target.partition("?")[0], head, body, at_ns)
 
 
-def json_course(due_ns: int, body: bytes, status: int = 200, fields: tuple[str, ...] = ()) -> Course:
+def json_response(due_ns: int, body: bytes, status: int = 200, fields: tuple[str, ...] = ()) -> ResponseScript:
     lines = ["Content-Type: application/json", f"Content-Length: {len(body)}", *fields]
-    return Course([due_ns], [head_bytes(status, lines) + body])
+    return ResponseScript([due_ns], [encode_head(status, lines) + body])
 
 
-def refused(status: int, message: str) -> Course:
-    return json_course(0, msgspec.json.encode({"error": message}), status)
+def error_response(status: int, message: str) -> ResponseScript:
+    return json_response(0, msgspec.json.encode({"error": message}), status)

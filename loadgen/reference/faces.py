@@ -1,10 +1,7 @@
-"""Which face answers a request.
+"""Mock protocols of the scripted server: which one responds to a request, and what it returns.
 
-What a scripted model answers: zeros of the right type and shape.
-
-A server of the Open Inference Protocol over HTTP as a face.
-
-TensorFlow Serving's REST API as a face.
+A scripted model returns zeros of the right type and shape, by the Open Inference Protocol over HTTP or by TensorFlow
+Serving's REST API.
 """
 
 from __future__ import annotations
@@ -20,21 +17,29 @@ import msgspec
 
 from loadgen.decoding import json_decoder
 from loadgen.payloads.tensors import DTYPES, TensorInput
-from loadgen.reference.asked import Answer, Request, json_course, refused
-from loadgen.reference.courses import Course
-from loadgen.reference.openai_face import openai_answer
-from loadgen.reference.script import Desk, Face, HttpFace, OipFace, OpenAiFace, TfServingFace, TorchServeFace
+from loadgen.reference.asked import Request, RequestHandler, error_response, json_response
+from loadgen.reference.courses import ResponseScript
+from loadgen.reference.openai_face import openai_handler
+from loadgen.reference.script import (
+    FifoService,
+    HttpMock,
+    MockProtocol,
+    OipMock,
+    OpenAiMock,
+    TfServingMock,
+    TorchServeMock,
+)
 
 MAX_ROWS = 65_536
 
 
-def shape_of(spec: TensorInput, rows: int) -> list[int]:
+def output_shape(spec: TensorInput, rows: int) -> list[int]:
     if not spec.shape:
         return []
     return [rows if spec.shape[0] < 0 else spec.shape[0], *(1 if size < 0 else size for size in spec.shape[1:])]
 
 
-def zero_of(spec: TensorInput) -> str | float | bool:
+def zero_value(spec: TensorInput) -> str | float | bool:
     if spec.datatype == "BYTES":
         return ""
     if spec.datatype == "BOOL":
@@ -42,14 +47,14 @@ def zero_of(spec: TensorInput) -> str | float | bool:
     return 0.0 if spec.datatype.startswith("FP") else 0
 
 
-def nested(value: object, shape: Sequence[int]) -> Any:
+def nested_list(value: object, shape: Sequence[int]) -> Any:
     for size in reversed(shape):
         value = [value] * size
     return value
 
 
 def check_datatypes(specs: Sequence[TensorInput]) -> None:
-    """Raises ValueError."""
+    """Raise ValueError if a datatype does not exist."""
     unknown = [spec.datatype for spec in specs if spec.datatype not in DTYPES and spec.datatype != "BYTES"]
     if unknown:
         raise ValueError(f"no datatype is called {unknown[0]}: they are {', '.join([*DTYPES, 'BYTES'])}")
@@ -78,52 +83,52 @@ class _OipRequest(msgspec.Struct, frozen=True):
 _decode_oip = json_decoder(_OipRequest)
 
 
-def oip_answer(face: OipFace) -> Answer:
-    """Raises ValueError when the face has a datatype that is none."""
-    check_datatypes([*face.inputs, *face.outputs])
-    base = re.compile(f"/v2/models/{re.escape(quote(face.model, safe=''))}(/versions/[^/]+)?(/ready|/infer)?")
-    described = {"name": face.model, "versions": ["1"], "platform": "scripted"}
-    metadata = msgspec.json.encode({**described, "inputs": face.inputs, "outputs": face.outputs})
-    infer = _inference(face)
+def oip_handler(mock: OipMock) -> RequestHandler:
+    """Return the handler of a mock OIP server. Raises ValueError if one of its datatypes does not exist."""
+    check_datatypes([*mock.inputs, *mock.outputs])
+    base = re.compile(f"/v2/models/{re.escape(quote(mock.model, safe=''))}(/versions/[^/]+)?(/ready|/infer)?")
+    model_fields = {"name": mock.model, "versions": ["1"], "platform": "scripted"}
+    metadata = msgspec.json.encode({**model_fields, "inputs": mock.inputs, "outputs": mock.outputs})
+    infer = _infer_handler(mock)
 
-    def answer(request: Request) -> Course | None:
+    def handle(request: Request) -> ResponseScript | None:
         if request.path in ("/v2", "/v2/health/ready", "/v2/health/live"):
-            return json_course(0, b'{"name": "scripted", "version": "1", "extensions": ["binary_tensor_data"]}')
-        found = base.fullmatch(request.path)
-        if found is None:
+            return json_response(0, b'{"name": "scripted", "version": "1", "extensions": ["binary_tensor_data"]}')
+        match = base.fullmatch(request.path)
+        if match is None:
             return None
-        if found[2] == "/infer":
+        if match[2] == "/infer":
             return infer(request)
-        return json_course(0, b"{}" if found[2] else metadata)
+        return json_response(0, b"{}" if match[2] else metadata)
 
-    return answer
+    return handle
 
 
-def _inference(face: OipFace) -> Answer:
-    desk = Desk(face.law)
+def _infer_handler(face: OipMock) -> RequestHandler:
+    service = FifoService(face.law)
 
     @lru_cache(64)
-    def made(rows: int, is_binary: bool) -> tuple[bytes, tuple[str, ...]]:
+    def cached_outputs(rows: int, is_binary: bool) -> tuple[bytes, tuple[str, ...]]:
         return _oip_outputs(face, rows, is_binary)
 
-    def infer(request: Request) -> Course:
-        found = _HEAD_SIZE.search(request.head)
+    def infer(request: Request) -> ResponseScript:
+        match = _HEAD_SIZE.search(request.head)
         try:
-            asked = _decode_oip(request.body[: int(found[1])] if found else request.body)
+            inference = _decode_oip(request.body[: int(match[1])] if match else request.body)
         except msgspec.DecodeError:
-            return refused(400, "the body cannot be read")
-        wrong = _wrong_inputs(face.inputs, asked.inputs)
-        if wrong is not None:
-            return refused(400, wrong)
-        rows = asked.inputs[0].shape[0] if asked.inputs and asked.inputs[0].shape else 1
-        body, fields = made(rows, asked.parameters.binary_data_output)
-        return json_course(sum(desk.take(request.at_ns, rows=rows)), body, fields=fields)
+            return error_response(400, "the body cannot be read")
+        problem = _input_error(face.inputs, inference.inputs)
+        if problem is not None:
+            return error_response(400, problem)
+        rows = inference.inputs[0].shape[0] if inference.inputs and inference.inputs[0].shape else 1
+        body, fields = cached_outputs(rows, inference.parameters.binary_data_output)
+        return json_response(sum(service.schedule(request.at_ns, rows=rows)), body, fields=fields)
 
     return infer
 
 
-def _wrong_inputs(specs: Sequence[TensorInput], given: Sequence[_Input]) -> str | None:
-    by_name = {one.name: one for one in given}
+def _input_error(specs: Sequence[TensorInput], inputs: Sequence[_Input]) -> str | None:
+    by_name = {input_.name: input_ for input_ in inputs}
     if by_name.keys() != {spec.name for spec in specs}:
         return "the inputs are not those of the model"
     for spec in specs:
@@ -136,20 +141,20 @@ def _wrong_inputs(specs: Sequence[TensorInput], given: Sequence[_Input]) -> str 
     return None
 
 
-def _oip_outputs(face: OipFace, rows: int, is_binary: bool) -> tuple[bytes, tuple[str, ...]]:
-    """A body and the header fields that go with it."""
-    described: list[dict[str, Any]] = []
+def _oip_outputs(face: OipMock, rows: int, is_binary: bool) -> tuple[bytes, tuple[str, ...]]:
+    """Return a body and its header fields."""
+    descriptions: list[dict[str, Any]] = []
     blobs: list[bytes] = []
     for spec in face.outputs:
-        shape = shape_of(spec, rows)
-        one: dict[str, Any] = {"name": spec.name, "datatype": spec.datatype, "shape": shape}
+        shape = output_shape(spec, rows)
+        description: dict[str, Any] = {"name": spec.name, "datatype": spec.datatype, "shape": shape}
         if is_binary:
             blobs.append(bytes(prod(shape) * (4 if spec.datatype == "BYTES" else DTYPES[spec.datatype].itemsize)))
-            one["parameters"] = {"binary_data_size": len(blobs[-1])}
+            description["parameters"] = {"binary_data_size": len(blobs[-1])}
         else:
-            one["data"] = [zero_of(spec)] * prod(shape)
-        described.append(one)
-    head = msgspec.json.encode({"model_name": face.model, "model_version": "1", "outputs": described})
+            description["data"] = [zero_value(spec)] * prod(shape)
+        descriptions.append(description)
+    head = msgspec.json.encode({"model_name": face.model, "model_version": "1", "outputs": descriptions})
     fields = (f"Inference-Header-Content-Length: {len(head)}",) if is_binary else ()
     return head + b"".join(blobs), fields
 
@@ -163,70 +168,75 @@ class _TfServingRequest(msgspec.Struct, frozen=True):
 _decode_tf_serving = json_decoder(_TfServingRequest)
 
 
-def tf_serving_answer(face: TfServingFace) -> Answer:
-    """Raises ValueError when the face has a datatype that is none."""
+def tf_serving_handler(face: TfServingMock) -> RequestHandler:
+    """Return the handler of a mock TensorFlow Serving server. Raises ValueError if one of its datatypes does not
+    exist."""
     check_datatypes([*face.inputs, *face.outputs])
     base = re.compile(f"/v1/models/{re.escape(quote(face.model, safe=''))}(/versions/[^/:]+)?(/metadata|:predict)?")
     metadata = msgspec.json.encode(_metadata(face))
     state = b'{"model_version_status": [{"version": "1", "state": "AVAILABLE"}]}'
-    predict = _prediction(face)
+    predict = _predict_handler(face)
 
-    def answer(request: Request) -> Course | None:
-        found = base.fullmatch(request.path)
-        if found is None:
+    def handle(request: Request) -> ResponseScript | None:
+        match = base.fullmatch(request.path)
+        if match is None:
             return None
-        if found[2] == ":predict":
+        if match[2] == ":predict":
             return predict(request)
-        return json_course(0, metadata if found[2] else state)
+        return json_response(0, metadata if match[2] else state)
 
-    return answer
+    return handle
 
 
-def _prediction(face: TfServingFace) -> Answer:
-    desk = Desk(face.law)
+def _predict_handler(face: TfServingMock) -> RequestHandler:
+    service = FifoService(face.law)
 
     @lru_cache(64)
-    def made(rows: int, is_by_row: bool) -> bytes:
+    def cached_body(rows: int, is_by_row: bool) -> bytes:
         return msgspec.json.encode(_tf_serving_outputs(face, rows, is_by_row))
 
-    def predict(request: Request) -> Course:
+    def predict(request: Request) -> ResponseScript:
         try:
-            asked = _decode_tf_serving(request.body)
+            prediction = _decode_tf_serving(request.body)
         except msgspec.DecodeError:
-            return refused(400, "the body cannot be read")
-        if (asked.instances is None) == (not memoryview(asked.inputs)) or asked.signature_name != face.signature:
-            return refused(400, "give instances or inputs, of the model's signature")
-        rows = 1 if asked.instances is None else len(asked.instances)
+            return error_response(400, "the body cannot be read")
+        if (prediction.instances is None) == (
+            not memoryview(prediction.inputs)
+        ) or prediction.signature_name != face.signature:
+            return error_response(400, "give instances or inputs, of the model's signature")
+        rows = 1 if prediction.instances is None else len(prediction.instances)
         if not 0 < rows <= MAX_ROWS:
-            return refused(400, "so many rows cannot be taken")
-        return json_course(sum(desk.take(request.at_ns, rows=rows)), made(rows, asked.instances is not None))
+            return error_response(400, "so many rows cannot be taken")
+        return json_response(
+            sum(service.schedule(request.at_ns, rows=rows)), cached_body(rows, prediction.instances is not None)
+        )
 
     return predict
 
 
-def _tf_serving_outputs(face: TfServingFace, rows: int, is_by_row: bool) -> dict[str, Any]:
-    """A lone output has no name."""
-    columns = {spec.name: nested(zero_of(spec), [rows, *shape_of(spec, rows)[1:]]) for spec in face.outputs}
-    lone = next(iter(columns.values())) if len(columns) == 1 else None
+def _tf_serving_outputs(face: TfServingMock, rows: int, is_by_row: bool) -> dict[str, Any]:
+    """Return the outputs as JSON fields. A single output has no name."""
+    columns = {spec.name: nested_list(zero_value(spec), [rows, *output_shape(spec, rows)[1:]]) for spec in face.outputs}
+    single = next(iter(columns.values())) if len(columns) == 1 else None
     if not is_by_row:
-        return {"outputs": columns if lone is None else lone}
-    if lone is None:
-        lone = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
-    return {"predictions": lone}
+        return {"outputs": columns if single is None else single}
+    if single is None:
+        single = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+    return {"predictions": single}
 
 
 _DTYPES = {"FP16": "DT_HALF", "FP32": "DT_FLOAT", "FP64": "DT_DOUBLE", "BYTES": "DT_STRING"}
 
 
-def _metadata(face: TfServingFace) -> dict[str, Any]:
-    signature = {"inputs": _tensors(face.inputs), "outputs": _tensors(face.outputs)}
+def _metadata(face: TfServingMock) -> dict[str, Any]:
+    signature = {"inputs": _tensor_infos(face.inputs), "outputs": _tensor_infos(face.outputs)}
     return {
         "model_spec": {"name": face.model, "signature_name": "", "version": "1"},
         "metadata": {"signature_def": {"signature_def": {face.signature: signature}}},
     }
 
 
-def _tensors(specs: Sequence[TensorInput]) -> dict[str, Any]:
+def _tensor_infos(specs: Sequence[TensorInput]) -> dict[str, Any]:
     return {
         spec.name: {
             "dtype": _DTYPES.get(spec.datatype, f"DT_{spec.datatype}"),
@@ -236,45 +246,45 @@ def _tensors(specs: Sequence[TensorInput]) -> dict[str, Any]:
     }
 
 
-def answer_of(face: Face) -> Answer:
-    """Raises ValueError when the face cannot be."""
+def build_handler(face: MockProtocol) -> RequestHandler:
+    """Return the handler of a mock protocol. Raises ValueError if its settings are invalid."""
     match face:
-        case HttpFace():
+        case HttpMock():
             return _http_answer(face)
-        case OpenAiFace():
-            return openai_answer(face)
-        case OipFace():
-            return oip_answer(face)
-        case TfServingFace():
-            return tf_serving_answer(face)
-        case TorchServeFace():
+        case OpenAiMock():
+            return openai_handler(face)
+        case OipMock():
+            return oip_handler(face)
+        case TfServingMock():
+            return tf_serving_handler(face)
+        case TorchServeMock():
             return _torchserve_answer(face)
         case _:
             assert_never(face)
 
 
-def _http_answer(face: HttpFace) -> Answer:
-    desk, body = Desk(face.law), msgspec.json.encode(face.answer)
+def _http_answer(face: HttpMock) -> RequestHandler:
+    service, body = FifoService(face.law), msgspec.json.encode(face.answer)
 
-    def answer(request: Request) -> Course | None:
-        return _in_turn(desk, request, body) if face.path in (None, request.path) else None
+    def handle(request: Request) -> ResponseScript | None:
+        return _serve_json(service, request, body) if face.path in (None, request.path) else None
 
-    return answer
+    return handle
 
 
-def _torchserve_answer(face: TorchServeFace) -> Answer:
-    desk, body = Desk(face.law), msgspec.json.encode(face.answer)
+def _torchserve_answer(face: TorchServeMock) -> RequestHandler:
+    service, body = FifoService(face.law), msgspec.json.encode(face.answer)
     path = f"/predictions/{quote(face.model, safe='')}"
 
-    def answer(request: Request) -> Course | None:
+    def handle(request: Request) -> ResponseScript | None:
         if request.path == "/ping":
-            return json_course(0, b'{"status": "Healthy"}')
+            return json_response(0, b'{"status": "Healthy"}')
         if request.path == path or request.path.startswith(f"{path}/"):
-            return _in_turn(desk, request, body)
+            return _serve_json(service, request, body)
         return None
 
-    return answer
+    return handle
 
 
-def _in_turn(desk: Desk, request: Request, body: bytes) -> Course:
-    return json_course(sum(desk.take(request.at_ns)), body)
+def _serve_json(service: FifoService, request: Request, body: bytes) -> ResponseScript:
+    return json_response(sum(service.schedule(request.at_ns)), body)

@@ -1,6 +1,7 @@
-"""A server that answers at once with nothing: `python -m loadgen.reference.null` prints its port.
+"""A no-op server that responds immediately with an empty object: `python -m loadgen.reference.null` prints its port.
 
-What a load generator reaches against it is the generator's own ceiling. It leaves when its standard input closes.
+The rate that a load generator reaches against it is the generator's own capacity. The server exits when its standard
+input closes.
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from typing import cast
 
-from loadgen.reference.child import RequestCutter, serve_until_stdin_closes
+from loadgen.reference.child import RequestSplitter, serve_until_stdin_closes
 
 REPLY = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}"
 
@@ -16,7 +17,7 @@ REPLY = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2
 class NullProtocol(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._write = cast(asyncio.Transport, transport).write
-        self._cut = RequestCutter().cut
+        self._cut = RequestSplitter().split
 
     def data_received(self, data: bytes) -> None:
         count = len(self._cut(data))

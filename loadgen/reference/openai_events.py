@@ -1,9 +1,7 @@
-"""The events of OpenAI-compatible streamed answers.
+"""Streamed responses of an OpenAI-compatible server, both valid and faulty ones.
 
-Composes streamed answers, right ones and wrong ones.
-
-A body is pieces with their times; `chunked` and `until_close` make a Stream of one, which the
-others may spoil.
+A body is a list of pieces with their times; `chunked` and `until_close` turn it into a Stream, which the other
+functions may corrupt.
 """
 
 from __future__ import annotations
@@ -13,7 +11,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from loadgen.reference.courses import LAST_CHUNK, chunk, head_bytes
+from loadgen.reference.courses import LAST_CHUNK, encode_chunk, encode_head
 from loadgen.reference.script import Stream
 
 Pieces = list[tuple[float, bytes]]
@@ -23,50 +21,51 @@ _BLOCK = b"x" * 65_536
 
 
 def chunked(body: Pieces, *, head_s: float = 0.0, status: int = 200, fields: Sequence[str] = SSE) -> Stream:
-    """Each piece is one chunk; the head goes out at `head_s`."""
-    head = (head_s, head_bytes(status, [*fields, "Transfer-Encoding: chunked"]))
+    """Send each piece as one chunk, and the head at `head_s`."""
+    head = (head_s, encode_head(status, [*fields, "Transfer-Encoding: chunked"]))
     end_s = body[-1][0] if body else head_s
-    return Stream((head, *((at_s, chunk(data)) for at_s, data in body), (end_s, LAST_CHUNK)))
+    return Stream((head, *((at_s, encode_chunk(data)) for at_s, data in body), (end_s, LAST_CHUNK)))
 
 
 def until_close(body: Pieces, *, version: Literal["1.0", "1.1"] = "1.0", fields: Sequence[str] = SSE) -> Stream:
-    """The end of the connection is the end of the body, as in HTTP/1.0."""
-    return Stream(((0.0, head_bytes(200, fields, version)), *body), "close")
+    """End the body by closing the connection, as in HTTP/1.0."""
+    return Stream(((0.0, encode_head(200, fields, version)), *body), "close")
 
 
-def closing(stream: Stream) -> Stream:
-    """The same, whole, on a connection that is closed afterwards, and says so."""
+def with_connection_close(stream: Stream) -> Stream:
+    """Return the same complete response with a `Connection: close` header, closing the connection after it."""
     (at_s, head), *rest = stream.pieces
     return Stream(((at_s, head[:-2] + b"Connection: close\r\n\r\n"), *rest), "close")
 
 
-def cut(stream: Stream, pieces: int, end: Literal["open", "close", "reset"]) -> Stream:
-    """Only so many pieces, the head being the first; then the connection stalls, is closed or is reset."""
+def truncate(stream: Stream, pieces: int, end: Literal["open", "close", "reset"]) -> Stream:
+    """Return only the first `pieces` pieces, of which the first is the head; then the connection stalls, is closed or
+    is reset."""
     return Stream(stream.pieces[:pieces], end)
 
 
-def sliced(stream: Stream, size: int, every_s: float = 0.0005) -> Stream:
-    """The same bytes in slices of `size`, apart by `every_s` at least, so that they are read one by one."""
+def slice_stream(stream: Stream, size: int, interval_s: float = 0.0005) -> Stream:
+    """Return the same bytes in slices of `size`, at least `every_s` apart, so that they are read one by one."""
     pieces: Pieces = []
     free_s = 0.0
     for at_s, data in stream.pieces:
         for at in range(0, len(data), size):
             free_s = max(at_s, free_s)
             pieces.append((free_s, data[at : at + size]))
-            free_s += every_s
+            free_s += interval_s
     return Stream(tuple(pieces), stream.end)
 
 
 def endless(body: Pieces, *, repeated: int, period_s: float) -> Stream:
-    """Chunks of which the last `repeated` come for ever, every `period_s`."""
+    """Return chunks of which the last `repeated` are sent forever, once per `period_s`."""
     return Stream(chunked(body).pieces[:-1], "repeat", repeated, period_s)
 
 
-def without_newline(total_bytes: int) -> Stream:
-    """An event of one line, as fast as it is read."""
+def single_line_event(total_bytes: int) -> Stream:
+    """Return an event that is a single line, sent as fast as it is read."""
     opened, last = chunked([(0.0, b"data: ")]).pieces[:-1], (0.0, LAST_CHUNK)
-    # the pieces are one and the same in memory
-    return Stream((*opened, *[(0.0, chunk(_BLOCK))] * (total_bytes // len(_BLOCK)), last))
+    # all pieces share the same memory
+    return Stream((*opened, *[(0.0, encode_chunk(_BLOCK))] * (total_bytes // len(_BLOCK)), last))
 
 
 Api = Literal["chat", "completions", "responses"]
@@ -76,9 +75,12 @@ TOKEN_TEXT = "tok "
 
 
 class Generation(msgspec.Struct, frozen=True, kw_only=True):
-    """What is generated and told. `reasoning` tokens come before the `tokens`, which are a tool's arguments with
-    `tool_call`; `per_chunk` of them share an event. `counted` are the input and output tokens that usage claims, where
-    they are to be other than the truth. No `finish_reason`: the events stop after the last token."""
+    """Content of a generated response.
+
+    `reasoning` tokens precede the `tokens`, which are a tool's arguments if `tool_call` is true; `per_chunk` of them
+    share an event. `counted` gives the input and output tokens that usage reports, if they should differ from the
+    truth. Without a `finish_reason`, the events stop after the last token.
+    """
 
     tokens: int
     api: Api = "chat"
@@ -89,39 +91,42 @@ class Generation(msgspec.Struct, frozen=True, kw_only=True):
     per_chunk: int = 1
     role_chunk: bool = True
     usage: bool = True
-    counted: tuple[int, int] | None = None
+    reported_tokens: tuple[int, int] | None = None
     input_tokens: int = 10
     finish_reason: str | None = "stop"
     done: bool = True
 
     @property
-    def told(self) -> tuple[int, int]:
-        return self.counted or (self.input_tokens, self.reasoning + self.tokens)
+    def reported_usage(self) -> tuple[int, int]:
+        return self.reported_tokens or (self.input_tokens, self.reasoning + self.tokens)
 
 
 def openai_stream(generation: Generation, first_s: float, gap_s: float) -> Pieces:
-    """The role at 0, the first event with tokens at `first_s`, each later one as many `gap_s` after the one before as
-    it has tokens, the rest with the last."""
-    before, after = _around(generation)
+    """Return the events with their times.
+
+    The role is sent at 0 and the first event with tokens at `first_s`. Each later event follows the previous one after
+    `gap_s` times its number of tokens; the remaining events are sent with the last one.
+    """
+    before, after = _surrounding_events(generation)
     tokens = _token_events(generation)
     pieces = [(0.0, event) for event in before]
-    made = 0
+    token_count = 0
     for event, count in tokens:
-        made += count
-        pieces.append((first_s + (made - tokens[0][1]) * gap_s, event))
+        token_count += count
+        pieces.append((first_s + (token_count - tokens[0][1]) * gap_s, event))
     end_s = pieces[-1][0] if tokens else first_s
     return [*pieces, *((end_s, event) for event in after)]
 
 
-def _around(generation: Generation) -> tuple[list[bytes], list[bytes]]:
+def _surrounding_events(generation: Generation) -> tuple[list[bytes], list[bytes]]:
     if generation.api == "responses":
-        return _responses_around(generation)
+        return _responses_surrounding_events(generation)
     before = [_chat(generation, {"role": "assistant", "content": ""})] if _has_role(generation) else []
     after = []
     if generation.finish_reason is not None:
         after.append(_finish(generation, generation.finish_reason))
     if generation.usage:
-        after.append(_data({**_chunk_fields(generation), "choices": [], "usage": usage_of(generation)}))
+        after.append(_data({**_chunk_fields(generation), "choices": [], "usage": build_usage(generation)}))
     if generation.done:
         after.append(b"data: [DONE]\n\n")
     return before, after
@@ -131,26 +136,26 @@ def _has_role(generation: Generation) -> bool:
     return generation.role_chunk and generation.api == "chat"
 
 
-def usage_of(generation: Generation) -> Fields:
-    given, made = generation.told
+def build_usage(generation: Generation) -> Fields:
+    tokens_in, tokens_out = generation.reported_usage
     names = (
         ("input_tokens", "output_tokens") if generation.api == "responses" else ("prompt_tokens", "completion_tokens")
     )
-    return {names[0]: given, names[1]: made, "total_tokens": given + made}
+    return {names[0]: tokens_in, names[1]: tokens_out, "total_tokens": tokens_in + tokens_out}
 
 
 def _token_events(generation: Generation) -> list[tuple[bytes, int]]:
-    counts = [("reasoning", count) for count in _grouped(generation.reasoning, generation.per_chunk)]
+    counts = [("reasoning", count) for count in _group_sizes(generation.reasoning, generation.per_chunk)]
     kind = "tool" if generation.tool_call else "content"
-    counts += [(kind, count) for count in _grouped(generation.tokens, generation.per_chunk)]
-    made: dict[tuple[str, int], bytes] = {}
+    counts += [(kind, count) for count in _group_sizes(generation.tokens, generation.per_chunk)]
+    event_by_key: dict[tuple[str, int], bytes] = {}
     for key in counts:
-        if key not in made:
-            made[key] = _token_event(generation, key[0], generation.text * key[1])
-    return [(made[key], key[1]) for key in counts]
+        if key not in event_by_key:
+            event_by_key[key] = _token_event(generation, key[0], generation.text * key[1])
+    return [(event_by_key[key], key[1]) for key in counts]
 
 
-def _grouped(tokens: int, size: int) -> list[int]:
+def _group_sizes(tokens: int, size: int) -> list[int]:
     return [min(size, tokens - at) for at in range(0, tokens, size)]
 
 
@@ -187,7 +192,7 @@ _RESPONSES_DELTAS = {
 }
 
 
-def _responses_around(generation: Generation) -> tuple[list[bytes], list[bytes]]:
+def _responses_surrounding_events(generation: Generation) -> tuple[list[bytes], list[bytes]]:
     response = {"id": "scripted-1", "object": "response", "created_at": 0, "model": generation.model, "output": []}
     created = _event({"type": "response.created", "response": {**response, "status": "in_progress"}})
     if generation.finish_reason is None:
@@ -196,7 +201,7 @@ def _responses_around(generation: Generation) -> tuple[list[bytes], list[bytes]]
     status = "completed" if is_whole else "incomplete"
     ended: Fields = {**response, "status": status}
     if generation.usage:
-        ended["usage"] = usage_of(generation)
+        ended["usage"] = build_usage(generation)
     return [created], [_event({"type": f"response.{status}", "response": ended})]
 
 
@@ -208,13 +213,13 @@ def _data(fields: Fields) -> bytes:
     return b"data: " + msgspec.json.encode(fields) + b"\n\n"
 
 
-def answer_fields(generation: Generation) -> Fields:
-    """The same, not streamed."""
-    text, usage = generation.text * generation.tokens, usage_of(generation)
+def build_response(generation: Generation) -> Fields:
+    """Return the same response as JSON fields, not streamed."""
+    text, usage = generation.text * generation.tokens, build_usage(generation)
     if generation.api == "responses":
         message = {"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": text}]}
-        named = {"id": "scripted-1", "object": "response", "created_at": 0, "model": generation.model}
-        return {**named, "status": "completed", "output": [message], "usage": usage}
+        response_fields = {"id": "scripted-1", "object": "response", "created_at": 0, "model": generation.model}
+        return {**response_fields, "status": "completed", "output": [message], "usage": usage}
     content: Fields = (
         {"text": text} if generation.api == "completions" else {"message": {"role": "assistant", "content": text}}
     )

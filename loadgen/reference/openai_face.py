@@ -1,4 +1,4 @@
-"""An OpenAI-compatible server as a face."""
+"""An OpenAI-compatible server as a mock protocol."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import Any
 import msgspec
 
 from loadgen.decoding import decode_json, json_decoder
-from loadgen.reference.asked import Answer, Request, json_course, refused
-from loadgen.reference.courses import LAST_CHUNK, Course, chunk, head_bytes
-from loadgen.reference.openai_events import SSE, Api, Generation, answer_fields, openai_stream
-from loadgen.reference.script import Desk, OpenAiFace
+from loadgen.reference.asked import Request, RequestHandler, error_response, json_response
+from loadgen.reference.courses import LAST_CHUNK, ResponseScript, encode_chunk, encode_head
+from loadgen.reference.openai_events import SSE, Api, Generation, build_response, openai_stream
+from loadgen.reference.script import FifoService, OpenAiMock
 
-_STREAM_HEAD = head_bytes(200, [*SSE, "Transfer-Encoding: chunked"])
+_STREAM_HEAD = encode_head(200, [*SSE, "Transfer-Encoding: chunked"])
 _NOT_FOUND = "the model does not exist"
 
 
@@ -21,7 +21,7 @@ class _StreamOptions(msgspec.Struct, frozen=True):
     include_usage: bool = False
 
 
-class _Asked(msgspec.Struct, frozen=True):
+class _OpenAiRequest(msgspec.Struct, frozen=True):
     model: str = ""
     stream: bool = False
     stream_options: _StreamOptions | None = None
@@ -32,63 +32,63 @@ class _Asked(msgspec.Struct, frozen=True):
     documents: list[msgspec.Raw] = []
 
     def tokens(self, default: int) -> int:
-        given = (self.max_completion_tokens, self.max_output_tokens, self.max_tokens)
-        return next((tokens for tokens in given if tokens is not None), default)
+        limits = (self.max_completion_tokens, self.max_output_tokens, self.max_tokens)
+        return next((tokens for tokens in limits if tokens is not None), default)
 
 
-_decode = json_decoder(_Asked)
+_decode = json_decoder(_OpenAiRequest)
 
-_GENERATING: dict[str, Api] = {
+_GENERATING_APIS: dict[str, Api] = {
     "/v1/chat/completions": "chat",
     "/v1/completions": "completions",
     "/v1/responses": "responses",
 }
 
-Handle = Callable[[Request, _Asked], Course]
+Handle = Callable[[Request, _OpenAiRequest], ResponseScript]
 
 
-def openai_answer(face: OpenAiFace) -> Answer:
-    desk = Desk(face.law)
+def openai_handler(face: OpenAiMock) -> RequestHandler:
+    service = FifoService(face.law)
     models = {"object": "list", "data": [{"id": face.model, "object": "model", "created": 0, "owned_by": "sizewise"}]}
-    listed = msgspec.json.encode(models)
+    models_body = msgspec.json.encode(models)
     handlers: dict[str, Handle] = {
-        "/v1/embeddings": lambda request, asked: _embeddings(face, desk, request, asked),
-        "/v1/rerank": lambda request, asked: _rerank(desk, request, asked),
+        "/v1/embeddings": lambda request, body: _embeddings(face, service, request, body),
+        "/v1/rerank": lambda request, body: _rerank(service, request, body),
     }
-    handlers |= {path: _generator(face, desk, api) for path, api in _GENERATING.items()}
+    handlers |= {path: _generator(face, service, api) for path, api in _GENERATING_APIS.items()}
 
-    def answer(request: Request) -> Course | None:
+    def handle_request(request: Request) -> ResponseScript | None:
         if request.path in ("/v1/models", "/health"):
-            return json_course(0, listed)
+            return json_response(0, models_body)
         handle = handlers.get(request.path)
         if handle is None:
             return None
         try:
-            asked = _decode(request.body)
+            body = _decode(request.body)
         except msgspec.DecodeError:
-            return refused(400, "the body cannot be read")
-        return handle(request, asked) if asked.model == face.model else refused(404, _NOT_FOUND)
+            return error_response(400, "the body cannot be read")
+        return handle(request, body) if body.model == face.model else error_response(404, _NOT_FOUND)
 
-    return answer
+    return handle_request
 
 
-def _generator(face: OpenAiFace, desk: Desk, api: Api) -> Handle:
-    def handle(request: Request, asked: _Asked) -> Course:
-        tokens = asked.tokens(face.output_tokens)
+def _generator(face: OpenAiMock, service: FifoService, api: Api) -> Handle:
+    def handle(request: Request, body: _OpenAiRequest) -> ResponseScript:
+        tokens = body.tokens(face.output_tokens)
         if not 0 < tokens <= _MAX_TOKENS:
-            return refused(400, "so many tokens cannot be made")
+            return error_response(400, "so many tokens cannot be made")
         generation = Generation(
             tokens=tokens,
             api=api,
             model=face.model,
-            input_tokens=_words(request.body),
-            usage=api == "responses" or (asked.stream_options is not None and asked.stream_options.include_usage),
+            input_tokens=_count_spaces(request.body),
+            usage=api == "responses" or (body.stream_options is not None and body.stream_options.include_usage),
         )
-        wait_ns, first_ns = desk.take(request.at_ns, tokens=tokens)
-        if asked.stream:
-            return _streamed(generation, wait_ns, first_ns, desk.gap_ns)
-        due_ns = wait_ns + first_ns + (tokens - 1) * desk.gap_ns
-        return json_course(due_ns, msgspec.json.encode(answer_fields(generation)))
+        wait_ns, first_ns = service.schedule(request.at_ns, tokens=tokens)
+        if body.stream:
+            return _streamed(generation, wait_ns, first_ns, service.gap_ns)
+        due_ns = wait_ns + first_ns + (tokens - 1) * service.gap_ns
+        return json_response(due_ns, msgspec.json.encode(build_response(generation)))
 
     return handle
 
@@ -96,35 +96,35 @@ def _generator(face: OpenAiFace, desk: Desk, api: Api) -> Handle:
 _MAX_TOKENS = 1_000_000
 
 
-def _words(body: bytes) -> int:
-    """What the server says it was given: as many tokens as there are spaces in the request, one at least."""
+def _count_spaces(body: bytes) -> int:
+    """Return the number of input tokens that the server reports: the number of spaces in the request, at least one."""
     return max(1, body.count(b" "))
 
 
-def _streamed(generation: Generation, wait_ns: int, first_ns: int, gap_ns: int) -> Course:
-    """The head, and the role where there is one, go out when a server begins."""
+def _streamed(generation: Generation, wait_ns: int, first_ns: int, gap_ns: int) -> ResponseScript:
+    """Return the streamed response. The head, and the role if there is one, are sent when processing begins."""
     pieces = openai_stream(generation, first_ns / 1e9, gap_ns / 1e9)
     offsets = [wait_ns, *(wait_ns + round(at_s * 1e9) for at_s, _ in pieces)]
-    data = [_STREAM_HEAD, *(chunk(event) for _, event in pieces)]
+    data = [_STREAM_HEAD, *(encode_chunk(event) for _, event in pieces)]
     data[-1] += LAST_CHUNK
-    return Course(offsets, data)
+    return ResponseScript(offsets, data)
 
 
-def _embeddings(face: OpenAiFace, desk: Desk, request: Request, asked: _Asked) -> Course:
-    given: Any = decode_json(asked.input)
-    texts = len(given) if isinstance(given, list) and given and not isinstance(given[0], int) else 1
+def _embeddings(face: OpenAiMock, service: FifoService, request: Request, body: _OpenAiRequest) -> ResponseScript:
+    inputs: Any = decode_json(body.input)
+    texts = len(inputs) if isinstance(inputs, list) and inputs and not isinstance(inputs[0], int) else 1
     vector = [0.5] * face.embedding_size
-    answer = {
+    response = {
         "object": "list",
         "data": [{"object": "embedding", "index": index, "embedding": vector} for index in range(texts)],
         "model": face.model,
-        "usage": {"prompt_tokens": _words(request.body), "total_tokens": _words(request.body)},
+        "usage": {"prompt_tokens": _count_spaces(request.body), "total_tokens": _count_spaces(request.body)},
     }
-    return json_course(sum(desk.take(request.at_ns, rows=texts)), msgspec.json.encode(answer))
+    return json_response(sum(service.schedule(request.at_ns, rows=texts)), msgspec.json.encode(response))
 
 
-def _rerank(desk: Desk, request: Request, asked: _Asked) -> Course:
-    count = len(asked.documents)
+def _rerank(service: FifoService, request: Request, body: _OpenAiRequest) -> ResponseScript:
+    count = len(body.documents)
     results = [{"index": index, "relevance_score": 1 - index / (count + 1)} for index in range(count)]
-    answer = {"id": "scripted-1", "results": results, "usage": {"total_tokens": _words(request.body)}}
-    return json_course(sum(desk.take(request.at_ns, rows=count)), msgspec.json.encode(answer))
+    response = {"id": "scripted-1", "results": results, "usage": {"total_tokens": _count_spaces(request.body)}}
+    return json_response(sum(service.schedule(request.at_ns, rows=count)), msgspec.json.encode(response))

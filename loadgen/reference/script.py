@@ -1,9 +1,7 @@
-"""What a scripted server does: fixed replies, streams that are exact to the byte and the time, and faces of protocols.
+"""Behavior of a scripted server: fixed responses, streams that are exact to the byte and in time, and mock protocols.
 
-As JSON (`python -m loadgen.reference.scripted --script FILE`) bytes are base64 and a record of a
-union has a `type`.
-
-When an answer is due.
+In JSON (`python -m loadgen.reference.scripted --script FILE`), bytes are base64 and a record of a union has a `type`.
+Also computes when a response is due.
 """
 
 from __future__ import annotations
@@ -17,30 +15,33 @@ import msgspec
 
 from loadgen.payloads.tensors import TensorInput
 
-Manner = Literal[
+ReplyMode = Literal[
     "whole", "chunked", "until-close", "close-after", "close-unsaid", "interim", "slow-head", "slow-body", "cut-body",
     "drop", "reset", "hang", "garbage", "http-1.0",
 ]  # fmt: skip
-"""How a reply goes out. `close-after`: whole, with Connection: close; `close-unsaid`: whole, and closed without a word;
-`interim`: a 100 Continue before it; `slow-head`: byte by byte, a millisecond each; `slow-body`: so after the head;
+"""How a reply is sent.
+
+`close-after`: complete, with Connection: close; `close-unsaid`: complete, then closed without announcement; `interim`:
+a 100 Continue precedes it; `slow-head`: byte by byte, one per millisecond; `slow-body`: the same after the head;
 `cut-body`: the connection closes in the middle of the body; `drop`: it closes before any byte; `reset`: it is reset
-before any byte; `hang`: never; `garbage`: what goes out is not HTTP; `http-1.0`: as a server of that version answers,
-its end is the connection's."""
+before any byte; `hang`: no response; `garbage`: bytes that are not HTTP; `http-1.0`: an HTTP/1.0 response that ends
+with the connection.
+"""
 
 
 class Reply(msgspec.Struct, frozen=True, tag="reply"):
     status: int = 200
     body: bytes = b"{}"
     headers: tuple[tuple[str, str], ...] = ()
-    manner: Manner = "whole"
+    manner: ReplyMode = "whole"
 
 
 class Stream(msgspec.Struct, frozen=True, tag="stream"):
-    """`pieces` are written to the socket as they are, each so many seconds after the request came; small ones that are
-    due together, as one.
+    """A scripted stream.
 
-    Then the connection stays open, is closed or is reset, or the last `repeated` pieces come again, for ever, each time
-    `period_s` later. `streams` has what composes them.
+    `pieces` are written to the socket unchanged, each with its time in seconds after the request; small pieces that are
+    due at the same time are joined. Then the connection stays open, is closed or is reset, or the last `repeated`
+    pieces are sent again forever, each time `period_s` later. `loadgen.reference.openai_events` builds such streams.
     """
 
     pieces: tuple[tuple[float, bytes], ...]
@@ -50,10 +51,11 @@ class Stream(msgspec.Struct, frozen=True, tag="stream"):
 
 
 class Law(msgspec.Struct, frozen=True):
-    """How long requests take. `servers` work at a time, the rest wait their turn; None: any number at a time.
+    """Service model: how long requests take.
 
-    An answer, or its first token, takes `delay_s`: always, or as the median of a lognormal distribution with the
-    standard deviation `sigma` of its logarithm. Each further token takes 1/`tokens_per_s`, each row `row_s` more.
+    `servers` requests are processed at a time and the rest queue; None means no limit. A response, or its first token,
+    takes `delay_s`: a constant, or the median of a lognormal distribution whose logarithm has the standard deviation
+    `sigma`. Each further token takes 1/`tokens_per_s`, and each row `row_s` more.
     """
 
     delay_s: float = 0.0
@@ -64,18 +66,18 @@ class Law(msgspec.Struct, frozen=True):
     seed: int = 0
 
 
-class HttpFace(msgspec.Struct, frozen=True, tag="http"):
-    """Any request to `path` (None: any path) gets `answer`, as JSON."""
+class HttpMock(msgspec.Struct, frozen=True, tag="http"):
+    """Plain HTTP: any request to `path` (None: any path) gets `answer` as JSON."""
 
     law: Law = Law()
     path: str | None = None
     answer: Any = msgspec.field(default_factory=dict)
 
 
-class OpenAiFace(msgspec.Struct, frozen=True, tag="openai"):
-    """/v1 of an OpenAI-compatible server: chat and text completions, responses, embeddings, rerank, models.
+class OpenAiMock(msgspec.Struct, frozen=True, tag="openai"):
+    """The /v1 API of an OpenAI-compatible server: chat and text completions, responses, embeddings, rerank, models.
 
-    An answer has as many tokens as the request allows, else `output_tokens`, all of them "tok ".
+    A response has as many tokens as the request allows, or else `output_tokens`; each is "tok ".
     """
 
     law: Law = Law()
@@ -85,7 +87,7 @@ class OpenAiFace(msgspec.Struct, frozen=True, tag="openai"):
 
 
 class TensorModel(msgspec.Struct, frozen=True):
-    """A model with typed inputs and outputs. Its outputs are zeros, a row for a row."""
+    """A model with typed inputs and outputs. Its outputs are zeros, one row per input row."""
 
     law: Law = Law()
     model: str = "scripted"
@@ -93,33 +95,36 @@ class TensorModel(msgspec.Struct, frozen=True):
     outputs: tuple[TensorInput, ...] = (TensorInput("output", "FP32", (-1, 2)),)
 
 
-class OipFace(TensorModel, frozen=True, tag="oip"):
-    """A model of the Open Inference Protocol over HTTP, JSON and binary."""
+class OipMock(TensorModel, frozen=True, tag="oip"):
+    """A model served by the Open Inference Protocol over HTTP, JSON and binary."""
 
 
-class TfServingFace(TensorModel, frozen=True, tag="tf-serving"):
-    """A model of TensorFlow Serving's REST API: predict, and its metadata. Datatypes are those of OIP."""
+class TfServingMock(TensorModel, frozen=True, tag="tf-serving"):
+    """A model served by TensorFlow Serving's REST API: predictions and metadata. Datatypes are those of OIP."""
 
     signature: str = "serving_default"
 
 
-class TorchServeFace(msgspec.Struct, frozen=True, tag="torchserve"):
-    """A model of TorchServe's inference API, which answers every prediction with `answer`, as JSON."""
+class TorchServeMock(msgspec.Struct, frozen=True, tag="torchserve"):
+    """A model served by TorchServe's inference API; every prediction is `answer` as JSON."""
 
     law: Law = Law()
     model: str = "scripted"
     answer: Any = msgspec.field(default_factory=dict)
 
 
-Face = HttpFace | OpenAiFace | OipFace | TfServingFace | TorchServeFace
+MockProtocol = HttpMock | OpenAiMock | OipMock | TfServingMock | TorchServeMock
 
 
 class Script(msgspec.Struct, frozen=True):
-    """Each reply comes `delay_s` after its request, any number at a time. The first of `faces` that knows a request
-    answers it, when its own law says.
+    """Behavior of a scripted server.
 
-    The freeze begins `freeze_after_s` after the first request and lasts `freeze_s`: replies due during it come at its
-    end. At r requests a second, r × `freeze_s` of them so wait a uniform 0 to `freeze_s` longer.
+    Each reply is due `delay_s` after its request, with no limit on concurrency. The first of `faces` that accepts a
+    request responds to it according to its own service model.
+
+    The freeze begins `freeze_after_s` after the first request and lasts `freeze_s`: replies due during it are sent at
+    its end. At r requests per second, r × `freeze_s` of them wait longer, by a time that is uniform between 0 and
+    `freeze_s`.
     """
 
     reply: Reply | Stream = Reply()
@@ -128,23 +133,23 @@ class Script(msgspec.Struct, frozen=True):
     delay_s: float = 0.0
     freeze_after_s: float = 0.0
     freeze_s: float = 0.0
-    faces: tuple[Face, ...] = ()
+    faces: tuple[MockProtocol, ...] = ()
     ready_after_s: float = 0.0
-    """Counted from the server's start; until then every answer is a 503, at once."""
+    """Seconds from the server's start during which every response is an immediate 503."""
 
 
-class Desk:
-    """Requests are taken in the order they come, so each one's times are known at once."""
+class FifoService:
+    """A FIFO queue: requests are served in order of arrival, so the times of each one are known immediately."""
 
-    def __init__(self, law: Law) -> None:
-        self._law = law
-        self._random = random.Random(law.seed)
-        self._free_ns = None if law.servers is None else [0] * law.servers
-        self.gap_ns = 0 if law.tokens_per_s is None else round(1e9 / law.tokens_per_s)
+    def __init__(self, model: Law) -> None:
+        self._service_model = model
+        self._random = random.Random(model.seed)
+        self._free_ns = None if model.servers is None else [0] * model.servers
+        self.gap_ns = 0 if model.tokens_per_s is None else round(1e9 / model.tokens_per_s)
 
-    def take(self, at_ns: int, *, rows: int = 0, tokens: int = 1) -> tuple[int, int]:
-        """Nanoseconds from `at_ns` until a server begins, and from there until the first token."""
-        first_ns = self._first_ns() + round(rows * self._law.row_s * 1e9)
+    def schedule(self, at_ns: int, *, rows: int = 0, tokens: int = 1) -> tuple[int, int]:
+        """Add a request; return the ns from `at_ns` until processing begins, and from there until the first token."""
+        first_ns = self._first_ns() + round(rows * self._service_model.row_s * 1e9)
         if self._free_ns is None:
             return 0, first_ns
         start_ns = max(at_ns, self._free_ns[0])
@@ -152,13 +157,14 @@ class Desk:
         return start_ns - at_ns, first_ns
 
     def _first_ns(self) -> int:
-        law = self._law
-        factor = self._random.lognormvariate(0, law.sigma) if law.sigma else 1.0
-        return round(law.delay_s * factor * 1e9)
+        service_model = self._service_model
+        factor = self._random.lognormvariate(0, service_model.sigma) if service_model.sigma else 1.0
+        return round(service_model.delay_s * factor * 1e9)
 
 
-def freeze_of(script: Script, first_ns: int) -> Callable[[int], int]:
-    """When what is due goes out, the first request having come at `first_ns`: in the freeze, at its end."""
+def build_freeze(script: Script, first_ns: int) -> Callable[[int], int]:
+    """Return a function that delays due times during the freeze to its end; `first_ns` is the time of the first
+    request."""
     begin_ns = first_ns + round(script.freeze_after_s * 1e9)
     end_ns = begin_ns + round(script.freeze_s * 1e9)
     return lambda due_ns: end_ns if begin_ns <= due_ns < end_ns else due_ns

@@ -1,8 +1,8 @@
-"""A server with known delays and known faults: the truth that the instrument is held against.
+"""A server with known delays and known faults: the ground truth that the load generator is verified against.
 
 In a test: `with ScriptedServer(Script(delay_s=0.05)) as server: ... server.url ... server.received_ns`.
-As a child: `python -m loadgen.reference.scripted --delay 0.05 --log received.txt` prints its port, and leaves when its
-standard input closes.
+As a child process: `python -m loadgen.reference.scripted --delay 0.05 --log received.txt` prints its port, and exits
+when its standard input closes.
 """
 
 from __future__ import annotations
@@ -21,30 +21,30 @@ from typing import cast, get_args
 import msgspec
 
 from loadgen.decoding import decode_json
-from loadgen.pacing import Agenda, alarm_on
-from loadgen.reference.asked import request_of
-from loadgen.reference.child import RequestCutter, new_event_loop, serve_until_stdin_closes
-from loadgen.reference.courses import Course, ResponsePlayback, Wire, course_of_reply, course_of_stream
-from loadgen.reference.faces import answer_of
-from loadgen.reference.script import Manner, Reply, Script, Stream, freeze_of
+from loadgen.pacing import TimerQueue, alarm_factory
+from loadgen.reference.asked import parse_request
+from loadgen.reference.child import RequestSplitter, new_event_loop, serve_until_stdin_closes
+from loadgen.reference.courses import ResponsePlayback, ResponseScript, SocketWriter, script_reply, script_stream
+from loadgen.reference.faces import build_handler
+from loadgen.reference.script import Reply, ReplyMode, Script, Stream, build_freeze
 
-__all__ = ["Manner", "Reply", "Script", "ScriptedServer", "Stream"]
+__all__ = ["Reply", "ReplyMode", "Script", "ScriptedServer", "Stream"]
 
 
 class ScriptedServer:
-    """Serves `script` from a thread of its own on any free port of the loopback.
+    """Serves `script` from a separate thread on any free port of the loopback address.
 
-    `received_ns` (monotonic) and `requests` grow with every request; `connections` counts those accepted.
+    `received_ns` (monotonic) and `requests` grow with every request; `connections` counts the accepted connections.
     """
 
-    def __init__(self, script: Script, tls: ssl.SSLContext | None = None, *, keeps_requests: bool = True) -> None:
-        self._script, self._tls, self._keeps_requests = script, tls, keeps_requests
+    def __init__(self, script: Script, tls: ssl.SSLContext | None = None, *, stores_requests: bool = True) -> None:
+        self._script, self._tls, self._keeps_requests = script, tls, stores_requests
         self._loop = new_event_loop()
         self._ready = threading.Event()
         self._thread = threading.Thread(target=self._serve, name="scripted-server")
-        self._playbook = _Playbook(script)
-        self._agenda: Agenda[ResponsePlayback] | None = None
-        self._hold: Callable[[int], int] | None = None
+        self._responses = _ResponseSelector(script)
+        self._timer_queue: TimerQueue[ResponsePlayback] | None = None
+        self._delay_for_freeze: Callable[[int], int] | None = None
         self.transports: set[asyncio.Transport] = set()
         self.received_ns: list[int] = []
         self.requests: list[bytes] = []
@@ -65,29 +65,31 @@ class ScriptedServer:
         self._thread.join()
 
     def close_connections(self) -> None:
-        """Close every connection from the server's side, as a server does with idle ones."""
+        """Close every connection from the server's side, as a server does with idle connections."""
         self._loop.call_soon_threadsafe(self._close_all)
 
     def protocol(self) -> asyncio.Protocol:
-        if self._agenda is None:
-            self._agenda = Agenda(self._go_on, alarm_on(asyncio.get_running_loop()))
+        if self._timer_queue is None:
+            self._timer_queue = TimerQueue(self._continue_playback, alarm_factory(asyncio.get_running_loop()))
         self.connections += 1
         return _Connection(self)
 
-    def play(self, request: bytes, wire: Wire) -> None:
-        """Answer a request that has just come. Belongs to the loop's thread."""
+    def respond(self, request: bytes, wire: SocketWriter) -> None:
+        """Respond to a request that has just been received. Must run on the event loop's thread."""
         at_ns = time.perf_counter_ns()
         self.received_ns.append(at_ns)
         if self._keeps_requests:
             self.requests.append(request)
-        if self._hold is None and self._script.freeze_s:
-            self._hold = freeze_of(self._script, at_ns)
-        self._go_on(at_ns, ResponsePlayback(wire, self._playbook.course(request, at_ns), at_ns, self._hold))
+        if self._delay_for_freeze is None and self._script.freeze_s:
+            self._delay_for_freeze = build_freeze(self._script, at_ns)
+        self._continue_playback(
+            at_ns, ResponsePlayback(wire, self._responses.course(request, at_ns), at_ns, self._delay_for_freeze)
+        )
 
-    def _go_on(self, _due_ns: int, play: ResponsePlayback) -> None:
-        again_ns = play.go()
-        if again_ns is not None and self._agenda is not None:
-            self._agenda.add(again_ns, play)
+    def _continue_playback(self, _due_ns: int, playback: ResponsePlayback) -> None:
+        next_ns = playback.send_due()
+        if next_ns is not None and self._timer_queue is not None:
+            self._timer_queue.add(next_ns, playback)
 
     def _serve(self) -> None:
         server = self._loop.run_until_complete(
@@ -98,9 +100,9 @@ class ScriptedServer:
         self._loop.run_forever()
         server.close()
         self._close_all()
-        if self._agenda is not None:
-            self._agenda.close()
-        self._loop.run_until_complete(asyncio.sleep(0.01))  # lets the transports close before their loop does
+        if self._timer_queue is not None:
+            self._timer_queue.close()
+        self._loop.run_until_complete(asyncio.sleep(0.01))  # lets the transports close before the event loop does
         self._loop.close()
 
     def _close_all(self) -> None:
@@ -108,18 +110,18 @@ class ScriptedServer:
             transport.abort()
 
 
-class _Playbook:
-    """What each request is answered with."""
+class _ResponseSelector:
+    """Selects the response to each request."""
 
     def __init__(self, script: Script) -> None:
         delay_ns = round(script.delay_s * 1e9)
-        self._default = _courses(script.reply, delay_ns)
-        self._by_path = {path: _courses(reply, delay_ns) for path, reply in script.paths.items()}
-        self._faces = [answer_of(face) for face in script.faces]
-        self._not_ready = course_of_reply(Reply(503), 0, is_head=False)
+        self._default = _response_scripts(script.reply, delay_ns)
+        self._by_path = {path: _response_scripts(reply, delay_ns) for path, reply in script.paths.items()}
+        self._faces = [build_handler(face) for face in script.faces]
+        self._not_ready = script_reply(Reply(503), 0, is_head=False)
         self._ready_ns = time.perf_counter_ns() + round(script.ready_after_s * 1e9)
 
-    def course(self, data: bytes, at_ns: int) -> Course:
+    def course(self, data: bytes, at_ns: int) -> ResponseScript:
         if at_ns < self._ready_ns:
             return self._not_ready
         method, _, rest = data.partition(b" ")
@@ -129,30 +131,30 @@ class _Playbook:
             if courses is not None:
                 return courses[is_head]
         if self._faces:
-            request = request_of(data, at_ns)
-            for answer in self._faces:
-                course = answer(request)
-                if course is not None:
-                    return course
+            request = parse_request(data, at_ns)
+            for handle in self._faces:
+                script = handle(request)
+                if script is not None:
+                    return script
         return self._default[is_head]
 
 
-def _courses(reply: Reply | Stream, delay_ns: int) -> tuple[Course, Course]:
-    """To a HEAD the second."""
+def _response_scripts(reply: Reply | Stream, delay_ns: int) -> tuple[ResponseScript, ResponseScript]:
+    """Return the responses to other methods and to HEAD."""
     if isinstance(reply, Stream):
-        course = course_of_stream(reply, delay_ns)
-        return course, course
-    return course_of_reply(reply, delay_ns, is_head=False), course_of_reply(reply, delay_ns, is_head=True)
+        script = script_stream(reply, delay_ns)
+        return script, script
+    return script_reply(reply, delay_ns, is_head=False), script_reply(reply, delay_ns, is_head=True)
 
 
 class _Connection(asyncio.Protocol):
     def __init__(self, server: ScriptedServer) -> None:
         self._server = server
-        self._cut = RequestCutter().cut
+        self._cut = RequestSplitter().split
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
-        self._wire = Wire(self._transport)
+        self._wire = SocketWriter(self._transport)
         self._server.transports.add(self._transport)
 
     def connection_lost(self, _error: Exception | None) -> None:
@@ -160,7 +162,7 @@ class _Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         for request in self._cut(data):
-            self._server.play(request, self._wire)
+            self._server.respond(request, self._wire)
 
 
 def main() -> None:
@@ -171,28 +173,28 @@ def main() -> None:
     parser.add_argument("--freeze-after", type=float, default=0.0, metavar="SECONDS")
     parser.add_argument("--freeze", type=float, default=0.0, metavar="SECONDS")
     parser.add_argument("--status", type=int, default=200)
-    parser.add_argument("--manner", choices=get_args(Manner), default="whole")
+    parser.add_argument("--manner", choices=get_args(ReplyMode), default="whole")
     parser.add_argument("--log", type=Path, help="where the monotonic nanoseconds of each request received go")
-    given = parser.parse_args()
+    options = parser.parse_args()
     try:
-        server = ScriptedServer(_script(given), keeps_requests=False)
+        server = ScriptedServer(_script(options), stores_requests=False)
     except (OSError, ValueError, msgspec.MsgspecError) as error:
         sys.exit(f"the script cannot be played: {error}")
     with contextlib.suppress(KeyboardInterrupt):
-        serve_until_stdin_closes(server.protocol, given.port)
-    if given.log is not None:
-        given.log.write_text("".join(f"{at_ns}\n" for at_ns in server.received_ns))
+        serve_until_stdin_closes(server.protocol, options.port)
+    if options.log is not None:
+        options.log.write_text("".join(f"{at_ns}\n" for at_ns in server.received_ns))
 
 
-def _script(given: argparse.Namespace) -> Script:
-    if given.script is not None:
-        is_text = given.script.lstrip().startswith("{")
-        return decode_json(given.script if is_text else Path(given.script).read_bytes(), Script)
+def _script(options: argparse.Namespace) -> Script:
+    if options.script is not None:
+        is_text = options.script.lstrip().startswith("{")
+        return decode_json(options.script if is_text else Path(options.script).read_bytes(), Script)
     return Script(
-        reply=Reply(status=given.status, manner=given.manner),
-        delay_s=given.delay,
-        freeze_after_s=given.freeze_after,
-        freeze_s=given.freeze,
+        reply=Reply(status=options.status, manner=options.manner),
+        delay_s=options.delay,
+        freeze_after_s=options.freeze_after,
+        freeze_s=options.freeze,
     )
 
 

@@ -1,7 +1,6 @@
-"""Where a URL leads.
+"""Addresses of HTTP and gRPC URLs (grpc://host:port, or grpcs:// for TLS).
 
-Where a gRPC URL leads: grpc://host:port, or grpcs:// for TLS. Knows no gRPC, so that looking is
-free.
+Does not import gRPC, so that parsing a URL costs nothing.
 """
 
 from __future__ import annotations
@@ -12,15 +11,16 @@ import msgspec
 
 
 class EndpointError(ValueError):
-    """Nothing can be sent to the endpoint as it is described; the message is a sentence without secrets."""
+    """Raised when nothing can be sent to the endpoint as described; the message is a sentence without secrets."""
 
 
 class UrlError(EndpointError):
-    """The URL cannot be requested; the message says why and never repeats a password."""
+    """Raised when the URL cannot be requested; the message has the reason and never repeats a password."""
 
 
 class Address(msgspec.Struct, frozen=True):
-    """`path` holds the query too, as it goes into the request line; `authority` is what the Host header says."""
+    """Address of an endpoint. `path` includes the query, as in the request line; `authority` is the value of the Host
+    header."""
 
     host: str
     port: int
@@ -32,12 +32,12 @@ class Address(msgspec.Struct, frozen=True):
         host = f"[{self.host}]" if ":" in self.host else self.host
         return host if self.port == (443 if self.is_tls else 80) else f"{host}:{self.port}"
 
-    def shown(self, path: str) -> str:
-        """The URL of `path` here, without its query, which may hold secrets."""
+    def format_url(self, path: str) -> str:
+        """Return the URL of `path` at this address, without its query, which may contain secrets."""
         return f"{'https' if self.is_tls else 'http'}://{self.authority}{path.partition('?')[0]}"
 
 
-def address_of(url: str) -> Address:
+def parse_url(url: str) -> Address:
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise UrlError("the URL must be http:// or https:// and name a host")
@@ -61,8 +61,8 @@ def address_of(url: str) -> Address:
 _SCHEMES = {"grpc": "http", "grpcs": "https", "http": "http", "https": "https"}
 
 
-def grpc_address_of(url: str) -> Address:
-    """Raises UrlError."""
+def parse_grpc_url(url: str) -> Address:
+    """Parse a gRPC URL. Raises UrlError."""
     try:
         parts = urlsplit(url)
     except ValueError as error:
@@ -71,8 +71,8 @@ def grpc_address_of(url: str) -> Address:
         raise UrlError("the URL must be grpc:// or grpcs:// and name a host")
     if parts.path not in ("", "/") or parts.query:
         raise UrlError("a gRPC URL ends with the port: paths and queries are not sent")
-    return address_of(parts._replace(scheme=_SCHEMES[parts.scheme]).geturl())
+    return parse_url(parts._replace(scheme=_SCHEMES[parts.scheme]).geturl())
 
 
-def shown(address: Address, method: str) -> str:
+def format_grpc_method(address: Address, method: str) -> str:
     return f"{'grpcs' if address.is_tls else 'grpc'}://{address.authority}{method}"

@@ -1,6 +1,6 @@
-"""Answers read by httptools, one after another, on one connection.
+"""HTTP responses, parsed by httptools, one after another on one connection.
 
-Heads of answers as the parser has read them, so that the same bytes are not parsed again and again.
+Also a cache of parsed heads, so that the same bytes are not parsed repeatedly.
 """
 
 from __future__ import annotations
@@ -10,15 +10,16 @@ from collections.abc import Callable
 import httptools
 import msgspec
 
-from loadgen.transport.exchange import LOCAL_LIMIT, Exchange, Headers, StreamReader, header_value
+from loadgen.transport.exchange import LOCAL_LIMIT, Exchange, Headers, StreamReader, find_header
 
-_MOST = 64
-_PATIENCE = 64
-_REST = 1_000
+_MAX_CACHED = 64
+_MAX_MISSES = 64
+_SKIPPED_LOOKUPS = 1_000
 
 
-class KnownHead(msgspec.Struct, frozen=True, gc=False):
-    """`length` is that of the whole answer, head and body. The headers are shared: nobody may change them."""
+class CachedHead(msgspec.Struct, frozen=True, gc=False):
+    """A cached head. `length` is that of the whole response, head and body. The headers are shared and must not be
+    changed."""
 
     head: bytes
     length: int
@@ -26,163 +27,165 @@ class KnownHead(msgspec.Struct, frozen=True, gc=False):
     headers: Headers
 
 
-class KnownHeads:
-    """`latest` is the head seen last, which is mostly the next one too.
+class HeadCache:
+    """Cache of response heads. `latest` is the head seen last, which is usually also the next one.
 
-    Where no head comes again (each has an id of its own, or bodies are chunked), looking is a waste: after so many
-    answers looked up in vain the next ones are not looked up at all.
+    Where heads do not repeat (each has its own id, or bodies are chunked), lookups are wasted: after a number of
+    misses, the next responses are not looked up at all.
     """
 
     def __init__(self) -> None:
-        self.latest = KnownHead(b"", -1, 0, [])
-        self._known: dict[bytes, KnownHead] = {}
-        self._in_vain = self._rest = 0
+        self.latest = CachedHead(b"", -1, 0, [])
+        self._by_head: dict[bytes, CachedHead] = {}
+        self._misses = self._skips_left = 0
 
-    def find(self, data: bytes) -> KnownHead | None:
-        """What is known of the head of `data`, if `data` is that head and its whole body and nothing else."""
-        if self._rest:
-            self._rest -= 1
+    def find(self, data: bytes) -> CachedHead | None:
+        """Return the cached head of `data` if `data` is that head, its whole body, and nothing else."""
+        if self._skips_left:
+            self._skips_left -= 1
             return None
-        known = self._known.get(data[: data.find(b"\r\n\r\n") + 4])
-        if known is None or known.length != len(data):
-            self._in_vain += 1
-            if self._in_vain == _PATIENCE:
-                self._in_vain, self._rest = 0, _REST
+        head = self._by_head.get(data[: data.find(b"\r\n\r\n") + 4])
+        if head is None or head.length != len(data):
+            self._misses += 1
+            if self._misses == _MAX_MISSES:
+                self._misses, self._skips_left = 0, _SKIPPED_LOOKUPS
             return None
-        self._in_vain = 0
-        self.latest = known
-        return known
+        self._misses = 0
+        self.latest = head
+        return head
 
-    def learn(self, data: bytes, status: int, headers: Headers, body_length: int) -> None:
-        """The parser read `data`, in one piece, as one whole answer after which the connection is kept.
+    def add(self, data: bytes, status: int, headers: Headers, body_length: int) -> None:
+        """Cache the head of `data`, which the parser read in one piece as one complete response that keeps the
+        connection alive.
 
-        Learned only when all that follows the head is the body, byte by byte: then the head alone has said how long
-        it is, and the same head means the same again.
+        Only cached when everything after the head is the body, byte by byte: then the head alone determines the length,
+        and the same head means the same again.
         """
-        if self._rest:
+        if self._skips_left:
             return
         head_length = data.find(b"\r\n\r\n") + 4
         if len(data) - head_length != body_length:
             return
-        if len(self._known) == _MOST:
-            self._known.clear()
+        if len(self._by_head) == _MAX_CACHED:
+            self._by_head.clear()
         head = data[:head_length]
-        self.latest = self._known[head] = KnownHead(head, len(data), status, headers)
+        self.latest = self._by_head[head] = CachedHead(head, len(data), status, headers)
 
 
 MAX_RESPONSE_BYTES = 64 * 2**20
-"""Of an answer that is kept in memory."""
+"""Maximum size in bytes of a response that is stored in memory."""
 MAX_RECEIVING_BYTES = 256 * 2**20
-"""Of all responses together that have not come whole, in one load worker."""
+"""Maximum size in bytes of all incomplete responses together in one load worker."""
 MAX_HEAD_BYTES = 2**20
-"""Of a head, of trailers, and of anything else that comes without a byte of a body."""
-_MOST_HEADERS = 1000
-"""In memory a header may take twenty times what it takes on the wire."""
-_MOST_COUNTED = 2**31 - 1
-"""`bytes_received` is an int32 in the rows."""
+"""Maximum number of bytes received without any byte of a body: a head, trailers, or anything else."""
+_MAX_HEADERS = 1000
+"""Maximum number of headers, because a header may take twenty times its wire size in memory."""
+_MAX_BYTES_RECEIVED = 2**31 - 1
+"""Largest value of `bytes_received`, which is an int32 in the rows."""
 
 _ENCODING = b"content-encoding"
 _ENCODING_LENGTH = len(_ENCODING)
 
 
 class ReceivedBytes:
-    """Bytes of the responses that a load worker is receiving, which are kept until each is whole."""
+    """Number of bytes of incomplete responses that a load worker holds in memory."""
 
     def __init__(self) -> None:
         self.total = 0
 
 
-class AnswerParser:
-    """What is known of the answer that is being read. `status` is 0 until the head is whole.
+class ResponseParser:
+    """State of the response that is being read. `status` is 0 until the head is complete.
 
-    The parser's callbacks only take notes, and all that follows from them is done afterwards: nothing that is read, cut
-    or sent in consequence of an answer can then meet the parser halfway.
+    The parser's callbacks only record what they are given, and everything else is done afterwards, so that nothing that
+    is read, cut or sent because of a response can reenter the parser.
     """
 
     def __init__(self, received: ReceivedBytes) -> None:
-        self._all_received, self._own = received, 0
-        self._renew()
+        self._all_received, self._own_bytes = received, 0
+        self._reset_parser()
         self.status = 0
         self.headers: Headers = []
-        self.is_complete = self.keeps_alive = False
+        self.is_complete = self.is_keep_alive = False
         self.error: str | None = None
         self.detail: str | None = None
         self._is_head = self._is_compressed = False
         self._body: list[bytes] = []
         self._reader: StreamReader | None = None
         self._feed_reader: Callable[[bytes, int], str | None] | None = None
-        self.received = self._without_body = 0
-        self._most = MAX_RESPONSE_BYTES
+        self.bytes_received = self._without_body = 0
+        self._max_bytes = MAX_RESPONSE_BYTES
 
     def start(self, exchange: Exchange) -> None:
-        """The next answer is that of `exchange`."""
+        """Prepare for the response of `exchange`."""
         if self._is_head:
-            self._renew()  # the old parser waits for a body that a HEAD never gets
+            self._reset_parser()  # the old parser waits for a body that a HEAD response never has
         self.status = 0
         self.headers = []
-        self.is_complete = self.keeps_alive = False
+        self.is_complete = self.is_keep_alive = False
         self.error = self.detail = None
         self._is_head, self._is_compressed = exchange.is_head, False
         self.drop_body()
         self._reader = exchange.reader
-        self._feed_reader = None  # until the status is known to be one of success
-        self.received = self._without_body = 0
-        self._most = MAX_RESPONSE_BYTES
+        self._feed_reader = None  # set once the status is known to be a success
+        self.bytes_received = self._without_body = 0
+        self._max_bytes = MAX_RESPONSE_BYTES
 
     def feed(self, data: bytes, at_ns: int) -> None:
-        """Take what was read at `at_ns`. After an error nothing more may be fed."""
-        received = self.received + len(data)
-        if received > self._most:
-            self._refuse(f"the answer is larger than {self._most / 2**20:.0f} MiB")
+        """Parse what was read at `at_ns`. After an error nothing more may be fed."""
+        received = self.bytes_received + len(data)
+        if received > self._max_bytes:
+            self._fail(f"the answer is larger than {self._max_bytes / 2**20:.0f} MiB")
             return
-        self.received = received
+        self.bytes_received = received
         self._without_body += len(data)
         pieces = len(self._body)
         try:
             self._feed(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
-            self.keeps_alive = False
-            self._refuse(not_http(data, error))
+            self.is_keep_alive = False
+            self._fail(describe_non_http(data, error))
         if self._feed_reader is not None and self._body:
-            self._pass_on(self._feed_reader, at_ns)
+            self._feed_body(self._feed_reader, at_ns)
         elif self._feed_reader is None and not self.is_complete:
-            self._keep(pieces, len(data))
-        if len(self.headers) > _MOST_HEADERS:
-            self._refuse(f"the answer has more than {_MOST_HEADERS:,} headers")
+            self._store_body(pieces, len(data))
+        if len(self.headers) > _MAX_HEADERS:
+            self._fail(f"the answer has more than {_MAX_HEADERS:,} headers")
         if self._without_body > MAX_HEAD_BYTES:
-            self._refuse(f"the answer has more than {MAX_HEAD_BYTES / 2**20:.0f} MiB outside its body")
+            self._fail(f"the answer has more than {MAX_HEAD_BYTES / 2**20:.0f} MiB outside its body")
 
-    def take_body(self) -> bytes:
-        """The body of an answer that is not streamed; it is not kept here."""
+    def pop_body(self) -> bytes:
+        """Return the body of a response that is not streamed, and release it here."""
         pieces = self._body
         self.drop_body()
-        self._reader = self._feed_reader = None  # a kept connection is not to keep what its last reader holds
+        self._reader = self._feed_reader = None  # a kept-alive connection must not hold what its last reader stores
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     def drop_body(self) -> None:
         self._body = []
-        if self._own:
-            self._all_received.total -= self._own
-            self._own = 0
+        if self._own_bytes:
+            self._all_received.total -= self._own_bytes
+            self._own_bytes = 0
 
     def ends_with_connection(self) -> bool:
-        """The answer has no end but the connection's."""
-        has_length = header_value(self.headers, b"content-length") is not None
-        return self.status > 0 and not has_length and header_value(self.headers, b"transfer-encoding") is None
+        """Return True if only the end of the connection ends the response."""
+        has_length = find_header(self.headers, b"content-length") is not None
+        return self.status > 0 and not has_length and find_header(self.headers, b"transfer-encoding") is None
 
     def release(self) -> None:
-        """Nothing is fed any more. The parser holds us as we hold it: without this, both wait for a collection."""
+        """Release the parser when nothing more will be fed. Parser and object refer to each other, so both would
+        otherwise wait for garbage collection."""
         self.drop_body()
         del self._feed, self._parser
 
-    # httptools
+    # Callbacks of httptools
 
     def on_message_begin(self) -> None:
         if self.is_complete:
-            self.keeps_alive = False  # more than was asked for: the next answer could not be told from it
+            self.is_keep_alive = False  # more data than requested: it could not be distinguished from the next response
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        if not self.status:  # else it is a trailer
+        if not self.status:  # otherwise it is a trailer
             self.headers.append((name, value))
             if len(name) == _ENCODING_LENGTH and name.lower() == _ENCODING:
                 self._is_compressed = value.strip().lower() not in (b"", b"identity")
@@ -196,42 +199,42 @@ class AnswerParser:
             return
         self.status = status
         if self._is_compressed:
-            self._refuse("the answer is compressed, and only identity is accepted")
+            self._fail("the answer is compressed, and only identity is accepted")
         elif self._is_head:
             self.is_complete = True
-            # the parser takes an answer without a length for one that ends with the connection
-            connection = header_value(self.headers, b"connection") or b""
+            # The parser assumes that a response without a length ends with the connection.
+            connection = find_header(self.headers, b"connection") or b""
             is_kept = self._parser.get_http_version() == "1.1" and b"close" not in connection.lower()
-            self.keeps_alive = self._parser.should_keep_alive() or is_kept
+            self.is_keep_alive = self._parser.should_keep_alive() or is_kept
         elif status < 300 and self._reader is not None:
             self._feed_reader = self._reader.feed
-            self._most = _MOST_COUNTED
+            self._max_bytes = _MAX_BYTES_RECEIVED
 
     def on_body(self, body: bytes) -> None:
         self._without_body = 0
         if self.is_complete:
-            self.keeps_alive = False
+            self.is_keep_alive = False
         else:
             self._body.append(body)
 
     def on_message_complete(self) -> None:
         if self.status and not self.is_complete:
             self.is_complete = True
-            self.keeps_alive = self._parser.should_keep_alive()
+            self.is_keep_alive = self._parser.should_keep_alive()
 
-    def _keep(self, pieces: int, size: int) -> None:
-        """Of a response that goes on: one piece of each read, as chunks of a few bytes would take many times their
-        size."""
+    def _store_body(self, pieces: int, size: int) -> None:
+        """Store the body of an incomplete response, joined per read, because chunks of a few bytes would take many
+        times their size."""
         if len(self._body) > pieces + 1:
             self._body[pieces:] = [b"".join(self._body[pieces:])]
-        self._own += size
+        self._own_bytes += size
         self._all_received.total += size
         if self._all_received.total > MAX_RECEIVING_BYTES:
-            megabytes = MAX_RECEIVING_BYTES / 2**20
-            self._refuse(f"the responses being received hold more than {megabytes:.0f} MiB together", LOCAL_LIMIT)
+            limit_mib = MAX_RECEIVING_BYTES / 2**20
+            self._fail(f"the responses being received hold more than {limit_mib:.0f} MiB together", LOCAL_LIMIT)
 
-    def _pass_on(self, feed_reader: Callable[[bytes, int], str | None], at_ns: int) -> None:
-        """All of one read at once: its pieces have one time, and a reader is cheaper called once."""
+    def _feed_body(self, feed_reader: Callable[[bytes, int], str | None], at_ns: int) -> None:
+        """Pass the body of one read to the reader at once: its pieces have the same time, and one call is cheaper."""
         pieces = self._body
         piece = pieces[0] if len(pieces) == 1 else b"".join(pieces)
         pieces.clear()
@@ -239,21 +242,21 @@ class AnswerParser:
             error = feed_reader(piece, at_ns)
             if error is not None and self._reader is not None:
                 self.error, self.detail = error, self._reader.detail
-        except Exception as broken:  # it costs the request, not the run
-            self.error, self.detail = "bad-payload", f"its reader failed: {type(broken).__name__}"
+        except Exception as reader_error:  # a failing reader fails the request, not the run
+            self.error, self.detail = "bad-payload", f"its reader failed: {type(reader_error).__name__}"
 
-    def _refuse(self, detail: str, error: str = "bad-payload") -> None:
+    def _fail(self, detail: str, error: str = "bad-payload") -> None:
         if self.error is None and not self.is_complete:
             self.error, self.detail = error, detail
 
-    def _renew(self) -> None:
+    def _reset_parser(self) -> None:
         self._parser = httptools.HttpResponseParser(self)
         self._feed: Callable[[bytes], None] = self._parser.feed_data
 
 
-def not_http(data: bytes, error: Exception | None = None) -> str:
-    """What is wrong with `data`, in words that hold nothing of it."""
-    if data[:2] == b"\0\0" and data[3:4] == b"\x04":  # a SETTINGS frame, which every HTTP/2 server begins with
+def describe_non_http(data: bytes, error: Exception | None = None) -> str:
+    """Describe why `data` is not HTTP/1.1, without any of its content."""
+    if data[:2] == b"\0\0" and data[3:4] == b"\x04":  # a SETTINGS frame, the first frame of every HTTP/2 server
         return "the server speaks HTTP/2, and only HTTP/1.1 is spoken here"
     if data[:2] in (b"\x15\x03", b"\x16\x03"):
         return "the server speaks TLS: its URL begins with https"

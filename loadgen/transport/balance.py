@@ -1,4 +1,4 @@
-"""Several replicas behind one front."""
+"""Load balancing over several replicas."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ from loadgen.records import Balance
 from loadgen.transport.exchange import Exchange, Transport
 
 _SEED = 1
-"""Which replicas power-of-two-choices looks at is the same in every run."""
+"""Seed of power-of-two-choices, so that every run picks the same replicas."""
 
 
 class Pool(Transport, Protocol):
     @property
     def outstanding(self) -> int:
-        """Requests in flight and waiting."""
+        """Number of requests in flight and waiting."""
         ...
 
 
 class BalancedPools:
-    """Gives each exchange to one of the pools and notes which as its `target`.
+    """Sends each exchange through one of the pools, and stores its index as `target`.
 
-    A pool whose replica refuses connections gets its share as the others do, and fails it.
+    A pool whose replica refuses connections still gets its share, and those requests fail.
     """
 
     def __init__(self, pools: Sequence[Pool], balance: Balance) -> None:
         self._pools = pools
-        self._choose = _chooser(pools, balance)
+        self._choose = _make_chooser(pools, balance)
 
     @property
     def opened(self) -> int:
@@ -60,7 +60,7 @@ class BalancedPools:
             pool.close()
 
 
-def _chooser(pools: Sequence[Pool], balance: Balance) -> Callable[[], int]:
+def _make_chooser(pools: Sequence[Pool], balance: Balance) -> Callable[[], int]:
     match balance:
         case "round-robin":
             return itertools.cycle(range(len(pools))).__next__
@@ -71,7 +71,7 @@ def _chooser(pools: Sequence[Pool], balance: Balance) -> Callable[[], int]:
 
 
 def _least_outstanding(pools: Sequence[Pool]) -> Callable[[], int]:
-    """Of equals, the one whose turn it is."""
+    """Choose the pool with the fewest outstanding requests; ties are broken in rotation."""
     turns = itertools.cycle(tuple(_rotated(len(pools), first)) for first in range(len(pools)))
 
     def choose() -> int:
@@ -85,12 +85,12 @@ def _rotated(count: int, first: int) -> list[int]:
 
 
 def _power_of_two(pools: Sequence[Pool]) -> Callable[[], int]:
-    """The better of two different ones, drawn at random."""
+    """Choose the better of two different pools drawn at random."""
     draw, count = random.Random(_SEED).random, len(pools)
 
     def choose() -> int:
-        one = int(draw() * count)
-        other = (one + 1 + int(draw() * (count - 1))) % count
-        return one if pools[one].outstanding <= pools[other].outstanding else other
+        first = int(draw() * count)
+        second = (first + 1 + int(draw() * (count - 1))) % count
+        return first if pools[first].outstanding <= pools[second].outstanding else second
 
     return choose

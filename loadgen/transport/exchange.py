@@ -1,7 +1,4 @@
-"""One request and what came of it.
-
-Failures whose cause is a limit of this machine, and not the target.
-"""
+"""One request and its result, and errors whose cause is a limit of this machine instead of the target."""
 
 from __future__ import annotations
 
@@ -16,7 +13,7 @@ Headers = list[tuple[bytes, bytes]]
 
 
 class Tokens(msgspec.Struct, gc=False):
-    """What is known of the tokens of one answer; the fields are those of REQUEST_SCHEMA."""
+    """Token counts and times of one response; the fields are those of REQUEST_SCHEMA."""
 
     first_token_ns: int | None = None
     first_output_ns: int | None = None
@@ -30,40 +27,40 @@ class Tokens(msgspec.Struct, gc=False):
 
 
 class StreamReader(Protocol):
-    """Reads the body of one successful answer while it arrives, in memory that is bounded."""
+    """Reads the body of one successful response while it arrives, in bounded memory."""
 
     @property
     def tokens(self) -> Tokens:
-        """May be read at any time, also after a failure."""
+        """Tokens so far; may be read at any time, also after a failure."""
         ...
 
     @property
     def detail(self) -> str | None:
-        """What was wrong, in words that hold nothing of the answer."""
+        """Description of the error, without any content of the response."""
         ...
 
     def feed(self, piece: bytes, at_ns: int, /) -> str | None:
-        """Take what arrived at `at_ns`. An error class ends the exchange, and the connection with it."""
+        """Read what arrived at `at_ns`. An error class as the result ends the exchange and the connection."""
         ...
 
 
 class Exchange(msgspec.Struct, gc=False):
-    """Filled in by the transport, which calls `on_done` exactly once. Times are `time.perf_counter_ns`.
+    """One request, filled in by the transport, which calls `on_done` exactly once. Times are `time.perf_counter_ns`.
 
-    `number` is the request's place among the built ones. `sent_ns` of a request whose connection could not be made is
-    when that connection was asked for; it stays None when the request was given up while it waited for a free one.
-    `bytes_received` counts headers too. With a `reader`, the body of an answer with status 2xx is fed to it and `body`
+    `number` is the index of the request among the prepared ones. If the connection could not be made, `sent_ns` is the
+    time at which it was requested; it is None if the request was given up while it waited for a free connection.
+    `bytes_received` includes headers. With a `reader`, the body of a response with status 2xx is fed to it and `body`
     stays empty.
     """
 
     index: int
-    number: int
+    request_index: int
     intended_ns: int
     request: bytes
     on_done: Callable[[Exchange], None]
     is_head: bool = False
     reader: StreamReader | None = None
-    asked_ns: int = 0
+    queued_ns: int = 0
     sent_ns: int | None = None
     first_byte_ns: int | None = None
     end_ns: int | None = None
@@ -76,21 +73,22 @@ class Exchange(msgspec.Struct, gc=False):
     headers: Headers = []
     body: bytes = b""
     tokens: Tokens | None = None
-    """Set by the judge of an answer that was not streamed."""
+    """Set by the check of a response that was not streamed."""
     right: int | None = None
-    """As in a Judgement, once the answer is judged; `error` is the judgement's too by then."""
+    """Number of correct rows, as in ResponseCheck, once the response has been checked; `error` then includes the
+    check's error."""
     method: str = ""
-    """Of gRPC: the method, where it is not the one that the transport was made for."""
+    """The gRPC method, if it is not the one that the transport was created for."""
 
 
 class ResolveError(Exception):
-    """The host name has no address."""
+    """Raised when the host name has no address."""
 
 
 class Transport(Protocol):
-    """Carries exchanges. All methods belong to the event loop's thread.
+    """Sends exchanges. All methods must be called on the event loop's thread.
 
-    `opened` counts connections, `sent` requests, failed connections included.
+    `opened` counts connections and `sent` counts requests, including those whose connection failed.
     """
 
     @property
@@ -101,46 +99,46 @@ class Transport(Protocol):
 
     @property
     def closed_idle(self) -> int:
-        """Connections that the target closed while they waited for another request."""
+        """Number of connections that the target closed while they were idle."""
         ...
 
     async def resolve(self) -> None:
-        """Look hosts up, once for all that follows. Raises ResolveError."""
+        """Resolve host names, once for all connections that follow. Raises ResolveError."""
         ...
 
     def submit(self, exchange: Exchange, /) -> None:
-        """Send it as soon as can be; nothing is ever sent twice."""
+        """Send the exchange as soon as possible; nothing is ever sent twice."""
         ...
 
     def cut(self) -> None:
-        """End everything that is in flight or waits, as timed out."""
+        """End everything in flight or waiting as timed out."""
         ...
 
     def close(self) -> None: ...
 
 
-def header_value(headers: Headers, name: bytes) -> bytes | None:
-    """The first header of that name, which is given in lower case."""
+def find_header(headers: Headers, name: bytes) -> bytes | None:
+    """Return the first header of that name, which must be given in lower case."""
     return next((value for key, value in headers if key.lower() == name), None)
 
 
 LOCAL_LIMIT = "local-limit"
-"""The error class of them."""
+"""Error class for limits of this machine."""
 
-_NUMBERS = (errno.EMFILE, errno.ENFILE, errno.EADDRNOTAVAIL, errno.ENOBUFS, errno.ENOMEM)
-_TEXTS = tuple(os.strerror(number) for number in _NUMBERS)
+_LOCAL_LIMIT_ERRNOS = (errno.EMFILE, errno.ENFILE, errno.EADDRNOTAVAIL, errno.ENOBUFS, errno.ENOMEM)
+_LOCAL_LIMIT_TEXTS = tuple(os.strerror(number) for number in _LOCAL_LIMIT_ERRNOS)
 
 
 def is_local_limit(error: BaseException | None) -> bool:
-    """Whether this machine has no descriptor, local port, buffer or memory left."""
-    return isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno in _NUMBERS)
+    """Return True if this machine has no file descriptor, local port, buffer or memory left."""
+    return isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno in _LOCAL_LIMIT_ERRNOS)
 
 
-def names_local_limit(text: str) -> bool:
-    """The same of a library that reports only the operating system's text."""
-    return any(one in text for one in _TEXTS)
+def is_local_limit_text(text: str) -> bool:
+    """Return the same for a library that reports only the operating system's text."""
+    return any(limit_text in text for limit_text in _LOCAL_LIMIT_TEXTS)
 
 
-def connect_error(error: OSError) -> str:
-    """The error class of a connection that could not be made."""
+def classify_connect_error(error: OSError) -> str:
+    """Return the error class of a connection that could not be made."""
     return LOCAL_LIMIT if is_local_limit(error) else "connect"

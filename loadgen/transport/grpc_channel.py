@@ -1,4 +1,4 @@
-"""A gRPC channel as it is opened here: no retries, no compression, no look-ups of its own."""
+"""Settings of gRPC channels: no retries, no compression, no service-config look-ups."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import re
 import ssl
 from pathlib import Path
 
-# its warnings on standard error are read by nobody
+# nobody reads its warnings on standard error
 os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 
 import grpc
@@ -15,25 +15,26 @@ import grpc
 from loadgen.records import Endpoint, Tls
 from loadgen.transport.address import Address, EndpointError
 from loadgen.transport.answers import MAX_RESPONSE_BYTES
-from loadgen.transport.proxy import proxy_of
-from loadgen.transport.tls import TlsFileError, tls_context
+from loadgen.transport.proxy import parse_proxy_url
+from loadgen.transport.tls import TlsFileError, build_tls_context
 
 Metadata = tuple[tuple[str, str | bytes], ...]
 Options = list[tuple[str, str | int]]
 
 _KEY = re.compile(r"[0-9a-z_.-]+")
-_OURS = ("content-type", "content-length", "te", "host", "user-agent", "connection")
+_RESERVED_KEYS = ("content-type", "content-length", "te", "host", "user-agent", "connection")
 _IDENTITY_ONLY = 1
 _BACKOFF_MS = 100
-"""The least there is. In between, calls to a server that could not be reached fail without another try."""
+"""Minimum backoff in ms that gRPC allows. During it, calls to a server that could not be reached fail without another
+attempt."""
 
 
-def metadata_of(endpoint: Endpoint) -> Metadata:
-    """The endpoint's headers, but for those that gRPC sends itself. Raises EndpointError."""
+def build_metadata(endpoint: Endpoint) -> Metadata:
+    """Return the endpoint's headers without those that gRPC sends itself. Raises EndpointError."""
     metadata: list[tuple[str, str | bytes]] = []
     for name, value in endpoint.headers:
         key = name.lower()
-        if key in _OURS:
+        if key in _RESERVED_KEYS:
             continue
         if not _KEY.fullmatch(key) or key.startswith("grpc-") or not (value.isascii() and value.isprintable()):
             raise EndpointError(f"the header {name!r} holds a character that gRPC's metadata cannot, or is its own")
@@ -41,11 +42,11 @@ def metadata_of(endpoint: Endpoint) -> Metadata:
     return tuple(metadata)
 
 
-def credentials_of(tls: Tls) -> grpc.ChannelCredentials:
-    """Raises EndpointError."""
+def load_credentials(tls: Tls) -> grpc.ChannelCredentials:
+    """Return the TLS credentials. Raises EndpointError."""
     if not tls.verify:
         raise EndpointError("gRPC always verifies the server's certificate: give the file of the CA that signed it")
-    tls_context(tls)  # tells what is wrong with the files in the same words as for HTTP
+    build_tls_context(tls)  # raises for invalid files with the same messages as for HTTP
     roots = tls.ca_file or ssl.get_default_verify_paths().cafile
     return grpc.ssl_channel_credentials(
         root_certificates=None if roots is None else _pem(roots),
@@ -61,7 +62,7 @@ def _pem(path: str) -> bytes:
         raise TlsFileError(f"the certificates or keys in {path} cannot be read: {error.strerror}") from error
 
 
-def options_of(endpoint: Endpoint, address: Address) -> Options:
+def channel_options(endpoint: Endpoint, address: Address) -> Options:
     connect_ms = max(1, round(endpoint.timeouts.connect_s * 1e3))
     agent = next((value for name, value in endpoint.headers if name.lower() == "user-agent"), "sizewise")
     authority = next((value for name, value in endpoint.headers if name.lower() == "host"), address.authority)
@@ -70,11 +71,11 @@ def options_of(endpoint: Endpoint, address: Address) -> Options:
         ("grpc.default_authority", authority),
         ("grpc.enable_retries", 0),
         ("grpc.service_config_disable_resolution", 1),
-        ("grpc.use_local_subchannel_pool", 1),  # else channels of one target share one connection
+        ("grpc.use_local_subchannel_pool", 1),  # otherwise the channels of one target share one connection
         ("grpc.compression_enabled_algorithms_bitset", _IDENTITY_ONLY),
         ("grpc.max_receive_message_length", MAX_RESPONSE_BYTES),
         ("grpc.max_send_message_length", -1),
-        ("grpc.min_reconnect_backoff_ms", connect_ms),  # which is how long one attempt may take
+        ("grpc.min_reconnect_backoff_ms", connect_ms),  # the timeout of one attempt
         ("grpc.initial_reconnect_backoff_ms", _BACKOFF_MS),
         ("grpc.max_reconnect_backoff_ms", _BACKOFF_MS),
         ("grpc.enable_http_proxy", 0 if endpoint.proxy is None else 1),
@@ -82,6 +83,6 @@ def options_of(endpoint: Endpoint, address: Address) -> Options:
     if address.is_tls:
         options.append(("grpc.ssl_target_name_override", address.host))
     if endpoint.proxy is not None:
-        proxy_of(endpoint.proxy)
+        parse_proxy_url(endpoint.proxy)
         options.append(("grpc.http_proxy", endpoint.proxy))
     return options

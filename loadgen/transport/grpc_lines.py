@@ -1,4 +1,4 @@
-"""One connection of gRPC and the calls on it. Messages go and come as bytes."""
+"""A gRPC connection and the calls on it. Messages are sent and received as bytes."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Callable, Coroutine
 from time import perf_counter_ns
 from typing import Any, NamedTuple, Protocol
 
-# first, since it quietens gRPC before that is loaded
+# Imported first, because it silences gRPC's log before gRPC is loaded.
 from loadgen.transport.grpc_channel import Metadata, Options  # isort: skip
 
 import grpc
@@ -17,11 +17,11 @@ import grpc.aio
 from loadgen.records import Timeouts
 from loadgen.transport.answers import MAX_RESPONSE_BYTES
 from loadgen.transport.exchange import Exchange
-from loadgen.transport.grpc_status import SUCCESS, End, end_of
+from loadgen.transport.grpc_status import SUCCESS, CallEnd, classify_end
 
 
-class Peer(NamedTuple):
-    """What all calls to one server share."""
+class GrpcServer(NamedTuple):
+    """Settings that all calls to one server share."""
 
     loop: asyncio.AbstractEventLoop
     target: str
@@ -30,30 +30,31 @@ class Peer(NamedTuple):
     timeouts: Timeouts
 
 
-_AS_IT_IS = None
-"""Neither what is sent nor what comes is turned into anything else than bytes."""
+_RAW_BYTES = None
+"""Serializer that leaves messages as bytes in both directions."""
 
-OnEnd = Callable[[End, int, bytes], None]
-"""Called on the loop's thread with when it ended, and the answer's message."""
+OnEnd = Callable[[CallEnd, int, bytes], None]
+"""Callback on the event loop's thread with the end of a call, its time in ns, and the response message."""
 
 
 class PooledChannel(Protocol):
-    """`in_flight` and `was_used` belong to the pool."""
+    """A channel in a pool. `in_flight` and `is_used` belong to the pool."""
 
     in_flight: int
-    was_used: bool
+    is_used: bool
 
     def start(self, exchange: Exchange, method: str, metadata: Metadata, on_end: OnEnd, /) -> Callable[[], object]:
-        """Send it now; what is given back cancels it."""
+        """Send the request now; the returned function cancels it."""
         ...
 
     def close(self) -> None: ...
 
 
-class UnaryLine:
-    """One message each way. The end is stamped on gRPC's own thread, so that a busy loop does not delay it."""
+class UnaryChannel:
+    """A channel for unary calls. The end is timestamped on gRPC's own thread, so that a busy event loop does not delay
+    it."""
 
-    def __init__(self, peer: Peer) -> None:
+    def __init__(self, peer: GrpcServer) -> None:
         self._peer = peer
         target, options, credentials = peer.target, peer.options, peer.credentials
         self._channel = (
@@ -63,18 +64,18 @@ class UnaryLine:
         )
         self._calls: dict[str, grpc.UnaryUnaryMultiCallable[bytes, bytes]] = {}
         self.in_flight = 0
-        self.was_used = False
+        self.is_used = False
 
     def start(self, exchange: Exchange, method: str, metadata: Metadata, on_end: OnEnd) -> Callable[[], object]:
         call = self._calls.get(method)
         if call is None:
-            call = self._calls[method] = self._channel.unary_unary(method, _AS_IT_IS, _AS_IT_IS)
+            call = self._calls[method] = self._channel.unary_unary(method, _RAW_BYTES, _RAW_BYTES)
         loop = self._peer.loop
 
         def stamp(_: object) -> None:
             end_ns = perf_counter_ns()
-            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits for it
-                loop.call_soon_threadsafe(_hand_over, future, end_ns, on_end)
+            with contextlib.suppress(RuntimeError):  # the event loop is closed, so nobody waits for the call
+                loop.call_soon_threadsafe(_finish_call, future, end_ns, on_end)
 
         exchange.sent_ns = perf_counter_ns()
         future = call.future(exchange.request, timeout=self._peer.timeouts.total_s, metadata=metadata)
@@ -85,19 +86,22 @@ class UnaryLine:
         self._channel.close()
 
 
-def _hand_over(done: grpc.CallFuture[bytes], end_ns: int, on_end: OnEnd) -> None:
+def _finish_call(done: grpc.CallFuture[bytes], end_ns: int, on_end: OnEnd) -> None:
     code = done.code()
     if code is grpc.StatusCode.OK:
         on_end(SUCCESS, end_ns, done.result())
     else:
-        on_end(end_of(code, done.details(), False), end_ns, b"")
+        on_end(classify_end(code, done.details(), False), end_ns, b"")
 
 
-class StreamLine:
-    """One message out and any number back, each stamped as the loop gets it, and fed to the exchange's reader; without
-    one they are the body."""
+class StreamChannel:
+    """A channel for calls with one request message and any number of response messages.
 
-    def __init__(self, peer: Peer) -> None:
+    Each response message is timestamped when the event loop receives it, and fed to the exchange's reader; without a
+    reader, the messages are the body.
+    """
+
+    def __init__(self, peer: GrpcServer) -> None:
         self._peer = peer
         target, options, credentials = peer.target, peer.options, peer.credentials
         self._channel = (
@@ -108,43 +112,43 @@ class StreamLine:
         self._calls: dict[str, grpc.aio.UnaryStreamMultiCallable[bytes, bytes]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self.in_flight = 0
-        self.was_used = False
+        self.is_used = False
 
     def start(self, exchange: Exchange, method: str, metadata: Metadata, on_end: OnEnd) -> Callable[[], object]:
-        begin = self._calls.get(method)
-        if begin is None:
-            # a stream of one message and the end of it is what a single request is on the wire too
-            begin = self._calls[method] = self._channel.unary_stream(method, _AS_IT_IS, _AS_IT_IS)
+        start_call = self._calls.get(method)
+        if start_call is None:
+            # A stream of one message and its end is identical to a unary request on the wire.
+            start_call = self._calls[method] = self._channel.unary_stream(method, _RAW_BYTES, _RAW_BYTES)
         exchange.sent_ns = perf_counter_ns()
-        call = begin(exchange.request, timeout=self._peer.timeouts.total_s, metadata=metadata)
-        self._keep(self._read(exchange, call, on_end))
+        call = start_call(exchange.request, timeout=self._peer.timeouts.total_s, metadata=metadata)
+        self._start_task(self._read(exchange, call, on_end))
         return call.cancel
 
     def close(self) -> None:
-        self._keep(self._channel.close(None))
+        self._start_task(self._channel.close(None))
 
-    def _keep(self, work: Coroutine[Any, Any, None]) -> None:
+    def _start_task(self, work: Coroutine[Any, Any, None]) -> None:
         task = self._peer.loop.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
     async def _read(self, exchange: Exchange, call: grpc.aio.UnaryStreamCall[bytes, bytes], on_end: OnEnd) -> None:
-        pieces: list[bytes] = []
+        messages: list[bytes] = []
         try:
-            end = await self._messages(exchange, call, pieces)
+            end = await self._read_messages(exchange, call, messages)
         except TimeoutError:
-            end = End(None, "timeout", None)
+            end = CallEnd(None, "timeout", None)
         except asyncio.CancelledError:
-            if not call.cancelled():  # it is this task that is cancelled, not the call
+            if not call.cancelled():  # this task is canceled, not the call
                 raise
-            end = End(None, "timeout", None)
+            end = CallEnd(None, "timeout", None)
         end_ns = perf_counter_ns()
         call.cancel()
-        on_end(end, end_ns, b"".join(pieces))
+        on_end(end, end_ns, b"".join(messages))
 
-    async def _messages(
+    async def _read_messages(
         self, exchange: Exchange, call: grpc.aio.UnaryStreamCall[bytes, bytes], pieces: list[bytes]
-    ) -> End:
+    ) -> CallEnd:
         reader, idle_s = exchange.reader, self._peer.timeouts.idle_s
         has_answer = False
         try:
@@ -162,6 +166,6 @@ class StreamLine:
                 else:
                     error = reader.feed(message, at_ns)
                 if error is not None:
-                    return End(SUCCESS.status, error, None)
+                    return CallEnd(SUCCESS.status, error, None)
         except grpc.aio.AioRpcError as error:
-            return end_of(error.code(), error.details(), has_answer)
+            return classify_end(error.code(), error.details(), has_answer)

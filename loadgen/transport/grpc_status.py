@@ -1,4 +1,4 @@
-"""What the end of a gRPC call means, in the terms that HTTP has for it."""
+"""Maps the end of a gRPC call to HTTP status codes and error classes."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import grpc
 
-from loadgen.transport.exchange import LOCAL_LIMIT, names_local_limit
+from loadgen.transport.exchange import LOCAL_LIMIT, is_local_limit_text
 
 _OK = 200
 _STATUSES = {
@@ -23,40 +23,44 @@ _STATUSES = {
     grpc.StatusCode.UNIMPLEMENTED: 501,
     grpc.StatusCode.UNAVAILABLE: 503,
 }
-"""As Google's RPC codes are mapped to HTTP; any other code is a 500."""
+"""HTTP status codes of Google's RPC codes; any other code is a 500."""
 
 _NO_CONNECTION = "failed to connect to all addresses"
 _LOST = ("Stream removed", "Socket closed", "Connection reset", "recvmsg:", "sendmsg:", "GOAWAY", "Broken pipe")
 _TOO_LARGE = "CLIENT: Received message larger than max"
 
 
-class End(NamedTuple):
-    """`error` is of the transport; what a status says of the answer is left to its judge."""
+class CallEnd(NamedTuple):
+    """End of a call. `error` is an error of the transport; errors that a status implies are left to the response
+    check."""
 
     status: int | None
     error: str | None
     detail: str | None
 
 
-SUCCESS = End(_OK, None, None)
+SUCCESS = CallEnd(_OK, None, None)
 
 
-def end_of(code: grpc.StatusCode, details: str | None, has_answer: bool) -> End:
-    """`has_answer`: some of the answer had come. A peer's own words are left out: they may repeat a secret."""
+def classify_end(code: grpc.StatusCode, details: str | None, has_response: bool) -> CallEnd:
+    """Return the end of a call. `has_answer` is true if part of the response had been received.
+
+    The server's own text is omitted, because it may repeat a secret.
+    """
     details = details or ""
     if code is grpc.StatusCode.OK:
         return SUCCESS
     if code is grpc.StatusCode.DEADLINE_EXCEEDED:
-        return End(None, "timeout", None)
+        return CallEnd(None, "timeout", None)
     if code is grpc.StatusCode.RESOURCE_EXHAUSTED and _TOO_LARGE in details:
-        return End(_OK, "bad-payload", "the answer is too large")
+        return CallEnd(_OK, "bad-payload", "the answer is too large")
     if code is grpc.StatusCode.UNAVAILABLE:
-        # grpc says what it found itself under the code that a server may send too; only the words differ
+        # gRPC reports its own errors under a code that a server may send too; only the text differs.
         if details.startswith(_NO_CONNECTION):
             reason = details.rpartition("last error: ")[2]
-            if names_local_limit(reason):
-                return End(None, LOCAL_LIMIT, reason[:200])
-            return End(None, "tls" if "andshake failed" in reason else "connect", reason[:200])
+            if is_local_limit_text(reason):
+                return CallEnd(None, LOCAL_LIMIT, reason[:200])
+            return CallEnd(None, "tls" if "andshake failed" in reason else "connect", reason[:200])
         if details.startswith(_LOST):
-            return End(None, "truncated" if has_answer else "send", None)
-    return End(_STATUSES.get(code, 500), None, f"gRPC {code.name}")
+            return CallEnd(None, "truncated" if has_response else "send", None)
+    return CallEnd(_STATUSES.get(code, 500), None, f"gRPC {code.name}")

@@ -1,4 +1,4 @@
-"""The transport that an endpoint asks for."""
+"""Creates the HTTP transport that an endpoint requires."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ import os
 import socket
 
 from loadgen.records import Endpoint
-from loadgen.transport.address import Address, UrlError, address_of
+from loadgen.transport.address import Address, UrlError, parse_url
 from loadgen.transport.answers import ReceivedBytes
 from loadgen.transport.balance import BalancedPools
 from loadgen.transport.exchange import Transport
 from loadgen.transport.pool import ConnectionPool
 
-_MOST_SOCKET_PATH = 103
-"""What every system takes; Linux would take 107."""
+_MAX_SOCKET_PATH_BYTES = 103
+"""Maximum path length in bytes that every system supports; Linux would allow 107."""
 
 
 def new_transport(loop: asyncio.AbstractEventLoop, endpoint: Endpoint) -> Transport:
-    """For HTTP/1.1. Requests are to be built for the first URL. Raises EndpointError.
+    """Create an HTTP/1.1 transport; requests must be built for the first URL. Raises EndpointError.
 
     Replicas share `max_connections` evenly.
     """
@@ -32,7 +32,7 @@ def new_transport(loop: asyncio.AbstractEventLoop, endpoint: Endpoint) -> Transp
         for address in addresses:
             pools.append(  # noqa: PERF401  what was made is closed when a later one cannot be
                 ConnectionPool(
-                    loop, address, endpoint, max_connections=share, built_for=addresses[0], received=received
+                    loop, address, endpoint, max_connections=share, built_for=addresses[0], received_bytes=received
                 )
             )
     except ValueError:
@@ -45,7 +45,7 @@ def new_transport(loop: asyncio.AbstractEventLoop, endpoint: Endpoint) -> Transp
 def _addresses(endpoint: Endpoint) -> list[Address]:
     if not endpoint.urls:
         raise UrlError("the target has no URL")
-    addresses = [address_of(url) for url in endpoint.urls]
+    addresses = [parse_url(url) for url in endpoint.urls]
     if len({address.path for address in addresses}) > 1:
         raise UrlError("the URLs of one target must have the same path: they are replicas of one thing")
     if endpoint.unix_socket is not None:
@@ -53,6 +53,6 @@ def _addresses(endpoint: Endpoint) -> list[Address]:
             raise UrlError("this system has no unix sockets for a target to listen on")
         if len(addresses) > 1:
             raise UrlError("a target with a unix socket has one URL")
-        if not 0 < len(os.fsencode(endpoint.unix_socket)) <= _MOST_SOCKET_PATH or "\0" in endpoint.unix_socket:
-            raise UrlError(f"the path of the unix socket must have 1 to {_MOST_SOCKET_PATH} bytes")
+        if not 0 < len(os.fsencode(endpoint.unix_socket)) <= _MAX_SOCKET_PATH_BYTES or "\0" in endpoint.unix_socket:
+            raise UrlError(f"the path of the unix socket must have 1 to {_MAX_SOCKET_PATH_BYTES} bytes")
     return addresses

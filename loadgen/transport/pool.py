@@ -9,23 +9,25 @@ from time import perf_counter_ns
 
 from loadgen.records import Endpoint
 from loadgen.transport.address import Address
-from loadgen.transport.answers import KnownHeads, ReceivedBytes
-from loadgen.transport.connection import Connection, rewrite_for
-from loadgen.transport.exchange import LOCAL_LIMIT, Exchange, connect_error
-from loadgen.transport.proxy import proxy_of
-from loadgen.transport.routes import route_to
-from loadgen.transport.tls import tls_failure
+from loadgen.transport.answers import HeadCache, ReceivedBytes
+from loadgen.transport.connection import Connection, build_rewrite
+from loadgen.transport.exchange import LOCAL_LIMIT, Exchange, classify_connect_error
+from loadgen.transport.proxy import parse_proxy_url
+from loadgen.transport.routes import build_route
+from loadgen.transport.tls import describe_tls_failure
 
 _SWEEP_S = 0.1
-_OPEN_AT_ONCE = 32
+_MIN_OPEN_AT_ONCE = 32
 
 
 class ConnectionPool:
-    """Sends each exchange on the idle connection used last, else on a new one, else when one is free, oldest first.
+    """Sends each exchange on the most recently used idle connection, or on a new one, or waits until one is free, in
+    FIFO order.
 
-    Nothing is ever sent twice. All methods belong to the loop's thread. Deadlines are looked at every 0.1 s, so that a
-    request costs no timer. Who waits for a connection gives up after `total_s`: the user would have, and no more can
-    wait than come in that time. `opened` counts connections, `sent` requests, failed connections included.
+    Nothing is ever sent twice. All methods must be called on the event loop's thread. Deadlines are checked every 0.1
+    s, so that a request needs no timer. A request that waits for a connection gives up after `total_s`: a user would
+    have given up too, and the queue cannot hold more than arrives in that time. `opened` counts connections and `sent`
+    counts requests, including those whose connection failed.
     """
 
     def __init__(
@@ -36,33 +38,36 @@ class ConnectionPool:
         *,
         max_connections: int | None = None,
         built_for: Address | None = None,
-        received: ReceivedBytes | None = None,
+        received_bytes: ReceivedBytes | None = None,
     ) -> None:
-        """Raises EndpointError. `built_for`: whose Host header the requests have, if it is not this address.
-        `received` is shared with the other pools of the worker."""
-        proxy = None if endpoint.proxy is None or endpoint.unix_socket is not None else proxy_of(endpoint.proxy)
+        """Raises EndpointError.
+
+        `built_for` is the address whose Host header the requests have, if it differs from `address`. `received` is
+        shared with the other pools of the worker.
+        """
+        proxy = None if endpoint.proxy is None or endpoint.unix_socket is not None else parse_proxy_url(endpoint.proxy)
         self._loop, self._timeouts = loop, endpoint.timeouts
         self._max_connections = max_connections or endpoint.max_connections
-        self._route = route_to(loop, address, endpoint, proxy)
-        self._rewrite = rewrite_for(address, built_for or address, proxy)
-        self._heads, self._received = KnownHeads(), received or ReceivedBytes()
+        self._route = build_route(loop, address, endpoint, proxy)
+        self._rewrite = build_rewrite(address, built_for or address, proxy)
+        self._heads, self._received = HeadCache(), received_bytes or ReceivedBytes()
         self._idle: dict[Connection, None] = {}
         self._connections: set[Connection] = set()
         self._opening: set[asyncio.Task[None]] = set()
         self._waiting: deque[Exchange] = deque()
         self._sweeper = loop.call_later(_SWEEP_S, self._sweep)
-        self._when_free = self._free if endpoint.reuses_connections else self._drop
+        self._on_free = self._release if endpoint.reuses_connections else self._close_connection
         self.opened = 0
         self.sent = 0
         self.closed_idle = 0
 
     @property
     def outstanding(self) -> int:
-        """Requests in flight and waiting."""
+        """Number of requests in flight and waiting."""
         return len(self._connections) - len(self._idle) + len(self._waiting)
 
     async def resolve(self) -> None:
-        """Look the host up, once for all the connections that follow. Raises ResolveError."""
+        """Resolve the host name, once for all connections that follow. Raises ResolveError."""
         await self._route.resolve()
 
     def submit(self, exchange: Exchange) -> None:
@@ -71,12 +76,12 @@ class ConnectionPool:
             if idle.popitem()[0].send(exchange):
                 self.sent += 1
                 return
-        exchange.asked_ns = perf_counter_ns()
+        exchange.queued_ns = perf_counter_ns()
         self._waiting.append(exchange)
-        self._open_for_waiting()
+        self._open_connections()
 
     def cut(self) -> None:
-        """End everything that is in flight or waits, as timed out."""
+        """End everything in flight or waiting as timed out."""
         for connection in list(self._connections):
             connection.cut("timeout")
         waiting, self._waiting = self._waiting, deque()
@@ -85,87 +90,92 @@ class ConnectionPool:
 
     def close(self) -> None:
         self._sweeper.cancel()
-        self._max_connections = 0  # what is submitted by someone who hears of the cut opens nothing more
+        self._max_connections = 0  # a request submitted in response to the cut must not open a connection
         for task in self._opening:
             task.cancel()
         self.cut()
         for connection in list(self._connections):
             connection.close()
 
-    def _open_for_waiting(self) -> None:
-        # Opening costs more than sending: after a stall of ours, a connection for every arrival that has come due would
-        # make the next stall. So at most as many at once as there are, which still doubles them every round trip.
+    def _open_connections(self) -> None:
+        # Opening a connection costs more than sending: after a stall of this process, opening one for every arrival
+        # that has come due would cause the next stall. So at most as many are opened at once as exist, which still
+        # doubles their number every round trip.
         opening, established = len(self._opening), len(self._connections)
         if opening + established >= self._max_connections:
             return
-        at_once = max(_OPEN_AT_ONCE, established)
+        at_once = max(_MIN_OPEN_AT_ONCE, established)
         room = min(self._max_connections - established, at_once, len(self._waiting)) - opening
         for _ in range(room):
-            task = self._loop.create_task(self._open())
+            task = self._loop.create_task(self._open_one())
             self._opening.add(task)
-            task.add_done_callback(self._opened)
+            task.add_done_callback(self._on_opened)
 
-    def _opened(self, task: asyncio.Task[None]) -> None:
+    def _on_opened(self, task: asyncio.Task[None]) -> None:
         self._opening.discard(task)
-        self._open_for_waiting()
+        self._open_connections()
 
-    async def _open(self) -> None:
+    async def _open_one(self) -> None:
         try:
             async with asyncio.timeout(self._timeouts.connect_s):
                 connection = await self._route.connect(self._new_connection)
         except ssl.SSLError as error:
-            self._fail_oldest("tls", tls_failure(error))
+            self._fail_oldest("tls", describe_tls_failure(error))
         except TimeoutError:
             self._fail_oldest("connect", f"no connection within {self._timeouts.connect_s:g} s")
         except OSError as error:
-            self._fail_oldest(connect_error(error), error.strerror or str(error))
+            self._fail_oldest(classify_connect_error(error), error.strerror or str(error))
         except MemoryError:
             self._fail_oldest(LOCAL_LIMIT, "out of memory")
-        except Exception as error:  # whatever it is: unanswered, the request would ask for a connection again and again
+        except Exception as error:  # any error must fail a request, or it would ask for a connection forever
             self._fail_oldest("connect", type(error).__name__)
         else:
             self.opened += 1
             self._connections.add(connection)
-            self._free(connection)
+            self._release(connection)
 
     def _new_connection(self) -> Connection:
-        return Connection(self._when_free, self._lost, self._heads, self._rewrite, self._received)
+        return Connection(self._on_free, self._on_lost, self._heads, self._rewrite, self._received)
 
     def _fail_oldest(self, error: str, detail: str) -> None:
         if self._waiting:
             exchange = self._waiting.popleft()
             exchange.error, exchange.detail = error, detail
-            exchange.sent_ns, exchange.end_ns = exchange.asked_ns, perf_counter_ns()
+            exchange.sent_ns, exchange.end_ns = exchange.queued_ns, perf_counter_ns()
             self.sent += 1
             exchange.on_done(exchange)
 
-    def _free(self, connection: Connection) -> None:
+    def _release(self, connection: Connection) -> None:
         if not self._waiting:
             self._idle[connection] = None
         elif connection.send(self._waiting[0]):
             self._waiting.popleft()
             self.sent += 1
 
-    def _drop(self, connection: Connection) -> None:
+    def _close_connection(self, connection: Connection) -> None:
         connection.close()
 
-    def _lost(self, connection: Connection) -> None:
+    def _on_lost(self, connection: Connection) -> None:
         self._connections.discard(connection)
         if connection in self._idle:
             del self._idle[connection]
             self.closed_idle += 1
-        self._open_for_waiting()
+        self._open_connections()
 
     def _sweep(self) -> None:
         self._sweeper = self._loop.call_later(_SWEEP_S, self._sweep)
         now_ns = perf_counter_ns()
         timeouts = self._timeouts
         idle_ns, total_ns = int(timeouts.idle_s * 1e9), int(timeouts.total_s * 1e9)
-        for connection in [each for each in self._connections if each.is_overdue(now_ns, idle_ns, total_ns)]:
+        for connection in [
+            open_connection
+            for open_connection in self._connections
+            if open_connection.is_overdue(now_ns, idle_ns, total_ns)
+        ]:
             connection.cut("timeout")
-        # where a connection cannot be made, that is the better reason, and is to come first
+        # A failed connection attempt is the better reason, and must be reported first.
         patience_s = max(timeouts.total_s, timeouts.connect_s + 2 * _SWEEP_S)
-        while self._waiting and self._waiting[0].asked_ns < now_ns - patience_s * 1e9:
+        while self._waiting and self._waiting[0].queued_ns < now_ns - patience_s * 1e9:
             _give_up(self._waiting.popleft(), f"no connection was free for {patience_s:g} s")
 
 

@@ -1,4 +1,4 @@
-"""The HTTP proxy between us and the endpoint."""
+"""The HTTP proxy between the load generator and the endpoint."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from loadgen.transport.address import UrlError
 
 
 class Proxy(msgspec.Struct, frozen=True):
-    """`authorization` is the value of the Proxy-Authorization header, a secret."""
+    """Address and credentials of a proxy. `authorization` is the value of the Proxy-Authorization header, a secret."""
 
     host: str
     port: int
     authorization: str | None = None
 
     def __repr__(self) -> str:
-        return f"Proxy({self.shown})"
+        return f"Proxy({self.host_port})"
 
     @property
-    def shown(self) -> str:
+    def host_port(self) -> str:
         return f"{f'[{self.host}]' if ':' in self.host else self.host}:{self.port}"
 
 
-def proxy_of(url: str) -> Proxy:
-    """Raises UrlError, which never repeats a password."""
+def parse_proxy_url(url: str) -> Proxy:
+    """Parse a proxy's URL. Raises UrlError, whose message never repeats a password."""
     try:
         parts = urlsplit(url)
         port = parts.port

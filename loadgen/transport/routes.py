@@ -1,4 +1,4 @@
-"""The ways a connection can be made: by TCP, by a unix socket, through a proxy's tunnel."""
+"""The ways to open a connection: by TCP, by a Unix socket, or through a proxy's tunnel."""
 
 from __future__ import annotations
 
@@ -14,29 +14,29 @@ from loadgen.transport.address import Address
 from loadgen.transport.connection import Connection
 from loadgen.transport.exchange import ResolveError, is_local_limit
 from loadgen.transport.proxy import Proxy
-from loadgen.transport.tls import tls_context
+from loadgen.transport.tls import build_tls_context
 
 T = TypeVar("T")
 
 NewConnection = Callable[[], Connection]
 
-_MOST_PROXY_BYTES = 65_536
+_MAX_PROXY_BYTES = 65_536
 _STATUS_LINE = re.compile(rb"HTTP/1\.[01] ([1-5][0-9][0-9])(?: |\r)")
 
 
 class Route(Protocol):
     async def resolve(self) -> None:
-        """Look the host up, once for all the connections that follow. Raises ResolveError."""
+        """Resolve the host name, once for all connections that follow. Raises ResolveError."""
         ...
 
     async def connect(self, new_connection: NewConnection, /) -> Connection:
-        """Raises OSError, of which ssl.SSLError is one."""
+        """Open a connection. Raises OSError, including ssl.SSLError."""
         ...
 
 
-def route_to(loop: asyncio.AbstractEventLoop, address: Address, endpoint: Endpoint, proxy: Proxy | None) -> Route:
-    """Raises TlsFileError."""
-    tls = tls_context(endpoint.tls) if address.is_tls else None
+def build_route(loop: asyncio.AbstractEventLoop, address: Address, endpoint: Endpoint, proxy: Proxy | None) -> Route:
+    """Return the route to an address. Raises TlsFileError."""
+    tls = build_tls_context(endpoint.tls) if address.is_tls else None
     if endpoint.unix_socket is not None:
         return _UnixRoute(loop, endpoint.unix_socket, address.host, tls)
     if proxy is None:
@@ -45,34 +45,34 @@ def route_to(loop: asyncio.AbstractEventLoop, address: Address, endpoint: Endpoi
 
 
 class _Hosts:
-    """The addresses of a host; the one that took a connection last is tried first."""
+    """The addresses of a host; the one that accepted a connection last is tried first."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, host: str, port: int) -> None:
         self._loop, self._host, self._port = loop, host, port
-        self._found: list[str] = []
+        self._addresses: list[str] = []
 
     async def resolve(self) -> None:
         try:
-            found = await self._loop.getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM)
+            address_infos = await self._loop.getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM)
         except (OSError, UnicodeError) as error:
-            if self._found:  # a lookup opens files: idle connections may have left no descriptor for it
+            if self._addresses:  # a lookup opens files, and idle connections may have left no descriptor for it
                 return
             reason = getattr(error, "strerror", None) or error
             raise ResolveError(f"{self._host} cannot be resolved: {reason}") from error
-        self._found = list(dict.fromkeys(str(address[0]) for *_, address in found))
+        self._addresses = list(dict.fromkeys(str(address[0]) for *_, address in address_infos))
 
     async def connect(self, attempt: Callable[[str], Awaitable[T]]) -> T:
         failure: OSError | None = None
-        for host in list(self._found):
+        for host in list(self._addresses):
             try:
-                made = await attempt(host)
+                connection = await attempt(host)
             except OSError as error:
-                # one of several addresses may be of a family that this machine has no address of
+                # One of several addresses may belong to a family that this machine has no address of.
                 failure = error if failure is None or is_local_limit(failure) else failure
                 continue
-            if self._found[0] != host:
-                self._found.sort(key=lambda other: other != host)
-            return made
+            if self._addresses[0] != host:
+                self._addresses.sort(key=lambda address: address != host)
+            return connection
         raise failure or OSError("the host has no address")
 
 
@@ -92,7 +92,7 @@ class _TcpRoute:
         _, connection = await self._loop.create_connection(
             new_connection, host, self._port, ssl=self._tls, server_hostname=self._server_name
         )
-        return _alive(connection)
+        return _checked(connection)
 
 
 class _UnixRoute:
@@ -101,17 +101,17 @@ class _UnixRoute:
         self._server_name = host if tls else None
 
     async def resolve(self) -> None:
-        """There is nothing to look up."""
+        """Do nothing: there is no host name to resolve."""
 
     async def connect(self, new_connection: NewConnection) -> Connection:
         _, connection = await self._loop.create_unix_connection(
             new_connection, self._path, ssl=self._tls, server_hostname=self._server_name
         )
-        return _alive(connection)
+        return _checked(connection)
 
 
 class _ProxyRoute(_TcpRoute):
-    """To a proxy that is asked for absolute URLs."""
+    """A connection to a proxy that expects absolute URLs."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, proxy: Proxy) -> None:
         super().__init__(loop, proxy.host, proxy.port, None)
@@ -137,28 +137,28 @@ class _TunnelRoute:
 
     async def connect(self, new_connection: NewConnection) -> Connection:
         try:
-            tunnel = await self._hosts.connect(self._dig)
+            tunnel = await self._hosts.connect(self._open_tunnel)
         except OSError as error:
             raise _proxy_error(self._proxy, error) from error
         _, connection = await self._loop.create_connection(
             new_connection, sock=tunnel, ssl=self._tls, server_hostname=self._address.host
         )
-        return _alive(connection)
+        return _checked(connection)
 
-    async def _dig(self, host: str) -> socket.socket:
+    async def _open_tunnel(self, host: str) -> socket.socket:
         tunnel = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
         try:
             tunnel.setblocking(False)
             tunnel.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             await self._loop.sock_connect(tunnel, (host, self._proxy.port))
             await self._loop.sock_sendall(tunnel, _connect_request(self._address, self._proxy))
-            answer = b""
-            while b"\r\n\r\n" not in answer:
+            response = b""
+            while b"\r\n\r\n" not in response:
                 piece = await self._loop.sock_recv(tunnel, 4096)
-                answer += piece
-                if not piece or len(answer) > _MOST_PROXY_BYTES:
+                response += piece
+                if not piece or len(response) > _MAX_PROXY_BYTES:
                     raise OSError("it gave no answer to CONNECT")
-            status = _STATUS_LINE.match(answer)
+            status = _STATUS_LINE.match(response)
             if status is None or status[1][:1] != b"2":
                 raise OSError(f"it refused the tunnel, status {status[1].decode() if status else 'unknown'}")
         except BaseException:
@@ -169,9 +169,9 @@ class _TunnelRoute:
 
 def _connect_request(address: Address, proxy: Proxy) -> bytes:
     host = f"[{address.host}]" if ":" in address.host else address.host
-    to = f"{host}:{address.port}"  # with the port, even where a URL would leave it out
+    authority = f"{host}:{address.port}"  # with the port, even where a URL would omit it
     credentials = "" if proxy.authorization is None else f"Proxy-Authorization: {proxy.authorization}\r\n"
-    return f"CONNECT {to} HTTP/1.1\r\nHost: {to}\r\n{credentials}\r\n".encode()
+    return f"CONNECT {authority} HTTP/1.1\r\nHost: {authority}\r\n{credentials}\r\n".encode()
 
 
 async def _resolve_proxy(hosts: _Hosts) -> None:
@@ -182,11 +182,11 @@ async def _resolve_proxy(hosts: _Hosts) -> None:
 
 
 def _proxy_error(proxy: Proxy, error: OSError) -> OSError:
-    text = f"the proxy {proxy.shown}: {error.strerror or error}"
+    text = f"the proxy {proxy.host_port}: {error.strerror or error}"
     return OSError(text) if error.errno is None else OSError(error.errno, text)
 
 
-def _alive(connection: Connection) -> Connection:
+def _checked(connection: Connection) -> Connection:
     if not connection.can_send:
-        raise ConnectionResetError(connection.closed_because or "the connection was closed at once")
+        raise ConnectionResetError(connection.close_reason or "the connection was closed at once")
     return connection

@@ -1,7 +1,9 @@
-"""The load worker: `python -m loadgen.worker`, commands on standard input, reports on standard output; with `--join` it
-serves the master that the one command on its standard input names.
+"""The load worker: `python -m loadgen.worker`, with commands on standard input and reports on standard output.
 
-Threads: Locust's hub (this one), the sender, a reader of commands, and the hub's pool, which ships a stage's rows.
+With `--join` it serves the master named by the only command on its standard input.
+
+Threads: Locust's hub (this one), the sender, a reader of commands, and the hub's thread pool, which sends a stage's
+rows.
 """
 
 from __future__ import annotations
@@ -10,30 +12,31 @@ import os
 import signal
 import sys
 
-# before anything imports Locust: patched threads would be greenlets, and the sender must be a real one
+# Set before anything imports Locust: patched threads would be greenlets, and the sender must be a native thread.
 os.environ["LOCUST_SKIP_MONKEY_PATCH"] = "1"
 
-from loadgen.frames import Reports
-from loadgen.machine import raise_limit
+from loadgen.frames import ReportWriter
+from loadgen.machine import raise_descriptor_limit
 
 _SWITCH_S = 0.0001
-"""How long shipping may keep the sender from running; Python's own 5 ms would be the send lag's p99."""
+"""Longest time in seconds that the sending of rows may keep the sender from running; with Python's default of 5 ms,
+that would be the p99 of the send lag."""
 
 
 def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the engine decides when a run ends
-    raise_limit()
+    raise_descriptor_limit()
     sys.setswitchinterval(_SWITCH_S)
-    # what prints by mistake prints to standard error, and cannot break a frame
+    # Accidental prints go to standard error and cannot break a frame.
     out = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     if sys.argv[1:] == ["--join"]:
         from loadgen.worker.joined import serve_master
 
-        serve_master(sys.stdin.buffer, Reports(out))
+        serve_master(sys.stdin.buffer, ReportWriter(out))
     from loadgen.worker.piped import serve_engine
 
-    serve_engine(sys.stdin.buffer, Reports(out))
+    serve_engine(sys.stdin.buffer, ReportWriter(out))
 
 
 main()

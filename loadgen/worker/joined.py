@@ -1,4 +1,4 @@
-"""A load worker that serves a master, maybe on another machine."""
+"""A load worker that serves a master, possibly on another machine."""
 
 from __future__ import annotations
 
@@ -14,67 +14,85 @@ from typing import BinaryIO, NoReturn
 
 import gevent
 
-from loadgen.frames import Reports, read_command
-from loadgen.machine import clock_id
-from loadgen.plain import plain_text, shown_place
-from loadgen.records import EXIT_MASTER_LOST, EXIT_NO_MASTER, EXIT_SENT_AWAY, WIRE, Command, Hello, Join, Quit, Ready
-from loadgen.worker.master_line import MasterLine, NoMasterError
-from loadgen.worker.sender import Orchestra, Sender
-from loadgen.worker.work import PACING, Worker, failure
+from loadgen.frames import ReportWriter, read_command
+from loadgen.machine import get_clock_id
+from loadgen.plain import format_host_port, sanitize_text
+from loadgen.records import (
+    EXIT_MASTER_LOST,
+    EXIT_NO_MASTER,
+    EXIT_SENT_AWAY,
+    WIRE_VERSION,
+    Command,
+    Hello,
+    Join,
+    Quit,
+    Ready,
+)
+from loadgen.worker.master_line import MasterConnection, NoMasterError
+from loadgen.worker.sender import LocustRunner, Sender
+from loadgen.worker.work import PACING, Worker, build_failure
 
-_UNHEARD_NS = 4_000_000_000
-_UNHEARD_AT_REST_NS = 15_000_000_000
-"""While it makes ready its interpreter may be too busy to read, for seconds, what the master says; nothing is sent then
-that nobody would hear of."""
+_MASTER_SILENCE_NS = 4_000_000_000
+_MASTER_SILENCE_IDLE_NS = 15_000_000_000
+"""Limit in ns for the silence of the master while this worker is not sending.
 
-_LOOK_S, _LOOK_OFTEN_S = 0.25, 0.02
-"""Often at first: the master may let it go soon, and whoever started it is to know whether it was taken in before."""
+While it prepares, its interpreter may be too busy for seconds to read what the master sends; nothing is sent then that
+would go unreported.
+"""
 
-Heard = queue.SimpleQueue[Command | Exception]
+_POLL_S, _POLL_OFTEN_S = 0.25, 0.02
+"""Polling intervals in seconds. The short one is used at first: the master may dismiss the worker soon, and whoever
+started it must learn first whether it had been accepted."""
+
+CommandQueue = queue.SimpleQueue[Command | Exception]
 
 
-def serve_master(commands: BinaryIO, reports: Reports) -> NoReturn:
-    """Leaves when standard input ends, when the master says so or is gone, or when none is found. Reports `Ready` once
-    the master has taken it in, and nothing else."""
+def serve_master(commands: BinaryIO, reports: ReportWriter) -> NoReturn:
+    """Serve a master until standard input ends, the master sends Quit or is lost, or none is found.
+
+    Reports `Ready` once the master has accepted the worker, and nothing else.
+    """
     join = read_command(commands)
     if not isinstance(join, Join):
         os._exit(0 if join is None or isinstance(join, Quit) else 1)
-    threading.Thread(target=_leave_at_the_end_of, args=(commands,), name="stdin", daemon=True).start()
-    heard: Heard = queue.SimpleQueue()
+    threading.Thread(target=_exit_at_eof, args=(commands,), name="stdin", daemon=True).start()
+    received: CommandQueue = queue.SimpleQueue()
 
-    def hear(told: Command | Exception) -> None:
-        if isinstance(told, Quit):  # at once, whatever the thread that obeys is busy with
-            if told.why is None:
+    def on_command(command: Command | Exception) -> None:
+        if isinstance(command, Quit):  # at once, whatever the thread that executes commands is doing
+            if command.why is None:
                 os._exit(0)
-            _leave(EXIT_SENT_AWAY, f"the master does without this worker: {plain_text(told.why)}")
-        heard.put(told)
+            _exit(EXIT_SENT_AWAY, f"the master does without this worker: {sanitize_text(command.why)}")
+        received.put(command)
 
-    sender, orchestra = Sender(), Orchestra()
-    lost = f"the master at {shown_place(join.host, join.port)} is gone, so this worker stops sending and leaves"
+    sender, orchestra = Sender(), LocustRunner()
+    lost_text = (
+        f"the master at {format_host_port(join.host, join.port)} is gone, so this worker stops sending and leaves"
+    )
     try:
-        line = MasterLine(orchestra.environment, join, hear, lambda: _leave(EXIT_MASTER_LOST, lost))
+        line = MasterConnection(orchestra.environment, join, on_command, lambda: _exit(EXIT_MASTER_LOST, lost_text))
     except NoMasterError as error:
-        _leave(EXIT_NO_MASTER, str(error))
+        _exit(EXIT_NO_MASTER, str(error))
     ready = Ready(pid=os.getpid(), pacing=PACING, event_loop=sender.event_loop)
     worker = Worker(sender, orchestra, line)
-    watched = (line, worker, lost, lambda: reports.send(ready))
-    threading.Thread(target=_watch, args=watched, name="watch", daemon=True).start()
+    watch_args = (line, worker, lost_text, lambda: reports.send(ready))
+    threading.Thread(target=_watch_master, args=watch_args, name="watch", daemon=True).start()
     line.send(_hello(join, sender.event_loop))
-    threading.Thread(target=_hear, args=(heard, worker, line), name="commands", daemon=True).start()
+    threading.Thread(target=_execute_commands, args=(received, worker, line), name="commands", daemon=True).start()
     try:
-        worker.work()
+        worker.run()
     except Exception as error:
         _fail(error, line)
-    while True:  # until all that was told has left
-        gevent.sleep(_LOOK_S)
+    while True:  # until all queued messages have been sent
+        gevent.sleep(_POLL_S)
 
 
 def _hello(join: Join, event_loop: str) -> Hello:
     return Hello(
-        wire=WIRE,
+        wire=WIRE_VERSION,
         host=socket.gethostname(),
         pid=os.getpid(),
-        clock=clock_id(),
+        clock=get_clock_id(),
         pacing=PACING,
         event_loop=event_loop,
         ceiling_per_s=join.ceiling_per_s,
@@ -82,46 +100,47 @@ def _hello(join: Join, event_loop: str) -> Hello:
     )
 
 
-def _hear(heard: Heard, worker: Worker, line: MasterLine) -> None:
+def _execute_commands(received: CommandQueue, worker: Worker, line: MasterConnection) -> None:
     try:
         while True:
-            told = heard.get()
-            if isinstance(told, Exception):
-                raise told
-            worker.hear(told)
+            command = received.get()
+            if isinstance(command, Exception):
+                raise command
+            worker.on_command(command)
     except Exception as error:
         _fail(error, line)
 
 
-def _watch(line: MasterLine, worker: Worker, lost: str, on_first_ping: Callable[[], None]) -> None:
-    """Whatever Locust's thread does: a worker that nobody hears must not send."""
-    pause, is_taken_in = threading.Event(), False
+def _watch_master(line: MasterConnection, worker: Worker, lost_text: str, on_first_ping: Callable[[], None]) -> None:
+    """Exit when the master is lost, whatever Locust's thread is doing: a worker that nobody listens to must not
+    send."""
+    pause, is_accepted = threading.Event(), False
     while True:
-        pause.wait(_LOOK_S if is_taken_in else _LOOK_OFTEN_S)
-        # in this order: what makes it send is read after the pings that came before it
-        most_ns = _UNHEARD_NS if worker.is_sending else _UNHEARD_AT_REST_NS
-        pinged_ns = line.pinged_ns
-        if pinged_ns is not None and not is_taken_in:
-            is_taken_in = True
-            with contextlib.suppress(OSError):  # nobody need listen
+        pause.wait(_POLL_S if is_accepted else _POLL_OFTEN_S)
+        # In this order, because the state of sending is read after the pings that preceded it.
+        limit_ns = _MASTER_SILENCE_NS if worker.is_sending else _MASTER_SILENCE_IDLE_NS
+        pinged_ns = line.last_ping_ns
+        if pinged_ns is not None and not is_accepted:
+            is_accepted = True
+            with contextlib.suppress(OSError):  # nobody need be listening
                 on_first_ping()
-        if pinged_ns is not None and time.perf_counter_ns() - pinged_ns > most_ns:
-            _leave(EXIT_MASTER_LOST, lost)
+        if pinged_ns is not None and time.perf_counter_ns() - pinged_ns > limit_ns:
+            _exit(EXIT_MASTER_LOST, lost_text)
 
 
-def _leave_at_the_end_of(commands: BinaryIO) -> None:
-    while commands.read(4096):
-        """Nothing more is expected there."""
+def _exit_at_eof(stdin: BinaryIO) -> None:
+    while stdin.read(4096):
+        """Ignore the data: nothing more is expected there."""
     os._exit(0)
 
 
-def _fail(error: Exception, line: MasterLine) -> None:
-    line.send(failure(error))
+def _fail(error: Exception, line: MasterConnection) -> None:
+    line.send(build_failure(error))
     sys.stderr.flush()
     line.close(lambda: os._exit(1))
 
 
-def _leave(code: int, why: str) -> NoReturn:
+def _exit(code: int, why: str) -> NoReturn:
     sys.stderr.write(f"{why}\n")
     sys.stderr.flush()
     os._exit(code)

@@ -1,4 +1,4 @@
-"""A load worker of the engine's own: commands and reports are frames on its pipes."""
+"""A load worker of the engine: commands and reports are frames on its pipes."""
 
 from __future__ import annotations
 
@@ -8,34 +8,36 @@ import sys
 import threading
 from typing import BinaryIO, NoReturn
 
-from loadgen.frames import Reports, read_command
+from loadgen.frames import ReportWriter, read_command
 from loadgen.records import Quit, Ready
-from loadgen.worker.sender import Orchestra, Sender
-from loadgen.worker.work import PACING, Worker, failure
+from loadgen.worker.sender import LocustRunner, Sender
+from loadgen.worker.work import PACING, Worker, build_failure
 
 
-def serve_engine(commands: BinaryIO, reports: Reports) -> NoReturn:
+def serve_engine(commands: BinaryIO, reports: ReportWriter) -> NoReturn:
     try:
-        sender, orchestra = Sender(), Orchestra()
-        orchestra.start_alone()
+        sender, orchestra = Sender(), LocustRunner()
+        orchestra.start_local()
         worker = Worker(sender, orchestra, reports)
         reports.send(Ready(pid=os.getpid(), pacing=PACING, event_loop=sender.event_loop))
-        threading.Thread(target=_read, args=(commands, worker, reports), name="commands", daemon=True).start()
-        worker.work()
+        threading.Thread(
+            target=_execute_commands, args=(commands, worker, reports), name="commands", daemon=True
+        ).start()
+        worker.run()
     except Exception as error:
-        _leave(error, reports)
+        _exit(error, reports)
 
 
-def _read(commands: BinaryIO, worker: Worker, reports: Reports) -> None:
+def _execute_commands(commands: BinaryIO, worker: Worker, reports: ReportWriter) -> None:
     try:
         while True:
-            worker.hear(read_command(commands) or Quit())
+            worker.on_command(read_command(commands) or Quit())
     except Exception as error:
-        _leave(error, reports)  # nobody else would hear that the engine has gone
+        _exit(error, reports)  # nothing else would detect that the engine has exited
 
 
-def _leave(error: Exception, reports: Reports) -> NoReturn:
+def _exit(error: Exception, reports: ReportWriter) -> NoReturn:
     with contextlib.suppress(OSError):
-        reports.send(failure(error))
+        reports.send(build_failure(error))
     sys.stderr.flush()
     os._exit(1)

@@ -1,6 +1,6 @@
-"""Finished exchanges as columns.
+"""Convert finished exchanges to columns.
 
-Many columns hold one value over and over, and those are not made value by value: a row costs about a microsecond.
+Many columns repeat one value, and those are not built value by value: a row costs about a microsecond.
 """
 
 from __future__ import annotations
@@ -14,51 +14,53 @@ from typing import cast
 
 import pyarrow as pa
 
-from loadgen.protocols.built import tokens_of
+from loadgen.protocols.built import get_tokens
 from loadgen.records import REQUEST_SCHEMA
 from loadgen.transport.exchange import Exchange
 
-_OF_EXCHANGE = (
+_EXCHANGE_FIELDS = (
     "index", "intended_ns", "sent_ns", "first_byte_ns", "end_ns", "status", "error", "bytes_received", "reused",
     "right", "target",
 )  # fmt: skip
-_OF_TOKENS = (
+_TOKEN_FIELDS = (
     "first_token_ns", "first_output_ns", "last_token_ns", "tokens_in", "tokens_out", "tokens_from", "chunk_ns",
     "chunk_tokens", "first_event_ns",
 )  # fmt: skip
 _TYPES = {field.name: field.type for field in REQUEST_SCHEMA}
-_ALIKE = (
+_OFTEN_CONSTANT = (
     "status", "error", "reused", "right", "target", "tokens_in", "tokens_from", "bytes_received", "tokens_asked",
 )  # fmt: skip
 
-_of_exchange: Callable[[Exchange], Sequence[object]] = attrgetter(*_OF_EXCHANGE)
-_of_tokens: Callable[[object], Sequence[object]] = attrgetter(*_OF_TOKENS)
+_exchange_values: Callable[[Exchange], Sequence[object]] = attrgetter(*_EXCHANGE_FIELDS)
+_token_values: Callable[[object], Sequence[object]] = attrgetter(*_TOKEN_FIELDS)
 
 
-def record_batch(
+def build_record_batch(
     stage: int, exchanges: list[Exchange], tokens_asked: Sequence[int | None] | None = None, *, worker: int = 0
 ) -> pa.RecordBatch:
-    """`tokens_asked` has an entry for each of the built requests."""
+    """Build a record batch. `tokens_asked` has one entry for each of the prepared requests."""
     count = len(exchanges)
-    alike = {"stage": stage, "worker": worker, "name": None, "tokens_asked": None}
-    columns = {name: _repeated(name, value, count) for name, value in alike.items()}
+    constants = {"stage": stage, "worker": worker, "name": None, "tokens_asked": None}
+    columns = {name: _constant_column(name, value, count) for name, value in constants.items()}
     if tokens_asked is not None:
-        columns["tokens_asked"] = _column("tokens_asked", tuple(tokens_asked[each.number] for each in exchanges))
-    columns |= _columns(_OF_EXCHANGE, map(_of_exchange, exchanges))
-    # a reader may have them counted by a tokenizer, which is better done here than by the thread that sends
-    tokens = [exchange.tokens if exchange.reader is None else tokens_of(exchange) for exchange in exchanges]
+        columns["tokens_asked"] = _column("tokens_asked", tuple(tokens_asked[item.request_index] for item in exchanges))
+    columns |= _columns(_EXCHANGE_FIELDS, map(_exchange_values, exchanges))
+    # A reader may count tokens with a tokenizer, which is better done here than on the sending thread.
+    tokens = [exchange.tokens if exchange.reader is None else get_tokens(exchange) for exchange in exchanges]
     if tokens.count(None) == count:
-        columns |= {name: _repeated(name, None, count) for name in _OF_TOKENS}
+        columns |= {name: _constant_column(name, None, count) for name in _TOKEN_FIELDS}
     else:
-        nothing = (None,) * len(_OF_TOKENS)
-        columns |= _columns(_OF_TOKENS, (nothing if each is None else _of_tokens(each) for each in tokens))
+        no_values = (None,) * len(_TOKEN_FIELDS)
+        columns |= _columns(_TOKEN_FIELDS, (no_values if item is None else _token_values(item) for item in tokens))
     return pa.RecordBatch.from_arrays([columns[name] for name in REQUEST_SCHEMA.names], schema=REQUEST_SCHEMA)
 
 
-def load_ahead() -> None:
-    """What the first batch would else wait for: pyarrow imports pandas when it first looks at a value, which takes half
-    a second that the sender would be late by."""
-    record_batch(0, [Exchange(0, 0, 0, b"", lambda _: None)])
+def preload_imports() -> None:
+    """Import in advance what the first batch would otherwise wait for.
+
+    pyarrow imports pandas when it first converts a value, which would delay the sender by half a second.
+    """
+    build_record_batch(0, [Exchange(0, 0, 0, b"", lambda _: None)])
 
 
 def _columns(names: Sequence[str], rows: Iterable[Sequence[object]]) -> dict[str, pa.Array]:
@@ -66,23 +68,24 @@ def _columns(names: Sequence[str], rows: Iterable[Sequence[object]]) -> dict[str
 
 
 def _column(name: str, values: tuple[object, ...]) -> pa.Array:
-    if name in _ALIKE and values.count(values[0]) == len(values):
-        return _repeated(name, values[0], len(values))
+    if name in _OFTEN_CONSTANT and values.count(values[0]) == len(values):
+        return _constant_column(name, values[0], len(values))
     if name == "chunk_ns":
-        return _lists_of_times(cast(tuple[Sequence[int] | None, ...], values))
+        return _time_lists(cast(tuple[Sequence[int] | None, ...], values))
     return pa.array(values, _TYPES[name])
 
 
-def _lists_of_times(lists: Sequence[Sequence[int] | None]) -> pa.Array:
-    """By their bytes: value by value, those of many long streams would keep the sender waiting for milliseconds."""
+def _time_lists(lists: Sequence[Sequence[int] | None]) -> pa.Array:
+    """Build lists of times from their bytes: value by value, those of many long streams would block the sender for
+    milliseconds."""
     ends = list(accumulate((len(times or ()) for times in lists), initial=0))
     offsets = [None if times is None else end for times, end in zip(lists, ends, strict=False)]
-    joined = b"".join(array("q", times) for times in lists if times is not None)
-    values = pa.Array.from_buffers(pa.int64(), ends[-1], [None, pa.py_buffer(joined)])
+    joined_bytes = b"".join(array("q", times) for times in lists if times is not None)
+    values = pa.Array.from_buffers(pa.int64(), ends[-1], [None, pa.py_buffer(joined_bytes)])
     return pa.ListArray.from_arrays(pa.array([*offsets, ends[-1]], pa.int32()), values)
 
 
 @lru_cache(maxsize=256)
-def _repeated(name: str, value: object, count: int) -> pa.Array:
+def _constant_column(name: str, value: object, count: int) -> pa.Array:
     kind = _TYPES[name]
     return pa.nulls(count, kind) if value is None else pa.repeat(pa.scalar(value, kind), count)

@@ -1,6 +1,6 @@
 """One stage on the sending thread: requests out, finished exchanges in.
 
-The first failure of each class in a stage, in words: made where that holds up no send.
+Also the texts of the first failure of each class in a stage, which are built where that does not delay the sender.
 """
 
 from __future__ import annotations
@@ -11,45 +11,49 @@ from collections.abc import Callable, Iterable
 
 import numpy as np
 
-from loadgen.arrivals import Offsets, Rates, played_rates
-from loadgen.plain import plain_line
-from loadgen.protocols.built import Built, judged, status_error, what_failed
+from loadgen.arrivals import Offsets, Rates, clip_rates
+from loadgen.plain import sanitize_line
+from loadgen.protocols.built import PreparedWorkload, check_response, classify_status, describe_failure
 from loadgen.protocols.expectation import judge_status
-from loadgen.records import MOST_OF_A_SAMPLE, NOT_STARTED, ClosedArrivals, FirstError, OpenArrivals, Share, StagePlan
+from loadgen.records import MAX_SAMPLE_CHARS, NOT_STARTED, ClosedArrivals, FirstError, OpenArrivals, Share, StagePlan
 from loadgen.transport.exchange import Exchange, Headers, Transport
-from loadgen.worker.traffic import ArrivalSource, ClosedTraffic, OpenTraffic, part_of, schedule_ns
+from loadgen.worker.traffic import ArrivalSource, ClosedTraffic, OpenTraffic, iterate_schedule_ns, share_size
 
-_UNFREED = "no connection was free for it to the end of the stage"
+_NO_FREE_CONNECTION = "no connection was free for it to the end of the stage"
 
 
-def error_of(exchange: Exchange) -> str:
-    """The class that an exchange which failed counts to."""
+def exchange_error(exchange: Exchange) -> str:
+    """Return the error class of a failed exchange."""
     return NOT_STARTED if exchange.sent_ns is None else exchange.error or NOT_STARTED
 
 
-def first_errors(exchanges: Iterable[Exchange]) -> tuple[FirstError, ...]:
-    return tuple(FirstError(error_of(one), one.end_ns or one.intended_ns, _text(one)) for one in exchanges)
+def describe_first_errors(exchanges: Iterable[Exchange]) -> tuple[FirstError, ...]:
+    return tuple(
+        FirstError(exchange_error(exchange), exchange.end_ns or exchange.intended_ns, _error_text(exchange))
+        for exchange in exchanges
+    )
 
 
-def _text(exchange: Exchange) -> str:
+def _error_text(exchange: Exchange) -> str:
     if exchange.sent_ns is None:
-        return plain_line(exchange.detail or _UNFREED, MOST_OF_A_SAMPLE)
-    text = what_failed(exchange, error_of(exchange))
+        return sanitize_line(exchange.detail or _NO_FREE_CONNECTION, MAX_SAMPLE_CHARS)
+    text = describe_failure(exchange, exchange_error(exchange))
     if exchange.error == "timeout" and exchange.end_ns is not None:
         text = f"{text}, after {(exchange.end_ns - exchange.sent_ns) / 1e9:.3g} s"
     if exchange.error == "truncated":
         text = f"{text}, after {exchange.bytes_received:,} bytes"
-    return plain_line(text, MOST_OF_A_SAMPLE)
+    return sanitize_line(text, MAX_SAMPLE_CHARS)
 
 
 _NO_HEADERS: Headers = []
 
 
 class SendingStage:
-    """Counts may be read, `first_errors` too, and `finished` taken from the left, by other threads.
+    """One stage on the sending thread.
 
-    `due` counts requests, `scheduled` is None where the answers decide how many there will be. `offsets` are the
-    share's arrivals of a stage whose answers do not.
+    Other threads may read the counts and `first_errors`, and take exchanges from the left of `finished`. `due` counts
+    requests; `scheduled` is None where responses determine how many there will be. `offsets` are the share's arrivals,
+    unless responses determine them.
     """
 
     def __init__(
@@ -59,34 +63,34 @@ class SendingStage:
         offsets: Offsets | None,
         start_ns: int,
         transport: Transport,
-        built: Built,
+        workload: PreparedWorkload,
         loop: asyncio.AbstractEventLoop,
-        on_refused_key: Callable[[], None] | None = None,
+        on_rejected_key: Callable[[], None] | None = None,
     ) -> None:
         self._plan, self._share, self._transport = plan, share, transport
         self._submit, self._sent_before = transport.submit, transport.sent
-        self._requests, self._is_head, self._new_reader = built.requests, built.is_head, built.new_reader
-        self.tokens_asked = built.tokens_asked
-        self._judge = None if built.judge is judge_status else built.judge
-        self._on_refused_key = on_refused_key
-        self._limit = None if plan.max_requests is None else part_of(plan.max_requests, share)
+        self._requests, self._is_head, self._new_reader = workload.requests, workload.is_head, workload.new_reader
+        self.max_output_tokens = workload.max_output_tokens
+        self._judge = None if workload.check is judge_status else workload.check
+        self._on_refused_key = on_rejected_key
+        self._limit = None if plan.max_requests is None else share_size(plan.max_requests, share)
         self._all_started, self._all_done = asyncio.Event(), asyncio.Event()
         self.start_ns = start_ns
-        self.first_ns = start_ns - round(plan.lead_in_s * 1e9)
+        self.lead_in_start_ns = start_ns - round(plan.lead_in_s * 1e9)
         self.duration_s = plan.duration_s
         self._end_ns = start_ns + round(plan.duration_s * 1e9)
         self._rates: Rates = plan.arrivals.rates if isinstance(plan.arrivals, OpenArrivals) else ()
         self._offsets = offsets
-        self._first_index, self._each = share.index, share.of
-        is_decided = offsets is not None and built.sessions is None
+        self._first_index, self._index_step = share.index, share.of
+        is_decided = offsets is not None and workload.sessions is None
         self.scheduled = len(offsets) if offsets is not None and is_decided else None
-        self._traffic = self._traffic_of(plan, offsets, built, loop)
-        # what a scheduled stage does after an answer is nothing
-        self._answered = None if is_decided else self._traffic.answered
+        self._traffic = self._new_traffic(plan, offsets, workload, loop)
+        # nothing follows a response in a scheduled stage
+        self._on_response = None if is_decided else self._traffic.on_response
         self.finished: deque[Exchange] = deque()
         self.first_errors: list[Exchange] = []
-        """Of each class the first that failed so, those never started as a class of their own."""
-        self._failed_as: set[str] = set()
+        """First failed exchange of each class; exchanges that were never started are a class of their own."""
+        self._seen_errors: set[str] = set()
         self.due = self.completed = self.failed = self.never_started = 0
         self.max_lag_ns = 0
         self.was_stopped = False
@@ -96,7 +100,7 @@ class SendingStage:
         return self._transport.sent - self._sent_before
 
     async def run(self) -> None:
-        """Until the last request is answered, or its time to drain is over and what is left is cut."""
+        """Run until the last request has its response, or until the drain time is over and the rest is cut."""
         self._traffic.start()
         if self._limit == 0:
             self._traffic.stop()
@@ -108,7 +112,7 @@ class SendingStage:
             self._transport.cut()
 
     def stop(self, drain: bool, now_ns: int) -> None:
-        """Start no more requests; without `drain`, cut what is in flight as well."""
+        """Start no more requests; without `drain`, also cut requests in flight."""
         if not self._traffic.has_ended:
             self.was_stopped = True
             self._end_ns = min(self._end_ns, now_ns)
@@ -117,26 +121,32 @@ class SendingStage:
             self._transport.cut()
 
     def change_rate(self, rate_per_s: float, offsets: Offsets, at_ns: int, now_ns: int) -> None:
-        """From `at_ns` on arrivals come at that rate: `offsets` from then, to the end of the stage or beyond it. When
-        that has passed, from `now_ns` on: what has come since was sent."""
-        at_ns = max(at_ns, now_ns, self.first_ns)
+        """Change the rate of arrivals from `at_ns` on.
+
+        `offsets` are the new arrivals from then to the end of the stage or beyond. If `at_ns` has passed, the change
+        applies from `now_ns`, because earlier arrivals have been sent.
+        """
+        at_ns = max(at_ns, now_ns, self.lead_in_start_ns)
         if not isinstance(self._traffic, OpenTraffic) or self._offsets is None or not self._rates:
             return
         if at_ns >= self._end_ns or self._traffic.has_ended:
             return
-        since_ns, arrived = at_ns - self.start_ns, self._traffic.arrived
-        left = self._offsets[arrived:]
+        since_ns, arrived = at_ns - self.start_ns, self._traffic.started_count
+        remaining = self._offsets[arrived:]
         later = offsets[offsets < self._end_ns - at_ns] + since_ns
-        self._offsets = np.concatenate([self._offsets[:arrived], left[left < since_ns], later])[: self._limit]
-        before = played_rates(self._rates, -self._plan.lead_in_s, since_ns / 1e9)
+        self._offsets = np.concatenate([self._offsets[:arrived], remaining[remaining < since_ns], later])[: self._limit]
+        before = clip_rates(self._rates, -self._plan.lead_in_s, since_ns / 1e9)
         self._rates = (*before, (since_ns / 1e9, rate_per_s), (self.duration_s, rate_per_s))
         if self.scheduled is not None:
             self.scheduled = len(self._offsets)
-        self._traffic.replace(schedule_ns(self._offsets[arrived:], self.start_ns))
+        self._traffic.replace(iterate_schedule_ns(self._offsets[arrived:], self.start_ns))
 
     def extend(self, duration_s: float, later: Offsets | None) -> None:
-        """To last so long from its start. `later` are what it sends after the arrivals there are; None of a closed
-        loop, whose clients go on. Of no effect once its arrivals have ended."""
+        """Extend the stage to the given duration from its start.
+
+        `later` are the arrivals after the existing ones; it is None for a closed loop, whose clients continue. It has
+        no effect once the arrivals have ended.
+        """
         traffic = self._traffic
         if traffic.has_ended or duration_s <= self.duration_s:
             return
@@ -147,70 +157,72 @@ class SendingStage:
             self._offsets = np.concatenate([self._offsets, later])[: self._limit]
             if self.scheduled is not None:
                 self.scheduled = len(self._offsets)
-            traffic.extend(schedule_ns(self._offsets[traffic.arrived :], self.start_ns), end_ns)
+            traffic.extend(iterate_schedule_ns(self._offsets[traffic.started_count :], self.start_ns), end_ns)
         else:
             return
         self.duration_s, self._end_ns = duration_s, end_ns
 
-    def rates(self) -> Rates:
-        """The curve of open arrivals as it was played, up to where it was stopped."""
+    def executed_rates(self) -> Rates:
+        """Return the rate curve of open arrivals as it was executed, up to the time at which it was stopped."""
         until_s = (self._end_ns - self.start_ns) / 1e9
-        return played_rates(self._rates, 0.0, until_s) if self._rates and until_s > 0 else ()
+        return clip_rates(self._rates, 0.0, until_s) if self._rates and until_s > 0 else ()
 
-    def _traffic_of(
-        self, plan: StagePlan, offsets: Offsets | None, built: Built, loop: asyncio.AbstractEventLoop
+    def _new_traffic(
+        self, plan: StagePlan, offsets: Offsets | None, built: PreparedWorkload, loop: asyncio.AbstractEventLoop
     ) -> ArrivalSource:
         if offsets is not None:
-            schedule = schedule_ns(offsets, self.start_ns)
-            return OpenTraffic(self._send, self._drain, built, self._share, loop, schedule, self._end_ns)
+            schedule = iterate_schedule_ns(offsets, self.start_ns)
+            return OpenTraffic(self._send, self._on_arrivals_end, built, self._share, loop, schedule, self._end_ns)
         assert isinstance(plan.arrivals, ClosedArrivals)
-        span_ns = (self.first_ns, self._end_ns)
-        return ClosedTraffic(self._send, self._drain, built, self._share, loop, plan.arrivals, span_ns, plan.seed)
+        span_ns = (self.lead_in_start_ns, self._end_ns)
+        return ClosedTraffic(
+            self._send, self._on_arrivals_end, built, self._share, loop, plan.arrivals, span_ns, plan.seed
+        )
 
     def _send(self, number: int, intended_ns: int) -> None:
         count = self.due
         if count == self._limit:
             return
         self.due = count + 1
-        index = self._first_index + count * self._each
+        index = self._first_index + count * self._index_step
         reader = None if self._new_reader is None else self._new_reader()
-        self._submit(Exchange(index, number, intended_ns, self._requests[number], self._done, self._is_head, reader))
+        self._submit(Exchange(index, number, intended_ns, self._requests[number], self._on_done, self._is_head, reader))
         if self.due == self._limit:
             self._traffic.stop()
 
-    def _done(self, exchange: Exchange) -> None:
+    def _on_done(self, exchange: Exchange) -> None:
         if exchange.error is None:
-            self._judge_answer(exchange)
-        # a row needs neither, and many rows may wait to be shipped
+            self._check_response(exchange)
+        # A row needs neither, and many rows may wait to be sent.
         exchange.body, exchange.headers = b"", _NO_HEADERS
         if exchange.error is None:
             self.completed += 1
         else:
             self.failed += 1
-            if (error := error_of(exchange)) not in self._failed_as:
-                self._failed_as.add(error)
+            if (error := exchange_error(exchange)) not in self._seen_errors:
+                self._seen_errors.add(error)
                 self.first_errors.append(exchange)
         if (sent_ns := exchange.sent_ns) is None:
             self.never_started += 1
         elif (lag_ns := sent_ns - exchange.intended_ns) > self.max_lag_ns:
             self.max_lag_ns = lag_ns
         self.finished.append(exchange)
-        if self._answered is not None:
-            self._answered(exchange)
+        if self._on_response is not None:
+            self._on_response(exchange)
         if self._traffic.has_ended:
             self._check_done()
 
-    def _judge_answer(self, exchange: Exchange) -> None:
+    def _check_response(self, exchange: Exchange) -> None:
         status = exchange.status
         if self._judge is not None:
-            judgement = judged(self._judge, exchange)
-            exchange.error, exchange.right = judgement.error, judgement.right
+            judgement = check_response(self._judge, exchange)
+            exchange.error, exchange.right = judgement.error, judgement.correct_rows
         elif status is not None and not 200 <= status < 300:
-            exchange.error = status_error(status)
+            exchange.error = classify_status(status)
         if status == 401 and self._on_refused_key is not None:
             self._on_refused_key()
 
-    def _drain(self) -> None:
+    def _on_arrivals_end(self) -> None:
         self._all_started.set()
         self._check_done()
 

@@ -8,9 +8,9 @@ import time
 from collections import deque
 from concurrent.futures import wait
 
-from loadgen.frames import Listener
-from loadgen.machine import waited_between_s
-from loadgen.protocols.built import Built
+from loadgen.frames import ReportSink
+from loadgen.machine import cpu_wait_between_s
+from loadgen.protocols.built import PreparedWorkload
 from loadgen.records import (
     BATCH_ROWS,
     ChangeRate,
@@ -22,20 +22,21 @@ from loadgen.records import (
     StagePrepared,
     StageStarted,
 )
-from loadgen.worker.rows import record_batch
+from loadgen.worker.rows import build_record_batch
 from loadgen.worker.sender import Sender
-from loadgen.worker.stage import SendingStage, first_errors
+from loadgen.worker.stage import SendingStage, describe_first_errors
 from loadgen.worker.target import SendingTarget
 from loadgen.worker.traffic import Schedule
 
-_SHIP_S = 0.05
-_PROGRESS_NS = 250_000_000
+_SEND_ROWS_INTERVAL_S = 0.05
+_PROGRESS_INTERVAL_NS = 250_000_000
 
 
 class StageRun:
-    """`conduct` belongs to a thread of its own; all else may come from the one that reads commands, at any time."""
+    """Runs one stage. `conduct` belongs to a separate thread; everything else may be called by the command reader at
+    any time."""
 
-    def __init__(self, command: RunStage, sender: Sender, listener: Listener) -> None:
+    def __init__(self, command: RunStage, sender: Sender, listener: ReportSink) -> None:
         self._plan, self._share = command.plan, command.share
         self._sender, self._listener = sender, listener
         self._schedule: Schedule | None = None
@@ -44,36 +45,36 @@ class StageRun:
         self._may_begin = threading.Event()
         self.is_sending = False
         self._drain: bool | None = None
-        self._ordered: deque[tuple[int, ChangeRate | ExtendStage]] = deque()
-        """Changes that are not made yet, each with its number."""
-        self._changes = 0
-        self._redrawing = threading.Lock()
+        self._pending_changes: deque[tuple[int, ChangeRate | ExtendStage]] = deque()
+        """Changes that have not been applied yet, each with its number."""
+        self._change_count = 0
+        self._redraw_lock = threading.Lock()
 
     @property
     def index(self) -> int:
         return self._plan.index
 
     def start(self, start_ns: int) -> None:
-        """The measured part begins then; when that has passed, arrivals are late."""
+        """Set the start of the measured part; if it has passed, arrivals are late."""
         self._start_ns = start_ns
         self._may_begin.set()
 
     def stop(self, drain: bool) -> None:
-        """Before it began, too: it then ends once it is prepared, started or not."""
+        """Stop the stage. If it has not begun, it ends once it is prepared, even if it was never started."""
         self._sender.loop.call_soon_threadsafe(self._stop, drain)
         self._may_begin.set()
 
     def change(self, change: ChangeRate | ExtendStage) -> None:
-        with self._redrawing:
-            self._changes += 1
-            self._ordered.append((self._changes, change))
+        with self._redraw_lock:
+            self._change_count += 1
+            self._pending_changes.append((self._change_count, change))
         self._redraw()
 
     def _redraw(self) -> None:
-        """The rest of the arrivals, drawn on this thread, where that holds up no send."""
-        with self._redrawing:
-            while self._ordered and (stage := self._stage) is not None:
-                number, change = self._ordered.popleft()
+        """Draw the remaining arrivals anew, on this thread, where that does not delay the sender."""
+        with self._redraw_lock:
+            while self._pending_changes and (stage := self._stage) is not None:
+                number, change = self._pending_changes.popleft()
                 if isinstance(change, ChangeRate):
                     self._change_rate(stage, change, number)
                 else:
@@ -82,8 +83,8 @@ class StageRun:
     def _change_rate(self, stage: SendingStage, change: ChangeRate, number: int) -> None:
         if self._schedule is None:
             return
-        at_ns, rate_per_s = max(change.at_ns, stage.first_ns), change.rate_per_s
-        later = self._schedule.change(rate_per_s, at_ns - stage.start_ns, number)
+        at_ns, rate_per_s = max(change.at_ns, stage.lead_in_start_ns), change.rate_per_s
+        later = self._schedule.change_rate(rate_per_s, at_ns - stage.start_ns, number)
         if later is not None:
             self._sender.loop.call_soon_threadsafe(
                 lambda: stage.change_rate(rate_per_s, later, at_ns, time.perf_counter_ns())
@@ -93,13 +94,13 @@ class StageRun:
         later = None if self._schedule is None else self._schedule.extend(duration_s, number)
         self._sender.loop.call_soon_threadsafe(stage.extend, duration_s, later)
 
-    def conduct(self, target: SendingTarget) -> None:
-        """Prepare the stage, send it once it may begin, and ship its rows, to the last report. Raises TargetError and
+    def run(self, target: SendingTarget) -> None:
+        """Prepare the stage, run it once it may begin, and send its rows and reports. Raises TargetError and
         WorkloadError."""
         built = self._sender.call(target.prepare(self._share)).result()
         if not isinstance(self._plan.arrivals, ClosedArrivals):
             self._schedule = Schedule(self._plan, self._share)
-        # what lives on is not looked at again by the collections during the stage
+        # Garbage collections during the stage skip the objects that exist by now.
         gc.collect()
         gc.freeze()
         self._listener.send(StagePrepared(self.index))
@@ -107,13 +108,13 @@ class StageRun:
         self.is_sending = True
         stage = self._sender.call(self._begin(target, built)).result()
         self._redraw()
-        opened, cpu_s, waited_s = target.transport.opened, time.process_time(), self._sender.waited_s()
+        opened, cpu_s, waited_s = target.transport.opened, time.process_time(), self._sender.cpu_wait_s()
         self._listener.send(StageStarted(index=self.index, start_ns=stage.start_ns, scheduled=stage.scheduled))
         self._send(stage, target)
         self.is_sending = False
         end_ns, cpu_s = time.perf_counter_ns(), time.process_time() - cpu_s
-        waited_s = waited_between_s(waited_s, self._sender.waited_s())
-        self._ship(stage)
+        waited_s = cpu_wait_between_s(waited_s, self._sender.cpu_wait_s())
+        self._send_rows(stage)
         self._listener.send(
             StageEnded(
                 index=self.index,
@@ -124,38 +125,38 @@ class StageRun:
                 cpu_s=cpu_s,
                 connections_opened=target.transport.opened - opened,
                 stopped_early=stage.was_stopped,
-                rates=stage.rates(),
+                rates=stage.executed_rates(),
                 waited_s=waited_s,
-                first_errors=first_errors(stage.first_errors),
+                first_errors=describe_first_errors(stage.first_errors),
                 duration_s=stage.duration_s,
             )
         )
 
     def _send(self, stage: SendingStage, target: SendingTarget) -> None:
-        bound = target.memory_bound()
+        memory_bound = target.memory_limit()
         sending = self._sender.call(stage.run())
         next_progress_ns = 0
-        while not wait((sending,), _SHIP_S).done:
-            self._ship(stage)
-            if bound is not None and bound.is_exceeded:
+        while not wait((sending,), _SEND_ROWS_INTERVAL_S).done:
+            self._send_rows(stage)
+            if memory_bound is not None and memory_bound.is_exceeded:
                 self._sender.loop.call_soon_threadsafe(target.shed)
             now_ns = time.perf_counter_ns()
             if now_ns >= next_progress_ns:
-                next_progress_ns = now_ns + _PROGRESS_NS
+                next_progress_ns = now_ns + _PROGRESS_INTERVAL_NS
                 self._listener.send(_progress(self.index, stage, now_ns))
         sending.result()
 
-    def _ship(self, stage: SendingStage) -> None:
+    def _send_rows(self, stage: SendingStage) -> None:
         while count := min(len(stage.finished), BATCH_ROWS):
             exchanges = [stage.finished.popleft() for _ in range(count)]
-            batch = record_batch(self.index, exchanges, stage.tokens_asked, worker=self._share.index)
+            batch = build_record_batch(self.index, exchanges, stage.max_output_tokens, worker=self._share.index)
             self._listener.send_rows(batch)
 
-    async def _begin(self, target: SendingTarget, built: Built) -> SendingStage:
+    async def _begin(self, target: SendingTarget, built: PreparedWorkload) -> SendingStage:
         now_ns = time.perf_counter_ns()
-        start_ns = now_ns if self._start_ns is None else self._start_ns  # stopped before it was told to start
-        offsets = None if self._schedule is None else self._schedule.own
-        on_refused_key = target.keys.refused if target.keys else None
+        start_ns = now_ns if self._start_ns is None else self._start_ns  # stopped before it was started
+        offsets = None if self._schedule is None else self._schedule.own_offsets
+        on_refused_key = target.keys.on_unauthorized if target.keys else None
         stage = SendingStage(
             self._plan, self._share, offsets, start_ns, target.transport, built, self._sender.loop, on_refused_key
         )
@@ -172,7 +173,7 @@ class StageRun:
 
 def _progress(index: int, stage: SendingStage, now_ns: int) -> Progress:
     completed, failed, never_started = stage.completed, stage.failed, stage.never_started
-    sent = stage.sent  # after the others, so that what is in flight is never below zero
+    sent = stage.sent  # read after the others, so that the number in flight is never negative
     return Progress(
         index=index,
         at_ns=now_ns,
@@ -182,5 +183,5 @@ def _progress(index: int, stage: SendingStage, now_ns: int) -> Progress:
         failed=failed,
         in_flight=sent - completed - failed + never_started,
         max_lag_ms=stage.max_lag_ns / 1e6,
-        first_errors=first_errors(tuple(stage.first_errors)),
+        first_errors=describe_first_errors(tuple(stage.first_errors)),
     )

@@ -1,8 +1,7 @@
-"""An endpoint and a workload made ready to send.
+"""An endpoint and a workload, prepared for sending.
 
-A bound on what a library receives and does not account for: this process's memory.
-
-Headers whose value is the line of a file, which whoever renews the key rewrites.
+Also a limit on this process's memory, for libraries that do not report how much they receive, and headers with API keys
+from files, which are read again when a key is renewed.
 """
 
 from __future__ import annotations
@@ -15,9 +14,16 @@ from time import perf_counter_ns
 
 import msgspec
 
-from loadgen.protocols.built import Built, TargetError, WorkloadError, judged, tokens_of, told
+from loadgen.protocols.built import (
+    PreparedWorkload,
+    TargetError,
+    WorkloadError,
+    check_response,
+    describe_outcome,
+    get_tokens,
+)
 from loadgen.records import Endpoint, KeyFile, PreflightDone, Share
-from loadgen.transport.address import Address, EndpointError, address_of, grpc_address_of
+from loadgen.transport.address import Address, EndpointError, parse_grpc_url, parse_url
 from loadgen.transport.exchange import Exchange, Headers, ResolveError, StreamReader, Transport
 from loadgen.transport.opening import new_transport
 from loadgen.workloads import (
@@ -31,8 +37,9 @@ from loadgen.workloads import (
 )
 
 
-def private_bytes() -> int | None:
-    """Memory of this process that is no file's; None where the system does not report it, as only Linux does."""
+def read_private_bytes() -> int | None:
+    """Return the memory of this process in bytes that belongs to no file; None where the system does not report it
+    (only Linux does)."""
     try:
         _, resident, shared, *_ = map(int, Path("/proc/self/statm").read_bytes().split())
     except (OSError, ValueError):
@@ -40,30 +47,31 @@ def private_bytes() -> int | None:
     return (resident - shared) * os.sysconf("SC_PAGE_SIZE")
 
 
-class MemoryBound:
-    """How far memory has grown since this was made."""
+class MemoryLimit:
+    """Detects that memory has grown by more than `most_bytes` since the object was created."""
 
-    def __init__(self, most_bytes: int) -> None:
-        self._before = private_bytes()
-        self._most_bytes = most_bytes
+    def __init__(self, max_growth_bytes: int) -> None:
+        self._initial_bytes = read_private_bytes()
+        self._max_bytes = max_growth_bytes
 
     @property
     def is_exceeded(self) -> bool:
-        if self._before is None or (now := private_bytes()) is None:
+        if self._initial_bytes is None or (now := read_private_bytes()) is None:
             return False
-        return now - self._before > self._most_bytes
+        return now - self._initial_bytes > self._max_bytes
 
 
 _MAX_KEY_BYTES = 64 * 1024
-_AGAIN_NS = 1_000_000_000
+_MIN_RENEWAL_INTERVAL_NS = 1_000_000_000
 
 
 class ApiKeys:
-    """All methods belong to the loop's thread; files are read, and requests rewritten, off it."""
+    """API keys from files. All methods must be called on the event loop's thread; files are read, and requests
+    rewritten, on another one."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, endpoint: Endpoint) -> None:
         """Raises WorkloadError."""
-        self._loop, self._plain, self._files = loop, endpoint, endpoint.key_files
+        self._loop, self._base_endpoint, self._files = loop, endpoint, endpoint.key_files
         self._values = [_value(file) for file in self._files]
         self._requests: list[bytes] = []
         self._on_new: Callable[[Endpoint], None] | None = None
@@ -75,34 +83,36 @@ class ApiKeys:
 
     @property
     def endpoint(self) -> Endpoint:
-        """With the keys among its headers."""
+        """Endpoint with the keys among its headers."""
         headers = [(file.header, value) for file, value in zip(self._files, self._values, strict=True)]
-        return msgspec.structs.replace(self._plain, headers=(*self._plain.headers, *headers))
+        return msgspec.structs.replace(self._base_endpoint, headers=(*self._base_endpoint.headers, *headers))
 
-    def guard(self, requests: list[bytes], on_new: Callable[[Endpoint], None] | None) -> None:
-        """From now on these are what a new key goes into, in place; `on_new` is told it, for a transport that sends
-        the headers itself."""
+    def set_requests(self, requests: list[bytes], on_new: Callable[[Endpoint], None] | None) -> None:
+        """Set the requests that a new key is inserted into, in place.
+
+        `on_new` is called with the new endpoint, for a transport that sends the headers itself.
+        """
         self._requests, self._on_new = requests, on_new
 
-    def refused(self) -> None:
-        """A key was answered with 401: look for a new one, at most once a second."""
+    def on_unauthorized(self) -> None:
+        """Handle a 401 response: read the key again, at most once per second."""
         now_ns = perf_counter_ns()
         is_renewing = self._renewing is not None and not self._renewing.done()
-        if self._files and not is_renewing and now_ns - self._read_ns >= _AGAIN_NS:
+        if self._files and not is_renewing and now_ns - self._read_ns >= _MIN_RENEWAL_INTERVAL_NS:
             self._read_ns = now_ns
             self._renewing = self._loop.create_task(self._renew())
 
     async def _renew(self) -> None:
-        renewed = await self._loop.run_in_executor(None, self._renewed)
+        renewed = await self._loop.run_in_executor(None, self._read_renewed)
         if renewed is not None:
             self._values, self._requests[:] = renewed
             if self._on_new is not None:
                 self._on_new(self.endpoint)
 
-    def _renewed(self) -> tuple[list[str], list[bytes]] | None:
+    def _read_renewed(self) -> tuple[list[str], list[bytes]] | None:
         try:
             values = [_value(file) for file in self._files]
-        except WorkloadError:  # it is being written, perhaps: the next 401 looks again
+        except WorkloadError:  # The file may be being written; the next 401 reads it again.
             return None
         if values == self._values:
             return None
@@ -129,34 +139,38 @@ def _value(file: KeyFile) -> str:
     return file.prefix + text
 
 
-_CLOSING_S = 0.05
-"""How long after its answer a target is watched for closing the connection."""
+_CLOSE_WATCH_S = 0.05
+"""Seconds after a response in which a target is watched for closing the connection."""
 
-_SHOWN = frozenset(
+_SAFE_HEADERS = frozenset(
     (b"content-type", b"content-length", b"transfer-encoding", b"connection", b"server", b"date", b"retry-after",
      b"cache-control", b"via", b"x-request-id", b"inference-header-content-length")
 )  # fmt: skip
-"""Headers of an answer that hold no secret."""
-_MOST_SHOWN, _MOST_LETTERS = 40, 200
+"""Response headers that contain no secret."""
+_MAX_SHOWN_HEADERS, _MAX_HEADER_CHARS = 40, 200
 
-_ALL = Share()
+_WHOLE_SHARE = Share()
 
 
 class SendingTarget:
-    """Belongs to the sending thread. The constructor raises WorkloadError for a URL nothing can be sent to."""
+    """An endpoint with its transport and prepared requests; it belongs to the sending thread.
+
+    The constructor raises WorkloadError for a URL that nothing can be sent to.
+    """
 
     def __init__(self, loop: asyncio.AbstractEventLoop, endpoint: Endpoint, workload: Workload) -> None:
         self._loop, self._workload = loop, workload
         self.keys = ApiKeys(loop, endpoint)
         self._endpoint = self.keys.endpoint
-        self._built: Built | None = None
+        self._built: PreparedWorkload | None = None
         self._workers = 1
-        self._address, self.transport = _opened(loop, self._endpoint, workload)
+        self._address, self.transport = _open_transport(loop, self._endpoint, workload)
 
-    async def prepare(self, share: Share = _ALL) -> Built:
-        """Resolve the host, and build the requests if they are not built yet. Raises TargetError and WorkloadError.
+    async def prepare(self, share: Share = _WHOLE_SHARE) -> PreparedWorkload:
+        """Resolve the host, and build the requests if they have not been built. Raises TargetError and WorkloadError.
 
-        `max_connections` is for all workers together, so new connections are made when their number has changed.
+        `max_connections` is the total for all workers, so connections are reopened when the number of workers has
+        changed.
         """
         if share.of != self._workers:
             self._share_connections(share.of)
@@ -170,7 +184,7 @@ class SendingTarget:
         return self._built
 
     async def preflight(self) -> PreflightDone:
-        """One request of the workload. Raises WorkloadError."""
+        """Send one request of the workload and return the result. Raises WorkloadError."""
         try:
             built = await self.prepare()
         except TargetError as error:
@@ -179,22 +193,22 @@ class SendingTarget:
         number = 0 if built.picks is None else int(built.picks[0])
         closed_before = self.transport.closed_idle
         exchange = await self._send(built.requests[number], number, built.is_head, reader)
-        judgement = judged(built.judge, exchange)
-        tokens = tokens_of(exchange)
-        await asyncio.sleep(_CLOSING_S)
+        check = check_response(built.check, exchange)
+        tokens = get_tokens(exchange)
+        await asyncio.sleep(_CLOSE_WATCH_S)
         keeps_connection = self.transport.closed_idle == closed_before
-        if built.identify is not None and judgement.error is None:
-            judgement = await built.identify(exchange, self._ask)
+        if built.identify is not None and check.error is None:
+            check = await built.identify(exchange, self._ask)
         return PreflightDone(
-            error=judgement.error,
+            error=check.error,
             status=exchange.status,
-            detail=told(built.shown, exchange, judgement.error),
+            detail=describe_outcome(built.label, exchange, check.error),
             service_ms=_service_ms(exchange),
             end_ns=exchange.end_ns,
-            notes=built.notes if judgement.note is None else (*built.notes, judgement.note),
+            notes=built.notes if check.note is None else (*built.notes, check.note),
             keeps_connection=keeps_connection,
-            prepared=None if built.distinct is None else len(built.requests),
-            distinct=built.distinct,
+            prepared=None if built.distinct_prompts is None else len(built.requests),
+            distinct=built.distinct_prompts,
             first_byte_ms=_since_sent_ms(exchange, exchange.first_byte_ns),
             first_token_ms=_since_sent_ms(exchange, None if tokens is None else tokens.first_token_ns),
             tokens_out=None if tokens is None else tokens.tokens_out,
@@ -202,17 +216,19 @@ class SendingTarget:
             headers=_shown_headers(exchange.headers),
         )
 
-    def memory_bound(self) -> MemoryBound | None:
-        """How far this process's memory may grow in a stage before `shed` is called; None where the transport itself
-        bounds what it receives, as over HTTP. From any thread."""
+    def memory_limit(self) -> MemoryLimit | None:
+        """Return the limit of this process's memory growth in a stage, beyond which `shed` is called.
+
+        Return None if the transport itself limits what it receives, as over HTTP. May be called from any thread.
+        """
         if not hasattr(self.transport, "shed"):
             return None
         from loadgen.transport.grpc import MAX_RECEIVING_BYTES
 
-        return MemoryBound(MAX_RECEIVING_BYTES)
+        return MemoryLimit(MAX_RECEIVING_BYTES)
 
     def shed(self) -> None:
-        """End what is in flight, as too much for this machine's memory."""
+        """End everything in flight, because it takes too much of this machine's memory."""
         if (shed := getattr(self.transport, "shed", None)) is not None:
             shed()
 
@@ -221,19 +237,19 @@ class SendingTarget:
 
     def _share_connections(self, workers: int) -> None:
         self._workers = workers
-        of_each = -(-self._endpoint.max_connections // workers)
-        endpoint = msgspec.structs.replace(self.keys.endpoint, max_connections=of_each)
+        per_worker = -(-self._endpoint.max_connections // workers)
+        endpoint = msgspec.structs.replace(self.keys.endpoint, max_connections=per_worker)
         self.transport.close()
-        _, self.transport = _opened(self._loop, endpoint, self._workload)
+        _, self.transport = _open_transport(self._loop, endpoint, self._workload)
         if self._built is not None:
             self._guard_keys(self._built)
 
-    def _guard_keys(self, built: Built) -> None:
-        # gRPC sends the headers itself; in HTTP they are part of the requests
-        self.keys.guard(built.requests, getattr(self.transport, "set_headers", None))
+    def _guard_keys(self, built: PreparedWorkload) -> None:
+        # gRPC sends the headers itself; over HTTP they are part of the requests.
+        self.keys.set_requests(built.requests, getattr(self.transport, "set_headers", None))
 
-    async def _build(self) -> Built:
-        # each protocol is imported where it is spoken: together they load seconds of libraries
+    async def _build(self) -> PreparedWorkload:
+        # Each protocol is imported only when used: together they take seconds to import.
         workload, endpoint, address = self._workload, self._endpoint, self._address
         match workload:
             case HttpWorkload():
@@ -270,24 +286,26 @@ class SendingTarget:
         reader: StreamReader | None = None,
         method: str = "",
     ) -> Exchange:
-        answer: asyncio.Future[Exchange] = self._loop.create_future()
-        self.transport.submit(Exchange(0, number, 0, request, answer.set_result, is_head, reader, method=method))
-        return await answer
+        response: asyncio.Future[Exchange] = self._loop.create_future()
+        self.transport.submit(Exchange(0, number, 0, request, response.set_result, is_head, reader, method=method))
+        return await response
 
 
-def _opened(loop: asyncio.AbstractEventLoop, endpoint: Endpoint, workload: Workload) -> tuple[Address, Transport]:
-    """Raises WorkloadError."""
+def _open_transport(
+    loop: asyncio.AbstractEventLoop, endpoint: Endpoint, workload: Workload
+) -> tuple[Address, Transport]:
+    """Open the transport. Raises WorkloadError."""
     try:
         if not isinstance(workload, OipWorkload) or workload.transport == "http":
             transport = new_transport(loop, endpoint)
-            return address_of(endpoint.urls[0]), transport
-        # a tenth of a second, which HTTP need not pay
+            return parse_url(endpoint.urls[0]), transport
+        # takes 0.1 s, which HTTP need not spend
         from loadgen.protocols.oip_grpc import infer_method
         from loadgen.transport.grpc import new_grpc_transport
 
         is_streamed = workload.transport == "grpc-stream"
         transport = new_grpc_transport(loop, endpoint, infer_method(workload), is_streamed=is_streamed)
-        return grpc_address_of(endpoint.urls[0]), transport
+        return parse_grpc_url(endpoint.urls[0]), transport
     except EndpointError as error:
         raise WorkloadError(str(error)) from error
 
@@ -302,10 +320,10 @@ def _since_sent_ms(exchange: Exchange, at_ns: int | None) -> float | None:
 
 def _shown_headers(headers: Headers) -> tuple[tuple[str, str], ...]:
     return tuple(
-        (_words(name), _words(value) if name.lower() in _SHOWN else "<redacted>")
-        for name, value in headers[:_MOST_SHOWN]
+        (_printable(name), _printable(value) if name.lower() in _SAFE_HEADERS else "<redacted>")
+        for name, value in headers[:_MAX_SHOWN_HEADERS]
     )
 
 
-def _words(text: bytes) -> str:
-    return "".join(one if one.isprintable() else " " for one in text[:_MOST_LETTERS].decode("latin-1"))
+def _printable(text: bytes) -> str:
+    return "".join(char if char.isprintable() else " " for char in text[:_MAX_HEADER_CHARS].decode("latin-1"))

@@ -1,4 +1,4 @@
-"""A load worker at work, whoever it works for."""
+"""A load worker, independent of how it receives its commands."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import threading
 import traceback
 from typing import NoReturn
 
-from loadgen.frames import Listener
+from loadgen.frames import ReportSink
 from loadgen.pacing import HAS_TIMERFD
 from loadgen.protocols.built import TargetError, WorkloadError
 from loadgen.records import (
@@ -24,8 +24,8 @@ from loadgen.records import (
     StopStage,
 )
 from loadgen.transport.exchange import is_local_limit
-from loadgen.worker.rows import load_ahead
-from loadgen.worker.sender import Orchestra, Sender, without_blocking
+from loadgen.worker.rows import preload_imports
+from loadgen.worker.sender import LocustRunner, Sender, run_in_thread
 from loadgen.worker.stage_run import StageRun
 from loadgen.worker.target import SendingTarget
 
@@ -34,8 +34,8 @@ _HINT_LIMIT = "Raise the limit on this machine (`ulimit -n` for open files), or 
 PACING = "timerfd" if HAS_TIMERFD else "sleep"
 
 
-def failure(error: Exception) -> Failed:
-    """What is wrong, as whoever gives the commands is told."""
+def build_failure(error: Exception) -> Failed:
+    """Return the report of an error for the engine or the master."""
     if isinstance(error, WorkloadError):
         return Failed(message=str(error), hint=error.hint, is_workload_wrong=True)
     if isinstance(error, TargetError):
@@ -43,29 +43,29 @@ def failure(error: Exception) -> Failed:
     traceback.print_exception(error)
     if isinstance(error, OSError) and error.errno is not None and is_local_limit(error):
         return Failed(message=f"the load worker failed: {os.strerror(error.errno)}", hint=_HINT_LIMIT)
-    # not by its repr, which of some errors holds the text that they are about
+    # not the repr, which for some errors contains the text they refer to
     return Failed(message=f"the load worker failed: {type(error).__name__}: {error}")
 
 
 class Worker:
-    """`hear` belongs to one thread, which reads the commands; `work` to Locust's."""
+    """Executes commands. `hear` belongs to the thread that reads commands, and `work` to Locust's thread."""
 
-    def __init__(self, sender: Sender, orchestra: Orchestra, listener: Listener) -> None:
-        self._sender, self._orchestra, self._listener = sender, orchestra, listener
+    def __init__(self, sender: Sender, locust_runner: LocustRunner, listener: ReportSink) -> None:
+        self._sender, self._locust_runner, self._listener = sender, locust_runner, listener
         self._commands: queue.SimpleQueue[Configure | Preflight | StageRun] = queue.SimpleQueue()
         self._running: StageRun | None = None
         self._target: SendingTarget | None = None
-        self._loading = threading.Thread(target=load_ahead, name="loading", daemon=True)
-        self._loading.start()
+        self._import_thread = threading.Thread(target=preload_imports, name="loading", daemon=True)
+        self._import_thread.start()
 
     @property
     def is_sending(self) -> bool:
-        """Whether a stage is; from any thread."""
+        """True while a stage is sending; may be read from any thread."""
         running = self._running
         return running is not None and running.is_sending
 
-    def hear(self, command: Command) -> None:
-        """Obeyed in their order, but what a running stage is told is obeyed at once."""
+    def on_command(self, command: Command) -> None:
+        """Accept a command. Commands are executed in order, but commands for a running stage are executed at once."""
         running = self._running
         match command:
             case RunStage():
@@ -83,30 +83,30 @@ class Worker:
             case Configure() | Preflight():
                 self._commands.put(command)
             case Quit():
-                os._exit(0)  # at once, whatever the other threads do: all that was told is on its way
+                os._exit(0)  # at once, whatever the other threads do: all reports are already on their way
             case _:
                 raise RuntimeError(f"a load worker at work cannot obey {type(command).__name__}")
 
-    def work(self) -> NoReturn:
-        """Until the process ends. Raises what makes going on impossible."""
+    def run(self) -> NoReturn:
+        """Execute commands until the process ends. Raises any error that makes continuing impossible."""
         while True:
-            self._obey(without_blocking(self._commands.get))
+            self._execute(run_in_thread(self._commands.get))
 
-    def _obey(self, command: Configure | Preflight | StageRun) -> None:
+    def _execute(self, command: Configure | Preflight | StageRun) -> None:
         if isinstance(command, Configure):
-            without_blocking(self._sender.call(self._configure(command)).result)
+            run_in_thread(self._sender.call(self._configure(command)).result)
             return
         target = self._target
         if target is None:
             raise RuntimeError("the load worker was told to send before it was told where")
         if isinstance(command, Preflight):
-            self._listener.send(without_blocking(self._sender.call(target.preflight()).result))
+            self._listener.send(run_in_thread(self._sender.call(target.preflight()).result))
         else:
-            self._orchestra.play(lambda: self._conduct(command, target))
+            self._locust_runner.run_task(lambda: self._run_stage(command, target))
 
-    def _conduct(self, stage: StageRun, target: SendingTarget) -> None:
-        self._loading.join()
-        stage.conduct(target)
+    def _run_stage(self, stage: StageRun, target: SendingTarget) -> None:
+        self._import_thread.join()
+        stage.run(target)
 
     async def _configure(self, command: Configure) -> None:
         if self._target is not None:

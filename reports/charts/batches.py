@@ -1,4 +1,4 @@
-"""What a larger batch of a local model costs and brings."""
+"""Charts of latency and throughput of a local model by batch size."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import altair as alt
 import msgspec
 
 from reports import formatting
-from reports.charts.picture import Drawing
-from reports.charts.style import MAX_SERIES, chart_of, fitted, point_scales, relied_on, styled
+from reports.charts.picture import Chart
+from reports.charts.style import MAX_SERIES, build_spec, fit_scale, new_chart, point_scales, valid_variants
 from reports.local_model import LocalSection, ScenarioRow, VariantRow
 from reports.model import ModelSection, Quantity, Report
 
@@ -21,11 +21,11 @@ class _Point(msgspec.Struct, frozen=True):
     quantity: Quantity
 
 
-def batch_charts(report: Report) -> tuple[Drawing, ...]:
-    """Latency and throughput by batch size; empty with fewer than two batch sizes."""
+def batch_charts(report: Report) -> tuple[Chart, ...]:
+    """Return charts of latency and throughput by batch size; empty with fewer than two batch sizes."""
     times, rates = [], []
     if report.local is not None:
-        times, rates = _times_of(report.local), _rates_of(report.local)
+        times, rates = _latency_points(report.local), _throughput_points(report.local)
     elif report.model is not None:
         times, rates = _served_times(report.model), _served_rates(report.model)
     latency = _drawing(times, "batch-latency", "What a larger batch costs: time of one call", "ms")
@@ -33,32 +33,37 @@ def batch_charts(report: Report) -> tuple[Drawing, ...]:
     return tuple(drawing for drawing in (latency, throughput) if drawing is not None)
 
 
-def _times_of(local: LocalSection) -> list[_Point]:
-    """p95 beside p50 while there is one line of each."""
-    variants = relied_on(local)
-    is_one = len({one.family for one in variants}) == 1
+def _latency_points(local: LocalSection) -> list[_Point]:
+    """Return the latencies; p95 is added to p50 only if there is a single family."""
+    variants = valid_variants(local)
+    has_single_family = len({variant.family for variant in variants}) == 1
     points = []
-    for one in variants:
-        row = _alone(one)
-        if row is not None:
-            points.append(_Point(f"{one.family} p50" if is_one else one.family, one.batch, row.p50))
-            points += [_Point(f"{one.family} p95", one.batch, row.p95)] if is_one else []
+    for variant in variants:
+        stage = _single_stream_stage(variant)
+        if stage is not None:
+            points.append(
+                _Point(f"{variant.family} p50" if has_single_family else variant.family, variant.batch, stage.p50)
+            )
+            points += [_Point(f"{variant.family} p95", variant.batch, stage.p95)] if has_single_family else []
     return points
 
 
-def _rates_of(local: LocalSection) -> list[_Point]:
-    return [_Point(one.family, one.batch, one.throughput) for one in relied_on(local)]
+def _throughput_points(local: LocalSection) -> list[_Point]:
+    return [_Point(variant.family, variant.batch, variant.throughput) for variant in valid_variants(local)]
 
 
-def _alone(one: VariantRow) -> ScenarioRow | None:
-    """Of one call after another."""
-    return next((row for row in one.scenarios if row.scenario == "single-stream"), None)
+def _single_stream_stage(variant: VariantRow) -> ScenarioRow | None:
+    """Return the stage with calls one after another."""
+    return next((row for row in variant.scenarios if row.scenario == "single-stream"), None)
 
 
 def _served_times(local: ModelSection) -> list[_Point]:
-    read = [(row, label, quantity) for row in local.batches for label, quantity in (("p50", row.p50), ("p95", row.p95))]
+    batch_percentiles = [
+        (row, label, quantity) for row in local.batches for label, quantity in (("p50", row.p50), ("p95", row.p95))
+    ]
     return [
-        _Point(_series(local, row.provider, row.precision, label), row.batch, quantity) for row, label, quantity in read
+        _Point(_series(local, row.provider, row.precision, label), row.batch, quantity)
+        for row, label, quantity in batch_percentiles
     ]
 
 
@@ -70,56 +75,59 @@ def _served_rates(local: ModelSection) -> list[_Point]:
 
 
 def _series(local: ModelSection, provider: str, precision: str, label: str) -> str:
-    """The variant is named only where there are several."""
-    several = len({(one.provider, one.precision) for one in local.batches}) > 1
-    return f"{provider} {precision} {label}" if several else label
+    """Return the name of a series; it contains the variant only if there are several."""
+    has_several = len({(batch.provider, batch.precision) for batch in local.batches}) > 1
+    return f"{provider} {precision} {label}" if has_several else label
 
 
-def _drawing(points: Sequence[_Point], key: str, title: str, unit: str) -> Drawing | None:
-    known = [one for one in points if one.quantity.value is not None]
-    if len({one.batch for one in known}) < 2:
+def _drawing(points: Sequence[_Point], key: str, title: str, unit: str) -> Chart | None:
+    with_values = [point for point in points if point.quantity.value is not None]
+    if len({point.batch for point in with_values}) < 2:
         return None
-    every = list(dict.fromkeys(one.series for one in known))
-    names = every[:MAX_SERIES]
-    hidden = len(every) - len(names)
-    return Drawing(
+    all_series = list(dict.fromkeys(point.series for point in with_values))
+    names = all_series[:MAX_SERIES]
+    hidden = len(all_series) - len(names)
+    return Chart(
         key=key,
         title=title,
-        alternative=_alternative(known),
-        spec=styled(
-            [_lines([_drawn(one) for one in known if one.series in names], names, unit)], key.replace("-", "_")
+        alternative=_alternative(with_values),
+        spec=build_spec(
+            [_lines([_chart_row(point) for point in with_values if point.series in names], names, unit)],
+            key.replace("-", "_"),
         ),
         columns=("series", "batch", unit),
-        rows=tuple((one.series, str(one.batch), formatting.quantity(one.quantity)) for one in known),
+        rows=tuple(
+            (point.series, str(point.batch), formatting.format_quantity(point.quantity)) for point in with_values
+        ),
         note=f"{hidden} more series are in the table only." if hidden else None,
     )
 
 
-def _alternative(known: Sequence[_Point]) -> str:
-    """Of the first line."""
-    line = sorted((one for one in known if one.series == known[0].series), key=lambda one: one.batch)
-    first, last = line[0], line[-1]
-    name = f"{first.series}: from" if len({one.series for one in known}) > 1 else "From"
+def _alternative(points: Sequence[_Point]) -> str:
+    """Describe the first series."""
+    series = sorted((point for point in points if point.series == points[0].series), key=lambda point: point.batch)
+    first, last = series[0], series[-1]
+    name = f"{first.series}: from" if len({point.series for point in points}) > 1 else "From"
     return (
-        f"{name} {formatting.quantity(first.quantity)} at batch {first.batch} to "
-        f"{formatting.quantity(last.quantity)} at batch {last.batch}."
+        f"{name} {formatting.format_quantity(first.quantity)} at batch {first.batch} to "
+        f"{formatting.format_quantity(last.quantity)} at batch {last.batch}."
     )
 
 
-def _drawn(one: _Point) -> dict[str, Any]:
-    shown = formatting.quantity(one.quantity)
-    return {"series": one.series, "batch": one.batch, "value": one.quantity.value, "shown": shown}
+def _chart_row(point: _Point) -> dict[str, Any]:
+    shown = formatting.format_quantity(point.quantity)
+    return {"series": point.series, "batch": point.batch, "value": point.quantity.value, "shown": shown}
 
 
 def _lines(points: list[dict[str, Any]], names: list[str], unit: str) -> alt.Chart:
     axis = alt.Axis(values=sorted({point["batch"] for point in points}))
     scale = alt.Scale(type="log", base=2, nice=False, padding=12)
     chart: alt.Chart = (
-        chart_of(points)
+        new_chart(points)
         .mark_line(point=alt.OverlayMarkDef(size=50, filled=True))
         .encode(
             x=alt.X("batch:Q", title="batch size", axis=axis, scale=scale),
-            y=alt.Y("value:Q", title=unit, **fitted([point["value"] for point in points], 20)),
+            y=alt.Y("value:Q", title=unit, **fit_scale([point["value"] for point in points], 20)),
             tooltip=[alt.Tooltip("series:N"), alt.Tooltip("batch:Q"), alt.Tooltip("shown:N", title=unit)],
             **point_scales(names),
         )

@@ -1,4 +1,4 @@
-"""What more clients of a closed loop do to time and throughput."""
+"""Charts of latency and throughput by the concurrency of a closed loop."""
 
 from __future__ import annotations
 
@@ -8,22 +8,22 @@ from typing import Any
 import altair as alt
 
 from reports import formatting
-from reports.charts.picture import Drawing
-from reports.charts.style import chart_of, fitted, knee_rules, point_scales, styled
+from reports.charts.picture import Chart
+from reports.charts.style import build_spec, fit_scale, knee_rules, new_chart, point_scales
 from reports.model import Quantity, Report, StageRow
 
 _Cell = Callable[[StageRow], Quantity | None]
 
 
-def concurrency_charts(report: Report) -> tuple[Drawing, ...]:
-    """Empty when there are not two numbers of clients to compare."""
+def concurrency_charts(report: Report) -> tuple[Chart, ...]:
+    """Return the charts; empty with fewer than two different concurrencies."""
     rows = [row for row in report.stages if row.kind == "closed" and row.clients is not None]
     if len({row.clients for row in rows}) < 2:
         return ()
     rows.sort(key=lambda row: (row.clients or 0, row.repeat))
-    name = formatting.metric(report.times)
+    name = formatting.metric_name(report.times)
     times = {"p50": lambda row: row.p50, "p95": lambda row: row.p95, "p99": lambda row: row.p99}
-    drawn = (
+    charts = (
         _chart(report, rows, times, "clients-time", f"{name}, ms", f"How {name} grows with the clients"),
         _chart(
             report,
@@ -34,55 +34,58 @@ def concurrency_charts(report: Report) -> tuple[Drawing, ...]:
             "What the clients get answered together",
         ),
     )
-    return tuple(one for one in drawn if one is not None)
+    return tuple(chart for chart in charts if chart is not None)
 
 
 def _chart(
     report: Report, rows: list[StageRow], cells: dict[str, _Cell], key: str, y_title: str, title: str
-) -> Drawing | None:
+) -> Chart | None:
     points = _points(rows, cells)
     if not points:
         return None
     names = [name for name in cells if any(point["series"] == name for point in points)]
     axis = alt.Axis(values=sorted({point["clients"] for point in points}))
     x = alt.X("clients:Q", title="clients", axis=axis, scale=alt.Scale(type="log", base=2, nice=False, padding=12))
-    y = alt.Y("value:Q", title=y_title, **fitted([point["value"] for point in points], 20))
+    y = alt.Y("value:Q", title=y_title, **fit_scale([point["value"] for point in points], 20))
     tooltip = [alt.Tooltip("series:N"), alt.Tooltip("clients:Q"), alt.Tooltip("shown:N", title="value")]
-    lines = chart_of(points).mark_line(point=alt.OverlayMarkDef(size=50, filled=True))
+    lines = new_chart(points).mark_line(point=alt.OverlayMarkDef(size=50, filled=True))
     scales = point_scales(names)
-    return Drawing(
+    return Chart(
         key=key,
         title=title,
         alternative=_alternative(points, names),
-        spec=styled(
+        spec=build_spec(
             [*knee_rules(report, "clients", x), lines.encode(x=x, y=y, tooltip=tooltip, **scales)],
             key.replace("-", "_"),
         ),
         columns=("clients", "stage", *cells),
-        rows=tuple((formatting.count(row.clients or 0), row.name, *_shown(row, cells)) for row in rows),
+        rows=tuple((formatting.format_count(row.clients or 0), row.name, *_shown(row, cells)) for row in rows),
     )
 
 
 def _points(rows: list[StageRow], cells: dict[str, _Cell]) -> list[dict[str, Any]]:
     return [
-        {"series": name, "clients": row.clients, "value": found.value, "shown": formatting.quantity(found)}
+        {"series": name, "clients": row.clients, "value": quantity.value, "shown": formatting.format_quantity(quantity)}
         for name, cell in cells.items()
         for row in rows
-        if (found := cell(row)) is not None and found.value is not None
+        if (quantity := cell(row)) is not None and quantity.value is not None
     ]
 
 
 def _shown(row: StageRow, cells: dict[str, _Cell]) -> tuple[str, ...]:
-    found = [cell(row) for cell in cells.values()]
-    return tuple(formatting.NOT_AVAILABLE if one is None else formatting.quantity(one) for one in found)
+    quantities = [cell(row) for cell in cells.values()]
+    return tuple(
+        formatting.NOT_AVAILABLE if quantity is None else formatting.format_quantity(quantity)
+        for quantity in quantities
+    )
 
 
 def _alternative(points: list[dict[str, Any]], names: list[str]) -> str:
-    parts = []
+    sentences = []
     for name in names:
-        own = [point for point in points if point["series"] == name]
-        parts.append(
-            f"{name} went from {own[0]['shown']} at {own[0]['clients']} clients to {own[-1]['shown']} at "
-            f"{own[-1]['clients']}"
+        series = [point for point in points if point["series"] == name]
+        sentences.append(
+            f"{name} went from {series[0]['shown']} at {series[0]['clients']} clients to {series[-1]['shown']} at "
+            f"{series[-1]['clients']}"
         )
-    return "; ".join(parts) + "."
+    return "; ".join(sentences) + "."

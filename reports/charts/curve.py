@@ -1,4 +1,4 @@
-"""Offered rate against latency: every stage of the run, the failed ones too."""
+"""Chart of latency by offered rate, with every stage of the run, including failed ones."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 import altair as alt
 
 from reports import formatting
-from reports.charts.picture import Drawing
+from reports.charts.picture import Chart
 from reports.charts.style import (
     ACCENT,
     INK,
@@ -18,11 +18,11 @@ from reports.charts.style import (
     MUTED,
     PAPER,
     SERIES,
-    chart_of,
-    fitted,
+    build_spec,
+    fit_scale,
     knee_rules,
     limit_line,
-    styled,
+    new_chart,
 )
 from reports.model import Report, StageRow
 
@@ -34,23 +34,23 @@ _STATES = {
 }
 
 
-_CHOSEN = ("probe", "hold", "steady")
-"""Kinds of stages with one rate that was chosen."""
+_FIXED_RATE_KINDS = ("probe", "hold", "steady")
+"""Kinds of stages with a single rate that was chosen."""
 
 
-def rate_curve(report: Report) -> Drawing | None:
-    """None when no two rates have a latency: one point is no curve."""
-    stages = [stage for stage in report.stages if stage.kind in _CHOSEN and not stage.pooled]
+def rate_curve(report: Report) -> Chart | None:
+    """Draw the curve; None if there are not two rates with a latency, because one point is not a curve."""
+    stages = [stage for stage in report.stages if stage.kind in _FIXED_RATE_KINDS and not stage.pooled]
     points = [_point(stage) for stage in stages if _rate(stage) is not None and stage.judged.value is not None]
     if len({point["offered"] for point in points}) < 2:
         return None
-    latency = f"{report.curve.percentile.replace('_', '.')} of {formatting.metric(report.curve.metric)}"
+    latency = f"{report.curve.percentile.replace('_', '.')} of {formatting.metric_name(report.curve.metric)}"
     missing = len(stages) - len(points)
-    return Drawing(
+    return Chart(
         key="curve",
         title=f"How {latency} grows with the offered rate",
         alternative=_alternative(report, points, latency),
-        spec=styled(_layers(report, points, latency), "curve"),
+        spec=build_spec(_layers(report, points, latency), "curve"),
         columns=("stage", "offered", "achieved", "good", latency, "result"),
         rows=tuple(_row(stage) for stage in stages),
         note=f"{missing} of {len(stages)} stages have no {latency} to draw; they are in the table."
@@ -60,7 +60,7 @@ def rate_curve(report: Report) -> Drawing | None:
 
 
 def _rate(stage: StageRow) -> float | None:
-    """What was asked for, so that repeats of one rate stand above each other."""
+    """Return the requested rate, so that repeats of one rate are above each other."""
     return stage.offered.value if stage.scheduled_per_s is None else stage.scheduled_per_s
 
 
@@ -73,7 +73,7 @@ def _point(stage: StageRow) -> dict[str, Any]:
         "high": high,
         "state": formatting.stage_state(stage),
         "stage": f"{stage.name} #{stage.repeat}",
-        "shown": formatting.quantity(stage.judged),
+        "shown": formatting.format_quantity(stage.judged),
     }
 
 
@@ -81,12 +81,12 @@ def _layers(report: Report, points: list[dict[str, Any]], latency: str) -> list[
     limit = [] if report.curve.limit is None else [report.curve.limit.value]
     heights = [*limit, *(point[edge] for point in points for edge in ("low", "high"))]
     rates = [point["offered"] for point in points]
-    x = alt.X("offered:Q", title=f"offered rate, {report.curve.counts}/s", **fitted(rates, 12, from_zero=False))
-    y = alt.Y("latency:Q", title=f"{latency}, ms", **fitted(heights, 20))
-    data = chart_of(points)
+    x = alt.X("offered:Q", title=f"offered rate, {report.curve.counts}/s", **fit_scale(rates, 12, from_zero=False))
+    y = alt.Y("latency:Q", title=f"{latency}, ms", **fit_scale(heights, 20))
+    data = new_chart(points)
     bars = data.mark_rule(color=MUTED, opacity=0.7).encode(x=x, y=alt.Y("low:Q"), y2="high:Q")
     means = _means(points)
-    lines = [chart_of(means).mark_line(color=ACCENT).encode(x=x, y=y)] if means else []
+    lines = [new_chart(means).mark_line(color=ACCENT).encode(x=x, y=y)] if means else []
     states = [state for state in _STATES if any(point["state"] == state for point in points)]
     fills, strokes, shapes = (list(column) for column in zip(*(_STATES[state] for state in states), strict=True))
     legend = alt.Legend(title=None)
@@ -107,26 +107,26 @@ def _layers(report: Report, points: list[dict[str, Any]], latency: str) -> list[
 
 
 def _means(points: Sequence[dict[str, Any]]) -> list[dict[str, float]]:
-    """One point a rate for the line to run through; what is INVALID does not bend it."""
-    trusted = sorted((one for one in points if one["state"] != "INVALID"), key=lambda one: one["offered"])
+    """Return the mean latency per rate, through which the line runs; INVALID stages are excluded."""
+    trusted = sorted((point for point in points if point["state"] != "INVALID"), key=lambda point: point["offered"])
     return [
-        {"offered": rate, "latency": fmean(point["latency"] for point in same)}
-        for rate, same in groupby(trusted, key=lambda one: one["offered"])
+        {"offered": rate, "latency": fmean(point["latency"] for point in points_at_rate)}
+        for rate, points_at_rate in groupby(trusted, key=lambda point: point["offered"])
     ]
 
 
 def _limit(report: Report) -> list[alt.Chart]:
     limit = report.curve.limit
-    return [] if limit is None else limit_line(limit.value, f"SLO {formatting.limit(limit)}")
+    return [] if limit is None else limit_line(limit.value, f"SLO {formatting.format_limit(limit)}")
 
 
 def _max_rate(report: Report, x: alt.X) -> list[alt.Chart]:
     if report.max_rate is None or report.max_rate.per_s.value is None:
         return []
-    found = report.max_rate.per_s
-    low, high = found.ci95 or (found.value, found.value)
-    text = f"{'carried' if report.max_rate.at_least else 'max'} {formatting.value_unit(found)}"
-    data = chart_of([{"offered": found.value, "low": low, "high": high, "text": text}])
+    max_rate = report.max_rate.per_s
+    low, high = max_rate.ci95 or (max_rate.value, max_rate.value)
+    text = f"{'carried' if report.max_rate.at_least else 'max'} {formatting.format_value_unit(max_rate)}"
+    data = new_chart([{"offered": max_rate.value, "low": low, "high": high, "text": text}])
     band = data.mark_rect(color=ACCENT, opacity=0.15).encode(x=alt.X("low:Q"), x2="high:Q")
     rule = data.mark_rule(color=INK, strokeWidth=1).encode(x=x)
     label = data.mark_text(align="right", baseline="top", dx=-6, dy=2, fontWeight=600).encode(
@@ -139,7 +139,7 @@ def _row(stage: StageRow) -> tuple[str, ...]:
     cells = (stage.offered, stage.achieved, stage.good, stage.judged)
     return (
         f"{stage.name} #{stage.repeat}",
-        *(formatting.quantity(cell) for cell in cells),
+        *(formatting.format_quantity(cell) for cell in cells),
         formatting.stage_state(stage),
     )
 
@@ -148,12 +148,13 @@ def _alternative(report: Report, points: list[dict[str, Any]], latency: str) -> 
     rates = [point["offered"] for point in points]
     failed = sum(point["state"] == "failed" for point in points)
     text = (
-        f"{len(points)} stages from {formatting.number(min(rates))}/s to {formatting.number(max(rates))}/s; {failed} "
+        f"{len(points)} stages from {formatting.format_number(min(rates))}/s to "
+        f"{formatting.format_number(max(rates))}/s; {failed} "
         f"failed. At the lowest rate {latency} was {points[rates.index(min(rates))]['shown']}, at the highest "
         f"{points[rates.index(max(rates))]['shown']}."
     )
     if report.max_rate is not None and report.max_rate.per_s.value is not None:
-        rate = formatting.quantity(report.max_rate.per_s)
+        rate = formatting.format_quantity(report.max_rate.per_s)
         is_bound = report.max_rate.at_least
         text += f" {rate} held; no higher rate was tried." if is_bound else f" The max rate is {rate}."
     return text

@@ -1,4 +1,4 @@
-"""The share of answers that took at most so long: every one of them, without the slow end stretched."""
+"""Chart of the latency CDF: the share of requests with a response within a time, on a linear scale."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from typing import Any
 import altair as alt
 
 from reports import formatting
-from reports.charts.picture import Drawing
-from reports.charts.style import DRAWN_TIMES, chart_of, fitted, limit_mark, series_scales, styled
-from reports.model import Report, Spectrum
+from reports.charts.picture import Chart
+from reports.charts.style import DRAWN_TIMES, build_spec, fit_scale, limit_mark, new_chart, series_scales
+from reports.model import PercentileCurve, Report
 
 
-def share_answered(report: Report) -> Drawing | None:
-    """None when the answer rests on fewer than two successful requests."""
-    drawn = [one for one in report.distributions if one.n > 1]
-    if not drawn:
+def latency_cdf(report: Report) -> Chart | None:
+    """Draw the CDF; None if the result is based on fewer than two successful requests."""
+    spectra = [spectrum for spectrum in report.distributions if spectrum.n > 1]
+    if not spectra:
         return None
     limit = report.curve.limit if report.curve.metric in DRAWN_TIMES else None
-    points = [point for one in drawn for point in _points(one)]
+    points = [point for spectrum in spectra for point in _points(spectrum)]
     widths = [point["ms"] for point in points] + ([] if limit is None else [limit.value])
-    x = alt.X("ms:Q", title="ms", **fitted(widths, 20))
+    x = alt.X("ms:Q", title="ms", **fit_scale(widths, 20))
     y = alt.Y("percent:Q", title="answered within, %", scale=alt.Scale(domain=[0, 100]))
     tooltip = [
         alt.Tooltip("series:N", title="what"),
@@ -29,42 +29,44 @@ def share_answered(report: Report) -> Drawing | None:
         alt.Tooltip("percent:Q", title="answered, %", format=",.4~r"),
     ]
     lines = (
-        chart_of(points)
+        new_chart(points)
         .mark_line(interpolate="step-after", strokeWidth=1.7)
-        .encode(x=x, y=y, tooltip=tooltip, **series_scales([one.label for one in drawn]))
+        .encode(x=x, y=y, tooltip=tooltip, **series_scales([spectrum.label for spectrum in spectra]))
     )
-    mark = [] if limit is None else limit_mark(limit.value, f"SLO {formatting.limit(limit)}")
-    return Drawing(
+    mark = [] if limit is None else limit_mark(limit.value, f"SLO {formatting.format_limit(limit)}")
+    return Chart(
         key="ecdf",
         title="What share was answered how soon",
-        alternative=" ".join(map(_sentence, drawn)),
-        spec=styled([lines, *mark], "ecdf"),
+        alternative=" ".join(map(_sentence, spectra)),
+        spec=build_spec([lines, *mark], "ecdf"),
         columns=("what", "share", "within, ms"),
-        rows=tuple(row for one in drawn for row in _rows(one)),
-        note=f"The empirical distribution of {formatting.count(drawn[0].n)} requests, the same as in the percentiles.",
+        rows=tuple(row for spectrum in spectra for row in _rows(spectrum)),
+        note=f"The empirical distribution of {formatting.format_count(spectra[0].n)} requests, the same as in the "
+        "percentiles.",
     )
 
 
-def _points(one: Spectrum) -> list[dict[str, Any]]:
-    """From nothing, just before the first."""
-    start = [{"series": one.label, "ms": one.ms[0], "percent": 0.0}]
+def _points(spectrum: PercentileCurve) -> list[dict[str, Any]]:
+    """Return the points, starting from 0 at the minimum."""
+    start = [{"series": spectrum.label, "ms": spectrum.ms[0], "percent": 0.0}]
     return start + [
-        {"series": one.label, "ms": ms, "percent": round(100 * share, 4)}
-        for share, ms in zip(one.share, one.ms, strict=True)
+        {"series": spectrum.label, "ms": ms, "percent": round(100 * share, 4)}
+        for share, ms in zip(spectrum.share, spectrum.ms, strict=True)
     ]
 
 
-def _rows(one: Spectrum) -> list[tuple[str, ...]]:
-    """A twentieth apart: of each, the first step that reaches it."""
-    places = dict.fromkeys(bisect_right(one.share, mark / 20 - 1e-9) for mark in range(1, 21))
+def _rows(spectrum: PercentileCurve) -> list[tuple[str, ...]]:
+    """Return one row per 5 %: the first step of the distribution that reaches it."""
+    indices = dict.fromkeys(bisect_right(spectrum.share, twentieth / 20 - 1e-9) for twentieth in range(1, 21))
     return [
-        (one.label, formatting.percent(one.share[place]), formatting.number(one.ms[place]))
-        for place in places
-        if place < len(one.ms)
+        (spectrum.label, formatting.format_percent(spectrum.share[index]), formatting.format_number(spectrum.ms[index]))
+        for index in indices
+        if index < len(spectrum.ms)
     ]
 
 
-def _sentence(one: Spectrum) -> str:
-    half_ms = one.ms[bisect_right(one.share, 0.5 - 1e-9)]
-    least, half, most = (formatting.number(ms) for ms in (one.ms[0], half_ms, one.ms[-1]))
-    return f"{one.label[:1].upper()}{one.label[1:]}: from {least} ms to {most} ms, half of them at most {half} ms."
+def _sentence(spectrum: PercentileCurve) -> str:
+    half_ms = spectrum.ms[bisect_right(spectrum.share, 0.5 - 1e-9)]
+    lowest, median, highest = (formatting.format_number(ms) for ms in (spectrum.ms[0], half_ms, spectrum.ms[-1]))
+    name = f"{spectrum.label[:1].upper()}{spectrum.label[1:]}"
+    return f"{name}: from {lowest} ms to {highest} ms, half of them at most {median} ms."

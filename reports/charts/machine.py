@@ -1,4 +1,4 @@
-"""Host, processes and GPUs over the run: one chart a unit."""
+"""Charts of host, process and GPU telemetry over the run, one per unit."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Any
 import altair as alt
 
 from reports import formatting
-from reports.charts.picture import Drawing
-from reports.charts.style import MAX_SERIES, chart_of, series_scales, styled, zoom
+from reports.charts.picture import Chart
+from reports.charts.style import MAX_SERIES, build_spec, new_chart, series_scales, zoom
 from reports.model import Report, TelemetrySeries
 
 _CHARTS = {
@@ -23,34 +23,36 @@ _CHARTS = {
 }  # fmt: skip
 
 
-_FEWEST = 2
-"""Readings of a line."""
+_MIN_READINGS = 2
+"""Minimum number of readings for a line."""
 
 
-def machine_charts(report: Report) -> tuple[Drawing, ...]:
-    """Those that have readings; a series without any is left out."""
+def machine_charts(report: Report) -> tuple[Chart, ...]:
+    """Return the charts that have readings; a series without any is omitted."""
     drawings = (_chart(report, unit, *chart) for unit, chart in _CHARTS.items())
     return tuple(drawing for drawing in drawings if drawing is not None)
 
 
-def _chart(report: Report, unit: str, key: str, title: str, metrics: tuple[str, ...]) -> Drawing | None:
-    read = [series for series in report.telemetry if series.metric in metrics and any(map(_is_known, series.values))]
-    if all(sum(map(_is_known, series.values)) < _FEWEST for series in read):
+def _chart(report: Report, unit: str, key: str, title: str, metrics: tuple[str, ...]) -> Chart | None:
+    with_readings = [
+        series for series in report.telemetry if series.metric in metrics and any(map(_is_known, series.values))
+    ]
+    if all(sum(map(_is_known, series.values)) < _MIN_READINGS for series in with_readings):
         return None
-    drawn = read[:MAX_SERIES]
+    shown = with_readings[:MAX_SERIES]
     points = [
         {"at": at, "series": _name(series), "value": value}
-        for series in drawn
+        for series in shown
         for at, value in zip(series.at_s, series.values, strict=True)
     ]
-    return Drawing(
+    return Chart(
         key=key,
         title=title,
-        alternative=" ".join(_sentence(series) for series in read),
-        spec=styled([_lines(points, [_name(series) for series in drawn], unit, key)], key),
+        alternative=" ".join(_sentence(series) for series in with_readings),
+        spec=build_spec([_lines(points, [_name(series) for series in shown], unit, key)], key),
         columns=("series", "mean", "highest", "lowest"),
-        rows=tuple(_row(series) for series in read),
-        note=_note(read, drawn),
+        rows=tuple(_row(series) for series in with_readings),
+        note=_note(with_readings, shown),
     )
 
 
@@ -58,7 +60,7 @@ def _lines(points: list[dict[str, Any]], names: list[str], unit: str, key: str) 
     top = 100 if unit == "%" else None
     scale = alt.Scale(domain=[0, top]) if top else alt.Scale(zero=True)
     chart: alt.Chart = (
-        chart_of(points)
+        new_chart(points)
         .mark_line(strokeWidth=1.7)
         .encode(
             x=alt.X("at:Q", title="seconds from the start of the run", scale=alt.Scale(zero=False, nice=False)),
@@ -81,22 +83,24 @@ def _name(series: TelemetrySeries) -> str:
 
 def _sentence(series: TelemetrySeries) -> str:
     known = [value for value in series.values if value is not None]
-    mean, high = (formatting.with_unit(formatting.number(one), series.unit) for one in (fmean(known), max(known)))
+    mean, high = (
+        formatting.with_unit(formatting.format_number(value), series.unit) for value in (fmean(known), max(known))
+    )
     return f"{_name(series)}: {mean} on average, at most {high}."
 
 
 def _row(series: TelemetrySeries) -> tuple[str, ...]:
     known = [value for value in series.values if value is not None]
     numbers = (fmean(known), max(known), min(known))
-    return (_name(series), *(formatting.with_unit(formatting.number(one), series.unit) for one in numbers))
+    return (_name(series), *(formatting.with_unit(formatting.format_number(value), series.unit) for value in numbers))
 
 
-def _note(read: list[TelemetrySeries], drawn: list[TelemetrySeries]) -> str:
-    """What is shown is explained by the catalogue's own words."""
-    texts = dict.fromkeys(f"{_kind(series)}: {series.description}." for series in read)
-    hidden = len(read) - len(drawn)
-    left_out = [f"{hidden} more series are in the table only."] if hidden else []
-    return " ".join([*texts, *left_out])
+def _note(with_readings: list[TelemetrySeries], shown: list[TelemetrySeries]) -> str:
+    """Explain the shown series with the descriptions from the metric catalog."""
+    texts = dict.fromkeys(f"{_kind(series)}: {series.description}." for series in with_readings)
+    hidden = len(with_readings) - len(shown)
+    omitted_note = [f"{hidden} more series are in the table only."] if hidden else []
+    return " ".join([*texts, *omitted_note])
 
 
 def _kind(series: TelemetrySeries) -> str:

@@ -1,4 +1,4 @@
-"""What was asked, sent, completed and good over the run, and how long it took."""
+"""Charts of the offered, sent, completed and good rates and of the latency over the run."""
 
 from __future__ import annotations
 
@@ -7,8 +7,19 @@ from typing import Any
 import altair as alt
 
 from reports import formatting
-from reports.charts.picture import Drawing
-from reports.charts.style import ACCENT, INK, MUTED, SERIES, chart_of, fitted, limit_line, series_scales, styled, zoom
+from reports.charts.picture import Chart
+from reports.charts.style import (
+    ACCENT,
+    INK,
+    MUTED,
+    SERIES,
+    build_spec,
+    fit_scale,
+    limit_line,
+    new_chart,
+    series_scales,
+    zoom,
+)
 from reports.model import LoadSeries, Report
 
 _RATES = ("offered", "sent", "completed", "good")
@@ -24,8 +35,8 @@ _KINDS = {
 _X = alt.X("at:Q", title="seconds from the start of the run", scale=alt.Scale(zero=False, nice=False))
 
 
-def rates_over_time(report: Report) -> Drawing | None:
-    """None when no request was due."""
+def rates_over_time(report: Report) -> Chart | None:
+    """Draw the rates; None if no request was due."""
     load = report.load
     if load is None:
         return None
@@ -34,22 +45,23 @@ def rates_over_time(report: Report) -> Drawing | None:
     )
     is_closed = all(stage.kind in ("closed", "warmup") for stage in report.stages) and bool(report.stages)
     if is_closed:
-        del columns["offered"]  # in a closed loop nothing is: answers decide when the next request comes
+        # a closed loop has no offered rate: responses determine when the next request is sent
+        del columns["offered"]
     names = [*columns]
     columns["in flight"] = tuple(map(float, load.in_flight))
     values = _values(load, columns)
     highest = max(map(max, (load.offered_per_s, load.sent_per_s, load.completed_per_s)))
-    axis = {"scale": alt.Scale(domain=[0, 1.12 * highest], nice=False)}  # the ribbon has its place on top
+    axis = {"scale": alt.Scale(domain=[0, 1.12 * highest], nice=False)}  # the ribbon is at the top
     lines = _lines(values, names, "requests/s", axis)
     layers = [lines, *_ribbon(report, load), _hover(values, [*columns])]
-    return Drawing(
+    return Chart(
         key="rates",
         title=_title(names),
         alternative=_rates_alternative(load, "sent" if is_closed else "offered"),
-        spec=styled(_with_zoom(layers, "rates_zoom"), "rates"),
+        spec=build_spec(_with_zoom(layers, "rates_zoom"), "rates"),
         columns=("at, s", *(f"{name}/s" for name in names), "in flight"),
         rows=_rows(load, list(columns.values())),
-        note=f"Counted in bins of {formatting.plain(load.bin_s)} s. The ribbon on top shows the stages.",
+        note=f"Counted in bins of {formatting.format_plain(load.bin_s)} s. The ribbon on top shows the stages.",
     )
 
 
@@ -57,31 +69,31 @@ def _title(names: list[str]) -> str:
     return f"What was {', '.join(names[:-1])} and {names[-1]}"
 
 
-def latency_over_time(report: Report) -> Drawing | None:
-    """None when nothing was answered."""
+def latency_over_time(report: Report) -> Chart | None:
+    """Draw the latency; None if there are no responses."""
     load = report.load
-    answered = [] if load is None else [value for value in load.p50_ms + load.p95_ms if value is not None]
-    if load is None or not answered:
+    latencies = [] if load is None else [value for value in load.p50_ms + load.p95_ms if value is not None]
+    if load is None or not latencies:
         return None
     columns = {"p50": load.p50_ms, "p95": load.p95_ms}
     if load.ttft_p95_ms:
         columns["TTFT p95"] = load.ttft_p95_ms
-        answered += [value for value in load.ttft_p95_ms if value is not None]
+        latencies += [value for value in load.ttft_p95_ms if value is not None]
     values = _values(load, columns)
-    judged, times = report.curve.metric, formatting.metric(report.times)
-    limit = report.curve.limit if judged == report.times or (judged == "ttft_ms" and load.ttft_p95_ms) else None
-    on = f"SLO on {report.curve.percentile} of {formatting.metric(judged)}"
-    line = [] if limit is None else limit_line(limit.value, on)
-    heights = answered + ([] if limit is None else [limit.value])
-    lines = _lines(values, list(columns), f"{times}, ms", fitted(heights, 20))
+    slo_metric, times = report.curve.metric, formatting.metric_name(report.times)
+    limit = report.curve.limit if slo_metric == report.times or (slo_metric == "ttft_ms" and load.ttft_p95_ms) else None
+    limit_label = f"SLO on {report.curve.percentile} of {formatting.metric_name(slo_metric)}"
+    line = [] if limit is None else limit_line(limit.value, limit_label)
+    heights = latencies + ([] if limit is None else [limit.value])
+    lines = _lines(values, list(columns), f"{times}, ms", fit_scale(heights, 20))
     layers = [lines, *line, _hover(values, list(columns))]
-    worst = max(answered)
-    return Drawing(
+    worst = max(latencies)
+    return Chart(
         key="latency",
         title="How long answers took",
-        alternative=f"p50 and p95 of the {times} per bin of {formatting.plain(load.bin_s)} s. The highest is "
-        f"{formatting.number(worst)} ms, the lowest {formatting.number(min(answered))} ms.",
-        spec=styled(_with_zoom(layers, "latency_zoom"), "latency"),
+        alternative=f"p50 and p95 of the {times} per bin of {formatting.format_plain(load.bin_s)} s. The highest is "
+        f"{formatting.format_number(worst)} ms, the lowest {formatting.format_number(min(latencies))} ms.",
+        spec=build_spec(_with_zoom(layers, "latency_zoom"), "latency"),
         columns=("at, s", *(f"{name}, ms" for name in columns)),
         rows=_rows(load, list(columns.values())),
         note="Drawn at the start of the requests, as intended where that is known; a gap is a time without answers.",
@@ -98,7 +110,7 @@ def _values(load: LoadSeries, columns: dict[str, tuple[float, ...]] | dict[str, 
 def _lines(values: list[dict[str, Any]], names: list[str], title: str, axis: dict[str, Any]) -> alt.Chart:
     y = alt.Y("value:Q", title=title, **axis)
     chart: alt.Chart = (
-        chart_of(values)
+        new_chart(values)
         .transform_fold([*names], as_=["series", "value"])
         .mark_line(strokeWidth=1.7)
         .encode(x=_X, y=y, **series_scales(names))
@@ -107,10 +119,10 @@ def _lines(values: list[dict[str, Any]], names: list[str], title: str, axis: dic
 
 
 def _hover(values: list[dict[str, Any]], names: list[str]) -> alt.Chart:
-    """An invisible rule a bin that answers the pointer with all numbers of the bin."""
+    """Return one invisible rule per bin, whose tooltip shows all numbers of the bin."""
     tooltip = [alt.Tooltip("at:Q", title="at, s", format=",.4~r")]
     tooltip += [alt.Tooltip(f"{name}:Q", format=",.3~r") for name in names]
-    chart: alt.Chart = chart_of(values).mark_rule(color=INK, opacity=0, strokeWidth=6).encode(x=_X, tooltip=tooltip)
+    chart: alt.Chart = new_chart(values).mark_rule(color=INK, opacity=0, strokeWidth=6).encode(x=_X, tooltip=tooltip)
     return chart
 
 
@@ -126,10 +138,10 @@ def _ribbon(report: Report, load: LoadSeries) -> list[alt.Chart]:
         return []
     kinds = [kind for kind in _KINDS if any(bar["kind"] == kind for bar in bars)]
     scale = alt.Scale(domain=kinds, range=[_KINDS[kind] for kind in kinds])
-    # one row of more than two would not fit beside the lines' own legend
+    # A single row with more than two entries would not fit beside the legend of the lines.
     legend = alt.Legend(title=None, symbolType="square", columns=min(2, len(kinds)))
     ribbon = (
-        chart_of(bars)
+        new_chart(bars)
         .mark_rect(opacity=0.85)
         .encode(
             x=alt.X("from:Q"),
@@ -151,7 +163,7 @@ def _rows(load: LoadSeries, columns: list[tuple[float | None, ...]] | list[Any])
     return tuple(
         (
             f"{at:.1f}",
-            *(formatting.NOT_AVAILABLE if cell is None else formatting.number(cell) for cell in cells),
+            *(formatting.NOT_AVAILABLE if cell is None else formatting.format_number(cell) for cell in cells),
         )
         for at, *cells in zip(load.at_s, *columns, strict=True)
     )
@@ -160,9 +172,9 @@ def _rows(load: LoadSeries, columns: list[tuple[float | None, ...]] | list[Any])
 def _rates_alternative(load: LoadSeries, asked: str) -> str:
     length_s = load.at_s[-1] - load.at_s[0] + load.bin_s
     totals = [sum(series) * load.bin_s for series in (load.offered_per_s, load.completed_per_s, load.good_per_s)]
-    offered, completed, good = (formatting.count(round(total)) for total in totals)
+    offered, completed, good = (formatting.format_count(round(total)) for total in totals)
     return (
-        f"{offered} requests were {asked} over {formatting.seconds(length_s)}, at most "
-        f"{formatting.number(max(load.offered_per_s))}/s; {completed} completed and {good} were good. At most "
-        f"{formatting.count(max(load.in_flight))} were in flight at once."
+        f"{offered} requests were {asked} over {formatting.format_duration(length_s)}, at most "
+        f"{formatting.format_number(max(load.offered_per_s))}/s; {completed} completed and {good} were good. At most "
+        f"{formatting.format_count(max(load.in_flight))} were in flight at once."
     )

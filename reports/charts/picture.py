@@ -1,4 +1,4 @@
-"""One chart of a report: its specification, its static picture, its words and its numbers."""
+"""A chart of a report: its specification, its static picture, and its text alternatives."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from reports.charts.renderer import chart_renderer
 from reports.charts.style import WIDTH
 
 
-class Drawing(msgspec.Struct, frozen=True, kw_only=True):
-    """`title` says what to see, `alternative` says it without seeing; `columns` and `rows` are the data as text."""
+class Chart(msgspec.Struct, frozen=True, kw_only=True):
+    """A chart. `title` states what it shows, `alternative` is its text alternative; `columns` and `rows` are the data
+    as text."""
 
     key: str
     title: str
@@ -23,13 +24,13 @@ class Drawing(msgspec.Struct, frozen=True, kw_only=True):
     note: str | None = None
 
 
-def static_svg(drawing: Drawing) -> str:
-    """Raises ChartError where it cannot be drawn."""
-    svg = chart_renderer().svg_of({**drawing.spec, "width": WIDTH})
+def render_svg(drawing: Chart) -> str:
+    """Render the chart as SVG. Raises ChartError if it cannot be drawn."""
+    svg = chart_renderer().render_svg({**drawing.spec, "width": WIDTH})
     numbers: dict[str, int] = {}
 
-    def renumbered(found: re.Match[str]) -> str:
-        return f"{found[1]}{drawing.key}-clip-{numbers.setdefault(found[2], len(numbers))}"
+    def renumber(match: re.Match[str]) -> str:
+        return f"{match[1]}{drawing.key}-clip-{numbers.setdefault(match[2], len(numbers))}"
 
-    # the renderer counts clip paths through the whole process: unique in a page, and the same every time, is wanted
-    return re.sub(r'(id="|url\(#)clip(\d+)', renumbered, svg)
+    # The renderer numbers clip paths per process; they must be unique in a page and the same every time.
+    return re.sub(r'(id="|url\(#)clip(\d+)', renumber, svg)

@@ -1,7 +1,7 @@
-"""The chart renderer: Vega in V8, in a child process, since V8 aborts its process where it cannot get memory.
+"""The chart renderer: Vega in V8, in a child process, because V8 aborts its process when it cannot allocate memory.
 
-`python -m reports.charts.renderer` is the child: one JSON request a line on standard input, one JSON reply a line on
-standard output, until standard input closes.
+`python -m reports.charts.renderer` is the child process: one JSON request per line on standard input, one JSON reply
+per line on standard output, until standard input closes.
 """
 
 from __future__ import annotations
@@ -20,21 +20,22 @@ _EXIT_TIMEOUT_S = 2.0
 
 
 class ChartError(Exception):
-    """A chart could not be drawn. The message says why."""
+    """Raised when a chart cannot be drawn; the message has the reason."""
 
 
 class ChartRenderer:
-    """Starts its process with the first request, and again after it died. Requests may come from any thread."""
+    """Runs the renderer process. It starts with the first request, and again after it exited. Requests may come from
+    any thread."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
 
-    def svg_of(self, spec: dict[str, Any]) -> str:
+    def render_svg(self, spec: dict[str, Any]) -> str:
         """Draw one Vega-Lite specification. Raises ChartError."""
         return self._request({"spec": spec})
 
-    def library(self, snippet: str) -> str:
+    def bundle_library(self, snippet: str) -> str:
         """Bundle Vega with a script that uses it. Raises ChartError."""
         return self._request({"library": snippet})
 
@@ -53,7 +54,7 @@ class ChartRenderer:
             watchdog.start()
             try:
                 stdin, stdout = cast(IO[bytes], process.stdin), cast(IO[bytes], process.stdout)
-                with contextlib.suppress(BrokenPipeError):  # the missing reply says so too
+                with contextlib.suppress(BrokenPipeError):  # the missing reply reports it too
                     stdin.write(json.dumps(request).encode() + b"\n")
                     stdin.flush()
                 line = stdout.readline()
@@ -67,7 +68,7 @@ class ChartRenderer:
         return str(reply["text"])
 
     def _end(self) -> str:
-        """End the process, by force where it does not exit by itself. Returns how it ended."""
+        """End the process, and kill it if it does not exit by itself. Returns how it ended."""
         process, self._process = self._process, None
         if process is None:
             return "is not running"
@@ -84,14 +85,18 @@ class ChartRenderer:
 
 @cache
 def chart_renderer() -> ChartRenderer:
-    """The renderer of this process: Vega takes longer to start than to draw a report."""
+    """Return the renderer of this process; it is shared because Vega takes longer to start than to draw a report."""
     renderer = ChartRenderer()
     atexit.register(renderer.close)
     return renderer
 
 
 def _start() -> subprocess.Popen[bytes]:
-    """A session of its own keeps a terminal's Ctrl-C from it; -P keeps the working directory off its path."""
+    """Start the child process.
+
+    It has its own session, so that Ctrl-C in a terminal does not reach it; -P keeps the working directory off its
+    import path.
+    """
     is_windows = sys.platform == "win32"
     try:
         return subprocess.Popen(
@@ -117,7 +122,7 @@ def _serve() -> None:
             else:
                 text = vl_convert.javascript_bundle(request["library"])
         except ValueError as error:
-            reply = {"error": " ".join(str(error).splitlines()[:2])}  # a JavaScript stack follows
+            reply = {"error": " ".join(str(error).splitlines()[:2])}  # a JavaScript stack trace follows
         else:
             reply = {"text": text}
         sys.stdout.buffer.write(json.dumps(reply).encode() + b"\n")

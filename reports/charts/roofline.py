@@ -1,4 +1,4 @@
-"""Where variants stand under the roof of the processor that they ran on."""
+"""Chart of variants under the roofline of the processor that they ran on."""
 
 from __future__ import annotations
 
@@ -8,125 +8,143 @@ from typing import Any
 import altair as alt
 
 from reports import formatting
-from reports.charts.picture import Drawing
-from reports.charts.style import DASHES, MAX_SERIES, MUTED, PAPER, chart_of, families_of, fitted, point_scales, styled
-from reports.local_model import BoundRow, VariantRow
+from reports.charts.picture import Chart
+from reports.charts.style import (
+    DASHES,
+    MAX_SERIES,
+    MUTED,
+    PAPER,
+    build_spec,
+    fit_scale,
+    new_chart,
+    point_scales,
+    variant_families,
+)
+from reports.local_model import BottleneckRow, VariantRow
 from reports.model import Report
 
 _GIGA = 1e9
-_ALIKE = 0.1
-_ROOM = 3.0
-"""How far the roof goes on beside the points."""
+_PEAK_TOLERANCE = 0.1
+_ROOF_MARGIN = 3.0
+"""Factor by which the roof extends beyond the points."""
 _HEADROOM = 1.4
-"""Over the highest, for a roof's name."""
+"""Headroom above the highest point for the name of a roof."""
 
 
-def roofline(report: Report) -> Drawing | None:
-    """None where no variant's arithmetic, or no roof, is known."""
+def roofline(report: Report) -> Chart | None:
+    """Draw the chart; None if no variant's arithmetic, or no roof, is known."""
     local = report.local
-    placed = [(one, bound) for one in (local.variants if local else ()) if (bound := _placed(one)) is not None]
-    if local is None or not placed:
-        return None
-    families = families_of(local)[:MAX_SERIES]
-    bounds = [bound for _, bound in placed]
-    roofs = {_roof(one): one for one in _distinct(bounds)[:MAX_SERIES]}
-    points = [
-        _point(one, bound, roof)
-        for one, bound in placed
-        if (roof := _under(bound, roofs)) is not None and one.family in families
+    with_bounds = [
+        (variant, bound)
+        for variant in (local.variants if local else ())
+        if (bound := _drawable_bound(variant)) is not None
     ]
-    shown = [*(one["intensity"] for one in points), *map(_ridge, roofs.values())]  # so that bends are seen
-    lines = _lines(roofs, min(shown) / _ROOM, max(shown) * _ROOM)
-    return Drawing(
+    if local is None or not with_bounds:
+        return None
+    families = variant_families(local)[:MAX_SERIES]
+    bounds = [bound for _, bound in with_bounds]
+    roofs = {_roof_name(bound_): bound_ for bound_ in _distinct(bounds)[:MAX_SERIES]}
+    points = [
+        _point(variant, bound, roof)
+        for variant, bound in with_bounds
+        if (roof := _roof_name_of(bound, roofs)) is not None and variant.family in families
+    ]
+    # including the ridges, so that they are visible
+    intensities = [*(point["intensity"] for point in points), *map(_ridge, roofs.values())]
+    lines = _lines(roofs, min(intensities) / _ROOF_MARGIN, max(intensities) * _ROOF_MARGIN)
+    return Chart(
         key="roofline",
         title="How near each variant comes to what its processor can do",
-        alternative=" ".join(_sentence(one, bound) for one, bound in placed),
-        spec=styled(_layers(points, lines, families), "roofline"),
+        alternative=" ".join(_sentence(variant, bound) for variant, bound in with_bounds),
+        spec=build_spec(_layers(points, lines, families), "roofline"),
         columns=("variant", "FLOP/byte", "GFLOP/s", "roof there, GFLOP/s", "roof"),
-        rows=tuple(_row(one, bound) for one, bound in placed),
-        note=_note(len(placed) - len(points), any(_share(bound) > 1 for bound in bounds)),
+        rows=tuple(_row(variant, bound) for variant, bound in with_bounds),
+        note=_note(len(with_bounds) - len(points), any(_share(bound) > 1 for bound in bounds)),
     )
 
 
-def _placed(one: VariantRow) -> BoundRow | None:
-    bound = one.bound
-    if bound is None or one.state == "INVALID" or not bound.flops_per_s or not bound.flops_per_byte:
+def _drawable_bound(variant: VariantRow) -> BottleneckRow | None:
+    bound = variant.bound
+    if bound is None or variant.state == "INVALID" or not bound.flops_per_s or not bound.flops_per_byte:
         return None
     return bound if bound.peak_flops_per_s and bound.peak_bytes_per_s else None
 
 
-def _distinct(bounds: list[BoundRow]) -> list[BoundRow]:
-    """One of those that are alike: a peak that is measured again comes out a little different."""
-    kept: list[BoundRow] = []
-    for one in bounds:
-        if not any(_is_alike(one, other) for other in kept):
-            kept.append(one)
-    return kept
+def _distinct(bounds: list[BottleneckRow]) -> list[BottleneckRow]:
+    """Return one of each group of similar bounds: a peak that is measured again differs a little."""
+    distinct: list[BottleneckRow] = []
+    for bound in bounds:
+        if not any(_is_similar(bound, kept_bound) for kept_bound in distinct):
+            distinct.append(bound)
+    return distinct
 
 
-def _is_alike(one: BoundRow, other: BoundRow) -> bool:
-    pairs = (one.peak_flops_per_s, other.peak_flops_per_s), (one.peak_bytes_per_s, other.peak_bytes_per_s)
-    is_near = all(math.isclose(a or 0.0, b or 0.0, rel_tol=_ALIKE) for a, b in pairs)
-    return is_near and (one.processor, one.peak_basis) == (other.processor, other.peak_basis)
+def _is_similar(left: BottleneckRow, right: BottleneckRow) -> bool:
+    pairs = (left.peak_flops_per_s, right.peak_flops_per_s), (left.peak_bytes_per_s, right.peak_bytes_per_s)
+    is_near = all(math.isclose(a or 0.0, b or 0.0, rel_tol=_PEAK_TOLERANCE) for a, b in pairs)
+    return is_near and (left.processor, left.peak_basis) == (right.processor, right.peak_basis)
 
 
-def _under(bound: BoundRow, roofs: dict[str, BoundRow]) -> str | None:
-    return next((name for name, roof in roofs.items() if _is_alike(bound, roof)), None)
+def _roof_name_of(bound: BottleneckRow, roofs: dict[str, BottleneckRow]) -> str | None:
+    return next((name for name, roof in roofs.items() if _is_similar(bound, roof)), None)
 
 
-def _roof(bound: BoundRow) -> str:
-    flops, moved = (bound.peak_flops_per_s or 0.0) / _GIGA, (bound.peak_bytes_per_s or 0.0) / _GIGA
+def _roof_name(bound: BottleneckRow) -> str:
+    flops, bandwidth = (bound.peak_flops_per_s or 0.0) / _GIGA, (bound.peak_bytes_per_s or 0.0) / _GIGA
     assumed = "" if bound.peak_basis == "measured" else " (data sheet)"
-    return f"{bound.processor}: {formatting.number(flops)} GFLOP/s, {formatting.number(moved)} GB/s{assumed}"
+    return (
+        f"{bound.processor}: {formatting.format_number(flops)} GFLOP/s, {formatting.format_number(bandwidth)} "
+        f"GB/s{assumed}"
+    )
 
 
-def _height(bound: BoundRow, intensity: float) -> float:
+def _roof_gflops(bound: BottleneckRow, intensity: float) -> float:
     return min(bound.peak_flops_per_s or 0.0, intensity * (bound.peak_bytes_per_s or 0.0)) / _GIGA
 
 
-def _point(one: VariantRow, bound: BoundRow, roof: str) -> dict[str, Any]:
+def _point(variant: VariantRow, bound: BottleneckRow, roof: str) -> dict[str, Any]:
     return {
-        "series": one.family,
+        "series": variant.family,
         "roof": roof,
-        "variant": one.name,
+        "variant": variant.name,
         "intensity": bound.flops_per_byte,
         "rate": (bound.flops_per_s or 0.0) / _GIGA,
-        "shown": f"{formatting.number((bound.flops_per_s or 0.0) / _GIGA)} GFLOP/s",
+        "shown": f"{formatting.format_number((bound.flops_per_s or 0.0) / _GIGA)} GFLOP/s",
     }
 
 
-def _lines(roofs: dict[str, BoundRow], low: float, high: float) -> list[dict[str, Any]]:
-    """Each roof from `low` to `high`, with its ridge."""
+def _lines(roofs: dict[str, BottleneckRow], low: float, high: float) -> list[dict[str, Any]]:
+    """Return each roof from `low` to `high`, with its ridge."""
     return [
-        {"roof": name, "intensity": intensity, "rate": _height(roof, intensity)}
+        {"roof": name, "intensity": intensity, "rate": _roof_gflops(roof, intensity)}
         for name, roof in roofs.items()
         for intensity in (low, _ridge(roof), high)
     ]
 
 
-def _ridge(bound: BoundRow) -> float:
-    """The least FLOP/byte at which memory keeps up."""
+def _ridge(bound: BottleneckRow) -> float:
+    """Return the ridge point: the lowest FLOP/byte at which memory bandwidth is not the limit."""
     return (bound.peak_flops_per_s or 0.0) / (bound.peak_bytes_per_s or 1.0)
 
 
 def _layers(points: list[dict[str, Any]], lines: list[dict[str, Any]], families: list[str]) -> list[alt.Chart]:
-    """Roofs are grey and named above their flat part; points have the colours that their families have beside."""
-    every, ends = [*points, *lines], lines[2::3]
-    top = _HEADROOM * max(one["rate"] for one in every)
-    x = alt.X("intensity:Q", title="FLOP/byte", **fitted([one["intensity"] for one in every], 2))
-    y = alt.Y("rate:Q", title="GFLOP/s", **fitted([*(one["rate"] for one in every), top], 2))
-    names = [one["roof"] for one in ends]
+    """Return the layers. Roofs are grey and named above their flat part; points have the colors of their families."""
+    all_points, ends = [*points, *lines], lines[2::3]
+    top = _HEADROOM * max(point["rate"] for point in all_points)
+    x = alt.X("intensity:Q", title="FLOP/byte", **fit_scale([point["intensity"] for point in all_points], 2))
+    y = alt.Y("rate:Q", title="GFLOP/s", **fit_scale([*(point["rate"] for point in all_points), top], 2))
+    names = [point["roof"] for point in ends]
     dashes = alt.StrokeDash("roof:N", legend=None, scale=alt.Scale(domain=names, range=DASHES[: len(names)]))
-    roof = chart_of(lines).mark_line(strokeWidth=1.7, color=MUTED).encode(x=x, y=y, strokeDash=dashes)
-    texts = [  # the text stays readable where a line runs through it
-        chart_of(ends).mark_text(align="right", baseline="bottom", dy=-5, **drawn).encode(x=x, y=y, text="roof:N")
-        for drawn in ({"color": PAPER, "stroke": PAPER, "strokeWidth": 4}, {"color": MUTED})
+    roof = new_chart(lines).mark_line(strokeWidth=1.7, color=MUTED).encode(x=x, y=y, strokeDash=dashes)
+    texts = [  # the text stays readable where a line crosses it
+        new_chart(ends).mark_text(align="right", baseline="bottom", dy=-5, **style).encode(x=x, y=y, text="roof:N")
+        for style in ({"color": PAPER, "stroke": PAPER, "strokeWidth": 4}, {"color": MUTED})
     ]
     if not points:
         return [roof, *texts]
-    used = [name for name in families if any(one["series"] == name for one in points)]
+    used = [name for name in families if any(point["series"] == name for point in points)]
     marks = (
-        chart_of(points)
+        new_chart(points)
         .mark_point(size=60, filled=True, opacity=1)
         .encode(
             x=x,
@@ -138,18 +156,18 @@ def _layers(points: list[dict[str, Any]], lines: list[dict[str, Any]], families:
     return [roof, *texts, marks]
 
 
-def _sentence(one: VariantRow, bound: BoundRow) -> str:
-    return f"{one.name}: {formatting.percent(_share(bound))} of its roof."
+def _sentence(variant: VariantRow, bound: BottleneckRow) -> str:
+    return f"{variant.name}: {formatting.format_percent(_share(bound))} of its roof."
 
 
-def _share(bound: BoundRow) -> float:
-    return (bound.flops_per_s or 0.0) / _GIGA / _height(bound, bound.flops_per_byte or 0.0)
+def _share(bound: BottleneckRow) -> float:
+    return (bound.flops_per_s or 0.0) / _GIGA / _roof_gflops(bound, bound.flops_per_byte or 0.0)
 
 
-def _row(one: VariantRow, bound: BoundRow) -> tuple[str, ...]:
+def _row(variant: VariantRow, bound: BottleneckRow) -> tuple[str, ...]:
     intensity, rate = bound.flops_per_byte or 0.0, (bound.flops_per_s or 0.0) / _GIGA
-    numbers = (intensity, rate, _height(bound, intensity))
-    return (one.name, *map(formatting.number, numbers), _roof(bound))
+    numbers = (intensity, rate, _roof_gflops(bound, intensity))
+    return (variant.name, *map(formatting.format_number, numbers), _roof_name(bound))
 
 
 def _note(hidden: int, is_over: bool) -> str:

@@ -1,4 +1,4 @@
-"""The whole distribution of the latency behind the answer, its slow end stretched."""
+"""Chart of latency by percentile, with the tail stretched."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from typing import Any
 import altair as alt
 
 from reports import formatting
-from reports.charts.picture import Drawing
-from reports.charts.style import chart_of, fitted, limit_line, point_scales, styled
-from reports.model import Report, Spectrum
+from reports.charts.picture import Chart
+from reports.charts.style import build_spec, fit_scale, limit_line, new_chart, point_scales
+from reports.model import PercentileCurve, Report
 
 _TICKS = {2: "p50", 4: "p75", 10: "p90", 20: "p95", 100: "p99", 1000: "p99.9", 10000: "p99.99"}
 _DRAWN = ("latency_ms", "service_ms", "ttft_ms")
 _LABELS = " : ".join(f"datum.value == {one_in} ? '{name}'" for one_in, name in _TICKS.items()) + " : ''"
 
 
-def latency_spectrum(report: Report) -> Drawing | None:
-    """None when the answer rests on no successful request."""
+def latency_percentiles(report: Report) -> Chart | None:
+    """Draw the chart; None if the result is based on no successful request."""
     if not report.spectra:
         return None
     points = _points(report)
@@ -28,30 +28,32 @@ def latency_spectrum(report: Report) -> Drawing | None:
     x = alt.X("one_in:Q", title="percentile", axis=axis, scale=alt.Scale(type="log", nice=False))
     limit = report.curve.limit if report.curve.metric in _DRAWN else None
     heights = [point["ms"] for point in points] + ([] if limit is None else [limit.value])
-    y = alt.Y("ms:Q", title="ms", **fitted(heights, 20))
+    y = alt.Y("ms:Q", title="ms", **fit_scale(heights, 20))
     tooltip = [
         alt.Tooltip("series:N", title="what"),
         alt.Tooltip("share:N", title="percentile"),
         alt.Tooltip("ms:Q", format=",.3~r"),
     ]
     lines = (
-        chart_of(points)
+        new_chart(points)
         .mark_line(point=alt.OverlayMarkDef(size=22))
         .encode(x=x, y=y, tooltip=tooltip, **point_scales([spectrum.label for spectrum in report.spectra]))
     )
     line = (
         []
         if limit is None
-        else limit_line(limit.value, f"SLO on {report.curve.percentile} of {formatting.metric(report.curve.metric)}")
+        else limit_line(
+            limit.value, f"SLO on {report.curve.percentile} of {formatting.metric_name(report.curve.metric)}"
+        )
     )
-    requests = formatting.count(report.spectra[0].n)
-    return Drawing(
+    requests = formatting.format_count(report.spectra[0].n)
+    return Chart(
         key="spectrum",
         title="The slow end of what answers took",
         alternative=" ".join(_ends(spectrum) for spectrum in report.spectra),
-        spec=styled([lines, *line], "spectrum"),
+        spec=build_spec([lines, *line], "spectrum"),
         columns=("what", "percentile", "ms"),
-        rows=tuple((point["series"], point["share"], formatting.number(point["ms"])) for point in points),
+        rows=tuple((point["series"], point["share"], formatting.format_number(point["ms"])) for point in points),
         note=f"{requests} requests of the stages the answer rests on, pooled; drawn as far as that many samples allow.",
     )
 
@@ -64,9 +66,9 @@ def _points(report: Report) -> list[dict[str, Any]]:
     ]
 
 
-def _ends(spectrum: Spectrum) -> str:
-    middle = spectrum.ms[min(range(len(spectrum.share)), key=lambda at: abs(spectrum.share[at] - 0.5))]
+def _ends(spectrum: PercentileCurve) -> str:
+    middle = spectrum.ms[min(range(len(spectrum.share)), key=lambda index: abs(spectrum.share[index] - 0.5))]
     return (
-        f"{spectrum.label[:1].upper()}{spectrum.label[1:]}: median {formatting.number(middle)} ms, "
-        f"p{100 * spectrum.share[-1]:.4g} {formatting.number(spectrum.ms[-1])} ms."
+        f"{spectrum.label[:1].upper()}{spectrum.label[1:]}: median {formatting.format_number(middle)} ms, "
+        f"p{100 * spectrum.share[-1]:.4g} {formatting.format_number(spectrum.ms[-1])} ms."
     )

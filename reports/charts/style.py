@@ -1,8 +1,7 @@
-"""How all charts look. Colours are the page's custom properties, so one picture serves light, dark and paper.
+"""Style of all charts. Colors are the page's custom properties, so one picture serves light and dark themes and print.
 
-Which variants a chart can rely on, and the order in which their families take their colours.
-
-The knees of a sweep as marks on a chart over its loads.
+Also determines which variants a chart uses, the order in which their families get colors, and the knees of a sweep as
+marks on a chart over its loads.
 """
 
 from __future__ import annotations
@@ -17,18 +16,18 @@ from reports.local_model import LocalSection, VariantRow
 from reports.model import Report
 
 
-def relied_on(local: LocalSection) -> list[VariantRow]:
-    """The fastest family first, for not all can be drawn."""
-    kept = [one for one in local.variants if one.state in ("best", "measured")]
+def valid_variants(local: LocalSection) -> list[VariantRow]:
+    """Return the valid variants, with the fastest family first, because not all can be drawn."""
+    valid = [variant for variant in local.variants if variant.state in ("best", "measured")]
     fastest: dict[str, float] = {}
-    for one in kept:
-        fastest[one.family] = max(fastest.get(one.family, 0.0), one.throughput.value or 0.0)
-    return sorted(kept, key=lambda one: (-fastest[one.family], one.family, one.batch))
+    for variant in valid:
+        fastest[variant.family] = max(fastest.get(variant.family, 0.0), variant.throughput.value or 0.0)
+    return sorted(valid, key=lambda variant: (-fastest[variant.family], variant.family, variant.batch))
 
 
-def families_of(local: LocalSection) -> list[str]:
-    """As `relied_on` has them; what ended early last."""
-    return list(dict.fromkeys(one.family for one in (*relied_on(local), *local.variants)))
+def variant_families(local: LocalSection) -> list[str]:
+    """Return the families in the order of `relied_on`; those whose variants all ended early are last."""
+    return list(dict.fromkeys(variant.family for variant in (*valid_variants(local), *local.variants)))
 
 
 WIDTH, HEIGHT = 520, 280
@@ -44,39 +43,44 @@ _LABEL_LIMIT = 300
 _FONT = "system-ui, -apple-system, 'Segoe UI', 'DejaVu Sans', sans-serif"
 
 
-def chart_of(values: Sequence[Mapping[str, Any]]) -> alt.Chart:
-    """The start of a layer that draws these values."""
+def new_chart(values: Sequence[Mapping[str, Any]]) -> alt.Chart:
+    """Return a new layer with the given values."""
     return alt.Chart(alt.InlineData(values=[dict(value) for value in values]))
 
 
-def styled(layers: list[alt.Chart], name: str) -> dict[str, Any]:
-    """The layers as one Vega-Lite specification as wide as its container. Names are given, not counted up by Altair,
-    so that the same report makes the same bytes."""
+def build_spec(layers: list[alt.Chart], name: str) -> dict[str, Any]:
+    """Combine layers into one Vega-Lite specification that is as wide as its container.
+
+    Names are set here instead of being numbered by Altair, so that the same report gives the same bytes.
+    """
     chart = alt.layer(*layers, name=name).properties(width="container", height=HEIGHT)
-    spec: dict[str, Any] = chart.to_dict(validate=False)  # half the time of a report; tests validate what is drawn
+    # validation takes half the time of a report; tests validate what is drawn
+    spec: dict[str, Any] = chart.to_dict(validate=False)
     spec["config"] = _CONFIG
     spec["autosize"] = {"type": "fit", "contains": "padding"}
     return spec
 
 
 def series_scales(names: list[str]) -> dict[str, Any]:
-    """Colour and dash for lines, of the field `series`, in one legend."""
+    """Return color and dash scales for lines by the field `series`, in one legend."""
     legend = alt.Legend(title=None, symbolSize=320, columns=_columns(names))
-    used = len(names)
+    count = len(names)
     return {
-        "color": alt.Color("series:N", legend=legend, scale=alt.Scale(domain=names, range=list(SERIES[:used]))),
-        "strokeDash": alt.StrokeDash("series:N", legend=legend, scale=alt.Scale(domain=names, range=DASHES[:used])),
+        "color": alt.Color("series:N", legend=legend, scale=alt.Scale(domain=names, range=list(SERIES[:count]))),
+        "strokeDash": alt.StrokeDash("series:N", legend=legend, scale=alt.Scale(domain=names, range=DASHES[:count])),
     }
 
 
 def point_scales(names: list[str], *, among: list[str] | None = None) -> dict[str, Any]:
-    """Colour and shape for points joined by a line, of the field `series`, in one legend. `among` others they look as
-    they do in a chart of all of those; it holds at most `MAX_SERIES`."""
+    """Return color and shape scales for points joined by a line, by the field `series`, in one legend.
+
+    With `among`, the series look as in a chart of all of those names; it has at most `MAX_SERIES`.
+    """
     legend = alt.Legend(title=None, columns=_columns(names))
-    places = [(among or names).index(name) for name in names]
-    colours, shapes = [SERIES[place] for place in places], [SHAPES[place] for place in places]
+    indices = [(among or names).index(name) for name in names]
+    colors, shapes = [SERIES[index] for index in indices], [SHAPES[index] for index in indices]
     return {
-        "color": alt.Color("series:N", legend=legend, scale=alt.Scale(domain=names, range=colours)),
+        "color": alt.Color("series:N", legend=legend, scale=alt.Scale(domain=names, range=colors)),
         "shape": alt.Shape("series:N", legend=legend, scale=alt.Scale(domain=names, range=shapes)),
     }
 
@@ -84,21 +88,23 @@ def point_scales(names: list[str], *, among: list[str] | None = None) -> dict[st
 def role_marks(
     points: list[dict[str, Any]], roles: Mapping[str, tuple[str, str]], x: alt.X, y: alt.Y, tooltip: list[alt.Tooltip]
 ) -> alt.Chart:
-    """One mark a point by its field `role`, filled as its field `fill` says. `roles` gives colour and shape, what
-    matters most first: that is painted last."""
-    shown = [role for role in roles if any(one["role"] == role for one in points)]
-    colours, shapes = (list(column) for column in zip(*(roles[role] for role in shown), strict=True))
+    """Draw one mark per point by its field `role`, filled according to its field `fill`.
+
+    `roles` maps roles to color and shape, most important first; that one is painted last.
+    """
+    shown_roles = [role for role in roles if any(point["role"] == role for point in points)]
+    colors, shapes = (list(column) for column in zip(*(roles[role] for role in shown_roles), strict=True))
     legend = alt.Legend(title=None, symbolFillColor="transparent")
-    ordered = sorted(points, key=lambda one: -shown.index(one["role"]))
+    ordered = sorted(points, key=lambda point: -shown_roles.index(point["role"]))
     chart: alt.Chart = (
-        chart_of(ordered)
+        new_chart(ordered)
         .mark_point(size=75, strokeWidth=2, opacity=1)
         .encode(
             x=x,
             y=y,
             fill=alt.Fill("fill:N", scale=None, legend=None),
-            stroke=alt.Stroke("role:N", legend=legend, scale=alt.Scale(domain=shown, range=colours)),
-            shape=alt.Shape("role:N", legend=legend, scale=alt.Scale(domain=shown, range=shapes)),
+            stroke=alt.Stroke("role:N", legend=legend, scale=alt.Scale(domain=shown_roles, range=colors)),
+            shape=alt.Shape("role:N", legend=legend, scale=alt.Scale(domain=shown_roles, range=shapes)),
             tooltip=tooltip,
         )
     )
@@ -106,43 +112,47 @@ def role_marks(
 
 
 def _columns(names: list[str]) -> int:
-    """As many as fit above the chart: a legend wider than the picture would leave the chart no room."""
+    """Return the number of legend columns that fit above the chart: a wider legend would leave the chart no room."""
     widest = min(_LABEL_LIMIT, max(map(len, names)) * 6.5) + 30
     return max(1, min(len(names), int((WIDTH - 100) // widest)))
 
 
 def limit_line(value: float, text: str) -> list[alt.Chart]:
-    """A horizontal line at an objective's limit, with its text at the left end."""
-    data = chart_of([{"limit": value, "text": text}])
+    """Draw a horizontal line at an objective's limit, with its text at the left end."""
+    data = new_chart([{"limit": value, "text": text}])
     rule = data.mark_rule(color=LIMIT, strokeDash=[6, 4], strokeWidth=1.5).encode(y="limit:Q")
-    placed: dict[str, Any] = {"align": "left", "baseline": "bottom", "dx": 4, "dy": -3, "fontWeight": 600}
-    halo, label = (  # the text stays readable where a line runs through it
-        data.mark_text(**placed | drawn).encode(x=alt.value(0), y="limit:Q", text="text:N")
-        for drawn in ({"color": PAPER, "stroke": PAPER, "strokeWidth": 4}, {"color": LIMIT})
+    position: dict[str, Any] = {"align": "left", "baseline": "bottom", "dx": 4, "dy": -3, "fontWeight": 600}
+    halo, label = (  # the text stays readable where a line crosses it
+        data.mark_text(**position | style).encode(x=alt.value(0), y="limit:Q", text="text:N")
+        for style in ({"color": PAPER, "stroke": PAPER, "strokeWidth": 4}, {"color": LIMIT})
     )
     return [rule, halo, label]
 
 
 def limit_mark(value: float, text: str) -> list[alt.Chart]:
-    """A vertical line at an objective's limit, with its text at the foot."""
-    data = chart_of([{"limit": value, "text": text, "foot": 0}])
+    """Draw a vertical line at an objective's limit, with its text at the foot."""
+    data = new_chart([{"limit": value, "text": text, "foot": 0}])
     rule = data.mark_rule(color=LIMIT, strokeDash=[6, 4], strokeWidth=1.5).encode(x="limit:Q")
-    placed: dict[str, Any] = {"align": "right", "baseline": "bottom", "dx": -5, "dy": -4, "fontWeight": 600}
+    position: dict[str, Any] = {"align": "right", "baseline": "bottom", "dx": -5, "dy": -4, "fontWeight": 600}
     halo, label = (
-        data.mark_text(**placed | drawn).encode(x="limit:Q", y="foot:Q", text="text:N")
-        for drawn in ({"color": PAPER, "stroke": PAPER, "strokeWidth": 4}, {"color": LIMIT})
+        data.mark_text(**position | style).encode(x="limit:Q", y="foot:Q", text="text:N")
+        for style in ({"color": PAPER, "stroke": PAPER, "strokeWidth": 4}, {"color": LIMIT})
     )
     return [rule, halo, label]
 
 
 def zoom(name: str) -> alt.Parameter:
-    """Drag to move and Shift + wheel to zoom along x, so that plain scrolling still scrolls the page."""
+    """Return a selection: drag to move and Shift + wheel to zoom along x, so that plain scrolling still scrolls the
+    page."""
     return alt.selection_interval(name=name, bind="scales", encodings=["x"], zoom="wheel![event.shiftKey]")
 
 
-def fitted(values: Sequence[float], ratio: float, *, from_zero: bool = True) -> dict[str, Any]:
-    """Scale and axis that show all values: logarithmic, with ticks as in 1, 2, 5, when they span more than `ratio`;
-    linear otherwise, and then from zero unless told not to."""
+def fit_scale(values: Sequence[float], ratio: float, *, from_zero: bool = True) -> dict[str, Any]:
+    """Return scale and axis that show all values.
+
+    They are logarithmic, with ticks such as 1, 2, 5, if the values span more than `ratio`; otherwise linear, and from
+    zero unless `from_zero` is false.
+    """
     if min(values) <= 0 or max(values) / min(values) <= ratio:
         if from_zero and max(values) > 0:
             return {"scale": alt.Scale(domain=[0, 1.06 * max(values)])}
@@ -197,13 +207,14 @@ _CONFIG: dict[str, Any] = {
 
 
 def knee_rules(report: Report, unit: str, x: alt.X) -> list[alt.Chart]:
-    """A vertical line for each method that found a knee in this unit, with its name; `x` shows the same loads."""
+    """Draw a vertical line with its name for each method that found a knee in this unit; `x` is the axis of the same
+    loads."""
     rows = report.knees.rows if report.knees is not None else ()
-    found = [row for row in rows if row.at.value is not None and row.at.unit == unit]
+    knees = [row for row in rows if row.at.value is not None and row.at.unit == unit]
     layers: list[alt.Chart] = []
-    for place, row in enumerate(found):
-        data = chart_of([{x.shorthand.partition(":")[0]: row.at.value, "text": f"knee: {row.name}"}])
+    for index, row in enumerate(knees):
+        data = new_chart([{x.shorthand.partition(":")[0]: row.at.value, "text": f"knee: {row.name}"}])
         layers.append(data.mark_rule(color=MUTED, strokeDash=[2, 3]).encode(x=x))
         label = data.mark_text(align="left", baseline="top", dx=4, color=MUTED)
-        layers.append(label.encode(x=x, y=alt.value(16 + 13 * place), text="text:N"))
+        layers.append(label.encode(x=x, y=alt.value(16 + 13 * index), text="text:N"))
     return layers

@@ -19,16 +19,16 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from app.analysis.curve import rungs_of
+from app.analysis.curve import build_load_points
 from app.analysis.objectives import parse_objective
-from app.planning.fleet_rate import FleetShape, highest_rate
-from app.planning.goals import goals_of
-from app.planning.service_models.moments import Observed
-from app.planning.service_models.service_fit import fit_service, observe
+from app.planning.fleet_rate import FleetShape, find_highest_rate
+from app.planning.goals import build_goals
+from app.planning.service_models.moments import ObservedLoad
+from app.planning.service_models.service_fit import fit_service, group_load_points
 from app.planning.simulation.design import FleetDesign
 from app.planning.simulation.steady import simulate_steady
 from app.records.offers import Router
-from app.records.plan_question import Rung
+from app.records.plan_question import MeasuredLoadPoint
 from app.records.result import Stage
 from app.records.service import BatchService, RequestService, ServiceFit
 from app.storage.run_directory import StoredRun
@@ -89,7 +89,9 @@ class Bench:
     def __init__(self, server: Server, folder: Path, hold_s: float) -> None:
         self._server, self._folder, self._hold_s = server, folder, hold_s
 
-    def rungs(self, port: int, most_per_s: float, shares: Sequence[float], run: str, seed: int = 1) -> tuple[Rung, ...]:
+    def rungs(
+        self, port: int, most_per_s: float, shares: Sequence[float], run: str, seed: int = 1
+    ) -> tuple[MeasuredLoadPoint, ...]:
         """Rates that were not sent on time are measured again, a few times; those late even then are left out."""
         rates, on_time = [f"{share * most_per_s:.4g}/s" for share in shares], list[Stage]()
         for number in range(TRIES):
@@ -98,9 +100,9 @@ class Bench:
             on_time += [stage for stage in stages if not was_late(stage)]
             rates = [f"{stage.scheduled_per_s:.4g}/s" for stage in stages if was_late(stage)]
             if not rates:
-                return rungs_of(on_time)
+                return build_load_points(on_time)
         print(f"left out: {self._server.name}, {run}, {', '.join(rates)}", file=sys.stderr)
-        return rungs_of(on_time)
+        return build_load_points(on_time)
 
     def most_per_s(self, port: int) -> float:
         """What clients get that ask again at once."""
@@ -113,7 +115,7 @@ class Bench:
         run = self._folder / name
         if not (run / "result.json").exists():
             self._run(port, sweep, run, seed)
-        return [stage for stage in StoredRun(run).measured.stages if stage.kind != "warmup"]
+        return [stage for stage in StoredRun(run).complete_result.stages if stage.kind != "warmup"]
 
     def _run(self, port: int, sweep: dict[str, Any], run: Path, seed: int) -> None:
         """By the command, as a user would."""
@@ -131,7 +133,7 @@ def was_late(stage: Stage) -> bool:
     return stage.verdict.status == "INVALID" or any(reason.startswith("send lag") for reason in stage.verdict.reasons)
 
 
-def held(name: str, fit: ServiceFit, replicas: int, router: Router, most_per_s: float, observed: Observed) -> Held:
+def held(name: str, fit: ServiceFit, replicas: int, router: Router, most_per_s: float, observed: ObservedLoad) -> Held:
     design, per_s = FleetDesign((fit.laws[0].service,) * replicas, router), observed.offered_per_s
     known = {name: float(np.exp(log)) for name, log in zip(observed.names, observed.logs, strict=True)}
     names = [name for name in PERCENTILES if name in known]
@@ -141,8 +143,8 @@ def held(name: str, fit: ServiceFit, replicas: int, router: Router, most_per_s: 
     logs = np.log(np.array(alike.per_seed_s, dtype=float))
     scatter = logs.std(axis=0, ddof=1) / np.sqrt(observed.points)
     deviations = (np.log([known[name] for name in names]) - logs.mean(axis=0)) / scatter
-    goals = goals_of([parse_objective(f"latency_ms.p95 < {1000 * known['p95']:.9g}")])
-    planned_per_s, _ = highest_rate(fit.laws[0].service, FleetShape(router, goals), replicas, per_s / replicas)
+    goals = build_goals([parse_objective(f"latency_ms.p95 < {1000 * known['p95']:.9g}")])
+    planned_per_s, _ = find_highest_rate(fit.laws[0].service, FleetShape(router, goals), replicas, per_s / replicas)
     return Held(
         name,
         per_s,
@@ -162,7 +164,7 @@ def checked(server: Server, folder: Path, hold_s: float) -> Outcome:
         most_per_s = server.most_per_s or bench.most_per_s(ports[0])
         sweeps = [bench.rungs(ports[0], most_per_s, server.shares, f"sweep-{n}", 1 + n) for n in range(SWEEPS)]
         rungs = [rung for sweep in sweeps for rung in sweep]
-        observed = observe(rungs)
+        observed = group_load_points(rungs)
         taken = {one.offered_per_s for one in observed[::2]}
         half, whole = fit_service([rung for rung in rungs if rung.offered_per_s in taken]), fit_service(rungs)
         fleets = []
@@ -171,7 +173,7 @@ def checked(server: Server, folder: Path, hold_s: float) -> Outcome:
                 port = stack.enter_context(child("tests.fakes.balancer", router, *map(str, ports[:replicas])))
                 seen = bench.rungs(port, replicas * most_per_s, FLEET_SHARES, f"{router}-{replicas}", 11)
                 name = f"{replicas} × {server.name}, {router.replace('_', ' ')}"
-                fleets += [held(name, whole, replicas, router, most_per_s, one) for one in observe(seen)]
+                fleets += [held(name, whole, replicas, router, most_per_s, one) for one in group_load_points(seen)]
     between = [held(server.name, half, 1, "random", most_per_s, one) for one in observed[1::2]]
     return Outcome(server.name, most_per_s, whole, between, fleets)
 
@@ -187,7 +189,7 @@ def balancer_adds(folder: Path, hold_s: float) -> str:
     return f"{CONSTANT.name}: {times[0]}; through the balancer {times[1]}"
 
 
-def latencies(rung: Rung) -> dict[str, float]:
+def latencies(rung: MeasuredLoadPoint) -> dict[str, float]:
     return rung.latencies_s["latency"]
 
 

@@ -15,7 +15,7 @@ import msgspec
 from app.records.offers import Router
 from app.serving.process import EndpointProcess
 from app.serving.settings import ServingSettings
-from loadgen.reference.script import HttpFace, Law, Script
+from loadgen.reference.script import HttpMock, Law, Script
 from tests.fakes.onnx_models import convolutions
 
 SHARES = (0.2, 0.35, 0.5, 0.6, 0.7, 0.8, 0.87, 0.92, 0.95)
@@ -56,7 +56,7 @@ def child(module: str, *args: str) -> Iterator[int]:
 
 def _scripted(law: Law) -> Start:
     def start(stack: contextlib.ExitStack, folder: Path, number: int) -> int:
-        script = Script(faces=(HttpFace(msgspec.structs.replace(law, seed=number)),))
+        script = Script(faces=(HttpMock(msgspec.structs.replace(law, seed=number)),))
         return stack.enter_context(
             child("loadgen.reference.scripted", "--script", msgspec.json.encode(script).decode())
         )

@@ -20,16 +20,16 @@ from scipy import stats
 from app.analysis.objectives import parse_objective
 from app.analysis.sample_size import needed_samples
 from app.analysis.search import RateSearch
-from app.planning.fleet_rate import FleetShape, highest_rate
+from app.planning.fleet_rate import FleetShape, find_highest_rate
 from app.planning.fleets import plan_fleets
-from app.planning.goals import goals_of
+from app.planning.goals import build_goals
 from app.planning.service_models.evidence import RUN_TO_RUN_SIGMA
-from app.planning.service_models.measured import measured_target
-from app.planning.service_models.service_times import faster
-from app.planning.simulation.replica import batch_latencies, request_latencies
-from app.planning.simulation.replica_kernels import play_requests
+from app.planning.service_models.measured import build_measured_target
+from app.planning.service_models.service_times import speed_up
+from app.planning.simulation.replica import simulate_batch_latencies, simulate_request_latencies
+from app.planning.simulation.replica_kernels import simulate_requests
 from app.records.offers import CapacityCurve, CurvePoint, PlanLimits, Router
-from app.records.plan_question import MeasuredTarget, PlanQuestion, Rung
+from app.records.plan_question import MeasuredLoadPoint, MeasuredTarget, PlanQuestion
 from app.records.result import Hardware, Traffic
 from app.records.service import BatchService, RequestService
 from tests.fakes.offers import TODAY, catalogue, offer
@@ -122,20 +122,20 @@ def _router(rng: np.random.Generator, family: Family) -> Router:
 
 def stage_latencies(truth: Truth, per_s: float, requests: int, rng: np.random.Generator, shape: int = 1) -> Floats:
     """Of one replica of the measured speed, from empty; every `shape`-th of a Poisson stream comes to it."""
-    service = faster(truth.service, truth.speed)
+    service = speed_up(truth.service, truth.speed)
     arrivals_s = np.cumsum(rng.gamma(shape, 1 / (shape * per_s), requests))
     if isinstance(service, BatchService):
-        return batch_latencies(arrivals_s, rng.standard_normal(requests), service)
+        return simulate_batch_latencies(arrivals_s, rng.standard_normal(requests), service)
     assert isinstance(service, RequestService)
     if truth.family != "exponential requests":
-        return request_latencies(arrivals_s, rng.standard_normal(requests), service)
+        return simulate_request_latencies(arrivals_s, rng.standard_normal(requests), service)
     latencies_s, ends = np.empty(requests), np.array([requests])
     times_s, free_s = rng.exponential(service.mean_s, requests), np.empty(service.slots)
-    play_requests(arrivals_s, times_s, ends, free_s, service.outside_s, latencies_s)
+    simulate_requests(arrivals_s, times_s, ends, free_s, service.outside_s, latencies_s)
     return latencies_s
 
 
-def rung(per_s: float, latencies_s: Floats, rng: np.random.Generator) -> Rung:
+def rung(per_s: float, latencies_s: Floats, rng: np.random.Generator) -> MeasuredLoadPoint:
     """As a run tells it: percentiles that have samples enough, and what was answered inside the stage."""
     ordered, count = np.sort(latencies_s), latencies_s.size
     known = {
@@ -144,20 +144,20 @@ def rung(per_s: float, latencies_s: Floats, rng: np.random.Generator) -> Rung:
     duration_s = count / per_s
     ends_s = np.sort(rng.uniform(0, duration_s, count)) + latencies_s
     answered = int(np.count_nonzero(ends_s <= duration_s))
-    return Rung(per_s, None, answered / duration_s, duration_s, count, 0, {"latency": known})
+    return MeasuredLoadPoint(per_s, None, answered / duration_s, duration_s, count, 0, {"latency": known})
 
 
 def measured(truth: Truth, rng: np.random.Generator) -> MeasuredTarget | None:
     """By the product's own search: some 8 to 14 stages. None where no rate held."""
     objective = parse_objective(truth.slo)
     limit_s, quantile = objective.limit / 1000, QUANTILES[objective.aggregate or ""]
-    service = faster(truth.service, truth.speed)
+    service = speed_up(truth.service, truth.speed)
     assert isinstance(service, (RequestService, BatchService))
-    most = service.most_per_s
+    most = service.max_per_s
     search = RateSearch(most * float(rng.uniform(0.08, 0.3)), repeats=3, max_probes=14)
-    rungs: list[Rung] = []
+    rungs: list[MeasuredLoadPoint] = []
     points: list[CurvePoint] = []
-    while (probe := search.next()) is not None:
+    while (probe := search.next_probe()) is not None:
         share = probe.rate_per_s / most if truth.is_by_time else 1.0
         requests = min(9000, max(100, round(truth.requests * share)))
         latencies_s = stage_latencies(truth, probe.rate_per_s, requests, rng)
@@ -170,16 +170,16 @@ def measured(truth: Truth, rng: np.random.Generator) -> MeasuredTarget | None:
     if found is None:
         return None
     curve = CapacityCurve(tuple(points), f"latency_ms.{objective.aggregate}", found, None, None)
-    return measured_target("measured", Hardware("acme/c16", offer="acme/c16", vcpus=16), curve, rungs)
+    return build_measured_target("measured", Hardware("acme/c16", offer="acme/c16", vcpus=16), curve, rungs)
 
 
 def true_rate(truth: Truth) -> float:
     """Of each of 64 replicas in production, by longer plays; 0 where hardly any load is too much."""
-    shape = FleetShape(truth.router, goals_of([parse_objective(truth.slo)]))
+    shape = FleetShape(truth.router, build_goals([parse_objective(truth.slo)]))
     if truth.family != "exponential requests":
-        near, _ = highest_rate(truth.service, shape, CELL, truth.service.most_per_s / 2, (20_000, 0), 0.02)
-        return highest_rate(truth.service, shape, CELL, near, (TRUE_REQUESTS, 0), 0.003)[0]
-    missed_by, most = _alone(truth, shape), truth.service.most_per_s
+        near, _ = find_highest_rate(truth.service, shape, CELL, truth.service.max_per_s / 2, (20_000, 0), 0.02)
+        return find_highest_rate(truth.service, shape, CELL, near, (TRUE_REQUESTS, 0), 0.003)[0]
+    missed_by, most = _alone(truth, shape), truth.service.max_per_s
     low, high = math.log(0.02 * most), math.log(0.999 * most)
     if missed_by(math.exp(low)) > 0:
         return 0.0
@@ -191,7 +191,7 @@ def true_rate(truth: Truth) -> float:
 
 def _alone(truth: Truth, shape: FleetShape) -> Callable[[float], float]:
     """Round robin over 64 gives each replica every 64th of a Poisson stream, and random its own."""
-    goal, in_production = shape.goals.times[0], truth._replace(speed=1.0)
+    goal, in_production = shape.goals.time_goals[0], truth._replace(speed=1.0)
     every = CELL if truth.router == "round_robin" else 1
 
     def missed_by(per_s: float) -> float:

@@ -16,11 +16,11 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from app.planning.extrapolation import Goal, Ratio, carry_to
-from app.planning.memory import BYTES_PER_PARAMETER, usable_bytes
-from app.planning.rates import Refusal, peak_per_s
-from app.profiles.pricing.catalogue import load_catalogue
-from app.records.offers import Accelerator, Work
+from app.planning.extrapolation import RateKind, Ratio, estimate_ratio
+from app.planning.memory import BYTES_PER_PARAMETER, compute_usable_bytes
+from app.planning.rates import Refusal, find_peak_per_s
+from app.profiles.pricing.catalogue import load_catalog
+from app.records.offers import Accelerator, Workload
 from tests.checks.published import load_published
 
 SATURATED = frozenset(("resnet50", "retinanet", "bert-99", "3d-unet-99", "rnnt", "stable-diffusion-xl"))
@@ -38,8 +38,8 @@ class Pair(NamedTuple):
     here: str
     there: str
     model: str
-    work: Work
-    goal: Goal
+    work: Workload
+    goal: RateKind
     cut: bool
     same_architecture: bool
     measured: float
@@ -49,21 +49,21 @@ class Pair(NamedTuple):
     ratio: Ratio
 
 
-def pairs(taken_for: Work | None = None) -> list[Pair]:
+def pairs(taken_for: Workload | None = None) -> list[Pair]:
     """All of them, each carried as the work it is, or as one kind of work."""
-    cards = load_catalogue().accelerators
+    cards = load_catalog().accelerators
     alike = defaultdict(list)
     for result in load_published(cards):
         alike[result.round, result.model, result.scenario, result.runtime, result.dtype].append(result)
     found = []
     for (_, model, scenario, _, dtype), results in alike.items():
-        work: Work = "saturated" if model in SATURATED else "batched-decode"
-        goal: Goal = "slo" if scenario == "server" else "throughput"
+        work: Workload = "saturated" if model in SATURATED else "batched-decode"
+        goal: RateKind = "slo" if scenario == "server" else "throughput"
         for one, two in itertools.permutations(results, 2):
             here, there = cards[one.accelerator_key], cards[two.accelerator_key]
-            ratio = carry_to(here, there, taken_for or work, dtype, goal)
+            ratio = estimate_ratio(here, there, taken_for or work, dtype, goal)
             if isinstance(ratio, Refusal):
-                raise AssertionError(ratio.sentence)
+                raise AssertionError(ratio.reason)
             measured = math.log(two.samples_per_s_each / one.samples_per_s_each)
             cut = _fits(model, here, dtype) != _fits(model, there, dtype)
             same = here.architecture == there.architecture
@@ -73,12 +73,12 @@ def pairs(taken_for: Work | None = None) -> list[Pair]:
 
 
 def _fits(model: str, card: Accelerator, dtype: str) -> bool:
-    usable = usable_bytes(card)
+    usable = compute_usable_bytes(card)
     return isinstance(usable, float) and PARAMETERS.get(model, 0) * BYTES_PER_PARAMETER[dtype] < 0.9 * usable
 
 
 def _logs(here: Accelerator, there: Accelerator, dtype: str) -> tuple[float, float, float]:
-    first, second = peak_per_s(here, dtype), peak_per_s(there, dtype)
+    first, second = find_peak_per_s(here, dtype), find_peak_per_s(there, dtype)
     if isinstance(first, Refusal) or isinstance(second, Refusal):
         raise AssertionError(f"{here.key} and {there.key} have no {dtype} peak")
     bandwidth = (there.memory_bandwidth_gb_s or 0) / (here.memory_bandwidth_gb_s or 1)

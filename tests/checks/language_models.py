@@ -9,9 +9,9 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
-from app.planning.llm import Deployment, Replica, replica
-from app.planning.memory import MemoryPlan, smallest_degree
-from app.profiles.pricing.catalogue import load_catalogue
+from app.planning.llm import Deployment, Replica, size_replica
+from app.planning.memory import MemoryPlan, find_smallest_degree
+from app.profiles.pricing.catalogue import load_catalog
 from app.records.plan_question import Engine, LanguageModel, Precision
 from tests.checks.published import PublishedResult, load_published
 from tests.fakes.language_models import LLAMA_2_70B, LLAMA_8B, MIXTRAL
@@ -42,27 +42,27 @@ class Check(NamedTuple):
 def held_against_published() -> list[Check]:
     return [
         _check(result, result.tokens_per_s, *MODELS[result.model])
-        for result in load_published(load_catalogue().accelerators)
+        for result in load_published(load_catalog().accelerators)
         if result.scenario == "offline" and result.tokens_per_s is not None and result.model in MODELS
     ]
 
 
 def _check(result: PublishedResult, tokens_per_s: float, model: LanguageModel, prompt_tokens: float) -> Check:
-    card = load_catalogue().accelerators[result.accelerator_key]
+    card = load_catalog().accelerators[result.accelerator_key]
     precision = Precision(result.dtype, result.dtype, "fp8")
     answer_tokens = tokens_per_s / result.samples_per_s
     degree, batch = CONFIGURED.get((result.round, result.accelerator_key), (0, 1024))
     if model is not LLAMA_2_70B or not degree:
-        fewest = smallest_degree(model, card, precision, math.ceil(prompt_tokens + answer_tokens), sequences=64)
+        fewest = find_smallest_degree(model, card, precision, math.ceil(prompt_tokens + answer_tokens), sequences=64)
         if not isinstance(fewest, MemoryPlan):
-            raise AssertionError(fewest.sentence)
+            raise AssertionError(fewest.reason)
         degree = fewest.degree
     deployment = Deployment(
         model, card, prompt_tokens, answer_tokens, precision, degree, engine=Engine(max_sequences=batch)
     )
-    found = replica(deployment)
+    found = size_replica(deployment)
     if not isinstance(found, Replica):
-        raise AssertionError(found.sentence)
+        raise AssertionError(found.reason)
     expected = found.per_s * answer_tokens / degree
     return Check(result, found, tokens_per_s / result.accelerator_count, expected)
 

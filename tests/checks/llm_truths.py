@@ -27,18 +27,18 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import optimize, stats
 
-from app.analysis.curve import capacity_curve, rungs_of
+from app.analysis.curve import build_capacity_curve, build_load_points
 from app.analysis.objectives import parse_objective
 from app.analysis.search import RateSearch
-from app.analysis.stages import summarise_stage
+from app.analysis.stages import summarize_stage
 from app.planning.fleets import plan_fleets
-from app.planning.service_models.evidence import evidence_of
-from app.planning.service_models.measured import measured_target
+from app.planning.service_models.evidence import collect_evidence
+from app.planning.service_models.measured import build_measured_target
 from app.records.estimate import Estimate
 from app.records.offers import PlanLimits
 from app.records.plan_question import PlanQuestion
 from app.records.result import Hardware, MaxRate, Objective, Stage, Traffic
-from app.records.stage import StageFacts
+from app.records.stage import StageData
 from tests.fakes.offers import TODAY, catalogue, offer
 
 Floats = NDArray[np.float64]
@@ -351,7 +351,7 @@ def measure(truth: Truth, objectives: tuple[Objective, ...], rng: np.random.Gene
 
     if truth.is_search:
         search = RateSearch(truth.saturation_per_s * float(rng.uniform(0.1, 0.3)), repeats=2, max_probes=12)
-        while (probe := search.next()) is not None:
+        while (probe := search.next_probe()) is not None:
             search.record(probe, held(probe.rate_per_s))
         outcome = search.outcome()
         return stages, outcome.max_rate_per_s or outcome.bracket[0] or 0.0
@@ -380,12 +380,12 @@ def stage_of(
         "first_output_ns": at_ns(arrivals + times.first_token_s), "last_token_ns": end_ns,
         "tokens_in": requests.inputs, "tokens_out": requests.outputs, "tokens_from": "server",
     })  # fmt: skip
-    facts = StageFacts(
+    facts = StageData(
         index=index, name=f"{rate_per_s:g}/s", kind="probe", repeat=1, tags={}, arrival_kind="poisson",
         rate_per_s=rate_per_s, duration_s=duration_s, start_ns=start_ns, end_ns=int(end_ns.max()) + 1,
         worker_cpu_s=0.1, connections_opened=10, stopped_early=False, ceiling_per_s=1e6, over_saturated=False,
     )  # fmt: skip
-    return summarise_stage(frame[is_inside], None, facts, objectives)
+    return summarize_stage(frame[is_inside], None, facts, objectives)
 
 
 # --- the plan and what was needed -------------------------------------------------------------------------------------
@@ -473,9 +473,9 @@ def check(seed: int, number: int) -> Outcome:
     if highest_per_s <= 0:
         return dataclasses.replace(outcome, no_plan="no rate met the SLO")
     found = MaxRate(Estimate(highest_per_s), truth.slo, "the SLO")
-    target = measured_target(
-        "truth", Hardware("acme/c16", offer="acme/c16", vcpus=16), capacity_curve(stages, objectives, found),
-        rungs_of(stages),
+    target = build_measured_target(
+        "truth", Hardware("acme/c16", offer="acme/c16", vcpus=16), build_capacity_curve(stages, objectives, found),
+        build_load_points(stages),
     )  # fmt: skip
     per_s = true_rate_per_s(truth)
     if per_s <= 0:
@@ -490,7 +490,7 @@ def check(seed: int, number: int) -> Outcome:
     fitted = "" if target.fit is None else repr(target.fit.laws[0].service)
     if fleet.instances is None or fleet.instances_needed is None or chances is None or capacity is None:
         return dataclasses.replace(outcome, no_plan=fleet.rejected or "no fleet", needed=truth.replicas, fitted=fitted)
-    evidence = evidence_of(target, objectives)
+    evidence = collect_evidence(target, objectives)
     misses = evidence.interval[1] if truth.router == "random" else max(p.achieved_per_s for p in target.load_points)
     return dataclasses.replace(
         outcome, needed=truth.replicas, bought=fleet.instances, p10=fleet.instances_needed.p10,

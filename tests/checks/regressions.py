@@ -17,8 +17,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from app.analysis.comparisons.comparable import Comparable
-from app.analysis.comparisons.comparison import TOLERANCE, is_suspected, judge_changes, may_fail
+from app.analysis.comparisons.comparable import MetricPair
+from app.analysis.comparisons.comparison import TOLERANCE, can_fail_run, evaluate_changes, has_suspected_change
 from app.analysis.comparisons.repeats import Repeats
 from app.records.comparison import MetricChange
 from app.records.estimate import Estimate
@@ -51,14 +51,14 @@ def compared(seed: int, case: Case) -> Outcome:
     base = _runs(generator, case, first, 0.0)
     candidate = _runs(generator, case, first, case.change)
     changes = _judged(base, candidate)
-    took_more = case.pairs is None and is_suspected(changes, TOLERANCE)
+    took_more = case.pairs is None and has_suspected_change(changes, TOLERANCE)
     if took_more:
         more = _runs(generator, case, PAIRS, 0.0), _runs(generator, case, PAIRS, case.change)
         changes = _judged(np.vstack([base, more[0]]), np.vstack([candidate, more[1]]))
     return Outcome(
-        any(one.verdict == "worse" and may_fail(one) for one in changes),
+        any(one.verdict == "worse" and can_fail_run(one) for one in changes),
         took_more,
-        any(not may_fail(one) for one in changes),
+        any(not can_fail_run(one) for one in changes),
         any(one.verdict == "inconclusive" for one in changes),
     )
 
@@ -80,10 +80,10 @@ def _runs(generator: np.random.Generator, case: Case, count: int, change: float)
 
 def _judged(base: np.ndarray, candidate: np.ndarray) -> tuple[MetricChange, ...]:
     found = [
-        Comparable("latency_ms", "p95", "ms", "lower", f"stage {column}", True, Repeats(_said(before), _said(after)))
+        MetricPair("latency_ms", "p95", "ms", "lower", f"stage {column}", True, Repeats(_said(before), _said(after)))
         for column, (before, after) in enumerate(zip(base.T, candidate.T, strict=True))
     ]
-    return judge_changes(found, TOLERANCE)
+    return evaluate_changes(found, TOLERANCE)
 
 
 def _said(values: np.ndarray) -> tuple[Estimate, ...]:

@@ -30,10 +30,10 @@ from app.analysis.objectives import parse_objective
 from app.analysis.sample_size import needed_samples
 from app.analysis.search import RateSearch
 from app.planning.fleets import plan_fleets
-from app.planning.service_models.evidence import evidence_of
-from app.planning.service_models.measured import measured_target
+from app.planning.service_models.evidence import collect_evidence
+from app.planning.service_models.measured import build_measured_target
 from app.records.offers import CapacityCurve, CurvePoint, PlanLimits
-from app.records.plan_question import MeasuredTarget, PlanQuestion, Rung
+from app.records.plan_question import MeasuredLoadPoint, MeasuredTarget, PlanQuestion
 from app.records.result import Hardware, Traffic
 from tests.checks.event_simulator import ROUTERS, Batches, ProcessorSharing, Replica, Router, Slots, simulate
 from tests.fakes.offers import TODAY, catalogue, offer
@@ -205,9 +205,9 @@ def measured(truth: Truth, rng: np.random.Generator) -> MeasuredTarget | None:
     """One replica by the product's search, in 8 to 14 stages; None where no rate met the SLO."""
     most = truth.most_per_s * truth.speed
     search = RateSearch(most * float(rng.uniform(0.08, 0.3)), repeats=3, max_probes=14)
-    load_points: list[Rung] = []
+    load_points: list[MeasuredLoadPoint] = []
     points: list[CurvePoint] = []
-    while (probe := search.next()) is not None:
+    while (probe := search.next_probe()) is not None:
         latencies_s = stage_latencies(truth, probe.rate_per_s, rng)
         time_s = float(np.quantile(latencies_s, QUANTILES[truth.aggregate], method="inverted_cdf"))
         met = time_s < truth.limit_s
@@ -218,10 +218,10 @@ def measured(truth: Truth, rng: np.random.Generator) -> MeasuredTarget | None:
     if found is None:
         return None
     curve = CapacityCurve(tuple(points), f"latency_ms.{truth.aggregate}", found, None, None)
-    return measured_target("measured", Hardware("acme/c16", offer="acme/c16", vcpus=16), curve, load_points)
+    return build_measured_target("measured", Hardware("acme/c16", offer="acme/c16", vcpus=16), curve, load_points)
 
 
-def _load_point(per_s: float, latencies_s: Floats, rng: np.random.Generator) -> Rung:
+def _load_point(per_s: float, latencies_s: Floats, rng: np.random.Generator) -> MeasuredLoadPoint:
     """Percentiles that have samples enough, and what completed within the stage."""
     ordered, count = np.sort(latencies_s), latencies_s.size
     known = {
@@ -230,7 +230,7 @@ def _load_point(per_s: float, latencies_s: Floats, rng: np.random.Generator) -> 
     duration_s = count / per_s
     ends_s = np.sort(rng.uniform(0, duration_s, count)) + latencies_s
     completed = int(np.count_nonzero(ends_s <= duration_s))
-    return Rung(per_s, None, completed / duration_s, duration_s, count, 0, {"latency": known})
+    return MeasuredLoadPoint(per_s, None, completed / duration_s, duration_s, count, 0, {"latency": known})
 
 
 def replicas_needed(truth: Truth) -> int:
@@ -301,7 +301,7 @@ def checked(seed: int, number: int) -> Outcome:
     needs, capacity = fleet.instances_needed, fleet.capacity_per_instance_per_s.value
     if fleet.instances is None or needs is None or capacity is None:
         return msgspec.structs.replace(outcome, why_not=f"refused: {fleet.rejected}")
-    evidence = evidence_of(target, slo)
+    evidence = collect_evidence(target, slo)
     misses = evidence.interval[1] if truth.router == "random" else max(p.achieved_per_s for p in target.load_points)
     # a plan is for whole replicas: one fewer has to be too few
     each_per_s = truth.peak_per_s / max(1, fleet.instances - 1)

@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from app.analysis.curve import rungs_of
+from app.analysis.curve import build_load_points
 from app.analysis.objectives import parse_objective
 from app.planning.service_models.token_fit import fit_tokens
-from app.planning.simulation.replica import token_latencies
-from app.records.service import NO_LIMIT, TokenService
+from app.planning.simulation.replica import simulate_token_latencies
+from app.records.service import UNLIMITED_TOKENS, TokenService
 from tests.checks.llm_truths import (
     Outcome,
     Requests,
@@ -73,7 +73,7 @@ def test_the_products_simulation_agrees_request_by_request() -> None:
         server.step_s, server.sequence_s, server.prompt_token_s, server.max_sequences, server.kv_blocks * 16,
         chunk_tokens=512, per_kv_token_s=server.context_token_s, outside_s=server.network_s,
     )  # fmt: skip
-    first_s, last_s = token_latencies(
+    first_s, last_s = simulate_token_latencies(
         np.array(requests.arrivals_s), np.array(requests.inputs), np.array(requests.outputs), np.zeros(800), law
     )
     assert first_s == pytest.approx(times.first_token_s, rel=1e-9)
@@ -87,13 +87,13 @@ def test_the_limit_of_a_random_server_is_found_from_the_rows_of_its_run(number: 
     assert truth.limit == limit
     objectives = tuple(parse_objective(text) for text in truth.slo)
     stages, _ = measure(truth, objectives, np.random.default_rng([2, number, 1]))
-    service = fit_tokens(rungs_of(stages)).laws[0].service
+    service = fit_tokens(build_load_points(stages)).laws[0].service
     assert isinstance(service, TokenService)
     if limit == "sequences":
         assert service.max_sequences == pytest.approx(truth.server.max_sequences, rel=0.1)
     else:
         assert service.kv_tokens == pytest.approx(truth.server.kv_blocks * 16, rel=0.1)
-        assert service.kv_tokens < NO_LIMIT
+        assert service.kv_tokens < UNLIMITED_TOKENS
 
 
 def test_long_steps_under_load_are_not_taken_for_slow_prompts() -> None:
@@ -101,7 +101,7 @@ def test_long_steps_under_load_are_not_taken_for_slow_prompts() -> None:
     truth = draw_truth(1, 2)
     objectives = tuple(parse_objective(text) for text in truth.slo)
     stages, _ = measure(truth, objectives, np.random.default_rng([1, 2, 1]))
-    fit = fit_tokens(rungs_of(stages))
+    fit = fit_tokens(build_load_points(stages))
     service = fit.laws[0].service
     assert isinstance(service, TokenService)
     assert service.per_sequence_s == pytest.approx(truth.server.sequence_s, rel=0.3)

@@ -8,10 +8,10 @@ import pytest
 
 from app.errors import UsageError
 from app.profiles.bundled import DIRECTORY
-from app.profiles.pricing.catalogue import load_catalogue
+from app.profiles.pricing.catalogue import load_catalog
 from tests.checks.published import load_published
 
-CARDS = load_catalogue().accelerators
+CARDS = load_catalog().accelerators
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 from typing import cast
 
-from loadgen.reference.child import RequestCutter, serve_until_stdin_closes
+from loadgen.reference.child import RequestSplitter, serve_until_stdin_closes
 
 
 class Balancer:
@@ -35,7 +35,7 @@ class Balancer:
 class _Client(asyncio.Protocol):
     def __init__(self, balancer: Balancer) -> None:
         self._balancer = balancer
-        self._cut = RequestCutter().cut
+        self._cut = RequestSplitter().split
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
@@ -96,7 +96,7 @@ class _Upstream(asyncio.Protocol):
     def __init__(self, replica: _Replica) -> None:
         self._replica = replica
         self._client: _Client | None = None
-        self._cut = RequestCutter().cut  # an answer ends where a request would
+        self._cut = RequestSplitter().split  # an answer ends where a request would
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)

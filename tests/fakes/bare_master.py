@@ -9,8 +9,8 @@ import msgspec
 import pyarrow as pa
 import zmq
 
-from loadgen.curve import guard_master
-from loadgen.frames import message_body, report_of, rows_of
+from loadgen.curve import secure_master_socket
+from loadgen.frames import decode_report, decode_rows, encode_message
 from loadgen.records import Command, Ping, Report
 
 T = TypeVar("T", bound=Report)
@@ -25,7 +25,7 @@ class BareMaster:
     def __init__(self, token: str = TOKEN, port: int = 0) -> None:
         self._context = zmq.Context()
         self._socket = self._context.socket(zmq.ROUTER)
-        guard_master(self._socket, token)
+        secure_master_socket(self._socket, token)
         self._socket.bind(f"tcp://127.0.0.1:{port or '*'}")
         endpoint = self._socket.getsockopt_string(zmq.LAST_ENDPOINT)
         self.port = int(endpoint.rpartition(":")[2])
@@ -60,7 +60,7 @@ class BareMaster:
 
     def tell(self, *commands: Command) -> None:
         for command in commands:
-            self.send("command", message_body(command))
+            self.send("command", encode_message(command))
 
     def send(self, kind: str, data: object) -> None:
         # as Locust's messages are; importing Locust would patch this process
@@ -89,6 +89,6 @@ class BareMaster:
         kind, data, _ = msgspec.msgpack.decode(b"".join(frames))
         self.kinds.append(kind)
         if kind == "report":
-            self.reports.append(report_of(data))
+            self.reports.append(decode_report(data))
         elif kind == "rows":
-            self.batches.append(rows_of(data))
+            self.batches.append(decode_rows(data))

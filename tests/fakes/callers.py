@@ -35,11 +35,11 @@ def plan_of(
         scenario=scenario,
         batch=batch,
         streams=streams,
-        least_s=least_s,
-        most_s=most_s,
+        min_duration_s=least_s,
+        max_duration_s=most_s,
         half_width=half_width,
-        least_calls=least_calls,
-        warmup_most_s=warmup_most_s,
+        min_calls=least_calls,
+        max_warmup_s=warmup_most_s,
         rate_per_s=rate_per_s,
     )
 
@@ -97,11 +97,11 @@ class HeardCalls:
         self.has_settled: bool | None = None
         self._on_rows = on_rows
 
-    def began(self, start_ns: int, warmup_windows: int, has_settled: bool) -> None:
+    def on_started(self, start_ns: int, warmup_windows: int, has_settled: bool) -> None:
         assert self.start_ns is None, "it begins once"
         self.start_ns, self.warmup_windows, self.has_settled = start_ns, warmup_windows, has_settled
 
-    def calls(self, packed: bytes) -> None:
+    def on_calls(self, packed: bytes) -> None:
         table = np.frombuffer(packed, np.int64).reshape(-1, len(COLUMNS))
         (self.warmups if self.start_ns is None else self.windows).append(table)
         self._on_rows()

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import pyarrow as pa
 
-from app.records.calls import COLUMNS, CallStage, unpacked
+from app.records.calls import COLUMNS, CallStage, unpack_calls
 from app.records.estimate import Variant
 from app.records.local import Scenario
 
@@ -41,7 +41,7 @@ def table_of(calls: Sequence[Sequence[float]]) -> pa.Table:
     table = np.array(calls, np.float64).reshape(-1, len(COLUMNS))
     times = table[:, 2:]
     table[:, 2:] = np.where(times == -1, -1, START_NS + times * 1e6)
-    return pa.Table.from_batches([unpacked(0, table.round().astype(np.int64).tobytes())])
+    return pa.Table.from_batches([unpack_calls(0, table.round().astype(np.int64).tobytes())])
 
 
 def stage_of(

@@ -13,12 +13,12 @@ from typing import NamedTuple
 
 import msgspec
 
-from app.cli.signals import stoppable
+from app.cli.signals import handle_stop_signals
 from app.errors import SizewiseError
 from app.records.events import Event, PhaseChanged, Snapshot, StageStarted
 from app.session.run import run
 from app.storage.run_directory import RunWriter
-from app.wiring.parts import build_parts
+from app.wiring.parts import build_dependencies
 from app.wiring.spec import build_spec
 from loadgen.records import Gather
 from tests.fakes.parts import CALIBRATION, ENVIRONMENT, NOON
@@ -121,9 +121,9 @@ def cancelled_run(directory: Path, moment: Moment, workers: int) -> Cancelled:
     path.write_text(PROFILE)
     profile = load_endpoint_profile(path, [f"load.stages.0.duration={moment.duration_s:g}s"])
     spec, killer = build_spec(profile, "r", today=NOON.date(), recalibrate=False), _Killer(moment)
-    with RunWriter(directory / "run") as store, stoppable() as interruption:
+    with RunWriter(directory / "run") as store, handle_stop_signals() as interruption:
         parts = msgspec.structs.replace(
-            build_parts(profile, store, Gather(local=workers) if workers > 1 else None),
+            build_dependencies(profile, store, Gather(local=workers) if workers > 1 else None),
             inspect_machine=lambda: (ENVIRONMENT, ()),  # which asks a child for a second what nobody needs to know
             load_calibration=lambda _fingerprint, _now: CALIBRATION if moment.is_calibrated else None,
             store_calibration=lambda _: None,

@@ -16,8 +16,8 @@ import msgspec
 
 from app.errors import SizewiseError
 from app.records.result import Result
-from app.reporting.opened import OpenedRun, open_facts
-from app.storage.names import CHECKSUMS, FACTS, JOURNAL, OUTPUTS
+from app.reporting.opened import OpenedRun, load_run
+from app.storage.names import CHECKSUMS, DATA_FILES, JOURNAL, OUTPUTS
 from app.storage.run_directory import StoredRun
 from tests.fakes.golden_runs import golden_run
 from tests.fakes.journaled_runs import journaled_run
@@ -66,7 +66,7 @@ def cases(folder: Path) -> Iterator[Case]:
 
 def _case(copy: Path, whole: Path, sort: Sort, numbers: tuple[bytes, ...], rng: random.Random) -> Case:
     paths = sorted(path.relative_to(whole) for path in whole.rglob("*") if path.is_file() and path.stat().st_size)
-    data = [path for path in paths if path.name in (*FACTS, CHECKSUMS, JOURNAL) or path.parent.name == OUTPUTS]
+    data = [path for path in paths if path.name in (*DATA_FILES, CHECKSUMS, JOURNAL) or path.parent.name == OUTPUTS]
     chosen = rng.choice(data if rng.random() < DATA else paths)
     for path in paths:
         (copy / path).parent.mkdir(parents=True, exist_ok=True)
@@ -100,7 +100,7 @@ def _outcome(copy: Path, run: str, numbers: tuple[bytes, ...], *, recover: bool)
 
 
 def _opened(directory: Path, *, recover: bool) -> OpenedRun:
-    return open_facts(StoredRun(directory), recover=recover)
+    return load_run(StoredRun(directory), recover=recover)
 
 
 def _numbers(result: Result, run: str) -> tuple[bytes, ...]:

@@ -57,7 +57,7 @@ def press_key(window: Window, key: Qt.Key, modifier: Qt.KeyboardModifier = Qt.Ke
 
 
 def shows(window: Window, page: str) -> Callable[[], bool]:
-    return lambda: window.pages.shown.key == page
+    return lambda: window.pages.current.key == page
 
 
 def find(root: QWidget, kind: type[Found]) -> Found:

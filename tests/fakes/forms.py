@@ -7,7 +7,7 @@ from typing import Any
 from PySide6.QtCore import QObject
 
 from app.gui.forms.form import ProfileForm
-from app.gui.run.checking import protocol_to_show
+from app.gui.run.checking import display_protocol
 from app.gui.run.document import ProfileDocument
 
 
@@ -22,7 +22,7 @@ class JoinedForm(QObject):
         self.document.open(text, None)
 
     def _show(self) -> None:
-        self.form.show_tree(self.document.tree, protocol_to_show(self.document.tree))
+        self.form.show_tree(self.document.tree, display_protocol(self.document.tree))
 
     def row(self, *path: str | int) -> Any:
-        return self.form.part_at(path)
+        return self.form.find_part(path)

@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from app.session.parts import NullServer
 from app.telemetry.processes import CoreUse
-from loadgen.arrivals import offsets_ns
+from loadgen.arrivals import compute_offsets_ns
 from loadgen.records import (
     REQUEST_SCHEMA,
     ClosedArrivals,
@@ -21,7 +21,7 @@ from loadgen.records import (
     StagePlan,
     StageStarted,
 )
-from loadgen.reference.null_streams import CHUNKS, GAP_NS, TICK_NS, told_of
+from loadgen.reference.null_streams import CHUNKS, GAP_NS, TICK_NS, encode_tick
 from loadgen.workloads import OpenAiWorkload, Workload
 
 
@@ -66,7 +66,7 @@ class LimitedLoad:
         self._on_stage()
         start_ns = 10**12
         assert not isinstance(plan.arrivals, ClosedArrivals)
-        intended = start_ns + offsets_ns(plan.arrivals, plan.duration_s, plan.lead_in_s, plan.seed)
+        intended = start_ns + compute_offsets_ns(plan.arrivals, plan.duration_s, plan.lead_in_s, plan.seed)
         waited = self._waited(intended, len(self.plans) - 1)
         on_rows(_streamed(intended, waited, self._cut_off) if self._streams else _rows(intended, intended + waited))
         end_ns = max(int(intended[-1] + waited[-1]), start_ns + round(plan.duration_s * 1e9))
@@ -162,5 +162,5 @@ def _streamed(intended: np.ndarray, waited: np.ndarray, cut_off: int) -> pa.Reco
     ticks = intended // TICK_NS + 1
     chunks = (ticks * TICK_NS + waited)[:, None] + np.arange(CHUNKS) * GAP_NS
     is_cut = np.arange(1, len(ticks) + 1) % cut_off == 0 if cut_off else np.zeros(len(ticks), bool)
-    told = pa.array([told_of(int(tick)) for tick in ticks], pa.int32(), mask=is_cut)
+    told = pa.array([encode_tick(int(tick)) for tick in ticks], pa.int32(), mask=is_cut)
     return _rows(intended, intended, tokens_in=told, chunk_ns=pa.array(list(chunks), pa.list_(pa.int64())))

@@ -11,12 +11,12 @@ from dataclasses import dataclass
 import numpy as np
 from msgspec.structs import replace
 
-from app.analysis.abort import FIRST_ANSWERS, is_over_saturated
-from app.analysis.objectives import binding, find_estimate, is_met, parse_objective
+from app.analysis.abort import FIRST_RESPONSES, is_over_saturated
+from app.analysis.objectives import binding_objectives, find_estimate, is_met, parse_objective
 from app.analysis.sample_size import needed_samples
 from app.records.result import Estimate, Objective, Stage, Verdict, Window
-from app.session.spec import StageOrder
-from loadgen.arrivals import offsets_ns
+from app.session.spec import ResolvedStage
+from loadgen.arrivals import compute_offsets_ns
 from loadgen.records import OpenArrivals
 from tests.fakes.queues import Floats, latency_s
 
@@ -165,10 +165,10 @@ class VirtualRunner:
 
     def __init__(self, target: KnownServer, seed: int) -> None:
         self._target, self._seed = target, seed
-        self.may_go_on = True
+        self.may_continue = True
         self.stages: list[Stage] = []
 
-    def run(self, order: StageOrder) -> Stage:
+    def run(self, order: ResolvedStage) -> Stage:
         assert isinstance(order.arrivals, OpenArrivals)
         arrivals_s, answers = self.answers_of(order, len(self.stages))
         rate_per_s = order.arrivals.rates[0][1]
@@ -191,19 +191,19 @@ class VirtualRunner:
             verdict=Verdict("VALID"),
             scheduled_per_s=rate_per_s,
         )
-        met = (is_met(one, find_estimate(stage, one)) for one in binding(self._target.slo))
+        met = (is_met(one, find_estimate(stage, one)) for one in binding_objectives(self._target.slo))
         self.stages.append(replace(stage, held=not is_lost and all(met)))
         return self.stages[-1]
 
-    def answers_of(self, order: StageOrder, place: int) -> tuple[Floats, Answers]:
+    def answers_of(self, order: ResolvedStage, place: int) -> tuple[Floats, Answers]:
         """Of the stage that is run there in the order of all."""
         assert isinstance(order.arrivals, OpenArrivals)
-        arrivals_s = offsets_ns(order.arrivals, order.duration_s, 0.0, self._seed * 1_000 + place) / 1e9
+        arrivals_s = compute_offsets_ns(order.arrivals, order.duration_s, 0.0, self._seed * 1_000 + place) / 1e9
         return arrivals_s, self._target.answer(arrivals_s, np.random.default_rng([self._seed, place]))
 
     def _is_over_saturated(self, arrivals_s: Floats, answers: Answers, rate_per_s: float) -> bool:
         ends, history = np.sort(arrivals_s + answers.latency_s), []
-        answer_s = float(np.quantile(answers.latency_s[:FIRST_ANSWERS], 0.95)) if arrivals_s.size else None
+        answer_s = float(np.quantile(answers.latency_s[:FIRST_RESPONSES], 0.95)) if arrivals_s.size else None
         for at_s in np.arange(0.25, arrivals_s[-1] if arrivals_s.size else 0.0, 0.25):
             backlog = int(np.searchsorted(arrivals_s, at_s) - np.searchsorted(ends, at_s))
             history.append((int(at_s * 1e9), backlog))

@@ -12,7 +12,7 @@ from loadgen.reference.scripted import Script, ScriptedServer
 
 
 async def serve(host: str, delay_s: float) -> None:
-    scripted = ScriptedServer(Script(delay_s=delay_s), keeps_requests=False)
+    scripted = ScriptedServer(Script(delay_s=delay_s), stores_requests=False)
     loop = asyncio.get_running_loop()
     server = await loop.create_server(scripted.protocol, host, 0, backlog=4096)
     print(server.sockets[0].getsockname()[1], flush=True)

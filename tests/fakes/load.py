@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import pyarrow as pa
 
-from loadgen.arrivals import offsets_ns
+from loadgen.arrivals import compute_offsets_ns
 from loadgen.records import (
     REQUEST_SCHEMA,
     ClosedArrivals,
@@ -119,7 +119,7 @@ class ScriptedLoad:
         if isinstance(arrivals, ClosedArrivals):
             ends_ns = start_ns + round(plan.duration_s * 1e9)
             return _closed(arrivals, self._clock.now_ns, ends_ns, self._service_ns, plan.seed)
-        offsets = offsets_ns(arrivals, plan.duration_s, plan.lead_in_s, plan.seed)[: plan.max_requests]
+        offsets = compute_offsets_ns(arrivals, plan.duration_s, plan.lead_in_s, plan.seed)[: plan.max_requests]
         return start_ns + offsets, _queue(start_ns + offsets, self._service_ns)
 
     def _rates_played(self, plan: StagePlan) -> tuple[tuple[float, float], ...]:

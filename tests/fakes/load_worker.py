@@ -12,12 +12,12 @@ import numpy as np
 import pyarrow as pa
 import zmq
 
-from loadgen.arrivals import offsets_ns
-from loadgen.curve import guard_worker, in_frames
-from loadgen.frames import command_of, message_body, rows_body
+from loadgen.arrivals import compute_offsets_ns
+from loadgen.curve import secure_worker_socket, split_into_frames
+from loadgen.frames import decode_command, encode_message, encode_rows
 from loadgen.records import (
     REQUEST_SCHEMA,
-    WIRE,
+    WIRE_VERSION,
     ClosedArrivals,
     Command,
     Hello,
@@ -60,7 +60,7 @@ class FakeLoadWorker:
         clock: str = "another clock",
         ahead_ns: int = 0,
         drift: float = 0.0,
-        wire: int = WIRE,
+        wire: int = WIRE_VERSION,
         preflight: PreflightDone = ANSWERED,
         ends_stages: bool = True,
         floods: bool = False,
@@ -95,7 +95,7 @@ class FakeLoadWorker:
         return ns + self._ahead_ns + round((ns - self._origin_ns) * self._drift)
 
     def say(self, report: Report) -> None:
-        self.send("report", message_body(report))
+        self.send("report", encode_message(report))
 
     def send(self, kind: object, data: object) -> None:
         self.send_bytes(msgpack.packb((kind, data, self._id)))
@@ -114,12 +114,12 @@ class FakeLoadWorker:
             socket.linger = 0
             socket.identity = self._id.encode()
             if self._token is not None:
-                guard_worker(socket, self._token)
+                secure_worker_socket(socket, self._token)
             socket.connect(f"tcp://127.0.0.1:{self._port}")
             self.send("client_ready", "2.46")
             while not self._is_closing.is_set():
                 while not self._to_say.empty():
-                    socket.send_multipart(in_frames(self._to_say.get()))
+                    socket.send_multipart(split_into_frames(self._to_say.get()))
                 for _ in range(500 if self._floods else 0):
                     socket.send(msgpack.packb(("report", b"", self._id)))
                 if socket.poll(0 if self._floods else 2):
@@ -135,7 +135,7 @@ class FakeLoadWorker:
                 self.send("spawning", None)
                 self.send("spawning_complete", {"user_classes_count": {"whoever": "many"}, "user_count": 1})
             case "command":
-                self._obey(command_of(data))
+                self._obey(decode_command(data))
 
     def _obey(self, command: Command) -> None:
         if isinstance(command, Ping):
@@ -164,7 +164,7 @@ class FakeLoadWorker:
         rows = self.rows()
         index = self._stage.plan.index
         self.say(StageStarted(index, self._start_ns, rows.num_rows))
-        self.send("rows", rows_body(rows))
+        self.send("rows", encode_rows(rows))
         count = rows.num_rows
         self.say(Progress(index, self.now_ns(), count, count, count, 0, 0, LATE_NS / 1e6))
         if self.ends_stages:
@@ -175,7 +175,7 @@ class FakeLoadWorker:
         assert self._stage is not None
         plan, share = self._stage.plan, self._stage.share
         assert not isinstance(plan.arrivals, ClosedArrivals)
-        offsets = offsets_ns(plan.arrivals, plan.duration_s, plan.lead_in_s, plan.seed)[share.index :: share.of]
+        offsets = compute_offsets_ns(plan.arrivals, plan.duration_s, plan.lead_in_s, plan.seed)[share.index :: share.of]
         intended, count = self._start_ns + offsets, len(offsets)
         known = {
             "stage": pa.array(np.full(count, plan.index, np.int32)),

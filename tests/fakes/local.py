@@ -13,9 +13,9 @@ import pandas as pd
 
 from app.analysis.objectives import parse_gate, parse_objective
 from app.inference.job import (
-    Began,
-    Calls,
+    CallRows,
     Measure,
+    MeasurementStarted,
     Opened,
     Outputs,
     Scored,
@@ -33,7 +33,7 @@ from app.records.result import Target
 from app.records.selftest import SelfTest
 from app.session.interruption import Interruption
 from app.session.local.run import run_locally
-from app.session.local.spec import DataSpec, LocalParts, LocalSpec, PreparedModel, ScenarioOrder, VariantOrder
+from app.session.local.spec import DataSpec, LocalDependencies, LocalSpec, PreparedModel, ScenarioSpec, VariantSpec
 from app.session.run import RunOutcome
 from app.session.spec import LimitSpec
 from app.storage.run_directory import RunWriter, StoredRun
@@ -45,10 +45,8 @@ WINDOW_CALLS = 50
 CPU = "CPUExecutionProvider"
 
 
-def order_of(
-    batch: int = 1, *, provider: str = "cpu", precision: Precision = "as-is", streams: int = 1
-) -> VariantOrder:
-    return VariantOrder(
+def order_of(batch: int = 1, *, provider: str = "cpu", precision: Precision = "as-is", streams: int = 1) -> VariantSpec:
+    return VariantSpec(
         variant=Variant("m", provider, precision, batch, threads=1, streams=streams),
         model="/models/m.onnx",
         precision=precision,
@@ -56,7 +54,7 @@ def order_of(
     )
 
 
-def spec_of(*orders: VariantOrder, slo: tuple[str, ...] = (), gates: tuple[str, ...] = (), **more: Any) -> LocalSpec:
+def spec_of(*orders: VariantSpec, slo: tuple[str, ...] = (), gates: tuple[str, ...] = (), **more: Any) -> LocalSpec:
     plain = LocalSpec(
         run_id="r1",
         name="test",
@@ -64,14 +62,14 @@ def spec_of(*orders: VariantOrder, slo: tuple[str, ...] = (), gates: tuple[str, 
         target=Target("local", (), "m", None),
         seed=7,
         variants=orders,
-        scenarios=(ScenarioOrder("single-stream"),),
+        scenarios=(ScenarioSpec("single-stream"),),
         data=DataSpec(),
         warmup_s=1.0,
-        at_least_s=0.5,
-        at_most_s=5.0,
+        min_duration_s=0.5,
+        max_duration_s=5.0,
         half_width=0.02,
         cold_starts=0,
-        finds_best=False,
+        is_best_search=False,
         slo=tuple(map(parse_objective, slo)),
         gates=tuple(map(parse_gate, gates)),
         limits=LimitSpec(),
@@ -103,14 +101,14 @@ class PlayedVariant:
         self.is_killed = self.is_closed = False
         self._clock, self._script = clock, script
 
-    def opened(self, within_s: float) -> Opened:
-        assert within_s > 0
+    def wait_until_open(self, timeout_s: float) -> Opened:
+        assert timeout_s > 0
         self._clock.advance(0.2)
         if (failure := self._script.fails_opening.get(self.what)) is not None:
             raise failure
         used = self._script.provider_used.get(self.what, self.job.provider)
         return Opened(
-            begun_ns=self.started_ns + 50_000_000,
+            start_ns=self.started_ns + 50_000_000,
             library_load_ms=60.0,
             session_build_ms=40.0,
             first_inference_ms=5.0,
@@ -122,34 +120,34 @@ class PlayedVariant:
             placements=(Placement("Gemm", CPU, 2, is_stray=used != self.job.provider),),
         )
 
-    def measure(self, plan: Measure, on_told: Callable[[Began | Calls], None]) -> VariantMeasured:
+    def measure(self, plan: Measure, on_told: Callable[[MeasurementStarted | CallRows], None]) -> VariantMeasured:
         service_ns = round(self._script.service_ms(self.job) * 1e6)
         warm = played_calls(
             msgspec.structs.replace(plan, scenario="single-stream"), self._clock.now_ns, service_ns, 0.75
         )
-        on_told(Calls(warm.tobytes()))
+        on_told(CallRows(warm.tobytes()))
         self._clock.now_ns = int(warm[:, -1].max())
         start_ns = self._clock.now_ns
-        on_told(Began(start_ns=start_ns, warmup_windows=3, has_settled=True))
-        rows = played_calls(plan, start_ns, service_ns, plan.most_s)
+        on_told(MeasurementStarted(start_ns=start_ns, warmup_windows=3, has_settled=True))
+        rows = played_calls(plan, start_ns, service_ns, plan.max_duration_s)
         for window in np.split(rows, range(WINDOW_CALLS, len(rows), WINDOW_CALLS)):
-            on_told(Calls(window.tobytes()))
+            on_told(CallRows(window.tobytes()))
             self._clock.now_ns = max(self._clock.now_ns, int(window.max()))
             self._script.on_window(self.what, plan)
             if (failure := self._script.fails_measuring.get(self.what)) is not None:
                 raise failure
             if self.is_killed:
                 raise ChildKilledError(f"{self.what} was killed, perhaps for want of memory")
-        end_ns = start_ns + round(plan.most_s * 1e9) if plan.scenario == "server" else self._clock.now_ns
+        end_ns = start_ns + round(plan.max_duration_s * 1e9) if plan.scenario == "server" else self._clock.now_ns
         return VariantMeasured(end_ns=end_ns, half_width=0.001, peak_memory_bytes=2**30, fidelity=None)
 
-    def give_outputs(self, rows: int, within_s: float) -> Outputs:
-        assert within_s > 0
+    def compute_outputs(self, rows: int, timeout_s: float) -> Outputs:
+        assert timeout_s > 0
         outputs = np.zeros((rows, 2), np.float32)
         return Outputs(dtype="float32", shape=outputs.shape, content=outputs.tobytes())
 
-    def score(self, within_s: float) -> Scored:
-        assert within_s > 0
+    def score(self, timeout_s: float) -> Scored:
+        assert timeout_s > 0
         scores = (np.arange(1000) < self._script.right.get(self.what, 900)).astype(np.float64)
         return Scored(metric="top-1", scores=scores.tobytes())
 
@@ -209,15 +207,15 @@ class LocalBench:
         with RunWriter(self.directory) as store:
             return run_locally(spec, self.parts(store), self.events.append, self.interruption)
 
-    def parts(self, store: RunWriter) -> LocalParts:
-        return LocalParts(
+    def parts(self, store: RunWriter) -> LocalDependencies:
+        return LocalDependencies(
             inspect_machine=lambda: (ENVIRONMENT, ()),
             prepare_model=lambda order, _: PreparedModel(order.model, "0" * 64, 1000, self.kept_model),
             start_variant=self._start,
-            cost_of=lambda _path, _batch, _axes: None,
-            peaks_of=lambda _order, _environment, _size: None,
-            gpu_memory_gib=dict,
-            foreign_processes=lambda _running, _ours: (),
+            compute_cost=lambda _path, _batch, _axes: None,
+            find_peaks=lambda _order, _environment, _size: None,
+            read_gpu_memory_gib=dict,
+            find_foreign_processes=lambda _running, _ours: (),
             telemetry=self.telemetry,
             store=store,
             read_clock=lambda: ClockReading(self.clock.now_ns, 10**18 + self.clock.now_ns, self.clock.now_ns),

@@ -7,27 +7,27 @@ import numpy as np
 import pandas as pd
 
 from app.analysis.estimates import distribution, share
-from app.analysis.local.accuracy import accuracy_of
-from app.analysis.local.variants import with_headlines
-from app.analysis.validity import verdict_of
+from app.analysis.local.accuracy import compute_accuracy
+from app.analysis.local.variants import mark_variant_headlines
+from app.analysis.validity import compute_verdict
 from app.records.local import (
-    BatchLaw,
-    Bound,
-    ColdStartOf,
+    BatchModel,
+    Bottleneck,
     Fidelity,
     LocalResult,
     Peaks,
     Placement,
     Scenario,
-    VariantFacts,
+    VariantColdStart,
+    VariantData,
 )
 from app.records.result import (
     Check,
     Estimate,
     Exit,
     Hardware,
-    Judged,
     Objective,
+    ObjectiveResult,
     Result,
     Stage,
     Target,
@@ -87,7 +87,7 @@ def stage(of: Variant, scenario: Scenario, call_ms: float, *, check: Check | Non
         completed=_CALLS,
         errors={},
         metrics=metrics,
-        verdict=verdict_of(checks),
+        verdict=compute_verdict(checks),
         checks=checks,
         scheduled_per_s=50.0 if scenario == "server" else None,
         arrivals="Poisson" if scenario == "server" else None,
@@ -95,8 +95,8 @@ def stage(of: Variant, scenario: Scenario, call_ms: float, *, check: Check | Non
     )
 
 
-def facts(of: Variant, **changes: object) -> VariantFacts:
-    known = VariantFacts(
+def facts(of: Variant, **changes: object) -> VariantData:
+    known = VariantData(
         variant=of,
         model_file=f"/home/someone/models/{of.model}.onnx",
         model_sha256="5d3c" * 16 if of.precision == "as-is" else "476b" * 16,
@@ -130,11 +130,11 @@ def local_run(*, usd_per_hour: float | None = 0.36) -> Run:
         stage(small[1], "single-stream", 2.5, number=6),
     )
     variants = (
-        facts(plain[0], cold_starts=_cold_starts(), accuracy=accuracy_of(labelled, None, "top-1")),
-        facts(plain[1], accuracy=accuracy_of(labelled, labelled, "top-1")),
-        facts(plain[2], accuracy=accuracy_of(labelled, labelled, "top-1")),
-        facts(small[0], accuracy=accuracy_of(quantised, labelled, "top-1")),
-        facts(small[1], accuracy=accuracy_of(quantised, labelled, "top-1"), notes=("calibrated with 128 rows.",)),
+        facts(plain[0], cold_starts=_cold_starts(), accuracy=compute_accuracy(labelled, None, "top-1")),
+        facts(plain[1], accuracy=compute_accuracy(labelled, labelled, "top-1")),
+        facts(plain[2], accuracy=compute_accuracy(labelled, labelled, "top-1")),
+        facts(small[0], accuracy=compute_accuracy(quantised, labelled, "top-1")),
+        facts(small[1], accuracy=compute_accuracy(quantised, labelled, "top-1"), notes=("calibrated with 128 rows.",)),
         _never_ran(small[2], failure="batch 4 is beyond the SLO already", is_left_out=True),
         _never_ran(
             variant("as-is", 1, provider="cuda"),
@@ -148,7 +148,7 @@ def local_run(*, usd_per_hour: float | None = 0.36) -> Run:
         LocalResult(
             variants=variants, batch_laws=(_law(plain[0]),), best=small[1], best_reason=None, usd_per_hour=usd_per_hour
         ),
-        slo=(Judged(SLO, judged, "PASS", stages[-1].name),),
+        slo=(ObjectiveResult(SLO, judged, "PASS", stages[-1].name),),
     )
 
 
@@ -187,7 +187,7 @@ def run_of(
     stages: tuple[Stage, ...],
     local: LocalResult,
     *,
-    slo: tuple[Judged, ...] = (),
+    slo: tuple[ObjectiveResult, ...] = (),
     validity: tuple[Check, ...] = (Check("clock", 2.1, 500.0, "ppm", "VALID"),),
 ) -> Run:
     base = full_run()
@@ -196,9 +196,9 @@ def run_of(
         run_id="20261125-103735-digits-here-5f9e",
         name="digits-here",
         target=Target("local", (), "digits", Hardware("this machine (2 vCPUs, x86_64)", vcpus=2)),
-        verdict=verdict_of(validity) if validity else Verdict("VALID"),
+        verdict=compute_verdict(validity) if validity else Verdict("VALID"),
         validity=validity,
-        stages=with_headlines([one.objective for one in slo], stages),
+        stages=mark_variant_headlines([one.objective for one in slo], stages),
         max_rate=None,
         slo=slo,
         gates=(),
@@ -209,7 +209,7 @@ def run_of(
     return Run(result, ROWS, base.telemetry.iloc[:400])
 
 
-def _never_ran(of: Variant, **changes: object) -> VariantFacts:
+def _never_ran(of: Variant, **changes: object) -> VariantData:
     nothing = {"provider_used": None, "placements": (), "fidelity": None, "bound": None, "peak_memory_gib": None}
     return facts(of, **{**nothing, **changes})
 
@@ -233,8 +233,8 @@ def _fidelity(of: Variant) -> Fidelity:
     )
 
 
-def _bound() -> Bound:
-    return Bound(
+def _bound() -> Bottleneck:
+    return Bottleneck(
         limit="compute",
         sentence="compute bound: 200 GFLOP/s are 80 % of the 250 GFLOP/s measured on this CPU with 1 thread",
         flops_per_s=200e9,
@@ -245,9 +245,9 @@ def _bound() -> Bound:
     )
 
 
-def _cold_starts() -> tuple[ColdStartOf, ...]:
+def _cold_starts() -> tuple[VariantColdStart, ...]:
     return tuple(
-        ColdStartOf(
+        VariantColdStart(
             is_cached=is_cached,
             process_ms=20.0 + extra,
             library_load_ms=150.0 + extra,
@@ -259,8 +259,8 @@ def _cold_starts() -> tuple[ColdStartOf, ...]:
     )
 
 
-def _law(of: Variant) -> BatchLaw:
-    return BatchLaw(
+def _law(of: Variant) -> BatchModel:
+    return BatchModel(
         variant=of,
         t0_ms=Estimate(0.7, (0.5, 0.9), n=3),
         t1_ms=Estimate(1.33, (1.3, 1.36), n=3),

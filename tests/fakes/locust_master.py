@@ -21,8 +21,8 @@ master = GuardedMaster(server, lambda client, kind, _: heard.append((client, kin
 print(server.port, flush=True)
 for line in iter(lambda: gevent.get_hub().threadpool.apply(sys.stdin.readline), ""):
     if line.strip():
-        master.enlist(line.strip())
+        master.register(line.strip())
     gevent.sleep(10 * runners.HEARTBEAT_INTERVAL)
     states = {client: node.state for client, node in master.clients.items()}
     print(json.dumps({"listed": states, "heard": heard}), flush=True)
-master.leave(0.1)
+master.shut_down(0.1)

@@ -7,10 +7,10 @@ from collections.abc import Callable
 import numpy as np
 import pyarrow as pa
 
-from loadgen.frames import message_body, rows_of
-from loadgen.master.conductor import Conductor
-from loadgen.master.gathering import Gathering
-from loadgen.records import REQUEST_SCHEMA, WIRE, Command, Failed, Gather, Hello, Joining, Ping, Pong, Report
+from loadgen.frames import decode_rows, encode_message
+from loadgen.master.conductor import MasterController
+from loadgen.master.gathering import JoinCriteria
+from loadgen.records import REQUEST_SCHEMA, WIRE_VERSION, Command, Failed, Gather, Hello, Joining, Ping, Pong, Report
 from tests.fakes.clock import FakeClock
 
 ROUND_TRIP_NS = 1_000_000
@@ -43,19 +43,19 @@ class FakeDoor:
         self.pings: dict[str, list[int]] = {}
         self.enlisted: list[str] = []
 
-    def tell(self, client: str, command: Command) -> None:
+    def send(self, client: str, command: Command) -> None:
         if isinstance(command, Ping):
             self.pings.setdefault(client, []).append(command.sent_ns)
         else:
             self.told.setdefault(client, []).append(command)
 
-    def enlist(self, client: str) -> None:
+    def register(self, client: str) -> None:
         self.enlisted.append(client)
 
-    def strike(self, client: str) -> None:
+    def unregister(self, client: str) -> None:
         self.enlisted.remove(client)
 
-    def begin(self, then: Callable[[], None]) -> None:
+    def start_users(self, then: Callable[[], None]) -> None:
         then()
 
 
@@ -75,7 +75,7 @@ class FakeEngine:
 
     @property
     def workers_of_rows(self) -> list[int]:
-        return [rows_of(body).column("worker")[0].as_py() for body in self.rows]
+        return [decode_rows(body).column("worker")[0].as_py() for body in self.rows]
 
 
 class Conducted:
@@ -87,10 +87,12 @@ class Conducted:
         self.failures: list[Failed] = []
         self.mute: set[str] = set()
         self.ahead_ns = 0
-        gathering = Gathering(Gather(0, remote, wait_s=wait_s), "10.0.0.1:5557", (), self.clock.now_ns)
-        self.conductor = Conductor(gathering, self.door, self.engine, self.failures.append, lambda: self.clock.now_ns)
+        gathering = JoinCriteria(Gather(0, remote, wait_s=wait_s), "10.0.0.1:5557", (), self.clock.now_ns)
+        self.conductor = MasterController(
+            gathering, self.door, self.engine, self.failures.append, lambda: self.clock.now_ns
+        )
 
-    def hello(self, client: str, wire: int = WIRE) -> None:
+    def hello(self, client: str, wire: int = WIRE_VERSION) -> None:
         host, pid = client[0], int(client[1:])
         self.say(client, Hello(wire, host, pid, f"clock of {host}", "timerfd", "uvloop"))
 
@@ -101,7 +103,7 @@ class Conducted:
 
     def say(self, client: str, *reports: Report) -> None:
         for report in reports:
-            self.conductor.hear(client, "report", message_body(report))
+            self.conductor.on_message(client, "report", encode_message(report))
 
     def answer_pings(self) -> None:
         """A round trip later, until there are no more."""

@@ -6,7 +6,7 @@ import datetime
 from typing import Any
 
 from app.analysis.objectives import parse_objective
-from app.records.offers import Accelerator, CapacityCurve, Catalogue, CurvePoint, Offer, PlanLimits
+from app.records.offers import Accelerator, CapacityCurve, Catalog, CurvePoint, Offer, PlanLimits
 from app.records.plan_question import MeasuredTarget, PlanQuestion
 from app.records.result import Hardware, Traffic
 from app.records.service import ServiceFit
@@ -32,9 +32,9 @@ def accelerator(key: str, name: str) -> Accelerator:
     return Accelerator(key, "NVIDIA", name, None, "Ada", 24.0, 300.0, 30.0, 120.0, 240.0, 72.0, 2023, "nv-ds")
 
 
-def catalogue(*offers: Offer) -> Catalogue:
+def catalogue(*offers: Offer) -> Catalog:
     parts = [accelerator("l4", "L4"), accelerator("l40s", "L40S")]
-    return Catalogue({part.key: part for part in parts}, offers)
+    return Catalog({part.key: part for part in parts}, offers)
 
 
 def curve(max_rate_per_s: float = 100.0, **changes: Any) -> CapacityCurve:
@@ -63,7 +63,7 @@ def target(
 
 
 def question(
-    *measured: MeasuredTarget, peak_per_s: float = 2000.0, of: Catalogue | None = None,
+    *measured: MeasuredTarget, peak_per_s: float = 2000.0, of: Catalog | None = None,
     limits: PlanLimits | None = None, slo: tuple[str, ...] = ("latency_ms.p95 < 50",),
     today: datetime.date = TODAY, **traffic: Any,
 ) -> PlanQuestion:  # fmt: skip

@@ -14,7 +14,7 @@ from app.records.gpu import GpuProcess
 from app.records.result import Check, Environment
 from app.records.selftest import SelfTest
 from app.records.telemetry import TELEMETRY_SCHEMA, Samples
-from app.session.parts import NullServer, Parts, RunningVariant, ServedEndpoint, StartedServer
+from app.session.parts import NullServer, RunningVariant, ServedEndpoint, SessionDependencies, StartedServer
 from app.session.spec import StartSpec
 from app.storage.run_directory import RunWriter
 from app.telemetry.clock import ClockReading
@@ -143,13 +143,13 @@ def fake_parts(
     read_core_use: Callable[[Collection[int]], CoreUse | None] = lambda _: None,
     load_selftest: Callable[[str], SelfTest | None] = lambda _: None,
     local_limits: MachineLimits = _NO_LIMITS,
-) -> Parts:
-    return Parts(
+) -> SessionDependencies:
+    return SessionDependencies(
         inspect_machine=lambda: (ENVIRONMENT, checks),
         start_load=lambda _: load if start_load is None else start_load(),
         start_null_server=start_null_server,
         start_endpoint=start_endpoint,
-        start_alone=start_alone,
+        start_standalone_model=start_alone,
         telemetry=telemetry or SteadyTelemetry(clock),
         store=store,
         load_calibration=lambda _fingerprint, _now: calibration,

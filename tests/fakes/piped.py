@@ -9,7 +9,7 @@ import pandas as pd
 import pyarrow as pa
 
 from loadgen.child import start_module
-from loadgen.frames import message_frame, read_report
+from loadgen.frames import encode_message_frame, read_report
 from loadgen.records import REQUEST_SCHEMA, Command, Ready, Report, StageEnded
 
 T = TypeVar("T", bound=Report)
@@ -32,7 +32,7 @@ class Piped:
     def tell(self, *commands: Command) -> None:
         assert self.child.stdin is not None
         for command in commands:
-            self.child.stdin.write(message_frame(command))
+            self.child.stdin.write(encode_message_frame(command))
         self.child.stdin.flush()
 
     def heard(self, wanted: type[T]) -> T:

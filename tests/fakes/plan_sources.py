@@ -63,5 +63,5 @@ def written(path: Path, text: str) -> str:
 
 
 def plan_file(path: Path, question: PlanQuestion) -> str:
-    write_plan(path, PlanFile(1, "sizewise 0.1.0", plan_fleets(question, preview=True), question))
+    write_plan(path, PlanFile(1, "sizewise 0.1.0", plan_fleets(question, estimate_only=True), question))
     return str(path)

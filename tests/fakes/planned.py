@@ -6,9 +6,9 @@ from typing import Any
 
 from app.analysis.objectives import parse_objective
 from app.planning.fleets import plan_fleets
-from app.planning.goals import goals_of
-from app.planning.options import Option, options_of
-from app.planning.sizing import Demand, demand_of
+from app.planning.goals import build_goals
+from app.planning.options import Option, list_options
+from app.planning.sizing import Demand, build_demand
 from app.records.offers import PlanLimits
 from app.records.plan import Plan
 from app.records.plan_question import MeasuredTarget, PlanQuestion
@@ -43,5 +43,5 @@ def planned(asked: PlanQuestion) -> Plan:
 
 def sized(asked: PlanQuestion) -> tuple[list[Option], Demand]:
     """By formula, in the catalogue's order."""
-    demand = demand_of(asked.traffic, asked.limits, asked.today)
-    return options_of(asked, demand, goals_of(asked.slo), preview=True), demand
+    demand = build_demand(asked.traffic, asked.limits, asked.today)
+    return list_options(asked, demand, build_goals(asked.slo), estimate_only=True), demand

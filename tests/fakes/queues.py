@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from app.records.result import StageKind
-from app.records.stage import StageFacts
+from app.records.stage import StageData
 
 Floats = npt.NDArray[np.float64]
 START_NS = 1_000_000_000_000
@@ -72,8 +72,8 @@ def stage_facts(
     ceiling_per_s: float | None = 20_000.0,
     stopped_early: bool = False,
     over_saturated: bool = False,
-) -> StageFacts:
-    return StageFacts(
+) -> StageData:
+    return StageData(
         index=0,
         name=f"{kind} {rate_per_s:g}/s",
         kind=kind,

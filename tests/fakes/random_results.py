@@ -8,7 +8,7 @@ from typing import get_args
 import msgspec
 from hypothesis import strategies as st
 
-from app.records.result import Check, Estimate, Judged, Judgement, MaxRate, Objective, Result, Verdict
+from app.records.result import Check, Estimate, MaxRate, Objective, ObjectiveOutcome, ObjectiveResult, Result, Verdict
 from tests.fakes.results import ended, nothing_measured
 
 _NUMBER = st.floats(1e-9, 1e12) | st.just(0.0)
@@ -26,7 +26,7 @@ def estimates(draw: st.DrawFn, most: float = 1e12) -> Estimate:
 
 
 @st.composite
-def judged(draw: st.DrawFn, level: str = "fail") -> Judged:
+def judged(draw: st.DrawFn, level: str = "fail") -> ObjectiveResult:
     metric, aggregate, comparator = draw(st.sampled_from(_NAMED))
     is_share = metric == "error_rate"
     limit = draw(st.floats(1e-6, 1.0 if is_share else 1e9))
@@ -34,8 +34,8 @@ def judged(draw: st.DrawFn, level: str = "fail") -> Judged:
     name = metric if aggregate is None else f"{metric}.{aggregate}"
     suffix = " | warn" if level == "warn" else ""
     objective = Objective(f"{name} {comparator} {shown}{suffix}", metric, aggregate, comparator, limit, level)  # type: ignore[arg-type]
-    judgement = draw(st.sampled_from(get_args(Judgement)))
-    return Judged(
+    judgement = draw(st.sampled_from(get_args(ObjectiveOutcome)))
+    return ObjectiveResult(
         objective, draw(estimates(1.0 if is_share else 1e12)), judgement, draw(st.sampled_from([None, "peak"]))
     )
 

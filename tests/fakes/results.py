@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from app.analysis.answering import with_headline
+from app.analysis.answering import mark_headline
 from app.analysis.estimates import distribution, rate, share
 from app.records.result import (
     Cause,
@@ -24,9 +24,9 @@ from app.records.result import (
     Fleet,
     Gpu,
     Hardware,
-    Judged,
     MaxRate,
     Objective,
+    ObjectiveResult,
     Plan,
     Recommendation,
     Result,
@@ -86,7 +86,7 @@ def ended(code: int, *texts: str) -> Exit:
 def full_run(*, gpu: bool = False) -> Run:
     """A valid search with a plan: everything a report can show."""
     rows, loaded = _loaded()
-    loaded = with_headline(loaded, loaded[-1:])
+    loaded = mark_headline(loaded, loaded[-1:])
     result = Result(
         tool=Tool("sizewise", "0.1.0"),
         run_id="20260801T091500-quickstart-4f2a",
@@ -104,10 +104,10 @@ def full_run(*, gpu: bool = False) -> Run:
             "at 238/s latency_ms.p95 was 51.05 ms against latency_ms.p95 < 50; there the endpoint kept 0.94 cores busy",
         ),
         slo=(
-            Judged(SLO, loaded[-1].metrics["latency_ms"]["p95"], "PASS", "3 holds at 218/s"),
-            Judged(ERRORS_SLO, loaded[-1].metrics["error_rate"]["value"], "PASS", "3 holds at 218/s"),
+            ObjectiveResult(SLO, loaded[-1].metrics["latency_ms"]["p95"], "PASS", "3 holds at 218/s"),
+            ObjectiveResult(ERRORS_SLO, loaded[-1].metrics["error_rate"]["value"], "PASS", "3 holds at 218/s"),
         ),
-        gates=(Judged(GATE, loaded[-1].metrics["latency_ms"]["p99"], "INCONCLUSIVE", "3 holds at 218/s"),),
+        gates=(ObjectiveResult(GATE, loaded[-1].metrics["latency_ms"]["p99"], "INCONCLUSIVE", "3 holds at 218/s"),),
         plan=_plan(),
         artifacts=(),
         exit=Exit(0, ()),
@@ -143,7 +143,7 @@ def interrupted() -> Run:
         full.result,
         stages=stages,
         max_rate=None,
-        slo=(Judged(SLO, no_stage, "INCONCLUSIVE"),),
+        slo=(ObjectiveResult(SLO, no_stage, "INCONCLUSIVE"),),
         gates=(),
         plan=None,
         exit=ended(130, "stopped by the user"),

@@ -5,10 +5,10 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
-from app.analysis.local.call_stages import IN_SEARCH
+from app.analysis.local.call_stages import SEARCH_TAG
 from app.analysis.rows import NOT_STARTED
 from app.records.local import LocalResult
-from app.records.result import Estimate, Judged, Objective, Stage
+from app.records.result import Estimate, Objective, ObjectiveResult, Stage
 from tests.fakes.local_runs import facts, run_of, stage, variant
 from tests.fakes.results import Run
 
@@ -20,7 +20,7 @@ ENDLESS = "9,000 arrivals were never begun: the model could not keep up"
 def searched_stage(rate_per_s: float, call_ms: float) -> Stage:
     one = stage(SEARCHED, "server", call_ms)
     name = f"server at {rate_per_s:g}/s: {SEARCHED.label}"
-    return replace(one, name=name, scheduled_per_s=rate_per_s, tags={**one.tags, IN_SEARCH: "yes"})
+    return replace(one, name=name, scheduled_per_s=rate_per_s, tags={**one.tags, SEARCH_TAG: "yes"})
 
 
 def endless_stage(rate_per_s: float) -> Stage:
@@ -42,7 +42,7 @@ def searched_run(*, alone: bool = True) -> Run:
     other = variant()
     beside = () if alone else (stage(other, "single-stream", 2.0),)
     variants = (known,) if alone else (known, facts(other))
-    judged = Judged(LATENCY, stages[-1].metrics["latency_ms"]["p95"], "PASS", stages[-1].name)
+    judged = ObjectiveResult(LATENCY, stages[-1].metrics["latency_ms"]["p95"], "PASS", stages[-1].name)
     return run_of((*stages, *beside), LocalResult(variants=variants, best=SEARCHED), slo=(judged,))
 
 
@@ -52,4 +52,4 @@ def hopeless_run() -> Run:
     known = facts(SEARCHED, server_per_s=Estimate(None, reason="no rate that was tried held the SLO"))
     local = LocalResult(variants=(known,), best_reason="missed")
     endless = stages[-1].metrics["latency_ms"]["p95"]
-    return run_of(stages, local, slo=(Judged(LATENCY, endless, "FAIL", stages[-1].name),))
+    return run_of(stages, local, slo=(ObjectiveResult(LATENCY, endless, "FAIL", stages[-1].name),))

@@ -14,10 +14,10 @@ import pyarrow as pa
 from msgspec.structs import replace
 
 from app.analysis.estimates import distribution
-from app.session.selftest.bench import SelfTestParts
+from app.session.selftest.bench import SelfTestDependencies
 from app.storage.run_directory import RunWriter, StoredRun
 from app.telemetry.clock import ClockReading
-from loadgen.arrivals import offsets_ns
+from loadgen.arrivals import compute_offsets_ns
 from loadgen.records import (
     REQUEST_SCHEMA,
     Endpoint,
@@ -46,7 +46,7 @@ class FakeServer:
         self.script = script
         self.is_closed = False
 
-    def ending(self) -> str | None:
+    def end_reason(self) -> str | None:
         return None
 
     def close(self) -> None:
@@ -101,7 +101,7 @@ class QueueingLoad:
     ) -> StageEnded:
         assert isinstance(plan.arrivals, OpenArrivals)
         start_ns = self._clock.now_ns + round(plan.lead_in_s * 1e9)
-        intended = start_ns + offsets_ns(plan.arrivals, plan.duration_s, plan.lead_in_s, plan.seed)
+        intended = start_ns + compute_offsets_ns(plan.arrivals, plan.duration_s, plan.lead_in_s, plan.seed)
         sent, end = self._played(intended)
         on_started(StageStarted(plan.index, start_ns, len(intended)))
         told = slice(0, -self._loses or None)
@@ -160,17 +160,17 @@ class TickingClock(FakeClock):
         return self.now_ns
 
 
-def true_parts(folder: Path, *, servers: Servers | None = None, **changed: Any) -> SelfTestParts:
+def true_parts(folder: Path, *, servers: Servers | None = None, **changed: Any) -> SelfTestDependencies:
     """Nothing of them lies but what is `changed`; of its load, whatever `QueueingLoad` is told."""
     clock, servers = TickingClock(), servers or Servers()
     ours = {name: changed.pop(name) for name in ("per_s", "omits", "loses") if name in changed}
-    parts = SelfTestParts(
+    parts = SelfTestDependencies(
         fingerprint="f",
         start_load=lambda: QueueingLoad(clock, servers, **ours),
         start_scripted=servers.start,
         start_null_server=null_servers()[1],
         read_core_use=lambda _: None,
-        distribution=distribution,
+        estimate_percentiles=distribution,
         open_store=lambda: RunWriter(folder / "run"),
         open_run=StoredRun,
         read_clock=lambda: ClockReading(clock.now_ns, 10**18 + clock.now_ns, clock.now_ns),

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from app.planning.simulation.replica import batch_latencies, request_latencies
-from app.records.plan_question import Rung
+from app.planning.simulation.replica import simulate_batch_latencies, simulate_request_latencies
+from app.records.plan_question import MeasuredLoadPoint
 from app.records.service import BatchService, FittedService, RequestService, ServiceFit, ServiceModel
 
 PERCENTILES = {"p50": 0.50, "p90": 0.90, "p95": 0.95, "p99": 0.99}
@@ -24,25 +24,25 @@ def fit_of(*laws: FittedService, highest_per_s: float = math.inf) -> ServiceFit:
     return ServiceFit(laws, (), 0.01, 1.0, 0.0, highest_per_s)
 
 
-def measured_rung(service: RequestService | BatchService, per_s: float, requests: int, seed: int) -> Rung:
+def measured_rung(service: RequestService | BatchService, per_s: float, requests: int, seed: int) -> MeasuredLoadPoint:
     """Poisson arrivals to an idle replica, with exact percentiles."""
     rng = np.random.default_rng(seed)
     arrivals_s, normals = np.cumsum(rng.exponential(1 / per_s, requests)), rng.standard_normal(requests)
     match service:
         case RequestService():
-            latencies_s = request_latencies(arrivals_s, normals, service)
+            latencies_s = simulate_request_latencies(arrivals_s, normals, service)
         case BatchService():
-            latencies_s = batch_latencies(arrivals_s, normals, service)
+            latencies_s = simulate_batch_latencies(arrivals_s, normals, service)
     known = {name: float(np.quantile(latencies_s, q, method="inverted_cdf")) for name, q in PERCENTILES.items()}
     last_s = float((arrivals_s + latencies_s).max())
-    return Rung(per_s, None, requests / last_s, requests / per_s, requests, 0, {"latency": known})
+    return MeasuredLoadPoint(per_s, None, requests / last_s, requests / per_s, requests, 0, {"latency": known})
 
 
 def measured_rungs(
     service: RequestService | BatchService, shares: Sequence[float], requests: int = 3000, seed: int = 1
-) -> tuple[Rung, ...]:
+) -> tuple[MeasuredLoadPoint, ...]:
     """At shares of the most it can do."""
     return tuple(
-        measured_rung(service, share * service.most_per_s, requests, seed * 1000 + place)
+        measured_rung(service, share * service.max_per_s, requests, seed * 1000 + place)
         for place, share in enumerate(shares)
     )

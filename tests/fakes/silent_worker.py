@@ -7,7 +7,7 @@ import os
 import sys
 import time
 
-from loadgen.frames import message_frame
+from loadgen.frames import encode_message_frame
 from loadgen.records import Ready
 
 _BURST_S = 0.03
@@ -24,7 +24,7 @@ def main() -> None:
         while time.process_time() < burst_s:
             pass
         time.sleep(_BURST_S * (1 / share - 1))
-    sys.stdout.buffer.write(message_frame(Ready(0, "", "")))
+    sys.stdout.buffer.write(encode_message_frame(Ready(0, "", "")))
     sys.stdout.buffer.flush()
 
 

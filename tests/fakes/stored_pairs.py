@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from app.records.checks import Trust
+from app.records.checks import Validity
 from app.records.comparison import Side
 from app.records.events import RunFinished, RunStarted, TurnFinished, TurnStarted
 from app.storage.comparisons import ComparisonWriter, comparisons_home
@@ -28,7 +28,7 @@ class WrittenPairs:
         self.store.append_event(TurnStarted(self._later(), pair, side, str(run), self.pairs))
 
     def tell_done(self, pair: int, side: Side, run: Path, *, is_invalid: bool = False) -> None:
-        status: Trust = "INVALID" if is_invalid else "VALID"
+        status: Validity = "INVALID" if is_invalid else "VALID"
         self.store.append_event(TurnFinished(self._later(), pair, side, str(run), status))
 
     def tell_pairs(self, pairs: Sequence[tuple[Path, Path]]) -> None:

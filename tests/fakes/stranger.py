@@ -8,7 +8,7 @@ import sys
 import msgspec
 import zmq
 
-from loadgen.curve import guard_worker, new_token
+from loadgen.curve import generate_token, secure_worker_socket
 
 
 def greet(context: zmq.Context[zmq.Socket[bytes]], address: str, token: str | None) -> zmq.Socket[bytes]:
@@ -16,7 +16,7 @@ def greet(context: zmq.Context[zmq.Socket[bytes]], address: str, token: str | No
     socket.linger = 0
     socket.identity = f"stranger {token is None}".encode()
     if token is not None:
-        guard_worker(socket, token)
+        secure_worker_socket(socket, token)
     socket.connect(address)
     socket.send(msgspec.msgpack.encode(("client_ready", "2.44.0", "stranger")))
     return socket
@@ -26,7 +26,7 @@ if __name__ == "__main__":
     with zmq.Context() as context:
         place = f"tcp://{sys.argv[1]}:{sys.argv[2]}"
         poller = zmq.Poller()
-        for socket in [greet(context, place, token) for token in (None, new_token())]:
+        for socket in [greet(context, place, token) for token in (None, generate_token())]:
             poller.register(socket, zmq.POLLIN)
         print(len(poller.poll(1_000)))
         for socket, _ in list(poller.sockets):

@@ -15,9 +15,9 @@ from collections.abc import Callable, Sequence
 from time import perf_counter_ns
 from typing import cast
 
-from app.serving.batching import Answer, Batcher, BatchQueue, WaitingRequest
-from loadgen.pacing import Agenda, alarm_on
-from loadgen.reference.child import RequestCutter, serve_until_stdin_closes
+from app.serving.batching import Batcher, BatchQueue, BatchResult, WaitingRequest
+from loadgen.pacing import TimerQueue, alarm_factory
+from loadgen.reference.child import RequestSplitter, serve_until_stdin_closes
 from loadgen.reference.null import REPLY
 
 Reply = Callable[[], None]
@@ -27,7 +27,7 @@ _QUEUE_LIMIT = 100_000
 
 
 def batches(fixed_s: float, per_row_s: float, max_rows: int, delay_s: float, later: Later) -> Callable[[Reply], None]:
-    def submit(batch: list[WaitingRequest], done: Callable[[Sequence[Answer]], None]) -> None:
+    def submit(batch: list[WaitingRequest], done: Callable[[Sequence[BatchResult]], None]) -> None:
         later(fixed_s + per_row_s * len(batch), lambda: done([()] * len(batch)))
 
     batcher = Batcher(
@@ -35,7 +35,7 @@ def batches(fixed_s: float, per_row_s: float, max_rows: int, delay_s: float, lat
     )
 
     def take(reply: Reply) -> None:
-        batcher.request({}, 1, "alike").add_done_callback(lambda _: reply())
+        batcher.submit({}, 1, "alike").add_done_callback(lambda _: reply())
 
     return take
 
@@ -68,7 +68,7 @@ class TimedServer:
         return _Connection(self._take)
 
     def _opened(self, loop: asyncio.AbstractEventLoop) -> Callable[[Reply], None]:
-        agenda: Agenda[Callable[[], None]] = Agenda(lambda _, call: call(), alarm_on(loop))
+        agenda: TimerQueue[Callable[[], None]] = TimerQueue(lambda _, call: call(), alarm_factory(loop))
 
         def later(wait_s: float, call: Callable[[], None]) -> None:
             agenda.add(perf_counter_ns() + round(wait_s * 1e9), call)
@@ -84,7 +84,7 @@ class TimedServer:
 class _Connection(asyncio.Protocol):
     def __init__(self, take: Callable[[Reply], None]) -> None:
         self._take = take
-        self._cut = RequestCutter().cut
+        self._cut = RequestSplitter().split
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)

@@ -9,12 +9,12 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from app.analysis.answering import with_headline
-from app.analysis.objectives import find_estimate, judge, parse_objective
-from app.analysis.stages import summarise_stage
-from app.analysis.validity import run_checks, verdict_of
+from app.analysis.answering import mark_headline
+from app.analysis.objectives import evaluate_objective, find_estimate, parse_objective
+from app.analysis.stages import summarize_stage
+from app.analysis.validity import compute_verdict, run_checks
 from app.records.result import ColdStart, ErrorSample, Estimate, Exit, Objective, Result, Stage
-from app.records.stage import StageFacts
+from app.records.stage import StageData
 from tests.fakes.queues import START_NS, latency_s, poisson_s, request_rows, stage_facts
 from tests.fakes.results import Run, full_run
 from tests.fakes.streams import Answer, stream_rows
@@ -106,11 +106,11 @@ def _served(arrivals: Floats, work_s: float) -> pd.DataFrame:
     return request_rows(arrivals, latency_s(arrivals, np.full(arrivals.size, work_s)))
 
 
-def _named(facts: StageFacts, name: str) -> StageFacts:
+def _named(facts: StageData, name: str) -> StageData:
     return msgspec.structs.replace(facts, name=name)
 
 
-def _run(name: str, measured: Sequence[tuple[StageFacts, pd.DataFrame]], slo: tuple[Objective, ...]) -> Run:
+def _run(name: str, measured: Sequence[tuple[StageData, pd.DataFrame]], slo: tuple[Objective, ...]) -> Run:
     """The stages one after the other, with 2 s between."""
     stages, frames = [], []
     start_ns = START_NS + 2 * 10**9
@@ -118,7 +118,7 @@ def _run(name: str, measured: Sequence[tuple[StageFacts, pd.DataFrame]], slo: tu
         by_ns = start_ns - facts.start_ns
         frame = _later(rows, by_ns).assign(stage=index)
         its = msgspec.structs.replace(facts, index=index, start_ns=start_ns, end_ns=facts.end_ns + by_ns)
-        stages.append(summarise_stage(frame, None, its, slo))
+        stages.append(summarize_stage(frame, None, its, slo))
         frames.append(frame)
         start_ns = its.end_ns + 2 * 10**9
     return Run(_result(name, tuple(stages), slo), pd.concat(frames, ignore_index=True), NO_TELEMETRY)
@@ -136,16 +136,17 @@ def _result(name: str, stages: tuple[Stage, ...], slo: tuple[Objective, ...]) ->
     full = full_run().result
     checks = run_checks(stages)
     judged = tuple(
-        msgspec.structs.replace(judge(one, find_estimate(stages[0], one)), stage=stages[0].name) for one in slo
+        msgspec.structs.replace(evaluate_objective(one, find_estimate(stages[0], one)), stage=stages[0].name)
+        for one in slo
     )
     return msgspec.structs.replace(
         full,
         run_id=f"20260801T091500-{name}-4f2a",
         name=name,
         clock=msgspec.structs.replace(full.clock, monotonic_start_ns=START_NS),
-        verdict=verdict_of(checks),
+        verdict=compute_verdict(checks),
         validity=checks,
-        stages=with_headline(stages),
+        stages=mark_headline(stages),
         max_rate=None,
         slo=judged,
         gates=(),

@@ -10,7 +10,6 @@ from msgspec.structs import replace
 from app.records.estimate import Estimate
 from app.records.offers import Override, PlanLimits
 from app.records.plan import (
-    Chances,
     Commitment,
     Fleet,
     Hour,
@@ -19,8 +18,9 @@ from app.records.plan import (
     Plan,
     Recommendation,
     Saving,
+    SensitivityRange,
+    SloProbabilities,
     Spread,
-    Swing,
     TokenUnitCosts,
     UnitCosts,
 )
@@ -41,9 +41,9 @@ _SHARES = tuple(0.2 + 0.8 * min(1.0, max(0.0, (hour - 6) / 4)) for hour in range
 
 def whole_plan() -> Plan:
     """Recommends 5 × L4, of which 4 carry the load."""
-    best = fleet(L4, 5, 0.706, 380.0, chances=Chances(0.412, 0.953, 0.9998), front_chance=0.62)
-    second = fleet(A10G, 5, 1.006, 310.0, chances=Chances(0.5, 0.931, 0.99), front_chance=0.41)
-    own = fleet(OWN, 9, 0.55, 420.0, settled="formula", price_kind="owned", chances=Chances(0.7, 0.9, 0.95))
+    best = fleet(L4, 5, 0.706, 380.0, chances=SloProbabilities(0.412, 0.953, 0.9998), front_chance=0.62)
+    second = fleet(A10G, 5, 1.006, 310.0, chances=SloProbabilities(0.5, 0.931, 0.99), front_chance=0.41)
+    own = fleet(OWN, 9, 0.55, 420.0, settled="formula", price_kind="owned", chances=SloProbabilities(0.7, 0.9, 0.95))
     larger = replace(fleet(A10G, 7, 1.006, 240.0, front_chance=0.74), chances=None)
     return Plan(
         traffic=Traffic(90.0, "office", _SHARES),
@@ -73,13 +73,13 @@ def whole_plan() -> Plan:
     )
 
 
-def swings() -> tuple[Swing, ...]:
+def swings() -> tuple[SensitivityRange, ...]:
     return (
-        Swing("peak", "72/s", "108/s", 2061.52, 3607.66, L4, A10G),
-        Swing("assurance", "80 %", "99 %", 2061.52, None, L4, None),
-        Swing("spare instances", "0", "2", 2061.52, 3092.28, L4, L4),
-        Swing("price of the recommended offer", "−20 %", "+20 %", 2061.52, 3092.28, L4, L4),
-        Swing("router", "least outstanding", "random", 2576.9, 2576.9, L4, L4),
+        SensitivityRange("peak", "72/s", "108/s", 2061.52, 3607.66, L4, A10G),
+        SensitivityRange("assurance", "80 %", "99 %", 2061.52, None, L4, None),
+        SensitivityRange("spare instances", "0", "2", 2061.52, 3092.28, L4, L4),
+        SensitivityRange("price of the recommended offer", "−20 %", "+20 %", 2061.52, 3092.28, L4, L4),
+        SensitivityRange("router", "least outstanding", "random", 2576.9, 2576.9, L4, L4),
     )
 
 

@@ -13,7 +13,7 @@ from PySide6.QtCore import QThreadPool
 from PySide6.QtWidgets import QApplication
 from pytestqt.qtbot import QtBot
 
-from app.gui.theme import Look
+from app.gui.theme import ThemeController
 from reports.charts.renderer import chart_renderer
 
 _PATIENCE_MS = 30_000
@@ -29,10 +29,10 @@ class PatientBot(QtBot):
     waitActive = partialmethod(QtBot.waitActive, timeout=_PATIENCE_MS)
 
 
-def look_of(application: QApplication) -> Look:
+def look_of(application: QApplication) -> ThemeController:
     """The one of the application, made on first use."""
-    found = application.findChild(Look)
-    return found if isinstance(found, Look) else Look(application, "light")
+    found = application.findChild(ThemeController)
+    return found if isinstance(found, ThemeController) else ThemeController(application, "light")
 
 
 @contextmanager

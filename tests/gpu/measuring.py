@@ -8,10 +8,10 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from app.analysis.local.call_stages import summarise_calls
-from app.inference.job import Began, Calls, Measure, Opened, SessionSettings, VariantJob
+from app.analysis.local.call_stages import summarize_calls
+from app.inference.job import CallRows, Measure, MeasurementStarted, Opened, SessionSettings, VariantJob
 from app.inference.process import VariantProcess
-from app.records.calls import CallStage, unpacked
+from app.records.calls import CallStage, unpack_calls
 from app.records.estimate import Variant
 from app.records.result import Stage
 
@@ -42,9 +42,9 @@ def seen_of(model: Path, provider: str, settings: SessionSettings | None = None,
     job = VariantJob(model=str(model), provider=provider, batch=1, settings=settings or SessionSettings())
     process = VariantProcess(f"{model.stem} on {provider}", job)
     try:
-        opened = process.opened(OPEN_LIMIT_S)
+        opened = process.wait_until_open(OPEN_LIMIT_S)
         stage = run_for(process, Variant(model.stem, provider, "as-is", 1, job.settings.threads), seconds)
-        given = process.give_outputs(ROWS, OPEN_LIMIT_S)
+        given = process.compute_outputs(ROWS, OPEN_LIMIT_S)
     finally:
         process.close()
     return Seen(opened, stage, np.frombuffer(given.content, given.dtype).reshape(given.shape))
@@ -52,17 +52,17 @@ def seen_of(model: Path, provider: str, settings: SessionSettings | None = None,
 
 def run_for(process: VariantProcess, variant: Variant, seconds: float) -> Stage:
     plan = Measure(
-        scenario="single-stream", batch=1, streams=1, least_s=seconds, most_s=seconds, half_width=0.0, least_calls=1,
-        warmup_most_s=10.0,
+        scenario="single-stream", batch=1, streams=1, min_duration_s=seconds, max_duration_s=seconds, half_width=0.0,
+        min_calls=1, max_warmup_s=10.0,
     )  # fmt: skip
     packed: list[bytes] = []
-    began: list[Began] = []
+    began: list[MeasurementStarted] = []
 
-    def take(told: Began | Calls) -> None:
+    def take(told: MeasurementStarted | CallRows) -> None:
         match told:
-            case Began():
+            case MeasurementStarted():
                 began.append(told)
-            case Calls(packed=rows):
+            case CallRows(packed=rows):
                 packed.append(rows)
 
     measured = process.measure(plan, take)
@@ -77,4 +77,4 @@ def run_for(process: VariantProcess, variant: Variant, seconds: float) -> Stage:
         half_width=measured.half_width,
         wanted_half_width=plan.half_width,
     )
-    return summarise_calls(unpacked(0, b"".join(packed)).to_pandas(), facts)
+    return summarize_calls(unpack_calls(0, b"".join(packed)).to_pandas(), facts)

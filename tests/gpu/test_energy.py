@@ -10,11 +10,11 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from app.analysis.gpu_use import energy_per_item, energy_use
+from app.analysis.gpu_use import compute_energy, divide_energy
 from app.inference.job import SessionSettings, VariantJob
 from app.inference.process import VariantProcess
 from app.records.estimate import Variant
-from app.records.gpu import THROTTLE_REASONS, throttle_names
+from app.records.gpu import THROTTLE_REASONS, list_throttle_reasons
 from app.records.result import Stage, Window
 from app.records.telemetry import TELEMETRY_SCHEMA
 from app.telemetry.sampler import Sampler
@@ -40,7 +40,7 @@ def burn(resnet50: Path) -> tuple[Stage, Window, pd.DataFrame]:
     settings = SessionSettings(io_binding=True)
     process = VariantProcess("the load", VariantJob(model=str(resnet50), provider="cuda", batch=1, settings=settings))
     try:
-        process.opened(OPEN_LIMIT_S)
+        process.wait_until_open(OPEN_LIMIT_S)
         stage = run_for(process, Variant("resnet50", "cuda", "as-is", 1, 1), BURN_S)
         pause.wait(0.5)
     finally:
@@ -51,14 +51,14 @@ def burn(resnet50: Path) -> tuple[Stage, Window, pd.DataFrame]:
 
 def test_counter_and_power_agree(burn: tuple[Stage, Window, pd.DataFrame], findings: Findings) -> None:
     stage, idle, telemetry = burn
-    counted = energy_use(telemetry, "gpu0", stage.window, idle)
-    drawn = energy_use(telemetry[telemetry["metric"] != COUNTER], "gpu0", stage.window, idle)
+    counted = compute_energy(telemetry, "gpu0", stage.window, idle)
+    drawn = compute_energy(telemetry[telemetry["metric"] != COUNTER], "gpu0", stage.window, idle)
     findings.add("20 s of ResNet-50, energy", f"{counted.total_j.value} J by {counted.method}")
     findings.add("20 s of ResNet-50, area", f"{drawn.total_j.value} J by {drawn.method}; idle {drawn.idle_w.value} W")
     if counted.method != "counter" or drawn.total_j.value is None:
         pytest.skip("this card has not both, a counter and readings of power")
     assert counted.total_j.value is not None
-    findings.add("energy per inference", f"{energy_per_item(counted, stage.completed).total_j.value} J")
+    findings.add("energy per inference", f"{divide_energy(counted, stage.completed).total_j.value} J")
     findings.add("area to counter", f"{drawn.total_j.value / counted.total_j.value:.3f}")
     assert abs(drawn.total_j.value / counted.total_j.value - 1) < APART
 
@@ -68,6 +68,6 @@ def test_throttling_under_load_has_names(burn: tuple[Stage, Window, pd.DataFrame
     read = telemetry[(telemetry["source"] == "gpu0") & (telemetry["metric"] == "gpu_throttle_reasons")]["value"]
     if read.dropna().empty:
         pytest.skip("this card tells no reasons")
-    names = {name for bits in read.dropna().unique() for name in throttle_names(bits)}
+    names = {name for bits in read.dropna().unique() for name in list_throttle_reasons(bits)}
     findings.add("throttle reasons under load", ", ".join(sorted(names)) or "none")
     assert names <= set(THROTTLE_REASONS.values())

@@ -10,10 +10,10 @@ from typing import Any
 import pynvml
 import pytest
 
-from app.records.gpu import THROTTLE_REASONS, throttle_names
+from app.records.gpu import THROTTLE_REASONS, list_throttle_reasons
 from app.telemetry.gpu import FIELDS, GpuReader, open_gpus
-from app.telemetry.gpu_description import memory
-from app.telemetry.gpu_rare import RareReader
+from app.telemetry.gpu_description import read_memory
+from app.telemetry.gpu_rare import SlowGpuReader
 from tests.gpu.findings import Findings
 
 REPEATS = 50
@@ -22,7 +22,7 @@ BEAT_BUDGET_US = 50_000.0
 
 CALLS: dict[str, Callable[[Any], Any]] = {
     "utilisation": pynvml.nvmlDeviceGetUtilizationRates,
-    "memory": memory,
+    "memory": read_memory,
     "temperature": lambda card: pynvml.nvmlDeviceGetTemperature(card, pynvml.NVML_TEMPERATURE_GPU),
     "SM clock": lambda card: pynvml.nvmlDeviceGetClockInfo(card, pynvml.NVML_CLOCK_SM),
     "memory clock": lambda card: pynvml.nvmlDeviceGetClockInfo(card, pynvml.NVML_CLOCK_MEM),
@@ -63,7 +63,7 @@ def test_a_field_answers_or_is_not_offered(metric: str, findings: Findings) -> N
 
 def test_a_beat_and_the_second_reading_are_whole(findings: Findings) -> None:
     with open_gpus() as gpus:
-        reader, rare = gpus.readers[0], RareReader(gpus)
+        reader, rare = gpus.readers[0], SlowGpuReader(gpus)
         beat_us = cost_us(lambda: reader.read(time.perf_counter_ns()))
         rare_us = cost_us(lambda: list(rare.read(time.perf_counter_ns())))
         readings = read_twice(reader) | dict(rare.read(time.perf_counter_ns()))["gpu0"]
@@ -80,7 +80,7 @@ def test_every_reason_that_holds_the_clocks_back_has_a_name(findings: Findings) 
         bits = gpus.readers[0].read(time.perf_counter_ns())["gpu_throttle_reasons"]
     if bits is None:
         pytest.skip("this card tells no reasons")
-    names = throttle_names(bits)
+    names = list_throttle_reasons(bits)
     findings.add("throttle reasons when idle", ", ".join(names) or "none")
     assert set(names) <= set(THROTTLE_REASONS.values())
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from app.analysis.local.fidelity import fidelity_of
+from app.analysis.local.fidelity import compute_fidelity
 from app.inference.job import SessionSettings
-from app.inference.precision.making import make_precision
+from app.inference.precision.making import convert_precision
 from app.inference.probe import DIGITS_MODEL
 from tests.gpu.findings import Findings
 from tests.gpu.measuring import Seen, seen_of
@@ -30,7 +30,7 @@ def on_cpu(resnet50: Path, findings: Findings) -> Seen:
 
 @pytest.fixture(scope="module")
 def in_fp16(resnet50: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_precision(resnet50, "fp16", cache=tmp_path_factory.mktemp("made"), timeout_s=300).path
+    return convert_precision(resnet50, "fp16", cache=tmp_path_factory.mktemp("made"), timeout_s=300).path
 
 
 @pytest.mark.parametrize("name", SETTINGS)
@@ -46,7 +46,7 @@ def test_fp16_is_faster_than_the_cpu(name: str, in_fp16: Path, on_cpu: Seen, fin
 @pytest.mark.parametrize("name", SETTINGS)
 def test_digits_answers_as_on_the_cpu(name: str, findings: Findings) -> None:
     seen, on_cpu = seen_of(DIGITS_MODEL, "cuda", SETTINGS[name], 0.5), seen_of(DIGITS_MODEL, "cpu", seconds=0.5)
-    fidelity = fidelity_of(seen.outputs, on_cpu.outputs)
+    fidelity = compute_fidelity(seen.outputs, on_cpu.outputs)
     findings.add(
         f"digits on CUDA, {name}", f"least cosine {fidelity.cosine_least}, at most {fidelity.max_abs} from the CPU's"
     )

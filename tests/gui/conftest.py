@@ -84,7 +84,7 @@ def open_window(qtbot: QtBot, qapp: QApplication, home: Path) -> Iterator[Callab
         qtbot.waitExposed(window)
         return window
 
-    look_of(qapp).choose("light")
+    look_of(qapp).set_choice("light")
     look_of(qapp).scale_text(1)
     with leaving_nothing():
         yield opened

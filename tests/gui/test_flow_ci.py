@@ -14,7 +14,7 @@ from pytestqt.qtbot import QtBot
 from app.gui.window import Window
 from app.profiles.document import read_document
 from app.profiles.loading import load_profile
-from app.storage.run_directory import StoredRun, stored_runs
+from app.storage.run_directory import StoredRun, list_stored_runs
 from tests.fakes.driving import drop, press, press_key, shows, shows_the_verdict_of
 
 OpenWindow = Callable[[], Window]
@@ -68,9 +68,9 @@ def test_a_bundle_from_elsewhere_is_dropped_on_an_empty_window(
     there.close()
     monkeypatch.setenv("SIZEWISE_HOME", str(tmp_path / "elsewhere"))
     here = open_window()
-    assert stored_runs() == []
+    assert list_stored_runs() == []
     assert drop(here, bundle) == "Import this run"
     qtbot.waitUntil(shows(here, "results"), timeout=20_000)
-    (run,) = stored_runs()
-    assert run.measured == StoredRun(kept_runs[0]).measured
+    (run,) = list_stored_runs()
+    assert run.complete_result == StoredRun(kept_runs[0]).complete_result
     shows_the_verdict_of(qtbot, here, run)

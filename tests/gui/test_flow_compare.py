@@ -29,7 +29,7 @@ def test_two_ticked_runs_are_compared_as_the_command_compares_them(
     tab = window.pages.library.runs_tab
     qtbot.waitUntil(lambda: tab.model.rowCount() == 2, timeout=15_000)
     for run in kept_runs:
-        place = tab.model.place_of(str(run))
+        place = tab.model.shown_row(str(run))
         assert place is not None
         tab.table.selectRow(place)
         qtbot.keyClick(tab.table, Qt.Key.Key_Space)
@@ -47,7 +47,7 @@ def test_two_ticked_runs_are_compared_as_the_command_compares_them(
     if outcome.comparison is None:  # the machine was too busy for a run to be relied on
         assert printed.returncode == 2
         assert "INVALID" in printed.stderr
-        assert any("INVALID" in (entry.problem or "") for entry in outcome.asked.entries)
+        assert any("INVALID" in (entry.problem or "") for entry in outcome.request.entries)
         return
     assert outcome.comparison == msgspec.json.decode(printed.stdout, type=Comparison)
     verdict = page.verdict
@@ -62,8 +62,8 @@ def test_two_ticked_runs_are_compared_as_the_command_compares_them(
     page.export_to(tmp_path / "comparison.html")
     qtbot.waitUntil((tmp_path / "comparison.html").exists)
     assert outcome.section is not None
-    assert outcome.section.sentence in (tmp_path / "comparison.html").read_text()
-    assert verdict.sentence.casefold() in outcome.section.sentence.casefold()
+    assert outcome.section.headline in (tmp_path / "comparison.html").read_text()
+    assert verdict.sentence.casefold() in outcome.section.headline.casefold()
 
 
 SHORT = """sizewise: 1
@@ -95,22 +95,22 @@ def test_one_more_pair_is_measured_from_the_window_and_joins_what_is_compared(
     open_window: OpenWindow, short_runs: tuple[Path, ...], qtbot: QtBot, tmp_path: Path, home: Path
 ) -> None:
     window = open_window()
-    window.navigation.comparison_wanted.emit(short_runs)
+    window.navigation.comparison_requested.emit(short_runs)
     page = window.pages.compare
     presenter, part, card = page.presenter, page.pairs, page.verdict.pairs
     qtbot.waitUntil(lambda: presenter.outcome is not None and not presenter.is_busy, timeout=20_000)
-    if any("INVALID" in (entry.problem or "") for entry in presenter.asked.entries):
+    if any("INVALID" in (entry.problem or "") for entry in presenter.request.entries):
         assert not card.isVisible()
         return
     card.pairs.setValue(1)
     press(qtbot, card, "Run one more pair")
-    qtbot.waitUntil(lambda: part.progress.line == "Pair 1 of 1: the baseline is measured", timeout=20_000)
+    qtbot.waitUntil(lambda: part.progress.text == "Pair 1 of 1: the baseline is measured", timeout=20_000)
     assert find_button(card, "Run one more pair") is None
     jobs = window.findChild(JobsDock)
     assert jobs is not None
-    qtbot.waitUntil(lambda: jobs.phase.text() == part.progress.line)
+    qtbot.waitUntil(lambda: jobs.phase.text() == part.progress.text)
     qtbot.waitUntil(lambda: not part.state.is_running, timeout=_PATIENCE_MS)
-    if part.state.pairs == 0:  # the machine was too busy for three runs in a row to be relied on
+    if part.state.complete_pairs == 0:  # the machine was too busy for three runs in a row to be relied on
         assert "exit code 4" in part.strip.text()
         assert page.runs() == short_runs
         return

@@ -18,9 +18,9 @@ from app.gui.window import Window
 from app.profiles.document import KeyPath
 from app.records.events import Noted
 from app.storage.run_directory import StoredRun, find_run
-from loadgen.reference.script import HttpFace, Law, Script
+from loadgen.reference.script import HttpMock, Law, Script
 from loadgen.reference.scripted import ScriptedServer
-from reports.formatting import number
+from reports.formatting import format_number
 from tests.fakes.driving import fill_in, find, press, press_key, shows, shows_the_verdict_of, texts_of
 
 OpenWindow = Callable[[], Window]
@@ -30,7 +30,7 @@ _PATIENCE_MS = 90_000
 @pytest.fixture
 def endpoint() -> Iterator[str]:
     """Two requests at a time, 20 ms each: it carries 100/s."""
-    with ScriptedServer(Script(faces=(HttpFace(Law(delay_s=0.02, servers=2)),))) as server:
+    with ScriptedServer(Script(faces=(HttpMock(Law(delay_s=0.02, servers=2)),))) as server:
         yield f"{server.url}/score"
 
 
@@ -42,7 +42,7 @@ def new_profile_of(qtbot: QtBot, window: Window, url: str) -> None:
 
 
 def fill(qtbot: QtBot, window: Window, path: KeyPath, text: str) -> None:
-    fill_in(qtbot, window.pages.run.form.part_at(path).editor.line, text)
+    fill_in(qtbot, window.pages.run.form.find_part(path).editor.line, text)
 
 
 def start(qtbot: QtBot, window: Window) -> StoredRun:
@@ -51,7 +51,7 @@ def start(qtbot: QtBot, window: Window) -> StoredRun:
     qtbot.waitUntil(page.head.start.isEnabled, timeout=20_000)
     press(qtbot, page, "Start (F5)")
     qtbot.waitUntil(shows(window, "live"))
-    qtbot.waitUntil(lambda: window.pages.live.state.going == "running", timeout=_PATIENCE_MS)
+    qtbot.waitUntil(lambda: window.pages.live.state.status == "running", timeout=_PATIENCE_MS)
     directory = window.pages.live.state.directory
     assert directory is not None
     return StoredRun(directory)
@@ -77,7 +77,7 @@ def test_an_endpoint_is_tried_loaded_noted_and_shown(open_window: OpenWindow, en
     for key, text in (("rate", "30/s"), ("duration", "5s")):
         fill(qtbot, window, ("load", "stages", 0, key), text)
     told = f"Start sends about 150 requests to {endpoint}, for at most "
-    qtbot.waitUntil(lambda: preview.safety.text().startswith(told), timeout=20_000)
+    qtbot.waitUntil(lambda: preview.start_summary.text().startswith(told), timeout=20_000)
     run = start(qtbot, window)
     body = window.pages.live.body
     assert body is not None
@@ -101,7 +101,7 @@ def test_the_highest_rate_is_found_and_its_curve_keeps_what_failed(
     fill(qtbot, window, ("load", "warmup"), "0s")
     press(qtbot, page, "Sweep")
     press(qtbot, page, "Find the max rate")
-    objectives = form.part_at(("slo",)).editor
+    objectives = form.find_part(("slo",)).editor
     fill_in(qtbot, objectives.rows[0].line, "latency_ms.p95 < 200")
     search = find(page, SearchEditor)
     qtbot.waitUntil(search.fields.isVisible)
@@ -118,7 +118,9 @@ def test_the_highest_rate_is_found_and_its_curve_keeps_what_failed(
     if said["verdict"]["status"] == "INVALID":  # the machine was too busy for a search
         return
     assert 50 < said["max_rate"]["per_s"]["value"] < 110
-    shown = [text for text in texts_of(content.tiles) if text.startswith(number(said["max_rate"]["per_s"]["value"]))]
+    shown = [
+        text for text in texts_of(content.tiles) if text.startswith(format_number(said["max_rate"]["per_s"]["value"]))
+    ]
     assert shown, texts_of(content.tiles)
     points = curve.frame()
     failed = {one["name"] for one in stages if one["held"] is False}

@@ -51,7 +51,7 @@ def result_of_enter(window: Window, qtbot: QtBot) -> Result:
     run = find_run("last")
     command = f"sizewise report {run.run_id}"
     qtbot.waitUntil(lambda: window.pages.results.command_line() == command, timeout=20_000)
-    return run.measured
+    return run.complete_result
 
 
 @pytest.mark.timeout(1500)

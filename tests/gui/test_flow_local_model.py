@@ -23,22 +23,22 @@ def test_a_dropped_model_is_looked_into_measured_and_shown(open_window: Callable
     page = window.pages.run
     editor, preview = find(page, ModelEditor), find(page, Preview)
     qtbot.waitUntil(lambda: editor.tree.isVisible() and editor.tree.model().rowCount() > 0, timeout=20_000)
-    inspection = editor.inspecting.looked.inspection
+    inspection = editor.inspector.state.inspection
     assert inspection is not None
     press(qtbot, editor.batch, "8")  # of 1 and 8, which a new run begins with
     press(qtbot, editor_of_scenarios(window), "offline")
     form = page.form
     for key, text in (("warmup", "1s"), ("at_least", "200ms"), ("at_most", "1s"), ("cold_starts", "0")):
-        fill_in(qtbot, form.part_at(("load", key)).editor.line, text)
+        fill_in(qtbot, form.find_part(("load", key)).editor.line, text)
     qtbot.waitUntil(page.head.start.isEnabled, timeout=20_000)
-    qtbot.waitUntil(lambda: "Start measures 1 stage on this machine" in preview.safety.text(), timeout=20_000)
+    qtbot.waitUntil(lambda: "Start measures 1 stage on this machine" in preview.start_summary.text(), timeout=20_000)
     press_key(window, Qt.Key.Key_F5)
     qtbot.waitUntil(shows(window, "live"))
     qtbot.waitUntil(lambda: window.pages.live.body is not None and is_listing_variants(window), timeout=60_000)
     qtbot.waitUntil(shows(window, "results"), timeout=60_000)
     run = find_run("last")
     shows_the_verdict_of(qtbot, window, run)
-    local = run.measured.local
+    local = run.complete_result.local
     assert local is not None
     assert [(one.variant.model, one.variant.batch) for one in local.variants] == [("digits", 1)]
     table = window.pages.results.content().tabs.currentWidget()
@@ -51,5 +51,5 @@ def is_listing_variants(window: Window) -> bool:
 
 
 def editor_of_scenarios(window: Window) -> QWidget:
-    editor: QWidget = window.pages.run.form.part_at(("load", "scenarios")).editor
+    editor: QWidget = window.pages.run.form.find_part(("load", "scenarios")).editor
     return editor

@@ -15,7 +15,7 @@ from PySide6.QtWidgets import QLineEdit
 from pytestqt.qtbot import QtBot
 
 from app.cli.main import main
-from app.gui.plan.front_chart import FrontChart
+from app.gui.plan.front_chart import ParetoChart
 from app.gui.plan.offers_model import COLUMNS, PRICE_COLUMN
 from app.gui.window import Window
 from tests.fakes import plan_sources, planned, results
@@ -27,13 +27,13 @@ def test_a_plan_is_opened_edited_and_copied_as_a_command(
 ) -> None:
     path = Path(plan_sources.plan_file(tmp_path / "small.yaml", planned.question()))
     window = open_window()
-    window.navigation.plan_wanted.emit((path,))
+    window.navigation.plan_requested.emit((path,))
     page = window.pages.plan
-    assert window.pages.shown is page
+    assert window.pages.current is page
     presenter = page.presenter
     qtbot.waitUntil(lambda: presenter.state.phase == "simulated", timeout=60_000)
-    bench = page.bench
-    bench.inputs.traffic.day.curve.choose(12)
+    bench = page.workbench
+    bench.inputs.traffic.day.curve.select_hour(12)
     qtbot.keyClick(bench.inputs.traffic.day.curve, Qt.Key.Key_PageUp)
     assert bench.offers.edit_price("acme/c4@here", "0.5")
     qtbot.waitUntil(lambda: presenter.state.is_current and presenter.state.phase == "simulated", timeout=60_000)
@@ -56,14 +56,14 @@ def test_a_stored_run_is_planned_from_and_a_point_is_clicked(
     run = Path(plan_sources.endpoint_run(home / "runs" / "20261127-120000-bench-0000", stages=stages))
     window = open_window()
     presenter = window.pages.plan.presenter
-    presenter.settle_after(600_000)  # over the whole catalogue the simulation takes its time
+    presenter.set_simulation_delay(600_000)  # over the whole catalogue the simulation takes its time
     window.show_page("library")
     library = window.pages.library.runs_tab
     qtbot.waitUntil(lambda: library.model.rowCount() == 1, timeout=15_000)
     library.table.selectRow(0)
     press(qtbot, library, "Plan from it")
     qtbot.waitUntil(shows(window, "plan"))
-    page, bench = window.pages.plan, window.pages.plan.bench
+    page, bench = window.pages.plan, window.pages.plan.workbench
     qtbot.waitUntil(lambda: presenter.state.phase == "preview" and presenter.state.is_current, timeout=60_000)
 
     def answered() -> bool:
@@ -77,7 +77,7 @@ def test_a_stored_run_is_planned_from_and_a_point_is_clicked(
     assert plan.recommendation is not None
     best = plan.recommendation.fleet.offer
     assert plan.traffic.peak_per_s == 3000
-    row = bench.offers.model.row_of(best)
+    row = bench.offers.model.find_row(best)
     assert row is not None
     place = bench.offers.model.index(row, COLUMNS.index(PRICE_COLUMN))
     bench.offers.table.setCurrentIndex(place)
@@ -97,7 +97,7 @@ def test_a_stored_run_is_planned_from_and_a_point_is_clicked(
     chosen = click_a_point(qtbot, bench.chart, but_not=best)
     assert bench.card.title.text() == "Another offer"
     assert chosen in bench.card.sentence.text()
-    assert bench.offers.chosen_offer() == chosen
+    assert bench.offers.selected_offer() == chosen
     press_key(window, Qt.Key.Key_C, Qt.KeyboardModifier.ControlModifier | Qt.KeyboardModifier.ShiftModifier)
     line = QGuiApplication.clipboard().text()
     assert line == f"sizewise plan {run} --set traffic.peak=3000.0/s"
@@ -108,11 +108,11 @@ def test_a_stored_run_is_planned_from_and_a_point_is_clicked(
     assert told["sentence"] == plan.recommendation.sentence
 
 
-def click_a_point(qtbot: QtBot, front: FrontChart, *, but_not: str) -> str:
+def click_a_point(qtbot: QtBot, front: ParetoChart, *, but_not: str) -> str:
     """That stands apart from all others; which offer it is of."""
     chart = front.chart
     places = [
-        (chart.pixel_of(x, y), name.partition(" × ")[2])
+        (chart.data_to_pixel(x, y), name.partition(" × ")[2])
         for series in chart.series()
         for x, y, name in zip(series.x, series.y, series.names, strict=False)
         if series.kind == "points"

@@ -34,12 +34,12 @@ def test_a_run_is_judged_again_in_a_window_and_exported(
     window = open_window()
     results = window.pages.results
     with qtbot.waitSignal(results.presenter.opened, timeout=PATIENCE_MS):
-        window.navigation.run_opened.emit(run)
-    assert window.pages.shown is results
+        window.navigation.open_run_requested.emit(run)
+    assert window.pages.current is results
     content = results.content()
-    low = results.presenter.shown.own.stages[0]  # type: ignore[union-attr]
-    with qtbot.waitSignal(results.presenter.rescored, timeout=PATIENCE_MS):
-        content.overview.axis.linked.choose_span(low.start_s, low.end_s)
+    low = results.presenter.shown.own_report.stages[0]  # type: ignore[union-attr]
+    with qtbot.waitSignal(results.presenter.reevaluated, timeout=PATIENCE_MS):
+        content.overview.axis.linked.select_span(low.start_s, low.end_s)
     shown = results.presenter.shown
     assert shown is not None
     assert [row.name for row in shown.report.stages] == ["low"]
@@ -50,8 +50,8 @@ def test_a_run_is_judged_again_in_a_window_and_exported(
     window.actions_.by_name["export"].trigger()
     drawer = content.drawer
     assert drawer.isVisible()
-    assert drawer.place.text() == str(run / "report-rescored-hidden.html")  # the body is not told unasked
-    drawer.place.setText(str(tmp_path / "window.html"))
+    assert drawer.path_field.text() == str(run / "report-rescored-hidden.html")  # the body is not told unasked
+    drawer.path_field.setText(str(tmp_path / "window.html"))
     line = (results.command_line() or "").partition(" --out ")[0]
     assert "--hide prompts" in line
     qtbot.waitUntil(drawer.save.isEnabled, timeout=PATIENCE_MS)
@@ -62,7 +62,7 @@ def test_a_run_is_judged_again_in_a_window_and_exported(
     assert told.returncode in (0, 4, 10), told.stderr
     assert (tmp_path / "terminal.html").read_text() == page
     for tile in shown.report.tiles:
-        assert formatting.value(tile.quantity) in page
+        assert formatting.format_value(tile.quantity) in page
 
 
 @pytest.mark.browser
@@ -72,13 +72,13 @@ def test_the_page_that_was_written_is_whole_and_the_summary_is_copied(
     window = open_window()
     results = window.pages.results
     with qtbot.waitSignal(results.presenter.opened, timeout=PATIENCE_MS):
-        window.navigation.run_opened.emit(run)
+        window.navigation.open_run_requested.emit(run)
     drawer, page = results.content().drawer, tmp_path / "elsewhere" / "report.html"
     qtbot.waitUntil(lambda: QApplication.focusWidget() is not None)
     press_key(window, Qt.Key.Key_E, Qt.KeyboardModifier.ControlModifier)
     qtbot.waitUntil(drawer.isVisible)
     qtbot.waitUntil(drawer.save.isEnabled, timeout=PATIENCE_MS)
-    fill_in(qtbot, drawer.place, str(page))
+    fill_in(qtbot, drawer.path_field, str(page))
     press(qtbot, drawer, "Save")
     qtbot.waitUntil(drawer.open.isEnabled, timeout=PATIENCE_MS)
     press(qtbot, drawer, "Copy summary as Markdown")
@@ -88,6 +88,6 @@ def test_the_page_that_was_written_is_whole_and_the_summary_is_copied(
     wait_until_drawn(browser)
     shown = results.presenter.shown
     assert shown is not None
-    assert shown.own.header.run_id in browser.find_element(By.TAG_NAME, "body").text
+    assert shown.own_report.header.run_id in browser.find_element(By.TAG_NAME, "body").text
     assert all(url.startswith(("file:", "data:", "blob:")) for url in requested(browser))
     assert browser.get_log("browser") == []

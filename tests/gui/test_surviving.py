@@ -72,7 +72,7 @@ def test_a_closed_window_leaves_the_run_going_and_the_next_one_attaches(
 ) -> None:
     launch = launch_for(home, write_profile(tmp_path, endpoint, rate="50/s", duration="60s"))
     first = open_window()
-    first.navigation.launch_wanted.emit(launch)
+    first.navigation.launch_requested.emit(launch)
     qtbot.waitUntil(lambda: is_sending(launch.directory), timeout=_PATIENCE_MS)
     pid = engine_pid(launch.directory)
     choose_on_close("Cancel")
@@ -83,10 +83,10 @@ def test_a_closed_window_leaves_the_run_going_and_the_next_one_attaches(
     second = open_window()
     press(qtbot, second.pages.page("home"), "Attach")
     qtbot.waitUntil(shows(second, "live"))
-    qtbot.waitUntil(lambda: second.pages.live.state.going == "running", timeout=_PATIENCE_MS)
+    qtbot.waitUntil(lambda: second.pages.live.state.status == "running", timeout=_PATIENCE_MS)
     second.pages.live.stop()
     second.pages.live.stop()
-    qtbot.waitUntil(lambda: second.pages.live.state.going == "finished", timeout=_PATIENCE_MS)
+    qtbot.waitUntil(lambda: second.pages.live.state.status == "finished", timeout=_PATIENCE_MS)
     assert (launch.directory / "report.html").exists()
     assert "stopped by the user" in (launch.directory / "result.json").read_text()
 
@@ -99,7 +99,7 @@ from app.gui.main import prepare
 from app.gui.navigation import Launch
 application, window, parts = prepare()
 window.show()
-window.navigation.launch_wanted.emit(Launch(("run", sys.argv[1]), Path(sys.argv[2]), "test"))
+window.navigation.launch_requested.emit(Launch(("run", sys.argv[1]), Path(sys.argv[2]), "test"))
 def look():
     if window.pages.live.state.done or window.pages.live.state.going == "running":
         os.kill(os.getpid(), 9)
@@ -122,7 +122,7 @@ def test_a_window_that_is_killed_leaves_the_run_to_its_end(
     assert done.returncode == -signal.SIGKILL, done.stderr
     qtbot.waitUntil(lambda: (launch.directory / "result.json").exists(), timeout=_PATIENCE_MS)
     qtbot.waitUntil(lambda: StoredRun(launch.directory).is_complete, timeout=_PATIENCE_MS)
-    assert StoredRun(launch.directory).measured.stages
+    assert StoredRun(launch.directory).complete_result.stages
 
 
 def test_an_engine_that_is_killed_is_told_of_and_what_it_measured_is_shown(
@@ -133,10 +133,10 @@ def test_an_engine_that_is_killed_is_told_of_and_what_it_measured_is_shown(
     profile.write_text(profile.read_text().replace("duration: 1s}]", f"duration: 1s}}, {longer}]"))
     launch = launch_for(home, str(profile))
     window = open_window()
-    window.navigation.launch_wanted.emit(launch)
+    window.navigation.launch_requested.emit(launch)
     qtbot.waitUntil(lambda: has_finished_a_stage(launch.directory), timeout=_PATIENCE_MS)
     os.kill(engine_pid(launch.directory), signal.SIGKILL)
-    qtbot.waitUntil(lambda: window.pages.live.state.going == "lost", timeout=_PATIENCE_MS)
+    qtbot.waitUntil(lambda: window.pages.live.state.status == "lost", timeout=_PATIENCE_MS)
     window.close()
     second = open_window()
     press(qtbot, second.pages.page("home"), "See what was measured")
@@ -149,10 +149,10 @@ def test_the_run_that_goes_on_is_stopped_on_closing_though_another_one_is_shown(
 ) -> None:
     launch = launch_for(home, write_profile(tmp_path, endpoint, rate="50/s", duration="60s"))
     window = open_window()
-    window.navigation.launch_wanted.emit(launch)
+    window.navigation.launch_requested.emit(launch)
     qtbot.waitUntil(lambda: is_sending(launch.directory), timeout=_PATIENCE_MS)
-    window.navigation.run_watched.emit(kept_runs[0])
-    qtbot.waitUntil(lambda: window.pages.live.state.going == "finished", timeout=_PATIENCE_MS)
+    window.navigation.watch_run_requested.emit(kept_runs[0])
+    qtbot.waitUntil(lambda: window.pages.live.state.status == "finished", timeout=_PATIENCE_MS)
     choose_on_close("Stop it")
     assert window.close()
     qtbot.waitUntil(lambda: StoredRun(launch.directory).is_complete, timeout=_PATIENCE_MS)

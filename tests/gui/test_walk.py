@@ -32,7 +32,7 @@ def faults(window: Window, *looks: Callable[[Window], list[str]]) -> dict[str, l
 
 def tabs_of(window: Window) -> Iterator[str]:
     """One after the other, where the page has any."""
-    tabs = next((one for one in window.pages.shown.findChildren(QTabWidget) if one.isVisible()), None)
+    tabs = next((one for one in window.pages.current.findChildren(QTabWidget) if one.isVisible()), None)
     if tabs is None:
         yield ""
         return
@@ -58,7 +58,7 @@ def test_with_a_run_too(open_window: OpenWindow, kept_runs: tuple[Path, ...], qa
 
 def test_nothing_is_clipped_at_twice_the_size_of_text(open_window: OpenWindow, kept_runs: tuple[Path, ...]) -> None:
     window = open_window()
-    window.look.scale_text(2)
+    window.theme_controller.scale_text(2)
     window.resize(1600, 1000)
     assert faults(window, clipped) == {}
     fill(window, kept_runs)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from loadgen.arrivals import Offsets, offsets_ns, played_rates
+from loadgen.arrivals import Offsets, clip_rates, compute_offsets_ns
 from loadgen.records import OpenArrivals, TraceArrivals
 
 Process = Literal["constant", "poisson", "gamma"]
@@ -19,7 +19,7 @@ def offsets(
     cv: float = 1.0,
 ) -> Offsets:
     curve = ((0.0, rates),) if isinstance(rates, float) else rates
-    return offsets_ns(OpenArrivals(process, curve, cv), duration, lead_in, seed)
+    return compute_offsets_ns(OpenArrivals(process, curve, cv), duration, lead_in, seed)
 
 
 def area_before(at_s: np.ndarray, rates: tuple[tuple[float, float], ...]) -> np.ndarray:
@@ -133,8 +133,8 @@ def test_every_arrival_is_inside_the_stage_and_in_order(process: Process, rate: 
 def test_a_trace_is_played_as_recorded_within_the_stage() -> None:
     recorded = np.array([-3_000, -1_000, 0, 5_000, 5_000, 2_000_000_000], "<i8")
     trace = TraceArrivals(recorded.tobytes())
-    assert offsets_ns(trace, 1, 0, seed=1).tolist() == [0, 5_000, 5_000]
-    assert offsets_ns(trace, 1, 2e-6, seed=1).tolist() == [-1_000, 0, 5_000, 5_000]
+    assert compute_offsets_ns(trace, 1, 0, seed=1).tolist() == [0, 5_000, 5_000]
+    assert compute_offsets_ns(trace, 1, 2e-6, seed=1).tolist() == [-1_000, 0, 5_000, 5_000]
 
 
 @pytest.mark.parametrize(
@@ -148,4 +148,4 @@ def test_a_trace_is_played_as_recorded_within_the_stage() -> None:
 def test_the_curve_is_cut_to_what_was_played(
     start: float, end: float, expected: tuple[tuple[float, float], ...]
 ) -> None:
-    assert played_rates(((0.0, 10.0), (1.0, 10.0), (1.0, 30.0), (3.0, 50.0)), start, end) == expected
+    assert clip_rates(((0.0, 10.0), (1.0, 10.0), (1.0, 30.0), (3.0, 50.0)), start, end) == expected

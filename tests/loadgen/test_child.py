@@ -3,7 +3,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from loadgen.child import Child, SilenceError
+from loadgen.child import Child, ReportTimeoutError
 from loadgen.records import Ready
 
 pytestmark = [
@@ -33,19 +33,19 @@ def silent(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Child]]:
 
 def test_a_child_that_gets_little_of_the_processor_is_waited_for(silent: Callable[..., Child]) -> None:
     patience_s = 3.0  # its start uses some, too
-    assert isinstance(silent(0.3 * patience_s, share=0.25).next(patience_s, busy_patience_s=60), Ready)
+    assert isinstance(silent(0.3 * patience_s, share=0.25).next_report(patience_s, busy_timeout_s=60), Ready)
 
 
 def test_one_that_has_had_the_processor_for_that_long_is_not(silent: Callable[..., Child]) -> None:
-    with pytest.raises(SilenceError, match="has not responded for"):
-        silent(60).next(PATIENCE_S, busy_patience_s=600)
+    with pytest.raises(ReportTimeoutError, match="has not responded for"):
+        silent(60).next_report(PATIENCE_S, busy_timeout_s=600)
 
 
 def test_one_that_gets_little_of_it_for_longer_than_is_bearable_is_not(silent: Callable[..., Child]) -> None:
-    with pytest.raises(SilenceError, match="has not responded for"):
-        silent(60, share=0.1).next(PATIENCE_S, busy_patience_s=0.75)
+    with pytest.raises(ReportTimeoutError, match="has not responded for"):
+        silent(60, share=0.1).next_report(PATIENCE_S, busy_timeout_s=0.75)
 
 
 def test_one_that_only_waits_is_not(silent: Callable[..., Child]) -> None:
-    with pytest.raises(SilenceError, match="has not responded for"):
-        silent(0).next(PATIENCE_S, busy_patience_s=60)
+    with pytest.raises(ReportTimeoutError, match="has not responded for"):
+        silent(0).next_report(PATIENCE_S, busy_timeout_s=60)

@@ -7,7 +7,14 @@ import zmq
 from zmq.utils import z85
 from zmq.utils.monitor import recv_monitor_message
 
-from loadgen.curve import FEWEST_CHARACTERS, FRAME_BYTES, guard_master, guard_worker, in_frames, new_token
+from loadgen.curve import (
+    MAX_FRAME_BYTES,
+    MIN_TOKEN_CHARS,
+    generate_token,
+    secure_master_socket,
+    secure_worker_socket,
+    split_into_frames,
+)
 from tests.fakes.tap import Tap
 
 TOKEN = "a token for the tests"
@@ -33,14 +40,14 @@ class Net:
     def listening(self, token: str | None) -> zmq.Socket[bytes]:
         socket = self.socket(zmq.ROUTER)
         if token is not None:
-            guard_master(socket, token)
+            secure_master_socket(socket, token)
         socket.bind_to_random_port("tcp://127.0.0.1")
         return socket
 
     def calling(self, master: zmq.Socket[bytes], token: str | None) -> zmq.Socket[bytes]:
         socket = self.socket(zmq.DEALER)
         if token is not None:
-            guard_worker(socket, token)
+            secure_worker_socket(socket, token)
         socket.connect(f"tcp://127.0.0.1:{port_of(master)}")
         socket.send(b"let me in")
         return socket
@@ -98,7 +105,7 @@ def test_no_key_and_no_word_is_seen_on_the_way(net: Net) -> None:
     master = net.listening(TOKEN)
     with Tap(port_of(master)) as tap:
         worker = net.socket(zmq.DEALER)
-        guard_worker(worker, TOKEN)
+        secure_worker_socket(worker, TOKEN)
         worker.connect(f"tcp://127.0.0.1:{tap.port}")
         worker.send(b"let me in")
         assert master.poll(PATIENCE_MS)
@@ -107,8 +114,8 @@ def test_no_key_and_no_word_is_seen_on_the_way(net: Net) -> None:
         seen = bytes(tap.seen)
     assert b"CURVE" in seen
     ours, theirs = SimpleNamespace(), SimpleNamespace()  # a socket tells nobody its keys
-    guard_master(ours, TOKEN)  # type: ignore[arg-type]
-    guard_worker(theirs, TOKEN)  # type: ignore[arg-type]
+    secure_master_socket(ours, TOKEN)  # type: ignore[arg-type]
+    secure_worker_socket(theirs, TOKEN)  # type: ignore[arg-type]
     keys = [key for one in (ours, theirs) for key in (one.curve_publickey, one.curve_secretkey)]
     assert len(set(keys)) == 4
     for word in (b"let me in", b"welcome", TOKEN.encode(), *keys, *map(z85.decode, keys)):
@@ -121,7 +128,7 @@ def test_a_stranger_cannot_have_much_kept_for_it(net: Net) -> None:
     with socket.create_connection(("127.0.0.1", port_of(master))) as stranger:
         stranger.settimeout(3)  # before its time to say who it is were over
         greeting = b"\xff" + bytes(8) + b"\x7f\x03\x00" + b"CURVE".ljust(20, b"\0") + bytes(32)
-        stranger.sendall(greeting + b"\x06" + (2 * FRAME_BYTES).to_bytes(8, "big"))
+        stranger.sendall(greeting + b"\x06" + (2 * MAX_FRAME_BYTES).to_bytes(8, "big"))
         while stranger.recv(4_096):
             """The greeting, and then the end."""
 
@@ -129,15 +136,15 @@ def test_a_stranger_cannot_have_much_kept_for_it(net: Net) -> None:
 def test_a_long_message_comes_whole(net: Net) -> None:
     master = net.listening(TOKEN)
     worker, body = net.calling(master, TOKEN), bytes(range(256)) * 5_000
-    worker.send_multipart(in_frames(body))
+    worker.send_multipart(split_into_frames(body))
     master.recv_multipart()
     assert master.poll(PATIENCE_MS)
     _, *frames = master.recv_multipart()
     assert b"".join(frames) == body
-    assert list(in_frames(b"short")) == [b"short"]
+    assert list(split_into_frames(b"short")) == [b"short"]
 
 
 def test_a_token_made_up_is_long_and_never_the_same() -> None:
-    tokens = {new_token() for _ in range(100)}
+    tokens = {generate_token() for _ in range(100)}
     assert len(tokens) == 100
-    assert min(map(len, tokens)) >= 2 * FEWEST_CHARACTERS
+    assert min(map(len, tokens)) >= 2 * MIN_TOKEN_CHARS

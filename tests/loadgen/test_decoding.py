@@ -4,7 +4,7 @@ import msgspec
 import pyarrow as pa
 import pytest
 
-from loadgen.decoding import BatchHeader, batch_header, decode_json, json_decoder
+from loadgen.decoding import BatchHeader, decode_json, json_decoder, read_batch_header
 
 
 class Named(msgspec.Struct):
@@ -31,20 +31,20 @@ def test_what_is_right_is_decoded() -> None:
 
 def test_the_header_of_a_batch_tells_its_rows_and_its_size() -> None:
     message = pa.record_batch([pa.array(range(100), pa.int64())], names=["n"]).serialize().to_pybytes()
-    header = batch_header(message)
+    header = read_batch_header(message)
     assert header.rows == 100
     assert header.body_bytes >= 800
-    assert batch_header(message[: len(message) - header.body_bytes]) == BatchHeader(100, header.body_bytes)
+    assert read_batch_header(message[: len(message) - header.body_bytes]) == BatchHeader(100, header.body_bytes)
 
 
 def test_a_header_cut_or_changed_anywhere_is_read_or_refused_with_a_value_error() -> None:
     message = pa.record_batch([pa.array(range(10), pa.int64())], names=["n"]).serialize().to_pybytes()
-    size = len(message) - batch_header(message).body_bytes
+    size = len(message) - read_batch_header(message).body_bytes
     refused = 0
     for place in range(size):
         for changed in (message[:place], message[:place] + bytes([message[place] ^ 0x80]) + message[place + 1 : size]):
             try:
-                batch_header(changed)
+                read_batch_header(changed)
             except ValueError:
                 refused += 1
     assert refused > size // 2

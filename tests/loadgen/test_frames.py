@@ -4,16 +4,16 @@ import pyarrow as pa
 import pytest
 
 from loadgen.frames import (
-    Reports,
-    command_of,
-    message_body,
-    message_frame,
+    ReportWriter,
+    decode_command,
+    decode_report,
+    decode_rows,
+    encode_message,
+    encode_message_frame,
+    encode_rows,
+    encode_rows_frame,
     read_command,
     read_report,
-    report_of,
-    rows_body,
-    rows_frame,
-    rows_of,
 )
 from loadgen.records import (
     REQUEST_SCHEMA,
@@ -64,20 +64,22 @@ ROW = dict.fromkeys(REQUEST_SCHEMA.names) | {
     ],
 )
 def test_commands_come_out_as_they_went_in(command: Command) -> None:
-    assert read_command(io.BytesIO(message_frame(command))) == command
+    assert read_command(io.BytesIO(encode_message_frame(command))) == command
 
 
 def test_bodies_are_what_frames_hold() -> None:
     command, report = Quit(), Progress(0, 1, 2, 3, 4, 5, 6, 0.5)
     rows = pa.RecordBatch.from_pylist([ROW], REQUEST_SCHEMA)
-    assert command_of(message_body(command)) == command
-    assert report_of(message_body(report)) == report
-    assert rows_of(rows_body(rows)).equals(rows)
+    assert decode_command(encode_message(command)) == command
+    assert decode_report(encode_message(report)) == report
+    assert decode_rows(encode_rows(rows)).equals(rows)
 
 
 def test_reports_and_rows_share_a_stream_in_order() -> None:
     report = Progress(0, 1, 2, 3, 4, 5, 6, 0.5)
-    stream = io.BytesIO(rows_frame(pa.RecordBatch.from_pylist([ROW], REQUEST_SCHEMA)) + message_frame(report))
+    stream = io.BytesIO(
+        encode_rows_frame(pa.RecordBatch.from_pylist([ROW], REQUEST_SCHEMA)) + encode_message_frame(report)
+    )
     rows = read_report(stream)
     assert isinstance(rows, pa.RecordBatch)
     assert rows.to_pylist() == [ROW]
@@ -87,12 +89,12 @@ def test_reports_and_rows_share_a_stream_in_order() -> None:
 
 @pytest.mark.parametrize("cut_at", [1, 4, 8, -1])
 def test_a_stream_cut_inside_a_frame_ends_there(cut_at: int) -> None:
-    assert read_report(io.BytesIO(message_frame(Progress(0, 1, 2, 3, 4, 5, 6, 0.5))[:cut_at])) is None
+    assert read_report(io.BytesIO(encode_message_frame(Progress(0, 1, 2, 3, 4, 5, 6, 0.5))[:cut_at])) is None
 
 
 def test_what_a_child_tells_is_on_the_pipe_at_once() -> None:
     pipe = io.BytesIO()
-    reports = Reports(pipe)
+    reports = ReportWriter(pipe)
     reports.send(Progress(0, 1, 2, 3, 4, 5, 6, 0.5))
     reports.send_rows(pa.RecordBatch.from_pylist([ROW], REQUEST_SCHEMA))
     pipe.seek(0)

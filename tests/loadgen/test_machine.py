@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from loadgen.machine import clock_id
+from loadgen.machine import get_clock_id
 
 pytestmark = pytest.mark.process
 
@@ -17,16 +17,16 @@ def elsewhere(*before: str) -> str:
 
 
 def test_processes_of_one_clock_name_the_same_one() -> None:
-    assert elsewhere() == clock_id()
+    assert elsewhere() == get_clock_id()
 
 
 def test_another_time_namespace_is_another_clock() -> None:
-    assert elsewhere("unshare", "--time", "--fork", "--user") != clock_id()
+    assert elsewhere("unshare", "--time", "--fork", "--user") != get_clock_id()
 
 
 def test_where_it_cannot_be_read_nobody_else_has_it(tmp_path: Path) -> None:
     boot_id, namespace, missing = tmp_path / "boot_id", tmp_path / "time", tmp_path / "missing"
     boot_id.write_text("b")
     namespace.touch()
-    assert "boot b" in clock_id(boot_id, namespace)
-    assert len({clock_id(boot_id, missing), clock_id(missing, namespace), clock_id()}) == 3
+    assert "boot b" in get_clock_id(boot_id, namespace)
+    assert len({get_clock_id(boot_id, missing), get_clock_id(missing, namespace), get_clock_id()}) == 3

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from loadgen.machine import waited_between_s, waited_s
+from loadgen.machine import cpu_wait_between_s, read_cpu_wait_s
 
 pytestmark = pytest.mark.timing
 
@@ -24,10 +24,10 @@ def test_a_thread_that_shares_its_core_with_a_busy_process_waits_for_it() -> Non
         with subprocess.Popen([sys.executable, "-c", BUSY], stdout=subprocess.PIPE) as busy:
             assert busy.stdout is not None
             busy.stdout.readline()
-            before, until_s = waited_s(threading.get_native_id()), time.thread_time() + 0.2
+            before, until_s = read_cpu_wait_s(threading.get_native_id()), time.thread_time() + 0.2
             while time.thread_time() < until_s:
                 pass
-            waits.append(waited_between_s(before, waited_s(threading.get_native_id())))
+            waits.append(cpu_wait_between_s(before, read_cpu_wait_s(threading.get_native_id())))
             busy.kill()
 
     thread = threading.Thread(target=run)
@@ -39,7 +39,7 @@ def test_a_thread_that_shares_its_core_with_a_busy_process_waits_for_it() -> Non
 
 
 def test_of_a_thread_that_is_none_of_ours_nothing_is_known() -> None:
-    assert waited_s(2**22 + 1) is None
-    assert waited_between_s(None, 1.0) is None
-    assert waited_between_s(1.0, None) is None
-    assert waited_between_s(1.0, 1.5) == 0.5
+    assert read_cpu_wait_s(2**22 + 1) is None
+    assert cpu_wait_between_s(None, 1.0) is None
+    assert cpu_wait_between_s(1.0, None) is None
+    assert cpu_wait_between_s(1.0, 1.5) == 0.5

@@ -4,7 +4,7 @@ from time import perf_counter_ns
 
 import pytest
 
-from loadgen.pacing import HAS_TIMERFD, Agenda, LoopAlarm, Pacer, TimerfdAlarm
+from loadgen.pacing import HAS_TIMERFD, LoopAlarm, Pacer, TimerfdAlarm, TimerQueue
 from tests.fakes.clock import FakeClock
 
 REAL_ALARMS = pytest.mark.parametrize(
@@ -137,7 +137,7 @@ class Noted:
     def __init__(self) -> None:
         self.clock = FakeClock(0)
         self.started: list[tuple[int, str]] = []
-        self.agenda: Agenda[str] = Agenda(self._start, self._make_alarm, self.clock)
+        self.agenda: TimerQueue[str] = TimerQueue(self._start, self._make_alarm, self.clock)
 
     def _make_alarm(self, wake: Callable[[], None]) -> FakeAlarm:
         self.alarm = FakeAlarm(wake)
@@ -198,7 +198,7 @@ def test_a_real_alarm_can_be_set_to_an_earlier_time(alarm: type[TimerfdAlarm | L
             if what == "last":
                 ended.set()
 
-        agenda: Agenda[str] = Agenda(start, lambda wake: alarm(loop, wake))
+        agenda: TimerQueue[str] = TimerQueue(start, lambda wake: alarm(loop, wake))
         now_ns = perf_counter_ns()
         for after_ms, what in ((20, "last"), (10, "second"), (2, "first")):
             agenda.add(now_ns + after_ms * 1_000_000, what)

@@ -16,7 +16,7 @@ import pytest
 from scipy import stats
 
 from loadgen.child import start_module
-from loadgen.frames import message_frame, read_report
+from loadgen.frames import encode_message_frame, read_report
 from loadgen.process import LoadError, LoadProcess
 from loadgen.protocols.open_inference_pb2 import ModelMetadataResponse
 from loadgen.records import (
@@ -556,7 +556,7 @@ def test_the_end_of_stdin_ends_the_worker_in_the_middle_of_a_stage() -> None:
         stage = plan(duration=60)
         configure = Configure(Endpoint((server.url,)), HttpWorkload())
         for command in (configure, RunStage(stage), StartStage(stage.index, perf_counter_ns())):
-            child.stdin.write(message_frame(command))
+            child.stdin.write(encode_message_frame(command))
         child.stdin.flush()
         while not isinstance(read_report(child.stdout), Progress):
             pass

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from app.analysis.objectives import parse_objective
-from app.analysis.stages import summarise_stage
+from app.analysis.stages import summarize_stage
 from app.records.result import Stage
 from tests.fakes.queues import constant_s, request_rows, stage_facts
 
@@ -24,10 +24,10 @@ def main() -> None:
     rows = request_rows(arrivals, np.random.default_rng(1).exponential(0.01, arrivals.size))
     facts = stage_facts(RATE_PER_S, ROWS / RATE_PER_S, arrivals="constant")
     slo = (parse_objective("latency_ms.p95 < 50"),)
-    _measure(f"{ROWS:,} plain rows", lambda: summarise_stage(rows, None, facts, slo))
+    _measure(f"{ROWS:,} plain rows", lambda: summarize_stage(rows, None, facts, slo))
     streams = _streams(rows["intended_ns"].to_numpy())
     of_tokens = (parse_objective("ttft_ms.p99 < 500"),)
-    _measure(f"{ROWS:,} streams of {CHUNKS} chunks", lambda: summarise_stage(streams, None, facts, of_tokens))
+    _measure(f"{ROWS:,} streams of {CHUNKS} chunks", lambda: summarize_stage(streams, None, facts, of_tokens))
 
 
 def _measure(what: str, summarise: Callable[[], Stage]) -> None:

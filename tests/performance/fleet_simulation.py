@@ -16,12 +16,12 @@ import time
 
 import numpy as np
 
-from app.planning.simulation.arrivals import poisson_arrivals
+from app.planning.simulation.arrivals import iterate_poisson_arrivals
 from app.planning.simulation.design import ROUTERS, FleetDesign
-from app.planning.simulation.histogram import quantile_s
-from app.planning.simulation.serving import counts_of, serve, settle
-from app.planning.simulation.state import new_fleet
-from app.planning.simulation.tallying import latency_counts
+from app.planning.simulation.histogram import compute_quantile_s
+from app.planning.simulation.serving import advance_to, get_totals, serve
+from app.planning.simulation.state import create_fleet
+from app.planning.simulation.tallying import get_histogram
 from app.planning.simulation.warming import compile_all
 from app.records.offers import Router
 from app.records.service import BatchService, RequestService, TokenService
@@ -64,17 +64,17 @@ def _measure(what: str, design: FleetDesign, rate_per_s: float, requests: int = 
 
 def _play(design: FleetDesign, rate_per_s: float, requests: int) -> float:
     of_arrivals, of_service, of_fleet = np.random.SeedSequence(1).spawn(3)
-    fleet = new_fleet(design, of_fleet)
+    fleet = create_fleet(design, of_fleet)
     normals = np.random.Generator(np.random.SFC64(of_service))
     varies, left = design.services[0].cv > 0, requests
-    for times_s in poisson_arrivals(np.array([rate_per_s]), np.inf, of_arrivals):
+    for times_s in iterate_poisson_arrivals(np.array([rate_per_s]), np.inf, of_arrivals):
         serve(fleet, times_s[:left], normals.standard_normal(times_s.size) if varies else np.empty(0))
         left -= times_s.size
         if left <= 0:
             break
-    settle(fleet, np.inf)
-    assert counts_of(fleet).arrivals == requests
-    return quantile_s(latency_counts(fleet), 0.99) or 0.0
+    advance_to(fleet, np.inf)
+    assert get_totals(fleet).arrivals == requests
+    return compute_quantile_s(get_histogram(fleet), 0.99) or 0.0
 
 
 def _compile_times() -> None:

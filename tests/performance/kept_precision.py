@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from app.inference.precision.making import make_precision
+from app.inference.precision.making import convert_precision
 from app.inference.probe import DIGITS_MODEL
 
 CALIBRATION_ROWS = 128
@@ -22,7 +22,7 @@ def show_cache(cache: Path) -> None:
     found: list[tuple[float, int, list[tuple[str, int]]]] = []
     for _ in range(2):
         before, began_s = started.count, time.perf_counter()
-        made = make_precision(DIGITS_MODEL, "int8-static", calibration, cache=cache, timeout_s=300)
+        made = convert_precision(DIGITS_MODEL, "int8-static", calibration, cache=cache, timeout_s=300)
         files = sorted((path.name, path.stat().st_mtime_ns) for path in cache.iterdir())
         found.append((time.perf_counter() - began_s, started.count - before, files))
     first, second = found

@@ -22,11 +22,11 @@ from msgspec.structs import astuple
 from onnx import helper
 
 from app.inference.callers import PlainCaller
-from app.inference.job import Began, Calls, Measure, VariantJob
+from app.inference.job import CallRows, Measure, MeasurementStarted, VariantJob
 from app.inference.probe import DIGITS_MODEL
 from app.inference.process import VariantProcess
 from app.inference.rows import Array, SyntheticRows
-from app.inference.sampling import KeptOutputs
+from app.inference.sampling import OutputSampler
 from app.inference.scenarios import run_scenario
 from app.inference.session import ModelSession, open_session
 from app.records.calls import COLUMNS
@@ -110,7 +110,7 @@ def harness(session: ModelSession, rows: SyntheticRows) -> Done:
     heard = Heard()
     caller = PlainCaller(session, rows, 1, lambda outputs: None)
     cpu_ns = thread_time_ns()
-    ended = run_scenario(plan_of(ROUND_S), [caller], range(len(rows)), heard, KeptOutputs(is_wanted=False))
+    ended = run_scenario(plan_of(ROUND_S), [caller], range(len(rows)), heard, OutputSampler(is_enabled=False))
     cpu_us = (thread_time_ns() - cpu_ns) / heard.count / 1e3
     return Done(heard.count / (ended.end_ns - heard.start_ns) * 1e9, cpu_us)
 
@@ -118,8 +118,8 @@ def harness(session: ModelSession, rows: SyntheticRows) -> Done:
 def plan_of(seconds: float) -> Measure:
     """Without a warm-up, and for the whole time: no interval is ever narrow enough, which is looked at each window."""
     return Measure(
-        scenario="single-stream", batch=1, streams=1, least_s=0.0, most_s=seconds, half_width=0.0, least_calls=1,
-        warmup_most_s=0.0,
+        scenario="single-stream", batch=1, streams=1, min_duration_s=0.0, max_duration_s=seconds, half_width=0.0,
+        min_calls=1, max_warmup_s=0.0,
     )  # fmt: skip
 
 
@@ -129,23 +129,23 @@ class Heard:
     def __init__(self) -> None:
         self.start_ns = self.count = 0
 
-    def began(self, start_ns: int, warmup_windows: int, has_settled: bool) -> None:
+    def on_started(self, start_ns: int, warmup_windows: int, has_settled: bool) -> None:
         self.start_ns = start_ns
 
-    def calls(self, packed: bytes) -> None:
+    def on_calls(self, packed: bytes) -> None:
         self.count += len(packed) // (8 * len(COLUMNS))
 
-    def take(self, report: Began | Calls) -> None:
+    def take(self, report: MeasurementStarted | CallRows) -> None:
         match report:
-            case Began():
-                self.began(report.start_ns, report.warmup_windows, report.has_settled)
-            case Calls():
-                self.calls(report.packed)
+            case MeasurementStarted():
+                self.on_started(report.start_ns, report.warmup_windows, report.has_settled)
+            case CallRows():
+                self.on_calls(report.packed)
 
 
 def show_child(model: Path) -> None:
     variant = VariantProcess(model.stem, VariantJob(model=str(model), provider="cpu", batch=1))
-    variant.opened(60)
+    variant.wait_until_open(60)
     command = [sys.executable, "-m", "tests.performance.local_harness", "--bare", str(model)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as child:
         assert child.stdin is not None
@@ -197,7 +197,7 @@ def show_with_stand_in(folder: Path, model: Path) -> None:
 def show_telemetry(model: Path) -> None:
     print(f"-- telemetry of host, processes and one stand-in GPU: {CHILD_PAIRS} pairs, {load_average()}")
     variant = VariantProcess(model.stem, VariantJob(model=str(model), provider="cpu", batch=1))
-    variant.opened(60)
+    variant.wait_until_open(60)
 
     def watched() -> Done:
         batches: list[pa.RecordBatch] = []

@@ -17,9 +17,9 @@ from collections.abc import Callable
 
 from app.analysis.objectives import parse_objective
 from app.planning.fleets import plan_fleets
-from app.profiles.pricing.catalogue import bundled_catalogue
+from app.profiles.pricing.catalogue import load_bundled_catalog
 from app.profiles.traffic import SHAPES
-from app.records.offers import CapacityCurve, OtherCards, PlanLimits
+from app.records.offers import CapacityCurve, PlanLimits, UnmeasuredAccelerators
 from app.records.plan_question import MeasuredTarget, PlanQuestion
 from app.records.result import Hardware
 from app.records.service import BatchService, FittedService, ServiceFit
@@ -37,12 +37,12 @@ def question() -> PlanQuestion:
         "supposed",
         Hardware("one L4", accelerator="l4", accelerator_count=1, vcpus=4),
         CapacityCurve((), "latency_ms.p95", 900.0, (880.0, 920.0), None),
-        ServiceFit((fitted,), (), 0.0, 1.0, 10.0, law.most_per_s),
+        ServiceFit((fitted,), (), 0.0, 1.0, 10.0, law.max_per_s),
     )
-    limits = PlanLimits(other_cards=OtherCards("fp16", "saturated", 4.0), router="power_of_two")
+    limits = PlanLimits(other_cards=UnmeasuredAccelerators("fp16", "saturated", 4.0), router="power_of_two")
     traffic = Traffic(20_000.0, "workday", SHAPES["workday"])
     slo = (parse_objective("latency_ms.p95 < 40"),)
-    return PlanQuestion((target,), traffic, slo, limits, bundled_catalogue(), _DATE)
+    return PlanQuestion((target,), traffic, slo, limits, load_bundled_catalog(), _DATE)
 
 
 def main() -> None:
@@ -56,7 +56,7 @@ def main() -> None:
     feasible = [fleet for fleet in plan.offers if fleet.rejected is None]
     settled = sum(fleet.settled == "simulated" for fleet in feasible)
     print(f"{len(plan.offers)} offers, {len(feasible)} feasible, {settled} of them settled by simulation")
-    print(f"previewed, warm: {_median_ms(lambda: plan_fleets(asked, preview=True)):.0f} ms")
+    print(f"previewed, warm: {_median_ms(lambda: plan_fleets(asked, estimate_only=True)):.0f} ms")
     print(f"planned, warm: {_median_ms(lambda: plan_fleets(asked)):.0f} ms")
     print(f"first plan of a process, kernels from the cache: {_first({}):.1f} s")
     with tempfile.TemporaryDirectory() as empty:

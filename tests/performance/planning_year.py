@@ -7,8 +7,8 @@ import time
 
 import numpy as np
 
-from app.planning.demand import year_rates_per_s
-from app.planning.pricing.year import replicas_by_hour, year_of
+from app.planning.demand import compute_year_rates_per_s
+from app.planning.pricing.year import count_replicas_by_hour, simulate_year
 from app.records.traffic import RecurringSpike, Traffic
 
 DESIGNS = 300
@@ -19,14 +19,14 @@ def main() -> None:
     day = tuple(0.55 - 0.45 * float(np.cos((hour - 3) / 12 * np.pi)) for hour in range(24))
     traffic = Traffic(900.0, "day", day, 0.2, spikes=(RecurringSpike(43_200.0, 600.0, 3.0, (4,)),))
     began = time.perf_counter()
-    rates = year_rates_per_s(traffic, TODAY)
+    rates = compute_year_rates_per_s(traffic, TODAY)
     print(f"{len(rates):,} minutes of rates: {1e3 * (time.perf_counter() - began):.0f} ms")
     for what, factors in (("from half the peak to twice", (0.5, 2.0)), ("all overloaded", (0.3, 0.5))):
         capacities = 900.0 * np.linspace(*factors, DESIGNS)
         _measure(f"{DESIGNS} designs, {what}", rates, capacities)
         _measure(f"{DESIGNS} designs by the hour, {what}", rates, np.repeat(capacities[:, None], 8_760, axis=1))
     began = time.perf_counter()
-    replicas_by_hour(rates, np.linspace(5, 50, DESIGNS))
+    count_replicas_by_hour(rates, np.linspace(5, 50, DESIGNS))
     print(f"replicas of every hour: {1e3 * (time.perf_counter() - began):.0f} ms")
 
 
@@ -34,7 +34,7 @@ def _measure(what: str, rates: np.ndarray, capacities: np.ndarray) -> None:
     seconds = []
     for _ in range(4):
         began = time.perf_counter()
-        year_of(rates, capacities)
+        simulate_year(rates, capacities)
         seconds.append(time.perf_counter() - began)
     print(f"{what}: first {seconds[0]:.2f} s, then {', '.join(f'{one:.2f}' for one in seconds[1:])} s")
 

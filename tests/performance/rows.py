@@ -18,13 +18,13 @@ from typing import IO, BinaryIO, cast
 import msgspec
 import pyarrow as pa
 
-from app.reporting import NOT_DRAWN, build_report
+from app.reporting import UNUSED_COLUMNS, build_report
 from app.session.interruption import Interruption
 from app.session.run import run
 from app.session.spec import LimitSpec, StageSpec
 from app.storage.run_directory import REQUESTS, RunWriter, StoredRun
 from loadgen.child import start_module
-from loadgen.frames import message_frame, read_report
+from loadgen.frames import encode_message_frame, read_report
 from loadgen.records import Progress, RunStage, StageEnded, StagePlan, StageStarted
 from reports.html import render_html
 from tests.fakes.bench import SPEC, poisson
@@ -51,7 +51,7 @@ class PipedLoad(ScriptedLoad):
         on_started: Callable[[StageStarted], None],
         on_progress: Callable[[Progress], bool],
     ) -> StageEnded:
-        self._to_child.write(message_frame(RunStage(plan)))
+        self._to_child.write(encode_message_frame(RunStage(plan)))
         self._to_child.flush()
         before_s = time.process_time()
         while (report := read_report(self._from_child)) is not None:
@@ -103,7 +103,7 @@ def measure(rows: int, directory: Path) -> None:
         print(f"result: {result_s:.1f} s, peak {peak_gib():.2f} GiB    must: ≤ 10 s, < 2 GiB with 10 M rows")
         print(f"{measured.completed:,} answers, {measured.errors}, {size_gib:.2f} GiB on disk")
         before_s = time.perf_counter()
-        drawn = StoredRun(directory).requests(NOT_DRAWN)
+        drawn = StoredRun(directory).requests(UNUSED_COLUMNS)
         report = build_report(outcome.result, drawn, outcome.telemetry, "", "", outcome.result_text)
         store.write_file("report.html", render_html(report).encode())
         print(f"report: {time.perf_counter() - before_s:.1f} s, peak {peak_gib():.2f} GiB")

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from loadgen.frames import Reports, read_command
+from loadgen.frames import ReportWriter, read_command
 from loadgen.records import (
     BATCH_ROWS,
     OpenArrivals,
@@ -25,7 +25,7 @@ from loadgen.records import (
     StageStarted,
 )
 from loadgen.transport.exchange import Exchange
-from loadgen.worker.rows import record_batch
+from loadgen.worker.rows import build_record_batch
 
 SHIPPED_PER_S = 400_000
 FAILS_ONE_IN = 2_000
@@ -63,7 +63,7 @@ def fill(kept: list[Exchange], block: _Block, start: int) -> list[Exchange]:
     return kept[:count]
 
 
-def play(plan: StagePlan, reports: Reports) -> None:
+def play(plan: StagePlan, reports: ReportWriter) -> None:
     assert isinstance(plan.arrivals, OpenArrivals)
     assert plan.max_requests is not None
     start_ns, rate_per_s = time.perf_counter_ns(), plan.arrivals.rates[0][1]
@@ -73,7 +73,7 @@ def play(plan: StagePlan, reports: Reports) -> None:
         for start in range(0, len(block[0]), BATCH_ROWS):
             batch = fill(kept, block, start)
             before_s = time.process_time()
-            reports.send_rows(record_batch(plan.index, batch))
+            reports.send_rows(build_record_batch(plan.index, batch))
             cpu_s += time.process_time() - before_s
             shipped += len(batch)
             if shipped // BATCH_ROWS % _PROGRESS_BATCHES == 0:
@@ -85,7 +85,7 @@ def play(plan: StagePlan, reports: Reports) -> None:
 
 
 def main() -> None:
-    reports = Reports(os.fdopen(os.dup(sys.stdout.fileno()), "wb"))
+    reports = ReportWriter(os.fdopen(os.dup(sys.stdout.fileno()), "wb"))
     while isinstance(command := read_command(sys.stdin.buffer), RunStage):
         play(command.plan, reports)
 

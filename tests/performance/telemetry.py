@@ -42,7 +42,7 @@ def main() -> None:
 
 def measure() -> None:
     from app.telemetry.gpu import open_gpus
-    from app.telemetry.gpu_rare import RareReader
+    from app.telemetry.gpu_rare import SlowGpuReader
     from app.telemetry.host import HostReader
     from app.telemetry.processes import SWEEP_NS, ProcessReader
 
@@ -62,7 +62,7 @@ def measure() -> None:
     with open_gpus() as gpus:
         if gpus.readers:
             gpu = gpus.readers[0]
-            rare = RareReader(gpus)
+            rare = SlowGpuReader(gpus)
             show("one GPU, at every beat", lambda: gpu.read(1))
             show("all GPUs, once a second", lambda: list(rare.read(1)))
     show_shares(pids)

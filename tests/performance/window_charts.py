@@ -18,14 +18,14 @@ from PySide6.QtWidgets import QApplication
 from app.gui.charts.axes import Axis
 from app.gui.charts.chart import Chart
 from app.gui.charts.linked import LinkedCharts
-from app.gui.theme import Look
+from app.gui.theme import ThemeController
 
 HOUR_S, RATE_HZ = 3600, 10
 CHARTS, CURVES_A_CHART = 4, 2
 FRAMES = 200
 
 
-def charts(look: Look) -> LinkedCharts:
+def charts(look: ThemeController) -> LinkedCharts:
     time_axis = Axis("Time", "s")
     made = LinkedCharts([Chart(f"Chart {n}", time_axis, Axis("Value", "ms"), look) for n in range(CHARTS)])
     made.resize(1280, 800)
@@ -38,7 +38,7 @@ def paint(application: QApplication) -> None:
     application.processEvents()
 
 
-def measure_frames(application: QApplication, look: Look) -> None:
+def measure_frames(application: QApplication, look: ThemeController) -> None:
     linked = charts(look)
     x = np.arange(0.0, HOUR_S, 1 / RATE_HZ)
     numbers = np.random.default_rng(1)
@@ -47,7 +47,7 @@ def measure_frames(application: QApplication, look: Look) -> None:
             walk = np.abs(numbers.standard_normal(len(x)).cumsum())
             chart.set_line(f"{curve}", f"curve {curve}", x, walk, series=curve)
     paint(application)
-    viewing = linked.charts[0].viewing
+    viewing = linked.charts[0].view_range
     for what in ("zoom", "pan"):
         frames_ms, cpu_s = [], time.process_time()
         for frame in range(FRAMES):
@@ -68,7 +68,7 @@ def main() -> None:
     argparse.ArgumentParser(description=__doc__).parse_args()
     application = QApplication([])
     print(f"load average {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")
-    measure_frames(application, Look(application, "light"))
+    measure_frames(application, ThemeController(application, "light"))
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from PySide6.QtWidgets import QApplication
 
 from app.gui.live.page import LivePage
 from app.gui.navigation import Navigation
-from app.gui.theme import Look
+from app.gui.theme import ThemeController
 from tests.fakes.live_runs import second_of_host, whole_run, write_events, write_telemetry
 from tests.performance.pairs import load_average
 
@@ -35,7 +35,7 @@ def main() -> None:
         run = Path(folder)
         count = write_events(run, whole_run(STAGES, STAGE_S, every_s=EVERY_S))
         write_telemetry(run, map(second_of_host, range(300)))
-        page = LivePage(Navigation(), Look(application, "light"))
+        page = LivePage(Navigation(), ThemeController(application, "light"))
         page.resize(1280, 800)
         page.show()
         page.watch(run)
@@ -53,7 +53,7 @@ def drained(application: QApplication, page: LivePage) -> tuple[list[tuple[float
     which imports."""
     frames: list[tuple[float, float]] = []
     began_s = time.perf_counter()
-    while page.state.going != "finished":
+    while page.state.status != "finished":
         before_s, cpu_s = time.perf_counter(), time.thread_time()
         application.processEvents()
         after_s, used_s = time.perf_counter(), time.thread_time() - cpu_s

@@ -12,8 +12,8 @@ import numpy as np
 import psutil
 from PySide6.QtWidgets import QApplication
 
-from app.gui.charts.ring import Ring
-from app.gui.theme import Look
+from app.gui.charts.ring import RingBuffer
+from app.gui.theme import ThemeController
 from tests.performance.window_charts import CHARTS, CURVES_A_CHART, RATE_HZ, charts, paint
 
 LIVE_S, SHOWN_S = 7200, 300
@@ -22,9 +22,9 @@ PAINTED_EVERY_S = 10
 
 
 def measure_growth(application: QApplication) -> None:
-    linked = charts(Look(application, "light"))
+    linked = charts(ThemeController(application, "light"))
     names = [f"curve {curve}" for curve in range(CHARTS * CURVES_A_CHART)]
-    ring = Ring(SHOWN_S * RATE_HZ, names)
+    ring = RingBuffer(SHOWN_S * RATE_HZ, names)
     linked.follow(SHOWN_S)
     process, numbers = psutil.Process(), np.random.default_rng(1)
     before = 0

@@ -14,11 +14,11 @@ os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
 from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QApplication
 
-from app.gui.library.listed import listed_runs
+from app.gui.library.listed import build_listing
 from app.gui.library.runs_presenter import RunsPresenter
 from app.gui.library.runs_tab import RunsTab
 from app.gui.navigation import Navigation
-from app.gui.theme import Look
+from app.gui.theme import ThemeController
 from app.reporting.run_rows import Listing, RunRow
 
 ROWS, FRAMES = 100_000, 120
@@ -28,18 +28,18 @@ _TRUSTS = ("VALID", "WARN", "INVALID")
 def main() -> None:
     application = QApplication.instance() or QApplication([])
     assert isinstance(application, QApplication)
-    navigation, look = Navigation(), Look(application, "light")
+    navigation, look = Navigation(), ThemeController(application, "light")
     presenter = RunsPresenter(navigation)
     tab = RunsTab(navigation, look, presenter)
     tab.resize(1120, 720)
     tab.show()
     rows = tuple(map(_row, range(ROWS)))
-    listed = listed_runs(Listing(rows))
-    _timed(f"{ROWS:,} rows as a frame (in the background)", lambda: listed_runs(Listing(rows)))
+    listed = build_listing(Listing(rows))
+    _timed(f"{ROWS:,} rows as a frame (in the background)", lambda: build_listing(Listing(rows)))
     _timed("shown", lambda: _show(application, lambda: tab.show_listed(listed)))
     _timed("sorted by size", lambda: tab.table.sortByColumn(6, Qt.SortOrder.AscendingOrder))
     for words in ("s", "scoring", "scoring nightly", ""):
-        _timed(f"searched for {words!r}", partial(_show, application, partial(tab.filters.words.setText, words)))
+        _timed(f"searched for {words!r}", partial(_show, application, partial(tab.filters.search_field.setText, words)))
     _scroll(application, tab)
     tab.close()
 
@@ -75,7 +75,7 @@ def _row(place: int) -> RunRow:
 
 
 def _search(application: QApplication, tab: RunsTab, words: str) -> None:
-    tab.filters.words.setText(words)
+    tab.filters.search_field.setText(words)
     application.processEvents()
 
 

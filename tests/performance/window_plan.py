@@ -17,11 +17,11 @@ os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
 from PySide6.QtCore import QEventLoop, QThreadPool
 from PySide6.QtWidgets import QApplication
 
-from app.gui.collecting import Collecting
+from app.gui.collecting import GuiThreadGc
 from app.gui.navigation import Navigation
 from app.gui.plan.page import PlanPage
-from app.gui.plan.presenter import QUIET_MS
-from app.gui.theme import Look
+from app.gui.plan.presenter import SIMULATION_DELAY_MS
+from app.gui.theme import ThemeController
 from app.planning.fleets import plan_fleets
 from app.storage.plan_file import PlanFile, write_plan
 from tests.performance.planning import question
@@ -31,7 +31,7 @@ _EDITS, _SETTLED = 25, 3
 
 def main() -> None:
     application = QApplication([])
-    look, collecting = Look(application, "light"), Collecting(application)
+    look, collecting = ThemeController(application, "light"), GuiThreadGc(application)
     with tempfile.TemporaryDirectory() as home:
         os.environ["SIZEWISE_HOME"] = home
         page = PlanPage(Navigation(), look)
@@ -40,17 +40,17 @@ def main() -> None:
         page.enter()
         asked = question()
         path = Path(home) / "plan.yaml"
-        write_plan(path, PlanFile(1, "sizewise", plan_fleets(asked, preview=True), asked))
+        write_plan(path, PlanFile(1, "sizewise", plan_fleets(asked, estimate_only=True), asked))
         page.open_sources((path,))
         presenter = page.presenter
-        _wait(application, lambda: presenter.state.phase == "simulated" and presenter.state.kernels == "ready")
-        presenter.settle_after(600_000)
+        _wait(application, lambda: presenter.state.phase == "simulated" and presenter.state.simulator_status == "ready")
+        presenter.set_simulation_delay(600_000)
         _tell("preview on the screen", _EDITS, lambda place: _preview_ms(application, page, place))
-        presenter.settle_after(QUIET_MS)
+        presenter.set_simulation_delay(SIMULATION_DELAY_MS)
         _tell("simulated answer, after the quiet", _SETTLED, lambda place: _settled_ms(application, page, place))
         QThreadPool.globalInstance().waitForDone()
         page.close()
-    collecting.end()
+    collecting.stop()
 
 
 def _preview_ms(application: QApplication, page: PlanPage, place: int) -> float:
@@ -58,7 +58,7 @@ def _preview_ms(application: QApplication, page: PlanPage, place: int) -> float:
     state = page.presenter.state
     before = state.plan
     began = time.perf_counter()
-    page.bench.inputs.traffic.peak.slider.setValue(500 + 4 * (place + 1))
+    page.workbench.inputs.traffic.peak.slider.setValue(500 + 4 * (place + 1))
     _wait(application, lambda: page.presenter.state.plan is not before and _is_current(page))
     application.processEvents()
     return 1000 * (time.perf_counter() - began)
@@ -66,9 +66,9 @@ def _preview_ms(application: QApplication, page: PlanPage, place: int) -> float:
 
 def _settled_ms(application: QApplication, page: PlanPage, place: int) -> float:
     began = time.perf_counter()
-    page.bench.inputs.traffic.peak.slider.setValue(300 + 20 * place)
+    page.workbench.inputs.traffic.peak.slider.setValue(300 + 20 * place)
     _wait(application, lambda: _is_current(page) and page.presenter.state.phase == "simulated")
-    return 1000 * (time.perf_counter() - began) - QUIET_MS
+    return 1000 * (time.perf_counter() - began) - SIMULATION_DELAY_MS
 
 
 def _is_current(page: PlanPage) -> bool:

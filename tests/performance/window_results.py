@@ -21,10 +21,10 @@ import numpy as np
 from PySide6.QtCore import QCoreApplication, QEvent, QEventLoop, Qt
 from PySide6.QtWidgets import QApplication
 
-from app.gui.collecting import Collecting
+from app.gui.collecting import GuiThreadGc
 from app.gui.navigation import Navigation
 from app.gui.results.page import ResultsPage
-from app.gui.theme import Look
+from app.gui.theme import ThemeController
 from app.session.spec import LimitSpec, StageSpec
 from tests.fakes.bench import SPEC, poisson
 from tests.fakes.clock import FakeClock
@@ -56,7 +56,7 @@ def write_run(directory: Path, rows: int) -> None:
 
 
 def measure(application: QApplication, directory: Path) -> None:
-    page, collecting = ResultsPage(Navigation(), Look(application, "light")), Collecting(application)
+    page, collecting = ResultsPage(Navigation(), ThemeController(application, "light")), GuiThreadGc(application)
     page.resize(1280, 800)
     page.show()
     opened: list[object] = []
@@ -67,16 +67,16 @@ def measure(application: QApplication, directory: Path) -> None:
     print(f"open: {time.perf_counter() - start:.2f} s from the click to the numbers, imports with it")
     content = page.content()
     asked: list[object] = []
-    page.presenter.rescored.connect(asked.append)
-    middle = page.presenter.shown.own.stages[0]  # type: ignore[union-attr]
+    page.presenter.reevaluated.connect(asked.append)
+    middle = page.presenter.shown.own_report.stages[0]  # type: ignore[union-attr]
     asks: dict[str, Callable[[], object]] = {
-        "window of half": lambda: page.presenter.ask_window((middle.start_s, (middle.start_s + middle.end_s) / 2)),
-        "another SLO, whole run": lambda: page.presenter.ask_slo(("latency_ms.p95 < 5",)),
-        "as measured": page.presenter.as_measured,
+        "window of half": lambda: page.presenter.request_window((middle.start_s, (middle.start_s + middle.end_s) / 2)),
+        "another SLO, whole run": lambda: page.presenter.request_slo(("latency_ms.p95 < 5",)),
+        "as measured": page.presenter.reset,
     }
     for name, ask in asks.items():
         if name.startswith("another"):
-            page.presenter.as_measured()
+            page.presenter.reset()
             wait(lambda: not page.presenter.is_busy)
         asked.clear()
         start, busy = time.perf_counter(), time.process_time()
@@ -90,16 +90,16 @@ def measure(application: QApplication, directory: Path) -> None:
     acts: dict[str, Callable[[], object]] = {
         "sort by latency": lambda: requests.table.sortByColumn(2, Qt.SortOrder.AscendingOrder),
         "sort by time": lambda: requests.table.sortByColumn(0, Qt.SortOrder.AscendingOrder),
-        "filter by least latency": lambda: requests.least.setText("0.5"),
+        "filter by least latency": lambda: requests.min_latency.setText("0.5"),
     }
     for name, act in acts.items():
         start = time.perf_counter()
         act()
         QCoreApplication.processEvents()
         print(f"{name}: {1e3 * (time.perf_counter() - start):.0f} ms")
-    requests.least.setText("")
+    requests.min_latency.setText("")
     scroll(requests.table.verticalScrollBar())
-    collecting.end()
+    collecting.stop()
     page.close()
     page.deleteLater()
     QCoreApplication.sendPostedEvents(None, QEvent.Type.DeferredDelete.value)

@@ -17,7 +17,7 @@ from PySide6.QtWidgets import QApplication
 
 from app.gui.live.body import LiveBody
 from app.gui.live.presenter import LivePresenter
-from app.gui.theme import Look
+from app.gui.theme import ThemeController
 from app.records.events import Event
 from tests.fakes.live_runs import ZERO_NS, S, second_of_host, whole_run
 from tests.performance.pairs import load_average
@@ -29,7 +29,7 @@ BUDGET_MIB = 20
 
 def main() -> None:
     application = QApplication([])
-    look, now = Look(application, "light"), [ZERO_NS]
+    look, now = ThemeController(application, "light"), [ZERO_NS]
     presenter, body = LivePresenter(now_ns=lambda: now[0]), LiveBody(look)
     body.resize(1280, 800)
     body.show()
@@ -54,9 +54,9 @@ def main() -> None:
 
 def _tell(presenter: LivePresenter, step: int, events: list[Event]) -> int:
     for event in events:
-        presenter.take(event)
+        presenter.handle_event(event)
     for second in range(step * STEP_S, (step + 1) * STEP_S):
-        presenter.take_readings(second_of_host(second))
+        presenter.handle_readings(second_of_host(second))
     return len(events)
 
 

@@ -90,10 +90,10 @@ def watch(run: Path) -> None:
 
     from app.gui.live.page import LivePage
     from app.gui.navigation import Navigation
-    from app.gui.theme import Look
+    from app.gui.theme import ThemeController
 
     application = QApplication([])
-    page = LivePage(Navigation(), Look(application, "light"))
+    page = LivePage(Navigation(), ThemeController(application, "light"))
     page.resize(1280, 800)
     page.show()
     page.state_changed.connect(lambda state: None if state.is_running else application.quit())

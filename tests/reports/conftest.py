@@ -10,9 +10,9 @@ import pytest
 from selenium import webdriver
 
 from app.analysis.comparisons.comparison import compare_runs
-from app.reporting import build_report, plan_section
-from app.reporting.comparison import comparison_section
-from app.reporting.plan import plan_report
+from app.reporting import build_plan_section, build_report
+from app.reporting.comparison import build_comparison_section
+from app.reporting.plan import build_plan_report
 from reports.charts.renderer import chart_renderer
 from reports.html import render_html, render_plan_html
 from reports.model import ArtifactRow, PlanReport, PlanSection, Report
@@ -43,7 +43,7 @@ def compared_report(clients_report: Report) -> Report:
     """Held against a baseline that may not be compared, and was all the same."""
     base = result(steady(10.0, 0.1), run_id="base")
     other = msgspec.structs.replace(base, workload_hash="other", stages=(steady(20.0, 0.1),))
-    section = comparison_section(compare_runs([base], [other], is_forced=True))
+    section = build_comparison_section(compare_runs([base], [other], is_forced=True))
     return msgspec.structs.replace(clients_report, comparison=section)
 
 
@@ -69,7 +69,7 @@ def svgs() -> dict[bytes, str]:
 def what_is_drawn_alike_is_drawn_once(svgs: dict[bytes, str], monkeypatch: pytest.MonkeyPatch) -> None:
     """For tests of what stands around pictures: reports that differ in a word have the same ones."""
     renderer = chart_renderer()
-    draw = renderer.svg_of
+    draw = renderer.render_svg
 
     def drawn(spec: dict[str, Any]) -> str:
         key = msgspec.json.encode(spec)
@@ -161,23 +161,23 @@ def strayed_report() -> Report:
 
 @pytest.fixture(scope="session")
 def whole_plan_report() -> PlanReport:
-    return plan_report(whole_plan(), question(), "sizewise 0.1.0", "sizewise plan chat.yaml")
+    return build_plan_report(whole_plan(), question(), "sizewise 0.1.0", "sizewise plan chat.yaml")
 
 
 @pytest.fixture(scope="session")
 def max_rate_plan_report() -> PlanReport:
-    return plan_report(by_max_rate(), question(), "sizewise 0.1.0", "sizewise plan chat.yaml")
+    return build_plan_report(by_max_rate(), question(), "sizewise 0.1.0", "sizewise plan chat.yaml")
 
 
 @pytest.fixture(scope="session")
 def no_offer_plan_report() -> PlanReport:
-    return plan_report(nothing_fits(), question(), "sizewise 0.1.0", "sizewise plan chat.yaml")
+    return build_plan_report(nothing_fits(), question(), "sizewise 0.1.0", "sizewise plan chat.yaml")
 
 
 @pytest.fixture(scope="session")
 def planned_report(full_report: Report) -> Report:
     """A run with all that a plan can tell."""
-    return msgspec.structs.replace(full_report, plan=plan_section(whole_plan()))
+    return msgspec.structs.replace(full_report, plan=build_plan_section(whole_plan()))
 
 
 @pytest.fixture

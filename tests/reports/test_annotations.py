@@ -4,7 +4,7 @@ import re
 
 import msgspec
 
-from reports.annotations import MOST, workflow_commands
+from reports.annotations import MAX_ANNOTATIONS, workflow_commands
 from reports.model import Report
 from tests.reports.hostile import PAYLOADS, hostile
 
@@ -30,7 +30,7 @@ def test_a_failed_objective_is_an_error_at_its_line_before_all_warnings(full_rep
 
 def test_there_are_never_more_than_ten_and_the_last_says_how_many_are_missing(full_report: Report) -> None:
     told = workflow_commands(_failing(full_report, times=20), None, {})
-    assert len(told) == MOST
+    assert len(told) == MAX_ANNOTATIONS
     assert told[0].startswith("::error title=sizewise%3A SLO::latency_ms.p95 < 50")
     assert told[-1] == "::warning::… and 13 more: see the summary of the job"
 

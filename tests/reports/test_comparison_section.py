@@ -7,7 +7,7 @@ import msgspec
 import pytest
 
 from app.analysis.comparisons.comparison import compare_runs
-from app.reporting.comparison import comparison_report
+from app.reporting.comparison import build_comparison_report
 from reports.comparison_section import ComparisonReport
 from reports.rendering import render_comparison
 from tests.fakes.repeated import repeats
@@ -30,7 +30,7 @@ class Tags(HTMLParser):
 @pytest.fixture
 def report() -> ComparisonReport:
     compared = compare_runs(repeats(QUIET), repeats([1.2 * one for one in QUIET]))
-    return comparison_report(compared, "sizewise compare base now")
+    return build_comparison_report(compared, "sizewise compare base now")
 
 
 def poisoned(report: ComparisonReport, text: str) -> ComparisonReport:

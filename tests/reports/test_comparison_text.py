@@ -4,9 +4,9 @@ import msgspec
 import pytest
 
 from app.analysis.comparisons.comparison import compare_runs
-from app.reporting.comparison import comparison_section
+from app.reporting.comparison import build_comparison_section
 from reports.comparison_section import ComparisonSection
-from reports.comparison_text import effect, render_comparison
+from reports.comparison_text import format_effect, render_comparison
 from reports.html import render_html
 from reports.model import Quantity, Report
 from reports.text import render_text
@@ -17,7 +17,7 @@ QUIET = (10.0, 10.1, 9.9, 10.05, 9.95, 10.02, 9.98)
 
 @pytest.fixture
 def section() -> ComparisonSection:
-    return comparison_section(compare_runs(repeats(QUIET), repeats([1.2 * one for one in QUIET])))
+    return build_comparison_section(compare_runs(repeats(QUIET), repeats([1.2 * one for one in QUIET])))
 
 
 @pytest.mark.parametrize(
@@ -31,7 +31,7 @@ def section() -> ComparisonSection:
     ],
 )
 def test_a_ratio_is_told_as_the_change_it_is(ratio: Quantity, told: str) -> None:
-    assert effect(ratio).replace("\u202f", " ") == told
+    assert format_effect(ratio).replace("\u202f", " ") == told
 
 
 def test_environment_comes_first_then_what_got_worse(section: ComparisonSection) -> None:
@@ -46,7 +46,7 @@ def test_environment_comes_first_then_what_got_worse(section: ComparisonSection)
 
 
 def test_what_was_undecided_says_how_many_more_repeats_may_tell() -> None:
-    found = comparison_section(compare_runs([result(steady(10.0, 0.1))], [result(steady(10.8, 0.5))]))
+    found = build_comparison_section(compare_runs([result(steady(10.0, 0.1))], [result(steady(10.8, 0.5))]))
     assert "6 more of each may tell" in render_comparison(found)
 
 

@@ -15,12 +15,12 @@ from reports.model import CheckRow, Limit, Quantity
     ],
 )  # fmt: skip
 def test_three_significant_digits(value: float, text: str) -> None:
-    assert formatting.number(value) == text
+    assert formatting.format_number(value) == text
 
 
 @pytest.mark.parametrize(("number_of", "text"), [(0, "0 stages"), (1, "1 stage"), (1200, "1,200 stages")])
 def test_things_are_counted_in_words(number_of: int, text: str) -> None:
-    assert formatting.counted(number_of, "stage") == text
+    assert formatting.format_count_noun(number_of, "stage") == text
 
 
 @pytest.mark.parametrize(
@@ -40,12 +40,12 @@ def test_things_are_counted_in_words(number_of: int, text: str) -> None:
     ],
 )
 def test_quantities_carry_interval_and_unit(quantity: Quantity, text: str) -> None:
-    assert formatting.quantity(quantity) == text
+    assert formatting.format_quantity(quantity) == text
 
 
 @pytest.mark.parametrize(("value", "text"), [(50.0, "50"), (0.1, "0.1"), (1200.0, "1,200"), (0.0, "0")])
 def test_chosen_numbers_have_no_measured_zeros(value: float, text: str) -> None:
-    assert formatting.plain(value) == text
+    assert formatting.format_plain(value) == text
 
 
 @pytest.mark.parametrize(
@@ -53,19 +53,19 @@ def test_chosen_numbers_have_no_measured_zeros(value: float, text: str) -> None:
     [(1236.6, "1,237"), (12.345, "12.35"), (0.0412, "0.0412"), (0.5, "0.500"), (9.146e-5, "0.0000915")],
 )
 def test_money(value: float, text: str) -> None:
-    assert formatting.money(value) == text
+    assert formatting.format_money(value) == text
 
 
 @pytest.mark.parametrize(
     ("value", "text"), [(0.34, "340\u202fms"), (12.3, "12.3\u202fs"), (125.4, "2\u202fmin 5\u202fs")]
 )
 def test_durations(value: float, text: str) -> None:
-    assert formatting.seconds(value) == text
+    assert formatting.format_duration(value) == text
 
 
 def test_limits_of_shares_are_percent() -> None:
-    assert formatting.limit(Limit(comparator="<", value=0.001, unit="share")) == "< 0.1\u202f%"
-    assert formatting.limit(Limit(comparator="<=", value=50.0, unit="ms")) == "<= 50\u202fms"
+    assert formatting.format_limit(Limit(comparator="<", value=0.001, unit="share")) == "< 0.1\u202f%"
+    assert formatting.format_limit(Limit(comparator="<=", value=50.0, unit="ms")) == "<= 50\u202fms"
 
 
 def test_checks_show_words_numbers_and_what_is_missing() -> None:
@@ -79,17 +79,17 @@ def test_checks_show_words_numbers_and_what_is_missing() -> None:
     ("value", "text"), [(385, "385 bytes"), (385_357, "385 kB"), (1_474_781, "1.47 MB"), (12_300_000_000, "12.3 GB")]
 )
 def test_sizes_are_in_the_unit_that_fits(value: int, text: str) -> None:
-    assert formatting.size(value).replace(formatting.THIN, " ") == text
+    assert formatting.format_size(value).replace(formatting.THIN, " ") == text
 
 
 @pytest.mark.parametrize(("value", "text"), [(1.0, "1.000"), (0.0618, "0.062"), (0.0004, "<0.001")])
 def test_p_values_have_three_decimals(value: float, text: str) -> None:
-    assert formatting.p_value(value) == text
+    assert formatting.format_p_value(value) == text
 
 
 def test_an_interval_below_zero_has_no_dash_beside_its_minus() -> None:
-    assert formatting.interval(Quantity(-0.5, "ms", (-2.0, -0.1))) == "-2.000 to -0.100"
-    assert formatting.interval(Quantity(0.5, "ms", (0.2, 0.8))) == "0.200–0.800"
+    assert formatting.format_interval(Quantity(-0.5, "ms", (-2.0, -0.1))) == "-2.000 to -0.100"
+    assert formatting.format_interval(Quantity(0.5, "ms", (0.2, 0.8))) == "0.200–0.800"
 
 
 @pytest.mark.parametrize(
@@ -100,4 +100,4 @@ def test_an_interval_below_zero_has_no_dash_beside_its_minus() -> None:
     ],
 )  # fmt: skip
 def test_a_chance_is_never_rounded_to_certainty(value: float, text: str) -> None:
-    assert formatting.chance(value) == f"{text}\u202f%"
+    assert formatting.format_probability(value) == f"{text}\u202f%"

@@ -16,11 +16,11 @@ import msgspec
 import platformdirs
 import pytest
 
-from app.analysis.answering import with_headline
+from app.analysis.answering import mark_headline
 from reports import html
-from reports.html import MAX_BYTES, USUAL_BYTES, inert_json, render_html, render_plan_html
+from reports.html import MAX_BYTES, PREFERRED_BYTES, inert_json, render_html, render_plan_html
 from reports.model import Download, PlanReport, Report
-from reports.plan_section import Knowledge, PercentileRange
+from reports.plan_section import CapacityUncertainty, PercentileRange
 from reports.text import render_plan
 from tests.fakes.results import Run, full_run
 from tests.reports.conftest import Rendered, report_of
@@ -76,11 +76,11 @@ def test_same_report_same_bytes_in_another_process(full_report: Report, full_htm
 
 
 def test_the_file_is_small_and_leaves_out_data_that_would_make_it_large(full_report: Report, full_html: str) -> None:
-    assert len(full_html.encode()) < USUAL_BYTES
+    assert len(full_html.encode()) < PREFERRED_BYTES
 
-    large = msgspec.structs.replace(full_report, result_json=random.Random(1).randbytes(USUAL_BYTES).hex())
+    large = msgspec.structs.replace(full_report, result_json=random.Random(1).randbytes(PREFERRED_BYTES).hex())
     html = render_html(large)
-    assert len(html.encode()) < USUAL_BYTES
+    assert len(html.encode()) < PREFERRED_BYTES
     assert "result.json is too large to travel in this file" in html
 
 
@@ -207,7 +207,7 @@ def test_a_run_of_one_stage_of_a_few_seconds_has_all_its_sections(requests: int)
     stage = msgspec.structs.replace(probe, name="steady", kind="steady")
     rows = run.rows[run.rows["stage"] == 2].iloc[:requests]
     result = msgspec.structs.replace(
-        run.result, stages=with_headline((stage,)), max_rate=None, plan=None, slo=(), gates=()
+        run.result, stages=mark_headline((stage,)), max_rate=None, plan=None, slo=(), gates=()
     )
     page = render_html(report_of(Run(result, rows, run.telemetry.iloc[:0])))
     text = _text(page)
@@ -369,7 +369,7 @@ def test_hostile_text_adds_nothing_to_any_kind_of_report(
     harmless = _elements(render_html(hostile(report, "plain text ")))
     assert attacked.page == harmless.page
     assert attacked.attributes == harmless.attributes
-    assert len(rendered(name).encode()) < USUAL_BYTES
+    assert len(rendered(name).encode()) < PREFERRED_BYTES
 
 
 def test_a_plan_shows_how_sure_it_is_what_it_hangs_on_and_what_else_there_is(rendered: Rendered) -> None:
@@ -396,7 +396,7 @@ def test_a_plan_shows_how_sure_it_is_what_it_hangs_on_and_what_else_there_is(ren
 def test_every_number_of_a_plan_is_the_same_in_page_and_text(rendered: Rendered, whole_plan_report: PlanReport) -> None:
     page = _text(rendered("whole_plan_report")).replace("\u202f", " ")
     text = " ".join(render_plan(whole_plan_report.plan).split())
-    row = whole_plan_report.plan.chosen
+    row = whole_plan_report.plan.recommended_row
     assert row is not None
     assert row.chances is not None
     shown = (
@@ -443,7 +443,9 @@ def test_a_plans_own_page_is_whole(name: str, rendered: Rendered) -> None:
 
 def test_a_plan_says_first_that_the_capacity_is_not_known_well_enough(max_rate_plan_report: PlanReport) -> None:
     spread = PercentileRange(p10=2.0, p50=4.0, p90=9.0)
-    unsure = Knowledge(state="uncertain", per_instance_per_s=spread, headline="Not known.", next_step="Measure it.")
+    unsure = CapacityUncertainty(
+        state="uncertain", per_instance_per_s=spread, headline="Not known.", next_step="Measure it."
+    )
     plan = msgspec.structs.replace(max_rate_plan_report.plan, knowledge=unsure)
     text = _text(render_plan_html(msgspec.structs.replace(max_rate_plan_report, plan=plan)))
     assert text.index("Not known.") < text.index("Measure it.") < text.index("What binds")

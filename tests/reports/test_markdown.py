@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
-from reports.markdown import MAX_BYTES, bullets, render_markdown, render_plan_markdown, table, text
+from reports.markdown import MAX_BYTES, bullet_list, escape_text, render_markdown, render_plan_markdown, table
 from reports.model import PlanReport, Report
 from tests.fakes.golden import assert_golden
 from tests.reports.hostile import PAYLOADS, hostile
@@ -42,7 +42,7 @@ def test_what_would_be_markup_reads_as_itself(raw: str, place: str) -> None:
 
 def _assert_reads_as_itself(raw: str, place: str) -> None:
     expected = " ".join(raw.split())
-    elements, shown = _told(_at(place, text(raw) or "x"))
+    elements, shown = _told(_at(place, escape_text(raw) or "x"))
     assert shown.removeprefix("head") == (expected or "x")
     assert elements == _told(_at(place, "x"))[0]
 
@@ -50,7 +50,7 @@ def _assert_reads_as_itself(raw: str, place: str) -> None:
 def _at(place: str, one: str) -> str:
     if place == "cell":
         return "\n".join(table(["head"], [[one]]))
-    return one if place == "paragraph" else bullets([one])[0]
+    return one if place == "paragraph" else bullet_list([one])[0]
 
 
 @pytest.mark.parametrize(
@@ -58,7 +58,7 @@ def _at(place: str, one: str) -> str:
 )
 def test_an_address_is_nothing_to_click(raw: str) -> None:
     """GitHub finds addresses in the source by these signs, which an escape between them keeps it from."""
-    assert not any(sign in text(raw) for sign in ("://", "www.", "a@b"))
+    assert not any(sign in escape_text(raw) for sign in ("://", "www.", "a@b"))
 
 
 def test_a_table_without_rows_is_none() -> None:

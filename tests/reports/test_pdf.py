@@ -41,13 +41,13 @@ def test_every_kind_of_report_has_pages_and_the_same_bytes_each_time(reported: R
 
 def test_pictures_have_colours_of_their_own(full_report: Report, monkeypatch: pytest.MonkeyPatch) -> None:
     drawn: list[str] = []
-    keep = reports.pdf._in_light_colours
+    keep = reports.pdf._with_light_colors
 
     def note(page: str) -> str:
         drawn.append(keep(page))
         return drawn[-1]
 
-    monkeypatch.setattr(reports.pdf, "_in_light_colours", note)
+    monkeypatch.setattr(reports.pdf, "_with_light_colors", note)
     render_pdf(full_report)
     assert "var(--" in render_html(full_report)
     assert "var(--" not in drawn[0]

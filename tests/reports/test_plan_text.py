@@ -3,8 +3,8 @@ from __future__ import annotations
 from msgspec.structs import replace
 
 from reports.model import PlanReport, PlanSection
-from reports.plan_section import Knowledge, PercentileRange
-from reports.plan_text import more_lines, summary_lines
+from reports.plan_section import CapacityUncertainty, PercentileRange
+from reports.plan_text import detail_lines, summary_lines
 from reports.text import render_plan
 
 
@@ -16,13 +16,13 @@ def test_the_recommended_and_the_next_tell_their_chance_and_range(plan: PlanSect
 
 
 def test_the_three_widest_swings_are_told_and_how_many_more(plan: PlanSection) -> None:
-    inputs = dict(more_lines(plan))["Inputs"]
+    inputs = dict(detail_lines(plan))["Inputs"]
     assert [line.split()[0] for line in inputs] == ["peak", "assurance", "spare", "…"]
     assert inputs[-1] == "… and 1 more in the report"
 
 
 def test_where_nothing_moves_the_cost_that_is_told(max_rate_plan_report: PlanReport) -> None:
-    (line,) = dict(more_lines(max_rate_plan_report.plan))["Inputs"]
+    (line,) = dict(detail_lines(max_rate_plan_report.plan))["Inputs"]
     assert line == (
         "Neither the month's cost nor the cheapest offer changes with: router (least outstanding to random)."
     )
@@ -30,12 +30,12 @@ def test_where_nothing_moves_the_cost_that_is_told(max_rate_plan_report: PlanRep
 
 def test_without_a_recommendation_there_is_nothing_more(no_offer_plan_report: PlanReport) -> None:
     plan = no_offer_plan_report.plan
-    assert not [lines for _, lines in more_lines(plan) if lines]
+    assert not [lines for _, lines in detail_lines(plan) if lines]
     assert render_plan(plan).startswith("Plan      No offer fits a peak of 90.0/s.")
 
 
 def test_what_is_not_known_leads_and_the_models_error_stands_beside_the_probability(plan: PlanSection) -> None:
-    knowledge = Knowledge(
+    knowledge = CapacityUncertainty(
         state="uncertain",
         per_instance_per_s=PercentileRange(p10=2.0, p50=4.0, p90=9.0),
         headline="Unsure.",
@@ -45,7 +45,7 @@ def test_what_is_not_known_leads_and_the_models_error_stands_beside_the_probabil
     unsure = replace(plan, knowledge=knowledge, offers=(row, *plan.offers[1:]))
     assert summary_lines(unsure)[:2] == ["Unsure.", "Measure."]
     assert summary_lines(replace(unsure, recommendation=None))[:2] == ["Unsure.", "Measure."]
-    (sure, *_) = dict(more_lines(unsure))["Sure"]
+    (sure, *_) = dict(detail_lines(unsure))["Sure"]
     assert sure.endswith("; the service model is off by 12.3\u202f% at the SLO's percentile")
 
 
@@ -54,7 +54,7 @@ def test_a_plan_of_before_is_told_as_before(plan: PlanSection) -> None:
     before = PlanSection(
         **{name: getattr(plan, name) for name in PlanSection.__struct_fields__[:15]} | {"offers": (row,)}  # up to notes
     )
-    assert {title for title, lines in more_lines(before) if lines} == {"Why", "Changes"}
+    assert {title for title, lines in detail_lines(before) if lines} == {"Why", "Changes"}
     assert "2,577 (2,062–3,092) USD/month, measured, price of" in render_plan(before).replace("\n            ", " ")
 
 

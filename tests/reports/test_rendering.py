@@ -66,15 +66,17 @@ def test_every_format_shows_the_same_numbers_as_the_stored_result(result: Result
         assert (one.observed.value, one.observed.ci95, one.judgement) == (
             row.observed.value, row.observed.ci95, row.judgement,
         )  # fmt: skip
-        number = _plain(formatting.quantity(row.observed))
+        number = _plain(formatting.format_quantity(row.observed))
         assert f"{one.judgement} {one.objective.text}: {number}" in shown["text"]
         assert f"{one.objective.text} {row.kind}" in shown["html"]
         assert number in shown["html"]
         assert number in shown["markdown"]
         assert f"observed {number}" in " ".join(junit)
     for tile in report.tiles:
-        assert all(f"{tile.label} {_plain(formatting.quantity(tile.quantity))}" in shown[one] for one in _TERSE)
-        assert f"{tile.label} {_plain(formatting.value_unit(tile.quantity))}" in shown["html"].replace(" /s", "/s")
+        assert all(f"{tile.label} {_plain(formatting.format_quantity(tile.quantity))}" in shown[one] for one in _TERSE)
+        assert f"{tile.label} {_plain(formatting.format_value_unit(tile.quantity))}" in shown["html"].replace(
+            " /s", "/s"
+        )
     for check in stored.validity:
         number = _plain(formatting.check_value(next(row for row in report.checks if row.id == check.id)))
         assert all(number in text for text in shown.values()) or check.verdict == "VALID"

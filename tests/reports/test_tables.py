@@ -7,7 +7,7 @@ import msgspec
 import pytest
 
 from reports.model import Report
-from reports.tables import csv_text, plan_tables, tables_of
+from reports.tables import build_tables, csv_text, plan_tables
 from tests.reports.hostile import PAYLOADS, hostile
 
 _FORMULAE = (
@@ -34,20 +34,20 @@ def test_no_text_is_a_formula_or_leaves_its_cell(formula: str) -> None:
 
 
 def test_every_table_has_a_cell_for_every_column(full_report: Report, local_report: Report) -> None:
-    tables = tables_of(full_report)
+    tables = build_tables(full_report)
     assert [*tables] == ["stages", "timeline", "offers"]
-    assert [*tables_of(local_report)] == ["variants"]
-    for text in (*tables.values(), *tables_of(local_report).values()):
+    assert [*build_tables(local_report)] == ["variants"]
+    for text in (*tables.values(), *build_tables(local_report).values()):
         rows = _read(text)
         assert len(rows) > 1
         assert len({len(row) for row in rows}) == 1
 
 
 def test_stages_and_times_are_those_of_the_report(full_report: Report) -> None:
-    columns, *stages = _read(tables_of(full_report)["stages"])
+    columns, *stages = _read(build_tables(full_report)["stages"])
     p95 = [row[columns.index("p95_ms")] for row in stages]
     assert p95 == ["" if one.p95.value is None else str(one.p95.value) for one in full_report.stages]
-    columns, *times = _read(tables_of(full_report)["timeline"])
+    columns, *times = _read(build_tables(full_report)["timeline"])
     assert full_report.load is not None
     assert [float(row[columns.index("good_per_s")]) for row in times] == list(full_report.load.good_per_s)
     assert "ttft_p95_ms" not in columns
@@ -57,8 +57,8 @@ def test_stages_and_times_are_those_of_the_report(full_report: Report) -> None:
 @pytest.mark.parametrize("payload", [*PAYLOADS, *_FORMULAE])
 def test_hostile_names_stay_in_their_cells(payload: str, full_report: Report, local_report: Report) -> None:
     for report in (full_report, local_report):
-        harmless = tables_of(report)
-        for name, text in tables_of(hostile(report, payload)).items():
+        harmless = build_tables(report)
+        for name, text in build_tables(hostile(report, payload)).items():
             rows = _read(text)
             assert [len(row) for row in rows] == [len(row) for row in _read(harmless[name])]
             assert not [cell for row in rows for cell in row if cell.startswith(("=", "@", "+", "\t", "\r", "\n"))]
@@ -69,4 +69,4 @@ def test_a_plan_without_offers_and_a_run_without_stages_have_no_table(
 ) -> None:
     assert full_report.plan is not None
     assert plan_tables(msgspec.structs.replace(full_report.plan, offers=(), refused=())) == {}
-    assert tables_of(empty_report) == {}
+    assert build_tables(empty_report) == {}

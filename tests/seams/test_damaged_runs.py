@@ -11,7 +11,7 @@ import pytest
 from msgspec.structs import replace
 
 from app.cli.main import main
-from app.reporting.opened import open_facts
+from app.reporting.opened import load_run
 from app.storage.names import CHECKSUMS, EVENTS, REQUESTS, RESULT, TELEMETRY
 from app.storage.run_directory import RunWriter, StoredRun, runs_home
 from loadgen.decoding import decode_json
@@ -120,9 +120,9 @@ def test_recover_evaluates_the_stages_that_have_all_their_rows(
     text = " ".join(capsys.readouterr().out.split())
     assert "DAMAGED: requests.arrow was cut off" in text
     assert "Not evaluated, since rows are missing: high." in text
-    whole, missing = open_facts(StoredRun(cut_off), recover=True), golden_run("llm", cut_off.parent / "whole")
-    judged = whole.rescored(["latency_ms.p95<500"])
-    of_whole_run = open_facts(StoredRun(missing)).rescored(["latency_ms.p95<500"])
+    whole, missing = load_run(StoredRun(cut_off), recover=True), golden_run("llm", cut_off.parent / "whole")
+    judged = whole.rescore(["latency_ms.p95<500"])
+    of_whole_run = load_run(StoredRun(missing)).rescore(["latency_ms.p95<500"])
     assert 0 < len(judged.stages) < len(of_whole_run.stages)
     assert judged.verdict.status == "INVALID"
     for stage, same in zip(judged.stages, of_whole_run.stages, strict=False):
@@ -166,7 +166,7 @@ def test_names_of_runs_steer_no_terminal(
 ) -> None:
     monkeypatch.setenv("SIZEWISE_HOME", str(tmp_path / "home"))
     run = golden_run("local", tmp_path)
-    result = StoredRun(run).measured
+    result = StoredRun(run).complete_result
     name, run_id = "red\x1b[31m", "id\x1b]0;title\x07\x9b1m"
     for number in range(2):
         with RunWriter(runs_home() / f"run-{number}") as writer:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from app.records.result import Estimate, Result
-from app.reporting.opened import open_facts
+from app.reporting.opened import load_run
 from app.storage.bundle import import_run
 from app.storage.plan_file import read_plan
 from app.storage.run_directory import StoredRun
@@ -87,13 +87,13 @@ def _rounded(value: Any) -> Any:
 @pytest.mark.parametrize("name", ["search", "llm", "local"])
 def test_a_run_shows_the_numbers_that_its_own_version_showed(name: str, tmp_path: Path) -> None:
     run = StoredRun(golden_run(name, tmp_path))
-    opened = open_facts(run)
+    opened = load_run(run)
     _assert_golden(name, _shown(opened.result))
-    _assert_golden(name, _shown(opened.rescored()))
+    _assert_golden(name, _shown(opened.rescore()))
 
 
 def test_a_killed_run_shows_the_numbers_of_its_complete_stages(tmp_path: Path) -> None:
-    opened = open_facts(StoredRun(golden_run("killed", tmp_path)), recover=True)
+    opened = load_run(StoredRun(golden_run("killed", tmp_path)), recover=True)
     _assert_golden("killed", _shown(opened.result) | {"rows": opened.table.num_rows})
 
 
@@ -101,7 +101,7 @@ def test_an_imported_bundle_shows_the_numbers_of_its_run(tmp_path: Path, monkeyp
     monkeypatch.setenv("SIZEWISE_HOME", str(tmp_path / "home"))
     directory, is_new = import_run(golden_bundle(tmp_path))
     assert is_new
-    _assert_golden("llm", _shown(open_facts(StoredRun(directory)).rescored()))
+    _assert_golden("llm", _shown(load_run(StoredRun(directory)).rescore()))
 
 
 def test_a_plan_file_shows_the_numbers_that_its_own_version_showed(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 from loadgen.payloads.tensors import TensorInput
 from loadgen.process import LoadProcess
 from loadgen.records import ClosedArrivals, Endpoint
-from loadgen.reference.script import HttpFace, Law, OipFace, OpenAiFace, Reply, Script, TfServingFace, TorchServeFace
+from loadgen.reference.script import HttpMock, Law, OipMock, OpenAiMock, Reply, Script, TfServingMock, TorchServeMock
 from loadgen.reference.scripted import ScriptedServer
 from loadgen.workloads import (
     Dataset,
@@ -34,11 +34,11 @@ LAW = Law(delay_s=0.002)
 SCRIPT = Script(
     reply=Reply(404),
     faces=(
-        HttpFace(LAW, "/score"),
-        OpenAiFace(LAW),
-        OipFace(LAW, inputs=INPUTS),
-        TfServingFace(LAW, inputs=INPUTS),
-        TorchServeFace(LAW),
+        HttpMock(LAW, "/score"),
+        OpenAiMock(LAW),
+        OipMock(LAW, inputs=INPUTS),
+        TfServingMock(LAW, inputs=INPUTS),
+        TorchServeMock(LAW),
     ),
 )
 
@@ -99,7 +99,7 @@ def test_popular_rows_of_a_folder_are_sent_more_often(load: LoadProcess, tmp_pat
 
 def test_a_law_with_servers_has_a_knee(load: LoadProcess) -> None:
     """Two servers of 10 ms carry 200/s, however many ask."""
-    face = HttpFace(Law(delay_s=0.01, servers=2))
+    face = HttpMock(Law(delay_s=0.01, servers=2))
     with ScriptedServer(Script(faces=(face,))) as server:
         load.configure(Endpoint((server.url,)), HttpWorkload())
         below = Played(load, plan(arrivals=ClosedArrivals(1), duration=0.5))

@@ -7,7 +7,7 @@ import signal
 from collections.abc import Callable
 from pathlib import Path
 
-from app.reporting.opened import open_facts
+from app.reporting.opened import load_run
 from app.storage.run_directory import StoredRun
 from loadgen.reference.script import Script
 from loadgen.reference.scripted import ScriptedServer
@@ -36,8 +36,8 @@ def test_every_stage_comes_out_as_the_engine_stored_it(
         _profile(Path(path))
         done = sizewise_here("run", path, "--out", str(run))
     assert done.returncode in (0, 4, 10), done.stderr
-    opened = open_facts(StoredRun(run))
-    again = opened.rescored()
+    opened = load_run(StoredRun(run))
+    again = opened.rescore()
     for one, own in zip(again.stages, opened.result.stages, strict=True):
         assert one == own, one.name
     assert again == opened.result

@@ -11,11 +11,11 @@ import pytest
 from msgspec.structs import replace
 
 from app.session.interruption import Interruption
-from app.session.limits import LimitWatch
+from app.session.limits import LimitMonitor
 from app.session.selftest.bench import Bench
 from app.session.selftest.proof import check_injection
 from app.session.spec import LimitSpec
-from app.wiring.selftest import selftest_parts, start_script
+from app.wiring.selftest import build_selftest_dependencies, start_script
 from loadgen.reference.script import Script
 from loadgen.reference.scripted import ScriptedServer
 from tests.fakes.program import Sizewise
@@ -52,10 +52,10 @@ def test_the_last_self_test_stands_in_results_and_reports(
 
 def test_a_real_server_that_lies_about_its_delay_is_found_out(tmp_path: Path) -> None:
     """It answers at once, whatever it is told; a busy machine makes nothing of that."""
-    parts = replace(selftest_parts("f", tmp_path), start_scripted=lambda _: start_script(Script()))
+    parts = replace(build_selftest_dependencies("f", tmp_path), start_scripted=lambda _: start_script(Script()))
     load, store = parts.start_load(), parts.open_store()
     try:
-        limits = LimitWatch(LimitSpec(duration_s=30.0), parts.now_ns())
+        limits = LimitMonitor(LimitSpec(duration_s=30.0), parts.now_ns())
         found = [*check_injection(Bench(parts, load, store, limits, Interruption()))]
     finally:
         load.close()

@@ -14,13 +14,13 @@ from loadgen.reference.openai_events import (
     Generation,
     Pieces,
     chunked,
-    closing,
-    cut,
     endless,
     openai_stream,
-    sliced,
+    single_line_event,
+    slice_stream,
+    truncate,
     until_close,
-    without_newline,
+    with_connection_close,
 )
 from loadgen.reference.script import Reply, Script, Stream
 from loadgen.reference.scripted import ScriptedServer
@@ -59,7 +59,7 @@ def whole(rows: pd.DataFrame) -> None:
 @pytest.mark.parametrize("text", ["tok ", " ", "\n", "é€😀"])
 def test_bytes_one_by_one_are_the_same_tokens(load: LoadProcess, text: str) -> None:
     """Cuts fall inside UTF-8 sequences, inside CRLF, inside chunk sizes."""
-    stream = sliced(chunked(made(text=text)), 1, every_s=0.0002)
+    stream = slice_stream(chunked(made(text=text)), 1, interval_s=0.0002)
     rows = played(load, stream, rate=10, duration=0.5).rows
     whole(rows)
     assert set(rows["tokens_out"]) == {5}
@@ -111,7 +111,9 @@ def test_an_answer_without_tokens_has_no_first_one(load: LoadProcess) -> None:
     assert rows["first_token_ns"].isna().all()
 
 
-@pytest.mark.parametrize("stream", [closing(chunked(made())), until_close(made()), until_close(made(), version="1.1")])
+@pytest.mark.parametrize(
+    "stream", [with_connection_close(chunked(made())), until_close(made()), until_close(made(), version="1.1")]
+)
 def test_connections_that_are_closed_after_each_answer_do_no_harm(load: LoadProcess, stream: Stream) -> None:
     rows = played(load, stream).rows
     whole(rows)
@@ -121,9 +123,9 @@ def test_connections_that_are_closed_after_each_answer_do_no_harm(load: LoadProc
 @pytest.mark.parametrize(
     ("stream", "error", "tokens"),
     [
-        (cut(chunked(made()), 4, "reset"), "truncated", 2),
-        (cut(chunked(made()), 4, "close"), "truncated", 2),
-        (cut(chunked(made()), 4, "open"), "timeout", 2),
+        (truncate(chunked(made()), 4, "reset"), "truncated", 2),
+        (truncate(chunked(made()), 4, "close"), "truncated", 2),
+        (truncate(chunked(made()), 4, "open"), "timeout", 2),
         (chunked(made(finish_reason=None)), "truncated", 5),
         (chunked(made(finish_reason=None, done=False)), "truncated", 5),
         (until_close(made(finish_reason=None, usage=False, done=False)), "truncated", 5),
@@ -160,7 +162,7 @@ def test_answers_that_are_no_streams_have_their_class(load: LoadProcess, reply: 
 
 def test_memory_stays_bounded_whatever_a_server_sends(load: LoadProcess) -> None:
     load_rss = _resident_bytes(load.pid)
-    rows = played(load, without_newline(256 * MIB), rate=20).rows
+    rows = played(load, single_line_event(256 * MIB), rate=20).rows
     assert list(rows["error"]) == ["bad-payload"] * 2
     assert _resident_bytes(load.pid) - load_rss < 64 * MIB
 

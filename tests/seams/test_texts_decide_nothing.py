@@ -17,11 +17,11 @@ import msgspec
 import pytest
 
 from app.analysis.comparisons.comparison import compare_runs
-from app.analysis.curve import capacity_curve, rungs_of
+from app.analysis.curve import build_capacity_curve, build_load_points
 from app.records.comparison import Comparison
 from app.records.offers import CapacityCurve
-from app.records.plan_question import Rung
-from app.reporting.opened import open_facts
+from app.records.plan_question import MeasuredLoadPoint
+from app.reporting.opened import load_run
 from app.storage.run_directory import EVENTS, RESULT, StoredRun
 from tests.fakes.golden_runs import golden_run
 from tests.fakes.stored_runs import SEARCHED, sealed_again, stored_run
@@ -123,7 +123,7 @@ def test_a_live_run_without_sentences_is_what_its_rows_tell(live: tuple[Path, in
     result = StoredRun(run).result
     assert result is not None
     assert code == result.exit.code
-    assert plain(result) == plain(open_facts(StoredRun(run)).rescored())
+    assert plain(result) == plain(load_run(StoredRun(run)).rescore())
 
 
 def test_the_texts_of_a_result_are_found(runs: dict[str, tuple[StoredRun, StoredRun]]) -> None:
@@ -150,14 +150,14 @@ def test_the_texts_of_a_result_are_found(runs: dict[str, tuple[StoredRun, Stored
 def test_a_run_is_evaluated_again_alike(
     runs: dict[str, tuple[StoredRun, StoredRun]], name: str, slo: list[str]
 ) -> None:
-    as_is, replaced = (open_facts(run).rescored(slo) for run in runs[name])
+    as_is, replaced = (load_run(run).rescore(slo) for run in runs[name])
     assert plain(as_is) == plain(replaced)
     assert [cause.id for cause in as_is.exit.causes] == [cause.id for cause in replaced.exit.causes]
 
 
 def test_runs_are_compared_alike(runs: dict[str, tuple[StoredRun, StoredRun]]) -> None:
     def compared(which: int) -> Comparison:
-        first, second = (pair[which].measured for pair in (runs["search"], runs["llm"]))
+        first, second = (pair[which].complete_result for pair in (runs["search"], runs["llm"]))
         return compare_runs([first], [second], is_forced=True)
 
     assert plain(compared(0)) == plain(compared(1))
@@ -165,16 +165,16 @@ def test_runs_are_compared_alike(runs: dict[str, tuple[StoredRun, StoredRun]]) -
 
 def test_the_verdict_of_a_report_is_alike(runs: dict[str, tuple[StoredRun, StoredRun]]) -> None:
     for pair in runs.values():
-        as_is, replaced = (open_facts(run).report().verdict for run in pair)
+        as_is, replaced = (load_run(run).report().verdict for run in pair)
         assert (as_is.outcome, as_is.trust, as_is.exit_code) == (replaced.outcome, replaced.trust, replaced.exit_code)
 
 
 def test_what_a_plan_is_made_of_is_alike(runs: dict[str, tuple[StoredRun, StoredRun]]) -> None:
-    def planned_from(run: StoredRun) -> tuple[CapacityCurve, tuple[Rung, ...]]:
-        result = run.measured
+    def planned_from(run: StoredRun) -> tuple[CapacityCurve, tuple[MeasuredLoadPoint, ...]]:
+        result = run.complete_result
         assert result.max_rate is not None
         slo = [judged.objective for judged in result.slo]
-        return capacity_curve(result.stages, slo, result.max_rate), rungs_of(result.stages)
+        return build_capacity_curve(result.stages, slo, result.max_rate), build_load_points(result.stages)
 
     for name in ("search", "llm", "live"):
         as_is, replaced = (planned_from(run) for run in runs[name])

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 import sizewise as notebook
-from loadgen.arrivals import offsets_ns
+from loadgen.arrivals import compute_offsets_ns
 from loadgen.records import OpenArrivals
 from tests.fakes.hosts import Host, Network, network
 from tests.fakes.processes import children_of
@@ -157,7 +157,7 @@ def test_two_hosts_send_one_load_on_one_clock_and_strangers_are_nobody(
 
     requests = notebook.open_run(tmp_path / "run").requests.sort_values("index")
     start_ns = stage["window"]["start_ns"]
-    expected = start_ns + offsets_ns(OpenArrivals("poisson", ((0.0, 200.0),)), 2.0, 0.0, 7_000)
+    expected = start_ns + compute_offsets_ns(OpenArrivals("poisson", ((0.0, 200.0),)), 2.0, 0.0, 7_000)
     assert np.abs(requests["intended_ns"].to_numpy() - expected).max() < 1_000, "a microsecond, by rounding"
     received = np.sort([at_ns for at_ns in target.received_ns() if at_ns > start_ns])
     underway_ns = received - np.sort(requests["sent_ns"].to_numpy())

@@ -6,11 +6,11 @@ from collections.abc import Iterator, Sequence
 
 import msgspec
 
-from app.analysis.comparisons.repeats import Repeats, median_of
+from app.analysis.comparisons.repeats import Repeats, compute_median
 from app.records.comparison import MAX_RATE, StageMetric
 from app.records.estimate import Estimate
 from app.records.metrics import METRICS
-from app.records.result import IN_SWEEP, Result, Stage
+from app.records.result import SWEEP_TAG, Result, Stage
 
 _TIME_PERCENTILES = ("p50", "p95", "p99")
 _HEADLINES: dict[str, tuple[str, ...]] = {
@@ -26,17 +26,17 @@ _STAGE_FIELDS = ("achieved_per_s", "good_per_s")
 _SEARCH = "search"
 
 
-class Place(msgspec.Struct, frozen=True):
+class StagePlace(msgspec.Struct, frozen=True):
     """Where a metric was measured. `stage` is its display name; `key` is equal for places that may be compared."""
 
     key: tuple[str, ...]
-    stage: str
+    stage_name: str
     is_loaded: bool
     """True if the profile requested the stage: not a probe of a search, nor a model that was run beside its
     endpoint."""
 
 
-class Comparable(StageMetric, frozen=True):
+class MetricPair(StageMetric, frozen=True):
     is_headline: bool
     repeats: Repeats
 
@@ -46,21 +46,21 @@ Key = tuple[tuple[str, ...], str, str]
 
 
 class _Value(msgspec.Struct, frozen=True):
-    place: Place
+    place: StagePlace
     estimate: Estimate
     has_latency: bool = True
 
 
-def comparables(base: Sequence[Result], candidate: Sequence[Result]) -> tuple[Comparable, ...]:
+def pair_metrics(base_runs: Sequence[Result], candidate_runs: Sequence[Result]) -> tuple[MetricPair, ...]:
     """Pair the metrics of two sets of runs, headlines first.
 
     Metrics without a value on one side, or without a better direction, are dropped; so is the max rate if no run tried
     a higher one. The repeats of a single run are those of its stages; each of several runs is one repeat.
     """
-    one_model = all(len(_models(run)) == 1 for run in (*base, *candidate))
-    has_limit = not all(run.max_rate is not None and run.max_rate.at_least for run in (*base, *candidate))
-    before, after = _collect_side(base, one_model), _collect_side(candidate, one_model)
-    objectives = {(result.objective.metric, result.objective.aggregate) for run in candidate for result in run.slo}
+    one_model = all(len(_models(run)) == 1 for run in (*base_runs, *candidate_runs))
+    has_limit = not all(run.max_rate is not None and run.max_rate.at_least for run in (*base_runs, *candidate_runs))
+    before, after = _collect_side(base_runs, one_model), _collect_side(candidate_runs, one_model)
+    objectives = {(result.objective.metric, result.objective.aggregate) for run in candidate_runs for result in run.slo}
     paired = [
         _build_comparable(key, before[key], values, objectives)
         for key, values in after.items()
@@ -74,23 +74,23 @@ def comparables(base: Sequence[Result], candidate: Sequence[Result]) -> tuple[Co
     return tuple(sorted(paired, key=lambda comparable: not comparable.is_headline))
 
 
-def places_of(result: Result, *, one_model: bool) -> Iterator[tuple[Place, Stage]]:
+def list_places(result: Result, *, is_single_model: bool) -> Iterator[tuple[StagePlace, Stage]]:
     """Yield the stages that count by themselves: no warm-ups, no INVALID stages, and no pooled holds of a search."""
     has_other_load = any(
-        IN_SWEEP not in stage.tags and stage.kind in ("steady", "closed") for stage in _load_stages(result)
+        SWEEP_TAG not in stage.tags and stage.kind in ("steady", "closed") for stage in _load_stages(result)
     )
     for stage in result.stages:
         if stage.kind == "warmup" or stage.is_pooled or stage.verdict.status == "INVALID":
             continue
         if stage.variant is None:
-            is_probe = stage.kind == "probe" or (has_other_load and IN_SWEEP in stage.tags)
-            yield Place((stage.name,), stage.name, not is_probe), stage
+            is_probe = stage.kind == "probe" or (has_other_load and SWEEP_TAG in stage.tags)
+            yield StagePlace((stage.name,), stage.name, not is_probe), stage
             continue
         scenario = stage.tags.get("scenario", "")
         rate = "" if stage.scheduled_per_s is None else f"{stage.scheduled_per_s:.4g}/s"
         label = stage.variant.label
-        key = label.removeprefix(stage.variant.model) if one_model else label
-        yield Place((key, scenario, rate), stage.name, result.local is not None), stage
+        key = label.removeprefix(stage.variant.model) if is_single_model else label
+        yield StagePlace((key, scenario, rate), stage.name, result.local is not None), stage
 
 
 def _load_stages(result: Result) -> Iterator[Stage]:
@@ -108,7 +108,7 @@ def _collect_side(runs: Sequence[Result], one_model: bool) -> dict[Key, list[_Va
     merged: dict[Key, list[_Value]] = {}
     for values in by_run:
         for key, stage_values in values.items():
-            median = median_of([value.estimate for value in stage_values])
+            median = compute_median([value.estimate for value in stage_values])
             merged.setdefault(key, []).append(msgspec.structs.replace(stage_values[0], estimate=median))
     return merged
 
@@ -116,9 +116,9 @@ def _collect_side(runs: Sequence[Result], one_model: bool) -> dict[Key, list[_Va
 def _values(result: Result, one_model: bool) -> dict[Key, list[_Value]]:
     values_by_key: dict[Key, list[_Value]] = {}
     if result.max_rate is not None and result.max_rate.per_s.value is not None:
-        place = Place((_SEARCH,), _SEARCH, is_loaded=True)
+        place = StagePlace((_SEARCH,), _SEARCH, is_loaded=True)
         values_by_key[(place.key, MAX_RATE, "value")] = [_Value(place, result.max_rate.per_s)]
-    for place, stage in places_of(result, one_model=one_model):
+    for place, stage in list_places(result, is_single_model=one_model):
         has_latency = any(estimate.value is not None for estimate in stage.metrics.get("latency_ms", {}).values())
         for metric, aggregates in _metrics(stage).items():
             for aggregate, estimate in aggregates.items():
@@ -136,19 +136,19 @@ def _metrics(stage: Stage) -> dict[str, dict[str, Estimate]]:
 
 def _build_comparable(
     key: Key, before: list[_Value], after: list[_Value], objectives: set[tuple[str, str | None]]
-) -> Comparable:
+) -> MetricPair:
     _, metric, name = key
     aggregate, place = None if name == "value" else name, after[0].place
     headline_aggregates = _HEADLINES.get(metric, ())
     if metric == _WITHOUT_INTENDED_STARTS and not after[0].has_latency:
         headline_aggregates = _TIME_PERCENTILES
     is_known = metric == MAX_RATE or name in headline_aggregates or (metric, aggregate) in objectives
-    return Comparable(
+    return MetricPair(
         metric=metric,
         aggregate=aggregate,
         unit="1/s" if metric == MAX_RATE else METRICS[metric].unit,
         better="higher" if metric == MAX_RATE else METRICS[metric].better,
-        stage=place.stage,
+        stage=place.stage_name,
         is_headline=place.is_loaded and is_known,
         repeats=Repeats(tuple(value.estimate for value in before), tuple(value.estimate for value in after)),
     )

@@ -10,64 +10,64 @@ from collections.abc import Callable, Iterator, Sequence
 
 import msgspec
 
-from app.analysis.comparisons.comparable import Comparable, comparables
-from app.analysis.comparisons.environment_differences import differences_of, is_other_cpu
+from app.analysis.comparisons.comparable import MetricPair, pair_metrics
+from app.analysis.comparisons.environment_differences import find_differences, has_other_cpu
 from app.analysis.comparisons.repeats import (
-    ERROR,
-    FEWEST,
+    MIN_REPEATS,
+    SIGNIFICANCE_LEVEL,
     Repeats,
-    detectable,
-    few_interval,
-    holm,
-    median_of,
-    more_repeats,
-    noise_of,
-    p_of_shift,
-    ratio_of,
+    adjust_p_values,
+    compute_detectable_change,
+    compute_median,
+    compute_noise,
+    compute_p_value,
+    compute_ratio,
+    compute_small_sample_interval,
+    estimate_more_repeats,
 )
-from app.analysis.digits import digits
+from app.analysis.digits import format_number
 from app.records.comparison import ChangeVerdict, Comparison, MetricChange
 from app.records.estimate import Estimate
 from app.records.metrics import format_metric
 from app.records.result import Result
 
-NOISY = 0.10
+MAX_NOISE = 0.10
 """Maximum coefficient of variation between repeats with which a metric can fail a run."""
 _MAX_NOTED = 3
 
 
-def notes_of(comparison: Comparison, found: Sequence[Comparable]) -> tuple[str, ...]:
-    return tuple(_notes(comparison, found))
+def build_notes(comparison: Comparison, pairs: Sequence[MetricPair]) -> tuple[str, ...]:
+    return tuple(_notes(comparison, pairs))
 
 
 def is_noisy(change: MetricChange) -> bool:
-    return change.noise is not None and change.noise > NOISY
+    return change.noise is not None and change.noise > MAX_NOISE
 
 
-def in_words(change: MetricChange) -> str:
+def format_change(change: MetricChange) -> str:
     """Name a change, such as "latency_ms.p95 in steady"."""
     return f"{format_metric(change.metric, change.aggregate)} in {change.stage}"
 
 
-def regression_in_words(change: MetricChange) -> str:
+def format_regression(change: MetricChange) -> str:
     """Describe a regression, such as "latency_ms.p95 in steady got worse: 48.2 ms against 40.1 ms, 1.2 times (1.15 to
     1.26)"."""
-    before, now = (digits(estimate.value or 0.0) for estimate in (change.base, change.candidate))
+    before, now = (format_number(estimate.value or 0.0) for estimate in (change.base, change.candidate))
     unit = "" if change.unit == "share" else f" {change.unit}"
     ratio = change.ratio
-    times = "" if not ratio.value else f", {digits(ratio.value, 3)} times"
-    between = "" if ratio.ci95 is None else f" ({digits(ratio.ci95[0], 3)} to {digits(ratio.ci95[1], 3)})"
-    return f"{in_words(change)} got worse: {now}{unit} against {before}{unit}{times}{between}"
+    times = "" if not ratio.value else f", {format_number(ratio.value, 3)} times"
+    between = "" if ratio.ci95 is None else f" ({format_number(ratio.ci95[0], 3)} to {format_number(ratio.ci95[1], 3)})"
+    return f"{format_change(change)} got worse: {now}{unit} against {before}{unit}{times}{between}"
 
 
-def _notes(comparison: Comparison, pairs: Sequence[Comparable]) -> Iterator[str]:
+def _notes(comparison: Comparison, pairs: Sequence[MetricPair]) -> Iterator[str]:
     if comparison.is_same_run:
         yield "Base and candidate are the same run, so there is no difference to find."
         return
     if comparison.is_forced:
         forbidding = ", ".join(difference.name for difference in comparison.differences if difference.forbids)
         yield f"Forced: {forbidding} differ, so that a change may be theirs and not the candidate's."
-    if is_other_cpu(comparison.differences):
+    if has_other_cpu(comparison.differences):
         yield "The machines differ, or are not known, so that no change fails anything: compare on one machine."
     if pairs:
         yield from _repeat_notes(comparison, pairs)
@@ -76,32 +76,32 @@ def _notes(comparison: Comparison, pairs: Sequence[Comparable]) -> Iterator[str]
         note = (
             ""
             if change.detectable is None
-            else f": only changes above {digits(100 * change.detectable, 2)} % show there"
+            else f": only changes above {format_number(100 * change.detectable, 2)} % show there"
         )
-        noise = digits(100 * (change.noise or 0.0), 2)
-        yield f"{in_words(change)} varies by {noise} % from repeat to repeat{note}, and it fails nothing."
+        noise = format_number(100 * (change.noise or 0.0), 2)
+        yield f"{format_change(change)} varies by {noise} % from repeat to repeat{note}, and it fails nothing."
     if len(noisy) > _MAX_NOTED:
         yield f"So do {len(noisy) - _MAX_NOTED} more."
 
 
-def _repeat_notes(comparison: Comparison, pairs: Sequence[Comparable]) -> Iterator[str]:
+def _repeat_notes(comparison: Comparison, pairs: Sequence[MetricPair]) -> Iterator[str]:
     runs = min(len(comparison.base), len(comparison.candidate))
     fewest = (
-        min(comparable.repeats.fewer for comparable in pairs if comparable.is_headline)
+        min(comparable.repeats.min_count for comparable in pairs if comparable.is_headline)
         if any(map(_is_headline, pairs))
         else runs
     )
     if runs == 1:
         what = "intervals are those of the runs themselves" if fewest == 1 else "repeats are those inside a run"
         yield f"One run of a kind: {what}, and what differs from run to run is not in them."
-    if 1 < fewest < FEWEST:
+    if 1 < fewest < MIN_REPEATS:
         yield (
             f"With {fewest} repeats no test by ranks can tell at 1 %, so that the ratio's interval decides: "
-            f"{FEWEST} of each are the fewest, and the two-stage rule begins with 7."
+            f"{MIN_REPEATS} of each are the fewest, and the two-stage rule begins with 7."
         )
 
 
-def _is_headline(comparable: Comparable) -> bool:
+def _is_headline(comparable: MetricPair) -> bool:
     return comparable.is_headline
 
 
@@ -114,10 +114,10 @@ def compare_runs(
 ) -> Comparison:
     """Compare two sets of runs; without changes if a difference forbids it and it is not forced, or if they have no
     metric in common."""
-    differences = differences_of(base, candidate)
+    differences = find_differences(base, candidate)
     is_forbidden = any(difference.forbids for difference in differences)
-    pairs = () if is_forbidden and not is_forced else comparables(base, candidate)
-    changes = judge_changes(pairs, tolerance)
+    pairs = () if is_forbidden and not is_forced else pair_metrics(base, candidate)
+    changes = evaluate_changes(pairs, tolerance)
     noises = [change.noise for change in changes if change.is_headline and change.noise is not None]
     has_no_quiet = bool(noises) and all(is_noisy(change) for change in changes if change.is_headline)
     comparison = Comparison(
@@ -128,40 +128,40 @@ def compare_runs(
         differences=differences,
         is_forced=is_forbidden and is_forced,
         noise=max(noises, default=None),
-        is_advisory=has_no_quiet or is_other_cpu(differences),
+        is_advisory=has_no_quiet or has_other_cpu(differences),
         is_same_run=_by_id(base) == _by_id(candidate),
     )
     if comparison.is_same_run:
         same = tuple(msgspec.structs.replace(change, verdict="same", more_repeats=None) for change in changes)
         comparison = msgspec.structs.replace(comparison, changes=same)
-    return msgspec.structs.replace(comparison, notes=notes_of(comparison, pairs))
+    return msgspec.structs.replace(comparison, notes=build_notes(comparison, pairs))
 
 
 def _by_id(runs: Sequence[Result]) -> list[Result]:
     return sorted(runs, key=lambda run: run.run_id)
 
 
-def judge_changes(found: Sequence[Comparable], tolerance: float) -> tuple[MetricChange, ...]:
+def evaluate_changes(pairs: Sequence[MetricPair], tolerance: float) -> tuple[MetricChange, ...]:
     """Evaluate changes. Headlines are tested together, so that their number does not cause false alarms; so are all
     other metrics."""
-    headlines = [comparable for comparable in found if comparable.is_headline]
-    others = [comparable for comparable in found if not comparable.is_headline]
+    headlines = [comparable for comparable in pairs if comparable.is_headline]
+    others = [comparable for comparable in pairs if not comparable.is_headline]
     return (*_evaluate_together(headlines, tolerance), *_evaluate_together(others, tolerance))
 
 
-def regressions(comparison: Comparison) -> tuple[MetricChange, ...]:
+def find_regressions(comparison: Comparison) -> tuple[MetricChange, ...]:
     """Return headlines that got worse and can fail a run."""
     if comparison.is_advisory:
         return ()
-    return tuple(change for change in comparison.changes if change.verdict == "worse" and may_fail(change))
+    return tuple(change for change in comparison.changes if change.verdict == "worse" and can_fail_run(change))
 
 
-def undecided(comparison: Comparison) -> tuple[MetricChange, ...]:
+def find_inconclusive(comparison: Comparison) -> tuple[MetricChange, ...]:
     """Return headlines that are inconclusive, so that they may have got worse."""
-    return tuple(change for change in comparison.changes if change.verdict == "inconclusive" and may_fail(change))
+    return tuple(change for change in comparison.changes if change.verdict == "inconclusive" and can_fail_run(change))
 
 
-def is_suspected(changes: Sequence[MetricChange], tolerance: float) -> bool:
+def has_suspected_change(changes: Sequence[MetricChange], tolerance: float) -> bool:
     """Apply the first stage of the two-stage rule: return True if a headline is beyond the tolerance with p < 0.05, so
     that the same number of repeats must be added to decide."""
     return any(
@@ -174,13 +174,15 @@ def is_suspected(changes: Sequence[MetricChange], tolerance: float) -> bool:
     )
 
 
-def may_fail(change: MetricChange) -> bool:
+def can_fail_run(change: MetricChange) -> bool:
     return change.is_headline and not is_noisy(change)
 
 
-def _evaluate_together(pairs: Sequence[Comparable], tolerance: float) -> list[MetricChange]:
-    raw_p_values = [p_of_shift(comparable.repeats) if comparable.repeats.has_test else None for comparable in pairs]
-    adjusted = holm([1.0 if p is None else p for p in raw_p_values])
+def _evaluate_together(pairs: Sequence[MetricPair], tolerance: float) -> list[MetricChange]:
+    raw_p_values = [
+        compute_p_value(comparable.repeats) if comparable.repeats.has_enough_for_test else None for comparable in pairs
+    ]
+    adjusted = adjust_p_values([1.0 if p is None else p for p in raw_p_values])
     return [
         _build_change(comparable, tolerance, len(pairs), p_alone, None if p_alone is None else p_value)
         for comparable, p_alone, p_value in zip(pairs, raw_p_values, adjusted, strict=True)
@@ -188,9 +190,9 @@ def _evaluate_together(pairs: Sequence[Comparable], tolerance: float) -> list[Me
 
 
 def _build_change(
-    comparable: Comparable, tolerance: float, test_count: int, p_alone: float | None, p_value: float | None
+    comparable: MetricPair, tolerance: float, test_count: int, p_alone: float | None, p_value: float | None
 ) -> MetricChange:
-    ratio = ratio_of(comparable.repeats)
+    ratio = compute_ratio(comparable.repeats)
     verdict = _verdict(comparable, ratio, tolerance, test_count, p_value)
     return MetricChange(
         metric=comparable.metric,
@@ -198,21 +200,23 @@ def _build_change(
         unit=comparable.unit,
         better=comparable.better,
         stage=comparable.stage,
-        base=median_of(comparable.repeats.base),
-        candidate=median_of(comparable.repeats.candidate),
+        base=compute_median(comparable.repeats.base),
+        candidate=compute_median(comparable.repeats.candidate),
         ratio=ratio,
         p_value=p_value,
         verdict=verdict,
-        detectable=detectable(comparable.repeats, tolerance, test_count),
-        more_repeats=more_repeats(comparable.repeats, tolerance, test_count) if verdict == "inconclusive" else None,
+        detectable=compute_detectable_change(comparable.repeats, tolerance, test_count),
+        more_repeats=estimate_more_repeats(comparable.repeats, tolerance, test_count)
+        if verdict == "inconclusive"
+        else None,
         is_headline=comparable.is_headline,
-        noise=noise_of(comparable.repeats),
+        noise=compute_noise(comparable.repeats),
         p_alone=p_alone,
     )
 
 
 def _verdict(
-    comparable: Comparable, ratio: Estimate, tolerance: float, test_count: int, p_value: float | None
+    comparable: MetricPair, ratio: Estimate, tolerance: float, test_count: int, p_value: float | None
 ) -> ChangeVerdict:
     upwards: ChangeVerdict = "worse" if comparable.better == "lower" else "better"
     downwards: ChangeVerdict = "better" if comparable.better == "lower" else "worse"
@@ -221,9 +225,9 @@ def _verdict(
         return _verdict_of_zeros(comparable.repeats, upwards, downwards, p_value)
     shift = math.log(ratio.value)
     if p_value is not None:
-        if p_value < ERROR and abs(shift) > limit:
+        if p_value < SIGNIFICANCE_LEVEL and abs(shift) > limit:
             return upwards if shift > 0 else downwards
-    elif (bounds := few_interval(comparable.repeats, 1 - ERROR / test_count)) is not None:
+    elif (bounds := compute_small_sample_interval(comparable.repeats, 1 - SIGNIFICANCE_LEVEL / test_count)) is not None:
         if bounds[0] > limit:
             return upwards
         if bounds[1] < -limit:
@@ -237,10 +241,10 @@ def _verdict_of_zeros(
 ) -> ChangeVerdict:
     """Decide a change with a median of 0, as for errors that do not occur: the two sides must be separated by their own
     intervals."""
-    base, candidate = median_of(repeats.base).value or 0.0, median_of(repeats.candidate).value or 0.0
+    base, candidate = compute_median(repeats.base).value or 0.0, compute_median(repeats.candidate).value or 0.0
     if base == candidate:
         return "same"
-    if p_value is not None and p_value >= ERROR:
+    if p_value is not None and p_value >= SIGNIFICANCE_LEVEL:
         return "inconclusive"
     low, high = (repeats.base, repeats.candidate) if candidate > base else (repeats.candidate, repeats.base)
     is_apart = _outermost_bound(low, max) < (

@@ -8,12 +8,12 @@ from typing import TypeVar
 
 import msgspec
 
-from app.analysis.arrivals import search_in_words
-from app.analysis.comparisons.comparable import places_of
+from app.analysis.arrivals import format_search_arrivals
+from app.analysis.comparisons.comparable import list_places
 from app.records.comparison import DifferenceId, EnvironmentDifference
 from app.records.result import Environment, Result, Stage, Target
 
-NOT_TOLD = "n/a"
+NOT_REPORTED = "n/a"
 _CPU_DIFFERENCES: tuple[DifferenceId, ...] = ("cpu", "cores", "machine")
 _LOOPBACK = ("//127.", "//localhost", "//[::1]")
 _MAX_NAMED = 3
@@ -28,34 +28,34 @@ class Machine(msgspec.Struct, frozen=True):
     workload_hash: str | None
 
     @property
-    def is_measured(self) -> bool:
+    def is_target_machine(self) -> bool:
         """True if the target runs on this machine, as far as the profile shows; otherwise it only sends the load."""
         hardware, urls = self.target.hardware, self.target.urls
         is_near = not urls or any(host in url for host in _LOOPBACK for url in urls)
         return is_near or hardware is None or hardware.is_this_machine
 
 
-def machine_of(result: Result) -> Machine:
+def extract_machine(result: Result) -> Machine:
     return Machine(result.environment, result.target, result.workload_hash)
 
 
-def differences_of(base: Sequence[Result], candidate: Sequence[Result]) -> tuple[EnvironmentDifference, ...]:
+def find_differences(base: Sequence[Result], candidate: Sequence[Result]) -> tuple[EnvironmentDifference, ...]:
     """Find the differences, those that make the runs incomparable first."""
     differences = [
-        *machine_differences([machine_of(run) for run in base], [machine_of(run) for run in candidate]),
+        *find_machine_differences([extract_machine(run) for run in base], [extract_machine(run) for run in candidate]),
         *_run_differences(base, candidate),
     ]
     return tuple(sorted(differences, key=lambda difference: not difference.forbids))
 
 
-def machine_differences(base: Sequence[Machine], candidate: Sequence[Machine]) -> list[EnvironmentDifference]:
+def find_machine_differences(base: Sequence[Machine], candidate: Sequence[Machine]) -> list[EnvironmentDifference]:
     """Find the differences between machines. GPUs, driver and runtime only make runs incomparable if the target runs on
     the machine, not if it only sends the load."""
     if any(
-        machine.environment.fingerprint == NOT_TOLD for machine in (*base, *candidate)
+        machine.environment.fingerprint == NOT_REPORTED for machine in (*base, *candidate)
     ):  # another tool's run, without environment
         return [EnvironmentDifference("machine", _hosts(base), _hosts(candidate), forbids=False)]
-    is_measured = any(machine.is_measured for machine in (*base, *candidate))
+    is_measured = any(machine.is_target_machine for machine in (*base, *candidate))
     differences: list[EnvironmentDifference | None] = [
         _difference("gpu", base, candidate, _gpus, forbids=is_measured),
         _difference("gpu_power_limit", base, candidate, _power_limits, forbids=is_measured),
@@ -81,14 +81,14 @@ def machine_differences(base: Sequence[Machine], candidate: Sequence[Machine]) -
     return [difference for difference in differences if difference is not None]
 
 
-def differences_in_words(differences: Sequence[EnvironmentDifference]) -> str:
+def format_differences(differences: Sequence[EnvironmentDifference]) -> str:
     """Format differences, such as "GPU: 1 × L4 before, 1 × T4 now; ONNX Runtime: …"."""
     return "; ".join(
         f"{difference.name}: {difference.base} before, {difference.candidate} now" for difference in differences
     )
 
 
-def is_other_cpu(differences: Sequence[EnvironmentDifference]) -> bool:
+def has_other_cpu(differences: Sequence[EnvironmentDifference]) -> bool:
     """Return True if the CPUs differ, or if nothing is known about a machine."""
     return any(difference.id in _CPU_DIFFERENCES for difference in differences)
 
@@ -131,13 +131,13 @@ def _difference(
     before, after = _distinct_values(base, value_of), _distinct_values(candidate, value_of)
     if before == after and len(before) < 2:
         return None
-    is_known = NOT_TOLD not in before | after
+    is_known = NOT_REPORTED not in before | after
     before_values, after_values = (tuple(sorted(side)) for side in (before, after))
     return EnvironmentDifference(id, before_values, after_values, forbids=forbids and is_known, package=package)
 
 
 def _distinct_values(side: Sequence[_T], value_of: Callable[[_T], str | None]) -> set[str]:
-    return {value_of(item) or NOT_TOLD for item in side}
+    return {value_of(item) or NOT_REPORTED for item in side}
 
 
 def _gpus(machine: Machine) -> str:
@@ -247,17 +247,19 @@ def _arrivals_difference(base: Sequence[Result], candidate: Sequence[Result]) ->
 def _arrivals_by_stage(runs: Sequence[Result]) -> dict[str, set[str]]:
     arrivals_by_stage: dict[str, set[str]] = {}
     for run in runs:
-        for place, stage in places_of(run, one_model=False):
+        for place, stage in list_places(run, is_single_model=False):
             if stage.variant is None:
-                arrivals_by_stage.setdefault(place.stage, set()).add(_format_arrivals(stage))
+                arrivals_by_stage.setdefault(place.stage_name, set()).add(_format_arrivals(stage))
         if run.max_rate is not None:
             tried = [stage for stage in run.stages if stage.kind in ("probe", "hold")]
-            arrivals_by_stage.setdefault("search", set()).update(search_in_words(stage) or NOT_TOLD for stage in tried)
+            arrivals_by_stage.setdefault("search", set()).update(
+                format_search_arrivals(stage) or NOT_REPORTED for stage in tried
+            )
     return arrivals_by_stage
 
 
 def _format_arrivals(stage: Stage) -> str:
-    return stage.arrivals or NOT_TOLD
+    return stage.arrivals or NOT_REPORTED
 
 
 def _short_hash(text: str | None) -> str | None:

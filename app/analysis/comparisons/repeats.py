@@ -20,9 +20,9 @@ from app.analysis.estimates import percentile
 from app.analysis.sample_size import ALPHA
 from app.records.estimate import Estimate
 
-ERROR = 0.01
+SIGNIFICANCE_LEVEL = 0.01
 """One-sided significance level, over all metrics that are evaluated together."""
-FEWEST = 5
+MIN_REPEATS = 5
 """Minimum number of repeats of each side for the test: with fewer, no order of the repeats is rarer than `ERROR`; for 4
 against 4 it is 1 in 70."""
 _POWER = 0.9
@@ -45,15 +45,15 @@ class Repeats(msgspec.Struct, frozen=True):
     candidate: tuple[Estimate, ...]
 
     @property
-    def has_test(self) -> bool:
-        return min(len(self.base), len(self.candidate)) >= FEWEST
+    def has_enough_for_test(self) -> bool:
+        return min(len(self.base), len(self.candidate)) >= MIN_REPEATS
 
     @property
-    def fewer(self) -> int:
+    def min_count(self) -> int:
         return min(len(self.base), len(self.candidate))
 
 
-def median_of(side: Sequence[Estimate]) -> Estimate:
+def compute_median(side: Sequence[Estimate]) -> Estimate:
     """Return a single repeat unchanged; for several, their median, with an interval by order statistics if there are
     six or more."""
     if len(side) == 1:
@@ -62,21 +62,23 @@ def median_of(side: Sequence[Estimate]) -> Estimate:
     return Estimate(float(np.median(values)), percentile(values, 0.5).ci95, values.size)
 
 
-def ratio_of(repeats: Repeats) -> Estimate:
+def compute_ratio(repeats: Repeats) -> Estimate:
     """Compute candidate over base with its 95 % interval: by a bootstrap of both medians, or with few repeats by
     `few_interval`."""
-    base, candidate = median_of(repeats.base).value or 0.0, median_of(repeats.candidate).value or 0.0
+    base, candidate = compute_median(repeats.base).value or 0.0, compute_median(repeats.candidate).value or 0.0
     if base <= 0:
-        return Estimate(None, n=repeats.fewer, reason="no ratio: the base is 0")
+        return Estimate(None, n=repeats.min_count, reason="no ratio: the base is 0")
     if candidate <= 0:
-        return Estimate(0.0, n=repeats.fewer, reason="no interval: the candidate is 0")
-    bounds = _bootstrap(repeats) if repeats.has_test else few_interval(repeats, 1 - ALPHA / 2)
+        return Estimate(0.0, n=repeats.min_count, reason="no interval: the candidate is 0")
+    bounds = (
+        _bootstrap(repeats) if repeats.has_enough_for_test else compute_small_sample_interval(repeats, 1 - ALPHA / 2)
+    )
     if bounds is None:
-        return Estimate(candidate / base, n=repeats.fewer, reason="no interval from so few")
-    return Estimate(candidate / base, (math.exp(bounds[0]), math.exp(bounds[1])), repeats.fewer)
+        return Estimate(candidate / base, n=repeats.min_count, reason="no interval from so few")
+    return Estimate(candidate / base, (math.exp(bounds[0]), math.exp(bounds[1])), repeats.min_count)
 
 
-def few_interval(repeats: Repeats, level: float) -> tuple[float, float] | None:
+def compute_small_sample_interval(repeats: Repeats, level: float) -> tuple[float, float] | None:
     """Compute an interval of the ratio's logarithm, each end at this one-sided level.
 
     With several repeats of each side: Student's t, with the pooled standard deviation. With one repeat of a side: both
@@ -85,10 +87,10 @@ def few_interval(repeats: Repeats, level: float) -> tuple[float, float] | None:
     """
     if _has_zero(repeats):
         return None
-    if repeats.fewer >= 2:
+    if repeats.min_count >= 2:
         residuals, freedom = _residuals(repeats)
         spread = math.sqrt(float(np.sum(residuals**2)) / freedom)
-        shift = math.log((median_of(repeats.candidate).value or 1.0) / (median_of(repeats.base).value or 1.0))
+        shift = math.log((compute_median(repeats.candidate).value or 1.0) / (compute_median(repeats.base).value or 1.0))
         width = math.sqrt(1 / len(repeats.base) + 1 / len(repeats.candidate))
         half_width = float(special.stdtrit(freedom, level)) * spread * width
         return shift - half_width, shift + half_width
@@ -101,7 +103,7 @@ def few_interval(repeats: Repeats, level: float) -> tuple[float, float] | None:
     return shift - below, shift + above
 
 
-def p_of_shift(repeats: Repeats) -> float:
+def compute_p_value(repeats: Repeats) -> float:
     """Compute the p-value of a one-sided Mann-Whitney test in the direction of the candidate's median."""
     from scipy import stats  # imported late, because it takes half a second, which every report would wait for
 
@@ -110,7 +112,7 @@ def p_of_shift(repeats: Repeats) -> float:
     return float(stats.mannwhitneyu(candidate, base, alternative=side).pvalue)
 
 
-def holm(p_values: Sequence[float]) -> list[float]:
+def adjust_p_values(p_values: Sequence[float]) -> list[float]:
     """Adjust p-values for multiple testing by Holm's method, in the order given."""
     adjusted, running = [1.0] * len(p_values), 0.0
     for rank, index in enumerate(sorted(range(len(p_values)), key=p_values.__getitem__)):
@@ -119,30 +121,30 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return adjusted
 
 
-def noise_of(repeats: Repeats) -> float | None:
+def compute_noise(repeats: Repeats) -> float | None:
     """Compute the coefficient of variation between repeats, from the median absolute deviation of both sides' repeats
     from their own medians: one slow run in ten does not make a machine noisy. None with a single repeat, or if a value
     is 0."""
-    if repeats.fewer < 2 or _has_zero(repeats):
+    if repeats.min_count < 2 or _has_zero(repeats):
         return None
     # the median's own residual is 0 if the number is odd, and contains no information on the spread
     deviations = [np.sort(np.abs(logs - np.median(logs)))[logs.size % 2 :] for logs in map(_logs, _sides(repeats))]
     return _MAD_TO_SIGMA * float(np.median(np.concatenate(deviations)))
 
 
-def detectable(repeats: Repeats, tolerance: float, judged: int) -> float | None:
+def compute_detectable_change(repeats: Repeats, tolerance: float, test_count: int) -> float | None:
     """Compute the smallest change, as a share, that is detected in four of five cases, with `judged` metrics tested
     together.
 
     Uses the normal approximation for both conditions: a median beyond the tolerance, and a rank test at the level
     `ERROR` shared by all metrics.
     """
-    noise, limit = noise_of(repeats), math.log1p(tolerance)
-    beta, alpha = float(special.ndtri(_POWER)), float(special.ndtri(1 - ERROR / judged))
-    if repeats.has_test and noise is not None:
+    noise, limit = compute_noise(repeats), math.log1p(tolerance)
+    beta, alpha = float(special.ndtri(_POWER)), float(special.ndtri(1 - SIGNIFICANCE_LEVEL / test_count))
+    if repeats.has_enough_for_test and noise is not None:
         width = noise * math.sqrt(1 / len(repeats.base) + 1 / len(repeats.candidate))
         return math.expm1(max(limit + beta * _MEDIAN_WIDTH * width, (alpha + beta) * _RANK_WIDTH * width))
-    bounds = few_interval(repeats, 1 - ERROR / judged)
+    bounds = compute_small_sample_interval(repeats, 1 - SIGNIFICANCE_LEVEL / test_count)
     if bounds is None:
         return None
     half_width = (bounds[1] - bounds[0]) / 2
@@ -150,18 +152,20 @@ def detectable(repeats: Repeats, tolerance: float, judged: int) -> float | None:
     return math.expm1(log_change) if log_change < math.log(_MAX_USEFUL) else None
 
 
-def more_repeats(repeats: Repeats, tolerance: float, judged: int) -> int | None:
+def estimate_more_repeats(repeats: Repeats, tolerance: float, test_count: int) -> int | None:
     """Estimate how many more repeats of each side would probably decide the change, at this ratio and this noise; None
     above a hundred.
 
     Without repeats the noise is unknown: then as many as make seven, with which the two-stage rule starts.
     """
-    noise, count = noise_of(repeats), repeats.fewer
+    noise, count = compute_noise(repeats), repeats.min_count
     if noise is None:
         return max(1, 7 - count)
-    shift = abs(math.log((median_of(repeats.candidate).value or 1.0) / (median_of(repeats.base).value or 1.0)))
+    shift = abs(
+        math.log((compute_median(repeats.candidate).value or 1.0) / (compute_median(repeats.base).value or 1.0))
+    )
     limit = math.log1p(tolerance)
-    beta, alpha = float(special.ndtri(_POWER)), float(special.ndtri(1 - ERROR / judged))
+    beta, alpha = float(special.ndtri(_POWER)), float(special.ndtri(1 - SIGNIFICANCE_LEVEL / test_count))
     gap = abs(shift - limit)
     if gap == 0:
         return None
@@ -169,7 +173,7 @@ def more_repeats(repeats: Repeats, tolerance: float, judged: int) -> int | None:
         width = max(beta * _MEDIAN_WIDTH / gap, (alpha + beta) * _RANK_WIDTH / shift)
     else:
         width = _Z95 * _MEDIAN_WIDTH / gap
-    needed = max(FEWEST, math.ceil(2 * (noise * width) ** 2))
+    needed = max(MIN_REPEATS, math.ceil(2 * (noise * width) ** 2))
     return max(1, needed - count) if needed - count <= _MAX_USEFUL else None
 
 

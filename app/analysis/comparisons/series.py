@@ -13,14 +13,14 @@ import msgspec
 import numpy as np
 
 from app.analysis.columns import Floats
-from app.analysis.comparisons.comparable import comparables
-from app.analysis.comparisons.environment_differences import differences_of
-from app.analysis.comparisons.repeats import median_of
+from app.analysis.comparisons.comparable import pair_metrics
+from app.analysis.comparisons.environment_differences import find_differences
+from app.analysis.comparisons.repeats import compute_median
 from app.records.comparison import StageMetric
 from app.records.metrics import Better
 from app.records.result import Result
 
-FEWEST = 14
+MIN_VALUES = 14
 """Minimum number of values: with fewer, no change, however clear, has so small a p-value."""
 _MAX_P_VALUE = 0.02
 TOLERANCE = 0.05
@@ -30,12 +30,12 @@ class ChangePoint(msgspec.Struct, frozen=True):
     """A change of level. `place` is the index of the first value of the new level; `ratio` is new over old of the
     medians on either side."""
 
-    place: int
+    index: int
     ratio: float
     p_value: float
 
 
-def change_points(values: Sequence[float], tolerance: float = TOLERANCE) -> tuple[ChangePoint, ...]:
+def find_change_points(values: Sequence[float], tolerance: float = TOLERANCE) -> tuple[ChangePoint, ...]:
     """Find change points, in the order of the series. A change within the tolerance is ignored, however significant.
     Values must be above 0."""
     series = np.asarray(values, dtype=float)
@@ -49,7 +49,7 @@ def change_points(values: Sequence[float], tolerance: float = TOLERANCE) -> tupl
 
 
 def _find_changes(series: Floats, start: int, tolerance: float) -> Iterator[tuple[int, float]]:
-    if series.size < FEWEST:
+    if series.size < MIN_VALUES:
         return
     split, p_value = _pettitt(series)
     if p_value >= _MAX_P_VALUE or abs(_ratio(series[:split], series[split:]) - 1) <= tolerance:
@@ -81,23 +81,23 @@ class MetricHistory(StageMetric, frozen=True):
     changes: tuple[ChangePoint, ...]
 
 
-def comparable_runs(runs: Sequence[Result]) -> tuple[Result, ...]:
+def select_comparable_runs(runs: Sequence[Result]) -> tuple[Result, ...]:
     """Select the runs that can be compared with the last one, including itself; INVALID runs and runs without load are
     excluded."""
     valid = [run for run in runs if run.verdict.status != "INVALID"]
     if not valid:
         return ()
     last = valid[-1]
-    return tuple(run for run in valid if not any(difference.forbids for difference in differences_of([run], [last])))
+    return tuple(run for run in valid if not any(difference.forbids for difference in find_differences([run], [last])))
 
 
-def series_of(runs: Sequence[Result]) -> tuple[MetricHistory, ...]:
+def build_histories(runs: Sequence[Result]) -> tuple[MetricHistory, ...]:
     """Build the history of each headline metric, by stage or variant; `runs` must be in order of time."""
     points_by_key: dict[tuple[str, str, str | None], list[tuple[str, float]]] = {}
     units_by_key: dict[tuple[str, str, str | None], tuple[str, Better]] = {}
     for run in runs:
-        for comparable in comparables([run], [run]):
-            value = median_of(comparable.repeats.candidate).value
+        for comparable in pair_metrics([run], [run]):
+            value = compute_median(comparable.repeats.candidate).value
             if comparable.is_headline and value is not None and value > 0:
                 key = (comparable.stage, comparable.metric, comparable.aggregate)
                 points_by_key.setdefault(key, []).append((run.run_id, value))
@@ -111,7 +111,7 @@ def series_of(runs: Sequence[Result]) -> tuple[MetricHistory, ...]:
             stage=stage,
             run_ids=tuple(run_id for run_id, _ in points),
             values=tuple(value for _, value in points),
-            changes=change_points([value for _, value in points]),
+            changes=find_change_points([value for _, value in points]),
         )
         for (stage, metric, aggregate), points in points_by_key.items()
     )

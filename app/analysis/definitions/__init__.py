@@ -5,24 +5,30 @@ None of their code is run or copied: each module documents how its tool computes
 
 from __future__ import annotations
 
-from app.analysis.definitions.aiperf import as_aiperf
-from app.analysis.definitions.genai_bench import as_genai_bench
-from app.analysis.definitions.guidellm import as_guidellm
-from app.analysis.definitions.inference_perf import as_inference_perf
-from app.analysis.definitions.seen import own_numbers, seen
-from app.analysis.definitions.vllm import as_vllm
+from app.analysis.definitions.aiperf import compute_aiperf_metrics
+from app.analysis.definitions.genai_bench import compute_genai_bench_metrics
+from app.analysis.definitions.guidellm import compute_guidellm_metrics
+from app.analysis.definitions.inference_perf import compute_inference_perf_metrics
+from app.analysis.definitions.seen import compute_own_metrics, observe_requests
+from app.analysis.definitions.vllm import compute_vllm_metrics
 from app.analysis.rows import StageRows
-from app.records.definitions import ToolNumbers
+from app.records.definitions import ToolMetrics
 from app.records.result import Stage
 
-_TOOLS = (as_vllm, as_guidellm, as_aiperf, as_genai_bench, as_inference_perf)
+_TOOLS = (
+    compute_vllm_metrics,
+    compute_guidellm_metrics,
+    compute_aiperf_metrics,
+    compute_genai_bench_metrics,
+    compute_inference_perf_metrics,
+)
 
 
-def by_definitions(rows: StageRows, stage: Stage) -> tuple[ToolNumbers, ...]:
+def compute_tool_metrics(rows: StageRows, stage: Stage) -> tuple[ToolMetrics, ...]:
     """Compute the numbers of all tools, those of Sizewise first, from the stage's own numbers. `rows` may include the
     lead-in, which no tool counts."""
     window = stage.window
-    requests = seen(
-        rows.where((rows.intended_ns >= window.start_ns) & (rows.intended_ns < window.end_ns)), window.start_ns
+    requests = observe_requests(
+        rows.filter((rows.intended_ns >= window.start_ns) & (rows.intended_ns < window.end_ns)), window.start_ns
     )
-    return (own_numbers(stage), *(tool(requests) for tool in _TOOLS))
+    return (compute_own_metrics(stage), *(tool(requests) for tool in _TOOLS))

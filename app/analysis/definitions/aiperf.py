@@ -19,8 +19,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from app.analysis.definitions.seen import LINEAR, Seen, Spread, linear, per_second
-from app.records.definitions import ToolNumbers
+from app.analysis.definitions.seen import LINEAR, Aggregates, ObservedRequests, compute_rate, linear_percentiles
+from app.records.definitions import ToolMetrics
 
 _WHY = {
     "ttft_ms": "from the send to the first delta that is not empty, reasoning included",
@@ -36,30 +36,30 @@ _NOTES = (
 )
 
 
-def as_aiperf(of: Seen) -> ToolNumbers:
-    e2e_ms = of.since_sent_ms(of.last_ns)
-    metrics = {"e2e_ms": linear(e2e_ms)}
-    if of.is_streamed:
-        metrics |= _streamed(of, e2e_ms)
-    bounds = int(of.sent_ns.min(initial=np.iinfo(np.int64).max)), int(of.last_ns.max(initial=0))
-    metrics["requests_per_s"] = per_second(of.answers, *bounds)
-    if of.counts_tokens:
-        metrics["output_tokens_per_s"] = per_second(float(np.nansum(of.tokens_out)), *bounds)
-    return ToolNumbers(
+def compute_aiperf_metrics(requests: ObservedRequests) -> ToolMetrics:
+    e2e_ms = requests.ms_since_send(requests.last_ns)
+    metrics = {"e2e_ms": linear_percentiles(e2e_ms)}
+    if requests.is_streamed:
+        metrics |= _streamed(requests, e2e_ms)
+    bounds = int(requests.sent_ns.min(initial=np.iinfo(np.int64).max)), int(requests.last_ns.max(initial=0))
+    metrics["requests_per_s"] = compute_rate(requests.response_count, *bounds)
+    if requests.has_token_counts:
+        metrics["output_tokens_per_s"] = compute_rate(float(np.nansum(requests.tokens_out)), *bounds)
+    return ToolMetrics(
         tool="AIPerf",
         read_from="0.11.0 (58028d5), src/aiperf/metrics/types",
-        answers=of.answers,
+        answers=requests.response_count,
         metrics=metrics,
         why=_WHY,
         notes=_NOTES,
     )
 
 
-def _streamed(requests: Seen, e2e_ms: np.ndarray) -> dict[str, Spread]:
-    ttft_ms = requests.since_sent_ms(requests.first_token_ns)
+def _streamed(requests: ObservedRequests, e2e_ms: np.ndarray) -> dict[str, Aggregates]:
+    ttft_ms = requests.ms_since_send(requests.first_token_ns)
     steps = np.where(requests.tokens_out >= 2, requests.tokens_out - 1, np.nan)
     return {
-        "ttft_ms": linear(ttft_ms),
-        "itl_ms": linear((e2e_ms - ttft_ms) / steps),
-        "icl_ms": linear(requests.deltas.gaps_ms()),
+        "ttft_ms": linear_percentiles(ttft_ms),
+        "itl_ms": linear_percentiles((e2e_ms - ttft_ms) / steps),
+        "icl_ms": linear_percentiles(requests.deltas.gaps_ms()),
     }

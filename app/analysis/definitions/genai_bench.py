@@ -17,8 +17,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from app.analysis.definitions.seen import LINEAR, Seen, Spread, linear, per_second
-from app.records.definitions import ToolNumbers
+from app.analysis.definitions.seen import LINEAR, Aggregates, ObservedRequests, compute_rate, linear_percentiles
+from app.records.definitions import ToolMetrics
 
 _MIN_OUTPUT_MS = 1.0
 _WHY = {
@@ -36,27 +36,27 @@ _NOTES = (
 )
 
 
-def as_genai_bench(of: Seen) -> ToolNumbers:
-    e2e_ms = of.since_sent_ms(of.end_ns)
-    metrics = {"e2e_ms": linear(e2e_ms)}
-    if of.is_streamed:
-        metrics |= _streamed(of, e2e_ms)
-    bounds = of.stage_start_ns, of.last_end_ns
-    metrics["requests_per_s"] = per_second(of.answers, *bounds)
-    if of.counts_tokens:
-        metrics["output_tokens_per_s"] = per_second(float(np.nansum(of.tokens_out)), *bounds)
-    return ToolNumbers(
+def compute_genai_bench_metrics(requests: ObservedRequests) -> ToolMetrics:
+    e2e_ms = requests.ms_since_send(requests.end_ns)
+    metrics = {"e2e_ms": linear_percentiles(e2e_ms)}
+    if requests.is_streamed:
+        metrics |= _streamed(requests, e2e_ms)
+    bounds = requests.stage_start_ns, requests.last_end_ns
+    metrics["requests_per_s"] = compute_rate(requests.response_count, *bounds)
+    if requests.has_token_counts:
+        metrics["output_tokens_per_s"] = compute_rate(float(np.nansum(requests.tokens_out)), *bounds)
+    return ToolMetrics(
         tool="genai-bench",
         read_from="0.0.5 (7fd04d8), genai_bench/metrics and user/openai_user.py",
-        answers=of.answers,
+        answers=requests.response_count,
         metrics=metrics,
         why=_WHY,
         notes=_NOTES,
     )
 
 
-def _streamed(requests: Seen, e2e_ms: np.ndarray) -> dict[str, Spread]:
-    ttft_ms = requests.since_sent_ms(requests.first_token_ns)
+def _streamed(requests: ObservedRequests, e2e_ms: np.ndarray) -> dict[str, Aggregates]:
+    ttft_ms = requests.ms_since_send(requests.first_token_ns)
     output_ms = e2e_ms - ttft_ms
     steps = np.where((requests.tokens_out > 1) & (output_ms >= _MIN_OUTPUT_MS), requests.tokens_out - 1, np.nan)
-    return {"ttft_ms": linear(ttft_ms), "tpot_ms": linear(output_ms / steps)}
+    return {"ttft_ms": linear_percentiles(ttft_ms), "tpot_ms": linear_percentiles(output_ms / steps)}

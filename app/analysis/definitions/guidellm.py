@@ -19,8 +19,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from app.analysis.definitions.seen import Seen, Spread, per_second, weighted
-from app.records.definitions import ToolNumbers
+from app.analysis.definitions.seen import Aggregates, ObservedRequests, compute_rate, weighted_percentiles
+from app.records.definitions import ToolMetrics
 
 _WHY = {
     "ttft_ms": "from the send to the first delta that is not empty, reasoning included; an answer without one counts "
@@ -38,33 +38,35 @@ _NOTES = (
 )
 
 
-def as_guidellm(of: Seen) -> ToolNumbers:
-    tokens = np.nan_to_num(of.tokens_out)
-    metrics = {"e2e_ms": weighted(of.since_sent_ms(of.end_ns), np.ones(of.answers))}
-    if of.is_streamed:
-        metrics |= _streamed(of, tokens)
-    bounds = of.first_sent_ns, of.last_end_ns
-    metrics["requests_per_s"] = per_second(of.answers + of.failed, *bounds)
-    if of.counts_tokens:
-        metrics["output_tokens_per_s"] = per_second(float(tokens.sum()) + of.failed_deltas, *bounds)
-    return ToolNumbers(
+def compute_guidellm_metrics(requests: ObservedRequests) -> ToolMetrics:
+    tokens = np.nan_to_num(requests.tokens_out)
+    metrics = {
+        "e2e_ms": weighted_percentiles(requests.ms_since_send(requests.end_ns), np.ones(requests.response_count))
+    }
+    if requests.is_streamed:
+        metrics |= _streamed(requests, tokens)
+    bounds = requests.first_sent_ns, requests.last_end_ns
+    metrics["requests_per_s"] = compute_rate(requests.response_count + requests.failed, *bounds)
+    if requests.has_token_counts:
+        metrics["output_tokens_per_s"] = compute_rate(float(tokens.sum()) + requests.failed_deltas, *bounds)
+    return ToolMetrics(
         tool="GuideLLM",
         read_from="0.7.3 (ee7a774), src/guidellm/schemas and benchmark/schemas",
-        answers=of.answers,
+        answers=requests.response_count,
         metrics=metrics,
         why=_WHY,
         notes=_NOTES,
     )
 
 
-def _streamed(requests: Seen, tokens: np.ndarray) -> dict[str, Spread]:
+def _streamed(requests: ObservedRequests, tokens: np.ndarray) -> dict[str, Aggregates]:
     has_token = requests.first_token_ns > 0
-    first_ms = np.nan_to_num(requests.since_sent_ms(requests.first_token_ns))
-    last_ms = requests.since_sent_ms(requests.last_ns)
+    first_ms = np.nan_to_num(requests.ms_since_send(requests.first_token_ns))
+    last_ms = requests.ms_since_send(requests.last_ns)
     steps = np.maximum(tokens - 1, 0)
     between_ms = np.where(has_token & (steps > 0), (last_ms - first_ms) / np.maximum(steps, 1), 0.0)
     return {
-        "ttft_ms": weighted(first_ms, np.ones(requests.answers)),
-        "itl_ms": weighted(between_ms, steps),
-        "tpot_ms": weighted(last_ms / np.maximum(tokens, 1), tokens),
+        "ttft_ms": weighted_percentiles(first_ms, np.ones(requests.response_count)),
+        "itl_ms": weighted_percentiles(between_ms, steps),
+        "tpot_ms": weighted_percentiles(last_ms / np.maximum(tokens, 1), tokens),
     }

@@ -19,8 +19,16 @@ from __future__ import annotations
 import numpy as np
 
 from app.analysis.columns import Floats, Mask
-from app.analysis.definitions.seen import LINEAR, Deltas, Seen, Spread, lacking, linear, per_second
-from app.records.definitions import ToolNumbers
+from app.analysis.definitions.seen import (
+    LINEAR,
+    Aggregates,
+    Deltas,
+    ObservedRequests,
+    compute_rate,
+    linear_percentiles,
+    withhold,
+)
+from app.records.definitions import ToolMetrics
 
 _REASONING_UNKNOWN = "the server does not say how many tokens were reasoning, which is not counted"
 _CHUNKS_UNKNOWN = "the server does not say how many tokens a delta holds"
@@ -40,61 +48,63 @@ _NOTES = (
 )
 
 
-def as_inference_perf(of: Seen) -> ToolNumbers:
-    e2e_ms, tokens = of.since_sent_ms(of.end_ns), _content_tokens(of)
+def compute_inference_perf_metrics(requests: ObservedRequests) -> ToolMetrics:
+    e2e_ms, tokens = requests.ms_since_send(requests.end_ns), _content_tokens(requests)
     is_known = not np.isnan(tokens).any()
-    metrics = {"e2e_ms": linear(e2e_ms)}
-    if of.is_streamed:
-        metrics |= _streamed(of, tokens, is_known)
-    bounds = of.first_sent_ns, of.last_end_ns
-    metrics["requests_per_s"] = per_second(of.answers, *bounds)
-    if of.counts_tokens:
+    metrics = {"e2e_ms": linear_percentiles(e2e_ms)}
+    if requests.is_streamed:
+        metrics |= _streamed(requests, tokens, is_known)
+    bounds = requests.first_sent_ns, requests.last_end_ns
+    metrics["requests_per_s"] = compute_rate(requests.response_count, *bounds)
+    if requests.has_token_counts:
         per_token_ms = np.where(tokens > 0, e2e_ms / np.maximum(tokens, 1), 0.0)
-        metrics["ntpot_ms"] = linear(per_token_ms) if is_known else lacking(_REASONING_UNKNOWN)
-        rate = per_second(float(tokens.sum()), *bounds) if is_known else lacking(_REASONING_UNKNOWN, ("value",))
+        metrics["ntpot_ms"] = linear_percentiles(per_token_ms) if is_known else withhold(_REASONING_UNKNOWN)
+        rate = compute_rate(float(tokens.sum()), *bounds) if is_known else withhold(_REASONING_UNKNOWN, ("value",))
         metrics["output_tokens_per_s"] = rate
-    return ToolNumbers(
+    return ToolMetrics(
         tool="inference-perf",
         read_from="0.6.1 (7de5ef2), inference_perf/reportgen/base.py",
-        answers=of.answers,
+        answers=requests.response_count,
         metrics=metrics,
         why=_WHY,
         notes=_NOTES,
     )
 
 
-def _streamed(requests: Seen, tokens: Floats, is_known: bool) -> dict[str, Spread]:
+def _streamed(requests: ObservedRequests, tokens: Floats, is_known: bool) -> dict[str, Aggregates]:
     content = _content(requests)
-    deltas = content.counted(requests.answers)
-    reported = np.bincount(content.answer, content.tokens, minlength=requests.answers)
+    deltas = content.count_by_response(requests.response_count)
+    reported = np.bincount(content.response_index, content.tokens, minlength=requests.response_count)
     has_several = (deltas > 1) | (reported > 1) | ((deltas == 1) & (tokens > 1))
     is_unclear = (deltas == 1) & (reported == 0) & np.isnan(tokens)
     steps = np.where(has_several & (tokens > 1), tokens - 1, np.nan)
     return {
-        "ttft_ms": lacking(_REASONING_UNKNOWN)
+        "ttft_ms": withhold(_REASONING_UNKNOWN)
         if is_unclear.any()
-        else linear(np.where(has_several, requests.since_sent_ms(requests.first_output_ns), np.nan)),
-        "itl_ms": lacking(_CHUNKS_UNKNOWN) if np.any(content.tokens == 0) else linear(_token_gaps_ms(content)),
-        "tpot_ms": linear((requests.last_ns - requests.first_output_ns) / 1e6 / steps)
+        else linear_percentiles(np.where(has_several, requests.ms_since_send(requests.first_output_ns), np.nan)),
+        "itl_ms": withhold(_CHUNKS_UNKNOWN)
+        if np.any(content.tokens == 0)
+        else linear_percentiles(_token_gaps_ms(content)),
+        "tpot_ms": linear_percentiles((requests.last_ns - requests.first_output_ns) / 1e6 / steps)
         if is_known
-        else lacking(_REASONING_UNKNOWN),
+        else withhold(_REASONING_UNKNOWN),
     }
 
 
-def _content(requests: Seen) -> Deltas:
-    first_ns = requests.first_output_ns[requests.deltas.answer]
-    return requests.deltas.kept((first_ns > 0) & (requests.deltas.at_ns >= first_ns))
+def _content(requests: ObservedRequests) -> Deltas:
+    first_ns = requests.first_output_ns[requests.deltas.response_index]
+    return requests.deltas.select((first_ns > 0) & (requests.deltas.at_ns >= first_ns))
 
 
 def _token_gaps_ms(content: Deltas) -> Floats:
     return np.concatenate((content.gaps_ms(), np.zeros(int((content.tokens - 1).sum()))))
 
 
-def _content_tokens(requests: Seen) -> Floats:
+def _content_tokens(requests: ObservedRequests) -> Floats:
     """Compute the content tokens of each response; NaN if unknown, because a response starts with reasoning and its
     deltas do not report their tokens."""
     content = _content(requests)
-    reported = np.bincount(content.answer, content.tokens, minlength=requests.answers)
-    is_unreported = np.bincount(content.answer, content.tokens == 0, minlength=requests.answers) > 0
+    reported = np.bincount(content.response_index, content.tokens, minlength=requests.response_count)
+    is_unreported = np.bincount(content.response_index, content.tokens == 0, minlength=requests.response_count) > 0
     has_reasoned: Mask = (requests.first_token_ns > 0) & (requests.first_output_ns != requests.first_token_ns)
     return np.where(has_reasoned, np.where(is_unreported, np.nan, reported), requests.tokens_out)

@@ -12,28 +12,28 @@ import numpy as np
 
 from app.analysis.columns import Floats, Mask, Nanoseconds
 from app.analysis.rows import StageRows, TokenRows
-from app.records.definitions import AGGREGATES, METRICS, ToolNumbers
+from app.records.definitions import AGGREGATES, TOOL_METRICS, ToolMetrics
 from app.records.metrics import PERCENTILES
 from app.records.result import Estimate, Stage
 
-Spread = dict[str, Estimate]
+Aggregates = dict[str, Estimate]
 
 LINEAR = "percentiles lie on the line between the two values beside them, however few there are"
 
 
-def linear(values: Floats, aggregates: tuple[str, ...] = AGGREGATES) -> Spread:
+def linear_percentiles(values: Floats, aggregates: tuple[str, ...] = AGGREGATES) -> Aggregates:
     """Compute aggregates with NumPy's default percentiles: linear between the values next to rank (n − 1) q. NaN values
     are ignored."""
     known = values[~np.isnan(values)]
     if not known.size:
-        return lacking("no answer has one", aggregates)
+        return withhold("no answer has one", aggregates)
     return {
         name: Estimate(float(known.mean() if name == "mean" else np.quantile(known, PERCENTILES[name])), n=known.size)
         for name in aggregates
     }
 
 
-def weighted(values: Floats, weights: Floats) -> Spread:
+def weighted_percentiles(values: Floats, weights: Floats) -> Aggregates:
     """Compute the weighted mean, and as percentile the smallest value at which the cumulative weight reaches it.
 
     The shares are summed in floating point, in the order of distinct values, as in GuideLLM: if a sum should equal a
@@ -41,7 +41,7 @@ def weighted(values: Floats, weights: Floats) -> Spread:
     """
     distinct, positions = np.unique(values[weights > 0], return_inverse=True)
     if not distinct.size:
-        return lacking("no answer has one")
+        return withhold("no answer has one")
     totals = np.bincount(positions, weights[weights > 0])
     shares = totals / totals.sum()
     cumulative = np.cumsum(shares)
@@ -55,13 +55,13 @@ def weighted(values: Floats, weights: Floats) -> Spread:
     return {name: Estimate(value(name), n=int(np.count_nonzero(weights > 0))) for name in AGGREGATES}
 
 
-def lacking(reason: str, aggregates: tuple[str, ...] = AGGREGATES) -> Spread:
+def withhold(reason: str, aggregates: tuple[str, ...] = AGGREGATES) -> Aggregates:
     return dict.fromkeys(aggregates, Estimate(None, reason=reason))
 
 
-def per_second(amount: float, start_ns: int, end_ns: int) -> Spread:
+def compute_rate(amount: float, start_ns: int, end_ns: int) -> Aggregates:
     if end_ns <= start_ns:
-        return lacking("no time passed", ("value",))
+        return withhold("no time passed", ("value",))
     return {"value": Estimate(amount / ((end_ns - start_ns) / 1e9))}
 
 
@@ -69,25 +69,25 @@ def per_second(amount: float, start_ns: int, end_ns: int) -> Spread:
 class Deltas:
     """All non-empty deltas, grouped by response and in their order; `answer` is the response's index."""
 
-    answer: Nanoseconds
+    response_index: Nanoseconds
     at_ns: Nanoseconds
     tokens: Nanoseconds
     """Number of tokens in each delta, 0 if unknown."""
 
-    def kept(self, mask: Mask) -> Deltas:
-        return Deltas(self.answer[mask], self.at_ns[mask], self.tokens[mask])
+    def select(self, mask: Mask) -> Deltas:
+        return Deltas(self.response_index[mask], self.at_ns[mask], self.tokens[mask])
 
     def gaps_ms(self) -> Floats:
         """Compute the gaps between successive deltas of one response in ms, pooled over all responses."""
-        return np.asarray(np.diff(self.at_ns)[np.diff(self.answer) == 0] / 1e6)
+        return np.asarray(np.diff(self.at_ns)[np.diff(self.response_index) == 0] / 1e6)
 
-    def counted(self, answers: int) -> Nanoseconds:
+    def count_by_response(self, response_count: int) -> Nanoseconds:
         """Count the deltas of each of this number of responses."""
-        return np.bincount(self.answer, minlength=answers)
+        return np.bincount(self.response_index, minlength=response_count)
 
 
 @dataclass(frozen=True)
-class Seen:
+class ObservedRequests:
     """Requests of a stage. The arrays have one entry per successful request. An unknown time is 0, an unknown count
     NaN."""
 
@@ -109,7 +109,7 @@ class Seen:
     deltas: Deltas
 
     @property
-    def answers(self) -> int:
+    def response_count(self) -> int:
         return self.sent_ns.size
 
     @property
@@ -117,31 +117,31 @@ class Seen:
         return bool(np.any(self.first_token_ns > 0))
 
     @property
-    def counts_tokens(self) -> bool:
+    def has_token_counts(self) -> bool:
         return not np.isnan(self.tokens_out).all()
 
-    def since_sent_ms(self, times_ns: Nanoseconds) -> Floats:
+    def ms_since_send(self, times_ns: Nanoseconds) -> Floats:
         """Convert times to ms since the send; NaN for unknown times."""
         return np.where(times_ns > 0, (times_ns - self.sent_ns) / 1e6, np.nan)
 
 
-def seen(rows: StageRows, stage_start_ns: int) -> Seen:
+def observe_requests(rows: StageRows, stage_start_ns: int) -> ObservedRequests:
     """Build the requests of a stage. `rows` are the stage's without its lead-in. Requests that were never sent are
     dropped, because other tools do not have them."""
-    sent = rows.where(rows.was_sent & (rows.end_ns > 0))
-    success = sent.where(sent.is_success)
-    all_end_ns = sent.end_ns if sent.tokens is None else sent.tokens.whole_ns
-    failures, tokens = sent.where(sent.is_failed).tokens, success.tokens
+    sent = rows.filter(rows.was_sent & (rows.end_ns > 0))
+    success = sent.filter(sent.is_success)
+    all_end_ns = sent.end_ns if sent.tokens is None else sent.tokens.complete_ns
+    failures, tokens = sent.filter(sent.is_failed).tokens, success.tokens
     zeros = np.zeros(success.sent_ns.size, dtype=np.int64)
     deltas = _deltas(tokens)
-    return Seen(
+    return ObservedRequests(
         stage_start_ns=stage_start_ns,
         first_sent_ns=int(sent.sent_ns.min(initial=np.iinfo(np.int64).max)),
         last_end_ns=int(all_end_ns.max(initial=0)),
         failed=int(np.count_nonzero(sent.is_failed)),
         failed_deltas=_deltas(failures).at_ns.size,
         sent_ns=success.sent_ns,
-        end_ns=success.end_ns if tokens is None else tokens.whole_ns,
+        end_ns=success.end_ns if tokens is None else tokens.complete_ns,
         last_ns=success.end_ns,
         first_event_ns=zeros if tokens is None else tokens.first_event_ns,
         first_token_ns=zeros if tokens is None else tokens.first_token_ns,
@@ -156,13 +156,15 @@ def _deltas(tokens: TokenRows | None) -> Deltas:
         return Deltas(*(np.zeros(0, dtype=np.int64) for _ in range(3)))
     chunks, counts = tokens.chunks, tokens.chunks.counts
     response_at = np.full(counts.size, -1)
-    response_at[tokens.place] = np.arange(tokens.place.size)
+    response_at[tokens.chunk_index] = np.arange(tokens.chunk_index.size)
     response_index = np.repeat(response_at, counts)
     reported = np.zeros(response_index.size, np.int64) if chunks.tokens is None else chunks.tokens.astype(np.int64)
-    deltas = Deltas(response_index, chunks.times_ns, reported).kept(response_index >= 0)
+    deltas = Deltas(response_index, chunks.times_ns, reported).select(response_index >= 0)
     # as many tokens as there are deltas, so each delta has one
-    is_single = ~tokens.is_counted_by_chunks & (tokens.tokens_out == deltas.counted(tokens.place.size))
-    return Deltas(deltas.answer, deltas.at_ns, np.where(is_single[deltas.answer], 1, np.maximum(deltas.tokens, 0)))
+    is_single = ~tokens.is_counted_by_chunks & (tokens.tokens_out == deltas.count_by_response(tokens.chunk_index.size))
+    return Deltas(
+        deltas.response_index, deltas.at_ns, np.where(is_single[deltas.response_index], 1, np.maximum(deltas.tokens, 0))
+    )
 
 
 _OWN_METRICS = {
@@ -186,17 +188,17 @@ _WHY = {
 _NOTES = ("percentiles are values that were seen, and n/a where there are too few for an interval",)
 
 
-def own_numbers(stage: Stage) -> ToolNumbers:
-    return ToolNumbers(
+def compute_own_metrics(stage: Stage) -> ToolMetrics:
+    return ToolMetrics(
         tool="Sizewise",
         read_from="docs/metrics.md",
         answers=stage.completed,
-        metrics={name: estimates for name in METRICS if (estimates := _find_own(stage, name))},
+        metrics={name: estimates for name in TOOL_METRICS if (estimates := _find_own(stage, name))},
         why=_WHY,
         notes=_NOTES,
     )
 
 
-def _find_own(stage: Stage, name: str) -> Spread:
+def _find_own(stage: Stage, name: str) -> Aggregates:
     estimates = stage.metrics.get(_OWN_METRICS.get(name, ""), {})
     return {aggregate: estimates[aggregate] for aggregate in (*AGGREGATES, "value") if aggregate in estimates}

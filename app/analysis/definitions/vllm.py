@@ -18,8 +18,15 @@ from __future__ import annotations
 import numpy as np
 
 from app.analysis.columns import Floats, Nanoseconds
-from app.analysis.definitions.seen import LINEAR, Seen, Spread, lacking, linear, per_second
-from app.records.definitions import ToolNumbers
+from app.analysis.definitions.seen import (
+    LINEAR,
+    Aggregates,
+    ObservedRequests,
+    compute_rate,
+    linear_percentiles,
+    withhold,
+)
+from app.records.definitions import ToolMetrics
 
 _PRINTED = ("mean", "p50", "p99")
 _NO_FIRST_EVENT = "these rows are of an older version, which did not note the first message"
@@ -38,38 +45,40 @@ _NOTES = (
 )
 
 
-def as_vllm(of: Seen) -> ToolNumbers:
-    e2e_ms = of.since_sent_ms(of.last_ns)
-    metrics = {"e2e_ms": linear(e2e_ms, _PRINTED)}
-    if of.is_streamed:
-        metrics |= _streamed(of, e2e_ms)
-    bounds = of.stage_start_ns, of.last_end_ns
-    metrics["requests_per_s"] = per_second(of.answers, *bounds)
-    if of.counts_tokens:
-        metrics["output_tokens_per_s"] = per_second(float(np.nansum(of.tokens_out)), *bounds)
-    return ToolNumbers(
+def compute_vllm_metrics(requests: ObservedRequests) -> ToolMetrics:
+    e2e_ms = requests.ms_since_send(requests.last_ns)
+    metrics = {"e2e_ms": linear_percentiles(e2e_ms, _PRINTED)}
+    if requests.is_streamed:
+        metrics |= _streamed(requests, e2e_ms)
+    bounds = requests.stage_start_ns, requests.last_end_ns
+    metrics["requests_per_s"] = compute_rate(requests.response_count, *bounds)
+    if requests.has_token_counts:
+        metrics["output_tokens_per_s"] = compute_rate(float(np.nansum(requests.tokens_out)), *bounds)
+    return ToolMetrics(
         tool="vLLM",
         read_from="vllm bench serve at 009e6d4, vllm/benchmarks/serve.py",
-        answers=of.answers,
+        answers=requests.response_count,
         metrics=metrics,
         why=_WHY,
         notes=_NOTES,
     )
 
 
-def _streamed(requests: Seen, e2e_ms: Floats) -> dict[str, Spread]:
+def _streamed(requests: ObservedRequests, e2e_ms: Floats) -> dict[str, Aggregates]:
     if not np.any(requests.first_event_ns > 0):
-        return dict.fromkeys(("ttft_ms", "itl_ms", "tpot_ms"), lacking(_NO_FIRST_EVENT, _PRINTED))
-    ttft_ms = requests.since_sent_ms(requests.first_event_ns)
+        return dict.fromkeys(("ttft_ms", "itl_ms", "tpot_ms"), withhold(_NO_FIRST_EVENT, _PRINTED))
+    ttft_ms = requests.ms_since_send(requests.first_event_ns)
     steps = np.where(requests.tokens_out > 1, requests.tokens_out - 1, np.nan)
     return {
-        "ttft_ms": linear(ttft_ms, _PRINTED),
-        "itl_ms": linear(np.concatenate((requests.deltas.gaps_ms(), _gaps_to_first_delta_ms(requests))), _PRINTED),
-        "tpot_ms": linear((e2e_ms - ttft_ms) / steps, _PRINTED),
+        "ttft_ms": linear_percentiles(ttft_ms, _PRINTED),
+        "itl_ms": linear_percentiles(
+            np.concatenate((requests.deltas.gaps_ms(), _gaps_to_first_delta_ms(requests))), _PRINTED
+        ),
+        "tpot_ms": linear_percentiles((e2e_ms - ttft_ms) / steps, _PRINTED),
     }
 
 
-def _gaps_to_first_delta_ms(requests: Seen) -> Floats:
+def _gaps_to_first_delta_ms(requests: ObservedRequests) -> Floats:
     """Compute the gaps before the first delta of responses whose first message was empty, in ms. A first message that
     was read together with the first token counts as that token's."""
     first_ns: Nanoseconds = requests.first_token_ns

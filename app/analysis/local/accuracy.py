@@ -45,23 +45,23 @@ class PairedErrors(msgspec.Struct, frozen=True):
     reason: str | None = None
 
 
-def compared_errors(now: Floats, reference: Floats) -> PairedErrors:
+def compare_errors(variant: Floats, reference: Floats) -> PairedErrors:
     """Compare errors by a percentile bootstrap with 2,000 seeded draws.
 
     The levels are widened by Student's factor for few rows (Hesterberg, The American Statistician 69, 2015): plain
     percentiles of 20 rows are as narrow as if the standard deviation were known. More than 10,000 rows are first
     assigned to random groups, which does not change the spread of the mean.
     """
-    if now.size < _MIN_ROWS:
+    if variant.size < _MIN_ROWS:
         return PairedErrors(None, None, None, f"no interval from fewer than {_MIN_ROWS} rows")
     generator = np.random.default_rng(_SEED)
-    mean_now, mean_reference = _bootstrap_means(_group_rows(now, reference, generator), generator)
+    mean_now, mean_reference = _bootstrap_means(_group_rows(variant, reference, generator), generator)
     difference = mean_now - mean_reference
     below, above = np.count_nonzero(difference <= 0), np.count_nonzero(difference >= 0)
     has_ratio = bool(mean_now.min() > 0)
     return PairedErrors(
-        difference=_interval(difference, now.size),
-        ratio=_interval(mean_reference / mean_now, now.size) if has_ratio else None,
+        difference=_interval(difference, variant.size),
+        ratio=_interval(mean_reference / mean_now, variant.size) if has_ratio else None,
         p_value=float(min(1.0, 2 * (1 + min(below, above)) / (1 + _DRAWS))),
         reason=None if has_ratio else "no interval: hardly a row has an error",
     )
@@ -104,12 +104,12 @@ class PairedCounts(msgspec.Struct, frozen=True):
 
     rows: int
     both: int
-    only_now: int
+    only_variant: int
     only_reference: int
 
     @property
-    def now(self) -> int:
-        return self.both + self.only_now
+    def variant(self) -> int:
+        return self.both + self.only_variant
 
     @property
     def reference(self) -> int:
@@ -117,14 +117,14 @@ class PairedCounts(msgspec.Struct, frozen=True):
 
     @property
     def difference(self) -> float:
-        return (self.only_now - self.only_reference) / self.rows
+        return (self.only_variant - self.only_reference) / self.rows
 
 
 def difference_interval(counts: PairedCounts) -> tuple[float, float]:
     """Compute the interval of the variant's share minus the reference's."""
 
     def is_within(difference: float) -> bool:
-        distance = counts.only_now - counts.only_reference - counts.rows * difference
+        distance = counts.only_variant - counts.only_reference - counts.rows * difference
         return distance**2 <= _Z**2 * _difference_variance(counts, difference)
 
     return _bisect(is_within, counts.difference, -1.0), _bisect(is_within, counts.difference, 1.0)
@@ -132,10 +132,10 @@ def difference_interval(counts: PairedCounts) -> tuple[float, float]:
 
 def ratio_interval(counts: PairedCounts) -> tuple[float, float]:
     """Compute the interval of the variant's share over the reference's, which must have a row right."""
-    ratio = counts.now / counts.reference
+    ratio = counts.variant / counts.reference
 
     def is_within(assumed_ratio: float) -> bool:
-        distance = counts.now - assumed_ratio * counts.reference
+        distance = counts.variant - assumed_ratio * counts.reference
         return distance**2 <= _Z**2 * _ratio_variance(counts, assumed_ratio)
 
     upper = max(1.0, 2 * ratio)
@@ -151,7 +151,7 @@ def mcnemar(counts: PairedCounts) -> float:
     The exact test is conservative and so has less power; mid-p keeps the nominal level (Fagerland, Lydersen and Laake,
     BMC Medical Research Methodology 13, 2013).
     """
-    fewer, differing = min(counts.only_now, counts.only_reference), counts.only_now + counts.only_reference
+    fewer, differing = min(counts.only_variant, counts.only_reference), counts.only_variant + counts.only_reference
     at_most = float(special.bdtr(fewer, differing, 0.5))
     below = float(special.bdtr(fewer - 1, differing, 0.5)) if fewer else 0.0
     return at_most + below
@@ -159,7 +159,7 @@ def mcnemar(counts: PairedCounts) -> float:
 
 def _difference_variance(counts: PairedCounts, difference: float) -> float:
     """Compute the variance of the rows' sum of differences under the maximum-likelihood shares with this difference."""
-    rows, only_now, only_reference = counts.rows, counts.only_now, counts.only_reference
+    rows, only_now, only_reference = counts.rows, counts.only_variant, counts.only_reference
     linear = -only_now - only_reference + (2 * rows - only_now + only_reference) * difference
     constant = -only_reference * difference * (1 - difference)
     ml_share = _upper_root(2 * rows, linear, constant)
@@ -169,8 +169,8 @@ def _difference_variance(counts: PairedCounts, difference: float) -> float:
 def _ratio_variance(counts: PairedCounts, ratio: float) -> float:
     """Compute the variance of the rows' sum of variant-right minus `ratio` times reference-right, under the
     maximum-likelihood shares with this ratio."""
-    right = counts.both + counts.only_now + counts.only_reference
-    linear = counts.reference * ratio**2 - (counts.now + 2 * counts.only_reference)
+    right = counts.both + counts.only_variant + counts.only_reference
+    linear = counts.reference * ratio**2 - (counts.variant + 2 * counts.only_reference)
     constant = counts.only_reference * (1 - ratio) * right / counts.rows
     ml_share = _upper_root(counts.rows * (1 + ratio), linear, constant)
     return max(0.0, counts.rows * (1 + ratio) * ml_share + right * (ratio - 1))
@@ -196,7 +196,7 @@ Metric = Literal["top-1", "mean absolute error"]
 _POWER_Z = float(special.ndtri(0.8))
 
 
-def accuracy_of(scores: npt.ArrayLike, reference: npt.ArrayLike | None, metric: Metric) -> Accuracy:
+def compute_accuracy(scores: npt.ArrayLike, reference: npt.ArrayLike | None, metric: Metric) -> Accuracy:
     """Compute the accuracy from one score per row: 1 or 0 for `top-1`, else the absolute error. Raises UsageError if
     the number of rows differs from the reference's.
 
@@ -211,7 +211,7 @@ def accuracy_of(scores: npt.ArrayLike, reference: npt.ArrayLike | None, metric: 
     return _compare_shares(now, reference_scores) if metric == "top-1" else _compare_errors(now, reference_scores)
 
 
-def chance_of(labels: npt.NDArray[Any]) -> float | None:
+def compute_chance_accuracy(labels: npt.NDArray[Any]) -> float | None:
     """Compute the accuracy of a model that always predicts the most frequent class; None for labels that are not
     integers, or with a single class."""
     if labels.dtype.kind not in "iu":
@@ -220,22 +220,25 @@ def chance_of(labels: npt.NDArray[Any]) -> float | None:
     return float(counts.max() / counts.sum()) if len(counts) > 1 else None
 
 
-def chance_check(accuracy: Estimate | None, chance: float | None, whose: str = "") -> Check | None:
+def chance_accuracy_check(
+    accuracy: Estimate | None, chance_accuracy: float | None, hint_prefix: str = ""
+) -> Check | None:
     """Check that an accuracy is better than that of predicting one class for every row, which a wrong output or wrong
     labels also give (WARN). None if there is nothing to compare."""
-    if accuracy is None or accuracy.value is None or chance is None:
+    if accuracy is None or accuracy.value is None or chance_accuracy is None:
         return None
     low = accuracy.value if accuracy.ci95 is None else accuracy.ci95[0]
-    if low > chance:
-        return Check("accuracy_above_chance", accuracy.value, chance, "share", "VALID", None)
+    if low > chance_accuracy:
+        return Check("accuracy_above_chance", accuracy.value, chance_accuracy, "share", "VALID", None)
     hint = (
-        f"{whose}No better than the most frequent class for every row: do workload.labels belong to the model, and is "
+        f"{hint_prefix}No better than the most frequent class for every row: do workload.labels belong to the model, "
+        "and is "
         "its answer read from the right output (workload.output)?"
     )
-    return Check("accuracy_above_chance", accuracy.value, chance, "share", "WARN", hint)
+    return Check("accuracy_above_chance", accuracy.value, chance_accuracy, "share", "WARN", hint)
 
 
-def rows_to_settle(accuracy: Accuracy, limit: float) -> int | None:
+def estimate_rows_needed(accuracy: Accuracy, limit: float) -> int | None:
     """Estimate the total number of rows that would decide with a power of 80 % whether the limit is met, if they
     behaved like these: (1.96 + 0.84)² p / d², where p is the discordance of the rows and d the distance from the limit.
 
@@ -261,7 +264,7 @@ def _compare_shares(now: Floats, reference_scores: Floats | None) -> Accuracy:
     counts = PairedCounts(
         rows=now.size,
         both=int(np.count_nonzero(is_right & was_right)),
-        only_now=int(np.count_nonzero(is_right & ~was_right)),
+        only_variant=int(np.count_nonzero(is_right & ~was_right)),
         only_reference=int(np.count_nonzero(~is_right & was_right)),
     )
     undefined = Estimate(None, n=now.size, reason="the reference has no row right")
@@ -270,7 +273,7 @@ def _compare_shares(now: Floats, reference_scores: Floats | None) -> Accuracy:
         value=value,
         reference=share(counts.reference, now.size),
         change=Estimate(counts.difference, difference_interval(counts), now.size),
-        kept=Estimate(counts.now / counts.reference, ratio_interval(counts), now.size)
+        kept=Estimate(counts.variant / counts.reference, ratio_interval(counts), now.size)
         if counts.reference
         else undefined,
         p_value=mcnemar(counts),
@@ -285,7 +288,7 @@ def _compare_errors(now: Floats, reference_errors: Floats | None) -> Accuracy:
     reference = _mean_error(reference_errors)
     if value.value is None or reference.value is None:
         return _without_mean(value, reference)
-    compared, rows = compared_errors(now, reference_errors), now.size
+    compared, rows = compare_errors(now, reference_errors), now.size
     return Accuracy(
         metric="mean absolute error",
         value=value,

@@ -12,7 +12,7 @@ from scipy import special
 from app.analysis.columns import Floats
 from app.analysis.sample_size import ALPHA
 from app.records.estimate import Estimate, Variant
-from app.records.local import BatchLaw
+from app.records.local import BatchModel
 
 _Z = float(special.ndtri(1 - ALPHA / 2))
 _REPEAT_CV = 0.01
@@ -32,7 +32,7 @@ class BatchPoint(msgspec.Struct, frozen=True):
     service_ms: Estimate
 
 
-def fit_batch_law(points: Sequence[BatchPoint], variant: Variant) -> BatchLaw:
+def fit_batch_model(points: Sequence[BatchPoint], variant: Variant) -> BatchModel:
     """Fit the model by weighted least squares, with t0 and t1 not below 0.
 
     The intervals are Student's t, from the residuals, and never narrower than the intervals of the points allow; with
@@ -46,14 +46,16 @@ def fit_batch_law(points: Sequence[BatchPoint], variant: Variant) -> BatchLaw:
     if len(set(batches)) < 2:
         reason = f"needs {_MIN_BATCHES} batches, has {len(set(batches))}"
         unavailable = Estimate(None, n=len(known), reason=reason)
-        return BatchLaw(variant=variant, t0_ms=unavailable, t1_ms=unavailable, r2=None, batches=batches, reason=reason)
+        return BatchModel(
+            variant=variant, t0_ms=unavailable, t1_ms=unavailable, r2=None, batches=batches, reason=reason
+        )
     b = np.array(batches, dtype=np.float64)
     s = np.array([estimate.value for _, estimate in known])
     errors = np.array([_standard_error(estimate) for _, estimate in known])
     weights = 1 / np.hypot(errors, _REPEAT_CV * s)
     line = _fit_line(b, s, weights, errors)
     r2 = _r2(line.fitted, s, weights) if len(known) >= _MIN_BATCHES else None
-    return BatchLaw(
+    return BatchModel(
         variant=variant,
         t0_ms=line.t0_ms,
         t1_ms=line.t1_ms,

@@ -14,19 +14,19 @@ import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 
-from app.analysis.columns import Nanoseconds, known_times
-from app.analysis.digits import digits
+from app.analysis.columns import Nanoseconds, read_times
+from app.analysis.digits import format_number
 from app.analysis.drift import CHANGE_LIMIT, latency_drift
 from app.analysis.estimates import distribution, rate
 from app.analysis.rows import NOT_STARTED
-from app.analysis.validity import grade_high, verdict_of
+from app.analysis.validity import compute_verdict, grade_high
 from app.records.calls import CallStage
 from app.records.estimate import Estimate
 from app.records.result import Check, Stage, Window
 
 Floats = npt.NDArray[np.float64]
 
-PARTS = {
+CALL_PARTS = {
     "prepare_ms": ("begin_ns", "prepared_ns"),
     "copy_in_ms": ("prepared_ns", "copied_in_ns"),
     "execute_ms": ("copied_in_ns", "executed_ns"),
@@ -52,8 +52,8 @@ class CallRows:
     copied_out_ns: Nanoseconds
     """End of the output copy; if copies are part of the execution, the end of the execution."""
     end_ns: Nanoseconds
-    copies_apart: bool
-    never_begun_ns: Nanoseconds
+    has_separate_copies: bool
+    never_started_ns: Nanoseconds
 
     def __len__(self) -> int:
         return len(self.end_ns)
@@ -65,7 +65,7 @@ class CallRows:
         return times
 
     def part_ms(self, part: str) -> Floats:
-        first, last = PARTS[part]
+        first, last = CALL_PARTS[part]
         times: Floats = (getattr(self, last) - getattr(self, first)) / 1e6
         return times
 
@@ -73,20 +73,20 @@ class CallRows:
 def read_calls(rows: pd.DataFrame | pa.Table, facts: CallStage) -> CallRows:
     """Read the calls of a stage. `rows` includes its warm-up, which is dropped."""
     frame = rows.to_pandas(types_mapper=pd.ArrowDtype) if isinstance(rows, pa.Table) else rows
-    begin_ns, has_begun = known_times(frame["begin_ns"])
-    copied_in_ns, has_copies = known_times(frame["copied_in_ns"])
-    intended_ns, is_due = known_times(frame["intended_ns"])
+    begin_ns, has_begun = read_times(frame["begin_ns"])
+    copied_in_ns, has_copies = read_times(frame["copied_in_ns"])
+    intended_ns, is_due = read_times(frame["intended_ns"])
     query, stream = (
-        known_times(frame[name])[0] for name in ("query", "stream")
+        read_times(frame[name])[0] for name in ("query", "stream")
     )  # a call that never began has no stream
     inside = has_begun & (begin_ns >= facts.start_ns)
     if facts.scenario in ("server", "multi-stream"):
         inside &= is_due
-    end_ns = known_times(frame["end_ns"])[0]
+    end_ns = read_times(frame["end_ns"])[0]
     order = np.flatnonzero(inside)
     order = order[np.argsort(end_ns[order], kind="stable")]
     copies_apart = bool(order.size) and bool(has_copies[order].all())
-    prepared_ns, executed_ns = (known_times(frame[name])[0][order] for name in ("prepared_ns", "executed_ns"))
+    prepared_ns, executed_ns = (read_times(frame[name])[0][order] for name in ("prepared_ns", "executed_ns"))
     return CallRows(
         query=query[order],
         stream=stream[order],
@@ -95,14 +95,14 @@ def read_calls(rows: pd.DataFrame | pa.Table, facts: CallStage) -> CallRows:
         prepared_ns=prepared_ns,
         copied_in_ns=copied_in_ns[order] if copies_apart else prepared_ns,
         executed_ns=executed_ns,
-        copied_out_ns=known_times(frame["copied_out_ns"])[0][order] if copies_apart else executed_ns,
+        copied_out_ns=read_times(frame["copied_out_ns"])[0][order] if copies_apart else executed_ns,
         end_ns=end_ns[order],
-        copies_apart=copies_apart,
-        never_begun_ns=intended_ns[~has_begun & is_due],
+        has_separate_copies=copies_apart,
+        never_started_ns=intended_ns[~has_begun & is_due],
     )
 
 
-def lateness_ms(calls: CallRows) -> Floats:
+def compute_lateness_ms(calls: CallRows) -> Floats:
     """Compute for each call how long after it was due and a stream was free it began: the delay added by this
     program."""
     order = np.lexsort((calls.begin_ns, calls.stream))
@@ -156,7 +156,7 @@ def _cut_short_check(facts: CallStage) -> Check:
 
 def _never_begun_check(calls: CallRows) -> Check:
     """Check for arrivals that were never started."""
-    never_begun = len(calls.never_begun_ns)
+    never_begun = len(calls.never_started_ns)
     hint = "The model could not keep up, and these would have waited longest: lower the rate."
     return grade_high(
         "arrivals_never_begun", never_begun / (never_begun + len(calls)), unit="share", warn=0.0, hint=hint
@@ -210,7 +210,7 @@ def _precision_check(facts: CallStage) -> Check:
 def _lateness_check(calls: CallRows) -> Check:
     return grade_high(
         "late_calls_p99",
-        float(np.quantile(lateness_ms(calls), 0.99)),
+        float(np.quantile(compute_lateness_ms(calls), 0.99)),
         unit="ms",
         warn=_LATE_MS,
         invalid=_INVALID_LATE_MS if len(calls) >= _MIN_CALLS_FOR_P99 else math.inf,
@@ -218,35 +218,35 @@ def _lateness_check(calls: CallRows) -> Check:
     )
 
 
-IN_SEARCH = "search"
+SEARCH_TAG = "search"
 """Tag of the stages of a search for the highest rate within the SLO."""
 
 _ENDLESS_MS = 1e15
 _CLOSED_LOOP = Estimate(None, reason="closed loop: the next call starts when the last one ends")
 
 
-def summarise_calls(rows: pd.DataFrame | pa.Table, facts: CallStage, checks: Sequence[Check] = ()) -> Stage:
+def summarize_calls(rows: pd.DataFrame | pa.Table, facts: CallStage, checks: Sequence[Check] = ()) -> Stage:
     """Summarize one stage. `rows` includes its warm-up. `checks` are those of the variant as a whole."""
     calls = read_calls(rows, facts)
     window = Window(facts.start_ns, facts.end_ns)
     bounds = (window.start_ns, window.end_ns)
     all_checks = (*checks, *call_checks(calls, facts))
     is_server = facts.scenario == "server"
-    intended_ns = np.concatenate([calls.intended_ns, calls.never_begun_ns]) if is_server else calls.intended_ns
+    intended_ns = np.concatenate([calls.intended_ns, calls.never_started_ns]) if is_server else calls.intended_ns
     return Stage(
         name=stage_name(facts),
         kind="steady" if is_server else "closed",
         repeat=1,
-        tags={"scenario": facts.scenario} | ({IN_SEARCH: "yes"} if facts.in_search else {}),
+        tags={"scenario": facts.scenario} | ({SEARCH_TAG: "yes"} if facts.in_search else {}),
         variant=facts.variant,
         window=window,
         offered_per_s=rate(np.sort(intended_ns), bounds) if is_server else _CLOSED_LOOP,
         achieved_per_s=rate(np.sort(calls.begin_ns), bounds),
         good_per_s=Estimate(None, reason="of a local model, calls are not judged one by one"),
         completed=len(calls),
-        errors={NOT_STARTED: len(calls.never_begun_ns)} if len(calls.never_begun_ns) else {},
+        errors={NOT_STARTED: len(calls.never_started_ns)} if len(calls.never_started_ns) else {},
         metrics=_metrics(calls, facts, bounds),
-        verdict=verdict_of(all_checks),
+        verdict=compute_verdict(all_checks),
         checks=all_checks,
         scheduled_per_s=facts.rate_per_s,
         concurrency=_concurrency(facts),
@@ -257,7 +257,7 @@ def summarise_calls(rows: pd.DataFrame | pa.Table, facts: CallStage, checks: Seq
 
 def stage_name(facts: CallStage) -> str:
     """Return the stage name, such as `offline: digits cpu as-is, batch 8`."""
-    rate_suffix = "" if facts.rate_per_s is None else f" at {digits(facts.rate_per_s)}/s"
+    rate_suffix = "" if facts.rate_per_s is None else f" at {format_number(facts.rate_per_s)}/s"
     return f"{facts.scenario}{rate_suffix}: {facts.variant.label}"
 
 
@@ -276,11 +276,11 @@ def _metrics(calls: CallRows, facts: CallStage, bounds: tuple[int, int]) -> dict
     metrics = {"service_ms": distribution(calls.service_ms)}
     if facts.scenario == "server":
         metrics["latency_ms"] = _latency_of_arrivals(calls)
-        metrics["send_lag_ms"] = distribution(lateness_ms(calls))
+        metrics["send_lag_ms"] = distribution(compute_lateness_ms(calls))
     if facts.scenario == "multi-stream":
         metrics["latency_ms"] = distribution(_query_ms(calls))
-    for part in PARTS:
-        if not part.startswith("copy") or calls.copies_apart:
+    for part in CALL_PARTS:
+        if not part.startswith("copy") or calls.has_separate_copies:
             metrics[part] = _part_distribution(calls.part_ms(part))
     metrics["throughput_per_s"] = {"value": _throughput(calls, facts, bounds)}
     return metrics
@@ -316,7 +316,7 @@ def _latency_of_arrivals(calls: CallRows) -> dict[str, Estimate]:
     """Compute the latency from the due time of an arrival to its end. An arrival that was never started would have
     waited longest: it counts as infinite, and infinite values are withheld."""
     waited_ms = ((calls.end_ns - calls.intended_ns) / 1e6)[np.argsort(calls.intended_ns, kind="stable")]
-    never_begun = len(calls.never_begun_ns)
+    never_begun = len(calls.never_started_ns)
     if not never_begun:
         return distribution(waited_ms)
     reason = f"{never_begun:,} arrivals were never begun: the model could not keep up"
@@ -354,12 +354,12 @@ def _scale(estimate: Estimate, factor: float) -> Estimate:
     return Estimate(estimate.value * factor, interval, estimate.n, estimate.basis, estimate.reason)
 
 
-def fastest_per_s(stages: Sequence[Stage]) -> float | None:
+def find_max_throughput_per_s(stages: Sequence[Stage]) -> float | None:
     """Find the highest throughput of a variant's stages that are not INVALID, in inferences per second."""
-    return fastest(stages).value
+    return find_max_throughput(stages).value
 
 
-def fastest(stages: Sequence[Stage]) -> Estimate:
+def find_max_throughput(stages: Sequence[Stage]) -> Estimate:
     """Find the highest throughput, like `fastest_per_s`, with its interval."""
     throughputs = [stage.metrics["throughput_per_s"]["value"] for stage in stages if stage.verdict.status != "INVALID"]
     return max(throughputs, key=lambda stage: stage.value or 0.0, default=Estimate(None, reason="not measured"))

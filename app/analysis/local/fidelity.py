@@ -37,7 +37,7 @@ _ROW_TYPE = np.dtype(
 )
 
 
-def fidelity_of(outputs: Array, reference: Array) -> Fidelity:
+def compute_fidelity(outputs: Array, reference: Array) -> Fidelity:
     """Compare outputs in float64; the first axis is the row. Raises UsageError for different shapes, and for
     non-numeric types.
 

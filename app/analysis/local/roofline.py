@@ -11,13 +11,13 @@ from typing import Literal
 
 import msgspec
 
-from app.analysis.digits import digits
-from app.records.local import BatchLaw, Bound, Peaks
+from app.analysis.digits import format_number
+from app.records.local import BatchModel, Bottleneck, Peaks
 from app.records.model import BatchCost
 from app.records.offers import Accelerator
 
 
-class RoofPlace(msgspec.Struct, frozen=True, kw_only=True):
+class RooflinePosition(msgspec.Struct, frozen=True, kw_only=True):
     """Position of a call under the roofline: the time for its arithmetic alone, and for its bytes alone, as shares of
     the measured time.
 
@@ -31,94 +31,96 @@ class RoofPlace(msgspec.Struct, frozen=True, kw_only=True):
     peak_flops_per_s: float
     peak_bytes_per_s: float
     compute_share: float
-    least_share: float
+    min_bytes_share: float
     moved_share: float
 
     @property
-    def roof_share(self) -> float:
+    def roofline_share(self) -> float:
         """Achieved rate over the roofline's limit, for the higher limit, which assumes the least bytes."""
-        return max(self.compute_share, self.least_share)
+        return max(self.compute_share, self.min_bytes_share)
 
     @property
-    def ridge(self) -> float:
+    def ridge_flops_per_byte(self) -> float:
         """Arithmetic intensity in FLOP/byte below which memory is the limit."""
         return self.peak_flops_per_s / self.peak_bytes_per_s
 
 
-def place_of(execute_ms: float | None, cost: BatchCost | None, peaks: Peaks | None) -> RoofPlace | None:
+def locate_on_roofline(
+    execute_ms: float | None, cost: BatchCost | None, peaks: Peaks | None
+) -> RooflinePosition | None:
     """Locate a call under the roofline; None if the time, the work or a peak is unknown."""
     if not execute_ms or cost is None or peaks is None or not peaks.flops_per_s or not peaks.bytes_per_s:
         return None
     execute_s = execute_ms / 1e3
-    return RoofPlace(
+    return RooflinePosition(
         execute_ms=execute_ms,
         cost=cost,
         peaks=peaks,
         peak_flops_per_s=peaks.flops_per_s,
         peak_bytes_per_s=peaks.bytes_per_s,
         compute_share=cost.flops / peaks.flops_per_s / execute_s,
-        least_share=cost.least_bytes / peaks.bytes_per_s / execute_s,
+        min_bytes_share=cost.least_bytes / peaks.bytes_per_s / execute_s,
         moved_share=cost.moved_bytes / peaks.bytes_per_s / execute_s,
     )
 
 
-LEAST_MODEL = "bytes are counted from the graph, each weight, input and output once"
-MOVED_MODEL = "bytes are counted from the graph, with nothing fused and nothing held in caches"
+MIN_BYTES_NOTE = "bytes are counted from the graph, each weight, input and output once"
+MOVED_BYTES_NOTE = "bytes are counted from the graph, with nothing fused and nothing held in caches"
 
 
-def compute_words(place: RoofPlace) -> str:
+def format_compute_bound(place: RooflinePosition) -> str:
     intensity = _intensity(place, place.cost.least_bytes)
-    return f"compute bound: {_arithmetic(place)}, {intensity} ({LEAST_MODEL}){_caveat(place.peaks)}"
+    return f"compute bound: {_arithmetic(place)}, {intensity} ({MIN_BYTES_NOTE}){_caveat(place.peaks)}"
 
 
-def memory_words(place: RoofPlace, moved_bytes: int, model: str) -> str:
+def format_memory_bound(place: RooflinePosition, moved_bytes: int, model: str) -> str:
     intensity = _intensity(place, moved_bytes)
     return f"memory bound: {_traffic(place, moved_bytes)}, {intensity} ({model}){_caveat(place.peaks)}"
 
 
-def launch_words(place: RoofPlace, fixed_share: float, fixed_ms: float, nodes: int | None) -> str:
-    per_node = f", {digits(fixed_ms * 1e3 / nodes, 2)} µs for each of {nodes:,} operators" if nodes else ""
-    fixed = f"{_percent(fixed_share)} of a call is the same at any batch ({digits(fixed_ms, 3)} ms{per_node})"
-    roof = f"it runs at {_percent(place.roof_share)} of its roof: {_dominant(place)}"
+def format_launch_bound(place: RooflinePosition, fixed_share: float, fixed_ms: float, nodes: int | None) -> str:
+    per_node = f", {format_number(fixed_ms * 1e3 / nodes, 2)} µs for each of {nodes:,} operators" if nodes else ""
+    fixed = f"{_percent(fixed_share)} of a call is the same at any batch ({format_number(fixed_ms, 3)} ms{per_node})"
+    roof = f"it runs at {_percent(place.roofline_share)} of its roof: {_dominant(place)}"
     return f"launch or host bound: {fixed}, and {roof}{_caveat(place.peaks)}"
 
 
-def copy_words(copies_ms: float, execute_ms: float) -> str:
-    copies, execution = digits(copies_ms, 3), digits(execute_ms, 3)
+def format_copy_bound(copies_ms: float, execute_ms: float) -> str:
+    copies, execution = format_number(copies_ms, 3), format_number(execute_ms, 3)
     return f"copy bound: copies to and from the device take {copies} ms, execution {execution} ms"
 
 
-def host_words(host_ms: float, execute_ms: float) -> str:
+def format_host_bound(host_ms: float, execute_ms: float) -> str:
     return (
-        f"launch or host bound: preparing inputs and reading outputs take {digits(host_ms, 3)} ms, "
-        f"execution {digits(execute_ms, 3)} ms"
+        f"launch or host bound: preparing inputs and reading outputs take {format_number(host_ms, 3)} ms, "
+        f"execution {format_number(execute_ms, 3)} ms"
     )
 
 
-def faster_than_peak_words(place: RoofPlace) -> str:
+def format_faster_than_peak(place: RooflinePosition) -> str:
     return (
         f"nothing can be told: {_arithmetic(place)}, more than its peak, which is not that of the arithmetic that ran, "
         f"or too low{_caveat(place.peaks)}"
     )
 
 
-def faster_than_memory_words(place: RoofPlace) -> str:
+def format_faster_than_memory(place: RooflinePosition) -> str:
     return (
         f"nothing stands out: {_traffic(place, place.cost.least_bytes)}, more than its memory gives, so that caches "
-        f"hold a part or not all is read, and {_arithmetic(place)} ({LEAST_MODEL}){_caveat(place.peaks)}"
+        f"hold a part or not all is read, and {_arithmetic(place)} ({MIN_BYTES_NOTE}){_caveat(place.peaks)}"
     )
 
 
-def nothing_words(place: RoofPlace, fixed_share: float | None) -> str:
+def format_no_bottleneck(place: RooflinePosition, fixed_share: float | None) -> str:
     fixed = (
         "how much of a call is the same at any batch is not known: time more batches"
         if fixed_share is None
         else f"{_percent(fixed_share)} of a call is the same at any batch"
     )
-    return f"nothing stands out: {_dominant(place)}, and {fixed} ({LEAST_MODEL}){_caveat(place.peaks)}"
+    return f"nothing stands out: {_dominant(place)}, and {fixed} ({MIN_BYTES_NOTE}){_caveat(place.peaks)}"
 
 
-def unknown_words(missing: str, fixed_share: float | None) -> str:
+def format_unknown_bottleneck(missing: str, fixed_share: float | None) -> str:
     """Describe an unknown bottleneck. The fixed part of the batch-time model alone cannot distinguish launches from
     reading the weights."""
     if fixed_share is None:
@@ -129,21 +131,21 @@ def unknown_words(missing: str, fixed_share: float | None) -> str:
     )
 
 
-def _dominant(position: RoofPlace) -> str:
+def _dominant(position: RooflinePosition) -> str:
     return (
         _arithmetic(position)
-        if position.compute_share >= position.least_share
+        if position.compute_share >= position.min_bytes_share
         else _traffic(position, position.cost.least_bytes)
     )
 
 
-def _arithmetic(position: RoofPlace) -> str:
+def _arithmetic(position: RooflinePosition) -> str:
     achieved = position.cost.flops / position.execute_ms * 1e3
     peak = _peak(position.peaks, position.peak_flops_per_s, "GFLOP/s")
     return f"{_giga(achieved)} GFLOP/s are {_percent(position.compute_share)} of {peak}"
 
 
-def _traffic(position: RoofPlace, moved_bytes: int) -> str:
+def _traffic(position: RooflinePosition, moved_bytes: int) -> str:
     achieved = moved_bytes / position.execute_ms * 1e3
     peak = _peak(position.peaks, position.peak_bytes_per_s, "GB/s")
     return f"{_giga(achieved)} GB/s are {_percent(achieved / position.peak_bytes_per_s)} of {peak}"
@@ -154,11 +156,14 @@ def _peak(peaks: Peaks, per_s: float, unit: str) -> str:
     return f"the {_giga(per_s)} {unit} {origin} {peaks.name}"
 
 
-def _intensity(position: RoofPlace, moved_bytes: int) -> str:
+def _intensity(position: RooflinePosition, moved_bytes: int) -> str:
     if not moved_bytes:
         return "with nothing to move"
     intensity = position.cost.flops / moved_bytes
-    return f"at {digits(intensity, 2)} FLOP/byte where memory is the limit below {digits(position.ridge, 2)}"
+    return (
+        f"at {format_number(intensity, 2)} FLOP/byte where memory is the limit below "
+        f"{format_number(position.ridge_flops_per_byte, 2)}"
+    )
 
 
 def _caveat(peaks: Peaks) -> str:
@@ -166,14 +171,14 @@ def _caveat(peaks: Peaks) -> str:
 
 
 def _giga(per_s: float) -> str:
-    return digits(per_s / 1e9, 3)
+    return format_number(per_s / 1e9, 3)
 
 
 def _percent(share: float) -> str:
-    return f"{digits(share * 100, 2)} %"
+    return f"{format_number(share * 100, 2)} %"
 
 
-Limit = Literal["compute", "memory", "launch or host", "copy"]
+BottleneckKind = Literal["compute", "memory", "launch or host", "copy"]
 
 _MIN_BOUND_SHARE = 0.6
 """Share of its roofline limit at or above which a call is considered bound by it, as in the Speed of Light section of
@@ -197,9 +202,9 @@ class CallTimes(msgspec.Struct, frozen=True, kw_only=True):
     post_ms: float | None = None
 
 
-def bound_of(
-    times: CallTimes, cost: BatchCost | None, peaks: Peaks | None, law: BatchLaw | None, nodes: int | None
-) -> Bound:
+def find_bottleneck(
+    times: CallTimes, cost: BatchCost | None, peaks: Peaks | None, batch_model: BatchModel | None, nodes: int | None
+) -> Bottleneck:
     """Determine the bottleneck of a variant.
 
     `cost` is that of the timed batch, None if some of its work is unknown; `peaks` are those of the arithmetic and the
@@ -207,34 +212,34 @@ def bound_of(
     Rates and intensity of the result are by the least bytes, or, if the sentence says that nothing is fused, by all
     that operators read and write.
     """
-    position = place_of(times.execute_ms, cost, peaks)
+    position = locate_on_roofline(times.execute_ms, cost, peaks)
     limit, sentence = _bottleneck_outside_execution(times) or _bottleneck_of_execution(
-        times, cost, peaks, position, law, nodes
+        times, cost, peaks, position, batch_model, nodes
     )
     execute_s = times.execute_ms / 1e3 if times.execute_ms else None
     is_moved = position is not None and limit == "memory" and not _is_near_memory_roof(position)
     moved_bytes = None if cost is None else cost.moved_bytes if is_moved else cost.least_bytes
-    return Bound(
+    return Bottleneck(
         limit=limit,
         sentence=sentence,
         flops_per_s=cost.flops / execute_s if cost is not None and execute_s else None,
         bytes_per_s=moved_bytes / execute_s if moved_bytes is not None and execute_s else None,
         flops_per_byte=cost.flops / moved_bytes if cost is not None and moved_bytes else None,
-        roof_share=None if position is None else position.moved_share if is_moved else position.roof_share,
+        roof_share=None if position is None else position.moved_share if is_moved else position.roofline_share,
         peaks=peaks,
     )
 
 
-def _bottleneck_outside_execution(times: CallTimes) -> tuple[Limit, str] | None:
+def _bottleneck_outside_execution(times: CallTimes) -> tuple[BottleneckKind, str] | None:
     """Return a bottleneck outside the execution, if that takes a large part of a call."""
     if not times.execute_ms:
         return None
     copies_ms = (times.copy_in_ms or 0.0) + (times.copy_out_ms or 0.0)
     host_ms = (times.prepare_ms or 0.0) + (times.post_ms or 0.0)
     if host_ms > times.execute_ms and host_ms >= copies_ms:
-        return "launch or host", host_words(host_ms, times.execute_ms)
+        return "launch or host", format_host_bound(host_ms, times.execute_ms)
     if copies_ms > _MAX_COPY_RATIO * times.execute_ms:
-        return "copy", copy_words(copies_ms, times.execute_ms)
+        return "copy", format_copy_bound(copies_ms, times.execute_ms)
     return None
 
 
@@ -242,40 +247,40 @@ def _bottleneck_of_execution(
     times: CallTimes,
     cost: BatchCost | None,
     peaks: Peaks | None,
-    position: RoofPlace | None,
-    law: BatchLaw | None,
+    position: RooflinePosition | None,
+    law: BatchModel | None,
     nodes: int | None,
-) -> tuple[Limit | None, str]:
+) -> tuple[BottleneckKind | None, str]:
     fixed_ms, fixed_share = _fixed_part(law, cost)
     if position is None:
-        return None, unknown_words(_missing_text(times, cost, peaks), fixed_share)
+        return None, format_unknown_bottleneck(_missing_text(times, cost, peaks), fixed_share)
     if position.compute_share > _MAX_PEAK_SHARE:
-        return None, faster_than_peak_words(position)
+        return None, format_faster_than_peak(position)
     if (
         fixed_share is not None
         and fixed_ms is not None
-        and position.roof_share <= _MAX_IDLE_SHARE
+        and position.roofline_share <= _MAX_IDLE_SHARE
         and fixed_share > _MIN_FIXED_SHARE
     ):
-        return "launch or host", launch_words(position, fixed_share, fixed_ms, nodes)
+        return "launch or host", format_launch_bound(position, fixed_share, fixed_ms, nodes)
     if position.compute_share >= _MIN_BOUND_SHARE and (
-        position.compute_share > position.least_share or position.least_share > _MAX_PEAK_SHARE
+        position.compute_share > position.min_bytes_share or position.min_bytes_share > _MAX_PEAK_SHARE
     ):
-        return "compute", compute_words(position)
-    if position.least_share > _MAX_PEAK_SHARE:
-        return None, faster_than_memory_words(position)
+        return "compute", format_compute_bound(position)
+    if position.min_bytes_share > _MAX_PEAK_SHARE:
+        return None, format_faster_than_memory(position)
     if _is_near_memory_roof(position):
-        return "memory", memory_words(position, position.cost.least_bytes, LEAST_MODEL)
+        return "memory", format_memory_bound(position, position.cost.least_bytes, MIN_BYTES_NOTE)
     if _MIN_UNFUSED_SHARE <= position.moved_share <= _MAX_PEAK_SHARE:
-        return "memory", memory_words(position, position.cost.moved_bytes, MOVED_MODEL)
-    return None, nothing_words(position, fixed_share)
+        return "memory", format_memory_bound(position, position.cost.moved_bytes, MOVED_BYTES_NOTE)
+    return None, format_no_bottleneck(position, fixed_share)
 
 
-def _is_near_memory_roof(position: RoofPlace) -> bool:
-    return _MIN_BOUND_SHARE <= position.least_share <= _MAX_PEAK_SHARE
+def _is_near_memory_roof(position: RooflinePosition) -> bool:
+    return _MIN_BOUND_SHARE <= position.min_bytes_share <= _MAX_PEAK_SHARE
 
 
-def _fixed_part(law: BatchLaw | None, cost: BatchCost | None) -> tuple[float | None, float | None]:
+def _fixed_part(law: BatchModel | None, cost: BatchCost | None) -> tuple[float | None, float | None]:
     """Return t0, and its share of a call of the batch. A model that does not fit, as with a break in the line, still
     shows that a large part is fixed if t0's interval is above 0."""
     if law is None or cost is None:

@@ -22,7 +22,7 @@ class Axis(msgspec.Struct, frozen=True):
     label: str
     unit: str = ""
     is_log: bool = False
-    from_zero: bool = True
+    is_from_zero: bool = True
 
     @property
     def text(self) -> str:
@@ -42,7 +42,7 @@ class Axis(msgspec.Struct, frozen=True):
         return float(10.0**place) if self.is_log else place
 
 
-def linear_ticks(low: float, high: float, most: int, *, is_clock: bool = False) -> list[float]:
+def linear_ticks(low: float, high: float, max_ticks: int, *, is_clock: bool = False) -> list[float]:
     """Return round tick values between `low` and `high`: at most `most`, but two if possible, since one tick shows no
     scale.
     """
@@ -50,7 +50,7 @@ def linear_ticks(low: float, high: float, most: int, *, is_clock: bool = False) 
     if not math.isfinite(span) or span <= 0:
         return []
     ticks: list[float] = []
-    for tick_count in range(max(most, 1), max(most, 1) + _TRIES):
+    for tick_count in range(max(max_ticks, 1), max(max_ticks, 1) + _TRIES):
         step = _step(span / tick_count, is_clock=is_clock)
         first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
         ticks = [multiple * step for multiple in range(first, last + 1)]
@@ -66,21 +66,21 @@ def _step(min_step: float, *, is_clock: bool) -> float:
     return next(step * power for step in _STEPS if step * power >= min_step * (1 - 1e-9))
 
 
-def log_ticks(low: float, high: float, most: int) -> list[float]:
+def log_ticks(low: float, high: float, max_ticks: int) -> list[float]:
     """Return tick positions between the exponents `low` and `high`, as exponents of round values."""
     if high - low < 0.7:
-        inner = linear_ticks(10.0**low, 10.0**high, most)
+        inner = linear_ticks(10.0**low, 10.0**high, max_ticks)
         return [math.log10(value) for value in inner if value > 0]
     decades = range(math.floor(low), math.ceil(high) + 1)
     best: list[float] = []
     for mantissas in _LOG_MANTISSAS:
         places = [decade + math.log10(mantissa) for decade in decades for mantissa in mantissas]
         in_range = [position for position in places if low - 1e-9 <= position <= high + 1e-9]
-        if len(in_range) > most and best:
+        if len(in_range) > max_ticks and best:
             break
         best = in_range
-    if len(best) > most:
-        stride = math.ceil(len(best) / most)
+    if len(best) > max_ticks:
+        stride = math.ceil(len(best) / max_ticks)
         best = [position for position in best if round(position) % stride == 0]
     return best
 
@@ -98,10 +98,10 @@ def tick_text(value: float, step: float) -> str:
     return f"{value:,.{digits}f}".replace("-", "−")
 
 
-def clock_text(seconds: float, step: float) -> str:
+def format_clock(seconds: float, step: float) -> str:
     """Format seconds as clock time, such as `0:30` or `1:02:05`; `0:12.5` if `step` is shorter than a second."""
     if seconds < 0:
-        return f"−{clock_text(-seconds, step)}"
+        return f"−{format_clock(-seconds, step)}"
     digits = 0 if step >= 1 else min(3, max(1, math.ceil(-math.log10(step) - 1e-9)))
     ticks = round(seconds * 10**digits)
     whole_seconds, rest = divmod(ticks, 10**digits)

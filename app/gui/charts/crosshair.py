@@ -8,10 +8,10 @@ import pyqtgraph as pg
 from PySide6.QtCore import QObject, QPointF, Signal
 
 from app.gui.charts.axes import Axis
-from app.gui.charts.marks import Marks, Spot
+from app.gui.charts.marks import Decorations, SelectedPoint
 from app.gui.charts.pens import solid_pen
 from app.gui.charts.plot import PlotView
-from app.gui.charts.reading import REACH_PX, Point, Reading, Way, nearest_point, next_point, next_x, read_at
+from app.gui.charts.reading import HIT_RADIUS_PX, Direction, Point, Reading, nearest_point, next_point, next_x, read_at
 from app.gui.charts.series import Series
 from app.gui.theme import Theme
 
@@ -24,11 +24,11 @@ class Crosshair(QObject):
     changed = Signal()
     moved = Signal(float)
     """Emitted when the user moves the crosshair; NaN when it disappears."""
-    chosen = Signal(str, int)
+    sample_selected = Signal(str, int)
 
-    def __init__(self, parent: QObject, plot: PlotView, x: Axis, y: Axis, marks: Marks) -> None:
+    def __init__(self, parent: QObject, plot: PlotView, x: Axis, y: Axis, decorations: Decorations) -> None:
         super().__init__(parent)
-        self._plot, self._x_axis, self._y_axis, self._marks = plot, x, y, marks
+        self._plot, self._x_axis, self._y_axis, self._marks = plot, x, y, decorations
         self._series: tuple[Series, ...] = ()
         self.x: float | None = None
         self._point: Point | None = None
@@ -38,10 +38,10 @@ class Crosshair(QObject):
         self._line.hide()
         plot.box.addItem(self._line, ignoreBounds=True)
         plot.hovered.connect(self._hover)
-        plot.left.connect(self.leave)
+        plot.mouse_left.connect(self.on_mouse_left)
         plot.clicked.connect(self._click)
 
-    def put_on(self, theme: Theme) -> None:
+    def apply_theme(self, theme: Theme) -> None:
         self._line.setPen(solid_pen(theme.ink))
 
     def set_series(self, series: tuple[Series, ...]) -> None:
@@ -53,7 +53,7 @@ class Crosshair(QObject):
     def readings(self) -> tuple[Reading, ...]:
         return () if self.x is None else read_at(self._series, self.x, self._y_axis, self._point)
 
-    def put(self, x: float | None) -> None:
+    def set_position(self, x: float | None) -> None:
         """Set the position without emitting `moved`."""
         self.x = None if x is None or not math.isfinite(x) else x
         self._point, self._is_hovered = None, False
@@ -65,18 +65,18 @@ class Crosshair(QObject):
         self._update()
         self.moved.emit(x)
 
-    def step(self, way: Way, *, is_big: bool = False) -> bool:
+    def step(self, direction: Direction, *, is_big: bool = False) -> bool:
         """Move to the next sample at least one pixel away, or to the next point. Return whether there was one."""
         if self._has_points():
-            point = next_point(self._series, self._point, way)
+            point = next_point(self._series, self._point, direction)
             series = None if point is None else self._find(point)
             if point is None or series is None:
                 return False
             self.move(float(series.x[point[1]]), point)
             return True
-        if way in ("up", "down"):
+        if direction in ("up", "down"):
             return False
-        is_after = way == "right"
+        is_after = direction == "right"
         ahead = self._plot.pixel_width() * (_BIG_STEP_PX if is_big else 0.999) * (1 if is_after else -1)
         if self.x is None:
             start = self._plot.ranges()[0][0 if is_after else 1] - ahead
@@ -101,17 +101,17 @@ class Crosshair(QObject):
             self.move(x)
         return x is not None
 
-    def choose(self) -> bool:
+    def select_sample(self) -> bool:
         """Emit `chosen` for the sample at the crosshair. Return whether there was one."""
         if self.x is None:
             return False
         if self._point is not None:
-            self.chosen.emit(*self._point)
+            self.sample_selected.emit(*self._point)
             return True
         for series in self._series:
-            index = series.nearest(self.x)
+            index = series.nearest_index(self.x)
             if index is not None:
-                self.chosen.emit(series.key, index)
+                self.sample_selected.emit(series.key, index)
                 return True
         return False
 
@@ -127,12 +127,12 @@ class Crosshair(QObject):
         self._line.setVisible(math.isfinite(position))
         if math.isfinite(position):
             self._line.setPos(position)
-        before, self._marks.spot = self._marks.spot, self._spot()
-        if before != self._marks.spot:
+        before, self._marks.selected_point = self._marks.selected_point, self._spot()
+        if before != self._marks.selected_point:
             self._plot.scene().update()
         self.changed.emit()
 
-    def _spot(self) -> Spot | None:
+    def _spot(self) -> SelectedPoint | None:
         if self._point is None:
             return None
         series = self._find(self._point)
@@ -140,7 +140,7 @@ class Crosshair(QObject):
         if series is None or series.kind != "points":
             return None
         text = series.names[index] if series.names else series.label
-        return Spot(float(series.x[index]), float(series.y[index]), text)
+        return SelectedPoint(float(series.x[index]), float(series.y[index]), text)
 
     def _hover(self, x: float, y: float) -> None:
         point = self._find_near(x, y, points_only=True) if self._has_points() else None
@@ -149,7 +149,7 @@ class Crosshair(QObject):
         self.move(at, point)
         self._is_hovered = True
 
-    def leave(self) -> None:
+    def on_mouse_left(self) -> None:
         """Hide the crosshair if the mouse placed it."""
         if self._is_hovered:
             self.move(math.nan)
@@ -157,14 +157,14 @@ class Crosshair(QObject):
     def _click(self, x: float, y: float) -> None:
         point = self._find_near(x, y, points_only=False)
         if point is not None:
-            self.chosen.emit(*point)
+            self.sample_selected.emit(*point)
 
     def _find_near(self, x: float, y: float, *, points_only: bool) -> Point | None:
-        at = self._plot.pixel_of(x, y)
-        sides = [self._plot.place_of(at + QPointF(side * REACH_PX, 0)).x() for side in (-1, 1)]
+        at = self._plot.view_to_pixel(x, y)
+        sides = [self._plot.pixel_to_view(at + QPointF(side * HIT_RADIUS_PX, 0)).x() for side in (-1, 1)]
         series = [candidate for candidate in self._series if candidate.kind == "points" or not points_only]
         reach = (self._x_axis.from_view(sides[0]), self._x_axis.from_view(sides[1]))
         return nearest_point(series, at, self._to_pixel, reach)
 
     def _to_pixel(self, x: float, y: float) -> QPointF:
-        return self._plot.pixel_of(float(self._x_axis.to_view(x)), float(self._y_axis.to_view(y)))
+        return self._plot.view_to_pixel(float(self._x_axis.to_view(x)), float(self._y_axis.to_view(y)))

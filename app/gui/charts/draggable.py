@@ -16,10 +16,10 @@ from app.gui.charts.axes import Axis
 from app.gui.charts.chart import Chart
 from app.gui.charts.pens import solid_pen
 from app.gui.charts.series import Bounds
-from app.gui.formatting import number, with_unit
-from app.gui.theme import Look, Theme
+from app.gui.formatting import format_number, with_unit
+from app.gui.theme import Theme, ThemeController
 
-Way = Literal["x", "y", "both"]
+DragAxis = Literal["x", "y", "both"]
 _REACH_PX = 16.0
 _HANDLE_PX = 11
 _STEP, _LONG_STEP = 0.01, 0.1
@@ -33,7 +33,7 @@ class Handle(msgspec.Struct, frozen=True):
     x: float
     y: float
     name: str
-    way: Way = "both"
+    drag_axis: DragAxis = "both"
 
 
 class DraggableChart(Chart):
@@ -45,14 +45,14 @@ class DraggableChart(Chart):
     button is down; the ranges are frozen during that time.
     """
 
-    moved = Signal(int, float, float, bool)
+    handle_moved = Signal(int, float, float, bool)
 
-    def __init__(self, title: str, x: Axis, y: Axis, look: Look) -> None:
+    def __init__(self, title: str, x: Axis, y: Axis, theme_controller: ThemeController) -> None:
         self._handles: tuple[Handle, ...] = ()
         self._chosen: int | None = None
         self._dots = pg.ScatterPlotItem(pxMode=True)
         self._dots.setZValue(40)
-        super().__init__(title, x, y, look)
+        super().__init__(title, x, y, theme_controller)
         self.plot.box.addItem(self._dots, ignoreBounds=True)
         self.plot.viewport().setMouseTracking(True)
         self.plot.viewport().installEventFilter(self)
@@ -65,10 +65,10 @@ class DraggableChart(Chart):
         self._draw_handles()
 
     @property
-    def chosen(self) -> int | None:
+    def selected_index(self) -> int | None:
         return self._chosen
 
-    def choose(self, index: int | None) -> None:
+    def select(self, index: int | None) -> None:
         """Select the handle that the arrow keys move; `None` returns the arrow keys to the crosshair."""
         self._chosen = index
         self._draw_handles()
@@ -76,13 +76,16 @@ class DraggableChart(Chart):
 
     def handle_pixel(self, index: int) -> QPointF:
         """Return the position of a handle, in pixels of the plot's viewport."""
-        return self.pixel_of(self._handles[index].x, self._handles[index].y)
+        return self.data_to_pixel(self._handles[index].x, self._handles[index].y)
 
     def describe(self) -> str:
         if self._chosen is None:
             return super().describe() + (" Page Down takes hold of a point." if self._handles else "")
         handle = self._handles[self._chosen]
-        x, y = with_unit(number(handle.x), self.x_axis.unit), with_unit(number(handle.y), self.y_axis.unit)
+        x, y = (
+            with_unit(format_number(handle.x), self.x_axis.unit),
+            with_unit(format_number(handle.y), self.y_axis.unit),
+        )
         return f"{handle.name}: {x}, {y}. Arrows move it, Escape lets it go."
 
     def data_range(self) -> Bounds:
@@ -96,7 +99,7 @@ class DraggableChart(Chart):
         self._draw_handles()
 
     def _draw_handles(self) -> None:
-        theme, empty = self.look.theme, not self._handles
+        theme, empty = self.theme_controller.theme, not self._handles
         x = self.x_axis.to_view([handle.x for handle in self._handles])
         y = self.y_axis.to_view([handle.y for handle in self._handles])
         brushes = [
@@ -107,7 +110,7 @@ class DraggableChart(Chart):
             x=np.empty(0) if empty else x,
             y=np.empty(0) if empty else y,
             size=np.array(sizes, dtype=float),
-            symbol=["s" if handle.way == "x" else "o" for handle in self._handles],
+            symbol=["s" if handle.drag_axis == "x" else "o" for handle in self._handles],
             brush=brushes,
             pen=solid_pen(theme.accent),
         )
@@ -121,7 +124,7 @@ class DraggableChart(Chart):
             return self._press(event.position())
         if event.type() == QEvent.Type.MouseMove:
             return self._drag(event.position(), is_done=False)
-        if event.type() == QEvent.Type.MouseButtonRelease and self.viewing.stands_still:
+        if event.type() == QEvent.Type.MouseButtonRelease and self.view_range.is_frozen:
             self._drag(event.position(), is_done=True)
             return True
         return False
@@ -130,18 +133,18 @@ class DraggableChart(Chart):
         index = self._find_near(at)
         if index is None:
             return False
-        self.viewing.stands_still = True
-        self.choose(index)
+        self.view_range.is_frozen = True
+        self.select(index)
         self.setFocus(Qt.FocusReason.MouseFocusReason)
         return True
 
     def _drag(self, at: QPointF, *, is_done: bool) -> bool:
-        if not self.viewing.stands_still or self._chosen is None:
+        if not self.view_range.is_frozen or self._chosen is None:
             is_near = self._find_near(at) is not None
             self.plot.viewport().setCursor(Qt.CursorShape.SizeAllCursor if is_near else Qt.CursorShape.ArrowCursor)
             return False
-        self.viewing.stands_still = not is_done
-        position = self.plot.place_of(at)
+        self.view_range.is_frozen = not is_done
+        position = self.plot.pixel_to_view(at)
         (x0, x1), (y0, y1) = self.plot.ranges()
         x, y = min(max(position.x(), x0), x1), min(max(position.y(), y0), y1)
         self._move_to(self.x_axis.from_view(x), self.y_axis.from_view(y), is_done=is_done)
@@ -162,9 +165,9 @@ class DraggableChart(Chart):
         if key in (Qt.Key.Key_PageDown, Qt.Key.Key_PageUp) and self._handles:
             step = 1 if key == Qt.Key.Key_PageDown else -1
             before = self._chosen if self._chosen is not None else -1 if step > 0 else 0
-            self.choose((before + step) % len(self._handles))
+            self.select((before + step) % len(self._handles))
         elif key == Qt.Key.Key_Escape and self._chosen is not None:
-            self.choose(None)
+            self.select(None)
         elif self._chosen is not None and (direction := _ARROWS.get(Qt.Key(key))) is not None:
             self._nudge(direction, is_long=bool(event.modifiers() & Qt.KeyboardModifier.ShiftModifier))
         else:
@@ -181,8 +184,11 @@ class DraggableChart(Chart):
     def _move_to(self, x: float, y: float, *, is_done: bool) -> None:
         assert self._chosen is not None
         handle = self._handles[self._chosen]
-        self.moved.emit(
-            self._chosen, handle.x if handle.way == "y" else x, handle.y if handle.way == "x" else y, is_done
+        self.handle_moved.emit(
+            self._chosen,
+            handle.x if handle.drag_axis == "y" else x,
+            handle.y if handle.drag_axis == "x" else y,
+            is_done,
         )
 
 

@@ -13,9 +13,9 @@ from PySide6.QtGui import QColor, QFont, QFontMetricsF, QImage, QPaintDevice, QP
 from PySide6.QtSvg import QSvgGenerator
 from PySide6.QtWidgets import QFileDialog, QWidget
 
-from app.gui.charts.key import Key
+from app.gui.charts.key import Legend
 from app.gui.charts.plot import PlotView
-from app.gui.theme import Look
+from app.gui.theme import ThemeController
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -28,16 +28,16 @@ _MARGIN_PX = 12.0
 
 class Drawable(Protocol):
     title: str
-    look: Look
-    key: Key
+    theme_controller: ThemeController
+    legend: Legend
     plot: PlotView
 
     def frame(self) -> pd.DataFrame: ...
-    def settle(self) -> None: ...
+    def apply_changes(self) -> None: ...
     def font(self) -> QFont: ...
 
 
-def picture(chart: Drawable) -> QImage:
+def render_image(chart: Drawable) -> QImage:
     """Render the chart at twice the screen resolution."""
     size = _size(chart)
     image = QImage((size.toSizeF() * _SCALE).toSize(), QImage.Format.Format_ARGB32)
@@ -47,7 +47,7 @@ def picture(chart: Drawable) -> QImage:
 
 
 def save_png(chart: Drawable, path: Path) -> None:
-    if not picture(chart).save(str(path), "PNG"):  # type: ignore[call-overload]  # the stub wants bytes for the format
+    if not render_image(chart).save(str(path), "PNG"):  # type: ignore[call-overload]  # the stub wants bytes for the format
         raise OSError(f"{path} cannot be written")
 
 
@@ -67,12 +67,12 @@ def save_csv(chart: Drawable, path: Path) -> None:
     chart.frame().to_csv(path, index=False)
 
 
-SAVE: dict[Suffix, Callable[[Drawable, Path], None]] = {"png": save_png, "svg": save_svg, "csv": save_csv}
+SAVERS: dict[Suffix, Callable[[Drawable, Path], None]] = {"png": save_png, "svg": save_svg, "csv": save_csv}
 
 
-def ask_path(parent: QWidget, title: str, suffix: Suffix, kinds: str) -> Path | None:
+def choose_path(parent: QWidget, title: str, suffix: Suffix, file_filter: str) -> Path | None:
     name = re.sub(r"[^\w-]+", "-", title).strip("-") or "chart"
-    chosen, _ = QFileDialog.getSaveFileName(parent, f"Save {title}", f"{name}.{suffix}", kinds)
+    chosen, _ = QFileDialog.getSaveFileName(parent, f"Save {title}", f"{name}.{suffix}", file_filter)
     if not chosen:
         return None
     path = Path(chosen)
@@ -81,7 +81,7 @@ def ask_path(parent: QWidget, title: str, suffix: Suffix, kinds: str) -> Path | 
 
 def _size(chart: Drawable) -> QSize:
     plot = chart.plot.size()
-    head = _title_height(chart) + chart.key.heightForWidth(plot.width())
+    head = _title_height(chart) + chart.legend.heightForWidth(plot.width())
     return QSize(round(plot.width() + 2 * _MARGIN_PX), round(plot.height() + head + 2 * _MARGIN_PX))
 
 
@@ -93,19 +93,19 @@ def _draw(chart: Drawable, device: QPaintDevice) -> None:
     with _standalone_rendering(chart):
         size, width = _size(chart), float(chart.plot.width())
         painter = QPainter(device)
-        painter.fillRect(QRectF(0, 0, size.width(), size.height()), QColor(chart.look.theme.paper))
+        painter.fillRect(QRectF(0, 0, size.width(), size.height()), QColor(chart.theme_controller.theme.paper))
         bold = QFont(chart.font())
         bold.setWeight(QFont.Weight.DemiBold)
         painter.setFont(bold)
-        painter.setPen(QColor(chart.look.theme.ink))
+        painter.setPen(QColor(chart.theme_controller.theme.ink))
         inside = QRectF(0, 0, size.width(), size.height()).marginsRemoved(QMarginsF(*[_MARGIN_PX] * 4))
         painter.drawText(inside, int(Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignTop), chart.title)
         top = inside.top() + _title_height(chart)
         painter.save()
         painter.translate(inside.left(), top)
-        chart.key.paint_on(painter, width)
+        chart.legend.paint_on(painter, width)
         painter.restore()
-        top += chart.key.heightForWidth(chart.plot.width())
+        top += chart.legend.heightForWidth(chart.plot.width())
         target = QRectF(inside.left(), top, width, chart.plot.height())
         chart.plot.scene().render(painter, target, QRectF(chart.plot.viewRect()))
         painter.end()
@@ -116,13 +116,13 @@ def _standalone_rendering(chart: Drawable) -> Iterator[None]:
     """Render the chart as a standalone figure: x axis texts shown even if linked charts hide them, and lines
     antialiased.
     """
-    chart.settle()
-    had_texts = chart.plot.x_axis.has_texts
-    chart.plot.show_x_texts(True)
-    chart.plot.smooth(True)
+    chart.apply_changes()
+    had_texts = chart.plot.x_axis.has_labels
+    chart.plot.set_x_labels_visible(True)
+    chart.plot.set_antialiasing(True)
     try:
         chart.plot.scene().prepareForPaint()
         yield
     finally:
-        chart.plot.smooth(False)
-        chart.plot.show_x_texts(had_texts)
+        chart.plot.set_antialiasing(False)
+        chart.plot.set_x_labels_visible(had_texts)

@@ -15,9 +15,9 @@ _EMPTY_RANGE = (0.0, 1.0)
 _MAX_REACH_RATIO, _MIN_REACH = 1.0, 0.3
 
 
-def fitted_x(bounds: Bounds, axis: Axis, others: Sequence[float] = ()) -> tuple[float, float]:
+def fit_x_range(bounds: Bounds, axis: Axis, extra_ends: Sequence[float] = ()) -> tuple[float, float]:
     """Return the x range that shows all data and `others`, the edges of bands."""
-    ends = [end for end in (bounds.x0, bounds.x1, *others) if math.isfinite(end)]
+    ends = [end for end in (bounds.x0, bounds.x1, *extra_ends) if math.isfinite(end)]
     if not ends:
         return _EMPTY_RANGE
     low, high = min(ends), max(ends)
@@ -27,7 +27,7 @@ def fitted_x(bounds: Bounds, axis: Axis, others: Sequence[float] = ()) -> tuple[
     return low - padding, high + padding
 
 
-def fitted_y(bounds: Bounds, axis: Axis, limit: float | None) -> tuple[float, float]:
+def fit_y_range(bounds: Bounds, axis: Axis, limit: float | None) -> tuple[float, float]:
     ends = [bounds.y0, bounds.y1, math.nan if limit is None else limit]
     finite = [end for end in ends if math.isfinite(end)]
     if not finite:
@@ -35,7 +35,7 @@ def fitted_y(bounds: Bounds, axis: Axis, limit: float | None) -> tuple[float, fl
     low, high = min(finite), max(finite)
     if axis.is_log and limit is not None and math.isfinite(bounds.y0) and math.isfinite(bounds.y1):
         low, high = _clamp_to_data(bounds, low, high)
-    if not axis.is_log and axis.from_zero and low >= 0:
+    if not axis.is_log and axis.is_from_zero and low >= 0:
         return (-_BOTTOM_PADDING * high, high * (1 + _PADDING)) if high > 0 else (-_BOTTOM_PADDING, 1.0)
     if low == high:
         return _range_around(low, axis)

@@ -14,8 +14,8 @@ from PySide6.QtGui import QColor, QKeyEvent
 from app.gui.charts.axes import Axis, Floats
 from app.gui.charts.panel import Panel
 from app.gui.charts.pens import solid_pen
-from app.gui.formatting import count, number, with_unit
-from app.gui.theme import Look, Theme
+from app.gui.formatting import format_count, format_number, with_unit
+from app.gui.theme import Theme, ThemeController
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -28,11 +28,11 @@ class HeatMap(Panel):
     color.
     """
 
-    def __init__(self, title: str, x: Axis, y: Axis, look: Look) -> None:
+    def __init__(self, title: str, x: Axis, y: Axis, theme_controller: ThemeController) -> None:
         self._from_s, self._bin_s = 0.0, 1.0
         self._edges: Floats = np.empty(0)
         self._counts: Floats = np.zeros((0, 0))
-        super().__init__(title, x, y, look)
+        super().__init__(title, x, y, theme_controller)
         self._column: int | None = None
         self._image = pg.ImageItem()
         self._line = pg.InfiniteLine(angle=90)
@@ -40,18 +40,18 @@ class HeatMap(Panel):
         for item in (self._image, self._line):
             self.plot.box.addItem(item, ignoreBounds=True)
         self.plot.hovered.connect(self._hover)
-        self.plot.left.connect(self._leave)
-        self.restyle(look.theme)
+        self.plot.mouse_left.connect(self._leave)
+        self.restyle(theme_controller.theme)
 
-    def set_counts(self, from_s: float, bin_s: float, edges: npt.ArrayLike, counts: npt.ArrayLike) -> None:
+    def set_counts(self, start_s: float, bin_s: float, edges: npt.ArrayLike, counts: npt.ArrayLike) -> None:
         """Set the data. `counts` has one row per time bin and one column per interval between adjacent `edges` of y."""
         values, boundaries = np.array(counts, dtype=np.float64), np.array(edges, dtype=np.float64)
         if values.ndim != 2 or (values.size and values.shape[1] != len(boundaries) - 1):
             raise ValueError("counts have one column a stretch between edges")
-        self._from_s, self._bin_s, self._edges, self._counts = from_s, bin_s, boundaries, values
-        self.settle()
+        self._from_s, self._bin_s, self._edges, self._counts = start_s, bin_s, boundaries, values
+        self.apply_changes()
 
-    def settle(self) -> None:
+    def apply_changes(self) -> None:
         self._select_column(None if self._column is None or self._column >= len(self._counts) else self._column)
         top = self._counts.max() if self._counts.size else 0.0
         if top == 0:
@@ -97,19 +97,22 @@ class HeatMap(Panel):
             return f"{self.y_axis.text} over {self.x_axis.text}: nothing yet"
         if self._column is not None:
             return f"At {self._reading(self._column)}"
-        total = count(int(self._counts.sum()))
+        total = format_count(int(self._counts.sum()))
         return f"{self.y_axis.text} over {self.x_axis.text}: {total} in all. Arrow keys read a moment, T shows a table."
 
     def _reading(self, column: int) -> str:
         counts = self._counts[column]
         start_s = self._from_s + self._bin_s * column
-        times = with_unit(f"{number(start_s)} to {number(start_s + self._bin_s)}", self.x_axis.unit)
-        total = f"{count(int(counts.sum()))} in all"
+        times = with_unit(f"{format_number(start_s)} to {format_number(start_s + self._bin_s)}", self.x_axis.unit)
+        total = f"{format_count(int(counts.sum()))} in all"
         if not counts.any():
             return f"{times}: {total}"
         peak = int(counts.argmax())
-        low, high = (number(float(self._edges[peak + side])) for side in (0, 1))
-        return f"{times}: {total}, most ({count(int(counts[peak]))}) from {low} to {with_unit(high, self.y_axis.unit)}"
+        low, high = (format_number(float(self._edges[peak + side])) for side in (0, 1))
+        return (
+            f"{times}: {total}, most ({format_count(int(counts[peak]))}) from {low} to "
+            f"{with_unit(high, self.y_axis.unit)}"
+        )
 
     def _select_column(self, column: int | None) -> None:
         self._column = column
@@ -119,8 +122,8 @@ class HeatMap(Panel):
             self._line.setPos(self._from_s + self._bin_s * (column + 0.5))
             text = self._reading(column)
         elif self._counts.size:
-            text = f"{text}, strongest colour: {count(int(self._counts.max()))}"
-        self.key.show_entries(text, ())
+            text = f"{text}, strongest colour: {format_count(int(self._counts.max()))}"
+        self.legend.set_entries(text, ())
         self.refresh_description()
 
     def _hover(self, x: float, _: float) -> None:

@@ -7,8 +7,8 @@ from PySide6.QtCore import QRectF, QSize, Qt
 from PySide6.QtGui import QColor, QFontMetricsF, QPainter, QPaintEvent
 from PySide6.QtWidgets import QSizePolicy, QWidget
 
-from app.gui.charts.pens import colour_of, draw_markers, line_pen, marker_path, solid_pen
-from app.gui.charts.series import Kind
+from app.gui.charts.pens import draw_markers, line_pen, marker_path, series_color, solid_pen
+from app.gui.charts.series import SeriesKind
 from app.gui.theme import Theme
 
 _SAMPLE_PX = 26.0
@@ -16,29 +16,29 @@ _GAP_PX = 6.0
 _ENTRY_GAP_PX = 16.0
 
 
-class Entry(msgspec.Struct, frozen=True):
+class LegendEntry(msgspec.Struct, frozen=True):
     label: str
-    kind: Kind
-    series: int
+    kind: SeriesKind
+    style_index: int
     is_hollow: bool = False
     is_dashed: bool = True
     value: str = ""
 
 
-class Key(QWidget):
+class Legend(QWidget):
     """Legend with the y axis name and one entry per series, in columns that wrap. It can be painted on any painter."""
 
     def __init__(self, theme: Theme) -> None:
         super().__init__()
         self.theme = theme
         self.axis_text = ""
-        self.entries: tuple[Entry, ...] = ()
+        self.entries: tuple[LegendEntry, ...] = ()
         self._value_width = self._axis_width = 0.0
         policy = QSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Preferred)
         policy.setHeightForWidth(True)
         self.setSizePolicy(policy)
 
-    def show_entries(self, axis_text: str, entries: tuple[Entry, ...]) -> None:
+    def set_entries(self, axis_text: str, entries: tuple[LegendEntry, ...]) -> None:
         if (axis_text, entries) == (self.axis_text, self.entries):
             return
         before = self.heightForWidth(self.width())
@@ -56,7 +56,7 @@ class Key(QWidget):
         texts = [f"{entry.label} {entry.value}".strip() for entry in self.entries]
         return ", ".join([*([self.axis_text] if self.axis_text else []), *texts])
 
-    def line_px(self) -> int:
+    def single_line_width_px(self) -> int:
         """Return the width of the whole legend on a single line, in pixels."""
         metrics, left = self._metrics(), (self._axis_width + _ENTRY_GAP_PX if self.axis_text else 0.0)
         samples = len(self.entries) * (_SAMPLE_PX + 2 * _GAP_PX + self._value_width + _ENTRY_GAP_PX)
@@ -96,14 +96,14 @@ class Key(QWidget):
                 painter.setPen(QColor(self.theme.ink))
                 painter.drawText(round(x), round(row * height + base), entry.value)
 
-    def _paint_sample(self, painter: QPainter, entry: Entry, rect: QRectF) -> None:
+    def _paint_sample(self, painter: QPainter, entry: LegendEntry, rect: QRectF) -> None:
         middle = rect.center().y()
         if entry.kind == "line":
-            solid = solid_pen(colour_of(self.theme, entry.series))
-            painter.setPen(line_pen(self.theme, entry.series) if entry.is_dashed else solid)
+            solid = solid_pen(series_color(self.theme, entry.style_index))
+            painter.setPen(line_pen(self.theme, entry.style_index) if entry.is_dashed else solid)
             painter.drawLine(round(rect.left()), round(middle), round(rect.right()), round(middle))
-        marker = marker_path(entry.series).translated(rect.center())
-        draw_markers(painter, self.theme, entry.series, marker, is_hollow=entry.is_hollow)
+        marker = marker_path(entry.style_index).translated(rect.center())
+        draw_markers(painter, self.theme, entry.style_index, marker, is_hollow=entry.is_hollow)
 
     def _cells(self, width: float) -> list[tuple[int, float]]:
         """Return the row and the left edge of each entry."""

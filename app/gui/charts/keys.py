@@ -8,11 +8,11 @@ from PySide6.QtGui import QKeyEvent
 from app.gui.charts.axes import Axis
 from app.gui.charts.crosshair import Crosshair
 from app.gui.charts.plot import PlotView
-from app.gui.charts.reading import Way
-from app.gui.charts.viewing import Viewing
+from app.gui.charts.reading import Direction
+from app.gui.charts.viewing import ViewRange
 
 _ZOOM = 0.8
-_DIRECTIONS: dict[int, Way] = {
+_DIRECTIONS: dict[int, Direction] = {
     Qt.Key.Key_Left: "left",
     Qt.Key.Key_Right: "right",
     Qt.Key.Key_Up: "up",
@@ -20,24 +20,26 @@ _DIRECTIONS: dict[int, Way] = {
 }
 
 
-class Keys(QObject):
+class ChartKeyBindings(QObject):
     """Key bindings of a chart.
 
     Arrow keys move the crosshair (with Ctrl by a larger step; End jumps to the last sample), Shift with arrow keys
     selects an x range, + and − zoom, Home shows all data, M requests a marker and Enter selects a sample.
     """
 
-    marker_wanted = Signal(float)
-    fit_wanted = Signal()
+    marker_requested = Signal(float)
+    fit_requested = Signal()
     span_drawn = Signal(float, float, bool)
     """Range selection in data values; the flag is `True` when the selection is finished."""
 
-    def __init__(self, parent: QObject, plot: PlotView, axis: Axis, crosshair: Crosshair, viewing: Viewing) -> None:
+    def __init__(
+        self, parent: QObject, plot: PlotView, axis: Axis, crosshair: Crosshair, view_range: ViewRange
+    ) -> None:
         super().__init__(parent)
-        self._plot_view, self._axis, self._crosshair, self._viewing = plot, axis, crosshair, viewing
+        self._plot_view, self._axis, self._crosshair, self._viewing = plot, axis, crosshair, view_range
         self._anchor: float | None = None
 
-    def take(self, event: QKeyEvent) -> bool:
+    def handle_press(self, event: QKeyEvent) -> bool:
         """Handle a key press. Return whether the key has a function here."""
         key = event.key()
         if key in _DIRECTIONS:
@@ -47,14 +49,14 @@ class Keys(QObject):
         if key in (Qt.Key.Key_Plus, Qt.Key.Key_Equal, Qt.Key.Key_Minus):
             return self.zoom(is_in=key != Qt.Key.Key_Minus)
         if key == Qt.Key.Key_Home:
-            return self.show_everything()
+            return self.show_all()
         if key == Qt.Key.Key_M:
-            return self.want_marker()
+            return self.request_marker()
         if key in (Qt.Key.Key_Return, Qt.Key.Key_Enter):
-            return self._crosshair.choose()
+            return self._crosshair.select_sample()
         return False
 
-    def release(self, event: QKeyEvent) -> bool:
+    def handle_release(self, event: QKeyEvent) -> bool:
         """Finish the range selection when Shift is released. Return whether a selection was in progress."""
         anchor, at = self._anchor, self._crosshair.x
         if event.key() != Qt.Key.Key_Shift or anchor is None:
@@ -72,18 +74,18 @@ class Keys(QObject):
         self._viewing.zoom(_ZOOM if is_in else 1 / _ZOOM, x, (y0 + y1) / 2)
         return True
 
-    def show_everything(self) -> bool:
+    def show_all(self) -> bool:
         self._viewing.fit()
-        self.fit_wanted.emit()
+        self.fit_requested.emit()
         return True
 
-    def want_marker(self) -> bool:
+    def request_marker(self) -> bool:
         if self._crosshair.x is None:
             return False
-        self.marker_wanted.emit(self._crosshair.x)
+        self.marker_requested.emit(self._crosshair.x)
         return True
 
-    def _move(self, direction: Way, modifiers: Qt.KeyboardModifier) -> bool:
+    def _move(self, direction: Direction, modifiers: Qt.KeyboardModifier) -> bool:
         before = self._crosshair.x
         is_spanning = bool(modifiers & Qt.KeyboardModifier.ShiftModifier) and direction in ("left", "right")
         if not self._crosshair.step(direction, is_big=bool(modifiers & Qt.KeyboardModifier.ControlModifier)):

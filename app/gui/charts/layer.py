@@ -38,13 +38,13 @@ class Layer(pg.UIGraphicsItem):
     def draw(self, painter: QPainter, area: QRectF) -> None:
         raise NotImplementedError
 
-    def across(self, area: QRectF, value: float | None, edge: float) -> float:
+    def x_to_pixel(self, area: QRectF, value: float | None, edge: float) -> float:
         """Return the pixel column of an x value, or `edge` if there is no value."""
         low, high = self.x.range
         position = math.nan if value is None else float(self.x.axis.to_view(value))
         return edge if math.isnan(position) else area.left() + (position - low) / (high - low) * area.width()
 
-    def up(self, area: QRectF, value: float | None, edge: float) -> float:
+    def y_to_pixel(self, area: QRectF, value: float | None, edge: float) -> float:
         low, high = self.y.range
         position = math.nan if value is None else float(self.y.axis.to_view(value))
         return edge if math.isnan(position) else area.bottom() - (position - low) / (high - low) * area.height()

@@ -24,10 +24,10 @@ class LinkedCharts(QWidget):
     edges was moved, and `span_cleared` when it was removed.
     """
 
-    span_chosen = Signal(float, float)
+    span_selected = Signal(float, float)
     span_cleared = Signal()
     crosshair_moved = Signal(float)
-    marker_wanted = Signal(float)
+    marker_requested = Signal(float)
 
     def __init__(self, charts: Sequence[Chart], *, has_spans: bool = True) -> None:
         super().__init__()
@@ -44,14 +44,14 @@ class LinkedCharts(QWidget):
         self._is_any_late = False
         self._build()
         for chart in self.charts:
-            chart.viewing.is_linked = True
+            chart.view_range.is_linked = True
             chart.plot.x_axis.is_clock = chart.x_axis.unit == "s"
-            chart.plot.show_x_texts(chart is self.charts[-1])
+            chart.plot.set_x_labels_visible(chart is self.charts[-1])
             chart.crosshair_moved.connect(self._crosshair_moved)
             chart.range_changed.connect(self._range_changed)
-            chart.fit_wanted.connect(self.fit)
+            chart.fit_requested.connect(self.fit)
             chart.data_changed.connect(self._data_changed)
-            chart.marker_wanted.connect(self.marker_wanted)
+            chart.marker_requested.connect(self.marker_requested)
             chart.span_drawn.connect(self._span_drawn)
             chart.plot.resized.connect(self._align)
 
@@ -79,10 +79,10 @@ class LinkedCharts(QWidget):
     def span(self) -> tuple[float, float] | None:
         return self._span
 
-    def choose_span(self, start: float, end: float) -> None:
+    def select_span(self, start: float, end: float) -> None:
         """Select a time range, as if the user had drawn it."""
         self._show_span(min(start, end), max(start, end))
-        self.span_chosen.emit(min(start, end), max(start, end))
+        self.span_selected.emit(min(start, end), max(start, end))
 
     def clear_span(self) -> None:
         if self._span is None:
@@ -112,7 +112,7 @@ class LinkedCharts(QWidget):
         self._is_paused = False
         self._update_fit_button()
         for chart in self.charts:
-            chart.viewing.fit()
+            chart.view_range.fit()
         self._follow_data(self.charts)
 
     def event(self, event: QEvent) -> bool:
@@ -193,7 +193,7 @@ class LinkedCharts(QWidget):
 
     def _align(self) -> None:
         """Give all left axes the same width, so that a point in time has the same column in every chart."""
-        width = max((chart.plot.y_axis.wanted_width() for chart in self.charts), default=0.0)
+        width = max((chart.plot.y_axis.preferred_width() for chart in self.charts), default=0.0)
         for chart in self.charts:
             chart.plot.y_axis.set_width(width)
 
@@ -212,14 +212,14 @@ class LinkedCharts(QWidget):
 
     def _set_span_mode(self, is_on: bool) -> None:
         for chart in self.charts:
-            chart.plot.draws_spans = is_on
+            chart.plot.is_span_mode = is_on
 
     def _span_drawn(self, start: float, end: float, is_done: bool) -> None:
         if not self._has_spans:
             return
         if is_done:
             self.span_button.setChecked(False)
-            self.choose_span(start, end)
+            self.select_span(start, end)
         else:
             self._show_span(min(start, end), max(start, end))
 
@@ -227,6 +227,6 @@ class LinkedCharts(QWidget):
         self._span = (start, end)
         for chart in self.charts:
             chart.set_span((start, end))
-        format_x = self.charts[-1].plot.x_axis.text_of
+        format_x = self.charts[-1].plot.x_axis.format_value
         self.span_label.setText(f"Window: {format_x(start)} to {format_x(end)}")
         self.clear_button.show()

@@ -9,7 +9,7 @@ from PySide6.QtCore import QPointF, QRectF, Qt
 from PySide6.QtGui import QBrush, QColor, QFontMetricsF, QPainter, QPen
 
 from app.gui.charts.layer import Layer
-from app.gui.charts.pens import clear_colour, grid_pen, solid_pen, state_colour
+from app.gui.charts.pens import grid_pen, solid_pen, state_color, translucent_color
 from app.gui.charts.tick_axis import TickAxis
 from app.gui.formatting import State
 from app.gui.theme import Theme
@@ -36,12 +36,12 @@ class Region(msgspec.Struct, frozen=True):
     label: str
 
 
-class Mark(msgspec.Struct, frozen=True):
+class Marker(msgspec.Struct, frozen=True):
     x: float
     label: str
 
 
-class Spot(msgspec.Struct, frozen=True):
+class SelectedPoint(msgspec.Struct, frozen=True):
     """Selected point of a scatter plot."""
 
     x: float
@@ -49,20 +49,20 @@ class Spot(msgspec.Struct, frozen=True):
     text: str
 
 
-class Marks(msgspec.Struct):
+class Decorations(msgspec.Struct):
     """All decorations of a chart, in data values. `span` is the selected x range."""
 
     bands: tuple[Band, ...] = ()
     region: Region | None = None
     limit: float | None = None
     limit_label: str = ""
-    marks: tuple[Mark, ...] = ()
+    markers: tuple[Marker, ...] = ()
     span: tuple[float, float] | None = None
-    spot: Spot | None = None
+    selected_point: SelectedPoint | None = None
 
 
 class _MarkLayer(Layer):
-    def __init__(self, marks: Marks, x: TickAxis, y: TickAxis, theme: Theme) -> None:
+    def __init__(self, marks: Decorations, x: TickAxis, y: TickAxis, theme: Theme) -> None:
         super().__init__(x, y, theme)
         self.marks = marks
 
@@ -76,9 +76,9 @@ class Underlay(_MarkLayer):
         self._draw_bands(painter, area)
         if self.marks.span is None:
             return
-        left, right = (self.across(area, end, area.left()) for end in self.marks.span)
+        left, right = (self.x_to_pixel(area, end, area.left()) for end in self.marks.span)
         rect = QRectF(QPointF(left, area.top()), QPointF(right, area.bottom()))
-        painter.fillRect(rect, clear_colour(self.theme.accent, 40))
+        painter.fillRect(rect, translucent_color(self.theme.accent, 40))
         painter.setPen(solid_pen(self.theme.accent))
         for column in (left, right):
             painter.drawLine(QPointF(column, area.top()), QPointF(column, area.bottom()))
@@ -87,12 +87,12 @@ class Underlay(_MarkLayer):
     def _draw_grid(self, painter: QPainter, area: QRectF) -> None:
         painter.setPen(grid_pen(self.theme))
         low, high = self.y.range
-        for position in self.y.places():
+        for position in self.y.tick_positions():
             y = area.bottom() - (position - low) / (high - low) * area.height()
             painter.drawLine(QPointF(area.left(), y), QPointF(area.right(), y))
         if self.x.axis.is_log:
             left, right = self.x.range
-            for position in self.x.places():
+            for position in self.x.tick_positions():
                 column = area.left() + (position - left) / (right - left) * area.width()
                 painter.drawLine(QPointF(column, area.top()), QPointF(column, area.bottom()))
 
@@ -100,17 +100,17 @@ class Underlay(_MarkLayer):
         metrics = QFontMetricsF(self.font)
         ends: list[float] = []
         for number, band in enumerate(self.marks.bands):
-            left, right = self.across(area, band.start, area.left()), self.across(area, band.end, area.right())
+            left, right = self.x_to_pixel(area, band.start, area.left()), self.x_to_pixel(area, band.end, area.right())
             left, right = max(left, area.left()), min(right, area.right())
             if right < left:
                 continue
-            color = QColor(state_colour(self.theme, band.state))
+            color = QColor(state_color(self.theme, band.state))
             rect = QRectF(left, area.top(), max(right - left, 1.0), area.height())
             if band.state != "plain" or number % 2:  # alternate the shading of stages to make them distinguishable
-                painter.fillRect(rect, clear_colour(color, 16 if band.state == "plain" else 34))
+                painter.fillRect(rect, translucent_color(color, 16 if band.state == "plain" else 34))
             if band.state in ("warn", "bad"):
-                painter.fillRect(rect, QBrush(clear_colour(color, 70), Qt.BrushStyle.BDiagPattern))
-            painter.setPen(QPen(clear_colour(color, 120), 1))
+                painter.fillRect(rect, QBrush(translucent_color(color, 70), Qt.BrushStyle.BDiagPattern))
+            painter.setPen(QPen(translucent_color(color, 120), 1))
             painter.drawLine(rect.topLeft(), rect.bottomLeft())
             lane = next((index for index, end in enumerate(ends) if end <= left), len(ends))
             ends[lane : lane + 1] = [right]
@@ -121,14 +121,14 @@ class Underlay(_MarkLayer):
         region = self.marks.region
         if region is None:
             return
-        left, right = self.across(area, region.x0, area.left()), self.across(area, region.x1, area.right())
-        bottom, top = self.up(area, region.y0, area.bottom()), self.up(area, region.y1, area.top())
+        left, right = self.x_to_pixel(area, region.x0, area.left()), self.x_to_pixel(area, region.x1, area.right())
+        bottom, top = self.y_to_pixel(area, region.y0, area.bottom()), self.y_to_pixel(area, region.y1, area.top())
         rect = QRectF(QPointF(left, top), QPointF(right, bottom)).intersected(area)
         if rect.isEmpty():
             return
         color = QColor(self.theme.good)
-        painter.fillRect(rect, clear_colour(color, 28))
-        painter.setPen(QPen(clear_colour(color, 150), 1, Qt.PenStyle.DashLine))
+        painter.fillRect(rect, translucent_color(color, 28))
+        painter.setPen(QPen(translucent_color(color, 150), 1, Qt.PenStyle.DashLine))
         painter.drawRect(rect)
         metrics = QFontMetricsF(self.font)
         text_rect = QRectF(rect.left(), rect.top() + _PAD_PX, rect.width(), 0)  # labels of markers are at the bottom
@@ -142,8 +142,8 @@ class Overlay(_MarkLayer):
         metrics = QFontMetricsF(self.font)
         self._draw_limit(painter, area, metrics)
         occupied_until = area.left()
-        for mark in sorted(self.marks.marks, key=lambda item: item.x):
-            column = self.across(area, mark.x, math.nan)
+        for mark in sorted(self.marks.markers, key=lambda item: item.x):
+            column = self.x_to_pixel(area, mark.x, math.nan)
             if not area.left() <= column <= area.right():
                 continue
             painter.setPen(QPen(QColor(self.theme.ink), 1, Qt.PenStyle.DotLine))
@@ -162,10 +162,10 @@ class Overlay(_MarkLayer):
         self._draw_spot(painter, area, metrics)
 
     def _draw_spot(self, painter: QPainter, area: QRectF, metrics: QFontMetricsF) -> None:
-        spot = self.marks.spot
+        spot = self.marks.selected_point
         if spot is None:
             return
-        column, row = self.across(area, spot.x, math.nan), self.up(area, spot.y, math.nan)
+        column, row = self.x_to_pixel(area, spot.x, math.nan), self.y_to_pixel(area, spot.y, math.nan)
         if not (area.left() <= column <= area.right() and area.top() <= row <= area.bottom()):
             return
         ink = QColor(self.theme.ink)
@@ -183,7 +183,7 @@ class Overlay(_MarkLayer):
     def _draw_limit(self, painter: QPainter, area: QRectF, metrics: QFontMetricsF) -> None:
         if self.marks.limit is None:
             return
-        row = self.up(area, self.marks.limit, math.nan)
+        row = self.y_to_pixel(area, self.marks.limit, math.nan)
         if not math.isfinite(row):
             return
         label, is_visible = self.marks.limit_label, area.top() <= row <= area.bottom()
@@ -216,6 +216,6 @@ def _draw_text(
         return
     box = QRectF(rect.left(), rect.top(), metrics.horizontalAdvance(elided) + 2 * _PAD_PX, metrics.height() + _PAD_PX)
     if paper is not None:
-        painter.fillRect(box, clear_colour(paper, 215))
+        painter.fillRect(box, translucent_color(paper, 215))
     painter.setPen(color)
     painter.drawText(QPointF(box.left() + _PAD_PX, box.top() + metrics.ascent() + 1), elided)

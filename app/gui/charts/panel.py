@@ -22,12 +22,12 @@ from PySide6.QtWidgets import QGridLayout, QMenu, QWidget
 
 from app.gui.charts import export
 from app.gui.charts.axes import Axis
-from app.gui.charts.key import Key
+from app.gui.charts.key import Legend
 from app.gui.charts.plot import PlotView
 from app.gui.navigation import Notice
-from app.gui.strip import Strip
-from app.gui.theme import Look, Theme
-from app.gui.widgets import label, stacked, tool_button, vbox
+from app.gui.strip import MessageStrip
+from app.gui.theme import Theme, ThemeController
+from app.gui.widgets import label, stacked_widget, tool_button, vbox
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -41,25 +41,25 @@ _MIN_PLOT_ROWS = 4
 class Panel(QWidget):
     """Base class of charts. Subclasses implement `frame`, `describe`, `settle` and `restyle`."""
 
-    def __init__(self, title: str, x: Axis, y: Axis, look: Look) -> None:
+    def __init__(self, title: str, x: Axis, y: Axis, theme_controller: ThemeController) -> None:
         super().__init__()
-        self.title, self.x_axis, self.y_axis, self.look = title, x, y, look
+        self.title, self.x_axis, self.y_axis, self.theme_controller = title, x, y, theme_controller
         self.setAccessibleName(title)
         self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
-        self.key = Key(look.theme)
-        self.plot = PlotView(x, y, look.theme)
+        self.legend = Legend(theme_controller.theme)
+        self.plot = PlotView(x, y, theme_controller.theme)
         self._message_label = label("", "muted", wrap=True)
         self._message_label.setAlignment(Qt.AlignmentFlag.AlignCenter)
         self._table: FrameTable | None = None
         self._table_notes = label("", "muted", wrap=True)
         self._table_box = QWidget()
-        self._stack = stacked(self.plot, self._message_label, self._table_box)
+        self._stack = stacked_widget(self.plot, self._message_label, self._table_box)
         self._is_table = self._is_key_below = False
         self._message = ""
-        self._strip: Strip | None = None
+        self._strip: MessageStrip | None = None
         self._build()
         self._font_changed()
-        look.changed.connect(self._apply_theme)
+        theme_controller.changed.connect(self._apply_theme)
 
     def frame(self) -> pd.DataFrame:
         """Return the plotted data as a table."""
@@ -69,7 +69,7 @@ class Panel(QWidget):
         """Return an accessible description of the plotted data."""
         raise NotImplementedError
 
-    def settle(self) -> None:
+    def apply_changes(self) -> None:
         """Apply all pending changes to the plot."""
         raise NotImplementedError
 
@@ -77,7 +77,7 @@ class Panel(QWidget):
         """Repaint with the colors of the theme."""
         raise NotImplementedError
 
-    def say(self, text: str) -> None:
+    def set_message(self, text: str) -> None:
         """Show a message instead of the plot: no data, loading, or an error. An empty text brings the plot back."""
         if text == self._message:
             return
@@ -95,15 +95,15 @@ class Panel(QWidget):
     def is_plot(self) -> bool:
         return not self._is_table and not self._message
 
-    def show_table(self, wanted: bool) -> None:
-        self._is_table = wanted
-        self.table_button.setChecked(wanted)
-        if wanted:
+    def show_table(self, is_shown: bool) -> None:
+        self._is_table = is_shown
+        self.table_button.setChecked(is_shown)
+        if is_shown:
             self._fill_table()
         self._show_page()
-        if self._table is not None and wanted and self.hasFocus():
+        if self._table is not None and is_shown and self.hasFocus():
             self._table.setFocus(Qt.FocusReason.OtherFocusReason)
-        elif not wanted and self._table is not None and self._table.hasFocus():
+        elif not is_shown and self._table is not None and self._table.hasFocus():
             self.setFocus(Qt.FocusReason.OtherFocusReason)
 
     def table(self) -> FrameTable | None:
@@ -129,7 +129,7 @@ class Panel(QWidget):
         grid.setHorizontalSpacing(10)
         grid.setVerticalSpacing(2)
         grid.addWidget(self._heading, 1, 0, Qt.AlignmentFlag.AlignTop)
-        grid.addWidget(self.key, 1, 1, Qt.AlignmentFlag.AlignTop)
+        grid.addWidget(self.legend, 1, 1, Qt.AlignmentFlag.AlignTop)
         grid.addWidget(self.table_button, 1, 2, Qt.AlignmentFlag.AlignTop)
         grid.addWidget(self.export_button, 1, 3, Qt.AlignmentFlag.AlignTop)
         grid.addWidget(self._stack, 3, 0, 1, 4)
@@ -149,27 +149,27 @@ class Panel(QWidget):
         return menu
 
     def _save(self, suffix: export.Suffix, kinds: str) -> None:
-        path = export.ask_path(self, self.title, suffix, kinds)
+        path = export.choose_path(self, self.title, suffix, kinds)
         if path is None:
             return
         try:
-            export.SAVE[suffix](self, path)
+            export.SAVERS[suffix](self, path)
         except OSError as error:
             summary = f"The chart could not be saved as {path}."
             self._show_notice(Notice("error", summary, str(error), "Choose another folder."))
 
-    def news(self) -> str:
+    def notice_text(self) -> str:
         """Return the notice above the chart, such as a failed save; empty if there is none."""
         return "" if self._strip is None else self._strip.text()
 
     def _show_notice(self, notice: Notice) -> None:
         if self._strip is None:
-            self._strip = Strip()
+            self._strip = MessageStrip()
             self._grid.addWidget(self._strip, 0, 0, 1, 4)
-        self._strip.say(notice)
+        self._strip.show_notice(notice)
 
     def copy_image(self) -> None:
-        QGuiApplication.clipboard().setImage(export.picture(self))
+        QGuiApplication.clipboard().setImage(export.render_image(self))
 
     def _toggle_table(self) -> None:
         if not self._message:
@@ -195,13 +195,13 @@ class Panel(QWidget):
         is_empty = bool(self._message)
         page: QWidget = self._message_label if is_empty else self._table_box if self._is_table else self.plot
         self._stack.setCurrentWidget(page)
-        for widget in (self.key, self.table_button, self.export_button):
+        for widget in (self.legend, self.table_button, self.export_button):
             widget.setVisible(not is_empty)
 
     def _apply_theme(self, theme: Theme) -> None:
-        self.key.theme = theme
+        self.legend.theme = theme
         self._font_changed()  # the font changes with the theme, but its change event may arrive before the new font
-        self.key.update()
+        self.legend.update()
         self.restyle(theme)
         self.update()
 
@@ -209,28 +209,28 @@ class Panel(QWidget):
         heading = QFont(self.font())
         heading.setWeight(QFont.Weight.DemiBold)
         self._heading.setFont(heading)
-        for widget in (self.key, self.table_button, self.export_button):
+        for widget in (self.legend, self.table_button, self.export_button):
             widget.setFont(self.small_font())
-        self.plot.put_on(self.look.theme, self.small_font())
+        self.plot.apply_theme(self.theme_controller.theme, self.small_font())
         self.plot.setMinimumHeight(max(_MIN_PLOT_PX, _MIN_PLOT_ROWS * self.fontMetrics().height()))
-        self.key.updateGeometry()
-        self.place_key()
+        self.legend.updateGeometry()
+        self.place_legend()
 
-    def place_key(self) -> None:
+    def place_legend(self) -> None:
         """Place the legend beside the title if it fits, otherwise below the title across the full width."""
         widgets = (self._heading, self.table_button, self.export_button)
         margins, gap = self._grid.contentsMargins(), self._grid.horizontalSpacing()
         used_px = sum(widget.sizeHint().width() + gap for widget in widgets) + margins.left() + margins.right()
-        is_below = self.key.line_px() > self.width() - used_px
+        is_below = self.legend.single_line_width_px() > self.width() - used_px
         if is_below != self._is_key_below:
             self._is_key_below = is_below
-            self._grid.removeWidget(self.key)
+            self._grid.removeWidget(self.legend)
             cell = (2, 0, 1, 4) if is_below else (1, 1, 1, 1)
-            self._grid.addWidget(self.key, *cell, Qt.AlignmentFlag.AlignTop)
+            self._grid.addWidget(self.legend, *cell, Qt.AlignmentFlag.AlignTop)
 
     def resizeEvent(self, event: QResizeEvent) -> None:
         super().resizeEvent(event)
-        self.place_key()
+        self.place_legend()
 
     def small_font(self) -> QFont:
         font = QFont(self.font())
@@ -242,7 +242,7 @@ class Panel(QWidget):
         super().changeEvent(event)
         if event.type() == QEvent.Type.FontChange:
             self._font_changed()
-            self.restyle(self.look.theme)
+            self.restyle(self.theme_controller.theme)
 
     def contextMenuEvent(self, event: QContextMenuEvent) -> None:
         menu = QMenu(self)
@@ -267,6 +267,6 @@ class Panel(QWidget):
         if not self.hasFocus():
             return
         painter = QPainter(self)
-        painter.setPen(QPen(QColor(self.look.theme.accent), 2))
+        painter.setPen(QPen(QColor(self.theme_controller.theme.accent), 2))
         painter.drawRect(QRectF(self.rect()).adjusted(1, 1, -1, -1))
         painter.end()

@@ -13,54 +13,54 @@ _MARKERS = ("o", "s", "t1", "d", "t", "star")
 MARKER_PX = 7
 
 
-def colour_of(theme: Theme, series: int) -> QColor:
-    return QColor(theme.series[series % len(theme.series)])
+def series_color(theme: Theme, style_index: int) -> QColor:
+    return QColor(theme.series[style_index % len(theme.series)])
 
 
-def line_pen(theme: Theme, series: int) -> QPen:
-    pen = QPen(colour_of(theme, series), 1)
+def line_pen(theme: Theme, style_index: int) -> QPen:
+    pen = QPen(series_color(theme, style_index), 1)
     pen.setCosmetic(True)
-    dash = _DASHES[series % len(_DASHES)]
+    dash = _DASHES[style_index % len(_DASHES)]
     if dash:
         pen.setDashPattern(list(dash))
     return pen
 
 
-def solid_pen(colour: str | QColor) -> QPen:
-    pen = QPen(QColor(colour), 1)
+def solid_pen(color: str | QColor) -> QPen:
+    pen = QPen(QColor(color), 1)
     pen.setCosmetic(True)
     return pen
 
 
 def grid_pen(theme: Theme) -> QPen:
     """Return the grid pen. It is translucent in the high-contrast theme, where it would dominate the data."""
-    return solid_pen(clear_colour(theme.grid, 90 if theme.name == "contrast" else 255))
+    return solid_pen(translucent_color(theme.grid, 90 if theme.name == "contrast" else 255))
 
 
-def marker_of(series: int) -> str:
-    return _MARKERS[series % len(_MARKERS)]
+def series_marker(style_index: int) -> str:
+    return _MARKERS[style_index % len(_MARKERS)]
 
 
-def clear_colour(colour: str | QColor, alpha: int) -> QColor:
-    result = QColor(colour)
+def translucent_color(color: str | QColor, alpha: int) -> QColor:
+    result = QColor(color)
     result.setAlpha(alpha)
     return result
 
 
-def state_colour(theme: Theme, state: State) -> str:
+def state_color(theme: Theme, state: State) -> str:
     return {"good": theme.good, "warn": theme.warn, "bad": theme.bad, "plain": theme.muted}[state]
 
 
-def marker_path(series: int) -> QPainterPath:
+def marker_path(style_index: int) -> QPainterPath:
     """Return the marker of a series at its final size, centered on the origin."""
-    shape: QPainterPath = pg.graphicsItems.ScatterPlotItem.Symbols[marker_of(series)]
+    shape: QPainterPath = pg.graphicsItems.ScatterPlotItem.Symbols[series_marker(style_index)]
     return QTransform.fromScale(MARKER_PX, MARKER_PX).map(shape)
 
 
-def draw_markers(painter: QPainter, theme: Theme, series: int, path: QPainterPath, *, is_hollow: bool) -> None:
+def draw_markers(painter: QPainter, theme: Theme, style_index: int, path: QPainterPath, *, is_hollow: bool) -> None:
     """Draw all markers of a series from a single path."""
     was_smooth = bool(painter.renderHints() & QPainter.RenderHint.Antialiasing)
-    color = colour_of(theme, series)
+    color = series_color(theme, style_index)
     painter.setRenderHint(QPainter.RenderHint.Antialiasing, True)
     painter.setPen(solid_pen(color))
     painter.setBrush(QColor(theme.paper) if is_hollow else color)

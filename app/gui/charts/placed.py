@@ -16,7 +16,7 @@ _MAX_ISOLATED = 200
 _PX_PER_DASHED_SAMPLE = 4.0
 
 
-class Placed:
+class ViewSeries:
     """One line in view coordinates, without the samples that have no x position."""
 
     def __init__(self, series: Series, x: Axis, y: Axis) -> None:
@@ -27,7 +27,7 @@ class Placed:
         self.x = x_view if is_complete else x_view[is_shown]
         self.y = y.to_view(series.y) if is_complete else y.to_view(series.y)[is_shown]
 
-    def inside(self, low: float, high: float) -> slice:
+    def visible_slice(self, low: float, high: float) -> slice:
         """Return the samples between two x positions, plus one on each side."""
         if not self.series.is_sorted:
             return slice(0, len(self.x))
@@ -38,16 +38,16 @@ class Placed:
     def is_dense(self, low: float, high: float, width_px: float) -> bool:
         """Return whether samples are too dense for a dashed line."""
         # Dashes would look like noise here, so the line is drawn solid, and its markers identify it.
-        visible = self.inside(low, high)
+        visible = self.visible_slice(low, high)
         return bool((visible.stop - visible.start) * _PX_PER_DASHED_SAMPLE > width_px)
 
-    def thinned(self, low: float, high: float, width_px: float) -> tuple[Floats, Floats]:
+    def downsample(self, low: float, high: float, width_px: float) -> tuple[Floats, Floats]:
         """Return at most two samples per pixel: the minimum and the maximum of each bucket."""
-        visible = self.inside(low, high)
+        visible = self.visible_slice(low, high)
         if self.series.is_sorted:
-            size = stretch_size(visible.stop - visible.start, width_px)
+            size = bucket_size(visible.stop - visible.start, width_px)
             if size > 1:
-                return peaks(self.x, self.y, visible, size)
+                return min_max_points(self.x, self.y, visible, size)
         x, y = self.x[visible], self.y[visible]
         return (np.repeat(x, 2)[1:], np.repeat(y, 2)[:-1]) if self.series.is_stepped else (x, y)
 
@@ -57,11 +57,11 @@ class Placed:
         These are all visible samples if there are few. Otherwise they are some evenly spaced ones, shifted against
         those of other lines, and samples isolated between gaps, for which no line segment can be drawn.
         """
-        visible = self.inside(low, high)
+        visible = self.visible_slice(low, high)
         indices = np.arange(visible.start, visible.stop)
         if len(indices) > _FEW_SAMPLES and self.series.is_sorted:
             spacing = (high - low) / _MAX_MARKERS
-            shift = spacing * (self.series.series % 4) / 4
+            shift = spacing * (self.series.style_index % 4) / 4
             positions = (math.ceil((low - shift) / spacing) + np.arange(_MAX_MARKERS)) * spacing + shift
             positions = positions[(positions >= self.x[0]) & (positions <= self.x[-1])]
             spaced = np.minimum(np.searchsorted(self.x, positions), len(self.x) - 1)
@@ -80,7 +80,7 @@ class Placed:
         return isolated[:: 1 + len(isolated) // _MAX_ISOLATED]
 
 
-def stretch_size(samples: int, width_px: float) -> int:
+def bucket_size(samples: int, width_px: float) -> int:
     """Return the number of samples per bucket of two line points; a power of 2, so that the line does not flicker while
     zooming.
     """
@@ -88,8 +88,8 @@ def stretch_size(samples: int, width_px: float) -> int:
     return 1 if samples <= 2 * buckets else 2 ** math.ceil(math.log2(samples / buckets))
 
 
-def peaks(x: Floats, y: Floats, shown: slice, size: int) -> tuple[Floats, Floats]:
-    starts = _bucket_starts(shown, size)
+def min_max_points(x: Floats, y: Floats, visible: slice, size: int) -> tuple[Floats, Floats]:
+    starts = _bucket_starts(visible, size)
     values = np.empty(2 * len(starts))
     end = min(len(y), int(starts[-1]) + size)
     values[0::2], values[1::2] = np.fmin.reduceat(y[:end], starts), np.fmax.reduceat(y[:end], starts)

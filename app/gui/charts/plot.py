@@ -22,7 +22,7 @@ class PlotView(pg.GraphicsView):
     """Plot area of a chart. All positions are in view coordinates, which are exponents on a logarithmic axis."""
 
     hovered = Signal(float, float)
-    left = Signal()
+    mouse_left = Signal()
     clicked = Signal(float, float)
     panned = Signal(float, float)
     zoomed = Signal(float, float, float)
@@ -45,32 +45,32 @@ class PlotView(pg.GraphicsView):
         layout.setColumnStretchFactor(1, 1)
         layout.setRowStretchFactor(0, 1)
         self._layers: list[Layer] = []
-        self.draws_spans = False
+        self.is_span_mode = False
         self.span: tuple[float, float] | None = None
         self._pressed: QPointF | None = None
         self._last = QPointF()
         self._anchor: float | None = None
         self._is_drag = False
-        self.put_on(theme, QFont())
+        self.apply_theme(theme, QFont())
 
-    def put_on(self, theme: Theme, font: QFont) -> None:
+    def apply_theme(self, theme: Theme, font: QFont) -> None:
         self.setBackground(theme.paper)
         for axis in (self.x_axis, self.y_axis):
-            axis.put_on(theme.muted, font)
+            axis.apply_theme(theme.muted, font)
 
-    def add_layer(self, layer: Layer, height: float) -> None:
-        layer.setZValue(height)
+    def add_layer(self, layer: Layer, z: float) -> None:
+        layer.setZValue(z)
         self.box.addItem(layer, ignoreBounds=True)
         self._layers.append(layer)
 
-    def smooth(self, wanted: bool) -> None:
+    def set_antialiasing(self, is_on: bool) -> None:
         for layer in self._layers:
-            layer.is_smooth = wanted
+            layer.is_smooth = is_on
 
-    def show_x_texts(self, wanted: bool) -> None:
+    def set_x_labels_visible(self, is_visible: bool) -> None:
         """Show or hide the x axis texts immediately, not on the next turn of the event loop."""
-        if wanted != self.x_axis.has_texts:
-            self.x_axis.show_texts(wanted)
+        if is_visible != self.x_axis.has_labels:
+            self.x_axis.set_labels_visible(is_visible)
             self.centralLayout.activate()
 
     def repaint_layers(self) -> None:
@@ -95,11 +95,11 @@ class PlotView(pg.GraphicsView):
         """Return the width of a pixel, in x view coordinates."""
         return float(self.box.viewPixelSize()[0])
 
-    def place_of(self, pixel: QPointF) -> QPointF:
+    def pixel_to_view(self, pixel: QPointF) -> QPointF:
         """Convert a viewport pixel to view coordinates. Scene and viewport coordinates are the same here."""
         return QPointF(self.box.mapSceneToView(pixel))
 
-    def pixel_of(self, x: float, y: float) -> QPointF:
+    def view_to_pixel(self, x: float, y: float) -> QPointF:
         return QPointF(self.box.mapViewToScene(QPointF(x, y)))
 
     # Mouse input: dragging pans. With Shift, or while `draws_spans` is set, it selects a range. Range edges can be
@@ -114,8 +114,8 @@ class PlotView(pg.GraphicsView):
         edge = self._edge_at(at)
         if edge is not None and self.span is not None:
             self._anchor = self.span[1 - edge]
-        elif self.draws_spans or event.modifiers() & Qt.KeyboardModifier.ShiftModifier:
-            self._anchor = self.place_of(at).x()
+        elif self.is_span_mode or event.modifiers() & Qt.KeyboardModifier.ShiftModifier:
+            self._anchor = self.pixel_to_view(at).x()
         else:
             self._anchor = None
         event.accept()
@@ -128,9 +128,9 @@ class PlotView(pg.GraphicsView):
             return
         self._is_drag = self._is_drag or (at - self._pressed).manhattanLength() > _CLICK_PX
         if self._is_drag and self._anchor is not None:
-            self.span_drawn.emit(self._anchor, self.place_of(at).x(), False)
+            self.span_drawn.emit(self._anchor, self.pixel_to_view(at).x(), False)
         elif self._is_drag:
-            moved = self.place_of(self._last) - self.place_of(at)
+            moved = self.pixel_to_view(self._last) - self.pixel_to_view(at)
             self.panned.emit(moved.x(), moved.y())
         self._last = at
 
@@ -139,7 +139,7 @@ class PlotView(pg.GraphicsView):
             event.ignore()
             return
         self._pressed = None
-        position = self.place_of(event.position())
+        position = self.pixel_to_view(event.position())
         if not self._is_drag:
             self.clicked.emit(position.x(), position.y())
         elif self._anchor is not None:
@@ -155,13 +155,13 @@ class PlotView(pg.GraphicsView):
         if not is_meant or not event.angleDelta().y() or not self.box.sceneBoundingRect().contains(event.position()):
             event.ignore()
             return
-        position = self.place_of(event.position())
+        position = self.pixel_to_view(event.position())
         self.zoomed.emit(_ZOOM_PER_NOTCH ** (event.angleDelta().y() / 120), position.x(), position.y())
         event.accept()
 
     def leaveEvent(self, event: QEvent) -> None:
         super().leaveEvent(event)
-        self.left.emit()
+        self.mouse_left.emit()
 
     def resizeEvent(self, event: QResizeEvent) -> None:
         super().resizeEvent(event)
@@ -171,17 +171,17 @@ class PlotView(pg.GraphicsView):
         if not self.box.sceneBoundingRect().contains(at):
             return
         is_edge = self._edge_at(at) is not None
-        shape = Qt.CursorShape.SplitHCursor if is_edge or self.draws_spans else Qt.CursorShape.ArrowCursor
+        shape = Qt.CursorShape.SplitHCursor if is_edge or self.is_span_mode else Qt.CursorShape.ArrowCursor
         if self.viewport().cursor().shape() != shape:
             self.viewport().setCursor(shape)
-        position = self.place_of(at)
+        position = self.pixel_to_view(at)
         self.hovered.emit(position.x(), position.y())
 
     def _edge_at(self, at: QPointF) -> int | None:
         """Return the index of the edge of the selected range under a pixel, or `None`."""
         if self.span is None:
             return None
-        distances = [abs(self.pixel_of(end, 0.0).x() - at.x()) for end in self.span]
+        distances = [abs(self.view_to_pixel(end, 0.0).x() - at.x()) for end in self.span]
         nearest = 0 if distances[0] <= distances[1] else 1
         return nearest if distances[nearest] <= _EDGE_PX else None
 

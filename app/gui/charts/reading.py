@@ -13,12 +13,12 @@ from PySide6.QtCore import QPointF
 
 from app.gui.charts.axes import Axis
 from app.gui.charts.series import Series
-from app.gui.formatting import NOT_AVAILABLE, number, with_unit
+from app.gui.formatting import NOT_AVAILABLE, format_number, with_unit
 
-REACH_PX = 14.0
+HIT_RADIUS_PX = 14.0
 _MAX_CANDIDATES = 500
 
-Way = Literal["left", "right", "up", "down"]
+Direction = Literal["left", "right", "up", "down"]
 Point = tuple[str, int]
 """Key of a series and index of its sample."""
 
@@ -37,27 +37,27 @@ def read_at(series: Iterable[Series], x: float, y: Axis, point: Point | None) ->
         if line.kind == "points":
             index = point[1] if point is not None and point[0] == line.key else None
         else:
-            index = line.nearest(x) if line.reaches(x) else None
+            index = line.nearest_index(x) if line.covers(x) else None
         if index is not None:
-            readings.append(Reading(line.key, line.label, index, text_of(line, index, y)))
+            readings.append(Reading(line.key, line.label, index, format_sample(line, index, y)))
     return tuple(readings)
 
 
-def text_of(one: Series, index: int, y: Axis) -> str:
-    value = float(one.y[index])
-    text = NOT_AVAILABLE if math.isnan(value) else with_unit(number(value), y.unit)
-    return f"{one.names[index]}: {text}" if one.names else text
+def format_sample(series: Series, index: int, y: Axis) -> str:
+    value = float(series.y[index])
+    text = NOT_AVAILABLE if math.isnan(value) else with_unit(format_number(value), y.unit)
+    return f"{series.names[index]}: {text}" if series.names else text
 
 
 def nearest_point(
-    series: Iterable[Series], at: QPointF, pixel_of: Callable[[float, float], QPointF], reach: tuple[float, float]
+    series: Iterable[Series], target: QPointF, to_pixel: Callable[[float, float], QPointF], reach: tuple[float, float]
 ) -> Point | None:
     """Return the sample within `REACH_PX` of a pixel that is closest to it, among those whose x lies in `reach`."""
-    best = (REACH_PX, "", -1)
+    best = (HIT_RADIUS_PX, "", -1)
     for candidate in series:
         for index in _within(candidate, *reach):
-            pixel = pixel_of(float(candidate.x[index]), float(candidate.y[index]))
-            distance = math.hypot(pixel.x() - at.x(), pixel.y() - at.y())
+            pixel = to_pixel(float(candidate.x[index]), float(candidate.y[index]))
+            distance = math.hypot(pixel.x() - target.x(), pixel.y() - target.y())
             if distance < best[0]:
                 best = distance, candidate.key, int(index)
     return None if best[2] < 0 else best[1:]
@@ -65,11 +65,11 @@ def nearest_point(
 
 def next_x(series: Iterable[Series], x: float, *, is_after: bool) -> float | None:
     """Return the x of the closest sample before or after `x`."""
-    positions = [beyond for line in series if (beyond := line.beyond(x, is_after=is_after)) is not None]
+    positions = [beyond for line in series if (beyond := line.neighbor_x(x, is_after=is_after)) is not None]
     return (min(positions) if is_after else max(positions)) if positions else None
 
 
-def next_point(series: Sequence[Series], now: Point | None, way: Way) -> Point | None:
+def next_point(series: Sequence[Series], current: Point | None, direction: Direction) -> Point | None:
     """Return the next point in x order (left and right) or in y order (up and down); the first or last one if none is
     selected.
     """
@@ -81,12 +81,12 @@ def next_point(series: Sequence[Series], now: Point | None, way: Way) -> Point |
     ]
     if not entries:
         return None
-    is_across = way in ("left", "right")
+    is_across = direction in ("left", "right")
     ordered = [item[2:] for item in sorted(entries, key=lambda entry: entry[:2] if is_across else (entry[1], entry[0]))]
-    ahead = 1 if way in ("right", "up") else -1
-    if now not in ordered:
+    ahead = 1 if direction in ("right", "up") else -1
+    if current not in ordered:
         return ordered[0 if ahead > 0 else -1]
-    return ordered[min(max(ordered.index(now) + ahead, 0), len(ordered) - 1)]
+    return ordered[min(max(ordered.index(current) + ahead, 0), len(ordered) - 1)]
 
 
 def _within(series: Series, low: float, high: float) -> npt.NDArray[np.int64]:

@@ -15,7 +15,7 @@ _NEXT_MS = 15
 _TICK_BUDGET_S = 0.001
 
 
-class Repaint(QObject):
+class RepaintLimiter(QObject):
     """Call each marked widget's `paint` at most ten times a second, and only while the widget is visible.
 
     A widget that was marked while hidden is painted when it is shown. Slow widgets are painted in separate timer ticks,
@@ -37,11 +37,11 @@ class Repaint(QObject):
     def is_running(self) -> bool:
         return self._timer.isActive()
 
-    def add(self, widget: QWidget, paint: Callable[[], object]) -> None:
+    def register(self, widget: QWidget, paint: Callable[[], object]) -> None:
         self._paint_of[widget] = paint
         widget.installEventFilter(self)
 
-    def mark(self, widget: QWidget) -> None:
+    def mark_changed(self, widget: QWidget) -> None:
         """Mark a widget as changed."""
         self._marked[widget] = None
         self._start_if_visible()

@@ -9,7 +9,7 @@ import numpy as np
 from app.gui.charts.axes import Floats
 
 
-class Ring:
+class RingBuffer:
     """Ring buffer. Every sample is written twice, `capacity` apart, so that the stored samples are contiguous."""
 
     def __init__(self, capacity: int, names: Sequence[str]) -> None:

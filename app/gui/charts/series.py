@@ -9,7 +9,7 @@ import numpy as np
 
 from app.gui.charts.axes import Axis, Floats
 
-Kind = Literal["line", "points"]
+SeriesKind = Literal["line", "points"]
 
 
 class Series(msgspec.Struct, frozen=True, eq=False):
@@ -17,8 +17,8 @@ class Series(msgspec.Struct, frozen=True, eq=False):
 
     key: str
     label: str
-    kind: Kind
-    series: int
+    kind: SeriesKind
+    style_index: int
     x: Floats
     y: Floats
     hollow: np.ndarray | None = None
@@ -26,14 +26,14 @@ class Series(msgspec.Struct, frozen=True, eq=False):
     is_stepped: bool = False
     is_sorted: bool = True
 
-    def reaches(self, x: float) -> bool:
+    def covers(self, x: float) -> bool:
         """Return whether `x` lies within the samples, or beyond them by at most their mean spacing."""
         if not len(self.x) or not self.is_sorted:
             return len(self.x) > 0
         spacing = (self.x[-1] - self.x[0]) / max(len(self.x) - 1, 1)
         return bool(self.x[0] - spacing <= x <= self.x[-1] + spacing) or len(self.x) == 1
 
-    def nearest(self, x: float) -> int | None:
+    def nearest_index(self, x: float) -> int | None:
         """Return the index of the sample nearest to `x`; on a stepped line, the sample in effect at `x`."""
         if not len(self.x) or not np.isfinite(x):
             return None
@@ -45,7 +45,7 @@ class Series(msgspec.Struct, frozen=True, eq=False):
             return min(max(after - 1, 0), len(self.x) - 1)
         return after if self.x[after] - x < x - self.x[after - 1] else after - 1
 
-    def beyond(self, x: float, *, is_after: bool) -> float | None:
+    def neighbor_x(self, x: float, *, is_after: bool) -> float | None:
         """Return the x of the next sample before or after `x`."""
         if not self.is_sorted:
             candidates = self.x[self.x > x] if is_after else self.x[self.x < x]
@@ -69,8 +69,8 @@ class Bounds(msgspec.Struct, frozen=True):
 def make_series(
     key: str,
     label: str,
-    kind: Kind,
-    series: int,
+    kind: SeriesKind,
+    style_index: int,
     x: object,
     y: object,
     *,
@@ -86,14 +86,14 @@ def make_series(
     if xs.ndim != 1 or any(array is not None and array.shape != xs.shape for array in (ys, marks)):
         raise ValueError(f"{key}: x, y and what else there is of a series are as long as each other")
     is_sorted = bool(np.all(xs[1:] >= xs[:-1]))
-    return Series(key, label, kind, series, xs, ys, marks, names, is_stepped, is_sorted)
+    return Series(key, label, kind, style_index, xs, ys, marks, names, is_stepped, is_sorted)
 
 
-def bounds_of(series: Series, x: Axis, y: Axis) -> Bounds:
+def compute_bounds(series: Series, x: Axis, y: Axis) -> Bounds:
     return Bounds(*_finite_range(x.to_view(series.x)), *_finite_range(y.to_view(series.y)))
 
 
-def around(bounds: list[Bounds]) -> Bounds:
+def union_bounds(bounds: list[Bounds]) -> Bounds:
     ends = np.array([[item.x0, item.x1, item.y0, item.y1] for item in bounds]).reshape(-1, 4)
     lowest, highest = np.fmin.reduce, np.fmax.reduce
     if not len(ends):

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-def frame_of(series: Sequence[Series], x: Axis, y: Axis) -> pd.DataFrame:
+def build_frame(series: Sequence[Series], x: Axis, y: Axis) -> pd.DataFrame:
     """Return the data with one row per x and one column per series if possible, otherwise one row per sample."""
     import pandas as pd
 

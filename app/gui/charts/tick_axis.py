@@ -11,7 +11,7 @@ import pyqtgraph as pg
 from PySide6.QtCore import QRectF, Qt
 from PySide6.QtGui import QFont, QFontMetricsF, QPainter
 
-from app.gui.charts.axes import Axis, clock_text, linear_ticks, log_ticks, tick_text
+from app.gui.charts.axes import Axis, format_clock, linear_ticks, log_ticks, tick_text
 from app.gui.charts.pens import solid_pen
 
 _TICK_PX, _TEXT_GAP_PX = 4, 4
@@ -29,7 +29,7 @@ class TickAxis(pg.AxisItem):
     def __init__(self, axis: Axis, side: Literal["left", "bottom"], box: pg.ViewBox) -> None:
         self.axis, self.side = axis, side
         self.is_clock = False
-        self.has_texts = True
+        self.has_labels = True
         self._width: float | None = None
         self._font = QFont()
         super().__init__(side, maxTickLength=_TICK_PX)
@@ -39,11 +39,11 @@ class TickAxis(pg.AxisItem):
         self.setAcceptedMouseButtons(Qt.MouseButton.NoButton)
         self.linkToView(box)
 
-    def put_on(self, colour: str, font: QFont) -> None:
+    def apply_theme(self, color: str, font: QFont) -> None:
         self._font = font
         self.setTickFont(font)
         for setter in (self.setPen, self.setTickPen, self.setTextPen):
-            setter(solid_pen(colour))
+            setter(solid_pen(color))
         self.setStyle(hideOverlappingLabels=round(self._metrics().height()) if self.side == "left" else _EDGE_PX)
         self._fit_size()
 
@@ -57,18 +57,18 @@ class TickAxis(pg.AxisItem):
             self._width = width
             self._fit_size()
 
-    def show_texts(self, wanted: bool) -> None:
-        self.has_texts = wanted
-        self.setStyle(showValues=wanted)
+    def set_labels_visible(self, is_visible: bool) -> None:
+        self.has_labels = is_visible
+        self.setStyle(showValues=is_visible)
         self._fit_size()
 
-    def wanted_width(self) -> float:
+    def preferred_width(self) -> float:
         """Return the width that the texts of a left axis need, rounded up in steps to keep the plot from jittering."""
-        texts = self.texts(self.places())
+        texts = self.format_ticks(self.tick_positions())
         widest = max((self._metrics().horizontalAdvance(text) for text in texts), default=0.0)
         return _WIDTH_STEP_PX * math.ceil((widest + _TICK_PX + _TEXT_GAP_PX + 2) / _WIDTH_STEP_PX)
 
-    def places(self) -> list[float]:
+    def tick_positions(self) -> list[float]:
         low, high = self.range
         metrics = self._metrics()
         if self.side == "left":
@@ -79,33 +79,33 @@ class TickAxis(pg.AxisItem):
             return log_ticks(low, high, max(max_ticks, 2))
         return linear_ticks(low, high, max(max_ticks, 2), is_clock=self.is_clock)
 
-    def texts(self, places: Sequence[float]) -> list[str]:
+    def format_ticks(self, positions: Sequence[float]) -> list[str]:
         if self.axis.is_log:
-            values = [10.0**place for place in places]
+            values = [10.0**place for place in positions]
             return [tick_text(value, 10.0 ** math.floor(math.log10(value) + 1e-9)) for value in values]
-        step = min((after - before for before, after in pairwise(places)), default=1.0)
-        format_tick = clock_text if self.is_clock else tick_text
-        return [format_tick(value, step) for value in places]
+        step = min((after - before for before, after in pairwise(positions)), default=1.0)
+        format_tick = format_clock if self.is_clock else tick_text
+        return [format_tick(value, step) for value in positions]
 
-    def text_of(self, value: float) -> str:
+    def format_value(self, value: float) -> str:
         """Format a value of the axis with the precision of one pixel."""
         low, high = self.range
         if self.axis.is_log:
             return tick_text(value, 10.0 ** (math.floor(math.log10(value)) - 2)) if value > 0 else str(value)
         step = max((high - low) / max(self._length(), 100.0), 1e-12)
         step = 10.0 ** math.floor(math.log10(step) + 1e-9)
-        return clock_text(value, step) if self.is_clock else tick_text(value, step)
+        return format_clock(value, step) if self.is_clock else tick_text(value, step)
 
     def tickValues(self, low: float, high: float, size: float) -> list[tuple[float, list[float]]]:  # noqa: ARG002
-        return [(1.0, self.places())]
+        return [(1.0, self.tick_positions())]
 
     def tickStrings(self, values: Sequence[float], scale: float, spacing: float) -> list[str]:  # noqa: ARG002
-        return self.texts(values)
+        return self.format_ticks(values)
 
     def generateDrawSpecs(self, painter: QPainter) -> Any:
         """Add the name of a bottom axis, and drop the tick texts that would overlap it."""
         specs = super().generateDrawSpecs(painter)
-        if specs is None or self.side == "left" or not self.has_texts:
+        if specs is None or self.side == "left" or not self.has_labels:
             return specs
         line, ticks, texts = specs
         name, area, metrics = self.axis.label if self.is_clock else self.axis.text, self.rect(), self._metrics()
@@ -117,9 +117,9 @@ class TickAxis(pg.AxisItem):
 
     def _fit_size(self) -> None:
         if self.side == "left":
-            self.setWidth(self.wanted_width() if self._width is None else self._width)
+            self.setWidth(self.preferred_width() if self._width is None else self._width)
         else:
-            self.setHeight(_TICK_PX + self._metrics().height() * (1.0 if self.has_texts else 0.4))
+            self.setHeight(_TICK_PX + self._metrics().height() * (1.0 if self.has_labels else 0.4))
 
     def _length(self) -> float:
         box = self.linkedView()

@@ -7,8 +7,8 @@ import math
 from PySide6.QtCore import QObject, Signal
 
 from app.gui.charts.axes import Axis
-from app.gui.charts.fitting import fitted_x, fitted_y
-from app.gui.charts.marks import Marks
+from app.gui.charts.fitting import fit_x_range, fit_y_range
+from app.gui.charts.marks import Decorations
 from app.gui.charts.plot import PlotView
 from app.gui.charts.series import Bounds
 
@@ -18,21 +18,21 @@ second, there is nothing to see.
 """
 
 
-class Viewing(QObject):
+class ViewRange(QObject):
     """Visible range that follows the data until the user pans or zooms, and again after `fit`."""
 
     changed = Signal()
     changed_by_user = Signal()
 
-    def __init__(self, parent: QObject, plot: PlotView, x: Axis, y: Axis, marks: Marks) -> None:
+    def __init__(self, parent: QObject, plot: PlotView, x: Axis, y: Axis, decorations: Decorations) -> None:
         super().__init__(parent)
-        self._plot, self._x, self._y, self._marks = plot, x, y, marks
+        self._plot, self._x, self._y, self._marks = plot, x, y, decorations
         self._bounds = Bounds(math.nan, math.nan, math.nan, math.nan)
         self._fits_x = self._fits_y = True
         self.is_linked = False
         """Whether linked charts control the x range."""
-        self.moves_y = False
-        self.stands_still = False
+        self.can_move_y = False
+        self.is_frozen = False
         """Whether the range is frozen, as while a handle is dragged."""
         plot.panned.connect(self.pan)
         plot.zoomed.connect(self.zoom)
@@ -60,13 +60,13 @@ class Viewing(QObject):
             self._plot.set_ranges(x=target)
             self.changed.emit()
 
-    def pan(self, across: float, up: float) -> None:
+    def pan(self, dx: float, dy: float) -> None:
         (x0, x1), (y0, y1) = self._plot.ranges()
         self._fits_x = False
-        self._plot.set_ranges(x=(x0 + across, x1 + across))
-        if self.moves_y:
+        self._plot.set_ranges(x=(x0 + dx, x1 + dx))
+        if self.can_move_y:
             self._fits_y = False
-            self._plot.set_ranges(y=(y0 + up, y1 + up))
+            self._plot.set_ranges(y=(y0 + dy, y1 + dy))
         self._emit_user_change()
 
     def zoom(self, factor: float, x: float, y: float) -> None:
@@ -77,28 +77,28 @@ class Viewing(QObject):
             return
         self._fits_x = False
         self._plot.set_ranges(x=(x + (x0 - x) * factor, x + (x1 - x) * factor))
-        if self.moves_y:
+        if self.can_move_y:
             self._fits_y = False
             self._plot.set_ranges(y=(y + (y0 - y) * factor, y + (y1 - y) * factor))
         self._emit_user_change()
 
-    def reveal(self, place: float) -> None:
+    def reveal(self, position: float) -> None:
         """Pan until an x position is in view."""
         (low, high), _ = self._plot.ranges()
-        if place < low:
-            self.pan(place - low - 0.1 * (high - low), 0.0)
-        elif place > high:
-            self.pan(place - high + 0.1 * (high - low), 0.0)
+        if position < low:
+            self.pan(position - low - 0.1 * (high - low), 0.0)
+        elif position > high:
+            self.pan(position - high + 0.1 * (high - low), 0.0)
 
     def _apply(self) -> None:
-        if self.stands_still:
+        if self.is_frozen:
             return
         if self._fits_x and not self.is_linked:
             ends = [end for band in self._marks.bands for end in (band.start, band.end)]
-            self._plot.set_ranges(x=fitted_x(self._bounds, self._x, [float(end) for end in self._x.to_view(ends)]))
+            self._plot.set_ranges(x=fit_x_range(self._bounds, self._x, [float(end) for end in self._x.to_view(ends)]))
         if self._fits_y:
             limit = None if self._marks.limit is None else float(self._y.to_view(self._marks.limit))
-            self._plot.set_ranges(y=fitted_y(self._bounds, self._y, limit))
+            self._plot.set_ranges(y=fit_y_range(self._bounds, self._y, limit))
 
     def _emit_user_change(self) -> None:
         self.changed.emit()

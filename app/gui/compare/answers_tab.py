@@ -8,16 +8,16 @@ from PySide6.QtWidgets import QComboBox, QWidget
 from app.gui.charts.axes import Axis
 from app.gui.charts.chart import Chart
 from app.gui.compare.outcome import Curve, Outcome
-from app.gui.theme import Look
+from app.gui.theme import ThemeController
 from app.gui.widgets import fill_choices, hbox, label, vbox
 
 _MAX_CHARACTERS = 60
 
 
-class AnswersTab(QWidget):
-    stage_wanted = Signal(str)
+class ResponseTimesTab(QWidget):
+    curves_requested = Signal(str)
 
-    def __init__(self, look: Look) -> None:
+    def __init__(self, theme_controller: ThemeController) -> None:
         super().__init__()
         self.stage = QComboBox()
         self.stage.setAccessibleName("Stage whose answers are drawn")
@@ -28,7 +28,7 @@ class AnswersTab(QWidget):
         self._curves: tuple[Curve, ...] = ()
         self._runs = 0
         self.chart = Chart(
-            "Share of answers at or below a time", Axis("time", "ms", is_log=True), Axis("share", "%"), look
+            "Share of answers at or below a time", Axis("time", "ms", is_log=True), Axis("share", "%"), theme_controller
         )
         self._note = label("", "muted", wrap=True)
         stage, time = label("St&age", buddy=self.stage), label("T&ime", buddy=self.time)
@@ -36,20 +36,20 @@ class AnswersTab(QWidget):
         vbox(row, (self.chart, 1), self._note, within=self, margins=(0, 10, 0, 0))
         self.stage.currentIndexChanged.connect(self._request_curves)
         self.time.currentIndexChanged.connect(self._draw)
-        self.wait("Choose two runs above.")
+        self.show_message("Choose two runs above.")
 
     @property
     def note(self) -> str:
         return self._note.text()
 
-    def wait(self, text: str) -> None:
+    def show_message(self, text: str) -> None:
         self.time.setEnabled(False)
         self.chart.clear()
-        self.chart.say(text)
+        self.chart.set_message(text)
         self._note.setText("")
 
     def show_outcome(self, outcome: Outcome) -> None:
-        self._runs = len(outcome.asked.entries)
+        self._runs = len(outcome.request.entries)
         chosen = self.stage.currentData()
         with QSignalBlocker(self.stage):
             self.stage.clear()
@@ -59,7 +59,7 @@ class AnswersTab(QWidget):
             self.stage.setCurrentIndex(index if index >= 0 else self.stage.count() - 1)
         self.stage.setEnabled(self.stage.count() > 0)
         if not outcome.stages:
-            self.wait("These runs have no stage of one name: there is nothing to lay over each other.")
+            self.show_message("These runs have no stage of one name: there is nothing to lay over each other.")
         else:
             self._request_curves()
 
@@ -75,23 +75,23 @@ class AnswersTab(QWidget):
     def _draw(self) -> None:
         time = self.time.currentData()
         self.chart.clear()
-        self.chart.say("" if time else "No answers of this stage are kept.")
+        self.chart.set_message("" if time else "No answers of this stage are kept.")
         lines = []
         if self._runs > len(self._curves) > 0:
             drawn, count = len(self._curves), self._runs
             lines.append(f"Drawn are {drawn} of {count} runs, the first of each side.")
         for number, curve in enumerate(self._curves):
-            spectrum = curve.of(time)
+            spectrum = curve.find_spectrum(time)
             if spectrum is None:
                 lines.append(f"{curve.label}: no answers there.")
                 continue
             shares = [100 * share for share in spectrum.share]
-            self.chart.set_line(f"run-{number}", curve.label, spectrum.ms, shares, series=number, steps=True)
+            self.chart.set_line(f"run-{number}", curve.label, spectrum.ms, shares, series=number, is_stepped=True)
             lines.append(f"{curve.label}: {spectrum.n:,} answers.")
         self._note.setText(" ".join(lines))
 
     def _request_curves(self) -> None:
         stage = self.stage.currentData()
         if stage is not None:
-            self.chart.say("Reading the rows…")
-            self.stage_wanted.emit(stage)
+            self.chart.set_message("Reading the rows…")
+            self.curves_requested.emit(stage)

@@ -17,7 +17,7 @@ from app.storage.run_directory import EVENTS
 from loadgen.decoding import decode_json
 
 Side = Literal["base", "candidate", "drawn"]
-MOST_RUNS = 8
+MAX_RUNS = 8
 """Maximum number of runs that are selected by hand and drawn over each other. Measured pairs may add more."""
 _MAX_NAME_CHARACTERS = 40
 
@@ -46,7 +46,7 @@ class Entry(msgspec.Struct, frozen=True):
         return self.path.name if self.result is None else self.result.run_id
 
 
-class Asked(msgspec.Struct, frozen=True):
+class ComparisonRequest(msgspec.Struct, frozen=True):
     entries: tuple[Entry, ...]
     tolerance: float
     is_forced: bool
@@ -57,20 +57,20 @@ class Asked(msgspec.Struct, frozen=True):
     @property
     def command(self) -> str | None:
         """Command line of the same comparison, or None if a side is empty."""
-        from app.reporting.comparison import comparison_command
+        from app.reporting.comparison import build_comparison_command
 
         base, candidate = (tuple(str(entry.path) for entry in self.side(side)) for side in ("base", "candidate"))
         if not base or not candidate:
             return None
-        return comparison_command(",".join(base), candidate, self.tolerance, is_forced=self.is_forced)
+        return build_comparison_command(",".join(base), candidate, self.tolerance, is_forced=self.is_forced)
 
 
-def label_of(place: int, entry: Entry) -> str:
+def label_of(number: int, entry: Entry) -> str:
     """Return the label of a run, the same in all views of the page."""
-    return f"{place + 1} {one_line(entry.name, _MAX_NAME_CHARACTERS)}"
+    return f"{number + 1} {one_line(entry.name, _MAX_NAME_CHARACTERS)}"
 
 
-BESIDE, SHOWN = "beside.json", "shown"
+BESIDE, SHOWN_MARKER = "beside.json", "shown"
 
 
 class _StoredComparison(msgspec.Struct, frozen=True):
@@ -79,50 +79,52 @@ class _StoredComparison(msgspec.Struct, frozen=True):
     is_forced: bool
 
 
-def keep_beside(directory: Path, asked: Asked) -> None:
+def save_comparison(directory: Path, request: ComparisonRequest) -> None:
     """Store the comparison in the directory of its pairs. Raises OSError."""
     stored = _StoredComparison(
-        tuple((str(entry.path), entry.side) for entry in asked.entries), asked.tolerance, asked.is_forced
+        tuple((str(entry.path), entry.side) for entry in request.entries), request.tolerance, request.is_forced
     )
     directory.mkdir(parents=True, exist_ok=True)
     (directory / BESIDE).write_bytes(msgspec.json.encode(stored))
 
 
-def kept_beside(directory: Path) -> Asked | None:
+def load_comparison(directory: Path) -> ComparisonRequest | None:
     """Return the comparison stored in a directory of pairs, or None if there is none, as for pairs that were started in
     a terminal."""
     try:
         stored = decode_json((directory / BESIDE).read_bytes(), _StoredComparison)
     except (OSError, msgspec.DecodeError):
         return None
-    return Asked(tuple(Entry(Path(path), side) for path, side in stored.entries), stored.tolerance, stored.is_forced)
+    return ComparisonRequest(
+        tuple(Entry(Path(path), side) for path, side in stored.entries), stored.tolerance, stored.is_forced
+    )
 
 
 def mark_shown(directory: Path) -> None:
     """Mark that a window has shown how the pairs ended. Pairs that cannot be marked are shown again."""
     with contextlib.suppress(OSError):
-        (directory / SHOWN).touch()
+        (directory / SHOWN_MARKER).touch()
 
 
-def pairs_to_show() -> tuple[Path, bool] | None:
+def find_pairs_to_show() -> tuple[Path, bool] | None:
     """Return pairs to show as (directory, whether they are running), or None.
 
     Running pairs come first. Otherwise these are the last pairs that a window started, if they ended while no window
     was open.
     """
-    from app.storage.comparisons import comparisons_home, going_comparisons
+    from app.storage.comparisons import comparisons_home, find_running_comparisons
 
-    running, home = going_comparisons(), comparisons_home()
+    running, home = find_running_comparisons(), comparisons_home()
     if running:
         return running[0], True
     stored = sorted(home.glob(f"*/{BESIDE}")) if home.is_dir() else []
     newest = stored[-1].parent if stored else None
-    if newest is None or (newest / SHOWN).exists() or not (newest / EVENTS).exists():
+    if newest is None or (newest / SHOWN_MARKER).exists() or not (newest / EVENTS).exists():
         return None
     return newest, False
 
 
-def forget_beside(directory: Path) -> None:
+def delete_comparison(directory: Path) -> None:
     """Delete the directory of pairs that never started. Raises OSError if it contains anything else."""
     (directory / BESIDE).unlink(missing_ok=True)
     directory.rmdir()

@@ -9,25 +9,25 @@ from PySide6.QtCore import QEvent, QModelIndex, QPersistentModelIndex, Qt
 from PySide6.QtGui import QColor, QFont
 
 from app.gui.compare.outcome import Outcome
-from app.gui.formatting import NOT_AVAILABLE, State, value_unit
+from app.gui.formatting import NOT_AVAILABLE, State, format_value_unit
 from app.gui.tables import FrameModel, FrameTable
-from app.gui.theme import Look
-from app.gui.widgets import tip
+from app.gui.theme import ThemeController
+from app.gui.widgets import tool_tip_text
 from reports import formatting
 from reports.comparison_section import ChangeRow, ComparisonSection
-from reports.comparison_text import change, effect, remark
+from reports.comparison_text import format_change, format_effect, format_remark
 
 _VERDICTS: dict[object, State] = {"better": "good", "worse": "bad", "inconclusive": "warn", "same": "plain"}
 _OUTCOMES: dict[str, State] = {"regression": "bad", "inconclusive": "warn", "no_regression": "good"}
-FORBIDS = "NOT COMPARABLE"
+NOT_COMPARABLE = "NOT COMPARABLE"
 
 
 def verdict_state(verdict: object) -> State:
     return _VERDICTS.get(verdict, "plain")
 
 
-def forbidding_state(word: object) -> State:
-    return "bad" if word == FORBIDS else "plain"
+def comparability_state(value: object) -> State:
+    return "bad" if value == NOT_COMPARABLE else "plain"
 
 
 DIFFERENCE_HEADERS = {
@@ -43,7 +43,7 @@ def differences_frame(section: ComparisonSection) -> pd.DataFrame:
     return pd.DataFrame(
         {
             "name": [row.name for row in rows],
-            "so": [FORBIDS if row.forbids else "told" for row in rows],
+            "so": [NOT_COMPARABLE if row.forbids else "told" for row in rows],
             "base": [row.base for row in rows],
             "candidate": [row.candidate for row in rows],
         }
@@ -69,39 +69,39 @@ def changes_frame(section: ComparisonSection, *, only_headlines: bool, stage: st
             "verdict": [row.verdict for row in rows],
             "metric": [row.metric for row in rows],
             "stage": [row.stage for row in rows],
-            "base": [value_unit(row.base) for row in rows],
-            "candidate": [value_unit(row.candidate) for row in rows],
-            "change": [effect(row.ratio) for row in rows],
-            "p": [NOT_AVAILABLE if row.p_value is None else formatting.p_value(row.p_value) for row in rows],
-            "remark": [remark(row) for row in rows],
+            "base": [format_value_unit(row.base) for row in rows],
+            "candidate": [format_value_unit(row.candidate) for row in rows],
+            "change": [format_effect(row.ratio) for row in rows],
+            "p": [NOT_AVAILABLE if row.p_value is None else formatting.format_p_value(row.p_value) for row in rows],
+            "remark": [format_remark(row) for row in rows],
         }
     )
 
 
-def stages_of(section: ComparisonSection) -> tuple[str, ...]:
+def stage_names(section: ComparisonSection) -> tuple[str, ...]:
     return tuple(dict.fromkeys(row.stage for row in section.rows))
 
 
-def by_stage(section: ComparisonSection) -> tuple[pd.DataFrame, dict[str, list[State]]]:
+def build_stage_table(section: ComparisonSection) -> tuple[pd.DataFrame, dict[str, list[State]]]:
     """Return a table of changes with a row per stage and a column per headline metric, and the state of each cell by
     column."""
     metrics = tuple(dict.fromkeys(row.metric for row in section.rows if row.is_headline))
     rows: dict[tuple[str, str], ChangeRow] = {}
     for row in section.rows:
         rows.setdefault((row.stage, row.metric), row)
-    stages = [stage for stage in stages_of(section) if any((stage, metric) in rows for metric in metrics)]
+    stages = [stage for stage in stage_names(section) if any((stage, metric) in rows for metric in metrics)]
     columns = {metric: [rows.get((stage, metric)) for stage in stages] for metric in metrics}
     texts = {metric: [_cell(row) for row in column] for metric, column in columns.items()}
     states = {metric: [verdict_state(row and row.verdict) for row in column] for metric, column in columns.items()}
     return pd.DataFrame({"stage": stages, **texts}), states
 
 
-def verdict_words(outcome: Outcome) -> tuple[str, State]:
+def outcome_text(outcome: Outcome) -> tuple[str, State]:
     """Return the outcome of the comparison as a short text, and its state."""
     section = outcome.section
     if section is None or not section.rows:
-        return (FORBIDS, "bad") if outcome.forbidding else ("", "plain")
-    return section.outcome_word, _OUTCOMES.get(section.outcome, "plain")
+        return (NOT_COMPARABLE, "bad") if outcome.blocking_differences else ("", "plain")
+    return section.outcome_text, _OUTCOMES.get(section.outcome, "plain")
 
 
 def notes_text(notes: Sequence[str]) -> str:
@@ -111,25 +111,25 @@ def notes_text(notes: Sequence[str]) -> str:
 def _cell(row: ChangeRow | None) -> str:
     if row is None:
         return NOT_AVAILABLE
-    return row.verdict if row.ratio.value is None else f"{row.verdict} {change(row.ratio.value)}"
+    return row.verdict if row.ratio.value is None else f"{row.verdict} {format_change(row.ratio.value)}"
 
 
 Index = QModelIndex | QPersistentModelIndex
 
 
-class WordsModel(FrameModel):
+class StateColoredModel(FrameModel):
     """Model whose cells are colored by state. `states` maps a column to a function of its values, or to one state per
     row. Cells whose state is not plain are bold."""
 
     def __init__(
         self,
-        look: Look,
+        theme_controller: ThemeController,
         headers: Mapping[str, str],
         states: Mapping[str, Callable[[object], State] | Sequence[State]],
         formats: Mapping[str, Callable[[object], str]] | None = None,
     ) -> None:
         super().__init__(None, headers, formats)
-        self._look, self._states = look, dict(states)
+        self._look, self._states = theme_controller, dict(states)
 
     def data(self, index: Index, role: int = Qt.ItemDataRole.DisplayRole) -> object:
         if role in (Qt.ItemDataRole.ForegroundRole, Qt.ItemDataRole.FontRole):
@@ -138,7 +138,7 @@ class WordsModel(FrameModel):
                 return None
             return self._color(state) if role == Qt.ItemDataRole.ForegroundRole else _bold()
         if role == Qt.ItemDataRole.ToolTipRole:
-            return tip(str(super().data(index, Qt.ItemDataRole.DisplayRole) or ""))
+            return tool_tip_text(str(super().data(index, Qt.ItemDataRole.DisplayRole) or ""))
         return super().data(index, role)
 
     def _state(self, index: Index) -> State | None:
@@ -157,9 +157,11 @@ class WordsModel(FrameModel):
 class ShortTable(FrameTable):
     """Table that is as high as its rows, up to `most` rows."""
 
-    def __init__(self, model: FrameModel, name: str, most: int, *, widest: int | None = None) -> None:
-        super().__init__(model, name, widest=widest)
-        self._most = most
+    def __init__(
+        self, model: FrameModel, name: str, max_rows: int, *, max_column_characters: int | None = None
+    ) -> None:
+        super().__init__(model, name, max_column_characters=max_column_characters)
+        self._most = max_rows
         self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.fit_height()
         model.modelReset.connect(self.fit_height)

@@ -8,29 +8,29 @@ from pathlib import Path
 import msgspec
 
 from app.errors import InvalidRunError, SizewiseError
-from app.gui.compare.entries import MOST_RUNS, Asked, Entry, label_of
-from app.gui.compare.pairs_offer import PairsOffer, offer_of
+from app.gui.compare.entries import MAX_RUNS, ComparisonRequest, Entry, label_of
+from app.gui.compare.pairs_offer import PairsSuggestion, suggest_pairs
 from app.records.comparison import Comparison
 from app.records.result import Result
 from reports.comparison_section import ComparisonSection
-from reports.model import Spectrum, SpectrumMetric
+from reports.model import PercentileCurve, SpectrumMetric
 
 
 class Outcome(msgspec.Struct, frozen=True):
     """Result of a comparison. `asked` holds the entries with their results. If there is no comparison, `missing` says
     what is needed."""
 
-    asked: Asked
+    request: ComparisonRequest
     comparison: Comparison | None = None
     section: ComparisonSection | None = None
     stages: tuple[str, ...] = ()
     """Stages that all runs have."""
-    missing: str | None = None
-    offer: PairsOffer | None = None
+    missing_input: str | None = None
+    suggestion: PairsSuggestion | None = None
     """Suggested A/B pairs, or None if no headline metric is undecided."""
 
     @property
-    def forbidding(self) -> tuple[str, ...]:
+    def blocking_differences(self) -> tuple[str, ...]:
         return (
             ()
             if self.comparison is None
@@ -43,57 +43,59 @@ class Curve(msgspec.Struct, frozen=True):
     there."""
 
     label: str
-    spectra: tuple[Spectrum, ...]
+    spectra: tuple[PercentileCurve, ...]
 
-    def of(self, metric: SpectrumMetric) -> Spectrum | None:
+    def find_spectrum(self, metric: SpectrumMetric) -> PercentileCurve | None:
         return next((spectrum for spectrum in self.spectra if spectrum.metric == metric), None)
 
 
-def compared(asked: Asked) -> Outcome:
+def compute_outcome(request: ComparisonRequest) -> Outcome:
     """Read the runs and compare them. Can be called from any thread; takes as long as reading the results."""
     from app.analysis.comparisons.comparison import compare_runs
-    from app.reporting.comparison import comparison_section
-    from app.reporting.rows import compared_stages
+    from app.reporting.comparison import build_comparison_section
+    from app.reporting.rows import list_comparable_stages
 
-    entries = tuple(_read(entry) for entry in asked.entries)
-    asked = msgspec.structs.replace(asked, entries=entries)
-    base, candidate = _results(asked.side("base")), _results(asked.side("candidate"))
-    stage_lists = [compared_stages(entry.result) for entry in entries if entry.result is not None]
+    entries = tuple(_read(entry) for entry in request.entries)
+    request = msgspec.structs.replace(request, entries=entries)
+    base, candidate = _results(request.side("base")), _results(request.side("candidate"))
+    stage_lists = [list_comparable_stages(entry.result) for entry in entries if entry.result is not None]
     stages = (
         tuple(name for name in stage_lists[0] if all(name in stage_list for stage_list in stage_lists))
         if stage_lists
         else ()
     )
     if not base or not candidate:
-        return Outcome(asked, stages=stages, missing=_missing(asked))
-    comparison = compare_runs(base, candidate, tolerance=asked.tolerance, is_forced=asked.is_forced)
-    return Outcome(asked, comparison, comparison_section(comparison), stages, offer=offer_of(comparison, entries))
+        return Outcome(request, stages=stages, missing_input=_missing(request))
+    comparison = compare_runs(base, candidate, tolerance=request.tolerance, is_forced=request.is_forced)
+    return Outcome(
+        request, comparison, build_comparison_section(comparison), stages, suggestion=suggest_pairs(comparison, entries)
+    )
 
 
-def curves_of(entries: Sequence[Entry], stage: str) -> tuple[Curve, ...]:
+def read_curves(entries: Sequence[Entry], stage: str) -> tuple[Curve, ...]:
     """Read the distributions of the drawn runs in a stage. Can be called from any thread."""
-    from app.reporting.rows import stage_times
+    from app.reporting.rows import build_stage_distributions
     from app.storage.run_directory import StoredRun
 
     return tuple(
         Curve(
             label_of(number, entry),
-            () if entry.result is None else stage_times(StoredRun(entry.path), entry.result, stage),
+            () if entry.result is None else build_stage_distributions(StoredRun(entry.path), entry.result, stage),
         )
-        for number, entry in drawn_of(entries)
+        for number, entry in select_drawn(entries)
     )
 
 
-def drawn_of(entries: Sequence[Entry]) -> list[tuple[int, Entry]]:
+def select_drawn(entries: Sequence[Entry]) -> list[tuple[int, Entry]]:
     """Return the entries to draw with their positions: all of them, or the first of each side if there are more than
     can be told apart."""
     numbered = list(enumerate(entries))
-    if len(numbered) <= MOST_RUNS:
+    if len(numbered) <= MAX_RUNS:
         return numbered
     base = [item for item in numbered if item[1].side == "base"]
     non_base = [item for item in numbered if item[1].side != "base"]
-    base = base[: max(MOST_RUNS // 2, MOST_RUNS - len(non_base))]
-    return sorted((*base, *non_base[: MOST_RUNS - len(base)]))
+    base = base[: max(MAX_RUNS // 2, MAX_RUNS - len(non_base))]
+    return sorted((*base, *non_base[: MAX_RUNS - len(base)]))
 
 
 def _read(entry: Entry) -> Entry:
@@ -121,7 +123,7 @@ def _results(entries: Sequence[Entry]) -> tuple[Result, ...]:
     return tuple(entry.result for entry in entries if entry.result is not None)
 
 
-def _missing(request: Asked) -> str:
+def _missing(request: ComparisonRequest) -> str:
     if len(request.entries) < 2:
         return "Add a second run: a comparison takes a baseline and a candidate."
     if any(entry.problem is not None for entry in request.entries):

@@ -11,23 +11,23 @@ from PySide6.QtGui import QAction
 from PySide6.QtWidgets import QFileDialog, QTabWidget, QWidget
 
 from app.gui.background import Latest, submit
-from app.gui.compare.answers_tab import AnswersTab
-from app.gui.compare.entries import MOST_RUNS, Asked
+from app.gui.compare.answers_tab import ResponseTimesTab
+from app.gui.compare.entries import MAX_RUNS, ComparisonRequest
 from app.gui.compare.outcome import Outcome
-from app.gui.compare.pairs_part import PairsPart
+from app.gui.compare.pairs_part import PairsPanel
 from app.gui.compare.pairs_state import PairsState
 from app.gui.compare.picker import Picker
 from app.gui.compare.presenter import ComparePresenter
 from app.gui.compare.stages_tab import StagesTab
 from app.gui.compare.trend_tab import TrendTab
 from app.gui.compare.verdict_tab import VerdictTab
-from app.gui.navigation import Navigation, Notice, PageKey, notice_of
+from app.gui.navigation import Navigation, Notice, PageKey, error_notice
 from app.gui.page import Page
-from app.gui.strip import Strip
-from app.gui.theme import Look
-from app.gui.widgets import Empty, button, vbox
-from app.reporting.comparison import comparison_report
-from app.reporting.run_rows import RunRow, run_rows
+from app.gui.strip import MessageStrip
+from app.gui.theme import ThemeController
+from app.gui.widgets import EmptyState, button, vbox
+from app.reporting.comparison import build_comparison_report
+from app.reporting.run_rows import RunRow, list_runs
 from app.storage.run_directory import write_document
 from reports.rendering import ComparisonFormat, render_comparison
 
@@ -43,7 +43,7 @@ def export_comparison(outcome: Outcome, path: Path) -> Path:
     assert outcome.comparison is not None, "only what was compared is exported"
     if path.suffix.lower() == ".json":
         return write_document(path, msgspec.json.format(msgspec.json.encode(outcome.comparison), indent=2))
-    report = comparison_report(outcome.comparison, outcome.asked.command or "")
+    report = build_comparison_report(outcome.comparison, outcome.request.command or "")
     return write_document(path, render_comparison(report, _FORMATS.get(path.suffix.lower(), "text")).encode())
 
 
@@ -53,21 +53,21 @@ _MAX_MENU_RUNS, _MAX_CHARACTERS, _LISTING_LIMIT_S = 12, 100, 0.3
 class ComparePage(Page):
     key: PageKey = "compare"
 
-    def __init__(self, navigation: Navigation, look: Look) -> None:
-        super().__init__(navigation, look)
+    def __init__(self, navigation: Navigation, theme_controller: ThemeController) -> None:
+        super().__init__(navigation, theme_controller)
         self.presenter = ComparePresenter(self, navigation)
         self._usable: tuple[RunRow, ...] | None = None
-        self._reading: Latest[tuple[RunRow, ...]] = Latest(self, self._set_usable, navigation.tell_error)
-        self.pairs = PairsPart(navigation, self.presenter)
-        self.strip = Strip()
+        self._reading: Latest[tuple[RunRow, ...]] = Latest(self, self._set_usable, navigation.notify_error)
+        self.pairs = PairsPanel(navigation, self.presenter)
+        self.strip = MessageStrip()
         self.picker = Picker(button("S&wap the sides", self.presenter.swap))
-        self.empty = Empty(
+        self.empty = EmptyState(
             "Tick two runs in the Library, or add them here: the first is the baseline.",
             button("&Go to the Library", self._go_to_library, primary=True),
             button("&Add the last two runs", self.add_last_two),
         )
-        self.verdict, self.answers = VerdictTab(look), AnswersTab(look)
-        self.stages, self.trend = StagesTab(look), TrendTab(navigation, look)
+        self.verdict, self.response_times = VerdictTab(theme_controller), ResponseTimesTab(theme_controller)
+        self.stages, self.trend = StagesTab(theme_controller), TrendTab(navigation, theme_controller)
         self.tabs = QTabWidget()
         self.tabs.setDocumentMode(True)
         self.tabs.setAccessibleName("Comparison")
@@ -76,7 +76,7 @@ class ComparePage(Page):
             self.tabs.addTab(tab, title)
         vbox(self.strip, self.pairs, self.empty, self.picker, (self.tabs, 1), within=self)
         self._connect()
-        self._show_asked(self.presenter.asked)
+        self._show_asked(self.presenter.request)
 
     def enter(self) -> None:
         if self.tabs.currentWidget() is self.trend:
@@ -91,14 +91,14 @@ class ComparePage(Page):
 
     def command_line(self) -> str | None:
         if self.tabs.currentWidget() is self.trend:
-            return shlex.join(["sizewise", *self.trend.words_of_command()])
-        return self.presenter.asked.command
+            return shlex.join(["sizewise", *self.trend.command_arguments()])
+        return self.presenter.request.command
 
     def runs(self) -> tuple[Path, ...]:
-        return tuple(entry.path for entry in self.presenter.asked.entries)
+        return tuple(entry.path for entry in self.presenter.request.entries)
 
     def add_last_two(self) -> None:
-        submit(self, _usable_rows, self._add_last_two, self.navigation.tell_error)
+        submit(self, _usable_rows, self._add_last_two, self.navigation.notify_error)
 
     def export(self) -> bool:
         if self.presenter.outcome is None or self.presenter.outcome.section is None:
@@ -122,61 +122,61 @@ class ComparePage(Page):
     def _titled_tabs(self) -> tuple[tuple[QWidget, str], ...]:
         return (
             (self.verdict, "&Verdict"),
-            (self.answers, "Ans&wers"),
+            (self.response_times, "Ans&wers"),
             (self.stages, "&By stage"),
             (self.trend, "Tr&end"),
         )
 
     def _connect(self) -> None:
         presenter, picker = self.presenter, self.picker
-        presenter.chosen.connect(self._show_asked)
+        presenter.request_changed.connect(self._show_asked)
         presenter.compared.connect(self._show_outcome)
-        presenter.drawn.connect(self.answers.show_curves)
-        picker.side_given.connect(presenter.set_side)
+        presenter.curves_ready.connect(self.response_times.show_curves)
+        picker.side_changed.connect(presenter.set_side)
         picker.removed.connect(presenter.remove)
-        picker.tolerance_given.connect(presenter.set_tolerance)
-        picker.add_wanted.connect(self._offer_runs)
+        picker.tolerance_changed.connect(presenter.set_tolerance)
+        picker.add_requested.connect(self._offer_runs)
         picker.add_menu.triggered.connect(self._add_chosen)
         self.verdict.forced.connect(presenter.set_forced)
-        self.verdict.another_wanted.connect(self._choose_another)
-        self.verdict.reasons_wanted.connect(self._show_reasons)
-        self.verdict.pairs.wanted.connect(self.pairs.measure)
+        self.verdict.replacement_requested.connect(self._choose_another)
+        self.verdict.reasons_requested.connect(self._show_reasons)
+        self.verdict.pairs.measurement_requested.connect(self.pairs.measure)
         self.pairs.changed.connect(self._show_pairs)
-        self.answers.stage_wanted.connect(presenter.draw)
+        self.response_times.curves_requested.connect(presenter.load_curves)
         self.tabs.currentChanged.connect(self.enter)
 
-    def _show_asked(self, request: Asked) -> None:
+    def _show_asked(self, request: ComparisonRequest) -> None:
         has_runs, had_runs = bool(request.entries), self.tabs.isTabVisible(0)
         self.empty.setVisible(not has_runs)
         self.picker.setVisible(has_runs)
-        self.picker.show_asked(request)
+        self.picker.show_request(request)
         for index in range(3):
             self.tabs.setTabVisible(index, has_runs)
         if has_runs and not had_runs:
             self.tabs.setCurrentWidget(self.verdict)
         if has_runs:
-            for tab in (self.verdict, self.answers, self.stages):
-                tab.wait("Comparing…")
+            for tab in (self.verdict, self.response_times, self.stages):
+                tab.show_message("Comparing…")
 
     def _show_outcome(self, outcome: Outcome) -> None:
-        self.picker.show_asked(outcome.asked)
-        for tab in (self.verdict, self.stages, self.answers):
+        self.picker.show_request(outcome.request)
+        for tab in (self.verdict, self.stages, self.response_times):
             tab.show_outcome(outcome)
 
     def _show_pairs(self, state: PairsState) -> None:
         self.verdict.pairs.set_measuring(state.is_running)
 
     def _enter_trend(self) -> None:
-        names = [entry.result.name for entry in self.presenter.asked.entries if entry.result is not None]
+        names = [entry.result.name for entry in self.presenter.request.entries if entry.result is not None]
         self.trend.enter(names[-1] if names else None)
 
     def _offer_runs(self) -> None:
         """Show the runs of the last listing in the menu, and read them again."""
         self._fill_menu()
-        self._reading.ask(_usable_rows)
+        self._reading.request(_usable_rows)
 
     def _set_usable(self, rows: tuple[RunRow, ...]) -> None:
-        usable = rows[: _MAX_MENU_RUNS + MOST_RUNS]
+        usable = rows[: _MAX_MENU_RUNS + MAX_RUNS]
         if usable != self._usable:
             self._usable = usable
             self._fill_menu()
@@ -186,9 +186,9 @@ class ComparePage(Page):
         menu.clear()
         if self._usable is None:
             menu.addAction("Reading the runs…").setEnabled(False)
-        selected = {str(entry.path) for entry in self.presenter.asked.entries}
+        selected = {str(entry.path) for entry in self.presenter.request.entries}
         for row in [row for row in self._usable or () if row.directory not in selected][:_MAX_MENU_RUNS]:
-            text = f"{row.called}, {row.run_id}".replace("&", "&&")
+            text = f"{row.label}, {row.run_id}".replace("&", "&&")
             menu.addAction(text[:_MAX_CHARACTERS]).setData(row.directory)
         menu.addSeparator()
         menu.addAction("A &folder of a run…")
@@ -197,17 +197,17 @@ class ComparePage(Page):
         """Remove the runs that cannot be used, and let the user choose another one."""
         for index in reversed(self._unusable()):
             self.presenter.remove(index)
-        target = self.picker.add_button if self.presenter.asked.entries else self.empty
+        target = self.picker.add_button if self.presenter.request.entries else self.empty
         target.setFocus()
-        if self.presenter.asked.entries:
+        if self.presenter.request.entries:
             self.picker.add_menu.popup(self.picker.add_button.mapToGlobal(self.picker.add_button.rect().bottomLeft()))
 
     def _show_reasons(self) -> None:
         for index in self._unusable()[:1]:
-            self.navigation.run_opened.emit(self.presenter.asked.entries[index].path)
+            self.navigation.open_run_requested.emit(self.presenter.request.entries[index].path)
 
     def _unusable(self) -> list[int]:
-        return [index for index, entry in enumerate(self.presenter.asked.entries) if entry.problem is not None]
+        return [index for index, entry in enumerate(self.presenter.request.entries) if entry.problem is not None]
 
     def _add_chosen(self, action: QAction) -> None:
         directory = action.data() or QFileDialog.getExistingDirectory(self, "The folder of a run")
@@ -216,21 +216,23 @@ class ComparePage(Page):
 
     def _add_last_two(self, rows: tuple[RunRow, ...]) -> None:
         if len(rows) < 2:
-            self.strip.say(Notice("news", "There are no two measured runs yet.", None, "Home's quick check makes one."))
+            self.strip.show_notice(
+                Notice("news", "There are no two measured runs yet.", None, "Home's quick check makes one.")
+            )
             return
         self.presenter.compare([Path(row.directory) for row in reversed(rows[:2])])
 
     def _go_to_library(self) -> None:
-        self.navigation.page_wanted.emit("library")
+        self.navigation.page_requested.emit("library")
 
     def _on_exported(self, path: Path) -> None:
-        self.strip.say(Notice("news", f"The comparison is in {path}."))
+        self.strip.show_notice(Notice("news", f"The comparison is in {path}."))
 
     def _fail(self, error: Exception) -> None:
-        self.strip.say(notice_of(error))
+        self.strip.show_notice(error_notice(error))
 
 
 def _usable_rows() -> tuple[RunRow, ...]:
     """Return the runs that can be compared, the newest first."""
-    rows = [row for row in run_rows(within_s=_LISTING_LIMIT_S).rows if row.verdict in ("VALID", "WARN")]
+    rows = [row for row in list_runs(within_s=_LISTING_LIMIT_S).rows if row.verdict in ("VALID", "WARN")]
     return tuple(sorted(rows, key=lambda row: row.started_at or "", reverse=True))

@@ -14,14 +14,14 @@ from pathlib import Path
 import msgspec
 
 from app.errors import SizewiseError
-from app.gui.compare.entries import Asked, Entry, label_of
+from app.gui.compare.entries import ComparisonRequest, Entry, label_of
 from app.gui.formatting import one_line
 from app.gui.navigation import Launch
 from app.records.comparison import Comparison
 from app.storage.allowed_secrets import AllowedSecrets
 
-MOST_PAIRS, USUAL_PAIRS = 50, 7
-LEAST_MINUTES, MOST_MINUTES = 1, 24 * 60
+MAX_PAIRS, DEFAULT_PAIRS = 50, 7
+MIN_MINUTES, MAX_MINUTES = 1, 24 * 60
 _DEFAULT_MINUTES = 20
 _START_S = 4.0
 """Approximate time, in seconds, that an engine needs before and after the clock of its run."""
@@ -30,7 +30,7 @@ _MIN_S_IN_MINUTES = 100
 _MAX_CHARACTERS = 300
 
 
-class PairsOffer(msgspec.Struct, frozen=True):
+class PairsSuggestion(msgspec.Struct, frozen=True):
     """Suggested number of A/B pairs.
 
     `pairs` more would likely decide the open headline metrics. `pair_s` is the estimated duration of one pair, from the
@@ -45,19 +45,19 @@ class PairsOffer(msgspec.Struct, frozen=True):
     problem: str | None = None
 
 
-def offer_of(comparison: Comparison, entries: Sequence[Entry]) -> PairsOffer | None:
+def suggest_pairs(comparison: Comparison, entries: Sequence[Entry]) -> PairsSuggestion | None:
     """Suggest A/B pairs, or return None if no headline metric is undecided.
 
     Can be called from any thread; reads the two profiles.
     """
-    from app.analysis.comparisons.comparison import undecided
-    from app.reporting.comparison import name_of_pairs
+    from app.analysis.comparisons.comparison import find_inconclusive
+    from app.reporting.comparison import format_pairs_name
 
-    undecided_changes = undecided(comparison)
+    undecided_changes = find_inconclusive(comparison)
     if not undecided_changes:
         return None
     suggestions = [item.more_repeats for item in undecided_changes if item.more_repeats is not None]
-    pairs = min(max(suggestions, default=USUAL_PAIRS), MOST_PAIRS)
+    pairs = min(max(suggestions, default=DEFAULT_PAIRS), MAX_PAIRS)
     sides = [
         [(number, item) for number, item in enumerate(entries) if item.side == side] for side in ("base", "candidate")
     ]
@@ -65,49 +65,51 @@ def offer_of(comparison: Comparison, entries: Sequence[Entry]) -> PairsOffer | N
     (base, base_name, base_problem), (candidate, candidate_name, candidate_problem) = (
         _profile_of(*side[0]) for side in sides
     )
-    return PairsOffer(
-        pairs, pair_s, base, candidate, name_of_pairs(base_name, candidate_name), base_problem or candidate_problem
+    return PairsSuggestion(
+        pairs, pair_s, base, candidate, format_pairs_name(base_name, candidate_name), base_problem or candidate_problem
     )
 
 
-def minutes_for(offer: PairsOffer, pairs: int) -> int:
+def compute_time_limit_min(suggestion: PairsSuggestion, pairs: int) -> int:
     """Return the time limit in minutes, with room for as many pairs again, which are measured if a change is
     suspected."""
-    needed = math.ceil(2 * pairs * offer.pair_s * _TIME_MARGIN / 60)
-    return min(max(_DEFAULT_MINUTES, needed), MOST_MINUTES)
+    needed = math.ceil(2 * pairs * suggestion.pair_s * _TIME_MARGIN / 60)
+    return min(max(_DEFAULT_MINUTES, needed), MAX_MINUTES)
 
 
-def cost_line(offer: PairsOffer, pairs: int, minutes: int) -> str:
-    once, twice = _rounded_duration(pairs * offer.pair_s), _rounded_duration(2 * pairs * offer.pair_s)
+def duration_text(suggestion: PairsSuggestion, pairs: int, minutes: int) -> str:
+    once, twice = _rounded_duration(pairs * suggestion.pair_s), _rounded_duration(2 * pairs * suggestion.pair_s)
     estimate = "About {once}; about {twice} where a change is suspected, which takes as many again."
     limit = "At most {minutes} min: no pair is begun that would not end by then. Leave the machine alone meanwhile."
     return f"{estimate.format(once=once, twice=twice)} {limit.format(minutes=minutes)}"
 
 
-def measure_line(asked: Asked, offer: PairsOffer, pairs: int, minutes: int) -> str:
+def measure_command(request: ComparisonRequest, suggestion: PairsSuggestion, pairs: int, minutes: int) -> str:
     """Return the command that measures the pairs. A placeholder stands for the profile of a side that stored none."""
-    from app.reporting.comparison import comparison_command
+    from app.reporting.comparison import build_comparison_command
 
-    base, candidate = str(offer.base or "BASE.yaml"), str(offer.candidate or "CANDIDATE.yaml")
+    base, candidate = str(suggestion.base or "BASE.yaml"), str(suggestion.candidate or "CANDIDATE.yaml")
     options = ("--measure", "--pairs", str(pairs), "--max-duration", f"{minutes}m")
-    return comparison_command(base, (candidate,), asked.tolerance, is_forced=asked.is_forced, options=options)
+    return build_comparison_command(base, (candidate,), request.tolerance, is_forced=request.is_forced, options=options)
 
 
-def launch_of(asked: Asked, offer: PairsOffer, pairs: int, minutes: int, now: datetime) -> Launch:
+def build_launch(
+    request: ComparisonRequest, suggestion: PairsSuggestion, pairs: int, minutes: int, now: datetime
+) -> Launch:
     from app.storage.comparisons import comparisons_home
     from app.storage.run_directory import new_run_id
 
-    arguments = tuple(shlex.split(measure_line(asked, offer, pairs, minutes))[1:])
-    return Launch(arguments, comparisons_home() / new_run_id(offer.name, now), offer.name, "pairs")
+    arguments = tuple(shlex.split(measure_command(request, suggestion, pairs, minutes))[1:])
+    return Launch(arguments, comparisons_home() / new_run_id(suggestion.name, now), suggestion.name, "pairs")
 
 
-def secrets_to_send(offer: PairsOffer) -> tuple[AllowedSecrets, ...]:
+def secrets_to_send(suggestion: PairsSuggestion) -> tuple[AllowedSecrets, ...]:
     """Return the secrets of both profiles that would go to hosts not allowed yet."""
     from app.profiles.loading import load_profile
     from app.wiring.secret_consent import secrets_to_allow
 
     to_allow: dict[AllowedSecrets, None] = {}
-    for path in (offer.base, offer.candidate):
+    for path in (suggestion.base, suggestion.candidate):
         try:
             secrets = () if path is None else secrets_to_allow(load_profile(path))
         except SizewiseError:  # the command reports what is wrong with it
@@ -130,14 +132,14 @@ def _mean_run_s(entries: Sequence[Entry]) -> float:
 def _profile_of(number: int, entry: Entry) -> tuple[Path | None, str, str | None]:
     """Return the path of the profile of a run, its name, and why it cannot be measured (None if it can)."""
     from app.storage.run_directory import SPEC
-    from app.wiring.profile_runs import name_to_measure
+    from app.wiring.profile_runs import require_measurable_profile
 
     run_label, spec = label_of(number, entry), entry.path / SPEC
     if not spec.is_file():
         problem = "{run} kept no profile, as a result of another tool: name the profiles yourself, in a terminal."
         return None, entry.name, problem.format(run=run_label)
     try:
-        return spec, name_to_measure(str(spec)), None
+        return spec, require_measurable_profile(str(spec)), None
     except (SizewiseError, OSError, UnicodeDecodeError) as error:
         hint = error.hint if isinstance(error, SizewiseError) else None
         reason = one_line(". ".join(part for part in (str(error), hint) if part), _MAX_CHARACTERS)

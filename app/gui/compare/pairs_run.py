@@ -10,11 +10,11 @@ from time import perf_counter_ns
 import msgspec
 from PySide6.QtCore import QObject, Signal
 
-from app.gui.compare.entries import forget_beside
-from app.gui.compare.pairs_state import PairsGoing, PairsState, end_notice, pairs_after
+from app.gui.compare.entries import delete_comparison
+from app.gui.compare.pairs_state import PairsState, PairsStatus, apply_event, end_notice
 from app.gui.engine.run import EngineRun
-from app.gui.navigation import Notice, notice_of
-from app.records.control import Wish
+from app.gui.navigation import Notice, error_notice
+from app.records.control import ControlCommand
 from app.records.events import Event
 
 
@@ -24,7 +24,7 @@ class PairsRun(QObject):
 
     changed = Signal(object)
     """Emits the new `PairsState`, at most once a second if only the time has changed."""
-    news = Signal(object)
+    notified = Signal(object)
     """Emits a `Notice`."""
     ended = Signal(object, object)
     """Emits the final `PairsState` and a `Notice`, also if the pairs failed. The complete pairs can be compared."""
@@ -35,13 +35,13 @@ class PairsRun(QObject):
         self._emitted = self.state
         self._now_ns = now_ns
         engine = self.engine = EngineRun(self)
-        engine.began.connect(self._on_began)
+        engine.started.connect(self._on_began)
         engine.received.connect(self._on_event)
-        engine.drained.connect(self._on_drained)
+        engine.slice_finished.connect(self._on_drained)
         engine.finished.connect(self._on_finished)
-        engine.lost.connect(self._on_lost)
+        engine.process_lost.connect(self._on_lost)
         engine.failed.connect(self._on_failed)
-        engine.refused.connect(self._on_refused)
+        engine.command_failed.connect(self._on_refused)
 
     def watch(self, directory: Path) -> None:
         """Watch pairs that are running or have ended. Their events are read from the start."""
@@ -53,16 +53,16 @@ class PairsRun(QObject):
         directory = self.state.directory
         if directory is None or not self.state.is_running:
             return
-        if self.state.going == "starting" and self.engine.call_off():
+        if self.state.status == "starting" and self.engine.cancel_launch():
             return
-        self.engine.requests.stop(directory)
-        self._set_state(msgspec.structs.replace(self.state, going="stopping"))
+        self.engine.control.stop(directory)
+        self._set_state(msgspec.structs.replace(self.state, status="stopping"))
 
     def _on_began(self, directory: Path, name: str) -> None:
-        self._set_state(PairsState(going="starting", directory=directory, name=name))
+        self._set_state(PairsState(status="starting", directory=directory, name=name))
 
     def _on_event(self, event: Event) -> None:
-        self.state = pairs_after(self.state, event)
+        self.state = apply_event(self.state, event)
 
     def _on_drained(self, _: int) -> None:
         progress = self.state.progress
@@ -82,24 +82,24 @@ class PairsRun(QObject):
     def _on_lost(self) -> None:
         summary = "Whole pairs until then: {pairs}. Every run is in the Library."
         message = "The engine that measured the pairs is gone, and did not tell of its end."
-        self._end("lost", Notice("error", message, summary.format(pairs=self.state.pairs)))
+        self._end("lost", Notice("error", message, summary.format(pairs=self.state.complete_pairs)))
 
     def _on_failed(self, notice: Notice) -> None:
         directory = self.state.directory
         if directory is not None:
             with contextlib.suppress(OSError):  # it contains other files
-                forget_beside(directory)
-        self.state = msgspec.structs.replace(self.state, said=notice.why or notice.what)
+                delete_comparison(directory)
+        self.state = msgspec.structs.replace(self.state, last_message=notice.reason or notice.summary)
         self._end("failed", notice)
 
-    def _end(self, state_name: PairsGoing, notice: Notice) -> None:
-        self._set_state(msgspec.structs.replace(self.state, going=state_name))
+    def _end(self, state_name: PairsStatus, notice: Notice) -> None:
+        self._set_state(msgspec.structs.replace(self.state, status=state_name))
         self.ended.emit(self.state, notice)
 
-    def _on_refused(self, _: Wish, error: Exception) -> None:
-        if self.state.going == "stopping":
-            self._set_state(msgspec.structs.replace(self.state, going="running"))
-        self.news.emit(notice_of(error))
+    def _on_refused(self, _: ControlCommand, error: Exception) -> None:
+        if self.state.status == "stopping":
+            self._set_state(msgspec.structs.replace(self.state, status="running"))
+        self.notified.emit(error_notice(error))
 
 
 def _rounded_to_seconds(state: PairsState) -> PairsState:

@@ -8,14 +8,14 @@ from typing import Literal
 import msgspec
 from msgspec.structs import replace
 
-from app.analysis.run_progress import RunProgress, advanced
+from app.analysis.run_progress import RunProgress, advance
 from app.errors import ExitCode
-from app.gui.compare.entries import Asked, Entry, Side
+from app.gui.compare.entries import ComparisonRequest, Entry, Side
 from app.gui.navigation import Notice
 from app.records.comparison import Side as Measured
 from app.records.events import Event, PhaseChanged, TurnFinished
 
-PairsGoing = Literal["idle", "starting", "running", "stopping", "ended", "lost", "failed"]
+PairsStatus = Literal["idle", "starting", "running", "stopping", "ended", "lost", "failed"]
 _STOPPED = (ExitCode.INTERRUPTED, ExitCode.TERMINATED)
 _EVALUATED = (ExitCode.OK, ExitCode.GATE_FAILED, ExitCode.REGRESSION, ExitCode.INCONCLUSIVE)
 
@@ -30,59 +30,59 @@ class PairsState(msgspec.Struct, frozen=True, kw_only=True):
     """Progress of the pairs. `said` is the last message other than the turns, such as that more pairs follow or that a
     run is repeated."""
 
-    going: PairsGoing = "idle"
+    status: PairsStatus = "idle"
     directory: Path | None = None
     name: str = ""
     progress: RunProgress = RunProgress()
-    measured: tuple[PairRun, ...] = ()
-    said: str = ""
+    finished_runs: tuple[PairRun, ...] = ()
+    last_message: str = ""
 
     @property
     def is_running(self) -> bool:
-        return self.going in ("starting", "running", "stopping")
+        return self.status in ("starting", "running", "stopping")
 
     @property
-    def pairs(self) -> int:
+    def complete_pairs(self) -> int:
         """Number of complete pairs."""
         return len(self.runs("base"))
 
     def runs(self, side: Measured) -> tuple[Path, ...]:
         """Return the runs of one side that belong to complete pairs, in measurement order."""
-        complete = {run.pair for run in self.measured if run.side == "base"}
-        complete &= {run.pair for run in self.measured if run.side == "candidate"}
-        return tuple(run.directory for run in self.measured if run.side == side and run.pair in complete)
+        complete = {run.pair for run in self.finished_runs if run.side == "base"}
+        complete &= {run.pair for run in self.finished_runs if run.side == "candidate"}
+        return tuple(run.directory for run in self.finished_runs if run.side == side and run.pair in complete)
 
     def eta_s(self) -> float | None:
         at_ns = self.progress.at_ns
         return None if at_ns is None or not self.is_running else self.progress.eta_s(at_ns)
 
 
-def pairs_after(state: PairsState, event: Event) -> PairsState:
-    progress = advanced(state.progress, event)
+def apply_event(state: PairsState, event: Event) -> PairsState:
+    progress = advance(state.progress, event)
     state = replace(state, progress=progress, name=progress.name or state.name)
-    if state.going == "starting":
-        state = replace(state, going="running")
+    if state.status == "starting":
+        state = replace(state, status="running")
     match event:
         case PhaseChanged(message=message):
-            return state if progress.turn is None else replace(state, said=message)
+            return state if progress.pair_run is None else replace(state, last_message=message)
         case TurnFinished(pair=pair, side=side, directory=directory, status=status) if status != "INVALID":
-            return replace(state, measured=(*state.measured, PairRun(pair, side, Path(directory))))
+            return replace(state, finished_runs=(*state.finished_runs, PairRun(pair, side, Path(directory))))
         case _:
             return state  # all other events only change the progress
 
 
-def joined(asked: Asked, state: PairsState) -> Asked:
+def add_measured_runs(request: ComparisonRequest, state: PairsState) -> ComparisonRequest:
     """Return the comparison with the new runs added as further repeats of both sides."""
-    known_paths = {entry.path for entry in asked.entries}
+    known_paths = {entry.path for entry in request.entries}
     sides: tuple[Measured, ...] = ("base", "candidate")
     new = [Entry(path, side) for side in sides for path in state.runs(side) if path not in known_paths]
     order: tuple[Side, ...] = ("base", "candidate", "drawn")
-    return replace(asked, entries=tuple(sorted((*asked.entries, *new), key=lambda entry: order.index(entry.side))))
+    return replace(request, entries=tuple(sorted((*request.entries, *new), key=lambda entry: order.index(entry.side))))
 
 
 def end_notice(state: PairsState, code: int, message: str) -> Notice:
     """Return the notice that reports how the pairs ended."""
-    pairs = state.pairs
+    pairs = state.complete_pairs
     if code in _STOPPED:
         summary = "Whole pairs until then: {pairs}. Every run is in the Library."
         return Notice("news", "The pairs were stopped.", summary.format(pairs=pairs))

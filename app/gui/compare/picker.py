@@ -15,9 +15,9 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
-from app.gui.compare.entries import MOST_RUNS, Asked, Entry, Side, label_of
+from app.gui.compare.entries import MAX_RUNS, ComparisonRequest, Entry, Side, label_of
 from app.gui.formatting import clock_time, one_line
-from app.gui.widgets import Badge, button, clear, hbox, label, tip, tool_button, vbox
+from app.gui.widgets import Badge, button, clear, hbox, label, tool_button, tool_tip_text, vbox
 
 _SIDES: tuple[Side, ...] = ("base", "candidate", "drawn")
 _MAX_CHARACTERS = 120
@@ -25,10 +25,10 @@ _MAX_ROWS_SHOWN = 3.5
 
 
 class Picker(QFrame):
-    side_given = Signal(int, str)
+    side_changed = Signal(int, str)
     removed = Signal(int)
-    tolerance_given = Signal(float)
-    add_wanted = Signal()
+    tolerance_changed = Signal(float)
+    add_requested = Signal()
 
     def __init__(self, swap: QPushButton) -> None:
         super().__init__()
@@ -36,7 +36,7 @@ class Picker(QFrame):
         self.setAccessibleName("The compared runs")
         self.add_menu = QMenu(self)
         self.add_button = tool_button("&Add a run", menu=self.add_menu)
-        self.add_menu.aboutToShow.connect(self.add_wanted)
+        self.add_menu.aboutToShow.connect(self.add_requested)
         self.tolerance = QDoubleSpinBox()
         self.tolerance.setRange(0.1, 99.0)
         self.tolerance.setDecimals(1)
@@ -53,14 +53,14 @@ class Picker(QFrame):
         self.sides: list[QComboBox] = []
         self._shown: tuple[Entry, ...] | None = None
 
-    def show_asked(self, asked: Asked) -> None:
+    def show_request(self, request: ComparisonRequest) -> None:
         with QSignalBlocker(self.tolerance):
-            self.tolerance.setValue(100 * asked.tolerance)
-        self._swap.setEnabled(bool(asked.side("base") and asked.side("candidate")))
-        self.add_button.setEnabled(len(asked.entries) < MOST_RUNS)
-        if asked.entries != self._shown:
-            self._shown = asked.entries
-            self._fill(asked.entries)
+            self.tolerance.setValue(100 * request.tolerance)
+        self._swap.setEnabled(bool(request.side("base") and request.side("candidate")))
+        self.add_button.setEnabled(len(request.entries) < MAX_RUNS)
+        if request.entries != self._shown:
+            self._shown = request.entries
+            self._fill(request.entries)
 
     def resizeEvent(self, event: QResizeEvent) -> None:
         super().resizeEvent(event)
@@ -94,7 +94,7 @@ class Picker(QFrame):
 
     def _add_row(self, row: int, entry: Entry) -> None:
         name = label(_entry_text(row, entry), wrap=True)
-        name.setToolTip(tip(str(entry.path)))
+        name.setToolTip(tool_tip_text(str(entry.path)))
         badge = Badge(_badge_text(entry), entry.problem or "")
         side = QComboBox()
         for side_key, text in _SIDE_NAMES.items():
@@ -121,10 +121,10 @@ class Picker(QFrame):
         sender = self.sender()
         row = next((index for index, box in enumerate(self.sides) if box is sender), None)
         if row is not None:
-            self.side_given.emit(row, self.sides[row].currentData())
+            self.side_changed.emit(row, self.sides[row].currentData())
 
     def _emit_tolerance(self, percent: float) -> None:
-        self.tolerance_given.emit(percent / 100)
+        self.tolerance_changed.emit(percent / 100)
 
 
 _SIDE_NAMES: dict[Side, str] = {"base": "Baseline", "candidate": "Candidate", "drawn": "Only drawn"}

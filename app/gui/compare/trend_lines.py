@@ -9,21 +9,21 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from app.analysis.comparisons.series import FEWEST, MetricHistory
-from app.reporting.run_rows import Trend, change_words, metric_name, run_rows
+from app.analysis.comparisons.series import MIN_VALUES, MetricHistory
+from app.reporting.run_rows import Trend, format_change, format_metric_name, list_runs
 
 
 def profile_names() -> tuple[str, ...]:
     """Return the profile names of the stored runs, that of the newest run first. Can be called from any thread."""
-    rows = [row for row in run_rows().rows if row.name is not None and row.verdict is not None]
+    rows = [row for row in list_runs().rows if row.name is not None and row.verdict is not None]
     rows.sort(key=lambda row: row.started_at or "", reverse=True)
     return tuple(dict.fromkeys(row.name for row in rows if row.name is not None))
 
 
-def levels_of(series: MetricHistory) -> npt.NDArray[np.float64]:
+def compute_levels(series: MetricHistory) -> npt.NDArray[np.float64]:
     """Return the median of the level that each run belongs to, one value per run."""
     values = np.asarray(series.values, dtype=np.float64)
-    bounds = [0, *(change.place for change in series.changes), len(values)]
+    bounds = [0, *(change.index for change in series.changes), len(values)]
     levels = np.empty(len(values))
     for start, end in itertools.pairwise(bounds):
         levels[start:end] = np.median(values[start:end])
@@ -31,16 +31,16 @@ def levels_of(series: MetricHistory) -> npt.NDArray[np.float64]:
 
 
 def series_name(series: MetricHistory) -> str:
-    return f"{metric_name(series)} · {series.stage}"
+    return f"{format_metric_name(series)} · {series.stage}"
 
 
-def summary_of(trend: Trend) -> str:
+def summary_text(trend: Trend) -> str:
     template = "{name}: 1 run." if len(trend.runs) == 1 else "{name}: {count} runs."
     parts = [template.format(name=trend.name, count=len(trend.runs))]
-    if trend.left_out:
-        parts.append(f"{trend.left_out} left out: INVALID, or of another machine or workload.")
-    if len(trend.runs) < FEWEST:
-        parts.append(f"A change of level is told from {FEWEST} runs on.")
+    if trend.excluded_count:
+        parts.append(f"{trend.excluded_count} left out: INVALID, or of another machine or workload.")
+    if len(trend.runs) < MIN_VALUES:
+        parts.append(f"A change of level is told from {MIN_VALUES} runs on.")
     return " ".join(parts)
 
 
@@ -59,14 +59,14 @@ def trend_frame(series: Sequence[MetricHistory]) -> pd.DataFrame:
     """Return the table that `sizewise runs trend` prints."""
     return pd.DataFrame(
         {
-            "metric": [metric_name(item) for item in series],
+            "metric": [format_metric_name(item) for item in series],
             "stage": [item.stage for item in series],
             "runs": [len(item.values) for item in series],
             "first": [item.values[0] for item in series],
             "last": [item.values[-1] for item in series],
             "unit": [item.unit for item in series],
             "changed": [
-                "; ".join(change_words(item, index) for index in range(len(item.changes))) or "no" for item in series
+                "; ".join(format_change(item, index) for index in range(len(item.changes))) or "no" for item in series
             ],
         }
     )

@@ -13,36 +13,38 @@ from app.gui.charts.chart import Chart
 from app.gui.compare.frames import ShortTable
 from app.gui.compare.trend_lines import (
     TREND_HEADERS,
-    levels_of,
+    compute_levels,
     profile_names,
     series_name,
-    summary_of,
+    summary_text,
     trend_frame,
 )
-from app.gui.navigation import Navigation, notice_of
-from app.gui.tables import FrameModel, describe
-from app.gui.theme import Look
+from app.gui.navigation import Navigation, error_notice
+from app.gui.tables import FrameModel, set_table_description
+from app.gui.theme import ThemeController
 from app.gui.widgets import fill_choices, label
-from app.reporting.run_rows import Trend, change_words, metric_name, trend_of
+from app.reporting.run_rows import Trend, build_trend, format_change, format_metric_name
 
 _MAX_CHARACTERS = 60
 _ROWS_SHOWN = 5
 
 
 class TrendTab(QWidget):
-    def __init__(self, navigation: Navigation, look: Look) -> None:
+    def __init__(self, navigation: Navigation, theme_controller: ThemeController) -> None:
         super().__init__()
-        self._look = look
+        self._look = theme_controller
         self._trend: Trend | None = None
         self.profile, self.series = QComboBox(), QComboBox()
         self._profile_to_select: str | None = None
         self._summary = label("", "muted", wrap=True)
         self.chart: Chart | None = None
         self._empty = label("No run is stored yet: a trend needs several of one profile.", "muted", wrap=True)
-        self.table = ShortTable(FrameModel(None, TREND_HEADERS), "Trends", _ROWS_SHOWN, widest=_MAX_CHARACTERS)
+        self.table = ShortTable(
+            FrameModel(None, TREND_HEADERS), "Trends", _ROWS_SHOWN, max_column_characters=_MAX_CHARACTERS
+        )
         self._layout = QVBoxLayout(self)
         self._build()
-        self._names: Latest[tuple[str, ...]] = Latest(self, self._show_names, navigation.tell_error)
+        self._names: Latest[tuple[str, ...]] = Latest(self, self._show_names, navigation.notify_error)
         self._reading: Latest[Trend] = Latest(self, self._show_trend, self._fail)
         self.profile.currentIndexChanged.connect(self._read)
         self.series.currentIndexChanged.connect(self._draw)
@@ -64,11 +66,11 @@ class TrendTab(QWidget):
         """Show the trend of this profile if it is known, or else of the profile shown before."""
         if name is not None:
             self._profile_to_select = name
-        self._names.ask(profile_names)
+        self._names.request(profile_names)
 
-    def words_of_command(self) -> tuple[str, ...]:
+    def command_arguments(self) -> tuple[str, ...]:
         name, series = self.profile.currentData(), self._selected()
-        metric = () if series is None else ("--metric", metric_name(series))
+        metric = () if series is None else ("--metric", format_metric_name(series))
         return ("runs", "trend", *((name,) if name else ()), *metric)
 
     def _build(self) -> None:
@@ -99,15 +101,15 @@ class TrendTab(QWidget):
         name = self.profile.currentData()
         if name is not None:
             self._summary.setText("Reading the runs…")
-            self._reading.ask(lambda: trend_of(name))
+            self._reading.request(lambda: build_trend(name))
 
     def _fail(self, error: Exception) -> None:
-        notice = notice_of(error)
-        self._summary.setText(" ".join(part for part in (notice.what, notice.next_step) if part))
+        notice = error_notice(error)
+        self._summary.setText(" ".join(part for part in (notice.summary, notice.next_step) if part))
 
     def _show_trend(self, trend: Trend) -> None:
         self._trend = trend
-        self._summary.setText(summary_of(trend))
+        self._summary.setText(summary_text(trend))
         chosen = self.series.currentText()
         with QSignalBlocker(self.series):
             self.series.clear()
@@ -118,7 +120,7 @@ class TrendTab(QWidget):
             self.series.setCurrentIndex(-1 if not trend.series else previous_index if previous_index >= 0 else changed)
         self.table.setVisible(bool(trend.series))
         self.table.set_frame(trend_frame(trend.series))
-        describe(self.table, "Trends")
+        set_table_description(self.table, "Trends")
         self._draw()
 
     def _selected(self) -> MetricHistory | None:
@@ -136,14 +138,16 @@ class TrendTab(QWidget):
         chart = Chart(
             series_name(series),
             Axis("run, by time"),
-            Axis(metric_name(series), series.unit, from_zero=False),
+            Axis(format_metric_name(series), series.unit, is_from_zero=False),
             self._look,
         )
         run_numbers = np.arange(1, len(series.values) + 1)
-        chart.set_points("values", metric_name(series), run_numbers, np.asarray(series.values), names=series.run_ids)
-        chart.set_line("levels", "level (median)", run_numbers, levels_of(series), series=1)
+        chart.set_points(
+            "values", format_metric_name(series), run_numbers, np.asarray(series.values), names=series.run_ids
+        )
+        chart.set_line("levels", "level (median)", run_numbers, compute_levels(series), series=1)
         chart.set_markers(
-            [(change.place + 1.0, change_words(series, index)) for index, change in enumerate(series.changes)]
+            [(change.index + 1.0, format_change(series, index)) for index, change in enumerate(series.changes)]
         )
         self.chart = chart
         self._layout.insertWidget(3, chart, 1)

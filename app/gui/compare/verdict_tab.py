@@ -9,45 +9,45 @@ from PySide6.QtCore import QSignalBlocker, Signal
 from PySide6.QtGui import QGuiApplication
 from PySide6.QtWidgets import QCheckBox, QComboBox, QFrame, QHBoxLayout, QScrollArea, QSpinBox, QWidget
 
-from app.gui.compare.entries import Asked
+from app.gui.compare.entries import ComparisonRequest
 from app.gui.compare.frames import (
     CHANGE_HEADERS,
     DIFFERENCE_HEADERS,
     ShortTable,
-    WordsModel,
+    StateColoredModel,
     changes_frame,
+    comparability_state,
     differences_frame,
-    forbidding_state,
     notes_text,
-    stages_of,
+    outcome_text,
+    stage_names,
     verdict_state,
-    verdict_words,
 )
 from app.gui.compare.outcome import Outcome
 from app.gui.compare.pairs_offer import (
-    LEAST_MINUTES,
-    MOST_MINUTES,
-    MOST_PAIRS,
-    PairsOffer,
-    cost_line,
-    measure_line,
-    minutes_for,
+    MAX_MINUTES,
+    MAX_PAIRS,
+    MIN_MINUTES,
+    PairsSuggestion,
+    compute_time_limit_min,
+    duration_text,
+    measure_command,
 )
-from app.gui.flow import flow_in
+from app.gui.flow import set_flow_layout
 from app.gui.formatting import sentence
-from app.gui.tables import FrameTable, describe
-from app.gui.theme import Look
+from app.gui.tables import FrameTable, set_table_description
+from app.gui.theme import ThemeController
 from app.gui.widgets import Badge, button, card, fill_choices, hbox, label, restyle, vbox
 
 
 class PairsCard(QWidget):
-    wanted = Signal(object, int, int)
+    measurement_requested = Signal(object, int, int)
     """Requests a measurement of an offer: `PairsOffer`, number of pairs, and time limit in minutes."""
 
     def __init__(self) -> None:
         super().__init__()
-        self._asked: Asked | None = None
-        self._offer: PairsOffer | None = None
+        self._asked: ComparisonRequest | None = None
+        self._offer: PairsSuggestion | None = None
         self._is_measuring = False
         self._summary = label("", wrap=True)
         self._problem, self._cost = label("", "word", wrap=True), label("", "muted", wrap=True)
@@ -57,7 +57,7 @@ class PairsCard(QWidget):
         self.copy = button("Cop&y the command", self._copy_command)
         self._inputs = self._input_row()
         below = QWidget()
-        flow_in(below).addWidget(self.copy)
+        set_flow_layout(below).addWidget(self.copy)
         frame = card(self._summary, self._problem, self._inputs, self._cost, self._command_label, self._command, below)
         vbox(frame, within=self)
         self.pairs.valueChanged.connect(self._fit_minutes)
@@ -75,15 +75,15 @@ class PairsCard(QWidget):
     def cost(self) -> str:
         return self._cost.text()
 
-    def show_offer(self, asked: Asked, offer: PairsOffer) -> None:
-        self._asked, self._offer = asked, offer
+    def show_suggestion(self, request: ComparisonRequest, suggestion: PairsSuggestion) -> None:
+        self._asked, self._offer = request, suggestion
         self._summary.setText(
-            f"Not to be told yet: {offer.pairs} more pairs in turns, baseline and candidate, would likely tell."
+            f"Not to be told yet: {suggestion.pairs} more pairs in turns, baseline and candidate, would likely tell."
         )
-        self._problem.setText(offer.problem or "")
-        self._problem.setVisible(offer.problem is not None)
+        self._problem.setText(suggestion.problem or "")
+        self._problem.setVisible(suggestion.problem is not None)
         with QSignalBlocker(self.pairs):
-            self.pairs.setValue(offer.pairs)
+            self.pairs.setValue(suggestion.pairs)
         self._fit_minutes()
 
     def set_measuring(self, is_measuring: bool) -> None:
@@ -92,13 +92,13 @@ class PairsCard(QWidget):
         self._show()
 
     def _input_row(self) -> QWidget:
-        self.pairs.setRange(1, MOST_PAIRS)
+        self.pairs.setRange(1, MAX_PAIRS)
         self.pairs.setAccessibleName("How many more pairs")
-        self.minutes.setRange(LEAST_MINUTES, MOST_MINUTES)
+        self.minutes.setRange(MIN_MINUTES, MAX_MINUTES)
         self.minutes.setSuffix(" min")
         self.minutes.setAccessibleName("How many minutes they may take at most")
         row = QWidget()
-        flow = flow_in(row)
+        flow = set_flow_layout(row)
         flow.addWidget(self.run)
         for text, box in (("&Pairs", self.pairs), ("At &most", self.minutes)):
             flow.addWidget(_labeled(text, box))
@@ -107,7 +107,7 @@ class PairsCard(QWidget):
     def _fit_minutes(self) -> None:
         if self._offer is not None:
             with QSignalBlocker(self.minutes):
-                self.minutes.setValue(minutes_for(self._offer, self.pairs.value()))
+                self.minutes.setValue(compute_time_limit_min(self._offer, self.pairs.value()))
         self._show()
 
     def _show(self) -> None:
@@ -120,13 +120,13 @@ class PairsCard(QWidget):
         self.run.setEnabled(self._offer.problem is None and not self._is_measuring)
         for box in (self.pairs, self.minutes):
             box.setEnabled(not self._is_measuring)
-        self._cost.setText(cost_line(self._offer, pairs, minutes))
+        self._cost.setText(duration_text(self._offer, pairs, minutes))
         self._cost.setVisible(self._offer.problem is None)
-        self._command.setText(measure_line(self._asked, self._offer, pairs, minutes))
+        self._command.setText(measure_command(self._asked, self._offer, pairs, minutes))
 
     def _emit_wanted(self) -> None:
         if self._offer is not None:
-            self.wanted.emit(self._offer, self.pairs.value(), self.minutes.value())
+            self.measurement_requested.emit(self._offer, self.pairs.value(), self.minutes.value())
 
     def _copy_command(self) -> None:
         QGuiApplication.clipboard().setText(self._command.text())
@@ -145,12 +145,12 @@ _MAX_COLUMN_CHARACTERS = 40
 
 class VerdictTab(QScrollArea):
     forced = Signal(bool)
-    another_wanted = Signal()
+    replacement_requested = Signal()
     """Requests another run in place of those whose numbers cannot be used."""
-    reasons_wanted = Signal()
+    reasons_requested = Signal()
     """Requests the reasons why such a run is INVALID."""
 
-    def __init__(self, look: Look) -> None:
+    def __init__(self, theme_controller: ThemeController) -> None:
         super().__init__()
         self._outcome: Outcome | None = None
         self._badge, self._sentence = Badge(), label("", "heading", wrap=True)
@@ -158,22 +158,24 @@ class VerdictTab(QScrollArea):
         self.force = QCheckBox("&Compare all the same: every export is stamped FORCED")
         self._no_differences = label("No difference around the runs was found.", "muted", wrap=True)
         self.differences = ShortTable(
-            WordsModel(look, DIFFERENCE_HEADERS, {"so": forbidding_state}),
+            StateColoredModel(theme_controller, DIFFERENCE_HEADERS, {"so": comparability_state}),
             "What differs around the runs",
             _MAX_DIFFERENCE_ROWS,
-            widest=_MAX_COLUMN_CHARACTERS,
+            max_column_characters=_MAX_COLUMN_CHARACTERS,
         )
         self.changes = FrameTable(
-            WordsModel(look, CHANGE_HEADERS, {"verdict": verdict_state}), "What changed", widest=_MAX_COLUMN_CHARACTERS
+            StateColoredModel(theme_controller, CHANGE_HEADERS, {"verdict": verdict_state}),
+            "What changed",
+            max_column_characters=_MAX_COLUMN_CHARACTERS,
         )
         self.stage, self.all_metrics = QComboBox(), QCheckBox("A&ll metrics")
         self._notes = label("", "muted", wrap=True)
         self.pairs = PairsCard()
-        self.another = button("Take it out and add ano&ther…", self.another_wanted.emit, primary=True)
-        self.reasons = button("See wh&y it is INVALID", self.reasons_wanted.emit)
+        self.another = button("Take it out and add ano&ther…", self.replacement_requested.emit, primary=True)
+        self.reasons = button("See wh&y it is INVALID", self.reasons_requested.emit)
         self._problem_actions = _row(self.another, self.reasons)
         self._build()
-        self.wait("")
+        self.show_message("")
         self.force.toggled.connect(self.forced)
         self.stage.currentIndexChanged.connect(self._show_changes)
         self.all_metrics.toggled.connect(self._show_changes)
@@ -183,14 +185,14 @@ class VerdictTab(QScrollArea):
         return self._sentence.text()
 
     @property
-    def measure_line(self) -> str:
+    def measure_command(self) -> str:
         """Command that measures more pairs, or an empty string if the verdict is not inconclusive."""
         return "" if self.pairs.isHidden() else self.pairs.command
 
-    def wait(self, text: str) -> None:
+    def show_message(self, text: str) -> None:
         """Hide the result, and show `text`, which says why there is none yet."""
         self._outcome = None
-        self._badge.say("")
+        self._badge.show_verdict("")
         self._sentence.setText(text)
         for widget in self._result_widgets:
             widget.hide()
@@ -199,26 +201,26 @@ class VerdictTab(QScrollArea):
     def show_outcome(self, outcome: Outcome) -> None:
         section = outcome.section
         if section is None:
-            self.wait(outcome.missing or "")
-            self._problem_actions.setVisible(any(entry.problem is not None for entry in outcome.asked.entries))
+            self.show_message(outcome.missing_input or "")
+            self._problem_actions.setVisible(any(entry.problem is not None for entry in outcome.request.entries))
             return
         self._problem_actions.hide()
         self._outcome = outcome
-        verdict_text, state = verdict_words(outcome)
-        self._badge.say(verdict_text)
+        verdict_text, state = outcome_text(outcome)
+        self._badge.show_verdict(verdict_text)
         restyle(self._badge, state)
         self._sentence.setText(sentence(section.summary) if section.rows else _no_comparison_text(outcome))
         self._banner.setText(section.banner or "")
         self._banner.setVisible(bool(section.banner))
-        restyle(self._banner, "bad" if outcome.forbidding else "warn")
+        restyle(self._banner, "bad" if outcome.blocking_differences else "warn")
         self._show_differences(outcome)
         self._notes.setText(notes_text(section.notes))
         self._notes.setVisible(bool(section.notes))
-        self._fill_stages(stages_of(section))
+        self._fill_stages(stage_names(section))
         self._show_changes()
-        self.pairs.setVisible(outcome.offer is not None)
-        if outcome.offer is not None:
-            self.pairs.show_offer(outcome.asked, outcome.offer)
+        self.pairs.setVisible(outcome.suggestion is not None)
+        if outcome.suggestion is not None:
+            self.pairs.show_suggestion(outcome.request, outcome.suggestion)
 
     def _show_differences(self, outcome: Outcome) -> None:
         assert outcome.section is not None
@@ -226,10 +228,10 @@ class VerdictTab(QScrollArea):
         self.differences.set_frame(frame)
         self.differences.setVisible(not frame.empty)
         self._no_differences.setVisible(frame.empty)
-        self.force.setVisible(bool(outcome.forbidding))
+        self.force.setVisible(bool(outcome.blocking_differences))
         with QSignalBlocker(self.force):
-            self.force.setChecked(outcome.asked.is_forced)
-        describe(self.differences, "What differs around the runs")
+            self.force.setChecked(outcome.request.is_forced)
+        set_table_description(self.differences, "What differs around the runs")
 
     def _fill_stages(self, stages: tuple[str, ...]) -> None:
         fill_choices(self.stage, [("All stages", None), *((stage[:_MAX_COLUMN_CHARACTERS], stage) for stage in stages)])
@@ -245,7 +247,7 @@ class VerdictTab(QScrollArea):
             widget.setVisible(has_rows)
         row_px = self.changes.verticalHeader().defaultSectionSize()
         self.changes.setMinimumHeight(row_px * (min(len(frame), _MAX_UNSCROLLED_ROWS) + 2))
-        describe(self.changes, "What changed")
+        set_table_description(self.changes, "What changed")
 
     def _build(self) -> None:
         head = hbox(self._badge, (self._sentence, 1))
@@ -282,8 +284,8 @@ class VerdictTab(QScrollArea):
 
 
 def _no_comparison_text(outcome: Outcome) -> str:
-    if outcome.forbidding:
-        return "Not compared: {names} must be alike.".format(names=", ".join(outcome.forbidding))
+    if outcome.blocking_differences:
+        return "Not compared: {names} must be alike.".format(names=", ".join(outcome.blocking_differences))
     return "These have no metric in common: compare runs that have a stage or a variant in common."
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from PySide6.QtWidgets import QDockWidget, QFrame, QProgressBar, QVBoxLayout, QWidget
 
 from app.gui.docks.machine_watch import MachineState, MachineWatch
-from app.gui.docks.machine_words import gpu_title, measured, of_most, share, short, throttle_words
-from app.gui.docks.scrolling import scrolled
+from app.gui.docks.machine_words import format_reading, format_with_maximum, gpu_title, share, shorten, throttle_text
+from app.gui.docks.scrolling import vertical_scroll_area
 from app.gui.widgets import card, hbox, label, restyle, vbox
-from app.records.machine import GpuNow, MachineNow
+from app.records.machine import GpuState, MachineNow
 
 
 class Gauge(QWidget):
@@ -25,7 +25,7 @@ class Gauge(QWidget):
         line = hbox((label(title, "muted"), 1), self._text)
         vbox(line, self._bar, within=self, spacing=2)
 
-    def say(self, text: str, share: float | None) -> None:
+    def set_reading(self, text: str, share: float | None) -> None:
         """Set the text and the bar. `share` is from 0 to 1; None hides the bar."""
         self._text.setText(text)
         self._bar.setVisible(share is not None)
@@ -57,15 +57,15 @@ class GpuDock(QDockWidget):
             margins=(8, 8, 8, 8),
             spacing=10,
         )
-        self.setWidget(scrolled(inside))
-        machine.watch_for(inside)
+        self.setWidget(vertical_scroll_area(inside))
+        machine.add_viewer(inside)
         machine.changed.connect(self._show)
         self._show(machine.state)
 
     def _show(self, state: MachineState) -> None:
         self.source.setText("Read by the run that goes on: the window asks the machine nothing meanwhile.")
-        self.source.setVisible(state.of_run)
-        now = state.now
+        self.source.setVisible(state.is_from_run)
+        now = state.readings
         self._show_host(now)
         gpus = () if now is None else now.gpus
         for gpu in gpus:
@@ -80,9 +80,9 @@ class GpuDock(QDockWidget):
 
     def _show_host(self, now: MachineNow | None) -> None:
         percent = None if now is None else now.cpu_percent
-        self.cpu.say(measured(percent, "%"), None if percent is None else percent / 100)
+        self.cpu.set_reading(format_reading(percent, "%"), None if percent is None else percent / 100)
         used_gib, total_gib = (None, None) if now is None else (now.memory_gib, now.memory_total_gib)
-        self.memory.say(of_most(used_gib, total_gib, "GiB"), share(used_gib, total_gib))
+        self.memory.set_reading(format_with_maximum(used_gib, total_gib, "GiB"), share(used_gib, total_gib))
 
 
 class GpuCard(QFrame):
@@ -90,33 +90,49 @@ class GpuCard(QFrame):
         super().__init__()
         self.setProperty("role", "card")
         self.title, self.name = label("", "heading"), label("", "muted", wrap=True)
-        self.busy, self.memory, self.power = Gauge("Busy"), Gauge("Memory"), Gauge("Power")
+        self.utilization, self.memory, self.power = Gauge("Busy"), Gauge("Memory"), Gauge("Power")
         self.temperature, self.clock = Gauge("Temperature"), Gauge("Clock")
-        self.held = label("", "word", wrap=True)
-        rows = (self.title, self.name, self.busy, self.memory, self.power, self.temperature, self.clock, self.held)
+        self.throttling = label("", "word", wrap=True)
+        rows = (
+            self.title,
+            self.name,
+            self.utilization,
+            self.memory,
+            self.power,
+            self.temperature,
+            self.clock,
+            self.throttling,
+        )
         vbox(*rows, within=self, margins=(14, 12, 14, 12), spacing=6)
 
-    def show_gpu(self, gpu: GpuNow) -> None:
+    def show_gpu(self, gpu: GpuState) -> None:
         self.title.setText(gpu_title(gpu))
-        self.name.setText(short(gpu.name))
-        self.setAccessibleName(f"{gpu_title(gpu)}, {short(gpu.name)}")
+        self.name.setText(shorten(gpu.name))
+        self.setAccessibleName(f"{gpu_title(gpu)}, {shorten(gpu.name)}")
         utilization = gpu.utilisation_percent
-        self.busy.say(measured(utilization, "%"), None if utilization is None else utilization / 100)
-        self.memory.say(
-            of_most(gpu.memory_gib, gpu.memory_total_gib, "GiB"), share(gpu.memory_gib, gpu.memory_total_gib)
+        self.utilization.set_reading(
+            format_reading(utilization, "%"), None if utilization is None else utilization / 100
         )
-        self.power.say(of_most(gpu.power_w, gpu.power_limit_w, "W"), share(gpu.power_w, gpu.power_limit_w))
-        self.temperature.say(measured(gpu.temperature_c, "°C"), None)
-        self.clock.say(of_most(gpu.clock_mhz, gpu.clock_most_mhz, "MHz"), share(gpu.clock_mhz, gpu.clock_most_mhz))
-        self.held.setText(throttle_words(gpu))
-        restyle(self.held, "warn" if gpu.throttled_by else "plain")
+        self.memory.set_reading(
+            format_with_maximum(gpu.memory_gib, gpu.memory_total_gib, "GiB"),
+            share(gpu.memory_gib, gpu.memory_total_gib),
+        )
+        self.power.set_reading(
+            format_with_maximum(gpu.power_w, gpu.power_limit_w, "W"), share(gpu.power_w, gpu.power_limit_w)
+        )
+        self.temperature.set_reading(format_reading(gpu.temperature_c, "°C"), None)
+        self.clock.set_reading(
+            format_with_maximum(gpu.clock_mhz, gpu.clock_most_mhz, "MHz"), share(gpu.clock_mhz, gpu.clock_most_mhz)
+        )
+        self.throttling.setText(throttle_text(gpu))
+        restyle(self.throttling, "warn" if gpu.throttled_by else "plain")
 
 
 def _no_gpu_reason(now: MachineNow | None) -> str:
     if now is None:
         return "Reading this machine…"
     if now.gpu_note is not None:
-        return f"The driver says: {short(now.gpu_note)}"
+        return f"The driver says: {shorten(now.gpu_note)}"
     if now.driver is None:
         return "No NVIDIA driver here: what stands below is the host."
     return "The driver shows no GPU."

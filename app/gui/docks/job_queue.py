@@ -38,18 +38,18 @@ class Job(msgspec.Struct, frozen=True):
     number: int
     launch: Launch
     state: JobState = "waiting"
-    began_ns: int = 0
+    start_ns: int = 0
     progress: RunProgress | None = None
-    usual_s: float | None = None
+    last_duration_s: float | None = None
     status: str = ""
     message: str = ""
-    lasted_s: float = 0.0
+    duration_s: float = 0.0
 
     @property
-    def measured(self) -> Path:
+    def measured_directory(self) -> Path:
         """Directory of the run that is measured now. For A/B pairs it is the run of the current turn, once that is
         known."""
-        turn = None if self.progress is None else self.progress.turn
+        turn = None if self.progress is None else self.progress.pair_run
         return self.launch.directory if turn is None else Path(turn.directory)
 
     @property
@@ -61,7 +61,7 @@ class Job(msgspec.Struct, frozen=True):
         planned_s = self.progress.eta_s(self.progress.at_ns or 0)
         if planned_s is not None:
             return planned_s
-        remaining_s = None if self.usual_s is None else self.usual_s - self.progress.elapsed_s
+        remaining_s = None if self.last_duration_s is None else self.last_duration_s - self.progress.elapsed_s
         return remaining_s if remaining_s is not None and remaining_s > 0 else None
 
 
@@ -128,7 +128,7 @@ class JobQueue(QObject):
             self._begin(self._jobs[-1])
             self.changed.emit()
 
-    def launch_failed(self, directory: Path, message: str) -> None:
+    def report_launch_failure(self, directory: Path, message: str) -> None:
         job = self.running
         if job is not None and job.launch.directory == directory:
             self._end(job, "not started", message)
@@ -163,13 +163,13 @@ class JobQueue(QObject):
 
         return bring_back
 
-    def take_offered(self) -> None:
+    def queue_offered(self) -> None:
         offered, self.offered = self.offered, ()
         for launch in offered:
             self._jobs.append(self._new(launch))
         self._launch_next_waiting()
 
-    def drop_offered(self) -> None:
+    def discard_offered(self) -> None:
         self.offered = ()
         self._store_waiting()
 
@@ -189,19 +189,19 @@ class JobQueue(QObject):
     def _begin(self, job: Job) -> None:
         from app.gui.engine.watch import EngineWatch
 
-        self._replace_job(replace(job, state="running", began_ns=self._now_ns()))
+        self._replace_job(replace(job, state="running", start_ns=self._now_ns()))
         watch = self._watch = EngineWatch(
             job.launch.directory,
             parent=self,
             clock=lambda: self._now_ns() / 1e9,
-            patience_s=_START_TIMEOUT_S,
-            look_ms=_POLL_MS,
-            has_readings=False,
+            startup_timeout_s=_START_TIMEOUT_S,
+            poll_ms=_POLL_MS,
+            has_telemetry=False,
         )
         watch.received.connect(self._on_event)
-        watch.drained.connect(self._on_drained)
+        watch.slice_finished.connect(self._on_drained)
         watch.finished.connect(self._on_finished)
-        watch.lost.connect(self._on_lost)
+        watch.process_lost.connect(self._on_lost)
         watch.start()
         self._read_last_duration(job.number, job.launch.name)
 
@@ -211,22 +211,22 @@ class JobQueue(QObject):
     def _set_usual(self, result: tuple[int, float | None]) -> None:
         job = self.running
         if job is not None and job.number == result[0]:
-            self._replace_job(replace(job, usual_s=result[1]))
+            self._replace_job(replace(job, last_duration_s=result[1]))
             self.changed.emit()
 
     def _on_event(self, event: Event) -> None:
-        from app.analysis.run_progress import RunProgress, advanced
+        from app.analysis.run_progress import RunProgress, advance
 
         job = self.running
         if job is not None:
-            self._replace_job(replace(job, progress=advanced(job.progress or RunProgress(), event)))
+            self._replace_job(replace(job, progress=advance(job.progress or RunProgress(), event)))
 
     def _on_drained(self, _: int) -> None:
         job = self.running
         if job is None:
             return
         progress = job.progress
-        if progress is not None and progress.turn is not None and progress.at_ns is not None:
+        if progress is not None and progress.pair_run is not None and progress.at_ns is not None:
             # the pairs report no events while one of their runs is measured
             progress = replace(progress, at_ns=max(progress.at_ns, self._now_ns()))
         self._replace_job(self._with_reported_name(replace(job, progress=progress)))
@@ -258,8 +258,8 @@ class JobQueue(QObject):
             watch.stop()
             watch.deleteLater()
         reported_s = 0.0 if job.progress is None else job.progress.elapsed_s
-        lasted_s = reported_s or (self._now_ns() - job.began_ns) / 1e9
-        ended = replace(job, state="finished", status=status, message=message, lasted_s=lasted_s)
+        lasted_s = reported_s or (self._now_ns() - job.start_ns) / 1e9
+        ended = replace(job, state="finished", status=status, message=message, duration_s=lasted_s)
         self._jobs = [other_job for other_job in self._jobs if other_job.number != job.number] + [ended]
         dropped = {other_job.number for other_job in self.finished[_MAX_FINISHED:]}
         self._jobs = [other_job for other_job in self._jobs if other_job.number not in dropped]
@@ -287,9 +287,9 @@ def _load_stored(settings: QSettings) -> tuple[Launch, ...]:
 
 
 def _last_duration_s(name: str) -> float | None:
-    from app.storage.endings import last_lasted_s
+    from app.storage.endings import find_last_duration_s
 
-    return last_lasted_s(name)
+    return find_last_duration_s(name)
 
 
 def _ignore_error(_: Exception) -> None:

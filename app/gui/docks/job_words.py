@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from app.gui.docks.job_queue import Job
-from app.gui.docks.machine_words import short
+from app.gui.docks.machine_words import shorten
 from app.gui.formatting import elapsed
 
 if TYPE_CHECKING:
@@ -14,11 +14,11 @@ if TYPE_CHECKING:
 
 def job_line(job: Job) -> str:
     """Return the text of a job in a list."""
-    name = short(job.launch.name)
+    name = shorten(job.launch.name)
     if job.state != "finished":
         return name
-    text = f"{name}: {job.status}, {elapsed(job.lasted_s)}"
-    return f"{text}. {short(job.message)}" if job.message else text
+    text = f"{name}: {job.status}, {elapsed(job.duration_s)}"
+    return f"{text}. {shorten(job.message)}" if job.message else text
 
 
 def phase_line(job: Job) -> str:
@@ -26,15 +26,15 @@ def phase_line(job: Job) -> str:
     progress = job.progress
     if progress is None:
         return "The engine is starting…"
-    if progress.turn is not None:
-        return turn_line(progress.turn)
+    if progress.pair_run is not None:
+        return turn_line(progress.pair_run)
     activity = progress.stage.name if progress.stage is not None else progress.message or progress.phase
     if progress.variant is not None:
         activity = progress.variant.variant.label
     if progress.total:
-        position = min(progress.done + 1, progress.total)
-        return f"{short(activity)}, {position} of {progress.total}"
-    return short(activity)
+        position = min(progress.completed + 1, progress.total)
+        return f"{shorten(activity)}, {position} of {progress.total}"
+    return shorten(activity)
 
 
 def turn_line(turn: TurnStarted) -> str:

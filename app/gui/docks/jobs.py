@@ -18,10 +18,10 @@ from PySide6.QtWidgets import QCheckBox, QDockWidget, QListView, QProgressBar, Q
 
 from app.gui.docks.job_queue import Job, JobQueue
 from app.gui.docks.job_words import done_percent, job_line, phase_line, time_line
-from app.gui.docks.scrolling import scrolled
+from app.gui.docks.scrolling import vertical_scroll_area
 from app.gui.navigation import Navigation, Notice
-from app.gui.strip import Strip
-from app.gui.widgets import button, card, hbox, label, tip, vbox
+from app.gui.strip import MessageStrip
+from app.gui.widgets import button, card, hbox, label, tool_tip_text, vbox
 
 Index = QModelIndex | QPersistentModelIndex
 _NOWHERE = QModelIndex()
@@ -49,7 +49,7 @@ class JobModel(QAbstractListModel):
         if role in (Qt.ItemDataRole.DisplayRole, Qt.ItemDataRole.AccessibleTextRole):
             return job_line(job)
         if role == Qt.ItemDataRole.ToolTipRole:
-            return tip(f"sizewise {' '.join(job.launch.arguments)}\n{job.launch.directory}")
+            return tool_tip_text(f"sizewise {' '.join(job.launch.arguments)}\n{job.launch.directory}")
         return None
 
 
@@ -69,7 +69,7 @@ class _JobList(QListView):
 
 
 class JobsDock(QDockWidget):
-    stop_wanted = Signal(object)
+    stop_requested = Signal(object)
     """Emits the directory of the run to stop."""
 
     def __init__(self, navigation: Navigation, queue: JobQueue, parent: QWidget | None = None) -> None:
@@ -78,10 +78,10 @@ class JobsDock(QDockWidget):
         self.setAccessibleName("Jobs")
         self._navigation, self._queue = navigation, queue
         self._undo_remove: Callable[[], None] | None = None
-        self.offer, self.undo = Strip(), Strip()
-        self.offer.acted.connect(queue.take_offered)
-        self.offer.dismissed.connect(queue.drop_offered)
-        self.undo.acted.connect(self._undo_removal)
+        self.offer, self.undo = MessageStrip(), MessageStrip()
+        self.offer.action_triggered.connect(queue.queue_offered)
+        self.offer.dismissed.connect(queue.discard_offered)
+        self.undo.action_triggered.connect(self._undo_removal)
         self._no_jobs = label(
             "Nothing runs. One run at a time is measured here; further ones wait.", "muted", wrap=True
         )
@@ -145,7 +145,7 @@ class JobsDock(QDockWidget):
             margins=(8, 8, 8, 8),
             spacing=10,
         )
-        self.setWidget(scrolled(inside))
+        self.setWidget(vertical_scroll_area(inside))
 
     def _show(self) -> None:
         queue, job = self._queue, self._queue.running
@@ -163,7 +163,7 @@ class JobsDock(QDockWidget):
         if queue.offered and self.offer.isHidden():
             message = f"Jobs that waited when the last window closed: {len(queue.offered)}."
             names = ", ".join(launch.name for launch in queue.offered[:5])
-            self.offer.say(Notice("news", message, names), "&Queue them")
+            self.offer.show_notice(Notice("news", message, names), "&Queue them")
         elif not queue.offered:
             self.offer.hide()
 
@@ -186,14 +186,14 @@ class JobsDock(QDockWidget):
 
     def _watch(self) -> None:
         if (job := self._queue.running) is not None:
-            if job.measured == job.launch.directory and job.launch.kind == "pairs":
-                self._navigation.pairs_watched.emit(job.launch.directory)
+            if job.measured_directory == job.launch.directory and job.launch.kind == "pairs":
+                self._navigation.watch_pairs_requested.emit(job.launch.directory)
             else:
-                self._navigation.run_watched.emit(job.measured)
+                self._navigation.watch_run_requested.emit(job.measured_directory)
 
     def _stop(self) -> None:
         if (job := self._queue.running) is not None:
-            self.stop_wanted.emit(job.launch.directory)
+            self.stop_requested.emit(job.launch.directory)
 
     def _move_up(self) -> None:
         self._move(-1)
@@ -216,7 +216,7 @@ class JobsDock(QDockWidget):
         job = self.waiting_model.jobs[row]
         self._undo_remove = self._queue.remove(job.number)
         if self._undo_remove is not None:
-            self.undo.say(Notice("news", f"{job.launch.name} waits no more."), "&Undo")
+            self.undo.show_notice(Notice("news", f"{job.launch.name} waits no more."), "&Undo")
 
     def _undo_removal(self) -> None:
         self.undo.hide()
@@ -230,7 +230,11 @@ class JobsDock(QDockWidget):
     def _open_index(self, index: QModelIndex | QPersistentModelIndex) -> None:
         if index.isValid():
             launch = self.finished_model.jobs[index.row()].launch
-            request = self._navigation.pairs_watched if launch.kind == "pairs" else self._navigation.run_opened
+            request = (
+                self._navigation.watch_pairs_requested
+                if launch.kind == "pairs"
+                else self._navigation.open_run_requested
+            )
             request.emit(launch.directory)
 
 

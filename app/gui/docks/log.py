@@ -18,7 +18,7 @@ from PySide6.QtGui import QGuiApplication, QKeySequence, QShortcut
 from PySide6.QtWidgets import QAbstractItemView, QComboBox, QDockWidget, QTreeView, QWidget
 
 from app.gui.navigation import Navigation, Notice, Severity
-from app.gui.widgets import button, hbox, label, tip, vbox
+from app.gui.widgets import button, hbox, label, tool_tip_text, vbox
 
 Index = QModelIndex | QPersistentModelIndex
 _NOWHERE = QModelIndex()
@@ -35,9 +35,9 @@ class Entry(msgspec.Struct, frozen=True):
 class LogModel(QAbstractTableModel):
     """The last notices, the newest last."""
 
-    def __init__(self, parent: QObject | None = None, most: int = _MAX_ENTRIES) -> None:
+    def __init__(self, parent: QObject | None = None, max_entries: int = _MAX_ENTRIES) -> None:
         super().__init__(parent)
-        self._max_entries = most
+        self._max_entries = max_entries
         self.entries: list[Entry] = []
 
     def add(self, entry: Entry) -> None:
@@ -70,15 +70,15 @@ class LogModel(QAbstractTableModel):
             return None
         entry = self.entries[index.row()]
         if role == Qt.ItemDataRole.DisplayRole:
-            return (_time(entry), severity_word(entry.notice.severity), one_line(entry.notice))[index.column()]
+            return (_time(entry), severity_text(entry.notice.severity), one_line(entry.notice))[index.column()]
         if role == Qt.ItemDataRole.ToolTipRole:
-            return tip(whole_text(entry))
+            return tool_tip_text(full_text(entry))
         if role == Qt.ItemDataRole.UserRole:
             return str(_RANKS[entry.notice.severity])
         return None
 
 
-class LeastSeverity(QSortFilterProxyModel):
+class SeverityFilter(QSortFilterProxyModel):
     """Filter that shows notices of at least one severity."""
 
     def __init__(self, source: LogModel, parent: QObject) -> None:
@@ -86,20 +86,20 @@ class LeastSeverity(QSortFilterProxyModel):
         self.setFilterRole(Qt.ItemDataRole.UserRole)
         self.setSourceModel(source)
 
-    def show_from(self, least: Severity) -> None:
-        self.setFilterRegularExpression(f"[{_RANKS[least]}-9]")
+    def set_min_severity(self, min_severity: Severity) -> None:
+        self.setFilterRegularExpression(f"[{_RANKS[min_severity]}-9]")
 
 
-def severity_word(severity: Severity) -> str:
+def severity_text(severity: Severity) -> str:
     names = {"news": "News", "warning": "Warning", "error": "Error"}
     return _MARKS[severity] + names[severity]
 
 
 def one_line(notice: Notice) -> str:
-    return " ".join(part for part in (notice.what, notice.why, notice.next_step) if part)
+    return " ".join(part for part in (notice.summary, notice.reason, notice.next_step) if part)
 
 
-def whole_text(entry: Entry) -> str:
+def full_text(entry: Entry) -> str:
     """Return the entry as text to copy, with its details."""
     head = f"{entry.at.isoformat(timespec='seconds')} {entry.notice.severity}: {one_line(entry.notice)}"
     return head if entry.notice.details is None else f"{head}\n{entry.notice.details}"
@@ -131,7 +131,7 @@ class LogDock(QDockWidget):
         self.setAccessibleName("Log")
         self._was_opened_once = False
         self.model = LogModel(self)
-        self._filtered = LeastSeverity(self.model, self)
+        self._filtered = SeverityFilter(self.model, self)
         self.severity = QComboBox()
         self.severity.setAccessibleName("Show messages from this severity on")
         self.severity.addItems(["Everything", "Warnings and errors", "Errors"])
@@ -139,7 +139,7 @@ class LogDock(QDockWidget):
         self.table = self._table()
         self.setWidget(self._contents())
         self.hide()
-        navigation.told.connect(self.add)
+        navigation.notice_emitted.connect(self.add)
 
     def add(self, notice: Notice) -> None:
         self.model.add(Entry(datetime.now().astimezone(), notice))
@@ -153,10 +153,10 @@ class LogDock(QDockWidget):
         selected = self.table.selectionModel().selectedRows()
         rows = selected or [self._filtered.index(row, 0) for row in range(self._filtered.rowCount())]
         entries = (self.model.entries[row] for row in sorted(self._filtered.mapToSource(index).row() for index in rows))
-        QGuiApplication.clipboard().setText("\n".join(whole_text(entry) for entry in entries))
+        QGuiApplication.clipboard().setText("\n".join(full_text(entry) for entry in entries))
 
     def _filter(self, level: int) -> None:
-        self._filtered.show_from(_LEVELS[level])
+        self._filtered.set_min_severity(_LEVELS[level])
 
     def _table(self) -> QTreeView:
         table = _MessageTable()

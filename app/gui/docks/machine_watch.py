@@ -11,14 +11,14 @@ from PySide6.QtCore import QObject, QTimer, Signal
 from PySide6.QtWidgets import QWidget
 
 from app.gui.background import Latest, submit
-from app.records.machine import MachineFacts, MachineNow
+from app.records.machine import MachineInfo, MachineNow
 
 if TYPE_CHECKING:
     from app.records.result import Environment
     from app.storage.following import StreamFollower
     from app.telemetry.machine_now import MachineReader
 
-EVERY_MS = 1_000
+INTERVAL_MS = 1_000
 _MAX_BATCHES = 50
 
 
@@ -29,10 +29,10 @@ class MachineState(msgspec.Struct, frozen=True):
     `now` comes from the telemetry of the current run.
     """
 
-    now: MachineNow | None = None
-    facts: MachineFacts | None = None
+    readings: MachineNow | None = None
+    capabilities: MachineInfo | None = None
     problem: str | None = None
-    of_run: bool = False
+    is_from_run: bool = False
 
 
 class MachineWatch(QObject):
@@ -53,11 +53,11 @@ class MachineWatch(QObject):
         self._run: _RunReadings | None = None
         self._is_checking = False
         self._reading = Latest(self, self._set_now, self._on_reading_failed)
-        self._timer = QTimer(self, interval=EVERY_MS)
+        self._timer = QTimer(self, interval=INTERVAL_MS)
         self._timer.timeout.connect(self._on_timer)
         self._timer.start()
 
-    def watch_for(self, widget: QWidget) -> None:
+    def add_viewer(self, widget: QWidget) -> None:
         """Keep the readings up to date while this widget is visible."""
         self._watching.append(widget)
 
@@ -67,35 +67,35 @@ class MachineWatch(QObject):
         if directory == (None if self._run is None else self._run.directory):
             return
         self._run = None if directory is None else _RunReadings(directory)
-        self._reading.forget()
-        self._set_state(msgspec.structs.replace(self.state, of_run=directory is not None))
+        self._reading.cancel()
+        self._set_state(msgspec.structs.replace(self.state, is_from_run=directory is not None))
         if directory is not None:
             self._close_reader()
 
-    def look(self) -> None:
+    def check(self) -> None:
         """Check the machine, once per session and not while a run measures."""
-        if self._is_checking or self.state.facts is not None or self._run is not None:
+        if self._is_checking or self.state.capabilities is not None or self._run is not None:
             return
         self._is_checking = True
         submit(self, _check_machine, self._set_facts, self._on_check_failed)
 
-    def look_again(self) -> None:
-        self._set_state(msgspec.structs.replace(self.state, facts=None, problem=None))
-        self.look()
+    def check_again(self) -> None:
+        self._set_state(msgspec.structs.replace(self.state, capabilities=None, problem=None))
+        self.check()
 
     def close(self) -> None:
         """Stop reading, and close the drivers."""
         self._timer.stop()
-        self._reading.forget()
+        self._reading.cancel()
         self._close_reader()
 
     def _on_timer(self) -> None:
         if self._reading.is_busy or not any(_is_visible(widget) for widget in self._watching):
             return
         if self._run is not None:
-            self._reading.ask(self._run.read)
+            self._reading.request(self._run.read)
         else:
-            self._reading.ask(self._read_here)
+            self._reading.request(self._read_here)
 
     def _read_here(self) -> MachineNow:
         """Read this machine in a worker thread: importing the driver bindings and opening the drivers are slow."""
@@ -111,11 +111,11 @@ class MachineWatch(QObject):
             submit(self, reader.close, _ignore, self._on_reading_failed)
 
     def _set_now(self, now: MachineNow) -> None:
-        self._set_state(msgspec.structs.replace(self.state, now=now))
+        self._set_state(msgspec.structs.replace(self.state, readings=now))
 
-    def _set_facts(self, facts: MachineFacts) -> None:
+    def _set_facts(self, facts: MachineInfo) -> None:
         self._is_checking = False
-        self._set_state(msgspec.structs.replace(self.state, facts=facts, problem=None))
+        self._set_state(msgspec.structs.replace(self.state, capabilities=facts, problem=None))
 
     def _on_check_failed(self, error: Exception) -> None:
         self._is_checking = False
@@ -123,7 +123,7 @@ class MachineWatch(QObject):
 
     def _on_reading_failed(self, _: Exception) -> None:
         """Show a failed reading as not available. The next one is tried a second later."""
-        self._set_state(msgspec.structs.replace(self.state, now=None))
+        self._set_state(msgspec.structs.replace(self.state, readings=None))
 
     def _set_state(self, state: MachineState) -> None:
         if state != self.state:
@@ -144,7 +144,7 @@ class _RunReadings:
         from app.errors import UsageError
         from app.storage.following import StreamFollower
         from app.storage.run_directory import TELEMETRY, StoredRun
-        from app.telemetry.machine_now import machine_in_run
+        from app.telemetry.machine_now import build_state_in_run
 
         if self._follower is None:
             self._follower = StreamFollower(self.directory / TELEMETRY)
@@ -153,17 +153,17 @@ class _RunReadings:
                 self._environment = StoredRun(self.directory).environment
             except UsageError:  # not written yet
                 self._environment = None
-        for batch in self._follower.take(_MAX_BATCHES):
+        for batch in self._follower.read_batches(_MAX_BATCHES):
             columns = (batch[name].to_pylist() for name in ("source", "metric", "value"))
             for source, metric, value in zip(*columns, strict=True):
                 self._latest.setdefault(source, {})[metric] = value
-        return machine_in_run(self._latest, self._environment)
+        return build_state_in_run(self._latest, self._environment)
 
 
-def _check_machine() -> MachineFacts:
-    from app.wiring.machine import look_at_machine
+def _check_machine() -> MachineInfo:
+    from app.wiring.machine import read_machine_metadata
 
-    return look_at_machine()
+    return read_machine_metadata()
 
 
 def _is_visible(widget: QWidget) -> bool:

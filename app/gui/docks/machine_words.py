@@ -3,47 +3,47 @@
 from __future__ import annotations
 
 from app.gui.formatting import NOT_AVAILABLE, cell, with_unit
-from app.records.machine import GpuNow
+from app.records.machine import GpuState
 
 _MAX_CHARACTERS = 120
 
 
-def gpu_title(gpu: GpuNow) -> str:
+def gpu_title(gpu: GpuState) -> str:
     """Return the title of a GPU, such as "GPU 0" or "AMD GPU 0"."""
     number = "".join(character for character in gpu.source if character.isdigit())
     title = "AMD GPU {number}" if "amd" in gpu.source else "GPU {number}"
     return title.format(number=number)
 
 
-def whole(value: float | None) -> str:
+def format_rounded(value: float | None) -> str:
     return NOT_AVAILABLE if value is None else f"{value:.0f}"
 
 
-def measured(value: float | None, unit: str) -> str:
+def format_reading(value: float | None, unit: str) -> str:
     """Format a reading, such as "41 °C". A missing value is "n/a" without a unit."""
-    return NOT_AVAILABLE if value is None else with_unit(whole(value), unit)
+    return NOT_AVAILABLE if value is None else with_unit(format_rounded(value), unit)
 
 
-def short(text: str) -> str:
+def shorten(text: str) -> str:
     """Shorten untrusted text of drivers and files to one line of limited length."""
     line = " ".join(text.split())
     return line if len(line) <= _MAX_CHARACTERS else f"{line[: _MAX_CHARACTERS - 1]}…"
 
 
-def of_most(value: float | None, most: float | None, unit: str) -> str:
+def format_with_maximum(value: float | None, maximum: float | None, unit: str) -> str:
     """Format a reading and its maximum, such as "2.1 of 24 GiB", or "n/a" if there is no reading."""
     if value is None:
         return NOT_AVAILABLE
-    if most is None:
+    if maximum is None:
         return with_unit(cell(value), unit)
-    return f"{cell(value)} of {with_unit(cell(most), unit)}"
+    return f"{cell(value)} of {with_unit(cell(maximum), unit)}"
 
 
-def share(value: float | None, most: float | None) -> float | None:
-    return None if value is None or not most else value / most
+def share(value: float | None, maximum: float | None) -> float | None:
+    return None if value is None or not maximum else value / maximum
 
 
-def throttle_words(gpu: GpuNow) -> str:
+def throttle_text(gpu: GpuState) -> str:
     """Return the throttling state as a text with a mark, so that color is never the only cue."""
     if gpu.throttled_by is None:
         return "Throttling: n/a"

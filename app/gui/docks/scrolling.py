@@ -25,5 +25,5 @@ class _VerticalScrollArea(QScrollArea):
         return super().eventFilter(watched, event)
 
 
-def scrolled(inside: QWidget) -> QScrollArea:
+def vertical_scroll_area(inside: QWidget) -> QScrollArea:
     return _VerticalScrollArea(inside)

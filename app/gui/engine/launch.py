@@ -18,7 +18,7 @@ ERROR_JSON = "--error-json"
 """Command-line option that also reports a failure as JSON."""
 
 
-def reported_failure(log: str) -> tuple[Failure | None, str]:
+def parse_reported_failure(log: str) -> tuple[Failure | None, str]:
     """Return the last failure in the output of a command, and the text without it."""
     lines = log.splitlines(keepends=True)
     for index in reversed(range(len(lines))):
@@ -52,7 +52,7 @@ class EngineProcess:
         """Return the exit code, or `None` while the process runs."""
         return self._process.poll()
 
-    def end(self) -> None:
+    def terminate(self) -> None:
         """Terminate the process (SIGTERM), for when it cannot receive control commands yet."""
         self._process.terminate()
 
@@ -87,7 +87,7 @@ def start_engine(launch: Launch) -> EngineProcess:
     return EngineProcess(launch.directory, process)
 
 
-def tell_early_end(engine: EngineProcess, code: int) -> Notice:
+def build_early_exit_notice(engine: EngineProcess, code: int) -> Notice:
     """Build the notice for a process that ended before its first event, with the failure it reported.
 
     Such a process leaves no run: a directory that holds nothing but the log is removed.
@@ -100,14 +100,14 @@ def tell_early_end(engine: EngineProcess, code: int) -> Notice:
     return _notice(f"The engine ended at once (exit code {code}).", text)
 
 
-def tell_not_resumed(engine: EngineProcess) -> Notice:
+def build_not_resumed_notice(engine: EngineProcess) -> Notice:
     """Build the notice for a process that ended without resuming the run."""
     summary = f"{engine.directory.name} was not resumed."
     return _notice(summary, _read_tail(engine.directory / ENGINE_LOG))
 
 
 def _notice(summary: str, log: str) -> Notice:
-    failure, log = reported_failure(log)
+    failure, log = parse_reported_failure(log)
     if failure is not None:
         return Notice("error", summary, failure.message[:500], failure.hint and failure.hint[:500], log or None)
     lines = log.strip().splitlines()

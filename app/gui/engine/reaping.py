@@ -19,14 +19,14 @@ class Reaper(QObject):
         self._timer = QTimer(self, interval=_POLL_MS)
         self._timer.timeout.connect(self._poll)
 
-    def take_over(self, watch: EngineWatch) -> None:
+    def adopt_watch(self, watch: EngineWatch) -> None:
         """Stop and delete a watch; if its process is still running, poll it from now on."""
         watch.stop()
         if watch.engine is not None and watch.engine.poll() is None:
-            self.keep(watch.engine)
+            self.add(watch.engine)
         watch.deleteLater()
 
-    def keep(self, engine: EngineProcess) -> None:
+    def add(self, engine: EngineProcess) -> None:
         self._engines.append(engine)
         self._timer.start()
 

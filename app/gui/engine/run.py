@@ -14,16 +14,16 @@ from app.gui.engine.launch import EngineProcess, start_engine
 from app.gui.engine.reaping import Reaper
 from app.gui.engine.watch import EngineWatch
 from app.gui.navigation import Launch, Notice
-from app.records.control import NOTE_LENGTH, AddNote, Extend, SetRate, StopRun, Wish
-from app.storage.control import ask_engine
+from app.records.control import MAX_NOTE_LENGTH, AddNote, ControlCommand, Extend, SetRate, StopRun
+from app.storage.control import send_command
 
 
-class Asking(QObject):
+class RunControlClient(QObject):
     """Client of the control channel of a run. Commands reach the run in order, each within its own time limit."""
 
-    granted = Signal(object, str)
+    command_succeeded = Signal(object, str)
     """Emitted when a command succeeds: the command and the result."""
-    refused = Signal(object, object)
+    command_failed = Signal(object, object)
     """Emitted when a command fails: the command and the error."""
 
     def stop(self, directory: Path) -> None:
@@ -32,7 +32,7 @@ class Asking(QObject):
 
     def note(self, directory: Path, text: str) -> None:
         """Add a note to the run. Notes are truncated to `NOTE_LENGTH` characters, and blank ones are ignored."""
-        text = text.strip()[:NOTE_LENGTH]
+        text = text.strip()[:MAX_NOTE_LENGTH]
         if text:
             self._send(directory, AddNote(text))
 
@@ -42,12 +42,12 @@ class Asking(QObject):
     def extend(self, directory: Path, by_s: float) -> None:
         self._send(directory, Extend(by_s))
 
-    def _send(self, directory: Path, command: Wish) -> None:
+    def _send(self, directory: Path, command: ControlCommand) -> None:
         submit(
             self,
-            lambda: ask_engine(directory, command),
-            lambda result: self.granted.emit(command, result),
-            lambda error: self.refused.emit(command, error),
+            lambda: send_command(directory, command),
+            lambda result: self.command_succeeded.emit(command, result),
+            lambda error: self.command_failed.emit(command, error),
         )
 
 
@@ -56,25 +56,25 @@ class EngineRun(QObject):
     closes or crashes.
     """
 
-    began = Signal(object, str)
+    started = Signal(object, str)
     """Emitted before the first event of another run: its directory and name."""
     received = Signal(object)
-    readings = Signal(object)
-    drained = Signal(int)
-    damaged = Signal()
+    telemetry_received = Signal(object)
+    slice_finished = Signal(int)
+    corruption_found = Signal()
     finished = Signal(int, str)
-    lost = Signal()
+    process_lost = Signal()
     failed = Signal(object)
     """Emitted when the run fails, also if its process cannot be started: a Notice. The signals above are those of
     `EngineWatch`.
     """
-    refused = Signal(object, object)
+    command_failed = Signal(object, object)
     """Emitted when a command fails: the command and the error."""
 
     def __init__(self, parent: QObject) -> None:
         super().__init__(parent)
-        self.requests = Asking(self)
-        self.requests.refused.connect(self.refused)
+        self.control = RunControlClient(self)
+        self.control.command_failed.connect(self.command_failed)
         self._watch: EngineWatch | None = None
         self._reaper = Reaper(self)
         self._is_canceled = False
@@ -97,32 +97,32 @@ class EngineRun(QObject):
         """Watch a run that is in progress or has ended. Its events are received from the first one."""
         self._follow(directory, directory.name, None)
 
-    def call_off(self) -> bool:
+    def cancel_launch(self) -> bool:
         """Terminate a process of this window that cannot receive commands yet. Return `False` if none
         was started here.
         """
         if self._watch is None or self._watch.engine is None:
             return False
         self._is_canceled = True
-        self._watch.engine.end()
+        self._watch.engine.terminate()
         return True
 
     def _begin(self, directory: Path, name: str) -> None:
         watch, self._watch = self._watch, None
         if watch is not None:
-            self._reaper.take_over(watch)
+            self._reaper.adopt_watch(watch)
         self._is_canceled = False
-        self.began.emit(directory, name)
+        self.started.emit(directory, name)
 
     def _follow(self, directory: Path, name: str, engine: EngineProcess | None) -> None:
         self._begin(directory, name)
         watch = self._watch = EngineWatch(directory, engine, self)
         watch.received.connect(self.received)
-        watch.readings.connect(self.readings)
-        watch.drained.connect(self.drained)
-        watch.damaged.connect(self.damaged)
+        watch.telemetry_received.connect(self.telemetry_received)
+        watch.slice_finished.connect(self.slice_finished)
+        watch.corruption_found.connect(self.corruption_found)
         watch.finished.connect(self.finished)
-        watch.lost.connect(self.lost)
+        watch.process_lost.connect(self.process_lost)
         watch.failed.connect(self._fail)
         watch.start()
 

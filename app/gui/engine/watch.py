@@ -8,13 +8,13 @@ from pathlib import Path
 
 from PySide6.QtCore import QObject, QTimer, Signal
 
-from app.gui.engine.launch import EngineProcess, tell_early_end
+from app.gui.engine.launch import EngineProcess, build_early_exit_notice
 from app.storage.following import RunFollower, StreamFollower
 from app.storage.run_directory import TELEMETRY
 
-MOST_EVENTS = 500
+MAX_EVENTS_PER_SLICE = 500
 """Maximum number of events per slice."""
-MOST_BATCHES = 4
+MAX_BATCHES_PER_SLICE = 4
 _EVENTS_S, _SLICE_S = 0.002, 0.003
 """Time limits of a slice, in seconds. Telemetry gets what events leave of it, and at least one batch."""
 _POLL_MS = 100
@@ -34,15 +34,15 @@ class EngineWatch(QObject):
 
     received = Signal(object)
     """Emitted for each Event."""
-    readings = Signal(object)
+    telemetry_received = Signal(object)
     """Emitted for each record batch of telemetry."""
-    drained = Signal(int)
+    slice_finished = Signal(int)
     """Emitted at the end of a slice: the number of events in it."""
-    damaged = Signal()
+    corruption_found = Signal()
     """Emitted once if there are lines that cannot be decoded as events."""
     finished = Signal(int, str)
     """Emitted after all events: the exit code and the message."""
-    lost = Signal()
+    process_lost = Signal()
     """Emitted if the process is gone and has not reported its end."""
     failed = Signal(object)
     """Emitted if the process ended before its first event: a Notice."""
@@ -54,15 +54,15 @@ class EngineWatch(QObject):
         parent: QObject | None = None,
         clock: Callable[[], float] = time.monotonic,
         *,
-        patience_s: float | None = None,
-        look_ms: int = _POLL_MS,
-        has_readings: bool = True,
+        startup_timeout_s: float | None = None,
+        poll_ms: int = _POLL_MS,
+        has_telemetry: bool = True,
     ) -> None:
         super().__init__(parent)
         self.directory, self.engine = directory, engine
-        self._clock, self._start_s, self._patience_s, self._poll_ms = clock, clock(), patience_s, look_ms
+        self._clock, self._start_s, self._patience_s, self._poll_ms = clock, clock(), startup_timeout_s, poll_ms
         self._run = RunFollower(directory)
-        self._telemetry = StreamFollower(directory / TELEMETRY) if has_readings else None
+        self._telemetry = StreamFollower(directory / TELEMETRY) if has_telemetry else None
         self._has_reported_damage = self._has_events = self._is_gone = self._has_ended = False
         self._timer = QTimer(self)
         self._timer.timeout.connect(self._tick)
@@ -83,7 +83,7 @@ class EngineWatch(QObject):
         events, has_more = self._read_events(start_s + _EVENTS_S)
         has_more = self._read_telemetry(start_s + _SLICE_S) or has_more
         self._report_damage()
-        self.drained.emit(events)
+        self.slice_finished.emit(events)
         if not self.is_watching:
             return
         self._timer.setInterval(_NEXT_SLICE_MS if has_more else self._poll_ms)
@@ -92,33 +92,33 @@ class EngineWatch(QObject):
 
     def _read_events(self, until_s: float) -> tuple[int, bool]:
         """Emit events until a deadline. Return how many there were, and whether there may be more."""
-        for index in range(MOST_EVENTS):
-            event = self._run.take() if self._clock() < until_s else None
+        for index in range(MAX_EVENTS_PER_SLICE):
+            event = self._run.read_next() if self._clock() < until_s else None
             if event is None:
                 return index, self._clock() >= until_s
             self._has_events = True
             self.received.emit(event)
             if not self.is_watching:
                 return index + 1, False
-        return MOST_EVENTS, True
+        return MAX_EVENTS_PER_SLICE, True
 
     def _read_telemetry(self, until_s: float) -> bool:
         """Emit telemetry until a deadline. Return whether there may be more."""
         if self._telemetry is None:
             return False
-        for _ in range(MOST_BATCHES):
-            batches = self._telemetry.take(1)
+        for _ in range(MAX_BATCHES_PER_SLICE):
+            batches = self._telemetry.read_batches(1)
             if not batches or not self.is_watching:
                 return False
-            self.readings.emit(batches[0])
+            self.telemetry_received.emit(batches[0])
             if self._clock() >= until_s:
                 break
         return True
 
     def _report_damage(self) -> None:
-        if self._run.damaged and not self._has_reported_damage:
+        if self._run.damaged_count and not self._has_reported_damage:
             self._has_reported_damage = True
-            self.damaged.emit()
+            self.corruption_found.emit()
 
     def _check_process(self) -> None:
         """Check the state of the process, once all available data have been read."""
@@ -143,10 +143,10 @@ class EngineWatch(QObject):
             return code is None
         if self._patience_s is not None and not self._has_events:
             return self._clock() - self._start_s <= self._patience_s
-        return self._run.is_written()
+        return self._run.is_active()
 
     def _report_loss(self, code: int | None) -> None:
         if self.engine is not None and code is not None and not self._has_events:
-            self.failed.emit(tell_early_end(self.engine, code))
+            self.failed.emit(build_early_exit_notice(self.engine, code))
         else:
-            self.lost.emit()
+            self.process_lost.emit()

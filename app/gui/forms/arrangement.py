@@ -81,37 +81,37 @@ _FORM_STARTERS: dict[str, Any] = {
 }
 
 
-def label_of(key: str) -> str:
+def display_name(key: str) -> str:
     """Return the display name of a key."""
     return _NAMES.get(key) or key.replace("_", " ").capitalize()
 
 
-def place_of(path: KeyPath) -> tuple[str, ...]:
+def path_pattern(path: KeyPath) -> tuple[str, ...]:
     """Return the path with `*` instead of list indices."""
     return tuple("*" if isinstance(key, int) else key for key in path)
 
 
-def in_order(fields: tuple[FieldSpec, ...], path: KeyPath) -> list[FieldSpec]:
+def sort_fields(fields: tuple[FieldSpec, ...], path: KeyPath) -> list[FieldSpec]:
     """Sort fields so that the ones a user fills in first come first."""
-    first = _FIRST_FIELDS.get(place_of(path), ())
+    first = _FIRST_FIELDS.get(path_pattern(path), ())
     return sorted(fields, key=lambda field: first.index(field.key) if field.key in first else len(first))
 
 
 def is_rare(path: KeyPath) -> bool:
-    return bool(path) and path[-1] in _RARE.get(place_of(path[:-1]), ())
+    return bool(path) and path[-1] in _RARE.get(path_pattern(path[:-1]), ())
 
 
-def is_of_use(settings: str, key: str, beside: dict[str, Any]) -> bool:
+def is_applicable(settings: str, key: str, siblings: dict[str, Any]) -> bool:
     """Return whether the field applies, given the values of its sibling keys in `beside`."""
     if key == "burstiness":
-        return beside.get("arrivals") == "gamma"
+        return siblings.get("arrivals") == "gamma"
     if key == "permitted":
-        return not {"scripted", "serve"} & beside.keys()
+        return not {"scripted", "serve"} & siblings.keys()
     needs = _SHOWN_WITH.get((settings, key))
-    return needs is None or any(beside.get(sibling) is not None for sibling in needs)
+    return needs is None or any(siblings.get(sibling) is not None for sibling in needs)
 
 
-def starter(spec: FieldSpec) -> Any:
+def initial_value(spec: FieldSpec) -> Any:
     """Return the initial value of a newly added part: valid, and recognizable as an example."""
     if spec.kind in ("group", "records"):
         settings = spec.settings or (spec.item.settings if spec.item else "")
@@ -119,20 +119,20 @@ def starter(spec: FieldSpec) -> Any:
     return _FORM_STARTERS.get(spec.key, spec.default) if spec.example is None else spec.example
 
 
-def form_starter(spec: FieldSpec, form: str) -> dict[str, Any]:
+def initial_form_values(spec: FieldSpec, form: str) -> dict[str, Any]:
     """Return the initial values of the keys of one alternative form of a group."""
     keys = form.split("+")
-    fields = (spec.at(key) for key in keys)
-    return {field.key: starter(field) for field in fields if field is not None}
+    fields = (spec.find_field(key) for key in keys)
+    return {field.key: initial_value(field) for field in fields if field is not None}
 
 
 def _required(spec: FieldSpec) -> dict[str, Any]:
-    return {field.key: starter(field) for field in spec.fields if field.is_required}
+    return {field.key: initial_value(field) for field in spec.fields if field.is_required}
 
 
-def fresh_name(name: str, taken: set[str]) -> str:
+def unique_name(name: str, used_names: set[str]) -> str:
     """Return `name`, or `name-2` and so on if that is taken."""
     stem, number = name, 2
-    while name in taken:
+    while name in used_names:
         name, number = f"{stem}-{number}", number + 1
     return name

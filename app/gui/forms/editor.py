@@ -30,7 +30,7 @@ class Edits(QObject):
     def __init__(self, parent: QObject | None = None) -> None:
         super().__init__(parent)
         self.directory = Path()
-        self.special: set[str] = set()
+        self.special_paths: set[str] = set()
 
 
 class Editor(QWidget):
@@ -42,7 +42,7 @@ class Editor(QWidget):
         """Show a value; `REMOVED` if the profile does not set it."""
         raise NotImplementedError
 
-    def name(self, text: str, description: str) -> None:
+    def set_accessible_text(self, text: str, description: str) -> None:
         """Set the accessible name and description for screen readers."""
         self.setAccessibleName(text)
         self.setAccessibleDescription(description)
@@ -50,5 +50,5 @@ class Editor(QWidget):
     def focus(self) -> None:
         self.setFocus()
 
-    def tell(self, value: Any) -> None:
+    def emit_edit(self, value: Any) -> None:
         self.edits.edited.emit(self.path, value)

@@ -7,11 +7,11 @@ from collections.abc import Callable, Iterator
 from PySide6.QtCore import Qt, Signal
 from PySide6.QtWidgets import QAbstractButton, QLayout, QToolButton, QVBoxLayout, QWidget
 
-from app.gui.forms.row import problem_label
+from app.gui.forms.row import create_problem_label
 from app.gui.widgets import hbox, label, vbox
 
 
-def chain(after: QWidget, holder: QWidget) -> QWidget:
+def chain_tab_order(after: QWidget, holder: QWidget) -> QWidget:
     """Set the tab order from `after` through the widgets in `holder`, in layout order. Return the last focusable
     widget.
     """
@@ -34,14 +34,16 @@ def _laid_out(layout: QLayout | None) -> Iterator[QWidget]:
             yield from _laid_out(item.layout())
 
 
-class Folding(QWidget):
+class CollapsibleSection(QWidget):
     """Collapsible section whose content `make` creates. `summary` is shown beside the heading while it is collapsed."""
 
     toggled = Signal(bool)
 
-    def __init__(self, heading: str, make: Callable[[], QWidget], *, indent: int = 0, role: str | None = None) -> None:
+    def __init__(
+        self, heading: str, create_content: Callable[[], QWidget], *, indent: int = 0, role: str | None = None
+    ) -> None:
         super().__init__()
-        self._make, self._summary = make, ""
+        self._make, self._summary = create_content, ""
         self._content: QWidget | None = None
         self._leading: list[QWidget] = []
         self.head = QToolButton()
@@ -53,20 +55,20 @@ class Folding(QWidget):
         if role:
             self.head.setProperty("role", role)
         self.summary = label("", "muted", wrap=True)
-        self.problem = problem_label()
+        self.problem = create_problem_label()
         self.line = hbox(self.head, (self.summary, 1), spacing=6)
         self._below = QVBoxLayout()
         self._below.setContentsMargins(indent, 0, 0, 0)
         vbox(self.line, self.problem, self._below, within=self, spacing=6)
-        self.say(heading)
+        self.set_heading(heading)
 
-    def say(self, heading: str, summary: str = "") -> None:
+    def set_heading(self, heading: str, summary: str = "") -> None:
         self.head.setText(heading)
         self.head.setAccessibleName(heading.replace("&", ""))
         self._summary = summary
         self.summary.setText("" if self.is_open else summary)
 
-    def lead_with(self, widget: QWidget) -> None:
+    def add_leading_widget(self, widget: QWidget) -> None:
         """Insert a widget above the content. It collapses with the section, but controls its own visibility."""
         holder = QWidget()
         vbox(widget, within=holder)
@@ -78,7 +80,7 @@ class Folding(QWidget):
     def is_open(self) -> bool:
         return self.head.isChecked()
 
-    def open(self, is_open: bool = True) -> None:
+    def set_open(self, is_open: bool = True) -> None:
         self.head.setChecked(is_open)
 
     def content(self) -> QWidget:
@@ -88,14 +90,14 @@ class Folding(QWidget):
             self._below.addWidget(self._content)
             self._content.setVisible(self.is_open)
             buttons = [widget for widget in _laid_out(self.line) if isinstance(widget, QAbstractButton)]
-            chain(buttons[-1], self._content)
+            chain_tab_order(buttons[-1], self._content)
         return self._content
 
     @property
-    def is_made(self) -> bool:
+    def has_content(self) -> bool:
         return self._content is not None
 
-    def say_problem(self, text: str) -> None:
+    def set_problem(self, text: str) -> None:
         self.problem.setText(text)
         self.problem.setVisible(bool(text))
 

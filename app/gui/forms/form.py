@@ -8,14 +8,14 @@ import msgspec
 from PySide6.QtCore import QStringListModel, Qt, Signal
 from PySide6.QtWidgets import QCompleter, QFrame, QLineEdit, QWidget
 
-from app.gui.forms.arrangement import label_of
+from app.gui.forms.arrangement import display_name
 from app.gui.forms.editor import REMOVED, Edits
-from app.gui.forms.folding import Folding, chain
+from app.gui.forms.folding import CollapsibleSection, chain_tab_order
 from app.gui.forms.group import GroupEditor, NestedGroup
-from app.gui.forms.row import help_of
+from app.gui.forms.row import build_help_text
 from app.gui.widgets import card, label, scroll_area, search_field, vbox
 from app.profiles.document import KeyPath
-from app.profiles.fields import FieldSpec, every_field, profile_fields
+from app.profiles.fields import FieldSpec, iter_fields, profile_fields
 from app.profiles.profile import PROFILES
 
 View = Literal["local", "endpoint", "sweep"]
@@ -58,7 +58,7 @@ class ProfileForm(QWidget):
     calling `show_tree`.
     """
 
-    searched = Signal(object)
+    result_selected = Signal(object)
     """Emitted when the user selects a search result: its KeyPath."""
 
     def __init__(self) -> None:
@@ -67,7 +67,7 @@ class ProfileForm(QWidget):
         self.edits.focused.connect(self._show_help)
         self.protocol: str | None = None
         self.view: View = "endpoint"
-        self.sections: dict[str, Folding] = {}
+        self.sections: dict[str, CollapsibleSection] = {}
         self._cards: dict[str, QFrame] = {}
         self._special: dict[str, list[QWidget]] = {}
         self._tree: Any = {}
@@ -96,7 +96,7 @@ class ProfileForm(QWidget):
             if isinstance(section, NestedGroup):
                 section.show_value(tree.get(name, REMOVED))
             else:
-                section.say(_heading(name), _summary(name, tree))
+                section.set_heading(_heading(name), _summary(name, tree))
                 if name in self._groups:
                     self._groups[name].show_value(tree)
 
@@ -105,27 +105,27 @@ class ProfileForm(QWidget):
         self.view = view
         self._arrange()
 
-    def needed_width(self) -> int:
+    def content_min_width(self) -> int:
         """Return the width below which the form scrolls horizontally."""
         return self._inside.minimumSizeHint().width()
 
-    def place(self, key: str, widget: QWidget) -> None:
+    def place_editor(self, key: str, widget: QWidget) -> None:
         """Place a dedicated editor in a section, above its fields. The fields that it replaces are
         collapsed initially.
         """
         section = key.split(".")[0]
-        self.edits.special.add(key)
+        self.edits.special_paths.add(key)
         self._special.setdefault(section, []).append(widget)
         if section in self._cards:
             self._add_special(section)
 
     def show_problems(self, problems: tuple[Problem, ...]) -> None:
         for name, section in self.sections.items():
-            section.say_problem("")
+            section.set_problem("")
             if isinstance(section, NestedGroup):
-                section.forget_problems()
+                section.clear_problems()
             elif name in self._groups:
-                self._groups[name].forget_problems()
+                self._groups[name].clear_problems()
         for problem in reversed(problems):
             row = self._part_at(problem.path, is_opening=False)
             if row is not None:
@@ -141,7 +141,7 @@ class ProfileForm(QWidget):
         row.focus()
         return True
 
-    def part_at(self, path: KeyPath) -> Any:
+    def find_part(self, path: KeyPath) -> Any:
         """Return the row of a field, after expanding its sections."""
         return self._part_at(path, is_opening=True)
 
@@ -153,10 +153,10 @@ class ProfileForm(QWidget):
         if section is None:
             return None
         if isinstance(section, NestedGroup):
-            return section.part_at(path[1:], is_opening) or section
+            return section.find_part(path[1:], is_opening) or section
         if is_opening:
-            section.open()
-        return (self._groups[name].part_at(path, is_opening) if section.is_open else None) or section
+            section.set_open()
+        return (self._groups[name].find_part(path, is_opening) if section.is_open else None) or section
 
     def _build(self, protocol: str) -> None:
         self.protocol = protocol
@@ -177,14 +177,14 @@ class ProfileForm(QWidget):
                 self._add_special(name)
         self._arrange()
 
-    def _section(self, name: str, root: FieldSpec) -> Folding | None:
+    def _section(self, name: str, root: FieldSpec) -> CollapsibleSection | None:
         keys = _KEYS.get(name)
         if keys is None:
-            spec = root.at(name)
+            spec = root.find_field(name)
             return None if spec is None else NestedGroup(spec, (name,), self.edits, -1, indent=0, role="heading")
-        fields = tuple(field for key in keys if (field := root.at(key)) is not None)
+        fields = tuple(field for key in keys if (field := root.find_field(key)) is not None)
         spec = msgspec.structs.replace(root, fields=fields, key=name, one_of={})
-        return Folding(_heading(name), lambda: self._group(name, spec), role="heading")
+        return CollapsibleSection(_heading(name), lambda: self._group(name, spec), role="heading")
 
     def _group(self, name: str, spec: FieldSpec) -> QWidget:
         group = GroupEditor(spec, (), self.edits)
@@ -195,29 +195,29 @@ class ProfileForm(QWidget):
     def _add_special(self, section: str) -> None:
         for widget in self._special.get(section, ()):
             if widget.parent() is None:
-                self.sections[section].lead_with(widget)
+                self.sections[section].add_leading_widget(widget)
 
     def _arrange(self) -> None:
         for index, name in enumerate(name for name in _ORDER[self.view] if name in self._cards):
             self._column.removeWidget(self._cards[name])
             self._column.insertWidget(index, self._cards[name])
             section = self.sections[name]
-            is_left_out = isinstance(section, NestedGroup) and section.is_left_out
-            section.open(name in _OPEN[self.view] and not is_left_out)
+            is_left_out = isinstance(section, NestedGroup) and section.is_absent
+            section.set_open(name in _OPEN[self.view] and not is_left_out)
         last: QWidget = self.search
         for name in _ORDER[self.view]:
-            last = chain(last, self._cards[name]) if name in self._cards else last
+            last = chain_tab_order(last, self._cards[name]) if name in self._cards else last
 
     def _show_help(self, spec: FieldSpec) -> None:
-        self.help.setText(f"{label_of(spec.key)}: {help_of(spec)}" if spec.help else "")
+        self.help.setText(f"{display_name(spec.key)}: {build_help_text(spec)}" if spec.help else "")
 
     def _update_results(self, text: str) -> None:
         terms = text.casefold().split()
         if not terms or self.protocol is None:
             self._results = {}
         else:
-            fields = every_field(profile_fields(self.protocol))
-            names = {path: " › ".join(label_of(key) for key in path if key != "*") for path, _ in fields}
+            fields = iter_fields(profile_fields(self.protocol))
+            names = {path: " › ".join(display_name(key) for key in path if key != "*") for path, _ in fields}
             self._results = _find_matches(names, terms, self.protocol)
         self._matches.setStringList(list(self._results))
 
@@ -226,7 +226,7 @@ class ProfileForm(QWidget):
         if path is not None:
             self.search.clear()
             self.reveal(path)
-            self.searched.emit(path)
+            self.result_selected.emit(path)
 
     def _open_first_result(self) -> None:
         if self._results:
@@ -235,7 +235,7 @@ class ProfileForm(QWidget):
 
 def _find_matches(names: dict[tuple[str, ...], str], terms: list[str], protocol: str) -> dict[str, KeyPath]:
     """Return the fields whose names match, followed by those whose help texts match."""
-    helps = {path: field.help.casefold() for path, field in every_field(profile_fields(protocol))}
+    helps = {path: field.help.casefold() for path, field in iter_fields(profile_fields(protocol))}
     by_name = [path for path, name in names.items() if all(word in name.casefold() for word in terms)]
     by_help = [path for path in names if path not in by_name and all(word in helps[path] for word in terms)]
     matches = sorted(by_name, key=lambda path: (terms[0] not in path[-1], len(path))) + by_help
@@ -255,7 +255,7 @@ def _completer(model: QStringListModel, field: QLineEdit) -> QCompleter:
 
 def _with_protocols(root: FieldSpec) -> FieldSpec:
     """Let the user choose any protocol, not only those that have the same fields."""
-    target = root.at("target")
+    target = root.find_field("target")
     assert target is not None
     fields = tuple(
         msgspec.structs.replace(field, choices=tuple(PROFILES), is_required=True) if field.key == "protocol" else field
@@ -269,7 +269,7 @@ def _with_protocols(root: FieldSpec) -> FieldSpec:
 
 def _heading(name: str) -> str:
     headings = {_GENERAL: "General", _SLO: "SLO and gates", "telemetry": "Telemetry"}
-    return headings.get(name) or label_of(name)
+    return headings.get(name) or display_name(name)
 
 
 def _summary(name: str, tree: dict[str, Any]) -> str:

@@ -6,43 +6,50 @@ from typing import Any, Protocol
 
 from PySide6.QtWidgets import QWidget
 
-from app.gui.forms.arrangement import form_starter, in_order, is_of_use, is_rare, label_of, starter
+from app.gui.forms.arrangement import (
+    display_name,
+    initial_form_values,
+    initial_value,
+    is_applicable,
+    is_rare,
+    sort_fields,
+)
 from app.gui.forms.editor import REMOVED, Editor, Edits
-from app.gui.forms.folding import Folding
-from app.gui.forms.lists import NumbersEditor, PairsEditor, RowsEditor, TicksEditor
+from app.gui.forms.folding import CollapsibleSection
+from app.gui.forms.lists import CheckBoxesEditor, NumbersEditor, PairsEditor, RowsEditor
 from app.gui.forms.records import RecordsEditor
-from app.gui.forms.row import INDENT, FieldRow, help_of
-from app.gui.forms.scalars import ChoiceEditor, FreeEditor, LineEditor, TickEditor
-from app.gui.widgets import Choice, button, hbox, vbox
+from app.gui.forms.row import INDENT, FieldRow, build_help_text
+from app.gui.forms.scalars import CheckBoxEditor, ChoiceEditor, LineEditor, YamlEditor
+from app.gui.widgets import WheelSafeComboBox, button, hbox, vbox
 from app.profiles.document import KeyPath
 from app.profiles.fields import FieldSpec
 
 _SPACING = 8
 
 
-class Part(Protocol):
+class KeyEditor(Protocol):
     """Editor of one key of a group."""
 
     def show_value(self, value: Any) -> None: ...
-    def say_problem(self, text: str) -> None: ...
+    def set_problem(self, text: str) -> None: ...
     def focus(self) -> None: ...
     def setVisible(self, visible: bool, /) -> None: ...
 
 
-def editor_of(spec: FieldSpec, path: KeyPath, edits: Edits) -> Editor:
+def create_editor(spec: FieldSpec, path: KeyPath, edits: Edits) -> Editor:
     """Create the editor of a field that is not a group."""
     if spec.kind == "list":
         return _list_editor(spec)(spec, path, edits)
     if spec.kind == "choice" or (spec.kind == "yes_no" and spec.is_nullable):
         return ChoiceEditor(spec, path, edits)
-    kinds: dict[str, type[Editor]] = {"yes_no": TickEditor, "any": FreeEditor, "mapping": PairsEditor}
+    kinds: dict[str, type[Editor]] = {"yes_no": CheckBoxEditor, "any": YamlEditor, "mapping": PairsEditor}
     return kinds.get(spec.kind, LineEditor)(spec, path, edits)
 
 
 def _list_editor(spec: FieldSpec) -> type[Editor]:
     assert spec.item is not None
     if spec.item.kind == "choice":
-        return TicksEditor
+        return CheckBoxesEditor
     return NumbersEditor if spec.item.kind in ("whole", "number", "scalar") else RowsEditor
 
 
@@ -50,60 +57,60 @@ class GroupEditor(QWidget):
     """Editor of one group of fields. `leave_out` are keys that are edited elsewhere."""
 
     def __init__(
-        self, spec: FieldSpec, path: KeyPath, edits: Edits, depth: int = 0, leave_out: tuple[str, ...] = ()
+        self, spec: FieldSpec, path: KeyPath, edits: Edits, depth: int = 0, excluded_keys: tuple[str, ...] = ()
     ) -> None:
         super().__init__()
         self.spec, self.path, self.edits, self._depth = spec, path, edits, depth
         self.value: dict[str, Any] = {}
-        self.parts: dict[str, Part] = {}
-        self.forms: dict[str, _FormChoice] = {}
+        self.parts: dict[str, KeyEditor] = {}
+        self.form_choices: dict[str, _FormChoice] = {}
         self._layout = vbox(within=self, spacing=_SPACING)
-        fields = [field for field in in_order(spec.fields, path) if field.key not in leave_out]
+        fields = [field for field in sort_fields(spec.fields, path) if field.key not in excluded_keys]
         front = [field for field in fields if not is_rare((*path, field.key))]
         self._rare = [field for field in fields if field not in front]
         for field in front:
             self._add_form_choice(field.key)
             self._layout.addWidget(self._part(field))
-        self.more: Folding | None = None
+        self.more_section: CollapsibleSection | None = None
         if self._rare:
-            self.more = Folding("More", self._make_more)
-            self.more.head.setAccessibleName("More of {what}".format(what=label_of(spec.key or "profile")))
-            self._layout.addWidget(self.more)
+            self.more_section = CollapsibleSection("More", self._make_more)
+            self.more_section.head.setAccessibleName("More of {what}".format(what=display_name(spec.key or "profile")))
+            self._layout.addWidget(self.more_section)
 
     def show_value(self, value: Any) -> None:
         self.value = value if isinstance(value, dict) else {}
         for key, part in self.parts.items():
             part.show_value(self.value.get(key, REMOVED))
             part.setVisible(self._is_shown(key))
-        for choice in self.forms.values():
+        for choice in self.form_choices.values():
             choice.show_value(self.value)
         self._show_more()
 
-    def part_at(self, path: KeyPath, is_opening: bool) -> Any:
+    def find_part(self, path: KeyPath, is_opening: bool) -> Any:
         """Return the innermost row or heading of `path`. Collapsed parents are opened if `is_opening`; otherwise return
         them.
         """
-        if not path or not isinstance(path[0], str) or self.spec.at(path[0]) is None:
+        if not path or not isinstance(path[0], str) or self.spec.find_field(path[0]) is None:
             return None
-        if self.more is not None and path[0] in {field.key for field in self._rare}:
-            if not is_opening and not self.more.is_open:
-                return self.more
-            self.more.show()
-            self.more.open()
+        if self.more_section is not None and path[0] in {field.key for field in self._rare}:
+            if not is_opening and not self.more_section.is_open:
+                return self.more_section
+            self.more_section.show()
+            self.more_section.set_open()
         part: Any = self.parts.get(path[0])
         if part is None:
             return None
         part.setVisible(True)
-        inner = part.part_at(path[1:], is_opening) if isinstance(part, NestedGroup | RecordsEditor) else None
+        inner = part.find_part(path[1:], is_opening) if isinstance(part, NestedGroup | RecordsEditor) else None
         return inner or part
 
-    def forget_problems(self) -> None:
-        if self.more is not None:
-            self.more.say_problem("")
+    def clear_problems(self) -> None:
+        if self.more_section is not None:
+            self.more_section.set_problem("")
         for part in self.parts.values():
-            part.say_problem("")
+            part.set_problem("")
             if isinstance(part, NestedGroup | RecordsEditor):
-                part.forget_problems()
+                part.clear_problems()
 
     def _part(self, field: FieldSpec) -> QWidget:
         path = (*self.path, field.key)
@@ -113,7 +120,7 @@ class GroupEditor(QWidget):
         elif field.kind == "records":
             part = RecordsEditor(field, path, self.edits, self._depth, _group)
         else:
-            part = FieldRow(editor_of(field, path, self.edits), self._depth)
+            part = FieldRow(create_editor(field, path, self.edits), self._depth)
         self.parts[field.key] = part
         assert isinstance(part, QWidget)
         return part
@@ -121,17 +128,17 @@ class GroupEditor(QWidget):
     def _add_form_choice(self, key: str) -> None:
         """Add the form selector above the first of the keys that it selects."""
         for title, forms in self.spec.one_of.items():
-            if title not in self.forms and any(key in form.split("+") for form in forms):
-                self.forms[title] = _FormChoice(self, title, forms, self._depth)
-                self._layout.addWidget(self.forms[title])
+            if title not in self.form_choices and any(key in form.split("+") for form in forms):
+                self.form_choices[title] = _FormChoice(self, title, forms, self._depth)
+                self._layout.addWidget(self.form_choices[title])
 
     def _is_shown(self, key: str) -> bool:
         if self.value.get(key) is not None:
             return True
-        chosen = [choice for choice in self.forms.values() if choice.is_between(key)]
+        chosen = [choice for choice in self.form_choices.values() if choice.is_between(key)]
         if chosen:
             return any(choice.is_chosen(key, self.value) for choice in chosen)
-        return is_of_use(self.spec.settings, key, self.value)
+        return is_applicable(self.spec.settings, key, self.value)
 
     def _make_more(self) -> QWidget:
         holder = QWidget()
@@ -145,56 +152,58 @@ class GroupEditor(QWidget):
 
     def _show_more(self) -> None:
         """Show or hide the "More" section. It opens once if one of its fields is set, and can be collapsed by hand."""
-        if self.more is None:
+        if self.more_section is None:
             return
-        labels = [label_of(rare.key) for rare in self._rare if rare.key in self.value and not rare.is_required]
-        self.more.setVisible(any(self._is_shown(field.key) for field in self._rare))
-        if labels and not self.more.is_made:
-            self.more.open()
-        self.more.say("More", ", ".join(labels) or ", ".join(label_of(field.key) for field in self._rare))
+        labels = [display_name(rare.key) for rare in self._rare if rare.key in self.value and not rare.is_required]
+        self.more_section.setVisible(any(self._is_shown(field.key) for field in self._rare))
+        if labels and not self.more_section.has_content:
+            self.more_section.set_open()
+        self.more_section.set_heading(
+            "More", ", ".join(labels) or ", ".join(display_name(field.key) for field in self._rare)
+        )
 
 
 def _group(spec: FieldSpec, path: KeyPath, edits: Edits, depth: int) -> GroupEditor:
     return GroupEditor(spec, path, edits, depth)
 
 
-class NestedGroup(Folding):
+class NestedGroup(CollapsibleSection):
     """Collapsible editor of a nested group. An optional group is added and removed as a whole."""
 
     def __init__(
         self, spec: FieldSpec, path: KeyPath, edits: Edits, depth: int, *, indent: int = INDENT, role: str | None = None
     ) -> None:
-        super().__init__(label_of(spec.key), self._make_group, indent=indent, role=role)
+        super().__init__(display_name(spec.key), self._make_group, indent=indent, role=role)
         self.spec, self._path, self._edits, self._depth = spec, path, edits, depth
         self._value: Any = REMOVED
         self._was_set = False
-        self.setToolTip(help_of(spec))
-        self.head.setAccessibleDescription(help_of(spec))
-        self.add = button("Add", self._add)
-        self.add.setAccessibleName(f"Add {label_of(spec.key)}")
-        self.drop = button("Remove", self._drop)
-        self.drop.setAccessibleName(f"Remove {label_of(spec.key)}")
-        self.line.addWidget(self.add)
-        self.line.addWidget(self.drop)
+        self.setToolTip(build_help_text(spec))
+        self.head.setAccessibleDescription(build_help_text(spec))
+        self.add_button = button("Add", self._add)
+        self.add_button.setAccessibleName(f"Add {display_name(spec.key)}")
+        self.remove_button = button("Remove", self._drop)
+        self.remove_button.setAccessibleName(f"Remove {display_name(spec.key)}")
+        self.line.addWidget(self.add_button)
+        self.line.addWidget(self.remove_button)
 
     def show_value(self, value: Any) -> None:
         is_set = isinstance(value, dict)
         self._value = value
         can_be_left_out = self.spec.is_nullable
-        self.add.setVisible(can_be_left_out and not is_set)
-        self.drop.setVisible(can_be_left_out and is_set)
+        self.add_button.setVisible(can_be_left_out and not is_set)
+        self.remove_button.setVisible(can_be_left_out and is_set)
         self.head.setEnabled(is_set or not can_be_left_out)
-        if is_set and not self._was_set and ".".join(map(str, self._path)) not in self._edits.special:
-            self.open()
+        if is_set and not self._was_set and ".".join(map(str, self._path)) not in self._edits.special_paths:
+            self.set_open()
         elif can_be_left_out and not is_set:
-            self.open(False)
+            self.set_open(False)
         self._was_set = is_set
-        self.say(label_of(self.spec.key), summary_of(value, self.spec))
-        if self.is_made:
+        self.set_heading(display_name(self.spec.key), summarize_value(value, self.spec))
+        if self.has_content:
             self.group().show_value(value)
 
     @property
-    def is_left_out(self) -> bool:
+    def is_absent(self) -> bool:
         return self.spec.is_nullable and not isinstance(self._value, dict)
 
     def group(self) -> GroupEditor:
@@ -202,17 +211,17 @@ class NestedGroup(Folding):
         assert isinstance(content, GroupEditor)
         return content
 
-    def part_at(self, path: KeyPath, is_opening: bool) -> Any:
-        if self.is_left_out:
+    def find_part(self, path: KeyPath, is_opening: bool) -> Any:
+        if self.is_absent:
             return None
         if is_opening:
-            self.open()
-        return self.group().part_at(path, is_opening) if self.is_open else None
+            self.set_open()
+        return self.group().find_part(path, is_opening) if self.is_open else None
 
-    def forget_problems(self) -> None:
-        self.say_problem("")
-        if self.is_made:
-            self.group().forget_problems()
+    def clear_problems(self) -> None:
+        self.set_problem("")
+        if self.has_content:
+            self.group().clear_problems()
 
     def _make_group(self) -> QWidget:
         group = GroupEditor(self.spec, self._path, self._edits, self._depth + 1)
@@ -220,7 +229,7 @@ class NestedGroup(Folding):
         return group
 
     def _add(self) -> None:
-        self._edits.edited.emit(self._path, starter(self.spec))
+        self._edits.edited.emit(self._path, initial_value(self.spec))
 
     def _drop(self) -> None:
         self._edits.edited.emit(self._path, REMOVED)
@@ -232,11 +241,11 @@ class _FormChoice(QWidget):
     def __init__(self, group: GroupEditor, subject: str, forms: tuple[str, ...], depth: int) -> None:
         super().__init__()
         self._group, self._forms = group, forms
-        self.box = Choice()
+        self.box = WheelSafeComboBox()
         self.box.setPlaceholderText("choose…")
         title = subject[0].upper() + subject[1:]
         for form in forms:
-            self.box.addItem(" and ".join(label_of(key) for key in form.split("+")), form)
+            self.box.addItem(" and ".join(display_name(key) for key in form.split("+")), form)
         self.box.setAccessibleName(title)
         self.box.activated.connect(self._choose)
         row = FieldRow(_Holder(self.box, group), depth, title)
@@ -268,18 +277,18 @@ class _FormChoice(QWidget):
         old = {key for option in self._forms for key in option.split("+")}
         value = group.value
         remaining = {key: item for key, item in value.items() if key not in old or key in form.split("+")}
-        added = {key: item for key, item in form_starter(group.spec, form).items() if key not in remaining}
+        added = {key: item for key, item in initial_form_values(group.spec, form).items() if key not in remaining}
         merged = {**remaining, **added}
         settings = group.spec.settings
         group.edits.edited.emit(
-            group.path, {key: item for key, item in merged.items() if is_of_use(settings, key, merged)}
+            group.path, {key: item for key, item in merged.items() if is_applicable(settings, key, merged)}
         )
 
 
 class _Holder(Editor):
     """Adapter that shows the selector in a field row although it is not a field."""
 
-    def __init__(self, box: Choice, group: GroupEditor) -> None:
+    def __init__(self, box: WheelSafeComboBox, group: GroupEditor) -> None:
         super().__init__(FieldSpec(key="", kind="choice"), group.path, group.edits)
         hbox(box, within=self)
         self.setFocusProxy(box)
@@ -288,11 +297,11 @@ class _Holder(Editor):
         del value
 
 
-def summary_of(value: Any, spec: FieldSpec) -> str:
+def summarize_value(value: Any, spec: FieldSpec) -> str:
     """Return a short summary of a folded group."""
     if not isinstance(value, dict):
         return "none" if spec.is_nullable else "as by default"
     values = [
         str(item) for item in value.values() if isinstance(item, str | int | float) and not isinstance(item, bool)
     ]
-    return ", ".join(values)[:80] or ", ".join(label_of(key) for key in value)[:80] or "as by default"
+    return ", ".join(values)[:80] or ", ".join(display_name(key) for key in value)[:80] or "as by default"

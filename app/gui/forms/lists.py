@@ -8,10 +8,10 @@ from typing import Any, Generic, TypeVar
 from PySide6.QtWidgets import QCheckBox, QGridLayout, QWidget
 
 from app.errors import ProfileError
-from app.gui.forms.arrangement import label_of
+from app.gui.forms.arrangement import display_name
 from app.gui.forms.editor import REMOVED, Editor, Edits
-from app.gui.forms.folding import chain
-from app.gui.forms.scalars import Line, example_text, meant_by, text_of
+from app.gui.forms.folding import chain_tab_order
+from app.gui.forms.scalars import TextLine, format_example, format_value, parse_value
 from app.gui.widgets import button, hbox, tool_button, vbox
 from app.profiles.document import KeyPath
 from app.profiles.fields import FieldSpec
@@ -31,70 +31,70 @@ class NumbersEditor(Editor):
 
     def __init__(self, spec: FieldSpec, path: KeyPath, edits: Edits) -> None:
         super().__init__(spec, path, edits)
-        self.line = Line()
-        default = ", ".join(text_of(item) for item in spec.default or ())
-        self.line.setPlaceholderText(default or example_text(spec.example))
+        self.line = TextLine()
+        default = ", ".join(format_value(item) for item in spec.default or ())
+        self.line.setPlaceholderText(default or format_example(spec.example))
         self.line.textEdited.connect(self._tell)
         self.setFocusProxy(self.line)
         hbox(self.line, within=self)
 
     def show_value(self, value: Any) -> None:
         if self._parsed() != _as_list(value):
-            self.line.setText(", ".join(text_of(item) for item in _as_list(value)))
+            self.line.setText(", ".join(format_value(item) for item in _as_list(value)))
 
-    def name(self, text: str, description: str) -> None:
-        super().name(text, description)
+    def set_accessible_text(self, text: str, description: str) -> None:
+        super().set_accessible_text(text, description)
         self.line.setAccessibleName(text)
         self.line.setAccessibleDescription(description)
 
     def _parsed(self) -> list[Any]:
         assert self.spec.item is not None
         texts = self.line.text().split(",")
-        return [meant_by(self.spec.item, text.strip()) for text in texts if text.strip()]
+        return [parse_value(self.spec.item, text.strip()) for text in texts if text.strip()]
 
     def _tell(self) -> None:
-        self.tell(self._parsed() or REMOVED)
+        self.emit_edit(self._parsed() or REMOVED)
 
 
-class TicksEditor(Editor):
+class CheckBoxesEditor(Editor):
     """Check boxes for a fixed set of choices. The existing order of the values is preserved."""
 
     def __init__(self, spec: FieldSpec, path: KeyPath, edits: Edits) -> None:
         super().__init__(spec, path, edits)
         assert spec.item is not None
-        self.ticks = {choice: QCheckBox(choice) for choice in spec.item.choices}
+        self.check_boxes = {choice: QCheckBox(choice) for choice in spec.item.choices}
         layout = QGridLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setColumnStretch(_TICKS_PER_ROW, 1)
-        for index, tick in enumerate(self.ticks.values()):
+        for index, tick in enumerate(self.check_boxes.values()):
             layout.addWidget(tick, index // _TICKS_PER_ROW, index % _TICKS_PER_ROW)
             tick.clicked.connect(self._tell)
-        self.setFocusProxy(next(iter(self.ticks.values())))
+        self.setFocusProxy(next(iter(self.check_boxes.values())))
         self._value: list[Any] = []
 
     def show_value(self, value: Any) -> None:
         self._value = _as_list(self.spec.default if value is REMOVED else value)
-        for choice, tick in self.ticks.items():
+        for choice, tick in self.check_boxes.items():
             tick.setChecked(choice in self._value)
 
-    def name(self, text: str, description: str) -> None:
-        super().name(text, description)
-        for choice, tick in self.ticks.items():
+    def set_accessible_text(self, text: str, description: str) -> None:
+        super().set_accessible_text(text, description)
+        for choice, tick in self.check_boxes.items():
             tick.setAccessibleName(f"{text}: {choice}")
             tick.setAccessibleDescription(description)
 
     def _tell(self) -> None:
-        ticked = [choice for choice, tick in self.ticks.items() if tick.isChecked()]
-        ordered = [item for item in self._value if item in ticked or item not in self.ticks]
-        self.tell([*ordered, *(item for item in ticked if item not in ordered)] or REMOVED)
+        ticked = [choice for choice, tick in self.check_boxes.items() if tick.isChecked()]
+        ordered = [item for item in self._value if item in ticked or item not in self.check_boxes]
+        self.emit_edit([*ordered, *(item for item in ticked if item not in ordered)] or REMOVED)
 
 
 class _Row(QWidget):
     """One row of a growing list. The lines in `before` come before its own."""
 
-    def __init__(self, remove: str, *before: Line) -> None:
+    def __init__(self, remove: str, *before: TextLine) -> None:
         super().__init__()
-        self.line = Line()
+        self.line = TextLine()
         self.lines = (*before, self.line)
         self.remove = tool_button("✕", remove, tip=remove, flat=True)
         hbox(*((line, 1) for line in self.lines), self.remove, within=self, spacing=4)
@@ -102,7 +102,7 @@ class _Row(QWidget):
 
 class _Pair(_Row):
     def __init__(self, remove: str) -> None:
-        self.key = Line()
+        self.key = TextLine()
         self.key.setPlaceholderText("name")
         self.key.setAccessibleName("Name")
         super().__init__(remove, self.key)
@@ -110,30 +110,30 @@ class _Pair(_Row):
         self.line.setAccessibleName("Value")
 
 
-R = TypeVar("R", bound=_Row)
+RowType = TypeVar("RowType", bound=_Row)
 
 
-class _GrowingEditor(Editor, Generic[R]):
+class _GrowingEditor(Editor, Generic[RowType]):
     """List editor with one row per value and a button that adds a row."""
 
     def __init__(self, spec: FieldSpec, path: KeyPath, edits: Edits) -> None:
         super().__init__(spec, path, edits)
         self._layout = vbox(within=self, spacing=4)
         self.add = button("Add", self._add)
-        self.add.setAccessibleName(f"Add to {label_of(spec.key)}")
+        self.add.setAccessibleName(f"Add to {display_name(spec.key)}")
         line = hbox(self.add, 1)
         self._layout.addLayout(line)
         self.setFocusProxy(self.add)
-        self.rows: list[R] = []
+        self.rows: list[RowType] = []
 
-    def says(self) -> Any:
+    def parsed_value(self) -> Any:
         """Return the value in the rows; empty if there is none."""
         raise NotImplementedError
 
-    def make_row(self) -> R:
+    def make_row(self) -> RowType:
         raise NotImplementedError
 
-    def rows_for(self, values: Sized) -> list[R]:
+    def rows_for(self, values: Sized) -> list[RowType]:
         """Return as many rows as there are values, adding or removing rows as needed."""
         while len(self.rows) > len(values):
             self._drop(self.rows[-1])
@@ -142,12 +142,12 @@ class _GrowingEditor(Editor, Generic[R]):
         return self.rows
 
     def tell_edited(self) -> None:
-        self.tell(self.says() or REMOVED)
+        self.emit_edit(self.parsed_value() or REMOVED)
 
     def _add(self) -> None:
         self._new_row().lines[0].setFocus()
 
-    def _new_row(self) -> R:
+    def _new_row(self) -> RowType:
         row = self.make_row()
         for line in row.lines:
             line.textEdited.connect(self.tell_edited)
@@ -157,12 +157,12 @@ class _GrowingEditor(Editor, Generic[R]):
         _tab_before(row, self.add)
         return row
 
-    def _remove(self, row: R) -> None:
+    def _remove(self, row: RowType) -> None:
         self._drop(row)
         self.tell_edited()
         self.add.setFocus()
 
-    def _drop(self, row: R) -> None:
+    def _drop(self, row: RowType) -> None:
         self.rows.remove(row)
         self._layout.removeWidget(row)
         row.hide()
@@ -174,20 +174,20 @@ class RowsEditor(_GrowingEditor[_Row]):
 
     def show_value(self, value: Any) -> None:
         values = _as_list(value)
-        if self.says() != values:
+        if self.parsed_value() != values:
             for row, item in zip(self.rows_for(values), values, strict=True):
-                row.line.setText(text_of(item))
+                row.line.setText(format_value(item))
 
-    def says(self) -> list[Any]:
+    def parsed_value(self) -> list[Any]:
         assert self.spec.item is not None
         item = self.spec.item
         return [_parse_or_text(item, row.line.text()) for row in self.rows if row.line.text().strip()]
 
     def make_row(self) -> _Row:
         row = _Row("Remove this row")
-        name = f"{label_of(self.spec.key)} {len(self.rows) + 1}"
+        name = f"{display_name(self.spec.key)} {len(self.rows) + 1}"
         row.line.setAccessibleName(name)
-        row.line.setPlaceholderText(example_text(self.spec.example))
+        row.line.setPlaceholderText(format_example(self.spec.example))
         return row
 
 
@@ -196,12 +196,12 @@ class PairsEditor(_GrowingEditor[_Pair]):
 
     def show_value(self, value: Any) -> None:
         pairs = value if isinstance(value, dict) else {}
-        if self.says() != pairs:
+        if self.parsed_value() != pairs:
             for pair, (key, item) in zip(self.rows_for(pairs), pairs.items(), strict=True):
                 pair.key.setText(key)
-                pair.line.setText(text_of(item))
+                pair.line.setText(format_value(item))
 
-    def says(self) -> dict[str, Any]:
+    def parsed_value(self) -> dict[str, Any]:
         assert self.spec.item is not None
         item, named = self.spec.item, [pair for pair in self.rows if pair.key.text().strip()]
         read = {pair.key.text().strip(): _parse_or_text(item, pair.line.text()) for pair in named}
@@ -214,7 +214,7 @@ class PairsEditor(_GrowingEditor[_Pair]):
 def _parse_or_text(item: FieldSpec, text: str) -> Any:
     """Parse a text as YAML. Text that is not valid YAML yet is returned as is."""
     try:
-        return meant_by(item, text)
+        return parse_value(item, text)
     except ProfileError:
         return text
 
@@ -222,4 +222,4 @@ def _parse_or_text(item: FieldSpec, text: str) -> Any:
 def _tab_before(row: QWidget, add: QWidget) -> None:
     before = add.previousInFocusChain()
     if before is not None:
-        QWidget.setTabOrder(chain(before, row), add)
+        QWidget.setTabOrder(chain_tab_order(before, row), add)

@@ -8,10 +8,10 @@ from typing import Any
 
 from PySide6.QtWidgets import QToolButton, QWidget
 
-from app.gui.forms.arrangement import fresh_name, label_of, starter
+from app.gui.forms.arrangement import display_name, initial_value, unique_name
 from app.gui.forms.editor import REMOVED, Edits
-from app.gui.forms.folding import Folding
-from app.gui.forms.row import INDENT, help_of, problem_label
+from app.gui.forms.folding import CollapsibleSection
+from app.gui.forms.row import INDENT, build_help_text, create_problem_label
 from app.gui.widgets import button, hbox, label, tool_button, vbox
 from app.profiles.document import KeyPath
 from app.profiles.fields import FieldSpec
@@ -28,14 +28,14 @@ class RecordsEditor(QWidget):
         self.spec, self.path, self.edits, self._depth, self.make_group = spec, path, edits, depth, make_group
         self._values: list[Any] = []
         self.records: list[_Record] = []
-        self.setToolTip(help_of(spec))
-        self.problem = problem_label()
-        self.add = button("Add", self._add)
-        self.add.setAccessibleName(f"Add to {label_of(spec.key)}")
-        self.add.setAccessibleDescription(help_of(spec))
+        self.setToolTip(build_help_text(spec))
+        self.problem = create_problem_label()
+        self.add_button = button("Add", self._add)
+        self.add_button.setAccessibleName(f"Add to {display_name(spec.key)}")
+        self.add_button.setAccessibleDescription(build_help_text(spec))
         self._layout = vbox(within=self, spacing=6)
         self._none = label("none", "muted")
-        head = hbox(label(label_of(spec.key)), (self._none, 1), self.add)
+        head = hbox(label(display_name(spec.key)), (self._none, 1), self.add_button)
         self._layout.addLayout(head)
         self._layout.addWidget(self.problem)
 
@@ -49,28 +49,28 @@ class RecordsEditor(QWidget):
                 self._append(index)
             self.records[index].show_value(item, len(self._values))
 
-    def part_at(self, path: KeyPath, is_opening: bool) -> Any:
+    def find_part(self, path: KeyPath, is_opening: bool) -> Any:
         if not path or not isinstance(path[0], int) or path[0] >= len(self.records):
             return None
         record = self.records[path[0]]
         if is_opening:
-            record.open()
+            record.set_open()
         return (record.group().part_at(path[1:], is_opening) if record.is_open else None) or record
 
-    def forget_problems(self) -> None:
+    def clear_problems(self) -> None:
         for record in self.records:
-            record.say_problem("")
-            if record.is_made:
+            record.set_problem("")
+            if record.has_content:
                 record.group().forget_problems()
 
-    def say_problem(self, text: str) -> None:
+    def set_problem(self, text: str) -> None:
         self.problem.setText(text)
         self.problem.setVisible(bool(text))
 
     def focus(self) -> None:
-        self.add.setFocus()
+        self.add_button.setFocus()
 
-    def change(self, values: list[Any]) -> None:
+    def set_values(self, values: list[Any]) -> None:
         self.edits.edited.emit(self.path, values or REMOVED)
 
     def values(self) -> list[Any]:
@@ -81,8 +81,8 @@ class RecordsEditor(QWidget):
         self.records.append(record)
         self._layout.addWidget(record)
         record.show_value(self._values[index], len(self._values))
-        if len(self._values) <= _MAX_OPEN and ".".join(map(str, self.path)) not in self.edits.special:
-            record.open()
+        if len(self._values) <= _MAX_OPEN and ".".join(map(str, self.path)) not in self.edits.special_paths:
+            record.set_open()
 
     def _discard(self, record: _Record) -> None:
         self._layout.removeWidget(record)
@@ -90,14 +90,14 @@ class RecordsEditor(QWidget):
         record.deleteLater()
 
     def _add(self) -> None:
-        self.change([*self.values(), self._named(starter(self.spec))])
+        self.set_values([*self.values(), self._named(initial_value(self.spec))])
         if self.records:
-            self.records[-1].open()
+            self.records[-1].set_open()
             self.records[-1].focus()
 
-    def copy_of(self, at: int) -> None:
+    def duplicate_record(self, index: int) -> None:
         values = self.values()
-        self.change([*values[: at + 1], self._named(copy.deepcopy(values[at])), *values[at + 1 :]])
+        self.set_values([*values[: index + 1], self._named(copy.deepcopy(values[index])), *values[index + 1 :]])
 
     def _named(self, value: Any) -> Any:
         """Return the value with a name that no other record has."""
@@ -108,21 +108,21 @@ class RecordsEditor(QWidget):
             for record in self._values
             if isinstance(record, dict) and isinstance(record.get("name"), str)
         }
-        return {**value, "name": fresh_name(str(value["name"]), taken)}
+        return {**value, "name": unique_name(str(value["name"]), taken)}
 
-    def move_record(self, at: int, to: int) -> None:
+    def move_record(self, index: int, target: int) -> None:
         values = self.values()
-        values.insert(to, values.pop(at))
-        self.change(values)
+        values.insert(target, values.pop(index))
+        self.set_values(values)
 
-    def remove_record(self, at: int) -> None:
+    def remove_record(self, index: int) -> None:
         values = self.values()
-        del values[at]
-        self.change(values)
-        self.add.setFocus()
+        del values[index]
+        self.set_values(values)
+        self.add_button.setFocus()
 
 
-class _Record(Folding):
+class _Record(CollapsibleSection):
     def __init__(self, records: RecordsEditor, index: int, depth: int) -> None:
         super().__init__("", self._make_group, indent=INDENT)
         self._records, self._index, self._depth = records, index, depth
@@ -138,14 +138,14 @@ class _Record(Folding):
         heading = f"{self._index + 1}  {name}" if name else f"{self._index + 1}"
         values = [item for key, item in value.items() if key != "name"] if isinstance(value, dict) else [value]
         summary = ", ".join(str(item) for item in values if isinstance(item, str | int | float))
-        self.say(heading, summary[:80])
-        accessible_name = f"{label_of(self._records.spec.key)} {heading}"
+        self.set_heading(heading, summary[:80])
+        accessible_name = f"{display_name(self._records.spec.key)} {heading}"
         self.head.setAccessibleName(accessible_name)
         for tool in (self.up, self.down, self.copy, self.drop):
             tool.setAccessibleName(f"{tool.toolTip()}: {accessible_name}")
         self.up.setEnabled(self._index > 0)
         self.down.setEnabled(self._index < count - 1)
-        if self.is_made:
+        if self.has_content:
             self.group().show_value(value)
 
     def group(self) -> Any:
@@ -172,7 +172,7 @@ class _Record(Folding):
         self._records.move_record(self._index, self._index + 1)
 
     def _copy(self) -> None:
-        self._records.copy_of(self._index)
+        self._records.duplicate_record(self._index)
 
     def _drop(self) -> None:
         self._records.remove_record(self._index)

@@ -8,9 +8,9 @@ from PySide6.QtCore import QEvent, Qt
 from PySide6.QtGui import QResizeEvent
 from PySide6.QtWidgets import QLabel, QWidget
 
-from app.gui.forms.arrangement import label_of
+from app.gui.forms.arrangement import display_name
 from app.gui.forms.editor import REMOVED, Editor
-from app.gui.forms.scalars import Focus, same_value
+from app.gui.forms.scalars import FocusReporter, is_same_value
 from app.gui.widgets import hbox, label, restyle, tool_button, vbox
 from app.profiles.fields import FieldSpec
 
@@ -21,7 +21,7 @@ _MIN_LETTERS_WITH_UNIT = 70
 INDENT = 18
 
 
-def help_of(spec: FieldSpec) -> str:
+def build_help_text(spec: FieldSpec) -> str:
     """Return the help text of a field with its unit and bounds, and whether it is required."""
     parts = [spec.help] if spec.help else []
     if spec.unit:
@@ -36,27 +36,27 @@ def help_of(spec: FieldSpec) -> str:
 class FieldRow(QWidget):
     """Row of one field. `depth` is the indentation level; labels shrink so that all editors are aligned."""
 
-    def __init__(self, editor: Editor, depth: int, called: str | None = None) -> None:
+    def __init__(self, editor: Editor, depth: int, name: str | None = None) -> None:
         super().__init__()
         self.editor, self.spec, self._depth = editor, editor.spec, depth
-        called = called or label_of(self.spec.key)
-        description = help_of(self.spec)
+        name = name or display_name(self.spec.key)
+        description = build_help_text(self.spec)
         self.setToolTip(description)
-        editor.name(called, description)
-        self.called = label(called, wrap=True, buddy=editor)
+        editor.set_accessible_text(name, description)
+        self.name_label = label(name, wrap=True, buddy=editor)
         self.unit = label(self.spec.unit, "muted", wrap=True)
         self.unit.setToolTip(description)
-        self.reset = tool_button("↺", f"Back to the default of {called}", tip="Back to the default", flat=True)
+        self.reset = tool_button("↺", f"Back to the default of {name}", tip="Back to the default", flat=True)
         self.reset.clicked.connect(self._reset)
         self.problem = label("", "word", wrap=True)
         self.problem.hide()
         restyle(self.problem, "bad")
         self._lay_out()
         self._fit()
-        Focus(editor)
+        FocusReporter(editor)
 
     def _lay_out(self) -> None:
-        line = hbox((self.called, 0, Qt.AlignmentFlag.AlignTop), spacing=8)
+        line = hbox((self.name_label, 0, Qt.AlignmentFlag.AlignTop), spacing=8)
         column = vbox(self.editor, self.problem, spacing=2)
         line.addLayout(column, 1)
         line.addWidget(self.unit, 0, Qt.AlignmentFlag.AlignTop)
@@ -70,28 +70,28 @@ class FieldRow(QWidget):
         self.editor.show_value(value)
         is_set = value is not REMOVED
         self.reset.setVisible(is_set and not self.spec.is_required)
-        is_changed = is_set and not same_value(value, self.spec.default)
-        if self.called.font().bold() != is_changed:
-            font = self.called.font()
+        is_changed = is_set and not is_same_value(value, self.spec.default)
+        if self.name_label.font().bold() != is_changed:
+            font = self.name_label.font()
             font.setBold(is_changed)
-            self.called.setFont(font)
+            self.name_label.setFont(font)
 
-    def say_problem(self, text: str) -> None:
+    def set_problem(self, text: str) -> None:
         self.problem.setText(text)
         self.problem.setVisible(bool(text))
-        self.editor.setAccessibleDescription(text or help_of(self.spec))
+        self.editor.setAccessibleDescription(text or build_help_text(self.spec))
 
     def focus(self) -> None:
         self.editor.focus()
 
     def _reset(self) -> None:
-        self.editor.tell(REMOVED)
+        self.editor.emit_edit(REMOVED)
 
     def _fit(self) -> None:
         width = self.fontMetrics().horizontalAdvance(_LABEL_LETTERS)
-        self.called.setFixedWidth(max(width - INDENT * self._depth, width // 2))
+        self.name_label.setFixedWidth(max(width - INDENT * self._depth, width // 2))
         self.unit.setFixedWidth(self.fontMetrics().horizontalAdvance(_UNIT_LETTERS))
-        for widget in (self.called, self.unit):
+        for widget in (self.name_label, self.unit):
             widget.setMinimumHeight(self.fontMetrics().height() + _PADDING)
 
     def resizeEvent(self, event: QResizeEvent) -> None:
@@ -105,7 +105,7 @@ class FieldRow(QWidget):
             self._fit()
 
 
-def problem_label() -> QLabel:
+def create_problem_label() -> QLabel:
     """Create an error label for a part that has no row."""
     result = label("", "word", wrap=True)
     restyle(result, "bad")

@@ -18,28 +18,28 @@ from PySide6.QtWidgets import (
 
 from app.errors import ProfileError
 from app.gui.forms.editor import REMOVED, Editor, Edits
-from app.gui.widgets import Choice, hbox, tip, tool_button
-from app.profiles.document import KeyPath, plain_scalar, read_document
-from app.profiles.editing import in_line
+from app.gui.widgets import WheelSafeComboBox, hbox, tool_button, tool_tip_text
+from app.profiles.document import KeyPath, parse_scalar, read_document
+from app.profiles.editing import format_inline
 from app.profiles.fields import FieldSpec
 
 _MAX_LINES = 8
 
 
-def text_of(value: Any) -> str:
+def format_value(value: Any) -> str:
     """Return the text that an editor shows for a value; empty for none."""
     if value is REMOVED or value is None:
         return ""
-    return value if isinstance(value, str) else in_line(value)
+    return value if isinstance(value, str) else format_inline(value)
 
 
-def example_text(example: Any) -> str:
+def format_example(example: Any) -> str:
     """Return the placeholder text for an example; empty for none."""
-    text = ", ".join(map(text_of, example)) if isinstance(example, list) else text_of(example)
+    text = ", ".join(map(format_value, example)) if isinstance(example, list) else format_value(example)
     return text and f"like {text}"
 
 
-def meant_by(spec: FieldSpec, text: str) -> Any:
+def parse_value(spec: FieldSpec, text: str) -> Any:
     """Parse a line of text for a field. Return `REMOVED` if it is blank; raise ProfileError if free YAML is invalid."""
     if not text.strip():
         return REMOVED
@@ -48,17 +48,17 @@ def meant_by(spec: FieldSpec, text: str) -> Any:
         return None if is_null else text
     if spec.kind == "any":
         return read_document(text.encode(), "this field").value
-    return plain_scalar(text.strip())
+    return parse_scalar(text.strip())
 
 
-class Line(QLineEdit):
+class TextLine(QLineEdit):
     """Line edit that leaves Ctrl+Z to the window, which undoes the change of the profile and not the typing."""
 
     def event(self, event: QEvent) -> bool:
         return False if _is_undo(event) else super().event(event)
 
 
-class FreeText(QPlainTextEdit):
+class FreeTextEdit(QPlainTextEdit):
     """Multi-line text edit that leaves Ctrl+Z to the window, as `Line` does."""
 
     def event(self, event: QEvent) -> bool:
@@ -76,8 +76,8 @@ class LineEditor(Editor):
 
     def __init__(self, spec: FieldSpec, path: KeyPath, edits: Edits) -> None:
         super().__init__(spec, path, edits)
-        self.line = Line()
-        self.line.setPlaceholderText(text_of(spec.default) or example_text(spec.example))
+        self.line = TextLine()
+        self.line.setPlaceholderText(format_value(spec.default) or format_example(spec.example))
         self.line.textEdited.connect(self._tell)
         self.setFocusProxy(self.line)
         layout = hbox((self.line, 1), within=self, spacing=4)
@@ -88,19 +88,19 @@ class LineEditor(Editor):
         if isinstance(value, list) and self.spec.kind == "text":
             value = shlex.join(str(word) for word in value)
         if self._parsed() != value:
-            self.line.setText(text_of(value))
+            self.line.setText(format_value(value))
             self.line.setCursorPosition(0)
 
-    def name(self, text: str, description: str) -> None:
-        super().name(text, description)
+    def set_accessible_text(self, text: str, description: str) -> None:
+        super().set_accessible_text(text, description)
         self.line.setAccessibleName(text)
         self.line.setAccessibleDescription(description)
 
     def _parsed(self) -> Any:
-        return meant_by(self.spec, self.line.text())
+        return parse_value(self.spec, self.line.text())
 
     def _tell(self) -> None:
-        self.tell(self._parsed())
+        self.emit_edit(self._parsed())
 
     def _browse(self) -> QWidget:
         button = tool_button("…", "Choose a file", tip="Choose a file")
@@ -110,9 +110,9 @@ class LineEditor(Editor):
     def _choose(self) -> None:
         chosen, _ = QFileDialog.getOpenFileName(self, "Choose a file", str(self.edits.directory))
         if chosen:
-            self.take_file(Path(chosen))
+            self.set_file(Path(chosen))
 
-    def take_file(self, path: Path) -> None:
+    def set_file(self, path: Path) -> None:
         """Set the path of a file, relative to the profile's directory if the file is inside it."""
         is_inside = path.is_relative_to(self.edits.directory)
         self.line.setText(str(path.relative_to(self.edits.directory) if is_inside else path))
@@ -126,10 +126,10 @@ class ChoiceEditor(Editor):
 
     def __init__(self, spec: FieldSpec, path: KeyPath, edits: Edits) -> None:
         super().__init__(spec, path, edits)
-        self.box = Choice()
+        self.box = WheelSafeComboBox()
         self.box.setPlaceholderText("choose…")
         if not spec.is_required:
-            default = text_of(spec.default)
+            default = format_value(spec.default)
             self.box.addItem(f"default: {default}" if default else "default", REMOVED)
         for choice, value in self._choices():
             self.box.addItem(choice, value)
@@ -146,7 +146,7 @@ class ChoiceEditor(Editor):
     def show_value(self, value: Any) -> None:
         index = self._find_index(self.spec.default if value is REMOVED and self.spec.is_required else value)
         if index < 0 and value is not REMOVED:
-            self.box.addItem(text_of(value), value)
+            self.box.addItem(format_value(value), value)
             index = self.box.count() - 1
         self.box.setCurrentIndex(index)
 
@@ -156,34 +156,34 @@ class ChoiceEditor(Editor):
             (index for index, item in enumerate(values) if item is value or (item == value and value is not None)), -1
         )
 
-    def name(self, text: str, description: str) -> None:
-        super().name(text, description)
+    def set_accessible_text(self, text: str, description: str) -> None:
+        super().set_accessible_text(text, description)
         self.box.setAccessibleName(text)
         self.box.setAccessibleDescription(description)
 
     def _tell(self) -> None:
-        self.tell(self.box.currentData())
+        self.emit_edit(self.box.currentData())
 
 
-class TickEditor(Editor):
+class CheckBoxEditor(Editor):
     def __init__(self, spec: FieldSpec, path: KeyPath, edits: Edits) -> None:
         super().__init__(spec, path, edits)
-        self.tick = QCheckBox("I may load this host" if path[0] == "target" and spec.key == "permitted" else "")
-        self.tick.setChecked(bool(spec.default))
-        self.tick.clicked.connect(self.tell)
-        self.setFocusProxy(self.tick)
-        hbox(self.tick, 1, within=self)
+        self.check_box = QCheckBox("I may load this host" if path[0] == "target" and spec.key == "permitted" else "")
+        self.check_box.setChecked(bool(spec.default))
+        self.check_box.clicked.connect(self.emit_edit)
+        self.setFocusProxy(self.check_box)
+        hbox(self.check_box, 1, within=self)
 
     def show_value(self, value: Any) -> None:
-        self.tick.setChecked(bool(self.spec.default) if value is REMOVED else value is True)
+        self.check_box.setChecked(bool(self.spec.default) if value is REMOVED else value is True)
 
-    def name(self, text: str, description: str) -> None:
-        super().name(text, description)
-        self.tick.setAccessibleName(text)
-        self.tick.setAccessibleDescription(description)
+    def set_accessible_text(self, text: str, description: str) -> None:
+        super().set_accessible_text(text, description)
+        self.check_box.setAccessibleName(text)
+        self.check_box.setAccessibleDescription(description)
 
 
-class FreeEditor(Editor):
+class YamlEditor(Editor):
     """Editor of arbitrary YAML, such as a request body or a length distribution.
 
     While the text is not valid YAML, the editor emits nothing and shows the error as its tooltip.
@@ -191,9 +191,9 @@ class FreeEditor(Editor):
 
     def __init__(self, spec: FieldSpec, path: KeyPath, edits: Edits) -> None:
         super().__init__(spec, path, edits)
-        self.text = FreeText()
+        self.text = FreeTextEdit()
         self.text.setTabChangesFocus(True)
-        self.text.setPlaceholderText(text_of(spec.default))
+        self.text.setPlaceholderText(format_value(spec.default))
         self.text.textChanged.connect(self._tell)
         self.text.document().documentLayout().documentSizeChanged.connect(self._fit)
         self.setFocusProxy(self.text)
@@ -203,16 +203,16 @@ class FreeEditor(Editor):
 
     def show_value(self, value: Any) -> None:
         try:
-            is_same = same_value(meant_by(self.spec, self.text.toPlainText()), value)
+            is_same = is_same_value(parse_value(self.spec, self.text.toPlainText()), value)
         except ProfileError:
             is_same = self.text.hasFocus()
         if not is_same:
             self._is_showing = True
-            self.text.setPlainText("" if value is REMOVED else in_line(value))
+            self.text.setPlainText("" if value is REMOVED else format_inline(value))
             self._is_showing = False
 
-    def name(self, text: str, description: str) -> None:
-        super().name(text, description)
+    def set_accessible_text(self, text: str, description: str) -> None:
+        super().set_accessible_text(text, description)
         self.text.setAccessibleName(text)
         self.text.setAccessibleDescription(description)
 
@@ -220,12 +220,12 @@ class FreeEditor(Editor):
         if self._is_showing:
             return
         try:
-            value = meant_by(self.spec, self.text.toPlainText())
+            value = parse_value(self.spec, self.text.toPlainText())
         except ProfileError as error:
-            self.text.setToolTip(tip(error.problem))
+            self.text.setToolTip(tool_tip_text(error.problem))
             return
         self.text.setToolTip("")
-        self.tell(value)
+        self.emit_edit(value)
 
     def _fit(self) -> None:
         lines = min(max(1, round(self.text.document().size().height())), _MAX_LINES)
@@ -240,12 +240,12 @@ class FreeEditor(Editor):
             self._fit()
 
 
-def same_value(one: Any, other: Any) -> bool:
+def is_same_value(first: Any, second: Any) -> bool:
     """Return whether two values are equal and of the same type, so that 1 differs from true."""
-    return one is other or (type(one) is type(other) and one == other)
+    return first is second or (type(first) is type(second) and first == second)
 
 
-class Focus(QObject):
+class FocusReporter(QObject):
     """Reports the field that has the keyboard focus to the edits of the form."""
 
     def __init__(self, editor: Editor) -> None:

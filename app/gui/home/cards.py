@@ -8,7 +8,7 @@ from pathlib import Path
 from PySide6.QtCore import QSize, Qt, Signal
 from PySide6.QtWidgets import QGridLayout, QLabel, QPushButton, QSizePolicy, QWidget
 
-from app.gui.home.presenter import Line, RunLine
+from app.gui.home.presenter import MachineLine, RunLine
 from app.gui.widgets import Badge, clear, hbox, label, restyle, vbox
 
 _MARKS = {"warn": "▲ ", "bad": "✕ "}
@@ -69,15 +69,15 @@ class RunButton(_TextsButton):
         super().__init__()
         self._directory = Path(line.directory)
         self.setProperty("role", "row")
-        details = [line.outcome, line.trust, line.state, line.carries, line.when]
+        details = [line.outcome, line.validity, line.state, line.max_rate, line.started]
         self.setAccessibleName(f"Open run {line.name}")
         self.setAccessibleDescription(", ".join(verdict for verdict in details if verdict))
         head = hbox((label(line.name, wrap=True), 1))
-        for verdict in dict.fromkeys((line.outcome, line.trust or line.state)):  # show INVALID only once
+        for verdict in dict.fromkeys((line.outcome, line.validity or line.state)):  # show INVALID only once
             if verdict:
                 head.addWidget(Badge(verdict), 0, Qt.AlignmentFlag.AlignTop)
         layout = vbox(head, within=self, margins=(10, 7, 10, 7), spacing=2)
-        subtitle = " · ".join(part for part in (line.carries, line.when) if part)
+        subtitle = " · ".join(part for part in (line.max_rate, line.started) if part)
         if subtitle:
             layout.addWidget(label(subtitle, "muted", wrap=True))
         for text_label in self.findChildren(QLabel):
@@ -124,7 +124,7 @@ class MachineLines(QWidget):
         self._grid.setColumnStretch(1, 1)
         self._labels: list[tuple[QLabel, QLabel]] = []
 
-    def show_lines(self, lines: Sequence[Line]) -> None:
+    def show_lines(self, lines: Sequence[MachineLine]) -> None:
         """Show the lines. Labels are reused, so that the layout does not jump once a second."""
         while len(self._labels) < len(lines):
             self._add()

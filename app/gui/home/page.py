@@ -9,12 +9,12 @@ from PySide6.QtWidgets import QBoxLayout, QFrame, QPushButton, QVBoxLayout, QWid
 from app.gui.background import Latest
 from app.gui.docks.machine_watch import MachineState, MachineWatch
 from app.gui.home.cards import LargeAction, MachineLines, RunRows
-from app.gui.home.presenter import QUICK_CHECK, SHOWN_RUNS, RunLine, machine_lines, quick_check, run_line
+from app.gui.home.presenter import MAX_RECENT_RUNS, QUICK_CHECK, RunLine, machine_lines, quick_check, run_line
 from app.gui.home.unfinished import UnfinishedRuns
 from app.gui.navigation import Navigation, PageKey
 from app.gui.page import Page
 from app.gui.recovery import Recovery
-from app.gui.theme import Look
+from app.gui.theme import ThemeController
 from app.gui.widgets import button, card, hbox, label, scroll_area, vbox
 
 _CHECK_DELAY_MS = 400
@@ -28,13 +28,13 @@ class HomePage(Page):
 
     key: PageKey = "home"
 
-    def __init__(self, navigation: Navigation, look: Look) -> None:
-        super().__init__(navigation, look)
+    def __init__(self, navigation: Navigation, theme_controller: ThemeController) -> None:
+        super().__init__(navigation, theme_controller)
         self._machine: MachineWatch | None = None
-        self._run_reader: Latest[tuple[RunLine, ...]] = Latest(self, self._show_runs, navigation.tell_error)
+        self._run_reader: Latest[tuple[RunLine, ...]] = Latest(self, self._show_runs, navigation.notify_error)
         self.quick = button("Run the &quick check", self.start, primary=True)
         self.run_rows = RunRows()
-        self.run_rows.opened.connect(navigation.run_opened)
+        self.run_rows.opened.connect(navigation.open_run_requested)
         self._no_runs = label("Reading…", "muted", wrap=True)
         self.machine_lines = MachineLines()
         self._check_again = button("Look a&gain", self._check_machine_again)
@@ -48,7 +48,7 @@ class HomePage(Page):
 
     def set_machine(self, machine: MachineWatch) -> None:
         self._machine = machine
-        machine.watch_for(self.machine_lines)
+        machine.add_viewer(self.machine_lines)
         machine.changed.connect(self._show_machine)
         self._show_machine(machine.state)
 
@@ -63,7 +63,7 @@ class HomePage(Page):
         self._check_timer.stop()
 
     def start(self) -> bool:
-        self.navigation.launch_wanted.emit(quick_check())
+        self.navigation.launch_requested.emit(quick_check())
         return True
 
     def command_line(self) -> str | None:
@@ -128,31 +128,31 @@ class HomePage(Page):
         return layout
 
     def _benchmark(self) -> None:
-        self.navigation.page_wanted.emit("run")
-        self.navigation.kind_wanted.emit("local")
+        self.navigation.page_requested.emit("run")
+        self.navigation.new_profile_requested.emit("local")
 
     def _load_test(self) -> None:
-        self.navigation.page_wanted.emit("run")
-        self.navigation.kind_wanted.emit("endpoint")
+        self.navigation.page_requested.emit("run")
+        self.navigation.new_profile_requested.emit("endpoint")
 
     def _plan_hardware(self) -> None:
-        self.navigation.page_wanted.emit("plan")
+        self.navigation.page_requested.emit("plan")
 
     def _refresh(self) -> None:
         self._read_runs()
         if self._machine is not None:
-            self._machine.look()
+            self._machine.check()
 
     def _check_machine_again(self) -> None:
         if self._machine is not None:
-            self._machine.look_again()
+            self._machine.check_again()
 
     def _show_machine(self, state: MachineState) -> None:
         self.machine_lines.show_lines(machine_lines(state))
-        self._check_again.setVisible(state.facts is not None or state.problem is not None)
+        self._check_again.setVisible(state.capabilities is not None or state.problem is not None)
 
     def _read_runs(self) -> None:
-        self._run_reader.ask(_read_last_runs)
+        self._run_reader.request(_read_last_runs)
 
     def _show_runs(self, lines: tuple[RunLine, ...]) -> None:
         self._no_runs.setText(
@@ -172,7 +172,7 @@ def _top_aligned(frame: QFrame) -> QFrame:
 
 
 def _read_last_runs() -> tuple[RunLine, ...]:
-    from app.reporting.run_rows import row_of
-    from app.storage.run_directory import stored_runs
+    from app.reporting.run_rows import build_row
+    from app.storage.run_directory import list_stored_runs
 
-    return tuple(run_line(row_of(run)) for run in reversed(stored_runs()[-SHOWN_RUNS:]))
+    return tuple(run_line(build_row(run)) for run in reversed(list_stored_runs()[-MAX_RECENT_RUNS:]))

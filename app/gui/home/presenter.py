@@ -9,19 +9,19 @@ import msgspec
 
 from app.gui import formatting
 from app.gui.docks.machine_watch import MachineState
-from app.gui.docks.machine_words import gpu_title, measured, short
+from app.gui.docks.machine_words import format_reading, gpu_title, shorten
 from app.gui.formatting import NOT_AVAILABLE, State, cell
 from app.gui.navigation import Launch
-from app.records.machine import GpuNow, MachineFacts, MachineNow
+from app.records.machine import GpuState, MachineInfo, MachineNow
 
 if TYPE_CHECKING:
     from app.reporting.run_rows import RunRow
 
 QUICK_CHECK = ("quickstart", "--seconds", "2")
-SHOWN_RUNS = 5
+MAX_RECENT_RUNS = 5
 
 
-class Line(msgspec.Struct, frozen=True):
+class MachineLine(msgspec.Struct, frozen=True):
     """One line about this machine. A problem is described in `text`, and its `state` is not plain."""
 
     title: str
@@ -35,10 +35,10 @@ class RunLine(msgspec.Struct, frozen=True):
 
     directory: str
     name: str
-    when: str
-    carries: str
+    started: str
+    max_rate: str
     outcome: str = ""
-    trust: str = ""
+    validity: str = ""
     state: str = ""
 
 
@@ -52,101 +52,105 @@ def run_line(row: RunRow) -> RunLine:
     is_read = row.verdict is not None and row.state == "done"
     return RunLine(
         directory=row.directory,
-        name=short(row.called),
-        when="" if row.started_at is None else formatting.clock_time(row.started_at),
-        carries=short(row.carries or ""),
+        name=shorten(row.label),
+        started="" if row.started_at is None else formatting.clock_time(row.started_at),
+        max_rate=shorten(row.carries or ""),
         outcome=row.outcome or "",
-        trust=row.verdict or "" if is_read else "",
+        validity=row.verdict or "" if is_read else "",
         state="" if is_read else row.state,
     )
 
 
-def machine_lines(state: MachineState) -> tuple[Line, ...]:
+def machine_lines(state: MachineState) -> tuple[MachineLine, ...]:
     return (
-        _cpu(state.facts, state.now),
-        _memory(state.now),
-        *_gpus(state.now),
+        _cpu(state.capabilities, state.readings),
+        _memory(state.readings),
+        *_gpus(state.readings),
         _providers(state),
-        _power(state.facts),
-        *_problems(state.facts),
+        _power(state.capabilities),
+        *_problems(state.capabilities),
     )
 
 
-def _cpu(facts: MachineFacts | None, now: MachineNow | None) -> Line:
+def _cpu(facts: MachineInfo | None, now: MachineNow | None) -> MachineLine:
     parts = []
     if facts is not None:
-        parts.append(short(facts.environment.cpu_model or facts.environment.cpu_architecture))
+        parts.append(shorten(facts.environment.cpu_model or facts.environment.cpu_architecture))
     if now is not None:
         template = "{cores} cores, {percent} busy"
-        parts.append(template.format(cores=cell(now.cores), percent=measured(now.cpu_percent, "%")))
-    return Line("CPU", ", ".join(parts) or _READING)
+        parts.append(template.format(cores=cell(now.cores), percent=format_reading(now.cpu_percent, "%")))
+    return MachineLine("CPU", ", ".join(parts) or _READING)
 
 
-def _memory(now: MachineNow | None) -> Line:
+def _memory(now: MachineNow | None) -> MachineLine:
     if now is None:
-        return Line("Memory", _READING)
+        return MachineLine("Memory", _READING)
     used, total = cell(now.memory_gib), cell(now.memory_total_gib)
-    return Line("Memory", f"{used} of {total} GiB used")
+    return MachineLine("Memory", f"{used} of {total} GiB used")
 
 
-def _gpus(now: MachineNow | None) -> tuple[Line, ...]:
+def _gpus(now: MachineNow | None) -> tuple[MachineLine, ...]:
     title = "GPU"
     if now is None:
-        return (Line(title, _READING),)
+        return (MachineLine(title, _READING),)
     lines = [_gpu(gpu, now) for gpu in now.gpus]
     if now.gpu_note is not None:
-        lines.append(Line(title, f"The driver says: {short(now.gpu_note)}", "warn"))
+        lines.append(MachineLine(title, f"The driver says: {shorten(now.gpu_note)}", "warn"))
     elif not lines and now.driver is None:
-        lines.append(Line(title, "No NVIDIA driver: everything but local GPU runs is available."))
+        lines.append(MachineLine(title, "No NVIDIA driver: everything but local GPU runs is available."))
     elif not lines:
-        lines.append(Line(title, "Driver {driver}, and no GPU.".format(driver=short(now.driver or ""))))
+        lines.append(MachineLine(title, "Driver {driver}, and no GPU.".format(driver=shorten(now.driver or ""))))
     return tuple(lines)
 
 
-def _gpu(gpu: GpuNow, now: MachineNow) -> Line:
+def _gpu(gpu: GpuState, now: MachineNow) -> MachineLine:
     text = "{name}, {degrees}, {percent} busy".format(
-        name=short(gpu.name),
-        degrees=measured(gpu.temperature_c, "°C"),
-        percent=measured(gpu.utilisation_percent, "%"),
+        name=shorten(gpu.name),
+        degrees=format_reading(gpu.temperature_c, "°C"),
+        percent=format_reading(gpu.utilisation_percent, "%"),
     )
     if now.driver is not None and "amd" not in gpu.source:
-        text = f"{text}, driver {short(now.driver)}"
+        text = f"{text}, driver {shorten(now.driver)}"
     if not gpu.throttled_by:
-        return Line(gpu_title(gpu), text)
+        return MachineLine(gpu_title(gpu), text)
     throttled_text = "{text}, held back: {why}".format(text=text, why=", ".join(gpu.throttled_by))
-    return Line(gpu_title(gpu), throttled_text, "warn")
+    return MachineLine(gpu_title(gpu), throttled_text, "warn")
 
 
-def _providers(state: MachineState) -> Line:
+def _providers(state: MachineState) -> MachineLine:
     title = "Providers"
-    if state.facts is None:
-        return Line(title, "Trying them…") if state.problem is None else Line(title, short(state.problem), "warn")
-    environment = state.facts.environment
+    if state.capabilities is None:
+        return (
+            MachineLine(title, "Trying them…")
+            if state.problem is None
+            else MachineLine(title, shorten(state.problem), "warn")
+        )
+    environment = state.capabilities.environment
     if not environment.providers:
-        return Line(title, "None opens a session here.", "warn")
+        return MachineLine(title, "None opens a session here.", "warn")
     names, version = ", ".join(environment.providers), environment.onnxruntime or NOT_AVAILABLE
-    return Line(title, f"{names} (ONNX Runtime {version})")
+    return MachineLine(title, f"{names} (ONNX Runtime {version})")
 
 
-def _power(facts: MachineFacts | None) -> Line:
+def _power(facts: MachineInfo | None) -> MachineLine:
     if facts is None:
-        return Line("Power mode", _READING)
-    return Line("Power mode", facts.environment.cpu_governor or "n/a, this system does not tell")
+        return MachineLine("Power mode", _READING)
+    return MachineLine("Power mode", facts.environment.cpu_governor or "n/a, this system does not tell")
 
 
-def _problems(facts: MachineFacts | None) -> tuple[Line, ...]:
+def _problems(facts: MachineInfo | None) -> tuple[MachineLine, ...]:
     """Return lines for everything that limits the quality of measurements, with a hint. A missing GPU is not a
     problem."""
     if facts is None:
         return ()
     warnings = [
-        Line(check.name[:1].upper() + check.name[1:], _problem_text(check.value, check.unit, check.hint), "warn")
+        MachineLine(check.name[:1].upper() + check.name[1:], _problem_text(check.value, check.unit, check.hint), "warn")
         for check in facts.checks
         if check.verdict != "VALID"
     ]
     if not facts.environment.gpus:
         return tuple(warnings)
-    unavailable = [Line(f"Not {provider.provider}", provider.reason, "warn") for provider in facts.refused]
+    unavailable = [MachineLine(f"Not {provider.provider}", provider.reason, "warn") for provider in facts.refused]
     return (*warnings, *unavailable)
 
 

@@ -10,7 +10,7 @@ from PySide6.QtWidgets import QFrame, QHBoxLayout, QVBoxLayout, QWidget
 from app.gui import formatting
 from app.gui.navigation import Notice
 from app.gui.recovery import Recovery
-from app.gui.strip import Strip
+from app.gui.strip import MessageStrip
 from app.gui.widgets import button, clear, label, restyle, vbox
 
 if TYPE_CHECKING:
@@ -27,12 +27,12 @@ class UnfinishedRuns(QWidget):
         self.setAccessibleName("Unfinished runs")
         self._recovery = recovery
         self._discarded = ""
-        self._undo = Strip()
-        self._undo.acted.connect(self._undo_discard)
+        self._undo = MessageStrip()
+        self._undo.action_triggered.connect(self._undo_discard)
         self._rows = QVBoxLayout()
         self._more = label("", "muted", wrap=True)
         vbox(self._undo, self._rows, self._more, within=self)
-        recovery.found.connect(self._show)
+        recovery.unfinished_changed.connect(self._show)
         recovery.discarded.connect(self._offer_undo)
         self._show(recovery.unfinished)
 
@@ -47,7 +47,7 @@ class UnfinishedRuns(QWidget):
 
     def _offer_undo(self, name: str) -> None:
         self._discarded = name
-        self._undo.say(Notice("news", f"{name} is in the trash, for 30 days."), "&Undo")
+        self._undo.show_notice(Notice("news", f"{name} is in the trash, for 30 days."), "&Undo")
         self.setVisible(True)
 
     def _undo_discard(self) -> None:
@@ -59,7 +59,7 @@ class UnfinishedRun(QFrame):
     def __init__(self, run: Unfinished, recovery: Recovery) -> None:
         super().__init__()
         self._run, self._recovery = run, recovery
-        is_running = run.ending == "running"
+        is_running = run.state == "running"
         self.setProperty("role", "strip")
         text = label(_description(run), wrap=True)
         self.setAccessibleName(f"Unfinished run {run.directory.name}")
@@ -77,13 +77,13 @@ class UnfinishedRun(QFrame):
         restyle(self, "plain" if is_running else "warn")
 
     def _attach(self) -> None:
-        self._recovery.attach(self._run.directory)
+        self._recovery.watch(self._run.directory)
 
     def _resume(self) -> None:
         self._recovery.resume(self._run.directory)
 
     def _see(self) -> None:
-        self._recovery.see(self._run.directory)
+        self._recovery.open_results(self._run.directory)
 
     def _discard(self) -> None:
         self._recovery.discard(self._run.directory)
@@ -94,7 +94,7 @@ class UnfinishedRun(QFrame):
 
 def _description(run: Unfinished) -> str:
     name = run.name or run.directory.name
-    if run.ending == "running":
+    if run.state == "running":
         return f"{name} is being measured: it went on without its window."
-    last_written, size = formatting.clock_time(run.last_written.isoformat()), formatting.size(run.size_bytes)
+    last_written, size = formatting.clock_time(run.last_written.isoformat()), formatting.format_size(run.size_bytes)
     return f"{name} was cut short on {last_written}, and its engine is gone. {size} of facts are there to be read."

@@ -10,10 +10,10 @@ from PySide6.QtWidgets import QWidget
 
 from app.gui.formatting import NOT_AVAILABLE, cell
 from app.gui.library.list_pane import ListPane
-from app.gui.library.listed import moment
-from app.gui.library.seen import SeenEndpoint, endpoints_seen
+from app.gui.library.listed import format_time
+from app.gui.library.seen import EndpointUsage, find_endpoints
 from app.gui.navigation import Navigation
-from app.gui.widgets import Empty, button, vbox
+from app.gui.widgets import EmptyState, button, vbox
 from app.reporting.run_rows import RunRow
 from app.storage.run_directory import SPEC
 
@@ -22,16 +22,16 @@ class EndpointsTab(QWidget):
     def __init__(self, navigation: Navigation) -> None:
         super().__init__()
         self._navigation = navigation
-        self._endpoints: tuple[SeenEndpoint, ...] = ()
+        self._endpoints: tuple[EndpointUsage, ...] = ()
         self._again = button("&Load-test again", self.test_again, primary=True)
         self._open = button("&Open its last run", self.open_last)
         self.pane = ListPane(
             "Endpoints",
             "Endpoints that your runs put load on. Best is the highest rate that a run to be relied on found.",
-            (_HEADERS, {"last": moment, "best": _rate}),
+            (_HEADERS, {"last": format_time, "best": _rate}),
             [self._again, self._open],
             [],
-            Empty(
+            EmptyState(
                 "No endpoint was load-tested yet.",
                 button("Load-&test an endpoint", self._go_to_run, primary=True),
             ),
@@ -40,33 +40,33 @@ class EndpointsTab(QWidget):
         self.pane.opened.connect(self.test_again)
 
     def show_runs(self, rows: Sequence[RunRow]) -> None:
-        endpoints = endpoints_seen(rows)
+        endpoints = find_endpoints(rows)
         if endpoints != self._endpoints or not endpoints:
             self._endpoints = endpoints
             self.pane.set_frame(_frame(endpoints))
 
-    def chosen(self) -> SeenEndpoint | None:
-        row = self.pane.chosen()
+    def selected(self) -> EndpointUsage | None:
+        row = self.pane.selected()
         return None if row is None else self._endpoints[row]
 
     def test_again(self) -> None:
-        endpoint = self.chosen()
+        endpoint = self.selected()
         if endpoint is not None:
-            self._navigation.profile_opened.emit(Path(endpoint.last.directory) / SPEC)
+            self._navigation.open_profile_requested.emit(Path(endpoint.last.directory) / SPEC)
 
     def open_last(self) -> None:
-        endpoint = self.chosen()
+        endpoint = self.selected()
         if endpoint is not None:
-            self._navigation.run_opened.emit(Path(endpoint.last.directory))
+            self._navigation.open_run_requested.emit(Path(endpoint.last.directory))
 
-    def words_of_command(self) -> tuple[str, ...]:
-        endpoint = self.chosen()
+    def command_arguments(self) -> tuple[str, ...]:
+        endpoint = self.selected()
         if endpoint is not None:
             return ("run", str(Path(endpoint.last.directory) / SPEC))
         return ("runs", "list")
 
     def _go_to_run(self) -> None:
-        self._navigation.page_wanted.emit("run")
+        self._navigation.page_requested.emit("run")
 
 
 _HEADERS = {
@@ -81,10 +81,10 @@ _HEADERS = {
 }
 
 
-def _frame(endpoints: Sequence[SeenEndpoint]) -> pd.DataFrame:
+def _frame(endpoints: Sequence[EndpointUsage]) -> pd.DataFrame:
     return pd.DataFrame(
         {
-            "where": [endpoint.where or "started by the run" for endpoint in endpoints],
+            "where": [endpoint.url or "started by the run" for endpoint in endpoints],
             "protocol": [endpoint.protocol for endpoint in endpoints],
             "model": [endpoint.model for endpoint in endpoints],
             "outcome": [endpoint.last.outcome for endpoint in endpoints],

@@ -47,10 +47,11 @@ def forget(kind: Kind, path: Path) -> None:
     _write(kind, [remembered_path for remembered_path in remembered(kind) if remembered_path != path])
 
 
-def relocate(kind: Kind, path: Path, there: Path) -> None:
+def relocate(kind: Kind, path: Path, new_path: Path) -> None:
     """Replace a path by its new location, at the same position of the list."""
     _write(
-        kind, [there.absolute() if remembered_path == path else remembered_path for remembered_path in remembered(kind)]
+        kind,
+        [new_path.absolute() if remembered_path == path else remembered_path for remembered_path in remembered(kind)],
     )
 
 
@@ -60,7 +61,7 @@ def _write(kind: Kind, paths: list[Path]) -> None:
     settings.sync()
 
 
-class FilesKept(QObject):
+class RememberedFileActions(QObject):
     """Buttons to forget and to relocate a file, each visible only if it applies."""
 
     changed = Signal()
@@ -71,7 +72,7 @@ class FilesKept(QObject):
         self._kind, self._pattern, self._owner = kind, pattern, owner
         self._path: Path | None = None
         self.forget_button: QPushButton = button("For&get it", self.forget)
-        self.relocate_button: QPushButton = button("&Relocate…", self.ask_relocate)
+        self.relocate_button: QPushButton = button("&Relocate…", self.choose_new_location)
         self.show_file(None, is_missing=False)
 
     def show_file(self, path: Path | None, *, is_missing: bool) -> None:
@@ -85,17 +86,17 @@ class FilesKept(QObject):
             forget(self._kind, self._path)
             self.changed.emit()
 
-    def ask_relocate(self) -> None:
+    def choose_new_location(self) -> None:
         name = self._ask("Where is it now?")
         if name is not None:
             self.relocate(name)
 
-    def relocate(self, there: Path) -> None:
+    def relocate(self, new_path: Path) -> None:
         if self._path is not None:
-            relocate(self._kind, self._path, there)
+            relocate(self._kind, self._path, new_path)
             self.changed.emit()
 
-    def ask_add(self) -> Path | None:
+    def choose_file_to_add(self) -> Path | None:
         name = self._ask("Add to the library")
         if name is not None:
             self.add(name)

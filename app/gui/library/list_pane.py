@@ -9,8 +9,8 @@ from PySide6.QtCore import Qt, Signal
 from PySide6.QtGui import QKeyEvent
 from PySide6.QtWidgets import QPushButton, QVBoxLayout, QWidget
 
-from app.gui.tables import FrameModel, FrameTable, describe
-from app.gui.widgets import Empty, hbox, label, search_field, vbox
+from app.gui.tables import FrameModel, FrameTable, set_table_description
+from app.gui.widgets import EmptyState, hbox, label, search_field, vbox
 
 _MAX_COLUMN_CHARACTERS = 44
 
@@ -32,24 +32,24 @@ class ListPane(QWidget):
     """
 
     opened = Signal()
-    chosen_changed = Signal()
+    selection_changed = Signal()
 
     def __init__(
         self,
         name: str,
-        sentence: str,
+        description: str,
         columns: tuple[Mapping[str, str], Mapping[str, Callable[[object], str]]],
-        of_one: Sequence[QPushButton],
-        others: Sequence[QPushButton],
-        empty: Empty,
+        selection_buttons: Sequence[QPushButton],
+        other_buttons: Sequence[QPushButton],
+        empty: EmptyState,
     ) -> None:
         super().__init__()
-        self._name, self._selection_buttons, self._empty = name, tuple(of_one), empty
-        self.table = _Table(FrameModel(None, *columns), name, widest=_MAX_COLUMN_CHARACTERS)
+        self._name, self._selection_buttons, self._empty = name, tuple(selection_buttons), empty
+        self.table = _Table(FrameModel(None, *columns), name, max_column_characters=_MAX_COLUMN_CHARACTERS)
         self.filter = search_field("Filter", f"Filter {name}")
         self.below = QVBoxLayout()
         layout = vbox(
-            label(sentence, "muted", wrap=True),
+            label(description, "muted", wrap=True),
             self.filter,
             empty,
             (self.table, 1),
@@ -57,7 +57,7 @@ class ListPane(QWidget):
             margins=(0, 10, 0, 0),
             spacing=8,
         )
-        row = hbox(*of_one, *others, 1)
+        row = hbox(*selection_buttons, *other_buttons, 1)
         layout.addLayout(row)
         layout.addLayout(self.below)
         self._has_frame = False
@@ -69,7 +69,7 @@ class ListPane(QWidget):
         self._show_state()
 
     def set_frame(self, frame: pd.DataFrame) -> None:
-        selected = self.chosen()
+        selected = self.selected()
         is_first = not self._has_frame
         self.table.frame_model.set_frame(frame)
         self._has_frame = True
@@ -77,28 +77,28 @@ class ListPane(QWidget):
             self.table.fit_columns()
         self._apply_filter()
         if selected is not None and selected < len(frame):
-            self.choose(selected)
+            self.select(selected)
         self._show_state()
 
-    def chosen(self) -> int | None:
+    def selected(self) -> int | None:
         rows = self.table.selectionModel().selectedRows()
         return self.table.frame_model.frame_row(rows[0].row()) if rows else None
 
-    def choose(self, place: int) -> None:
+    def select(self, index: int) -> None:
         model = self.table.frame_model
-        shown_row = next((row for row in range(model.rowCount()) if model.frame_row(row) == place), None)
+        shown_row = next((row for row in range(model.rowCount()) if model.frame_row(row) == index), None)
         if shown_row is not None:
             self.table.selectRow(shown_row)
 
     def _apply_filter(self) -> None:
         self.table.set_filter(self.filter.text())
-        describe(self.table, self._name)
+        set_table_description(self.table, self._name)
 
     def _on_selection_changed(self) -> None:
-        is_selected = self.chosen() is not None
+        is_selected = self.selected() is not None
         for action_button in self._selection_buttons:
             action_button.setEnabled(is_selected)
-        self.chosen_changed.emit()
+        self.selection_changed.emit()
 
     def _show_state(self) -> None:
         is_filled = len(self.table.frame_model.frame) > 0
@@ -107,4 +107,4 @@ class ListPane(QWidget):
         self.filter.setVisible(is_filled)
         for action_button in self._selection_buttons:
             action_button.setVisible(is_filled)
-            action_button.setEnabled(self.chosen() is not None)
+            action_button.setEnabled(self.selected() is not None)

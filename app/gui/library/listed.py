@@ -9,13 +9,13 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from app.gui.formatting import NOT_AVAILABLE, clock_time, one_line, size
-from app.reporting.run_rows import Listing, RunRow, searched_text
+from app.gui.formatting import NOT_AVAILABLE, clock_time, format_size, one_line
+from app.reporting.run_rows import Listing, RunRow, build_search_text
 
 COLUMNS = ("name", "when", "target", "outcome", "trust", "carries", "size", "tags")
 
 
-class Listed(msgspec.Struct, frozen=True):
+class ListedRuns(msgspec.Struct, frozen=True):
     """The listed runs. `frame` and `texts` (the searchable text) have one entry per row."""
 
     rows: tuple[RunRow, ...]
@@ -28,15 +28,17 @@ class Listed(msgspec.Struct, frozen=True):
         return sum(row.size_bytes for row in self.rows)
 
 
-def listed_runs(listing: Listing) -> Listed:
+def build_listing(listing: Listing) -> ListedRuns:
     """Build the table. Can be called from any thread."""
-    return Listed(listing.rows, listing.unread, frame_of(listing.rows), tuple(map(searched_text, listing.rows)))
+    return ListedRuns(
+        listing.rows, listing.unread, build_frame(listing.rows), tuple(map(build_search_text, listing.rows))
+    )
 
 
-def frame_of(rows: Sequence[RunRow]) -> pd.DataFrame:
+def build_frame(rows: Sequence[RunRow]) -> pd.DataFrame:
     return pd.DataFrame(
         {
-            "name": [one_line(row.called) for row in rows],
+            "name": [one_line(row.label) for row in rows],
             "when": [row.started_at for row in rows],
             "target": [
                 None if row.protocol is None else one_line(row.url or row.model or row.protocol) for row in rows
@@ -51,17 +53,21 @@ def frame_of(rows: Sequence[RunRow]) -> pd.DataFrame:
     )
 
 
-def mask_of(listed: Listed, words: str, trust: str | None, tag: str | None) -> npt.NDArray[np.bool_] | None:
+def build_mask(
+    listed: ListedRuns, search_text: str, validity: str | None, tag: str | None
+) -> npt.NDArray[np.bool_] | None:
     """Return the mask of the rows that match all filters, with the rules of `app.reporting.run_rows.matching`.
 
     Return None if no filter is set.
     """
-    terms = words.casefold().split()
-    if not terms and trust is None and tag is None:
+    terms = search_text.casefold().split()
+    if not terms and validity is None and tag is None:
         return None
     return np.fromiter(
         (
-            (trust in (None, row.verdict)) and (tag is None or tag in row.tags) and all(term in text for term in terms)
+            (validity in (None, row.verdict))
+            and (tag is None or tag in row.tags)
+            and all(term in text for term in terms)
             for row, text in zip(listed.rows, listed.texts, strict=True)
         ),
         dtype=bool,
@@ -81,9 +87,9 @@ HEADERS = {
 }
 
 
-def moment(value: object) -> str:
+def format_time(value: object) -> str:
     return clock_time(value) if isinstance(value, str) else NOT_AVAILABLE
 
 
-def bytes_text(value: object) -> str:
-    return size(int(value)) if isinstance(value, int | float) and value == value else NOT_AVAILABLE
+def format_bytes(value: object) -> str:
+    return format_size(int(value)) if isinstance(value, int | float) and value == value else NOT_AVAILABLE

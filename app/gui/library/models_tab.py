@@ -10,14 +10,14 @@ import pandas as pd
 from PySide6.QtWidgets import QFrame, QWidget
 
 from app.gui.background import Latest
-from app.gui.formatting import NOT_AVAILABLE, count, number, size
-from app.gui.library.files_kept import FilesKept, remembered
+from app.gui.formatting import NOT_AVAILABLE, format_count, format_number, format_size
+from app.gui.library.files_kept import RememberedFileActions, remembered
 from app.gui.library.list_pane import ListPane
-from app.gui.library.listed import bytes_text, moment
-from app.gui.library.seen import SeenModel, models_seen
-from app.gui.navigation import Navigation, notice_of
-from app.gui.widgets import Empty, button, label, vbox
-from app.records.model import GivenShapes, ModelInspection, ModelValue
+from app.gui.library.listed import format_bytes, format_time
+from app.gui.library.seen import ModelUsage, find_models
+from app.gui.navigation import Navigation, error_notice
+from app.gui.widgets import EmptyState, button, label, vbox
+from app.records.model import ModelInspection, ModelValue, ShapeOverrides
 from app.reporting.run_rows import RunRow
 
 _MAX_VALUES, _MAX_CARDS, _MAX_CHARACTERS = 4, 5, 60
@@ -45,26 +45,26 @@ class ModelCard(QFrame):
         self._path = path
         self._title.setText(path.name[:_MAX_CHARACTERS])
         self._text.setText("Reading the model…")
-        self._latest.ask(lambda: _inspect(path))
+        self._latest.request(lambda: _inspect(path))
 
     def _show(self, inspection: ModelInspection) -> None:
         self._text.setText("\n".join(inspection_lines(inspection)))
 
     def _fail(self, error: Exception) -> None:
         self._path = None  # the next selection tries again
-        notice = notice_of(error)
-        self._text.setText(" ".join(part for part in (notice.what, notice.next_step) if part))
+        notice = error_notice(error)
+        self._text.setText(" ".join(part for part in (notice.summary, notice.next_step) if part))
 
 
 def inspection_lines(inspection: ModelInspection) -> Iterator[str]:
     model = inspection.model
     yield f"In: {_values(model.inputs)}. Out: {_values(model.outputs)}."
     opsets = ", ".join(f"{domain} {version}" for domain, version in model.opsets.items())
-    parameters, nodes = count(model.parameters.count), count(model.nodes)
-    yield f"{parameters} parameters, {size(model.size_bytes)}, opset {opsets}, {nodes} operators"
+    parameters, nodes = format_count(model.parameters.count), format_count(model.nodes)
+    yield f"{parameters} parameters, {format_size(model.size_bytes)}, opset {opsets}, {nodes} operators"
     if model.costs:
         cost = model.costs[0]
-        gflop, memory = number(cost.flops / 1e9), size(cost.memory_bytes)
+        gflop, memory = format_number(cost.flops / 1e9), format_size(cost.memory_bytes)
         yield f"One inference of batch {cost.batch}: {gflop} GFLOP, {memory} of memory"
     elif model.cost_reason:
         yield f"Cost of an inference n/a: {model.cost_reason[:200]}"
@@ -91,9 +91,9 @@ def _shape(value: ModelValue) -> str:
 
 
 def _inspect(path: Path) -> ModelInspection:
-    from app.wiring.inspecting import inspect_with_cards
+    from app.wiring.inspecting import inspect_with_gpus
 
-    return inspect_with_cards(path, GivenShapes({}, {}))
+    return inspect_with_gpus(path, ShapeOverrides({}, {}))
 
 
 class ModelsTab(QWidget):
@@ -101,61 +101,67 @@ class ModelsTab(QWidget):
         super().__init__()
         self._navigation = navigation
         self._rows: Sequence[RunRow] = ()
-        self._models: tuple[SeenModel, ...] = ()
-        self.kept = FilesKept("models", "Models (*.onnx)", self)
+        self._models: tuple[ModelUsage, ...] = ()
+        self.file_actions = RememberedFileActions("models", "Models (*.onnx)", self)
         self._benchmark = button("&Benchmark this model", self.benchmark, primary=True)
         self.pane = ListPane(
             "Models",
             "ONNX models that come with Sizewise, that your runs measured, or that you added.",
-            (_HEADERS, {"size": bytes_text, "last": moment, "carries": _text_or_na}),
+            (_HEADERS, {"size": format_bytes, "last": format_time, "carries": _text_or_na}),
             [self._benchmark],
-            [self.kept.relocate_button, self.kept.forget_button, button("&Add a model…", self.kept.ask_add)],
-            Empty("No model is known yet.", button("&Add a model…", self.kept.ask_add, primary=True)),
+            [
+                self.file_actions.relocate_button,
+                self.file_actions.forget_button,
+                button("&Add a model…", self.file_actions.choose_file_to_add),
+            ],
+            EmptyState(
+                "No model is known yet.", button("&Add a model…", self.file_actions.choose_file_to_add, primary=True)
+            ),
         )
         self.card = ModelCard()
         self.pane.below.addWidget(self.card)
         vbox(self.pane, within=self)
-        self._latest_models: Latest[tuple[SeenModel, ...]] = Latest(self, self._show, navigation.tell_error)
-        self.kept.changed.connect(self._find_models)
+        self._latest_models: Latest[tuple[ModelUsage, ...]] = Latest(self, self._show, navigation.notify_error)
+        self.file_actions.changed.connect(self._find_models)
         self.pane.opened.connect(self.benchmark)
-        self.pane.chosen_changed.connect(self._on_selection_changed)
+        self.pane.selection_changed.connect(self._on_selection_changed)
 
     def show_runs(self, rows: Sequence[RunRow]) -> None:
         self._rows = rows
         self._find_models()
 
-    def chosen(self) -> SeenModel | None:
-        row = self.pane.chosen()
+    def selected(self) -> ModelUsage | None:
+        row = self.pane.selected()
         return None if row is None else self._models[row]
 
     def benchmark(self) -> None:
-        model = self.chosen()
+        model = self.selected()
         if model is not None and model.path is not None and model.size_bytes is not None:
-            self._navigation.model_opened.emit(model.path)
+            self._navigation.open_model_requested.emit(model.path)
 
-    def words_of_command(self) -> tuple[str, ...]:
-        model = self.chosen() or next(iter(self._models), None)
+    def command_arguments(self) -> tuple[str, ...]:
+        model = self.selected() or next(iter(self._models), None)
         return ("models", "inspect", str(model.path if model and model.path else "digits"))
 
     def _find_models(self) -> None:
         rows, added = tuple(self._rows), remembered("models")
-        self._latest_models.ask(lambda: models_seen(rows, added))
+        self._latest_models.request(lambda: find_models(rows, added))
 
-    def _show(self, models: tuple[SeenModel, ...]) -> None:
+    def _show(self, models: tuple[ModelUsage, ...]) -> None:
         if models != self._models or not models:
             self._models = models
             self.pane.set_frame(_frame(models))
 
     def _on_selection_changed(self) -> None:
-        model = self.chosen()
+        model = self.selected()
         has_file = model is not None and model.size_bytes is not None
         self._benchmark.setEnabled(has_file)
         own = model.path if model is not None and model.origin == "added" else None
-        self.kept.show_file(own, is_missing=not has_file)
+        self.file_actions.show_file(own, is_missing=not has_file)
         self.card.inspect(_path_of(model))
 
 
-def _path_of(model: SeenModel | None) -> Path | None:
+def _path_of(model: ModelUsage | None) -> Path | None:
     return model.path if model is not None and model.size_bytes is not None else None
 
 
@@ -170,7 +176,7 @@ _HEADERS = {
 }
 
 
-def _frame(models: Sequence[SeenModel]) -> pd.DataFrame:
+def _frame(models: Sequence[ModelUsage]) -> pd.DataFrame:
     origins = {"bundled": "bundled", "added": "added", "run": "a run"}
     return pd.DataFrame(
         {
@@ -181,13 +187,13 @@ def _frame(models: Sequence[SeenModel]) -> pd.DataFrame:
             "size": [model.size_bytes for model in models],
             "runs": [model.runs for model in models],
             "last": [model.last_run for model in models],
-            "carries": [model.carries for model in models],
+            "carries": [model.last_max_rate for model in models],
             "file": ["" if model.path is None else str(model.path) for model in models],
         }
     )
 
 
-def _missing_text(model: SeenModel) -> str:
+def _missing_text(model: ModelUsage) -> str:
     return "a run; no file known" if model.path is None else "missing file"
 
 

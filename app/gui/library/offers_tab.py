@@ -11,12 +11,12 @@ import pandas as pd
 from PySide6.QtWidgets import QFileDialog, QWidget
 
 from app.gui.background import Latest
-from app.gui.formatting import NOT_AVAILABLE, money, plain
+from app.gui.formatting import NOT_AVAILABLE, format_money, format_plain
 from app.gui.library.list_pane import ListPane
 from app.gui.navigation import Navigation
-from app.gui.widgets import Empty, button, label, vbox
-from app.profiles.pricing.catalogue import imported_list
-from app.reporting.offer_rows import PriceListRow, known_offers, matching_offers, offer_row
+from app.gui.widgets import EmptyState, button, label, vbox
+from app.profiles.pricing.catalogue import load_imported_prices
+from app.reporting.offer_rows import PriceListRow, build_offer_row, find_offers, load_offers
 
 STALE_DAYS = 30
 
@@ -30,8 +30,8 @@ class Prices(msgspec.Struct, frozen=True):
     imported_on: date | None
 
     @property
-    def stale(self) -> int:
-        return sum(row.days_old > STALE_DAYS for row in self.rows)
+    def stale_count(self) -> int:
+        return sum(row.age_days > STALE_DAYS for row in self.rows)
 
 
 class OffersTab(QWidget):
@@ -46,25 +46,25 @@ class OffersTab(QWidget):
             (_HEADERS, dict.fromkeys(money_columns, _price) | dict.fromkeys(("vcpus", "memory_gib"), _plain)),
             [],
             [button("&Plan with a price list…", self._ask_open)],
-            Empty("Reading the catalogue…"),
+            EmptyState("Reading the catalogue…"),
         )
         self._note = label("", "muted", wrap=True)
         self.pane.below.addWidget(self._note)
         vbox(self.pane, within=self)
-        self._latest: Latest[Prices] = Latest(self, self._show, navigation.tell_error)
+        self._latest: Latest[Prices] = Latest(self, self._show, navigation.notify_error)
 
     @property
     def note(self) -> str:
         return self._note.text()
 
     def enter(self) -> None:
-        self._latest.ask(read_prices)
+        self._latest.request(read_prices)
 
-    def words_of_command(self) -> tuple[str, ...]:
+    def command_arguments(self) -> tuple[str, ...]:
         return ("offers", "list")
 
     def open_prices(self, path: Path) -> None:
-        self._navigation.prices_opened.emit(path)
+        self._navigation.open_prices_requested.emit(path)
 
     def _show(self, prices: Prices) -> None:
         if prices == self._prices:
@@ -72,8 +72,8 @@ class OffersTab(QWidget):
         self._prices = prices
         self.pane.set_frame(_frame(prices.rows))
         lines = [f"{len(prices.rows)} offers."]
-        if prices.stale:
-            lines.append(f"WARN: {prices.stale} prices are over 30 days old.")
+        if prices.stale_count:
+            lines.append(f"WARN: {prices.stale_count} prices are over 30 days old.")
         if prices.imported_from is not None:
             lines.append(f"Your list {prices.imported_from} of {prices.imported_on} lies over the catalogue.")
         else:
@@ -89,8 +89,8 @@ class OffersTab(QWidget):
 def read_prices() -> Prices:
     """Read the catalog and the imported price list. Can be called from any thread."""
     today = datetime.now(UTC).date()
-    own = imported_list()
-    rows = tuple(offer_row(offer, today) for offer in matching_offers(known_offers()))
+    own = load_imported_prices()
+    rows = tuple(build_offer_row(offer, today) for offer in find_offers(load_offers()))
     return Prices(rows, None if own is None else own.imported_from, None if own is None else own.imported_on)
 
 
@@ -115,8 +115,8 @@ def _frame(rows: tuple[PriceListRow, ...]) -> pd.DataFrame:
 
 
 def _price(value: object) -> str:
-    return money(value) if isinstance(value, int | float) and value == value else NOT_AVAILABLE
+    return format_money(value) if isinstance(value, int | float) and value == value else NOT_AVAILABLE
 
 
 def _plain(value: object) -> str:
-    return plain(value) if isinstance(value, int | float) and value == value else NOT_AVAILABLE
+    return format_plain(value) if isinstance(value, int | float) and value == value else NOT_AVAILABLE

@@ -11,7 +11,7 @@ from PySide6.QtWidgets import QLineEdit, QTabWidget, QWidget
 
 from app.gui.dropping import is_run_directory
 from app.gui.library.endpoints_tab import EndpointsTab
-from app.gui.library.listed import Listed
+from app.gui.library.listed import ListedRuns
 from app.gui.library.models_tab import ModelsTab
 from app.gui.library.offers_tab import OffersTab
 from app.gui.library.profiles_tab import ProfilesTab
@@ -20,9 +20,9 @@ from app.gui.library.runs_tab import RunsTab
 from app.gui.library.trash_tab import TrashTab
 from app.gui.navigation import Navigation, Notice, PageKey
 from app.gui.page import Page
-from app.gui.strip import Strip
-from app.gui.theme import Look
-from app.gui.widgets import label, stacked, vbox
+from app.gui.strip import MessageStrip
+from app.gui.theme import ThemeController
+from app.gui.widgets import label, stacked_widget, vbox
 
 UNDO_SHOWN_MS = 30_000
 
@@ -30,16 +30,16 @@ UNDO_SHOWN_MS = 30_000
 class LibraryPage(Page):
     key: PageKey = "library"
 
-    def __init__(self, navigation: Navigation, look: Look) -> None:
-        super().__init__(navigation, look)
+    def __init__(self, navigation: Navigation, theme_controller: ThemeController) -> None:
+        super().__init__(navigation, theme_controller)
         self._is_shown = False
         self.setAcceptDrops(True)
         self.presenter = RunsPresenter(self)
-        self.strip = Strip()
+        self.strip = MessageStrip()
         self._drop_hint = label("", "heading")
         self._drop_hint.hide()
-        self.runs_tab, self.trash = RunsTab(navigation, look, self.presenter), TrashTab(self.presenter)
-        self.first_tab = stacked(self.runs_tab, self.trash)
+        self.runs_tab, self.trash = RunsTab(navigation, theme_controller, self.presenter), TrashTab(self.presenter)
+        self.runs_stack = stacked_widget(self.runs_tab, self.trash)
         self.models, self.endpoints = ModelsTab(navigation), EndpointsTab(navigation)
         self.offers, self.profiles = OffersTab(navigation), ProfilesTab(navigation)
         self.tabs = QTabWidget()
@@ -49,7 +49,7 @@ class LibraryPage(Page):
         for widget, title in self._titled_tabs():
             self.tabs.addTab(widget, title)
         vbox(self.strip, self._drop_hint, (self.tabs, 1), within=self)
-        self._listed: Listed | None = None
+        self._listed: ListedRuns | None = None
         self._undo_shown = QTimer(self, singleShot=True, interval=UNDO_SHOWN_MS)
         self._connect()
 
@@ -64,11 +64,11 @@ class LibraryPage(Page):
 
     def runs(self) -> tuple[Path, ...]:
         """Return the ticked runs, or the selected one if none is ticked."""
-        chosen = self.runs_tab.chosen()
+        chosen = self.runs_tab.selected()
         return self.runs_tab.ticked() or (() if chosen is None else (Path(chosen.directory),))
 
     def export(self) -> bool:
-        return self.shown_tab() is self.first_tab and self.runs_tab.export()
+        return self.shown_tab() is self.runs_stack and self.runs_tab.export()
 
     def undo_stack(self) -> QUndoStack | None:
         return self.presenter.undo
@@ -82,18 +82,18 @@ class LibraryPage(Page):
         return self._listed is not None and not self._listed.unread
 
     def show_trash(self) -> None:
-        self.first_tab.setCurrentWidget(self.trash)
+        self.runs_stack.setCurrentWidget(self.trash)
         self.trash.enter()
 
     def show_runs(self) -> None:
-        self.first_tab.setCurrentWidget(self.runs_tab)
+        self.runs_stack.setCurrentWidget(self.runs_tab)
 
     def import_path(self, path: Path) -> bool:
         """Import a bundle or a run directory, and return whether the path is one. The outcome is reported when the
         import ends."""
         if not is_importable(path):
             return False
-        self.tabs.setCurrentWidget(self.first_tab)
+        self.tabs.setCurrentWidget(self.runs_stack)
         self.show_runs()
         self.presenter.import_path(path)
         return True
@@ -127,19 +127,19 @@ class LibraryPage(Page):
 
     def _command_arguments(self) -> tuple[str, ...]:
         current = self.shown_tab()
-        if current is self.first_tab:
-            in_trash = self.first_tab.currentWidget() is self.trash
-            return ("runs", "list", "--deleted") if in_trash else self.runs_tab.words_of_command()
+        if current is self.runs_stack:
+            in_trash = self.runs_stack.currentWidget() is self.trash
+            return ("runs", "list", "--deleted") if in_trash else self.runs_tab.command_arguments()
         tab = next(tab for tab in (self.models, self.endpoints, self.offers, self.profiles) if tab is current)
-        return tab.words_of_command()
+        return tab.command_arguments()
 
     def filter_field(self) -> QLineEdit | None:
         pane = getattr(self.shown_tab(), "pane", None)
-        return self.runs_tab.filters.words if pane is None else pane.filter
+        return self.runs_tab.filters.search_field if pane is None else pane.filter
 
     def _titled_tabs(self) -> tuple[tuple[QWidget, str], ...]:
         return (
-            (self.first_tab, "&Runs"),
+            (self.runs_stack, "&Runs"),
             (self.models, "&Models"),
             (self.endpoints, "&Endpoints"),
             (self.offers, "O&ffers"),
@@ -148,17 +148,17 @@ class LibraryPage(Page):
 
     def _connect(self) -> None:
         self.presenter.listed.connect(self._set_listed)
-        self.presenter.told.connect(self._show_notice)
+        self.presenter.notified.connect(self._show_notice)
         self.presenter.changed.connect(self.navigation.library_changed)
         self.presenter.imported.connect(self._show_imported)
-        self.runs_tab.trash_wanted.connect(self.show_trash)
-        self.trash.left.connect(self.show_runs)
+        self.runs_tab.trash_requested.connect(self.show_trash)
+        self.trash.closed.connect(self.show_runs)
         self.tabs.currentChanged.connect(self._show_tab)
-        self.strip.acted.connect(self._undo)
+        self.strip.action_triggered.connect(self._undo)
         self._undo_shown.timeout.connect(self.strip.hide)
         self.navigation.library_changed.connect(self._refresh_if_shown)
 
-    def _set_listed(self, listed: Listed) -> None:
+    def _set_listed(self, listed: ListedRuns) -> None:
         self._listed = listed
         self._show_tab()
 
@@ -173,7 +173,7 @@ class LibraryPage(Page):
                     tab.show_runs(self._listed.rows)
 
     def _show_notice(self, notice: Notice, can_undo: bool) -> None:
-        self.strip.say(notice, "&Undo" if can_undo else None)
+        self.strip.show_notice(notice, "&Undo" if can_undo else None)
         if can_undo:
             self._undo_shown.start()
         else:
@@ -185,7 +185,7 @@ class LibraryPage(Page):
 
     def _show_imported(self, directory: Path) -> None:
         self.runs_tab.filters.clear()
-        self.runs_tab.want(directory)
+        self.runs_tab.select_when_listed(directory)
 
     def _refresh_if_shown(self) -> None:
         if self._is_shown:

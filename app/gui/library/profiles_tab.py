@@ -8,11 +8,11 @@ import pandas as pd
 from PySide6.QtWidgets import QWidget
 
 from app.gui.background import Latest
-from app.gui.library.files_kept import FilesKept, remembered
+from app.gui.library.files_kept import RememberedFileActions, remembered
 from app.gui.library.list_pane import ListPane
-from app.gui.library.seen import SeenProfile, profiles_seen
+from app.gui.library.seen import ProfileUsage, find_profiles
 from app.gui.navigation import Navigation
-from app.gui.widgets import Empty, button, vbox
+from app.gui.widgets import EmptyState, button, vbox
 from app.reporting.run_rows import RunRow
 
 _MAX_CHARACTERS = 300
@@ -23,56 +23,60 @@ class ProfilesTab(QWidget):
         super().__init__()
         self._navigation = navigation
         self._rows: Sequence[RunRow] = ()
-        self._profiles: tuple[SeenProfile, ...] = ()
-        self.kept = FilesKept("profiles", "Profiles (*.yaml *.yml)", self)
+        self._profiles: tuple[ProfileUsage, ...] = ()
+        self.file_actions = RememberedFileActions("profiles", "Profiles (*.yaml *.yml)", self)
         self.open_button = button("&Open", self.open, primary=True)
         self.pane = ListPane(
             "Profiles",
             "A profile asks one question: target, workload, load, SLO. Bundled ones, those of runs, and your own.",
             (_HEADERS, {}),
             [self.open_button],
-            [self.kept.relocate_button, self.kept.forget_button, button("&Add a profile…", self.kept.ask_add)],
-            Empty("Checking the profiles…"),
+            [
+                self.file_actions.relocate_button,
+                self.file_actions.forget_button,
+                button("&Add a profile…", self.file_actions.choose_file_to_add),
+            ],
+            EmptyState("Checking the profiles…"),
         )
         vbox(self.pane, within=self)
-        self._latest_profiles: Latest[tuple[SeenProfile, ...]] = Latest(self, self._show, navigation.tell_error)
-        self.kept.changed.connect(self._find_profiles)
+        self._latest_profiles: Latest[tuple[ProfileUsage, ...]] = Latest(self, self._show, navigation.notify_error)
+        self.file_actions.changed.connect(self._find_profiles)
         self.pane.opened.connect(self.open)
-        self.pane.chosen_changed.connect(self._on_selection_changed)
+        self.pane.selection_changed.connect(self._on_selection_changed)
 
     def show_runs(self, rows: Sequence[RunRow]) -> None:
         self._rows = rows
         self._find_profiles()
 
-    def chosen(self) -> SeenProfile | None:
-        row = self.pane.chosen()
+    def selected(self) -> ProfileUsage | None:
+        row = self.pane.selected()
         return None if row is None else self._profiles[row]
 
     def open(self) -> None:
-        profile = self.chosen()
+        profile = self.selected()
         if profile is not None and not profile.is_missing:
-            self._navigation.profile_opened.emit(profile.path)
+            self._navigation.open_profile_requested.emit(profile.path)
 
-    def words_of_command(self) -> tuple[str, ...]:
-        profile = self.chosen()
+    def command_arguments(self) -> tuple[str, ...]:
+        profile = self.selected()
         if profile is None:
             return ("profiles", "list")
         return ("profiles", "check", profile.name if profile.origin == "bundled" else str(profile.path))
 
     def _find_profiles(self) -> None:
         rows, added = tuple(self._rows), remembered("profiles")
-        self._latest_profiles.ask(lambda: profiles_seen(rows, added))
+        self._latest_profiles.request(lambda: find_profiles(rows, added))
 
-    def _show(self, profiles: tuple[SeenProfile, ...]) -> None:
+    def _show(self, profiles: tuple[ProfileUsage, ...]) -> None:
         if profiles != self._profiles:
             self._profiles = profiles
             self.pane.set_frame(_frame(profiles))
 
     def _on_selection_changed(self) -> None:
-        profile = self.chosen()
+        profile = self.selected()
         own = profile.path if profile is not None and profile.origin == "added" else None
         self.open_button.setEnabled(profile is not None and not profile.is_missing)
-        self.kept.show_file(own, is_missing=profile is not None and profile.is_missing)
+        self.file_actions.show_file(own, is_missing=profile is not None and profile.is_missing)
 
 
 _HEADERS = {
@@ -84,7 +88,7 @@ _HEADERS = {
 }
 
 
-def _frame(profiles: Sequence[SeenProfile]) -> pd.DataFrame:
+def _frame(profiles: Sequence[ProfileUsage]) -> pd.DataFrame:
     origins = {"bundled": "bundled", "added": "added", "run": "a run"}
     return pd.DataFrame(
         {
@@ -97,7 +101,7 @@ def _frame(profiles: Sequence[SeenProfile]) -> pd.DataFrame:
     )
 
 
-def _state(profile: SeenProfile) -> str:
+def _state(profile: ProfileUsage) -> str:
     if profile.is_missing:
         return "missing file"
-    return "right" if profile.is_right else f"wrong: {profile.state[:_MAX_CHARACTERS]}"
+    return "right" if profile.is_valid else f"wrong: {profile.problem[:_MAX_CHARACTERS]}"

@@ -5,10 +5,10 @@ from __future__ import annotations
 from PySide6.QtCore import Qt, Signal
 from PySide6.QtWidgets import QFrame, QGridLayout, QLineEdit
 
-from app.gui.formatting import NOT_AVAILABLE, clock_time, one_line, seconds, size
+from app.gui.formatting import NOT_AVAILABLE, clock_time, format_duration, format_size, one_line
 from app.gui.widgets import Badge, button, hbox, label
-from app.records.bundle import TITLE_LENGTH
-from app.records.control import NOTE_LENGTH
+from app.records.bundle import MAX_TITLE_LENGTH
+from app.records.control import MAX_NOTE_LENGTH
 from app.reporting.run_rows import RunRow
 
 _MAX_NOTES = 2
@@ -16,11 +16,11 @@ _MAX_CHARACTERS = 160
 
 
 class RunCard(QFrame):
-    title_given = Signal(str)
+    title_edited = Signal(str)
     """Emits the new title. Empty text removes the title."""
-    tags_given = Signal(object)
+    tags_edited = Signal(object)
     """Emits the complete new set of tags as a tuple of texts."""
-    note_given = Signal(str)
+    note_entered = Signal(str)
 
     def __init__(self) -> None:
         super().__init__()
@@ -30,9 +30,9 @@ class RunCard(QFrame):
         self._badge = Badge()
         self._facts = label("", "muted", wrap=True)
         self._notes = label("", "muted", wrap=True)
-        self.called, self.tags, self.note = QLineEdit(), QLineEdit(), QLineEdit()
+        self.title_field, self.tags, self.note = QLineEdit(), QLineEdit(), QLineEdit()
         self._build()
-        self.called.returnPressed.connect(self._emit_title)
+        self.title_field.returnPressed.connect(self._emit_title)
         self.tags.returnPressed.connect(self._emit_tags)
         self.note.returnPressed.connect(self._emit_note)
 
@@ -40,12 +40,12 @@ class RunCard(QFrame):
         self.setVisible(row is not None)
         if row is None:
             return
-        self._name.setText(one_line(row.called, _MAX_CHARACTERS))
-        self._badge.say(row.verdict or row.state, _why(row))
-        self._facts.setText(facts_of(row))
-        self.called.setPlaceholderText(one_line(row.name or row.run_id, _MAX_CHARACTERS))
-        if not self.called.hasFocus():
-            self.called.setText(row.title or "")
+        self._name.setText(one_line(row.label, _MAX_CHARACTERS))
+        self._badge.show_verdict(row.verdict or row.state, _why(row))
+        self._facts.setText(properties_text(row))
+        self.title_field.setPlaceholderText(one_line(row.name or row.run_id, _MAX_CHARACTERS))
+        if not self.title_field.hasFocus():
+            self.title_field.setText(row.title or "")
         if not self.tags.hasFocus():
             self.tags.setText(" ".join(row.tags))
         lines = [f"{clock_time(note.at)}  {note.text[:_MAX_CHARACTERS]}" for note in row.notes[-_MAX_NOTES:]]
@@ -62,7 +62,7 @@ class RunCard(QFrame):
         grid.addLayout(head, 0, 0, 1, 3)
         grid.addWidget(self._facts, 1, 0, 1, 3)
         rows = (
-            (self.called, "T&itle", "", button("&Rename", self._emit_title)),
+            (self.title_field, "T&itle", "", button("&Rename", self._emit_title)),
             (self.tags, "Ta&gs", "Tags, apart by spaces", button("Set &tags", self._emit_tags)),
             (self.note, "N&ote", "What should be remembered of this run", button("&Add", self._emit_note)),
         )
@@ -72,34 +72,34 @@ class RunCard(QFrame):
             field.setAccessibleName(text.replace("&", ""))
             grid.addWidget(field, row, 1)
             grid.addWidget(action_button, row, 2)
-        self.called.setMaxLength(TITLE_LENGTH)
-        self.note.setMaxLength(NOTE_LENGTH)
+        self.title_field.setMaxLength(MAX_TITLE_LENGTH)
+        self.note.setMaxLength(MAX_NOTE_LENGTH)
         grid.addWidget(self._notes, len(rows) + 2, 0, 1, 3)
         grid.setColumnStretch(1, 1)
         self.hide()
 
     def _emit_title(self) -> None:
-        self.title_given.emit(self.called.text().strip())
+        self.title_edited.emit(self.title_field.text().strip())
 
     def _emit_tags(self) -> None:
-        self.tags_given.emit(tuple(dict.fromkeys(self.tags.text().replace(",", " ").split())))
+        self.tags_edited.emit(tuple(dict.fromkeys(self.tags.text().replace(",", " ").split())))
 
     def _emit_note(self) -> None:
         text = self.note.text().strip()
         if text:
             self.note.clear()
-            self.note_given.emit(text)
+            self.note_entered.emit(text)
 
 
-def facts_of(row: RunRow) -> str:
+def properties_text(row: RunRow) -> str:
     """Return the properties of a run as one line."""
     parts = (
         row.outcome,
         None if row.carries is None else f"carries {row.carries}",
-        None if row.duration_s is None else f"took {seconds(row.duration_s)}",
+        None if row.duration_s is None else f"took {format_duration(row.duration_s)}",
         row.url,
         row.model,
-        size(row.size_bytes),
+        format_size(row.size_bytes),
         None if row.title is None else row.name,
         row.run_id,
     )

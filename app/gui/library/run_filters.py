@@ -8,17 +8,17 @@ from typing import NamedTuple
 from PySide6.QtCore import Signal
 from PySide6.QtWidgets import QComboBox, QWidget
 
-from app.gui.formatting import count, size
-from app.gui.library.listed import Listed
+from app.gui.formatting import format_count, format_size
+from app.gui.library.listed import ListedRuns
 from app.gui.widgets import fill_choices, hbox, search_field
 
 _VERDICTS = ("VALID", "WARN", "INVALID")
 _MAX_TAG_CHARACTERS = 30
 
 
-class Asked(NamedTuple):
-    words: str
-    trust: str | None
+class FilterValues(NamedTuple):
+    search_text: str
+    validity: str | None
     tag: str | None
 
 
@@ -27,22 +27,22 @@ class RunFilters(QWidget):
 
     def __init__(self) -> None:
         super().__init__()
-        self.words = search_field("Search runs: name, target, outcome, tag, note", "Search runs")
-        self.trust, self.tag = QComboBox(), QComboBox()
-        self.trust.setAccessibleName("Only runs of this trust")
-        self.trust.addItem("Any trust", None)
+        self.search_field = search_field("Search runs: name, target, outcome, tag, note", "Search runs")
+        self.validity, self.tag = QComboBox(), QComboBox()
+        self.validity.setAccessibleName("Only runs of this trust")
+        self.validity.addItem("Any trust", None)
         for verdict in _VERDICTS:
-            self.trust.addItem(verdict, verdict)
+            self.validity.addItem(verdict, verdict)
         self.tag.setAccessibleName("Only runs of this tag")
         self.tag.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToContents)
         self.show_tags(())
-        hbox((self.words, 1), self.trust, self.tag, within=self)
-        self.words.textChanged.connect(self.changed)
-        for box in (self.trust, self.tag):
+        hbox((self.search_field, 1), self.validity, self.tag, within=self)
+        self.search_field.textChanged.connect(self.changed)
+        for box in (self.validity, self.tag):
             box.currentIndexChanged.connect(self.changed)
 
-    def asked(self) -> Asked:
-        return Asked(self.words.text().strip(), self.trust.currentData(), self.tag.currentData())
+    def values(self) -> FilterValues:
+        return FilterValues(self.search_field.text().strip(), self.validity.currentData(), self.tag.currentData())
 
     def show_tags(self, tags: Sequence[str]) -> None:
         """Set the available tags. The selected tag stays selected if a run still has it."""
@@ -53,18 +53,18 @@ class RunFilters(QWidget):
         self.tag.setEnabled(bool(tags))
 
     def clear(self) -> None:
-        self.words.clear()
-        self.trust.setCurrentIndex(0)
+        self.search_field.clear()
+        self.validity.setCurrentIndex(0)
         self.tag.setCurrentIndex(0)
 
     @staticmethod
-    def status(listed: Listed, shown: int) -> str:
+    def status_text(listed: ListedRuns, shown: int) -> str:
         """Return how many runs are shown, and the disk space that all runs use."""
         rows = len(listed.rows)
         if listed.unread:
-            return f"Reading {count(listed.unread)} of {count(rows)} runs…"
+            return f"Reading {format_count(listed.unread)} of {format_count(rows)} runs…"
         if not rows:
             return ""
         template = "{rows} runs" if shown == rows else "{shown} of {rows} runs"
-        text = template.format(shown=count(shown), rows=count(rows))
-        return f"{text}, {size(listed.bytes_on_disk)} on disk"
+        text = template.format(shown=format_count(shown), rows=format_count(rows))
+        return f"{text}, {format_size(listed.bytes_on_disk)} on disk"

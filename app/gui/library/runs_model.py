@@ -13,15 +13,15 @@ from PySide6.QtCore import QMimeData, QModelIndex, QPersistentModelIndex, QPoint
 from PySide6.QtGui import QColor, QContextMenuEvent, QFont, QKeyEvent
 from PySide6.QtWidgets import QAbstractItemView
 
-from app.gui.formatting import State, state_of
-from app.gui.library.listed import COLUMNS, HEADERS, Listed, bytes_text, moment
+from app.gui.formatting import State, state_for_verdict
+from app.gui.library.listed import COLUMNS, HEADERS, ListedRuns, format_bytes, format_time
 from app.gui.tables import FrameModel, FrameTable
-from app.gui.theme import Look, Theme
-from app.gui.widgets import tip
+from app.gui.theme import Theme, ThemeController
+from app.gui.widgets import tool_tip_text
 from app.reporting.run_rows import RunRow
 
 Index = QModelIndex | QPersistentModelIndex
-MOST_TICKED = 8
+MAX_TICKED = 8
 _PLAIN = Qt.ItemFlag.ItemIsEnabled | Qt.ItemFlag.ItemIsSelectable | Qt.ItemFlag.ItemIsDragEnabled
 _TICKED = _PLAIN | Qt.ItemFlag.ItemIsUserCheckable
 _NAME, _OUTCOME, _TRUST, _CARRIES = (COLUMNS.index(name) for name in ("name", "outcome", "trust", "carries"))
@@ -33,10 +33,10 @@ class RunsModel(FrameModel):
 
     ticks_changed = Signal()
 
-    def __init__(self, look: Look) -> None:
-        super().__init__(None, HEADERS, {"when": moment, "size": bytes_text})
-        self.repaint_in(look.theme)
-        look.changed.connect(self.repaint_in)
+    def __init__(self, theme_controller: ThemeController) -> None:
+        super().__init__(None, HEADERS, {"when": format_time, "size": format_bytes})
+        self.set_theme(theme_controller.theme)
+        theme_controller.changed.connect(self.set_theme)
         role = Qt.ItemDataRole
         self._getters_by_role: dict[int, Callable[[Index], object]] = {
             int(role.CheckStateRole): self._check_state,
@@ -50,7 +50,7 @@ class RunsModel(FrameModel):
         self._struck_font.setStrikeOut(True)
         self.ticked: list[str] = []
 
-    def repaint_in(self, theme: Theme) -> None:
+    def set_theme(self, theme: Theme) -> None:
         """Use the theme's colors for verdict words."""
         self._colours: dict[State, QColor] = {
             "good": QColor(theme.good),
@@ -59,7 +59,7 @@ class RunsModel(FrameModel):
             "plain": QColor(theme.muted),
         }
 
-    def set_listed(self, listed: Listed) -> None:
+    def set_listed(self, listed: ListedRuns) -> None:
         self._rows = listed.rows
         self._positions = positions = {row.directory: position for position, row in enumerate(listed.rows)}
         count = len(self.ticked)
@@ -71,7 +71,7 @@ class RunsModel(FrameModel):
     def row(self, shown: int) -> RunRow:
         return self._rows[self.frame_row(shown)]
 
-    def place_of(self, directory: str) -> int | None:
+    def shown_row(self, directory: str) -> int | None:
         """Return the shown row of a run, or None if it is not shown."""
         row = self._positions.get(directory)
         shown_rows = [] if row is None else np.flatnonzero(self._order == row).tolist()
@@ -96,7 +96,7 @@ class RunsModel(FrameModel):
         if role != Qt.ItemDataRole.CheckStateRole or not index.isValid() or index.column() != _NAME:
             return False
         directory, is_ticked = self.row(index.row()).directory, Qt.CheckState(value) == Qt.CheckState.Checked
-        if is_ticked == (directory in self.ticked) or (is_ticked and len(self.ticked) >= MOST_TICKED):
+        if is_ticked == (directory in self.ticked) or (is_ticked and len(self.ticked) >= MAX_TICKED):
             return False
         if is_ticked:
             self.ticked.append(directory)
@@ -135,7 +135,7 @@ class RunsModel(FrameModel):
             return None
         row = self.row(index.row())
         verdict = row.outcome if index.column() == _OUTCOME else row.verdict or row.state
-        state = "bad" if verdict == "unreadable" else state_of(verdict or "")
+        state = "bad" if verdict == "unreadable" else state_for_verdict(verdict or "")
         return self._colours[state]
 
     def _font(self, index: Index) -> QFont | None:
@@ -147,7 +147,7 @@ class RunsModel(FrameModel):
     def _tool_tip(self, index: Index) -> str:
         row = self.row(index.row())
         notes = "\n".join(note.text for note in row.notes[-3:])
-        return tip(f"{row.directory}\n{notes}" if notes else row.directory)
+        return tool_tip_text(f"{row.directory}\n{notes}" if notes else row.directory)
 
 
 _MAX_COLUMN_CHARACTERS = 36
@@ -156,10 +156,10 @@ _WHEN = COLUMNS.index("when")
 
 class RunsTable(FrameTable):
     opened = Signal()
-    menu_wanted = Signal(QPoint)
+    menu_requested = Signal(QPoint)
 
     def __init__(self, model: RunsModel) -> None:
-        super().__init__(model, "Stored runs", widest=_MAX_COLUMN_CHARACTERS)
+        super().__init__(model, "Stored runs", max_column_characters=_MAX_COLUMN_CHARACTERS)
         self._runs = model
         self.setSelectionMode(QAbstractItemView.SelectionMode.ExtendedSelection)
         self.setDragEnabled(True)
@@ -181,7 +181,7 @@ class RunsTable(FrameTable):
 
     def contextMenuEvent(self, event: QContextMenuEvent) -> None:
         if self.currentIndex().isValid():
-            self.menu_wanted.emit(event.globalPos())
+            self.menu_requested.emit(event.globalPos())
 
     def _check_state(self, row: int) -> None:
         index = self._runs.index(row, 0)

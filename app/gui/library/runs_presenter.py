@@ -14,20 +14,20 @@ from PySide6.QtCore import QObject, Signal
 from PySide6.QtGui import QUndoCommand, QUndoStack
 
 from app.gui.background import Latest, submit
-from app.gui.library.listed import Listed, listed_runs
-from app.gui.navigation import Notice, notice_of
-from app.reporting.run_rows import DeletedRow, deleted_rows, run_rows
+from app.gui.library.listed import ListedRuns, build_listing
+from app.gui.navigation import Notice, error_notice
+from app.reporting.run_rows import DeletedRow, list_deleted, list_runs
 
-Step = tuple[Callable[[], object], Callable[[object], object], Callable[[Exception], object]]
+Task = tuple[Callable[[], object], Callable[[object], object], Callable[[Exception], object]]
 
 
-class Steps(QObject):
+class TaskQueue(QObject):
     def __init__(self, parent: QObject) -> None:
         super().__init__(parent)
-        self._waiting: deque[Step] = deque()
+        self._waiting: deque[Task] = deque()
         self.is_busy = False
 
-    def do(
+    def add(
         self,
         function: Callable[[], object],
         on_done: Callable[[object], object],
@@ -70,7 +70,7 @@ class RunsPresenter(QObject):
     listed = Signal(object)
     trash_listed = Signal(object)
     """Emits a tuple of `DeletedRow`."""
-    told = Signal(object, bool)
+    notified = Signal(object, bool)
     changed = Signal()
     """Emitted when this window added, deleted or labeled runs."""
     imported = Signal(object)
@@ -79,8 +79,8 @@ class RunsPresenter(QObject):
     def __init__(self, parent: QObject) -> None:
         super().__init__(parent)
         self.undo = QUndoStack(self)
-        self._steps = Steps(self)
-        self._latest: Latest[Listed] = Latest(self, self._show, self._fail)
+        self._steps = TaskQueue(self)
+        self._latest: Latest[ListedRuns] = Latest(self, self._show, self._fail)
         self._trash: Latest[tuple[DeletedRow, ...]] = Latest(self, self.trash_listed.emit, self._fail)
 
     @property
@@ -88,10 +88,10 @@ class RunsPresenter(QObject):
         return self._latest.is_busy or self._trash.is_busy or self._steps.is_busy
 
     def refresh(self) -> None:
-        self._latest.ask(lambda: listed_runs(run_rows(within_s=_SLICE_S)))
+        self._latest.request(lambda: build_listing(list_runs(within_s=_SLICE_S)))
 
     def refresh_trash(self) -> None:
-        self._trash.ask(deleted_rows)
+        self._trash.request(list_deleted)
 
     def delete(self, directories: Sequence[Path]) -> None:
         names = [directory.name for directory in directories]
@@ -103,10 +103,10 @@ class RunsPresenter(QObject):
         notice = Notice("news", f"{', '.join(names)} is back.")
         self._do(lambda: _restore(names), lambda _: self._emit_notice(notice))
 
-    def set_title(self, directory: Path, title: str, before: str) -> None:
+    def set_title(self, directory: Path, title: str, previous: str) -> None:
         """Set the title of a run. Undo restores the title `before`."""
-        if title != before:
-            do_and_undo = (lambda: _set_title(directory, title)), (lambda: _set_title(directory, before))
+        if title != previous:
+            do_and_undo = (lambda: _set_title(directory, title)), (lambda: _set_title(directory, previous))
             self._change("Title", *do_and_undo, None)
 
     def add_tags(self, directory: Path, tags: Sequence[str]) -> None:
@@ -133,21 +133,21 @@ class RunsPresenter(QObject):
     def _change(self, text: str, do: Callable[[], object], undo: Callable[[], object], notice: Notice | None) -> None:
         self.undo.push(_Change(text, self, (do, undo), notice))
 
-    def step(self, change: _Change, function: Callable[[], object], notice: Notice | None) -> None:
+    def run_change(self, change: _Change, function: Callable[[], object], notice: Notice | None) -> None:
         """Execute or revert a change that can be undone."""
 
         def failed(error: Exception) -> None:
             change.setObsolete(True)
             self._on_change_error(error)
 
-        self._steps.do(function, lambda _: self._on_changed(notice, can_undo=notice is not None), failed)
+        self._steps.add(function, lambda _: self._on_changed(notice, can_undo=notice is not None), failed)
 
     def _do(self, function: Callable[[], object], on_done: Callable[[object], object]) -> None:
         def done(outcome: object) -> None:
             on_done(outcome)
             self._on_changed(None)
 
-        self._steps.do(function, done, self._on_change_error)
+        self._steps.add(function, done, self._on_change_error)
 
     def _imported(self, outcome: object) -> None:
         assert isinstance(outcome, tuple)
@@ -164,17 +164,17 @@ class RunsPresenter(QObject):
         self.refresh_trash()
 
     def _emit_notice(self, notice: Notice, *, can_undo: bool = False) -> None:
-        self.told.emit(notice, can_undo)
+        self.notified.emit(notice, can_undo)
 
     def _fail(self, error: Exception) -> None:
-        self.told.emit(notice_of(error), False)
+        self.notified.emit(error_notice(error), False)
 
     def _on_change_error(self, error: Exception) -> None:
         """Report an error, and refresh the list: part of the change may have been done."""
         self._fail(error)
         self.refresh()
 
-    def _show(self, listed: Listed) -> None:
+    def _show(self, listed: ListedRuns) -> None:
         self.listed.emit(listed)
         if listed.unread:
             self.refresh()
@@ -194,11 +194,11 @@ class _Change(QUndoCommand):
 
     def redo(self) -> None:
         if not self.isObsolete():
-            self._presenter.step(self, self._do, self._notice)
+            self._presenter.run_change(self, self._do, self._notice)
 
     def undo(self) -> None:
         if not self.isObsolete():
-            self._presenter.step(self, self._undo, None)
+            self._presenter.run_change(self, self._undo, None)
 
 
 def _delete(directories: Iterable[Path]) -> None:
@@ -234,9 +234,9 @@ def _remove_tags(directory: Path, tags: Iterable[str]) -> None:
 
 
 def _add_note(directory: Path, text: str) -> None:
-    from app.wiring.stored_runs import note_run
+    from app.wiring.stored_runs import add_run_note
 
-    note_run(directory, text, datetime.now(UTC))
+    add_run_note(directory, text, datetime.now(UTC))
 
 
 def _promote(directory: Path) -> str:
@@ -256,6 +256,6 @@ def _export(directory: Path, path: Path) -> str:
 
 
 def _import(path: Path) -> tuple[Path, bool]:
-    from app.wiring.sharing_runs import take_run
+    from app.wiring.sharing_runs import import_shared_run
 
-    return take_run(path)
+    return import_shared_run(path)

@@ -8,15 +8,15 @@ from PySide6.QtCore import Qt, QTimer, Signal
 from PySide6.QtGui import QKeySequence, QShortcut
 from PySide6.QtWidgets import QApplication, QFileDialog, QMenu, QToolButton, QWidget
 
-from app.gui.library.listed import Listed, mask_of
+from app.gui.library.listed import ListedRuns, build_mask
 from app.gui.library.run_card import RunCard
 from app.gui.library.run_filters import RunFilters
-from app.gui.library.runs_model import MOST_TICKED, RunsModel, RunsTable
+from app.gui.library.runs_model import MAX_TICKED, RunsModel, RunsTable
 from app.gui.library.runs_presenter import RunsPresenter
 from app.gui.navigation import Navigation
-from app.gui.tables import describe
-from app.gui.theme import Look
-from app.gui.widgets import Empty, button, hbox, label, vbox
+from app.gui.tables import set_table_description
+from app.gui.theme import ThemeController
+from app.gui.widgets import EmptyState, button, hbox, label, vbox
 from app.reporting.run_rows import RunRow
 
 _REFRESH_MS = 3_000
@@ -24,30 +24,30 @@ _BUNDLE_FILTER = " (*.zip);;"
 
 
 class RunsTab(QWidget):
-    trash_wanted = Signal()
+    trash_requested = Signal()
 
-    def __init__(self, navigation: Navigation, look: Look, presenter: RunsPresenter) -> None:
+    def __init__(self, navigation: Navigation, theme_controller: ThemeController, presenter: RunsPresenter) -> None:
         super().__init__()
         self._navigation, self.presenter = navigation, presenter
-        self._listed: Listed | None = None
+        self._listed: ListedRuns | None = None
         self._run_to_select: str | None = None
-        self.model = RunsModel(look)
+        self.model = RunsModel(theme_controller)
         self.table = RunsTable(self.model)
         self.filters = RunFilters()
         self.card = RunCard()
         self._status = label("", "muted", wrap=True)
         self._status.setAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
-        self.empty = Empty(
+        self.empty = EmptyState(
             "No runs yet. A run is one execution of a profile; its facts stay here, whoever started it.",
             button("&Make the first run", self._go_home, primary=True),
             button("&Import a bundle…", self._ask_import),
         )
-        self._no_matches = Empty(
+        self._no_matches = EmptyState(
             "No run is so: change the search or the filters.", button("Show a&ll runs", self.filters.clear)
         )
         self._make_buttons()
         self._build()
-        self._connect(look)
+        self._connect(theme_controller)
         self._refresh_timer = QTimer(self, interval=_REFRESH_MS)
         self._refresh_timer.timeout.connect(self.presenter.refresh)
 
@@ -59,10 +59,10 @@ class RunsTab(QWidget):
     def leave(self) -> None:
         self._refresh_timer.stop()
 
-    def show_listed(self, listed: Listed) -> None:
+    def show_listed(self, listed: ListedRuns) -> None:
         previous, self._listed = self._listed, listed
         if previous is None or previous.rows != listed.rows:
-            chosen = self.chosen()
+            chosen = self.selected()
             self.model.set_listed(listed)
             self.filters.show_tags(sorted({tag for row in listed.rows for tag in row.tags}))
             self._filter()
@@ -74,55 +74,57 @@ class RunsTab(QWidget):
         (self._refresh_timer.start if is_running and self.isVisible() else self._refresh_timer.stop)()
         self._update_state()
 
-    def chosen(self) -> RunRow | None:
+    def selected(self) -> RunRow | None:
         """Return the current row, which the actions apply to."""
         index = self.table.currentIndex()
         return self.model.row(index.row()) if index.isValid() and index.row() < self.model.rowCount() else None
 
-    def chosen_rows(self) -> tuple[RunRow, ...]:
+    def selected_rows(self) -> tuple[RunRow, ...]:
         rows = sorted({index.row() for index in self.table.selectionModel().selectedRows()})
         return tuple(self.model.row(row) for row in rows)
 
     def ticked(self) -> tuple[Path, ...]:
         return tuple(Path(directory) for directory in self.model.ticked)
 
-    def words_of_command(self) -> tuple[str, ...]:
+    def command_arguments(self) -> tuple[str, ...]:
         """Return the arguments of the command that shows the same in a terminal."""
         if len(self.model.ticked) > 1:
             return ("compare", *self.model.ticked)
-        rows = self.chosen_rows()
+        rows = self.selected_rows()
         if len(rows) == 1:
             return ("runs", "show", rows[0].directory)
-        filters = self.filters.asked()
+        filters = self.filters.values()
         tag = ("--tag", filters.tag) if filters.tag else ()
-        trust = ("--trust", filters.trust) if filters.trust else ()
-        return ("runs", "list", *tag, *trust, *(("--find", filters.words) if filters.words else ()))
+        trust = ("--trust", filters.validity) if filters.validity else ()
+        return ("runs", "list", *tag, *trust, *(("--find", filters.search_text) if filters.search_text else ()))
 
     # Actions
 
     def open(self) -> None:
-        row = self.chosen()
+        row = self.selected()
         if row is None:
             return
-        request = self._navigation.run_watched if row.state == "running" else self._navigation.run_opened
+        request = (
+            self._navigation.watch_run_requested if row.state == "running" else self._navigation.open_run_requested
+        )
         request.emit(Path(row.directory))
 
     def compare(self) -> None:
         if len(self.model.ticked) > 1:
-            self._navigation.comparison_wanted.emit(self.ticked())
+            self._navigation.comparison_requested.emit(self.ticked())
 
     def plan(self) -> None:
-        rows = self.chosen_rows()
+        rows = self.selected_rows()
         if rows:
-            self._navigation.plan_wanted.emit(tuple(Path(row.directory) for row in rows))
+            self._navigation.plan_requested.emit(tuple(Path(row.directory) for row in rows))
 
     def delete(self) -> None:
-        rows = self.chosen_rows()
+        rows = self.selected_rows()
         if rows:
             self.presenter.delete([Path(row.directory) for row in rows])
 
     def export(self) -> bool:
-        row = self.chosen()
+        row = self.selected()
         if row is None:
             return False
         name, _ = QFileDialog.getSaveFileName(
@@ -133,33 +135,33 @@ class RunsTab(QWidget):
         return True
 
     def promote(self) -> None:
-        row = self.chosen()
+        row = self.selected()
         if row is not None:
             self.presenter.promote(Path(row.directory))
 
     def copy_path(self) -> None:
-        row = self.chosen()
+        row = self.selected()
         if row is not None:
             QApplication.clipboard().setText(row.directory)
 
-    def give_title(self, title: str) -> None:
-        row = self.chosen()
+    def set_title(self, title: str) -> None:
+        row = self.selected()
         if row is not None:
             self.presenter.set_title(Path(row.directory), title, row.title or "")
 
-    def give_tags(self, tags: tuple[str, ...]) -> None:
-        row = self.chosen()
+    def set_tags(self, tags: tuple[str, ...]) -> None:
+        row = self.selected()
         if row is not None:
             directory = Path(row.directory)
             self.presenter.add_tags(directory, [tag for tag in tags if tag not in row.tags])
             self.presenter.remove_tags(directory, [tag for tag in row.tags if tag not in tags])
 
-    def give_note(self, text: str) -> None:
-        row = self.chosen()
+    def add_note(self, text: str) -> None:
+        row = self.selected()
         if row is not None:
             self.presenter.add_note(Path(row.directory), text)
 
-    def want(self, directory: Path) -> None:
+    def select_when_listed(self, directory: Path) -> None:
         """Select this run as soon as it is listed."""
         self._run_to_select = str(directory)
         self._choose(self._run_to_select)
@@ -171,7 +173,7 @@ class RunsTab(QWidget):
         self._compare = button("", self.compare)
         self._plan = button("&Plan from it", self.plan)
         self._delete = button("De&lete", self.delete)
-        self._trash = button("Tras&h", self.trash_wanted.emit)
+        self._trash = button("Tras&h", self.trash_requested.emit)
         self._more = QToolButton()
         self._more.setText("Mor&e")
         self._more.setAccessibleName("More")
@@ -205,16 +207,16 @@ class RunsTab(QWidget):
         self._no_matches.hide()
         self._set_status("Reading the runs…")
 
-    def _connect(self, look: Look) -> None:
+    def _connect(self, look: ThemeController) -> None:
         self.presenter.listed.connect(self.show_listed)
         self.filters.changed.connect(self._filter)
         self.table.opened.connect(self.open)
-        self.table.menu_wanted.connect(self._show_menu)
+        self.table.menu_requested.connect(self._show_menu)
         self.table.selectionModel().selectionChanged.connect(self._update_state)
         self.model.ticks_changed.connect(self._update_state)
-        self.card.title_given.connect(self.give_title)
-        self.card.tags_given.connect(self.give_tags)
-        self.card.note_given.connect(self.give_note)
+        self.card.title_edited.connect(self.set_title)
+        self.card.tags_edited.connect(self.set_tags)
+        self.card.note_entered.connect(self.add_note)
         look.changed.connect(self._repaint)
         delete = QShortcut(QKeySequence(QKeySequence.StandardKey.Delete), self.table)
         delete.activated.connect(self.delete)
@@ -222,13 +224,13 @@ class RunsTab(QWidget):
     def _filter(self) -> None:
         if self._listed is None:
             return
-        filters, chosen = self.filters.asked(), self.chosen()
-        self.model.set_filter(mask_of(self._listed, filters.words, filters.trust, filters.tag))
+        filters, chosen = self.filters.values(), self.selected()
+        self.model.set_filter(build_mask(self._listed, filters.search_text, filters.validity, filters.tag))
         self._choose(None if chosen is None else chosen.directory)
         self._update_state()
 
     def _choose(self, directory: str | None) -> None:
-        row = None if directory is None else self.model.place_of(directory)
+        row = None if directory is None else self.model.shown_row(directory)
         if row is not None:
             self.table.selectRow(row)
 
@@ -242,18 +244,18 @@ class RunsTab(QWidget):
         self.table.setVisible(shown_count > 0)
         for action_button in self._buttons[:-1]:
             action_button.setVisible(rows > 0)
-        chosen = self.chosen_rows()
+        chosen = self.selected_rows()
         self.card.show_run(chosen[0] if len(chosen) == 1 else None)
         self._update_buttons(chosen)
-        self._set_status(self.filters.status(self._listed, shown_count))
-        describe(self.table, "Stored runs")
+        self._set_status(self.filters.status_text(self._listed, shown_count))
+        set_table_description(self.table, "Stored runs")
 
     def _update_buttons(self, chosen: tuple[RunRow, ...]) -> None:
         ticked = len(self.model.ticked)
         self._compare.setText(f"&Compare {ticked} ticked" if ticked else "&Compare ticked")
         self._compare.setEnabled(ticked > 1)
         self._compare.setAccessibleName(self._compare.text().replace("&", ""))
-        self._compare.setToolTip(f"Tick 2 to {MOST_TICKED} runs; the first is the baseline.")
+        self._compare.setToolTip(f"Tick 2 to {MAX_TICKED} runs; the first is the baseline.")
         self._open.setText("&Watch" if chosen and chosen[0].state == "running" else "&Open")
         self._open.setEnabled(len(chosen) == 1)
         for action_button in (self._plan, self._delete):
@@ -271,7 +273,7 @@ class RunsTab(QWidget):
         self.table.viewport().update()
 
     def _go_home(self) -> None:
-        self._navigation.page_wanted.emit("home")
+        self._navigation.page_requested.emit("home")
 
     def _ask_import(self) -> None:
         name, _ = QFileDialog.getOpenFileName(self, "Import a bundle", "", "Bundles" + _BUNDLE_FILTER)

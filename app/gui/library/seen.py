@@ -19,7 +19,7 @@ Origin = Literal["bundled", "added", "run"]
 _LOCAL = "local"
 
 
-class SeenModel(msgspec.Struct, frozen=True):
+class ModelUsage(msgspec.Struct, frozen=True):
     """A known model.
 
     `path` is None if no file of it is known, and `size_bytes` is None if the file is missing.
@@ -31,16 +31,16 @@ class SeenModel(msgspec.Struct, frozen=True):
     size_bytes: int | None
     runs: int
     last_run: str | None
-    carries: str | None
+    last_max_rate: str | None
 
 
-class SeenEndpoint(msgspec.Struct, frozen=True):
+class EndpointUsage(msgspec.Struct, frozen=True):
     """A load-tested endpoint.
 
     `last` is its newest run, and `best_per_s` the highest max rate of its VALID or WARN runs, in requests per second.
     """
 
-    where: str
+    url: str
     protocol: str
     model: str | None
     runs: int
@@ -48,19 +48,19 @@ class SeenEndpoint(msgspec.Struct, frozen=True):
     last: RunRow
 
 
-class SeenProfile(msgspec.Struct, frozen=True):
+class ProfileUsage(msgspec.Struct, frozen=True):
     """A known profile. `state` is the first validation error, or empty if `is_right` or `is_missing`."""
 
     name: str
     description: str
     origin: Origin
     path: Path
-    state: str
-    is_right: bool
+    problem: str
+    is_valid: bool
     is_missing: bool = False
 
 
-def models_seen(rows: Sequence[RunRow], added: Iterable[Path]) -> tuple[SeenModel, ...]:
+def find_models(rows: Sequence[RunRow], added: Iterable[Path]) -> tuple[ModelUsage, ...]:
     """Return the known models: bundled ones, then the user's own, then those known only from runs."""
     local: dict[str, list[RunRow]] = {}
     for row in rows:
@@ -78,7 +78,7 @@ def models_seen(rows: Sequence[RunRow], added: Iterable[Path]) -> tuple[SeenMode
     )
 
 
-def endpoints_seen(rows: Sequence[RunRow]) -> tuple[SeenEndpoint, ...]:
+def find_endpoints(rows: Sequence[RunRow]) -> tuple[EndpointUsage, ...]:
     """Return the load-tested endpoints, the most recently tested first."""
     by_place: dict[tuple[str, str, str | None], list[RunRow]] = {}
     for row in rows:
@@ -89,7 +89,7 @@ def endpoints_seen(rows: Sequence[RunRow]) -> tuple[SeenEndpoint, ...]:
     return tuple(sorted(endpoints, key=lambda endpoint: endpoint.last.started_at or "", reverse=True))
 
 
-def profiles_seen(rows: Sequence[RunRow], added: Iterable[Path]) -> tuple[SeenProfile, ...]:
+def find_profiles(rows: Sequence[RunRow], added: Iterable[Path]) -> tuple[ProfileUsage, ...]:
     """Return the known profiles, validated as by `sizewise profiles check`.
 
     Of the profiles stored with runs, only the newest of each name is included.
@@ -120,25 +120,25 @@ def _path_of(name: str, local: Mapping[str, Sequence[RunRow]]) -> Path | None:
     return next((path for path in paths if name in _possible_names(path.name, path)), None)
 
 
-def _model(name: str, origin: Origin, path: Path | None, local: Mapping[str, Sequence[RunRow]]) -> SeenModel:
+def _model(name: str, origin: Origin, path: Path | None, local: Mapping[str, Sequence[RunRow]]) -> ModelUsage:
     matching_rows = [row for key in _possible_names(name, path) for row in local.get(key, ())]
     last = max(matching_rows, key=lambda row: row.started_at or "", default=None)
-    return SeenModel(
+    return ModelUsage(
         name=name,
         origin=origin,
         path=path,
         size_bytes=path.stat().st_size if path is not None and path.is_file() else None,
         runs=len(matching_rows),
         last_run=None if last is None else last.started_at,
-        carries=None if last is None else last.carries,
+        last_max_rate=None if last is None else last.carries,
     )
 
 
-def _endpoint(key: tuple[str, str, str | None], rows: Sequence[RunRow]) -> SeenEndpoint:
+def _endpoint(key: tuple[str, str, str | None], rows: Sequence[RunRow]) -> EndpointUsage:
     url, protocol, model = key
     rates = [row.max_rate_per_s for row in rows if row.max_rate_per_s is not None and row.verdict != "INVALID"]
-    return SeenEndpoint(
-        where=url,
+    return EndpointUsage(
+        url=url,
         protocol=protocol,
         model=model,
         runs=len(rows),
@@ -147,11 +147,11 @@ def _endpoint(key: tuple[str, str, str | None], rows: Sequence[RunRow]) -> SeenE
     )
 
 
-def _profile(name: str, origin: Origin, path: Path) -> SeenProfile:
+def _profile(name: str, origin: Origin, path: Path) -> ProfileUsage:
     if not path.is_file():
-        return SeenProfile(name, "", origin, path, "", is_right=False, is_missing=True)
+        return ProfileUsage(name, "", origin, path, "", is_valid=False, is_missing=True)
     try:
         profile = load_profile(path)
     except SizewiseError as error:
-        return SeenProfile(name, "", origin, path, str(error), is_right=False)
-    return SeenProfile(profile.name, profile.description or "", origin, path, "", is_right=True)
+        return ProfileUsage(name, "", origin, path, str(error), is_valid=False)
+    return ProfileUsage(profile.name, profile.description or "", origin, path, "", is_valid=True)

@@ -9,17 +9,17 @@ import pandas as pd
 from PySide6.QtCore import Signal
 from PySide6.QtWidgets import QAbstractItemView, QWidget
 
-from app.gui.formatting import count
-from app.gui.library.listed import bytes_text, moment
+from app.gui.formatting import format_count
+from app.gui.library.listed import format_bytes, format_time
 from app.gui.library.runs_presenter import RunsPresenter
-from app.gui.tables import FrameModel, FrameTable, describe
-from app.gui.widgets import Empty, button, hbox, label, vbox
+from app.gui.tables import FrameModel, FrameTable, set_table_description
+from app.gui.widgets import EmptyState, button, hbox, label, vbox
 from app.reporting.run_rows import DeletedRow
-from app.storage.trash import KEPT_FOR
+from app.storage.trash import RETENTION
 
 
 class TrashTab(QWidget):
-    left = Signal()
+    closed = Signal()
 
     def __init__(self, presenter: RunsPresenter) -> None:
         super().__init__()
@@ -32,10 +32,10 @@ class TrashTab(QWidget):
             "days": "Days kept",
             "size": "Size",
         }
-        formats = {"when": moment, "size": bytes_text, "days": lambda days: count(int(str(days)))}
+        formats = {"when": format_time, "size": format_bytes, "days": lambda days: format_count(int(str(days)))}
         self.table = FrameTable(FrameModel(None, headers, formats), "Deleted runs")
         self.table.setSelectionMode(QAbstractItemView.SelectionMode.ExtendedSelection)
-        self._empty = Empty("The trash is empty: deleted runs wait here for 30 days.")
+        self._empty = EmptyState("The trash is empty: deleted runs wait here for 30 days.")
         self._restore = button("&Restore", self.restore, primary=True)
         self._build()
         presenter.trash_listed.connect(self.show_deleted)
@@ -50,7 +50,7 @@ class TrashTab(QWidget):
         if rows:
             self.table.selectRow(0)
         self._update_state()
-        describe(self.table, "Deleted runs")
+        set_table_description(self.table, "Deleted runs")
 
     def restore(self) -> None:
         positions = {index.row() for index in self.table.selectionModel().selectedRows()}
@@ -63,7 +63,7 @@ class TrashTab(QWidget):
 
     def _build(self) -> None:
         head = hbox(
-            button("&Back to the runs", self.left.emit),
+            button("&Back to the runs", self.closed.emit),
             (label("What was deleted is kept for 30 days; then `runs delete --purge` ends it.", "muted"), 1),
         )
         row = hbox(self._restore, 1)
@@ -80,10 +80,10 @@ def _frame(rows: tuple[DeletedRow, ...]) -> pd.DataFrame:
     now = datetime.now(UTC)
     return pd.DataFrame(
         {
-            "name": [row.run.called for row in rows],
+            "name": [row.run.label for row in rows],
             "run_id": [row.run.run_id for row in rows],
             "when": [row.deleted_at.isoformat() for row in rows],
-            "days": [max(0, (row.deleted_at + KEPT_FOR - now).days) for row in rows],
+            "days": [max(0, (row.deleted_at + RETENTION - now).days) for row in rows],
             "size": [row.run.size_bytes for row in rows],
         }
     )

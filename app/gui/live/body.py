@@ -5,17 +5,17 @@ from __future__ import annotations
 from PySide6.QtCore import QEvent
 from PySide6.QtWidgets import QSplitter, QWidget
 
-from app.gui.charts.repaint import Repaint
+from app.gui.charts.repaint import RepaintLimiter
 from app.gui.live.charts import LiveCharts
 from app.gui.live.controls import RunControls
 from app.gui.live.header import RunHeader
-from app.gui.live.panels import FailureTable, TrustPanel, VariantTable
+from app.gui.live.panels import FailureTable, ValidityPanel, VariantTable
 from app.gui.live.presenter import LivePresenter, Part
 from app.gui.live.ribbon import StageRibbon
 from app.gui.live.state import LiveState
-from app.gui.theme import Look
+from app.gui.theme import ThemeController
 from app.gui.widgets import label, vbox
-from app.storage.run_directory import name_of_run
+from app.storage.run_directory import format_run_name
 
 _SIDE_WIDTH_CHARACTERS = 38
 
@@ -24,14 +24,14 @@ class LiveBody(QWidget):
     """Charts, tables and controls of a run. Changed widgets are repainted at most ten times a second, and only while
     they are visible."""
 
-    def __init__(self, look: Look) -> None:
+    def __init__(self, theme_controller: ThemeController) -> None:
         super().__init__()
-        self.header, self.ribbon = RunHeader(), StageRibbon(look)
-        self.charts, self.controls = LiveCharts(look), RunControls()
-        self.trust, self.failures, self.variants = TrustPanel(), FailureTable(), VariantTable()
+        self.header, self.ribbon = RunHeader(), StageRibbon(theme_controller)
+        self.charts, self.controls = LiveCharts(theme_controller), RunControls()
+        self.validity, self.failures, self.variants = ValidityPanel(), FailureTable(), VariantTable()
         self._presenter = LivePresenter()
         self._state = LiveState()
-        self._repaint = Repaint(self)
+        self._repaint = RepaintLimiter(self)
         self._build()
         charts = self.charts
         self._widgets_of: dict[Part, tuple[QWidget, ...]] = {
@@ -39,29 +39,29 @@ class LiveBody(QWidget):
             "marks": charts.linked.charts,
             "machine": (charts.machine,),
             "stages": (self.ribbon,),
-            "checks": (self.trust,),
+            "checks": (self.validity,),
             "failures": (self.failures,),
             "variants": (self.variants,),
         }
         paints = (
             (charts.rates, self._paint_rates), (charts.latency, self._paint_latency),
             (charts.in_flight, self._paint_in_flight), (charts.machine, self._paint_machine),
-            (self.ribbon, self._paint_stages), (self.trust, self._paint_checks),
+            (self.ribbon, self._paint_stages), (self.validity, self._paint_checks),
             (self.failures, self._paint_failures), (self.variants, self._paint_variants),
             (self.header, self._paint_header),
         )  # fmt: skip
         for widget, paint in paints:
-            self._repaint.add(widget, paint)
-        self.ribbon.chosen.connect(self._show_stage)
-        self.charts.note_wanted.connect(self.controls.focus_note)
-        self.charts.view_chosen.connect(self._paint_machine)
+            self._repaint.register(widget, paint)
+        self.ribbon.stage_selected.connect(self._show_stage)
+        self.charts.note_requested.connect(self.controls.focus_note)
+        self.charts.view_selected.connect(self._paint_machine)
 
     def _build(self) -> None:
         self.variants.hide()
         left, right = QWidget(), QWidget()
         vbox((self.variants, 1), (self.charts, 2), self.controls, within=left, margins=(0, 0, 8, 0))
         trust, errors = label("Trust", "heading"), label("Errors", "heading")
-        vbox(trust, (self.trust, 3), errors, (self.failures, 1), within=right, margins=(8, 0, 0, 0))
+        vbox(trust, (self.validity, 3), errors, (self.failures, 1), within=right, margins=(8, 0, 0, 0))
         self._side = right
         self._fit_side()
         splitter = QSplitter()
@@ -88,11 +88,11 @@ class LiveBody(QWidget):
         """Show another run."""
         self._presenter = presenter
         self.charts.clear()
-        self.charts.show_whole()
+        self.charts.show_whole_run()
         self.variants.hide()
         self.controls.hide()
-        self.controls.show_run("" if presenter.directory is None else name_of_run(presenter.directory))
-        self._repaint.mark(self.header)
+        self.controls.show_run("" if presenter.directory is None else format_run_name(presenter.directory))
+        self._repaint.mark_changed(self.header)
         self.mark(frozenset(self._widgets_of))
 
     def mark(self, parts: frozenset[Part]) -> None:
@@ -101,12 +101,12 @@ class LiveBody(QWidget):
             self.charts.show_local()
         for part in parts:
             for widget in self._widgets_of[part]:
-                self._repaint.mark(widget)
+                self._repaint.mark_changed(widget)
 
     def show_state(self, state: LiveState) -> None:
         self._state = state
-        self.controls.setVisible(state.going == "running")
-        self._repaint.mark(self.header)
+        self.controls.setVisible(state.status == "running")
+        self._repaint.mark_changed(self.header)
 
     def _paint_rates(self) -> None:
         self.charts.paint_rates(self._presenter)
@@ -126,7 +126,7 @@ class LiveBody(QWidget):
         self._paint_header()
 
     def _paint_checks(self) -> None:
-        self.trust.show_checks(self._presenter.checks.lines())
+        self.validity.show_checks(self._presenter.checks.lines())
 
     def _paint_failures(self) -> None:
         self.failures.show_failures(self._presenter.failures.lines())
@@ -141,4 +141,4 @@ class LiveBody(QWidget):
     def _show_stage(self, _: int) -> None:
         stage = self.ribbon.current()
         if stage is not None:
-            self.charts.point_out(stage, self._presenter)
+            self.charts.highlight_stage(stage, self._presenter)

@@ -12,7 +12,7 @@ from app.gui.formatting import State
 from app.gui.live.machine import LATENCIES, RATES, views
 from app.gui.live.presenter import LivePresenter
 from app.gui.live.state import Band, StageCell
-from app.gui.theme import Look
+from app.gui.theme import ThemeController
 from app.gui.widgets import hbox, label, vbox
 
 _SPANS_S = (60.0, 300.0, None)
@@ -23,28 +23,28 @@ _MIN_HEIGHT_LINES = 7
 class LiveCharts(QWidget):
     """Linked charts of a run. `note_wanted` emits the time of the run at which the user wants to add a note."""
 
-    note_wanted = Signal(float)
-    view_chosen = Signal()
+    note_requested = Signal(float)
+    view_selected = Signal()
 
-    def __init__(self, look: Look) -> None:
+    def __init__(self, theme_controller: ThemeController) -> None:
         super().__init__()
         time = Axis("time", "s")
-        self.rates = Chart("Rates", time, Axis("requests", "1/s"), look)
-        self.latency = Chart("Latency and send lag", time, Axis("of recent requests", "ms"), look)
-        self.in_flight = Chart("In flight", time, Axis("requests"), look)
-        self.machine = Chart("Machine", time, Axis("as the lines say"), look)
+        self.rates = Chart("Rates", time, Axis("requests", "1/s"), theme_controller)
+        self.latency = Chart("Latency and send lag", time, Axis("of recent requests", "ms"), theme_controller)
+        self.in_flight = Chart("In flight", time, Axis("requests"), theme_controller)
+        self.machine = Chart("Machine", time, Axis("as the lines say"), theme_controller)
         self.linked = LinkedCharts((self.rates, self.latency, self.in_flight, self.machine), has_spans=False)
         self._fit_charts()
-        self.linked.marker_wanted.connect(self.note_wanted)
+        self.linked.marker_requested.connect(self.note_requested)
         self.view = QComboBox()
         self.view.setAccessibleName("What the machine's chart shows")
-        self.followed = QComboBox()
-        self.followed.setAccessibleName("How much of the run is in view")
+        self.span = QComboBox()
+        self.span.setAccessibleName("How much of the run is in view")
         for text in ("Last minute", "Last 5 minutes", "Whole run"):
-            self.followed.addItem(text)
-        self.followed.setCurrentIndex(len(_SPANS_S) - 1)
-        self.followed.currentIndexChanged.connect(self._follow)
-        self.view.currentIndexChanged.connect(self.view_chosen)
+            self.span.addItem(text)
+        self.span.setCurrentIndex(len(_SPANS_S) - 1)
+        self.span.currentIndexChanged.connect(self._follow)
+        self.view.currentIndexChanged.connect(self.view_selected)
         self._machine_lines: set[str] = set()
         self._stage: StageCell | None = None
         self._fill_views(has_gpus=False)
@@ -52,8 +52,8 @@ class LiveCharts(QWidget):
         self.clear()
 
     def _build(self) -> None:
-        span, machine = label("&In view", "muted", buddy=self.followed), label("&Machine", "muted", buddy=self.view)
-        row = hbox(span, self.followed, machine, self.view, 1, self.linked.fit_button)
+        span, machine = label("&In view", "muted", buddy=self.span), label("&Machine", "muted", buddy=self.view)
+        row = hbox(span, self.span, machine, self.view, 1, self.linked.fit_button)
         vbox(row, (self.linked, 1), within=self, spacing=4)
 
     def changeEvent(self, event: QEvent) -> None:
@@ -74,11 +74,11 @@ class LiveCharts(QWidget):
         self.rates.show()
         self.in_flight.show()
         for chart in (self.rates, self.latency, self.in_flight):
-            chart.say("Nothing was sent yet.")
-        self.machine.say("Nothing was read of the machine yet.")
+            chart.set_message("Nothing was sent yet.")
+        self.machine.set_message("Nothing was read of the machine yet.")
 
-    def show_whole(self) -> None:
-        self.followed.setCurrentIndex(len(_SPANS_S) - 1)
+    def show_whole_run(self) -> None:
+        self.span.setCurrentIndex(len(_SPANS_S) - 1)
         self.linked.follow(None)
 
     def show_local(self) -> None:
@@ -104,25 +104,25 @@ class LiveCharts(QWidget):
         ring = presenter.series.ring
         if not len(ring):
             return
-        chart.say("")
+        chart.set_message("")
         x = ring.x
         for number, name in enumerate(names):
             chart.set_line(name, _line_name(name), x, ring.column(name), series=number)
-        chart.settle()
+        chart.apply_changes()
 
     def paint_machine(self, presenter: LivePresenter) -> None:
         machine = presenter.machine
         if machine.gpus and self.view.count() < len(views(has_gpus=True)):
             self._fill_views(has_gpus=True)
         lines = machine.lines(str(self.view.currentData()))
-        self.machine.say("" if lines else "Nothing was read of this yet.")
+        self.machine.set_message("" if lines else "Nothing was read of this yet.")
         for text in self._machine_lines - {text for text, _, _ in lines}:
             self.machine.remove(text)
         self._machine_lines = {text for text, _, _ in lines}
         for number, (text, x, y) in enumerate(lines):
             self.machine.set_line(text, text, x, y, series=number)
         self._set_marks(self.machine, presenter)
-        self.machine.settle()
+        self.machine.apply_changes()
 
     def _set_marks(self, chart: Chart, presenter: LivePresenter) -> None:
         """Set bands and markers together with the data, so that the chart is painted once."""
@@ -134,7 +134,7 @@ class LiveCharts(QWidget):
     def _first_visible(self) -> Chart:
         return self.latency if self.rates.isHidden() else self.rates
 
-    def point_out(self, stage: StageCell, presenter: LivePresenter) -> None:
+    def highlight_stage(self, stage: StageCell, presenter: LivePresenter) -> None:
         """Show where the stage lies in time."""
         self._stage = stage
         self.linked.set_crosshair(stage.start_s)

@@ -9,10 +9,10 @@ from PySide6.QtCore import QEvent, Qt, Signal
 from PySide6.QtGui import QGuiApplication
 from PySide6.QtWidgets import QDoubleSpinBox, QLineEdit, QWidget
 
-from app.gui.flow import flow_in
+from app.gui.flow import set_flow_layout
 from app.gui.live.state import StageCell
-from app.gui.widgets import button, hbox, label, tip
-from app.records.control import HIGHEST_RATE_PER_S, MOST_EXTENDED_S, NOTE_LENGTH
+from app.gui.widgets import button, hbox, label, tool_tip_text
+from app.records.control import MAX_EXTENSION_S, MAX_NOTE_LENGTH, MAX_RATE_PER_S
 
 _DEFAULT_EXTENSION_S = 30.0
 _MIN_NOTE_CHARACTERS = 28
@@ -21,43 +21,43 @@ _MIN_NOTE_CHARACTERS = 28
 class RunControls(QWidget):
     """Controls below the charts. `noted` emits a note when the user presses Enter."""
 
-    noted = Signal(str)
-    rate_wanted = Signal(float)
-    longer_wanted = Signal(float)
+    note_entered = Signal(str)
+    rate_change_requested = Signal(float)
+    extension_requested = Signal(float)
     """Requests an extension of the running stage, in seconds."""
 
     def __init__(self) -> None:
         super().__init__()
         self.note = QLineEdit()
-        self.note.setMaxLength(NOTE_LENGTH)
+        self.note.setMaxLength(MAX_NOTE_LENGTH)
         self.note.setPlaceholderText("What happens now, and Enter")
         self.note.setAccessibleName("Note at this moment")
         self.note.returnPressed.connect(self._emit_note)
         self.rate = QDoubleSpinBox()
-        self.rate.setRange(0.01, HIGHEST_RATE_PER_S)
+        self.rate.setRange(0.01, MAX_RATE_PER_S)
         self.rate.setDecimals(2)
         self.rate.setStepType(QDoubleSpinBox.StepType.AdaptiveDecimalStepType)
         self.rate.setSuffix(" /s")
         self.rate.setAccessibleName("Rate of the running stage, requests a second")
         self.change = button("Change &rate", self._emit_rate)
-        self.longer = QDoubleSpinBox()
-        self.longer.setRange(1.0, MOST_EXTENDED_S)
-        self.longer.setDecimals(0)
-        self.longer.setStepType(QDoubleSpinBox.StepType.AdaptiveDecimalStepType)
-        self.longer.setValue(_DEFAULT_EXTENSION_S)
-        self.longer.setSuffix(" s")
-        self.longer.setAccessibleName("How much longer the running stage is to last, seconds")
+        self.extension = QDoubleSpinBox()
+        self.extension.setRange(1.0, MAX_EXTENSION_S)
+        self.extension.setDecimals(0)
+        self.extension.setStepType(QDoubleSpinBox.StepType.AdaptiveDecimalStepType)
+        self.extension.setValue(_DEFAULT_EXTENSION_S)
+        self.extension.setSuffix(" s")
+        self.extension.setAccessibleName("How much longer the running stage is to last, seconds")
         self.extend = button("E&xtend", self._emit_extension)
         self.copy = button("Cop&y", self._copy)
         self.copy.setAccessibleName("Copy the command that extends the running stage")
-        for field in (self.rate, self.longer):
+        for field in (self.rate, self.extension):
             field.valueChanged.connect(self._update_tool_tips)
         self._stage: int | None = None
         self._cell: StageCell | None = None
         self._run = ""
         note = label("&Note", "muted", buddy=self.note)
-        flow = flow_in(self)
-        for group in ((note, self.note), (self.rate, self.change), (self.longer, self.extend, self.copy)):
+        flow = set_flow_layout(self)
+        for group in ((note, self.note), (self.rate, self.change), (self.extension, self.extend, self.copy)):
             flow.addWidget(_group(group))
         self._fit_note()
         self.show_stage(None)
@@ -80,7 +80,7 @@ class RunControls(QWidget):
         self._cell = stage
         for widget in (self.rate, self.change):
             widget.setEnabled(stage is not None and stage.can_change)
-        for widget in (self.longer, self.extend, self.copy):
+        for widget in (self.extension, self.extend, self.copy):
             widget.setEnabled(stage is not None and stage.can_extend)
         self._update_tool_tips()
         if stage is not None and stage.index != self._stage:
@@ -90,7 +90,7 @@ class RunControls(QWidget):
 
     def command(self) -> str:
         """Return the command that extends the stage in the same way."""
-        return f"sizewise runs extend {shlex.quote(self._run)} {self.longer.value():g}s"
+        return f"sizewise runs extend {shlex.quote(self._run)} {self.extension.value():g}s"
 
     def _update_tool_tips(self) -> None:
         stage = self._cell
@@ -101,9 +101,9 @@ class RunControls(QWidget):
         extend = by_command.format(line=self.command())
         if stage is None or not stage.can_extend:
             extend = "Only a stage of one rate, or of clients, can be made longer."
-        self.change.setToolTip(tip(change))
+        self.change.setToolTip(tool_tip_text(change))
         for widget in (self.extend, self.copy):
-            widget.setToolTip(tip(extend))
+            widget.setToolTip(tool_tip_text(extend))
 
     def focus_note(self) -> None:
         self.note.setFocus(Qt.FocusReason.ShortcutFocusReason)
@@ -111,14 +111,14 @@ class RunControls(QWidget):
     def _emit_note(self) -> None:
         text = self.note.text().strip()
         if text:
-            self.noted.emit(text)
+            self.note_entered.emit(text)
             self.note.clear()
 
     def _emit_rate(self) -> None:
-        self.rate_wanted.emit(self.rate.value())
+        self.rate_change_requested.emit(self.rate.value())
 
     def _emit_extension(self) -> None:
-        self.longer_wanted.emit(self.longer.value())
+        self.extension_requested.emit(self.extension.value())
 
     def _copy(self) -> None:
         QGuiApplication.clipboard().setText(self.command())

@@ -6,8 +6,8 @@ from PySide6.QtCore import Signal
 from PySide6.QtWidgets import QFrame, QProgressBar, QSizePolicy
 
 from app.gui.formatting import NOT_AVAILABLE, State, elapsed
-from app.gui.live.state import Going, LiveState
-from app.gui.widgets import Badge, button, hbox, label, restyle, tip, vbox
+from app.gui.live.state import LiveState, RunStatus
+from app.gui.widgets import Badge, button, hbox, label, restyle, tool_tip_text, vbox
 
 _STEPS = 200
 """Number of steps of the progress bar, which repaints immediately at each step."""
@@ -16,7 +16,7 @@ _STEPS = 200
 class RunHeader(QFrame):
     """Header of a run. `stop_wanted` is emitted when the stop button is pressed."""
 
-    stop_wanted = Signal()
+    stop_requested = Signal()
 
     def __init__(self) -> None:
         super().__init__()
@@ -24,7 +24,7 @@ class RunHeader(QFrame):
         self.name = label("", "title")
         self.name.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
         self.badge = Badge()
-        self.going = label("", "word")
+        self.status = label("", "word")
         self.message = label("", "muted", wrap=True)
         self.progress = label("")
         self.times = label("", "muted")
@@ -33,36 +33,36 @@ class RunHeader(QFrame):
         self.bar.setRange(0, _STEPS)
         self.bar.setTextVisible(False)
         self.bar.setMaximumHeight(self.fontMetrics().height() // 2 + 2)
-        self.stop = button("S&top", self.stop_wanted.emit)
+        self.stop = button("S&top", self.stop_requested.emit)
         self.stop.setToolTip("Stop the run and keep what was measured (Esc Esc)")
-        title_row = hbox((self.name, 1), self.badge, self.going, self.stop, spacing=12)
+        title_row = hbox((self.name, 1), self.badge, self.status, self.stop, spacing=12)
         progress_row = hbox((self.message, 1), self.progress, self.times, spacing=16)
         vbox(title_row, progress_row, self.bar, within=self, spacing=4)
 
-    def show_state(self, state: LiveState, share_of_stage: float) -> None:
+    def show_state(self, state: LiveState, stage_share_done: float) -> None:
         self.name.setText(state.name or "A run")
-        self.name.setToolTip("" if state.directory is None else tip(str(state.directory)))
-        text, word_state = _going_text(state.going)
-        self.going.setText(text)
-        restyle(self.going, word_state)
-        _set_badge(self.badge, state.trust or "", "\n".join(state.reasons))
+        self.name.setToolTip("" if state.directory is None else tool_tip_text(str(state.directory)))
+        text, word_state = _going_text(state.status)
+        self.status.setText(text)
+        restyle(self.status, word_state)
+        _set_badge(self.badge, state.validity or "", "\n".join(state.reasons))
         self.message.setText(_message(state))
         self.progress.setText(_progress(state))
         self.times.setText(_times(state))
-        self.bar.setValue(round(_STEPS * _done_share(state, share_of_stage)))
+        self.bar.setValue(round(_STEPS * _done_share(state, stage_share_done)))
         self.bar.setVisible(state.is_running)
         self.stop.setVisible(state.is_running)
-        self.stop.setText("Cu&t what is in flight" if state.going == "stopping" else "S&top")
+        self.stop.setText("Cu&t what is in flight" if state.status == "stopping" else "S&top")
         self.stop.setAccessibleName(self.stop.text().replace("&", ""))
 
 
 def _set_badge(badge: Badge, verdict: str, reasons: str) -> None:
     if (badge.text(), badge.toolTip()) != (verdict, reasons):
-        badge.say(verdict, reasons)
+        badge.show_verdict(verdict, reasons)
 
 
-def _going_text(state: Going) -> tuple[str, State]:
-    texts: dict[Going, tuple[str, State]] = {
+def _going_text(state: RunStatus) -> tuple[str, State]:
+    texts: dict[RunStatus, tuple[str, State]] = {
         "idle": ("", "plain"),
         "starting": ("Starting…", "plain"),
         "running": ("▶ Running", "plain"),
@@ -75,7 +75,7 @@ def _going_text(state: Going) -> tuple[str, State]:
 
 
 def _message(state: LiveState) -> str:
-    if state.going == "starting":
+    if state.status == "starting":
         return (
             "Starting the engine. It looks at this machine first, and may find the load generator's ceiling, which "
             "can take half a minute."

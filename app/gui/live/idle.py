@@ -8,7 +8,7 @@ import msgspec
 from PySide6.QtCore import Qt, Signal
 from PySide6.QtWidgets import QWidget
 
-from app.gui.widgets import button, label, tip, vbox
+from app.gui.widgets import button, label, tool_tip_text, vbox
 
 _MAX_RUNS_CHECKED = 20
 
@@ -18,13 +18,13 @@ class LastRuns(msgspec.Struct, frozen=True):
     last: Path | None = None
 
 
-def last_runs() -> LastRuns:
+def find_last_runs() -> LastRuns:
     """Find a running run and the newest run among the stored ones. Reads the disk."""
     from app.errors import UsageError
     from app.storage.control import CONTROL
-    from app.storage.run_directory import stored_runs
+    from app.storage.run_directory import list_stored_runs
 
-    newest = stored_runs()[: -_MAX_RUNS_CHECKED - 1 : -1]
+    newest = list_stored_runs()[: -_MAX_RUNS_CHECKED - 1 : -1]
     for run in newest:
         try:
             if (run.directory / CONTROL).is_dir() and run.is_running:
@@ -34,11 +34,11 @@ def last_runs() -> LastRuns:
     return LastRuns(None, newest[0].directory if newest else None)
 
 
-class NothingRunning(QWidget):
-    set_up_wanted = Signal()
-    watch_wanted = Signal(object)
+class IdleView(QWidget):
+    set_up_requested = Signal()
+    watch_requested = Signal(object)
     """Requests to watch the running run in this directory."""
-    results_wanted = Signal(object)
+    results_requested = Signal(object)
 
     def __init__(self) -> None:
         super().__init__()
@@ -51,7 +51,7 @@ class NothingRunning(QWidget):
         )
         self._why.setAlignment(Qt.AlignmentFlag.AlignCenter)
         self.watch = button("&Watch the run that goes on", self._watch, primary=True)
-        self.set_up = button("Set &up a run", self.set_up_wanted.emit, primary=True)
+        self.set_up = button("Set &up a run", self.set_up_requested.emit, primary=True)
         self.last = button("Open the &last run", self._open_last)
         layout = vbox(2, (self._text, 0, Qt.AlignmentFlag.AlignHCenter), self._why, within=self, margins=None)
         layout.addSpacing(12)
@@ -65,7 +65,7 @@ class NothingRunning(QWidget):
         self.watch.setVisible(runs.running is not None)
         self.last.setVisible(runs.last is not None and runs.last != runs.running)
         for widget, run in ((self.watch, runs.running), (self.last, runs.last)):
-            widget.setToolTip("" if run is None else tip(run.name))
+            widget.setToolTip("" if run is None else tool_tip_text(run.name))
 
     def focus_first(self) -> None:
         target = self.set_up if self.watch.isHidden() else self.watch
@@ -73,8 +73,8 @@ class NothingRunning(QWidget):
 
     def _watch(self) -> None:
         if self._runs.running is not None:
-            self.watch_wanted.emit(self._runs.running)
+            self.watch_requested.emit(self._runs.running)
 
     def _open_last(self) -> None:
         if self._runs.last is not None:
-            self.results_wanted.emit(self._runs.last)
+            self.results_requested.emit(self._runs.last)

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from app.gui.charts.ring import Ring
+from app.gui.charts.ring import RingBuffer
 from app.gui.live.state import Band
 from app.records.events import Snapshot, StageStarted
-from app.records.gpu import throttle_names
+from app.records.gpu import list_throttle_reasons
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -39,7 +39,7 @@ class LiveSeries:
     """
 
     def __init__(self) -> None:
-        self.ring = Ring(SERIES_CAPACITY, (*RATES, *LATENCIES, "in_flight"))
+        self.ring = RingBuffer(SERIES_CAPACITY, (*RATES, *LATENCIES, "in_flight"))
         self._recent: deque[_Counts] = deque()
 
     def begin(self, stage: StageStarted, zero_ns: int) -> None:
@@ -47,14 +47,14 @@ class LiveSeries:
         self._recent = deque([(first_ns, 0, 0, 0, 0)])
         self.ring.append((first_ns - zero_ns) / 1e9, *[None] * (len(RATES) + len(LATENCIES) + 1))
 
-    def take(self, told: Snapshot, zero_ns: int) -> None:
-        counts: _Counts = (told.at_ns, told.offered, told.sent, told.completed, told.good)
-        while len(self._recent) > 1 and told.at_ns - self._recent[1][0] >= _WINDOW_NS:
+    def add_snapshot(self, snapshot: Snapshot, zero_ns: int) -> None:
+        counts: _Counts = (snapshot.at_ns, snapshot.offered, snapshot.sent, snapshot.completed, snapshot.good)
+        while len(self._recent) > 1 and snapshot.at_ns - self._recent[1][0] >= _WINDOW_NS:
             self._recent.popleft()
         rates = _rates(self._recent[0], counts) if self._recent else (None,) * len(RATES)
         self._recent.append(counts)
-        latencies = (told.latency_p50_ms, told.latency_p95_ms, told.latency_p99_ms, told.lag_p99_ms)
-        self.ring.append((told.at_ns - zero_ns) / 1e9, *rates, *latencies, told.in_flight)
+        latencies = (snapshot.latency_p50_ms, snapshot.latency_p95_ms, snapshot.latency_p99_ms, snapshot.lag_p99_ms)
+        self.ring.append((snapshot.at_ns - zero_ns) / 1e9, *rates, *latencies, snapshot.in_flight)
 
 
 def _rates(previous: _Counts, now: _Counts) -> tuple[float | None, ...]:
@@ -66,7 +66,7 @@ def _rates(previous: _Counts, now: _Counts) -> tuple[float | None, ...]:
     )
 
 
-CAPACITY = 16_384
+MACHINE_CAPACITY = 16_384
 """Maximum number of points: two a second for two and a quarter hours. After that the oldest are dropped."""
 _POINT_S = 0.5
 _MAX_GAP_S = 2.0
@@ -88,7 +88,7 @@ Line = tuple[str, npt.NDArray[np.float64], npt.NDArray[np.float64]]
 
 class MachineSeries:
     def __init__(self) -> None:
-        self._rings: dict[str, Ring] = {}
+        self._rings: dict[str, RingBuffer] = {}
         self._names: dict[str, tuple[str, ...]] = {}
         self._open: dict[str, tuple[float, dict[str, list[float]]]] = {}
         self._throttled: dict[str, list[Band]] = {}
@@ -97,7 +97,7 @@ class MachineSeries:
     def gpus(self) -> tuple[str, ...]:
         return tuple(sorted(source for source in self._rings if _GPU_SOURCE.fullmatch(source)))
 
-    def take(self, batch: pa.RecordBatch, zero_ns: int) -> None:
+    def add_batch(self, batch: pa.RecordBatch, zero_ns: int) -> None:
         import pyarrow as pa
         import pyarrow.compute as pc
 
@@ -154,12 +154,12 @@ class MachineSeries:
                 if _GPU_SOURCE.fullmatch(source)
                 else tuple(n for n in _CHARTED_METRICS if n.startswith(f"{source}_"))
             )
-            self._names[source], self._rings[source] = names, Ring(CAPACITY, names)
+            self._names[source], self._rings[source] = names, RingBuffer(MACHINE_CAPACITY, names)
         means = {metric: total / count for metric, (total, count) in sums.items()}
         self._rings[source].append(start_s + _POINT_S / 2, *[means.get(name) for name in self._names[source]])
 
     def _mark_throttling(self, source: str, at_s: float, reasons: float) -> None:
-        names = throttle_names(reasons) if reasons == reasons else ()
+        names = list_throttle_reasons(reasons) if reasons == reasons else ()
         if not names or not _GPU_SOURCE.fullmatch(source):
             return
         text = f"{source.upper()}: {', '.join(names)}"

@@ -10,13 +10,13 @@ from PySide6.QtCore import Qt, Signal
 from PySide6.QtGui import QKeySequence, QShortcut
 
 from app.gui.background import submit
-from app.gui.live.idle import NothingRunning, last_runs
+from app.gui.live.idle import IdleView, find_last_runs
 from app.gui.live.state import LiveState
 from app.gui.navigation import Navigation, Notice, PageKey
 from app.gui.page import Page
-from app.gui.strip import Strip
-from app.gui.theme import Look
-from app.gui.widgets import stacked, vbox
+from app.gui.strip import MessageStrip
+from app.gui.theme import ThemeController
+from app.gui.widgets import stacked_widget, vbox
 
 if TYPE_CHECKING:
     from app.gui.live.body import LiveBody
@@ -31,43 +31,43 @@ class LivePage(Page):
     state_changed = Signal(object)
     """Emits the `LiveState` of the run when it starts, changes or ends."""
 
-    def __init__(self, navigation: Navigation, look: Look) -> None:
-        super().__init__(navigation, look)
+    def __init__(self, navigation: Navigation, theme_controller: ThemeController) -> None:
+        super().__init__(navigation, theme_controller)
         self.state = LiveState()
-        self.strip, self.stop_strip = Strip(), Strip()
-        self.idle = NothingRunning()
+        self.strip, self.stop_strip = MessageStrip(), MessageStrip()
+        self.idle = IdleView()
         self._body: LiveBody | None = None
         self._run: LiveRun | None = None
-        self._stack = stacked(self.idle)
+        self._stack = stacked_widget(self.idle)
         vbox(self.strip, self.stop_strip, (self._stack, 1), within=self)
-        self.strip.acted.connect(self._open_results)
-        self.stop_strip.acted.connect(self.stop_now)
-        self.idle.set_up_wanted.connect(self._set_up)
-        self.idle.watch_wanted.connect(self.watch)
-        self.idle.results_wanted.connect(navigation.run_opened)
+        self.strip.action_triggered.connect(self._open_results)
+        self.stop_strip.action_triggered.connect(self.stop_now)
+        self.idle.set_up_requested.connect(self._set_up)
+        self.idle.watch_requested.connect(self.watch)
+        self.idle.results_requested.connect(navigation.open_run_requested)
         escape = QShortcut(QKeySequence(Qt.Key.Key_Escape), self)
         escape.setContext(Qt.ShortcutContext.WidgetWithChildrenShortcut)
         escape.activated.connect(self.stop)
 
     def enter(self) -> None:
         if self._body is None:
-            submit(self, last_runs, self.idle.show_runs, self.navigation.tell_error)
+            submit(self, find_last_runs, self.idle.show_runs, self.navigation.notify_error)
             self.idle.focus_first()
         else:
             self._body.ribbon.setFocus(Qt.FocusReason.OtherFocusReason)
             self._emit_trust()
 
     def _emit_trust(self) -> None:
-        if self.state.trust is not None:
-            self.navigation.trust_shown.emit(self.state.trust, "\n".join(self.state.reasons), "live")
+        if self.state.validity is not None:
+            self.navigation.validity_changed.emit(self.state.validity, "\n".join(self.state.reasons), "live")
 
     def command_line(self) -> str | None:
         directory = self.state.directory
         if directory is None:
             return None
-        from app.storage.run_directory import name_of_run
+        from app.storage.run_directory import format_run_name
 
-        return f"sizewise runs attach {shlex.quote(name_of_run(directory))}"
+        return f"sizewise runs attach {shlex.quote(format_run_name(directory))}"
 
     def runs(self) -> tuple[Path, ...]:
         return () if self.state.directory is None else (self.state.directory,)
@@ -92,7 +92,7 @@ class LivePage(Page):
         if not self.stop_strip.isHidden():
             self.stop_now()
             return
-        if self.state.going == "stopping":
+        if self.state.status == "stopping":
             message = "Cut what is in flight?"
             reason = "The run is stopping: it waits for the answers to what was sent."
             action = "Cu&t it"
@@ -100,7 +100,7 @@ class LivePage(Page):
             message = "Stop this run?"
             reason = "What is in flight may finish, and what was measured is kept and reported."
             action = "S&top it"
-        self.stop_strip.say(Notice("warning", message, reason, "Esc once more stops it too."), action)
+        self.stop_strip.show_notice(Notice("warning", message, reason, "Esc once more stops it too."), action)
 
     def stop_now(self) -> None:
         """Stop without asking."""
@@ -116,10 +116,10 @@ class LivePage(Page):
 
             run = self._run = LiveRun(self)
             run.began.connect(self._on_began)
-            run.painted.connect(self._mark_changed)
+            run.parts_changed.connect(self._mark_changed)
             run.state_changed.connect(self._show_state)
             run.news.connect(self._show_news)
-            run.news_over.connect(self.strip.hide)
+            run.news_cleared.connect(self.strip.hide)
             run.ended.connect(self._on_ended)
         return self._run
 
@@ -128,11 +128,11 @@ class LivePage(Page):
         if self._body is None:
             from app.gui.live.body import LiveBody
 
-            self._body = LiveBody(self.look)
-            self._body.header.stop_wanted.connect(self.stop)
-            self._body.controls.noted.connect(self._run.note)
-            self._body.controls.rate_wanted.connect(self._run.change_rate)
-            self._body.controls.longer_wanted.connect(self._run.extend)
+            self._body = LiveBody(self.theme_controller)
+            self._body.header.stop_requested.connect(self.stop)
+            self._body.controls.note_entered.connect(self._run.note)
+            self._body.controls.rate_change_requested.connect(self._run.change_rate)
+            self._body.controls.extension_requested.connect(self._run.extend)
             self._stack.addWidget(self._body)
         self.strip.hide()
         self.stop_strip.hide()
@@ -156,19 +156,19 @@ class LivePage(Page):
     def _show_news(self, news: News) -> None:
         action = None
         if news.has_results:
-            action = "Show what was &measured" if self.state.going == "lost" else "&See results"
-        self.strip.say(news.notice, action)
+            action = "Show what was &measured" if self.state.status == "lost" else "&See results"
+        self.strip.show_notice(news.notice, action)
 
     def _on_ended(self, directory: Path, is_ours: bool) -> None:
         from app.storage.run_directory import RESULT
 
         self.navigation.library_changed.emit()
         if is_ours and (directory / RESULT).exists():
-            self.navigation.run_opened.emit(directory)
+            self.navigation.open_run_requested.emit(directory)
 
     def _open_results(self) -> None:
         if self.state.directory is not None:
-            self.navigation.run_opened.emit(self.state.directory)
+            self.navigation.open_run_requested.emit(self.state.directory)
 
     def _set_up(self) -> None:
-        self.navigation.page_wanted.emit("run")
+        self.navigation.page_requested.emit("run")

@@ -8,16 +8,16 @@ from PySide6.QtWidgets import QGridLayout, QLabel, QScrollArea, QWidget
 
 from app.gui.formatting import State, elapsed
 from app.gui.live.state import FailureLine, VariantLine
-from app.gui.tables import FrameModel, FrameTable, describe
+from app.gui.tables import FrameModel, FrameTable, set_table_description
 from app.gui.widgets import label, restyle, vbox
-from app.records.result import Trust
+from app.records.result import Validity
 from reports.formatting import check_limit, check_value
 from reports.model import CheckRow
 
 _MOST_CHECKS = 60
 
 
-class TrustPanel(QScrollArea):
+class ValidityPanel(QScrollArea):
     """All checks of the run, the worst first. A check that did not pass shows its hint."""
 
     def __init__(self) -> None:
@@ -50,7 +50,7 @@ class TrustPanel(QScrollArea):
         warnings = [f"{line.name}: {line.verdict}" for line in lines if line.verdict != "VALID"]
         self.setAccessibleDescription("; ".join(warnings) or "No check is in doubt.")
 
-    def words(self) -> list[tuple[str, str, str]]:
+    def shown_texts(self) -> list[tuple[str, str, str]]:
         """Return the shown texts of each check: verdict, observation and hint."""
         return [
             (mark.text(), text.text(), "" if hint.isHidden() else hint.text())
@@ -69,7 +69,7 @@ class TrustPanel(QScrollArea):
 
 def _fill_row(row: tuple[QLabel, QLabel, QLabel], line: CheckRow) -> None:
     mark, text, hint = row
-    texts: dict[Trust, tuple[str, State]] = {
+    texts: dict[Validity, tuple[str, State]] = {
         "VALID": ("✓ ok", "good"),
         "WARN": ("! warn", "warn"),
         "INVALID": ("✕ INVALID", "bad"),
@@ -93,11 +93,11 @@ class FailureTable(QWidget):
         self._no_errors = label("No errors.", "muted")
         headers = {"error": "Error", "first_s": "First seen", "count": "Count", "sample": "Sample"}
         self.table = FrameTable(FrameModel(headers=headers, formats={"first_s": _clock}), "Errors")
-        self.seen = label("", "muted", wrap=True)
+        self.sample = label("", "muted", wrap=True)
         self._lines: tuple[FailureLine, ...] = ()
         self._selected_error: str | None = None
         self.table.selectionModel().currentChanged.connect(self._on_selected)
-        vbox(self._no_errors, (self.table, 1), self.seen, 0, within=self)
+        vbox(self._no_errors, (self.table, 1), self.sample, 0, within=self)
         self.show_failures(())
 
     def show_failures(self, lines: tuple[FailureLine, ...]) -> None:
@@ -108,7 +108,7 @@ class FailureTable(QWidget):
         self._lines = lines
         rows = [(line.error[:200], line.first_s, line.count, line.sample) for line in lines]
         self.table.set_frame(pd.DataFrame(rows, columns=["error", "first_s", "count", "sample"]))
-        describe(self.table, "Errors by class")
+        set_table_description(self.table, "Errors by class")
         self._show_sample()
 
     def _on_selected(self, current: QModelIndex) -> None:
@@ -122,9 +122,9 @@ class FailureTable(QWidget):
             (failure for failure in self._lines if failure.error == self._selected_error),
             self._lines[-1] if self._lines else None,
         )
-        self.seen.setVisible(line is not None and bool(line.sample))
+        self.sample.setVisible(line is not None and bool(line.sample))
         if line is not None:
-            self.seen.setText(f"{line.error[:200]}, the first: {line.sample}")
+            self.sample.setText(f"{line.error[:200]}, the first: {line.sample}")
 
 
 class VariantTable(FrameTable):
@@ -135,7 +135,7 @@ class VariantTable(FrameTable):
     def show_variants(self, lines: tuple[VariantLine, ...]) -> None:
         rows = [(line.number, line.name, _state_of(line), line.times) for line in lines]
         self.set_frame(pd.DataFrame(rows, columns=["number", "name", "state", "times"]))
-        describe(self, "Variants of the model")
+        set_table_description(self, "Variants of the model")
         self.scrollToBottom()
 
 

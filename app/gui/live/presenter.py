@@ -7,11 +7,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from app.analysis.digits import digits
-from app.analysis.run_progress import RunProgress, advanced
+from app.analysis.digits import format_number
+from app.analysis.run_progress import RunProgress, advance
 from app.gui.live.machine import LiveSeries, MachineSeries
 from app.gui.live.stages import Failures, LiveChecks, LiveStages, LiveVariants
-from app.gui.live.state import Going, LiveState, Marker
+from app.gui.live.state import LiveState, Marker, RunStatus
 from app.records.events import (
     CallsFinished,
     CheckCompleted,
@@ -51,7 +51,7 @@ class LivePresenter:
         """Create the presenter. `now_ns` is the clock of the events, in nanoseconds."""
         self.directory, self._name, self._now_ns = directory, name, now_ns
         self._created_ns = now_ns()
-        self.going: Going = "idle" if directory is None else "starting"
+        self.status: RunStatus = "idle" if directory is None else "starting"
         self.failure = ""
         """Reason why the run did not start."""
         self.progress = RunProgress()
@@ -65,12 +65,12 @@ class LivePresenter:
         self._zero_ns: int | None = None
         self._early_batches: list[pa.RecordBatch] = []
 
-    def take(self, event: Event) -> None:
+    def handle_event(self, event: Event) -> None:
         if self._zero_ns is None:
             self._zero_ns = event.at_ns
-        self.progress = advanced(self.progress, event)
-        if self.going == "starting":
-            self.going = "running"
+        self.progress = advance(self.progress, event)
+        if self.status == "starting":
+            self.status = "running"
         match event:
             case RunStarted(slo=slo):
                 self.slo = slo
@@ -84,21 +84,21 @@ class LivePresenter:
             case CheckCompleted(check=check):
                 self._on_check(check, event.at_ns)
             case RunFinished():
-                self.going = "finished"
+                self.status = "finished"
                 self._stop(event.at_ns)
             case PhaseChanged():
                 pass  # `advanced` handles this event
 
-    def take_readings(self, batch: pa.RecordBatch) -> None:
+    def handle_readings(self, batch: pa.RecordBatch) -> None:
         if self._zero_ns is None:
             self._early_batches.append(batch)
             return
-        self.machine.take(batch, self._zero_ns)
+        self.machine.add_batch(batch, self._zero_ns)
         self.changed.add("machine")
 
-    def lose(self, going: Going) -> None:
+    def mark_ended(self, status: RunStatus) -> None:
         """Mark the run as lost or failed; no more events will arrive."""
-        self.going = going
+        self.status = status
         self._stop(self.progress.at_ns or 0)
 
     @property
@@ -113,19 +113,19 @@ class LivePresenter:
         progress, verdict = self.progress, self.checks.verdict
         now_ns = self._current_ns()
         since_ns = self._created_ns if progress.started_ns is None else progress.started_ns
-        is_running = self.going in ("running", "stopping")
+        is_running = self.status in ("running", "stopping")
         return LiveState(
-            going=self.going,
+            status=self.status,
             run_id=progress.run_id,
             name=progress.name or self._name,
             directory=self.directory,
             phase=progress.phase,
             message=self.failure or progress.message,
-            done=progress.done,
+            done=progress.completed,
             total=progress.total,
             elapsed_s=max(0.0, (now_ns - since_ns) / 1e9),
             eta_s=progress.eta_s(now_ns) if is_running else None,
-            trust=None if verdict is None else verdict.status,
+            validity=None if verdict is None else verdict.status,
             reasons=() if verdict is None else verdict.reasons,
         )
 
@@ -134,9 +134,9 @@ class LivePresenter:
         now_ns = self._now_ns()
         last_ns = self.progress.at_ns
         if last_ns is None:
-            return now_ns if self.going == "starting" else self._created_ns
+            return now_ns if self.status == "starting" else self._created_ns
         is_clock_shared = 0 <= now_ns - last_ns < _STALE_S * 1e9
-        return now_ns if self.going in ("running", "stopping") and is_clock_shared else last_ns
+        return now_ns if self.status in ("running", "stopping") and is_clock_shared else last_ns
 
     def _at_s(self, at_ns: int) -> float:
         return (at_ns - (self._zero_ns or 0)) / 1e9
@@ -144,7 +144,7 @@ class LivePresenter:
     def _process_early_batches(self) -> None:
         early, self._early_batches = self._early_batches, []
         for batch in early:
-            self.take_readings(batch)
+            self.handle_readings(batch)
 
     def _on_moment_event(self, event: RateChanged | StageExtended | Noted | ColdStarted | RateResolved) -> None:
         self._add_marker(event.at_ns, _marker_text(event))
@@ -156,13 +156,13 @@ class LivePresenter:
         zero_ns, at_s = self._zero_ns or 0, self._at_s(event.at_ns)
         match event:
             case Snapshot():
-                self.series.take(event, zero_ns)
-                self.stages.move(event)
-                if self.failures.take(event, at_s):
+                self.series.add_snapshot(event, zero_ns)
+                self.stages.update_progress(event)
+                if self.failures.update(event, at_s):
                     self.changed.add("failures")
                 self.changed.add("charts")
             case ErrorSeen(sample=sample):
-                self.failures.take_sample(event, self._at_s(sample.at_ns))
+                self.failures.add_sample(event, self._at_s(sample.at_ns))
                 self.changed.add("failures")
             case StageStarted():
                 self.series.begin(event, zero_ns)
@@ -173,12 +173,12 @@ class LivePresenter:
 
     def _end_stage(self, event: StageFinished | CallsFinished, at_s: float) -> None:
         self.stages.end(event, at_s)
-        self.checks.take_stage(event.stage)
+        self.checks.add_stage(event.stage)
         self.changed.update(("marks", "checks"))
         if isinstance(event, CallsFinished):
             self.variants.add(event)
             self.changed.add("variants")
-        elif self.failures.take_stage(event, at_s):
+        elif self.failures.add_stage(event, at_s):
             self.changed.add("failures")
 
     def _on_variant_event(self, event: VariantStarted | VariantFinished) -> None:
@@ -190,7 +190,7 @@ class LivePresenter:
                 self.variants.end(event)
 
     def _on_check(self, check: Check, at_ns: int) -> None:
-        self.checks.take(check)
+        self.checks.add_check(check)
         self.changed.add("checks")
         if check.verdict == "INVALID":
             self._add_marker(at_ns, f"INVALID: {check.name}")
@@ -208,12 +208,12 @@ class LivePresenter:
 def _marker_text(event: RateChanged | StageExtended | Noted | ColdStarted | RateResolved) -> str:
     match event:
         case RateChanged(rate_per_s=rate_per_s):
-            return f"rate {digits(rate_per_s)}/s"
+            return f"rate {format_number(rate_per_s)}/s"
         case StageExtended(by_s=by_s):
-            return f"extended by {digits(by_s)} s"
+            return f"extended by {format_number(by_s)} s"
         case Noted(text=text):
             return text
         case RateResolved(stage=stage, rate_per_s=rate_per_s):
-            return f"{stage} is {digits(rate_per_s)}/s"
+            return f"{stage} is {format_number(rate_per_s)}/s"
         case ColdStarted():
             return "cold start"

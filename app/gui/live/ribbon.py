@@ -7,8 +7,8 @@ from PySide6.QtGui import QColor, QFocusEvent, QFontMetrics, QKeyEvent, QMouseEv
 from PySide6.QtWidgets import QSizePolicy, QWidget
 
 from app.gui.live.state import StageCell
-from app.gui.theme import Look, Theme
-from app.gui.widgets import tip
+from app.gui.theme import Theme, ThemeController
+from app.gui.widgets import tool_tip_text
 
 _GAP, _PADDING = 3, 6
 _DESCRIBED_STAGES = 6
@@ -18,18 +18,18 @@ _DESCRIBED_STAGES = 6
 class StageRibbon(QWidget):
     """Strip of stages. A click or the left and right keys select a stage; `chosen` emits its index."""
 
-    chosen = Signal(int)
+    stage_selected = Signal(int)
 
-    def __init__(self, look: Look) -> None:
+    def __init__(self, theme_controller: ThemeController) -> None:
         super().__init__()
-        self._look = look
+        self._look = theme_controller
         self._cells: tuple[StageCell, ...] = ()
         self._current: int | None = None
         self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
         self.setAccessibleName("Stages")
         self.setMouseTracking(True)
-        look.changed.connect(self.update)
+        theme_controller.changed.connect(self.update)
 
     def show_cells(self, cells: tuple[StageCell, ...]) -> None:
         if cells == self._cells:
@@ -80,7 +80,7 @@ class StageRibbon(QWidget):
 
     def mouseMoveEvent(self, event: QMouseEvent) -> None:
         hovered = [cell for rect, cell in self._cell_rects() if rect.contains(event.position().toPoint())]
-        self.setToolTip(tip(_description(hovered[0])) if hovered else "")
+        self.setToolTip(tool_tip_text(_description(hovered[0])) if hovered else "")
 
     def focusInEvent(self, event: QFocusEvent) -> None:
         super().focusInEvent(event)
@@ -92,7 +92,7 @@ class StageRibbon(QWidget):
         if cell is not None:
             self.setAccessibleDescription(_description(cell))
         self.update()
-        self.chosen.emit(index)
+        self.stage_selected.emit(index)
 
     def _first_x(self) -> int:
         """Return the x position of the first cell. The number of hidden stages is shown before it."""
@@ -140,20 +140,20 @@ class StageRibbon(QWidget):
 def _color(theme: Theme, cell: StageCell) -> str:
     if cell.end_s is None:
         return theme.accent
-    if cell.trust == "INVALID":
+    if cell.validity == "INVALID":
         return theme.bad
-    return theme.muted if cell.held is None else theme.good if cell.held else theme.warn
+    return theme.muted if cell.is_slo_met is None else theme.good if cell.is_slo_met else theme.warn
 
 
 def _cell_text(cell: StageCell) -> str:
     rate = f"{cell.rate}  " if cell.rate else ""
     if cell.end_s is None:
         return rate + f"▶ {round(100 * cell.share_done)} %"
-    if cell.trust == "INVALID":
+    if cell.validity == "INVALID":
         return rate + "✕ INVALID"
-    if cell.held is None:
+    if cell.is_slo_met is None:
         return rate + "done"
-    return rate + ("✓ held" if cell.held else "✕ did not hold")
+    return rate + ("✓ held" if cell.is_slo_met else "✕ did not hold")
 
 
 def _description(cell: StageCell) -> str:

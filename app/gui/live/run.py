@@ -11,8 +11,8 @@ from PySide6.QtCore import QObject, Signal
 from app.gui.engine.run import EngineRun
 from app.gui.live.presenter import LivePresenter
 from app.gui.live.state import LiveState
-from app.gui.navigation import Notice, notice_of
-from app.records.control import StopRun, Wish
+from app.gui.navigation import Notice, error_notice
+from app.records.control import ControlCommand, StopRun
 from app.records.events import Event
 from app.storage.run_directory import RESULT
 
@@ -35,13 +35,13 @@ class LiveRun(QObject):
 
     began = Signal()
     """Emitted when another run is watched, after `presenter` has been replaced."""
-    painted = Signal(object)
+    parts_changed = Signal(object)
     """Emits a frozenset of the `Part`s that changed."""
     state_changed = Signal(object)
     """Emits the `LiveState`, at most once a second if only the time has changed."""
     news = Signal(object)
     """Emits a `News`."""
-    news_over = Signal()
+    news_cleared = Signal()
     """Emitted when the notice that the run is INVALID no longer applies."""
     ended = Signal(object, bool)
     """Emits the run's directory, and whether this window started it."""
@@ -52,15 +52,15 @@ class LiveRun(QObject):
         self._emitted_state: LiveState | None = None
         self._is_invalid = False
         engine = self.engine = EngineRun(self)
-        engine.began.connect(self._on_began)
+        engine.started.connect(self._on_began)
         engine.received.connect(self._on_event)
-        engine.readings.connect(self._on_readings)
-        engine.drained.connect(self._on_drained)
-        engine.damaged.connect(self._on_damaged)
+        engine.telemetry_received.connect(self._on_readings)
+        engine.slice_finished.connect(self._on_drained)
+        engine.corruption_found.connect(self._on_damaged)
         engine.finished.connect(self._on_finished)
-        engine.lost.connect(self._on_lost)
+        engine.process_lost.connect(self._on_lost)
         engine.failed.connect(self._on_failed)
-        engine.refused.connect(self._on_refused)
+        engine.command_failed.connect(self._on_refused)
 
     @property
     def is_running(self) -> bool:
@@ -75,24 +75,24 @@ class LiveRun(QObject):
         directory = self.directory
         if directory is None or not self.is_running:
             return
-        if self.presenter.going == "starting" and self.engine.call_off():
+        if self.presenter.status == "starting" and self.engine.cancel_launch():
             return
-        self.engine.requests.stop(directory)
-        if self.presenter.going == "running":
-            self.presenter.going = "stopping"
+        self.engine.control.stop(directory)
+        if self.presenter.status == "running":
+            self.presenter.status = "stopping"
         self._emit_state()
 
     def note(self, text: str) -> None:
         if self.directory is not None:
-            self.engine.requests.note(self.directory, text)
+            self.engine.control.note(self.directory, text)
 
     def change_rate(self, rate_per_s: float) -> None:
         if self.directory is not None:
-            self.engine.requests.change_rate(self.directory, rate_per_s)
+            self.engine.control.change_rate(self.directory, rate_per_s)
 
     def extend(self, by_s: float) -> None:
         if self.directory is not None:
-            self.engine.requests.extend(self.directory, by_s)
+            self.engine.control.extend(self.directory, by_s)
 
     def _on_began(self, directory: Path, name: str) -> None:
         self.presenter, self._is_invalid = LivePresenter(directory, name), False
@@ -100,17 +100,17 @@ class LiveRun(QObject):
         self._emit_state()
 
     def _on_event(self, event: Event) -> None:
-        self.presenter.take(event)
+        self.presenter.handle_event(event)
 
     def _on_readings(self, batch: pa.RecordBatch) -> None:
-        self.presenter.take_readings(batch)
+        self.presenter.handle_readings(batch)
 
     def _on_drained(self, _: int) -> None:
         presenter = self.presenter
         if presenter.changed:
             parts = frozenset(presenter.changed)
             presenter.changed.clear()
-            self.painted.emit(parts)
+            self.parts_changed.emit(parts)
         if presenter.checks.is_invalid != self._is_invalid:
             self._is_invalid = presenter.checks.is_invalid
             self._emit_validity()
@@ -118,9 +118,9 @@ class LiveRun(QObject):
 
     def _emit_validity(self) -> None:
         if not self._is_invalid:
-            self.news_over.emit()
+            self.news_cleared.emit()
             return
-        reasons = "; ".join(self.presenter.checks.why_invalid())
+        reasons = "; ".join(self.presenter.checks.invalid_reasons())
         message = "The measurement is INVALID so far: its numbers say nothing."
         next_step = "A search tries such a stage again; else stop the run, mend that, and measure again."
         self.news.emit(News(Notice("error", message, reasons, next_step)))
@@ -140,15 +140,15 @@ class LiveRun(QObject):
         self.ended.emit(directory, self.engine.is_started_here)
 
     def _on_lost(self) -> None:
-        self.presenter.lose("lost")
+        self.presenter.mark_ended("lost")
         self._on_drained(0)
         message = "The engine is gone, and did not tell of its end."
         next_step = "What was measured until then is kept, and can be opened."
         self.news.emit(News(Notice("error", message, None, next_step), has_results=True))
 
     def _on_failed(self, notice: Notice) -> None:
-        self.presenter.lose("failed")
-        self.presenter.failure = notice.why or notice.what
+        self.presenter.mark_ended("failed")
+        self.presenter.failure = notice.reason or notice.summary
         self._on_drained(0)
         self.news.emit(News(notice))
 
@@ -157,11 +157,11 @@ class LiveRun(QObject):
         reason = "It may come from another version of Sizewise, or be damaged."
         self.news.emit(News(Notice("warning", message, reason)))
 
-    def _on_refused(self, command: Wish, error: Exception) -> None:
-        if isinstance(command, StopRun) and self.presenter.going == "stopping":
-            self.presenter.going = "running"
+    def _on_refused(self, command: ControlCommand, error: Exception) -> None:
+        if isinstance(command, StopRun) and self.presenter.status == "stopping":
+            self.presenter.status = "running"
             self._emit_state()
-        self.news.emit(News(notice_of(error)))
+        self.news.emit(News(error_notice(error)))
 
 
 def _rounded_to_seconds(state: LiveState) -> LiveState:
@@ -170,7 +170,7 @@ def _rounded_to_seconds(state: LiveState) -> LiveState:
 
 
 def _end_notice(state: LiveState, code: int, message: str) -> Notice:
-    verdict = state.trust or "nothing was checked"
+    verdict = state.validity or "nothing was checked"
     if code == 0:
         return Notice("news", f"The run has finished ({verdict}).", message or None)
     headline = f"The run has ended with exit code {code} ({verdict})."

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
-from app.analysis.digits import digits
-from app.analysis.run_progress import stage_done_s, stage_lasts_s
+from app.analysis.digits import format_number
+from app.analysis.run_progress import stage_duration_s, stage_elapsed_s
 from app.gui.live.state import Band, FailureLine, StageCell, VariantLine
 from app.records.events import (
     CallsFinished,
@@ -23,7 +23,7 @@ from app.records.events import (
     VariantStarted,
 )
 from app.records.result import Check, Stage, Verdict
-from app.reporting.quantities import check_row
+from app.reporting.quantities import build_check_row
 from reports.model import CheckRow
 
 _VERDICT_RANKS = {"INVALID": 0, "WARN": 1, "VALID": 2}
@@ -43,28 +43,30 @@ class LiveChecks:
     def is_invalid(self) -> bool:
         return self.verdict is not None and self.verdict.status == "INVALID"
 
-    def why_invalid(self) -> tuple[str, ...]:
-        from app.analysis.validity import verdict_of
+    def invalid_reasons(self) -> tuple[str, ...]:
+        from app.analysis.validity import compute_verdict
 
-        return verdict_of([check for check in self._all if check.verdict == "INVALID"]).reasons
+        return compute_verdict([check for check in self._all if check.verdict == "INVALID"]).reasons
 
-    def take(self, check: Check) -> None:
+    def add_check(self, check: Check) -> None:
         self._run_checks[check.id] = check
         self._evaluate()
 
-    def take_stage(self, stage: Stage) -> None:
+    def add_stage(self, stage: Stage) -> None:
         self._stages[(stage.name, stage.repeat)] = stage
         self._evaluate()
 
     def _evaluate(self) -> None:
-        from app.analysis.validity import run_checks, verdict_of
+        from app.analysis.validity import compute_verdict, run_checks
 
         self._all = (*self._run_checks.values(), *run_checks(list(self._stages.values())))
-        self.verdict = verdict_of(self._all) if self._all else None
+        self.verdict = compute_verdict(self._all) if self._all else None
 
     def lines(self) -> tuple[CheckRow, ...]:
         """Return the checks, the worst first."""
-        return tuple(check_row(check) for check in sorted(self._all, key=lambda check: _VERDICT_RANKS[check.verdict]))
+        return tuple(
+            build_check_row(check) for check in sorted(self._all, key=lambda check: _VERDICT_RANKS[check.verdict])
+        )
 
 
 _MAX_CLASSES, _MAX_SAMPLE_CHARACTERS = 50, 300
@@ -79,29 +81,29 @@ class Failures:
         """Number of errors by class in the stages that have ended."""
         self._running: dict[str, int] = {}
 
-    def take(self, told: Snapshot, at_s: float) -> bool:
+    def update(self, snapshot: Snapshot, at_s: float) -> bool:
         """Update the counts from a snapshot. Return whether anything changed."""
-        if told.errors == self._running:
+        if snapshot.errors == self._running:
             return False
-        self._running = self._register(told.errors, at_s)
+        self._running = self._register(snapshot.errors, at_s)
         return True
 
-    def take_stage(self, told: StageFinished, at_s: float) -> bool:
-        counted = self._register(told.stage.errors, at_s)
+    def add_stage(self, event: StageFinished, at_s: float) -> bool:
+        counted = self._register(event.stage.errors, at_s)
         for error, count in counted.items():
             self._ended_counts[error] = self._ended_counts.get(error, 0) + count
         had_any = bool(self._running or counted)
         self._running = {}
         return had_any
 
-    def take_sample(self, told: ErrorSeen, at_s: float) -> None:
+    def add_sample(self, event: ErrorSeen, at_s: float) -> None:
         """Store the sample of an error. `at_s` is the exact time of the error, which the counts only give
         approximately."""
-        error = told.sample.error
+        error = event.sample.error
         self._register({error: 1}, at_s)
         if error in self._first_s and error not in self._samples:
             self._first_s[error] = at_s
-            self._samples[error] = told.sample.text[:_MAX_SAMPLE_CHARACTERS]
+            self._samples[error] = event.sample.text[:_MAX_SAMPLE_CHARACTERS]
 
     def lines(self) -> tuple[FailureLine, ...]:
         """Return the error classes in the order of their first occurrence."""
@@ -144,30 +146,30 @@ class LiveStages:
             can_extend=stage.kind in _EXTENDABLE,
         )
 
-    def move(self, told: Snapshot) -> None:
+    def update_progress(self, snapshot: Snapshot) -> None:
         stage = self._running
         if stage is not None and stage.index in self._cells:
-            share = stage_done_s(stage, told.at_ns) / max(stage_lasts_s(stage), 1e-9)
+            share = stage_elapsed_s(stage, snapshot.at_ns) / max(stage_duration_s(stage), 1e-9)
             self._cells[stage.index] = replace(self._cells[stage.index], share_done=share)
 
-    def change(self, told: RateChanged | StageExtended) -> None:
-        if isinstance(told, StageExtended):
-            if self._running is not None and self._running.index == told.index:
-                self._running = replace(self._running, duration_s=told.duration_s)
-        elif told.index in self._cells:
-            rate = f"{digits(told.rate_per_s)}/s"
-            self._cells[told.index] = replace(self._cells[told.index], rate=rate, rate_per_s=told.rate_per_s)
+    def change(self, event: RateChanged | StageExtended) -> None:
+        if isinstance(event, StageExtended):
+            if self._running is not None and self._running.index == event.index:
+                self._running = replace(self._running, duration_s=event.duration_s)
+        elif event.index in self._cells:
+            rate = f"{format_number(event.rate_per_s)}/s"
+            self._cells[event.index] = replace(self._cells[event.index], rate=rate, rate_per_s=event.rate_per_s)
 
-    def end(self, told: StageFinished | CallsFinished, at_s: float) -> None:
-        index = told.index if isinstance(told, StageFinished) else told.facts.index
+    def end(self, event: StageFinished | CallsFinished, at_s: float) -> None:
+        index = event.index if isinstance(event, StageFinished) else event.facts.index
         self._running = None
         if index in self._cells:
             self._cells[index] = replace(
                 self._cells[index],
                 end_s=at_s,
                 share_done=1.0,
-                held=told.stage.held,
-                trust=told.stage.verdict.status,
+                is_slo_met=event.stage.held,
+                validity=event.stage.verdict.status,
                 can_change=False,
                 can_extend=False,
             )
@@ -191,16 +193,16 @@ class LiveStages:
         return tuple(
             Band(cell.start_s, cell.end_s, "INVALID", "bad")
             for cell in self._cells.values()
-            if cell.end_s is not None and cell.trust == "INVALID"
+            if cell.end_s is not None and cell.validity == "INVALID"
         )
 
 
 def _rate(stage: StageStarted) -> str:
     if stage.concurrency is not None:
         return "{count} clients".format(count=f"{stage.concurrency:,}")
-    if stage.offered_per_s is None or f"{digits(stage.offered_per_s)}/s" in stage.name:
+    if stage.offered_per_s is None or f"{format_number(stage.offered_per_s)}/s" in stage.name:
         return ""
-    return f"{digits(stage.offered_per_s)}/s"
+    return f"{format_number(stage.offered_per_s)}/s"
 
 
 class LiveVariants:
@@ -210,22 +212,24 @@ class LiveVariants:
         self._lines: dict[int, VariantLine] = {}
         self._current = 0
 
-    def begin(self, told: VariantStarted) -> None:
-        self._current = told.number
-        self._lines[told.number] = VariantLine(number=told.number, name=told.variant.label, state="running", times="")
+    def begin(self, event: VariantStarted) -> None:
+        self._current = event.number
+        self._lines[event.number] = VariantLine(
+            number=event.number, name=event.variant.label, state="running", times=""
+        )
 
-    def add(self, told: CallsFinished) -> None:
+    def add(self, event: CallsFinished) -> None:
         line = self._lines.get(self._current)
         if line is not None:
-            times = _times(told.stage)
+            times = _times(event.stage)
             self._lines[self._current] = replace(line, times=f"{line.times}; {times}" if line.times else times)
 
-    def end(self, told: VariantFinished) -> None:
-        line = self._lines.get(told.number)
+    def end(self, event: VariantFinished) -> None:
+        line = self._lines.get(event.number)
         if line is not None:
-            failure = told.facts.failure
+            failure = event.facts.failure
             state = "measured" if failure is None else "ended early"
-            self._lines[told.number] = replace(line, state=state, reason=failure)
+            self._lines[event.number] = replace(line, state=state, reason=failure)
 
     def lines(self) -> tuple[VariantLine, ...]:
         return tuple(self._lines.values())
@@ -239,7 +243,7 @@ def _times(stage: Stage) -> str:
     p50, p95 = (None if percentile not in values else values[percentile].value for percentile in ("p50", "p95"))
     rate = stage.metrics["throughput_per_s"]["value"].value if "throughput_per_s" in stage.metrics else None
     parts = [stage.tags.get("scenario", stage.name)]
-    parts += [] if p50 is None else [f"p50 {digits(p50, 3)} ms"]
-    parts += [] if p95 is None else [f"p95 {digits(p95, 3)} ms"]
-    parts += [] if rate is None else [f"{digits(rate, 3)}/s"]
+    parts += [] if p50 is None else [f"p50 {format_number(p50, 3)} ms"]
+    parts += [] if p95 is None else [f"p95 {format_number(p95, 3)} ms"]
+    parts += [] if rate is None else [f"{format_number(rate, 3)}/s"]
     return f"{parts[0]}: {', '.join(parts[1:])}" if parts[1:] else parts[0]

@@ -8,9 +8,9 @@ from typing import Literal
 import msgspec
 
 from app.gui.formatting import State
-from app.records.result import Trust
+from app.records.result import Validity
 
-Going = Literal["idle", "starting", "running", "stopping", "finished", "lost", "failed"]
+RunStatus = Literal["idle", "starting", "running", "stopping", "finished", "lost", "failed"]
 """State of the run. `lost`: the engine ended without reporting an end. `failed`: it ended before it reported
 anything."""
 
@@ -19,7 +19,7 @@ class LiveState(msgspec.Struct, frozen=True, kw_only=True):
     """State of the run for the page's header, the docks, the toolbar and the status bar. `done` and `total` count
     stages, or variants of a local run."""
 
-    going: Going = "idle"
+    status: RunStatus = "idle"
     run_id: str | None = None
     name: str = ""
     directory: Path | None = None
@@ -29,14 +29,14 @@ class LiveState(msgspec.Struct, frozen=True, kw_only=True):
     total: int | None = None
     elapsed_s: float = 0.0
     eta_s: float | None = None
-    trust: Trust | None = None
+    validity: Validity | None = None
     """Validity so far, or None if nothing has been checked yet."""
     reasons: tuple[str, ...] = ()
     """Reasons why the run is not VALID."""
 
     @property
     def is_running(self) -> bool:
-        return self.going in ("starting", "running", "stopping")
+        return self.status in ("starting", "running", "stopping")
 
 
 class StageCell(msgspec.Struct, frozen=True, kw_only=True):
@@ -48,8 +48,8 @@ class StageCell(msgspec.Struct, frozen=True, kw_only=True):
     start_s: float
     end_s: float | None
     share_done: float
-    held: bool | None = None
-    trust: Trust | None = None
+    is_slo_met: bool | None = None
+    validity: Validity | None = None
     can_change: bool = False
     """True if the rate of the stage can be changed."""
     rate_per_s: float | None = None

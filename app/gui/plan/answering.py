@@ -9,15 +9,15 @@ from pathlib import Path
 
 import msgspec
 
-from app.gui.plan.state import Edits, Loaded, Source, request_with
+from app.gui.plan.state import Edits, LoadedSources, TrafficSource, apply_to_request
 from app.planning.fleets import plan_fleets
-from app.planning.goals import Wanted, always
-from app.planning.relaxation import Relaxation, relaxations_of
+from app.planning.goals import ShouldContinue, always_continue
+from app.planning.relaxation import Relaxation, find_relaxations
 from app.records.plan import Plan
 from app.records.plan_question import PlanQuestion
 from app.storage.plan_file import is_plan_file
-from app.wiring.plan_changes import overridden
-from app.wiring.planning import NoTrafficError, PlanRequest, question_of
+from app.wiring.plan_changes import apply_overrides
+from app.wiring.planning import NoTrafficError, PlanRequest, build_question
 
 _ASSUMED_TRAFFIC = "traffic.peak=100/s"
 
@@ -29,55 +29,60 @@ class PlanOutcome(msgspec.Struct, frozen=True):
     took_ms: float
 
 
-def load(request: PlanRequest, today: datetime.date) -> Loaded:
+def load_sources(request: PlanRequest, today: datetime.date) -> LoadedSources:
     """Load the sources of a plan. If they say nothing about traffic, assume a peak that the user can edit. Raise
     SizewiseError on failure.
     """
-    question_at.cache_clear()  # the sources may have changed since they were cached
+    build_cached_question.cache_clear()  # the sources may have changed since they were cached
     is_supposed = False
     try:
-        question = question_at(request, today)
+        question = build_cached_question(request, today)
     except NoTrafficError:
         is_supposed = True
         request = msgspec.structs.replace(request, overrides=(*request.overrides, _ASSUMED_TRAFFIC))
-        question = question_at(request, today)
-    return Loaded(request, question, _traffic_source(request), _needs_refit(request), is_supposed)
+        question = build_cached_question(request, today)
+    return LoadedSources(request, question, _traffic_source(request), _needs_refit(request), is_supposed)
 
 
 @lru_cache(maxsize=4)
-def question_at(request: PlanRequest, today: datetime.date) -> PlanQuestion:
+def build_cached_question(request: PlanRequest, today: datetime.date) -> PlanQuestion:
     """Build the question of a request. Cached, since reading runs and fitting service models take seconds and edits do
     not change them.
     """
-    return question_of(request, today)
+    return build_question(request, today)
 
 
-def edited_question(loaded: Loaded, edits: Edits, today: datetime.date) -> PlanQuestion:
+def build_edited_question(loaded: LoadedSources, edits: Edits, today: datetime.date) -> PlanQuestion:
     """Return the question that `sizewise plan` would build with these edits on its command line."""
-    if edits.prices or (loaded.refits and edits.slo is not None):
-        request = request_with(loaded.request, Edits((), edits.slo if loaded.refits else None, edits.prices))
-        return changed_by(question_at(request, today), edits)
-    return changed_by(loaded.question, edits)
+    if edits.prices or (loaded.needs_refit and edits.slo is not None):
+        request = apply_to_request(loaded.request, Edits((), edits.slo if loaded.needs_refit else None, edits.prices))
+        return apply_edits(build_cached_question(request, today), edits)
+    return apply_edits(loaded.question, edits)
 
 
-def changed_by(question: PlanQuestion, edits: Edits) -> PlanQuestion:
+def apply_edits(question: PlanQuestion, edits: Edits) -> PlanQuestion:
     """Apply edits to a question. Raise SizewiseError if an edit is invalid."""
     from app.analysis.objectives import parse_objective
 
     if edits.slo is not None:
         question = msgspec.structs.replace(question, slo=tuple(parse_objective(text) for text in edits.slo))
-    return overridden(question, edits.overrides) if edits.values else question
+    return apply_overrides(question, edits.overrides) if edits.values else question
 
 
-def answer(
-    loaded: Loaded, edits: Edits, today: datetime.date, *, preview: bool, wanted: Wanted = always
+def compute_plan(
+    loaded: LoadedSources,
+    edits: Edits,
+    today: datetime.date,
+    *,
+    is_estimate: bool,
+    should_continue: ShouldContinue = always_continue,
 ) -> PlanOutcome:
-    question = edited_question(loaded, edits, today)
+    question = build_edited_question(loaded, edits, today)
     start_s = time.perf_counter()
-    plan = plan_fleets(question, preview=preview, wanted=wanted)
+    plan = plan_fleets(question, estimate_only=is_estimate, should_continue=should_continue)
     took_ms = 1000 * (time.perf_counter() - start_s)
-    has_no_fit = plan.recommendation is None and not preview
-    return PlanOutcome(question, plan, relaxations_of(question) if has_no_fit else (), took_ms)
+    has_no_fit = plan.recommendation is None and not is_estimate
+    return PlanOutcome(question, plan, find_relaxations(question) if has_no_fit else (), took_ms)
 
 
 def compile_simulator() -> None:
@@ -104,7 +109,7 @@ def _needs_refit(request: PlanRequest) -> bool:
     return False
 
 
-def _traffic_source(request: PlanRequest) -> Source:
+def _traffic_source(request: PlanRequest) -> TrafficSource:
     """Return the key that defines the traffic, from the overrides or from the profiles of the sources."""
     keys = [override.partition("=")[0].split(".") for override in request.overrides]
     overridden = [key[1] for key in keys if key[0] == "traffic" and len(key) > 1]
@@ -115,7 +120,7 @@ def _traffic_source(request: PlanRequest) -> Source:
     return next((key for key in reversed(profiles) if key is not None), "peak")
 
 
-def _traffic_keys(source: str) -> Source | None:
+def _traffic_keys(source: str) -> TrafficSource | None:
     from app.profiles.loading import load_profile
     from app.profiles.local import LocalProfile
     from app.storage.run_directory import SPEC, find_run

@@ -26,7 +26,7 @@ _KNOWN_MODELS: Mapping[str, tuple[float, ...]] = {
 class Assumptions(QTabWidget):
     """Forms for assumptions. `assumed` carries a PlanRequest whose numbers are all marked as not measured."""
 
-    assumed = Signal(object)
+    request_ready = Signal(object)
     failed = Signal(object)
 
     def __init__(self) -> None:
@@ -36,34 +36,34 @@ class Assumptions(QTabWidget):
         self.addTab(self.curve, "A load &curve")
         self.addTab(self.model, "A &language model")
         for form in (self.curve, self.model):
-            form.assumed.connect(self.assumed)
+            form.request_ready.connect(self.request_ready)
             form.failed.connect(self.failed)
 
-    def show_cards(self) -> None:
+    def load_gpus(self) -> None:
         """Fill in the GPUs when the form is first shown, since loading the catalog takes a moment."""
-        self.curve.show_cards()
+        self.curve.load_gpus()
 
 
 class CurveForm(QWidget):
     """Form for the latency of one replica at several rates, and its hardware."""
 
-    assumed = Signal(object)
+    request_ready = Signal(object)
     failed = Signal(object)
 
     def __init__(self) -> None:
         super().__init__()
         self.name = QLineEdit("my-model")
-        self.card = ChoiceField()
+        self.gpu = ChoiceField()
         self.vcpus = NumberField(1, 10_000, 0, " vCPUs")
         self.vcpus.setValue(8)
         self.peak = _number(200.0, _MAX_PER_S, " requests/s")
         self.limit = _number(100.0, _MAX_MS, " ms")
         self.points = [(_number(rate, _MAX_PER_S, " /s"), _number(ms, _MAX_MS, " ms")) for rate, ms in _POINTS]
-        self.card.setMinimumContentsLength(16)
+        self.gpu.setMinimumContentsLength(16)
         form = QFormLayout()
         for title, field in (
             ("&Name", self.name),
-            ("It ran on an &accelerator", self.card),
+            ("It ran on an &accelerator", self.gpu),
             ("and on C&PUs", self.vcpus),
             ("Peak to plan &for", self.peak),
             ("p95 &latency to keep", self.limit),
@@ -77,29 +77,29 @@ class CurveForm(QWidget):
             ms.setAccessibleName(f"p95 latency of point {index}")
             points.addRow(rate, ms)
         sides = hbox((form, 1), (points, 1))
-        self.plan = button("Plan from this curve", self._plan, primary=True)
+        self.plan_button = button("Plan from this curve", self._plan, primary=True)
         vbox(
             label("Type what one instance took, as another tool or a colleague told it.", "muted", wrap=True),
             sides,
-            (self.plan, 0, Qt.AlignmentFlag.AlignLeft),
+            (self.plan_button, 0, Qt.AlignmentFlag.AlignLeft),
             1,
             within=self,
             margins=None,
         )
 
-    def show_cards(self) -> None:
-        from app.profiles.pricing.catalogue import load_catalogue
+    def load_gpus(self) -> None:
+        from app.profiles.pricing.catalogue import load_catalog
 
-        if self.card.count():
+        if self.gpu.count():
             return
-        self.card.addItem("none: CPU only", "")
-        for key, card in load_catalogue().accelerators.items():
+        self.gpu.addItem("none: CPU only", "")
+        for key, card in load_catalog().accelerators.items():
             if not key.startswith("cpu-"):
-                self.card.addItem(card.name, key)
-        self.card.show_value("l4")
+                self.gpu.addItem(card.name, key)
+        self.gpu.show_value("l4")
 
     def _plan(self) -> None:
-        card = str(self.card.currentData() or "")
+        card = str(self.gpu.currentData() or "")
         vcpus = ("vcpus", f"{self.vcpus.value():g}")
         curve = TypedCurve(
             self.name.text().strip() or "my-model",
@@ -114,18 +114,18 @@ class CurveForm(QWidget):
         except OSError as error:
             self.failed.emit(error)
         else:
-            self.assumed.emit(request)
+            self.request_ready.emit(request)
 
 
 class ModelForm(QWidget):
     """Form for a model that has not been run: estimates its performance on each GPU from its architecture."""
 
-    assumed = Signal(object)
+    request_ready = Signal(object)
     failed = Signal(object)
 
     def __init__(self) -> None:
         super().__init__()
-        self.known = ChoiceField(tuple((name, name) for name in _KNOWN_MODELS))
+        self.known_models = ChoiceField(tuple((name, name) for name in _KNOWN_MODELS))
         self.shape: dict[str, NumberField] = {}
         names = {
             "parameters": "Parameters (&billion)",
@@ -137,7 +137,7 @@ class ModelForm(QWidget):
             "vocabulary": "&Vocabulary",
         }
         left, right = QFormLayout(), QFormLayout()
-        _add(left, "&Model", self.known)
+        _add(left, "&Model", self.known_models)
         for key in _SHAPE:
             self.shape[key] = NumberField(0.01 if key == "parameters" else 1, 1e7, 2 if key == "parameters" else 0)
             _add(left, names[key], self.shape[key])
@@ -155,28 +155,28 @@ class ModelForm(QWidget):
         ):
             _add(right, title, field)
         sides = hbox((left, 1), (right, 1))
-        self.plan = button("Plan this model", self._plan, primary=True)
+        self.plan_button = button("Plan this model", self._plan, primary=True)
         title = "The numbers stand in the model's config.json. The plan is arithmetic, with wide intervals."
         vbox(
             label(title, "muted", wrap=True),
             sides,
-            (self.plan, 0, Qt.AlignmentFlag.AlignLeft),
+            (self.plan_button, 0, Qt.AlignmentFlag.AlignLeft),
             1,
             within=self,
             margins=None,
         )
-        self.known.currentIndexChanged.connect(self._show_known)
+        self.known_models.currentIndexChanged.connect(self._show_known)
         self._show_known(0)
 
     def _show_known(self, _: int) -> None:
-        values = _KNOWN_MODELS[str(self.known.currentData())]
+        values = _KNOWN_MODELS[str(self.known_models.currentData())]
         for key, value in zip(_SHAPE, values, strict=True):
             self.shape[key].setValue(value / 1e9 if key == "parameters" else value)
 
     def _plan(self) -> None:
         shape = {key: field.value() for key, field in self.shape.items()}
         model = TypedModel(
-            str(self.known.currentData()).replace(" ", "-"),
+            str(self.known_models.currentData()).replace(" ", "-"),
             shape | {"parameters": shape["parameters"] * 1e9},
             str(self.precision.currentData()),
             self.input.value(),
@@ -190,7 +190,7 @@ class ModelForm(QWidget):
         except OSError as error:
             self.failed.emit(error)
         else:
-            self.assumed.emit(request)
+            self.request_ready.emit(request)
 
 
 def _number(value: float, maximum: float, suffix: str) -> NumberField:

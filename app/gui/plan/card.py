@@ -7,20 +7,20 @@ from functools import partial
 from PySide6.QtCore import Qt, Signal
 from PySide6.QtWidgets import QWidget
 
-from app.gui.formatting import plain, sentence
-from app.gui.plan.facts import Facts, Sentences, SwingTable, reasons_of
+from app.gui.formatting import format_plain, sentence
+from app.gui.plan.facts import PropertyList, SensitivityTable, Sentences, rejection_reasons
 from app.gui.plan.figures import (
-    age_words,
-    chances_words,
-    latency_words,
-    measured,
-    percent_words,
-    price_words,
-    risk_words,
-    spread_words,
-    usd,
+    format_latency_metric,
+    format_percent,
+    format_price,
+    format_price_age,
+    format_quantity,
+    format_risk,
+    format_slo_probabilities,
+    format_spread,
+    format_usd,
 )
-from app.gui.plan.side import Side
+from app.gui.plan.side import SideColumn
 from app.gui.plan.state import Change, PlanState
 from app.gui.widgets import Badge, button, card, clear, hbox, label, restyle, vbox
 from app.planning.relaxation import Relaxation
@@ -30,13 +30,13 @@ _STALE_DAYS = 30
 _MAX_SENTENCES = 8
 
 
-class PlanCard(Side):
+class PlanCard(SideColumn):
     """Result card. `wanted` carries the Change of a relaxation; `offer_wanted` the key of an offer to show, empty for
     the recommended one.
     """
 
-    wanted = Signal(object)
-    offer_wanted = Signal(str)
+    change_requested = Signal(object)
+    offer_requested = Signal(str)
 
     def __init__(self) -> None:
         super().__init__("What the plan recommends")
@@ -47,16 +47,16 @@ class PlanCard(Side):
         self.sentence = label("", "heading", wrap=True)
         self.sentence.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
         self.badge, self.basis, self.price_badge = Badge(), Badge(), Badge()
-        self.back = button("Back to the recommended &fleet", self._show_recommended)
-        self.facts = Facts()
+        self.back_button = button("Back to the recommended &fleet", self._show_recommended)
+        self.properties = PropertyList()
         self.risks = Sentences("What could be wrong with it")
         self.why = Sentences("Why")
-        self.changes = Sentences("What would change it")
-        self.swings = SwingTable()
-        self.others = Sentences("Other ways")
+        self.sensitivity_notes = Sentences("What would change it")
+        self.sensitivity = SensitivityTable()
+        self.alternatives = Sentences("Other ways")
         self.savings = Sentences("What would save")
-        self.notes = Sentences("What this rests on")
-        self.blocks = Sentences("What stands in the way")
+        self.assumptions = Sentences("What this rests on")
+        self.blockers = Sentences("What stands in the way")
         self.relax_title = label("The smallest change that lets an offer fit", "heading", wrap=True)
         self.relaxations = QWidget()
         self._relax_lines = vbox(within=self.relaxations)
@@ -67,25 +67,25 @@ class PlanCard(Side):
         line = QWidget()
         line.setLayout(badges)
         badges.setContentsMargins(0, 0, 0, 0)
-        head = card(self.title, self.sentence, line, self.facts, self.back)
+        head = card(self.title, self.sentence, line, self.properties, self.back_button)
         inner = QWidget()
         vbox(
             head,
-            self.blocks,
+            self.blockers,
             self.relax_title,
             self.relaxations,
             self.risks,
             self.why,
-            self.changes,
-            self.swings,
-            self.others,
+            self.sensitivity_notes,
+            self.sensitivity,
+            self.alternatives,
             self.savings,
-            self.notes,
+            self.assumptions,
             1,
             within=inner,
             margins=(4, 2, 12, 12),
         )
-        self.hold(inner)
+        self.set_content(inner)
 
     def show_state(self, state: PlanState) -> None:
         self._state = state
@@ -96,22 +96,22 @@ class PlanCard(Side):
             return
         fleet = self._fleet(plan)
         is_recommended = plan.recommendation is not None and fleet is plan.recommendation.fleet
-        self.back.setVisible(not is_recommended and plan.recommendation is not None)
+        self.back_button.setVisible(not is_recommended and plan.recommendation is not None)
         if plan.recommendation is None:
             self._show_blocked(state, plan)
         else:
-            self.blocks.say(())
+            self.blockers.set_sentences(())
             self._show_relaxations(())
             self.relax_title.hide()
         if fleet is None:
-            self.facts.show_facts(())
-            self.risks.say(())
+            self.properties.set_properties(())
+            self.risks.set_sentences(())
         else:
             self._show_fleet(fleet, plan, is_recommended)
         self._show_reasons(plan if is_recommended else None)
-        self.notes.say(plan.notes[:_MAX_SENTENCES])
+        self.assumptions.set_sentences(plan.notes[:_MAX_SENTENCES])
 
-    def choose(self, offer: str | None) -> None:
+    def select_offer(self, offer: str | None) -> None:
         """Show an offer instead of the recommended one; `None` shows the recommended one."""
         self._chosen = offer
         self.show_state(self._state)
@@ -123,7 +123,7 @@ class PlanCard(Side):
         return next((fleet for fleet in plan.offers if fleet.offer == self._chosen), best)
 
     def _show_badge(self, state: PlanState) -> None:
-        say_settled(self.badge, state)
+        show_badge(self.badge, state)
 
     def _show_fleet(self, fleet: Fleet, plan: Plan, is_recommended: bool) -> None:
         self.title.setText("Recommendation" if is_recommended else "Another offer")
@@ -135,41 +135,41 @@ class PlanCard(Side):
         else:
             template = "{instances} × {offer}: {usd} USD a month"
             self.sentence.setText(
-                template.format(instances=fleet.instances, offer=fleet.offer, usd=usd(fleet.usd_per_month.value))
+                template.format(instances=fleet.instances, offer=fleet.offer, usd=format_usd(fleet.usd_per_month.value))
             )
         self._show_validity(fleet)
-        self.facts.show_facts(_facts(fleet, plan))
-        self.risks.say((f"Risk {risk_words(fleet.risk)}.", *fleet.risk_reasons))
+        self.properties.set_properties(_facts(fleet, plan))
+        self.risks.set_sentences((f"Risk {format_risk(fleet.risk)}.", *fleet.risk_reasons))
 
     def _show_validity(self, fleet: Fleet) -> None:
         is_feasible = fleet.rejected is None
-        self.basis.say(fleet.basis.upper() if is_feasible else "", _BASES.get(fleet.basis, ""))
+        self.basis.show_verdict(fleet.basis.upper() if is_feasible else "", _BASES.get(fleet.basis, ""))
         is_stale = fleet.price_age_days > _STALE_DAYS
         tooltip = "Look it up before you decide: prices move."
         text = f"price {fleet.price_age_days} days old"
-        self.price_badge.say(text if is_stale else "", tooltip)
+        self.price_badge.show_verdict(text if is_stale else "", tooltip)
         restyle(self.price_badge, "warn")
 
     def _show_reasons(self, plan: Plan | None) -> None:
         """Show the reasons, which exist only for the recommended fleet."""
         best = None if plan is None else plan.recommendation
-        self.why.say(() if best is None else (sentence(best.binding_constraint), *best.why))
-        self.changes.say(() if best is None else best.would_change_it)
+        self.why.set_sentences(() if best is None else (sentence(best.binding_constraint), *best.why))
+        self.sensitivity_notes.set_sentences(() if best is None else best.would_change_it)
         if plan is None or best is None:
-            self.swings.show_swings(())
+            self.sensitivity.show_sensitivity(())
         else:
-            self.swings.show_swings(plan.sensitivity, best.fleet.offer)
-        self.others.say(() if plan is None else _alternatives(plan))
-        self.savings.say(() if plan is None else _saving_texts(plan))
+            self.sensitivity.show_sensitivity(plan.sensitivity, best.fleet.offer)
+        self.alternatives.set_sentences(() if plan is None else _alternatives(plan))
+        self.savings.set_sentences(() if plan is None else _saving_texts(plan))
 
     def _show_blocked(self, state: PlanState, plan: Plan) -> None:
         template = "No offer fits a peak of {peak}/s inside {slo}."
-        text = template.format(peak=plain(plan.traffic.peak_per_s), slo=" and ".join(plan.slo))
+        text = template.format(peak=format_plain(plan.traffic.peak_per_s), slo=" and ".join(plan.slo))
         self.sentence.setText(_headline(plan, text))
         self.title.setText("Nothing to recommend")
         for badge in (self.basis, self.price_badge):
-            badge.say("")
-        self.blocks.say(reasons_of(plan))
+            badge.show_verdict("")
+        self.blockers.set_sentences(rejection_reasons(plan))
         self.relax_title.show()
         relaxations = state.relaxations
         self._show_relaxations(relaxations or ())
@@ -183,15 +183,15 @@ class PlanCard(Side):
     def _show_relaxations(self, relaxations: tuple[Relaxation, ...]) -> None:
         clear(self._relax_lines)
         for relaxation in relaxations:
-            self._relax_lines.addWidget(label(relaxation.sentence, wrap=True))
+            self._relax_lines.addWidget(label(relaxation.text, wrap=True))
             self._relax_lines.addWidget(button(_relaxation_text(relaxation), partial(self._relax, relaxation)))
 
     def _relax(self, relaxation: Relaxation) -> None:
         values = tuple((key, value) for key, _, value in (change.partition("=") for change in relaxation.changes))
-        self.wanted.emit(Change(_relaxation_text(relaxation), values, relaxation.slo or None))
+        self.change_requested.emit(Change(_relaxation_text(relaxation), values, relaxation.slo or None))
 
     def _show_recommended(self) -> None:
-        self.offer_wanted.emit("")
+        self.offer_requested.emit("")
 
 
 def _headline(plan: Plan, text: str) -> str:
@@ -210,7 +210,7 @@ _BASES = {
 }
 
 
-def badge_words(state: PlanState) -> tuple[str, str]:
+def badge_text(state: PlanState) -> tuple[str, str]:
     """Return the text and tooltip of the badge: how the numbers were computed, and whether newer ones are pending."""
     if state.plan is None:
         return "", ""
@@ -223,28 +223,28 @@ def badge_words(state: PlanState) -> tuple[str, str]:
     return "preview", tooltip
 
 
-def say_settled(badge: Badge, state: PlanState) -> None:
-    text, tooltip = badge_words(state)
-    badge.say(text, tooltip)
+def show_badge(badge: Badge, state: PlanState) -> None:
+    text, tooltip = badge_text(state)
+    badge.show_verdict(text, tooltip)
     restyle(badge, "good" if state.is_current and state.phase == "simulated" else "plain")
 
 
 def _facts(fleet: Fleet, plan: Plan) -> tuple[tuple[str, str], ...]:
     if fleet.rejected is not None:
-        return (("Price", price_words(fleet)), ("Price dated", age_words(fleet)))
+        return (("Price", format_price(fleet)), ("Price dated", format_price_age(fleet)))
     facts = [
-        ("A month", f"{usd(fleet.usd_per_month.value)} USD"),
-        ("10 to 90 %", f"{spread_words(fleet.usd_per_month_needed)} USD"),
+        ("A month", f"{format_usd(fleet.usd_per_month.value)} USD"),
+        ("10 to 90 %", f"{format_spread(fleet.usd_per_month_needed)} USD"),
         ("Instances", _instances_text(fleet)),
-        ("P(SLO met)", chances_words(fleet.chances)),
-        ("Model error at the SLO", percent_words(fleet.fit_error_at_slo)),
-        (latency_words(plan.latency_metric), measured(fleet.latency_at_peak.value, "ms")),
-        ("Busy at the peak", percent_words(fleet.utilisation_at_peak.value)),
-        ("One instance carries", measured(fleet.capacity_per_instance_per_s.value, "1/s")),
-        ("1,000 inferences", f"{usd(fleet.usd_per_1k_inferences.value)} USD"),
+        ("P(SLO met)", format_slo_probabilities(fleet.chances)),
+        ("Model error at the SLO", format_percent(fleet.fit_error_at_slo)),
+        (format_latency_metric(plan.latency_metric), format_quantity(fleet.latency_at_peak.value, "ms")),
+        ("Busy at the peak", format_percent(fleet.utilisation_at_peak.value)),
+        ("One instance carries", format_quantity(fleet.capacity_per_instance_per_s.value, "1/s")),
+        ("1,000 inferences", f"{format_usd(fleet.usd_per_1k_inferences.value)} USD"),
     ]
     facts += _token_facts(fleet) + _energy_facts(fleet)
-    facts += [("Price", price_words(fleet)), ("Price dated", age_words(fleet))]
+    facts += [("Price", format_price(fleet)), ("Price dated", format_price_age(fleet))]
     if fleet.measured_on is not None:
         facts.append(("Rests on", fleet.measured_on))
     return tuple(facts)
@@ -260,13 +260,15 @@ def _token_facts(fleet: Fleet) -> list[tuple[str, str]]:
     if costs is None:
         return []
     kinds = (("1M tokens", costs.all), ("1M input tokens", costs.input), ("1M output tokens", costs.output))
-    return [(name, f"{usd(cost.at_mean)} USD") for name, cost in kinds if cost is not None]
+    return [(name, f"{format_usd(cost.at_mean)} USD") for name, cost in kinds if cost is not None]
 
 
 def _energy_facts(fleet: Fleet) -> list[tuple[str, str]]:
     rows = (("Energy", fleet.kwh_per_month, "kWh/month"), ("Carbon", fleet.kg_co2e_per_month, "kg CO2e/month"))
     return [
-        (name, measured(item.value, unit)) for name, item, unit in rows if item is not None and item.value is not None
+        (name, format_quantity(item.value, unit))
+        for name, item, unit in rows
+        if item is not None and item.value is not None
     ]
 
 
@@ -279,7 +281,9 @@ def _alternatives(plan: Plan) -> tuple[str, ...]:
 def _saving_texts(plan: Plan) -> tuple[str, ...]:
     template = "{change} ({basis}): {saved} USD a month"
     return tuple(
-        sentence(template.format(change=saving.change, basis=saving.basis, saved=usd(saving.saved_usd_per_month)))
+        sentence(
+            template.format(change=saving.change, basis=saving.basis, saved=format_usd(saving.saved_usd_per_month))
+        )
         for saving in plan.savings
         if saving.saved_usd_per_month is not None and saving.saved_usd_per_month > 0
     )

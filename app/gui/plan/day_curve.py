@@ -16,9 +16,9 @@ from PySide6.QtGui import (
 )
 from PySide6.QtWidgets import QSizePolicy, QWidget
 
-from app.gui.formatting import number
+from app.gui.formatting import format_number
 from app.gui.plan.presenter import new_stroke
-from app.gui.theme import Look
+from app.gui.theme import ThemeController
 
 HOURS = 24
 _HEADROOM = 1.15
@@ -35,12 +35,12 @@ class DayCurve(QWidget):
     undo. The widget itself keeps the rates it was given.
     """
 
-    rates_wanted = Signal(object, int)
-    hour_chosen = Signal(int)
+    rates_requested = Signal(object, int)
+    hour_selected = Signal(int)
 
-    def __init__(self, look: Look) -> None:
+    def __init__(self, theme_controller: ThemeController) -> None:
         super().__init__()
-        self._look = look
+        self._look = theme_controller
         self._rates: tuple[float, ...] = (1.0,) * HOURS
         self._top = _HEADROOM
         self._stroke: int | None = None
@@ -50,7 +50,7 @@ class DayCurve(QWidget):
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
         self.setAccessibleName("Requests by hour of the day")
         self.setToolTip("Drag a point, or choose an hour with ← and → and move it with ↑ and ↓ (Shift: finer).")
-        look.changed.connect(self._repaint)
+        theme_controller.changed.connect(self._repaint)
 
     def sizeHint(self) -> QSize:
         line = self.fontMetrics().height()
@@ -70,24 +70,24 @@ class DayCurve(QWidget):
         self._describe()
         self.update()
 
-    def choose(self, hour: int) -> None:
+    def select_hour(self, hour: int) -> None:
         self.hour = min(max(hour, 0), HOURS - 1)
         self._describe()
-        self.hour_chosen.emit(self.hour)
+        self.hour_selected.emit(self.hour)
         self.update()
 
-    def want(self, hour: int, rate: float, stroke: int = -1) -> None:
+    def request_rate(self, hour: int, rate: float, stroke: int = -1) -> None:
         """Request a rate for one hour and the current rates for the others."""
         rates = list(self._rates)
         rates[hour] = max(0.0, float(f"{rate:.3g}"))
         if max(rates) > 0 and tuple(rates) != self._rates:
-            self.rates_wanted.emit(tuple(rates), stroke)
+            self.rates_requested.emit(tuple(rates), stroke)
 
-    def words(self) -> str:
+    def hour_text(self) -> str:
         """Format the selected hour and its rate."""
         rate, peak = self._rates[self.hour], max(self._rates)
         share = 100 * rate / peak if peak > 0 else 0.0
-        return f"{self.hour:02}:00 – {number(rate)}/s, {share:.0f} % of the peak"
+        return f"{self.hour:02}:00 – {format_number(rate)}/s, {share:.0f} % of the peak"
 
     def keyPressEvent(self, event: QKeyEvent) -> None:
         key, peak = event.key(), max(self._rates)
@@ -105,16 +105,16 @@ class DayCurve(QWidget):
             Qt.Key.Key_End: HOURS - 1,
         }
         if key in steps:
-            self.want(self.hour, self._rates[self.hour] + steps[Qt.Key(key)] * peak)
+            self.request_rate(self.hour, self._rates[self.hour] + steps[Qt.Key(key)] * peak)
         elif key in hours:
-            self.choose(hours[Qt.Key(key)])
+            self.select_hour(hours[Qt.Key(key)])
         else:
             super().keyPressEvent(event)
 
     def mousePressEvent(self, event: QMouseEvent) -> None:
         if event.button() == Qt.MouseButton.LeftButton:
             self._stroke = new_stroke()
-            self.choose(self._hour_at(event.position()))
+            self.select_hour(self._hour_at(event.position()))
             self._drag(event.position())
 
     def mouseMoveEvent(self, event: QMouseEvent) -> None:
@@ -132,7 +132,7 @@ class DayCurve(QWidget):
         share = (area.bottom() - at.y()) / max(area.height(), 1.0)
         rate = min(max(share, 0.0), 1.0) * self._top
         assert self._stroke is not None
-        self.want(self.hour, rate, self._stroke)
+        self.request_rate(self.hour, rate, self._stroke)
 
     def _hour_at(self, at: QPointF) -> int:
         area = self._area()
@@ -140,10 +140,10 @@ class DayCurve(QWidget):
 
     def _area(self) -> QRectF:
         metrics = self.fontMetrics()
-        left = metrics.horizontalAdvance(number(self._top)) + 8
+        left = metrics.horizontalAdvance(format_number(self._top)) + 8
         return QRectF(left, metrics.height() * 0.6, self.width() - left - 10, self.height() - 2.1 * metrics.height())
 
-    def place(self, hour: int) -> QPointF:
+    def point_position(self, hour: int) -> QPointF:
         """Return the position at which the point of an hour is painted."""
         area = self._area()
         x = area.left() + hour / (HOURS - 1) * area.width()
@@ -168,7 +168,7 @@ class DayCurve(QWidget):
             painter.drawText(
                 box,
                 int(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter),
-                number(share * peak) if share else "0",
+                format_number(share * peak) if share else "0",
             )
         for hour in _LABELLED:
             text = f"{hour}:00"
@@ -179,7 +179,7 @@ class DayCurve(QWidget):
 
     def _paint_line(self, painter: QPainter) -> None:
         theme, area = self._look.theme, self._area()
-        line = [self.place(hour) for hour in range(HOURS)]
+        line = [self.point_position(hour) for hour in range(HOURS)]
         fill = QColor(theme.series[0])
         fill.setAlpha(40)
         painter.setPen(Qt.PenStyle.NoPen)
@@ -199,7 +199,7 @@ class DayCurve(QWidget):
         painter.drawEllipse(line[self.hour], 1.8 * _HANDLE_PX, 1.8 * _HANDLE_PX)
 
     def _describe(self) -> None:
-        self.setAccessibleDescription(self.words())
+        self.setAccessibleDescription(self.hour_text())
         if self.hasFocus():
             QAccessible.updateAccessibility(QAccessibleEvent(self, QAccessible.Event.DescriptionChanged))
 

@@ -16,16 +16,16 @@ _MAX_RUNS = 5
 
 
 class EmptyPlan(QScrollArea):
-    run_chosen = Signal(object)
-    sweep_wanted = Signal()
-    open_wanted = Signal()
+    run_selected = Signal(object)
+    sweep_requested = Signal()
+    open_requested = Signal()
 
     def __init__(self) -> None:
         super().__init__()
         self.setWidgetResizable(True)
         self.setFrameShape(QScrollArea.Shape.NoFrame)
         self.title = label("No measurements yet", "title", wrap=True)
-        self.what = label(
+        self.intro = label(
             (
                 "A plan says which hardware, how many of it and at what cost carries your traffic inside its SLO. "
                 "Plan from assumptions, or run a sweep."
@@ -42,7 +42,9 @@ class EmptyPlan(QScrollArea):
         self._runs = QVBoxLayout()
         line = hbox(self.sweep, self.assume, self.open, 1)
         inner = QWidget()
-        column = vbox(self.title, self.what, line, self._runs_title, self._runs, within=inner, margins=None, spacing=12)
+        column = vbox(
+            self.title, self.intro, line, self._runs_title, self._runs, within=inner, margins=None, spacing=12
+        )
         self._card = card(self.assumptions)
         self._card.hide()
         column.addWidget(self._card)
@@ -54,7 +56,7 @@ class EmptyPlan(QScrollArea):
         """Show the runs that can be planned from. The newest one is the primary choice."""
         clear(self._runs)
         for index, run in enumerate(runs[:_MAX_RUNS]):
-            run_button = button(run.words.replace("&", "&&"), partial(self._choose, run.directory), primary=index == 0)
+            run_button = button(run.label.replace("&", "&&"), partial(self._choose, run.directory), primary=index == 0)
             self._runs.addWidget(run_button, 0, Qt.AlignmentFlag.AlignLeft)
         self._runs_title.setVisible(bool(runs))
         self.sweep.setProperty("role", None if runs else "primary")
@@ -62,24 +64,24 @@ class EmptyPlan(QScrollArea):
         self.sweep.style().polish(self.sweep)
         self.title.setText("What to plan from?" if runs else "No measurements yet")
 
-    def unfold_assumptions(self) -> None:
+    def show_assumptions(self) -> None:
         self.assume.setChecked(True)
         self._unfold()
 
     def _unfold(self) -> None:
         is_open = self.assume.isChecked()
         if is_open:
-            self.assumptions.show_cards()
+            self.assumptions.load_gpus()
         self._card.setVisible(is_open)
         self.assumptions.setVisible(is_open)
         if is_open:
             self.assumptions.curve.name.setFocus()
 
     def _choose(self, directory: Path) -> None:
-        self.run_chosen.emit(directory)
+        self.run_selected.emit(directory)
 
     def _request_sweep(self) -> None:
-        self.sweep_wanted.emit()
+        self.sweep_requested.emit()
 
     def _request_open(self) -> None:
-        self.open_wanted.emit()
+        self.open_requested.emit()

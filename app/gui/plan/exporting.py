@@ -11,27 +11,29 @@ from app.planning.exports.files import export_plan
 from app.planning.exports.settings import ExportSettings
 from app.records.plan import Plan
 from app.records.plan_question import PlanQuestion
-from app.reporting.plan import plan_report
+from app.reporting.plan import build_plan_report
 from app.storage.plan_file import PlanFile, write_plan
 from reports.rendering import render
 
-Kind = Literal["plan", "report", "csv", "k8s", "kserve", "terraform"]
-FOLDERS: tuple[Kind, ...] = ("k8s", "kserve", "terraform", "csv")
+ExportKind = Literal["plan", "report", "csv", "k8s", "kserve", "terraform"]
+DIRECTORY_KINDS: tuple[ExportKind, ...] = ("k8s", "kserve", "terraform", "csv")
 """Kinds that may consist of several files and are written into a directory."""
 
 
-def write_export(kind: Kind, plan: Plan, question: PlanQuestion, command: str, where: Path) -> tuple[Path, ...]:
+def write_export(
+    kind: ExportKind, plan: Plan, question: PlanQuestion, command: str, destination: Path
+) -> tuple[Path, ...]:
     """Write an export and return its files. `where` is a file for a plan or report, otherwise a directory. Raise
     UsageError if it cannot be written.
     """
     tool = f"sizewise {__version__}"
     if kind == "plan":
-        write_plan(where, PlanFile(1, tool, plan, question))
-        return (where,)
+        write_plan(destination, PlanFile(1, tool, plan, question))
+        return (destination,)
     if kind == "report":
-        files = {where.name: render(plan_report(plan, question, tool, command), "html")}
-        return _written(where.parent, files)
-    return _written(where, export_plan(plan, kind, ExportSettings()))
+        files = {destination.name: render(build_plan_report(plan, question, tool, command), "html")}
+        return _written(destination.parent, files)
+    return _written(destination, export_plan(plan, kind, ExportSettings()))
 
 
 def _written(folder: Path, files: dict[str, str]) -> tuple[Path, ...]:

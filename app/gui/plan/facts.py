@@ -11,12 +11,12 @@ from collections.abc import Sequence
 from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QGridLayout, QLabel, QWidget
 
-from app.gui.plan.figures import usd
+from app.gui.plan.figures import format_usd
 from app.gui.widgets import label, vbox
-from app.records.plan import Plan, Swing
+from app.records.plan import Plan, SensitivityRange
 
 
-class Facts(QWidget):
+class PropertyList(QWidget):
     """Names with values, one below the other. The rows are created once and reused."""
 
     def __init__(self) -> None:
@@ -29,7 +29,7 @@ class Facts(QWidget):
         self._grid.setColumnStretch(1, 3)
         self._rows: list[tuple[QLabel, QLabel]] = []
 
-    def show_facts(self, facts: Sequence[tuple[str, str]]) -> None:
+    def set_properties(self, facts: Sequence[tuple[str, str]]) -> None:
         while len(self._rows) < len(facts):
             name, value = label("", "muted", wrap=True), label("", wrap=True)
             value.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
@@ -44,7 +44,7 @@ class Facts(QWidget):
             for widget in (name, value):
                 widget.setVisible(index < len(facts))
 
-    def said(self) -> dict[str, str]:
+    def texts(self) -> dict[str, str]:
         return {name.text(): value.text() for name, value in self._rows if name.text()}
 
 
@@ -60,7 +60,7 @@ class Sentences(QWidget):
         column.addWidget(self._text)
         self.hide()
 
-    def say(self, sentences: Sequence[str]) -> None:
+    def set_sentences(self, sentences: Sequence[str]) -> None:
         self._text.setText("\n".join(f"• {line}" for line in sentences))
         self.setVisible(bool(sentences))
 
@@ -71,7 +71,7 @@ class Sentences(QWidget):
 _MAX_REASONS = 5
 
 
-def reasons_of(plan: Plan) -> tuple[str, ...]:
+def rejection_reasons(plan: Plan) -> tuple[str, ...]:
     """Return the most frequent rejection reasons. Reasons that differ only in a number or a name are counted together,
     with one of them as the example.
     """
@@ -88,7 +88,7 @@ def reasons_of(plan: Plan) -> tuple[str, ...]:
     return (*reasons, *([f"{more} more, for other reasons"] if more else []))
 
 
-class SwingTable(QWidget):
+class SensitivityTable(QWidget):
     """Sensitivity table: monthly cost at both ends of each input, and whether another offer wins there.
 
     Hidden if there is no data. It consists of labels, since a table would not wrap its cells to its width.
@@ -112,7 +112,7 @@ class SwingTable(QWidget):
         )
         self.hide()
 
-    def show_swings(self, swings: tuple[Swing, ...], winner: str | None = None) -> None:
+    def show_sensitivity(self, swings: tuple[SensitivityRange, ...], winner: str | None = None) -> None:
         """Show the sensitivity. `winner` is the recommended offer; a different winner is named."""
         while len(self._rows) < len(swings):
             row = (label("", wrap=True), label("", wrap=True), label("", wrap=True))
@@ -130,7 +130,7 @@ class SwingTable(QWidget):
         return [(a.text(), b.text(), c.text()) for a, b, c in self._rows if a.text()]
 
 
-def _texts(swing: Swing, winner: str | None) -> tuple[str, str, str]:
+def _texts(swing: SensitivityRange, winner: str | None) -> tuple[str, str, str]:
     return (
         swing.input,
         _end_text(swing.low, swing.usd_per_month_low, None if swing.winner_low == winner else swing.winner_low),
@@ -141,5 +141,5 @@ def _texts(swing: Swing, winner: str | None) -> tuple[str, str, str]:
 def _end_text(text: str, cost: float | None, winner: str | None) -> str:
     if cost is None:
         return f"{text}: no offer fits"
-    result = f"{text}: {usd(cost)}"
+    result = f"{text}: {format_usd(cost)}"
     return result if winner is None else f"{result}, with {winner}"

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from app.gui.formatting import NOT_AVAILABLE, count, number, with_unit
-from app.planning.wording import share
-from app.records.plan import Chances, Fleet, Spread
+from app.gui.formatting import NOT_AVAILABLE, format_count, format_number, with_unit
+from app.planning.wording import format_share
+from app.records.plan import Fleet, SloProbabilities, Spread
 
 _METRICS = {
     "latency_ms": "latency",
@@ -18,51 +18,55 @@ _METRICS = {
 _RISKS = ("none known", "small", "some", "considerable", "high")
 
 
-def latency_words(metric: str) -> str:
+def format_latency_metric(metric: str) -> str:
     """Format a latency metric: `latency_ms.p95` becomes "p95 latency at the peak"."""
     name, _, part = metric.partition(".")
     display_name = _METRICS.get(name, name)
     return "{part} {name} at the peak".format(part=part.replace("_", "."), name=display_name).strip()
 
 
-def measured(value: float | None, unit: str) -> str:
-    return NOT_AVAILABLE if value is None else with_unit(number(value), unit)
+def format_quantity(value: float | None, unit: str) -> str:
+    return NOT_AVAILABLE if value is None else with_unit(format_number(value), unit)
 
 
-def usd(amount: float | None) -> str:
+def format_usd(amount: float | None) -> str:
     """Format an amount in USD, without decimals from 100 on."""
     if amount is None:
         return NOT_AVAILABLE
-    return count(round(amount)) if abs(amount) >= 100 else number(amount)
+    return format_count(round(amount)) if abs(amount) >= 100 else format_number(amount)
 
 
-def usd_each(amount: float | None) -> str:
+def format_hourly_price(amount: float | None) -> str:
     """Format a price per hour with all of its digits, at most four decimals."""
     return NOT_AVAILABLE if amount is None else f"{amount:.4f}".rstrip("0").rstrip(".")
 
 
-def spread_words(spread: Spread | None) -> str:
-    return NOT_AVAILABLE if spread is None else f"{usd(spread.p10)} – {usd(spread.p90)}"
+def format_spread(spread: Spread | None) -> str:
+    return NOT_AVAILABLE if spread is None else f"{format_usd(spread.p10)} – {format_usd(spread.p90)}"
 
 
-def chances_words(chances: Chances | None) -> str:
+def format_slo_probabilities(chances: SloProbabilities | None) -> str:
     if chances is None:
         return NOT_AVAILABLE
-    planned, fewer, more = share(chances.planned), share(chances.one_fewer), share(chances.one_more)
+    planned, fewer, more = (
+        format_share(chances.planned),
+        format_share(chances.one_fewer),
+        format_share(chances.one_more),
+    )
     return f"{planned} as planned, {fewer} with one fewer, {more} with one more"
 
 
-def percent_words(value: float | None) -> str:
+def format_percent(value: float | None) -> str:
     return NOT_AVAILABLE if value is None else f"{100 * value:.0f} %"
 
 
-def risk_words(risk: int) -> str:
+def format_risk(risk: int) -> str:
     return f"{risk} of 4 – {_RISKS[min(risk, 4)]}"
 
 
-def price_words(fleet: Fleet) -> str:
-    return f"{usd_each(fleet.usd_per_hour_each)} USD an hour each, {fleet.price_kind}"
+def format_price(fleet: Fleet) -> str:
+    return f"{format_hourly_price(fleet.usd_per_hour_each)} USD an hour each, {fleet.price_kind}"
 
 
-def age_words(fleet: Fleet) -> str:
+def format_price_age(fleet: Fleet) -> str:
     return f"{fleet.price_date}, {fleet.price_age_days} days old, from {fleet.price_source}"

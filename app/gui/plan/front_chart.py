@@ -13,10 +13,10 @@ from PySide6.QtWidgets import QHBoxLayout, QLabel, QWidget
 
 from app.gui.charts.axes import Axis
 from app.gui.charts.chart import Chart
-from app.gui.plan.figures import latency_words
+from app.gui.plan.figures import format_latency_metric
 from app.gui.plan.state import PlanState
 from app.gui.plan.steppers import ChoiceField
-from app.gui.theme import Look
+from app.gui.theme import ThemeController
 from app.gui.widgets import label, vbox
 from app.records.plan import Fleet, Plan
 
@@ -38,12 +38,12 @@ def _per_1m_tokens(fleet: Fleet) -> float | None:
     return None if token_cost is None else token_cost.at_mean
 
 
-class FrontChart(QWidget):
-    offer_chosen = Signal(str)
+class ParetoChart(QWidget):
+    offer_selected = Signal(str)
 
-    def __init__(self, look: Look) -> None:
+    def __init__(self, theme_controller: ThemeController) -> None:
         super().__init__()
-        self._look = look
+        self._look = theme_controller
         self._plan: Plan | None = None
         self._state = PlanState()
         self._chosen: str | None = None
@@ -72,13 +72,13 @@ class FrontChart(QWidget):
         self._state = state
         plan = state.plan
         if plan is None:
-            self.chart.say("The plan is being made …" if state.phase in ("loading", "planning") else "")
+            self.chart.set_message("The plan is being made …" if state.phase in ("loading", "planning") else "")
             return
         if plan is not self._plan:
             self._plan = plan
             self._draw()
 
-    def choose(self, offer: str | None) -> None:
+    def select_offer(self, offer: str | None) -> None:
         self._chosen = offer
         self._draw_chosen()
 
@@ -96,11 +96,11 @@ class FrontChart(QWidget):
             self._replace_chart(axes, plan)
         self._remove_stale(fleets)
         if not fleets:
-            self.chart.say("No offer fits. What would let one fit is said beside this.")
+            self.chart.set_message("No offer fits. What would let one fit is said beside this.")
             self._summary_label.setText(self._summary(plan, fleets))
             return
         is_drawn = any(fleet.latency_at_peak.value is not None for fleet in fleets)
-        self.chart.say("" if is_drawn else "The simulation tells latencies; it is under way …")
+        self.chart.set_message("" if is_drawn else "The simulation tells latencies; it is under way …")
         self._draw_region(plan)
         self._draw_fleets(fleets)
         self._draw_frontier(plan)
@@ -147,13 +147,13 @@ class FrontChart(QWidget):
             Axis("tokens for each user", "tokens/s", is_log=True) if axes[1] == "tokens" else self._latency_axis(plan)
         )
         chart = Chart("Cost and speed", Axis(name, unit, is_log=True), y_axis, self._look)
-        chart.point_chosen.connect(self._point_chosen)
+        chart.point_selected.connect(self._point_chosen)
         return chart
 
     def _latency_axis(self, plan: Plan | None) -> Axis:
         if self.speed.currentData() == "tokens":
             return Axis("tokens for each user", "tokens/s", is_log=True)
-        axis_label = "latency at the peak" if plan is None else latency_words(plan.latency_metric)
+        axis_label = "latency at the peak" if plan is None else format_latency_metric(plan.latency_metric)
         return Axis(axis_label, "ms", is_log=True)
 
     def _position(self, fleet: Fleet) -> tuple[float, float]:
@@ -179,7 +179,7 @@ class FrontChart(QWidget):
         positions = [position for position in positions if not np.isnan(position).any()]
         if len(positions) > 1:
             x, y = np.array(positions).T
-            self.chart.set_line(_FRONTIER, "frontier", x, y, series=5, steps=True)
+            self.chart.set_line(_FRONTIER, "frontier", x, y, series=5, is_stepped=True)
         else:
             self.chart.remove(_FRONTIER)
 
@@ -227,11 +227,11 @@ class FrontChart(QWidget):
     def _point_chosen(self, key: str, index: int) -> None:
         offers = self._offers.get(key)
         if offers is not None and index < len(offers):
-            self.offer_chosen.emit(offers[index])
+            self.offer_selected.emit(offers[index])
         elif key == _FRONTIER and self._plan is not None:
             front = sorted(self._plan.pareto, key=self._position)
             if index < len(front):
-                self.offer_chosen.emit(front[index].offer)
+                self.offer_selected.emit(front[index].offer)
 
 
 def _groups(fleets: Sequence[Fleet]) -> dict[str, list[Fleet]]:

@@ -8,35 +8,35 @@ from typing import Literal
 import msgspec
 
 from app.planning.rates import card_name
-from app.records.offers import Accelerator, Catalogue, Offer
+from app.records.offers import Accelerator, Catalog, Offer
 from app.wiring.planning import PlanRequest
 
-Kind = Literal["offer", "card", "cpu"]
+HardwareKind = Literal["offer", "card", "cpu"]
 _HARDWARE = "target.hardware."
 
 
 class HardwareChoice(msgspec.Struct, frozen=True):
     """Hardware option. `name` is the value for `target.hardware`; `words` is the label, which is also searched."""
 
-    kind: Kind
+    kind: HardwareKind
     name: str
-    words: str
+    label: str
 
-    def overrides(self, many: float, replicas: int) -> tuple[str, ...]:
+    def overrides(self, count: float, replicas: int) -> tuple[str, ...]:
         """Return the values for `--set`. `many` is the number of cards or vCPUs; it is ignored for offers."""
-        known_keys = {"offer": (f"offer={self.name}",), "card": (f"accelerator={self.name}", f"count={many:g}")}
-        keys = known_keys.get(self.kind, (f"vcpus={many:g}",))
+        known_keys = {"offer": (f"offer={self.name}",), "card": (f"accelerator={self.name}", f"count={count:g}")}
+        keys = known_keys.get(self.kind, (f"vcpus={count:g}",))
         return tuple(f"{_HARDWARE}{key}" for key in (*keys, *([f"replicas={replicas}"] if replicas > 1 else [])))
 
 
-def choices_of(request: PlanRequest, today: datetime.date) -> tuple[HardwareChoice, ...]:
+def list_hardware_choices(request: PlanRequest, today: datetime.date) -> tuple[HardwareChoice, ...]:
     """Return all options, including the request's own price lists. Each instance type is listed once, regardless of its
     regions.
     """
-    from app.profiles.pricing.catalogue import load_catalogue
+    from app.profiles.pricing.catalogue import load_catalog
     from app.profiles.pricing.price_list import load_offers
 
-    catalogue = load_offers(request.offers, today) if request.offers else load_catalogue()
+    catalogue = load_offers(request.offers, today) if request.offers else load_catalog()
     cards = [gpu for key, gpu in catalogue.accelerators.items() if not key.startswith("cpu-")]
     offers = {offer.instance: offer for offer in reversed(catalogue.offers)}
     return (
@@ -46,10 +46,10 @@ def choices_of(request: PlanRequest, today: datetime.date) -> tuple[HardwareChoi
     )
 
 
-def with_hardware(request: PlanRequest, said: tuple[str, ...]) -> PlanRequest:
+def with_hardware(request: PlanRequest, overrides: tuple[str, ...]) -> PlanRequest:
     """Return the request with this hardware, replacing any hardware set before."""
     remaining = tuple(override for override in request.overrides if not override.startswith(_HARDWARE))
-    return msgspec.structs.replace(request, overrides=(*remaining, *said))
+    return msgspec.structs.replace(request, overrides=(*remaining, *overrides))
 
 
 def _gpu_text(card: Accelerator) -> str:
@@ -57,7 +57,7 @@ def _gpu_text(card: Accelerator) -> str:
     return f"{card_name(card)}{memory} – a card"
 
 
-def _offer_text(name: str, offer: Offer, catalogue: Catalogue) -> str:
+def _offer_text(name: str, offer: Offer, catalogue: Catalog) -> str:
     card = catalogue.accelerators.get(offer.accelerator or "")
     parts = [] if card is None else [f"{offer.accelerator_count:g} × {card_name(card)}"]
     parts += [] if offer.vcpus is None else [f"{offer.vcpus:g} vCPUs"]

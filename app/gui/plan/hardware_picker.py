@@ -18,8 +18,8 @@ _CHOICE = Qt.ItemDataRole.UserRole
 class HardwarePicker(QWidget):
     """Hardware selection. `chosen` carries the keys of `target.hardware` in the form that `--set` expects."""
 
-    chosen = Signal(object)
-    given_up = Signal()
+    hardware_selected = Signal(object)
+    canceled = Signal()
 
     def __init__(self) -> None:
         super().__init__()
@@ -36,11 +36,11 @@ class HardwarePicker(QWidget):
         self.list.setEditTriggers(QListView.EditTrigger.NoEditTriggers)
         self.list.setSpacing(2)
         self.list.setAccessibleName("What it may have run on")
-        self.counted = label("", "muted")
-        self.many, self.replicas = NumberField(0.1, 10_000, 3), CountField(1, 10_000)
-        self.many.setValue(1)
-        self.plan = button("&Plan with this", self._choose, primary=True)
-        self.back = button("Plan from something &else", self._cancel)
+        self.count_label = label("", "muted")
+        self.count, self.replicas = NumberField(0.1, 10_000, 3), CountField(1, 10_000)
+        self.count.setValue(1)
+        self.plan_button = button("&Plan with this", self._choose, primary=True)
+        self.back_button = button("Plan from something &else", self._cancel)
         self._many_label = QLabel()
         self._lay_out()
         self.filter.textChanged.connect(self._filter)
@@ -56,11 +56,11 @@ class HardwarePicker(QWidget):
         )
         replicas_caption = QLabel("&Copies of the model on it:")
         replicas_caption.setBuddy(self.replicas)
-        self._many_label.setBuddy(self.many)
+        self._many_label.setBuddy(self.count)
         self.replicas.setAccessibleName("Copies of the model on it")
-        count_row = hbox(self._many_label, self.many, replicas_caption, self.replicas, 1)
-        buttons = hbox(self.plan, self.back, 1)
-        head = hbox((self.filter, 1), self.counted)
+        count_row = hbox(self._many_label, self.count, replicas_caption, self.replicas, 1)
+        buttons = hbox(self.plan_button, self.back_button, 1)
+        head = hbox((self.filter, 1), self.count_label)
         vbox(
             self.title,
             label(intro, wrap=True),
@@ -74,19 +74,19 @@ class HardwarePicker(QWidget):
             spacing=10,
         )
 
-    def ask_of(self, sources: tuple[str, ...]) -> None:
+    def reset_for(self, sources: tuple[str, ...]) -> None:
         """Reset the selection for other sources, before the choices are loaded."""
         self.source.setText(f"Asked of: {', '.join(sources)}"[:400])
         self.filter.clear()
         self.model.clear()
-        self.counted.setText("reading the catalogue …")
+        self.count_label.setText("reading the catalogue …")
         self._show_chosen()
         self.filter.setFocus()
 
     def show_choices(self, choices: tuple[HardwareChoice, ...]) -> None:
         self.model.clear()
         for choice in choices:
-            item = QStandardItem(choice.words)
+            item = QStandardItem(choice.label)
             item.setData(choice, _CHOICE)
             self.model.appendRow(item)
         self._filter(self.filter.text())
@@ -96,7 +96,7 @@ class HardwarePicker(QWidget):
         terms = [re.escape(word) for word in text.split()]
         self._proxy.setFilterRegularExpression("".join(f"(?=.*{word})" for word in terms))
         visible, total = self._proxy.rowCount(), self.model.rowCount()
-        self.counted.setText(f"{visible} of {total}")
+        self.count_label.setText(f"{visible} of {total}")
         self._show_chosen()
 
     def _focus_list(self) -> None:
@@ -104,27 +104,27 @@ class HardwarePicker(QWidget):
             self.list.setCurrentIndex(self._proxy.index(0, 0))
             self.list.setFocus()
 
-    def choice(self) -> HardwareChoice | None:
+    def selected_choice(self) -> HardwareChoice | None:
         choice = self.list.currentIndex().data(_CHOICE)
         return choice if isinstance(choice, HardwareChoice) else None
 
     def _show_chosen(self, *_: QModelIndex) -> None:
-        choice = self.choice()
-        self.plan.setEnabled(choice is not None)
+        choice = self.selected_choice()
+        self.plan_button.setEnabled(choice is not None)
         is_counted = choice is not None and choice.kind != "offer"
         is_cpu = choice is not None and choice.kind == "cpu"
         self._many_label.setText("&vCPUs:" if is_cpu else "How &many of it:")
-        self.many.setAccessibleName("vCPUs" if is_cpu else "How many of it")
-        for widget in (self._many_label, self.many):
+        self.count.setAccessibleName("vCPUs" if is_cpu else "How many of it")
+        for widget in (self._many_label, self.count):
             widget.setVisible(is_counted)
 
     def _activated(self, _: QModelIndex) -> None:
         self._choose()
 
     def _choose(self) -> None:
-        choice = self.choice()
+        choice = self.selected_choice()
         if choice is not None:
-            self.chosen.emit(choice.overrides(self.many.value(), self.replicas.value()))
+            self.hardware_selected.emit(choice.overrides(self.count.value(), self.replicas.value()))
 
     def _cancel(self) -> None:
-        self.given_up.emit()
+        self.canceled.emit()

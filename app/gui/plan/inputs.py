@@ -6,29 +6,29 @@ from PySide6.QtCore import Signal
 from PySide6.QtWidgets import QWidget
 
 from app.gui.plan.presenter import new_stroke
-from app.gui.plan.rows import ChoiceRow, NumberRow, Row
-from app.gui.plan.side import Side
+from app.gui.plan.rows import ChoiceRow, InputRow, NumberRow
+from app.gui.plan.side import SideColumn
 from app.gui.plan.state import Change, PlanState
 from app.gui.plan.steppers import CountField, NumberField
-from app.gui.plan.tick_list import TickRow
+from app.gui.plan.tick_list import MultiChoiceRow
 from app.gui.plan.traffic_rows import TrafficRows
 from app.gui.slo_editor import SloEditor
-from app.gui.theme import Look
+from app.gui.theme import ThemeController
 from app.gui.widgets import label, vbox
 from app.profiles.plan import ROUTERS
 from app.profiles.traffic import WEEKS
 from app.records.plan_question import PlanQuestion
 
 
-class PlanInputs(Side):
+class PlanInputs(SideColumn):
     """Inputs of a plan. `wanted` carries a Change."""
 
-    wanted = Signal(object)
+    change_requested = Signal(object)
 
-    def __init__(self, look: Look) -> None:
+    def __init__(self, theme_controller: ThemeController) -> None:
         super().__init__("What the plan is asked for")
         self.setObjectName("plan-inputs")
-        self.traffic = TrafficRows(look, _traffic_rows())
+        self.traffic = TrafficRows(theme_controller, _traffic_rows())
         self.slo = SloEditor(is_narrow=True)
         self._slo_stroke = new_stroke()
         risk, limits = _risk_rows(), _limit_rows()
@@ -45,12 +45,12 @@ class PlanInputs(Side):
             for widget in widgets:
                 column.addWidget(widget)
         column.addStretch(1)
-        self.hold(inner)
-        self.traffic.wanted.connect(self.wanted)
+        self.set_content(inner)
+        self.traffic.wanted.connect(self.change_requested)
         self.slo.edited.connect(self._request_slo)
         self.slo.finished.connect(self._end_slo_stroke)
         for row in self.rows.values():
-            row.wanted.connect(self.wanted)
+            row.change_requested.connect(self.change_requested)
         self._shown_loaded: object = None
 
     def show_state(self, state: PlanState) -> None:
@@ -59,7 +59,7 @@ class PlanInputs(Side):
             return
         if self._shown_loaded is not state.loaded:
             self._shown_loaded = state.loaded
-            self.traffic.begin(state.loaded.peak_from, state.loaded.question.traffic.peak_per_s)
+            self.traffic.reset(state.loaded.traffic_source, state.loaded.question.traffic.peak_per_s)
         self.traffic.show_question(question, state.edits)
         self.slo.show_slo(state.edits.slo or _texts(question), _texts(state.loaded.question))
         for row in self.rows.values():
@@ -68,9 +68,9 @@ class PlanInputs(Side):
     def _request_slo(self, texts: tuple[str, ...] | None) -> None:
         """Request another SLO. An empty one is ignored, since a plan needs at least one objective."""
         if texts is None:
-            self.wanted.emit(Change("SLO taken back", slo=()))
+            self.change_requested.emit(Change("SLO taken back", slo=()))
         elif texts:
-            self.wanted.emit(Change(f"SLO {', '.join(texts)}", slo=texts, stroke=self._slo_stroke))
+            self.change_requested.emit(Change(f"SLO {', '.join(texts)}", slo=texts, stroke=self._slo_stroke))
 
     def _end_slo_stroke(self) -> None:
         self._slo_stroke = new_stroke()
@@ -84,7 +84,7 @@ def _percent(share: float) -> str:
     return f"{share:g}%"
 
 
-def _traffic_rows() -> tuple[Row, ...]:
+def _traffic_rows() -> tuple[InputRow, ...]:
     return (
         ChoiceRow(
             "traffic.week",
@@ -118,7 +118,7 @@ def _traffic_rows() -> tuple[Row, ...]:
     )
 
 
-def _risk_rows() -> tuple[Row, ...]:
+def _risk_rows() -> tuple[InputRow, ...]:
     return (
         NumberRow(
             "plan.assurance",
@@ -150,7 +150,7 @@ def _risk_rows() -> tuple[Row, ...]:
     )
 
 
-def _limit_rows() -> tuple[Row, ...]:
+def _limit_rows() -> tuple[InputRow, ...]:
     return (
         NumberRow(
             "plan.budget",
@@ -167,9 +167,9 @@ def _limit_rows() -> tuple[Row, ...]:
                 question.limits.price, question.limits.price
             ),
         ),
-        TickRow("plan.providers", "Pro&viders", _providers, lambda question: question.limits.providers),
-        TickRow("plan.regions", "R&egions", _regions, lambda question: question.limits.regions),
-        TickRow("plan.vendors", "&Makers of accelerators", _vendors, lambda question: question.limits.vendors),
+        MultiChoiceRow("plan.providers", "Pro&viders", _providers, lambda question: question.limits.providers),
+        MultiChoiceRow("plan.regions", "R&egions", _regions, lambda question: question.limits.regions),
+        MultiChoiceRow("plan.vendors", "&Makers of accelerators", _vendors, lambda question: question.limits.vendors),
         NumberRow(
             "plan.max_accelerators",
             "Most accelerators an &instance",

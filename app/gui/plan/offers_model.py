@@ -9,10 +9,10 @@ from PySide6.QtCore import QModelIndex, QPersistentModelIndex, Qt, Signal
 from PySide6.QtGui import QFont
 
 from app.gui.formatting import NOT_AVAILABLE, cell
-from app.gui.plan.figures import usd, usd_each
+from app.gui.plan.figures import format_hourly_price, format_usd
 from app.gui.tables import FrameModel
-from app.gui.widgets import tip
-from app.planning.wording import share
+from app.gui.widgets import tool_tip_text
+from app.planning.wording import format_share
 from app.records.plan import Fleet, Plan
 
 PRICE_COLUMN = "price"
@@ -51,7 +51,7 @@ def headers() -> dict[str, str]:
     }
 
 
-def frame_of(plan: Plan) -> pd.DataFrame:
+def build_frame(plan: Plan) -> pd.DataFrame:
     """Return one row per fleet, feasible ones first and by cost."""
     front = {(fleet.offer, fleet.instances) for fleet in plan.pareto}
     best = None if plan.recommendation is None else plan.recommendation.fleet.offer
@@ -77,7 +77,7 @@ def _row(fleet: Fleet, mark: str | None) -> tuple[object, ...]:
         fleet.offer,
         fleet.instances,
         fleet.usd_per_month.value,
-        None if monthly is None else f"{usd(monthly.p10)}–{usd(monthly.p90)}",
+        None if monthly is None else f"{format_usd(monthly.p10)}–{format_usd(monthly.p90)}",
         fleet.usd_per_hour_each,
         None if fleet.chances is None else fleet.chances.planned,
         fleet.utilisation_at_peak.value,
@@ -100,7 +100,7 @@ def _remark(fleet: Fleet, mark: str | None) -> str:
 
 
 def _share(value: object) -> str:
-    return share(value) if isinstance(value, float) and value == value else NOT_AVAILABLE
+    return format_share(value) if isinstance(value, float) and value == value else NOT_AVAILABLE
 
 
 def _percent(value: object) -> str:
@@ -108,7 +108,7 @@ def _percent(value: object) -> str:
 
 
 def _usd(value: object) -> str:
-    return usd(value) if isinstance(value, float) and value == value else NOT_AVAILABLE
+    return format_usd(value) if isinstance(value, float) and value == value else NOT_AVAILABLE
 
 
 def _integer(value: object) -> str:
@@ -120,7 +120,7 @@ class OffersModel(FrameModel):
     as text.
     """
 
-    price_wanted = Signal(str, str)
+    price_requested = Signal(str, str)
 
     def __init__(self) -> None:
         super().__init__(
@@ -138,19 +138,19 @@ class OffersModel(FrameModel):
         self._original: dict[str, float | None] = {}
         self.problem = ""
 
-    def set_edited(self, edited: Mapping[str, str], before: Mapping[str, float | None]) -> None:
+    def set_edited_prices(self, edited: Mapping[str, str], original_prices: Mapping[str, float | None]) -> None:
         """Set the edited prices by offer, and the original price of each."""
-        self._edited, self._original = dict(edited), dict(before)
+        self._edited, self._original = dict(edited), dict(original_prices)
 
-    def edited(self) -> tuple[str, ...]:
+    def edited_offers(self) -> tuple[str, ...]:
         """Return the offers whose price was edited by the user."""
         return tuple(self._edited)
 
     def offer(self, row: int) -> str:
         return str(self.value(row, 0))
 
-    def row_of(self, offer: str) -> int | None:
-        offers = self.shown()["offer"].tolist()
+    def find_row(self, offer: str) -> int | None:
+        offers = self.visible_frame()["offer"].tolist()
         return offers.index(offer) if offer in offers else None
 
     def is_edited(self, row: int) -> bool:
@@ -167,7 +167,7 @@ class OffersModel(FrameModel):
         if column == _PRICE_INDEX and role in _PRICE_ROLES:
             return self._price_data(index, role)
         if role == Qt.ItemDataRole.ToolTipRole and column == _WHY_INDEX:
-            return tip(str(super().data(index, Qt.ItemDataRole.DisplayRole)))
+            return tool_tip_text(str(super().data(index, Qt.ItemDataRole.DisplayRole)))
         return super().data(index, role)
 
     def setData(
@@ -185,7 +185,7 @@ class OffersModel(FrameModel):
         except BadValueError as error:
             self.problem = str(error)
             return False
-        self.price_wanted.emit(self.offer(index.row()), f"{price!r}")
+        self.price_requested.emit(self.offer(index.row()), f"{price!r}")
         return True
 
     def _price_data(self, index: QModelIndex | QPersistentModelIndex, role: int) -> object:
@@ -193,14 +193,14 @@ class OffersModel(FrameModel):
         is_edited = offer in self._edited
         if role == Qt.ItemDataRole.EditRole:
             value = super().data(index, Qt.ItemDataRole.UserRole)
-            return usd_each(value) if isinstance(value, float) and value == value else ""
+            return format_hourly_price(value) if isinstance(value, float) and value == value else ""
         if role == Qt.ItemDataRole.FontRole and is_edited:
             font = QFont()
             font.setBold(True)
             return font
         if role == Qt.ItemDataRole.ToolTipRole:
             if is_edited:
-                return f"yours; it was {usd_each(self._original.get(offer))} USD an hour"
+                return f"yours; it was {format_hourly_price(self._original.get(offer))} USD an hour"
             return "Double-click, or F2, to try another price"
         content = super().data(index, role)
         is_text = role in (Qt.ItemDataRole.DisplayRole, Qt.ItemDataRole.AccessibleTextRole)
@@ -211,4 +211,4 @@ class OffersModel(FrameModel):
 
     @staticmethod
     def _price(value: object) -> str:
-        return usd_each(value) if isinstance(value, float) and value == value else NOT_AVAILABLE
+        return format_hourly_price(value) if isinstance(value, float) and value == value else NOT_AVAILABLE

@@ -21,32 +21,32 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
-from app.gui.plan.figures import usd_each
-from app.gui.plan.offers_model import COLUMNS, PRICE_COLUMN, OffersModel, frame_of
+from app.gui.plan.figures import format_hourly_price
+from app.gui.plan.offers_model import COLUMNS, PRICE_COLUMN, OffersModel, build_frame
 from app.gui.plan.state import Change, PlanState
 from app.gui.plan.steppers import ChoiceField, NumberField
-from app.gui.tables import FrameTable, describe
+from app.gui.tables import FrameTable, set_table_description
 from app.gui.widgets import button, hbox, label, search_field, tool_button, vbox
-from app.records.offers import Catalogue, Offer
+from app.records.offers import Catalog, Offer
 from app.records.plan import Plan
 from app.records.plan_question import PlanQuestion
-from app.wiring.plan_changes import PRICE
+from app.wiring.plan_changes import PRICE_PREFIX
 
 _NO_CARD = "none"
 
 
-class OwnOfferForm(QFrame):
+class CustomOfferForm(QFrame):
     """Form for a custom offer. `written` carries the Path of its price list."""
 
-    written = Signal(object)
+    price_list_written = Signal(object)
 
     def __init__(self) -> None:
         super().__init__()
         self.setProperty("role", "card")
         self.setAccessibleName("An offer of yours")
-        self._catalogue: Catalogue | None = None
+        self._catalogue: Catalog | None = None
         self.provider, self.instance, self.region = QLineEdit("mine"), QLineEdit("server"), QLineEdit("here")
-        self.card = ChoiceField()
+        self.gpu = ChoiceField()
         self.count = NumberField(0, 1000, 0)
         self.vcpus = NumberField(1, 10_000, 0, " vCPUs")
         self.memory = NumberField(1, 100_000, 1, " GiB")
@@ -63,7 +63,7 @@ class OwnOfferForm(QFrame):
             (left, "&Instance type", self.instance),
             (left, "&Region", self.region),
             (left, "&Price of one", self.price),
-            (right, "&Accelerator", self.card),
+            (right, "&Accelerator", self.gpu),
             (right, "Accelerators an i&nstance", self.count),
             (right, "&CPUs", self.vcpus),
             (right, "&Memory", self.memory),
@@ -73,29 +73,29 @@ class OwnOfferForm(QFrame):
             form.addRow(name, field)
         sides = hbox((left, 1), (right, 1))
         foot = hbox(1, button("Cancel", self.hide))
-        self.add = button("Add this offer", self._add, primary=True)
-        foot.addWidget(self.add)
+        self.add_button = button("Add this offer", self._add, primary=True)
+        foot.addWidget(self.add_button)
         vbox(sides, self.problem, foot, within=self, margins=None)
 
-    def show_cards(self, catalogue: Catalogue) -> None:
-        if catalogue is self._catalogue:
+    def set_catalog(self, catalog: Catalog) -> None:
+        if catalog is self._catalogue:
             return
-        self._catalogue = catalogue
-        chosen = self.card.currentData()
-        self.card.clear()
-        self.card.addItem("none: CPU only", _NO_CARD)
-        for key, card in sorted(catalogue.accelerators.items()):
-            self.card.addItem(card.name, key)
-        self.card.show_value(chosen or _NO_CARD)
+        self._catalogue = catalog
+        chosen = self.gpu.currentData()
+        self.gpu.clear()
+        self.gpu.addItem("none: CPU only", _NO_CARD)
+        for key, card in sorted(catalog.accelerators.items()):
+            self.gpu.addItem(card.name, key)
+        self.gpu.show_value(chosen or _NO_CARD)
 
-    def begin(self) -> None:
+    def open_form(self) -> None:
         self.show()
         self.problem.hide()
         self.provider.setFocus()
 
-    def row(self) -> dict[str, object]:
+    def to_row(self) -> dict[str, object]:
         """Return the offer as a row of a price list."""
-        card = str(self.card.currentData() or _NO_CARD)
+        card = str(self.gpu.currentData() or _NO_CARD)
         return {
             "provider": self.provider.text().strip(),
             "instance_type": self.instance.text().strip(),
@@ -109,13 +109,13 @@ class OwnOfferForm(QFrame):
 
     def _add(self) -> None:
         from app.errors import SizewiseError
-        from app.profiles.pricing.catalogue import load_catalogue
+        from app.profiles.pricing.catalogue import load_catalog
         from app.profiles.pricing.price_list import read_price_list
         from app.wiring.parts import wall_now
 
         try:
-            path = write_price_list(self.row())
-            problems = read_price_list(path, self._catalogue or load_catalogue(), wall_now().date()).problems
+            path = write_price_list(self.to_row())
+            problems = read_price_list(path, self._catalogue or load_catalog(), wall_now().date()).problems
         except (OSError, SizewiseError) as error:
             self._say(str(error))
             return
@@ -124,7 +124,7 @@ class OwnOfferForm(QFrame):
             path.unlink(missing_ok=True)
             return
         self.hide()
-        self.written.emit(path)
+        self.price_list_written.emit(path)
 
     def _say(self, text: str) -> None:
         self.problem.setText(text)
@@ -134,13 +134,13 @@ class OwnOfferForm(QFrame):
 def write_price_list(row: dict[str, object]) -> Path:
     """Write an offer as a price list, named after the offer, beside the runs. Return its path."""
     from app.gui.plan.writing import yaml_text
-    from app.storage.run_directory import runs_home, write_whole
+    from app.storage.run_directory import runs_home, write_atomically
 
     folder = runs_home().parent / "prices"
     folder.mkdir(parents=True, exist_ok=True)
     name = re.sub(r"[^a-zA-Z0-9]+", "-", f"{row['provider']}-{row['instance_type']}-{row['region']}").strip("-").lower()
     path = folder / f"{name or 'offer'}.yaml"
-    write_whole(path, yaml_text([row]).encode())
+    write_atomically(path, yaml_text([row]).encode())
     return path
 
 
@@ -152,9 +152,9 @@ class OffersView(QWidget):
     offer.
     """
 
-    wanted = Signal(object)
-    prices_wanted = Signal(object)
-    offer_chosen = Signal(str)
+    change_requested = Signal(object)
+    price_list_requested = Signal(object)
+    offer_selected = Signal(str)
 
     def __init__(self) -> None:
         super().__init__()
@@ -169,17 +169,17 @@ class OffersView(QWidget):
         )
         self.table.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
         self.filter = search_field("Filter offers: a provider, a region, a reason …", "Filter offers")
-        self.counted = label("", "muted")
+        self.count_label = label("", "muted")
         self.revert = button("Take &this price back", self._revert_one)
         self.revert_all = button("Take &all prices back", self._revert_all)
         self.prices = tool_button("Pri&ces", "Prices of your own")
         self.menu = QMenu(self.prices)
-        self.form = OwnOfferForm()
+        self.form = CustomOfferForm()
         self.form.hide()
         self._lay_out()
         self.filter.textChanged.connect(self._filter)
-        self.model.price_wanted.connect(self._request_price)
-        self.form.written.connect(self._on_added)
+        self.model.price_requested.connect(self._request_price)
+        self.form.price_list_written.connect(self._on_added)
         self.table.selectionModel().selectionChanged.connect(self._on_selection)
         self._show_buttons()
 
@@ -189,7 +189,7 @@ class OffersView(QWidget):
         self.prices.setMenu(self.menu)
         self.prices.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
         head = hbox(
-            label("Offers", "heading"), (self.filter, 1), self.counted, self.revert, self.revert_all, self.prices
+            label("Offers", "heading"), (self.filter, 1), self.count_label, self.revert, self.revert_all, self.prices
         )
         vbox(head, (self.table, 1), self.form, within=self)
 
@@ -198,16 +198,18 @@ class OffersView(QWidget):
             return
         is_first = self._plan is None
         self._plan = state.plan
-        chosen = self.chosen_offer()
-        self.model.set_edited(state.edits.priced, _original_prices(state.loaded.question, state.edits.priced))
+        chosen = self.selected_offer()
+        self.model.set_edited_prices(
+            state.edits.edited_prices, _original_prices(state.loaded.question, state.edits.edited_prices)
+        )
         self._is_choosing = True
-        self.model.set_frame(frame_of(state.plan))
+        self.model.set_frame(build_frame(state.plan))
         self._filter(self.filter.text())
         if is_first:
             self.fit_columns()
         self._is_choosing = False
-        self.choose(chosen)
-        self.form.show_cards(state.question.catalogue)
+        self.select_offer(chosen)
+        self.form.set_catalog(state.question.catalogue)
 
     def fit_columns(self, _: object = None) -> None:
         """Fit the columns to their contents. Reasons are cut off; the full text is in the tooltip and the card."""
@@ -216,17 +218,17 @@ class OffersView(QWidget):
         max_width = 42 * self.fontMetrics().averageCharWidth()
         self.table.setColumnWidth(column, min(self.table.columnWidth(column), max_width))
 
-    def chosen_offer(self) -> str | None:
+    def selected_offer(self) -> str | None:
         rows = self.table.selectionModel().selectedRows()
         return self.model.offer(rows[0].row()) if rows else None
 
-    def choose(self, offer: str | None) -> None:
+    def select_offer(self, offer: str | None) -> None:
         """Select an offer without emitting `offer_chosen`."""
         self._is_choosing = True
-        row = None if offer is None else self.model.row_of(offer)
+        row = None if offer is None else self.model.find_row(offer)
         if row is None:
             self.table.clearSelection()
-        elif offer != self.chosen_offer():
+        elif offer != self.selected_offer():
             self.table.selectRow(row)
             self.table.scrollTo(self.model.index(row, 0))
         self._is_choosing = False
@@ -234,51 +236,51 @@ class OffersView(QWidget):
 
     def edit_price(self, offer: str, text: str) -> bool:
         """Edit a price as if it were typed into the cell. Return whether it was accepted."""
-        row = self.model.row_of(offer)
+        row = self.model.find_row(offer)
         return row is not None and self.model.setData(self.model.index(row, COLUMNS.index(PRICE_COLUMN)), text)
 
     def _filter(self, text: str) -> None:
         self.table.set_filter(text)
         visible, total = self.model.rowCount(), len(self.model.frame)
-        self.counted.setText(f"{visible} of {total}" if visible != total else str(total))
-        describe(self.table, "Offers")
+        self.count_label.setText(f"{visible} of {total}" if visible != total else str(total))
+        set_table_description(self.table, "Offers")
         self._show_buttons()
 
     def _on_selection(self, _: QItemSelection, __: QItemSelection) -> None:
         self._show_buttons()
-        offer = self.chosen_offer()
+        offer = self.selected_offer()
         if not self._is_choosing and offer is not None:
-            self.offer_chosen.emit(offer)
+            self.offer_selected.emit(offer)
 
     def _show_buttons(self) -> None:
         rows = self.table.selectionModel().selectedRows()
         self.revert.setEnabled(bool(rows) and self.model.is_edited(rows[0].row()))
         for revert_button in (self.revert, self.revert_all):
-            revert_button.setVisible(bool(self.model.edited()))
+            revert_button.setVisible(bool(self.model.edited_offers()))
 
     def _request_price(self, offer: str, text: str) -> None:
-        title = f"price of {offer}: {usd_each(float(text))} USD/h"
-        self.wanted.emit(Change(title, ((f"{PRICE}{offer}", text),)))
+        title = f"price of {offer}: {format_hourly_price(float(text))} USD/h"
+        self.change_requested.emit(Change(title, ((f"{PRICE_PREFIX}{offer}", text),)))
 
     def _revert_one(self) -> None:
-        offer = self.chosen_offer()
+        offer = self.selected_offer()
         if offer is not None:
-            self.wanted.emit(Change(f"price of {offer} taken back", ((f"{PRICE}{offer}", None),)))
+            self.change_requested.emit(Change(f"price of {offer} taken back", ((f"{PRICE_PREFIX}{offer}", None),)))
 
     def _revert_all(self) -> None:
-        values = tuple((f"{PRICE}{offer}", None) for offer in self.model.edited())
-        self.wanted.emit(Change("all prices taken back", values))
+        values = tuple((f"{PRICE_PREFIX}{offer}", None) for offer in self.model.edited_offers())
+        self.change_requested.emit(Change("all prices taken back", values))
 
     def _ask_for_list(self) -> None:
         name, _ = QFileDialog.getOpenFileName(self, "Open price list", "", f"Price lists ({_PRICE_LIST_FILTER})")
         if name:
-            self.prices_wanted.emit(Path(name))
+            self.price_list_requested.emit(Path(name))
 
     def _show_form(self) -> None:
-        self.form.begin()
+        self.form.open_form()
 
     def _on_added(self, path: Path) -> None:
-        self.prices_wanted.emit(path)
+        self.price_list_requested.emit(path)
 
     def dragEnterEvent(self, event: QDragEnterEvent) -> None:
         if any(
@@ -291,7 +293,7 @@ class OffersView(QWidget):
         event.acceptProposedAction()
         for url in event.mimeData().urls():
             if url.isLocalFile():
-                self.prices_wanted.emit(Path(url.toLocalFile()))
+                self.price_list_requested.emit(Path(url.toLocalFile()))
 
 
 def _original_prices(question: PlanQuestion, edited: dict[str, str]) -> dict[str, float | None]:

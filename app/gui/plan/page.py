@@ -9,20 +9,20 @@ from PySide6.QtGui import QUndoStack
 from PySide6.QtWidgets import QLineEdit
 
 from app.gui.background import submit
-from app.gui.navigation import Navigation, Notice, PageKey, notice_of
+from app.gui.navigation import Navigation, Notice, PageKey, error_notice
 from app.gui.page import Page
 from app.gui.plan.empty import EmptyPlan
-from app.gui.plan.exporting import Kind, write_export
-from app.gui.plan.hardware_choices import choices_of
+from app.gui.plan.exporting import ExportKind, write_export
+from app.gui.plan.hardware_choices import list_hardware_choices
 from app.gui.plan.hardware_picker import HardwarePicker
 from app.gui.plan.presenter import PlanPresenter
 from app.gui.plan.source_bar import SourceBar
-from app.gui.plan.sources import PlannableRun, plannable_runs
-from app.gui.plan.state import Loaded, PlanState
+from app.gui.plan.sources import PlannableRun, find_plannable_runs
+from app.gui.plan.state import LoadedSources, PlanState
 from app.gui.plan.workbench import Workbench
-from app.gui.strip import Strip
-from app.gui.theme import Look
-from app.gui.widgets import label, scroll_area, stacked, vbox
+from app.gui.strip import MessageStrip
+from app.gui.theme import ThemeController
+from app.gui.widgets import label, scroll_area, stacked_widget, vbox
 from app.wiring.planning import PlanRequest
 
 
@@ -31,47 +31,47 @@ class PlanPage(Page):
 
     key: PageKey = "plan"
 
-    def __init__(self, navigation: Navigation, look: Look) -> None:
-        super().__init__(navigation, look)
+    def __init__(self, navigation: Navigation, theme_controller: ThemeController) -> None:
+        super().__init__(navigation, theme_controller)
         self._pending_prices: tuple[Path, ...] = ()
         self._shown_error: Exception | None = None
-        self._loaded: Loaded | None = None
+        self._loaded: LoadedSources | None = None
         self.presenter = PlanPresenter(self)
         self.bar = SourceBar(self.presenter.undo)
-        self.strip = Strip()
+        self.strip = MessageStrip()
         self.empty, self.picker = EmptyPlan(), HardwarePicker()
         self._request_without_hardware: PlanRequest | None = None
         self.loading = label("Reading what was measured, and fitting a service model to it …", "muted", wrap=True)
-        self.bench = Workbench(self.presenter, look)
+        self.workbench = Workbench(self.presenter, theme_controller)
         # with large text in a small window the content scrolls, and the window stays small
-        self.at_work = scroll_area(self.bench)
-        self.stack = stacked(self.empty, self.picker, self.loading, self.at_work)
+        self.work_area = scroll_area(self.workbench)
+        self.stack = stacked_widget(self.empty, self.picker, self.loading, self.work_area)
         vbox(self.bar, self.strip, (self.stack, 1), within=self, spacing=6)
         self._connect()
         self.show_state(self.presenter.state)
 
     def _connect(self) -> None:
         self.presenter.changed.connect(self.show_state)
-        self.bar.sources_wanted.connect(self.open_sources)
-        self.bar.assumptions_wanted.connect(self._open_assumptions)
+        self.bar.sources_requested.connect(self.open_sources)
+        self.bar.assumptions_requested.connect(self._open_assumptions)
         self.bar.closed.connect(self.presenter.close)
-        self.bar.reset_wanted.connect(self.presenter.reset)
-        self.bar.export_wanted.connect(self.export_to)
-        self.empty.run_chosen.connect(self._open_run)
-        self.empty.sweep_wanted.connect(self._sweep)
-        self.empty.open_wanted.connect(self.bar.ask_for_files)
-        self.empty.assumptions.assumed.connect(self.presenter.open)
+        self.bar.reset_requested.connect(self.presenter.reset)
+        self.bar.export_requested.connect(self.export_to)
+        self.empty.run_selected.connect(self._open_run)
+        self.empty.sweep_requested.connect(self._sweep)
+        self.empty.open_requested.connect(self.bar.choose_files)
+        self.empty.assumptions.request_ready.connect(self.presenter.open)
         self.empty.assumptions.failed.connect(self._show_failure)
-        self.picker.chosen.connect(self.presenter.place)
-        self.picker.given_up.connect(self.presenter.close)
-        self.navigation.library_changed.connect(self.look_for_runs)
+        self.picker.hardware_selected.connect(self.presenter.set_hardware)
+        self.picker.canceled.connect(self.presenter.close)
+        self.navigation.library_changed.connect(self.refresh_runs)
 
     def enter(self) -> None:
-        self.presenter.warm()
-        self.look_for_runs()
+        self.presenter.prepare_simulator()
+        self.refresh_runs()
 
-    def look_for_runs(self) -> None:
-        submit(self, plannable_runs, self._show_runs, self._show_failure)
+    def refresh_runs(self) -> None:
+        submit(self, find_plannable_runs, self._show_runs, self._show_failure)
 
     def open_sources(self, sources: Sequence[Path | str]) -> None:
         """Plan from sources as `sizewise plan` accepts them: runs, results of another tool, or a plan file."""
@@ -85,7 +85,7 @@ class PlanPage(Page):
             return
         self._pending_prices = (*self._pending_prices, path)
         message = f"{path.name} goes over the catalogue of the next plan."
-        self.strip.say(Notice("news", message, None, "Choose what to plan from."))
+        self.strip.show_notice(Notice("news", message, None, "Choose what to plan from."))
 
     def command_line(self) -> str | None:
         return self.presenter.command_line()
@@ -96,18 +96,20 @@ class PlanPage(Page):
     def export(self) -> bool:
         if self.presenter.state.plan is None:
             return False
-        self.bar.ask_where_to()
+        self.bar.open_export_menu()
         return True
 
-    def export_to(self, kind: Kind, where: Path) -> None:
+    def export_to(self, kind: ExportKind, destination: Path) -> None:
         state, command = self.presenter.state, self.presenter.command_line()
         plan, question = state.plan, state.question
         if plan is None or question is None or command is None:
             return
-        submit(self, lambda: write_export(kind, plan, question, command, where), self._exported, self._show_failure)
+        submit(
+            self, lambda: write_export(kind, plan, question, command, destination), self._exported, self._show_failure
+        )
 
     def filter_field(self) -> QLineEdit | None:
-        return self.bench.offers.filter if self.stack.currentWidget() is self.at_work else None
+        return self.workbench.offers.filter if self.stack.currentWidget() is self.work_area else None
 
     def runs(self) -> tuple[Path, ...]:
         request = self.presenter.request()
@@ -118,42 +120,42 @@ class PlanPage(Page):
         self.bar.show_state(state)
         self._show_error(state)
         self._warn_assumed_traffic(state.loaded)
-        if state.unplaced is not None:
-            self._ask_for_hardware(state.unplaced)
+        if state.request_without_hardware is not None:
+            self._ask_for_hardware(state.request_without_hardware)
         elif state.phase in ("empty", "failed"):
             self.stack.setCurrentWidget(self.empty)
         elif state.phase == "loading":
             self.stack.setCurrentWidget(self.loading)
         else:
-            self.bench.show_state(state)
-            self.stack.setCurrentWidget(self.at_work)
+            self.workbench.show_state(state)
+            self.stack.setCurrentWidget(self.work_area)
 
     def _ask_for_hardware(self, request: PlanRequest) -> None:
         self.stack.setCurrentWidget(self.picker)
         if request is not self._request_without_hardware:
             self._request_without_hardware = request
-            self.picker.ask_of(tuple(Path(source).name for source in request.sources))
+            self.picker.reset_for(tuple(Path(source).name for source in request.sources))
             today = self.presenter.today
-            submit(self, lambda: choices_of(request, today), self.picker.show_choices, self._show_failure)
+            submit(self, lambda: list_hardware_choices(request, today), self.picker.show_choices, self._show_failure)
 
-    def _warn_assumed_traffic(self, loaded: Loaded | None) -> None:
+    def _warn_assumed_traffic(self, loaded: LoadedSources | None) -> None:
         if loaded is self._loaded:
             return
         self._loaded = loaded
-        if loaded is not None and loaded.supposes_traffic:
+        if loaded is not None and loaded.is_traffic_assumed:
             template = "This run says nothing of your traffic: a peak of {peak}/s is supposed."
             peak = f"{loaded.question.traffic.peak_per_s:g}"
-            self.strip.say(Notice("warning", template.format(peak=peak), None, "Set your own at the left."))
+            self.strip.show_notice(Notice("warning", template.format(peak=peak), None, "Set your own at the left."))
 
     def _show_error(self, state: PlanState) -> None:
         """Show an error until it is resolved, once."""
         if state.error is self._shown_error:
             return
-        if state.unplaced is not None:  # the hardware picker explains the error and what to do
+        if state.request_without_hardware is not None:  # the hardware picker explains the error and what to do
             self.strip.hide()
             return
         if state.error is not None:
-            self.strip.say(notice_of(state.error))
+            self.strip.show_notice(error_notice(state.error))
         else:
             self.strip.hide()
         self._shown_error = state.error
@@ -164,17 +166,17 @@ class PlanPage(Page):
 
     def _exported(self, paths: tuple[Path, ...]) -> None:
         message = f"Written: {', '.join(map(str, paths))}"
-        self.strip.say(Notice("news", message))
+        self.strip.show_notice(Notice("news", message))
 
     def _show_failure(self, error: Exception) -> None:
-        self.strip.say(notice_of(error))
+        self.strip.show_notice(error_notice(error))
 
     def _open_run(self, directory: Path) -> None:
         self.open_sources((directory,))
 
     def _open_assumptions(self) -> None:
         self.presenter.close()
-        self.empty.unfold_assumptions()
+        self.empty.show_assumptions()
 
     def _sweep(self) -> None:
-        self.navigation.page_wanted.emit("run")
+        self.navigation.page_requested.emit("run")

@@ -14,15 +14,15 @@ from PySide6.QtGui import QUndoCommand, QUndoStack
 
 from app.errors import SizewiseError
 from app.gui.background import Latest, submit
-from app.gui.plan.answering import PlanOutcome, answer, changed_by, compile_simulator, load
+from app.gui.plan.answering import PlanOutcome, apply_edits, compile_simulator, compute_plan, load_sources
 from app.gui.plan.hardware_choices import with_hardware
-from app.gui.plan.state import NOTHING, Change, Edits, Loaded, PlanState, command_of, request_with
-from app.planning.goals import always
+from app.gui.plan.state import NO_EDITS, Change, Edits, LoadedSources, PlanState, apply_to_request, build_command
+from app.planning.goals import always_continue
 from app.records.plan_question import PlanQuestion
 from app.wiring.parts import wall_now
 from app.wiring.planning import NoHardwareError, PlanRequest
 
-QUIET_MS = 300
+SIMULATION_DELAY_MS = 300
 """Time after the last edit before the simulation starts."""
 _strokes = itertools.count(1)
 
@@ -39,30 +39,30 @@ class PlanPresenter(QObject):
     changed = Signal(object)
     """Emitted after each change: a PlanState."""
 
-    def __init__(self, parent: QObject | None = None, quiet_ms: int = QUIET_MS) -> None:
+    def __init__(self, parent: QObject | None = None, delay_ms: int = SIMULATION_DELAY_MS) -> None:
         super().__init__(parent)
         self.state = PlanState()
         self.undo = QUndoStack(self)
         self._opened_request: PlanRequest | None = None
-        self._loader: Latest[Loaded] = Latest(self, self._on_loaded, self._on_load_error)
+        self._loader: Latest[LoadedSources] = Latest(self, self._on_loaded, self._on_load_error)
         self._estimator: Latest[tuple[Edits, PlanOutcome]] = Latest(self, self._on_estimate, self._on_error)
         self._simulator: Latest[tuple[Edits, PlanOutcome]] = Latest(self, self._on_simulation, self._on_error)
         self._outdated = Event()
         self._pause_timer = QTimer(self, singleShot=True)
-        self.settle_after(quiet_ms)
+        self.set_simulation_delay(delay_ms)
         self._pause_timer.timeout.connect(self._simulate)
 
     @property
     def today(self) -> datetime.date:
         return wall_now().date()
 
-    def settle_after(self, quiet_ms: int) -> None:
+    def set_simulation_delay(self, delay_ms: int) -> None:
         """Set the pause after the last edit before the simulation starts."""
-        self._pause_timer.setInterval(quiet_ms)
+        self._pause_timer.setInterval(delay_ms)
 
-    def warm(self) -> None:
+    def prepare_simulator(self) -> None:
         """Compile the simulator in the background, once."""
-        if self.state.kernels == "unknown":
+        if self.state.simulator_status == "unknown":
             self._update(kernels="compiling")
             submit(self, compile_simulator, self._on_compiled, self._on_compile_error)
 
@@ -72,53 +72,53 @@ class PlanPresenter(QObject):
         """
         self._cancel_pending()
         self.undo.clear()
-        self.state = PlanState(phase="loading", kernels=self.state.kernels)
+        self.state = PlanState(phase="loading", simulator_status=self.state.simulator_status)
         self._opened_request = request
         self._emit_state()
         today = self.today
-        self._loader.ask(lambda: load(request, today))
+        self._loader.request(lambda: load_sources(request, today))
 
-    def place(self, hardware: tuple[str, ...]) -> None:
+    def set_hardware(self, hardware: tuple[str, ...]) -> None:
         """Open the pending request on the given hardware: keys of `target.hardware` in the form that
         `--set` expects.
         """
-        if self.state.unplaced is not None:
-            self.open(with_hardware(self.state.unplaced, hardware))
+        if self.state.request_without_hardware is not None:
+            self.open(with_hardware(self.state.request_without_hardware, hardware))
 
     def close(self) -> None:
         """Close all sources."""
         self._cancel_pending()
-        self._loader.forget()
+        self._loader.cancel()
         self.undo.clear()
-        self.state = PlanState(kernels=self.state.kernels)
+        self.state = PlanState(simulator_status=self.state.simulator_status)
         self._emit_state()
 
-    def change(self, change: Change) -> None:
+    def apply_change(self, change: Change) -> None:
         """Apply a change as one undo step; ignored if it changes nothing."""
-        after = self.state.edits.after(change)
+        after = self.state.edits.with_change(change)
         if self.state.loaded is not None and after != self.state.edits:
             self.undo.push(_Step(self, change, self.state.edits, after))
 
     def reset(self) -> None:
         """Undo all edits in one step."""
-        if self.state.edits != NOTHING:
-            self.undo.push(_Step(self, Change("Reset"), self.state.edits, NOTHING))
+        if self.state.edits != NO_EDITS:
+            self.undo.push(_Step(self, Change("Reset"), self.state.edits, NO_EDITS))
 
     def add_prices(self, path: Path) -> None:
         title = f"price list {path.name}"
         remaining = tuple(other_path for other_path in self.state.edits.prices if other_path != path)
-        self.change(Change(title, prices=(*remaining, path)))
+        self.apply_change(Change(title, prices=(*remaining, path)))
 
     def request(self) -> PlanRequest | None:
         """Return the request with all edits applied."""
         loaded = self.state.loaded
-        return None if loaded is None else request_with(loaded.request, self.state.edits)
+        return None if loaded is None else apply_to_request(loaded.request, self.state.edits)
 
     def command_line(self) -> str | None:
         request = self.request()
-        return None if request is None else command_of(request)
+        return None if request is None else build_command(request)
 
-    def put(self, edits: Edits) -> None:
+    def set_edits(self, edits: Edits) -> None:
         """Recompute the plan with these edits. Called by the undo stack."""
         loaded = self.state.loaded
         if loaded is None:
@@ -126,7 +126,7 @@ class PlanPresenter(QObject):
         self._cancel_pending()
         question = self.state.question
         try:
-            question = changed_by(self._with_read_offers(loaded.question, edits), edits)
+            question = apply_edits(self._with_read_offers(loaded.question, edits), edits)
         except SizewiseError as error:
             # with price lists, the edit may refer to an offer that is read together with the result, which reports it
             if not edits.prices:
@@ -143,23 +143,23 @@ class PlanPresenter(QObject):
 
     def _estimate(self) -> None:
         assert self.state.loaded is not None
-        self._estimator.ask(partial(_compute, self.state.loaded, self.state.edits, self.today, True))
+        self._estimator.request(partial(_compute, self.state.loaded, self.state.edits, self.today, True))
         self._pause_timer.start()
 
     def _simulate(self) -> None:
         if self.state.loaded is not None:
             self._outdated = Event()
-            self._simulator.ask(
+            self._simulator.request(
                 partial(_compute, self.state.loaded, self.state.edits, self.today, False, self._outdated)
             )
 
     def _cancel_pending(self) -> None:
         self._pause_timer.stop()
         self._outdated.set()
-        self._estimator.forget()
-        self._simulator.forget()
+        self._estimator.cancel()
+        self._simulator.cancel()
 
-    def _on_loaded(self, loaded: Loaded) -> None:
+    def _on_loaded(self, loaded: LoadedSources) -> None:
         self._update(phase="planning", loaded=loaded, question=loaded.question, error=None)
         self._estimate()
 
@@ -209,16 +209,16 @@ class PlanPresenter(QObject):
 
 
 def _compute(
-    loaded: Loaded, edits: Edits, today: datetime.date, preview: bool, outdated: Event | None = None
+    loaded: LoadedSources, edits: Edits, today: datetime.date, preview: bool, outdated: Event | None = None
 ) -> tuple[Edits, PlanOutcome]:
     """Compute a plan. An outdated simulation stops early to free the CPU for the current estimate."""
-    should_continue = always if outdated is None else lambda: not outdated.is_set()
-    return edits, answer(loaded, edits, today, preview=preview, wanted=should_continue)
+    should_continue = always_continue if outdated is None else lambda: not outdated.is_set()
+    return edits, compute_plan(loaded, edits, today, is_estimate=preview, should_continue=should_continue)
 
 
 class _Step(QUndoCommand):
     def __init__(self, presenter: PlanPresenter, change: Change, before: Edits, after: Edits) -> None:
-        super().__init__(change.words)
+        super().__init__(change.title)
         self._presenter, self._stroke = presenter, change.stroke
         self._before, self._after = before, after
 
@@ -233,7 +233,7 @@ class _Step(QUndoCommand):
         return True
 
     def redo(self) -> None:
-        self._presenter.put(self._after)
+        self._presenter.set_edits(self._after)
 
     def undo(self) -> None:
-        self._presenter.put(self._before)
+        self._presenter.set_edits(self._before)

@@ -15,10 +15,10 @@ from app.profiles.fields import profile_fields
 from app.records.plan_question import PlanQuestion
 
 
-class Row(QWidget):
+class InputRow(QWidget):
     """Row for one key of a profile, whose help text it shows. `wanted` carries a Change."""
 
-    wanted = Signal(object)
+    change_requested = Signal(object)
 
     def __init__(self, key: str, name: str) -> None:
         super().__init__()
@@ -34,19 +34,19 @@ class Row(QWidget):
         self.column = vbox(self._head, within=self, spacing=2)
         self._mark(False)
 
-    def put(self, field: QWidget, *, beside: bool = False) -> None:
+    def set_field(self, field: QWidget, *, is_beside: bool = False) -> None:
         """Place the field below or beside the label. The label's mnemonic focuses the field."""
         self._label.setBuddy(field)
         field.setAccessibleName(self.name)
         field.setAccessibleDescription(self.help_text)
         field.setToolTip(self.help_text)
-        if beside:
+        if is_beside:
             self._head.insertWidget(1, field, 1)
         else:
             self.column.addWidget(field)
 
     def show_question(self, question: PlanQuestion, edits: Edits) -> None:  # noqa: ARG002 - rows read it
-        self._mark(any(edits.has(key) for key in self.keys()))
+        self._mark(any(edits.is_set(key) for key in self.keys()))
 
     def keys(self) -> tuple[str, ...]:
         return (self.key,)
@@ -58,10 +58,10 @@ class Row(QWidget):
 
     def _reset(self) -> None:
         title = f"{self.name} taken back"
-        self.wanted.emit(Change(title, tuple((key, None) for key in self.keys())))
+        self.change_requested.emit(Change(title, tuple((key, None) for key in self.keys())))
 
 
-class NumberRow(Row):
+class NumberRow(InputRow):
     """Row with a number. `write` formats the value as `--set` expects it."""
 
     def __init__(
@@ -75,7 +75,7 @@ class NumberRow(Row):
         super().__init__(key, name)
         self.field, self._read, self._write = field, read, write
         self._stroke = new_stroke()
-        self.put(field, beside=True)
+        self.set_field(field, is_beside=True)
         field.valueChanged.connect(self._request)
         field.editingFinished.connect(self._end_stroke)
 
@@ -86,13 +86,13 @@ class NumberRow(Row):
     def _request(self, value: float) -> None:
         text = self._write(value)
         title = f"{self.name} {self.field.text()}"
-        self.wanted.emit(Change(title, ((self.key, text),), stroke=self._stroke))
+        self.change_requested.emit(Change(title, ((self.key, text),), stroke=self._stroke))
 
     def _end_stroke(self) -> None:
         self._stroke = new_stroke()
 
 
-class ChoiceRow(Row):
+class ChoiceRow(InputRow):
     """Row with choices. Each choice has a value that `--set` accepts."""
 
     def __init__(
@@ -104,7 +104,7 @@ class ChoiceRow(Row):
     ) -> None:
         super().__init__(key, name)
         self.field, self._read = ChoiceField(choices), read
-        self.put(self.field, beside=True)
+        self.set_field(self.field, is_beside=True)
         self.field.activated.connect(self._request)
 
     def show_question(self, question: PlanQuestion, edits: Edits) -> None:
@@ -113,13 +113,13 @@ class ChoiceRow(Row):
 
     def _request(self, _: int) -> None:
         title = f"{self.name} {self.field.currentText()}"
-        self.wanted.emit(Change(title, ((self.key, str(self.field.currentData())),)))
+        self.change_requested.emit(Change(title, ((self.key, str(self.field.currentData())),)))
 
 
 def _help_of(key: str) -> str:
     """Return the help text of a key, as in the profile form."""
     section, name = key.split(".")
-    group = profile_fields("http").at(section)
-    field = None if group is None else group.at(name)
+    group = profile_fields("http").find_field(section)
+    field = None if group is None else group.find_field(name)
     assert field is not None, f"{key} is a key of a profile"
     return field.help

@@ -6,7 +6,7 @@ from PySide6.QtCore import QEvent, QSize, Qt
 from PySide6.QtWidgets import QScrollArea, QWidget
 
 
-class Side(QScrollArea):
+class SideColumn(QScrollArea):
     def __init__(self, name: str) -> None:
         super().__init__()
         self.setAccessibleName(name)
@@ -16,7 +16,7 @@ class Side(QScrollArea):
         self.setVerticalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOn)
         self.setFrameShape(QScrollArea.Shape.NoFrame)
 
-    def hold(self, widget: QWidget) -> None:
+    def set_content(self, widget: QWidget) -> None:
         self.setWidget(widget)
         self._widen()
 

@@ -9,36 +9,36 @@ from PySide6.QtCore import Signal
 from PySide6.QtGui import QUndoStack
 from PySide6.QtWidgets import QFileDialog, QMenu, QSizePolicy, QToolButton, QWidget
 
-from app.gui.plan.card import say_settled
-from app.gui.plan.exporting import FOLDERS, Kind
+from app.gui.plan.card import show_badge
+from app.gui.plan.exporting import DIRECTORY_KINDS, ExportKind
 from app.gui.plan.sources import PlannableRun
 from app.gui.plan.state import PlanState
-from app.gui.widgets import Badge, hbox, label, tip, tool_button
+from app.gui.widgets import Badge, hbox, label, tool_button, tool_tip_text
 
 
 class SourceBar(QWidget):
     """Header of the Plan page. `sources_wanted` carries paths; `export_wanted` a kind and a path."""
 
-    sources_wanted = Signal(object)
-    assumptions_wanted = Signal()
+    sources_requested = Signal(object)
+    assumptions_requested = Signal()
     closed = Signal()
-    export_wanted = Signal(str, object)
-    reset_wanted = Signal()
+    export_requested = Signal(str, object)
+    reset_requested = Signal()
 
     def __init__(self, undo: QUndoStack) -> None:
         super().__init__()
         self._sources: tuple[str, ...] = ()
         self._runs: tuple[PlannableRun, ...] = ()
-        self.from_ = _tool("Plan &from", "What the plan rests on: runs, results of other tools, a plan file")
-        self.from_.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
-        self.menu = QMenu(self.from_)
+        self.source_button = _tool("Plan &from", "What the plan rests on: runs, results of other tools, a plan file")
+        self.source_button.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
+        self.menu = QMenu(self.source_button)
         self.menu.setToolTipsVisible(True)
         self.menu.aboutToShow.connect(self._fill)
-        self.from_.setMenu(self.menu)
-        self.said = label("", "muted")
-        self.said.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
+        self.source_button.setMenu(self.menu)
+        self.sources_label = label("", "muted")
+        self.sources_label.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
         self.badge = Badge()
-        self.kernels = label("", "muted")
+        self.simulator_label = label("", "muted")
         self.undo, self.redo = _tool("&Undo", "Undo"), _tool("R&edo", "Redo")
         self.undo.clicked.connect(undo.undo)
         self.redo.clicked.connect(undo.redo)
@@ -51,16 +51,16 @@ class SourceBar(QWidget):
             title.connect(partial(_hint, tool))
             title.connect(tool.setAccessibleDescription)
         self.reset = _tool("Rese&t", "Take every edit back")
-        self.reset.clicked.connect(self.reset_wanted)
+        self.reset.clicked.connect(self.reset_requested)
         self.export = _tool("E&xport", "Take the plan out: its file, a report, manifests")
         self.export.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
         self.exports = QMenu(self.export)
         self._fill_exports()
         self.export.setMenu(self.exports)
         hbox(
-            self.from_,
-            (self.said, 1),
-            self.kernels,
+            self.source_button,
+            (self.sources_label, 1),
+            self.simulator_label,
             self.badge,
             self.undo,
             self.redo,
@@ -75,11 +75,13 @@ class SourceBar(QWidget):
     def show_state(self, state: PlanState) -> None:
         loaded = state.loaded
         self._sources = () if loaded is None else loaded.request.sources
-        self.said.setText(", ".join(Path(source).name for source in self._sources))
-        self.said.setToolTip(tip("\n".join(self._sources)))
-        say_settled(self.badge, state)
-        self.kernels.setText("compiling the simulator, once: about 15 s" if state.kernels == "compiling" else "")
-        self.kernels.setVisible(state.kernels == "compiling")
+        self.sources_label.setText(", ".join(Path(source).name for source in self._sources))
+        self.sources_label.setToolTip(tool_tip_text("\n".join(self._sources)))
+        show_badge(self.badge, state)
+        self.simulator_label.setText(
+            "compiling the simulator, once: about 15 s" if state.simulator_status == "compiling" else ""
+        )
+        self.simulator_label.setVisible(state.simulator_status == "compiling")
         self.reset.setEnabled(bool(state.edits.values or state.edits.slo or state.edits.prices))
         self.export.setEnabled(state.plan is not None and state.is_current)
 
@@ -88,21 +90,21 @@ class SourceBar(QWidget):
         self.menu.clear()
         chosen = {Path(source) for source in self._sources}
         for run in self._runs:
-            action = self.menu.addAction(run.words.replace("&", "&&"))
-            action.setToolTip(tip(run.words))
+            action = self.menu.addAction(run.label.replace("&", "&&"))
+            action.setToolTip(tool_tip_text(run.label))
             action.setCheckable(True)
             action.setChecked(run.directory in chosen)
             action.triggered.connect(partial(self._tick, run.directory))
         other_paths = [path for path in chosen if path not in {run.directory for run in self._runs}]
         for path in other_paths:
             action = self.menu.addAction(path.name.replace("&", "&&"))
-            action.setToolTip(tip(str(path)))
+            action.setToolTip(tool_tip_text(str(path)))
             action.setCheckable(True)
             action.setChecked(True)
             action.triggered.connect(partial(self._tick, path))
         if self._runs or other_paths:
             self.menu.addSeparator()
-        self.menu.addAction("&Open files…", self.ask_for_files)
+        self.menu.addAction("&Open files…", self.choose_files)
         self.menu.addAction("Open a &folder…", self._ask_for_folder)
         self.menu.addAction("From &assumptions…", self._request_assumptions)
         if self._sources:
@@ -112,11 +114,11 @@ class SourceBar(QWidget):
         chosen = tuple(Path(source) for source in self._sources)
         after = (*chosen, path) if is_on else tuple(item for item in chosen if item != path)
         if after:
-            self.sources_wanted.emit(after)
+            self.sources_requested.emit(after)
         else:
             self.closed.emit()
 
-    def ask_for_files(self) -> None:
+    def choose_files(self) -> None:
         names, _ = QFileDialog.getOpenFileNames(
             self,
             "Plan from",
@@ -124,21 +126,21 @@ class SourceBar(QWidget):
             "Results and plans (*.json *.csv *.yaml *.yml);;All files (*)",
         )
         if names:
-            self.sources_wanted.emit(tuple(Path(name) for name in names))
+            self.sources_requested.emit(tuple(Path(name) for name in names))
 
     def _ask_for_folder(self) -> None:
         name = QFileDialog.getExistingDirectory(self, "Plan from a run, or from results")
         if name:
-            self.sources_wanted.emit((Path(name),))
+            self.sources_requested.emit((Path(name),))
 
     def _request_assumptions(self) -> None:
-        self.assumptions_wanted.emit()
+        self.assumptions_requested.emit()
 
     def _close(self) -> None:
         self.closed.emit()
 
     def _fill_exports(self) -> None:
-        kinds: tuple[tuple[Kind, str], ...] = (
+        kinds: tuple[tuple[ExportKind, str], ...] = (
             ("plan", "&Plan file…"),
             ("report", "&Report (HTML)…"),
             ("csv", "Offers as &CSV, into a folder…"),
@@ -149,23 +151,23 @@ class SourceBar(QWidget):
         for kind, text in kinds:
             self.exports.addAction(text, partial(self._export_as, kind))
 
-    def _export_as(self, kind: Kind) -> None:
-        if kind in FOLDERS:
+    def _export_as(self, kind: ExportKind) -> None:
+        if kind in DIRECTORY_KINDS:
             name = QFileDialog.getExistingDirectory(self, "Export into")
         else:
             suffix = "yaml" if kind == "plan" else "html"
             name, _ = QFileDialog.getSaveFileName(self, "Export", f"plan.{suffix}", f"*.{suffix}")
         if name:
-            self.export_wanted.emit(kind, Path(name))
+            self.export_requested.emit(kind, Path(name))
 
-    def ask_where_to(self) -> None:
+    def open_export_menu(self) -> None:
         """Open the export menu (Ctrl+E)."""
         self.export.showMenu()
 
 
 def _hint(tool: QToolButton, text: str) -> None:
     """Set the tooltip of the undo or redo button; its text may contain a file name, so it is escaped."""
-    tool.setToolTip(tip(text))
+    tool.setToolTip(tool_tip_text(text))
 
 
 def _tool(text: str, help_text: str) -> QToolButton:

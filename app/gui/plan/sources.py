@@ -16,34 +16,34 @@ _MAX_READ = 60
 class PlannableRun(msgspec.Struct, frozen=True):
     directory: Path
     name: str
-    began: str
-    carries: str
+    started: str
+    capacity_text: str
 
     @property
-    def words(self) -> str:
-        return f"{self.name} – {self.began} – {self.carries}"
+    def label(self) -> str:
+        return f"{self.name} – {self.started} – {self.capacity_text}"
 
 
-def plannable_runs() -> tuple[PlannableRun, ...]:
+def find_plannable_runs() -> tuple[PlannableRun, ...]:
     """Return the newest plannable runs. Damaged runs and runs without a max rate are skipped."""
-    from app.storage.run_directory import stored_runs
+    from app.storage.run_directory import list_stored_runs
 
     runs: list[PlannableRun] = []
-    for run in stored_runs()[-_MAX_READ:]:
+    for run in list_stored_runs()[-_MAX_READ:]:
         try:
             item = _plannable(run.directory)
         except UsageError:
             continue
         runs += [item] if item is not None else []
-    return tuple(sorted(runs, key=lambda item: item.began, reverse=True)[:_MAX_RUNS])
+    return tuple(sorted(runs, key=lambda item: item.started, reverse=True)[:_MAX_RUNS])
 
 
 def _plannable(directory: Path) -> PlannableRun | None:
-    from app.reporting.run_rows import carried_words
+    from app.reporting.run_rows import format_max_rate
     from app.storage.run_directory import StoredRun
 
     result = StoredRun(directory).result
-    capacity = None if result is None else carried_words(result)
+    capacity = None if result is None else format_max_rate(result)
     if result is None or capacity is None:
         return None
     return PlannableRun(directory, result.name, clock_time(result.clock.wall_start), capacity)

@@ -11,7 +11,7 @@ import msgspec
 from app.planning.relaxation import Relaxation
 from app.records.plan import Plan
 from app.records.plan_question import PlanQuestion
-from app.wiring.plan_changes import PRICE
+from app.wiring.plan_changes import PRICE_PREFIX
 from app.wiring.planning import PlanRequest
 
 Values = tuple[tuple[str, str | None], ...]
@@ -21,7 +21,7 @@ Values = tuple[tuple[str, str | None], ...]
 class Change(msgspec.Struct, frozen=True):
     """One undo step. Changes with the same `stroke`, as while dragging a slider, are merged; -1 is never merged."""
 
-    words: str
+    title: str
     values: Values = ()
     slo: tuple[str, ...] | None = None
     prices: tuple[Path, ...] | None = None
@@ -40,7 +40,7 @@ class Edits(msgspec.Struct, frozen=True):
     def value(self, key: str) -> str | None:
         return dict(self.values).get(key)
 
-    def has(self, key: str) -> bool:
+    def is_set(self, key: str) -> bool:
         return self.slo is not None if key == "slo" else any(name == key for name, _ in self.values)
 
     @property
@@ -48,11 +48,11 @@ class Edits(msgspec.Struct, frozen=True):
         return tuple(f"{key}={value}" for key, value in self.values)
 
     @property
-    def priced(self) -> dict[str, str]:
+    def edited_prices(self) -> dict[str, str]:
         """Edited prices by offer."""
-        return {key.removeprefix(PRICE): value for key, value in self.values if key.startswith(PRICE)}
+        return {key.removeprefix(PRICE_PREFIX): value for key, value in self.values if key.startswith(PRICE_PREFIX)}
 
-    def after(self, change: Change) -> Edits:
+    def with_change(self, change: Change) -> Edits:
         values = dict(self.values)
         for key, value in change.values:
             values.pop(key, None)
@@ -65,10 +65,10 @@ class Edits(msgspec.Struct, frozen=True):
         )
 
 
-NOTHING = Edits()
+NO_EDITS = Edits()
 
 
-def request_with(request: PlanRequest, edits: Edits) -> PlanRequest:
+def apply_to_request(request: PlanRequest, edits: Edits) -> PlanRequest:
     """Return the request with all edits applied, as a command line would express it. Edits replace existing values."""
     overrides = {override.partition("=")[0]: override for override in request.overrides}
     for key, value in edits.values:
@@ -82,7 +82,7 @@ def request_with(request: PlanRequest, edits: Edits) -> PlanRequest:
     )
 
 
-def command_of(request: PlanRequest) -> str:
+def build_command(request: PlanRequest) -> str:
     """Return the `sizewise plan` command of a request."""
     arguments = ["sizewise", "plan", *request.sources]
     arguments += [] if request.traffic is None else ["--traffic", str(request.traffic)]
@@ -93,18 +93,18 @@ def command_of(request: PlanRequest) -> str:
 
 
 Phase = Literal["empty", "loading", "failed", "planning", "preview", "simulated"]
-Kernels = Literal["unknown", "compiling", "ready"]
-Source = Literal["peak", "users", "trace"]
+SimulatorStatus = Literal["unknown", "compiling", "ready"]
+TrafficSource = Literal["peak", "users", "trace"]
 
 
-class Loaded(msgspec.Struct, frozen=True):
+class LoadedSources(msgspec.Struct, frozen=True):
     """Question of a plan before any edits. `refits` is true if another SLO requires a new fit of the measurements."""
 
     request: PlanRequest
     question: PlanQuestion
-    peak_from: Source
-    refits: bool
-    supposes_traffic: bool = False
+    traffic_source: TrafficSource
+    needs_refit: bool
+    is_traffic_assumed: bool = False
     """Whether the traffic is assumed because the sources do not define it."""
 
 
@@ -116,15 +116,15 @@ class PlanState(msgspec.Struct, frozen=True):
     """
 
     phase: Phase = "empty"
-    loaded: Loaded | None = None
-    edits: Edits = NOTHING
+    loaded: LoadedSources | None = None
+    edits: Edits = NO_EDITS
     question: PlanQuestion | None = None
     plan: Plan | None = None
     is_current: bool = False
     took_ms: float = 0.0
-    kernels: Kernels = "unknown"
+    simulator_status: SimulatorStatus = "unknown"
     error: Exception | None = None
-    unplaced: PlanRequest | None = None
+    request_without_hardware: PlanRequest | None = None
     """Request whose sources do not record their hardware, which the user can specify."""
     relaxations: tuple[Relaxation, ...] | None = None
     """Changes that would make an offer fit; `None` while unknown."""

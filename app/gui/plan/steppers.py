@@ -8,7 +8,7 @@ from PySide6.QtCore import QLocale, QSignalBlocker, Qt, Signal
 from PySide6.QtGui import QWheelEvent
 from PySide6.QtWidgets import QDoubleSpinBox, QSlider, QSpinBox, QWidget
 
-from app.gui.widgets import Choice, takes_wheel
+from app.gui.widgets import WheelSafeComboBox, handles_wheel
 
 _STEPS = 1000
 _MIN_CHARACTERS = 8
@@ -42,7 +42,7 @@ class NumberField(QDoubleSpinBox):
             self.setValue(value)
 
     def wheelEvent(self, event: QWheelEvent) -> None:
-        if takes_wheel(self, event):
+        if handles_wheel(self, event):
             super().wheelEvent(event)
 
 
@@ -60,11 +60,11 @@ class CountField(QSpinBox):
             self.setValue(round(value))
 
     def wheelEvent(self, event: QWheelEvent) -> None:
-        if takes_wheel(self, event):
+        if handles_wheel(self, event):
             super().wheelEvent(event)
 
 
-class ChoiceField(Choice):
+class ChoiceField(WheelSafeComboBox):
     """Choice field. Each choice has a value and a text."""
 
     def __init__(self, choices: tuple[tuple[object, str], ...] = ()) -> None:
@@ -91,7 +91,7 @@ class LogSlider(QSlider):
         self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
         self.valueChanged.connect(self._emit_amount)
 
-    def set_ends(self, low: float, high: float) -> None:
+    def set_bounds(self, low: float, high: float) -> None:
         self.low, self.high = low, high
 
     def amount(self) -> float:
@@ -104,7 +104,7 @@ class LogSlider(QSlider):
             self.setValue(round(min(max(position, 0), _STEPS)))
 
     def wheelEvent(self, event: QWheelEvent) -> None:
-        if takes_wheel(self, event):
+        if handles_wheel(self, event):
             super().wheelEvent(event)
 
     def _emit_amount(self, _: int) -> None:

@@ -8,16 +8,16 @@ from PySide6.QtCore import QSortFilterProxyModel, Qt
 from PySide6.QtGui import QStandardItem, QStandardItemModel
 from PySide6.QtWidgets import QLineEdit, QListView, QToolButton, QWidget
 
-from app.gui.plan.rows import Row
+from app.gui.plan.rows import InputRow
 from app.gui.plan.state import Change, Edits
-from app.gui.widgets import tip, vbox
+from app.gui.widgets import tool_tip_text, vbox
 from app.records.plan_question import PlanQuestion
 
 _MAX_ROWS = 8
 _MAX_NAMES = 3
 
 
-class TickRow(Row):
+class MultiChoiceRow(InputRow):
     def __init__(
         self,
         key: str,
@@ -29,12 +29,12 @@ class TickRow(Row):
         self._all_names, self._read = all_names, read
         self._names: tuple[str, ...] = ()
         self._is_showing = False
-        self.fold = QToolButton()
-        self.fold.setCheckable(True)
-        self.fold.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextBesideIcon)
-        self.fold.setArrowType(Qt.ArrowType.RightArrow)
-        self.fold.toggled.connect(self._unfold)
-        self.put(self.fold, beside=True)
+        self.fold_button = QToolButton()
+        self.fold_button.setCheckable(True)
+        self.fold_button.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextBesideIcon)
+        self.fold_button.setArrowType(Qt.ArrowType.RightArrow)
+        self.fold_button.toggled.connect(self._unfold)
+        self.set_field(self.fold_button, is_beside=True)
         self.model = QStandardItemModel(self)
         self.model.itemChanged.connect(self._request)
         self._proxy = QSortFilterProxyModel(self)
@@ -64,11 +64,11 @@ class TickRow(Row):
             state = Qt.CheckState.Checked if name in ticked else Qt.CheckState.Unchecked
             self.model.item(index).setCheckState(state)
         self._is_showing = False
-        self.fold.setText(_summary(ticked))
-        self.fold.setToolTip(tip(", ".join(ticked) or "all of them"))
-        self.fold.setAccessibleName("{name}: {ticked}".format(name=self.name, ticked=", ".join(ticked) or "all"))
+        self.fold_button.setText(_summary(ticked))
+        self.fold_button.setToolTip(tool_tip_text(", ".join(ticked) or "all of them"))
+        self.fold_button.setAccessibleName("{name}: {ticked}".format(name=self.name, ticked=", ".join(ticked) or "all"))
 
-    def ticked(self) -> tuple[str, ...]:
+    def selected_names(self) -> tuple[str, ...]:
         items = (self.model.item(index) for index in range(self.model.rowCount()))
         return tuple(item.text() for item in items if item.checkState() == Qt.CheckState.Checked)
 
@@ -85,15 +85,15 @@ class TickRow(Row):
         self.list.setMinimumHeight(rows * (self.fontMetrics().height() + 6) + 4)
 
     def _unfold(self, is_open: bool) -> None:
-        self.fold.setArrowType(Qt.ArrowType.DownArrow if is_open else Qt.ArrowType.RightArrow)
+        self.fold_button.setArrowType(Qt.ArrowType.DownArrow if is_open else Qt.ArrowType.RightArrow)
         self._inner.setVisible(is_open)
 
     def _request(self, _: QStandardItem) -> None:
         if self._is_showing:
             return
-        ticked = self.ticked()
+        ticked = self.selected_names()
         title = f"{self.name} {_summary(ticked)}"
-        self.wanted.emit(Change(title, ((self.key, f"[{', '.join(ticked)}]"),)))
+        self.change_requested.emit(Change(title, ((self.key, f"[{', '.join(ticked)}]"),)))
 
 
 def _summary(ticked: tuple[str, ...]) -> str:

@@ -7,10 +7,10 @@ from PySide6.QtWidgets import QCheckBox, QTimeEdit, QWidget
 
 from app.gui.plan.day_curve import HOURS, DayCurve
 from app.gui.plan.presenter import new_stroke
-from app.gui.plan.rows import Row
-from app.gui.plan.state import Change, Edits, Source, Values
+from app.gui.plan.rows import InputRow
+from app.gui.plan.state import Change, Edits, TrafficSource, Values
 from app.gui.plan.steppers import ChoiceField, CountField, LogSlider, NumberField
-from app.gui.theme import Look
+from app.gui.theme import ThemeController
 from app.gui.widgets import hbox, label, vbox
 from app.profiles.traffic import SHAPES
 from app.records.plan_question import PlanQuestion
@@ -21,7 +21,7 @@ _SLIDER_FACTOR = 30.0
 """Factor by which the slider extends below and above the initial peak."""
 
 
-class PeakRow(Row):
+class PeakRow(InputRow):
     """Peak traffic, as a rate or from the number of users and their activity."""
 
     def __init__(self) -> None:
@@ -29,20 +29,20 @@ class PeakRow(Row):
         self.slider = LogSlider()
         self.rate = NumberField(0.001, _MAX_PER_S, 3, " requests/s")
         self.by_users = QCheckBox("Reckon it from &users")
-        self.count = NumberField(1, 1e12, 0, " users")
-        self.active = NumberField(0.01, 100, 2, " % active at the peak")
-        self.each = NumberField(0.001, 1e6, 3, " requests/h each")
+        self.user_count = NumberField(1, 1e12, 0, " users")
+        self.active_share = NumberField(0.01, 100, 2, " % active at the peak")
+        self.requests_per_user = NumberField(0.001, 1e6, 3, " requests/h each")
         self._stroke = new_stroke()
-        self._source: Source = "peak"
+        self._source: TrafficSource = "peak"
         self._shares: tuple[float, ...] = ()
-        self.put(self.slider)
-        self.put(self.rate)
+        self.set_field(self.slider)
+        self.set_field(self.rate)
         self.slider.setAccessibleName("Peak, by a slider")
         self.column.addWidget(self.by_users)
         for field, name in (
-            (self.count, "Users"),
-            (self.active, "Share of the users that is active at the peak"),
-            (self.each, "Requests of an active user an hour"),
+            (self.user_count, "Users"),
+            (self.active_share, "Share of the users that is active at the peak"),
+            (self.requests_per_user, "Requests of an active user an hour"),
         ):
             field.setAccessibleName(name)
             field.setToolTip(name)
@@ -59,10 +59,10 @@ class PeakRow(Row):
     def keys(self) -> tuple[str, ...]:
         return ("traffic.peak", "traffic.users", "traffic.trace")
 
-    def begin(self, source: Source, peak_per_s: float) -> None:
+    def reset_range(self, source: TrafficSource, peak_per_s: float) -> None:
         """Set up the row for another question: the slider range is centered on its peak."""
         self._source = source
-        self.slider.set_ends(max(peak_per_s / _SLIDER_FACTOR, 1e-3), min(peak_per_s * _SLIDER_FACTOR, _MAX_PER_S))
+        self.slider.set_bounds(max(peak_per_s / _SLIDER_FACTOR, 1e-3), min(peak_per_s * _SLIDER_FACTOR, _MAX_PER_S))
 
     def show_question(self, question: PlanQuestion, edits: Edits) -> None:
         super().show_question(question, edits)
@@ -77,61 +77,62 @@ class PeakRow(Row):
         self._unfold(is_users)
 
     def _unfold(self, is_users: bool) -> None:
-        for field in (self.count, self.active, self.each):
+        for field in (self.user_count, self.active_share, self.requests_per_user):
             field.setVisible(is_users)
         self.rate.setEnabled(not is_users)
         self.slider.setEnabled(not is_users)
 
     def _request_rate(self, rate: float) -> None:
-        values: Values = (("traffic.users", None), *without_source(self._source), ("traffic.peak", f"{rate!r}/s"))
+        values: Values = (("traffic.users", None), *disable_source(self._source), ("traffic.peak", f"{rate!r}/s"))
         if self._source == "trace":  # removing the trace would also remove its daily profile
-            values = (*values, ("traffic.shape", shape_words(self._shares)))
+            values = (*values, ("traffic.shape", format_shape(self._shares)))
         title = f"peak {rate:,g}/s"
-        self.wanted.emit(Change(title, values, stroke=self._stroke))
+        self.change_requested.emit(Change(title, values, stroke=self._stroke))
 
     def _choose_users(self, is_on: bool) -> None:
         if not is_on:
             self._reset()
             return
         peak = self.rate.value()
-        previous = [field.blockSignals(True) for field in (self.count, self.active, self.each)]
-        self.active.setValue(10.0)
-        self.each.setValue(60.0)
-        self.count.setValue(max(1.0, round(peak * 600)))
-        for field, was_blocked in zip((self.count, self.active, self.each), previous, strict=True):
+        previous = [field.blockSignals(True) for field in (self.user_count, self.active_share, self.requests_per_user)]
+        self.active_share.setValue(10.0)
+        self.requests_per_user.setValue(60.0)
+        self.user_count.setValue(max(1.0, round(peak * 600)))
+        for field, was_blocked in zip(
+            (self.user_count, self.active_share, self.requests_per_user), previous, strict=True
+        ):
             field.blockSignals(was_blocked)
         self._request_users()
 
     def _request_users(self, _: float = 0.0) -> None:
-        users = (
-            f"{{count: {self.count.value():.0f}, active: {self.active.value():g}%, requests: {self.each.value():g}/h}}"
-        )
+        share, per_user = self.active_share.value(), self.requests_per_user.value()
+        users = f"{{count: {self.user_count.value():.0f}, active: {share:g}%, requests: {per_user:g}/h}}"
         values: Values = (("traffic.peak", "null"), ("traffic.users", users))
         if self._source == "trace":
             values = (("traffic.trace", "null"), *values)
-        title = f"{self.count.value():,.0f} users"
-        self.wanted.emit(Change(title, values, stroke=self._stroke))
+        title = f"{self.user_count.value():,.0f} users"
+        self.change_requested.emit(Change(title, values, stroke=self._stroke))
 
     def _end_stroke(self) -> None:
         self._stroke = new_stroke()
 
 
-def without_source(source: Source) -> Values:
+def disable_source(source: TrafficSource) -> Values:
     """Return the values that disable the profile's own definition of the peak."""
     return () if source == "peak" else ((f"traffic.{source}", "null"),)
 
 
-def shape_words(shares: tuple[float, ...]) -> str:
+def format_shape(shares: tuple[float, ...]) -> str:
     """Format hourly shares as `--set traffic.shape` expects them."""
     return f"[{', '.join('1' if share == 1 else f'{share:.4f}' for share in shares)}]"
 
 
-class DayRow(Row):
+class DayRow(InputRow):
     """Daily profile as a curve of rates: changing the busiest hour also changes the peak."""
 
-    def __init__(self, look: Look) -> None:
+    def __init__(self, theme_controller: ThemeController) -> None:
         super().__init__("traffic.shape", "&Day")
-        self._source: Source = "peak"
+        self._source: TrafficSource = "peak"
         self.preset = ChoiceField(
             (
                 ("workday", "a workday"),
@@ -140,13 +141,13 @@ class DayRow(Row):
                 ("custom", "as drawn here"),
             )
         )
-        self.curve = DayCurve(look)
+        self.curve = DayCurve(theme_controller)
         self.hour = CountField(0, HOURS - 1)
         self.hour.setSuffix(":00")
         self.rate = NumberField(0, _MAX_PER_S, 3, " requests/s")
         self.share = label("", "muted", wrap=True)
         self._stroke = new_stroke()
-        self.put(self.preset)
+        self.set_field(self.preset)
         self.column.addWidget(self.curve)
         for field, name in ((self.hour, "Hour of the day"), (self.rate, "Requests a second in that hour")):
             field.setAccessibleName(name)
@@ -154,14 +155,14 @@ class DayRow(Row):
         self.column.addLayout(hbox(self.hour, self.rate))
         self.column.addWidget(self.share)
         self.preset.activated.connect(self._request_preset)
-        self.curve.rates_wanted.connect(self._request_rates)
-        self.curve.hour_chosen.connect(self._show_hour)
-        self.hour.valueChanged.connect(self.curve.choose)
+        self.curve.rates_requested.connect(self._request_rates)
+        self.curve.hour_selected.connect(self._show_hour)
+        self.hour.valueChanged.connect(self.curve.select_hour)
         self.rate.valueChanged.connect(self._request_rate)
         self.rate.editingFinished.connect(self._end_stroke)
         self._show_hour(self.curve.hour)
 
-    def begin(self, source: Source) -> None:
+    def set_source(self, source: TrafficSource) -> None:
         self._source = source
 
     def show_question(self, question: PlanQuestion, edits: Edits) -> None:
@@ -175,24 +176,24 @@ class DayRow(Row):
         with QSignalBlocker(self.hour):
             self.hour.setValue(hour)
         self.rate.show_value(self.curve.rates()[hour])
-        self.share.setText(self.curve.words())
+        self.share.setText(self.curve.hour_text())
 
     def _request_preset(self, _: int) -> None:
         shape = self.preset.currentData()
         if shape != "custom":
             title = f"day: {self.preset.currentText()}"
-            self.wanted.emit(Change(title, (("traffic.shape", str(shape)),)))
+            self.change_requested.emit(Change(title, (("traffic.shape", str(shape)),)))
 
     def _request_rate(self, rate: float) -> None:
-        self.curve.want(self.curve.hour, rate, self._stroke)
+        self.curve.request_rate(self.curve.hour, rate, self._stroke)
 
     def _request_rates(self, rates: tuple[float, ...], stroke: int) -> None:
         peak = max(rates)
-        values: Values = (("traffic.shape", shape_words(tuple(rate / peak for rate in rates))),)
+        values: Values = (("traffic.shape", format_shape(tuple(rate / peak for rate in rates))),)
         if abs(peak - max(self.curve.rates())) > 1e-9 * peak:
-            source: Values = (("traffic.users", None), *without_source(self._source))
+            source: Values = (("traffic.users", None), *disable_source(self._source))
             values = (*source, ("traffic.peak", f"{peak!r}/s"), *values)
-        self.wanted.emit(Change("day, by hand", values, stroke=stroke))
+        self.change_requested.emit(Change("day, by hand", values, stroke=stroke))
 
     def _end_stroke(self) -> None:
         self._stroke = new_stroke()
@@ -202,33 +203,33 @@ def _preset(traffic: Traffic) -> str:
     return next((name for name, shares in SHAPES.items() if shares == traffic.hourly_share), "custom")
 
 
-class SpikeRow(Row):
+class SpikeRow(InputRow):
     """One spike that recurs daily, or none. Several spikes of a profile remain until one is set here."""
 
     def __init__(self) -> None:
         super().__init__("traffic.spikes", "Daily spi&ke")
         self.is_on = QCheckBox("each day")
-        self.times = NumberField(0.1, 1000, 2, " × the usual")
-        self.at = QTimeEdit()
-        self.at.setDisplayFormat("HH:mm")
+        self.factor = NumberField(0.1, 1000, 2, " × the usual")
+        self.start_time = QTimeEdit()
+        self.start_time.setDisplayFormat("HH:mm")
         self.minutes = NumberField(1, 1440, 0, " min")
-        self.many = label("", "muted", wrap=True)
+        self.more_label = label("", "muted", wrap=True)
         self._fields = QWidget()
-        vbox(self.times, hbox(self.at, (self.minutes, 1)), within=self._fields)
+        vbox(self.factor, hbox(self.start_time, (self.minutes, 1)), within=self._fields)
         for field, name in (
-            (self.times, "How many times the usual rate"),
-            (self.at, "From"),
+            (self.factor, "How many times the usual rate"),
+            (self.start_time, "From"),
             (self.minutes, "For so many minutes"),
         ):
             field.setAccessibleName(name)
             field.setToolTip(name)
-        self.put(self.is_on, beside=True)
+        self.set_field(self.is_on, is_beside=True)
         self.column.addWidget(self._fields)
-        self.column.addWidget(self.many)
+        self.column.addWidget(self.more_label)
         self.is_on.toggled.connect(self._request)
-        self.times.valueChanged.connect(self._request)
+        self.factor.valueChanged.connect(self._request)
         self.minutes.valueChanged.connect(self._request)
-        self.at.timeChanged.connect(self._request)
+        self.start_time.timeChanged.connect(self._request)
         self._is_showing = False
 
     def show_question(self, question: PlanQuestion, edits: Edits) -> None:
@@ -237,25 +238,25 @@ class SpikeRow(Row):
         spike = spikes[0] if spikes else RecurringSpike(12 * 3600.0, 1800.0, 2.0)
         self._is_showing = True
         self.is_on.setChecked(bool(spikes))
-        self.times.show_value(spike.times)
+        self.factor.show_value(spike.times)
         self.minutes.show_value(spike.duration_s / 60)
-        self.at.setTime(QTime(0, 0).addSecs(int(spike.at_s)))
+        self.start_time.setTime(QTime(0, 0).addSecs(int(spike.at_s)))
         self._is_showing = False
         self._fields.setVisible(bool(spikes))
         more = len(spikes) - 1
-        self.many.setText(f"and {more} more of the profile's" if more > 0 else "")
-        self.many.setVisible(more > 0)
+        self.more_label.setText(f"and {more} more of the profile's" if more > 0 else "")
+        self.more_label.setVisible(more > 0)
 
     def _request(self, _: object = None) -> None:
         if self._is_showing:
             return
         if not self.is_on.isChecked():
-            self.wanted.emit(Change("no spike", (("traffic.spikes", "[]"),)))
+            self.change_requested.emit(Change("no spike", (("traffic.spikes", "[]"),)))
             return
-        at = self.at.time().toString("HH:mm")
-        spike = f'[{{at: "{at}", for: {self.minutes.value():g}m, times: {self.times.value():g}}}]'
-        title = f"spike {self.times.value():g} × at {at}"
-        self.wanted.emit(Change(title, (("traffic.spikes", spike),)))
+        at = self.start_time.time().toString("HH:mm")
+        spike = f'[{{at: "{at}", for: {self.minutes.value():g}m, times: {self.factor.value():g}}}]'
+        title = f"spike {self.factor.value():g} × at {at}"
+        self.change_requested.emit(Change(title, (("traffic.spikes", spike),)))
 
 
 class TrafficRows(QWidget):
@@ -263,17 +264,17 @@ class TrafficRows(QWidget):
 
     wanted = Signal(object)
 
-    def __init__(self, look: Look, more: tuple[Row, ...]) -> None:
+    def __init__(self, theme_controller: ThemeController, extra_rows: tuple[InputRow, ...]) -> None:
         super().__init__()
-        self.peak, self.day, self.spike = PeakRow(), DayRow(look), SpikeRow()
-        self.rows: tuple[Row, ...] = (self.peak, self.day, *more, self.spike)
+        self.peak, self.day, self.spike = PeakRow(), DayRow(theme_controller), SpikeRow()
+        self.rows: tuple[InputRow, ...] = (self.peak, self.day, *extra_rows, self.spike)
         vbox(*self.rows, within=self, spacing=7)
         for row in self.rows:
-            row.wanted.connect(self.wanted)
+            row.change_requested.connect(self.wanted)
 
-    def begin(self, source: Source, peak_per_s: float) -> None:
-        self.peak.begin(source, peak_per_s)
-        self.day.begin(source)
+    def reset(self, source: TrafficSource, peak_per_s: float) -> None:
+        self.peak.reset_range(source, peak_per_s)
+        self.day.set_source(source)
 
     def show_question(self, question: PlanQuestion, edits: Edits) -> None:
         for row in self.rows:

@@ -13,15 +13,15 @@ from PySide6.QtGui import QResizeEvent
 from PySide6.QtWidgets import QApplication, QSplitter, QWidget
 
 from app.gui.plan.card import PlanCard
-from app.gui.plan.front_chart import FrontChart
+from app.gui.plan.front_chart import ParetoChart
 from app.gui.plan.inputs import PlanInputs
 from app.gui.plan.offers_view import OffersView
 from app.gui.plan.presenter import PlanPresenter
 from app.gui.plan.state import PlanState
-from app.gui.theme import Look
+from app.gui.theme import ThemeController
 from app.gui.widgets import vbox
 
-Fold = Literal["three", "two", "one"]
+LayoutMode = Literal["three", "two", "one"]
 """Number of columns."""
 _HORIZONTAL, _VERTICAL = Qt.Orientation.Horizontal, Qt.Orientation.Vertical
 _EVENLY = (10_000, 10_000)
@@ -29,26 +29,26 @@ _MIN_LINES = 14
 """Minimum height of a stacked panel, in lines of text."""
 
 
-class Parts(NamedTuple):
+class Panels(NamedTuple):
     """Panels of the workbench. `left` and `right` scroll on their own; `below` spans the bottom if the others are side
     by side.
     """
 
     left: QWidget
-    centre: QWidget
+    center: QWidget
     right: QWidget
     below: QWidget
 
 
-class Folding(QWidget):
+class ResponsiveLayout(QWidget):
     """Responsive layout: three columns above one panel, or `right` below `left` beside the others, or
     a single column.
     """
 
-    def __init__(self, parts: Parts) -> None:
+    def __init__(self, panels: Panels) -> None:
         super().__init__()
-        self._parts = parts
-        self.fold: Fold = "three"
+        self._parts = panels
+        self.layout_mode: LayoutMode = "three"
         self._whole = self._laid_out()
         self._column = vbox(self._whole, within=self)
         self._layout_timer = QTimer(self, interval=0, singleShot=True)
@@ -74,9 +74,9 @@ class Folding(QWidget):
 
     def _fit(self) -> None:
         fold = self._fold_at(self.width())
-        if fold == self.fold:
+        if fold == self.layout_mode:
             return
-        self.fold = fold
+        self.layout_mode = fold
         focused, before = QApplication.focusWidget(), self._whole
         self._whole = self._laid_out()
         self._column.replaceWidget(before, self._whole)
@@ -86,7 +86,7 @@ class Folding(QWidget):
         if focused is not None and self.isAncestorOf(focused):
             focused.setFocus()
 
-    def _fold_at(self, width: int) -> Fold:
+    def _fold_at(self, width: int) -> LayoutMode:
         left, centre, right, below = map(_min_width, self._parts)
         handle = self._whole.handleWidth()
         if left + centre + right + 2 * handle <= width:
@@ -95,12 +95,12 @@ class Folding(QWidget):
 
     def _laid_out(self) -> QSplitter:
         left, centre, right, below = self._parts
-        min_height = _MIN_LINES * self.fontMetrics().lineSpacing() if self.fold == "one" else 0
+        min_height = _MIN_LINES * self.fontMetrics().lineSpacing() if self.layout_mode == "one" else 0
         for part in (left, centre, right):
             part.setMinimumHeight(min_height)
-        if self.fold == "one":
+        if self.layout_mode == "one":
             return _split(_VERTICAL, (right, left, centre, below), (1, 1, 1, 1))
-        if self.fold == "two":
+        if self.layout_mode == "two":
             aside, main = (_split(_VERTICAL, pair, (1, 1), _EVENLY) for pair in ((left, right), (centre, below)))
             return _split(_HORIZONTAL, (aside, main), (0, 1), (1, self.width()))
         upper = _split(_HORIZONTAL, (left, centre, right), (3, 5, 4))
@@ -128,35 +128,35 @@ def _min_width(part: QWidget) -> int:
 class Workbench(QWidget):
     """Workbench. An offer that is selected in one panel is selected in all of them."""
 
-    def __init__(self, presenter: PlanPresenter, look: Look) -> None:
+    def __init__(self, presenter: PlanPresenter, theme_controller: ThemeController) -> None:
         super().__init__()
         self._loaded: object = None
-        self.inputs = PlanInputs(look)
-        self.chart = FrontChart(look)
+        self.inputs = PlanInputs(theme_controller)
+        self.chart = ParetoChart(theme_controller)
         self.card = PlanCard()
         self.offers = OffersView()
-        self.folding = Folding(Parts(self.inputs, self.chart, self.card, self.offers))
-        vbox(self.folding, within=self)
+        self.panel_layout = ResponsiveLayout(Panels(self.inputs, self.chart, self.card, self.offers))
+        vbox(self.panel_layout, within=self)
         for part in (self.inputs, self.card, self.offers):
-            part.wanted.connect(presenter.change)
-        self.offers.prices_wanted.connect(presenter.add_prices)
-        self.offers.offer_chosen.connect(self.choose)
-        self.chart.offer_chosen.connect(self.choose)
-        self.card.offer_wanted.connect(self.choose)
-        look.changed.connect(self.offers.fit_columns, Qt.ConnectionType.QueuedConnection)
+            part.change_requested.connect(presenter.apply_change)
+        self.offers.price_list_requested.connect(presenter.add_prices)
+        self.offers.offer_selected.connect(self.select_offer)
+        self.chart.offer_selected.connect(self.select_offer)
+        self.card.offer_requested.connect(self.select_offer)
+        theme_controller.changed.connect(self.offers.fit_columns, Qt.ConnectionType.QueuedConnection)
 
     def show_state(self, state: PlanState) -> None:
         if state.loaded is not self._loaded:
             self._loaded = state.loaded
-            self.choose("")
+            self.select_offer("")
         self.inputs.show_state(state)
         self.chart.show_state(state)
         self.offers.show_state(state)
         self.card.show_state(state)
 
-    def choose(self, offer: str) -> None:
+    def select_offer(self, offer: str) -> None:
         """Select an offer in all panels; an empty key selects the recommended one."""
         chosen = offer or None
-        self.card.choose(chosen)
-        self.chart.choose(chosen)
-        self.offers.choose(chosen)
+        self.card.select_offer(chosen)
+        self.chart.select_offer(chosen)
+        self.offers.select_offer(chosen)

@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 import yaml
 
-from app.storage.run_directory import runs_home, write_whole
+from app.storage.run_directory import runs_home, write_atomically
 from app.wiring.planning import PlanRequest
 
 
@@ -22,7 +22,7 @@ class TypedCurve(msgspec.Struct, frozen=True):
 
     name: str
     points: tuple[tuple[float, float], ...]
-    timed: str
+    metric: str
     hardware: tuple[tuple[str, str], ...]
     peak_per_s: float
     limit_ms: float
@@ -42,13 +42,13 @@ class TypedModel(msgspec.Struct, frozen=True):
 
 
 def write_curve(curve: TypedCurve) -> PlanRequest:
-    points = [{"offered_per_s": rate, curve.timed: ms} for rate, ms in sorted(curve.points)]
+    points = [{"offered_per_s": rate, curve.metric: ms} for rate, ms in sorted(curve.points)]
     path = _write(curve.name, {"model": curve.name, "points": points})
     hardware = tuple(f"target.hardware.{key}={value}" for key, value in curve.hardware)
     return PlanRequest(
         (str(path),),
         (*hardware, f"traffic.peak={curve.peak_per_s!r}/s"),
-        slo=(f"{curve.timed} < {curve.limit_ms:g}",),
+        slo=(f"{curve.metric} < {curve.limit_ms:g}",),
     )
 
 
@@ -73,5 +73,5 @@ def _write(name: str, content: Mapping[str, object]) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     slug = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:40] or "assumed"
     path = folder / f"{slug}.yaml"
-    write_whole(path, yaml_text(content).encode())
+    write_atomically(path, yaml_text(content).encode())
     return path

@@ -7,7 +7,7 @@ from PySide6.QtWidgets import QLineEdit, QSizePolicy, QTabWidget, QWidget
 
 from app.gui.results.export_drawer import ExportDrawer
 from app.gui.results.header import Header
-from app.gui.results.state import Shown
+from app.gui.results.state import ShownRun
 from app.gui.results.tabs.facts import EnvironmentTab, ErrorsTab, ProfileTab, ValidityTab
 from app.gui.results.tabs.latency import LatencyTab, TokensTab
 from app.gui.results.tabs.machine import MachineTab
@@ -19,30 +19,30 @@ from app.gui.results.tabs.throughput import ThroughputTab
 from app.gui.results.tabs.variants import ModelTab, VariantsTab
 from app.gui.results.tiles import Tiles
 from app.gui.results.verdict_card import VerdictCard
-from app.gui.theme import Look
+from app.gui.theme import ThemeController
 from app.gui.widgets import vbox
 
 
 class Content(QWidget):
     """Shows an opened run. A tab is filled when it is first viewed."""
 
-    moment_shown = Signal(object)
+    scroll_requested = Signal(object)
     """Emits the widget to scroll to."""
 
-    def __init__(self, look: Look) -> None:
+    def __init__(self, theme_controller: ThemeController) -> None:
         super().__init__()
-        self._shown: Shown | None = None
-        self._shown_in_tab: dict[Tab, Shown] = {}
+        self._shown: ShownRun | None = None
+        self._shown_in_tab: dict[Tab, ShownRun] = {}
         self.header, self.drawer, self.verdict = Header(), ExportDrawer(), VerdictCard()
-        self.tiles, self.overview = Tiles(), OverviewTab(look)
+        self.tiles, self.overview = Tiles(), OverviewTab(theme_controller)
         self.requests, self.profile, self.plan, self.validity = RequestsTab(), ProfileTab(), PlanTab(), ValidityTab()
         self.all_tabs: tuple[Tab, ...] = (
-            VariantsTab(look),
+            VariantsTab(theme_controller),
             self.overview,
-            LatencyTab(look),
-            ThroughputTab(look),
-            TokensTab(look),
-            MachineTab(look),
+            LatencyTab(theme_controller),
+            ThroughputTab(theme_controller),
+            TokensTab(theme_controller),
+            MachineTab(theme_controller),
             ErrorsTab(),
             self.requests,
             EnvironmentTab(),
@@ -70,28 +70,28 @@ class Content(QWidget):
             spacing=10,
         )
         self.tabs.currentChanged.connect(self._fill)
-        self.requests.moment_chosen.connect(self.show_moment)
-        self.verdict.validity_wished.connect(self._show_validity)
+        self.requests.time_selected.connect(self.show_time)
+        self.verdict.validity_requested.connect(self._show_validity)
 
-    def show_run(self, shown: Shown) -> None:
+    def show_run(self, shown: ShownRun) -> None:
         """Show another run."""
         self.drawer.hide()
         self.header.show_run(shown)
-        self.header.set_usable(_why_no_comparison(shown), _why_no_plan(shown))
+        self.header.set_actions_enabled(_why_no_comparison(shown), _why_no_plan(shown))
         previous_tab = self.tabs.currentWidget()
         for index, tab in enumerate(self.all_tabs):
-            applies = tab.is_for(shown)
+            applies = tab.applies_to(shown)
             self.tabs.setTabVisible(index, applies)
             self.tabs.setTabEnabled(index, applies)
-        first_tab = next((tab for tab in self.all_tabs if tab.is_for(shown)), None)
+        first_tab = next((tab for tab in self.all_tabs if tab.applies_to(shown)), None)
         self._shown = shown
         if first_tab is not None:
             self.tabs.setCurrentWidget(
-                previous_tab if isinstance(previous_tab, Tab) and previous_tab.is_for(shown) else first_tab
+                previous_tab if isinstance(previous_tab, Tab) and previous_tab.applies_to(shown) else first_tab
             )
-        self.show_asked(shown)
+        self.show_evaluation(shown)
 
-    def show_asked(self, shown: Shown) -> None:
+    def show_evaluation(self, shown: ShownRun) -> None:
         """Show the same run evaluated with another SLO or time range, or unchanged after a request that was refused."""
         self._shown = shown
         self._shown_in_tab.clear()
@@ -100,22 +100,22 @@ class Content(QWidget):
         self.drawer.show_run(shown)
         self._fill()
 
-    def show_labels(self, shown: Shown) -> None:
+    def show_labels(self, shown: ShownRun) -> None:
         """Show changed labels of the same run."""
         self.header.show_labels(shown.labels)
         self.drawer.show_run(shown)
 
-    def show_moment(self, at_s: float, words: str = "") -> None:
+    def show_time(self, at_s: float, description: str = "") -> None:
         self.tabs.setCurrentWidget(self.overview)
-        self.overview.axis.show_moment(at_s, words)
-        self.moment_shown.emit(self.overview.axis)
+        self.overview.axis.show_time(at_s, description)
+        self.scroll_requested.emit(self.overview.axis)
 
     def filter_field(self) -> QLineEdit | None:
         """Return the filter of the Requests tab, or None if the run has no requests."""
-        if self._shown is None or not self.requests.is_for(self._shown):
+        if self._shown is None or not self.requests.applies_to(self._shown):
             return None
         self.tabs.setCurrentWidget(self.requests)
-        return self.requests.least
+        return self.requests.min_latency
 
     def leave(self) -> None:
         self.drawer.hide()
@@ -133,17 +133,17 @@ class Content(QWidget):
     def _show_validity(self) -> None:
         self.tabs.setCurrentWidget(self.validity)
         self.tabs.setFocus(Qt.FocusReason.OtherFocusReason)
-        self.moment_shown.emit(self.tabs)
+        self.scroll_requested.emit(self.tabs)
 
 
-def _why_no_comparison(shown: Shown) -> str | None:
+def _why_no_comparison(shown: ShownRun) -> str | None:
     if shown.opened.recovery is not None:
         return "The run was cut short: it has no result to compare or to plan from."
     return None
 
 
-def _why_no_plan(shown: Shown) -> str | None:
+def _why_no_plan(shown: ShownRun) -> str | None:
     """Return why no plan can be based on the run, or None if one can."""
-    if shown.own.verdict.trust == "INVALID":
+    if shown.own_report.verdict.trust == "INVALID":
         return "The measurement is INVALID, and no plan stands on it."
     return _why_no_comparison(shown)

@@ -9,30 +9,30 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from app.gui.formatting import plain
-from app.gui.results.state import Asked, Shown
-from app.storage.run_directory import name_of_run
+from app.gui.formatting import format_plain
+from app.gui.results.state import EvaluationRequest, ShownRun
+from app.storage.run_directory import format_run_name
 from reports.formats import BY_ID, REPORT_FORMATS, ReportFormat
 from reports.model import Report
 
 if TYPE_CHECKING:
-    from app.reporting.hiding import Hidden, Kind, StandIn
+    from app.reporting.hiding import RedactedKind, RedactedReport, Redaction
 
 
-class Form(msgspec.Struct, frozen=True):
+class ExportFormat(msgspec.Struct, frozen=True):
     """A report format. `why_not` is why it is not available here, or None."""
 
     key: str
     name: str
-    why_not: str | None = None
+    unavailable_reason: str | None = None
 
 
-class Choice(msgspec.Struct, frozen=True):
+class ExportOptions(msgspec.Struct, frozen=True):
     """Options of an export. `hidden` lists what is redacted. `is_alone` leaves out the files with rows and tables."""
 
-    form: str = "html"
-    hidden: tuple[Kind, ...] = ()
-    is_alone: bool = False
+    format: str = "html"
+    redacted: tuple[RedactedKind, ...] = ()
+    is_report_only: bool = False
 
 
 class Exported(msgspec.Struct, frozen=True):
@@ -40,9 +40,9 @@ class Exported(msgspec.Struct, frozen=True):
     size_bytes: int
 
 
-def forms() -> tuple[Form, ...]:
+def export_formats() -> tuple[ExportFormat, ...]:
     return tuple(
-        Form(report_format.id, report_format.title, _why_not(report_format))
+        ExportFormat(report_format.id, report_format.title, _why_not(report_format))
         for report_format in REPORT_FORMATS
         if report_format.file
     )
@@ -53,102 +53,108 @@ def _why_not(report_format: ReportFormat) -> str | None:
     return None if has_package else f"takes the extra: pip install sizewise[{report_format.id}]"
 
 
-def usual_path(shown: Shown, choice: Choice) -> Path:
+def default_path(shown: ShownRun, choice: ExportOptions) -> Path:
     """Return the default path in the run's directory. A re-evaluated or redacted report has a suffix, so that it never
     overwrites the run's own report."""
-    path = shown.directory / BY_ID[choice.form].file
-    stem = path.stem if shown.asked.is_own else f"{path.stem}-rescored"
-    return path.with_stem(f"{stem}-hidden" if choice.hidden else stem)
+    path = shown.directory / BY_ID[choice.format].file
+    stem = path.stem if shown.request.is_as_measured else f"{path.stem}-rescored"
+    return path.with_stem(f"{stem}-hidden" if choice.redacted else stem)
 
 
-def has_files(shown: Shown, form: str) -> bool:
+def has_sidecars(shown: ShownRun, form: str) -> bool:
     """Return whether files with rows and tables are written beside the report: only for the run's own report, in
     formats that link them."""
-    return BY_ID[form].links_files and shown.asked.is_own and shown.opened.recovery is None
+    return BY_ID[form].has_linked_files and shown.request.is_as_measured and shown.opened.recovery is None
 
 
 def has_profile(form: str) -> bool:
     """Return whether the format contains the run's profile, and with it what was sent."""
-    return BY_ID[form].holds_profile
+    return BY_ID[form].has_profile
 
 
-def sent_in(shown: Shown) -> tuple[str, ...]:
+def find_prompt_keys(shown: ShownRun) -> tuple[str, ...]:
     """Return the keys of the profile that contain prompts."""
     from app.reporting import hiding
 
-    return hiding.sent_in(shown.report.reproduce.spec_text)
+    return hiding.find_prompt_keys(shown.report.reproduce.spec_text)
 
 
-def names_in(shown: Shown) -> tuple[StandIn, ...]:
+def find_redactions(shown: ShownRun) -> tuple[Redaction, ...]:
     """Return everything in the report that can be redacted, with its replacements."""
-    from app.reporting.hiding import KINDS, hide
+    from app.reporting.hiding import REDACTED_KINDS, redact
 
-    return hide(shown.report, shown.result, KINDS).stand_ins
+    return redact(shown.report, shown.result, REDACTED_KINDS).redactions
 
 
-def content_of(shown: Shown, choice: Choice) -> bytes:
+def render_report(shown: ShownRun, choice: ExportOptions) -> bytes:
     """Return the bytes of the report. Raises UsageError if the format is not available."""
-    return _content(_redacted(shown, choice).report if choice.hidden else shown.report, choice.form)
+    return _content(_redacted(shown, choice).report if choice.redacted else shown.report, choice.format)
 
 
-def _redacted(shown: Shown, choice: Choice) -> Hidden:
-    from app.reporting.hiding import hide
+def _redacted(shown: ShownRun, choice: ExportOptions) -> RedactedReport:
+    from app.reporting.hiding import redact
 
-    return hide(shown.report, shown.result, choice.hidden)
+    return redact(shown.report, shown.result, choice.redacted)
 
 
 def _content(report: Report, form: str) -> bytes:
     from app.errors import UsageError
-    from reports.rendering import document
+    from reports.rendering import render_document
 
     try:
-        return document(report, form)
+        return render_document(report, form)
     except ValueError as error:
         raise UsageError(str(error), hint="Or print the HTML report from a browser.") from error
 
 
-def write(shown: Shown, choice: Choice, path: Path) -> Exported:
+def write_report(shown: ShownRun, choice: ExportOptions, path: Path) -> Exported:
     """Write the report completely or not at all, with the files of rows and tables beside it as the command line does.
 
     Raises UsageError if it cannot be written.
     """
     from app.errors import UsageError
-    from app.reporting.sidecars import with_sidecars
-    from app.storage.checksums import renew_checksum
-    from app.storage.run_directory import write_whole
+    from app.reporting.sidecars import write_sidecars
+    from app.storage.checksums import update_checksum
+    from app.storage.run_directory import write_atomically
 
-    redacted = _redacted(shown, choice) if choice.hidden else None
+    redacted = _redacted(shown, choice) if choice.redacted else None
     report = shown.report if redacted is None else redacted.report
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        if has_files(shown, choice.form) and not choice.is_alone:
-            report = with_sidecars(report, shown.directory, path, None if redacted is None else redacted.renaming())
-        content = _content(report, choice.form)
-        write_whole(path, content)
+        if has_sidecars(shown, choice.format) and not choice.is_report_only:
+            report = write_sidecars(
+                report, shown.directory, path, None if redacted is None else redacted.build_replacer()
+            )
+        content = _content(report, choice.format)
+        write_atomically(path, content)
         if path.parent.resolve() == shown.directory.resolve() and redacted is None:
             for name in (path.name, *(download.name for download in report.downloads)):
-                renew_checksum(shown.directory, name)
+                update_checksum(shown.directory, name)
     except OSError as error:
         raise UsageError(f"cannot write {path}: {error.strerror}", hint="Choose another place.") from error
     return Exported(path, len(content))
 
 
 def report_command(
-    directory: Path, asked: Asked, is_recovered: bool = False, choice: Choice | None = None, out: Path | None = None
+    directory: Path,
+    request: EvaluationRequest,
+    is_recovered: bool = False,
+    choice: ExportOptions | None = None,
+    out: Path | None = None,
 ) -> str:
     """Return the equivalent command line. `choice` and `out` are set while a file is being written."""
-    arguments = ["sizewise", "report", name_of_run(directory)]
-    for text in asked.slo or ():
+    arguments = ["sizewise", "report", format_run_name(directory)]
+    for text in request.slo or ():
         arguments += ["--slo", text]
-    if asked.window_s is not None:
-        from_s, to_s = (f"{plain(time_s).replace(',', '')}s" for time_s in asked.window_s)
+    if request.window_s is not None:
+        from_s, to_s = (f"{format_plain(time_s).replace(',', '')}s" for time_s in request.window_s)
         arguments += ["--from", from_s, "--to", to_s]
     if is_recovered:
         arguments.append("--recover")
     if choice is not None:
-        arguments += [] if choice.form == "html" else ["--format", choice.form]
-        arguments += ["--hide", ",".join(choice.hidden)] if choice.hidden else []
-        arguments += ["--alone"] if choice.is_alone else []
+        arguments += [] if choice.format == "html" else ["--format", choice.format]
+        arguments += ["--hide", ",".join(choice.redacted)] if choice.redacted else []
+        arguments += ["--alone"] if choice.is_report_only else []
     if out is not None:
         arguments += ["--out", str(out)]
     return shlex.join(arguments)

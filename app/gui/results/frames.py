@@ -7,14 +7,14 @@ from typing import Any
 
 import pandas as pd
 
-from app.gui.formatting import clock_time, seconds
+from app.gui.formatting import clock_time, format_duration
 from reports import formatting
 from reports.local_model import LocalSection
 from reports.model import (
     BatchRow,
     CheckRow,
+    EnvironmentEntry,
     ErrorRow,
-    Fact,
     GroupTable,
     KneeSection,
     PlanSection,
@@ -39,7 +39,7 @@ def stage_headers(report: Report) -> dict[str, str]:
     return {
         "stage": "Stage", "result": "Result", "load": "Load", "offered": "Offered",
         "achieved": "Sent", "answered": "Answered", "good": "Good", "completed": "Answers",
-        "failed": "Failed", "p50": f"{formatting.metric(report.times)} p50", "p95": "p95", "p99": "p99",
+        "failed": "Failed", "p50": f"{formatting.metric_name(report.times)} p50", "p95": "p95", "p99": "p99",
         "from": "From", "measurement": "Measurement",
     }  # fmt: skip
 
@@ -48,10 +48,10 @@ def stage_frame(stages: Sequence[StageRow]) -> pd.DataFrame:
     return _frame(
         [
             {
-                "stage": stage_name(row), "result": formatting.stage_state(row), "load": load_of(row),
+                "stage": stage_name(row), "result": formatting.stage_state(row), "load": load_text(row),
                 "good": row.good, "p50": row.p50, "p95": row.p95, "p99": row.p99, "completed": row.completed,
                 "failed": row.failed, "offered": row.offered, "achieved": row.achieved, "answered": row.answered,
-                "from": seconds(max(0.0, row.start_s)), "measurement": row.trust,
+                "from": format_duration(max(0.0, row.start_s)), "measurement": row.trust,
             }
             for row in stages
         ],
@@ -64,11 +64,11 @@ def stage_name(row: StageRow) -> str:
     return f"{row.name} #{row.repeat}" if row.repeat > 1 else row.name
 
 
-def load_of(row: StageRow) -> str:
+def load_text(row: StageRow) -> str:
     if row.clients is not None:
-        return f"{formatting.count(row.clients)} clients"
+        return f"{formatting.format_count(row.clients)} clients"
     if row.scheduled_per_s is not None:
-        return f"{formatting.number(row.scheduled_per_s)}/s"
+        return f"{formatting.format_number(row.scheduled_per_s)}/s"
     return row.arrivals or formatting.NOT_AVAILABLE
 
 
@@ -76,7 +76,7 @@ def invalid_rows(stages: Sequence[StageRow]) -> tuple[int, ...]:
     return tuple(number for number, row in enumerate(stages) if row.trust == "INVALID")
 
 
-def reasons_of(stages: Sequence[StageRow]) -> dict[int, str]:
+def reasons_by_row(stages: Sequence[StageRow]) -> dict[int, str]:
     return {number: f"{row.trust}: {'; '.join(row.reasons)}" for number, row in enumerate(stages) if row.reasons}
 
 
@@ -115,7 +115,7 @@ def check_frame(rows: Sequence[CheckRow]) -> pd.DataFrame:
     )  # fmt: skip
 
 
-def fact_frame(rows: Sequence[Fact]) -> pd.DataFrame:
+def environment_frame(rows: Sequence[EnvironmentEntry]) -> pd.DataFrame:
     return _frame([{"label": row.label, "value": row.value} for row in rows], ("label", "value"))
 
 
@@ -129,8 +129,9 @@ def knee_frame(section: KneeSection) -> pd.DataFrame:
 def spike_frame(rows: Sequence[SpikeSummary]) -> pd.DataFrame:
     return _frame(
         [
-            {"stage": row.stage, "jump": f"{formatting.number(row.baseline_per_s)} → "
-             f"{formatting.number(row.peak_per_s)}/s", "spike": seconds(row.spike_s), "slo_broken": row.slo_broken,
+            {"stage": row.stage, "jump": f"{formatting.format_number(row.baseline_per_s)} → "
+             f"{formatting.format_number(row.peak_per_s)}/s", "spike": format_duration(row.spike_s),
+             "slo_broken": row.slo_broken,
              "backlog_peak": row.backlog_peak, "drained": row.drained}
             for row in rows
         ],
@@ -141,7 +142,7 @@ def spike_frame(rows: Sequence[SpikeSummary]) -> pd.DataFrame:
 def group_frame(table: GroupTable) -> pd.DataFrame:
     return _frame(
         [
-            {"label": row.label, "requests": row.requests, "share": formatting.percent(row.share),
+            {"label": row.label, "requests": row.requests, "share": formatting.format_percent(row.share),
              "failed": row.failed, "p50": row.p50, "p95": row.p95}
             for row in table.rows
         ],
@@ -209,7 +210,7 @@ def offer_frame(plan: PlanSection) -> pd.DataFrame:
 
 
 def _time_text(at_s: float | None) -> str:
-    return formatting.NOT_AVAILABLE if at_s is None else seconds(max(0.0, at_s))
+    return formatting.NOT_AVAILABLE if at_s is None else format_duration(max(0.0, at_s))
 
 
 def _frame(rows: list[dict[str, Any]], columns: Sequence[str]) -> pd.DataFrame:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from PySide6.QtCore import Qt, Signal
 from PySide6.QtWidgets import QHBoxLayout, QLineEdit, QWidget
 
-from app.gui.formatting import clock_time, seconds
-from app.gui.results.state import Shown
-from app.gui.widgets import Badge, button, hbox, label, tip, vbox
-from app.records.bundle import TITLE_LENGTH, Labels
-from app.records.control import NOTE_LENGTH
+from app.gui.formatting import clock_time, format_duration
+from app.gui.results.state import ShownRun
+from app.gui.widgets import Badge, button, hbox, label, tool_tip_text, vbox
+from app.records.bundle import MAX_TITLE_LENGTH, Labels
+from app.records.control import MAX_NOTE_LENGTH
 
 _MAX_CHARACTERS = 300
 
@@ -18,53 +18,58 @@ class Header(QWidget):
     """Shows and edits the labels of a run, and emits what the user requests. Tags are entered as words separated by
     spaces or commas."""
 
-    export_wished = Signal()
-    compare_wished = Signal()
-    plan_wished = Signal()
-    repeat_wished = Signal()
-    title_written = Signal(str)
-    tags_written = Signal(str)
-    note_written = Signal(str)
+    export_requested = Signal()
+    compare_requested = Signal()
+    plan_requested = Signal()
+    repeat_requested = Signal()
+    title_edited = Signal(str)
+    tags_edited = Signal(str)
+    note_entered = Signal(str)
 
     def __init__(self) -> None:
         super().__init__()
         self.title = label("", "title", wrap=True)
         self.badge = Badge()
-        self.facts = label("", "muted", wrap=True)
-        self.called, self.tags, self.note = QLineEdit(), QLineEdit(), QLineEdit()
+        self.details = label("", "muted", wrap=True)
+        self.title_field, self.tags, self.note = QLineEdit(), QLineEdit(), QLineEdit()
         self.notes = label("", wrap=True)
         self.buttons = (
-            button("&Export", self.export_wished.emit, primary=True),
-            button("Co&mpare", self.compare_wished.emit),
-            button("&Plan from this run", self.plan_wished.emit),
-            button("Run &again", self.repeat_wished.emit),
+            button("&Export", self.export_requested.emit, primary=True),
+            button("Co&mpare", self.compare_requested.emit),
+            button("&Plan from this run", self.plan_requested.emit),
+            button("Run &again", self.repeat_requested.emit),
         )
         self._build()
-        self.called.editingFinished.connect(self._emit_title)
+        self.title_field.editingFinished.connect(self._emit_title)
         self.tags.editingFinished.connect(self._emit_tags)
         self.note.returnPressed.connect(self._emit_note)
         self._labels, self._name = Labels(), ""
         self._facts: tuple[str, ...] = ()
 
-    def show_run(self, shown: Shown) -> None:
-        header = shown.own.header
+    def show_run(self, shown: ShownRun) -> None:
+        header = shown.own_report.header
         self._name = header.title[:_MAX_CHARACTERS]
-        self.badge.say(shown.own.verdict.trust, "; ".join(shown.result.verdict.reasons))
+        self.badge.show_verdict(shown.own_report.verdict.trust, "; ".join(shown.result.verdict.reasons))
         target = f"{header.target}, on {header.hardware}" if header.hardware else header.target
-        self._facts = (clock_time(header.started), seconds(header.duration_s), target[:_MAX_CHARACTERS], header.run_id)
-        self.called.setPlaceholderText(self._name)
+        self._facts = (
+            clock_time(header.started),
+            format_duration(header.duration_s),
+            target[:_MAX_CHARACTERS],
+            header.run_id,
+        )
+        self.title_field.setPlaceholderText(self._name)
         self.show_labels(shown.labels)
 
     def show_labels(self, labels: Labels) -> None:
         self._labels = labels
         self.title.setText(labels.title or self._name)
-        self.facts.setText(" · ".join((self._name, *self._facts) if labels.title else self._facts))
-        self.called.setText(labels.title)
+        self.details.setText(" · ".join((self._name, *self._facts) if labels.title else self._facts))
+        self.title_field.setText(labels.title)
         self.tags.setText(", ".join(labels.tags))
         self.notes.setText("\n".join(f"{clock_time(note.at)}  {note.text}" for note in labels.notes))
         self.notes.setVisible(bool(labels.notes))
 
-    def set_usable(self, why_no_comparison: str | None, why_no_plan: str | None) -> None:
+    def set_actions_enabled(self, why_no_comparison: str | None, why_no_plan: str | None) -> None:
         """Enable the compare and plan buttons, or disable them and show the reason (None enables)."""
         _, compare, plan, _ = self.buttons
         for action_button, why_not, description in (
@@ -72,22 +77,22 @@ class Header(QWidget):
             (plan, why_no_plan, "Takes what was measured to the Plan page"),
         ):
             action_button.setEnabled(why_not is None)
-            action_button.setToolTip(tip(why_not or description))
+            action_button.setToolTip(tool_tip_text(why_not or description))
             action_button.setAccessibleDescription(why_not or description)
 
     def _emit_title(self) -> None:
-        if self.called.text().strip() != self._labels.title:
-            self.title_written.emit(self.called.text())
+        if self.title_field.text().strip() != self._labels.title:
+            self.title_edited.emit(self.title_field.text())
 
     def _emit_tags(self) -> None:
         if self.tags.text() != ", ".join(self._labels.tags):
-            self.tags_written.emit(self.tags.text())
+            self.tags_edited.emit(self.tags.text())
 
     def _emit_note(self) -> None:
         text = self.note.text().strip()
         if text:
             self.note.clear()
-            self.note_written.emit(text)
+            self.note_entered.emit(text)
 
     def _build(self) -> None:
         title_row = hbox((self.title, 1), (self.badge, 0, Qt.AlignmentFlag.AlignVCenter))
@@ -97,7 +102,7 @@ class Header(QWidget):
             title_row.addWidget(action_button, 0, Qt.AlignmentFlag.AlignVCenter)
         label_row = QHBoxLayout()
         for name, field, placeholder in (
-            ("T&itle", self.called, ""),
+            ("T&itle", self.title_field, ""),
             ("&Tags", self.tags, "none yet: words such as baseline, nightly"),
             ("&Note", self.note, "write one and press Enter"),
         ):
@@ -106,7 +111,7 @@ class Header(QWidget):
             field.setPlaceholderText(placeholder)
             label_row.addWidget(field_label)
             label_row.addWidget(field, 1)
-        self.called.setMaxLength(TITLE_LENGTH)
-        self.called.setToolTip("What lists and reports call this run; its series goes by the profile's name.")
-        self.note.setMaxLength(NOTE_LENGTH)
-        vbox(title_row, self.facts, label_row, self.notes, within=self, spacing=4)
+        self.title_field.setMaxLength(MAX_TITLE_LENGTH)
+        self.title_field.setToolTip("What lists and reports call this run; its series goes by the profile's name.")
+        self.note.setMaxLength(MAX_NOTE_LENGTH)
+        vbox(title_row, self.details, label_row, self.notes, within=self, spacing=4)

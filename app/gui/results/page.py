@@ -11,39 +11,39 @@ from PySide6.QtCore import Qt
 from PySide6.QtGui import QUndoCommand, QUndoStack
 from PySide6.QtWidgets import QLineEdit, QWidget
 
-from app.gui.navigation import Navigation, PageKey, notice_of
+from app.gui.navigation import Navigation, PageKey, error_notice
 from app.gui.page import Page
 from app.gui.results.exporting import report_command
 from app.gui.results.presenter import ResultsPresenter
 from app.gui.results.recent_runs import RecentRuns
-from app.gui.strip import Strip
-from app.gui.theme import Look
-from app.gui.widgets import label, scroll_area, stacked, vbox
+from app.gui.strip import MessageStrip
+from app.gui.theme import ThemeController
+from app.gui.widgets import label, scroll_area, stacked_widget, vbox
 
 if TYPE_CHECKING:
     from app.gui.results.content import Content
-    from app.gui.results.state import Shown
+    from app.gui.results.state import ShownRun
     from app.records.bundle import Labels
 
 
 class ResultsPage(Page):
     key: PageKey = "results"
 
-    def __init__(self, navigation: Navigation, look: Look) -> None:
-        super().__init__(navigation, look)
+    def __init__(self, navigation: Navigation, theme_controller: ThemeController) -> None:
+        super().__init__(navigation, theme_controller)
         self.presenter = ResultsPresenter(self)
         self._undo = QUndoStack(self)
         self._content: Content | None = None
         self._path: Path | None = None
         self._failed_path: Path | None = None
         self._pending_moment_s: float | None = None
-        self.strip = Strip()
+        self.strip = MessageStrip()
         self.recent = RecentRuns()
         self.loading = label("", "heading", wrap=True)
         self.loading.setAlignment(Qt.AlignmentFlag.AlignCenter)
         self._scroll = scroll_area()
         self._scroll.setAccessibleName("The run")
-        self._stack = stacked(self.recent, self.loading, self._scroll)
+        self._stack = stacked_widget(self.recent, self.loading, self._scroll)
         vbox(self.strip, (self._stack, 1), within=self)
         self._connect()
 
@@ -69,12 +69,12 @@ class ResultsPage(Page):
         self._pending_moment_s = None
         self.presenter.open_run(path)
 
-    def show_moment(self, seconds: float) -> None:
+    def show_time(self, seconds: float) -> None:
         """Show this time, in seconds from the start of the run. If the run is still being opened, it is shown
         afterwards."""
         self._pending_moment_s = seconds
         if self.presenter.shown is not None and self._content is not None:
-            self._content.show_moment(seconds)
+            self._content.show_time(seconds)
             self._pending_moment_s = None
 
     def command_line(self) -> str | None:
@@ -82,8 +82,8 @@ class ResultsPage(Page):
         if shown is None:
             return None
         drawer = None if self._content is None or not self._content.drawer.isVisible() else self._content.drawer
-        choice, out_path = (None, None) if drawer is None else (drawer.choice(), drawer.place_of_its_own())
-        return report_command(shown.directory, shown.asked, shown.opened.recovery is not None, choice, out_path)
+        choice, out_path = (None, None) if drawer is None else (drawer.options(), drawer.custom_path())
+        return report_command(shown.directory, shown.request, shown.opened.recovery is not None, choice, out_path)
 
     def runs(self) -> tuple[Path, ...]:
         """Return the shown run, or nothing if it was interrupted and has no result to compare."""
@@ -118,37 +118,37 @@ class ResultsPage(Page):
         if self._content is None:
             from app.gui.results.content import Content
 
-            content = self._content = Content(self.look)
+            content = self._content = Content(self.theme_controller)
             self._scroll.setWidget(content)
             header, slo, axis = content.header, content.overview.slo, content.overview.axis
-            header.export_wished.connect(self.export)
-            header.compare_wished.connect(self._compare)
-            header.plan_wished.connect(self._plan)
-            header.repeat_wished.connect(self._repeat)
-            header.title_written.connect(self._change_title)
-            header.tags_written.connect(self._change_tags)
-            header.note_written.connect(self._add_note)
-            slo.edited.connect(self.presenter.ask_slo)
-            axis.window_chosen.connect(self._choose_window)
+            header.export_requested.connect(self.export)
+            header.compare_requested.connect(self._compare)
+            header.plan_requested.connect(self._plan)
+            header.repeat_requested.connect(self._repeat)
+            header.title_edited.connect(self._change_title)
+            header.tags_edited.connect(self._change_tags)
+            header.note_entered.connect(self._add_note)
+            slo.edited.connect(self.presenter.request_slo)
+            axis.window_selected.connect(self._choose_window)
             axis.window_cleared.connect(self._clear_window)
-            content.verdict.reset_wished.connect(self.presenter.as_measured)
-            content.profile.repeat_wished.connect(self._repeat)
-            content.plan.plan_wished.connect(self._plan)
+            content.verdict.reset_requested.connect(self.presenter.reset)
+            content.profile.repeat_requested.connect(self._repeat)
+            content.plan.plan_requested.connect(self._plan)
             content.drawer.failed.connect(self._show_error)
-            content.moment_shown.connect(self._scroll_to)
+            content.scroll_requested.connect(self._scroll_to)
         return self._content
 
     def _connect(self) -> None:
         presenter = self.presenter
         presenter.opening.connect(self._on_opening)
         presenter.opened.connect(self._on_opened)
-        presenter.rescored.connect(self._on_rescored)
+        presenter.reevaluated.connect(self._on_rescored)
         presenter.failed.connect(self._on_failed)
         presenter.refused.connect(self._on_refused)
-        self.strip.acted.connect(self._try_again)
-        self.recent.run_chosen.connect(self.open_run)
-        self.recent.library_wished.connect(self._go_to_library)
-        self.recent.home_wished.connect(self._go_to_home)
+        self.strip.action_triggered.connect(self._try_again)
+        self.recent.run_selected.connect(self.open_run)
+        self.recent.library_requested.connect(self._go_to_library)
+        self.recent.home_requested.connect(self._go_to_home)
         self.navigation.library_changed.connect(self._library_changed)
 
     def _on_opening(self, path: Path) -> None:
@@ -158,33 +158,33 @@ class ResultsPage(Page):
         self.loading.setText(f"Reading {path.name}…")
         self._stack.setCurrentWidget(self.loading)
 
-    def _on_opened(self, shown: Shown) -> None:
+    def _on_opened(self, shown: ShownRun) -> None:
         content = self.content()
         content.show_run(shown)
         self._stack.setCurrentWidget(self._scroll)
         self._scroll.verticalScrollBar().setValue(0)
         if self.isVisible():
             self._focus_first()
-        self.setAccessibleDescription(f"{shown.own.header.title}: {shown.own.verdict.outcome}")
+        self.setAccessibleDescription(f"{shown.own_report.header.title}: {shown.own_report.verdict.outcome}")
         self._emit_trust(shown)
         if self._pending_moment_s is not None:
-            self.show_moment(self._pending_moment_s)
+            self.show_time(self._pending_moment_s)
 
-    def _on_rescored(self, shown: Shown) -> None:
+    def _on_rescored(self, shown: ShownRun) -> None:
         self.strip.hide()
-        self.content().show_asked(shown)
+        self.content().show_evaluation(shown)
         self._emit_trust(shown)
 
-    def _emit_trust(self, shown: Shown) -> None:
+    def _emit_trust(self, shown: ShownRun) -> None:
         verdict = shown.result.verdict
-        self.navigation.trust_shown.emit(verdict.status, "\n".join(verdict.reasons), "results")
+        self.navigation.validity_changed.emit(verdict.status, "\n".join(verdict.reasons), "results")
 
     def _on_failed(self, path: Path, error: Exception) -> None:
         """Report that the run cannot be opened, and offer to try again: it may be running or still being copied."""
         self._path, self._failed_path = None, path
         self._stack.setCurrentWidget(self.recent)
         self.recent.refresh()
-        self.strip.say(notice_of(error), "Try again")
+        self.strip.show_notice(error_notice(error), "Try again")
 
     def _try_again(self) -> None:
         if self._failed_path is not None:
@@ -194,48 +194,48 @@ class ResultsPage(Page):
         """Report the error, and show the unchanged run again."""
         self._show_error(error)
         if self.presenter.shown is not None:
-            self.content().show_asked(self.presenter.shown)
+            self.content().show_evaluation(self.presenter.shown)
 
     def _show_error(self, error: Exception) -> None:
-        self.strip.say(notice_of(error))
+        self.strip.show_notice(error_notice(error))
 
     def _choose_window(self, from_s: float, to_s: float) -> None:
-        self.presenter.ask_window((from_s, to_s))
+        self.presenter.request_window((from_s, to_s))
 
     def _clear_window(self) -> None:
-        self.presenter.ask_window(None)
+        self.presenter.request_window(None)
 
     def _compare(self) -> None:
-        self.navigation.comparison_wanted.emit(self.runs())
+        self.navigation.comparison_requested.emit(self.runs())
 
     def _plan(self) -> None:
-        self.navigation.plan_wanted.emit(self.runs())
+        self.navigation.plan_requested.emit(self.runs())
 
     def _repeat(self) -> None:
         if self.presenter.shown is not None:
-            self.navigation.profile_opened.emit(self.presenter.shown.directory / "spec.yaml")
+            self.navigation.open_profile_requested.emit(self.presenter.shown.directory / "spec.yaml")
 
     def _change_title(self, title: str) -> None:
-        from app.gui.results.label_edits import title_step
+        from app.gui.results.label_edits import change_title
 
         shown = self.presenter.shown
         if shown is not None:
-            self._push_step(lambda: title_step(shown.directory, title, self._on_labeled))
+            self._push_step(lambda: change_title(shown.directory, title, self._on_labeled))
 
     def _change_tags(self, text: str) -> None:
-        from app.gui.results.label_edits import tag_step
+        from app.gui.results.label_edits import change_tags
 
         shown = self.presenter.shown
         if shown is not None:
             tags = frozenset(text.replace(",", " ").split())
-            self._push_step(lambda: tag_step(shown.directory, tags, self._on_labeled))
+            self._push_step(lambda: change_tags(shown.directory, tags, self._on_labeled))
 
     def _add_note(self, text: str) -> None:
-        from app.gui.results.label_edits import note_step
+        from app.gui.results.label_edits import add_note_command
 
         shown = self.presenter.shown
         if shown is not None:
-            self._push_step(lambda: note_step(shown.directory, text, self._on_labeled))
+            self._push_step(lambda: add_note_command(shown.directory, text, self._on_labeled))
 
     def _push_step(self, make_step: Callable[[], QUndoCommand | None]) -> None:
         from app.errors import UsageError
@@ -250,7 +250,7 @@ class ResultsPage(Page):
         if step is not None:
             self._undo.push(step)
 
-    def _read_labels(self, shown: Shown) -> None:
+    def _read_labels(self, shown: ShownRun) -> None:
         """Read the labels again, because others may have changed them."""
         from app.errors import UsageError
         from app.storage.labels import read_labels
@@ -261,7 +261,7 @@ class ResultsPage(Page):
                 self._show_labels(labels)
 
     def _show_labels(self, labels: Labels) -> None:
-        self.presenter.put_labels(labels)
+        self.presenter.set_labels(labels)
         if self.presenter.shown is not None:
             self.content().show_labels(self.presenter.shown)
 
@@ -276,10 +276,10 @@ class ResultsPage(Page):
             self.recent.refresh()
 
     def _go_to_library(self) -> None:
-        self.navigation.page_wanted.emit("library")
+        self.navigation.page_requested.emit("library")
 
     def _go_to_home(self) -> None:
-        self.navigation.page_wanted.emit("home")
+        self.navigation.page_requested.emit("home")
 
     def _scroll_to(self, widget: QWidget) -> None:
         self._scroll.ensureWidgetVisible(widget)

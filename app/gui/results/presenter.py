@@ -9,7 +9,7 @@ import msgspec
 from PySide6.QtCore import QObject, Signal
 
 from app.gui.background import Latest, submit
-from app.gui.results.state import Asked, Shown
+from app.gui.results.state import EvaluationRequest, ShownRun
 
 if TYPE_CHECKING:
     from app.records.bundle import Labels
@@ -26,16 +26,16 @@ class ResultsPresenter(QObject):
 
     opening = Signal(object)
     opened = Signal(object)
-    rescored = Signal(object)
+    reevaluated = Signal(object)
     failed = Signal(object, object)
     refused = Signal(object)
 
     def __init__(self, parent: QObject) -> None:
         super().__init__(parent)
-        self.shown: Shown | None = None
+        self.shown: ShownRun | None = None
         self._path: Path | None = None
-        self._requested = Asked()
-        self._rescore: Latest[Shown] = Latest(self, self._on_rescored, self._on_refused)
+        self._requested = EvaluationRequest()
+        self._rescore: Latest[ShownRun] = Latest(self, self._on_rescored, self._on_refused)
 
     @property
     def is_busy(self) -> bool:
@@ -44,80 +44,80 @@ class ResultsPresenter(QObject):
     def open_run(self, path: Path) -> None:
         """Open a run. If several are opened in a row, only the last is shown."""
         self._path, self.shown = path, None
-        self._rescore.forget()
+        self._rescore.cancel()
         self.opening.emit(path)
         submit(self, lambda: _opened(path), self._opened, lambda error: self._on_failed(path, error))
 
-    def ask_slo(self, slo: tuple[str, ...] | None) -> None:
+    def request_slo(self, slo: tuple[str, ...] | None) -> None:
         if self.shown is not None:
             is_own = slo is None or slo == self.shown.own_slo
             self._request(msgspec.structs.replace(self._requested, slo=None if is_own else slo))
 
-    def ask_window(self, window_s: tuple[float, float] | None) -> None:
+    def request_window(self, window_s: tuple[float, float] | None) -> None:
         """Select a time range, rounded to hundredths of a second as for the command line. None selects the whole
         run."""
         rounded = None if window_s is None else (round(max(0.0, window_s[0]), _DECIMALS), round(window_s[1], _DECIMALS))
         self._request(msgspec.structs.replace(self._requested, window_s=rounded))
 
-    def as_measured(self) -> None:
-        self._request(Asked())
+    def reset(self) -> None:
+        self._request(EvaluationRequest())
 
-    def put_labels(self, labels: Labels) -> None:
+    def set_labels(self, labels: Labels) -> None:
         """Set the labels of the shown run, which its report contains too."""
         if self.shown is not None:
-            self.shown = relabelled(self.shown, labels)
+            self.shown = with_new_labels(self.shown, labels)
 
-    def _request(self, request: Asked) -> None:
+    def _request(self, request: EvaluationRequest) -> None:
         shown = self.shown
         if shown is None or request == self._requested:
             return
         self._requested = request
-        self._rescore.ask(lambda: _rescore(shown, request))
+        self._rescore.request(lambda: _rescore(shown, request))
 
-    def _opened(self, shown: Shown) -> None:
+    def _opened(self, shown: ShownRun) -> None:
         if shown.directory == self._path:
-            self.shown, self._requested = shown, Asked()
+            self.shown, self._requested = shown, EvaluationRequest()
             self.opened.emit(shown)
 
     def _on_failed(self, path: Path, error: Exception) -> None:
         if path == self._path:
             self.failed.emit(path, error)
 
-    def _on_rescored(self, shown: Shown) -> None:
+    def _on_rescored(self, shown: ShownRun) -> None:
         if self.shown is not None and shown.opened is self.shown.opened:
-            self.shown = relabelled(shown, self.shown.labels)
-            self.rescored.emit(self.shown)
+            self.shown = with_new_labels(shown, self.shown.labels)
+            self.reevaluated.emit(self.shown)
 
     def _on_refused(self, error: Exception) -> None:
         if self.shown is not None:
-            self._requested = self.shown.asked
+            self._requested = self.shown.request
             self.refused.emit(error)
 
 
-def relabelled(shown: Shown, labels: Labels) -> Shown:
-    from app.reporting.report import with_labels
+def with_new_labels(shown: ShownRun, labels: Labels) -> ShownRun:
+    from app.reporting.report import apply_labels
 
     if shown.labels == labels:
         return shown
     unverified = shown.opened.unverified
-    own = with_labels(shown.own, shown.opened.result, labels, unverified)
-    report = own if shown.report is shown.own else with_labels(shown.report, shown.result, labels, unverified)
-    return msgspec.structs.replace(shown, own=own, report=report, labels=labels)
+    own = apply_labels(shown.own_report, shown.opened.result, labels, unverified)
+    report = own if shown.report is shown.own_report else apply_labels(shown.report, shown.result, labels, unverified)
+    return msgspec.structs.replace(shown, own_report=own, report=report, labels=labels)
 
 
-def _opened(path: Path) -> Shown:
-    from app.reporting.opened import open_facts
+def _opened(path: Path) -> ShownRun:
+    from app.reporting.opened import load_run
     from app.storage.labels import read_labels
     from app.storage.run_directory import StoredRun
 
-    run = open_facts(StoredRun(path), recover=True)
+    run = load_run(StoredRun(path), recover=True)
     report = run.report()
-    return Shown(run, report, report, run.result, read_labels(path))
+    return ShownRun(run, report, report, run.result, read_labels(path))
 
 
-def _rescore(shown: Shown, request: Asked) -> Shown:
+def _rescore(shown: ShownRun, request: EvaluationRequest) -> ShownRun:
     run = shown.opened
-    if request.is_own:
-        return msgspec.structs.replace(shown, report=shown.own, result=run.result, asked=request)
-    result = run.rescored(request.slo, request.window_s)
-    return msgspec.structs.replace(shown, report=run.report(result), result=result, asked=request)
+    if request.is_as_measured:
+        return msgspec.structs.replace(shown, report=shown.own_report, result=run.result, request=request)
+    result = run.rescore(request.slo, request.window_s)
+    return msgspec.structs.replace(shown, report=run.report(result), result=result, request=request)

@@ -8,9 +8,9 @@ import pandas as pd
 from PySide6.QtCore import QModelIndex, QPersistentModelIndex, Qt
 from PySide6.QtGui import QFont
 
-from app.gui.formatting import cell, count, quantity
+from app.gui.formatting import cell, format_count, format_quantity
 from app.gui.tables import FrameModel
-from app.gui.widgets import tip
+from app.gui.widgets import tool_tip_text
 from reports.quantity import Quantity
 
 _ROLE = Qt.ItemDataRole
@@ -24,14 +24,16 @@ class QuantityModel(FrameModel):
     """
 
     def __init__(self, headers: Mapping[str, str] | None = None, quantities: Sequence[str] = ()) -> None:
-        formats = dict.fromkeys(quantities, written)
+        formats = dict.fromkeys(quantities, format_value)
         super().__init__(None, headers, formats, dict.fromkeys(quantities, _value))
         self._quantities = frozenset(quantities)
         self._struck: frozenset[int] = frozenset()
         self._hints: Mapping[int, str] = {}
 
-    def set_rows(self, frame: pd.DataFrame, struck: Sequence[int] = (), hints: Mapping[int, str] | None = None) -> None:
-        self._struck, self._hints = frozenset(struck), dict(hints or {})
+    def set_rows(
+        self, frame: pd.DataFrame, invalid_rows: Sequence[int] = (), hints: Mapping[int, str] | None = None
+    ) -> None:
+        self._struck, self._hints = frozenset(invalid_rows), dict(hints or {})
         self.set_frame(frame)
 
     def data(self, index: QModelIndex | QPersistentModelIndex, role: int = _ROLE.DisplayRole) -> object:
@@ -42,7 +44,7 @@ class QuantityModel(FrameModel):
             return _struck_font() if is_number and self._is_struck(index) else None
         if role in (_ROLE.ToolTipRole, _ROLE.AccessibleDescriptionRole):
             hint = self._hint(index)
-            return tip(hint) if hint is not None and role == _ROLE.ToolTipRole else hint
+            return tool_tip_text(hint) if hint is not None and role == _ROLE.ToolTipRole else hint
         if role == _ROLE.TextAlignmentRole and is_number:
             return _RIGHT_ALIGNED
         return super().data(index, role)
@@ -62,27 +64,27 @@ class QuantityModel(FrameModel):
     def _hint(self, index: QModelIndex | QPersistentModelIndex) -> str | None:
         row = self.frame_row(index.row())
         value = self.frame.iat[row, index.column()]
-        lines = [about(value)] if isinstance(value, Quantity) else []
+        lines = [describe_quantity(value)] if isinstance(value, Quantity) else []
         if row in self._hints:
             lines.append(self._hints[row])
         return "\n".join(line for line in lines if line)[:_MAX_HINT_LENGTH] or None
 
 
-def written(value: object) -> str:
+def format_value(value: object) -> str:
     """Format a value as the report does, such as 238 (231–244)/s."""
-    return quantity(value) if isinstance(value, Quantity) else cell(value)
+    return format_quantity(value) if isinstance(value, Quantity) else cell(value)
 
 
-def about(one: Quantity) -> str:
+def describe_quantity(quantity: Quantity) -> str:
     """Return the sample size, confidence interval, basis and validity of a number as one line."""
-    parts = [one.reason or ""] if one.value is None or one.reason else []
-    if one.n is not None and one.value is not None:
-        parts.append(f"of {count(one.n)}")
-    if one.ci95 is not None:
+    parts = [quantity.reason or ""] if quantity.value is None or quantity.reason else []
+    if quantity.n is not None and quantity.value is not None:
+        parts.append(f"of {format_count(quantity.n)}")
+    if quantity.ci95 is not None:
         parts.append("95 % interval in brackets")
-    parts.append(one.basis if one.value is not None else "")
-    if one.trust != "VALID" and one.value is not None:
-        parts.append(one.trust)
+    parts.append(quantity.basis if quantity.value is not None else "")
+    if quantity.trust != "VALID" and quantity.value is not None:
+        parts.append(quantity.trust)
     return ", ".join(part for part in parts if part)
 
 

@@ -21,16 +21,16 @@ class RecentRun(msgspec.Struct, frozen=True):
     name: str
     started: str
     outcome: str
-    carries: str | None
+    max_rate: str | None
 
 
 def recent_runs() -> list[RecentRun]:
     """Return the last runs, the newest first. Damaged runs are skipped."""
     from app.errors import UsageError
-    from app.storage.run_directory import stored_runs
+    from app.storage.run_directory import list_stored_runs
 
     runs: list[RecentRun] = []
-    for run in reversed(stored_runs()):
+    for run in reversed(list_stored_runs()):
         if len(runs) == _MAX_RUNS:
             break
         try:
@@ -41,8 +41,8 @@ def recent_runs() -> list[RecentRun]:
 
 
 def _recent(path: Path) -> RecentRun:
-    from app.reporting.run_rows import carried_words
-    from app.reporting.verdict import verdict_of
+    from app.reporting.run_rows import format_max_rate
+    from app.reporting.verdict import build_verdict
     from app.storage.labels import read_labels
     from app.storage.run_directory import StoredRun
 
@@ -52,7 +52,7 @@ def _recent(path: Path) -> RecentRun:
         state = "running" if run.is_running else "cut short" if run.finished is None else "not measured"
         return RecentRun(path, path.name, "", state, None)
     name = read_labels(path).title or result.name
-    return RecentRun(path, name, result.clock.wall_start, verdict_of(result).outcome, carried_words(result))
+    return RecentRun(path, name, result.clock.wall_start, build_verdict(result).outcome, format_max_rate(result))
 
 
 class RecentRuns(QWidget):
@@ -61,9 +61,9 @@ class RecentRuns(QWidget):
     `library_wished` requests the Library to choose another run; `home_wished` requests Home if there is no run yet.
     """
 
-    run_chosen = Signal(object)
-    library_wished = Signal()
-    home_wished = Signal()
+    run_selected = Signal(object)
+    library_requested = Signal()
+    home_requested = Signal()
 
     def __init__(self) -> None:
         super().__init__()
@@ -71,8 +71,8 @@ class RecentRuns(QWidget):
         self.about = label(
             "A run's verdict, its numbers over time, and each of its requests are shown here.", "muted", wrap=True
         )
-        self.library = button("Choose one in the &Library", self.library_wished.emit, primary=True)
-        self.home = button("Go to the &quick check on Home", self.home_wished.emit, primary=True)
+        self.library = button("Choose one in the &Library", self.library_requested.emit, primary=True)
+        self.home = button("Go to the &quick check on Home", self.home_requested.emit, primary=True)
         self.home.hide()
         self._list = QWidget()
         self._rows = vbox(within=self._list)
@@ -88,7 +88,7 @@ class RecentRuns(QWidget):
         clear(self._rows)
         for run in runs:
             row = _Row(run)
-            row.chosen.connect(self.run_chosen)
+            row.chosen.connect(self.run_selected)
             self._rows.addWidget(row)
         self.library.setVisible(bool(runs))
         self.home.setVisible(not runs)
@@ -115,7 +115,7 @@ class _Row(QFrame):
         hbox(
             open_button,
             Badge(run.outcome),
-            (label(" · ".join(part for part in (run.carries, clock_time(run.started)) if part), "muted"), 1),
+            (label(" · ".join(part for part in (run.max_rate, clock_time(run.started)) if part), "muted"), 1),
             within=self,
             margins=None,
         )

@@ -11,7 +11,7 @@ import pandas as pd
 
 from app.analysis.columns import Floats, Mask
 from app.analysis.rows import NOT_STARTED, StageRows, read_rows
-from app.analysis.spans import span_ms
+from app.analysis.spans import compute_span_ms
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 _CHUNKS = ("chunk_ns", "chunk_tokens")
 _TIMES = ("latency_ms", "service_ms", "ttft_ms", "tpot_ms", "send_lag_ms")
 OK, FAILED = "ok", "failed"
-Places = npt.NDArray[Any]
+IntArray = npt.NDArray[Any]
 
 
 def requests_frame(run: OpenedRun) -> pd.DataFrame:
@@ -35,28 +35,28 @@ def requests_frame(run: OpenedRun) -> pd.DataFrame:
         return pd.DataFrame({"at_s": np.empty(0)})
     rows = read_rows(table)
     order = _row_order(table)
-    names = {stage_facts.index: stage_facts.name for stage_facts in run.facts.facts}
+    names = {stage_facts.index: stage_facts.name for stage_facts in run.data.stage_data}
     stages = table["stage"].to_numpy()[order]
     columns: dict[str, object] = {
-        "at_s": (rows.intended_ns - run.result.zero_ns) / 1e9,
+        "at_s": (rows.intended_ns - run.result.time_zero_ns) / 1e9,
         "stage": _stage_names(stages, names),
     }
     for name in _TIMES:
-        values_ms = span_ms(rows, name)
+        values_ms = compute_span_ms(rows, name)
         if values_ms is not None and (known_ms := _known_values(values_ms, rows, name)) is not None:
             columns[name] = known_ms
     columns["result"] = _categorical(_result_codes(rows), [OK, FAILED, NOT_STARTED])
     status = table["status"]
     if status.null_count < len(status):
         columns["status"] = status.to_pandas().to_numpy(dtype=np.float64, na_value=np.nan)[order]
-    columns["error"] = _categorical(np.where(rows.is_failed, rows.error.places, -1), rows.error.words)
+    columns["error"] = _categorical(np.where(rows.is_failed, rows.error.codes, -1), rows.error.categories)
     frame = pd.DataFrame(columns)
     slowest = next((name for name in ("latency_ms", "service_ms") if name in frame), "at_s")
     return frame.sort_values(slowest, ascending=False, na_position="last", kind="stable").reset_index(drop=True)
 
 
-def mask_of(
-    frame: pd.DataFrame, stage: str | None, result: str | None, error: str | None, least_ms: float | None
+def build_mask(
+    frame: pd.DataFrame, stage: str | None, result: str | None, error: str | None, min_ms: float | None
 ) -> Mask | None:
     """Return the mask of the rows that match all filters, or None for all rows.
 
@@ -65,9 +65,9 @@ def mask_of(
     filters = [("stage", stage), ("result", result), ("error", error)]
     masks = [_equals(frame[name], value) for name, value in filters if value is not None]
     times = next((name for name in ("latency_ms", "service_ms") if name in frame), None)
-    if least_ms is not None and times is not None:
+    if min_ms is not None and times is not None:
         with np.errstate(invalid="ignore"):
-            masks.append(frame[times].to_numpy() >= least_ms)
+            masks.append(frame[times].to_numpy() >= min_ms)
     return np.logical_and.reduce(masks) if masks else None
 
 
@@ -76,11 +76,11 @@ def _equals(column: pd.Series, value: str) -> Mask:
     return np.asarray(column.cat.codes.to_numpy() == (categories.index(value) if value in categories else -2))
 
 
-def _categorical(codes: Places, categories: Sequence[str]) -> pd.Categorical:
+def _categorical(codes: IntArray, categories: Sequence[str]) -> pd.Categorical:
     return pd.Categorical.from_codes(codes, pd.Index(list(categories), dtype=object))
 
 
-def _row_order(table: pa.Table) -> Places:
+def _row_order(table: pa.Table) -> IntArray:
     """Return the row order that `read_rows` uses."""
     import pyarrow.compute as pc
 
@@ -88,7 +88,7 @@ def _row_order(table: pa.Table) -> Places:
     return np.argsort(at_ns, kind="stable")
 
 
-def _stage_names(stages: Places, names: dict[int, str]) -> pd.Categorical:
+def _stage_names(stages: IntArray, names: dict[int, str]) -> pd.Categorical:
     """Return the stage names of the rows. Repeats of a stage share one name."""
     indexes = sorted(set(stages.tolist()))
     categories = list(dict.fromkeys(names.get(index, f"stage {index}, cut off") for index in indexes))
@@ -106,7 +106,7 @@ def _known_values(values_ms: Floats, rows: StageRows, name: str) -> Floats | Non
     return None if np.isnan(known_ms).all() else known_ms
 
 
-def _result_codes(rows: StageRows) -> Places:
+def _result_codes(rows: StageRows) -> IntArray:
     codes = np.where(rows.is_success, 0, 1).astype(np.int8)
     codes[~rows.was_started] = 2
     return codes

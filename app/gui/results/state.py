@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from app.reporting.opened import OpenedRun
 
 
-class Asked(msgspec.Struct, frozen=True):
+class EvaluationRequest(msgspec.Struct, frozen=True):
     """Requested evaluation: another SLO, or a time range in seconds from the start of the run. None means as
     measured."""
 
@@ -23,20 +23,20 @@ class Asked(msgspec.Struct, frozen=True):
     window_s: tuple[float, float] | None = None
 
     @property
-    def is_own(self) -> bool:
+    def is_as_measured(self) -> bool:
         return self.slo is None and self.window_s is None
 
 
-class Shown(msgspec.Struct, frozen=True):
+class ShownRun(msgspec.Struct, frozen=True):
     """A run as shown. `own` is its report as measured, and `report` the one of the requested evaluation; they are the
     same object if nothing else was requested."""
 
     opened: OpenedRun
-    own: Report
+    own_report: Report
     report: Report
     result: Result
     labels: Labels
-    asked: Asked = Asked()
+    request: EvaluationRequest = EvaluationRequest()
 
     @property
     def directory(self) -> Path:
@@ -44,4 +44,4 @@ class Shown(msgspec.Struct, frozen=True):
 
     @property
     def own_slo(self) -> tuple[str, ...]:
-        return tuple(objective.text for objective in self.opened.facts.slo)
+        return tuple(objective.text for objective in self.opened.data.slo)

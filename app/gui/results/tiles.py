@@ -8,8 +8,8 @@ from PySide6.QtCore import QRect, Qt
 from PySide6.QtWidgets import QFrame, QLabel, QLayoutItem, QWidget
 
 from app.gui.flow import FlowLayout
-from app.gui.results.quantity_model import about
-from app.gui.widgets import Badge, label, tip, vbox
+from app.gui.results.quantity_model import describe_quantity
+from app.gui.widgets import Badge, label, tool_tip_text, vbox
 from reports import formatting
 from reports.model import HeadlineTile
 
@@ -22,7 +22,7 @@ class Tiles(QWidget):
     def __init__(self) -> None:
         super().__init__()
         self.setAccessibleName("Headline numbers")
-        self._layout = Flow(self)
+        self._layout = TileLayout(self)
         self.cards: list[TileCard] = []
 
     def show_tiles(self, tiles: Sequence[HeadlineTile]) -> None:
@@ -42,7 +42,7 @@ class TileCard(QFrame):
         self.setProperty("role", "card")
         quantity = tile.quantity
         is_invalid = quantity.trust == "INVALID" and quantity.value is not None
-        self.value = label(formatting.value_unit(quantity), "big")
+        self.value = label(formatting.format_value_unit(quantity), "big")
         if is_invalid:
             font = self.value.font()
             font.setStrikeOut(True)
@@ -55,9 +55,11 @@ class TileCard(QFrame):
         for line in lines:
             layout.addWidget(label(line, "muted"))
         layout.addStretch(1)
-        self.setToolTip(tip(about(quantity)))
+        self.setToolTip(tool_tip_text(describe_quantity(quantity)))
         self.setAccessibleName(tile.label)
-        self.setAccessibleDescription(", ".join([formatting.quantity(quantity), *lines, about(quantity)]))
+        self.setAccessibleDescription(
+            ", ".join([formatting.format_quantity(quantity), *lines, describe_quantity(quantity)])
+        )
 
     def texts(self) -> list[str]:
         return [text_label.text() for text_label in self.findChildren(QLabel)]
@@ -68,17 +70,17 @@ def tile_lines(tile: HeadlineTile) -> list[str]:
     quantity = tile.quantity
     if quantity.value is None:
         return [quantity.reason] if quantity.reason else []
-    interval = formatting.interval(quantity)
-    unit = formatting.shown_unit(quantity)
+    interval = formatting.format_interval(quantity)
+    unit = formatting.display_unit(quantity)
     lines = [f"95 %: {formatting.with_unit(interval, unit)}"] if interval else []
     if tile.limit is not None:
-        lines.append(f"SLO {formatting.limit(tile.limit)}")
-    sample = f", n {formatting.count(quantity.n)}" if quantity.n is not None else ""
+        lines.append(f"SLO {formatting.format_limit(tile.limit)}")
+    sample = f", n {formatting.format_count(quantity.n)}" if quantity.n is not None else ""
     lines.append(f"{quantity.basis}{sample}")
     return [*lines, *([tile.note] if tile.note else [])]
 
 
-class Flow(FlowLayout):
+class TileLayout(FlowLayout):
     """Flow layout whose widgets have the same height in each line, and whose lines have about the same number of
     widgets."""
 

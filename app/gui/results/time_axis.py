@@ -9,9 +9,9 @@ from PySide6.QtWidgets import QWidget
 from app.gui.charts.axes import Axis
 from app.gui.charts.chart import Chart
 from app.gui.charts.linked import LinkedCharts
-from app.gui.formatting import State, one_line, seconds
-from app.gui.results.state import Shown
-from app.gui.theme import Look
+from app.gui.formatting import State, format_duration, one_line
+from app.gui.results.state import ShownRun
+from app.gui.theme import ThemeController
 from app.gui.widgets import label, vbox
 from reports import formatting
 from reports.model import LoadSeries, Report, StageRow
@@ -20,20 +20,20 @@ from reports.model import LoadSeries, Report, StageRow
 class TimeAxis(QWidget):
     """Linked charts that always show the whole run, whatever time range is selected."""
 
-    window_chosen = Signal(float, float)
+    window_selected = Signal(float, float)
     window_cleared = Signal()
 
-    def __init__(self, look: Look) -> None:
+    def __init__(self, theme_controller: ThemeController) -> None:
         super().__init__()
         time = Axis("Time", "s")
-        self.rates = Chart("Requests a second", time, Axis("Rate", "/s"), look)
-        self.latency = Chart("What answers took", time, Axis("Latency", "ms"), look)
-        self.in_flight = Chart("In flight", time, Axis("Requests", ""), look)
+        self.rates = Chart("Requests a second", time, Axis("Rate", "/s"), theme_controller)
+        self.latency = Chart("What answers took", time, Axis("Latency", "ms"), theme_controller)
+        self.in_flight = Chart("In flight", time, Axis("Requests", ""), theme_controller)
         self.linked = LinkedCharts((self.rates, self.latency, self.in_flight))
         self.about = label("", "muted", wrap=True)
         self._markers: tuple[tuple[float, str], ...] = ()
         vbox(self.about, self.linked, within=self)
-        self.linked.span_chosen.connect(self.window_chosen)
+        self.linked.span_selected.connect(self.window_selected)
         self.linked.span_cleared.connect(self.window_cleared)
         self._font_changed()
 
@@ -50,42 +50,42 @@ class TimeAxis(QWidget):
         heights = sum(chart.minimumHeight() for chart in self.linked.charts)
         self.linked.setFixedHeight(heights + 3 * line + 12)
 
-    def show_run(self, shown: Shown) -> None:
+    def show_run(self, shown: ShownRun) -> None:
         """Show another run."""
-        self._markers = tuple((at_s, one_line(text)) for at_s, text in shown.opened.noted)
+        self._markers = tuple((at_s, one_line(text)) for at_s, text in shown.opened.notes)
         for chart in self.linked.charts:
             chart.clear()
             chart.set_markers(self._markers)
-        load = shown.own.load
+        load = shown.own_report.load
         self.setVisible(load is not None)
         if load is None:
             return
-        self._draw(load, shown.own)
-        bands = bands_of(shown.own)
+        self._draw(load, shown.own_report)
+        bands = stage_bands(shown.own_report)
         for chart in self.linked.charts:
             chart.set_bands(bands)
         self._show_instruction(shown)
 
-    def show_asked(self, shown: Shown) -> None:
+    def show_evaluation(self, shown: ShownRun) -> None:
         """Show the selected time range and the SLO limit, without emitting signals."""
-        window_s = shown.asked.window_s
+        window_s = shown.request.window_s
         with QSignalBlocker(self.linked):
             if window_s is None:
                 self.linked.clear_span()
             elif not _is_same_range(self.linked.span(), window_s):
-                self.linked.choose_span(*window_s)
+                self.linked.select_span(*window_s)
         limit = shown.report.curve.limit
         is_latency = limit is not None and shown.report.curve.metric in ("latency_ms", "service_ms")
         self.latency.set_limit(
             limit.value if limit is not None and is_latency else None,
-            f"SLO {shown.report.curve.percentile} {formatting.limit(limit)}" if limit is not None else "",
+            f"SLO {shown.report.curve.percentile} {formatting.format_limit(limit)}" if limit is not None else "",
         )
         self._show_instruction(shown)
 
-    def show_moment(self, at_s: float, words: str = "") -> None:
+    def show_time(self, at_s: float, description: str = "") -> None:
         self.linked.set_crosshair(at_s)
         for chart in self.linked.charts:
-            chart.set_markers((*self._markers, (at_s, words or seconds(at_s))))
+            chart.set_markers((*self._markers, (at_s, description or format_duration(at_s))))
 
     def _draw(self, load: LoadSeries, report: Report) -> None:
         at_s = np.array(load.at_s)
@@ -98,7 +98,7 @@ class TimeAxis(QWidget):
             )
         ):
             self.rates.set_line(key, name, at_s, np.array(values), series=series)
-        times = formatting.metric(report.times)
+        times = formatting.metric_name(report.times)
         self.latency.set_line("p50", f"{times} p50", at_s, _with_nan(load.p50_ms), series=0)
         self.latency.set_line("p95", f"{times} p95", at_s, _with_nan(load.p95_ms), series=1)
         if load.ttft_p95_ms:
@@ -107,14 +107,14 @@ class TimeAxis(QWidget):
         if load.lag_p99_ms:
             self.latency.set_line("lag", "send lag p99", at_s, _with_nan(load.lag_p99_ms), series=4)
 
-    def _show_instruction(self, shown: Shown) -> None:
-        problem = shown.opened.why_no_window()
+    def _show_instruction(self, shown: ShownRun) -> None:
+        problem = shown.opened.window_refusal()
         instruction = "Drag over a chart with Shift to choose a window: every number on this page is made again of it."
         self.about.setText(problem or instruction)
         self.linked.span_button.setEnabled(problem is None)
 
 
-def bands_of(report: Report) -> tuple[tuple[float, float, str, State], ...]:
+def stage_bands(report: Report) -> tuple[tuple[float, float, str, State], ...]:
     """Return one band per stage (start, end, name, state), times in seconds from the start of the run. Pooled stages
     are left out."""
     stages = [row for row in report.stages if not row.pooled]

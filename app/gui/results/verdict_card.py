@@ -5,8 +5,8 @@ from __future__ import annotations
 from PySide6.QtCore import Qt, Signal
 from PySide6.QtWidgets import QFrame, QGridLayout, QWidget
 
-from app.gui.formatting import state_of
-from app.gui.results.state import Shown
+from app.gui.formatting import state_for_verdict
+from app.gui.results.state import ShownRun
 from app.gui.widgets import Badge, button, clear, hbox, label, restyle, vbox
 from reports import formatting
 from reports.model import CheckRow, Report
@@ -23,8 +23,8 @@ class VerdictCard(QFrame):
     checks.
     """
 
-    reset_wished = Signal()
-    validity_wished = Signal()
+    reset_requested = Signal()
+    validity_requested = Signal()
 
     def __init__(self) -> None:
         super().__init__()
@@ -34,30 +34,30 @@ class VerdictCard(QFrame):
         self.rest = label("", wrap=True)
         self.stamp = label("", "word", wrap=True)
         restyle(self.stamp, "warn")
-        self.reset = button("As &measured", self.reset_wished.emit)
+        self.reset = button("As &measured", self.reset_requested.emit)
         self.reasons = label("", wrap=True)
         self.checks = QWidget()
         self._grid = QGridLayout(self.checks)
         self._grid.setContentsMargins(0, 0, 0, 0)
         self._grid.setColumnStretch(1, 1)
-        self.more = button("All &checks", self.validity_wished.emit)
+        self.more = button("All &checks", self.validity_requested.emit)
         self._build()
 
-    def show_run(self, shown: Shown) -> None:
+    def show_run(self, shown: ShownRun) -> None:
         report = shown.report
         verdict = report.verdict
         self.stamp.setText(verdict.stamp or "")
         self.stamp.setVisible(verdict.stamp is not None)
         self.reset.setVisible(verdict.stamp is not None)
-        self.outcome.say(verdict.outcome, verdict.sentence)
-        first, rest = headline(verdict.finding)
+        self.outcome.show_verdict(verdict.outcome, verdict.sentence)
+        first, rest = split_headline(verdict.finding)
         self.sentence.setText(first)
         self.rest.setText(rest)
         self.rest.setVisible(bool(rest))
         self.setAccessibleDescription(f"{verdict.outcome}. {verdict.sentence}")
         self.reasons.setText("\n".join(_reasons(shown)))
         self.reasons.setVisible(bool(self.reasons.text()))
-        restyle(self, state_of(verdict.outcome))
+        restyle(self, state_for_verdict(verdict.outcome))
         self._show_checks(report)
 
     def _show_checks(self, report: Report) -> None:
@@ -91,7 +91,7 @@ class VerdictCard(QFrame):
         )
 
 
-def headline(sentence: str) -> tuple[str, str]:
+def split_headline(sentence: str) -> tuple[str, str]:
     """Split a long sentence into its first part, which is shown large, and the rest."""
     positions = [position for mark in ("; ", ". ", ": at ") if (position := sentence.find(mark)) >= 0]
     if not positions or len(sentence) < _MAX_HEADLINE_CHARACTERS:
@@ -106,11 +106,11 @@ def check_sentence(row: CheckRow) -> str:
     return f"{row.name}: {formatting.check_value(row)}{limit}{hint}"
 
 
-def _reasons(shown: Shown) -> list[str]:
+def _reasons(shown: ShownRun) -> list[str]:
     """Return the reasons of the verdict, after what is missing if the run was interrupted."""
     reasons = [f"– {reason}" for reason in shown.report.verdict.reasons[:_MAX_REASONS]]
     recovery = shown.opened.recovery
-    return [*([recovery.sentence] if recovery is not None else []), *reasons]
+    return [*([recovery.text] if recovery is not None else []), *reasons]
 
 
 def _severity_rank(row: CheckRow) -> int:

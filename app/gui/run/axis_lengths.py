@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from PySide6.QtCore import QSignalBlocker, Signal
 from PySide6.QtWidgets import QSpinBox, QWidget
 
-from app.gui.flow import flow_in
+from app.gui.flow import set_flow_layout
 from app.gui.widgets import clear, label
 
-LONGEST_AXIS = 1_000_000
+MAX_AXIS_LENGTH = 1_000_000
 
 
 class AxisLengths(QWidget):
@@ -23,7 +23,7 @@ class AxisLengths(QWidget):
     def __init__(self) -> None:
         super().__init__()
         self.setAccessibleName("Lengths of open axes")
-        self._layout = flow_in(self)
+        self._layout = set_flow_layout(self)
         self._layout.setContentsMargins(0, 0, 0, 0)
         self.fields: dict[str, QSpinBox] = {}
         self.hide()
@@ -41,7 +41,7 @@ class AxisLengths(QWidget):
         self.fields = {}
         for name in names:
             field = QSpinBox()
-            field.setRange(0, LONGEST_AXIS)
+            field.setRange(0, MAX_AXIS_LENGTH)
             field.setSpecialValueText("open")
             field.setAccessibleName(f"Length of axis {name}")
             field.setKeyboardTracking(False)

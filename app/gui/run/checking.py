@@ -11,28 +11,28 @@ import msgspec
 
 from app.errors import ProfileError
 from app.profiles.document import KeyPath
-from app.profiles.editing import value_at, with_value
+from app.profiles.editing import get_value, set_value
 from app.profiles.loading import load_profile_text
 from app.profiles.permission import needs_permission
 from app.profiles.problems import Suggestion
-from app.profiles.profile import protocol_of
-from app.profiles.redaction import places_of_secrets
+from app.profiles.profile import find_protocol
+from app.profiles.redaction import find_secret_keys
 from app.storage.allowed_secrets import AllowedSecrets
 from app.wiring.secret_consent import secrets_to_allow
 
 
-class Wrong(msgspec.Struct, frozen=True):
+class ProfileIssue(msgspec.Struct, frozen=True):
     """Validation error of a profile.
 
     `where` is its path, which is empty if no key is to blame. `instead` is the nearest valid name, replacing the key if
     `is_key` and its value otherwise. `cause` is the message without the leading `key`.
     """
 
-    where: KeyPath
+    path: KeyPath
     cause: str
     hint: str | None
     line: int | None = None
-    instead: str | None = None
+    suggestion: str | None = None
     is_key: bool = False
     key: str = ""
 
@@ -41,7 +41,7 @@ class Wrong(msgspec.Struct, frozen=True):
         return f"{self.key}: {self.cause}" if self.key else self.cause
 
 
-class Checked(msgspec.Struct, frozen=True):
+class ValidationResult(msgspec.Struct, frozen=True):
     """Result of validating a profile's text.
 
     `name` is the name of the profile. `wrong` is empty if the profile can be run. `secret` is the path of a secret that
@@ -50,55 +50,55 @@ class Checked(msgspec.Struct, frozen=True):
 
     text: str
     name: str | None
-    wrong: tuple[Wrong, ...]
+    issues: tuple[ProfileIssue, ...]
     secret: str | None = None
-    to_allow: tuple[AllowedSecrets, ...] = ()
+    unapproved_secrets: tuple[AllowedSecrets, ...] = ()
 
 
-def check(text: str, place: Path) -> Checked:
+def validate_profile(text: str, path: Path) -> ValidationResult:
     """Validate a profile as the run would read it. This makes no network requests."""
     try:
-        profile = load_profile_text(text.encode(), place)
+        profile = load_profile_text(text.encode(), path)
     except ProfileError as error:
-        return Checked(text, None, tuple(_to_wrong(failure) for failure in (error, *error.others)))
+        return ValidationResult(text, None, tuple(_to_wrong(failure) for failure in (error, *error.other_errors)))
     denied = _permission_errors(
         getattr(profile.target, "all_urls", ()), bool(getattr(profile.target, "permitted", True))
     )
-    secret = next(iter(places_of_secrets(text)), None)
-    return Checked(text, profile.name, denied, secret, secrets_to_allow(profile))
+    secret = next(iter(find_secret_keys(text)), None)
+    return ValidationResult(text, profile.name, denied, secret, secrets_to_allow(profile))
 
 
-def without(tree: dict[str, Any], wrong: Wrong) -> dict[str, Any] | None:
+def apply_suggestion(tree: dict[str, Any], issue: ProfileIssue) -> dict[str, Any] | None:
     """Return the tree with the suggestion of `wrong` applied, or `None` if there is no suggestion."""
-    if wrong.instead is None:
+    if issue.suggestion is None:
         return None
-    if not wrong.is_key:
-        return dict(with_value(tree, wrong.where, wrong.instead))
-    holder = value_at(tree, wrong.where[:-1])
+    if not issue.is_key:
+        return dict(set_value(tree, issue.path, issue.suggestion))
+    holder = get_value(tree, issue.path[:-1])
     if not isinstance(holder, dict):
         return None
-    renamed = {wrong.instead if key == wrong.where[-1] else key: value for key, value in holder.items()}
-    return dict(with_value(tree, wrong.where[:-1], renamed)) if wrong.where[:-1] else renamed
+    renamed = {issue.suggestion if key == issue.path[-1] else key: value for key, value in holder.items()}
+    return dict(set_value(tree, issue.path[:-1], renamed)) if issue.path[:-1] else renamed
 
 
-def protocol_to_show(tree: dict[str, Any]) -> str:
+def display_protocol(tree: dict[str, Any]) -> str:
     """Return the protocol of a profile, which may be unfinished; http if it names none."""
-    return protocol_of(tree) or "http"
+    return find_protocol(tree) or "http"
 
 
-def _to_wrong(error: ProfileError) -> Wrong:
+def _to_wrong(error: ProfileError) -> ProfileIssue:
     instead = error.hint.name if isinstance(error.hint, Suggestion) else None
-    return Wrong(error.where, error.cause, error.hint, error.line, instead, error.is_unknown_key, error.key)
+    return ProfileIssue(error.key_path, error.cause, error.hint, error.line, instead, error.is_unknown_key, error.key)
 
 
-def _permission_errors(urls: tuple[str, ...], is_permitted: bool) -> tuple[Wrong, ...]:
+def _permission_errors(urls: tuple[str, ...], is_permitted: bool) -> tuple[ProfileIssue, ...]:
     """Return an error for public addresses that need permission. Host names are only resolved by the run itself."""
     hosts = [urlsplit(url).hostname or "" for url in urls]
     public = next((host for host in hosts if _is_public(host)), None)
     if is_permitted or public is None:
         return ()
     text = f"{public} is neither this machine nor in a private network"
-    return (Wrong(("target", "permitted"), text, "If you may load this host, tick it here."),)
+    return (ProfileIssue(("target", "permitted"), text, "If you may load this host, tick it here."),)
 
 
 def _is_public(host: str) -> bool:

@@ -10,17 +10,17 @@ from PySide6.QtCore import QSettings
 from PySide6.QtWidgets import QMenu, QToolButton
 
 from app.gui.settings import open_settings
-from app.gui.widgets import tip
+from app.gui.widgets import tool_tip_text
 
 _RECENT = "run/recent"
 _MAX_RECENT = 8
 
 
-class Sources(msgspec.Struct, frozen=True):
+class ProfileActions(msgspec.Struct, frozen=True):
     """Actions that open or create a profile. The empty state of the page offers the same ones."""
 
     open_profile: Callable[[Path], object]
-    ask_profile: Callable[[], object]
+    choose_profile: Callable[[], object]
     new_endpoint: Callable[[], object]
     new_local: Callable[[], object]
     new_scripted: Callable[[], object]
@@ -29,7 +29,7 @@ class Sources(msgspec.Struct, frozen=True):
 class Chooser(QToolButton):
     """Menu button that shows the name of the current profile."""
 
-    def __init__(self, sources: Sources, bundled: Callable[[], dict[str, tuple[Path, str]]]) -> None:
+    def __init__(self, sources: ProfileActions, bundled: Callable[[], dict[str, tuple[Path, str]]]) -> None:
         super().__init__()
         self._sources, self._bundled = sources, bundled
         self.setProperty("role", "heading")
@@ -39,14 +39,14 @@ class Chooser(QToolButton):
         self.menu_.aboutToShow.connect(self._fill)
         self.setMenu(self.menu_)
 
-    def say(self, title: str, is_saved: bool) -> None:
+    def set_profile(self, title: str, is_saved: bool) -> None:
         self.setText(f"{title[:60]} " if is_saved else f"{title[:60]} (unsaved) ")
         self.setAccessibleName(f"Profile: {self.text().strip()}")
 
     def _fill(self) -> None:
         menu = self.menu_
         menu.clear()
-        menu.addAction("&Open…", self._sources.ask_profile)
+        menu.addAction("&Open…", self._sources.choose_profile)
         new_menu = menu.addMenu("&New from")
         new_menu.addAction("an &endpoint", self._sources.new_endpoint)
         new_menu.addAction("a &local model", self._sources.new_local)
@@ -55,28 +55,28 @@ class Chooser(QToolButton):
         for name, (path, description) in self._bundled().items():
             self._add_profile(bundled, name, description, path)
         menu.addSeparator()
-        for path in recent(open_settings()):
+        for path in recent_files(open_settings()):
             self._add_profile(menu, path.name, str(path.parent), path)
 
     def _add_profile(self, menu: QMenu, name: str, description: str, path: Path) -> None:
         action = menu.addAction(f"{name}   {description[:70]}".replace("&", "&&"))
-        action.setToolTip(tip(description))
+        action.setToolTip(tool_tip_text(description))
         action.triggered.connect(lambda: self._sources.open_profile(path))
 
 
-def recent(settings: QSettings) -> list[Path]:
+def recent_files(settings: QSettings) -> list[Path]:
     """Return the recent files that still exist, newest first."""
     stored = settings.value(_RECENT, [])
     names = [stored] if isinstance(stored, str) else stored if isinstance(stored, list) else []
     return [path for name in names if (path := Path(str(name))).is_file()]
 
 
-def remember(settings: QSettings, path: Path) -> None:
-    names = [str(path), *(str(recent_path) for recent_path in recent(settings) if recent_path != path)]
+def add_recent_file(settings: QSettings, path: Path) -> None:
+    names = [str(path), *(str(recent_path) for recent_path in recent_files(settings) if recent_path != path)]
     settings.setValue(_RECENT, names[:_MAX_RECENT])
 
 
-def bundled_with_words() -> dict[str, tuple[Path, str]]:
+def describe_bundled_profiles() -> dict[str, tuple[Path, str]]:
     """Return the bundled profiles with their descriptions."""
     from app.profiles.bundled import bundled_profiles
     from app.profiles.document import read_document

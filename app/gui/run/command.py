@@ -13,13 +13,13 @@ _EXIT_WAIT_MS = 300
 _MAX_BYTES = 4_000_000
 
 
-class Command(QObject):
+class CommandRunner(QObject):
     """Runs one `sizewise` command at a time.
 
     `ended` carries the exit code, standard output and standard error. A command that was stopped emits nothing.
     """
 
-    ended = Signal(int, bytes, bytes)
+    finished = Signal(int, bytes, bytes)
 
     def __init__(self, owner: QObject) -> None:
         super().__init__(owner)
@@ -30,7 +30,7 @@ class Command(QObject):
     def is_running(self) -> bool:
         return self._process is not None
 
-    def start(self, arguments: Sequence[str], given: bytes = b"", folder: Path | None = None) -> None:
+    def start(self, arguments: Sequence[str], stdin: bytes = b"", folder: Path | None = None) -> None:
         """Start a command with `given` as its whole standard input. A command that is still running is stopped."""
         self.stop()
         process = QProcess(self)
@@ -42,7 +42,7 @@ class Command(QObject):
         process.finished.connect(self._finished)
         process.errorOccurred.connect(self._failed)
         process.start()
-        process.write(given)
+        process.write(stdin)
         process.closeWriteChannel()
 
     def stop(self) -> None:
@@ -63,7 +63,7 @@ class Command(QObject):
             return
         out, errors = process.readAllStandardOutput().data(), process.readAllStandardError().data()
         process.deleteLater()
-        self.ended.emit(code, bytes(out)[:_MAX_BYTES], bytes(errors)[:_MAX_BYTES])
+        self.finished.emit(code, bytes(out)[:_MAX_BYTES], bytes(errors)[:_MAX_BYTES])
 
     def _failed(self, error: QProcess.ProcessError) -> None:
         """Emit the result of a process that could not be started. All other errors also emit `finished`."""
@@ -73,4 +73,4 @@ class Command(QObject):
         self._process = None
         message = process.errorString()
         process.deleteLater()
-        self.ended.emit(-1, b"", message.encode())
+        self.finished.emit(-1, b"", message.encode())

@@ -12,7 +12,7 @@ from PySide6.QtGui import QUndoCommand, QUndoStack
 
 from app.errors import ProfileError
 from app.profiles.document import KeyPath, read_document
-from app.profiles.editing import REMOVED, edit, rewritten, value_at
+from app.profiles.editing import REMOVED, edit, get_value, rewrite
 
 _TYPING_PAUSE_S = 1.5
 _TYPING = "text"
@@ -68,7 +68,7 @@ class ProfileDocument(QObject):
 
     def value(self, path: str) -> object | None:
         """Return the value at a dotted path, or `None` if it is not set."""
-        value = value_at(self.tree, keys_of(path))
+        value = get_value(self.tree, parse_path(path))
         return None if value is REMOVED else value
 
     def set_value(self, path: KeyPath, value: Any) -> None:
@@ -80,18 +80,18 @@ class ProfileDocument(QObject):
         except KeyError:  # an editor reported a record that has been removed
             return
         verb = "Remove {what}" if value is REMOVED else "Set {what}"
-        self._push(edited.text, verb.format(what=dotted(path)), dotted(path))
+        self._push(edited.text, verb.format(what=format_path(path)), format_path(path))
         if edited.is_anew:
             self.comments_lost.emit()
 
-    def set_dotted(self, path: str, value: object) -> None:
+    def set_dotted_value(self, path: str, value: object) -> None:
         """Set the value at a dotted path, as the special editors report it; `None` removes it."""
-        self.set_value(keys_of(path), REMOVED if value is None else value)
+        self.set_value(parse_path(path), REMOVED if value is None else value)
 
-    def set_tree(self, tree: dict[str, Any], what: str) -> None:
-        edited = rewritten(self.text, tree) if self.error is None else None
+    def set_tree(self, tree: dict[str, Any], title: str) -> None:
+        edited = rewrite(self.text, tree) if self.error is None else None
         if edited is not None:
-            self._push(edited.text, what, None)
+            self._push(edited.text, title, None)
 
     def set_text(self, text: str) -> None:
         """Replace the text with typed text. A pause while typing starts a new undo step."""
@@ -112,7 +112,7 @@ class ProfileDocument(QObject):
             self.tree = tree if isinstance(tree, dict) else {} if tree is None else self.tree
         self.changed.emit()
 
-    def put(self, text: str) -> None:
+    def replace_text(self, text: str) -> None:
         """Replace the text, for undo and redo."""
         self._replace_text(text)
 
@@ -124,10 +124,10 @@ class _Change(QUndoCommand):
         self.before, self.after, self.field, self.at_s = document.text, text, field, at_s
 
     def undo(self) -> None:
-        self._document.put(self.before)
+        self._document.replace_text(self.before)
 
     def redo(self) -> None:
-        self._document.put(self.after)
+        self._document.replace_text(self.after)
 
     def id(self) -> int:
         return _COMMAND_ID
@@ -142,11 +142,11 @@ class _Change(QUndoCommand):
         return True
 
 
-def dotted(path: KeyPath) -> str:
+def format_path(path: KeyPath) -> str:
     return ".".join(str(key) for key in path)
 
 
-def keys_of(path: str) -> KeyPath:
+def parse_path(path: str) -> KeyPath:
     return tuple(int(key) if key.isdecimal() else key for key in path.split("."))
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import msgspec
 
-from app.storage.run_directory import runs_home, write_whole
+from app.storage.run_directory import runs_home, write_atomically
 from loadgen.decoding import decode_json
 
 _NAME = "draft.json"
@@ -26,13 +26,13 @@ def draft_file() -> Path:
     return runs_home().parent / "drafts" / _NAME
 
 
-def keep(draft: Draft) -> None:
+def save_draft(draft: Draft) -> None:
     file = draft_file()
     file.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(file, msgspec.json.encode(draft))
+    write_atomically(file, msgspec.json.encode(draft))
 
 
-def kept() -> Draft | None:
+def load_draft() -> Draft | None:
     """Return the draft that a window left unsaved, or `None` if there is none or it cannot be read."""
     try:
         return decode_json(draft_file().read_bytes(), Draft)
@@ -40,5 +40,5 @@ def kept() -> Draft | None:
         return None
 
 
-def forget() -> None:
+def delete_draft() -> None:
     draft_file().unlink(missing_ok=True)

@@ -16,22 +16,22 @@ class DropZone(QFrame):
 
     dropped = Signal(object)
     """Emitted when a file is dropped: its Path."""
-    bundled_taken = Signal(str)
-    file_wanted = Signal()
+    bundled_chosen = Signal(str)
+    file_requested = Signal()
 
     def __init__(self) -> None:
         super().__init__()
         self.setProperty("role", "card")
         self.setAcceptDrops(True)
         self.setAccessibleName("Model file")
-        self.said = label("", "heading", wrap=True)
-        self.below = label("", "muted", wrap=True)
-        self.file_button = button("Choose a &file…", self.file_wanted.emit, primary=True)
+        self.heading_label = label("", "heading", wrap=True)
+        self.detail_label = label("", "muted", wrap=True)
+        self.file_button = button("Choose a &file…", self.file_requested.emit, primary=True)
         self.bundled = QComboBox()
         self.bundled.setAccessibleName("A model that comes with Sizewise")
         self.bundled.activated.connect(self._choose_bundled)
         line = QHBoxLayout(self)
-        texts = vbox(self.said, self.below)
+        texts = vbox(self.heading_label, self.detail_label)
         line.addLayout(texts, 1)
         line.addWidget(self.file_button)
         line.addWidget(self.bundled)
@@ -76,12 +76,12 @@ class DropZone(QFrame):
             self.dropped.emit(path)
 
     def _say(self, heading: str, below: str) -> None:
-        self.said.setText(heading)
-        self.below.setText(below)
+        self.heading_label.setText(heading)
+        self.detail_label.setText(below)
 
     def _choose_bundled(self, index: int) -> None:
         if index > 0:
-            self.bundled_taken.emit(self._names[index - 1])
+            self.bundled_chosen.emit(self._names[index - 1])
 
 
 def _model_in(event: QDropEvent) -> Path | None:

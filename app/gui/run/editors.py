@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from app.gui.navigation import Navigation
-from app.gui.run.seam import Editor
-from app.gui.theme import Look
+from app.gui.run.seam import SpecialEditor
+from app.gui.theme import ThemeController
 
 
-def special_editors(navigation: Navigation, look: Look) -> dict[str, Editor]:  # noqa: ARG001 - the page's seam
+def special_editors(navigation: Navigation, look: ThemeController) -> dict[str, SpecialEditor]:  # noqa: ARG001 - the page's seam
     """Create the special editors, by the key that each replaces or accompanies."""
     from app.gui.run.connection_editor import ConnectionEditor
     from app.gui.run.lengths_editor import LengthsEditor

@@ -8,26 +8,26 @@ from PySide6.QtCore import Qt, Signal
 from PySide6.QtWidgets import QButtonGroup, QMenu, QPushButton, QSizePolicy, QWidget
 
 from app.gui.flow import FlowLayout
-from app.gui.run.chooser import Chooser, Sources
-from app.gui.widgets import Badge, button, card, hbox, label, tip, tool_button, vbox
+from app.gui.run.chooser import Chooser, ProfileActions
+from app.gui.widgets import Badge, button, card, hbox, label, tool_button, tool_tip_text, vbox
 
 VIEWS = ("local", "endpoint", "sweep")
 
 
-class Head(QWidget):
-    view_chosen = Signal(str)
-    source_wanted = Signal(bool)
-    copy_wanted = Signal()
-    save_wanted = Signal()
-    save_as_wanted = Signal()
-    ci_wanted = Signal(str)
-    start_wanted = Signal()
+class RunHeader(QWidget):
+    view_selected = Signal(str)
+    source_toggled = Signal(bool)
+    copy_requested = Signal()
+    save_requested = Signal()
+    save_as_requested = Signal()
+    ci_requested = Signal(str)
+    start_requested = Signal()
 
     def __init__(self, chooser: Chooser) -> None:
         super().__init__()
         self.chooser = chooser
         self.state = Badge()
-        self.start = button("&Start (F5)", self.start_wanted.emit, primary=True)
+        self.start = button("&Start (F5)", self.start_requested.emit, primary=True)
         first = hbox(chooser, self.state, 1, self.start)
         self.views = _views()
         self.views.idClicked.connect(self._choose)
@@ -36,10 +36,10 @@ class Head(QWidget):
         self.source = QPushButton("&YAML")
         self.source.setCheckable(True)
         self.source.setAccessibleName("Show the YAML")
-        self.source.toggled.connect(self.source_wanted)
-        self.copy = button("&Copy as command", self.copy_wanted.emit)
-        self.save = button("Sa&ve", self.save_wanted.emit)
-        self.save_as = button("Save &as…", self.save_as_wanted.emit)
+        self.source.toggled.connect(self.source_toggled)
+        self.copy = button("&Copy as command", self.copy_requested.emit)
+        self.save = button("Sa&ve", self.save_requested.emit)
+        self.save_as = button("Save &as…", self.save_as_requested.emit)
         self.ci = tool_button("Export CI &job", menu=self._ci_menu())
         second = QWidget()
         flow = FlowLayout(second)
@@ -53,14 +53,14 @@ class Head(QWidget):
     def show_view(self, view: str) -> None:
         self.views.button(VIEWS.index(view)).setChecked(True)
 
-    def say_start(self, why_not: str) -> None:
+    def set_start_state(self, blocked_reason: str) -> None:
         """Enable the start button, or disable it with the reason as its tooltip and accessible description."""
-        self.start.setEnabled(not why_not)
-        self.start.setToolTip(tip(why_not) or "Starts the run in a process of its own")
-        self.start.setAccessibleDescription(why_not)
+        self.start.setEnabled(not blocked_reason)
+        self.start.setToolTip(tool_tip_text(blocked_reason) or "Starts the run in a process of its own")
+        self.start.setAccessibleDescription(blocked_reason)
 
     def _choose(self, index: int) -> None:
-        self.view_chosen.emit(VIEWS[index])
+        self.view_selected.emit(VIEWS[index])
 
     def _ci_menu(self) -> QMenu:
         menu = QMenu(self)
@@ -69,10 +69,10 @@ class Head(QWidget):
         return menu
 
     def _github(self) -> None:
-        self.ci_wanted.emit("github")
+        self.ci_requested.emit("github")
 
     def _gitlab(self) -> None:
-        self.ci_wanted.emit("gitlab")
+        self.ci_requested.emit("gitlab")
 
 
 def _views() -> QButtonGroup:
@@ -95,17 +95,17 @@ def _views() -> QButtonGroup:
 
 
 class EmptyRun(QWidget):
-    def __init__(self, sources: Sources, take_sample: Callable[[], object]) -> None:
+    def __init__(self, sources: ProfileActions, open_sample: Callable[[], object]) -> None:
         super().__init__()
-        self.sample = button("Take the &sample", take_sample, primary=True)
+        self.sample_button = button("Take the &sample", open_sample, primary=True)
         buttons = QWidget()
         flow = FlowLayout(buttons)
         for widget in (
-            self.sample,
+            self.sample_button,
             button("New: &endpoint", sources.new_endpoint),
             button("New: &local model", sources.new_local),
             button("New: scripted s&erver", sources.new_scripted),
-            button("&Open…", sources.ask_profile),
+            button("&Open…", sources.choose_profile),
         ):
             flow.addWidget(widget)
         text = (

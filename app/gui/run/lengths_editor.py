@@ -9,58 +9,58 @@ import numpy as np
 from app.gui.background import Latest
 from app.gui.charts.axes import Axis
 from app.gui.charts.chart import Chart
-from app.gui.formatting import count, number
+from app.gui.formatting import format_count, format_number
 from app.gui.navigation import Notice
-from app.gui.run.lengths_view import Histogram, LengthsView, lengths_view
+from app.gui.run.lengths_view import Histogram, LengthsView, build_lengths_view
 from app.gui.run.rows import Rows
-from app.gui.run.seam import Document, Editor, keep_tall, place_of, tree_of
-from app.gui.strip import Strip
-from app.gui.theme import Look
+from app.gui.run.seam import EditedProfile, SpecialEditor, copy_tree, display_path, set_min_lines
+from app.gui.strip import MessageStrip
+from app.gui.theme import ThemeController
 from app.gui.widgets import hbox, label, vbox
 
 _LINES = 14
 
 
-class LengthsEditor(Editor):
+class LengthsEditor(SpecialEditor):
     """Histograms of token lengths. It changes no values; they are edited in the form beside it."""
 
-    def __init__(self, look: Look) -> None:
+    def __init__(self, theme_controller: ThemeController) -> None:
         super().__init__()
         self._shown_inputs: tuple[object, ...] | None = None
         self._latest = Latest(self, self._show, self._failed)
         self.view = LengthsView()
-        self.strip = Strip()
-        self.said = label("", "muted", wrap=True)
-        self.inputs = Chart("Prompt", Axis("Tokens"), Axis("Share of requests", "%"), look)
-        self.outputs = Chart("Answer", Axis("Tokens"), Axis("Share of requests", "%"), look)
+        self.strip = MessageStrip()
+        self.summary_label = label("", "muted", wrap=True)
+        self.inputs = Chart("Prompt", Axis("Tokens"), Axis("Share of requests", "%"), theme_controller)
+        self.outputs = Chart("Answer", Axis("Tokens"), Axis("Share of requests", "%"), theme_controller)
         self.rows = Rows("Lengths in tokens")
         charts = hbox((self.inputs, 1), (self.outputs, 1))
-        vbox(self.strip, self.said, (charts, 1), self.rows, within=self)
+        vbox(self.strip, self.summary_label, (charts, 1), self.rows, within=self)
         for chart in (self.inputs, self.outputs):
-            chart.say("Drawing…")
-        self.fit_to_font()
+            chart.set_message("Drawing…")
+        self.update_heights()
 
-    def fit_to_font(self) -> None:
+    def update_heights(self) -> None:
         for chart in (self.inputs, self.outputs):
-            keep_tall(chart, _LINES)
+            set_min_lines(chart, _LINES)
 
-    def is_for(self, protocol: str | None) -> bool:
+    def supports_protocol(self, protocol: str | None) -> bool:
         return protocol is not None and protocol.startswith("openai-")
 
-    def show_contents(self, document: Document) -> None:
+    def show_contents(self, document: EditedProfile) -> None:
         target, load = document.value("target.protocol"), document.value("load")
         inputs = copy.deepcopy((target, document.value("workload"), load, document.path))
         if inputs == self._shown_inputs:
             return
         self._shown_inputs = inputs
-        tree, name = tree_of(document), place_of(document)
-        self._latest.ask(lambda: lengths_view(tree, name))
+        tree, name = copy_tree(document), display_path(document)
+        self._latest.request(lambda: build_lengths_view(tree, name))
 
     def _show(self, view: LengthsView) -> None:
         self.view = view
         self.strip.hide()
-        self.said.setText(view.said)
-        self.said.setVisible(bool(view.said))
+        self.summary_label.setText(view.summary)
+        self.summary_label.setVisible(bool(view.summary))
         placeholder = view.reason or "The workload leaves the length of answers to the model."
         self._draw(self.inputs, view.inputs, placeholder, 0)
         self._draw(self.outputs, view.outputs, placeholder, 1)
@@ -71,21 +71,24 @@ class LengthsEditor(Editor):
     @staticmethod
     def _draw(chart: Chart, histogram: Histogram | None, placeholder: str, series: int) -> None:
         chart.clear()
-        chart.say("" if histogram is not None else placeholder)
+        chart.set_message("" if histogram is not None else placeholder)
         if histogram is None:
             return
         edges = np.array([histogram.edges[0], *histogram.edges])
-        chart.set_line("share", "drawn", edges, np.array([0.0, *histogram.shares, 0.0]), series=series, steps=True)
+        chart.set_line("share", "drawn", edges, np.array([0.0, *histogram.shares, 0.0]), series=series, is_stepped=True)
         chart.set_markers(
-            ((histogram.median, "median"), (histogram.p95, "p95")) if histogram.most > histogram.least else ()
+            ((histogram.median, "median"), (histogram.p95, "p95")) if histogram.maximum > histogram.minimum else ()
         )
 
     def _failed(self, error: Exception) -> None:
-        self.strip.say(Notice("error", f"Lengths could not be drawn: {str(error)[:300]}"))
+        self.strip.show_notice(Notice("error", f"Lengths could not be drawn: {str(error)[:300]}"))
 
 
 def _text(histogram: Histogram) -> str:
-    if histogram.least == histogram.most:
-        return f"{count(histogram.least)} tokens each"
-    median, mean, p95 = number(histogram.median), number(histogram.mean), number(histogram.p95)
-    return f"{count(histogram.least)} to {count(histogram.most)} tokens, median {median}, mean {mean}, p95 {p95}"
+    if histogram.minimum == histogram.maximum:
+        return f"{format_count(histogram.minimum)} tokens each"
+    median, mean, p95 = format_number(histogram.median), format_number(histogram.mean), format_number(histogram.p95)
+    return (
+        f"{format_count(histogram.minimum)} to {format_count(histogram.maximum)} tokens, median {median}, mean {mean}, "
+        f"p95 {p95}"
+    )

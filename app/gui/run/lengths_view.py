@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from app.gui.formatting import count, number
+from app.gui.formatting import format_count, format_number
 
 _MAX_BINS = 40
 _STUB_LOAD = {"stages": [{"rate": "1/s", "duration": "1s"}]}
@@ -20,11 +20,11 @@ class Histogram(msgspec.Struct, frozen=True):
 
     edges: tuple[float, ...]
     shares: tuple[float, ...]
-    least: int
+    minimum: int
     median: float
     mean: float
     p95: float
-    most: int
+    maximum: int
 
 
 class LengthsView(msgspec.Struct, frozen=True):
@@ -32,32 +32,32 @@ class LengthsView(msgspec.Struct, frozen=True):
 
     inputs: Histogram | None = None
     outputs: Histogram | None = None
-    said: str = ""
+    summary: str = ""
     reason: str | None = None
 
 
-def lengths_view(tree: Mapping[str, Any], place: str) -> LengthsView:
+def build_lengths_view(tree: Mapping[str, Any], path: str) -> LengthsView:
     """Compute the histograms. If the rest of the profile is still invalid, its workload is evaluated by itself."""
     from app.errors import SizewiseError
     from app.profiles.loading import load_values
     from app.profiles.profile import EmbeddingsProfile, GeneratingProfile, RerankProfile
-    from app.wiring.planned_work import lengths_of_prompts
+    from app.wiring.planned_work import sample_prompt_lengths
 
     try:
         try:
-            profile = load_values(dict(tree), place)
+            profile = load_values(dict(tree), path)
         except SizewiseError:
-            profile = load_values(_workload_only(tree), place)
+            profile = load_values(_workload_only(tree), path)
         if not isinstance(profile, GeneratingProfile | EmbeddingsProfile | RerankProfile):
             return LengthsView(reason="Requests of this protocol have no lengths in tokens.")
-        lengths = lengths_of_prompts(profile)
+        lengths = sample_prompt_lengths(profile)
     except SizewiseError as error:
         return LengthsView(reason=f"The workload is not right yet: {str(error)[:300]}")
     if lengths.reason is not None:
         return LengthsView(reason=lengths.reason)
-    summary = f"{count(lengths.unique)} prompts, drawn with seed {profile.load.seed}, take turns."
-    if lengths.requests_a_session != 1:
-        turns = number(lengths.requests_a_session)
+    summary = f"{format_count(lengths.distinct_prompts)} prompts, drawn with seed {profile.load.seed}, take turns."
+    if lengths.requests_per_session != 1:
+        turns = format_number(lengths.requests_per_session)
         summary += f" Each is a session of {turns} requests on average, with all turns before each."
     return LengthsView(_histogram(lengths.inputs), _histogram(lengths.outputs) if lengths.outputs else None, summary)
 
@@ -87,9 +87,9 @@ def _histogram(lengths: tuple[int, ...]) -> Histogram:
     return Histogram(
         edges=tuple(edges.tolist()),
         shares=tuple((100 * counts / len(values)).tolist()),
-        least=shortest,
+        minimum=shortest,
         median=float(median),
         mean=float(values.mean()),
         p95=float(p95),
-        most=longest,
+        maximum=longest,
     )

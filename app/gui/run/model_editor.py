@@ -16,14 +16,22 @@ from PySide6.QtWidgets import (
 )
 
 from app.gui.navigation import Notice
-from app.gui.run.axis_lengths import LONGEST_AXIS, AxisLengths
+from app.gui.run.axis_lengths import MAX_AXIS_LENGTH, AxisLengths
 from app.gui.run.drop_zone import DropZone
-from app.gui.run.model_facts import Branch, Inspecting, Looked, branches_of, fit_text, fits_of, open_axes
+from app.gui.run.model_facts import (
+    InspectionState,
+    ModelInspector,
+    TreeNode,
+    build_tree,
+    estimate_fits,
+    format_fit,
+    open_axes,
+)
 from app.gui.run.rows import Rows
-from app.gui.run.seam import Document, Editor, folder_of, keep_tall, listed
-from app.gui.run.ticks import Tick, Ticks
-from app.gui.strip import Strip
-from app.gui.widgets import card, label, tip, vbox
+from app.gui.run.seam import EditedProfile, SpecialEditor, as_list, base_directory, set_min_lines
+from app.gui.run.ticks import CheckBoxGroup, CheckBoxOption
+from app.gui.strip import MessageStrip
+from app.gui.widgets import card, label, tool_tip_text, vbox
 
 PROVIDERS = ("cpu", "cuda", "tensorrt", "openvino", "directml", "coreml", "rocm", "migraphx")
 PRECISIONS = ("as-is", "fp16", "int8-dynamic", "int8-static")
@@ -31,122 +39,130 @@ _TREE_LINES = 18
 BATCHES = (1, 2, 4, 8, 16, 32, 64)
 
 
-class ModelEditor(Editor):
+class ModelEditor(SpecialEditor):
     def __init__(self) -> None:
         super().__init__()
-        self._document: Document | None = None
-        self.inspecting = Inspecting(self)
-        self.inspecting.changed.connect(self._show_state)
-        self.strip = Strip()
-        self.strip.acted.connect(self.choose)
-        self.drop = DropZone()
-        self.drop.dropped.connect(self.take)
-        self.drop.bundled_taken.connect(self.take_bundled)
-        self.drop.file_wanted.connect(self.choose)
+        self._document: EditedProfile | None = None
+        self.inspector = ModelInspector(self)
+        self.inspector.changed.connect(self._show_state)
+        self.strip = MessageStrip()
+        self.strip.action_triggered.connect(self.choose_model)
+        self.drop_zone = DropZone()
+        self.drop_zone.dropped.connect(self.set_model)
+        self.drop_zone.bundled_chosen.connect(self.set_bundled_model)
+        self.drop_zone.file_requested.connect(self.choose_model)
         self.tree = _tree()
         self.state = label("", "muted", wrap=True)
         self.axes = AxisLengths()
         self.axes.changed.connect(self._edit_axes)
-        self.providers = Ticks("Providers", is_upright=True)
-        self.precision, self.batch, self.threads = Ticks("Precision"), Ticks("Batch"), Ticks("Threads")
-        self.providers.ticked.connect(self._edit_providers)
-        self.precision.ticked.connect(self._edit_precision)
-        self.batch.ticked.connect(self._edit_batch)
-        self.threads.ticked.connect(self._edit_threads)
+        self.providers = CheckBoxGroup("Providers", is_upright=True)
+        self.precision, self.batch, self.threads = (
+            CheckBoxGroup("Precision"),
+            CheckBoxGroup("Batch"),
+            CheckBoxGroup("Threads"),
+        )
+        self.providers.selection_changed.connect(self._edit_providers)
+        self.precision.selection_changed.connect(self._edit_precision)
+        self.batch.selection_changed.connect(self._edit_batch)
+        self.threads.selection_changed.connect(self._edit_threads)
         self.memory = Rows("Memory by batch and precision")
         self._lay_out()
 
-    def is_for(self, protocol: str | None) -> bool:
+    def supports_protocol(self, protocol: str | None) -> bool:
         return protocol in ("local", None)
 
-    def show_contents(self, document: Document) -> None:
+    def show_contents(self, document: EditedProfile) -> None:
         self._document = document
-        self.inspecting.ask(self.model_path(), self._axis_lengths())
+        self.inspector.inspect(self.model_path(), self._axis_lengths())
         self._show()
 
     def model_path(self) -> Path | None:
         """Return the file of the first model, or `None` if none is set."""
         from app.profiles.bundled import bundled_models
 
-        models = listed(self._value("target.model"))
+        models = as_list(self._value("target.model"))
         if not models or not isinstance(models[0], str) or not models[0] or self._document is None:
             return None
-        return bundled_models().get(models[0]) or (folder_of(self._document) / models[0]).resolve()
+        return bundled_models().get(models[0]) or (base_directory(self._document) / models[0]).resolve()
 
-    def choose(self) -> None:
+    def choose_model(self) -> None:
         """Let the user choose a model in a file dialog."""
-        folder = str(folder_of(self._document)) if self._document is not None else ""
+        folder = str(base_directory(self._document)) if self._document is not None else ""
         file_types = "ONNX models (*.onnx);;All files (*)"
         name = QFileDialog.getOpenFileName(self, "A model", folder, file_types)[0]
         if name:
-            self.take(Path(name))
+            self.set_model(Path(name))
 
-    def take(self, path: Path) -> None:
+    def set_model(self, path: Path) -> None:
         """Set the model file, relative to the profile if it is in its directory. Axis lengths of the previous model are
         removed.
         """
-        folder = None if self._document is None or self._document.path is None else folder_of(self._document)
+        folder = None if self._document is None or self._document.path is None else base_directory(self._document)
         is_below = folder is not None and path.is_relative_to(folder)
         if self._axis_lengths():
             self.edited.emit("target.runtime.axes", None)
         self.edited.emit("target.model", str(path.relative_to(folder)) if is_below and folder else str(path))
 
-    def take_bundled(self, name: str) -> None:
+    def set_bundled_model(self, name: str) -> None:
         if name:
             self.edited.emit("target.model", name)
 
     # Display
 
     def _show(self) -> None:
-        self.drop.show_model(self.model_path(), len(listed(self._value("target.model"))))
-        self._show_state(self.inspecting.looked)
+        self.drop_zone.show_model(self.model_path(), len(as_list(self._value("target.model"))))
+        self._show_state(self.inspector.state)
 
-    def _show_state(self, state: Looked) -> None:
+    def _show_state(self, state: InspectionState) -> None:
         self._show_notices(state)
-        self._fill_tree(() if state.inspection is None else branches_of(state.inspection))
+        self._fill_tree(() if state.inspection is None else build_tree(state.inspection))
         self._show_axes(state)
-        refused, working = state.refused, state.working
+        refused, working = state.refused_providers, state.working_providers
         options = [
-            Tick(name, _PROVIDER_NAMES.get(name, name), _refusal(name, working, refused), is_known=working is not None)
+            CheckBoxOption(
+                name, _PROVIDER_NAMES.get(name, name), _refusal(name, working, refused), is_known=working is not None
+            )
             for name in self._listed_providers(state)
         ]
-        self.providers.show_ticks(options, self._chosen("providers", ("cpu",)))
+        self.providers.set_options(options, self._chosen("providers", ("cpu",)))
         precisions = self._chosen("precision", ("as-is",))
-        self.precision.show_ticks([Tick(number, number) for number in PRECISIONS], precisions)
+        self.precision.set_options([CheckBoxOption(number, number) for number in PRECISIONS], precisions)
         batches, threads = self._numbers("batch"), self._numbers("threads")
         cores = state.cores
         thread_options = sorted(
             {*(number for number in (1, 2, 4, 8, 16, 32) if cores is None or number <= cores), *threads}
         )
-        self.batch.show_ticks(
-            [Tick(str(number), str(number)) for number in sorted({*BATCHES, *batches})], map(str, batches)
+        self.batch.set_options(
+            [CheckBoxOption(str(number), str(number)) for number in sorted({*BATCHES, *batches})], map(str, batches)
         )
         too_many = {number for number in thread_options if cores is not None and number > cores}
-        self.threads.show_ticks(
+        self.threads.set_options(
             [
-                Tick(str(number), str(number), _too_many_text(cores) if number in too_many else None)
+                CheckBoxOption(str(number), str(number), _too_many_text(cores) if number in too_many else None)
                 for number in thread_options
             ],
             map(str, threads),
         )
         self._show_memory(state, batches, precisions)
 
-    def _show_notices(self, state: Looked) -> None:
+    def _show_notices(self, state: InspectionState) -> None:
         self.state.setText("Looking into the file, in a limited process of its own…" if state.is_busy else "")
         self.state.setVisible(state.is_busy)
-        if state.refusal is not None:
-            message, hint = str(state.refusal)[:400], getattr(state.refusal, "hint", None)
-            self.strip.say(Notice("error", message, None, hint), "Choose an&other file…")
+        if state.model_error is not None:
+            message, hint = str(state.model_error)[:400], getattr(state.model_error, "hint", None)
+            self.strip.show_notice(Notice("error", message, None, hint), "Choose an&other file…")
         elif state.machine_error is not None:
-            self.strip.say(Notice("warning", f"Providers could not be tried: {state.machine_error[:300]}"))
+            self.strip.show_notice(Notice("warning", f"Providers could not be tried: {state.machine_error[:300]}"))
         elif state.inspection is not None and (left := open_axes(state.inspection.model)):
             message = "The model leaves the length of {axes} open.".format(axes=", ".join(left)[:200])
             reason = "Without it neither FLOPs nor memory can be told."
-            self.strip.say(Notice("warning", message, reason, "Give it a length below, as the requests will have."))
+            self.strip.show_notice(
+                Notice("warning", message, reason, "Give it a length below, as the requests will have.")
+            )
         else:
             self.strip.hide()
 
-    def _fill_tree(self, branches: tuple[Branch, ...]) -> None:
+    def _fill_tree(self, branches: tuple[TreeNode, ...]) -> None:
         model = self.tree.model()
         assert isinstance(model, QStandardItemModel)
         model.removeRows(0, model.rowCount())
@@ -156,23 +172,29 @@ class ModelEditor(Editor):
         for index in range(min(2, model.rowCount())):
             self.tree.expand(model.index(index, 0))
 
-    def _show_axes(self, state: Looked) -> None:
+    def _show_axes(self, state: InspectionState) -> None:
         facts = None if state.inspection is None else state.inspection.model
         names = () if facts is None else tuple(sorted({*open_axes(facts), *facts.axes}))
         self.axes.show_lengths(names, self._axis_lengths())
 
-    def _show_memory(self, state: Looked, batches: tuple[int, ...], precisions: tuple[str, ...]) -> None:
+    def _show_memory(self, state: InspectionState, batches: tuple[int, ...], precisions: tuple[str, ...]) -> None:
         if state.inspection is None:
             self.memory.show_rows(())
             return
         supported = [item for item in precisions if item in PRECISIONS]
-        fits = fits_of(state.inspection, batches[:12], supported, state.free_bytes)
-        rows = [(f"{item.precision}, batch {item.batch}", fit_text(item)) for item in fits]
+        fits = estimate_fits(state.inspection, batches[:12], supported, state.free_bytes)
+        rows = [(f"{item.precision}, batch {item.batch}", format_fit(item)) for item in fits]
         self.memory.show_rows(rows)
 
-    def _listed_providers(self, state: Looked) -> list[str]:
+    def _listed_providers(self, state: InspectionState) -> list[str]:
         """Return the providers to list: those that work, were refused or are selected, and always CPU and CUDA."""
-        listed_names = {*self._chosen("providers", ("cpu",)), *(state.working or ()), *state.refused, "cpu", "cuda"}
+        listed_names = {
+            *self._chosen("providers", ("cpu",)),
+            *(state.working_providers or ()),
+            *state.refused_providers,
+            "cpu",
+            "cuda",
+        }
         return [name for name in PROVIDERS if name in listed_names] + sorted(listed_names - set(PROVIDERS))
 
     # Edits
@@ -196,12 +218,12 @@ class ModelEditor(Editor):
         return None if self._document is None else self._document.value(path)
 
     def _chosen(self, key: str, default: tuple[str, ...]) -> tuple[str, ...]:
-        values = tuple("as-is" if value == "fp32" else str(value) for value in listed(self._value(f"target.{key}")))
+        values = tuple("as-is" if value == "fp32" else str(value) for value in as_list(self._value(f"target.{key}")))
         return values or default
 
     def _numbers(self, key: str) -> tuple[int, ...]:
         values = [
-            value for value in listed(self._value(f"target.{key}")) if isinstance(value, int) and 0 < value <= 65_536
+            value for value in as_list(self._value(f"target.{key}")) if isinstance(value, int) and 0 < value <= 65_536
         ]
         return tuple(sorted(set(values))) or (1,)
 
@@ -210,7 +232,9 @@ class ModelEditor(Editor):
         if not isinstance(axes, dict):
             return {}
         return {
-            str(name): length for name, length in axes.items() if isinstance(length, int) and 0 < length <= LONGEST_AXIS
+            str(name): length
+            for name, length in axes.items()
+            if isinstance(length, int) and 0 < length <= MAX_AXIS_LENGTH
         }
 
     def _lay_out(self) -> None:
@@ -230,11 +254,11 @@ class ModelEditor(Editor):
             variants.addWidget(ticks, row, 1)
         holder = QWidget()
         holder.setLayout(variants)
-        vbox(self.strip, self.drop, self.state, (self.tree, 1), self.axes, card(holder), 0, within=self)
-        self.fit_to_font()
+        vbox(self.strip, self.drop_zone, self.state, (self.tree, 1), self.axes, card(holder), 0, within=self)
+        self.update_heights()
 
-    def fit_to_font(self) -> None:
-        keep_tall(self.tree, _TREE_LINES)
+    def update_heights(self) -> None:
+        set_min_lines(self.tree, _TREE_LINES)
 
 
 def _tree() -> QTreeView:
@@ -251,10 +275,10 @@ def _tree() -> QTreeView:
     return tree
 
 
-def _row(branch: Branch) -> list[QStandardItem]:
+def _row(branch: TreeNode) -> list[QStandardItem]:
     name, value = QStandardItem(branch.name), QStandardItem(branch.value)
-    value.setToolTip(tip(branch.value))
-    for child in branch.below:
+    value.setToolTip(tool_tip_text(branch.value))
+    for child in branch.children:
         name.appendRow(_row(child))
     return [name, value]
 

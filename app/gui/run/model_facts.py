@@ -14,8 +14,8 @@ import msgspec
 from PySide6.QtCore import QObject, Signal
 
 from app.gui.background import Latest
-from app.gui.formatting import NOT_AVAILABLE, count, number, size, with_unit
-from app.records.model import CardFit, GivenShapes, ModelFacts, ModelInspection, ModelValue
+from app.gui.formatting import NOT_AVAILABLE, format_count, format_number, format_size, with_unit
+from app.records.model import CardFit, ModelFacts, ModelInspection, ModelValue, ShapeOverrides
 
 if TYPE_CHECKING:
     from app.wiring.impossible_cells import LocalMachine
@@ -26,59 +26,59 @@ _MAX_LETTERS = 200
 _GIB = 2**30
 
 
-class Branch(msgspec.Struct, frozen=True):
+class TreeNode(msgspec.Struct, frozen=True):
     name: str
     value: str = ""
-    below: tuple[Branch, ...] = ()
+    children: tuple[TreeNode, ...] = ()
 
 
-class Fit(msgspec.Struct, frozen=True):
+class MemoryFit(msgspec.Struct, frozen=True):
     """Memory that one batch size and precision needs, and the devices on which it does not fit."""
 
     batch: int
     precision: str
     needed_bytes: int | None
-    too_small: tuple[str, ...]
+    insufficient: tuple[str, ...]
     """Names of the memories of this machine that are too small."""
 
 
-def branches_of(inspection: ModelInspection) -> tuple[Branch, ...]:
+def build_tree(inspection: ModelInspection) -> tuple[TreeNode, ...]:
     facts = inspection.model
     return tuple(_branches(facts, inspection))
 
 
-def _branches(facts: ModelFacts, inspection: ModelInspection) -> Iterator[Branch]:
-    yield Branch("Inputs", count(len(facts.inputs)), tuple(_value(item) for item in facts.inputs))
-    yield Branch("Outputs", count(len(facts.outputs)), tuple(_value(item) for item in facts.outputs))
+def _branches(facts: ModelFacts, inspection: ModelInspection) -> Iterator[TreeNode]:
+    yield TreeNode("Inputs", format_count(len(facts.inputs)), tuple(_value(item) for item in facts.inputs))
+    yield TreeNode("Outputs", format_count(len(facts.outputs)), tuple(_value(item) for item in facts.outputs))
     yield _axes(facts)
     opsets = ", ".join(f"{domain} {version}" for domain, version in facts.opsets.items())
-    yield Branch("Opset", _truncated(f"{opsets} (IR version {facts.ir_version})"))
-    yield Branch("Size", size(facts.size_bytes))
-    yield Branch(
+    yield TreeNode("Opset", _truncated(f"{opsets} (IR version {facts.ir_version})"))
+    yield TreeNode("Size", format_size(facts.size_bytes))
+    yield TreeNode(
         "External files",
-        count(len(facts.external_files)) if facts.external_files else "none: all weights are in this file",
-        tuple(Branch(_truncated(item.name), size(item.size_bytes)) for item in facts.external_files),
+        format_count(len(facts.external_files)) if facts.external_files else "none: all weights are in this file",
+        tuple(TreeNode(_truncated(item.name), format_size(item.size_bytes)) for item in facts.external_files),
     )
     parameters = facts.parameters
-    by_dtype = ", ".join(f"{size(nbytes)} {dtype}" for dtype, nbytes in parameters.bytes_by_dtype.items())
-    yield Branch("Parameters", f"{count(parameters.count)}{f' ({by_dtype})' if by_dtype else ''}")
+    by_dtype = ", ".join(f"{format_size(nbytes)} {dtype}" for dtype, nbytes in parameters.bytes_by_dtype.items())
+    yield TreeNode("Parameters", f"{format_count(parameters.count)}{f' ({by_dtype})' if by_dtype else ''}")
     yield _costs(facts)
-    yield Branch("Operators", f"{count(facts.nodes)} nodes", tuple(_operators(facts)))
+    yield TreeNode("Operators", f"{format_count(facts.nodes)} nodes", tuple(_operators(facts)))
     yield from _gpus(inspection)
-    yield Branch("Made by", _truncated(facts.producer or NOT_AVAILABLE))
-    yield Branch("SHA-256", facts.sha256)
+    yield TreeNode("Made by", _truncated(facts.producer or NOT_AVAILABLE))
+    yield TreeNode("SHA-256", facts.sha256)
 
 
-def _value(value: ModelValue) -> Branch:
+def _value(value: ModelValue) -> TreeNode:
     shape = NOT_AVAILABLE if value.shape is None else " × ".join(map(str, value.shape)) or "one number"
-    return Branch(_truncated(value.name), _truncated(f"{value.dtype}, {shape}"))
+    return TreeNode(_truncated(value.name), _truncated(f"{value.dtype}, {shape}"))
 
 
-def _axes(facts: ModelFacts) -> Branch:
-    below = [Branch(_truncated(axis), "filled by the batch") for axis in facts.batch_axes]
-    below += [Branch(_truncated(axis), f"length {count(length)}") for axis, length in facts.axes.items()]
-    below += [Branch(_truncated(axis), "open: give it a length") for axis in open_axes(facts)]
-    return Branch("Dynamic axes", count(len(below)) if below else "none", tuple(below))
+def _axes(facts: ModelFacts) -> TreeNode:
+    below = [TreeNode(_truncated(axis), "filled by the batch") for axis in facts.batch_axes]
+    below += [TreeNode(_truncated(axis), f"length {format_count(length)}") for axis, length in facts.axes.items()]
+    below += [TreeNode(_truncated(axis), "open: give it a length") for axis in open_axes(facts)]
+    return TreeNode("Dynamic axes", format_count(len(below)) if below else "none", tuple(below))
 
 
 def open_axes(facts: ModelFacts) -> tuple[str, ...]:
@@ -87,91 +87,95 @@ def open_axes(facts: ModelFacts) -> tuple[str, ...]:
     return tuple(sorted(symbolic - set(facts.batch_axes) - set(facts.axes)))
 
 
-def _costs(facts: ModelFacts) -> Branch:
+def _costs(facts: ModelFacts) -> TreeNode:
     if not facts.costs:
-        return Branch("FLOPs and memory", _truncated(f"{NOT_AVAILABLE}: {facts.cost_reason}"))
+        return TreeNode("FLOPs and memory", _truncated(f"{NOT_AVAILABLE}: {facts.cost_reason}"))
     prefix = "≥ " if facts.unknown_nodes else ""
     below = tuple(
-        Branch(
+        TreeNode(
             f"batch {cost.batch}",
             "{flops} FLOPs, {memory} of memory, {moved} moved".format(
-                flops=f"{prefix}{amount(cost.flops)}", memory=size(cost.memory_bytes), moved=size(cost.moved_bytes)
+                flops=f"{prefix}{format_amount(cost.flops)}",
+                memory=format_size(cost.memory_bytes),
+                moved=format_size(cost.moved_bytes),
             ),
         )
         for cost in facts.costs
     )
     first = facts.costs[0]
     summary = "{flops} FLOPs an inference of batch {batch}".format(
-        flops=f"{prefix}{amount(first.flops)}", batch=first.batch
+        flops=f"{prefix}{format_amount(first.flops)}", batch=first.batch
     )
-    return Branch("FLOPs and memory", summary, below)
+    return TreeNode("FLOPs and memory", summary, below)
 
 
-def _operators(facts: ModelFacts) -> Iterator[Branch]:
+def _operators(facts: ModelFacts) -> Iterator[TreeNode]:
     for operator in facts.operators[:_TOP_OPERATORS]:
-        flops = "" if operator.flops is None else f", {amount(operator.flops)} FLOPs" if operator.flops else ""
-        yield Branch(_truncated(operator.operator), count(operator.nodes) + flops)
+        flops = "" if operator.flops is None else f", {format_amount(operator.flops)} FLOPs" if operator.flops else ""
+        yield TreeNode(_truncated(operator.operator), format_count(operator.nodes) + flops)
     left = facts.operators[_TOP_OPERATORS:]
     if left:
-        yield Branch("others", count(sum(operator.nodes for operator in left)))
+        yield TreeNode("others", format_count(sum(operator.nodes for operator in left)))
 
 
-def _gpus(inspection: ModelInspection) -> Iterator[Branch]:
+def _gpus(inspection: ModelInspection) -> Iterator[TreeNode]:
     local = [card for card in inspection.cards if card.is_here]
-    below = tuple(Branch(card.name, _gpu_text(card)) for card in local)
-    summary = count(len(local)) if local else _truncated(inspection.gpu_note or "none is seen here")
-    yield Branch("GPUs of this machine", summary, below)
+    below = tuple(TreeNode(card.name, _gpu_text(card)) for card in local)
+    summary = format_count(len(local)) if local else _truncated(inspection.gpu_note or "none is seen here")
+    yield TreeNode("GPUs of this machine", summary, below)
 
 
 def _gpu_text(card: CardFit) -> str:
     if card.largest_batch is None:
         return "does not fit"
-    memory = number(card.memory_gib)
+    memory = format_number(card.memory_gib)
     return f"batch {card.largest_batch} fits in {memory} GiB"
 
 
-def fits_of(
+def estimate_fits(
     inspection: ModelInspection, batches: Sequence[int], precisions: Sequence[str], free_bytes: int | None
-) -> tuple[Fit, ...]:
+) -> tuple[MemoryFit, ...]:
     """Estimate the memory of each batch and precision. `free_bytes` is this machine's free memory; GPUs come from the
     inspection, with a tenth of their memory reserved.
     """
-    from app.wiring.impossible_cells import memory_of
-    from app.wiring.inspecting import USED_SHARE
+    from app.wiring.impossible_cells import estimate_memory
+    from app.wiring.inspecting import USABLE_MEMORY_SHARE
 
     capacities = [("this machine's memory", free_bytes)] if free_bytes is not None else []
-    capacities += [(card.name, round(card.memory_gib * _GIB * USED_SHARE)) for card in inspection.cards if card.is_here]
+    capacities += [
+        (card.name, round(card.memory_gib * _GIB * USABLE_MEMORY_SHARE)) for card in inspection.cards if card.is_here
+    ]
     fits = []
     for precision in precisions:
         for batch in batches:
-            needed = memory_of(inspection.model, batch, precision)
+            needed = estimate_memory(inspection.model, batch, precision)
             too_small = () if needed is None else tuple(name for name, capacity in capacities if capacity < needed)
-            fits.append(Fit(batch, precision, needed, too_small))
+            fits.append(MemoryFit(batch, precision, needed, too_small))
     return tuple(fits)
 
 
-def fit_text(fit: Fit) -> str:
+def format_fit(fit: MemoryFit) -> str:
     if fit.needed_bytes is None:
         return NOT_AVAILABLE
-    needed = size(fit.needed_bytes)
-    if not fit.too_small:
+    needed = format_size(fit.needed_bytes)
+    if not fit.insufficient:
         return f"about {needed}, fits"
-    return "about {needed}, does not fit {where}".format(needed=needed, where=", ".join(fit.too_small))
+    return "about {needed}, does not fit {where}".format(needed=needed, where=", ".join(fit.insufficient))
 
 
-def amount(value: int) -> str:
+def format_amount(value: int) -> str:
     """Format a number with a decimal prefix, such as 8.18 G."""
     for prefix, scale in (("T", 1e12), ("G", 1e9), ("M", 1e6), ("k", 1e3)):
         if value >= scale:
-            return with_unit(number(value / scale), prefix)
-    return count(value)
+            return with_unit(format_number(value / scale), prefix)
+    return format_count(value)
 
 
 def _truncated(text: str) -> str:
     return text if len(text) <= _MAX_LETTERS else f"{text[: _MAX_LETTERS - 1]}…"
 
 
-class Looked(msgspec.Struct, frozen=True):
+class InspectionState(msgspec.Struct, frozen=True):
     """Inspection state. `working` is `None` until the providers have been tried; `refusal` is the error that rejected
     the model.
     """
@@ -179,15 +183,15 @@ class Looked(msgspec.Struct, frozen=True):
     path: Path | None = None
     is_busy: bool = False
     inspection: ModelInspection | None = None
-    refusal: Exception | None = None
-    working: tuple[str, ...] | None = None
-    refused: dict[str, str] = {}
+    model_error: Exception | None = None
+    working_providers: tuple[str, ...] | None = None
+    refused_providers: dict[str, str] = {}
     cores: int | None = None
     free_bytes: int | None = None
     machine_error: str | None = None
 
 
-class Inspecting(QObject):
+class ModelInspector(QObject):
     """Background inspection of models. `changed` emits a Looked whenever there is new information. Results are cached
     until the model file changes.
     """
@@ -196,28 +200,28 @@ class Inspecting(QObject):
 
     def __init__(self, owner: QObject) -> None:
         super().__init__(owner)
-        self.looked = Looked()
+        self.state = InspectionState()
         self._request: tuple[object, ...] | None = None
         self._models = Latest(self, self._on_model, self._on_model_error)
         self._machine = Latest(self, self._on_machine, self._on_machine_error)
         self._has_requested_machine = False
 
-    def ask(self, path: Path | None, axes: dict[str, int]) -> None:
+    def inspect(self, path: Path | None, axes: dict[str, int]) -> None:
         if not self._has_requested_machine:
             self._has_requested_machine = True
-            self._machine.ask(_machine)
+            self._machine.request(_machine)
         request = (path, tuple(sorted(axes.items())), _file_version(path))
         if request == self._request:
             return
         self._request = request
-        self._models.forget()
-        is_same = path == self.looked.path
+        self._models.cancel()
+        is_same = path == self.state.path
         self._update(
-            path=path, is_busy=path is not None, inspection=self.looked.inspection if is_same else None, refusal=None
+            path=path, is_busy=path is not None, inspection=self.state.inspection if is_same else None, refusal=None
         )
         if path is not None:
-            shapes = GivenShapes(axes=dict(axes))
-            self._models.ask(lambda: _inspection(path, shapes))
+            shapes = ShapeOverrides(axes=dict(axes))
+            self._models.request(lambda: _inspection(path, shapes))
 
     def _on_model(self, inspection: ModelInspection) -> None:
         self._update(is_busy=False, inspection=inspection, refusal=None)
@@ -238,8 +242,8 @@ class Inspecting(QObject):
         self._update(working=(), machine_error=str(error))
 
     def _update(self, **changes: object) -> None:
-        self.looked = msgspec.structs.replace(self.looked, **changes)
-        self.changed.emit(self.looked)
+        self.state = msgspec.structs.replace(self.state, **changes)
+        self.changed.emit(self.state)
 
 
 def _machine() -> LocalMachine:
@@ -248,10 +252,10 @@ def _machine() -> LocalMachine:
     return local_machine()
 
 
-def _inspection(path: Path, shapes: GivenShapes) -> ModelInspection:
-    from app.wiring.inspecting import inspect_with_cards
+def _inspection(path: Path, shapes: ShapeOverrides) -> ModelInspection:
+    from app.wiring.inspecting import inspect_with_gpus
 
-    return inspect_with_cards(path, shapes)
+    return inspect_with_gpus(path, shapes)
 
 
 def _file_version(path: Path | None) -> tuple[int, int] | None:

@@ -10,22 +10,22 @@ from PySide6.QtGui import QGuiApplication, QResizeEvent, QUndoStack
 from PySide6.QtWidgets import QFileDialog, QLineEdit, QSplitter, QVBoxLayout, QWidget
 
 from app.errors import ProfileError, SizewiseError
-from app.gui.formatting import ended, sentence
+from app.gui.formatting import sentence, with_full_stop
 from app.gui.forms.form import Problem, ProfileForm, View
 from app.gui.navigation import Navigation, Notice, PageKey
 from app.gui.page import Page
 from app.gui.run import drafts
-from app.gui.run.checking import Wrong
-from app.gui.run.chooser import Chooser, Sources, bundled_with_words, remember
+from app.gui.run.checking import ProfileIssue
+from app.gui.run.chooser import Chooser, ProfileActions, add_recent_file, describe_bundled_profiles
 from app.gui.run.editors import special_editors
-from app.gui.run.head import EmptyRun, Head
-from app.gui.run.presenter import RunPresenter, State
+from app.gui.run.head import EmptyRun, RunHeader
+from app.gui.run.presenter import RunPageState, RunPresenter
 from app.gui.run.source_view import SourceView
-from app.gui.secret_consent import may_send
+from app.gui.secret_consent import confirm_secrets
 from app.gui.settings import open_settings
-from app.gui.strip import Strip
-from app.gui.theme import Look
-from app.gui.widgets import restyle, stacked, vbox
+from app.gui.strip import MessageStrip
+from app.gui.theme import ThemeController
+from app.gui.widgets import restyle, stacked_widget, vbox
 from app.profiles import beginnings
 from app.profiles.bundled import bundled_profiles
 from app.profiles.ci_job import PIPELINES, write_ci_job
@@ -40,17 +40,19 @@ _FORM_PADDING, _MIN_YAML_LETTERS = 60, 44
 class RunPage(Page):
     key: PageKey = "run"
 
-    def __init__(self, navigation: Navigation, look: Look) -> None:
-        super().__init__(navigation, look)
+    def __init__(self, navigation: Navigation, theme_controller: ThemeController) -> None:
+        super().__init__(navigation, theme_controller)
         self.presenter = RunPresenter(navigation, self)
-        sources = Sources(self.open_profile, self.ask_profile, self.new_endpoint, self.new_local, self.new_scripted)
-        self.head = Head(Chooser(sources, bundled_with_words))
-        self.wrong_strip, self.recovery_strip, self.news_strip = Strip(), Strip(), Strip()
-        self.form, self.source = ProfileForm(), SourceView(look)
-        self.empty = EmptyRun(sources, self.take_sample)
+        sources = ProfileActions(
+            self.open_profile, self.choose_profile, self.new_endpoint, self.new_local, self.new_scripted
+        )
+        self.head = RunHeader(Chooser(sources, describe_bundled_profiles))
+        self.error_strip, self.recovery_strip, self.notice_strip = MessageStrip(), MessageStrip(), MessageStrip()
+        self.form, self.source = ProfileForm(), SourceView(theme_controller)
+        self.empty = EmptyRun(sources, self.open_sample)
         self._aside = _column(self.source)
-        self._specials: dict[str, Any] = dict(special_editors(navigation, look))
-        self._state: State | None = None
+        self._specials: dict[str, Any] = dict(special_editors(navigation, theme_controller))
+        self._state: RunPageState | None = None
         self._draft: drafts.Draft | None = None
         self._has_checked_drafts = False
         self._offered_protocol = ""
@@ -66,15 +68,15 @@ class RunPage(Page):
         self.split.setStretchFactor(1, 2)
         self.split.setChildrenCollapsible(False)
         self.split.setHandleWidth(12)
-        editing = _column(self.head, self.wrong_strip, self.news_strip, self.split)
-        self._stack = stacked(self.empty, editing)
+        editing = _column(self.head, self.error_strip, self.notice_strip, self.split)
+        self._stack = stacked_widget(self.empty, editing)
         self.setContentsMargins(16, 12, 16, 8)
         vbox(self.recovery_strip, (self._stack, 1), within=self)
         for key, special in self._specials.items():
             if key == "preview":
                 self._aside_layout().insertWidget(0, special)
             else:
-                self.form.place(key, special)
+                self.form.place_editor(key, special)
 
     def _aside_layout(self) -> QVBoxLayout:
         layout = self._aside.layout()
@@ -83,23 +85,23 @@ class RunPage(Page):
 
     def _connect(self) -> None:
         document, head = self.presenter.document, self.head
-        self.form.edits.edited.connect(self.presenter.take)
+        self.form.edits.edited.connect(self.presenter.apply_edit)
         self.source.edited.connect(document.set_text)
         self.presenter.changed.connect(self._show)
         document.comments_lost.connect(self._warn_comments_lost)
         document.opened.connect(self._show_opened)
         for special in self._specials.values():
-            special.edited.connect(document.set_dotted)
-        head.view_chosen.connect(self._choose_view)
-        head.source_wanted.connect(self._show_source)
-        head.copy_wanted.connect(self.copy_command)
-        head.save_wanted.connect(self.save)
-        head.save_as_wanted.connect(self.ask_save)
-        head.ci_wanted.connect(self._ask_ci_folder)
-        head.start_wanted.connect(self.start)
-        self.wrong_strip.acted.connect(self._fix_or_show)
-        self.recovery_strip.acted.connect(self._recover)
-        self.news_strip.acted.connect(self._apply_offer)
+            special.edited.connect(document.set_dotted_value)
+        head.view_selected.connect(self._choose_view)
+        head.source_toggled.connect(self._show_source)
+        head.copy_requested.connect(self.copy_command)
+        head.save_requested.connect(self.save)
+        head.save_as_requested.connect(self.choose_save_path)
+        head.ci_requested.connect(self._ask_ci_folder)
+        head.start_requested.connect(self.start)
+        self.error_strip.action_triggered.connect(self._fix_or_show)
+        self.recovery_strip.action_triggered.connect(self._recover)
+        self.notice_strip.action_triggered.connect(self._apply_offer)
         head.source.setChecked(str(open_settings().value(_SOURCE_SHOWN, "true")) != "false")
         self._aside.setVisible(head.source.isChecked())
 
@@ -114,7 +116,7 @@ class RunPage(Page):
 
     def _update_orientation(self) -> None:
         """Place the form above the YAML if there is not enough room for both side by side."""
-        form_width = self.form.needed_width() + _FORM_PADDING
+        form_width = self.form.content_min_width() + _FORM_PADDING
         is_wide = self.contentsRect().width() > form_width + _MIN_YAML_LETTERS * self.fontMetrics().averageCharWidth()
         self.split.setOrientation(Qt.Orientation.Horizontal if is_wide else Qt.Orientation.Vertical)
 
@@ -125,10 +127,10 @@ class RunPage(Page):
             self._has_checked_drafts = True
             self._offer_draft()
         if self._stack.currentIndex() == 0:
-            self.empty.sample.setFocus()
+            self.empty.sample_button.setFocus()
 
     def leave(self) -> None:
-        self.presenter.keep()
+        self.presenter.save_draft()
 
     @property
     def has_unsaved_changes(self) -> bool:
@@ -138,43 +140,43 @@ class RunPage(Page):
         try:
             text = read_text(path)
         except ProfileError as error:
-            self.navigation.tell_error(error)
+            self.navigation.notify_error(error)
             return
         self._open(text, path.absolute())
         if path not in bundled_profiles().values():
-            remember(open_settings(), path.absolute())
+            add_recent_file(open_settings(), path.absolute())
 
     def open_model(self, path: Path) -> None:
-        self._open(beginnings.for_model(path.absolute()), None)
+        self._open(beginnings.format_local_profile(path.absolute()), None)
 
-    def ask_profile(self) -> None:
+    def choose_profile(self) -> None:
         chosen, _ = QFileDialog.getOpenFileName(self, "Open a profile", "", "YAML (*.yaml *.yml)")
         if chosen:
             self.open_profile(Path(chosen))
 
-    def take_sample(self) -> None:
+    def open_sample(self) -> None:
         self.open_profile(bundled_profiles()[_SAMPLE])
 
     def new_endpoint(self) -> None:
-        self._open(beginnings.ENDPOINT.format(name="endpoint"), None)
+        self._open(beginnings.ENDPOINT_TEMPLATE.format(name="endpoint"), None)
 
     def new_local(self) -> None:
-        self._open(beginnings.LOCAL.format(name="local-model", model="digits"), None)
+        self._open(beginnings.LOCAL_TEMPLATE.format(name="local-model", model="digits"), None)
 
     def new_scripted(self) -> None:
-        self._open(beginnings.SCRIPTED.format(name="scripted"), None)
+        self._open(beginnings.SCRIPTED_TEMPLATE.format(name="scripted"), None)
 
     def _open(self, text: str, path: Path | None) -> None:
         """Open a profile. Unsaved changes of the previous one are stored as a draft and can be recovered."""
         if self.has_unsaved_changes:
-            self.presenter.keep()
-            self._draft = drafts.kept()
+            self.presenter.save_draft()
+            self._draft = drafts.load_draft()
             self._show_draft("The profile before had unsaved changes.")
         self.presenter.document.open(text, path)
 
     def _show_opened(self) -> None:
         self._stack.setCurrentIndex(1)
-        self.news_strip.hide()
+        self.notice_strip.hide()
         is_local = self.presenter.state().protocol == "local"
         view: View = "local" if is_local else "sweep" if self._is_search_only() else "endpoint"
         self.form.set_view(view)
@@ -185,7 +187,7 @@ class RunPage(Page):
 
     # Display
 
-    def _show(self, state: State) -> None:
+    def _show(self, state: RunPageState) -> None:
         document = self.presenter.document
         self._state = state
         self.form.edits.directory = document.directory
@@ -194,73 +196,73 @@ class RunPage(Page):
         self.source.show_text(document.text)
         for special in self._specials.values():
             special.show_document(document)
-        self.head.chooser.say(state.title, state.is_saved)
-        self.head.say_start(state.why_not)
+        self.head.chooser.set_profile(state.title, state.is_saved)
+        self.head.set_start_state(state.blocked_reason)
         self.head.save.setEnabled(not state.is_saved or document.path is None)
         self._show_errors(state)
         self._update_orientation()
 
-    def _show_errors(self, state: State) -> None:
-        self.form.show_problems(tuple(Problem(item.where, _field_text(item)) for item in state.wrong))
-        lines = tuple(item.line for item in state.wrong if item.line is not None)
+    def _show_errors(self, state: RunPageState) -> None:
+        self.form.show_problems(tuple(Problem(item.path, _field_text(item)) for item in state.issues))
+        lines = tuple(item.line for item in state.issues if item.line is not None)
         syntax = self.presenter.document.error
-        self.source.say_wrong(lines, _at_line(state.wrong[0]) if syntax is not None else "")
-        word = "wrong" if state.wrong else "checking" if not state.is_checked else "no errors"
-        self.head.state.say(word, state.why_not)
-        restyle(self.head.state, "bad" if state.wrong else "good" if state.is_checked else "plain")
-        if not state.wrong:
-            self.wrong_strip.hide()
+        self.source.show_errors(lines, _at_line(state.issues[0]) if syntax is not None else "")
+        word = "wrong" if state.issues else "checking" if not state.is_checked else "no errors"
+        self.head.state.show_verdict(word, state.blocked_reason)
+        restyle(self.head.state, "bad" if state.issues else "good" if state.is_checked else "plain")
+        if not state.issues:
+            self.error_strip.hide()
             return
-        first = state.wrong[0]
-        more = len(state.wrong) - 1
+        first = state.issues[0]
+        more = len(state.issues) - 1
         next_step = f"{more} more below." if more else None
-        action = f"&Write {first.instead}" if first.instead else "Sho&w it"
+        action = f"&Write {first.suggestion}" if first.suggestion else "Sho&w it"
         message = _at_line(first) if syntax is not None else _text(first)
-        self.wrong_strip.say(Notice("error", message, first.hint, next_step), action)
+        self.error_strip.show_notice(Notice("error", message, first.hint, next_step), action)
 
     def _fix_or_show(self) -> None:
-        wrong = self._state.wrong if self._state is not None else ()
+        wrong = self._state.issues if self._state is not None else ()
         if not wrong:
             return
-        if wrong[0].instead is not None:
-            self.presenter.mend(wrong[0])
-        elif self.presenter.document.error is not None or not self.form.reveal(wrong[0].where):
+        if wrong[0].suggestion is not None:
+            self.presenter.fix(wrong[0])
+        elif self.presenter.document.error is not None or not self.form.reveal(wrong[0].path):
             self.head.source.setChecked(True)
             self.source.go_to(wrong[0].line or 1)
 
     def _warn_comments_lost(self) -> None:
         message = "The file was written anew, without its comments: this change could not be made in place."
-        self.news_strip.say(Notice("news", message, None, "Undo brings them back."))
+        self.notice_strip.show_notice(Notice("news", message, None, "Undo brings them back."))
 
     # Views
 
     def _choose_view(self, view: str) -> None:
         self.form.set_view("local" if view == "local" else "sweep" if view == "sweep" else "endpoint")
-        self.news_strip.hide()
+        self.notice_strip.hide()
         is_local = self.form.protocol == "local"
         if view == "local" and not is_local:
             self._offered_protocol = "local"
             message = "This profile is of an endpoint: it is loaded over the network."
-            self.news_strip.say(Notice("news", message), "&Turn it into a local run")
+            self.notice_strip.show_notice(Notice("news", message), "&Turn it into a local run")
         elif view == "endpoint" and is_local:
             self._offered_protocol = "oip"
             message = "This profile is of a model that this machine runs itself."
-            self.news_strip.say(Notice("news", message), "&Turn it into an endpoint's")
+            self.notice_strip.show_notice(Notice("news", message), "&Turn it into an endpoint's")
         elif view == "sweep" and not is_local and not self._has_search():
             self._offered_protocol = "search"
             message = "This profile plays its stages. A search finds the highest rate that holds the SLO."
-            self.news_strip.say(Notice("news", message), "&Find the max rate")
+            self.notice_strip.show_notice(Notice("news", message), "&Find the max rate")
 
     def _has_search(self) -> bool:
         load = self.presenter.document.tree.get("load")
         return isinstance(load, dict) and ("search" in load or "sweep" in load)
 
     def _apply_offer(self) -> None:
-        self.news_strip.hide()
+        self.notice_strip.hide()
         if self._offered_protocol == "search":
             self.presenter.document.set_value(("load", "search"), {"start": "10/s", "hold": "10s"})
         elif self._offered_protocol:
-            self.presenter.turn_into(self._offered_protocol)
+            self.presenter.convert_to(self._offered_protocol)
         self._offered_protocol = ""
 
     def _show_source(self, is_shown: bool) -> None:
@@ -272,11 +274,11 @@ class RunPage(Page):
     def start(self) -> bool:
         if self._stack.currentIndex() == 0:
             return False
-        launch = self.presenter.launch() if may_send(self, self.presenter.to_allow()) else None
+        launch = self.presenter.launch() if confirm_secrets(self, self.presenter.unapproved_secrets()) else None
         if launch is not None:
-            self.navigation.launch_wanted.emit(launch)
-        elif self._state is not None and self._state.wrong:
-            self.form.reveal(self._state.wrong[0].where)  # revealing the field does not fix the error
+            self.navigation.launch_requested.emit(launch)
+        elif self._state is not None and self._state.issues:
+            self.form.reveal(self._state.issues[0].path)  # revealing the field does not fix the error
         return True
 
     def command_line(self) -> str | None:
@@ -286,16 +288,16 @@ class RunPage(Page):
         """Copy the command, after writing the file that it names."""
         self.presenter.write_source()
         QGuiApplication.clipboard().setText(self.presenter.command_line())
-        self.navigation.tell("news", f"Copied: {self.presenter.command_line()}")
+        self.navigation.notify("news", f"Copied: {self.presenter.command_line()}")
 
     def save(self) -> None:
         path = self.presenter.document.path
         if path is None or path in bundled_profiles().values():
-            self.ask_save()
+            self.choose_save_path()
         else:
             self.save_to(path)
 
-    def ask_save(self) -> None:
+    def choose_save_path(self) -> None:
         suggestion = str(Path.cwd() / f"{self.presenter.document.tree.get('name') or 'profile'}.yaml")
         chosen, _ = QFileDialog.getSaveFileName(self, "Save the profile", suggestion, "YAML (*.yaml *.yml)")
         if chosen:
@@ -305,9 +307,9 @@ class RunPage(Page):
         try:
             self.presenter.save(path)
         except OSError as error:
-            self.navigation.tell("error", f"{path} cannot be written.", error.strerror)
+            self.navigation.notify("error", f"{path} cannot be written.", error.strerror)
             return
-        remember(open_settings(), path.absolute())
+        add_recent_file(open_settings(), path.absolute())
 
     def filter_field(self) -> QLineEdit | None:
         return self.form.search
@@ -333,22 +335,22 @@ class RunPage(Page):
         try:
             written = write_ci_job(chosen, document.text, document.tree, document.directory, folder)
         except SizewiseError as error:
-            self.navigation.tell_error(error)
+            self.navigation.notify_error(error)
             return
         names = ", ".join(str(path.relative_to(folder)) for path in written)
-        self.navigation.tell("news", f"Written: {names}", None, "Commit them both.")
+        self.navigation.notify("news", f"Written: {names}", None, "Commit them both.")
 
     # Drafts left by a crash
 
     def _offer_draft(self) -> None:
-        self._draft = drafts.kept()
+        self._draft = drafts.load_draft()
         if self._draft is not None:
             self._show_draft("A profile was left unsaved when the window last closed.")
 
     def _show_draft(self, message: str) -> None:
         if self._draft is not None:
             detail = self._draft.path or "It was in no file yet."
-            self.recovery_strip.say(Notice("news", message, detail), "&Open it again")
+            self.recovery_strip.show_notice(Notice("news", message, detail), "&Open it again")
 
     def _recover(self) -> None:
         self.recovery_strip.hide()
@@ -362,15 +364,15 @@ def _column(*widgets: QWidget) -> QWidget:
     return column
 
 
-def _field_text(wrong: Wrong) -> str:
+def _field_text(wrong: ProfileIssue) -> str:
     """Format an error for its own field, so without the key."""
     return f"✕ {sentence(wrong.cause)} {wrong.hint or ''}".strip()
 
 
-def _at_line(wrong: Wrong) -> str:
+def _at_line(wrong: ProfileIssue) -> str:
     text = _text(wrong)
     return text if wrong.line is None else f"Line {wrong.line}: {text}"
 
 
-def _text(wrong: Wrong) -> str:
-    return f"{wrong.key}: {ended(wrong.cause)}" if wrong.key else sentence(wrong.cause)
+def _text(wrong: ProfileIssue) -> str:
+    return f"{wrong.key}: {with_full_stop(wrong.cause)}" if wrong.key else sentence(wrong.cause)

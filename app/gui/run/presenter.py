@@ -13,30 +13,30 @@ from PySide6.QtCore import QCoreApplication, QObject, QTimer, Signal
 from app.gui.background import Latest
 from app.gui.navigation import Launch, Navigation
 from app.gui.run import drafts
-from app.gui.run.checking import Checked, Wrong, check, protocol_to_show, without
+from app.gui.run.checking import ProfileIssue, ValidationResult, apply_suggestion, display_protocol, validate_profile
 from app.gui.run.document import ProfileDocument
-from app.profiles.beginnings import converted
+from app.profiles.beginnings import convert_profile
 from app.profiles.bundled import bundled_profiles
 from app.profiles.document import KeyPath
-from app.profiles.editing import as_text, rewritten
-from app.profiles.redaction import redacted, relocated
+from app.profiles.editing import format_profile, rewrite
+from app.profiles.redaction import make_paths_absolute, redact_profile
 from app.storage.allowed_secrets import AllowedSecrets, is_allowed
-from app.storage.run_directory import new_run_id, runs_home, write_whole
+from app.storage.run_directory import new_run_id, runs_home, write_atomically
 
 _CHECK_AFTER_MS = 200
 _DRAFT_INTERVAL_MS = 10_000
 _MAX_DRAFTS = 50
 
 
-class State(msgspec.Struct, frozen=True):
+class RunPageState(msgspec.Struct, frozen=True):
     """State of the page. `why_not` is the reason why the profile cannot be started; empty if it can."""
 
     protocol: str
     title: str
     is_saved: bool
     is_checked: bool
-    wrong: tuple[Wrong, ...]
-    why_not: str
+    issues: tuple[ProfileIssue, ...]
+    blocked_reason: str
 
 
 class RunPresenter(QObject):
@@ -47,27 +47,27 @@ class RunPresenter(QObject):
         super().__init__(parent)
         self._navigation = navigation
         self.document = ProfileDocument(self)
-        self._checked: Checked | None = None
-        self._checker: Latest[Checked] = Latest(self, self._on_checked, self._on_check_error)
+        self._checked: ValidationResult | None = None
+        self._checker: Latest[ValidationResult] = Latest(self, self._on_checked, self._on_check_error)
         self._check_timer = QTimer(self, singleShot=True, interval=_CHECK_AFTER_MS)
         self._check_timer.timeout.connect(self._check)
         self._draft_timer = QTimer(self, interval=_DRAFT_INTERVAL_MS)
-        self._draft_timer.timeout.connect(self.keep)
+        self._draft_timer.timeout.connect(self.save_draft)
         self._draft_text: str | None = None
         self.document.changed.connect(self._on_edit)
         application = QCoreApplication.instance()
         assert application is not None
-        application.aboutToQuit.connect(self.keep)
+        application.aboutToQuit.connect(self.save_draft)
 
     # State
 
     @property
-    def place(self) -> Path:
+    def display_path(self) -> Path:
         """Path that names the profile in errors, in the directory of its relative paths."""
         document = self.document
         return document.path or document.directory / f"{document.tree.get('name') or 'profile'}.yaml"
 
-    def state(self) -> State:
+    def state(self) -> RunPageState:
         document, wrong = self.document, self._errors()
         title = document.path.stem if document.path is not None else str(document.tree.get("name") or "New profile")
         is_checked = self._checked is not None and self._checked.text == document.text
@@ -75,7 +75,7 @@ class RunPresenter(QObject):
             why_not = f"{len(wrong)} things are wrong" if len(wrong) > 1 else wrong[0].text
         else:
             why_not = self._unwritable_reason() if is_checked else "The profile is being checked."
-        return State(protocol_to_show(document.tree), title, document.is_saved, is_checked, wrong, why_not)
+        return RunPageState(display_protocol(document.tree), title, document.is_saved, is_checked, wrong, why_not)
 
     def _unwritable_reason(self) -> str:
         """Return why the unsaved text may not be written for the run to read; empty if it may."""
@@ -87,29 +87,29 @@ class RunPresenter(QObject):
             "profile."
         )
 
-    def _errors(self) -> tuple[Wrong, ...]:
+    def _errors(self) -> tuple[ProfileIssue, ...]:
         error = self.document.error
         if error is not None:
-            return (Wrong((), error.problem, error.hint, error.line),)
-        return self._checked.wrong if self._checked is not None else ()
+            return (ProfileIssue((), error.problem, error.hint, error.line),)
+        return self._checked.issues if self._checked is not None else ()
 
     # Edits
 
-    def take(self, path: KeyPath, value: object) -> None:
+    def apply_edit(self, path: KeyPath, value: object) -> None:
         """Apply an edit of the form. A change of the protocol converts the whole profile."""
         if path == ("target", "protocol") and isinstance(value, str):
-            self.turn_into(value)
+            self.convert_to(value)
         else:
             self.document.set_value(path, value)
 
-    def turn_into(self, protocol: str) -> None:
+    def convert_to(self, protocol: str) -> None:
         title = f"Turn into {protocol}"
-        self.document.set_tree(converted(self.document.tree, protocol), title)
+        self.document.set_tree(convert_profile(self.document.tree, protocol), title)
 
-    def mend(self, wrong: Wrong) -> None:
-        tree = without(self.document.tree, wrong)
+    def fix(self, issue: ProfileIssue) -> None:
+        tree = apply_suggestion(self.document.tree, issue)
         if tree is not None:
-            self.document.set_tree(tree, f"Write {wrong.instead}")
+            self.document.set_tree(tree, f"Write {issue.suggestion}")
 
     # Validation
 
@@ -120,15 +120,15 @@ class RunPresenter(QObject):
         self.changed.emit(self.state())
 
     def _check(self) -> None:
-        text, name = self.document.text, self.place
-        self._checker.ask(lambda: check(text, name))
+        text, name = self.document.text, self.display_path
+        self._checker.request(lambda: validate_profile(text, name))
 
-    def _on_checked(self, checked: Checked) -> None:
+    def _on_checked(self, checked: ValidationResult) -> None:
         self._checked = checked
         self.changed.emit(self.state())
 
     def _on_check_error(self, error: Exception) -> None:
-        self._navigation.tell_error(error)
+        self._navigation.notify_error(error)
 
     # Saving
 
@@ -136,23 +136,23 @@ class RunPresenter(QObject):
         """Save the profile, raising OSError on failure. In another directory, its relative paths are adjusted."""
         document = self.document
         if path.parent.resolve() != document.directory.resolve() and document.error is None:
-            document.set_tree(relocated(document.tree, document.directory), "Move to another folder")
-        write_whole(path, document.text.encode())
+            document.set_tree(make_paths_absolute(document.tree, document.directory), "Move to another folder")
+        write_atomically(path, document.text.encode())
         document.mark_saved(path)
         self._forget_draft()
 
-    def keep(self) -> None:
+    def save_draft(self) -> None:
         """Store unsaved changes on disk without their secrets, so that a crash loses nothing."""
         document = self.document
         if document.is_saved:
             self._forget_draft()
             self._draft_timer.stop()
         elif document.text != self._draft_text:
-            text = redacted(document.text)
+            text = redact_profile(document.text)
             if text is None:  # the YAML is incomplete: keep the previous draft
                 return
             path = None if document.path is None else str(document.path)
-            drafts.keep(drafts.Draft(text, path, str(document.directory)))
+            drafts.save_draft(drafts.Draft(text, path, str(document.directory)))
             self._draft_text = document.text
 
     def recover(self, draft: drafts.Draft) -> None:
@@ -162,7 +162,7 @@ class RunPresenter(QObject):
 
     def _forget_draft(self) -> None:
         if self._draft_text is not None:
-            drafts.forget()
+            drafts.delete_draft()
             self._draft_text = None
 
     # Starting
@@ -180,15 +180,15 @@ class RunPresenter(QObject):
     def command_line(self) -> str:
         return shlex.join(("sizewise", "run", self.source()))
 
-    def to_allow(self) -> tuple[AllowedSecrets, ...]:
+    def unapproved_secrets(self) -> tuple[AllowedSecrets, ...]:
         """Return the secrets that the run would send to hosts that are not allowed yet."""
-        if self._checked is None or self.state().why_not:
+        if self._checked is None or self.state().blocked_reason:
             return ()
-        return tuple(secrets for secrets in self._checked.to_allow if not is_allowed(secrets))
+        return tuple(secrets for secrets in self._checked.unapproved_secrets if not is_allowed(secrets))
 
     def launch(self) -> Launch | None:
         """Build the launch of the profile, or `None` if it is invalid or not checked yet."""
-        if self.state().why_not:
+        if self.state().blocked_reason:
             return None
         name = (self._checked.name if self._checked else None) or "run"
         directory = runs_home() / new_run_id(name, datetime.now().astimezone())
@@ -200,7 +200,7 @@ class RunPresenter(QObject):
         if source == str(self._draft_file()):
             document, file = self.document, self._draft_file()
             file.parent.mkdir(parents=True, exist_ok=True)
-            write_whole(file, _self_contained_text(document).encode())
+            write_atomically(file, _self_contained_text(document).encode())
             _keep_newest(file.parent)
         return source
 
@@ -218,7 +218,9 @@ def _self_contained_text(document: ProfileDocument) -> str:
     """Return the text of the profile with its relative paths made absolute, so that it works in any directory."""
     if document.error is not None:
         return document.text
-    return rewritten(document.text, relocated(document.tree, document.directory)).text or as_text(document.tree)
+    return rewrite(document.text, make_paths_absolute(document.tree, document.directory)).text or format_profile(
+        document.tree
+    )
 
 
 def _keep_newest(folder: Path) -> None:

@@ -11,15 +11,15 @@ from PySide6.QtWidgets import QGridLayout, QWidget
 from app.gui.background import Latest
 from app.gui.navigation import Notice
 from app.gui.run.rows import Rows
-from app.gui.run.seam import Document, Editor, place_of, tree_of
-from app.gui.run.work_view import Tile, WorkView, cell_rows, safety_line, tiles_of, work_view
-from app.gui.strip import Strip
+from app.gui.run.seam import EditedProfile, SpecialEditor, copy_tree, display_path
+from app.gui.run.work_view import Tile, WorkView, build_tiles, build_work_view, format_start_summary, group_cells
+from app.gui.strip import MessageStrip
 from app.gui.widgets import clear, label, vbox
 
 _FILL = Qt.AlignmentFlag(0)
 
 
-class Preview(Editor):
+class Preview(SpecialEditor):
     """Preview of the run. It changes no values. It is updated with every change of the document, and shows errors if
     there are any.
     """
@@ -30,57 +30,57 @@ class Preview(Editor):
         self._machine: Any = None
         self._latest = Latest(self, self._show, self._failed)
         self.view = WorkView()
-        self.strip = Strip()
-        self.safety = label("", wrap=True)
-        self.safety.setAccessibleName("What Start does")
+        self.strip = MessageStrip()
+        self.start_summary = label("", wrap=True)
+        self.start_summary.setAccessibleName("What Start does")
         self._tiles = QWidget()
         self._tiles_layout = QGridLayout(self._tiles)
         self._tiles_layout.setContentsMargins(0, 0, 0, 0)
         self._tiles_layout.setHorizontalSpacing(12)
         self._tiles_layout.setVerticalSpacing(2)
         self._tiles_layout.setColumnStretch(2, 1)
-        self.impossible = label("These variants cannot run here", "heading")
+        self.impossible_heading = label("These variants cannot run here", "heading")
         self.cells = Rows("Variants that cannot run here")
-        vbox(self.strip, self._tiles, self.safety, self.impossible, self.cells, 0, within=self)
-        self.impossible.hide()
+        vbox(self.strip, self._tiles, self.start_summary, self.impossible_heading, self.cells, 0, within=self)
+        self.impossible_heading.hide()
 
-    def show_contents(self, document: Document) -> None:
-        inputs = tree_of(document), place_of(document)
+    def show_contents(self, document: EditedProfile) -> None:
+        inputs = copy_tree(document), display_path(document)
         if inputs == self._shown_inputs:
             return
         self._shown_inputs = inputs
         tree, name, machine = *inputs, self._machine
         if not self.view.work:
-            self.safety.setText("Counting…")
-        self._latest.ask(lambda: work_view(tree, name, machine))
+            self.start_summary.setText("Counting…")
+        self._latest.request(lambda: build_work_view(tree, name, machine))
 
     def tiles(self) -> tuple[Tile, ...]:
         """Return the tiles that are shown."""
-        return () if self.view.work is None else tiles_of(self.view.work, datetime.now(UTC).astimezone())
+        return () if self.view.work is None else build_tiles(self.view.work, datetime.now(UTC).astimezone())
 
     def _show(self, view: WorkView) -> None:
         self.view = view
         self._machine = view.machine or self._machine
         if view.reason is not None:
-            self.strip.say(Notice("warning", f"Not ready to start: {view.reason}"))
+            self.strip.show_notice(Notice("warning", f"Not ready to start: {view.reason}"))
         else:
             self.strip.hide()
         self._fill_tiles(self.tiles())
-        self.safety.setText(safety_line(view))
-        self.safety.setVisible(bool(self.safety.text()))
+        self.start_summary.setText(format_start_summary(view))
+        self.start_summary.setVisible(bool(self.start_summary.text()))
         cells = view.cells or ()
-        self.impossible.setVisible(bool(cells))
-        self.cells.show_rows(cell_rows(cells))
+        self.impossible_heading.setVisible(bool(cells))
+        self.cells.show_rows(group_cells(cells))
 
     def _fill_tiles(self, tiles: tuple[Tile, ...]) -> None:
         clear(self._tiles_layout)
         for row, tile in enumerate(tiles):
-            cells = (label(tile.name, "muted"), label(tile.value, "strong"), label(tile.below, "muted", wrap=True))
+            cells = (label(tile.name, "muted"), label(tile.value, "strong"), label(tile.detail, "muted", wrap=True))
             for column, cell in enumerate(cells):
                 self._tiles_layout.addWidget(cell, row, column, Qt.AlignmentFlag.AlignTop if column < 2 else _FILL)
         self._tiles.setVisible(bool(tiles))
         self._tiles.updateGeometry()
 
     def _failed(self, error: Exception) -> None:
-        self.strip.say(Notice("error", f"The work could not be counted: {str(error)[:300]}"))
-        self.safety.hide()
+        self.strip.show_notice(Notice("error", f"The work could not be counted: {str(error)[:300]}"))
+        self.start_summary.hide()

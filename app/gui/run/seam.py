@@ -15,7 +15,7 @@ _TOP_LEVEL_KEYS = (
 )  # fmt: skip
 
 
-class Document(Protocol):
+class EditedProfile(Protocol):
     """A profile that is being edited; it may be invalid or unfinished."""
 
     @property
@@ -28,17 +28,17 @@ class Document(Protocol):
         ...
 
 
-class Editor(QWidget):
+class SpecialEditor(QWidget):
     """Base class of the special editors. `edited` carries a dotted path and its new value; `None` removes the key."""
 
     edited = Signal(str, object)
     _is_of_use = True
 
-    def show_document(self, document: Document) -> None:
+    def show_document(self, document: EditedProfile) -> None:
         """Show the document. Called after every change, by this editor or elsewhere; hides the editor if it does not
         apply.
         """
-        is_of_use = self.is_for(protocol_of(document))
+        is_of_use = self.supports_protocol(find_protocol(document))
         self._is_of_use = is_of_use
         if is_of_use:
             self.show_contents(document)
@@ -52,25 +52,25 @@ class Editor(QWidget):
     def changeEvent(self, event: QEvent) -> None:
         super().changeEvent(event)
         if event.type() == QEvent.Type.FontChange:
-            self.fit_to_font()
+            self.update_heights()
 
-    def fit_to_font(self) -> None:
+    def update_heights(self) -> None:
         """Set the heights that depend on the font."""
 
-    def is_for(self, protocol: str | None) -> bool:  # noqa: ARG002 - for editors that do not apply to all protocols
+    def supports_protocol(self, protocol: str | None) -> bool:  # noqa: ARG002 - for editors that do not apply to all protocols
         """Return whether the editor applies to a protocol; `None` if the protocol is not known yet."""
         return True
 
-    def show_contents(self, document: Document) -> None:
+    def show_contents(self, document: EditedProfile) -> None:
         raise NotImplementedError
 
 
-def keep_tall(widget: QWidget, lines: int) -> None:
+def set_min_lines(widget: QWidget, lines: int) -> None:
     """Give a widget in a scrolling column a minimum height of `lines` lines of text."""
     widget.setMinimumHeight(lines * widget.fontMetrics().height())
 
 
-def protocol_of(document: Document) -> str | None:
+def find_protocol(document: EditedProfile) -> str | None:
     """Return the protocol of a profile. A target with a model and without a protocol is local."""
     protocol = document.value("target.protocol")
     if isinstance(protocol, str):
@@ -78,13 +78,13 @@ def protocol_of(document: Document) -> str | None:
     return "local" if document.value("target.model") is not None else None
 
 
-def tree_of(document: Document) -> dict[str, Any]:
+def copy_tree(document: EditedProfile) -> dict[str, Any]:
     """Return a deep copy of the whole profile."""
     values = {key: document.value(key) for key in _TOP_LEVEL_KEYS}
     return {key: copy.deepcopy(value) for key, value in values.items() if value is not None}
 
 
-def folder_of(document: Document) -> Path:
+def base_directory(document: EditedProfile) -> Path:
     """Return the directory that is the base of relative paths."""
     if document.path is not None:
         return document.path.absolute().parent
@@ -92,11 +92,11 @@ def folder_of(document: Document) -> Path:
     return directory if isinstance(directory, Path) else Path.cwd()
 
 
-def place_of(document: Document) -> str:
+def display_path(document: EditedProfile) -> str:
     """Return the path by which errors name the profile."""
-    return str(folder_of(document) / ("profile" if document.path is None else document.path.name))
+    return str(base_directory(document) / ("profile" if document.path is None else document.path.name))
 
 
-def listed(value: object) -> list[Any]:
+def as_list(value: object) -> list[Any]:
     """Return the value as a list; a scalar counts as a list of one."""
     return [] if value is None else list(value) if isinstance(value, list | tuple) else [value]

@@ -12,31 +12,31 @@ from PySide6.QtWidgets import QCheckBox, QComboBox, QGridLayout, QLineEdit, QSpi
 from app.gui.background import Latest
 from app.gui.charts.axes import Axis
 from app.gui.charts.chart import Chart
-from app.gui.formatting import number
+from app.gui.formatting import format_number
 from app.gui.navigation import Notice
-from app.gui.run.seam import Document, Editor, keep_tall
-from app.gui.run.search_view import DEFAULTS, SearchView, can_judge, search_view, search_words, slo_of
+from app.gui.run.seam import EditedProfile, SpecialEditor, set_min_lines
+from app.gui.run.search_view import DEFAULTS, SearchView, can_fail_rate, format_search, preview_search, read_slo
 from app.gui.run.stage_model import ARRIVALS_BY_PROCESS
-from app.gui.strip import Strip
-from app.gui.theme import Look
+from app.gui.strip import MessageStrip
+from app.gui.theme import ThemeController
 from app.gui.widgets import label, vbox
 
 _LINES = 16
-FIRST_OBJECTIVE = "latency_ms.p95 < 50"
+DEFAULT_OBJECTIVE = "latency_ms.p95 < 50"
 
 
-class SearchEditor(Editor):
-    def __init__(self, look: Look) -> None:
+class SearchEditor(SpecialEditor):
+    def __init__(self, theme_controller: ThemeController) -> None:
         super().__init__()
-        self._document: Document | None = None
+        self._document: EditedProfile | None = None
         self._shown_inputs: tuple[object, ...] | None = None
         self._latest = Latest(self, self._show, self._failed)
         self.view = SearchView()
-        self.strip = Strip()
-        self.strip.acted.connect(self._add_objective)
-        self.wanted = QCheckBox("Find the &highest rate that holds the SLO")
-        self.wanted.setAccessibleName("Find the highest rate that holds the SLO")
-        self.wanted.clicked.connect(self._switch)
+        self.strip = MessageStrip()
+        self.strip.action_triggered.connect(self._add_objective)
+        self.search_box = QCheckBox("Find the &highest rate that holds the SLO")
+        self.search_box.setAccessibleName("Find the highest rate that holds the SLO")
+        self.search_box.clicked.connect(self._switch)
         self.start, self.hold, self.within = QLineEdit(), QLineEdit(), QLineEdit()
         self.within.setPlaceholderText("the time it needs")
         self.repeats, self.arrivals = QSpinBox(), QComboBox()
@@ -49,34 +49,34 @@ class SearchEditor(Editor):
         self.repeats.valueChanged.connect(self._edit_repeats)
         self.arrivals.activated.connect(self._edit_arrivals)
         self.fields = self._make_fields()
-        self.said = label("", "muted", wrap=True)
-        self.chart = Chart("What it would try", Axis("Probe"), Axis("Rate", "/s", is_log=True), look)
-        vbox(self.strip, self.wanted, self.fields, self.said, (self.chart, 1), 0, within=self)
-        self.fit_to_font()
+        self.summary_label = label("", "muted", wrap=True)
+        self.chart = Chart("What it would try", Axis("Probe"), Axis("Rate", "/s", is_log=True), theme_controller)
+        vbox(self.strip, self.search_box, self.fields, self.summary_label, (self.chart, 1), 0, within=self)
+        self.update_heights()
 
-    def fit_to_font(self) -> None:
-        keep_tall(self.chart, _LINES)
+    def update_heights(self) -> None:
+        set_min_lines(self.chart, _LINES)
 
-    def is_for(self, protocol: str | None) -> bool:
+    def supports_protocol(self, protocol: str | None) -> bool:
         return protocol not in ("local", "locust")
 
-    def show_contents(self, document: Document) -> None:
+    def show_contents(self, document: EditedProfile) -> None:
         self._document = document
         search = self._search()
-        self.wanted.setChecked(search is not None)
-        for widget in (self.fields, self.said, self.chart):
+        self.search_box.setChecked(search is not None)
+        for widget in (self.fields, self.summary_label, self.chart):
             widget.setVisible(search is not None)
         if search is None:
             self._shown_inputs = None
-            self._latest.forget()
+            self._latest.cancel()
             self.strip.hide()
             return
         self._fill({**DEFAULTS, **{key: value for key, value in search.items() if value is not None}})
-        slo = slo_of(document.value("slo"))
+        slo = read_slo(document.value("slo"))
         inputs = copy.deepcopy((search, slo))
         if inputs != self._shown_inputs:
             self._shown_inputs = inputs
-            self._latest.ask(lambda: search_view(search, slo))
+            self._latest.request(lambda: preview_search(search, slo))
 
     def _search(self) -> dict[str, Any] | None:
         search = None if self._document is None else self._document.value("load.search")
@@ -96,34 +96,34 @@ class SearchEditor(Editor):
 
     def _show(self, view: SearchView) -> None:
         self.view = view
-        slo = slo_of(None if self._document is None else self._document.value("slo"))
-        if not can_judge(slo):
+        slo = read_slo(None if self._document is None else self._document.value("slo"))
+        if not can_fail_rate(slo):
             message = "A search needs an SLO: without one, every rate holds."
-            self.strip.say(Notice("warning", message), f"Add “{FIRST_OBJECTIVE}”")
+            self.strip.show_notice(Notice("warning", message), f"Add “{DEFAULT_OBJECTIVE}”")
         elif view.problem is not None:
-            self.strip.say(Notice("error", f"The search is not right yet: {view.problem}"))
+            self.strip.show_notice(Notice("error", f"The search is not right yet: {view.problem}"))
         else:
             self.strip.hide()
-        self.said.setText("" if view.planned is None else search_words(view.planned))
+        self.summary_label.setText("" if view.planned is None else format_search(view.planned))
         self._draw(view)
 
     def _draw(self, view: SearchView) -> None:
         self.chart.clear()
-        self.chart.say("" if view.rates_per_s else "Nothing to draw yet.")
+        self.chart.set_message("" if view.rates_per_s else "Nothing to draw yet.")
         if not view.rates_per_s:
             return
         rates = np.array(view.rates_per_s)
         indices = np.arange(1, len(rates) + 1, dtype=float)
-        is_failing = rates > view.supposed_per_s
+        is_failing = rates > view.assumed_capacity_per_s
         names = ["fails" if value else "holds" for value in is_failing]
         self.chart.set_points(
             "probes", "probes, hollow where they fail", indices, rates, hollow=is_failing, names=names
         )
-        limit = f"supposed: {number(view.supposed_per_s)}/s"
-        self.chart.set_limit(view.supposed_per_s, limit)
+        limit = f"supposed: {format_number(view.assumed_capacity_per_s)}/s"
+        self.chart.set_limit(view.assumed_capacity_per_s, limit)
 
     def _failed(self, error: Exception) -> None:
-        self.strip.say(Notice("error", f"The search could not be played: {str(error)[:300]}"))
+        self.strip.show_notice(Notice("error", f"The search could not be played: {str(error)[:300]}"))
 
     # Edits
 
@@ -131,8 +131,8 @@ class SearchEditor(Editor):
         self.edited.emit("load.search", dict(DEFAULTS) if is_wanted else None)
 
     def _add_objective(self) -> None:
-        slo = slo_of(None if self._document is None else self._document.value("slo"))
-        self.edited.emit("slo", [*slo, FIRST_OBJECTIVE])
+        slo = read_slo(None if self._document is None else self._document.value("slo"))
+        self.edited.emit("slo", [*slo, DEFAULT_OBJECTIVE])
 
     def _edit_start(self) -> None:
         self._edit("start", self.start)

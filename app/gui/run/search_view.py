@@ -17,22 +17,22 @@ class SearchView(msgspec.Struct, frozen=True):
     """Search preview. `rates_per_s` are the probes in order, for a target with a capacity of `supposed_per_s`."""
 
     rates_per_s: tuple[float, ...] = ()
-    supposed_per_s: float = 0.0
+    assumed_capacity_per_s: float = 0.0
     planned: PlannedSearch | None = None
     problem: str | None = None
 
 
-def search_view(search: Mapping[str, Any], slo: Sequence[Any]) -> SearchView:
+def preview_search(search: Mapping[str, Any], slo: Sequence[Any]) -> SearchView:
     from pydantic import ValidationError
 
     from app.analysis.objectives import parse_objective
     from app.errors import UsageError
     from app.profiles.load import SearchSettings
-    from app.wiring.planned_work import planned_search, probes_of
-    from app.wiring.stages import search_of
+    from app.wiring.planned_work import preview_search, simulate_probes
+    from app.wiring.stages import build_search
 
     try:
-        planned = search_of(
+        planned = build_search(
             SearchSettings.model_validate({key: value for key, value in search.items() if value is not None})
         )
     except ValidationError as error:
@@ -49,25 +49,28 @@ def search_view(search: Mapping[str, Any], slo: Sequence[Any]) -> SearchView:
             return SearchView(problem=f"slo: {error}"[:300])
     capacity_per_s = planned.start_per_s * _ASSUMED_FACTOR
     parsed = tuple(objectives)
-    return SearchView(probes_of(planned, parsed, capacity_per_s), capacity_per_s, planned_search(planned, parsed, 60.0))
+    return SearchView(
+        simulate_probes(planned, parsed, capacity_per_s), capacity_per_s, preview_search(planned, parsed, 60.0)
+    )
 
 
-def slo_of(value: object) -> list[Any]:
+def read_slo(value: object) -> list[Any]:
     return list(value) if isinstance(value, list | tuple) else []
 
 
-def can_judge(slo: Sequence[Any]) -> bool:
+def can_fail_rate(slo: Sequence[Any]) -> bool:
     """Return whether any objective can fail a rate, and not only warn."""
     return any("|" not in str(objective) or str(objective).split("|")[-1].strip() == "fail" for objective in slo)
 
 
-def search_words(planned: PlannedSearch) -> str:
-    from app.gui.formatting import count, number, seconds
+def format_search(planned: PlannedSearch) -> str:
+    from app.gui.formatting import format_count, format_duration, format_number
 
     low, high = planned.supposed_per_s
-    shortest, longest = map(seconds, planned.duration_s)
-    least, most = (count(round(requests)) for requests in planned.requests)
+    shortest, longest = map(format_duration, planned.duration_s)
+    least, most = (format_count(round(requests)) for requests in planned.requests)
     return (
         f"{planned.probes[0]} to {planned.probes[1]} probes, {shortest} to {longest}, {least} to {most} requests: "
-        f"the more, the further the answer lies from the start (here between {number(low)}/s and {number(high)}/s)."
+        f"the more, the further the answer lies from the start (here between {format_number(low)}/s and "
+        f"{format_number(high)}/s)."
     )

@@ -19,8 +19,8 @@ from PySide6.QtGui import (
 )  # fmt: skip
 from PySide6.QtWidgets import QApplication, QPlainTextEdit, QTextEdit, QWidget
 
-from app.gui.forms.scalars import FreeText
-from app.gui.theme import Look, Theme
+from app.gui.forms.scalars import FreeTextEdit
+from app.gui.theme import Theme, ThemeController
 from app.gui.widgets import label, restyle, vbox
 
 _KEY = re.compile(r"^\s*(?:- )?([A-Za-z_][\w-]*):(?=\s|$)|([{,]\s*)([A-Za-z_][\w-]*):(?=\s)")
@@ -30,9 +30,9 @@ _COMMENT = re.compile(r"(?:^|\s)#.*$")
 class SourceView(QWidget):
     edited = Signal(str)
 
-    def __init__(self, look: Look) -> None:
+    def __init__(self, theme_controller: ThemeController) -> None:
         super().__init__()
-        self.text = _Source(look)
+        self.text = _Source(theme_controller)
         self.text.setAccessibleName("The profile as YAML")
         self.text.textChanged.connect(self._emit_text)
         self.problem = label("", "word", wrap=True)
@@ -55,7 +55,7 @@ class SourceView(QWidget):
         cursor.insertText(text[start : len(text) - end])
         self._is_showing = False
 
-    def say_wrong(self, lines: tuple[int, ...], text: str) -> None:
+    def show_errors(self, lines: tuple[int, ...], text: str) -> None:
         """Mark lines (numbered from 1) and show `text` below them. Empty arguments clear both."""
         self.text.mark(lines)
         self.problem.setText(text)
@@ -72,8 +72,8 @@ class SourceView(QWidget):
             self.edited.emit(self.text.toPlainText())
 
 
-class _Source(FreeText):
-    def __init__(self, look: Look) -> None:
+class _Source(FreeTextEdit):
+    def __init__(self, look: ThemeController) -> None:
         super().__init__()
         self._look = look
         self.setLineWrapMode(QPlainTextEdit.LineWrapMode.NoWrap)

@@ -6,16 +6,16 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Any, Literal, TypeVar
 
-from app.gui.run.stage_line import Stage, form_of
+from app.gui.run.stage_line import Stage, find_load_key
 
-T = TypeVar("T")
+Parsed = TypeVar("Parsed")
 Preset = Literal["constant", "poisson", "closed", "ramp", "spike", "trace"]
 _RAMP = re.compile(r"(.+?)\s*(?:→|->|\bto\b|…)\s*(.+)")
 _RATE_KEYS = ("rate", "ramp", "steps", "spike", "sine", "diurnal")
 _COMMON_KEYS = ("name", "duration", "lead_in", "repeats")
 
 
-def preset(kind: Preset, stage: Stage, trace: str = "") -> dict[str, Any]:
+def convert_stage(kind: Preset, stage: Stage, trace: str = "") -> dict[str, Any]:
     """Convert a stage to another load shape at about the same rate. Its name, times and repeats are preserved."""
     common = {key: stage[key] for key in _COMMON_KEYS if stage.get(key) is not None}
     common.setdefault("duration", "30s")
@@ -35,7 +35,7 @@ def preset(kind: Preset, stage: Stage, trace: str = "") -> dict[str, Any]:
             return {**{key: value for key, value in common.items() if key != "duration"}, "trace": trace, "speed": "1x"}
 
 
-def added(stages: Sequence[Stage], after: int) -> list[dict[str, Any]]:
+def insert_stage(stages: Sequence[Stage], after: int) -> list[dict[str, Any]]:
     """Insert a new stage after the one at `after`, with the same rate and duration."""
     template = stages[after] if 0 <= after < len(stages) else {}
     name = _free_name(stages, "stage")
@@ -48,24 +48,24 @@ def added(stages: Sequence[Stage], after: int) -> list[dict[str, Any]]:
     return [*map(dict, stages[: after + 1]), stage, *map(dict, stages[after + 1 :])]
 
 
-def duplicated(stages: Sequence[Stage], at: int) -> list[dict[str, Any]]:
-    copy = {**stages[at], "name": _free_name(stages, str(stages[at].get("name") or "steady"))}
-    return [*map(dict, stages[: at + 1]), copy, *map(dict, stages[at + 1 :])]
+def duplicate_stage(stages: Sequence[Stage], index: int) -> list[dict[str, Any]]:
+    copy = {**stages[index], "name": _free_name(stages, str(stages[index].get("name") or "steady"))}
+    return [*map(dict, stages[: index + 1]), copy, *map(dict, stages[index + 1 :])]
 
 
-def removed(stages: Sequence[Stage], at: int) -> list[dict[str, Any]]:
-    return [dict(stage) for index, stage in enumerate(stages) if index != at]
+def remove_stage(stages: Sequence[Stage], position: int) -> list[dict[str, Any]]:
+    return [dict(stage) for index, stage in enumerate(stages) if index != position]
 
 
-def swapped(stages: Sequence[Stage], at: int, other: int) -> list[dict[str, Any]]:
+def swap_stages(stages: Sequence[Stage], first: int, second: int) -> list[dict[str, Any]]:
     changed = [dict(stage) for stage in stages]
-    changed[at], changed[other] = changed[other], changed[at]
+    changed[first], changed[second] = changed[second], changed[first]
     return changed
 
 
-def load_text(stage: Stage) -> str:
+def format_load(stage: Stage) -> str:
     """Format the load of a stage, in the syntax that can be typed where there is one."""
-    form = form_of(stage)
+    form = find_load_key(stage)
     value = stage.get(form) if form is not None else None
     match form:
         case "rate":
@@ -86,9 +86,9 @@ def load_text(stage: Stage) -> str:
             return ""
 
 
-def is_typed(stage: Stage) -> bool:
+def is_text_editable(stage: Stage) -> bool:
     """Return whether the load can be typed in a single cell."""
-    return form_of(stage) in ("rate", "ramp", "steps", None)
+    return find_load_key(stage) in ("rate", "ramp", "steps", None)
 
 
 def with_load(stage: Stage, text: str) -> dict[str, Any]:
@@ -107,7 +107,7 @@ def with_clients(stage: Stage, text: str) -> dict[str, Any]:
     """Set the number of clients of a closed loop. An empty text converts the stage back to a rate."""
     digits = text.strip()
     if not digits:
-        return preset("poisson", stage) if form_of(stage) == "concurrency" else dict(stage)
+        return convert_stage("poisson", stage) if find_load_key(stage) == "concurrency" else dict(stage)
     remaining = {
         key: value for key, value in stage.items() if key not in (*_RATE_KEYS, "arrivals", "burstiness", "trace")
     }
@@ -163,7 +163,7 @@ def _time(seconds: float) -> str:
     return format_duration(round(seconds, 1) or 0.1)
 
 
-def _parse_or(read: Callable[[], T], otherwise: T) -> T:
+def _parse_or(read: Callable[[], Parsed], otherwise: Parsed) -> Parsed:
     from app.profiles.problems import BadValueError
 
     try:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 Stage = Mapping[str, Any]
 """A stage as it is in the YAML."""
-Way = Literal["x", "y", "both"]
+DragAxis = Literal["x", "y", "both"]
 Points = tuple[tuple[float, float], ...]
 TraceKey = tuple[str, str, int]
 """File, speed and number of copies, which determine the rates of a replayed trace."""
@@ -30,15 +30,15 @@ class StageHandle(msgspec.Struct, frozen=True):
     """Handle that sets the value `what` of a stage. `starts_s` is the time at which the stage begins."""
 
     stage: int
-    what: Literal["rate", "from", "to", "peak", "duration"]
+    field: Literal["rate", "from", "to", "peak", "duration"]
     x: float
     y: float
     name: str
-    way: Way
-    starts_s: float
+    drag_axis: DragAxis
+    start_s: float
 
 
-class Drawn(msgspec.Struct, frozen=True):
+class DrawnStage(msgspec.Struct, frozen=True):
     """One stage of the line. `points` is empty if its rate is unknown; `problem` is the validation error."""
 
     name: str
@@ -50,7 +50,7 @@ class Drawn(msgspec.Struct, frozen=True):
 
 
 class StageLine(msgspec.Struct, frozen=True):
-    stages: tuple[Drawn, ...]
+    stages: tuple[DrawnStage, ...]
     handles: tuple[StageHandle, ...]
     missing: tuple[TraceKey, ...] = ()
     """Traces whose rates have not been read yet."""
@@ -60,16 +60,16 @@ class StageLine(msgspec.Struct, frozen=True):
         return self.stages[-1].end_s if self.stages else 0.0
 
 
-def form_of(stage: Stage) -> str | None:
+def find_load_key(stage: Stage) -> str | None:
     """Return the key that defines the load of a stage, or `None` if there is none yet."""
     return next((form for form in _FORMS if stage.get(form) not in (None, [])), None)
 
 
-def stage_line(stages: Sequence[Stage], folder: Path, traces: Mapping[TraceKey, Points]) -> StageLine:
+def build_stage_line(stages: Sequence[Stage], folder: Path, traces: Mapping[TraceKey, Points]) -> StageLine:
     """Compute the line. Each stage is drawn once regardless of its repeats, after its lead-in. `traces` are the rates
     of the traces that have been read.
     """
-    drawn_stages: list[Drawn] = []
+    drawn_stages: list[DrawnStage] = []
     handles: list[StageHandle] = []
     missing: list[TraceKey] = []
     at_s = 0.0
@@ -93,7 +93,7 @@ def trace_key(stage: Stage, folder: Path) -> TraceKey | None:
     return str((folder / path).resolve()), str(stage.get("speed") or "1x"), copies if isinstance(copies, int) else 1
 
 
-def rates_of_trace(key: TraceKey) -> Points:
+def read_trace_rates(key: TraceKey) -> Points:
     """Return the rates of a trace in up to 100 intervals of equal length. Raise BadValueError if the file is not a
     trace.
     """
@@ -114,7 +114,7 @@ def rates_of_trace(key: TraceKey) -> Points:
 
 def _draw_stage(
     stage: Stage, at_s: float, folder: Path, traces: Mapping[TraceKey, Points]
-) -> tuple[Drawn, StageSettings | None]:
+) -> tuple[DrawnStage, StageSettings | None]:
     from pydantic import ValidationError
 
     from app.profiles.load import StageSettings
@@ -124,7 +124,7 @@ def _draw_stage(
         # the trace file itself is read in the background
         settings = StageSettings.model_validate(dict(stage), context={"directory": folder, "files_must_exist": False})
     except ValidationError as error:
-        return Drawn(name, at_s, at_s + _duration_of(stage), (), name, _first_message(error)), None
+        return DrawnStage(name, at_s, at_s + _duration_of(stage), (), name, _first_message(error)), None
     start_s = at_s + settings.lead_in_s
     key = trace_key(stage, folder)
     replayed = traces.get(key, ()) if key is not None else ()
@@ -132,7 +132,7 @@ def _draw_stage(
     curve = settings.curve or replayed
     points = _clipped(curve, duration_s) if curve else ()
     shifted = tuple((start_s + time_s, rate) for time_s, rate in points)
-    return Drawn(name, at_s, start_s + duration_s, shifted, _label(name, settings)), settings
+    return DrawnStage(name, at_s, start_s + duration_s, shifted, _label(name, settings)), settings
 
 
 def _label(name: str, settings: StageSettings) -> str:
@@ -172,16 +172,16 @@ def _first_message(error: Any) -> str:
     return f"{key}: {message}" if key and key not in message else message
 
 
-def _handles(index: int, stage: Stage, settings: StageSettings, drawn: Drawn) -> list[StageHandle]:
+def _handles(index: int, stage: Stage, settings: StageSettings, drawn: DrawnStage) -> list[StageHandle]:
     start_s = drawn.end_s - (settings.duration_s or 0.0)
     at_end = drawn.points[-1][1] if drawn.points else 0.0
 
-    def handle(field: Any, x: float, y: float, label: str, direction: Way) -> StageHandle:
+    def handle(field: Any, x: float, y: float, label: str, direction: DragAxis) -> StageHandle:
         return StageHandle(index, field, x, y, f"{drawn.name}, {label}", direction, start_s)
 
     if settings.duration_s is None:
         return []
-    match form_of(stage):
+    match find_load_key(stage):
         case "rate" if drawn.points:
             return [handle("rate", drawn.end_s, at_end, "rate and end", "both")]
         case "ramp" if settings.ramp is not None:
@@ -199,28 +199,28 @@ def _handles(index: int, stage: Stage, settings: StageSettings, drawn: Drawn) ->
             return [handle("duration", drawn.end_s, at_end, "end", "x")]
 
 
-def moved(stages: Sequence[Stage], handle: StageHandle, x: float, y: float) -> list[dict[str, Any]]:
+def move_handle(stages: Sequence[Stage], handle: StageHandle, x: float, y: float) -> list[dict[str, Any]]:
     """Return the stages after moving a handle to another position, rounded to values that a hand can set."""
     from app.profiles.units import format_duration, format_rate
 
     changed = [dict(stage) for stage in stages]
     stage = changed[handle.stage]
-    rate = format_rate(max(_rounded(y), 0.0 if handle.what in ("from", "to") else 0.01))
-    match handle.what:
+    rate = format_rate(max(_rounded(y), 0.0 if handle.field in ("from", "to") else 0.01))
+    match handle.field:
         case "from" | "to":
-            ramp = {**stage["ramp"], handle.what: rate}
+            ramp = {**stage["ramp"], handle.field: rate}
             if {ramp["from"], ramp["to"]} != {"0/s"}:  # a ramp from 0/s to 0/s would send nothing
                 stage["ramp"] = ramp
         case "peak":
             stage["spike"] = {**stage["spike"], "peak": rate}
-        case "rate" if form_of(stage) == "spike":
+        case "rate" if find_load_key(stage) == "spike":
             stage["spike"] = {**stage["spike"], "base": rate}
         case "rate":
             stage["rate"] = rate
         case _:
             pass
-    if handle.way != "y" and x != handle.x:
-        stage["duration"] = format_duration(_rounded_duration(stage, x - handle.starts_s))
+    if handle.drag_axis != "y" and x != handle.x:
+        stage["duration"] = format_duration(_rounded_duration(stage, x - handle.start_s))
     return changed
 
 
@@ -229,7 +229,7 @@ def _rounded_duration(stage: Stage, requested_s: float) -> float:
     from app.profiles.units import parse_duration_s
 
     min_s = _MIN_DURATION_S
-    if form_of(stage) == "spike":
+    if find_load_key(stage) == "spike":
         min_s = 1.05 * (parse_duration_s(stage["spike"]["at"]) + parse_duration_s(stage["spike"]["for"]))
     duration_s = max(requested_s, min_s)
     step = 0.1 if duration_s < 10 else 1.0 if duration_s < 600 else 10.0

@@ -8,9 +8,9 @@ from typing import Any
 from PySide6.QtCore import QAbstractItemModel, QAbstractTableModel, QModelIndex, QPersistentModelIndex, Qt, Signal
 from PySide6.QtWidgets import QComboBox, QStyledItemDelegate, QStyleOptionViewItem, QWidget
 
-from app.gui.run.stage_edits import is_typed, load_text, with_arrivals, with_clients, with_load
-from app.gui.run.stage_line import Stage, form_of
-from app.gui.widgets import tip
+from app.gui.run.stage_edits import format_load, is_text_editable, with_arrivals, with_clients, with_load
+from app.gui.run.stage_line import Stage, find_load_key
+from app.gui.widgets import tool_tip_text
 
 Index = QModelIndex | QPersistentModelIndex
 _ROOT_INDEX = QModelIndex()
@@ -34,7 +34,7 @@ class StageModel(QAbstractTableModel):
     def stages(self) -> list[dict[str, Any]]:
         return self._stages
 
-    def show(self, stages: Sequence[Stage], problems: Sequence[str | None]) -> None:
+    def set_stages(self, stages: Sequence[Stage], problems: Sequence[str | None]) -> None:
         """Show stages; `problems` holds the validation error of each. Rows persist if only their contents changed."""
         if len(stages) != len(self._stages):
             self.beginResetModel()
@@ -84,7 +84,7 @@ class StageModel(QAbstractTableModel):
                 return f"⚠ {text}"
             return text
         if role == Qt.ItemDataRole.ToolTipRole:
-            return None if problem is None else tip(problem)
+            return None if problem is None else tool_tip_text(problem)
         if role == Qt.ItemDataRole.AccessibleDescriptionRole:
             return problem or ""
         return None
@@ -109,7 +109,7 @@ class StageModel(QAbstractTableModel):
 
     @staticmethod
     def _text(stage: Stage, column: int) -> str:
-        form = form_of(stage)
+        form = find_load_key(stage)
         match column:
             case 0:
                 return str(stage.get("name") or "steady")
@@ -118,7 +118,7 @@ class StageModel(QAbstractTableModel):
                     return "closed loop" if form == "concurrency" else "trace"
                 return str(stage.get("arrivals") or "poisson")
             case 2:
-                return load_text(stage)
+                return format_load(stage)
             case 3:
                 return str(stage.get("concurrency") or "")
             case 4:
@@ -128,11 +128,11 @@ class StageModel(QAbstractTableModel):
 
     @staticmethod
     def _can_edit(stage: Stage, column: int) -> bool:
-        form = form_of(stage)
+        form = find_load_key(stage)
         if column == ARRIVALS:
             return form not in ("concurrency", "trace")
         if column == LOAD:
-            return is_typed(stage) or form == "concurrency"
+            return is_text_editable(stage) or form == "concurrency"
         return column != CLIENTS or form != "trace"
 
     @staticmethod
@@ -145,7 +145,7 @@ class StageModel(QAbstractTableModel):
             case 1:
                 return with_arrivals(stage, text)
             case 2:
-                return with_load(stage, text) if text and text != load_text(stage) else dict(stage)
+                return with_load(stage, text) if text and text != format_load(stage) else dict(stage)
             case 3:
                 return with_clients(stage, text)
             case 4:

@@ -22,34 +22,34 @@ from PySide6.QtWidgets import (
 from app.gui.background import Latest
 from app.gui.charts.axes import Axis
 from app.gui.charts.draggable import DraggableChart, Handle
-from app.gui.flow import flow_in
-from app.gui.formatting import State, seconds
+from app.gui.flow import set_flow_layout
+from app.gui.formatting import State, format_duration
 from app.gui.navigation import Notice
 from app.gui.run import stage_edits
-from app.gui.run.seam import Document, Editor, folder_of, keep_tall
+from app.gui.run.seam import EditedProfile, SpecialEditor, base_directory, set_min_lines
 from app.gui.run.stage_edits import Preset
-from app.gui.run.stage_line import Points, StageLine, TraceKey, moved, rates_of_trace, stage_line
+from app.gui.run.stage_line import Points, StageLine, TraceKey, build_stage_line, move_handle, read_trace_rates
 from app.gui.run.stage_model import ARRIVALS, LOAD, ArrivalsDelegate, StageModel
-from app.gui.strip import Strip
-from app.gui.theme import Look
+from app.gui.strip import MessageStrip
+from app.gui.theme import ThemeController
 from app.gui.widgets import button, label, vbox
 
 _LINES = 18
 _MIN_ROWS, _MAX_ROWS = 2, 8
 
 
-class StagesEditor(Editor):
-    def __init__(self, look: Look) -> None:
+class StagesEditor(SpecialEditor):
+    def __init__(self, theme_controller: ThemeController) -> None:
         super().__init__()
-        self._document: Document | None = None
+        self._document: EditedProfile | None = None
         self._line = StageLine((), ())
         self._traces: dict[TraceKey, Points] = {}
         self._reading = Latest(self, self._on_traces, self._on_trace_error)
         self._pending_row = 0
         self._shown: tuple[list[dict[str, Any]], Path] | None = None
-        self.strip = Strip()
-        self.chart = DraggableChart("Planned rate", Axis("Time", "s"), Axis("Rate", "/s"), look)
-        self.chart.moved.connect(self._drag)
+        self.strip = MessageStrip()
+        self.chart = DraggableChart("Planned rate", Axis("Time", "s"), Axis("Rate", "/s"), theme_controller)
+        self.chart.handle_moved.connect(self._drag)
         self.model = StageModel()
         self.model.setParent(self)
         self.model.changed.connect(self._edit)
@@ -57,22 +57,22 @@ class StagesEditor(Editor):
         self._buttons = self._make_buttons()
         self.total = label("", "muted", wrap=True)
         vbox(self.strip, (self.chart, 1), self.total, self.table, self._buttons_line(), within=self)
-        self.fit_to_font()
+        self.update_heights()
         self._enable()
 
-    def fit_to_font(self) -> None:
-        keep_tall(self.chart, _LINES)
+    def update_heights(self) -> None:
+        set_min_lines(self.chart, _LINES)
         rows = min(max(self.model.rowCount(), _MIN_ROWS), _MAX_ROWS)
         row = self.table.fontMetrics().height() + 12
         self.table.verticalHeader().setDefaultSectionSize(row)
         self.table.setFixedHeight(row * rows + self.table.horizontalHeader().sizeHint().height() + 4)
 
-    def is_for(self, protocol: str | None) -> bool:
+    def supports_protocol(self, protocol: str | None) -> bool:
         return protocol != "local"
 
-    def show_contents(self, document: Document) -> None:
+    def show_contents(self, document: EditedProfile) -> None:
         self._document = document
-        stages, folder = stages_of(document), folder_of(document)
+        stages, folder = read_stages(document), base_directory(document)
         if (stages, folder) != self._shown:
             self._shown = copy.deepcopy(stages), folder
             self._show(stages)
@@ -82,58 +82,61 @@ class StagesEditor(Editor):
         self._enable()
 
     @property
-    def row(self) -> int:
+    def selected_row(self) -> int:
         """Index of the selected stage, or -1 if none is selected."""
         rows = self.table.selectionModel().selectedRows()
         return rows[0].row() if rows else -1
 
-    def make(self, kind: Preset) -> None:
+    def convert(self, kind: Preset) -> None:
         """Convert the selected stage to another load shape; without stages, add the first one."""
         trace = self._ask_trace() if kind == "trace" else ""
         if kind == "trace" and not trace:
             return
         stages = self.model.stages or [{"name": "steady"}]
-        selected = max(self.row, 0)
-        converted = stage_edits.preset(kind, stages[selected], trace)
+        selected = max(self.selected_row, 0)
+        converted = stage_edits.convert_stage(kind, stages[selected], trace)
         self._edit([converted if index == selected else dict(stage) for index, stage in enumerate(stages)])
 
     def add(self) -> None:
-        index = self.row if self.row >= 0 else len(self.model.stages) - 1
-        self._go_to(index + 1, stage_edits.added(self.model.stages, index))
+        index = self.selected_row if self.selected_row >= 0 else len(self.model.stages) - 1
+        self._go_to(index + 1, stage_edits.insert_stage(self.model.stages, index))
 
     def duplicate(self) -> None:
-        if self.row >= 0:
-            self._go_to(self.row + 1, stage_edits.duplicated(self.model.stages, self.row))
+        if self.selected_row >= 0:
+            self._go_to(self.selected_row + 1, stage_edits.duplicate_stage(self.model.stages, self.selected_row))
 
     def remove(self) -> None:
-        if self.row >= 0:
-            self._go_to(max(0, self.row - 1), stage_edits.removed(self.model.stages, self.row))
+        if self.selected_row >= 0:
+            self._go_to(max(0, self.selected_row - 1), stage_edits.remove_stage(self.model.stages, self.selected_row))
 
-    def shift(self, by: int) -> None:
-        if self.row >= 0 and 0 <= self.row + by < len(self.model.stages):
-            self._go_to(self.row + by, stage_edits.swapped(self.model.stages, self.row, self.row + by))
+    def move_selected(self, by: int) -> None:
+        if self.selected_row >= 0 and 0 <= self.selected_row + by < len(self.model.stages):
+            self._go_to(
+                self.selected_row + by,
+                stage_edits.swap_stages(self.model.stages, self.selected_row, self.selected_row + by),
+            )
 
     # Display
 
     def _show(self, stages: list[dict[str, Any]]) -> None:
         """Show stages as they are in the document, or as they would be if the drag ended here."""
         assert self._document is not None
-        self._line = stage_line(stages, folder_of(self._document), self._traces)
-        self.model.show(stages, [stage.problem for stage in self._line.stages])
+        self._line = build_stage_line(stages, base_directory(self._document), self._traces)
+        self.model.set_stages(stages, [stage.problem for stage in self._line.stages])
         self._show_problem()
-        self.fit_to_font()
+        self.update_heights()
         self._draw()
         missing = self._line.missing
         if missing:
-            self._reading.ask(lambda: {key: rates_of_trace(key) for key in missing})
+            self._reading.request(lambda: {key: read_trace_rates(key) for key in missing})
 
     def _on_traces(self, traces: dict[TraceKey, Points]) -> None:
         self._traces.update(traces)
         if self._document is not None:
-            self._show(stages_of(self._document))
+            self._show(read_stages(self._document))
 
     def _on_trace_error(self, error: Exception) -> None:
-        self.strip.say(Notice("error", f"The trace cannot be read: {str(error)[:300]}"))
+        self.strip.show_notice(Notice("error", f"The trace cannot be read: {str(error)[:300]}"))
 
     def _show_problem(self) -> None:
         invalid = next((stage for stage in self._line.stages if stage.problem is not None), None)
@@ -141,7 +144,7 @@ class StagesEditor(Editor):
             self.strip.hide()
             return
         message = f"Stage {invalid.name} is not right yet: {str(invalid.problem)[:300]}"
-        self.strip.say(Notice("error", message))
+        self.strip.show_notice(Notice("error", message))
 
     def _draw(self) -> None:
         line, xs, ys = self._line, [0.0], [0.0 if not self._has_rates else np.nan]
@@ -153,12 +156,12 @@ class StagesEditor(Editor):
         self.chart.set_bands(
             [(drawn.start_s, drawn.end_s, drawn.label, states[drawn.problem is not None]) for drawn in line.stages]
         )
-        self.chart.set_handles([Handle(drawn.x, drawn.y, drawn.name, drawn.way) for drawn in line.handles])
+        self.chart.set_handles([Handle(drawn.x, drawn.y, drawn.name, drawn.drag_axis) for drawn in line.handles])
         repeated = any(stage.get("repeats") not in (None, 1) for stage in self.model.stages)
         duration_text = "One round takes {time}." if repeated else "All stages take {time}."
         hint = "Drag a point, or take it with Page Down and move it with the arrow keys."
         placeholder = "No stages yet: add one, or let a search find the highest rate."
-        summary = duration_text.format(time=seconds(line.total_s)) + (f" {hint}" if line.handles else "")
+        summary = duration_text.format(time=format_duration(line.total_s)) + (f" {hint}" if line.handles else "")
         self.total.setText(summary if line.stages else placeholder)
         for widget in (self.chart, self.table):
             widget.setVisible(bool(line.stages))
@@ -170,7 +173,7 @@ class StagesEditor(Editor):
     def _drag(self, index: int, x: float, y: float, is_done: bool) -> None:
         if index >= len(self._line.handles):
             return
-        stages = moved(self.model.stages, self._line.handles[index], x, y)
+        stages = move_handle(self.model.stages, self._line.handles[index], x, y)
         self._show(stages)
         if is_done:
             self._edit(stages)
@@ -187,7 +190,7 @@ class StagesEditor(Editor):
             self.table.selectRow(min(row, self.model.rowCount() - 1))
 
     def _ask_trace(self) -> str:
-        folder = str(folder_of(self._document)) if self._document is not None else ""
+        folder = str(base_directory(self._document)) if self._document is not None else ""
         kinds = "Traces (*.csv *.jsonl *.json *.parquet *.gz);;All files (*)"
         return QFileDialog.getOpenFileName(self, "A trace to replay", folder, kinds)[0]
 
@@ -235,24 +238,24 @@ class StagesEditor(Editor):
             "add": button("&Add stage", self.add),
             "duplicate": button("Du&plicate", self.duplicate),
             "remove": button("Re&move", self.remove),
-            "up": button("Move &up", partial(self.shift, -1)),
-            "down": button("Move do&wn", partial(self.shift, 1)),
+            "up": button("Move &up", partial(self.move_selected, -1)),
+            "down": button("Move do&wn", partial(self.move_selected, 1)),
             "shape": shape,
         }
 
     def _preset(self, kind: Preset, _checked: bool = False) -> None:
-        self.make(kind)
+        self.convert(kind)
 
     def _buttons_line(self) -> QWidget:
         holder = QWidget()
-        line = flow_in(holder, 6)
+        line = set_flow_layout(holder, 6)
         line.setContentsMargins(0, 0, 0, 0)
         for widget in self._buttons.values():
             line.addWidget(widget)
         return holder
 
     def _enable(self) -> None:
-        rows, row = self.model.rowCount(), self.row
+        rows, row = self.model.rowCount(), self.selected_row
         for name in ("duplicate", "remove"):
             self._buttons[name].setEnabled(row >= 0)
         self._buttons["up"].setEnabled(row > 0)
@@ -260,7 +263,7 @@ class StagesEditor(Editor):
         self._buttons["shape"].setEnabled(row >= 0 or not rows)
 
 
-def stages_of(document: Document) -> list[dict[str, Any]]:
+def read_stages(document: EditedProfile) -> list[dict[str, Any]]:
     """Return the stages that are mappings; the form reports anything else as an error."""
     values = document.value("load.stages")
     return [dict(stage) for stage in values if isinstance(stage, dict)] if isinstance(values, list | tuple) else []

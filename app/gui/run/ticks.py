@@ -8,40 +8,40 @@ import msgspec
 from PySide6.QtCore import QSignalBlocker, Signal
 from PySide6.QtWidgets import QCheckBox, QLayout, QVBoxLayout, QWidget
 
-from app.gui.flow import flow_in
-from app.gui.widgets import label, tip
+from app.gui.flow import set_flow_layout
+from app.gui.widgets import label, tool_tip_text
 
 
-class Tick(msgspec.Struct, frozen=True):
+class CheckBoxOption(msgspec.Struct, frozen=True):
     """Option of a check box group. `text` is the label; `against` is the reason why the option is not available.
     `is_known` is `False` while availability is still being checked.
     """
 
     value: str
     text: str
-    against: str | None = None
+    unavailable_reason: str | None = None
     is_known: bool = True
 
 
-class Ticks(QWidget):
+class CheckBoxGroup(QWidget):
     """Check box group, in lines that wrap, or in a column with the reason below each box.
 
     `ticked` carries all selected values in the order of the options. The last selected value cannot be cleared.
     """
 
-    ticked = Signal(list)
+    selection_changed = Signal(list)
 
     def __init__(self, name: str, *, is_upright: bool = False) -> None:
         super().__init__()
         self.setAccessibleName(name)
         self._name, self._is_upright = name, is_upright
-        self._layout: QLayout = QVBoxLayout(self) if is_upright else flow_in(self)
+        self._layout: QLayout = QVBoxLayout(self) if is_upright else set_flow_layout(self)
         self._layout.setContentsMargins(0, 0, 0, 0)
         self.boxes: dict[str, QCheckBox] = {}
         self._reasons: dict[str, QWidget] = {}
-        self._options: tuple[Tick, ...] = ()
+        self._options: tuple[CheckBoxOption, ...] = ()
 
-    def show_ticks(self, options: Sequence[Tick], chosen: Iterable[str]) -> None:
+    def set_options(self, options: Sequence[CheckBoxOption], chosen: Iterable[str]) -> None:
         ticked = set(chosen)
         if tuple(options) != self._options:
             self._build(options)
@@ -49,11 +49,13 @@ class Ticks(QWidget):
             with QSignalBlocker(box):
                 box.setChecked(value in ticked)
 
-    def reasons(self) -> Mapping[str, str]:
+    def unavailable_reasons(self) -> Mapping[str, str]:
         """Return the reason for each value that is not available."""
-        return {option.value: option.against for option in self._options if option.against is not None}
+        return {
+            option.value: option.unavailable_reason for option in self._options if option.unavailable_reason is not None
+        }
 
-    def _build(self, options: Sequence[Tick]) -> None:
+    def _build(self, options: Sequence[CheckBoxOption]) -> None:
         for widget in (*self.boxes.values(), *self._reasons.values()):
             self._layout.removeWidget(widget)
             widget.deleteLater()
@@ -61,8 +63,8 @@ class Ticks(QWidget):
         for option in options:
             box = QCheckBox(option.text)
             box.setAccessibleName(f"{self._name}: {option.text}")
-            box.setAccessibleDescription(option.against or "")
-            box.setToolTip(tip(option.against or ""))
+            box.setAccessibleDescription(option.unavailable_reason or "")
+            box.setToolTip(tool_tip_text(option.unavailable_reason or ""))
             box.clicked.connect(self._changed)
             self.boxes[option.value] = box
             self._layout.addWidget(box)
@@ -73,15 +75,15 @@ class Ticks(QWidget):
                 self._layout.addWidget(reason)
 
     @staticmethod
-    def _availability(option: Tick) -> str:
+    def _availability(option: CheckBoxOption) -> str:
         if not option.is_known:
             return "… being tried"
-        return "✓ opens a session here" if option.against is None else f"✗ {option.against}"
+        return "✓ opens a session here" if option.unavailable_reason is None else f"✗ {option.unavailable_reason}"
 
     def _changed(self) -> None:
         chosen = [value for value, box in self.boxes.items() if box.isChecked()]
         if chosen:
-            self.ticked.emit(chosen)
+            self.selection_changed.emit(chosen)
             return
         box = self.sender()
         if isinstance(box, QCheckBox):

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from app.gui.engine.launch import reported_failure
-from app.gui.formatting import NOT_AVAILABLE, count, number, with_unit
+from app.gui.engine.launch import parse_reported_failure
+from app.gui.formatting import NOT_AVAILABLE, format_count, format_number, with_unit
 from app.gui.navigation import Notice, Severity
-from app.records.trial import Failure, Trial
+from app.records.trial import ConnectionTest, Failure
 
 _MAX_LETTERS = 300
 
 
-def trial_rows(trial: Trial) -> tuple[tuple[str, str], ...]:
+def trial_rows(trial: ConnectionTest) -> tuple[tuple[str, str], ...]:
     """Return name and text of each row, most important first."""
     rows = [("Status", NOT_AVAILABLE if trial.status is None else str(trial.status))]
     if trial.first_byte_ms is not None or trial.total_ms is not None:
@@ -19,9 +19,9 @@ def trial_rows(trial: Trial) -> tuple[tuple[str, str], ...]:
             rows.append(("First token (TTFT)", _ms(trial.first_token_ms)))
         rows.append(("Whole answer", _ms(trial.total_ms)))
     if trial.bytes_received:
-        rows.append(("Size", with_unit(count(trial.bytes_received), "bytes")))
+        rows.append(("Size", with_unit(format_count(trial.bytes_received), "bytes")))
     if trial.tokens_out is not None:
-        rows.append(("Output tokens", count(trial.tokens_out)))
+        rows.append(("Output tokens", format_count(trial.tokens_out)))
     rows.append(("Target", f"{trial.url} ({trial.protocol})"))
     if trial.model is not None:
         rows.append(("Model", trial.model))
@@ -35,7 +35,7 @@ def trial_rows(trial: Trial) -> tuple[tuple[str, str], ...]:
     return tuple((name[:80], text[:_MAX_LETTERS]) for name, text in rows)
 
 
-def trial_notice(trial: Trial) -> Notice:
+def trial_notice(trial: ConnectionTest) -> Notice:
     if trial.problem is None:
         return Notice("news", "The target answers as the profile wants it.")
     severity: Severity = "warning" if trial.is_measurable else "error"
@@ -44,9 +44,9 @@ def trial_notice(trial: Trial) -> Notice:
     return Notice(severity, message, consequence, trial.remedy)
 
 
-def error_notice(code: int, said: bytes) -> Notice:
+def error_notice(code: int, stderr: bytes) -> Notice:
     """Build the notice for a command that ended without a result: the reported failure, and all output as details."""
-    failure, text = reported_failure(said.decode(errors="replace"))
+    failure, text = parse_reported_failure(stderr.decode(errors="replace"))
     if failure is None:
         failure = Failure(code, f"The test ended with code {code} and told nothing.")
     return Notice("error", failure.message[:_MAX_LETTERS], None, failure.hint, text[-4000:] or None)
@@ -70,7 +70,7 @@ _TITLES = {
 }  # one entry per problem, so that each is translated when it is shown
 
 
-def _certificate(trial: Trial) -> str:
+def _certificate(trial: ConnectionTest) -> str:
     tls = trial.tls
     if tls is None or tls.issuer is None:
         return "not verified, so not read"
@@ -78,4 +78,4 @@ def _certificate(trial: Trial) -> str:
 
 
 def _ms(value: float | None) -> str:
-    return NOT_AVAILABLE if value is None else with_unit(number(value), "ms")
+    return NOT_AVAILABLE if value is None else with_unit(format_number(value), "ms")

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from app.gui.formatting import NOT_AVAILABLE, count, money, number, seconds
-from app.records.planned_work import ImpossibleCell, PlannedWork
+from app.gui.formatting import NOT_AVAILABLE, format_count, format_duration, format_money, format_number
+from app.records.planned_work import ImpossibleVariant, PlannedWork
 
 if TYPE_CHECKING:
     from app.wiring.impossible_cells import LocalMachine
@@ -22,35 +22,35 @@ _MAX_REASONS = 6
 class Tile(msgspec.Struct, frozen=True):
     name: str
     value: str
-    below: str = ""
+    detail: str = ""
 
 
 class WorkView(msgspec.Struct, frozen=True):
     """Planned work. `reason` explains why there is none. `machine` is cached: pass it to the next call."""
 
     work: PlannedWork | None = None
-    cells: tuple[ImpossibleCell, ...] | None = None
+    cells: tuple[ImpossibleVariant, ...] | None = None
     target: str = ""
     reason: str | None = None
     machine: Any = None
 
 
-def work_view(tree: Mapping[str, Any], place: str, machine: LocalMachine | None) -> WorkView:
+def build_work_view(tree: Mapping[str, Any], path: str, machine: LocalMachine | None) -> WorkView:
     """Compute the planned work. For a local profile this inspects the machine, unless it is given, and the models."""
     from app.errors import ProfileError, SizewiseError
     from app.profiles.loading import load_values
     from app.profiles.local import LocalProfile
-    from app.profiles.pricing.catalogue import load_catalogue
-    from app.wiring.impossible_cells import facts_of_models, impossible_cells, local_machine
-    from app.wiring.planned_work import planned_work
+    from app.profiles.pricing.catalogue import load_catalog
+    from app.wiring.impossible_cells import find_unrunnable_variants, inspect_models, local_machine
+    from app.wiring.planned_work import estimate_work
 
     try:
-        profile = load_values(dict(tree), place)
-        work = planned_work(profile, load_catalogue())
+        profile = load_values(dict(tree), path)
+        work = estimate_work(profile, load_catalog())
         if not isinstance(profile, LocalProfile):
             return WorkView(work, target=", ".join(profile.target.all_urls))
         machine = machine or local_machine()
-        cells = impossible_cells(profile, machine, facts_of_models(profile))
+        cells = find_unrunnable_variants(profile, machine, inspect_models(profile))
         return WorkView(work, cells, "this machine", machine=machine)
     except SizewiseError as error:
         message = error.problem if isinstance(error, ProfileError) else str(error)
@@ -58,7 +58,7 @@ def work_view(tree: Mapping[str, Any], place: str, machine: LocalMachine | None)
         return WorkView(reason=f"{message}.{hint}"[:500], machine=machine)
 
 
-def tiles_of(work: PlannedWork, now: datetime) -> tuple[Tile, ...]:
+def build_tiles(work: PlannedWork, now: datetime) -> tuple[Tile, ...]:
     tiles = [_work_tile(work), _time_tile(work, now)]
     if work.variants is None:
         tiles.append(_requests_tile(work))
@@ -67,32 +67,32 @@ def tiles_of(work: PlannedWork, now: datetime) -> tuple[Tile, ...]:
     if work.usd is None:
         tiles.append(Tile("Money", NOT_AVAILABLE, work.usd_reason or ""))
     else:
-        maximum = f"at most ${money(work.usd[1])}"
-        tiles.append(Tile("Money", f"${money(work.usd[0])}", maximum))
+        maximum = f"at most ${format_money(work.usd[1])}"
+        tiles.append(Tile("Money", f"${format_money(work.usd[0])}", maximum))
     limits = ", ".join(work.limits) or "none"
     tiles.append(Tile("Limits", limits, work.cut_after or "whichever comes first ends the run" * bool(work.limits)))
     return tuple(tiles)
 
 
-def safety_line(view: WorkView) -> str:
+def format_start_summary(view: WorkView) -> str:
     """Return one sentence that says what pressing Start does."""
     work = view.work
     if work is None:
         return ""
     destination = view.target[:200] or "a server that the run starts itself"
     if work.variants is not None:
-        return f"Start measures {_stages(work.stages)} on {destination}, for at most {seconds(work.at_most_s)}."
-    return f"Start sends {_all_requests(work)} to {destination}, for at most {seconds(work.at_most_s)}."
+        return f"Start measures {_stages(work.stages)} on {destination}, for at most {format_duration(work.at_most_s)}."
+    return f"Start sends {_all_requests(work)} to {destination}, for at most {format_duration(work.at_most_s)}."
 
 
-def cell_rows(cells: tuple[ImpossibleCell, ...]) -> tuple[tuple[str, str], ...]:
+def group_cells(cells: tuple[ImpossibleVariant, ...]) -> tuple[tuple[str, str], ...]:
     """Group the impossible variants by reason: their number, and the reason with the first variant as an example."""
     by_reason: dict[tuple[str, str], list[str]] = {}
     for cell in cells:
         by_reason.setdefault((cell.settles, cell.reason), []).append(cell.cell)
     rows = []
     for (settles, reason), names in list(by_reason.items())[:_MAX_REASONS]:
-        heading = "1 variant" if len(names) == 1 else f"{count(len(names))} variants"
+        heading = "1 variant" if len(names) == 1 else f"{format_count(len(names))} variants"
         example = names[0] if len(names) == 1 else f"such as {names[0]}"
         rows.append((heading, f"{reason[:240]} ({settles}): {example[:160]}"))
     left = len(by_reason) - len(rows)
@@ -104,15 +104,15 @@ def _all_requests(work: PlannedWork) -> str:
         if work.closed_stages and not work.requests:
             return "as many requests as are answered"
         more = " and more by clients" if work.closed_stages else ""
-        return f"about {count(round(work.requests or 0))} requests" + more
+        return f"about {format_count(round(work.requests or 0))} requests" + more
     stages = work.requests or 0.0
-    low, high = (count(round(stages + requests)) for requests in work.search.requests)
+    low, high = (format_count(round(stages + requests)) for requests in work.search.requests)
     return f"{low} to {high} requests"
 
 
 def _work_tile(work: PlannedWork) -> Tile:
     if work.variants is not None:
-        plural = f"{count(work.variants)} variants"
+        plural = f"{format_count(work.variants)} variants"
         variants = "1 variant" if work.variants == 1 else plural
         return Tile("Work", variants, _stages(work.stages))
     if work.search is None:
@@ -125,35 +125,37 @@ def _work_tile(work: PlannedWork) -> Tile:
 
 
 def _stages(number_of: int) -> str:
-    return "1 stage" if number_of == 1 else f"{count(number_of)} stages"
+    return "1 stage" if number_of == 1 else f"{format_count(number_of)} stages"
 
 
 def _time_tile(work: PlannedWork, now: datetime) -> Tile:
     until = (now + timedelta(seconds=work.at_most_s)).strftime("%H:%M")
-    maximum = f"at most {seconds(work.at_most_s)}: until {until}"
-    return Tile("Time", f"about {seconds(work.duration_s)}", maximum)
+    maximum = f"at most {format_duration(work.at_most_s)}: until {until}"
+    return Tile("Time", f"about {format_duration(work.duration_s)}", maximum)
 
 
 def _requests_tile(work: PlannedWork) -> Tile:
     name = "Requests"
     if work.search is not None:
-        low, high = (number(number_of) for number_of in work.search.supposed_per_s)
-        low_count, high_count = (count(round((work.requests or 0) + number_of)) for number_of in work.search.requests)
+        low, high = (format_number(number_of) for number_of in work.search.supposed_per_s)
+        low_count, high_count = (
+            format_count(round((work.requests or 0) + number_of)) for number_of in work.search.requests
+        )
         below = f"where the answer is {low}/s to {high}/s"
         return Tile(name, f"{low_count} to {high_count}", below)
     if work.closed_stages:
-        expected = count(round(work.requests)) if work.requests else NOT_AVAILABLE
+        expected = format_count(round(work.requests)) if work.requests else NOT_AVAILABLE
         below = "and as many as clients get answered"
         return Tile(name, expected, below)
-    return Tile(name, f"about {count(round(work.requests or 0))}", "expected")
+    return Tile(name, f"about {format_count(round(work.requests or 0))}", "expected")
 
 
 def _tokens_tile(work: PlannedWork) -> Tile:
     if work.tokens_in is None:
         return Tile("Tokens", NOT_AVAILABLE, work.tokens_reason or "")
-    tokens_in = f"{count(round(work.tokens_in))} in"
+    tokens_in = f"{format_count(round(work.tokens_in))} in"
     if work.search is not None and not work.requests:
         return Tile("Tokens", NOT_AVAILABLE, "they go with the rate that is found")
     if work.tokens_out is None:
         return Tile("Tokens", tokens_in, work.tokens_reason or "")
-    return Tile("Tokens", tokens_in, f"{count(round(work.tokens_out))} out")
+    return Tile("Tokens", tokens_in, f"{format_count(round(work.tokens_out))} out")

@@ -8,9 +8,9 @@ from app.errors import UsageError
 from app.inference.rows import Array
 from app.inference.tensor_spec import TensorSpec, printable
 
-MOST_BYTES = 2 * 2**30
+MAX_BYTES = 2 * 2**30
 """Maximum size of all rows in the model's types, in bytes."""
-OR_NO_LABELS = "or say labels: null in the profile where there are none."
+NO_LABELS_HINT = "or say labels: null in the profile where there are none."
 
 
 def as_input(values: Array, spec: TensorSpec, source: str, *, is_decimal: bool = False) -> Array:
@@ -49,15 +49,15 @@ def as_labels(values: Array, source: str) -> Array:
     return labels
 
 
-def shown_shape(shape: tuple[int, ...]) -> str:
+def format_shape(shape: tuple[int, ...]) -> str:
     """Format a shape, as in `any x 3 x 224`."""
     return " x ".join("any" if axis == -1 else str(axis) for axis in shape) or "a single number"
 
 
-def fits(shape: tuple[int, ...], wanted: tuple[int, ...]) -> bool:
+def matches_shape(shape: tuple[int, ...], expected_shape: tuple[int, ...]) -> bool:
     """Return whether a shape matches a wanted shape, in which -1 matches any length."""
-    return len(shape) == len(wanted) and all(
-        wanted_axis in (-1, axis) for axis, wanted_axis in zip(shape, wanted, strict=True)
+    return len(shape) == len(expected_shape) and all(
+        wanted_axis in (-1, axis) for axis, wanted_axis in zip(shape, expected_shape, strict=True)
     )
 
 

@@ -15,7 +15,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from app.errors import UsageError
-from app.inference.datasets.casting import MOST_BYTES, OR_NO_LABELS, as_input, fits, shown_shape
+from app.inference.datasets.casting import MAX_BYTES, NO_LABELS_HINT, as_input, format_shape, matches_shape
 from app.inference.rows import Array, StoredRows
 from app.inference.tensor_spec import TensorSpec, printable
 
@@ -34,7 +34,7 @@ def picture_reader(spec: TensorSpec) -> Callable[[Path], Array]:
     is_channels_first = len(spec.shape) == 4 and spec.shape[1] in _MODES
     if len(spec.shape) != 4 or not (is_channels_first or spec.shape[3] in _MODES) or not _takes_colors(spec):
         raise UsageError(
-            f"pictures do not fit {printable(spec.name)}, {spec.dtype} of {shown_shape(spec.shape)}",
+            f"pictures do not fit {printable(spec.name)}, {spec.dtype} of {format_shape(spec.shape)}",
             hint="They fit 1 or 3 channels, first or last, of floats or uint8; else store arrays as .npy.",
         )
     pillow = _pillow()
@@ -88,7 +88,7 @@ _ARRAYS = frozenset({".npy"})
 
 
 def load_class_folders(
-    folder: Path, inputs: tuple[TensorSpec, ...], largest_batch: int, *, is_labelled: bool = True
+    folder: Path, inputs: tuple[TensorSpec, ...], largest_batch: int, *, is_labeled: bool = True
 ) -> StoredRows:
     """Load the rows of a folder, one file per row.
 
@@ -101,22 +101,22 @@ def load_class_folders(
             hint="Use an .npz with an array for each input.",
         )
     spec = inputs[0]
-    classes, files = _find_files(folder, is_labelled)
+    classes, files = _find_files(folder, is_labeled)
     read = picture_reader(spec) if files[0][0].suffix.casefold() in PICTURES else _array_reader(spec)
     first = read(files[0][0])
-    if (size := first.nbytes * len(files)) > MOST_BYTES:
+    if (size := first.nbytes * len(files)) > MAX_BYTES:
         raise UsageError(f"{folder.name} holds {size / 2**30:,.1f} GiB as the model takes it, and 2 GiB are the most")
     rows = np.empty((len(files), *first.shape), first.dtype)
     for index, (path, _) in enumerate(files):
         row = read(path)
         if row.shape != first.shape:
             raise UsageError(
-                f"{_shown(path)} has another shape, {shown_shape(row.shape)}, "
-                f"than {_shown(files[0][0])}, {shown_shape(first.shape)}"
+                f"{_shown(path)} has another shape, {format_shape(row.shape)}, "
+                f"than {_shown(files[0][0])}, {format_shape(first.shape)}"
             )
         rows[index] = row
-    labels = np.array([label for _, label in files], np.int64) if is_labelled else None
-    notes = (*(_class_notes(classes) if is_labelled else ()), *_picture_notes(files))
+    labels = np.array([label for _, label in files], np.int64) if is_labeled else None
+    notes = (*(_class_notes(classes) if is_labeled else ()), *_picture_notes(files))
     return StoredRows({spec.name: rows}, labels, largest_batch=largest_batch, notes=notes)
 
 
@@ -133,7 +133,7 @@ def _find_files(folder: Path, is_labelled: bool) -> tuple[list[str], list[tuple[
         raise UsageError(
             f"{folder.name} holds 0 files in its {len(classes)} class folders",
             hint="Rows are files `<class>/<name>.npy`, or .png or .jpg"
-            + (f"; put them there, {OR_NO_LABELS}" if is_labelled else ", or files in the folder itself."),
+            + (f"; put them there, {NO_LABELS_HINT}" if is_labelled else ", or files in the folder itself."),
         )
     return classes, _require_one_kind(folder, files)
 
@@ -172,16 +172,16 @@ def _array_reader(spec: TensorSpec) -> Callable[[Path], Array]:
                 values = np.load(file, allow_pickle=False)
         except Exception as error:  # A damaged file may raise any error of NumPy.
             raise UsageError(f"{_shown(path)} is not a plain array: {printable(str(error))}") from error
-        if not isinstance(values, np.ndarray) or not fits(values.shape, spec.shape[1:]):
-            shape = shown_shape(values.shape) if isinstance(values, np.ndarray) else "not one array"
-            raise UsageError(f"{_shown(path)} is {shape}; the model takes {shown_shape(spec.shape[1:])} a row")
+        if not isinstance(values, np.ndarray) or not matches_shape(values.shape, spec.shape[1:]):
+            shape = format_shape(values.shape) if isinstance(values, np.ndarray) else "not one array"
+            raise UsageError(f"{_shown(path)} is {shape}; the model takes {format_shape(spec.shape[1:])} a row")
         return as_input(values, spec, _shown(path))
 
     return read
 
 
 def _open_limited(path: Path) -> BinaryIO:
-    if path.stat().st_size > MOST_BYTES:
+    if path.stat().st_size > MAX_BYTES:
         raise ValueError("it has more than 2 GiB")
     return path.open("rb")
 

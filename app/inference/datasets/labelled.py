@@ -17,7 +17,7 @@ from app.inference.tensor_spec import TensorSpec
 _MAX_SHARE_DIVISOR = 4
 
 
-def calibration_rows(rows: int, wanted: int) -> npt.NDArray[np.int64]:
+def select_calibration_rows(rows: int, wanted: int) -> npt.NDArray[np.int64]:
     """Return the indices of calibration rows, spread evenly since rows may be sorted by class.
 
     There are `wanted` of them, but at most a quarter of all rows.
@@ -26,7 +26,7 @@ def calibration_rows(rows: int, wanted: int) -> npt.NDArray[np.int64]:
     return np.unique(np.linspace(0, rows - 1, count).astype(np.int64))
 
 
-def load_labelled(
+def load_labeled_rows(
     path: Path, inputs: tuple[TensorSpec, ...], label: str | None = "label", *, largest_batch: int = 1
 ) -> StoredRows:
     """Load rows and their labels.
@@ -42,7 +42,7 @@ def load_labelled(
     if path.is_dir():
         from app.inference.datasets.class_folders import load_class_folders
 
-        return load_class_folders(path, inputs, largest_batch, is_labelled=label is not None)
+        return load_class_folders(path, inputs, largest_batch, is_labeled=label is not None)
     if path.suffix.casefold() == ".csv":
         from app.inference.datasets.table import load_table
 

@@ -16,7 +16,7 @@ import pyarrow as pa
 from pyarrow import csv
 
 from app.errors import UsageError
-from app.inference.datasets.casting import MOST_BYTES, OR_NO_LABELS, as_input, as_labels, fits, shown_shape
+from app.inference.datasets.casting import MAX_BYTES, NO_LABELS_HINT, as_input, as_labels, format_shape, matches_shape
 from app.inference.rows import Array, StoredRows
 from app.inference.tensor_spec import TensorSpec, printable
 
@@ -36,23 +36,23 @@ def load_arrays(path: Path, inputs: tuple[TensorSpec, ...], label: str | None, l
     for spec in inputs:
         values = arrays[spec.name]
         may_be_rows = spec.shape[:1] == (-1,) if has_free else spec.shape != ()
-        if may_be_rows and values.shape[:1] == rows and fits(values.shape[1:], spec.shape[1:]):
+        if may_be_rows and values.shape[:1] == rows and matches_shape(values.shape[1:], spec.shape[1:]):
             feeds[spec.name] = as_input(values, spec, path.name)
-        elif spec.shape[:1] != (-1,) and fits(values.shape, spec.shape):
+        elif spec.shape[:1] != (-1,) and matches_shape(values.shape, spec.shape):
             whole_inputs[spec.name] = as_input(values, spec, path.name)
         else:
             row_text = f"{rows[0] if rows else 'no'} {'rows' if labels is None else 'labels'}"
             raise _shape_error(path, spec, values, row_text)
     if not feeds or not rows[0]:
         raise UsageError(f"{path.name} holds no rows", hint="The first axis of the arrays is the row.")
-    return StoredRows(feeds, labels, largest_batch=largest_batch, whole=whole_inputs)
+    return StoredRows(feeds, labels, largest_batch=largest_batch, whole_inputs=whole_inputs)
 
 
 def _rows_axis(arrays: dict[str, Array], inputs: tuple[TensorSpec, ...]) -> tuple[int, ...]:
     """Return the first axis of unlabeled arrays; empty if none of them can hold rows."""
     free = [spec for spec in inputs if spec.shape[:1] == (-1,)]
     fixed = [spec for spec in inputs if spec.shape]
-    larger = (spec for spec in fixed if not fits(arrays[spec.name].shape, spec.shape))
+    larger = (spec for spec in fixed if not matches_shape(arrays[spec.name].shape, spec.shape))
     chosen = next(iter(free), None) or next(larger, None) or next(iter(fixed), None)
     return () if chosen is None else arrays[chosen.name].shape[:1]
 
@@ -76,20 +76,20 @@ def _arrays(path: Path, names: list[str], label: str | None) -> dict[str, Array]
     raise UsageError(
         f"{path.name} has no array named {_array_names(missing)}; it has {_array_names(names_in_file) or 'none'}",
         hint="Rows are one array for each input of the model"
-        + (f", and the labels, {OR_NO_LABELS}" if label in missing else "."),
+        + (f", and the labels, {NO_LABELS_HINT}" if label in missing else "."),
     )
 
 
 def _check_size(path: Path, file: BinaryIO) -> None:
     size = sum(member.file_size for member in zipfile.ZipFile(file).infolist())
-    if size > MOST_BYTES:
+    if size > MAX_BYTES:
         raise UsageError(f"{path.name} unpacks to {size / 2**30:,.1f} GiB, and 2 GiB are the most")
 
 
 def _shape_error(path: Path, spec: TensorSpec, values: Array, row_text: str) -> UsageError:
     return UsageError(
-        f"{printable(spec.name)} is {shown_shape(values.shape)} in {path.name}, with {row_text}; "
-        f"the model takes {shown_shape(spec.shape)}",
+        f"{printable(spec.name)} is {format_shape(values.shape)} in {path.name}, with {row_text}; "
+        f"the model takes {format_shape(spec.shape)}",
         hint="The first axis is the row, and every array has the same number of rows.",
     )
 
@@ -115,7 +115,7 @@ def load_table(path: Path, inputs: tuple[TensorSpec, ...], label: str | None, la
     if label is not None and label not in columns:
         raise UsageError(
             f"{path.name} has no column {printable(label)}; it has {_format_names(columns)}",
-            hint=f"Name the labels' column, {OR_NO_LABELS}",
+            hint=f"Name the labels' column, {NO_LABELS_HINT}",
         )
     labels = None if label is None else as_labels(columns.pop(label), path.name)
     if all(spec.name in columns for spec in inputs):
@@ -163,7 +163,7 @@ def _values(column: Any, name: str, path: Path) -> Array:
 def _single_column(values: Array, spec: TensorSpec, path: Path) -> Array:
     if not spec.shape or any(axis not in (-1, 1) for axis in spec.shape[1:]):
         raise UsageError(
-            f"the column {printable(spec.name)} has one value a row; the model takes {shown_shape(spec.shape)}"
+            f"the column {printable(spec.name)} has one value a row; the model takes {format_shape(spec.shape)}"
         )
     return as_input(values, spec, path.name, is_decimal=True).reshape(-1, *[1] * (len(spec.shape) - 1))
 
@@ -176,13 +176,13 @@ def _join_columns(columns: dict[str, Array], spec: TensorSpec, path: Path, *, su
     if not has_room:
         raise UsageError(
             f"{path.name} has {len(columns)} columns{suffix}; "
-            f"the model takes {shown_shape(spec.shape)} in {printable(spec.name)}"
+            f"the model takes {format_shape(spec.shape)} in {printable(spec.name)}"
         )
     text_columns = [name for name, values in columns.items() if values.dtype.kind not in "fiub"]
     if text_columns and spec.dtype != "object":
         raise UsageError(f"the column {printable(text_columns[0])} of {path.name} is not all numbers")
     rows = len(next(iter(columns.values())))
-    if rows * len(columns) * np.dtype(spec.dtype).itemsize > MOST_BYTES:
+    if rows * len(columns) * np.dtype(spec.dtype).itemsize > MAX_BYTES:
         raise UsageError(f"{path.name} holds more than 2 GiB of numbers")
     joined: Array = np.empty((rows, len(columns)), np.dtype(spec.dtype))
     for index, values in enumerate(columns.values()):

@@ -8,25 +8,25 @@ from pathlib import Path
 import msgspec
 
 from app.errors import UsageError
-from app.inference.child import leave_with_parent, reported
-from app.inference.inspection.facts import facts_of
+from app.inference.child import exit_with_parent, run_reporting_errors
+from app.inference.inspection.facts import read_model_metadata
 from app.inference.inspection.limits import limit_this_process
 from app.inference.model_file import check_model_file
-from app.records.model import GivenShapes
+from app.records.model import ShapeOverrides
 from loadgen.decoding import decode_json
 
 
 def main() -> None:
-    leave_with_parent()
-    path, shapes = Path(sys.argv[1]), decode_json(sys.argv[2], GivenShapes)
+    exit_with_parent()
+    path, shapes = Path(sys.argv[1]), decode_json(sys.argv[2], ShapeOverrides)
     check_model_file(path)
     limit_this_process(path.stat().st_size)
     try:
-        facts = facts_of(path, shapes)
+        facts = read_model_metadata(path, shapes)
     except (MemoryError, RecursionError) as error:
         raise UsageError(f"{path.name} is refused: it takes far more memory to read than its size tells") from error
     sys.stdout.buffer.write(msgspec.msgpack.encode(facts))
 
 
 if __name__ == "__main__":
-    sys.exit(reported(main))
+    sys.exit(run_reporting_errors(main))

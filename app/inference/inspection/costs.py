@@ -18,8 +18,8 @@ import onnx
 from onnx import shape_inference
 
 from app.errors import UsageError
-from app.inference.inspection.reading import STANDARD_DOMAINS, Step, input_names, steps_of
-from app.inference.inspection.tensors import LARGEST_BYTES, dtype_name, size_bytes, tensors_within
+from app.inference.inspection.reading import STANDARD_DOMAINS, Step, build_steps, input_names
+from app.inference.inspection.tensors import MAX_BYTES, dtype_name, size_bytes, tensors_within
 from app.inference.tensor_spec import printable
 from app.records.model import BatchCost, Growth, Parameters
 
@@ -46,30 +46,30 @@ class Dataflow(msgspec.Struct, frozen=True):
     """Weights that are only looked up in and never read as a whole."""
     stored_forms: frozenset[str]
 
-    def content_read(self, step: Step) -> Iterator[str]:
+    def activations_read(self, step: Step) -> Iterator[str]:
         """Yield the activations whose bytes a step reads."""
         if not is_view(step) and step.node.op_type not in _READS_NO_CONTENT:
             yield from (name for name in step.reads if name not in self.weights and name not in self.stored_forms)
 
-    def content_made(self, step: Step) -> Iterator[str]:
+    def activations_written(self, step: Step) -> Iterator[str]:
         """Yield the values whose bytes a step writes."""
         if not is_view(step):
-            yield from (name for name in step.makes if name not in self.stored_forms)
+            yield from (name for name in step.writes if name not in self.stored_forms)
 
 
-def dataflow_of(graph: onnx.GraphProto) -> Dataflow:
+def build_dataflow(graph: onnx.GraphProto) -> Dataflow:
     """Return the dataflow of a graph. Raises UsageError for an invalid graph."""
     constants = {tensor.name for tensor in graph.initializer} | {
         sparse.values.name for sparse in graph.sparse_initializer
     }
     stored_forms: set[str] = set()
     live: list[Step] = []
-    for step in steps_of(graph):
+    for step in build_steps(graph):
         is_fixed = constants.issuperset(step.reads)
         if is_fixed and step.node.op_type == "DequantizeLinear":
-            stored_forms.update(step.makes)
+            stored_forms.update(step.writes)
         elif is_fixed and not _is_random(step.node):
-            constants.update(step.makes)
+            constants.update(step.writes)
             continue
         live.append(step)
     outputs = tuple(value.name for value in graph.output)
@@ -87,7 +87,7 @@ def dataflow_of(graph: onnx.GraphProto) -> Dataflow:
 
 def is_view(step: Step) -> bool:
     """Return whether the first output is the first input under another name."""
-    return step.node.domain in STANDARD_DOMAINS and step.node.op_type in _VIEWS and bool(step.reads and step.makes)
+    return step.node.domain in STANDARD_DOMAINS and step.node.op_type in _VIEWS and bool(step.reads and step.writes)
 
 
 def _is_lookup(step: Step) -> bool:
@@ -102,7 +102,7 @@ _MAX_KEPT_ELEMENTS = 1024
 """Maximum number of elements of a stored tensor that is kept; larger ones are weights, which no shape depends on."""
 
 
-class ShapesDisagreeError(UsageError):
+class ShapeMismatchError(UsageError):
     """Raised if an operator cannot take the shapes of its inputs."""
 
 
@@ -158,7 +158,7 @@ def infer_sizes(model: onnx.ModelProto, inputs: dict[str, tuple[int, ...]], *, i
         raise
     except Exception as error:  # onnx raises its own errors and those of the standard library.
         first_line = printable((str(error).strip() or type(error).__name__).splitlines()[0])
-        raise ShapesDisagreeError(f"the shapes in the model do not go together: {first_line}") from error
+        raise ShapeMismatchError(f"the shapes in the model do not go together: {first_line}") from error
     shapes: dict[str, tuple[int, ...]] = {}
     dtypes: dict[str, int] = {}
     for value in (*inferred.value_info, *inferred.output, *inferred.input):
@@ -279,7 +279,7 @@ def peak_activation_bytes(flow: Dataflow, bytes_of: Callable[[str], int]) -> int
     current = peak = sum(bytes_by_name.values())
     freed_after: dict[int, list[str]] = {}
     for index, step in enumerate(flow.steps):
-        for name in flow.content_made(step):
+        for name in flow.activations_written(step):
             bytes_by_name[name] = bytes_of(name)
             current += bytes_by_name[name]
             if name not in permanent:
@@ -295,7 +295,7 @@ def _storage(flow: Dataflow) -> dict[str, str]:
     for step in flow.steps:
         if is_view(step):
             source = storage.get(step.reads[0], step.reads[0])
-            storage.update(dict.fromkeys(step.makes, source))
+            storage.update(dict.fromkeys(step.writes, source))
     return storage
 
 
@@ -332,13 +332,15 @@ def batch_cost(flow: Dataflow, sizes: ValueSizes, batch: int) -> BatchCost:
         return sum(sizes.bytes(name) or 0 for name in names)
 
     flops = operator_flops(flow, sizes).flops.total()
-    weights, read_whole = parameters_of(flow, sizes).bytes, total(flow.weights - flow.tables)
-    activations = sum(total({*flow.content_read(step)}) + total(flow.content_made(step)) for step in flow.steps)
-    looked_up = sum(total(step.makes) for step in flow.steps if not flow.tables.isdisjoint(step.reads))
+    weights, read_whole = count_parameters(flow, sizes).bytes, total(flow.weights - flow.tables)
+    activations = sum(
+        total({*flow.activations_read(step)}) + total(flow.activations_written(step)) for step in flow.steps
+    )
+    looked_up = sum(total(step.writes) for step in flow.steps if not flow.tables.isdisjoint(step.reads))
     moved = read_whole + looked_up + activations
     outer = (name for name in {*flow.inputs, *flow.outputs} if name not in flow.weights)
     memory = weights + peak_activation_bytes(flow, lambda name: sizes.bytes(name) or 0)
-    if max(flops, moved, memory) > LARGEST_BYTES:
+    if max(flops, moved, memory) > MAX_BYTES:
         raise UsageError(f"an inference of {batch} rows takes more than a computer can count; look at the shapes")
     return BatchCost(
         batch=batch,
@@ -350,13 +352,13 @@ def batch_cost(flow: Dataflow, sizes: ValueSizes, batch: int) -> BatchCost:
     )
 
 
-def unknown_values(flow: Dataflow, sizes: ValueSizes) -> int:
+def count_unknown_values(flow: Dataflow, sizes: ValueSizes) -> int:
     """Return the number of values of unknown size."""
-    written = (name for step in flow.steps for name in flow.content_made(step))
+    written = (name for step in flow.steps for name in flow.activations_written(step))
     return sum(sizes.bytes(name) is None for name in (*flow.inputs, *written))
 
 
-def parameters_of(flow: Dataflow, sizes: ValueSizes) -> Parameters:
+def count_parameters(flow: Dataflow, sizes: ValueSizes) -> Parameters:
     """Return the number and the bytes of the weights."""
     by_dtype: Counter[str] = Counter()
     count = 0
@@ -369,7 +371,7 @@ def parameters_of(flow: Dataflow, sizes: ValueSizes) -> Parameters:
     return Parameters(count, by_dtype.total(), dict(by_dtype.most_common()))
 
 
-def growth(points: Sequence[tuple[int, int]]) -> Growth | None:
+def fit_growth(points: Sequence[tuple[int, int]]) -> Growth | None:
     """Return the line through all (batch, value) points; `None` for fewer than two points or if they lie on no line."""
     if len(points) < 2:
         return None

@@ -18,16 +18,16 @@ from app.errors import UsageError
 from app.inference.inspection import costs
 from app.inference.inspection.costs import (
     Dataflow,
-    ShapesDisagreeError,
+    ShapeMismatchError,
     ValueSizes,
-    dataflow_of,
+    build_dataflow,
     drop_weights,
     infer_sizes,
 )
 from app.inference.inspection.reading import all_nodes, check_domains, check_versions, input_names, read_model
 from app.inference.inspection.tensors import check_stored, dtype_name, stored_tensors, weight_files
 from app.inference.tensor_spec import printable
-from app.records.model import BatchCost, ExternalFile, GivenShapes, ModelFacts, ModelValue, OperatorCount
+from app.records.model import BatchCost, ExternalFile, ModelFacts, ModelValue, OperatorCount, ShapeOverrides
 
 Shape = tuple[int | str, ...]
 
@@ -37,15 +37,15 @@ _MAX_AXIS_LENGTH = 2**40
 class InputShapes:
     """Shapes of the inputs, with the user's values filled in; `None` if even the number of axes is unknown."""
 
-    def __init__(self, graph: onnx.GraphProto, given: GivenShapes) -> None:
+    def __init__(self, graph: onnx.GraphProto, given_shapes: ShapeOverrides) -> None:
         fed = set(input_names(graph))
         tensors = (value for value in graph.input if value.name in fed and value.type.HasField("tensor_type"))
         self.declared = {value.name: declared_shape(value) for value in tensors}
-        self.axes = dict(given.axes)
-        _check_names(self.declared, given)
-        for name, lengths in given.shapes.items():
+        self.axes = dict(given_shapes.axes)
+        _check_names(self.declared, given_shapes)
+        for name, lengths in given_shapes.shapes.items():
             self._apply_lengths(name, lengths)
-        self.shapes = {name: self._fill(name, shape, given) for name, shape in self.declared.items()}
+        self.shapes = {name: self._fill(name, shape, given_shapes) for name, shape in self.declared.items()}
         first = {shape[0] for shape in self.shapes.values() if shape} - {
             axis for shape in self.shapes.values() for axis in (shape or ())[1:]
         }
@@ -59,7 +59,7 @@ class InputShapes:
         first = next((shape[0] for shape in self.shapes.values() if shape), 1)
         return first if isinstance(first, int) else None
 
-    def missing(self) -> str | None:
+    def missing_message(self) -> str | None:
         """Return a sentence that says what the user must specify before sizes are known; `None` if nothing is
         missing.
         """
@@ -75,7 +75,7 @@ class InputShapes:
         options = " ".join(f"--axis {axis}=VALUE" for axis in required)
         return f"the model leaves the length of {', '.join(required)} open; give it with {options}"
 
-    def at(self, batch: int) -> dict[str, tuple[int, ...]]:
+    def at_batch(self, batch: int) -> dict[str, tuple[int, ...]]:
         """Return the shape of every input at a batch size. Requires that nothing is missing."""
         return {
             name: tuple(axis if isinstance(axis, int) else batch for axis in shape or ())
@@ -89,7 +89,7 @@ class InputShapes:
         if len(declared) != len(lengths):
             raise UsageError(
                 f"input {name} has {len(declared)} axes, and {len(lengths)} are given",
-                hint=f"The model says {shown(declared)}.",
+                hint=f"The model says {format_shape(declared)}.",
             )
         for axis, length in zip(declared, lengths, strict=True):
             if length is None:
@@ -98,7 +98,7 @@ class InputShapes:
                 description = f"axis {printable(str(axis))} of input {name}"
                 raise UsageError(f"{description} cannot be {length}: the model or another option differs")
 
-    def _fill(self, name: str, declared: Shape | None, given: GivenShapes) -> Shape | None:
+    def _fill(self, name: str, declared: Shape | None, given: ShapeOverrides) -> Shape | None:
         if declared is None:
             lengths = given.shapes.get(name)
             if lengths is None:
@@ -120,12 +120,12 @@ def declared_shape(value: onnx.ValueInfoProto) -> Shape | None:
     )
 
 
-def shown(shape: Shape | None) -> str:
+def format_shape(shape: Shape | None) -> str:
     """Format a shape for messages."""
     return "n/a" if shape is None else " × ".join(printable(str(axis)) for axis in shape) or "one number"
 
 
-def _check_names(declared: dict[str, Shape | None], given: GivenShapes) -> None:
+def _check_names(declared: dict[str, Shape | None], given: ShapeOverrides) -> None:
     lengths = [
         *given.axes.values(),
         *(length for shape in given.shapes.values() for length in shape if length is not None),
@@ -157,7 +157,7 @@ class _Inferred(msgspec.Struct, frozen=True):
     missing: str | None
 
 
-def facts_of(path: Path, given: GivenShapes) -> ModelFacts:
+def read_model_metadata(path: Path, given_shapes: ShapeOverrides) -> ModelFacts:
     """Inspect a model file. Raises UsageError for a file that is not a model, or that a careful runtime would not
     open.
     """
@@ -165,10 +165,10 @@ def facts_of(path: Path, given: GivenShapes) -> ModelFacts:
     files = _check_file(model, path)
     if model.functions:
         model = _inline_functions(model)
-    flow = dataflow_of(model.graph)
+    flow = build_dataflow(model.graph)
     inputs, outputs = tuple(_inputs(model.graph)), tuple(_value(value) for value in model.graph.output)
     drop_weights(model)
-    shapes = InputShapes(model.graph, given)
+    shapes = InputShapes(model.graph, given_shapes)
     inferred = _inferred(model, flow, shapes)
     flops = costs.operator_flops(flow, inferred.sizes)
     batch_costs = inferred.costs
@@ -181,7 +181,7 @@ def facts_of(path: Path, given: GivenShapes) -> ModelFacts:
         producer=printable(f"{model.producer_name} {model.producer_version}".strip()) or None,
         inputs=inputs,
         outputs=outputs,
-        parameters=costs.parameters_of(flow, inferred.sizes),
+        parameters=costs.count_parameters(flow, inferred.sizes),
         external_files=files,
         nodes=sum(1 for _ in all_nodes(model.graph)),
         operators=tuple(_operators(model.graph, flops if batch_costs else None)),
@@ -189,13 +189,13 @@ def facts_of(path: Path, given: GivenShapes) -> ModelFacts:
         axes={printable(axis): length for axis, length in shapes.axes.items()},
         costs=batch_costs,
         cost_reason=inferred.missing,
-        flops_growth=costs.growth([(cost.batch, cost.flops) for cost in batch_costs]),
-        moved_growth=costs.growth([(cost.batch, cost.moved_bytes) for cost in batch_costs]),
-        memory_growth=costs.growth([(cost.batch, cost.memory_bytes) for cost in batch_costs]),
+        flops_growth=costs.fit_growth([(cost.batch, cost.flops) for cost in batch_costs]),
+        moved_growth=costs.fit_growth([(cost.batch, cost.moved_bytes) for cost in batch_costs]),
+        memory_growth=costs.fit_growth([(cost.batch, cost.memory_bytes) for cost in batch_costs]),
         counted_operators=tuple(sorted(name for name, count in flops.flops.items() if count)) if batch_costs else (),
         unknown_operators=tuple(sorted(flops.unknown)) if batch_costs else (),
         unknown_nodes=flops.unknown.total() if batch_costs else 0,
-        unknown_values=costs.unknown_values(flow, inferred.sizes) if batch_costs else 0,
+        unknown_values=costs.count_unknown_values(flow, inferred.sizes) if batch_costs else 0,
     )
 
 
@@ -219,19 +219,19 @@ def _inline_functions(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def _inferred(model: onnx.ModelProto, flow: Dataflow, shapes: InputShapes) -> _Inferred:
-    missing = shapes.missing()
+    missing = shapes.missing_message()
     if missing is None:
         try:
             return _compute_costs(model, flow, shapes)
-        except ShapesDisagreeError as error:
+        except ShapeMismatchError as error:
             missing = str(error)
     return _Inferred(infer_sizes(model, {}, is_strict=False), (), missing)
 
 
 def _compute_costs(model: onnx.ModelProto, flow: Dataflow, shapes: InputShapes) -> _Inferred:
     batches = BATCHES if shapes.fixed_batch is None else (shapes.fixed_batch,)
-    first = infer_sizes(model, shapes.at(batches[0]))
-    rest = (costs.batch_cost(flow, infer_sizes(model, shapes.at(batch)), batch) for batch in batches[1:])
+    first = infer_sizes(model, shapes.at_batch(batches[0]))
+    rest = (costs.batch_cost(flow, infer_sizes(model, shapes.at_batch(batch)), batch) for batch in batches[1:])
     return _Inferred(first, (costs.batch_cost(flow, first, batches[0]), *rest), None)
 
 

@@ -7,20 +7,22 @@ from pathlib import Path
 import msgspec
 
 from app.errors import UsageError
-from app.inference.inspection.limits import WALL_S
+from app.inference.inspection.limits import WALL_TIME_LIMIT_S
 from app.inference.model_file import check_model_file
-from app.inference.parent import ChildKilledError, answer_of
-from app.records.model import GivenShapes, ModelFacts
+from app.inference.parent import ChildKilledError, run_child
+from app.records.model import ModelFacts, ShapeOverrides
 
 
-def inspect_model(model: Path, given: GivenShapes) -> ModelFacts:
+def inspect_model(model: Path, given_shapes: ShapeOverrides) -> ModelFacts:
     """Inspect a model file. Raises UsageError for a file that is not a model or is rejected, and for invalid axis
     lengths.
     """
     check_model_file(model)
-    arguments = (str(model.absolute()), msgspec.json.encode(given).decode())
+    arguments = (str(model.absolute()), msgspec.json.encode(given_shapes).decode())
     try:
-        output = answer_of(f"the inspection of {model.name}", "app.inference.inspection", *arguments, timeout_s=WALL_S)
+        output = run_child(
+            f"the inspection of {model.name}", "app.inference.inspection", *arguments, timeout_s=WALL_TIME_LIMIT_S
+        )
     except ChildKilledError as error:
         raise UsageError(
             f"{error}, so it is refused",

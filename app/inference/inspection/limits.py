@@ -13,11 +13,11 @@ _FILE_COPIES = 4
 _SECONDS = 1.0
 _SECONDS_PER_MIB = 4.0
 _MAX_SECONDS = 20.0
-WALL_S = 30.0
+WALL_TIME_LIMIT_S = 30.0
 """Time limit in seconds for a process that waits without computing, for example on a lost network drive."""
 
 
-def processor_seconds(file_bytes: int) -> float:
+def cpu_time_limit_s(file_bytes: int) -> float:
     """Return the CPU time limit for a file of this size: a small file that takes longer was made to take long."""
     return min(_SECONDS + _SECONDS_PER_MIB * file_bytes / MIB, _MAX_SECONDS)
 
@@ -38,4 +38,4 @@ def limit_this_process(file_bytes: int) -> None:
         limit = pages * resource.getpagesize() + _MEMORY_MIB * MIB + _FILE_COPIES * file_bytes
         resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    signal.setitimer(signal.ITIMER_PROF, processor_seconds(file_bytes))
+    signal.setitimer(signal.ITIMER_PROF, cpu_time_limit_s(file_bytes))

@@ -101,7 +101,7 @@ class Step(msgspec.Struct, frozen=True):
 
     node: onnx.NodeProto
     reads: tuple[str, ...]
-    makes: tuple[str, ...]
+    writes: tuple[str, ...]
 
 
 def input_names(graph: onnx.GraphProto) -> list[str]:
@@ -110,7 +110,7 @@ def input_names(graph: onnx.GraphProto) -> list[str]:
     return [value.name for value in graph.input if value.name not in stored]
 
 
-def steps_of(graph: onnx.GraphProto) -> list[Step]:
+def build_steps(graph: onnx.GraphProto) -> list[Step]:
     """Return the steps in the order of the file.
 
     Raises UsageError for an invalid graph: duplicate or missing values, or cycles.

@@ -18,7 +18,7 @@ from app.errors import UsageError
 from app.inference.tensor_spec import printable
 from app.records.model import ExternalFile
 
-LARGEST_BYTES = 2**63 - 1
+MAX_BYTES = 2**63 - 1
 
 _BITS = {
     **dict.fromkeys(("FLOAT", "INT32", "UINT32"), 32),
@@ -50,7 +50,7 @@ def size_bytes(dtype: int, shape: tuple[int, ...]) -> int | None:
     if bits is None:
         return None
     size = -(-math.prod(shape) * bits // 8)
-    if size > LARGEST_BYTES:
+    if size > MAX_BYTES:
         lengths = printable(" × ".join(map(str, shape)))
         raise UsageError(f"the model has a tensor of {lengths} elements, more than a computer can hold")
     return size

@@ -11,18 +11,18 @@ from pathlib import Path
 import msgspec
 
 from app.errors import SizewiseError, UsageError
-from app.inference.child import leave_with_parent, reported
+from app.inference.child import exit_with_parent, run_reporting_errors
 from app.inference.model_file import check_model_file
 from app.inference.output_capture import captured_output
-from app.inference.precision.made import Delivery, Order, limit_memory
+from app.inference.precision.made import ConversionJob, ConversionResult, limit_memory
 from app.inference.rows import Feeds, synthetic_feeds
 from app.inference.tensor_spec import printable
 from loadgen.decoding import decode_json
 
 
 def main() -> None:
-    leave_with_parent()
-    order = decode_json(sys.argv[1], Order)
+    exit_with_parent()
+    order = decode_json(sys.argv[1], ConversionJob)
     # The parent deletes this folder, whatever happens to this process.
     tempfile.tempdir = str(Path(order.draft).parent)
     with captured_output():  # The tools print advice, warnings and progress.
@@ -30,7 +30,7 @@ def main() -> None:
     sys.stdout.buffer.write(msgspec.json.encode(delivery))
 
 
-def _convert_or_explain(order: Order) -> Delivery:
+def _convert_or_explain(order: ConversionJob) -> ConversionResult:
     try:
         return _convert(order)
     except SizewiseError:
@@ -47,36 +47,36 @@ def _convert_or_explain(order: Order) -> Delivery:
         ) from error
 
 
-def _convert(order: Order) -> Delivery:
+def _convert(order: ConversionJob) -> ConversionResult:
     path, draft = Path(order.model), Path(order.draft)
     check_model_file(path)
-    from app.inference.precision.source import source_model
-    from app.inference.precision.trial import opened, try_made
+    from app.inference.precision.source import load_source_model
+    from app.inference.precision.trial import open_on_cpu, try_converted
 
     limit_memory(order.model_bytes)
-    model = source_model(path)
-    original = opened(path)
+    model = load_source_model(path)
+    original = open_on_cpu(path)
     batches: list[Feeds] = []
     if order.calibration is not None:
-        from app.inference.precision.int8 import load_batches
+        from app.inference.precision.int8 import load_calibration_batches
 
-        batches = load_batches(Path(order.calibration), order.inputs, original.inputs)
+        batches = load_calibration_batches(Path(order.calibration), order.inputs, original.inputs)
     if order.precision == "fp16":
-        from app.inference.precision.fp16 import make_fp16
+        from app.inference.precision.fp16 import convert_to_fp16
 
-        notes = make_fp16(model, draft)
+        notes = convert_to_fp16(model, draft)
     elif order.precision == "int8-dynamic":
-        from app.inference.precision.int8 import make_int8_dynamic
+        from app.inference.precision.int8 import convert_to_int8_dynamic
 
-        notes = make_int8_dynamic(model, draft, order.spares_a_bit)
+        notes = convert_to_int8_dynamic(model, draft, order.has_7_bit_weights)
     else:
-        from app.inference.precision.int8 import make_int8_static
+        from app.inference.precision.int8 import convert_to_int8_static
 
-        notes = make_int8_static(model, draft, order.spares_a_bit, batches)
-    trial_notes = try_made(original, draft, batches[0] if batches else synthetic_feeds(original.inputs, 1))
+        notes = convert_to_int8_static(model, draft, order.has_7_bit_weights, batches)
+    trial_notes = try_converted(original, draft, batches[0] if batches else synthetic_feeds(original.inputs, 1))
     rows = sum(len(next(iter(batch.values()))) for batch in batches)
-    return Delivery(calibration_rows=rows or None, notes=(*notes, *trial_notes))
+    return ConversionResult(calibration_rows=rows or None, notes=(*notes, *trial_notes))
 
 
 if __name__ == "__main__":
-    sys.exit(reported(main))
+    sys.exit(run_reporting_errors(main))

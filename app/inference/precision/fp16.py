@@ -13,7 +13,7 @@ from app.errors import UsageError
 _ON_CPU = "fp16 on cpu runs with casts to fp32 and back wherever there is no fp16 kernel"
 
 
-def make_fp16(model: onnx.ModelProto, draft: Path) -> tuple[str, ...]:
+def convert_to_fp16(model: onnx.ModelProto, draft: Path) -> tuple[str, ...]:
     """Convert a model to fp16 and return notes on the result. Raises UsageError if nothing could be converted."""
     before = _nodes_in_fp16(onnx.shape_inference.infer_shapes(model))
     converted = convert_float_to_float16(model, keep_io_types=True)

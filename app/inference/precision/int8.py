@@ -17,14 +17,14 @@ from onnxruntime.quantization.calibrate import CalibrationDataReader, Calibratio
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
 from app.errors import UsageError
-from app.inference.precision.source import integer_nodes, opset_of
+from app.inference.precision.source import count_integer_nodes, standard_opset
 from app.inference.rows import Feeds
 from app.inference.tensor_spec import TensorSpec, printable
 
 _BATCH = 16
 
 
-def load_batches(path: Path, names: tuple[str, ...], inputs: tuple[TensorSpec, ...]) -> list[Feeds]:
+def load_calibration_batches(path: Path, names: tuple[str, ...], inputs: tuple[TensorSpec, ...]) -> list[Feeds]:
     """Load calibration rows in batches for the model. Raises UsageError for rows that do not fit its inputs.
 
     If the model takes a fixed batch size, rows that do not fill the last batch are left out.
@@ -75,21 +75,21 @@ _REDUCED_RANGE_NOTE = (
 _CONVOLUTIONS_NOTE = "int8-dynamic convolutions are seldom faster than fp32 on cpu; int8-static is made for them"
 
 
-def make_int8_dynamic(model: onnx.ModelProto, draft: Path, spares_a_bit: bool) -> tuple[str, ...]:
+def convert_to_int8_dynamic(model: onnx.ModelProto, draft: Path, has_7_bit_weights: bool) -> tuple[str, ...]:
     """Convert a model to int8 with dynamic ranges and return notes. Raises UsageError if nothing could be converted."""
     prepared = _prepare(model, draft.parent)
     has_convolutions = any(node.op_type == "Conv" for node in onnx.load_model(prepared).graph.node)
     # uint8 by int8 is a slow ConvInteger, or not supported at all; for matrices it is the other way round.
     weights = QuantType.QUInt8 if has_convolutions else QuantType.QInt8
-    is_reduced = spares_a_bit and not has_convolutions
+    is_reduced = has_7_bit_weights and not has_convolutions
     quantize_dynamic(prepared, draft, per_channel=True, reduce_range=is_reduced, weight_type=weights)
     converted = _load_checked(draft, "int8-dynamic")
-    convolutions = (_CONVOLUTIONS_NOTE,) if integer_nodes(converted)["ConvInteger"] else ()
+    convolutions = (_CONVOLUTIONS_NOTE,) if count_integer_nodes(converted)["ConvInteger"] else ()
     return (*convolutions, *((_REDUCED_RANGE_NOTE,) if is_reduced else ()), *_unconverted_note(converted))
 
 
-def make_int8_static(
-    model: onnx.ModelProto, draft: Path, spares_a_bit: bool, batches: Sequence[Feeds]
+def convert_to_int8_static(
+    model: onnx.ModelProto, draft: Path, has_7_bit_weights: bool, batches: Sequence[Feeds]
 ) -> tuple[str, ...]:
     """Convert a model to int8 with static ranges and return notes.
 
@@ -103,13 +103,13 @@ def make_int8_static(
         nodes_to_exclude=_nodes_to_exclude(onnx.load_model(prepared).graph),
         quant_format=QuantFormat.QDQ,
         per_channel=True,
-        reduce_range=spares_a_bit,
+        reduce_range=has_7_bit_weights,
         activation_type=QuantType.QUInt8,
         weight_type=QuantType.QInt8,
         calibrate_method=CalibrationMethod.MinMax,
     )
     converted = _load_checked(draft, "int8-static")
-    return (*((_REDUCED_RANGE_NOTE,) if spares_a_bit else ()), *_unconverted_note(converted))
+    return (*((_REDUCED_RANGE_NOTE,) if has_7_bit_weights else ()), *_unconverted_note(converted))
 
 
 def _nodes_to_exclude(graph: onnx.GraphProto) -> list[str]:
@@ -158,7 +158,7 @@ def _prepare(model: onnx.ModelProto, folder: Path) -> Path:
 
 def _raise_opset(model: onnx.ModelProto) -> onnx.ModelProto:
     """Raise the opset before ONNX Runtime's tool does, whose own conversion fails on an Upsample."""
-    opset = opset_of(model)
+    opset = standard_opset(model)
     if opset >= _OPSET:
         return model
     try:
@@ -173,7 +173,7 @@ def _raise_opset(model: onnx.ModelProto) -> onnx.ModelProto:
 
 def _load_checked(draft: Path, precision: str) -> onnx.ModelProto:
     converted = onnx.load_model(draft)
-    if not integer_nodes(converted):
+    if not count_integer_nodes(converted):
         raise UsageError(f"nothing in it can be made {precision}", hint="Measure it as it is, or in fp16.")
     return converted
 

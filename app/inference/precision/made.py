@@ -33,7 +33,7 @@ def limit_memory(model_bytes: int) -> None:
         resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
 
 
-class MadeModel(msgspec.Struct, frozen=True, kw_only=True):
+class ConvertedModel(msgspec.Struct, frozen=True, kw_only=True):
     """A converted model.
 
     `took_s` is `None` if nothing was converted: the result was cached, or the file is the user's own.
@@ -42,13 +42,13 @@ class MadeModel(msgspec.Struct, frozen=True, kw_only=True):
     path: Path
     sha256: str
     was_cached: bool
-    took_s: float | None
+    duration_s: float | None
     calibration_rows: int | None = None
     """Number of rows that calibrated int8-static; accuracy on the same rows would be too optimistic."""
     notes: tuple[str, ...] = ()
 
 
-class Order(msgspec.Struct, frozen=True, kw_only=True):
+class ConversionJob(msgspec.Struct, frozen=True, kw_only=True):
     """Conversion job of the child process. `calibration` is an .npz file of unnamed arrays, in the order of
     `inputs`.
     """
@@ -57,12 +57,12 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
     model_bytes: int
     precision: Precision
     draft: str
-    spares_a_bit: bool
+    has_7_bit_weights: bool
     calibration: str | None = None
     inputs: tuple[str, ...] = ()
 
 
-class Delivery(msgspec.Struct, frozen=True, kw_only=True):
+class ConversionResult(msgspec.Struct, frozen=True, kw_only=True):
     """The child's report on the draft that it has written."""
 
     calibration_rows: int | None

@@ -15,14 +15,14 @@ from time import perf_counter_ns
 import msgspec
 import numpy as np
 
-from app.errors import InstrumentError, UsageError
+from app.errors import MeasurementError, UsageError
 from app.inference.inspection.inspecting import inspect_model
-from app.inference.parent import ChildKilledError, answer_of
-from app.inference.precision.made import Delivery, MadeModel, Order
-from app.inference.precision.recipe import Recipe, recipe_of, sha256_of
+from app.inference.parent import ChildKilledError, run_child
+from app.inference.precision.made import ConversionJob, ConversionResult, ConvertedModel
+from app.inference.precision.recipe import Recipe, build_recipe, hash_file
 from app.inference.rows import Feeds
 from app.records.local import Precision
-from app.records.model import GivenShapes
+from app.records.model import ShapeOverrides
 from loadgen.decoding import decode_json
 
 
@@ -31,7 +31,7 @@ class StoredConversion(msgspec.Struct, frozen=True, kw_only=True):
 
     recipe: Recipe
     sha256: str
-    delivery: Delivery
+    delivery: ConversionResult
 
 
 def default_cache() -> Path:
@@ -44,25 +44,25 @@ def default_cache() -> Path:
     return platformdirs.user_cache_path("sizewise", appauthor=False) / "precision"
 
 
-def model_path(cache: Path, entry: StoredConversion) -> Path:
+def cached_model_path(cache: Path, entry: StoredConversion) -> Path:
     return cache / f"{entry.recipe.precision}-{entry.sha256}.onnx"
 
 
-def kept_entry(cache: Path, recipe: Recipe) -> StoredConversion | None:
+def find_cached(cache: Path, recipe: Recipe) -> StoredConversion | None:
     """Return the cached conversion of a recipe; `None` if there is none, or if its files have changed."""
     try:
         entry = decode_json((cache / f"{recipe.key}.json").read_bytes(), StoredConversion)
-        is_whole = entry.recipe == recipe and sha256_of(model_path(cache, entry)) == entry.sha256
+        is_whole = entry.recipe == recipe and hash_file(cached_model_path(cache, entry)) == entry.sha256
     except (OSError, msgspec.DecodeError):
         return None  # Converting again repairs the entry.
     return entry if is_whole else None
 
 
-def keep(cache: Path, recipe: Recipe, draft: Path, delivery: Delivery) -> StoredConversion:
+def store_conversion(cache: Path, recipe: Recipe, draft: Path, delivery: ConversionResult) -> StoredConversion:
     """Move the draft, which is on the same disk, into the cache. Raises OSError."""
-    entry = StoredConversion(recipe=recipe, sha256=sha256_of(draft), delivery=delivery)
+    entry = StoredConversion(recipe=recipe, sha256=hash_file(draft), delivery=delivery)
     _sync(draft)
-    draft.replace(model_path(cache, entry))
+    draft.replace(cached_model_path(cache, entry))
     entry_draft = draft.with_suffix(".json")
     entry_draft.write_bytes(msgspec.json.format(msgspec.json.encode(entry), indent=2))
     _sync(entry_draft)
@@ -78,7 +78,7 @@ def _sync(path: Path) -> None:
 _CHILD = "app.inference.precision"
 
 
-def make_precision(
+def convert_precision(
     model: Path,
     precision: Precision,
     calibration: Feeds | None = None,
@@ -86,7 +86,7 @@ def make_precision(
     cache: Path,
     timeout_s: float,
     now_ns: Callable[[], int] = perf_counter_ns,
-) -> MadeModel:
+) -> ConvertedModel:
     """Return the model as one file of this precision, with its inputs and outputs unchanged; "as-is" is the file
     itself.
 
@@ -94,16 +94,16 @@ def make_precision(
     and InstrumentError if the conversion itself failed, both in one sentence that names model and precision.
     """
     if precision == "as-is":
-        return MadeModel(path=model, sha256=sha256_of(model), was_cached=False, took_s=None)
+        return ConvertedModel(path=model, sha256=hash_file(model), was_cached=False, duration_s=None)
     try:
         return _convert_or_load(model, precision, calibration, cache, timeout_s, now_ns)
     except ChildKilledError as error:
-        raise InstrumentError(
+        raise MeasurementError(
             f"{model.name} cannot be made {precision}: {error}",
             hint="Give it more time or memory, or make it elsewhere and measure that file as it is.",
         ) from error
-    except InstrumentError as error:
-        raise InstrumentError(f"{model.name} cannot be made {precision}: {error}", hint=error.hint) from error
+    except MeasurementError as error:
+        raise MeasurementError(f"{model.name} cannot be made {precision}: {error}", hint=error.hint) from error
     except UsageError as error:
         raise UsageError(f"{model.name} cannot be made {precision}: {error}", hint=error.hint) from error
     except OSError as error:
@@ -120,40 +120,42 @@ def _convert_or_load(
     cache: Path,
     timeout_s: float,
     now_ns: Callable[[], int],
-) -> MadeModel:
+) -> ConvertedModel:
     if precision == "int8-static":
         _check_calibration(calibration)
-    recipe = recipe_of(model, precision, calibration)
-    cached = kept_entry(cache, recipe)
+    recipe = build_recipe(model, precision, calibration)
+    cached = find_cached(cache, recipe)
     if cached is not None:
         return _made_model(cache, cached, took_s=None)
     start_ns = now_ns()
     cache.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="making-", dir=cache) as folder:
         delivery = _run_child(model, recipe, calibration, Path(folder), timeout_s)
-        if recipe_of(model, precision, calibration) != recipe:
-            raise InstrumentError("its file was changed meanwhile", hint="Start again once it is written.")
-        entry = keep(cache, recipe, _draft_path(Path(folder)), delivery)
+        if build_recipe(model, precision, calibration) != recipe:
+            raise MeasurementError("its file was changed meanwhile", hint="Start again once it is written.")
+        entry = store_conversion(cache, recipe, _draft_path(Path(folder)), delivery)
     return _made_model(cache, entry, took_s=(now_ns() - start_ns) / 1e9)
 
 
-def _run_child(model: Path, recipe: Recipe, calibration: Feeds | None, folder: Path, timeout_s: float) -> Delivery:
-    inspect_model(model, GivenShapes())  # Inspected within narrow limits first, which rejects hostile files.
+def _run_child(
+    model: Path, recipe: Recipe, calibration: Feeds | None, folder: Path, timeout_s: float
+) -> ConversionResult:
+    inspect_model(model, ShapeOverrides())  # Inspected within narrow limits first, which rejects hostile files.
     rows = folder / "rows.npz"
     feeds = calibration if recipe.calibration_sha256 is not None and calibration is not None else {}
     # By index: a name may be anything, such as `file`, which is an argument of NumPy. Text is stored without pickle.
     np.savez(rows, *(values.astype(str) if values.dtype.hasobject else values for values in feeds.values()))
-    order = Order(
+    order = ConversionJob(
         model=str(model.absolute()),
         model_bytes=recipe.model_bytes,
         precision=recipe.precision,
         draft=str(_draft_path(folder)),
-        spares_a_bit=recipe.spares_a_bit,
+        has_7_bit_weights=recipe.spares_a_bit,
         calibration=str(rows) if feeds else None,
         inputs=tuple(feeds),
     )
-    output = answer_of("the attempt", _CHILD, msgspec.json.encode(order).decode(), timeout_s=timeout_s)
-    return decode_json(output, Delivery)
+    output = run_child("the attempt", _CHILD, msgspec.json.encode(order).decode(), timeout_s=timeout_s)
+    return decode_json(output, ConversionResult)
 
 
 def _draft_path(folder: Path) -> Path:
@@ -171,12 +173,12 @@ def _check_calibration(calibration: Feeds | None) -> None:
         raise UsageError("the arrays it is to be calibrated with do not all have the same number of rows, at least one")
 
 
-def _made_model(cache: Path, entry: StoredConversion, took_s: float | None) -> MadeModel:
-    return MadeModel(
-        path=model_path(cache, entry),
+def _made_model(cache: Path, entry: StoredConversion, took_s: float | None) -> ConvertedModel:
+    return ConvertedModel(
+        path=cached_model_path(cache, entry),
         sha256=entry.sha256,
         was_cached=took_s is None,
-        took_s=took_s,
+        duration_s=took_s,
         calibration_rows=entry.delivery.calibration_rows,
         notes=entry.delivery.notes,
     )

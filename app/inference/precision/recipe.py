@@ -16,9 +16,9 @@ from app.inference.inspection.inspecting import inspect_model
 from app.inference.model_file import check_model_file
 from app.inference.rows import Feeds
 from app.records.local import Precision
-from app.records.model import GivenShapes
+from app.records.model import ShapeOverrides
 
-MOST_BYTES = 2**31 - 2**26
+MAX_MODEL_BYTES = 2**31 - 2**26
 """Maximum size of a model with its weights, since the result is one file and protobuf limits it to 2 GiB."""
 
 _VERSION = 1
@@ -54,28 +54,28 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True):
         return hashlib.sha256(msgspec.json.encode(self)).hexdigest()
 
 
-def recipe_of(model: Path, precision: Precision, calibration: Feeds | None) -> Recipe:
+def build_recipe(model: Path, precision: Precision, calibration: Feeds | None) -> Recipe:
     """Return the recipe of a conversion. Raises UsageError if the file is not a model or is too large to convert."""
     check_model_file(model)
     weights = _external_weights(model)
     total = sum(path.stat().st_size for path in (model, *weights.values()))
-    if total > MOST_BYTES:
+    if total > MAX_MODEL_BYTES:
         raise UsageError(
             f"it has {total / 2**30:.1f} GiB with its weights, and what is made is one file of less than 2 GiB",
             hint="Make it with the tool that exported it, and measure that file as it is.",
         )
     return Recipe(
         precision=precision,
-        model_sha256=sha256_of(model),
+        model_sha256=hash_file(model),
         model_bytes=total,
-        weights=tuple(Weights(name, sha256_of(path)) for name, path in sorted(weights.items())),
+        weights=tuple(Weights(name, hash_file(path)) for name, path in sorted(weights.items())),
         calibration_sha256=_digest(calibration) if precision == "int8-static" and calibration is not None else None,
         spares_a_bit=precision.startswith("int8") and products_may_overflow(),
         tools=_tools(),
     )
 
 
-def sha256_of(path: Path) -> str:
+def hash_file(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -97,7 +97,7 @@ def _external_weights(model: Path) -> dict[str, Path]:
     with model.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
         if content.find(_LOCATION_KEY) < 0:
             return {}
-    files = inspect_model(model, GivenShapes()).external_files
+    files = inspect_model(model, ShapeOverrides()).external_files
     return {file.name: model.parent / file.name for file in files}
 
 

@@ -37,7 +37,7 @@ runtime knows 8.
 """
 
 
-def source_model(path: Path) -> onnx.ModelProto:
+def load_source_model(path: Path) -> onnx.ModelProto:
     """Load a model with its weights inside, functions inlined, and no weight among its inputs, where a caller could
     feed it.
 
@@ -49,7 +49,7 @@ def source_model(path: Path) -> onnx.ModelProto:
     external_data_helper.load_external_data_for_model(model, str(path.parent))
     if model.functions:
         model = inliner.inline_local_functions(model)
-    quantized = integer_nodes(model)
+    quantized = count_integer_nodes(model)
     if quantized:
         name, count = quantized.most_common(1)[0]
         raise UsageError(f"it is quantised already ({count} {name})", hint="Measure it as it is.")
@@ -61,12 +61,12 @@ def source_model(path: Path) -> onnx.ModelProto:
     return model
 
 
-def integer_nodes(model: onnx.ModelProto) -> Counter[str]:
+def count_integer_nodes(model: onnx.ModelProto) -> Counter[str]:
     """Count the nodes that quantize or take quantized values, by operator."""
     names = (node.op_type for node in all_nodes(model.graph))
     return Counter(name for name in names if name in INTEGER_OPERATORS or name.startswith("QLinear"))
 
 
-def opset_of(model: onnx.ModelProto) -> int:
+def standard_opset(model: onnx.ModelProto) -> int:
     """Return the opset of the standard operators; 0 for a model that uses none."""
     return max((opset.version for opset in model.opset_import if opset.domain in STANDARD_DOMAINS), default=0)

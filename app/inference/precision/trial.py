@@ -9,32 +9,32 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from app.errors import InstrumentError, SizewiseError, UsageError
+from app.errors import MeasurementError, SizewiseError, UsageError
 from app.inference.rows import Feeds
 from app.inference.session import ModelSession, open_session
 
 _PROVIDER = "cpu"
 
 
-def opened(model: Path) -> ModelSession:
+def open_on_cpu(model: Path) -> ModelSession:
     """Open a model on the CPU with one thread."""
     return open_session(model, _PROVIDER, threads=1)
 
 
-def try_made(original: ModelSession, draft: Path, feeds: Feeds) -> tuple[str, ...]:
+def try_converted(original: ModelSession, draft: Path, feeds: Feeds) -> tuple[str, ...]:
     """Run the converted model on these rows and return notes on its results.
 
     Raises UsageError for a model that does not run, and InstrumentError if its inputs or outputs differ.
     """
     try:
-        converted = opened(draft)
+        converted = open_on_cpu(draft)
         outputs = converted.run(feeds)
     except SizewiseError as error:
         raise UsageError(f"what the tools made does not run: {error}", hint="Measure it as it is.") from error
     if [(spec.name, spec.dtype) for spec in (*converted.inputs, *converted.outputs)] != [
         (spec.name, spec.dtype) for spec in (*original.inputs, *original.outputs)
     ]:
-        raise InstrumentError("what the tools made has other inputs or outputs")
+        raise MeasurementError("what the tools made has other inputs or outputs")
     if _is_finite(original.run(feeds)) and not _is_finite(outputs):
         return ("its answers hold numbers that are not finite, where the original's do not",)
     return ()

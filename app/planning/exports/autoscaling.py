@@ -5,54 +5,56 @@ from __future__ import annotations
 from typing import Any
 
 from app.planning.exports.names import Document
-from app.planning.exports.scale import Scale, rounded_down
-from app.planning.exports.settings import ExportSettings, text_of
+from app.planning.exports.scale import Scale, format_rounded_down
+from app.planning.exports.settings import ExportSettings, get_text
 
 _POLL_S = 15
 _FAILED_POLLS = 4
 
 
-def hpa(name: str, scale: Scale, settings: ExportSettings) -> Document:
+def build_hpa(name: str, scale: Scale, settings: ExportSettings) -> Document:
     """Return an HPA by requests per second per pod, which a metrics adapter has to provide.
 
     An HPA cannot add spares to a metric.
     """
-    target = {"type": "AverageValue", "averageValue": rounded_down(scale.target_per_s)}
-    metric = {"metric": {"name": text_of(settings, "metric_name")}, "target": target}
+    target = {"type": "AverageValue", "averageValue": format_rounded_down(scale.target_per_s)}
+    metric = {"metric": {"name": get_text(settings, "metric_name")}, "target": target}
     return {
         "apiVersion": "autoscaling/v2",
         "kind": "HorizontalPodAutoscaler",
         "metadata": metadata(name, settings),
         "spec": {
             "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": name},
-            "minReplicas": scale.least,
-            "maxReplicas": scale.most,
+            "minReplicas": scale.min_pods,
+            "maxReplicas": scale.max_pods,
             "metrics": [{"type": "Pods", "pods": metric}],
         },
     }
 
 
-def keda_by_rate(name: str, scale: Scale, settings: ExportSettings) -> Document:
+def build_keda_by_rate(name: str, scale: Scale, settings: ExportSettings) -> Document:
     """Return a ScaledObject by the requests per second of the whole service.
 
     The spares' share is added to the query, so that they run at every rate. While Prometheus does not respond, the
     whole fleet runs.
     """
-    threshold, query = rounded_down(scale.target_per_s), text_of(settings, "metric_query")
+    threshold, query = format_rounded_down(scale.target_per_s), get_text(settings, "metric_query")
     trigger = {
         "type": "prometheus",
         "metricType": "AverageValue",
         "metadata": {
-            "serverAddress": text_of(settings, "prometheus_url"),
-            "query": f"( {query} ) + {scale.spare} * {threshold}" if scale.spare else query,
+            "serverAddress": get_text(settings, "prometheus_url"),
+            "query": f"( {query} ) + {scale.spare_pods} * {threshold}" if scale.spare_pods else query,
             "threshold": threshold,
         },
     }
-    fallback = {"failureThreshold": _FAILED_POLLS, "replicas": scale.most}
-    return _scaled_object(name, scale.least, scale.most, settings, {"fallback": fallback, "triggers": [trigger]})
+    fallback = {"failureThreshold": _FAILED_POLLS, "replicas": scale.max_pods}
+    return _scaled_object(name, scale.min_pods, scale.max_pods, settings, {"fallback": fallback, "triggers": [trigger]})
 
 
-def keda_by_clock(name: str, scale: Scale, pods_by_hour: tuple[int, ...], settings: ExportSettings) -> Document:
+def build_keda_by_schedule(
+    name: str, scale: Scale, pods_by_hour: tuple[int, ...], settings: ExportSettings
+) -> Document:
     """Return a ScaledObject with one cron trigger for each run of hours that needs more pods than the quietest hour.
 
     Where several triggers are active, the largest applies.
@@ -63,7 +65,7 @@ def keda_by_clock(name: str, scale: Scale, pods_by_hour: tuple[int, ...], settin
         triggers = [_cron(_cron_start(first, settings), f"0 {end} * * *", pods, settings) for first, end, pods in runs]
     else:  # every hour needs the same, and KEDA refuses an object without a trigger
         triggers = [_cron("0 0 * * *", "59 23 * * *", min_pods, settings)]
-    return _scaled_object(name, min_pods, scale.most, settings, {"triggers": triggers})
+    return _scaled_object(name, min_pods, scale.max_pods, settings, {"triggers": triggers})
 
 
 def metadata(name: str, settings: ExportSettings) -> dict[str, Any]:
@@ -110,5 +112,5 @@ def _cron_start(hour: int, settings: ExportSettings) -> str:
 
 
 def _cron(start: str, end: str, pods: int, settings: ExportSettings) -> dict[str, Any]:
-    schedule = {"timezone": text_of(settings, "timezone"), "start": start, "end": end}
+    schedule = {"timezone": get_text(settings, "timezone"), "start": start, "end": end}
     return {"type": "cron", "metadata": {**schedule, "desiredReplicas": str(pods)}}

@@ -6,35 +6,35 @@ from typing import Literal
 
 import msgspec
 
-from app.planning.exports.kserve import kserve
-from app.planning.exports.kubernetes import kubernetes
-from app.planning.exports.names import dns_name
-from app.planning.exports.offers_csv import offers_csv
+from app.planning.exports.kserve import build_kserve_manifest
+from app.planning.exports.kubernetes import build_kubernetes_manifests
+from app.planning.exports.names import make_dns_name
+from app.planning.exports.offers_csv import build_offers_csv
 from app.planning.exports.settings import ExportSettings
-from app.planning.exports.terraform import terraform, terraform_variables
+from app.planning.exports.terraform import build_terraform_values, build_terraform_variables
 from app.records.plan import Plan
 
-Kind = Literal["k8s", "kserve", "terraform", "csv", "json"]
+ExportKind = Literal["k8s", "kserve", "terraform", "csv", "json"]
 
 
-def export_plan(plan: Plan, kind: Kind, settings: ExportSettings) -> dict[str, str]:
+def export_plan(plan: Plan, kind: ExportKind, settings: ExportSettings) -> dict[str, str]:
     """Return the files of an export as a mapping of file name to text.
 
     Lines end with `\\n`, and the text is to be written as UTF-8. Raises UsageError where the plan recommends nothing,
     except for `csv` and `json`, which state why.
     """
-    name = dns_name(settings.name)
+    name = make_dns_name(settings.name)
     match kind:
         case "k8s":
-            return {f"kubernetes-{name}.yaml": kubernetes(plan, settings)}
+            return {f"kubernetes-{name}.yaml": build_kubernetes_manifests(plan, settings)}
         case "kserve":
-            return {f"kserve-{name}.yaml": kserve(plan, settings)}
+            return {f"kserve-{name}.yaml": build_kserve_manifest(plan, settings)}
         case "terraform":
             return {
-                f"sizewise-{name}.auto.tfvars.json": terraform(plan, settings),
-                f"sizewise-{name}.variables.tf.json": terraform_variables(),
+                f"sizewise-{name}.auto.tfvars.json": build_terraform_values(plan, settings),
+                f"sizewise-{name}.variables.tf.json": build_terraform_variables(),
             }
         case "csv":
-            return {f"offers-{name}.csv": offers_csv(plan)}
+            return {f"offers-{name}.csv": build_offers_csv(plan)}
         case "json":
             return {f"plan-{name}.json": msgspec.json.format(msgspec.json.encode(plan), indent=2).decode() + "\n"}

@@ -7,10 +7,10 @@ from typing import Any
 
 from app.errors import UsageError
 from app.planning.exports.autoscaling import metadata
-from app.planning.exports.names import Document, dns_name, yaml_text
-from app.planning.exports.pod import comment, placement, pod_notes, resources
-from app.planning.exports.scale import Scale, recommended_fleet, rounded_down, scale_of
-from app.planning.exports.settings import ExportSettings, text_of, to_fill_in
+from app.planning.exports.names import Document, dump_yaml, make_dns_name
+from app.planning.exports.pod import build_comment, build_placement, build_resources, list_pod_notes
+from app.planning.exports.scale import Scale, compute_scale, format_rounded_down, recommended_fleet
+from app.planning.exports.settings import ExportSettings, get_text, list_placeholders
 from app.records.plan import Fleet, Plan
 
 _LATENCY_METRICS = ("latency_ms", "service_ms")
@@ -21,7 +21,7 @@ _ANNOTATIONS = {
 }
 
 
-def kserve(plan: Plan, settings: ExportSettings) -> str:
+def build_kserve_manifest(plan: Plan, settings: ExportSettings) -> str:
     """Return the YAML of an InferenceService. Every autoscaler but `none` means Knative's own here.
 
     Raises UsageError where the plan recommends nothing, and for `scheduled`, which an InferenceService does not
@@ -31,7 +31,7 @@ def kserve(plan: Plan, settings: ExportSettings) -> str:
         raise UsageError(
             "an InferenceService has no schedule", hint="Export for KServe with another autoscaler, or for Kubernetes."
         )
-    fleet, scale, name = recommended_fleet(plan), scale_of(plan), dns_name(settings.name)
+    fleet, scale, name = recommended_fleet(plan), compute_scale(plan), make_dns_name(settings.name)
     fields = ("model_uri",) if settings.predictor == "onnx" else ("image", "port")
     document = {
         "apiVersion": "serving.kserve.io/v1beta1",
@@ -39,10 +39,12 @@ def kserve(plan: Plan, settings: ExportSettings) -> str:
         "metadata": {**metadata(name, settings), "annotations": dict(_ANNOTATIONS)},
         "spec": {"predictor": _predictor(plan, fleet, scale, settings)},
     }
-    return yaml_text(comment(plan, to_fill_in(settings, *fields), _notes(plan, fleet, scale, settings)), [document])
+    return dump_yaml(
+        build_comment(plan, list_placeholders(settings, *fields), _notes(plan, fleet, scale, settings)), [document]
+    )
 
 
-def in_flight_per_pod(plan: Plan, fleet: Fleet) -> int | None:
+def estimate_in_flight_per_pod(plan: Plan, fleet: Fleet) -> int | None:
     """Return the number of requests in flight in a pod at the rate of the SLO, by Little's law.
 
     It has room for three sigmas of a Poisson number. Tail latency is used in place of the mean, so the result is an
@@ -58,11 +60,11 @@ def in_flight_per_pod(plan: Plan, fleet: Fleet) -> int | None:
 def _predictor(plan: Plan, fleet: Fleet, scale: Scale, settings: ExportSettings) -> Document:
     is_fixed = settings.autoscaler == "none"
     return {
-        "minReplicas": scale.most if is_fixed else scale.least,
-        "maxReplicas": scale.most,
-        "containerConcurrency": in_flight_per_pod(plan, fleet) or 0,  # 0 means no limit
+        "minReplicas": scale.max_pods if is_fixed else scale.min_pods,
+        "maxReplicas": scale.max_pods,
+        "containerConcurrency": estimate_in_flight_per_pod(plan, fleet) or 0,  # 0 means no limit
         **({} if is_fixed else _scaling(plan, fleet, scale)),
-        **placement(fleet, settings),
+        **build_placement(fleet, settings),
         **_server(fleet, settings),
     }
 
@@ -75,7 +77,7 @@ def _scaling(plan: Plan, fleet: Fleet, scale: Scale) -> dict[str, Any]:
     if scale.target_per_s >= 1:
         return {"scaleMetric": "rps", "scaleTarget": math.floor(scale.target_per_s)}
     latency_ms = fleet.latency_at_peak.value
-    if in_flight_per_pod(plan, fleet) is None or latency_ms is None:
+    if estimate_in_flight_per_pod(plan, fleet) is None or latency_ms is None:
         return {"scaleMetric": "concurrency", "scaleTarget": 1}
     return {"scaleMetric": "concurrency", "scaleTarget": max(1, math.floor(scale.target_per_s * latency_ms / 1000))}
 
@@ -86,34 +88,35 @@ def _server(fleet: Fleet, settings: ExportSettings) -> dict[str, Any]:
             "model": {
                 "modelFormat": {"name": "onnx"},
                 "protocolVersion": "v2",
-                "storageUri": text_of(settings, "model_uri"),
-                "resources": resources(fleet, settings),
+                "storageUri": get_text(settings, "model_uri"),
+                "resources": build_resources(fleet, settings),
             }
         }
     container = {
         "name": "kserve-container",
-        "image": text_of(settings, "image"),
-        "ports": [{"containerPort": settings.known_port, "protocol": "TCP"}],
-        "readinessProbe": {"httpGet": {"path": settings.ready_path, "port": settings.known_port}},
-        "resources": resources(fleet, settings),
+        "image": get_text(settings, "image"),
+        "ports": [{"containerPort": settings.port_or_default, "protocol": "TCP"}],
+        "readinessProbe": {"httpGet": {"path": settings.ready_path, "port": settings.port_or_default}},
+        "resources": build_resources(fleet, settings),
     }
     return {"containers": [container]}
 
 
 def _notes(plan: Plan, fleet: Fleet, scale: Scale, settings: ExportSettings) -> list[str]:
-    notes = pod_notes(fleet, settings)
+    notes = list_pod_notes(fleet, settings)
     if settings.predictor == "onnx":
         notes.append("KServe chooses the server of an ONNX model; the plan is of the one measured: measure this one.")
-    if in_flight_per_pod(plan, fleet) is None:
+    if estimate_in_flight_per_pod(plan, fleet) is None:
         notes.append(f"containerConcurrency is without a limit: {plan.latency_metric} does not tell how many wait.")
     else:
         notes.append("containerConcurrency is the number in hand at the SLO's rate, and three sigmas more.")
     if settings.autoscaler != "none":
         notes.append(
-            f"{scale.least} to {scale.most} pods, {scale.spare} spare in both, by Knative's autoscaler at "
-            f"{rounded_down(scale.target_per_s)}/s per pod, the rate that the plan sizes each pod for. The plan's "
-            f"month pays for {scale.most}."
+            f"{scale.min_pods} to {scale.max_pods} pods, {scale.spare_pods} spare in both, by Knative's autoscaler at "
+            f"{format_rounded_down(scale.target_per_s)}/s per pod, the rate that the plan sizes each pod for. The "
+            "plan's "
+            f"month pays for {scale.max_pods}."
         )
-    if "nodeSelector" in placement(fleet, settings):
+    if "nodeSelector" in build_placement(fleet, settings):
         notes.append("Knative refuses nodeSelector and tolerations until its config-features enables them.")
     return notes

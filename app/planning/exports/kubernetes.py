@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
-from app.planning.exports.autoscaling import hpa, keda_by_clock, keda_by_rate, labels, metadata
-from app.planning.exports.names import Document, dns_name, yaml_text
-from app.planning.exports.pod import comment, placement, pod_notes, probes, resources, zone_spread
-from app.planning.exports.scale import Scale, daily_pods, recommended_fleet, rounded_down, scale_of
-from app.planning.exports.settings import ExportSettings, text_of, to_fill_in
-from app.planning.wording import share
+from app.planning.exports.autoscaling import build_hpa, build_keda_by_rate, build_keda_by_schedule, labels, metadata
+from app.planning.exports.names import Document, dump_yaml, make_dns_name
+from app.planning.exports.pod import (
+    build_comment,
+    build_placement,
+    build_probes,
+    build_resources,
+    build_zone_spread,
+    list_pod_notes,
+)
+from app.planning.exports.scale import Scale, compute_daily_pods, compute_scale, format_rounded_down, recommended_fleet
+from app.planning.exports.settings import ExportSettings, get_text, list_placeholders
+from app.planning.wording import format_share
 from app.records.plan import Fleet, Plan
 
 _SCALER_FIELDS = {
@@ -19,9 +26,9 @@ _SCALER_FIELDS = {
 _RANDOM_ROUTERS = ("random",)
 
 
-def kubernetes(plan: Plan, settings: ExportSettings) -> str:
+def build_kubernetes_manifests(plan: Plan, settings: ExportSettings) -> str:
     """Return the YAML of all documents. Raises UsageError where the plan recommends nothing."""
-    fleet, scale, name = recommended_fleet(plan), scale_of(plan), dns_name(settings.name)
+    fleet, scale, name = recommended_fleet(plan), compute_scale(plan), make_dns_name(settings.name)
     documents = [
         _deployment(name, fleet, scale, settings),
         _service(name, settings),
@@ -31,13 +38,13 @@ def kubernetes(plan: Plan, settings: ExportSettings) -> str:
         case "none":
             pass
         case "hpa":
-            documents.append(hpa(name, scale, settings))
+            documents.append(build_hpa(name, scale, settings))
         case "keda":
-            documents.append(keda_by_rate(name, scale, settings))
+            documents.append(build_keda_by_rate(name, scale, settings))
         case "scheduled":
-            documents.append(keda_by_clock(name, scale, daily_pods(plan), settings))
-    open_fields = to_fill_in(settings, "image", "port", *_SCALER_FIELDS[settings.autoscaler])
-    return yaml_text(comment(plan, open_fields, _notes(plan, fleet, scale, settings)), documents)
+            documents.append(build_keda_by_schedule(name, scale, compute_daily_pods(plan), settings))
+    open_fields = list_placeholders(settings, "image", "port", *_SCALER_FIELDS[settings.autoscaler])
+    return dump_yaml(build_comment(plan, open_fields, _notes(plan, fleet, scale, settings)), documents)
 
 
 def _deployment(name: str, fleet: Fleet, scale: Scale, settings: ExportSettings) -> Document:
@@ -45,26 +52,26 @@ def _deployment(name: str, fleet: Fleet, scale: Scale, settings: ExportSettings)
 
     It has no `replicas` where an autoscaler sets them, since each `apply` would reset them.
     """
-    spread = zone_spread(fleet, labels(name))
+    spread = build_zone_spread(fleet, labels(name))
     container = {
         "name": "server",
-        "image": text_of(settings, "image"),
-        "ports": [{"name": "http", "containerPort": settings.known_port}],
-        "resources": resources(fleet, settings),
-        **probes(settings),
+        "image": get_text(settings, "image"),
+        "ports": [{"name": "http", "containerPort": settings.port_or_default}],
+        "resources": build_resources(fleet, settings),
+        **build_probes(settings),
     }
     return {
         "apiVersion": "apps/v1",
         "kind": "Deployment",
         "metadata": metadata(name, settings),
         "spec": {
-            **({"replicas": scale.most} if settings.autoscaler == "none" else {}),
+            **({"replicas": scale.max_pods} if settings.autoscaler == "none" else {}),
             "selector": {"matchLabels": labels(name)},
             "strategy": {"type": "RollingUpdate", "rollingUpdate": _rolling_update(scale)},
             "template": {
                 "metadata": {"labels": labels(name)},
                 "spec": {
-                    **placement(fleet, settings),
+                    **build_placement(fleet, settings),
                     **({"topologySpreadConstraints": spread} if spread else {}),
                     "containers": [container],
                 },
@@ -78,8 +85,8 @@ def _rolling_update(scale: Scale) -> dict[str, int]:
 
     The nodes are full, so the spare's pods make room for their successors; without a spare one more pod is needed.
     """
-    if scale.may_be_missing:
-        return {"maxUnavailable": scale.may_be_missing, "maxSurge": 0}
+    if scale.max_unavailable:
+        return {"maxUnavailable": scale.max_unavailable, "maxSurge": 0}
     return {"maxUnavailable": 0, "maxSurge": 1}
 
 
@@ -105,13 +112,13 @@ def _disruption_budget(name: str, scale: Scale, settings: ExportSettings) -> Doc
         "apiVersion": "policy/v1",
         "kind": "PodDisruptionBudget",
         "metadata": metadata(name, settings),
-        "spec": {"maxUnavailable": max(1, scale.may_be_missing), "selector": {"matchLabels": labels(name)}},
+        "spec": {"maxUnavailable": max(1, scale.max_unavailable), "selector": {"matchLabels": labels(name)}},
     }
 
 
 def _notes(plan: Plan, fleet: Fleet, scale: Scale, settings: ExportSettings) -> list[str]:
-    notes = pod_notes(fleet, settings)
-    if not scale.spare:
+    notes = list_pod_notes(fleet, settings)
+    if not scale.spare_pods:
         notes.append("No spare is planned: a rollout needs room for one more pod, and a drained node costs capacity.")
     if plan.router is not None and plan.router not in _RANDOM_ROUTERS:
         notes.append(
@@ -125,8 +132,10 @@ def _scaling_notes(plan: Plan, scale: Scale, settings: ExportSettings) -> list[s
     if settings.autoscaler == "none":
         return []
     bounds = (
-        f"{scale.least} to {scale.most} pods: the quietest hour's need in proportion to the peak's, and the peak's at "
-        f"{share(plan.assurance)} assurance, {scale.spare} spare in both. The plan's month pays for {scale.most}."
+        f"{scale.min_pods} to {scale.max_pods} pods: the quietest hour's need in proportion to the peak's, and the "
+        "peak's at "
+        f"{format_share(plan.assurance)} assurance, {scale.spare_pods} spare in both. The plan's month pays for "
+        f"{scale.max_pods}."
     )
     nodes = "Fewer pods cost less only where the cluster gives back the nodes that they leave."
     if settings.autoscaler == "scheduled":
@@ -136,15 +145,19 @@ def _scaling_notes(plan: Plan, scale: Scale, settings: ExportSettings) -> list[s
             "By the clock alone: it knows the usual day, not a surprise, nor a campaign's days.",
             f"Pods start {settings.start_early_minutes} min before their hour, which must cover node, image and model.",
         ]
-    target = f"{rounded_down(scale.target_per_s)}/s per pod"
+    target = f"{format_rounded_down(scale.target_per_s)}/s per pod"
     notes = [bounds, nodes, f"The target, {target}, is the rate that the plan sizes each pod for."]
-    if settings.autoscaler == "keda" and scale.spare:
-        notes.append(f"The query adds {scale.spare} times the target, so that the {scale.spare} spare pods always run.")
+    if settings.autoscaler == "keda" and scale.spare_pods:
+        notes.append(
+            f"The query adds {scale.spare_pods} times the target, so that the {scale.spare_pods} spare pods always run."
+        )
     if settings.autoscaler == "hpa":
-        if scale.spare:
+        if scale.spare_pods:
             notes.append(
-                f"At its peak an HPA runs the {scale.most - scale.spare} pods that the load needs, without the "
-                f"{scale.spare} spare: it cannot add to a metric. Export with autoscaler=keda to keep them, or raise "
+                f"At its peak an HPA runs the {scale.max_pods - scale.spare_pods} pods that the load needs, without "
+                "the "
+                f"{scale.spare_pods} spare: it cannot add to a metric. Export with autoscaler=keda to keep them, or "
+                "raise "
                 "minReplicas."
             )
         notes.append("It needs a metrics adapter; until that offers the metric, the HPA keeps the pods that there are.")

@@ -15,7 +15,7 @@ _DIGEST_LENGTH = 6
 _LABEL_VALUE = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?")
 
 
-def dns_name(text: str) -> str:
+def make_dns_name(text: str) -> str:
     """Return a DNS label of at most 40 characters that begins with a letter.
 
     A longer one ends in a digest of the whole text.
@@ -57,7 +57,7 @@ def _text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
 _Dumper.add_representer(str, _text)
 
 
-def one_line(text: str) -> str:
+def to_one_line(text: str) -> str:
     """Return the text on one line for a comment.
 
     Characters that are not printable, such as line ends, become spaces, and long text is truncated.
@@ -67,7 +67,7 @@ def one_line(text: str) -> str:
     return line if len(line) <= _MAX_LINE_LENGTH else line[: _MAX_LINE_LENGTH - 1] + "…"
 
 
-def yaml_text(comment: Iterable[str], documents: Sequence[Document]) -> str:
+def dump_yaml(comment: Iterable[str], documents: Sequence[Document]) -> str:
     """Return the documents as YAML below a comment; keys keep their order."""
-    head = "".join(f"# {one_line(line)}".rstrip() + "\n" for line in comment)
+    head = "".join(f"# {to_one_line(line)}".rstrip() + "\n" for line in comment)
     return head + yaml.dump_all(documents, Dumper=_Dumper, sort_keys=False, allow_unicode=True, explicit_start=True)

@@ -37,7 +37,7 @@ _UNIT_COSTS = {
 }
 
 
-def offers_csv(plan: Plan) -> str:
+def build_offers_csv(plan: Plan) -> str:
     """Return the table with one row per offer: those that fit first, each group in the plan's order."""
     best = None if plan.recommendation is None else plan.recommendation.fleet
     rows = [

@@ -9,7 +9,7 @@ from typing import Any
 from app.planning.exports.names import is_label_value
 from app.planning.exports.scale import recommended_fleet
 from app.planning.exports.settings import ExportSettings
-from app.planning.wording import share
+from app.planning.wording import format_share
 from app.records.plan import Fleet, Plan
 
 _METHODS = {
@@ -19,7 +19,7 @@ _METHODS = {
 }
 
 
-def comment(plan: Plan, to_fill_in: Iterable[str], notes: Iterable[str]) -> list[str]:
+def build_comment(plan: Plan, placeholders: Iterable[str], notes: Iterable[str]) -> list[str]:
     """Return the lines of the leading comment, without line ends.
 
     Raises UsageError where the plan recommends nothing.
@@ -31,25 +31,26 @@ def comment(plan: Plan, to_fill_in: Iterable[str], notes: Iterable[str]) -> list
         "",
         f"Recommended: {plan.recommendation.sentence}",
         f"SLO: {' and '.join(plan.slo) or 'none'}",
-        chance_of_slo(plan, fleet),
-        *rests_on(fleet),
+        format_slo_probability(plan, fleet),
+        *format_basis(fleet),
     ]
-    lines += _list_lines("Fill in:", to_fill_in)
+    lines += _list_lines("Fill in:", placeholders)
     return [*lines, *_list_lines("Note:", [*notes, *_plan_notes(plan)]), ""]
 
 
-def chance_of_slo(plan: Plan, fleet: Fleet) -> str:
-    target_text = f"{share(plan.assurance)} was asked"
+def format_slo_probability(plan: Plan, fleet: Fleet) -> str:
+    target_text = f"{format_share(plan.assurance)} was asked"
     if fleet.chances is None:
-        return f"P(SLO met) at the peak: not simulated; sized for {share(plan.assurance)}."
+        return f"P(SLO met) at the peak: not simulated; sized for {format_share(plan.assurance)}."
     probabilities = fleet.chances
     return (
-        f"P(SLO met) at the peak, spares left out: {share(probabilities.planned)}; {target_text}. "
-        f"One instance fewer: {share(probabilities.one_fewer)}; one more: {share(probabilities.one_more)}."
+        f"P(SLO met) at the peak, spares left out: {format_share(probabilities.planned)}; {target_text}. "
+        f"One instance fewer: {format_share(probabilities.one_fewer)}; one more: "
+        f"{format_share(probabilities.one_more)}."
     )
 
 
-def rests_on(fleet: Fleet) -> list[str]:
+def format_basis(fleet: Fleet) -> list[str]:
     measured_on = f" Measured on {fleet.measured_on}." if fleet.measured_on else ""
     age = f"{fleet.price_age_days} days old on the plan's day"
     lines = [
@@ -86,7 +87,7 @@ _RESOURCES_BY_PREFIX = (
 _PROBE_S = 10
 
 
-def resources(fleet: Fleet, settings: ExportSettings) -> dict[str, dict[str, Any]]:
+def build_resources(fleet: Fleet, settings: ExportSettings) -> dict[str, dict[str, Any]]:
     """Return the pod's share of its node's resources.
 
     There is no CPU limit: throttling delays requests, and the node's other pods have their own share.
@@ -113,7 +114,7 @@ def accelerator_resource(fleet: Fleet, settings: ExportSettings) -> str:
     return next((name for prefix, name in _RESOURCES_BY_PREFIX if key.startswith(prefix)), "nvidia.com/gpu")
 
 
-def placement(fleet: Fleet, settings: ExportSettings) -> dict[str, Any]:
+def build_placement(fleet: Fleet, settings: ExportSettings) -> dict[str, Any]:
     """Return `nodeSelector` and `tolerations`, where there are any."""
     selector = {}
     if is_label_value(fleet.instance_type):
@@ -127,7 +128,7 @@ def placement(fleet: Fleet, settings: ExportSettings) -> dict[str, Any]:
     return result
 
 
-def zone_spread(fleet: Fleet, labels: dict[str, str]) -> list[dict[str, Any]]:
+def build_zone_spread(fleet: Fleet, labels: dict[str, str]) -> list[dict[str, Any]]:
     """Return a spread over zones where there is a spare; a zone without room is no reason to run fewer pods."""
     if not fleet.spare_instances:
         return []
@@ -141,12 +142,12 @@ def zone_spread(fleet: Fleet, labels: dict[str, str]) -> list[dict[str, Any]]:
     ]
 
 
-def probes(settings: ExportSettings) -> dict[str, Any]:
+def build_probes(settings: ExportSettings) -> dict[str, Any]:
     """Return the probes. The start may take `start_within_s`; the other two probes begin after it."""
 
     def http_probe(path: str, failures: int) -> dict[str, Any]:
         return {
-            "httpGet": {"path": path, "port": settings.known_port},
+            "httpGet": {"path": path, "port": settings.port_or_default},
             "periodSeconds": _PROBE_S,
             "timeoutSeconds": 2,
             "failureThreshold": failures,
@@ -159,9 +160,9 @@ def probes(settings: ExportSettings) -> dict[str, Any]:
     }
 
 
-def pod_notes(fleet: Fleet, settings: ExportSettings) -> list[str]:
+def list_pod_notes(fleet: Fleet, settings: ExportSettings) -> list[str]:
     """Return notes on the pod's resource requests and placement, as sentences."""
-    pods, reserved = fleet.replicas_per_instance or 1, share(1 - settings.node_share)
+    pods, reserved = fleet.replicas_per_instance or 1, format_share(1 - settings.node_share)
     pods_text = "one pod" if pods == 1 else f"{pods} pods"
     notes = [f"An instance holds {pods_text}; {reserved} of its CPU and memory is left to its own system."]
     if fleet.vcpus is None:

@@ -10,9 +10,9 @@ import msgspec
 import numpy as np
 
 from app.errors import UsageError
-from app.planning.demand import rates_per_s
-from app.planning.plan_notes import why_none_fits
-from app.planning.sizing import planned_rate_per_s
+from app.planning.demand import compute_rates_per_s
+from app.planning.plan_notes import explain_no_fit
+from app.planning.sizing import get_planned_rate_per_s
 from app.records.plan import Fleet, Plan
 from app.records.traffic import Traffic
 
@@ -30,23 +30,23 @@ class Scale(msgspec.Struct, frozen=True):
     autoscaler. An autoscaler that aims at it runs the pods that the load needs; spares are added where it can add them.
     """
 
-    most: int
-    least: int
-    spare: int
-    per_instance: int
+    max_pods: int
+    min_pods: int
+    spare_pods: int
+    pods_per_instance: int
     target_per_s: float
 
     @property
-    def may_be_missing(self) -> int:
+    def max_unavailable(self) -> int:
         """Pods that a rollout or a drained node may take out at once: those of one spare instance; 0 without spares."""
-        return min(self.spare, self.per_instance)
+        return min(self.spare_pods, self.pods_per_instance)
 
 
 def recommended_fleet(plan: Plan) -> Fleet:
     """Return the recommended fleet. Raises UsageError where the plan recommends nothing."""
     if plan.recommendation is None or not plan.recommendation.fleet.instances:
         refused = [fleet for fleet in plan.offers if fleet.rejected is not None]
-        why = why_none_fits(refused) if len(refused) == len(plan.offers) else "No offer fits."
+        why = explain_no_fit(refused) if len(refused) == len(plan.offers) else "No offer fits."
         raise UsageError(
             f"the plan recommends no fleet, so there is nothing to deploy: {why}",
             hint="Loosen the plan's limits, or export its offers as CSV to see why each was refused.",
@@ -54,7 +54,7 @@ def recommended_fleet(plan: Plan) -> Fleet:
     return plan.recommendation.fleet
 
 
-def scale_of(plan: Plan) -> Scale:
+def compute_scale(plan: Plan) -> Scale:
     fleet = recommended_fleet(plan)
     per_instance = fleet.replicas_per_instance or 1
     max_pods = (fleet.instances or 0) * per_instance
@@ -64,19 +64,19 @@ def scale_of(plan: Plan) -> Scale:
     return Scale(max_pods, min_pods, spare, per_instance, _target_per_s(fleet))
 
 
-def daily_pods(plan: Plan) -> tuple[int, ...]:
+def compute_daily_pods(plan: Plan) -> tuple[int, ...]:
     """Return the pods of each of the 24 hours, spares included: enough for the hour's highest rate on any weekday.
 
     The rate is linear between the middles of hours, so an hour beside a busier one needs more than its share.
     """
-    scale, traffic = scale_of(plan), plan.traffic
+    scale, traffic = compute_scale(plan), plan.traffic
     by_hour = _typical_week_per_s(traffic).reshape(7, 24, -1).max(axis=(0, 2))
     shares = np.asarray(traffic.hourly_share) * max(traffic.weekly_share)  # the middle of an hour is between two bins
     highest = np.maximum(by_hour, shares * traffic.peak_per_s) / _typical_peak_per_s(traffic)
-    return tuple(_pods(float(share), scale.most - scale.spare) + scale.spare for share in highest)
+    return tuple(_pods(float(share), scale.max_pods - scale.spare_pods) + scale.spare_pods for share in highest)
 
 
-def rounded_down(number: float) -> str:
+def format_rounded_down(number: float) -> str:
     """Return the number with four significant digits, rounded down and without an exponent.
 
     The result is valid as a Kubernetes quantity and as a float.
@@ -92,7 +92,7 @@ def _pods(share_of_peak: float, needed: int) -> int:
 
 
 def _target_per_s(fleet: Fleet) -> float:
-    target = planned_rate_per_s(fleet)
+    target = get_planned_rate_per_s(fleet)
     if target is None or not (math.isfinite(target) and target > 0):
         raise UsageError("the plan's traffic has no requests, so there is nothing to scale a fleet by")
     return target
@@ -109,5 +109,5 @@ def _typical_peak_per_s(traffic: Traffic) -> float:
 
 def _typical_week_per_s(traffic: Traffic) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
     current = msgspec.structs.replace(traffic, growth_per_year=0.0, campaigns=(), cache_share=0.0)
-    week: np.ndarray[tuple[int], np.dtype[np.float64]] = rates_per_s(current, _MONDAY, 7 * 24)
+    week: np.ndarray[tuple[int], np.dtype[np.float64]] = compute_rates_per_s(current, _MONDAY, 7 * 24)
     return week

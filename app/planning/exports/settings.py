@@ -88,17 +88,17 @@ class ExportSettings(msgspec.Struct, frozen=True, kw_only=True):
                 raise UsageError(message)
 
     @property
-    def known_port(self) -> int:
+    def port_or_default(self) -> int:
         return DEFAULT_PORT if self.port is None else self.port
 
 
-def text_of(settings: ExportSettings, field: str) -> str:
+def get_text(settings: ExportSettings, field: str) -> str:
     """Return the user's text, or the placeholder without one."""
     value: str | None = getattr(settings, field)
     return _PLACEHOLDERS[field] if value is None else value
 
 
-def to_fill_in(settings: ExportSettings, *fields: str) -> list[str]:
+def list_placeholders(settings: ExportSettings, *fields: str) -> list[str]:
     """Return a sentence for each of these fields that has a placeholder."""
     sentences = []
     for field in fields:

@@ -8,8 +8,8 @@ from typing import Literal
 
 import msgspec
 
-from app.planning.exports.names import dns_name
-from app.planning.exports.scale import recommended_fleet, scale_of
+from app.planning.exports.names import make_dns_name
+from app.planning.exports.scale import compute_scale, recommended_fleet
 from app.planning.exports.settings import ExportSettings
 from app.records.plan import Plan
 
@@ -22,7 +22,7 @@ class Variable(msgspec.Struct, frozen=True):
     name: str
     type: Literal["string", "number"]
     description: str
-    may_be_null: bool = False
+    is_nullable: bool = False
 
 
 VARIABLES = (
@@ -36,18 +36,18 @@ VARIABLES = (
     Variable("max_instance_count", "number", "Instances for its peak: instance_count."),
     Variable("replicas_per_instance", "number", "Replicas of the server on one instance."),
     Variable("rate_per_replica", "number", "Requests per second that the plan sizes each replica for."),
-    Variable("accelerator", "string", "Key of the accelerator; null for CPUs.", may_be_null=True),
+    Variable("accelerator", "string", "Key of the accelerator; null for CPUs.", is_nullable=True),
     Variable("accelerator_count", "number", "Accelerators of one instance; a part of one is a fraction."),
-    Variable("vcpus", "number", "vCPUs of one instance; null where the price list does not tell.", may_be_null=True),
+    Variable("vcpus", "number", "vCPUs of one instance; null where the price list does not tell.", is_nullable=True),
     Variable("price_kind", "string", "on demand, reserved 1y, spot or owned."),
-    Variable("usd_per_hour_each", "number", "Price of one instance, USD an hour.", may_be_null=True),
-    Variable("usd_per_month", "number", "Of all instances over 730 hours, USD.", may_be_null=True),
+    Variable("usd_per_hour_each", "number", "Price of one instance, USD an hour.", is_nullable=True),
+    Variable("usd_per_month", "number", "Of all instances over 730 hours, USD.", is_nullable=True),
     Variable("price_date", "string", "The day the price is of."),
     Variable("price_age_days", "number", "Its age on plan_date."),
     Variable("price_source", "string", "The price list."),
     Variable("assurance", "number", "The P(SLO met) that was asked for, 0 to 1."),
     Variable(
-        "chance_slo_met", "number", "P(SLO met) at the peak with the spares out; null: not simulated.", may_be_null=True
+        "chance_slo_met", "number", "P(SLO met) at the peak with the spares out; null: not simulated.", is_nullable=True
     ),
     Variable("basis", "string", "measured, interpolated, extrapolated or assumed."),
     Variable("risk", "number", "0 to 4."),
@@ -57,7 +57,7 @@ VARIABLES = (
 )
 
 
-def terraform(plan: Plan, settings: ExportSettings) -> str:
+def build_terraform_values(plan: Plan, settings: ExportSettings) -> str:
     """Return the values as JSON for a `*.auto.tfvars.json`, in a fixed order.
 
     Raises UsageError where the plan recommends nothing.
@@ -66,7 +66,7 @@ def terraform(plan: Plan, settings: ExportSettings) -> str:
     return _json({variable.name: values[variable.name] for variable in VARIABLES})
 
 
-def terraform_variables() -> str:
+def build_terraform_variables() -> str:
     """Return the variable declarations as JSON for a `*.tf.json`, with types and descriptions."""
     return _json(
         {
@@ -75,7 +75,7 @@ def terraform_variables() -> str:
                 variable.name: {
                     "type": variable.type,
                     "description": variable.description,
-                    "nullable": variable.may_be_null,
+                    "nullable": variable.is_nullable,
                 }
                 for variable in VARIABLES
             },
@@ -84,18 +84,18 @@ def terraform_variables() -> str:
 
 
 def _values(plan: Plan, settings: ExportSettings) -> dict[str, Value]:
-    fleet, scale = recommended_fleet(plan), scale_of(plan)
+    fleet, scale = recommended_fleet(plan), compute_scale(plan)
     assert plan.recommendation is not None
     return {
-        "name": dns_name(settings.name),
+        "name": make_dns_name(settings.name),
         "provider": fleet.provider,
         "region": fleet.region,
         "instance_type": fleet.instance_type,
         "instance_count": fleet.instances,
         "spare_instance_count": fleet.spare_instances or 0,
-        "min_instance_count": math.ceil(scale.least / scale.per_instance),
+        "min_instance_count": math.ceil(scale.min_pods / scale.pods_per_instance),
         "max_instance_count": fleet.instances,
-        "replicas_per_instance": scale.per_instance,
+        "replicas_per_instance": scale.pods_per_instance,
         "rate_per_replica": scale.target_per_s,
         "accelerator": fleet.accelerator,
         "accelerator_count": fleet.accelerator_count,

@@ -17,18 +17,18 @@ import numpy as np
 import numpy.typing as npt
 
 from app.planning.candidates import Candidate
-from app.planning.demand import year_rates_per_s
-from app.planning.options import Option, candidate_of
-from app.planning.pricing.costs import HOURS_A_YEAR, effective_spot_usd_per_hour
-from app.planning.pricing.mixes import MixLimits, MixOffer, mix
-from app.planning.pricing.year import replicas_by_hour
-from app.planning.sizing import HOURS_A_MONTH, Demand, peak_carried_per_s
-from app.planning.wording import amount, usd
+from app.planning.demand import compute_year_rates_per_s
+from app.planning.options import Option, get_candidate
+from app.planning.pricing.costs import HOURS_PER_YEAR, effective_spot_usd_per_hour
+from app.planning.pricing.mixes import MixLimits, MixOffer, solve_mix
+from app.planning.pricing.year import count_replicas_by_hour
+from app.planning.sizing import HOURS_PER_MONTH, Demand, sustained_peak_per_s
+from app.planning.wording import format_number, format_usd
 from app.records.plan import Commitment, Mix, MixPart
 from app.records.plan_question import PlanQuestion
 
 Hours = npt.NDArray[np.int64]
-MOST_REPLICAS = 10_000_000
+MAX_REPLICAS = 10_000_000
 
 
 class HourlyPrices(msgspec.Struct, frozen=True):
@@ -46,7 +46,7 @@ class SpotTerms(msgspec.Struct, frozen=True):
     each one in use 1 + `buffer` are rented, so that a replacement is ready when it is interrupted.
     """
 
-    most_share: float
+    max_share: float
     interruptions_per_hour: float = 0.05
     cold_start_s: float = 300.0
     buffer: float = 0.0
@@ -56,22 +56,22 @@ class SpotTerms(msgspec.Struct, frozen=True):
         return instance_usd * (1 + self.buffer)
 
 
-class Split(msgspec.Struct, frozen=True):
+class CommitmentSplit(msgspec.Struct, frozen=True):
     """Cheapest split. Hours are replica-hours per year: reserved ones used or not, spot ones without the buffer."""
 
     reserved: int
     reserved_hours: float
     on_demand_hours: float
     spot_hours: float
-    used_share_of_reserved: float | None
+    reserved_utilization_share: float | None
     usd_per_year: float
     all_on_demand_usd_per_year: float | None
     saving_usd_per_year: float | None
 
 
 def split_commitments(
-    hourly_replicas: npt.ArrayLike, prices: HourlyPrices, *, least_reserved: int = 0, spot: SpotTerms | None = None
-) -> Split | None:
+    hourly_replicas: npt.ArrayLike, prices: HourlyPrices, *, min_reserved: int = 0, spot: SpotTerms | None = None
+) -> CommitmentSplit | None:
     """Return the cheapest split of the hourly replicas, scaled to a year.
 
     A fraction of a replica counts as a whole one. It reserves nothing, or at least `least_reserved`. `None` where the
@@ -80,7 +80,7 @@ def split_commitments(
     demand = _whole_replicas(hourly_replicas)
     spot_price = None if spot is None or prices.spot is None else spot.usd_per_hour(prices.spot)
     on_spot = _max_on_spot(demand, spot, spot_price, prices.on_demand)
-    candidates = _candidate_reservations(demand, on_spot, spot_price, prices, least_reserved)
+    candidates = _candidate_reservations(demand, on_spot, spot_price, prices, min_reserved)
     costs = [(_cost(demand, on_spot, spot_price, prices, reserved), reserved) for reserved in candidates]
     cost, reserved = min(costs, default=(math.inf, 0))
     return None if math.isinf(cost) else _split(demand, on_spot, prices, reserved, cost)
@@ -88,8 +88,8 @@ def split_commitments(
 
 def _whole_replicas(hourly_replicas: npt.ArrayLike) -> Hours:
     demand = np.asarray(hourly_replicas, dtype=float).ravel()
-    if demand.size == 0 or not np.isfinite(demand).all() or (demand < 0).any() or (demand > MOST_REPLICAS).any():
-        raise ValueError(f"the hourly demand must be numbers from 0 to {MOST_REPLICAS:,}")
+    if demand.size == 0 or not np.isfinite(demand).all() or (demand < 0).any() or (demand > MAX_REPLICAS).any():
+        raise ValueError(f"the hourly demand must be numbers from 0 to {MAX_REPLICAS:,}")
     rounded: Hours = np.ceil(demand - 1e-9).astype(np.int64)
     return rounded
 
@@ -97,7 +97,7 @@ def _whole_replicas(hourly_replicas: npt.ArrayLike) -> Hours:
 def _max_on_spot(demand: Hours, spot: SpotTerms | None, price: float | None, on_demand: float | None) -> Hours:
     if spot is None or price is None or (on_demand is not None and price >= on_demand):
         return np.zeros_like(demand)
-    max_count: Hours = np.floor(demand * spot.most_share + 1e-9).astype(np.int64)
+    max_count: Hours = np.floor(demand * spot.max_share + 1e-9).astype(np.int64)
     return max_count
 
 
@@ -147,17 +147,17 @@ def _unreserved_hours(demand: Hours, on_spot: Hours, reserved: int) -> tuple[int
     return int(spot.sum()), int((rest - spot).sum())
 
 
-def _split(demand: Hours, on_spot: Hours, prices: HourlyPrices, reserved: int, usd: float) -> Split:
-    per_year = HOURS_A_YEAR / demand.size
+def _split(demand: Hours, on_spot: Hours, prices: HourlyPrices, reserved: int, usd: float) -> CommitmentSplit:
+    per_year = HOURS_PER_YEAR / demand.size
     spot_hours, on_demand_hours = _unreserved_hours(demand, on_spot, reserved)
     used_hours = int(np.minimum(demand, reserved).sum())
     all_on_demand = None if prices.on_demand is None else int(demand.sum()) * prices.on_demand * per_year
-    return Split(
+    return CommitmentSplit(
         reserved=reserved,
-        reserved_hours=reserved * HOURS_A_YEAR,
+        reserved_hours=reserved * HOURS_PER_YEAR,
         on_demand_hours=on_demand_hours * per_year,
         spot_hours=spot_hours * per_year,
-        used_share_of_reserved=used_hours / (reserved * demand.size) if reserved else None,
+        reserved_utilization_share=used_hours / (reserved * demand.size) if reserved else None,
         usd_per_year=usd * per_year,
         all_on_demand_usd_per_year=all_on_demand,
         saving_usd_per_year=None if all_on_demand is None else all_on_demand - usd * per_year,
@@ -170,7 +170,7 @@ _MAX_OFFERS = 40
 """Number of offers to mix, those with the highest rate per price; others would not be in the cheapest mix."""
 
 
-def commitment_of(best: Candidate, demand: Demand, question: PlanQuestion) -> Commitment | None:
+def plan_commitment(best: Candidate, demand: Demand, question: PlanQuestion) -> Commitment | None:
     """Return the cost if instances followed each hour's demand over a year, some of them reserved.
 
     `None` for owned hardware, and where the saving is too small.
@@ -178,28 +178,29 @@ def commitment_of(best: Candidate, demand: Demand, question: PlanQuestion) -> Co
     offer = best.offer
     if offer.on_demand_usd_per_hour is None or best.price_kind == "owned":
         return None
-    rates = year_rates_per_s(question.traffic, question.today)
-    needed = replicas_by_hour(rates, np.array([peak_carried_per_s(1, best.capacity, demand)]))[0]
-    hourly = needed + np.array([demand.spares_of(int(count)) for count in needed])
+    rates = compute_year_rates_per_s(question.traffic, question.today)
+    needed = count_replicas_by_hour(rates, np.array([sustained_peak_per_s(1, best.capacity, demand)]))[0]
+    hourly = needed + np.array([demand.count_spares(int(count)) for count in needed])
     split = split_commitments(hourly, HourlyPrices(offer.on_demand_usd_per_hour, offer.reserved_1y_usd_per_hour))
     if split is None:
         return None
-    fixed_usd = HOURS_A_MONTH * best.instances * offer.on_demand_usd_per_hour
+    fixed_usd = HOURS_PER_MONTH * best.instances * offer.on_demand_usd_per_hour
     cost_usd = split.usd_per_year / _MONTHS
     if cost_usd > _MAX_COST_SHARE * fixed_usd:
         return None
     reserved = f"{split.reserved} reserved for a year, the rest on demand" if split.reserved else "all on demand"
     why = "" if offer.reserved_1y_usd_per_hour is not None else "; no price of a reservation is known"
     sentence = (
-        f"Were instances to follow each hour's need ({reserved}{why}), a month would cost {usd(cost_usd)} instead of "
-        f"{usd(fixed_usd)}, before what scaling is late for."
+        f"Were instances to follow each hour's need ({reserved}{why}), a month would cost {format_usd(cost_usd)} "
+        "instead of "
+        f"{format_usd(fixed_usd)}, before what scaling is late for."
     )
     return Commitment(split.reserved, cost_usd, fixed_usd, sentence)
 
 
-def mix_of(options: Sequence[Option], demand: Demand, question: PlanQuestion) -> Mix | None:
+def plan_mix(options: Sequence[Option], demand: Demand, question: PlanQuestion) -> Mix | None:
     """Return a mix of two instance types where that is cheaper than either alone."""
-    feasible = sorted((candidate_of(candidate) for candidate in options if candidate.is_feasible), key=_usd_per_rate)[
+    feasible = sorted((get_candidate(candidate) for candidate in options if candidate.is_feasible), key=_usd_per_rate)[
         :_MAX_OFFERS
     ]
     if len(feasible) < 2 or demand.zones > 1:
@@ -209,18 +210,21 @@ def mix_of(options: Sequence[Option], demand: Demand, question: PlanQuestion) ->
         MixOffer(
             candidate.offer.key,
             candidate.usd_per_hour,
-            {"all": peak_carried_per_s(1, candidate.capacity, demand)},
+            {"all": sustained_peak_per_s(1, candidate.capacity, demand)},
             _owned_units(candidate),
         )
         for candidate in feasible
     ]
-    limits = MixLimits(2, demand.spares, question.limits.budget_usd_per_month, slices=16, within_s=1.0)
-    mixed = mix({"all": demand.peak_per_s}, offers, limits)
+    limits = MixLimits(2, demand.spares, question.limits.budget_usd_per_month, slices=16, time_limit_s=1.0)
+    mixed = solve_mix({"all": demand.peak_per_s}, offers, limits)
     if mixed is None or len(mixed.counts) < 2 or mixed.usd_per_month > _MAX_COST_SHARE * usd_one:
         return None
     parts = tuple(MixPart(key, count) for key, count in sorted(mixed.counts.items()))
     named = " and ".join(f"{part.instances} × {part.offer}" for part in parts)
-    less = f"{usd(usd_one - mixed.usd_per_month)} a month less ({amount(100 * (1 - mixed.usd_per_month / usd_one))} %)"
+    less = (
+        f"{format_usd(usd_one - mixed.usd_per_month)} a month less "
+        f"({format_number(100 * (1 - mixed.usd_per_month / usd_one))} %)"
+    )
     return Mix(parts, mixed.usd_per_month, f"{named} together cost {less}. {mixed.note or ''}".strip())
 
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import msgspec
 
-from app.planning.sizing import HOURS_A_MONTH
+from app.planning.sizing import HOURS_PER_MONTH
 
-HOURS_A_YEAR = 8760
-SECONDS_AN_HOUR = 3600
+HOURS_PER_YEAR = 8760
+SECONDS_PER_HOUR = 3600
 THOUSAND, MILLION = 1e3, 1e6
 
 
@@ -28,7 +28,7 @@ class UnitCost(msgspec.Struct, frozen=True):
     at_slo: float | None
     at_mean: float | None
 
-    def times(self, factor: float) -> UnitCost:
+    def scale(self, factor: float) -> UnitCost:
         return UnitCost(
             *(None if usd is None else usd * factor for usd in (self.at_saturation, self.at_slo, self.at_mean))
         )
@@ -74,11 +74,11 @@ class TokenCosts(msgspec.Struct, frozen=True):
     per_1m_all: UnitCost | None
 
 
-def bill(usd_per_hour: float) -> Bill:
-    return Bill(usd_per_hour, usd_per_hour * HOURS_A_MONTH, usd_per_hour * HOURS_A_YEAR)
+def compute_bill(usd_per_hour: float) -> Bill:
+    return Bill(usd_per_hour, usd_per_hour * HOURS_PER_MONTH, usd_per_hour * HOURS_PER_YEAR)
 
 
-def request_cost(usd_per_hour_each: float, fleet_usd_per_hour: float, rates: Rates) -> UnitCost:
+def compute_request_cost(usd_per_hour_each: float, fleet_usd_per_hour: float, rates: Rates) -> UnitCost:
     """Return the cost in USD per request.
 
     It is that of a full instance, of one at the SLO's rate, and of the fleet at the mean rate.
@@ -91,16 +91,16 @@ def request_cost(usd_per_hour_each: float, fleet_usd_per_hour: float, rates: Rat
 
 
 def per_1k_inferences(usd_per_hour_each: float, fleet_usd_per_hour: float, rates: Rates) -> UnitCost:
-    return request_cost(usd_per_hour_each, fleet_usd_per_hour, rates).times(THOUSAND)
+    return compute_request_cost(usd_per_hour_each, fleet_usd_per_hour, rates).scale(THOUSAND)
 
 
-def token_costs(per_request: UnitCost, work: TokenWork) -> TokenCosts:
+def compute_token_costs(per_request: UnitCost, work: TokenWork) -> TokenCosts:
     """Split the cost of a request over its tokens, input and output in proportion to the engine's time for them."""
     shares = (work.input_share, 1 - work.input_share, 1.0)
     counts = (work.input_tokens, work.output_tokens, work.input_tokens + work.output_tokens)
     return TokenCosts(
         *(
-            per_request.times(share * MILLION / tokens) if tokens > 0 else None
+            per_request.scale(share * MILLION / tokens) if tokens > 0 else None
             for share, tokens in zip(shares, counts, strict=True)
         )
     )
@@ -113,8 +113,8 @@ def effective_spot_usd_per_hour(
 
     After every interruption the start of the replacement is paid for as well.
     """
-    return spot_usd_per_hour * (1 + interruptions_per_hour * (cold_start_s + lost_work_s) / SECONDS_AN_HOUR)
+    return spot_usd_per_hour * (1 + interruptions_per_hour * (cold_start_s + lost_work_s) / SECONDS_PER_HOUR)
 
 
 def _per_request(usd_per_hour: float, per_s: float | None) -> float | None:
-    return None if per_s is None or per_s <= 0 else usd_per_hour / (per_s * SECONDS_AN_HOUR)
+    return None if per_s is None or per_s <= 0 else usd_per_hour / (per_s * SECONDS_PER_HOUR)

@@ -7,24 +7,24 @@ from __future__ import annotations
 
 import msgspec
 
-from app.planning.options import Option, candidate_of
+from app.planning.options import Option, get_candidate
 from app.planning.pricing.costs import (
-    SECONDS_AN_HOUR,
+    SECONDS_PER_HOUR,
     THOUSAND,
     Rates,
     TokenWork,
     UnitCost,
+    compute_request_cost,
+    compute_token_costs,
     per_1k_inferences,
-    request_cost,
-    token_costs,
 )
-from app.planning.service_models.service_times import faster
-from app.planning.sizing import HOURS_A_MONTH, Demand
+from app.planning.service_models.service_times import speed_up
+from app.planning.sizing import HOURS_PER_MONTH, Demand
 from app.records.estimate import Basis, Estimate
 from app.records.offers import Accelerator, GridIntensity
 from app.records.plan import Fleet, TokenUnitCosts, UnitCosts
 from app.records.plan_question import PlanQuestion
-from app.records.service import NO_LIMIT, ServiceFit, TokenService
+from app.records.service import UNLIMITED_TOKENS, ServiceFit, TokenService
 
 ASSUMED_IDLE_SHARE = 0.2
 """Assumed idle power as a share of the TDP, with a model loaded; cards differ between 0.1 and 0.3."""
@@ -32,15 +32,15 @@ ASSUMED_PUE = 1.2
 """Assumed power usage effectiveness: large clouds publish 1.1 to 1.2; an own machine room is closer to 1.5."""
 
 
-class PowerLine(msgspec.Struct, frozen=True):
+class PowerModel(msgspec.Struct, frozen=True):
     """Power of one accelerator: W(u) = idle + (max − idle) × u, with u the share of the time in which it is busy."""
 
     idle_w: float
     max_w: float
     basis: Basis
 
-    def at(self, utilisation: float) -> float:
-        return self.idle_w + (self.max_w - self.idle_w) * min(1.0, max(0.0, utilisation))
+    def power_w(self, utilization: float) -> float:
+        return self.idle_w + (self.max_w - self.idle_w) * min(1.0, max(0.0, utilization))
 
 
 class Site(msgspec.Struct, frozen=True):
@@ -61,46 +61,50 @@ class EnergyBill(msgspec.Struct, frozen=True):
     wh_per_1k_inferences: Estimate
 
 
-def power_line(part: Accelerator | None, idle_w: float | None = None, max_w: float | None = None) -> PowerLine | None:
+def build_power_model(
+    accelerator: Accelerator | None, idle_w: float | None = None, max_w: float | None = None
+) -> PowerModel | None:
     """Return the power line: measured where both ends are, otherwise completed from the catalog.
 
     `None` where the maximum power is unknown.
     """
-    highest_w = max_w if max_w is not None else None if part is None else part.tdp_w
+    highest_w = max_w if max_w is not None else None if accelerator is None else accelerator.tdp_w
     if highest_w is None:
         return None
     basis: Basis = "assumed" if idle_w is None or max_w is None else "measured"
-    return PowerLine(highest_w * ASSUMED_IDLE_SHARE if idle_w is None else min(idle_w, highest_w), highest_w, basis)
+    return PowerModel(highest_w * ASSUMED_IDLE_SHARE if idle_w is None else min(idle_w, highest_w), highest_w, basis)
 
 
-def fleet_power(line: PowerLine | None, accelerators: float, utilisation: float, host_w: float = 0.0) -> Estimate:
+def compute_fleet_power(
+    line: PowerModel | None, accelerators: float, utilization: float, host_w: float = 0.0
+) -> Estimate:
     """Return the mean power of the whole fleet in W; `host_w` is that of everything but the accelerators."""
     if line is None:
         return _unknown("neither a measured power nor a TDP is known")
-    return Estimate(line.at(utilisation) * accelerators + host_w, basis=line.basis)
+    return Estimate(line.power_w(utilization) * accelerators + host_w, basis=line.basis)
 
 
-def power_of_inferences(
-    above_idle_j: Estimate, per_s: float, idle_w: Estimate, accelerators: float, host_w: float = 0.0
+def compute_power_from_inferences(
+    energy_above_idle_j: Estimate, per_s: float, idle_w: Estimate, accelerators: float, host_w: float = 0.0
 ) -> Estimate:
     """Return the mean power in W from the measured energy per inference.
 
     The energy is above idle; the idle power of the accelerators is added.
     """
-    if above_idle_j.value is None or idle_w.value is None:
-        return _unknown(above_idle_j.reason or idle_w.reason or "the energy of an inference was not measured")
-    basis: Basis = "measured" if above_idle_j.basis == idle_w.basis == "measured" else "assumed"
+    if energy_above_idle_j.value is None or idle_w.value is None:
+        return _unknown(energy_above_idle_j.reason or idle_w.reason or "the energy of an inference was not measured")
+    basis: Basis = "measured" if energy_above_idle_j.basis == idle_w.basis == "measured" else "assumed"
     ci95 = None
     fleet_idle_w = idle_w.value * accelerators + host_w
-    if above_idle_j.ci95 is not None:
-        ci95 = (fleet_idle_w + above_idle_j.ci95[0] * per_s, fleet_idle_w + above_idle_j.ci95[1] * per_s)
-    return Estimate(fleet_idle_w + above_idle_j.value * per_s, ci95, basis=basis)
+    if energy_above_idle_j.ci95 is not None:
+        ci95 = (fleet_idle_w + energy_above_idle_j.ci95[0] * per_s, fleet_idle_w + energy_above_idle_j.ci95[1] * per_s)
+    return Estimate(fleet_idle_w + energy_above_idle_j.value * per_s, ci95, basis=basis)
 
 
-def energy_bill(mean_w: Estimate, site: Site, mean_per_s: float) -> EnergyBill:
+def compute_energy_bill(mean_w: Estimate, site: Site, mean_per_s: float) -> EnergyBill:
     """Return the energy of a month at this power and this mean rate of inferences."""
-    kwh = _scaled(mean_w, site.pue * HOURS_A_MONTH / 1000)
-    thousands = mean_per_s * HOURS_A_MONTH * SECONDS_AN_HOUR / THOUSAND
+    kwh = _scaled(mean_w, site.pue * HOURS_PER_MONTH / 1000)
+    thousands = mean_per_s * HOURS_PER_MONTH * SECONDS_PER_HOUR / THOUSAND
     return EnergyBill(
         mean_w=mean_w,
         kwh_per_month=kwh,
@@ -127,11 +131,11 @@ def _unknown(reason: str) -> Estimate:
     return Estimate(None, basis="assumed", reason=reason)
 
 
-def with_costs(fleet: Fleet, option: Option, demand: Demand, question: PlanQuestion) -> Fleet:
-    candidate = candidate_of(option)
+def add_costs(fleet: Fleet, option: Option, demand: Demand, question: PlanQuestion) -> Fleet:
+    candidate = get_candidate(option)
     rates = _rates(option, demand)
     fleet_usd_per_hour = candidate.usd_per_hour * candidate.instances
-    per_request = request_cost(candidate.usd_per_hour, fleet_usd_per_hour, rates)
+    per_request = compute_request_cost(candidate.usd_per_hour, fleet_usd_per_hour, rates)
     energy = _energy(option, demand, question)
     return msgspec.structs.replace(
         fleet,
@@ -148,7 +152,7 @@ def _rates(option: Option, demand: Demand) -> Rates:
     At saturation an instance runs all its replicas at their maximum; unknown without a service model, and for a
     language model that was never observed at full load.
     """
-    candidate, fit = candidate_of(option), option.target.fit
+    candidate, fit = get_candidate(option), option.target.fit
     replica_per_s = None if fit is None else _saturation_per_s(fit, candidate.capacity.speed)
     saturation = None if replica_per_s is None else replica_per_s * candidate.capacity.replicas
     return Rates(saturation, candidate.capacity.per_s, demand.mean_per_s)
@@ -157,21 +161,23 @@ def _rates(option: Option, demand: Demand) -> Rates:
 def _saturation_per_s(fit: ServiceFit, speed: float) -> float | None:
     service = fit.laws[0].service
     if not isinstance(service, TokenService):
-        return service.most_per_s * speed
-    return fit.highest_per_s * speed if service.kv_tokens < NO_LIMIT else None
+        return service.max_per_s * speed
+    return fit.highest_per_s * speed if service.kv_tokens < UNLIMITED_TOKENS else None
 
 
 def _token_unit_costs(per_request: UnitCost, option: Option, question: PlanQuestion) -> TokenUnitCosts | None:
     tokens, fit = question.traffic.tokens, option.target.fit
     if not tokens or fit is None or not isinstance(fit.laws[0].service, TokenService):
         return None
-    service = faster(fit.laws[0].service, candidate_of(option).capacity.speed)
+    service = speed_up(fit.laws[0].service, get_candidate(option).capacity.speed)
     assert isinstance(service, TokenService)
     inputs = sum(lengths.share * lengths.input for lengths in tokens) / sum(lengths.share for lengths in tokens)
     outputs = sum(lengths.share * lengths.output for lengths in tokens) / sum(lengths.share for lengths in tokens)
     batch = max(1.0, min(service.max_sequences, service.kv_tokens / (inputs + outputs)) / 2)
     step_s = service.step_s + service.per_sequence_s * batch + service.per_kv_token_s * batch * (inputs + outputs / 2)
-    costs = token_costs(per_request, TokenWork(inputs, outputs, inputs * service.prefill_s_per_token, step_s, batch))
+    costs = compute_token_costs(
+        per_request, TokenWork(inputs, outputs, inputs * service.prefill_s_per_token, step_s, batch)
+    )
     units = (costs.per_1m_input, costs.per_1m_output, costs.per_1m_all)
     return TokenUnitCosts(*(None if cost is None else _unit_costs(cost) for cost in units))
 
@@ -190,24 +196,24 @@ def _energy(option: Option, demand: Demand, question: PlanQuestion) -> _Energy:
 
     The energy of a rented CPU is unknown.
     """
-    candidate = candidate_of(option)
+    candidate = get_candidate(option)
     offer = candidate.offer
     if offer.owned is not None and offer.owned.power_w > 0:
         power_of_owned = Estimate(offer.owned.power_w * candidate.instances, basis="assumed")
-        site = Site(pue=offer.owned.pue, grid=question.catalogue.grid_of(offer))
-        bill = energy_bill(power_of_owned, site, demand.mean_per_s)
+        site = Site(pue=offer.owned.pue, grid=question.catalogue.find_grid(offer))
+        bill = compute_energy_bill(power_of_owned, site, demand.mean_per_s)
         return _Energy(bill.kwh_per_month, bill.kg_co2e_per_month)
     if offer.accelerator is None:
         unknown = Estimate(None, basis="assumed", reason="the power of a CPU instance is not known")
         return _Energy(unknown, unknown)
-    line = power_line(question.catalogue.accelerators.get(offer.accelerator))
+    line = build_power_model(question.catalogue.accelerators.get(offer.accelerator))
     cards = offer.accelerator_count * candidate.instances
     utilisation = demand.mean_per_s / (candidate.instances * candidate.capacity.per_s)
-    power = fleet_power(line, cards, utilisation)
+    power = compute_fleet_power(line, cards, utilisation)
     joules = option.target.joules_per_inference
     if joules is not None and candidate.capacity.basis == "measured" and line is not None:
         idle = Estimate(line.idle_w, basis=line.basis)
-        power = power_of_inferences(Estimate(joules), demand.mean_per_s, idle, cards)
-    site = Site(pue=offer.owned.pue if offer.owned else ASSUMED_PUE, grid=question.catalogue.grid_of(offer))
-    bill = energy_bill(power, site, demand.mean_per_s)
+        power = compute_power_from_inferences(Estimate(joules), demand.mean_per_s, idle, cards)
+    site = Site(pue=offer.owned.pue if offer.owned else ASSUMED_PUE, grid=question.catalogue.find_grid(offer))
+    bill = compute_energy_bill(power, site, demand.mean_per_s)
     return _Energy(bill.kwh_per_month, bill.kg_co2e_per_month)

@@ -15,7 +15,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from app.planning.sizing import HOURS_A_MONTH
+from app.planning.sizing import HOURS_PER_MONTH
 
 ROUTER_NOTE = "A mix needs a router that reads a request's size and sends it to the type planned for it, by weight."
 _SLACK = 1e-9
@@ -31,7 +31,7 @@ class MixOffer(msgspec.Struct, frozen=True):
     key: str
     usd_per_hour: float
     per_s: Mapping[str, float]
-    most: int | None = None
+    max_instances: int | None = None
 
 
 class MixLimits(msgspec.Struct, frozen=True):
@@ -41,12 +41,12 @@ class MixLimits(msgspec.Struct, frozen=True):
     `most_load` the highest load of an instance.
     """
 
-    most_types: int = 2
+    max_types: int = 2
     spares: int = 0
     budget_usd_per_month: float | None = None
     slices: int = 8
-    most_load: float = 1.0
-    within_s: float = 5.0
+    max_load: float = 1.0
+    time_limit_s: float = 5.0
 
 
 class MixedFleet(msgspec.Struct, frozen=True):
@@ -66,7 +66,7 @@ class MixedFleet(msgspec.Struct, frozen=True):
     """Requirement of a mix of several types; `None` for a single type."""
 
 
-def mix(
+def solve_mix(
     demand_per_s: Mapping[str, float], offers: Sequence[MixOffer], limits: MixLimits | None = None
 ) -> MixedFleet | None:
     """Return the cheapest fleet for these request rates by bucket; `None` where none fits."""
@@ -82,7 +82,7 @@ def mix(
         key=lambda fleet: fleet.usd_per_hour,
         default=None,
     )
-    if limits.most_types < 2 or len(usable) < 2:
+    if limits.max_types < 2 or len(usable) < 2:
         return single
     mixed = _solve(usable, demand, limits)
     if mixed is None or (single is not None and single.usd_per_hour <= mixed.usd_per_hour + _SLACK):
@@ -95,7 +95,7 @@ def _drop_dominated(offers: Sequence[MixOffer], demand: Mapping[str, float]) -> 
 
     def replaces(candidate: MixOffer, other: MixOffer) -> bool:
         return (
-            candidate.most is None
+            candidate.max_instances is None
             and candidate.usd_per_hour <= other.usd_per_hour
             and all(candidate.per_s.get(bucket, 0) >= other.per_s.get(bucket, 0) for bucket in demand)
         )
@@ -113,8 +113,8 @@ def _fleet_of_one_type(offer: MixOffer, demand: Mapping[str, float], limits: Mix
     if any(offer.per_s.get(bucket, 0) <= 0 for bucket in demand):
         return None
     load = sum(per_s / offer.per_s[bucket] for bucket, per_s in demand.items())
-    needed = max(1, math.ceil(load / limits.most_load - _SLACK))
-    if offer.most is not None and needed + limits.spares > offer.most:
+    needed = max(1, math.ceil(load / limits.max_load - _SLACK))
+    if offer.max_instances is not None and needed + limits.spares > offer.max_instances:
         return None
     shares = {bucket: {offer.key: 1.0} for bucket in demand}
     return _fleet_within_budget([(offer, needed)], shares, limits, is_best=True)
@@ -126,11 +126,11 @@ def _fleet_within_budget(
     counts = {offer.key: needed + limits.spares for offer, needed in counted}
     usd_per_hour = sum(offer.usd_per_hour * counts[offer.key] for offer, _ in counted)
     budget = limits.budget_usd_per_month
-    if budget is not None and usd_per_hour * HOURS_A_MONTH > budget * (1 + _SLACK):
+    if budget is not None and usd_per_hour * HOURS_PER_MONTH > budget * (1 + _SLACK):
         return None
     spares = dict.fromkeys(counts, limits.spares)
     note = ROUTER_NOTE if len(counts) > 1 else None
-    return MixedFleet(counts, spares, shares, usd_per_hour, usd_per_hour * HOURS_A_MONTH, is_best, note)
+    return MixedFleet(counts, spares, shares, usd_per_hour, usd_per_hour * HOURS_PER_MONTH, is_best, note)
 
 
 def _solve(offers: Sequence[MixOffer], demand: Mapping[str, float], limits: MixLimits) -> MixedFleet | None:
@@ -151,22 +151,22 @@ def _solve(offers: Sequence[MixOffer], demand: Mapping[str, float], limits: MixL
     budget = limits.budget_usd_per_month
     constraints = [
         LinearConstraint(_all_slices_rows(bucket_count, offer_count), limits.slices, limits.slices),
-        LinearConstraint(_capacity_rows(loads, limits.most_load), -np.inf, 0),
+        LinearConstraint(_capacity_rows(loads, limits.max_load), -np.inf, 0),
         LinearConstraint(_used_rows(bucket_count, offer_count, max_counts), -np.inf, 0),
         LinearConstraint(
             np.concatenate([np.zeros(bucket_count * offer_count + offer_count), np.ones(offer_count)])[None],
             0,
-            limits.most_types,
+            limits.max_types,
         ),
     ]
     if budget is not None:
-        constraints.append(LinearConstraint(cost[None], 0, budget / HOURS_A_MONTH))
+        constraints.append(LinearConstraint(cost[None], 0, budget / HOURS_PER_MONTH))
     result = milp(
         cost,
         constraints=constraints,
         integrality=np.ones(cost.size, dtype=np.int64),
         bounds=Bounds(np.zeros(cost.size), upper),
-        options={"time_limit": limits.within_s, "mip_rel_gap": 0.0},
+        options={"time_limit": limits.time_limit_s, "mip_rel_gap": 0.0},
     )
     if result.x is None:
         return None
@@ -194,8 +194,8 @@ def _max_useful(offer: MixOffer, loads: npt.NDArray[np.float64], limits: MixLimi
 
     It is enough for everything that the offer can serve, or all that are available.
     """
-    enough = math.ceil(loads[np.isfinite(loads)].sum() * limits.slices / limits.most_load - _SLACK)
-    return float(max(0, min(enough, math.inf if offer.most is None else offer.most - limits.spares)))
+    enough = math.ceil(loads[np.isfinite(loads)].sum() * limits.slices / limits.max_load - _SLACK)
+    return float(max(0, min(enough, math.inf if offer.max_instances is None else offer.max_instances - limits.spares)))
 
 
 def _all_slices_rows(bucket_count: int, offer_count: int) -> npt.NDArray[np.float64]:
@@ -237,7 +237,7 @@ def _read_solution(
     slices = solution[: bucket_count * offer_count].reshape(bucket_count, offer_count)
     filled = (slices * np.where(np.isfinite(loads), loads, 0.0)).sum(axis=0)
     used = [
-        (offer, max(1, math.ceil(filled[index] / limits.most_load - _SLACK)))
+        (offer, max(1, math.ceil(filled[index] / limits.max_load - _SLACK)))
         for index, offer in enumerate(offers)
         if filled[index] > 0
     ]

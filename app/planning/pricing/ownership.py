@@ -6,10 +6,10 @@ import math
 
 import msgspec
 
-from app.planning.pricing.costs import HOURS_A_YEAR
-from app.records.offers import Catalogue, Offer, OwnedHardware
+from app.planning.pricing.costs import HOURS_PER_YEAR
+from app.records.offers import Catalog, Offer, OwnedHardware
 
-MONTHS_A_YEAR = 12
+MONTHS_PER_YEAR = 12
 
 
 class OwnedCost(msgspec.Struct, frozen=True):
@@ -40,7 +40,7 @@ def sinking_fund_factor(interest_per_year: float, years: float) -> float:
     return interest_per_year / math.expm1(years * math.log1p(interest_per_year))
 
 
-def owned_cost(owned: OwnedHardware, accelerators: float, utilisation: float | None = None) -> OwnedCost:
+def compute_owned_cost(owned: OwnedHardware, accelerators: float, utilization: float | None = None) -> OwnedCost:
     """Compute the cost of owned hardware.
 
     `utilisation` is the share of the available hours in which it does useful work; `None` if unknown.
@@ -51,15 +51,15 @@ def owned_cost(owned: OwnedHardware, accelerators: float, utilisation: float | N
     parts = {
         "hardware": owned.capex_usd * recovery - residual,
         "network": owned.network_usd * recovery,
-        **{name: usd * MONTHS_A_YEAR for name, usd in running.items()},
+        **{name: usd * MONTHS_PER_YEAR for name, usd in running.items()},
     }
     usd_per_year = sum(parts.values())
-    hours = HOURS_A_YEAR * owned.availability * accelerators
-    useful = hours * (utilisation or 0)
+    hours = HOURS_PER_YEAR * owned.availability * accelerators
+    useful = hours * (utilization or 0)
     return OwnedCost(
         parts_usd_per_year=parts,
         usd_per_year=usd_per_year,
-        usd_per_hour=usd_per_year / HOURS_A_YEAR,
+        usd_per_hour=usd_per_year / HOURS_PER_YEAR,
         usd_per_accelerator_hour_available=usd_per_year / hours if hours > 0 else None,
         usd_per_accelerator_hour_useful=usd_per_year / useful if useful > 0 else None,
     )
@@ -67,18 +67,18 @@ def owned_cost(owned: OwnedHardware, accelerators: float, utilisation: float | N
 
 def running_usd_per_month(owned: OwnedHardware) -> dict[str, float]:
     """Return the running costs in USD per month, by name."""
-    kwh_a_year = owned.power_w * owned.pue / 1000 * HOURS_A_YEAR
+    kwh_a_year = owned.power_w * owned.pue / 1000 * HOURS_PER_YEAR
     return {
-        "electricity": kwh_a_year * owned.tariff_usd_per_kwh / MONTHS_A_YEAR,
+        "electricity": kwh_a_year * owned.tariff_usd_per_kwh / MONTHS_PER_YEAR,
         "colo": owned.colo_usd_per_month,
         "support": owned.support_usd_per_month,
         "staff": owned.staff_usd_per_month,
     }
 
 
-def priced(catalogue: Catalogue) -> Catalogue:
+def price_catalog(catalog: Catalog) -> Catalog:
     """Return the catalog with an on-demand price per hour for owned hardware; other offers are unchanged."""
-    return msgspec.structs.replace(catalogue, offers=tuple(price_owned(offer) for offer in catalogue.offers))
+    return msgspec.structs.replace(catalog, offers=tuple(price_owned(offer) for offer in catalog.offers))
 
 
 def price_owned(offer: Offer) -> Offer:
@@ -88,7 +88,7 @@ def price_owned(offer: Offer) -> Offer:
     """
     if offer.owned is None:
         return offer
-    usd_per_hour = owned_cost(offer.owned, offer.accelerator_count).usd_per_hour
+    usd_per_hour = compute_owned_cost(offer.owned, offer.accelerator_count).usd_per_hour
     return msgspec.structs.replace(offer, on_demand_usd_per_hour=usd_per_hour)
 
 
@@ -104,7 +104,7 @@ def break_even_owned(owned: OwnedHardware, rented_usd_per_month: float) -> float
     """Return the break-even in months, without interest; `None` where it is after the end of the hardware's life."""
     purchase_usd = owned.capex_usd + owned.network_usd
     months = break_even_months(purchase_usd, sum(running_usd_per_month(owned).values()), rented_usd_per_month)
-    return None if months is None or months > owned.life_years * MONTHS_A_YEAR else months
+    return None if months is None or months > owned.life_years * MONTHS_PER_YEAR else months
 
 
 def break_even_volume(

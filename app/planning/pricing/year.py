@@ -15,12 +15,12 @@ import numpy as np
 import numpy.typing as npt
 
 from app.planning.candidates import Candidate
-from app.planning.demand import year_rates_per_s
-from app.planning.sizing import Demand, peak_carried_per_s
-from app.records.plan import Outlook
+from app.planning.demand import compute_year_rates_per_s
+from app.planning.sizing import Demand, sustained_peak_per_s
+from app.records.plan import AnnualForecast
 from app.records.plan_question import PlanQuestion
 
-WORST = 20
+WORST_HOURS = 20
 _HOUR_S = 3_600.0
 
 Floats = npt.NDArray[np.float64]
@@ -29,7 +29,7 @@ _Totals = tuple[int, int, float, float, float]
 _Kernel = Callable[[Floats, Floats, int, Ints, Floats, Floats], _Totals]
 
 
-class Year(msgspec.Struct, frozen=True):
+class YearResult(msgspec.Struct, frozen=True):
     """Results of a year, one row per design, in the order of the capacities. Waits are inf where nothing is served.
 
     `worst_bins` are the worst minute of each of the worst hours, worst first: by its wait, then by how far the rate is
@@ -48,7 +48,7 @@ class Year(msgspec.Struct, frozen=True):
     worst_waits_s: Floats
 
 
-def year_of(rates: Floats, capacities_per_s: Floats, bin_s: float = 60.0) -> Year:
+def simulate_year(rates: Floats, capacities_per_s: Floats, bin_s: float = 60.0) -> YearResult:
     """Simulate `rates` per second, one per bin, for each design.
 
     `capacities_per_s` has one capacity per design, or one row per design with a capacity for every hour. Bins have to
@@ -61,7 +61,7 @@ def year_of(rates: Floats, capacities_per_s: Floats, bin_s: float = 60.0) -> Yea
         raise ValueError(f"capacities of {columns.shape[1]} hours for rates of {hours}")
     arrivals = np.asarray(rates, float) * bin_s
     designs = [_design(arrivals, np.array(np.broadcast_to(row, hours), float), bin_s, per_hour) for row in columns]
-    return Year(*(np.array(values) for values in zip(*designs, strict=True)))
+    return YearResult(*(np.array(values) for values in zip(*designs, strict=True)))
 
 
 def _design(arrivals: Floats, capacity_per_s: Floats, bin_s: float, per_hour: int) -> tuple[float | Floats | Ints, ...]:
@@ -72,8 +72,8 @@ def _design(arrivals: Floats, capacity_per_s: Floats, bin_s: float, per_hour: in
         arrivals, capacity_per_s * bin_s, per_hour, worst_bins, worst_scores, backlogs
     )
     waits_s = np.divide(backlogs, capacity_per_s, out=np.where(backlogs > 0, np.inf, 0.0), where=capacity_per_s > 0)
-    order = np.lexsort((-worst_scores, -waits_s))[:WORST]
-    bins, waits = np.full(WORST, -1), np.zeros(WORST)
+    order = np.lexsort((-worst_scores, -waits_s))[:WORST_HOURS]
+    bins, waits = np.full(WORST_HOURS, -1), np.zeros(WORST_HOURS)
     bins[: len(order)], waits[: len(order)] = worst_bins[order], waits_s[order]
     arrived = arrivals.sum()
     capacity_requests = float(
@@ -92,7 +92,7 @@ def _design(arrivals: Floats, capacity_per_s: Floats, bin_s: float, per_hour: in
     )
 
 
-def replicas_by_hour(rates: Floats, per_replica_per_s: Floats, bin_s: float = 60.0) -> Ints:
+def count_replicas_by_hour(rates: Floats, per_replica_per_s: Floats, bin_s: float = 60.0) -> Ints:
     """Return the replicas for each hour's busiest bin, of shape designs × hours and at least 1.
 
     The result is used for reserved and on-demand instances.
@@ -147,14 +147,14 @@ def _simulate_queue(
     return bins_over, delayed, delayed_requests, queue, served
 
 
-def outlook_of(best: Candidate, demand: Demand, question: PlanQuestion) -> Outlook:
+def forecast_year(best: Candidate, demand: Demand, question: PlanQuestion) -> AnnualForecast:
     """Return the 12-month forecast of the fleet with all its instances, spares included.
 
     Each instance sustains its rate within the SLO at the plan's confidence.
     """
-    rates = year_rates_per_s(question.traffic, question.today)
-    year = year_of(rates, np.array([peak_carried_per_s(best.instances, best.capacity, demand)]))
-    return Outlook(
+    rates = compute_year_rates_per_s(question.traffic, question.today)
+    year = simulate_year(rates, np.array([sustained_peak_per_s(best.instances, best.capacity, demand)]))
+    return AnnualForecast(
         hours_over=float(year.hours_over[0]),
         delayed_share=float(year.delayed_share[0]),
         worst_wait_s=float(year.worst_wait_s[0]),

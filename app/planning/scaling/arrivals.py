@@ -8,8 +8,8 @@ from collections.abc import Iterator
 import msgspec
 import numpy as np
 
-from app.analysis.traces import times_s, token_pairs
-from app.planning.simulation.arrivals import normals_by_size, poisson_arrivals
+from app.analysis.traces import unpack_times_s, unpack_token_pairs
+from app.planning.simulation.arrivals import iterate_poisson_arrivals, rank_normals
 from app.planning.simulation.compiled import Floats, Ints
 from app.records.traffic import TraceRows
 
@@ -31,13 +31,13 @@ class Minute(msgspec.Struct, frozen=True, eq=False):
     rows: Ints = _NO_ROWS
 
 
-def minutes_of_arrivals(
+def iterate_arrivals(
     rates_per_s: Floats,
     bin_s: float,
     start_s: float,
     seed: int,
-    shape: float | None = None,
-    modulated_s: float = 30.0,
+    modulation_shape: float | None = None,
+    modulation_window_s: float = 30.0,
 ) -> Iterator[Minute]:
     """Yield the arrivals minute by minute; the last minute may be shorter.
 
@@ -45,7 +45,7 @@ def minutes_of_arrivals(
     """
     time_seed, normal_seed = np.random.SeedSequence((seed, 2)).spawn(2)
     generator = np.random.default_rng(normal_seed)
-    chunks = poisson_arrivals(rates_per_s, bin_s, time_seed, shape, modulated_s)
+    chunks = iterate_poisson_arrivals(rates_per_s, bin_s, time_seed, modulation_shape, modulation_window_s)
     pending_s = np.empty(0)
     length_s = rates_per_s.size * bin_s
     for minute in range(int(np.ceil(length_s / MINUTE_S - 1e-9))):
@@ -60,7 +60,7 @@ def minutes_of_arrivals(
         pending_s = pending_s[stop:]
 
 
-def minutes_of_trace(
+def iterate_trace(
     rates_per_s: Floats, bin_s: float, start_s: float, seed: int, rows: TraceRows, by_size: bool = False
 ) -> Iterator[Minute]:
     """Yield the recorded window over and over at each bin's rate.
@@ -68,9 +68,9 @@ def minutes_of_trace(
     It is thinned to a random part, or independent copies are added. Above 64 copies each request stands for several
     within a second. With `by_size` the normals are in the order of the output tokens, where the trace has them.
     """
-    tokens = token_pairs(rows)
-    normals_of_rows = None if tokens is None or not by_size else normals_by_size(tokens[:, 1])
-    recorded_s = times_s(rows)
+    tokens = unpack_token_pairs(rows)
+    normals_of_rows = None if tokens is None or not by_size else rank_normals(tokens[:, 1])
+    recorded_s = unpack_times_s(rows)
     copies = rates_per_s * rows.window_s / recorded_s.size
     requests_per_arrival = max(1.0, float(copies.max()) / _MAX_COPIES)
     shares = copies / requests_per_arrival

@@ -17,7 +17,7 @@ from app.records.scaling import Autoscaler, Fixed, Hpa, Keda, Knative, Predictiv
 Decide = Callable[[FleetView], int]
 
 
-def autoscaler_at_work(
+def build_autoscaler(
     settings: Autoscaler,
     replicas: int,
     slot_s: float,
@@ -35,18 +35,18 @@ def autoscaler_at_work(
         case Scheduled():
             return lambda view: scheduled_replicas(settings, view.now_s)
         case Predictive():
-            return PredictiveState(settings, rates_per_s, bin_s, start_s).desired
+            return PredictiveState(settings, rates_per_s, bin_s, start_s).decide
         case Hpa():
-            return HpaState(settings, slot_s).desired
+            return HpaState(settings, slot_s).decide
         case Keda():
-            return KedaState(settings, slot_s).desired
+            return KedaState(settings, slot_s).decide
         case Knative():
-            return KnativeState(settings, slot_s, replicas=replicas, now_s=start_s).desired
+            return KnativeState(settings, slot_s, replicas=replicas, now_s=start_s).decide
         case _:
             assert_never(settings)
 
 
-def replicas_at_start(
+def count_initial_replicas(
     settings: Autoscaler,
     per_replica_per_s: float,
     rates_per_s: npt.NDArray[np.float64],
@@ -83,7 +83,7 @@ def _target_share(settings: Hpa | Keda | Knative) -> float:
             return 0.7
 
 
-def most_replicas(settings: Autoscaler) -> int | None:
+def max_replicas(settings: Autoscaler) -> int | None:
     """Return the highest number of replicas that the autoscaler can request; `None` means no limit."""
     match settings:
         case Fixed(replicas=replicas):

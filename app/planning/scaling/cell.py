@@ -24,23 +24,23 @@ from app.records.scaling import (
     Scheduled,
 )
 
-MOST_REQUESTS = 2e7
-FEWEST_REPLICAS = 32
-MANY_REQUESTS, FEWEST_OF_MANY = 1e8, 16
+MAX_REQUESTS = 2e7
+MIN_REPLICAS = 32
+MANY_REQUESTS, MIN_REPLICAS_OF_MANY = 1e8, 16
 """Remaining requests above which a cell may be smaller, since it would take more than a minute of computing."""
 
 
-def cell_of(requests: float, autoscaler: Autoscaler, replicas_at_peak: int) -> int:
+def choose_divisor(requests: float, autoscaler: Autoscaler, replicas_at_peak: int) -> int:
     """Return the number by which to divide, 1 for no division.
 
     The requests become few enough while at least 32 replicas remain, or 16 where that leaves too many requests.
     Replicas that are given as numbers, fixed or in a table, are divided only by a common divisor.
     """
-    needed = math.ceil(requests / MOST_REQUESTS)
+    needed = math.ceil(requests / MAX_REQUESTS)
     stated = _stated_replicas(autoscaler)
     replicas = min(stated) if stated else replicas_at_peak
-    has_many = requests / max(1, replicas // FEWEST_REPLICAS) > MANY_REQUESTS
-    max_divisor = replicas // (FEWEST_OF_MANY if has_many else FEWEST_REPLICAS)
+    has_many = requests / max(1, replicas // MIN_REPLICAS) > MANY_REQUESTS
+    max_divisor = replicas // (MIN_REPLICAS_OF_MANY if has_many else MIN_REPLICAS)
     if not stated:
         return max(1, min(needed, max_divisor))
     divisors = [
@@ -49,41 +49,41 @@ def cell_of(requests: float, autoscaler: Autoscaler, replicas_at_peak: int) -> i
     return next((times for times in divisors if times >= needed), divisors[-1])
 
 
-def divided(autoscaler: Autoscaler, times: int) -> Autoscaler:
+def divide_autoscaler(autoscaler: Autoscaler, divisor: int) -> Autoscaler:
     """Return the autoscaler with bounds and rates of change divided by `times`, rounded up."""
     match autoscaler:
         case Fixed():
-            return Fixed(autoscaler.replicas // times)
+            return Fixed(autoscaler.replicas // divisor)
         case Scheduled():
             return Scheduled(
-                tuple(msgspec.structs.replace(row, replicas=row.replicas // times) for row in autoscaler.table)
+                tuple(msgspec.structs.replace(row, replicas=row.replicas // divisor) for row in autoscaler.table)
             )
         case Predictive():
             return msgspec.structs.replace(
-                autoscaler, min=_divide_up(autoscaler.min, times), max=_divide_up(autoscaler.max, times)
+                autoscaler, min=_divide_up(autoscaler.min, divisor), max=_divide_up(autoscaler.max, divisor)
             )
         case Hpa() | Keda():
             return msgspec.structs.replace(
                 autoscaler,
-                min=_divide_up(autoscaler.min, times),
-                max=_divide_up(autoscaler.max, times),
-                up=_rules(autoscaler.up, times),
-                down=_rules(autoscaler.down, times),
+                min=_divide_up(autoscaler.min, divisor),
+                max=_divide_up(autoscaler.max, divisor),
+                up=_rules(autoscaler.up, divisor),
+                down=_rules(autoscaler.down, divisor),
             )
         case Knative():
             return msgspec.structs.replace(
                 autoscaler,
-                min=_divide_up(autoscaler.min, times),
-                max=_divide_up(autoscaler.max, times),
-                burst=autoscaler.burst / times if autoscaler.burst > 0 else autoscaler.burst,
+                min=_divide_up(autoscaler.min, divisor),
+                max=_divide_up(autoscaler.max, divisor),
+                burst=autoscaler.burst / divisor if autoscaler.burst > 0 else autoscaler.burst,
             )
         case _:
             assert_never(autoscaler)
 
 
-def divided_operations(operations: Operations, times: int) -> Operations:
+def divide_operations(operations: Operations, divisor: int) -> Operations:
     cold_start = msgspec.structs.replace(
-        operations.cold_start, warm_nodes=_divide_up(operations.cold_start.warm_nodes, times)
+        operations.cold_start, warm_nodes=_divide_up(operations.cold_start.warm_nodes, divisor)
     )
     return msgspec.structs.replace(operations, cold_start=cold_start)
 

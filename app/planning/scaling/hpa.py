@@ -17,48 +17,48 @@ class HpaState:
     def __init__(self, settings: Hpa, slot_s: float) -> None:
         self._settings = settings
         self._metric = SlidingMean(settings.window_s, slot_s)
-        self._changes = Changes(settings.up, settings.down)
+        self._changes = ScalingHistory(settings.up, settings.down)
         self._synced_s: float | None = None
 
-    def desired(self, seen: FleetView) -> int:
+    def decide(self, view: FleetView) -> int:
         """Return the requested number of replicas; unchanged between syncs, and for a fleet at 0."""
         settings = self._settings
-        if seen.ready:
-            self._metric.add(seen.now_s, seen.total(settings.metric) / seen.ready)
-        if seen.wanted == 0 or not is_due(seen.now_s, self._synced_s, settings.sync_s):
-            return seen.wanted
-        self._synced_s = seen.now_s
-        if not settings.min <= seen.wanted <= settings.max:
-            return min(max(seen.wanted, settings.min), settings.max)
-        mean = self._metric.at(seen.now_s)
-        if mean is None or seen.ready == 0:
-            return seen.wanted
-        proposed = proposal(mean / settings.target, seen, settings.tolerance)
-        return self._changes.limited(seen.now_s, seen.wanted, proposed, settings.min, settings.max)
+        if view.ready:
+            self._metric.add(view.now_s, view.get_metric(settings.metric) / view.ready)
+        if view.requested == 0 or not is_due(view.now_s, self._synced_s, settings.sync_s):
+            return view.requested
+        self._synced_s = view.now_s
+        if not settings.min <= view.requested <= settings.max:
+            return min(max(view.requested, settings.min), settings.max)
+        mean = self._metric.mean(view.now_s)
+        if mean is None or view.ready == 0:
+            return view.requested
+        proposed = propose_replicas(mean / settings.target, view, settings.tolerance)
+        return self._changes.limit(view.now_s, view.requested, proposed, settings.min, settings.max)
 
 
-def proposal(ratio: float, seen: FleetView, tolerance: float) -> int:
+def propose_replicas(ratio: float, view: FleetView, tolerance: float) -> int:
     """Return the number of replicas for a mean over the ready ones that is `ratio` times its target.
 
     When scaling up, replicas that are not ready count as idle. When scaling down, those that run without a metric count
     as at their target, and those without a node are not counted. Where that reverses the direction, nothing changes.
     """
-    idle = seen.pending + seen.starting if ratio > 1 else 0
-    at_target = seen.starting if ratio < 1 else 0
+    idle = view.pending + view.starting if ratio > 1 else 0
+    at_target = view.starting if ratio < 1 else 0
     if idle + at_target == 0:
-        return seen.wanted if _is_within(ratio, tolerance) else _round_up(ratio * seen.ready)
-    counted = seen.ready + idle + at_target
-    adjusted = (ratio * seen.ready + at_target) / counted
+        return view.requested if _is_within(ratio, tolerance) else _round_up(ratio * view.ready)
+    counted = view.ready + idle + at_target
+    adjusted = (ratio * view.ready + at_target) / counted
     turned = (ratio < 1 < adjusted) or (ratio > 1 > adjusted)
     if _is_within(adjusted, tolerance) or turned:
-        return seen.wanted
+        return view.requested
     replicas = _round_up(adjusted * counted)
-    if (adjusted < 1 and replicas > seen.wanted) or (adjusted > 1 and replicas < seen.wanted):
-        return seen.wanted
+    if (adjusted < 1 and replicas > view.requested) or (adjusted > 1 and replicas < view.requested):
+        return view.requested
     return replicas
 
 
-class Changes:
+class ScalingHistory:
     """Stabilization windows and rate policies, with the history of recommendations and changes."""
 
     def __init__(self, up: ScalingRules, down: ScalingRules) -> None:
@@ -68,13 +68,13 @@ class Changes:
         self._remembered_s = max(up.stabilisation_s, down.stabilisation_s)
         self._longest_s = max((policy.period_s for policy in (*up.policies, *down.policies)), default=0.0)
 
-    def limited(self, now_s: float, current: int, proposed: int, least: int, most: int) -> int:
+    def limit(self, now_s: float, current: int, proposed: int, min_replicas: int, max_replicas: int) -> int:
         """Return the part of a proposal that is allowed now, and record it as done."""
         stabilised = self._stabilize(now_s, current, proposed)
         if stabilised > current:
-            granted = min(stabilised, max(current, self._ceiling(now_s, current)), most)
+            granted = min(stabilised, max(current, self._ceiling(now_s, current)), max_replicas)
         elif stabilised < current:
-            granted = max(stabilised, min(current, self._floor(now_s, current)), least)
+            granted = max(stabilised, min(current, self._floor(now_s, current)), min_replicas)
         else:
             granted = current
         self._recommended = [entry for entry in self._recommended if entry[0] > now_s - self._remembered_s]
@@ -135,35 +135,35 @@ class KedaState:
     def __init__(self, settings: Keda, slot_s: float) -> None:
         self._settings = settings
         self._metric = SlidingMean(settings.window_s, slot_s)
-        self._changes = Changes(settings.up, settings.down)
+        self._changes = ScalingHistory(settings.up, settings.down)
         self._polled_s: float | None = None
         self._synced_s: float | None = None
         self._active_s: float | None = None
 
-    def desired(self, seen: FleetView) -> int:
+    def decide(self, view: FleetView) -> int:
         """Return the requested number of replicas. The poll comes before the HPA where both are due."""
         settings = self._settings
-        self._metric.add(seen.now_s, seen.total(settings.metric))
-        requested = seen.wanted
-        if is_due(seen.now_s, self._polled_s, settings.polling_s):
-            self._polled_s = seen.now_s
-            requested = self._poll(seen)
-        if requested == 0 or requested != seen.wanted or not is_due(seen.now_s, self._synced_s, settings.sync_s):
+        self._metric.add(view.now_s, view.get_metric(settings.metric))
+        requested = view.requested
+        if is_due(view.now_s, self._polled_s, settings.polling_s):
+            self._polled_s = view.now_s
+            requested = self._poll(view)
+        if requested == 0 or requested != view.requested or not is_due(view.now_s, self._synced_s, settings.sync_s):
             return requested
-        self._synced_s = seen.now_s
-        return self._sync(seen)
+        self._synced_s = view.now_s
+        return self._sync(view)
 
     def _poll(self, view: FleetView) -> int:
         settings = self._settings
-        is_active = view.total(settings.metric) > settings.activation
+        is_active = view.get_metric(settings.metric) > settings.activation
         if is_active or self._active_s is None:
             self._active_s = view.now_s
-        if view.wanted == 0 and is_active:
+        if view.requested == 0 and is_active:
             return max(settings.min, 1)
         is_cold = view.now_s - self._active_s > settings.cool_down_s
-        if view.wanted > 0 and settings.min == 0 and not is_active and is_cold:
+        if view.requested > 0 and settings.min == 0 and not is_active and is_cold:
             return 0
-        return max(view.wanted, settings.min)
+        return max(view.requested, settings.min)
 
     def _sync(self, view: FleetView) -> int:
         """Return the number of replicas for the metric's total over the target of one replica.
@@ -171,11 +171,11 @@ class KedaState:
         All replicas count, ready or not.
         """
         settings = self._settings
-        total = self._metric.at(view.now_s)
+        total = self._metric.mean(view.now_s)
         min_replicas = max(settings.min, 1)
         if total is None:
-            return view.wanted
+            return view.requested
         needed = total / settings.target
-        is_near = abs(1 - needed / view.wanted) <= settings.tolerance + 1e-12
-        proposed = view.wanted if is_near else math.ceil(needed - 1e-9)
-        return self._changes.limited(view.now_s, view.wanted, max(proposed, min_replicas), min_replicas, settings.max)
+        is_near = abs(1 - needed / view.requested) <= settings.tolerance + 1e-12
+        proposed = view.requested if is_near else math.ceil(needed - 1e-9)
+        return self._changes.limit(view.now_s, view.requested, max(proposed, min_replicas), min_replicas, settings.max)

@@ -29,28 +29,28 @@ class KnativeState:
     def is_panicking(self) -> bool:
         return self._panic_s is not None
 
-    def desired(self, seen: FleetView) -> int:
+    def decide(self, view: FleetView) -> int:
         """Return the requested number of replicas.
 
         It is unchanged between ticks, except that the first request to a fleet at 0 takes effect at once.
         """
         settings = self._settings
-        value = seen.total(settings.metric)
-        is_monitored = seen.wanted > 0 or value > 0
+        value = view.get_metric(settings.metric)
+        is_monitored = view.requested > 0 or value > 0
         if is_monitored:
-            self._stable.add(seen.now_s, value)
-            self._panic.add(seen.now_s, value)
-        is_first_request = seen.wanted == 0 and value > 0
-        if not is_first_request and not is_due(seen.now_s, self._ticked_s, settings.tick_s):
-            return seen.wanted
-        self._ticked_s = seen.now_s
-        stable, panic = self._stable.at(seen.now_s), self._panic.at(seen.now_s)
+            self._stable.add(view.now_s, value)
+            self._panic.add(view.now_s, value)
+        is_first_request = view.requested == 0 and value > 0
+        if not is_first_request and not is_due(view.now_s, self._ticked_s, settings.tick_s):
+            return view.requested
+        self._ticked_s = view.now_s
+        stable, panic = self._stable.mean(view.now_s), self._panic.mean(view.now_s)
         if stable is None:
-            return seen.wanted
-        replicas = max(self._scale(seen, stable, panic or 0.0), settings.min)
+            return view.requested
+        replicas = max(self._scale(view, stable, panic or 0.0), settings.min)
         if settings.max:
             replicas = min(replicas, settings.max)
-        return self._sleep.settled(seen, replicas, panic or 0.0)
+        return self._sleep.settled(view, replicas, panic or 0.0)
 
     def _scale(self, view: FleetView, stable: float, panic: float) -> int:
         settings = self._settings
@@ -88,12 +88,12 @@ class _ScaleToZero:
 
     def settled(self, view: FleetView, replicas: int, in_panic_window: float) -> int:
         self._update_activator(view, in_panic_window)
-        if view.wanted == 0:
+        if view.requested == 0:
             self._enter("activating", view.now_s)
             return replicas
         if self._state == "activating":
             if view.ready == 0:
-                return replicas or view.wanted
+                return replicas or view.requested
             self._enter("active", view.now_s)
         if replicas > 0:
             if self._state == "inactive":
@@ -107,7 +107,7 @@ class _ScaleToZero:
                 return 1
             self._enter("inactive", view.now_s)
         activator_since_s = self._since_s if self._proxied_s is None else min(self._since_s, self._proxied_s)
-        return 0 if view.now_s - activator_since_s >= self._settings.grace_s else view.wanted
+        return 0 if view.now_s - activator_since_s >= self._settings.grace_s else view.requested
 
     def _update_activator(self, view: FleetView, in_panic_window: float) -> None:
         settings = self._settings

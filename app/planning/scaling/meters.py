@@ -4,52 +4,52 @@ from __future__ import annotations
 
 import numpy as np
 
-from app.planning.scaling.lives import PENDING, STARTING
+from app.planning.scaling.lives import PENDING_PHASES, STARTING_PHASES
 from app.planning.scaling.operated import OperatedFleet
 from app.planning.scaling.signals import FleetView
-from app.planning.simulation.histogram import quantile_s
-from app.planning.simulation.holding import answered_s, held_ages_s
-from app.planning.simulation.serving import counts_of, outstanding_of
+from app.planning.simulation.histogram import compute_quantile_s
+from app.planning.simulation.holding import sum_ages_s, sum_latencies_s
+from app.planning.simulation.serving import get_outstanding, get_totals
 from app.planning.simulation.state import Fleet
-from app.planning.simulation.tallying import busy_s, latency_counts
+from app.planning.simulation.tallying import compute_busy_s, get_histogram
 from app.records.day import DayMinute, DayTotals
 
 
 class SlotMeter:
     """Means over a slot: requests in the fleet by Little's law, busy shares by the seconds worked."""
 
-    def __init__(self, plane: Fleet, outside_s: float, timeout_s: float, start_s: float) -> None:
-        self._fleet, self._outside_s = plane, outside_s
+    def __init__(self, fleet: Fleet, outside_s: float, timeout_s: float, start_s: float) -> None:
+        self._fleet, self._outside_s = fleet, outside_s
         self._timeout_s = timeout_s if np.isfinite(timeout_s) else 0.0
         self._at_s = start_s
-        self._counts = counts_of(plane)
-        self._answered_s = answered_s(plane)
+        self._counts = get_totals(fleet)
+        self._answered_s = sum_latencies_s(fleet)
         self._ages_s = 0.0
-        self._busy_s = busy_s(plane, start_s)
+        self._busy_s = compute_busy_s(fleet, start_s)
 
-    def read(self, operated: OperatedFleet, now_s: float, wanted: int) -> FleetView:
+    def read(self, operated: OperatedFleet, now_s: float, requested: int) -> FleetView:
         """Return the view of the slot since the last reading; the fleet has to be advanced to `now_s`."""
-        slot_s, counts, total_busy_s = now_s - self._at_s, counts_of(self._fleet), busy_s(self._fleet, now_s)
+        slot_s, counts, total_busy_s = now_s - self._at_s, get_totals(self._fleet), compute_busy_s(self._fleet, now_s)
         busy = (total_busy_s - self._busy_s) / slot_s
         ready = operated.ready_places
         view = FleetView(
             now_s=now_s,
-            wanted=wanted,
+            requested=requested,
             ready=len(ready),
             in_flight=self._in_flight(operated, now_s, counts),
             busy=float(np.clip(busy[ready], 0.0, 1.0).sum()),
             rate_per_s=(counts.arrivals - self._counts.arrivals) / slot_s,
-            pending=operated.lives.count(*PENDING),
-            starting=operated.lives.count(*STARTING),
+            pending=operated.replicas.count(*PENDING_PHASES),
+            starting=operated.replicas.count(*STARTING_PHASES),
         )
         self._at_s, self._counts, self._busy_s = now_s, counts, total_busy_s
         return view
 
     def restart(self) -> None:
         """Start again after requests or replicas were removed between slots."""
-        self._ages_s = held_ages_s(self._fleet, self._at_s)
-        self._busy_s = busy_s(self._fleet, self._at_s)
-        self._counts = counts_of(self._fleet)
+        self._ages_s = sum_ages_s(self._fleet, self._at_s)
+        self._busy_s = compute_busy_s(self._fleet, self._at_s)
+        self._counts = get_totals(self._fleet)
 
     def _in_flight(self, operated: OperatedFleet, now_s: float, counts: DayTotals) -> float:
         """Return the mean number in flight since the last reading, from the time spent in the fleet.
@@ -58,37 +58,37 @@ class SlotMeter:
         """
         last_counts = self._counts
         responses = counts.good + counts.late - last_counts.good - last_counts.late
-        answered_total_s, ages_s = answered_s(self._fleet), held_ages_s(self._fleet, now_s)
+        answered_total_s, ages_s = sum_latencies_s(self._fleet), sum_ages_s(self._fleet, now_s)
         time_in_fleet_s = answered_total_s - self._answered_s + ages_s - self._ages_s - responses * self._outside_s
         self._answered_s, self._ages_s = answered_total_s, ages_s
         time_in_fleet_s += (counts.timed_out - last_counts.timed_out) * self._timeout_s
-        draining = int(outstanding_of(self._fleet)[operated.draining_places].sum())
+        draining = int(get_outstanding(self._fleet)[operated.draining_places].sum())
         return max(0.0, time_in_fleet_s / (now_s - self._at_s) - draining)
 
 
 class MinuteMeter:
     """Differences between the counts at the end of one minute and the next."""
 
-    def __init__(self, plane: Fleet, usd_per_hour: float, start_s: float, times: int) -> None:
+    def __init__(self, fleet: Fleet, usd_per_hour: float, start_s: float, cell_count: int) -> None:
         """Create the meter; all results are multiplied by `times`."""
-        self._fleet, self._usd_per_hour, self._times = plane, usd_per_hour, times
+        self._fleet, self._usd_per_hour, self._times = fleet, usd_per_hour, cell_count
         self._at_s = start_s
-        self._counts = counts_of(plane)
-        self._histogram = latency_counts(plane)
+        self._counts = get_totals(fleet)
+        self._histogram = get_histogram(fleet)
         self._billed_s = 0.0
 
-    def read(self, operated: OperatedFleet, now_s: float, wanted: int) -> DayMinute:
-        counts, histogram, last_counts = counts_of(self._fleet), latency_counts(self._fleet), self._counts
-        billed_s = sum(operated.lives.billed_s(now_s).values())
+    def read(self, operated: OperatedFleet, now_s: float, requested: int) -> DayMinute:
+        counts, histogram, last_counts = get_totals(self._fleet), get_histogram(self._fleet), self._counts
+        billed_s = sum(operated.replicas.compute_billed_s(now_s).values())
         finished, times = histogram - self._histogram, self._times
-        p50_s, p95_s, p99_s = (quantile_s(finished, share) for share in (0.50, 0.95, 0.99))
+        p50_s, p95_s, p99_s = (compute_quantile_s(finished, share) for share in (0.50, 0.95, 0.99))
         minute = DayMinute(
             at_s=self._at_s,
             arrivals_per_s=times * (counts.arrivals - last_counts.arrivals) / (now_s - self._at_s),
-            wanted=times * wanted,
+            wanted=times * requested,
             ready=times * len(operated.ready_places),
-            coming=times * operated.lives.count(*PENDING, *STARTING),
-            billed=times * operated.lives.billed_nodes(now_s),
+            coming=times * operated.replicas.count(*PENDING_PHASES, *STARTING_PHASES),
+            billed=times * operated.replicas.count_billed_nodes(now_s),
             in_flight=times * counts.in_flight,
             good=times * (counts.good - last_counts.good),
             late=times * (counts.late - last_counts.late),

@@ -10,11 +10,11 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from app.planning.scaling.lives import Lives, Phase, ReplicaLife
+from app.planning.scaling.lives import Phase, ReplicaPool, ReplicaState
 from app.planning.scaling.signals import DAY_S
 from app.planning.simulation.compiled import Ints
-from app.planning.simulation.holding import hold_at, move_held
-from app.planning.simulation.serving import fail_replica, outstanding_of, set_routable
+from app.planning.simulation.holding import make_activator, release_held
+from app.planning.simulation.serving import fail_replica, get_outstanding, set_routable
 from app.planning.simulation.state import Fleet
 from app.records.scaling import Operations, RollingUpdate
 
@@ -22,45 +22,47 @@ from app.records.scaling import Operations, RollingUpdate
 class RolloutSteps(NamedTuple):
     """Next steps of a rollout: `orders` new replicas of the latest version, and the numbers of those that leave."""
 
-    orders: int
-    leaving: tuple[int, ...]
+    new_count: int
+    leaving_numbers: tuple[int, ...]
 
 
-def next_steps(lives: Sequence[ReplicaLife], wanted: int, version: int, update: RollingUpdate | None) -> RolloutSteps:
+def plan_steps(
+    replicas: Sequence[ReplicaState], requested: int, version: int, update: RollingUpdate | None
+) -> RolloutSteps:
     """Return the steps from the present replicas to the requested number, all of `version` in the end.
 
     `update` is the one in progress, if any. Draining replicas are not counted. The first to leave are those that are
     not ready, then the newest.
     """
-    staying = [life for life in lives if not life.is_leaving]
+    staying = [life for life in replicas if not life.is_leaving]
     old = [life for life in staying if life.version != version]
     if update is None or not old:
-        return _scale_steps(staying, wanted)
-    surge, unavailable = limits_of(update, wanted)
+        return _scale_steps(staying, requested)
+    surge, unavailable = compute_rollout_limits(update, requested)
     new = len(staying) - len(old)
-    orders = max(0, min(wanted + surge - len(staying), wanted - new))
-    surplus = _first_to_leave([life for life in staying if life.version == version], max(0, new - wanted))
+    orders = max(0, min(requested + surge - len(staying), requested - new))
+    surplus = _first_to_leave([life for life in staying if life.version == version], max(0, new - requested))
     ready = [life for life in staying if life.is_ready]
     unready_old = [life for life in old if not life.is_ready]
-    removable = max(0, len(ready) + len(unready_old) - (wanted - unavailable))
+    removable = max(0, len(ready) + len(unready_old) - (requested - unavailable))
     ready_old = [life for life in reversed(old) if life.is_ready]
     leaving_old = [*unready_old, *ready_old][:removable]
     return RolloutSteps(orders, tuple(life.number for life in (*surplus, *leaving_old)))
 
 
-def limits_of(update: RollingUpdate, wanted: int) -> tuple[int, int]:
+def compute_rollout_limits(update: RollingUpdate, requested: int) -> tuple[int, int]:
     """Return the surge and the unavailable limit in replicas; at least one of them is 1."""
-    surge, unavailable = math.ceil(update.surge * wanted - 1e-9), math.floor(update.unavailable * wanted + 1e-9)
+    surge, unavailable = math.ceil(update.surge * requested - 1e-9), math.floor(update.unavailable * requested + 1e-9)
     return (surge, unavailable) if surge or unavailable else (0, 1)
 
 
-def _scale_steps(staying: Sequence[ReplicaLife], requested: int) -> RolloutSteps:
+def _scale_steps(staying: Sequence[ReplicaState], requested: int) -> RolloutSteps:
     missing = requested - len(staying)
     leaving = _first_to_leave(staying, max(0, -missing))
     return RolloutSteps(max(0, missing), tuple(life.number for life in leaving))
 
 
-def _first_to_leave(lives: Sequence[ReplicaLife], count: int) -> list[ReplicaLife]:
+def _first_to_leave(lives: Sequence[ReplicaState], count: int) -> list[ReplicaState]:
     ranked = sorted(lives, key=lambda life: (life.is_ready, -life.number))
     return ranked[:count]
 
@@ -73,19 +75,25 @@ class OperatedFleet:
     """
 
     def __init__(
-        self, plane: Fleet, lives: Lives, operations: Operations, places: int, gate: int | None, start_s: float
+        self,
+        fleet: Fleet,
+        replicas: ReplicaPool,
+        operations: Operations,
+        place_count: int,
+        activator_place: int | None,
+        start_s: float,
     ) -> None:
-        self._fleet, self.lives, self._gate = plane, lives, gate
+        self._fleet, self.replicas, self._gate = fleet, replicas, activator_place
         self._drain_s = operations.drain_s
         self._updates = _timed_updates(operations.updates, start_s)
-        self._free = list(range(places))
+        self._free = list(range(place_count))
         self._places: dict[int, int] = {}
         self._unplaced: list[int] = []
         self._draining: dict[int, float] = {}
         self._last_target: tuple[int, int] | None = None
-        if gate is not None:
-            hold_at(plane, gate)
-        for number in lives.ready:
+        if activator_place is not None:
+            make_activator(fleet, activator_place)
+        for number in replicas.ready:
             self._places[number] = heapq.heappop(self._free)
         self._update_routing()
 
@@ -98,9 +106,9 @@ class OperatedFleet:
     def draining_places(self) -> list[int]:
         return [self._places[number] for number in self._draining]
 
-    def step(self, now_s: float, wanted: int) -> bool:
+    def step(self, now_s: float, requested: int) -> bool:
         """Apply everything that is due by now, and return whether any replica was added, removed or failed."""
-        changes = self.lives.advance(now_s)
+        changes = self.replicas.advance(now_s)
         for change in changes:
             if change.phase is Phase.READY:
                 self._unplaced.append(change.replica)
@@ -108,28 +116,28 @@ class OperatedFleet:
                 self._vacate(change.replica, now_s)
         finished = self._finish_draining(now_s) if self._draining else False
         version = sum(1 for at_s, _ in self._updates if at_s <= now_s)
-        has_changed = bool(changes) or finished or self._last_target != (wanted, version)
+        has_changed = bool(changes) or finished or self._last_target != (requested, version)
         if has_changed:
-            self._apply_steps(now_s, wanted, version)
+            self._apply_steps(now_s, requested, version)
         if has_changed or self._unplaced:
             self._assign_places()
             self._update_routing()
         if self._gate is not None and self._has_ready:
-            move_held(self._fleet, self._gate, now_s)
+            release_held(self._fleet, self._gate, now_s)
         return has_changed
 
     def _apply_steps(self, now_s: float, requested: int, version: int) -> None:
         self._last_target = (requested, version)
         update = self._updates[version - 1][1] if version else None
-        steps = next_steps(self.lives.lives, requested, version, update)
-        for number in steps.leaving:
-            if self.lives.drain(number, now_s).phase is Phase.DRAINING:
+        steps = plan_steps(self.replicas.states, requested, version, update)
+        for number in steps.leaving_numbers:
+            if self.replicas.drain(number, now_s).phase is Phase.DRAINING:
                 self._drain(number, now_s)
-        for _ in range(steps.orders):
-            change = self.lives.order(version, now_s)
+        for _ in range(steps.new_count):
+            change = self.replicas.start_replica(version, now_s)
             if change.phase is Phase.READY:
                 self._unplaced.append(change.replica)
-        if steps.orders or steps.leaving:  # an update may continue at once
+        if steps.new_count or steps.leaving_numbers:  # an update may continue at once
             self._last_target = None
 
     def _drain(self, number: int, now_s: float) -> None:
@@ -137,10 +145,10 @@ class OperatedFleet:
             self._draining[number] = now_s + self._drain_s
         else:
             self._unplaced.remove(number)
-            self.lives.release(number, now_s)
+            self.replicas.remove(number, now_s)
 
     def _finish_draining(self, now_s: float) -> bool:
-        outstanding: Ints = outstanding_of(self._fleet)
+        outstanding: Ints = get_outstanding(self._fleet)
         finished = [
             number
             for number, until_s in self._draining.items()
@@ -149,7 +157,7 @@ class OperatedFleet:
         for number in finished:
             del self._draining[number]
             self._vacate(number, now_s)
-            self.lives.release(number, now_s)
+            self.replicas.remove(number, now_s)
         return bool(finished)
 
     def _vacate(self, number: int, now_s: float) -> None:

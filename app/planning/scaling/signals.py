@@ -12,7 +12,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from app.records.scaling import Metric, Predictive, Scheduled
+from app.records.scaling import Predictive, ScalingMetric, Scheduled
 
 
 class FleetView(msgspec.Struct, frozen=True):
@@ -26,7 +26,7 @@ class FleetView(msgspec.Struct, frozen=True):
     """
 
     now_s: float
-    wanted: int
+    requested: int
     ready: int
     in_flight: float
     busy: float
@@ -38,7 +38,7 @@ class FleetView(msgspec.Struct, frozen=True):
     def replicas(self) -> int:
         return self.ready + self.pending + self.starting
 
-    def total(self, metric: Metric) -> float:
+    def get_metric(self, metric: ScalingMetric) -> float:
         """Return the metric over all replicas."""
         match metric:
             case "busy":
@@ -69,7 +69,7 @@ class SlidingMean:
             self._first = slot
         self._values.append((slot, value))
 
-    def at(self, now_s: float) -> float | None:
+    def mean(self, now_s: float) -> float | None:
         """Return the mean; `None` where the window has no value."""
         slot = round(now_s / self._slot_s)
         while self._values and self._values[0][0] <= slot - self._slots:
@@ -119,8 +119,8 @@ class PredictiveState:
         self._rates_per_s, self._bin_s, self._start_s = rates_per_s, bin_s, start_s
         self._ticked_s: float | None = None
 
-    def desired(self, seen: FleetView) -> int:
-        if not is_due(seen.now_s, self._ticked_s, self._settings.tick_s):
-            return seen.wanted
-        self._ticked_s = seen.now_s
-        return predicted_replicas(self._settings, seen.now_s, self._rates_per_s, self._bin_s, self._start_s)
+    def decide(self, view: FleetView) -> int:
+        if not is_due(view.now_s, self._ticked_s, self._settings.tick_s):
+            return view.requested
+        self._ticked_s = view.now_s
+        return predicted_replicas(self._settings, view.now_s, self._rates_per_s, self._bin_s, self._start_s)

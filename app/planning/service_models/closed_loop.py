@@ -17,23 +17,23 @@ import numpy as np
 
 from app.analysis.columns import Floats
 from app.planning.service_models.moments import (
-    FEWEST_REQUESTS,
-    FEWEST_RUNGS,
+    MIN_LOAD_POINTS,
+    MIN_REQUESTS,
     CannotFitError,
-    Observed,
+    ObservedLoad,
     ObservedStage,
-    Play,
-    best_fits,
-    judged,
-    spread_out,
+    SimulatedTimes,
+    build_service_fit,
+    find_best_fits,
+    pick_evenly,
 )
-from app.planning.service_models.service_fit import AGGREGATES, requests_of, shared_cores
-from app.planning.service_models.service_laws import candidate_laws, nearby_slots, two_phase_law
-from app.planning.simulation.closed_loop import closed_batches, closed_requests
-from app.records.plan_question import Rung
+from app.planning.service_models.service_fit import AGGREGATES, add_shared_cores, count_requests
+from app.planning.service_models.service_laws import add_slow_phase, list_candidate_families, vary_slots
+from app.planning.simulation.closed_loop import simulate_closed_batches, simulate_closed_requests
+from app.records.plan_question import MeasuredLoadPoint
 from app.records.service import BatchService, RequestService, ServiceFit, ServiceModel
 
-GAP = "between answers"
+RESPONSE_GAP = "between answers"
 _MEAN = "mean"
 _SCREENED_LOADS = 8
 _SCREENING, _REFINING = (8, 40_000), (16, 100_000)
@@ -43,14 +43,14 @@ _MAX_REQUESTS = 5_000
 _REFINED = 3
 
 
-class ClosedPlay(msgspec.Struct, frozen=True):
+class ClosedLoopSimulation(msgspec.Struct, frozen=True):
     """Random numbers of a stage in a closed loop, drawn once: simulations × requests."""
 
     clients: int
     normals: Floats
     names: tuple[str, ...]
 
-    def played(self, service: ServiceModel) -> Play:
+    def simulate(self, service: ServiceModel) -> SimulatedTimes:
         runs = [self._simulate_once(normals, service) for normals in self.normals]
         latencies = np.array([latencies_s for latencies_s, _ in runs])
         requests = latencies.shape[1]
@@ -59,16 +59,16 @@ class ClosedPlay(msgspec.Struct, frozen=True):
         if ranks:
             latencies.sort(axis=1)  # four times as fast as a partition at several places
         ended_s = np.array([end_s for _, end_s in runs])
-        columns = {GAP: ended_s / requests, _MEAN: means}
+        columns = {RESPONSE_GAP: ended_s / requests, _MEAN: means}
         columns |= {name: latencies[:, rank] for name, rank in ranks.items()}
-        return Play(np.log(np.column_stack([columns[name] for name in self.names])))
+        return SimulatedTimes(np.log(np.column_stack([columns[name] for name in self.names])))
 
     def _simulate_once(self, normals: Floats, service: ServiceModel) -> tuple[Floats, float]:
         match service:
             case RequestService():
-                arrivals_s, ends_s = closed_requests(self.clients, normals, service)
+                arrivals_s, ends_s = simulate_closed_requests(self.clients, normals, service)
             case BatchService():
-                arrivals_s, ends_s = closed_batches(self.clients, normals, service)
+                arrivals_s, ends_s = simulate_closed_batches(self.clients, normals, service)
             case _:
                 raise TypeError("a language model's stages are played by tokens")
         return ends_s - arrivals_s + service.outside_s, float(ends_s.max()) + service.outside_s
@@ -78,37 +78,37 @@ class _Point(msgspec.Struct, frozen=True):
     """All load points with the same number of clients; the rate of `observed` is that of the responses."""
 
     clients: int
-    observed: Observed
+    observed: ObservedLoad
     latency_s: float
 
 
-def fit_closed(rungs: Sequence[Rung], *, seed: int = 20_26) -> ServiceFit:
+def fit_closed(load_points: Sequence[MeasuredLoadPoint], *, seed: int = 20_26) -> ServiceFit:
     """Fit a service model. Raises CannotFitError where fewer than three numbers of clients were measured."""
-    points = _points(rungs)
-    if len(points) < FEWEST_RUNGS:
-        requirement = f"a service model needs throughput at {FEWEST_RUNGS} numbers of clients"
+    points = _points(load_points)
+    if len(points) < MIN_LOAD_POINTS:
+        requirement = f"a service model needs throughput at {MIN_LOAD_POINTS} numbers of clients"
         raise CannotFitError(f"{requirement}, and there are {len(points)}")
-    highest_per_s = max(rung.achieved_per_s for rung in rungs)
-    families = candidate_laws(min(point.latency_s for point in points), highest_per_s)
-    screening = _stages(spread_out(points, _SCREENED_LOADS), *_SCREENING, seed)
+    highest_per_s = max(rung.achieved_per_s for rung in load_points)
+    families = list_candidate_families(min(point.latency_s for point in points), highest_per_s)
+    screening = _stages(pick_evenly(points, _SCREENED_LOADS), *_SCREENING, seed)
     stages = _stages(points, *_REFINING, seed + 1)
-    fits = best_fits(
-        families, screening, stages, most=_REFINED,
-        further=shared_cores, richer=two_phase_law, nearby=nearby_slots, holds_out=True,
+    fits = find_best_fits(
+        families, screening, stages, max_fits=_REFINED,
+        further=add_shared_cores, richer=add_slow_phase, nearby=vary_slots, use_held_out=True,
     )  # fmt: skip
-    return judged(fits, stages, highest_per_s)
+    return build_service_fit(fits, stages, highest_per_s)
 
 
-def _points(rungs: Sequence[Rung]) -> list[_Point]:
+def _points(rungs: Sequence[MeasuredLoadPoint]) -> list[_Point]:
     """Return the load points by rising number of clients."""
-    by_clients: dict[int, list[Rung]] = defaultdict(list)
+    by_clients: dict[int, list[MeasuredLoadPoint]] = defaultdict(list)
     for rung in rungs:
-        if rung.clients and rung.achieved_per_s > 0 and requests_of(rung) >= FEWEST_REQUESTS:
+        if rung.clients and rung.achieved_per_s > 0 and count_requests(rung) >= MIN_REQUESTS:
             by_clients[max(1, round(rung.clients))].append(rung)
     return [_point(clients, by_clients[clients]) for clients in sorted(by_clients)]
 
 
-def _point(clients: int, rungs: Sequence[Rung]) -> _Point:
+def _point(clients: int, rungs: Sequence[MeasuredLoadPoint]) -> _Point:
     """Return the load point of several rungs.
 
     Where the median is unknown, the mean is used instead, and without it Little's law.
@@ -120,8 +120,8 @@ def _point(clients: int, rungs: Sequence[Rung]) -> _Point:
     logs = [fmean(math.log(times[name]) for times in latencies) for name in names]
     gap = fmean(-math.log(rung.achieved_per_s) for rung in rungs)
     rate = fmean(rung.achieved_per_s for rung in rungs)
-    requests = round(fmean(requests_of(rung) for rung in rungs))
-    observed = Observed(rate, requests, len(rungs), (*names, GAP), (*logs, gap))
+    requests = round(fmean(count_requests(rung) for rung in rungs))
+    observed = ObservedLoad(rate, requests, len(rungs), (*names, RESPONSE_GAP), (*logs, gap))
     return _Point(clients, observed, math.exp(logs[0]) if logs else clients / rate)
 
 
@@ -132,12 +132,12 @@ def _stages(points: Sequence[_Point], max_plays: int, budget: int, seed: int) ->
     stages = []
     for point, request_count, seed_of_point in zip(points, requests, seeds, strict=True):
         observed = point.observed
-        simulation = ClosedPlay(
+        simulation = ClosedLoopSimulation(
             point.clients,
             np.random.default_rng(seed_of_point).standard_normal((play_count, request_count)),
             observed.names,
         )
         stages.append(
-            ObservedStage(observed, simulation.played, min(1.0, _MAX_REQUESTS / observed.requests) / observed.points)
+            ObservedStage(observed, simulation.simulate, min(1.0, _MAX_REQUESTS / observed.requests) / observed.points)
         )
     return stages

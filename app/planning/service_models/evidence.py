@@ -15,15 +15,15 @@ import msgspec
 import numpy as np
 
 from app.analysis.columns import Floats
-from app.analysis.objectives import binding, is_met
-from app.analysis.search import SPREAD, LimitBelief, log_likelihood
-from app.analysis.token_samples import pairs_of
+from app.analysis.objectives import binding_objectives, is_met
+from app.analysis.search import SPREAD, CapacityPosterior, log_likelihood
+from app.analysis.token_samples import unpack_pairs
 from app.records.estimate import Estimate
-from app.records.plan_question import MeasuredTarget, Rung
+from app.records.plan_question import MeasuredLoadPoint, MeasuredTarget
 from app.records.result import Objective
 from app.records.service import BatchService, RequestService, ServiceFit
 
-TIMES = {
+TIMES_BY_METRIC = {
     "latency_ms": "latency",
     "service_ms": "latency",
     "ttft_ms": "ttft",
@@ -55,7 +55,7 @@ _GRID_SIZE = 12_000
 _MAX_SIGMA = 4.0
 
 
-class Belief(msgspec.Struct, frozen=True):
+class RatePosterior(msgspec.Struct, frozen=True):
     """The 10th, 50th and 90th percentile of the posterior of a rate."""
 
     p10: float
@@ -85,23 +85,23 @@ class Evidence(msgspec.Struct, frozen=True):
     highest rate that met it in all its repeats, 0 for none. No plan exceeds `bound_per_s`.
     """
 
-    tried: tuple[tuple[float, bool], ...] = ()
-    ceiling_per_s: float = math.inf
+    tested_rates: tuple[tuple[float, bool], ...] = ()
+    max_throughput_per_s: float = math.inf
     stage_requests: int | None = None
     lengths: tuple[tuple[int, int], ...] = ()
     spread: float = SPREAD
     passed_per_s: float = 0.0
-    bound_per_s: float = math.inf
+    max_rate_per_s: float = math.inf
 
     @property
     def highest_met(self) -> float:
         """Highest rate that met the SLO; 0 where none did."""
-        return max((rate for rate, met in self.tried if met), default=0.0)
+        return max((rate for rate, met in self.tested_rates if met), default=0.0)
 
     @property
     def lowest_missed(self) -> float:
         """Lowest rate that missed the SLO; infinite where all met it."""
-        return min((rate for rate, met in self.tried if not met), default=math.inf)
+        return min((rate for rate, met in self.tested_rates if not met), default=math.inf)
 
     @property
     def is_contradictory(self) -> bool:
@@ -109,7 +109,7 @@ class Evidence(msgspec.Struct, frozen=True):
         return self.lowest_missed <= self.highest_met
 
     @property
-    def floor_per_s(self) -> float:
+    def min_rate_per_s(self) -> float:
         """Lower bound of a plan's rate with 90 % confidence.
 
         It is four fifths of the highest rate that met the SLO in all repeats.
@@ -123,23 +123,24 @@ class Evidence(msgspec.Struct, frozen=True):
         The upper end is never below the rate that a plan for `floor_per_s` assumes, since runs differ.
         """
         if self.is_contradictory:
-            belief = LimitBelief(self.tried, self.spread)
-            counted_on_per_s = self.floor_per_s * math.exp(Z80 * RUN_TO_RUN_SIGMA)
+            belief = CapacityPosterior(self.tested_rates, self.spread)
+            counted_on_per_s = self.min_rate_per_s * math.exp(Z80 * RUN_TO_RUN_SIGMA)
             low, high = belief.quantile(0.1), max(belief.quantile(0.9), counted_on_per_s)
-            return min(low, self.bound_per_s), min(high, self.bound_per_s)
+            return min(low, self.max_rate_per_s), min(high, self.max_rate_per_s)
         if math.isinf(self.lowest_missed):
-            return self.highest_met, max(self.ceiling_per_s, self.highest_met)
+            return self.highest_met, max(self.max_throughput_per_s, self.highest_met)
         return self.highest_met, self.lowest_missed
 
-    def scaled(self, factor: float) -> Evidence:
+    def scale(self, factor: float) -> Evidence:
         """Return the evidence for a replica that is `factor` times as fast."""
-        scaled = tuple((rate * factor, met) for rate, met in self.tried)
+        scaled = tuple((rate * factor, met) for rate, met in self.tested_rates)
         return msgspec.structs.replace(
-            self, tried=scaled, ceiling_per_s=self.ceiling_per_s * factor, passed_per_s=self.passed_per_s * factor,
-            bound_per_s=self.bound_per_s * factor,
+            self, tested_rates=scaled, max_throughput_per_s=self.max_throughput_per_s * factor,
+            passed_per_s=self.passed_per_s * factor,
+            max_rate_per_s=self.max_rate_per_s * factor,
         )  # fmt: skip
 
-    def of_steady(self, effect: StageEffect | None, steady_per_s: float, fit_spread: float = 1.0) -> Evidence:
+    def to_steady_state(self, effect: StageEffect | None, steady_per_s: float, fit_spread: float = 1.0) -> Evidence:
         """Return the evidence as if the rates had been measured for long.
 
         It uses a model's prediction for stages as short as the measured ones. `fit_spread` is the ratio of the model's
@@ -157,24 +158,24 @@ class Evidence(msgspec.Struct, frozen=True):
         factor = min(max(factor, _MIN_STEADY_FACTOR), 1.0)
         spread = min(max(effect.spread, SPREAD), _MAX_SPREAD)
         return msgspec.structs.replace(
-            self.scaled(factor), spread=spread, passed_per_s=self.passed_per_s, bound_per_s=high
+            self.scale(factor), spread=spread, passed_per_s=self.passed_per_s, max_rate_per_s=high
         )
 
-    def belief(self, model_per_s: float, sigma: float) -> Belief:
+    def compute_posterior(self, model_per_s: float, sigma: float) -> RatePosterior:
         """Return the posterior of the max rate from a model (median and sigma of its logarithm) and the load points.
 
         A model without a rate (0) adds no information.
         """
         low, high = self.interval
-        if not self.tried or (model_per_s <= 0 and low <= 0):
-            return Belief(*(model_per_s * math.exp(z * sigma) for z in (-Z80, 0.0, Z80)))
+        if not self.tested_rates or (model_per_s <= 0 and low <= 0):
+            return RatePosterior(*(model_per_s * math.exp(z * sigma) for z in (-Z80, 0.0, Z80)))
         sigma = min(max(sigma, 1e-3), _MAX_SIGMA)
-        rates = [rate for rate, _ in self.tried]
+        rates = [rate for rate, _ in self.tested_rates]
         ends = [min(rates) / 8, max(rates) * 8]
         if model_per_s > 0:
             ends += [model_per_s * math.exp(-4 * sigma), model_per_s * math.exp(4 * sigma)]
         logs = np.linspace(math.log(min(ends)), math.log(max(ends)), _GRID_SIZE)
-        log_weights = log_likelihood(logs, self.tried, self.spread)
+        log_weights = log_likelihood(logs, self.tested_rates, self.spread)
         if model_per_s > 0:
             log_weights += np.log(_prior(logs, math.log(model_per_s), sigma))
         if math.isinf(self.lowest_missed):
@@ -186,7 +187,7 @@ class Evidence(msgspec.Struct, frozen=True):
             for probability in (0.1, 0.5, 0.9)
         )
         middle = min(max(p50, low), high)
-        return Belief(
+        return RatePosterior(
             min(max(p10, low / _INTERVAL_MARGIN), middle), middle, max(min(p90, high * _INTERVAL_MARGIN), middle)
         )
 
@@ -200,7 +201,7 @@ def _prior(logs: Floats, log_model: float, sigma: float) -> Floats:
     )
 
 
-def evidence_of(target: MeasuredTarget, slo: Sequence[Objective]) -> Evidence:
+def collect_evidence(target: MeasuredTarget, slo: Sequence[Objective]) -> Evidence:
     """Return the evidence of a target's load points.
 
     Empty where the load points do not show whether the SLO was met, or their arrivals were not Poisson. Even gaps are
@@ -209,7 +210,7 @@ def evidence_of(target: MeasuredTarget, slo: Sequence[Objective]) -> Evidence:
     tried, counts = [], []
     for point in target.load_points:
         rate, requests = point.offered_per_s, point.completed
-        met = meets(point, slo)
+        met = meets_slo(point, slo)
         if rate is None or rate <= 0 or met is None or (requests is not None and requests < MIN_REQUESTS):
             continue
         if point.gaps == "random" or (point.gaps == "even" and not met):
@@ -225,26 +226,26 @@ def evidence_of(target: MeasuredTarget, slo: Sequence[Objective]) -> Evidence:
 
 def _lengths(target: MeasuredTarget) -> tuple[tuple[int, int], ...]:
     if target.token_sample is not None:
-        return tuple((inputs, outputs) for inputs, outputs in pairs_of(target.token_sample).tolist())
+        return tuple((inputs, outputs) for inputs, outputs in unpack_pairs(target.token_sample).tolist())
     if target.lengths is None:
         return ()
     inputs, outputs = target.lengths
     return ((max(1, round(inputs)), max(1, round(outputs))),)
 
 
-def meets(point: Rung, slo: Sequence[Objective]) -> bool | None:
+def meets_slo(load_point: MeasuredLoadPoint, slo: Sequence[Objective]) -> bool | None:
     """Return whether a load point met the SLO; `None` where it lacks a time or share that the SLO needs.
 
     Errors that the file does not count are assumed to be 0.
     """
     results: list[bool | None] = []
-    for objective in binding(slo):
-        if objective.metric in TIMES:
-            time_s = time_of(point, objective)
+    for objective in binding_objectives(slo):
+        if objective.metric in TIMES_BY_METRIC:
+            time_s = get_time_s(load_point, objective)
             results.append(None if time_s is None else is_met(objective, Estimate(1000 * time_s)))
         elif objective.metric == "error_rate":
-            sent = (point.completed or 0) + (point.failed or 0)
-            results.append(is_met(objective, Estimate((point.failed or 0) / sent if sent else 0.0)))
+            sent = (load_point.completed or 0) + (load_point.failed or 0)
+            results.append(is_met(objective, Estimate((load_point.failed or 0) / sent if sent else 0.0)))
         else:
             results.append(None)
     if False in results:
@@ -252,9 +253,9 @@ def meets(point: Rung, slo: Sequence[Objective]) -> bool | None:
     return None if None in results else True
 
 
-def time_of(point: Rung, objective: Objective) -> float | None:
+def get_time_s(load_point: MeasuredLoadPoint, objective: Objective) -> float | None:
     """Return the time that an objective refers to, in s; `None` if unknown."""
-    return point.latencies_s.get(TIMES[objective.metric], {}).get(objective.aggregate or "")
+    return load_point.latencies_s.get(TIMES_BY_METRIC[objective.metric], {}).get(objective.aggregate or "")
 
 
 def _max_rate_of_models_per_s(fit: ServiceFit) -> float:

@@ -12,55 +12,58 @@ from collections.abc import Iterator, Sequence
 
 import msgspec
 
-from app.analysis.objectives import binding
-from app.analysis.token_samples import scaled
-from app.analysis.traces import token_pairs
+from app.analysis.objectives import binding_objectives
+from app.analysis.token_samples import scale_sample
+from app.analysis.traces import unpack_token_pairs
 from app.errors import UsageError
-from app.planning.formulae import rate_inside
-from app.planning.goals import DEFAULT_LATENCY_METRIC, Goals, goals_of
-from app.planning.service_models.evidence import TIMES, evidence_of, meets, time_of
+from app.planning.formulae import estimate_rate_within_slo
+from app.planning.goals import DEFAULT_LATENCY_METRIC, Goals, build_goals
+from app.planning.service_models.evidence import TIMES_BY_METRIC, collect_evidence, get_time_s, meets_slo
 from app.records.estimate import Estimate, Variant
-from app.records.local import BatchLaw, VariantFacts
+from app.records.local import BatchModel, VariantData
 from app.records.offers import CapacityCurve, CurvePoint
-from app.records.plan_question import ForeignCurve, MeasuredTarget, PlanQuestion, Rung
+from app.records.plan_question import ForeignCurve, MeasuredLoadPoint, MeasuredTarget, PlanQuestion
 from app.records.result import Hardware, Objective, Result, Stage
 from app.records.service import BatchService, FittedService, RequestService, ServiceFit, TokenService
 from app.records.traffic import TokenLengths
 
 
-def measured_target(name: str, hardware: Hardware, curve: CapacityCurve, rungs: Sequence[Rung]) -> MeasuredTarget:
+def build_measured_target(
+    name: str, hardware: Hardware, curve: CapacityCurve, load_points: Sequence[MeasuredLoadPoint]
+) -> MeasuredTarget:
     """Build a target from load points of one replica. Takes a second or two where a service model can be fitted."""
     from app.planning.service_models.moments import CannotFitError
-    from app.planning.service_models.token_fit import mean_lengths, sample_of
+    from app.planning.service_models.token_fit import compute_mean_lengths, merge_load_point_samples
 
     try:
-        fit = _fit(rungs)
+        fit = _fit(load_points)
     except CannotFitError as error:
-        return MeasuredTarget(name, hardware, curve, why_no_fit=str(error), load_points=_without_lengths(rungs))
+        return MeasuredTarget(name, hardware, curve, why_no_fit=str(error), load_points=_without_lengths(load_points))
     return MeasuredTarget(
-        name, hardware, curve, fit, lengths=mean_lengths(rungs), load_points=_without_lengths(rungs),
-        token_sample=sample_of(rungs),
+        name, hardware, curve, fit,
+        lengths=compute_mean_lengths(load_points), load_points=_without_lengths(load_points),
+        token_sample=merge_load_point_samples(load_points),
     )  # fmt: skip
 
 
-def _without_lengths(rungs: Sequence[Rung]) -> tuple[Rung, ...]:
+def _without_lengths(rungs: Sequence[MeasuredLoadPoint]) -> tuple[MeasuredLoadPoint, ...]:
     """Drop the lengths of each load point; they are stored once, in a sample of all."""
     return tuple(msgspec.structs.replace(rung, lengths=None) for rung in rungs)
 
 
-def may_meet_in_a_fleet(target: MeasuredTarget, slo: Sequence[Objective]) -> bool:
+def may_meet_slo_in_fleet(target: MeasuredTarget, slo: Sequence[Objective]) -> bool:
     """Return whether a fleet may meet the SLO although each replica alone misses it, since a fleet pools its queues."""
     from app.planning.formulae import meets_without_waiting
 
-    return target.fit is not None and meets_without_waiting(target.fit.laws[0].service, goals_of(slo))
+    return target.fit is not None and meets_without_waiting(target.fit.laws[0].service, build_goals(slo))
 
 
-def tokens_as_measured(lengths: tuple[float, float]) -> tuple[TokenLengths, ...]:
+def build_measured_tokens(lengths: tuple[float, float]) -> tuple[TokenLengths, ...]:
     """Return traffic with the measured mean lengths."""
     return (TokenLengths(1.0, *lengths),)
 
 
-def with_measured_tokens(question: PlanQuestion) -> PlanQuestion:
+def add_measured_tokens(question: PlanQuestion) -> PlanQuestion:
     """Return the question with the measured joint token lengths, scaled to the stated means, if any.
 
     A trace has its own lengths.
@@ -68,19 +71,19 @@ def with_measured_tokens(question: PlanQuestion) -> PlanQuestion:
     traffic = question.traffic
     if traffic.token_sample is not None or len(traffic.tokens) > 1:
         return question
-    if traffic.rows is not None and token_pairs(traffic.rows) is not None:
+    if traffic.rows is not None and unpack_token_pairs(traffic.rows) is not None:
         return question
     target = next((target for target in question.measured if target.lengths is not None), None)
     if target is None or target.lengths is None or (traffic.tokens and target.token_sample is None):
         return question
-    tokens, sample = traffic.tokens or tokens_as_measured(target.lengths), target.token_sample
+    tokens, sample = traffic.tokens or build_measured_tokens(target.lengths), target.token_sample
     means = tokens[0].input, tokens[0].output
-    sample = None if sample is None else scaled(sample, means)
+    sample = None if sample is None else scale_sample(sample, means)
     traffic = msgspec.structs.replace(traffic, tokens=tokens, token_sample=sample)
     return msgspec.structs.replace(question, traffic=traffic)
 
 
-def _fit(rungs: Sequence[Rung]) -> ServiceFit:
+def _fit(rungs: Sequence[MeasuredLoadPoint]) -> ServiceFit:
     """Fit a service model to the times that the load points have.
 
     These are times per token, else open-loop latency, else closed-loop latency.
@@ -89,9 +92,9 @@ def _fit(rungs: Sequence[Rung]) -> ServiceFit:
 
     # second to import
     from app.planning.service_models.service_fit import fit_service
-    from app.planning.service_models.token_fit import fit_tokens, tells_tokens
+    from app.planning.service_models.token_fit import fit_tokens, has_token_times
 
-    if any(tells_tokens(rung) for rung in rungs):
+    if any(has_token_times(rung) for rung in rungs):
         return fit_tokens(rungs)
     if any(rung.clients is None for rung in rungs):
         return fit_service(rungs)
@@ -102,17 +105,17 @@ _FORMULA_SIGMA = 0.1
 """Assumed error of a formula's rate, as one sigma of its logarithm."""
 
 
-def foreign_target(curve: ForeignCurve, hardware: Hardware, slo: Sequence[Objective]) -> MeasuredTarget:
+def build_foreign_target(curve: ForeignCurve, hardware: Hardware, slo: Sequence[Objective]) -> MeasuredTarget:
     """Build a target from load points of the hardware as a whole, all its replicas together.
 
     Raises UsageError where the SLO has a time that no load point reports, or where not even a fitted model meets it.
     """
-    goals = goals_of(slo)
+    goals = build_goals(slo)
     points = tuple(point for rung in curve.rungs if (point := _point(rung, slo)) is not None)
     max_rate_per_s = max((point.offered_per_s for point in points if point.held), default=0.0)
     capacity = CapacityCurve(points, _metric(slo), max_rate_per_s, None, None)
     rungs = [_per_replica(rung, hardware.replicas) for rung in curve.rungs]
-    target = measured_target(curve.source, hardware, capacity, rungs)
+    target = build_measured_target(curve.source, hardware, capacity, rungs)
     if max_rate_per_s == 0:
         target = msgspec.structs.replace(target, curve=_curve_from_fit(target, goals, curve, slo))
     is_assumed = curve.precision == "typed"
@@ -129,12 +132,12 @@ def _curve_from_fit(
         missing = [
             objective.text
             for objective in _latency_objectives(slo)
-            if all(time_of(rung, objective) is None for rung in curve.rungs)
+            if all(get_time_s(rung, objective) is None for rung in curve.rungs)
         ]
         if missing:
             message = f"no load point of {curve.source} tells what {missing[0]} is of"
             raise UsageError(message, hint=f"It tells {', '.join(_reported_metrics(curve)) or 'no times'}.")
-        if may_meet_in_a_fleet(target, slo):
+        if may_meet_slo_in_fleet(target, slo):
             return target.curve
         raise UsageError(
             f"no load point of {curve.source} held {' and '.join(objective.text for objective in slo)}",
@@ -145,15 +148,15 @@ def _curve_from_fit(
 
 def _rate_from_fit(target: MeasuredTarget, fit: ServiceFit, goals: Goals, slo: Sequence[Objective]) -> float:
     """Return the rate within the bounds of the load points: below the lowest rate that missed the SLO."""
-    from app.planning.formulae import rate_inside
+    from app.planning.formulae import estimate_rate_within_slo
 
     lengths = target.lengths or (1.0, 1.0)
-    rate = min(rate_inside(fit.laws[0].service, goals, 1, "random", lengths), fit.highest_per_s)
-    rate = evidence_of(target, slo).belief(rate, _FORMULA_SIGMA).p50
+    rate = min(estimate_rate_within_slo(fit.laws[0].service, goals, 1, "random", lengths), fit.highest_per_s)
+    rate = collect_evidence(target, slo).compute_posterior(rate, _FORMULA_SIGMA).p50
     return rate * target.hardware.replicas
 
 
-def _per_replica(rung: Rung, replicas: int) -> Rung:
+def _per_replica(rung: MeasuredLoadPoint, replicas: int) -> MeasuredLoadPoint:
     """Return one replica's share of the load, of identical replicas."""
     if replicas == 1:
         return rung
@@ -167,20 +170,20 @@ def _per_replica(rung: Rung, replicas: int) -> Rung:
     )
 
 
-def _point(rung: Rung, slo: Sequence[Objective]) -> CurvePoint | None:
+def _point(rung: MeasuredLoadPoint, slo: Sequence[Objective]) -> CurvePoint | None:
     """Return the point of the curve; `None` without a load. In a closed loop the rate is that of the responses."""
     rate = rung.offered_per_s or rung.achieved_per_s
     if rate <= 0:
         return None
     limiting = next(iter(_latency_objectives(slo)), None)
-    latency_s = None if limiting is None else time_of(rung, limiting)
+    latency_s = None if limiting is None else get_time_s(rung, limiting)
     return CurvePoint(
-        rate, None if latency_s is None else 1000 * latency_s, rung.achieved_per_s, meets(rung, slo) is True
+        rate, None if latency_s is None else 1000 * latency_s, rung.achieved_per_s, meets_slo(rung, slo) is True
     )
 
 
 def _latency_objectives(slo: Sequence[Objective]) -> list[Objective]:
-    return [objective for objective in binding(slo) if objective.metric in TIMES]
+    return [objective for objective in binding_objectives(slo) if objective.metric in TIMES_BY_METRIC]
 
 
 def _metric(slo: Sequence[Objective]) -> str:
@@ -206,7 +209,7 @@ _ASSUMED_CV = 0.1
 _MIN_TIME_S = 1e-6
 
 
-def local_targets(
+def build_local_targets(
     name: str, result: Result, hardware: Hardware, slo: Sequence[Objective]
 ) -> tuple[MeasuredTarget, ...]:
     """Return one target per variant of the model that keeps 99 % of the reference's accuracy, as far as it is known.
@@ -217,7 +220,7 @@ def local_targets(
     if result.local is None:
         return ()
     variants = {variant.variant.label: variant for variant in result.local.variants}
-    goals = goals_of(slo)
+    goals = build_goals(slo)
     targets = []
     for batch_law in result.local.batch_laws:
         if not _is_accurate(variants.get(batch_law.variant.label)):
@@ -232,7 +235,7 @@ def local_targets(
     return tuple(target for target in targets if target is not None)
 
 
-def _is_accurate(variant: VariantFacts | None) -> bool:
+def _is_accurate(variant: VariantData | None) -> bool:
     if variant is None or variant.failure is not None:
         return False
     retained = variant.accuracy.kept if variant.accuracy is not None else None
@@ -244,17 +247,17 @@ def _target(
 ) -> MeasuredTarget | None:
     """Return the target; `None` where the SLO is missed at hardly any load."""
     assert not isinstance(fitted.service, TokenService)
-    rate = rate_inside(fitted.service, goals, 1, "random")
+    rate = estimate_rate_within_slo(fitted.service, goals, 1, "random")
     if rate <= 0:
         return None
-    fit = ServiceFit((fitted,), (), 0.0, 1.0, 0.0, fitted.service.most_per_s)
+    fit = ServiceFit((fitted,), (), 0.0, 1.0, 0.0, fitted.service.max_per_s)
     cores = float(variant.threads) if variant.threads > 0 and hardware.accelerator is None else None
     curve = CapacityCurve((), goals.latency_metric, rate, None, cores)
     label = f"{variant.model} {variant.provider} {variant.precision}"
     return MeasuredTarget(f"{name}: {label}, without a server", hardware, curve, fit, is_assumed=True)
 
 
-def _fit_batches(batch_law: BatchLaw, goals: Goals) -> FittedService | None:
+def _fit_batches(batch_law: BatchModel, goals: Goals) -> FittedService | None:
     if (
         batch_law.t0_ms.value is None
         or batch_law.t1_ms.value is None
@@ -262,7 +265,7 @@ def _fit_batches(batch_law: BatchLaw, goals: Goals) -> FittedService | None:
     ):
         return None
     services = [_service(batch_law, max_batch) for max_batch in batch_law.batches]
-    service = max(services, key=lambda candidate: rate_inside(candidate, goals, 1, "random"))
+    service = max(services, key=lambda candidate: estimate_rate_within_slo(candidate, goals, 1, "random"))
     return FittedService(service, 1.0, ("fixed_s", "per_item_s"), _covariance(batch_law))
 
 
@@ -279,14 +282,14 @@ def _fit_single_calls(variant: Variant, stages: Sequence[Stage]) -> FittedServic
     return FittedService(service, 1.0, ("mean_s",), ((_UNKNOWN_SIGMA**2,),))
 
 
-def _service(batch_law: BatchLaw, max_batch: int) -> BatchService:
+def _service(batch_law: BatchModel, max_batch: int) -> BatchService:
     fixed_ms, per_item_ms = batch_law.t0_ms.value or 0.0, batch_law.t1_ms.value or 0.0
     return BatchService(
         max(fixed_ms / 1000, _MIN_TIME_S), max(per_item_ms / 1000, _MIN_TIME_S), max_batch, cv=_ASSUMED_CV
     )
 
 
-def _covariance(batch_law: BatchLaw) -> tuple[tuple[float, ...], ...]:
+def _covariance(batch_law: BatchModel) -> tuple[tuple[float, ...], ...]:
     first, second = (_sigma(parameter) ** 2 for parameter in (batch_law.t0_ms, batch_law.t1_ms))
     return ((first, 0.0), (0.0, second))
 

@@ -16,8 +16,8 @@ import msgspec
 import numpy as np
 
 from app.analysis.columns import Floats
-from app.planning.service_models.service_laws import ADMISSION_LIMITS, LIMITS, ServiceFamily, moved
-from app.records.plan_question import Gaps
+from app.planning.service_models.service_laws import ADMISSION_LIMITS, LIMITS, ServiceFamily, with_parameters
+from app.records.plan_question import GapDistribution
 from app.records.service import (
     BatchService,
     FitError,
@@ -30,9 +30,9 @@ from app.records.service import (
 
 Point = TypeVar("Point")
 
-FEWEST_RUNGS = 3
-FEWEST_REQUESTS = 30
-SUPPOSED_REQUESTS = 1000
+MIN_LOAD_POINTS = 3
+MIN_REQUESTS = 30
+ASSUMED_REQUESTS = 1000
 """Assumed number of requests of a load point that has neither a count nor a duration."""
 _MIN_SCATTER = 0.02
 """Minimum scatter of a logarithm: two measurements of a server differ by this much for reasons outside queueing."""
@@ -64,7 +64,7 @@ class CannotFitError(Exception):
     """Raised when the load points do not determine a service model; the message states why."""
 
 
-class Observed(msgspec.Struct, frozen=True):
+class ObservedLoad(msgspec.Struct, frozen=True):
     """Measurement at one load.
 
     `logs` are those of the times `names`, in ln s, and are means over `points` load points.
@@ -75,12 +75,12 @@ class Observed(msgspec.Struct, frozen=True):
     points: int
     names: tuple[str, ...]
     logs: tuple[float, ...]
-    gaps: Gaps = "random"
+    gaps: GapDistribution = "random"
     is_steady: bool = False
     """Whether the times are long-run values, not those of a stage that began empty and had `requests` requests."""
 
 
-class Play(msgspec.Struct, frozen=True):
+class SimulatedTimes(msgspec.Struct, frozen=True):
     """Simulations of a stage: for each, the logarithms of the measured times, of shape simulations × names."""
 
     logs: Floats
@@ -97,13 +97,13 @@ class Play(msgspec.Struct, frozen=True):
 class ObservedStage(msgspec.Struct, frozen=True):
     """Measurement and how a model simulates it; `share` of a simulation's variance remains in the measurement."""
 
-    observed: Observed
-    played: Callable[[ServiceModel], Play]
+    observed: ObservedLoad
+    simulate: Callable[[ServiceModel], SimulatedTimes]
     share: float
 
 
 class Fitted(msgspec.Struct, frozen=True):
-    law: ServiceFamily
+    family: ServiceFamily
     cost: float
     """Twice the robust sum of squares, prior included: −2 ln of the likelihood, up to a constant."""
     jacobian: Floats
@@ -118,17 +118,17 @@ class Fitted(msgspec.Struct, frozen=True):
         return self.cost if self.held_out is None else self.held_out
 
 
-def best_fits(
-    laws: Sequence[ServiceFamily],
+def find_best_fits(
+    families: Sequence[ServiceFamily],
     screening: Sequence[ObservedStage],
     stages: Sequence[ObservedStage],
     *,
-    most: int,
+    max_fits: int,
     further: Callable[[Sequence[Fitted]], Sequence[ServiceFamily]] | None = None,
     richer: Callable[[ServiceFamily], Sequence[ServiceFamily]] | None = None,
     nearby: Callable[[ServiceFamily], Sequence[ServiceFamily]] | None = None,
-    most_behind: float = math.inf,
-    holds_out: bool = False,
+    max_cost_behind: float = math.inf,
+    use_held_out: bool = False,
 ) -> list[Fitted]:
     """Fit all models to the screening roughly and the best few of them to the stages; return the most likely first.
 
@@ -141,40 +141,40 @@ def best_fits(
     predicts load points that were left out of its fit, else by how well it fits them.
     """
     whiteners = [np.eye(len(stage.observed.names)) / _SCREENING_SCATTER for stage in screening]
-    screened = _best_of_each_kind(sorted((_fit(family, screening, whiteners) for family in laws), key=_cost))
+    screened = _best_of_each_kind(sorted((_fit(family, screening, whiteners) for family in families), key=_cost))
     if further is not None:
         screened = sorted([*screened, *(_fit(family, screening, whiteners) for family in further(screened))], key=_cost)
     if richer is not None:
-        richer_families = [family for fit in screened for family in richer(fit.law)][:_MAX_RICHER]
+        richer_families = [family for fit in screened for family in richer(fit.family)][:_MAX_RICHER]
         richer_fits = [_fit(family, screening, whiteners) for family in richer_families]
         screened = sorted([*screened, *(fit for fit in richer_fits if _shows_limits(fit, screened[0].cost))], key=_cost)
-    candidates = [fit for fit in screened if fit.cost <= screened[0].cost + most_behind]
-    refined = [_fit_by_own_scatter(fit.law, stages) for fit in _leading(candidates, screening, most)]
+    candidates = [fit for fit in screened if fit.cost <= screened[0].cost + max_cost_behind]
+    refined = [_fit_by_own_scatter(fit.family, stages) for fit in _leading(candidates, screening, max_fits)]
     refined.sort(key=_cost)
     known_kinds, max_cost = (
-        [fit.law.kind for fit in refined],
+        [fit.family.kind for fit in refined],
         refined[0].cost + _MAX_COST_BEHIND * _spread(refined[0]) ** 2,
     )
     nearby_families = (
-        [] if nearby is None else [family for family in nearby(refined[0].law) if family.kind not in known_kinds]
+        [] if nearby is None else [family for family in nearby(refined[0].family) if family.kind not in known_kinds]
     )
     compared = _fit_with_equal_scatter(
-        [*(fit.law for fit in refined if fit.cost <= max_cost), *nearby_families], stages
+        [*(fit.family for fit in refined if fit.cost <= max_cost), *nearby_families], stages
     )
-    if holds_out:
+    if use_held_out:
         sizes = [len(stage.observed.names) for stage in stages]
         compared = [msgspec.structs.replace(fit, held_out=_held_out_cost(fit, sizes)) for fit in compared]
     return sorted(compared, key=_score)
 
 
-def rough_cost(law: ServiceFamily, screening: Sequence[ObservedStage]) -> float:
+def compute_rough_cost(family: ServiceFamily, screening: Sequence[ObservedStage]) -> float:
     """Return the cost of a model before it is fitted, by which `best_fits` screens."""
-    logs = np.array(law.logs)
+    logs = np.array(family.logs)
     residuals = [
-        (np.array(stage.observed.logs) - stage.played(law.service).log_means) / _SCREENING_SCATTER
+        (np.array(stage.observed.logs) - stage.simulate(family.service).log_means) / _SCREENING_SCATTER
         for stage in screening
     ]
-    squares = np.concatenate([*residuals, law.prior_residuals(logs)]) ** 2
+    squares = np.concatenate([*residuals, family.prior_residuals(logs)]) ** 2
     return float(2 * _ROBUST_SCALE**2 * (np.sqrt(1 + squares / _ROBUST_SCALE**2) - 1).sum())
 
 
@@ -184,14 +184,14 @@ def _shows_limits(fitted: Fitted, unlimited_cost: float) -> bool:
     It has to fit better than the best model without limits, and load points have to determine each limit better than
     its prior does, at the minimum scatter.
     """
-    parameters = fitted.law.parameters
+    parameters = fitted.family.parameters
     if set(parameters).isdisjoint(ADMISSION_LIMITS):
         return True
     if fitted.cost >= unlimited_cost:
         return False
     information = (fitted.jacobian[: -len(parameters)] ** 2).sum(axis=0) * (_SCREENING_SCATTER / _MIN_SCATTER) ** 2
     return all(
-        information[index] > 1 / fitted.law.priors[name].sigma ** 2
+        information[index] > 1 / fitted.family.priors[name].sigma ** 2
         for index, name in enumerate(parameters)
         if name in ADMISSION_LIMITS
     )
@@ -201,7 +201,7 @@ def _best_of_each_kind(screened: Sequence[Fitted]) -> list[Fitted]:
     """Return the best fit of each model over all starting points."""
     best: dict[ServiceModel, Fitted] = {}
     for fitted in screened:
-        best.setdefault(fitted.law.kind, fitted)
+        best.setdefault(fitted.family.kind, fitted)
     return list(best.values())
 
 
@@ -211,28 +211,30 @@ def _leading(screened: Sequence[Fitted], screening: Sequence[ObservedStage], max
     Where batches lead, their sizes look alike to a rough fit, even more so with a window: each size is fitted to the
     screening once more, as exactly as the stages will be, before one is dropped.
     """
-    if any(isinstance(fitted.law.service, BatchService) for fitted in screened[: max_count - 1]):
-        batches = [fitted for fitted in screened if isinstance(fitted.law.service, BatchService)]
-        ranked = sorted((_refine(fitted.law, screening) for fitted in batches), key=_cost)
-        others = [fitted for fitted in screened if not isinstance(fitted.law.service, BatchService)]
+    if any(isinstance(fitted.family.service, BatchService) for fitted in screened[: max_count - 1]):
+        batches = [fitted for fitted in screened if isinstance(fitted.family.service, BatchService)]
+        ranked = sorted((_refine(fitted.family, screening) for fitted in batches), key=_cost)
+        others = [fitted for fitted in screened if not isinstance(fitted.family.service, BatchService)]
         return [*ranked[: max_count - 1], *others[:1]]
     leading, remaining = list(screened[: max_count - 1]), screened[max_count - 1 :]
-    families = {fitted.law.family for fitted in leading}
+    families = {fitted.family.family for fitted in leading}
     for fitted in remaining:
-        if fitted.law.family not in families:
+        if fitted.family.family not in families:
             leading.append(fitted)
-            families.add(fitted.law.family)
+            families.add(fitted.family.family)
     return leading if len(leading) >= max_count else [*leading, *remaining[: max_count - len(leading)]]
 
 
-def judged(fits: Sequence[Fitted], stages: Sequence[ObservedStage], highest_per_s: float) -> ServiceFit:
+def build_service_fit(fits: Sequence[Fitted], stages: Sequence[ObservedStage], highest_per_s: float) -> ServiceFit:
     best = fits[0]
     spread = _spread(best)
     probabilities = np.array([math.exp(-(fit.score - best.score) / (2 * spread**2)) for fit in fits])
     probabilities = np.where(probabilities / probabilities.sum() < _MIN_PROBABILITY, 0.0, probabilities)
     probabilities /= probabilities.sum()
     services = tuple(
-        FittedService(_with_whole_limits(fit.law), float(probability), fit.law.parameters, _covariance(fit, spread))
+        FittedService(
+            _with_whole_limits(fit.family), float(probability), fit.family.parameters, _covariance(fit, spread)
+        )
         for fit, probability in zip(fits, probabilities, strict=True)
         if probability > 0
     )
@@ -250,7 +252,7 @@ def judged(fits: Sequence[Fitted], stages: Sequence[ObservedStage], highest_per_
 def _with_whole_limits(family: ServiceFamily) -> ServiceModel:
     """Return the service with limits that a replica can have: whole numbers."""
     is_limited = any(name in LIMITS for name in family.parameters)
-    return moved(family.service, family.parameters, np.array(family.logs)) if is_limited else family.service
+    return with_parameters(family.service, family.parameters, np.array(family.logs)) if is_limited else family.service
 
 
 def _median_error(errors: Sequence[FitError], highest_per_s: float) -> float:
@@ -262,9 +264,9 @@ def _median_error(errors: Sequence[FitError], highest_per_s: float) -> float:
     return float(np.median([abs(error.fitted_s / error.measured_s - 1) for error in steady]))
 
 
-def spread_out(points: Sequence[Point], most: int) -> list[Point]:
+def pick_evenly(points: Sequence[Point], max_count: int) -> list[Point]:
     """Return at most `most` points, evenly picked, both ends among them."""
-    indices = np.linspace(0, len(points) - 1, min(most, len(points))).round().astype(int)
+    indices = np.linspace(0, len(points) - 1, min(max_count, len(points))).round().astype(int)
     return [points[index] for index in indices]
 
 
@@ -278,7 +280,7 @@ def _score(fitted: Fitted) -> float:
 
 def _refine(family: ServiceFamily, stages: Sequence[ObservedStage]) -> Fitted:
     """Fit twice, since the scatter of a measurement is itself known only from the model."""
-    return _fit_by_own_scatter(_fit_by_own_scatter(family, stages).law, stages)
+    return _fit_by_own_scatter(_fit_by_own_scatter(family, stages).family, stages)
 
 
 def _fit_by_own_scatter(family: ServiceFamily, stages: Sequence[ObservedStage]) -> Fitted:
@@ -302,7 +304,7 @@ def _held_out_cost(fitted: Fitted, sizes: Sequence[int]) -> float:
 
     scale = 1 + (fitted.residuals / _ROBUST_SCALE) ** 2
     slopes, weights = fitted.jacobian * scale[:, None] ** 0.75, scale**-0.25
-    logs, (low, high) = np.array(fitted.law.logs), fitted.law.bounds
+    logs, (low, high) = np.array(fitted.family.logs), fitted.family.bounds
     bounds = np.minimum(low - logs, -1e-9), np.maximum(high - logs, 1e-9)
     cost, first = 0.0, 0
     for size in sizes:
@@ -320,17 +322,17 @@ def _held_out_cost(fitted: Fitted, sizes: Sequence[int]) -> float:
 
 
 def _whiteners(family: ServiceFamily, stages: Sequence[ObservedStage]) -> list[Floats]:
-    service = family.at(np.array(family.logs))
-    return [_whitener(stage, stage.played(service)) for stage in stages]
+    service = family.with_values(np.array(family.logs))
+    return [_whitener(stage, stage.simulate(service)) for stage in stages]
 
 
 def _fit(family: ServiceFamily, stages: Sequence[ObservedStage], whiteners: Sequence[Floats]) -> Fitted:
     """Fit one model. `whiteners` turn differences of logarithms into independent units."""
 
     def residuals(logs: Floats) -> Floats:
-        service = family.at(logs)
+        service = family.with_values(logs)
         parts = [
-            whiten @ (np.array(stage.observed.logs) - stage.played(service).log_means)
+            whiten @ (np.array(stage.observed.logs) - stage.simulate(service).log_means)
             for stage, whiten in zip(stages, whiteners, strict=True)
         ]
         return np.concatenate([*parts, family.prior_residuals(logs)])
@@ -344,7 +346,7 @@ def _fit(family: ServiceFamily, stages: Sequence[ObservedStage], whiteners: Sequ
     )  # fmt: skip
     determinants = sum(float(np.linalg.slogdet(whiten)[1]) for whiten in whiteners)
     cost = 2 * float(solution.cost) - 2 * determinants
-    return Fitted(family.moved_to(np.asarray(solution.x)), cost, np.asarray(solution.jac), np.asarray(solution.fun))
+    return Fitted(family.with_logs(np.asarray(solution.x)), cost, np.asarray(solution.jac), np.asarray(solution.fun))
 
 
 def _slope_steps(family: ServiceFamily) -> list[float]:
@@ -356,7 +358,7 @@ def _slope_steps(family: ServiceFamily) -> list[float]:
     ]
 
 
-def _whitener(stage: ObservedStage, simulated: Play) -> Floats:
+def _whitener(stage: ObservedStage, simulated: SimulatedTimes) -> Floats:
     """Return L⁻¹ of the Cholesky factor L of the covariance of a measured mean.
 
     Covariances between times are halved, since few simulations estimate them badly.
@@ -368,9 +370,9 @@ def _whitener(stage: ObservedStage, simulated: Play) -> Floats:
 
 def _spread(best: Fitted) -> float:
     """Return the Birge ratio, at least 1, of residuals weighted as by the robust loss."""
-    squares = best.residuals[: len(best.residuals) - len(best.law.parameters)] / _ROBUST_SCALE
+    squares = best.residuals[: len(best.residuals) - len(best.family.parameters)] / _ROBUST_SCALE
     robust = 2 * _ROBUST_SCALE**2 * (np.sqrt(1 + squares**2) - 1)
-    freedom = max(1, len(squares) - len(best.law.parameters))
+    freedom = max(1, len(squares) - len(best.family.parameters))
     return max(1.0, math.sqrt(float(robust.sum()) / freedom))
 
 
@@ -380,14 +382,14 @@ def _covariance(fitted: Fitted, spread: float) -> tuple[tuple[float, ...], ...]:
     The spread reduces the measurement's information, but not that of the prior, which is in the last rows.
     """
     scale = np.ones(len(fitted.jacobian))
-    scale[: -len(fitted.law.parameters)] /= spread
+    scale[: -len(fitted.family.parameters)] /= spread
     scaled = fitted.jacobian * scale[:, None]
-    matrix = np.linalg.inv(scaled.T @ scaled) * _ERROR_FACTORS[type(fitted.law.service)] ** 2
+    matrix = np.linalg.inv(scaled.T @ scaled) * _ERROR_FACTORS[type(fitted.family.service)] ** 2
     return tuple(tuple(float(cell) for cell in row) for row in matrix)
 
 
 def _errors(stage: ObservedStage, service: ServiceModel) -> list[FitError]:
-    observed, simulated = stage.observed, stage.played(service)
+    observed, simulated = stage.observed, stage.simulate(service)
     scatter = np.sqrt(np.diag(simulated.log_covariance) * stage.share + _MIN_SCATTER**2)
     return [
         FitError(observed.offered_per_s, name, math.exp(log), math.exp(mean), float((mean - log) / sigma))

@@ -14,26 +14,26 @@ from functools import partial
 import numpy as np
 
 from app.planning.service_models.moments import (
-    FEWEST_REQUESTS,
-    FEWEST_RUNGS,
-    SUPPOSED_REQUESTS,
+    ASSUMED_REQUESTS,
+    MIN_LOAD_POINTS,
+    MIN_REQUESTS,
     CannotFitError,
     Fitted,
-    Observed,
+    ObservedLoad,
     ObservedStage,
-    best_fits,
-    judged,
-    spread_out,
+    build_service_fit,
+    find_best_fits,
+    pick_evenly,
 )
 from app.planning.service_models.service_laws import (
     ServiceFamily,
-    candidate_laws,
-    nearby_slots,
-    shared_law,
-    two_phase_law,
+    add_slow_phase,
+    list_candidate_families,
+    share_cores,
+    vary_slots,
 )
-from app.planning.service_models.stage_play import StagePlay
-from app.records.plan_question import Gaps, Rung
+from app.planning.service_models.stage_play import StageSimulation
+from app.records.plan_question import GapDistribution, MeasuredLoadPoint
 from app.records.service import RequestService, ServiceFit
 
 AGGREGATES = {"p50": 0.50, "p90": 0.90, "p95": 0.95, "p99": 0.99}
@@ -62,50 +62,51 @@ For 17 random truths the model that fitted the stages best was at most 4 behind 
 """
 
 
-def fit_service(rungs: Sequence[Rung], *, seed: int = 20_26) -> ServiceFit:
+def fit_service(load_points: Sequence[MeasuredLoadPoint], *, seed: int = 20_26) -> ServiceFit:
     """Fit a service model. Raises CannotFitError where fewer than three rates were measured, or no latencies."""
-    observed = observe(rungs)
-    if len(observed) < FEWEST_RUNGS:
-        requirement = f"a service model needs percentiles at {FEWEST_RUNGS} rates"
-        has_other_gaps = any(rung.gaps == "other" for rung in rungs)
+    observed = group_load_points(load_points)
+    if len(observed) < MIN_LOAD_POINTS:
+        requirement = f"a service model needs percentiles at {MIN_LOAD_POINTS} rates"
+        has_other_gaps = any(rung.gaps == "other" for rung in load_points)
         gaps_text = " with random or even gaps between requests" if has_other_gaps else ""
         raise CannotFitError(f"{requirement}{gaps_text}, and there are {len(observed)}")
-    highest_per_s = max(rung.achieved_per_s for rung in rungs)
-    families = candidate_laws(_unloaded_s(observed), highest_per_s)
-    screening = _stages(spread_out(observed, _SCREENED_RATES), *_SCREENING, seed)
+    highest_per_s = max(rung.achieved_per_s for rung in load_points)
+    families = list_candidate_families(_unloaded_s(observed), highest_per_s)
+    screening = _stages(pick_evenly(observed, _SCREENED_RATES), *_SCREENING, seed)
     stages = _stages(observed, *_REFINING, seed + 1)
-    fits = best_fits(
-        families, screening, stages, most=_REFINED,
-        further=shared_cores, richer=two_phase_law, nearby=nearby_slots, most_behind=_MAX_COST_BEHIND, holds_out=True,
+    fits = find_best_fits(
+        families, screening, stages, max_fits=_REFINED,
+        further=add_shared_cores, richer=add_slow_phase, nearby=vary_slots, max_cost_behind=_MAX_COST_BEHIND,
+        use_held_out=True,
     )  # fmt: skip
-    return judged(fits, stages, highest_per_s)
+    return build_service_fit(fits, stages, highest_per_s)
 
 
-def shared_cores(screened: Sequence[Fitted]) -> list[ServiceFamily]:
+def add_shared_cores(screened: Sequence[Fitted]) -> list[ServiceFamily]:
     """Return models with shared cores.
 
     There are as many cores as the best model has slots, and as many as the widest of about equal models has.
     """
-    queued = [fitted for fitted in screened if isinstance(fitted.law.service, RequestService)]
-    equal_families = [fitted.law for fitted in queued if fitted.cost <= queued[0].cost + _MAX_SHARED_COST_BEHIND]
+    queued = [fitted for fitted in screened if isinstance(fitted.family.service, RequestService)]
+    equal_families = [fitted.family for fitted in queued if fitted.cost <= queued[0].cost + _MAX_SHARED_COST_BEHIND]
     widest = max(
         equal_families, key=lambda family: family.service.slots if isinstance(family.service, RequestService) else 0
     )
     return [
-        shared_law(family)
+        share_cores(family)
         for family in (equal_families[:1] if widest is equal_families[0] else [equal_families[0], widest])
     ]
 
 
-def observe(rungs: Sequence[Rung]) -> list[Observed]:
+def group_load_points(load_points: Sequence[MeasuredLoadPoint]) -> list[ObservedLoad]:
     """Return the open-loop load points that have percentiles, those of one rate combined, by rising rate."""
-    by_rate: dict[tuple[Gaps, float], list[Rung]] = defaultdict(list)
-    for rung in rungs:
+    by_rate: dict[tuple[GapDistribution, float], list[MeasuredLoadPoint]] = defaultdict(list)
+    for rung in load_points:
         latencies = rung.latencies_s.get("latency", {})
         has_percentiles = bool(rung.offered_per_s) and any(latencies.get(name) for name in AGGREGATES)
-        if has_percentiles and rung.gaps != "other" and requests_of(rung) >= FEWEST_REQUESTS:
+        if has_percentiles and rung.gaps != "other" and count_requests(rung) >= MIN_REQUESTS:
             by_rate[rung.gaps, rung.offered_per_s or 0.0].append(rung)
-    groups: list[list[tuple[Gaps, float]]] = []
+    groups: list[list[tuple[GapDistribution, float]]] = []
     for gaps, rate in sorted(by_rate):
         if groups and groups[-1][0][0] == gaps and rate <= groups[-1][0][1] * _SAME_RATE_FACTOR:
             groups[-1].append((gaps, rate))
@@ -115,33 +116,33 @@ def observe(rungs: Sequence[Rung]) -> list[Observed]:
     return sorted(observed, key=lambda load: load.offered_per_s)
 
 
-def requests_of(rung: Rung) -> int:
+def count_requests(load_point: MeasuredLoadPoint) -> int:
     """Return the number of requests.
 
     Where counts are unknown, it is the rate times the duration, or `SUPPOSED_REQUESTS` for a steady state.
     """
-    if rung.completed is not None:
-        return rung.completed + (rung.failed or 0)
-    rate = rung.achieved_per_s if rung.offered_per_s is None else rung.offered_per_s
-    return SUPPOSED_REQUESTS if rung.duration_s is None else round(rate * rung.duration_s)
+    if load_point.completed is not None:
+        return load_point.completed + (load_point.failed or 0)
+    rate = load_point.achieved_per_s if load_point.offered_per_s is None else load_point.offered_per_s
+    return ASSUMED_REQUESTS if load_point.duration_s is None else round(rate * load_point.duration_s)
 
 
-def _combine(rungs: Sequence[Rung]) -> Observed:
+def _combine(rungs: Sequence[MeasuredLoadPoint]) -> ObservedLoad:
     rate = float(np.mean([rung.offered_per_s or 0.0 for rung in rungs]))
     latencies = [rung.latencies_s["latency"] for rung in rungs]
     names = tuple(name for name in AGGREGATES if all(times.get(name) for times in latencies))
     logs = tuple(float(np.mean([math.log(times[name]) for times in latencies])) for name in names)
-    requests = round(float(np.mean([requests_of(rung) for rung in rungs])))
+    requests = round(float(np.mean([count_requests(rung) for rung in rungs])))
     is_steady = all(rung.completed is None and rung.duration_s is None for rung in rungs)
-    return Observed(rate, requests, len(rungs), names, logs, rungs[0].gaps, is_steady)
+    return ObservedLoad(rate, requests, len(rungs), names, logs, rungs[0].gaps, is_steady)
 
 
-def _unloaded_s(observed: Sequence[Observed]) -> float:
+def _unloaded_s(observed: Sequence[ObservedLoad]) -> float:
     return math.exp(min(load.logs[0] for load in observed if load.logs))
 
 
 def _stages(
-    observed: Sequence[Observed], max_plays: int, budget: int, steady_requests: int, seed: int
+    observed: Sequence[ObservedLoad], max_plays: int, budget: int, steady_requests: int, seed: int
 ) -> list[ObservedStage]:
     requests = [steady_requests if load.is_steady else min(load.requests, _MAX_REQUESTS) for load in observed]
     play_count = max(_MIN_PLAYS, min(max_plays, budget // max(1, sum(requests))))
@@ -149,13 +150,15 @@ def _stages(
     stages = []
     for load, request_count, seed_of_load in zip(observed, requests, seeds, strict=True):
         lead_in = round(_LEAD_IN_SHARE * request_count) if load.is_steady else 0
-        simulation = StagePlay.drawn(load.offered_per_s, request_count, play_count, seed_of_load, load.gaps, lead_in)
+        simulation = StageSimulation.draw(
+            load.offered_per_s, request_count, play_count, seed_of_load, load.gaps, lead_in
+        )
         stages.append(_stage(load, simulation, request_count))
     return stages
 
 
-def _stage(load: Observed, simulation: StagePlay, requests: int) -> ObservedStage:
+def _stage(load: ObservedLoad, simulation: StageSimulation, requests: int) -> ObservedStage:
     """Return the stage; the mean of several points, or of longer stages, scatters less."""
     quantiles = np.array([AGGREGATES[name] for name in load.names])
     share = requests / load.requests / load.points
-    return ObservedStage(load, partial(simulation.played, quantiles=quantiles), share)
+    return ObservedStage(load, partial(simulation.simulate, quantiles=quantiles), share)

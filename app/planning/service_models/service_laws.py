@@ -49,7 +49,7 @@ class ServiceFamily(msgspec.Struct, frozen=True):
     @property
     def kind(self) -> ServiceModel:
         """Service that is equal for models that differ only in the values of the free parameters."""
-        return self.at(np.zeros(len(self.priors)))
+        return self.with_values(np.zeros(len(self.priors)))
 
     @property
     def family(self) -> tuple[type[ServiceModel], Discipline | None, tuple[str, ...]]:
@@ -70,12 +70,12 @@ class ServiceFamily(msgspec.Struct, frozen=True):
         priors = self.priors.values()
         return np.log([prior.low for prior in priors]), np.log([prior.high for prior in priors])
 
-    def at(self, logs: Floats) -> ServiceModel:
+    def with_values(self, logs: Floats) -> ServiceModel:
         """Return the service with these values; limits may be fractions here, so that a fit has slopes."""
         return msgspec.structs.replace(self.service, **dict(zip(self.parameters, np.exp(logs).tolist(), strict=True)))
 
-    def moved_to(self, logs: Floats) -> ServiceFamily:
-        return msgspec.structs.replace(self, service=self.at(logs))
+    def with_logs(self, logs: Floats) -> ServiceFamily:
+        return msgspec.structs.replace(self, service=self.with_values(logs))
 
     def prior_residuals(self, logs: Floats) -> Floats:
         medians = np.array([prior.median for prior in self.priors.values()])
@@ -83,7 +83,7 @@ class ServiceFamily(msgspec.Struct, frozen=True):
         return np.asarray((logs - np.log(medians)) / sigmas)
 
 
-def moved(service: ServiceModel, parameters: Sequence[str], logs: Floats) -> ServiceModel:
+def with_parameters(service: ServiceModel, parameters: Sequence[str], logs: Floats) -> ServiceModel:
     """Return the service with other values of these fields, given as logarithms.
 
     Limits are whole numbers of at least 1.
@@ -93,15 +93,15 @@ def moved(service: ServiceModel, parameters: Sequence[str], logs: Floats) -> Ser
     return msgspec.structs.replace(service, **(values | rounded))
 
 
-def candidate_laws(unloaded_s: float, most_per_s: float) -> list[ServiceFamily]:
+def list_candidate_families(unloaded_s: float, max_per_s: float) -> list[ServiceFamily]:
     """Return the models that can sustain `most_per_s` at the unloaded latency: slots by Little's law, or batches."""
-    in_work = most_per_s * unloaded_s
+    in_work = max_per_s * unloaded_s
     sufficient = [slots for slots in _SLOTS if slots >= 0.5 * in_work] or [_SLOTS[-1]]
     slots = sorted({1, *(slot_count for slot_count in _SLOTS if slot_count <= 2.5 * in_work), sufficient[0]})[-5:]
     return [
-        *(_request_family(slot_count, unloaded_s, most_per_s) for slot_count in slots),
+        *(_request_family(slot_count, unloaded_s, max_per_s) for slot_count in slots),
         *(
-            _batch_family(max_batch, share, unloaded_s, most_per_s)
+            _batch_family(max_batch, share, unloaded_s, max_per_s)
             for max_batch in _MAX_BATCHES
             for share in _FIXED_SHARES
             if in_work > 1.0 and (max_batch >= 0.2 * in_work or max_batch == _MAX_BATCHES[-1])
@@ -123,25 +123,29 @@ def _request_family(slots: int, unloaded_s: float, most_per_s: float) -> Service
     )
 
 
-def shared_law(law: ServiceFamily) -> ServiceFamily:
+def share_cores(family: ServiceFamily) -> ServiceFamily:
     """Return the model with as many shared cores as it has slots, starting from the fit without sharing."""
-    return ServiceFamily(msgspec.structs.replace(law.service, discipline="processor sharing"), law.priors)
+    return ServiceFamily(msgspec.structs.replace(family.service, discipline="processor sharing"), family.priors)
 
 
-def two_phase_law(law: ServiceFamily) -> list[ServiceFamily]:
+def add_slow_phase(family: ServiceFamily) -> list[ServiceFamily]:
     """Return the model with fast and slow requests, starting from the fit without them; empty for other models."""
-    if not isinstance(law.service, RequestService) or law.service.slow_share > 0 or law.service.is_shared:
+    if not isinstance(family.service, RequestService) or family.service.slow_share > 0 or family.service.is_shared:
         return []
-    service = msgspec.structs.replace(law.service, cv=0.3, slow_share=0.1, slow_factor=6.0)
+    service = msgspec.structs.replace(family.service, cv=0.3, slow_share=0.1, slow_factor=6.0)
     phases = {"slow_share": Prior(0.1, 1.0, 0.004, 0.6), "slow_factor": Prior(6.0, 1.0, 1.5, 60.0)}
-    return [ServiceFamily(service, {**law.priors, **phases})]
+    return [ServiceFamily(service, {**family.priors, **phases})]
 
 
-def nearby_slots(law: ServiceFamily) -> list[ServiceFamily]:
+def vary_slots(family: ServiceFamily) -> list[ServiceFamily]:
     """Return the model with one slot more and one less, at the same highest rate; empty for other models."""
-    if not isinstance(law.service, RequestService):
+    if not isinstance(family.service, RequestService):
         return []
-    return [_with_slots(law, law.service, slots) for slots in (law.service.slots - 1, law.service.slots + 1) if slots]
+    return [
+        _with_slots(family, family.service, slots)
+        for slots in (family.service.slots - 1, family.service.slots + 1)
+        if slots
+    ]
 
 
 def _with_slots(family: ServiceFamily, service: RequestService, slots: int) -> ServiceFamily:

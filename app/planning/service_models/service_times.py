@@ -16,7 +16,7 @@ from scipy import special
 
 from app.analysis.columns import Floats
 from app.records.offers import CapacityCurve
-from app.records.plan_question import MeasuredTarget, Rung
+from app.records.plan_question import MeasuredLoadPoint, MeasuredTarget
 from app.records.service import BatchService, RequestService, ServiceFit, ServiceModel, TokenService
 
 _GRID = np.linspace(math.log(1e-4), math.log(300.0), 1200)
@@ -25,10 +25,10 @@ _MAX_Z = 8.0
 _EVEN_NORMALS_GRID = np.linspace(-6.0, 6.0, 6001)
 
 
-def service_factors(unit_normals: Floats, service: RequestService | BatchService | TokenService) -> Floats:
+def compute_service_factors(unit_normals: Floats, service: RequestService | BatchService | TokenService) -> Floats:
     """Return factors of mean 1; a larger normal gives a longer time."""
     if not is_two_phase(service):
-        return lognormal_factors(unit_normals, service.cv)
+        return compute_lognormal_factors(unit_normals, service.cv)
     assert isinstance(service, RequestService)
     return np.asarray(np.exp(_two_phase_logs(unit_normals, service)))
 
@@ -37,13 +37,13 @@ def is_two_phase(service: ServiceModel) -> bool:
     return isinstance(service, RequestService) and service.slow_share > 0
 
 
-def lognormal_factors(unit_normals: Floats, cv: float) -> Floats:
+def compute_lognormal_factors(unit_normals: Floats, cv: float) -> Floats:
     """Return lognormal factors of mean 1 and this coefficient of variation."""
     variance = np.log1p(cv * cv)
     return np.asarray(np.exp(np.sqrt(variance) * unit_normals - variance / 2))
 
 
-def fleet_normals(unit_normals: Floats, service: ServiceModel) -> Floats:
+def compute_fleet_normals(unit_normals: Floats, service: ServiceModel) -> Floats:
     """Return the normals that a simulated fleet uses in place of standard ones.
 
     It computes exp(z − 1/2) from each where the service has two phases (`FLEET_SIGMA`).
@@ -57,7 +57,7 @@ def fleet_normals(unit_normals: Floats, service: ServiceModel) -> Floats:
 FLEET_SIGMA = 1.0
 
 
-def total_cv(service: RequestService) -> float:
+def compute_total_cv(service: RequestService) -> float:
     """Return the coefficient of variation of all service times, over both phases."""
     if not is_two_phase(service):
         return service.cv
@@ -67,7 +67,7 @@ def total_cv(service: RequestService) -> float:
     return math.sqrt(max(0.0, second_moment - 1))
 
 
-def two_phase_table(service: RequestService) -> tuple[Floats, Floats]:
+def build_two_phase_table(service: RequestService) -> tuple[Floats, Floats]:
     """Return evenly spaced normals and the factor at each.
 
     Between fast and slow requests one in some thousand is wrong.
@@ -102,7 +102,7 @@ def _normals_at(share: float, factor: float, cv: float) -> Floats:
     return np.asarray(np.maximum.accumulate(np.clip(normals, -_MAX_Z, _MAX_Z)))
 
 
-def faster(service: ServiceModel, speed: float) -> ServiceModel:
+def speed_up(service: ServiceModel, speed: float) -> ServiceModel:
     """Return a replica that is `speed` times as fast; the time outside it stays."""
     if speed == 1:
         return service
@@ -122,7 +122,7 @@ def faster(service: ServiceModel, speed: float) -> ServiceModel:
             )
 
 
-def faster_target(target: MeasuredTarget, speed: float) -> MeasuredTarget:
+def speed_up_target(target: MeasuredTarget, speed: float) -> MeasuredTarget:
     """Return the target with everything measured scaled to this speed, marked as assumed."""
     fit = None if target.fit is None else _faster_fit(target.fit, speed)
     points = tuple(_faster_point(point, speed) for point in target.load_points)
@@ -130,7 +130,7 @@ def faster_target(target: MeasuredTarget, speed: float) -> MeasuredTarget:
     return msgspec.structs.replace(target, curve=curve, fit=fit, load_points=points, is_assumed=True)
 
 
-def _faster_point(point: Rung, speed: float) -> Rung:
+def _faster_point(point: MeasuredLoadPoint, speed: float) -> MeasuredLoadPoint:
     return msgspec.structs.replace(
         point,
         offered_per_s=None if point.offered_per_s is None else point.offered_per_s * speed,
@@ -143,7 +143,7 @@ def _faster_point(point: Rung, speed: float) -> Rung:
 
 
 def _faster_fit(fit: ServiceFit, speed: float) -> ServiceFit:
-    services = tuple(msgspec.structs.replace(fitted, service=faster(fitted.service, speed)) for fitted in fit.laws)
+    services = tuple(msgspec.structs.replace(fitted, service=speed_up(fitted.service, speed)) for fitted in fit.laws)
     return msgspec.structs.replace(
         fit, laws=services, lowest_per_s=fit.lowest_per_s * speed, highest_per_s=fit.highest_per_s * speed
     )

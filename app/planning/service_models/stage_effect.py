@@ -18,14 +18,14 @@ import numpy as np
 from app.analysis.columns import Floats
 from app.planning.goals import Goal, Goals
 from app.planning.service_models.evidence import StageEffect
-from app.planning.service_models.stage_play import StagePlay, TokenLoad, TokenPlay
+from app.planning.service_models.stage_play import StageSimulation, TokenLoad, TokenSimulation
 from app.records.metrics import PERCENTILES
 from app.records.service import ServiceModel, TokenService
 
 _MAX_CROSSING_PLAYS = 14
 
 
-def crossing(
+def find_crossing(
     missed_by: Callable[[float], float], rates: tuple[float, float, float], precision: float
 ) -> tuple[float, float]:
     """Return the highest rate at which `missed_by` is at most 0, and the sigma of its logarithm that the search leaves.
@@ -81,7 +81,7 @@ _AGGREGATES = {quantile: name for name, quantile in PERCENTILES.items()}
 
 
 @lru_cache(64)
-def stage_effect(
+def compute_stage_effect(
     service: ServiceModel, goals: Goals, lengths: tuple[tuple[int, int], ...], requests: int, steady_per_s: float
 ) -> StageEffect | None:
     """Compute the effect of short stages, with `requests` requests each.
@@ -89,15 +89,15 @@ def stage_effect(
     The server meets the SLO up to `steady_per_s` in the long run. `None` where the SLO has no percentiles, or where the
     stage's rate is not near the steady one.
     """
-    if not goals.times or goals.share is not None or any(goal.quantile is None for goal in goals.times):
+    if not goals.time_goals or goals.share is not None or any(goal.quantile is None for goal in goals.time_goals):
         return None
-    missed_by = _simulated_stages(service, goals.times, lengths, min(requests, _MAX_STAGE_REQUESTS))
+    missed_by = _simulated_stages(service, goals.time_goals, lengths, min(requests, _MAX_STAGE_REQUESTS))
 
     def median_excess(per_s: float) -> float:
         return float(np.median(missed_by(per_s)))
 
     ends = (steady_per_s / _MAX_RATE_FACTOR, steady_per_s, steady_per_s * _MAX_RATE_FACTOR)
-    stage_per_s, _ = crossing(median_excess, ends, _PRECISION)
+    stage_per_s, _ = find_crossing(median_excess, ends, _PRECISION)
     if not ends[0] < stage_per_s < ends[2]:
         return None
     slope = (median_excess(stage_per_s * (1 + _SLOPE_STEP)) - median_excess(stage_per_s / (1 + _SLOPE_STEP))) / (
@@ -117,17 +117,17 @@ def _simulated_stages(
     plays = max(_MIN_PLAYS, min(_MAX_PLAYS, budget // requests))
     if isinstance(service, TokenService):
         names = [f"{_NAMES[goal.time]} {_AGGREGATES[goal.quantile or 0.5]}" for goal in goals]
-        token_play = TokenPlay.drawn(TokenLoad(1.0, None, np.array(lengths)), requests, plays, seed)
+        token_play = TokenSimulation.draw(TokenLoad(1.0, None, np.array(lengths)), requests, plays, seed)
 
         def simulate_logs(per_s: float) -> Floats:
             scaled = msgspec.structs.replace(token_play, arrivals_s=token_play.arrivals_s / per_s)
-            return scaled.played(service, names).logs
+            return scaled.simulate(service, names).logs
 
     else:
         quantiles = np.array([goal.quantile for goal in goals])
-        stage_play = StagePlay.drawn(1.0, requests, plays, seed)
+        stage_play = StageSimulation.draw(1.0, requests, plays, seed)
 
         def simulate_logs(per_s: float) -> Floats:
-            return StagePlay(stage_play.arrivals_s / per_s, stage_play.normals).played(service, quantiles).logs
+            return StageSimulation(stage_play.arrivals_s / per_s, stage_play.normals).simulate(service, quantiles).logs
 
     return lambda per_s: np.asarray((simulate_logs(per_s) - limits).max(axis=1))

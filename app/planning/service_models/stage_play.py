@@ -15,17 +15,24 @@ import msgspec
 import numpy as np
 
 from app.analysis.columns import Floats
-from app.planning.service_models.moments import Play
+from app.planning.service_models.moments import SimulatedTimes
 from app.planning.service_models.service_times import is_two_phase
-from app.planning.simulation.closed_loop import closed_tokens
+from app.planning.simulation.closed_loop import simulate_closed_tokens
 from app.planning.simulation.compiled import Ints
-from app.planning.simulation.replica import batch_latencies, latency_factors, request_latencies, token_latencies
+from app.planning.simulation.replica import (
+    look_up_service_factors,
+    simulate_batch_latencies,
+    simulate_request_latencies,
+    simulate_token_latencies,
+)
 from app.records.metrics import PERCENTILES
-from app.records.plan_question import Gaps
+from app.records.plan_question import GapDistribution
 from app.records.service import BatchService, RequestService, ServiceModel, TokenService
 
 
-def arrivals_of(offered_per_s: float, shape: tuple[int, int], gaps: Gaps, rng: np.random.Generator) -> Floats:
+def draw_arrivals(
+    offered_per_s: float, shape: tuple[int, int], gaps: GapDistribution, rng: np.random.Generator
+) -> Floats:
     """Return arrival times of shape simulations × requests. Gaps are random unless they are known to be even."""
     if gaps == "even":
         return np.broadcast_to(np.arange(1, shape[1] + 1) / offered_per_s, shape).copy()
@@ -36,11 +43,11 @@ Value = TypeVar("Value")
 _STORED_FACTORS, _STORED_TIMES = 2, 8
 
 
-class Recent(Generic[Value]):
+class RecentCache(Generic[Value]):
     """Cache of the values of the most recent keys."""
 
-    def __init__(self, most: int) -> None:
-        self._max_entries, self._values = most, dict[Hashable, Value]()
+    def __init__(self, max_entries: int) -> None:
+        self._max_entries, self._values = max_entries, dict[Hashable, Value]()
 
     def get(self, key: Hashable, compute: Callable[[], Value]) -> Value:
         value = self._values.pop(key) if key in self._values else compute()
@@ -50,7 +57,7 @@ class Recent(Generic[Value]):
         return value
 
 
-class StagePlay(msgspec.Struct, frozen=True, eq=False):
+class StageSimulation(msgspec.Struct, frozen=True, eq=False):
     """Random numbers of a stage, drawn once: simulations × requests.
 
     The first `lead_in` requests of each simulation fill the queue and are not counted.
@@ -59,23 +66,23 @@ class StagePlay(msgspec.Struct, frozen=True, eq=False):
     arrivals_s: Floats
     normals: Floats
     lead_in: int = 0
-    _factors: Recent[Floats] = msgspec.field(default_factory=lambda: Recent(_STORED_FACTORS))
-    _times: Recent[Floats] = msgspec.field(default_factory=lambda: Recent(_STORED_TIMES))
+    _factors: RecentCache[Floats] = msgspec.field(default_factory=lambda: RecentCache(_STORED_FACTORS))
+    _times: RecentCache[Floats] = msgspec.field(default_factory=lambda: RecentCache(_STORED_TIMES))
 
     @staticmethod
-    def drawn(
+    def draw(
         offered_per_s: float,
         requests: int,
-        times: int,
+        simulations: int,
         seed: np.random.SeedSequence,
-        gaps: Gaps = "random",
+        gaps: GapDistribution = "random",
         lead_in: int = 0,
-    ) -> StagePlay:
-        rng, shape = np.random.default_rng(seed), (times, lead_in + requests)
-        arrivals_s = arrivals_of(offered_per_s, shape, gaps, rng)
-        return StagePlay(arrivals_s, rng.standard_normal(shape), lead_in)
+    ) -> StageSimulation:
+        rng, shape = np.random.default_rng(seed), (simulations, lead_in + requests)
+        arrivals_s = draw_arrivals(offered_per_s, shape, gaps, rng)
+        return StageSimulation(arrivals_s, rng.standard_normal(shape), lead_in)
 
-    def played(self, service: ServiceModel, quantiles: Floats) -> Play:
+    def simulate(self, service: ServiceModel, quantiles: Floats) -> SimulatedTimes:
         """Simulate the stage and return the logarithms of its percentiles.
 
         A percentile is the smallest value that at least this share of the values does not exceed.
@@ -84,34 +91,34 @@ class StagePlay(msgspec.Struct, frozen=True, eq=False):
             raise TypeError("a language model's stages are played by tokens")
         inside = msgspec.structs.replace(service, outside_s=0.0)
         times_s = self._times.get((inside, tuple(quantiles)), lambda: self._percentiles(inside, quantiles))
-        return Play(np.log(times_s + service.outside_s))
+        return SimulatedTimes(np.log(times_s + service.outside_s))
 
     def _percentiles(self, service: RequestService | BatchService, quantiles: Floats) -> Floats:
         plays, requests = self.arrivals_s.shape
         starts = np.arange(plays, dtype=np.int64) * requests
         arrivals_s, normals = self.arrivals_s.ravel(), self.normals.ravel()
-        factors = self._factors.get(_factor_parameters(service), lambda: latency_factors(normals, service))
+        factors = self._factors.get(_factor_parameters(service), lambda: look_up_service_factors(normals, service))
         match service:
             case RequestService():
-                latencies = request_latencies(arrivals_s, normals, service, starts, factors)
+                latencies = simulate_request_latencies(arrivals_s, normals, service, starts, factors)
             case BatchService():
-                latencies = batch_latencies(arrivals_s, normals, service, starts, factors)
+                latencies = simulate_batch_latencies(arrivals_s, normals, service, starts, factors)
         latencies = latencies.reshape(plays, requests)[:, self.lead_in :]
-        return in_order(latencies, np.ceil(quantiles * latencies.shape[1]).astype(int) - 1)
+        return select_sorted(latencies, np.ceil(quantiles * latencies.shape[1]).astype(int) - 1)
 
 
-def in_order(values: Floats, places: Ints) -> Floats:
+def select_sorted(values: Floats, ranks: Ints) -> Floats:
     """Return, for each row, the values at these places in sorted order; reorders the rows.
 
     It partitions place by place, each in the part above the previous one, which takes half the time of a sort, and a
     fifth of that of a partition at several places at once.
     """
-    values_at, sorted_until = np.empty((values.shape[0], places.size)), 0
-    for index in np.argsort(places):
-        if places[index] >= sorted_until:
-            values[:, sorted_until:].partition(places[index] - sorted_until, axis=1)
-        values_at[:, index] = values[:, places[index]]
-        sorted_until = max(sorted_until, places[index] + 1)
+    values_at, sorted_until = np.empty((values.shape[0], ranks.size)), 0
+    for index in np.argsort(ranks):
+        if ranks[index] >= sorted_until:
+            values[:, sorted_until:].partition(ranks[index] - sorted_until, axis=1)
+        values_at[:, index] = values[:, ranks[index]]
+        sorted_until = max(sorted_until, ranks[index] + 1)
     return values_at
 
 
@@ -122,7 +129,7 @@ def _factor_parameters(service: RequestService | BatchService) -> Hashable:
     return service.cv
 
 
-GAP = "between answers"
+RESPONSE_GAP = "between answers"
 """Time between successive responses of the whole stage, measured in a closed loop in addition to latencies."""
 
 
@@ -132,7 +139,7 @@ class TokenLoad(msgspec.Struct, frozen=True):
     offered_per_s: float | None
     clients: int | None
     pairs: Ints
-    gaps: Gaps = "random"
+    gaps: GapDistribution = "random"
 
     @property
     def input_tokens(self) -> float:
@@ -143,7 +150,7 @@ class TokenLoad(msgspec.Struct, frozen=True):
         return float(self.pairs[:, 1].mean())
 
 
-class TokenPlay(msgspec.Struct, frozen=True):
+class TokenSimulation(msgspec.Struct, frozen=True):
     """Random numbers and lengths of a stage, drawn once: simulations × requests.
 
     Each simulation has the requests of the sample in another order, so that simulations differ as repeated stages do.
@@ -156,15 +163,15 @@ class TokenPlay(msgspec.Struct, frozen=True):
     outputs: Ints
 
     @staticmethod
-    def drawn(load: TokenLoad, requests: int, times: int, seed: np.random.SeedSequence) -> TokenPlay:
+    def draw(load: TokenLoad, requests: int, simulations: int, seed: np.random.SeedSequence) -> TokenSimulation:
         rng = np.random.default_rng(seed)
-        arrivals_s = arrivals_of(load.offered_per_s or 1.0, (times, requests), load.gaps, rng)
-        order = np.array([_random_order(len(load.pairs), requests, rng) for _ in range(times)])
+        arrivals_s = draw_arrivals(load.offered_per_s or 1.0, (simulations, requests), load.gaps, rng)
+        order = np.array([_random_order(len(load.pairs), requests, rng) for _ in range(simulations)])
         clients = load.clients if load.offered_per_s is None else None
-        normals = rng.standard_normal((times, requests))
-        return TokenPlay(clients, arrivals_s, normals, load.pairs[order, 0], load.pairs[order, 1])
+        normals = rng.standard_normal((simulations, requests))
+        return TokenSimulation(clients, arrivals_s, normals, load.pairs[order, 0], load.pairs[order, 1])
 
-    def played(self, service: ServiceModel, names: Sequence[str]) -> Play:
+    def simulate(self, service: ServiceModel, names: Sequence[str]) -> SimulatedTimes:
         """Simulate the stage. `names` are such as `ttft p95`, `itl mean` and GAP.
 
         A fractional limit of sequences, which a fit may try, is interpolated between the whole ones around it.
@@ -179,7 +186,7 @@ class TokenPlay(msgspec.Struct, frozen=True):
         if share > 0 and whole_limit >= 1:
             logs = (1 - share) * logs
             logs += share * self._logs(msgspec.structs.replace(service, max_sequences=whole_limit + 1), names)
-        return Play(logs)
+        return SimulatedTimes(logs)
 
     def _logs(self, service: TokenService, names: Sequence[str]) -> Floats:
         first_s, last_s, ended_s = self._simulate_once(service)
@@ -190,8 +197,8 @@ class TokenPlay(msgspec.Struct, frozen=True):
             has_several, decoding_s / gaps, np.nan
         )  # a response of one token has no time per token
         columns = {}
-        if GAP in names:
-            columns[GAP] = ended_s / self.normals.shape[1]
+        if RESPONSE_GAP in names:
+            columns[RESPONSE_GAP] = ended_s / self.normals.shape[1]
         if "itl mean" in names:
             columns["itl mean"] = decoding_s.sum(axis=1) / np.where(has_several, gaps, 0).sum(axis=1)
         for metric, values in times.items():
@@ -207,12 +214,14 @@ class TokenPlay(msgspec.Struct, frozen=True):
         if self.clients is None:
             starts = np.arange(shape[0], dtype=np.int64) * shape[1]
             arrays = (self.arrivals_s.ravel(), self.inputs.ravel(), self.outputs.ravel(), self.normals.ravel())
-            first_s, last_s = (times.reshape(shape) for times in token_latencies(*arrays, service, starts))
+            first_s, last_s = (times.reshape(shape) for times in simulate_token_latencies(*arrays, service, starts))
             return first_s, last_s, (self.arrivals_s + last_s).max(axis=1)
         first_s, last_s, ended_s = np.empty(shape), np.empty(shape), np.empty(shape[0])
         for row in range(shape[0]):
             lengths = self.inputs[row], self.outputs[row]
-            arrived_s, first_at_s, last_at_s = closed_tokens(self.clients, *lengths, self.normals[row], service)
+            arrived_s, first_at_s, last_at_s = simulate_closed_tokens(
+                self.clients, *lengths, self.normals[row], service
+            )
             since_s = arrived_s - service.outside_s
             first_s[row], last_s[row], ended_s[row] = first_at_s - since_s, last_at_s - since_s, last_at_s.max()
         return first_s, last_s, ended_s

@@ -24,26 +24,26 @@ from statistics import fmean
 import msgspec
 import numpy as np
 
-from app.analysis.token_samples import MAX_PAIRS, merged, pairs_of
+from app.analysis.token_samples import MAX_PAIRS, merge_samples, unpack_pairs
 from app.planning.service_models.moments import (
-    FEWEST_REQUESTS,
-    FEWEST_RUNGS,
+    MIN_LOAD_POINTS,
+    MIN_REQUESTS,
     CannotFitError,
-    Observed,
+    ObservedLoad,
     ObservedStage,
-    best_fits,
-    judged,
-    rough_cost,
-    spread_out,
+    build_service_fit,
+    compute_rough_cost,
+    find_best_fits,
+    pick_evenly,
 )
-from app.planning.service_models.service_fit import requests_of
+from app.planning.service_models.service_fit import count_requests
 from app.planning.service_models.service_laws import ADMISSION_LIMITS, Prior, ServiceFamily
-from app.planning.service_models.service_times import lognormal_factors
-from app.planning.service_models.stage_play import GAP, TokenLoad, TokenPlay
+from app.planning.service_models.service_times import compute_lognormal_factors
+from app.planning.service_models.stage_play import RESPONSE_GAP, TokenLoad, TokenSimulation
 from app.planning.simulation.compiled import Ints
 from app.records.estimate import TokenSample
-from app.records.plan_question import Gaps, Rung
-from app.records.service import NO_LIMIT, FittedService, ServiceFit, ServiceModel, TokenService
+from app.records.plan_question import GapDistribution, MeasuredLoadPoint
+from app.records.service import UNLIMITED_TOKENS, FittedService, ServiceFit, ServiceModel, TokenService
 
 _COMPARED_AGGREGATES = (("p50", "mean"), ("p95", "p90"), ("p99",))
 """Aggregates that are compared with simulations: of each group the first that is reported."""
@@ -73,7 +73,7 @@ _UNSHOWN_SHARE = 0.5
 class _Point(msgspec.Struct, frozen=True):
     """All load points of one load."""
 
-    observed: Observed
+    observed: ObservedLoad
     load: TokenLoad
     ttft_s: float
     tpot_s: float
@@ -85,31 +85,33 @@ class _Point(msgspec.Struct, frozen=True):
         return self.achieved_per_s * self.tpot_s * max(1.0, self.load.output_tokens - 1)
 
 
-def tells_tokens(rung: Rung) -> bool:
+def has_token_times(load_point: MeasuredLoadPoint) -> bool:
     """Return whether a load point has times to the first token and per token."""
-    return any(_typical(rung, "ttft")) and any(_per_token(rung))
+    return any(_typical(load_point, "ttft")) and any(_per_token(load_point))
 
 
-def mean_lengths(rungs: Sequence[Rung]) -> tuple[float, float] | None:
+def compute_mean_lengths(load_points: Sequence[MeasuredLoadPoint]) -> tuple[float, float] | None:
     """Return the mean tokens of prompts and responses over the load points that have them; `None` without any."""
-    inputs = [rung.input_tokens_mean for rung in rungs if rung.input_tokens_mean]
-    outputs = [tokens for rung in rungs if (tokens := _output_tokens(rung))]
+    inputs = [rung.input_tokens_mean for rung in load_points if rung.input_tokens_mean]
+    outputs = [tokens for rung in load_points if (tokens := _output_tokens(rung))]
     return (fmean(inputs), fmean(outputs)) if inputs and outputs else None
 
 
-def fit_tokens(rungs: Sequence[Rung], *, max_sequences: int | None = None, seed: int = 20_26) -> ServiceFit:
+def fit_tokens(
+    load_points: Sequence[MeasuredLoadPoint], *, max_sequences: int | None = None, seed: int = 20_26
+) -> ServiceFit:
     """Fit a token service. `max_sequences` is the server's own limit where it is known.
 
     Where requests had to wait, it is unknown whether sequences or the cache limited them, so longer requests are then
     limited to the tokens that were in work. Raises CannotFitError where fewer than three loads have the required times,
     or the numbers of tokens are unknown.
     """
-    token_rungs = [rung for rung in rungs if tells_tokens(rung) and rung.gaps != "other"]
-    points = _points([rung for rung in token_rungs if requests_of(rung) >= FEWEST_REQUESTS])
-    if len(points) < FEWEST_RUNGS:
-        requirement = f"a token service needs times to the first token and per token at {FEWEST_RUNGS} loads"
+    token_rungs = [rung for rung in load_points if has_token_times(rung) and rung.gaps != "other"]
+    points = _points([rung for rung in token_rungs if count_requests(rung) >= MIN_REQUESTS])
+    if len(points) < MIN_LOAD_POINTS:
+        requirement = f"a token service needs times to the first token and per token at {MIN_LOAD_POINTS} loads"
         raise CannotFitError(f"{requirement}, and there are {len(points)}")
-    screening = _stages(spread_out(points, _SCREENED_LOADS), *_SCREENING, seed)
+    screening = _stages(pick_evenly(points, _SCREENED_LOADS), *_SCREENING, seed)
     unlimited = [_unlimited_family(start, points, max_sequences) for start in _starts(points)]
 
     def limited(_: ServiceFamily) -> list[ServiceFamily]:
@@ -118,25 +120,27 @@ def fit_tokens(rungs: Sequence[Rung], *, max_sequences: int | None = None, seed:
         Where a limit is effective, the fit without one is a poor start: its times per sequence include the waiting.
         """
         model_groups = zip(*(_limited_families(family, points, max_sequences) for family in unlimited), strict=True)
-        return [min(group, key=lambda family: rough_cost(family, screening)) for group in model_groups]
+        return [min(group, key=lambda family: compute_rough_cost(family, screening)) for group in model_groups]
 
     stages = _stages(points, *_REFINING, seed + 1)
     highest_per_s = max(point.achieved_per_s for point in points)
-    fits = best_fits(unlimited, screening, stages, most=_REFINED, richer=limited, most_behind=_MAX_COST_BEHIND)
-    fit = _drop_unshown_limits(judged(fits, stages, highest_per_s), unlimited[0].service)
+    fits = find_best_fits(
+        unlimited, screening, stages, max_fits=_REFINED, richer=limited, max_cost_behind=_MAX_COST_BEHIND
+    )
+    fit = _drop_unshown_limits(build_service_fit(fits, stages, highest_per_s), unlimited[0].service)
     return fit if max_sequences else _with_cache(fit, points)
 
 
-def sample_of(rungs: Sequence[Rung]) -> TokenSample | None:
+def merge_load_point_samples(load_points: Sequence[MeasuredLoadPoint]) -> TokenSample | None:
     """Return the joint lengths over all load points; `None` where none reports them."""
-    return merged([rung.lengths for rung in rungs if rung.lengths is not None])
+    return merge_samples([rung.lengths for rung in load_points if rung.lengths is not None])
 
 
-def _points(rungs: Sequence[Rung]) -> list[_Point]:
-    lengths = mean_lengths(rungs)
+def _points(rungs: Sequence[MeasuredLoadPoint]) -> list[_Point]:
+    lengths = compute_mean_lengths(rungs)
     if rungs and lengths is None:
         raise CannotFitError("how many tokens prompts and answers have is not told")
-    by_load: dict[tuple[float, float, Gaps], list[Rung]] = defaultdict(list)
+    by_load: dict[tuple[float, float, GapDistribution], list[MeasuredLoadPoint]] = defaultdict(list)
     for rung in rungs:
         rate = rung.offered_per_s or 0.0
         by_load[float(f"{rate:.3g}"), 0.0 if rate else rung.clients or 0.0, rung.gaps].append(rung)
@@ -146,7 +150,7 @@ def _points(rungs: Sequence[Rung]) -> list[_Point]:
     return [_point(group, unknown) for group in groups]
 
 
-def _point(rungs: list[Rung], unknown: Ints) -> _Point:
+def _point(rungs: list[MeasuredLoadPoint], unknown: Ints) -> _Point:
     """Return the point of one load. `unknown` are lengths of the whole measurement, for a load point without any."""
     first, achieved = rungs[0], fmean(rung.achieved_per_s for rung in rungs)
     offered = fmean(rung.offered_per_s or 0.0 for rung in rungs) if first.offered_per_s else None
@@ -156,16 +160,16 @@ def _point(rungs: list[Rung], unknown: Ints) -> _Point:
     }
     logs = {name: fmean(map(math.log, values)) for name, values in times.items() if len(values) == len(rungs)}
     if offered is None:
-        logs[GAP] = -math.log(achieved)
-    requests = round(fmean(requests_of(rung) for rung in rungs))
-    sample, own_means = sample_of(rungs), mean_lengths(rungs)
+        logs[RESPONSE_GAP] = -math.log(achieved)
+    requests = round(fmean(count_requests(rung) for rung in rungs))
+    sample, own_means = merge_load_point_samples(rungs), compute_mean_lengths(rungs)
     pairs = unknown
     if sample is not None:
-        pairs = pairs_of(sample)
+        pairs = unpack_pairs(sample)
     elif own_means is not None:
         pairs = np.maximum(np.rint(unknown * (np.array(own_means) / unknown.mean(axis=0))), 1).astype(np.int64)
     return _Point(
-        Observed(offered or achieved, requests, len(rungs), tuple(logs), tuple(logs.values())),
+        ObservedLoad(offered or achieved, requests, len(rungs), tuple(logs), tuple(logs.values())),
         TokenLoad(offered, None if offered else max(1, round(first.clients or 1)), pairs, first.gaps),
         fmean(_typical(rung, "ttft")[0] for rung in rungs),
         fmean(_per_token(rung)[0] for rung in rungs),
@@ -173,7 +177,7 @@ def _point(rungs: list[Rung], unknown: Ints) -> _Point:
     )
 
 
-def _times(rung: Rung) -> dict[str, float]:
+def _times(rung: MeasuredLoadPoint) -> dict[str, float]:
     """Return the times of a load point to compare with simulations.
 
     Gaps pooled over all responses have only their mean.
@@ -187,12 +191,12 @@ def _times(rung: Rung) -> dict[str, float]:
     return times if "tpot" in rung.latencies_s or not mean else times | {"itl mean": mean}
 
 
-def _typical(rung: Rung, metric: str) -> list[float]:
+def _typical(rung: MeasuredLoadPoint, metric: str) -> list[float]:
     reported = rung.latencies_s.get(metric, {})
     return [reported[name] for name in _TYPICAL if reported.get(name)]
 
 
-def _per_token(rung: Rung) -> list[float]:
+def _per_token(rung: MeasuredLoadPoint) -> list[float]:
     return _typical(rung, "tpot") or [value for value in [rung.latencies_s.get("itl", {}).get("mean")] if value]
 
 
@@ -202,12 +206,12 @@ def _pairs_of_means(means: tuple[float, float], output_sigma: float) -> Ints:
 
     count = MAX_PAIRS if output_sigma else 1
     scores = special.ndtri((np.arange(count) + 0.5) / count)
-    outputs = lognormal_factors(scores, math.sqrt(math.expm1(output_sigma**2)))
+    outputs = compute_lognormal_factors(scores, math.sqrt(math.expm1(output_sigma**2)))
     pairs = np.column_stack([np.full(count, means[0]), means[1] * outputs / outputs.mean()])
     return np.asarray(np.maximum(np.rint(pairs), 1), dtype=np.int64)
 
 
-def _output_tokens(rung: Rung) -> float | None:
+def _output_tokens(rung: MeasuredLoadPoint) -> float | None:
     """Return the output tokens; where they were not counted, those that fit into the mean latency."""
     means = [rung.latencies_s.get(metric, {}).get("mean") for metric in ("latency", "ttft", "tpot")]
     latency, ttft, tpot = means
@@ -216,7 +220,7 @@ def _output_tokens(rung: Rung) -> float | None:
     return 1 + (latency - ttft) / tpot
 
 
-def _output_sigma(rungs: Sequence[Rung]) -> float:
+def _output_sigma(rungs: Sequence[MeasuredLoadPoint]) -> float:
     """Return the sigma of the logarithm of a response's length.
 
     It follows from how much wider the spread of the latency is than that of the time per token.
@@ -230,7 +234,7 @@ def _output_sigma(rungs: Sequence[Rung]) -> float:
     return min_sigma if min_sigma > _MIN_OUTPUT_SIGMA else 0.0
 
 
-def _sigma(rung: Rung, metric: str) -> float | None:
+def _sigma(rung: MeasuredLoadPoint, metric: str) -> float | None:
     reported = rung.latencies_s.get(metric, {})
     middle, high = reported.get("p50"), reported.get("p95")
     return math.log(high / middle) / _Z95 if middle and high else None
@@ -257,7 +261,7 @@ def _regression(points: Sequence[_Point]) -> TokenService:
         per_sequence_s=max(float(coefficients[1]), 0.02 * lowest.tpot_s / max(max_decoding, 1.0)),
         prefill_s_per_token=max(float(coefficients[2]), 0.02 * lowest.ttft_s / lowest.load.input_tokens),
         max_sequences=_USUAL_LIMIT,
-        kv_tokens=NO_LIMIT,
+        kv_tokens=UNLIMITED_TOKENS,
         chunk_tokens=_CHUNK,
         cv=0.1,
         outside_s=0.05 * lowest.ttft_s,
@@ -361,16 +365,16 @@ def _stages(points: Sequence[_Point], max_plays: int, budget: int, seed: int) ->
     play_count = max(_MIN_PLAYS, min(max_plays, budget // max(1, sum(requests))))
     seeds = np.random.SeedSequence(seed).spawn(len(points))
     return [
-        _stage(point, TokenPlay.drawn(point.load, request_count, play_count, seed_of_point))
+        _stage(point, TokenSimulation.draw(point.load, request_count, play_count, seed_of_point))
         for point, request_count, seed_of_point in zip(points, requests, seeds, strict=True)
     ]
 
 
-def _stage(point: _Point, simulation: TokenPlay) -> ObservedStage:
+def _stage(point: _Point, simulation: TokenSimulation) -> ObservedStage:
     observed = point.observed
     return ObservedStage(
         observed,
-        partial(simulation.played, names=observed.names),
+        partial(simulation.simulate, names=observed.names),
         min(1.0, _MAX_REQUESTS / observed.requests) / observed.points,
     )
 

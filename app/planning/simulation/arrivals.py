@@ -16,12 +16,12 @@ from app.planning.simulation.compiled import Floats, Ints, compiled
 CHUNK = 65_536
 
 
-def poisson_arrivals(
+def iterate_poisson_arrivals(
     rates_per_s: Floats,
     bin_s: float,
     seed: np.random.SeedSequence,
-    shape: float | None = None,
-    modulated_s: float = 30.0,
+    modulation_shape: float | None = None,
+    modulation_window_s: float = 30.0,
     chunk: int = CHUNK,
 ) -> Iterator[Floats]:
     """Yield ascending times from 0 to the end of the bins, in chunks of constant size.
@@ -33,9 +33,12 @@ def poisson_arrivals(
     """
     gap_rng, modulation_rng = (np.random.Generator(np.random.SFC64(branch(seed, number))) for number in range(2))
     multipliers, span_s = np.ones(1), math.inf
-    if shape is not None:
-        span_count = math.ceil(rates_per_s.size * bin_s / modulated_s)
-        multipliers, span_s = modulation_rng.gamma(shape, 1 / shape, span_count), modulated_s
+    if modulation_shape is not None:
+        span_count = math.ceil(rates_per_s.size * bin_s / modulation_window_s)
+        multipliers, span_s = (
+            modulation_rng.gamma(modulation_shape, 1 / modulation_shape, span_count),
+            modulation_window_s,
+        )
     rates_per_s, bin_s = np.asarray(rates_per_s, dtype=np.float64), float(bin_s)
     clock, bins = np.zeros(1), np.zeros(2, dtype=np.int64)
     while True:
@@ -46,7 +49,7 @@ def poisson_arrivals(
             return
 
 
-def superposed(times_s: Floats, copies: float, window_s: float, seed: np.random.SeedSequence) -> tuple[Floats, Ints]:
+def superpose(times_s: Floats, copies: float, window_s: float, seed: np.random.SeedSequence) -> tuple[Floats, Ints]:
     """Return arrival times and row numbers of `copies` copies of a trace.
 
     0.4 of a copy is a random 40 % of its requests. The first copy arrives as recorded. Each further one starts
@@ -66,7 +69,7 @@ def superposed(times_s: Floats, copies: float, window_s: float, seed: np.random.
     return shifted_s[order], rows[order]
 
 
-def normals_by_size(sizes: Ints) -> Floats:
+def rank_normals(sizes: Ints) -> Floats:
     """Return standard normals in the order of the sizes.
 
     A lognormal service time computed from them is longest for the largest size.
@@ -78,7 +81,7 @@ def normals_by_size(sizes: Ints) -> Floats:
     return np.asarray(special.ndtri((ranks + 0.5) / sizes.size))
 
 
-def in_chunks(times_s: Floats, chunk: int = CHUNK) -> Iterator[Floats]:
+def split_into_chunks(times_s: Floats, chunk: int = CHUNK) -> Iterator[Floats]:
     for start in range(0, times_s.size, chunk):
         yield times_s[start : start + chunk]
 

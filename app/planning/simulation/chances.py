@@ -21,7 +21,7 @@ def branch(seed: np.random.SeedSequence, number: int) -> np.random.SeedSequence:
 
 
 @inlined
-def word_of(stream: np.uint64, number: int) -> np.uint64:
+def draw_word(stream: np.uint64, number: int) -> np.uint64:
     word = stream + np.uint64(number) * _GOLDEN
     word = (word ^ (word >> _30)) * _FIRST
     word = (word ^ (word >> _27)) * _SECOND
@@ -29,7 +29,7 @@ def word_of(stream: np.uint64, number: int) -> np.uint64:
 
 
 @inlined
-def share_of(word: np.uint64) -> float:
+def to_unit_interval(word: np.uint64) -> float:
     """Return a number in [0, 1)."""
     return float(np.float64(word >> _11) * 1.1102230246251565e-16)
 

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from app.planning.service_models.service_times import lognormal_factors, service_factors
+from app.planning.service_models.service_times import compute_lognormal_factors, compute_service_factors
 from app.planning.simulation.compiled import Floats, Ints, compiled
-from app.planning.simulation.replica_kernels import pop_end, push_end, replace_least
+from app.planning.simulation.replica_kernels import pop_end, push_end, replace_smallest
 from app.planning.simulation.token_kernel import ADMITTED as NEXT
 from app.planning.simulation.token_kernel import (
     DECODING,
     READING,
-    TokenLaw,
+    TokenParameters,
     TokenRequests,
     _admit,
     _decode,
@@ -26,10 +26,10 @@ from app.planning.simulation.token_kernel import (
 from app.records.service import BatchService, RequestService, TokenService
 
 
-def closed_requests(clients: int, unit_normals: Floats, service: RequestService) -> tuple[Floats, Floats]:
+def simulate_closed_requests(clients: int, unit_normals: Floats, service: RequestService) -> tuple[Floats, Floats]:
     """Simulate a replica of slots or shared cores; return arrivals and ends, in order of arrival."""
     arrivals_s, ends_s = np.empty(unit_normals.size), np.empty(unit_normals.size)
-    services_s = service_factors(unit_normals, service) * service.mean_s
+    services_s = compute_service_factors(unit_normals, service) * service.mean_s
     if service.is_shared:
         _simulate_shared(
             services_s, clients, service.slots, service.outside_s, *_ring_arrays(clients), arrivals_s, ends_s
@@ -39,17 +39,17 @@ def closed_requests(clients: int, unit_normals: Floats, service: RequestService)
     return arrivals_s, ends_s
 
 
-def closed_batches(clients: int, unit_normals: Floats, service: BatchService) -> tuple[Floats, Floats]:
+def simulate_closed_batches(clients: int, unit_normals: Floats, service: BatchService) -> tuple[Floats, Floats]:
     """Simulate a replica of batches; return arrivals and ends, in order of arrival."""
     arrivals_s, ends_s = _known_arrivals(clients, unit_normals.size), np.empty(unit_normals.size)
     parameters = np.array([service.fixed_s, service.per_item_s, service.window_s, service.outside_s])
     _simulate_batches(
-        arrivals_s, lognormal_factors(unit_normals, service.cv), clients, parameters, service.max_batch, ends_s
+        arrivals_s, compute_lognormal_factors(unit_normals, service.cv), clients, parameters, service.max_batch, ends_s
     )
     return arrivals_s, ends_s
 
 
-def closed_tokens(
+def simulate_closed_tokens(
     clients: int, input_tokens: Ints, output_tokens: Ints, unit_normals: Floats, service: TokenService
 ) -> tuple[Floats, Floats, Floats]:
     """Simulate a replica of tokens; return arrivals, first tokens and ends, in order of arrival."""
@@ -59,9 +59,9 @@ def closed_tokens(
         arrivals_s,
         np.maximum(np.asarray(input_tokens, dtype=np.int64), 1),
         np.maximum(np.asarray(output_tokens, dtype=np.int64), 1),
-        lognormal_factors(unit_normals, service.cv),
+        compute_lognormal_factors(unit_normals, service.cv),
     )
-    parameters = TokenLaw(
+    parameters = TokenParameters(
         service.step_s,
         service.per_sequence_s,
         service.per_kv_token_s,
@@ -98,8 +98,8 @@ def _simulate_requests(
     for index in range(services_s.size):
         arrivals_s[index] = clients_s[0]
         ends_s[index] = max(clients_s[0], free_s[0]) + services_s[index]
-        replace_least(free_s, ends_s[index])
-        replace_least(clients_s, ends_s[index] + outside_s)
+        replace_smallest(free_s, ends_s[index])
+        replace_smallest(clients_s, ends_s[index] + outside_s)
 
 
 @compiled
@@ -170,7 +170,7 @@ def _simulate_batches(
 def _simulate_tokens(
     requests: TokenRequests,
     known_count: int,
-    parameters: TokenLaw,
+    parameters: TokenParameters,
     outside_s: float,
     state: Ints,
     sequences: Ints,

@@ -46,10 +46,10 @@ class FleetDesign(msgspec.Struct, frozen=True):
     lengths: tuple[tuple[int, int], ...] = ((1, 1),)
 
 
-def most_per_s(service: ServiceModel, lengths: tuple[tuple[int, int], ...]) -> float:
+def compute_max_throughput_per_s(service: ServiceModel, lengths: tuple[tuple[int, int], ...]) -> float:
     """Return the approximate rate at which one replica is always busy; for tokens that of its fullest batch."""
     if not isinstance(service, TokenService):
-        return service.most_per_s
+        return service.max_per_s
     inputs = sum(pair[0] for pair in lengths) / len(lengths)
     outputs = sum(pair[1] for pair in lengths) / len(lengths)
     batch = max(1.0, min(service.max_sequences, service.kv_tokens / (inputs + outputs)))

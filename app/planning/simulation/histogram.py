@@ -20,7 +20,7 @@ BUCKETS = (int(np.float64(_MAX_S).view(np.int64)) >> _DROPPED_BITS) - _FIRST + 1
 
 
 @inlined
-def bucket_of(time_s: float) -> int:
+def find_bucket(time_s: float) -> int:
     bucket = int(np.float64(time_s).view(np.int64) >> _DROPPED_BITS) - _FIRST
     return min(max(bucket, 0), BUCKETS - 1)
 
@@ -34,12 +34,12 @@ def bucket_edges_s() -> Floats:
     return edges_s
 
 
-def quantile_s(counts: Ints, share: float) -> float | None:
+def compute_quantile_s(counts: Ints, share: float) -> float | None:
     """Return the quantile, linear within a bucket; `None` where nothing was counted."""
-    return quantiles_s(counts, (share,))[0]
+    return compute_quantiles_s(counts, (share,))[0]
 
 
-def quantiles_s(counts: Ints, shares: Sequence[float]) -> tuple[float | None, ...]:
+def compute_quantiles_s(counts: Ints, shares: Sequence[float]) -> tuple[float | None, ...]:
     """Return several quantiles of one histogram."""
     below = np.cumsum(counts)
     total = int(below[-1])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from app.planning.simulation.compiled import inlined
-from app.planning.simulation.histogram import BUCKETS, bucket_of
+from app.planning.simulation.histogram import BUCKETS, find_bucket
 from app.planning.simulation.state import (
     ARRIVAL,
     GOOD,
@@ -16,41 +16,41 @@ from app.planning.simulation.state import (
     LIMIT,
     MARK,
     NORMAL,
-    OWED,
-    OWES,
     SIGMA,
     SUM,
     TIMED_OUT,
     TIMEOUT,
     WAITING,
+    WAITING_WORK,
+    WORK_S,
     Fleet,
 )
 
 
 @inlined
-def class_of(mark: int) -> int:
+def get_class(mark: int) -> int:
     return mark & 255
 
 
 @inlined
-def factor_of(fleet: Fleet, replica: int, normal: float) -> float:
+def get_factor(fleet: Fleet, replica: int, normal: float) -> float:
     """Return the lognormal factor, of mean 1, of a request on this replica."""
-    sigma = fleet.reals[replica, SIGMA]
+    sigma = fleet.floats[replica, SIGMA]
     if sigma == 0.0:
         return 1.0
     return math.exp(sigma * normal - 0.5 * sigma * sigma)
 
 
 @inlined
-def push_waiting(fleet: Fleet, replica: int, arrival_s: float, normal: float, owed_s: float, mark: int) -> None:
+def push_waiting(fleet: Fleet, replica: int, arrival_s: float, normal: float, work_s: float, mark: int) -> None:
     waiting = fleet.counts[replica, WAITING]
-    place = (fleet.counts[replica, HEAD] + waiting) & (fleet.waits.shape[0] - 1)
-    fleet.waits[place, replica, ARRIVAL] = arrival_s
-    fleet.waits[place, replica, NORMAL] = normal
-    fleet.waits[place, replica, OWES] = owed_s
-    fleet.waits[place, replica, MARK] = mark
+    place = (fleet.counts[replica, HEAD] + waiting) & (fleet.queues.shape[0] - 1)
+    fleet.queues[place, replica, ARRIVAL] = arrival_s
+    fleet.queues[place, replica, NORMAL] = normal
+    fleet.queues[place, replica, WORK_S] = work_s
+    fleet.queues[place, replica, MARK] = mark
     fleet.counts[replica, WAITING] = waiting + 1
-    fleet.reals[replica, OWED] += owed_s
+    fleet.floats[replica, WAITING_WORK] += work_s
 
 
 @inlined
@@ -61,36 +61,36 @@ def pop_waiting(fleet: Fleet, replica: int) -> None:
     fleet.counts[replica, WAITING] = waiting
     if waiting == 0:
         fleet.counts[replica, HEAD] = 0
-        fleet.reals[replica, OWED] = 0.0
+        fleet.floats[replica, WAITING_WORK] = 0.0
     else:
-        fleet.counts[replica, HEAD] = (head + 1) & (fleet.waits.shape[0] - 1)
-        fleet.reals[replica, OWED] -= fleet.waits[head, replica, OWES]
+        fleet.counts[replica, HEAD] = (head + 1) & (fleet.queues.shape[0] - 1)
+        fleet.floats[replica, WAITING_WORK] -= fleet.queues[head, replica, WORK_S]
 
 
 @inlined
-def expiry_s(fleet: Fleet, replica: int) -> float:
+def get_expiry_s(fleet: Fleet, replica: int) -> float:
     """Return when the oldest waiting request times out; inf where none waits."""
     if fleet.counts[replica, WAITING] == 0:
         return math.inf
-    return float(fleet.waits[fleet.counts[replica, HEAD], replica, ARRIVAL] + fleet.reals[replica, TIMEOUT])
+    return float(fleet.queues[fleet.counts[replica, HEAD], replica, ARRIVAL] + fleet.floats[replica, TIMEOUT])
 
 
 @inlined
 def expire_waiting(fleet: Fleet, replica: int, until_s: float) -> None:
-    while expiry_s(fleet, replica) <= until_s:
+    while get_expiry_s(fleet, replica) <= until_s:
         if fleet.counts[replica, WAITING] == 0:  # until_s is inf
             break
-        mark = int(fleet.waits[fleet.counts[replica, HEAD], replica, MARK])
-        fleet.tallies[class_of(mark), TIMED_OUT] += 1
+        mark = int(fleet.queues[fleet.counts[replica, HEAD], replica, MARK])
+        fleet.tallies[get_class(mark), TIMED_OUT] += 1
         pop_waiting(fleet, replica)
 
 
 @inlined
-def record_answer(fleet: Fleet, mark: int, latency_s: float) -> None:
-    class_index = class_of(mark)
+def record_response(fleet: Fleet, mark: int, latency_s: float) -> None:
+    class_index = get_class(mark)
     if latency_s <= fleet.classes[class_index, LIMIT]:
         fleet.tallies[class_index, GOOD] += 1
     else:
         fleet.tallies[class_index, LATE] += 1
     fleet.classes[class_index, SUM + LATENCY] += latency_s
-    fleet.tallies[class_index, HISTOGRAMS + LATENCY * BUCKETS + bucket_of(latency_s)] += 1
+    fleet.tallies[class_index, HISTOGRAMS + LATENCY * BUCKETS + find_bucket(latency_s)] += 1

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from app.planning.service_models.service_times import is_two_phase, lognormal_factors, two_phase_table
+from app.planning.service_models.service_times import build_two_phase_table, compute_lognormal_factors, is_two_phase
 from app.planning.simulation.compiled import Floats, Ints
-from app.planning.simulation.replica_kernels import look_up, play_batches, play_requests, play_shared
-from app.planning.simulation.token_kernel import TokenLaw, TokenRequests, play_tokens
+from app.planning.simulation.replica_kernels import look_up, simulate_batches, simulate_requests, simulate_shared
+from app.planning.simulation.token_kernel import TokenParameters, TokenRequests, simulate_tokens
 from app.records.service import BatchService, RequestService, TokenService
 
 
-def request_latencies(
+def simulate_request_latencies(
     arrivals_s: Floats,
     unit_normals: Floats,
     service: RequestService,
@@ -29,17 +29,17 @@ def request_latencies(
     given.
     """
     latencies, ends = np.empty(arrivals_s.size), _ends(starts, arrivals_s)
-    services_s = (latency_factors(unit_normals, service) if factors is None else factors) * service.mean_s
+    services_s = (look_up_service_factors(unit_normals, service) if factors is None else factors) * service.mean_s
     if service.is_shared:
         longest = int(np.diff(ends, prepend=0).max())
         heap, places = np.empty(longest), np.empty(longest, dtype=np.int64)
-        play_shared(arrivals_s, services_s, ends, service.slots, service.outside_s, heap, places, latencies)
+        simulate_shared(arrivals_s, services_s, ends, service.slots, service.outside_s, heap, places, latencies)
     else:
-        play_requests(arrivals_s, services_s, ends, np.empty(service.slots), service.outside_s, latencies)
+        simulate_requests(arrivals_s, services_s, ends, np.empty(service.slots), service.outside_s, latencies)
     return latencies
 
 
-def batch_latencies(
+def simulate_batch_latencies(
     arrivals_s: Floats,
     unit_normals: Floats,
     service: BatchService,
@@ -52,12 +52,12 @@ def batch_latencies(
     """
     latencies = np.empty(arrivals_s.size)
     parameters = np.array([service.fixed_s, service.per_item_s, service.window_s, service.outside_s])
-    factors = latency_factors(unit_normals, service) if factors is None else factors
-    play_batches(arrivals_s, factors, _ends(starts, arrivals_s), parameters, service.max_batch, latencies)
+    factors = look_up_service_factors(unit_normals, service) if factors is None else factors
+    simulate_batches(arrivals_s, factors, _ends(starts, arrivals_s), parameters, service.max_batch, latencies)
     return latencies
 
 
-def token_latencies(
+def simulate_token_latencies(
     arrivals_s: Floats,
     input_tokens: Ints,
     output_tokens: Ints,
@@ -77,9 +77,9 @@ def token_latencies(
         arrivals_s,
         np.maximum(np.asarray(input_tokens, dtype=np.int64), 1),
         np.maximum(np.asarray(output_tokens, dtype=np.int64), 1),
-        lognormal_factors(unit_normals, service.cv),
+        compute_lognormal_factors(unit_normals, service.cv),
     )
-    parameters = TokenLaw(
+    parameters = TokenParameters(
         service.step_s,
         service.per_sequence_s,
         service.per_kv_token_s,
@@ -89,19 +89,19 @@ def token_latencies(
         service.chunk_tokens,
     )
     heap = np.empty((2, service.max_sequences), dtype=np.int64)
-    play_tokens(requests, _ends(starts, arrivals_s), parameters, np.empty(7, dtype=np.int64), heap, first_s, last_s)
+    simulate_tokens(requests, _ends(starts, arrivals_s), parameters, np.empty(7, dtype=np.int64), heap, first_s, last_s)
     since_s = arrivals_s - service.outside_s
     return first_s - since_s, last_s - since_s
 
 
-def latency_factors(unit_normals: Floats, service: RequestService | BatchService) -> Floats:
+def look_up_service_factors(unit_normals: Floats, service: RequestService | BatchService) -> Floats:
     """Return `service_factors` by a compiled table look-up.
 
     A fit does this some thousand times for 100,000 requests.
     """
     if not isinstance(service, RequestService) or not is_two_phase(service):
-        return lognormal_factors(unit_normals, service.cv)
-    normals, table = two_phase_table(service)
+        return compute_lognormal_factors(unit_normals, service.cv)
+    normals, table = build_two_phase_table(service)
     factors = np.empty(unit_normals.size)
     look_up(np.ascontiguousarray(unit_normals), normals[0], normals[1] - normals[0], table, factors)
     return factors

@@ -8,7 +8,7 @@ from app.planning.simulation.compiled import Floats, Ints, compiled, inlined
 
 
 @inlined
-def replace_least(heap: Floats, value: float) -> None:
+def replace_smallest(heap: Floats, value: float) -> None:
     """Replace the smallest element of a binary heap with `value`."""
     place, size = 0, heap.size
     while True:
@@ -25,7 +25,7 @@ def replace_least(heap: Floats, value: float) -> None:
 
 
 @compiled
-def play_requests(
+def simulate_requests(
     arrivals_s: Floats, services_s: Floats, ends: Ints, free_s: Floats, outside_s: float, latencies_s: Floats
 ) -> None:
     begin = 0
@@ -33,25 +33,25 @@ def play_requests(
         free_s[:] = -np.inf
         for index in range(begin, end):
             done_s = max(arrivals_s[index], free_s[0]) + services_s[index]
-            replace_least(free_s, done_s)
+            replace_smallest(free_s, done_s)
             latencies_s[index] = done_s - arrivals_s[index] + outside_s
         begin = end
 
 
 @inlined
-def push_end(heap: Floats, places: Ints, size: int, end: float, place: int) -> None:
+def push_end(heap: Floats, owners: Ints, size: int, end: float, owner: int) -> None:
     """Add an end and the place that it belongs to to a binary heap of `size` entries."""
     position = size
     while position > 0 and heap[(position - 1) // 2] > end:
-        heap[position], places[position] = heap[(position - 1) // 2], places[(position - 1) // 2]
+        heap[position], owners[position] = heap[(position - 1) // 2], owners[(position - 1) // 2]
         position = (position - 1) // 2
-    heap[position], places[position] = end, place
+    heap[position], owners[position] = end, owner
 
 
 @inlined
-def pop_end(heap: Floats, places: Ints, size: int) -> None:
+def pop_end(heap: Floats, owners: Ints, size: int) -> None:
     """Remove the smallest entry of a binary heap of `size`."""
-    last, place, position = heap[size - 1], places[size - 1], 0
+    last, place, position = heap[size - 1], owners[size - 1], 0
     while True:
         child = 2 * position + 1
         if child >= size - 1:
@@ -60,20 +60,20 @@ def pop_end(heap: Floats, places: Ints, size: int) -> None:
             child += 1
         if heap[child] >= last:
             break
-        heap[position], places[position] = heap[child], places[child]
+        heap[position], owners[position] = heap[child], owners[child]
         position = child
-    heap[position], places[position] = last, place
+    heap[position], owners[position] = last, place
 
 
 @compiled
-def play_shared(
+def simulate_shared(
     arrivals_s: Floats,
     services_s: Floats,
     ends: Ints,
     cores: int,
     outside_s: float,
     heap: Floats,
-    places: Ints,
+    owners: Ints,
     latencies_s: Floats,
 ) -> None:
     """Simulate processor sharing.
@@ -90,22 +90,22 @@ def play_shared(
                 if done_s > until_s:
                     break
                 clock_s, now_s = heap[0], done_s
-                latencies_s[places[0]] = done_s - arrivals_s[places[0]] + outside_s
-                pop_end(heap, places, size)
+                latencies_s[owners[0]] = done_s - arrivals_s[owners[0]] + outside_s
+                pop_end(heap, owners, size)
                 size -= 1
             if index < end:
                 clock_s = clock_s + (until_s - now_s) / max(1.0, size / cores) if size > 0 else 0.0
                 now_s = until_s
-                push_end(heap, places, size, clock_s + services_s[index], index)
+                push_end(heap, owners, size, clock_s + services_s[index], index)
                 size += 1
         begin = end
 
 
 @compiled
-def play_batches(
-    arrivals_s: Floats, factors: Floats, ends: Ints, law: Floats, max_batch: int, latencies_s: Floats
+def simulate_batches(
+    arrivals_s: Floats, factors: Floats, ends: Ints, parameters: Floats, max_batch: int, latencies_s: Floats
 ) -> None:
-    fixed_s, per_item_s, window_s, outside_s = law
+    fixed_s, per_item_s, window_s, outside_s = parameters
     begin = 0
     for end in ends:
         free_s = -np.inf
@@ -127,10 +127,10 @@ def play_batches(
 
 
 @compiled
-def look_up(at: Floats, first: float, step: float, table: Floats, found: Floats) -> None:
+def look_up(positions: Floats, first: float, step: float, table: Floats, values: Floats) -> None:
     """Interpolate linearly between evenly spaced values; constant beyond the ends."""
     last = table.size - 1
-    for index in range(at.size):
-        place = min(max((at[index] - first) / step, 0.0), last - 1e-9)
+    for index in range(positions.size):
+        place = min(max((positions[index] - first) / step, 0.0), last - 1e-9)
         lower = int(place)
-        found[index] = table[lower] + (table[lower + 1] - table[lower]) * (place - lower)
+        values[index] = table[lower] + (table[lower + 1] - table[lower]) * (place - lower)

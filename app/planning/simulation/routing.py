@@ -7,9 +7,9 @@ import math
 import numpy as np
 
 from app.planning.simulation.batching import advance_batches
-from app.planning.simulation.chances import high_below, low_below, word_of
+from app.planning.simulation.chances import draw_word, high_below, low_below
 from app.planning.simulation.compiled import compiled, inlined
-from app.planning.simulation.sharing import advance_shared, work_left_s
+from app.planning.simulation.sharing import advance_shared, get_remaining_work_s
 from app.planning.simulation.slots import advance_slots
 from app.planning.simulation.state import (
     BATCH,
@@ -18,7 +18,6 @@ from app.planning.simulation.state import (
     INDEX,
     KIND,
     NEXT,
-    OWED,
     ROUTABLE,
     ROUTABLE_AT,
     ROUTER,
@@ -29,6 +28,7 @@ from app.planning.simulation.state import (
     SLOTS,
     TURN,
     WAITING,
+    WAITING_WORK,
     WEIGHT,
     WIDTH,
     WORKING,
@@ -54,69 +54,75 @@ def advance_replica(fleet: Fleet, replica: int, until_s: float) -> None:
 
 
 @inlined
-def outstanding(fleet: Fleet, replica: int, now_s: float) -> int:
-    if fleet.reals[replica, NEXT] <= now_s:
+def count_outstanding(fleet: Fleet, replica: int, now_s: float) -> int:
+    if fleet.floats[replica, NEXT] <= now_s:
         advance_replica(fleet, replica, now_s)
     return int(fleet.counts[replica, WAITING] + fleet.counts[replica, WORKING])
 
 
 @inlined
-def work_ahead_s(fleet: Fleet, replica: int, now_s: float) -> float:
+def get_work_ahead_s(fleet: Fleet, replica: int, now_s: float) -> float:
     """Return the replica's remaining work in seconds of the whole replica.
 
     A token request counts in full until it ends.
     """
-    if fleet.reals[replica, NEXT] <= now_s:
+    if fleet.floats[replica, NEXT] <= now_s:
         advance_replica(fleet, replica, now_s)
-    owed_s, working = fleet.reals[replica, OWED], fleet.counts[replica, WORKING]
+    owed_s, working = fleet.floats[replica, WAITING_WORK], fleet.counts[replica, WORKING]
     kind = fleet.counts[replica, KIND]
     if kind == BATCH:
-        return float(owed_s + max(0.0, fleet.reals[replica, DONE] - now_s))
+        return float(owed_s + max(0.0, fleet.floats[replica, DONE] - now_s))
     if kind == SLOTS:
-        return float(owed_s + (fleet.reals[replica, DONE_SUM] - working * now_s) / fleet.counts[replica, WIDTH])
+        return float(owed_s + (fleet.floats[replica, DONE_SUM] - working * now_s) / fleet.counts[replica, WIDTH])
     if kind == SHARED:
-        return float(work_left_s(fleet, replica, now_s) / fleet.counts[replica, WIDTH])
-    return float(owed_s + fleet.reals[replica, DONE_SUM])
+        return float(get_remaining_work_s(fleet, replica, now_s) / fleet.counts[replica, WIDTH])
+    return float(owed_s + fleet.floats[replica, DONE_SUM])
 
 
 @compiled
 def route(fleet: Fleet, now_s: float) -> int:
     """Return the number of the replica for the next request."""
-    router, choices = fleet.knobs[ROUTER], fleet.knobs[ROUTABLE]
+    router, choices = fleet.settings[ROUTER], fleet.settings[ROUTABLE]
     if choices == 1:
-        return int(fleet.knobs[ROUTABLE_AT + 0])
+        return int(fleet.settings[ROUTABLE_AT + 0])
     if router == ROUND_ROBIN:
-        return int(fleet.knobs[ROUTABLE_AT + _next_turn(fleet, choices)])
+        return int(fleet.settings[ROUTABLE_AT + _next_turn(fleet, choices)])
     if router == RANDOM:
         return int(
-            fleet.knobs[ROUTABLE_AT + high_below(word_of(np.uint64(fleet.knobs[ROUTING]), fleet.knobs[INDEX]), choices)]
+            fleet.settings[
+                ROUTABLE_AT + high_below(draw_word(np.uint64(fleet.settings[ROUTING]), fleet.settings[INDEX]), choices)
+            ]
         )
     if router == POWER_OF_TWO:
         return _better_of_two(fleet, choices, now_s)
     if router == SESSION_HASH:
-        session = high_below(word_of(np.uint64(fleet.knobs[SESSION]), fleet.knobs[INDEX]), fleet.knobs[SESSIONS])
-        return int(fleet.knobs[ROUTABLE_AT + high_below(word_of(np.uint64(fleet.knobs[ROUTING]), session), choices)])
+        session = high_below(
+            draw_word(np.uint64(fleet.settings[SESSION]), fleet.settings[INDEX]), fleet.settings[SESSIONS]
+        )
+        return int(
+            fleet.settings[ROUTABLE_AT + high_below(draw_word(np.uint64(fleet.settings[ROUTING]), session), choices)]
+        )
     return _least_loaded(fleet, router, choices, now_s)
 
 
 @inlined
 def _next_turn(fleet: Fleet, choices: int) -> int:
-    index = fleet.knobs[TURN]
+    index = fleet.settings[TURN]
     if index >= choices:
         index = 0
-    fleet.knobs[TURN] = index + 1
+    fleet.settings[TURN] = index + 1
     return int(index)
 
 
 @inlined
 def _better_of_two(fleet: Fleet, choices: int, now_s: float) -> int:
-    word = word_of(np.uint64(fleet.knobs[ROUTING]), fleet.knobs[INDEX])
+    word = draw_word(np.uint64(fleet.settings[ROUTING]), fleet.settings[INDEX])
     first_choice = high_below(word, choices)
     second_choice = first_choice + 1 + low_below(word, choices - 1)
     if second_choice >= choices:
         second_choice -= choices
-    first, second = int(fleet.knobs[ROUTABLE_AT + first_choice]), int(fleet.knobs[ROUTABLE_AT + second_choice])
-    return second if outstanding(fleet, second, now_s) < outstanding(fleet, first, now_s) else first
+    first, second = int(fleet.settings[ROUTABLE_AT + first_choice]), int(fleet.settings[ROUTABLE_AT + second_choice])
+    return second if count_outstanding(fleet, second, now_s) < count_outstanding(fleet, first, now_s) else first
 
 
 @compiled
@@ -129,13 +135,13 @@ def _least_loaded(fleet: Fleet, router: int, choices: int, now_s: float) -> int:
     best, lowest_load = -1, math.inf
     for step in range(choices):
         position = begin + step
-        replica = fleet.knobs[ROUTABLE_AT + (position - choices if position >= choices else position)]
+        replica = fleet.settings[ROUTABLE_AT + (position - choices if position >= choices else position)]
         if router == LEAST_WORK:
-            load = work_ahead_s(fleet, replica, now_s)
+            load = get_work_ahead_s(fleet, replica, now_s)
         elif router == WEIGHTED:
-            load = (outstanding(fleet, replica, now_s) + 1) / fleet.reals[replica, WEIGHT]
+            load = (count_outstanding(fleet, replica, now_s) + 1) / fleet.floats[replica, WEIGHT]
         else:
-            load = float(outstanding(fleet, replica, now_s))
+            load = float(count_outstanding(fleet, replica, now_s))
         if load < lowest_load:
             best, lowest_load = replica, load
     return best

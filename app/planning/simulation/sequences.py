@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from app.planning.simulation.compiled import compiled
-from app.planning.simulation.histogram import BUCKETS, bucket_of
-from app.planning.simulation.queueing import class_of
+from app.planning.simulation.histogram import BUCKETS, find_bucket
+from app.planning.simulation.queueing import get_class
 from app.planning.simulation.state import (
     ARRIVAL,
     CONTEXT,
@@ -46,48 +46,57 @@ from app.planning.simulation.state import (
 
 
 @compiled
-def tokens_in(fleet: Fleet, mark: int) -> int:
-    return max(1, int(fleet.knobs[fleet.knobs[PAIRS_AT] + 2 * (mark >> 8)] * fleet.classes[class_of(mark), WORK] + 0.5))
-
-
-@compiled
-def tokens_out(fleet: Fleet, mark: int) -> int:
+def count_input_tokens(fleet: Fleet, mark: int) -> int:
     return max(
-        1, int(fleet.knobs[fleet.knobs[PAIRS_AT] + 2 * (mark >> 8) + 1] * fleet.classes[class_of(mark), WORK] + 0.5)
+        1, int(fleet.settings[fleet.settings[PAIRS_AT] + 2 * (mark >> 8)] * fleet.classes[get_class(mark), WORK] + 0.5)
     )
 
 
 @compiled
-def reserve_of(fleet: Fleet, replica: int, mark: int) -> int:
+def count_output_tokens(fleet: Fleet, mark: int) -> int:
+    return max(
+        1,
+        int(
+            fleet.settings[fleet.settings[PAIRS_AT] + 2 * (mark >> 8) + 1] * fleet.classes[get_class(mark), WORK] + 0.5
+        ),
+    )
+
+
+@compiled
+def count_reserved_tokens(fleet: Fleet, replica: int, mark: int) -> int:
     """Return the tokens that a request reserves: all of its tokens, at most the whole cache."""
-    return min(tokens_in(fleet, mark) + tokens_out(fleet, mark), int(fleet.counts[replica, KV_TOKENS]))
+    return min(
+        count_input_tokens(fleet, mark) + count_output_tokens(fleet, mark), int(fleet.counts[replica, KV_TOKENS])
+    )
 
 
 @compiled
-def owed_s(fleet: Fleet, replica: int, mark: int) -> float:
+def estimate_work_s(fleet: Fleet, replica: int, mark: int) -> float:
     """Return the time that a request takes of the replica at a full batch."""
-    token_s = fleet.reals[replica, FIXED] / fleet.counts[replica, WIDTH] + fleet.reals[replica, PER_ITEM]
-    return float(tokens_in(fleet, mark) * fleet.reals[replica, PER_PROMPT] + tokens_out(fleet, mark) * token_s)
+    token_s = fleet.floats[replica, FIXED] / fleet.counts[replica, WIDTH] + fleet.floats[replica, PER_ITEM]
+    return float(
+        count_input_tokens(fleet, mark) * fleet.floats[replica, PER_PROMPT] + count_output_tokens(fleet, mark) * token_s
+    )
 
 
 @compiled
-def begin_reading(fleet: Fleet, replica: int, arrival_s: float, mark: int) -> None:
+def begin_prefill(fleet: Fleet, replica: int, arrival_s: float, mark: int) -> None:
     width, working = fleet.counts[replica, WIDTH], fleet.counts[replica, WORKING]
     place = fleet.heaps[replica, width - working - 1, FREE]
-    fleet.works[replica, place, ARRIVAL] = arrival_s
-    fleet.works[replica, place, MARK] = mark
+    fleet.in_work[replica, place, ARRIVAL] = arrival_s
+    fleet.in_work[replica, place, MARK] = mark
     reading = fleet.counts[replica, READING]
     fleet.heaps[replica, (fleet.counts[replica, READ_HEAD] + reading) % width, READ] = place
     if reading == 0:
-        fleet.counts[replica, UNREAD] = tokens_in(fleet, mark)
+        fleet.counts[replica, UNREAD] = count_input_tokens(fleet, mark)
     fleet.counts[replica, READING] = reading + 1
     fleet.counts[replica, WORKING] = working + 1
-    fleet.counts[replica, RESERVED] += reserve_of(fleet, replica, mark)
-    fleet.reals[replica, DONE_SUM] += owed_s(fleet, replica, mark)
+    fleet.counts[replica, RESERVED] += count_reserved_tokens(fleet, replica, mark)
+    fleet.floats[replica, DONE_SUM] += estimate_work_s(fleet, replica, mark)
 
 
 @compiled
-def read_prompts(fleet: Fleet, replica: int, tokens: int) -> None:
+def process_prompts(fleet: Fleet, replica: int, tokens: int) -> None:
     """Process `tokens` tokens of the prompts; a completed prompt decodes from this step on, with its first token."""
     while fleet.counts[replica, READING] > 0:
         if fleet.counts[replica, UNREAD] > tokens:
@@ -100,32 +109,32 @@ def read_prompts(fleet: Fleet, replica: int, tokens: int) -> None:
         fleet.counts[replica, READ_HEAD] = head
         fleet.counts[replica, READING] -= 1
         if fleet.counts[replica, READING] > 0:
-            fleet.counts[replica, UNREAD] = tokens_in(
-                fleet, int(fleet.works[replica, fleet.heaps[replica, head, READ], MARK])
+            fleet.counts[replica, UNREAD] = count_input_tokens(
+                fleet, int(fleet.in_work[replica, fleet.heaps[replica, head, READ], MARK])
             )
 
 
 @compiled
-def unread_tokens(fleet: Fleet, replica: int, most: int) -> int:
+def count_unprocessed_tokens(fleet: Fleet, replica: int, max_tokens: int) -> int:
     """Return the unprocessed tokens of all prompts, at most `most`."""
     unread, width = fleet.counts[replica, UNREAD], fleet.counts[replica, WIDTH]
     for step in range(1, fleet.counts[replica, READING]):
-        if unread >= most:
+        if unread >= max_tokens:
             break
         place = fleet.heaps[replica, (fleet.counts[replica, READ_HEAD] + step) % width, READ]
-        unread += tokens_in(fleet, int(fleet.works[replica, place, MARK]))
-    return int(min(unread, most))
+        unread += count_input_tokens(fleet, int(fleet.in_work[replica, place, MARK]))
+    return int(min(unread, max_tokens))
 
 
 @compiled
 def _begin_decoding(fleet: Fleet, replica: int, place: int) -> None:
-    mark = int(fleet.works[replica, place, MARK])
-    fleet.works[replica, place, ENDS] = fleet.reals[replica, DONE]
+    mark = int(fleet.in_work[replica, place, MARK])
+    fleet.in_work[replica, place, ENDS] = fleet.floats[replica, DONE]
     heaps = fleet.heaps
-    last_step = fleet.counts[replica, STEP] + tokens_out(fleet, mark) - 1
+    last_step = fleet.counts[replica, STEP] + count_output_tokens(fleet, mark) - 1
     position = fleet.counts[replica, DECODING]
     fleet.counts[replica, DECODING] = position + 1
-    fleet.counts[replica, CONTEXT] += tokens_in(fleet, mark) + 1
+    fleet.counts[replica, CONTEXT] += count_input_tokens(fleet, mark) + 1
     while position > 0:
         parent = (position - 1) // 2
         if heaps[replica, parent, LAST_STEP] <= last_step:
@@ -143,17 +152,17 @@ def finish_sequences(fleet: Fleet, replica: int) -> None:
     """Finish the sequences whose last step is done."""
     while fleet.counts[replica, DECODING] > 0 and fleet.heaps[replica, 0, LAST_STEP] <= fleet.counts[replica, STEP]:
         place = fleet.heaps[replica, 0, PLACE]
-        mark = int(fleet.works[replica, place, MARK])
+        mark = int(fleet.in_work[replica, place, MARK])
         _pop_sequence(fleet, replica)
         _record_response(fleet, replica, place, mark)
         working = fleet.counts[replica, WORKING] - 1
         fleet.counts[replica, WORKING] = working
         fleet.heaps[replica, fleet.counts[replica, WIDTH] - working - 1, FREE] = place
-        fleet.counts[replica, CONTEXT] -= tokens_in(fleet, mark) + tokens_out(fleet, mark)
-        fleet.counts[replica, RESERVED] -= reserve_of(fleet, replica, mark)
-        fleet.reals[replica, DONE_SUM] -= owed_s(fleet, replica, mark)
+        fleet.counts[replica, CONTEXT] -= count_input_tokens(fleet, mark) + count_output_tokens(fleet, mark)
+        fleet.counts[replica, RESERVED] -= count_reserved_tokens(fleet, replica, mark)
+        fleet.floats[replica, DONE_SUM] -= estimate_work_s(fleet, replica, mark)
         if working == 0:
-            fleet.reals[replica, DONE_SUM] = 0.0
+            fleet.floats[replica, DONE_SUM] = 0.0
 
 
 @compiled
@@ -181,10 +190,10 @@ def _pop_sequence(fleet: Fleet, replica: int) -> None:
 
 @compiled
 def _record_response(fleet: Fleet, replica: int, place: int, mark: int) -> None:
-    class_index, now_s, outside_s = class_of(mark), fleet.reals[replica, DONE], fleet.reals[replica, OUTSIDE]
-    arrival_s = fleet.works[replica, place, ARRIVAL]
-    times_s = (now_s - arrival_s + outside_s, fleet.works[replica, place, ENDS] - arrival_s + outside_s)
-    gaps = tokens_out(fleet, mark) - 1
+    class_index, now_s, outside_s = get_class(mark), fleet.floats[replica, DONE], fleet.floats[replica, OUTSIDE]
+    arrival_s = fleet.in_work[replica, place, ARRIVAL]
+    times_s = (now_s - arrival_s + outside_s, fleet.in_work[replica, place, ENDS] - arrival_s + outside_s)
+    gaps = count_output_tokens(fleet, mark) - 1
     token_s = (times_s[0] - times_s[1]) / gaps if gaps > 0 else 0.0
     is_good = (
         times_s[0] <= fleet.classes[class_index, LIMIT]
@@ -192,10 +201,10 @@ def _record_response(fleet: Fleet, replica: int, place: int, mark: int) -> None:
         and token_s <= fleet.classes[class_index, TOKEN_LIMIT]
     )
     fleet.tallies[class_index, GOOD if is_good else LATE] += 1
-    fleet.tallies[class_index, HISTOGRAMS + LATENCY * BUCKETS + bucket_of(times_s[0])] += 1
-    fleet.tallies[class_index, HISTOGRAMS + FIRST_TOKEN * BUCKETS + bucket_of(times_s[1])] += 1
+    fleet.tallies[class_index, HISTOGRAMS + LATENCY * BUCKETS + find_bucket(times_s[0])] += 1
+    fleet.tallies[class_index, HISTOGRAMS + FIRST_TOKEN * BUCKETS + find_bucket(times_s[1])] += 1
     fleet.classes[class_index, SUM + LATENCY] += times_s[0]
     fleet.classes[class_index, SUM + FIRST_TOKEN] += times_s[1]
     if gaps > 0:
-        fleet.tallies[class_index, HISTOGRAMS + PER_TOKEN * BUCKETS + bucket_of(token_s)] += 1
+        fleet.tallies[class_index, HISTOGRAMS + PER_TOKEN * BUCKETS + find_bucket(token_s)] += 1
         fleet.classes[class_index, SUM + PER_TOKEN] += token_s

@@ -9,12 +9,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from app.planning.simulation.chances import share_of, word_of
+from app.planning.simulation.chances import draw_word, to_unit_interval
 from app.planning.simulation.compiled import Floats, Ints, compiled, inlined
-from app.planning.simulation.queueing import factor_of, push_waiting
+from app.planning.simulation.queueing import get_factor, push_waiting
 from app.planning.simulation.routing import LEAST_WORK, advance_replica, route
-from app.planning.simulation.sequences import owed_s
-from app.planning.simulation.sharing import advance_shared, work_left_s
+from app.planning.simulation.sequences import estimate_work_s
+from app.planning.simulation.sharing import advance_shared, get_remaining_work_s
 from app.planning.simulation.slots import advance_slots
 from app.planning.simulation.state import (
     ARRIVED,
@@ -36,7 +36,6 @@ from app.planning.simulation.state import (
     LENGTHS,
     MARK,
     NEXT,
-    OWED,
     PAIRS,
     PER_ITEM,
     QUEUE_LIMIT,
@@ -53,6 +52,7 @@ from app.planning.simulation.state import (
     TOKENS,
     UNREAD,
     WAITING,
+    WAITING_WORK,
     WIDTH,
     WORK,
     WORKING,
@@ -75,12 +75,12 @@ def serve(fleet: Fleet, arrivals_s: Floats, unit_normals: Floats, lengths: Ints 
     _serve(fleet, arrivals_s, normals, lengths)
 
 
-def settle(fleet: Fleet, now_s: float) -> None:
+def advance_to(fleet: Fleet, now_s: float) -> None:
     """Advance all replicas to `now_s`; otherwise a replica is advanced only when it is accessed."""
     _advance_all(fleet, now_s)
 
 
-def counts_of(fleet: Fleet) -> DayTotals:
+def get_totals(fleet: Fleet) -> DayTotals:
     """Return the counts as of the last `settle`."""
     tallies = fleet.tallies[:, :HISTOGRAMS].sum(axis=0)
     in_flight = int(fleet.counts[:, WAITING].sum() + fleet.counts[:, WORKING].sum())
@@ -88,7 +88,7 @@ def counts_of(fleet: Fleet) -> DayTotals:
     return DayTotals(arrived, good, late, dropped, timed_out, failed, in_flight)
 
 
-def outstanding_of(fleet: Fleet) -> Ints:
+def get_outstanding(fleet: Fleet) -> Ints:
     """Return the requests in each replica, as of the last `settle`."""
     return np.asarray(fleet.counts[:, WAITING] + fleet.counts[:, WORKING])
 
@@ -98,8 +98,8 @@ def set_routable(fleet: Fleet, replicas: Sequence[int]) -> None:
 
     Without any, all arrivals are dropped.
     """
-    fleet.knobs[ROUTABLE] = len(replicas)
-    fleet.knobs[ROUTABLE_AT : ROUTABLE_AT + len(replicas)] = replicas
+    fleet.settings[ROUTABLE] = len(replicas)
+    fleet.settings[ROUTABLE_AT : ROUTABLE_AT + len(replicas)] = replicas
 
 
 def fail_replica(fleet: Fleet, replica: int, now_s: float) -> None:
@@ -117,19 +117,19 @@ def _serve(fleet: Fleet, arrivals_s: Floats, normals: Floats, lengths: Ints) -> 
             mark = (mark & 255) + (lengths[number] << 8)
         class_index = mark & 255
         fleet.tallies[class_index, ARRIVED] += 1
-        if fleet.knobs[ROUTABLE] == 0:
+        if fleet.settings[ROUTABLE] == 0:
             fleet.tallies[class_index, DROPPED] += 1
         else:
             replica = route(fleet, now_s)
-            if fleet.reals[replica, NEXT] <= now_s:
+            if fleet.floats[replica, NEXT] <= now_s:
                 advance_replica(fleet, replica, now_s)
             if is_full(fleet, replica):
                 fleet.tallies[class_index, DROPPED] += 1
             else:
                 normal = normals[min(number, last_normal)]
-                push_waiting(fleet, replica, now_s, normal, request_owes_s(fleet, replica, normal, mark), mark)
+                push_waiting(fleet, replica, now_s, normal, estimate_request_work_s(fleet, replica, normal, mark), mark)
                 _update_after_arrival(fleet, replica, now_s)
-        fleet.knobs[INDEX] += 1
+        fleet.settings[INDEX] += 1
 
 
 @inlined
@@ -144,29 +144,29 @@ def _update_after_arrival(fleet: Fleet, replica: int, now_s: float) -> None:
     elif kind == SHARED:
         advance_shared(fleet, replica, now_s)
     elif kind == TOKENS or (kind == BATCH and working == 0):
-        fleet.reals[replica, NEXT] = min(fleet.reals[replica, NEXT], now_s)
+        fleet.floats[replica, NEXT] = min(fleet.floats[replica, NEXT], now_s)
     else:
-        fleet.reals[replica, NEXT] = min(fleet.reals[replica, NEXT], now_s + fleet.reals[replica, TIMEOUT])
+        fleet.floats[replica, NEXT] = min(fleet.floats[replica, NEXT], now_s + fleet.floats[replica, TIMEOUT])
 
 
 @compiled
 def _advance_all(fleet: Fleet, now_s: float) -> None:
-    for replica in range(fleet.reals.shape[0]):
-        if fleet.reals[replica, NEXT] <= now_s:
+    for replica in range(fleet.floats.shape[0]):
+        if fleet.floats[replica, NEXT] <= now_s:
             advance_replica(fleet, replica, now_s)
 
 
 @inlined
 def _mark(fleet: Fleet) -> int:
     """Return the class of the next request, and the index of its lengths in the bits above 8."""
-    mark, number = 0, fleet.knobs[INDEX]
+    mark, number = 0, fleet.settings[INDEX]
     if fleet.classes.shape[0] > 1:
-        share = share_of(word_of(np.uint64(fleet.knobs[CLASSES]), number))
+        share = to_unit_interval(draw_word(np.uint64(fleet.settings[CLASSES]), number))
         while mark < fleet.classes.shape[0] - 1 and share >= fleet.classes[mark, SHARE]:
             mark += 1
-    if fleet.knobs[PAIRS] > 1:
-        share = share_of(word_of(np.uint64(fleet.knobs[LENGTHS]), number))
-        mark += int(share * fleet.knobs[PAIRS]) << 8
+    if fleet.settings[PAIRS] > 1:
+        share = to_unit_interval(draw_word(np.uint64(fleet.settings[LENGTHS]), number))
+        mark += int(share * fleet.settings[PAIRS]) << 8
     return mark
 
 
@@ -178,46 +178,46 @@ def is_full(fleet: Fleet, replica: int) -> bool:
         free_places = free_places if working == 0 else 0
     else:
         free_places -= working
-    return bool(fleet.counts[replica, WAITING] >= fleet.knobs[QUEUE_LIMIT] + free_places)
+    return bool(fleet.counts[replica, WAITING] >= fleet.settings[QUEUE_LIMIT] + free_places)
 
 
 @inlined
-def request_owes_s(fleet: Fleet, replica: int, normal: float, mark: int) -> float:
+def estimate_request_work_s(fleet: Fleet, replica: int, normal: float, mark: int) -> float:
     """Return the work that a request adds to its replica; 0 where the router does not need it."""
-    if fleet.knobs[ROUTER] != LEAST_WORK:
+    if fleet.settings[ROUTER] != LEAST_WORK:
         return 0.0
     kind, width = fleet.counts[replica, KIND], fleet.counts[replica, WIDTH]
     if kind == TOKENS:
-        return owed_s(fleet, replica, mark)
-    duration_s = fleet.reals[replica, PER_ITEM] * fleet.classes[mark & 255, WORK] * factor_of(fleet, replica, normal)
+        return estimate_work_s(fleet, replica, mark)
+    duration_s = fleet.floats[replica, PER_ITEM] * fleet.classes[mark & 255, WORK] * get_factor(fleet, replica, normal)
     if kind == BATCH:
-        return float(duration_s + fleet.reals[replica, FIXED] / width)
+        return float(duration_s + fleet.floats[replica, FIXED] / width)
     return float(duration_s / width)
 
 
 @compiled
 def _fail(fleet: Fleet, replica: int, now_s: float) -> None:
     advance_replica(fleet, replica, now_s)
-    ring_size = fleet.waits.shape[0]
+    ring_size = fleet.queues.shape[0]
     for step in range(fleet.counts[replica, WAITING]):
-        mark = int(fleet.waits[(fleet.counts[replica, HEAD] + step) % ring_size, replica, MARK])
+        mark = int(fleet.queues[(fleet.counts[replica, HEAD] + step) % ring_size, replica, MARK])
         fleet.tallies[mark & 255, FAILED] += 1
     width, working = fleet.counts[replica, WIDTH], fleet.counts[replica, WORKING]
     if fleet.counts[replica, KIND] == TOKENS:
         _fail_sequences(fleet, replica)
     else:
         for place in range(working):
-            fleet.tallies[int(fleet.works[replica, place, MARK]) & 255, FAILED] += 1
+            fleet.tallies[int(fleet.in_work[replica, place, MARK]) & 255, FAILED] += 1
         if fleet.counts[replica, KIND] == BATCH and working > 0:
-            fleet.reals[replica, BUSY] -= fleet.reals[replica, DONE] - now_s
+            fleet.floats[replica, BUSY] -= fleet.floats[replica, DONE] - now_s
         elif fleet.counts[replica, KIND] == SHARED:
-            fleet.reals[replica, BUSY] -= work_left_s(fleet, replica, now_s) / width
+            fleet.floats[replica, BUSY] -= get_remaining_work_s(fleet, replica, now_s) / width
         elif working > 0:
-            fleet.reals[replica, BUSY] -= (fleet.reals[replica, DONE_SUM] - working * now_s) / width
+            fleet.floats[replica, BUSY] -= (fleet.floats[replica, DONE_SUM] - working * now_s) / width
     for column in (HEAD, WAITING, WORKING, RESERVED, CONTEXT, READ_HEAD, READING, UNREAD, DECODING):
         fleet.counts[replica, column] = 0
-    fleet.reals[replica, OWED] = fleet.reals[replica, DONE_SUM] = 0.0
-    fleet.reals[replica, NEXT], fleet.reals[replica, DONE] = np.inf, -np.inf
+    fleet.floats[replica, WAITING_WORK] = fleet.floats[replica, DONE_SUM] = 0.0
+    fleet.floats[replica, NEXT], fleet.floats[replica, DONE] = np.inf, -np.inf
 
 
 @inlined
@@ -229,6 +229,6 @@ def _fail_sequences(fleet: Fleet, replica: int) -> None:
         for index in range(free):
             is_free = is_free or fleet.heaps[replica, index, FREE] == place
         if not is_free:
-            fleet.tallies[int(fleet.works[replica, place, MARK]) & 255, FAILED] += 1
+            fleet.tallies[int(fleet.in_work[replica, place, MARK]) & 255, FAILED] += 1
             fleet.heaps[replica, free, FREE] = place
             free += 1

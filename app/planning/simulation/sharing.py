@@ -9,8 +9,8 @@ from __future__ import annotations
 import math
 
 from app.planning.simulation.compiled import compiled, inlined
-from app.planning.simulation.queueing import class_of, factor_of, pop_waiting, record_answer
-from app.planning.simulation.slots import put_work, take_first_work
+from app.planning.simulation.queueing import get_class, get_factor, pop_waiting, record_response
+from app.planning.simulation.slots import pop_work, push_work
 from app.planning.simulation.state import (
     ARRIVAL,
     BATCHES,
@@ -41,21 +41,21 @@ def advance_shared(fleet: Fleet, replica: int, until_s: float) -> None:
         done_s = _next_end_s(fleet, replica)
         if done_s > until_s:
             break
-        fleet.reals[replica, CLOCK], fleet.reals[replica, DONE] = fleet.works[replica, 0, ENDS], done_s
-        since_s = done_s + fleet.reals[replica, OUTSIDE]
-        mark, arrival_s = int(fleet.works[replica, 0, MARK]), fleet.works[replica, 0, ARRIVAL]
-        record_answer(fleet, mark, since_s - arrival_s)
-        take_first_work(fleet, replica)
+        fleet.floats[replica, CLOCK], fleet.floats[replica, DONE] = fleet.in_work[replica, 0, ENDS], done_s
+        since_s = done_s + fleet.floats[replica, OUTSIDE]
+        mark, arrival_s = int(fleet.in_work[replica, 0, MARK]), fleet.in_work[replica, 0, ARRIVAL]
+        record_response(fleet, mark, since_s - arrival_s)
+        pop_work(fleet, replica)
     if fleet.counts[replica, WORKING] > 0:
-        fleet.reals[replica, CLOCK] += (until_s - fleet.reals[replica, DONE]) * _speed(fleet, replica)
-        fleet.reals[replica, DONE] = until_s
+        fleet.floats[replica, CLOCK] += (until_s - fleet.floats[replica, DONE]) * _speed(fleet, replica)
+        fleet.floats[replica, DONE] = until_s
     while fleet.counts[replica, WAITING] > 0:
         _start(fleet, replica, until_s)
-    fleet.reals[replica, NEXT] = _next_end_s(fleet, replica)
+    fleet.floats[replica, NEXT] = _next_end_s(fleet, replica)
 
 
 @inlined
-def work_left_s(fleet: Fleet, replica: int, now_s: float) -> float:
+def get_remaining_work_s(fleet: Fleet, replica: int, now_s: float) -> float:
     """Return the remaining work of all running requests, in s of one core.
 
     The replica's next end is not before `now_s`.
@@ -63,8 +63,8 @@ def work_left_s(fleet: Fleet, replica: int, now_s: float) -> float:
     working = fleet.counts[replica, WORKING]
     if working == 0:
         return 0.0
-    clock_s = fleet.reals[replica, CLOCK] + (now_s - fleet.reals[replica, DONE]) * _speed(fleet, replica)
-    return float(fleet.reals[replica, DONE_SUM] - working * clock_s)
+    clock_s = fleet.floats[replica, CLOCK] + (now_s - fleet.floats[replica, DONE]) * _speed(fleet, replica)
+    return float(fleet.floats[replica, DONE_SUM] - working * clock_s)
 
 
 @inlined
@@ -77,21 +77,21 @@ def _speed(fleet: Fleet, replica: int) -> float:
 def _next_end_s(fleet: Fleet, replica: int) -> float:
     if fleet.counts[replica, WORKING] == 0:
         return float(math.inf)
-    left_s = max(0.0, fleet.works[replica, 0, ENDS] - fleet.reals[replica, CLOCK])
-    return float(fleet.reals[replica, DONE] + left_s / _speed(fleet, replica))
+    left_s = max(0.0, fleet.in_work[replica, 0, ENDS] - fleet.floats[replica, CLOCK])
+    return float(fleet.floats[replica, DONE] + left_s / _speed(fleet, replica))
 
 
 @inlined
 def _start(fleet: Fleet, replica: int, now_s: float) -> None:
     """Start the oldest waiting request."""
     if fleet.counts[replica, WORKING] == 0:
-        fleet.reals[replica, CLOCK], fleet.reals[replica, DONE] = 0.0, now_s
+        fleet.floats[replica, CLOCK], fleet.floats[replica, DONE] = 0.0, now_s
     head = fleet.counts[replica, HEAD]
-    mark, arrival_s = int(fleet.waits[head, replica, MARK]), fleet.waits[head, replica, ARRIVAL]
-    work_s = fleet.reals[replica, PER_ITEM] * fleet.classes[class_of(mark), WORK]
-    work_s *= factor_of(fleet, replica, fleet.waits[head, replica, NORMAL])
+    mark, arrival_s = int(fleet.queues[head, replica, MARK]), fleet.queues[head, replica, ARRIVAL]
+    work_s = fleet.floats[replica, PER_ITEM] * fleet.classes[get_class(mark), WORK]
+    work_s *= get_factor(fleet, replica, fleet.queues[head, replica, NORMAL])
     pop_waiting(fleet, replica)
-    put_work(fleet, replica, fleet.reals[replica, CLOCK] + work_s, arrival_s, mark)
+    push_work(fleet, replica, fleet.floats[replica, CLOCK] + work_s, arrival_s, mark)
     fleet.counts[replica, BATCHES] += 1
     fleet.counts[replica, ITEMS] += 1
-    fleet.reals[replica, BUSY] += work_s / fleet.counts[replica, WIDTH]
+    fleet.floats[replica, BUSY] += work_s / fleet.counts[replica, WIDTH]

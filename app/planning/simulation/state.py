@@ -9,7 +9,7 @@ import numpy as np
 
 from app.planning.service_models.service_times import FLEET_SIGMA, is_two_phase
 from app.planning.simulation.compiled import Floats, Ints
-from app.planning.simulation.design import ROUTERS, FleetDesign, most_per_s
+from app.planning.simulation.design import ROUTERS, FleetDesign, compute_max_throughput_per_s
 from app.planning.simulation.histogram import BUCKETS
 from app.records.service import BatchService, RequestService, ServiceModel, TokenService
 
@@ -18,16 +18,16 @@ from app.records.service import BatchService, RequestService, ServiceModel, Toke
 # the factor of its steps; then its service model (batch: fixed and per item; step: fixed, per sequence, per token in
 # the cache and per token of prompt); the timeout of waiting requests; and for processor sharing the work that each
 # request has received since the replica was idle, as of DONE (ends are on this clock).
-NEXT, DONE, DONE_SUM, OWED, BUSY, FACTOR = range(6)
+NEXT, DONE, DONE_SUM, WAITING_WORK, BUSY, FACTOR = range(6)
 FIXED, PER_ITEM, WINDOW, SIGMA, OUTSIDE, WEIGHT, PER_KV, PER_PROMPT, TIMEOUT, CLOCK = range(6, 16)
 # Columns of `counts`: the queue's place and size; requests in work; batches and the requests in them (tokens: steps and
 # sequences); steps so far; tokens reserved and in the cache; prompts being read, and the unread tokens of the first;
 # sequences decoding; then its limits.
 HEAD, WAITING, WORKING, BATCHES, ITEMS, STEP, RESERVED, CONTEXT, READ_HEAD, READING, UNREAD, DECODING = range(12)
-KIND, WIDTH, KV_TOKENS, READ_A_STEP = range(12, 16)
+KIND, WIDTH, KV_TOKENS, CHUNK_TOKENS = range(12, 16)
 SLOTS, BATCH, TOKENS, SHARED = range(4)
 # Columns of waiting and running requests; a mark is the class + 256 × the index of the lengths.
-ARRIVAL, MARK, NORMAL, OWES = range(4)
+ARRIVAL, MARK, NORMAL, WORK_S = range(4)
 ENDS = 2  # tokens: when the first token was returned
 # Columns of `heaps`: a heap of last steps with the places in `works`; the places being read, in order; a stack of free
 # places.
@@ -48,17 +48,17 @@ class Fleet(NamedTuple):
     There are few arrays, since each makes every call slower.
     """
 
-    reals: Floats
+    floats: Floats
     counts: Ints
-    waits: Floats  # rings of a size that is a power of 2; by place first, so that short queues are adjacent in memory
-    works: Floats
+    queues: Floats  # rings of a size that is a power of 2; by place first, so that short queues are adjacent in memory
+    in_work: Floats
     heaps: Ints
     classes: Floats
     tallies: Ints
-    knobs: Ints  # at the end: the routable replicas, then the pairs of lengths
+    settings: Ints  # at the end: the routable replicas, then the pairs of lengths
 
 
-def new_fleet(design: FleetDesign, seed: np.random.SeedSequence) -> Fleet:
+def create_fleet(design: FleetDesign, seed: np.random.SeedSequence) -> Fleet:
     """Create an empty fleet with all replicas routable.
 
     Designs with one seed share routing, classes, sessions and lengths.
@@ -70,19 +70,21 @@ def new_fleet(design: FleetDesign, seed: np.random.SeedSequence) -> Fleet:
     is_shared = bool((limits[:, 0] == SHARED).any())
     ring = 1 << (design.queue_limit + width).bit_length()
     return Fleet(
-        reals=_reals(design),
+        floats=_reals(design),
         counts=np.concatenate([np.zeros((replicas, KIND), dtype=np.int64), limits], axis=1),
-        waits=np.empty((ring, replicas, 4)),
-        works=np.empty((replicas, width + (design.queue_limit if is_shared else 0), 3)),
+        queues=np.empty((ring, replicas, 4)),
+        in_work=np.empty((replicas, width + (design.queue_limit if is_shared else 0), 3)),
         heaps=_heaps(replicas, width if with_tokens else 1),
         classes=_classes(design),
         tallies=np.zeros((len(design.classes), HISTOGRAMS + (3 if with_tokens else 1) * BUCKETS), dtype=np.int64),
-        knobs=_knobs(design, seed),
+        settings=_knobs(design, seed),
     )
 
 
 def _reals(design: FleetDesign) -> Floats:
-    weights = design.weights or tuple(most_per_s(service, design.lengths) for service in design.services)
+    weights = design.weights or tuple(
+        compute_max_throughput_per_s(service, design.lengths) for service in design.services
+    )
     rows = [
         (np.inf, -np.inf, 0.0, 0.0, 0.0, 1.0, *_service_columns(service, weight), design.timeout_s, 0.0)
         for service, weight in zip(design.services, weights, strict=True)

@@ -10,20 +10,20 @@ from typing import TypeVar
 import msgspec
 import numpy as np
 
-from app.planning.service_models.service_times import fleet_normals
-from app.planning.simulation.arrivals import CHUNK, in_chunks
+from app.planning.service_models.service_times import compute_fleet_normals
+from app.planning.simulation.arrivals import CHUNK, split_into_chunks
 from app.planning.simulation.chances import branch
 from app.planning.simulation.compiled import Floats
 from app.planning.simulation.design import FleetDesign
-from app.planning.simulation.serving import serve, settle
-from app.planning.simulation.state import BUSY, LATENCY, SUM, Fleet, new_fleet
+from app.planning.simulation.serving import advance_to, serve
+from app.planning.simulation.state import BUSY, LATENCY, SUM, Fleet, create_fleet
 from app.planning.simulation.tallying import (
     ClassOutcome,
-    class_outcome,
-    forget_counts,
-    good_share,
-    latency_counts,
-    mean_batch,
+    compute_good_share,
+    compute_mean_batch,
+    get_histogram,
+    reset_counts,
+    summarize_classes,
 )
 
 CELL = 64
@@ -46,12 +46,12 @@ class SteadyOutcome(msgspec.Struct, frozen=True):
 
     rate_per_s: float
     replicas: int
-    simulated: int
+    simulated_replicas: int
     percentiles: tuple[float, ...]
     overall: ClassOutcome
     classes: tuple[ClassOutcome, ...]
     good_share_per_seed: tuple[float | None, ...]
-    utilisation: float
+    utilization: float
     mean_batch: float | None
 
 
@@ -63,33 +63,33 @@ def simulate_steady(
     percentiles: Sequence[float] = (50, 90, 95, 99, 99.9),
     arrivals: Sequence[Iterator[Floats]] | None = None,
     workers: int = 2,
-    most_replicas: int = CELL,
+    max_replicas: int = CELL,
 ) -> SteadyOutcome:
     """Simulate `requests` with each seed, from an empty fleet to the end of the last request.
 
     A warm-up of 5 % or 10 mean responses, whichever is longer, is not counted. Designs with the same seeds share their
     random numbers. `arrivals`, one per seed at the cell's rate, replace Poisson arrivals.
     """
-    cell = cell_of(design, most_replicas)
+    cell = build_cell(design, max_replicas)
     cell_per_s = rate_per_s * len(cell.services) / len(design.services)
     chunk = max(1, min(CHUNK, requests // 10))
 
     def play(number: int) -> _Simulated:
         fleet_seed = np.random.SeedSequence(seeds[number]).spawn(3)[2]
         gaps, normals = _draw(seeds[number], requests)
-        source = arrivals[number] if arrivals else in_chunks(np.cumsum(gaps[:requests] / cell_per_s), chunk)
+        source = arrivals[number] if arrivals else split_into_chunks(np.cumsum(gaps[:requests] / cell_per_s), chunk)
         varies = any(service.cv > 0 for service in cell.services)
-        normals = fleet_normals(normals, cell.services[0])
+        normals = compute_fleet_normals(normals, cell.services[0])
         return _simulate(
-            new_fleet(cell, fleet_seed), _take(source, requests), normals if varies else normals[:0], requests
+            create_fleet(cell, fleet_seed), _take(source, requests), normals if varies else normals[:0], requests
         )
 
-    results = side_by_side(play, len(seeds), workers)
+    results = run_parallel(play, len(seeds), workers)
     utilization = sum(utilization_of_seed for _, utilization_of_seed in results) / len(results)
-    return outcome_of(cell, [fleet for fleet, _ in results], percentiles, rate_per_s, len(design.services), utilization)
+    return summarize(cell, [fleet for fleet, _ in results], percentiles, rate_per_s, len(design.services), utilization)
 
 
-def outcome_of(
+def summarize(
     cell: FleetDesign,
     fleets: Sequence[Fleet],
     percentiles: Sequence[float],
@@ -101,24 +101,24 @@ def outcome_of(
 
     `rate_per_s` and `replicas` are those of the represented fleet.
     """
-    overall = class_outcome(fleets, slice(None), percentiles)
+    overall = summarize_classes(fleets, slice(None), percentiles)
     class_count = len(cell.classes)
     return SteadyOutcome(
         rate_per_s=rate_per_s,
         replicas=replicas,
-        simulated=len(cell.services),
+        simulated_replicas=len(cell.services),
         percentiles=tuple(percentiles),
         overall=overall,
         classes=(overall,)
         if class_count == 1
         else tuple(_class_outcome(fleets, index, percentiles) for index in range(class_count)),
-        good_share_per_seed=tuple(good_share([fleet.tallies]) for fleet in fleets),
-        utilisation=utilization,
-        mean_batch=mean_batch(fleets),
+        good_share_per_seed=tuple(compute_good_share([fleet.tallies]) for fleet in fleets),
+        utilization=utilization,
+        mean_batch=compute_mean_batch(fleets),
     )
 
 
-def side_by_side(play: Callable[[int], Result], count: int, workers: int) -> list[Result]:
+def run_parallel(run: Callable[[int], Result], count: int, workers: int) -> list[Result]:
     """Run the simulations in threads and return their results in order.
 
     This thread is one of the workers: starting another takes as long as many simulations.
@@ -127,7 +127,7 @@ def side_by_side(play: Callable[[int], Result], count: int, workers: int) -> lis
 
     def work() -> None:
         for number in numbers:
-            results[number] = play(number)
+            results[number] = run(number)
 
     with ThreadPoolExecutor(workers) as pool:
         futures = [pool.submit(work) for _ in range(workers - 1)]
@@ -138,18 +138,18 @@ def side_by_side(play: Callable[[int], Result], count: int, workers: int) -> lis
 
 
 def _class_outcome(fleets: Sequence[Fleet], index: int, percentiles: Sequence[float]) -> ClassOutcome:
-    return class_outcome(fleets, slice(index, index + 1), percentiles)
+    return summarize_classes(fleets, slice(index, index + 1), percentiles)
 
 
-def cell_of(design: FleetDesign, most: int = CELL) -> FleetDesign:
+def build_cell(design: FleetDesign, max_replicas: int = CELL) -> FleetDesign:
     """Return the design with at most `most` of its replicas.
 
     They are picked evenly, so that the shares of fast and slow ones are preserved.
     """
     replicas = len(design.services)
-    if replicas <= most:
+    if replicas <= max_replicas:
         return design
-    indices = [index * replicas // most for index in range(most)]
+    indices = [index * replicas // max_replicas for index in range(max_replicas)]
     return msgspec.structs.replace(
         design,
         services=tuple(design.services[index] for index in indices),
@@ -164,13 +164,13 @@ def _simulate(fleet: Fleet, arrivals: Iterator[Floats], normals: Floats, request
         serve(fleet, times_s, normals[served : served + times_s.size])
         now_s, served = float(times_s[-1]), served + times_s.size
         if not is_warm and served >= WARM_UP_SHARE * requests and _has_warmed(fleet, now_s, served, requests):
-            settle(fleet, now_s)
-            forget_counts(fleet)
+            advance_to(fleet, now_s)
+            reset_counts(fleet)
             since_s, is_warm = now_s, True
-    settle(fleet, now_s)
-    busy_s = float(fleet.reals[:, BUSY].sum())
-    settle(fleet, np.inf)
-    return fleet, busy_s / (fleet.reals.shape[0] * (now_s - since_s)) if now_s > since_s else 0.0
+    advance_to(fleet, now_s)
+    busy_s = float(fleet.floats[:, BUSY].sum())
+    advance_to(fleet, np.inf)
+    return fleet, busy_s / (fleet.floats.shape[0] * (now_s - since_s)) if now_s > since_s else 0.0
 
 
 def _has_warmed(fleet: Fleet, now_s: float, served: int, requests: int) -> bool:
@@ -178,7 +178,7 @@ def _has_warmed(fleet: Fleet, now_s: float, served: int, requests: int) -> bool:
 
     An overloaded fleet never has a typical response.
     """
-    answered = int(latency_counts(fleet).sum())
+    answered = int(get_histogram(fleet).sum())
     mean_s = float(fleet.classes[:, SUM + LATENCY].sum()) / answered if answered else np.inf
     return now_s >= WARM_UP_RESPONSES * mean_s or 2 * served >= requests
 

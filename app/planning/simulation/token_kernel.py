@@ -14,33 +14,33 @@ from app.planning.simulation.compiled import Floats, Ints, compiled, inlined
 
 
 @inlined
-def steps_last_s(steps: int, a_step_s: float, growth_s: float) -> float:
-    return steps * a_step_s + growth_s * (steps * (steps - 1) // 2)
+def compute_steps_s(steps: int, step_s: float, growth_s: float) -> float:
+    return steps * step_s + growth_s * (steps * (steps - 1) // 2)
 
 
 @inlined
-def whole_steps(wait_s: float, a_step_s: float, growth_s: float, most: int) -> int:
+def count_whole_steps(wait_s: float, step_s: float, growth_s: float, max_steps: int) -> int:
     """Return the most steps, at most `most`, that end within `wait_s`."""
-    if steps_last_s(most, a_step_s, growth_s) <= wait_s:
-        return most
+    if compute_steps_s(max_steps, step_s, growth_s) <= wait_s:
+        return max_steps
     if growth_s > 0:
-        half_s = a_step_s - growth_s / 2
+        half_s = step_s - growth_s / 2
         estimate = (math.sqrt(half_s * half_s + 2 * growth_s * max(wait_s, 0.0)) - half_s) / growth_s
     else:
-        estimate = max(wait_s, 0.0) / a_step_s
-    steps = min(int(estimate), most)
-    while steps > 0 and steps_last_s(steps, a_step_s, growth_s) > wait_s:
+        estimate = max(wait_s, 0.0) / step_s
+    steps = min(int(estimate), max_steps)
+    while steps > 0 and compute_steps_s(steps, step_s, growth_s) > wait_s:
         steps -= 1
-    while steps < most and steps_last_s(steps + 1, a_step_s, growth_s) <= wait_s:
+    while steps < max_steps and compute_steps_s(steps + 1, step_s, growth_s) <= wait_s:
         steps += 1
     return steps
 
 
 @inlined
-def steps_until(wait_s: float, a_step_s: float, growth_s: float, most: int) -> int:
+def count_steps_until(wait_s: float, step_s: float, growth_s: float, max_steps: int) -> int:
     """Return the fewest steps, at least 1 and at most `most`, that last `wait_s`."""
-    steps = whole_steps(wait_s, a_step_s, growth_s, most)
-    if steps < most and (steps == 0 or steps_last_s(steps, a_step_s, growth_s) < wait_s):
+    steps = count_whole_steps(wait_s, step_s, growth_s, max_steps)
+    if steps < max_steps and (steps == 0 or compute_steps_s(steps, step_s, growth_s) < wait_s):
         steps += 1
     return steps
 
@@ -57,7 +57,7 @@ class TokenRequests(NamedTuple):
     factors: Floats
 
 
-class TokenLaw(NamedTuple):
+class TokenParameters(NamedTuple):
     step_s: float
     per_sequence_s: float
     per_kv_token_s: float
@@ -68,8 +68,14 @@ class TokenLaw(NamedTuple):
 
 
 @compiled
-def play_tokens(
-    requests: TokenRequests, ends: Ints, law: TokenLaw, hold: Ints, sequences: Ints, first_s: Floats, last_s: Floats
+def simulate_tokens(
+    requests: TokenRequests,
+    ends: Ints,
+    parameters: TokenParameters,
+    state: Ints,
+    sequences: Ints,
+    first_s: Floats,
+    last_s: Floats,
 ) -> None:
     """Simulate the requests of all runs.
 
@@ -80,27 +86,27 @@ def play_tokens(
     begin = 0
     for end in ends:
         now_s = -np.inf
-        hold[:] = 0
-        hold[ADMITTED] = hold[READING] = begin
-        while hold[READING] < end or hold[DECODING] > 0:
-            if hold[DECODING] == 0 and hold[READING] == hold[ADMITTED]:
-                now_s = max(now_s, requests.arrivals_s[hold[ADMITTED]])
-            _admit(requests, end, law, hold, now_s)
-            if hold[READING] == hold[ADMITTED]:
-                now_s = _decode(requests, end, law, hold, sequences, now_s)
+        state[:] = 0
+        state[ADMITTED] = state[READING] = begin
+        while state[READING] < end or state[DECODING] > 0:
+            if state[DECODING] == 0 and state[READING] == state[ADMITTED]:
+                now_s = max(now_s, requests.arrivals_s[state[ADMITTED]])
+            _admit(requests, end, parameters, state, now_s)
+            if state[READING] == state[ADMITTED]:
+                now_s = _decode(requests, end, parameters, state, sequences, now_s)
             else:
-                now_s = _read(requests, law, hold, sequences, now_s, first_s)
-            _finish(requests, law, hold, sequences, now_s, last_s)
+                now_s = _read(requests, parameters, state, sequences, now_s, first_s)
+            _finish(requests, parameters, state, sequences, now_s, last_s)
         begin = end
 
 
 @inlined
-def _reserve(requests: TokenRequests, parameters: TokenLaw, index: int) -> int:
+def _reserve(requests: TokenRequests, parameters: TokenParameters, index: int) -> int:
     return min(int(requests.inputs[index] + requests.outputs[index]), parameters.kv_tokens)
 
 
 @inlined
-def _fits(requests: TokenRequests, end: int, parameters: TokenLaw, state: Ints) -> bool:
+def _fits(requests: TokenRequests, end: int, parameters: TokenParameters, state: Ints) -> bool:
     """Return whether there is room for the next request, once it has arrived."""
     index = state[ADMITTED]
     if index == end or state[DECODING] + index - state[READING] == parameters.max_sequences:
@@ -109,7 +115,7 @@ def _fits(requests: TokenRequests, end: int, parameters: TokenLaw, state: Ints) 
 
 
 @inlined
-def _admit(requests: TokenRequests, end: int, parameters: TokenLaw, state: Ints, now_s: float) -> None:
+def _admit(requests: TokenRequests, end: int, parameters: TokenParameters, state: Ints, now_s: float) -> None:
     while _fits(requests, end, parameters, state) and requests.arrivals_s[state[ADMITTED]] <= now_s:
         index = state[ADMITTED]
         if state[READING] == index:
@@ -119,7 +125,7 @@ def _admit(requests: TokenRequests, end: int, parameters: TokenLaw, state: Ints,
 
 
 @inlined
-def _step_s(parameters: TokenLaw, state: Ints) -> float:
+def _step_s(parameters: TokenParameters, state: Ints) -> float:
     return float(
         parameters.step_s + parameters.per_sequence_s * state[DECODING] + parameters.per_kv_token_s * state[CONTEXT]
     )
@@ -127,22 +133,22 @@ def _step_s(parameters: TokenLaw, state: Ints) -> float:
 
 @inlined
 def _decode(
-    requests: TokenRequests, end: int, parameters: TokenLaw, state: Ints, sequences: Ints, now_s: float
+    requests: TokenRequests, end: int, parameters: TokenParameters, state: Ints, sequences: Ints, now_s: float
 ) -> float:
     """Simulate every step up to the first that changes the state, and return its end."""
     step_s, growth_s = _step_s(parameters, state), parameters.per_kv_token_s * state[DECODING]
     factor, steps = requests.factors[state[ADMITTED] - 1], sequences[0, 0] - state[STEP]
     if _fits(requests, end, parameters, state):
         wait_s = (requests.arrivals_s[state[ADMITTED]] - now_s) / factor
-        steps = steps_until(wait_s, step_s, growth_s, steps)
+        steps = count_steps_until(wait_s, step_s, growth_s, steps)
     state[STEP] += steps
     state[CONTEXT] += state[DECODING] * steps
-    return float(now_s + factor * steps_last_s(steps, step_s, growth_s))
+    return float(now_s + factor * compute_steps_s(steps, step_s, growth_s))
 
 
 @inlined
 def _read(
-    requests: TokenRequests, parameters: TokenLaw, state: Ints, sequences: Ints, now_s: float, first_s: Floats
+    requests: TokenRequests, parameters: TokenParameters, state: Ints, sequences: Ints, now_s: float, first_s: Floats
 ) -> float:
     """Simulate one step, which processes prompts together with decoding, and return its end."""
     begin, admitted, budget = state[READING], state[ADMITTED], parameters.chunk_tokens
@@ -169,7 +175,7 @@ def _read(
 
 @inlined
 def _finish(
-    requests: TokenRequests, parameters: TokenLaw, state: Ints, sequences: Ints, now_s: float, last_s: Floats
+    requests: TokenRequests, parameters: TokenParameters, state: Ints, sequences: Ints, now_s: float, last_s: Floats
 ) -> None:
     while state[DECODING] > 0 and sequences[0, 0] <= state[STEP]:
         index = sequences[1, 0]

@@ -5,18 +5,19 @@ from __future__ import annotations
 import math
 
 from app.planning.simulation.compiled import compiled
-from app.planning.simulation.queueing import expire_waiting, expiry_s, factor_of, pop_waiting
+from app.planning.simulation.queueing import expire_waiting, get_expiry_s, get_factor, pop_waiting
 from app.planning.simulation.sequences import (
-    begin_reading,
+    begin_prefill,
+    count_reserved_tokens,
+    count_unprocessed_tokens,
     finish_sequences,
-    read_prompts,
-    reserve_of,
-    unread_tokens,
+    process_prompts,
 )
 from app.planning.simulation.state import (
     ARRIVAL,
     BATCHES,
     BUSY,
+    CHUNK_TOKENS,
     CONTEXT,
     DECODING,
     DONE,
@@ -32,7 +33,6 @@ from app.planning.simulation.state import (
     PER_ITEM,
     PER_KV,
     PER_PROMPT,
-    READ_A_STEP,
     READING,
     RESERVED,
     STEP,
@@ -41,7 +41,7 @@ from app.planning.simulation.state import (
     WORKING,
     Fleet,
 )
-from app.planning.simulation.token_kernel import steps_last_s, steps_until, whole_steps
+from app.planning.simulation.token_kernel import compute_steps_s, count_steps_until, count_whole_steps
 
 
 @compiled
@@ -51,11 +51,11 @@ def advance_tokens(fleet: Fleet, replica: int, until_s: float) -> None:
         if fleet.counts[replica, WORKING] == 0:
             if fleet.counts[replica, WAITING] == 0:
                 break
-            arrival_s = fleet.waits[fleet.counts[replica, HEAD], replica, ARRIVAL]
-            fleet.reals[replica, DONE] = max(fleet.reals[replica, DONE], arrival_s)
-        if fleet.reals[replica, DONE] > until_s:
+            arrival_s = fleet.queues[fleet.counts[replica, HEAD], replica, ARRIVAL]
+            fleet.floats[replica, DONE] = max(fleet.floats[replica, DONE], arrival_s)
+        if fleet.floats[replica, DONE] > until_s:
             break
-        expire_waiting(fleet, replica, fleet.reals[replica, DONE])
+        expire_waiting(fleet, replica, fleet.floats[replica, DONE])
         _admit(fleet, replica)
         if fleet.counts[replica, WORKING] == 0:  # all requests that had arrived have timed out
             continue
@@ -67,7 +67,7 @@ def advance_tokens(fleet: Fleet, replica: int, until_s: float) -> None:
             break
         finish_sequences(fleet, replica)
     expire_waiting(fleet, replica, until_s)
-    fleet.reals[replica, NEXT] = min(_next_end_s(fleet, replica), expiry_s(fleet, replica))
+    fleet.floats[replica, NEXT] = min(_next_end_s(fleet, replica), get_expiry_s(fleet, replica))
 
 
 @compiled
@@ -75,7 +75,7 @@ def _fits(fleet: Fleet, replica: int) -> bool:
     """Return whether there is room for the oldest waiting request."""
     if fleet.counts[replica, WAITING] == 0 or fleet.counts[replica, WORKING] == fleet.counts[replica, WIDTH]:
         return False
-    needed_tokens = reserve_of(fleet, replica, int(fleet.waits[fleet.counts[replica, HEAD], replica, MARK]))
+    needed_tokens = count_reserved_tokens(fleet, replica, int(fleet.queues[fleet.counts[replica, HEAD], replica, MARK]))
     return bool(fleet.counts[replica, RESERVED] + needed_tokens <= fleet.counts[replica, KV_TOKENS])
 
 
@@ -83,11 +83,11 @@ def _fits(fleet: Fleet, replica: int) -> bool:
 def _admit(fleet: Fleet, replica: int) -> None:
     while _fits(fleet, replica):
         head = fleet.counts[replica, HEAD]
-        arrival_s = fleet.waits[head, replica, ARRIVAL]
-        if arrival_s > fleet.reals[replica, DONE]:
+        arrival_s = fleet.queues[head, replica, ARRIVAL]
+        if arrival_s > fleet.floats[replica, DONE]:
             return
-        fleet.reals[replica, FACTOR] = factor_of(fleet, replica, fleet.waits[head, replica, NORMAL])
-        begin_reading(fleet, replica, arrival_s, int(fleet.waits[head, replica, MARK]))
+        fleet.floats[replica, FACTOR] = get_factor(fleet, replica, fleet.queues[head, replica, NORMAL])
+        begin_prefill(fleet, replica, arrival_s, int(fleet.queues[head, replica, MARK]))
         pop_waiting(fleet, replica)
 
 
@@ -95,49 +95,49 @@ def _admit(fleet: Fleet, replica: int) -> None:
 def _step_s(fleet: Fleet, replica: int) -> float:
     """Return the time of a step without prompts, before its factor."""
     return float(
-        fleet.reals[replica, FIXED]
-        + fleet.reals[replica, PER_ITEM] * fleet.counts[replica, DECODING]
-        + fleet.reals[replica, PER_KV] * fleet.counts[replica, CONTEXT]
+        fleet.floats[replica, FIXED]
+        + fleet.floats[replica, PER_ITEM] * fleet.counts[replica, DECODING]
+        + fleet.floats[replica, PER_KV] * fleet.counts[replica, CONTEXT]
     )
 
 
 @compiled
 def _read(fleet: Fleet, replica: int, until_s: float) -> bool:
     """Simulate one step that also processes prompts, if it ends in time."""
-    tokens = unread_tokens(fleet, replica, fleet.counts[replica, READ_A_STEP])
-    duration_s = _step_s(fleet, replica) + fleet.reals[replica, PER_PROMPT] * tokens
-    duration_s *= fleet.reals[replica, FACTOR]
-    if fleet.reals[replica, DONE] + duration_s > until_s:
+    tokens = count_unprocessed_tokens(fleet, replica, fleet.counts[replica, CHUNK_TOKENS])
+    duration_s = _step_s(fleet, replica) + fleet.floats[replica, PER_PROMPT] * tokens
+    duration_s *= fleet.floats[replica, FACTOR]
+    if fleet.floats[replica, DONE] + duration_s > until_s:
         return False
     _count_steps(fleet, replica, 1, duration_s)
-    read_prompts(fleet, replica, tokens)
+    process_prompts(fleet, replica, tokens)
     return True
 
 
 @compiled
 def _decode(fleet: Fleet, replica: int, until_s: float) -> bool:
     """Simulate as many equal steps as come before any change of state, and end in time."""
-    now_s, factor = fleet.reals[replica, DONE], fleet.reals[replica, FACTOR]
+    now_s, factor = fleet.floats[replica, DONE], fleet.floats[replica, FACTOR]
     step_s = _step_s(fleet, replica)
-    growth_s = fleet.reals[replica, PER_KV] * fleet.counts[replica, DECODING]
+    growth_s = fleet.floats[replica, PER_KV] * fleet.counts[replica, DECODING]
     steps = fleet.heaps[replica, 0, LAST_STEP] - fleet.counts[replica, STEP]
-    change_s = expiry_s(fleet, replica)
+    change_s = get_expiry_s(fleet, replica)
     if _fits(fleet, replica):
-        change_s = fleet.waits[fleet.counts[replica, HEAD], replica, ARRIVAL]
+        change_s = fleet.queues[fleet.counts[replica, HEAD], replica, ARRIVAL]
     if change_s < math.inf:
-        steps = steps_until((change_s - now_s) / factor, step_s, growth_s, steps)
+        steps = count_steps_until((change_s - now_s) / factor, step_s, growth_s, steps)
     if until_s < math.inf:
-        steps = whole_steps((until_s - now_s) / factor, step_s, growth_s, steps)
+        steps = count_whole_steps((until_s - now_s) / factor, step_s, growth_s, steps)
     if steps == 0:
         return False
-    _count_steps(fleet, replica, steps, factor * steps_last_s(steps, step_s, growth_s))
+    _count_steps(fleet, replica, steps, factor * compute_steps_s(steps, step_s, growth_s))
     return True
 
 
 @compiled
 def _count_steps(fleet: Fleet, replica: int, steps: int, duration_s: float) -> None:
-    fleet.reals[replica, DONE] += duration_s
-    fleet.reals[replica, BUSY] += duration_s
+    fleet.floats[replica, DONE] += duration_s
+    fleet.floats[replica, BUSY] += duration_s
     fleet.counts[replica, BATCHES] += steps
     fleet.counts[replica, ITEMS] += steps * fleet.counts[replica, WORKING]
     fleet.counts[replica, STEP] += steps
@@ -150,10 +150,10 @@ def _next_end_s(fleet: Fleet, replica: int) -> float:
     if fleet.counts[replica, WORKING] == 0:
         if fleet.counts[replica, WAITING] == 0:
             return math.inf
-        return float(fleet.waits[fleet.counts[replica, HEAD], replica, ARRIVAL])
+        return float(fleet.queues[fleet.counts[replica, HEAD], replica, ARRIVAL])
     steps = 1
     if fleet.counts[replica, READING] == 0 and not _fits(fleet, replica):
         steps = fleet.heaps[replica, 0, LAST_STEP] - fleet.counts[replica, STEP]
-    growth_s = fleet.reals[replica, PER_KV] * fleet.counts[replica, DECODING]
-    duration_s = steps_last_s(steps, _step_s(fleet, replica), growth_s)
-    return float(fleet.reals[replica, DONE] + fleet.reals[replica, FACTOR] * duration_s)
+    growth_s = fleet.floats[replica, PER_KV] * fleet.counts[replica, DECODING]
+    duration_s = compute_steps_s(steps, _step_s(fleet, replica), growth_s)
+    return float(fleet.floats[replica, DONE] + fleet.floats[replica, FACTOR] * duration_s)

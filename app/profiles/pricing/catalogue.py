@@ -21,7 +21,7 @@ from app.profiles.bundled import DIRECTORY
 from app.profiles.pricing.csv_rows import CsvRow, read_unique
 from app.profiles.pricing.price_cells import CellError
 from app.profiles.problems import BadValueError, did_you_mean
-from app.records.offers import Accelerator, Catalogue, GridIntensity, Offer, Override, PriceList, PriceRow, split_key
+from app.records.offers import Accelerator, Catalog, GridIntensity, Offer, Override, PriceList, PriceRow, split_key
 from loadgen.decoding import decode_json
 
 Architecture = Literal["x86_64", "arm64"]
@@ -79,33 +79,33 @@ def _place(row: CsvRow) -> _Place:
     return _Place(place, country, GridIntensity(country, g_co2e_per_kwh, row.date("as_of_date"), row.text("source")))
 
 
-YOURS = "yours"
+USER_SOURCE = "yours"
 """Source of values that come from the user."""
 NO_ACCELERATOR = "none"
 _PRICES = ("on_demand_usd_per_hour", "spot_usd_per_hour", "reserved_1y_usd_per_hour")
 _CELLS = ("accelerator", "accelerator_count", "vcpus", "memory_gib", *_PRICES, "cpu_architecture")
 
 
-def merge_offers(catalogue: Catalogue, rows: Iterable[PriceRow]) -> Catalogue:
+def merge_offers(catalog: Catalog, rows: Iterable[PriceRow]) -> Catalog:
     """Apply a user's rows to the catalog: rows of a known key change its cells, others become new offers.
 
     Raises UsageError naming the row that does not make a valid offer.
     """
-    offers = {offer.key: offer for offer in catalogue.offers}
-    grid = dict(catalogue.grid)
+    offers = {offer.key: offer for offer in catalog.offers}
+    grid = dict(catalog.grid)
     for row in rows:
         try:
-            offers[row.key] = merged_offer(offers.get(row.key), row, catalogue)
+            offers[row.key] = merge_offer(offers.get(row.key), row, catalog)
         except BadValueError as error:
             raise UsageError(f"your price of {row.key}: {error}", hint=error.hint) from error
         if row.country is not None:
-            grid[f"{row.provider}/{row.region}"] = catalogue.grid[row.country]
-    return msgspec.structs.replace(catalogue, offers=tuple(offers.values()), grid=grid)
+            grid[f"{row.provider}/{row.region}"] = catalog.grid[row.country]
+    return msgspec.structs.replace(catalog, offers=tuple(offers.values()), grid=grid)
 
 
-def merged_offer(offer: Offer | None, row: PriceRow, catalogue: Catalogue) -> Offer:
+def merge_offer(offer: Offer | None, row: PriceRow, catalog: Catalog) -> Offer:
     """Apply a user's row to an offer. Raises BadValueError if the result is not a valid offer."""
-    _check_names(row, catalogue)
+    _check_names(row, catalog)
     merged = _new_offer(row) if offer is None else _change_offer(offer, row)
     if (merged.accelerator_count > 0) != (merged.accelerator is not None):
         key = merged.accelerator or NO_ACCELERATOR
@@ -113,7 +113,7 @@ def merged_offer(offer: Offer | None, row: PriceRow, catalogue: Catalogue) -> Of
     return merged
 
 
-def _check_names(row: PriceRow, catalogue: Catalogue) -> None:
+def _check_names(row: PriceRow, catalogue: Catalog) -> None:
     if row.accelerator not in (None, NO_ACCELERATOR, *catalogue.accelerators):
         hint = did_you_mean(str(row.accelerator), (NO_ACCELERATOR, *catalogue.accelerators))
         raise CellError("accelerator_key", f"{row.accelerator!r} is not in the catalogue", hint)
@@ -141,7 +141,7 @@ def _new_offer(row: PriceRow) -> Offer:
         spot_usd_per_hour=row.spot_usd_per_hour,
         reserved_1y_usd_per_hour=row.reserved_1y_usd_per_hour,
         as_of=row.as_of,
-        source=YOURS,
+        source=USER_SOURCE,
         cpu_architecture=row.cpu_architecture or cpu_architecture(row.provider, row.instance_type, accelerator),
         overrides=tuple(Override(cell, None, row.as_of) for cell in _given_cells(row)),
         owned=row.owned,
@@ -179,16 +179,16 @@ def _given_cells(row: PriceRow) -> tuple[str, ...]:
 def _source(source: str, is_new_price: bool) -> str:
     """Update the source of an offer. The first of several sources is that of the on-demand price."""
     parts = source.split("+")
-    other_parts = [part for part in parts if part != YOURS]
-    leads = is_new_price or parts[0] == YOURS
-    return "+".join([YOURS, *other_parts] if leads else [*other_parts, YOURS])
+    other_parts = [part for part in parts if part != USER_SOURCE]
+    leads = is_new_price or parts[0] == USER_SOURCE
+    return "+".join([USER_SOURCE, *other_parts] if leads else [*other_parts, USER_SOURCE])
 
 
 VERSION = 1
 _REIMPORT_HINT = "Import the price list again with `sizewise offers import`, or remove this file."
 
 
-def imported_path() -> Path:
+def price_list_path() -> Path:
     """Return the path of the imported price list: in SIZEWISE_HOME, or in the user's data folder, like the runs."""
     home = os.environ.get("SIZEWISE_HOME")
     if home:
@@ -198,9 +198,9 @@ def imported_path() -> Path:
     return Path(platformdirs.user_data_dir("sizewise", appauthor=False)) / "offers.json"
 
 
-def imported_list() -> PriceList | None:
+def load_imported_prices() -> PriceList | None:
     """Load the imported price list, or return `None` if there is none. Raises UsageError if it cannot be read."""
-    path = imported_path()
+    path = price_list_path()
     try:
         prices = decode_json(path.read_bytes(), PriceList)
     except FileNotFoundError:
@@ -212,42 +212,42 @@ def imported_list() -> PriceList | None:
     return prices
 
 
-def imported_rows() -> tuple[PriceRow, ...]:
-    prices = imported_list()
+def load_imported_rows() -> tuple[PriceRow, ...]:
+    prices = load_imported_prices()
     return () if prices is None else prices.rows
 
 
-def encoded(prices: PriceList) -> bytes:
+def encode_price_list(prices: PriceList) -> bytes:
     return msgspec.json.format(msgspec.json.encode(prices), indent=2) + b"\n"
 
 
-def load_catalogue(directory: Path | None = None) -> Catalogue:
+def load_catalog(directory: Path | None = None) -> Catalog:
     """Load the bundled catalog with the user's imported price list applied, or the catalog of another folder unchanged.
 
     Raises UsageError naming the file and the line of a bad cell.
     """
     if directory is None:
-        return merge_offers(bundled_catalogue(), imported_rows())
+        return merge_offers(load_bundled_catalog(), load_imported_rows())
     accelerators = {part.key: part for part in read_unique(directory / "accelerators.csv", _accelerator)}
     offers = tuple(read_unique(directory / "offers.csv", lambda row: _offer(row, accelerators)))
-    return Catalogue(accelerators, offers, load_grid(directory / "grid.csv"))
+    return Catalog(accelerators, offers, load_grid(directory / "grid.csv"))
 
 
-def bundled_catalogue() -> Catalogue:
+def load_bundled_catalog() -> Catalog:
     """Load the bundled catalog without the user's prices."""
-    return load_catalogue(DIRECTORY / "hardware")
+    return load_catalog(DIRECTORY / "hardware")
 
 
-def find_offer(catalogue: Catalogue, name: str, region: str | None = None) -> Offer:
+def find_offer(catalog: Catalog, name: str, region: str | None = None) -> Offer:
     """Return the first offer named `provider/instance` or `provider/instance@region`.
 
     Raises UsageError with the most similar name.
     """
     instance, own_region = split_key(name)
     region = region or own_region
-    named = [offer for offer in catalogue.offers if offer.instance == instance]
+    named = [offer for offer in catalog.offers if offer.instance == instance]
     if not named:
-        names = {offer.instance for offer in catalogue.offers}
+        names = {offer.instance for offer in catalog.offers}
         raise UsageError(f"the catalogue has no offer {instance!r}", hint=did_you_mean(instance, sorted(names)))
     regions = [offer.region for offer in named]
     if region is not None and region not in regions:
@@ -255,19 +255,19 @@ def find_offer(catalogue: Catalogue, name: str, region: str | None = None) -> Of
     return named[0 if region is None else regions.index(region)]
 
 
-def find_accelerator(catalogue: Catalogue, key: str) -> Accelerator:
-    _check_known("accelerator", key, catalogue.accelerators)
-    return catalogue.accelerators[key]
+def find_accelerator(catalog: Catalog, key: str) -> Accelerator:
+    _check_known("accelerator", key, catalog.accelerators)
+    return catalog.accelerators[key]
 
 
-def check_region(catalogue: Catalogue, name: str) -> None:
+def check_region(catalog: Catalog, name: str) -> None:
     """Raise UsageError, with the most similar name, if no offer is in this region."""
-    _check_known("region", name, (offer.region for offer in catalogue.offers))
+    _check_known("region", name, (offer.region for offer in catalog.offers))
 
 
-def check_provider(catalogue: Catalogue, name: str) -> None:
+def check_provider(catalog: Catalog, name: str) -> None:
     """Raise UsageError, with the most similar name, if no offer is from this provider."""
-    _check_known("provider", name, (offer.provider for offer in catalogue.offers))
+    _check_known("provider", name, (offer.provider for offer in catalog.offers))
 
 
 def _check_known(what: str, name: str, known: Iterable[str]) -> None:

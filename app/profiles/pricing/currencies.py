@@ -16,13 +16,13 @@ from app.profiles.problems import BadValueError, did_you_mean
 from app.records.offers import ExchangeRate
 
 USD = "USD"
-OLD_AFTER_DAYS = 90
+MAX_RATE_AGE_DAYS = 90
 _CODE = re.compile(r"[A-Z]{3}")
 _MONEY = re.compile(r"[-+]?[\d.]+(?:[eE][-+]?\d+)?\s*([A-Z]{3})(?:/(?:month|year|h|hour|kWh))?", re.ASCII)
 
 
 @cache
-def bundled_rates() -> Mapping[str, ExchangeRate]:
+def load_bundled_rates() -> Mapping[str, ExchangeRate]:
     return load_rates(DIRECTORY / "hardware" / "currencies.yaml")
 
 
@@ -37,29 +37,31 @@ def load_rates(path: Path) -> dict[str, ExchangeRate]:
     return {code: _rate(code, facts, document, path) for code, facts in document.value.items()}
 
 
-def usd_of(currency: str) -> float:
+def find_usd_rate(currency: str) -> float:
     """Return the value of one unit of a currency in USD. Raises BadValueError with the most similar known currency."""
     if currency == USD:
         return 1.0
-    rates = bundled_rates()
+    rates = load_bundled_rates()
     if currency not in rates:
         hint = did_you_mean(currency, (USD, *rates)) or f"Known: {', '.join((USD, *rates))}."
         raise BadValueError(f"unknown currency {currency!r}", hint=hint)
     return rates[currency].usd
 
 
-def currency_notes(values: object, today: datetime.date) -> tuple[str, ...]:
+def find_currency_warnings(values: object, today: datetime.date) -> tuple[str, ...]:
     """Return a warning for each currency used in a document whose exchange rate is more than 90 days old.
 
     `values` holds the values of the document, or texts.
     """
-    used = sorted({code for text in _texts(values) if (code := _currency(text)) is not None} & bundled_rates().keys())
-    return tuple(note for code in used if (note := rate_note(bundled_rates()[code], today)) is not None)
+    used = sorted(
+        {code for text in _texts(values) if (code := _currency(text)) is not None} & load_bundled_rates().keys()
+    )
+    return tuple(note for code in used if (note := format_rate_warning(load_bundled_rates()[code], today)) is not None)
 
 
-def rate_note(rate: ExchangeRate, today: datetime.date) -> str | None:
+def format_rate_warning(rate: ExchangeRate, today: datetime.date) -> str | None:
     age_days = (today - rate.as_of).days
-    if age_days <= OLD_AFTER_DAYS:
+    if age_days <= MAX_RATE_AGE_DAYS:
         return None
     return (
         f"{rate.currency} is taken at {rate.usd:g} USD, of {rate.as_of}, {age_days} days ago: "

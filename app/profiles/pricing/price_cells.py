@@ -18,7 +18,7 @@ _MAX_VALUE = 1e9
 _MAX_CHARACTERS = 200
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:+-]{0,99}", re.ASCII)
 _LIFE = re.compile(r"(\d+\.?\d*)\s*(y|years?|months?)", re.ASCII)
-MONTHS_A_YEAR = 12
+MONTHS_PER_YEAR = 12
 _NO_NUMBERS = ("nan", ".nan", ".inf", "-.inf", "inf", "+inf", "-inf", "infinity", "-infinity", "-nan")
 
 
@@ -118,8 +118,8 @@ def _date(value: object) -> datetime.date:
 
 def _life(value: object) -> float:
     match = _LIFE.fullmatch(value.strip()) if isinstance(value, str) else None
-    years = 0.0 if match is None else float(match[1]) / (MONTHS_A_YEAR if match[2].startswith("month") else 1)
-    if not 1 / MONTHS_A_YEAR <= years <= 50:
+    years = 0.0 if match is None else float(match[1]) / (MONTHS_PER_YEAR if match[2].startswith("month") else 1)
+    if not 1 / MONTHS_PER_YEAR <= years <= 50:
         raise BadValueError(f"{value!r:.60} is not a life from a month to 50 years", hint="Write it like 4y.")
     return years
 

@@ -16,10 +16,10 @@ import msgspec
 
 from app.errors import ProfileError
 from app.profiles.document import MAX_BYTES, KeyPath, read_document
-from app.profiles.pricing.catalogue import load_catalogue, merge_offers, merged_offer
+from app.profiles.pricing.catalogue import load_catalog, merge_offer, merge_offers
 from app.profiles.pricing.price_cells import (
     KEY_CELLS,
-    MONTHS_A_YEAR,
+    MONTHS_PER_YEAR,
     OWNED_CELLS,
     PLAIN_CELLS,
     READERS,
@@ -28,10 +28,10 @@ from app.profiles.pricing.price_cells import (
     read_cell,
 )
 from app.profiles.problems import BadValueError, UnknownKeyError
-from app.records.offers import Catalogue, OwnedHardware, PriceRow
+from app.records.offers import Catalog, OwnedHardware, PriceRow
 
 
-def price_row(cells: Mapping[str, object], today: datetime.date) -> PriceRow:
+def parse_price_row(cells: Mapping[str, object], today: datetime.date) -> PriceRow:
     """Build a price row from its cells. Blank cells count as missing, and a row without a date is dated today.
 
     Raises CellError, UnknownKeyError, or BadValueError if the cells contradict each other.
@@ -88,7 +88,7 @@ def _owned_hardware(read: Mapping[str, Any]) -> OwnedHardware | None:
         pue=read.get("pue", 1.0),
         tariff_usd_per_kwh=read.get("tariff", 0.0),
         colo_usd_per_month=read.get("colo", 0.0),
-        support_usd_per_month=_resolve_share(read.get("support", 0.0), capex_usd / MONTHS_A_YEAR),
+        support_usd_per_month=_resolve_share(read.get("support", 0.0), capex_usd / MONTHS_PER_YEAR),
         staff_usd_per_month=read.get("staff", 0.0),
         network_usd=_resolve_share(read.get("network", 0.0), capex_usd),
         availability=read.get("availability", 1.0),
@@ -100,7 +100,7 @@ def _resolve_share(value: float, capex_usd: float) -> float:
     return value * capex_usd if isinstance(value, CostShare) else value
 
 
-MOST_PROBLEMS = 100
+MAX_PROBLEMS = 100
 _KEY_SHAPE = "provider/instance@region"
 
 
@@ -123,23 +123,23 @@ class ParsedPriceList(msgspec.Struct, frozen=True):
     values: tuple[object, ...] = ()
 
 
-def load_offers(paths: Sequence[Path], today: datetime.date, catalogue: Catalogue | None = None) -> Catalogue:
+def load_offers(paths: Sequence[Path], today: datetime.date, catalog: Catalog | None = None) -> Catalog:
     """Load the catalog with the price lists applied in order. Raises ProfileError for the first invalid cell."""
-    catalogue = catalogue or load_catalogue()
+    catalog = catalog or load_catalog()
     for path in paths:
-        reading = read_price_list(path, catalogue, today)
+        reading = read_price_list(path, catalog, today)
         if reading.problems:
             raise reading.problems[0]
-        catalogue = merge_offers(catalogue, reading.rows)
-    return catalogue
+        catalog = merge_offers(catalog, reading.rows)
+    return catalog
 
 
-def read_price_list(path: Path, catalogue: Catalogue, today: datetime.date) -> ParsedPriceList:
+def read_price_list(path: Path, catalog: Catalog, today: datetime.date) -> ParsedPriceList:
     """Read a price list as it applies to `catalogue`.
 
     Nothing is raised: a file that cannot be read is reported as one problem.
     """
-    known = {offer.key: offer for offer in catalogue.offers}
+    known = {offer.key: offer for offer in catalog.offers}
     rows: dict[str, PriceRow] = {}
     problems: list[ProfileError] = []
     values: list[object] = []
@@ -147,13 +147,13 @@ def read_price_list(path: Path, catalogue: Catalogue, today: datetime.date) -> P
         for entry in _entries(path):
             values.append(entry.cells)
             try:
-                row = price_row(entry.cells, today)
-                merged_offer(known.get(row.key), row, catalogue)
+                row = parse_price_row(entry.cells, today)
+                merge_offer(known.get(row.key), row, catalog)
                 if row.key in rows:
                     raise BadValueError(f"{row.key} stands here a second time")
             except BadValueError as error:
                 problems.append(_problem(path, entry, error))
-                if len(problems) == MOST_PROBLEMS:
+                if len(problems) == MAX_PROBLEMS:
                     break
             else:
                 rows[row.key] = row

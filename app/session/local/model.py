@@ -8,19 +8,19 @@ from functools import partial
 import msgspec
 import pyarrow as pa
 
-from app.analysis.local.accuracy import accuracy_of
-from app.analysis.local.call_stages import summarise_calls
-from app.analysis.validity import provider_check, strays_of, verdict_of
-from app.inference.job import Began, Calls, Measure, Opened
-from app.records.calls import CallStage, unpacked
+from app.analysis.local.accuracy import compute_accuracy
+from app.analysis.local.call_stages import summarize_calls
+from app.analysis.validity import compute_verdict, list_fallback_nodes, provider_check
+from app.inference.job import CallRows, Measure, MeasurementStarted, Opened
+from app.records.calls import CallStage, unpack_calls
 from app.records.estimate import Estimate, Variant
 from app.records.result import Check, Stage
 from app.session.interruption import Interruption
-from app.session.local.references import scores_of
+from app.session.local.references import decode_scores
 from app.session.local.variant_stages import CallProgress
-from app.session.parts import Parts
-from app.session.spec import AloneSpec
-from app.session.telling import Telling
+from app.session.parts import SessionDependencies
+from app.session.spec import StandaloneModelSpec
+from app.session.telling import RunLog
 
 _OPEN_LIMIT_S = 60.0
 _SCORE_LIMIT_S = 120.0
@@ -28,30 +28,32 @@ _HALF_WIDTH = 0.02
 _MIN_DURATION_SHARE = 0.5
 
 
-class Alone(msgspec.Struct, frozen=True):
+class StandaloneResult(msgspec.Struct, frozen=True):
     """Stages of the standalone measurement. Accuracy and cold start are attached to the first one."""
 
     stages: tuple[Stage, ...]
-    provider: Check
+    provider_check: Check
 
 
-def measure_alone(spec: AloneSpec, parts: Parts, telling: Telling, interruption: Interruption) -> Alone:
+def measure_standalone(
+    spec: StandaloneModelSpec, parts: SessionDependencies, run_log: RunLog, interruption: Interruption
+) -> StandaloneResult:
     """Measure the embedded endpoint's model by itself.
 
     Events number these stages below 0, since those of the run start at 0. Raises UsageError, UnavailableError or
     InstrumentError."""
-    assert parts.start_alone is not None
-    running = parts.start_alone(spec.job)
-    interruption.attach(lambda _: running.kill())
+    assert parts.start_standalone_model is not None
+    running = parts.start_standalone_model(spec.job)
+    interruption.set_stop_callback(lambda _: running.kill())
     try:
-        opened = running.opened(_OPEN_LIMIT_S)
+        opened = running.wait_until_open(_OPEN_LIMIT_S)
         check = _provider_check(spec, opened)
         stages = []
         for index, batch in enumerate(spec.batches):
             packed: list[bytes] = []
-            began: list[Began] = []
+            began: list[MeasurementStarted] = []
             plan, variant = _measure_plan(spec, batch), _variant(spec, opened, batch)
-            progress = CallProgress(index - len(spec.batches), plan, variant, telling, parts.now_ns)
+            progress = CallProgress(index - len(spec.batches), plan, variant, run_log, parts.now_ns)
             measured = running.measure(plan, partial(_on_report, index, packed, began, progress))
             facts = CallStage(
                 index=index,
@@ -64,39 +66,43 @@ def measure_alone(spec: AloneSpec, parts: Parts, telling: Telling, interruption:
                 half_width=measured.half_width,
                 wanted_half_width=_HALF_WIDTH,
             )
-            calls = pa.Table.from_batches([unpacked(index, b"".join(packed))])
-            stages.append(_finalize_stage(summarise_calls(calls, facts, (check,)), check))
+            calls = pa.Table.from_batches([unpack_calls(index, b"".join(packed))])
+            stages.append(_finalize_stage(summarize_calls(calls, facts, (check,)), check))
         cold_metrics = _cold_start_metrics(opened)
         if spec.job.label is not None:
-            scored = scores_of(running.score(_SCORE_LIMIT_S))
-            cold_metrics["accuracy"] = {"value": accuracy_of(scored.values, None, scored.metric).value}
+            scored = decode_scores(running.score(_SCORE_LIMIT_S))
+            cold_metrics["accuracy"] = {"value": compute_accuracy(scored.values, None, scored.metric).value}
     finally:
         running.close()
     first = msgspec.structs.replace(stages[0], metrics={**stages[0].metrics, **cold_metrics})
-    return Alone((first, *stages[1:]), check)
+    return StandaloneResult((first, *stages[1:]), check)
 
 
 def _on_report(
-    index: int, packed: list[bytes], began: list[Began], progress: CallProgress, report: Began | Calls
+    index: int,
+    packed: list[bytes],
+    began: list[MeasurementStarted],
+    progress: CallProgress,
+    report: MeasurementStarted | CallRows,
 ) -> None:
     match report:
-        case Began():
+        case MeasurementStarted():
             began.append(report)
-        case Calls(packed=rows):
+        case CallRows(packed=rows):
             packed.append(rows)
-            progress.show(unpacked(index, rows), began[0].start_ns if began else None)
+            progress.report_rows(unpack_calls(index, rows), began[0].start_ns if began else None)
 
 
-def _measure_plan(spec: AloneSpec, batch: int) -> Measure:
+def _measure_plan(spec: StandaloneModelSpec, batch: int) -> Measure:
     return Measure(
         scenario="single-stream",
         batch=batch,
         streams=1,
-        least_s=spec.seconds * _MIN_DURATION_SHARE,
-        most_s=spec.seconds,
+        min_duration_s=spec.max_duration_s * _MIN_DURATION_SHARE,
+        max_duration_s=spec.max_duration_s,
         half_width=_HALF_WIDTH,
-        least_calls=1,
-        warmup_most_s=spec.seconds,
+        min_calls=1,
+        max_warmup_s=spec.max_duration_s,
     )
 
 
@@ -106,15 +112,17 @@ def _finalize_stage(stage: Stage, check: Check) -> Stage:
     These stages are short and not part of the result's headline."""
     assert stage.variant is not None
     name = f"batch {stage.variant.batch}"
-    return msgspec.structs.replace(stage, name=name, checks=(check,), verdict=verdict_of((check,)))
+    return msgspec.structs.replace(stage, name=name, checks=(check,), verdict=compute_verdict((check,)))
 
 
-def _variant(spec: AloneSpec, opened: Opened, batch: int) -> Variant:
+def _variant(spec: StandaloneModelSpec, opened: Opened, batch: int) -> Variant:
     return Variant(spec.name, opened.provider_used, "as is", batch, spec.job.settings.threads)
 
 
-def _provider_check(spec: AloneSpec, opened: Opened) -> Check:
-    return provider_check(spec.job.provider, opened.provider_used, strays_of(opened.placements), opened.provider_reason)
+def _provider_check(spec: StandaloneModelSpec, opened: Opened) -> Check:
+    return provider_check(
+        spec.job.provider, opened.provider_used, list_fallback_nodes(opened.placements), opened.provider_reason
+    )
 
 
 def _cold_start_metrics(opened: Opened) -> dict[str, dict[str, Estimate]]:

@@ -13,47 +13,47 @@ import msgspec
 import pandas as pd
 
 from app import __version__
-from app.analysis.gating import causes_of, exit_of, invalid_cause
-from app.analysis.gpu_use import gpu_use, throttling_check
-from app.analysis.local.accuracy import accuracy_of, chance_check
-from app.analysis.local.batch_law import BatchPoint, fit_batch_law
-from app.analysis.local.call_stages import summarise_calls
-from app.analysis.local.roofline import CallTimes, bound_of
+from app.analysis.gating import build_exit, find_causes, invalid_cause
+from app.analysis.gpu_use import compute_gpu_metrics, throttling_check
+from app.analysis.local.accuracy import chance_accuracy_check, compute_accuracy
+from app.analysis.local.batch_law import BatchPoint, fit_batch_model
+from app.analysis.local.call_stages import summarize_calls
+from app.analysis.local.roofline import CallTimes, find_bottleneck
 from app.analysis.local.variants import (
     NO_VARIANT,
-    Judgeable,
-    as_fast_as,
-    best_of,
-    judge_by_answer,
-    judge_gate_by_answer,
-    nearest_of,
-    with_headlines,
+    VariantResult,
+    evaluate_variant_gate,
+    evaluate_variant_objective,
+    find_best,
+    find_equally_fast,
+    find_nearest,
+    mark_variant_headlines,
 )
-from app.analysis.stages import telemetry_metrics
-from app.analysis.validity import clock_check, run_checks, telemetry_check, verdict_of
+from app.analysis.stages import compute_telemetry_metrics
+from app.analysis.validity import clock_check, compute_verdict, run_checks, telemetry_check
 from app.errors import ExitCode
 from app.inference.providers import NVIDIA
 from app.records.estimate import Estimate, Variant
-from app.records.local import Accuracy, BatchLaw, Bound, LocalResult, VariantFacts
+from app.records.local import Accuracy, BatchModel, Bottleneck, LocalResult, VariantData
 from app.records.result import Artifact, Cause, Check, Environment, Result, Stage, Tool, Verdict, Window
 from app.session.local.references import Scores
-from app.session.local.spec import LocalParts, LocalSpec, VariantOrder
+from app.session.local.spec import LocalDependencies, LocalSpec, VariantSpec
 from app.session.local.variants import MeasuredVariant
-from app.session.machine import gpus_of
-from app.session.outcome import clock_of, held_against
+from app.session.machine import find_gpus
+from app.session.outcome import build_clock, compare_with_baseline
 from app.telemetry.clock import ClockReading
 
 _SINGLE_STREAM = "single-stream"
 
 
-def batch_laws_of(stages: Sequence[Stage]) -> tuple[BatchLaw, ...]:
+def batch_laws_of(stages: Sequence[Stage]) -> tuple[BatchModel, ...]:
     """Fit batch models to groups of variants that differ only in batch size, from their single-stream times."""
     groups: dict[tuple[object, ...], list[tuple[Variant, Stage]]] = {}
     for stage in stages:
         if stage.variant is not None and stage.tags["scenario"] == _SINGLE_STREAM:
-            groups.setdefault(without_batch(stage.variant), []).append((stage.variant, stage))
+            groups.setdefault(key_without_batch(stage.variant), []).append((stage.variant, stage))
     return tuple(
-        fit_batch_law(
+        fit_batch_model(
             [BatchPoint(variant.batch, _estimate(stage, "execute_ms")) for variant, stage in group],
             min((variant for variant, _ in group), key=lambda variant: variant.batch),
         )
@@ -62,15 +62,15 @@ def batch_laws_of(stages: Sequence[Stage]) -> tuple[BatchLaw, ...]:
     )
 
 
-def bound_of_variant(
-    order: VariantOrder,
+def find_variant_bottleneck(
+    variant_spec: VariantSpec,
     path: str | None,
-    facts: VariantFacts,
+    facts: VariantData,
     stages: Sequence[Stage],
-    laws: Sequence[BatchLaw],
-    parts: LocalParts,
+    batch_models: Sequence[BatchModel],
+    parts: LocalDependencies,
     environment: Environment,
-) -> Bound | None:
+) -> Bottleneck | None:
     """Return the bottleneck of a variant; `None` if it was not timed single-stream.
 
     `path` is the model file that was run.
@@ -78,14 +78,16 @@ def bound_of_variant(
     single_stream = next((stage for stage in stages if stage.tags["scenario"] == _SINGLE_STREAM), None)
     if single_stream is None or path is None or single_stream.verdict.status == "INVALID":
         return None
-    cost = parts.cost_of(path, facts.variant.batch, order.settings.axes)
-    batch_model = next((law for law in laws if without_batch(law.variant) == without_batch(facts.variant)), None)
-    peaks = parts.peaks_of(order, environment, facts.size_bytes or 0)
+    cost = parts.compute_cost(path, facts.variant.batch, variant_spec.settings.axes)
+    batch_model = next(
+        (law for law in batch_models if key_without_batch(law.variant) == key_without_batch(facts.variant)), None
+    )
+    peaks = parts.find_peaks(variant_spec, environment, facts.size_bytes or 0)
     nodes = sum(placement.nodes for placement in facts.placements) or None
-    return bound_of(_call_times(single_stream), cost, peaks, batch_model, nodes)
+    return find_bottleneck(_call_times(single_stream), cost, peaks, batch_model, nodes)
 
 
-def without_batch(variant: Variant) -> tuple[object, ...]:
+def key_without_batch(variant: Variant) -> tuple[object, ...]:
     """Return a key of everything but the batch size: equal for variants that differ only in it."""
     return variant.model, variant.provider, variant.precision, variant.threads, variant.streams, variant.devices
 
@@ -111,7 +113,7 @@ _MIN_COSINE = 0.999
 _SCALING_SCENARIOS = ("multi-stream", "offline")
 
 
-class MeasuredLocally(msgspec.Struct, frozen=True, kw_only=True):
+class LocalMeasurements(msgspec.Struct, frozen=True, kw_only=True):
     """All measurements of a local run before evaluation. `idle` is the window in which the GPUs were idle."""
 
     environment: Environment
@@ -129,8 +131,8 @@ class MeasuredLocally(msgspec.Struct, frozen=True, kw_only=True):
     notes: tuple[str, ...] = ()
 
 
-def conclude_locally(
-    spec: LocalSpec, parts: LocalParts, measured: MeasuredLocally, artifacts: tuple[Artifact, ...]
+def build_local_result(
+    spec: LocalSpec, parts: LocalDependencies, measured: LocalMeasurements, artifacts: tuple[Artifact, ...]
 ) -> Result:
     """Build the result of a local run, however it ended.
 
@@ -146,15 +148,15 @@ def conclude_locally(
         for variant, evaluated in zip(measured.variants, variants, strict=True)
     )
     validity = (*measured.checks, *_checks(spec, measured, variants))
-    verdict = verdict_of(validity)
-    best, reason = best_of(variants, spec.slo)
-    answering = best or nearest_of(variants, spec.slo)
-    judged_on = () if answering is None else answering.answering(spec.slo)
-    slo = tuple(judge_by_answer(objective, judged_on) for objective in spec.slo)
-    gates = tuple(judge_gate_by_answer(gate, judged_on, stages) for gate in spec.gates)
-    invalid_verdict = verdict_of([check for check in validity if check.verdict == "INVALID"])
+    verdict = compute_verdict(validity)
+    best, reason = find_best(variants, spec.slo)
+    answering = best or find_nearest(variants, spec.slo)
+    judged_on = () if answering is None else answering.headline_stages(spec.slo)
+    slo = tuple(evaluate_variant_objective(objective, judged_on) for objective in spec.slo)
+    gates = tuple(evaluate_variant_gate(gate, judged_on, stages) for gate in spec.gates)
+    invalid_verdict = compute_verdict([check for check in validity if check.verdict == "INVALID"])
     is_missed = reason == "missed" and "slo" in spec.gating.kinds
-    causes = _causes(measured, invalid_verdict, causes_of((*slo, *gates), spec.gating), is_missed=is_missed)
+    causes = _causes(measured, invalid_verdict, find_causes((*slo, *gates), spec.gating), is_missed=is_missed)
     result = Result(
         tool=Tool("sizewise", __version__),
         run_id=spec.run_id,
@@ -162,20 +164,20 @@ def conclude_locally(
         profile_hash=spec.profile_hash,
         target=spec.target,
         environment=measured.environment,
-        clock=clock_of(measured.started, measured.ended, measured.wall_start),
+        clock=build_clock(measured.started, measured.ended, measured.wall_start),
         verdict=verdict,
         validity=validity,
-        stages=with_headlines(spec.slo, stages),
+        stages=mark_variant_headlines(spec.slo, stages),
         max_rate=None,
         slo=slo,
         gates=gates,
         plan=None,
         local=LocalResult(
-            variants=tuple(variant.facts for variant in variants),
+            variants=tuple(variant.data for variant in variants),
             batch_laws=laws,
-            best=None if best is None else best.facts.variant,
+            best=None if best is None else best.data.variant,
             best_reason=reason,
-            as_fast=() if best is None else as_fast_as(best, variants, spec.slo),
+            as_fast=() if best is None else find_equally_fast(best, variants, spec.slo),
             usd_per_hour=spec.usd_per_hour,
             price_note=spec.price_note,
             price_basis="measured" if spec.usd_per_hour is None else "assumed",
@@ -183,18 +185,20 @@ def conclude_locally(
         notes=tuple(dict.fromkeys((*measured.notes, *_variant_notes(variants)))),
         workload_hash=spec.workload_hash,
         artifacts=artifacts,
-        exit=exit_of(causes),
+        exit=build_exit(causes),
     )
-    return held_against(result, spec.baseline, spec.gating)
+    return compare_with_baseline(result, spec.baseline, spec.gating)
 
 
-def _evaluate_variant(parts: LocalParts, measured: MeasuredLocally, measured_variant: MeasuredVariant) -> Judgeable:
+def _evaluate_variant(
+    parts: LocalDependencies, measured: LocalMeasurements, measured_variant: MeasuredVariant
+) -> VariantResult:
     """Evaluate a variant: add its accuracy relative to the reference, and its telemetry."""
     accuracy = None
-    if measured_variant.scored is not None:
-        is_comparable = measured.reference is not None and measured.reference.metric == measured_variant.scored.metric
+    if measured_variant.scores is not None:
+        is_comparable = measured.reference is not None and measured.reference.metric == measured_variant.scores.metric
         reference_values = measured.reference.values if is_comparable and measured.reference is not None else None
-        accuracy = accuracy_of(measured_variant.scored.values, reference_values, measured_variant.scored.metric)
+        accuracy = compute_accuracy(measured_variant.scores.values, reference_values, measured_variant.scores.metric)
         if (
             measured_variant.is_reference
         ):  # The accuracy that a model keeps relative to itself is exactly 1, so there is no test.
@@ -202,24 +206,24 @@ def _evaluate_variant(parts: LocalParts, measured: MeasuredLocally, measured_var
             accuracy = msgspec.structs.replace(accuracy, change=None, kept=unchanged, p_value=None, test=None)
     stages = []
     for number, facts in enumerate(measured_variant.call_stages):
-        stage = summarise_calls(parts.store.stage_calls(facts.index), facts, measured_variant.checks)
+        stage = summarize_calls(parts.store.stage_calls(facts.index), facts, measured_variant.checks)
         stage = _with_telemetry(stage, measured)
         if number == 0:
             metrics = {**stage.metrics, **_cold_start_metrics(measured_variant.facts), **_accuracy_metrics(accuracy)}
             stage = msgspec.structs.replace(stage, metrics=metrics)
         stages.append(stage)
-    return Judgeable(msgspec.structs.replace(measured_variant.facts, accuracy=accuracy), tuple(stages))
+    return VariantResult(msgspec.structs.replace(measured_variant.facts, accuracy=accuracy), tuple(stages))
 
 
-def _with_scaling(result: Judgeable, variants: Sequence[Judgeable]) -> Judgeable:
+def _with_scaling(result: VariantResult, variants: Sequence[VariantResult]) -> VariantResult:
     """Add the scaling efficiency of several devices: their throughput relative to that many times the first
     device's.
     """
-    variant = result.facts.variant
+    variant = result.data.variant
     if len(variant.devices) < 2:
         return result
     single = msgspec.structs.replace(variant, devices=variant.devices[:1])
-    single_result = next((candidate for candidate in variants if candidate.facts.variant == single), None)
+    single_result = next((candidate for candidate in variants if candidate.data.variant == single), None)
     if single_result is None:
         return result
     return msgspec.structs.replace(
@@ -239,40 +243,42 @@ def _with_efficiency(stage: Stage, single_stages: Sequence[Stage]) -> Stage:
     return msgspec.structs.replace(stage, metrics={**stage.metrics, "scaling_efficiency": efficiency})
 
 
-def _with_telemetry(stage: Stage, measured: MeasuredLocally) -> Stage:
+def _with_telemetry(stage: Stage, measured: LocalMeasurements) -> Stage:
     """Add the telemetry of the stage's window; for stages on GPUs also their energy and a throttling check."""
     assert stage.variant is not None
-    metrics = {**stage.metrics, **telemetry_metrics(measured.telemetry, stage.window)}
+    metrics = {**stage.metrics, **compute_telemetry_metrics(measured.telemetry, stage.window)}
     if stage.variant.provider not in NVIDIA:
         return msgspec.structs.replace(stage, metrics=metrics)
-    sources = [f"gpu{gpu.index}" for gpu in gpus_of(stage.variant, measured.environment.gpus)]
+    sources = [f"gpu{gpu.index}" for gpu in find_gpus(stage.variant, measured.environment.gpus)]
     inferences = stage.completed * stage.variant.batch
-    metrics |= gpu_use(measured.telemetry, stage.window, measured.idle, inferences=inferences, sources=sources)
+    metrics |= compute_gpu_metrics(
+        measured.telemetry, stage.window, measured.idle, inferences=inferences, sources=sources
+    )
     throttling = throttling_check(measured.telemetry, stage.window, sources)
     checks = stage.checks if throttling is None else (*stage.checks, throttling)
-    return msgspec.structs.replace(stage, metrics=metrics, checks=checks, verdict=verdict_of(checks))
+    return msgspec.structs.replace(stage, metrics=metrics, checks=checks, verdict=compute_verdict(checks))
 
 
 def _with_bound(
     measured_variant: MeasuredVariant,
-    result: Judgeable,
-    batch_models: tuple[BatchLaw, ...],
-    parts: LocalParts,
-    measured: MeasuredLocally,
-) -> Judgeable:
-    bound = bound_of_variant(
-        measured_variant.order,
+    result: VariantResult,
+    batch_models: tuple[BatchModel, ...],
+    parts: LocalDependencies,
+    measured: LocalMeasurements,
+) -> VariantResult:
+    bound = find_variant_bottleneck(
+        measured_variant.variant_spec,
         measured_variant.path,
-        result.facts,
+        result.data,
         result.stages,
         batch_models,
         parts,
         measured.environment,
     )
-    return msgspec.structs.replace(result, facts=msgspec.structs.replace(result.facts, bound=bound))
+    return msgspec.structs.replace(result, data=msgspec.structs.replace(result.data, bound=bound))
 
 
-def _cold_start_metrics(facts: VariantFacts) -> dict[str, dict[str, Estimate]]:
+def _cold_start_metrics(facts: VariantData) -> dict[str, dict[str, Estimate]]:
     """Return the median cold-start times, over the starts without a cache."""
     uncached = [start for start in facts.cold_starts if not start.is_cached]
     if not uncached:
@@ -297,23 +303,23 @@ def _accuracy_metrics(accuracy: Accuracy | None) -> dict[str, dict[str, Estimate
     return metrics
 
 
-def _checks(spec: LocalSpec, measured: MeasuredLocally, variants: tuple[Judgeable, ...]) -> tuple[Check, ...]:
-    stages = [stage for result in variants for stage in result.answering(spec.slo)]
+def _checks(spec: LocalSpec, measured: LocalMeasurements, variants: tuple[VariantResult, ...]) -> tuple[Check, ...]:
+    stages = [stage for result in variants for stage in result.headline_stages(spec.slo)]
     checks = [*run_checks(stages)]
     for result in variants:
-        if result.facts.failure is not None and not result.facts.is_left_out:
-            text = f"{result.facts.failure}." + (f" {result.facts.hint}" if result.facts.hint else "")
-            checks.append(Check("variant_ended", result.facts.variant.label, None, None, "WARN", text))
+        if result.data.failure is not None and not result.data.is_left_out:
+            text = f"{result.data.failure}." + (f" {result.data.hint}" if result.data.hint else "")
+            checks.append(Check("variant_ended", result.data.variant.label, None, None, "WARN", text))
     was_ended = measured.interrupted is not None or measured.limit_reached is not None
-    complete = sum(bool(result.stages) and result.facts.failure is None for result in variants)
+    complete = sum(bool(result.stages) and result.data.failure is None for result in variants)
     if variants and not complete and not was_ended:
         checks.append(Check("variants", 0, 1, "measured", "INVALID", "Not one variant was measured to its end."))
-    checks += [check for result in variants if (check := _repeatability_check(result.facts)) is not None]
-    chance = next((result.scored.chance for result in measured.variants if result.scored is not None), None)
-    checks += [check for result in variants if (check := _chance_check(result.facts, chance)) is not None]
+    checks += [check for result in variants if (check := _repeatability_check(result.data)) is not None]
+    chance = next((result.scores.chance_accuracy for result in measured.variants if result.scores is not None), None)
+    checks += [check for result in variants if (check := _chance_check(result.data, chance)) is not None]
     if stages:
         checks.append(telemetry_check(measured.telemetry))
-    clock = clock_of(measured.started, measured.ended, measured.wall_start)
+    clock = build_clock(measured.started, measured.ended, measured.wall_start)
     checks.append(clock_check(clock, measured.ended.suspended_since(measured.started)))
     if measured.lost_gpus:
         names = ", ".join(f"GPU {index}" for index in measured.lost_gpus)
@@ -322,15 +328,15 @@ def _checks(spec: LocalSpec, measured: MeasuredLocally, variants: tuple[Judgeabl
     return tuple(checks)
 
 
-def _chance_check(facts: VariantFacts, chance: float | None) -> Check | None:
+def _chance_check(facts: VariantData, chance: float | None) -> Check | None:
     """Return a check that the accuracy is above chance; `None` if there is nothing to warn about."""
     if facts.accuracy is None or facts.accuracy.metric != "top-1":
         return None
-    check = chance_check(facts.accuracy.value, chance, f"{facts.variant.label}: ")
+    check = chance_accuracy_check(facts.accuracy.value, chance, f"{facts.variant.label}: ")
     return check if check is not None and check.verdict != "VALID" else None
 
 
-def _repeatability_check(facts: VariantFacts) -> Check | None:
+def _repeatability_check(facts: VariantData) -> Check | None:
     """Compare the unmodified model on the CPU with itself.
 
     `None` if its outputs are the same each time, or if this variant is another one.
@@ -343,19 +349,19 @@ def _repeatability_check(facts: VariantFacts) -> Check | None:
     return Check("same_outputs", min_cosine, _MIN_COSINE, "cosine", "WARN", hint)
 
 
-def _variant_notes(variants: Sequence[Judgeable]) -> Iterator[str]:
+def _variant_notes(variants: Sequence[VariantResult]) -> Iterator[str]:
     """Yield the notes of the variants without duplicates, with a label where a note does not apply to all of them."""
     labels_by_note: dict[str, list[str]] = {}
-    variants = [result for result in variants if not result.facts.is_left_out]
+    variants = [result for result in variants if not result.data.is_left_out]
     for result in variants:
-        for note in result.facts.notes:
-            labels_by_note.setdefault(note, []).append(result.facts.variant.label)
+        for note in result.data.notes:
+            labels_by_note.setdefault(note, []).append(result.data.variant.label)
     for note, labels in labels_by_note.items():
         prefix = "" if len(labels) == len(variants) else f"{labels[0]}{', and others' if len(labels) > 1 else ''}: "
         yield f"{prefix}{note}"
 
 
-def _causes(measured: MeasuredLocally, verdict: Verdict, gate_causes: list[Cause], *, is_missed: bool) -> list[Cause]:
+def _causes(measured: LocalMeasurements, verdict: Verdict, gate_causes: list[Cause], *, is_missed: bool) -> list[Cause]:
     causes: list[Cause] = []
     if measured.interrupted is not None:
         causes.append(Cause("interrupted", measured.interrupted, "stopped by the user"))

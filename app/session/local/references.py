@@ -12,11 +12,11 @@ import numpy.typing as npt
 from app.errors import SizewiseError
 from app.inference.job import Scored, SessionSettings, VariantJob
 from app.session.interruption import Interruption
-from app.session.limits import LimitWatch
-from app.session.local.spec import LocalParts, LocalSpec, VariantOrder
-from app.session.telling import Telling
+from app.session.limits import LimitMonitor
+from app.session.local.spec import LocalDependencies, LocalSpec, VariantSpec
+from app.session.telling import RunLog
 
-ROWS = 256
+REFERENCE_ROWS = 256
 OPEN_LIMIT_S = 600.0
 SCORE_LIMIT_S = 3600.0
 
@@ -26,12 +26,12 @@ class Scores(msgspec.Struct, frozen=True):
 
     metric: Literal["top-1", "mean absolute error"]
     values: npt.NDArray[np.float64]
-    chance: float | None = None
+    chance_accuracy: float | None = None
 
 
-def scores_of(scored: Scored) -> Scores:
+def decode_scores(scored: Scored) -> Scores:
     metric: Literal["top-1", "mean absolute error"] = "top-1" if scored.metric == "top-1" else "mean absolute error"
-    return Scores(metric, np.frombuffer(scored.scores, np.float64), scored.chance)
+    return Scores(metric, np.frombuffer(scored.scores, np.float64), scored.chance_accuracy)
 
 
 class Reference(msgspec.Struct, frozen=True):
@@ -44,30 +44,37 @@ class Reference(msgspec.Struct, frozen=True):
     scores: Scores | None
 
 
-class References:
+class ReferenceCache:
     """References by model, computed on first use."""
 
     def __init__(
-        self, spec: LocalSpec, parts: LocalParts, telling: Telling, limits: LimitWatch, interruption: Interruption
+        self,
+        spec: LocalSpec,
+        parts: LocalDependencies,
+        telling: RunLog,
+        limits: LimitMonitor,
+        interruption: Interruption,
     ) -> None:
         self._spec, self._parts, self._telling = spec, parts, telling
         self._limits, self._interruption = limits, interruption
         self._references: dict[str, Reference] = {}
 
-    def of(self, order: VariantOrder) -> Reference:
-        if order.model not in self._references:
-            self._telling.phase("reference", f"running {order.variant.model} on the CPU, to hold its variants against")
-            self._references[order.model] = self._find(order)
-        return self._references[order.model]
+    def get(self, variant_spec: VariantSpec) -> Reference:
+        if variant_spec.model not in self._references:
+            self._telling.emit_phase(
+                "reference", f"running {variant_spec.variant.model} on the CPU, to hold its variants against"
+            )
+            self._references[variant_spec.model] = self._find(variant_spec)
+        return self._references[variant_spec.model]
 
     def _within(self, wanted_s: float) -> float:
-        return self._limits.within(wanted_s, self._parts.now_ns())
+        return self._limits.cap_duration_s(wanted_s, self._parts.now_ns())
 
-    def scores_of(self, model: str) -> Scores | None:
+    def get_scores(self, model: str) -> Scores | None:
         """Return the reference scores of a model; `None` if they were not computed."""
         return self._references[model].scores if model in self._references else None
 
-    def _find(self, order: VariantOrder) -> Reference:
+    def _find(self, order: VariantSpec) -> Reference:
         name = Path(order.model).stem
         job = VariantJob(
             model=order.model,
@@ -82,21 +89,21 @@ class References:
         )
         outputs, scores = None, None
         running = self._parts.start_variant(f"the reference of {name}", job, ())
-        self._interruption.attach(lambda _: running.kill())
+        self._interruption.set_stop_callback(lambda _: running.kill())
         try:
-            running.opened(self._within(OPEN_LIMIT_S))
+            running.wait_until_open(self._within(OPEN_LIMIT_S))
             if self._spec.data.label is not None:
-                scores = scores_of(running.score(self._within(SCORE_LIMIT_S)))
-                self._parts.store.keep_outputs(f"scores-of-reference-{len(self._references) + 1}", scores.values)
-            reply = running.give_outputs(ROWS, self._within(OPEN_LIMIT_S))
+                scores = decode_scores(running.score(self._within(SCORE_LIMIT_S)))
+                self._parts.store.store_outputs(f"scores-of-reference-{len(self._references) + 1}", scores.values)
+            reply = running.compute_outputs(REFERENCE_ROWS, self._within(OPEN_LIMIT_S))
             array = np.frombuffer(reply.content, reply.dtype).reshape(reply.shape)
-            outputs = self._parts.store.keep_outputs(f"reference-{len(self._references) + 1}", array)
+            outputs = self._parts.store.store_outputs(f"reference-{len(self._references) + 1}", array)
         except SizewiseError as error:
             # The variant then reports the error itself.
             is_variant_itself = order.variant.provider == "cpu" and order.precision == "as-is"
             was_ended = self._interruption.is_requested or not self._limits.check(self._parts.now_ns())
             if not (was_ended or is_variant_itself):
-                self._telling.note(f"Nothing to hold {name} against on the CPU: {error}.")
+                self._telling.add_note(f"Nothing to hold {name} against on the CPU: {error}.")
         finally:
             running.close()
         return Reference(outputs, scores)

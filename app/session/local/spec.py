@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from app.analysis.gating import Gating
 from app.inference.job import SessionSettings, VariantJob
-from app.records.control import Answer, Wish
+from app.records.control import ControlCommand, ControlResponse
 from app.records.estimate import Variant
 from app.records.gpu import GpuProcess
 from app.records.local import Peaks, Precision, Scenario
@@ -28,7 +28,7 @@ from app.session.spec import BaselineSpec, LimitSpec
 from app.telemetry.clock import ClockReading
 
 
-class VariantOrder(msgspec.Struct, frozen=True, kw_only=True):
+class VariantSpec(msgspec.Struct, frozen=True, kw_only=True):
     """One variant to measure. `model` is the user's file; `environment` makes only its devices visible."""
 
     variant: Variant
@@ -38,7 +38,7 @@ class VariantOrder(msgspec.Struct, frozen=True, kw_only=True):
     environment: tuple[tuple[str, str], ...] = ()
 
 
-class ScenarioOrder(msgspec.Struct, frozen=True):
+class ScenarioSpec(msgspec.Struct, frozen=True):
     """A scenario to run.
 
     The server scenario has a `rate_per_s`, or a `share` of the variant's maximum throughput. With `finds_most` it
@@ -48,7 +48,7 @@ class ScenarioOrder(msgspec.Struct, frozen=True):
     scenario: Scenario
     rate_per_s: float | None = None
     share: float | None = None
-    finds_most: bool = False
+    is_max_search: bool = False
 
 
 class DataSpec(msgspec.Struct, frozen=True):
@@ -79,15 +79,15 @@ class LocalSpec(msgspec.Struct, frozen=True, kw_only=True):
     profile_hash: str
     target: Target
     seed: int
-    variants: tuple[VariantOrder, ...]
-    scenarios: tuple[ScenarioOrder, ...]
+    variants: tuple[VariantSpec, ...]
+    scenarios: tuple[ScenarioSpec, ...]
     data: DataSpec
     warmup_s: float
-    at_least_s: float
-    at_most_s: float
+    min_duration_s: float
+    max_duration_s: float
     half_width: float
     cold_starts: int
-    finds_best: bool
+    is_best_search: bool
     slo: tuple[Objective, ...]
     gates: tuple[Objective, ...]
     limits: LimitSpec
@@ -120,7 +120,7 @@ class PreparedModel(msgspec.Struct, frozen=True):
     path: str
     sha256: str
     size_bytes: int
-    kept_model: str | None = None
+    cached_model_path: str | None = None
     notes: tuple[str, ...] = ()
 
 
@@ -138,31 +138,31 @@ class LocalStore(Protocol):
 
     def append_telemetry(self, batch: pa.RecordBatch) -> None: ...
 
-    def keep_outputs(self, name: str, outputs: npt.NDArray[Any]) -> str:
+    def store_outputs(self, name: str, outputs: npt.NDArray[Any]) -> str:
         """Write outputs to an .npz file for the child processes to read, and return its path."""
 
-    def obey_wishes(self, obey: Callable[[Wish], Answer]) -> None: ...
+    def process_commands(self, handle: Callable[[ControlCommand], ControlResponse]) -> None: ...
 
     def seal(self) -> tuple[Artifact, ...]: ...
 
     def write_result(self, result: Result) -> str: ...
 
 
-class LocalParts(msgspec.Struct, frozen=True):
+class LocalDependencies(msgspec.Struct, frozen=True):
     """Dependencies of a local session."""
 
     inspect_machine: Callable[[], tuple[Environment, tuple[Check, ...]]]
-    prepare_model: Callable[[VariantOrder, DataSpec], PreparedModel]
+    prepare_model: Callable[[VariantSpec, DataSpec], PreparedModel]
     """Convert the model to the requested precision, or use the cached file. Raises UsageError or InstrumentError."""
     start_variant: Callable[[str, VariantJob, tuple[tuple[str, str], ...]], RunningVariant]
     """Start a variant: its name in messages, its job, and its environment variables."""
-    cost_of: Callable[[str, int, dict[str, int]], BatchCost | None]
+    compute_cost: Callable[[str, int, dict[str, int]], BatchCost | None]
     """Return the cost of an inference, given a model file, batch size and axis lengths; `None` if it is unknown."""
-    peaks_of: Callable[[VariantOrder, Environment, int], Peaks | None]
+    find_peaks: Callable[[VariantSpec, Environment, int], Peaks | None]
     """Return the peak rates of the processor that a variant runs on, for weights of the given size in bytes."""
-    foreign_processes: Callable[[Sequence[GpuProcess], Collection[int]], tuple[GpuProcess, ...]]
+    find_foreign_processes: Callable[[Sequence[GpuProcess], Collection[int]], tuple[GpuProcess, ...]]
     """Return those GPU processes that are neither ours nor started by one of ours."""
-    gpu_memory_gib: Callable[[], dict[int, float]]
+    read_gpu_memory_gib: Callable[[], dict[int, float]]
     """Return the GPU memory in use, by GPU index; empty without a driver."""
     telemetry: Telemetry
     store: LocalStore

@@ -11,36 +11,34 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from app.analysis.local.call_stages import fastest_per_s, summarise_calls
-from app.analysis.local.variants import missed_so_far
-from app.analysis.objectives import samples_needed
+from app.analysis.local.call_stages import find_max_throughput_per_s, summarize_calls
+from app.analysis.local.variants import find_missed_so_far
+from app.analysis.objectives import count_samples_needed
 from app.analysis.search import RateSearch
-from app.analysis.validity import provider_check, strays_of
-from app.inference.job import Began, Calls, Measure, Opened, VariantMeasured
+from app.analysis.validity import list_fallback_nodes, provider_check
+from app.inference.job import CallRows, Measure, MeasurementStarted, Opened, VariantMeasured
 from app.records import events
-from app.records.calls import CallStage, unpacked
+from app.records.calls import CallStage, unpack_calls
 from app.records.estimate import Estimate, Variant
 from app.records.local import Scenario
 from app.records.result import Check, Stage
-from app.session.local.spec import LocalParts, LocalSpec, ScenarioOrder, VariantOrder
+from app.session.local.spec import LocalDependencies, LocalSpec, ScenarioSpec, VariantSpec
 from app.session.parts import RunningVariant
-from app.session.telling import Telling
+from app.session.telling import RunLog
 
 
 class CallProgress:
     """Emits the start and snapshots of a scenario while it runs."""
 
-    def __init__(
-        self, index: int, plan: Measure, variant: Variant, telling: Telling, now_ns: Callable[[], int]
-    ) -> None:
+    def __init__(self, index: int, plan: Measure, variant: Variant, run_log: RunLog, now_ns: Callable[[], int]) -> None:
         self._index, self._plan, self._variant = index, plan, variant
-        self._telling, self._now_ns = telling, now_ns
+        self._telling, self._now_ns = run_log, now_ns
         self._done = 0
         self._is_measuring = False
         self.last_end_ns = 0
         """End of the latest reported call, in monotonic ns."""
 
-    def show(self, rows: pa.RecordBatch, start_ns: int | None) -> None:
+    def report_rows(self, rows: pa.RecordBatch, start_ns: int | None) -> None:
         """Emit a snapshot of new rows. `start_ns` is `None` during warm-up, which is not shown."""
         if start_ns is None or rows.num_rows == 0:
             return
@@ -80,7 +78,7 @@ class CallProgress:
                 kind="steady" if plan.scenario == "server" else "closed",
                 repeat=1,
                 offered_per_s=plan.rate_per_s,
-                duration_s=plan.most_s,
+                duration_s=plan.max_duration_s,
                 start_ns=start_ns,
                 concurrency=None,
             )
@@ -102,7 +100,7 @@ With so many, it also has a confidence interval if calls are slightly dependent.
 _MIN_ARRIVALS = 20
 """Minimum number of arrivals in a search stage; fewer give no evidence."""
 _REPEATS = 2
-MOST_PROBES = 15
+MAX_PROBES = 15
 """Maximum number of probes when searching for the highest rate within the SLO."""
 
 
@@ -114,16 +112,16 @@ class VariantStages:
     def __init__(
         self,
         spec: LocalSpec,
-        parts: LocalParts,
-        telling: Telling,
-        order: VariantOrder,
+        parts: LocalDependencies,
+        telling: RunLog,
+        variant_spec: VariantSpec,
         indices: Iterator[int],
-        may_go_on: Callable[[], bool],
+        may_continue: Callable[[], bool],
     ) -> None:
         """`indices` yields the stage numbers of the run."""
-        self._spec, self._parts, self._telling, self._order = spec, parts, telling, order
-        self._indices, self._may_go_on = indices, may_go_on
-        self.opened: Opened | None = None
+        self._spec, self._parts, self._telling, self._order = spec, parts, telling, variant_spec
+        self._indices, self._may_go_on = indices, may_continue
+        self.opened_report: Opened | None = None
         self.call_stages: list[CallStage] = []
         self.measured: list[VariantMeasured] = []
         self.server_per_s: Estimate | None = None
@@ -131,10 +129,10 @@ class VariantStages:
     @property
     def checks(self) -> tuple[Check, ...]:
         """Check of the execution provider that was actually used; empty until the model is open."""
-        opened, requested = self.opened, self._order.variant.provider
+        opened, requested = self.opened_report, self._order.variant.provider
         if opened is None:
             return ()
-        fallback_nodes = strays_of(opened.placements)
+        fallback_nodes = list_fallback_nodes(opened.placements)
         return (provider_check(requested, opened.provider_used, fallback_nodes, opened.provider_reason),)
 
     def run_all(self, running: RunningVariant) -> None:
@@ -142,12 +140,14 @@ class VariantStages:
         for scenario in self._spec.scenarios:
             if not self._may_go_on():
                 return
-            if scenario.scenario == "multi-stream" and not self._order.variant.is_of_many:
+            if scenario.scenario == "multi-stream" and not self._order.variant.is_concurrent:
                 continue  # A multi-stream query would be a single call.
             rate_per_s = self._scenario_rate(scenario)
             if scenario.scenario == "server" and rate_per_s is None:
-                self._telling.note(f"{self._order.variant.label}: no server scenario: nothing tells what it can do.")
-            elif scenario.finds_most and rate_per_s is not None:
+                self._telling.add_note(
+                    f"{self._order.variant.label}: no server scenario: nothing tells what it can do."
+                )
+            elif scenario.is_max_search and rate_per_s is not None:
                 self.server_per_s = self._search(rate_per_s, running)
             else:
                 self._run(scenario.scenario, rate_per_s, running)
@@ -157,15 +157,15 @@ class VariantStages:
 
         An INVALID stage is no evidence about the model and counts as beyond its capacity.
         """
-        search = RateSearch(start_per_s, _REPEATS, MOST_PROBES)
-        while (probe := search.next()) is not None and self._may_go_on():
-            if probe.rate_per_s * self._spec.at_most_s < _MIN_ARRIVALS:
+        search = RateSearch(start_per_s, _REPEATS, MAX_PROBES)
+        while (probe := search.next_probe()) is not None and self._may_go_on():
+            if probe.rate_per_s * self._spec.max_duration_s < _MIN_ARRIVALS:
                 return Estimate(None, reason=f"no rate held that brings {_MIN_ARRIVALS} arrivals in load.at_most")
             stage = self._run("server", probe.rate_per_s, running, in_search=True)
             if stage is None or stage.verdict.status == "INVALID":
-                search.record_beyond(probe)
+                search.record_unsendable(probe)
             else:
-                search.record(probe, not missed_so_far(self._spec.slo, (stage,)))
+                search.record(probe, not find_missed_so_far(self._spec.slo, (stage,)))
         outcome = search.outcome()
         if outcome.max_rate_per_s is None:
             return Estimate(None, reason=outcome.reason)
@@ -179,17 +179,17 @@ class VariantStages:
         """Run one scenario; `None` if it ended before its warm-up was complete."""
         index, plan = next(self._indices), self._plan(scenario, rate_per_s)
         progress = CallProgress(index, plan, self._order.variant, self._telling, self._parts.now_ns)
-        began: Began | None = None
+        began: MeasurementStarted | None = None
 
-        def on_report(report: Began | Calls) -> None:
+        def on_report(report: MeasurementStarted | CallRows) -> None:
             nonlocal began
             match report:
-                case Began():
+                case MeasurementStarted():
                     began = report
-                case Calls(packed=packed):
-                    rows = unpacked(index, packed)
+                case CallRows(packed=packed):
+                    rows = unpack_calls(index, packed)
                     self._parts.store.append_calls(rows)
-                    progress.show(rows, None if began is None else began.start_ns)
+                    progress.report_rows(rows, None if began is None else began.start_ns)
             if not self._may_go_on():
                 running.kill()
 
@@ -216,7 +216,7 @@ class VariantStages:
                     stopped_early=measured is None,
                 )
                 self.call_stages.append(facts)
-                stage = summarise_calls(self._parts.store.stage_calls(index), facts, self.checks)
+                stage = summarize_calls(self._parts.store.stage_calls(index), facts, self.checks)
                 self._telling.emit(events.CallsFinished(self._parts.now_ns(), facts, stage))
         return stage
 
@@ -226,19 +226,19 @@ class VariantStages:
             scenario=scenario,
             batch=variant.batch,
             streams=variant.streams,
-            least_s=spec.at_least_s,
-            most_s=spec.at_most_s,
+            min_duration_s=spec.min_duration_s,
+            max_duration_s=spec.max_duration_s,
             half_width=spec.half_width,
-            least_calls=max(_MIN_CALLS, _INTERVAL_FACTOR * samples_needed(spec.slo)),
-            warmup_most_s=spec.warmup_s,
+            min_calls=max(_MIN_CALLS, _INTERVAL_FACTOR * count_samples_needed(spec.slo)),
+            max_warmup_s=spec.warmup_s,
             rate_per_s=rate_per_s,
             seed=spec.seed,
         )
 
-    def _scenario_rate(self, scenario: ScenarioOrder) -> float | None:
+    def _scenario_rate(self, scenario: ScenarioSpec) -> float | None:
         """Return the scenario's rate in calls per second; `None` if it is not known."""
         if scenario.share is None:
             return scenario.rate_per_s
-        stages = [summarise_calls(self._parts.store.stage_calls(stage.index), stage) for stage in self.call_stages]
-        max_per_s = fastest_per_s(stages)
+        stages = [summarize_calls(self._parts.store.stage_calls(stage.index), stage) for stage in self.call_stages]
+        max_per_s = find_max_throughput_per_s(stages)
         return None if max_per_s is None else scenario.share * max_per_s / self._order.variant.batch

@@ -10,65 +10,77 @@ import os
 
 import msgspec
 
-from app.analysis.local.call_stages import summarise_calls
+from app.analysis.local.call_stages import summarize_calls
 from app.errors import SizewiseError
 from app.inference.job import VariantJob
 from app.records import events
 from app.records.calls import CallStage
-from app.records.local import ColdStartOf, VariantFacts
+from app.records.local import VariantColdStart, VariantData
 from app.records.result import Check, Stage
 from app.session.interruption import Interruption
-from app.session.limits import LimitWatch
-from app.session.local.references import OPEN_LIMIT_S, SCORE_LIMIT_S, References, Scores, scores_of
-from app.session.local.spec import LocalParts, LocalSpec, PreparedModel, VariantOrder
+from app.session.limits import LimitMonitor
+from app.session.local.references import OPEN_LIMIT_S, SCORE_LIMIT_S, ReferenceCache, Scores, decode_scores
+from app.session.local.spec import LocalDependencies, LocalSpec, PreparedModel, VariantSpec
 from app.session.local.variant_stages import VariantStages
-from app.session.telling import Telling
+from app.session.telling import RunLog
 
 _OPEN_LIMIT_S = 600.0
 
 
-class ColdStarts:
+class ColdStartMeasurer:
     """Measures cold starts once per way of opening a model: batch size and streams do not affect them."""
 
     def __init__(
-        self, spec: LocalSpec, parts: LocalParts, telling: Telling, limits: LimitWatch, interruption: Interruption
+        self,
+        spec: LocalSpec,
+        parts: LocalDependencies,
+        telling: RunLog,
+        limits: LimitMonitor,
+        interruption: Interruption,
     ) -> None:
         self._spec, self._parts, self._telling = spec, parts, telling
         self._limits, self._interruption = limits, interruption
         self._measured_keys: set[tuple[object, ...]] = set()
 
-    def of(self, order: VariantOrder, prepared: PreparedModel) -> tuple[ColdStartOf, ...]:
+    def measure(self, variant_spec: VariantSpec, prepared: PreparedModel) -> tuple[VariantColdStart, ...]:
         """Return the cold starts of a variant; empty if an equivalent variant was measured.
 
         Raises the errors of opening the variant.
         """
-        key = (prepared.path, order.variant.provider, order.settings.threads, order.variant.devices)
+        key = (
+            prepared.path,
+            variant_spec.variant.provider,
+            variant_spec.settings.threads,
+            variant_spec.variant.devices,
+        )
         if key in self._measured_keys or self._spec.cold_starts == 0:
             return ()
         self._measured_keys.add(key)
-        self._telling.phase("cold start", f"starting {order.variant.label} anew, {self._spec.cold_starts} times")
-        starts = [self._start(order, prepared.path, None) for _ in range(self._spec.cold_starts)]
-        if prepared.kept_model is not None:
-            starts += self._start_with_cache(order, prepared.path, prepared.kept_model)
+        self._telling.emit_phase(
+            "cold start", f"starting {variant_spec.variant.label} anew, {self._spec.cold_starts} times"
+        )
+        starts = [self._start(variant_spec, prepared.path, None) for _ in range(self._spec.cold_starts)]
+        if prepared.cached_model_path is not None:
+            starts += self._start_with_cache(variant_spec, prepared.path, prepared.cached_model_path)
         return tuple(start for start in starts if start is not None)
 
-    def _start_with_cache(self, order: VariantOrder, path: str, kept_model: str) -> list[ColdStartOf | None]:
+    def _start_with_cache(self, order: VariantSpec, path: str, kept_model: str) -> list[VariantColdStart | None]:
         try:
             self._start(order, path, kept_model)  # Fills the cache if it is empty.
             return [self._start(order, path, kept_model) for _ in range(self._spec.cold_starts)]
         except SizewiseError as error:  # The model runs but cannot be cached, for example because it exceeds 2 GiB.
             if not self._interruption.is_requested:
-                self._telling.note(f"{order.variant.label}: no start with the optimised model kept: {error}.")
+                self._telling.add_note(f"{order.variant.label}: no start with the optimised model kept: {error}.")
             return []
 
-    def _start(self, order: VariantOrder, path: str, kept_model: str | None) -> ColdStartOf | None:
+    def _start(self, order: VariantSpec, path: str, kept_model: str | None) -> VariantColdStart | None:
         if self._interruption.is_requested or not self._limits.check(self._parts.now_ns()):
             return None
         settings = order.settings
         if kept_model is not None and order.variant.provider == "tensorrt":
             settings = msgspec.structs.replace(settings, engine_folder=kept_model)
         elif kept_model is not None:
-            settings = msgspec.structs.replace(settings, kept_model=kept_model)
+            settings = msgspec.structs.replace(settings, cached_model_path=kept_model)
         job = VariantJob(
             model=path,
             provider=order.variant.provider,
@@ -77,14 +89,14 @@ class ColdStarts:
             memory_limit_bytes=self._spec.memory_limit(order.variant.provider),
         )
         running = self._parts.start_variant(order.variant.label, job, order.environment)
-        self._interruption.attach(lambda _: running.kill())
+        self._interruption.set_stop_callback(lambda _: running.kill())
         try:
-            opened = running.opened(self._limits.within(_OPEN_LIMIT_S, self._parts.now_ns()))
+            opened = running.wait_until_open(self._limits.cap_duration_s(_OPEN_LIMIT_S, self._parts.now_ns()))
         finally:
             running.close()
-        return ColdStartOf(
+        return VariantColdStart(
             is_cached=kept_model is not None,
-            process_ms=(opened.begun_ns - running.started_ns) / 1e6,
+            process_ms=(opened.start_ns - running.started_ns) / 1e6,
             library_load_ms=opened.library_load_ms,
             session_build_ms=opened.session_build_ms,
             first_inference_ms=opened.first_inference_ms,
@@ -104,13 +116,13 @@ _PAUSE_S = 0.05
 class MeasuredVariant(msgspec.Struct, frozen=True, kw_only=True):
     """A measured variant. `call_stages` describe rows in the store; `scored` has one score per labeled row."""
 
-    order: VariantOrder
-    facts: VariantFacts
+    variant_spec: VariantSpec
+    facts: VariantData
     call_stages: tuple[CallStage, ...] = ()
     checks: tuple[Check, ...] = ()
     path: str | None = None
     """Path of the model file that was run."""
-    scored: Scores | None = None
+    scores: Scores | None = None
     is_reference: bool = False
     """Whether the variant is the unmodified first model on the CPU."""
     error: SizewiseError | None = None
@@ -122,7 +134,7 @@ class _VariantState(msgspec.Struct):
 
     stages: VariantStages
     prepared: PreparedModel | None = None
-    cold: tuple[ColdStartOf, ...] = ()
+    cold: tuple[VariantColdStart, ...] = ()
     scored: Scores | None = None
 
 
@@ -130,31 +142,36 @@ class VariantRunner:
     """Measures variants. Used by the session's thread only."""
 
     def __init__(
-        self, spec: LocalSpec, parts: LocalParts, telling: Telling, limits: LimitWatch, interruption: Interruption
+        self,
+        spec: LocalSpec,
+        parts: LocalDependencies,
+        telling: RunLog,
+        limits: LimitMonitor,
+        interruption: Interruption,
     ) -> None:
         self._spec, self._parts, self._telling = spec, parts, telling
         self._limits, self._interruption = limits, interruption
-        self._references = References(spec, parts, telling, limits, interruption)
-        self._cold_starts = ColdStarts(spec, parts, telling, limits, interruption)
+        self._references = ReferenceCache(spec, parts, telling, limits, interruption)
+        self._cold_starts = ColdStartMeasurer(spec, parts, telling, limits, interruption)
         self.variants: list[MeasuredVariant] = []
         self._indices = itertools.count()
 
     @property
     def reference_scores(self) -> Scores | None:
         """Scores of the first model, which those of all variants are compared with."""
-        return self._references.scores_of(self._spec.variants[0].model)
+        return self._references.get_scores(self._spec.variants[0].model)
 
     @property
-    def may_go_on(self) -> bool:
+    def may_continue(self) -> bool:
         return self._limits.check(self._parts.now_ns()) and not self._interruption.is_requested
 
-    def measure(self, order: VariantOrder) -> MeasuredVariant:
+    def measure(self, order: VariantSpec) -> MeasuredVariant:
         """Measure one variant. Its errors are recorded in the result and do not end the run."""
         number = len(self.variants) + 1
         now_ns = self._parts.now_ns
         self._telling.emit(events.VariantStarted(now_ns(), number, len(self._spec.variants), order.variant))
-        before_gib = self._parts.gpu_memory_gib()
-        stages = VariantStages(self._spec, self._parts, self._telling, order, self._indices, lambda: self.may_go_on)
+        before_gib = self._parts.read_gpu_memory_gib()
+        stages = VariantStages(self._spec, self._parts, self._telling, order, self._indices, lambda: self.may_continue)
         state = _VariantState(stages)
         failure: SizewiseError | None = None
         try:
@@ -168,56 +185,60 @@ class VariantRunner:
         self._telling.emit(events.VariantFinished(now_ns(), number, measured.facts))
         return measured
 
-    def leave_out(self, order: VariantOrder, why: str) -> None:
-        facts = VariantFacts(
+    def skip(self, order: VariantSpec, reason: str) -> None:
+        facts = VariantData(
             variant=order.variant,
             model_file=order.model,
             model_sha256=None,
             size_bytes=None,
-            failure=why,
+            failure=reason,
             is_left_out=True,
         )
-        self.variants.append(MeasuredVariant(order=order, facts=facts))
+        self.variants.append(MeasuredVariant(variant_spec=order, facts=facts))
 
-    def stages_of(self, measured: MeasuredVariant) -> tuple[Stage, ...]:
+    def summarize_stages(self, measured: MeasuredVariant) -> tuple[Stage, ...]:
         """Return the stages of a variant without telemetry, which is added later."""
         return tuple(
-            summarise_calls(self._parts.store.stage_calls(stage.index), stage, measured.checks)
+            summarize_calls(self._parts.store.stage_calls(stage.index), stage, measured.checks)
             for stage in measured.call_stages
         )
 
-    def _measure_stages(self, order: VariantOrder, state: _VariantState) -> None:
+    def _measure_stages(self, order: VariantSpec, state: _VariantState) -> None:
         state.prepared = self._parts.prepare_model(order, self._spec.data)
-        reference = self._references.of(order)
-        if not self.may_go_on:
+        reference = self._references.get(order)
+        if not self.may_continue:
             return
-        state.cold = self._cold_starts.of(order, state.prepared)
-        job = self.job_of(order, state.prepared, reference.outputs)
+        state.cold = self._cold_starts.measure(order, state.prepared)
+        job = self.build_job(order, state.prepared, reference.outputs)
         running = self._parts.start_variant(order.variant.label, job, order.environment)
-        self._interruption.attach(lambda _: running.kill())
+        self._interruption.set_stop_callback(lambda _: running.kill())
         try:
-            if not self.may_go_on:  # The stop was requested before there was a process to kill.
+            if not self.may_continue:  # The stop was requested before there was a process to kill.
                 return
             self._parts.telemetry.watch("model", running.pid)
-            state.stages.opened = running.opened(self._limits.within(OPEN_LIMIT_S, self._parts.now_ns()))
+            state.stages.opened_report = running.wait_until_open(
+                self._limits.cap_duration_s(OPEN_LIMIT_S, self._parts.now_ns())
+            )
             state.stages.run_all(running)
             self._check_other_processes(order)
-            if self._spec.data.label is not None and self.may_go_on:
-                state.scored = scores_of(running.score(self._limits.within(SCORE_LIMIT_S, self._parts.now_ns())))
-                self._parts.store.keep_outputs(f"scores-{len(self.variants) + 1}", state.scored.values)
+            if self._spec.data.label is not None and self.may_continue:
+                state.scored = decode_scores(
+                    running.score(self._limits.cap_duration_s(SCORE_LIMIT_S, self._parts.now_ns()))
+                )
+                self._parts.store.store_outputs(f"scores-{len(self.variants) + 1}", state.scored.values)
         finally:
             running.close()
 
-    def _check_other_processes(self, order: VariantOrder) -> None:
+    def _check_other_processes(self, order: VariantSpec) -> None:
         """Warn if other processes compute on the GPUs while this variant runs."""
-        others = self._parts.foreign_processes(self._parts.telemetry.gpu_processes, {os.getpid()})
+        others = self._parts.find_foreign_processes(self._parts.telemetry.gpu_processes, {os.getpid()})
         if not others:
             return
         text = ", ".join(f"process {process.pid} on GPU {process.gpu}" for process in others)
         hint = f"While {order.variant.label} ran, others computed there: end them, or measure on a GPU of your own."
-        self._telling.check(Check("other_processes_on_the_gpu", text, None, None, "WARN", hint))
+        self._telling.add_check(Check("other_processes_on_the_gpu", text, None, None, "WARN", hint))
 
-    def job_of(self, order: VariantOrder, prepared: PreparedModel, reference: str | None) -> VariantJob:
+    def build_job(self, order: VariantSpec, prepared: PreparedModel, reference: str | None) -> VariantJob:
         return VariantJob(
             model=prepared.path,
             provider=order.variant.provider,
@@ -231,11 +252,11 @@ class VariantRunner:
             memory_limit_bytes=self._spec.memory_limit(order.variant.provider),
         )
 
-    def _is_reference(self, order: VariantOrder) -> bool:
+    def _is_reference(self, order: VariantSpec) -> bool:
         first = self._spec.variants[0].model
         return order.model == first and order.precision == "as-is" and order.variant.provider == "cpu"
 
-    def _await_memory(self, order: VariantOrder, before_gib: dict[int, float]) -> None:
+    def _await_memory(self, order: VariantSpec, before_gib: dict[int, float]) -> None:
         """Wait until the variant's GPU memory is released, so that the next variant finds the same state."""
         waits = round(_MEMORY_WAIT_S / _PAUSE_S) if before_gib else 0
         for _ in range(waits):
@@ -246,19 +267,19 @@ class VariantRunner:
         if before_gib and (unreleased := self._unreleased_gpus(before_gib)):
             names = ", ".join(f"GPU {index}" for index in unreleased)
             hint = f"After {order.variant.label} memory was not back in {_MEMORY_WAIT_S:g} s: look for others there."
-            self._telling.check(Check("gpu_memory_given_back", names, None, None, "WARN", hint))
+            self._telling.add_check(Check("gpu_memory_given_back", names, None, None, "WARN", hint))
 
     def _unreleased_gpus(self, before_gib: dict[int, float]) -> list[int]:
-        now_gib = self._parts.gpu_memory_gib()
+        now_gib = self._parts.read_gpu_memory_gib()
         return [index for index, was in before_gib.items() if now_gib.get(index, was) > was + _MEMORY_GIB]
 
-    def _finish(self, order: VariantOrder, state: _VariantState, failure: SizewiseError | None) -> MeasuredVariant:
-        if failure is not None and not self.may_go_on:
+    def _finish(self, order: VariantSpec, state: _VariantState, failure: SizewiseError | None) -> MeasuredVariant:
+        if failure is not None and not self.may_continue:
             failure = None  # Ended on purpose by the user or by a limit.
-        prepared, opened, measured = state.prepared, state.stages.opened, state.stages.measured
+        prepared, opened, measured = state.prepared, state.stages.opened_report, state.stages.measured
         peaks = [item.peak_memory_bytes for item in measured if item.peak_memory_bytes is not None]
         fidelities = [item.fidelity for item in measured if item.fidelity is not None]
-        facts = VariantFacts(
+        facts = VariantData(
             variant=order.variant,
             model_file=order.model,
             model_sha256=None if prepared is None else prepared.sha256,
@@ -274,12 +295,12 @@ class VariantRunner:
             notes=() if prepared is None or opened is None else (*prepared.notes, *opened.notes),
         )
         return MeasuredVariant(
-            order=order,
+            variant_spec=order,
             facts=facts,
             call_stages=tuple(state.stages.call_stages),
             checks=state.stages.checks,
             path=None if prepared is None else prepared.path,
-            scored=state.scored,
+            scores=state.scored,
             is_reference=self._is_reference(order),
             error=failure,
         )

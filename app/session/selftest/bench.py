@@ -17,11 +17,11 @@ import numpy.typing as npt
 from app.records.calibration import LoadKind
 from app.records.events import Event
 from app.records.result import Estimate, Stage
-from app.session.ceilings import Ceilings
+from app.session.ceilings import GeneratorCapacity
 from app.session.interruption import Interruption
-from app.session.limits import LimitWatch
+from app.session.limits import LimitMonitor
 from app.session.parts import Load, NullServer, ScriptedTarget, Store
-from app.session.spec import StageOrder
+from app.session.spec import ResolvedStage
 from app.session.stages import StageRunner
 from app.storage.run_directory import StoredRun
 from app.telemetry.clock import ClockReading
@@ -42,7 +42,7 @@ class SelfTestStore(Store, Protocol):
     def close(self) -> None: ...
 
 
-class SelfTestParts(msgspec.Struct, frozen=True):
+class SelfTestDependencies(msgspec.Struct, frozen=True):
     """Dependencies of a self-test."""
 
     fingerprint: str
@@ -50,7 +50,7 @@ class SelfTestParts(msgspec.Struct, frozen=True):
     start_scripted: Callable[[Script], ScriptedTarget]
     start_null_server: Callable[[LoadKind], NullServer]
     read_core_use: Callable[[Collection[int]], CoreUse | None]
-    distribution: Callable[[npt.NDArray[np.float64]], dict[str, Estimate]]
+    estimate_percentiles: Callable[[npt.NDArray[np.float64]], dict[str, Estimate]]
     """Return estimates of percentiles by name, for values in time order."""
     open_store: Callable[[], SelfTestStore]
     """Open a run directory, which the provider of these dependencies deletes afterwards."""
@@ -71,10 +71,10 @@ class Bench:
 
     def __init__(
         self,
-        parts: SelfTestParts,
+        parts: SelfTestDependencies,
         load: Load,
         store: SelfTestStore,
-        limits: LimitWatch,
+        limits: LimitMonitor,
         interruption: Interruption,
     ) -> None:
         self._parts, self._load = parts, load
@@ -87,7 +87,7 @@ class Bench:
             seed=1,
             limits=limits,
             interruption=interruption,
-            ceilings=Ceilings(),
+            ceilings=GeneratorCapacity(),
             workload=_WORKLOAD,
         )
 
@@ -107,7 +107,7 @@ class Bench:
         server = self._parts.start_scripted(script)
         try:
             self._load.configure(Endpoint((server.url,), max_connections=connections), _WORKLOAD)
-            order = StageOrder(
+            order = ResolvedStage(
                 name=name,
                 kind="steady",
                 arrivals=OpenArrivals("constant", ((0.0, rate_per_s),)),
@@ -120,6 +120,6 @@ class Bench:
             server.close()
 
 
-def seen(stage: Stage, metric: str, aggregate: str) -> float | None:
+def metric_value(stage: Stage, metric: str, aggregate: str) -> float | None:
     """Return the measured value of a metric's aggregate, or `None`."""
     return stage.metrics[metric][aggregate].value

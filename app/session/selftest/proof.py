@@ -25,15 +25,15 @@ import pyarrow.compute as pc
 from msgspec.structs import replace
 
 from app import __version__
-from app.errors import InstrumentError, SizewiseError
+from app.errors import MeasurementError, SizewiseError
 from app.records.metrics import PERCENTILES
 from app.records.result import Estimate
-from app.records.selftest import Finding, SelfTest, finding, selftest
-from app.session.calibration import find_ceiling
+from app.records.selftest import Finding, SelfTest, build_finding, build_selftest
+from app.session.calibration import measure_capacity
 from app.session.interruption import Interruption
-from app.session.limits import LimitWatch
+from app.session.limits import LimitMonitor
 from app.session.parts import Load
-from app.session.selftest.bench import LEAD_IN_S, Bench, SelfTestParts, seen
+from app.session.selftest.bench import LEAD_IN_S, Bench, SelfTestDependencies, metric_value
 from app.session.spec import LimitSpec
 from app.storage.run_directory import EVENTS, REQUESTS, StoredRun
 from app.telemetry.clock import ClockReading
@@ -52,8 +52,8 @@ def check_clock(
     """Yield findings about the clock. `rows` are requests that the workers timed between the two readings."""
     steps_ns = np.diff(np.array([now_ns() for _ in range(_READINGS)], np.int64))
     forward_ns = steps_ns[steps_ns > 0]
-    yield finding("clock", "steps back", float(np.count_nonzero(steps_ns < 0)), high=0, unit=None)
-    yield finding(
+    yield build_finding("clock", "steps back", float(np.count_nonzero(steps_ns < 0)), high=0, unit=None)
+    yield build_finding(
         "clock",
         "smallest step",
         float(forward_ns.min()) if forward_ns.size else None,
@@ -61,7 +61,7 @@ def check_clock(
         unit="ns",
     )
     ratio = ended.wall_to_monotonic_ratio(started)
-    yield finding(
+    yield build_finding(
         "clock",
         "apart from the wall clock",
         None if ratio is None else 1e6 * abs(ratio - 1),
@@ -70,8 +70,8 @@ def check_clock(
     )
     asleep_s = ended.suspended_since(started)
     if asleep_s is not None:
-        yield finding("clock", "asleep meanwhile", asleep_s, high=_SUSPEND_LIMIT_S, unit="s")
-    yield finding(
+        yield build_finding("clock", "asleep meanwhile", asleep_s, high=_SUSPEND_LIMIT_S, unit="s")
+    yield build_finding(
         "clock", "requests timed outside of the test", _count_outside(rows, started, ended), high=0, unit=None
     )
 
@@ -117,14 +117,14 @@ def check_percentiles(distribution: Callable[[Values], dict[str, Estimate]]) -> 
         for name, q in PERCENTILES.items():
             true, value = float(ordered[math.ceil(_N * q - 1e-9) - 1]), estimates[name].value
             worst = max(worst, math.inf if value is None else abs(value / true - 1))
-    yield finding(
+    yield build_finding(
         "percentiles",
         f"largest error, of {len(_QUANTILES)} distributions of {_N:,} values",
         100 * worst if math.isfinite(worst) else None,
         high=100 * _ERROR_LIMIT,
         unit="%",
     )
-    yield finding(
+    yield build_finding(
         "percentiles",
         f"95 % intervals of a {_COVERAGE_PERCENTILE} that hold it, of {_SAMPLES}",
         100 * _coverage(distribution, rng),
@@ -149,7 +149,7 @@ def check_store(directory: Path, sent: int, open_run: Callable[[Path], StoredRun
     `directory` holds the rows and events of a run that sent `sent` requests. Truncated copies of it are created inside.
     """
     rows = open_run(directory).requests()
-    yield finding("store", "rows read back of those sent", float(rows.num_rows), low=sent, high=sent, unit=None)
+    yield build_finding("store", "rows read back of those sent", float(rows.num_rows), low=sent, high=sent, unit=None)
     rng, failures = np.random.default_rng(1), 0
     requests, events = (directory / REQUESTS).read_bytes(), (directory / EVENTS).read_bytes()
     ends, counts = _batch_ends(directory / REQUESTS)
@@ -161,7 +161,7 @@ def check_store(directory: Path, sent: int, open_run: Callable[[Path], StoredRun
         (copy / EVENTS).write_bytes(events[:events_cut_at])
         whole_rows = counts[bisect.bisect_right(ends, cut_at)]
         failures += not _reads_back(open_run, copy, rows.slice(0, whole_rows), events[:events_cut_at].count(b"\n"))
-    yield finding(
+    yield build_finding(
         "store", f"wrongly read back, of {_TRUNCATIONS} runs cut at any byte", float(failures), high=0, unit=None
     )
 
@@ -199,26 +199,26 @@ def check_stall(bench: Bench) -> Iterator[Finding]:
     script = Script(delay_s=STALL_DELAY_S, freeze_after_s=LEAD_IN_S + FREEZE_AFTER_S, freeze_s=FREEZE_S)
     stage = bench.measure("stall", script, STALL_RATE_PER_S, STALL_DURATION_S, connections=CONNECTIONS)
     for name, q in (("p95", 0.95), ("p99", 0.99)):
-        expected_ms = 1e3 * expected_s(q)
-        yield finding(
+        expected_ms = 1e3 * expected_latency_s(q)
+        yield build_finding(
             "stall",
             f"latency {name} of a server frozen for {FREEZE_S:g} s",
-            seen(stage, "latency_ms", name),
+            metric_value(stage, "latency_ms", name),
             low=(1 - _TOLERANCE) * expected_ms,
             high=(1 + _TOLERANCE) * expected_ms,
             unit="ms",
         )
-    yield finding(
+    yield build_finding(
         "stall",
         "p95 from the send, which must not know of it",
-        seen(stage, "service_ms", "p95"),
+        metric_value(stage, "service_ms", "p95"),
         low=1e3 * STALL_DELAY_S,
         high=2e3 * STALL_DELAY_S,
         unit="ms",
     )
 
 
-def expected_s(q: float) -> float:
+def expected_latency_s(q: float) -> float:
     """Return the expected quantile `q` of the latency in seconds, for `q` above the share of requests that did not
     wait.
 
@@ -243,8 +243,8 @@ def check_injection(bench: Bench) -> Iterator[Finding]:
     after = bench.measure(
         "injection, with", Script(delay_s=INJECTION_DELAY_S + INJECTED_S), INJECTION_RATE_PER_S, INJECTION_DURATION_S
     )
-    before_ms, after_ms = (seen(stage, "latency_ms", "p50") for stage in (before, after))
-    yield finding(
+    before_ms, after_ms = (metric_value(stage, "latency_ms", "p50") for stage in (before, after))
+    yield build_finding(
         "injection",
         f"p50 of the latency that {1e3 * INJECTED_S:g} ms more of the server add",
         None if before_ms is None or after_ms is None else after_ms - before_ms,
@@ -252,7 +252,7 @@ def check_injection(bench: Bench) -> Iterator[Finding]:
         high=(1 + _TOLERANCE) * 1e3 * INJECTED_S,
         unit="ms",
     )
-    yield finding(
+    yield build_finding(
         "injection",
         f"p50 of the latency beyond the server's {1e3 * INJECTION_DELAY_S:g} ms",
         None if before_ms is None else before_ms - 1e3 * INJECTION_DELAY_S,
@@ -261,18 +261,22 @@ def check_injection(bench: Bench) -> Iterator[Finding]:
         unit="ms",
     )
     due = 2 * INJECTION_RATE_PER_S * INJECTION_DURATION_S
-    yield finding("injection", "answers", float(before.completed + after.completed), low=due, high=due, unit=None)
+    yield build_finding("injection", "answers", float(before.completed + after.completed), low=due, high=due, unit=None)
 
 
-LEAST_PER_S = 1_000.0
+MIN_CAPACITY_PER_S = 1_000.0
 """Minimum capacity in requests/s; below it the load generator would limit most runs."""
 
 
-def check_ceiling(parts: SelfTestParts, load: Load, interruption: Interruption) -> Iterator[Finding]:
+def check_capacity(parts: SelfTestDependencies, load: Load, interruption: Interruption) -> Iterator[Finding]:
     """Yield a finding about the capacity of the load generator."""
-    measured = find_ceiling("plain", load, parts.start_null_server, interruption, parts.read_core_use)
-    yield finding(
-        "null ceiling", "kept up with on a server that does nothing", measured.per_s, low=LEAST_PER_S, unit="requests/s"
+    measured = measure_capacity("plain", load, parts.start_null_server, interruption, parts.read_core_use)
+    yield build_finding(
+        "null ceiling",
+        "kept up with on a server that does nothing",
+        measured.per_s,
+        low=MIN_CAPACITY_PER_S,
+        unit="requests/s",
     )
 
 
@@ -280,10 +284,12 @@ _LIMIT_S = 55.0
 _MAX_RETRY_START_S = 40.0
 """Time in seconds after which no check is repeated, since it might not end within a minute."""
 
-Checking = Callable[[], Iterable[Finding]]
+CheckFunction = Callable[[], Iterable[Finding]]
 
 
-def prove(parts: SelfTestParts, interruption: Interruption, on_check: Callable[[str], None]) -> SelfTest | None:
+def run_selftest(
+    parts: SelfTestDependencies, interruption: Interruption, on_check: Callable[[str], None]
+) -> SelfTest | None:
     """Run the self-test; `None` if it was interrupted.
 
     `on_check` receives the name of each check before it runs. Raises InstrumentError if a component does not start.
@@ -294,13 +300,13 @@ def prove(parts: SelfTestParts, interruption: Interruption, on_check: Callable[[
         except LoadError as error:
             if interruption.is_requested:
                 return None
-            raise InstrumentError(error.message, hint=error.hint) from error
+            raise MeasurementError(error.message, hint=error.hint) from error
 
 
 class _SelfTestRun:
     def __init__(
         self,
-        parts: SelfTestParts,
+        parts: SelfTestDependencies,
         interruption: Interruption,
         on_check: Callable[[str], None],
         running: ExitStack,
@@ -312,15 +318,15 @@ class _SelfTestRun:
         parts = self._parts
         started, at = parts.read_clock(), parts.wall_now()
         self._start_ns = parts.now_ns()
-        self._check("percentiles", lambda: check_percentiles(parts.distribution))
+        self._check("percentiles", lambda: check_percentiles(parts.estimate_percentiles))
         load, store = parts.start_load(), parts.open_store()
         self._running.callback(load.close)
         self._running.callback(store.close)
-        self._interruption.attach(load.stop)
+        self._interruption.set_stop_callback(load.stop)
         bench = Bench(
-            parts, load, store, LimitWatch(LimitSpec(duration_s=_LIMIT_S), self._start_ns), self._interruption
+            parts, load, store, LimitMonitor(LimitSpec(duration_s=_LIMIT_S), self._start_ns), self._interruption
         )
-        self._check("null ceiling", lambda: check_ceiling(parts, load, self._interruption))
+        self._check("null ceiling", lambda: check_capacity(parts, load, self._interruption))
         self._check("stall", lambda: check_stall(bench), is_timed=True)
         self._check("injection", lambda: check_injection(bench), is_timed=True)
         store.seal()
@@ -329,7 +335,7 @@ class _SelfTestRun:
         self._check("clock", lambda: check_clock(parts.now_ns, started, parts.read_clock(), rows))
         if self._interruption.is_requested:
             return None
-        return selftest(
+        return build_selftest(
             tuple(self._findings),
             at=at.isoformat(timespec="seconds"),
             tool=__version__,
@@ -337,7 +343,7 @@ class _SelfTestRun:
             duration_s=self._elapsed_s(),
         )
 
-    def _check(self, name: str, check: Checking, *, is_timed: bool = False) -> None:
+    def _check(self, name: str, check: CheckFunction, *, is_timed: bool = False) -> None:
         """Run one check and collect its findings.
 
         A failed timed check is repeated once: a busy moment of the machine is no fault of the load generator, and a

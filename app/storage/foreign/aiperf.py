@@ -13,25 +13,25 @@ import msgspec
 
 from app.analysis.token_samples import sample_of_percentiles, sample_of_rows
 from app.records.estimate import TokenSample
-from app.records.plan_question import CurvePrecision, ForeignCurve, Gaps, Rung
-from app.storage.foreign.documents import ForeignDocument, refused
+from app.records.plan_question import CurvePrecision, ForeignCurve, GapDistribution, MeasuredLoadPoint
+from app.storage.foreign.documents import ForeignDocument, file_error
 from app.storage.foreign.found import (
-    FROM_SEND,
+    FROM_SEND_NOTE,
     UNITS_S,
-    exact,
-    in_seconds,
-    mean_or_none,
-    only,
-    present,
-    taken,
-    worst,
+    compute_aggregates,
+    compute_mean,
+    convert_to_seconds,
+    drop_empty,
+    find_lowest_precision,
+    read_aggregates,
+    require_single_value,
 )
 from app.storage.foreign.node import Node
 
 TOOL = "AIPerf"
 _METRICS = {"latency": "request_latency", "ttft": "time_to_first_token", "tpot": "inter_token_latency"}
 _AGGREGATES = {"avg": "mean", "p50": "p50", "p90": "p90", "p95": "p95", "p99": "p99", "max": "max"}
-_PATTERNS: dict[str, Gaps] = {"poisson": "random", "constant": "even"}
+_PATTERNS: dict[str, GapDistribution] = {"poisson": "random", "constant": "even"}
 _SIGNS = ("request_latency", "request_count", "error_request_count")
 _TPOT = "TPOT is AIPerf's inter-token latency: (latency - TTFT) / (tokens - 1), one a request"
 _CAPPED = "the rate was capped by a concurrency, and waiting for a free place is not in the latency"
@@ -40,7 +40,7 @@ _NO_LOAD = "requests without profile_export_aiperf.json beside them tell neither
 _UNKNOWN_LOAD = "a summary does not tell its load, neither rate nor concurrency"
 
 
-def recognises(document: ForeignDocument) -> bool:
+def recognizes(document: ForeignDocument) -> bool:
     return _is_summary(document) or _is_requests(document)
 
 
@@ -49,9 +49,9 @@ def read(documents: tuple[ForeignDocument, ...]) -> ForeignCurve:
     summaries = _by_folder(document for document in documents if _is_summary(document))
     models: list[tuple[str, str | None]] = []
     versions: set[str] = set()
-    load_points: list[Rung] = []
+    load_points: list[MeasuredLoadPoint] = []
     precisions: list[CurvePrecision] = []
-    notes = [FROM_SEND]
+    notes = [FROM_SEND_NOTE]
     for folder, document in summaries.items():
         summary = Node(document.value, document.name)
         models.append((document.name, _model(summary)))
@@ -80,8 +80,8 @@ def read(documents: tuple[ForeignDocument, ...]) -> ForeignCurve:
     return ForeignCurve(
         tool=TOOL,
         version=" and ".join(sorted(versions)) or None,
-        model=only("model", models),
-        precision=worst(precisions),
+        model=require_single_value("model", models),
+        precision=find_lowest_precision(precisions),
         rungs=tuple(load_points),
         notes=tuple(notes),
     )
@@ -107,7 +107,7 @@ def _by_folder(documents: Iterable[ForeignDocument]) -> dict[Path, ForeignDocume
     by_folder: dict[Path, ForeignDocument] = {}
     for document in documents:
         if document.folder in by_folder:
-            raise refused(document.name, f"{by_folder[document.folder].name} in its folder is of the same kind")
+            raise file_error(document.name, f"{by_folder[document.folder].name} in its folder is of the same kind")
         by_folder[document.folder] = document
     return by_folder
 
@@ -119,15 +119,15 @@ def _model(summary: Node) -> str | None:
     return ", ".join(name for name in names if name) or None
 
 
-def _load(name: str, summary: Node) -> tuple[float | None, float | None, Gaps]:
+def _load(name: str, summary: Node) -> tuple[float | None, float | None, GapDistribution]:
     """Return the rate, the concurrency, and the distribution of the gaps between requests at a rate."""
     config = summary.at("input_config")
     phases = [phase for phase in config.at("phases").items() if _is_measured(phase)]
     if len(phases) > 1:
-        raise refused(name, "it mixes several phases of load", "Give the files in its folder phases/ instead.")
+        raise file_error(name, "it mixes several phases of load", "Give the files in its folder phases/ instead.")
     settings = phases[0] if phases else config.at("loadgen")
     if settings.at("type").value in ("fixed_schedule", "user_centric"):
-        raise refused(name, "it replays a schedule, which is no constant load")
+        raise file_error(name, "it replays a schedule, which is no constant load")
     rate = settings.at("request_rate" if not phases else "rate").number_or_none()
     named = [settings.at(key).value for key in ("arrival_pattern", "request_rate_mode", "type")]
     pattern = next((name for name in named if isinstance(name, str)), "poisson")
@@ -139,7 +139,7 @@ def _is_measured(phase: Node) -> bool:
     return kind != "warmup"
 
 
-def _load_point(name: str, summary: Node) -> tuple[Rung, list[str]]:
+def _load_point(name: str, summary: Node) -> tuple[MeasuredLoadPoint, list[str]]:
     rate, concurrency, gaps = _load(name, summary)
     completed = summary.at("request_count", "avg").count_or_none()
     failed = summary.at("error_request_count", "avg").count_or_none()
@@ -152,24 +152,26 @@ def _load_point(name: str, summary: Node) -> tuple[Rung, list[str]]:
     if per_s is None and completed == 0:
         per_s = 0.0
     if per_s is None:
-        raise summary.at("request_throughput", "avg").wrong("requests a second")
+        raise summary.at("request_throughput", "avg").type_error("requests a second")
     latencies = {}
     for metric, tag in _METRICS.items():
         node = summary.at(tag)
-        latencies[metric] = {} if node.value is None else in_seconds(taken(node, _AGGREGATES), _unit_s(node))
-    load_point = Rung(
+        latencies[metric] = (
+            {} if node.value is None else convert_to_seconds(read_aggregates(node, _AGGREGATES), _unit_s(node))
+        )
+    load_point = MeasuredLoadPoint(
         offered_per_s=rate,
         clients=concurrency if rate is None else None,
         achieved_per_s=per_s,
         duration_s=duration,
         completed=completed,
         failed=failed or 0,
-        latencies_s=present(latencies),
+        latencies_s=drop_empty(latencies),
         input_tokens_mean=summary.at("input_sequence_length", "avg").number_or_none(),
         output_tokens_mean=summary.at("output_sequence_length", "avg").number_or_none(),
         lengths=sample_of_percentiles(
-            taken(summary.at("input_sequence_length"), _AGGREGATES),
-            taken(summary.at("output_sequence_length"), _AGGREGATES),
+            read_aggregates(summary.at("input_sequence_length"), _AGGREGATES),
+            read_aggregates(summary.at("output_sequence_length"), _AGGREGATES),
         ),
         gaps=gaps,
     )
@@ -180,19 +182,19 @@ def _load_point(name: str, summary: Node) -> tuple[Rung, list[str]]:
 def _unit_s(node: Node) -> float:
     unit = node.at("unit").text()
     if unit not in UNITS_S:
-        raise node.at("unit").wrong("a unit of time")
+        raise node.at("unit").type_error("a unit of time")
     return UNITS_S[unit]
 
 
-def _from_requests(document: ForeignDocument) -> Rung:
+def _from_requests(document: ForeignDocument) -> MeasuredLoadPoint:
     rows = _profiled(document)
     successful = [row for row in rows if _succeeded(row)]
     starts = [row.at("metadata", "request_start_ns").number() for row in rows]
     ends = [row.at("metadata", "request_end_ns").number() for row in rows]
     duration = (max(ends) - min(starts)) * 1e-9 if rows else 0.0
     if duration <= 0:
-        raise refused(document.name, "its requests span no time")
-    return Rung(
+        raise file_error(document.name, "its requests span no time")
+    return MeasuredLoadPoint(
         offered_per_s=None,
         clients=None,
         achieved_per_s=len(successful) / duration,
@@ -200,8 +202,8 @@ def _from_requests(document: ForeignDocument) -> Rung:
         completed=len(successful),
         failed=len(rows) - len(successful),
         latencies_s=_latencies(successful),
-        input_tokens_mean=mean_or_none(_values(successful, "input_sequence_length")),
-        output_tokens_mean=mean_or_none(_values(successful, "output_sequence_length")),
+        input_tokens_mean=compute_mean(_values(successful, "input_sequence_length")),
+        output_tokens_mean=compute_mean(_values(successful, "output_sequence_length")),
         lengths=_lengths(successful),
     )
 
@@ -222,8 +224,10 @@ def _latencies(successful: list[Node]) -> dict[str, dict[str, float]]:
     latencies = {}
     for metric, tag in _METRICS.items():
         nodes = [row.at("metrics", tag) for row in successful]
-        latencies[metric] = exact(node.at("value").number() * _unit_s(node) for node in nodes if node.value is not None)
-    return present(latencies)
+        latencies[metric] = compute_aggregates(
+            node.at("value").number() * _unit_s(node) for node in nodes if node.value is not None
+        )
+    return drop_empty(latencies)
 
 
 def _lengths(successful: list[Node]) -> TokenSample | None:

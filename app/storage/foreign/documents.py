@@ -13,10 +13,10 @@ import msgspec
 
 from app.errors import UsageError
 
-LARGEST_BYTES = 128 * 2**20
-LARGEST_TABLE_BYTES = 16 * 2**20
-MOST_VALUES = 1_000_000
-MOST_PARTS = 4_000_000  # lists and objects: each needs far more memory than its two characters
+MAX_BYTES = 128 * 2**20
+MAX_TABLE_BYTES = 16 * 2**20
+MAX_VALUES = 1_000_000
+MAX_CONTAINERS = 4_000_000  # lists and objects: each needs far more memory than its two characters
 _MAX_NAME_CHARACTERS = 80
 _BLANKS = re.compile(r"[ \t\r\n]*")
 
@@ -48,18 +48,18 @@ class ForeignDocument(msgspec.Struct, frozen=True):
         """
         duplicate = _first_repeated(column for column in self.header if column)
         if duplicate is not None:
-            raise refused(self.name, f'the column "{printable(duplicate)}" is there twice')
+            raise file_error(self.name, f'the column "{printable(duplicate)}" is there twice')
         return [_row(self.header, line, self.name) for line in self.lines]
 
 
-def refused(name: str, why: str, hint: str | None = None) -> UsageError:
+def file_error(name: str, why: str, hint: str | None = None) -> UsageError:
     return UsageError(f"{name} cannot be read as a curve: {why}", hint=hint)
 
 
-def printable(text: str, longest: int = _MAX_NAME_CHARACTERS) -> str:
+def printable(text: str, max_characters: int = _MAX_NAME_CHARACTERS) -> str:
     """Return text from a file in a form that is safe on a terminal, with at most `longest` characters."""
     clean = "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text)
-    return clean if len(clean) <= longest else clean[: longest - 1] + "…"
+    return clean if len(clean) <= max_characters else clean[: max_characters - 1] + "…"
 
 
 def open_document(path: Path) -> ForeignDocument:
@@ -68,7 +68,7 @@ def open_document(path: Path) -> ForeignDocument:
     text = _text(path, name)
     start = text.lstrip()[:1]
     if not start:
-        raise refused(name, "it is empty")
+        raise file_error(name, "it is empty")
     if start in "{[":
         return ForeignDocument(name, path.parent, values=_json_values(text, name))
     header = text.lstrip().partition("\n")[0]
@@ -79,23 +79,23 @@ def open_document(path: Path) -> ForeignDocument:
 
 def _text(path: Path, name: str) -> str:
     if path.exists() and not path.is_file():
-        raise refused(name, "it is no file")
+        raise file_error(name, "it is no file")
     try:
         with path.open("rb") as file:
-            content = file.read(LARGEST_BYTES + 1)
+            content = file.read(MAX_BYTES + 1)
     except OSError as error:
-        raise refused(name, f"{error.strerror or 'it cannot be opened'}") from error
-    if len(content) > LARGEST_BYTES:
+        raise file_error(name, f"{error.strerror or 'it cannot be opened'}") from error
+    if len(content) > MAX_BYTES:
         hint = "Most tools can leave the requests' texts out of their report."
-        raise refused(name, f"it is larger than {LARGEST_BYTES >> 20} MiB", hint)
+        raise file_error(name, f"it is larger than {MAX_BYTES >> 20} MiB", hint)
     if content.startswith((b"\x1f\x8b", b"PK\x03\x04")):
-        raise refused(name, "it is compressed", "Unpack it first.")
+        raise file_error(name, "it is compressed", "Unpack it first.")
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise refused(name, "it is not UTF-8 text") from error
+        raise file_error(name, "it is not UTF-8 text") from error
     if "\0" in text:
-        raise refused(name, "it is not text")
+        raise file_error(name, "it is not text")
     return text
 
 
@@ -103,22 +103,22 @@ def _json_values(text: str, name: str) -> tuple[object, ...]:
     decoder = json.JSONDecoder(object_pairs_hook=_reject_duplicates)
     values: list[object] = []
     position = _skip_blanks(text, 0)
-    if text.count("[") + text.count("{") > MOST_PARTS:
-        raise refused(name, f"its JSON has more than {MOST_PARTS:,} lists and objects")
+    if text.count("[") + text.count("{") > MAX_CONTAINERS:
+        raise file_error(name, f"its JSON has more than {MAX_CONTAINERS:,} lists and objects")
     try:
         while position < len(text):
-            if len(values) == MOST_VALUES:
-                raise refused(name, f"it has more than {MOST_VALUES:,} JSON values, one after the other")
+            if len(values) == MAX_VALUES:
+                raise file_error(name, f"it has more than {MAX_VALUES:,} JSON values, one after the other")
             value, position = decoder.raw_decode(text, position)
             values.append(value)
             position = _skip_blanks(text, position)
     except json.JSONDecodeError as error:
         line = text.count("\n", 0, error.pos) + 1
-        raise refused(name, f"line {line} is not JSON ({error.msg}): it may have been cut short") from error
+        raise file_error(name, f"line {line} is not JSON ({error.msg}): it may have been cut short") from error
     except (RecursionError, MemoryError) as error:
-        raise refused(name, "its JSON is nested too deep") from error
+        raise file_error(name, "its JSON is nested too deep") from error
     except ValueError as error:
-        raise refused(name, printable(str(error), 200)) from error
+        raise file_error(name, printable(str(error), 200)) from error
     return tuple(values)
 
 
@@ -146,18 +146,18 @@ def _first_repeated(names: Iterable[str]) -> str | None:
 
 
 def _table(text: str, name: str, folder: Path) -> ForeignDocument:
-    if len(text) > LARGEST_TABLE_BYTES:
-        raise refused(name, f"as a table it is larger than {LARGEST_TABLE_BYTES >> 20} MiB")
+    if len(text) > MAX_TABLE_BYTES:
+        raise file_error(name, f"as a table it is larger than {MAX_TABLE_BYTES >> 20} MiB")
     try:
         reader = csv.reader(io.StringIO(text), strict=True)
         header, *lines = [tuple(cell.strip() for cell in line) for line in reader if line]
     except csv.Error as error:
-        raise refused(name, f"it is not a CSV table ({error})") from error
+        raise file_error(name, f"it is not a CSV table ({error})") from error
     return ForeignDocument(name, folder, header=header, lines=tuple(lines))
 
 
 def _row(header: Sequence[str], line: Sequence[str], name: str) -> dict[str, str]:
     """Build a row. Empty cells beyond the header are dropped, because some tools end their lines with a comma."""
     if len(line) < len(header) or any(line[len(header) :]):
-        raise refused(name, f"a line has {len(line)} cells where the header has {len(header)}: it may be cut short")
+        raise file_error(name, f"a line has {len(line)} cells where the header has {len(header)}: it may be cut short")
     return {column: cell for column, cell in zip(header, line, strict=False) if column}

@@ -12,14 +12,16 @@ import numpy as np
 
 from app.records.metrics import PERCENTILES
 from app.records.plan_question import CurvePrecision
-from app.storage.foreign.documents import refused
+from app.storage.foreign.documents import file_error
 from app.storage.foreign.node import Node
 
-FROM_SEND = "latency is counted from the send, not from the intended start: waiting in the load generator is not in it"
-ALL_AT_ONCE = "a load point without a rate sent its requests all at once: its throughput is an upper bound"
+FROM_SEND_NOTE = (
+    "latency is counted from the send, not from the intended start: waiting in the load generator is not in it"
+)
+UNLIMITED_RATE_NOTE = "a load point without a rate sent its requests all at once: its throughput is an upper bound"
 
 
-def only(what: str, values: Iterable[tuple[str, str | None]]) -> str | None:
+def require_single_value(what: str, values: Iterable[tuple[str, str | None]]) -> str | None:
     """Return the one value that all files agree on, or `None` if none has a value.
 
     Raises UsageError if two files differ.
@@ -28,12 +30,12 @@ def only(what: str, values: Iterable[tuple[str, str | None]]) -> str | None:
     for name, value in values:
         if agreed is not None and value is not None and value != agreed:
             hint = f"Give the files of one {what}."
-            raise refused(name, f"it is of the {what} {value}, and another of these files of {agreed}", hint)
+            raise file_error(name, f"it is of the {what} {value}, and another of these files of {agreed}", hint)
         agreed = value if agreed is None else agreed
     return agreed
 
 
-def worst(precisions: list[CurvePrecision]) -> CurvePrecision:
+def find_lowest_precision(precisions: list[CurvePrecision]) -> CurvePrecision:
     order: tuple[CurvePrecision, ...] = ("requests", "aggregates", "rounded", "typed")
     return max(precisions, key=order.index)
 
@@ -48,7 +50,7 @@ def percentile_name(percent: float) -> str:
     return f"p{percent:g}".replace(".", "_")
 
 
-def exact(values_s: Iterable[float]) -> dict[str, float]:
+def compute_aggregates(values_s: Iterable[float]) -> dict[str, float]:
     """Compute mean, maximum and exact percentiles; empty without values, or if all values are 0.
 
     The q-th percentile is the ceil(n q)-th smallest value, as in Sizewise's own results.
@@ -61,24 +63,24 @@ def exact(values_s: Iterable[float]) -> dict[str, float]:
     return {"mean": float(ordered.mean()), **levels, "max": float(ordered[-1])}
 
 
-def taken(node: Node, keys: Mapping[str, str]) -> dict[str, float]:
+def read_aggregates(node: Node, keys: Mapping[str, str]) -> dict[str, float]:
     """Return the numbers under `keys`, which maps a tool's names to ours. Absent and null values are left out."""
     numbers = ((name, node.at(tool_name).number_or_none()) for tool_name, name in keys.items())
     return {name: value for name, value in numbers if value is not None}
 
 
-def in_seconds(aggregates: Mapping[str, float], unit_s: float) -> dict[str, float]:
+def convert_to_seconds(aggregates: Mapping[str, float], unit_s: float) -> dict[str, float]:
     """Convert aggregates to seconds; empty if all are 0, which several tools write for values they did not measure."""
     if not any(aggregates.values()):
         return {}
     return {name: value * unit_s for name, value in aggregates.items()}
 
 
-def present(latencies_s: Mapping[str, dict[str, float]]) -> dict[str, dict[str, float]]:
+def drop_empty(latencies_s: Mapping[str, dict[str, float]]) -> dict[str, dict[str, float]]:
     """Return the latencies without the metrics that have no aggregate."""
     return {metric: aggregates for metric, aggregates in latencies_s.items() if aggregates}
 
 
-def mean_or_none(values: Iterable[float]) -> float | None:
+def compute_mean(values: Iterable[float]) -> float | None:
     numbers = np.fromiter(values, dtype=np.float64)
     return float(numbers.mean()) if numbers.size and numbers.any() else None

@@ -8,9 +8,18 @@ from __future__ import annotations
 
 from app.analysis.token_samples import sample_of_rows
 from app.records.estimate import TokenSample
-from app.records.plan_question import CurvePrecision, ForeignCurve, Rung
-from app.storage.foreign.documents import ForeignDocument, refused
-from app.storage.foreign.found import FROM_SEND, UNITS_S, exact, in_seconds, only, present, taken, worst
+from app.records.plan_question import CurvePrecision, ForeignCurve, MeasuredLoadPoint
+from app.storage.foreign.documents import ForeignDocument, file_error
+from app.storage.foreign.found import (
+    FROM_SEND_NOTE,
+    UNITS_S,
+    compute_aggregates,
+    convert_to_seconds,
+    drop_empty,
+    find_lowest_precision,
+    read_aggregates,
+    require_single_value,
+)
 from app.storage.foreign.node import Node
 
 TOOL = "genai-bench"
@@ -20,21 +29,21 @@ _TRIMMED = "latencies are the tool's own, of fewer requests than it lists: warm-
 _TOLERANCE_S = 1e-6
 
 
-def recognises(document: ForeignDocument) -> bool:
+def recognizes(document: ForeignDocument) -> bool:
     return _is_run(document) or _is_metadata(document)
 
 
 def read(documents: tuple[ForeignDocument, ...]) -> ForeignCurve:
     runs = [document for document in documents if _is_run(document)]
     about = [Node(document.value, document.name) for document in documents if not _is_run(document)]
-    scenario = only("traffic scenario", ((run.name, _scenario(run)) for run in runs))
+    scenario = require_single_value("traffic scenario", ((run.name, _scenario(run)) for run in runs))
     results = [_load_point(document) for document in runs]
-    notes = [FROM_SEND, *(note for _, _, point_notes in results for note in point_notes)]
+    notes = [FROM_SEND_NOTE, *(note for _, _, point_notes in results for note in point_notes)]
     return ForeignCurve(
         tool=TOOL,
         version=" and ".join(sorted({text for node in about if (text := node.at("benchmark_version").text())})) or None,
-        model=only("model", (("experiment_metadata.json", node.at("model").text()) for node in about)),
-        precision=worst([precision for _, precision, _ in results] or ["aggregates"]),
+        model=require_single_value("model", (("experiment_metadata.json", node.at("model").text()) for node in about)),
+        precision=find_lowest_precision([precision for _, precision, _ in results] or ["aggregates"]),
         rungs=tuple(load_point for load_point, _, _ in results),
         notes=(*notes, f"traffic scenario {scenario}") if scenario else tuple(notes),
     )
@@ -54,20 +63,20 @@ def _scenario(run: ForeignDocument) -> str | None:
     return Node(run.value, run.name).at("aggregated_metrics", "scenario").text()
 
 
-def _load_point(document: ForeignDocument) -> tuple[Rung, CurvePrecision, list[str]]:
+def _load_point(document: ForeignDocument) -> tuple[MeasuredLoadPoint, CurvePrecision, list[str]]:
     run = Node(document.value, document.name)
     figures = run.at("aggregated_metrics")
     if figures.at("iteration_type").value == "batch_size":
-        raise refused(document.name, "it varies the batch size, not the load")
+        raise file_error(document.name, "it varies the batch size, not the load")
     unit = run.at("_time_unit").text() or "s"
     if unit not in UNITS_S:
-        raise run.at("_time_unit").wrong("a unit of time")
+        raise run.at("_time_unit").type_error("a unit of time")
     completed = figures.at("num_completed_requests").count()
     latencies, precision, notes = _latencies(run, figures, UNITS_S[unit])
     per_s = figures.at("requests_per_second").number_or_none()
     if per_s is None:
         per_s = figures.at("requests_per_minute").number() / 60
-    load_point = Rung(
+    load_point = MeasuredLoadPoint(
         offered_per_s=None,
         clients=figures.at("num_concurrency").number(),
         achieved_per_s=per_s,
@@ -98,15 +107,16 @@ def _latencies(
     Both cover the same requests if their means agree.
     """
     from_tool = {
-        metric: in_seconds(taken(figures.at("stats", key), _AGGREGATES), unit_s) for metric, key in _METRICS.items()
+        metric: convert_to_seconds(read_aggregates(figures.at("stats", key), _AGGREGATES), unit_s)
+        for metric, key in _METRICS.items()
     }
     successful = [row for row in run.at("individual_request_metrics").items() if row.at("error_code").value is None]
     from_requests = {
-        metric: exact(row.at(key).number() * unit_s for row in successful if row.at(key).value is not None)
+        metric: compute_aggregates(row.at(key).number() * unit_s for row in successful if row.at(key).value is not None)
         for metric, key in _METRICS.items()
     }
     if not successful:
-        return present(from_tool), "aggregates", []
+        return drop_empty(from_tool), "aggregates", []
     if abs(from_tool["latency"].get("mean", 0.0) - from_requests["latency"].get("mean", 0.0)) <= _TOLERANCE_S * unit_s:
-        return present(from_requests), "requests", []
-    return present(from_tool), "aggregates", [_TRIMMED]
+        return drop_empty(from_requests), "requests", []
+    return drop_empty(from_tool), "aggregates", [_TRIMMED]

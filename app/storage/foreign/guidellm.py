@@ -8,17 +8,17 @@ from __future__ import annotations
 
 from app.analysis.token_samples import sample_of_percentiles, sample_of_rows
 from app.records.estimate import TokenSample
-from app.records.plan_question import CurvePrecision, ForeignCurve, Rung
-from app.storage.foreign.documents import ForeignDocument, refused
+from app.records.plan_question import CurvePrecision, ForeignCurve, MeasuredLoadPoint
+from app.storage.foreign.documents import ForeignDocument, file_error
 from app.storage.foreign.found import (
-    ALL_AT_ONCE,
-    FROM_SEND,
-    exact,
-    in_seconds,
-    only,
-    present,
-    taken,
-    worst,
+    FROM_SEND_NOTE,
+    UNLIMITED_RATE_NOTE,
+    compute_aggregates,
+    convert_to_seconds,
+    drop_empty,
+    find_lowest_precision,
+    read_aggregates,
+    require_single_value,
 )
 from app.storage.foreign.node import Node
 
@@ -30,7 +30,7 @@ _CUT = "requests still under way when a stage ended are in no percentile"
 _CAPPED = "the rate was capped by max_concurrency"
 
 
-def recognises(document: ForeignDocument) -> bool:
+def recognizes(document: ForeignDocument) -> bool:
     benchmarks = document.value.get("benchmarks") if isinstance(document.value, dict) else None
     return isinstance(benchmarks, list) and all(
         isinstance(benchmark, dict)
@@ -41,7 +41,7 @@ def recognises(document: ForeignDocument) -> bool:
 
 
 def read(documents: tuple[ForeignDocument, ...]) -> ForeignCurve:
-    load_points: list[Rung] = []
+    load_points: list[MeasuredLoadPoint] = []
     precisions: list[CurvePrecision] = []
     notes: list[str] = []
     models: list[tuple[str, str | None]] = []
@@ -51,7 +51,7 @@ def read(documents: tuple[ForeignDocument, ...]) -> ForeignCurve:
         versions.add(report.at("metadata", "guidellm_version").text())
         benchmarks = list(report.at("benchmarks").items())
         if not benchmarks:
-            raise refused(document.name, "its list of benchmarks is empty")
+            raise file_error(document.name, "its list of benchmarks is empty")
         for benchmark in benchmarks:
             models.append((document.name, _model(report, benchmark)))
             load_point, precision, point_notes = _load_point(document.name, benchmark)
@@ -61,8 +61,8 @@ def read(documents: tuple[ForeignDocument, ...]) -> ForeignCurve:
     return ForeignCurve(
         tool=TOOL,
         version=" and ".join(sorted(filter(None, versions))) or None,
-        model=only("model", models),
-        precision=worst(precisions),
+        model=require_single_value("model", models),
+        precision=find_lowest_precision(precisions),
         rungs=tuple(load_points),
         notes=tuple(notes),
     )
@@ -80,7 +80,7 @@ def _model(report: Node, benchmark: Node) -> str | None:
     )
 
 
-def _load_point(name: str, benchmark: Node) -> tuple[Rung, CurvePrecision, list[str]]:
+def _load_point(name: str, benchmark: Node) -> tuple[MeasuredLoadPoint, CurvePrecision, list[str]]:
     strategy = benchmark.at("config", "strategy")
     if strategy.value is None:
         strategy = benchmark.at("args", "strategy")  # 0.3
@@ -94,9 +94,9 @@ def _load_point(name: str, benchmark: Node) -> tuple[Rung, CurvePrecision, list[
     rows = _window(benchmark, completed)
     is_intended = rate is not None and bool(rows) and all(_target(row) is not None for row in rows)
     latencies = _from_requests(rows, is_intended=is_intended) if rows else _from_aggregates(metrics)
-    notes += [_FROM_INTENDED if is_intended else FROM_SEND] * (rate is not None)
+    notes += [_FROM_INTENDED if is_intended else FROM_SEND_NOTE] * (rate is not None)
     notes += [_TPOT] * ("tpot" in latencies) + [_CUT] * bool(totals.at("incomplete").count_or_none())
-    load_point = Rung(
+    load_point = MeasuredLoadPoint(
         offered_per_s=rate,
         clients=clients,
         achieved_per_s=per_s,
@@ -119,7 +119,10 @@ def _lengths(rows: list[Node], metrics: Node) -> TokenSample | None:
         return sample_of_rows(*zip(*counted, strict=True))
     summaries = [metrics.at(f"{side}_token_count", "successful") for side in ("prompt", "output")]
     return sample_of_percentiles(
-        *(taken(summary.at("percentiles"), _PERCENTILES) | taken(summary, {"mean": "mean"}) for summary in summaries)
+        *(
+            read_aggregates(summary.at("percentiles"), _PERCENTILES) | read_aggregates(summary, {"mean": "mean"})
+            for summary in summaries
+        )
     )
 
 
@@ -138,8 +141,10 @@ def _load(name: str, strategy: Node) -> tuple[float | None, float | None, list[s
     if kind == "concurrent":
         return None, strategy.at("streams").number(), []
     if kind == "throughput":
-        return None, cap, [] if cap else [ALL_AT_ONCE]
-    raise refused(name, f"its strategy {kind or '(none)'} is no constant load", "Rates, streams and sweeps are read.")
+        return None, cap, [] if cap else [UNLIMITED_RATE_NOTE]
+    raise file_error(
+        name, f"its strategy {kind or '(none)'} is no constant load", "Rates, streams and sweeps are read."
+    )
 
 
 def _window(benchmark: Node, completed: int) -> list[Node]:
@@ -167,7 +172,13 @@ def _from_requests(rows: list[Node], *, is_intended: bool) -> dict[str, dict[str
         if gap is not None and tokens is not None and tokens > 1:
             tpots.append(gap * 1e-3)
     has_firsts = len(firsts) == len(rows)
-    return present({"latency": exact(latencies), "ttft": exact(firsts) if has_firsts else {}, "tpot": exact(tpots)})
+    return drop_empty(
+        {
+            "latency": compute_aggregates(latencies),
+            "ttft": compute_aggregates(firsts) if has_firsts else {},
+            "tpot": compute_aggregates(tpots),
+        }
+    )
 
 
 def _sent(row: Node) -> float:
@@ -193,6 +204,8 @@ def _from_aggregates(metrics: Node) -> dict[str, dict[str, float]]:
     latencies = {}
     for metric, tool_name in tool_names.items():
         summary, unit_s = metrics.at(tool_name, "successful"), 1.0 if metric == "latency" else 1e-3
-        levels = taken(summary.at("percentiles"), _PERCENTILES)
-        latencies[metric] = in_seconds(levels | taken(summary, {"mean": "mean", "max": "max"}), unit_s)
-    return present(latencies)
+        levels = read_aggregates(summary.at("percentiles"), _PERCENTILES)
+        latencies[metric] = convert_to_seconds(
+            levels | read_aggregates(summary, {"mean": "mean", "max": "max"}), unit_s
+        )
+    return drop_empty(latencies)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from app.analysis.token_samples import sample_of_percentiles
-from app.records.plan_question import ForeignCurve, Rung
-from app.storage.foreign.documents import ForeignDocument, refused
-from app.storage.foreign.found import FROM_SEND, in_seconds, percentile_name, present, taken
+from app.records.plan_question import ForeignCurve, MeasuredLoadPoint
+from app.storage.foreign.documents import ForeignDocument, file_error
+from app.storage.foreign.found import FROM_SEND_NOTE, convert_to_seconds, drop_empty, percentile_name, read_aggregates
 from app.storage.foreign.node import Node
 
 TOOL = "inference-perf"
@@ -24,7 +24,7 @@ _SUMMARY = "the file is a summary of all stages: a load point only where the run
 _LEFT_OUT = "the summary of all stages is left out, being no load point of its own"
 
 
-def recognises(document: ForeignDocument) -> bool:
+def recognizes(document: ForeignDocument) -> bool:
     value = document.value
     return isinstance(value, dict) and {"load_summary", "successes", "failures"} <= value.keys()
 
@@ -32,13 +32,13 @@ def recognises(document: ForeignDocument) -> bool:
 def read(documents: tuple[ForeignDocument, ...]) -> ForeignCurve:
     for document in documents:
         if document.name.startswith("adapter_"):
-            raise refused(document.name, "it is of one adapter's requests, a part of the load")
+            raise file_error(document.name, "it is of one adapter's requests, a part of the load")
     points = [Node(document.value, document.name) for document in documents]
     stages = [point for point in points if point.at("load_summary", "requested_rate").value is not None]
-    notes = [FROM_SEND]
+    notes = [FROM_SEND_NOTE]
     if len(stages) < len(points):
         if not stages and len(points) > 1:
-            raise refused(documents[0].name, "these are summaries of several runs", "Give their stages' files.")
+            raise file_error(documents[0].name, "these are summaries of several runs", "Give their stages' files.")
         notes.append(_LEFT_OUT if stages else _SUMMARY)
     read_points = stages or points
     load_points = [_load_point(point) for point in read_points]
@@ -46,13 +46,13 @@ def read(documents: tuple[ForeignDocument, ...]) -> ForeignCurve:
     return ForeignCurve(tool=TOOL, precision="aggregates", rungs=tuple(load_points), notes=tuple(notes))
 
 
-def _load_point(point: Node) -> Rung:
+def _load_point(point: Node) -> MeasuredLoadPoint:
     load, successes = point.at("load_summary"), point.at("successes")
     clients = load.at("concurrency").number_or_none()
     completed = successes.at("count").count()
     per_s = successes.at("throughput", "requests_per_sec").number()
     duration = point.at("benchmark_time_seconds").number_or_none()
-    return Rung(
+    return MeasuredLoadPoint(
         offered_per_s=None if clients is not None else load.at("requested_rate").number_or_none() or None,
         clients=clients,
         achieved_per_s=per_s,
@@ -70,7 +70,12 @@ def _load_point(point: Node) -> Rung:
 
 
 def _latencies(latency: Node) -> dict[str, dict[str, float]]:
-    return present({metric: in_seconds(taken(latency.at(key), _AGGREGATES), 1.0) for metric, key in _METRICS.items()})
+    return drop_empty(
+        {
+            metric: convert_to_seconds(read_aggregates(latency.at(key), _AGGREGATES), 1.0)
+            for metric, key in _METRICS.items()
+        }
+    )
 
 
 def _mean(*summaries: Node) -> float | None:
@@ -79,7 +84,7 @@ def _mean(*summaries: Node) -> float | None:
 
 
 def _levels(*summaries: Node) -> dict[str, float]:
-    return next((levels for levels in (taken(summary, _AGGREGATES) for summary in summaries) if levels), {})
+    return next((levels for levels in (read_aggregates(summary, _AGGREGATES) for summary in summaries) if levels), {})
 
 
 def _late(points: list[Node]) -> list[str]:

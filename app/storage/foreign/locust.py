@@ -9,9 +9,9 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from app.records.plan_question import ForeignCurve, Rung
-from app.storage.foreign.documents import ForeignDocument, refused
-from app.storage.foreign.found import FROM_SEND, in_seconds, percentile_name, present
+from app.records.plan_question import ForeignCurve, MeasuredLoadPoint
+from app.storage.foreign.documents import ForeignDocument, file_error
+from app.storage.foreign.found import FROM_SEND_NOTE, convert_to_seconds, drop_empty, percentile_name
 from app.storage.foreign.node import cell_number
 
 TOOL = "Locust"
@@ -23,7 +23,7 @@ _NO_USERS = "a _stats.csv does not tell its users: give the _stats_history.csv b
 _VARIED = "the users varied during a run: its load point is a mixture, named by the most users"
 
 
-def recognises(document: ForeignDocument) -> bool:
+def recognizes(document: ForeignDocument) -> bool:
     return _is_stats(document) or _is_history(document)
 
 
@@ -32,8 +32,8 @@ def read(documents: tuple[ForeignDocument, ...]) -> ForeignCurve:
     stats = {_run(document): document for document in documents if _is_stats(document)}
     for run, document in histories.items():
         if run not in stats:
-            raise refused(document.name, "it is the history of a run whose _stats.csv is not given")
-    notes, load_points = [FROM_SEND, _ROUNDED], []
+            raise file_error(document.name, "it is the history of a run whose _stats.csv is not given")
+    notes, load_points = [FROM_SEND_NOTE, _ROUNDED], []
     for run, document in stats.items():
         users = _users(histories[run]) if run in histories else []
         load_points.append(_load_point(document, max(users, default=None)))
@@ -60,10 +60,10 @@ def _users(history: ForeignDocument) -> list[float]:
     return [count for count in counts if count]
 
 
-def _load_point(document: ForeignDocument, users: float | None) -> Rung:
+def _load_point(document: ForeignDocument, users: float | None) -> MeasuredLoadPoint:
     rows = [row for row in document.rows() if row["Name"] == "Aggregated"]
     if len(rows) != 1:
-        raise refused(document.name, f"it has {len(rows)} rows named Aggregated where one was expected")
+        raise file_error(document.name, f"it has {len(rows)} rows named Aggregated where one was expected")
     row = rows[0]
 
     def cell(column: str) -> float:
@@ -71,19 +71,19 @@ def _load_point(document: ForeignDocument, users: float | None) -> Rung:
 
     tried, failed = int(cell("Request Count")), int(cell("Failure Count"))
     if failed > tried:
-        raise refused(document.name, f"it has {failed} failures among {tried} requests")
+        raise file_error(document.name, f"it has {failed} failures among {tried} requests")
     per_s = cell("Requests/s")
     latency_ms: dict[str, float] = {}
     if tried:
         percentiles = {column: match for column in document.header if (match := _PERCENTILE.fullmatch(column))}
         latency_ms = {percentile_name(float(match[1])): cell(column) for column, match in percentiles.items()}
         latency_ms |= {"mean": cell("Average Response Time"), "max": cell("Max Response Time")}
-    return Rung(
+    return MeasuredLoadPoint(
         offered_per_s=None,
         clients=users,
         achieved_per_s=max(0.0, per_s - cell("Failures/s")),
         duration_s=tried / per_s if per_s else None,
         completed=tried - failed,
         failed=failed,
-        latencies_s=present({"latency": in_seconds(latency_ms, _MILLISECONDS)}),
+        latencies_s=drop_empty({"latency": convert_to_seconds(latency_ms, _MILLISECONDS)}),
     )

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 
 from app.errors import UsageError
-from app.storage.foreign.documents import printable, refused
+from app.storage.foreign.documents import file_error, printable
 
 _MAX_NUMBER = 1e19  # larger than any time in nanoseconds since 1970
 
@@ -16,10 +16,10 @@ class Node:
 
     __slots__ = ("_file", "_path", "value")
 
-    def __init__(self, value: object, file: str, way: str = "") -> None:
+    def __init__(self, value: object, file: str, path: str = "") -> None:
         self.value = value
         self._file = file
-        self._path = way
+        self._path = path
 
     def at(self, *keys: str) -> Node:
         """Return the node at a path of keys; its value is `None` if a key is missing or its parent is not an object."""
@@ -34,22 +34,22 @@ class Node:
         if self.value is None:
             return
         if not isinstance(self.value, list):
-            raise self.wrong("a list")
+            raise self.type_error("a list")
         for index, value in enumerate(self.value):
             yield Node(value, self._file, f"{self._path}[{index}]")
 
     def table(self) -> dict[str, object]:
         if not isinstance(self.value, dict):
-            raise self.wrong("an object")
+            raise self.type_error("an object")
         return self.value
 
     def number(self) -> float:
         """Return a finite, non-negative number."""
         value = self.value
         if isinstance(value, bool) or not isinstance(value, int | float):
-            raise self.wrong("a number")
+            raise self.type_error("a number")
         if not 0 <= value <= _MAX_NUMBER:  # this is false for NaN too
-            raise self.wrong("a finite number from 0")
+            raise self.type_error("a finite number from 0")
         return float(value)
 
     def number_or_none(self) -> float | None:
@@ -58,7 +58,7 @@ class Node:
     def count(self) -> int:
         number = self.number()
         if number != math.floor(number):
-            raise self.wrong("a whole number")
+            raise self.type_error("a whole number")
         return int(number)
 
     def count_or_none(self) -> int | None:
@@ -69,16 +69,16 @@ class Node:
         if self.value is None:
             return None
         if not isinstance(self.value, str):
-            raise self.wrong("text")
+            raise self.type_error("text")
         return printable(self.value, 200) or None
 
     def numbers(self) -> list[float]:
         return [item.number() for item in self.items()]
 
-    def wrong(self, expected: str) -> UsageError:
+    def type_error(self, expected: str) -> UsageError:
         actual = "nothing" if self.value is None else printable(_shown(self.value), 40)
         where = printable(self._path, 120) or "its top"
-        return refused(self._file, f"at {where} it has {actual} where {expected} was expected")
+        return file_error(self._file, f"at {where} it has {actual} where {expected} was expected")
 
 
 def cell_number(row: dict[str, str], column: str, file: str) -> float:
@@ -90,16 +90,16 @@ def cell_number(row: dict[str, str], column: str, file: str) -> float:
         value = math.nan
     if not 0 <= value <= _MAX_NUMBER:
         shown = printable(repr(text), 40)
-        raise refused(file, f'the column "{printable(column)}" has {shown} where a number from 0 was expected')
+        raise file_error(file, f'the column "{printable(column)}" has {shown} where a number from 0 was expected')
     return value
 
 
-def same_length(file: str, lists: Mapping[str, Sequence[object]]) -> None:
+def check_same_length(file: str, lists: Mapping[str, Sequence[object]]) -> None:
     """Raise UsageError if parallel lists have different lengths."""
     lengths = {name: len(values) for name, values in lists.items()}
     if len(set(lengths.values())) > 1:
         sizes = ", ".join(f"{name} {length}" for name, length in lengths.items())
-        raise refused(file, f"its lists of requests are not equally long ({sizes})")
+        raise file_error(file, f"its lists of requests are not equally long ({sizes})")
 
 
 def _shown(value: object) -> str:

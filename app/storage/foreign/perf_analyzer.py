@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 
-from app.records.plan_question import ForeignCurve, Rung
-from app.storage.foreign.documents import ForeignDocument, refused
-from app.storage.foreign.found import FROM_SEND, in_seconds, percentile_name, present
+from app.records.plan_question import ForeignCurve, MeasuredLoadPoint
+from app.storage.foreign.documents import ForeignDocument, file_error
+from app.storage.foreign.found import FROM_SEND_NOTE, convert_to_seconds, drop_empty, percentile_name
 from app.storage.foreign.node import cell_number
 
 TOOL = "perf_analyzer"
@@ -17,25 +17,29 @@ _EVEN = "requests at a rate are taken to have come at even gaps, as is the tool'
 _COUNTS = "the file tells no counts of requests, so how far its percentiles can be trusted is unknown"
 
 
-def recognises(document: ForeignDocument) -> bool:
+def recognizes(document: ForeignDocument) -> bool:
     return "Inferences/Second" in document.header and any(load in document.header for load in _LOADS)
 
 
 def read(documents: tuple[ForeignDocument, ...]) -> ForeignCurve:
     load_points = tuple(load_point for document in documents for load_point in _load_points(document))
     even = [_EVEN] * any(load_point.offered_per_s is not None for load_point in load_points)
-    return ForeignCurve(tool=TOOL, precision="aggregates", rungs=load_points, notes=(FROM_SEND, _BATCH, *even, _COUNTS))
+    return ForeignCurve(
+        tool=TOOL, precision="aggregates", rungs=load_points, notes=(FROM_SEND_NOTE, _BATCH, *even, _COUNTS)
+    )
 
 
-def _load_points(document: ForeignDocument) -> list[Rung]:
+def _load_points(document: ForeignDocument) -> list[MeasuredLoadPoint]:
     percentiles = {column: match for column in document.header if (match := _PERCENTILE.fullmatch(column))}
     if not percentiles:
         hint = "The CSV of a composing model has none: give that of the whole model."
-        raise refused(document.name, "it has no columns of latency percentiles", hint)
+        raise file_error(document.name, "it has no columns of latency percentiles", hint)
     return [_load_point(document, row, percentiles) for row in document.rows()]
 
 
-def _load_point(document: ForeignDocument, row: dict[str, str], percentiles: dict[str, re.Match[str]]) -> Rung:
+def _load_point(
+    document: ForeignDocument, row: dict[str, str], percentiles: dict[str, re.Match[str]]
+) -> MeasuredLoadPoint:
     def cell(column: str) -> float:
         return cell_number(row, column, document.name)
 
@@ -43,13 +47,13 @@ def _load_point(document: ForeignDocument, row: dict[str, str], percentiles: dic
     if "Avg latency" in row:
         latency_us["mean"] = cell("Avg latency")
     is_closed = "Concurrency" in row
-    return Rung(
+    return MeasuredLoadPoint(
         offered_per_s=None if is_closed else cell("Request Rate"),
         clients=cell("Concurrency") if is_closed else None,
         achieved_per_s=cell("Inferences/Second"),
         duration_s=None,
         completed=None,
         failed=None,
-        latencies_s=present({"latency": in_seconds(latency_us, 1e-6)}),
+        latencies_s=drop_empty({"latency": convert_to_seconds(latency_us, 1e-6)}),
         gaps="even",
     )

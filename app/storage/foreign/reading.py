@@ -15,11 +15,11 @@ from msgspec.structs import replace
 
 from app.analysis.sample_size import needed_samples
 from app.errors import UsageError
-from app.records.plan_question import ForeignCurve, Rung
+from app.records.plan_question import ForeignCurve, MeasuredLoadPoint
 from app.storage.foreign import aiperf, genai_bench, guidellm, inference_perf, locust, perf_analyzer, typed, vllm
-from app.storage.foreign.documents import ForeignDocument, open_document, printable, refused
+from app.storage.foreign.documents import ForeignDocument, file_error, open_document, printable
 
-MOST_FILES = 200
+MAX_FILES = 200
 _MAX_LOAD_POINTS = 2000
 _MAX_PER_S, _MAX_LATENCY_S = 1e9, 1e7
 _SUFFIXES = (".json", ".jsonl", ".csv")
@@ -59,11 +59,11 @@ def _documents(paths: Sequence[Path]) -> list[tuple[ModuleType, ForeignDocument]
         for path in paths
         for recognized in (_read_folder(path) if path.is_dir() else [_read_known_file(path)])
     ]
-    if len(documents) > MOST_FILES:
-        raise UsageError(f"these are more than {MOST_FILES} files", hint="Give those of one curve.")
+    if len(documents) > MAX_FILES:
+        raise UsageError(f"these are more than {MAX_FILES} files", hint="Give those of one curve.")
     locations = [(document.folder.resolve(), document.name) for _, document in documents]
     if len(set(locations)) < len(locations):
-        raise refused(
+        raise file_error(
             next(location for location in locations if locations.count(location) > 1)[1], "it was given twice"
         )
     return documents
@@ -74,13 +74,13 @@ def _read_folder(path: Path) -> list[tuple[ModuleType, ForeignDocument]]:
     try:
         files = sorted(file for file in path.iterdir() if file.suffix.lower() in _SUFFIXES and file.is_file())
     except OSError as error:
-        raise refused(printable(path.name), f"{error.strerror or 'the folder cannot be listed'}") from error
-    if len(files) > MOST_FILES:
-        raise refused(printable(path.name), f"the folder has more than {MOST_FILES} files")
+        raise file_error(printable(path.name), f"{error.strerror or 'the folder cannot be listed'}") from error
+    if len(files) > MAX_FILES:
+        raise file_error(printable(path.name), f"the folder has more than {MAX_FILES} files")
     documents = [open_document(file) for file in files]
     known = [(module, document) for document in documents if (module := _find_format(document)) is not None]
     if not known:
-        raise refused(printable(path.name), "the folder has no result file that is known", _KNOWN)
+        raise file_error(printable(path.name), "the folder has no result file that is known", _KNOWN)
     return known
 
 
@@ -88,7 +88,7 @@ def _read_known_file(path: Path) -> tuple[ModuleType, ForeignDocument]:
     document = open_document(path)
     module = _find_format(document)
     if module is None:
-        raise refused(document.name, "it is no result file that is known", _KNOWN)
+        raise file_error(document.name, "it is no result file that is known", _KNOWN)
     return module, document
 
 
@@ -98,32 +98,34 @@ def _find_format(document: ForeignDocument) -> ModuleType | None:
 
 def _check_plausible(source: str, curve: ForeignCurve) -> None:
     if not curve.rungs:
-        raise refused(source, "it has no load point")
+        raise file_error(source, "it has no load point")
     if len(curve.rungs) > _MAX_LOAD_POINTS:
-        raise refused(source, f"it has more than {_MAX_LOAD_POINTS} load points")
+        raise file_error(source, f"it has more than {_MAX_LOAD_POINTS} load points")
     for load_point in curve.rungs:
         if load_point.offered_per_s == 0 or load_point.clients == 0:
-            raise refused(source, "a load point of it has no load")
+            raise file_error(source, "a load point of it has no load")
         if max(load_point.offered_per_s or 0.0, load_point.achieved_per_s) > _MAX_PER_S:
-            raise refused(source, f"a rate of it is above {_MAX_PER_S:g} a second")
+            raise file_error(source, f"a rate of it is above {_MAX_PER_S:g} a second")
         for metric, aggregates in load_point.latencies_s.items():
             _check_order(source, metric, aggregates)
 
 
 def _check_order(source: str, metric: str, aggregates: dict[str, float]) -> None:
     if max(aggregates.values()) > _MAX_LATENCY_S:
-        raise refused(source, f"its {metric} reaches {max(aggregates.values()):.3g} s: its units are not as expected")
+        raise file_error(
+            source, f"its {metric} reaches {max(aggregates.values()):.3g} s: its units are not as expected"
+        )
     levels = sorted((_percent(name), value, name) for name, value in aggregates.items() if name.startswith("p"))
     for (_, low, lower), (_, high, upper) in pairwise(levels):
         if low > high * (1 + 1e-9):
-            raise refused(source, f"{upper} of its {metric} is below {lower}")
+            raise file_error(source, f"{upper} of its {metric} is below {lower}")
 
 
 def _percent(name: str) -> float:
     return float(name[1:].replace("_", "."))
 
 
-def _sort_by_load(load_points: tuple[Rung, ...]) -> list[Rung]:
+def _sort_by_load(load_points: tuple[MeasuredLoadPoint, ...]) -> list[MeasuredLoadPoint]:
     """Sort the load points of closed loops by number of clients.
 
     If any point has no clients, sort all by the offered rate or, without one, by the achieved rate.

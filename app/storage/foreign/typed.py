@@ -12,9 +12,9 @@ from collections.abc import Iterator
 
 import yaml
 
-from app.records.plan_question import ForeignCurve, Rung
-from app.storage.foreign.documents import ForeignDocument, printable, refused
-from app.storage.foreign.found import in_seconds, only, present
+from app.records.plan_question import ForeignCurve, MeasuredLoadPoint
+from app.storage.foreign.documents import ForeignDocument, file_error, printable
+from app.storage.foreign.found import convert_to_seconds, drop_empty, require_single_value
 from app.storage.foreign.node import cell_number
 
 TOOL = "typed"
@@ -27,7 +27,7 @@ _AS_OFFERED = "completions are assumed to keep up with the offered rate"
 _SHAPE = f"a list of points, each with {_OFFERED} and latencies such as latency_ms.p95"
 
 
-def recognises(document: ForeignDocument) -> bool:
+def recognizes(document: ForeignDocument) -> bool:
     """Return whether this reader applies: any file that is neither JSON nor another tool's table is tried as YAML."""
     return _OFFERED in document.header or bool(document.text)
 
@@ -41,10 +41,12 @@ def read(documents: tuple[ForeignDocument, ...]) -> ForeignCurve:
         rows += [(document.name, point) for point in points]
     notes = (_ASSUMED, _AS_OFFERED) if any(_ACHIEVED not in row for _, row in rows) else (_ASSUMED,)
     load_points = tuple(_load_point(name, row) for name, row in rows)
-    return ForeignCurve(tool=TOOL, precision="typed", rungs=load_points, notes=notes, model=only("model", models))
+    return ForeignCurve(
+        tool=TOOL, precision="typed", rungs=load_points, notes=notes, model=require_single_value("model", models)
+    )
 
 
-def _load_point(name: str, row: dict[str, str]) -> Rung:
+def _load_point(name: str, row: dict[str, str]) -> MeasuredLoadPoint:
     latencies: dict[str, dict[str, float]] = {}
     for column in row:
         if match := _COLUMN.fullmatch(column):
@@ -52,39 +54,39 @@ def _load_point(name: str, row: dict[str, str]) -> Rung:
             latencies.setdefault(metric, {})[aggregate.replace(".", "_")] = cell_number(row, column, name)
         elif column not in (_OFFERED, _ACHIEVED):
             hint = f"Known are {_OFFERED}, {_ACHIEVED} and columns such as latency_ms.p95 or ttft_ms.mean."
-            raise refused(name, f'"{printable(column)}" is no column of a typed curve', hint)
+            raise file_error(name, f'"{printable(column)}" is no column of a typed curve', hint)
     if not latencies:
-        raise refused(name, "it has no latencies, such as latency_ms.p95")
+        raise file_error(name, "it has no latencies, such as latency_ms.p95")
     offered = cell_number(row, _OFFERED, name)
-    return Rung(
+    return MeasuredLoadPoint(
         offered_per_s=offered,
         clients=None,
         achieved_per_s=cell_number(row, _ACHIEVED, name) if _ACHIEVED in row else offered,
         duration_s=None,
         completed=None,
         failed=None,
-        latencies_s=present({metric: in_seconds(values, 1e-3) for metric, values in latencies.items()}),
+        latencies_s=drop_empty({metric: convert_to_seconds(values, 1e-3) for metric, values in latencies.items()}),
     )
 
 
 def _parse_yaml(document: ForeignDocument) -> tuple[str | None, list[dict[str, str]]]:
     """Return the model and the points. Scalars stay text; only mappings, lists and scalars are accepted."""
     if len(document.text) > _MAX_CHARACTERS:
-        raise refused(document.name, f"it is no result file that is known, and too long for {_SHAPE}")
+        raise file_error(document.name, f"it is no result file that is known, and too long for {_SHAPE}")
     try:
         _refuse_depth(document)
         root = yaml.compose(document.text, Loader=yaml.SafeLoader)
     except yaml.YAMLError as error:
-        raise refused(document.name, "it is no result file that is known, and not YAML either") from error
+        raise file_error(document.name, "it is no result file that is known, and not YAML either") from error
     model, points = None, root
     if isinstance(root, yaml.MappingNode):
         top = dict(_entries(root, document.name))
         if set(top) - {"model", "points"}:
-            raise refused(document.name, f"it is no result file that is known; a typed curve is {_SHAPE}")
+            raise file_error(document.name, f"it is no result file that is known; a typed curve is {_SHAPE}")
         points = top.get("points")
         model = _scalar(top["model"], document.name) if "model" in top else None
     if not isinstance(points, yaml.SequenceNode):
-        raise refused(document.name, f"it is no result file that is known; a typed curve is {_SHAPE}")
+        raise file_error(document.name, f"it is no result file that is known; a typed curve is {_SHAPE}")
     return model, [_point(point, document.name) for point in points.value]
 
 
@@ -97,14 +99,14 @@ def _refuse_depth(document: ForeignDocument) -> None:
     for event in yaml.parse(document.text, Loader=yaml.SafeLoader):
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
         if depth > _MAX_DEPTH:
-            raise refused(document.name, "it is nested deeper than a typed curve is")
+            raise file_error(document.name, "it is nested deeper than a typed curve is")
         if isinstance(event, yaml.AliasEvent):
-            raise refused(document.name, "it has a YAML alias")
+            raise file_error(document.name, "it has a YAML alias")
 
 
 def _point(node: yaml.Node, name: str) -> dict[str, str]:
     if not isinstance(node, yaml.MappingNode):
-        raise refused(name, f"a point of it is no mapping; a typed curve is {_SHAPE}")
+        raise file_error(name, f"a point of it is no mapping; a typed curve is {_SHAPE}")
     return {key: _scalar(value, name) for key, value in _entries(node, name)}
 
 
@@ -113,12 +115,12 @@ def _entries(node: yaml.MappingNode, name: str) -> Iterator[tuple[str, yaml.Node
     for key_node, value in node.value:
         key = _scalar(key_node, name)
         if key in keys:
-            raise refused(name, f'the key "{printable(key)}" is there twice in one mapping')
+            raise file_error(name, f'the key "{printable(key)}" is there twice in one mapping')
         keys.add(key)
         yield key, value
 
 
 def _scalar(node: yaml.Node, name: str) -> str:
     if not isinstance(node, yaml.ScalarNode):
-        raise refused(name, "it is nested deeper than a typed curve is")
+        raise file_error(name, "it is nested deeper than a typed curve is")
     return printable(str(node.value), 200)

@@ -12,19 +12,19 @@ from collections.abc import Sequence
 
 from app.analysis.token_samples import sample_of_rows
 from app.records.estimate import TokenSample
-from app.records.plan_question import CurvePrecision, ForeignCurve, Rung
-from app.storage.foreign.documents import ForeignDocument, refused
+from app.records.plan_question import CurvePrecision, ForeignCurve, MeasuredLoadPoint
+from app.storage.foreign.documents import ForeignDocument, file_error
 from app.storage.foreign.found import (
-    ALL_AT_ONCE,
-    FROM_SEND,
-    exact,
-    in_seconds,
-    only,
+    FROM_SEND_NOTE,
+    UNLIMITED_RATE_NOTE,
+    compute_aggregates,
+    convert_to_seconds,
+    drop_empty,
+    find_lowest_precision,
     percentile_name,
-    present,
-    worst,
+    require_single_value,
 )
-from app.storage.foreign.node import Node, same_length
+from app.storage.foreign.node import Node, check_same_length
 
 TOOL = "vllm bench serve"
 _AGGREGATE = re.compile(r"(mean|median|p\d{1,3}(?:\.\d{1,6})?)_(ttft|tpot|itl|e2el|e2el_including_client_queue)_ms")
@@ -38,7 +38,7 @@ _NO_LATENCY = (
 )
 
 
-def recognises(document: ForeignDocument) -> bool:
+def recognizes(document: ForeignDocument) -> bool:
     return bool(document.values) and all(
         isinstance(value, dict) and {"model_id", "num_prompts", "request_throughput", "completed"} <= value.keys()
         for value in document.values
@@ -51,22 +51,22 @@ def read(documents: tuple[ForeignDocument, ...]) -> ForeignCurve:
     notes = [note for _, _, point_notes in results for note in point_notes]
     return ForeignCurve(
         tool=TOOL,
-        model=only("model", ((name, point.at("model_id").text()) for name, point in points)),
-        precision=worst([precision for _, precision, _ in results]),
+        model=require_single_value("model", ((name, point.at("model_id").text()) for name, point in points)),
+        precision=find_lowest_precision([precision for _, precision, _ in results]),
         rungs=tuple(load_point for load_point, _, _ in results),
         notes=tuple(notes),
     )
 
 
-def _load_point(name: str, point: Node) -> tuple[Rung, CurvePrecision, list[str]]:
+def _load_point(name: str, point: Node) -> tuple[MeasuredLoadPoint, CurvePrecision, list[str]]:
     if point.at("ramp_up_strategy").value is not None:
-        raise refused(name, "its rate ramped up, so it is no one load point")
+        raise file_error(name, "its rate ramped up, so it is no one load point")
     rate, clients = _rate(point.at("request_rate")), point.at("max_concurrency").number_or_none()
     completed = point.at("completed").count()
     is_capped = rate is not None and clients is not None
     latencies, precision, has_queue = _latencies(name, point, completed, is_capped)
     burstiness = point.at("burstiness").number_or_none()
-    load_point = Rung(
+    load_point = MeasuredLoadPoint(
         offered_per_s=rate,
         clients=clients if rate is None else None,
         achieved_per_s=point.at("request_throughput").number(),
@@ -80,10 +80,10 @@ def _load_point(name: str, point: Node) -> tuple[Rung, CurvePrecision, list[str]
         lengths=_lengths(point),
     )
     notes = [
-        FROM_SEND if rate is not None and not has_queue else None,
+        FROM_SEND_NOTE if rate is not None and not has_queue else None,
         _GAPS if "itl" in latencies or "ttft" in latencies else None,
         (_WITH_QUEUE if has_queue else _CAPPED) if is_capped else None,
-        ALL_AT_ONCE if rate is None and clients is None else None,
+        UNLIMITED_RATE_NOTE if rate is None and clients is None else None,
         None if "latency" in latencies or not completed else _NO_LATENCY,
         f"arrivals were gamma, of burstiness {burstiness:g}; 1 is Poisson" if burstiness not in (None, 1.0) else None,
     ]
@@ -146,8 +146,8 @@ def _aggregates(point: Node, is_capped: bool) -> tuple[dict[str, dict[str, float
             by_metric.setdefault(metric, {})[name] = point.at(key).number()
     queued, sent = by_metric.pop("e2el_including_client_queue", {}), by_metric.pop("e2el", {})
     has_queue = is_capped and bool(queued)
-    seconds = {metric: in_seconds(values, 1e-3) for metric, values in by_metric.items()}
-    return present({"latency": in_seconds(queued if has_queue else sent, 1e-3), **seconds}), has_queue
+    seconds = {metric: convert_to_seconds(values, 1e-3) for metric, values in by_metric.items()}
+    return drop_empty({"latency": convert_to_seconds(queued if has_queue else sent, 1e-3), **seconds}), has_queue
 
 
 def _from_requests(
@@ -161,7 +161,7 @@ def _from_requests(
     gaps = [item.numbers() for item in point.at("itls").items()]
     outputs = point.at("output_lens").numbers() if isinstance(point.at("output_lens").value, list) else []
     if not latencies and ttfts and gaps:
-        same_length(name, {"ttfts": ttfts, "itls": gaps})
+        check_same_length(name, {"ttfts": ttfts, "itls": gaps})
         latencies = [first + sum(rest) for first, rest in zip(ttfts, gaps, strict=True)]
     if not latencies:
         return None
@@ -172,7 +172,7 @@ def _from_requests(
         "output_lens": outputs,
         "queue_times": waits,
     }
-    same_length(name, {key: values for key, values in lists.items() if values})
+    check_same_length(name, {key: values for key, values in lists.items() if values})
     successful = _succeeded(point, latencies, completed)
     if successful is None:
         return None
@@ -184,12 +184,12 @@ def _from_requests(
         if ttfts and outputs and outputs[i] > 1 and latencies[i] >= ttfts[i] > 0
     ]
     latencies_by_metric = {
-        "latency": exact(latencies[i] + wait[i] for i in successful),
-        "ttft": exact(ttfts[i] + wait[i] for i in successful) if any(ttfts) else {},
-        "tpot": exact(tpots),
-        "itl": exact(gap for i in successful if gaps for gap in gaps[i]),
+        "latency": compute_aggregates(latencies[i] + wait[i] for i in successful),
+        "ttft": compute_aggregates(ttfts[i] + wait[i] for i in successful) if any(ttfts) else {},
+        "tpot": compute_aggregates(tpots),
+        "itl": compute_aggregates(gap for i in successful if gaps for gap in gaps[i]),
     }
-    return present(latencies_by_metric), has_queue
+    return drop_empty(latencies_by_metric), has_queue
 
 
 def _succeeded(point: Node, latencies: list[float], completed: int) -> list[int] | None:

@@ -4,7 +4,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from app.analysis.abort import FIRST_ANSWERS, is_over_saturated, reason_to_abort
+from app.analysis.abort import FIRST_RESPONSES, find_abort_reason, is_over_saturated
 from app.analysis.objectives import parse_objective
 from app.records.abort import AbortRule
 from app.records.result import Objective
@@ -26,7 +26,9 @@ def rule(objective: str) -> AbortRule:
     ],
 )
 def test_errors_end_a_run_once_they_are_too_many(elapsed_s: float, failed: int, completed: int, aborts: bool) -> None:
-    why = reason_to_abort(rule("error_rate > 20%"), "peak", elapsed_s, failed=failed, completed=completed, recent_ms=())
+    why = find_abort_reason(
+        rule("error_rate > 20%"), "peak", elapsed_s, failed=failed, completed=completed, recent_ms=()
+    )
     assert (why is not None) is aborts
 
 
@@ -44,13 +46,13 @@ def test_errors_end_a_run_once_they_are_too_many(elapsed_s: float, failed: int, 
 )
 def test_latency_is_that_of_recent_answers(objective: str, aborts: bool) -> None:
     recent_ms = range(1, 101)
-    why = reason_to_abort(rule(objective), "peak", 20.0, failed=0, completed=100, recent_ms=recent_ms)
+    why = find_abort_reason(rule(objective), "peak", 20.0, failed=0, completed=100, recent_ms=recent_ms)
     assert (why is not None) is aborts
-    assert reason_to_abort(rule(objective), "peak", 20.0, failed=9, completed=0, recent_ms=()) is None
+    assert find_abort_reason(rule(objective), "peak", 20.0, failed=9, completed=0, recent_ms=()) is None
 
 
 def test_the_reason_says_what_was_seen_where_and_when() -> None:
-    why = reason_to_abort(rule("error_rate > 20%"), "peak", 16.25, failed=1, completed=2, recent_ms=())
+    why = find_abort_reason(rule("error_rate > 20%"), "peak", 16.25, failed=1, completed=2, recent_ms=())
     assert why == "abort_when: error_rate > 20% after 15s: 33.3 % in peak after 16.2 s"
 
 
@@ -133,7 +135,7 @@ def ended_by_tokens_s(
     for at_s in np.arange(0.25, arrivals[-1], 0.25):
         backlog = int(np.searchsorted(arrivals, at_s) - np.count_nonzero(ends <= at_s))
         history.append((int(at_s * 1e9), backlog))
-        first = latency[in_order_of_ends][:FIRST_ANSWERS][: np.count_nonzero(ends <= at_s)]
+        first = latency[in_order_of_ends][:FIRST_RESPONSES][: np.count_nonzero(ends <= at_s)]
         answer_s = float(np.quantile(first, 0.95)) if first.size else None
         if is_over_saturated(history, rate, slo, answer_s):
             return float(at_s)

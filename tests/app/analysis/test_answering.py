@@ -5,9 +5,15 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from app.analysis.answering import answering_stages, heaviest_held, judged_stages, lightest_failed, with_headline
+from app.analysis.answering import (
+    evaluated_stages,
+    find_heaviest_passed,
+    find_lightest_failed,
+    headline_stages,
+    mark_headline,
+)
 from app.analysis.search import SearchOutcome
-from app.records.result import IN_SWEEP, Estimate, MaxRate, Stage, Verdict
+from app.records.result import SWEEP_TAG, Estimate, MaxRate, Stage, Verdict
 from tests.fakes.results import full_run
 from tests.fakes.traffic import clients_run
 
@@ -15,38 +21,38 @@ STAGE = next(stage for stage in clients_run().result.stages if stage.kind == "cl
 
 
 def swept(clients: int, held: bool | None) -> Stage:
-    return replace(STAGE, tags={IN_SWEEP: "yes"}, concurrency=clients, held=held, verdict=Verdict("VALID"))
+    return replace(STAGE, tags={SWEEP_TAG: "yes"}, concurrency=clients, held=held, verdict=Verdict("VALID"))
 
 
 def test_the_heaviest_load_below_the_lightest_that_failed_is_the_answer() -> None:
     stages = [swept(1, True), swept(2, True), swept(4, True), swept(8, False), swept(16, True), swept(32, False)]
-    assert heaviest_held(stages) == (stages[2],)
-    assert lightest_failed(stages) is stages[3]
+    assert find_heaviest_passed(stages) == (stages[2],)
+    assert find_lightest_failed(stages) is stages[3]
 
 
 def test_every_repeat_of_a_load_must_hold() -> None:
     stages = [swept(1, True), swept(1, True), swept(2, True), swept(2, False)]
-    assert heaviest_held(stages) == tuple(stages[:2])
+    assert find_heaviest_passed(stages) == tuple(stages[:2])
 
 
 def test_what_is_invalid_cut_short_or_of_no_sweep_tells_nothing() -> None:
     spoilt = replace(swept(1, False), verdict=Verdict("INVALID", ("late",)))
     asked_for = replace(swept(64, True), tags={})
     stages = [spoilt, swept(2, True), swept(4, None), asked_for]
-    assert heaviest_held(stages) == (stages[1],)
-    assert lightest_failed(stages) is None
-    assert heaviest_held([swept(1, False)]) == ()
-    assert heaviest_held([swept(1, None)]) == ()
+    assert find_heaviest_passed(stages) == (stages[1],)
+    assert find_lightest_failed(stages) is None
+    assert find_heaviest_passed([swept(1, False)]) == ()
+    assert find_heaviest_passed([swept(1, None)]) == ()
 
 
 def test_rates_count_as_clients_do() -> None:
     stages = [
         replace(swept(1, held), concurrency=None, scheduled_per_s=rate) for rate, held in ((50, True), (90, False))
     ]
-    assert heaviest_held(stages) == (stages[0],)
+    assert find_heaviest_passed(stages) == (stages[0],)
 
 
-SWEEP = {IN_SWEEP: "yes"}
+SWEEP = {SWEEP_TAG: "yes"}
 INVALID = Verdict("INVALID", ("send lag",))
 
 
@@ -59,10 +65,10 @@ def headline(*stages: Stage, found: float | None = None, pooled: Stage | None = 
     """Names of the stages that are marked when the run searched for a rate, or found one among those it was given."""
     is_searched = any(one.kind in ("probe", "hold") for one in stages)
     search = SearchOutcome(found, None, (found, None), len(stages)) if is_searched else None
-    judged_on = judged_stages(stages, answering_stages(stages, search), pooled)
+    judged_on = evaluated_stages(stages, headline_stages(stages, search), pooled)
     max_rate = None if found is None else MaxRate(Estimate(found), (), "the endpoint")
     every = stages if pooled is None else (*stages, pooled)
-    return [one.name for one in with_headline(every, judged_on, max_rate) if one.in_headline]
+    return [one.name for one in mark_headline(every, judged_on, max_rate) if one.in_headline]
 
 
 HOLDS = (stage("probe 40/s", "probe", 40), stage("hold 40/s", "hold", 40), stage("hold 40/s", "hold", 40))

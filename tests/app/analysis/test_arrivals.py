@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from msgspec.structs import replace
 
-from app.analysis.arrivals import arrivals_in_words, curve_of
-from app.records.stage import StageFacts
+from app.analysis.arrivals import build_rate_curve, format_arrivals
+from app.records.stage import StageData
 from tests.fakes.queues import stage_facts
 
 
@@ -42,14 +42,14 @@ from tests.fakes.queues import stage_facts
     ],
 )
 def test_how_requests_came_in_words(changes: dict[str, Any], words: str) -> None:
-    assert arrivals_in_words(replace(stage_facts(200), **changes)) == words
+    assert format_arrivals(replace(stage_facts(200), **changes)) == words
 
 
 RAMP = ((0.0, 10.0), (10.0, 110.0))
 JUMP = ((0.0, 10.0), (5.0, 10.0), (5.0, 100.0), (6.0, 100.0), (6.0, 10.0))
 
 
-def facts(rates: tuple[tuple[float, float], ...]) -> StageFacts:
+def facts(rates: tuple[tuple[float, float], ...]) -> StageData:
     return replace(stage_facts(), rate_per_s=None, rates=rates)
 
 
@@ -69,18 +69,18 @@ def facts(rates: tuple[tuple[float, float], ...]) -> StageFacts:
 def test_the_area_is_that_of_straight_lines(
     rates: tuple[tuple[float, float], ...], until_s: float, area: float
 ) -> None:
-    curve = curve_of(facts(rates))
+    curve = build_rate_curve(facts(rates))
     assert curve is not None
-    assert curve.area_until(np.array([0.0, until_s])) == pytest.approx([0.0, area])
+    assert curve.expected_arrivals(np.array([0.0, until_s])) == pytest.approx([0.0, area])
 
 
 def test_one_rate_is_a_curve_too() -> None:
-    curve = curve_of(stage_facts(200))
+    curve = build_rate_curve(stage_facts(200))
     assert curve is not None
-    assert curve.area_until(np.array([3.0])) == pytest.approx([600])
+    assert curve.expected_arrivals(np.array([3.0])) == pytest.approx([600])
 
 
 @pytest.mark.parametrize("arrivals", ["trace", "closed", "locust"])
 def test_answers_and_traces_have_no_curve(arrivals: str) -> None:
-    assert curve_of(replace(stage_facts(), arrival_kind=arrivals)) is None
-    assert curve_of(facts(())) is None
+    assert build_rate_curve(replace(stage_facts(), arrival_kind=arrivals)) is None
+    assert build_rate_curve(facts(())) is None

@@ -7,12 +7,19 @@ import numpy as np
 import pytest
 from msgspec.structs import replace
 
-from app.analysis.curve import LoadPoint, are_apart, capacity_curve, find_knees, knees_of, rungs_of
+from app.analysis.curve import (
+    LoadPoint,
+    build_capacity_curve,
+    build_load_points,
+    find_knees,
+    find_sweep_knees,
+    has_disagreement,
+)
 from app.analysis.objectives import parse_objective
 from app.analysis.token_samples import sample_of_pairs
 from app.records.estimate import TokenSample
 from app.records.offers import CurvePoint
-from app.records.result import IN_SWEEP, ArrivalKind, Estimate, Knee, MaxRate, Stage, StageKind, Verdict, Window
+from app.records.result import SWEEP_TAG, ArrivalKind, Estimate, Knee, MaxRate, Stage, StageKind, Verdict, Window
 
 SLO = (parse_objective("error_rate < 1%"), parse_objective("service_ms.p99 < 50"))
 FOUND = MaxRate(Estimate(100.0, (90.0, 110.0), 900), ("service_ms.p99 < 50",), "…")
@@ -58,7 +65,7 @@ STAGES = (
 
 
 def test_every_rate_tried_is_a_point_of_the_slos_own_latency() -> None:
-    curve = capacity_curve(STAGES, SLO, FOUND)
+    curve = build_capacity_curve(STAGES, SLO, FOUND)
     assert curve.latency_metric == "service_ms.p99"
     assert [point.offered_per_s for point in curve.points] == [50, 100, 100, 100, 104, 200]
     assert curve.points[0] == CurvePoint(50, 12.5, 49, True)
@@ -67,13 +74,13 @@ def test_every_rate_tried_is_a_point_of_the_slos_own_latency() -> None:
 
 
 def test_the_cores_are_those_of_the_holds_at_the_max_rate() -> None:
-    assert capacity_curve(STAGES, SLO, FOUND).cores_used == 1.5
-    assert capacity_curve([stage(100, "hold", held=True)], SLO, FOUND).cores_used is None
+    assert build_capacity_curve(STAGES, SLO, FOUND).cores_used == 1.5
+    assert build_capacity_curve([stage(100, "hold", held=True)], SLO, FOUND).cores_used is None
 
 
 @pytest.mark.parametrize("slo", ["error_rate < 1%", "latency_ms.mean < 9", "service_ms.p99 < 9 | warn"])
 def test_without_a_latency_percentile_that_decides_the_curve_is_of_the_p95(slo: str) -> None:
-    curve = capacity_curve(STAGES, (parse_objective(slo),), FOUND)
+    curve = build_capacity_curve(STAGES, (parse_objective(slo),), FOUND)
     assert curve.latency_metric == "latency_ms.p95"
     assert curve.points[0].latency_ms == 25.0
 
@@ -81,18 +88,18 @@ def test_without_a_latency_percentile_that_decides_the_curve_is_of_the_p95(slo: 
 @pytest.mark.parametrize("kind", ["closed", "varying", "spike"])
 def test_only_rates_that_were_chosen_are_points(kind: StageKind) -> None:
     more = (*STAGES, stage(300, kind, held=True))
-    assert capacity_curve(more, SLO, FOUND) == capacity_curve(STAGES, SLO, FOUND)
+    assert build_capacity_curve(more, SLO, FOUND) == build_capacity_curve(STAGES, SLO, FOUND)
 
 
 def test_an_slo_on_first_tokens_is_what_the_curve_is_of() -> None:
-    curve = capacity_curve(STAGES, (parse_objective("ttft_ms.p99 < 500"), *SLO), FOUND)
+    curve = build_capacity_curve(STAGES, (parse_objective("ttft_ms.p99 < 500"), *SLO), FOUND)
     assert curve.latency_metric == "ttft_ms.p99"
 
 
 def test_without_a_rate_that_met_the_slo_the_curve_has_points_and_a_max_rate_of_0() -> None:
-    curve = capacity_curve(STAGES, SLO, MaxRate(Estimate(None, reason="x"), (), "…"))
+    curve = build_capacity_curve(STAGES, SLO, MaxRate(Estimate(None, reason="x"), (), "…"))
     assert (curve.max_rate_per_s, curve.max_rate_ci95) == (0.0, None)
-    assert curve.points == capacity_curve(STAGES, SLO, FOUND).points
+    assert curve.points == build_capacity_curve(STAGES, SLO, FOUND).points
 
 
 def long_stage(rate: float, **changes: Any) -> Stage:
@@ -104,7 +111,7 @@ def long_stage(rate: float, **changes: Any) -> Stage:
 
 def test_load_points_are_one_replicas_by_rising_rate_without_invalid_stages() -> None:
     invalid = long_stage(50, verdict=Verdict("INVALID", ("late",)))
-    first, second = rungs_of([long_stage(200), invalid, long_stage(100, errors={"timeout": 8})], replicas=4)
+    first, second = build_load_points([long_stage(200), invalid, long_stage(100, errors={"timeout": 8})], replicas=4)
     assert (first.offered_per_s, second.offered_per_s) == (25, 50)
     assert (first.achieved_per_s, first.duration_s) == (25, 10)
     assert (first.completed, first.failed, second.failed) == (250, 2, 0)
@@ -118,7 +125,7 @@ def test_times_of_a_load_point_are_in_seconds_and_what_was_withheld_is_absent() 
         "output_tokens": {"mean": Estimate(120.0)},
         "send_lag_ms": {"p50": Estimate(1.0)},
     }
-    (found,) = rungs_of([long_stage(100, metrics=metrics)])
+    (found,) = build_load_points([long_stage(100, metrics=metrics)])
     assert found.latencies_s == {"latency": {"p50": 0.020}, "ttft": {"mean": 0.005}}
     assert (found.input_tokens_mean, found.output_tokens_mean) == (None, 120.0)
 
@@ -128,25 +135,25 @@ def test_times_of_a_load_point_are_in_seconds_and_what_was_withheld_is_absent() 
     [("poisson", "random"), ("constant", "even"), ("gamma", "other"), ("locust", "other"), (None, "other")],
 )
 def test_only_poissons_arrivals_came_at_random(arrivals: ArrivalKind | None, gaps: str) -> None:
-    assert rungs_of([replace(long_stage(100), arrival_kind=arrivals)])[0].gaps == gaps
+    assert build_load_points([replace(long_stage(100), arrival_kind=arrivals)])[0].gaps == gaps
 
 
 def test_load_points_carry_joint_lengths_but_no_damaged_ones() -> None:
     lengths = sample_of_pairs(np.array([[100, 20], [3000, 5]]))
     damaged = TokenSample(lengths.input_tokens, lengths.output_tokens[:-1])
-    assert [one.lengths for one in rungs_of([long_stage(100, lengths=lengths)])] == [lengths]
-    assert [one.lengths for one in rungs_of([long_stage(100, lengths=damaged)])] == [None]
+    assert [one.lengths for one in build_load_points([long_stage(100, lengths=lengths)])] == [lengths]
+    assert [one.lengths for one in build_load_points([long_stage(100, lengths=damaged)])] == [None]
 
 
 def test_what_many_sessions_bring_is_not_known_to_be_random() -> None:
-    assert [one.gaps for one in rungs_of([long_stage(100, sessions=True)])] == ["other"]
+    assert [one.gaps for one in build_load_points([long_stage(100, sessions=True)])] == ["other"]
 
 
 def test_pooled_holds_are_one_point_each_so_that_a_stored_run_is_planned_as_it_was_measured() -> None:
     holds = [stage(100.0, "hold", held=True), stage(50.0, "probe", held=True)]
     stored = [*holds, replace(holds[0], name="3 holds at 100/s", tags={"pooled": "3"})]
-    assert capacity_curve(stored, SLO, FOUND) == capacity_curve(holds, SLO, FOUND)
-    assert rungs_of(stored) == rungs_of(holds)
+    assert build_capacity_curve(stored, SLO, FOUND) == build_capacity_curve(holds, SLO, FOUND)
+    assert build_load_points(stored) == build_load_points(holds)
 
 
 def by_method(knees: tuple[Knee, ...]) -> dict[str, Knee]:
@@ -188,13 +195,13 @@ def test_clients_saturate_a_server_of_eight_at_eight() -> None:
         "chord": 8,
         "two lines": pytest.approx(8, rel=0.03),
     }
-    assert not are_apart(tuple(knees.values()))
+    assert not has_disagreement(tuple(knees.values()))
 
 
 def test_methods_that_disagree_are_told_apart() -> None:
     knees = find_knees(mm1(0.1, 0.3, 0.5, 0.7, 0.9, 0.98), "rate")
-    assert are_apart(knees)
-    assert not are_apart(knees[:1])
+    assert has_disagreement(knees)
+    assert not has_disagreement(knees[:1])
 
 
 def test_few_points_and_a_flat_curve_have_no_knee_and_say_why() -> None:
@@ -220,7 +227,7 @@ def swept(point: LoadPoint, *, clients: bool = False) -> Stage:
         name="sweep",
         kind="closed" if clients else "steady",
         repeat=1,
-        tags={IN_SWEEP: "yes"},
+        tags={SWEEP_TAG: "yes"},
         variant=None,
         window=Window(0, 1),
         offered_per_s=nothing,
@@ -242,15 +249,15 @@ def test_the_knees_are_of_the_sweep_alone_and_of_what_the_generator_could_send()
     stages = [swept(point) for point in mm1(0.1, 0.3, 0.5, 0.7, 0.9)]
     disturbed = replace(swept(LoadPoint(95, 95, 0.001)), verdict=Verdict("INVALID"))
     other = replace(swept(LoadPoint(20, 20, 0.001)), tags={})
-    knees = knees_of([*stages, disturbed, other])
+    knees = find_sweep_knees([*stages, disturbed, other])
     assert by_method(knees)["power"].at == 50
     assert {knee.load for knee in knees} == {"rate"}
-    assert knees_of([other]) == ()
+    assert find_sweep_knees([other]) == ()
 
 
 def test_repeats_of_a_load_are_one_point() -> None:
     stages = [swept(point, clients=True) for point in (LoadPoint(n, n, n / 8 + 1) for n in (1, 2, 4, 8, 16))]
     twice = [replace(one, metrics={**one.metrics, "latency_ms": {"mean": Estimate(1e6)}}) for one in stages[-1:]]
-    knees = knees_of([*stages, *twice])
+    knees = find_sweep_knees([*stages, *twice])
     assert {knee.load for knee in knees} == {"clients"}
     assert len({knee.reason for knee in knees if knee.reason == "needs 4 loads, has 5"}) == 0

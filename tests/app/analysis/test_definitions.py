@@ -21,11 +21,11 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from app.analysis.definitions import by_definitions
-from app.analysis.definitions.seen import weighted
+from app.analysis.definitions import compute_tool_metrics
+from app.analysis.definitions.seen import weighted_percentiles
 from app.analysis.rows import read_rows
-from app.analysis.stages import summarise_stage
-from app.records.definitions import METRICS, ToolNumbers
+from app.analysis.stages import summarize_stage
+from app.records.definitions import TOOL_METRICS, ToolMetrics
 from app.records.result import Stage
 from tests.fakes.queues import constant_s, request_rows, stage_facts
 from tests.fakes.streams import Answer, stream_table
@@ -69,35 +69,35 @@ TEN = (
 )
 
 
-def tools(*answers: Answer, older: bool = False) -> dict[str, ToolNumbers]:
+def tools(*answers: Answer, older: bool = False) -> dict[str, ToolMetrics]:
     table = stream_table(answers)
     if older:
         table = table.drop_columns(["worker", "first_event_ns", "tokens_asked"])
     return _tools(table)
 
 
-def _tools(rows: pa.Table) -> dict[str, ToolNumbers]:
-    stage: Stage = summarise_stage(rows, None, FACTS, ())
-    return {one.tool: one for one in by_definitions(read_rows(rows), stage)}
+def _tools(rows: pa.Table) -> dict[str, ToolMetrics]:
+    stage: Stage = summarize_stage(rows, None, FACTS, ())
+    return {one.tool: one for one in compute_tool_metrics(read_rows(rows), stage)}
 
 
 @pytest.fixture(scope="module")
-def ten() -> dict[str, ToolNumbers]:
+def ten() -> dict[str, ToolMetrics]:
     return tools(*TEN)
 
 
-def values(one: ToolNumbers) -> Table:
+def values(one: ToolMetrics) -> Table:
     return {name: {key: of.value for key, of in spread.items()} for name, spread in one.metrics.items()}
 
 
-def check(one: ToolNumbers, expected: Table) -> None:
+def check(one: ToolMetrics, expected: Table) -> None:
     found = values(one)
     assert {name: [*spread] for name, spread in found.items()} == {name: [*spread] for name, spread in expected.items()}
     for name, spread in expected.items():
         assert found[name] == pytest.approx(spread), name
 
 
-def test_vllm(ten: dict[str, ToolNumbers]) -> None:
+def test_vllm(ten: dict[str, ToolMetrics]) -> None:
     """n = 9. Linear percentiles: of 9 values p99 is at rank 8 × 0.99 = 7.92, of 25 at 23.76, of 8 at 6.93."""
     check(
         ten["vLLM"],
@@ -140,7 +140,7 @@ def test_vllm(ten: dict[str, ToolNumbers]) -> None:
     )
 
 
-def test_guidellm(ten: dict[str, ToolNumbers]) -> None:
+def test_guidellm(ten: dict[str, ToolMetrics]) -> None:
     """A percentile is the value at which the weights, summed, reach its share of them all."""
     check(
         ten["GuideLLM"],
@@ -186,7 +186,7 @@ def test_guidellm(ten: dict[str, ToolNumbers]) -> None:
     )
 
 
-def test_aiperf(ten: dict[str, ToolNumbers]) -> None:
+def test_aiperf(ten: dict[str, ToolMetrics]) -> None:
     """Linear percentiles: of 9 values p90, p95, p99 are at ranks 7.2, 7.6, 7.92, of 8 at 6.3, 6.65, 6.93."""
     check(
         ten["AIPerf"],
@@ -230,7 +230,7 @@ def test_aiperf(ten: dict[str, ToolNumbers]) -> None:
     )
 
 
-def test_genai_bench(ten: dict[str, ToolNumbers]) -> None:
+def test_genai_bench(ten: dict[str, ToolMetrics]) -> None:
     check(
         ten["genai-bench"],
         {
@@ -264,7 +264,7 @@ def test_genai_bench(ten: dict[str, ToolNumbers]) -> None:
     )
 
 
-def test_inference_perf(ten: dict[str, ToolNumbers]) -> None:
+def test_inference_perf(ten: dict[str, ToolMetrics]) -> None:
     """Content tokens: a 4, b 2, c 4, e 1, f 2, g 3, h 2, i 5, j 7."""
     check(
         ten["inference-perf"],
@@ -325,7 +325,7 @@ def test_inference_perf(ten: dict[str, ToolNumbers]) -> None:
     )
 
 
-def test_ours_count_from_the_intended_time_and_withhold_what_is_too_little(ten: dict[str, ToolNumbers]) -> None:
+def test_ours_count_from_the_intended_time_and_withhold_what_is_too_little(ten: dict[str, ToolMetrics]) -> None:
     own = values(ten["Sizewise"])
     assert own["ttft_ms"]["mean"] == pytest.approx((410 + 60) / 9)
     assert own["e2e_ms"]["mean"] == pytest.approx((930 + 60) / 9)
@@ -334,14 +334,14 @@ def test_ours_count_from_the_intended_time_and_withhold_what_is_too_little(ten: 
     assert "ntpot_ms" not in own
 
 
-def test_every_number_says_why_it_differs(ten: dict[str, ToolNumbers]) -> None:
+def test_every_number_says_why_it_differs(ten: dict[str, ToolMetrics]) -> None:
     for one in ten.values():
-        assert {*one.metrics} <= {*one.why} <= {*METRICS}
+        assert {*one.metrics} <= {*one.why} <= {*TOOL_METRICS}
         assert one.read_from
         assert one.notes
 
 
-def test_a_lead_in_and_arrivals_never_sent_are_nothing_to_other_tools(ten: dict[str, ToolNumbers]) -> None:
+def test_a_lead_in_and_arrivals_never_sent_are_nothing_to_other_tools(ten: dict[str, ToolMetrics]) -> None:
     before = answer(-100, (500, 900), 950, 20, tokens_out=2)
     unsent = Answer(intended_ms=500, sent_ms=None, end_ms=900, error="timeout")
     table = stream_table([before, *TEN, unsent]).to_pandas()
@@ -351,7 +351,7 @@ def test_a_lead_in_and_arrivals_never_sent_are_nothing_to_other_tools(ten: dict[
             assert values(one) == values(ten[name])
 
 
-def test_the_order_rows_came_home_in_changes_nothing(ten: dict[str, ToolNumbers]) -> None:
+def test_the_order_rows_came_home_in_changes_nothing(ten: dict[str, ToolMetrics]) -> None:
     for name, one in tools(*reversed(TEN)).items():
         for metric, spread in values(one).items():
             assert spread == pytest.approx(values(ten[name])[metric]), (name, metric)
@@ -359,13 +359,13 @@ def test_the_order_rows_came_home_in_changes_nothing(ten: dict[str, ToolNumbers]
 
 def test_a_percentile_by_weight_is_reached_where_the_summed_shares_meet_it() -> None:
     """Half of two values is met by the first. Nine tenths added up fall short of 0.9 by rounding, as they do there."""
-    assert weighted(np.array([2.0, 1.0]), np.ones(2))["p50"].value == 1.0
-    assert weighted(np.array([1.0, 2.0]), np.array([1.0, 3.0]))["p50"].value == 2.0
-    assert weighted(np.arange(1.0, 11.0), np.ones(10))["p90"].value == 10.0
-    assert weighted(np.arange(2.0), np.zeros(2))["mean"].reason == "no answer has one"
+    assert weighted_percentiles(np.array([2.0, 1.0]), np.ones(2))["p50"].value == 1.0
+    assert weighted_percentiles(np.array([1.0, 2.0]), np.array([1.0, 3.0]))["p50"].value == 2.0
+    assert weighted_percentiles(np.arange(1.0, 11.0), np.ones(10))["p90"].value == 10.0
+    assert weighted_percentiles(np.arange(2.0), np.zeros(2))["mean"].reason == "no answer has one"
 
 
-def test_rows_of_an_older_version_lack_what_needs_the_first_message(ten: dict[str, ToolNumbers]) -> None:
+def test_rows_of_an_older_version_lack_what_needs_the_first_message(ten: dict[str, ToolMetrics]) -> None:
     older = tools(*TEN, older=True)
     for name in ("ttft_ms", "itl_ms", "tpot_ms"):
         spread = older["vLLM"].metrics[name].values()

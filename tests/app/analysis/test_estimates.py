@@ -8,7 +8,7 @@ import numpy.typing as npt
 import pytest
 from scipy import signal, stats
 
-from app.analysis.estimates import distribution, maximum, mean, percentile, rate, share, timed_share
+from app.analysis.estimates import distribution, estimate_ordered_share, maximum, mean, percentile, rate, share
 from app.analysis.sample_size import needed_samples
 from app.records.metrics import PERCENTILES
 from app.records.result import Estimate
@@ -123,7 +123,7 @@ def test_missing_values_are_no_values() -> None:
 
 
 def test_nothing_gives_nothing() -> None:
-    for estimate in (mean([]), maximum([]), share(0, 0), timed_share(np.array([], dtype=bool))):
+    for estimate in (mean([]), maximum([]), share(0, 0), estimate_ordered_share(np.array([], dtype=bool))):
         assert (estimate.value, estimate.ci95, estimate.n) == (None, None, 0)
         assert estimate.reason
 
@@ -145,9 +145,9 @@ def test_a_share_has_the_interval_of_wilson(k: int, n: int) -> None:
 
 def test_a_share_whose_hits_come_in_bursts_is_less_sure() -> None:
     bursty = np.arange(2_000) < 100
-    assert half_width(timed_share(bursty)) > 3 * half_width(share(100, 2_000))
+    assert half_width(estimate_ordered_share(bursty)) > 3 * half_width(share(100, 2_000))
     spread = np.arange(2_000) % 20 == 0
-    assert timed_share(spread) == share(100, 2_000)
+    assert estimate_ordered_share(spread) == share(100, 2_000)
 
 
 @pytest.mark.parametrize("per_s", [5, 300])

@@ -3,18 +3,18 @@ from __future__ import annotations
 import pytest
 
 from app.analysis.comparisons.comparison import compare_runs
-from app.analysis.foreign_result import foreign_result
-from app.records.plan_question import ForeignCurve, Rung
+from app.analysis.foreign_result import build_foreign_result
+from app.records.plan_question import ForeignCurve, MeasuredLoadPoint
 from app.records.result import Stage
 from tests.fakes.results import full_run
 
 TIMES = {"latency": {"p50": 0.010, "p95": 0.020, "p99": 0.030}, "ttft": {"p99": 0.005}}
-OPEN = Rung(9.0, None, 8.0, 50.0, 380, 20, TIMES, 512.0, 128.0, gaps="even")
-CLOSED = Rung(None, 4.0, 30.0, None, None, None, {"latency": {"p95": 0.1}})
-AT_ONCE = Rung(None, None, 40.0, 10.0, 400, 0, {})
+OPEN = MeasuredLoadPoint(9.0, None, 8.0, 50.0, 380, 20, TIMES, 512.0, 128.0, gaps="even")
+CLOSED = MeasuredLoadPoint(None, 4.0, 30.0, None, None, None, {"latency": {"p95": 0.1}})
+AT_ONCE = MeasuredLoadPoint(None, None, 40.0, 10.0, 400, 0, {})
 
 
-def curve(*rungs: Rung) -> ForeignCurve:
+def curve(*rungs: MeasuredLoadPoint) -> ForeignCurve:
     return ForeignCurve(
         tool="AIPerf",
         version="0.13",
@@ -26,8 +26,8 @@ def curve(*rungs: Rung) -> ForeignCurve:
     )
 
 
-def stages(*rungs: Rung) -> tuple[Stage, ...]:
-    return foreign_result(curve(*rungs)).stages
+def stages(*rungs: MeasuredLoadPoint) -> tuple[Stage, ...]:
+    return build_foreign_result(curve(*rungs)).stages
 
 
 def test_a_load_point_is_a_stage_in_our_units_without_intervals() -> None:
@@ -50,7 +50,7 @@ def test_a_closed_loop_has_its_clients_and_what_is_not_told_is_not_there() -> No
 
 
 def test_it_is_a_warning_that_says_whose_measurement_it_is() -> None:
-    result = foreign_result(curve(OPEN))
+    result = build_foreign_result(curve(OPEN))
     assert result.verdict.status == "WARN"
     assert result.verdict.reasons == ("measured by AIPerf 0.13: no check of ours saw it",)
     assert (result.target.model, result.notes) == ("llama", ("counted from the send",))
@@ -59,8 +59,8 @@ def test_it_is_a_warning_that_says_whose_measurement_it_is() -> None:
 def test_a_comparison_of_machines_that_are_not_known_is_advisory() -> None:
     slower = {"latency": {name: 2 * value for name, value in TIMES["latency"].items()}}
     base, candidate = (
-        foreign_result(curve(OPEN)),
-        foreign_result(curve(Rung(9.0, None, 8.0, 50.0, 380, 20, slower, gaps="even"))),
+        build_foreign_result(curve(OPEN)),
+        build_foreign_result(curve(MeasuredLoadPoint(9.0, None, 8.0, 50.0, 380, 20, slower, gaps="even"))),
     )
     found = compare_runs((base,), (candidate,))
     assert found.is_advisory

@@ -9,27 +9,27 @@ from msgspec.structs import replace
 from app.analysis.gating import (
     GateKind,
     Gating,
-    causes_of,
-    exit_of,
-    judge_change,
-    judge_gate,
-    run_metrics,
-    warnings_of,
-    with_comparison,
+    apply_comparison,
+    build_exit,
+    collect_run_metrics,
+    evaluate_change,
+    evaluate_gate,
+    find_causes,
+    list_warnings,
 )
-from app.analysis.objectives import judge, parse_gate, parse_objective
+from app.analysis.objectives import evaluate_objective, parse_gate, parse_objective
 from app.errors import ExitCode
 from app.records.comparison import Comparison, MetricChange
 from app.records.metrics import RUN_METRICS
 from app.records.plan import TokenUnitCosts, UnitCosts
 from app.records.result import (
-    IN_SWEEP,
+    SWEEP_TAG,
     Cause,
     Estimate,
     Exit,
-    Judged,
-    Judgement,
     MaxRate,
+    ObjectiveOutcome,
+    ObjectiveResult,
     Result,
     Stage,
     StageKind,
@@ -69,7 +69,7 @@ def stage(
 
 CALM, PEAK = stage("calm", Estimate(10.0, (9.0, 11.0))), stage("peak", Estimate(60.0, (55.0, 65.0)))
 WARM = stage("warm-up", Estimate(900.0, (800.0, 999.0)), kind="warmup")
-SWEPT = stage("sweep 40/s", Estimate(45.0, (40.0, 55.0)), tags={IN_SWEEP: "yes"})
+SWEPT = stage("sweep 40/s", Estimate(45.0, (40.0, 55.0)), tags={SWEEP_TAG: "yes"})
 STAGES = (WARM, CALM, PEAK, SWEPT)
 
 
@@ -88,23 +88,25 @@ STAGES = (WARM, CALM, PEAK, SWEPT)
         ("latency_ms.p95{stage=warm-up} < 60", "INCONCLUSIVE", None),  # a warm-up is never judged
     ],
 )
-def test_a_gate_is_judged_in_the_stages_of_its_tags(gate: str, judgement: Judgement, judged_in: str | None) -> None:
-    judged = judge_gate(parse_gate(gate), (CALM,), STAGES, {})
+def test_a_gate_is_judged_in_the_stages_of_its_tags(
+    gate: str, judgement: ObjectiveOutcome, judged_in: str | None
+) -> None:
+    judged = evaluate_gate(parse_gate(gate), (CALM,), STAGES, {})
     assert (judged.judgement, judged.stage) == (judgement, judged_in)
 
 
 def test_the_worst_of_several_stages_decides() -> None:
     twice = (CALM, PEAK, stage("peak", Estimate(40.0, (30.0, 49.0))))
-    judged = judge_gate(parse_gate("latency_ms.p95{stage=peak} < 50"), (), twice, {})
+    judged = evaluate_gate(parse_gate("latency_ms.p95{stage=peak} < 50"), (), twice, {})
     assert (judged.judgement, judged.observed.value) == ("FAIL", 60.0)
-    untagged = judge_gate(parse_gate("latency_ms.p95 < 58"), (CALM, PEAK), twice, {})
+    untagged = evaluate_gate(parse_gate("latency_ms.p95 < 58"), (CALM, PEAK), twice, {})
     assert (untagged.judgement, untagged.stage) == ("INCONCLUSIVE", "peak")
 
 
 def test_a_stage_that_was_not_run_is_named() -> None:
-    judged = judge_gate(parse_gate("latency_ms.p95{stage=gone} < 60"), (CALM,), STAGES, {})
+    judged = evaluate_gate(parse_gate("latency_ms.p95{stage=gone} < 60"), (CALM,), STAGES, {})
     assert judged.observed.reason == "no stage {stage=gone} was run"
-    nothing = judge_gate(parse_gate("latency_ms.p95 < 60"), (), (), {})
+    nothing = evaluate_gate(parse_gate("latency_ms.p95 < 60"), (), (), {})
     assert (nothing.judgement, nothing.observed.reason) == ("INCONCLUSIVE", "no stage to judge it on")
 
 
@@ -114,9 +116,9 @@ def test_the_variants_of_a_model_are_chosen_by_what_they_are() -> None:
               variant=Variant("m", "cpu", "as-is", batch, 1))
         for batch in (1, 8)
     )  # fmt: skip
-    judged = judge_gate(parse_gate("latency_ms.p95{batch=8, scenario=offline} < 7"), (small,), (small, large), {})
+    judged = evaluate_gate(parse_gate("latency_ms.p95{batch=8, scenario=offline} < 7"), (small,), (small, large), {})
     assert (judged.judgement, judged.stage) == ("FAIL", "8")
-    judged = judge_gate(parse_gate("latency_ms.p95{batch=1} < 7"), (large,), (small, large), {})
+    judged = evaluate_gate(parse_gate("latency_ms.p95{batch=1} < 7"), (large,), (small, large), {})
     assert (judged.judgement, judged.stage) == ("PASS", "1")
 
 
@@ -128,9 +130,9 @@ def test_the_variants_of_a_model_are_chosen_by_what_they_are() -> None:
         ("max_rate_within_slo > 200", "INCONCLUSIVE"),
     ],
 )
-def test_a_metric_of_the_run_is_judged_without_a_stage(gate: str, judgement: Judgement) -> None:
+def test_a_metric_of_the_run_is_judged_without_a_stage(gate: str, judgement: ObjectiveOutcome) -> None:
     of_run = {"max_rate_within_slo": Estimate(205.0, (190.0, 220.0))}
-    judged = judge_gate(parse_gate(gate), (CALM,), STAGES, of_run)
+    judged = evaluate_gate(parse_gate(gate), (CALM,), STAGES, of_run)
     assert (judged.judgement, judged.stage) == (judgement, None)
 
 
@@ -162,8 +164,10 @@ WORSE = Estimate(1.2, (1.1, 1.3))
         ("change(latency_ms.p95) < +8%", Estimate(None, reason="nothing to compare"), "INCONCLUSIVE"),
     ],
 )
-def test_a_change_is_judged_by_the_interval_of_its_ratio(gate: str, ratio: Estimate, judgement: Judgement) -> None:
-    judged = judge_change(parse_gate(gate), STAGES, compared(change(ratio)))
+def test_a_change_is_judged_by_the_interval_of_its_ratio(
+    gate: str, ratio: Estimate, judgement: ObjectiveOutcome
+) -> None:
+    judged = evaluate_change(parse_gate(gate), STAGES, compared(change(ratio)))
     assert (judged.judgement, judged.stage) == (judgement, "peak")
     if ratio.ci95 is not None and ratio.value is not None:
         assert judged.observed.value == pytest.approx(ratio.value - 1)
@@ -179,26 +183,28 @@ def test_a_change_is_looked_for_in_the_stages_of_its_tags() -> None:
         ("change(latency_ms.p99) < +8%", "INCONCLUSIVE"),
         ("change(latency_ms.p95{sweep=yes}) < +8%", "INCONCLUSIVE"),
     ):
-        assert judge_change(parse_gate(gate), STAGES, both).judgement == judgement
-    missing = judge_change(parse_gate("change(latency_ms.p95{sweep=yes}) < +8%"), STAGES, both)
+        assert evaluate_change(parse_gate(gate), STAGES, both).judgement == judgement
+    missing = evaluate_change(parse_gate("change(latency_ms.p95{sweep=yes}) < +8%"), STAGES, both)
     assert missing.observed.reason == "the comparison tells nothing of latency_ms.p95{sweep=yes}"
 
 
 def test_the_change_of_the_max_rate_is_of_no_stage() -> None:
     lower = compared(change(Estimate(0.8, (0.75, 0.85)), "", "max_rate_within_slo", None))
-    judged = judge_change(parse_gate("change(max_rate_within_slo) > -5%"), STAGES, lower)
+    judged = evaluate_change(parse_gate("change(max_rate_within_slo) > -5%"), STAGES, lower)
     assert (judged.judgement, judged.stage) == ("FAIL", None)
-    assert judge_change(parse_gate("change(max_rate_within_slo) > -30%"), STAGES, lower).judgement == "PASS"
+    assert evaluate_change(parse_gate("change(max_rate_within_slo) > -30%"), STAGES, lower).judgement == "PASS"
 
 
 def test_without_a_baseline_a_change_is_inconclusive_and_says_why() -> None:
     gate = parse_gate("change(latency_ms.p95) < +8%")
-    for judged in (judge_change(gate, STAGES, None), judge_gate(gate, STAGES, STAGES, {})):
+    for judged in (evaluate_change(gate, STAGES, None), evaluate_gate(gate, STAGES, STAGES, {})):
         assert (judged.judgement, judged.observed.reason) == ("INCONCLUSIVE", "no baseline was given")
 
 
 def test_an_advisory_comparison_fails_nothing() -> None:
-    judged = judge_change(parse_gate("change(latency_ms.p95) < +8%"), STAGES, compared(change(WORSE), is_advisory=True))
+    judged = evaluate_change(
+        parse_gate("change(latency_ms.p95) < +8%"), STAGES, compared(change(WORSE), is_advisory=True)
+    )
     assert (judged.judgement, judged.objective.level) == ("FAIL", "warn")
 
 
@@ -206,24 +212,24 @@ def test_a_probe_counts_only_where_nothing_else_was_compared_or_its_tags_ask_for
     probe = msgspec.structs.replace(change(WORSE, "sweep 40/s"), is_headline=False)
     same = change(Estimate(1.0, (0.99, 1.01)), "calm")
     gate, of_probe = (parse_gate(f"change(latency_ms.p95{tags}) < +8%") for tags in ("", "{sweep=yes}"))
-    assert judge_change(gate, STAGES, compared(same, probe)).judgement == "PASS"
-    assert judge_change(gate, STAGES, compared(probe)).judgement == "FAIL"
-    assert judge_change(of_probe, STAGES, compared(same, probe)).judgement == "FAIL"
+    assert evaluate_change(gate, STAGES, compared(same, probe)).judgement == "PASS"
+    assert evaluate_change(gate, STAGES, compared(probe)).judgement == "FAIL"
+    assert evaluate_change(of_probe, STAGES, compared(same, probe)).judgement == "FAIL"
 
 
 def test_a_metric_that_is_too_noisy_fails_nothing() -> None:
     for noise, level in ((0.09, "fail"), (0.11, "warn")):
         noisy = msgspec.structs.replace(change(WORSE), noise=noise)
-        judged = judge_change(parse_gate("change(latency_ms.p95) < +8%"), STAGES, compared(noisy))
+        judged = evaluate_change(parse_gate("change(latency_ms.p95) < +8%"), STAGES, compared(noisy))
         assert (judged.judgement, judged.objective.level) == ("FAIL", level)
 
 
 CHANGE = parse_gate("change(latency_ms.p95) < +8%")
-NO_BASELINE = judge(CHANGE, Estimate(None, reason="no baseline was given"))
+NO_BASELINE = evaluate_objective(CHANGE, Estimate(None, reason="no baseline was given"))
 
 
-def judged(text: str, estimate: Estimate) -> Judged:
-    return msgspec.structs.replace(judge(parse_objective(text), estimate), stage="peak")
+def judged(text: str, estimate: Estimate) -> ObjectiveResult:
+    return msgspec.structs.replace(evaluate_objective(parse_objective(text), estimate), stage="peak")
 
 
 MISSED = judged("latency_ms.p95 < 50", Estimate(60.0, (55.0, 65.0)))
@@ -232,8 +238,8 @@ WARNED = judged("latency_ms.p50 < 5 | warn", Estimate(6.0, (5.5, 6.5)))
 MET = judged("error_rate < 1%", Estimate(0.0, (0.0, 0.001)))
 
 
-def ended(*gates: Judged, gating: Gating = Gating()) -> Result:  # noqa: B008 - frozen
-    return msgspec.structs.replace(full_run().result, slo=(), gates=gates, exit=exit_of(causes_of(gates, gating)))
+def ended(*gates: ObjectiveResult, gating: Gating = Gating()) -> Result:  # noqa: B008 - frozen
+    return msgspec.structs.replace(full_run().result, slo=(), gates=gates, exit=build_exit(find_causes(gates, gating)))
 
 
 def gating_compared(low: float, high: float, **more: Any) -> Comparison:
@@ -259,7 +265,7 @@ def gating_compared(low: float, high: float, **more: Any) -> Comparison:
         ((NO_BASELINE,), Gating("fail", ("slo",)), ExitCode.OK),
     ],
 )
-def test_each_judgement_has_its_exit_code(gates: tuple[Judged, ...], gating: Gating, code: ExitCode) -> None:
+def test_each_judgement_has_its_exit_code(gates: tuple[ObjectiveResult, ...], gating: Gating, code: ExitCode) -> None:
     assert ended(*gates, gating=gating).exit.code == code
 
 
@@ -275,27 +281,28 @@ def test_each_judgement_has_its_exit_code(gates: tuple[Judged, ...], gating: Gat
     ],
 )
 def test_a_change_decides_once_the_comparison_is_known(comparison: Comparison, gating: Gating, code: ExitCode) -> None:
-    result = with_comparison(ended(NO_BASELINE, MET, gating=gating), comparison, gating)
+    result = apply_comparison(ended(NO_BASELINE, MET, gating=gating), comparison, gating)
     assert result.exit.code == code
     assert bool(result.exit.texts) is (code != ExitCode.OK)
     assert result.comparison == comparison
     assert result.gates[1] == MET
-    assert with_comparison(result, comparison, gating) == result, "judged twice it is the same"
+    assert apply_comparison(result, comparison, gating) == result, "judged twice it is the same"
 
 
 @pytest.mark.parametrize(("kinds", "code"), [(("slo", "regression"), ExitCode.REGRESSION), (("slo",), ExitCode.OK)])
 def test_a_regression_without_a_gate_decides_where_regressions_do(kinds: tuple[GateKind, ...], code: ExitCode) -> None:
     found = [Cause("baseline_regressed", ExitCode.REGRESSION, "ttft_ms.p95 is worse")]
-    assert with_comparison(ended(MET), gating_compared(1.1, 1.3), Gating(kinds=kinds), found).exit.code == code
+    assert apply_comparison(ended(MET), gating_compared(1.1, 1.3), Gating(kinds=kinds), found).exit.code == code
     refused = [Cause("baseline_refused", ExitCode.USAGE, "the baseline cannot be compared")]
     assert (
-        with_comparison(ended(MET), gating_compared(1.1, 1.3), Gating(kinds=kinds), refused).exit.code == ExitCode.USAGE
+        apply_comparison(ended(MET), gating_compared(1.1, 1.3), Gating(kinds=kinds), refused).exit.code
+        == ExitCode.USAGE
     )
 
 
 def test_what_a_run_ended_with_before_stays_first() -> None:
     gating = Gating("fail")
-    result = with_comparison(ended(NO_BASELINE, OPEN, MISSED, gating=gating), gating_compared(1.1, 1.3), gating)
+    result = apply_comparison(ended(NO_BASELINE, OPEN, MISSED, gating=gating), gating_compared(1.1, 1.3), gating)
     assert result.exit.code == ExitCode.GATE_FAILED
     codes = [ExitCode.GATE_FAILED, ExitCode.REGRESSION, ExitCode.INCONCLUSIVE]
     assert [cause.code for cause in result.exit.causes] == codes
@@ -309,8 +316,8 @@ def test_what_a_run_ended_with_before_stays_first() -> None:
 def test_the_cause_that_decides_stands_first() -> None:
     limit, failed = Cause("limit", ExitCode.LIMIT, "a"), Cause("no_rate", ExitCode.GATE_FAILED, "b")
     open_one = Cause("objective_inconclusive", ExitCode.INCONCLUSIVE, "c")
-    assert exit_of([open_one, limit, failed]) == Exit(5, (limit, failed, open_one))
-    assert exit_of([]) == Exit(0)
+    assert build_exit([open_one, limit, failed]) == Exit(5, (limit, failed, open_one))
+    assert build_exit([]) == Exit(0)
 
 
 @pytest.mark.parametrize(
@@ -329,11 +336,11 @@ def test_the_cause_that_decides_stands_first() -> None:
     ],
 )
 def test_what_decides_nothing_is_a_warning(gating: Gating, told: list[str]) -> None:
-    assert list(warnings_of(ended(MET, MISSED, WARNED, OPEN, NO_BASELINE), gating)) == told
+    assert list(list_warnings(ended(MET, MISSED, WARNED, OPEN, NO_BASELINE), gating)) == told
 
 
 def test_a_kind_that_does_not_decide_warns() -> None:
-    told = list(warnings_of(ended(MISSED), Gating(kinds=("regression",))))
+    told = list(list_warnings(ended(MISSED), Gating(kinds=("regression",))))
     assert told == ["latency_ms.p95 < 50 failed in peak: 60 ms (it only warns)"]
 
 
@@ -341,7 +348,11 @@ FOUND = MaxRate(Estimate(205.0, (190.0, 220.0)), ("latency_ms.p95 < 50",), "the 
 
 
 def test_every_metric_of_a_run_is_told_or_says_why_not() -> None:
-    for of_run in (run_metrics(FOUND, whole_plan()), run_metrics(None, None), run_metrics(FOUND, nothing_fits())):
+    for of_run in (
+        collect_run_metrics(FOUND, whole_plan()),
+        collect_run_metrics(None, None),
+        collect_run_metrics(FOUND, nothing_fits()),
+    ):
         assert of_run.keys() == RUN_METRICS.keys()
         assert all((one.value is None) is (one.reason is not None) for one in of_run.values())
 
@@ -350,7 +361,7 @@ def test_costs_are_those_of_the_recommended_fleet() -> None:
     plan = whole_plan()
     assert plan.recommendation is not None
     fleet = plan.recommendation.fleet
-    of_run = run_metrics(FOUND, plan)
+    of_run = collect_run_metrics(FOUND, plan)
     assert of_run["usd_per_month"] == fleet.usd_per_month
     assert of_run["usd_per_1k_inferences"] == fleet.usd_per_1k_inferences
     assert of_run["max_rate_within_slo"] == FOUND.per_s
@@ -361,23 +372,23 @@ def test_the_cost_of_tokens_has_the_months_interval() -> None:
     assert plan.recommendation is not None
     tokens = TokenUnitCosts(None, None, UnitCosts(None, None, 0.5))
     fleet = replace(plan.recommendation.fleet, usd_per_month=Estimate(100.0, (80.0, 140.0)), per_1m_tokens=tokens)
-    of_run = run_metrics(None, replace(plan, recommendation=replace(plan.recommendation, fleet=fleet)))
+    of_run = collect_run_metrics(None, replace(plan, recommendation=replace(plan.recommendation, fleet=fleet)))
     per_1m = of_run["usd_per_1m_tokens"]
     assert per_1m == Estimate(0.5, per_1m.ci95)
     assert per_1m.ci95 == pytest.approx((0.4, 0.7))
 
 
 @pytest.mark.parametrize(("share", "judgement"), [(1.5, "PASS"), (0.5, "FAIL"), (1.0, "INCONCLUSIVE")])
-def test_a_cost_gate_can_pass_and_fail(share: float, judgement: Judgement) -> None:
+def test_a_cost_gate_can_pass_and_fail(share: float, judgement: ObjectiveOutcome) -> None:
     plan = whole_plan()
     assert plan.recommendation is not None
     cost = Estimate(0.2, (0.18, 0.22))
     fleet = replace(plan.recommendation.fleet, usd_per_1k_inferences=cost)
-    of_run = run_metrics(FOUND, replace(plan, recommendation=replace(plan.recommendation, fleet=fleet)))
+    of_run = collect_run_metrics(FOUND, replace(plan, recommendation=replace(plan.recommendation, fleet=fleet)))
     gate = parse_gate(f"usd_per_1k_inferences <= {0.2 * share}")
-    assert judge_gate(gate, (), (), of_run).judgement == judgement
+    assert evaluate_gate(gate, (), (), of_run).judgement == judgement
 
 
 def test_a_cost_gate_without_a_fleet_is_inconclusive() -> None:
-    judged = judge_gate(parse_gate("usd_per_month < 60"), (), (), run_metrics(FOUND, nothing_fits()))
+    judged = evaluate_gate(parse_gate("usd_per_month < 60"), (), (), collect_run_metrics(FOUND, nothing_fits()))
     assert (judged.judgement, judged.observed.reason) == ("INCONCLUSIVE", "the plan recommends no fleet")

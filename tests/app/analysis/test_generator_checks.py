@@ -8,16 +8,16 @@ from msgspec.structs import replace
 from app.analysis.generator_checks import (
     ConnectionDemand,
     MachineLimits,
+    compute_demand,
     demand_checks,
-    demand_of,
     generator_checks,
     local_limit_check,
 )
 from app.analysis.objectives import parse_objective
-from app.analysis.rows import offered_window, read_rows
-from app.analysis.stages import summarise_stage
-from app.records.result import Check, ErrorSample, WorkerFacts
-from app.records.stage import StageFacts
+from app.analysis.rows import compute_offered_window, read_rows
+from app.analysis.stages import summarize_stage
+from app.records.result import Check, ErrorSample, WorkerData
+from app.records.stage import StageData
 from tests.fakes.queues import constant_s, latency_s, poisson_s, request_rows, stage_facts
 from tests.fakes.streams import Answer, stream_rows
 
@@ -30,10 +30,10 @@ def rows(rate_per_s: float = 200.0) -> pd.DataFrame:
     return request_rows(intended, np.full(intended.size, 0.02))
 
 
-def checks(frame: pd.DataFrame, facts: StageFacts = FACTS, slo: str | None = None) -> dict[str, Check]:
+def checks(frame: pd.DataFrame, facts: StageData = FACTS, slo: str | None = None) -> dict[str, Check]:
     read = read_rows(frame)
     objectives = SLO if slo is None else (parse_objective(slo),)
-    return {one.id: one for one in generator_checks(read, facts, offered_window(read, facts), objectives)}
+    return {one.id: one for one in generator_checks(read, facts, compute_offered_window(read, facts), objectives)}
 
 
 def streams(per_s: int, chunks: int, seconds: int = 10, gap_ms: float = 10.0) -> pd.DataFrame:
@@ -50,10 +50,10 @@ def streams(per_s: int, chunks: int, seconds: int = 10, gap_ms: float = 10.0) ->
 def test_requests_and_chunks_share_the_cpu_and_so_their_shares_add_up() -> None:
     facts = replace(FACTS, ceiling_per_s=200.0, chunk_ceiling_per_s=4_000.0)
     read = read_rows(streams(20, 50))
-    demand = demand_of(read, facts, offered_window(read, facts))
+    demand = compute_demand(read, facts, compute_offered_window(read, facts))
     assert (demand.requests_per_s, demand.chunks_per_s) == (20.0, 1_000.0)
-    assert demand.share == pytest.approx(0.1 + 0.25)
-    assert demand.vouched_per_s(200.0) == pytest.approx(40.0), "twice as many are 70 %"
+    assert demand.utilization == pytest.approx(0.1 + 0.25)
+    assert demand.reliable_rate_per_s(200.0) == pytest.approx(40.0), "twice as many are 70 %"
 
 
 @pytest.mark.parametrize(("chunk_ceiling", "verdict"), [(2_000.0, "VALID"), (1_500.0, "WARN"), (1_200.0, "INVALID")])
@@ -73,7 +73,7 @@ def test_chunks_that_were_read_too_late_were_asked_for_all_the_same() -> None:
     put_off = streams(20, 50, gap_ms=1_000.0)
     assert checks(put_off, facts)["generator_ceiling"].verdict == "INVALID"
     read = read_rows(put_off)
-    assert demand_of(read, facts, offered_window(read, facts)).chunks_per_s == pytest.approx(1_000.0)
+    assert compute_demand(read, facts, compute_offered_window(read, facts)).chunks_per_s == pytest.approx(1_000.0)
 
 
 def test_without_a_ceiling_for_chunks_the_share_of_streams_is_not_known() -> None:
@@ -109,8 +109,8 @@ def test_a_closed_loop_has_its_ceiling_and_its_cpu() -> None:
     assert found["late_sends"].verdict == "VALID", "clients that wait for answers are never late"
 
 
-def worker(index: int, cpu_s: float) -> WorkerFacts:
-    return WorkerFacts(index, "a", index, cpu_s, 100, 0.1)
+def worker(index: int, cpu_s: float) -> WorkerData:
+    return WorkerData(index, "a", index, cpu_s, 100, 0.1)
 
 
 def test_of_several_workers_the_busiest_counts() -> None:
@@ -167,7 +167,7 @@ def test_twice_what_the_generator_can_send_is_invalid_every_time(
         asked = 2 * (true_per_s if ceiling is None else ceiling) / true_per_s
         facts = stage_facts(asked * true_per_s, 3, drain_s=drain_s, ceiling_per_s=ceiling)
         frame = overloaded(true_per_s, asked, answer_s, seed, drain_s)
-        stage = summarise_stage(frame, None, facts, (parse_objective(slo),))
+        stage = summarize_stage(frame, None, facts, (parse_objective(slo),))
         assert stage.verdict.status == "INVALID", stage.verdict
         reasons = [one for one in stage.checks if one.verdict == "INVALID"]
         if ceiling is not None:
@@ -185,7 +185,7 @@ def test_twice_what_it_can_send_is_invalid_even_where_the_ceiling_is_a_lower_bou
     for seed, true_per_s in enumerate((500.0, 2_000.0, 8_000.0)):
         facts = stage_facts(2 * true_per_s, 3, drain_s=drain_s, ceiling_per_s=believed * true_per_s)
         frame = overloaded(true_per_s, 2, answer_s, seed, drain_s)
-        stage = summarise_stage(frame, None, replace(facts, ceiling_is_at_least=True), (parse_objective(slo),))
+        stage = summarize_stage(frame, None, replace(facts, ceiling_is_at_least=True), (parse_objective(slo),))
         assert stage.verdict.status == "INVALID", stage.verdict
         invalid = {one.id for one in stage.checks if one.verdict == "INVALID"}
         assert "late_sends" in invalid
@@ -239,7 +239,7 @@ def test_good_times_cannot_hide_sends_that_were_late() -> None:
     """A generator 1.5 s behind its schedule, on an endpoint that answers what it gets within 7 ms."""
     intended = constant_s(200, 10)
     frame = request_rows(intended, 0.15 * intended + 0.007, lag_s=0.15 * intended)
-    stage = summarise_stage(frame, None, FACTS, SLO)
+    stage = summarize_stage(frame, None, FACTS, SLO)
     assert stage.metrics["service_ms"]["p99"].value == pytest.approx(7.0)
     latency = stage.metrics["latency_ms"]["p99"].value
     assert latency is not None
@@ -267,13 +267,13 @@ DEMAND = ConnectionDemand(rate_per_s=150, service_s=1.0, max_connections=2048)
             [("connections", 10_000, 2048)],
         ),
         (ConnectionDemand(concurrency=10_000, max_connections=10_000), MachineLimits(65_536, 28_232), []),
-        (replace(DEMAND, keeps_connections=False, rate_per_s=600), MachineLimits(), []),
+        (replace(DEMAND, has_keep_alive=False, rate_per_s=600), MachineLimits(), []),
         (
-            replace(DEMAND, keeps_connections=False, rate_per_s=600),
+            replace(DEMAND, has_keep_alive=False, rate_per_s=600),
             MachineLimits(None, 28_232),
             [("local_ports", 36_750, 28_232)],
         ),
-        (replace(DEMAND, keeps_connections=False, rate_per_s=600, addresses=2), MachineLimits(None, 28_232), []),
+        (replace(DEMAND, has_keep_alive=False, rate_per_s=600, addresses=2), MachineLimits(None, 28_232), []),
     ],
 )
 def test_what_a_load_needs_beyond_the_limits_is_a_warning(

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 from msgspec.structs import replace
 
-from app.analysis.max_rate import highest_held, max_rate, reach_check, shown_against
+from app.analysis.max_rate import compute_max_rate, find_highest_passed, format_against_limit, reach_check
 from app.analysis.objectives import parse_objective
 from app.analysis.search import SearchOutcome
 from app.records.result import Estimate, Stage, StageKind, Verdict, Window
@@ -63,7 +63,7 @@ def test_the_interval_runs_from_surely_inside_to_surely_outside() -> None:
         stage(120, 70, (60, 90), held=False),
         stage(160, 900, (800, 990), held=False),
     ]
-    found = max_rate(stages, SLO, FOUND)
+    found = compute_max_rate(stages, SLO, FOUND)
     assert found.per_s == Estimate(100.0, (90.0, 120.0), 1_500)
     assert found.slo == ("latency_ms.p95 < 50", "error_rate < 1%")
 
@@ -71,7 +71,7 @@ def test_the_interval_runs_from_surely_inside_to_surely_outside() -> None:
 def test_a_rate_counts_only_when_all_its_stages_agree() -> None:
     stages = [stage(80, 30, (25, 35)), stage(90, 40, (35, 49)), stage(90, 45, (40, 51)), *HOLDS]
     outside = [stage(120, 70, (60, 90), held=False), stage(120, 48, (40, 60), held=False), stage(130, 80, (60, 90))]
-    assert max_rate([*stages, *outside], SLO, FOUND).per_s.ci95 == (80.0, 130.0)
+    assert compute_max_rate([*stages, *outside], SLO, FOUND).per_s.ci95 == (80.0, 130.0)
 
 
 def test_a_lower_rate_that_failed_by_bad_luck_does_not_turn_the_interval_round() -> None:
@@ -81,20 +81,20 @@ def test_a_lower_rate_that_failed_by_bad_luck_does_not_turn_the_interval_round()
         *HOLDS,
         stage(120, 70, (60, 90), held=False),
     ]
-    assert max_rate(stages, SLO, FOUND).per_s.ci95 == (80.0, 120.0)
+    assert compute_max_rate(stages, SLO, FOUND).per_s.ci95 == (80.0, 120.0)
 
 
 def test_warm_up_is_no_evidence() -> None:
     stages = [stage(80, 30, (25, 35)), stage(90, 30, (25, 35), kind="warmup"), *HOLDS, stage(120, 70, (60, 90))]
-    assert max_rate(stages, SLO, FOUND).per_s.ci95 == (80.0, 120.0)
+    assert compute_max_rate(stages, SLO, FOUND).per_s.ci95 == (80.0, 120.0)
 
 
 def test_a_backlog_that_pushed_the_interval_away_is_outside_by_its_goodput() -> None:
     stages = [stage(80, 30, (25, 35)), *HOLDS]
     surely = stage(120, 700, None, held=False, goodput=(0.3, 0.6))
     perhaps = stage(110, 60, None, held=False, goodput=(0.9, 0.96))
-    assert max_rate([*stages, surely, perhaps], SLO, FOUND).per_s.ci95 == (80.0, 120.0)
-    withheld = max_rate([*stages, perhaps], SLO, FOUND).per_s
+    assert compute_max_rate([*stages, surely, perhaps], SLO, FOUND).per_s.ci95 == (80.0, 120.0)
+    withheld = compute_max_rate([*stages, perhaps], SLO, FOUND).per_s
     assert (withheld.value, withheld.ci95) == (100.0, None)
     assert "missed beyond doubt" in str(withheld.reason)
 
@@ -103,24 +103,26 @@ def test_an_interval_withheld_is_inside_by_its_goodput() -> None:
     outside = stage(120, 70, (60, 90), held=False)
     surely = stage(90, 30, None, goodput=(0.96, 1.0))
     perhaps = stage(95, 30, None, goodput=(0.94, 1.0))
-    assert max_rate([surely, perhaps, *HOLDS, outside], SLO, FOUND).per_s.ci95 == (90.0, 120.0)
+    assert compute_max_rate([surely, perhaps, *HOLDS, outside], SLO, FOUND).per_s.ci95 == (90.0, 120.0)
 
 
 def test_a_share_counts_by_its_point_estimate() -> None:
     outside = stage(120, 70, (60, 90), held=False)
     failing = stage(95, 30, (25, 35), errors=0.02)
-    assert max_rate([stage(90, 30, (25, 35)), failing, *HOLDS, outside], SLO, FOUND).per_s.ci95 == (90.0, 120.0)
+    assert compute_max_rate([stage(90, 30, (25, 35)), failing, *HOLDS, outside], SLO, FOUND).per_s.ci95 == (90.0, 120.0)
 
 
 def test_an_open_lower_end_leaves_no_interval() -> None:
-    withheld = max_rate([*HOLDS, stage(120, 70, (60, 90), held=False)], SLO, FOUND).per_s
+    withheld = compute_max_rate([*HOLDS, stage(120, 70, (60, 90), held=False)], SLO, FOUND).per_s
     assert (withheld.value, withheld.ci95) == (100.0, None)
     assert "met beyond doubt" in str(withheld.reason)
 
 
 def test_no_rate_has_the_searchs_reason() -> None:
     outcome = SearchOutcome(None, "even 1/s, the lowest rate tried, failed", (None, 1.0), 7)
-    found = max_rate([stage(1, 300, (200, 400), held=False), stage(2, 600, (500, 700), held=False)], SLO, outcome)
+    found = compute_max_rate(
+        [stage(1, 300, (200, 400), held=False), stage(2, 600, (500, 700), held=False)], SLO, outcome
+    )
     assert found.per_s == Estimate(None, n=0, reason=outcome.reason)
     assert found.limited_by == "at 1/s latency_ms.p95 was 300 ms against latency_ms.p95 < 50"
 
@@ -139,7 +141,7 @@ def test_what_limits_is_what_failed_just_above_with_its_evidence() -> None:
             gpu_utilisation_percent=35.0,
         ),
     ]
-    assert max_rate(stages, SLO, FOUND).limited_by == (
+    assert compute_max_rate(stages, SLO, FOUND).limited_by == (
         "at 110/s latency_ms.p95 was 52.3 ms against latency_ms.p95 < 50; there the endpoint kept 1.94 cores busy, "
         "the host's CPUs were 97 % used and the GPU ran a kernel 35 % of the time"
     )
@@ -147,19 +149,19 @@ def test_what_limits_is_what_failed_just_above_with_its_evidence() -> None:
 
 def test_failures_can_be_the_limit() -> None:
     refused = stage(110, 20, (15, 25), held=False, errors=0.123)
-    assert "error_rate was 12.3 % against error_rate < 1%" in max_rate([*HOLDS, refused], SLO, FOUND).limited_by
-    implied = max_rate([*HOLDS, refused], SLO[:1], FOUND)
+    assert "error_rate was 12.3 % against error_rate < 1%" in compute_max_rate([*HOLDS, refused], SLO, FOUND).limited_by
+    implied = compute_max_rate([*HOLDS, refused], SLO[:1], FOUND)
     assert "error_rate was 12.3 % against error_rate <= 1%" in implied.limited_by
     assert implied.slo == ("latency_ms.p95 < 50", "error_rate <= 1%")
 
 
-BEYOND = SearchOutcome(100.0, None, (100.0, None), 12, beyond_per_s=110.0)
+BEYOND = SearchOutcome(100.0, None, (100.0, None), 12, unsendable_per_s=110.0)
 
 
 def test_a_generator_that_could_not_send_more_is_the_limit_and_not_the_endpoint() -> None:
     late = stage(110, 60, (55, 70), held=False, invalid=True)
     late = replace(late, verdict=Verdict("INVALID", ("generator ceiling: 96 % (limit 85 %)", "late sends: 4 %")))
-    found = max_rate([*HOLDS, late], SLO, BEYOND)
+    found = compute_max_rate([*HOLDS, late], SLO, BEYOND)
     assert (found.at_least, found.is_generators, found.per_s.value) == (True, True, 100.0)
     assert found.limited_by == (
         "the generator, not the endpoint, which it could not load with 110/s (generator ceiling: 96 % (limit 85 %)); "
@@ -172,17 +174,19 @@ def test_a_generator_that_could_not_send_more_is_the_limit_and_not_the_endpoint(
 def test_a_stage_that_is_invalid_is_no_end_of_the_interval() -> None:
     outside = stage(130, 70, (60, 90), held=False)
     late = stage(110, 60, (55, 70), held=False, invalid=True)
-    found = max_rate([stage(90, 30, (25, 35)), *HOLDS, late, outside], SLO, FOUND)
+    found = compute_max_rate([stage(90, 30, (25, 35)), *HOLDS, late, outside], SLO, FOUND)
     assert found.per_s.ci95 == (90.0, 130.0)
     assert found.limited_by.startswith("at 130/s latency_ms.p95 was 70 ms")
 
 
 def test_an_endpoint_that_failed_below_what_could_not_be_sent_is_the_limit() -> None:
-    outcome = SearchOutcome(100.0, None, (100.0, 105.0), 12, beyond_per_s=110.0)
-    assert not outcome.is_generators
-    assert not SearchOutcome(100.0, None, (100.0, 104.0), 12, beyond_per_s=102.0).is_generators, "as near as it gets"
-    assert SearchOutcome(100.0, None, (100.0, 140.0), 12, beyond_per_s=110.0).is_generators
-    found = max_rate([*HOLDS, stage(105, 60, (55, 70), held=False)], SLO, outcome)
+    outcome = SearchOutcome(100.0, None, (100.0, 105.0), 12, unsendable_per_s=110.0)
+    assert not outcome.is_generator_limited
+    assert not SearchOutcome(100.0, None, (100.0, 104.0), 12, unsendable_per_s=102.0).is_generator_limited, (
+        "as near as it gets"
+    )
+    assert SearchOutcome(100.0, None, (100.0, 140.0), 12, unsendable_per_s=110.0).is_generator_limited
+    found = compute_max_rate([*HOLDS, stage(105, 60, (55, 70), held=False)], SLO, outcome)
     assert (found.at_least, found.is_generators) == (False, False)
     assert found.limited_by.startswith("at 105/s latency_ms.p95 was 60 ms")
 
@@ -195,16 +199,16 @@ def test_without_a_rate_that_the_generator_can_vouch_for_the_run_is_invalid() ->
 
 def test_chosen_rates_beyond_the_generator_neither_hold_nor_fail() -> None:
     late = replace(steady(100, False)[0], verdict=Verdict("INVALID", ("late sends: 4 %",)))
-    outcome = highest_held([*steady(50, True), *steady(80, True), late])
-    assert (outcome.max_rate_per_s, outcome.bracket, outcome.is_generators) == (80.0, (80.0, None), True)
-    between = highest_held([*steady(50, True), late, *steady(120, True), *steady(150, False)])
-    assert (between.max_rate_per_s, between.beyond_per_s) == (120.0, None), "a mishap: a higher rate was sent"
-    alone = highest_held([late])
+    outcome = find_highest_passed([*steady(50, True), *steady(80, True), late])
+    assert (outcome.max_rate_per_s, outcome.bracket, outcome.is_generator_limited) == (80.0, (80.0, None), True)
+    between = find_highest_passed([*steady(50, True), late, *steady(120, True), *steady(150, False)])
+    assert (between.max_rate_per_s, between.unsendable_per_s) == (120.0, None), "a mishap: a higher rate was sent"
+    alone = find_highest_passed([late])
     assert (alone.max_rate_per_s, alone.reason) == (None, "the generator could not send any of the rates")
 
 
 def test_nothing_failed() -> None:
-    assert max_rate(HOLDS, SLO, FOUND).limited_by == "nothing failed: no higher rate was tried"
+    assert compute_max_rate(HOLDS, SLO, FOUND).limited_by == "nothing failed: no higher rate was tried"
 
 
 def steady(rate: float, *held: bool) -> list[Stage]:
@@ -213,22 +217,24 @@ def steady(rate: float, *held: bool) -> list[Stage]:
 
 def test_stages_at_chosen_rates_give_the_highest_that_always_held() -> None:
     stages = [*steady(50, True), *steady(80, True, True), *steady(100, True, False), *steady(120, True)]
-    found = max_rate(stages, SLO, highest_held(stages))
+    found = compute_max_rate(stages, SLO, find_highest_passed(stages))
     assert found.per_s.value == 80.0
     assert found.per_s.n == 1_000
 
 
 def test_one_stage_that_held_is_a_rate_without_an_upper_end() -> None:
-    found = max_rate(steady(50, True), SLO, highest_held(steady(50, True)))
+    found = compute_max_rate(steady(50, True), SLO, find_highest_passed(steady(50, True)))
     assert (found.per_s.value, found.per_s.ci95) == (50.0, None)
     assert found.limited_by == "nothing failed: no higher rate was tried"
     assert found.at_least
-    assert not max_rate([*steady(50, True), *steady(80, False)], SLO, highest_held(steady(50, True))).at_least
+    assert not compute_max_rate(
+        [*steady(50, True), *steady(80, False)], SLO, find_highest_passed(steady(50, True))
+    ).at_least
 
 
 def test_a_rate_of_sessions_is_told_as_one() -> None:
     stages = [replace(one, sessions=True) for one in (*steady(50, True), *steady(80, False))]
-    found = max_rate(stages, SLO, highest_held(stages))
+    found = compute_max_rate(stages, SLO, find_highest_passed(stages))
     assert found.sessions
     assert found.limited_by.startswith("at 80 sessions/s latency_ms.p95 was")
 
@@ -236,14 +242,14 @@ def test_a_rate_of_sessions_is_told_as_one() -> None:
 def test_a_percentile_that_could_not_be_had_is_no_evidence_of_what_was_busy() -> None:
     (stage,) = steady(80, False)
     stage = replace(stage, metrics={**stage.metrics, "latency_ms": {"p95": Estimate(None, reason="needs 72, has 9")}})
-    found = max_rate([stage], SLO, highest_held([stage]))
+    found = compute_max_rate([stage], SLO, find_highest_passed([stage]))
     assert found.limited_by == (
         "at 80/s latency_ms.p95 could not be had (needs 72, has 9), and latency_ms.p95 < 50 needs it"
     )
 
 
 def test_no_stage_that_held_is_no_rate() -> None:
-    assert highest_held(steady(50, False)).max_rate_per_s is None
+    assert find_highest_passed(steady(50, False)).max_rate_per_s is None
 
 
 @pytest.mark.parametrize(
@@ -258,4 +264,4 @@ def test_no_stage_that_held_is_no_rate() -> None:
     ],
 )
 def test_a_missed_objective_is_not_shown_as_met_by_rounding(objective: str, value: float, shown: str) -> None:
-    assert shown_against(parse_objective(objective), value) == shown
+    assert format_against_limit(parse_objective(objective), value) == shown

@@ -3,17 +3,17 @@ from __future__ import annotations
 import pytest
 
 from app.analysis.objectives import (
-    binding,
+    binding_objectives,
+    count_samples_needed,
+    evaluate_objective,
     find_estimate,
+    get_unit,
     is_met,
-    judge,
     parse_gate,
     parse_objective,
-    samples_needed,
-    unit_of,
 )
 from app.errors import UsageError
-from app.records.result import Estimate, Judgement, Stage, Verdict, Window
+from app.records.result import Estimate, ObjectiveOutcome, Stage, Verdict, Window
 
 
 def stage(**metrics: dict[str, Estimate]) -> Stage:
@@ -47,14 +47,14 @@ def stage(**metrics: dict[str, Estimate]) -> Stage:
         (Estimate(60.0, reason="no interval"), "FAIL"),
     ],
 )
-def test_a_gate_judges_the_whole_interval(estimate: Estimate, judgement: Judgement) -> None:
-    assert judge(parse_objective("latency_ms.p95 < 50"), estimate).judgement == judgement
+def test_a_gate_judges_the_whole_interval(estimate: Estimate, judgement: ObjectiveOutcome) -> None:
+    assert evaluate_objective(parse_objective("latency_ms.p95 < 50"), estimate).judgement == judgement
 
 
 def test_a_lower_limit_is_judged_from_its_own_side() -> None:
     objective = parse_objective("goodput_share >= 95%")
-    assert judge(objective, Estimate(0.97, (0.95, 0.98))).judgement == "PASS"
-    assert judge(objective, Estimate(0.9, (0.8, 0.949))).judgement == "FAIL"
+    assert evaluate_objective(objective, Estimate(0.97, (0.95, 0.98))).judgement == "PASS"
+    assert evaluate_objective(objective, Estimate(0.9, (0.8, 0.949))).judgement == "FAIL"
 
 
 @pytest.mark.parametrize(("value", "met"), [(49.9, True), (50.0, False), (None, None)])
@@ -74,16 +74,16 @@ def test_an_estimate_is_found_by_metric_and_aggregate() -> None:
 def test_an_slo_on_latency_alone_is_held_to_an_error_rate_too() -> None:
     latency, warned = parse_objective("latency_ms.p95 < 50"), parse_objective("latency_ms.p99 < 50 | warn")
     goodput = parse_objective("goodput_share > 95%")
-    assert [one.text for one in binding((latency, warned))] == ["latency_ms.p95 < 50", "error_rate <= 1%"]
-    assert binding((latency, goodput)) == (latency, goodput)
-    assert binding((warned,)) == ()
+    assert [one.text for one in binding_objectives((latency, warned))] == ["latency_ms.p95 < 50", "error_rate <= 1%"]
+    assert binding_objectives((latency, goodput)) == (latency, goodput)
+    assert binding_objectives((warned,)) == ()
 
 
 def test_the_samples_needed_are_those_of_the_highest_percentile() -> None:
     slo = [parse_objective(text) for text in ("latency_ms.p95 < 50", "service_ms.p99 < 50", "error_rate < 1%")]
-    assert samples_needed(slo) == 368
-    assert samples_needed(slo[:1]) == 72
-    assert samples_needed(slo[2:]) == 0
+    assert count_samples_needed(slo) == 368
+    assert count_samples_needed(slo[:1]) == 72
+    assert count_samples_needed(slo[2:]) == 0
 
 
 RATES = {
@@ -108,7 +108,7 @@ def test_a_share_of_another_metric_has_the_intervals_of_both(
     estimate = find_estimate(stage(**RATES), objective)
     assert estimate.value == pytest.approx(value)
     assert estimate.ci95 == pytest.approx(ci95)
-    assert unit_of(objective) == "share"
+    assert get_unit(objective) == "share"
 
 
 @pytest.mark.parametrize(
@@ -128,7 +128,7 @@ def test_a_share_of_what_is_not_there_is_withheld(metrics: dict[str, dict[str, E
 def test_a_share_whose_interval_is_withheld_does_not_pass() -> None:
     open_ended = {"p50": Estimate(10.0, (8.0, 12.0)), "p99": Estimate(40.0, reason="past the largest value")}
     gate = parse_gate("latency_ms.p99 < 500% of latency_ms.p50")
-    assert judge(gate, find_estimate(stage(latency_ms=open_ended), gate)).judgement == "INCONCLUSIVE"
+    assert evaluate_objective(gate, find_estimate(stage(latency_ms=open_ended), gate)).judgement == "INCONCLUSIVE"
 
 
 def test_an_objective_is_read_in_all_its_parts() -> None:

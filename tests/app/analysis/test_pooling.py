@@ -6,31 +6,31 @@ import pytest
 from msgspec.structs import replace
 
 from app.analysis.objectives import parse_objective
-from app.analysis.pooling import pool_stages, worker_totals
-from app.analysis.stages import summarise_stage
-from app.records.result import ErrorSample, WorkerFacts
+from app.analysis.pooling import pool_stages, sum_worker_totals
+from app.analysis.stages import summarize_stage
+from app.records.result import ErrorSample, WorkerData
 from tests.fakes.queues import constant_s, request_rows, stage_facts
 from tests.fakes.streams import Answer, stream_table
 
-FIRST = WorkerFacts(0, "a", 11, cpu_s=0.5, sent=100, max_lag_ms=2.0)
-OTHER = WorkerFacts(1, "b", 12, cpu_s=0.25, sent=99, max_lag_ms=1.0, clock_residual_ms=0.2)
+FIRST = WorkerData(0, "a", 11, cpu_s=0.5, sent=100, max_lag_ms=2.0)
+OTHER = WorkerData(1, "b", 12, cpu_s=0.25, sent=99, max_lag_ms=1.0, clock_residual_ms=0.2)
 
 
 def test_workers_are_added_up_by_their_number() -> None:
     later = replace(OTHER, cpu_s=0.5, sent=1, max_lag_ms=0.5, clock_residual_ms=0.1, lost_ns=7)
-    assert worker_totals([(OTHER, FIRST), (FIRST, later)]) == (
+    assert sum_worker_totals([(OTHER, FIRST), (FIRST, later)]) == (
         replace(FIRST, cpu_s=1.0, sent=200),
         replace(OTHER, cpu_s=0.75, sent=100, lost_ns=7),
     )
 
 
 def test_what_workers_waited_is_added_up_where_it_is_known() -> None:
-    (one,) = worker_totals([(replace(FIRST, waited_s=0.25),), (FIRST,), (replace(FIRST, waited_s=0.5),)])
+    (one,) = sum_worker_totals([(replace(FIRST, waited_s=0.25),), (FIRST,), (replace(FIRST, waited_s=0.5),)])
     assert one.waited_s == 0.75
 
 
 def test_no_stage_had_workers() -> None:
-    assert worker_totals([(), ()]) == ()
+    assert sum_worker_totals([(), ()]) == ()
 
 
 SLO = (parse_objective("latency_ms.p95 < 50"),)
@@ -55,7 +55,7 @@ def test_holds_together_are_one_long_hold_without_the_pauses() -> None:
         rows.append(later(inside, k * PAUSE_NS))
         moved.append(replace(one, start_ns=start_ns + k * PAUSE_NS, end_ns=one.end_ns + k * (step_ns + PAUSE_NS)))
     pooled = pool_stages(rows, NO_TELEMETRY, moved, SLO)
-    alone = summarise_stage(whole, NO_TELEMETRY, stage_facts(100, 30, kind="hold", arrivals="constant"), SLO)
+    alone = summarize_stage(whole, NO_TELEMETRY, stage_facts(100, 30, kind="hold", arrivals="constant"), SLO)
     assert pooled.completed == 3000
     assert pooled.metrics == alone.metrics
     assert pooled.name == "3 holds at 100/s"
@@ -103,7 +103,7 @@ def test_streams_of_several_holds_are_those_of_one() -> None:
     facts[1] = replace(facts[1], start_ns=facts[0].start_ns + 12 * 10**9, end_ns=facts[0].end_ns + 12 * 10**9)
     pooled = pool_stages([stream_table(answers(0)), stream_table(answers(12_000))], NO_TELEMETRY, facts, SLO)
     whole = stream_table([*answers(0), *answers(10_000)])
-    alone = summarise_stage(whole, NO_TELEMETRY, stage_facts(100, 20, kind="hold", arrivals="constant"), SLO)
+    alone = summarize_stage(whole, NO_TELEMETRY, stage_facts(100, 20, kind="hold", arrivals="constant"), SLO)
     assert pooled.metrics == alone.metrics
     assert pooled.metrics["icl_ms"]["mean"].value == 10
 
@@ -121,7 +121,7 @@ def test_a_worker_lost_between_two_holds_was_lost_before_them_and_one_lost_in_a_
     first = stage_facts(100, 10, kind="hold", arrivals="constant")
     second = replace(first, start_ns=first.start_ns + 20_000_000_000, end_ns=first.end_ns + 20_000_000_000)
     rows = request_rows(constant_s(100, 10), np.full(1000, 0.01))
-    stayed, left = (WorkerFacts(number, "bench", 10 + number, 0.1, 500, 1.0) for number in (0, 1))
+    stayed, left = (WorkerData(number, "bench", 10 + number, 0.1, 500, 1.0) for number in (0, 1))
     for lost_s, verdict in ((15, "WARN"), (25, "INVALID")):
         lost = replace(left, sent=0, lost_ns=first.start_ns + lost_s * 1_000_000_000)
         facts = [replace(first, workers=(stayed, left)), replace(second, workers=(stayed, lost))]

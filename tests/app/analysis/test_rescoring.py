@@ -4,37 +4,37 @@ import numpy as np
 import pytest
 from msgspec.structs import replace
 
-from app.analysis.rescoring import clipped
+from app.analysis.rescoring import clip_stage
 from app.analysis.rows import read_rows
-from app.analysis.stages import summarise_rows
+from app.analysis.stages import summarize_rows
 from app.records.result import Window
-from app.records.stage import StageFacts
+from app.records.stage import StageData
 from tests.fakes.queues import constant_s, request_rows, stage_facts
 
 SECOND = 1_000_000_000
 
 
 @pytest.fixture
-def facts() -> StageFacts:
+def facts() -> StageData:
     made = stage_facts(100.0, 10.0, arrivals="constant")
     return replace(made, rates=((0.0, 100.0),), worker_cpu_s=2.0, end_ns=made.start_ns + 10 * SECOND)
 
 
-def test_a_stage_inside_is_left_as_it_is_and_one_outside_is_left_out(facts: StageFacts) -> None:
+def test_a_stage_inside_is_left_as_it_is_and_one_outside_is_left_out(facts: StageData) -> None:
     arrivals = constant_s(100.0, 10.0)
     rows = read_rows(request_rows(arrivals, np.full(arrivals.size, 0.01)))
     start_ns = facts.start_ns
-    assert clipped(facts, rows, Window(start_ns - SECOND, start_ns + 30 * SECOND)) is facts
-    assert clipped(facts, rows, Window(start_ns + 20 * SECOND, start_ns + 30 * SECOND)) is None
+    assert clip_stage(facts, rows, Window(start_ns - SECOND, start_ns + 30 * SECOND)) is facts
+    assert clip_stage(facts, rows, Window(start_ns + 20 * SECOND, start_ns + 30 * SECOND)) is None
 
 
-def test_of_a_cut_stage_only_what_was_intended_inside_counts(facts: StageFacts) -> None:
+def test_of_a_cut_stage_only_what_was_intended_inside_counts(facts: StageData) -> None:
     arrivals = constant_s(100.0, 10.0)
     slow = np.where(arrivals < 4.0, 0.5, 0.01)
     rows = read_rows(request_rows(arrivals, slow))
-    part = clipped(facts, rows, Window(facts.start_ns + 5 * SECOND, facts.start_ns + 8 * SECOND))
+    part = clip_stage(facts, rows, Window(facts.start_ns + 5 * SECOND, facts.start_ns + 8 * SECOND))
     assert part is not None
-    stage = summarise_rows(rows, None, part, ())
+    stage = summarize_rows(rows, None, part, ())
     assert stage.completed == 300
     assert stage.metrics["latency_ms"]["max"].value == pytest.approx(10.0)
     assert stage.offered_per_s.value == pytest.approx(100.0)
@@ -43,12 +43,12 @@ def test_of_a_cut_stage_only_what_was_intended_inside_counts(facts: StageFacts) 
     assert stage.metrics["latency_ms"]["p99"].reason == "needs 368, has 300"
 
 
-def test_a_backlog_that_ended_a_stage_is_no_matter_of_its_beginning(facts: StageFacts) -> None:
+def test_a_backlog_that_ended_a_stage_is_no_matter_of_its_beginning(facts: StageData) -> None:
     arrivals = constant_s(100.0, 10.0)
     rows = read_rows(request_rows(arrivals, np.full(arrivals.size, 0.01)))
     saturated = replace(facts, over_saturated=True, stopped_early=True)
-    first = clipped(saturated, rows, Window(facts.start_ns, facts.start_ns + 3 * SECOND))
-    last = clipped(saturated, rows, Window(facts.start_ns + 3 * SECOND, facts.start_ns + 20 * SECOND))
+    first = clip_stage(saturated, rows, Window(facts.start_ns, facts.start_ns + 3 * SECOND))
+    last = clip_stage(saturated, rows, Window(facts.start_ns + 3 * SECOND, facts.start_ns + 20 * SECOND))
     assert first is not None
     assert last is not None
     assert (first.over_saturated, last.over_saturated) == (False, True)

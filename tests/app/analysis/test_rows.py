@@ -7,7 +7,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from app.analysis.rows import offered_window, read_rows
+from app.analysis.rows import compute_offered_window, read_rows
 from app.records.result import Window
 from tests.fakes.queues import START_NS, constant_s, request_rows, stage_facts
 
@@ -43,8 +43,8 @@ def test_nulls_are_read_however_they_are_written(dress: Callable[[pd.DataFrame],
     assert rows.is_success.tolist() == [True, False, False, False]
     assert rows.is_failed.tolist() == [False, True, False, False]
     assert rows.sent_ns.tolist() == [START_NS, START_NS + 10**9, 0, 0]
-    assert rows.errors() == {"connect": 1, "not-started": 2}
-    assert rows.right is None
+    assert rows.count_errors() == {"connect": 1, "not-started": 2}
+    assert rows.correct is None
 
 
 def test_rows_are_put_in_the_order_of_their_intended_starts() -> None:
@@ -56,18 +56,18 @@ def test_rows_are_put_in_the_order_of_their_intended_starts() -> None:
 @pytest.mark.parametrize("right", [[True, False, None, None], [1.0, 0.0, np.nan, np.nan]])
 def test_labelled_rows_say_whether_they_were_right(right: list[float | None]) -> None:
     rows = read_rows(three_kinds().assign(right=np.array(right)))
-    assert rows.right is not None
-    assert rows.right[:2].tolist() == [1.0, 0.0]
-    assert np.isnan(rows.right[2:]).all()
+    assert rows.correct is not None
+    assert rows.correct[:2].tolist() == [1.0, 0.0]
+    assert np.isnan(rows.correct[2:]).all()
 
 
 def test_a_whole_stage_was_offered_for_its_duration() -> None:
     rows = read_rows(request_rows(constant_s(100, 10), np.full(1000, 0.1)))
-    assert offered_window(rows, stage_facts(duration_s=10)) == Window(START_NS, START_NS + 10 * 10**9)
+    assert compute_offered_window(rows, stage_facts(duration_s=10)) == Window(START_NS, START_NS + 10 * 10**9)
 
 
 def test_a_stage_stopped_early_was_offered_until_its_last_start() -> None:
     frame = request_rows(constant_s(100, 2), np.full(200, 0.1))
     frame[TIMES] = frame[TIMES].astype(float).where(frame["index"] < 50, axis=0)
-    window = offered_window(read_rows(frame), stage_facts(duration_s=10, stopped_early=True))
+    window = compute_offered_window(read_rows(frame), stage_facts(duration_s=10, stopped_early=True))
     assert window.end_ns - window.start_ns == 490_000_001

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 from msgspec.structs import replace
 
-from app.analysis.run_progress import RunProgress, advanced, stage_done_s
+from app.analysis.run_progress import RunProgress, advance, stage_elapsed_s
 from app.records.estimate import Variant
 from app.records.events import (
     Event,
@@ -19,7 +19,7 @@ from app.records.events import (
     VariantFinished,
     VariantStarted,
 )
-from app.records.local import VariantFacts
+from app.records.local import VariantData
 from app.records.result import StageKind
 from tests.fakes.queues import stage_facts
 from tests.fakes.results import full_run
@@ -40,7 +40,7 @@ def ended(at_s: float, kind: StageKind = "steady") -> StageFinished:
 def after(*events: Event) -> RunProgress:
     progress = RunProgress()
     for event in events:
-        progress = advanced(progress, event)
+        progress = advance(progress, event)
     return progress
 
 
@@ -48,7 +48,7 @@ def test_planned_stages_are_counted_and_their_time_is_known() -> None:
     phase = PhaseChanged(11 * S, "stages", "3 stage(s)", 3, 60.0)
     warm = (begun(11, "warmup"), ended(12, "warmup"))
     progress = after(STARTED, *warm, phase, begun(12), ended(33), begun(34))
-    assert (progress.run_id, progress.pid, progress.done, progress.total) == ("id", 7, 1, 3)
+    assert (progress.run_id, progress.pid, progress.completed, progress.total) == ("id", 7, 1, 3)
     assert progress.stage is not None
     assert progress.eta_s(39 * S) == 35, "two stages of 20 s, 5 s of the first gone"
     assert progress.eta_s(90 * S) == 20, "one that drains is not waited for twice"
@@ -65,16 +65,16 @@ def test_a_stage_that_was_made_longer_lasts_longer() -> None:
 
 def test_of_a_search_nobody_can_say_how_long_it_takes() -> None:
     progress = after(STARTED, PhaseChanged(11 * S, "search", "searching"), begun(12), ended(33))
-    assert (progress.done, progress.total, progress.eta_s(40 * S)) == (1, None, None)
+    assert (progress.completed, progress.total, progress.eta_s(40 * S)) == (1, None, None)
     assert after().eta_s(0) is None
 
 
 def test_variants_tell_the_time_of_those_to_come() -> None:
     of = Variant("m.onnx", "cpu", "as-is", 1, 1)
-    facts = VariantFacts(variant=of, model_file="m.onnx", model_sha256=None, size_bytes=None, failure=None)
+    facts = VariantData(variant=of, model_file="m.onnx", model_sha256=None, size_bytes=None, failure=None)
     first = (VariantStarted(12 * S, 1, 3, of), VariantFinished(22 * S, 1, facts))
     progress = after(STARTED, *first, VariantStarted(22 * S, 2, 3, of))
-    assert (progress.done, progress.total) == (1, 3)
+    assert (progress.completed, progress.total) == (1, 3)
     assert progress.eta_s(27 * S) == pytest.approx(15), "10 s each: half of the second, and the third"
 
 
@@ -82,7 +82,7 @@ def test_turns_tell_the_time_of_those_to_come_and_an_invalid_one_is_made_again()
     first = (TurnStarted(10 * S, 1, "base", "a", 2), TurnFinished(20 * S, 1, "base", "a", "VALID"))
     again = (TurnStarted(20 * S, 1, "candidate", "b", 2), TurnFinished(30 * S, 1, "candidate", "b", "INVALID"))
     progress = after(STARTED, *first, *again, TurnStarted(30 * S, 1, "candidate", "c", 2))
-    assert (progress.done, progress.total) == (1, 4)
+    assert (progress.completed, progress.total) == (1, 4)
     assert progress.eta_s(40 * S) == pytest.approx(30 / 1.5 * 2.5)
 
 
@@ -94,6 +94,6 @@ def test_the_end_is_kept_and_notes_move_nothing() -> None:
 
 
 def test_a_lead_in_counts_as_done_once_it_is_over() -> None:
-    assert stage_done_s(begun(20, lead_in_s=2.0), 19 * S) == 1
-    assert stage_done_s(begun(20, lead_in_s=2.0), 25 * S) == 7
-    assert stage_done_s(begun(20, lead_in_s=2.0), 95 * S) == 22
+    assert stage_elapsed_s(begun(20, lead_in_s=2.0), 19 * S) == 1
+    assert stage_elapsed_s(begun(20, lead_in_s=2.0), 25 * S) == 7
+    assert stage_elapsed_s(begun(20, lead_in_s=2.0), 95 * S) == 22

@@ -6,35 +6,35 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from app.analysis.search import LimitBelief, Probe, RateSearch
+from app.analysis.search import CapacityPosterior, Probe, RateSearch
 
 BRACKET = [(40.0, True), (80.0, False)]
 
 
 def test_between_a_rate_that_held_and_one_that_failed_all_limits_are_alike_likely() -> None:
     """On a log scale: the middle is √(40 × 80)."""
-    belief = LimitBelief(BRACKET)
+    belief = CapacityPosterior(BRACKET)
     assert belief.quantile(0.5) == pytest.approx(3200**0.5, rel=0.01)
     assert belief.quantile(0.25) == pytest.approx(40 * 2**0.25, rel=0.02)
 
 
 def test_evidence_narrows_it_and_one_chance_failure_does_not_rule() -> None:
     tried = [*BRACKET, (50.0, True), (52.0, True), (60.0, False), (56.0, False)]
-    assert 52 < LimitBelief(tried).quantile(0.5) < 56
-    unlucky = LimitBelief([*tried, (45.0, False)])
+    assert 52 < CapacityPosterior(tried).quantile(0.5) < 56
+    unlucky = CapacityPosterior([*tried, (45.0, False)])
     assert 45 < unlucky.quantile(0.5) < 54
 
 
 def test_more_repeats_are_less_likely_and_a_lower_rate_is_likelier() -> None:
-    belief = LimitBelief([*BRACKET, (55.0, True), (58.0, False)])
-    assert belief.chance(54, 1) > belief.chance(54, 3) > belief.chance(56, 3)
-    rate = belief.highest_likely(3, 0.5)
-    assert belief.chance(rate, 3) == pytest.approx(0.5, abs=0.02)
-    assert belief.highest_likely(3, 0.8) < rate < belief.highest_likely(1, 0.5)
+    belief = CapacityPosterior([*BRACKET, (55.0, True), (58.0, False)])
+    assert belief.pass_probability(54, 1) > belief.pass_probability(54, 3) > belief.pass_probability(56, 3)
+    rate = belief.find_highest_rate(3, 0.5)
+    assert belief.pass_probability(rate, 3) == pytest.approx(0.5, abs=0.02)
+    assert belief.find_highest_rate(3, 0.8) < rate < belief.find_highest_rate(1, 0.5)
 
 
 def test_a_limit_above_all_that_was_tried_is_thought_of_where_a_rate_failed_and_held() -> None:
-    belief = LimitBelief([(40.0, True), (40.0, False), (40.0, True)])
+    belief = CapacityPosterior([(40.0, True), (40.0, False), (40.0, True)])
     assert belief.quantile(0.9) > 42
 
 
@@ -43,8 +43,8 @@ Responder = Callable[[float], bool]
 
 def run(search: RateSearch, holds: Responder) -> list[tuple[Probe, bool]]:
     tried: list[tuple[Probe, bool]] = []
-    while (probe := search.next()) is not None:
-        assert search.next() == probe  # the same again until it was recorded
+    while (probe := search.next_probe()) is not None:
+        assert search.next_probe() == probe  # the same again until it was recorded
         held = holds(probe.rate_per_s)
         search.record(probe, held)
         tried.append((probe, held))
@@ -105,13 +105,13 @@ def test_a_target_without_limit_is_held_at_the_end_of_the_budget() -> None:
 def test_a_search_that_is_told_how_little_is_left_holds_what_it_is_sure_of() -> None:
     search = RateSearch(start_per_s=10, repeats=3)
     tried: list[Probe] = []
-    while (probe := search.next()) is not None:
+    while (probe := search.next_probe()) is not None:
         if len(tried) == 4:
             assert probe.kind == "probe"
-            search.leave(3)
-            search.leave(20)
+            search.limit_probes(3)
+            search.limit_probes(20)
             assert search.probes_left == 3
-            probe = search.next()
+            probe = search.next_probe()
             assert probe is not None
             assert (probe.kind, probe.repeat) == ("hold", 1)
         tried.append(probe)
@@ -123,7 +123,7 @@ def test_a_search_that_is_told_how_little_is_left_holds_what_it_is_sure_of() -> 
 def test_a_search_that_was_left_says_so() -> None:
     search = RateSearch(start_per_s=10, repeats=3)
     assert search.outcome().reason == "the search was cut short"
-    probe = search.next()
+    probe = search.next_probe()
     assert probe is not None
     search.record(probe, True)
     assert search.outcome().max_rate_per_s is None
@@ -136,7 +136,7 @@ def test_a_hold_that_fails_fails_its_rate() -> None:
     first: list[float] = []
 
     def holds(rate_per_s: float) -> bool:
-        probe = search.next()
+        probe = search.next_probe()
         assert probe is not None
         if probe.kind == "hold" and probe.repeat == 2 and not first:
             first.append(rate_per_s)
@@ -185,10 +185,10 @@ def test_a_rate_that_held_far_below_the_limit_is_followed_by_a_higher_one() -> N
 def beyond(search: RateSearch, ceiling_per_s: float, limit_per_s: float = math.inf) -> list[Probe]:
     """Runs the search with a generator that can send so much, on an endpoint that carries so much."""
     tried = []
-    while (probe := search.next()) is not None:
+    while (probe := search.next_probe()) is not None:
         tried.append(probe)
         if probe.rate_per_s > ceiling_per_s:
-            search.record_beyond(probe)
+            search.record_unsendable(probe)
         else:
             search.record(probe, probe.rate_per_s <= limit_per_s)
     return tried
@@ -202,8 +202,8 @@ def test_what_the_generator_cannot_send_bounds_the_search_and_is_no_failure(ceil
     assert len(tried) == outcome.probes <= 25
     assert outcome.max_rate_per_s is not None
     assert ceiling_per_s / 1.06 <= outcome.max_rate_per_s <= ceiling_per_s
-    assert outcome.is_generators
-    assert outcome.beyond_per_s is not None
+    assert outcome.is_generator_limited
+    assert outcome.unsendable_per_s is not None
     assert outcome.bracket[1] is None
     assert not [probe for probe in tried if probe.kind == "hold" and probe.rate_per_s > ceiling_per_s]
 
@@ -214,7 +214,7 @@ def test_an_endpoint_that_fails_below_what_the_generator_cannot_send_is_the_limi
     outcome = search.outcome()
     assert outcome.max_rate_per_s is not None
     assert 95 / 1.05 <= outcome.max_rate_per_s <= 95
-    assert not outcome.is_generators
+    assert not outcome.is_generator_limited
 
 
 def test_a_generator_that_can_send_nothing_ends_the_search_with_that_reason() -> None:
@@ -222,17 +222,17 @@ def test_a_generator_that_can_send_nothing_ends_the_search_with_that_reason() ->
     tried = beyond(search, ceiling_per_s=0)
     assert [probe.rate_per_s for probe in tried] == [64, 32, 16, 8, 4, 2, 1]
     outcome = search.outcome()
-    assert (outcome.max_rate_per_s, outcome.is_generators) == (None, True)
+    assert (outcome.max_rate_per_s, outcome.is_generator_limited) == (None, True)
     assert outcome.reason == "the generator could not send even 1/s"
 
 
 def test_a_hold_beyond_the_generator_is_followed_by_one_below_it() -> None:
     """The ceiling sinks from 100 to 80/s when holds begin."""
     search = RateSearch(start_per_s=10, repeats=3)
-    while (probe := search.next()) is not None:
+    while (probe := search.next_probe()) is not None:
         ceiling_per_s = 80 if probe.kind == "hold" else 100
         if probe.rate_per_s > ceiling_per_s:
-            search.record_beyond(probe)
+            search.record_unsendable(probe)
         else:
             search.record(probe, True)
     outcome = search.outcome()

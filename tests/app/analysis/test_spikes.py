@@ -5,19 +5,19 @@ import numpy.typing as npt
 import pytest
 from msgspec.structs import replace
 
-from app.analysis.objectives import binding, parse_objective
+from app.analysis.objectives import binding_objectives, parse_objective
 from app.analysis.rows import read_rows
-from app.analysis.spikes import analyse_spike
-from app.analysis.stages import summarise_stage
+from app.analysis.spikes import analyze_spike
+from app.analysis.stages import summarize_stage
 from app.records.result import Estimate, Spike, Window
-from app.records.stage import StageFacts
+from app.records.stage import StageData
 from tests.fakes.queues import START_NS, latency_s, request_rows, stage_facts
 
 JUMP = ((0.0, 50.0), (10.0, 50.0), (10.0, 200.0), (15.0, 200.0), (15.0, 50.0), (40.0, 50.0))
 ARRIVALS = np.concatenate([np.arange(500) / 50, 10 + np.arange(1_000) / 200, 15 + np.arange(1_250) / 50])
 
 
-def facts(rates: tuple[tuple[float, float], ...] = JUMP) -> StageFacts:
+def facts(rates: tuple[tuple[float, float], ...] = JUMP) -> StageData:
     return replace(stage_facts(1.0, 40, kind="spike", arrivals="constant", drain_s=5), rate_per_s=None, rates=rates)
 
 
@@ -28,7 +28,7 @@ def spike(
     errors: list[str | None] | None = None,
 ) -> Spike:
     rows = request_rows(ARRIVALS, latency, errors=errors)
-    stage = summarise_stage(rows, None, facts(rates), tuple(map(parse_objective, slo)))
+    stage = summarize_stage(rows, None, facts(rates), tuple(map(parse_objective, slo)))
     assert stage.spike is not None
     return stage.spike
 
@@ -98,7 +98,7 @@ def test_a_spike_from_the_start_has_nothing_to_come_back_to() -> None:
 def test_requests_never_answered_stay_in_the_backlog() -> None:
     frame = request_rows(ARRIVALS, np.full(ARRIVALS.size, 0.01)).astype({"sent_ns": float, "end_ns": float})
     frame.loc[frame["intended_ns"] >= START_NS + 39 * 10**9, ["sent_ns", "end_ns"]] = np.nan
-    stage = summarise_stage(frame, None, facts(), (parse_objective("latency_ms.p95 < 100"),))
+    stage = summarize_stage(frame, None, facts(), (parse_objective("latency_ms.p95 < 100"),))
     assert stage.spike is not None
     assert stage.spike.backlog_peak.value == pytest.approx(50, abs=1)
 
@@ -108,8 +108,11 @@ def test_a_lead_in_deepens_the_backlog_and_is_no_second_of_the_stage() -> None:
     rows = read_rows(request_rows(ARRIVALS - 10, served_per_s(100)))
     moved = tuple((at - 10, rate) for at, rate in JUMP)
     its = replace(facts(moved), duration_s=30, lead_in_s=10)
-    found = analyse_spike(
-        rows, its, Window(START_NS, START_NS + 30 * 10**9), binding((parse_objective("latency_ms.p95 < 100"),))
+    found = analyze_spike(
+        rows,
+        its,
+        Window(START_NS, START_NS + 30 * 10**9),
+        binding_objectives((parse_objective("latency_ms.p95 < 100"),)),
     )
     assert found is not None
     assert found.slo_broken_s.value == 15
@@ -119,12 +122,12 @@ def test_a_lead_in_deepens_the_backlog_and_is_no_second_of_the_stage() -> None:
 @pytest.mark.parametrize("rates", [((0.0, 50.0),), ((0.0, 50.0), (10.0, 10.0)), ()])
 def test_a_rate_that_never_rises_has_no_spike(rates: tuple[tuple[float, float], ...]) -> None:
     rows = request_rows(ARRIVALS, np.full(ARRIVALS.size, 0.01))
-    assert summarise_stage(rows, None, facts(rates), ()).spike is None
+    assert summarize_stage(rows, None, facts(rates), ()).spike is None
 
 
 def test_only_spike_stages_have_one() -> None:
     rows = request_rows(ARRIVALS, np.full(ARRIVALS.size, 0.01))
-    assert summarise_stage(rows, None, replace(facts(), kind="varying"), ()).spike is None
+    assert summarize_stage(rows, None, replace(facts(), kind="varying"), ()).spike is None
 
 
 def test_a_ramp_up_and_down_is_a_spike_of_its_whole_length() -> None:
@@ -142,6 +145,6 @@ def test_what_the_backlog_was_before_counts_by_time_and_not_by_arrivals() -> Non
     latency = np.concatenate([np.full(100, 0.05), np.full(300, 0.03), 15 - spike_s, np.full(280, 0.05)])
     order = np.argsort(arrivals, kind="stable")
     rates = ((0.0, 10.0), (10.0, 10.0), (10.0, 100.0), (12.0, 100.0), (12.0, 10.0))
-    stage = summarise_stage(request_rows(arrivals[order], latency[order]), None, facts(rates), ())
+    stage = summarize_stage(request_rows(arrivals[order], latency[order]), None, facts(rates), ())
     assert stage.spike is not None
     assert stage.spike.drained_s.value == pytest.approx(3.0, abs=0.1)

@@ -11,7 +11,7 @@ import pytest
 from msgspec.structs import replace
 
 from app.analysis.objectives import parse_objective
-from app.analysis.rows import offered_window, read_rows
+from app.analysis.rows import compute_offered_window, read_rows
 from app.analysis.stage_checks import (
     arrival_checks,
     in_step_check,
@@ -20,11 +20,11 @@ from app.analysis.stage_checks import (
     stream_checks,
     worker_checks,
 )
-from app.analysis.validity import verdict_of
+from app.analysis.validity import compute_verdict
 from app.records.checks import CheckId
-from app.records.result import ArrivalKind, Check, Trust, Window, WorkerFacts
-from app.records.stage import StageFacts
-from loadgen.arrivals import offsets_ns
+from app.records.result import ArrivalKind, Check, Validity, Window, WorkerData
+from app.records.stage import StageData
+from loadgen.arrivals import compute_offsets_ns
 from loadgen.records import OpenArrivals
 from tests.fakes.queues import START_NS, constant_s, latency_s, poisson_s, request_rows, stage_facts
 from tests.fakes.streams import Answer, stream_rows
@@ -37,10 +37,10 @@ def rows(lag_s: npt.NDArray[np.float64] | float = 0.0, errors: list[str | None] 
     return request_rows(constant_s(200, 10), np.full(2_000, 0.02), lag_s, errors)
 
 
-def check(name: CheckId, frame: pd.DataFrame, facts: StageFacts = FACTS, slo: str | None = None) -> Check:
+def check(name: CheckId, frame: pd.DataFrame, facts: StageData = FACTS, slo: str | None = None) -> Check:
     objectives = SLO if slo is None else (parse_objective(slo),)
     read = read_rows(frame)
-    return {one.id: one for one in stage_checks(read, facts, offered_window(read, facts), objectives)}[name]
+    return {one.id: one for one in stage_checks(read, facts, compute_offered_window(read, facts), objectives)}[name]
 
 
 def late(share: float, by_s: float) -> npt.NDArray[np.float64]:
@@ -83,14 +83,16 @@ def test_a_stage_that_was_stopped_at_its_start_is_no_fault_of_the_generator(star
     frame[times] = frame[times].astype(float).where(frame["index"] < started, axis=0)
     stopped = replace(FACTS, stopped_early=True, end_ns=FACTS.start_ns + 5_000_000, worker_cpu_s=0.02)
     read = read_rows(frame)
-    checks = stage_checks(read, stopped, offered_window(read, stopped), SLO)
+    checks = stage_checks(read, stopped, compute_offered_window(read, stopped), SLO)
     assert "INVALID" not in {one.verdict for one in checks}
     (cpu,) = [one for one in checks if one.id == "generator_cpu"]
     assert cpu.verdict == "WARN"
     assert cpu.value == pytest.approx(4)
     assert cpu.hint == "The stage was stopped less than 1 s after its start, too soon to judge this."
     run_down = replace(stopped, stopped_early=False)
-    assert "INVALID" in {one.verdict for one in stage_checks(read, run_down, offered_window(read, run_down), SLO)}
+    assert "INVALID" in {
+        one.verdict for one in stage_checks(read, run_down, compute_offered_window(read, run_down), SLO)
+    }
 
 
 @pytest.mark.parametrize(("share", "verdict"), [(0.009, "VALID"), (0.011, "WARN")])
@@ -116,7 +118,7 @@ def test_an_overloaded_server_leaves_an_open_loop_client_valid() -> None:
     frame = request_rows(intended, latency_s(intended, np.full(intended.size, 0.008)))
     facts = stage_facts(200, 10, drain_s=10)
     read = read_rows(frame)
-    found = stage_checks(read, facts, offered_window(read, facts), SLO)
+    found = stage_checks(read, facts, compute_offered_window(read, facts), SLO)
     assert {one.id for one in found if one.verdict != "VALID"} == {"stationarity"}
     assert not any(one.verdict == "INVALID" for one in found)
 
@@ -184,7 +186,7 @@ def test_a_closed_loop_obeys_littles_law(clients: int, think_s: float, answer_s:
 
 def test_open_stages_have_no_clients_to_count() -> None:
     read = read_rows(rows())
-    found = {one.id for one in stage_checks(read, FACTS, offered_window(read, FACTS), SLO)}
+    found = {one.id for one in stage_checks(read, FACTS, compute_offered_window(read, FACTS), SLO)}
     assert "littles_law" not in found
     assert "token_counts" not in found
 
@@ -193,16 +195,18 @@ def test_open_stages_have_no_clients_to_count() -> None:
 def test_a_rate_that_changes_is_not_asked_to_stand_still(kind: str) -> None:
     facts = replace(FACTS, kind=kind, rate_per_s=None, rates=((0.0, 100.0), (10.0, 300.0)))
     read = read_rows(rows())
-    assert "stationarity" not in {one.id for one in stage_checks(read, facts, offered_window(read, facts), SLO)}
+    assert "stationarity" not in {one.id for one in stage_checks(read, facts, compute_offered_window(read, facts), SLO)}
 
 
 def test_a_locust_test_has_one_doubt_of_its_own_and_no_lag() -> None:
     frame = rows().assign(intended_ns=pd.array([None] * 2_000, dtype="Int64"))
     facts = replace(FACTS, arrival_kind="locust", kind="closed", rate_per_s=None, ceiling_per_s=None, concurrency=10)
     read = read_rows(frame)
-    found = stage_checks(read, facts, offered_window(read, facts), SLO)
+    found = stage_checks(read, facts, compute_offered_window(read, facts), SLO)
     doubts = [one for one in found if one.verdict != "VALID"]
-    assert verdict_of(doubts).reasons == ("closed loop, Locust's transport: coordinated omission cannot be ruled out",)
+    assert compute_verdict(doubts).reasons == (
+        "closed loop, Locust's transport: coordinated omission cannot be ruled out",
+    )
     assert not {"late_sends", "send_lag_p99"} & {one.id for one in found}
     (ceiling,) = [one for one in found if one.id == "generator_ceiling"]
     assert (ceiling.value, ceiling.verdict) == (None, "VALID")
@@ -289,7 +293,7 @@ def of_a_curve(
     arrivals: OpenArrivals, seed: int, stated: tuple[tuple[float, float], ...] | None = None, **changes: object
 ) -> dict[str, Check]:
     """30 s of what the worker would send, told to be of the rates `stated`."""
-    sent_ns = START_NS + offsets_ns(arrivals, 30.0, 0.0, seed)
+    sent_ns = START_NS + compute_offsets_ns(arrivals, 30.0, 0.0, seed)
     facts = stage_facts(1.0, 30, arrivals=arrivals.process)
     facts = replace(facts, rate_per_s=None, rates=stated or arrivals.rates, **{"cv": arrivals.cv, **changes})
     found = arrival_checks(sent_ns, facts, Window(START_NS, START_NS + 30 * 10**9))
@@ -338,7 +342,7 @@ def test_later_turns_of_sessions_follow_answers_and_no_curve() -> None:
 Draw = Callable[[], float]
 
 
-def clients(count: int, arrivals: ArrivalKind = "closed") -> StageFacts:
+def clients(count: int, arrivals: ArrivalKind = "closed") -> StageData:
     return replace(stage_facts(1, 10, kind="closed", arrivals=arrivals), rate_per_s=None, concurrency=count)
 
 
@@ -357,10 +361,10 @@ def sends_s(
     return sent
 
 
-def in_step(count: int, sent: list[float], facts: StageFacts | None = None) -> Check | None:
+def in_step(count: int, sent: list[float], facts: StageData | None = None) -> Check | None:
     read = read_rows(request_rows(np.array(sent), np.full(len(sent), 0.001)))
     facts = facts or clients(count)
-    found = in_step_check(read.sent_ns, facts, offered_window(read, facts))
+    found = in_step_check(read.sent_ns, facts, compute_offered_window(read, facts))
     return found[0] if found else None
 
 
@@ -453,13 +457,13 @@ def test_a_target_that_refuses_connections_was_sent_to() -> None:
     assert never_started_check(read_rows(frame.iloc[:0])).verdict == "WARN"
 
 
-def worker(number: int, *, lost_s: float | None = None, residual_ms: float | None = None) -> WorkerFacts:
+def worker(number: int, *, lost_s: float | None = None, residual_ms: float | None = None) -> WorkerData:
     """`lost_s` from the start of the stage's measured part."""
     lost_ns = None if lost_s is None else START_NS + round(lost_s * 1e9)
-    return WorkerFacts(number, f"host{number % 2}", 100 + number, 0.1, 50, 0.2, residual_ms, lost_ns)
+    return WorkerData(number, f"host{number % 2}", 100 + number, 0.1, 50, 0.2, residual_ms, lost_ns)
 
 
-def worker_checks_checks(*workers: WorkerFacts, lead_in_s: float = 0.0) -> dict[str, Check]:
+def worker_checks_checks(*workers: WorkerData, lead_in_s: float = 0.0) -> dict[str, Check]:
     found = worker_checks(replace(stage_facts(), workers=workers, lead_in_s=lead_in_s))
     return {check.id: check for check in found}
 
@@ -491,7 +495,7 @@ def test_a_worker_lost_in_the_stage_spoils_it() -> None:
         ((worker(0), worker(1, lost_s=-9), worker(2, lost_s=2)), "half of the load"),
     ],
 )
-def test_it_says_how_much_was_not_sent(workers: tuple[WorkerFacts, ...], part: str) -> None:
+def test_it_says_how_much_was_not_sent(workers: tuple[WorkerData, ...], part: str) -> None:
     lost = worker_checks_checks(*workers)["workers"]
     assert lost.verdict == "INVALID"
     assert f"{part} was not sent" in str(lost.hint)
@@ -527,7 +531,7 @@ STREAM_CHECKS_FACTS = replace(stage_facts(10, 10), lengths_asked=True)
 
 
 def stream_checks_checks(
-    frame: pd.DataFrame, facts: StageFacts = STREAM_CHECKS_FACTS, *sending: Check
+    frame: pd.DataFrame, facts: StageData = STREAM_CHECKS_FACTS, *sending: Check
 ) -> dict[str, Check]:
     return {one.id: one for one in stream_checks(read_rows(frame), facts, sending)}
 
@@ -555,7 +559,7 @@ def test_a_chunk_of_one_answer_does_not_follow_that_of_another() -> None:
     )
 
 
-def load(name: CheckId, value: float | None, verdict: Trust) -> Check:
+def load(name: CheckId, value: float | None, verdict: Validity) -> Check:
     return Check(name, value, 0.7, "share", verdict)
 
 

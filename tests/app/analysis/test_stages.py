@@ -5,8 +5,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from app.analysis.objectives import binding, parse_objective
-from app.analysis.stages import elsewhere, summarise_stage, telemetry_metrics, with_telemetry
+from app.analysis.objectives import binding_objectives, parse_objective
+from app.analysis.stages import add_telemetry, compute_telemetry_metrics, find_remote_sources, summarize_stage
 from app.analysis.validity import telemetry_check
 from app.records.result import Estimate, StageKind, Window
 from tests.fakes.queues import START_NS, constant_s, latency_s, poisson_s, request_rows, stage_facts
@@ -27,7 +27,7 @@ def test_latency_counts_the_wait_behind_a_stall_and_service_time_does_not() -> N
     """
     intended = constant_s(100, 12)
     wait = np.where((intended >= 5) & (intended < 6), 6 - intended, 0.0)
-    stage = summarise_stage(
+    stage = summarize_stage(
         request_rows(intended, wait + 0.05, lag_s=wait), None, stage_facts(100, 12, arrivals="constant"), SLO
     )
     latency, service = stage.metrics["latency_ms"], stage.metrics["service_ms"]
@@ -42,7 +42,7 @@ def test_a_quiet_stage_holds_and_is_valid() -> None:
     rng = np.random.default_rng(2)
     intended = poisson_s(200, 10, rng)
     latency = latency_s(intended, np.full(intended.size, 0.003))
-    stage = summarise_stage(request_rows(intended, latency), None, stage_facts(200, 10), SLO)
+    stage = summarize_stage(request_rows(intended, latency), None, stage_facts(200, 10), SLO)
     assert stage.verdict.status == "VALID", stage.verdict.reasons
     assert stage.held is True
     assert stage.errors == {}
@@ -58,7 +58,7 @@ def test_failures_leave_latency_alone_and_cost_goodput() -> None:
     intended = constant_s(100, 10)
     errors = [None, None, None, "http-5xx"] * 250
     latency = np.where(np.arange(1000) % 4 == 3, 0.001, 0.02)
-    stage = summarise_stage(request_rows(intended, latency, errors=errors), None, stage_facts(100, 10), SLO)
+    stage = summarize_stage(request_rows(intended, latency, errors=errors), None, stage_facts(100, 10), SLO)
     assert stage.metrics["latency_ms"]["p50"].value == pytest.approx(20)
     assert stage.metrics["latency_ms"]["p50"].n == 750
     assert stage.metrics["error_rate"]["value"].value == 0.25
@@ -71,15 +71,15 @@ def test_failures_leave_latency_alone_and_cost_goodput() -> None:
 def test_an_slo_on_latency_alone_does_not_hold_while_requests_fail(slo: str, held: bool) -> None:
     errors = [None, None, None, "http-4xx"] * 250
     rows = request_rows(constant_s(100, 10), np.full(1000, 0.02), errors=errors)
-    assert summarise_stage(rows, None, stage_facts(100, 10), SLO).held is False
-    assert summarise_stage(rows, None, stage_facts(100, 10), (*SLO, parse_objective(slo))).held is held
+    assert summarize_stage(rows, None, stage_facts(100, 10), SLO).held is False
+    assert summarize_stage(rows, None, stage_facts(100, 10), (*SLO, parse_objective(slo))).held is held
 
 
 def test_arrivals_never_started_are_no_errors_of_the_target_and_cost_goodput() -> None:
     frame = request_rows(constant_s(100, 10), np.full(1000, 0.02))
     times = ["sent_ns", "first_byte_ns", "end_ns"]
     frame[times] = frame[times].astype(float).where(frame["index"] % 10 != 0, axis=0)
-    stage = summarise_stage(frame, None, stage_facts(100, 10), SLO)
+    stage = summarize_stage(frame, None, stage_facts(100, 10), SLO)
     assert stage.errors == {"not-started": 100}
     assert stage.metrics["error_rate"]["value"].value == 0.0
     assert stage.metrics["goodput_share"]["value"].value == 0.9
@@ -90,7 +90,7 @@ def test_arrivals_never_started_are_no_errors_of_the_target_and_cost_goodput() -
 def test_what_is_answered_in_the_drain_is_counted_and_is_no_throughput() -> None:
     intended = constant_s(100, 10)
     latency = latency_s(intended, np.full(1000, 0.02))  # carries 50/s
-    stage = summarise_stage(request_rows(intended, latency), None, stage_facts(100, 10, drain_s=10), SLO)
+    stage = summarize_stage(request_rows(intended, latency), None, stage_facts(100, 10, drain_s=10), SLO)
     assert stage.completed == 1000
     assert stage.metrics["completed_per_s"]["value"].value == pytest.approx(50, rel=0.01)
     assert stage.metrics["latency_ms"]["max"].value == pytest.approx(10_010, rel=0.01)
@@ -108,7 +108,7 @@ def test_what_is_answered_in_the_drain_is_counted_and_is_no_throughput() -> None
 )
 def test_only_a_whole_stage_is_judged(facts: object, held: bool | None) -> None:
     rows = request_rows(constant_s(100, 10), np.full(1000, 0.02))
-    assert summarise_stage(rows, None, facts, SLO).held is held  # type: ignore[arg-type]
+    assert summarize_stage(rows, None, facts, SLO).held is held  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(("kind", "held"), [("steady", None), ("probe", False)])
@@ -116,14 +116,14 @@ def test_a_percentile_with_too_few_samples_holds_in_no_search_and_leaves_a_stage
     kind: StageKind, held: bool | None
 ) -> None:
     rows = request_rows(constant_s(10, 3), np.full(30, 0.02))
-    stage = summarise_stage(rows, None, msgspec.structs.replace(stage_facts(10, 3), kind=kind), SLO)
+    stage = summarize_stage(rows, None, msgspec.structs.replace(stage_facts(10, 3), kind=kind), SLO)
     assert stage.metrics["latency_ms"]["p95"].reason == "needs 72, has 30"
     assert stage.held is held
 
 
 def test_what_is_missed_decides_whatever_is_withheld() -> None:
     rows = request_rows(constant_s(10, 3), np.full(30, 0.02), errors=["http-5xx"] * 5 + [None] * 25)
-    stage = summarise_stage(rows, None, stage_facts(10, 3), binding(SLO))
+    stage = summarize_stage(rows, None, stage_facts(10, 3), binding_objectives(SLO))
     assert stage.metrics["latency_ms"]["p95"].value is None
     assert stage.held is False
     assert "samples" in " ".join(stage.verdict.reasons)
@@ -131,7 +131,7 @@ def test_what_is_missed_decides_whatever_is_withheld() -> None:
 
 @pytest.mark.parametrize("rows", [request_rows(constant_s(100, 0), np.empty(0))])
 def test_a_stage_without_rows_is_not_valid(rows: pd.DataFrame) -> None:
-    stage = summarise_stage(rows, None, stage_facts(100, 3), SLO)
+    stage = summarize_stage(rows, None, stage_facts(100, 3), SLO)
     assert (stage.completed, stage.errors, stage.held) == (0, {}, None)
     assert stage.verdict.status != "VALID"
     assert stage.metrics["error_rate"]["value"].value is None
@@ -139,7 +139,7 @@ def test_a_stage_without_rows_is_not_valid(rows: pd.DataFrame) -> None:
 
 def test_a_target_that_only_fails_is_not_valid_and_does_not_hold() -> None:
     rows = request_rows(constant_s(100, 5), np.full(500, 0.02), errors=["http-5xx"] * 500)
-    stage = summarise_stage(rows, None, stage_facts(100, 5), SLO)
+    stage = summarize_stage(rows, None, stage_facts(100, 5), SLO)
     assert (stage.completed, stage.held) == (0, False)
     assert stage.verdict.status == "WARN"
 
@@ -147,13 +147,13 @@ def test_a_target_that_only_fails_is_not_valid_and_does_not_hold() -> None:
 def test_labels_give_accuracy() -> None:
     rows = request_rows(constant_s(100, 1), np.full(100, 0.02))
     right = pd.Series([True] * 60 + [False] * 20 + [None] * 20, dtype="boolean")
-    accuracy = summarise_stage(rows.assign(right=right), None, stage_facts(100, 1), SLO).metrics["accuracy"]["value"]
+    accuracy = summarize_stage(rows.assign(right=right), None, stage_facts(100, 1), SLO).metrics["accuracy"]["value"]
     assert (accuracy.value, accuracy.n) == (0.75, 80)
     batched = msgspec.structs.replace(stage_facts(100, 1), rows_per_request=4)
     counts = pd.Series([3] * 80 + [None] * 20, dtype="Int32")
-    accuracy = summarise_stage(rows.assign(right=counts), None, batched, SLO).metrics["accuracy"]["value"]
+    accuracy = summarize_stage(rows.assign(right=counts), None, batched, SLO).metrics["accuracy"]["value"]
     assert (accuracy.value, accuracy.n) == (0.75, 320)
-    assert "accuracy" not in summarise_stage(rows, None, stage_facts(100, 1), SLO).metrics
+    assert "accuracy" not in summarize_stage(rows, None, stage_facts(100, 1), SLO).metrics
 
 
 def test_telemetry_that_comes_later_judges_as_if_it_had_been_there() -> None:
@@ -161,10 +161,10 @@ def test_telemetry_that_comes_later_judges_as_if_it_had_been_there() -> None:
     readings = telemetry(*((at, "host", "host_cpu_percent", 50.0) for at in range(10)))
     for limit, held in ((60, True), (40, False)):
         slo = (parse_objective(f"host_cpu_percent.mean < {limit}"),)
-        first = summarise_stage(rows, None, facts, slo)
+        first = summarize_stage(rows, None, facts, slo)
         assert first.held is None, "what is not known is neither met nor missed"
-        later = with_telemetry(first, readings, facts, slo)
-        assert later == summarise_stage(rows, readings, facts, slo)
+        later = add_telemetry(first, readings, facts, slo)
+        assert later == summarize_stage(rows, readings, facts, slo)
         assert later.held is held
 
 
@@ -180,7 +180,7 @@ def test_telemetry_inside_the_window_is_summed_up_by_metric() -> None:
         (0.1, "host", "not_in_the_catalogue", 1.0),
     )
     rows = request_rows(constant_s(100, 1), np.full(100, 0.02))
-    metrics = summarise_stage(rows, readings, stage_facts(100, 1), SLO).metrics
+    metrics = summarize_stage(rows, readings, stage_facts(100, 1), SLO).metrics
     assert metrics["endpoint_cpu_cores"]["mean"].value == 2.0
     assert metrics["endpoint_cpu_cores"]["max"].value == 3.0
     assert metrics["gpu_power_w"]["mean"].value == 150.0
@@ -191,7 +191,7 @@ def test_telemetry_inside_the_window_is_summed_up_by_metric() -> None:
 def test_a_lead_in_hands_over_what_is_under_way() -> None:
     """100/s answered in 1 s, for 2 s of lead-in and 5 s of stage: the stage's throughput is 100/s from its start."""
     rows = request_rows(constant_s(100, 7) - 2, np.full(700, 1.0))
-    stage = summarise_stage(rows, None, msgspec.structs.replace(stage_facts(100, 5), lead_in_s=2.0), SLO)
+    stage = summarize_stage(rows, None, msgspec.structs.replace(stage_facts(100, 5), lead_in_s=2.0), SLO)
     assert stage.completed == 500
     assert stage.offered_per_s.value == pytest.approx(100)
     assert stage.metrics["completed_per_s"]["value"].value == pytest.approx(100)
@@ -201,7 +201,7 @@ def test_nothing_is_offered_in_a_closed_loop() -> None:
     facts = msgspec.structs.replace(
         stage_facts(100, 5, kind="closed", arrivals="closed"), rate_per_s=None, concurrency=2
     )
-    stage = summarise_stage(request_rows(constant_s(100, 5), np.full(500, 0.02)), None, facts, SLO)
+    stage = summarize_stage(request_rows(constant_s(100, 5), np.full(500, 0.02)), None, facts, SLO)
     assert stage.offered_per_s.reason == "closed loop: the next request waits for an answer"
     assert (stage.concurrency, stage.scheduled_per_s, stage.arrivals) == (2, None, "closed loop, 2 clients")
     assert stage.achieved_per_s.value == pytest.approx(100)
@@ -213,7 +213,7 @@ def test_without_intended_starts_what_counts_from_them_is_withheld_with_its_reas
     facts = msgspec.structs.replace(
         stage_facts(100, 5, kind="closed", arrivals="locust"), rate_per_s=None, concurrency=2
     )
-    stage = summarise_stage(frame, None, facts, SLO)
+    stage = summarize_stage(frame, None, facts, SLO)
     for name in ("latency_ms", "first_byte_ms", "send_lag_ms"):
         assert stage.metrics[name]["p50"] == Estimate(None, reason="the intended start is not known")
     assert stage.metrics["service_ms"]["p95"].value == pytest.approx(20)
@@ -221,8 +221,8 @@ def test_without_intended_starts_what_counts_from_them_is_withheld_with_its_reas
     assert str(stage.good_per_s.reason).startswith("the intended start is not known, which latency_ms.p95 < 50")
     assert stage.metrics["goodput_share"]["value"].value is None
     served = (parse_objective("service_ms.p95 < 50"),)
-    assert summarise_stage(frame, None, facts, served).metrics["goodput_share"]["value"].value == 1.0
-    assert summarise_stage(frame, None, facts, served).held is True
+    assert summarize_stage(frame, None, facts, served).metrics["goodput_share"]["value"].value == 1.0
+    assert summarize_stage(frame, None, facts, served).held is True
 
 
 ROWS = [
@@ -244,17 +244,17 @@ def telemetry_sources_telemetry(every_ns: int = 1_000_000_000) -> pd.DataFrame:
 
 
 def test_a_page_and_what_it_tells_of_are_elsewhere() -> None:
-    assert elsewhere(telemetry_sources_telemetry()) == {"lab", "lab/host", "lab/gpu0"}
+    assert find_remote_sources(telemetry_sources_telemetry()) == {"lab", "lab/host", "lab/gpu0"}
 
 
 def test_readings_of_other_machines_are_not_mixed_with_this_ones() -> None:
-    found = telemetry_metrics(telemetry_sources_telemetry(), Window(0, 10_000_000_000))
+    found = compute_telemetry_metrics(telemetry_sources_telemetry(), Window(0, 10_000_000_000))
     assert found["gpu_power_w"]["mean"].value == 100
     assert found["host_cpu_percent"]["max"].value == 40
 
 
 def test_a_counter_has_no_mean() -> None:
-    assert "gpu_energy_j" not in telemetry_metrics(telemetry_sources_telemetry(), Window(0, 10_000_000_000))
+    assert "gpu_energy_j" not in compute_telemetry_metrics(telemetry_sources_telemetry(), Window(0, 10_000_000_000))
 
 
 def test_sources_that_are_slow_on_purpose_are_no_gaps() -> None:

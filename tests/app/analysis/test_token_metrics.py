@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from app.analysis.objectives import parse_objective
-from app.analysis.stages import summarise_stage
-from app.analysis.token_samples import pairs_of
+from app.analysis.stages import summarize_stage
+from app.analysis.token_samples import unpack_pairs
 from app.records.result import Estimate, Stage
 from tests.fakes.queues import constant_s, request_rows, stage_facts
 from tests.fakes.streams import Answer, stream_rows, stream_table
@@ -14,7 +14,7 @@ FACTS = stage_facts(10, 10, arrivals="constant")
 
 
 def summarise(*answers: Answer, slo: str = "error_rate < 1%") -> Stage:
-    return summarise_stage(stream_table(answers), None, FACTS, (parse_objective(slo),))
+    return summarize_stage(stream_table(answers), None, FACTS, (parse_objective(slo),))
 
 
 def mean(stage: Stage, metric: str) -> float | None:
@@ -46,7 +46,7 @@ def test_each_time_runs_from_where_its_name_says() -> None:
 
 
 def test_plain_answers_have_no_token_metrics() -> None:
-    stage = summarise_stage(request_rows(constant_s(10, 10), np.full(100, 0.02)), None, FACTS, ())
+    stage = summarize_stage(request_rows(constant_s(10, 10), np.full(100, 0.02)), None, FACTS, ())
     assert not {name for name in stage.metrics if "token" in name or name.startswith(("tt", "ic", "it", "tp"))}
 
 
@@ -139,7 +139,7 @@ def test_an_answer_counts_as_good_by_its_first_token_and_its_time_per_token() ->
 
     def good(*slo: str) -> float | None:
         objectives = tuple(map(parse_objective, slo))
-        return summarise_stage(stream_table(answers), None, FACTS, objectives).metrics["goodput_share"]["value"].value
+        return summarize_stage(stream_table(answers), None, FACTS, objectives).metrics["goodput_share"]["value"].value
 
     assert good("ttft_ms.p99 < 50") == 0.6
     assert good("tpot_ms.mean < 50") == 0.8
@@ -164,7 +164,7 @@ def test_an_intended_start_that_is_not_known_costs_what_counts_from_it() -> None
 def test_rows_may_come_as_a_table_or_as_a_frame(dress: object) -> None:
     answers = (Answer(chunks_ms=(10, 40), tokens=(5, 2), tokens_out=7), Answer(end_ms=3, target=1))
     rows = dress(answers)  # type: ignore[operator]
-    stage = summarise_stage(rows, None, FACTS, ())
+    stage = summarize_stage(rows, None, FACTS, ())
     assert stage.metrics == summarise(*answers).metrics
 
 
@@ -213,4 +213,4 @@ def test_a_stage_keeps_the_joint_lengths_of_what_completed() -> None:
         Answer(intended_ms=200, tokens_in=5, tokens_out=None, error="timeout"),
     )
     assert stage.lengths is not None
-    assert sorted(pairs_of(stage.lengths).tolist()) == [[7, 3], [900, 1]]
+    assert sorted(unpack_pairs(stage.lengths).tolist()) == [[7, 3], [900, 1]]

@@ -8,17 +8,17 @@ import numpy.typing as npt
 import pytest
 
 from app.analysis.traces import (
-    busiest_rows,
+    compute_rate_per_s,
+    compute_squared_cv,
+    compute_trace_statistics,
     dispersion_index,
+    find_rows_error,
     hourly_share,
-    invalid_rows,
     modulation_shape,
     peak_per_s,
-    rate_per_s,
-    squared_cv_of_gaps,
-    times_s,
-    token_pairs,
-    trace_facts,
+    select_busiest_rows,
+    unpack_times_s,
+    unpack_token_pairs,
     weekly_share,
 )
 
@@ -45,7 +45,7 @@ def test_by_hand() -> None:
     assert peak_per_s(at_s, 4.0) == 1.0  # the last is in the window that begins with the second
     assert peak_per_s(at_s, 5.0) is None
     gaps = np.diff(at_s)
-    assert squared_cv_of_gaps(at_s) == pytest.approx(gaps.var() / gaps.mean() ** 2)
+    assert compute_squared_cv(at_s) == pytest.approx(gaps.var() / gaps.mean() ** 2)
     # three, one and no arrival in turn, and one more in the window that is cut off
     turns = np.concatenate([10 * start + np.array([0, 1, 2, 11]) for start in (0, 3, 6, 9)] + [np.array([120.0])])
     counts = np.array([3, 1, 0] * 4)
@@ -55,9 +55,9 @@ def test_by_hand() -> None:
 
 def test_even_and_poissons_arrivals() -> None:
     even = np.arange(0, 1000, 0.5)
-    assert squared_cv_of_gaps(even) == pytest.approx(0.0)
+    assert compute_squared_cv(even) == pytest.approx(0.0)
     assert dispersion_index(even, 10.0) == pytest.approx(0.0)
-    facts = trace_facts(poisson(20.0, 40_000.0))
+    facts = compute_trace_statistics(poisson(20.0, 40_000.0))
     assert facts.mean_per_s == pytest.approx(20.0, rel=0.02)
     assert facts.ca2 == pytest.approx(1.0, abs=0.02)
     assert [facts.index_1s, facts.index_10s, facts.index_60s] == pytest.approx([1.0] * 3, abs=0.2)
@@ -112,14 +112,14 @@ def test_the_shares_of_hours_and_days() -> None:
     found = hourly_share(at_s, since_s % DAY_S)
     assert max(found) == 1.0
     assert np.array(found)[:8] == pytest.approx(np.full(8, 0.2), abs=0.04)
-    facts = trace_facts(at_s, datetime.datetime(2026, 6, 6, 6))  # noqa: DTZ001 - as written
+    facts = compute_trace_statistics(at_s, datetime.datetime(2026, 6, 6, 6))  # noqa: DTZ001 - as written
     assert facts.weekly_share == weekly_share(at_s, 6 * 3600.0, 5)
     assert facts.hourly_share == found
-    assert trace_facts(at_s).weekly_share is None
+    assert compute_trace_statistics(at_s).weekly_share is None
 
 
 def test_a_short_trace_says_little() -> None:
-    facts = trace_facts(np.array([0.0, 0.5]), tokens=(10.0, None))
+    facts = compute_trace_statistics(np.array([0.0, 0.5]), tokens=(10.0, None))
     assert (facts.count, facts.span_s, facts.mean_per_s) == (2, 0.5, 2.0)
     assert (facts.mean_input_tokens, facts.mean_output_tokens) == (10.0, None)
     absent = (facts.peak_1s_per_s, facts.ca2, facts.index_1s, facts.modulation_shape, facts.hourly_share)
@@ -127,38 +127,40 @@ def test_a_short_trace_says_little() -> None:
 
 
 def test_a_long_gap_takes_no_memory() -> None:
-    facts = trace_facts(np.array([0.0, 1.0, 3e8]))
+    facts = compute_trace_statistics(np.array([0.0, 1.0, 3e8]))
     assert facts.index_1s == pytest.approx(1.0, abs=0.1)
     assert facts.hourly_share is not None
 
 
 def test_a_short_trace_is_kept_whole_with_its_rate_and_tokens() -> None:
-    rows = busiest_rows(np.array([0.0, 1.5, 2.0]), (np.array([5, 0, 7], np.int32), np.array([1, 2, 3], np.int32)))
-    assert times_s(rows).tolist() == [0.0, 1.5, 2.0]
-    pairs = token_pairs(rows)
+    rows = select_busiest_rows(
+        np.array([0.0, 1.5, 2.0]), (np.array([5, 0, 7], np.int32), np.array([1, 2, 3], np.int32))
+    )
+    assert unpack_times_s(rows).tolist() == [0.0, 1.5, 2.0]
+    pairs = unpack_token_pairs(rows)
     assert pairs is not None
     assert pairs.tolist() == [[5, 1], [1, 2], [7, 3]]
-    assert rate_per_s(rows) == pytest.approx(1.0)  # two gaps in 2 s
-    assert invalid_rows(rows) is None
+    assert compute_rate_per_s(rows) == pytest.approx(1.0)  # two gaps in 2 s
+    assert find_rows_error(rows) is None
 
 
 def test_the_busiest_hour_of_a_longer_trace_is_kept() -> None:
     at_s = np.concatenate([[0.0], np.linspace(7200, 9000, 500), [20_000.0]])
-    rows = busiest_rows(at_s)
-    assert times_s(rows).size == 500
-    assert (rows.window_s, token_pairs(rows)) == (3600.0, None)
+    rows = select_busiest_rows(at_s)
+    assert unpack_times_s(rows).size == 500
+    assert (rows.window_s, unpack_token_pairs(rows)) == (3600.0, None)
 
 
 def test_of_too_many_requests_a_random_sample_keeps_the_rate_and_the_bursts() -> None:
     at_s = np.concatenate([np.linspace(0, 100, 4000, endpoint=False), np.linspace(100, 101, 4000)])
-    rows = busiest_rows(at_s, max_rows=1000)
-    assert times_s(rows).size == 1000
-    assert rate_per_s(rows) == pytest.approx(8000 / 101, rel=0.01)
-    assert np.mean(times_s(rows) >= 100) == pytest.approx(0.5, abs=0.06)
+    rows = select_busiest_rows(at_s, max_rows=1000)
+    assert unpack_times_s(rows).size == 1000
+    assert compute_rate_per_s(rows) == pytest.approx(8000 / 101, rel=0.01)
+    assert np.mean(unpack_times_s(rows) >= 100) == pytest.approx(0.5, abs=0.06)
 
 
 def test_rows_of_an_edited_file_are_checked() -> None:
-    rows = busiest_rows(np.array([0.0, 1.0, 2.0]))
+    rows = select_busiest_rows(np.array([0.0, 1.0, 2.0]))
     descending = np.array([0, 5, 4], "<u4").tobytes()
     for changes in (
         {"at_us": b"abc"},
@@ -170,4 +172,4 @@ def test_rows_of_an_edited_file_are_checked() -> None:
         {"input_tokens": b"1234"},
         {"input_tokens": rows.at_us},
     ):
-        assert invalid_rows(msgspec.structs.replace(rows, **changes)) is not None
+        assert find_rows_error(msgspec.structs.replace(rows, **changes)) is not None

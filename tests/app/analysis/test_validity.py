@@ -9,6 +9,7 @@ import pytest
 
 from app.analysis.validity import (
     clock_check,
+    compute_verdict,
     grade_high,
     grade_low,
     prefix_cache_check,
@@ -16,10 +17,9 @@ from app.analysis.validity import (
     provider_check,
     run_checks,
     telemetry_check,
-    verdict_of,
 )
 from app.records.checks import CheckId
-from app.records.result import Check, Clock, Estimate, Stage, StageKind, Trust, Verdict, Window
+from app.records.result import Check, Clock, Estimate, Stage, StageKind, Validity, Verdict, Window
 from app.records.telemetry import Samples
 
 
@@ -44,11 +44,11 @@ def test_too_little_is_graded(value: float, verdict: str, limit: float) -> None:
 MS = 1_000_000
 
 
-def check(verdict: Trust, name: CheckId = "late_sends", value: float | str | None = 0.02) -> Check:
+def check(verdict: Validity, name: CheckId = "late_sends", value: float | str | None = 0.02) -> Check:
     return Check(name, value, 0.01, "share", verdict, None if verdict == "VALID" else "do this")
 
 
-def stage(kind: StageKind, verdict: Trust, *, held: bool | None, seconds: float = 30.0, name: str = "") -> Stage:
+def stage(kind: StageKind, verdict: Validity, *, held: bool | None, seconds: float = 30.0, name: str = "") -> Stage:
     nothing = Estimate(None, reason="not asked")
     return Stage(
         name=name or kind,
@@ -74,10 +74,10 @@ def found(*stages: Stage) -> dict[str, Check]:
 
 
 def test_the_verdict_is_the_worst_check_with_all_reasons() -> None:
-    verdict = verdict_of((check("VALID"), check("WARN", "errors", None), check("INVALID")))
+    verdict = compute_verdict((check("VALID"), check("WARN", "errors", None), check("INVALID")))
     assert verdict.status == "INVALID"
     assert verdict.reasons == ("late sends: 2 % (limit 1 %)", "errors: n/a (limit 1 %)")
-    assert verdict_of(()) == Verdict("VALID")
+    assert compute_verdict(()) == Verdict("VALID")
 
 
 def test_a_failed_probe_does_not_make_the_run_invalid() -> None:
@@ -202,7 +202,7 @@ def vllm(hits: float, asked: float) -> Samples:
 
 
 def moved(before: Samples | None, after: Samples | None, *, is_wanted: bool = False) -> Check | None:
-    return prefix_cache_check((before,), (after,), is_wanted=is_wanted)
+    return prefix_cache_check((before,), (after,), is_expected=is_wanted)
 
 
 @pytest.mark.parametrize(("hits", "verdict"), [(0, "VALID"), (50, "VALID"), (51, "WARN"), (1_000, "WARN")])
@@ -256,7 +256,7 @@ def test_a_counter_that_is_not_shown_before_it_counts_was_0() -> None:
 def test_replicas_are_taken_together_and_those_that_do_not_count_left_out() -> None:
     before = (vllm(0, 0), None, Samples({"up": 1.0}), vllm(5, 10))
     after = (vllm(30, 100), vllm(9, 9), Samples({"up": 1.0}), vllm(5, 310))
-    found = prefix_cache_check(before, after, is_wanted=False)
+    found = prefix_cache_check(before, after, is_expected=False)
     assert found is not None
     assert found.value == pytest.approx(30 / 400)
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from app.analysis.warmup import has_settled
+from app.analysis.warmup import is_stable
 
 
 @pytest.mark.parametrize(
@@ -17,4 +17,4 @@ from app.analysis.warmup import has_settled
     ],
 )
 def test_a_warm_up_is_over_when_three_windows_in_a_row_agree(medians: list[float], settled: bool) -> None:
-    assert has_settled(medians) is settled
+    assert is_stable(medians) is settled

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from app.cli.calibrate import lines
+from app.cli.calibrate import format_calibration
 from app.records.calibration import Calibration, CalibrationStep, Ceiling, LoadKind
 
 
@@ -13,7 +13,7 @@ def ceiling(
 
 
 def printed(*ceilings: Ceiling) -> list[str]:
-    return list(lines(Calibration(ceilings, "2026-01-02T12:00:00+00:00", "f", "timerfd", "uvloop")))
+    return list(format_calibration(Calibration(ceilings, "2026-01-02T12:00:00+00:00", "f", "timerfd", "uvloop")))
 
 
 def test_each_ceiling_is_a_line_with_what_it_can_vouch_for() -> None:

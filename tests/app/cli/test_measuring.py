@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from app.cli.measuring import tell_github
+from app.cli.measuring import write_github_annotations
 from app.reporting import build_report
 from reports.markdown import MAX_BYTES, render_markdown
 from reports.model import Report
@@ -18,21 +18,21 @@ def report() -> Report:
 
 
 def test_elsewhere_nothing_is_told(report: Report, capsys: pytest.CaptureFixture[str]) -> None:
-    tell_github(report, "p.yaml", {"HOME": "/"})
+    write_github_annotations(report, "p.yaml", {"HOME": "/"})
     assert capsys.readouterr() == ("", "")
 
 
 def test_the_summary_is_appended_to_what_the_step_wrote_before(report: Report, tmp_path: Path) -> None:
     path = tmp_path / "summary"
     path.write_text("before\n")
-    tell_github(report, None, {"GITHUB_STEP_SUMMARY": str(path)})
+    write_github_annotations(report, None, {"GITHUB_STEP_SUMMARY": str(path)})
     assert path.read_text("utf-8") == "before\n" + render_markdown(report)
 
 
 def test_a_summary_that_is_nearly_full_is_not_made_larger_than_it_may_be(report: Report, tmp_path: Path) -> None:
     path = tmp_path / "summary"
     path.write_bytes(b"x" * (MAX_BYTES - 1500))
-    tell_github(report, None, {"GITHUB_STEP_SUMMARY": str(path)})
+    write_github_annotations(report, None, {"GITHUB_STEP_SUMMARY": str(path)})
     written = path.read_bytes()
     assert MAX_BYTES - 1500 < len(written) <= MAX_BYTES
     assert written.rstrip().endswith(b"it is in report.html._")
@@ -41,7 +41,7 @@ def test_a_summary_that_is_nearly_full_is_not_made_larger_than_it_may_be(report:
 def test_a_summary_that_cannot_be_written_is_one_line(
     report: Report, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    tell_github(report, None, {"GITHUB_STEP_SUMMARY": str(tmp_path / "no" / "summary")})
+    write_github_annotations(report, None, {"GITHUB_STEP_SUMMARY": str(tmp_path / "no" / "summary")})
     assert capsys.readouterr().err == "the job's summary could not be written: No such file or directory\n"
 
 
@@ -51,14 +51,14 @@ def test_annotations_point_at_the_profile_from_the_root_of_the_checkout(
     (tmp_path / "bench").mkdir()
     (tmp_path / "bench" / "p.yaml").write_text('name: x\nslo: ["latency_ms.p95 < 50"]\n')
     monkeypatch.chdir(tmp_path / "bench")
-    tell_github(report, "p.yaml", {"GITHUB_ACTIONS": "true", "GITHUB_WORKSPACE": str(tmp_path)})
+    write_github_annotations(report, "p.yaml", {"GITHUB_ACTIONS": "true", "GITHUB_WORKSPACE": str(tmp_path)})
     captured = capsys.readouterr()
     assert captured.out == "", "standard output is for results"
     assert "::warning file=bench/p.yaml,line=2,title=sizewise%3A SLO::latency_ms.p95 < 50: observed n/a" in captured.err
 
 
 def test_a_bundled_profile_has_no_line(report: Report, capsys: pytest.CaptureFixture[str]) -> None:
-    tell_github(report, "quickstart", {"GITHUB_ACTIONS": "true"})
+    write_github_annotations(report, "quickstart", {"GITHUB_ACTIONS": "true"})
     told = capsys.readouterr().err.splitlines()
     assert told
     assert not any("file=" in line for line in told)

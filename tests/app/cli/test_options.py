@@ -7,7 +7,7 @@ import pytest
 
 from app.analysis.gating import Gating
 from app.cli.main import main
-from app.cli.options import add_gating_arguments, gating_of
+from app.cli.options import add_gating_arguments, parse_gating
 from app.errors import ExitCode
 from tests.fakes.program import write_profile
 
@@ -46,7 +46,7 @@ def test_a_baseline_that_cannot_be_had_is_told_before_anything_is_measured(
 def test_what_decides_is_said_on_the_command_line(arguments: list[str], gating: Gating) -> None:
     parser = argparse.ArgumentParser()
     add_gating_arguments(parser)
-    assert gating_of(parser.parse_args(arguments)) == gating
+    assert parse_gating(parser.parse_args(arguments)) == gating
 
 
 @pytest.mark.parametrize("arguments", [["--gate", "slow"], ["--gate", ""], ["--on-inconclusive", "maybe"]])

@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from app.cli import plan as command
 from app.cli.main import main
 from app.errors import ExitCode
-from app.planning.exports.files import Kind
+from app.planning.exports.files import ExportKind
 from app.records.plan import Plan
 from app.storage.plan_file import read_plan
 from tests.fakes import plan_sources as sources
@@ -171,7 +171,7 @@ def test_what_is_given_to_an_export_is_in_it(capsys: pytest.CaptureFixture[str])
 
 
 def test_the_exports_offered_are_those_there_are() -> None:
-    assert get_args(Kind) == command._EXPORTS
+    assert get_args(ExportKind) == command._EXPORTS
 
 
 def test_an_old_rate_of_another_currency_is_told_beside_the_plan(capsys: pytest.CaptureFixture[str]) -> None:

@@ -6,7 +6,7 @@ import sys
 import pytest
 from msgspec.structs import replace
 
-from app.analysis.local.call_stages import summarise_calls
+from app.analysis.local.call_stages import summarize_calls
 from app.cli.progress import open_progress
 from app.records.events import (
     CallsFinished,
@@ -26,7 +26,7 @@ from app.records.events import (
     VariantFinished,
     VariantStarted,
 )
-from app.records.local import VariantFacts
+from app.records.local import VariantData
 from app.records.result import Check, ErrorSample, Estimate, Verdict
 from tests.fakes.calls import call, stage_of, table_of
 from tests.fakes.queues import stage_facts
@@ -164,12 +164,12 @@ def test_a_bar_tells_clients_or_the_rate(capsys: pytest.CaptureFixture[str], mon
 
 def test_variants_of_a_model_are_told_with_their_times_and_how_they_ended(capsys: pytest.CaptureFixture[str]) -> None:
     facts = stage_of(batch=8)
-    stage = summarise_calls(table_of([call(10 * number, 10) for number in range(100)]), facts)
+    stage = summarize_calls(table_of([call(10 * number, 10) for number in range(100)]), facts)
     doubtful = replace(stage, checks=(Check("warm_up", 3, None, "windows", "WARN"),), verdict=Verdict("WARN"))
-    ended = VariantFacts(
+    ended = VariantData(
         variant=facts.variant, model_file="m.onnx", model_sha256=None, size_bytes=None, failure="it crashed (SIGSEGV)"
     )
-    nothing = summarise_calls(table_of([]), facts)
+    nothing = summarize_calls(table_of([]), facts)
     assert told(
         capsys,
         VariantStarted(1, 2, 3, facts.variant),
@@ -189,7 +189,7 @@ def test_variants_of_a_model_are_told_with_their_times_and_how_they_ended(capsys
 
 def test_a_rate_of_arrivals_tells_what_was_asked_and_what_calls_waited(capsys: pytest.CaptureFixture[str]) -> None:
     facts = stage_of("server", rate_per_s=27_966.3)
-    stage = summarise_calls(table_of([call(10 * n, 10, query=n, due_ms=10 * n - 5) for n in range(100)]), facts)
+    stage = summarize_calls(table_of([call(10 * n, 10, query=n, due_ms=10 * n - 5) for n in range(100)]), facts)
     (line,) = told(capsys, CallsFinished(2, facts, replace(stage, checks=())))
     assert line == "  server at 27,970/s: latency p50 15 ms, p95 15 ms, 100/s"
 

@@ -80,7 +80,7 @@ def test_a_run_judged_again_is_hidden_too(tmp_path: Path, capsys: pytest.Capture
     assert main(["report", str(run), *asked]) == 0
     said = capsys.readouterr()
     assert said.out == f"{run / 'report-rescored-hidden.json'}\n"
-    host = StoredRun(run).measured.environment.host
+    host = StoredRun(run).complete_result.environment.host
     assert f"hidden: {host} is host-1" in said.err
     told = json.loads((run / "report-rescored-hidden.json").read_text())
     assert told["environment"][0] == {"label": "Host", "value": "host-1"}

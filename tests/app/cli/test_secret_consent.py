@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from app.cli.main import main
-from app.cli.secret_consent import add_consent_argument, consent
+from app.cli.secret_consent import add_consent_argument, request_consent
 from app.errors import ExitCode, UsageError
 from app.profiles.loading import load_profile
 from app.profiles.profile import Profile
@@ -55,8 +55,8 @@ def test_where_nobody_can_be_asked_the_run_ends_with_2_and_says_what_to_do(
 def test_the_option_allows_a_host_once_and_for_all(profile: Profile) -> None:
     parser = argparse.ArgumentParser()
     add_consent_argument(parser)
-    consent(profile, parser.parse_args(["--allow-secrets", "10.0.0.5"]).allow_secrets)
-    consent(profile, [])
+    request_consent(profile, parser.parse_args(["--allow-secrets", "10.0.0.5"]).allow_secrets)
+    request_consent(profile, [])
 
 
 @pytest.mark.parametrize(("typed", "is_allowed"), [("y\n", True), ("Yes\n", True), ("n\n", False), ("\n", False)])
@@ -68,8 +68,8 @@ def test_at_a_terminal_the_user_is_asked_once(
     monkeypatch.setattr("sys.stderr", shown)
     if not is_allowed:
         with pytest.raises(UsageError):
-            consent(profile, [])
+            request_consent(profile, [])
         return
-    consent(profile, [])
-    consent(profile, [])
+    request_consent(profile, [])
+    request_consent(profile, [])
     assert shown.getvalue().count("sends env:API_KEY to 10.0.0.5. Allow?") == 1

@@ -5,26 +5,26 @@ import json
 import pytest
 from msgspec.structs import replace
 
-from app.cli.selftest import tell
+from app.cli.selftest import print_selftest
 from app.errors import ExitCode
-from app.records.selftest import Finding, SelfTest, finding, selftest
+from app.records.selftest import Finding, SelfTest, build_finding, build_selftest
 
 FINDINGS = (
-    finding("null ceiling", "kept up with", 8016.0, low=1000.0, unit="requests/s"),
-    finding("stall", "latency p95", 901.2, low=855.0, high=945.0, unit="ms"),
-    finding("store", "rows read back", 3600.0, low=3600, high=3600, unit=None),
-    finding("clock", "steps back", 0.0, high=0, unit=None),
-    finding("clock", "smallest step", 30.0, high=10_000, unit="ns"),
+    build_finding("null ceiling", "kept up with", 8016.0, low=1000.0, unit="requests/s"),
+    build_finding("stall", "latency p95", 901.2, low=855.0, high=945.0, unit="ms"),
+    build_finding("store", "rows read back", 3600.0, low=3600, high=3600, unit=None),
+    build_finding("clock", "steps back", 0.0, high=0, unit=None),
+    build_finding("clock", "smallest step", 30.0, high=10_000, unit="ns"),
 )
 
 
 def of(*findings: Finding) -> SelfTest:
-    return selftest(findings, at="2026-01-02T12:00:00+00:00", tool="1", fingerprint="f", duration_s=27.3)
+    return build_selftest(findings, at="2026-01-02T12:00:00+00:00", tool="1", fingerprint="f", duration_s=27.3)
 
 
 def test_what_was_seen_stands_beside_its_limit(capsys: pytest.CaptureFixture[str]) -> None:
     found = of(*FINDINGS)
-    assert tell(found, as_json=False) == ExitCode.OK
+    assert print_selftest(found, as_json=False) == ExitCode.OK
     header, _, *rows, last = [line for line in capsys.readouterr().out.splitlines() if line]
     assert header.split() == ["verdict", "check", "what", "seen", "limit", "unit"]
     assert [" ".join(row.split()) for row in rows] == [
@@ -38,9 +38,9 @@ def test_what_was_seen_stands_beside_its_limit(capsys: pytest.CaptureFixture[str
 
 
 def test_one_that_fails_is_the_exit_code_of_the_instrument(capsys: pytest.CaptureFixture[str]) -> None:
-    unseen = finding("injection", "p50", None, low=9.0, high=11.0, unit="ms")
-    late = replace(finding("stall", "latency p95", 51.0, low=855.0, high=945.0, unit="ms"), tries=2)
-    assert tell(of(*FINDINGS, late, unseen), as_json=False) == int(ExitCode.INVALID) == 4
+    unseen = build_finding("injection", "p50", None, low=9.0, high=11.0, unit="ms")
+    late = replace(build_finding("stall", "latency p95", 51.0, low=855.0, high=945.0, unit="ms"), tries=2)
+    assert print_selftest(of(*FINDINGS, late, unseen), as_json=False) == int(ExitCode.INVALID) == 4
     out = capsys.readouterr().out
     assert "FAIL     stall" in out
     assert "FAIL     injection" in out
@@ -52,7 +52,7 @@ def test_one_that_fails_is_the_exit_code_of_the_instrument(capsys: pytest.Captur
 
 def test_as_json_it_says_the_same(capsys: pytest.CaptureFixture[str]) -> None:
     found = of(*FINDINGS)
-    assert tell(found, as_json=True) == ExitCode.OK
+    assert print_selftest(found, as_json=True) == ExitCode.OK
     told = json.loads(capsys.readouterr().out)
     assert (told["id"], told["passed"], len(told["findings"])) == (found.id, True, 5)
     assert told["findings"][1]["seen"] == 901.2

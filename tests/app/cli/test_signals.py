@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from app.cli.signals import handle_signals, stoppable
+from app.cli.signals import handle_signals, handle_stop_signals
 from app.errors import ExitCode
 
 pytestmark = pytest.mark.process
@@ -52,7 +52,7 @@ def test_next_to_nothing_is_imported_before_ctrl_c_is_handled() -> None:
 
 
 def test_each_ctrl_c_is_acknowledged_and_says_what_the_next_one_does(capfd: pytest.CaptureFixture[str]) -> None:
-    with stoppable():
+    with handle_stop_signals():
         signal.raise_signal(signal.SIGINT)
         assert capfd.readouterr().err == "Stopping… Ctrl-C again to cancel in-flight requests.\n"
         signal.raise_signal(signal.SIGINT)
@@ -64,7 +64,7 @@ def test_each_ctrl_c_is_acknowledged_and_says_what_the_next_one_does(capfd: pyte
 @pytest.mark.usefixtures("handlers")
 def test_sighup_stops_a_run_as_sigterm_does() -> None:
     handle_signals()
-    with stoppable() as interruption:
+    with handle_stop_signals() as interruption:
         signal.raise_signal(signal.SIGHUP)
     assert interruption.code == ExitCode.TERMINATED
 
@@ -73,6 +73,6 @@ def test_sighup_stops_a_run_as_sigterm_does() -> None:
 def test_sighup_stays_ignored_under_nohup() -> None:
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     handle_signals()
-    with stoppable() as interruption:
+    with handle_stop_signals() as interruption:
         signal.raise_signal(signal.SIGHUP)
     assert not interruption.is_requested

@@ -12,7 +12,7 @@ import pytest
 
 from app.cli.main import main
 from app.cli.progress import open_progress
-from app.cli.streams import harmless_output, without_controls
+from app.cli.streams import escape_controls, escape_output
 from app.records.events import PhaseChanged
 from app.storage.plan_file import PlanFile, write_plan
 from app.storage.run_directory import RunWriter
@@ -94,9 +94,9 @@ def test_nothing_that_a_file_holds_steers_the_terminal(
 def test_json_keeps_its_meaning_without_control_characters() -> None:
     text = msgspec.json.encode({"name": HOSTILE, "next": "a\x85b"}).decode()
     assert _controls(text) != set()
-    assert _controls(without_controls(text)) == set()
-    assert json.loads(without_controls(text)) == {"name": HOSTILE, "next": "a\x85b"}
-    assert r"a\u0085b" in without_controls(text)
+    assert _controls(escape_controls(text)) == set()
+    assert json.loads(escape_controls(text)) == {"name": HOSTILE, "next": "a\x85b"}
+    assert r"a\u0085b" in escape_controls(text)
 
 
 def test_a_progress_bar_moves_the_cursor_and_the_text_in_it_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -106,7 +106,7 @@ def test_a_progress_bar_moves_the_cursor_and_the_text_in_it_does_not(monkeypatch
 
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setattr(sys, "stderr", terminal := Terminal())
-    with harmless_output(), open_progress() as progress:
+    with escape_output(), open_progress() as progress:
         progress.show(PhaseChanged(1, "doctor", HOSTILE))
     assert "\x1b[?25l" in terminal.getvalue()
     assert "\x1b[31m" not in terminal.getvalue()

@@ -14,7 +14,7 @@ os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
 from PySide6.QtWidgets import QApplication, QWidget
 
 from app.gui.navigation import Navigation
-from app.gui.theme import Look
+from app.gui.theme import ThemeController
 from app.records.calibration import Calibration
 from app.storage.calibrations import store_calibration
 from app.storage.run_directory import runs_home
@@ -37,7 +37,7 @@ def nothing_is_left(qtbot: QtBot, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 
 @pytest.fixture
-def look(qapp: QApplication) -> Iterator[Look]:
+def look(qapp: QApplication) -> Iterator[ThemeController]:
     """The application's theme at its usual text size. There is one for all tests of the process, so a size that a test
     set is taken back when it ends."""
     theme = look_of(qapp)

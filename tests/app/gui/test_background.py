@@ -60,7 +60,7 @@ def test_of_a_question_that_changes_only_the_newest_answer_is_told(qtbot: QtBot)
         return work
 
     for number in range(5):
-        latest.ask(answer(number))
+        latest.request(answer(number))
     gate.set()
     qtbot.waitUntil(lambda: told == [4])
     assert worked == [0, 4], "what was asked in between was worked on"
@@ -71,8 +71,8 @@ def test_what_is_forgotten_is_told_to_nobody_and_the_next_question_is_answered(q
     owner, gate = QObject(), threading.Event()
     told: list[object] = []
     latest: Latest[object] = Latest(owner, told.append, told.append)
-    latest.ask(lambda: gate.wait(60))
-    latest.forget()
+    latest.request(lambda: gate.wait(60))
+    latest.cancel()
     gate.set()
-    latest.ask(lambda: "next")
+    latest.request(lambda: "next")
     qtbot.waitUntil(lambda: told == ["next"])

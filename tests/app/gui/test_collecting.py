@@ -8,7 +8,7 @@ from PySide6.QtWidgets import QWidget
 from pytestqt.qtbot import QtBot
 
 from app.gui.background import submit
-from app.gui.collecting import Collecting
+from app.gui.collecting import GuiThreadGc
 
 
 class Cycle:
@@ -20,7 +20,7 @@ class Cycle:
 def test_what_is_left_in_cycles_ends_in_the_windows_thread(qtbot: QtBot, owner: QWidget) -> None:
     gc.enable()  # as the program finds it; tests of the window keep it off
     gc.collect()
-    collecting, ended_in = Collecting(owner), list[str]()
+    collecting, ended_in = GuiThreadGc(owner), list[str]()
     try:
         Cycle(ended_in)
 
@@ -32,17 +32,17 @@ def test_what_is_left_in_cycles_ends_in_the_windows_thread(qtbot: QtBot, owner: 
         qtbot.waitUntil(lambda: bool(done))
         qtbot.waitUntil(lambda: bool(ended_in))
     finally:
-        collecting.end()
+        collecting.stop()
     assert ended_in == [threading.main_thread().name]
     assert gc.isenabled(), "it is as it was found"
     gc.disable()
 
 
 def test_nothing_is_collected_before_it_is_due(owner: QWidget) -> None:
-    collecting = Collecting(owner)
+    collecting = GuiThreadGc(owner)
     gc.collect()
-    assert collecting.look() is None
-    collecting.end()
+    assert collecting.collect_if_due() is None
+    collecting.stop()
 
 
 def test_all_is_looked_through_only_once_it_has_grown(owner: QWidget) -> None:
@@ -50,14 +50,14 @@ def test_all_is_looked_through_only_once_it_has_grown(owner: QWidget) -> None:
         for _ in range(gc.get_threshold()[2] + 1):
             gc.collect(1)
 
-    collecting = Collecting(owner)
+    collecting = GuiThreadGc(owner)
     make_due()
-    assert collecting.look() == 2
+    assert collecting.collect_if_due() == 2
     make_due()
-    assert collecting.look() == 1
+    assert collecting.collect_if_due() == 1
     many = [[number] for number in range(len(gc.get_objects(2)))]
-    assert collecting.look() == 1, "now they are old"
+    assert collecting.collect_if_due() == 1, "now they are old"
     many.extend([number] for number in range(1_000))
-    assert collecting.look() == 2
+    assert collecting.collect_if_due() == 2
     assert many
-    collecting.end()
+    collecting.stop()

@@ -4,13 +4,13 @@ from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QWidget
 from pytestqt.qtbot import QtBot
 
-from app.gui.command_palette import CommandPalette, Entry, matching
+from app.gui.command_palette import CommandPalette, Entry, filter_entries
 
 
 def test_all_words_must_be_there_and_what_begins_with_them_comes_first() -> None:
     entries = [Entry(text, lambda: None) for text in ("Reset layout", "Plan", "Open the plan file", "Layout of plan")]
-    assert [one.text for one in matching(entries, "plan")] == ["Plan", "Open the plan file", "Layout of plan"]
-    assert [one.text for one in matching(entries, "lay plan")] == ["Layout of plan"]
+    assert [one.text for one in filter_entries(entries, "plan")] == ["Plan", "Open the plan file", "Layout of plan"]
+    assert [one.text for one in filter_entries(entries, "lay plan")] == ["Layout of plan"]
 
 
 def test_what_is_chosen_with_the_keys_is_done_once_it_is_closed(qtbot: QtBot) -> None:

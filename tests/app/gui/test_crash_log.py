@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from app.gui.crash_log import LOG, CrashLog, Found, notice_of_found
+from app.gui.crash_log import LOG, CrashLog, PreviousSession, crash_notice
 
 CRASH = """
 import sys
@@ -27,10 +27,10 @@ def run(script: str, folder: Path) -> None:
 def test_a_window_that_ended_well_leaves_nothing(tmp_path: Path) -> None:
     for _ in range(2):
         log = CrashLog(tmp_path / "home")
-        assert log.begin() == Found(None, None)
+        assert log.begin() == PreviousSession(None, None)
         log.end()
     assert not (tmp_path / "home" / LOG).exists()
-    assert notice_of_found(Found(None, None)) is None
+    assert crash_notice(PreviousSession(None, None)) is None
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="a null pointer is read")
@@ -39,7 +39,7 @@ def test_a_crash_is_told_with_where_it_was(tmp_path: Path) -> None:
     log = CrashLog(tmp_path)
     found = log.begin()
     log.end()
-    notice = notice_of_found(found)
+    notice = crash_notice(found)
     assert notice is not None
     assert notice.severity == "warning"
     assert notice.details is not None
@@ -51,7 +51,7 @@ def test_a_crash_is_told_with_where_it_was(tmp_path: Path) -> None:
 def test_a_window_that_was_killed_is_told_without_alarm(tmp_path: Path) -> None:
     run(KILLED, tmp_path)
     log = CrashLog(tmp_path)
-    notice = notice_of_found(log.begin())
+    notice = crash_notice(log.begin())
     log.end()
     assert notice is not None
     assert (notice.severity, notice.details) == ("news", None)
@@ -59,19 +59,19 @@ def test_a_window_that_was_killed_is_told_without_alarm(tmp_path: Path) -> None:
 
 def test_two_windows_know_of_each_other(tmp_path: Path) -> None:
     first, second = CrashLog(tmp_path), CrashLog(tmp_path)
-    assert first.begin() == Found(None, None)
+    assert first.begin() == PreviousSession(None, None)
     found = second.begin()
     assert found.other_pid is not None
     second.end()
     assert (tmp_path / LOG).exists(), "the log is the first window's"
     first.end()
-    notice = notice_of_found(found)
+    notice = crash_notice(found)
     assert notice is not None
-    assert str(found.other_pid) in notice.what
+    assert str(found.other_pid) in notice.summary
 
 
 def test_where_nothing_can_be_written_there_is_no_log(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     log = CrashLog(tmp_path / "file" / "home")
-    assert log.begin() == Found(None, None)
+    assert log.begin() == PreviousSession(None, None)
     log.end()

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from app.gui.dropping import Kind, dropped
+from app.gui.dropping import Kind, classify_path
 
 CASES: list[tuple[str, str, Kind]] = [
     ("m.onnx", "", "model"),
@@ -24,17 +24,17 @@ CASES: list[tuple[str, str, Kind]] = [
 @pytest.mark.parametrize(("name", "text", "kind"), CASES, ids=[case[0] for case in CASES])
 def test_a_file_is_told_by_its_name_and_beginning(tmp_path: Path, name: str, text: str, kind: Kind) -> None:
     (tmp_path / name).write_text(text)
-    found = dropped(tmp_path / name)
+    found = classify_path(tmp_path / name)
     assert found.kind == kind
-    assert found.promise
+    assert found.action_text
 
 
 def test_a_folder_with_events_is_a_run_and_another_is_somebody_elses_results(tmp_path: Path) -> None:
-    assert dropped(tmp_path).kind == "results"
+    assert classify_path(tmp_path).kind == "results"
     (tmp_path / "events.jsonl").write_text("")
-    assert dropped(tmp_path).kind == "run"
-    assert dropped(tmp_path / "events.jsonl").kind == "run"
+    assert classify_path(tmp_path).kind == "run"
+    assert classify_path(tmp_path / "events.jsonl").kind == "run"
 
 
 def test_what_is_not_there_cannot_be_opened(tmp_path: Path) -> None:
-    assert dropped(tmp_path / "gone.onnx").kind == "unknown"
+    assert classify_path(tmp_path / "gone.onnx").kind == "unknown"

@@ -5,10 +5,10 @@ from PySide6.QtWidgets import QPushButton, QWidget
 from pytestqt.qtbot import QtBot
 
 from app.gui.flow import FlowLayout
-from app.gui.theme import Look
+from app.gui.theme import ThemeController
 
 
-def test_widgets_go_on_in_the_next_line_where_there_is_no_room(qtbot: QtBot, look: Look) -> None:
+def test_widgets_go_on_in_the_next_line_where_there_is_no_room(qtbot: QtBot, look: ThemeController) -> None:
     holder = QWidget()
     qtbot.addWidget(holder)
     flow = FlowLayout(holder, gap=10)

@@ -9,10 +9,10 @@ from PySide6.QtCore import QCoreApplication, QEvent, QTimer
 from PySide6.QtWidgets import QApplication, QPushButton, QSystemTrayIcon, QWidget
 from pytestqt.qtbot import QtBot
 
-from app.gui.assembly import Parts, assemble
-from app.gui.launching import Closing, ClosingDialog, Notifications, is_worth_telling
+from app.gui.assembly import WindowComponents, assemble
+from app.gui.launching import CloseConfirmation, ClosingDialog, Notifications, should_notify
 from app.gui.window import Window
-from app.records.control import Answer, StopRun, Wish
+from app.records.control import ControlCommand, ControlResponse, StopRun
 from tests.fakes.driving import find_button, shows
 from tests.fakes.stored_pairs import WrittenPairs
 from tests.fakes.stored_runs import going_on
@@ -41,17 +41,17 @@ def refuse() -> None:
         dialog.reject()
 
 
-def answered(window: QWidget, closing: Closing, name: str, seen: list[str], stopped: list[str]) -> bool:
+def answered(window: QWidget, closing: CloseConfirmation, name: str, seen: list[str], stopped: list[str]) -> bool:
     QTimer.singleShot(0, window, pressing(name, seen))
     return closing.may_close("fraud", 2, lambda: stopped.append("stopped"))
 
 
 def test_nothing_is_asked_while_nothing_runs(window: QWidget) -> None:
-    assert Closing(window).may_close(None, 0, lambda: pytest.fail("nothing is to be stopped"))
+    assert CloseConfirmation(window).may_close(None, 0, lambda: pytest.fail("nothing is to be stopped"))
 
 
 def test_left_running_is_remembered_for_the_session(window: QWidget) -> None:
-    closing, seen, stopped = Closing(window), list[str](), list[str]()
+    closing, seen, stopped = CloseConfirmation(window), list[str](), list[str]()
     assert answered(window, closing, "Leave it running", seen, stopped)
     QTimer.singleShot(0, window, refuse)
     assert closing.may_close("fraud", 0, lambda: stopped.append("stopped")), "it was asked again"
@@ -61,12 +61,12 @@ def test_left_running_is_remembered_for_the_session(window: QWidget) -> None:
 
 def test_stopping_stops_and_closes(window: QWidget) -> None:
     stopped = list[str]()
-    assert answered(window, Closing(window), "Stop it", [], stopped)
+    assert answered(window, CloseConfirmation(window), "Stop it", [], stopped)
     assert stopped == ["stopped"]
 
 
 def test_cancelling_keeps_the_window_and_asks_again(window: QWidget) -> None:
-    closing, seen, stopped = Closing(window), list[str](), list[str]()
+    closing, seen, stopped = CloseConfirmation(window), list[str](), list[str]()
     for _ in range(2):
         assert not answered(window, closing, "Cancel", seen, stopped)
     assert (seen, stopped) == (["Cancel", "Cancel"], [])
@@ -84,7 +84,7 @@ def test_it_says_what_becomes_of_the_run_and_of_what_waits(window: QWidget, qtbo
     ("is_active", "lasted_s", "told"), [(False, 31.0, True), (True, 300.0, False), (False, 30.0, False)]
 )
 def test_only_of_what_took_long_while_nobody_looked(*, is_active: bool, lasted_s: float, told: bool) -> None:
-    assert is_worth_telling(is_active=is_active, lasted_s=lasted_s) is told
+    assert should_notify(is_active=is_active, duration_s=lasted_s) is told
 
 
 def test_without_a_tray_the_window_asks_for_attention_and_nothing_warns(qtbot: QtBot) -> None:
@@ -92,8 +92,8 @@ def test_without_a_tray_the_window_asks_for_attention_and_nothing_warns(qtbot: Q
     qtbot.addWidget(window)
     notifications = Notifications(window)
     assert not QSystemTrayIcon.isSystemTrayAvailable()
-    assert notifications.tell_ended("quickstart", "PASS", 60.0)
-    assert not notifications.tell_ended("quickstart", "PASS", 2.0)
+    assert notifications.notify_ended("quickstart", "PASS", 60.0)
+    assert not notifications.notify_ended("quickstart", "PASS", 2.0)
 
 
 def test_a_window_in_front_needs_no_notice(qtbot: QtBot) -> None:
@@ -102,7 +102,7 @@ def test_a_window_in_front_needs_no_notice(qtbot: QtBot) -> None:
     with qtbot.waitActive(window):
         window.show()
         window.activateWindow()
-    assert not Notifications(window).tell_ended("quickstart", "PASS", 60.0)
+    assert not Notifications(window).notify_ended("quickstart", "PASS", 60.0)
 
 
 @pytest.fixture
@@ -113,7 +113,7 @@ def going() -> Iterator[WrittenPairs]:
 
 
 @pytest.fixture
-def opened(going: WrittenPairs, qtbot: QtBot, qapp: QApplication) -> Iterator[tuple[Window, Parts]]:
+def opened(going: WrittenPairs, qtbot: QtBot, qapp: QApplication) -> Iterator[tuple[Window, WindowComponents]]:
     """A window that is opened while pairs go on."""
     window, parts = assemble(qapp)  # qtbot would close it before `may_close` is put aside
     window.show()
@@ -137,17 +137,17 @@ def run_of(going: WrittenPairs, home: Path, name: str) -> Path:
     return run
 
 
-def has_heard(going: WrittenPairs, heard: list[Wish]) -> bool:
-    def obey(wish: Wish) -> Answer:
+def has_heard(going: WrittenPairs, heard: list[ControlCommand]) -> bool:
+    def obey(wish: ControlCommand) -> ControlResponse:
         heard.append(wish)
-        return Answer(True, "stopping")
+        return ControlResponse(True, "stopping")
 
-    going.store.obey_wishes(obey)
+    going.store.process_commands(obey)
     return bool(heard)
 
 
 def test_the_next_window_attaches_and_tells_of_them_everywhere(
-    opened: tuple[Window, Parts], going: WrittenPairs, home: Path, qtbot: QtBot
+    opened: tuple[Window, WindowComponents], going: WrittenPairs, home: Path, qtbot: QtBot
 ) -> None:
     window, parts = opened
     job = parts.queue.running
@@ -157,36 +157,36 @@ def test_the_next_window_attaches_and_tells_of_them_everywhere(
     run_of(going, home, "first")
     line = "Pair 1 of 2: the baseline is measured"
     qtbot.waitUntil(lambda: parts.jobs.phase.text() == line)
-    qtbot.waitUntil(lambda: line in parts.launching.bar.progress.text())
-    assert parts.launching.bar.stop.isEnabled()
-    assert window.pages.compare.pairs.progress.line == line
+    qtbot.waitUntil(lambda: line in parts.run_launcher.bar.progress.text())
+    assert parts.run_launcher.bar.stop.isEnabled()
+    assert window.pages.compare.pairs.progress.text == line
 
 
 def test_live_goes_on_to_the_next_run_and_stop_still_means_the_pairs(
-    opened: tuple[Window, Parts], going: WrittenPairs, home: Path, qtbot: QtBot
+    opened: tuple[Window, WindowComponents], going: WrittenPairs, home: Path, qtbot: QtBot
 ) -> None:
     window, parts = opened
     first = run_of(going, home, "first")
-    qtbot.waitUntil(lambda: parts.queue.running is not None and parts.queue.running.measured == first)
-    window.navigation.run_watched.emit(first)
+    qtbot.waitUntil(lambda: parts.queue.running is not None and parts.queue.running.measured_directory == first)
+    window.navigation.watch_run_requested.emit(first)
     qtbot.waitUntil(shows(window, "live"))
     second = run_of(going, home, "second")
     qtbot.waitUntil(lambda: window.pages.live.state.directory == second)
-    assert "pairs of scoring" in parts.launching.bar.progress.text()
-    parts.launching.stop()
-    assert window.pages.shown.key == "compare"
+    assert "pairs of scoring" in parts.run_launcher.bar.progress.text()
+    parts.run_launcher.stop()
+    assert window.pages.current.key == "compare"
     assert "Stop these pairs?" in window.pages.compare.pairs.stop_strip.text()
-    parts.launching.stop()
-    heard = list[Wish]()
+    parts.run_launcher.stop()
+    heard = list[ControlCommand]()
     qtbot.waitUntil(lambda: has_heard(going, heard))
     assert heard == [StopRun()]
 
 
 def test_closing_asks_about_them_and_stops_them_where_that_is_chosen(
-    opened: tuple[Window, Parts], going: WrittenPairs, qtbot: QtBot
+    opened: tuple[Window, WindowComponents], going: WrittenPairs, qtbot: QtBot
 ) -> None:
     window, _ = opened
-    qtbot.waitUntil(lambda: window.pages.compare.pairs.state.going == "running")
+    qtbot.waitUntil(lambda: window.pages.compare.pairs.state.status == "running")
 
     def stop() -> None:
         dialog = QApplication.activeModalWidget()
@@ -198,8 +198,8 @@ def test_closing_asks_about_them_and_stops_them_where_that_is_chosen(
     QTimer.singleShot(0, window, stop)
     assert window.may_close is not None
     assert window.may_close()
-    heard = list[Wish]()
+    heard = list[ControlCommand]()
     qtbot.waitUntil(lambda: has_heard(going, heard))
     assert heard == [StopRun()]
-    assert window.pages.compare.pairs.state.going == "stopping"
-    assert window.pages.found("live") is None
+    assert window.pages.compare.pairs.state.status == "stopping"
+    assert window.pages.created_page("live") is None

@@ -9,18 +9,18 @@ from pytestqt.qtbot import QtBot
 
 from app.gui.docks.job_queue import JobQueue
 from app.gui.docks.machine_watch import MachineWatch
-from app.gui.launching import Launching
+from app.gui.launching import RunLauncher
 from app.gui.navigation import Launch, Navigation
-from app.gui.opening import Opening
+from app.gui.opening import FileOpener
 from app.gui.recovery import Recovery
 from app.gui.settings import open_settings
-from app.gui.theme import Look
+from app.gui.theme import ThemeController
 from app.gui.window import Window
 from tests.fakes.stored_runs import cut_short, going_on, stored_run
 
 
 @pytest.fixture
-def window(qtbot: QtBot, navigation: Navigation, look: Look) -> Iterator[Window]:
+def window(qtbot: QtBot, navigation: Navigation, look: ThemeController) -> Iterator[Window]:
     made = Window(navigation, look, open_settings())
     qtbot.addWidget(made)
     yield made
@@ -36,18 +36,18 @@ def test_a_run_that_goes_on_is_watched_and_any_other_shown(window: Window, tmp_p
     (damaged / "events.jsonl").write_text("{\n")
     watched: list[Path] = []
     shown: list[Path] = []
-    window.navigation.run_watched.connect(watched.append)
-    window.navigation.run_opened.connect(shown.append)
-    Opening(window).open_paths((running, ended, cut / "events.jsonl", damaged))
+    window.navigation.watch_run_requested.connect(watched.append)
+    window.navigation.open_run_requested.connect(shown.append)
+    FileOpener(window).open_paths((running, ended, cut / "events.jsonl", damaged))
     assert watched == [running]
     assert shown == [ended, cut, damaged]
 
 
 def test_the_last_run_is_repeated_as_it_was(window: Window, tmp_path: Path) -> None:
     queue, machine = JobQueue(window.settings, window), MachineWatch(window)
-    launching = Launching(window, queue, machine, Recovery(window.navigation, window.settings, window))
+    launching = RunLauncher(window, queue, machine, Recovery(window.navigation, window.settings, window))
     queue.pause(True)
-    window.navigation.launch_wanted.emit(Launch(("run", "mine.yaml"), tmp_path / "first", "mine"))
+    window.navigation.launch_requested.emit(Launch(("run", "mine.yaml"), tmp_path / "first", "mine"))
     launching.repeat()
     first, second = (job.launch for job in queue.waiting)
     assert (second.arguments, second.name) == (first.arguments, first.name)

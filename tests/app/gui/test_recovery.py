@@ -33,8 +33,8 @@ def cut() -> Path:
 
 def looked(qtbot: QtBot, navigation: Navigation, settings: QSettings, owner: QWidget) -> Recovery:
     recovery = Recovery(navigation, settings, owner)
-    with qtbot.waitSignal(recovery.found):
-        recovery.look()
+    with qtbot.waitSignal(recovery.unfinished_changed):
+        recovery.refresh()
     return recovery
 
 
@@ -48,8 +48,8 @@ def test_a_run_that_goes_on_stands_before_one_cut_short(
     running = going_on(runs_home() / "a-running", os.getpid())
     recovery = looked(qtbot, navigation, settings, owner)
     assert names(recovery) == ["a-running", cut.name]
-    with qtbot.waitSignal(navigation.run_watched) as watched:
-        recovery.attach(running)
+    with qtbot.waitSignal(navigation.watch_run_requested) as watched:
+        recovery.watch(running)
     assert watched.args == [running]
     assert names(recovery) == [cut.name]
 
@@ -67,8 +67,8 @@ def test_what_was_measured_is_opened_and_not_asked_about_again(
     qtbot: QtBot, navigation: Navigation, settings: QSettings, owner: QWidget, cut: Path
 ) -> None:
     recovery = looked(qtbot, navigation, settings, owner)
-    with qtbot.waitSignal(navigation.run_opened) as opened:
-        recovery.see(cut)
+    with qtbot.waitSignal(navigation.open_run_requested) as opened:
+        recovery.open_results(cut)
     assert opened.args == [cut]
     assert names(looked(qtbot, navigation, settings, owner)) == []
 
@@ -81,7 +81,7 @@ def test_what_is_discarded_comes_back(
         recovery.discard(cut)
     assert not cut.exists()
     assert names(recovery) == []
-    with qtbot.waitSignal(recovery.found):
+    with qtbot.waitSignal(recovery.unfinished_changed):
         recovery.undo_discard(discarded.args[0])
     assert cut.is_dir()
     assert names(recovery) == [cut.name]
@@ -91,9 +91,9 @@ def test_a_run_of_this_window_is_no_find(
     qtbot: QtBot, navigation: Navigation, settings: QSettings, owner: QWidget, cut: Path
 ) -> None:
     recovery = Recovery(navigation, settings, owner)
-    recovery.leave_out(cut)
-    with qtbot.waitSignal(recovery.found):
-        recovery.look()
+    recovery.exclude(cut)
+    with qtbot.waitSignal(recovery.unfinished_changed):
+        recovery.refresh()
     assert names(recovery) == []
 
 
@@ -115,23 +115,23 @@ def test_a_killed_run_goes_on_by_a_click_and_is_watched(
     (tmp_path / "p.yaml").write_text(TWO_STAGES)
     engine = start_engine(Launch(("run", str(tmp_path / "p.yaml")), home / "runs" / "killed", "resumed"))
     follower = RunFollower(engine.directory)
-    wait_until(lambda: isinstance(follower.take(), StageFinished))
+    wait_until(lambda: isinstance(follower.read_next(), StageFinished))
     os.kill(engine.pid, signal.SIGKILL)
     wait_until(lambda: engine.poll() is not None)
     recovery = looked(qtbot, navigation, settings, owner)
     recovery.is_measuring = lambda: True
-    with qtbot.waitSignal(navigation.told) as told:
+    with qtbot.waitSignal(navigation.notice_emitted) as told:
         recovery.resume(engine.directory)
     assert told.args is not None
     assert told.args[0].what == "Another run is being measured."
     recovery.is_measuring = lambda: False
-    with qtbot.waitSignal(navigation.run_watched, timeout=60_000) as watched:
+    with qtbot.waitSignal(navigation.watch_run_requested, timeout=60_000) as watched:
         recovery.resume(engine.directory)
     assert watched.args == [engine.directory]
     assert names(recovery) == []
     stored = StoredRun(engine.directory)
     wait_until(lambda: stored.is_complete)
-    assert [(stage.name, stage.completed) for stage in stored.measured.stages] == [("a", 50), ("b", 100)]
+    assert [(stage.name, stage.completed) for stage in stored.complete_result.stages] == [("a", 50), ("b", 100)]
 
 
 def test_a_run_that_cannot_be_resumed_says_why_and_is_offered_again(
@@ -140,7 +140,7 @@ def test_a_run_that_cannot_be_resumed_says_why_and_is_offered_again(
     (cut / EVENTS).write_bytes((cut / EVENTS).read_bytes()[:300])
     journaled_again(cut)
     recovery = looked(qtbot, navigation, settings, owner)
-    with qtbot.waitSignal(navigation.told, timeout=60_000) as told:
+    with qtbot.waitSignal(navigation.notice_emitted, timeout=60_000) as told:
         recovery.resume(cut)
     assert told.args is not None
     notice = told.args[0]

@@ -8,19 +8,21 @@ import pytest
 from PySide6.QtWidgets import QMessageBox, QWidget
 from pytestqt.qtbot import QtBot
 
-from app.gui.compare.pairs_offer import PairsOffer, secrets_to_send
+from app.gui.compare.pairs_offer import PairsSuggestion, secrets_to_send
 from app.gui.navigation import Navigation
 from app.gui.run.connection_editor import ConnectionEditor
 from app.gui.run.page import RunPage
-from app.gui.secret_consent import may_send
-from app.gui.theme import Look
-from app.profiles.beginnings import ENDPOINT
+from app.gui.secret_consent import confirm_secrets
+from app.gui.theme import ThemeController
+from app.profiles.beginnings import ENDPOINT_TEMPLATE
 from app.storage.allowed_secrets import AllowedSecrets, is_allowed
 from tests.fakes.edited import EditedDocument
 
 WANTED = AllowedSecrets("mine", "10.0.0.5", ("env:KEY",))
 PROFILE = (
-    ENDPOINT.format(name="mine").replace("127.0.0.1", "10.0.0.5").replace("target:\n", "target:\n  api_key: env:KEY\n")
+    ENDPOINT_TEMPLATE.format(name="mine")
+    .replace("127.0.0.1", "10.0.0.5")
+    .replace("target:\n", "target:\n  api_key: env:KEY\n")
 )
 Button = QMessageBox.StandardButton
 
@@ -51,20 +53,20 @@ def test_a_yes_is_remembered_and_a_no_is_not(
         return answer
 
     monkeypatch.setattr(QMessageBox, "question", question)
-    assert may_send(parent, [WANTED]) == is_remembered
+    assert confirm_secrets(parent, [WANTED]) == is_remembered
     assert questions == ["Profile mine sends env:KEY to 10.0.0.5. Allow it for this profile from now on?"]
     assert is_allowed(WANTED) == is_remembered
 
 
 def test_start_asks_and_launches_nothing_on_a_no(
-    qtbot: QtBot, questions: list[str], tmp_path: Path, navigation: Navigation, look: Look
+    qtbot: QtBot, questions: list[str], tmp_path: Path, navigation: Navigation, look: ThemeController
 ) -> None:
     (tmp_path / "mine.yaml").write_text(PROFILE)
     bench = RunPage(navigation, look)
     qtbot.addWidget(bench)
     bench.open_profile(tmp_path / "mine.yaml")
     qtbot.waitUntil(lambda: bench.presenter.state().is_checked)
-    with qtbot.assertNotEmitted(navigation.launch_wanted):
+    with qtbot.assertNotEmitted(navigation.launch_requested):
         assert bench.start()
     assert len(questions) == 1
 
@@ -77,14 +79,14 @@ def test_a_test_of_the_connection_asks_and_sends_nothing_on_a_no(qtbot: QtBot, q
     editor.show_document(
         EditedDocument({"sizewise": 1, "name": "mine", "target": target, "workload": {"body": 1}, "load": load})
     )
-    editor.try_it()
+    editor.run_test()
     assert len(questions) == 1
-    assert editor.said.text() == "No request was sent."
-    assert editor.test.isEnabled()
+    assert editor.status_label.text() == "No request was sent."
+    assert editor.test_button.isEnabled()
 
 
 def test_pairs_ask_once_for_what_both_profiles_send(tmp_path: Path, questions: list[str]) -> None:
     (tmp_path / "mine.yaml").write_text(PROFILE)
-    offer = PairsOffer(3, 10.0, tmp_path / "mine.yaml", tmp_path / "mine.yaml")
+    offer = PairsSuggestion(3, 10.0, tmp_path / "mine.yaml", tmp_path / "mine.yaml")
     assert secrets_to_send(offer) == (WANTED,)
-    assert secrets_to_send(PairsOffer(3, 10.0, None, tmp_path / "missing.yaml")) == ()
+    assert secrets_to_send(PairsSuggestion(3, 10.0, None, tmp_path / "missing.yaml")) == ()

@@ -8,9 +8,9 @@ from PySide6.QtCore import QSettings
 from PySide6.QtWidgets import QApplication, QComboBox, QWidget
 from pytestqt.qtbot import QtBot
 
-from app.gui.settings import THEME, apply_settings, notifications_are_on, open_settings
+from app.gui.settings import THEME, apply_settings, are_notifications_enabled, open_settings
 from app.gui.settings_dialog import SettingsDialog
-from app.gui.theme import Look
+from app.gui.theme import ThemeController
 
 
 @pytest.fixture
@@ -19,7 +19,7 @@ def settings() -> QSettings:
 
 
 @pytest.fixture
-def dialog(qtbot: QtBot, settings: QSettings, look: Look) -> Iterator[SettingsDialog]:
+def dialog(qtbot: QtBot, settings: QSettings, look: ThemeController) -> Iterator[SettingsDialog]:
     parent = QWidget()
     qtbot.addWidget(parent)
     dialog = SettingsDialog(parent, settings, look)
@@ -33,16 +33,16 @@ def box(dialog: SettingsDialog, name: str) -> QComboBox:
 
 
 def test_a_theme_holds_at_once_and_on_the_next_start(
-    dialog: SettingsDialog, settings: QSettings, look: Look, qtbot: QtBot
+    dialog: SettingsDialog, settings: QSettings, look: ThemeController, qtbot: QtBot
 ) -> None:
     themes = box(dialog, "Theme")
     themes.setCurrentIndex(themes.findData("dark"))
     themes.activated.emit(themes.currentIndex())
     assert look.theme.name == "dark"
-    look.choose("light")
+    look.set_choice("light")
     apply_settings(settings, look)
     assert look.theme.name == "dark"
-    look.choose("light")
+    look.set_choice("light")
 
 
 def test_what_is_typed_leaves_only_what_speaks_of_it(dialog: SettingsDialog, qtbot: QtBot) -> None:
@@ -51,16 +51,16 @@ def test_what_is_typed_leaves_only_what_speaks_of_it(dialog: SettingsDialog, qtb
     assert not box(dialog, "Text size").isVisible()
 
 
-def test_settings_that_mean_nothing_count_as_unset(look: Look, tmp_path: Path, qapp: QApplication) -> None:
+def test_settings_that_mean_nothing_count_as_unset(look: ThemeController, tmp_path: Path, qapp: QApplication) -> None:
     settings = open_settings()
     settings.setValue(THEME, "pink")
     settings.setValue("look/text_scale", "huge")
     apply_settings(settings, look)
     assert (look.choice, look.text_scale) == ("system", 1.0)
-    look.choose("light")
+    look.set_choice("light")
 
 
 def test_notifications_are_on_until_somebody_turns_them_off(settings: QSettings) -> None:
-    assert notifications_are_on(settings)
+    assert are_notifications_enabled(settings)
     settings.setValue("notifications/enabled", False)
-    assert not notifications_are_on(settings)
+    assert not are_notifications_enabled(settings)

@@ -40,7 +40,7 @@ def test_what_is_right_is_told_and_what_is_half_written_is_kept(qtbot: QtBot, ed
     assert edited.args == [("latency_ms.p95 < 5", OWN[1])]
     with qtbot.assertNotEmitted(editor.edited):
         editor.lines[0].setText("latency_ms.p95 <")
-    assert editor.lines[0].told.text()
+    assert editor.lines[0].message.text()
 
 
 def test_lines_are_added_and_taken_away_until_all_are_as_measured(qtbot: QtBot, editor: SloEditor) -> None:

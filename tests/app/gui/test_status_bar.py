@@ -12,7 +12,7 @@ from app.gui.docks.machine_watch import MachineState, MachineWatch
 from app.gui.navigation import Launch, Navigation, Notice
 from app.gui.settings import open_settings
 from app.gui.status_bar import LOW_DISK_BYTES, StatusBar
-from app.records.machine import MachineFacts
+from app.records.machine import MachineInfo
 from app.records.result import Check
 from tests.fakes.parts import ENVIRONMENT
 
@@ -37,7 +37,7 @@ def bar(qtbot: QtBot, navigation: Navigation, queue: JobQueue, machine: MachineW
 
 
 def test_what_is_not_known_yet_is_not_available(bar: StatusBar) -> None:
-    texts = [one.text() for one in (bar.engine, bar.machine, bar.clock, bar.trust)]
+    texts = [one.text() for one in (bar.engine, bar.machine, bar.clock, bar.validity)]
     assert texts == ["Engine: idle", "CPU n/a", "Clock n/a", "Trust: n/a"]
 
 
@@ -55,7 +55,7 @@ def test_the_engine_and_what_waits(bar: StatusBar, queue: JobQueue, tmp_path: Pa
 
 def test_a_low_disk_is_told_once_until_it_is_low_again(bar: StatusBar, navigation: Navigation) -> None:
     told: list[Notice] = []
-    navigation.told.connect(told.append)
+    navigation.notice_emitted.connect(told.append)
     for free in (LOW_DISK_BYTES - 1, LOW_DISK_BYTES - 2, LOW_DISK_BYTES, LOW_DISK_BYTES - 1):
         bar.show_disk(free)
     assert [notice.severity for notice in told] == ["warning", "warning"]
@@ -65,14 +65,14 @@ def test_a_low_disk_is_told_once_until_it_is_low_again(bar: StatusBar, navigatio
 def test_the_clock_is_judged_as_the_doctor_judges_it(bar: StatusBar, machine: MachineWatch) -> None:
     for verdict, hint, text in (("VALID", None, "Clock ok"), ("WARN", "Choose a finer one.", "▲ Clock coarse")):
         check = Check("clock_resolution", 64, 1_000, "ns", verdict, hint)  # type: ignore[arg-type]
-        machine.changed.emit(MachineState(facts=MachineFacts(ENVIRONMENT, (check,), ())))
+        machine.changed.emit(MachineState(capabilities=MachineInfo(ENVIRONMENT, (check,), ())))
         assert bar.clock.text() == text
 
 
 def test_a_click_goes_to_where_it_is_explained(qtbot: QtBot, bar: StatusBar) -> None:
-    bar.show_trust("INVALID", "the generator was saturated", "results")
-    assert bar.trust.text() == "✕ Trust: INVALID"
-    for part, where in ((bar.engine, "jobs-dock"), (bar.machine, "gpu-dock"), (bar.trust, "results")):
-        with qtbot.waitSignal(bar.explain) as explained:
+    bar.show_validity("INVALID", "the generator was saturated", "results")
+    assert bar.validity.text() == "✕ Trust: INVALID"
+    for part, where in ((bar.engine, "jobs-dock"), (bar.machine, "gpu-dock"), (bar.validity, "results")):
+        with qtbot.waitSignal(bar.explanation_requested) as explained:
             qtbot.mouseClick(part, Qt.MouseButton.LeftButton)
         assert explained.args == [where]

@@ -82,7 +82,7 @@ TABLES_FRAME = pd.DataFrame({"name": ["alpha", "beta", None], "price": [1.5, Non
 
 @pytest.fixture
 def table(qtbot: QtBot) -> FrameTable:
-    made = FrameTable(FrameModel(), "Things", widest=10)
+    made = FrameTable(FrameModel(), "Things", max_column_characters=10)
     qtbot.addWidget(made)
     made.set_frame(TABLES_FRAME)
     return made
@@ -95,7 +95,7 @@ def test_a_filter_finds_rows_with_all_words_also_beside_missing_values(
     table: FrameTable, words: str, rows: list[int]
 ) -> None:
     table.set_filter(words)
-    assert table.frame_model.shown().index.tolist() == rows
+    assert table.frame_model.visible_frame().index.tolist() == rows
 
 
 def test_rows_and_columns_grow_with_the_text(table: FrameTable) -> None:

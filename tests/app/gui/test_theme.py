@@ -8,7 +8,7 @@ from PySide6.QtGui import QPalette
 from PySide6.QtWidgets import QApplication, QWidget
 from pytestqt.qtbot import QtBot
 
-from app.gui.theme import CONTRAST, DARK, LIGHT, Look, Theme
+from app.gui.theme import CONTRAST, DARK, LIGHT, Theme, ThemeController
 
 TEXT = ("ink", "muted", "accent", "good", "warn", "bad")
 
@@ -38,18 +38,18 @@ def test_every_series_stands_out_of_the_paper(theme: Theme) -> None:
     assert contrast(theme.on_accent, theme.accent) >= 4.5
 
 
-def test_the_palette_follows_and_whoever_paints_is_told(qapp: QApplication, look: Look) -> None:
+def test_the_palette_follows_and_whoever_paints_is_told(qapp: QApplication, look: ThemeController) -> None:
     seen: list[Theme] = []
     look.changed.connect(seen.append)
-    look.choose("dark")
+    look.set_choice("dark")
     assert qapp.palette().color(QPalette.ColorRole.Window).name() == DARK.paper
-    look.choose("light")
+    look.set_choice("light")
     assert qapp.palette().color(QPalette.ColorRole.Window).name() == LIGHT.paper
     assert [theme.name for theme in seen] == ["dark", "light"]
     look.changed.disconnect(seen.append)
 
 
-def test_text_grows_to_twice_its_size_and_no_further(qapp: QApplication, look: Look) -> None:
+def test_text_grows_to_twice_its_size_and_no_further(qapp: QApplication, look: ThemeController) -> None:
     usual = qapp.font().pointSizeF()
     look.scale_text(5)
     assert qapp.font().pointSizeF() == pytest.approx(2 * usual)
@@ -70,14 +70,14 @@ class Listening(QWidget):
         super().changeEvent(event)
 
 
-def test_no_widget_is_collected_while_a_style_sheet_goes_round(qtbot: QtBot, look: Look) -> None:
+def test_no_widget_is_collected_while_a_style_sheet_goes_round(qtbot: QtBot, look: ThemeController) -> None:
     widget = Listening()
     qtbot.addWidget(widget)
     widget.show()
     widget.heard.clear()
     gc.enable()
-    look.choose("dark")
-    look.choose("light")
+    look.set_choice("dark")
+    look.set_choice("light")
     assert widget.heard
     assert not any(widget.heard)
     assert gc.isenabled()

@@ -5,11 +5,11 @@ import sys
 from PySide6.QtCore import QObject
 from pytestqt.qtbot import QtBot
 
-from app.gui.warming import Warming
+from app.gui.warming import ImportPreloader
 
 
 def test_what_the_first_run_needs_is_there_a_moment_later(qtbot: QtBot) -> None:
     owner = QObject()
-    warming = Warming(owner)
+    warming = ImportPreloader(owner)
     qtbot.waitUntil(lambda: "app.gui.run.page" in sys.modules and not warming.is_busy, timeout=30_000)
     assert {"pyqtgraph", "pandas", "app.gui.live.body"} <= set(sys.modules)

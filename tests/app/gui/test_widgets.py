@@ -8,11 +8,11 @@ from PySide6.QtWidgets import QComboBox, QVBoxLayout, QWidget
 from pytestqt.qtbot import QtBot
 
 from app.gui.plan.steppers import ChoiceField, CountField, LogSlider, NumberField
-from app.gui.theme import Look
-from app.gui.widgets import Badge, Choice, tip
+from app.gui.theme import ThemeController
+from app.gui.widgets import Badge, WheelSafeComboBox, tool_tip_text
 
 
-def test_a_badge_is_seen_where_it_says_something_and_is_never_a_window(qtbot: QtBot, look: Look) -> None:
+def test_a_badge_is_seen_where_it_says_something_and_is_never_a_window(qtbot: QtBot, look: ThemeController) -> None:
     del look
     page = QWidget()
     qtbot.addWidget(page)
@@ -25,11 +25,11 @@ def test_a_badge_is_seen_where_it_says_something_and_is_never_a_window(qtbot: Qt
     assert (said.isVisible(), silent.isVisible()) == (True, False)
     late = Badge()
     layout.addWidget(late)
-    late.say("VALID")
-    said.say("")
+    late.show_verdict("VALID")
+    said.show_verdict("")
     assert (said.isVisible(), late.isVisible()) == (False, True)
     early = Badge()
-    early.say("INVALID")
+    early.show_verdict("INVALID")
     layout.addWidget(early)
     assert early.isVisible()
 
@@ -40,17 +40,23 @@ def test_a_badge_is_seen_where_it_says_something_and_is_never_a_window(qtbot: Qt
 def test_what_looks_like_markup_is_told_letter_for_letter(text: str) -> None:
     assert QtGui.Qt.mightBeRichText(text), "a tool tip would have taken it for markup"
     document = QTextDocument()
-    document.setHtml(tip(text))
+    document.setHtml(tool_tip_text(text))
     assert document.toPlainText() == text
 
 
 def test_plain_text_stays_as_it_is_and_is_bounded() -> None:
-    assert tip("latency_ms.p95 < 20 & more") == "latency_ms.p95 < 20 & more"
-    assert len(tip("x" * 1_000_000)) < 3_000
-    assert len(tip("<b>" * 1_000_000)) < 30_000
+    assert tool_tip_text("latency_ms.p95 < 20 & more") == "latency_ms.p95 < 20 & more"
+    assert len(tool_tip_text("x" * 1_000_000)) < 3_000
+    assert len(tool_tip_text("<b>" * 1_000_000)) < 30_000
 
 
-FIELDS = [Choice, lambda: ChoiceField((("a", "a"),)), lambda: CountField(0, 9), lambda: NumberField(0, 9, 0), LogSlider]
+FIELDS = [
+    WheelSafeComboBox,
+    lambda: ChoiceField((("a", "a"),)),
+    lambda: CountField(0, 9),
+    lambda: NumberField(0, 9, 0),
+    LogSlider,
+]
 
 
 @pytest.mark.parametrize("make", FIELDS, ids=["choice", "stepper-choice", "count", "number", "slider"])

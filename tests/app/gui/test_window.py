@@ -7,8 +7,8 @@ from PySide6.QtCore import QPoint, QSettings, QSize, Qt
 from PySide6.QtWidgets import QDockWidget, QMainWindow, QToolButton
 from pytestqt.qtbot import QtBot
 
-from app.gui.theme import Look
-from app.gui.window import Rail, WindowState
+from app.gui.theme import ThemeController
+from app.gui.window import NavigationRail, WindowState
 
 
 def window_with(qtbot: QtBot, folder: Path) -> tuple[QMainWindow, QDockWidget, WindowState]:
@@ -27,7 +27,7 @@ def test_size_and_docks_come_back(qtbot: QtBot, tmp_path: Path) -> None:
     window.show()
     window.resize(777, 555)
     dock.hide()
-    state.keep()
+    state.save()
     again, its_dock, restored = window_with(qtbot, tmp_path)
     restored.restore()
     again.show()
@@ -42,7 +42,7 @@ def test_a_window_that_would_be_out_of_sight_comes_back_on_screen(qtbot: QtBot, 
     state.restore()
     window.show()
     window.move(QPoint(50_000, 50_000))
-    state.keep()
+    state.save()
     again, _, restored = window_with(qtbot, tmp_path)
     restored.restore()
     again.show()
@@ -61,24 +61,24 @@ def test_a_kept_state_that_means_nothing_is_left_alone(qtbot: QtBot, tmp_path: P
 def test_it_is_on_disk_once_it_is_kept(qtbot: QtBot, tmp_path: Path) -> None:
     """A window that closes in the middle of some work has no further turn to write it in."""
     _, _, state = window_with(qtbot, tmp_path)
-    state.keep()
+    state.save()
     assert b"geometry" in (tmp_path / "window.ini").read_bytes()
 
 
 @pytest.fixture
-def rail(qtbot: QtBot, look: Look) -> Rail:
-    rail = Rail({"home": "Home", "run": "Run", "live": "Live"}, look)
+def rail(qtbot: QtBot, look: ThemeController) -> NavigationRail:
+    rail = NavigationRail({"home": "Home", "run": "Run", "live": "Live"}, look)
     qtbot.addWidget(rail)
-    rail.show_chosen("home")
+    rail.set_current("home")
     rail.show()
     return rail
 
 
-def buttons(rail: Rail) -> list[QToolButton]:
+def buttons(rail: NavigationRail) -> list[QToolButton]:
     return rail.findChildren(QToolButton)
 
 
-def test_icons_grow_with_the_text(rail: Rail, look: Look) -> None:
+def test_icons_grow_with_the_text(rail: NavigationRail, look: ThemeController) -> None:
     usual = buttons(rail)[0].iconSize().height()
     look.scale_text(2)
     try:
@@ -87,9 +87,9 @@ def test_icons_grow_with_the_text(rail: Rail, look: Look) -> None:
         look.scale_text(1)
 
 
-def test_the_arrows_go_round_the_pages(rail: Rail, qtbot: QtBot) -> None:
+def test_the_arrows_go_round_the_pages(rail: NavigationRail, qtbot: QtBot) -> None:
     chosen: list[str] = []
-    rail.chosen.connect(chosen.append)
+    rail.page_selected.connect(chosen.append)
     qtbot.keyClick(rail, Qt.Key.Key_Up)
     qtbot.keyClick(rail, Qt.Key.Key_Down)
     assert chosen == ["live", "home"]

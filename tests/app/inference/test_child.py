@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from app.errors import UnavailableError
-from app.inference.child import reported
+from app.inference.child import run_reporting_errors
 
 pytestmark = pytest.mark.process
 
@@ -15,12 +15,12 @@ def test_our_errors_become_lines_and_a_code(capsys: pytest.CaptureFixture[str]) 
     def main() -> None:
         raise UnavailableError("no such provider", hint="use cpu")
 
-    assert reported(main) == 3
+    assert run_reporting_errors(main) == 3
     assert capsys.readouterr().err == "error: no such provider\nhint: use cpu\n"
 
 
 def test_child_leaves_when_its_standard_input_ends() -> None:
-    program = "from app.inference.child import leave_with_parent as f; f(); import threading; threading.Event().wait()"
+    program = "from app.inference.child import exit_with_parent as f; f(); import threading; threading.Event().wait()"
     with subprocess.Popen([sys.executable, "-c", program], stdin=subprocess.PIPE) as process:
         assert process.stdin is not None
         process.stdin.close()

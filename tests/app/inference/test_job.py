@@ -6,9 +6,9 @@ import msgspec
 import pytest
 
 from app.inference.job import (
-    Calls,
+    CallRows,
     Command,
-    GiveOutputs,
+    ComputeOutputs,
     Report,
     Score,
     VariantFailed,
@@ -22,9 +22,9 @@ from tests.fakes.callers import plan_of
 
 def test_commands_and_reports_come_out_as_they_went_in() -> None:
     stream = io.BytesIO()
-    commands: list[Command] = [plan_of("server", rate_per_s=3.0), GiveOutputs(rows=3), Score()]
+    commands: list[Command] = [plan_of("server", rate_per_s=3.0), ComputeOutputs(rows=3), Score()]
     reports: list[Report] = [
-        Calls(b"\x00\xff" * 9),
+        CallRows(b"\x00\xff" * 9),
         VariantMeasured(end_ns=1, half_width=None, peak_memory_bytes=2, fidelity=None),
         VariantFailed(message="it — failed", hint=None, exit_code=2),
     ]
@@ -39,7 +39,7 @@ def test_commands_and_reports_come_out_as_they_went_in() -> None:
 @pytest.mark.parametrize("kept", [0, 3, 4, 10])
 def test_stream_cut_short_is_an_end(kept: int) -> None:
     stream = io.BytesIO()
-    write_message(stream, Calls(b"rows and rows"))
+    write_message(stream, CallRows(b"rows and rows"))
     assert read_report(io.BytesIO(stream.getvalue()[:kept])) is None
 
 

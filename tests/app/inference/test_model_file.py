@@ -31,7 +31,7 @@ def test_weights_beside_the_model_are_read(tmp_path: Path) -> None:
 
 
 def test_a_model_of_one_file_costs_no_second_library() -> None:
-    code = "import sys; from pathlib import Path; from app.inference.model_file import check_weights_beside as check"
+    code = "import sys; from pathlib import Path; from app.inference.model_file import check_external_weights as check"
     code = f"{code}; check(Path(sys.argv[1])); print('onnx' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code, DIGITS_MODEL], capture_output=True, text=True, check=True)
     assert done.stdout == "False\n"

@@ -6,14 +6,14 @@ import sys
 
 import pytest
 
-from app.errors import InstrumentError, SizewiseError, UnavailableError, UsageError
-from app.inference.parent import ChildKilledError, answer_of, error_told
+from app.errors import MeasurementError, SizewiseError, UnavailableError, UsageError
+from app.inference.parent import ChildKilledError, child_error, run_child
 
 pytestmark = pytest.mark.process
 
 
 def child(statement: str, timeout_s: float = 60.0) -> bytes:
-    return answer_of("the child", "timeit", "-n1", "-r1", statement, timeout_s=timeout_s)
+    return run_child("the child", "timeit", "-n1", "-r1", statement, timeout_s=timeout_s)
 
 
 def test_answer_is_all_that_the_child_writes() -> None:
@@ -21,7 +21,7 @@ def test_answer_is_all_that_the_child_writes() -> None:
 
 
 def test_child_that_takes_too_long_is_stopped() -> None:
-    with pytest.raises(InstrumentError, match=r"the child did not end within 0\.5 s"):
+    with pytest.raises(MeasurementError, match=r"the child did not end within 0\.5 s"):
         child("import sys; sys.stdin.read()", timeout_s=0.5)
 
 
@@ -36,7 +36,7 @@ def test_child_that_dies_is_told_by_its_signal(number: int, sentence: str) -> No
 
 
 def test_child_with_a_bug_shows_its_last_line() -> None:
-    with pytest.raises(InstrumentError, match="ended with exit code 1") as caught:
+    with pytest.raises(MeasurementError, match="ended with exit code 1") as caught:
         child("1/0")
     assert caught.value.hint == "ZeroDivisionError: division by zero"
 
@@ -54,13 +54,13 @@ Extension modules: numpy (total: 1)
 
 
 def test_hint_is_the_last_line_that_says_something() -> None:
-    error = error_told("the child", -6, ABORTED.format(what="std::logic_error"))
+    error = child_error("the child", -6, ABORTED.format(what="std::logic_error"))
     assert (str(error), error.hint) == (
         "the child crashed (SIGABRT)",
         "terminate called after throwing an instance of 'std::logic_error'",
     )
     silent = ABORTED.split("\n", 1)[1]
-    assert error_told("the child", -6, silent).hint is None
+    assert child_error("the child", -6, silent).hint is None
 
 
 @pytest.mark.parametrize(
@@ -77,20 +77,20 @@ def test_hint_is_the_last_line_that_says_something() -> None:
     ],
 )
 def test_want_of_memory_has_a_hint_of_its_own(code: int, text: str, sentence: str) -> None:
-    error = error_told("the child", code, text)
+    error = child_error("the child", code, text)
     assert (str(error), error.hint) == (sentence, "Raise limits.memory, or free some, or use a smaller batch.")
 
 
 def test_a_child_that_no_profile_limits_is_not_to_be_given_more() -> None:
-    with pytest.raises(InstrumentError, match="for want of memory") as caught:
+    with pytest.raises(MeasurementError, match="for want of memory") as caught:
         child("raise MemoryError")
     assert caught.value.hint == "Free some memory, or use a smaller model."
 
 
 @pytest.mark.parametrize(
-    ("code", "kind"), [(2, UsageError), (3, UnavailableError), (4, InstrumentError), (1, InstrumentError)]
+    ("code", "kind"), [(2, UsageError), (3, UnavailableError), (4, MeasurementError), (1, MeasurementError)]
 )
 def test_told_error_keeps_its_kind_sentence_and_hint(code: int, kind: type[SizewiseError]) -> None:
-    error = error_told("the child", code, "noise\nerror: no such thing\nhint: make one\n")
+    error = child_error("the child", code, "noise\nerror: no such thing\nhint: make one\n")
     assert type(error) is kind
     assert (str(error), error.hint) == ("no such thing", "make one")

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from app.errors import InstrumentError, UsageError
+from app.errors import MeasurementError, UsageError
 from app.inference.peaks import measure_peaks
 from app.records.local import Peaks
 
@@ -37,5 +37,5 @@ def test_threads_that_this_machine_has_not_are_refused() -> None:
 
 
 def test_a_child_that_hangs_is_ended() -> None:
-    with pytest.raises(InstrumentError, match=r"peaks did not end within 0\.01 s"):
+    with pytest.raises(MeasurementError, match=r"peaks did not end within 0\.01 s"):
         measure_peaks(1, 2**26, timeout_s=0.01)

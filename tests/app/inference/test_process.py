@@ -10,12 +10,12 @@ import msgspec
 import numpy as np
 import pytest
 
-from app.errors import InstrumentError, UnavailableError, UsageError
-from app.inference.job import Began, Calls, SessionSettings, VariantJob
+from app.errors import MeasurementError, UnavailableError, UsageError
+from app.inference.job import CallRows, MeasurementStarted, SessionSettings, VariantJob
 from app.inference.parent import ChildKilledError
 from app.inference.probe import DIGITS_MODEL, DIGITS_ROWS
 from app.inference.process import VariantProcess
-from app.records.calls import unpacked
+from app.records.calls import unpack_calls
 from tests.fakes import odd_models, onnx_models
 from tests.fakes.callers import plan_of
 
@@ -43,32 +43,32 @@ def start() -> Iterator[Start]:
 
 class Heard:
     def __init__(self, on_calls: Callable[[int], None] = lambda _: None) -> None:
-        self.began: list[Began] = []
+        self.began: list[MeasurementStarted] = []
         self.rows_before = self.rows = 0
         self._on_calls = on_calls
 
-    def __call__(self, told: Began | Calls) -> None:
+    def __call__(self, told: MeasurementStarted | CallRows) -> None:
         match told:
-            case Began():
+            case MeasurementStarted():
                 self.began.append(told)
-            case Calls(packed=packed):
-                self.rows += unpacked(0, packed).num_rows
-                self.rows_before += 0 if self.began else unpacked(0, packed).num_rows
+            case CallRows(packed=packed):
+                self.rows += unpack_calls(0, packed).num_rows
+                self.rows_before += 0 if self.began else unpack_calls(0, packed).num_rows
                 self._on_calls(self.rows)
 
 
 def test_variant_says_what_it_is_and_how_cold_it_started(start: Start) -> None:
     running = start(DIGITS_MODEL)
-    opened = running.opened(WITHIN_S)
+    opened = running.wait_until_open(WITHIN_S)
     assert (opened.provider_used, opened.provider_reason) == ("cpu", None)
     assert {one.operator for one in opened.placements} >= {"Conv", "Gemm"}
     assert min(opened.library_load_ms, opened.session_build_ms, opened.first_inference_ms) > 0
-    assert running.started_ns < opened.begun_ns, "one clock for both processes"
+    assert running.started_ns < opened.start_ns, "one clock for both processes"
 
 
 def test_scenarios_follow_each_other_in_one_process(start: Start) -> None:
     running = start(DIGITS_MODEL, batch=2)
-    running.opened(WITHIN_S)
+    running.wait_until_open(WITHIN_S)
     for scenario in ("single-stream", "offline"):
         heard = Heard()
         plan = plan_of(scenario, batch=2, streams=2, warmup_most_s=1.0)
@@ -84,8 +84,8 @@ def test_scenarios_follow_each_other_in_one_process(start: Start) -> None:
 
 def test_outputs_are_a_reference_for_those_of_the_measured_run(start: Start, tmp_path: Path) -> None:
     running = start(DIGITS_MODEL)
-    running.opened(WITHIN_S)
-    given = running.give_outputs(64, WITHIN_S)
+    running.wait_until_open(WITHIN_S)
+    given = running.compute_outputs(64, WITHIN_S)
     outputs = np.frombuffer(given.content, given.dtype).reshape(given.shape)
     assert outputs.shape == (64, 10)
     np.savez(tmp_path / "same.npz", outputs=outputs)
@@ -93,7 +93,7 @@ def test_outputs_are_a_reference_for_those_of_the_measured_run(start: Start, tmp
     for name, is_bound in (("same", True), ("other", False)):
         settings = SessionSettings(io_binding=is_bound)
         held = start(DIGITS_MODEL, reference=str(tmp_path / f"{name}.npz"), settings=settings)
-        held.opened(WITHIN_S)
+        held.wait_until_open(WITHIN_S)
         fidelity = held.measure(plan_of("single-stream"), Heard()).fidelity
         assert fidelity is not None
         assert fidelity.rows > 8
@@ -102,7 +102,7 @@ def test_outputs_are_a_reference_for_those_of_the_measured_run(start: Start, tmp
 
 def test_labelled_rows_are_scored(start: Start) -> None:
     running = start(DIGITS_MODEL, rows=str(DIGITS_ROWS), label="label", batch=32)
-    running.opened(WITHIN_S)
+    running.wait_until_open(WITHIN_S)
     scored = running.score(WITHIN_S)
     scores = np.frombuffer(scored.scores, np.float64)
     assert scored.metric == "top-1"
@@ -113,22 +113,22 @@ def test_labelled_rows_are_scored(start: Start) -> None:
 def test_class_labels_as_output_are_accuracy_too(start: Start, tmp_path: Path) -> None:
     np.savez(tmp_path / "r.npz", x=np.eye(3, dtype=np.float32), label=[0, 1, 0])
     running = start(onnx_models.doubling(tmp_path / "m.onnx"), rows=str(tmp_path / "r.npz"), label="label")
-    running.opened(WITHIN_S)
+    running.wait_until_open(WITHIN_S)
     assert np.frombuffer(running.score(WITHIN_S).scores, np.float64).tolist() == [1, 1, 0]
 
 
 def test_model_that_is_none_and_batch_that_does_not_fit_are_usage_errors(start: Start, tmp_path: Path) -> None:
     (tmp_path / "m.onnx").write_bytes(b"no model")
     with pytest.raises(UsageError, match=r"m\.onnx is not a model") as caught:
-        start(tmp_path / "m.onnx").opened(WITHIN_S)
+        start(tmp_path / "m.onnx").wait_until_open(WITHIN_S)
     assert caught.value.hint is not None
     with pytest.raises(UsageError, match="takes 1 rows at a time"):
-        start(onnx_models.doubling(tmp_path / "one.onnx", rows=1), batch=2).opened(WITHIN_S)
+        start(onnx_models.doubling(tmp_path / "one.onnx", rows=1), batch=2).wait_until_open(WITHIN_S)
 
 
 def test_provider_outside_this_build_is_unavailable(start: Start) -> None:
     with pytest.raises(UnavailableError, match="has no rocm provider"):
-        start(DIGITS_MODEL, provider="rocm").opened(WITHIN_S)
+        start(DIGITS_MODEL, provider="rocm").wait_until_open(WITHIN_S)
 
 
 @pytest.mark.parametrize("make", [odd_models.only_a_sequence, odd_models.takes_a_sequence])
@@ -136,13 +136,13 @@ def test_model_without_plain_tensors_is_refused_in_a_sentence(
     start: Start, tmp_path: Path, make: Callable[[Path], Path]
 ) -> None:
     with pytest.raises(UsageError, match="plain tensor"):
-        start(make(tmp_path / "m.onnx")).opened(WITHIN_S)
+        start(make(tmp_path / "m.onnx")).wait_until_open(WITHIN_S)
 
 
 @LINUX
 def test_crash_is_told_by_its_signal_and_rows_told_before_it_stay_told(start: Start) -> None:
     running = start(DIGITS_MODEL)
-    running.opened(WITHIN_S)
+    running.wait_until_open(WITHIN_S)
     heard = Heard(on_calls=lambda _: os.kill(running.pid, signal.SIGSEGV))
     with pytest.raises(ChildKilledError, match=r"digits crashed \(SIGSEGV\)"):
         running.measure(plan_of("single-stream", most_s=30.0), heard)
@@ -157,7 +157,7 @@ def test_a_child_that_is_stopped_is_not_waited_for_as_a_slow_model_is(
 ) -> None:
     monkeypatch.setattr("loadgen.child._MAX_STOPPED_S", 0.5)
     running = start(DIGITS_MODEL)
-    running.opened(WITHIN_S)
+    running.wait_until_open(WITHIN_S)
     stop = Heard(on_calls=lambda _: os.kill(running.pid, signal.SIGSTOP))
     with pytest.raises(ChildKilledError, match=f"process {running.pid} is stopped"):
         running.measure(plan_of("single-stream", most_s=30.0), stop)
@@ -166,7 +166,7 @@ def test_a_child_that_is_stopped_is_not_waited_for_as_a_slow_model_is(
 @LINUX
 def test_killed_child_is_told_as_that(start: Start) -> None:
     running = start(DIGITS_MODEL)
-    running.opened(WITHIN_S)
+    running.wait_until_open(WITHIN_S)
     with pytest.raises(ChildKilledError, match="was killed, perhaps for want of memory"):
         running.measure(plan_of("single-stream", most_s=30.0), Heard(on_calls=lambda _: running.kill()))
 
@@ -174,8 +174,8 @@ def test_killed_child_is_told_as_that(start: Start) -> None:
 @LINUX
 def test_model_that_takes_more_memory_than_it_may_ends_with_that_reason(start: Start, tmp_path: Path) -> None:
     running = start(odd_models.hungry(tmp_path / "m.onnx"), memory_limit_bytes=2**31)
-    with pytest.raises(InstrumentError, match="took more memory than there is") as caught:
-        running.opened(WITHIN_S)
+    with pytest.raises(MeasurementError, match="took more memory than there is") as caught:
+        running.wait_until_open(WITHIN_S)
     assert caught.value.hint == "Raise limits.memory, or free some, or use a smaller batch."
 
 
@@ -183,29 +183,31 @@ def test_model_that_takes_more_memory_than_it_may_ends_with_that_reason(start: S
 @pytest.mark.parametrize("mib", [16, 20, 60])
 def test_limit_too_small_to_begin_with_says_what_to_do(start: Start, mib: int) -> None:
     """Libraries that do not load say so in words of their own, or end the process."""
-    with pytest.raises(InstrumentError) as caught:
-        start(DIGITS_MODEL, memory_limit_bytes=mib * 2**20).opened(WITHIN_S)
+    with pytest.raises(MeasurementError) as caught:
+        start(DIGITS_MODEL, memory_limit_bytes=mib * 2**20).wait_until_open(WITHIN_S)
     assert caught.value.hint == "Raise limits.memory, or free some, or use a smaller batch."
 
 
 def test_model_that_never_ends_is_stopped(start: Start, tmp_path: Path) -> None:
     running = start(odd_models.endless(tmp_path / "m.onnx"))
     with pytest.raises(ChildKilledError, match=r"m did not end within 0\.5 s and was stopped"):
-        running.opened(0.5)
+        running.wait_until_open(0.5)
 
 
 def test_model_that_refuses_a_row_amid_the_measurement_is_told_with_its_code(start: Start, tmp_path: Path) -> None:
     ids = np.concatenate([np.zeros(40, np.int64), [7]])
     np.savez(tmp_path / "r.npz", id=ids, label=np.zeros(41, np.int64))
     running = start(onnx_models.lookup(tmp_path / "m.onnx"), rows=str(tmp_path / "r.npz"), label="label")
-    running.opened(WITHIN_S)
+    running.wait_until_open(WITHIN_S)
     with pytest.raises(UsageError, match="out of data bounds"):
         running.measure(plan_of("single-stream"), Heard())
 
 
 @LINUX
 def test_silent_fall_back_is_told_with_its_strays(start: Start, nvml_stand_in: Path) -> None:
-    opened = start(DIGITS_MODEL, provider="cuda", environment={"LD_LIBRARY_PATH": str(nvml_stand_in)}).opened(WITHIN_S)
+    opened = start(DIGITS_MODEL, provider="cuda", environment={"LD_LIBRARY_PATH": str(nvml_stand_in)}).wait_until_open(
+        WITHIN_S
+    )
     assert opened.provider_used == "cpu"
     assert opened.provider_reason is not None
     strays = {one.operator for one in opened.placements if one.is_stray}

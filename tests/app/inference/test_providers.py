@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 
 from app.errors import UsageError
-from app.inference.providers import name_of, nvidia_driver_loads, runtime_name
+from app.inference.providers import nvidia_driver_loads, runtime_name, user_provider_name
 
 
 def test_names_go_there_and_back() -> None:
     assert runtime_name("tensorrt") == "TensorrtExecutionProvider"
-    assert name_of("TensorrtExecutionProvider") == "tensorrt"
-    assert name_of("AzureExecutionProvider") == "AzureExecutionProvider"
+    assert user_provider_name("TensorrtExecutionProvider") == "tensorrt"
+    assert user_provider_name("AzureExecutionProvider") == "AzureExecutionProvider"
 
 
 @pytest.mark.parametrize(("typed", "hint"), [("CUDA", "Did you mean cuda?"), ("vulkanx", "Providers are cpu, cuda")])

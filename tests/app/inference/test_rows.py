@@ -37,7 +37,7 @@ def test_a_batch_is_a_slice_and_no_copy(rows: InputRows) -> None:
 
 def test_whole_inputs_come_with_every_batch() -> None:
     state = np.ones((2, 1, 4), np.float32)
-    rows = StoredRows({"x": np.zeros((5, 2))}, np.arange(5), largest_batch=2, whole={"state": state})
+    rows = StoredRows({"x": np.zeros((5, 2))}, np.arange(5), largest_batch=2, whole_inputs={"state": state})
     assert rows.batch(4, 2)["state"] is state
     assert rows.batch(4, 4)["state"] is state
 

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from app.inference.job import Measure
-from app.inference.sampling import KeptOutputs
-from app.inference.scenarios import Ended, run_scenario
+from app.inference.sampling import OutputSampler
+from app.inference.scenarios import ScenarioEnd, run_scenario
 from app.records.calls import COLUMNS
-from loadgen.arrivals import offsets_ns
+from loadgen.arrivals import compute_offsets_ns
 from loadgen.records import OpenArrivals
 from tests.fakes.callers import HeardCalls, PlayedCaller, TimedCaller, plan_of
 from tests.fakes.clock import FakeClock
@@ -34,12 +34,14 @@ def steady(service_ms: float = 10.0) -> Iterator[float]:
     return itertools.repeat(service_ms)
 
 
-def played(plan: Measure, caller: PlayedCaller, heard: HeardCalls, clock: FakeClock, *, keeps: bool = False) -> Ended:
-    return run_scenario(plan, [caller], STARTS, heard, KeptOutputs(is_wanted=keeps), clock)
+def played(
+    plan: Measure, caller: PlayedCaller, heard: HeardCalls, clock: FakeClock, *, keeps: bool = False
+) -> ScenarioEnd:
+    return run_scenario(plan, [caller], STARTS, heard, OutputSampler(is_enabled=keeps), clock)
 
 
-def timed(plan: Measure, callers: list[TimedCaller], heard: HeardCalls) -> Ended:
-    return run_scenario(plan, callers, STARTS, heard, KeptOutputs(is_wanted=False))
+def timed(plan: Measure, callers: list[TimedCaller], heard: HeardCalls) -> ScenarioEnd:
+    return run_scenario(plan, callers, STARTS, heard, OutputSampler(is_enabled=False))
 
 
 def test_single_stream_is_one_call_after_another_over_rows_in_turn(clock: FakeClock, heard: HeardCalls) -> None:
@@ -110,10 +112,10 @@ def test_call_that_fails_ends_it_and_rows_told_before_stay_told(clock: FakeClock
 
 
 def test_outputs_are_kept_from_the_measured_run_beside_their_inputs(clock: FakeClock, heard: HeardCalls) -> None:
-    kept = KeptOutputs(is_wanted=True)
+    kept = OutputSampler(is_enabled=True)
     caller = PlayedCaller(clock, steady())
     run_scenario(plan_of("single-stream", most_s=2.0), [caller], STARTS, heard, kept, clock)
-    pair = kept.beside(np.arange(24).reshape(-1, 1), 1)
+    pair = kept.pair_with_reference(np.arange(24).reshape(-1, 1), 1)
     assert pair is not None
     ours, theirs = pair
     assert (ours == theirs).all()
@@ -173,7 +175,7 @@ def test_stream_that_fails_ends_all_and_rows_before_are_told(scenario: str, hear
 def test_server_takes_arrivals_in_order_at_the_seeds_poisson_times(heard: HeardCalls) -> None:
     plan = plan_of("server", streams=2, most_s=0.4, rate_per_s=300.0)
     ended = timed(plan, [TimedCaller(0.001), TimedCaller(0.001)], heard)
-    offsets = offsets_ns(OpenArrivals("poisson", ((0.0, 300.0),)), 0.4, 0.0, plan.seed)
+    offsets = compute_offsets_ns(OpenArrivals("poisson", ((0.0, 300.0),)), 0.4, 0.0, plan.seed)
     assert heard.start_ns is not None
     order = np.argsort(heard.column("query"))
     assert list(heard.column("intended_ns")[order] - heard.start_ns) == list(offsets)
@@ -188,7 +190,7 @@ def test_server_takes_arrivals_in_order_at_the_seeds_poisson_times(heard: HeardC
 def test_arrivals_that_nobody_got_to_are_told_as_rows_without_a_begin(heard: HeardCalls) -> None:
     plan = plan_of("server", most_s=0.2, rate_per_s=400.0)
     timed(plan, [TimedCaller(0.02)], heard)
-    offsets = offsets_ns(OpenArrivals("poisson", ((0.0, 400.0),)), 0.2, 0.0, plan.seed)
+    offsets = compute_offsets_ns(OpenArrivals("poisson", ((0.0, 400.0),)), 0.2, 0.0, plan.seed)
     query, begin_ns = heard.column("query"), heard.column("begin_ns")
     assert sorted(query) == list(range(len(offsets))), "each arrival is told once"
     never = begin_ns == -1

@@ -12,7 +12,7 @@ pytestmark = pytest.mark.process
 SCRIPT = """
 import sys
 from app.inference.job import Measure
-from app.inference.sampling import KeptOutputs
+from app.inference.sampling import OutputSampler
 from app.inference.scenarios import run_scenario
 from time import perf_counter_ns
 
@@ -32,7 +32,7 @@ plan = Measure(scenario="single-stream", batch=1, streams=1, least_s=0.0, most_s
                warmup_most_s=0.0)
 told = Told()
 before = set(sys.modules)
-run_scenario(plan, [Caller()], [0], told, KeptOutputs(is_wanted=False))
+run_scenario(plan, [Caller()], [0], told, OutputSampler(is_enabled=False))
 assert "scipy" not in before
 print(sorted(set(sys.modules) - told.loaded))
 """

@@ -8,15 +8,15 @@ import numpy.typing as npt
 import pytest
 
 from app.errors import UsageError
-from app.inference.scoring import check_answers, metric_of, scores_of
+from app.inference.scoring import check_outputs, compute_scores, metric_for
 
 SCORES = np.array([[0.1, 0.9, 0.0], [2.0, 1.0, 0.0], [0.0, 0.0, 5.0]], np.float32)
 LABELS = np.array([1, 1, 2])
 
 
 def test_labels_tell_the_metric() -> None:
-    assert metric_of(np.array([1, 2])) == "top-1"
-    assert metric_of(np.array([1.0, 2.0])) == "mean absolute error"
+    assert metric_for(np.array([1, 2])) == "top-1"
+    assert metric_for(np.array([1.0, 2.0])) == "mean absolute error"
 
 
 @pytest.mark.parametrize(
@@ -25,22 +25,22 @@ def test_labels_tell_the_metric() -> None:
     ids=["scores", "half", "pooled", "one place", "classes"],
 )
 def test_the_largest_score_or_the_class_itself_is_right(output: npt.NDArray[Any]) -> None:
-    assert scores_of(output, LABELS, "top-1").tolist() == [1, 0, 1]
+    assert compute_scores(output, LABELS, "top-1").tolist() == [1, 0, 1]
 
 
 def test_a_batchs_filling_is_left_out() -> None:
-    assert scores_of(SCORES, LABELS[:2], "top-1").tolist() == [1, 0]
+    assert compute_scores(SCORES, LABELS[:2], "top-1").tolist() == [1, 0]
 
 
 def test_a_score_that_is_nan_is_never_right() -> None:
     """argmax would choose the NaN, which may stand at the label."""
-    assert scores_of(np.array([[0.0, math.nan], [0.0, 1.0]]), np.array([1, 1]), "top-1").tolist() == [0, 1]
+    assert compute_scores(np.array([[0.0, math.nan], [0.0, 1.0]]), np.array([1, 1]), "top-1").tolist() == [0, 1]
 
 
 @pytest.mark.parametrize("shape", [(3,), (3, 1), (3, 1, 1)])
 def test_errors_are_sizes(shape: tuple[int, ...]) -> None:
     output = np.array([1.0, 2.0, math.inf], np.float32).reshape(shape)
-    found = scores_of(output, np.array([1.5, 1.0, 0.0]), "mean absolute error")
+    found = compute_scores(output, np.array([1.5, 1.0, 0.0]), "mean absolute error")
     assert found.tolist() == [0.5, 1.0, math.inf]
 
 
@@ -61,18 +61,18 @@ def test_an_output_that_cannot_be_scored_is_refused(
     output: npt.NDArray[Any], labels: npt.NDArray[Any], sentence: str
 ) -> None:
     with pytest.raises(UsageError, match=sentence):
-        scores_of(output, labels, metric_of(labels))
+        compute_scores(output, labels, metric_for(labels))
 
 
 def test_a_label_of_a_later_row_is_checked_with_the_first_answers() -> None:
-    check_answers(SCORES, np.array([0, 1, 2, 0, 2]), 3)
-    check_answers(SCORES, np.array([0]), 3)
-    check_answers(np.array([1, 0, 2]), np.array([0, 1, 2, 700]), 3)
+    check_outputs(SCORES, np.array([0, 1, 2, 0, 2]), 3)
+    check_outputs(SCORES, np.array([0]), 3)
+    check_outputs(np.array([1, 0, 2]), np.array([0, 1, 2, 700]), 3)
     with pytest.raises(UsageError, match="there is a label 3, and the model's 3 classes are 0 to 2"):
-        check_answers(SCORES, np.array([0, 1, 2, 0, 3]), 3)
+        check_outputs(SCORES, np.array([0, 1, 2, 0, 3]), 3)
 
 
 @pytest.mark.parametrize("output", [SCORES[:2], np.zeros((3, 4, 8, 8)), np.float32(1)])
 def test_first_answers_that_cannot_be_scored_are_refused(output: npt.NDArray[Any]) -> None:
     with pytest.raises(UsageError, match="the model's first output"):
-        check_answers(output, LABELS, 3)
+        check_outputs(output, LABELS, 3)

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 
 from app.errors import UsageError
-from app.inference.datasets.labelled import calibration_rows
-from app.inference.job import Began, Calls, GiveOutputs, Report, SessionSettings, VariantJob
+from app.inference.datasets.labelled import select_calibration_rows
+from app.inference.job import CallRows, ComputeOutputs, MeasurementStarted, Report, SessionSettings, VariantJob
 from app.inference.probe import DIGITS_MODEL
 from app.inference.variant import FED_ROWS, OpenVariant
-from app.records.calls import unpacked
+from app.records.calls import unpack_calls
 from tests.fakes import odd_models, onnx_models
 from tests.fakes.callers import plan_of
 
@@ -23,8 +23,8 @@ def opened(**job: object) -> OpenVariant:
 
 
 def test_cold_start_is_told_with_what_went_before() -> None:
-    told = opened().opened()
-    assert (told.begun_ns, told.library_load_ms) == (5, 7.0)
+    told = opened().opened_report()
+    assert (told.start_ns, told.library_load_ms) == (5, 7.0)
     assert (told.provider_used, told.inputs[0].dtype) == ("cpu", "float32")
 
 
@@ -34,8 +34,8 @@ def test_rows_are_told_window_by_window_and_the_copies_apart_where_they_are_boun
         variant = opened(settings=SessionSettings(io_binding=is_bound))
         variant.measure(plan_of("single-stream", most_s=0.3, warmup_most_s=0.25), told.append)
         kinds = [type(one) for one in told]
-        assert kinds == [Calls, Began, Calls, Calls]
-        rows = unpacked(0, b"".join(one.packed for one in told if isinstance(one, Calls)))
+        assert kinds == [CallRows, MeasurementStarted, CallRows, CallRows]
+        rows = unpack_calls(0, b"".join(one.packed for one in told if isinstance(one, CallRows)))
         assert (rows["copied_in_ns"].null_count == 0) is is_bound
         assert rows["intended_ns"].null_count == rows.num_rows
 
@@ -44,7 +44,8 @@ def test_rows_are_told_window_by_window_and_the_copies_apart_where_they_are_boun
 def test_outputs_given_are_of_whole_batches_of_the_rows_wanted(tmp_path: Path, batch: int, rows: int) -> None:
     model = str(onnx_models.doubling(tmp_path / "m.onnx"))
     given, whole = (
-        opened(model=model, batch=size).outputs(GiveOutputs(rows=count)) for size, count in ((batch, 100), (1, 300))
+        opened(model=model, batch=size).compute_outputs(ComputeOutputs(rows=count))
+        for size, count in ((batch, 100), (1, 300))
     )
     assert (given.shape, whole.shape) == ((rows, 3), (FED_ROWS, 3))
     shared = min(rows, FED_ROWS) * 3
@@ -57,11 +58,11 @@ def test_outputs_in_text_are_no_reference(tmp_path: Path) -> None:
 
     model = onnx_models.echo(tmp_path / "m.onnx", TensorProto.STRING)
     with pytest.raises(UsageError, match="text"):
-        opened(model=str(model)).outputs(GiveOutputs(rows=4))
+        opened(model=str(model)).compute_outputs(ComputeOutputs(rows=4))
 
 
 def test_a_single_number_is_an_output_too(tmp_path: Path) -> None:
-    given = opened(model=str(onnx_models.total(tmp_path / "m.onnx")), batch=4).outputs(GiveOutputs(rows=8))
+    given = opened(model=str(onnx_models.total(tmp_path / "m.onnx")), batch=4).compute_outputs(ComputeOutputs(rows=8))
     assert given.shape == (2, 3), "one a batch, which no row can be held against"
 
 
@@ -74,7 +75,7 @@ def test_rows_without_labels_are_fed_and_not_scored(tmp_path: Path) -> None:
     np.savez(tmp_path / "r.npz", x=np.arange(12, dtype=np.float32).reshape(4, 3))
     model = str(onnx_models.doubling(tmp_path / "m.onnx"))
     variant = opened(model=model, rows=str(tmp_path / "r.npz"), batch=2)
-    assert variant.outputs(GiveOutputs(rows=4)).content == (2 * np.arange(12, dtype=np.float32)).tobytes()
+    assert variant.compute_outputs(ComputeOutputs(rows=4)).content == (2 * np.arange(12, dtype=np.float32)).tobytes()
     variant.measure(plan_of("single-stream", batch=2), lambda _: None)
     with pytest.raises(UsageError, match="no labelled rows"):
         variant.score()
@@ -99,23 +100,23 @@ def test_rows_that_calibrated_are_not_scored(tmp_path: Path) -> None:
     job = {"model": str(onnx_models.doubling(tmp_path / "m.onnx")), "rows": str(tmp_path / "r.npz"), "label": "label"}
     every, some = (np.frombuffer(opened(**job, batch=32, unscored_rows=count).score().scores) for count in (0, 20))
     assert (len(every), every.sum()) == (100, 67)
-    assert np.array_equal(some, np.delete(every, calibration_rows(100, 20)))
+    assert np.array_equal(some, np.delete(every, select_calibration_rows(100, 20)))
 
 
 def test_lengths_of_axes_are_as_they_were_given(tmp_path: Path) -> None:
     model = str(odd_models.of_sequences(tmp_path / "m.onnx"))
     told = opened(model=model, settings=SessionSettings(axes={"sequence": 20}))
-    assert told.outputs(GiveOutputs(rows=2)).shape == (2, 20, 2)
-    assert told.opened().notes == ()
+    assert told.compute_outputs(ComputeOutputs(rows=2)).shape == (2, 20, 2)
+    assert told.opened_report().notes == ()
 
 
 def test_optimised_model_is_kept_and_read_again(tmp_path: Path) -> None:
     kept = tmp_path / "kept.onnx"
-    settings = SessionSettings(kept_model=str(kept))
-    first = opened(settings=settings).outputs(GiveOutputs(rows=4))
+    settings = SessionSettings(cached_model_path=str(kept))
+    first = opened(settings=settings).compute_outputs(ComputeOutputs(rows=4))
     assert kept.exists()
     written_ns = kept.stat().st_mtime_ns
-    assert opened(settings=settings).outputs(GiveOutputs(rows=4)) == first
+    assert opened(settings=settings).compute_outputs(ComputeOutputs(rows=4)) == first
     assert kept.stat().st_mtime_ns == written_ns
 
 
@@ -134,8 +135,8 @@ def _scored(tmp_path: Path, *, output: str | None = None, more_scores: bool = Fa
     variant = opened(model=str(model), rows=str(rows), label="label", output=output, batch=8)
     variant.measure(plan_of("single-stream", batch=8), lambda _: None)
     scored = variant.score()
-    assert scored.chance is not None
-    assert 0.25 <= scored.chance < 0.6
+    assert scored.chance_accuracy is not None
+    assert 0.25 <= scored.chance_accuracy < 0.6
     return float(np.frombuffer(scored.scores, np.float64).mean())
 
 

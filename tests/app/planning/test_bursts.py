@@ -6,15 +6,15 @@ import pytest
 from scipy import stats
 
 from app.analysis.columns import Floats
-from app.analysis.traces import busiest_rows
+from app.analysis.traces import select_busiest_rows
 from app.planning.bursts import (
     MAX_REQUESTS,
     Bursts,
     Modulation,
     burst_factor,
-    drawn_arrivals,
+    draw_arrivals,
+    find_modulation,
     fluid_rate_per_s,
-    modulation_of,
 )
 from app.records.traffic import Dispersion, Traffic
 
@@ -37,7 +37,7 @@ def counts_index(at_s: npt.NDArray[np.float64], window_s: float, span_s: float) 
 
 def test_a_said_index_is_the_one_that_the_modulation_gives() -> None:
     traffic = Traffic(20.0, "flat", FLAT, dispersion=Dispersion(8.0, 60.0))
-    modulation = modulation_of(traffic)
+    modulation = find_modulation(traffic)
     assert modulation == Modulation(20.0 * 60.0 / 7.0, 60.0)
     at_s = modulated(modulation, 20.0, 500_000, seed=1)
     assert counts_index(at_s, 60.0, 500_000) == pytest.approx(8.0, rel=0.1)
@@ -46,12 +46,12 @@ def test_a_said_index_is_the_one_that_the_modulation_gives() -> None:
 
 @pytest.mark.parametrize("index", [0.5, 1.0])
 def test_poissons_needs_no_modulation(index: float) -> None:
-    assert modulation_of(Traffic(20.0, "flat", FLAT, dispersion=Dispersion(index))) is None
+    assert find_modulation(Traffic(20.0, "flat", FLAT, dispersion=Dispersion(index))) is None
 
 
 def test_a_cache_thins_the_index_and_not_the_modulation() -> None:
     said = Traffic(20.0, "flat", FLAT, dispersion=Dispersion(8.0), cache_share=0.5)
-    assert modulation_of(said) == modulation_of(Traffic(20.0, "flat", FLAT, dispersion=Dispersion(8.0)))
+    assert find_modulation(said) == find_modulation(Traffic(20.0, "flat", FLAT, dispersion=Dispersion(8.0)))
     modulation = Modulation(5.0, 60.0)
     at_s = modulated(modulation, 20.0, 300_000, seed=2)
     kept = at_s[np.random.default_rng(3).random(at_s.size) < 0.5]
@@ -88,25 +88,25 @@ BURST_S = np.sort(np.concatenate([EVEN_S, np.linspace(300.0, 305.0, 500, endpoin
 
 
 def bursts(at_s: Floats, times: float = 1.0) -> Bursts:
-    rows = busiest_rows(at_s)
+    rows = select_busiest_rows(at_s)
     return Bursts(rows, Dispersion(), times * len(at_s) / rows.window_s)
 
 
 def test_a_trace_at_its_own_level_is_played_as_recorded() -> None:
-    drawn = drawn_arrivals(bursts(BURST_S), 1.0)
+    drawn = draw_arrivals(bursts(BURST_S), 1.0)
     assert drawn is not None
     assert all(one.at_s.size == BURST_S.size for one in drawn)
     np.testing.assert_allclose(drawn[0].at_s, BURST_S, atol=1e-6)
-    assert drawn[0].compressed(2.0).at_s[-1] == pytest.approx(BURST_S[-1] / 2)
+    assert drawn[0].compress(2.0).at_s[-1] == pytest.approx(BURST_S[-1] / 2)
 
 
 def test_more_than_can_be_simulated_is_not_drawn() -> None:
-    assert drawn_arrivals(bursts(EVEN_S, 1.01 * MAX_REQUESTS / EVEN_S.size), 1.0) is None
-    assert drawn_arrivals(bursts(EVEN_S, 1.01 * MAX_REQUESTS / EVEN_S.size), 0.5) is not None
+    assert draw_arrivals(bursts(EVEN_S, 1.01 * MAX_REQUESTS / EVEN_S.size), 1.0) is None
+    assert draw_arrivals(bursts(EVEN_S, 1.01 * MAX_REQUESTS / EVEN_S.size), 0.5) is not None
 
 
 def test_stated_bursts_have_their_dispersion_in_windows_of_their_length() -> None:
-    drawn = drawn_arrivals(Bursts(None, Dispersion(8.0, 5.0), 10.0), 1.0)
+    drawn = draw_arrivals(Bursts(None, Dispersion(8.0, 5.0), 10.0), 1.0)
     assert drawn is not None
     counts = np.concatenate([np.histogram(one.at_s, np.arange(0.0, one.window_s + 1, 5.0))[0] for one in drawn])
     assert counts.mean() == pytest.approx(50.0, rel=0.03)
@@ -132,6 +132,6 @@ def test_the_fluid_rate_works_off_a_burst_within_the_slack() -> None:
 
 def test_of_a_large_trace_a_part_tells_the_fluid_rate() -> None:
     spread_s = np.sort(np.tile(BURST_S, 40) + np.random.default_rng(1).uniform(0, 1, 40 * BURST_S.size))
-    rows = busiest_rows(spread_s)
+    rows = select_busiest_rows(spread_s)
     needed = fluid_rate_per_s(Bursts(rows, Dispersion(), spread_s.size / rows.window_s), 2.0, 0.01)
     assert needed == pytest.approx(40 * fluid_rate_per_s(bursts(BURST_S), 2.0, 0.01), rel=0.15)

@@ -4,9 +4,9 @@ import datetime
 
 import pytest
 
-from app.planning.candidates import Candidate, RefusedOffer, consider, fleet_of, fleets_of
+from app.planning.candidates import Candidate, RefusedOffer, build_fleet, evaluate_offer, list_fleets
 from app.planning.capacity import Capacity
-from app.planning.latency_curve import latency_curve
+from app.planning.latency_curve import build_latency_curve
 from app.planning.rates import Refusal
 from app.planning.sizing import Demand
 from app.records.offers import Offer, PlanLimits
@@ -17,14 +17,14 @@ DEMAND = Demand(peak_per_s=750.0, mean_per_s=400.0, z=1.28, spares=1)
 
 
 def candidate(what: Offer, limits: PlanLimits | None = None, demand: Demand = DEMAND) -> Candidate:
-    found = consider(what, SURE, demand, limits or PlanLimits(), TODAY)
+    found = evaluate_offer(what, SURE, demand, limits or PlanLimits(), TODAY)
     assert isinstance(found, Candidate)
     return found
 
 
 def test_a_candidate_has_what_is_needed_and_the_spares() -> None:
     found = candidate(offer())
-    assert (found.needed, found.spares, found.instances, found.refused) == (8, 1, 9, None)
+    assert (found.needed, found.spares, found.instances, found.rejected) == (8, 1, 9, None)
     assert found.usd_per_month == 730 * 9
 
 
@@ -39,21 +39,21 @@ def test_a_candidate_has_what_is_needed_and_the_spares() -> None:
 )
 def test_what_the_plan_forbids_is_refused_in_words(limits: PlanLimits, says: str) -> None:
     found = candidate(offer(as_of=TODAY - datetime.timedelta(days=25)), limits)
-    assert found.refused is not None
-    assert says in found.refused
+    assert found.rejected is not None
+    assert says in found.rejected
 
 
 def test_without_price_or_capacity_nothing_can_be_said() -> None:
-    unpriced = consider(offer(on_demand_usd_per_hour=None), SURE, DEMAND, PlanLimits(), TODAY)
-    unmeasured = consider(offer(), Refusal("not_measured", "measure it"), DEMAND, PlanLimits(), TODAY)
+    unpriced = evaluate_offer(offer(on_demand_usd_per_hour=None), SURE, DEMAND, PlanLimits(), TODAY)
+    unmeasured = evaluate_offer(offer(), Refusal("not_measured", "measure it"), DEMAND, PlanLimits(), TODAY)
     assert isinstance(unpriced, RefusedOffer)
     assert isinstance(unmeasured, RefusedOffer)
-    assert unpriced.sentence == "no on demand price is known"
-    assert unmeasured.sentence == "measure it"
+    assert unpriced.reason == "no on demand price is known"
+    assert unmeasured.reason == "measure it"
 
 
 def test_utilisation_and_latency_are_those_of_all_instances_at_the_peak() -> None:
-    fleet = fleet_of(candidate(offer()), 10, DEMAND, latency_curve(curve(100.0)), TODAY)
+    fleet = build_fleet(candidate(offer()), 10, DEMAND, build_latency_curve(curve(100.0)), TODAY)
     assert fleet.utilisation_at_peak.value == pytest.approx(0.75)
     assert fleet.spare_instances == 2
     assert 10.0 < (fleet.latency_at_peak.value or 0) < 24.0
@@ -64,14 +64,14 @@ def test_utilisation_and_latency_are_those_of_all_instances_at_the_peak() -> Non
 
 def test_no_spare_is_a_risk() -> None:
     lone = candidate(offer(), demand=Demand(peak_per_s=750.0, mean_per_s=400.0, z=1.28, spares=0))
-    fleet = fleet_of(lone, lone.instances, DEMAND, latency_curve(curve(100.0)), TODAY)
+    fleet = build_fleet(lone, lone.instances, DEMAND, build_latency_curve(curve(100.0)), TODAY)
     assert fleet.risk == 1
     assert "no spare" in fleet.risk_reasons[0]
 
 
 def test_larger_fleets_go_up_to_half_as_many_again_inside_the_budget() -> None:
-    line = latency_curve(curve(100.0))
-    all_fleets = list(fleets_of(candidate(offer()), DEMAND, line, None, TODAY))
+    line = build_latency_curve(curve(100.0))
+    all_fleets = list(list_fleets(candidate(offer()), DEMAND, line, None, TODAY))
     assert [fleet.instances for fleet in all_fleets] == [9, 10, 11, 12, 13]
-    cheap = list(fleets_of(candidate(offer()), DEMAND, line, 730 * 10.5, TODAY))
+    cheap = list(list_fleets(candidate(offer()), DEMAND, line, 730 * 10.5, TODAY))
     assert [fleet.instances for fleet in cheap] == [9, 10]

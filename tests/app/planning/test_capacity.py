@@ -5,9 +5,9 @@ import math
 import msgspec
 import pytest
 
-from app.planning.capacity import Capacity, carry_over
+from app.planning.capacity import Capacity, extrapolate_capacity
 from app.planning.rates import Refusal
-from app.records.offers import CapacityCurve, Offer, OtherCards
+from app.records.offers import CapacityCurve, Offer, UnmeasuredAccelerators
 from app.records.result import Hardware
 from tests.fakes.offers import accelerator, catalogue, curve, gpu_offer, offer
 
@@ -17,15 +17,15 @@ PARTS = catalogue().accelerators
 
 
 def carried(what: CapacityCurve, measured_on: Hardware, to: Offer) -> Capacity:
-    capacity = carry_over(what, measured_on, to, PARTS)
+    capacity = extrapolate_capacity(what, measured_on, to, PARTS)
     assert isinstance(capacity, Capacity)
     return capacity
 
 
 def refused(what: CapacityCurve, measured_on: Hardware, to: Offer) -> str:
-    refusal = carry_over(what, measured_on, to, PARTS)
+    refusal = extrapolate_capacity(what, measured_on, to, PARTS)
     assert isinstance(refusal, Refusal)
-    return refusal.sentence
+    return refusal.reason
 
 
 def test_the_measured_offer_carries_what_was_measured_in_any_region() -> None:
@@ -102,18 +102,20 @@ def test_another_accelerator_is_refused_with_what_to_measure() -> None:
 
 
 def test_an_accelerator_outside_the_catalogue_goes_by_its_key() -> None:
-    refusal = carry_over(curve(), HERE, gpu_offer("g", "x9"), {"l4": accelerator("l4", "L4")})
+    refusal = extrapolate_capacity(curve(), HERE, gpu_offer("g", "x9"), {"l4": accelerator("l4", "L4")})
     assert isinstance(refusal, Refusal)
-    assert "to size x9" in refusal.sentence
+    assert "to size x9" in refusal.reason
 
 
 def test_a_card_with_less_memory_is_refused_until_it_is_said_what_a_replica_takes() -> None:
     parts = {"l4": accelerator("l4", "L4"), "small": msgspec.structs.replace(accelerator("small", "S"), memory_gib=12)}
     on_l4, small = Hardware("one L4", accelerator="l4", accelerator_count=1), gpu_offer("s1", "small")
-    untold = carry_over(curve(), on_l4, small, parts, OtherCards("fp16", "saturated"))
+    untold = extrapolate_capacity(curve(), on_l4, small, parts, UnmeasuredAccelerators("fp16", "saturated"))
     assert isinstance(untold, Refusal)
-    assert "has 12 GiB, and it was measured with 24 GiB: say in plan.other_cards.memory" in untold.sentence
-    assert isinstance(carry_over(curve(), on_l4, small, parts, OtherCards("fp16", "saturated", 6)), Capacity)
-    over = carry_over(curve(), on_l4, small, parts, OtherCards("fp16", "saturated", 14))
+    assert "has 12 GiB, and it was measured with 24 GiB: say in plan.other_cards.memory" in untold.reason
+    assert isinstance(
+        extrapolate_capacity(curve(), on_l4, small, parts, UnmeasuredAccelerators("fp16", "saturated", 6)), Capacity
+    )
+    over = extrapolate_capacity(curve(), on_l4, small, parts, UnmeasuredAccelerators("fp16", "saturated", 14))
     assert isinstance(over, Refusal)
-    assert "a replica takes 14 GiB" in over.sentence
+    assert "a replica takes 14 GiB" in over.reason

@@ -6,22 +6,22 @@ import msgspec
 import numpy as np
 import pytest
 
-from app.planning.candidates import Candidate, consider
+from app.planning.candidates import Candidate, evaluate_offer
 from app.planning.capacity import Capacity
 from app.planning.changes import (
     COLD_MINUTES,
     Size,
     WhatIfChange,
     _max_ahead,
-    caching,
-    faster_variant,
-    savings,
-    together,
-    warm_pool,
-    warm_pool_saving,
+    cache_change,
+    combine_changes,
+    compute_savings,
+    compute_warm_pool_saving,
+    variant_change,
+    warm_pool_change,
 )
 from app.planning.fleets import plan_fleets
-from app.planning.sizing import demand_of
+from app.planning.sizing import build_demand
 from app.records.plan import Plan, Saving
 from app.records.plan_question import MeasuredTarget, PlanQuestion
 from app.records.service import BatchService
@@ -37,8 +37,14 @@ def sized(change: WhatIfChange) -> Size:
 
 
 def test_each_change_is_sized_by_itself_and_the_best_leads() -> None:
-    found = savings(
-        [caching(0.3, usd_per_month=50), faster_variant("int8", 200, 100), warm_pool(20, 80), caching(0)], sized
+    found = compute_savings(
+        [
+            cache_change(0.3, usd_per_month=50),
+            variant_change("int8", 200, 100),
+            warm_pool_change(20, 80),
+            cache_change(0),
+        ],
+        sized,
     )
     assert [(one.change.name, one.after.replicas, one.usd_per_month) for one in found] == [
         ("int8", 9, 500),
@@ -52,41 +58,41 @@ def test_each_change_is_sized_by_itself_and_the_best_leads() -> None:
 
 
 def test_a_change_may_cost_more_than_it_saves() -> None:
-    (dear,) = savings([caching(0.1, usd_per_month=900)], sized)
+    (dear,) = compute_savings([cache_change(0.1, usd_per_month=900)], sized)
     assert dear.usd_per_month == -800
 
 
 def test_a_sizing_that_finds_nothing_saves_nothing_known() -> None:
-    (unknown,) = savings([caching(0.5)], lambda change: Size(None, None))
+    (unknown,) = compute_savings([cache_change(0.5)], lambda change: Size(None, None))
     assert (unknown.usd_per_month, unknown.share) == (None, None)
-    known = savings([caching(0.5), faster_variant("x", 2, 1)],
+    known = compute_savings([cache_change(0.5), variant_change("x", 2, 1)],
                     lambda change: sized(change) if change.capacity_factor == 1 else Size(None, None))  # fmt: skip
     assert [one.change.name for one in known] == ["caching", "x"]
 
 
 def test_changes_together_multiply_and_are_as_sure_as_the_least() -> None:
-    both = together([faster_variant("int8", 200, 100), caching(0.5, usd_per_month=10), caching(0.5)])
+    both = combine_changes([variant_change("int8", 200, 100), cache_change(0.5, usd_per_month=10), cache_change(0.5)])
     assert (both.capacity_factor, both.traffic_factor, both.extra_usd_per_month) == (2, 0.25, 10)
     assert both.basis == "assumed"
     assert both.name == "int8 + caching + caching"
-    assert together([faster_variant("a", 2, 1), faster_variant("b", 2, 1)]).basis == "extrapolated"
-    assert together([faster_variant("a", 2, 1)]).basis == "measured"
-    assert together([]).capacity_factor == 1
+    assert combine_changes([variant_change("a", 2, 1), variant_change("b", 2, 1)]).basis == "extrapolated"
+    assert combine_changes([variant_change("a", 2, 1)]).basis == "measured"
+    assert combine_changes([]).capacity_factor == 1
 
 
 def test_what_a_change_rests_on_is_said() -> None:
-    assert faster_variant("int8", 150, 100).because == "1.50 × the present rate inside the SLO, measured"
-    assert caching(0.25).because == "25% of the requests answered by a cache, assumed"
+    assert variant_change("int8", 150, 100).reason == "1.50 × the present rate inside the SLO, measured"
+    assert cache_change(0.25).reason == "25% of the requests answered by a cache, assumed"
 
 
 HOURS = (0.1,) * 12 + (1.0,) * 12
 
 
 def saving(asked: PlanQuestion, per_s: float = 100.0) -> Saving:
-    demand = demand_of(asked.traffic, asked.limits, asked.today)
-    found = consider(offer(), Capacity(per_s, 0.0, 1, "measured"), demand, asked.limits, asked.today)
+    demand = build_demand(asked.traffic, asked.limits, asked.today)
+    found = evaluate_offer(offer(), Capacity(per_s, 0.0, 1, "measured"), demand, asked.limits, asked.today)
     assert isinstance(found, Candidate)
-    (one,) = warm_pool_saving(found, demand, asked)
+    (one,) = compute_warm_pool_saving(found, demand, asked)
     return one
 
 
@@ -113,11 +119,11 @@ def test_the_pool_is_as_large_as_the_steepest_rise_during_a_cold_start() -> None
 
 def test_owned_hardware_is_there_all_the_time() -> None:
     asked = question()
-    demand = demand_of(asked.traffic, asked.limits, asked.today)
-    found = consider(offer(), Capacity(100.0, 0.0, 1, "measured"), demand, asked.limits, asked.today)
+    demand = build_demand(asked.traffic, asked.limits, asked.today)
+    found = evaluate_offer(offer(), Capacity(100.0, 0.0, 1, "measured"), demand, asked.limits, asked.today)
     assert isinstance(found, Candidate)
-    assert len(list(warm_pool_saving(found, demand, asked))) == 1
-    assert list(warm_pool_saving(msgspec.structs.replace(found, price_kind="owned"), demand, asked)) == []
+    assert len(list(compute_warm_pool_saving(found, demand, asked))) == 1
+    assert list(compute_warm_pool_saving(msgspec.structs.replace(found, price_kind="owned"), demand, asked)) == []
 
 
 SLOW = BatchService(0.020, 0.004, 8, 0.030)
@@ -127,11 +133,11 @@ NO_WINDOW = "a batching window of 0 ms"
 
 
 def variant(name: str, service: BatchService) -> MeasuredTarget:
-    return target(name=name, fit=fit_of(fitted(service), highest_per_s=service.most_per_s))
+    return target(name=name, fit=fit_of(fitted(service), highest_per_s=service.max_per_s))
 
 
 def plan(*targets: MeasuredTarget, preview: bool = False, limit_ms: int = 150) -> Plan:
-    return plan_fleets(question(*targets, slo=(f"latency_ms.p95 < {limit_ms}",)), preview=preview)
+    return plan_fleets(question(*targets, slo=(f"latency_ms.p95 < {limit_ms}",)), estimate_only=preview)
 
 
 def cost(of: Plan) -> float:

@@ -6,10 +6,10 @@ import pytest
 
 from app.errors import UsageError
 from app.planning.day import play_day
-from app.planning.scaling.arrivals import minutes_of_arrivals
+from app.planning.scaling.arrivals import iterate_arrivals
 from app.planning.simulation.design import FleetDesign, SimulatedClass
-from app.planning.simulation.serving import counts_of, serve, settle
-from app.planning.simulation.state import new_fleet
+from app.planning.simulation.serving import advance_to, get_totals, serve
+from app.planning.simulation.state import create_fleet
 from app.records.day import DayOutcome
 from app.records.scaling import (
     Autoscaler,
@@ -82,11 +82,11 @@ def test_every_arrival_has_one_end_whatever_befalls_the_fleet(autoscaler: Autosc
 
 def test_without_an_autoscaler_it_is_the_static_fleet() -> None:
     outcome = played(SPIKE, Fixed(3))
-    fleet = new_fleet(msgspec.structs.replace(DESIGN, services=(SERVICE,) * 3), np.random.SeedSequence((5, 1)))
-    for minute in minutes_of_arrivals(SPIKE, 60.0, 0.0, 5):
+    fleet = create_fleet(msgspec.structs.replace(DESIGN, services=(SERVICE,) * 3), np.random.SeedSequence((5, 1)))
+    for minute in iterate_arrivals(SPIKE, 60.0, 0.0, 5):
         serve(fleet, minute.at_s, minute.normals)
-    settle(fleet, 1800.0)
-    counts = counts_of(fleet)
+    advance_to(fleet, 1800.0)
+    counts = get_totals(fleet)
     assert counts.late > 0
     assert outcome.totals.arrivals == counts.arrivals
     assert (outcome.totals.good, outcome.totals.late) == (counts.good, counts.late)
@@ -196,7 +196,7 @@ def test_what_cannot_be_played_is_said(rates: np.ndarray, slot_s: float) -> None
 def test_hours_hold_what_their_minutes_hold_and_all_is_told_as_it_is_played() -> None:
     rates = np.concatenate([np.full(60, 8.0), np.full(45, 24.0)])
     said: list[float] = []
-    outcome = play_day(DESIGN, rates, 60.0, Fixed(4), Operations(), seed=5, usd_per_hour=2.0, tell=said.append)
+    outcome = play_day(DESIGN, rates, 60.0, Fixed(4), Operations(), seed=5, usd_per_hour=2.0, on_progress=said.append)
     assert [hour.at_s for hour in outcome.hours] == [0.0, 3600.0]
     for hour, minutes in zip(outcome.hours, (outcome.minutes[:60], outcome.minutes[60:]), strict=True):
         assert hour.good == sum(minute.good for minute in minutes)
@@ -213,7 +213,15 @@ def test_what_varies_varies_for_as_long_as_is_said() -> None:
     by_minute = []
     for modulated_s in (60.0, 600.0):
         outcome = play_day(
-            DESIGN, rates, 60.0, Fixed(6), Operations(), seed=5, shape=shape, modulated_s=modulated_s, slot_s=60.0
+            DESIGN,
+            rates,
+            60.0,
+            Fixed(6),
+            Operations(),
+            seed=5,
+            modulation_shape=shape,
+            modulation_window_s=modulated_s,
+            slot_s=60.0,
         )
         by_minute.append(np.array([minute.arrivals_per_s for minute in outcome.minutes]))
     assert np.corrcoef(by_minute[0][:-1], by_minute[0][1:])[0, 1] < 0.3

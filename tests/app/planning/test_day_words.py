@@ -6,9 +6,9 @@ import msgspec
 import numpy as np
 import pytest
 
-from app.planning.day_words import notes_of, sentences_of
-from app.planning.planned_fleet import planned_fleet
-from app.records.day import DayTotals, SimulatedDay, SimulatedHour, Span
+from app.planning.day_words import format_day, format_day_notes
+from app.planning.planned_fleet import prepare_fleet
+from app.records.day import DayTotals, Range, SimulatedDay, SimulatedHour
 from app.records.scaling import (
     Autoscaler,
     ColdStartModel,
@@ -26,7 +26,7 @@ from app.records.scaling import (
 from tests.fakes.planned import planned, question
 
 QUESTION = question()
-FLEET = planned_fleet(planned(QUESTION), QUESTION, None, None)
+FLEET = prepare_fleet(planned(QUESTION), QUESTION, None, None)
 GOOD = DayTotals(arrivals=1000, good=990, late=10, dropped=0, timed_out=0, failed=0, in_flight=0)
 
 
@@ -39,19 +39,19 @@ def day(totals: DayTotals = GOOD, **changes: Any) -> SimulatedDay:
         "date": "2026-08-01", "offer": "acme/c2@here", "instances": 6, "replicas_per_instance": 2,
         "autoscaler": Hpa(0.6, 12), "operations": Operations(), "slo": ("latency_ms.p95 < 1000",),
         "asked_share": 0.95, "attainment": totals.attainment, "totals": totals, "conservation": "", "p50_ms": 5.0,
-        "p95_ms": 9.0, "p99_ms": 12.0, "ready": Span(2, 4.5, 9), "billed": Span(2, 5, 10),
-        "billed_instances": Span(1, 2.5, 5), "usd": 60.0, "usd_static": 144.0, "seed": 1, "cell_of": 1,
+        "p95_ms": 9.0, "p99_ms": 12.0, "ready": Range(2, 4.5, 9), "billed": Range(2, 5, 10),
+        "billed_instances": Range(1, 2.5, 5), "usd": 60.0, "usd_static": 144.0, "seed": 1, "cell_of": 1,
         "sentences": (), "notes": (), "hours": (hour(0.99), hour(0.94)),
     }  # fmt: skip
     return SimulatedDay(**(fields | changes))
 
 
 def notes(one: SimulatedDay, *played: str, peak: float = 60.0) -> str:
-    return "\n".join(notes_of(one, FLEET, played, 30.0, 200, np.array([peak, 6.0])))
+    return "\n".join(format_day_notes(one, FLEET, played, 30.0, 200, np.array([peak, 6.0])))
 
 
 def test_a_day_is_told_by_its_verdict_what_was_lost_and_what_it_cost() -> None:
-    assert sentences_of(day(), FLEET) == (
+    assert format_day(day(), FLEET) == (
         "The SLO holds over the day.",
         "99% of 1,000 requests were answered inside the limit of latency_ms.p95 < 1000: 95% is asked for, and reached "
         "in 1 of 2 hours.",
@@ -76,25 +76,25 @@ def test_a_day_is_told_by_its_verdict_what_was_lost_and_what_it_cost() -> None:
 )
 def test_what_is_lost_counts_against_the_share_and_as_errors(dropped: int, slo: str, verdict: str) -> None:
     totals = DayTotals(1000, 1000 - dropped, 0, dropped, 0, 0, 0)
-    told = sentences_of(day(totals, slo=("latency_ms.p95 < 1000", slo)), FLEET)
+    told = format_day(day(totals, slo=("latency_ms.p95 < 1000", slo)), FLEET)
     assert told[0] == f"The SLO {verdict} over the day."
     assert told[2].startswith(f"{dropped} were dropped")
 
 
 def test_a_day_without_answers_or_without_a_goal_judges_nothing() -> None:
-    empty = sentences_of(day(DayTotals(0, 0, 0, 0, 0, 0, 0), hours=()), FLEET)
+    empty = format_day(day(DayTotals(0, 0, 0, 0, 0, 0, 0), hours=()), FLEET)
     assert empty[0] == "Nothing was answered: no request came, or all are in flight still."
-    assert sentences_of(day(asked_share=None, slo=()), FLEET)[0] == (
+    assert format_day(day(asked_share=None, slo=()), FLEET)[0] == (
         "The SLO asks for nothing that a played day can tell."
     )
 
 
 def test_dearer_as_dear_and_a_static_fleet_are_told_apart() -> None:
-    assert "That is 6 USD (4.2%) more than" in sentences_of(day(usd=150.0), FLEET)[4]
-    assert "about as much as" in sentences_of(day(usd=144.1), FLEET)[4]
-    assert len(sentences_of(day(autoscaler=Fixed(12)), FLEET)) == 4
-    alone = day(billed_instances=Span(1, 1, 1), replicas_per_instance=1, ready=Span(1, 1, 1))
-    assert "1 instance at 1 USD an hour each; 1 replica was ready." in sentences_of(alone, FLEET)[3]
+    assert "That is 6 USD (4.2%) more than" in format_day(day(usd=150.0), FLEET)[4]
+    assert "about as much as" in format_day(day(usd=144.1), FLEET)[4]
+    assert len(format_day(day(autoscaler=Fixed(12)), FLEET)) == 4
+    alone = day(billed_instances=Range(1, 1, 1), replicas_per_instance=1, ready=Range(1, 1, 1))
+    assert "1 instance at 1 USD an hour each; 1 replica was ready." in format_day(alone, FLEET)[3]
 
 
 @pytest.mark.parametrize(
@@ -140,6 +140,6 @@ def test_a_cell_and_an_overload_are_told() -> None:
 
 def test_percentiles_that_are_not_judged_are_told() -> None:
     asked = msgspec.structs.replace(QUESTION, slo=question(slo="latency_ms.mean < 900").slo)
-    fleet = planned_fleet(planned(QUESTION), asked, None, None)
-    told = notes_of(day(), fleet, (), 30.0, 200, np.array([1.0]))
+    fleet = prepare_fleet(planned(QUESTION), asked, None, None)
+    told = format_day_notes(day(), fleet, (), 30.0, 200, np.array([1.0]))
     assert "latency_ms.mean < 900 is not judged over a day." in told

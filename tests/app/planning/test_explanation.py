@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from app.planning.explanation import break_even_of
+from app.planning.explanation import explain_break_even
 from app.planning.fleets import plan_fleets
-from app.planning.sizing import HOURS_A_MONTH
+from app.planning.sizing import HOURS_PER_MONTH
 from app.records.offers import ApiPrice, Offer, OwnedHardware, PlanLimits
 from app.records.result import Hardware, Recommendation
 from app.records.traffic import TokenLengths
@@ -116,7 +116,7 @@ def test_an_only_offer_has_no_runner_up() -> None:
     assert "No other offer fits." in recommended(250.0, PlanLimits(), SMALL).why
 
 
-MONTH_S = HOURS_A_MONTH * 3600
+MONTH_S = HOURS_PER_MONTH * 3600
 
 
 def sentences(*offers: Offer, api: ApiPrice | None = None, peak_per_s: float = 50.0, **traffic: Any) -> list[str]:
@@ -124,7 +124,7 @@ def sentences(*offers: Offer, api: ApiPrice | None = None, peak_per_s: float = 5
     limits = PlanLimits(redundancy=0, api=api)
     asked = question(target(), of=catalogue(*offers), limits=limits, peak_per_s=peak_per_s, **traffic)
     options, demand = sized(asked)
-    return list(break_even_of(options, demand, asked))
+    return list(explain_break_even(options, demand, asked))
 
 
 def owned(**changes: Any) -> Offer:

@@ -5,10 +5,10 @@ import math
 import msgspec
 import pytest
 
-from app.planning.extrapolation import Ratio, carry_to
+from app.planning.extrapolation import Ratio, estimate_ratio
 from app.planning.rates import Refusal
-from app.profiles.pricing.catalogue import load_catalogue
-from app.records.offers import Accelerator, Work
+from app.profiles.pricing.catalogue import load_catalog
+from app.records.offers import Accelerator, Workload
 from tests.checks.extrapolation import (
     Z80,
     Z95,
@@ -21,13 +21,13 @@ from tests.checks.extrapolation import (
     pairs,
 )
 
-CARDS = load_catalogue().accelerators
+CARDS = load_catalog().accelerators
 H100, H100_PCIE, L40S = CARDS["h100-sxm5-80gb"], CARDS["h100-pcie-80gb"], CARDS["l40s"]
-WORKS: tuple[Work, ...] = ("saturated", "decode", "batched-decode", "unknown")
+WORKS: tuple[Workload, ...] = ("saturated", "decode", "batched-decode", "unknown")
 
 
-def carried(measured: str, other: str, work: Work, dtype: str = "fp8") -> Ratio:
-    ratio = carry_to(CARDS[measured], CARDS[other], work, dtype)
+def carried(measured: str, other: str, work: Workload, dtype: str = "fp8") -> Ratio:
+    ratio = estimate_ratio(CARDS[measured], CARDS[other], work, dtype)
     assert isinstance(ratio, Ratio)
     return ratio
 
@@ -39,14 +39,14 @@ def test_saturated_work_in_one_architecture_follows_its_three_figures() -> None:
     assert (ratio.sigma, ratio.risk) == (0.13, 2)
     assert ratio.low == pytest.approx(350 / 700 / 1.2)
     assert ratio.high == pytest.approx(1513 / 1979 * 1.2)
-    assert "of the same architecture" in ratio.sentence
+    assert "of the same architecture" in ratio.reason
 
 
 def test_saturated_work_on_another_architecture_follows_peak_and_power() -> None:
     ratio = carried("h100-sxm5-80gb", "l40s", "saturated")
     assert ratio.factor == pytest.approx(math.sqrt(733 / 1979 * 350 / 700))
     assert (ratio.sigma, ratio.risk) == (0.32, 3)
-    assert "NVIDIA H100 SXM5 80 GB, of another architecture" in ratio.sentence
+    assert "NVIDIA H100 SXM5 80 GB, of another architecture" in ratio.reason
 
 
 def test_decode_of_few_sequences_follows_bandwidth_alone() -> None:
@@ -63,17 +63,20 @@ def test_decode_of_many_lies_between_bandwidth_and_peak_with_power() -> None:
 
 @pytest.mark.parametrize("work", WORKS)
 @pytest.mark.parametrize("other", [H100_PCIE, L40S])
-def test_what_holds_inside_a_latency_limit_is_less_sure(work: Work, other: Accelerator) -> None:
-    inside, all_out = carry_to(H100, other, work, "fp8", "slo"), carry_to(H100, other, work, "fp8", "throughput")
+def test_what_holds_inside_a_latency_limit_is_less_sure(work: Workload, other: Accelerator) -> None:
+    inside, all_out = (
+        estimate_ratio(H100, other, work, "fp8", "slo"),
+        estimate_ratio(H100, other, work, "fp8", "throughput"),
+    )
     assert isinstance(inside, Ratio)
     assert isinstance(all_out, Ratio)
     assert inside.factor == all_out.factor
     assert inside.sigma > all_out.sigma
-    assert carry_to(H100, other, work, "fp8") == inside
+    assert estimate_ratio(H100, other, work, "fp8") == inside
 
 
 @pytest.mark.parametrize("work", WORKS)
-def test_the_way_back_is_the_inverse(work: Work) -> None:
+def test_the_way_back_is_the_inverse(work: Workload) -> None:
     there, back = carried("l4", "h200-sxm-141gb", work), carried("h200-sxm-141gb", "l4", work)
     assert there.factor * back.factor == pytest.approx(1)
     assert there.low * back.high == pytest.approx(1)
@@ -86,28 +89,28 @@ def test_the_same_card_is_no_extrapolation() -> None:
 
 @pytest.mark.parametrize("work", WORKS)
 @pytest.mark.parametrize("field", ["fp8_tflops", "memory_bandwidth_gb_s", "tdp_w"])
-def test_more_of_anything_is_never_slower(work: Work, field: str) -> None:
+def test_more_of_anything_is_never_slower(work: Workload, field: str) -> None:
     better = msgspec.structs.replace(L40S, key="better", **{field: getattr(L40S, field) * 1.5})
-    here, there = carry_to(H100, L40S, work, "fp8"), carry_to(H100, better, work, "fp8")
+    here, there = estimate_ratio(H100, L40S, work, "fp8"), estimate_ratio(H100, better, work, "fp8")
     assert isinstance(here, Ratio)
     assert isinstance(there, Ratio)
     assert there.factor >= here.factor
     doubled = msgspec.structs.replace(
         L40S, key="twice", fp8_tflops=1466, memory_bandwidth_gb_s=1728, tdp_w=700.0
     )  # in everything twice an L40S
-    twice = carry_to(H100, doubled, work, "fp8")
+    twice = estimate_ratio(H100, doubled, work, "fp8")
     assert isinstance(twice, Ratio)
     assert twice.factor == pytest.approx(2 * here.factor)
 
 
-def refused(measured: str, other: str, work: Work = "saturated", dtype: str = "fp8") -> str:
-    refusal = carry_to(CARDS[measured], CARDS[other], work, dtype)
+def refused(measured: str, other: str, work: Workload = "saturated", dtype: str = "fp8") -> str:
+    refusal = estimate_ratio(CARDS[measured], CARDS[other], work, dtype)
     assert isinstance(refusal, Refusal)
-    return refusal.sentence
+    return refusal.reason
 
 
 @pytest.mark.parametrize("work", WORKS)
-def test_a_precision_the_card_has_not_is_refused(work: Work) -> None:
+def test_a_precision_the_card_has_not_is_refused(work: Workload) -> None:
     assert refused("h100-sxm5-80gb", "a100-sxm4-80gb", work) == (
         "NVIDIA A100 SXM4 80 GB has no fp8 arithmetic: measure it at a precision that it has"
     )
@@ -124,9 +127,9 @@ def test_a_processor_is_not_a_card(measured: str, other: str) -> None:
 
 def test_a_figure_that_is_needed_and_not_known_is_named() -> None:
     no_power = msgspec.structs.replace(L40S, tdp_w=None)
-    refusal = carry_to(H100, no_power, "saturated", "fp8")
+    refusal = estimate_ratio(H100, no_power, "saturated", "fp8")
     assert refusal == Refusal("unknown_figure", "the board power of NVIDIA L40S is not known")
-    ratio = carry_to(H100, no_power, "decode", "fp8")
+    ratio = estimate_ratio(H100, no_power, "decode", "fp8")
     assert isinstance(ratio, Ratio)
     assert ratio.factor == pytest.approx(864 / 3350)
 

@@ -9,27 +9,27 @@ import pytest
 
 from app.analysis.columns import Floats
 from app.analysis.objectives import parse_objective
-from app.analysis.traces import busiest_rows, rate_per_s
-from app.planning.bursts import Bursts, drawn_arrivals
+from app.analysis.traces import compute_rate_per_s, select_busiest_rows
+from app.planning.bursts import Bursts, draw_arrivals
 from app.planning.fleet_rate import (
     BurstEffect,
     FleetShape,
     ReplicaRate,
-    design_of,
-    formula_rate,
-    highest_rate,
-    margin,
-    middle_rate,
-    play,
-    replayed_effect,
-    requests_for,
-    shape_of,
-    simulated_rate,
+    build_design,
+    build_fleet_shape,
+    compute_margin,
+    count_requests,
+    estimate_rate,
+    find_highest_rate,
+    replay_bursts,
+    simulate_fleet,
+    simulate_median_rate,
+    simulate_rate,
 )
-from app.planning.goals import goals_of
+from app.planning.goals import build_goals
 from app.planning.service_models.evidence import RUN_TO_RUN_SIGMA, Evidence
-from app.planning.service_models.service_times import faster
-from app.planning.simulation.design import most_per_s
+from app.planning.service_models.service_times import speed_up
+from app.planning.simulation.design import compute_max_throughput_per_s
 from app.records.offers import Router
 from app.records.service import BatchService, FittedService, RequestService, ServiceFit, ServiceModel, TokenService
 from app.records.traffic import Dispersion, RequestClass, TokenLengths, Traffic
@@ -40,11 +40,13 @@ ONE = RequestService(1, 1.0, 1.0)
 
 def shape(*slo: str, router: Router = "random", **traffic: Any) -> FleetShape:
     fields: dict[str, Any] = {"peak_per_s": 1.0, "shape": "flat", "hourly_share": (1.0,) * 24}
-    return shape_of(Traffic(**(fields | traffic)), goals_of([parse_objective(text) for text in slo]), router)
+    return build_fleet_shape(
+        Traffic(**(fields | traffic)), build_goals([parse_objective(text) for text in slo]), router
+    )
 
 
 def rate(service: ServiceModel, what: FleetShape, replicas: int = 1) -> float:
-    return highest_rate(service, what, replicas, 0.5)[0]
+    return find_highest_rate(service, what, replicas, 0.5)[0]
 
 
 # W = 1 / (mu − lambda) × E[S], by Pollaczek and Khinchine for other CVs
@@ -94,8 +96,8 @@ def test_a_share_inside_the_limit_is_its_percentile() -> None:
 def test_bursts_lower_the_rate() -> None:
     fit = ServiceFit((FittedService(ONE, 1.0, (), ()),), (), 0.0, 1.0, 0.0, highest_per_s=1.0)
     near, bursts = ReplicaRate(0.6, 0.1), Dispersion(20.0, 60.0)
-    even = middle_rate(fit, shape("latency_ms.p95 < 8000"), 4, 1.0, near)
-    bursty = middle_rate(fit, shape("latency_ms.p95 < 8000", dispersion=bursts), 4, 1.0, near)
+    even = simulate_median_rate(fit, shape("latency_ms.p95 < 8000"), 4, 1.0, near)
+    bursty = simulate_median_rate(fit, shape("latency_ms.p95 < 8000", dispersion=bursts), 4, 1.0, near)
     assert 0.3 * even.per_s < bursty.per_s < 0.9 * even.per_s
     assert even.sigma == bursty.sigma == 0.1
 
@@ -110,7 +112,9 @@ def test_long_bursts_are_as_large_as_the_peak_makes_them(index: float) -> None:
         slo, bursts = f"latency_ms.p95 < {limit_ms}", Dispersion(index, 60.0)
         bursty, even = shape(slo, peak_per_s=peak_per_s, dispersion=bursts), shape(slo, peak_per_s=peak_per_s)
         near = ReplicaRate(0.6, 0.1)
-        return middle_rate(fit, bursty, 8, 1.0, near).per_s / middle_rate(fit, even, 8, 1.0, near).per_s
+        return (
+            simulate_median_rate(fit, bursty, 8, 1.0, near).per_s / simulate_median_rate(fit, even, 8, 1.0, near).per_s
+        )
 
     own = factor(1000.0, index, 8000)
     assert own == pytest.approx(factor(100_000.0, 100 * index, 8000), rel=1e-3)
@@ -139,7 +143,7 @@ def test_lengths_are_drawn_by_their_shares() -> None:
 
 def test_a_faster_replica_carries_more_in_proportion_where_nothing_is_outside() -> None:
     limit = shape("latency_ms.p95 < 8000")
-    twice = rate(faster(ONE, 2.0), shape("latency_ms.p95 < 4000"))
+    twice = rate(speed_up(ONE, 2.0), shape("latency_ms.p95 < 4000"))
     assert twice == pytest.approx(2 * rate(ONE, limit), rel=0.01)
 
 
@@ -155,7 +159,7 @@ def test_a_faster_replica_carries_more_in_proportion_where_nothing_is_outside() 
     ],
 )
 def test_speed_divides_what_the_replica_does_and_nothing_else(service: ServiceModel, fields: dict[str, float]) -> None:
-    found = faster(service, 2.0)
+    found = speed_up(service, 2.0)
     for name in service.__struct_fields__:
         assert getattr(found, name) == pytest.approx(fields.get(name, getattr(service, name)))
 
@@ -167,20 +171,20 @@ def test_speed_divides_what_the_replica_does_and_nothing_else(service: ServiceMo
 def test_batches_and_tokens_meet_the_limit_at_the_rate_found(service: ServiceModel) -> None:
     what = shape("latency_ms.p95 < 2500", tokens=(TokenLengths(1.0, 200, 100),))
     found = rate(service, what, 2)
-    design = design_of(service, what, 2)
-    assert margin(play(design, what, 0.97 * found, 10_000), what) < 0.01
-    assert margin(play(design, what, 1.05 * found, 10_000), what) > 0
+    design = build_design(service, what, 2)
+    assert compute_margin(simulate_fleet(design, what, 0.97 * found, 10_000), what) < 0.01
+    assert compute_margin(simulate_fleet(design, what, 1.05 * found, 10_000), what) > 0
 
 
 def test_large_fleets_are_played_as_long_a_replica() -> None:
-    assert requests_for(2, 20_000, 1500) == 20_000
-    assert requests_for(64, 20_000, 1500) == requests_for(500, 20_000, 1500) == 96_000
+    assert count_requests(2, 20_000, 1500) == 20_000
+    assert count_requests(64, 20_000, 1500) == count_requests(500, 20_000, 1500) == 96_000
 
 
 def test_what_is_not_sure_sums_as_squares() -> None:
     what = shape("latency_ms.p95 < 8000")
     sure, of_law, of_speed, both = (
-        simulated_rate(fit_of(fitted(ONE, **doubt)), what, 1, 1.0, speed)
+        simulate_rate(fit_of(fitted(ONE, **doubt)), what, 1, 1.0, speed)
         for doubt, speed in (({}, 0.0), ({"mean_s": 0.1}, 0.0), ({}, 0.1), ({"mean_s": 0.1}, 0.1))
     )
     assert sure.sigma == pytest.approx(RUN_TO_RUN_SIGMA, rel=0.02)
@@ -194,34 +198,34 @@ def test_what_is_not_sure_sums_as_squares() -> None:
 def test_what_no_play_can_tell_apart_is_no_doubt() -> None:
     # a window far below the time of a batch: its logarithm is unknown, and no matter
     law = fitted(BatchService(1.0, 0.1, 8, window_s=1e-4), window_s=2.0)
-    found = simulated_rate(fit_of(law), shape("latency_ms.p95 < 4000"), 4, 1.0, 0.0)
+    found = simulate_rate(fit_of(law), shape("latency_ms.p95 < 4000"), 4, 1.0, 0.0)
     assert found.sigma == pytest.approx(RUN_TO_RUN_SIGMA, rel=0.1)
 
 
 def test_another_law_that_may_be_true_is_a_doubt() -> None:
     what = shape("latency_ms.p95 < 8000")
-    other = FittedService(faster(ONE, 1.5), 0.25, (), ())
-    two = simulated_rate(fit_of(fitted(ONE, 0.75), other), what, 1, 1.0, 0.0)
-    apart = math.log(rate(faster(ONE, 1.5), what) / rate(ONE, what))
-    assert two.per_s == simulated_rate(fit_of(fitted(ONE)), what, 1, 1.0, 0.0).per_s
+    other = FittedService(speed_up(ONE, 1.5), 0.25, (), ())
+    two = simulate_rate(fit_of(fitted(ONE, 0.75), other), what, 1, 1.0, 0.0)
+    apart = math.log(rate(speed_up(ONE, 1.5), what) / rate(ONE, what))
+    assert two.per_s == simulate_rate(fit_of(fitted(ONE)), what, 1, 1.0, 0.0).per_s
     assert two.sigma == pytest.approx(math.hypot(0.5 * apart, RUN_TO_RUN_SIGMA), rel=0.05)
 
 
 def test_nothing_is_said_beyond_what_a_replica_was_seen_to_answer() -> None:
     what, seen = shape("latency_ms.p95 < 8000"), fit_of(fitted(ONE), highest_per_s=0.3)
     for found in (
-        simulated_rate(seen, what, 1, 1.0, 0.0),
-        middle_rate(seen, what, 1, 1.0, ReplicaRate(0.5, 0.0)),
-        formula_rate(seen, what, 1, 1.0, 0.0),
+        simulate_rate(seen, what, 1, 1.0, 0.0),
+        simulate_median_rate(seen, what, 1, 1.0, ReplicaRate(0.5, 0.0)),
+        estimate_rate(seen, what, 1, 1.0, 0.0),
     ):
         assert found.per_s == 0.3
-        assert found.unseen_per_s == pytest.approx(0.62, rel=0.05), "M/M/1: 1 - ln 20 / 8"
-    assert simulated_rate(seen, what, 1, 2.0, 0.0).per_s == 0.6
-    assert simulated_rate(fit_of(fitted(ONE)), what, 1, 1.0, 0.0).unseen_per_s is None
+        assert found.extrapolated_per_s == pytest.approx(0.62, rel=0.05), "M/M/1: 1 - ln 20 / 8"
+    assert simulate_rate(seen, what, 1, 2.0, 0.0).per_s == 0.6
+    assert simulate_rate(fit_of(fitted(ONE)), what, 1, 1.0, 0.0).extrapolated_per_s is None
 
 
 def test_a_fleet_that_misses_the_slo_at_any_load_has_no_rate() -> None:
-    assert simulated_rate(fit_of(fitted(ONE, mean_s=0.1)), shape("latency_ms.p95 < 900"), 1, 1.0, 0.1) == ReplicaRate(
+    assert simulate_rate(fit_of(fitted(ONE, mean_s=0.1)), shape("latency_ms.p95 < 900"), 1, 1.0, 0.1) == ReplicaRate(
         0, 0
     )
 
@@ -229,14 +233,14 @@ def test_a_fleet_that_misses_the_slo_at_any_load_has_no_rate() -> None:
 def test_a_formula_doubts_the_most_a_replica_can_do_and_not_what_does_not_matter_to_it() -> None:
     what = shape("latency_ms.p95 < 8000")
     unsure = fitted(RequestService(1, 1.0, 1.0, 0.001), mean_s=0.1, cv=0.4, outside_s=3.0)
-    found = formula_rate(fit_of(unsure), what, 1, 1.0, 0.05)
+    found = estimate_rate(fit_of(unsure), what, 1, 1.0, 0.05)
     assert found.sigma == pytest.approx(math.hypot(0.1, 0.05, RUN_TO_RUN_SIGMA), rel=1e-3)
     assert found.per_s == pytest.approx(rate(ONE, what), rel=0.05)
 
 
 def test_the_same_chances_give_the_same_rate() -> None:
     what, law = shape("latency_ms.p95 < 8000", router="power_of_two"), fit_of(fitted(ONE, mean_s=0.05, cv=0.2))
-    assert simulated_rate(law, what, 3, 1.1, 0.1) == simulated_rate(law, what, 3, 1.1, 0.1)
+    assert simulate_rate(law, what, 3, 1.1, 0.1) == simulate_rate(law, what, 3, 1.1, 0.1)
 
 
 def test_a_trace_shorter_than_the_peak_hour_widens_the_interval() -> None:
@@ -246,11 +250,11 @@ def test_a_trace_shorter_than_the_peak_hour_widens_the_interval() -> None:
     once_s = np.sort(np.concatenate([even_s, np.linspace(100.0, 110.0, 60)]))
 
     def effect(at_s: Floats) -> BurstEffect:
-        rows = busiest_rows(at_s)
-        what = msgspec.structs.replace(slo, bursts=Bursts(rows, Dispersion(), rate_per_s(rows)))
-        arrivals = drawn_arrivals(what.bursts, 1.0) if what.bursts else None
+        rows = select_busiest_rows(at_s)
+        what = msgspec.structs.replace(slo, bursts=Bursts(rows, Dispersion(), compute_rate_per_s(rows)))
+        arrivals = draw_arrivals(what.bursts, 1.0) if what.bursts else None
         assert arrivals is not None
-        return replayed_effect(service, what, 4, 1.9, arrivals, True)
+        return replay_bursts(service, what, 4, 1.9, arrivals, True)
 
     assert effect(even_s).sigma < 0.05 < effect(once_s).sigma
     assert effect(once_s).factor < effect(even_s).factor
@@ -264,10 +268,10 @@ LONG = TokenService(0.02, 0.0003, 1e-6, max_sequences=256, kv_tokens=10**9, cv=0
 def test_a_language_model_whose_queue_grows_misses_even_where_requests_stay_long() -> None:
     """At 5 % over saturation; a request stays for 20 s, which is a tenth of a play of 1,000 each."""
     what = shape("ttft_ms.p50 < 1000", router="least_outstanding", tokens=(TokenLengths(1.0, 100.0, 200.0),))
-    design = design_of(LONG, what, 8)
-    saturation_per_s = most_per_s(LONG, what.lengths)
-    assert margin(play(design, what, 0.8 * saturation_per_s, 8_000), what) < 0
-    assert margin(play(design, what, 1.05 * saturation_per_s, 8_000), what) > 0
+    design = build_design(LONG, what, 8)
+    saturation_per_s = compute_max_throughput_per_s(LONG, what.lengths)
+    assert compute_margin(simulate_fleet(design, what, 0.8 * saturation_per_s, 8_000), what) < 0
+    assert compute_margin(simulate_fleet(design, what, 1.05 * saturation_per_s, 8_000), what) > 0
 
 
 def test_what_pooling_is_worth_to_a_language_model_is_not_taken_as_sure() -> None:
@@ -277,10 +281,10 @@ def test_what_pooling_is_worth_to_a_language_model_is_not_taken_as_sure() -> Non
     own, pooled = (
         shape("ttft_ms.p95 < 150", router=router, tokens=tokens) for router in ("random", "least_outstanding")
     )
-    alone_per_s = highest_rate(service, own, 1, 5.0)[0]
+    alone_per_s = find_highest_rate(service, own, 1, 5.0)[0]
     seen = Evidence(tuple((alone_per_s * factor, factor < 1) for factor in [0.9, 0.99, 1.01, 1.1] * 8))
     fit = fit_of(fitted(service), highest_per_s=100.0)
-    rates = {what.router: simulated_rate(fit, what, 8, 1.0, 0.0, seen) for what in (own, pooled)}
+    rates = {what.router: simulate_rate(fit, what, 8, 1.0, 0.0, seen) for what in (own, pooled)}
     gain = math.log(rates["least_outstanding"].per_s / rates["random"].per_s)
     assert gain > 0.2
     assert rates["random"].sigma < 0.03
@@ -291,14 +295,14 @@ def test_load_points_with_other_lengths_are_held_against_a_replica_with_theirs()
     """Measured with answers of 20 tokens, planned with answers of 40: half of the rate, and not that of 20."""
     service = TokenService(0.01, 0.001, 1e-6, max_sequences=4, kv_tokens=10**9, cv=0.1)
     short, long = (shape("ttft_ms.p95 < 400", tokens=(TokenLengths(1.0, 10.0, outputs),)) for outputs in (20.0, 40.0))
-    short_per_s = highest_rate(service, short, 1, 5.0)[0]
+    short_per_s = find_highest_rate(service, short, 1, 5.0)[0]
     tried = tuple((short_per_s * factor, factor < 1) for factor in [0.9, 0.99, 1.01, 1.1])
     fit = fit_of(fitted(service), highest_per_s=1.1 * short_per_s)
     found = [
-        simulated_rate(fit, what, 8, 1.0, 0.0, Evidence(tried, lengths=((10, 20),))).per_s for what in (short, long)
+        simulate_rate(fit, what, 8, 1.0, 0.0, Evidence(tried, lengths=((10, 20),))).per_s for what in (short, long)
     ]
     assert found[0] == pytest.approx(short_per_s, rel=0.02)
-    assert found[1] == pytest.approx(highest_rate(service, long, 1, 5.0)[0], rel=0.03)
+    assert found[1] == pytest.approx(find_highest_rate(service, long, 1, 5.0)[0], rel=0.03)
     assert found[1] < 0.6 * found[0]
 
 
@@ -306,9 +310,9 @@ def test_load_points_with_other_lengths_are_held_against_a_replica_with_theirs()
 def test_requests_that_are_lighter_by_chance_allow_no_more_than_was_seen(measured_tokens: int, exceeds: bool) -> None:
     service = TokenService(0.01, 0.001, 1e-6, max_sequences=4, kv_tokens=10**9, cv=0.1)
     what = shape("ttft_ms.p95 < 4000", tokens=(TokenLengths(1.0, 40.0, 100.0),))
-    seen_per_s = 0.5 * highest_rate(service, what, 8, 5.0)[0]
+    seen_per_s = 0.5 * find_highest_rate(service, what, 8, 5.0)[0]
     evidence = Evidence(((0.5 * seen_per_s, True), (seen_per_s, True)), lengths=((10, measured_tokens),))
-    found = simulated_rate(fit_of(fitted(service), highest_per_s=seen_per_s), what, 8, 1.0, 0.0, evidence)
+    found = simulate_rate(fit_of(fitted(service), highest_per_s=seen_per_s), what, 8, 1.0, 0.0, evidence)
     assert (found.per_s > seen_per_s) is exceeds
     assert found.per_s == pytest.approx(seen_per_s * (1.1 if exceeds else 1.0), rel=0.01)
 
@@ -316,9 +320,9 @@ def test_requests_that_are_lighter_by_chance_allow_no_more_than_was_seen(measure
 def test_a_rate_knows_what_the_law_can_do_at_all() -> None:
     """Two slots of 1 s, known within 5 %: 2/s, and at the 90th percentile exp(1.28 × 0.05) times as much."""
     what = shape("latency_ms.p95 < 6000")
-    known = simulated_rate(fit_of(fitted(RequestService(2, 1.0, 1.0), mean_s=0.05)), what, 1, 1.0, 0.0)
-    assert known.ceiling_per_s == pytest.approx(2.0 * math.exp(1.2816 * 0.05), rel=0.01)
-    faster_by_two = simulated_rate(fit_of(fitted(RequestService(2, 1.0, 1.0))), what, 1, 2.0, 0.0)
-    assert faster_by_two.ceiling_per_s == pytest.approx(4.0, rel=0.01)
-    near = middle_rate(fit_of(fitted(RequestService(2, 1.0, 1.0))), what, 4, 1.0, known)
-    assert near.ceiling_per_s == known.ceiling_per_s
+    known = simulate_rate(fit_of(fitted(RequestService(2, 1.0, 1.0), mean_s=0.05)), what, 1, 1.0, 0.0)
+    assert known.max_throughput_per_s == pytest.approx(2.0 * math.exp(1.2816 * 0.05), rel=0.01)
+    faster_by_two = simulate_rate(fit_of(fitted(RequestService(2, 1.0, 1.0))), what, 1, 2.0, 0.0)
+    assert faster_by_two.max_throughput_per_s == pytest.approx(4.0, rel=0.01)
+    near = simulate_median_rate(fit_of(fitted(RequestService(2, 1.0, 1.0))), what, 4, 1.0, known)
+    assert near.max_throughput_per_s == known.max_throughput_per_s

@@ -7,19 +7,19 @@ import msgspec
 import pytest
 
 from app.planning.fleets import plan_fleets
-from app.profiles.pricing.catalogue import load_catalogue
-from app.records.offers import CapacityCurve, Catalogue, PlanLimits, PriceKind
+from app.profiles.pricing.catalogue import load_catalog
+from app.records.offers import CapacityCurve, Catalog, PlanLimits, PriceKind
 from app.records.result import Fleet, Hardware, Plan
 from app.records.service import RequestService
 from tests.fakes.offers import TODAY, catalogue, curve, gpu_offer, offer, question, target
 from tests.fakes.services import fit_of, fitted
 
 HERE = Hardware("this machine (2 vCPUs)", vcpus=2, architecture="x86_64", is_this_machine=True)
-BUNDLED = load_catalogue()
+BUNDLED = load_catalog()
 
 
 def planned(
-    peak_per_s: float = 2000.0, *, of: Catalogue = BUNDLED, what: CapacityCurve | None = None,
+    peak_per_s: float = 2000.0, *, of: Catalog = BUNDLED, what: CapacityCurve | None = None,
     limits: PlanLimits | None = None, measured_on: Hardware = HERE, growth: float = 0.0, today: datetime.date = TODAY,
 ) -> Plan:  # fmt: skip
     """By the max rate alone."""

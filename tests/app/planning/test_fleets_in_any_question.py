@@ -34,9 +34,9 @@ def law(dice: random.Random) -> RequestService | BatchService:
 def question(dice: random.Random) -> PlanQuestion:
     """Of one to dozens of replicas, each on a vCPU, behind an SLO that some of them miss."""
     service, cv = law(dice), dice.choice((0.01, 0.1))
-    alone_s = service.mean_s if isinstance(service, RequestService) else service.max_batch / service.most_per_s
+    alone_s = service.mean_s if isinstance(service, RequestService) else service.max_batch / service.max_per_s
     doubted = "mean_s" if isinstance(service, RequestService) else "fixed_s"
-    fit = fit_of(fitted(service, **{doubted: cv}), highest_per_s=service.most_per_s * dice.choice((0.9, math.inf)))
+    fit = fit_of(fitted(service, **{doubted: cv}), highest_per_s=service.max_per_s * dice.choice((0.9, math.inf)))
     hardware = Hardware("one", vcpus=1, architecture=dice.choice(("x86_64", "arm64")))
     offers = [
         offer(f"c{place}", vcpus=dice.choice((1.0, 2.0, 3.0, 8.0)), on_demand_usd_per_hour=dice.uniform(0.1, 5))
@@ -48,9 +48,9 @@ def question(dice: random.Random) -> PlanQuestion:
         redundancy=dice.choice((0, 1)),
         zones=dice.choice((1, 1, 3)),
     )
-    peak_per_s = service.most_per_s * math.exp(dice.uniform(math.log(0.3), math.log(50)))
+    peak_per_s = service.max_per_s * math.exp(dice.uniform(math.log(0.3), math.log(50)))
     return PlanQuestion(
-        (MeasuredTarget("one", hardware, curve(service.most_per_s * 0.7), fit),),
+        (MeasuredTarget("one", hardware, curve(service.max_per_s * 0.7), fit),),
         Traffic(peak_per_s, "flat", (1.0,) * 24, uncertainty=dice.choice((0.0, 0.2))),
         (parse_objective(f"latency_ms.p{dice.choice((50, 95, 99))} < {1000 * alone_s * dice.uniform(2, 8):.3f}"),),
         limits,
@@ -61,7 +61,7 @@ def question(dice: random.Random) -> PlanQuestion:
 
 @functools.cache
 def planned(seed: int, is_preview: bool) -> Plan:
-    return plan_fleets(question(random.Random(seed)), preview=is_preview)
+    return plan_fleets(question(random.Random(seed)), estimate_only=is_preview)
 
 
 def cases() -> Iterator[tuple[random.Random, PlanQuestion, bool, Plan]]:
@@ -100,14 +100,14 @@ def test_there_is_something_to_say_of_most_questions() -> None:
 def test_more_traffic_never_needs_fewer_of_any_offer() -> None:
     for dice, asked, is_preview, plan in cases():
         busier = replace(asked.traffic, peak_per_s=asked.traffic.peak_per_s * dice.choice((1.01, 1.1, 1.5, 4.0)))
-        assert never_smaller(plan_fleets(replace(asked, traffic=busier), preview=is_preview), plan)
+        assert never_smaller(plan_fleets(replace(asked, traffic=busier), estimate_only=is_preview), plan)
 
 
 def test_a_tighter_slo_never_costs_less() -> None:
     for dice, asked, is_preview, plan in cases():
         one = asked.slo[0]
         tighter = parse_objective(f"{one.metric}.{one.aggregate} < {one.limit * dice.choice((0.5, 0.9, 0.99)):.3f}")
-        assert cost(plan_fleets(replace(asked, slo=(tighter,)), preview=is_preview)) >= cost(plan)
+        assert cost(plan_fleets(replace(asked, slo=(tighter,)), estimate_only=is_preview)) >= cost(plan)
 
 
 def test_a_dearer_offer_never_wins_by_its_price_and_leaves_all_sizes() -> None:
@@ -116,7 +116,7 @@ def test_a_dearer_offer_never_wins_by_its_price_and_leaves_all_sizes() -> None:
         place = dice.randrange(len(offers))
         usd = (offers[place].on_demand_usd_per_hour or 0.0) * dice.choice((1.01, 1.3, 3.0))
         offers[place] = replace(offers[place], on_demand_usd_per_hour=usd)
-        dearer = plan_fleets(replace(asked, catalogue=catalogue(*offers)), preview=is_preview)
+        dearer = plan_fleets(replace(asked, catalogue=catalogue(*offers)), estimate_only=is_preview)
         assert sizes(dearer) == sizes(plan)
         assert winner(dearer) == winner(plan) or winner(dearer) != offers[place].key
 
@@ -126,7 +126,7 @@ def test_asking_to_be_surer_never_needs_fewer() -> None:
     for dice, asked, is_preview, plan in cases():
         # losing one of four zones takes fewer than losing one of three
         more = dice.choice(wishes if asked.limits.zones == 1 else wishes[:3])
-        surer = plan_fleets(replace(asked, limits=replace(asked.limits, **more)), preview=is_preview)
+        surer = plan_fleets(replace(asked, limits=replace(asked.limits, **more)), estimate_only=is_preview)
         assert never_smaller(surer, plan)
 
 
@@ -146,5 +146,5 @@ def test_no_fleet_is_as_cheap_and_as_fast_as_one_on_the_front() -> None:
 def test_the_same_question_has_the_same_plan_to_the_byte_and_survives_json() -> None:
     for _, asked, is_preview, plan in cases():
         told = msgspec.json.encode(plan)
-        assert msgspec.json.encode(plan_fleets(asked, preview=is_preview)) == told
+        assert msgspec.json.encode(plan_fleets(asked, estimate_only=is_preview)) == told
         assert msgspec.json.decode(told, type=Plan) == plan

@@ -6,12 +6,12 @@ import pytest
 
 from app.analysis.objectives import parse_objective
 from app.planning.fleets import plan_fleets
-from app.planning.goals import Goal, Goals, NoLongerWantedError, Time, goals_of
+from app.planning.goals import CancelledError, Goal, Goals, TimeKind, build_goals
 from tests.performance.planning import question
 
 
 def goals(*slo: str) -> Goals:
-    return goals_of([parse_objective(text) for text in slo])
+    return build_goals([parse_objective(text) for text in slo])
 
 
 @pytest.mark.parametrize(
@@ -24,9 +24,9 @@ def goals(*slo: str) -> Goals:
         ("tpot_ms.p50 < 40", "per_token", 0.5, 0.04),
     ],
 )
-def test_a_time_is_a_goal_in_seconds(text: str, time: Time, quantile: float | None, limit_s: float) -> None:
+def test_a_time_is_a_goal_in_seconds(text: str, time: TimeKind, quantile: float | None, limit_s: float) -> None:
     found = goals(text)
-    (goal,) = found.times
+    (goal,) = found.time_goals
     assert goal.limit_s == pytest.approx(limit_s)
     assert goal == Goal(text, text.partition(" ")[0], time, quantile, goal.limit_s)
     assert (found.share, found.notes) == (None, ())
@@ -43,9 +43,9 @@ def test_a_time_is_a_goal_in_seconds(text: str, time: Time, quantile: float | No
         ("icl_ms.p95 < 50", "per_token"),
     ],
 )
-def test_a_time_that_is_not_simulated_is_held_as_the_next_longer_and_said(text: str, time: Time) -> None:
+def test_a_time_that_is_not_simulated_is_held_as_the_next_longer_and_said(text: str, time: TimeKind) -> None:
     found = goals(text)
-    assert [goal.time for goal in found.times] == [time]
+    assert [goal.time for goal in found.time_goals] == [time]
     assert found.notes == (f"{text} is planned as if it were of the whole {time.replace('_', ' ')} time.",)
 
 
@@ -57,7 +57,7 @@ def test_a_goodput_is_the_share_that_is_asked_for() -> None:
 
 def test_errors_and_what_says_nothing_of_a_fleet_are_noted() -> None:
     found = goals("error_rate < 1%", "throughput_per_s > 10", "latency_ms.max < 90")
-    assert found.times == ()
+    assert found.time_goals == ()
     assert [note.partition(":")[0].partition(" says")[0] for note in found.notes] == [
         "error_rate < 1%", "throughput_per_s > 10", "latency_ms.max < 90",
     ]  # fmt: skip
@@ -75,9 +75,9 @@ def test_the_tightest_limit_on_a_time() -> None:
 
 
 def test_a_plan_that_nobody_waits_for_any_more_ends_before_its_first_play() -> None:
-    with pytest.raises(NoLongerWantedError):
-        plan_fleets(question(), wanted=lambda: False)
+    with pytest.raises(CancelledError):
+        plan_fleets(question(), should_continue=lambda: False)
 
 
 def test_a_preview_is_not_asked_about() -> None:
-    assert plan_fleets(question(), preview=True, wanted=lambda: False).recommendation is not None
+    assert plan_fleets(question(), estimate_only=True, should_continue=lambda: False).recommendation is not None

@@ -6,24 +6,24 @@ import pytest
 from app.analysis.objectives import parse_objective
 from app.planning.capacity import Capacity
 from app.planning.fleets import plan_fleets
-from app.planning.goals import goals_of
-from app.planning.knowledge import fit_error_at_slo, knowledge_of, slo_evidence
+from app.planning.goals import build_goals
+from app.planning.knowledge import assess_knowledge, collect_slo_evidence, compute_fit_error_at_slo
 from app.planning.sizing import Demand
 from app.records.offers import PlanLimits
 from app.records.plan import Plan
-from app.records.plan_question import MeasuredTarget, Rung
+from app.records.plan_question import MeasuredLoadPoint, MeasuredTarget
 from app.records.service import FitError, RequestService, ServiceFit
 from tests.fakes.offers import question, target
 from tests.fakes.services import fit_of, fitted
 
 SLO = parse_objective("latency_ms.p95 < 4000")
-GOALS = goals_of([SLO])
+GOALS = build_goals([SLO])
 DEMAND = Demand(1000.0, 1000.0, z=0.0, spares=0)
 ONE = RequestService(8, 1.0, 1.0)
 
 
-def point(per_s: float, p95_s: float) -> Rung:
-    return Rung(per_s, None, per_s, 1000 / per_s, 1000, 0, {"latency": {"p50": p95_s / 3, "p95": p95_s}})
+def point(per_s: float, p95_s: float) -> MeasuredLoadPoint:
+    return MeasuredLoadPoint(per_s, None, per_s, 1000 / per_s, 1000, 0, {"latency": {"p50": p95_s / 3, "p95": p95_s}})
 
 
 def planned(measured: MeasuredTarget, peak_per_s: float = 60.0, assurance: float = 0.9) -> Plan:
@@ -60,14 +60,14 @@ def test_what_one_instance_is_enough_for_in_any_case_is_known() -> None:
 )
 def test_the_ratio_of_the_capacitys_range_decides_what_is_said(sigma: float, state: str) -> None:
     capacity = Capacity(10.0, sigma, 1, "measured")
-    known = knowledge_of(capacity, slo_evidence(target(), [SLO], GOALS), GOALS, DEMAND)
+    known = assess_knowledge(capacity, collect_slo_evidence(target(), [SLO], GOALS), GOALS, DEMAND)
     assert known.state == state
     assert (known.next_measurement is None) == (state == "known")
 
 
 def test_the_next_measurement_is_at_the_middle_of_one_replicas_range_and_long_enough_for_the_percentile() -> None:
     capacity = Capacity(20.0, 0.6, 2, "extrapolated", speed=2.0)
-    known = knowledge_of(capacity, slo_evidence(target(), [SLO], GOALS), GOALS, DEMAND)
+    known = assess_knowledge(capacity, collect_slo_evidence(target(), [SLO], GOALS), GOALS, DEMAND)
     assert known.next_measurement is not None
     assert known.next_measurement.rate_per_s == pytest.approx(5.0)
     assert known.next_measurement.duration_s == 400
@@ -113,17 +113,19 @@ def with_errors(*errors: tuple[float, str, float, float]) -> ServiceFit:
 
 def test_a_fit_is_judged_at_the_slos_own_percentile_and_by_factors() -> None:
     fit = with_errors((1.0, "p50", 1.0, 1.0), (2.0, "p50", 1.0, 1.0), (1.0, "p95", 1.0, 2.0), (2.0, "p95", 2.0, 1.0))
-    assert fit_error_at_slo(fit, GOALS) == pytest.approx(1.0)
-    assert fit_error_at_slo(with_errors((1.0, "p50", 1.0, 1.0)), GOALS) is None
-    first_token = goals_of([parse_objective("ttft_ms.p95 < 200")])
-    assert fit_error_at_slo(with_errors((4.0, "ttft p95", 0.293, 0.034)), first_token) == pytest.approx(7.62, rel=0.01)
+    assert compute_fit_error_at_slo(fit, GOALS) == pytest.approx(1.0)
+    assert compute_fit_error_at_slo(with_errors((1.0, "p50", 1.0, 1.0)), GOALS) is None
+    first_token = build_goals([parse_objective("ttft_ms.p95 < 200")])
+    assert compute_fit_error_at_slo(with_errors((4.0, "ttft p95", 0.293, 0.034)), first_token) == pytest.approx(
+        7.62, rel=0.01
+    )
 
 
 def test_a_model_that_explains_nothing_and_no_rates_that_bracket_the_capacity_are_contradictory() -> None:
     fit = with_errors((1.0, "p95", 1.0, 2.26), (2.0, "p95", 2.26, 1.0))
-    assert slo_evidence(target(fit=fit), [SLO], GOALS).is_contradictory
+    assert collect_slo_evidence(target(fit=fit), [SLO], GOALS).is_contradictory
     bracketed = target(fit=fit, load_points=(point(2.0, 3.0), point(2.4, 9.0)))
-    assert not slo_evidence(bracketed, [SLO], GOALS).is_contradictory
+    assert not collect_slo_evidence(bracketed, [SLO], GOALS).is_contradictory
 
 
 def test_the_error_at_the_slo_stands_beside_the_probability() -> None:

@@ -6,13 +6,13 @@ import random
 import pytest
 
 from app.planning.capacity import Capacity
-from app.planning.latency_curve import latency_at_peak, latency_curve
+from app.planning.latency_curve import build_latency_curve, estimate_latency_at_peak
 from app.records.offers import CurvePoint
 from tests.fakes.offers import curve
 
 
 def test_between_points_log_latency_is_a_line() -> None:
-    line = latency_curve(curve(100.0))
+    line = build_latency_curve(curve(100.0))
     assert line.at(40.0) == pytest.approx(6.0)
     assert line.at(80.0) == pytest.approx((10.0 * 24.0) ** 0.5)
     assert line.at(100.0) == pytest.approx((45.0 * 47.0) ** 0.5)
@@ -20,24 +20,27 @@ def test_between_points_log_latency_is_a_line() -> None:
 
 def test_what_failed_above_the_max_rate_does_not_bend_the_line() -> None:
     points = (CurvePoint(50.0, 10.0, 50.0, True), CurvePoint(200.0, 9000.0, 150.0, False))
-    assert latency_curve(curve(100.0, points=points)).at(99.0) == pytest.approx(10.0)
+    assert build_latency_curve(curve(100.0, points=points)).at(99.0) == pytest.approx(10.0)
 
 
 def test_nothing_is_said_beyond_the_max_rate() -> None:
-    assert latency_curve(curve(100.0)).at(100.1) is None
-    assert latency_at_peak(latency_curve(curve(100.0)), 1.01, Capacity(100.0, 0.0, 1, "measured")).value is None
+    assert build_latency_curve(curve(100.0)).at(100.1) is None
+    assert (
+        estimate_latency_at_peak(build_latency_curve(curve(100.0)), 1.01, Capacity(100.0, 0.0, 1, "measured")).value
+        is None
+    )
 
 
 def test_below_the_lowest_rate_its_latency_is_given_and_labelled() -> None:
-    found = latency_at_peak(latency_curve(curve(100.0)), 0.02, Capacity(100.0, 0.0, 1, "measured"))
+    found = estimate_latency_at_peak(build_latency_curve(curve(100.0)), 0.02, Capacity(100.0, 0.0, 1, "measured"))
     assert found.value == pytest.approx(5.0)
     assert "below the lowest measured rate" in (found.reason or "")
 
 
 def test_no_latency_at_all() -> None:
     blind = curve(points=(CurvePoint(50.0, None, 50.0, True),))
-    assert latency_curve(blind).at(50.0) is None
-    assert latency_at_peak(latency_curve(blind), 0.5, Capacity(100.0, 0.0, 1, "measured")).value is None
+    assert build_latency_curve(blind).at(50.0) is None
+    assert estimate_latency_at_peak(build_latency_curve(blind), 0.5, Capacity(100.0, 0.0, 1, "measured")).value is None
 
 
 def test_it_never_leaves_the_measured_range_and_never_falls() -> None:
@@ -48,7 +51,7 @@ def test_it_never_leaves_the_measured_range_and_never_falls() -> None:
             for rate in (dice.choice((5.0, 10.0, 20.0, 40.0, 80.0)) for _ in range(8))
         )
         known = [point.latency_ms for point in points if point.latency_ms is not None]
-        line = latency_curve(curve(80.0, points=points))
+        line = build_latency_curve(curve(80.0, points=points))
         found = [line.at(rate) for rate in range(1, 81)]
         if not known:
             assert found == [None] * 80
@@ -61,15 +64,18 @@ def test_it_never_leaves_the_measured_range_and_never_falls() -> None:
 
 
 def test_an_extrapolated_latency_has_an_interval_while_the_slow_end_is_measured() -> None:
-    line = latency_curve(curve(100.0))
-    found = latency_at_peak(line, 0.4, Capacity(800.0, 0.2, 8, "extrapolated"))
+    line = build_latency_curve(curve(100.0))
+    found = estimate_latency_at_peak(line, 0.4, Capacity(800.0, 0.2, 8, "extrapolated"))
     assert found.basis == "extrapolated"
     assert found.ci95 is not None
     assert found.ci95[0] < 6.0 < found.ci95[1]
-    tight = latency_at_peak(line, 0.9, Capacity(800.0, 0.2, 8, "extrapolated"))
+    tight = estimate_latency_at_peak(line, 0.9, Capacity(800.0, 0.2, 8, "extrapolated"))
     assert tight.ci95 is None
     assert "beyond its max rate" in (tight.reason or "")
 
 
 def test_on_the_measured_hardware_it_is_interpolated() -> None:
-    assert latency_at_peak(latency_curve(curve()), 0.5, Capacity(100.0, 0.02, 1, "measured")).basis == "interpolated"
+    assert (
+        estimate_latency_at_peak(build_latency_curve(curve()), 0.5, Capacity(100.0, 0.02, 1, "measured")).basis
+        == "interpolated"
+    )

@@ -6,20 +6,20 @@ import pytest
 from app.planning.memory import (
     GIB,
     MemoryPlan,
-    kv_bytes,
+    compute_kv_bytes,
+    compute_usable_bytes,
+    compute_weight_bytes,
+    count_sequences,
+    find_memory_limit,
+    find_smallest_degree,
     plan_memory,
-    sequences_that_fit,
-    smallest_degree,
-    usable_bytes,
-    weight_bytes,
-    what_takes_memory,
 )
 from app.planning.rates import Refusal
-from app.profiles.pricing.catalogue import load_catalogue
+from app.profiles.pricing.catalogue import load_catalog
 from app.records.plan_question import Engine, LanguageModel, Precision
 from tests.fakes.language_models import DEEPSEEK_V3, LLAMA_2_70B, LLAMA_8B
 
-CARDS = load_catalogue().accelerators
+CARDS = load_catalog().accelerators
 H100, L4 = CARDS["h100-sxm5-80gb"], CARDS["l4"]
 BF16, FP8 = Precision(), Precision("fp8", "fp8", "fp8")
 
@@ -31,40 +31,40 @@ def planned(model: LanguageModel, key: str, precision: Precision = BF16, degree:
 
 
 def test_grouped_query_cache_of_one_token() -> None:
-    assert kv_bytes(LLAMA_8B, 1, "bf16") == 131072
-    assert kv_bytes(LLAMA_8B, 1, "fp8") == 65536
+    assert compute_kv_bytes(LLAMA_8B, 1, "bf16") == 131072
+    assert compute_kv_bytes(LLAMA_8B, 1, "fp8") == 65536
 
 
 def test_heads_are_shared_out_until_each_card_has_one() -> None:
-    assert kv_bytes(LLAMA_8B, 10, "bf16", degree=4) == 10 * 131072 / 4
-    assert kv_bytes(LLAMA_8B, 10, "bf16", degree=16) == 10 * 131072 / 8
+    assert compute_kv_bytes(LLAMA_8B, 10, "bf16", degree=4) == 10 * 131072 / 4
+    assert compute_kv_bytes(LLAMA_8B, 10, "bf16", degree=16) == 10 * 131072 / 8
 
 
 def test_a_latent_cache_is_whole_on_every_card() -> None:
-    assert kv_bytes(DEEPSEEK_V3, 1, "bf16") == 61 * (512 + 64) * 2
-    assert kv_bytes(DEEPSEEK_V3, 1, "bf16", degree=8) == 61 * 576 * 2
+    assert compute_kv_bytes(DEEPSEEK_V3, 1, "bf16") == 61 * (512 + 64) * 2
+    assert compute_kv_bytes(DEEPSEEK_V3, 1, "bf16", degree=8) == 61 * 576 * 2
 
 
 def test_windowed_layers_stop_at_their_window_and_linear_ones_hold_nothing() -> None:
     model = msgspec.structs.replace(LLAMA_8B, window_layers=16, window_tokens=1024, linear_layers=8)
     per_layer = 2 * 8 * 128 * 2
-    assert kv_bytes(model, 1000, "bf16") == per_layer * (8 * 1000 + 16 * 1000)
-    assert kv_bytes(model, 5000, "bf16") == per_layer * (8 * 5000 + 16 * 1024)
+    assert compute_kv_bytes(model, 1000, "bf16") == per_layer * (8 * 1000 + 16 * 1000)
+    assert compute_kv_bytes(model, 5000, "bf16") == per_layer * (8 * 5000 + 16 * 1024)
 
 
 @pytest.mark.parametrize(
     ("key", "reported_gib"), [("h100-sxm5-80gb", 79.19), ("a10g", 22.4), ("l40s", 44.7), ("h200-sxm-141gb", 140.4)]
 )
 def test_a_driver_has_less_than_the_label_says(key: str, reported_gib: float) -> None:
-    usable = usable_bytes(CARDS[key])
+    usable = compute_usable_bytes(CARDS[key])
     assert isinstance(usable, float)
     assert reported_gib * 0.98 < usable / GIB <= reported_gib
 
 
 def test_a_memory_nobody_knows_is_refused() -> None:
     card = msgspec.structs.replace(L4, memory_gib=None)
-    assert usable_bytes(card) == Refusal("unknown_figure", "the memory of NVIDIA L4 is not known")
-    assert plan_memory(LLAMA_8B, card, BF16) == usable_bytes(card)
+    assert compute_usable_bytes(card) == Refusal("unknown_figure", "the memory of NVIDIA L4 is not known")
+    assert plan_memory(LLAMA_8B, card, BF16) == compute_usable_bytes(card)
 
 
 def test_what_a_replica_takes_adds_up() -> None:
@@ -73,21 +73,21 @@ def test_what_a_replica_takes_adds_up() -> None:
     assert plan.weight_bytes == 2 * 8.03e9
     assert plan.overhead_bytes == activations + 0.25 * GIB
     assert plan.kv_pool_bytes == pytest.approx(0.9 * 80 * 0.985 * GIB - 2 * 8.03e9 - activations - 0.25 * GIB)
-    assert sequences_that_fit(plan, LLAMA_8B, 4096, "bf16") == int(plan.kv_pool_bytes / (4096 * 131072)) == 110
+    assert count_sequences(plan, LLAMA_8B, 4096, "bf16") == int(plan.kv_pool_bytes / (4096 * 131072)) == 110
 
 
 def test_sequences_take_whole_blocks() -> None:
     plan = planned(LLAMA_8B, "l4", FP8)
-    assert sequences_that_fit(plan, LLAMA_8B, 1009, "fp8") == sequences_that_fit(plan, LLAMA_8B, 1024, "fp8")
-    assert sequences_that_fit(plan, LLAMA_8B, 1009, "fp8") < sequences_that_fit(plan, LLAMA_8B, 1008, "fp8")
+    assert count_sequences(plan, LLAMA_8B, 1009, "fp8") == count_sequences(plan, LLAMA_8B, 1024, "fp8")
+    assert count_sequences(plan, LLAMA_8B, 1009, "fp8") < count_sequences(plan, LLAMA_8B, 1008, "fp8")
 
 
 def test_four_bit_weights_carry_their_scales() -> None:
-    assert weight_bytes(LLAMA_8B, "int4") == pytest.approx(0.56 * 8.03e9)
+    assert compute_weight_bytes(LLAMA_8B, "int4") == pytest.approx(0.56 * 8.03e9)
 
 
 def degree_of(model: LanguageModel, key: str, precision: Precision, sequences: int) -> int:
-    plan = smallest_degree(model, CARDS[key], precision, 4096, sequences=sequences)
+    plan = find_smallest_degree(model, CARDS[key], precision, 4096, sequences=sequences)
     assert isinstance(plan, MemoryPlan)
     return plan.degree
 
@@ -106,29 +106,29 @@ def test_the_degree_divides_the_heads() -> None:
 
 
 def test_a_model_too_large_for_eight_cards_is_told_what_it_takes() -> None:
-    refusal = smallest_degree(LLAMA_2_70B, CARDS["a2"], BF16, 2048)
+    refusal = find_smallest_degree(LLAMA_2_70B, CARDS["a2"], BF16, 2048)
     assert isinstance(refusal, Refusal)
-    assert refusal.sentence == (
+    assert refusal.reason == (
         "the weights take 16.1 GiB and the engine 2.2 GiB of the 13.4 GiB it may use of each of 8 NVIDIA A2"
     )
 
 
 def test_heads_that_nothing_divides_are_told() -> None:
     model = msgspec.structs.replace(LLAMA_2_70B, heads=11)
-    refusal = smallest_degree(model, L4, BF16, 2048)
+    refusal = find_smallest_degree(model, L4, BF16, 2048)
     assert isinstance(refusal, Refusal)
-    assert "one NVIDIA L4" in refusal.sentence
+    assert "one NVIDIA L4" in refusal.reason
 
 
 def test_a_sequence_too_long_for_the_cache_is_told() -> None:
-    refusal = smallest_degree(LLAMA_8B, L4, BF16, 131072, at_most=1)
+    refusal = find_smallest_degree(LLAMA_8B, L4, BF16, 131072, max_degree=1)
     assert isinstance(refusal, Refusal)
-    assert "1 × 131072 tokens take 16.0 GiB of cache" in refusal.sentence
+    assert "1 × 131072 tokens take 16.0 GiB of cache" in refusal.reason
 
 
 def test_what_to_make_smaller() -> None:
-    assert what_takes_memory(planned(LLAMA_8B, "l4")) == "weights"
-    assert what_takes_memory(planned(LLAMA_8B, "h100-sxm5-80gb")) == "KV"
+    assert find_memory_limit(planned(LLAMA_8B, "l4")) == "weights"
+    assert find_memory_limit(planned(LLAMA_8B, "h100-sxm5-80gb")) == "KV"
 
 
 @pytest.mark.parametrize("degree", [1, 2, 4])

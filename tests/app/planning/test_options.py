@@ -4,9 +4,9 @@ from msgspec.structs import replace
 
 from app.analysis.objectives import parse_objective
 from app.planning.candidates import Candidate, RefusedOffer
-from app.planning.goals import goals_of
-from app.planning.options import Option, candidate_of, options_of
-from app.planning.sizing import demand_of
+from app.planning.goals import build_goals
+from app.planning.options import Option, get_candidate, list_options
+from app.planning.sizing import build_demand
 from app.records.offers import PlanLimits
 from app.records.plan_question import PlanQuestion
 from app.records.result import Hardware
@@ -24,8 +24,8 @@ def only(asked: PlanQuestion) -> Option:
 
 
 def refused(option: Option) -> str | None:
-    looked_at = option.looked_at
-    return looked_at.sentence if isinstance(looked_at, RefusedOffer) else looked_at.refused
+    looked_at = option.evaluation
+    return looked_at.reason if isinstance(looked_at, RefusedOffer) else looked_at.rejected
 
 
 def test_an_offer_rests_on_the_measurement_that_says_most_of_it() -> None:
@@ -42,20 +42,20 @@ def test_what_misses_the_slo_by_formula_is_simulated_before_it_is_refused() -> N
     measured = target(curve(0.0), fit=fit_of(fitted(law, fixed_s=0.01)))
     asked = question(measured, peak_per_s=200.0, slo=("latency_ms.p99 < 60",))
     asked = replace(asked, limits=PlanLimits(router="least_outstanding"))
-    goals, demand = goals_of(asked.slo), demand_of(asked.traffic, asked.limits)
-    assert refused(options_of(asked, demand, goals, preview=True)[0]) == "misses the SLO at any load"
-    (option,) = options_of(asked, demand, goals, preview=False)
+    goals, demand = build_goals(asked.slo), build_demand(asked.traffic, asked.limits)
+    assert refused(list_options(asked, demand, goals, estimate_only=True)[0]) == "misses the SLO at any load"
+    (option,) = list_options(asked, demand, goals, estimate_only=False)
     assert option.is_feasible
-    assert 10 < candidate_of(option).needed < 40
-    (hopeless,) = options_of(replace(asked, slo=()), demand, goals_of([parse_objective("latency_ms.p99 < 40")]),
-                             preview=False)  # fmt: skip
+    assert 10 < get_candidate(option).needed < 40
+    (hopeless,) = list_options(replace(asked, slo=()), demand, build_goals([parse_objective("latency_ms.p99 < 40")]),
+                             estimate_only=False)  # fmt: skip
     assert refused(hopeless) == "misses the SLO at any load"
 
 
 def test_what_a_person_said_is_a_risk_of_its_own() -> None:
-    found = candidate_of(only(question(target(is_assumed=True))))
+    found = get_candidate(only(question(target(is_assumed=True))))
     assert (found.capacity.basis, found.capacity.risks[0].level) == ("assumed", 3)
-    assert found.capacity.risks[0].sentence == "run-1 is assumed, not measured"
+    assert found.capacity.risks[0].reason == "run-1 is assumed, not measured"
 
 
 def gpu(limits: PlanLimits, tdp_w: float | None = 72.0) -> Option:
@@ -80,10 +80,10 @@ def settled(count: int, slo_ms: int = 500) -> list[str]:
     targets = [target(hardware=Hardware("x", offer=f"acme/a{n}"), fit=LAW, name=f"{n}") for n in range(count)]
     offers = [offer(f"a{n}", on_demand_usd_per_hour=1.0 + n) for n in range(count)]
     asked = question(*targets, of=catalogue(*offers), peak_per_s=300.0, slo=(f"latency_ms.p95 < {slo_ms}",))
-    demand = demand_of(asked.traffic, asked.limits, asked.today)
-    found = options_of(asked, demand, goals_of(asked.slo), preview=False)
-    assert [option.looked_at.offer.instance_type for option in found] == [one.instance_type for one in offers]
-    return [option.looked_at.capacity.settled for option in found if isinstance(option.looked_at, Candidate)]
+    demand = build_demand(asked.traffic, asked.limits, asked.today)
+    found = list_options(asked, demand, build_goals(asked.slo), estimate_only=False)
+    assert [option.evaluation.offer.instance_type for option in found] == [one.instance_type for one in offers]
+    return [option.evaluation.capacity.settled for option in found if isinstance(option.evaluation, Candidate)]
 
 
 def test_the_five_cheapest_kinds_are_simulated_and_the_rest_left_to_formulae() -> None:
@@ -94,9 +94,9 @@ def test_offers_of_one_kind_are_simulated_together() -> None:
     measured = target(hardware=Hardware("x", vcpus=1, architecture="x86_64"), fit=LAW)
     offers = [offer(f"a{n}", vcpus=float(n + 1), on_demand_usd_per_hour=1.0 + n) for n in range(7)]
     asked = question(measured, of=catalogue(*offers), peak_per_s=300.0, slo=("latency_ms.p95 < 500",))
-    demand = demand_of(asked.traffic, asked.limits, asked.today)
-    found = options_of(asked, demand, goals_of(asked.slo), preview=False)
-    assert {candidate_of(option).capacity.settled for option in found} == {"simulated"}
+    demand = build_demand(asked.traffic, asked.limits, asked.today)
+    found = list_options(asked, demand, build_goals(asked.slo), estimate_only=False)
+    assert {get_candidate(option).capacity.settled for option in found} == {"simulated"}
     assert all(option.latencies.rates_per_s for option in found)
 
 
@@ -104,11 +104,11 @@ def test_without_a_measurement_nothing_is_said_of_an_offer() -> None:
     asked = replace(question(), measured=(target(hardware=Hardware("g", accelerator="l4", accelerator_count=1)),))
     option = only(asked)
     assert not option.is_feasible
-    assert option.carried is None
+    assert option.capacity is None
     assert "measured on NVIDIA L4" in (refused(option) or "")
 
 
 def test_hardware_that_a_person_said_is_a_risk_too() -> None:
-    found = candidate_of(only(question(target(is_hardware_said=True)))).capacity
+    found = get_candidate(only(question(target(is_hardware_said=True)))).capacity
     assert (found.basis, found.risks[0].level) == ("assumed", 2)
-    assert found.risks[0].sentence == "that run-1 ran on acme/c16 was said, not measured"
+    assert found.risks[0].reason == "that run-1 ran on acme/c16 was said, not measured"

@@ -7,11 +7,11 @@ import random
 import msgspec
 import pytest
 
-from app.planning.candidates import Candidate, fleet_of, refused_fleet
+from app.planning.candidates import Candidate, build_fleet, build_refused_fleet
 from app.planning.capacity import Capacity
 from app.planning.latency_curve import LatencyCurve
 from app.planning.options import Option
-from app.planning.pareto import pareto_front, with_front_chances
+from app.planning.pareto import add_front_probabilities, find_pareto_front
 from app.planning.sizing import Demand
 from app.records.result import Estimate, Fleet
 from tests.fakes.offers import TODAY, offer, target
@@ -19,7 +19,7 @@ from tests.fakes.offers import TODAY, offer, target
 
 def fleet(cost: float | None, latency_ms: float | None) -> Fleet:
     return msgspec.structs.replace(
-        refused_fleet(offer(), "", TODAY), usd_per_month=Estimate(cost), latency_at_peak=Estimate(latency_ms)
+        build_refused_fleet(offer(), "", TODAY), usd_per_month=Estimate(cost), latency_at_peak=Estimate(latency_ms)
     )
 
 
@@ -35,14 +35,14 @@ def test_the_front_has_no_dominated_fleet_and_leaves_none_out() -> None:
     dice = random.Random(6)
     for _ in range(100):
         fleets = [fleet(dice.randint(1, 9), dice.randint(1, 9)) for _ in range(dice.randrange(12))]
-        front = pareto_front(fleets)
+        front = find_pareto_front(fleets)
         assert not any(dominates(one, other) for one in fleets for other in front)
         assert all(one in front or any(dominates(other, one) or other == one for other in front) for one in fleets)
         assert [one.usd_per_month.value for one in front] == sorted(one.usd_per_month.value or 0 for one in front)
 
 
 def test_fleets_without_a_latency_take_no_part() -> None:
-    assert pareto_front([fleet(1, None), fleet(None, 1)]) == ()
+    assert find_pareto_front([fleet(1, None), fleet(None, 1)]) == ()
 
 
 DEMAND = Demand(100.0, 100.0, z=0.0, spares=0)
@@ -55,11 +55,11 @@ def sized(name: str, usd: float, per_s: float, sigma: float = 0.0, slowness: flo
     capacity = Capacity(per_s, sigma, 1, "measured")
     latencies = LatencyCurve((0.0, per_s), (math.log(slowness), math.log(10 * slowness)), per_s)
     candidate = Candidate(offer(name, on_demand_usd_per_hour=usd), usd, "on demand", capacity, 2, 0, None)
-    return Option(candidate, target(), latencies, capacity), fleet_of(candidate, 2, DEMAND, latencies, TODAY)
+    return Option(candidate, target(), latencies, capacity), build_fleet(candidate, 2, DEMAND, latencies, TODAY)
 
 
 def chances(front: list[Sized], *rivals: Sized, today: datetime.date = TODAY) -> list[float]:
-    found = with_front_chances(tuple(fleet for _, fleet in front), [*front, *rivals], DEMAND, today)
+    found = add_front_probabilities(tuple(fleet for _, fleet in front), [*front, *rivals], DEMAND, today)
     assert [fleet.offer for fleet in found] == [fleet.offer for _, fleet in front]
     return [fleet.front_chance or 0.0 for fleet in found]
 
@@ -95,5 +95,5 @@ def test_speeds_that_rest_on_one_measurement_move_together() -> None:
 def test_a_peak_that_is_not_sure_is_a_chance_too() -> None:
     one = sized("full", 1.0, 60.0)
     unsure = Demand(100.0, 100.0, z=0.0, spares=0, peak_sigma=0.18232)  # by a sigma up, it is just full
-    (found,) = with_front_chances((one[1],), [one], unsure, TODAY)
+    (found,) = add_front_probabilities((one[1],), [one], unsure, TODAY)
     assert found.front_chance == pytest.approx(0.84, abs=0.07)

@@ -5,10 +5,10 @@ import datetime
 import pytest
 from msgspec.structs import replace
 
-from app.planning.demand import rates_per_s
-from app.planning.goals import goals_of
-from app.planning.options import candidate_of
-from app.planning.peak_day import busiest_day, peak_day
+from app.planning.demand import compute_rates_per_s
+from app.planning.goals import build_goals
+from app.planning.options import get_candidate
+from app.planning.peak_day import find_busiest_day, simulate_peak_day
 from app.records.plan_question import PlanQuestion
 from app.records.traffic import RecurringSpike, Traffic
 from tests.fakes.offers import TODAY
@@ -19,30 +19,30 @@ ASKED = question(traffic=Traffic(60.0, "custom", DAYTIME, weekly_share=WEEK))
 
 
 def test_the_day_is_that_of_the_weeks_highest_hour() -> None:
-    hours = busiest_day(ASKED)
+    hours = find_busiest_day(ASKED)
     assert hours.max() == 60.0
     assert int(hours.argmax()) == 12
 
 
 def test_its_hours_hold_all_the_arrivals_of_its_minutes() -> None:
     asked = question()  # all days alike: between unlike days the line over midnight moves some
-    minutes = rates_per_s(asked.traffic, datetime.datetime.combine(TODAY, datetime.time()), 24.0)
-    assert busiest_day(asked).sum() * 60 == pytest.approx(minutes.sum())
+    minutes = compute_rates_per_s(asked.traffic, datetime.datetime.combine(TODAY, datetime.time()), 24.0)
+    assert find_busiest_day(asked).sum() * 60 == pytest.approx(minutes.sum())
 
 
 def test_a_spike_may_make_another_day_the_busiest() -> None:
     sunday = RecurringSpike(at_s=20 * 3600, duration_s=3600, times=9.0, days=(6,))
     spiky = replace(ASKED, traffic=replace(ASKED.traffic, spikes=(sunday,)))
-    assert int(busiest_day(spiky).argmax()) == 20
-    assert busiest_day(spiky)[20] > 60.0
+    assert int(find_busiest_day(spiky).argmax()) == 20
+    assert find_busiest_day(spiky)[20] > 60.0
 
 
 def played(asked: PlanQuestion) -> tuple[float, list[tuple[float, float, float]]]:
     (best, *_), _ = sized(asked)
-    day = peak_day(best, asked, goals_of(asked.slo))
+    day = simulate_peak_day(best, asked, build_goals(asked.slo))
     assert [hour.hour for hour in day] == list(range(24))
-    assert [hour.arrivals_per_s for hour in day] == pytest.approx(busiest_day(asked))
-    assert {hour.instances for hour in day} == {candidate_of(best).instances}
+    assert [hour.arrivals_per_s for hour in day] == pytest.approx(find_busiest_day(asked))
+    assert {hour.instances for hour in day} == {get_candidate(best).instances}
     told = [(hour.p50_ms or 0.0, hour.p95_ms or 0.0, hour.p99_ms or 0.0) for hour in day]
     return sum(hour.usd for hour in day), told
 
@@ -50,7 +50,7 @@ def played(asked: PlanQuestion) -> tuple[float, list[tuple[float, float, float]]
 def test_each_hour_is_played_at_its_rate_and_paid_for() -> None:
     usd, times = played(ASKED)
     (best, *_), _ = sized(ASKED)
-    assert usd == pytest.approx(24 * candidate_of(best).instances)
+    assert usd == pytest.approx(24 * get_candidate(best).instances)
     assert all(p50 < p95 < p99 for p50, p95, p99 in times)
     night, noon = times[3], times[12]
     assert night[2] < noon[2] < 1500
@@ -58,11 +58,11 @@ def test_each_hour_is_played_at_its_rate_and_paid_for() -> None:
 
 def test_cards_twice_as_fast_answer_in_half_the_time() -> None:
     (best, *_), _ = sized(ASKED)
-    assert best.carried is not None
-    twice = replace(candidate_of(best).capacity, speed=2.0)
-    faster = replace(best, looked_at=replace(candidate_of(best), capacity=twice))
-    goals = goals_of(ASKED.slo)
-    night, sooner = (peak_day(option, ASKED, goals)[3].p50_ms for option in (best, faster))
+    assert best.capacity is not None
+    twice = replace(get_candidate(best).capacity, speed=2.0)
+    faster = replace(best, evaluation=replace(get_candidate(best), capacity=twice))
+    goals = build_goals(ASKED.slo)
+    night, sooner = (simulate_peak_day(option, ASKED, goals)[3].p50_ms for option in (best, faster))
     assert night is not None
     assert sooner == pytest.approx(night / 2, rel=0.02)
 
@@ -70,4 +70,4 @@ def test_cards_twice_as_fast_answer_in_half_the_time() -> None:
 def test_without_a_service_model_nothing_is_played() -> None:
     (best, *_), _ = sized(ASKED)
     alone = replace(best, target=replace(best.target, fit=None))
-    assert peak_day(alone, ASKED, goals_of(ASKED.slo)) == ()
+    assert simulate_peak_day(alone, ASKED, build_goals(ASKED.slo)) == ()

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from msgspec.structs import replace
 
-from app.analysis.traces import busiest_rows, rate_per_s, trace_facts
+from app.analysis.traces import compute_rate_per_s, compute_trace_statistics, select_busiest_rows
 from app.planning.fleets import plan_fleets
 from app.records.offers import PlanLimits
 from app.records.plan_question import PlanQuestion
@@ -20,7 +20,7 @@ from tests.fakes.services import fit_of, fitted
 
 
 def notes(asked: PlanQuestion) -> str:
-    return "\n".join(plan_fleets(asked, preview=True).notes)
+    return "\n".join(plan_fleets(asked, estimate_only=True).notes)
 
 
 def test_a_measured_rate_is_told_with_why_it_stands_alone() -> None:
@@ -108,17 +108,17 @@ def test_hardware_that_was_said_is_told_as_that() -> None:
 )
 def test_how_a_trace_is_replayed_and_how_bursty_it_is_is_stated(times: float, sentence: str) -> None:
     at_s = np.arange(0.0, 600.0, 0.5)
-    rows, facts = busiest_rows(at_s), trace_facts(at_s)
-    stated = notes(question(peak_per_s=times * rate_per_s(rows), rows=rows, trace=facts))
+    rows, facts = select_busiest_rows(at_s), compute_trace_statistics(at_s)
+    stated = notes(question(peak_per_s=times * compute_rate_per_s(rows), rows=rows, trace=facts))
     assert sentence in stated
     assert "times over 1 s" in stated
     assert f"its busiest second had {facts.peak_1s_per_s:g}/s" in stated
     assert "shorter than an hour: what the rest of the peak hour may bring widens the interval." in stated
-    assert plan_fleets(question(rows=rows, trace=facts), preview=True).traffic.rows is None
+    assert plan_fleets(question(rows=rows, trace=facts), estimate_only=True).traffic.rows is None
 
 
 def test_a_sampled_trace_says_so() -> None:
-    rows = busiest_rows(np.arange(0.0, 3700.0, 0.5), max_rows=720)
+    rows = select_busiest_rows(np.arange(0.0, 3700.0, 0.5), max_rows=720)
     stated = notes(question(rows=rows))
     assert "replaying the trace's busiest hour" in stated
     assert "A random 10 % of the trace's requests are replayed in place of all." in stated

@@ -4,11 +4,11 @@ import msgspec
 import numpy as np
 import pytest
 
-from app.analysis.traces import busiest_rows, rate_per_s
+from app.analysis.traces import compute_rate_per_s, select_busiest_rows
 from app.planning.day import play_day
-from app.planning.fleet_rate import design_of, play_traffic
-from app.planning.planned_day import DayPlay, simulate_day, told_day
-from app.planning.planned_fleet import BIN_S, day_rates, planned_fleet, planned_replica
+from app.planning.fleet_rate import build_design, simulate_traffic
+from app.planning.planned_day import DayOptions, simulate_day, summarize_day
+from app.planning.planned_fleet import BIN_S, compute_day_rates, prepare_fleet, prepare_replica
 from app.records.day import SimulatedDay
 from app.records.plan_question import PlanQuestion
 from app.records.scaling import Autoscaler, ColdStartModel, FailureModel, Fixed, Hpa, Operations, RollingUpdate
@@ -19,24 +19,24 @@ from tests.fakes.offers import TODAY
 from tests.fakes.planned import DAYTIME, LAW, planned, question
 
 QUESTION = question()
-FLEET = planned_fleet(planned(QUESTION), QUESTION, None, None)
+FLEET = prepare_fleet(planned(QUESTION), QUESTION, None, None)
 HPA = Hpa(0.67, 12)
 STARTS = Operations(ColdStartModel(node_s=60.0))
 
 
 def morning(autoscaler: Autoscaler = HPA, operations: Operations = STARTS, hours: slice = slice(5, 7)) -> SimulatedDay:
     """Two hours in which the traffic grows from a tenth to half of its peak."""
-    day = DayPlay(TODAY, autoscaler, operations, timeout_s=20.0)
-    rates = day_rates(QUESTION, TODAY)[hours.start * 60 : hours.stop * 60]
-    design = msgspec.structs.replace(design_of(LAW, FLEET.shape, FLEET.replicas), timeout_s=20.0)
+    day = DayOptions(TODAY, autoscaler, operations, timeout_s=20.0)
+    rates = compute_day_rates(QUESTION, TODAY)[hours.start * 60 : hours.stop * 60]
+    design = msgspec.structs.replace(build_design(LAW, FLEET.shape, FLEET.replicas), timeout_s=20.0)
     start_s = hours.start * 3600.0
     outcome = play_day(design, rates, BIN_S, autoscaler, operations, seed=1, usd_per_hour=0.5, start_s=start_s)
-    return told_day(FLEET, QUESTION, day, outcome, rates)
+    return summarize_day(FLEET, QUESTION, day, outcome, rates)
 
 
 def test_a_static_day_is_paid_and_answered_as_planned() -> None:
     said: list[float] = []
-    day = simulate_day(FLEET, QUESTION, DayPlay(TODAY, Fixed(FLEET.replicas), Operations()), said.append)
+    day = simulate_day(FLEET, QUESTION, DayOptions(TODAY, Fixed(FLEET.replicas), Operations()), said.append)
     assert said == sorted(said)
     assert said[-1] == pytest.approx(1.0)
     assert day.usd == pytest.approx(24 * FLEET.instances)
@@ -44,7 +44,7 @@ def test_a_static_day_is_paid_and_answered_as_planned() -> None:
     assert len(day.hours) == 24
     assert [hour.hour for hour in day.hours] == list(range(24))
     assert sum(hour.usd for hour in day.hours) == pytest.approx(day.usd)
-    assert day.totals.arrivals == pytest.approx(day_rates(QUESTION, TODAY).sum() * 60, rel=0.01)
+    assert day.totals.arrivals == pytest.approx(compute_day_rates(QUESTION, TODAY).sum() * 60, rel=0.01)
     assert day.attainment is not None
     assert day.attainment > 0.95
     assert day.asked_share == 0.95
@@ -56,7 +56,7 @@ def test_a_static_day_is_paid_and_answered_as_planned() -> None:
 
 def test_the_hour_of_the_peak_is_told_from_the_hours_of_the_night() -> None:
     few = msgspec.structs.replace(FLEET, instances=3)
-    day = simulate_day(few, QUESTION, DayPlay(TODAY, Fixed(6), Operations()))
+    day = simulate_day(few, QUESTION, DayOptions(TODAY, Fixed(6), Operations()))
     night, noon = day.hours[3], day.hours[12]
     assert night.arrivals_per_s == pytest.approx(6, rel=0.05)
     assert noon.arrivals_per_s == pytest.approx(56.3, rel=0.05)
@@ -98,7 +98,7 @@ def test_what_becomes_ready_late_is_answered_late() -> None:
 
 def test_bursts_of_the_traffic_are_played() -> None:
     bursty = question(traffic=Traffic(60.0, "custom", DAYTIME, dispersion=Dispersion(300.0, 60.0)))
-    day = DayPlay(TODAY, Fixed(FLEET.replicas), Operations())
+    day = DayOptions(TODAY, Fixed(FLEET.replicas), Operations())
     quiet, wild = (simulate_day(FLEET, asked, day) for asked in (QUESTION, bursty))
     noon = slice(750, 810)
     index = [np.var([60 * one.arrivals_per_s for one in told.minutes[noon]]) / 3600 for told in (quiet, wild)]
@@ -108,7 +108,7 @@ def test_bursts_of_the_traffic_are_played() -> None:
 
 def test_the_router_and_the_patience_are_those_of_the_day() -> None:
     few = msgspec.structs.replace(FLEET, instances=4)
-    plain = DayPlay(TODAY, Fixed(8), Operations())
+    plain = DayOptions(TODAY, Fixed(8), Operations())
     random, hasty = (
         simulate_day(few, QUESTION, day)
         for day in (
@@ -126,10 +126,10 @@ def test_a_language_model_is_played_by_its_tokens() -> None:
     law = TokenService(0.02, 0.0005, 1e-5, max_sequences=32, kv_tokens=60_000)
     tokens = (TokenLengths(1.0, 500.0, 50.0),)
     asked = question(law, slo="ttft_ms.p95 < 500", traffic=Traffic(8.0, "custom", DAYTIME, tokens=tokens))
-    fleet = planned_fleet(planned(asked), asked, None, None)
-    replica = planned_replica(fleet, day_rates(asked, TODAY))
+    fleet = prepare_fleet(planned(asked), asked, None, None)
+    replica = prepare_replica(fleet, compute_day_rates(asked, TODAY))
     assert replica.in_flight > 1
-    day = simulate_day(fleet, asked, DayPlay(TODAY, Fixed(fleet.replicas), Operations()))
+    day = simulate_day(fleet, asked, DayOptions(TODAY, Fixed(fleet.replicas), Operations()))
     assert day.p50_ms is not None
     assert day.p50_ms > 50 * 20
     assert "ttft_ms.p95 < 500" in day.sentences[1]
@@ -138,19 +138,19 @@ def test_a_language_model_is_played_by_its_tokens() -> None:
 def test_a_day_replays_the_trace_that_the_fleet_was_sized_by() -> None:
     """What the plan says of the trace holds over a day of it, and a fleet for Poisson arrivals misses the SLO."""
     requests = bursty_requests(20.0, 4.0, 60.0, 300.0)[::20]  # about 1/s
-    rows = busiest_rows(np.array([one.at_s for one in requests]))
-    traffic = Traffic(rate_per_s(rows), "flat", (1.0,) * 24, rows=rows)
+    rows = select_busiest_rows(np.array([one.at_s for one in requests]))
+    traffic = Traffic(compute_rate_per_s(rows), "flat", (1.0,) * 24, rows=rows)
     asked = question(msgspec.structs.replace(LAW, mean_s=4.0), slo="latency_ms.p95 < 12000", traffic=traffic)
-    fleet = planned_fleet(planned(asked), asked, None, 3)
+    fleet = prepare_fleet(planned(asked), asked, None, 3)
     even = msgspec.structs.replace(asked, traffic=msgspec.structs.replace(traffic, rows=None))
     assert fleet.replicas == 6
 
     def attainment(what: PlanQuestion) -> float:
-        day = simulate_day(fleet, what, DayPlay(TODAY, Fixed(fleet.replicas), Operations()))
+        day = simulate_day(fleet, what, DayOptions(TODAY, Fixed(fleet.replicas), Operations()))
         assert day.totals.arrivals == pytest.approx(86_400 * traffic.peak_per_s, rel=0.02)
         assert day.attainment is not None
         return day.attainment
 
-    of_plan = play_traffic(fleet.service, fleet.shape, fleet.replicas, traffic.peak_per_s, 1).overall.good_share
+    of_plan = simulate_traffic(fleet.service, fleet.shape, fleet.replicas, traffic.peak_per_s, 1).overall.good_share
     assert attainment(asked) == pytest.approx(of_plan, abs=0.02)
     assert attainment(asked) < attainment(even) - 0.03

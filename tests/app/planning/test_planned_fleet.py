@@ -12,28 +12,28 @@ import yaml
 
 from app.analysis.objectives import parse_objective
 from app.errors import UsageError
-from app.planning.exports.autoscaling import hpa, keda_by_rate
-from app.planning.exports.kserve import kserve
-from app.planning.exports.scale import rounded_down, scale_of
+from app.planning.exports.autoscaling import build_hpa, build_keda_by_rate
+from app.planning.exports.kserve import build_kserve_manifest
+from app.planning.exports.scale import compute_scale, format_rounded_down
 from app.planning.exports.settings import ExportSettings
-from app.planning.exports.terraform import terraform
+from app.planning.exports.terraform import build_terraform_values
 from app.planning.fleets import plan_fleets
-from app.planning.goals import goals_of
+from app.planning.goals import build_goals
 from app.planning.planned_fleet import (
-    asked_share,
-    busiest_date,
-    day_rates,
+    compute_day_rates,
+    find_busiest_date,
     is_saturated,
-    planned_fleet,
-    planned_replica,
-    played_goals,
+    prepare_fleet,
+    prepare_replica,
+    required_share,
+    select_day_goals,
 )
-from app.planning.sizing import demand_of
-from app.planning.wording import amount
-from app.profiles.pricing.catalogue import load_catalogue
-from app.records.offers import OtherCards, PlanLimits
+from app.planning.sizing import build_demand
+from app.planning.wording import format_number
+from app.profiles.pricing.catalogue import load_catalog
+from app.records.offers import PlanLimits, UnmeasuredAccelerators
 from app.records.plan import Spread
-from app.records.plan_question import SupposedModel
+from app.records.plan_question import AssumedModel
 from app.records.result import Hardware
 from app.records.service import RequestService, TokenService
 from app.records.traffic import Campaign, TokenLengths, Traffic
@@ -47,25 +47,25 @@ PLAN = planned(QUESTION)
 
 
 def test_the_recommendation_is_played_unless_another_is_named() -> None:
-    fleet = planned_fleet(PLAN, QUESTION, None, None)
+    fleet = prepare_fleet(PLAN, QUESTION, None, None)
     assert fleet.fleet.offer == "acme/c2@here"
     assert (fleet.replicas_per_instance, fleet.usd_per_hour_each, fleet.service) == (2, 1.0, LAW)
     assert fleet.instances == fleet.fleet.instances
-    other = planned_fleet(PLAN, QUESTION, "acme/c4@here", 7)
+    other = prepare_fleet(PLAN, QUESTION, "acme/c4@here", 7)
     assert (other.instances, other.replicas_per_instance, other.replicas) == (7, 4, 28)
 
 
 def test_a_replica_is_sized_for_what_the_plan_takes_it_to_carry() -> None:
-    fleet = planned_fleet(PLAN, QUESTION, None, None)
+    fleet = prepare_fleet(PLAN, QUESTION, None, None)
     needed = fleet.instances - (fleet.fleet.spare_instances or 0)
-    assert 60 / needed / 2 <= fleet.sized_per_s < 60 / (needed - 1) / 2
+    assert 60 / needed / 2 <= fleet.planned_rate_per_s < 60 / (needed - 1) / 2
 
 
 def test_100_random_plans_have_one_capacity_in_the_plan_simulate_and_the_exports() -> None:
     bounded, checked = 0, 0
     for seed in range(107):
         asked = any_question(random.Random(seed))
-        plan = plan_fleets(asked, preview=True)
+        plan = plan_fleets(asked, estimate_only=True)
         if plan.recommendation is None:
             continue
         fleet = plan.recommendation.fleet
@@ -74,20 +74,22 @@ def test_100_random_plans_have_one_capacity_in_the_plan_simulate_and_the_exports
         assert fleet.instances is not None
         assert fleet.replicas_per_instance is not None
         needed = fleet.instances - (fleet.spare_instances or 0)
-        peak_per_s = demand_of(asked.traffic, asked.limits, asked.today).peak_per_s
+        peak_per_s = build_demand(asked.traffic, asked.limits, asked.today).peak_per_s
         assert needed == max(1, math.ceil(peak_per_s / (rate * fleet.replicas_per_instance) - 1e-9)), seed
-        per_instance = amount(rate * fleet.replicas_per_instance)
+        per_instance = format_number(rate * fleet.replicas_per_instance)
         assert f"one instance is sized at {per_instance}/s" in plan.recommendation.binding_constraint, seed
-        assert planned_fleet(plan, asked, None, None).sized_per_s == rate, seed
-        scale = scale_of(plan)
-        (metric,) = hpa("x", scale, ExportSettings())["spec"]["metrics"]
-        (trigger,) = keda_by_rate("x", scale, ExportSettings())["spec"]["triggers"]
+        assert prepare_fleet(plan, asked, None, None).planned_rate_per_s == rate, seed
+        scale = compute_scale(plan)
+        (metric,) = build_hpa("x", scale, ExportSettings())["spec"]["metrics"]
+        (trigger,) = build_keda_by_rate("x", scale, ExportSettings())["spec"]["triggers"]
         target = metric["pods"]["target"]["averageValue"]
-        assert target == trigger["metadata"]["threshold"] == rounded_down(rate), seed
+        assert target == trigger["metadata"]["threshold"] == format_rounded_down(rate), seed
         if seed % 20 == 0 and rate >= 1:
-            (service,) = yaml.load_all(kserve(plan, ExportSettings(autoscaler="hpa")), Loader=yaml.CSafeLoader)
+            (service,) = yaml.load_all(
+                build_kserve_manifest(plan, ExportSettings(autoscaler="hpa")), Loader=yaml.CSafeLoader
+            )
             assert service["spec"]["predictor"]["scaleTarget"] == math.floor(rate), seed
-        assert json.loads(terraform(plan, ExportSettings()))["rate_per_replica"] == rate, seed
+        assert json.loads(build_terraform_values(plan, ExportSettings()))["rate_per_replica"] == rate, seed
         bounded += (fleet.instances_needed or Spread(0, 0, 0)).p10 < needed
         checked += 1
     assert checked >= 100
@@ -99,57 +101,57 @@ def test_a_plan_file_of_0_1_0_is_simulated_at_the_share_of_the_peak_of_each_repl
     fleet = msgspec.structs.replace(PLAN.recommendation.fleet, planned_rate_per_replica_per_s=None)
     older = msgspec.structs.replace(PLAN, recommendation=msgspec.structs.replace(PLAN.recommendation, fleet=fleet))
     needed = (fleet.instances or 0) - (fleet.spare_instances or 0)
-    assert planned_fleet(older, QUESTION, None, None).sized_per_s == pytest.approx(60 / needed / 2)
+    assert prepare_fleet(older, QUESTION, None, None).planned_rate_per_s == pytest.approx(60 / needed / 2)
 
 
 def test_where_an_autoscaler_begins_is_what_a_sized_replica_does() -> None:
-    fleet = planned_fleet(PLAN, QUESTION, None, None)
-    replica = planned_replica(fleet, day_rates(QUESTION, TODAY))
-    assert replica.busy == pytest.approx(fleet.sized_per_s / LAW.most_per_s, rel=0.03)
-    assert 0.2 * fleet.sized_per_s < replica.in_flight < 0.3 * fleet.sized_per_s
+    fleet = prepare_fleet(PLAN, QUESTION, None, None)
+    replica = prepare_replica(fleet, compute_day_rates(QUESTION, TODAY))
+    assert replica.busy == pytest.approx(fleet.planned_rate_per_s / LAW.max_per_s, rel=0.03)
+    assert 0.2 * fleet.planned_rate_per_s < replica.in_flight < 0.3 * fleet.planned_rate_per_s
     assert all(count % 2 == 0 and count <= fleet.replicas for count in replica.by_hour)
-    assert replica.by_hour[3] * fleet.sized_per_s >= 6
-    assert (replica.by_hour[3] - 2) * fleet.sized_per_s < 6
-    assert replica.by_hour[12] * fleet.sized_per_s >= 60
+    assert replica.by_hour[3] * fleet.planned_rate_per_s >= 6
+    assert (replica.by_hour[3] - 2) * fleet.planned_rate_per_s < 6
+    assert replica.by_hour[12] * fleet.planned_rate_per_s >= 60
 
 
 def test_the_busiest_day_is_of_the_coming_year() -> None:
-    assert busiest_date(QUESTION) == TODAY
+    assert find_busiest_date(QUESTION) == TODAY
     sale = Campaign(datetime.date(2026, 11, 27), datetime.date(2026, 11, 30), 3.0)
-    assert busiest_date(question(traffic=Traffic(60.0, "custom", DAYTIME, campaigns=(sale,)))) == sale.first
+    assert find_busiest_date(question(traffic=Traffic(60.0, "custom", DAYTIME, campaigns=(sale,)))) == sale.first
     grown = question(traffic=Traffic(60.0, "custom", DAYTIME, 0.2))
-    assert busiest_date(grown) == TODAY + datetime.timedelta(days=364)
-    assert day_rates(grown, busiest_date(grown)).max() == pytest.approx(72, rel=0.01)
+    assert find_busiest_date(grown) == TODAY + datetime.timedelta(days=364)
+    assert compute_day_rates(grown, find_busiest_date(grown)).max() == pytest.approx(72, rel=0.01)
 
 
 def test_of_several_limits_of_one_time_the_highest_quantile_judges() -> None:
     texts = ("latency_ms.p50 < 10", "latency_ms.p99 < 100", "latency_ms.mean < 20", "ttft_ms.p95 < 5")
-    goals = played_goals(goals_of([parse_objective(text) for text in texts]))
-    assert [goal.text for goal in goals.times] == ["latency_ms.p99 < 100", "ttft_ms.p95 < 5"]
-    assert asked_share(goals) == 0.99
+    goals = select_day_goals(build_goals([parse_objective(text) for text in texts]))
+    assert [goal.text for goal in goals.time_goals] == ["latency_ms.p99 < 100", "ttft_ms.p95 < 5"]
+    assert required_share(goals) == 0.99
     assert [note for note in goals.notes if note.endswith("is not judged over a day.")] == [
         "latency_ms.p50 < 10 is not judged over a day.",
         "latency_ms.mean < 20 is not judged over a day.",
     ]
-    assert asked_share(goals_of([parse_objective("goodput_share > 90%")])) == 0.9
-    assert asked_share(goals_of([])) is None
+    assert required_share(build_goals([parse_objective("goodput_share > 90%")])) == 0.9
+    assert required_share(build_goals([])) is None
 
 
 def test_more_than_all_can_answer_is_told() -> None:
-    fleet = planned_fleet(PLAN, QUESTION, None, 2)  # 40/s at the very most
+    fleet = prepare_fleet(PLAN, QUESTION, None, 2)  # 40/s at the very most
     assert not is_saturated(fleet, np.array([39.0]))
     assert is_saturated(fleet, np.array([39.0, 41.0]))
 
 
 def test_what_cannot_be_played_says_why() -> None:
     with pytest.raises(UsageError, match="no offer 'acme/c2x@here'") as caught:
-        planned_fleet(PLAN, QUESTION, "acme/c2x@here", None)
+        prepare_fleet(PLAN, QUESTION, "acme/c2x@here", None)
     assert caught.value.hint == "Did you mean 'acme/c2@here'?"
     unfitted = msgspec.structs.replace(QUESTION.measured[0], fit=None, why_no_fit="it has one rate only")
     with pytest.raises(UsageError, match="no service model, so no day can be played: it has one rate only"):
-        planned_fleet(PLAN, msgspec.structs.replace(QUESTION, measured=(unfitted,)), None, None)
+        prepare_fleet(PLAN, msgspec.structs.replace(QUESTION, measured=(unfitted,)), None, None)
     with pytest.raises(UsageError, match="recommends no fleet"):
-        planned_fleet(msgspec.structs.replace(PLAN, recommendation=None), QUESTION, None, None)
+        prepare_fleet(msgspec.structs.replace(PLAN, recommendation=None), QUESTION, None, None)
 
 
 def test_another_card_is_played_at_the_speed_it_is_planned_at() -> None:
@@ -161,25 +163,25 @@ def test_another_card_is_played_at_the_speed_it_is_planned_at() -> None:
     asked = question(
         measured=(measured,),
         catalogue=msgspec.structs.replace(offers, accelerators={**offers.accelerators, "l40s": faster_card}),
-        limits=PlanLimits(other_cards=OtherCards("fp16", "saturated")),
+        limits=PlanLimits(other_cards=UnmeasuredAccelerators("fp16", "saturated")),
     )
-    fleet = planned_fleet(planned(asked), asked, None, None)
+    fleet = prepare_fleet(planned(asked), asked, None, None)
     assert isinstance(fleet.service, RequestService)
     assert 0.04 < fleet.service.mean_s < 0.1
 
 
 def test_a_fleet_planned_from_a_shape_alone_is_simulated_with_its_cards_law() -> None:
-    cards = load_catalogue().accelerators
+    cards = load_catalog().accelerators
     offers = msgspec.structs.replace(catalogue(gpu_offer("h", "h100-sxm5-80gb")), accelerators=cards)
     asked = question(
         measured=(),
         catalogue=offers,
         slo="ttft_ms.p95 < 2000",
-        supposed=SupposedModel("llama", LLAMA_8B),
+        supposed=AssumedModel("llama", LLAMA_8B),
         traffic=Traffic(20.0, "flat", (1.0,) * 24, tokens=(TokenLengths(1.0, 1000.0, 200.0),)),
     )
-    plan = plan_fleets(asked, preview=True)
+    plan = plan_fleets(asked, estimate_only=True)
     assert plan.recommendation is not None
-    fleet = planned_fleet(plan, asked, None, None)
+    fleet = prepare_fleet(plan, asked, None, None)
     assert isinstance(fleet.service, TokenService)
-    assert fleet.sized_per_s == plan.recommendation.fleet.planned_rate_per_replica_per_s
+    assert fleet.planned_rate_per_s == plan.recommendation.fleet.planned_rate_per_replica_per_s

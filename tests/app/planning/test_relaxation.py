@@ -4,9 +4,9 @@ import pytest
 from msgspec.structs import replace
 
 from app.planning.fleets import plan_fleets
-from app.planning.relaxation import relaxations_of
+from app.planning.relaxation import find_relaxations
 from app.records.offers import PlanLimits
-from app.wiring.plan_changes import overridden
+from app.wiring.plan_changes import apply_overrides
 from tests.fakes import planned
 
 QUESTION = planned.question()
@@ -23,28 +23,31 @@ QUESTION = planned.question()
 )
 def test_the_smallest_relaxation_of_a_limit_lets_an_offer_fit(limits: dict[str, object], change: str) -> None:
     blocked = replace(QUESTION, limits=replace(PlanLimits(router="least_outstanding"), **limits))
-    found = relaxations_of(blocked)
+    found = find_relaxations(blocked)
     assert found[0].changes == (change,)
-    assert "acme/c2@here" in found[0].sentence
+    assert "acme/c2@here" in found[0].text
 
 
 def test_what_it_says_is_what_comes_of_it() -> None:
     blocked = replace(QUESTION, limits=PlanLimits(budget_usd_per_month=2000.0))
-    found = relaxations_of(blocked)
+    found = find_relaxations(blocked)
     assert {change.partition("=")[0] for one in found for change in one.changes} >= {"plan.budget", "traffic.peak"}
     for one in found:
-        changed = overridden(blocked, (*one.changes, *(f"slo=[{text}]" for text in one.slo)))
-        assert plan_fleets(changed).recommendation is not None, one.sentence
+        changed = apply_overrides(blocked, (*one.changes, *(f"slo=[{text}]" for text in one.slo)))
+        assert plan_fleets(changed).recommendation is not None, one.text
 
 
 def test_an_slo_that_nothing_holds_is_loosened() -> None:
     blocked = planned.question(slo="latency_ms.p95 < 150")
-    found = relaxations_of(blocked)
+    found = find_relaxations(blocked)
     # at 450 ms one request alone nearly takes the limit: the capacity is known within a factor of over 10, and the full
     # plan recommends nothing
     assert [one.slo for one in found] == [("latency_ms.p95 < 750",)]
-    assert plan_fleets(overridden(blocked, ("slo=latency_ms.p95 < 750",)), preview=True).recommendation is not None
+    assert (
+        plan_fleets(apply_overrides(blocked, ("slo=latency_ms.p95 < 750",)), estimate_only=True).recommendation
+        is not None
+    )
 
 
 def test_where_something_fits_nothing_is_relaxed() -> None:
-    assert relaxations_of(QUESTION) == ()
+    assert find_relaxations(QUESTION) == ()

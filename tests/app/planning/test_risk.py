@@ -4,7 +4,7 @@ import datetime
 
 import pytest
 
-from app.planning.risk import price_age_days, price_risks
+from app.planning.risk import list_price_risks, price_age_days
 from tests.fakes.offers import TODAY, offer
 
 
@@ -14,12 +14,12 @@ from tests.fakes.offers import TODAY, offer
 def test_an_older_price_is_a_greater_risk(age_days: int, level: int) -> None:
     old = offer(as_of=TODAY - datetime.timedelta(days=age_days))
     assert price_age_days(old, TODAY) == age_days
-    assert max((risk.level for risk in price_risks(old, TODAY)), default=0) == level
+    assert max((risk.level for risk in list_price_risks(old, TODAY)), default=0) == level
 
 
 def test_over_90_days_the_date_is_stamped() -> None:
     old = offer(as_of=TODAY - datetime.timedelta(days=100))
-    assert str(old.as_of) in price_risks(old, TODAY)[0].sentence
+    assert str(old.as_of) in list_price_risks(old, TODAY)[0].reason
 
 
 def test_a_price_from_tomorrow_is_new() -> None:
@@ -30,4 +30,4 @@ def test_a_price_from_tomorrow_is_new() -> None:
     ("source", "level"), [("karp-aws+sky-v9-copy", 0), ("sky-v9-copy", 3), ("cloud-gpus", 3), ("sky-v8-pergpu", 1)]
 )
 def test_the_source_of_the_on_demand_price_counts(source: str, level: int) -> None:
-    assert max((risk.level for risk in price_risks(offer(source=source), TODAY)), default=0) == level
+    assert max((risk.level for risk in list_price_risks(offer(source=source), TODAY)), default=0) == level

@@ -6,10 +6,10 @@ import pytest
 from msgspec.structs import replace
 
 from app.planning.fleets import plan_fleets
-from app.planning.goals import goals_of
-from app.planning.sensitivity import sensitivity_of
+from app.planning.goals import build_goals
+from app.planning.sensitivity import compute_sensitivity
 from app.records.offers import PlanLimits
-from app.records.plan import Swing
+from app.records.plan import SensitivityRange
 from app.records.plan_question import PlanQuestion
 from app.records.service import RequestService
 from tests.fakes.offers import catalogue, curve, offer, question, target
@@ -28,16 +28,16 @@ def asked(**changes: Any) -> PlanQuestion:
     return question(target(curve(100.0)), of=catalogue(*OFFERS), **(fields | changes))
 
 
-def swings(of: PlanQuestion) -> dict[str, Swing]:
+def swings(of: PlanQuestion) -> dict[str, SensitivityRange]:
     options, demand = sized(of)
-    found = sensitivity_of(options, demand, of, goals_of(of.slo))
+    found = compute_sensitivity(options, demand, of, build_goals(of.slo))
     widths = [abs((one.usd_per_month_high or 0) - (one.usd_per_month_low or 0)) for one in found]
     assert widths == sorted(widths, reverse=True)
     return {one.input: one for one in found}
 
 
 def planned(of: PlanQuestion) -> tuple[float | None, str | None]:
-    best = plan_fleets(of, preview=True).recommendation
+    best = plan_fleets(of, estimate_only=True).recommendation
     assert best is not None
     return best.fleet.usd_per_month.value, best.fleet.offer
 

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 
 from app.analysis.objectives import parse_objective
-from app.analysis.traces import busiest_rows, rate_per_s
+from app.analysis.traces import compute_rate_per_s, select_busiest_rows
 from app.planning.capacity import Capacity
-from app.planning.fleet_rate import FleetShape, highest_rate, shape_of
-from app.planning.goals import goals_of
-from app.planning.service_models.service_times import faster
-from app.planning.settling import Settling, fleet_curve
-from app.planning.sizing import Demand, instances_needed
+from app.planning.fleet_rate import FleetShape, build_fleet_shape, find_highest_rate
+from app.planning.goals import build_goals
+from app.planning.service_models.service_times import speed_up
+from app.planning.settling import FleetSizer, simulate_fleet_curve
+from app.planning.sizing import Demand, count_instances
 from app.records.offers import PlanLimits, Router
 from app.records.service import RequestService
 from app.records.traffic import Traffic
@@ -28,13 +28,15 @@ FIT = fit_of(fitted(ONE))
 
 
 def shape(*slo: str) -> FleetShape:
-    return shape_of(Traffic(1.0, "flat", (1.0,) * 24), goals_of([parse_objective(text) for text in slo]), "random")
+    return build_fleet_shape(
+        Traffic(1.0, "flat", (1.0,) * 24), build_goals([parse_objective(text) for text in slo]), "random"
+    )
 
 
 def test_it_never_falls_and_reaches_the_limit_at_the_highest_rate() -> None:
     what = shape("latency_ms.p95 < 8000")
-    highest, _ = highest_rate(ONE, what, 2, 0.5)
-    curve = fleet_curve(FIT, what, 2, 1.0, highest)
+    highest, _ = find_highest_rate(ONE, what, 2, 0.5)
+    curve = simulate_fleet_curve(FIT, what, 2, 1.0, highest)
     assert list(curve.log_latencies) == sorted(curve.log_latencies)
     assert curve.max_rate_per_s == highest == curve.rates_per_s[-1]
     assert curve.at(highest) == pytest.approx(8000, rel=0.05)
@@ -43,23 +45,23 @@ def test_it_never_falls_and_reaches_the_limit_at_the_highest_rate() -> None:
 
 # a lone server's mean at low load, by Pollaczek and Khinchine
 def test_its_time_is_the_first_goals() -> None:
-    curve = fleet_curve(FIT, shape("latency_ms.mean < 9000", "latency_ms.p99 < 90000"), 1, 1.0, 0.5)
+    curve = simulate_fleet_curve(FIT, shape("latency_ms.mean < 9000", "latency_ms.p99 < 90000"), 1, 1.0, 0.5)
     assert curve.at(0.5) == pytest.approx(2000, rel=0.05)
-    without = fleet_curve(FIT, shape(), 1, 1.0, 0.5)
-    tail = fleet_curve(FIT, shape("latency_ms.p95 < 8000"), 1, 1.0, 0.5)
+    without = simulate_fleet_curve(FIT, shape(), 1, 1.0, 0.5)
+    tail = simulate_fleet_curve(FIT, shape("latency_ms.p95 < 8000"), 1, 1.0, 0.5)
     assert without == tail
 
 
 def test_a_faster_replica_has_the_same_curve_at_higher_rates() -> None:
     what = shape("latency_ms.p95 < 8000")
-    slow, fast = fleet_curve(FIT, what, 1, 1.0, 0.4), fleet_curve(FIT, what, 1, 2.0, 0.8)
+    slow, fast = simulate_fleet_curve(FIT, what, 1, 1.0, 0.4), simulate_fleet_curve(FIT, what, 1, 2.0, 0.8)
     assert fast.rates_per_s == pytest.approx([2 * rate for rate in slow.rates_per_s])
     assert fast.log_latencies == pytest.approx([log - math.log(2) for log in slow.log_latencies], abs=1e-6)
-    assert faster(ONE, 2.0) == RequestService(1, 0.5, 1.0)
+    assert speed_up(ONE, 2.0) == RequestService(1, 0.5, 1.0)
 
 
 def test_a_replica_that_carries_nothing_has_no_curve() -> None:
-    assert fleet_curve(FIT, shape(), 1, 1.0, 0.0).at(0.0) is None
+    assert simulate_fleet_curve(FIT, shape(), 1, 1.0, 0.0).at(0.0) is None
 
 
 MEASURED = target(fit=fit_of(fitted(ONE)))
@@ -72,7 +74,9 @@ def demand(peak_per_s: float) -> Demand:
 
 
 def settling_shape(router: Router = "least_outstanding") -> FleetShape:
-    return shape_of(Traffic(1.0, "flat", (1.0,) * 24), goals_of([parse_objective("latency_ms.p95 < 4000")]), router)
+    return build_fleet_shape(
+        Traffic(1.0, "flat", (1.0,) * 24), build_goals([parse_objective("latency_ms.p95 < 4000")]), router
+    )
 
 
 def capacity(per_s: float = ALONE, replicas: int = 1, speed: float = 1.0) -> Capacity:
@@ -81,8 +85,8 @@ def capacity(per_s: float = ALONE, replicas: int = 1, speed: float = 1.0) -> Cap
 
 def needed(peak_per_s: float, start: Capacity) -> tuple[int, Capacity]:
     asked = demand(peak_per_s)
-    found = Settling(settling_shape(), asked).preview(MEASURED, start)
-    return instances_needed(asked, found, asked.z), found
+    found = FleetSizer(settling_shape(), asked).estimate(MEASURED, start)
+    return count_instances(asked, found, asked.z), found
 
 
 # one alone is too few from 0.26/s on; two would do 0.55/s each, so that half of two seems enough up to there
@@ -111,30 +115,30 @@ def test_more_load_never_needs_fewer(replicas: int) -> None:
 def test_replicas_that_miss_the_slo_one_by_one_are_planned_where_pooling_meets_it() -> None:
     """2 % of the requests of one wait even at its least load, so its p99 is over the limit; 32 share their queue."""
     near = RequestService(1, 0.1, 0.2)
-    tight = shape_of(
-        Traffic(1.0, "flat", (1.0,) * 24), goals_of([parse_objective("latency_ms.p99 < 165")]), "least_outstanding"
+    tight = build_fleet_shape(
+        Traffic(1.0, "flat", (1.0,) * 24), build_goals([parse_objective("latency_ms.p99 < 165")]), "least_outstanding"
     )
     asked = demand(200.0)
-    settling, measured = Settling(tight, asked), target(fit=fit_of(fitted(near, mean_s=0.01)))
-    previewed = settling.preview(measured, capacity(0.0))
-    assert 20 < instances_needed(asked, previewed, asked.z) < 40
-    found = settling.settle(measured, capacity(0.0))
+    settling, measured = FleetSizer(tight, asked), target(fit=fit_of(fitted(near, mean_s=0.01)))
+    previewed = settling.estimate(measured, capacity(0.0))
+    assert 20 < count_instances(asked, previewed, asked.z) < 40
+    found = settling.simulate(measured, capacity(0.0))
     assert found is not None
-    assert 28 <= instances_needed(asked, found[0], asked.z) <= 33  # 6.8/s each, by simulation of 32
-    alone = Settling(msgspec.structs.replace(tight, router="random"), asked)
-    assert alone.preview(measured, capacity(0.0)).per_s == 0
+    assert 28 <= count_instances(asked, found[0], asked.z) <= 33  # 6.8/s each, by simulation of 32
+    alone = FleetSizer(msgspec.structs.replace(tight, router="random"), asked)
+    assert alone.estimate(measured, capacity(0.0)).per_s == 0
 
 
 def test_without_a_service_model_the_measured_rate_stands() -> None:
-    settling, measured = Settling(settling_shape(), demand(2.0)), target()
-    assert settling.preview(measured, capacity()) == capacity()
-    assert settling.settle(measured, capacity()) is None
+    settling, measured = FleetSizer(settling_shape(), demand(2.0)), target()
+    assert settling.estimate(measured, capacity()) == capacity()
+    assert settling.simulate(measured, capacity()) is None
 
 
 def test_what_is_simulated_has_its_own_sigma_and_latencies() -> None:
-    settling = Settling(settling_shape(), demand(3.0))
-    previewed = settling.preview(MEASURED, capacity(replicas=2))
-    found = settling.settle(MEASURED, previewed)
+    settling = FleetSizer(settling_shape(), demand(3.0))
+    previewed = settling.estimate(MEASURED, capacity(replicas=2))
+    found = settling.simulate(MEASURED, previewed)
     assert found is not None
     settled, latencies = found
     assert (settled.settled, settled.replicas) == ("simulated", 2)
@@ -145,13 +149,13 @@ def test_what_is_simulated_has_its_own_sigma_and_latencies() -> None:
 
 
 def test_one_speed_is_played_once_whatever_it_costs_and_another_anew() -> None:
-    settling = Settling(settling_shape("random"), demand(0.5))
-    first = settling.settle(MEASURED, capacity())
-    again = settling.settle(MEASURED, capacity())
+    settling = FleetSizer(settling_shape("random"), demand(0.5))
+    first = settling.simulate(MEASURED, capacity())
+    again = settling.simulate(MEASURED, capacity())
     assert first is not None
     assert again is not None
     assert again[1] is first[1]
-    faster = settling.settle(MEASURED, capacity(speed=2.0))
+    faster = settling.simulate(MEASURED, capacity(speed=2.0))
     assert faster is not None
     assert faster[0].per_s > 1.8 * first[0].per_s
 
@@ -163,15 +167,15 @@ def test_short_bursts_of_a_trace_are_bought_for(burst_s: float, times: float, ev
     at_s = np.array([one.at_s for one in requests])
     mean_s = 0.4
     needed = needed_replicas([(at_s.tolist(), [mean_s] * at_s.size)], 2.5 * mean_s, 0.99)
-    rows = busiest_rows(at_s)
-    traffic = Traffic(rate_per_s(rows), "flat", (1.0,) * 24, rows=rows)
+    rows = select_busiest_rows(at_s)
+    traffic = Traffic(compute_rate_per_s(rows), "flat", (1.0,) * 24, rows=rows)
     law = RequestService(2, mean_s, 0.0)
     slo = f"latency_ms.p99 < {2500 * mean_s}"
     limits = PlanLimits(router="least_outstanding", assurance=0.5)
     asked = question(law, slo=slo, traffic=traffic, catalogue=catalogue(offer("c1", vcpus=1.0)), limits=limits)
     target = asked.measured[0]
     assert target.fit is not None
-    fit = msgspec.structs.replace(target.fit, highest_per_s=law.most_per_s)
+    fit = msgspec.structs.replace(target.fit, highest_per_s=law.max_per_s)
     asked = msgspec.structs.replace(asked, measured=(msgspec.structs.replace(target, fit=fit),))
     fleet = planned(asked).offers[0]
     assert fleet.instances_needed is not None

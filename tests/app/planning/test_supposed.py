@@ -4,29 +4,29 @@ import pytest
 from msgspec.structs import replace
 
 from app.planning.capacity import Capacity
-from app.planning.goals import goals_of
+from app.planning.goals import build_goals
 from app.planning.llm import SIGMA_ASSUMED
 from app.planning.rates import Refusal
-from app.planning.supposed import supposed_capacity, supposed_target
-from app.profiles.pricing.catalogue import load_catalogue
-from app.records.plan_question import LanguageModel, MeasuredTarget, PlanQuestion, SupposedModel
+from app.planning.supposed import build_assumed_target, compute_assumed_capacity
+from app.profiles.pricing.catalogue import load_catalog
+from app.records.plan_question import AssumedModel, LanguageModel, MeasuredTarget, PlanQuestion
 from app.records.service import TokenService
 from app.records.traffic import TokenLengths
 from tests.fakes.language_models import LLAMA_2_70B, LLAMA_8B
 from tests.fakes.offers import gpu_offer, question
 
-CARDS = load_catalogue().accelerators
+CARDS = load_catalog().accelerators
 TOKENS = (TokenLengths(1.0, 1000.0, 200.0),)
-LLAMA = SupposedModel("llama", LLAMA_8B)
+LLAMA = AssumedModel("llama", LLAMA_8B)
 
 
 def asked(model: LanguageModel = LLAMA_8B, tokens: tuple[TokenLengths, ...] = TOKENS) -> PlanQuestion:
     plain = question(slo=("ttft_ms.p95 < 2000",), tokens=tokens)
-    return replace(plain, measured=(), supposed=SupposedModel("llama", model))
+    return replace(plain, measured=(), supposed=AssumedModel("llama", model))
 
 
 def on(card: str, of: PlanQuestion) -> MeasuredTarget | Refusal:
-    return supposed_target(CARDS[card], of, goals_of(of.slo))
+    return build_assumed_target(CARDS[card], of, build_goals(of.slo))
 
 
 def known(card: str, of: PlanQuestion) -> MeasuredTarget:
@@ -66,13 +66,13 @@ def test_lengths_are_the_mean_of_the_kinds_of_request() -> None:
 def test_without_lengths_nothing_is_planned() -> None:
     found = on("l4", asked(tokens=()))
     assert isinstance(found, Refusal)
-    assert found.sentence == "no language model is described"
+    assert found.reason == "no language model is described"
 
 
 @pytest.mark.parametrize(("cards", "replicas"), [(2.0, 1), (3.0, 1), (8.0, 4)])
 def test_an_instance_holds_whole_replicas(cards: float, replicas: int) -> None:
     target = known("h100-sxm5-80gb", asked(LLAMA_2_70B))
-    found = supposed_capacity(target, gpu_offer("g", "h100-sxm5-80gb", cards), LLAMA)
+    found = compute_assumed_capacity(target, gpu_offer("g", "h100-sxm5-80gb", cards), LLAMA)
     assert isinstance(found, Capacity)
     assert (found.replicas, found.basis, found.speed_sigma) == (replicas, "assumed", SIGMA_ASSUMED)
     assert found.per_s == pytest.approx(replicas * target.curve.max_rate_per_s)
@@ -81,17 +81,17 @@ def test_an_instance_holds_whole_replicas(cards: float, replicas: int) -> None:
 
 def test_an_instance_with_too_few_cards_is_refused() -> None:
     target = known("h100-sxm5-80gb", asked(LLAMA_2_70B))
-    found = supposed_capacity(target, gpu_offer("g", "h100-sxm5-80gb", 1.0), LLAMA)
+    found = compute_assumed_capacity(target, gpu_offer("g", "h100-sxm5-80gb", 1.0), LLAMA)
     assert isinstance(found, Refusal)
-    assert found.sentence == "holds 1 accelerators, and llama takes 2 of them"
+    assert found.reason == "holds 1 accelerators, and llama takes 2 of them"
 
 
 def test_a_vendors_own_efficiency_is_in_its_rate() -> None:
     """AMD's cards reach 0.68 of the arithmetic in the published table, NVIDIA's 0.90."""
     card, of = CARDS["mi300x"], asked()
-    amd = supposed_target(card, of, goals_of(of.slo))
-    nvidia = supposed_target(replace(card, vendor="NVIDIA"), of, goals_of(of.slo))
-    other = supposed_target(replace(card, vendor="Intel"), of, goals_of(of.slo))
+    amd = build_assumed_target(card, of, build_goals(of.slo))
+    nvidia = build_assumed_target(replace(card, vendor="NVIDIA"), of, build_goals(of.slo))
+    other = build_assumed_target(replace(card, vendor="Intel"), of, build_goals(of.slo))
     assert isinstance(amd, MeasuredTarget)
     assert isinstance(nvidia, MeasuredTarget)
     assert isinstance(other, MeasuredTarget)

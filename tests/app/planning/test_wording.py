@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from app.planning.wording import amount, law_words, share, usd
+from app.planning.wording import format_number, format_service_model, format_share, format_usd
 from app.records.service import RequestService
 
 
@@ -19,17 +19,20 @@ from app.records.service import RequestService
     ],
 )
 def test_amounts_have_three_digits_and_no_exponent(number: float, text: str) -> None:
-    assert amount(number) == text
-    assert usd(number) == f"{text} USD"
+    assert format_number(number) == text
+    assert format_usd(number) == f"{text} USD"
 
 
 def test_shared_cores_are_no_queue() -> None:
     service = RequestService(4, 0.012, 0.5, 0.003, discipline="processor sharing")
-    assert law_words(service) == "all requests at once on 4 cores, 12 ms each when alone, CV 0.5, and 3 ms outside"
+    assert (
+        format_service_model(service)
+        == "all requests at once on 4 cores, 12 ms each when alone, CV 0.5, and 3 ms outside"
+    )
     service = RequestService(1, 0.012, 0.5, 0.003)
-    assert law_words(service) == "1 request at a time of 12 ms, CV 0.5, and 3 ms outside"
+    assert format_service_model(service) == "1 request at a time of 12 ms, CV 0.5, and 3 ms outside"
 
 
 @pytest.mark.parametrize(("number", "text"), [(0.9, "90%"), (0.9694, "96.9%"), (0.99999, "over 99.9%"), (1.0, "100%")])
 def test_shares_do_not_round_up_to_certainty(number: float, text: str) -> None:
-    assert share(number) == text
+    assert format_share(number) == text

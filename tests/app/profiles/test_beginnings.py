@@ -6,15 +6,15 @@ import pytest
 
 from app.errors import ProfileError
 from app.profiles import beginnings
-from app.profiles.beginnings import converted, for_model
+from app.profiles.beginnings import convert_profile, format_local_profile
 from app.profiles.bundled import bundled_profiles
 from app.profiles.document import read_document
-from app.profiles.editing import as_text
+from app.profiles.editing import format_profile
 from app.profiles.loading import load_profile_text
 from app.profiles.profile import PROFILES
 
 
-@pytest.mark.parametrize("text", [beginnings.ENDPOINT, beginnings.SCRIPTED])
+@pytest.mark.parametrize("text", [beginnings.ENDPOINT_TEMPLATE, beginnings.SCRIPTED_TEMPLATE])
 def test_what_one_begins_with_is_right(text: str, tmp_path: Path) -> None:
     assert load_profile_text(text.format(name="mine").encode(), tmp_path / "mine.yaml").name == "mine"
 
@@ -22,7 +22,7 @@ def test_what_one_begins_with_is_right(text: str, tmp_path: Path) -> None:
 def test_a_models_file_becomes_a_profile_of_it(tmp_path: Path) -> None:
     model = tmp_path / "my model: 2.onnx"
     model.write_bytes(b"")
-    profile = load_profile_text(for_model(model).encode(), tmp_path / "x.yaml")
+    profile = load_profile_text(format_local_profile(model).encode(), tmp_path / "x.yaml")
     assert (profile.name, profile.target.models) == ("my-model--2", (str(model),))  # type: ignore[union-attr]
 
 
@@ -31,15 +31,15 @@ def test_a_models_file_becomes_a_profile_of_it(tmp_path: Path) -> None:
 def test_any_profile_becomes_one_of_any_protocol(name: str, protocol: str, tmp_path: Path) -> None:
     (tmp_path / "locustfile.py").touch()
     path = bundled_profiles()[name]
-    tree = converted(read_document(path.read_bytes(), "x").value, protocol)
+    tree = convert_profile(read_document(path.read_bytes(), "x").value, protocol)
     place = (tmp_path if protocol == "locust" else path.parent) / "x.yaml"
     # what was promised is the person's own: it stays, and the form says where it cannot be held to
-    assert wrong_in(as_text(tree), place) in (None, "slo", "gates")
+    assert wrong_in(format_profile(tree), place) in (None, "slo", "gates")
 
 
 def wrong_in(text: str, place: Path) -> str | int | None:
     try:
         load_profile_text(text.encode(), place)
     except ProfileError as error:
-        return error.where[0]
+        return error.key_path[0]
     return None

@@ -5,11 +5,11 @@ from typing import Any
 
 import pytest
 
-from app.profiles.datasets import format_popularity, is_redacted, parse_popularity, redact_body, secrets_in_body
+from app.profiles.datasets import find_secrets_in_body, format_popularity, is_redacted, parse_popularity, redact_body
 from app.profiles.loading import load_profile
 from app.profiles.problems import BadValueError
-from app.profiles.redaction import places_of_secrets, redacted
-from app.profiles.resolved import profile_hash, spec_yaml
+from app.profiles.redaction import find_secret_keys, redact_profile
+from app.profiles.resolved import compute_profile_hash, format_spec
 from loadgen.workloads import Popularity
 
 
@@ -56,9 +56,9 @@ def test_the_nearest_name_is_told() -> None:
 def test_a_secret_in_a_body_is_not_written(body: Any, written: Any) -> None:
     assert redact_body(body) == written
     assert is_redacted(written)
-    assert list(secrets_in_body(body, ("body",)))
+    assert list(find_secrets_in_body(body, ("body",)))
     assert redact_body(written) == written
-    assert list(secrets_in_body(written, ("body",))) == []
+    assert list(find_secrets_in_body(written, ("body",))) == []
 
 
 @pytest.mark.parametrize(
@@ -70,7 +70,7 @@ def test_a_secret_in_a_body_is_not_written(body: Any, written: Any) -> None:
 )  # fmt: skip
 def test_what_is_no_secret_is_written_as_it_is(body: Any) -> None:
     assert redact_body(body) == body
-    assert list(secrets_in_body(body, ("body",))) == []
+    assert list(find_secrets_in_body(body, ("body",))) == []
 
 
 @pytest.mark.parametrize(
@@ -100,11 +100,11 @@ def test_a_profile_is_written_without_them(tmp_path: Path, protocol: str, worklo
         f"workload: {{{workload}}}\nload: {{stages: [{{name: s, arrivals: constant, rate: 1/s, duration: 1s}}]}}\n"
     )
     path.write_text(text)
-    assert places_of_secrets(text) == (place,)
-    assert "canary" not in (redacted(text) or "canary")
+    assert find_secret_keys(text) == (place,)
+    assert "canary" not in (redact_profile(text) or "canary")
     profile = load_profile(path)
-    written = spec_yaml(profile)
+    written = format_spec(profile)
     assert "canary" not in written
-    assert places_of_secrets(written) == ()
+    assert find_secret_keys(written) == ()
     path.write_text(written)
-    assert profile_hash(load_profile(path)) == profile_hash(profile)
+    assert compute_profile_hash(load_profile(path)) == compute_profile_hash(profile)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from app.profiles.bundled import bundled_profiles
 from app.profiles.document import KeyPath, read_document
-from app.profiles.editing import REMOVED, as_text, edit, rewritten, value_at, with_value
+from app.profiles.editing import REMOVED, edit, format_profile, get_value, rewrite, set_value
 
 TEXT = """\
 # What this is about.
@@ -59,7 +59,7 @@ def test_one_value_is_changed_and_the_rest_stays(path: KeyPath, value: Any, line
     edited = edit(TEXT, path, value)
     assert not edited.is_anew
     assert line in edited.text
-    assert tree_of(edited.text) == with_value(tree_of(TEXT), path, value)
+    assert tree_of(edited.text) == set_value(tree_of(TEXT), path, value)
     assert edited.text.startswith("# What this is about.\n")
 
 
@@ -90,7 +90,7 @@ def test_a_place_that_is_not_there_is_refused() -> None:
 @pytest.mark.parametrize("name", bundled_profiles())
 def test_a_bundled_profile_written_anew_says_the_same(name: str) -> None:
     tree = tree_of(bundled_profiles()[name].read_text())
-    assert tree_of(as_text(tree)) == tree
+    assert tree_of(format_profile(tree)) == tree
 
 
 WORDS = ["30s", "1", "true", "no", "~", "a: b", "- x", "#", "{{a}}", "latency_ms.p95 < 50", "", " x ", "a\nb", "%", "@"]
@@ -115,12 +115,12 @@ def test_any_value_at_any_place_is_what_the_text_then_says(data: st.DataObject, 
     path = data.draw(st.sampled_from([*paths(tree), ("new",), ("load", "new"), ("target", "new", "deep")]))
     value = data.draw(st.sampled_from([value, REMOVED]))
     edited = edit(text, path, value)
-    assert tree_of(edited.text) == with_value(tree, path, value)
-    found = value_at(tree_of(edited.text), path)
+    assert tree_of(edited.text) == set_value(tree, path, value)
+    found = get_value(tree_of(edited.text), path)
     assert found == value or value is REMOVED
 
 
 @settings(max_examples=60, deadline=None)
 @given(wanted=st.dictionaries(KEYS, TREES, max_size=4))
 def test_a_text_is_made_to_say_anything(wanted: dict[str, Any]) -> None:
-    assert tree_of(rewritten(TEXT, wanted).text) == wanted or not wanted
+    assert tree_of(rewrite(TEXT, wanted).text) == wanted or not wanted

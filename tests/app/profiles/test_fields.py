@@ -8,8 +8,8 @@ from typing import Annotated, Any, Union, get_args, get_origin
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from app.profiles.editing import in_line
-from app.profiles.fields import FieldSpec, every_field, group_of, profile_fields
+from app.profiles.editing import format_inline
+from app.profiles.fields import FieldSpec, build_group, iter_fields, profile_fields
 from app.profiles.profile import PROFILES
 from app.profiles.settings import Settings
 
@@ -32,19 +32,19 @@ def declared(settings: type[Settings]) -> Iterator[tuple[type[Settings], str]]:
 
 @pytest.mark.parametrize("protocol", PROFILES)
 def test_every_key_of_the_models_is_told(protocol: str) -> None:
-    told = [field.key for path, field in every_field(profile_fields(protocol)) if path[-1] != "*"]
+    told = [field.key for path, field in iter_fields(profile_fields(protocol)) if path[-1] != "*"]
     assert sorted(told) == sorted(key for _, key in declared(PROFILES[protocol]))
 
 
 @pytest.mark.parametrize("protocol", PROFILES)
 def test_every_field_says_what_it_is_in_a_sentence(protocol: str) -> None:
-    fields = [(".".join(path), field) for path, field in every_field(profile_fields(protocol)) if path[-1] != "*"]
+    fields = [(".".join(path), field) for path, field in iter_fields(profile_fields(protocol)) if path[-1] != "*"]
     assert [path for path, field in fields if not field.help.endswith(".")] == []
 
 
 @pytest.mark.parametrize("protocol", PROFILES)
 def test_the_example_of_a_field_is_the_one_in_its_help(protocol: str) -> None:
-    fields = [field for path, field in every_field(profile_fields(protocol)) if path[-1] != "*"]
+    fields = [field for path, field in iter_fields(profile_fields(protocol)) if path[-1] != "*"]
     with_example = [field for field in fields if field.example is not None]
     assert [field.key for field in with_example if f"like {written(field.example)}" not in field.help] == []
     assert [field.help for field in fields if ", like " in field.help and field not in with_example] == []
@@ -53,16 +53,16 @@ def test_the_example_of_a_field_is_the_one_in_its_help(protocol: str) -> None:
 def written(example: Any) -> str:
     if isinstance(example, dict):
         return ", ".join(value if "[" in str(value) else f"{key}: {value}" for key, value in example.items())
-    return ", ".join(map(written, example)) if isinstance(example, list) else in_line(example).strip("'\"")
+    return ", ".join(map(written, example)) if isinstance(example, list) else format_inline(example).strip("'\"")
 
 
 @pytest.mark.parametrize("protocol", PROFILES)
 def test_a_default_is_as_a_profile_writes_it(protocol: str) -> None:
     """Its model takes it."""
     for settings in {one for one, _ in declared(PROFILES[protocol])}:
-        spec = group_of(settings)
+        spec = build_group(settings)
         for name, field in settings.model_fields.items():
-            told = spec.at(field.alias or name)
+            told = spec.find_field(field.alias or name)
             assert told is not None
             if told.default in (None, []) or told.kind == "group":
                 continue
@@ -83,7 +83,7 @@ def test_units_and_bounds_are_told_as_they_are_written() -> None:
 
 def field_at(spec: FieldSpec, *keys: str) -> FieldSpec:
     for key in keys:
-        found = spec.at(key)
+        found = spec.find_field(key)
         assert found is not None, key
         spec = found
     return spec
@@ -91,9 +91,9 @@ def field_at(spec: FieldSpec, *keys: str) -> FieldSpec:
 
 @pytest.mark.parametrize("protocol", PROFILES)
 def test_what_one_chooses_between_are_keys(protocol: str) -> None:
-    for _, field in every_field(profile_fields(protocol)):
+    for _, field in iter_fields(profile_fields(protocol)):
         for forms in field.one_of.values():
-            assert all(field.at(key) is not None for form in forms for key in form.split("+"))
+            assert all(field.find_field(key) is not None for form in forms for key in form.split("+"))
 
 
 def test_an_unknown_default_would_be_noticed() -> None:

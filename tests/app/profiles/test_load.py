@@ -11,7 +11,7 @@ from app.profiles.load import SweepSettings
 from app.profiles.loading import load_profile
 from app.profiles.profile import EndpointProfile
 from app.profiles.rates import ShareOfStage
-from app.profiles.resolved import profile_hash, spec_yaml
+from app.profiles.resolved import compute_profile_hash, format_spec
 from tests.app.profiles.conftest import LOAD, Load
 from tests.fakes.profiles import load_endpoint_profile
 
@@ -49,12 +49,12 @@ def test_every_form_is_read_and_written_back_with_its_units(folder: Path) -> Non
     assert {stage.name: stage.kind for stage in profile.load.stages} == {
         name: KINDS.get(name, "varying") for name in FORMS
     }
-    text = spec_yaml(profile)
+    text = format_spec(profile)
     spec = folder / "spec.yaml"
     spec.write_text(text)
     again = load_profile(spec)
-    assert spec_yaml(again) == text
-    assert profile_hash(again) == profile_hash(profile)
+    assert format_spec(again) == text
+    assert compute_profile_hash(again) == compute_profile_hash(profile)
     assert again.load == profile.load
     written = {stage["name"]: stage for stage in yaml.safe_load(text)["load"]["stages"]}
     assert written["spike"]["spike"] == {"base": "5/s", "peak": "9/s", "at": "1s", "for": "500ms"}
@@ -116,8 +116,8 @@ WORKERS_TARGET = {"protocol": "http", "url": "http://127.0.0.1:8000/"}
 @pytest.mark.parametrize("workers", ["auto", 1, 16])
 def test_who_sends_is_printed_as_asked_and_does_not_change_the_question(load: Load, workers: Any) -> None:
     profile = load(WORKERS_TARGET, {}, load={**LOAD, "workers": workers})
-    assert yaml.safe_load(spec_yaml(profile))["load"]["workers"] == workers
-    assert profile_hash(profile) == profile_hash(load(WORKERS_TARGET, {}))
+    assert yaml.safe_load(format_spec(profile))["load"]["workers"] == workers
+    assert compute_profile_hash(profile) == compute_profile_hash(load(WORKERS_TARGET, {}))
 
 
 @pytest.mark.parametrize("workers", [0, -1, 1.5, True, "many", 1_001, None])
@@ -137,16 +137,21 @@ def sweep(load: Load, **keys: Any) -> SweepSettings:
 
 def test_rates_as_listed_and_along_a_range(load: Load) -> None:
     listed = sweep(load, rates=["50/s", "100/s"], hold="5s", repeats=2)
-    assert (listed.loads_per_s, listed.clients, listed.hold_s, listed.arrivals) == ((50.0, 100.0), (), 5.0, "poisson")
-    assert sweep(load, **{"from": "10/s", "to": "160/s", "points": 5}).loads_per_s == (10, 20, 40, 80, 160)
-    assert len(sweep(load, **{"from": "10/s", "to": "160/s"}).loads_per_s) == 8
+    assert (listed.swept_rates_per_s, listed.swept_concurrency, listed.hold_s, listed.arrivals) == (
+        (50.0, 100.0),
+        (),
+        5.0,
+        "poisson",
+    )
+    assert sweep(load, **{"from": "10/s", "to": "160/s", "points": 5}).swept_rates_per_s == (10, 20, 40, 80, 160)
+    assert len(sweep(load, **{"from": "10/s", "to": "160/s"}).swept_rates_per_s) == 8
 
 
 def test_clients_as_listed_and_doubling(load: Load) -> None:
-    assert sweep(load, concurrency=[1, 3, 9]).clients == (1, 3, 9)
-    assert sweep(load, up_to=64).clients == (1, 2, 4, 8, 16, 32, 64)
-    assert sweep(load, up_to=20).clients == (1, 2, 4, 8, 16, 20)
-    assert sweep(load, up_to=1).clients == (1,)
+    assert sweep(load, concurrency=[1, 3, 9]).swept_concurrency == (1, 3, 9)
+    assert sweep(load, up_to=64).swept_concurrency == (1, 2, 4, 8, 16, 32, 64)
+    assert sweep(load, up_to=20).swept_concurrency == (1, 2, 4, 8, 16, 20)
+    assert sweep(load, up_to=1).swept_concurrency == (1,)
 
 
 @pytest.mark.parametrize(
@@ -182,7 +187,7 @@ def test_a_sweep_that_cannot_be_is_refused(load: Load, keys: dict[str, Any], say
 )
 def test_what_is_written_back_is_the_same_sweep(load: Load, keys: dict[str, Any]) -> None:
     profile = load(HTTP, {}, {"sweep": keys})
-    written = yaml.safe_load(spec_yaml(profile))["load"]["sweep"]
+    written = yaml.safe_load(format_spec(profile))["load"]["sweep"]
     assert {key: written[key] for key in keys} == keys
     assert sweep(load, **written) == profile.load.sweep
 

@@ -11,7 +11,7 @@ from app.errors import ProfileError
 from app.profiles.bundled import bundled_models
 from app.profiles.loading import load_profile
 from app.profiles.local import LocalProfile, VariantSettings
-from app.profiles.resolved import profile_hash, spec_yaml
+from app.profiles.resolved import compute_profile_hash, format_spec
 
 DIGITS = {"model": "digits"}
 Load = Callable[..., LocalProfile]
@@ -163,7 +163,7 @@ def test_memory_is_the_same_to_the_byte_when_it_is_read_back(
     profile = load(limits={"memory": written})
     assert profile.limits.memory_bytes == size
     spec = tmp_path / "spec.yaml"
-    spec.write_text(spec_yaml(profile))
+    spec.write_text(format_spec(profile))
     assert load_profile(spec).limits == profile.limits
 
 
@@ -181,14 +181,14 @@ def test_spec_has_every_default_and_reads_back_as_the_same_question(
     load: Load, tmp_path: Path, target: dict[str, Any], more: dict[str, Any]
 ) -> None:
     profile = load(target, **more)
-    text = spec_yaml(profile)
+    text = format_spec(profile)
     spec = tmp_path / "spec.yaml"
     spec.write_text(text)
     again = load_profile(spec)
     assert isinstance(again, LocalProfile)
     assert again.target.all_variants == profile.target.all_variants
-    assert spec_yaml(again) == text
-    assert profile_hash(again) == profile_hash(profile)
+    assert format_spec(again) == text
+    assert compute_profile_hash(again) == compute_profile_hash(profile)
     printed = yaml.safe_load(text)
     assert printed["load"]["half_width"] == "2%"
     assert printed["target"]["precision"] == ["as-is"]
@@ -199,9 +199,11 @@ def test_hash_is_of_the_models_content_and_not_of_its_place(load: Load, tmp_path
     model = bundled_models()["digits"].read_bytes()
     for name, content in (("a.onnx", model), ("b.onnx", model), ("c.onnx", model + b"\0")):
         (tmp_path / name).write_bytes(content)
-    same, moved, changed = (profile_hash(load({"model": f"{name}.onnx"})) for name in "abc")
-    assert same == moved == profile_hash(load())
+    same, moved, changed = (compute_profile_hash(load({"model": f"{name}.onnx"})) for name in "abc")
+    assert same == moved == compute_profile_hash(load())
     assert changed != same
-    assert profile_hash(load(DIGITS | {"batch": [2]})) != same
-    listed, moved, changed = (profile_hash(load(DIGITS | {"variants": [{"model": f"{name}.onnx"}]})) for name in "abc")
+    assert compute_profile_hash(load(DIGITS | {"batch": [2]})) != same
+    listed, moved, changed = (
+        compute_profile_hash(load(DIGITS | {"variants": [{"model": f"{name}.onnx"}]})) for name in "abc"
+    )
     assert listed == moved != changed

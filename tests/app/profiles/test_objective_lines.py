@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from app.profiles.objective_lines import objective_lines
+from app.profiles.objective_lines import find_objective_lines
 
 
 def test_each_objective_has_the_line_it_stands_on(tmp_path: Path) -> None:
@@ -12,7 +12,11 @@ def test_each_objective_has_the_line_it_stands_on(tmp_path: Path) -> None:
     profile.write_text(
         'name: x\nslo:\n  - latency_ms.p95 < 50\n  - "error_rate < 1%"\ngates: ["ttft_ms.p99 < 9 | warn"]\n'
     )
-    assert objective_lines(profile) == {"latency_ms.p95 < 50": 3, "error_rate < 1%": 4, "ttft_ms.p99 < 9 | warn": 5}
+    assert find_objective_lines(profile) == {
+        "latency_ms.p95 < 50": 3,
+        "error_rate < 1%": 4,
+        "ttft_ms.p99 < 9 | warn": 5,
+    }
 
 
 @pytest.mark.parametrize("content", [None, "a: [", "- a", "slo: 5", "slo: [5]", "gates: {a: b}"])
@@ -20,4 +24,4 @@ def test_a_file_that_is_gone_or_other_than_it_was_tells_none(content: str | None
     profile = tmp_path / "p.yaml"
     if content is not None:
         profile.write_text(content)
-    assert objective_lines(profile) == {}
+    assert find_objective_lines(profile) == {}

@@ -14,11 +14,11 @@ from app.profiles.plan import (
     PlanSettings,
     PrecisionSettings,
     ShapeSettings,
+    build_plan_limits,
     is_language_model,
-    plan_limits_of,
 )
-from app.records.offers import ApiPrice, OtherCards, PlanLimits
-from app.records.plan_question import Engine, LanguageModel, Precision, SupposedModel
+from app.records.offers import ApiPrice, PlanLimits, UnmeasuredAccelerators
+from app.records.plan_question import AssumedModel, Engine, LanguageModel, Precision
 from tests.fakes.language_models import DEEPSEEK_V3, LLAMA_8B
 from tests.fakes.offers import catalogue, offer
 from tests.fakes.plan_sources import MODEL
@@ -51,7 +51,7 @@ def path(tmp_path: Path) -> Path:
 
 
 def test_a_shape_alone_is_a_model_in_bf16_on_an_engine_as_it_comes(path: Path) -> None:
-    assert load_language_model(path) == SupposedModel("small", LLAMA_8B)
+    assert load_language_model(path) == AssumedModel("small", LLAMA_8B)
     path.write_text(MODEL.replace("name: small\n", ""))
     assert load_language_model(path).name == "model"
 
@@ -60,7 +60,7 @@ def test_every_key_is_taken(path: Path) -> None:
     path.write_text(yaml.safe_dump({"language_model": SHAPE, "precision": PRECISION, "engine": ENGINE}))
     model = LanguageModel(46.7e9, 32, 4096, 32, 8, 128, 32000, 12.9e9, 8, 2, 576, 16, 1024, 4)
     engine = Engine(chunk_tokens=8192, max_sequences=64, utilisation=0.8)
-    assert load_language_model(path) == SupposedModel("model", model, Precision("int4", "fp16", "fp8"), engine)
+    assert load_language_model(path) == AssumedModel("model", model, Precision("int4", "fp16", "fp8"), engine)
     for kind, said in ((ShapeSettings, SHAPE), (PrecisionSettings, PRECISION), (EngineSettings, ENGINE)):
         assert set(kind.model_fields) == set(said)
 
@@ -159,7 +159,7 @@ SAID = {
 
 
 def limits(*overrides: str) -> PlanLimits:
-    return plan_limits_of(load_planning([f"plan.{one}" for one in overrides]).plan)
+    return build_plan_limits(load_planning([f"plan.{one}" for one in overrides]).plan)
 
 
 def test_what_is_not_said_is_the_records_own() -> None:
@@ -168,7 +168,7 @@ def test_what_is_not_said_is_the_records_own() -> None:
 
 def test_every_key_is_taken_of_plan() -> None:
     said = PlanSettings.model_validate(SAID, context={})
-    assert plan_limits_of(said) == PlanLimits(
+    assert build_plan_limits(said) == PlanLimits(
         assurance=0.95,
         redundancy=2,
         regions=("us-east-1", "eu-west-1"),
@@ -180,7 +180,7 @@ def test_every_key_is_taken_of_plan() -> None:
         surge=1,
         max_accelerators=4,
         price="spot",
-        other_cards=OtherCards("fp16", "saturated"),
+        other_cards=UnmeasuredAccelerators("fp16", "saturated"),
         vendors=("nvidia",),
         max_power_w=20_000.0,
         api=ApiPrice(0.6, "1M tokens"),
@@ -214,7 +214,7 @@ def test_what_is_printed_back_reads_the_same() -> None:
         ("price=reserved-1y", "price", "reserved 1y"),
         ("price=on-demand", "price", "on demand"),
         ("max_accelerators=0.5", "max_accelerators", 0.5),
-        ("other_cards={dtype: int8}", "other_cards", OtherCards("int8", "unknown")),
+        ("other_cards={dtype: int8}", "other_cards", UnmeasuredAccelerators("int8", "unknown")),
         *((f"router={name}", "router", router) for name, router in ROUTERS.items()),
     ],
 )

@@ -8,10 +8,10 @@ import yaml
 from app.errors import ProfileError
 from app.profiles.bundled import bundled_profiles
 from app.profiles.document import read_document
-from app.profiles.endpoint import PLACES
+from app.profiles.endpoint import ADDRESS_KEYS
 from app.profiles.loading import load_values
-from app.profiles.profile import HttpProfile, protocol_of
-from app.profiles.resolved import profile_hash, spec_yaml
+from app.profiles.profile import HttpProfile, find_protocol
+from app.profiles.resolved import compute_profile_hash, format_spec
 from tests.app.profiles.conftest import Load
 
 HTTP = {"protocol": "http", "url": "http://127.0.0.1:8000"}
@@ -25,8 +25,8 @@ def test_when_to_give_up_is_read_and_written_back(load: Load) -> None:
     rule = profile.options.abort_when
     assert rule is not None
     assert (rule.objective.metric, rule.objective.limit, rule.after_s) == ("error_rate", 0.2, 15.0)
-    assert yaml.safe_load(spec_yaml(profile))["options"] == {"abort_when": "error_rate > 20% after 15s"}
-    assert profile_hash(profile) == profile_hash(load(HTTP, {}, STAGES)), "the question is the same"
+    assert yaml.safe_load(format_spec(profile))["options"] == {"abort_when": "error_rate > 20% after 15s"}
+    assert compute_profile_hash(profile) == compute_profile_hash(load(HTTP, {}, STAGES)), "the question is the same"
 
 
 @pytest.mark.parametrize(
@@ -70,16 +70,16 @@ def test_a_local_model_has_no_errors_to_give_up_at(load: Load) -> None:
 
 def test_a_bundled_profile_says_what_it_speaks() -> None:
     spoken = {
-        name: protocol_of(read_document(path.read_bytes(), name).value) for name, path in bundled_profiles().items()
+        name: find_protocol(read_document(path.read_bytes(), name).value) for name, path in bundled_profiles().items()
     }
     assert (spoken["chat"], spoken["local-model"], spoken["quickstart"]) == ("openai-chat", "local", "oip")
-    assert protocol_of({"target": {"protocol": "htp"}}) is None
+    assert find_protocol({"target": {"protocol": "htp"}}) is None
 
 
-@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("place", ADDRESS_KEYS)
 def test_a_model_that_is_somewhere_else_lacks_its_protocol(place: str) -> None:
     """A form tells no such target for a local model, as little as a run does."""
     target = {"model": "digits", place: "http://127.0.0.1:9/"}
-    assert protocol_of({"target": target}) is None
+    assert find_protocol({"target": target}) is None
     with pytest.raises(ProfileError, match="target lacks protocol"):
         load_values({"sizewise": 1, "name": "x", "target": target}, "x.yaml")

@@ -10,8 +10,8 @@ from app.profiles.rates import (
     RampSettings,
     RateSpikeSettings,
     SineSettings,
-    arrivals_of,
-    steps_curve,
+    build_steps_curve,
+    compute_expected_arrivals,
 )
 from app.profiles.settings import Settings
 
@@ -25,14 +25,14 @@ def made(kind: type[Settings], **keys: Any) -> Any:
 def test_a_ramp_is_one_line() -> None:
     ramp = made(RampSettings, **{"from": "0/s", "to": "200/s"})
     assert ramp.curve(10.0) == ((0.0, 0.0), (10.0, 200.0))
-    assert arrivals_of(ramp.curve(10.0), 10.0, 0.0) == 1000.0
+    assert compute_expected_arrivals(ramp.curve(10.0), 10.0, 0.0) == 1000.0
 
 
 def test_a_spike_jumps_up_and_comes_back() -> None:
     spike = made(RateSpikeSettings, **{"base": "50/s", "peak": "300/s", "at": "20s", "for": "10s"})
     curve = spike.curve(60.0)
     assert curve == ((0.0, 50.0), (20.0, 50.0), (20.0, 300.0), (30.0, 300.0), (30.0, 50.0))
-    assert arrivals_of(curve, 60.0, 2.0) == 50 * 62 + 250 * 10
+    assert compute_expected_arrivals(curve, 60.0, 2.0) == 50 * 62 + 250 * 10
 
 
 def test_a_sine_is_fine_enough_to_look_round() -> None:
@@ -41,7 +41,7 @@ def test_a_sine_is_fine_enough_to_look_round() -> None:
     assert len(curve) == 161
     assert curve[16] == (2.5, pytest.approx(200.0))
     assert min(rate for _, rate in curve) >= 0
-    assert arrivals_of(curve, 20.0, 0.0) == pytest.approx(2000 + 100 * 5 + 100 * 10 / 3.14159, rel=0.01)
+    assert compute_expected_arrivals(curve, 20.0, 0.0) == pytest.approx(2000 + 100 * 5 + 100 * 10 / 3.14159, rel=0.01)
 
 
 def test_a_day_goes_by_in_the_time_of_the_stage() -> None:
@@ -52,7 +52,7 @@ def test_a_day_goes_by_in_the_time_of_the_stage() -> None:
 
 
 def test_steps_are_of_equal_length() -> None:
-    assert steps_curve((50.0, 100.0), 30.0) == ((0.0, 50.0), (15.0, 50.0), (15.0, 100.0), (30.0, 100.0))
+    assert build_steps_curve((50.0, 100.0), 30.0) == ((0.0, 50.0), (15.0, 50.0), (15.0, 100.0), (30.0, 100.0))
 
 
 @pytest.mark.parametrize(

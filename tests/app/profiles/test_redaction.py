@@ -6,10 +6,10 @@ import pytest
 
 from app.profiles.bundled import bundled_profiles
 from app.profiles.document import read_document
-from app.profiles.editing import as_text
+from app.profiles.editing import format_profile
 from app.profiles.loading import load_profile, load_profile_text
-from app.profiles.redaction import hosts_of_secrets, places_of_secrets, redacted, relocated
-from app.profiles.resolved import profile_hash, spec_yaml
+from app.profiles.redaction import find_secret_hosts, find_secret_keys, make_paths_absolute, redact_profile
+from app.profiles.resolved import compute_profile_hash, format_spec
 
 
 @pytest.mark.parametrize(
@@ -27,7 +27,7 @@ from app.profiles.resolved import profile_hash, spec_yaml
     ],
 )
 def test_a_value_where_a_reference_belongs_is_told_by_its_place(target: str, places: tuple[str, ...]) -> None:
-    assert places_of_secrets(f"target: {{{target}}}\n") == places
+    assert find_secret_keys(f"target: {{{target}}}\n") == places
 
 
 @pytest.mark.parametrize(
@@ -42,8 +42,8 @@ def test_a_value_where_a_reference_belongs_is_told_by_its_place(target: str, pla
 )
 def test_what_is_scraped_may_hold_one_too(scrape: str, places: tuple[str, ...]) -> None:
     text = f"target: {{url: 'http://host/'}}\ntelemetry: {scrape}\n"
-    assert places_of_secrets(text) == places
-    assert "hunter2" not in (redacted(text) or "")
+    assert find_secret_keys(text) == places
+    assert "hunter2" not in (redact_profile(text) or "")
 
 
 def test_what_we_write_has_none(tmp_path: Path) -> None:
@@ -54,39 +54,41 @@ def test_what_we_write_has_none(tmp_path: Path) -> None:
         "load: {stages: [{name: s, arrivals: constant, rate: 1/s, duration: 1s}]}\n"
         "telemetry: [{name: a, scrape: 'http://127.0.0.1:2/', headers: {X-Key: hunter2}}]\n"
     )
-    text = spec_yaml(load_profile(path, []))
+    text = format_spec(load_profile(path, []))
     assert "hunter2" not in text
-    assert places_of_secrets(text) == ()
+    assert find_secret_keys(text) == ()
 
 
 @pytest.mark.parametrize("text", ["", "[]", "target: 3", "target: {headers: 3, start: {env: [1]}}"])
 def test_a_spec_of_any_shape_is_looked_at(text: str) -> None:
-    assert places_of_secrets(text) == ()
+    assert find_secret_keys(text) == ()
 
 
 def test_a_profile_is_redacted_in_place_and_keeps_its_comments() -> None:
     text = "# mine\ntarget:\n  url: [http://host/, 'http://me:canary@host/']\n  headers: {X.Key: canary, A: env:KEY}\n"
-    made = redacted(text)
+    made = redact_profile(text)
     assert made is not None
     assert "canary" not in made
     assert "# mine" in made
     assert "A: env:KEY" in made
     assert "http://host/" in made
-    assert redacted(made) == made
+    assert redact_profile(made) == made
 
 
 @pytest.mark.parametrize(
     ("text", "is_kept"), [("name: [x", True), ("headers: {X: y", False), ("u: ['a://b:c@d", False)]
 )
 def test_of_what_is_no_document_only_that_is_kept_which_can_hold_no_secret(text: str, is_kept: bool) -> None:
-    assert redacted(text) == (text if is_kept else None)
+    assert redact_profile(text) == (text if is_kept else None)
 
 
 @pytest.mark.parametrize("name", bundled_profiles())
 def test_a_profile_asks_the_same_from_another_folder(name: str, tmp_path: Path) -> None:
     path = bundled_profiles()[name]
-    text = as_text(relocated(read_document(path.read_bytes(), "x").value, path.parent))
-    assert profile_hash(load_profile_text(text.encode(), tmp_path / "x.yaml")) == profile_hash(load_profile(path))
+    text = format_profile(make_paths_absolute(read_document(path.read_bytes(), "x").value, path.parent))
+    assert compute_profile_hash(load_profile_text(text.encode(), tmp_path / "x.yaml")) == compute_profile_hash(
+        load_profile(path)
+    )
 
 
 def test_models_data_sets_and_secrets_lead_where_they_led(tmp_path: Path) -> None:
@@ -95,12 +97,14 @@ def test_models_data_sets_and_secrets_lead_where_they_led(tmp_path: Path) -> Non
                    "start": {"command": "./serve", "ready": "/health"}},
         "workload": {"dataset": "prompts.jsonl"},
     }  # fmt: skip
-    moved = relocated(tree, tmp_path)
+    moved = make_paths_absolute(tree, tmp_path)
     assert moved["workload"]["dataset"] == str(tmp_path / "prompts.jsonl")
     assert moved["target"]["api_key"] == f"file:{tmp_path / 'key'}"
     assert moved["target"]["start"]["directory"] == str(tmp_path)
     assert moved["target"]["model"] == "m"
-    local = relocated({"target": {"model": ["a.onnx", "digits"], "variants": [{"model": "b.onnx"}]}}, tmp_path)
+    local = make_paths_absolute(
+        {"target": {"model": ["a.onnx", "digits"], "variants": [{"model": "b.onnx"}]}}, tmp_path
+    )
     assert local["target"]["model"] == [str(tmp_path / "a.onnx"), "digits"]
     assert local["target"]["variants"][0]["model"] == str(tmp_path / "b.onnx")
 
@@ -133,4 +137,4 @@ def test_secrets_by_the_host_that_they_are_sent_to(
         f"sizewise: 1\nname: x\ntarget: {{protocol: http, {target}}}\nworkload: {{body: {{a: 1}}}}\n"
         f"load: {{stages: [{{rate: 1/s, duration: 1s}}]}}\ntelemetry: {telemetry}\n"
     )
-    assert hosts_of_secrets(load_profile(path)) == sent
+    assert find_secret_hosts(load_profile(path)) == sent

@@ -9,7 +9,7 @@ import yaml
 from app.errors import UsageError
 from app.profiles.bundled import bundled_profiles
 from app.profiles.loading import load_profile
-from app.profiles.resolved import profile_hash, spec_yaml, workload_hash
+from app.profiles.resolved import compute_profile_hash, compute_workload_hash, format_spec
 from app.profiles.secrets import resolve_secret
 from app.profiles.target import HttpTarget
 
@@ -55,7 +55,7 @@ def path(tmp_path: Path) -> Path:
 
 
 def test_every_default_is_printed_with_its_unit(path: Path) -> None:
-    spec = yaml.safe_load(spec_yaml(load_profile(path)))
+    spec = yaml.safe_load(format_spec(load_profile(path)))
     assert spec["load"]["warmup"] == "2s"
     assert spec["load"]["stages"][0] == {
         "name": "steady", "arrivals": "poisson", "rate": "1.6666666666666667/s", "duration": "1.5m", "lead_in": "0s",
@@ -68,7 +68,7 @@ def test_every_default_is_printed_with_its_unit(path: Path) -> None:
 
 
 def test_secrets_are_redacted_and_references_kept(path: Path) -> None:
-    text = spec_yaml(load_profile(path))
+    text = format_spec(load_profile(path))
     assert "canary" not in text
     assert "Bearer env:API_KEY" in text
     assert "text/plain" in text
@@ -76,7 +76,7 @@ def test_secrets_are_redacted_and_references_kept(path: Path) -> None:
 
 def test_a_redacted_header_is_not_sent(path: Path) -> None:
     spec = path.with_name("spec.yaml")
-    spec.write_text(spec_yaml(load_profile(path)))
+    spec.write_text(format_spec(load_profile(path)))
     target = load_profile(spec).target
     assert isinstance(target, HttpTarget)
     with pytest.raises(UsageError, match="redacted"):
@@ -88,17 +88,17 @@ def test_a_written_profile_loads_again_with_its_hash(name: str | None, path: Pat
     profile = load_profile(bundled_profiles()[name] if name else path)
     spec = tmp_path / "elsewhere" / "spec.yaml"
     spec.parent.mkdir()
-    spec.write_text(spec_yaml(profile), encoding="utf-8")
+    spec.write_text(format_spec(profile), encoding="utf-8")
     again = load_profile(spec)
-    assert profile_hash(again) == profile_hash(profile)
-    assert spec_yaml(again) == spec_yaml(profile)
+    assert compute_profile_hash(again) == compute_profile_hash(profile)
+    assert format_spec(again) == format_spec(profile)
 
 
 def test_any_text_in_a_body_survives_being_written(path: Path) -> None:
     path.write_text(PROFILE.replace("dataset: rows.jsonl", f"bodies: {json.dumps(TRICKY)}"))
     profile = load_profile(path)
     spec = path.with_name("spec.yaml")
-    spec.write_text(spec_yaml(profile), encoding="utf-8")
+    spec.write_text(format_spec(profile), encoding="utf-8")
     assert list(load_profile(spec).workload.model_dump()["bodies"]) == TRICKY
 
 
@@ -115,21 +115,21 @@ def test_any_text_in_a_body_survives_being_written(path: Path) -> None:
     ],
 )
 def test_the_hash_is_that_of_the_question(path: Path, right: str, other: str, is_same: bool) -> None:
-    before = profile_hash(load_profile(path))
+    before = compute_profile_hash(load_profile(path))
     assert right in PROFILE
     path.write_text(PROFILE.replace(right, other))
-    assert (profile_hash(load_profile(path)) == before) is is_same
+    assert (compute_profile_hash(load_profile(path)) == before) is is_same
 
 
 def test_the_hash_follows_a_files_content_and_not_its_place(path: Path, tmp_path: Path) -> None:
-    before = profile_hash(load_profile(path))
+    before = compute_profile_hash(load_profile(path))
     moved = tmp_path / "moved"
     moved.mkdir()
     (moved / "profile.yaml").write_text(PROFILE)
     (moved / "rows.jsonl").write_text("{}\n")
-    assert profile_hash(load_profile(moved / "profile.yaml")) == before
+    assert compute_profile_hash(load_profile(moved / "profile.yaml")) == before
     (moved / "rows.jsonl").write_text("[]\n")
-    assert profile_hash(load_profile(moved / "profile.yaml")) != before
+    assert compute_profile_hash(load_profile(moved / "profile.yaml")) != before
 
 
 @pytest.mark.parametrize(
@@ -146,5 +146,5 @@ def test_the_hash_of_the_workload_is_that_of_what_is_asked_alone(
     (tmp_path / "one.yaml").write_text(text)
     (tmp_path / "two.yaml").write_text(text.replace(right, other))
     assert right in text
-    one, two = (workload_hash(load_profile(tmp_path / f"{name}.yaml")) for name in ("one", "two"))
+    one, two = (compute_workload_hash(load_profile(tmp_path / f"{name}.yaml")) for name in ("one", "two"))
     assert (one == two) == is_same

@@ -3,10 +3,10 @@ from __future__ import annotations
 import pytest
 
 from app.errors import ProfileError
-from app.profiles.scaling import AUTOSCALERS, autoscaler_of, load_day, operations_of, router_of
+from app.profiles.scaling import AUTOSCALERS, build_autoscaler, build_operations, find_router, load_day
 from app.records.scaling import (
-    DOWN,
-    UP,
+    DEFAULT_SCALE_DOWN,
+    DEFAULT_SCALE_UP,
     Autoscaler,
     ColdStartModel,
     FailureModel,
@@ -26,7 +26,7 @@ from app.records.scaling import (
 
 
 def operations(*overrides: str, per_instance: int = 1) -> Operations:
-    return operations_of(load_day("none", overrides), per_instance)
+    return build_operations(load_day("none", overrides), per_instance)
 
 
 def test_a_cold_start_is_assumed_phase_by_phase() -> None:
@@ -92,7 +92,7 @@ PLANNED = PlannedReplica(replicas=12, per_s=9.0, busy=0.6, in_flight=2.0, by_hou
 
 def autoscaler(name: str, *overrides: str) -> Autoscaler:
     said = load_day(name, [f"autoscaler.{one}" for one in overrides])
-    return autoscaler_of(said.autoscaler, PLANNED, cold_start_s=124.0)
+    return build_autoscaler(said.autoscaler, PLANNED, cold_start_s=124.0)
 
 
 def test_what_is_not_said_is_the_programs_own_but_target_and_bounds_are_the_plans() -> None:
@@ -133,7 +133,7 @@ def test_rules_of_change_are_those_of_kubernetes_until_said() -> None:
     assert said.down == ScalingRules(60.0, (RatePolicy("percent", 10.0),))
     plain = autoscaler("hpa")
     assert isinstance(plain, Hpa)
-    assert (plain.up, plain.down) == (UP, DOWN)
+    assert (plain.up, plain.down) == (DEFAULT_SCALE_UP, DEFAULT_SCALE_DOWN)
     never = autoscaler("hpa", "down.percent=null")
     assert isinstance(never, Hpa)
     assert never.down.select == "disabled"
@@ -147,8 +147,8 @@ def test_a_schedule_is_written_as_a_table() -> None:
 
 def test_the_day_has_its_own_patience_and_router() -> None:
     day = load_day("none", ["timeout=500ms", "queue_limit=20", "router=power-of-two"])
-    assert (day.timeout_s, day.queue_limit, router_of(day)) == (0.5, 20, "power_of_two")
-    assert router_of(load_day("none", [])) is None
+    assert (day.timeout_s, day.queue_limit, find_router(day)) == (0.5, 20, "power_of_two")
+    assert find_router(load_day("none", [])) is None
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import pytest
 
 from app.errors import UsageError
 from app.profiles.problems import BadValueError
-from app.profiles.secrets import anchor, redact, refuse_secrets_in_url, resolve_secret
+from app.profiles.secrets import check_url_has_no_secret, make_reference_absolute, redact, resolve_secret
 
 
 def test_references_are_resolved_late(tmp_path: Path) -> None:
@@ -41,8 +41,8 @@ def test_only_harmless_headers_and_references_are_written(header: str, value: st
 
 
 def test_a_file_reference_becomes_absolute(tmp_path: Path) -> None:
-    assert anchor("Bearer file:key", tmp_path) == f"Bearer file:{tmp_path / 'key'}"
-    assert anchor("env:KEY", tmp_path) == "env:KEY"
+    assert make_reference_absolute("Bearer file:key", tmp_path) == f"Bearer file:{tmp_path / 'key'}"
+    assert make_reference_absolute("env:KEY", tmp_path) == "env:KEY"
 
 
 @pytest.mark.parametrize(
@@ -55,16 +55,16 @@ def test_a_file_reference_becomes_absolute(tmp_path: Path) -> None:
 )  # fmt: skip
 def test_a_secret_in_the_query_is_refused(rest: str) -> None:
     with pytest.raises(BadValueError, match="query"):
-        refuse_secrets_in_url(f"http://h/{rest}")
+        check_url_has_no_secret(f"http://h/{rest}")
 
 
 def test_user_information_is_refused() -> None:
     with pytest.raises(BadValueError, match="user"):
-        refuse_secrets_in_url("http://user@h/")
+        check_url_has_no_secret("http://user@h/")
 
 
 def test_other_queries_pass() -> None:
-    refuse_secrets_in_url("http://h/?version=2024&model=a&bypass=1&compat=2&pattern=x&api-version=2024-10-21")
+    check_url_has_no_secret("http://h/?version=2024&model=a&bypass=1&compat=2&pattern=x&api-version=2024-10-21")
 
 
 def test_a_file_that_cannot_be_read_is_told_with_the_reason(tmp_path: Path) -> None:

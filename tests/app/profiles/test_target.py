@@ -9,7 +9,7 @@ import yaml
 from app.errors import ProfileError
 from app.profiles.loading import load_profile
 from app.profiles.profile import PROFILES
-from app.profiles.resolved import profile_hash, spec_yaml
+from app.profiles.resolved import compute_profile_hash, format_spec
 from tests.app.profiles.conftest import Load
 from tests.fakes.profiles import load_endpoint_profile
 
@@ -38,11 +38,11 @@ def test_every_protocol_is_read_and_written_back(load: Load, tmp_path: Path, pro
     stage = {"concurrency": 1, "duration": "1s"} if protocol == "locust" else {"rate": "1/s", "duration": "1s"}
     profile = load(target(protocol), WORKLOADS.get(protocol), {"stages": [stage]})
     assert profile.target.protocol == protocol
-    text = spec_yaml(profile)
+    text = format_spec(profile)
     spec = tmp_path / "spec.yaml"
     spec.write_text(text)
-    assert spec_yaml(load_profile(spec)) == text
-    assert profile_hash(load_profile(spec)) == profile_hash(profile)
+    assert format_spec(load_profile(spec)) == text
+    assert compute_profile_hash(load_profile(spec)) == compute_profile_hash(profile)
 
 
 def test_replicas_share_the_requests(load: Load) -> None:
@@ -59,14 +59,14 @@ def test_a_start_is_cut_into_words_and_stays_where_it_was_written(load: Load, tm
     assert profile.target.start.directory == tmp_path
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
-    (elsewhere / "spec.yaml").write_text(spec_yaml(profile))
+    (elsewhere / "spec.yaml").write_text(format_spec(profile))
     again = load_endpoint_profile(elsewhere / "spec.yaml").target.start
     assert again == profile.target.start
 
 
 def test_a_scripted_model_has_a_name(load: Load) -> None:
     profile = load({"protocol": "openai-chat", "scripted": {"delay": "20ms"}}, {"prompts": {"input_tokens": 5}})
-    assert "model: scripted" in spec_yaml(profile)
+    assert "model: scripted" in format_spec(profile)
 
 
 @pytest.mark.parametrize(
@@ -120,6 +120,6 @@ def test_what_does_not_fit_is_told_without_secrets(load: Load, protocol: str, mo
 def test_keys_stay_out_of_what_is_written(load: Load) -> None:
     headers = {"X-Api-Key": "canary", "accept": "text/plain"}
     profile = load({**target("http"), "headers": headers, "api_key": "file:key.txt"}, {})
-    text = spec_yaml(profile)
+    text = format_spec(profile)
     assert "canary" not in text
     assert yaml.safe_load(text)["target"]["api_key"].startswith("file:/")

@@ -10,7 +10,7 @@ import pytest
 from app.errors import ProfileError
 from app.profiles import traces
 from app.profiles.problems import BadValueError
-from app.profiles.traces import check_token_columns, facts_of_trace, is_trace, read_table, read_trace
+from app.profiles.traces import check_token_columns, is_trace, read_table, read_trace, read_trace_facts
 
 WANTED = frozenset({"timestamp", "input_length"})
 
@@ -89,7 +89,7 @@ def test_no_more_is_unpacked_than_the_limit(tmp_path: Path, monkeypatch: pytest.
 
 
 def test_no_more_rows_are_read_than_the_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(traces, "MOST_ROWS", 5)
+    monkeypatch.setattr(traces, "MAX_ROWS", 5)
     assert read_table(written(tmp_path, "a.csv", b"timestamp\n" + b"1\n" * 5), WANTED).table.num_rows == 5
     with pytest.raises(ProfileError, match="has more than 5 rows"):
         read_table(written(tmp_path, "a.csv", b"timestamp\n" + b"1\n" * 6), WANTED)
@@ -322,11 +322,11 @@ def test_what_cannot_be_a_trace_is_refused_in_a_sentence(tmp_path: Path, name: s
 def test_facts_are_of_what_the_file_holds_now(tmp_path: Path) -> None:
     path = tmp_path / "trace.csv"
     path.write_text("timestamp,input_tokens,output_tokens\n5,10,1\n6,20,2\n9,60,6\n")
-    facts = facts_of_trace(path)
+    facts = read_trace_facts(path)
     assert (facts.count, facts.span_s, facts.mean_per_s) == (3, 4.0, 0.5)
     assert (facts.mean_input_tokens, facts.mean_output_tokens) == (30.0, 3.0)
     path.write_text("timestamp\n5\n7\n8\n15.00\n")
-    again = facts_of_trace(path)
+    again = read_trace_facts(path)
     assert (again.count, again.mean_input_tokens) == (4, None)
 
 
@@ -335,9 +335,9 @@ def test_requests_at_one_time_have_no_rate(tmp_path: Path, text: str) -> None:
     path = tmp_path / "trace.csv"
     path.write_text(text)
     with pytest.raises(BadValueError, match="two requests at different times"):
-        facts_of_trace(path)
+        read_trace_facts(path)
 
 
 def test_a_trace_that_is_gone(tmp_path: Path) -> None:
     with pytest.raises(BadValueError, match="no such file"):
-        facts_of_trace(tmp_path / "gone.csv")
+        read_trace_facts(tmp_path / "gone.csv")

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 import yaml
 
-from app.analysis.traces import rate_per_s
+from app.analysis.traces import compute_rate_per_s
 from app.errors import ProfileError, UsageError
 from app.profiles.loading import load_profile, load_traffic
-from app.profiles.plan import PlanSettings, plan_limits_of
-from app.profiles.resolved import profile_hash, spec_yaml
-from app.profiles.traffic import SHAPES, WEEKS, Shape, TrafficSettings, Week, traffic_of
+from app.profiles.plan import PlanSettings, build_plan_limits
+from app.profiles.resolved import compute_profile_hash, format_spec
+from app.profiles.traffic import SHAPES, WEEKS, Shape, TrafficSettings, Week, build_traffic
 from app.records.traffic import Campaign, Dispersion, RecurringSpike, RequestClass, TokenLengths, Traffic
 from tests.fakes.profiles import load_endpoint_profile
 
@@ -49,7 +49,7 @@ def written(folder: Path, text: str, name: str = "traffic.yaml") -> Path:
 
 
 def read(folder: Path, text: str) -> Traffic:
-    return traffic_of(load_traffic(written(folder, text)))
+    return build_traffic(load_traffic(written(folder, text)))
 
 
 def settings(**values: Any) -> TrafficSettings:
@@ -70,10 +70,12 @@ def test_a_week_is_seven_shares_that_reach_the_peak(week: Week) -> None:
 
 
 def test_traffic_and_limits_take_over_what_the_profile_says() -> None:
-    traffic = traffic_of(TrafficSettings.model_validate({"peak": "600/min", "shape": "evening", "growth": "20%/year"}))
+    traffic = build_traffic(
+        TrafficSettings.model_validate({"peak": "600/min", "shape": "evening", "growth": "20%/year"})
+    )
     assert (traffic.peak_per_s, traffic.shape, traffic.growth_per_year) == (10.0, "evening", 0.2)
     assert traffic.hourly_share == SHAPES["evening"]
-    limits = plan_limits_of(
+    limits = build_plan_limits(
         PlanSettings.model_validate(
             {"assurance": "95%", "redundancy": "n+2", "regions": ["r"], "providers": ["p"], "budget": "5 USD/month",
              "max_price_age": "90d"}
@@ -84,7 +86,7 @@ def test_traffic_and_limits_take_over_what_the_profile_says() -> None:
 
 
 def test_a_peak_alone_is_a_workday_of_poissons_requests_all_week() -> None:
-    assert traffic_of(settings()) == Traffic(900.0, "workday", SHAPES["workday"])
+    assert build_traffic(settings()) == Traffic(900.0, "workday", SHAPES["workday"])
 
 
 def test_every_key_is_taken_over(tmp_path: Path) -> None:
@@ -110,14 +112,14 @@ def test_every_key_is_taken_over(tmp_path: Path) -> None:
 
 
 def test_one_token_mean_and_a_bare_index() -> None:
-    traffic = traffic_of(settings(tokens={"input": 900, "output": 120}, dispersion=8))
+    traffic = build_traffic(settings(tokens={"input": 900, "output": 120}, dispersion=8))
     assert traffic.tokens == (TokenLengths(1.0, 900.0, 120.0),)
     assert traffic.dispersion == Dispersion(8.0, 60.0)
 
 
 def test_a_day_and_a_week_of_shares_of_ones_own() -> None:
     day = [0.5] * 23 + [1]
-    traffic = traffic_of(settings(shape=day, week=[1, 1, 1, 1, 1, 0, 0.5]))
+    traffic = build_traffic(settings(shape=day, week=[1, 1, 1, 1, 1, 0, 0.5]))
     assert (traffic.shape, traffic.hourly_share) == ("custom", tuple(day))
     assert traffic.weekly_share == (1.0, 1.0, 1.0, 1.0, 1.0, 0.0, 0.5)
 
@@ -126,16 +128,16 @@ def test_a_day_and_a_week_of_shares_of_ones_own() -> None:
 def test_what_is_written_back_loads_again(tmp_path: Path, text: str) -> None:
     indented = "".join(f"  {line}\n" for line in text.splitlines())
     profile = load_endpoint_profile(written(tmp_path, f"{PROFILE}traffic:\n{indented}"))
-    again = load_endpoint_profile(written(tmp_path, spec_yaml(profile), "spec.yaml"))
+    again = load_endpoint_profile(written(tmp_path, format_spec(profile), "spec.yaml"))
     assert profile.traffic is not None
     assert again.traffic == profile.traffic == load_traffic(written(tmp_path, text))
-    assert profile_hash(again) == profile_hash(profile)
+    assert compute_profile_hash(again) == compute_profile_hash(profile)
     assert load_traffic(written(tmp_path, f"traffic:\n{indented}")) == profile.traffic
 
 
 def test_every_default_is_printed(tmp_path: Path) -> None:
     profile = load_profile(written(tmp_path, f"{PROFILE}traffic: {{peak: 900/s}}\n"))
-    assert yaml.safe_load(spec_yaml(profile))["traffic"] == {
+    assert yaml.safe_load(format_spec(profile))["traffic"] == {
         "peak": "900/s", "users": None, "trace": None, "shape": "workday", "week": "even", "growth": "0%/year",
         "spikes": [], "campaigns": [], "uncertainty": "0%", "dispersion": {"index": 1.0, "window": "1m"},
         "cache": "0%", "tokens": [], "classes": [],
@@ -208,7 +210,7 @@ def bursts(days: int) -> str:
 
 def test_a_trace_tells_peak_shape_week_bursts_and_lengths(tmp_path: Path) -> None:
     (tmp_path / "trace.csv.gz").write_bytes(gzip.compress(bursts(9).encode()))
-    traffic = traffic_of(load_traffic(tmp_path / "trace.csv.gz"))
+    traffic = build_traffic(load_traffic(tmp_path / "trace.csv.gz"))
     assert traffic == read(tmp_path, "trace: trace.csv.gz")
     assert traffic.trace is not None
     assert traffic.peak_per_s == traffic.trace.peak_1h_per_s
@@ -238,7 +240,7 @@ def test_a_short_trace_is_as_if_all_day_were_like_it(tmp_path: Path) -> None:
 
 
 def read_trace_text(folder: Path, text: str) -> Traffic:
-    return traffic_of(load_traffic(written(folder, text, "trace.csv")))
+    return build_traffic(load_traffic(written(folder, text, "trace.csv")))
 
 
 def test_a_traces_path_is_relative_to_the_file_that_names_it(tmp_path: Path) -> None:
@@ -261,14 +263,14 @@ def test_what_is_wrong_in_a_trace_is_told_by_its_file_and_line(tmp_path: Path) -
 def test_a_trace_that_a_stored_profile_no_longer_finds(tmp_path: Path) -> None:
     trace = written(tmp_path, "timestamp\n1\n2\n", "trace.csv")
     path = written(tmp_path, f"{PROFILE}traffic: {{trace: trace.csv}}\n")
-    before = profile_hash(load_profile(path))
+    before = compute_profile_hash(load_profile(path))
     written(tmp_path, "timestamp\n1\n3\n", "trace.csv")
-    assert profile_hash(load_profile(path)) != before
+    assert compute_profile_hash(load_profile(path)) != before
     trace.unlink()
     stored = load_endpoint_profile(path, files_must_exist=False).traffic
     assert stored is not None
     with pytest.raises(UsageError, match="no such file"):
-        traffic_of(stored)
+        build_traffic(stored)
 
 
 def test_a_trace_may_be_planned_at_another_level_and_keeps_its_rows(tmp_path: Path) -> None:
@@ -276,7 +278,7 @@ def test_a_trace_may_be_planned_at_another_level_and_keeps_its_rows(tmp_path: Pa
     traffic = read(tmp_path, "trace: a.csv\npeak: 5/s\n")
     assert (traffic.peak_per_s, traffic.trace and traffic.trace.mean_per_s) == (5.0, 1.0)
     assert traffic.rows is not None
-    assert rate_per_s(traffic.rows) == pytest.approx(1.0)
+    assert compute_rate_per_s(traffic.rows) == pytest.approx(1.0)
     assert read(tmp_path, "trace: a.csv\ndispersion: 3\n").rows is None  # the stated bursts take the trace's place
     stated = read(tmp_path, "trace: a.csv\ntokens: {input: 5, output: 6}\n").rows
     assert stated is not None

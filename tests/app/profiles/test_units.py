@@ -22,7 +22,7 @@ from app.profiles.problems import BadValueError
         (units.parse_rate_per_s, "1e3/s", 1000.0),
         (units.parse_rate_per_s, "7200/h", 2.0),
         (units.parse_rate_per_s, "43200/day", 0.5),
-        (units.parse_rate_or_none_per_s, "0/s", 0.0),
+        (units.parse_non_negative_rate_per_s, "0/s", 0.0),
         (units.parse_multiple, "150%", 1.5),
         (units.parse_speed, "0.5x", 0.5),
         (units.parse_share, "0.1%", 0.001),

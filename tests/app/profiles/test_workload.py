@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from app.errors import ProfileError
-from app.profiles.workload import encoded
+from app.profiles.workload import encode_body
 from tests.app.profiles.conftest import Load
 
 TARGETS: dict[str, dict[str, Any]] = {
@@ -34,8 +34,8 @@ def test_what_has_a_body_is_posted(load: Load) -> None:
 
 
 def test_text_is_sent_as_it_is_and_all_else_as_json() -> None:
-    assert encoded("plain {{x}}") == b"plain {{x}}"
-    assert encoded({"é": [1, 0.5, None]}) == '{"é":[1,0.5,null]}'.encode()
+    assert encode_body("plain {{x}}") == b"plain {{x}}"
+    assert encode_body({"é": [1, 0.5, None]}) == '{"é":[1,0.5,null]}'.encode()
 
 
 @pytest.mark.parametrize(

@@ -3,12 +3,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from app.records.calls import CALL_SCHEMA, COLUMNS, unpacked
+from app.records.calls import CALL_SCHEMA, COLUMNS, unpack_calls
 
 
 def test_rows_come_out_of_their_packed_form_with_nulls() -> None:
     table = np.array([[4, 1, -1, 10, 20, -1, 30, -1, 40], [5, 0, 7, -1, -1, -1, -1, -1, -1]], np.int64)
-    rows = unpacked(3, table.tobytes())
+    rows = unpack_calls(3, table.tobytes())
     assert rows.schema == CALL_SCHEMA
     first, second = rows.to_pylist()
     assert first == {
@@ -19,9 +19,9 @@ def test_rows_come_out_of_their_packed_form_with_nulls() -> None:
 
 
 def test_no_rows_are_no_rows() -> None:
-    assert unpacked(0, b"").num_rows == 0
+    assert unpack_calls(0, b"").num_rows == 0
 
 
 def test_half_a_row_is_none() -> None:
     with pytest.raises(ValueError, match="reshape"):
-        unpacked(0, np.zeros(5, np.int64).tobytes())
+        unpack_calls(0, np.zeros(5, np.int64).tobytes())

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from app.records.gpu import throttle_names
+from app.records.gpu import list_throttle_reasons
 
 
 @pytest.mark.parametrize(
@@ -18,4 +18,4 @@ from app.records.gpu import throttle_names
     ],
 )
 def test_bits_have_names_and_being_idle_is_no_throttling(bits: int, names: tuple[str, ...]) -> None:
-    assert throttle_names(float(bits)) == names
+    assert list_throttle_reasons(float(bits)) == names

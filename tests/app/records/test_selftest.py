@@ -3,14 +3,14 @@ from __future__ import annotations
 import pytest
 from msgspec.structs import replace
 
-from app.records.selftest import Finding, SelfTestMark, finding, selftest
+from app.records.selftest import Finding, SelfTestSummary, build_finding, build_selftest
 
 
 def of(*findings: Finding, at: str = "2026-01-02T12:00:00+00:00", tool: str = "1", fingerprint: str = "f") -> str:
-    return selftest(findings, at=at, tool=tool, fingerprint=fingerprint, duration_s=1.0).id
+    return build_selftest(findings, at=at, tool=tool, fingerprint=fingerprint, duration_s=1.0).id
 
 
-GOOD = finding("stall", "p95", 900.0, low=855.0, high=945.0, unit="ms")
+GOOD = build_finding("stall", "p95", 900.0, low=855.0, high=945.0, unit="ms")
 
 
 @pytest.mark.parametrize(
@@ -21,21 +21,23 @@ GOOD = finding("stall", "p95", 900.0, low=855.0, high=945.0, unit="ms")
 def test_a_number_passes_inside_its_bounds(
     seen: float | None, low: float | None, high: float | None, passed: bool
 ) -> None:
-    assert finding("c", "w", seen, low=low, high=high, unit=None).passed is passed
+    assert build_finding("c", "w", seen, low=low, high=high, unit=None).passed is passed
 
 
 def test_the_id_is_that_of_tool_machine_time_and_outcome() -> None:
-    bad = finding("stall", "p95", 100.0, low=855.0, high=945.0, unit="ms")
+    bad = build_finding("stall", "p95", 100.0, low=855.0, high=945.0, unit="ms")
     ids = {of(GOOD), of(bad), of(GOOD, at="later"), of(GOOD, tool="2"), of(GOOD, fingerprint="g")}
     assert len(ids) == 5
     assert of(GOOD) == of(GOOD)
 
 
 def test_nothing_looked_at_is_no_pass() -> None:
-    assert not selftest((), at="", tool="", fingerprint="", duration_s=0.0).passed
+    assert not build_selftest((), at="", tool="", fingerprint="", duration_s=0.0).passed
 
 
 def test_the_mark_names_each_check_that_failed_once() -> None:
     bad = replace(GOOD, passed=False)
-    found = selftest((bad, GOOD, bad, replace(bad, check="clock")), at="t", tool="1", fingerprint="f", duration_s=1.0)
-    assert found.mark() == SelfTestMark(found.id, "t", False, ("stall", "clock"))
+    found = build_selftest(
+        (bad, GOOD, bad, replace(bad, check="clock")), at="t", tool="1", fingerprint="f", duration_s=1.0
+    )
+    assert found.summarize() == SelfTestSummary(found.id, "t", False, ("stall", "clock"))

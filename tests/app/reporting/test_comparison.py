@@ -4,7 +4,7 @@ import msgspec
 import pytest
 
 from app.analysis.comparisons.comparison import compare_runs
-from app.reporting.comparison import comparison_section
+from app.reporting.comparison import build_comparison_section
 from tests.fakes.repeated import result, steady
 
 BASE = result(steady(10.0, 0.1))
@@ -15,23 +15,23 @@ BASE = result(steady(10.0, 0.1))
     [(20.0, 0.5, "REGRESSION: of 2"), (10.0, 0.1, "NO REGRESSION: of 2"), (10.8, 0.5, "INCONCLUSIVE: of 2")],
 )
 def test_one_sentence_says_what_came_out(now_ms: float, half_ms: float, told: str) -> None:
-    section = comparison_section(compare_runs([BASE], [result(steady(now_ms, half_ms), run_id="later")]))
-    assert section.sentence.startswith(told)
+    section = build_comparison_section(compare_runs([BASE], [result(steady(now_ms, half_ms), run_id="later")]))
+    assert section.headline.startswith(told)
     assert section.banner is None
 
 
 def test_a_run_against_itself_is_called_the_same_run() -> None:
-    section = comparison_section(compare_runs([BASE], [BASE]))
-    assert (section.sentence, section.banner) == ("SAME RUN: no difference.", None)
+    section = build_comparison_section(compare_runs([BASE], [BASE]))
+    assert (section.headline, section.banner) == ("SAME RUN: no difference.", None)
 
 
 def test_the_banner_says_what_must_be_read_first() -> None:
     slower = msgspec.structs.replace(result(steady(20.0, 0.1)), workload_hash="other")
-    assert str(comparison_section(compare_runs([BASE], [slower])).banner).startswith("NOT COMPARABLE: workload")
-    forced = comparison_section(compare_runs([BASE], [slower], is_forced=True))
+    assert str(build_comparison_section(compare_runs([BASE], [slower])).banner).startswith("NOT COMPARABLE: workload")
+    forced = build_comparison_section(compare_runs([BASE], [slower], is_forced=True))
     assert str(forced.banner).startswith("FORCED")
     environment = msgspec.structs.replace(BASE.environment, cpu_model="another")
     elsewhere = msgspec.structs.replace(result(steady(20.0, 0.1)), environment=environment)
-    section = comparison_section(compare_runs([BASE], [elsewhere]))
+    section = build_comparison_section(compare_runs([BASE], [elsewhere]))
     assert str(section.banner).startswith("ADVISORY")
-    assert section.sentence.startswith("NO REGRESSION")
+    assert section.headline.startswith("NO REGRESSION")

@@ -4,7 +4,7 @@ import msgspec
 import pyarrow as pa
 import pytest
 
-from app.reporting.definitions import definitions
+from app.reporting.definitions import build_definitions
 from reports.model import Definitions, DefinitionTable, Quantity
 from tests.fakes.results import Run, full_run, nothing_measured
 from tests.fakes.traffic import clients_run, locust_run, streaming_run
@@ -13,7 +13,7 @@ TOOLS = ["Sizewise", "vLLM", "GuideLLM", "AIPerf", "genai-bench", "inference-per
 
 
 def of(run: Run) -> Definitions | None:
-    return definitions(pa.Table.from_pandas(run.rows, preserve_index=False), run.result)
+    return build_definitions(pa.Table.from_pandas(run.rows, preserve_index=False), run.result)
 
 
 @pytest.fixture(scope="module")

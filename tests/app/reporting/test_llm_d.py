@@ -9,7 +9,7 @@ import msgspec
 import pytest
 from llmd_benchmark_report import BenchmarkReportV021, load_benchmark_report
 
-from app.reporting.llm_d import llm_d_reports
+from app.reporting.llm_d import build_llm_d_reports
 from tests.fakes.local_runs import local_run
 from tests.fakes.results import SPEC, Run, full_run, interrupted, nothing_measured
 from tests.fakes.traffic import clients_run, locust_run, spike_run, streaming_run
@@ -17,7 +17,7 @@ from tests.fakes.traffic import clients_run, locust_run, spike_run, streaming_ru
 
 def _read(run: Run) -> list[Any]:
     """Each written, read back and validated."""
-    found = [msgspec.json.decode(msgspec.json.encode(one)) for one in llm_d_reports(run.result, SPEC)]
+    found = [msgspec.json.decode(msgspec.json.encode(one)) for one in build_llm_d_reports(run.result, SPEC)]
     return [load_benchmark_report(one) for one in found]
 
 
@@ -73,6 +73,6 @@ def test_a_doubted_measurement_says_so() -> None:
     run = streaming_run()
     doubted = msgspec.structs.replace(run.result.stages[0].verdict, status="INVALID", reasons=("sends were late",))
     stage = msgspec.structs.replace(run.result.stages[0], verdict=doubted)
-    (found,) = llm_d_reports(msgspec.structs.replace(run.result, stages=(stage,)), "")
+    (found,) = build_llm_d_reports(msgspec.structs.replace(run.result, stages=(stage,)), "")
     assert found.run.description == "chat, chat: measurement INVALID; sends were late"
     assert "INVALID" in found.run.keywords

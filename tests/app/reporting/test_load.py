@@ -3,20 +3,20 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from app.analysis.answering import with_headline
-from app.analysis.local.accuracy import rows_to_settle
-from app.analysis.objectives import judge, parse_gate, parse_objective
-from app.records.result import Estimate, Judged, Knee, MaxRate, Objective, Result, Stage
+from app.analysis.answering import mark_headline
+from app.analysis.local.accuracy import estimate_rows_needed
+from app.analysis.objectives import evaluate_objective, parse_gate, parse_objective
+from app.records.result import Estimate, Knee, MaxRate, Objective, ObjectiveResult, Result, Stage
 from app.reporting import build_report
 from app.reporting.load import (
-    cold_start_parts,
-    curve_of,
-    headline_stage,
-    headline_stages,
-    knee_section,
-    load_tiles,
-    objective_rows,
-    token_rows,
+    build_cold_start_rows,
+    build_curve_labels,
+    build_knee_section,
+    build_load_tiles,
+    build_objective_rows,
+    build_token_rows,
+    find_headline_stage,
+    find_headline_stages,
 )
 from reports import formatting
 from reports.text import render_text
@@ -35,7 +35,7 @@ def with_steady(*rates: float, found: float | None, at_least: bool = False) -> R
         msgspec.structs.replace(first, name=f"at {rate:g}/s", kind="steady", scheduled_per_s=rate) for rate in rates
     )
     max_rate = MaxRate(Estimate(found), ("latency_ms.p95 < 50",), "at 300/s …", at_least=at_least)
-    stages = with_headline(stages, stages, max_rate)
+    stages = mark_headline(stages, stages, max_rate)
     return msgspec.structs.replace(full_run().result, stages=stages, max_rate=max_rate)
 
 
@@ -44,31 +44,31 @@ def names(stages: tuple[Stage, ...]) -> list[str]:
 
 
 def test_the_answer_rests_on_the_highest_of_the_rates_that_held() -> None:
-    assert names(headline_stages(with_steady(40, 100, 300, found=100))) == ["at 100/s"]
-    assert names(headline_stages(with_steady(40, 300, found=None))) == ["at 40/s", "at 300/s"]
+    assert names(find_headline_stages(with_steady(40, 100, 300, found=100))) == ["at 100/s"]
+    assert names(find_headline_stages(with_steady(40, 300, found=None))) == ["at 40/s", "at 300/s"]
 
 
 @pytest.mark.parametrize(
     ("judged", "why"),
     [
         (
-            Judged(ERRORS, REACHES_PAST, "INCONCLUSIVE"),
+            ObjectiveResult(ERRORS, REACHES_PAST, "INCONCLUSIVE"),
             "the interval reaches past the limit; 381 requests without an error would settle it",
         ),
         (
-            Judged(parse_objective("latency_ms.p95 < 50"), Estimate(48.0, (44.0, 55.0), 300), "INCONCLUSIVE"),
+            ObjectiveResult(parse_objective("latency_ms.p95 < 50"), Estimate(48.0, (44.0, 55.0), 300), "INCONCLUSIVE"),
             "the interval reaches past the limit; a longer stage narrows it",
         ),
         (
-            Judged(ERRORS, Estimate(0.001, None, 9, reason="no interval"), "INCONCLUSIVE"),
+            ObjectiveResult(ERRORS, Estimate(0.001, None, 9, reason="no interval"), "INCONCLUSIVE"),
             "no interval; a longer stage gives one",
         ),
-        (Judged(ERRORS, Estimate(None, reason="needs 72, has 9"), "INCONCLUSIVE"), "needs 72, has 9"),
-        (Judged(ERRORS, Estimate(0.0, (0.0, 0.002), 2_000), "PASS"), None),
+        (ObjectiveResult(ERRORS, Estimate(None, reason="needs 72, has 9"), "INCONCLUSIVE"), "needs 72, has 9"),
+        (ObjectiveResult(ERRORS, Estimate(0.0, (0.0, 0.002), 2_000), "PASS"), None),
     ],
 )
-def test_what_is_not_settled_says_why(judged: Judged, why: str | None) -> None:
-    (row,) = objective_rows(msgspec.structs.replace(full_run().result, slo=(judged,), gates=()))
+def test_what_is_not_settled_says_why(judged: ObjectiveResult, why: str | None) -> None:
+    (row,) = build_objective_rows(msgspec.structs.replace(full_run().result, slo=(judged,), gates=()))
     assert row.why == why
 
 
@@ -80,10 +80,10 @@ def test_only_labelled_rows_settle_an_accuracy(written: str, needed: bool) -> No
     assert accuracy is not None
     observed = accuracy.kept if needed else accuracy.value
     assert observed is not None
-    judged = Judged(objective, observed, "INCONCLUSIVE", result.stages[-1].name)
-    (row,) = objective_rows(msgspec.structs.replace(result, slo=(judged,)))
-    rows = rows_to_settle(accuracy, 0.99) if needed else None
-    told = "" if rows is None else f", about {formatting.number(rows)} in all if they are like these"
+    judged = ObjectiveResult(objective, observed, "INCONCLUSIVE", result.stages[-1].name)
+    (row,) = build_objective_rows(msgspec.structs.replace(result, slo=(judged,)))
+    rows = estimate_rows_needed(accuracy, 0.99) if needed else None
+    told = "" if rows is None else f", about {formatting.format_number(rows)} in all if they are like these"
     assert rows is None or rows > 450
     assert row.why == f"the interval reaches past the limit; only more labelled rows settle it{told}"
 
@@ -122,7 +122,7 @@ def test_only_labelled_rows_settle_an_accuracy(written: str, needed: bool) -> No
 )
 def test_a_gate_is_shown_with_its_interval_in_the_unit_of_its_limit(gate: str, observed: Estimate, told: str) -> None:
     run = full_run()
-    judged = msgspec.structs.replace(judge(parse_gate(gate), observed), stage="peak")
+    judged = msgspec.structs.replace(evaluate_objective(parse_gate(gate), observed), stage="peak")
     result = msgspec.structs.replace(run.result, slo=(), gates=(judged,))
     report = build_report(result, run.rows, run.telemetry, "", "", "{}")
     assert f"{judged.judgement} {told}" in render_text(report, width=1000)
@@ -132,16 +132,16 @@ def test_a_gate_is_shown_with_its_interval_in_the_unit_of_its_limit(gate: str, o
 
 @pytest.mark.parametrize(("value", "margin"), [(-0.02, 0.6), (-0.1, -1.0), (0.0, 1.0)])
 def test_a_limit_below_zero_has_a_margin_too(value: float, margin: float) -> None:
-    judged = judge(parse_gate("change(max_rate_within_slo) > -5%"), Estimate(value, (value, value)))
-    (row,) = objective_rows(msgspec.structs.replace(full_run().result, slo=(), gates=(judged,)))
+    judged = evaluate_objective(parse_gate("change(max_rate_within_slo) > -5%"), Estimate(value, (value, value)))
+    (row,) = build_objective_rows(msgspec.structs.replace(full_run().result, slo=(), gates=(judged,)))
     assert row.margin == pytest.approx(margin)
 
 
 def test_so_many_requests_without_an_error_settle_it() -> None:
     from app.analysis.estimates import share
 
-    assert judge(ERRORS, share(0, 381)).judgement == "PASS"
-    assert judge(ERRORS, share(0, 379)).judgement == "INCONCLUSIVE"
+    assert evaluate_objective(ERRORS, share(0, 381)).judgement == "PASS"
+    assert evaluate_objective(ERRORS, share(0, 379)).judgement == "INCONCLUSIVE"
 
 
 @pytest.mark.parametrize(("second", "pooled"), [("poisson", True), ("gamma", False)])
@@ -152,7 +152,7 @@ def test_only_stages_of_the_same_arrivals_make_one_distribution(second: str, poo
     stages = tuple(
         msgspec.structs.replace(stage, kind="steady", arrival_kind=one) for stage, one in zip(holds, kinds, strict=True)
     )
-    result = msgspec.structs.replace(run.result, stages=with_headline(stages), max_rate=None)
+    result = msgspec.structs.replace(run.result, stages=mark_headline(stages), max_rate=None)
     drawn = build_report(result, run.rows, run.telemetry, "", "", "{}").spectra[0].n
     each = [stage.completed for stage in stages]
     assert drawn == sum(each) if pooled else drawn in each
@@ -160,9 +160,9 @@ def test_only_stages_of_the_same_arrivals_make_one_distribution(second: str, poo
 
 def test_rates_of_sessions_are_called_so() -> None:
     result = streaming_run().result
-    assert curve_of(result).counts == "requests"
+    assert build_curve_labels(result).counts == "requests"
     stages = tuple(msgspec.structs.replace(stage, sessions=True) for stage in result.stages)
-    assert curve_of(msgspec.structs.replace(result, stages=stages)).counts == "sessions"
+    assert build_curve_labels(msgspec.structs.replace(result, stages=stages)).counts == "sessions"
 
 
 def test_a_rate_above_which_none_was_tried_is_no_maximum_and_may_size_too_large_a_fleet() -> None:
@@ -177,7 +177,7 @@ def test_a_rate_above_which_none_was_tried_is_no_maximum_and_may_size_too_large_
 
 def test_stages_with_tokens_have_a_row_of_them() -> None:
     stage = streaming_run().result.stages[0]
-    (row,) = token_rows([stage])
+    (row,) = build_token_rows([stage])
     assert row.stage == "chat"
     assert row.ttft_p95.value == stage.metrics["ttft_ms"]["p95"].value
     assert row.itl_p99.value == stage.metrics["itl_ms"]["p99"].value
@@ -186,11 +186,11 @@ def test_stages_with_tokens_have_a_row_of_them() -> None:
 
 
 def test_plain_answers_have_none() -> None:
-    assert token_rows(full_run().result.stages) == ()
+    assert build_token_rows(full_run().result.stages) == ()
 
 
 def test_a_cold_start_is_told_part_by_part_and_what_it_never_came_to_by_its_reason() -> None:
-    parts = {part.name: part.quantity for part in cold_start_parts(streaming_run().result)}
+    parts = {part.name: part.quantity for part in build_cold_start_rows(streaming_run().result)}
     assert [(name, one.value) for name, one in parts.items()] == [
         ("ready", 8_200.0), ("first answer", 9_050.0), ("steady answers", None),
     ]  # fmt: skip
@@ -198,7 +198,7 @@ def test_a_cold_start_is_told_part_by_part_and_what_it_never_came_to_by_its_reas
 
 
 def test_a_target_that_was_up_has_none() -> None:
-    assert cold_start_parts(full_run().result) == ()
+    assert build_cold_start_rows(full_run().result) == ()
 
 
 def test_each_method_is_told_with_its_load_or_its_reason() -> None:
@@ -207,7 +207,7 @@ def test_each_method_is_told_with_its_load_or_its_reason() -> None:
         Knee("chord", "rate", 120.0, 25.0),
         Knee("two lines", "rate", None, None, "two lines fit the curve little better than one"),
     )
-    section = knee_section(msgspec.structs.replace(full_run().result, knees=knees))
+    section = build_knee_section(msgspec.structs.replace(full_run().result, knees=knees))
     assert section is not None
     assert [(row.name, row.at.value, row.at.unit, row.latency.value) for row in section.rows] == [
         ("power", 100.0, "1/s", 20.0),
@@ -220,17 +220,17 @@ def test_each_method_is_told_with_its_load_or_its_reason() -> None:
 
 def test_methods_that_disagree_by_more_than_30_percent_are_said_to() -> None:
     knees = (Knee("power", "clients", 4.0, 20.0), Knee("chord", "clients", 5.3, 25.0))
-    section = knee_section(msgspec.structs.replace(full_run().result, knees=knees))
+    section = build_knee_section(msgspec.structs.replace(full_run().result, knees=knees))
     assert section is not None
     assert "disagree by more than 30 %" in str(section.note)
     assert section.rows[0].at.unit == "clients"
-    assert knee_section(full_run().result) is None
+    assert build_knee_section(full_run().result) is None
 
 
 def labels(run: Run) -> list[str]:
-    stage = headline_stage(run.result, curve_of(run.result))
+    stage = find_headline_stage(run.result, build_curve_labels(run.result))
     assert stage is not None
-    return [tile.label for tile in load_tiles(run.result, stage)]
+    return [tile.label for tile in build_load_tiles(run.result, stage)]
 
 
 def test_streams_lead_with_their_tokens() -> None:
@@ -254,14 +254,14 @@ def test_each_kind_of_traffic_has_its_headlines(run: Run, expected: list[str]) -
 def test_a_goodput_that_was_asked_for_is_a_headline() -> None:
     run = streaming_run()
     goodput = Objective("goodput_share >= 99%", "goodput_share", None, ">=", 0.99)
-    result = msgspec.structs.replace(run.result, slo=(Judged(goodput, Estimate(0.995), "PASS"),))
-    tiles = {tile.label: tile for tile in load_tiles(result, run.result.stages[0])}
+    result = msgspec.structs.replace(run.result, slo=(ObjectiveResult(goodput, Estimate(0.995), "PASS"),))
+    tiles = {tile.label: tile for tile in build_load_tiles(result, run.result.stages[0])}
     assert tiles["Goodput"].limit is not None
 
 
 def test_a_limit_stands_beside_its_number() -> None:
     run = streaming_run()
-    tiles = {tile.label: tile for tile in load_tiles(run.result, run.result.stages[0])}
+    tiles = {tile.label: tile for tile in build_load_tiles(run.result, run.result.stages[0])}
     limit = tiles["TTFT p95"].limit
     assert limit is not None
     assert (limit.comparator, limit.value, limit.unit) == ("<", 250, "ms")
@@ -270,9 +270,9 @@ def test_a_limit_stands_beside_its_number() -> None:
 
 def test_an_accuracy_that_was_measured_is_a_headline() -> None:
     run = spike_run()
-    stage = headline_stage(run.result, curve_of(run.result))
+    stage = find_headline_stage(run.result, build_curve_labels(run.result))
     assert stage is not None
     measured = msgspec.structs.replace(stage, metrics={**stage.metrics, "accuracy": {"value": Estimate(0.973, n=900)}})
-    tiles = load_tiles(run.result, measured)
+    tiles = build_load_tiles(run.result, measured)
     assert [tile.label for tile in tiles][-2:] == ["Accuracy", "Error rate"]
     assert tiles[-2].quantity.value == 0.973

@@ -3,8 +3,8 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from app.records.result import Estimate, Judged, Objective, Result
-from app.reporting.local import local_section, local_tiles, model_section, shown_variant
+from app.records.result import Estimate, Objective, ObjectiveResult, Result
+from app.reporting.local import build_local_section, build_local_tiles, build_model_section, find_shown_variant
 from tests.fakes.local_runs import SLO, local_run, one_variant, only_failed, variant
 from tests.fakes.results import full_run
 from tests.fakes.searched_runs import searched_run
@@ -13,7 +13,7 @@ _RESULT = local_run().result
 
 
 def test_every_variant_is_a_row_those_that_never_ran_too() -> None:
-    section = local_section(_RESULT)
+    section = build_local_section(_RESULT)
     assert section is not None
     assert [(one.name, one.state) for one in section.variants] == [
         ("cpu as-is, batch 1", "measured"),
@@ -31,9 +31,9 @@ def test_every_variant_is_a_row_those_that_never_ran_too() -> None:
 
 def test_a_model_that_was_served_is_no_local_run() -> None:
     served = full_run().result
-    assert local_section(served) is None
-    assert model_section(served) is not None
-    assert model_section(_RESULT) is None
+    assert build_local_section(served) is None
+    assert build_model_section(served) is not None
+    assert build_model_section(_RESULT) is None
 
 
 def test_a_run_that_ended_before_its_first_variant_is_a_section_without_rows() -> None:
@@ -41,7 +41,7 @@ def test_a_run_that_ended_before_its_first_variant_is_a_section_without_rows() -
     empty: Result = msgspec.structs.replace(
         _RESULT, local=msgspec.structs.replace(_RESULT.local, variants=(), best=None, batch_laws=()), stages=()
     )
-    section = local_section(empty)
+    section = build_local_section(empty)
     assert section is not None
     assert (section.variants, section.shown, section.common) == ((), None, "")
 
@@ -50,21 +50,21 @@ def test_without_a_best_one_the_variant_is_shown_that_was_judged() -> None:
     assert _RESULT.local is not None
     judged = msgspec.structs.replace(_RESULT.slo[0], stage=_RESULT.stages[2].name)
     local = msgspec.structs.replace(_RESULT.local, best=None)
-    assert shown_variant(msgspec.structs.replace(_RESULT, local=local, slo=(judged,))) == variant("as-is", 4)
-    assert shown_variant(msgspec.structs.replace(_RESULT, local=local, slo=())) == variant("as-is", 1)
-    assert shown_variant(only_failed().result) is None
+    assert find_shown_variant(msgspec.structs.replace(_RESULT, local=local, slo=(judged,))) == variant("as-is", 4)
+    assert find_shown_variant(msgspec.structs.replace(_RESULT, local=local, slo=())) == variant("as-is", 1)
+    assert find_shown_variant(only_failed().result) is None
     assert SLO.text == judged.objective.text
 
 
 def test_a_variant_alone_is_called_what_it_is() -> None:
-    section = local_section(one_variant().result)
+    section = build_local_section(one_variant().result)
     assert section is not None
     (only,) = section.variants
     assert (only.name, only.family, only.state, only.slo) == ("digits cpu as-is, batch 1", "digits", "best", None)
 
 
 def test_headlines_are_of_the_best_variant() -> None:
-    tiles = {tile.label: tile for tile in local_tiles(_RESULT)}
+    tiles = {tile.label: tile for tile in build_local_tiles(_RESULT)}
     assert list(tiles) == [
         "Throughput", "Service time p50", "Service time p99", "Accuracy", "Accuracy kept", "Cost per 1M inferences",
     ]  # fmt: skip
@@ -81,7 +81,9 @@ def test_an_slo_on_latency_is_shown_where_it_is_judged() -> None:
     assert _RESULT.local is not None
     slo = Objective("latency_ms.p95 < 9", "latency_ms", "p95", "<", 9.0)
     local = msgspec.structs.replace(_RESULT.local, best=variant("int8-static", 1))
-    tiles = local_tiles(msgspec.structs.replace(_RESULT, local=local, slo=(Judged(slo, Estimate(1.7), "PASS"),)))
+    tiles = build_local_tiles(
+        msgspec.structs.replace(_RESULT, local=local, slo=(ObjectiveResult(slo, Estimate(1.7), "PASS"),))
+    )
     assert [(tile.label, tile.note) for tile in tiles[1:4]] == [
         ("Latency p50", "server at 50.0/s"), ("Latency p95", "server at 50.0/s"), ("Latency p99", "server at 50.0/s"),
     ]  # fmt: skip
@@ -89,7 +91,7 @@ def test_an_slo_on_latency_is_shown_where_it_is_judged() -> None:
 
 
 def test_of_a_search_the_tiles_speak_of_the_rate_that_held() -> None:
-    first, *others = local_tiles(searched_run().result)
+    first, *others = build_local_tiles(searched_run().result)
     assert (first.label, first.quantity.value, first.quantity.unit) == ("Most arrivals", 400.0, "calls/s")
     p95 = next(tile for tile in others if tile.label == "Latency p95")
     assert p95.quantity.value == searched_run().result.slo[0].observed.value
@@ -99,19 +101,19 @@ def test_a_price_of_other_hardware_makes_the_cost_assumed() -> None:
     assert _RESULT.local is not None
     local = msgspec.structs.replace(_RESULT.local, price_basis="assumed")
     for result, basis in ((_RESULT, "measured"), (msgspec.structs.replace(_RESULT, local=local), "assumed")):
-        assert local_tiles(result)[-1].quantity.basis == basis
+        assert build_local_tiles(result)[-1].quantity.basis == basis
 
 
 def test_energy_is_shown_where_it_was_read() -> None:
     run = one_variant().result
     (only,) = run.stages
     metrics = {**only.metrics, "energy_j_per_inference": {"value": Estimate(0.5, (0.4, 0.6))}}
-    tiles = local_tiles(msgspec.structs.replace(run, stages=(msgspec.structs.replace(only, metrics=metrics),)))
+    tiles = build_local_tiles(msgspec.structs.replace(run, stages=(msgspec.structs.replace(only, metrics=metrics),)))
     assert [tile.label for tile in tiles] == [
         "Throughput", "Service time p50", "Service time p99", "Energy per inference",
     ]  # fmt: skip
 
 
 def test_nothing_measured_is_no_headline() -> None:
-    assert local_tiles(only_failed().result) == ()
-    assert local_tiles(full_run().result) == ()
+    assert build_local_tiles(only_failed().result) == ()
+    assert build_local_tiles(full_run().result) == ()

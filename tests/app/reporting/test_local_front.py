@@ -5,18 +5,18 @@ import pytest
 from msgspec.structs import replace
 
 from app.records.local import LocalResult
-from app.records.result import Estimate, Stage, Trust, Variant, Verdict
-from app.reporting.local import stages_by_variant
+from app.records.result import Estimate, Stage, Validity, Variant, Verdict
+from app.reporting.local import group_stages_by_variant
 from app.reporting.local_front import (
-    arrivals_of,
-    axes_of,
-    common_of,
-    cost_of,
-    families_of,
-    fastest_stage,
-    front_places,
-    inferences_words,
-    names_of,
+    choose_axes,
+    compute_cost,
+    find_fastest_stage,
+    find_front_positions,
+    format_common_settings,
+    format_inferences,
+    get_max_arrivals,
+    name_families,
+    name_variants,
 )
 from tests.fakes.local_runs import facts, local_run, stage, strayed, variant
 from tests.fakes.searched_runs import searched_run, searched_stage
@@ -25,13 +25,13 @@ _GRID = [variant(precision, batch) for precision in ("as-is", "fp16") for batch 
 
 
 def test_names_tell_what_differs_and_the_rest_is_common() -> None:
-    assert list(names_of(_GRID).values()) == ["as-is, batch 1", "as-is, batch 8", "fp16, batch 1", "fp16, batch 8"]
-    assert common_of(_GRID) == "digits cpu, 1 stream, 1 thread"
+    assert list(name_variants(_GRID).values()) == ["as-is, batch 1", "as-is, batch 8", "fp16, batch 1", "fp16, batch 8"]
+    assert format_common_settings(_GRID) == "digits cpu, 1 stream, 1 thread"
 
 
 def test_families_leave_the_batch_out() -> None:
-    assert list(families_of(_GRID).values()) == ["as-is", "as-is", "fp16", "fp16"]
-    assert set(families_of(_GRID[:2]).values()) == {"digits"}
+    assert list(name_families(_GRID).values()) == ["as-is", "as-is", "fp16", "fp16"]
+    assert set(name_families(_GRID[:2]).values()) == {"digits"}
 
 
 @pytest.mark.parametrize(
@@ -48,11 +48,11 @@ def test_families_leave_the_batch_out() -> None:
     ],
 )
 def test_any_setting_may_be_what_differs(others: list[Variant], names: list[str]) -> None:
-    assert list(names_of(others).values()) == names
+    assert list(name_variants(others).values()) == names
 
 
 def test_of_no_variant_nothing_is_common() -> None:
-    assert common_of([]) == ""
+    assert format_common_settings([]) == ""
 
 
 _RESULT = searched_run().result
@@ -61,36 +61,36 @@ _FACTS = _RESULT.local.variants[0]
 
 
 @pytest.mark.parametrize("trust", ["VALID", "WARN", "INVALID"])
-def test_the_most_arrivals_are_as_sure_as_the_stage_that_held(trust: Trust) -> None:
-    most = arrivals_of(_FACTS, [replace(searched_stage(400.0, 4.0), verdict=Verdict(trust))])
+def test_the_most_arrivals_are_as_sure_as_the_stage_that_held(trust: Validity) -> None:
+    most = get_max_arrivals(_FACTS, [replace(searched_stage(400.0, 4.0), verdict=Verdict(trust))])
     assert most is not None
     assert (most.value, most.unit, most.trust) == (400.0, "calls/s", trust)
 
 
 def test_where_nobody_searched_there_is_no_number() -> None:
-    assert arrivals_of(facts(variant()), []) is None
-    assert inferences_words(facts(variant("as-is", 4))) == ""
+    assert get_max_arrivals(facts(variant()), []) is None
+    assert format_inferences(facts(variant("as-is", 4))) == ""
 
 
 def test_calls_of_several_rows_are_told_in_inferences() -> None:
-    assert inferences_words(_FACTS) == "4 rows each: 1,600/s"
-    assert inferences_words(facts(variant(), server_per_s=Estimate(400.0))) == ""
+    assert format_inferences(_FACTS) == "4 rows each: 1,600/s"
+    assert format_inferences(facts(variant(), server_per_s=Estimate(400.0))) == ""
 
 
 _LOCAL_FRONT_RESULT = local_run().result
 assert _LOCAL_FRONT_RESULT.local is not None
 _LOCAL: LocalResult = _LOCAL_FRONT_RESULT.local
-_STAGES = stages_by_variant(_LOCAL_FRONT_RESULT)
+_STAGES = group_stages_by_variant(_LOCAL_FRONT_RESULT)
 
 
 def test_variants_are_compared_in_the_scenario_that_the_most_of_them_have() -> None:
-    axes = axes_of(_LOCAL, _STAGES)
-    assert axes.latency_words == "p95 of service time, single-stream"
-    assert axes.cost_words == "cost per 1M inferences"
+    axes = choose_axes(_LOCAL, _STAGES)
+    assert axes.latency_text == "p95 of service time, single-stream"
+    assert axes.cost_text == "cost per 1M inferences"
     only_server = {
         one: [stage for stage in some if stage.tags["scenario"] == "server"] for one, some in _STAGES.items()
     }
-    assert axes_of(_LOCAL, only_server).latency_words == "p95 of latency, server"
+    assert choose_axes(_LOCAL, only_server).latency_text == "p95 of latency, server"
 
 
 def test_a_percentile_that_most_do_not_have_gives_way_to_one_they_have() -> None:
@@ -99,12 +99,12 @@ def test_a_percentile_that_most_do_not_have_gives_way_to_one_they_have() -> None
         return msgspec.structs.replace(one, metrics={**one.metrics, "service_ms": times})
 
     few = {one: [without_p95(stage) for stage in some] for one, some in _STAGES.items()}
-    assert axes_of(_LOCAL, few).latency_words == "p50 of service time, single-stream"
+    assert choose_axes(_LOCAL, few).latency_text == "p50 of service time, single-stream"
 
 
 def test_what_is_cheaper_and_quicker_and_as_accurate_stands_on_the_front() -> None:
-    places = front_places(_LOCAL, _STAGES, axes_of(_LOCAL, _STAGES))
-    front = [facts.variant for facts, place in zip(_LOCAL.variants, places, strict=True) if place.on_front]
+    places = find_front_positions(_LOCAL, _STAGES, choose_axes(_LOCAL, _STAGES))
+    front = [facts.variant for facts, place in zip(_LOCAL.variants, places, strict=True) if place.is_on_front]
     assert front == [variant("as-is", 1), variant("as-is", 4), variant("as-is", 16), variant("int8-static", 1),
                      variant("int8-static", 4)]  # fmt: skip
     assert places[-1].latency.value is None
@@ -114,38 +114,38 @@ def test_what_is_cheaper_and_quicker_and_as_accurate_stands_on_the_front() -> No
 def test_what_cannot_be_relied_on_or_ended_early_is_on_no_front() -> None:
     result = strayed().result
     assert result.local is not None
-    stages = stages_by_variant(result)
-    places = front_places(result.local, stages, axes_of(result.local, stages))
-    assert [place.on_front for place in places] == [False, True]
+    stages = group_stages_by_variant(result)
+    places = find_front_positions(result.local, stages, choose_axes(result.local, stages))
+    assert [place.is_on_front for place in places] == [False, True]
     assert places[0].throughput.trust == "INVALID"
 
     early = msgspec.structs.replace(result.local.variants[1], failure="killed")
     local = msgspec.structs.replace(result.local, variants=(result.local.variants[0], early))
-    assert not any(place.on_front for place in front_places(local, stages, axes_of(local, stages)))
+    assert not any(place.is_on_front for place in find_front_positions(local, stages, choose_axes(local, stages)))
 
 
 def test_cost_is_arithmetic_on_throughput_and_its_interval_turns_round() -> None:
-    cost, unit = cost_of(Estimate(1000.0, (800.0, 1250.0)), 3.6)
+    cost, unit = compute_cost(Estimate(1000.0, (800.0, 1250.0)), 3.6)
     assert unit == "USD"
     assert cost.value == pytest.approx(1.0)
     assert cost.ci95 == pytest.approx((0.8, 1.25))
-    seconds, unit = cost_of(Estimate(500.0), None)
+    seconds, unit = compute_cost(Estimate(500.0), None)
     assert (seconds.value, unit) == (2.0, "s")
-    assert cost_of(Estimate(None, reason="too few"), 1.0)[0].reason == "too few"
+    assert compute_cost(Estimate(None, reason="too few"), 1.0)[0].reason == "too few"
 
 
 def test_an_invalid_stage_is_the_fastest_only_where_all_are() -> None:
     quick, slow = (stage(variant(), "single-stream", call_ms) for call_ms in (1.0, 2.0))
     spoilt = msgspec.structs.replace(quick, verdict=Verdict("INVALID", ("x",)))
-    assert fastest_stage([spoilt, slow]) is slow
-    assert fastest_stage([spoilt]) is spoilt
-    assert fastest_stage([]) is None
+    assert find_fastest_stage([spoilt, slow]) is slow
+    assert find_fastest_stage([spoilt]) is spoilt
+    assert find_fastest_stage([]) is None
 
 
 def test_a_variant_alone_is_no_front() -> None:
     one: Variant = variant()
     local = LocalResult(variants=(facts(one),), best=one)
     stages = {one: [stage(one, "offline", 2.0)]}
-    (place,) = front_places(local, stages, axes_of(local, stages))
-    assert place.on_front is False
+    (place,) = find_front_positions(local, stages, choose_axes(local, stages))
+    assert place.is_on_front is False
     assert place.cost.unit == "s"

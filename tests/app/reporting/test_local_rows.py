@@ -5,20 +5,27 @@ import numpy as np
 import pytest
 from msgspec.structs import replace
 
-from app.analysis.local.accuracy import accuracy_of
-from app.analysis.local.variants import with_headlines
-from app.records.local import ColdStartOf
+from app.analysis.local.accuracy import compute_accuracy
+from app.analysis.local.variants import mark_variant_headlines
+from app.records.local import VariantColdStart
 from app.records.result import Estimate, Stage
 from app.reporting.local_front import FrontPosition
-from app.reporting.local_rows import COLD_PARTS, accuracy_row, cold_rows, energy_of, scenario_rows, variant_row
+from app.reporting.local_rows import (
+    COLD_START_PARTS,
+    build_accuracy_row,
+    build_cold_start_rows,
+    build_scenario_rows,
+    build_variant_row,
+    find_energy,
+)
 from reports.local_model import VariantRow
 from reports.model import Quantity
 from tests.fakes.local_runs import SLO, facts, stage, variant
 from tests.fakes.searched_runs import ENDLESS, LATENCY, endless_stage, hopeless_run, searched_run
 
 
-def _start(extra: float, *, is_cached: bool = False) -> ColdStartOf:
-    return ColdStartOf(
+def _start(extra: float, *, is_cached: bool = False) -> VariantColdStart:
+    return VariantColdStart(
         is_cached=is_cached,
         process_ms=20 + extra,
         library_load_ms=100,
@@ -28,19 +35,19 @@ def _start(extra: float, *, is_cached: bool = False) -> ColdStartOf:
 
 
 def test_starts_with_and_without_what_was_kept_stand_side_by_side() -> None:
-    anew, cached = cold_rows([_start(0), _start(1), _start(8), _start(0, is_cached=True)])
+    anew, cached = build_cold_start_rows([_start(0), _start(1), _start(8), _start(0, is_cached=True)])
     assert [one.value for one in anew.p50] == [21, 100, 12, 5, 138]
     assert [one.value for one in anew.worst] == [28, 100, 26, 5, 159]
     assert (anew.is_cached, anew.starts, cached.is_cached, cached.starts) == (False, 3, True, 1)
-    assert len(anew.p50) == len(COLD_PARTS)
+    assert len(anew.p50) == len(COLD_START_PARTS)
 
 
 def test_no_start_is_no_row() -> None:
-    assert cold_rows([]) == ()
+    assert build_cold_start_rows([]) == ()
 
 
 def test_of_a_search_the_answer_stands_first_and_what_was_tried_below_it() -> None:
-    rows = scenario_rows([LATENCY], searched_run().result.stages)
+    rows = build_scenario_rows([LATENCY], searched_run().result.stages)
     assert [(row.rate_per_s, row.tried) for row in rows] == [
         (None, None),
         (400.0, None),
@@ -51,31 +58,33 @@ def test_of_a_search_the_answer_stands_first_and_what_was_tried_below_it() -> No
 
 
 def test_where_no_rate_held_none_is_the_answer() -> None:
-    rows = scenario_rows([LATENCY], hopeless_run().result.stages)
+    rows = build_scenario_rows([LATENCY], hopeless_run().result.stages)
     assert [row.tried for row in rows] == ["did not hold", "did not hold"]
 
 
 def test_arrivals_that_were_never_begun_are_a_reason_to_doubt() -> None:
     endless = endless_stage(1600.0)
-    (row,) = scenario_rows([LATENCY], [endless])
+    (row,) = build_scenario_rows([LATENCY], [endless])
     assert (row.trust, row.reasons) == ("WARN", (ENDLESS,))
-    (asked,) = scenario_rows([LATENCY], [replace(endless, tags={"scenario": "server"})])
+    (asked,) = build_scenario_rows([LATENCY], [replace(endless, tags={"scenario": "server"})])
     assert (asked.tried, asked.trust, asked.reasons) == (None, "WARN", (ENDLESS,))
 
 
 def test_rates_that_a_user_asked_for_are_not_tried_ones() -> None:
-    (row,) = scenario_rows([LATENCY], [stage(variant(), "server", 20.0)])
+    (row,) = build_scenario_rows([LATENCY], [stage(variant(), "server", 20.0)])
     assert (row.tried, row.trust) == (None, "VALID")
 
 
 PLACE = FrontPosition(
-    latency=Quantity(2.0, "ms"), cost=Quantity(1.0, "s"), throughput=Quantity(500.0, "1/s"), on_front=False
+    latency=Quantity(2.0, "ms"), cost=Quantity(1.0, "s"), throughput=Quantity(500.0, "1/s"), is_on_front=False
 )
 
 
 def _row(*stages: Stage, is_best: bool = False, **changes: object) -> VariantRow:
     known = facts(variant("int8-static", 4), **changes)
-    return variant_row(known, with_headlines([SLO], stages), [SLO], PLACE, name="int8", family="int8", is_best=is_best)
+    return build_variant_row(
+        known, mark_variant_headlines([SLO], stages), [SLO], PLACE, name="int8", family="int8", is_best=is_best
+    )
 
 
 def test_a_scenario_shows_latency_only_where_calls_are_due() -> None:
@@ -127,14 +136,14 @@ def test_where_a_model_lies_is_nobodys_business() -> None:
 
 
 def test_equal_outputs_have_no_ratio_in_decibels() -> None:
-    equal = variant_row(facts(variant()), [], [], PLACE, name="x", family="x", is_best=False).fidelity
+    equal = build_variant_row(facts(variant()), [], [], PLACE, name="x", family="x", is_best=False).fidelity
     assert equal is not None
     assert (equal.sqnr.value, equal.sqnr.reason) == (None, "infinite: the outputs are equal")
 
 
 def test_an_error_is_in_the_labels_own_unit() -> None:
     errors = np.abs(np.random.default_rng(1).normal(size=100))
-    row = accuracy_row(accuracy_of(errors, None, "mean absolute error"))
+    row = build_accuracy_row(compute_accuracy(errors, None, "mean absolute error"))
     assert (row.value.unit, row.reference) == ("", None)
 
 
@@ -146,7 +155,7 @@ def test_energy_is_in_all_where_that_is_known() -> None:
 
     def told(*metrics: dict[str, dict[str, Estimate]]) -> float | None:
         merged = {name: found for some in (one.metrics, *metrics) for name, found in some.items()}
-        energy = energy_of([msgspec.structs.replace(one, metrics=merged)])
+        energy = find_energy([msgspec.structs.replace(one, metrics=merged)])
         return None if energy is None else energy.value
 
     assert told(in_all, above) == 0.5

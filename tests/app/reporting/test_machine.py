@@ -4,49 +4,55 @@ import numpy as np
 import pandas as pd
 from msgspec.structs import replace
 
-from app.records.result import Result, WorkerFacts
+from app.records.result import Result, WorkerData
 from app.reporting import build_report
-from app.reporting.machine import clock_words, shared_by, telemetry_series, who_sent, worker_rows
+from app.reporting.machine import (
+    build_telemetry_series,
+    build_worker_rows,
+    describe_clock,
+    describe_workers,
+    format_workers,
+)
 from app.reporting.rows import MAX_POINTS
 from reports.html import render_html
 from reports.text import render_text
 from tests.fakes.results import COMMAND, SPEC, START_NS, full_run
 
-HERE = WorkerFacts(0, "bench", 11, cpu_s=0.5, sent=100, max_lag_ms=2.0)
-THERE = WorkerFacts(1, "other <b>", 12, cpu_s=0.25, sent=99, max_lag_ms=1.0, clock_residual_ms=0.2)
-LOST = replace(THERE, worker=2, lost_ns=full_run().result.zero_ns + 12_000_000_000)
+HERE = WorkerData(0, "bench", 11, cpu_s=0.5, sent=100, max_lag_ms=2.0)
+THERE = WorkerData(1, "other <b>", 12, cpu_s=0.25, sent=99, max_lag_ms=1.0, clock_residual_ms=0.2)
+LOST = replace(THERE, worker=2, lost_ns=full_run().result.time_zero_ns + 12_000_000_000)
 
 
-def shared(*workers: WorkerFacts) -> Result:
+def shared(*workers: WorkerData) -> Result:
     """Every stage sent by these."""
     result = full_run().result
     return replace(result, stages=tuple(replace(stage, workers=workers) for stage in result.stages))
 
 
 def test_hosts_are_counted() -> None:
-    assert who_sent(shared(HERE, THERE, LOST).stages) == "3 workers on 2 hosts (bench: 1, other <b>: 2)"
-    assert who_sent(shared(HERE, replace(HERE, worker=1)).stages) == "2 workers on bench"
-    assert "by 3 workers on 2 hosts" in str(shared_by(shared(HERE, THERE, LOST).stages))
+    assert format_workers(shared(HERE, THERE, LOST).stages) == "3 workers on 2 hosts (bench: 1, other <b>: 2)"
+    assert format_workers(shared(HERE, replace(HERE, worker=1)).stages) == "2 workers on bench"
+    assert "by 3 workers on 2 hosts" in str(describe_workers(shared(HERE, THERE, LOST).stages))
 
 
 def test_of_one_worker_nothing_is_said() -> None:
     result = full_run().result
-    assert who_sent(result.stages) is None
-    assert worker_rows(result) == ()
+    assert format_workers(result.stages) is None
+    assert build_worker_rows(result) == ()
     report = build_report(result, full_run().rows, full_run().telemetry, SPEC, COMMAND, "{}")
     assert "Workers" not in render_text(report)
     assert "Load workers" not in render_html(report)
 
 
 def test_clocks_are_told_with_how_well_they_are_known() -> None:
-    assert clock_words(shared(HERE).stages) == "All times are of one monotonic clock"
-    assert clock_words(shared(HERE, THERE).stages).endswith("were moved onto it, 0.200 ms off at most")
+    assert describe_clock(shared(HERE).stages) == "All times are of one monotonic clock"
+    assert describe_clock(shared(HERE, THERE).stages).endswith("were moved onto it, 0.200 ms off at most")
 
 
 def test_each_has_a_row_in_text_and_page() -> None:
     result = shared(HERE, LOST)
     measured = [stage for stage in result.stages if stage.kind != "warmup" and not stage.is_pooled]
-    rows = worker_rows(result)
+    rows = build_worker_rows(result)
     assert [(row.host, row.sent, row.lost_s) for row in rows] == [
         ("bench", 100 * len(measured), None), ("other <b>", 99 * len(measured), 12.0),
     ]  # fmt: skip
@@ -62,7 +68,7 @@ def test_each_has_a_row_in_text_and_page() -> None:
 
 
 def test_series_are_bounded_and_in_the_catalogues_order() -> None:
-    series = telemetry_series(full_run(gpu=True).telemetry, START_NS)
+    series = build_telemetry_series(full_run(gpu=True).telemetry, START_NS)
     assert [(one.source, one.metric) for one in series][:2] == [
         ("host", "host_cpu_percent"), ("host", "host_memory_gib"),
     ]  # fmt: skip
@@ -70,7 +76,9 @@ def test_series_are_bounded_and_in_the_catalogues_order() -> None:
 
 
 def test_what_could_not_be_read_is_none_and_not_zero() -> None:
-    power = next(one for one in telemetry_series(full_run(gpu=True).telemetry, START_NS) if one.metric == "gpu_power_w")
+    power = next(
+        one for one in build_telemetry_series(full_run(gpu=True).telemetry, START_NS) if one.metric == "gpu_power_w"
+    )
     assert set(power.values) == {None}
 
 
@@ -84,7 +92,7 @@ def test_a_point_is_the_mean_of_its_bin_at_the_bins_middle() -> None:
             "value": [10.0, 20.0, 50.0],
         }
     )
-    (series,) = telemetry_series(frame, START_NS)
+    (series,) = build_telemetry_series(frame, START_NS)
     assert series.values == (15.0, 50.0)
     assert series.at_s == (0.125, 0.375)
     assert series.unit == "%"
@@ -99,10 +107,10 @@ def test_many_cores_are_one_series_of_the_busiest() -> None:
             "value": [10.0, 90.0, 50.0, 30.0],
         }
     )
-    series = telemetry_series(frame.astype({"source": "category", "metric": "category"}), START_NS)
+    series = build_telemetry_series(frame.astype({"source": "category", "metric": "category"}), START_NS)
     assert [(one.source, one.values) for one in series] == [("host", (50.0,)), ("busiest core", (90.0, 30.0))]
 
 
 def test_a_metric_the_catalogue_does_not_know_is_left_out() -> None:
     frame = pd.DataFrame({"at_ns": [START_NS], "source": ["host"], "metric": ["fan_rpm"], "value": [1.0]})
-    assert telemetry_series(frame, START_NS) == ()
+    assert build_telemetry_series(frame, START_NS) == ()

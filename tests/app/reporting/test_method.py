@@ -3,15 +3,15 @@ from __future__ import annotations
 import pytest
 from msgspec.structs import replace
 
-from app.records.selftest import SelfTestMark
-from app.reporting.method import method_sentences, read_spec
+from app.records.selftest import SelfTestSummary
+from app.reporting.method import describe_method, read_spec
 from tests.fakes.results import SPEC, Run, full_run, interrupted, nothing_measured
 from tests.fakes.traffic import clients_run, locust_run, spike_run, streaming_run
 
 
 def _method(run_name: str) -> str:
     run = {"full": full_run, "interrupted": interrupted, "nothing": nothing_measured}[run_name]()
-    return "\n".join(method_sentences(run.result, read_spec(SPEC), run.telemetry))
+    return "\n".join(describe_method(run.result, read_spec(SPEC), run.telemetry))
 
 
 def test_sentences_are_made_from_the_run() -> None:
@@ -43,16 +43,16 @@ def test_a_run_without_load_speaks_of_no_request() -> None:
 @pytest.mark.parametrize(
     ("mark", "outcome"),
     [
-        (SelfTestMark("0123456789ab", "2026-08-01T09:00:00+00:00", True), "passed"),
+        (SelfTestSummary("0123456789ab", "2026-08-01T09:00:00+00:00", True), "passed"),
         (
-            SelfTestMark("0123456789ab", "2026-08-01T09:00:00+00:00", False, ("stall", "clock")),
+            SelfTestSummary("0123456789ab", "2026-08-01T09:00:00+00:00", False, ("stall", "clock")),
             "FAILED in stall and clock",
         ),
     ],
 )
-def test_the_last_self_test_is_told_with_its_outcome(mark: SelfTestMark, outcome: str) -> None:
+def test_the_last_self_test_is_told_with_its_outcome(mark: SelfTestSummary, outcome: str) -> None:
     result = replace(full_run().result, selftest=mark)
-    (sentence,) = [one for one in method_sentences(result, read_spec(SPEC), full_run().telemetry) if mark.id in one]
+    (sentence,) = [one for one in describe_method(result, read_spec(SPEC), full_run().telemetry) if mark.id in one]
     assert sentence.endswith(f"self-test 0123456789ab, 2026-08-01, {outcome}.")
 
 
@@ -77,14 +77,14 @@ def test_a_spec_that_no_profile_could_be_is_no_spec(text: str) -> None:
     ],
 )
 def test_each_kind_of_traffic_is_told_as_it_was(run: Run, told: str, untold: str) -> None:
-    method = "\n".join(method_sentences(run.result, read_spec(SPEC), run.telemetry))
+    method = "\n".join(describe_method(run.result, read_spec(SPEC), run.telemetry))
     assert told in method
     assert untold not in method
 
 
 def test_how_late_requests_left_is_told_where_it_is_known() -> None:
-    told = "\n".join(method_sentences(streaming_run().result, read_spec(SPEC), streaming_run().telemetry))
+    told = "\n".join(describe_method(streaming_run().result, read_spec(SPEC), streaming_run().telemetry))
     late = "0.0300\u202fms"
     assert f"Requests left {late} (p50), {late} (p99), {late} (the latest) after their intended start." in told
-    untold = "\n".join(method_sentences(locust_run().result, read_spec(SPEC), locust_run().telemetry))
+    untold = "\n".join(describe_method(locust_run().result, read_spec(SPEC), locust_run().telemetry))
     assert "after their intended start" not in untold

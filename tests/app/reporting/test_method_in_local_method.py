@@ -1,13 +1,13 @@
 from __future__ import annotations
 
-from app.reporting.method import local_sentences, method_sentences, read_spec
+from app.reporting.method import describe_local_run, describe_method, read_spec
 from tests.fakes.local_runs import SPEC, local_run, one_variant, only_failed
 from tests.fakes.results import full_run
 
 
 def test_sentences_are_made_from_the_run_and_its_profile() -> None:
     run = local_run()
-    method = "\n".join(method_sentences(run.result, read_spec(SPEC), run.telemetry))
+    method = "\n".join(describe_method(run.result, read_spec(SPEC), run.telemetry))
     for part in (
         "5 variants were run one after another, each in a process of its own",
         "4,200 calls were timed, in scenarios as MLPerf defines them. Single-stream: one call after another",
@@ -26,12 +26,12 @@ def test_sentences_are_made_from_the_run_and_its_profile() -> None:
 
 
 def test_what_was_not_done_is_not_told() -> None:
-    method = "\n".join(local_sentences(one_variant().result, {}))
+    method = "\n".join(describe_local_run(one_variant().result, {}))
     assert method.startswith("The variant was run in a process of its own")
     for part in ("server", "Outputs", "Accuracy", "cold start", "A scenario lasted"):
         assert part not in method
 
 
 def test_without_a_call_there_is_nothing_to_tell() -> None:
-    assert local_sentences(only_failed().result, {}) == ()
-    assert local_sentences(full_run().result, {}) == ()
+    assert describe_local_run(only_failed().result, {}) == ()
+    assert describe_local_run(full_run().result, {}) == ()

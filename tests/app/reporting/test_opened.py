@@ -7,10 +7,10 @@ import msgspec
 import pytest
 
 from app.analysis.objectives import parse_objective
-from app.analysis.stages import summarise_rows
+from app.analysis.stages import summarize_rows
 from app.errors import UsageError
 from app.records.result import Result
-from app.reporting.opened import OpenedRun, open_facts
+from app.reporting.opened import OpenedRun, load_run
 from reports.text import render_text
 from tests.fakes.clock import FakeClock
 from tests.fakes.load import ScriptedLoad
@@ -19,19 +19,19 @@ from tests.fakes.stored_runs import SEARCHED, cut_short, stored_run
 
 @pytest.fixture(scope="module")
 def stages(tmp_path_factory: pytest.TempPathFactory) -> OpenedRun:
-    return open_facts(stored_run(tmp_path_factory.mktemp("runs") / "stages"))
+    return load_run(stored_run(tmp_path_factory.mktemp("runs") / "stages"))
 
 
 @pytest.fixture(scope="module")
 def searched(tmp_path_factory: pytest.TempPathFactory) -> OpenedRun:
-    return open_facts(stored_run(tmp_path_factory.mktemp("runs") / "searched", SEARCHED))
+    return load_run(stored_run(tmp_path_factory.mktemp("runs") / "searched", SEARCHED))
 
 
 @pytest.fixture(scope="module")
 def streamed(tmp_path_factory: pytest.TempPathFactory) -> OpenedRun:
     clock = FakeClock()
     load = ScriptedLoad(clock, service_s=0.004, tokens=8)
-    return open_facts(stored_run(tmp_path_factory.mktemp("runs") / "streams", load=load, clock=clock))
+    return load_run(stored_run(tmp_path_factory.mktemp("runs") / "streams", load=load, clock=clock))
 
 
 @pytest.mark.parametrize("name", ["stages", "searched", "streamed"])
@@ -39,11 +39,11 @@ def test_asked_for_nothing_else_it_is_the_stored_result_to_the_last_digit(
     name: str, request: pytest.FixtureRequest
 ) -> None:
     run: OpenedRun = request.getfixturevalue(name)
-    again = run.rescored()
+    again = run.rescore()
     for one, own in zip(again.stages, run.result.stages, strict=True):
         assert one == own, one.name
     assert again == run.result
-    assert run.rescored([one.text for one in run.facts.slo]) == run.result
+    assert run.rescore([one.text for one in run.data.slo]) == run.result
 
 
 @pytest.mark.parametrize("name", ["stages", "searched", "streamed"])
@@ -53,14 +53,14 @@ def test_a_stage_judged_again_is_what_its_rows_say_by_that_slo(
 ) -> None:
     run: OpenedRun = request.getfixturevalue(name)
     objectives = (parse_objective(slo),)
-    judged = [stage for stage in run.rescored([slo]).stages if not stage.is_pooled]
-    for rows, facts, stage in zip(run.facts.rows, run.facts.facts, judged, strict=True):
-        made = summarise_rows(rows, run.facts.telemetry, facts, objectives)
+    judged = [stage for stage in run.rescore([slo]).stages if not stage.is_pooled]
+    for rows, facts, stage in zip(run.data.rows, run.data.stage_data, judged, strict=True):
+        made = summarize_rows(rows, run.data.telemetry, facts, objectives)
         assert stage == msgspec.structs.replace(made, in_headline=stage.in_headline), facts.name
 
 
 def test_another_slo_finds_another_rate_and_says_that_it_is_not_the_runs_own(searched: OpenedRun) -> None:
-    own, strict = searched.result.max_rate, searched.rescored(["latency_ms.p95 < 8"])
+    own, strict = searched.result.max_rate, searched.rescore(["latency_ms.p95 < 8"])
     assert own is not None
     assert own.per_s.value is not None
     assert strict.max_rate is not None
@@ -77,9 +77,9 @@ def test_another_slo_finds_another_rate_and_says_that_it_is_not_the_runs_own(sea
 
 
 def test_an_slo_that_nothing_holds_fails_with_10_and_one_that_all_hold_is_at_least(stages: OpenedRun) -> None:
-    failed = stages.rescored(["latency_ms.p50 < 0.5"])
+    failed = stages.rescore(["latency_ms.p50 < 0.5"])
     assert (failed.exit.code, {one.held for one in failed.stages}) == (10, {False})
-    lax = stages.rescored(["latency_ms.p95 < 5000"])
+    lax = stages.rescore(["latency_ms.p95 < 5000"])
     assert lax.exit.code == 0
     assert lax.max_rate is not None
     assert (lax.max_rate.per_s.value, lax.max_rate.at_least) == (230.0, True)
@@ -89,7 +89,7 @@ def test_a_window_leaves_out_what_lies_outside_and_clips_what_it_cuts(stages: Op
     start_ns = stages.result.clock.monotonic_start_ns
     low, middle, _ = stages.result.stages
     middle_s = (middle.window.start_ns - start_ns) / 1e9
-    part = stages.rescored(None, (0.0, middle_s + 5.0))
+    part = stages.rescore(None, (0.0, middle_s + 5.0))
     assert [stage.name for stage in part.stages] == ["low", "middle"]
     assert part.stages[0] == low
     cut = part.stages[1]
@@ -106,8 +106,8 @@ def test_a_window_counts_from_the_start_of_the_load(stages: OpenedRun) -> None:
     clock = stages.result.clock
     earlier = msgspec.structs.replace(clock, monotonic_start_ns=clock.monotonic_start_ns - 40_000_000_000)
     result = msgspec.structs.replace(stages.result, clock=earlier)
-    late = replace(stages, facts=replace(stages.facts, result=result))
-    part = late.rescored(None, (0.0, 10.0))
+    late = replace(stages, data=replace(stages.data, result=result))
+    part = late.rescore(None, (0.0, 10.0))
     assert [stage.name for stage in part.stages] == ["low"]
     assert part.stages[0].window.start_ns == result.stages[0].window.start_ns
     report = late.report(part)
@@ -122,34 +122,34 @@ def test_a_window_counts_from_the_start_of_the_load(stages: OpenedRun) -> None:
 )
 def test_a_window_of_nothing_is_refused(stages: OpenedRun, window_s: tuple[float, float], what: str) -> None:
     with pytest.raises(UsageError, match=what):
-        stages.rescored(None, window_s)
+        stages.rescore(None, window_s)
 
 
 def test_few_samples_withhold_percentiles(stages: OpenedRun) -> None:
     start_s = (stages.result.stages[0].window.start_ns - stages.result.clock.monotonic_start_ns) / 1e9
-    part = stages.rescored(None, (start_s, start_s + 1.0))
+    part = stages.rescore(None, (start_s, start_s + 1.0))
     assert part.stages[0].metrics["latency_ms"]["p95"].value is None
     assert part.slo[0].judgement == "INCONCLUSIVE"
 
 
 def test_a_run_cut_short_is_told_from_its_facts_and_what_is_missing_too(tmp_path: Path) -> None:
     whole = stored_run(tmp_path / "run")
-    stages = whole.measured.stages
+    stages = whole.complete_result.stages
     killed = cut_short(whole, 2)
     with pytest.raises(UsageError, match="was cut short"):
-        open_facts(killed)
-    run = open_facts(killed, recover=True)
+        load_run(killed)
+    run = load_run(killed, recover=True)
     assert run.result.stages == stages[:2]
     assert run.recovery is not None
-    left_out = run.recovery.rows_left_out
-    assert left_out == run.table.num_rows - sum(one.intended_ns.size for one in run.facts.rows) > 1_000
+    left_out = run.recovery.unused_rows
+    assert left_out == run.table.num_rows - sum(one.intended_ns.size for one in run.data.rows) > 1_000
     report = run.report()
     assert f"2 of 3 stages that had begun came to an end; {left_out:,} of" in report.notes[0]
     assert (report.verdict.outcome, report.verdict.exit_code) == ("INCONCLUSIVE", 143)
     assert report.verdict.sentence.startswith("The run was stopped before it was done")
-    assert run.rescored(["latency_ms.p95 < 5"]).rescored is not None
+    assert run.rescore(["latency_ms.p95 < 5"]).rescored is not None
 
 
 def test_nothing_is_recovered_where_no_stage_had_ended(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="before one stage of it had ended"):
-        open_facts(cut_short(stored_run(tmp_path / "run"), 0), recover=True)
+        load_run(cut_short(stored_run(tmp_path / "run"), 0), recover=True)

@@ -5,9 +5,9 @@ import pytest
 from msgspec.structs import replace
 
 from app.records.plan import Plan
-from app.reporting.plan import plan_report, plan_section
+from app.reporting.plan import build_plan_report, build_plan_section
 from reports.model import Limit
-from reports.plan_section import ChancesRow, PercentileRange, PlanSection
+from reports.plan_section import PercentileRange, PlanSection, SloProbabilityRow
 from tests.fakes.whole_plan import A10G, L4, OWN, REFUSAL, T4, nothing_fits, question, whole_plan
 
 
@@ -18,7 +18,7 @@ def plan() -> Plan:
 
 @pytest.fixture(scope="module")
 def section(plan: Plan) -> PlanSection:
-    return plan_section(plan)
+    return build_plan_section(plan)
 
 
 def test_feasible_offers_come_by_cost_and_refused_ones_apart(section: PlanSection) -> None:
@@ -28,9 +28,9 @@ def test_feasible_offers_come_by_cost_and_refused_ones_apart(section: PlanSectio
 
 
 def test_a_fleets_chances_and_ranges_are_its_own(section: PlanSection) -> None:
-    row = section.chosen
+    row = section.recommended_row
     assert row is not None
-    assert row.chances == ChancesRow(one_fewer=0.412, planned=0.953, one_more=0.9998)
+    assert row.chances == SloProbabilityRow(one_fewer=0.412, planned=0.953, one_more=0.9998)
     assert row.instances_needed == PercentileRange(p10=3, p50=4, p90=5)
     assert row.usd_per_month_needed is not None
     assert row.usd_per_month_needed.p50 == row.usd_per_month.value
@@ -54,16 +54,16 @@ def test_the_front_has_fleets_of_several_sizes_with_their_chances(section: PlanS
 
 
 def test_an_offer_of_which_only_a_larger_fleet_is_on_the_front_is_not_on_it(plan: Plan) -> None:
-    larger = plan_section(replace(plan, pareto=plan.pareto[2:]))
+    larger = build_plan_section(replace(plan, pareto=plan.pareto[2:]))
     assert not any(row.on_front for row in larger.offers)
 
 
 def test_the_limit_is_that_of_the_objective_that_the_latency_is_of(plan: Plan, section: PlanSection) -> None:
     assert section.latency_limit == Limit(comparator="<", value=500.0, unit="ms")
-    assert plan_section(replace(plan, latency_metric="ttft_ms.p99")).latency_limit is None
-    assert plan_section(replace(plan, latency_metric="latency_ms.p95")).latency_limit is None, "it only warns"
+    assert build_plan_section(replace(plan, latency_metric="ttft_ms.p99")).latency_limit is None
+    assert build_plan_section(replace(plan, latency_metric="latency_ms.p95")).latency_limit is None, "it only warns"
     of_few = replace(plan, slo=("latency_ms.p99.9 < 90", "latency_ms.p99 < 50"), latency_metric="latency_ms.p99")
-    assert plan_section(of_few).latency_limit == Limit(comparator="<", value=50.0, unit="ms")
+    assert build_plan_section(of_few).latency_limit == Limit(comparator="<", value=50.0, unit="ms")
 
 
 def test_unit_costs_are_of_each_unit_that_is_known(section: PlanSection) -> None:
@@ -80,7 +80,7 @@ def test_a_unit_cost_that_is_not_known_says_why(plan: Plan) -> None:
     assert fleet.per_1k_inferences is not None
     costs = replace(fleet.per_1k_inferences, at_saturation=None)
     best = replace(plan.recommendation, fleet=replace(fleet, per_1k_inferences=costs))
-    at = plan_section(replace(plan, recommendation=best)).unit_costs[0].at_saturation
+    at = build_plan_section(replace(plan, recommendation=best)).unit_costs[0].at_saturation
     assert at.value is None
     assert "service model" in (at.reason or "")
 
@@ -108,30 +108,32 @@ def test_sensitivity_day_and_alternatives_are_the_plans(plan: Plan, section: Pla
 
 
 def test_a_plan_without_a_feasible_offer_has_nothing_of_a_fleet() -> None:
-    section = plan_section(nothing_fits())
-    assert section.chosen is None
+    section = build_plan_section(nothing_fits())
+    assert section.recommended_row is None
     assert (section.unit_costs, section.kwh_per_month, section.day, section.front) == ((), None, None, ())
     assert len(section.refused) == 2
 
 
 def test_a_plan_of_before_has_none_of_it() -> None:
     plan = whole_plan()
-    section = plan_section(replace(plan, sensitivity=(), day=(), commitment=None, savings=(), mix=None, router=None))
+    section = build_plan_section(
+        replace(plan, sensitivity=(), day=(), commitment=None, savings=(), mix=None, router=None)
+    )
     assert (section.swings, section.day, section.commitment, section.savings, section.mix) == ((), None, None, (), None)
 
 
 def test_a_plans_own_report_says_what_it_rests_on(plan: Plan) -> None:
-    report = plan_report(plan, question(), "sizewise 1", "sizewise plan p.yaml")
+    report = build_plan_report(plan, question(), "sizewise 1", "sizewise plan p.yaml")
     (source,) = report.sources
     assert (source.name, source.hardware, source.max_rate.value, source.max_rate.basis) == (
         "20260801-chat", "one L4", 24.0, "measured",
     )  # fmt: skip
     assert (report.offers, report.offers_of_your_own) == (3, 1)
     assert (report.oldest_price, report.newest_price) == ("2026-07-09", "2026-08-01")
-    assert report.plan == plan_section(plan)
+    assert report.plan == build_plan_section(plan)
 
 
 def test_a_typed_curve_is_assumed() -> None:
     asked = question()
     typed = replace(asked, measured=(replace(asked.measured[0], is_assumed=True),))
-    assert plan_report(whole_plan(), typed, "t", "c").sources[0].max_rate.basis == "assumed"
+    assert build_plan_report(whole_plan(), typed, "t", "c").sources[0].max_rate.basis == "assumed"

@@ -12,22 +12,22 @@ import pytest
 from app.analysis.rows import NOT_STARTED
 from app.records.calls import CALL_SCHEMA
 from app.records.result import ErrorSample, Window
-from app.reporting.load import headline_stages
+from app.reporting.load import find_headline_stages
 from app.reporting.rows import (
+    MAX_COLUMNS,
     MAX_POINTS,
-    MOST_COLUMNS,
-    MOST_ROWS,
-    MOST_STEPS,
+    MAX_ROWS,
+    MAX_STEPS,
     RequestTimes,
-    compared_stages,
-    distributions,
-    error_rows,
-    group_tables,
-    heat_map,
-    load_series,
-    request_times,
-    spectra,
-    stage_times,
+    build_distributions,
+    build_error_rows,
+    build_group_tables,
+    build_heat_map,
+    build_load_series,
+    build_spectra,
+    build_stage_distributions,
+    list_comparable_stages,
+    read_request_times,
 )
 from app.storage.run_directory import RunWriter, StoredRun
 from loadgen.records import REQUEST_SCHEMA
@@ -55,7 +55,7 @@ def _rows(intended_s: list[float], took_ms: float = 10.0, error: str | None = No
 
 def test_rates_are_counts_per_bin_and_good_means_inside_the_latency_limit() -> None:
     rows = pd.concat([_rows([0.1, 0.2, 0.3]), _rows([1.5], took_ms=60.0), _rows([2.5], error="timeout")])
-    series = load_series(request_times(rows, RESULT))
+    series = build_load_series(read_request_times(rows, RESULT))
 
     assert series is not None
     assert series.at_s == (0.5, 1.5, 2.5)
@@ -67,14 +67,14 @@ def test_rates_are_counts_per_bin_and_good_means_inside_the_latency_limit() -> N
 
 def test_in_flight_is_what_was_sent_and_has_not_ended() -> None:
     rows = pd.concat([_rows([0.5], took_ms=2000.0), _rows([0.9], took_ms=300.0)])
-    series = load_series(request_times(rows, RESULT))
+    series = build_load_series(read_request_times(rows, RESULT))
     assert series is not None
     assert series.in_flight == (2, 1, 0)
 
 
 def test_a_long_run_has_a_bounded_number_of_bins_and_loses_no_request() -> None:
     rows = _rows(list(np.linspace(0, 7200, 10_000)))
-    series = load_series(request_times(rows, RESULT))
+    series = build_load_series(read_request_times(rows, RESULT))
     assert series is not None
     assert len(series.at_s) <= MAX_POINTS
     assert sum(series.offered_per_s) * series.bin_s == pytest.approx(10_000, abs=1)
@@ -84,7 +84,7 @@ def test_errors_are_counted_by_class_with_those_never_started() -> None:
     late = _rows([4.0, 5.0])
     late["sent_ns"] = late["end_ns"] = late["first_byte_ns"] = pd.array([None, None], dtype="Int64")
     rows = pd.concat([_rows([0.1, 0.2]), _rows([1.0, 2.0, 3.0], error="http-5xx"), late])
-    found = error_rows(request_times(rows, RESULT))
+    found = build_error_rows(read_request_times(rows, RESULT))
 
     assert [(row.error, row.count) for row in found] == [("http-5xx", 3), (NOT_STARTED, 2)]
     assert (found[0].first_s, found[0].last_s) == (1.0, 3.0)
@@ -92,17 +92,17 @@ def test_errors_are_counted_by_class_with_those_never_started() -> None:
 
 
 def test_of_each_class_of_errors_is_told_what_was_seen_first() -> None:
-    requests = request_times(pd.concat([_rows([1.0], error="http-5xx"), _rows([2.0], error="tls")]), RESULT)
+    requests = read_request_times(pd.concat([_rows([1.0], error="http-5xx"), _rows([2.0], error="tls")]), RESULT)
     samples = (ErrorSample("http-5xx", 9, "later"), ErrorSample("http-5xx", 5, "status 503"))
     stages = [msgspec.structs.replace(RESULT.stages[-1], error_samples=(one,)) for one in samples]
-    assert [(row.error, row.sample) for row in error_rows(requests, stages)] == [("http-5xx", "status 503"),
+    assert [(row.error, row.sample) for row in build_error_rows(requests, stages)] == [("http-5xx", "status 503"),
                                                                                  ("tls", None)]  # fmt: skip
 
 
 def test_the_spectrum_pools_the_holds_and_ends_where_samples_do() -> None:
     run = full_run()
-    stages = headline_stages(run.result)
-    latency, service = spectra(request_times(run.rows, run.result), stages)
+    stages = find_headline_stages(run.result)
+    latency, service = build_spectra(read_request_times(run.rows, run.result), stages)
 
     assert [stage.name for stage in stages] == ["3 holds at 218/s"]
     assert latency.n == service.n == stages[0].completed
@@ -111,10 +111,10 @@ def test_the_spectrum_pools_the_holds_and_ends_where_samples_do() -> None:
 
 
 def test_nothing_asked_is_no_series() -> None:
-    requests = request_times(pd.DataFrame(), RESULT)
-    assert load_series(requests) is None
-    assert error_rows(requests) == ()
-    assert spectra(requests, headline_stages(RESULT)) == ()
+    requests = read_request_times(pd.DataFrame(), RESULT)
+    assert build_load_series(requests) is None
+    assert build_error_rows(requests) == ()
+    assert build_spectra(requests, find_headline_stages(RESULT)) == ()
 
 
 _DISTRIBUTIONS_RUN = full_run()
@@ -132,13 +132,13 @@ def _requests(took_ms: Sequence[float], every_s: float = 0.01) -> RequestTimes:
             "error": None,
         }
     )
-    requests = request_times(rows, _DISTRIBUTIONS_RUN.result)
+    requests = read_request_times(rows, _DISTRIBUTIONS_RUN.result)
     assert requests is not None
     return requests
 
 
 def test_few_answers_are_all_steps() -> None:
-    latency, service = distributions(_requests([4.0, 1.0, 2.0, 2.0]), (_STAGE,))
+    latency, service = build_distributions(_requests([4.0, 1.0, 2.0, 2.0]), (_STAGE,))
     assert latency.ms == (1.0, 2.0, 2.0, 4.0)
     assert latency.share == (0.25, 0.5, 0.75, 1.0)
     assert service.n == latency.n == 4
@@ -146,8 +146,8 @@ def test_few_answers_are_all_steps() -> None:
 
 def test_many_answers_keep_their_ends_and_a_bounded_number_of_steps() -> None:
     took = np.random.default_rng(1).gamma(2, 10, 50_000)
-    (latency, _) = distributions(_requests(took.tolist()), (_STAGE,))
-    assert len(latency.ms) == MOST_STEPS
+    (latency, _) = build_distributions(_requests(took.tolist()), (_STAGE,))
+    assert len(latency.ms) == MAX_STEPS
     assert latency.ms[0] == pytest.approx(took.min(), abs=1e-4)
     assert latency.ms[-1] == pytest.approx(took.max(), abs=1e-4)
     middle = latency.ms[next(place for place, share in enumerate(latency.share) if share >= 0.5)]
@@ -156,32 +156,32 @@ def test_many_answers_keep_their_ends_and_a_bounded_number_of_steps() -> None:
 
 def test_what_is_outside_of_the_stages_is_left_out() -> None:
     late = msgspec.structs.replace(_STAGE, window=Window(START_NS + 15_000_000, START_NS + 10**9))
-    (latency, _) = distributions(_requests([1.0, 2.0, 3.0, 4.0]), (late,))
+    (latency, _) = build_distributions(_requests([1.0, 2.0, 3.0, 4.0]), (late,))
     assert latency.ms == (3.0, 4.0)
-    assert distributions(None, (_STAGE,)) == ()
+    assert build_distributions(None, (_STAGE,)) == ()
 
 
 @pytest.mark.parametrize(("count", "every_s"), [(500, 0.01), (3, 1.0), (20_000, 10.0)])
 def test_the_heat_map_holds_every_answer_in_a_bounded_number_of_cells(count: int, every_s: float) -> None:
     took = np.random.default_rng(2).lognormal(3, 2, count)
-    heat = heat_map(_requests(took.tolist(), every_s))
+    heat = build_heat_map(_requests(took.tolist(), every_s))
     assert heat is not None
     assert sum(map(sum, heat.counts)) == count
-    assert len(heat.counts) == len(heat.edges_ms) - 1 <= MOST_ROWS
-    assert all(len(row) == len(heat.from_s) <= MOST_COLUMNS for row in heat.counts)
+    assert len(heat.counts) == len(heat.edges_ms) - 1 <= MAX_ROWS
+    assert all(len(row) == len(heat.from_s) <= MAX_COLUMNS for row in heat.counts)
     assert heat.edges_ms[0] <= took.min()
     assert took.max() < heat.edges_ms[-1]
 
 
 def test_a_run_of_five_seconds_has_more_than_five_columns() -> None:
-    heat = heat_map(_requests([1.0, 2.0] * 250))
+    heat = build_heat_map(_requests([1.0, 2.0] * 250))
     assert heat is not None
     assert heat.bin_s == 0.1
     assert len(heat.from_s) == 50
 
 
 def test_an_answer_is_where_it_began_and_as_high_as_it_took() -> None:
-    heat = heat_map(_requests([1.0, 1.0, 8.0], every_s=1.0))
+    heat = build_heat_map(_requests([1.0, 1.0, 8.0], every_s=1.0))
     assert heat is not None
     assert [row.index(1) for row in heat.counts if sum(row) == 1] == [round(2 / heat.bin_s)]
     slowest = len(heat.counts) - 1
@@ -190,8 +190,8 @@ def test_an_answer_is_where_it_began_and_as_high_as_it_took() -> None:
 
 
 def test_nothing_answered_or_all_alike_is_no_map() -> None:
-    assert heat_map(None) is None
-    assert heat_map(_requests([5.0, 5.0])) is None
+    assert build_heat_map(None) is None
+    assert build_heat_map(_requests([5.0, 5.0])) is None
 
 
 def test_an_endpoints_answers_are_those_of_the_stages_window(tmp_path: Path) -> None:
@@ -202,15 +202,15 @@ def test_an_endpoints_answers_are_those_of_the_stages_window(tmp_path: Path) -> 
             writer.append_requests(batch)
         writer.write_result(whole.result)
     run = StoredRun(tmp_path / "run")
-    assert compared_stages(whole.result)[0] == "probe 25/s"
-    assert "batch 1" not in compared_stages(whole.result)
-    drawn, service = stage_times(run, whole.result, "hold 218/s")
+    assert list_comparable_stages(whole.result)[0] == "probe 25/s"
+    assert "batch 1" not in list_comparable_stages(whole.result)
+    drawn, service = build_stage_distributions(run, whole.result, "hold 218/s")
     asked = [stage for stage in whole.result.stages if stage.name == "hold 218/s"]
     assert drawn.n == sum(stage.completed for stage in asked)
     assert drawn.share[-1] == 1.0
     assert list(drawn.ms) == sorted(drawn.ms)
     assert (drawn.label, service.label) == ("latency, from the intended start", "service time, from the send")
-    assert stage_times(run, whole.result, "no such stage") == ()
+    assert build_stage_distributions(run, whole.result, "no such stage") == ()
 
 
 def test_a_local_models_times_are_those_of_its_calls(tmp_path: Path) -> None:
@@ -226,20 +226,20 @@ def test_a_local_models_times_are_those_of_its_calls(tmp_path: Path) -> None:
     with RunWriter(tmp_path / "run") as writer:
         writer.append_calls(pa.RecordBatch.from_pydict(columns, CALL_SCHEMA))
         writer.write_result(result)
-    (drawn,) = stage_times(StoredRun(tmp_path / "run"), result, stage.name)
+    (drawn,) = build_stage_distributions(StoredRun(tmp_path / "run"), result, stage.name)
     assert (drawn.label, drawn.n) == ("service time of a call", 10)
     assert set(drawn.ms) == {2.0}
 
 
 @pytest.mark.parametrize("name", ["batch 1", "warm-up"])
 def test_what_is_no_load_of_its_own_is_not_compared(name: str) -> None:
-    assert name not in compared_stages(full_run().result)
+    assert name not in list_comparable_stages(full_run().result)
 
 
 def test_several_targets_and_names_have_a_table_each() -> None:
     streams, locust = streaming_run(), locust_run()
-    (targets,) = group_tables(streams.rows, streams.result.stages)
-    (names,) = group_tables(locust.rows, locust.result.stages)
+    (targets,) = build_group_tables(streams.rows, streams.result.stages)
+    (names,) = build_group_tables(locust.rows, locust.result.stages)
     assert (targets.column, [row.label for row in targets.rows]) == ("target", ["target 1", "target 2"])
     assert (names.column, [row.label for row in names.rows]) == ("name", ["/item/[id]", "/search"])
     assert sum(row.share for row in names.rows) == 1.0
@@ -247,5 +247,5 @@ def test_several_targets_and_names_have_a_table_each() -> None:
 
 def test_one_target_without_names_has_no_table() -> None:
     spike = spike_run()
-    assert group_tables(spike.rows, spike.result.stages) == ()
-    assert group_tables(pd.DataFrame(), spike.result.stages) == ()
+    assert build_group_tables(spike.rows, spike.result.stages) == ()
+    assert build_group_tables(pd.DataFrame(), spike.result.stages) == ()

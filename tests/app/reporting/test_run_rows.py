@@ -16,17 +16,17 @@ from app.records.events import RunStarted
 from app.reporting.run_rows import (
     UNREADABLE,
     RunRow,
-    carried_words,
-    change_words,
-    matching,
-    metric_name,
-    run_rows,
-    trend_of,
+    build_trend,
+    filter_rows,
+    format_change,
+    format_max_rate,
+    format_metric_name,
+    list_runs,
 )
 from app.storage.control import CONTROL
 from app.storage.labels import LABELS, add_tags
 from app.storage.run_directory import EVENTS, RESULT, RunWriter, StoredRun
-from app.storage.run_index import INDEX, known_rows
+from app.storage.run_index import INDEX, load_rows
 from app.storage.trash import delete_runs
 from tests.app.cli.test_runs import scaled
 from tests.fakes.local_runs import local_run, only_failed
@@ -38,17 +38,17 @@ def test_of_an_endpoint_it_is_its_max_rate() -> None:
     found = full_run().result.max_rate
     assert found is not None
     assert found.per_s.value is not None
-    assert carried_words(full_run().result) == f"{found.per_s.value:.0f}/s"
+    assert format_max_rate(full_run().result) == f"{found.per_s.value:.0f}/s"
 
 
 def test_of_a_local_model_it_is_what_its_best_variant_does() -> None:
-    assert carried_words(local_run().result) == "1,600/s, cpu int8-static, batch 4"
-    assert carried_words(searched_run(alone=False).result) == "400 calls/s, int8-static, batch 4"
+    assert format_max_rate(local_run().result) == "1,600/s, cpu int8-static, batch 4"
+    assert format_max_rate(searched_run(alone=False).result) == "400 calls/s, int8-static, batch 4"
 
 
 def test_where_nothing_was_found_there_are_no_words() -> None:
-    assert carried_words(only_failed().result) is None
-    assert carried_words(hopeless_run().result) is None
+    assert format_max_rate(only_failed().result) is None
+    assert format_max_rate(hopeless_run().result) is None
 
 
 WHOLE = full_run().result
@@ -68,65 +68,65 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 def test_a_row_tells_what_a_list_shows(home: Path) -> None:
-    row = run_rows().rows[0]
+    row = list_runs().rows[0]
     assert (row.run_id, row.name, row.verdict, row.url) == ("run-0", WHOLE.name, "WARN", WHOLE.target.urls[0])
     assert (row.carries, row.started_at, row.duration_s) == ("218/s", WHOLE.clock.wall_start, WHOLE.clock.duration_s)
     assert row.size_bytes == sum(path.stat().st_size for path in (home / "run-0").iterdir() if path.is_file())
 
 
 def test_what_is_in_the_index_is_not_read_again(home: Path) -> None:
-    before = run_rows()
+    before = list_runs()
     for number in range(3):
         path, facts = home / f"run-{number}" / RESULT, (home / f"run-{number}" / RESULT).stat()
         path.write_bytes(b"x" * facts.st_size)  # of the same size and time: only a reader would see it
         os.utime(path, ns=(facts.st_atime_ns, facts.st_mtime_ns))
-    assert run_rows() == before
+    assert list_runs() == before
 
 
 def test_a_label_or_another_result_is_seen_at_once(home: Path) -> None:
-    run_rows()
+    list_runs()
     add_tags(home / "run-1", ["nightly"])
     (home / "run-2" / RESULT).write_text("{")
-    rows = run_rows().rows
+    rows = list_runs().rows
     assert [row.tags for row in rows[:3]] == [(), ("nightly",), ()]
     assert rows[2].verdict == "unreadable"
 
 
 def test_a_run_that_goes_on_is_never_from_the_index(home: Path) -> None:
-    assert run_rows().rows[3].state == "running"
+    assert list_runs().rows[3].state == "running"
     (home / "run-3" / "control").rename(home / "taken away")
     try:
-        assert run_rows().rows[3].state == "cut short"
+        assert list_runs().rows[3].state == "cut short"
     finally:
         (home / "taken away").rename(home / "run-3" / "control")
 
 
 @pytest.mark.parametrize("damage", ["none", "no database", "gone"])
 def test_a_deleted_or_damaged_index_is_made_again(home: Path, damage: str) -> None:
-    before = run_rows()
+    before = list_runs()
     if damage == "no database":
         (home / INDEX).write_bytes(b"no database at all, " * 100)
     elif damage == "gone":
         (home / INDEX).unlink()
-    assert run_rows() == before
-    assert run_rows() == before
+    assert list_runs() == before
+    assert list_runs() == before
     assert (home / INDEX).exists()
 
 
 def test_in_too_short_a_time_the_rest_is_told_to_be_unread_and_read_the_next_time(home: Path) -> None:
     times = iter([0.0, 0.0, 0.2, 0.2, 0.2])
-    first = run_rows(within_s=0.1, now_s=lambda: next(times))
+    first = list_runs(within_s=0.1, now_s=lambda: next(times))
     assert [row.state for row in first.rows] == ["done", "not read yet", "not read yet", "not read yet"]
     assert first.unread == 3
     assert first.rows[1].run_id == "run-1"
-    assert run_rows(within_s=60.0).unread == 0
+    assert list_runs(within_s=60.0).unread == 0
 
 
 def test_what_is_deleted_leaves_the_list_and_the_index(home: Path) -> None:
-    run_rows()
+    list_runs()
     delete_runs([StoredRun(home / "run-0")], datetime.now(UTC))
-    assert [row.run_id for row in run_rows().rows] == ["run-1", "run-2", "run-3"]
-    assert set(known_rows()) == {"run-1", "run-2"}
+    assert [row.run_id for row in list_runs().rows] == ["run-1", "run-2", "run-3"]
+    assert set(load_rows()) == {"run-1", "run-2"}
 
 
 def test_words_tags_and_trust_all_have_to_be_met() -> None:
@@ -137,7 +137,7 @@ def test_words_tags_and_trust_all_have_to_be_met() -> None:
     ]
 
     def ids(**asked: object) -> str:
-        return "".join(row.run_id for row in matching(rows, **asked))  # type: ignore[arg-type]
+        return "".join(row.run_id for row in filter_rows(rows, **asked))  # type: ignore[arg-type]
 
     assert ids() == "123"
     assert ids(words="CHAT night") == "12"
@@ -153,7 +153,7 @@ def test_a_pid_that_no_system_has_hides_no_run(home: Path, pid: str) -> None:
     (directory / CONTROL).mkdir(parents=True)
     started = msgspec.json.encode(RunStarted(1, "run-4", "test", str(directory), 77))
     (directory / EVENTS).write_bytes(started.replace(b'"pid":77', b'"pid":' + pid.encode()) + b"\n")
-    rows = {row.run_id: row for row in run_rows().rows}
+    rows = {row.run_id: row for row in list_runs().rows}
     assert len(rows) == 5
     assert rows["run-4"].state != "running"
     assert rows["run-0"].verdict == "WARN"
@@ -170,17 +170,17 @@ def test_a_byte_that_is_no_text_hides_no_run(home: Path, name: str) -> None:
         content = path.read_bytes()
         place = content.index(b"nightly") if name == LABELS else content.index(WHOLE.name.encode())
         path.write_bytes(content[:place] + b"\xff" + content[place + 1 :])
-    rows = {row.run_id: row.verdict for row in run_rows().rows}
+    rows = {row.run_id: row.verdict for row in list_runs().rows}
     assert rows == {"run-0": "WARN", "run-1": UNREADABLE, "run-2": "WARN", "run-3": None}
 
 
 @pytest.mark.parametrize("column", ["CAST(? AS TEXT)", "CAST(? AS BLOB)", "1"])
 @pytest.mark.parametrize("content", [b'{"run_id": "\xff", "directory": ""}', b"{}", b"[" * 100_000])
 def test_an_index_row_that_cannot_be_read_is_made_again(home: Path, column: str, content: bytes) -> None:
-    before = run_rows()
+    before = list_runs()
     with contextlib.closing(sqlite3.connect(home / INDEX)) as index, index:
         index.execute(f"UPDATE rows SET row = {column} WHERE ?1 IS NOT NULL AND name = 'run-1'", (content,))
-    assert run_rows() == before
+    assert list_runs() == before
 
 
 def test_only_runs_of_the_name_are_read_and_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -191,13 +191,13 @@ def test_only_runs_of_the_name_are_read_and_told(tmp_path: Path, monkeypatch: py
             writer.write_result(scaled(whole, number, 1.5 if number >= 8 else 1.0 + number / 1000))
     with RunWriter(tmp_path / "runs" / "another") as writer:
         writer.write_result(replace(scaled(whole, 17, 9.0), name="another"))
-    trend = trend_of(whole.name)
+    trend = build_trend(whole.name)
     assert [run.run_id for run in trend.runs] == [f"run-{number:02d}" for number in range(16)]
-    (p95,) = [one for one in trend.series if metric_name(one) == "latency_ms.p95"]
-    assert change_words(p95, 0) == "+49 % since run-08 (worse)"
-    assert trend_of(None).name == "another"
+    (p95,) = [one for one in trend.series if format_metric_name(one) == "latency_ms.p95"]
+    assert format_change(p95, 0) == "+49 % since run-08 (worse)"
+    assert build_trend(None).name == "another"
     with pytest.raises(UsageError, match="there is no run of none"):
-        trend_of("none")
+        build_trend("none")
 
 
 def test_a_run_that_has_no_result_hides_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -208,7 +208,7 @@ def test_a_run_that_has_no_result_hides_no_other(tmp_path: Path, monkeypatch: py
     for number, name in enumerate((whole.name, "another")):
         with RunWriter(tmp_path / "runs" / f"20260102-12000{number}-killed-0a1b") as writer:
             writer.append_event(RunStarted(number, "killed", name, "", 0))
-    assert [run.run_id for run in trend_of(whole.name).runs] == [whole.run_id]
-    assert trend_of(None).name == whole.name
+    assert [run.run_id for run in build_trend(whole.name).runs] == [whole.run_id]
+    assert build_trend(None).name == whole.name
     with pytest.raises(UsageError, match="there is no run of another"):
-        trend_of("another")
+        build_trend("another")

@@ -5,8 +5,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from app.records.result import IN_SWEEP, Estimate, Judged, MaxRate, Result, Stage, Verdict
-from app.reporting.verdict import local_sentence, verdict_of
+from app.records.result import SWEEP_TAG, Estimate, MaxRate, ObjectiveResult, Result, Stage, Verdict
+from app.reporting.verdict import build_verdict, describe_local_result
 from tests.fakes.local_runs import local_run, one_variant, only_failed, strayed
 from tests.fakes.results import GATE, SLO, ended, full_run, interrupted, nothing_measured
 from tests.fakes.searched_runs import hopeless_run, searched_run
@@ -25,14 +25,14 @@ def _without_best() -> Result:
 
 
 def test_the_best_variant_stands_first_and_the_others_are_counted() -> None:
-    assert verdict_of(_RESULT).sentence == (
+    assert build_verdict(_RESULT).sentence == (
         "Most throughput inside service_ms.p99 < 8: cpu int8-static, batch 4, 1,600/s (single-stream). "
         "5 variants measured, 1 ended early, 1 left out."
     )
 
 
 def test_where_none_met_the_slo_the_nearest_is_named_with_what_it_missed() -> None:
-    found = verdict_of(_without_best())
+    found = build_verdict(_without_best())
     assert found.outcome == "FAIL"
     assert found.sentence.startswith(
         "No variant met every objective; cpu as-is, batch 16 came nearest, and missed service_ms.p99 < 8 with 23.6"
@@ -41,44 +41,44 @@ def test_where_none_met_the_slo_the_nearest_is_named_with_what_it_missed() -> No
 
 
 def test_a_variant_alone_carries_what_it_carries() -> None:
-    assert verdict_of(one_variant().result).sentence == (
+    assert build_verdict(one_variant().result).sentence == (
         "digits cpu as-is, batch 1 carries 500/s (single-stream). 1 variant measured; no objective was set."
     )
 
 
 def test_the_most_arrivals_lead_where_they_were_searched() -> None:
-    assert verdict_of(searched_run().result).sentence == (
+    assert build_verdict(searched_run().result).sentence == (
         "digits cpu int8-static, batch 4 carries 400\u202fcalls/s as they arrive (4 rows each: 1,600/s) inside "
         "latency_ms.p95 < 9. 1 variant measured."
     )
-    assert verdict_of(searched_run(alone=False).result).sentence.startswith(
+    assert build_verdict(searched_run(alone=False).result).sentence.startswith(
         "Most arrivals inside latency_ms.p95 < 9: int8-static, batch 4, 400\u202fcalls/s as they arrive"
     )
 
 
 def test_arrivals_that_were_never_begun_are_what_was_missed() -> None:
-    assert "9,000 arrivals were never begun" in verdict_of(hopeless_run().result).sentence
+    assert "9,000 arrivals were never begun" in build_verdict(hopeless_run().result).sentence
 
 
 def test_a_run_without_a_measured_variant_has_no_sentence_of_its_own() -> None:
-    assert local_sentence(only_failed().result) is None
-    assert verdict_of(only_failed().result).sentence == "Nothing was measured."
+    assert describe_local_result(only_failed().result) is None
+    assert build_verdict(only_failed().result).sentence == "Nothing was measured."
 
 
 def test_an_invalid_variant_does_not_hide_one_that_can_be_relied_on() -> None:
-    found = verdict_of(strayed().result)
+    found = build_verdict(strayed().result)
     assert found.outcome == "INVALID"
     assert found.sentence.startswith("What is marked INVALID is not to be relied on. Most throughput: cpu,")
 
 
 def test_what_the_interval_does_not_settle_is_added() -> None:
     judged = msgspec.structs.replace(_RESULT.slo[0], judgement="INCONCLUSIVE")
-    sentence = verdict_of(msgspec.structs.replace(_RESULT, slo=(judged,))).sentence
+    sentence = build_verdict(msgspec.structs.replace(_RESULT, slo=(judged,))).sentence
     assert sentence.endswith("Not settled by its interval: service_ms.p99 < 8.")
 
 
 RESULT = full_run().result
-MET, MISSED, OPEN = (Judged(SLO, Estimate(1.0), judgement) for judgement in ("PASS", "FAIL", "INCONCLUSIVE"))
+MET, MISSED, OPEN = (ObjectiveResult(SLO, Estimate(1.0), judgement) for judgement in ("PASS", "FAIL", "INCONCLUSIVE"))
 
 
 @pytest.mark.parametrize(
@@ -124,8 +124,8 @@ MET, MISSED, OPEN = (Judged(SLO, Estimate(1.0), judgement) for judgement in ("PA
     ],
 )
 def test_one_word_and_one_sentence(changes: dict[str, Any], outcome: str, sentence: str) -> None:
-    gates = (Judged(GATE, Estimate(1.0), "PASS"),)
-    verdict = verdict_of(msgspec.structs.replace(RESULT, **{"gates": gates, **changes}))
+    gates = (ObjectiveResult(GATE, Estimate(1.0), "PASS"),)
+    verdict = build_verdict(msgspec.structs.replace(RESULT, **{"gates": gates, **changes}))
     assert verdict.outcome == outcome
     assert verdict.sentence.startswith(sentence)
 
@@ -138,17 +138,17 @@ def swept(clients: int, p95_ms: float, held: bool) -> Stage:
         "completed_per_s": {"value": Estimate(50.0 * clients)},
     }
     changes = {"concurrency": clients, "held": held, "metrics": metrics, "verdict": Verdict("VALID")}
-    return msgspec.structs.replace(stage, tags={IN_SWEEP: "yes"}, **changes)
+    return msgspec.structs.replace(stage, tags={SWEEP_TAG: "yes"}, **changes)
 
 
 def test_a_sweep_over_clients_says_how_many_held_and_what_the_next_did() -> None:
     stages = (swept(1, 20.0, True), swept(4, 30.0, True), swept(8, 61.0, False))
     run = msgspec.structs.replace(RESULT, max_rate=None, slo=(MET,), gates=(), stages=stages)
-    assert verdict_of(run).sentence == (
+    assert build_verdict(run).sentence == (
         "With 4 clients, who got 200/s, latency_ms.p95 < 50 held; with 8 clients latency_ms.p95 was 61 ms against "
         "latency_ms.p95 < 50."
     )
-    unsettled = verdict_of(msgspec.structs.replace(run, slo=(OPEN,), stages=stages[:1])).sentence
+    unsettled = build_verdict(msgspec.structs.replace(run, slo=(OPEN,), stages=stages[:1])).sentence
     assert unsettled == (
         "With 1 client, who got 50.0/s, latency_ms.p95 < 50 held; no more were tried. Not settled by its interval: "
         "latency_ms.p95 < 50."
@@ -158,38 +158,38 @@ def test_a_sweep_over_clients_says_how_many_held_and_what_the_next_did() -> None
 def test_nothing_is_said_to_be_below_where_only_the_warm_up_was_measured() -> None:
     warm_up = tuple(stage for stage in RESULT.stages if stage.kind == "warmup")
     stopped = msgspec.structs.replace(RESULT, stages=warm_up, max_rate=None, exit=ended(130, "stopped by the user"))
-    assert verdict_of(stopped).sentence == "The run was stopped before anything was measured."
+    assert build_verdict(stopped).sentence == "The run was stopped before anything was measured."
     spoilt = msgspec.structs.replace(RESULT, stages=warm_up, verdict=Verdict("INVALID", ("load worker: lost",)))
-    assert verdict_of(spoilt).sentence == "Nothing was measured."
+    assert build_verdict(spoilt).sentence == "Nothing was measured."
 
 
 def test_what_held_and_is_not_settled_is_named() -> None:
-    verdict = verdict_of(msgspec.structs.replace(RESULT, slo=(OPEN,), gates=()))
+    verdict = build_verdict(msgspec.structs.replace(RESULT, slo=(OPEN,), gates=()))
     assert verdict.sentence.startswith("Carries 218/s inside")
     assert verdict.sentence.endswith("Not settled by its interval: latency_ms.p95 < 50.")
 
 
 def test_a_gate_that_only_warns_does_not_decide() -> None:
-    gates = (Judged(GATE, Estimate(200.0), "FAIL"),)
-    assert verdict_of(msgspec.structs.replace(RESULT, gates=gates)).outcome == "PASS"
+    gates = (ObjectiveResult(GATE, Estimate(200.0), "FAIL"),)
+    assert build_verdict(msgspec.structs.replace(RESULT, gates=gates)).outcome == "PASS"
 
 
 def test_what_the_checks_say_is_not_said_again() -> None:
     check = msgspec.structs.replace(RESULT.validity[0], id="late_sends", verdict="INVALID")
     verdict = Verdict("INVALID", ("late sends: 2 % (limit 1 %)", "the clock jumped"), ("the clock jumped",))
-    assert verdict_of(msgspec.structs.replace(RESULT, validity=(check,), verdict=verdict)).reasons == (
+    assert build_verdict(msgspec.structs.replace(RESULT, validity=(check,), verdict=verdict)).reasons == (
         "the clock jumped",
     )
 
 
 def test_reasons_are_the_checks_when_invalid_and_the_causes_otherwise() -> None:
-    assert verdict_of(nothing_measured().result).reasons == ("the load generator could not be calibrated",)
-    assert verdict_of(interrupted().result).reasons == ("stopped by the user",)
-    assert verdict_of(nothing_measured().result).sentence == "Nothing was measured."
+    assert build_verdict(nothing_measured().result).reasons == ("the load generator could not be calibrated",)
+    assert build_verdict(interrupted().result).reasons == ("stopped by the user",)
+    assert build_verdict(nothing_measured().result).sentence == "Nothing was measured."
 
 
 def test_a_cause_that_is_the_sentence_is_not_said_again() -> None:
     causes = ("the target answered no request with success", "error_rate < 1% failed in s: 100 %")
-    verdict = verdict_of(msgspec.structs.replace(RESULT, max_rate=None, exit=ended(10, *causes)))
+    verdict = build_verdict(msgspec.structs.replace(RESULT, max_rate=None, exit=ended(10, *causes)))
     assert verdict.sentence == "The target answered no request with success."
     assert verdict.reasons == causes[1:]

@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from app.errors import InstrumentError
+from app.errors import MeasurementError
 from app.inference.rows import Feeds
 from app.inference.tensor_spec import TensorSpec
 from app.serving.application import BODY_LIMIT_BYTES, ServedModel, application
-from app.serving.batching import Answer, Batcher, BatchQueue, Outputs, WaitingRequest
+from app.serving.batching import Batcher, BatchQueue, BatchResult, Outputs, WaitingRequest
 from app.serving.counters import Counters
-from app.serving.execution import answers_of
+from app.serving.execution import run_batch
 from tests.fakes.asgi import Reply, ask
 from tests.fakes.clock import FakeClock
 
@@ -54,8 +54,8 @@ class Served:
         while self._held:
             self._held.pop(0)()
 
-    def _submit(self, batch: list[WaitingRequest], done: Callable[[Sequence[Answer]], None]) -> None:
-        answers = answers_of(self._run, batch)
+    def _submit(self, batch: list[WaitingRequest], done: Callable[[Sequence[BatchResult]], None]) -> None:
+        answers = run_batch(self._run, batch)
         if self._is_held:
             self._held.append(lambda: done(answers))
         else:
@@ -63,7 +63,7 @@ class Served:
 
     def _run(self, feeds: Feeds) -> Outputs:
         if self._is_broken:
-            raise InstrumentError("the inference failed: no memory")
+            raise MeasurementError("the inference failed: no memory")
         return [feeds["x"] * feeds["k"][:, None].astype(np.float32), feeds["k"] * 2]
 
 

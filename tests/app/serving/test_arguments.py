@@ -5,14 +5,14 @@ import argparse
 import pytest
 
 from app.errors import UsageError
-from app.serving.arguments import add_serving_arguments, command_line, model_name, settings_of
+from app.serving.arguments import add_serving_arguments, format_arguments, model_name, parse_settings
 from app.serving.settings import ServingSettings
 
 
 def parsed(*line: str) -> ServingSettings:
     parser = argparse.ArgumentParser()
     add_serving_arguments(parser)
-    return settings_of(parser.parse_args(line))
+    return parse_settings(parser.parse_args(line))
 
 
 def test_defaults_are_those_of_the_settings() -> None:
@@ -31,7 +31,7 @@ def test_command_line_is_read_back_as_the_same_settings() -> None:
         queue_limit=7,
         leave_with_stdin=True,
     )
-    assert parsed(*command_line(settings)) == settings
+    assert parsed(*format_arguments(settings)) == settings
 
 
 @pytest.mark.parametrize(("text", "seconds"), [("2ms", 0.002), ("500us", 0.0005), ("0s", 0.0), ("1.5 ms", 0.0015)])

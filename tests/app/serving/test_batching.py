@@ -8,8 +8,16 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import pytest
 
-from app.errors import InstrumentError
-from app.serving.batching import Answer, Batcher, BatchQueue, DrainingError, Outputs, QueueFullError, WaitingRequest
+from app.errors import MeasurementError
+from app.serving.batching import (
+    Batcher,
+    BatchQueue,
+    BatchResult,
+    DrainingError,
+    Outputs,
+    QueueFullError,
+    WaitingRequest,
+)
 from tests.fakes.clock import FakeClock
 
 DELAY_S = 0.002
@@ -26,14 +34,14 @@ class FakeModel:
 
     def __init__(self) -> None:
         self.batches: list[list[int]] = []
-        self._running: tuple[list[WaitingRequest], Callable[[Sequence[Answer]], None]] | None = None
+        self._running: tuple[list[WaitingRequest], Callable[[Sequence[BatchResult]], None]] | None = None
 
-    def submit(self, batch: list[WaitingRequest], done: Callable[[Sequence[Answer]], None]) -> None:
+    def submit(self, batch: list[WaitingRequest], done: Callable[[Sequence[BatchResult]], None]) -> None:
         assert self._running is None, "two batches at once"
         self.batches.append([number_of(request) for request in batch])
         self._running = batch, done
 
-    def finish(self, answers: Sequence[Answer] | None = None) -> None:
+    def finish(self, answers: Sequence[BatchResult] | None = None) -> None:
         assert self._running is not None
         (batch, done), self._running = self._running, None
         done([[request.feeds["n"]] for request in batch] if answers is None else answers)
@@ -48,7 +56,7 @@ class Bench:
         self.batcher = Batcher(queue, self.model.submit, now_ns=self.clock, call_later=self._call_later)
 
     def ask(self, number: int, rows: int = 1, joins: object = "same") -> asyncio.Future[Outputs]:
-        return self.batcher.request({"n": np.array([number])}, rows, joins)
+        return self.batcher.submit({"n": np.array([number])}, rows, joins)
 
     def advance(self, seconds: float) -> None:
         self.clock.advance(seconds)
@@ -150,9 +158,9 @@ async def test_each_answer_goes_to_its_request() -> None:
 async def test_one_failure_is_one_requests_failure() -> None:
     bench = Bench(max_rows=2)
     good, bad = bench.ask(1), bench.ask(2)
-    bench.model.finish([["fine"], InstrumentError("broken")])
+    bench.model.finish([["fine"], MeasurementError("broken")])
     assert await good == ["fine"]
-    with pytest.raises(InstrumentError, match="broken"):
+    with pytest.raises(MeasurementError, match="broken"):
         await bad
 
 
@@ -168,7 +176,7 @@ async def test_queue_has_a_limit_and_running_requests_do_not_count() -> None:
     bench = Bench(max_rows=1, limit=2)
     for number in range(3):
         bench.ask(number)
-    assert bench.batcher.waiting == 2
+    assert bench.batcher.waiting_count == 2
     with pytest.raises(QueueFullError):
         bench.ask(3)
     bench.model.finish()

@@ -4,7 +4,7 @@ import pytest
 from starlette.types import Receive, Scope, Send
 
 from app.serving import _announce
-from app.serving.connections import TokenGuard, token_for
+from app.serving.connections import TokenGuard, resolve_token
 from app.serving.settings import EndpointReady
 from tests.fakes.asgi import ask
 
@@ -13,17 +13,17 @@ TOKEN = "correct horse battery staple"
 
 @pytest.mark.parametrize("address", ["127.0.0.1", "127.8.0.1", "::1"])
 def test_loopback_needs_no_token(address: str) -> None:
-    assert token_for(address, None) is None
-    assert token_for(address, TOKEN) == TOKEN
+    assert resolve_token(address, None) is None
+    assert resolve_token(address, TOKEN) == TOKEN
 
 
 @pytest.mark.parametrize("address", ["0.0.0.0", "::", "192.168.1.4", "fe80::1%eth0"])
 def test_beyond_loopback_there_always_is_one(address: str) -> None:
-    made = token_for(address, None)
+    made = resolve_token(address, None)
     assert made is not None
     assert len(made) >= 32
-    assert made != token_for(address, None)
-    assert token_for(address, TOKEN) == TOKEN
+    assert made != resolve_token(address, None)
+    assert resolve_token(address, TOKEN) == TOKEN
 
 
 async def _page(scope: Scope, receive: Receive, send: Send) -> None:
@@ -54,7 +54,7 @@ async def test_a_guarded_endpoint_answers_those_who_have_the_token(
 def _ready(token: str | None) -> EndpointReady:
     return EndpointReady(
         url="http://0.0.0.0:8000", model="m", pid=1, provider_requested="cpu", provider_used="cpu",
-        provider_reason=None, nodes_elsewhere=(), inputs=(), outputs=(), threads=1, max_batch=1, queue_delay_s=0.0,
+        provider_reason=None, fallback_nodes=(), inputs=(), outputs=(), threads=1, max_batch=1, queue_delay_s=0.0,
         queue_limit=1, runtime_version="1", token=token,
     )  # fmt: skip
 

@@ -11,7 +11,7 @@ def test_text_is_what_prometheus_reads() -> None:
     counters.count_batch(3, 0.004)
     counters.count_batch(1, 0.004)
     counters.in_flight = 5
-    lines = counters.text(waiting=2).splitlines()
+    lines = counters.format_metrics(waiting=2).splitlines()
     assert "# TYPE sizewise_endpoint_requests_total counter" in lines
     assert 'sizewise_endpoint_requests_total{outcome="ok"} 2' in lines
     assert 'sizewise_endpoint_requests_total{outcome="queue_full"} 1' in lines

@@ -9,10 +9,10 @@ import pytest
 from app.serving.messages import (
     DATATYPES,
     BadTensorError,
-    array_from_bytes,
-    array_from_json,
-    binary_values,
-    json_values,
+    decode_binary_array,
+    decode_json_array,
+    encode_binary_values,
+    encode_json_values,
 )
 
 NUMERIC = [dtype for dtype in DATATYPES if dtype != "object"]
@@ -21,8 +21,8 @@ NUMERIC = [dtype for dtype in DATATYPES if dtype != "object"]
 @pytest.mark.parametrize("dtype", NUMERIC)
 def test_numbers_go_there_and_back(dtype: str) -> None:
     array = np.array([[0, 1], [1, 0], [1, 1]], dtype)
-    through_json = array_from_json(msgspec.Raw(msgspec.json.encode(json_values(array))), dtype, [3, 2])
-    through_bytes = array_from_bytes(memoryview(binary_values(array)), dtype, [3, 2])
+    through_json = decode_json_array(msgspec.Raw(msgspec.json.encode(encode_json_values(array))), dtype, [3, 2])
+    through_bytes = decode_binary_array(memoryview(encode_binary_values(array)), dtype, [3, 2])
     for back in (through_json, through_bytes):
         assert back.dtype == array.dtype
         assert back.tolist() == array.tolist()
@@ -30,14 +30,14 @@ def test_numbers_go_there_and_back(dtype: str) -> None:
 
 def test_strings_go_there_and_back() -> None:
     array = np.array([["a", ""], ["äöü", "x" * 300]], dtype=object)
-    assert array_from_json(msgspec.Raw(msgspec.json.encode(json_values(array))), "object", [2, 2]).tolist() == (
-        array.tolist()
-    )
-    assert array_from_bytes(memoryview(binary_values(array)), "object", [2, 2]).tolist() == array.tolist()
+    assert decode_json_array(
+        msgspec.Raw(msgspec.json.encode(encode_json_values(array))), "object", [2, 2]
+    ).tolist() == (array.tolist())
+    assert decode_binary_array(memoryview(encode_binary_values(array)), "object", [2, 2]).tolist() == array.tolist()
 
 
 def test_nested_json_is_row_major() -> None:
-    assert array_from_json(msgspec.Raw(b"[[1,2],[3,4]]"), "int64", [2, 2]).tolist() == [[1, 2], [3, 4]]
+    assert decode_json_array(msgspec.Raw(b"[[1,2],[3,4]]"), "int64", [2, 2]).tolist() == [[1, 2], [3, 4]]
 
 
 @pytest.mark.parametrize(
@@ -64,7 +64,7 @@ def test_nested_json_is_row_major() -> None:
 )
 def test_json_that_is_not_the_tensor_is_refused(data: bytes, dtype: str) -> None:
     with pytest.raises(BadTensorError):
-        array_from_json(msgspec.Raw(data), dtype, [2])
+        decode_json_array(msgspec.Raw(data), dtype, [2])
 
 
 @pytest.mark.parametrize(
@@ -80,21 +80,21 @@ def test_json_that_is_not_the_tensor_is_refused(data: bytes, dtype: str) -> None
 )
 def test_bytes_that_are_not_the_tensor_are_refused(data: bytes, dtype: str) -> None:
     with pytest.raises(BadTensorError):
-        array_from_bytes(memoryview(data), dtype, [2])
+        decode_binary_array(memoryview(data), dtype, [2])
 
 
 def test_huge_shape_costs_no_memory() -> None:
     with pytest.raises(BadTensorError, match="it has 4 bytes"):
-        array_from_bytes(memoryview(b"\0" * 4), "float32", [2**62, 2**62])
+        decode_binary_array(memoryview(b"\0" * 4), "float32", [2**62, 2**62])
 
 
 @pytest.mark.parametrize("dtype", ["float32", "object"])
 @pytest.mark.parametrize("shape", [[0, 10**30], [0, *[1] * 70]])
 def test_shape_no_array_can_have_is_refused(dtype: str, shape: list[int]) -> None:
     with pytest.raises(BadTensorError, match="shape"):
-        array_from_bytes(memoryview(b""), dtype, shape)
+        decode_binary_array(memoryview(b""), dtype, shape)
     with pytest.raises(BadTensorError, match="shape"):
-        array_from_json(msgspec.Raw(b"[]"), dtype, shape)
+        decode_json_array(msgspec.Raw(b"[]"), dtype, shape)
 
 
 def test_one_long_string_costs_no_memory_for_the_short_ones() -> None:
@@ -102,7 +102,7 @@ def test_one_long_string_costs_no_memory_for_the_short_ones() -> None:
     tracemalloc.start()
     try:
         with pytest.raises(BadTensorError):
-            array_from_json(msgspec.Raw(data), "float32", [20_001])
+            decode_json_array(msgspec.Raw(data), "float32", [20_001])
         _, peak_bytes = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()

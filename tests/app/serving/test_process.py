@@ -28,7 +28,7 @@ from app.serving.process import EndpointProcess
 from app.serving.settings import ServingSettings
 from loadgen.protocols.oip import build_oip
 from loadgen.records import Endpoint
-from loadgen.transport.address import address_of
+from loadgen.transport.address import parse_url
 from loadgen.transport.exchange import Exchange
 from loadgen.workloads import OipWorkload
 from tests.fakes import onnx_models
@@ -96,7 +96,7 @@ def test_ready_line_says_what_is_served(digits: EndpointProcess) -> None:
     ready = digits.ready
     assert ready.url.startswith("http://127.0.0.1:")
     assert (ready.model, ready.pid) == ("digits", digits.pid)
-    assert (ready.provider_requested, ready.provider_used, ready.nodes_elsewhere) == ("cpu", "cpu", ())
+    assert (ready.provider_requested, ready.provider_used, ready.fallback_nodes) == ("cpu", "cpu", ())
     assert [(spec.name, spec.shape) for spec in ready.inputs] == [("image", (-1, 1, 8, 8))]
 
 
@@ -148,10 +148,10 @@ def test_stop_answers_what_waits_and_ends_with_0(images: Any) -> None:
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows sends no such signals")
 def test_a_killed_endpoint_reports_the_signal() -> None:
     with EndpointProcess(DIGITS) as endpoint:
-        assert endpoint.ending() is None
+        assert endpoint.end_reason() is None
         os.kill(endpoint.pid, signal.SIGKILL)
-        wait_until(lambda: endpoint.ending() is not None)
-        assert endpoint.ending() == "was killed by SIGKILL"
+        wait_until(lambda: endpoint.end_reason() is not None)
+        assert endpoint.end_reason() == "was killed by SIGKILL"
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows sends no such signals")
@@ -194,7 +194,7 @@ def test_provider_that_falls_back_is_told_in_the_ready_line(
     with EndpointProcess(msgspec.structs.replace(DIGITS, provider="cuda")) as endpoint:
         ready = endpoint.ready
     assert (ready.provider_requested, ready.provider_used) == ("cuda", "cpu")
-    assert "Gemm on CPUExecutionProvider" in ready.nodes_elsewhere
+    assert "Gemm on CPUExecutionProvider" in ready.fallback_nodes
     assert ready.provider_reason is not None
 
 
@@ -234,13 +234,13 @@ def test_labels_are_compared_with_the_class_that_a_served_model_gives(tmp_path: 
             return exchange
 
         async def right() -> int:
-            target = address_of(endpoint.ready.url)
+            target = parse_url(endpoint.ready.url)
             built = await build_oip(workload, Endpoint((endpoint.ready.url,)), target, ask)
             total = 0
             for number, request in enumerate(built.requests):
                 exchange = await ask(request)
-                exchange.number = number
-                total += built.judge(exchange).right or 0
+                exchange.request_index = number
+                total += built.check(exchange).correct_rows or 0
             return total
 
         assert asyncio.run(right()) == 30

@@ -5,15 +5,15 @@ import pytest
 from app.errors import ExitCode
 from app.records.calibration import CalibrationStep, LoadKind
 from app.session.calibration import (
+    CALIBRATION_LOADS,
     REQUESTS,
-    TRIALS,
-    ceiling,
-    climb,
-    disturbed_by_cores,
-    find_ceiling,
-    holds,
-    is_at_least,
-    try_rate,
+    disturbing_cores,
+    is_lower_bound,
+    is_passed,
+    max_achieved_rate,
+    measure_capacity,
+    run_step,
+    search_rates,
 )
 from app.session.interruption import Interruption
 from app.telemetry.processes import CoreUse
@@ -26,14 +26,14 @@ def rung(rate: float, held: bool) -> CalibrationStep:
 
 
 def test_the_ceiling_is_the_highest_rate_that_held() -> None:
-    rungs = climb(lambda rate: rung(rate, rate <= 45_500))
+    rungs = search_rates(lambda rate: rung(rate, rate <= 45_500))
     assert [one.offered_per_s for one in rungs][:5] == [8_000, 16_000, 32_000, 64_000, 64_000]
-    assert ceiling(rungs) == pytest.approx(64_000 / 2**0.5)
+    assert max_achieved_rate(rungs) == pytest.approx(64_000 / 2**0.5)
 
 
 def test_a_slow_machine_is_found_from_above() -> None:
-    rungs = climb(lambda rate: rung(rate, rate <= 1_500))
-    assert ceiling(rungs) == pytest.approx(1_000 * 2**0.5)
+    rungs = search_rates(lambda rate: rung(rate, rate <= 1_500))
+    assert max_achieved_rate(rungs) == pytest.approx(1_000 * 2**0.5)
 
 
 def test_one_disturbed_moment_does_not_lower_the_ceiling() -> None:
@@ -43,43 +43,43 @@ def test_one_disturbed_moment_does_not_lower_the_ceiling() -> None:
         tries.append(rate)
         return rung(rate, rate < 40_000 and (rate != 16_000 or tries.count(rate) > 1))
 
-    assert ceiling(climb(try_rate)) == 32_000
+    assert max_achieved_rate(search_rates(try_rate)) == 32_000
 
 
 def test_there_is_no_ceiling_when_the_lowest_rate_does_not_hold() -> None:
-    rungs = climb(lambda rate: rung(rate, False))
-    assert ceiling(rungs) is None
+    rungs = search_rates(lambda rate: rung(rate, False))
+    assert max_achieved_rate(rungs) is None
     assert rungs[-1].offered_per_s == 250
     assert [one.offered_per_s for one in rungs].count(250) == 1, "a machine so busy is not asked twice for ever"
     assert len(rungs) == 6 + 3
 
 
 def test_climbing_ends_when_it_is_stopped() -> None:
-    assert climb(lambda rate: None if rate > 20_000 else rung(rate, True))[-1].offered_per_s == 16_000
-    assert climb(lambda _: None) == ()
+    assert search_rates(lambda rate: None if rate > 20_000 else rung(rate, True))[-1].offered_per_s == 16_000
+    assert search_rates(lambda _: None) == ()
 
 
 def test_a_rung_holds_by_what_was_sent_and_how_late() -> None:
-    assert holds(0.995, 0.005)
-    assert not holds(0.98, 0.0)
-    assert not holds(1.0, 0.02)
+    assert is_passed(0.995, 0.005)
+    assert not is_passed(0.98, 0.0)
+    assert not is_passed(1.0, 0.02)
 
 
 def test_so_many_workers_begin_and_end_so_much_higher() -> None:
-    rungs = climb(lambda rate: rung(rate, True), REQUESTS.times(4))
+    rungs = search_rates(lambda rate: rung(rate, True), REQUESTS.scale_to(4))
     assert [one.offered_per_s for one in rungs] == [32_000, 64_000, 128_000, 256_000]
-    assert climb(lambda rate: rung(rate, False), REQUESTS.times(4))[-1].offered_per_s == 250
+    assert search_rates(lambda rate: rung(rate, False), REQUESTS.scale_to(4))[-1].offered_per_s == 250
 
 
 def test_a_ceiling_may_be_higher_where_nothing_failed_by_the_generator() -> None:
     def tried(rate: float, server: float | None) -> CalibrationStep:
         return CalibrationStep(rate, rate, 0.05, 1.0, 0.0, 0.5, rate <= 20_000, server)
 
-    assert is_at_least(climb(lambda rate: tried(rate, 0.96)))
-    assert not is_at_least(climb(lambda rate: tried(rate, 0.9)))
-    assert not is_at_least(climb(lambda rate: tried(rate, None)))
-    assert is_at_least(climb(lambda rate: rung(rate, True)))
-    assert not is_at_least(climb(lambda rate: rung(rate, False)))
+    assert is_lower_bound(search_rates(lambda rate: tried(rate, 0.96)))
+    assert not is_lower_bound(search_rates(lambda rate: tried(rate, 0.9)))
+    assert not is_lower_bound(search_rates(lambda rate: tried(rate, None)))
+    assert is_lower_bound(search_rates(lambda rate: rung(rate, True)))
+    assert not is_lower_bound(search_rates(lambda rate: rung(rate, False)))
 
 
 def beside(rate: float, others: float, limit: float) -> CalibrationStep:
@@ -87,36 +87,42 @@ def beside(rate: float, others: float, limit: float) -> CalibrationStep:
 
 
 def test_a_rate_that_failed_beside_others_says_only_that_the_ceiling_is_no_lower() -> None:
-    rungs = climb(lambda rate: beside(rate, 1.5, 12_000))
-    assert ceiling(rungs) == pytest.approx(8_000 * 2**0.5)
-    assert (is_at_least(rungs), disturbed_by_cores(rungs)) == (True, 1.5)
-    rungs = climb(lambda rate: beside(rate, 0.2, 12_000))
-    assert (is_at_least(rungs), disturbed_by_cores(rungs)) == (False, None)
+    rungs = search_rates(lambda rate: beside(rate, 1.5, 12_000))
+    assert max_achieved_rate(rungs) == pytest.approx(8_000 * 2**0.5)
+    assert (is_lower_bound(rungs), disturbing_cores(rungs)) == (True, 1.5)
+    rungs = search_rates(lambda rate: beside(rate, 0.2, 12_000))
+    assert (is_lower_bound(rungs), disturbing_cores(rungs)) == (False, None)
 
 
 def test_the_next_higher_rate_decides_and_not_those_beyond_it() -> None:
-    beyond = climb(lambda rate: beside(rate, 1.5 if rate > 15_000 else 0.2, 10_000))
-    assert (ceiling(beyond), is_at_least(beyond), disturbed_by_cores(beyond)) == (8_000, False, None)
-    next_to_it = climb(lambda rate: beside(rate, 1.5 if rate < 15_000 else 0.2, 10_000))
-    assert (ceiling(next_to_it), is_at_least(next_to_it), disturbed_by_cores(next_to_it)) == (8_000, True, 1.5)
+    beyond = search_rates(lambda rate: beside(rate, 1.5 if rate > 15_000 else 0.2, 10_000))
+    assert (max_achieved_rate(beyond), is_lower_bound(beyond), disturbing_cores(beyond)) == (8_000, False, None)
+    next_to_it = search_rates(lambda rate: beside(rate, 1.5 if rate < 15_000 else 0.2, 10_000))
+    assert (max_achieved_rate(next_to_it), is_lower_bound(next_to_it), disturbing_cores(next_to_it)) == (
+        8_000,
+        True,
+        1.5,
+    )
 
 
 def test_one_undisturbed_failure_of_a_rate_is_enough() -> None:
     others = iter([0.0, 1.5, 0.1, 1.5, 0.1])
-    rungs = climb(lambda rate: beside(rate, next(others), 10_000))
-    assert (len(rungs), is_at_least(rungs), disturbed_by_cores(rungs)) == (5, False, None)
+    rungs = search_rates(lambda rate: beside(rate, next(others), 10_000))
+    assert (len(rungs), is_lower_bound(rungs), disturbing_cores(rungs)) == (5, False, None)
 
 
 def test_a_machine_too_busy_is_why_there_is_no_ceiling() -> None:
-    rungs = climb(lambda rate: beside(rate, 2.0, 0))
-    assert (ceiling(rungs), is_at_least(rungs), disturbed_by_cores(rungs)) == (None, False, 2.0)
+    rungs = search_rates(lambda rate: beside(rate, 2.0, 0))
+    assert (max_achieved_rate(rungs), is_lower_bound(rungs), disturbing_cores(rungs)) == (None, False, 2.0)
     assert len(rungs) == 6 + 3, "it takes no longer for that"
-    assert disturbed_by_cores(climb(lambda rate: beside(rate, 0.1, 0))) is None
+    assert disturbing_cores(search_rates(lambda rate: beside(rate, 0.1, 0))) is None
 
 
 def tried(kind: LoadKind, load: LimitedLoad, rate_per_s: float, cores: float | None = 0.3) -> CalibrationStep:
-    load.configure(Endpoint(("http://127.0.0.1:9/",)), TRIALS[kind].workload)
-    return try_rate(TRIALS[kind], load, [FakeNullServer(cores), FakeNullServer(None)], nobody_knows, rate_per_s)
+    load.configure(Endpoint(("http://127.0.0.1:9/",)), CALIBRATION_LOADS[kind].workload)
+    return run_step(
+        CALIBRATION_LOADS[kind], load, [FakeNullServer(cores), FakeNullServer(None)], nobody_knows, rate_per_s
+    )
 
 
 def test_a_rung_that_is_sent_in_time_holds() -> None:
@@ -124,7 +130,7 @@ def test_a_rung_that_is_sent_in_time_holds() -> None:
     assert rung.held
     assert rung.achieved_per_s == pytest.approx(8_000, rel=0.05)
     assert rung.late_share == 0
-    assert not rung.is_against_generator
+    assert not rung.is_generator_limit
 
 
 def test_one_that_is_sent_late_does_not() -> None:
@@ -137,7 +143,7 @@ def test_one_that_is_sent_late_does_not() -> None:
 @pytest.mark.parametrize(("cores", "is_against"), [(0.3, True), (None, True), (2.0, False)])
 def test_a_server_that_was_at_its_limit_is_an_excuse(cores: float | None, is_against: bool) -> None:
     rung = tried("plain", LimitedLoad(7_000.0), 8_000.0, cores)
-    assert rung.is_against_generator is is_against
+    assert rung.is_generator_limit is is_against
     assert (rung.server_cpu_cores is None) == (cores is None)
 
 
@@ -159,8 +165,8 @@ def test_an_answer_without_its_end_is_late_as_a_whole(cut_off: int, held: bool) 
 
 
 def rungs_beside(machine: FakeMachine, load: LimitedLoad) -> CalibrationStep:
-    load.configure(Endpoint(("http://127.0.0.1:9/",)), TRIALS["plain"].workload)
-    return try_rate(TRIALS["plain"], load, [FakeNullServer(0.3)], machine, 8_000.0)
+    load.configure(Endpoint(("http://127.0.0.1:9/",)), CALIBRATION_LOADS["plain"].workload)
+    return run_step(CALIBRATION_LOADS["plain"], load, [FakeNullServer(0.3)], machine, 8_000.0)
 
 
 def test_what_all_others_use_is_told_without_what_is_ours() -> None:
@@ -177,19 +183,19 @@ def test_what_all_others_use_is_told_without_what_is_ours() -> None:
 )
 def test_others_are_an_excuse_where_they_left_no_core(others: float, idle: float, is_against: bool) -> None:
     rung = rungs_beside(FakeMachine(others, idle=idle), LimitedLoad(7_000.0))
-    assert rung.is_against_generator is is_against
+    assert rung.is_generator_limit is is_against
     assert rung.is_disturbed is not is_against
 
 
 def test_what_cannot_be_read_is_no_excuse() -> None:
     for machine in (nobody_knows, lambda _: CoreUse(1, 0.0, 0.0, None)):
         load = LimitedLoad(7_000.0)
-        load.configure(Endpoint(("http://127.0.0.1:9/",)), TRIALS["plain"].workload)
-        rung = try_rate(TRIALS["plain"], load, [FakeNullServer(0.3)], machine, 8_000.0)
-        assert (rung.other_cores, rung.is_against_generator) == (None, True)
-    load.configure(Endpoint(("http://127.0.0.1:9/",)), TRIALS["plain"].workload)
-    rung = try_rate(TRIALS["plain"], load, [FakeNullServer(None)], FakeMachine(2.0), 8_000.0)
-    assert (rung.other_cores, rung.is_against_generator) == (None, True), "nor where a server's share is not known"
+        load.configure(Endpoint(("http://127.0.0.1:9/",)), CALIBRATION_LOADS["plain"].workload)
+        rung = run_step(CALIBRATION_LOADS["plain"], load, [FakeNullServer(0.3)], machine, 8_000.0)
+        assert (rung.other_cores, rung.is_generator_limit) == (None, True)
+    load.configure(Endpoint(("http://127.0.0.1:9/",)), CALIBRATION_LOADS["plain"].workload)
+    rung = run_step(CALIBRATION_LOADS["plain"], load, [FakeNullServer(None)], FakeMachine(2.0), 8_000.0)
+    assert (rung.other_cores, rung.is_generator_limit) == (None, True), "nor where a server's share is not known"
 
 
 TWO = tuple(LoadWorker(index, "here", index, is_local=True) for index in range(2))
@@ -199,7 +205,7 @@ def test_the_ceiling_is_what_the_generator_kept_up_with() -> None:
     servers, start = null_servers()
     told: list[CalibrationStep] = []
     load = LimitedLoad(25_000.0)
-    found = find_ceiling("plain", load, start, Interruption(), nobody_knows, told.append)
+    found = measure_capacity("plain", load, start, Interruption(), nobody_knows, told.append)
     assert (found.kind, found.workers, found.is_at_least) == ("plain", 1, False)
     assert found.per_s == pytest.approx(22_627, rel=0.02)
     assert list(found.rungs) == told
@@ -208,7 +214,7 @@ def test_the_ceiling_is_what_the_generator_kept_up_with() -> None:
 
 def test_of_streams_it_is_in_chunks() -> None:
     _, start = null_servers()
-    found = find_ceiling("streaming", LimitedLoad(1e6, 50_000.0), start, Interruption(), nobody_knows)
+    found = measure_capacity("streaming", LimitedLoad(1e6, 50_000.0), start, Interruption(), nobody_knows)
     assert found.per_s == pytest.approx(45_255, rel=0.1)  # of 1,000 streams, by chance some more or less
     assert any(rung.late_share > 0.01 for rung in found.rungs)
 
@@ -218,28 +224,28 @@ def test_several_workers_are_calibrated_together_each_two_on_a_server_of_their_o
         servers, start = null_servers()
         workers = tuple(LoadWorker(index, "here", index, is_local=True) for index in range(count))
         load = LimitedLoad(8_000.0 * count, workers=workers if count > 1 else ())
-        found = find_ceiling("plain", load, start, Interruption(), nobody_knows)
+        found = measure_capacity("plain", load, start, Interruption(), nobody_knows)
         assert (found.workers, len(servers), len(load.endpoints[-1].urls)) == (count, expected, expected)
         assert all(server.is_closed for server in servers)
 
 
 def test_a_null_server_at_its_own_limit_says_nothing_against_the_generator() -> None:
     _, start = null_servers(cores=2.0)
-    assert find_ceiling("plain", LimitedLoad(25_000.0), start, Interruption(), nobody_knows).is_at_least
+    assert measure_capacity("plain", LimitedLoad(25_000.0), start, Interruption(), nobody_knows).is_at_least
     _, start = null_servers(cores=None)
-    assert not find_ceiling("plain", LimitedLoad(25_000.0), start, Interruption(), nobody_knows).is_at_least
+    assert not measure_capacity("plain", LimitedLoad(25_000.0), start, Interruption(), nobody_knows).is_at_least
 
 
 def test_a_generator_that_keeps_up_with_everything_has_no_known_end() -> None:
     _, start = null_servers()
-    found = find_ceiling("plain", LimitedLoad(1e6), start, Interruption(), nobody_knows)
+    found = measure_capacity("plain", LimitedLoad(1e6), start, Interruption(), nobody_knows)
     assert found.is_at_least
     assert found.per_s == pytest.approx(64_000, rel=0.02)
 
 
 def test_the_first_stage_does_not_count_and_a_disturbed_one_is_tried_again() -> None:
     _, start = null_servers()
-    found = find_ceiling("plain", LimitedLoad(25_000.0, disturbed=(0, 1, 3)), start, Interruption(), nobody_knows)
+    found = measure_capacity("plain", LimitedLoad(25_000.0, disturbed=(0, 1, 3)), start, Interruption(), nobody_knows)
     assert found.per_s == pytest.approx(22_627, rel=0.02)
 
 
@@ -247,14 +253,14 @@ def test_it_ends_when_the_run_is_stopped() -> None:
     servers, start = null_servers()
     interruption = Interruption()
     load = LimitedLoad(25_000.0, on_stage=lambda: interruption.request(ExitCode.INTERRUPTED))
-    assert find_ceiling("plain", load, start, interruption, nobody_knows).per_s is None
+    assert measure_capacity("plain", load, start, interruption, nobody_knows).per_s is None
     assert len(load.plans) == 1
     assert servers[0].is_closed
 
 
 def test_a_busy_machine_gives_a_lower_bound_and_says_by_what() -> None:
     _, start = null_servers()
-    found = find_ceiling("plain", LimitedLoad(25_000.0), start, Interruption(), FakeMachine(1.5))
+    found = measure_capacity("plain", LimitedLoad(25_000.0), start, Interruption(), FakeMachine(1.5))
     assert found.per_s == pytest.approx(22_627, rel=0.02)
     assert found.is_at_least is True
     assert found.disturbed_by_cores == pytest.approx(1.5)
@@ -263,5 +269,5 @@ def test_a_busy_machine_gives_a_lower_bound_and_says_by_what() -> None:
 def test_other_work_before_and_between_does_not_matter() -> None:
     _, start = null_servers()
     machine = FakeMachine(1.5, stages=(0, 1, 2))
-    found = find_ceiling("plain", LimitedLoad(25_000.0), start, Interruption(), machine)
+    found = measure_capacity("plain", LimitedLoad(25_000.0), start, Interruption(), machine)
     assert (found.is_at_least, found.disturbed_by_cores) == (False, None)

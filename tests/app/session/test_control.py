@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from app.errors import ExitCode, UsageError
-from app.records.control import AddNote, Extend, SetRate, StopRun, Wish
+from app.records.control import AddNote, ControlCommand, Extend, SetRate, StopRun
 from app.records.events import Noted, RateChanged, StageExtended, StageFinished
 from app.session.spec import LimitSpec, RunSpec, StageSpec
-from app.storage.control import CONTROL, ask_engine
+from app.storage.control import CONTROL, send_command
 from loadgen.records import ClosedArrivals, OpenArrivals, PreflightDone, Progress, TraceArrivals
 from tests.fakes.bench import SEARCH, SPEC, Bench, poisson
 from tests.fakes.load import ScriptedLoad
@@ -21,14 +21,14 @@ from tests.fakes.load import ScriptedLoad
 class Asked:
     """Has one wish at the first progress of a stage, and waits for the answer there, as the load would go on."""
 
-    def __init__(self, directory: Path, *wishes: Wish) -> None:
+    def __init__(self, directory: Path, *wishes: ControlCommand) -> None:
         self._directory, self._wishes = directory, list(wishes)
         self.answers: list[str] = []
 
     def __call__(self, _: Progress | None = None) -> None:
         while self._wishes:
             try:
-                self.answers.append(ask_engine(self._directory, self._wishes.pop(0)))
+                self.answers.append(send_command(self._directory, self._wishes.pop(0)))
             except UsageError as error:
                 self.answers.append(f"refused: {error}")
 

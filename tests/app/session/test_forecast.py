@@ -7,7 +7,7 @@ import pytest
 from app.analysis.generator_checks import MachineLimits
 from app.errors import ExitCode, UsageError
 from app.records.events import CheckCompleted, PhaseChanged
-from app.session.forecast import demand_of
+from app.session.forecast import estimate_demand
 from app.session.spec import StageSpec
 from loadgen.records import ClosedArrivals, TraceArrivals
 from tests.fakes.bench import SEARCH, SPEC, Bench, check_of, poisson
@@ -19,10 +19,10 @@ CLIENTS = msgspec.structs.replace(SPEC, stages=(StageSpec("clients", "closed", C
 def test_the_peak_of_all_stages_is_what_is_needed() -> None:
     offsets = np.array([0, 1, 2, 1_500_000_000], "<i8").tobytes()
     stages = (StageSpec("a", "steady", poisson(2.0), 1.0), StageSpec("b", "varying", TraceArrivals(offsets), 2.0))
-    demand = demand_of(msgspec.structs.replace(SPEC, stages=stages), SPEC.endpoint, 1, 1.0)
+    demand = estimate_demand(msgspec.structs.replace(SPEC, stages=stages), SPEC.endpoint, 1, 1.0)
     assert (demand.rate_per_s, demand.concurrency) == (3.0, 0)
-    assert demand_of(CLIENTS, SPEC.endpoint, 1, None).concurrency == 200
-    assert demand_of(SEARCH, SPEC.endpoint, 1, None).rate_per_s == 20.0
+    assert estimate_demand(CLIENTS, SPEC.endpoint, 1, None).concurrency == 200
+    assert estimate_demand(SEARCH, SPEC.endpoint, 1, None).rate_per_s == 20.0
 
 
 def test_more_clients_than_descriptors_are_refused_before_anything_is_sent(bench: Bench) -> None:

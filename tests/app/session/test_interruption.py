@@ -7,7 +7,7 @@ from app.session.interruption import Interruption
 def test_the_first_wish_drains_and_the_second_cuts() -> None:
     stops: list[bool] = []
     interruption = Interruption()
-    interruption.attach(stops.append)
+    interruption.set_stop_callback(stops.append)
     assert not interruption.is_requested
     interruption.request(ExitCode.INTERRUPTED)
     interruption.request(ExitCode.INTERRUPTED)

@@ -4,9 +4,9 @@ import pytest
 
 from app.records.estimate import Variant
 from app.records.result import Gpu
-from app.session.machine import gpus_of, uuid_hash
+from app.session.machine import find_gpus, hash_uuid
 
-GPUS = tuple(Gpu(index, f"card {index}", uuid_hash(f"GPU-{index}"), 80.0, 700.0) for index in (0, 2))
+GPUS = tuple(Gpu(index, f"card {index}", hash_uuid(f"GPU-{index}"), 80.0, 700.0) for index in (0, 2))
 
 
 @pytest.mark.parametrize(
@@ -16,4 +16,4 @@ GPUS = tuple(Gpu(index, f"card {index}", uuid_hash(f"GPU-{index}"), 80.0, 700.0)
 )
 def test_a_variants_gpus_are(devices: tuple[str, ...], indices: tuple[int, ...]) -> None:
     variant = Variant("m", "cuda", "as-is", 1, 1, devices=devices)
-    assert tuple(gpu.index for gpu in gpus_of(variant, GPUS)) == indices
+    assert tuple(gpu.index for gpu in find_gpus(variant, GPUS)) == indices

@@ -13,8 +13,8 @@ from app.analysis.gating import Gating
 from app.analysis.objectives import parse_gate, parse_objective
 from app.errors import ExitCode, UsageError
 from app.records.abort import AbortRule
-from app.records.result import Judgement, Result
-from app.session.outcome import notes_of
+from app.records.result import ObjectiveOutcome, Result
+from app.session.outcome import collect_notes
 from app.session.spec import BaselineSpec, LimitSpec, StageSpec
 from app.storage.run_directory import StoredRun
 from app.telemetry.clock import ClockReading
@@ -28,7 +28,7 @@ from tests.fakes.parts import NOON
 
 def test_each_is_told_once_in_the_order_it_became_known() -> None:
     told = ("through a proxy", "lengths are approximate", "through a proxy")
-    assert notes_of(HttpWorkload(), told, Counter(), ["cooler on"]) == (
+    assert collect_notes(HttpWorkload(), told, Counter(), ["cooler on"]) == (
         "through a proxy",
         "lengths are approximate",
         "Noted during the run: cooler on",
@@ -36,10 +36,10 @@ def test_each_is_told_once_in_the_order_it_became_known() -> None:
 
 
 def test_chunks_that_stand_for_tokens_are_told_with_their_share() -> None:
-    (note,) = notes_of(HttpWorkload(), (), Counter(server=1, chunks=3), ())
+    (note,) = collect_notes(HttpWorkload(), (), Counter(server=1, chunks=3), ())
     assert note.startswith("Output tokens of 75 % of the answers are chunks")
-    assert notes_of(HttpWorkload(), (), Counter(server=9), ()) == ()
-    assert "tokenizer" in notes_of(HttpWorkload(), (), Counter(tokenizer=2), ())[0]
+    assert collect_notes(HttpWorkload(), (), Counter(server=9), ()) == ()
+    assert "tokenizer" in collect_notes(HttpWorkload(), (), Counter(tokenizer=2), ())[0]
 
 
 CHAT = OpenAiWorkload("chat", "m", SyntheticPrompts(FixedLength(5)))
@@ -55,7 +55,7 @@ CHAT = OpenAiWorkload("chat", "m", SyntheticPrompts(FixedLength(5)))
     ],
 )
 def test_what_costs_more_than_the_calibrated_request_is_told(workload: Workload, word: str | None) -> None:
-    notes = notes_of(workload, (), Counter(), ())
+    notes = collect_notes(workload, (), Counter(), ())
     assert bool(notes) is (word is not None)
     assert word is None or word in notes[0]
 
@@ -177,14 +177,14 @@ def test_the_objectives_of_a_sweep_are_judged_where_it_was_heaviest_and_held(ben
     """A lighter load has fewer answers, so that a share of errors may not be settled there."""
     slo = (parse_objective("latency_ms.p95 < 50"), parse_objective("error_rate < 1%"))
     rates = tuple(
-        StageSpec(f"sweep {rate:g}/s", "steady", poisson(rate), 5.0, in_sweep=True)
+        StageSpec(f"sweep {rate:g}/s", "steady", poisson(rate), 5.0, is_in_sweep=True)
         for rate in (20.0, 60.0, 180.0, 400.0)
     )
     result = bench.run(msgspec.structs.replace(SPEC, stages=rates, slo=slo)).result
     assert [one.stage for one in result.slo] == ["sweep 180/s"] * 2
     assert result.slo[1].judgement == "PASS"
     clients = tuple(
-        StageSpec(f"sweep {n} clients", "closed", ClosedArrivals(n), 5.0, in_sweep=True) for n in (1, 4, 8, 64)
+        StageSpec(f"sweep {n} clients", "closed", ClosedArrivals(n), 5.0, is_in_sweep=True) for n in (1, 4, 8, 64)
     )
     closed = Bench(bench.directory.parent / "closed").run(msgspec.structs.replace(SPEC, stages=clients, slo=slo))
     assert [(one.stage, one.judgement) for one in closed.result.slo] == [("sweep 8 clients", "PASS")] * 2
@@ -216,7 +216,7 @@ HALF = {"error": "http-5xx", "error_share": 0.5}
     ],
 )
 def test_gates_pass_and_fail_by_what_was_measured(
-    bench: Bench, gate: str, load: dict[str, Any], judgement: Judgement, judged_in: str | None
+    bench: Bench, gate: str, load: dict[str, Any], judgement: ObjectiveOutcome, judged_in: str | None
 ) -> None:
     spec = msgspec.structs.replace(SPEC, stages=CALM_AND_PEAK, slo=SPEC.slo[:1], gates=(parse_gate(gate),))
     spec = msgspec.structs.replace(spec, gating=Gating("fail"))
@@ -268,7 +268,7 @@ def test_a_run_gives_up_at_what_its_profile_says_and_keeps_what_it_measured(
 
 @pytest.mark.parametrize(("right_share", "verdict"), [(0.97, "VALID"), (0.1, "WARN")])
 def test_an_accuracy_at_chance_level_is_a_warning(bench: Bench, right_share: float, verdict: str) -> None:
-    spec = msgspec.structs.replace(SPEC, accuracy_by_chance=0.1)
+    spec = msgspec.structs.replace(SPEC, chance_accuracy=0.1)
     outcome = bench.run(spec, ScriptedLoad(bench.clock, right_share=right_share))
     check = check_of(outcome, "accuracy_above_chance")
     assert check is not None

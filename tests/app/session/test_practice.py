@@ -7,7 +7,7 @@ import pytest
 
 from app.errors import ExitCode
 from app.records.telemetry import Samples
-from app.session.practice import asks_lengths
+from app.session.practice import has_output_lengths
 from loadgen.records import Endpoint, StagePlan
 from loadgen.workloads import (
     Dataset,
@@ -144,6 +144,6 @@ def test_one_body_for_all_requests_is_a_note(bench: Bench, workload: Workload, i
     ],
 )
 def test_a_profile_asks_for_lengths_of_answers_where_it_gives_them(prompts: Prompts, asks: bool) -> None:
-    assert asks_lengths(OpenAiWorkload("chat", "m", prompts)) == asks
-    assert not asks_lengths(OpenAiWorkload("embeddings", "m", prompts))
-    assert not asks_lengths(HttpWorkload())
+    assert has_output_lengths(OpenAiWorkload("chat", "m", prompts)) == asks
+    assert not has_output_lengths(OpenAiWorkload("embeddings", "m", prompts))
+    assert not has_output_lengths(HttpWorkload())

@@ -11,12 +11,12 @@ from msgspec.structs import replace
 
 from app.analysis.objectives import parse_objective
 from app.analysis.search import SearchOutcome
-from app.analysis.stages import summarise_stage
+from app.analysis.stages import summarize_stage
 from app.errors import ExitCode
 from app.records.result import Estimate, Stage, Verdict
-from app.session.rate_search import find_max_rate, hold_s
-from app.session.rates import scaled
-from app.session.spec import SearchSpec, StageOrder
+from app.session.rate_search import find_max_rate, step_duration_s
+from app.session.rates import scale_arrivals
+from app.session.spec import ResolvedStage, SearchSpec
 from loadgen.records import OpenArrivals, Progress, StagePlan
 from tests.fakes.bench import SEARCH, Bench, check_of
 from tests.fakes.known_limits import KNOWN_SERVERS, KnownServer, VirtualRunner, server
@@ -25,7 +25,7 @@ from tests.fakes.queues import request_rows, stage_facts
 
 _BURST = 50
 _NOTHING = "no rate held 3 times within 0 probes; load.search.within is 29 s"
-WANTED = SearchSpec(OpenArrivals("poisson", ((0.0, 1.0),)), start_per_s=10.0, hold_s=30.0, repeats=3)
+WANTED = SearchSpec(OpenArrivals("poisson", ((0.0, 1.0),)), start_per_s=10.0, step_duration_s=30.0, repeats=3)
 
 
 def no_time() -> int:
@@ -58,13 +58,17 @@ def test_the_virtual_runner_judges_as_a_session_does(name: str) -> None:
     runner = VirtualRunner(target, 3)
     for place, share in enumerate((0.9, 0.97, 1.0, 1.03, 1.1)):
         rate_per_s = share * target.limit_per_s
-        order = StageOrder(
-            name="probe", kind="probe", arrivals=scaled(WANTED.arrivals, rate_per_s), duration_s=30.0, drain_s=3.0
+        order = ResolvedStage(
+            name="probe",
+            kind="probe",
+            arrivals=scale_arrivals(WANTED.arrivals, rate_per_s),
+            duration_s=30.0,
+            drain_s=3.0,
         )
         arrivals_s, answers = runner.answers_of(order, place)
         errors = None if answers.failed is None else ["http-5xx" if failed else None for failed in answers.failed]
         rows = request_rows(arrivals_s, answers.latency_s, errors=errors)
-        stage = summarise_stage(rows, None, stage_facts(rate_per_s, 30.0, kind="probe", drain_s=3.0), target.slo)
+        stage = summarize_stage(rows, None, stage_facts(rate_per_s, 30.0, kind="probe", drain_s=3.0), target.slo)
         held.append(stage.held)
         assert runner.run(order).held is stage.held
     assert (held[0], held[-1]) == (True, False)
@@ -76,10 +80,10 @@ class Generator:
 
     def __init__(self, ceiling_per_s: float, limit_per_s: float = math.inf, disturbed: frozenset[int] = frozenset()):
         self._ceiling_per_s, self._limit_per_s, self._disturbed = ceiling_per_s, limit_per_s, disturbed
-        self.may_go_on = True
-        self.orders: list[StageOrder] = []
+        self.may_continue = True
+        self.orders: list[ResolvedStage] = []
 
-    def run(self, order: StageOrder) -> Stage:
+    def run(self, order: ResolvedStage) -> Stage:
         assert isinstance(order.arrivals, OpenArrivals)
         rate_per_s = order.arrivals.rates[0][1]
         is_invalid = rate_per_s > self._ceiling_per_s or len(self.orders) in self._disturbed
@@ -102,7 +106,7 @@ def test_a_rate_the_generator_cannot_send_neither_holds_nor_fails() -> None:
     outcome = find_max_rate(runner, WANTED, server("M/D/1").slo, 60.0, no_time)
     assert outcome.max_rate_per_s is not None
     assert 300 / 1.06 <= outcome.max_rate_per_s <= 300
-    assert outcome.is_generators
+    assert outcome.is_generator_limited
     assert outcome.bracket[1] is None
     assert runner.rates[:9] == [10, 20, 40, 80, 160, 320, 320, 320, *runner.rates[8:9]], "tried again twice"
     assert sum(rate > 300 for rate in runner.rates) <= 12
@@ -120,7 +124,7 @@ def test_one_disturbance_costs_a_stage_and_changes_no_answer() -> None:
 
 def test_an_endpoint_that_fails_where_the_generator_still_keeps_up_is_the_limit() -> None:
     outcome = find_max_rate(Generator(400, limit_per_s=300), WANTED, server("M/D/1").slo, 60.0, no_time)
-    assert not outcome.is_generators
+    assert not outcome.is_generator_limited
     assert outcome.max_rate_per_s == pytest.approx(300, rel=0.05)
 
 
@@ -128,7 +132,7 @@ def test_an_endpoint_that_fails_where_the_generator_still_keeps_up_is_the_limit(
 def test_a_search_ends_in_its_time_however_slow_the_endpoint_is(limit_per_s: float) -> None:
     """Below the start every hold is longer than the one before, for want of answers."""
     runner = Generator(1e6, limit_per_s)
-    wanted, slo = replace(WANTED, start_per_s=40.0, within_s=390.0), (parse_objective("latency_ms.p99 < 50"),)
+    wanted, slo = replace(WANTED, start_per_s=40.0, max_duration_s=390.0), (parse_objective("latency_ms.p99 < 50"),)
     outcome = find_max_rate(runner, wanted, slo, 60.0, lambda: runner.spent_ns)
     assert runner.spent_ns <= 390e9
     if limit_per_s < 1:
@@ -143,14 +147,20 @@ def test_a_search_ends_in_its_time_however_slow_the_endpoint_is(limit_per_s: flo
 
 def test_a_stage_that_is_longer_than_what_is_left_is_not_begun() -> None:
     runner = Generator(1e6, 300)
-    outcome = find_max_rate(runner, replace(WANTED, within_s=29.0), server("M/D/1").slo, 60.0, lambda: runner.spent_ns)
+    outcome = find_max_rate(
+        runner, replace(WANTED, max_duration_s=29.0), server("M/D/1").slo, 60.0, lambda: runner.spent_ns
+    )
     assert (outcome.max_rate_per_s, outcome.reason, runner.rates) == (None, _NOTHING, [])
 
 
 def test_percentiles_make_a_hold_long_enough_and_so_does_a_goodput() -> None:
     p99, good = parse_objective("latency_ms.p99 < 50"), parse_objective("goodput_share >= 99%")
-    assert hold_s(10.0, 10.0, (p99,)) == hold_s(10.0, 10.0, (good,)) == pytest.approx((368 + 4 * 368**0.5) / 10)
-    assert hold_s(10.0, 10.0, (parse_objective("error_rate < 1%"), parse_objective("itl_ms.p99 < 50"))) == 10.0
+    assert (
+        step_duration_s(10.0, 10.0, (p99,))
+        == step_duration_s(10.0, 10.0, (good,))
+        == pytest.approx((368 + 4 * 368**0.5) / 10)
+    )
+    assert step_duration_s(10.0, 10.0, (parse_objective("error_rate < 1%"), parse_objective("itl_ms.p99 < 50"))) == 10.0
 
 
 class LateLoad(ScriptedLoad):

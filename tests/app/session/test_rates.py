@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from app.records.result import Estimate, Stage
-from app.session.rates import constant_rate, highest_rate, one_rate, scaled, share_of, warmup_arrivals
-from app.session.spec import ShareOf
+from app.session.rates import constant_rate, peak_rate, resolve_rate_share, scale_arrivals, single_rate, warmup_arrivals
+from app.session.spec import RateShare
 from loadgen.records import ClosedArrivals, OpenArrivals, TraceArrivals
 from tests.fakes.bench import poisson
 from tests.fakes.results import full_run
@@ -19,13 +19,13 @@ def test_only_a_rate_that_never_changes_is_one_rate() -> None:
     assert constant_rate(poisson(5.0)) == 5.0
     assert constant_rate(SPIKE) is None
     assert constant_rate(ClosedArrivals(3)) is None
-    assert one_rate(((0.0, 5.0), (3.0, 5.0))) == 5.0
-    assert one_rate(()) is None
+    assert single_rate(((0.0, 5.0), (3.0, 5.0))) == 5.0
+    assert single_rate(()) is None
 
 
 def test_scaling_keeps_process_and_times() -> None:
-    assert scaled(RAMP, 2.0) == OpenArrivals("gamma", ((0.0, 0.0), (10.0, 200.0)), cv=2.0)
-    assert highest_rate(SPIKE) == 50.0
+    assert scale_arrivals(RAMP, 2.0) == OpenArrivals("gamma", ((0.0, 0.0), (10.0, 200.0)), cv=2.0)
+    assert peak_rate(SPIKE) == 50.0
 
 
 def test_a_warm_up_is_at_the_rate_the_stage_begins_with() -> None:
@@ -54,10 +54,10 @@ def stage(name: str, completed_per_s: float | None) -> Stage:
 
 def test_a_share_is_of_the_mean_of_the_named_stages_repeats() -> None:
     done = [stage("other", 7.0), stage("full", 100.0), stage("full", 300.0), stage("full", None)]
-    assert share_of(ShareOf("full", 0.5), done) == pytest.approx(100.0)
+    assert resolve_rate_share(RateShare("full", 0.5), done) == pytest.approx(100.0)
 
 
 @pytest.mark.parametrize("completed", [None, 0.0])
 def test_a_share_of_nothing_is_not_known(completed: float | None) -> None:
-    assert share_of(ShareOf("full", 0.5), [stage("full", completed)]) is None
-    assert share_of(ShareOf("full", 0.5), []) is None
+    assert resolve_rate_share(RateShare("full", 0.5), [stage("full", completed)]) is None
+    assert resolve_rate_share(RateShare("full", 0.5), []) is None

@@ -8,15 +8,15 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from app.errors import DamagedError, UsageError
+from app.errors import CorruptedFileError, UsageError
 from app.records.events import RunFinished, StageFinished
 from app.records.result import Result
 from app.session.interruption import Interruption
 from app.session.run import run
 from app.session.spec import LimitSpec, RunSpec
-from app.storage.resuming import interrupted_run, reopened
+from app.storage.resuming import read_interrupted_run, reopen_run
 from app.storage.run_directory import EVENTS, REQUESTS, RESULT, SPEC, TELEMETRY, StoredRun
-from app.storage.streams import stage_spans
+from app.storage.streams import find_stage_spans
 from loadgen.records import REQUEST_SCHEMA
 from tests.fakes.bench import SERVICE_S
 from tests.fakes.clock import FakeClock
@@ -30,8 +30,8 @@ WARMED = msgspec.structs.replace(STAGES, warmup_s=3.0)
 def resumed(stored: StoredRun, spec: RunSpec = STAGES) -> Result:
     """By a new session on the same machine, a minute after the last event."""
     clock = FakeClock(stored.events()[-1].at_ns + 60_000_000_000)
-    interrupted = interrupted_run(stored)
-    with reopened(stored, interrupted) as store:
+    interrupted = read_interrupted_run(stored)
+    with reopen_run(stored, interrupted) as store:
         load = ScriptedLoad(clock, service_s=SERVICE_S)
         result = run(spec, fake_parts(clock, load, store), store.append_event, Interruption(), interrupted).result
         store.append_event(RunFinished(clock.now_ns, result.verdict.status, result.exit.code))
@@ -40,7 +40,7 @@ def resumed(stored: StoredRun, spec: RunSpec = STAGES) -> Result:
 
 @pytest.fixture(scope="module")
 def uncut(tmp_path_factory: pytest.TempPathFactory) -> Result:
-    return stored_run(tmp_path_factory.mktemp("uncut") / "run").measured
+    return stored_run(tmp_path_factory.mktemp("uncut") / "run").complete_result
 
 
 @pytest.mark.parametrize(("whole", "torn_bytes"), [(1, 0), (1, 5), (2, 0), (2, 4_000)])
@@ -49,7 +49,7 @@ def test_a_killed_run_goes_on_after_its_last_whole_stage(
 ) -> None:
     stored = cut_short(stored_run(tmp_path / "run"), whole)
     rows, events = tmp_path / "run" / REQUESTS, tmp_path / "run" / EVENTS
-    spans, _ = stage_spans(rows, REQUEST_SCHEMA)
+    spans, _ = find_stage_spans(rows, REQUEST_SCHEMA)
     rows.write_bytes(rows.read_bytes()[: spans[whole][1] - torn_bytes])
     events.write_bytes(events.read_bytes()[: -torn_bytes or None])
     journaled_again(tmp_path / "run")
@@ -76,7 +76,7 @@ def test_a_killed_run_goes_on_after_its_last_whole_stage(
 
 @pytest.mark.parametrize("whole", [2, 5])
 def test_a_search_goes_on_as_if_it_had_not_been_killed(tmp_path: Path, whole: int) -> None:
-    uncut = stored_run(tmp_path / "uncut", SEARCHED).measured
+    uncut = stored_run(tmp_path / "uncut", SEARCHED).complete_result
     result = resumed(cut_short(stored_run(tmp_path / "run", SEARCHED), whole), SEARCHED)
     assert [stage.name for stage in result.stages] == [stage.name for stage in uncut.stages]
     assert result.max_rate == uncut.max_rate
@@ -84,7 +84,7 @@ def test_a_search_goes_on_as_if_it_had_not_been_killed(tmp_path: Path, whole: in
 
 def test_a_run_can_be_resumed_twice_and_warms_up_again_each_time(tmp_path: Path) -> None:
     stored = stored_run(tmp_path / "run", WARMED)
-    names = [stage.name for stage in stored.measured.stages]
+    names = [stage.name for stage in stored.complete_result.stages]
     assert names == ["warm-up"] * 3 + ["low", "middle", "high"]
     resumed(cut_short(stored, 4), WARMED)
     result = resumed(cut_short(stored, 8), WARMED)
@@ -128,7 +128,7 @@ def test_damage_after_the_last_whole_stage_goes_with_what_is_discarded(uncut: Re
     assert result.stages[0] == uncut.stages[0]
     assert [(one.name, one.completed) for one in result.stages] == [(one.name, one.completed) for one in uncut.stages]
     assert stored.damage == ()
-    assert stored.unverified == ()
+    assert stored.files_without_checksum == ()
 
 
 @pytest.mark.parametrize("name", [REQUESTS, TELEMETRY, SPEC, EVENTS])
@@ -138,21 +138,21 @@ def test_a_run_whose_measured_part_is_damaged_is_not_resumed(tmp_path: Path, nam
     content[len(content) // 10] ^= 1
     (tmp_path / "run" / name).write_bytes(content)
     before = {path.name: path.read_bytes() for path in (tmp_path / "run").iterdir() if path.is_file()}
-    with pytest.raises(DamagedError, match=f"is DAMAGED: {name} was changed"):
-        interrupted_run(stored)
+    with pytest.raises(CorruptedFileError, match=f"is DAMAGED: {name} was changed"):
+        read_interrupted_run(stored)
     assert {path.name: path.read_bytes() for path in (tmp_path / "run").iterdir() if path.is_file()} == before
 
 
 def test_what_cannot_be_resumed_says_why(tmp_path: Path) -> None:
     stored = stored_run(tmp_path / "run")
     with pytest.raises(UsageError, match="came to its end"):
-        interrupted_run(stored)
+        read_interrupted_run(stored)
     other = msgspec.structs.replace(STAGES, stages=STAGES.stages[1:])
     with pytest.raises(UsageError, match="stage low was measured where middle would be now"):
         resumed(cut_short(stored, 1), other)
     assert not (tmp_path / "run" / RESULT).exists()
     os.utime(tmp_path / "run" / EVENTS, (1.0, 1.0))
     with pytest.raises(UsageError, match="the machine was restarted since"):
-        interrupted_run(stored)
+        read_interrupted_run(stored)
     with pytest.raises(UsageError, match="before one stage of it had ended"):
-        interrupted_run(cut_short(stored_run(tmp_path / "early"), 0))
+        read_interrupted_run(cut_short(stored_run(tmp_path / "early"), 0))

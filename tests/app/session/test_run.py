@@ -10,14 +10,14 @@ import pyarrow as pa
 import pytest
 from scipy import stats
 
-from app.errors import ExitCode, InstrumentError, UnavailableError, UsageError
+from app.errors import ExitCode, MeasurementError, UnavailableError, UsageError
 from app.inference.job import VariantJob
 from app.records.events import PhaseChanged, Snapshot, StageFinished
 from app.records.result import Check
-from app.records.selftest import finding, selftest
+from app.records.selftest import build_finding, build_selftest
 from app.serving.settings import EndpointReady
-from app.session.rate_search import hold_s
-from app.session.spec import AloneSpec, LimitSpec, RunSpec, StageSpec
+from app.session.rate_search import step_duration_s
+from app.session.spec import LimitSpec, RunSpec, StageSpec, StandaloneModelSpec
 from app.storage.run_directory import StoredRun
 from loadgen.process import LoadError
 from loadgen.records import PreflightDone, StageEnded, StagePlan
@@ -47,10 +47,10 @@ def test_the_events_tell_the_run(bench: Bench) -> None:
 
 
 def test_the_last_self_test_of_this_machine_stands_in_the_result(bench: Bench, tmp_path: Path) -> None:
-    findings = (finding("clock", "steps back", 1.0, high=0.0, unit=None),)
-    proof = selftest(findings, at="2026-01-01T00:00:00+00:00", tool="1", fingerprint="f", duration_s=1.0)
+    findings = (build_finding("clock", "steps back", 1.0, high=0.0, unit=None),)
+    proof = build_selftest(findings, at="2026-01-01T00:00:00+00:00", tool="1", fingerprint="f", duration_s=1.0)
     outcome = bench.run(SPEC, load_selftest={"f": proof}.get)
-    assert outcome.result.selftest == proof.mark()
+    assert outcome.result.selftest == proof.summarize()
     assert StoredRun(bench.directory).result == outcome.result
     assert Bench(tmp_path / "other").run(SPEC, load_selftest={"g": proof}.get).result.selftest is None
 
@@ -95,8 +95,8 @@ def test_a_target_that_cannot_hold_any_rate_fails(bench: Bench) -> None:
 
 
 def test_holds_last_long_enough_for_the_percentiles_of_the_slo() -> None:
-    assert hold_s(3.0, 1000.0, SPEC.slo) == 3.0
-    expected_answers = hold_s(3.0, 10.0, SPEC.slo) * 10.0
+    assert step_duration_s(3.0, 1000.0, SPEC.slo) == 3.0
+    expected_answers = step_duration_s(3.0, 10.0, SPEC.slo) * 10.0
     assert stats.poisson.cdf(71, expected_answers) < 0.001, "p95 needs 72"
 
 
@@ -219,10 +219,10 @@ def test_a_sampler_that_fails_costs_only_the_telemetry(bench: Bench) -> None:
 
 def test_a_model_that_cannot_be_measured_alone_is_loaded_all_the_same(bench: Bench) -> None:
     def fail(_: VariantJob) -> None:
-        raise InstrumentError("the model did not end within 60 s and was stopped")
+        raise MeasurementError("the model did not end within 60 s and was stopped")
 
-    alone = AloneSpec(VariantJob(model="m.onnx", provider="cpu", batch=1), "m", (1,), 0.1)
-    result = bench.run(msgspec.structs.replace(SPEC, alone=alone), start_alone=fail).result
+    alone = StandaloneModelSpec(VariantJob(model="m.onnx", provider="cpu", batch=1), "m", (1,), 0.1)
+    result = bench.run(msgspec.structs.replace(SPEC, standalone_model=alone), start_alone=fail).result
     assert result.stages[0].completed > 900
     assert any(check.id == "model_alone" and check.verdict == "WARN" for check in result.validity)
 
@@ -297,7 +297,7 @@ class FallenBack:
         provider_requested="cuda",
         provider_used="cpu",
         provider_reason="the CUDA libraries are missing",
-        nodes_elsewhere=("Conv on CPUExecutionProvider",),
+        fallback_nodes=("Conv on CPUExecutionProvider",),
         inputs=(),
         outputs=(),
         threads=1,
@@ -317,7 +317,7 @@ class FallenBack:
 
 
 class Served(FallenBack):
-    ready = msgspec.structs.replace(FallenBack.ready, provider_requested="cpu", nodes_elsewhere=())
+    ready = msgspec.structs.replace(FallenBack.ready, provider_requested="cpu", fallback_nodes=())
 
 
 @pytest.mark.parametrize("spec", [SPEC, SEARCH])

@@ -5,13 +5,13 @@ import pytest
 
 from app.errors import ExitCode
 from app.records.events import RateResolved, StageFinished
-from app.session.spec import ShareOf, StageSpec
+from app.session.spec import RateShare, StageSpec
 from loadgen.records import ClosedArrivals, OpenArrivals
 from tests.fakes.bench import SPEC, Bench, check_of, poisson
 from tests.fakes.load import ScriptedLoad
 
 FULL = StageSpec("full", "closed", ClosedArrivals(4), 5.0)
-HALF = StageSpec("half", "steady", poisson(1.0), 5.0, share_of=ShareOf("full", 0.5))
+HALF = StageSpec("half", "steady", poisson(1.0), 5.0, rate_share=RateShare("full", 0.5))
 
 
 def test_a_rate_is_a_share_of_what_an_earlier_stage_completed(bench: Bench) -> None:
@@ -48,7 +48,7 @@ def test_a_stage_whose_rate_cannot_be_known_is_left_out_and_said_so(bench: Bench
 
 
 def test_a_share_that_would_be_too_many_requests_is_left_out(bench: Bench) -> None:
-    huge = msgspec.structs.replace(HALF, share_of=ShareOf("full", 1.0), duration_s=1e7)
+    huge = msgspec.structs.replace(HALF, rate_share=RateShare("full", 1.0), duration_s=1e7)
     outcome = bench.run(msgspec.structs.replace(SPEC, stages=(FULL, huge)))
     check = check_of(outcome, "stage_left_out")
     assert check is not None
@@ -57,7 +57,7 @@ def test_a_share_that_would_be_too_many_requests_is_left_out(bench: Bench) -> No
 
 def swept(*rates: float, repeats: int = 1) -> tuple[StageSpec, ...]:
     return tuple(
-        StageSpec(f"sweep {rate:g}/s", "steady", poisson(rate), 10.0, repeat=repeat, in_sweep=True)
+        StageSpec(f"sweep {rate:g}/s", "steady", poisson(rate), 10.0, repeat=repeat, is_in_sweep=True)
         for rate in rates
         for repeat in range(1, repeats + 1)
     )
@@ -91,7 +91,7 @@ def test_a_sweep_without_an_slo_is_measured_and_judged_by_nothing(bench: Bench) 
 def test_a_sweep_of_clients_goes_to_its_end_and_has_knees(bench: Bench) -> None:
     """One server of 4 ms: a second client only waits."""
     stages = tuple(
-        StageSpec(f"sweep {n} clients", "closed", ClosedArrivals(n), 2.0, in_sweep=True) for n in (1, 2, 4, 8)
+        StageSpec(f"sweep {n} clients", "closed", ClosedArrivals(n), 2.0, is_in_sweep=True) for n in (1, 2, 4, 8)
     )
     outcome = bench.run(msgspec.structs.replace(SPEC, stages=stages, slo=()))
     assert [plan.name for plan in bench.load.plans] == [stage.name for stage in stages]

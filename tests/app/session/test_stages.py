@@ -6,7 +6,7 @@ import pytest
 
 from app.errors import ExitCode
 from app.records.events import PhaseChanged, RateChanged, StageFinished, StageStarted
-from app.records.stage import StageFacts
+from app.records.stage import StageData
 from app.session.spec import LimitSpec, RunSpec, StageSpec
 from loadgen.records import Arrivals, ClosedArrivals, OpenArrivals, TraceArrivals
 from loadgen.workloads import LocustWorkload, OpenAiWorkload, SyntheticPrompts, UniformLength
@@ -20,7 +20,7 @@ def of(*stages: StageSpec, **changes: object) -> RunSpec:
     return msgspec.structs.replace(SPEC, stages=stages, **changes)
 
 
-def facts_of(bench: Bench) -> list[StageFacts]:
+def facts_of(bench: Bench) -> list[StageData]:
     return [event.facts for event in bench.told(StageFinished)]
 
 

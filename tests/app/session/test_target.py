@@ -50,7 +50,7 @@ def test_a_target_without_the_metadata_to_build_requests_from_is_unavailable() -
 
 START = StartSpec(("serve-it", "--port", "1"), "http://127.0.0.1:1/ready", 30.0, ".")
 STARTS: RunSpec = msgspec.structs.replace(SPEC, start=START, warmup_s=6.0)
-WAKES: RunSpec = msgspec.structs.replace(SPEC, wakes=True)
+WAKES: RunSpec = msgspec.structs.replace(SPEC, can_be_asleep=True)
 NOT_YET = PreflightDone("connect", None, "connection refused", None)
 LOADING = PreflightDone("http-5xx", 503, "answered 503", 1.0)
 

@@ -3,10 +3,10 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from app.errors import InstrumentError
+from app.errors import MeasurementError
 from app.records.comparison import Side
 from app.records.result import Result, Verdict
-from app.session.turns import PairPlan, Turn, Turns, measure_in_turns
+from app.session.turns import PairPlan, PairResults, PairRun, measure_in_turns
 from tests.fakes.repeated import result, steady
 
 QUIET_MS = (10.0, 10.1, 9.9, 10.05, 9.95, 10.02, 9.98)
@@ -22,8 +22,8 @@ class Bench:
         self.turns_told: list[tuple[int, int]] = []
         self.told: list[str] = []
 
-    def measure(self, turn: Turn) -> Result | None:
-        side, within_s = turn.side, turn.within_s
+    def measure(self, turn: PairRun) -> Result | None:
+        side, within_s = turn.side, turn.timeout_s
         self.now_s += min(10.0, within_s)
         if within_s < 10.0:
             return None
@@ -38,7 +38,7 @@ class Bench:
             return msgspec.structs.replace(found, verdict=Verdict("INVALID", ("too busy",)))
         return found
 
-    def turns(self, max_s: float = 3_600.0, pairs: int = 7) -> Turns:
+    def turns(self, max_s: float = 3_600.0, pairs: int = 7) -> PairResults:
         order = PairPlan(pairs, max_s, 0.05)
         return measure_in_turns(order, self.measure, lambda: self.now_s, self.told.append)
 
@@ -80,7 +80,7 @@ def test_an_invalid_run_is_made_again() -> None:
 
 
 def test_runs_that_stay_invalid_end_it() -> None:
-    with pytest.raises(InstrumentError, match="too busy"):
+    with pytest.raises(MeasurementError, match="too busy"):
         Bench(1.0, invalid=3).turns()
 
 

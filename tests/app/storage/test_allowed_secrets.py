@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from app.errors import UsageError
-from app.storage.allowed_secrets import AllowedSecrets, allow, is_allowed
+from app.storage.allowed_secrets import AllowedSecrets, is_allowed, store_permission
 
 ONE = AllowedSecrets("mine", "api.example.com", ("env:A", "env:B"))
 
@@ -19,8 +19,8 @@ def home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 
 def test_what_is_allowed_is_remembered_for_its_profile_host_and_secrets() -> None:
     assert not is_allowed(ONE)
-    allow(ONE)
-    allow(AllowedSecrets("other", "h", ("env:C",)))
+    store_permission(ONE)
+    store_permission(AllowedSecrets("other", "h", ("env:C",)))
     assert is_allowed(ONE)
     assert is_allowed(msgspec.structs.replace(ONE, references=("env:A",)))
     assert not is_allowed(msgspec.structs.replace(ONE, references=("env:A", "env:AWS_SECRET_ACCESS_KEY")))

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from app.errors import DamagedError, UsageError
+from app.errors import CorruptedFileError, UsageError
 from app.storage.bundle import BUNDLE, export_run
 from app.storage.run_directory import RunWriter, StoredRun
 from tests.fakes.disk import largest_file
@@ -47,7 +47,7 @@ def test_every_file_is_in_it_with_its_hash_but_for_drafts_and_what_hides(run: St
     with zipfile.ZipFile(tmp_path / "run.zip") as archive:
         assert archive.namelist() == [*(f"{bundle.run_id}/{one.path}" for one in bundle.files), BUNDLE]
         told = {one["path"]: one["sha256"] for one in json.loads(archive.read(BUNDLE))["files"]}
-    sealed = {one.path: one.sha256 for one in run.measured.artifacts}
+    sealed = {one.path: one.sha256 for one in run.complete_result.artifacts}
     assert sealed.items() <= told.items()
 
 
@@ -90,10 +90,10 @@ def test_a_damaged_run_is_not_exported(
 ) -> None:
     path = run.directory / name
     path.write_bytes(change(path.read_bytes()))
-    with pytest.raises(DamagedError, match=rf"is DAMAGED: {name} was"):
+    with pytest.raises(CorruptedFileError, match=rf"is DAMAGED: {name} was"):
         export_run(run, tmp_path / "run.zip")
     path.unlink()
-    with pytest.raises(DamagedError, match=rf"is DAMAGED: {name} is missing"):
+    with pytest.raises(CorruptedFileError, match=rf"is DAMAGED: {name} is missing"):
         export_run(run, tmp_path / "run.zip")
     assert not list(tmp_path.glob("*.zip*"))
 

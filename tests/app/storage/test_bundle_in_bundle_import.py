@@ -17,7 +17,7 @@ from msgspec.structs import replace
 from app.errors import UsageError
 from app.records.control import StopRun
 from app.storage.bundle import BUNDLE, export_run, import_directory, import_run
-from app.storage.run_directory import RunWriter, StoredRun, runs_home, stored_runs
+from app.storage.run_directory import RunWriter, StoredRun, list_stored_runs, runs_home
 from tests.fakes.results import full_run
 
 ID = full_run().result.run_id
@@ -69,7 +69,7 @@ def test_a_run_comes_back_as_it_was(bundle: Path, tmp_path: Path, home: Path) ->
     assert (directory, is_new) == (home / ID, True)
     before = {path.name: path.read_bytes() for path in (tmp_path / "run").iterdir()}
     assert {path.name: path.read_bytes() for path in directory.iterdir()} == before
-    assert [run.run_id for run in stored_runs()] == [ID]
+    assert [run.run_id for run in list_stored_runs()] == [ID]
     export_run(StoredRun(directory), tmp_path / "again.zip")
     assert (tmp_path / "again.zip").read_bytes() == bundle.read_bytes()
 

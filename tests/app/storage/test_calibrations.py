@@ -8,7 +8,7 @@ import pytest
 from msgspec.structs import replace
 
 from app.records.calibration import Calibration, Ceiling, LoadKind
-from app.storage.calibrations import calibration_path, store_calibration, stored_calibration
+from app.storage.calibrations import calibration_path, load_calibration, store_calibration
 
 NOON = datetime.datetime(2026, 1, 2, 12, tzinfo=datetime.UTC)
 
@@ -27,7 +27,7 @@ def measured(*cells: tuple[LoadKind, int, float], hours: float = 0.0, fingerprin
 
 def stored(hours: float, fingerprint: str = "f") -> dict[tuple[LoadKind, int], float | None] | None:
     """What still counts so many hours after noon."""
-    found = stored_calibration(fingerprint, NOON + datetime.timedelta(hours=hours))
+    found = load_calibration(fingerprint, NOON + datetime.timedelta(hours=hours))
     return None if found is None else {(one.kind, one.workers): one.per_s for one in found.ceilings}
 
 
@@ -107,6 +107,6 @@ def test_nothing_stored_is_nothing_known() -> None:
 
 def test_a_ceiling_is_found_by_its_kind_and_workers() -> None:
     known = measured(("plain", 1, 10.0), ("streaming", 2, 20.0))
-    assert known.ceiling("streaming", 2) == known.ceilings[1]
-    assert known.ceiling("plain", 2) is None
-    assert replace(known, ceilings=()).ceiling("plain", 1) is None
+    assert known.find_capacity("streaming", 2) == known.ceilings[1]
+    assert known.find_capacity("plain", 2) is None
+    assert replace(known, ceilings=()).find_capacity("plain", 1) is None

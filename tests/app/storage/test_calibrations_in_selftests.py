@@ -7,8 +7,8 @@ from msgspec.structs import replace
 
 from app import __version__
 from app.errors import UsageError
-from app.records.selftest import SelfTest, finding, selftest
-from app.storage.calibrations import selftest_path, store_selftest, stored_selftest
+from app.records.selftest import SelfTest, build_finding, build_selftest
+from app.storage.calibrations import load_selftest, selftest_path, store_selftest
 
 
 @pytest.fixture(autouse=True)
@@ -18,15 +18,15 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def of(seen: float) -> SelfTest:
-    findings = (finding("clock", "steps back", seen, high=0.0, unit=None),)
-    return selftest(findings, at="2026-01-02T12:00:00+00:00", tool=__version__, fingerprint="f", duration_s=1.0)
+    findings = (build_finding("clock", "steps back", seen, high=0.0, unit=None),)
+    return build_selftest(findings, at="2026-01-02T12:00:00+00:00", tool=__version__, fingerprint="f", duration_s=1.0)
 
 
 def test_the_last_one_stands_whether_it_passed_or_not() -> None:
-    assert stored_selftest("f") is None
+    assert load_selftest("f") is None
     store_selftest(of(0.0))
     store_selftest(of(3.0))
-    found = stored_selftest("f")
+    found = load_selftest("f")
     assert found == of(3.0)
     assert found is not None
     assert not found.passed
@@ -34,16 +34,16 @@ def test_the_last_one_stands_whether_it_passed_or_not() -> None:
 
 def test_one_of_another_machine_or_version_proves_nothing_here() -> None:
     store_selftest(of(0.0))
-    assert stored_selftest("g") is None
+    assert load_selftest("g") is None
     store_selftest(replace(of(0.0), tool="0.0.1"))
-    assert stored_selftest("f") is None
+    assert load_selftest("f") is None
 
 
 @pytest.mark.parametrize("content", ["", "{}", "[" * 100_000, '{"id": 3}'])
 def test_what_cannot_be_read_counts_as_none(home: Path, content: str) -> None:
     home.mkdir()
     selftest_path().write_text(content)
-    assert stored_selftest("f") is None
+    assert load_selftest("f") is None
 
 
 def test_a_home_that_cannot_be_written_is_told(home: Path) -> None:

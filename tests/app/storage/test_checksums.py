@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from app.storage.checksums import CHECKSUMS, renew_checksum, write_checksums
+from app.storage.checksums import CHECKSUMS, update_checksum, write_checksums
 from app.storage.run_directory import RunWriter
 from tests.fakes.results import nothing_measured
 
@@ -20,7 +20,7 @@ def run(tmp_path: Path) -> Path:
     with RunWriter(directory) as writer:
         writer.write_spec("a: 1\n")
         writer.write_result(nothing_measured().result)
-        writer.keep_outputs("one", np.zeros(3))
+        writer.store_outputs("one", np.zeros(3))
         writer.write_file("report.html", b"<p>")
     (directory / "mine.txt").write_text("no file of the run")
     write_checksums(directory, ["report.html", "junit.xml"])
@@ -46,7 +46,7 @@ def test_every_file_of_the_run_is_in_it_and_the_usual_program_agrees(run: Path) 
 def test_a_file_written_anew_is_told_anew_and_damage_elsewhere_still_shows(run: Path) -> None:
     (run / "report.html").write_text("<p>anew")
     (run / "result.json").write_text("damaged")
-    renew_checksum(run, "report.html")
+    update_checksum(run, "report.html")
     code, told = _checked(run)
     assert code == 1
     assert "report.html: OK" in told
@@ -55,5 +55,5 @@ def test_a_file_written_anew_is_told_anew_and_damage_elsewhere_still_shows(run: 
 
 def test_a_run_without_them_gets_none(run: Path) -> None:
     (run / CHECKSUMS).unlink()
-    renew_checksum(run, "report.html")
+    update_checksum(run, "report.html")
     assert not (run / CHECKSUMS).exists()

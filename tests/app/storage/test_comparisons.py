@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from app.errors import UsageError
-from app.records.control import Answer, StopRun, Wish
-from app.storage.comparisons import ComparisonWriter, comparisons_home, going_comparisons
-from app.storage.control import ask_engine
+from app.records.control import ControlCommand, ControlResponse, StopRun
+from app.storage.comparisons import ComparisonWriter, comparisons_home, find_running_comparisons
+from app.storage.control import send_command
 from app.storage.following import RunFollower
 from tests.fakes.stored_pairs import WrittenPairs
 
@@ -25,39 +25,39 @@ def test_it_is_followed_as_a_run_is(tmp_path: Path) -> None:
     written = WrittenPairs()
     written.tell_pairs([(tmp_path / "a", tmp_path / "b")])
     follower = RunFollower(written.directory)
-    while follower.take() is not None:
-        assert follower.is_written()
+    while follower.read_next() is not None:
+        assert follower.is_active()
     written.end(11, "REGRESSION")
-    assert follower.take() is not None
+    assert follower.read_next() is not None
     assert follower.finished is not None
     assert follower.finished.exit_code == 11
-    assert not follower.is_written()
+    assert not follower.is_active()
 
 
 def test_only_what_still_measures_is_found(home: Path) -> None:
-    assert going_comparisons() == ()
+    assert find_running_comparisons() == ()
     going, ended, gone = (WrittenPairs(f"20261127-12000{place}-a-000{place}") for place in range(3))
     killed = WrittenPairs("20261127-120004-a-0004", pid=GONE)
     ended.end()
     gone.store.close()  # as an engine leaves it that broke down
     (comparisons_home() / "no comparison").mkdir()
-    assert going_comparisons() == (going.directory,)
+    assert find_running_comparisons() == (going.directory,)
     for one in (going, killed):
         one.end()
 
 
 def test_it_hears_that_it_is_to_stop() -> None:
-    written, heard = WrittenPairs(), list[Wish]()
+    written, heard = WrittenPairs(), list[ControlCommand]()
 
-    def obey(wish: Wish) -> Answer:
+    def obey(wish: ControlCommand) -> ControlResponse:
         heard.append(wish)
-        return Answer(True, "stopping")
+        return ControlResponse(True, "stopping")
 
     told = list[str]()
-    asking = threading.Thread(target=lambda: told.append(ask_engine(written.directory, StopRun())))
+    asking = threading.Thread(target=lambda: told.append(send_command(written.directory, StopRun())))
     asking.start()
     while asking.is_alive():
-        written.store.obey_wishes(obey)
+        written.store.process_commands(obey)
         asking.join(0.01)
     written.end()
     assert (heard, told) == ([StopRun()], ["stopping"])

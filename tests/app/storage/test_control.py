@@ -10,28 +10,28 @@ from pathlib import Path
 import pytest
 
 from app.errors import UsageError
-from app.records.control import AddNote, Answer, SetRate, StopRun, Wish
-from app.storage.control import CONTROL, ControlBox, ask_engine, is_engine_there
+from app.records.control import AddNote, ControlCommand, ControlResponse, SetRate, StopRun
+from app.storage.control import CONTROL, CommandInbox, is_engine_alive, send_command
 
 
 @pytest.fixture
-def box(tmp_path: Path) -> ControlBox:
-    return ControlBox(tmp_path)
+def box(tmp_path: Path) -> CommandInbox:
+    return CommandInbox(tmp_path)
 
 
 @contextmanager
-def obeying(box: ControlBox, answer: Answer) -> Iterator[list[Wish]]:
+def obeying(box: CommandInbox, answer: ControlResponse) -> Iterator[list[ControlCommand]]:
     """An engine that looks for wishes all the time and answers each alike."""
-    taken: list[Wish] = []
+    taken: list[ControlCommand] = []
     is_over = threading.Event()
 
-    def obey(wish: Wish) -> Answer:
+    def obey(wish: ControlCommand) -> ControlResponse:
         taken.append(wish)
         return answer
 
     def look() -> None:
         while not is_over.wait(0.01):
-            box.obey(obey)
+            box.process(obey)
 
     thread = threading.Thread(target=look)
     thread.start()
@@ -43,44 +43,47 @@ def obeying(box: ControlBox, answer: Answer) -> Iterator[list[Wish]]:
 
 
 @pytest.mark.parametrize("wish", [StopRun(), AddNote("a fan came on"), SetRate(300.0)])
-def test_a_wish_is_taken_once_and_answered(box: ControlBox, tmp_path: Path, wish: Wish) -> None:
-    with obeying(box, Answer(True, "granted")) as taken:
-        assert ask_engine(tmp_path, wish) == "granted"
+def test_a_wish_is_taken_once_and_answered(box: CommandInbox, tmp_path: Path, wish: ControlCommand) -> None:
+    with obeying(box, ControlResponse(True, "granted")) as taken:
+        assert send_command(tmp_path, wish) == "granted"
     assert taken == [wish]
     assert list((tmp_path / CONTROL).iterdir()) == [], "nothing is left behind"
 
 
-def test_a_wish_that_is_not_granted_is_a_usage_error(box: ControlBox, tmp_path: Path) -> None:
-    with obeying(box, Answer(False, "no stage is running")), pytest.raises(UsageError, match="no stage is running"):
-        ask_engine(tmp_path, SetRate(1.0))
+def test_a_wish_that_is_not_granted_is_a_usage_error(box: CommandInbox, tmp_path: Path) -> None:
+    with (
+        obeying(box, ControlResponse(False, "no stage is running")),
+        pytest.raises(UsageError, match="no stage is running"),
+    ):
+        send_command(tmp_path, SetRate(1.0))
 
 
-def test_a_run_that_has_ended_has_nobody_to_ask(box: ControlBox, tmp_path: Path) -> None:
+def test_a_run_that_has_ended_has_nobody_to_ask(box: CommandInbox, tmp_path: Path) -> None:
     box.close()
     with pytest.raises(UsageError, match="has ended"):
-        ask_engine(tmp_path, StopRun())
+        send_command(tmp_path, StopRun())
 
 
-def test_a_run_that_ends_while_it_is_asked_is_told(box: ControlBox, tmp_path: Path) -> None:
+def test_a_run_that_ends_while_it_is_asked_is_told(box: CommandInbox, tmp_path: Path) -> None:
     closing = threading.Timer(0.1, box.close)
     closing.start()
     with pytest.raises(UsageError, match="has ended"):
-        ask_engine(tmp_path, StopRun())
+        send_command(tmp_path, StopRun())
     closing.join()
 
 
-def test_a_killed_run_does_not_answer_and_the_wish_is_taken_back(box: ControlBox, tmp_path: Path) -> None:
+def test_a_killed_run_does_not_answer_and_the_wish_is_taken_back(box: CommandInbox, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="does not answer"):
-        ask_engine(tmp_path, StopRun(), within_s=0.1)
+        send_command(tmp_path, StopRun(), timeout_s=0.1)
     assert list((tmp_path / CONTROL).iterdir()) == []
 
 
-def test_wishes_are_obeyed_in_their_order(box: ControlBox, tmp_path: Path) -> None:
+def test_wishes_are_obeyed_in_their_order(box: CommandInbox, tmp_path: Path) -> None:
     for name, text in (("2", "second"), ("1", "first"), ("3", "third")):
         (tmp_path / CONTROL / f"{name}.wish").write_text(f'{{"type":"note","text":"{text}"}}')
     (tmp_path / CONTROL / "0.part").write_text('{"type":"stop"}')
-    taken: list[Wish] = []
-    box.obey(lambda wish: taken.append(wish) or Answer(True, ""))  # type: ignore[func-returns-value]
+    taken: list[ControlCommand] = []
+    box.process(lambda wish: taken.append(wish) or ControlResponse(True, ""))  # type: ignore[func-returns-value]
     assert taken == [AddNote("first"), AddNote("second"), AddNote("third")]
 
 
@@ -100,47 +103,47 @@ def test_wishes_are_obeyed_in_their_order(box: ControlBox, tmp_path: Path) -> No
         b'{"type":"note","text":"' + b"x" * 10_000_000 + b'"}',
     ],
 )
-def test_what_is_no_wish_is_refused_and_does_nothing(box: ControlBox, tmp_path: Path, content: bytes) -> None:
+def test_what_is_no_wish_is_refused_and_does_nothing(box: CommandInbox, tmp_path: Path, content: bytes) -> None:
     (tmp_path / CONTROL / "1.wish").write_bytes(content)
-    taken: list[Wish] = []
-    box.obey(lambda wish: taken.append(wish) or Answer(True, ""))  # type: ignore[func-returns-value]
+    taken: list[ControlCommand] = []
+    box.process(lambda wish: taken.append(wish) or ControlResponse(True, ""))  # type: ignore[func-returns-value]
     assert taken == []
     assert "understands" in (tmp_path / CONTROL / "1.answer").read_text()
 
 
-def test_only_plain_files_are_wishes(box: ControlBox, tmp_path: Path) -> None:
+def test_only_plain_files_are_wishes(box: CommandInbox, tmp_path: Path) -> None:
     folder = tmp_path / CONTROL
     (tmp_path / "elsewhere").write_text('{"type":"stop"}')
     (folder / "link.wish").symlink_to(tmp_path / "elsewhere")
     (folder / "folder.wish").mkdir()
     os.mkfifo(folder / "pipe.wish")
-    taken: list[Wish] = []
-    box.obey(lambda wish: taken.append(wish) or Answer(True, ""))  # type: ignore[func-returns-value]
+    taken: list[ControlCommand] = []
+    box.process(lambda wish: taken.append(wish) or ControlResponse(True, ""))  # type: ignore[func-returns-value]
     assert taken == []
 
 
-def test_a_killed_engine_is_gone_though_its_pid_is_another_process_by_now(box: ControlBox, tmp_path: Path) -> None:
-    assert is_engine_there(tmp_path, os.getpid())
+def test_a_killed_engine_is_gone_though_its_pid_is_another_process_by_now(box: CommandInbox, tmp_path: Path) -> None:
+    assert is_engine_alive(tmp_path, os.getpid())
     left = shutil.copytree(tmp_path, tmp_path / "as a kill leaves it")
-    assert not is_engine_there(left, os.getpid())
-    assert not is_engine_there(left, 1)
+    assert not is_engine_alive(left, os.getpid())
+    assert not is_engine_alive(left, 1)
 
 
 def test_a_run_of_an_older_version_is_running_as_long_as_it_writes(tmp_path: Path) -> None:
     (tmp_path / CONTROL).mkdir()
     (tmp_path / "events.jsonl").write_text("")
-    assert is_engine_there(tmp_path, os.getpid())
+    assert is_engine_alive(tmp_path, os.getpid())
     for path in (tmp_path / "events.jsonl", tmp_path / CONTROL):
         os.utime(path, (1e9, 1e9))
-    assert not is_engine_there(tmp_path, os.getpid())
+    assert not is_engine_alive(tmp_path, os.getpid())
 
 
-def test_an_engine_that_ends_leaves_no_lock(box: ControlBox, tmp_path: Path) -> None:
+def test_an_engine_that_ends_leaves_no_lock(box: CommandInbox, tmp_path: Path) -> None:
     box.close()
     assert list(tmp_path.iterdir()) == []
-    assert not is_engine_there(tmp_path, os.getpid())
+    assert not is_engine_alive(tmp_path, os.getpid())
 
 
 @pytest.mark.parametrize("pid", [0, -1, 2**31, 2**63, 10**30])
-def test_no_process_has_such_a_pid(box: ControlBox, tmp_path: Path, pid: int) -> None:
-    assert not is_engine_there(tmp_path, pid)
+def test_no_process_has_such_a_pid(box: CommandInbox, tmp_path: Path, pid: int) -> None:
+    assert not is_engine_alive(tmp_path, pid)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from app.records.events import PhaseChanged, RunFinished, RunStarted
-from app.storage.endings import ending_of, last_lasted_s, unfinished_runs
+from app.storage.endings import find_last_duration_s, find_run_state, find_unfinished_runs
 from app.storage.run_directory import EVENTS, RunWriter
 from tests.fakes.stored_runs import cut_short, going_on, stored_run
 
@@ -32,16 +32,16 @@ def begun(directory: Path, pid: int, name: str = "begun") -> RunWriter:
 def test_a_whole_run_has_ended_and_one_cut_is_offered(runs: Path) -> None:
     stored_run(runs / "whole")
     cut_short(stored_run(runs / "cut"), 1)
-    assert ending_of(runs / "whole") == "ended"
-    (found,) = unfinished_runs(NOW)
-    assert (found.directory.name, found.ending, found.name) == ("cut", "cut short", "three stages")
+    assert find_run_state(runs / "whole") == "ended"
+    (found,) = find_unfinished_runs(NOW)
+    assert (found.directory.name, found.state, found.name) == ("cut", "cut short", "three stages")
     assert found.size_bytes > 10_000
 
 
 def test_one_whose_engine_is_there_is_running_until_it_is_killed(runs: Path) -> None:
     going_on(runs / "here", os.getpid())
     going_on(runs / "killed", GONE)
-    assert {one.directory.name: one.ending for one in unfinished_runs(NOW)} == {
+    assert {one.directory.name: one.state for one in find_unfinished_runs(NOW)} == {
         "here": "running",
         "killed": "cut short",
     }
@@ -50,7 +50,7 @@ def test_one_whose_engine_is_there_is_running_until_it_is_killed(runs: Path) -> 
 def test_a_run_that_could_not_be_measured_has_ended_too(runs: Path) -> None:
     with begun(runs / "refused", GONE) as writer:
         writer.append_event(RunFinished(2, "UNAVAILABLE", 3, ("no such host",)))
-    assert ending_of(runs / "refused") == "ended"
+    assert find_run_state(runs / "refused") == "ended"
 
 
 def test_a_last_line_cut_in_the_middle_is_no_end(runs: Path) -> None:
@@ -58,14 +58,14 @@ def test_a_last_line_cut_in_the_middle_is_no_end(runs: Path) -> None:
         writer.append_event(RunFinished(2, "VALID", 0))
     whole = (runs / "half" / EVENTS).read_bytes()
     (runs / "half" / EVENTS).write_bytes(whole[:-4])
-    assert ending_of(runs / "half") == "cut short"
+    assert find_run_state(runs / "half") == "cut short"
 
 
 def test_only_those_of_the_last_two_weeks_are_found(runs: Path) -> None:
     with begun(runs / "old", GONE):
         pass
-    assert not unfinished_runs(NOW + timedelta(days=15))
-    assert len(unfinished_runs(NOW + timedelta(days=13))) == 1
+    assert not find_unfinished_runs(NOW + timedelta(days=15))
+    assert len(find_unfinished_runs(NOW + timedelta(days=13))) == 1
 
 
 def test_what_is_no_run_or_damaged_hides_no_other(runs: Path) -> None:
@@ -74,7 +74,10 @@ def test_what_is_no_run_or_damaged_hides_no_other(runs: Path) -> None:
     (runs / "damaged" / EVENTS).write_bytes(b"\xff not an event\n" * 10)
     with begun(runs / "fine", GONE):
         pass
-    assert [(one.directory.name, one.name) for one in unfinished_runs(NOW)] == [("fine", "begun"), ("damaged", None)]
+    assert [(one.directory.name, one.name) for one in find_unfinished_runs(NOW)] == [
+        ("fine", "begun"),
+        ("damaged", None),
+    ]
 
 
 def test_how_long_the_last_whole_run_of_a_name_took(runs: Path) -> None:
@@ -82,5 +85,5 @@ def test_how_long_the_last_whole_run_of_a_name_took(runs: Path) -> None:
         with begun(runs / directory, GONE, "mine") as writer:
             writer.append_event(PhaseChanged(1_500_000_000, "doctor", ""))
             writer.append_event(RunFinished(ended_ns, "VALID", code))
-    assert last_lasted_s("mine") == 8.0
-    assert last_lasted_s("another") is None
+    assert find_last_duration_s("mine") == 8.0
+    assert find_last_duration_s("another") is None

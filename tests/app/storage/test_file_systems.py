@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from app.storage.file_systems import NetworkMount, network_mount
+from app.storage.file_systems import NetworkMount, find_network_mount
 
 MOUNTS = """/dev/sda1 / ext4 rw 0 0
 filer:/home /home nfs4 rw,vers=4.2 0 0
@@ -29,8 +29,8 @@ broken
 )
 def test_a_directory_is_on_the_nearest_mount(tmp_path: Path, directory: str, mount: NetworkMount | None) -> None:
     (tmp_path / "mounts").write_text(MOUNTS)
-    assert network_mount(Path(directory), tmp_path / "mounts") == mount
+    assert find_network_mount(Path(directory), tmp_path / "mounts") == mount
 
 
 def test_a_system_without_a_list_of_mounts_reports_none(tmp_path: Path) -> None:
-    assert network_mount(Path("/run"), tmp_path / "none") is None
+    assert find_network_mount(Path("/run"), tmp_path / "none") is None

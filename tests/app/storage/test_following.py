@@ -18,7 +18,7 @@ def line(number: int) -> bytes:
 
 def taken(follower: EventFollower) -> list[int]:
     found: list[Event] = []
-    while (event := follower.take()) is not None:
+    while (event := follower.read_next()) is not None:
         found.append(event)
     return [event.at_ns for event in found]
 
@@ -36,7 +36,7 @@ def test_each_event_comes_once_as_soon_as_its_line_is_whole(tmp_path: Path) -> N
             seen += fresh
             assert seen == list(range(content[: at + 1].count(b"\n")))
     assert seen == [0, 1, 2, 3, 4]
-    assert follower.damaged == 0
+    assert follower.damaged_count == 0
 
 
 def test_more_than_one_reading_takes_at_once(tmp_path: Path) -> None:
@@ -51,7 +51,7 @@ def test_a_damaged_line_hides_no_other(tmp_path: Path) -> None:
     path.write_bytes(line(0) + b'{"type": "of tomorrow"}\n\xff\xfe\n' + nested + line(1) + b'{"type": "no')
     follower = EventFollower(path)
     assert taken(follower) == [0, 1]
-    assert follower.damaged == 3
+    assert follower.damaged_count == 3
 
 
 def batch(start: int) -> pa.RecordBatch:
@@ -65,17 +65,17 @@ def numbers(batches: list[pa.RecordBatch]) -> list[int]:
 def test_batches_come_once_while_they_are_written(tmp_path: Path) -> None:
     path = tmp_path / "rows.arrow"
     follower = StreamFollower(path)
-    assert follower.take(10) == []
+    assert follower.read_batches(10) == []
     with StreamWriter(path, SCHEMA) as writer:
-        assert follower.take(10) == [], "only its schema"
+        assert follower.read_batches(10) == [], "only its schema"
         writer.append(batch(0))
-        assert numbers(follower.take(10)) == [0, 1, 2]
-        assert follower.take(10) == []
+        assert numbers(follower.read_batches(10)) == [0, 1, 2]
+        assert follower.read_batches(10) == []
         for start in (3, 6, 9):
             writer.append(batch(start))
-        assert numbers(follower.take(2)) == [3, 4, 5, 6, 7, 8], "no more than it is asked for"
-    assert numbers(follower.take(10)) == [9, 10, 11]
-    assert follower.take(10) == [], "the mark of the end is no batch"
+        assert numbers(follower.read_batches(2)) == [3, 4, 5, 6, 7, 8], "no more than it is asked for"
+    assert numbers(follower.read_batches(10)) == [9, 10, 11]
+    assert follower.read_batches(10) == [], "the mark of the end is no batch"
 
 
 def test_a_batch_on_its_way_is_waited_for_at_every_byte(tmp_path: Path) -> None:
@@ -88,6 +88,6 @@ def test_a_batch_on_its_way_is_waited_for_at_every_byte(tmp_path: Path) -> None:
     with growing.open("wb", buffering=0) as file:
         for at in range(len(content)):
             file.write(content[at : at + 1])
-            seen += numbers(follower.take(10))
+            seen += numbers(follower.read_batches(10))
             assert seen == list(range(len(seen)))
     assert seen == list(range(9))

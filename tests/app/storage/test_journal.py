@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from app.records.events import PhaseChanged
-from app.storage.journal import Journal, verified
+from app.storage.journal import Journal, verify_journal
 from app.storage.names import EVENTS, JOURNAL, SPEC, TELEMETRY
 from app.storage.run_directory import RunWriter, StoredRun
-from app.storage.whole_file import WholeFile
+from app.storage.whole_file import UnbufferedFile
 from tests.fakes.disk import largest_file
 
 
@@ -22,7 +22,7 @@ def appended(directory: Path) -> dict[str, int]:
     journal = Journal(directory)
     journal.replace(SPEC, b"name: x\n")
     (directory / SPEC).write_bytes(b"name: x\n")
-    with WholeFile(directory / EVENTS) as events, WholeFile(directory / TELEMETRY) as telemetry:
+    with UnbufferedFile(directory / EVENTS) as events, UnbufferedFile(directory / TELEMETRY) as telemetry:
         for content in (b"first", b"second one"):
             journal.append(events, content)
             journal.append(telemetry, content * 3)
@@ -31,11 +31,16 @@ def appended(directory: Path) -> dict[str, int]:
 
 
 def test_what_was_written_is_verified(tmp_path: Path) -> None:
-    assert verified(tmp_path) is None
+    assert verify_journal(tmp_path) is None
     sizes = appended(tmp_path)
-    found = verified(tmp_path)
+    found = verify_journal(tmp_path)
     assert found is not None
-    assert (found.whole, found.cut, found.changed, found.is_journal_whole) == (sizes, frozenset(), frozenset(), True)
+    assert (found.intact_bytes, found.truncated, found.changed, found.is_journal_intact) == (
+        sizes,
+        frozenset(),
+        frozenset(),
+        True,
+    )
     assert found.listed == {SPEC, EVENTS, TELEMETRY}
 
 
@@ -47,10 +52,10 @@ def test_a_killed_engine_leaves_one_append_that_is_not_whole(tmp_path: Path) -> 
     for size in (45, 44, 16, 15):
         with (tmp_path / TELEMETRY).open("r+b") as file:
             file.truncate(size)
-        found = verified(tmp_path)
+        found = verify_journal(tmp_path)
         assert found is not None
-        assert (found.cut, found.changed, found.is_journal_whole) == (frozenset(), frozenset(), True)
-        assert found.whole[TELEMETRY] == (45 if size == 45 else 15)
+        assert (found.truncated, found.changed, found.is_journal_intact) == (frozenset(), frozenset(), True)
+        assert found.intact_bytes[TELEMETRY] == (45 if size == 45 else 15)
 
 
 @pytest.mark.parametrize(
@@ -68,27 +73,27 @@ def test_damage_is_told_with_the_bytes_before_it(
     appended(tmp_path)
     content = (tmp_path / name).read_bytes()
     (tmp_path / name).write_bytes(damage(content))
-    found = verified(tmp_path)
+    found = verify_journal(tmp_path)
     assert found is not None
-    assert found.cut | found.changed == {name}
-    assert (name in found.cut) == (len(damage(content)) < len(content))
-    assert found.whole[name] == whole
+    assert found.truncated | found.changed == {name}
+    assert (name in found.truncated) == (len(damage(content)) < len(content))
+    assert found.intact_bytes[name] == whole
 
 
 def test_a_whole_file_and_the_journal_itself_are_checked(tmp_path: Path) -> None:
     appended(tmp_path)
     lines = (tmp_path / JOURNAL).read_bytes()
     (tmp_path / SPEC).write_bytes(b"name: y\n")
-    found = verified(tmp_path)
+    found = verify_journal(tmp_path)
     assert found is not None
     assert found.changed == {SPEC}
     (tmp_path / SPEC).write_bytes(b"name: x\n")
     for at in range(len(lines)):
         for damaged in (lines[:at], lines[:at] + bytes([lines[at] ^ 1]) + lines[at + 1 :]):
             (tmp_path / JOURNAL).write_bytes(damaged)
-            found = verified(tmp_path)
+            found = verify_journal(tmp_path)
             assert found is not None
-            is_noticed = found.cut or found.changed or not found.is_journal_whole
+            is_noticed = found.truncated or found.changed or not found.is_journal_intact
             # As where the engine was killed in its last append, which is used as far as it is there.
             is_last_append_longer = len(damaged) == len(lines) and at > lines[:-1].rindex(b"\n")
             assert is_noticed or is_last_append_longer, (at, damaged)
@@ -117,11 +122,11 @@ def test_appends_of_several_threads_do_not_mix(tmp_path: Path) -> None:
             thread.start()
         for thread in threads:
             thread.join()
-    found = verified(tmp_path / "run")
+    found = verify_journal(tmp_path / "run")
     assert found is not None
-    assert found.whole[EVENTS] == (tmp_path / "run" / EVENTS).stat().st_size
+    assert found.intact_bytes[EVENTS] == (tmp_path / "run" / EVENTS).stat().st_size
     assert StoredRun(tmp_path / "run").damage == ()
-    assert StoredRun(tmp_path / "run").unverified == ()
+    assert StoredRun(tmp_path / "run").files_without_checksum == ()
 
 
 @pytest.mark.parametrize(
@@ -134,16 +139,16 @@ def test_a_journal_of_anybodys_is_read_in_short_time(tmp_path: Path, content: by
     appended(tmp_path)
     (tmp_path / JOURNAL).write_bytes(content)
     began_s = time.process_time()
-    found = verified(tmp_path)
+    found = verify_journal(tmp_path)
     assert time.process_time() - began_s < 5
     assert found is not None
-    assert found.changed or not found.is_journal_whole
+    assert found.changed or not found.is_journal_intact
 
 
 def test_a_folder_in_the_place_of_the_journal_is_damage(tmp_path: Path) -> None:
     appended(tmp_path)
     (tmp_path / JOURNAL).unlink()
     (tmp_path / JOURNAL).mkdir()
-    found = verified(tmp_path)
+    found = verify_journal(tmp_path)
     assert found is not None
-    assert not found.is_journal_whole
+    assert not found.is_journal_intact

@@ -8,12 +8,12 @@ from msgspec.structs import replace
 from app.errors import UsageError
 from app.planning.fleets import plan_fleets
 from app.storage import plan_file
-from app.storage.plan_file import MOST_BYTES, PlanFile, is_plan_file, plan_text, read_plan, write_plan
+from app.storage.plan_file import MAX_BYTES, PlanFile, format_plan, is_plan_file, read_plan, write_plan
 from tests.fakes import planned
 from tests.fakes.whole_plan import question, whole_plan
 
 WHOLE = PlanFile(1, "sizewise 0.1.0", whole_plan(), question())
-TEXT = plan_text(WHOLE)
+TEXT = format_plan(WHOLE)
 ODD_NOTES = (
     "1e6",
     "no",
@@ -45,7 +45,7 @@ def test_a_whole_plan_is_read_back_as_it_was(path: Path) -> None:
 def test_it_begins_with_its_mark_and_shows_nothing_twice_by_reference(path: Path) -> None:
     fleet = WHOLE.plan.offers[0]
     shared = replace(WHOLE, plan=replace(WHOLE.plan, offers=(fleet, fleet), runner_up=fleet))
-    text = plan_text(shared)
+    text = format_plan(shared)
     assert text.startswith("sizewise_plan: 1\ntool: sizewise 0.1.0\nplan:\n")
     assert " &id" not in text
     path.write_text(text, encoding="utf-8")
@@ -54,9 +54,9 @@ def test_it_begins_with_its_mark_and_shows_nothing_twice_by_reference(path: Path
 
 def test_what_was_read_is_planned_and_written_again_to_the_byte(path: Path) -> None:
     asked = planned.question()
-    write_plan(path, PlanFile(1, "sizewise 0.1.0", plan_fleets(asked, preview=True), asked))
+    write_plan(path, PlanFile(1, "sizewise 0.1.0", plan_fleets(asked, estimate_only=True), asked))
     first, file = path.read_bytes(), read_plan(path)
-    write_plan(path, replace(file, plan=plan_fleets(file.question, preview=True)))
+    write_plan(path, replace(file, plan=plan_fleets(file.question, estimate_only=True)))
     assert path.read_bytes() == first
 
 
@@ -111,7 +111,7 @@ def test_what_is_no_plan_is_refused_in_one_sentence_with_what_to_do(
 
 def test_what_is_too_large_is_not_even_read(path: Path) -> None:
     with path.open("wb") as file:
-        file.truncate(MOST_BYTES + 1)  # a hole: no space on the disk
+        file.truncate(MAX_BYTES + 1)  # a hole: no space on the disk
     with pytest.raises(UsageError, match="is larger than any plan"):
         read_plan(path)
 
@@ -165,6 +165,6 @@ def test_what_cannot_be_opened_is_no_plan_file(path: Path) -> None:
 def test_more_values_than_any_plan_has_are_refused_before_they_are_made(tmp_path: Path) -> None:
     path = tmp_path / "many.yaml"
     path.write_text("sizewise_plan: 1\nplan: [" + "1," * (plan_file.MAX_EVENTS + 1) + "1]\n")
-    assert path.stat().st_size < MOST_BYTES
+    assert path.stat().st_size < MAX_BYTES
     with pytest.raises(UsageError, match="more values than any plan"):
         read_plan(path)

@@ -9,7 +9,7 @@ from app.errors import UsageError
 from app.records.plan_question import PlanQuestion
 from app.records.service import BatchService, FitError, FittedService, TokenService
 from app.records.traffic import Traffic
-from app.storage.plan_file import PlanFile, impossible_fact, plan_text, read_plan
+from app.storage.plan_file import PlanFile, find_impossible_input, format_plan, read_plan
 from tests.fakes import planned, services, whole_plan
 from tests.fakes.offers import question, target
 
@@ -18,7 +18,7 @@ LAWS = (
     FittedService(TokenService(0.01, 1e-4, 1e-5, 64, 100_000), 0.5, (), ()),
 )
 ASKED = planned.question()
-TEXT = plan_text(PlanFile(1, "sizewise 0.1.0", whole_plan.whole_plan(), ASKED))
+TEXT = format_plan(PlanFile(1, "sizewise 0.1.0", whole_plan.whole_plan(), ASKED))
 HOURS = "hourly_share: [0.1, "
 
 
@@ -34,7 +34,7 @@ HOURS = "hourly_share: [0.1, "
 )
 def test_facts_that_can_be_are_let_through(asked: PlanQuestion) -> None:
     """A fit's highest rate may be endless, what it misses may be below zero, and traffic may shrink."""
-    assert impossible_fact(asked) is None
+    assert find_impossible_input(asked) is None
 
 
 @pytest.mark.parametrize(
@@ -92,6 +92,6 @@ def test_a_plan_file_edited_to_what_cannot_be_is_refused(tmp_path: Path, right: 
     ],
 )
 def test_a_law_that_never_ends_or_never_begins_is_none(service: BatchService | TokenService, says: str) -> None:
-    told = impossible_fact(question(target(fit=services.fit_of(services.fitted(service)))))
+    told = find_impossible_input(question(target(fit=services.fit_of(services.fitted(service)))))
     assert told is not None
     assert told.startswith(says)

@@ -7,7 +7,7 @@ import pyarrow as pa
 import pytest
 
 from app.errors import UsageError
-from app.records.calls import CALL_SCHEMA, unpacked
+from app.records.calls import CALL_SCHEMA, unpack_calls
 from app.records.events import PhaseChanged, RunFinished
 from app.storage.run_directory import (
     CALLS,
@@ -18,10 +18,10 @@ from app.storage.run_directory import (
     StoredRun,
     find_run,
     new_run_id,
+    write_atomically,
     write_document,
-    write_whole,
 )
-from app.storage.streams import StreamWriter, stage_spans
+from app.storage.streams import StreamWriter, find_stage_spans
 from loadgen.records import REQUEST_SCHEMA
 from tests.fakes.disk import largest_file
 from tests.fakes.results import full_run, nothing_measured
@@ -141,8 +141,8 @@ def test_last_is_the_last_run_that_measured_or_is_running(tmp_path: Path, monkey
 
 
 def test_a_file_is_there_whole_or_not_at_all(tmp_path: Path) -> None:
-    write_whole(tmp_path / "a", b"one")
-    write_whole(tmp_path / "a", b"two")
+    write_atomically(tmp_path / "a", b"one")
+    write_atomically(tmp_path / "a", b"two")
     assert [path.name for path in tmp_path.iterdir()] == ["a"]
     assert (tmp_path / "a").read_bytes() == b"two"
 
@@ -160,7 +160,7 @@ def test_rows_are_on_the_disk_before_their_stage_is_finished_and_so_is_the_resul
 
     monkeypatch.setattr(os, "fsync", recorded)
     stored = stored_run(tmp_path / "run")
-    spans, _ = stage_spans(tmp_path / "run" / REQUESTS, REQUEST_SCHEMA)
+    spans, _ = find_stage_spans(tmp_path / "run" / REQUESTS, REQUEST_SCHEMA)
     ends = [end for _, end in spans.values()]
     events = [size for name, size in synced if name == EVENTS]
     lines = (tmp_path / "run" / EVENTS).read_bytes().splitlines(keepends=True)
@@ -213,7 +213,7 @@ def test_the_rows_of_one_stage_are_read_back_while_the_run_goes_on(tmp_path: Pat
                 pa.RecordBatch.from_pylist([{"stage": stage, "index": index}], schema=REQUEST_SCHEMA)
             )
         writer.append_requests(pa.RecordBatch.from_pylist([], schema=REQUEST_SCHEMA))
-        found = {stage: writer.stage_requests(stage, without=("status",)) for stage in range(4)}
+        found = {stage: writer.stage_requests(stage, excluded_columns=("status",)) for stage in range(4)}
     assert {stage: table["index"].to_pylist() for stage, table in found.items()} == {
         0: [0, 1], 1: [], 2: [0], 3: [0, 1, 2],
     }  # fmt: skip
@@ -222,10 +222,12 @@ def test_the_rows_of_one_stage_are_read_back_while_the_run_goes_on(tmp_path: Pat
 
 def test_calls_of_one_stage_are_read_back_while_the_run_goes_on_and_after_it(tmp_path: Path) -> None:
     def rows(stage: int, *queries: int) -> pa.RecordBatch:
-        return unpacked(stage, np.array([[query, 0, -1, 1, 2, -1, 3, -1, 4] for query in queries], np.int64).tobytes())
+        return unpack_calls(
+            stage, np.array([[query, 0, -1, 1, 2, -1, 3, -1, 4] for query in queries], np.int64).tobytes()
+        )
 
     with RunWriter(tmp_path / "run") as writer:
-        for batch in (rows(0, 1, 2), rows(0, 3), rows(1, 9), unpacked(1, b""), rows(1, 10)):
+        for batch in (rows(0, 1, 2), rows(0, 3), rows(1, 9), unpack_calls(1, b""), rows(1, 10)):
             writer.append_calls(batch)
             assert writer.stage_calls(0)["query"].to_pylist() == [1, 2, 3][: writer.stage_calls(0).num_rows]
         assert writer.stage_calls(1)["query"].to_pylist() == [9, 10]
@@ -246,7 +248,7 @@ def test_run_of_an_endpoint_has_no_file_of_calls(tmp_path: Path) -> None:
 def test_outputs_are_kept_where_a_child_finds_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     with RunWriter(Path("run")) as writer:
-        path = Path(writer.keep_outputs("reference-1", np.arange(6.0).reshape(2, 3)))
+        path = Path(writer.store_outputs("reference-1", np.arange(6.0).reshape(2, 3)))
     assert path.is_absolute()
     with np.load(path, allow_pickle=False) as stored:
         assert stored["outputs"].tolist() == [[0, 1, 2], [3, 4, 5]]

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from app.storage.run_directory import StoredRun
-from app.storage.run_index import INDEX, keep_rows, known_rows, stamp_of
+from app.storage.run_index import INDEX, compute_stamp, load_rows, update_rows
 
 
 @pytest.fixture
@@ -16,22 +16,22 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_rows_come_back_are_replaced_and_are_forgotten(home: Path) -> None:
-    keep_rows({"a": ("1", b"old"), "b": ("1", b"other")}, set())
-    keep_rows({"a": ("2", b"new")}, {"b"})
-    assert known_rows() == {"a": ("2", b"new")}
+    update_rows({"a": ("1", b"old"), "b": ("1", b"other")}, set())
+    update_rows({"a": ("2", b"new")}, {"b"})
+    assert load_rows() == {"a": ("2", b"new")}
 
 
 def test_without_a_home_nothing_is_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SIZEWISE_HOME", str(tmp_path / "none"))
-    keep_rows({"a": ("1", b"row")}, set())
-    assert known_rows() == {}
+    update_rows({"a": ("1", b"row")}, set())
+    assert load_rows() == {}
     assert not (tmp_path / "none").exists()
 
 
 def test_a_folder_in_its_place_is_left_alone(home: Path) -> None:
     (home / INDEX).mkdir()
-    keep_rows({"a": ("1", b"row")}, set())
-    assert known_rows() == {}
+    update_rows({"a": ("1", b"row")}, set())
+    assert load_rows() == {}
 
 
 def test_the_stamp_changes_with_each_file_that_a_row_tells_of(home: Path) -> None:
@@ -39,12 +39,12 @@ def test_the_stamp_changes_with_each_file_that_a_row_tells_of(home: Path) -> Non
     directory.mkdir()
     (directory / "events.jsonl").write_text("")
     run, stamps = StoredRun(directory), []
-    stamps.append(stamp_of(run, "1"))
+    stamps.append(compute_stamp(run, "1"))
     (directory / "events.jsonl").write_text("{}\n")
-    stamps.append(stamp_of(run, "1"))
+    stamps.append(compute_stamp(run, "1"))
     (directory / "labels.json").write_text("{}")
-    stamps.append(stamp_of(run, "1"))
+    stamps.append(compute_stamp(run, "1"))
     (directory / "result.json").write_text("{}")
-    stamps.append(stamp_of(run, "1"))
-    stamps.append(stamp_of(run, "2"))
+    stamps.append(compute_stamp(run, "1"))
+    stamps.append(compute_stamp(run, "2"))
     assert len(set(stamps)) == 5

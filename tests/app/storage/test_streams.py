@@ -5,10 +5,10 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from app.errors import DamagedError, UsageError
+from app.errors import CorruptedFileError, UsageError
 from app.storage import streams
-from app.storage.streams import StreamWriter, is_cut_off, read_stream, stream_batches
-from app.storage.whole_file import WholeFile
+from app.storage.streams import StreamWriter, is_truncated, read_stream, stream_batches
+from app.storage.whole_file import UnbufferedFile
 from tests.fakes.disk import largest_file
 
 SCHEMA = pa.schema([("n", pa.int64())])
@@ -76,7 +76,7 @@ def test_columns_may_be_more_and_in_another_order(tmp_path: Path) -> None:
 
 def test_what_an_older_file_lacks_is_null(written: Path) -> None:
     schema = pa.schema([("right", pa.int32()), *SCHEMA])
-    table = read_stream(written, schema, added_later=("right",))
+    table = read_stream(written, schema, optional_columns=("right",))
     assert table.schema == schema
     assert table["right"].null_count == 50
     assert table["n"].to_pylist() == list(range(50))
@@ -85,7 +85,7 @@ def test_what_an_older_file_lacks_is_null(written: Path) -> None:
 
 
 def test_a_file_that_may_not_grow_is_told_in_full(tmp_path: Path) -> None:
-    with WholeFile(tmp_path / "file") as file, largest_file(100):
+    with UnbufferedFile(tmp_path / "file") as file, largest_file(100):
         assert file.write(b"x" * 90) == 90
         with pytest.raises(OSError) as caught:  # noqa: PT011 - its number says it
             file.write(b"x" * 90)
@@ -106,7 +106,7 @@ def test_columns_that_nobody_asks_for_are_left_out(tmp_path: Path) -> None:
     path, schema = tmp_path / "rows.arrow", pa.schema([*SCHEMA, ("much", pa.utf8())], {"version": "1"})
     with StreamWriter(path, schema) as writer:
         writer.append(pa.RecordBatch.from_pylist([{"n": 3, "much": "x"}], schema=schema))
-    table = read_stream(path, schema, without=("much",))
+    table = read_stream(path, schema, excluded_columns=("much",))
     assert table.to_pylist() == [{"n": 3}]
     assert table.schema.metadata == {b"version": b"1"}
 
@@ -175,9 +175,9 @@ def test_values_that_could_end_the_process_are_refused(written: bytes, changed: 
     content = path.read_bytes()
     assert content.count(written) == 1
     path.write_bytes(content.replace(written, changed))
-    with pytest.raises(DamagedError, match=r"rows\.arrow is damaged"):
+    with pytest.raises(CorruptedFileError, match=r"rows\.arrow is damaged"):
         read_stream(path, TEXTS)
-    with pytest.raises(DamagedError):
+    with pytest.raises(CorruptedFileError):
         list(stream_batches(path, TEXTS))
 
 
@@ -189,7 +189,7 @@ def test_a_compressed_batch_is_refused_before_it_is_unpacked(codec: str, tmp_pat
     with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_stream(sink, SCHEMA, options=options) as stream:
         stream.write_batch(zeros)
     before = pa.total_allocated_bytes()
-    with pytest.raises(DamagedError, match="compressed"):
+    with pytest.raises(CorruptedFileError, match="compressed"):
         read_stream(path, SCHEMA)
     assert pa.total_allocated_bytes() - before < 1 << 20
 
@@ -197,11 +197,11 @@ def test_a_compressed_batch_is_refused_before_it_is_unpacked(codec: str, tmp_pat
 def test_rows_and_columns_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     wide = pa.schema([(f"n{place}", pa.int64()) for place in range(streams.MAX_COLUMNS + 1)])
     StreamWriter(tmp_path / "wide.arrow", wide).close()
-    with pytest.raises(DamagedError, match="257 columns"):
+    with pytest.raises(CorruptedFileError, match="257 columns"):
         read_stream(tmp_path / "wide.arrow", SCHEMA)
     long = pa.schema([("n", pa.int8())])
     rows = pa.record_batch([pa.array(bytes(streams.MAX_BATCH_ROWS + 1), pa.int8())], schema=long)
-    with pytest.raises(DamagedError, match="1,048,577 rows"):
+    with pytest.raises(CorruptedFileError, match="1,048,577 rows"):
         read_stream(stream_of(tmp_path / "long.arrow", rows), long)
     monkeypatch.setattr(streams, "MAX_ROWS", 25)
     with pytest.raises(UsageError, match="more than 25 rows"):
@@ -213,11 +213,11 @@ def test_an_end_before_the_end_of_the_file_is_damage(written: Path) -> None:
     second = content.index(b"\xff\xff\xff\xff", content.index(b"\xff\xff\xff\xff", 8) + 8)
     content[second + 4 : second + 8] = bytes(4)
     written.write_bytes(content)
-    with pytest.raises(DamagedError, match="ends before the file does"):
+    with pytest.raises(CorruptedFileError, match="ends before the file does"):
         read_stream(written, SCHEMA)
 
 
 def test_a_stream_tells_whether_its_end_is_there(written: Path) -> None:
-    assert not is_cut_off(written)
+    assert not is_truncated(written)
     written.write_bytes(written.read_bytes()[:-1])
-    assert is_cut_off(written)
+    assert is_truncated(written)

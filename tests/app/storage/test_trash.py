@@ -8,8 +8,8 @@ import pytest
 
 from app.errors import UsageError
 from app.records.events import RunStarted
-from app.storage.run_directory import RunWriter, StoredRun, find_run, stored_runs
-from app.storage.trash import delete_runs, deleted_runs, purge, restore_run
+from app.storage.run_directory import RunWriter, StoredRun, find_run, list_stored_runs
+from app.storage.trash import delete_runs, list_deleted_runs, purge, restore_run
 
 NOON = datetime(2026, 1, 2, 12, tzinfo=UTC)
 
@@ -23,11 +23,11 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def names() -> list[str]:
-    return [run.directory.name for run in stored_runs()]
+    return [run.directory.name for run in list_stored_runs()]
 
 
 def trash() -> list[tuple[str, datetime]]:
-    return [(one.run.directory.name, one.deleted_at) for one in deleted_runs()]
+    return [(one.run.directory.name, one.deleted_at) for one in list_deleted_runs()]
 
 
 def test_what_is_deleted_can_be_brought_back(home: Path) -> None:

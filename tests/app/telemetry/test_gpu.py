@@ -17,10 +17,10 @@ pytestmark = [
 READ = """
 import json, sys
 from app.telemetry.gpu import open_gpus
-from app.telemetry.gpu_asking import ASK_AGAIN_NS
+from app.telemetry.gpu_asking import RETRY_NS
 moments = json.loads(sys.argv[1])
 with open_gpus() as gpus:
-    readings = [[gpu.read(int(at * ASK_AGAIN_NS)) for at in moments] for gpu in gpus.readers]
+    readings = [[gpu.read(int(at * RETRY_NS)) for at in moments] for gpu in gpus.readers]
     print(json.dumps({
         "readings": readings, "lost": [gpu.is_lost for gpu in gpus.readers], "driver": gpus.driver, "note": gpus.note,
     }))
@@ -54,7 +54,7 @@ with open_gpus() as gpus:
     told.append(shown(gpus))
     for count in sys.argv[1:]:
         open(os.environ["NVML_STAND_IN_GPUS_FILE"], "w").write(count)
-        gpus.look_again()
+        gpus.rescan()
         told.append(shown(gpus))
 print(json.dumps(told))
 """

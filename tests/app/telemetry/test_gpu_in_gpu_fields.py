@@ -16,14 +16,14 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the stand-in is
 READ = """
 import json, sys, time
 import pynvml
-from app.telemetry.gpu_asking import ASK_AGAIN_NS, NvmlQuery
+from app.telemetry.gpu_asking import RETRY_NS, NvmlQueryRunner
 from app.telemetry.gpu import FieldReader
 pynvml.nvmlInit()
-query = NvmlQuery()
+query = NvmlQueryRunner()
 fields = FieldReader(pynvml.nvmlDeviceGetHandleByIndex(0), query)
 told, began = [], time.perf_counter()
 for at in json.loads(sys.argv[1]):
-    told.append(fields.read(int(at * ASK_AGAIN_NS)))
+    told.append(fields.read(int(at * RETRY_NS)))
     until = time.perf_counter() + 0.05
     while time.perf_counter() < until:
         pass
@@ -73,10 +73,10 @@ def test_a_field_that_hiccups_is_asked_again_at_once(nvml_stand_in: Path) -> Non
 
 def test_a_counter_by_the_drivers_own_clock() -> None:
     traffic = ByteRate()
-    assert traffic.follow(1_000, 10, wraps=False) is None
-    assert traffic.follow(3_000, 20, wraps=False) == 200
-    assert traffic.follow(3_000, 20, wraps=False) == 200  # the driver has not counted anew
-    assert traffic.follow(3_000, 30, wraps=False) == 0
-    assert traffic.follow(1_000, 40, wraps=False) is None  # it began again
-    assert traffic.follow(2_000, 50, wraps=False) == 100
-    assert traffic.follow(9_000, 40, wraps=False) is None  # somebody set the clock
+    assert traffic.update(1_000, 10, can_wrap=False) is None
+    assert traffic.update(3_000, 20, can_wrap=False) == 200
+    assert traffic.update(3_000, 20, can_wrap=False) == 200  # the driver has not counted anew
+    assert traffic.update(3_000, 30, can_wrap=False) == 0
+    assert traffic.update(1_000, 40, can_wrap=False) is None  # it began again
+    assert traffic.update(2_000, 50, can_wrap=False) == 100
+    assert traffic.update(9_000, 40, can_wrap=False) is None  # somebody set the clock

@@ -7,8 +7,8 @@ import pytest
 
 from app.records.result import Check, Environment, Gpu
 from app.telemetry.environment import read_environment
-from app.telemetry.host import busy_and_all_s
-from app.telemetry.machine_checks import MachineLoad, judge_machine, read_machine_load
+from app.telemetry.host import busy_and_total_s
+from app.telemetry.machine_checks import MachineLoad, evaluate_machine, read_machine_load
 
 QUIET = MachineLoad(busy_cores=0.05, free_memory_gib=12.0)
 GPU = Gpu(index=0, name="Card", uuid_hash=None, memory_gib=80.0, power_limit_w=None)
@@ -28,12 +28,12 @@ def good() -> Environment:
 
 
 def judged(environment: Environment, name: str, load: MachineLoad = QUIET, **change: object) -> Check:
-    checks = judge_machine(msgspec.structs.replace(environment, **change), load)
+    checks = evaluate_machine(msgspec.structs.replace(environment, **change), load)
     return next(check for check in checks if check.id == name)
 
 
 def test_a_good_machine_passes_all(good: Environment) -> None:
-    checks = judge_machine(good, QUIET)
+    checks = evaluate_machine(good, QUIET)
     assert len(checks) == 7
     assert {(check.verdict, check.hint) for check in checks} == {("VALID", None)}
 
@@ -87,11 +87,11 @@ def test_own_work_is_not_other_load() -> None:
 
     def work(seconds: float) -> None:
         nonlocal seen_cores
-        (busy_s, _), end = busy_and_all_s(), time.process_time() + seconds
+        (busy_s, _), end = busy_and_total_s(), time.process_time() + seconds
         began = time.perf_counter()
         while time.process_time() < end:
             pass
-        seen_cores = (busy_and_all_s()[0] - busy_s) / (time.perf_counter() - began)
+        seen_cores = (busy_and_total_s()[0] - busy_s) / (time.perf_counter() - began)
 
     load = read_machine_load(0.3, work)
     assert load.busy_cores < seen_cores - 0.3

@@ -11,7 +11,7 @@ import pytest
 
 from app.records.machine import MachineNow
 from app.records.result import Environment
-from app.telemetry.machine_now import MachineReader, machine_in_run, machine_now, read_machine_now
+from app.telemetry.machine_now import MachineReader, build_machine_state, build_state_in_run, read_machine_state
 from tests.fakes.nvml.stand_in import run
 from tests.fakes.parts import ENVIRONMENT
 
@@ -52,7 +52,7 @@ def test_without_a_driver_there_is_the_host() -> None:
     assert second.memory_gib is not None
     assert second.memory_total_gib is not None
     assert 0 < second.memory_gib < second.memory_total_gib
-    assert read_machine_now().cpu_percent is None
+    assert read_machine_state().cpu_percent is None
 
 
 def test_a_runs_telemetry_tells_the_same() -> None:
@@ -62,7 +62,7 @@ def test_a_runs_telemetry_tells_the_same() -> None:
         "gpu0/mig1": {"gpu_memory_gib": 1.0},
         "gpu-amd0": {"gpu_power_w": None, "gpu_power_average_w": 200.0},
     }
-    told = machine_in_run(readings, ENVIRONMENT)
+    told = build_state_in_run(readings, ENVIRONMENT)
     assert told.cpu_percent == 40.0
     by_source = {gpu.source: gpu for gpu in told.gpus}
     assert set(by_source) == {"gpu0", "gpu-amd0", *(f"gpu{gpu.index}" for gpu in ENVIRONMENT.gpus)}
@@ -72,9 +72,9 @@ def test_a_runs_telemetry_tells_the_same() -> None:
 
 
 def test_a_run_that_has_told_nothing_yet_is_not_available() -> None:
-    told = machine_in_run({}, None)
+    told = build_state_in_run({}, None)
     assert (told.cpu_percent, told.cores, told.memory_gib, told.gpus) == (None, None, None, ())
-    assert machine_now({}, (), cores=2, memory_total_gib=4, driver=None, gpu_note="lost").gpu_note == "lost"
+    assert build_machine_state({}, (), cores=2, memory_total_gib=4, driver=None, gpu_note="lost").gpu_note == "lost"
 
 
 def test_the_doctor_tells_what_is_refused_and_what_gpus_do(nvml_stand_in: Path) -> None:

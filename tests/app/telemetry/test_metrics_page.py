@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from app.telemetry.metrics_page import Sample, parse_metrics, read_metrics, samples
+from app.telemetry.metrics_page import Sample, parse_metrics, parse_samples, read_metrics
 from loadgen.records import Endpoint, Tls
 from tests.fakes.certificates import self_signed, server_context
 from tests.fakes.metrics_page import answer, metrics_page
@@ -13,7 +13,7 @@ from tests.fakes.metrics_page import answer, metrics_page
 
 def test_labels_are_read_as_they_are_meant() -> None:
     page = 'up{a="1" , b = "two, \\"}\\" \\\\ three\\nfour",} 1.5 1712345678901\nplain 2\n'
-    first, second = samples(page)
+    first, second = parse_samples(page)
     assert first.labels() == {"a": "1", "b": 'two, "}" \\ three\nfour'}
     assert (first.name, first.value) == ("up", 1.5)
     assert second == Sample("plain", "", 2)
@@ -103,7 +103,7 @@ def test_a_server_that_never_ends_is_left_in_time_and_the_next_one_not_waited_fo
     held = b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nup 1\n"
     began_s = time.monotonic()
     with metrics_page(held, holds=True) as first, metrics_page(held, holds=True) as second:
-        assert read_metrics(Endpoint((first.url, second.url)), within_s=0.2) == (None, None)
+        assert read_metrics(Endpoint((first.url, second.url)), timeout_s=0.2) == (None, None)
     assert time.monotonic() - began_s < 5
 
 

@@ -16,8 +16,8 @@ from app.records.metrics import METRICS
 from app.records.telemetry import TELEMETRY_SCHEMA
 from app.telemetry import sampler as module
 from app.telemetry.gpu import Gpus
-from app.telemetry.gpu_asking import NvmlQuery
-from app.telemetry.sampler import Sampler, beats
+from app.telemetry.gpu_asking import NvmlQueryRunner
+from app.telemetry.sampler import Sampler, ticks
 
 BEAT_NS = 100_000_000
 SECOND = 1_000_000_000
@@ -68,7 +68,7 @@ class FakeGpu:
         self.index = index
         self.is_lost = False
         self.handle = None
-        self.query = NvmlQuery()
+        self.query = NvmlQueryRunner()
         self.query.is_lost = True
         self._answer = answer
 
@@ -79,7 +79,7 @@ class FakeGpu:
 def opener(*readers: FakeGpu) -> Callable[[], Any]:
     @contextmanager
     def open_them() -> Iterator[Any]:
-        yield SimpleNamespace(readers=readers, driver="1", look_again=lambda: None)
+        yield SimpleNamespace(readers=readers, driver="1", rescan=lambda: None)
 
     return open_them
 
@@ -106,7 +106,7 @@ def cpu_readings(sink: Sink) -> list[int]:
 def test_beats_do_not_drift_when_samples_take_time() -> None:
     time = Time(end_ns=10 * SECOND)
     due = []
-    for due_ns in beats(BEAT_NS, time.now, lambda seconds: time.wait(threading.Event(), seconds)):
+    for due_ns in ticks(BEAT_NS, time.now, lambda seconds: time.wait(threading.Event(), seconds)):
         due.append(due_ns)
         time.at_ns += 30_000_000
         if len(due) == 50:
@@ -117,7 +117,7 @@ def test_beats_do_not_drift_when_samples_take_time() -> None:
 def test_a_slow_sample_costs_the_beats_it_overran_and_no_more() -> None:
     time = Time(end_ns=10 * SECOND)
     due = []
-    for due_ns in beats(BEAT_NS, time.now, lambda seconds: time.wait(threading.Event(), seconds)):
+    for due_ns in ticks(BEAT_NS, time.now, lambda seconds: time.wait(threading.Event(), seconds)):
         due.append(due_ns // 1_000_000)
         time.at_ns += 250_000_000 if len(due) == 2 else 0
         if len(due) == 5:
@@ -126,7 +126,7 @@ def test_a_slow_sample_costs_the_beats_it_overran_and_no_more() -> None:
 
 
 def test_beats_end_when_told() -> None:
-    assert list(beats(BEAT_NS, lambda: 0, lambda seconds: True)) == [0]
+    assert list(ticks(BEAT_NS, lambda: 0, lambda seconds: True)) == [0]
 
 
 def test_rows_are_on_the_beat_and_in_the_catalogue() -> None:
@@ -264,7 +264,7 @@ def test_others_are_polled_on_a_thread_and_a_beat_of_their_own() -> None:
             beaten.set()
         return stop.wait(30)
 
-    sampler = Sampler(now=lambda: 0, wait=wait, gpus=no_gpus, others=(slow, quick))
+    sampler = Sampler(now=lambda: 0, wait=wait, gpus=no_gpus, pollers=(slow, quick))
     sampler.start(sink)
     assert beaten.wait(30)
     sampler.close()
@@ -279,7 +279,7 @@ def test_a_poller_that_fails_ends_the_sampling_and_close_says_why() -> None:
         def read(self, at_ns: int) -> Iterator[tuple[str, dict[str, float | None]]]:
             raise ValueError("no such page")
 
-    sampler = Sampler(gpus=no_gpus, others=(Broken(),))
+    sampler = Sampler(gpus=no_gpus, pollers=(Broken(),))
     sampler.start(Sink())
     with pytest.raises(ValueError, match="no such page"):
         sampler.close()

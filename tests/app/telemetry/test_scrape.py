@@ -124,7 +124,7 @@ def test_our_own_endpoint_is_told_in_our_words() -> None:
     counters.in_flight = 5
     for outcome in ("ok", "ok", "queue_full"):
         counters.count_request(outcome)
-    own = scraped(counters.text(waiting=4).encode())["scrape1"]
+    own = scraped(counters.format_metrics(waiting=4).encode())["scrape1"]
     assert own_words(own) == {"server_requests_total": 3, "server_waiting_requests": 4}
     assert own["sizewise_endpoint_in_flight"] == 5
     assert own['sizewise_endpoint_requests_total{outcome="ok"}'] == 2

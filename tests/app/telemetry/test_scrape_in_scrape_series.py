@@ -4,16 +4,16 @@ import time
 
 import pytest
 
-from app.telemetry.scrape import MOST_OTHER_SERIES, MOST_SERIES, Kept, chosen_samples, named_series
+from app.telemetry.scrape import MAX_OTHER_SERIES, MAX_SERIES, SeriesLimiter, name_series, select_samples
 
 
 def names(page: str) -> list[str]:
-    return [name for name, _ in named_series(chosen_samples(page, {}))]
+    return [name for name, _ in name_series(select_samples(page, {}))]
 
 
 def kept(*pages: str) -> int:
-    series = Kept()
-    return sum(series.takes(*one) for page in pages for one in named_series(chosen_samples(page, {})))
+    series = SeriesLimiter()
+    return sum(series.accepts(*one) for page in pages for one in name_series(select_samples(page, {})))
 
 
 def test_names_hold_as_few_labels_as_tell_them_apart() -> None:
@@ -26,13 +26,13 @@ def test_names_hold_as_few_labels_as_tell_them_apart() -> None:
 
 
 def test_of_the_same_series_twice_the_first_is_kept() -> None:
-    assert [(name, one.value) for name, one in named_series(chosen_samples("a 1\na 2\n", {}))] == [("a", 1)]
+    assert [(name, one.value) for name, one in name_series(select_samples("a 1\na 2\n", {}))] == [("a", 1)]
 
 
 def test_labels_are_compared_as_they_are_meant() -> None:
     page = 'a{x="say \\"hi\\" \\\\ there"} 1\na{x="other"} 2\n'
-    assert [one.value for one in chosen_samples(page, {"x": 'say "hi" \\ there'})] == [1]
-    assert [one.value for one in chosen_samples(page, {"x": "other", "y": ""})] == []
+    assert [one.value for one in select_samples(page, {"x": 'say "hi" \\ there'})] == [1]
+    assert [one.value for one in select_samples(page, {"x": "other", "y": ""})] == []
 
 
 @pytest.mark.parametrize(
@@ -51,20 +51,20 @@ def test_names_are_short_and_printable(page: str, expected: list[str]) -> None:
 def test_series_are_kept_up_to_a_number_and_those_of_unknown_exporters_leave_room() -> None:
     others = "".join(f"other_{number} 1\n" for number in range(1_000))
     known = "".join(f'vllm:some{{number="{number}"}} 1\n' for number in range(1_000))
-    assert kept(others) == MOST_OTHER_SERIES
-    assert kept(others + known) == MOST_SERIES
-    assert kept(known + others) == MOST_SERIES
+    assert kept(others) == MAX_OTHER_SERIES
+    assert kept(others + known) == MAX_SERIES
+    assert kept(known + others) == MAX_SERIES
 
 
 def test_what_was_kept_first_goes_on_to_be_kept() -> None:
-    first = "".join(f"other_{number} 1\n" for number in range(MOST_OTHER_SERIES))
-    assert kept(first, "new 1\n" + first) == 2 * MOST_OTHER_SERIES
+    first = "".join(f"other_{number} 1\n" for number in range(MAX_OTHER_SERIES))
+    assert kept(first, "new 1\n" + first) == 2 * MAX_OTHER_SERIES
 
 
 @pytest.mark.parametrize("line", ['a{{x="{}"}} 1\n', 'a{{x{}="1"}} 1\n', "a_{} 1\n", 'b_bucket{{x="{}"}} 1\n'], ids=str)
 def test_a_very_long_page_costs_little_beyond_reading_it(line: str) -> None:
     page = "".join(line.format(number) for number in range(200_000))
     began_s = time.process_time()
-    assert kept(page) <= MOST_SERIES
-    assert chosen_samples(page, {"x": "200001"}) == []
+    assert kept(page) <= MAX_SERIES
+    assert select_samples(page, {"x": "200001"}) == []
     assert time.process_time() - began_s < 5

@@ -6,7 +6,7 @@ import pytest
 
 from app.records.calibration import Calibration, Ceiling
 from app.storage.calibrations import store_calibration
-from app.wiring.calibrating import ceilings_here, join_of
+from app.wiring.calibrating import join_command, local_capacity_per_worker
 from app.wiring.machine import inspect_machine
 from app.wiring.parts import wall_now
 from loadgen.records import Join
@@ -16,14 +16,14 @@ pytestmark = pytest.mark.process
 
 def test_a_join_is_what_the_command_line_says(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SIZEWISE_TOKEN", "a secret of many letters")
-    assert join_of("[::1]:5557", None, "2m") == Join("::1", 5557, "a secret of many letters", 120.0)
+    assert join_command("[::1]:5557", None, "2m") == Join("::1", 5557, "a secret of many letters", 120.0)
 
 
 def test_each_worker_has_its_part_of_what_its_machine_can_send(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SIZEWISE_HOME", str(tmp_path))
-    assert ceilings_here(2) == (None, None)
+    assert local_capacity_per_worker(2) == (None, None)
     fingerprint = inspect_machine()[0].fingerprint
     ceilings = (Ceiling("plain", 1, 20_000.0, ()), Ceiling("plain", 2, 30_000.0, ()), Ceiling("streaming", 2, None, ()))
     store_calibration(Calibration(ceilings, wall_now().isoformat(), fingerprint, "timerfd", "uvloop"))
-    assert ceilings_here(2) == (15_000.0, None)
-    assert ceilings_here(3) == (None, None)
+    assert local_capacity_per_worker(2) == (15_000.0, None)
+    assert local_capacity_per_worker(3) == (None, None)

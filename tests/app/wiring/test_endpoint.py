@@ -5,13 +5,13 @@ from pathlib import Path
 import pytest
 
 from app.errors import UnavailableError, UsageError
-from app.wiring.endpoint import endpoint_of
+from app.wiring.endpoint import build_endpoint
 from loadgen.records import Endpoint, KeyFile, Timeouts
 from tests.app.wiring.conftest import HTTP, URL, Written
 
 
 def test_a_plain_target(written: Written) -> None:
-    endpoint = endpoint_of(written({**HTTP, "timeouts": {"total": "5s"}, "max_connections": 10}))
+    endpoint = build_endpoint(written({**HTTP, "timeouts": {"total": "5s"}, "max_connections": 10}))
     assert endpoint == Endpoint(urls=(f"{URL}/score",), timeouts=Timeouts(5.0, 30.0, 5.0), max_connections=10)
 
 
@@ -27,12 +27,12 @@ def test_a_plain_target(written: Written) -> None:
 def test_each_client_has_a_connection_unless_the_profile_sets_another_number(
     written: Written, target: dict[str, object], load: dict[str, object], expected: int
 ) -> None:
-    assert endpoint_of(written({**HTTP, **target}, load=load)).max_connections == expected
+    assert build_endpoint(written({**HTTP, **target}, load=load)).max_connections == expected
 
 
 def test_replicas_and_their_balance(written: Written) -> None:
     urls = [f"{URL}/score", "http://127.0.0.1:8001/score"]
-    endpoint = endpoint_of(written({"protocol": "http", "urls": urls, "balance": "least-outstanding"}))
+    endpoint = build_endpoint(written({"protocol": "http", "urls": urls, "balance": "least-outstanding"}))
     assert endpoint.urls == tuple(urls)
     assert endpoint.balance == "least-outstanding"
 
@@ -43,7 +43,7 @@ def test_keys_come_from_the_environment_and_from_files(
     (tmp_path / "key.txt").write_text("from-a-file\n")
     monkeypatch.setenv("API_KEY", "from-the-environment")
     headers = {"X-Key": "env:API_KEY", "X-Other": "Token file:key.txt", "accept": "text/plain"}
-    endpoint = endpoint_of(written({**HTTP, "headers": headers, "api_key": "env:API_KEY"}))
+    endpoint = build_endpoint(written({**HTTP, "headers": headers, "api_key": "env:API_KEY"}))
     assert endpoint.headers == (
         ("X-Key", "from-the-environment"),
         ("accept", "text/plain"),
@@ -54,36 +54,36 @@ def test_keys_come_from_the_environment_and_from_files(
 
 def test_a_key_that_is_not_there_is_told_before_anything_starts(written: Written) -> None:
     with pytest.raises(UsageError, match=r"key\.txt cannot be read"):
-        endpoint_of(written({**HTTP, "api_key": "file:key.txt"}))
+        build_endpoint(written({**HTTP, "api_key": "file:key.txt"}))
     with pytest.raises(UsageError, match="NO_SUCH_KEY is not set"):
-        endpoint_of(written({**HTTP, "api_key": "env:NO_SUCH_KEY"}))
+        build_endpoint(written({**HTTP, "api_key": "env:NO_SUCH_KEY"}))
 
 
 def test_a_public_address_needs_permission(written: Written) -> None:
     target = {"protocol": "http", "url": "http://93.184.215.14/"}
     with pytest.raises(UsageError, match="does not say you may load it") as caught:
-        endpoint_of(written(target))
+        build_endpoint(written(target))
     assert caught.value.hint == "If you may, set target.permitted: true."
-    assert endpoint_of(written({**target, "permitted": True})).urls == ("http://93.184.215.14/",)
+    assert build_endpoint(written({**target, "permitted": True})).urls == ("http://93.184.215.14/",)
 
 
 def test_each_replica_needs_permission(written: Written) -> None:
     with pytest.raises(UsageError, match=r"93\.184"):
-        endpoint_of(written({"protocol": "http", "urls": [f"{URL}/", "http://93.184.215.14/"]}))
+        build_endpoint(written({"protocol": "http", "urls": [f"{URL}/", "http://93.184.215.14/"]}))
 
 
 def test_a_name_that_only_a_proxy_may_know_needs_permission(written: Written, monkeypatch: pytest.MonkeyPatch) -> None:
     target = {"protocol": "http", "url": "http://no-such-host.invalid/"}
     with pytest.raises(UnavailableError):
-        endpoint_of(written(target))
+        build_endpoint(written(target))
     monkeypatch.setenv("HTTP_PROXY", "http://proxy.example:3128")
     with pytest.raises(UsageError, match="does not say you may load it"):
-        endpoint_of(written(target))
-    assert endpoint_of(written({**target, "permitted": True})).proxy == "http://proxy.example:3128"
+        build_endpoint(written(target))
+    assert build_endpoint(written({**target, "permitted": True})).proxy == "http://proxy.example:3128"
 
 
 def test_a_socket_is_this_machine_whatever_is_asked_for_on_it(written: Written, tmp_path: Path) -> None:
-    endpoint = endpoint_of(written({"protocol": "http", "url": "http://model.example/", "socket": "model.sock"}))
+    endpoint = build_endpoint(written({"protocol": "http", "url": "http://model.example/", "socket": "model.sock"}))
     assert endpoint.unix_socket == str(tmp_path / "model.sock")
 
 
@@ -91,6 +91,6 @@ def test_a_locust_test_has_a_host_or_none(written: Written, tmp_path: Path) -> N
     (tmp_path / "locustfile.py").write_text("")
     load = {"stages": [{"concurrency": 1, "duration": "1s"}]}
     target = {"protocol": "locust", "file": "locustfile.py"}
-    assert endpoint_of(written(target, load=load)).urls == ()
+    assert build_endpoint(written(target, load=load)).urls == ()
     with pytest.raises(UsageError, match="does not say you may load it"):
-        endpoint_of(written({**target, "url": "http://93.184.215.14"}, load=load))
+        build_endpoint(written({**target, "url": "http://93.184.215.14"}, load=load))

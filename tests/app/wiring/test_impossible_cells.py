@@ -11,15 +11,15 @@ from app.inference.inspection.inspecting import inspect_model
 from app.inference.probe import DIGITS_MODEL
 from app.profiles.loading import load_values
 from app.profiles.local import LocalProfile
-from app.records.model import GivenShapes, ModelFacts
+from app.records.model import ModelFacts, ShapeOverrides
 from app.wiring.impossible_cells import (
     LocalMachine,
-    facts_of_models,
-    impossible_cells,
+    estimate_memory,
+    find_unrunnable_variants,
+    inspect_models,
     local_machine,
-    memory_of,
 )
-from app.wiring.local_spec import variants_of
+from app.wiring.local_spec import build_variants
 
 pytestmark = pytest.mark.process
 
@@ -28,7 +28,7 @@ MACHINE = LocalMachine(working=("cpu",), refused={"cuda": "no driver"}, cores=4,
 
 @pytest.fixture(scope="module")
 def digits() -> ModelFacts:
-    return inspect_model(DIGITS_MODEL, GivenShapes())
+    return inspect_model(DIGITS_MODEL, ShapeOverrides())
 
 
 def profile(**parts: Any) -> LocalProfile:
@@ -39,7 +39,7 @@ def profile(**parts: Any) -> LocalProfile:
 
 
 def against(facts: ModelFacts, **parts: Any) -> dict[str, tuple[str, str]]:
-    cells = impossible_cells(profile(**parts), MACHINE, {DIGITS_MODEL: facts})
+    cells = find_unrunnable_variants(profile(**parts), MACHINE, {DIGITS_MODEL: facts})
     return {one.cell: (one.settles, one.reason) for one in cells}
 
 
@@ -74,29 +74,31 @@ def test_what_needs_more_memory_than_there_is(digits: ModelFacts) -> None:
 
 
 def test_half_the_precision_takes_half_the_memory_and_int8_less_of_the_weights(digits: ModelFacts) -> None:
-    whole = memory_of(digits, 48)
+    whole = estimate_memory(digits, 48)
     assert whole is not None
     assert digits.memory_growth is not None
     assert whole == digits.memory_growth.fixed + 48 * digits.memory_growth.per_row
-    assert memory_of(digits, 48, "fp16") == round(whole / 2)
-    assert memory_of(digits, 48, "int8-static") == whole - digits.parameters.bytes + digits.parameters.bytes // 4
-    assert memory_of(msgspec.structs.replace(digits, costs=(), memory_growth=None), 48) is None
+    assert estimate_memory(digits, 48, "fp16") == round(whole / 2)
+    assert estimate_memory(digits, 48, "int8-static") == whole - digits.parameters.bytes + digits.parameters.bytes // 4
+    assert estimate_memory(msgspec.structs.replace(digits, costs=(), memory_growth=None), 48) is None
 
 
 def test_a_refused_model_is_against_each_of_its_variants(tmp_path: Path) -> None:
     bad = tmp_path / "bad.onnx"
     bad.write_bytes(b"not a model")
     mine = profile(target={"model": [str(bad), "digits"]})
-    models = facts_of_models(mine)
+    models = inspect_models(mine)
     assert isinstance(models[bad], UsageError)
-    (cell,) = impossible_cells(mine, MACHINE, models)
+    (cell,) = find_unrunnable_variants(mine, MACHINE, models)
     assert (cell.settles, cell.cell) == ("target.model", "bad cpu as-is, batch 1")
 
 
 def test_variants_are_called_as_in_results(digits: ModelFacts) -> None:
     """Devices tell them apart too, which a card that is not there refuses each."""
     told = against(digits, target={"providers": ["cuda"], "devices": [0, 1]})
-    assert list(told) == [one.label for one in variants_of(profile(target={"providers": ["cuda"], "devices": [0, 1]}))]
+    assert list(told) == [
+        one.label for one in build_variants(profile(target={"providers": ["cuda"], "devices": [0, 1]}))
+    ]
 
 
 def test_this_machine_has_a_processor() -> None:

@@ -3,13 +3,13 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from app.inference.inspection.facts import facts_of
+from app.inference.inspection.facts import read_model_metadata
 from app.inference.probe import DIGITS_MODEL
-from app.profiles.pricing.catalogue import load_catalogue
-from app.records.model import BatchCost, CardFit, GivenShapes, ModelFacts
+from app.profiles.pricing.catalogue import load_catalog
+from app.records.model import BatchCost, CardFit, ModelFacts, ShapeOverrides
 from app.records.offers import Accelerator
 from app.records.result import Gpu
-from app.wiring.inspecting import card_fits
+from app.wiring.inspecting import fit_gpus
 
 GIB = 2**30
 CARD = Accelerator("a10", "NVIDIA", "A10", "^NVIDIA A10$", "Ampere", 10, 500, 10, 100, 200, 150, 2021, "")
@@ -17,7 +17,7 @@ CARD = Accelerator("a10", "NVIDIA", "A10", "^NVIDIA A10$", "Ampere", 10, 500, 10
 
 @pytest.fixture(scope="module")
 def digits() -> ModelFacts:
-    return facts_of(DIGITS_MODEL, GivenShapes())
+    return read_model_metadata(DIGITS_MODEL, ShapeOverrides())
 
 
 def _cost(batch: int, memory_bytes: int, flops: int = 0, least_bytes: int = 0) -> BatchCost:
@@ -32,7 +32,7 @@ def _cost(batch: int, memory_bytes: int, flops: int = 0, least_bytes: int = 0) -
 
 
 def _fits(digits: ModelFacts, *costs: BatchCost, card: Accelerator = CARD) -> CardFit:
-    (fit,) = card_fits(msgspec.structs.replace(digits, costs=costs), (), [card])
+    (fit,) = fit_gpus(msgspec.structs.replace(digits, costs=costs), (), [card])
     return fit
 
 
@@ -59,7 +59,7 @@ def test_no_bound_where_peaks_or_the_work_are_unknown(digits: ModelFacts) -> Non
 
 def test_cards_here_come_first_with_the_memory_the_driver_tells(digits: ModelFacts) -> None:
     gpus = [Gpu(0, "NVIDIA A10", None, 9.5, None), Gpu(1, "Unheard Of", None, 4.0, None)]
-    fits = card_fits(digits, gpus, [CARD, msgspec.structs.replace(CARD, key="none", memory_gib=None)])
+    fits = fit_gpus(digits, gpus, [CARD, msgspec.structs.replace(CARD, key="none", memory_gib=None)])
     assert [(fit.key, fit.is_here, fit.memory_gib) for fit in fits] == [
         ("a10", True, 9.5),
         (None, True, 4.0),
@@ -69,11 +69,11 @@ def test_cards_here_come_first_with_the_memory_the_driver_tells(digits: ModelFac
 
 
 def test_the_digits_fit_every_card_of_the_catalogue(digits: ModelFacts) -> None:
-    accelerators = load_catalogue().accelerators.values()
-    fits = card_fits(digits, (), accelerators)
+    accelerators = load_catalog().accelerators.values()
+    fits = fit_gpus(digits, (), accelerators)
     assert len(fits) == sum(part.memory_gib is not None for part in accelerators)
     assert {fit.largest_batch for fit in fits} == {64}
 
 
 def test_nothing_is_said_of_cards_where_costs_are_unknown(digits: ModelFacts) -> None:
-    assert card_fits(msgspec.structs.replace(digits, costs=()), (), [CARD]) == ()
+    assert fit_gpus(msgspec.structs.replace(digits, costs=()), (), [CARD]) == ()

@@ -8,8 +8,8 @@ from msgspec.structs import replace
 
 from app.errors import UsageError
 from app.profiles.bundled import bundled_models
-from app.session.local.spec import DataSpec, VariantOrder
-from app.wiring.local_parts import cost_of, prepare_model
+from app.session.local.spec import DataSpec, VariantSpec
+from app.wiring.local_parts import compute_cost, prepare_model
 from tests.fakes import onnx_models
 from tests.fakes.local import order_of
 
@@ -24,7 +24,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "home"
 
 
-def order(model: str = DIGITS, provider: str = "cpu") -> VariantOrder:
+def order(model: str = DIGITS, provider: str = "cpu") -> VariantSpec:
     return replace(order_of(1, provider=provider), model=model)
 
 
@@ -37,11 +37,11 @@ def test_a_model_as_it_is_is_the_users_own_file() -> None:
 
 def test_what_is_kept_is_told_apart_by_model_and_provider(home: Path, tmp_path: Path) -> None:
     other = str(onnx_models.doubling(tmp_path / "m.onnx"))
-    kept = [prepare_model(one, DataSpec()).kept_model for one in (order(), order(other), order(provider="cuda"))]
+    kept = [prepare_model(one, DataSpec()).cached_model_path for one in (order(), order(other), order(provider="cuda"))]
     assert len(set(kept)) == 3
     assert all(Path(str(one)).is_relative_to(home) for one in kept)
-    assert prepare_model(order(), DataSpec()).kept_model == kept[0]
-    assert prepare_model(order(provider="openvino"), DataSpec()).kept_model is None
+    assert prepare_model(order(), DataSpec()).cached_model_path == kept[0]
+    assert prepare_model(order(provider="openvino"), DataSpec()).cached_model_path is None
 
 
 def test_a_file_that_is_no_model_is_refused(tmp_path: Path) -> None:
@@ -51,7 +51,7 @@ def test_a_file_that_is_no_model_is_refused(tmp_path: Path) -> None:
 
 
 def test_cost_of_a_batch_that_was_not_looked_at_lies_on_the_line() -> None:
-    one, eight, odd = (cost_of(DIGITS, batch, {}) for batch in (1, 8, 37))
+    one, eight, odd = (compute_cost(DIGITS, batch, {}) for batch in (1, 8, 37))
     assert one is not None
     assert eight is not None
     assert odd is not None

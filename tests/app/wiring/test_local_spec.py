@@ -8,7 +8,7 @@ import pytest
 from app.inference.job import SessionSettings
 from app.profiles.bundled import bundled_models
 from app.profiles.local import LocalProfile
-from app.session.local.spec import DataSpec, LocalSpec, ScenarioOrder
+from app.session.local.spec import DataSpec, LocalSpec, ScenarioSpec
 from app.wiring.local_spec import build_local_spec
 from tests.app.wiring.conftest import Written
 
@@ -60,13 +60,13 @@ def test_how_the_runtime_is_set_up_is_every_variants(built: Any) -> None:
 
 def test_the_server_comes_last_and_at_its_usual_share(built: Any) -> None:
     assert built(load={"scenarios": ["server", "offline"]}).scenarios == (
-        ScenarioOrder("offline"),
-        ScenarioOrder("server", share=0.7),
+        ScenarioSpec("offline"),
+        ScenarioSpec("server", share=0.7),
     )
     assert built(load={"scenarios": ["server", "single-stream"], "rates": ["60/min", "50%"]}).scenarios == (
-        ScenarioOrder("single-stream"),
-        ScenarioOrder("server", rate_per_s=1.0),
-        ScenarioOrder("server", share=0.5),
+        ScenarioSpec("single-stream"),
+        ScenarioSpec("server", rate_per_s=1.0),
+        ScenarioSpec("server", share=0.5),
     )
 
 

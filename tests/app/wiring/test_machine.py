@@ -10,7 +10,7 @@ import pytest
 from app.errors import UsageError
 from app.profiles.loading import load_values
 from app.profiles.profile import Profile
-from app.wiring.machine import directory_checks, sampler_of
+from app.wiring.machine import build_sampler, directory_checks
 from tests.fakes.metrics_page import MetricsPage, answer
 
 
@@ -46,7 +46,7 @@ def test_pages_are_read_while_a_run_goes_on_by_their_names(tmp_path: Path, monke
         if any(row["source"] == "lab/gpu0" for row in rows):
             arrived.set()
 
-    sampler = sampler_of(
+    sampler = build_sampler(
         profile(tmp_path, {"scrape": page.url, "name": "lab", "interval": "200ms", "headers": headers})
     )
     sampler.start(take)
@@ -60,5 +60,5 @@ def test_pages_are_read_while_a_run_goes_on_by_their_names(tmp_path: Path, monke
 
 def test_a_page_that_may_not_be_asked_is_refused_before_the_run(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"93\.184\.216\.34 is neither the loopback") as refused:
-        sampler_of(profile(tmp_path, {"scrape": "http://93.184.216.34/metrics"}))
+        build_sampler(profile(tmp_path, {"scrape": "http://93.184.216.34/metrics"}))
     assert "permitted of scrape1 in telemetry" in (refused.value.hint or "")

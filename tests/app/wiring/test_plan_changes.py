@@ -6,9 +6,9 @@ import pytest
 from msgspec.structs import replace
 
 from app.errors import UsageError
-from app.records.offers import OtherCards, OwnedHardware
+from app.records.offers import OwnedHardware, UnmeasuredAccelerators
 from app.records.traffic import Dispersion, TokenLengths
-from app.wiring.plan_changes import changed, overridden
+from app.wiring.plan_changes import apply_change, apply_overrides
 from tests.fakes import planned
 from tests.fakes.offers import TODAY, catalogue, offer
 
@@ -30,15 +30,15 @@ OWNED = OwnedHardware(capex_usd=4000.0, life_years=4.0)
     ],
 )
 def test_a_part_of_traffic_is_otherwise_and_no_other(change: str, field: str, value: object) -> None:
-    assert changed(QUESTION, change) == replace(QUESTION, traffic=replace(QUESTION.traffic, **{field: value}))
+    assert apply_change(QUESTION, change) == replace(QUESTION, traffic=replace(QUESTION.traffic, **{field: value}))
 
 
 def test_a_shape_brings_its_hours_and_a_trace_all_that_it_tells(tmp_path: Path) -> None:
-    flat = changed(QUESTION, "traffic.shape=flat").traffic
+    flat = apply_change(QUESTION, "traffic.shape=flat").traffic
     assert flat == replace(QUESTION.traffic, shape="flat", hourly_share=(1.0,) * 24)
     trace = tmp_path / "trace.csv"
     trace.write_text("timestamp\n" + "".join(f"{at / 10}\n" for at in range(1, 6000)))
-    recorded = changed(QUESTION, f"traffic.trace={trace}").traffic
+    recorded = apply_change(QUESTION, f"traffic.trace={trace}").traffic
     assert recorded.trace is not None
     assert recorded.peak_per_s == pytest.approx(10, rel=0.01)
 
@@ -59,29 +59,29 @@ def test_a_shape_brings_its_hours_and_a_trace_all_that_it_tells(tmp_path: Path) 
         ("plan.vendors=[nvidia]", "vendors", ("nvidia",)),
         ("plan.providers=[acme]", "providers", ("acme",)),
         ("plan.regions=[here]", "regions", ("here",)),
-        ("plan.other_cards={dtype: fp16}", "other_cards", OtherCards("fp16")),
+        ("plan.other_cards={dtype: fp16}", "other_cards", UnmeasuredAccelerators("fp16")),
     ],
 )
 def test_a_limit_is_otherwise_and_no_other(change: str, field: str, value: object) -> None:
     """Providers and regions are those of the question's own catalogue."""
-    assert changed(QUESTION, change) == replace(QUESTION, limits=replace(QUESTION.limits, **{field: value}))
+    assert apply_change(QUESTION, change) == replace(QUESTION, limits=replace(QUESTION.limits, **{field: value}))
 
 
 @pytest.mark.parametrize("value", ["latency_ms.p99 < 80", '["latency_ms.p99 < 80"]', "[latency_ms.p99 < 80]"])
 def test_an_objective_is_written_alone_or_in_a_list(value: str) -> None:
-    assert [one.text for one in changed(QUESTION, f"slo={value}").slo] == ["latency_ms.p99 < 80"]
+    assert [one.text for one in apply_change(QUESTION, f"slo={value}").slo] == ["latency_ms.p99 < 80"]
 
 
 def test_what_belongs_together_may_be_said_part_by_part() -> None:
     parts = ("traffic.dispersion.index=8", "plan.other_cards.dtype=fp16", "traffic.dispersion.window=10s")
-    question = overridden(QUESTION, (*parts, "plan.other_cards.work=decode"))
+    question = apply_overrides(QUESTION, (*parts, "plan.other_cards.work=decode"))
     assert question.traffic.dispersion == Dispersion(8.0, 10.0)
-    assert question.limits.other_cards == OtherCards("fp16", "decode")
+    assert question.limits.other_cards == UnmeasuredAccelerators("fp16", "decode")
 
 
 def test_faster_is_every_target_at_so_many_times_its_rate_and_assumed() -> None:
     for change in ("speed=1.5", "speed=1.5x"):
-        (target,) = changed(QUESTION, change).measured
+        (target,) = apply_change(QUESTION, change).measured
         assert (target.curve.max_rate_per_s, target.is_assumed) == (12.0, True)
         assert target.fit is not None
         assert target.fit.highest_per_s == 13.5
@@ -89,13 +89,13 @@ def test_faster_is_every_target_at_so_many_times_its_rate_and_assumed() -> None:
 
 @pytest.mark.parametrize(("price", "usd"), [("0.7", 0.7), ("0.7 USD/h", 0.7)])
 def test_a_price_is_yours_of_the_plans_day_and_of_one_offer(price: str, usd: float) -> None:
-    c2, c4 = changed(QUESTION, f"price.acme/c2={price}").catalogue.offers
+    c2, c4 = apply_change(QUESTION, f"price.acme/c2={price}").catalogue.offers
     assert (c2.on_demand_usd_per_hour, c2.source, c2.as_of) == (usd, "yours", TODAY)
     assert c4 == QUESTION.catalogue.offers[1]
 
 
 def test_a_price_is_of_the_kind_that_is_planned_with() -> None:
-    c2, _ = overridden(QUESTION, ("price.acme/c2=0.3", "plan.price=spot")).catalogue.offers
+    c2, _ = apply_overrides(QUESTION, ("price.acme/c2=0.3", "plan.price=spot")).catalogue.offers
     assert (c2.spot_usd_per_hour, c2.on_demand_usd_per_hour) == (
         0.3,
         QUESTION.catalogue.offers[0].on_demand_usd_per_hour,
@@ -104,7 +104,7 @@ def test_a_price_is_of_the_kind_that_is_planned_with() -> None:
 
 def test_an_owned_offer_given_a_price_is_rented() -> None:
     own = replace(QUESTION, catalogue=catalogue(offer("c2", owned=OWNED, on_demand_usd_per_hour=None)))
-    (one,) = changed(own, "price.acme/c2@here=0.7").catalogue.offers
+    (one,) = apply_change(own, "price.acme/c2@here=0.7").catalogue.offers
     assert (one.on_demand_usd_per_hour, one.owned) == (0.7, None)
 
 
@@ -134,6 +134,6 @@ def test_an_owned_offer_given_a_price_is_rented() -> None:
 )
 def test_what_cannot_be_otherwise_is_said_with_what_can(change: str, says: str, hint: str) -> None:
     with pytest.raises(UsageError) as caught:
-        changed(QUESTION, change)
+        apply_change(QUESTION, change)
     assert says in str(caught.value)
     assert hint in (caught.value.hint or "")

@@ -6,12 +6,12 @@ from typing import Any
 import pytest
 
 from app.profiles.loading import load_values
-from app.profiles.pricing.catalogue import bundled_catalogue
+from app.profiles.pricing.catalogue import load_bundled_catalog
 from app.profiles.profile import GeneratingProfile, HttpProfile, RerankProfile
 from app.records.planned_work import PlannedWork
 from app.session.rate_search import PROBE_DRAIN_S
-from app.wiring.planned_work import PromptLengths, lengths_of_prompts, planned_work, probes_of
-from app.wiring.stages import search_of
+from app.wiring.planned_work import PromptLengths, estimate_work, sample_prompt_lengths, simulate_probes
+from app.wiring.stages import build_search
 from loadgen.records import OpenArrivals
 
 
@@ -21,13 +21,13 @@ def lengths(protocol: str = "openai-chat", **workload: Any) -> PromptLengths:
     values = {"sizewise": 1, "name": "mine", "target": target, "workload": workload, "load": load}
     profile = load_values(values, "mine.yaml")
     assert isinstance(profile, GeneratingProfile | RerankProfile)
-    return lengths_of_prompts(profile)
+    return sample_prompt_lengths(profile)
 
 
 def test_the_same_seed_draws_the_same_lengths_within_their_bounds() -> None:
     drawn = lengths(prompts={"input_tokens": "uniform 100 to 800", "output_tokens": 64, "unique": 500})
     assert drawn == lengths(prompts={"input_tokens": "uniform 100 to 800", "output_tokens": 64, "unique": 500})
-    assert len(drawn.inputs) == drawn.unique == 500
+    assert len(drawn.inputs) == drawn.distinct_prompts == 500
     assert min(drawn.inputs) >= 100
     assert max(drawn.inputs) <= 800
     assert set(drawn.outputs) == {64}
@@ -38,7 +38,7 @@ def test_a_session_carries_its_earlier_turns() -> None:
         prompts={"input_tokens": 10, "output_tokens": 5, "turns": 3, "prefix": {"tokens": 100}, "unique": 2}
     )
     assert drawn.inputs == (110, 125, 140) * 2
-    assert drawn.requests_a_session == 3
+    assert drawn.requests_per_session == 3
 
 
 def test_documents_of_a_reranking_are_in_its_request() -> None:
@@ -55,13 +55,13 @@ def test_a_dataset_says_why_nothing_can_be_told(tmp_path: Path) -> None:
 def planned(**parts: Any) -> PlannedWork:
     target = {"protocol": "http", "url": "http://127.0.0.1:1", "timeouts": {"total": "10s"}, **parts.pop("target", {})}
     values = {"sizewise": 1, "name": "mine", "target": target, "workload": {"body": 1}, **parts}
-    return planned_work(load_values(values, "mine.yaml"), bundled_catalogue())
+    return estimate_work(load_values(values, "mine.yaml"), load_bundled_catalog())
 
 
 def local(**parts: Any) -> PlannedWork:
     target = {"model": "digits", **parts.pop("target", {})}
-    return planned_work(
-        load_values({"sizewise": 1, "name": "mine", "target": target, **parts}, "mine.yaml"), bundled_catalogue()
+    return estimate_work(
+        load_values({"sizewise": 1, "name": "mine", "target": target, **parts}, "mine.yaml"), load_bundled_catalog()
     )
 
 
@@ -110,10 +110,10 @@ def test_the_probes_of_a_search_end_at_what_the_server_carries() -> None:
               "workload": {"body": 1}, "load": {"search": {"start": "10/s"}}, "slo": ["error_rate < 1%"]}  # fmt: skip
     profile = load_values(values, "mine.yaml")
     assert isinstance(profile, HttpProfile)
-    wanted = search_of(profile.load.search)
+    wanted = build_search(profile.load.search)
     assert wanted is not None
     assert isinstance(wanted.arrivals, OpenArrivals)
-    tried = probes_of(wanted, profile.slo, 100.0)
+    tried = simulate_probes(wanted, profile.slo, 100.0)
     assert tried[:5] == (10, 20, 40, 80, 160)
     held = max(rate for rate in tried if rate <= 100)
     assert held > 95
@@ -142,7 +142,7 @@ def test_money_is_the_time_on_the_named_offer() -> None:
     load = {"warmup": "0s", "stages": [{"rate": "1/s", "duration": "1h"}]}
     priced = planned(load=load, target={"hardware": {"offer": "aws/g6.2xlarge"}})
     assert priced.usd is not None
-    offer = next(o for o in bundled_catalogue().offers if (o.provider, o.instance_type) == ("aws", "g6.2xlarge"))
+    offer = next(o for o in load_bundled_catalog().offers if (o.provider, o.instance_type) == ("aws", "g6.2xlarge"))
     assert priced.usd[0] == pytest.approx(offer.on_demand_usd_per_hour)
     assert priced.usd[1] > priced.usd[0]
     limited = planned(load=load, target={"hardware": {"offer": "aws/g6.2xlarge"}}, limits={"usd": 0.01})

@@ -9,11 +9,11 @@ import pytest
 from msgspec.structs import replace
 
 from app.errors import UsageError
-from app.records.local import BatchLaw
+from app.records.local import BatchModel
 from app.records.plan_question import PlanQuestion
 from app.records.result import Estimate
 from app.records.traffic import TokenLengths
-from app.wiring.planning import NoHardwareError, PlanRequest, question_of
+from app.wiring.planning import NoHardwareError, PlanRequest, build_question
 from tests.fakes import plan_sources as sources
 from tests.fakes import planned
 from tests.fakes.local_runs import variant
@@ -51,15 +51,15 @@ def asked(tmp_path: Path) -> Asked:
 
     def ask(*names: str, today: datetime.date = TODAY, **more: Any) -> PlanQuestion:
         found = tuple(make[name](tmp_path / name) if name in make else name for name in names)
-        return question_of(PlanRequest(found, **more), today)
+        return build_question(PlanRequest(found, **more), today)
 
     return ask
 
 
-def _failed_law() -> BatchLaw:
+def _failed_law() -> BatchModel:
     unknown = Estimate(None, reason="two batches")
     of = variant(model="other")
-    return BatchLaw(variant=of, t0_ms=unknown, t1_ms=unknown, r2=None, batches=(1, 16), reason="two are no line")
+    return BatchModel(variant=of, t0_ms=unknown, t1_ms=unknown, r2=None, batches=(1, 16), reason="two are no line")
 
 
 def test_a_stored_run_is_planned_with_what_its_profile_says(asked: Asked) -> None:
@@ -86,7 +86,7 @@ def test_what_is_said_beside_a_run_goes_before_its_profile(asked: Asked, tmp_pat
     assert [one.text for one in question.slo] == ["latency_ms.p99 < 80"]
     assert (question.limits.assurance, question.limits.providers) == (0.95, ("acme",))
     assert question.measured[0].hardware.offer == "acme/c4@here"
-    assert [one.key for one in question.catalogue.offers if one.is_yours] == [
+    assert [one.key for one in question.catalogue.offers if one.is_customized] == [
         "acme/c4@here",
         "acme/c8@here",
         "own/rack@cellar",

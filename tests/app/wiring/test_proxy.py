@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from app.errors import UsageError
-from app.wiring.proxy import proxy_for, shown_proxy
+from app.wiring.proxy import find_proxy, format_proxy
 
 FAR, FAR_TLS = "http://model.example:8000/score", "https://model.example/v1"
 
@@ -17,40 +17,40 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
 
 
 def test_no_variable_is_no_proxy() -> None:
-    assert proxy_for((FAR,)) is None
+    assert find_proxy((FAR,)) is None
 
 
 def test_a_scheme_has_its_own(environment: pytest.MonkeyPatch) -> None:
     environment.setenv("HTTP_PROXY", "http://user:canary@proxy.example:3128")
     environment.setenv("HTTPS_PROXY", "proxy.example:3129")
-    assert proxy_for((FAR,)) == "http://user:canary@proxy.example:3128"
-    assert proxy_for((FAR_TLS,)) == proxy_for(("grpcs://model.example:8001",)) == "http://proxy.example:3129"
+    assert find_proxy((FAR,)) == "http://user:canary@proxy.example:3128"
+    assert find_proxy((FAR_TLS,)) == find_proxy(("grpcs://model.example:8001",)) == "http://proxy.example:3129"
 
 
 def test_all_proxy_is_for_the_rest(environment: pytest.MonkeyPatch) -> None:
     environment.setenv("ALL_PROXY", "http://proxy.example:1")
-    assert proxy_for((FAR,)) == proxy_for((FAR_TLS,)) == "http://proxy.example:1"
+    assert find_proxy((FAR,)) == find_proxy((FAR_TLS,)) == "http://proxy.example:1"
 
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1:8000/", "http://localhost/", "http://[::1]:8000/"])
 def test_this_machine_is_never_behind_it(environment: pytest.MonkeyPatch, url: str) -> None:
     environment.setenv("HTTP_PROXY", "http://proxy.example:3128")
-    assert proxy_for((url,)) is None
+    assert find_proxy((url,)) is None
 
 
 @pytest.mark.parametrize("listed", ["model.example", ".example", "other, model.example:8000", "*"])
 def test_hosts_of_no_proxy_are_not_behind_it(environment: pytest.MonkeyPatch, listed: str) -> None:
     environment.setenv("HTTP_PROXY", "http://proxy.example:3128")
     environment.setenv("NO_PROXY", listed)
-    assert proxy_for((FAR,)) is None
+    assert find_proxy((FAR,)) is None
 
 
 def test_replicas_are_all_behind_it_or_none(environment: pytest.MonkeyPatch) -> None:
     environment.setenv("HTTP_PROXY", "http://proxy.example:3128")
     environment.setenv("NO_PROXY", "near.example")
-    assert proxy_for((FAR, "http://other.example/score")) == "http://proxy.example:3128"
+    assert find_proxy((FAR, "http://other.example/score")) == "http://proxy.example:3128"
     with pytest.raises(UsageError, match=r"some of target\.urls"):
-        proxy_for((FAR, "http://near.example/score"))
+        find_proxy((FAR, "http://near.example/score"))
 
 
 @pytest.mark.parametrize("proxy", ["socks5://u:canary@proxy.example:1080", "https://u:canary@proxy.example",
@@ -58,9 +58,9 @@ def test_replicas_are_all_behind_it_or_none(environment: pytest.MonkeyPatch) -> 
 def test_a_proxy_we_cannot_speak_to_is_told_without_its_password(environment: pytest.MonkeyPatch, proxy: str) -> None:
     environment.setenv("HTTP_PROXY", proxy)
     with pytest.raises(UsageError, match=r"^HTTP_PROXY: ") as caught:
-        proxy_for((FAR,))
+        find_proxy((FAR,))
     assert "canary" not in str(caught.value) + (caught.value.hint or "")
 
 
 def test_what_is_shown_is_host_and_port() -> None:
-    assert shown_proxy("http://user:canary@proxy.example:3128") == "proxy.example:3128"
+    assert format_proxy("http://user:canary@proxy.example:3128") == "proxy.example:3128"

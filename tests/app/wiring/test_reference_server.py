@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from app.errors import InstrumentError
-from app.wiring.reference_server import ReferenceServer, face_of, start_scripted
+from app.errors import MeasurementError
+from app.wiring.reference_server import ReferenceServer, find_mock_protocol, start_scripted
 from loadgen.payloads.tensors import TensorInput
-from loadgen.reference.script import Face, HttpFace, Law, OipFace, OpenAiFace, TfServingFace, TorchServeFace
+from loadgen.reference.script import HttpMock, Law, MockProtocol, OipMock, OpenAiMock, TfServingMock, TorchServeMock
 from tests.app.wiring.conftest import Written
 from tests.fakes.program import wait_until
 
@@ -29,7 +29,7 @@ def test_it_answers_until_it_is_closed() -> None:
 
 
 def test_one_that_does_not_come_up_is_the_instruments_fault(capfd: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(InstrumentError, match="did not start"):
+    with pytest.raises(MeasurementError, match="did not start"):
         ReferenceServer("loadgen.reference.nothing")
     assert "No module named" in capfd.readouterr().err
 
@@ -41,41 +41,41 @@ SPECS = ((TensorInput("x", "FP32", (-1, 3)),), (TensorInput("output", "FP32", (-
 @pytest.mark.parametrize(
     ("protocol", "scripted", "workload", "face"),
     [
-        ("http", {"delay": "5ms", "answer": [1]}, None, HttpFace(Law(0.005), answer=[1])),
+        ("http", {"delay": "5ms", "answer": [1]}, None, HttpMock(Law(0.005), answer=[1])),
         (
             "openai-chat",
             {"delay": "5ms", "spread": 0.5, "parallel": 4, "tokens": "50/s"},
             PROMPTS,
-            OpenAiFace(Law(0.005, 0.5, 4, 50.0), output_tokens=64),
+            OpenAiMock(Law(0.005, 0.5, 4, 50.0), output_tokens=64),
         ),
-        ("openai-embeddings", {"row": "1ms"}, PROMPTS, OpenAiFace(Law(row_s=0.001))),
-        ("oip", {"row": "1ms", "inputs": {"x": "FP32[-1, 3]"}}, None, OipFace(Law(row_s=0.001), "scripted", *SPECS)),
+        ("openai-embeddings", {"row": "1ms"}, PROMPTS, OpenAiMock(Law(row_s=0.001))),
+        ("oip", {"row": "1ms", "inputs": {"x": "FP32[-1, 3]"}}, None, OipMock(Law(row_s=0.001), "scripted", *SPECS)),
         (
             "tf-serving",
             {"inputs": {"x": "FP32[-1, 3]"}},
             None,
-            TfServingFace(Law(), "scripted", *SPECS, "serving_default"),
+            TfServingMock(Law(), "scripted", *SPECS, "serving_default"),
         ),
-        ("torchserve", {"seed": 3}, {"body": 1}, TorchServeFace(Law(seed=3))),
+        ("torchserve", {"seed": 3}, {"body": 1}, TorchServeMock(Law(seed=3))),
     ],
 )
 def test_each_protocol_has_its_face(
-    written: Written, protocol: str, scripted: dict[str, Any], workload: Any, face: Face
+    written: Written, protocol: str, scripted: dict[str, Any], workload: Any, face: MockProtocol
 ) -> None:
-    assert face_of(written({"protocol": protocol, "scripted": scripted}, workload)) == face
+    assert find_mock_protocol(written({"protocol": protocol, "scripted": scripted}, workload)) == face
 
 
 def test_what_is_not_scripted_has_none(written: Written) -> None:
-    assert face_of(written()) is None
+    assert find_mock_protocol(written()) is None
 
 
 def test_a_killed_server_reports_the_signal() -> None:
-    server = start_scripted(HttpFace(Law()))
+    server = start_scripted(HttpMock(Law()))
     try:
-        assert server.ending() is None
+        assert server.end_reason() is None
         os.kill(server.pid, signal.SIGKILL)
-        wait_until(lambda: server.ending() is not None)
-        assert server.ending() == "was killed by SIGKILL"
+        wait_until(lambda: server.end_reason() is not None)
+        assert server.end_reason() == "was killed by SIGKILL"
     finally:
         server.close()
 
@@ -83,18 +83,18 @@ def test_a_killed_server_reports_the_signal() -> None:
 @pytest.mark.skipif(sys.platform != "linux", reason="whether a process is stopped is read from /proc")
 def test_a_server_that_stays_stopped_has_ended_too(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("loadgen.child._MAX_STOPPED_S", 0.5)
-    server = start_scripted(HttpFace(Law()))
+    server = start_scripted(HttpMock(Law()))
     try:
         os.kill(server.pid, signal.SIGSTOP)
-        wait_until(lambda: server.ending() is not None)
+        wait_until(lambda: server.end_reason() is not None)
         os.kill(server.pid, signal.SIGCONT)
-        assert server.ending() == "was stopped by a signal such as SIGSTOP"
+        assert server.end_reason() == "was stopped by a signal such as SIGSTOP"
     finally:
         server.close()
 
 
 def test_the_server_answers_and_leaves() -> None:
-    server = start_scripted(OpenAiFace(Law(tokens_per_s=1000.0), model="little"))
+    server = start_scripted(OpenAiMock(Law(tokens_per_s=1000.0), model="little"))
     try:
         assert server.url.endswith("/v1")
         request = urllib.request.Request(

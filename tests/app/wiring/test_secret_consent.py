@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 
 from app.errors import UsageError
-from app.wiring.endpoint import endpoint_of
-from app.wiring.machine import sampler_of
+from app.wiring.endpoint import build_endpoint
+from app.wiring.machine import build_sampler
 from app.wiring.secret_consent import allow_hosts, require_allowed
 from tests.app.wiring.conftest import HTTP, Written
 
@@ -19,19 +19,19 @@ def key(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_secret_is_sent_to_no_host_that_nobody_allowed(written: Written) -> None:
     profile = written(TARGET)
     with pytest.raises(UsageError, match=r"profile 'test' sends env:API_KEY to 10\.0\.0\.5") as refused:
-        endpoint_of(profile)
+        build_endpoint(profile)
     assert "--allow-secrets 10.0.0.5" in str(refused.value.hint)
     assert "canary" not in f"{refused.value} {refused.value.hint}"
     allow_hosts(profile, ["10.0.0.5"])
-    assert endpoint_of(profile).headers == (("Authorization", "Bearer canary"),)
+    assert build_endpoint(profile).headers == (("Authorization", "Bearer canary"),)
     with pytest.raises(UsageError, match="env:HOME"):
-        endpoint_of(written({**TARGET, "headers": {"X-Other": "env:HOME"}}))
+        build_endpoint(written({**TARGET, "headers": {"X-Other": "env:HOME"}}))
 
 
 def test_nor_with_what_is_scraped(written: Written) -> None:
     scrape = {"name": "s", "scrape": "http://10.0.0.6/metrics", "headers": {"Authorization": "env:API_KEY"}}
     with pytest.raises(UsageError, match=r"to 10\.0\.0\.6"):
-        sampler_of(written(HTTP, telemetry=[scrape]))
+        build_sampler(written(HTTP, telemetry=[scrape]))
 
 
 def test_a_pipeline_allows_hosts_by_a_variable(written: Written, monkeypatch: pytest.MonkeyPatch) -> None:

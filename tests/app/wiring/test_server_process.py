@@ -41,9 +41,9 @@ def test_it_is_ready_when_its_url_answers_with_2xx_and_not_before() -> None:
     with started(start_of("after=0.3")) as server:
         assert not server.is_ready()
         wait_until(server.is_ready)
-        assert server.ending() is None
+        assert server.end_reason() is None
     assert not is_running(server.pid)
-    assert server.ending() is None, "it was stopped, and did not leave by itself"
+    assert server.end_reason() is None, "it was stopped, and did not leave by itself"
 
 
 def test_all_it_started_ends_with_it_even_what_does_not_hear(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -61,8 +61,8 @@ def test_it_tells_how_it_ended_and_its_last_words_without_secrets() -> None:
     with started(spec) as server:
         wait_until(server.is_ready)
         os.kill(server.pid, signal.SIGKILL)
-        wait_until(server.ending)
-        assert server.ending() == "was killed by SIGKILL"
+        wait_until(server.end_reason)
+        assert server.end_reason() == "was killed by SIGKILL"
         assert server.last_lines() == ("[31mhello", "the key is ***")
 
 
@@ -70,8 +70,8 @@ def test_a_command_that_ends_at_once_tells_its_code_and_words() -> None:
     code = "import sys; print('x' * 100_000); print('line 2'); sys.exit('no such model')"
     spec = StartSpec((sys.executable, "-c", code), f"http://127.0.0.1:{free_port()}/", 5.0, "/")
     with started(spec) as server:
-        wait_until(server.ending)
-        assert server.ending() == "ended with code 1"
+        wait_until(server.end_reason)
+        assert server.end_reason() == "ended with code 1"
         assert server.last_lines()[-2:] == ("line 2", "no such model")
 
 

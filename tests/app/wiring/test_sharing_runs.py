@@ -7,10 +7,10 @@ import msgspec
 import pytest
 from msgspec.structs import replace
 
-from app.errors import DamagedError, UsageError
+from app.errors import CorruptedFileError, UsageError
 from app.storage.names import CHECKSUMS, RESULT, TELEMETRY
 from app.storage.run_directory import RunWriter, StoredRun
-from app.wiring.sharing_runs import share_run, take_run
+from app.wiring.sharing_runs import import_shared_run, share_run
 from tests.fakes.golden_runs import golden_run
 from tests.fakes.results import full_run
 
@@ -54,7 +54,7 @@ def test_a_page_that_came_with_a_run_is_rendered_again_and_others_are_left_out(
     monkeypatch.setenv("SIZEWISE_HOME", str(tmp_path / "home"))
     script = "<script>steal()</script>"
     bundle = _bundled(tmp_path, {"report.html": script, "more.SVG": script, "report-rescored.html": script})
-    directory, is_new = take_run(bundle)
+    directory, is_new = import_shared_run(bundle)
     assert is_new
     page = (directory / "report.html").read_text("utf-8")
     assert "steal()" not in page
@@ -63,7 +63,7 @@ def test_a_page_that_came_with_a_run_is_rendered_again_and_others_are_left_out(
     sums = [line.split("  ") for line in (directory / CHECKSUMS).read_text().splitlines()]
     listed = {name: checksum for checksum, name in sums}
     assert listed["report.html"] == hashlib.sha256(page.encode()).hexdigest()
-    assert take_run(bundle) == (directory, False)
+    assert import_shared_run(bundle) == (directory, False)
 
 
 def test_a_run_whose_rows_are_damaged_under_right_checksums_is_not_taken_in(
@@ -82,6 +82,6 @@ def test_a_run_whose_rows_are_damaged_under_right_checksums_is_not_taken_in(
     (run / RESULT).write_bytes(msgspec.json.encode(replace(result, artifacts=artifacts)))
     (run / CHECKSUMS).unlink()
     share_run(StoredRun(run), tmp_path / "out.zip")
-    with pytest.raises(DamagedError, match="telemetry"):
-        take_run(tmp_path / "out.zip")
+    with pytest.raises(CorruptedFileError, match="telemetry"):
+        import_shared_run(tmp_path / "out.zip")
     assert not list((tmp_path / "home" / "runs").iterdir())

@@ -7,7 +7,7 @@ import pytest
 from app.errors import UsageError
 from app.records.scaling import Fixed
 from app.storage.plan_file import PlanFile, write_plan
-from app.wiring.simulating import DayRequest, planned, simulated
+from app.wiring.simulating import DayRequest, load_or_compute_plan, simulate_plan_day
 from tests.fakes import planned as fakes
 from tests.fakes.offers import TODAY
 
@@ -22,15 +22,15 @@ def plan(tmp_path: Path) -> str:
 
 
 def test_a_plan_file_is_played_as_it_was_planned(plan: str) -> None:
-    assert planned(plan, TODAY) == (fakes.planned(QUESTION), QUESTION)
-    day = simulated(DayRequest(plan), TODAY)
+    assert load_or_compute_plan(plan, TODAY) == (fakes.planned(QUESTION), QUESTION)
+    day = simulate_plan_day(DayRequest(plan), TODAY)
     assert (day.offer, day.date) == ("acme/c2@here", "2026-08-01")
     assert day.autoscaler == Fixed(2 * day.instances)
 
 
 def test_what_is_asked_for_is_played(plan: str) -> None:
     request = DayRequest(plan, "2026-12-24", "none", ("timeout=2s",), instances=3, offer="acme/c4@here", seed=5)
-    day = simulated(request, TODAY)
+    day = simulate_plan_day(request, TODAY)
     assert (day.offer, day.date, day.instances, day.seed) == ("acme/c4@here", "2026-12-24", 3, 5)
     assert day.autoscaler == Fixed(12)
     assert "waited 2 s gives up" in "\n".join(day.notes)
@@ -53,4 +53,4 @@ def test_what_cannot_be_asked_is_said_before_anything_is_played(plan: str, reque
         request_.source.format(plan), request_.day, request_.autoscaler, request_.overrides, offer=request_.offer
     )
     with pytest.raises(UsageError, match=message):
-        simulated(asked, TODAY)
+        simulate_plan_day(asked, TODAY)

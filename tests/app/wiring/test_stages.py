@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from app.profiles.load import LoadSettings, StageSettings
-from app.session.spec import ShareOf
-from app.wiring.stages import lengths_of, replay, search_of, stages_of
-from loadgen.arrivals import offsets_ns
+from app.session.spec import RateShare
+from app.wiring.stages import build_search, build_stages, replay_trace, trace_lengths
+from loadgen.arrivals import compute_offsets_ns
 from loadgen.records import ClosedArrivals, OpenArrivals, TraceArrivals
 
 
@@ -26,39 +26,39 @@ def stage(trace: Path, **keys: Any) -> StageSettings:
 
 
 def test_a_trace_comes_as_recorded_to_its_end(trace: Path) -> None:
-    replayed = replay(stage(trace), seed=1)
+    replayed = replay_trace(stage(trace), seed=1)
     assert replayed.offsets_ns.tolist() == [0, 10**9, 10**9, 4 * 10**9]
     assert replayed.duration_s * 1e9 > 4 * 10**9
 
 
 def test_it_may_go_faster_and_begin_with_a_lead_in(trace: Path) -> None:
-    replayed = replay(stage(trace, speed="2x", lead_in="1s"), seed=1)
+    replayed = replay_trace(stage(trace, speed="2x", lead_in="1s"), seed=1)
     assert replayed.offsets_ns.tolist() == [-(10**9), -5 * 10**8, -5 * 10**8, 10**9]
     assert replayed.duration_s == pytest.approx(1.0, abs=0.01)
 
 
 def test_it_may_be_cut(trace: Path) -> None:
-    assert replay(stage(trace, duration="2s"), seed=1).duration_s == 2.0
+    assert replay_trace(stage(trace, duration="2s"), seed=1).duration_s == 2.0
 
 
 def test_copies_are_laid_over_each_other_by_the_seed(trace: Path) -> None:
-    replayed = replay(stage(trace, superpose=3), seed=1)
+    replayed = replay_trace(stage(trace, superpose=3), seed=1)
     assert len(replayed.offsets_ns) == 12
     assert (np.diff(replayed.offsets_ns) >= 0).all()
     assert replayed.offsets_ns[0] >= 0
     assert replayed.offsets_ns[-1] < replayed.duration_s * 1e9
     assert sorted(replayed.rows.tolist()) == sorted([0, 1, 2, 3] * 3)
-    assert set(replay(stage(trace), 1).offsets_ns.tolist()) <= set(replayed.offsets_ns.tolist())
-    assert replay(stage(trace, superpose=3), seed=1).offsets_ns.tolist() == replayed.offsets_ns.tolist()
-    assert replay(stage(trace, superpose=3), seed=2).offsets_ns.tolist() != replayed.offsets_ns.tolist()
+    assert set(replay_trace(stage(trace), 1).offsets_ns.tolist()) <= set(replayed.offsets_ns.tolist())
+    assert replay_trace(stage(trace, superpose=3), seed=1).offsets_ns.tolist() == replayed.offsets_ns.tolist()
+    assert replay_trace(stage(trace, superpose=3), seed=2).offsets_ns.tolist() != replayed.offsets_ns.tolist()
 
 
 def test_lengths_go_with_their_arrivals(trace: Path) -> None:
     copies = stage(trace, superpose=2)
-    inputs, outputs = (np.frombuffer(lengths, "<i4") for lengths in lengths_of(trace, copies, seed=1))
-    assert inputs.tolist() == (replay(copies, seed=1).rows + 1).tolist()
+    inputs, outputs = (np.frombuffer(lengths, "<i4") for lengths in trace_lengths(trace, copies, seed=1))
+    assert inputs.tolist() == (replay_trace(copies, seed=1).rows + 1).tolist()
     assert (outputs == inputs * 10).all()
-    assert np.frombuffer(lengths_of(trace, None, seed=1)[0], "<i4").tolist() == [1, 2, 3, 4]
+    assert np.frombuffer(trace_lengths(trace, None, seed=1)[0], "<i4").tolist() == [1, 2, 3, 4]
 
 
 def load(*stages: dict[str, Any], directory: Path = Path("/"), **more: Any) -> LoadSettings:
@@ -67,14 +67,14 @@ def load(*stages: dict[str, Any], directory: Path = Path("/"), **more: Any) -> L
 
 
 def test_repeats_are_stages_of_their_own() -> None:
-    stages = stages_of(load({"rate": "5/s", "duration": "2s", "lead_in": "1s", "repeats": 2}))
+    stages = build_stages(load({"rate": "5/s", "duration": "2s", "lead_in": "1s", "repeats": 2}))
     assert [stage.repeat for stage in stages] == [1, 2]
     assert stages[0].arrivals == OpenArrivals("poisson", ((0.0, 5.0),))
     assert (stages[0].kind, stages[0].duration_s, stages[0].lead_in_s) == ("steady", 2.0, 1.0)
 
 
 def test_closed_then_open() -> None:
-    closed, opened = stages_of(
+    closed, opened = build_stages(
         load(
             {"name": "closed", "concurrency": 8, "think": "100ms", "duration": "2s"},
             {"name": "open", "rate": "80% of closed", "duration": "2s"},
@@ -82,37 +82,37 @@ def test_closed_then_open() -> None:
     )
     assert closed.arrivals == ClosedArrivals(8, 0.1)
     assert closed.kind == "closed"
-    assert opened.share_of == ShareOf("closed", 0.8)
+    assert opened.rate_share == RateShare("closed", 0.8)
     assert opened.arrivals == OpenArrivals("poisson", ((0.0, 1.0),))
 
 
 def test_a_spike_sends_what_it_says() -> None:
     spike = {"base": "50/s", "peak": "300/s", "at": "2s", "for": "1s"}
-    (stage,) = stages_of(load({"arrivals": "constant", "spike": spike, "duration": "5s"}))
+    (stage,) = build_stages(load({"arrivals": "constant", "spike": spike, "duration": "5s"}))
     assert isinstance(stage.arrivals, OpenArrivals)
-    at_s = offsets_ns(stage.arrivals, 5.0, 0.0, seed=1) / 1e9
+    at_s = compute_offsets_ns(stage.arrivals, 5.0, 0.0, seed=1) / 1e9
     assert np.histogram(at_s, [0, 2, 3, 5])[0].tolist() == [100, 300, 100]
 
 
 def test_a_trace_sends_all_of_it(tmp_path: Path) -> None:
     (tmp_path / "trace.csv").write_text("timestamp\n0\n1\n4\n")
-    (stage,) = stages_of(load({"trace": "trace.csv"}, directory=tmp_path))
+    (stage,) = build_stages(load({"trace": "trace.csv"}, directory=tmp_path))
     assert isinstance(stage.arrivals, TraceArrivals)
     assert stage.kind == "varying"
-    assert offsets_ns(stage.arrivals, stage.duration_s, 0.0, seed=1).tolist() == [0, 10**9, 4 * 10**9]
+    assert compute_offsets_ns(stage.arrivals, stage.duration_s, 0.0, seed=1).tolist() == [0, 10**9, 4 * 10**9]
 
 
 def test_a_search_is_at_a_rate_of_one() -> None:
-    search = search_of(load(search={"arrivals": "gamma", "burstiness": 2.0, "start": "20/s"}).search)
+    search = build_search(load(search={"arrivals": "gamma", "burstiness": 2.0, "start": "20/s"}).search)
     assert search is not None
     assert search.arrivals == OpenArrivals("gamma", ((0.0, 1.0),), 2.0)
     assert search.start_per_s == 20.0
-    assert search_of(None) is None
+    assert build_search(None) is None
 
 
 def test_a_sweep_comes_last_and_says_its_load() -> None:
-    stages = stages_of(load({"rate": "5/s", "duration": "2s"}, sweep={"rates": ["50/s", "100/s"], "repeats": 2}))
-    assert [(stage.name, stage.kind, stage.repeat, stage.in_sweep) for stage in stages] == [
+    stages = build_stages(load({"rate": "5/s", "duration": "2s"}, sweep={"rates": ["50/s", "100/s"], "repeats": 2}))
+    assert [(stage.name, stage.kind, stage.repeat, stage.is_in_sweep) for stage in stages] == [
         ("steady", "steady", 1, False),
         ("sweep 50/s", "steady", 1, True),
         ("sweep 50/s", "steady", 2, True),
@@ -120,5 +120,5 @@ def test_a_sweep_comes_last_and_says_its_load() -> None:
         ("sweep 100/s", "steady", 2, True),
     ]
     assert stages[-1].arrivals == OpenArrivals("poisson", ((0.0, 100.0),))
-    one, two = stages_of(load(sweep={"up_to": 2}))
+    one, two = build_stages(load(sweep={"up_to": 2}))
     assert (one.name, one.arrivals, two.name) == ("sweep 1 client", ClosedArrivals(1, 0.0), "sweep 2 clients")

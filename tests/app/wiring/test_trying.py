@@ -10,9 +10,9 @@ import pytest
 
 from app.errors import UsageError
 from app.profiles.loading import load_values
-from app.records.trial import Problem, Trial
-from app.wiring.trying import try_target
-from loadgen.reference.script import HttpFace, OpenAiFace
+from app.records.trial import ConnectionTest, Problem
+from app.wiring.trying import check_target
+from loadgen.reference.script import HttpMock, OpenAiMock
 from loadgen.reference.scripted import Reply, Script, ScriptedServer
 from tests.fakes.certificates import self_signed, server_context
 
@@ -21,16 +21,16 @@ pytestmark = pytest.mark.process
 STAGE = {"stages": [{"rate": "1/s", "duration": "1s"}]}
 
 
-def http(url: str, **target: Any) -> Trial:
+def http(url: str, **target: Any) -> ConnectionTest:
     values = {"sizewise": 1, "name": "try", "target": {"protocol": "http", "url": url, **target},
               "workload": {"body": {"x": 1}}, "load": STAGE}  # fmt: skip
-    return try_target(load_values(values, "try.yaml"))
+    return check_target(load_values(values, "try.yaml"))
 
 
-def chat(url: str, **workload: Any) -> Trial:
+def chat(url: str, **workload: Any) -> ConnectionTest:
     target = {"protocol": "openai-chat", "url": f"{url}/v1", "model": "scripted"}
     asked = {"prompts": {"input_tokens": 8, "output_tokens": 4}, **workload}
-    return try_target(
+    return check_target(
         load_values({"sizewise": 1, "name": "try", "target": target, "workload": asked, "load": STAGE}, "try.yaml")
     )
 
@@ -80,7 +80,7 @@ def test_a_status_that_is_expected_is_no_problem() -> None:
     with answering(status=404) as server:
         values = {"sizewise": 1, "name": "try", "target": {"protocol": "http", "url": server.url},
                   "workload": {"body": {"x": 1}, "expect": {"status": 404}}, "load": STAGE}  # fmt: skip
-        trial = try_target(load_values(values, "try.yaml"))
+        trial = check_target(load_values(values, "try.yaml"))
     assert (trial.problem, trial.status, trial.is_measurable, trial.remedy) == (None, 404, True, None)
 
 
@@ -117,7 +117,7 @@ def test_a_certificate_of_nobody_we_trust_and_one_that_is_verified(tmp_path: Pat
 
 
 def test_a_stream_has_its_first_token() -> None:
-    with ScriptedServer(Script(faces=(OpenAiFace(),))) as server:
+    with ScriptedServer(Script(faces=(OpenAiMock(),))) as server:
         trial = chat(server.url)
     assert (trial.problem, trial.tokens_out, trial.wants_stream) == (None, 4, True)
     assert trial.first_token_ms is not None
@@ -129,7 +129,7 @@ def test_a_whole_answer_where_a_stream_was_asked_for_is_said() -> None:
         "choices": [{"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": "tok "}}],
         "usage": {"prompt_tokens": 8, "completion_tokens": 1},
     }
-    with ScriptedServer(Script(faces=(HttpFace(answer=answer),))) as server:
+    with ScriptedServer(Script(faces=(HttpMock(answer=answer),))) as server:
         streamed, whole = chat(server.url), chat(server.url, stream=False)
     assert (streamed.problem, streamed.is_measurable) == ("not streaming", True)
     assert "workload.stream: false" in str(streamed.remedy)
@@ -139,10 +139,10 @@ def test_a_whole_answer_where_a_stream_was_asked_for_is_said() -> None:
 def test_what_a_run_starts_itself_is_started() -> None:
     target = {"protocol": "http", "scripted": {"answer": json.loads("{}")}}
     values = {"sizewise": 1, "name": "try", "target": target, "workload": {"body": 1}, "load": STAGE}
-    assert try_target(load_values(values, "try.yaml")).problem is None
+    assert check_target(load_values(values, "try.yaml")).problem is None
 
 
 def test_a_model_of_this_machine_is_no_endpoint() -> None:
     values = {"sizewise": 1, "name": "try", "target": {"model": "digits"}}
     with pytest.raises(UsageError, match="no endpoint to try"):
-        try_target(load_values(values, "try.yaml"))
+        check_target(load_values(values, "try.yaml"))

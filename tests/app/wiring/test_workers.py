@@ -7,7 +7,14 @@ from typing import Any
 import pytest
 
 from app.errors import ProfileError, UnavailableError, UsageError
-from app.wiring.workers import RemoteWorkers, RendezvousAddress, gather_of, read_address, read_token, resolved
+from app.wiring.workers import (
+    RemoteWorkers,
+    RendezvousAddress,
+    build_gather,
+    parse_address,
+    read_token,
+    resolve_address,
+)
 from loadgen.records import Gather
 from tests.app.wiring.conftest import LOAD, Written
 
@@ -17,7 +24,7 @@ from tests.app.wiring.conftest import LOAD, Written
     [("10.0.0.1:5557", "10.0.0.1"), ("master.example:5557", "master.example"), ("[fd00::1]:5557", "fd00::1")],
 )
 def test_an_address_is_read_and_written(text: str, host: str) -> None:
-    address = read_address("--bind", text)
+    address = parse_address("--bind", text)
     assert address == RendezvousAddress(host, 5557)
     assert str(address) == text
 
@@ -29,14 +36,14 @@ def test_an_address_is_read_and_written(text: str, host: str) -> None:
 )  # fmt: skip
 def test_what_is_no_address_is_a_usage_error(text: str) -> None:
     with pytest.raises(UsageError, match="--master") as error:
-        read_address("--master", text)
+        parse_address("--master", text)
     assert "--master HOST:PORT" in str(error.value.hint)
 
 
 def test_a_name_is_looked_up() -> None:
-    assert resolved("--bind", RendezvousAddress("127.0.0.1", 5)) == RendezvousAddress("127.0.0.1", 5)
+    assert resolve_address("--bind", RendezvousAddress("127.0.0.1", 5)) == RendezvousAddress("127.0.0.1", 5)
     with pytest.raises(UnavailableError, match=r"no-such-host\.invalid of --bind"):
-        resolved("--bind", RendezvousAddress("no-such-host.invalid", 5))
+        resolve_address("--bind", RendezvousAddress("no-such-host.invalid", 5))
 
 
 def test_the_token_is_where_it_is_said_to_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -86,18 +93,18 @@ def test_auto_is_a_worker_a_core_but_one_for_an_endpoint_on_this_machine(
     written: Written, target: dict[str, Any], cores: float, workers: int
 ) -> None:
     expected = Gather(local=workers) if workers > 1 else None
-    assert gather_of(written(target), cores=cores) == expected
+    assert build_gather(written(target), cores=cores) == expected
 
 
 def test_a_number_is_taken_as_it_is(written: Written) -> None:
-    assert gather_of(written(HERE, load={**LOAD, "workers": 1}), cores=8) is None
-    assert gather_of(written(HERE, load={**LOAD, "workers": 5}), cores=2) == Gather(local=5)
+    assert build_gather(written(HERE, load={**LOAD, "workers": 1}), cores=8) is None
+    assert build_gather(written(HERE, load={**LOAD, "workers": 5}), cores=2) == Gather(local=5)
 
 
 def test_with_remote_workers_none_is_started_here_unless_asked_for(written: Written) -> None:
     expected = Gather(local=0, remote=3, host="10.0.0.1", port=5557, token=REMOTE.token)
-    assert gather_of(written(THERE), REMOTE, cores=4) == expected
-    both = gather_of(written(THERE, load={**LOAD, "workers": 2}), REMOTE, cores=4)
+    assert build_gather(written(THERE), REMOTE, cores=4) == expected
+    both = build_gather(written(THERE, load={**LOAD, "workers": 2}), REMOTE, cores=4)
     assert both is not None
     assert (both.local, both.remote) == (2, 3)
 
@@ -105,7 +112,7 @@ def test_with_remote_workers_none_is_started_here_unless_asked_for(written: Writ
 @pytest.mark.parametrize("target", [HERE, {"protocol": "http", "scripted": {"delay": "1ms"}}])
 def test_remote_workers_cannot_reach_what_listens_here_alone(written: Written, target: dict[str, Any]) -> None:
     with pytest.raises(UsageError, match="reached from this machine only"):
-        gather_of(written(target), REMOTE)
+        build_gather(written(target), REMOTE)
 
 
 def locust(written: Written, tmp_path: Path, **load: Any) -> Any:
@@ -115,9 +122,9 @@ def locust(written: Written, tmp_path: Path, **load: Any) -> Any:
 
 
 def test_a_locust_test_is_one_process(written: Written, tmp_path: Path) -> None:
-    assert gather_of(locust(written, tmp_path), cores=8) is None
-    assert gather_of(locust(written, tmp_path, workers=1), cores=8) is None
+    assert build_gather(locust(written, tmp_path), cores=8) is None
+    assert build_gather(locust(written, tmp_path, workers=1), cores=8) is None
     with pytest.raises(ProfileError, match="runs in one process"):
         locust(written, tmp_path, workers=2)
     with pytest.raises(UsageError, match="one process of this machine"):
-        gather_of(locust(written, tmp_path), REMOTE)
+        build_gather(locust(written, tmp_path), REMOTE)

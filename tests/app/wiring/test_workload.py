@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from app.errors import UsageError
-from app.wiring.workload import workload_of
+from app.wiring.workload import build_workload
 from loadgen.workloads import (
     Dataset,
     DatasetPrompts,
@@ -41,7 +41,7 @@ def files(tmp_path: Path) -> None:
 
 
 def test_bodies_are_text_as_it_is_or_json(written: Written) -> None:
-    workload = workload_of(written(HTTP, {"bodies": ["plain", {"a": None}], "popularity": {"zipf": 1.2}}))
+    workload = build_workload(written(HTTP, {"bodies": ["plain", {"a": None}], "popularity": {"zipf": 1.2}}))
     assert workload == HttpWorkload(
         method="POST",
         bodies=(b"plain", b'{"a":null}'),
@@ -54,7 +54,7 @@ def test_bodies_are_text_as_it_is_or_json(written: Written) -> None:
 def test_a_template_is_filled_from_a_dataset(written: Written, tmp_path: Path) -> None:
     keys = {"dataset": "rows.jsonl", "template": {"text": "{{question}}"}, "path": "/score/{{id}}"}
     expect = {"status": 201, "pointer": "/ok", "equals": True}
-    workload = workload_of(written(HTTP, {**keys, "expect": expect}))
+    workload = build_workload(written(HTTP, {**keys, "expect": expect}))
     assert workload == HttpWorkload(
         method="POST",
         path="/score/{{id}}",
@@ -66,14 +66,14 @@ def test_a_template_is_filled_from_a_dataset(written: Written, tmp_path: Path) -
 
 
 def test_a_folder_is_sent_as_it_is(written: Written, tmp_path: Path) -> None:
-    workload = workload_of(written(model("torchserve"), {"dataset": "images"}))
+    workload = build_workload(written(model("torchserve"), {"dataset": "images"}))
     assert workload == TorchServeWorkload(model="m", dataset=Dataset(str(tmp_path / "images"), "folder"), seed=7)
 
 
 def test_sessions_of_prompts(written: Written) -> None:
     prompts = {"input_tokens": {"lognormal": {"median": 200, "sigma": 0.8}}, "output_tokens": 80, "unique": 5,
                "prefix": {"groups": 3, "tokens": 100}, "turns": "uniform 3 to 10", "think": "500ms"}  # fmt: skip
-    workload = workload_of(
+    workload = build_workload(
         written(model("openai-chat"), {"prompts": prompts, "extra_body": {"temperature": 0.2}, "stream": False})
     )
     assert workload == OpenAiWorkload(
@@ -89,7 +89,9 @@ def test_sessions_of_prompts(written: Written) -> None:
 
 
 def test_texts_to_embed_and_to_rank(written: Written, tmp_path: Path) -> None:
-    embedding = workload_of(written(model("openai-embeddings"), {"dataset": {"path": "rows.jsonl", "prompt": "text"}}))
+    embedding = build_workload(
+        written(model("openai-embeddings"), {"dataset": {"path": "rows.jsonl", "prompt": "text"}})
+    )
     assert embedding == OpenAiWorkload(
         api="embeddings",
         model="m",
@@ -97,13 +99,13 @@ def test_texts_to_embed_and_to_rank(written: Written, tmp_path: Path) -> None:
         stream=False,
         seed=7,
     )
-    ranking = workload_of(written(model("openai-rerank"), {"prompts": {"input_tokens": 9}, "documents": 3}))
+    ranking = build_workload(written(model("openai-rerank"), {"prompts": {"input_tokens": 9}, "documents": 3}))
     assert isinstance(ranking, OpenAiWorkload)
     assert (ranking.api, ranking.documents, ranking.stream) == ("rerank", 3, False)
 
 
 def test_prompts_of_a_trace_have_its_lengths(written: Written) -> None:
-    workload = workload_of(written(model("openai-completions"), {"trace": "trace.csv"}))
+    workload = build_workload(written(model("openai-completions"), {"trace": "trace.csv"}))
     assert isinstance(workload, OpenAiWorkload)
     assert isinstance(workload.prompts, TracePrompts)
     assert np.frombuffer(workload.prompts.input_tokens, "<i4").tolist() == [5, 6]
@@ -113,25 +115,25 @@ def test_prompts_of_a_trace_have_its_lengths(written: Written) -> None:
 @pytest.mark.parametrize(("stream", "transport"), [(False, "grpc"), (True, "grpc-stream")])
 def test_tensors_over_grpc(written: Written, stream: bool, transport: Any) -> None:
     target = {"protocol": "oip-grpc", "url": "grpc://127.0.0.1:8001", "model": "m", "version": "3"}
-    workload = workload_of(written(target, {"stream": stream, "rows_per_request": 4}))
+    workload = build_workload(written(target, {"stream": stream, "rows_per_request": 4}))
     assert workload == OipWorkload(model="m", version="3", transport=transport, rows_per_request=4, seed=7)
 
 
 def test_tensors_over_http(written: Written) -> None:
-    assert workload_of(written(model("oip"), {"binary": False})) == OipWorkload(model="m", binary=False, seed=7)
-    assert workload_of(written(model("tf-serving", signature="s"))) == TfServingWorkload("m", signature="s", seed=7)
+    assert build_workload(written(model("oip"), {"binary": False})) == OipWorkload(model="m", binary=False, seed=7)
+    assert build_workload(written(model("tf-serving", signature="s"))) == TfServingWorkload("m", signature="s", seed=7)
 
 
 def test_a_locust_test(written: Written, tmp_path: Path) -> None:
     load = {"stages": [{"concurrency": 5, "duration": "1s"}]}
     target = {"protocol": "locust", "file": "locustfile.py"}
-    workload = workload_of(written(target, {"user_classes": ["Shop"], "spawn": "2/s"}, load))
+    workload = build_workload(written(target, {"user_classes": ["Shop"], "spawn": "2/s"}, load))
     assert workload == LocustWorkload(str(tmp_path / "locustfile.py"), ("Shop",), 2.0)
 
 
 def test_a_secret_in_a_body_is_sent_and_one_that_was_taken_out_is_refused(written: Written) -> None:
-    sent = workload_of(written(workload={"body": {"api_key": "canary"}}))
+    sent = build_workload(written(workload={"body": {"api_key": "canary"}}))
     assert isinstance(sent, HttpWorkload)
     assert sent.bodies == (b'{"api_key":"canary"}',)
     with pytest.raises(UsageError, match=r"taken out of workload\.body"):
-        workload_of(written(workload={"body": {"api_key": "<redacted>"}}))
+        build_workload(written(workload={"body": {"api_key": "<redacted>"}}))

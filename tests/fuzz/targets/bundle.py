@@ -13,7 +13,7 @@ from pathlib import Path
 import msgspec
 
 from app.records.bundle import Bundle, BundledFile
-from app.reporting.opened import open_facts
+from app.reporting.opened import load_run
 from app.storage.bundle import import_run
 from app.storage.run_directory import StoredRun
 from tests.fuzz.scratch import EDITS, edited_run, scratch_folder
@@ -30,7 +30,7 @@ def read(data: bytes) -> None:
             _write_bundle(edited_run("local", data[1:], folder), path)
         os.environ["SIZEWISE_HOME"] = str(folder / "home")
         directory, _ = import_run(path)
-        open_facts(StoredRun(directory), recover=True)
+        load_run(StoredRun(directory), recover=True)
 
 
 def seeds() -> Iterable[bytes]:

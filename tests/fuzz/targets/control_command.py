@@ -6,23 +6,23 @@ from collections.abc import Iterable
 
 import msgspec
 
-from app.records.control import AddNote, Answer, Extend, SetRate, StopRun, Wish
-from app.storage.control import ControlBox
+from app.records.control import AddNote, ControlCommand, ControlResponse, Extend, SetRate, StopRun
+from app.storage.control import CommandInbox
 from tests.fuzz.scratch import scratch_folder
 
 
 def read(data: bytes) -> None:
     with scratch_folder() as run:
-        box = ControlBox(run)
+        box = CommandInbox(run)
         (run / "control" / "1.wish").write_bytes(data)
-        box.obey(_granted)
+        box.process(_granted)
         assert [path.suffix for path in (run / "control").iterdir()] == [".answer"], "each command has an answer"
 
 
 def seeds() -> Iterable[bytes]:
-    commands: tuple[Wish, ...] = (StopRun(), AddNote("a note"), SetRate(5.0), Extend(30.0))
+    commands: tuple[ControlCommand, ...] = (StopRun(), AddNote("a note"), SetRate(5.0), Extend(30.0))
     return (msgspec.json.encode(command) for command in commands)
 
 
-def _granted(_: Wish) -> Answer:
-    return Answer(True, "done")
+def _granted(_: ControlCommand) -> ControlResponse:
+    return ControlResponse(True, "done")

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Iterable
 
 from loadgen.protocols.openai_stream import OpenAiReader
-from loadgen.transport.answers import KnownHeads
+from loadgen.transport.answers import HeadCache
 from loadgen.transport.connection import Connection
 from loadgen.transport.exchange import Exchange
 from tests.fuzz.scratch import pieces
@@ -32,7 +32,7 @@ class _Wire(asyncio.Transport):
 
 def read(data: bytes) -> None:
     wire = _Wire()
-    connection = Connection(lambda _: None, lambda _: None, KnownHeads())
+    connection = Connection(lambda _: None, lambda _: None, HeadCache())
     connection.connection_made(wire)
     reader = OpenAiReader("chat", None) if data[:1] > b"\x80" else None
     connection.send(Exchange(0, 0, 0, b"request", lambda _: None, False, reader))

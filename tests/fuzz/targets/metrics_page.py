@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from app.telemetry.metrics_page import samples
+from app.telemetry.metrics_page import parse_samples
 
 
 def read(data: bytes) -> None:
-    for sample in samples(data.decode("utf-8", "replace")):
+    for sample in parse_samples(data.decode("utf-8", "replace")):
         _ = sample.labels
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from app.inference.inspection.facts import facts_of
-from app.records.model import GivenShapes
+from app.inference.inspection.facts import read_model_metadata
+from app.records.model import ShapeOverrides
 from tests.fuzz.scratch import ROOT, input_file
 
 _LARGEST = 64 << 10
@@ -13,7 +13,7 @@ _LARGEST = 64 << 10
 
 def read(data: bytes) -> None:
     with input_file(b"\0" + data, "model.onnx") as path:
-        facts_of(path, GivenShapes())
+        read_model_metadata(path, ShapeOverrides())
 
 
 def seeds() -> Iterable[bytes]:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import datetime
 from collections.abc import Iterable
 
-from app.profiles.pricing.catalogue import bundled_catalogue
+from app.profiles.pricing.catalogue import load_bundled_catalog
 from app.profiles.pricing.price_list import read_price_list
 from tests.fuzz.scratch import ROOT, input_file
 
 
 def read(data: bytes) -> None:
     with input_file(data, "offers.csv", "offers.yaml") as path:
-        read_price_list(path, bundled_catalogue(), datetime.date(2026, 11, 28))
+        read_price_list(path, load_bundled_catalog(), datetime.date(2026, 11, 28))
 
 
 def seeds() -> Iterable[bytes]:

@@ -7,8 +7,8 @@ import os
 from collections.abc import Iterable
 
 from app.errors import SizewiseError
-from app.reporting.opened import open_facts
-from app.reporting.run_rows import run_rows
+from app.reporting.opened import load_run
+from app.reporting.run_rows import list_runs
 from app.storage.labels import read_labels
 from app.storage.run_directory import StoredRun
 from tests.fuzz.scratch import EDITS, RUNS, edited_run, scratch_folder
@@ -19,14 +19,14 @@ def read(data: bytes) -> None:
         os.environ["SIZEWISE_HOME"] = str(folder)
         name = RUNS[data[0] % len(RUNS)] if data else RUNS[0]
         stored = StoredRun(edited_run(name, data[1:], folder / "runs"))
-        assert len(run_rows().rows) == 1, "a damaged run stays in the list"
+        assert len(list_runs().rows) == 1, "a damaged run stays in the list"
         with contextlib.suppress(SizewiseError):
             read_labels(stored.directory)
         with contextlib.suppress(SizewiseError):
             _ = stored.is_complete, stored.result
-        opened = open_facts(stored, recover=True)
-        opened.rescored()
-        opened.rescored(["error_rate < 1%"])
+        opened = load_run(stored, recover=True)
+        opened.rescore()
+        opened.rescore(["error_rate < 1%"])
 
 
 def seeds() -> Iterable[bytes]:

@@ -11,7 +11,7 @@ from PySide6.QtWidgets import QApplication, QScrollArea, QTabWidget
 
 from app.gui.assembly import assemble
 from app.gui.page import TITLES
-from app.gui.theme import Choice
+from app.gui.theme import ThemeChoice
 from app.gui.window import Window
 
 _SETTLED_S, _PATIENCE_S = 0.6, 40.0
@@ -30,13 +30,13 @@ def render_pages(
     """One window, each page once a theme; of the result page each of its tabs. `runs` are in the runs' home."""
     window, _ = assemble(application)
     window.resize(*size)
-    window.look.scale_text(text_scale)
+    window.theme_controller.scale_text(text_scale)
     window.show()
     written = []
     if runs:
         fill(window, runs)
     for theme in themes:
-        window.look.choose(_choice(theme))
+        window.theme_controller.set_choice(_choice(theme))
         for key in TITLES:
             window.show_page(key)
             written += [_grab(window, folder / f"{key}{part}-{state}-{theme}.png") for part in _parts(window)]
@@ -61,7 +61,7 @@ def fill(window: Window, runs: tuple[Path, ...]) -> None:
 def _parts(window: Window) -> Iterator[str]:
     """Once, or once for each of its tabs: the first as the page is opened, those after it from their tab bar on."""
     settle()
-    tabs = next((one for one in window.pages.shown.findChildren(QTabWidget) if one.isVisible() and one.count()), None)
+    tabs = next((one for one in window.pages.current.findChildren(QTabWidget) if one.isVisible() and one.count()), None)
     if tabs is None:
         yield ""
         return
@@ -113,6 +113,6 @@ def _turn() -> None:
     loop.exec()
 
 
-def _choice(name: str) -> Choice:
-    choices: dict[str, Choice] = {"light": "light", "dark": "dark", "contrast": "contrast"}
+def _choice(name: str) -> ThemeChoice:
+    choices: dict[str, ThemeChoice] = {"light": "light", "dark": "dark", "contrast": "contrast"}
     return choices[name]

@@ -7,7 +7,7 @@ import pytest
 import requests
 import urllib3
 
-from loadgen.locustfile.requests import RequestLog, error_class, what_failed
+from loadgen.locustfile.requests import RequestLog, classify_error, describe_failure
 
 POOL, CONNECTION = urllib3.HTTPConnectionPool("h"), urllib3.connection.HTTPConnection("h")
 
@@ -53,13 +53,13 @@ def wrapped(inner: Exception) -> Exception:
     ],
 )
 def test_what_a_client_raised_has_its_class(exception: object, status: int | None, error: str | None) -> None:
-    assert error_class(exception, status) == error
+    assert classify_error(exception, status) == error
 
 
 def test_exceptions_that_go_round_in_a_circle_end() -> None:
     one, other = ValueError("one"), ValueError("other")
     one.__context__, other.__context__ = other, one
-    assert error_class(one, None) == "bad-output"
+    assert classify_error(one, None) == "bad-output"
 
 
 @pytest.mark.parametrize(
@@ -77,14 +77,14 @@ def test_exceptions_that_go_round_in_a_circle_end() -> None:
 def test_what_failed_is_told_without_the_words_of_the_exception(
     exception: object, status: int | None, text: str
 ) -> None:
-    assert what_failed(exception, status) == text
+    assert describe_failure(exception, status) == text
 
 
 def test_whatever_a_test_calls_its_requests_makes_a_row() -> None:
     log = RequestLog()
     log.begin(3)
-    log.heard("GET", "/\ud800" + "x" * 1_000, 1.0, "unknown")
-    rows = log.take()
+    log.on_request("GET", "/\ud800" + "x" * 1_000, 1.0, "unknown")
+    rows = log.pop_batch()
     assert rows is not None
     (row,) = rows.to_pylist()
     assert row["name"].startswith("GET /?x")
@@ -95,7 +95,7 @@ def test_the_first_failure_of_each_class_is_kept_for_its_stage() -> None:
     log = RequestLog()
     log.begin(3)
     for exception in (None, TimeoutError("one"), ValueError("secret"), TimeoutError("another")):
-        log.heard("GET", "/", 1.0, 0, exception)
+        log.on_request("GET", "/", 1.0, 0, exception)
     assert [(one.error, one.text) for one in log.first_errors] == [("timeout", "TimeoutError"),
                                                                    ("bad-output", "ValueError")]  # fmt: skip
     log.begin(4)

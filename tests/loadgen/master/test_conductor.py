@@ -5,9 +5,9 @@ from __future__ import annotations
 import pyarrow as pa
 import pytest
 
-from loadgen.frames import rows_body, rows_of
+from loadgen.frames import decode_rows, encode_rows
 from loadgen.records import (
-    WIRE,
+    WIRE_VERSION,
     ChangeRate,
     Configure,
     Endpoint,
@@ -48,7 +48,7 @@ def gathered(*clients: str) -> Conducted:
 
 def prepared(*clients: str) -> Conducted:
     conducted = gathered(*clients)
-    conducted.conductor.obey(RunStage(STAGE))
+    conducted.conductor.execute(RunStage(STAGE))
     for client in clients:
         conducted.say(client, StagePrepared(INDEX))
     return conducted
@@ -67,7 +67,7 @@ def end(conducted: Conducted, client: str, index: int = INDEX) -> None:
 
 def rows_of_share_0(count: int) -> bytes:
     numbers = {"stage": pa.array([INDEX] * count, pa.int32()), "worker": pa.array([0] * count, pa.int16())}
-    return rows_body(batch(count, **numbers))
+    return encode_rows(batch(count, **numbers))
 
 
 def ended(conducted: Conducted) -> StageEnded:
@@ -102,7 +102,7 @@ def test_a_worker_has_joined_once_its_clock_was_read_several_times() -> None:
 
 def test_who_is_too_many_too_late_or_of_another_version_is_sent_away(capsys: pytest.CaptureFixture[str]) -> None:
     conducted = Conducted(2)
-    conducted.hello("a1", wire=WIRE + 1)
+    conducted.hello("a1", wire=WIRE_VERSION + 1)
     conducted.join("a2")
     conducted.hello("b1")
     conducted.hello("b2")
@@ -126,7 +126,7 @@ def test_gathering_ends_when_nobody_comes() -> None:
     conducted.pass_time(2.5)
     assert not conducted.failures
     conducted.pass_time(0.6)
-    conducted.hello("b2", wire=WIRE + 1)
+    conducted.hello("b2", wire=WIRE_VERSION + 1)
     failed = conducted.failures[0]
     assert failed.message == "only 1 of 2 workers joined at 10.0.0.1:5557 within 3 s"
     assert failed.hint is not None
@@ -150,8 +150,8 @@ def test_one_that_leaves_while_others_are_waited_for_may_be_followed_by_another(
 
 def test_all_are_configured_and_one_of_each_host_asks_the_target() -> None:
     conducted = gathered("a1", "a2", "b1")
-    conducted.conductor.obey(Configure(Endpoint(("http://x",)), HttpWorkload()))
-    conducted.conductor.obey(Preflight())
+    conducted.conductor.execute(Configure(Endpoint(("http://x",)), HttpWorkload()))
+    conducted.conductor.execute(Preflight())
     assert [bool(conducted.told(client, Configure)) for client in ("a1", "a2", "b1")] == [True] * 3
     assert [bool(conducted.told(client, Preflight)) for client in ("a1", "a2", "b1")] == [True, False, True]
     conducted.say("b1", PREFLIGHT)
@@ -162,11 +162,11 @@ def test_all_are_configured_and_one_of_each_host_asks_the_target() -> None:
 
 def test_when_it_is_lost_that_asks_another_of_its_host_does() -> None:
     conducted = gathered("a1", "a2", "b1")
-    conducted.conductor.obey(Preflight())
+    conducted.conductor.execute(Preflight())
     conducted.say("b1", PREFLIGHT)
-    conducted.conductor.distrust("a1", "is odd")
+    conducted.conductor.evict("a1", "is odd")
     assert conducted.told("a2", Preflight)
-    conducted.conductor.distrust("a2", "is odd")
+    conducted.conductor.evict("a2", "is odd")
     (done,) = conducted.engine.of(PreflightDone)  # of the one host that is left
     assert isinstance(done, PreflightDone)
     assert done.error is None
@@ -179,7 +179,7 @@ def test_a_stage_is_shared_and_starts_for_all_at_one_moment_on_each_one_s_clock(
     conducted.ahead_ns = 0
     conducted.mute.add("a1")
     conducted.join("b1")
-    conducted.conductor.obey(RunStage(STAGE))
+    conducted.conductor.execute(RunStage(STAGE))
     assert conducted.told("a1", RunStage) == [RunStage(STAGE, Share(0, 2))]
     assert conducted.told("b1", RunStage) == [RunStage(STAGE, Share(1, 2))]
     conducted.say("b1", StagePrepared(INDEX))
@@ -198,11 +198,11 @@ def test_rows_wait_until_all_have_started_and_keep_their_order() -> None:
     conducted = prepared("a1", "b1")
     first, second = (rows_of_share_0(count) for count in (3, 4))
     conducted.say("a1", StageStarted(INDEX, 0, 50))
-    conducted.conductor.hear("a1", "rows", first)
+    conducted.conductor.on_message("a1", "rows", first)
     assert not conducted.engine.rows
     conducted.say("b1", StageStarted(INDEX, 0, 50))
-    conducted.conductor.hear("a1", "rows", second)
-    assert [rows_of(body).num_rows for body in conducted.engine.rows] == [3, 4]
+    conducted.conductor.on_message("a1", "rows", second)
+    assert [decode_rows(body).num_rows for body in conducted.engine.rows] == [3, 4]
 
 
 def test_progress_is_told_four_times_a_second_however_many_tell_it() -> None:
@@ -241,7 +241,7 @@ def test_the_first_error_of_all_is_told_on_the_master_s_clock_also_of_one_that_w
     conducted.ahead_ns = 0
     conducted.mute.add("a1")
     conducted.join("b1")
-    conducted.conductor.obey(RunStage(STAGE))
+    conducted.conductor.execute(RunStage(STAGE))
     for client in ("a1", "b1"):
         conducted.say(client, StagePrepared(INDEX))
         conducted.say(client, StageStarted(INDEX, 0, 50))
@@ -261,10 +261,10 @@ def test_the_first_error_of_all_is_told_on_the_master_s_clock_also_of_one_that_w
 def test_stops_and_changes_of_rate_reach_all_on_their_clocks() -> None:
     conducted = running("a1", "b1")
     now_ns = conducted.clock.now_ns
-    conducted.conductor.obey(ChangeRate(55.0, now_ns))
-    conducted.conductor.obey(ChangeRate(66.0, now_ns + 10**9))
-    conducted.conductor.obey(ExtendStage(12.5))
-    conducted.conductor.obey(StopStage(drain=False))
+    conducted.conductor.execute(ChangeRate(55.0, now_ns))
+    conducted.conductor.execute(ChangeRate(66.0, now_ns + 10**9))
+    conducted.conductor.execute(ExtendStage(12.5))
+    conducted.conductor.execute(StopStage(drain=False))
     for client in ("a1", "b1"):
         assert conducted.told(client, ExtendStage) == [ExtendStage(12.5)]
         assert conducted.told(client, ChangeRate) == [
@@ -295,7 +295,7 @@ def test_a_silent_worker_is_lost_after_two_and_a_half_seconds_and_the_others_sto
     assert lost.lost_ns is not None
     assert silent_ns - 300_000_000 <= lost.lost_ns <= silent_ns
     assert report.scheduled == 150
-    conducted.conductor.obey(RunStage(STAGE))
+    conducted.conductor.execute(RunStage(STAGE))
     assert conducted.told("a1", RunStage)[-1] == RunStage(STAGE, Share(0, 2))
     assert conducted.told("a2", RunStage)[-1] == RunStage(STAGE, Share(1, 2))
     assert len(conducted.told("b1", RunStage)) == 1
@@ -305,14 +305,14 @@ def test_one_lost_between_stages_is_told_with_the_next_and_rows_have_the_survivo
     conducted = gathered("a1", "b1")
     conducted.mute.add("a1")
     conducted.pass_time(10.2)
-    conducted.conductor.obey(RunStage(STAGE))
+    conducted.conductor.execute(RunStage(STAGE))
     conducted.say("b1", StagePrepared(INDEX), StageStarted(INDEX, 0, 100))
-    conducted.conductor.hear("b1", "rows", rows_of_share_0(5))
+    conducted.conductor.on_message("b1", "rows", rows_of_share_0(5))
     end(conducted, "b1")
     assert conducted.engine.workers_of_rows == [1]
     assert [(part.worker, part.lost_ns is None) for part in ended(conducted).workers] == [(0, False), (1, True)]
     conducted.engine.reports.clear()
-    conducted.conductor.obey(RunStage(STAGE))
+    conducted.conductor.execute(RunStage(STAGE))
     conducted.say("b1", StagePrepared(INDEX), StageStarted(INDEX, 0, 100))
     end(conducted, "b1")
     assert [part.worker for part in ended(conducted).workers] == [1]  # once is enough
@@ -321,12 +321,12 @@ def test_one_lost_between_stages_is_told_with_the_next_and_rows_have_the_survivo
 def test_one_lost_after_it_ended_its_part_spoils_nothing_of_this_stage() -> None:
     conducted = running("a1", "b1")
     end(conducted, "a1")
-    conducted.conductor.distrust("a1", "is odd")
+    conducted.conductor.evict("a1", "is odd")
     assert not conducted.told("b1", StopStage)
     end(conducted, "b1")
     assert [part.lost_ns for part in ended(conducted).workers] == [None, None]
     conducted.engine.reports.clear()
-    conducted.conductor.obey(RunStage(STAGE))
+    conducted.conductor.execute(RunStage(STAGE))
     conducted.say("b1", StagePrepared(INDEX), StageStarted(INDEX, 0, 100))
     end(conducted, "b1")
     assert [(part.worker, part.lost_ns is None) for part in ended(conducted).workers] == [(0, False), (1, True)]
@@ -334,9 +334,9 @@ def test_one_lost_after_it_ended_its_part_spoils_nothing_of_this_stage() -> None
 
 def test_one_lost_before_the_stage_began_stops_it_too() -> None:
     conducted = gathered("a1", "b1")
-    conducted.conductor.obey(RunStage(STAGE))
+    conducted.conductor.execute(RunStage(STAGE))
     conducted.say("a1", StagePrepared(INDEX))
-    conducted.conductor.distrust("b1", "is odd")
+    conducted.conductor.evict("b1", "is odd")
     assert [type(command) for command in conducted.door.told["a1"]] == [RunStage, StopStage, StartStage]
     conducted.say("a1", StageStarted(INDEX, 0, 50))
     end(conducted, "a1")
@@ -346,8 +346,8 @@ def test_one_lost_before_the_stage_began_stops_it_too() -> None:
 def test_a_stage_stopped_while_it_is_prepared_ends_as_it_does_with_one_worker() -> None:
     """Who is told to stop begins and ends at once, and waits for no start."""
     conducted = gathered("a1", "b1")
-    conducted.conductor.obey(RunStage(STAGE))
-    conducted.conductor.obey(StopStage(drain=True))
+    conducted.conductor.execute(RunStage(STAGE))
+    conducted.conductor.execute(StopStage(drain=True))
     conducted.say("a1", StagePrepared(INDEX), StageStarted(INDEX, 0, 0))
     end(conducted, "a1")
     conducted.say("b1", StagePrepared(INDEX), StageStarted(INDEX, 0, 0))
@@ -361,7 +361,7 @@ def test_one_that_makes_ready_may_hold_its_breath_for_longer() -> None:
     """Nobody sends yet, and what it reads may keep its interpreter busy for seconds."""
     conducted = gathered("a1", "b1")
     for command, done in ((Preflight(), PREFLIGHT), (RunStage(STAGE), StagePrepared(INDEX))):
-        conducted.conductor.obey(command)
+        conducted.conductor.execute(command)
         conducted.say("a1", done)
         conducted.mute.add("b1")
         conducted.pass_time(9.5)
@@ -386,7 +386,7 @@ def test_one_that_has_ended_its_part_is_at_rest_again() -> None:
 
 def test_one_that_makes_ready_is_not_waited_for_without_end() -> None:
     conducted = gathered("a1", "b1")
-    conducted.conductor.obey(RunStage(STAGE))
+    conducted.conductor.execute(RunStage(STAGE))
     conducted.say("a1", StagePrepared(INDEX))
     conducted.mute.add("b1")
     conducted.pass_time(10.2)
@@ -420,13 +420,13 @@ def test_the_target_s_and_the_profile_s_fault_is_passed_on_with_its_host() -> No
     [
         ("report", b"\xff\x00garbage"),
         ("rows", b"garbage"),
-        ("rows", rows_body(batch(5))),  # of another stage
+        ("rows", encode_rows(batch(5))),  # of another stage
         ("report", b""),
     ],
 )
 def test_who_talks_nonsense_is_lost_and_the_others_go_on(kind: str, body: bytes) -> None:
     conducted = running("a1", "b1")
-    conducted.conductor.hear("b1", kind, body)
+    conducted.conductor.on_message("b1", kind, body)
     assert conducted.told("b1", Quit)
     end(conducted, "a1")
     assert [part.lost_ns is None for part in ended(conducted).workers] == [True, False]
@@ -438,7 +438,7 @@ def test_what_is_said_out_of_turn_is_nonsense() -> None:
         StagePrepared(INDEX),
         PREFLIGHT,
         Progress(INDEX, 0, 1, 1, 1, 0, 0, 0.0),
-        Hello(WIRE, "c", 5, "another clock", "timerfd", "uvloop"),
+        Hello(WIRE_VERSION, "c", 5, "another clock", "timerfd", "uvloop"),
     ):
         conducted = gathered("a1", "b1")
         conducted.say("b1", report)
@@ -451,8 +451,8 @@ def test_what_is_said_out_of_turn_is_nonsense() -> None:
 def test_strangers_are_told_to_leave_and_change_nothing() -> None:
     conducted = running("a1", "b1")
     conducted.say("z1", StageEnded(INDEX, 0, 0, 0, 0, 0.0, 0, stopped_early=False), Failed("no", error="dns"))
-    conducted.conductor.hear("z1", "rows", rows_body(batch(5)))
-    conducted.conductor.hear("z1", "report", b"\xff")
+    conducted.conductor.on_message("z1", "rows", encode_rows(batch(5)))
+    conducted.conductor.on_message("z1", "report", b"\xff")
     assert conducted.told("z1", Quit)
     assert not conducted.told("z1", RunStage)
     assert not conducted.failures
@@ -485,5 +485,5 @@ def test_pings_go_out_four_times_a_second() -> None:
 
 def test_all_are_dismissed() -> None:
     conducted = gathered("a1", "b1")
-    conducted.conductor.dismiss()
+    conducted.conductor.quit_workers()
     assert conducted.told("a1", Quit) == conducted.told("b1", Quit) == [Quit()]

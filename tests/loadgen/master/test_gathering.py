@@ -5,10 +5,10 @@ import socket
 
 import pytest
 
-from loadgen.machine import clock_id
-from loadgen.master.crew import Crew, Member
-from loadgen.master.gathering import Gathering
-from loadgen.records import WIRE, Failed, Gather, Hello
+from loadgen.machine import get_clock_id
+from loadgen.master.crew import RemoteWorker, WorkerPool
+from loadgen.master.gathering import JoinCriteria
+from loadgen.records import WIRE_VERSION, Failed, Gather, Hello
 
 
 class Started:
@@ -26,11 +26,11 @@ class Started:
 
 
 def hello(pid: int, host: str | None = None, clock: str | None = None) -> Hello:
-    return Hello(WIRE, host or socket.gethostname(), pid, clock or clock_id(), "timerfd", "uvloop")
+    return Hello(WIRE_VERSION, host or socket.gethostname(), pid, clock or get_clock_id(), "timerfd", "uvloop")
 
 
-def gathering(local: Started, remote: int = 0) -> Gathering:
-    return Gathering(Gather(1, remote, wait_s=5), "127.0.0.1:1", (local,), 0)  # type: ignore[arg-type]
+def gathering(local: Started, remote: int = 0) -> JoinCriteria:
+    return JoinCriteria(Gather(1, remote, wait_s=5), "127.0.0.1:1", (local,), 0)  # type: ignore[arg-type]
 
 
 @pytest.fixture
@@ -39,8 +39,8 @@ def local() -> Started:
 
 
 def test_one_that_was_started_here_is_known_by_its_process_and_needs_no_offset(local: Started) -> None:
-    member = gathering(local).member_of("a", hello(local.pid), Crew(), 0)
-    assert isinstance(member, Member)
+    member = gathering(local).admit("a", hello(local.pid), WorkerPool(), 0)
+    assert isinstance(member, RemoteWorker)
     assert member.load_worker.is_local
     assert member.clock is None
 
@@ -52,26 +52,26 @@ def test_another_process_of_that_number_is_not_the_one_that_was_started(
     local: Started, host: str | None, clock: str | None
 ) -> None:
     stranger = hello(local.pid, host, clock)
-    assert "one more than were expected" in str(gathering(local).member_of("a", stranger, Crew(), 0))
-    member = gathering(local, remote=1).member_of("a", stranger, Crew(), 0)
-    assert isinstance(member, Member)
+    assert "one more than were expected" in str(gathering(local).admit("a", stranger, WorkerPool(), 0))
+    member = gathering(local, remote=1).admit("a", stranger, WorkerPool(), 0)
+    assert isinstance(member, RemoteWorker)
     assert not member.load_worker.is_local
 
 
 def test_nobody_joins_twice(local: Started) -> None:
-    crew, one = Crew(), gathering(local)
-    member = one.member_of("a", hello(local.pid), crew, 0)
-    assert isinstance(member, Member)
+    crew, one = WorkerPool(), gathering(local)
+    member = one.admit("a", hello(local.pid), crew, 0)
+    assert isinstance(member, RemoteWorker)
     crew.add(member)
     assert one.is_complete(crew)
-    assert "has joined already" in str(one.member_of("b", hello(local.pid), crew, 0))
+    assert "has joined already" in str(one.admit("b", hello(local.pid), crew, 0))
 
 
 def test_when_one_of_ours_ends_nobody_waits_for_it(local: Started) -> None:
     one = gathering(local)
-    assert one.failure(Crew(), 4_900_000_000) is None
+    assert one.find_failure(WorkerPool(), 4_900_000_000) is None
     local.end = "ended with code 1"
-    assert one.failure(Crew(), 0) == Failed(
+    assert one.find_failure(WorkerPool(), 0) == Failed(
         "a load worker of this machine ended with code 1 before all had joined", hint="it was too dark"
     )
 
@@ -79,44 +79,44 @@ def test_when_one_of_ours_ends_nobody_waits_for_it(local: Started) -> None:
 def test_when_one_of_ours_is_stopped_nobody_waits_for_it(local: Started) -> None:
     one = gathering(local)
     local.is_stopped = True
-    assert one.failure(Crew(), 0) is None
+    assert one.find_failure(WorkerPool(), 0) is None
     local.is_stopped = False
-    assert one.failure(Crew(), 1_000_000_000) is None
+    assert one.find_failure(WorkerPool(), 1_000_000_000) is None
     local.is_stopped = True
-    assert one.failure(Crew(), 2_000_000_000) is None, "only in between"
-    assert one.failure(Crew(), 4_400_000_000) is None
-    failed = one.failure(Crew(), 4_500_000_000)
+    assert one.find_failure(WorkerPool(), 2_000_000_000) is None, "only in between"
+    assert one.find_failure(WorkerPool(), 4_400_000_000) is None
+    failed = one.find_failure(WorkerPool(), 4_500_000_000)
     assert failed is not None
     assert failed.message == f"process {local.pid}, a load worker of this machine, is stopped"
 
 
 def test_one_of_ours_that_is_stopped_before_it_sends_is_lost_within_seconds(local: Started) -> None:
-    member = gathering(local).member_of("a", hello(local.pid), Crew(), 0)
-    assert isinstance(member, Member)
-    assert member.loss(9_900_000_000) is None, "it may be busy"
+    member = gathering(local).admit("a", hello(local.pid), WorkerPool(), 0)
+    assert isinstance(member, RemoteWorker)
+    assert member.loss_reason(9_900_000_000) is None, "it may be busy"
     local.is_stopped = True
-    assert member.loss(2_400_000_000) is None
-    assert member.loss(2_500_000_000) == "was not heard of for 2.5 s: its process is stopped"
+    assert member.loss_reason(2_400_000_000) is None
+    assert member.loss_reason(2_500_000_000) == "was not heard of for 2.5 s: its process is stopped"
 
 
 def test_one_of_ours_that_sends_is_lost_unless_it_gets_too_little_of_the_processor(local: Started) -> None:
-    member = gathering(local).member_of("a", hello(local.pid), Crew(), 0)
-    assert isinstance(member, Member)
+    member = gathering(local).admit("a", hello(local.pid), WorkerPool(), 0)
+    assert isinstance(member, RemoteWorker)
     member.is_sending = True
-    assert member.loss(1_300_000_000) is None
+    assert member.loss_reason(1_300_000_000) is None
     local.used_cpu_s += 0.3
-    assert member.loss(2_500_000_000) is None
-    assert member.loss(9_900_000_000) is None
-    assert member.loss(10_000_000_000) == "was not heard of for 10 s"
+    assert member.loss_reason(2_500_000_000) is None
+    assert member.loss_reason(9_900_000_000) is None
+    assert member.loss_reason(10_000_000_000) == "was not heard of for 10 s"
     local.used_cpu_s += 0.95
-    assert member.loss(2_600_000_000) == "was not heard of for 2.5 s", "it has had the processor all the time"
-    member.heard_ns = 10_000_000_000
-    assert member.loss(10_100_000_000) is None
-    assert member.loss(11_300_000_000) is None
-    assert member.loss(12_500_000_000) == "was not heard of for 2.5 s"
+    assert member.loss_reason(2_600_000_000) == "was not heard of for 2.5 s", "it has had the processor all the time"
+    member.last_received_ns = 10_000_000_000
+    assert member.loss_reason(10_100_000_000) is None
+    assert member.loss_reason(11_300_000_000) is None
+    assert member.loss_reason(12_500_000_000) == "was not heard of for 2.5 s"
 
 
 def test_without_remote_workers_nobody_is_told_to_start_any(local: Started) -> None:
-    assert gathering(local).failure(Crew(), 5_000_000_000) == Failed(
+    assert gathering(local).find_failure(WorkerPool(), 5_000_000_000) == Failed(
         "only 0 of 1 worker joined at 127.0.0.1:1 within 5 s"
     )

@@ -14,9 +14,9 @@ import msgpack
 import numpy as np
 import pytest
 
-from loadgen.arrivals import offsets_ns
+from loadgen.arrivals import compute_offsets_ns
 from loadgen.child import start_module
-from loadgen.frames import message_frame, read_report
+from loadgen.frames import encode_message_frame, read_report
 from loadgen.process import LoadError, LoadProcess
 from loadgen.records import (
     BATCH_ROWS,
@@ -48,7 +48,7 @@ NOTICED_S = 3.0
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[ScriptedServer]:
-    with ScriptedServer(Script(), keeps_requests=False) as server:
+    with ScriptedServer(Script(), stores_requests=False) as server:
         yield server
 
 
@@ -72,7 +72,7 @@ def test_three_workers_send_what_one_would(load: LoadProcess) -> None:
     played = Played(load, stage)
     (started,) = played.started
     assert isinstance(stage.arrivals, OpenArrivals)
-    offsets = offsets_ns(stage.arrivals, stage.duration_s, stage.lead_in_s, stage.seed)
+    offsets = compute_offsets_ns(stage.arrivals, stage.duration_s, stage.lead_in_s, stage.seed)
     rows = played.rows.sort_values("index")
     assert np.array_equal(rows["index"], np.arange(len(offsets)))
     assert np.array_equal(rows["intended_ns"], started.start_ns + offsets)
@@ -305,7 +305,7 @@ def started_master(server: ScriptedServer) -> tuple[subprocess.Popen[bytes], lis
         Configure(Endpoint((server.url,)), HttpWorkload()),
         RunStage(plan(100, 60)),
     ):
-        master.stdin.write(message_frame(command))
+        master.stdin.write(encode_message_frame(command))
         master.stdin.flush()
         if isinstance(command, Gather):
             ready = read_report(master.stdout)

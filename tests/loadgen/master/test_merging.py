@@ -1,8 +1,15 @@
 import msgspec
 import pytest
 
-from loadgen.master.merging import earliest, failure_from, merged_end, merged_preflight, merged_progress, summed
-from loadgen.records import Failed, FirstError, PreflightDone, Progress, StageEnded, WorkerPart
+from loadgen.master.merging import (
+    earliest_errors,
+    merge_preflights,
+    merge_progress,
+    merge_stage_ends,
+    name_host_in_failure,
+    sum_known,
+)
+from loadgen.records import Failed, FirstError, PreflightDone, Progress, StageEnded, WorkerStageResult
 
 FAST = PreflightDone(None, 200, "answered", 2.0, 10, ("approximate",), ("a",))
 SLOW = PreflightDone(None, 200, "answered slowly", 9.0, 20, ("approximate", "far"), ("b", "a"), keeps_connection=False)
@@ -11,7 +18,7 @@ ENDED = StageEnded(3, 100, 900, 10, 1, 0.5, 4, stopped_early=False, rates=((0.0,
 
 
 def test_of_hosts_that_were_answered_the_slowest_tells_and_what_all_found_is_kept() -> None:
-    merged = merged_preflight([("one", FAST), ("two", SLOW)])
+    merged = merge_preflights([("one", FAST), ("two", SLOW)])
     assert (merged.detail, merged.service_ms, merged.end_ns) == ("answered slowly", 9.0, 20)
     assert merged.notes == ("approximate", "far")
     assert merged.hosts == ("a", "b")
@@ -19,43 +26,41 @@ def test_of_hosts_that_were_answered_the_slowest_tells_and_what_all_found_is_kep
 
 
 def test_one_host_s_failure_is_the_outcome_and_names_the_host() -> None:
-    merged = merged_preflight(
+    merged = merge_preflights(
         [("one", SLOW), ("two", FAILING), ("three", msgspec.structs.replace(FAILING, error="tls"))]
     )
     assert (merged.error, merged.detail) == ("dns", "from two: no such host")
 
 
 def test_a_host_alone_is_not_named() -> None:
-    assert merged_preflight([("one", FAILING)]) == FAILING
-    assert merged_preflight([("one", FAST)]) == FAST
+    assert merge_preflights([("one", FAILING)]) == FAILING
+    assert merge_preflights([("one", FAST)]) == FAST
 
 
 def test_a_failure_from_a_host_keeps_whose_fault_it_is() -> None:
     failed = Failed("no column named prompt", hint="Name it.", is_workload_wrong=True)
-    assert failure_from("two", failed) == Failed(
+    assert name_host_in_failure("two", failed) == Failed(
         "from two: no column named prompt", hint="Name it.", is_workload_wrong=True
     )
 
 
 def test_progress_adds_up_and_the_worst_lag_counts() -> None:
     one = Progress(3, 1, 10, 9, 7, 1, 1, 0.5)
-    assert merged_progress(3, 99, [one, Progress(3, 2, 20, 20, 15, 0, 5, 2.5)]) == Progress(
-        3, 99, 30, 29, 22, 1, 6, 2.5
-    )
-    assert merged_progress(3, 99, [one, Progress(3, 2, 5, 5, 5, 0, None, 0.1)]).in_flight is None
+    assert merge_progress(3, 99, [one, Progress(3, 2, 20, 20, 15, 0, 5, 2.5)]) == Progress(3, 99, 30, 29, 22, 1, 6, 2.5)
+    assert merge_progress(3, 99, [one, Progress(3, 2, 5, 5, 5, 0, None, 0.1)]).in_flight is None
 
 
 def test_ends_add_up_and_the_last_one_ends_the_stage() -> None:
-    parts = (WorkerPart(0, "one", 1, 0.5, 10, 0.1), WorkerPart(1, "two", 2, 0.7, 11, 0.2))
+    parts = (WorkerStageResult(0, "one", 1, 0.5, 10, 0.1), WorkerStageResult(1, "two", 2, 0.7, 11, 0.2))
     other = StageEnded(3, 100, 950, 11, 0, 0.7, 5, stopped_early=True, rates=((0.0, 20.0), (1.0, 30.0)))
-    merged = merged_end(3, 101, 21, [ENDED, other], parts)
+    merged = merge_stage_ends(3, 101, 21, [ENDED, other], parts)
     assert merged == StageEnded(3, 101, 950, 21, 1, 1.2, 9, stopped_early=True, rates=((0.0, 20.0),), workers=parts)
 
 
 def test_who_waited_longest_tells_of_the_wait() -> None:
     def merged_wait(*waits: float | None) -> float | None:
         ends = [msgspec.structs.replace(ENDED, waited_s=waited_s) for waited_s in waits]
-        return merged_end(3, 101, 21, ends, ()).waited_s
+        return merge_stage_ends(3, 101, 21, ends, ()).waited_s
 
     assert merged_wait(0.2, None, 0.7) == 0.7
     assert merged_wait(None, None) is None
@@ -63,19 +68,19 @@ def test_who_waited_longest_tells_of_the_wait() -> None:
 
 @pytest.mark.parametrize(("counts", "total"), [([], 0), ([1, 2], 3), ([1, None], None)])
 def test_a_sum_with_an_unknown_in_it_is_unknown(counts: list[int | None], total: int | None) -> None:
-    assert summed(counts) == total
+    assert sum_known(counts) == total
 
 
 def test_of_each_class_of_errors_the_earliest_is_told() -> None:
     early, late = FirstError("tls", 5, "early"), FirstError("tls", 9, "late")
     other = FirstError("send", 7, "lost")
-    assert earliest([(late,), (), (other, early)]) == (early, other)
+    assert earliest_errors([(late,), (), (other, early)]) == (early, other)
     progress = [Progress(3, 1, 1, 1, 0, 1, 0, 0.1, first_errors=told) for told in ((late,), (early, other))]
-    assert merged_progress(3, 9, progress).first_errors == (early, other)
-    assert merged_end(3, 101, 21, [ENDED], (), (early,)).first_errors == (early,)
+    assert merge_progress(3, 9, progress).first_errors == (early, other)
+    assert merge_stage_ends(3, 101, 21, [ENDED], (), (early,)).first_errors == (early,)
 
 
 def test_of_several_ends_the_stage_lasted_as_long_as_the_shortest() -> None:
     """What only some had sent to its end was not offered as it should have been."""
     ends = [msgspec.structs.replace(ENDED, duration_s=duration_s) for duration_s in (12.5, 10.0, None)]
-    assert merged_end(3, 101, 21, ends, ()).duration_s == 10.0
+    assert merge_stage_ends(3, 101, 21, ends, ()).duration_s == 10.0

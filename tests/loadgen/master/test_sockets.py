@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import zmq
 
-from loadgen.curve import FRAME_BYTES, guard_worker
+from loadgen.curve import MAX_FRAME_BYTES, secure_worker_socket
 from tests.fakes.load_worker import FakeLoadWorker
 from tests.fakes.program import wait_until
 
@@ -82,7 +82,7 @@ def test_locust_drops_nobody_for_want_of_its_heartbeats() -> None:
 @pytest.mark.process
 def test_what_is_long_comes_in_pieces_and_is_heard_whole() -> None:
     with guarded_master() as (master, port), FakeLoadWorker(port, TOKEN, pid=3) as worker:
-        worker.send("rows", bytes(3 * FRAME_BYTES))
+        worker.send("rows", bytes(3 * MAX_FRAME_BYTES))
         wait_until(lambda: ["fake_elsewhere_3", "rows"] in asked(master)["heard"])
 
 
@@ -92,12 +92,12 @@ def test_what_nobody_has_read_yet_does_not_fill_the_memory() -> None:
     with started("deaf_master.py", TOKEN) as deaf, zmq.Context() as context, context.socket(zmq.DEALER) as worker:
         assert deaf.stdout is not None
         worker.linger, worker.sndhwm = 0, 10
-        guard_worker(worker, TOKEN)
+        secure_worker_socket(worker, TOKEN)
         worker.connect(f"tcp://127.0.0.1:{int(deaf.stdout.readline())}")
         said = 0
         while worker.poll(1_000, zmq.POLLOUT):
-            worker.send(bytes(FRAME_BYTES))
-            said += FRAME_BYTES
+            worker.send(bytes(MAX_FRAME_BYTES))
+            said += MAX_FRAME_BYTES
             assert said < 2**29
         deaf.kill()
 

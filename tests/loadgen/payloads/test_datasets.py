@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from loadgen.payloads import datasets
-from loadgen.payloads.datasets import DRAWS, DatasetError, DatasetReading, OneRow, as_body, picks
+from loadgen.payloads.datasets import MAX_PICKS, DatasetError, DatasetReader, DatasetRow, draw_picks, encode_row
 from loadgen.workloads import Dataset, Popularity
 
 MIB = 2**20
@@ -17,7 +17,7 @@ Format = Literal["jsonl", "csv", "parquet", "folder"]
 
 
 def rows(path: Path, format_: Format, limit_bytes: int = MIB) -> list[dict[str, object]]:
-    return [one.row for one in DatasetReading(Dataset(str(path), format_), limit_bytes)]
+    return [one.row for one in DatasetReader(Dataset(str(path), format_), limit_bytes)]
 
 
 @pytest.fixture
@@ -54,7 +54,7 @@ def test_a_folders_files_by_name_and_nothing_else(folder: Path) -> None:
     (folder / "deeper").mkdir()
     (folder / "link").symlink_to(folder / "a.txt")
     os.mkfifo(folder / "pipe")
-    read = [(one.name, one.row) for one in DatasetReading(Dataset(str(folder), "folder"), MIB)]
+    read = [(one.name, one.row) for one in DatasetReader(Dataset(str(folder), "folder"), MIB)]
     assert read == [("a.txt", {"file": b"a"}), ("b.png", {"file": b"bb"}), ("link", {"file": b"a"})]
 
 
@@ -73,16 +73,16 @@ def test_only_as_many_rows_as_the_limit_holds(tmp_path: Path, format_: Format, c
     file = tmp_path / "d"
     file.write_bytes(content)
     cut, whole = (
-        DatasetReading(Dataset(str(file), format_), 40 if format_ == "jsonl" else 36),
-        DatasetReading(Dataset(str(file), format_), MIB),
+        DatasetReader(Dataset(str(file), format_), 40 if format_ == "jsonl" else 36),
+        DatasetReader(Dataset(str(file), format_), MIB),
     )
-    assert (len(list(cut)), cut.was_cut) == (kept, True)
-    assert (len(list(whole)), whole.was_cut) == (10, False)
+    assert (len(list(cut)), cut.is_truncated) == (kept, True)
+    assert (len(list(whole)), whole.is_truncated) == (10, False)
 
 
 def test_only_as_many_files_as_the_limit_holds(folder: Path) -> None:
-    reading = DatasetReading(Dataset(str(folder), "folder"), 2)
-    assert ([one.name for one in reading], reading.was_cut) == (["a.txt"], True)
+    reading = DatasetReader(Dataset(str(folder), "folder"), 2)
+    assert ([one.name for one in reading], reading.is_truncated) == (["a.txt"], True)
 
 
 @pytest.mark.parametrize(
@@ -139,22 +139,22 @@ def test_a_row_larger_than_the_limit_is_refused(folder: Path) -> None:
 def test_a_row_is_sent_as_it_is_or_as_an_object(tmp_path: Path) -> None:
     file = tmp_path / "d.jsonl"
     file.write_bytes(b'  {"a":1.50,  "b":2}\n')
-    assert [as_body(one, is_csv=False) for one in DatasetReading(Dataset(str(file), "jsonl"), MIB)] == [
+    assert [encode_row(one, is_csv=False) for one in DatasetReader(Dataset(str(file), "jsonl"), MIB)] == [
         b'{"a":1.50,  "b":2}'
     ]
     row: dict[str, object] = {"n": "-1.50", "zip": "007", "on": "true", "none": "", "say": 'a"b'}
-    assert as_body(OneRow(row, 1), is_csv=True) == b'{"n":-1.50,"zip":"007","on":true,"none":"","say":"a\\"b"}'
-    assert as_body(OneRow({"n": "1"}, 1), is_csv=False) == b'{"n":"1"}'
+    assert encode_row(DatasetRow(row, 1), is_csv=True) == b'{"n":-1.50,"zip":"007","on":true,"none":"","say":"a\\"b"}'
+    assert encode_row(DatasetRow({"n": "1"}, 1), is_csv=False) == b'{"n":"1"}'
 
 
 def drawn_of(popularity: Popularity, count: int, seed: int) -> Sequence[int]:
-    drawn = picks(popularity, count, seed)
+    drawn = draw_picks(popularity, count, seed)
     assert drawn is not None
     return drawn
 
 
 def test_in_turn_needs_no_picks() -> None:
-    assert picks(Popularity(), 10, 1) is None
+    assert draw_picks(Popularity(), 10, 1) is None
 
 
 @pytest.mark.parametrize("kind", ["uniform", "zipf"])
@@ -162,19 +162,19 @@ def test_draws_are_seeded_and_within_the_requests(kind: Literal["uniform", "zipf
     drawn = drawn_of(Popularity(kind), 10, 1)
     assert drawn == drawn_of(Popularity(kind), 10, 1) != drawn_of(Popularity(kind), 10, 2)
     assert set(drawn) == set(range(10))
-    assert len(drawn) == DRAWS
+    assert len(drawn) == MAX_PICKS
 
 
 def test_any_request_is_as_likely_as_another() -> None:
     counts = Counter(drawn_of(Popularity("uniform"), 10, 1))
-    assert max(counts.values()) == pytest.approx(DRAWS / 10, rel=0.1)
+    assert max(counts.values()) == pytest.approx(MAX_PICKS / 10, rel=0.1)
 
 
 @pytest.mark.parametrize("exponent", [0.5, 1.0, 2.0, 1e6])
 def test_the_kth_most_popular_has_its_weight(exponent: float) -> None:
     counts = [count for _, count in Counter(drawn_of(Popularity("zipf", exponent), 10, 1)).most_common(3)]
     total = sum(k**-exponent for k in range(1, 11))
-    wanted = [DRAWS * k**-exponent / total for k in (1, 2, 3)]
+    wanted = [MAX_PICKS * k**-exponent / total for k in (1, 2, 3)]
     assert [*counts, 0, 0][:3] == pytest.approx(wanted, rel=0.05, abs=5)
 
 

@@ -1,14 +1,14 @@
 import numpy as np
 import pytest
 
-from loadgen.payloads.lengths import MAX_LENGTH, LengthError, draw
+from loadgen.payloads.lengths import MAX_LENGTH, LengthError, draw_lengths
 from loadgen.workloads import EmpiricalLength, FixedLength, Length, LognormalLength, NormalLength, UniformLength
 
 N = 40_000
 
 
 def drawn(length: Length, count: int = N) -> np.ndarray:
-    lengths = draw(length, count, np.random.default_rng(1))
+    lengths = draw_lengths(length, count, np.random.default_rng(1))
     assert lengths.dtype == np.int64
     assert lengths.shape == (count,)
     return lengths

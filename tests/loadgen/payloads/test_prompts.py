@@ -4,16 +4,16 @@ import msgspec
 import numpy as np
 import pytest
 
-from loadgen.payloads.prompts import MAX_TURNS, PromptError, Session, synthetic
-from loadgen.payloads.texts import TextMaker
+from loadgen.payloads.prompts import MAX_TURNS, PromptError, Session, generate_sessions
+from loadgen.payloads.texts import TextGenerator
 from loadgen.workloads import FixedLength, Popularity, SyntheticPrompts, UniformLength
 
 MIB = 2**20
 
 
 def made(prompts: SyntheticPrompts, *, seed: int = 5, texts: int = 1, limit_bytes: int = 256 * MIB) -> list[Session]:
-    maker = TextMaker(np.random.default_rng(seed), None)
-    sessions = synthetic(prompts, maker, Popularity(), seed, texts=texts, limit_bytes=limit_bytes)
+    maker = TextGenerator(np.random.default_rng(seed), None)
+    sessions = generate_sessions(prompts, maker, Popularity(), seed, texts=texts, limit_bytes=limit_bytes)
     return list(islice(sessions, 10_000))
 
 

@@ -8,14 +8,14 @@ import pytest
 
 from loadgen.payloads.tensors import (
     DTYPES,
+    AmbiguousOutputError,
     TensorError,
     TensorInput,
-    UnclearOutputError,
-    class_output,
-    classes_of,
-    inputs_from,
-    made_up,
+    extract_classes,
+    find_class_output,
+    generate_inputs,
     read_npz,
+    select_inputs,
     to_bytes,
     to_list,
 )
@@ -55,7 +55,7 @@ def test_a_single_array_is_no_npz(tmp_path: Path) -> None:
 
 
 def test_inputs_take_the_models_types_and_leave_other_arrays() -> None:
-    inputs = inputs_from({"x": np.ones((2, 3)), "y": np.arange(2)}, [spec("FP32")])
+    inputs = select_inputs({"x": np.ones((2, 3)), "y": np.arange(2)}, [spec("FP32")])
     assert list(inputs) == ["x"]
     assert inputs["x"].dtype == np.float32
 
@@ -76,13 +76,13 @@ def test_arrays_that_do_not_fit_are_refused(
     arrays: dict[str, np.ndarray], specs: list[TensorInput], message: str
 ) -> None:
     with pytest.raises(TensorError, match=message):
-        inputs_from(arrays, specs)
+        select_inputs(arrays, specs)
 
 
 @pytest.mark.parametrize("datatype", [*DTYPES, "BYTES"])
 def test_inputs_of_every_type_are_made_up_from_the_seed(datatype: str) -> None:
     first, again, other = (
-        made_up([spec(datatype, (-1, 40, -1))], 4, 5, seed, limit_bytes=2**20)["x"] for seed in (1, 1, 2)
+        generate_inputs([spec(datatype, (-1, 40, -1))], 4, 5, seed, limit_bytes=2**20)["x"] for seed in (1, 1, 2)
     )
     assert first.shape == (20, 40, 1)
     assert np.array_equal(first, again)
@@ -92,21 +92,21 @@ def test_inputs_of_every_type_are_made_up_from_the_seed(datatype: str) -> None:
 
 
 def test_a_fixed_first_axis_decides_the_rows() -> None:
-    assert made_up([spec(shape=(1, 3))], 1, 2, 0, limit_bytes=2**20)["x"].shape == (2, 3)
+    assert generate_inputs([spec(shape=(1, 3))], 1, 2, 0, limit_bytes=2**20)["x"].shape == (2, 3)
     with pytest.raises(TensorError, match="takes 1 rows a request, not 8"):
-        made_up([spec(shape=(1, 3))], 8, 2, 0, limit_bytes=2**20)
+        generate_inputs([spec(shape=(1, 3))], 8, 2, 0, limit_bytes=2**20)
     with pytest.raises(TensorError, match="scalar"):
-        made_up([spec(shape=())], 1, 2, 0, limit_bytes=2**20)
+        generate_inputs([spec(shape=())], 1, 2, 0, limit_bytes=2**20)
 
 
 @pytest.mark.parametrize(("limit_bytes", "rows"), [(10_000, 20), (3 * 2 * 12, 6), (3 * 2 * 12 - 1, 4), (24, 2)])
 def test_no_more_requests_are_made_up_than_there_is_memory_for(limit_bytes: int, rows: int) -> None:
-    assert made_up([spec()], 2, 10, 0, limit_bytes=limit_bytes)["x"].shape == (rows, 3)
+    assert generate_inputs([spec()], 2, 10, 0, limit_bytes=limit_bytes)["x"].shape == (rows, 3)
 
 
 def test_a_request_beyond_the_memory_is_refused() -> None:
     with pytest.raises(TensorError, match="one request of 2 rows would take"):
-        made_up([spec()], 2, 10, 0, limit_bytes=23)
+        generate_inputs([spec()], 2, 10, 0, limit_bytes=23)
 
 
 def test_a_spoilt_npz_is_refused(tmp_path: Path) -> None:
@@ -149,8 +149,8 @@ AMOUNT = ("amount", np.zeros(2, np.float32))
     ],
 )
 def test_whole_numbers_are_classes_and_floats_are_scores(outputs: Any, wanted: str | None, index: int) -> None:
-    assert class_output(outputs, 2, wanted) == index
-    assert classes_of(outputs[index][1], 2).tolist() == [1, 0]
+    assert find_class_output(outputs, 2, wanted) == index
+    assert extract_classes(outputs[index][1], 2).tolist() == [1, 0]
 
 
 @pytest.mark.parametrize(
@@ -167,6 +167,6 @@ def test_whole_numbers_are_classes_and_floats_are_scores(outputs: Any, wanted: s
     ],
 )
 def test_what_is_unclear_is_refused(outputs: Any, wanted: str | None, why: str) -> None:
-    with pytest.raises(UnclearOutputError, match=why) as refused:
-        class_output(outputs, 2, wanted)
+    with pytest.raises(AmbiguousOutputError, match=why) as refused:
+        find_class_output(outputs, 2, wanted)
     assert refused.value.hint

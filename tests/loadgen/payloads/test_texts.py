@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tokenizers
 
-from loadgen.payloads.texts import WORDS, CountTokens, TextMaker, TokenizerError, counter_of
+from loadgen.payloads.texts import WORDS, CountTokens, TextGenerator, TokenizerError, load_token_counter
 
 
 def written(folder: Path) -> Path:
@@ -22,7 +22,7 @@ def written(folder: Path) -> Path:
 
 
 def test_tokens_of_the_text_alone_are_counted(tmp_path: Path) -> None:
-    count = counter_of(str(written(tmp_path)))
+    count = load_token_counter(str(written(tmp_path)))
     assert [count(text) for text in ("", "a", "a b a b a b ☃")] == [0, 1, 7]
 
 
@@ -31,7 +31,7 @@ def test_a_file_that_is_no_tokenizer(tmp_path: Path) -> None:
     for content in (b"", b"{}", b"\xff\xfe", b"[" * 1000, b'{"version": "1.0", "model": {"type": "BPE"}}'):
         wrong.write_bytes(content)
         with pytest.raises(TokenizerError, match=r"wrong\.json cannot be read as a tokenizer") as refused:
-            counter_of(str(wrong))
+            load_token_counter(str(wrong))
         assert refused.value.hint == "give the model's tokenizer.json"
         assert "\n" not in str(refused.value)
 
@@ -39,7 +39,7 @@ def test_a_file_that_is_no_tokenizer(tmp_path: Path) -> None:
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
     for path in (tmp_path, tmp_path / "none", Path("/dev/zero")):
         with pytest.raises(TokenizerError, match="is not a file"):
-            counter_of(str(path))
+            load_token_counter(str(path))
 
 
 def test_a_file_that_is_too_large(tmp_path: Path) -> None:
@@ -47,13 +47,13 @@ def test_a_file_that_is_too_large(tmp_path: Path) -> None:
     with large.open("wb") as file:
         file.truncate(257 * 2**20)
     with pytest.raises(TokenizerError, match="larger than 256 MiB"):
-        counter_of(str(large))
+        load_token_counter(str(large))
 
 
 def test_without_the_package_it_says_how_to_get_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "tokenizers", None)
     with pytest.raises(TokenizerError, match="needs the package tokenizers") as refused:
-        counter_of(str(tmp_path / "any"))
+        load_token_counter(str(tmp_path / "any"))
     assert refused.value.hint == "pip install 'sizewise[tokenizer]'"
 
 
@@ -71,23 +71,23 @@ def byte_pairs(size: int) -> CountTokens:
     return lambda text: len(tokenizer.encode(text, add_special_tokens=False))
 
 
-def maker(count_tokens: CountTokens | None = None, seed: int = 1) -> TextMaker:
-    return TextMaker(np.random.default_rng(seed), count_tokens)
+def maker(count_tokens: CountTokens | None = None, seed: int = 1) -> TextGenerator:
+    return TextGenerator(np.random.default_rng(seed), count_tokens)
 
 
 def test_without_a_tokenizer_a_word_is_a_token() -> None:
-    texts = [maker().make(tokens) for tokens in LENGTHS]
+    texts = [maker().generate(tokens) for tokens in LENGTHS]
     assert [len(text.split(" ")) for text in texts] == list(LENGTHS)
     assert set(" ".join(texts).split()) <= set(WORDS)
 
 
 def test_texts_are_seeded_and_differ() -> None:
     ours = maker()
-    made = [ours.make(20) for _ in range(100)]
+    made = [ours.generate(20) for _ in range(100)]
     assert len(set(made)) == 100
     again = maker()
-    assert [again.make(20) for _ in range(100)] == made
-    assert maker(seed=2).make(20) != made[0]
+    assert [again.generate(20) for _ in range(100)] == made
+    assert maker(seed=2).generate(20) != made[0]
 
 
 @pytest.mark.parametrize("size", [256, 400, 1000, 5000])
@@ -95,8 +95,8 @@ def test_with_a_tokenizer_lengths_are_exact(size: int) -> None:
     count_tokens = byte_pairs(size)
     ours = maker(count_tokens)
     for tokens in LENGTHS * 5:
-        assert count_tokens(ours.make(tokens)) == tokens
-    assert ours.missed == 0
+        assert count_tokens(ours.generate(tokens)) == tokens
+    assert ours.inexact_count == 0
 
 
 def test_lengths_a_tokenizer_cannot_give_are_counted_and_near() -> None:
@@ -104,15 +104,15 @@ def test_lengths_a_tokenizer_cannot_give_are_counted_and_near() -> None:
         return 3 * len(text.split())
 
     ours = maker(of_threes)
-    assert [of_threes(ours.make(tokens)) for tokens in (1, 3, 9, 10, 100)] == [3, 3, 9, 9, 99]
-    assert ours.missed == 3
+    assert [of_threes(ours.generate(tokens)) for tokens in (1, 3, 9, 10, 100)] == [3, 3, 9, 9, 99]
+    assert ours.inexact_count == 3
 
 
 @pytest.mark.parametrize("count_tokens", [lambda text: 0, lambda text: 10**9, lambda text: 5])
 def test_a_tokenizer_that_makes_no_sense_ends(count_tokens: CountTokens) -> None:
     ours = maker(count_tokens)
-    assert len(ours.make(1000)) < 200_000
-    assert ours.missed == 1
+    assert len(ours.generate(1000)) < 200_000
+    assert ours.inexact_count == 1
 
 
 def test_words_are_different_ones() -> None:

@@ -1,4 +1,4 @@
-from loadgen.protocols.built import ResponseCheck, judged, status_error
+from loadgen.protocols.built import ResponseCheck, check_response, classify_status
 from loadgen.transport.exchange import Exchange
 
 
@@ -7,7 +7,7 @@ def done(status: int | None, error: str | None = None) -> Exchange:
 
 
 def judge(exchange: Exchange) -> ResponseCheck:
-    return ResponseCheck(right=exchange.number + (exchange.status or 0) + len(exchange.body))
+    return ResponseCheck(correct_rows=exchange.request_index + (exchange.status or 0) + len(exchange.body))
 
 
 def broken(_: Exchange) -> ResponseCheck:
@@ -15,17 +15,17 @@ def broken(_: Exchange) -> ResponseCheck:
 
 
 def test_an_answer_is_judged_and_a_lost_one_is_not() -> None:
-    assert judged(judge, done(200)) == ResponseCheck(None, 202)
-    assert judged(judge, done(200, "truncated")) == ResponseCheck("truncated")
-    assert judged(judge, done(None, "send")) == ResponseCheck("send")
+    assert check_response(judge, done(200)) == ResponseCheck(None, 202)
+    assert check_response(judge, done(200, "truncated")) == ResponseCheck("truncated")
+    assert check_response(judge, done(None, "send")) == ResponseCheck("send")
 
 
 def test_an_answer_that_breaks_the_judge_has_a_judgement() -> None:
-    assert judged(broken, done(200)) == ResponseCheck("bad-payload")
+    assert check_response(broken, done(200)) == ResponseCheck("bad-payload")
 
 
 def test_only_2xx_is_as_promised() -> None:
-    found = {status: status_error(status) for status in (200, 204, 301, 404, 429, 500, 503)}
+    found = {status: classify_status(status) for status in (200, 204, 301, 404, 429, 500, 503)}
     assert found == {
         200: None, 204: None, 301: "bad-payload", 404: "http-4xx", 429: "http-4xx", 500: "http-5xx", 503: "http-5xx",
     }  # fmt: skip

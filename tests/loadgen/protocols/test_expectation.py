@@ -3,14 +3,14 @@ from time import perf_counter
 import pytest
 
 from loadgen.protocols.built import WorkloadError
-from loadgen.protocols.expectation import judge_of, judge_status
+from loadgen.protocols.expectation import build_check, judge_status
 from loadgen.transport.exchange import Exchange
 from loadgen.workloads import Expectation
 
 
 def error_of(expect: Expectation, body: bytes = b"", status: int = 200) -> str | None:
     exchange = Exchange(0, 0, 0, b"", lambda _: None, status=status, body=body)
-    return judge_of(expect)(exchange).error
+    return build_check(expect)(exchange).error
 
 
 @pytest.mark.parametrize(
@@ -19,7 +19,7 @@ def error_of(expect: Expectation, body: bytes = b"", status: int = 200) -> str |
 )
 def test_the_status_alone_is_judged_when_nothing_is_expected(status: int, error: str | None) -> None:
     assert error_of(Expectation(), status=status) == error
-    assert judge_of(None) is judge_of(Expectation()) is judge_status
+    assert build_check(None) is build_check(Expectation()) is judge_status
 
 
 def test_other_statuses_may_be_right() -> None:
@@ -99,4 +99,4 @@ def test_no_pattern_takes_for_ever() -> None:
 )
 def test_an_expectation_that_cannot_be_read_is_refused(expect: Expectation) -> None:
     with pytest.raises(WorkloadError):
-        judge_of(expect)
+        build_check(expect)

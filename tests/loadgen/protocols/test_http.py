@@ -4,13 +4,13 @@ import pytest
 
 from loadgen.protocols import http
 from loadgen.protocols.built import WorkloadError
-from loadgen.protocols.http import build_http, request_bytes
+from loadgen.protocols.http import build_http, encode_request
 from loadgen.records import Endpoint
-from loadgen.transport.address import address_of
+from loadgen.transport.address import parse_url
 from loadgen.workloads import Dataset, Expectation, HttpWorkload, Popularity
 
 URL = "http://h:1/a?b=c"
-ADDRESS = address_of(URL)
+ADDRESS = parse_url(URL)
 ENDPOINT = Endpoint((URL,))
 HEAD = "Host: h:1\r\nUser-Agent: sizewise\r\nAccept-Encoding: identity\r\n"
 
@@ -33,7 +33,7 @@ def bodies(workload: HttpWorkload) -> list[bytes]:
 def test_a_request_without_a_body() -> None:
     built = build_http(HttpWorkload(), Endpoint((URL,), headers=(("X-A", "1"),)), ADDRESS)
     assert built.requests == [f"GET /a?b=c HTTP/1.1\r\n{HEAD}X-A: 1\r\n\r\n".encode()]
-    assert (built.is_head, built.shown, built.notes) == (False, "GET http://h:1/a", ())
+    assert (built.is_head, built.label, built.notes) == (False, "GET http://h:1/a", ())
 
 
 def test_each_body_is_one_request_with_its_length_and_type() -> None:
@@ -51,7 +51,7 @@ def test_a_post_without_a_body_says_so() -> None:
 
 def test_the_users_headers_replace_ours_but_not_the_length() -> None:
     headers = [("user-agent", "mine"), ("HOST", "other"), ("content-length", "9"), ("accept-encoding", "gzip")]
-    request = request_bytes("POST", "/", ADDRESS, headers, b"x")
+    request = encode_request("POST", "/", ADDRESS, headers, b"x")
     fields = b"HOST: other\r\nuser-agent: mine\r\naccept-encoding: gzip\r\nContent-Length: 1"
     assert request == b"POST / HTTP/1.1\r\n" + fields + b"\r\n\r\nx"
 
@@ -68,7 +68,7 @@ def test_the_users_headers_replace_ours_but_not_the_length() -> None:
 )
 def test_what_would_break_out_of_its_line_is_refused(method: str, path: str, header: tuple[str, str]) -> None:
     with pytest.raises(WorkloadError) as refused:
-        request_bytes(method, path, ADDRESS, [header], None)
+        encode_request(method, path, ADDRESS, [header], None)
     assert "Injected" not in str(refused.value)
 
 

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from loadgen.protocols import oip
-from loadgen.protocols.built import Built, ResponseCheck, TargetError, WorkloadError
+from loadgen.protocols.built import PreparedWorkload, ResponseCheck, TargetError, WorkloadError
 from loadgen.protocols.oip import build_oip
-from loadgen.protocols.oip_grpc import METADATA
+from loadgen.protocols.oip_grpc import METADATA_METHOD
 from loadgen.protocols.open_inference_pb2 import (
     InferTensorContents,
     ModelInferRequest,
@@ -18,7 +18,7 @@ from loadgen.protocols.open_inference_pb2 import (
     ModelStreamInferResponse,
 )
 from loadgen.records import Endpoint
-from loadgen.transport.address import grpc_address_of
+from loadgen.transport.address import parse_grpc_url
 from loadgen.transport.exchange import Exchange
 from loadgen.workloads import OipWorkload, Popularity
 from tests.fakes.open_inference import floats, inputs
@@ -56,12 +56,12 @@ def http(infer: Answers = lambda request, _: (200, ANSWER_JSON)) -> Server:
 
 def grpc(infer: Answers, shape: tuple[int, ...] = (-1, 2)) -> Server:
     metadata = inputs(("x", "FP32", shape)).SerializeToString()
-    return Server(lambda request, method: (200, metadata) if method == METADATA else infer(request, method))
+    return Server(lambda request, method: (200, metadata) if method == METADATA_METHOD else infer(request, method))
 
 
-def build(workload: OipWorkload, server: Server | None = None) -> Built:
+def build(workload: OipWorkload, server: Server | None = None) -> PreparedWorkload:
     url = "http://h:1/"
-    return asyncio.run(build_oip(workload, Endpoint((url,)), grpc_address_of(url), server or http()))
+    return asyncio.run(build_oip(workload, Endpoint((url,)), parse_grpc_url(url), server or http()))
 
 
 @pytest.fixture
@@ -160,9 +160,9 @@ def test_the_answer_is_held_against_the_labels(npz: str) -> None:
     built = build(OipWorkload("m", tensors=npz, labels="y"))
     exchange = Exchange(0, 1, 0, b"", lambda _: None)
     exchange.status, exchange.body = 200, ANSWER_JSON
-    assert built.judge(exchange) == ResponseCheck(None, 0)
-    exchange.number = 0
-    assert built.judge(exchange) == ResponseCheck(None, 1)
+    assert built.check(exchange) == ResponseCheck(None, 0)
+    exchange.request_index = 0
+    assert built.check(exchange) == ResponseCheck(None, 1)
 
 
 def _classified(*outputs: Output) -> Server:
@@ -175,10 +175,10 @@ LABEL: Output = ("label", "INT64", [1, 1], [1])
 SCORES: Output = ("probabilities", "FP32", [1, 4], [0.0, 0.0, 0.0, 1.0])
 
 
-def _judged(built: Built, status_and_body: tuple[int | None, bytes]) -> ResponseCheck:
+def _judged(built: PreparedWorkload, status_and_body: tuple[int | None, bytes]) -> ResponseCheck:
     exchange = Exchange(0, 1, 0, b"", lambda _: None)
     exchange.status, exchange.body = status_and_body
-    return built.judge(exchange)
+    return built.check(exchange)
 
 
 @pytest.mark.parametrize(("output", "right"), [(None, 1), ("label", 1), ("probabilities", 0)])
@@ -216,7 +216,7 @@ def test_over_grpc_too(npz: str, transport: Literal["grpc", "grpc-stream"]) -> N
     else:
         exchange.reader = built.new_reader()
         assert exchange.reader.feed(whole.SerializeToString(), 1) is None
-    assert built.judge(exchange) == ResponseCheck(None, 1)
+    assert built.check(exchange) == ResponseCheck(None, 1)
 
 
 def test_tensors_beyond_the_memory_for_them_are_left_out_and_said_so(npz: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,9 +9,9 @@ from loadgen.payloads.tensors import TensorError, TensorInput
 from loadgen.protocols import oip_http
 from loadgen.protocols.built import ResponseCheck, TargetError
 from loadgen.protocols.oip_http import OipHttp, model_path, read_metadata, read_outputs
-from loadgen.protocols.oip_tensors import AnswerError, judge_outputs
+from loadgen.protocols.oip_tensors import ResponseError, check_outputs
 from loadgen.records import Endpoint
-from loadgen.transport.address import address_of
+from loadgen.transport.address import parse_url
 from loadgen.transport.exchange import Exchange, Headers
 from loadgen.workloads import OipWorkload
 
@@ -75,7 +75,7 @@ def test_binary_outputs_follow_the_head_in_order() -> None:
     ],
 )
 def test_json_that_breaks_the_promise_is_refused(body: bytes) -> None:
-    with pytest.raises(AnswerError):
+    with pytest.raises(ResponseError):
         read_outputs([], body)
 
 
@@ -96,16 +96,16 @@ def test_json_that_breaks_the_promise_is_refused(body: bytes) -> None:
     ],
 )
 def test_sizes_that_do_not_add_up_are_refused(headers: list[tuple[bytes, bytes]], body: bytes) -> None:
-    with pytest.raises(AnswerError):
+    with pytest.raises(ResponseError):
         read_outputs(headers, body)
 
 
 def test_nan_is_a_bad_output_however_it_is_written() -> None:
     headers, body = binary_answer(np.array([1, np.nan], np.float32).tobytes(), 8)
-    assert judge_outputs(read_outputs(headers, body), None) == ResponseCheck("bad-output")
-    assert judge_outputs(read_outputs([], json_answer("[1, NaN]")), None) == ResponseCheck("bad-output")
-    assert judge_outputs(read_outputs([], json_answer("[1, null]")), None) == ResponseCheck("bad-output")
-    assert judge_outputs(read_outputs([], json_answer("[1, Infinity]")), None) == ResponseCheck()
+    assert check_outputs(read_outputs(headers, body), None) == ResponseCheck("bad-output")
+    assert check_outputs(read_outputs([], json_answer("[1, NaN]")), None) == ResponseCheck("bad-output")
+    assert check_outputs(read_outputs([], json_answer("[1, null]")), None) == ResponseCheck("bad-output")
+    assert check_outputs(read_outputs([], json_answer("[1, Infinity]")), None) == ResponseCheck()
 
 
 def test_one_long_text_costs_no_memory_for_the_short_ones() -> None:
@@ -120,7 +120,7 @@ def test_one_long_text_costs_no_memory_for_the_short_ones() -> None:
     assert peak_bytes < 10 * 2**20
 
 
-ADDRESS = address_of("http://h:1/base/")
+ADDRESS = parse_url("http://h:1/base/")
 ENDPOINT = Endpoint(("http://h:1/base/",), headers=(("X-A", "1"),))
 X = TensorInput("x", "FP32", (-1, 2))
 
@@ -148,7 +148,7 @@ def test_names_are_quoted_and_a_version_has_its_place() -> None:
 
 def test_a_binary_request_is_a_json_head_and_the_tensors() -> None:
     part = [(X, np.array([[4, 5], [6, 7]], np.float32)), (TensorInput("t", "BYTES", ()), np.array("é"))]
-    head, body = split(spoken(OipWorkload("m")).request(part, True))
+    head, body = split(spoken(OipWorkload("m")).encode_request(part, True))
     assert head.startswith(b"POST /base/v2/models/m/infer HTTP/1.1\r\n")
     assert b"\r\nX-A: 1" in head
     size = int(head.partition(b"Inference-Header-Content-Length: ")[2].split(b"\r\n")[0])
@@ -165,7 +165,7 @@ def test_a_binary_request_is_a_json_head_and_the_tensors() -> None:
 
 def test_a_json_request_has_its_data_inside() -> None:
     part = [(X, np.array([[0, 1]], np.float32)), (TensorInput("t", "BYTES", (-1,)), np.array(["é".encode()]))]
-    head, body = split(spoken(OipWorkload("m")).request(part, False))
+    head, body = split(spoken(OipWorkload("m")).encode_request(part, False))
     assert b"\r\nContent-Type: application/json" in head
     assert msgspec.json.decode(body) == {
         "inputs": [
@@ -178,7 +178,7 @@ def test_a_json_request_has_its_data_inside() -> None:
 @pytest.mark.parametrize("values", [np.array([np.nan]), np.array([-np.inf]), np.array([b"\xff"])])
 def test_what_json_has_no_form_for_is_refused(values: np.ndarray) -> None:
     with pytest.raises(TensorError, match="JSON"):
-        spoken(OipWorkload("m")).request([(X, values)], False)
+        spoken(OipWorkload("m")).encode_request([(X, values)], False)
 
 
 @pytest.mark.parametrize(
@@ -205,7 +205,7 @@ def test_metadata_tells_the_inputs() -> None:
 
 
 def test_the_answer_is_held_against_the_labels_of_its_rows() -> None:
-    judge = spoken(OipWorkload("m")).judge(np.array([[0, 1], [1, 0]]))
+    judge = spoken(OipWorkload("m")).build_check(np.array([[0, 1], [1, 0]]))
     answer = b'{"outputs": [{"name": "o", "datatype": "FP32", "shape": [2, 2], "data": [9, 1, 2, 8]}]}'
     assert judge(answered(answer, number=0)) == ResponseCheck(None, 2)
     assert judge(answered(answer, number=1)) == ResponseCheck(None, 0)
@@ -221,4 +221,4 @@ def test_an_answer_that_breaks_its_reader_is_a_bad_payload(
         raise error
 
     monkeypatch.setattr(oip_http, "read_outputs", fail)
-    assert spoken(OipWorkload("m")).judge(None)(answered(b"{}")) == ResponseCheck("bad-payload")
+    assert spoken(OipWorkload("m")).build_check(None)(answered(b"{}")) == ResponseCheck("bad-payload")

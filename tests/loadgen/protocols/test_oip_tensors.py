@@ -5,7 +5,7 @@ import pytest
 
 from loadgen.payloads.tensors import TensorError, TensorInput
 from loadgen.protocols.built import ResponseCheck
-from loadgen.protocols.oip_tensors import AnswerError, from_bytes, inputs_of, judge_outputs
+from loadgen.protocols.oip_tensors import ResponseError, check_outputs, decode_tensor, load_inputs
 from loadgen.workloads import OipWorkload
 
 X = TensorInput("x", "FP32", (-1, 2))
@@ -19,7 +19,7 @@ def npz(tmp_path: Path) -> str:
 
 
 def shapes(workload: OipWorkload, *specs: TensorInput) -> list[list[tuple[int, ...]]]:
-    return [[tensor.shape for _, tensor in part] for part in inputs_of(workload, specs).parts()]
+    return [[tensor.shape for _, tensor in part] for part in load_inputs(workload, specs).requests()]
 
 
 @pytest.mark.parametrize(
@@ -52,19 +52,19 @@ def test_a_scalar_beside_rows_is_one_for_each_request() -> None:
 def test_every_datatype_is_made_up_seeded(datatype: str) -> None:
     spec = TensorInput("x", datatype, (-1, 64))
     first, again, other = (
-        next(inputs_of(OipWorkload("m", seed=seed), [spec]).parts())[0][1].tolist() for seed in (1, 1, 2)
+        next(load_inputs(OipWorkload("m", seed=seed), [spec]).requests())[0][1].tolist() for seed in (1, 1, 2)
     )
     assert first == again != other
 
 
 def test_bfloat16_is_refused_with_what_to_do() -> None:
     with pytest.raises(TensorError, match=r"x takes BF16.*FP16 or FP32"):
-        inputs_of(OipWorkload("m"), [TensorInput("x", "BF16", (-1, 2))])
+        load_inputs(OipWorkload("m"), [TensorInput("x", "BF16", (-1, 2))])
 
 
 def test_rows_of_a_file_go_into_requests_with_their_labels(npz: str) -> None:
-    inputs = inputs_of(OipWorkload("m", tensors=npz, labels="y", rows_per_request=2), [X])
-    assert [part[0][1].tolist() for part in inputs.parts()] == [[[0, 1], [2, 3]], [[4, 5], [6, 7]]]
+    inputs = load_inputs(OipWorkload("m", tensors=npz, labels="y", rows_per_request=2), [X])
+    assert [part[0][1].tolist() for part in inputs.requests()] == [[[0, 1], [2, 3]], [[4, 5], [6, 7]]]
     labels = inputs.labels(2)
     assert labels is not None
     assert labels.tolist() == [[0, 1], [1, 0]]
@@ -72,27 +72,27 @@ def test_rows_of_a_file_go_into_requests_with_their_labels(npz: str) -> None:
 
 def test_a_file_holds_a_scalar_for_each_request(npz: str) -> None:
     scalar = TensorInput("t", "FP32", ())
-    parts = list(inputs_of(OipWorkload("m", tensors=npz), [X, scalar]).parts())
+    parts = list(load_inputs(OipWorkload("m", tensors=npz), [X, scalar]).requests())
     assert [part[1][1].tolist() for part in parts] == [0.5, 1, 1.5, 2, 2.5]
     assert parts[0][1][1].shape == ()
     with pytest.raises(TensorError, match="one row a request"):
-        inputs_of(OipWorkload("m", tensors=npz, rows_per_request=2), [X, scalar])
+        load_inputs(OipWorkload("m", tensors=npz, rows_per_request=2), [X, scalar])
 
 
 def test_axes_that_do_not_fit_are_refused(npz: str) -> None:
     with pytest.raises(TensorError, match="x has 2 axes, and the model's input 3"):
-        inputs_of(OipWorkload("m", tensors=npz), [TensorInput("x", "FP32", (-1, 1, 2))])
+        load_inputs(OipWorkload("m", tensors=npz), [TensorInput("x", "FP32", (-1, 1, 2))])
 
 
 @pytest.mark.parametrize("labels", ["nothing", "x"])
 def test_labels_must_be_one_whole_number_a_row(npz: str, labels: str) -> None:
     with pytest.raises(TensorError, match="5 whole numbers"):
-        inputs_of(OipWorkload("m", tensors=npz, labels=labels), [X])
+        load_inputs(OipWorkload("m", tensors=npz, labels=labels), [X])
 
 
 def test_made_up_inputs_have_no_labels() -> None:
     with pytest.raises(TensorError, match="labels need tensors"):
-        inputs_of(OipWorkload("m", labels="y"), [X])
+        load_inputs(OipWorkload("m", labels="y"), [X])
 
 
 @pytest.mark.parametrize(
@@ -100,53 +100,53 @@ def test_made_up_inputs_have_no_labels() -> None:
 )
 def test_what_makes_no_request_is_refused(specs: list[TensorInput], rows: int, sentence: str) -> None:
     with pytest.raises(TensorError, match=sentence):
-        inputs_of(OipWorkload("m", rows_per_request=rows), specs)
+        load_inputs(OipWorkload("m", rows_per_request=rows), specs)
 
 
 @pytest.mark.parametrize("shape", [(-1, 2**40), (-1, 0, 10**30), (-1, *[1] * 70), (-1, 2**31, 2**31), (0, 3), (2**40,)])
 def test_inputs_of_any_size_a_server_may_name_are_refused_before_they_are_made(shape: tuple[int, ...]) -> None:
     with pytest.raises(TensorError, match=r"MiB|no values"):
-        inputs_of(OipWorkload("m"), [TensorInput("x", "FP32", shape)])
+        load_inputs(OipWorkload("m"), [TensorInput("x", "FP32", shape)])
 
 
 def test_right_rows_are_counted_by_the_arg_max_of_scores() -> None:
     outputs = [np.array([[1, 9], [8, 2], [3, 4]]), np.zeros(3)]
-    assert judge_outputs(outputs, np.array([1, 1, 1])) == ResponseCheck(None, 2)
+    assert check_outputs(outputs, np.array([1, 1, 1])) == ResponseCheck(None, 2)
 
 
 def test_right_rows_are_counted_by_classes_where_the_model_gives_them() -> None:
     """As of a classifier that skl2onnx exported: its first output is the class, its second has the scores."""
     outputs = [np.array([[3], [1], [2]]), np.eye(4)[[3, 1, 2]]]
-    assert judge_outputs(outputs, np.array([3, 1, 0])) == ResponseCheck(None, 2)
-    assert judge_outputs(outputs, np.array([3, 1, 0]), 1) == ResponseCheck(None, 2)
+    assert check_outputs(outputs, np.array([3, 1, 0])) == ResponseCheck(None, 2)
+    assert check_outputs(outputs, np.array([3, 1, 0]), 1) == ResponseCheck(None, 2)
 
 
 def test_scores_of_two_kinds_need_to_be_told_apart() -> None:
     outputs = [np.eye(4)[[3, 1, 2]], np.eye(7)[[3, 1, 2]]]
-    with pytest.raises(AnswerError):
-        judge_outputs(outputs, np.array([3, 1, 0]))
-    assert judge_outputs(outputs, np.array([3, 1, 0]), 1) == ResponseCheck(None, 2)
-    with pytest.raises(AnswerError):
-        judge_outputs(outputs, np.array([3, 1, 0]), 2)
+    with pytest.raises(ResponseError):
+        check_outputs(outputs, np.array([3, 1, 0]))
+    assert check_outputs(outputs, np.array([3, 1, 0]), 1) == ResponseCheck(None, 2)
+    with pytest.raises(ResponseError):
+        check_outputs(outputs, np.array([3, 1, 0]), 2)
 
 
 @pytest.mark.parametrize("first", [np.zeros((2, 2)), np.zeros((3, 0)), np.float32(1)])
 def test_an_output_without_a_row_for_each_label_is_refused(first: np.ndarray) -> None:
-    with pytest.raises(AnswerError):
-        judge_outputs([np.asarray(first)], np.array([0, 1, 0]))
+    with pytest.raises(ResponseError):
+        check_outputs([np.asarray(first)], np.array([0, 1, 0]))
 
 
 def test_a_nan_anywhere_is_a_bad_output() -> None:
-    assert judge_outputs([np.zeros(1), np.array([0, np.nan], np.float16)], None) == ResponseCheck("bad-output")
-    assert judge_outputs([np.array([np.inf])], None) == ResponseCheck()
+    assert check_outputs([np.zeros(1), np.array([0, np.nan], np.float16)], None) == ResponseCheck("bad-output")
+    assert check_outputs([np.array([np.inf])], None) == ResponseCheck()
 
 
 def test_bfloat16_is_the_upper_half_of_a_float() -> None:
     halves = (np.array([1.5, -2, np.nan], np.float32).view(np.uint32) >> 16).astype("<u2").tobytes()
-    numbers = from_bytes("BF16", (3,), halves, 0, 6)
+    numbers = decode_tensor("BF16", (3,), halves, 0, 6)
     assert numbers.tolist()[:2] == [1.5, -2.0]
-    assert judge_outputs([numbers], None) == ResponseCheck("bad-output")
+    assert check_outputs([numbers], None) == ResponseCheck("bad-output")
 
 
 def test_a_scalar_has_one_element() -> None:
-    assert from_bytes("INT64", (), np.int64(7).tobytes(), 0, 8) == 7
+    assert decode_tensor("INT64", (), np.int64(7).tobytes(), 0, 8) == 7

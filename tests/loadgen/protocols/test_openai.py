@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 
 from loadgen.protocols import openai
-from loadgen.protocols.built import Built, WorkloadError, judged, tokens_of
+from loadgen.protocols.built import PreparedWorkload, WorkloadError, check_response, get_tokens
 from loadgen.protocols.openai import build_openai
 from loadgen.records import Endpoint
-from loadgen.transport.address import address_of
+from loadgen.transport.address import parse_url
 from loadgen.transport.exchange import Exchange, Tokens
 from loadgen.workloads import (
     Dataset,
@@ -27,12 +27,12 @@ URL = "http://h:1/v1"
 FEW = SyntheticPrompts(FixedLength(5), FixedLength(3), unique=4)
 
 
-def build(api: Any = "chat", prompts: Prompts = FEW, url: str = URL, **more: Any) -> Built:
+def build(api: Any = "chat", prompts: Prompts = FEW, url: str = URL, **more: Any) -> PreparedWorkload:
     endpoint = Endpoint((url,), headers=(("Authorization", "Bearer s3cret"),))
-    return build_openai(OpenAiWorkload(api, "m", prompts, **more), endpoint, address_of(url))
+    return build_openai(OpenAiWorkload(api, "m", prompts, **more), endpoint, parse_url(url))
 
 
-def bodies(built: Built) -> list[dict[str, Any]]:
+def bodies(built: PreparedWorkload) -> list[dict[str, Any]]:
     return [json.loads(request.partition(b"\r\n\r\n")[2]) for request in built.requests]
 
 
@@ -56,7 +56,7 @@ def test_requests_go_below_the_base_url(api: str, path: str) -> None:
     assert head.startswith(f"POST /v1{path} HTTP/1.1\r\n")
     assert "\r\nContent-Type: application/json\r\n" in head
     assert "\r\nAuthorization: Bearer s3cret\r\n" in head
-    assert built.shown == f"POST http://h:1/v1{path}"
+    assert built.label == f"POST http://h:1/v1{path}"
     assert (len(built.requests), built.picks, built.sessions) == (4, None, None)
 
 
@@ -123,20 +123,23 @@ def test_an_extra_body_that_is_no_object(extra: bytes) -> None:
 def test_how_many_tokens_each_request_asks_for_is_read_off_its_body(tmp_path: Path) -> None:
     rows = dataset(tmp_path, {"p": "a", "n": 5}, {"p": "b", "n": 6}, prompt="p", output_tokens="n")
     for api in ("chat", "completions", "responses"):
-        assert build(api, rows).tokens_asked == [5, 6]
-    assert build(prompts=rows, extra_body=b'{"max_completion_tokens": 9}').tokens_asked == [9, 9]
-    assert build(prompts=rows, extra_body=b'{"max_tokens": null}').tokens_asked is None
+        assert build(api, rows).max_output_tokens == [5, 6]
+    assert build(prompts=rows, extra_body=b'{"max_completion_tokens": 9}').max_output_tokens == [9, 9]
+    assert build(prompts=rows, extra_body=b'{"max_tokens": null}').max_output_tokens is None
     for no_count in (b'"5"', b"true", b"-1", b"5000000000", b"2.5"):
-        assert build(prompts=rows, extra_body=b'{"max_tokens": %s}' % no_count).tokens_asked is None
+        assert build(prompts=rows, extra_body=b'{"max_tokens": %s}' % no_count).max_output_tokens is None
 
 
 def test_different_prompts_are_counted_whatever_length_of_answer_they_ask_for(tmp_path: Path) -> None:
-    assert build().distinct == 4
+    assert build().distinct_prompts == 4
     rows = ({"prompt": "hi", "n": 3}, {"prompt": "hi", "n": 4}, {"prompt": "ho", "n": 3}, {"prompt": "hi", "n": 3})
-    assert build(prompts=dataset(tmp_path, *rows, output_tokens="n")).distinct == 2
-    assert build("embeddings", prompts=dataset(tmp_path, *rows)).distinct == 2
-    assert build(extra_body=b'{"messages": [{"role": "user", "content": "hi"}]}').distinct == 1
-    assert build(prompts=SyntheticPrompts(FixedLength(5), FixedLength(3), turns=FixedLength(2), unique=4)).distinct == 8
+    assert build(prompts=dataset(tmp_path, *rows, output_tokens="n")).distinct_prompts == 2
+    assert build("embeddings", prompts=dataset(tmp_path, *rows)).distinct_prompts == 2
+    assert build(extra_body=b'{"messages": [{"role": "user", "content": "hi"}]}').distinct_prompts == 1
+    assert (
+        build(prompts=SyntheticPrompts(FixedLength(5), FixedLength(3), turns=FixedLength(2), unique=4)).distinct_prompts
+        == 8
+    )
 
 
 def test_the_answer_is_streamed_when_the_request_asks_for_it() -> None:
@@ -365,10 +368,10 @@ def test_the_judge_of_whole_answers() -> None:
     built = build(stream=False)
     answer = {"choices": [{"message": {"content": "a"}}], "usage": {"prompt_tokens": 2, "completion_tokens": 1}}
     whole = exchange(body=json.dumps(answer).encode())
-    assert judged(built.judge, whole).error is None
-    assert tokens_of(whole) == Tokens(tokens_in=2, tokens_out=1, tokens_from="server")
+    assert check_response(built.check, whole).error is None
+    assert get_tokens(whole) == Tokens(tokens_in=2, tokens_out=1, tokens_from="server")
     for status, error in ((500, "http-5xx"), (429, "http-4xx"), (302, "bad-payload")):
-        assert judged(built.judge, exchange(status)).error == error
+        assert check_response(built.check, exchange(status)).error == error
 
 
 def test_the_judge_of_streams() -> None:
@@ -378,10 +381,10 @@ def test_the_judge_of_streams() -> None:
         reader = built.new_reader()
         assert reader.feed(piece, 1) is None
         streamed = exchange(reader=reader, headers=[(b"content-type", b"text/event-stream")])
-        assert judged(built.judge, streamed).error == error
+        assert check_response(built.check, streamed).error == error
         assert streamed.detail == (error and "the stream ended without a word that the answer is whole")
-        assert tokens_of(streamed) is reader.tokens
-    assert judged(built.judge, exchange(503, reader=built.new_reader())).error == "http-5xx"
+        assert get_tokens(streamed) is reader.tokens
+    assert check_response(built.check, exchange(503, reader=built.new_reader())).error == "http-5xx"
 
 
 def test_a_server_that_does_not_stream_is_noted_and_no_error() -> None:
@@ -389,7 +392,7 @@ def test_a_server_that_does_not_stream_is_noted_and_no_error() -> None:
     assert built.new_reader is not None
     reader = built.new_reader()
     assert reader.feed(b'{"choices": [{"message": {"content": "a"}}]}', 1) is None
-    judgement = judged(built.judge, exchange(reader=reader))
+    judgement = check_response(built.check, exchange(reader=reader))
     assert judgement.error is None
     assert judgement.note == "the server does not stream: its answers have no times of tokens"
 
@@ -399,5 +402,8 @@ def test_the_judge_knows_how_much_each_request_asked_for(tmp_path: Path) -> None
     embeddings = json.dumps({"data": [{"embedding": [1]}] * 3}).encode()
     ranking = b'{"results": [{"index": 1, "score": 1}]}'
     for api, body in (("embeddings", embeddings), ("rerank", ranking)):
-        judge = build(api, prompts).judge
-        assert [judged(judge, exchange(body=body, number=number)).error for number in (0, 1)] == ["bad-output", None]
+        judge = build(api, prompts).check
+        assert [check_response(judge, exchange(body=body, number=number)).error for number in (0, 1)] == [
+            "bad-output",
+            None,
+        ]

@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 
-from loadgen.protocols.openai_bodies import Api, DecodedResponse, read_answer
+from loadgen.protocols.openai_bodies import Api, DecodedResponse, decode_response
 from loadgen.transport.exchange import Tokens
 
 USAGE = {"prompt_tokens": 11, "completion_tokens": 3}
@@ -11,7 +11,7 @@ USAGE = {"prompt_tokens": 11, "completion_tokens": 3}
 
 def read(api: Api, answer: Any, asked: int = 2, **more: Any) -> DecodedResponse:
     body = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
-    return read_answer(api, body, asked=asked, **more)
+    return decode_response(api, body, expected_results=asked, **more)
 
 
 def completion(message: Any = None, **more: Any) -> dict[str, Any]:

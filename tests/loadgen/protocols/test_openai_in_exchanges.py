@@ -4,37 +4,37 @@ from typing import Any
 
 import pytest
 
-from loadgen.protocols.built import Built, judged, tokens_of
+from loadgen.protocols.built import PreparedWorkload, check_response, get_tokens
 from loadgen.protocols.openai import build_openai
 from loadgen.records import Endpoint, Timeouts
 from loadgen.reference.openai_events import (
     Generation,
     Pieces,
     chunked,
-    closing,
-    cut,
     endless,
     openai_stream,
-    sliced,
+    single_line_event,
+    slice_stream,
+    truncate,
     until_close,
-    without_newline,
+    with_connection_close,
 )
-from loadgen.reference.script import Law, OpenAiFace, Reply, Script, Stream
+from loadgen.reference.script import Law, OpenAiMock, Reply, Script, Stream
 from loadgen.reference.scripted import ScriptedServer
-from loadgen.transport.address import address_of
+from loadgen.transport.address import parse_url
 from loadgen.transport.exchange import Exchange, Tokens
 from loadgen.workloads import FixedLength, OpenAiWorkload, SyntheticPrompts
 from tests.fakes.asker import Asker, converse_on
 
-FACE = Script(faces=(OpenAiFace(law=Law(delay_s=0.01, tokens_per_s=500.0)),))
+FACE = Script(faces=(OpenAiMock(law=Law(delay_s=0.01, tokens_per_s=500.0)),))
 TIMEOUTS = Timeouts(connect_s=5, idle_s=0.4, total_s=1.0)
 
 
-def built_for(server: ScriptedServer, api: Any = "chat", **more: Any) -> tuple[Built, Endpoint]:
+def built_for(server: ScriptedServer, api: Any = "chat", **more: Any) -> tuple[PreparedWorkload, Endpoint]:
     endpoint = Endpoint((f"{server.url}/v1",), timeouts=TIMEOUTS)
     prompts = SyntheticPrompts(FixedLength(5), FixedLength(6), unique=2)
     return build_openai(
-        OpenAiWorkload(api, "scripted", prompts, **more), endpoint, address_of(endpoint.urls[0])
+        OpenAiWorkload(api, "scripted", prompts, **more), endpoint, parse_url(endpoint.urls[0])
     ), endpoint
 
 
@@ -49,7 +49,7 @@ def asked(server: ScriptedServer, api: Any = "chat", times: int = 1, **more: Any
             kept.append(await asker.ask(built.requests[0], reader=reader))
 
     converse_on("uvloop", endpoint, talk)
-    errors = [judged(built.judge, exchange).error for exchange in kept]
+    errors = [check_response(built.check, exchange).error for exchange in kept]
     assert not any(errors[:-1])
     return errors[-1], kept[-1]
 
@@ -64,7 +64,7 @@ def events(api: Any = "chat", gap_s: float = 0.0, **more: Any) -> Pieces:
 
 
 def known(exchange: Exchange) -> Tokens:
-    tokens = tokens_of(exchange)
+    tokens = get_tokens(exchange)
     assert tokens is not None
     return tokens
 
@@ -108,7 +108,7 @@ def test_a_model_that_the_server_lacks() -> None:
 @pytest.mark.parametrize("api", ["chat", "completions", "responses"])
 @pytest.mark.parametrize("size", [1, 7])
 def test_a_stream_in_slices(api: str, size: int) -> None:
-    stream = sliced(chunked(events(api, text="é☃ \r\n", reasoning=2)), size, every_s=0.00005)
+    stream = slice_stream(chunked(events(api, text="é☃ \r\n", reasoning=2)), size, interval_s=0.00005)
     error, exchange = played(stream, api)
     tokens = known(exchange)
     assert (error, tokens.tokens_out, len(tokens.chunk_ns or ())) == (None, 8, 8)
@@ -141,17 +141,17 @@ def test_what_a_stream_may_be() -> None:
     [
         (chunked(events(done=False)), None),
         (until_close(events()), None),
-        (closing(chunked(events())), None),
+        (with_connection_close(chunked(events())), None),
         (Reply(body=b'{"choices": [{"message": {"content": "a"}}]}'), None),
         (chunked(events(finish_reason=None)), "truncated"),
         (chunked(events(finish_reason=None, done=False)), "truncated"),
         (until_close(events(finish_reason=None)), "truncated"),
-        (cut(chunked(events()), 5, "close"), "truncated"),
-        (cut(chunked(events()), 5, "reset"), "truncated"),
-        (cut(chunked(events()), 5, "open"), "timeout"),
+        (truncate(chunked(events()), 5, "close"), "truncated"),
+        (truncate(chunked(events()), 5, "reset"), "truncated"),
+        (truncate(chunked(events()), 5, "open"), "timeout"),
         (endless(events(finish_reason=None), repeated=1, period_s=0.01), "timeout"),
         (endless([(0.0, b": keep-alive\n\n")], repeated=1, period_s=0.01), "timeout"),
-        (without_newline(64 * 2**20), "bad-payload"),
+        (single_line_event(64 * 2**20), "bad-payload"),
         (chunked([(0.0, b"data: {rubbish\n\n")]), "bad-payload"),
         (
             chunked([*events(finish_reason=None, done=False), (0.0, b'data: {"error": {"message": "x"}}\n\n')]),

@@ -7,20 +7,20 @@ import numpy as np
 import pytest
 
 from loadgen.payloads.tensors import TensorInput
-from loadgen.protocols.built import Built, TargetError, WorkloadError
-from loadgen.protocols.tf_serving import build_tf_serving, judge_prediction
+from loadgen.protocols.built import PreparedWorkload, TargetError, WorkloadError
+from loadgen.protocols.tf_serving import build_tf_serving, check_prediction
 from loadgen.records import Endpoint
-from loadgen.reference.asked import request_of
-from loadgen.reference.faces import tf_serving_answer
-from loadgen.reference.script import TfServingFace
-from loadgen.transport.address import address_of
+from loadgen.reference.asked import parse_request
+from loadgen.reference.faces import tf_serving_handler
+from loadgen.reference.script import TfServingMock
+from loadgen.transport.address import parse_url
 from loadgen.transport.exchange import Exchange
 from loadgen.workloads import Popularity, TfServingWorkload
 
 URL = "http://h:8501/base"
-ADDRESS = address_of(URL)
+ADDRESS = parse_url(URL)
 ENDPOINT = Endpoint((URL,), headers=(("X-Key", "k"),))
-SEVERAL = TfServingFace(
+SEVERAL = TfServingMock(
     model="m",
     inputs=(TensorInput("x", "FP32", (-1, 2)), TensorInput("ids", "INT64", (-1, -1)), TensorInput("t", "BYTES", (-1,))),
 )
@@ -29,8 +29,8 @@ SEVERAL = TfServingFace(
 class Model:
     """Answers from a scripted face, without a network; `asked` is what it was asked."""
 
-    def __init__(self, face: TfServingFace) -> None:
-        self._answer = tf_serving_answer(face)
+    def __init__(self, face: TfServingMock) -> None:
+        self._answer = tf_serving_handler(face)
         self.asked: list[bytes] = []
 
     async def ask(self, request: bytes) -> Exchange:
@@ -38,13 +38,13 @@ class Model:
         return self.answered(request)
 
     def answered(self, request: bytes) -> Exchange:
-        course = self._answer(request_of(request.replace(b" /base", b" ", 1), 0))
+        course = self._answer(parse_request(request.replace(b" /base", b" ", 1), 0))
         assert course is not None
         head, _, body = b"".join(course.pieces).partition(b"\r\n\r\n")
         return Exchange(0, 0, 0, request, lambda _: None, status=int(head.split()[1]), body=body)
 
 
-def build(workload: TfServingWorkload, model: Model) -> Built:
+def build(workload: TfServingWorkload, model: Model) -> PreparedWorkload:
     return asyncio.run(build_tf_serving(workload, ENDPOINT, ADDRESS, model.ask))
 
 
@@ -69,13 +69,13 @@ def test_inputs_are_made_up_from_the_signature() -> None:
     assert (len(first["x"]), len(first["ids"]), type(first["t"])) == (2, 1, str)
     assert len(set(built.requests)) > 1
     assert built.picks is not None
-    assert built.judge(model.answered(built.requests[0])).error is None
+    assert built.check(model.answered(built.requests[0])).error is None
 
 
 def test_a_lone_input_needs_no_name(tmp_path: Path) -> None:
     file = tmp_path / "rows.npz"
     np.savez(file, input=np.arange(12, dtype=np.float64).reshape(3, 4))
-    model = Model(TfServingFace(model="a/b"))
+    model = Model(TfServingMock(model="a/b"))
     built = build(TfServingWorkload("a/b", tensors=str(file)), model)
     assert b" /base/v1/models/a%2Fb:predict " in built.requests[0]
     assert [body_of(request)["instances"] for request in built.requests] == [
@@ -83,7 +83,7 @@ def test_a_lone_input_needs_no_name(tmp_path: Path) -> None:
         [[4, 5, 6, 7]],
         [[8, 9, 10, 11]],
     ]
-    assert built.judge(model.answered(built.requests[0])).error is None
+    assert built.check(model.answered(built.requests[0])).error is None
 
 
 def test_text_that_is_not_utf8_goes_as_base64(tmp_path: Path) -> None:
@@ -91,13 +91,13 @@ def test_text_that_is_not_utf8_goes_as_base64(tmp_path: Path) -> None:
     np.savez(file, t=np.array([b"\xff\xfe", "é".encode()]))
     built = build(
         TfServingWorkload("m", tensors=str(file), rows_per_request=2),
-        Model(TfServingFace(model="m", inputs=(TensorInput("t", "BYTES", (-1,)),))),
+        Model(TfServingMock(model="m", inputs=(TensorInput("t", "BYTES", (-1,)),))),
     )
     assert body_of(built.requests[0])["instances"] == [{"b64": "//4="}, "é"]
 
 
 def test_beside_a_scalar_everything_goes_by_column(tmp_path: Path) -> None:
-    face = TfServingFace(model="m", inputs=(TensorInput("rate", "FP32", ()), TensorInput("x", "INT32", (-1, 1))))
+    face = TfServingMock(model="m", inputs=(TensorInput("rate", "FP32", ()), TensorInput("x", "INT32", (-1, 1))))
     file = tmp_path / "rows.npz"
     np.savez(file, rate=np.array([0.5, 0.25]), x=np.array([[1], [2]]))
     first, second = build(TfServingWorkload("m", tensors=str(file)), Model(face)).requests
@@ -107,7 +107,7 @@ def test_beside_a_scalar_everything_goes_by_column(tmp_path: Path) -> None:
     made_up = build(TfServingWorkload("m", rows_per_request=3), model)
     body = body_of(made_up.requests[0])["inputs"]
     assert (type(body["rate"]), len(body["x"])) == (float, 3)
-    assert made_up.judge(model.answered(made_up.requests[0])).error is None
+    assert made_up.check(model.answered(made_up.requests[0])).error is None
 
 
 def test_an_unknown_rank_is_one_value_a_row_and_told() -> None:
@@ -148,7 +148,7 @@ def test_numbers_json_cannot_hold_are_refused(tmp_path: Path) -> None:
     file = tmp_path / "rows.npz"
     np.savez(file, input=np.array([[1, 2, 3, np.nan]]))
     with pytest.raises(WorkloadError, match="NaN"):
-        build(TfServingWorkload("m", tensors=str(file)), Model(TfServingFace(model="m")))
+        build(TfServingWorkload("m", tensors=str(file)), Model(TfServingMock(model="m")))
 
 
 @pytest.mark.parametrize(
@@ -164,4 +164,4 @@ def test_numbers_json_cannot_hold_are_refused(tmp_path: Path) -> None:
     ],
 )
 def test_an_answer_is_judged(body: bytes, status: int, error: str | None) -> None:
-    assert judge_prediction(answering(body, status)).error == error
+    assert check_prediction(answering(body, status)).error == error

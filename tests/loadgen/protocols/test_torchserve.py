@@ -3,15 +3,15 @@ from pathlib import Path
 
 import pytest
 
-from loadgen.protocols.built import AS_PROMISED, ResponseCheck, WorkloadError
+from loadgen.protocols.built import RESPONSE_OK, ResponseCheck, WorkloadError
 from loadgen.protocols.torchserve import build_torchserve
 from loadgen.records import Endpoint
-from loadgen.transport.address import address_of
+from loadgen.transport.address import parse_url
 from loadgen.transport.exchange import Exchange, Headers
 from loadgen.workloads import Dataset, Popularity, TorchServeWorkload
 
 URL = "http://h:8080/base/?q=1"
-ADDRESS = address_of(URL)
+ADDRESS = parse_url(URL)
 ENDPOINT = Endpoint((URL,))
 
 
@@ -21,7 +21,7 @@ def test_a_prediction_for_each_body() -> None:
     assert built.requests[1].startswith(b"POST /base/predictions/a%2Fb/2.0 HTTP/1.1\r\n")
     assert b"\r\nContent-Type: application/json\r\n" in built.requests[1]
     assert built.requests[1].endswith(b"\r\n\r\n[2]")
-    assert built.shown == "POST http://h:8080/base/predictions/a%2Fb/2.0"
+    assert built.label == "POST http://h:8080/base/predictions/a%2Fb/2.0"
     assert set(built.picks or ()) == {0, 1}
 
 
@@ -76,13 +76,13 @@ HTML = [(b"Content-Type", b"text/html; charset=utf-8")]
 
 def test_torchserve_identifies_itself_by_its_headers_without_another_request() -> None:
     headers = [(b"Cache-Control", b"no-cache; no-store, must-revalidate, private")]
-    assert identified(responded(b"5", headers=headers), None) == (AS_PROMISED, [])
+    assert identified(responded(b"5", headers=headers), None) == (RESPONSE_OK, [])
 
 
 @pytest.mark.parametrize("health", [b'{\n  "status": "Healthy"\n}\n', b'{"health": "healthy!"}'])
 def test_torchserve_behind_a_proxy_that_drops_headers_identifies_itself_by_its_health(health: bytes) -> None:
     judgement, (ping,) = identified(responded(b"5"), responded(health))
-    assert judgement == AS_PROMISED
+    assert judgement == RESPONSE_OK
     assert ping.startswith(b"GET /base/ping HTTP/1.1\r\n")
     assert b"\r\nAuthorization: Bearer x\r\n" in ping
 

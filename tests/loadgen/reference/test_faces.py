@@ -11,15 +11,15 @@ import pytest
 
 from loadgen.child import start_module
 from loadgen.payloads.tensors import TensorInput
-from loadgen.reference.faces import answer_of
+from loadgen.reference.faces import build_handler
 from loadgen.reference.script import (
-    HttpFace,
+    HttpMock,
     Law,
-    OipFace,
-    OpenAiFace,
+    OipMock,
+    OpenAiMock,
     Script,
-    TfServingFace,
-    TorchServeFace,
+    TfServingMock,
+    TorchServeMock,
 )
 from loadgen.reference.scripted import ScriptedServer
 
@@ -28,11 +28,11 @@ pytestmark = pytest.mark.timing
 TWO = (TensorInput("a", "FP32", (-1, 2)), TensorInput("b", "INT64", (-1,)))
 SCRIPT = Script(
     faces=(
-        HttpFace(path="/score", answer={"fraud": 0.5}),
-        OpenAiFace(Law(tokens_per_s=1_000), output_tokens=3),
-        OipFace(model="a/b", outputs=TWO),
-        TfServingFace(outputs=TWO),
-        TorchServeFace(answer=[1, 2]),
+        HttpMock(path="/score", answer={"fraud": 0.5}),
+        OpenAiMock(Law(tokens_per_s=1_000), output_tokens=3),
+        OipMock(model="a/b", outputs=TWO),
+        TfServingMock(outputs=TWO),
+        TorchServeMock(answer=[1, 2]),
     )
 )
 
@@ -167,7 +167,7 @@ def test_a_wrong_request_is_refused(port: int, path: str, body: Any, status: int
 
 
 def test_a_law_makes_requests_wait_for_a_server() -> None:
-    with ScriptedServer(Script(faces=(HttpFace(Law(delay_s=0.05, servers=1)),))) as server:
+    with ScriptedServer(Script(faces=(HttpMock(Law(delay_s=0.05, servers=1)),))) as server:
         connections = [http.client.HTTPConnection("127.0.0.1", server.port, timeout=5) for _ in range(4)]
         before_s = perf_counter()
         for connection in connections:
@@ -180,7 +180,7 @@ def test_a_law_makes_requests_wait_for_a_server() -> None:
 
 def test_a_datatype_that_is_none_is_refused() -> None:
     with pytest.raises(ValueError, match="FLOAT"):
-        answer_of(OipFace(inputs=(TensorInput("x", "FLOAT", (1,)),)))
+        build_handler(OipMock(inputs=(TensorInput("x", "FLOAT", (1,)),)))
 
 
 def test_a_child_speaks_a_script_given_as_json() -> None:

@@ -10,17 +10,17 @@ import numpy as np
 import pytest
 
 from loadgen.child import start_module
-from loadgen.reference.null_streams import CHUNKS, GAP_NS, TICK_NS, due_ns, told_of
+from loadgen.reference.null_streams import CHUNKS, GAP_NS, TICK_NS, decode_due_ns, encode_tick
 
 pytestmark = pytest.mark.process
 
 
 def test_when_the_first_chunk_was_due_is_told_by_its_usage() -> None:
     for tick in (0, 4_999_999, 5_000_000, 123_456_789):
-        told = told_of(tick)
+        told = encode_tick(tick)
         assert len(str(told)) == 7
         for after_ns in (0, 1, 9_000_000_000):
-            assert due_ns(told, tick * TICK_NS + after_ns) == tick * TICK_NS
+            assert decode_due_ns(told, tick * TICK_NS + after_ns) == tick * TICK_NS
 
 
 @pytest.fixture
@@ -48,7 +48,7 @@ def test_every_request_is_answered_by_a_stream_that_keeps_its_schedule(connectio
         read = [(at_ns, json.loads(event)) for at_ns, event in events[:-1]]
         tokens_ns = [at_ns for at_ns, event in read if event["choices"] and event["choices"][0]["delta"]]
         assert len(tokens_ns) == CHUNKS
-        first_due_ns = due_ns(read[-1][1]["usage"]["prompt_tokens"], tokens_ns[0])
+        first_due_ns = decode_due_ns(read[-1][1]["usage"]["prompt_tokens"], tokens_ns[0])
         assert asked_ns < first_due_ns <= tokens_ns[0]
         late_ns = np.array(tokens_ns) - first_due_ns - np.arange(CHUNKS) * GAP_NS
         assert late_ns.min() >= 0, "no chunk comes before its time"

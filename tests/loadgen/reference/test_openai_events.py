@@ -11,15 +11,15 @@ import pytest
 from loadgen.reference.openai_events import (
     Generation,
     chunked,
-    closing,
-    cut,
     endless,
     openai_stream,
-    sliced,
+    single_line_event,
+    slice_stream,
+    truncate,
     until_close,
-    without_newline,
+    with_connection_close,
 )
-from loadgen.reference.script import Manner, Reply, Script, Stream
+from loadgen.reference.script import Reply, ReplyMode, Script, Stream
 from loadgen.reference.scripted import ScriptedServer
 
 GET = b"GET /s HTTP/1.1\r\nHost: h\r\n\r\n"
@@ -70,7 +70,9 @@ def test_a_chunked_stream_leaves_its_connection_open() -> None:
         assert client.recv(15) == b"HTTP/1.1 200 Sc"
 
 
-@pytest.mark.parametrize("stream", [until_close(BODY), closing(chunked(BODY)), cut(chunked(BODY), 2, "close")])
+@pytest.mark.parametrize(
+    "stream", [until_close(BODY), with_connection_close(chunked(BODY)), truncate(chunked(BODY), 2, "close")]
+)
 def test_a_stream_may_close_its_connection(stream: Stream) -> None:
     with asked(stream) as client:
         assert read_all(client) == bytes_of(stream)
@@ -78,16 +80,16 @@ def test_a_stream_may_close_its_connection(stream: Stream) -> None:
 
 def test_old_http_and_closing_say_so() -> None:
     assert bytes_of(until_close(BODY)).startswith(b"HTTP/1.0 200 ")
-    assert b"\r\nConnection: close\r\n\r\n" in bytes_of(closing(chunked(BODY)))
+    assert b"\r\nConnection: close\r\n\r\n" in bytes_of(with_connection_close(chunked(BODY)))
 
 
 def test_a_stream_may_be_reset() -> None:
-    with asked(cut(chunked(BODY), 2, "reset")) as client, pytest.raises(ConnectionResetError):
+    with asked(truncate(chunked(BODY), 2, "reset")) as client, pytest.raises(ConnectionResetError):
         read_all(client)
 
 
 @pytest.mark.parametrize("manner", ["reset", "drop"])
-def test_a_connection_may_end_before_any_answer(manner: Manner) -> None:
+def test_a_connection_may_end_before_any_answer(manner: ReplyMode) -> None:
     with asked(Reply(manner=manner)) as client:
         if manner == "reset":
             with pytest.raises(ConnectionResetError):
@@ -109,7 +111,7 @@ def test_a_slow_body_comes_byte_by_byte() -> None:
 
 
 def test_slices_are_read_one_by_one() -> None:
-    stream = sliced(closing(chunked([(0.0, "data: é\n\n".encode())])), 1, every_s=0.002)
+    stream = slice_stream(with_connection_close(chunked([(0.0, "data: é\n\n".encode())])), 1, interval_s=0.002)
     reads = []
     with asked(stream) as client:
         while data := client.recv(65_536):
@@ -127,7 +129,7 @@ def test_an_endless_stream_repeats_its_end() -> None:
 
 
 def test_a_reader_that_does_not_read_is_waited_for() -> None:
-    stream = closing(without_newline(32 * 2**20))
+    stream = with_connection_close(single_line_event(32 * 2**20))
     with asked(stream) as client:
         assert read_all(client) == bytes_of(stream)
 

@@ -1,6 +1,6 @@
 import pytest
 
-from loadgen.transport.address import UrlError, address_of, grpc_address_of, shown
+from loadgen.transport.address import UrlError, format_grpc_method, parse_grpc_url, parse_url
 
 
 @pytest.mark.parametrize(
@@ -14,19 +14,19 @@ from loadgen.transport.address import UrlError, address_of, grpc_address_of, sho
     ],
 )
 def test_a_url_leads_to_an_address(url: str, authority: str, port: int, path: str) -> None:
-    address = address_of(url)
+    address = parse_url(url)
     assert (address.authority, address.port, address.path) == (authority, port, path)
 
 
 @pytest.mark.parametrize("url", ["ftp://h/", "h:80", "http://", "http://h:99999/", "http://me:secret@h/"])
 def test_other_urls_are_refused_without_repeating_secrets(url: str) -> None:
     with pytest.raises(UrlError) as refused:
-        address_of(url)
+        parse_url(url)
     assert "secret" not in str(refused.value)
 
 
 def test_what_is_shown_has_no_query() -> None:
-    assert address_of("http://h:1/a?key=secret").shown("/a?key=secret") == "http://h:1/a"
+    assert parse_url("http://h:1/a?key=secret").format_url("/a?key=secret") == "http://h:1/a"
 
 
 @pytest.mark.parametrize(
@@ -40,9 +40,9 @@ def test_what_is_shown_has_no_query() -> None:
     ],
 )
 def test_where_a_url_leads(url: str, host: str, port: int, is_tls: bool, text: str) -> None:
-    address = grpc_address_of(url)
+    address = parse_grpc_url(url)
     assert (address.host, address.port, address.is_tls) == (host, port, is_tls)
-    assert shown(address, "/S/M") == text
+    assert format_grpc_method(address, "/S/M") == text
 
 
 @pytest.mark.parametrize(
@@ -60,5 +60,5 @@ def test_where_a_url_leads(url: str, host: str, port: int, is_tls: bool, text: s
 )
 def test_a_url_that_leads_nowhere_is_refused(url: str) -> None:
     with pytest.raises(UrlError) as refused:
-        grpc_address_of(url)
+        parse_grpc_url(url)
     assert "canary" not in str(refused.value)

@@ -10,7 +10,7 @@ from collections.abc import Callable
 import pytest
 
 from loadgen.transport import answers, connection
-from loadgen.transport.answers import KnownHead, KnownHeads
+from loadgen.transport.answers import CachedHead, HeadCache
 from loadgen.transport.connection import Connection
 from loadgen.transport.exchange import Exchange, StreamReader
 from tests.fakes.asker import KeptPieces
@@ -28,13 +28,13 @@ def never_long_idle(monkeypatch: pytest.MonkeyPatch) -> None:
 class Wire(asyncio.Transport):
     """Stands in for the event loop's transport, and for the pool."""
 
-    def __init__(self, heads: KnownHeads | None = None, received: answers.ReceivedBytes | None = None) -> None:
+    def __init__(self, heads: HeadCache | None = None, received: answers.ReceivedBytes | None = None) -> None:
         super().__init__()
         self.written: list[bytes] = []
         self.done: list[Exchange] = []
         self.is_closed = False
         self.times_free = 0
-        self.connection = Connection(self._free, lambda _: None, heads or KnownHeads(), received=received)
+        self.connection = Connection(self._free, lambda _: None, heads or HeadCache(), received=received)
         self.connection.connection_made(self)
 
     def ask(self, *, is_head: bool = False, reader: StreamReader | None = None) -> None:
@@ -67,8 +67,8 @@ class Wire(asyncio.Transport):
         self.is_closed = True
 
 
-class NoHeads(KnownHeads):
-    def learn(self, *_: object) -> None: ...
+class NoHeads(HeadCache):
+    def add(self, *_: object) -> None: ...
 
 
 def outcome(wire: Wire) -> list[object]:
@@ -122,7 +122,7 @@ ANSWERS = [
 @pytest.mark.parametrize("seed", range(10))
 def test_known_heads_change_nothing_of_what_comes_of_an_answer(seed: int) -> None:
     draw = random.Random(seed)
-    heads = KnownHeads()
+    heads = HeadCache()
     for _ in range(300):  # connections that share what is known
         plain, quick = Wire(NoHeads()), Wire(heads)
         for _ in range(12):
@@ -144,7 +144,7 @@ def test_an_answer_seen_before_is_not_parsed_again(monkeypatch: pytest.MonkeyPat
     for _ in range(2):
         wire.ask()
         wire.bring(ANSWERS[0])
-    monkeypatch.setattr(wire.connection._answer, "feed", None)  # would be called
+    monkeypatch.setattr(wire.connection._response, "feed", None)  # would be called
     wire.ask()
     wire.bring(ANSWERS[1])
     assert [done.body for done in wire.done] == [b"{}", b"{}", b"[]"]
@@ -260,7 +260,7 @@ def test_a_stream_that_is_cut_off_is_truncated() -> None:
 
 
 def test_a_stream_is_not_kept_and_not_counted_beyond_what_a_row_holds(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(answers, "_MOST_COUNTED", 80 * 2**20)
+    monkeypatch.setattr(answers, "_MAX_BYTES_RECEIVED", 80 * 2**20)
     wire, reader = Wire(), CountedBytes()
     wire.ask(reader=reader)
     wire.bring(OK + b"Content-Length: 99999999999\r\n\r\n")
@@ -339,8 +339,8 @@ def test_the_next_request_may_be_sent_while_the_last_is_being_ended(when: str) -
 
 
 def test_a_head_that_only_looks_whole_is_not_learned() -> None:
-    heads = KnownHeads()
-    nothing: KnownHead = heads.latest
+    heads = HeadCache()
+    nothing: CachedHead = heads.latest
     for number in (4, 11, 12, 15, 16, 24, 26, 27):
         wire = Wire(heads)
         wire.ask()

@@ -1,21 +1,21 @@
-from loadgen.transport.address import Address, address_of
-from loadgen.transport.connection import rewrite_for
-from loadgen.transport.proxy import Proxy, proxy_of
+from loadgen.transport.address import Address, parse_url
+from loadgen.transport.connection import build_rewrite
+from loadgen.transport.proxy import Proxy, parse_proxy_url
 
-ONE, OTHER, SECURE = address_of("http://one:1/p"), address_of("http://other/p"), address_of("https://other/p")
-PROXY = proxy_of("http://me:secret@proxy:3128")
+ONE, OTHER, SECURE = parse_url("http://one:1/p"), parse_url("http://other/p"), parse_url("https://other/p")
+PROXY = parse_proxy_url("http://me:secret@proxy:3128")
 REQUEST = b"POST /p?q=1 HTTP/1.1\r\nHost: one:1\r\nX-A: b\r\nContent-Length: 17\r\n\r\n\r\nHost: one:1\r\n12"
 
 
 def rewritten(request: bytes, address: Address, proxy: Proxy | None = None) -> bytes:
-    rewrite = rewrite_for(address, ONE, proxy)
+    rewrite = build_rewrite(address, ONE, proxy)
     assert rewrite is not None
     return rewrite(request)
 
 
 def test_what_needs_no_change_is_not_touched() -> None:
-    assert rewrite_for(ONE, ONE, None) is None
-    assert rewrite_for(SECURE, SECURE, PROXY) is None
+    assert build_rewrite(ONE, ONE, None) is None
+    assert build_rewrite(SECURE, SECURE, PROXY) is None
 
 
 def test_a_replica_gets_its_own_host_header_and_the_same_body() -> None:

@@ -1,18 +1,18 @@
 import grpc
 import pytest
 
-from loadgen.transport.grpc_status import SUCCESS, End, end_of
+from loadgen.transport.grpc_status import SUCCESS, CallEnd, classify_end
 
 PEER = "a peer's words, with a canary in them"
 
 
 def test_ok_is_a_success() -> None:
-    assert end_of(grpc.StatusCode.OK, None, False) == SUCCESS == End(200, None, None)
+    assert classify_end(grpc.StatusCode.OK, None, False) == SUCCESS == CallEnd(200, None, None)
 
 
 @pytest.mark.parametrize("code", [code for code in grpc.StatusCode if code.name not in ("OK", "DEADLINE_EXCEEDED")])
 def test_every_code_of_a_server_has_a_status_of_an_error(code: grpc.StatusCode) -> None:
-    end = end_of(code, PEER, False)
+    end = classify_end(code, PEER, False)
     assert end.status is not None
     assert 400 <= end.status < 600
     assert (end.error, end.detail) == (None, f"gRPC {code.name}")
@@ -38,7 +38,7 @@ def test_every_code_of_a_server_has_a_status_of_an_error(code: grpc.StatusCode) 
     ],
 )
 def test_what_grpc_found_itself_is_the_transports_error(code: str, words: str, has_answer: bool, error: str) -> None:
-    end = end_of(grpc.StatusCode[code], words, has_answer)
+    end = classify_end(grpc.StatusCode[code], words, has_answer)
     assert end.error == error
     assert end.status == (200 if error == "bad-payload" else None)
     assert "canary" not in (end.detail or "")

@@ -8,10 +8,10 @@ from time import perf_counter
 import pytest
 
 from loadgen.records import Endpoint, Timeouts
-from loadgen.reference.script import Manner
+from loadgen.reference.script import ReplyMode
 from loadgen.reference.scripted import Reply, Script, ScriptedServer
 from loadgen.transport import connection
-from loadgen.transport.address import address_of
+from loadgen.transport.address import parse_url
 from loadgen.transport.exchange import Exchange, ResolveError
 from loadgen.transport.pool import ConnectionPool
 from tests.fakes.asker import GET, Asker, Converse
@@ -29,7 +29,7 @@ def closed_port() -> int:
 @pytest.mark.parametrize(
     "manner", ["whole", "chunked", "until-close", "close-after", "interim", "slow-head", "slow-body", "http-1.0"]
 )
-def test_every_way_to_frame_a_body_is_read(converse: Converse, manner: Manner) -> None:
+def test_every_way_to_frame_a_body_is_read(converse: Converse, manner: ReplyMode) -> None:
     reply = Reply(status=201, body=b'{"a": 1}', headers=(("X-Kept", "yes"),), manner=manner)
 
     async def talk(asker: Asker) -> None:
@@ -72,7 +72,7 @@ def test_a_connection_closed_without_a_word_is_seen_and_one_that_is_not_reused_i
     ("manner", "error"),
     [("drop", "send"), ("reset", "send"), ("cut-body", "truncated"), ("garbage", "bad-payload"), ("hang", "timeout")],
 )
-def test_each_fault_has_its_class_and_is_not_sent_again(converse: Converse, manner: Manner, error: str) -> None:
+def test_each_fault_has_its_class_and_is_not_sent_again(converse: Converse, manner: ReplyMode, error: str) -> None:
     async def talk(asker: Asker) -> None:
         assert (await asker.ask()).error == error
 
@@ -111,7 +111,7 @@ def test_a_closed_port_is_a_failed_connection(converse: Converse) -> None:
     async def talk(asker: Asker) -> None:
         done = await asker.ask()
         assert (done.error, done.status, done.first_byte_ns) == ("connect", None, None)
-        assert done.sent_ns == done.asked_ns
+        assert done.sent_ns == done.queued_ns
         assert asker.transport.sent == 1
 
     converse(Endpoint((f"http://127.0.0.1:{closed_port()}",)), talk)
@@ -156,7 +156,7 @@ def test_a_connection_that_is_not_taken_in_time_is_a_failed_connection(converse:
 def test_a_name_without_an_address_is_dns() -> None:
     async def resolve() -> None:
         endpoint = Endpoint(("http://nowhere.invalid",))
-        pool = ConnectionPool(asyncio.get_running_loop(), address_of(endpoint.urls[0]), endpoint)
+        pool = ConnectionPool(asyncio.get_running_loop(), parse_url(endpoint.urls[0]), endpoint)
         try:
             await pool.resolve()
         finally:
@@ -349,7 +349,9 @@ def test_an_answer_too_large_is_bad_payload(converse: Converse) -> None:
 
 
 @pytest.mark.parametrize(("manner", "opened"), [("whole", 1), ("http-1.0", 2), ("close-after", 2)])
-def test_a_head_request_has_no_body_and_keeps_its_connection(converse: Converse, manner: Manner, opened: int) -> None:
+def test_a_head_request_has_no_body_and_keeps_its_connection(
+    converse: Converse, manner: ReplyMode, opened: int
+) -> None:
     async def talk(asker: Asker) -> None:
         for _ in range(2):
             done = await asker.ask(b"HEAD / HTTP/1.1\r\n\r\n", is_head=True)

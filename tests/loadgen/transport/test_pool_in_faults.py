@@ -8,7 +8,7 @@ from typing import cast
 import pytest
 
 from loadgen.records import Endpoint, Timeouts
-from loadgen.reference.script import Manner
+from loadgen.reference.script import ReplyMode
 from loadgen.reference.scripted import Reply, Script, ScriptedServer, Stream
 from loadgen.transport.exchange import Exchange
 from tests.fakes.asker import Asker, Converse, KeptPieces
@@ -52,7 +52,7 @@ FAULTS = {
 @pytest.mark.parametrize(("toxics", "error"), FAULTS.values(), ids=FAULTS)
 @pytest.mark.parametrize("manner", ["whole", "chunked"])
 def test_every_fault_ends_in_time_with_its_class(
-    converse: Converse, toxics: Toxics, error: str | None, manner: Manner
+    converse: Converse, toxics: Toxics, error: str | None, manner: ReplyMode
 ) -> None:
     async def talk(asker: Asker) -> None:
         for _ in range(times):

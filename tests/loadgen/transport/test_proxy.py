@@ -1,14 +1,18 @@
 import pytest
 
 from loadgen.transport.address import UrlError
-from loadgen.transport.proxy import proxy_of
+from loadgen.transport.proxy import parse_proxy_url
 
 
 def test_a_proxy_and_its_credentials_come_from_its_url() -> None:
-    assert (proxy_of("http://h").host, proxy_of("http://h").port, proxy_of("http://h").authorization) == ("h", 80, None)
-    proxy = proxy_of("http://m%40e:p%3Aw@[::1]:3128/")
+    assert (
+        parse_proxy_url("http://h").host,
+        parse_proxy_url("http://h").port,
+        parse_proxy_url("http://h").authorization,
+    ) == ("h", 80, None)
+    proxy = parse_proxy_url("http://m%40e:p%3Aw@[::1]:3128/")
     assert (proxy.host, proxy.port, proxy.authorization) == ("::1", 3128, "Basic bUBlOnA6dw==")
-    assert proxy.shown == "[::1]:3128"
+    assert proxy.host_port == "[::1]:3128"
     assert "bUBl" not in repr(proxy)
 
 
@@ -17,5 +21,5 @@ def test_a_proxy_and_its_credentials_come_from_its_url() -> None:
 )
 def test_other_urls_are_refused_without_repeating_secrets(url: str) -> None:
     with pytest.raises(UrlError) as refused:
-        proxy_of(url)
+        parse_proxy_url(url)
     assert "secret" not in str(refused.value)

@@ -20,7 +20,7 @@ def test_a_unix_socket_is_connected_to_whatever_the_url_says(converse: Converse,
 
     async def talk(asker: Asker) -> None:
         done = await asker.ask()
-        assert (done.error, done.sent_ns) == ("connect", done.asked_ns)
+        assert (done.error, done.sent_ns) == ("connect", done.queued_ns)
         server = await asyncio.get_running_loop().create_unix_server(NullProtocol, path)
         for is_reused in (False, True):
             done = await asker.ask()

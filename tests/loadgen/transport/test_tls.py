@@ -5,7 +5,7 @@ import msgspec
 import pytest
 
 from loadgen.records import Tls
-from loadgen.transport.tls import TlsFileError, tls_context, tls_failure
+from loadgen.transport.tls import TlsFileError, build_tls_context, describe_tls_failure
 from tests.fakes.certificates import self_signed
 
 NO_HTTP_2 = "HTTP/2 is not spoken here"
@@ -20,7 +20,7 @@ def test_a_file_that_holds_no_certificate_is_named_by_what_it_is_for(
     if content is not None:
         path.write_bytes(content)
     with pytest.raises(TlsFileError) as refused:
-        tls_context(msgspec.structs.replace(Tls(), **{field: str(path)}))
+        build_tls_context(msgspec.structs.replace(Tls(), **{field: str(path)}))
     said = "trusted certificates" if field == "ca_file" else "client's certificate or key"
     assert said in str(refused.value)
     assert f", {path}, cannot be used: " in str(refused.value)
@@ -30,14 +30,14 @@ def test_a_file_that_holds_no_certificate_is_named_by_what_it_is_for(
 
 def test_an_encrypted_key_is_an_error_and_no_question_at_the_terminal(tmp_path: Path) -> None:
     with pytest.raises(TlsFileError, match="client's certificate or key"):
-        tls_context(Tls(cert_file=str(self_signed(tmp_path / "client.pem", password=b"secret"))))
+        build_tls_context(Tls(cert_file=str(self_signed(tmp_path / "client.pem", password=b"secret"))))
 
 
 def test_a_key_of_another_certificate_is_an_error(tmp_path: Path) -> None:
     one, other = self_signed(tmp_path / "one.pem"), self_signed(tmp_path / "other.pem")
-    tls_context(Tls(cert_file=str(one), key_file=str(one)))
+    build_tls_context(Tls(cert_file=str(one), key_file=str(one)))
     with pytest.raises(TlsFileError, match="the key belongs to another certificate"):
-        tls_context(Tls(cert_file=str(one), key_file=str(other)))
+        build_tls_context(Tls(cert_file=str(one), key_file=str(other)))
 
 
 @pytest.mark.parametrize(
@@ -54,4 +54,4 @@ def test_a_key_of_another_certificate_is_an_error(tmp_path: Path) -> None:
 def test_a_failed_handshake_is_told_in_words(reason: str, words: str) -> None:
     error = ssl.SSLError(1, "any")
     error.reason = reason
-    assert tls_failure(error) == words
+    assert describe_tls_failure(error) == words

@@ -10,17 +10,17 @@ import pyarrow as pa
 import pytest
 
 from loadgen.child import start_module
-from loadgen.curve import FRAME_BYTES
-from loadgen.frames import message_frame, read_report
-from loadgen.machine import clock_id
-from loadgen.plain import plain_text
+from loadgen.curve import MAX_FRAME_BYTES
+from loadgen.frames import encode_message_frame, read_report
+from loadgen.machine import get_clock_id
+from loadgen.plain import sanitize_text
 from loadgen.records import (
     BATCH_ROWS,
     EXIT_MASTER_LOST,
     EXIT_NO_MASTER,
     EXIT_SENT_AWAY,
     REQUEST_SCHEMA,
-    WIRE,
+    WIRE_VERSION,
     Configure,
     Endpoint,
     Failed,
@@ -55,7 +55,7 @@ class Joined:
     def __init__(self, join: Join) -> None:
         self.child = start_module("loadgen.worker", "--join", stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         assert self.child.stdin is not None
-        self.child.stdin.write(message_frame(join))
+        self.child.stdin.write(encode_message_frame(join))
         self.child.stdin.flush()
 
     def __enter__(self) -> "Joined":
@@ -99,7 +99,7 @@ def test_its_first_word_is_who_it_is(master: BareMaster) -> None:
         master.accept()
         hello = master.heard(Hello)
         assert master.reports == [hello]
-        assert (hello.wire, hello.pid, hello.clock) == (WIRE, worker.child.pid, clock_id())
+        assert (hello.wire, hello.pid, hello.clock) == (WIRE_VERSION, worker.child.pid, get_clock_id())
         assert (hello.ceiling_per_s, hello.chunk_ceiling_per_s) == (900.0, 8_000.0)
         assert hello.host == os.uname().nodename
         assert worker.child.stdout is not None
@@ -195,7 +195,7 @@ def test_a_master_may_come_later_than_its_worker() -> None:
             stranger.listen()
         with BareMaster(port=port) as master:
             master.accept()
-            assert master.heard(Hello).wire == WIRE
+            assert master.heard(Hello).wire == WIRE_VERSION
             assert master.kinds.count("client_ready") == 1
 
 
@@ -287,7 +287,7 @@ def test_what_goes_wrong_in_a_stage_is_told_to_the_master_before_it_leaves(maste
 
 @pytest.mark.process
 def test_what_is_long_is_told_in_pieces_that_a_master_takes(master: BareMaster, worker: Joined) -> None:
-    key = KeyFile("X-Key", "x" * 4 * FRAME_BYTES)
+    key = KeyFile("X-Key", "x" * 4 * MAX_FRAME_BYTES)
     master.tell(Configure(Endpoint(("http://nowhere.invalid",), key_files=(key,)), HttpWorkload()))
     assert key.path in master.heard(Failed).message
 
@@ -297,7 +297,7 @@ def test_what_is_long_is_told_in_pieces_that_a_master_takes(master: BareMaster, 
 def test_one_that_is_sent_away_says_why(master: BareMaster, worker: Joined, why: str) -> None:
     master.tell(Quit(why))
     code, said = worker.ending(5)
-    assert (code, said) == (EXIT_SENT_AWAY, f"the master does without this worker: {plain_text(why)}\n")
+    assert (code, said) == (EXIT_SENT_AWAY, f"the master does without this worker: {sanitize_text(why)}\n")
 
 
 @pytest.mark.timing

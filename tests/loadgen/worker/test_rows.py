@@ -4,7 +4,7 @@ import pytest
 
 from loadgen.records import REQUEST_SCHEMA
 from loadgen.transport.exchange import Exchange, Tokens
-from loadgen.worker.rows import record_batch
+from loadgen.worker.rows import build_record_batch
 
 
 def exchange(index: int, **told: object) -> Exchange:
@@ -16,7 +16,7 @@ def exchange(index: int, **told: object) -> Exchange:
 
 def test_a_row_says_what_the_exchange_says() -> None:
     told = {"first_byte_ns": 7, "bytes_received": 8, "reused": True, "right": 3, "target": 2}
-    (row,) = record_batch(5, [exchange(4, **told)]).to_pylist()
+    (row,) = build_record_batch(5, [exchange(4, **told)]).to_pylist()
     assert row == dict.fromkeys(REQUEST_SCHEMA.names) | told | {
         "stage": 5,
         "index": 4,
@@ -31,14 +31,14 @@ def test_a_row_says_what_the_exchange_says() -> None:
 def test_columns_that_are_alike_and_columns_that_are_not_hold_the_same() -> None:
     alike = [exchange(index) for index in range(3)]
     mixed = [exchange(0), exchange(1, status=None, error="timeout", sent_ns=None), exchange(2, reused=True, right=0)]
-    assert record_batch(1, alike).column("status").to_pylist() == [200, 200, 200]
-    rows = record_batch(1, mixed)
+    assert build_record_batch(1, alike).column("status").to_pylist() == [200, 200, 200]
+    rows = build_record_batch(1, mixed)
     assert rows.column("status").to_pylist() == [200, None, 200]
     assert rows.column("error").to_pylist() == [None, "timeout", None]
     assert rows.column("sent_ns").to_pylist() == [1_001, None, 1_003]
     assert rows.column("reused").to_pylist() == [False, False, True]
     assert rows.column("right").to_pylist() == [None, None, 0]
-    assert rows.schema == record_batch(1, alike).schema == REQUEST_SCHEMA
+    assert rows.schema == build_record_batch(1, alike).schema == REQUEST_SCHEMA
 
 
 class Reader:
@@ -50,7 +50,7 @@ class Reader:
 
 @pytest.mark.parametrize("told", [{"tokens": Reader.tokens}, {"reader": Reader()}])
 def test_tokens_are_beside_rows_that_have_none(told: dict[str, object]) -> None:
-    rows = record_batch(1, [exchange(0), exchange(1, **told)]).to_pylist()
+    rows = build_record_batch(1, [exchange(0), exchange(1, **told)]).to_pylist()
     names = list(Tokens.__struct_fields__)
     assert [rows[0][name] for name in names] == [None] * 9
     assert [rows[1][name] for name in names] == [11, 12, 13, 4, 5, "server", [11, 13], [2, None], 10]
@@ -58,15 +58,15 @@ def test_tokens_are_beside_rows_that_have_none(told: dict[str, object]) -> None:
 
 def test_each_row_has_its_own_times_of_chunks() -> None:
     lists = [[1, 2], None, [], array("q", [2**62, 3, 4]), None]
-    rows = record_batch(1, [exchange(i, tokens=Tokens(chunk_ns=each)) for i, each in enumerate(lists)])
+    rows = build_record_batch(1, [exchange(i, tokens=Tokens(chunk_ns=each)) for i, each in enumerate(lists)])
     assert rows.column("chunk_ns").to_pylist() == [[1, 2], None, [], [2**62, 3, 4], None]
     rows.validate(full=True)
 
 
 @pytest.mark.parametrize("asked", [[100, 7, None], [7, 7, 7]])
 def test_what_each_request_asked_for_is_told_by_its_number(asked: list[int | None]) -> None:
-    rows = record_batch(
+    rows = build_record_batch(
         1, [exchange(0, number=2), exchange(1, number=0), exchange(2, number=2, error="timeout")], asked
     )
     assert rows.column("tokens_asked").to_pylist() == [asked[2], asked[0], asked[2]]
-    assert record_batch(1, [exchange(0)]).column("tokens_asked").to_pylist() == [None]
+    assert build_record_batch(1, [exchange(0)]).column("tokens_asked").to_pylist() == [None]

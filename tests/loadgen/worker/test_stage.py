@@ -9,8 +9,8 @@ import pytest
 import uvloop
 from scipy import stats
 
-from loadgen.arrivals import offsets_ns
-from loadgen.protocols.built import Built, Judge, ResponseCheck, Sessions
+from loadgen.arrivals import compute_offsets_ns
+from loadgen.protocols.built import CheckResponse, PreparedWorkload, ResponseCheck, Sessions
 from loadgen.protocols.expectation import judge_status
 from loadgen.records import ClosedArrivals, OpenArrivals, Share, StagePlan
 from loadgen.transport.exchange import Exchange, StreamReader, Tokens
@@ -47,12 +47,14 @@ def ended_ns(exchange: Exchange) -> int:
 
 def built(
     *,
-    judge: Judge = judge_status,
+    judge: CheckResponse = judge_status,
     new_reader: Callable[[], StreamReader] | None = None,
     picks: Sequence[int] | None = None,
     sessions: Sessions | None = None,
-) -> Built:
-    return Built(requests=REQUESTS, judge=judge, shown="GET /", new_reader=new_reader, picks=picks, sessions=sessions)
+) -> PreparedWorkload:
+    return PreparedWorkload(
+        requests=REQUESTS, check=judge, label="GET /", new_reader=new_reader, picks=picks, sessions=sessions
+    )
 
 
 def plan(
@@ -74,7 +76,7 @@ def constant(rate: float) -> OpenArrivals:
 def play(
     of: StagePlan,
     transport: FakeTransport | None = None,
-    workload: Built | None = None,
+    workload: PreparedWorkload | None = None,
     meanwhile: Callable[[SendingStage], None] | None = None,
     at_s: float = 0.1,
     on_refused_key: Callable[[], None] | None = None,
@@ -87,7 +89,7 @@ def play(
         loop = asyncio.get_running_loop()
         offsets = None
         if not isinstance(of.arrivals, ClosedArrivals):
-            offsets = Schedule(of, share).own
+            offsets = Schedule(of, share).own_offsets
         start_ns = perf_counter_ns() + round(of.lead_in_s * 1e9)
         stage = SendingStage(of, share, offsets, start_ns, transport, workload or built(), loop, on_refused_key)
         if meanwhile is not None:
@@ -118,7 +120,7 @@ def test_arrivals_send_the_requests_in_turn() -> None:
 
 def test_arrivals_send_the_requests_that_were_picked() -> None:
     played = play(plan(constant(20)), workload=built(picks=[2, 2, 0]))
-    assert [exchange.number for exchange in played.transport.submitted] == [2, 2, 0, 2, 2, 0]
+    assert [exchange.request_index for exchange in played.transport.submitted] == [2, 2, 0, 2, 2, 0]
 
 
 def test_an_open_stage_lasts_its_time_whenever_the_last_arrival_was() -> None:
@@ -159,12 +161,12 @@ def test_every_streamed_answer_has_a_reader_of_its_own() -> None:
 
 def test_the_judge_decides_and_a_judge_that_raises_costs_no_row() -> None:
     def judge(exchange: Exchange) -> ResponseCheck:
-        if exchange.number == 1:
+        if exchange.request_index == 1:
             raise ZeroDivisionError
-        return ResponseCheck("bad-output" if exchange.number == 2 else None, right=exchange.number)
+        return ResponseCheck("bad-output" if exchange.request_index == 2 else None, correct_rows=exchange.request_index)
 
     played = play(plan(constant(20)), workload=built(judge=judge))
-    errors = {exchange.number: (exchange.error, exchange.right) for exchange in played.finished}
+    errors = {exchange.request_index: (exchange.error, exchange.right) for exchange in played.finished}
     assert errors == {0: (None, 0), 1: ("bad-payload", None), 2: ("bad-output", 2), 3: (None, 3)}
     assert (played.stage.completed, played.stage.failed) == (3, 3)
 
@@ -193,7 +195,7 @@ def test_a_401_asks_for_a_new_key_and_stays_a_401() -> None:
 
 def change_now(stage: SendingStage, rate_per_s: float) -> None:
     now_ns = perf_counter_ns()
-    stage.change_rate(rate_per_s, offsets_ns(constant(rate_per_s), 5, 0, 1)[1:], now_ns, now_ns)
+    stage.change_rate(rate_per_s, compute_offsets_ns(constant(rate_per_s), 5, 0, 1)[1:], now_ns, now_ns)
 
 
 def test_a_changed_rate_holds_from_then_on_and_the_curve_has_a_jump() -> None:
@@ -201,7 +203,7 @@ def test_a_changed_rate_holds_from_then_on_and_the_curve_has_a_jump() -> None:
         change_now(stage, 500)
 
     played = play(plan(constant(20), duration_s=0.4), meanwhile=change, at_s=0.2)
-    (first, before, after, last) = played.stage.rates()
+    (first, before, after, last) = played.stage.executed_rates()
     assert (first, last) == ((0, 20), (0.4, 500))
     assert before[0] == after[0] == pytest.approx(0.2, abs=0.05)
     assert (before[1], after[1]) == (20, 500)
@@ -219,7 +221,7 @@ def test_a_change_of_rate_takes_nothing_from_the_arrivals_that_were_due() -> Non
         stage.change_rate(1, np.array([], np.int64), now_ns, now_ns)
 
     played = play(plan(constant(1_000)), meanwhile=change)
-    due_by_then = round(played.stage.rates()[1][0] * 1e9) // 1_000_000 + 1
+    due_by_then = round(played.stage.executed_rates()[1][0] * 1e9) // 1_000_000 + 1
     assert 150 <= due_by_then < 300
     assert len(played.finished) == played.stage.scheduled == due_by_then
 
@@ -237,19 +239,19 @@ def test_a_change_after_the_last_of_the_requests_is_none() -> None:
         change_now(stage, 1_000)
 
     of, slow = plan(constant(100), duration_s=1.0, max_requests=3), FakeTransport(after_s=0.3)
-    assert play(of, slow, meanwhile=change).stage.rates() == ((0.0, 100.0), (1.0, 100.0))
+    assert play(of, slow, meanwhile=change).stage.executed_rates() == ((0.0, 100.0), (1.0, 100.0))
 
 
 def test_a_closed_stage_has_no_rate_to_change() -> None:
     def change(stage: SendingStage) -> None:
         change_now(stage, 500)
 
-    assert play(plan(ClosedArrivals(2)), meanwhile=change).stage.rates() == ()
+    assert play(plan(ClosedArrivals(2)), meanwhile=change).stage.executed_rates() == ()
 
 
 def test_the_curve_of_a_stopped_stage_ends_where_it_was_stopped() -> None:
     played = play(plan(constant(20)), meanwhile=lambda stage: stage.stop(True, perf_counter_ns()))
-    (_, (end_s, rate)) = played.stage.rates()
+    (_, (end_s, rate)) = played.stage.executed_rates()
     assert rate == 20
     assert end_s == pytest.approx(0.1, abs=0.05)
     assert played.stage.was_stopped
@@ -258,22 +260,22 @@ def test_the_curve_of_a_stopped_stage_ends_where_it_was_stopped() -> None:
 def test_until_the_rate_changes_the_old_arrivals_go_on() -> None:
     def change(stage: SendingStage) -> None:
         soon_ns = stage.start_ns + 200_000_000
-        stage.change_rate(200, offsets_ns(constant(200), 5, 0, 1)[1:], soon_ns, perf_counter_ns())
+        stage.change_rate(200, compute_offsets_ns(constant(200), 5, 0, 1)[1:], soon_ns, perf_counter_ns())
 
     played = play(plan(constant(100)), meanwhile=change, at_s=0.05)
     intended_ms = sorted(played.since_start_ms("intended_ns"))
     assert intended_ms == [*range(0, 200, 10), *range(205, 300, 5)]
     assert played.stage.scheduled == len(intended_ms)
-    assert played.stage.rates() == ((0, 100), (0.2, 100), (0.2, 200), (0.3, 200))
+    assert played.stage.executed_rates() == ((0, 100), (0.2, 100), (0.2, 200), (0.3, 200))
     assert [each.index for each in played.transport.submitted] == list(range(len(intended_ms)))
 
 
 def test_a_change_that_comes_too_late_takes_back_nothing_that_was_sent() -> None:
     def change(stage: SendingStage) -> None:
-        stage.change_rate(200, offsets_ns(constant(200), 5, 0, 1)[1:], stage.start_ns, perf_counter_ns())
+        stage.change_rate(200, compute_offsets_ns(constant(200), 5, 0, 1)[1:], stage.start_ns, perf_counter_ns())
 
     played = play(plan(constant(100)), meanwhile=change, at_s=0.15)
-    changed_ms = played.stage.rates()[1][0] * 1e3
+    changed_ms = played.stage.executed_rates()[1][0] * 1e3
     before = [at for at in played.since_start_ms("intended_ns") if at <= changed_ms]
     assert changed_ms == pytest.approx(150, abs=50)
     assert before == list(range(0, int(changed_ms) + 1, 10))
@@ -289,7 +291,7 @@ def test_arrivals_of_all_shares_are_those_of_one_worker_with_its_payloads() -> N
     def sent(share: Share) -> list[tuple[int, int, int]]:
         played = play(of, workload=workload, share=share)
         assert played.stage.scheduled == len(played.finished)
-        return [(each.index, each.intended_ns - played.stage.start_ns, each.number) for each in played.finished]
+        return [(each.index, each.intended_ns - played.stage.start_ns, each.request_index) for each in played.finished]
 
     alone = sorted(sent(ALL))
     assert len(alone) >= 15
@@ -304,12 +306,12 @@ def test_a_change_of_rate_keeps_the_order_of_all_shares() -> None:
 
         def change(stage: SendingStage) -> None:
             for at_ns, rate_per_s, number in ((100_000_000, 200.0, 1), (200_000_000, 80.0, 2)):
-                later = schedule.change(rate_per_s, at_ns, number)
+                later = schedule.change_rate(rate_per_s, at_ns, number)
                 assert later is not None
                 stage.change_rate(rate_per_s, later, stage.start_ns + at_ns, perf_counter_ns())
 
         played = play(of, meanwhile=change, at_s=0.01, share=share)
-        return [(each.index, each.intended_ns - played.stage.start_ns, each.number) for each in played.finished]
+        return [(each.index, each.intended_ns - played.stage.start_ns, each.request_index) for each in played.finished]
 
     alone = sorted(sent(ALL))
     assert [index for index, *_ in alone] == list(range(len(alone)))
@@ -427,7 +429,7 @@ def test_a_stage_stopped_before_it_began_sends_nothing(arrivals: OpenArrivals | 
     of = plan(arrivals, duration_s=60.0)
 
     async def run() -> SendingStage:
-        offsets = None if isinstance(arrivals, ClosedArrivals) else offsets_ns(arrivals, 60, 0, 1)
+        offsets = None if isinstance(arrivals, ClosedArrivals) else compute_offsets_ns(arrivals, 60, 0, 1)
         stage = SendingStage(of, ALL, offsets, perf_counter_ns(), FakeTransport(), built(), asyncio.get_running_loop())
         stage.stop(True, perf_counter_ns())
         await asyncio.wait_for(stage.run(), 5)
@@ -451,7 +453,7 @@ def test_starts_of_sessions_are_dealt_out_and_their_turns_counted_as_the_shares_
     workload = built(sessions=TWO_TURNS, picks=[0, 2])
     for index, numbers in ((0, {0, 1}), (1, {2, 3})):
         played = play(plan(constant(20)), FakeTransport(after_s=0.01), workload, share=Share(index, 2))
-        assert {exchange.number for exchange in played.finished} == numbers
+        assert {exchange.request_index for exchange in played.finished} == numbers
         assert sorted(each.index for each in played.finished) == [index + 2 * n for n in range(len(played.finished))]
 
 
@@ -460,7 +462,7 @@ def test_a_session_goes_on_after_each_answer_and_the_pause(arrivals: OpenArrival
     workload = built(sessions=TWO_TURNS, picks=[0, 2])
     played = play(plan(arrivals, max_requests=4), FakeTransport(after_s=0.01), workload)
     rows = sorted(played.finished, key=lambda exchange: exchange.index)
-    assert [exchange.number for exchange in rows] == [0, 1, 2, 3]
+    assert [exchange.request_index for exchange in rows] == [0, 1, 2, 3]
     assert played.stage.scheduled is None
     for first, second in ((rows[0], rows[1]), (rows[2], rows[3])):
         assert second.intended_ns == ended_ns(first) + 20_000_000
@@ -472,10 +474,10 @@ def test_a_failed_turn_ends_its_session() -> None:
     workload = built(sessions=TWO_TURNS, picks=[0, 2])
     for arrivals in (constant(20), ClosedArrivals(1)):
         played = play(plan(arrivals), FakeTransport(failing("timeout"), after_s=0.01), workload)
-        assert {exchange.number for exchange in played.finished} == {0, 2}
+        assert {exchange.request_index for exchange in played.finished} == {0, 2}
 
 
 def test_no_turn_is_started_in_the_drain() -> None:
     workload = built(sessions=TWO_TURNS, picks=[0, 2])
     played = play(plan(constant(1)), FakeTransport(after_s=0.29), workload)
-    assert [exchange.number for exchange in played.finished] == [0]
+    assert [exchange.request_index for exchange in played.finished] == [0]

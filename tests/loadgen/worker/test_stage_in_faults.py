@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import uvloop
 
-from loadgen.protocols.built import Built, Sessions
+from loadgen.protocols.built import PreparedWorkload, Sessions
 from loadgen.protocols.expectation import judge_status
 from loadgen.records import ClosedArrivals, Endpoint, OpenArrivals, Share, StagePlan, Timeouts
-from loadgen.reference.script import Manner
+from loadgen.reference.script import ReplyMode
 from loadgen.reference.scripted import Reply, Script, ScriptedServer
 from loadgen.transport.exchange import Transport
 from loadgen.transport.opening import new_transport
@@ -20,7 +20,7 @@ from loadgen.worker.stage import SendingStage
 from loadgen.worker.traffic import Schedule
 from tests.fakes.asker import LOOPS
 
-MANNERS: dict[Manner, int] = {
+MANNERS: dict[ReplyMode, int] = {
     "whole": 30, "chunked": 5, "close-after": 3, "close-unsaid": 3, "http-1.0": 2, "slow-body": 2, "cut-body": 1,
     "drop": 1, "reset": 1, "garbage": 1, "hang": 1,
 }  # fmt: skip
@@ -32,7 +32,7 @@ SCRIPT = Script(paths={f"/{manner}": Reply(manner=manner) for manner in MANNERS}
 def test_every_arrival_that_came_due_is_one_row(seed: int) -> None:
     draw = random.Random(seed)
     loop = draw.choice([asyncio.new_event_loop, *LOOPS.values(), uvloop.new_event_loop])
-    with ScriptedServer(SCRIPT, keeps_requests=False) as server, asyncio.Runner(loop_factory=loop) as runner:
+    with ScriptedServer(SCRIPT, stores_requests=False) as server, asyncio.Runner(loop_factory=loop) as runner:
         # of two replicas one is not there
         urls = draw.choice([(server.url,), (server.url,), (server.url, "http://127.0.0.1:1")])
         runner.run(play_two_stages(urls, draw))
@@ -59,7 +59,7 @@ async def play_two_stages(urls: tuple[str, ...], draw: random.Random) -> None:
 async def play_and_check(transport: Transport, draw: random.Random) -> None:
     loop, plan = asyncio.get_running_loop(), drawn_plan(draw)
     share = draw.choice([Share(), Share(), Share(0, 2), Share(2, 3)])
-    offsets = Schedule(plan, share).own if isinstance(plan.arrivals, OpenArrivals) else None
+    offsets = Schedule(plan, share).own_offsets if isinstance(plan.arrivals, OpenArrivals) else None
     start_ns = perf_counter_ns() + round(plan.lead_in_s * 1e9)
     stage = SendingStage(plan, share, offsets, start_ns, transport, drawn_workload(draw), loop)
     for _ in range(draw.choice([0, 1, 2])):
@@ -96,11 +96,11 @@ def drawn_plan(draw: random.Random) -> StagePlan:
     )
 
 
-def drawn_workload(draw: random.Random) -> Built:
+def drawn_workload(draw: random.Random) -> PreparedWorkload:
     count = len(REQUESTS)
     sessions = Sessions([None, *[0] * (count - 1)], [1_000_000] * count) if draw.random() < 0.3 else None
     picks = draw.choices(range(count), list(MANNERS.values()), k=500)
-    return Built(requests=REQUESTS, judge=judge_status, shown="GET /", picks=picks, sessions=sessions)
+    return PreparedWorkload(requests=REQUESTS, check=judge_status, label="GET /", picks=picks, sessions=sessions)
 
 
 def drawn_order(draw: random.Random, stage: SendingStage) -> Callable[[], None]:

@@ -4,10 +4,10 @@ import msgspec
 import pytest
 
 from loadgen.process import LoadProcess
-from loadgen.records import MOST_OF_A_SAMPLE, NOT_STARTED, Endpoint, FirstError, Timeouts
+from loadgen.records import MAX_SAMPLE_CHARS, NOT_STARTED, Endpoint, FirstError, Timeouts
 from loadgen.reference.scripted import Reply, Script, ScriptedServer
 from loadgen.transport.exchange import Exchange
-from loadgen.worker.stage import first_errors
+from loadgen.worker.stage import describe_first_errors
 from loadgen.workloads import HttpWorkload
 from tests.fakes.played import Played, plan
 
@@ -35,21 +35,21 @@ def failed(error: str, sent_ns: int | None = 1_000, **more: object) -> Exchange:
     ],
 )  # fmt: skip
 def test_a_failure_is_told_in_words_of_its_own(exchange: Exchange, text: str) -> None:
-    assert first_errors([exchange]) == (FirstError(exchange.error or "", 2_500_001_000, text),)
+    assert describe_first_errors([exchange]) == (FirstError(exchange.error or "", 2_500_001_000, text),)
 
 
 def test_what_was_never_sent_is_a_class_of_its_own() -> None:
-    (cut,) = first_errors([failed("timeout", None)])
+    (cut,) = describe_first_errors([failed("timeout", None)])
     assert (cut.error, cut.text) == (NOT_STARTED, "no connection was free for it to the end of the stage")
-    (waited,) = first_errors([failed("timeout", None, detail="no connection was free for 60 s")])
+    (waited,) = describe_first_errors([failed("timeout", None, detail="no connection was free for 60 s")])
     assert waited.text == "no connection was free for 60 s"
 
 
 def test_a_sample_is_short_and_holds_nothing_of_what_was_answered() -> None:
     secret = failed("http-4xx", status=401, headers=[(b"www-authenticate", b"secret")], body=b"secret")
-    (told, long) = first_errors([secret, failed("tls", detail="x" * 1_000)])
+    (told, long) = describe_first_errors([secret, failed("tls", detail="x" * 1_000)])
     assert told.text == "status 401 (Unauthorized)"
-    assert len(long.text) == MOST_OF_A_SAMPLE
+    assert len(long.text) == MAX_SAMPLE_CHARS
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ import pytest
 
 from loadgen.process import LoadError, LoadProcess
 from loadgen.records import ClosedArrivals, Endpoint, KeyFile, TraceArrivals
-from loadgen.reference.script import Law, Manner, OpenAiFace
+from loadgen.reference.script import Law, OpenAiMock, ReplyMode
 from loadgen.reference.scripted import Reply, Script, ScriptedServer
 from loadgen.workloads import FixedLength, HttpWorkload, OpenAiWorkload, SyntheticPrompts
 from tests.fakes.played import Played, plan
@@ -128,7 +128,7 @@ def test_a_key_that_is_none_is_told_without_showing_it(tmp_path: Path, content: 
 @pytest.mark.parametrize("stream", [True, False])
 def test_turns_of_a_session_are_streamed_and_follow_their_answers(load: LoadProcess, stream: bool) -> None:
     prompts = SyntheticPrompts(FixedLength(20), FixedLength(4), turns=FixedLength(3), think_s=0.02, unique=50)
-    face = OpenAiFace(Law(delay_s=0.02, tokens_per_s=200))
+    face = OpenAiMock(Law(delay_s=0.02, tokens_per_s=200))
     with ScriptedServer(Script(faces=(face,))) as server:
         load.configure(Endpoint((f"{server.url}/v1",)), OpenAiWorkload("chat", "scripted", prompts, stream=stream))
         assert load.preflight().error is None
@@ -157,7 +157,7 @@ def test_what_the_first_answer_shows_of_the_target_is_a_note(load: LoadProcess) 
 
 
 def test_a_target_that_closes_at_once_is_seen_however_soon(load: LoadProcess) -> None:
-    manners: dict[Manner, bool] = {"close-unsaid": False, "whole": True, "close-after": True}
+    manners: dict[ReplyMode, bool] = {"close-unsaid": False, "whole": True, "close-after": True}
     for manner, keeps in manners.items():
         with ScriptedServer(Script(Reply(manner=manner))) as server:
             load.configure(Endpoint((server.url,)), HttpWorkload())

@@ -2,13 +2,13 @@ import sys
 
 import pytest
 
-from loadgen.worker.target import MemoryBound, private_bytes
+from loadgen.worker.target import MemoryLimit, read_private_bytes
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="memory is read from /proc")
 
 
 def test_memory_that_has_grown_exceeds_a_bound_until_it_is_freed() -> None:
-    bound = MemoryBound(32 * 2**20)
+    bound = MemoryLimit(32 * 2**20)
     assert not bound.is_exceeded
     grown = bytearray(b"x") * (64 * 2**20)
     assert bound.is_exceeded
@@ -17,6 +17,6 @@ def test_memory_that_has_grown_exceeds_a_bound_until_it_is_freed() -> None:
 
 
 def test_without_a_report_of_the_system_nothing_is_exceeded(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert (private_bytes() or 0) > 2**20
+    assert (read_private_bytes() or 0) > 2**20
     monkeypatch.setattr("loadgen.worker.target.private_bytes", lambda: None)
-    assert not MemoryBound(-1).is_exceeded
+    assert not MemoryLimit(-1).is_exceeded

@@ -5,12 +5,12 @@ from typing import Any
 import msgspec
 
 from reports.charts.batches import batch_charts
-from reports.charts.picture import Drawing
+from reports.charts.picture import Chart
 from reports.charts.style import MAX_SERIES
 from reports.model import Report
 
 
-def _points(drawing: Drawing) -> list[dict[str, Any]]:
+def _points(drawing: Chart) -> list[dict[str, Any]]:
     (values,) = drawing.spec["datasets"].values()
     return list(values)
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import msgspec
 
 from reports.charts.concurrency import concurrency_charts
-from reports.charts.picture import static_svg
+from reports.charts.picture import render_svg
 from reports.model import Report
 
 
@@ -12,8 +12,8 @@ def test_more_clients_are_drawn_by_time_and_throughput(clients_report: Report) -
     assert [row[0] for row in times.rows] == ["1", "2", "4", "8", "16", "32"]
     assert times.alternative.startswith("p50 went from 19.7")
     assert "at 32." in rates.alternative
-    assert "clients" in static_svg(times)
-    assert static_svg(rates) == static_svg(rates)
+    assert "clients" in render_svg(times)
+    assert render_svg(rates) == render_svg(rates)
 
 
 def test_one_number_of_clients_is_no_curve(clients_report: Report, full_report: Report) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 
 from reports.charts.curve import rate_curve
-from reports.charts.picture import static_svg
+from reports.charts.picture import render_svg
 from reports.model import Report, StageRow
 
 
@@ -59,10 +59,10 @@ def test_a_stage_without_latency_is_told_of_and_kept_in_the_table(full_report: R
 def test_slo_and_max_rate_are_written_on_the_picture(full_report: Report) -> None:
     drawing = rate_curve(full_report)
     assert drawing is not None
-    svg = static_svg(drawing)
+    svg = render_svg(drawing)
     assert "SLO &lt; 50" in svg
     assert "max 218/s" in svg
-    assert static_svg(drawing) == svg
+    assert render_svg(drawing) == svg
 
 
 def test_no_stage_no_curve(empty_report: Report) -> None:

@@ -30,16 +30,16 @@ def renderer() -> Iterator[ChartRenderer]:
 
 def test_a_renderer_that_died_starts_again(renderer: ChartRenderer) -> None:
     before = set(children_of(os.getpid()))
-    assert renderer.svg_of(SPEC).startswith("<svg")
+    assert renderer.render_svg(SPEC).startswith("<svg")
     (child,) = set(children_of(os.getpid())) - before
     os.kill(child, signal.SIGKILL)
     os.waitid(os.P_PID, child, os.WEXITED | os.WNOWAIT)
-    assert renderer.svg_of(SPEC).startswith("<svg")
+    assert renderer.render_svg(SPEC).startswith("<svg")
 
 
 def test_a_chart_that_vega_refuses_is_an_error_with_its_reason(renderer: ChartRenderer) -> None:
     with pytest.raises(ChartError, match="Cannot read properties of undefined"):
-        renderer.svg_of({"mark": {}})
+        renderer.render_svg({"mark": {}})
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="limits the address space")

@@ -5,13 +5,13 @@ from typing import Any
 import msgspec
 
 from reports.charts.batches import batch_charts
-from reports.charts.picture import Drawing
+from reports.charts.picture import Chart
 from reports.charts.roofline import roofline
-from reports.local_model import BoundRow
+from reports.local_model import BottleneckRow
 from reports.model import Report
 
 
-def _with_bounds(report: Report, *bounds: BoundRow | None) -> Report:
+def _with_bounds(report: Report, *bounds: BottleneckRow | None) -> Report:
     assert report.local is not None
     variants = tuple(
         msgspec.structs.replace(one, bound=bound) for one, bound in zip(report.local.variants, bounds, strict=False)
@@ -19,8 +19,8 @@ def _with_bounds(report: Report, *bounds: BoundRow | None) -> Report:
     return msgspec.structs.replace(report, local=msgspec.structs.replace(report.local, variants=variants))
 
 
-def _bound(flops: float, *, peak: float | None = 250e9) -> BoundRow:
-    return BoundRow(
+def _bound(flops: float, *, peak: float | None = 250e9) -> BottleneckRow:
+    return BottleneckRow(
         limit="compute",
         sentence="",
         flops_per_s=flops,
@@ -32,7 +32,7 @@ def _bound(flops: float, *, peak: float | None = 250e9) -> BoundRow:
     )
 
 
-def _lines_and_points(drawing: Drawing) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+def _lines_and_points(drawing: Chart) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     every = [one for values in drawing.spec["datasets"].values() for one in values]
     lines = max(drawing.spec["datasets"].values(), key=lambda values: sum("variant" not in one for one in values))
     return lines, [one for one in every if "variant" in one]
@@ -61,7 +61,7 @@ def test_a_peak_that_was_measured_twice_is_one_roof(local_report: Report) -> Non
     }  # fmt: skip
 
 
-def _colours(drawing: Drawing) -> dict[str, str]:
+def _colours(drawing: Chart) -> dict[str, str]:
     scale = next(
         layer["encoding"]["color"]["scale"]
         for layer in drawing.spec["layer"]

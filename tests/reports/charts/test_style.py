@@ -5,16 +5,16 @@ import pytest
 
 from reports.charts.concurrency import concurrency_charts
 from reports.charts.curve import rate_curve
-from reports.charts.picture import static_svg
-from reports.charts.style import families_of, fitted, relied_on, series_scales
+from reports.charts.picture import render_svg
+from reports.charts.style import fit_scale, series_scales, valid_variants, variant_families
 from reports.model import KneeRow, KneeSection, Quantity, Report
 from reports.text import render_text
 
 
 def test_the_fastest_family_comes_first_and_what_never_ran_last(local_report: Report) -> None:
     assert local_report.local is not None
-    assert families_of(local_report.local) == ["cpu int8-static", "cpu as-is", "cuda as-is"]
-    assert {one.state for one in relied_on(local_report.local)} == {"best", "measured"}
+    assert variant_families(local_report.local) == ["cpu int8-static", "cpu as-is", "cuda as-is"]
+    assert {one.state for one in valid_variants(local_report.local)} == {"best", "measured"}
 
 
 def with_knees(report: Report, unit: str, *at: float | None) -> Report:
@@ -33,18 +33,18 @@ def with_knees(report: Report, unit: str, *at: float | None) -> Report:
 def test_a_knee_among_rates_is_marked_on_the_rate_curve(full_report: Report) -> None:
     marked = rate_curve(with_knees(full_report, "1/s", 100.0, None, 150.0))
     assert marked is not None
-    svg = static_svg(marked)
+    svg = render_svg(marked)
     assert "knee: method 0" in svg
     assert "knee: method 2" in svg
     assert "knee: method 1" not in svg, "it found none"
     elsewhere = rate_curve(with_knees(full_report, "clients", 4.0))
     assert elsewhere is not None
-    assert "knee" not in static_svg(elsewhere)
+    assert "knee" not in render_svg(elsewhere)
 
 
 def test_a_knee_among_clients_is_marked_on_both_charts(clients_report: Report) -> None:
     for drawing in concurrency_charts(with_knees(clients_report, "clients", 4.0)):
-        assert "knee: method 0" in static_svg(drawing)
+        assert "knee: method 0" in render_svg(drawing)
 
 
 def test_the_text_tells_each_method_and_whether_they_agree(full_report: Report) -> None:
@@ -66,12 +66,12 @@ def test_the_text_tells_each_method_and_whether_they_agree(full_report: Report) 
 def test_wide_values_are_drawn_on_a_log_axis_with_round_ticks(
     values: list[float], ratio: float, ticks: set[float]
 ) -> None:
-    assert ticks <= set(fitted(values, ratio)["axis"].to_dict()["values"])
+    assert ticks <= set(fit_scale(values, ratio)["axis"].to_dict()["values"])
 
 
 @pytest.mark.parametrize("values", [[10.0, 20.0], [0.0, 5000.0], [3.0]])
 def test_near_values_and_zero_are_drawn_on_a_linear_axis(values: list[float]) -> None:
-    assert "axis" not in fitted(values, 20)
+    assert "axis" not in fit_scale(values, 20)
 
 
 def test_long_names_get_a_legend_of_one_column() -> None:

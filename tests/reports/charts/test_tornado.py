@@ -7,7 +7,7 @@ from msgspec.structs import replace
 
 from reports.charts.tornado import tornado
 from reports.model import PlanSection
-from reports.plan_section import SwingRow
+from reports.plan_section import SensitivityRow
 from tests.fakes.whole_plan import A10G, L4
 
 
@@ -18,7 +18,7 @@ def _bars(plan: PlanSection) -> dict[tuple[str, str], dict[str, Any]]:
     return {(one["input"], one["at"]): one for one in rows}
 
 
-def _with(plan: PlanSection, *swings: SwingRow) -> PlanSection:
+def _with(plan: PlanSection, *swings: SensitivityRow) -> PlanSection:
     return replace(plan, swings=swings)
 
 
@@ -26,7 +26,9 @@ def test_each_input_has_a_bar_to_both_its_ends_and_names_who_would_win(plan: Pla
     bars = _bars(plan)
     assert (bars["peak", "72/s"]["side"], bars["peak", "72/s"]["words"]) == ("left", "72/s")
     assert bars["peak", "108/s"]["words"] == "108/s → g5.xlarge"
-    assert {bar["planned"] for bar in bars.values()} == {plan.chosen.usd_per_month.value if plan.chosen else None}
+    assert {bar["planned"] for bar in bars.values()} == {
+        plan.recommended_row.usd_per_month.value if plan.recommended_row else None
+    }
 
 
 def test_an_end_where_nothing_fits_has_no_bar_and_the_table_says_so(plan: PlanSection) -> None:
@@ -49,7 +51,7 @@ def test_what_moves_nothing_is_named_and_not_drawn(plan: PlanSection) -> None:
 
 def test_the_same_instance_elsewhere_is_named_by_its_region(plan: PlanSection) -> None:
     elsewhere = "gcp/g2-standard-4@europe-west4"
-    swing = SwingRow(
+    swing = SensitivityRow(
         input="price",
         low="−20 %",
         high="+20 %",

@@ -6,11 +6,11 @@ from PySide6.QtCore import Signal
 from PySide6.QtGui import QFontDatabase, QGuiApplication
 from PySide6.QtWidgets import QPlainTextEdit
 
-from app.gui.formatting import count
+from app.gui.formatting import format_count
 from app.gui.results import frames
 from app.gui.results.quantity_model import QuantityModel
-from app.gui.results.state import Shown
-from app.gui.results.tabs.tab import Tab, fit_height, table_of, wide_enough
+from app.gui.results.state import ShownRun
+from app.gui.results.tabs.tab import Tab, create_table, fit_columns, fit_height
 from app.gui.widgets import button, hbox, label
 from reports.model import Report
 
@@ -23,23 +23,23 @@ class EnvironmentTab(Tab):
     def __init__(self) -> None:
         super().__init__()
         self.model = QuantityModel({"label": "What", "value": "Value"})
-        self.table = table_of(self.model, "Environment")
+        self.table = create_table(self.model, "Environment")
         self.column.addWidget(self.table)
         self.column.addStretch(1)
 
-    def is_for(self, shown: Shown) -> bool:
-        return bool(shown.own.environment)
+    def applies_to(self, shown: ShownRun) -> bool:
+        return bool(shown.own_report.environment)
 
-    def show_run(self, shown: Shown) -> None:
-        self.model.set_rows(frames.fact_frame(shown.own.environment))
-        wide_enough(self.table)
+    def show_run(self, shown: ShownRun) -> None:
+        self.model.set_rows(frames.environment_frame(shown.own_report.environment))
+        fit_columns(self.table)
         fit_height(self.table, 40)
 
 
 class ProfileTab(Tab):
     title = "Profile"
 
-    repeat_wished = Signal()
+    repeat_requested = Signal()
 
     def __init__(self) -> None:
         super().__init__()
@@ -51,19 +51,21 @@ class ProfileTab(Tab):
         self.text.setMinimumHeight(320)
         self.about = label("", "muted", wrap=True)
         row = hbox(
-            button("Co&py", self._copy), button("&Run it again", self.repeat_wished.emit, primary=True), (self.about, 1)
+            button("Co&py", self._copy),
+            button("&Run it again", self.repeat_requested.emit, primary=True),
+            (self.about, 1),
         )
         self.column.addLayout(row)
         self.column.addWidget(self.text, 1)
 
-    def is_for(self, shown: Shown) -> bool:
+    def applies_to(self, shown: ShownRun) -> bool:
         return bool(shown.opened.spec_text)
 
-    def show_run(self, shown: Shown) -> None:
+    def show_run(self, shown: ShownRun) -> None:
         self.text.setPlainText(shown.opened.spec_text[:_MAX_CHARACTERS])
         parts = ["As it was run, every default written out; secrets are references."]
-        if shown.own.reproduce.seed is not None:
-            parts.append(f"Seed {shown.own.reproduce.seed}.")
+        if shown.own_report.reproduce.seed is not None:
+            parts.append(f"Seed {shown.own_report.reproduce.seed}.")
         self.about.setText(" ".join(parts))
 
     def _copy(self) -> None:
@@ -79,28 +81,28 @@ class ErrorsTab(Tab):
         headers = {"error": "Error", "count": "Requests", "share": "Of all requests", "first": "First",
                    "last": "Last", "sample": "What was seen of the first"}  # fmt: skip
         self.model = QuantityModel(headers, ("share",))
-        self.table = table_of(self.model, "Errors by class")
+        self.table = create_table(self.model, "Errors by class")
         self.column.addWidget(self.about)
         self.column.addWidget(self.table)
         self.column.addStretch(1)
 
-    def is_for(self, shown: Shown) -> bool:
-        return shown.own.load is not None
+    def applies_to(self, shown: ShownRun) -> bool:
+        return shown.own_report.load is not None
 
-    def show_run(self, shown: Shown) -> None:
+    def show_run(self, shown: ShownRun) -> None:
         rows = shown.report.errors
         self.table.setVisible(bool(rows))
         if not rows:
             self.about.setText("No request failed, and none was left unsent.")
             return
-        failed = count(sum(row.count for row in rows))
+        failed = format_count(sum(row.count for row in rows))
         template = (
             "{count} requests failed or were never sent, those of failed probes and warm-ups among them. Latency is of "
             "successful answers only: what failed shows in the error rate and the goodput."
         )
         self.about.setText(template.format(count=failed))
         self.model.set_rows(frames.error_frame(rows))
-        wide_enough(self.table)
+        fit_columns(self.table)
         fit_height(self.table)
 
 
@@ -115,7 +117,7 @@ class ValidityTab(Tab):
         headers = {"verdict": "Verdict", "check": "Check", "observed": "Observed", "limit": "Limit",
                    "hint": "What to do"}  # fmt: skip
         self.model = QuantityModel(headers)
-        self.table = table_of(self.model, "Checks")
+        self.table = create_table(self.model, "Checks")
         self.selftest, self.method = label("", wrap=True), label("", wrap=True)
         self.files = label("", "muted", wrap=True)
         self.column.addWidget(self.table)
@@ -128,14 +130,14 @@ class ValidityTab(Tab):
             self.column.addWidget(text_label)
         self.column.addStretch(1)
 
-    def is_for(self, shown: Shown) -> bool:
-        return bool(shown.own.checks) or bool(shown.own.method)
+    def applies_to(self, shown: ShownRun) -> bool:
+        return bool(shown.own_report.checks) or bool(shown.own_report.method)
 
-    def show_run(self, shown: Shown) -> None:
+    def show_run(self, shown: ShownRun) -> None:
         report = shown.report
         rows = sorted(report.checks, key=lambda row: _RANK[row.verdict])
         self.model.set_rows(frames.check_frame(rows), hints={number: row.hint or "" for number, row in enumerate(rows)})
-        wide_enough(self.table)
+        fit_columns(self.table)
         fit_height(self.table)
         self.selftest.setText(_selftest(report))
         self.method.setText("\n".join(f"– {sentence}" for sentence in (*report.method, *report.notes)))

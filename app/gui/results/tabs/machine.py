@@ -18,30 +18,30 @@ from app.gui.charts.axes import Axis
 from app.gui.charts.chart import Chart
 from app.gui.charts.linked import LinkedCharts
 from app.gui.formatting import State
-from app.gui.results.state import Shown
+from app.gui.results.state import ShownRun
 from app.gui.results.tabs.tab import Tab
-from app.gui.results.time_axis import bands_of
-from app.gui.theme import Look
-from app.gui.widgets import label, tip
-from app.records.gpu import throttle_names
+from app.gui.results.time_axis import stage_bands
+from app.gui.theme import ThemeController
+from app.gui.widgets import label, tool_tip_text
+from app.records.gpu import list_throttle_reasons
 from reports.model import TelemetrySeries
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
-REASONS = "gpu_throttle_reasons"
+THROTTLE_REASONS = "gpu_throttle_reasons"
 
 
 def throttle_bands(telemetry: pd.DataFrame, start_ns: int) -> tuple[tuple[float, float, str, State], ...]:
     """Return a band (start, end, text, state) for each period in which a GPU was throttled for the same reasons. Times
     are in seconds from the start of the run."""
-    throttling = telemetry[telemetry["metric"] == REASONS]
+    throttling = telemetry[telemetry["metric"] == THROTTLE_REASONS]
     bands: list[tuple[float, float, str, State]] = []
     for source, gpu_readings in throttling.groupby("source", observed=True):
         ordered = gpu_readings.sort_values("at_ns").dropna(subset=["value"])
         pairs = zip(ordered["at_ns"], ordered["value"], strict=True)
-        readings = [(at_ns, throttle_names(bits)) for at_ns, bits in pairs]
+        readings = [(at_ns, list_throttle_reasons(bits)) for at_ns, bits in pairs]
         for reasons, stretch in groupby(readings, key=lambda reading: reading[1]):
             times_s = [(at_ns - start_ns) / 1e9 for at_ns, _ in stretch]
             if reasons:
@@ -60,24 +60,28 @@ _IMPORTANT_METRICS = (
 class MachineTab(Tab):
     title = "GPU and host"
 
-    def __init__(self, look: Look) -> None:
+    def __init__(self, theme_controller: ThemeController) -> None:
         super().__init__()
-        self._look = look
+        self._look = theme_controller
         self.about = label("", "muted", wrap=True)
         self.charts: list[Chart] = []
         self._linked: QWidget | None = None
         self.column.addWidget(self.about)
         self.column.addStretch(1)
 
-    def is_for(self, shown: Shown) -> bool:
-        return bool(shown.own.telemetry)
+    def applies_to(self, shown: ShownRun) -> bool:
+        return bool(shown.own_report.telemetry)
 
-    def show_run(self, shown: Shown) -> None:
+    def show_run(self, shown: ShownRun) -> None:
         if self._linked is not None:
             self._linked.hide()
             self._linked.deleteLater()
-        groups = grouped(
-            [telemetry_series for telemetry_series in shown.report.telemetry if telemetry_series.metric != REASONS]
+        groups = group_by_metric(
+            [
+                telemetry_series
+                for telemetry_series in shown.report.telemetry
+                if telemetry_series.metric != THROTTLE_REASONS
+            ]
         )
         omitted = len({telemetry_series.metric for telemetry_series in shown.report.telemetry}) - len(groups)
         has_gpu = any(telemetry_series.metric.startswith("gpu_") for telemetry_series in shown.report.telemetry)
@@ -88,10 +92,10 @@ class MachineTab(Tab):
         if not self.charts:
             self.about.setText("Nothing was read of the machine here.")
             return
-        throttled = throttle_bands(shown.opened.facts.telemetry, shown.result.zero_ns)
+        throttled = throttle_bands(shown.opened.data.telemetry, shown.result.time_zero_ns)
         for chart, chart_series in zip(self.charts, groups, strict=True):
             is_gpu = chart_series[0].metric.startswith("gpu_")
-            chart.set_bands(throttled if is_gpu and throttled else bands_of(shown.report))
+            chart.set_bands(throttled if is_gpu and throttled else stage_bands(shown.report))
         self._linked = LinkedCharts(self.charts)
         self._linked.span_button.hide()
         line = self.fontMetrics().height()
@@ -102,7 +106,7 @@ class MachineTab(Tab):
         first = series[0]
         name = first.metric.replace("_", " ")
         chart = Chart(name, Axis("Time", "s"), Axis(name, first.unit), self._look)
-        chart.setToolTip(tip(first.description))
+        chart.setToolTip(tool_tip_text(first.description))
         chart.setMinimumHeight(max(9 * self.fontMetrics().height(), chart.minimumSizeHint().height()))
         for number, line in enumerate(series[:_MAX_LINES]):
             values = np.array([np.nan if value is None else value for value in line.values], dtype=np.float64)
@@ -110,7 +114,7 @@ class MachineTab(Tab):
         return chart
 
 
-def grouped(telemetry: Sequence[TelemetrySeries]) -> list[list[TelemetrySeries]]:
+def group_by_metric(telemetry: Sequence[TelemetrySeries]) -> list[list[TelemetrySeries]]:
     """Group the series by metric, one chart each. The most important metrics come first; those past the limit are only
     in the report."""
     by_metric: defaultdict[str, list[TelemetrySeries]] = defaultdict(list)

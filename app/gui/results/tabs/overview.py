@@ -2,34 +2,34 @@
 
 from __future__ import annotations
 
-from app.gui.results.state import Shown
+from app.gui.results.state import ShownRun
 from app.gui.results.tabs.tab import Tab
 from app.gui.results.time_axis import TimeAxis
 from app.gui.slo_editor import SloEditor
-from app.gui.theme import Look
+from app.gui.theme import ThemeController
 from reports.model import Report
 
 
 class OverviewTab(Tab):
     title = "Overview"
 
-    def __init__(self, look: Look) -> None:
+    def __init__(self, theme_controller: ThemeController) -> None:
         super().__init__()
         self._own: Report | None = None
         self.slo = SloEditor("SLO: write another, and the stored rows are judged again")
-        self.axis = TimeAxis(look)
+        self.axis = TimeAxis(theme_controller)
         self.column.addWidget(self.slo)
         self.column.addWidget(self.axis)
         self.column.addStretch(1)
 
-    def is_for(self, _: Shown) -> bool:
+    def applies_to(self, _: ShownRun) -> bool:
         return True
 
-    def show_run(self, shown: Shown) -> None:
-        if shown.own is not self._own:
-            self._own = shown.own
-            self.slo.forget()
+    def show_run(self, shown: ShownRun) -> None:
+        if shown.own_report is not self._own:
+            self._own = shown.own_report
+            self.slo.clear()
             self.axis.show_run(shown)
-        slo = shown.own_slo if shown.asked.slo is None else shown.asked.slo
+        slo = shown.own_slo if shown.request.slo is None else shown.request.slo
         self.slo.show_slo(slo, shown.own_slo, shown.report.objectives)
-        self.axis.show_asked(shown)
+        self.axis.show_evaluation(shown)

@@ -6,14 +6,14 @@ from PySide6.QtCore import Qt, Signal
 
 from app.gui.results import frames
 from app.gui.results.quantity_model import QuantityModel
-from app.gui.results.state import Shown
-from app.gui.results.tabs.tab import Tab, fit_height, table_of, wide_enough
+from app.gui.results.state import ShownRun
+from app.gui.results.tabs.tab import Tab, create_table, fit_columns, fit_height
 from app.gui.widgets import button, label
 
 
 class PlanTab(Tab):
     title = "Plan summary"
-    plan_wished = Signal()
+    plan_requested = Signal()
 
     def __init__(self) -> None:
         super().__init__()
@@ -23,17 +23,17 @@ class PlanTab(Tab):
                    "utilisation": "Busy at peak", "basis": "Basis", "risk": "Risk",
                    "price": "Price of"}  # fmt: skip
         self.model = QuantityModel(headers, frames.OFFER_QUANTITIES)
-        self.table = table_of(self.model, "Offers")
+        self.table = create_table(self.model, "Offers")
         self.column.addWidget(self.about)
         self.column.addWidget(self.table)
-        self.open = button("Open it in P&lan", self.plan_wished.emit, primary=True)
+        self.open = button("Open it in P&lan", self.plan_requested.emit, primary=True)
         self.column.addWidget(self.open, 0, Qt.AlignmentFlag.AlignLeft)
         self.column.addStretch(1)
 
-    def is_for(self, shown: Shown) -> bool:
-        return shown.own.plan is not None
+    def applies_to(self, shown: ShownRun) -> bool:
+        return shown.own_report.plan is not None
 
-    def show_run(self, shown: Shown) -> None:
+    def show_run(self, shown: ShownRun) -> None:
         from reports.plan_text import summary_lines
 
         plan = shown.report.plan
@@ -43,7 +43,7 @@ class PlanTab(Tab):
             return
         self.about.setText("\n".join(summary_lines(plan)))
         self.model.set_rows(frames.offer_frame(plan))
-        wide_enough(self.table)
+        fit_columns(self.table)
         fit_height(self.table)
 
 
@@ -52,15 +52,15 @@ class BaselineTab(Tab):
 
     def __init__(self) -> None:
         super().__init__()
-        self.told = label("", wrap=True)
-        self.column.addWidget(self.told)
+        self.summary = label("", wrap=True)
+        self.column.addWidget(self.summary)
         self.column.addStretch(1)
 
-    def is_for(self, shown: Shown) -> bool:
-        return shown.own.comparison is not None
+    def applies_to(self, shown: ShownRun) -> bool:
+        return shown.own_report.comparison is not None
 
-    def show_run(self, shown: Shown) -> None:
-        from reports.comparison_text import comparison_lines
+    def show_run(self, shown: ShownRun) -> None:
+        from reports.comparison_text import comparison_summary_lines
 
-        if shown.own.comparison is not None:
-            self.told.setText("\n".join(comparison_lines(shown.own.comparison)))
+        if shown.own_report.comparison is not None:
+            self.summary.setText("\n".join(comparison_summary_lines(shown.own_report.comparison)))

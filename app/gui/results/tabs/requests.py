@@ -10,8 +10,8 @@ from PySide6.QtGui import QKeySequence, QShortcut
 from PySide6.QtWidgets import QComboBox, QHBoxLayout, QLineEdit
 
 from app.gui.background import Latest
-from app.gui.formatting import count, number, seconds
-from app.gui.results.state import Shown
+from app.gui.formatting import format_count, format_duration, format_number
+from app.gui.results.state import ShownRun
 from app.gui.results.tabs.tab import Tab
 from app.gui.tables import RAW, FrameModel, FrameTable
 from app.gui.widgets import button, label
@@ -29,7 +29,7 @@ class RequestsTab(Tab):
     the request."""
 
     title = "Requests"
-    moment_chosen = Signal(float, str)
+    time_selected = Signal(float, str)
 
     def __init__(self) -> None:
         super().__init__()
@@ -41,33 +41,33 @@ class RequestsTab(Tab):
         self.table = FrameTable(self.model, "Requests")
         self.table.setMinimumHeight(_MIN_HEIGHT_PX)
         self.stage, self.result, self.error = QComboBox(), QComboBox(), QComboBox()
-        self.least = QLineEdit()
-        self.told = label("", "muted", wrap=True)
+        self.min_latency = QLineEdit()
+        self.status = label("", "muted", wrap=True)
         self.jump = button("Show on the &time axis", self._jump_to_chosen)
         self._run: OpenedRun | None = None
         self._window_s: tuple[float, float] | None = None
         self._loading: Latest[tuple[OpenedRun, pd.DataFrame]] = Latest(self, self._on_loaded, self._on_failed)
         self._build()
 
-    def is_for(self, shown: Shown) -> bool:
+    def applies_to(self, shown: ShownRun) -> bool:
         return int(shown.opened.table.num_rows) > 0
 
-    def show_run(self, shown: Shown) -> None:
+    def show_run(self, shown: ShownRun) -> None:
         """Show the requests. The table is built once per run; a selected time range only filters it."""
-        self._window_s = shown.asked.window_s
+        self._window_s = shown.request.window_s
         if self._run is shown.opened:
             self._filter()
             return
         run = shown.opened
         self._run = run
-        self.told.setText("reading every request…")
+        self.status.setText("reading every request…")
 
         def load() -> tuple[OpenedRun, pd.DataFrame]:
             from app.gui.results.requests_frame import requests_frame
 
             return run, requests_frame(run)
 
-        self._loading.ask(load)
+        self._loading.request(load)
 
     def _on_loaded(self, outcome: tuple[OpenedRun, pd.DataFrame]) -> None:
         run, frame = outcome
@@ -84,33 +84,33 @@ class RequestsTab(Tab):
         self._filter()
 
     def _on_failed(self, error: Exception) -> None:
-        self.told.setText(str(error))
+        self.status.setText(str(error))
 
     def _filter(self) -> None:
-        from app.gui.results.requests_frame import mask_of
+        from app.gui.results.requests_frame import build_mask
 
         frame = self.model.frame
         if self._run is None or not len(frame.columns):
             return
         least_ms = self._least_ms()
-        is_invalid = bool(self.least.text().strip()) and least_ms is None
+        is_invalid = bool(self.min_latency.text().strip()) and least_ms is None
         filters = (self.stage.currentData(), self.result.currentData(), self.error.currentData())
-        mask = mask_of(frame, *filters, least_ms)
+        mask = build_mask(frame, *filters, least_ms)
         if self._window_s is not None:
             at_s = frame["at_s"].to_numpy()
             inside = (at_s >= self._window_s[0]) & (at_s < self._window_s[1])
             mask = inside if mask is None else mask & inside
         self.model.set_filter(mask)
         matching, total = self.model.rowCount(), len(frame)
-        text = f"{count(matching)} of {count(total)} requests"
+        text = f"{format_count(matching)} of {format_count(total)} requests"
         window_text = ", of the chosen window" if self._window_s is not None else ""
-        error_text = f"; {self.least.text()} is no number of milliseconds" if is_invalid else ""
-        self.told.setText(f"{text}{window_text}{error_text}")
-        self.table.setAccessibleDescription(self.told.text())
+        error_text = f"; {self.min_latency.text()} is no number of milliseconds" if is_invalid else ""
+        self.status.setText(f"{text}{window_text}{error_text}")
+        self.table.setAccessibleDescription(self.status.text())
 
     def _least_ms(self) -> float | None:
         try:
-            return float(self.least.text().replace(",", "")) if self.least.text().strip() else None
+            return float(self.min_latency.text().replace(",", "")) if self.min_latency.text().strip() else None
         except ValueError:
             return None
 
@@ -125,10 +125,12 @@ class RequestsTab(Tab):
         times = next((name for name in ("latency_ms", "service_ms") if name in columns), None)
         latency_ms = None if times is None else self.model.index(index.row(), columns.index(times)).data(RAW)
         description = (
-            f"request, {number(latency_ms)} ms" if isinstance(latency_ms, float) and latency_ms == latency_ms else ""
+            f"request, {format_number(latency_ms)} ms"
+            if isinstance(latency_ms, float) and latency_ms == latency_ms
+            else ""
         )
         if isinstance(at_s, float):
-            self.moment_chosen.emit(at_s, description)
+            self.time_selected.emit(at_s, description)
 
     def _boxes(self) -> tuple[tuple[QComboBox, str, str], ...]:
         return (
@@ -145,15 +147,15 @@ class RequestsTab(Tab):
             box.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToContents)
             box.currentIndexChanged.connect(self._filter)
             row.addWidget(box)
-        self.least.setPlaceholderText("slower than … ms")
-        self.least.setAccessibleName("Slower than, in milliseconds")
-        self.least.setMinimumWidth(self.least.fontMetrics().horizontalAdvance("slower than … ms  0000"))
-        self.least.textChanged.connect(self._filter)
-        row.addWidget(self.least)
+        self.min_latency.setPlaceholderText("slower than … ms")
+        self.min_latency.setAccessibleName("Slower than, in milliseconds")
+        self.min_latency.setMinimumWidth(self.min_latency.fontMetrics().horizontalAdvance("slower than … ms  0000"))
+        self.min_latency.textChanged.connect(self._filter)
+        row.addWidget(self.min_latency)
         row.addStretch(1)
         row.addWidget(self.jump)
         self.column.addLayout(row)
-        self.column.addWidget(self.told)
+        self.column.addWidget(self.status)
         self.column.addWidget(self.table, 1)
         self.table.doubleClicked.connect(self._jump)
         for key in (Qt.Key.Key_Return, Qt.Key.Key_Enter):
@@ -163,7 +165,7 @@ class RequestsTab(Tab):
 
 
 def _time_text(value: object) -> str:
-    return f"{value:,.3f} s" if isinstance(value, float) else seconds(0)
+    return f"{value:,.3f} s" if isinstance(value, float) else format_duration(0)
 
 
 def _status_text(value: object) -> str:

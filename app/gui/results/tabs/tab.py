@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from PySide6.QtWidgets import QWidget
 
-from app.gui.results.state import Shown
+from app.gui.results.state import ShownRun
 from app.gui.widgets import label, vbox
 
 if TYPE_CHECKING:
@@ -25,31 +25,31 @@ class Tab(QWidget):
         self.setAccessibleName(self.title)
         self.column = vbox(within=self, margins=(0, 8, 0, 0), spacing=8)
 
-    def is_for(self, shown: Shown) -> bool:
+    def applies_to(self, shown: ShownRun) -> bool:
         """Return whether the run has data for this tab."""
         raise NotImplementedError
 
-    def show_run(self, shown: Shown) -> None:
+    def show_run(self, shown: ShownRun) -> None:
         raise NotImplementedError
 
     def add_heading(self, text: str) -> None:
         self.column.addWidget(label(text, "heading", wrap=True))
 
 
-def table_of(model: QuantityModel, name: str) -> FrameTable:
+def create_table(model: QuantityModel, name: str) -> FrameTable:
     from app.gui.tables import FrameTable
 
     return FrameTable(model, name)
 
 
-def fit_height(table: FrameTable, most: int = _MAX_ROWS) -> None:
+def fit_height(table: FrameTable, max_rows: int = _MAX_ROWS) -> None:
     """Set the height to that of the rows, at most `most` rows: the page scrolls instead of each table."""
-    rows = min(max(1, table.frame_model.rowCount()), most)
+    rows = min(max(1, table.frame_model.rowCount()), max_rows)
     row_px = table.verticalHeader().defaultSectionSize()
     scroll_bar_px = table.horizontalScrollBar().sizeHint().height()
     table.setFixedHeight(rows * row_px + table.horizontalHeader().sizeHint().height() + scroll_bar_px + 4)
 
 
-def wide_enough(table: FrameTable) -> None:
+def fit_columns(table: FrameTable) -> None:
     table.resizeColumnsToContents()
     table.setAccessibleDescription(f"{table.frame_model.rowCount()} rows")

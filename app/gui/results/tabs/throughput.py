@@ -10,9 +10,9 @@ from app.gui.charts.axes import Axis
 from app.gui.charts.chart import Chart
 from app.gui.results import frames
 from app.gui.results.quantity_model import QuantityModel
-from app.gui.results.state import Shown
-from app.gui.results.tabs.tab import Tab, fit_height, table_of, wide_enough
-from app.gui.theme import Look
+from app.gui.results.state import ShownRun
+from app.gui.results.tabs.tab import Tab, create_table, fit_columns, fit_height
+from app.gui.theme import ThemeController
 from app.gui.widgets import clear, label, vbox
 from reports import formatting
 from reports.model import Report, StageRow
@@ -24,13 +24,13 @@ _CURVE_KINDS = ("probe", "hold", "steady")
 class ThroughputTab(Tab):
     title = "Throughput"
 
-    def __init__(self, look: Look) -> None:
+    def __init__(self, theme_controller: ThemeController) -> None:
         super().__init__()
-        self.curve = Chart("Latency by offered rate", Axis("Offered", "/s"), Axis("Latency", "ms"), look)
+        self.curve = Chart("Latency by offered rate", Axis("Offered", "/s"), Axis("Latency", "ms"), theme_controller)
         self.curve.setMinimumHeight(260)
         self.about = label("", wrap=True)
         self.stages = QuantityModel(None, frames.STAGE_QUANTITIES)
-        self.table = table_of(self.stages, "Stages")
+        self.table = create_table(self.stages, "Stages")
         self._more_tables = _Tables(self)
         self.column.addWidget(self.about)
         self.column.addWidget(self.curve, 1)
@@ -38,10 +38,10 @@ class ThroughputTab(Tab):
         self.column.addWidget(self.table)
         self.column.addWidget(self._more_tables)
 
-    def is_for(self, shown: Shown) -> bool:
-        return bool(shown.own.stages)
+    def applies_to(self, shown: ShownRun) -> bool:
+        return bool(shown.own_report.stages)
 
-    def show_run(self, shown: Shown) -> None:
+    def show_run(self, shown: ShownRun) -> None:
         report = shown.report
         limit = "" if report.max_rate is None else report.max_rate.limited_by[:_MAX_CHARACTERS]
         self.about.setText(f"What limits it: {limit}")
@@ -49,9 +49,9 @@ class ThroughputTab(Tab):
         self._draw(report)
         self.stages.set_headers(frames.stage_headers(report))
         self.stages.set_rows(
-            frames.stage_frame(report.stages), frames.invalid_rows(report.stages), frames.reasons_of(report.stages)
+            frames.stage_frame(report.stages), frames.invalid_rows(report.stages), frames.reasons_by_row(report.stages)
         )
-        wide_enough(self.table)
+        fit_columns(self.table)
         fit_height(self.table)
         self._more_tables.show_run(report)
 
@@ -62,7 +62,7 @@ class ThroughputTab(Tab):
         self.curve.setVisible(bool(points))
         if not points:
             return
-        name = f"{report.curve.percentile.replace('_', '.')} {formatting.metric(report.curve.metric)}"
+        name = f"{report.curve.percentile.replace('_', '.')} {formatting.metric_name(report.curve.metric)}"
         passed = [row for row in points if formatting.stage_state(row) == "held"]
         x, y = _mean_by_rate(sorted(passed, key=lambda row: _rate(row) or 0.0))
         if len(x) > 1:
@@ -70,7 +70,7 @@ class ThroughputTab(Tab):
         for series, state in enumerate(("held", "not judged", "failed", "INVALID")):
             self._draw_points(state, [row for row in points if formatting.stage_state(row) == state], series)
         if report.curve.limit is not None:
-            self.curve.set_limit(report.curve.limit.value, f"SLO {name} {formatting.limit(report.curve.limit)}")
+            self.curve.set_limit(report.curve.limit.value, f"SLO {name} {formatting.format_limit(report.curve.limit)}")
         self._draw_markers(report)
 
     def _draw_points(self, state: str, rows: list[StageRow], series: int) -> None:
@@ -84,7 +84,9 @@ class ThroughputTab(Tab):
                 np.array([row.judged.value for row in rows], dtype=np.float64),
                 series=series,
                 hollow=np.full(len(rows), is_hollow),
-                names=tuple(f"{frames.stage_name(row)}: {state}, {formatting.quantity(row.judged)}" for row in rows),
+                names=tuple(
+                    f"{frames.stage_name(row)}: {state}, {formatting.format_quantity(row.judged)}" for row in rows
+                ),
             )
 
     def _draw_markers(self, report: Report) -> None:
@@ -137,10 +139,10 @@ class _Tables(QWidget):
 
         assert isinstance(frame, pd.DataFrame)
         self._layout.addWidget(label(title, "heading", wrap=True))
-        table = table_of(model, title)
+        table = create_table(model, title)
         model.setParent(table)
         model.set_rows(frame)
-        wide_enough(table)
+        fit_columns(table)
         fit_height(table)
         self._layout.addWidget(table)
 

@@ -8,9 +8,9 @@ from app.gui.charts.axes import Axis
 from app.gui.charts.chart import Chart
 from app.gui.results import frames
 from app.gui.results.quantity_model import QuantityModel
-from app.gui.results.state import Shown
-from app.gui.results.tabs.tab import Tab, fit_height, table_of, wide_enough
-from app.gui.theme import Look
+from app.gui.results.state import ShownRun
+from app.gui.results.tabs.tab import Tab, create_table, fit_columns, fit_height
+from app.gui.theme import ThemeController
 from app.gui.widgets import label
 from reports.local_model import LocalSection
 
@@ -20,27 +20,27 @@ _MAX_BOTTLENECKS = 20
 class VariantsTab(Tab):
     title = "Variants"
 
-    def __init__(self, look: Look) -> None:
+    def __init__(self, theme_controller: ThemeController) -> None:
         super().__init__()
         self.about = label("", wrap=True)
         headers = {"variant": "Variant", "state": "State", "slo": "SLO", "scenario": "Scenario",
                    "throughput": "Inferences/s", "cost": "Cost", "calls": "Calls",
                    "measurement": "Measurement"}  # fmt: skip
         self.model = QuantityModel(headers, frames.VARIANT_QUANTITIES)
-        self.table = table_of(self.model, "Variants and scenarios")
-        self._look = look
+        self.table = create_table(self.model, "Variants and scenarios")
+        self._look = theme_controller
         self.front: Chart | None = None
-        self.bounds = label("", wrap=True)
+        self.bottlenecks = label("", wrap=True)
         self.column.addWidget(self.about)
         self.column.addWidget(self.table)
         self.add_heading("What limits each")
-        self.column.addWidget(self.bounds)
+        self.column.addWidget(self.bottlenecks)
         self.column.addStretch(1)
 
-    def is_for(self, shown: Shown) -> bool:
-        return shown.own.local is not None
+    def applies_to(self, shown: ShownRun) -> bool:
+        return shown.own_report.local is not None
 
-    def show_run(self, shown: Shown) -> None:
+    def show_run(self, shown: ShownRun) -> None:
         local = shown.report.local
         if local is None:
             return
@@ -48,14 +48,14 @@ class VariantsTab(Tab):
         self.about.setText(". ".join(part for part in (local.common, best) if part))
         frame, invalid, hints = frames.variant_frame(local)
         self.model.set_rows(frame, invalid, hints)
-        wide_enough(self.table)
+        fit_columns(self.table)
         fit_height(self.table)
         lines = [
             f"{variant.name}: {variant.bound.sentence}"
             for variant in local.variants[:_MAX_BOTTLENECKS]
             if variant.bound is not None
         ]
-        self.bounds.setText("\n".join(lines) or "Nothing is known of it.")
+        self.bottlenecks.setText("\n".join(lines) or "Nothing is known of it.")
         self._draw(local)
 
     def _draw(self, local: LocalSection) -> None:
@@ -107,27 +107,27 @@ class ModelTab(Tab):
         headers = {"provider": "Provider", "precision": "Precision", "batch": "Batch",
                    "throughput": "Inferences/s"}  # fmt: skip
         self.model = QuantityModel(headers, frames.BATCH_QUANTITIES)
-        self.table = table_of(self.model, "The model alone, by batch")
-        self.proof = label("", "muted", wrap=True)
-        for widget in (self.about, self.table, self.proof):
+        self.table = create_table(self.model, "The model alone, by batch")
+        self.checks = label("", "muted", wrap=True)
+        for widget in (self.about, self.table, self.checks):
             self.column.addWidget(widget)
         self.column.addStretch(1)
 
-    def is_for(self, shown: Shown) -> bool:
-        return shown.own.model is not None
+    def applies_to(self, shown: ShownRun) -> bool:
+        return shown.own_report.model is not None
 
-    def show_run(self, shown: Shown) -> None:
-        from app.gui.formatting import quantity
+    def show_run(self, shown: ShownRun) -> None:
+        from app.gui.formatting import format_quantity
         from app.gui.results.verdict_card import check_sentence
 
-        model = shown.own.model
+        model = shown.own_report.model
         if model is None:
             return
-        starts = [f"{start.name} {quantity(start.quantity)}" for start in model.cold_start]
-        accuracy = [] if model.accuracy is None else [f"accuracy {quantity(model.accuracy)}"]
+        starts = [f"{start.name} {format_quantity(start.quantity)}" for start in model.cold_start]
+        accuracy = [] if model.accuracy is None else [f"accuracy {format_quantity(model.accuracy)}"]
         text = f"{model.name} on this machine, with nothing in between"
         self.about.setText("; ".join([text, *accuracy, *starts]))
         self.model.set_rows(frames.batch_frame(model.batches))
-        wide_enough(self.table)
+        fit_columns(self.table)
         fit_height(self.table)
-        self.proof.setText("\n".join(f"{row.verdict} {check_sentence(row)}" for row in model.proof))
+        self.checks.setText("\n".join(f"{row.verdict} {check_sentence(row)}" for row in model.proof))

@@ -3,7 +3,13 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from app.analysis.comparisons.comparison import compare_runs, is_suspected, may_fail, regressions, undecided
+from app.analysis.comparisons.comparison import (
+    can_fail_run,
+    compare_runs,
+    find_inconclusive,
+    find_regressions,
+    has_suspected_change,
+)
 from app.records.comparison import MAX_RATE, Comparison, MetricChange
 from app.records.result import Estimate, Result
 from tests.checks.regressions import Case, compared
@@ -30,18 +36,18 @@ def test_seven_quiet_repeats_of_each_are_told_by_ranks_and_tolerance(factor: flo
     change = of(comparison)
     assert change.verdict == verdict
     assert change.p_value is not None
-    assert bool(regressions(comparison)) == (verdict == "worse")
+    assert bool(find_regressions(comparison)) == (verdict == "worse")
     assert (change.more_repeats is not None) <= (verdict == "inconclusive")
 
 
 def test_a_run_against_itself_is_the_same_run_without_a_difference() -> None:
     alone = result(steady(10.0, 3.0), run_id="alone")
     other = msgspec.structs.replace(alone, run_id="other")
-    assert undecided(compare_runs([alone], [other]))
+    assert find_inconclusive(compare_runs([alone], [other]))
     comparison = compare_runs([alone], [alone])
     assert {one.verdict for one in comparison.changes} == {"same"}
-    assert not undecided(comparison)
-    assert not regressions(comparison)
+    assert not find_inconclusive(comparison)
+    assert not find_regressions(comparison)
     assert comparison.notes == ("Base and candidate are the same run, so there is no difference to find.",)
 
 
@@ -67,7 +73,7 @@ def test_one_run_of_each_is_told_by_their_own_intervals_and_it_is_said(
     assert of(comparison).verdict == verdict
     assert of(comparison).p_value is None
     assert any("what differs from run to run is not in them" in note for note in comparison.notes)
-    assert len(undecided(comparison)) == (verdict == "inconclusive")
+    assert len(find_inconclusive(comparison)) == (verdict == "inconclusive")
 
 
 def test_repeats_inside_a_run_count_where_there_is_one_run_of_each() -> None:
@@ -94,7 +100,7 @@ def test_errors_that_come_from_none_are_worse_and_have_no_ratio() -> None:
     comparison = compare_runs([result(steady(10.0, 0.1))], [result(steady(10.0, 0.1, errors=0.05))])
     change = of(comparison, "error_rate")
     assert (change.verdict, change.ratio.value) == ("worse", None)
-    assert change in regressions(comparison)
+    assert change in find_regressions(comparison)
     without = compare_runs([result(steady(10.0, 0.1))], [result(steady(10.0, 0.1))])
     assert of(without, "error_rate").verdict == "same"
 
@@ -105,8 +111,8 @@ def test_a_metric_that_varies_by_more_than_a_tenth_fails_nothing_and_says_what_w
     assert change.verdict == "worse"
     assert change.noise is not None
     assert change.noise > 0.1
-    assert not may_fail(change)
-    assert not regressions(comparison)
+    assert not can_fail_run(change)
+    assert not find_regressions(comparison)
     assert any("only changes above" in note and "fails nothing" in note for note in comparison.notes)
 
 
@@ -119,7 +125,7 @@ def test_what_no_profile_asks_of_is_told_and_fails_nothing() -> None:
     comparison = compare_runs([served(1.0)], [served(2.0)])
     assert of(comparison, "endpoint_cpu_cores").verdict == "worse"
     assert not of(comparison, "endpoint_cpu_cores").is_headline
-    assert not regressions(comparison)
+    assert not find_regressions(comparison)
     assert comparison.changes[0].is_headline
 
 
@@ -162,7 +168,7 @@ def test_what_is_forbidden_is_compared_and_stamped_only_when_forced() -> None:
 def test_the_first_look_suspects_what_is_beyond_the_tolerance_and_unlikely() -> None:
     for factor, suspected in ((1.0, False), (1.03, False), (1.2, True), (0.8, True)):
         changes = compare_runs(repeats(QUIET), repeats(times(QUIET, factor))).changes
-        assert is_suspected(changes, 0.05) == suspected, factor
+        assert has_suspected_change(changes, 0.05) == suspected, factor
 
 
 def test_it_does_not_cry_wolf_and_sees_one() -> None:

@@ -5,8 +5,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from app.analysis.comparisons.comparison import compare_runs, regressions
-from app.analysis.comparisons.environment_differences import differences_of, is_other_cpu
+from app.analysis.comparisons.comparison import compare_runs, find_regressions
+from app.analysis.comparisons.environment_differences import find_differences, has_other_cpu
 from app.records.comparison import EnvironmentDifference
 from app.records.gpu import MigInstance
 from app.records.result import Gpu, Hardware, Result
@@ -22,7 +22,7 @@ def machine(**changes: Any) -> Result:
 
 
 def found(base: Result, candidate: Result) -> dict[str, EnvironmentDifference]:
-    return {one.name: one for one in differences_of([base], [candidate])}
+    return {one.name: one for one in find_differences([base], [candidate])}
 
 
 @pytest.mark.parametrize(
@@ -62,16 +62,16 @@ def test_what_may_matter_is_told_and_forbids_nothing(name: str, changes: dict[st
 @pytest.mark.parametrize("changes", [{"cpu_model": "another"}, {"logical_cores": 64}, {"cpu_limit_cores": 1.5}])
 def test_on_another_processor_nothing_fails(changes: dict[str, Any]) -> None:
     slower = msgspec.structs.replace(machine(**changes), stages=(steady(20.0, 0.1),))
-    assert is_other_cpu(differences_of([machine()], [slower]))
+    assert has_other_cpu(find_differences([machine()], [slower]))
     comparison = compare_runs([machine()], [slower])
     assert comparison.is_advisory
     assert comparison.changes[0].verdict == "worse"
-    assert regressions(comparison) == ()
+    assert find_regressions(comparison) == ()
     assert any("machines differ, or are not known" in note for note in comparison.notes)
 
 
 def test_two_runs_of_one_machine_differ_in_nothing() -> None:
-    assert differences_of([machine()], [machine()]) == ()
+    assert find_differences([machine()], [machine()]) == ()
 
 
 def test_a_machine_that_only_sends_the_load_forbids_nothing() -> None:
@@ -113,11 +113,11 @@ def test_rates_found_for_another_slo_are_not_compared() -> None:
 
 def test_repeats_that_are_not_alike_among_themselves_are_told() -> None:
     mixed = [machine(), machine(onnxruntime="1.25.0")]
-    difference = next(one for one in differences_of(mixed, mixed) if one.name == "ONNX Runtime")
+    difference = next(one for one in find_differences(mixed, mixed) if one.name == "ONNX Runtime")
     assert difference.forbids
     assert difference.base == "1.24.1 / 1.25.0"
 
 
 def test_what_forbids_stands_first() -> None:
-    names = [one.forbids for one in differences_of([machine()], [machine(os="Linux-7", onnxruntime="1.25.0")])]
+    names = [one.forbids for one in find_differences([machine()], [machine(os="Linux-7", onnxruntime="1.25.0")])]
     assert names == sorted(names, reverse=True)

@@ -12,16 +12,16 @@ from app.analysis.columns import Floats
 from app.analysis.estimates import share
 from app.analysis.local.accuracy import (
     PairedCounts,
-    accuracy_of,
-    chance_check,
-    chance_of,
-    compared_errors,
+    chance_accuracy_check,
+    compare_errors,
+    compute_accuracy,
+    compute_chance_accuracy,
     difference_interval,
+    estimate_rows_needed,
     mcnemar,
     ratio_interval,
-    rows_to_settle,
 )
-from app.analysis.objectives import judge, parse_gate
+from app.analysis.objectives import evaluate_objective, parse_gate
 from app.errors import UsageError
 from app.records.estimate import Estimate
 from app.records.local import Accuracy
@@ -30,7 +30,7 @@ from app.records.local import Accuracy
 def keeps(accuracy: Accuracy, limit: float) -> str:
     """The judgement of a gate `accuracy_kept >= limit`."""
     kept = accuracy.kept or Estimate(None, reason="not known")
-    return judge(parse_gate(f"accuracy_kept >= {100 * limit:g}%"), kept).judgement
+    return evaluate_objective(parse_gate(f"accuracy_kept >= {100 * limit:g}%"), kept).judgement
 
 
 def errors(rows: int, seed: int, shift: float = 0.1) -> tuple[Floats, Floats]:
@@ -43,7 +43,7 @@ def errors(rows: int, seed: int, shift: float = 0.1) -> tuple[Floats, Floats]:
 @pytest.mark.parametrize(("rows", "least"), [(20, 0.9), (200, 0.93)])
 def test_intervals_hold_the_truth_about_as_often_as_they_say(rows: int, least: float) -> None:
     """Skewed values of 20 rows leave it a little under 95 %."""
-    found = [compared_errors(*errors(rows, seed)) for seed in range(300)]
+    found = [compare_errors(*errors(rows, seed)) for seed in range(300)]
     differences = [each.difference for each in found if each.difference]
     ratios = [each.ratio for each in found if each.ratio]
     assert len(differences) == len(ratios) == 300
@@ -52,13 +52,13 @@ def test_intervals_hold_the_truth_about_as_often_as_they_say(rows: int, least: f
 
 
 def test_no_difference_is_found_one_time_in_twenty() -> None:
-    found = [compared_errors(*errors(100, seed, shift=0.0)).p_value for seed in range(400)]
+    found = [compare_errors(*errors(100, seed, shift=0.0)).p_value for seed in range(400)]
     assert 0.02 <= np.mean([p is not None and p < 0.05 for p in found]) <= 0.08
 
 
 def test_pairing_cancels_what_the_errors_share() -> None:
     now, reference = errors(1_000, 3)
-    paired, strangers = compared_errors(now, reference), compared_errors(now, np.sort(reference))
+    paired, strangers = compare_errors(now, reference), compare_errors(now, np.sort(reference))
     assert paired.difference is not None
     assert strangers.difference is not None
     assert np.ptp(strangers.difference) > 3 * np.ptp(paired.difference)
@@ -68,18 +68,18 @@ def test_groups_of_many_rows_leave_the_spread_as_it_is() -> None:
     now, reference = errors(25_003, 4)
     difference = now - reference
     expected = 2 * 1.96 * difference.std() / np.sqrt(difference.size)
-    found = compared_errors(now, reference).difference
+    found = compare_errors(now, reference).difference
     assert found is not None
     assert np.ptp(found) == pytest.approx(expected, rel=0.06)
     assert np.mean(found) == pytest.approx(difference.mean(), abs=expected / 10)
 
 
 def test_the_same_rows_give_the_same_answer() -> None:
-    assert compared_errors(*errors(50, 5)) == compared_errors(*errors(50, 5))
+    assert compare_errors(*errors(50, 5)) == compare_errors(*errors(50, 5))
 
 
 def test_few_rows_have_no_interval() -> None:
-    few = compared_errors(*errors(19, 6))
+    few = compare_errors(*errors(19, 6))
     assert (few.difference, few.ratio, few.p_value) == (None, None, None)
     assert few.reason == "no interval from fewer than 20 rows"
 
@@ -87,13 +87,13 @@ def test_few_rows_have_no_interval() -> None:
 def test_a_ratio_to_hardly_any_error_is_withheld() -> None:
     now, reference = np.zeros(30), np.ones(30)
     now[0] = 1.0
-    found = compared_errors(now, reference)
+    found = compare_errors(now, reference)
     assert found.ratio is None
     assert found.reason == "no interval: hardly a row has an error"
     assert found.difference is not None
 
 
-AIRWAYS = PairedCounts(rows=21, both=1, only_now=1, only_reference=7)
+AIRWAYS = PairedCounts(rows=21, both=1, only_variant=1, only_reference=7)
 """Bentur and others, as Fagerland, Lydersen and Laake (Statistics in Medicine 33, 2014) work it out."""
 
 Interval = Callable[[PairedCounts], tuple[float, float]]
@@ -138,7 +138,7 @@ def test_mcnemar_errs_as_often_as_it_may_and_hardly_less() -> None:
 @pytest.mark.parametrize("rows", [1, 10, 1_000])
 def test_rows_without_a_difference_leave_room_for_one(rows: int) -> None:
     """Tango's interval is then z² / (n + z²) to either side."""
-    counts = PairedCounts(rows=rows, both=rows, only_now=0, only_reference=0)
+    counts = PairedCounts(rows=rows, both=rows, only_variant=0, only_reference=0)
     z2 = 1.959964**2
     assert difference_interval(counts) == pytest.approx((-z2 / (rows + z2), z2 / (rows + z2)), abs=1e-6)
     low, high = ratio_interval(counts)
@@ -160,7 +160,7 @@ def test_intervals_hold_what_was_seen_and_stay_in_bounds(counts: PairedCounts) -
     low, high = difference_interval(counts)
     assert -1 <= low <= counts.difference <= high <= 1
     low, high = ratio_interval(counts)
-    assert 0 <= low <= counts.now / counts.reference <= high
+    assert 0 <= low <= counts.variant / counts.reference <= high
 
 
 def test_mcnemar_looks_at_neither_the_agreement_nor_the_side() -> None:
@@ -170,13 +170,13 @@ def test_mcnemar_looks_at_neither_the_agreement_nor_the_side() -> None:
 def marks(both: int, only_now: int, only_reference: int, neither: int) -> Accuracy:
     now = [1] * (both + only_now) + [0] * (only_reference + neither)
     reference = [1] * both + [0] * only_now + [1] * only_reference + [0] * neither
-    return accuracy_of(now, reference, "top-1")
+    return compute_accuracy(now, reference, "top-1")
 
 
 def amounts(rows: int, factor: float) -> Accuracy:
     rng = np.random.default_rng(1)
     reference = rng.exponential(1, rows)
-    return accuracy_of(reference * factor * rng.uniform(0.99, 1.01, rows), reference, "mean absolute error")
+    return compute_accuracy(reference * factor * rng.uniform(0.99, 1.01, rows), reference, "mean absolute error")
 
 
 def test_shares_of_rows_that_are_right() -> None:
@@ -192,7 +192,7 @@ def test_shares_of_rows_that_are_right() -> None:
 
 
 def test_mean_errors_have_students_interval() -> None:
-    found = accuracy_of(np.arange(1.0, 22.0), None, "mean absolute error").value
+    found = compute_accuracy(np.arange(1.0, 22.0), None, "mean absolute error").value
     assert found.value == 11.0
     half = 2.085963 * math.sqrt(38.5 / 21)
     assert found.ci95 == pytest.approx((11 - half, 11 + half), rel=1e-6)
@@ -200,7 +200,7 @@ def test_mean_errors_have_students_interval() -> None:
 
 def test_a_file_sorted_by_label_widens_no_interval() -> None:
     errors = np.random.default_rng(2).exponential(1, 1_000)
-    found = [accuracy_of(values, None, "mean absolute error").value.ci95 for values in (errors, np.sort(errors))]
+    found = [compute_accuracy(values, None, "mean absolute error").value.ci95 for values in (errors, np.sort(errors))]
     assert found[0] == pytest.approx(found[1])
 
 
@@ -219,23 +219,23 @@ def test_an_error_that_grew_keeps_the_inverse() -> None:
 
 @pytest.mark.parametrize("metric", ["top-1", "mean absolute error"])
 def test_without_a_reference_there_is_only_the_value(metric: str) -> None:
-    found = accuracy_of([1, 0, 1], None, metric)  # type: ignore[arg-type]
+    found = compute_accuracy([1, 0, 1], None, metric)  # type: ignore[arg-type]
     assert (found.reference, found.change, found.kept, found.p_value, found.test) == (None, None, None, None, None)
     assert found.value.value == pytest.approx(2 / 3)
     assert keeps(found, 0.5) == "INCONCLUSIVE"
-    assert rows_to_settle(found, 0.5) is None
+    assert estimate_rows_needed(found, 0.5) is None
 
 
 @pytest.mark.parametrize("metric", ["top-1", "mean absolute error"])
 def test_no_rows_at_all(metric: str) -> None:
-    found = accuracy_of([], [], metric)  # type: ignore[arg-type]
+    found = compute_accuracy([], [], metric)  # type: ignore[arg-type]
     assert found.value.value is None
     assert found.kept is None
 
 
 def test_other_rows_than_the_references_are_refused() -> None:
     with pytest.raises(UsageError, match="scores of 2 rows, the variant of 3"):
-        accuracy_of([1, 1, 1], [1, 1], "top-1")
+        compute_accuracy([1, 1, 1], [1, 1], "top-1")
 
 
 def test_a_reference_that_is_never_right_leaves_nothing_to_keep() -> None:
@@ -247,7 +247,7 @@ def test_a_reference_that_is_never_right_leaves_nothing_to_keep() -> None:
 
 @pytest.mark.parametrize("lost", [math.nan, math.inf])
 def test_a_row_without_a_finite_error_keeps_nothing(lost: float) -> None:
-    found = accuracy_of([lost, *[1.0] * 30], [1.0] * 31, "mean absolute error")
+    found = compute_accuracy([lost, *[1.0] * 30], [1.0] * 31, "mean absolute error")
     assert (found.value.value, found.value.reason) == (None, "1 of 31 rows have no finite error")
     assert found.kept is not None
     assert found.kept.value == 0.0
@@ -256,7 +256,7 @@ def test_a_row_without_a_finite_error_keeps_nothing(lost: float) -> None:
 
 
 def test_a_reference_without_a_mean_judges_nothing() -> None:
-    found = accuracy_of([1.0] * 30, [math.nan] * 30, "mean absolute error")
+    found = compute_accuracy([1.0] * 30, [math.nan] * 30, "mean absolute error")
     assert found.value.value == 1.0
     assert keeps(found, 0.5) == "INCONCLUSIVE"
 
@@ -280,23 +280,23 @@ def test_a_gate_at_99_percent_needs_the_whole_interval(accuracy: Accuracy, judge
 
 def test_as_many_rows_as_the_rule_says() -> None:
     """A drop of 0.005 among 2 % of differing rows: (1.96 + 0.84)² 0.02 / 0.005² is 6,272."""
-    found = rows_to_settle(marks(both=97_500, only_now=750, only_reference=1_250, neither=500), 1.0)
+    found = estimate_rows_needed(marks(both=97_500, only_now=750, only_reference=1_250, neither=500), 1.0)
     assert found == pytest.approx(6_272, rel=0.04)
-    few = rows_to_settle(marks(both=1_950, only_now=15, only_reference=25, neither=10), 1.0)
+    few = estimate_rows_needed(marks(both=1_950, only_now=15, only_reference=25, neither=10), 1.0)
     assert few == pytest.approx(6_272, rel=0.1)
 
 
 @pytest.mark.parametrize("rows", [30, 450, 10_000])
 def test_rows_that_never_differ_settle_a_gate_in_thousands(rows: int) -> None:
     """Tang's interval of n rows all right reaches down to n / (n + z²), and so to 0.999 with 3,838."""
-    found = rows_to_settle(marks(both=rows, only_now=0, only_reference=0, neither=0), 0.999)
+    found = estimate_rows_needed(marks(both=rows, only_now=0, only_reference=0, neither=0), 0.999)
     assert found == pytest.approx(3_838, rel=0.15)
 
 
 @pytest.mark.parametrize("accuracy", [marks(890, 3, 10, 97), amounts(100, 1.009)])
 def test_that_many_rows_settle_it(accuracy: Accuracy) -> None:
     """The interval's half-width, shrunk to so many, leaves the limit out."""
-    found = rows_to_settle(accuracy, 0.99)
+    found = estimate_rows_needed(accuracy, 0.99)
     assert found is not None
     assert accuracy.kept is not None
     assert accuracy.kept.n is not None
@@ -307,7 +307,7 @@ def test_that_many_rows_settle_it(accuracy: Accuracy) -> None:
 
 
 def test_no_number_of_rows_tells_equal_things_apart() -> None:
-    assert rows_to_settle(marks(900, 5, 5, 90), 1.0) is None
+    assert estimate_rows_needed(marks(900, 5, 5, 90), 1.0) is None
 
 
 @pytest.mark.parametrize(
@@ -324,15 +324,15 @@ def test_no_number_of_rows_tells_equal_things_apart() -> None:
 def test_an_accuracy_no_better_than_one_class_for_every_row_is_a_warning(
     right: int, rows: int, chance: float, verdict: str
 ) -> None:
-    check = chance_check(share(right, rows), chance)
+    check = chance_accuracy_check(share(right, rows), chance)
     assert check is not None
     assert check.verdict == verdict
     assert (check.hint is not None and "workload.output" in check.hint) is (verdict == "WARN")
 
 
 def test_where_there_is_no_chance_there_is_no_check() -> None:
-    assert chance_check(share(9, 10), None) is None
-    assert chance_check(None, 0.1) is None
-    assert chance_of(np.array([3, 3, 3])) is None
-    assert chance_of(np.array([0.5, 1.5])) is None
-    assert chance_of(np.array([1, 2, 2, 7])) == 0.5
+    assert chance_accuracy_check(share(9, 10), None) is None
+    assert chance_accuracy_check(None, 0.1) is None
+    assert compute_chance_accuracy(np.array([3, 3, 3])) is None
+    assert compute_chance_accuracy(np.array([0.5, 1.5])) is None
+    assert compute_chance_accuracy(np.array([1, 2, 2, 7])) == 0.5

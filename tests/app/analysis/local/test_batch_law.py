@@ -5,22 +5,22 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from app.analysis.local.batch_law import BatchPoint, fit_batch_law
+from app.analysis.local.batch_law import BatchPoint, fit_batch_model
 from app.records.estimate import Estimate, Variant
-from app.records.local import BatchLaw
+from app.records.local import BatchModel
 
 VARIANT = Variant("m", "cpu", "as-is", 1, 1)
 BATCHES = (1, 2, 4, 8, 16, 32)
 
 
-def law_of(times_ms: dict[int, float], interval_share: float | None = 0.01) -> BatchLaw:
+def law_of(times_ms: dict[int, float], interval_share: float | None = 0.01) -> BatchModel:
     """`interval_share`: each time's interval is that share of it either way."""
 
     def interval(ms: float) -> tuple[float, float] | None:
         return None if interval_share is None else (ms * (1 - interval_share), ms * (1 + interval_share))
 
     points = [BatchPoint(batch, Estimate(ms, interval(ms), 500)) for batch, ms in times_ms.items()]
-    return fit_batch_law(points, VARIANT)
+    return fit_batch_model(points, VARIANT)
 
 
 def line(t0_ms: float, t1_ms: float, batches: Sequence[int] = BATCHES) -> dict[int, float]:
@@ -90,11 +90,11 @@ def test_few_batches_have_no_law() -> None:
     assert (two.r2, two.reason) == (None, "needs 3 batches, has 2")
     one = law_of({8: 3.0})
     assert (one.t0_ms.value, one.batches, one.reason) == (None, (8,), "needs 3 batches, has 1")
-    assert fit_batch_law([], VARIANT).reason == "needs 3 batches, has 0"
+    assert fit_batch_model([], VARIANT).reason == "needs 3 batches, has 0"
 
 
 def test_a_batch_without_a_time_takes_no_part() -> None:
     points = [BatchPoint(batch, Estimate(1.0 + batch)) for batch in (4, 1, 2)]
-    law = fit_batch_law([*points, BatchPoint(8, Estimate(None, reason="needs 1, has 0"))], VARIANT)
+    law = fit_batch_model([*points, BatchPoint(8, Estimate(None, reason="needs 1, has 0"))], VARIANT)
     assert law.batches == (1, 2, 4)
     assert law.t1_ms.value == pytest.approx(1.0)

@@ -7,11 +7,11 @@ from msgspec.structs import replace
 
 from app.analysis.local.call_stages import (
     call_checks,
-    fastest_per_s,
-    lateness_ms,
+    compute_lateness_ms,
+    find_max_throughput_per_s,
     read_calls,
     stage_name,
-    summarise_calls,
+    summarize_calls,
 )
 from app.records.calls import CallStage
 from app.records.result import Check
@@ -33,7 +33,7 @@ def test_calls_are_in_the_order_of_their_ends() -> None:
 def test_parts_of_a_call_add_up_to_it() -> None:
     for rows, is_apart in (([call(0, 10)], False), ([copied(0, 10)], True)):
         calls = read_calls(table_of(rows), stage_of())
-        assert calls.copies_apart is is_apart
+        assert calls.has_separate_copies is is_apart
         parts = {name: calls.part_ms(name)[0] for name in ("prepare_ms", "execute_ms", "post_process_ms")}
         copies = [calls.part_ms(name)[0] for name in ("copy_in_ms", "copy_out_ms")]
         assert sum(parts.values()) + sum(copies) == pytest.approx(10)
@@ -45,7 +45,7 @@ def test_arrivals_that_were_never_begun_stand_apart() -> None:
     rows = [call(0, 10, due_ms=0), call(10, 10, query=1, due_ms=5), never(2, 7)]
     calls = read_calls(table_of(rows), stage_of("server", rate_per_s=100))
     assert len(calls) == 2
-    assert calls.never_begun_ns.tolist() == [10**9 + 7_000_000]
+    assert calls.never_started_ns.tolist() == [10**9 + 7_000_000]
 
 
 def test_lateness_counts_from_when_it_was_due_and_the_stream_was_free() -> None:
@@ -56,12 +56,12 @@ def test_lateness_counts_from_when_it_was_due_and_the_stream_was_free() -> None:
         call(3, 10, query=3, stream=1, due_ms=3),  # another stream, in time
     ]
     calls = read_calls(table_of(rows), stage_of("server", streams=2, rate_per_s=100))
-    assert sorted(lateness_ms(calls)) == pytest.approx([0, 0, 1, 2])
+    assert sorted(compute_lateness_ms(calls)) == pytest.approx([0, 0, 1, 2])
 
 
 def test_no_rows_are_no_calls() -> None:
     calls = read_calls(table_of([]), stage_of())
-    assert (len(calls), calls.copies_apart) == (0, False)
+    assert (len(calls), calls.has_separate_copies) == (0, False)
 
 
 def checked(rows: Sequence[Sequence[float]], facts: CallStage) -> dict[str, Check]:
@@ -147,7 +147,7 @@ def call_stages_steady(count: int = 100, takes_ms: float = 10.0) -> list[list[fl
 
 
 def test_throughput_is_of_rows_and_not_of_calls() -> None:
-    stage = summarise_calls(table_of(call_stages_steady()), stage_of(batch=8))
+    stage = summarize_calls(table_of(call_stages_steady()), stage_of(batch=8))
     assert stage.metrics["throughput_per_s"]["value"].value == pytest.approx(800), (
         "the last call, which ends with the stage, counts"
     )
@@ -160,8 +160,8 @@ def test_throughput_is_of_rows_and_not_of_calls() -> None:
 
 
 def test_copies_are_told_where_they_were_timed_apart() -> None:
-    plain = summarise_calls(table_of(call_stages_steady()), stage_of())
-    bound = summarise_calls(table_of([copied(number * 10, 10) for number in range(100)]), stage_of())
+    plain = summarize_calls(table_of(call_stages_steady()), stage_of())
+    bound = summarize_calls(table_of([copied(number * 10, 10) for number in range(100)]), stage_of())
     assert "copy_in_ms" not in plain.metrics
     assert bound.metrics["copy_in_ms"]["mean"].value == pytest.approx(1)
     assert bound.metrics["execute_ms"]["mean"].value == pytest.approx(6)
@@ -169,7 +169,7 @@ def test_copies_are_told_where_they_were_timed_apart() -> None:
 
 def test_latency_of_the_server_counts_from_when_an_arrival_was_due() -> None:
     rows = [call(10 * n + 2, 5, query=n, due_ms=10 * n) for n in range(100)]
-    stage = summarise_calls(table_of(rows), stage_of("server", rate_per_s=100.0))
+    stage = summarize_calls(table_of(rows), stage_of("server", rate_per_s=100.0))
     assert stage.metrics["latency_ms"]["p50"].value == pytest.approx(7)
     assert stage.metrics["send_lag_ms"]["p50"].value == pytest.approx(2)
     assert (stage.kind, stage.arrivals, stage.scheduled_per_s) == ("steady", "Poisson", 100.0)
@@ -180,7 +180,7 @@ def test_latency_of_the_server_counts_from_when_an_arrival_was_due() -> None:
 def test_arrivals_that_nobody_got_to_are_errors_and_make_latencies_endless() -> None:
     rows = [call(10 * n, 5, query=n, due_ms=10 * n) for n in range(1000)]
     rows += [never(1000 + n, 10_000 + n) for n in range(20)]
-    stage = summarise_calls(table_of(rows), stage_of("server", seconds=11.0, rate_per_s=100.0))
+    stage = summarize_calls(table_of(rows), stage_of("server", seconds=11.0, rate_per_s=100.0))
     latency = stage.metrics["latency_ms"]
     assert stage.errors == {"not-started": 20}
     assert stage.completed == 1000
@@ -197,19 +197,19 @@ def test_latency_of_a_query_is_until_the_last_of_its_calls_ended() -> None:
         for number in range(50)
         for stream in (0, 1)
     ]
-    stage = summarise_calls(table_of(rows), stage_of("multi-stream", streams=2))
+    stage = summarize_calls(table_of(rows), stage_of("multi-stream", streams=2))
     assert stage.metrics["latency_ms"]["p50"].value == pytest.approx(20)
     assert stage.metrics["latency_ms"]["p50"].n == 50
     assert stage.concurrency == 2
 
 
 def test_single_stream_is_one_call_at_a_time_however_many_streams_a_variant_has() -> None:
-    assert summarise_calls(table_of(call_stages_steady()), stage_of(streams=4)).concurrency == 1
-    assert summarise_calls(table_of(call_stages_steady()), stage_of("offline", streams=4)).concurrency == 4
+    assert summarize_calls(table_of(call_stages_steady()), stage_of(streams=4)).concurrency == 1
+    assert summarize_calls(table_of(call_stages_steady()), stage_of("offline", streams=4)).concurrency == 4
 
 
 def test_stage_in_which_no_call_ended_has_its_numbers_withheld_and_is_invalid() -> None:
-    stage = summarise_calls(table_of([]), stage_of())
+    stage = summarize_calls(table_of([]), stage_of())
     assert stage.completed == 0
     assert stage.metrics["service_ms"]["p50"].value is None
     assert stage.metrics["throughput_per_s"]["value"].value in (None, 0)
@@ -218,17 +218,17 @@ def test_stage_in_which_no_call_ended_has_its_numbers_withheld_and_is_invalid() 
 
 def test_checks_of_the_variant_are_its_own_too() -> None:
     check = Check("provider", "cpu", "cuda", None, "INVALID", "cuda was asked for.")
-    stage = summarise_calls(table_of(call_stages_steady()), stage_of(), (check,))
+    stage = summarize_calls(table_of(call_stages_steady()), stage_of(), (check,))
     assert stage.checks[0] == check
     assert stage.verdict.status == "INVALID"
-    assert fastest_per_s([stage]) is None
+    assert find_max_throughput_per_s([stage]) is None
 
 
 def test_fastest_is_of_the_stages_that_can_be_relied_on() -> None:
-    slow = summarise_calls(table_of(call_stages_steady(50, 20.0)), stage_of())
-    fast = summarise_calls(table_of(call_stages_steady()), stage_of())
-    assert fastest_per_s([slow, fast]) == pytest.approx(100, rel=0.02)
-    assert fastest_per_s([]) is None
+    slow = summarize_calls(table_of(call_stages_steady(50, 20.0)), stage_of())
+    fast = summarize_calls(table_of(call_stages_steady()), stage_of())
+    assert find_max_throughput_per_s([slow, fast]) == pytest.approx(100, rel=0.02)
+    assert find_max_throughput_per_s([]) is None
 
 
 def test_stage_is_named_by_scenario_rate_and_variant() -> None:
@@ -238,7 +238,7 @@ def test_stage_is_named_by_scenario_rate_and_variant() -> None:
 
 def test_calls_that_the_end_cuts_count_by_their_part_inside() -> None:
     rows = [call(400 * n, 400, query=2 * n + stream, stream=stream) for n in range(3) for stream in (0, 1)]
-    found = summarise_calls(table_of(rows), stage_of("offline", streams=2))
+    found = summarize_calls(table_of(rows), stage_of("offline", streams=2))
     assert found.metrics["throughput_per_s"]["value"].value == pytest.approx(5.0)
-    lonely = summarise_calls(table_of(rows[:2]), stage_of("offline", streams=2, seconds=0.1))
+    lonely = summarize_calls(table_of(rows[:2]), stage_of("offline", streams=2, seconds=0.1))
     assert lonely.metrics["throughput_per_s"]["value"].value == pytest.approx(5.0)

@@ -10,7 +10,7 @@ import pytest
 from scipy import special
 
 from app.analysis.estimates import share
-from app.analysis.local.fidelity import fidelity_of
+from app.analysis.local.fidelity import compute_fidelity
 from app.errors import UsageError
 from app.records.local import Fidelity
 
@@ -28,7 +28,7 @@ def noisy(reference: Array, size: float) -> Array:
 
 @pytest.mark.parametrize("reference", [logits(), special.softmax(logits(), axis=1), logits() > 0, logits(3, 1)])
 def test_equal_outputs(reference: Array) -> None:
-    found = fidelity_of(reference.copy(), reference)
+    found = compute_fidelity(reference.copy(), reference)
     assert found.is_equal
     assert (found.max_abs, found.sqnr_db, found.not_finite) == (0.0, None, 0)
     if found.top1_agreement is not None:
@@ -40,7 +40,7 @@ def test_equal_outputs(reference: Array) -> None:
 def test_distances_are_those_of_their_definitions() -> None:
     reference = logits()
     outputs = noisy(reference, 0.3)
-    found = fidelity_of(outputs, reference)
+    found = compute_fidelity(outputs, reference)
     y, x = outputs.astype(np.float64), reference.astype(np.float64)
     cosines = (y * x).sum(1) / np.sqrt((y * y).sum(1) * (x * x).sum(1))
     p, q = special.softmax(x, axis=1), special.softmax(y, axis=1)
@@ -60,24 +60,24 @@ def test_uniform_rounding_has_the_decibels_of_theory() -> None:
     """A full-scale uniform signal rounded to 2^b levels: 6.02 b dB."""
     reference = np.random.default_rng(3).uniform(-1, 1, (2_000, 50))
     step = 2 / 2**8
-    found = fidelity_of(np.round(reference / step) * step, reference)
+    found = compute_fidelity(np.round(reference / step) * step, reference)
     assert found.sqnr_db == pytest.approx(8 * 6.0206, abs=0.05)
 
 
 def test_probabilities_are_not_softmaxed_again() -> None:
     reference = np.tile([[0.5, 0.5, 0.0]], (3, 1))
-    found = fidelity_of(np.tile([[0.25, 0.75, 0.0]], (3, 1)), reference)
+    found = compute_fidelity(np.tile([[0.25, 0.75, 0.0]], (3, 1)), reference)
     assert found.kl_mean == pytest.approx(0.5 * math.log(2) + 0.5 * math.log(2 / 3), abs=1e-5)
     assert found.kl_p99 is None, "three rows have no 99th percentile"
 
 
 def test_a_probability_rounded_to_nothing_diverges_finitely() -> None:
-    found = fidelity_of(np.array([[1.0, 0.0]]), np.array([[0.9, 0.1]]))
+    found = compute_fidelity(np.array([[1.0, 0.0]]), np.array([[0.9, 0.1]]))
     assert found.kl_mean == pytest.approx(0.9 * math.log(0.9) + 0.1 * math.log(0.1 / 1e-7), rel=1e-4)
 
 
 def test_far_apart_logits_diverge_finitely() -> None:
-    found = fidelity_of(np.array([[0.0, 2_000.0]]), np.array([[2_000.0, 0.0]]))
+    found = compute_fidelity(np.array([[0.0, 2_000.0]]), np.array([[2_000.0, 0.0]]))
     assert found.kl_mean == pytest.approx(2_000)
 
 
@@ -97,7 +97,7 @@ def test_far_apart_logits_diverge_finitely() -> None:
 )
 def test_scores_are_told_by_their_shape(shape: tuple[int, ...], has_scores: bool) -> None:
     array = np.random.default_rng(4).normal(size=shape)
-    found = fidelity_of(np.asarray(array), np.asarray(array) + 0.5)
+    found = compute_fidelity(np.asarray(array), np.asarray(array) + 0.5)
     assert (found.top1_agreement is not None) == (found.kl_mean is not None) == has_scores
     assert found.max_abs == pytest.approx(0.5)
     assert (found.cosine_mean is None) == (np.prod(shape[1:], dtype=int) == 1)
@@ -106,14 +106,14 @@ def test_scores_are_told_by_their_shape(shape: tuple[int, ...], has_scores: bool
 
 def test_half_precision_is_compared_in_double() -> None:
     """Differences of 60,000 squared overflow a half."""
-    found = fidelity_of(np.full((2, 3), 60_000, np.float16), np.zeros((2, 3), np.float32))
+    found = compute_fidelity(np.full((2, 3), 60_000, np.float16), np.zeros((2, 3), np.float32))
     assert found.max_abs == 60_000
     assert found.cosine_least == 0.0
     assert found.sqnr_db is None, "there is no signal"
 
 
 def test_rows_of_zeros_are_alike() -> None:
-    assert fidelity_of(np.zeros((2, 3)), np.zeros((2, 3))).cosine_least == 1.0
+    assert compute_fidelity(np.zeros((2, 3)), np.zeros((2, 3))).cosine_least == 1.0
 
 
 @pytest.mark.parametrize("lost", [math.nan, math.inf, -math.inf])
@@ -121,7 +121,7 @@ def test_numbers_that_are_not_finite_are_counted_and_leave_the_rest(lost: float)
     reference = logits(4)
     outputs = reference + np.float32(0.25)
     outputs[0, :2] = lost
-    found = fidelity_of(outputs, reference)
+    found = compute_fidelity(outputs, reference)
     assert found.not_finite == 2
     assert found.max_abs == pytest.approx(0.25)
     assert found.kl_mean == pytest.approx(0.0, abs=1e-6)
@@ -131,20 +131,20 @@ def test_numbers_that_are_not_finite_are_counted_and_leave_the_rest(lost: float)
 
 def test_a_row_with_nan_agrees_with_none() -> None:
     """argmax would choose the NaN, which may stand where the reference is largest."""
-    found = fidelity_of(np.array([[0.0, math.nan], [0.0, 1.0]]), np.array([[0.0, 1.0], [0.0, 1.0]]))
+    found = compute_fidelity(np.array([[0.0, math.nan], [0.0, 1.0]]), np.array([[0.0, 1.0], [0.0, 1.0]]))
     assert found.top1_agreement == share(1, 2)
 
 
 def test_a_nan_leaves_the_other_rows_probabilities() -> None:
     reference = np.tile([[0.5, 0.5, 0.0]], (3, 1))
     reference[0] = math.nan
-    found = fidelity_of(np.tile([[0.25, 0.75, 0.0]], (3, 1)), reference)
+    found = compute_fidelity(np.tile([[0.25, 0.75, 0.0]], (3, 1)), reference)
     assert found.kl_mean == pytest.approx(0.5 * math.log(2) + 0.5 * math.log(2 / 3), abs=1e-5)
     assert found.not_finite == 3
 
 
 def test_nothing_but_nan_has_no_distance() -> None:
-    found = fidelity_of(np.full((3, 4), np.nan), logits(3, 4))
+    found = compute_fidelity(np.full((3, 4), np.nan), logits(3, 4))
     assert (found.max_abs, found.cosine_mean, found.sqnr_db, found.kl_mean) == (None, None, None, None)
     assert found.not_finite == 12
     assert msgspec.json.decode(msgspec.json.encode(found), type=Fidelity) == found
@@ -152,14 +152,14 @@ def test_nothing_but_nan_has_no_distance() -> None:
 
 def test_what_is_not_finite_on_both_sides_is_no_loss() -> None:
     masked = np.array([[-math.inf, math.nan, 2.0], [0.0, 1.0, 2.0]])
-    found = fidelity_of(masked.copy(), masked)
+    found = compute_fidelity(masked.copy(), masked)
     assert found.is_equal
     assert (found.not_finite, found.max_abs) == (0, 0.0)
     assert found.top1_agreement == share(1, 2), "NaN is no largest score"
 
 
 def test_what_outgrows_a_double_is_not_told() -> None:
-    found = fidelity_of(np.full((1, 2), -1e308), np.full((1, 2), 1e308))
+    found = compute_fidelity(np.full((1, 2), -1e308), np.full((1, 2), 1e308))
     assert (found.max_abs, found.sqnr_db) == (None, None)
 
 
@@ -167,14 +167,14 @@ def test_many_rows_are_compared_block_by_block() -> None:
     reference = logits(5, 700_000)
     outputs = reference.copy()
     outputs[4, -1] += np.float32(2)
-    found = fidelity_of(outputs, reference)
+    found = compute_fidelity(outputs, reference)
     assert found.max_abs == pytest.approx(2.0)
     assert found.rows == 5
 
 
 @pytest.mark.parametrize("shape", [(0, 10), (0,), (5, 0)])
 def test_nothing_to_compare(shape: tuple[int, ...]) -> None:
-    found = fidelity_of(np.empty(shape), np.empty(shape))
+    found = compute_fidelity(np.empty(shape), np.empty(shape))
     assert (found.max_abs, found.cosine_mean, found.kl_mean) == (None, None, None)
 
 
@@ -188,4 +188,4 @@ def test_nothing_to_compare(shape: tuple[int, ...]) -> None:
 )
 def test_what_cannot_be_compared_is_refused(outputs: Array, sentence: str) -> None:
     with pytest.raises(UsageError, match=sentence):
-        fidelity_of(outputs, np.zeros((2, 3)))
+        compute_fidelity(outputs, np.zeros((2, 3)))

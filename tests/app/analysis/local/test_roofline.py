@@ -7,11 +7,11 @@ from typing import Any
 import msgspec
 import pytest
 
-from app.analysis.local.batch_law import BatchPoint, fit_batch_law
-from app.analysis.local.roofline import CallTimes, bound_of, card_peaks
-from app.profiles.pricing.catalogue import find_accelerator, load_catalogue
+from app.analysis.local.batch_law import BatchPoint, fit_batch_model
+from app.analysis.local.roofline import CallTimes, card_peaks, find_bottleneck
+from app.profiles.pricing.catalogue import find_accelerator, load_catalog
 from app.records.estimate import Estimate, Variant
-from app.records.local import BatchLaw, Bound, Peaks
+from app.records.local import BatchModel, Bottleneck, Peaks
 from app.records.model import BatchCost
 from tests.fakes.offers import accelerator
 
@@ -32,13 +32,15 @@ def cost(mflop: float, least_mb: float, moved_mb: float | None = None, batch: in
     )
 
 
-def law(t0_ms: float, t1_ms: float) -> BatchLaw:
+def law(t0_ms: float, t1_ms: float) -> BatchModel:
     points = [BatchPoint(batch, Estimate(t0_ms + t1_ms * batch)) for batch in (1, 4, 16, 64)]
-    return fit_batch_law(points, VARIANT)
+    return fit_batch_model(points, VARIANT)
 
 
-def bound(work: BatchCost | None, law: BatchLaw | None = None, peaks: Peaks | None = PEAKS, **times: Any) -> Bound:
-    return bound_of(CallTimes(**{"execute_ms": 1.0, **times}), work, peaks, law, 20)
+def bound(
+    work: BatchCost | None, law: BatchModel | None = None, peaks: Peaks | None = PEAKS, **times: Any
+) -> Bottleneck:
+    return find_bottleneck(CallTimes(**{"execute_ms": 1.0, **times}), work, peaks, law, 20)
 
 
 def test_much_arithmetic_near_its_peak_is_compute_bound() -> None:
@@ -116,7 +118,7 @@ def test_without_a_law_the_sentence_says_what_would_tell() -> None:
 def test_a_law_that_breaks_still_tells_of_a_large_fixed_part() -> None:
     """Flat up to batch 8, then 0.1 ms a row: launches, then arithmetic."""
     points = [BatchPoint(batch, Estimate(1 + 0.1 * max(0, batch - 8))) for batch in (1, 2, 4, 8, 16, 32, 64)]
-    broken = fit_batch_law(points, VARIANT)
+    broken = fit_batch_model(points, VARIANT)
     assert "breaks" in str(broken.reason)
     assert bound(cost(5, 1), broken).limit == "launch or host"
     unsure = msgspec.structs.replace(broken, t0_ms=Estimate(0.9, (0.0, 1.8)))
@@ -193,5 +195,5 @@ def test_a_figure_that_nobody_published_is_none() -> None:
 
 
 def test_the_catalogue_s_units_are_tera_and_giga() -> None:
-    peaks = card_peaks(find_accelerator(load_catalogue(), "l4"), "fp32")
+    peaks = card_peaks(find_accelerator(load_catalog(), "l4"), "fp32")
     assert (peaks.flops_per_s, peaks.bytes_per_s) == pytest.approx((30.3e12, 300e9))

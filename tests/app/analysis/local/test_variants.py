@@ -5,18 +5,18 @@ import random
 import pytest
 from msgspec.structs import replace
 
-from app.analysis.local.call_stages import summarise_calls
+from app.analysis.local.call_stages import summarize_calls
 from app.analysis.local.variants import (
     VariantPoint,
-    answer_of,
-    front_of,
-    headline_of_variant,
-    is_beyond,
-    is_endless,
+    find_missed,
+    find_missed_so_far,
+    find_objective_stage,
+    find_pareto_front,
+    is_certainly_missed,
+    is_infinite,
     machine_s_per_thousand_rows,
-    missed_of,
-    missed_so_far,
     rescore_variants,
+    select_headline_stages,
     usd_per_million_rows,
 )
 from app.analysis.objectives import parse_objective
@@ -38,24 +38,24 @@ _STAGES = (
 
 
 def test_each_metric_is_answered_in_the_scenario_that_it_is_most_of() -> None:
-    found = [answer_of(one, _STAGES)[0] for one in (SLO, _LATENCY, _RATE)]
+    found = [find_objective_stage(one, _STAGES)[0] for one in (SLO, _LATENCY, _RATE)]
     assert [one and one.tags["scenario"] for one in found] == ["single-stream", "server", "offline"]
 
 
 def test_of_several_rates_the_worst_answers() -> None:
     slow = stage(variant(), "server", 9.0)
-    assert answer_of(_LATENCY, (*_STAGES, slow))[0] is slow
-    assert [one.text for one, _ in missed_of((SLO, _LATENCY, _RATE), (*_STAGES, slow))] == ["latency_ms.p95 < 8"]
+    assert find_objective_stage(_LATENCY, (*_STAGES, slow))[0] is slow
+    assert [one.text for one, _ in find_missed((SLO, _LATENCY, _RATE), (*_STAGES, slow))] == ["latency_ms.p95 < 8"]
 
 
 def test_what_was_not_measured_is_missed_and_says_so() -> None:
-    ((missed, seen),) = missed_of((_LATENCY,), _STAGES[:1])
+    ((missed, seen),) = find_missed((_LATENCY,), _STAGES[:1])
     assert missed is _LATENCY
     assert (seen.value, seen.reason) == (None, "latency_ms was not measured")
 
 
 def test_what_only_warns_is_missed_by_nobody() -> None:
-    assert missed_of((Objective("x | warn", "latency_ms", "p95", "<", 0.1, "warn"),), _STAGES) == ()
+    assert find_missed((Objective("x | warn", "latency_ms", "p95", "<", 0.1, "warn"),), _STAGES) == ()
 
 
 def played(
@@ -69,7 +69,7 @@ def played(
     due = scenario in ("server", "multi-stream")
     rows = [call(takes_ms * n, takes_ms, query=n, due_ms=takes_ms * n if due else None) for n in range(100)]
     rows += [never(100 + n, 1000 + n) for n in range(never_begun)]
-    return summarise_calls(table_of(rows), replace(stage_of(scenario, rate_per_s=rate_per_s), in_search=searched))
+    return summarize_calls(table_of(rows), replace(stage_of(scenario, rate_per_s=rate_per_s), in_search=searched))
 
 
 def slo_of(*written: str) -> list[Objective]:
@@ -78,28 +78,28 @@ def slo_of(*written: str) -> list[Objective]:
 
 def test_an_slo_is_missed_by_a_point_estimate_or_by_having_none() -> None:
     stages = [played("single-stream")]
-    assert not missed_of(slo_of("service_ms.p95 < 9"), stages)
-    assert missed_of(slo_of("service_ms.p95 < 7", "accuracy > 90%"), stages)[0][0].metric == "service_ms"
+    assert not find_missed(slo_of("service_ms.p95 < 9"), stages)
+    assert find_missed(slo_of("service_ms.p95 < 7", "accuracy > 90%"), stages)[0][0].metric == "service_ms"
     withheld = replace(stages[0], metrics={"service_ms": {"p95": Estimate(None, reason="too few")}})
-    assert missed_of(slo_of("service_ms.p95 < 9"), [withheld])
-    assert not is_beyond(slo_of("service_ms.p95 < 9"), [withheld]), "for want of a value alone"
-    assert is_beyond(slo_of("service_ms.p95 < 7"), stages)
+    assert find_missed(slo_of("service_ms.p95 < 9"), [withheld])
+    assert not is_certainly_missed(slo_of("service_ms.p95 < 9"), [withheld]), "for want of a value alone"
+    assert is_certainly_missed(slo_of("service_ms.p95 < 7"), stages)
 
 
 def test_before_the_end_only_what_is_measured_so_far_is_missed() -> None:
     stages = [played("single-stream")]
-    assert not missed_so_far(slo_of("service_ms.p95 < 9", "accuracy > 90%"), stages)
-    assert missed_so_far(slo_of("service_ms.p95 < 7", "accuracy > 90%"), stages)
+    assert not find_missed_so_far(slo_of("service_ms.p95 < 9", "accuracy > 90%"), stages)
+    assert find_missed_so_far(slo_of("service_ms.p95 < 7", "accuracy > 90%"), stages)
 
 
 def test_a_latency_without_an_end_is_beyond_every_limit() -> None:
     stage = played("server", rate_per_s=110.0, never_begun=10)
     p95, p50 = slo_of("latency_ms.p95 < 9999", "latency_ms.p50 < 9999")
-    assert is_endless(p95, stage)
-    assert is_beyond([p95], [stage])
-    assert not is_endless(p50, stage)
-    assert not is_beyond([p50], [stage])
-    assert not is_beyond(slo_of("latency_ms.p95 < 9999 | warn"), [stage])
+    assert is_infinite(p95, stage)
+    assert is_certainly_missed([p95], [stage])
+    assert not is_infinite(p50, stage)
+    assert not is_certainly_missed([p50], [stage])
+    assert not is_certainly_missed(slo_of("latency_ms.p95 < 9999 | warn"), [stage])
 
 
 def test_rates_that_a_search_found_too_high_do_not_answer_where_one_held() -> None:
@@ -107,8 +107,8 @@ def test_rates_that_a_search_found_too_high_do_not_answer_where_one_held() -> No
     failed = played("server", 60, rate_per_s=90, searched=True)
     asked = played("single-stream")
     objectives = slo_of("latency_ms.p95 < 50")
-    assert headline_of_variant(objectives, [asked, held, failed]) == (asked, held)
-    assert headline_of_variant(objectives, [asked, failed]) == (asked, failed)
+    assert select_headline_stages(objectives, [asked, held, failed]) == (asked, held)
+    assert select_headline_stages(objectives, [asked, failed]) == (asked, failed)
 
 
 def test_a_stricter_slo_makes_another_variant_the_best_and_leaves_all_stages_as_they_were() -> None:
@@ -162,24 +162,24 @@ def test_the_front_has_no_dominated_point_and_a_point_of_it_dominates_every_othe
             point(dice.randint(1, 9), dice.randint(1, 9), dice.choice([None, 0.7, 0.8, 0.9]))
             for _ in range(dice.randrange(12))
         ]
-        front = front_of(points)
+        front = find_pareto_front(points)
         assert not any(dominates(one, points[index]) for one in points for index in front)
         left_out = [one for index, one in enumerate(points) if index not in front]
         assert all(any(dominates(points[index], one) for index in front) for one in left_out)
 
 
 def test_points_alike_all_stand() -> None:
-    assert front_of([point(1, 1), point(2, 2), point(1, 1)]) == (0, 2)
+    assert find_pareto_front([point(1, 1), point(2, 2), point(1, 1)]) == (0, 2)
 
 
 def test_an_accuracy_not_known_beats_none_that_is() -> None:
-    assert front_of([point(1, 1), point(2, 2, 0.9)]) == (0, 1)
-    assert front_of([point(2, 2), point(1, 1, 0.9)]) == (1,)
+    assert find_pareto_front([point(1, 1), point(2, 2, 0.9)]) == (0, 1)
+    assert find_pareto_front([point(2, 2), point(1, 1, 0.9)]) == (1,)
 
 
 def test_a_point_without_a_latency_or_a_cost_takes_no_part() -> None:
-    assert front_of([point(None, 1), point(1, None), point(9, 9)]) == (2,)
-    assert front_of([]) == ()
+    assert find_pareto_front([point(None, 1), point(1, None), point(9, 9)]) == (2,)
+    assert find_pareto_front([]) == ()
 
 
 def test_costs_are_of_a_machine_that_is_never_idle() -> None:

@@ -3,11 +3,11 @@ from __future__ import annotations
 import pytest
 from msgspec.structs import replace
 
-from app.analysis.local.call_stages import summarise_calls
-from app.analysis.local.variants import Judgeable, as_fast_as, best_of
+from app.analysis.local.call_stages import summarize_calls
+from app.analysis.local.variants import VariantResult, find_best, find_equally_fast
 from app.analysis.objectives import parse_objective
 from app.records.estimate import Estimate
-from app.records.local import VariantFacts
+from app.records.local import VariantData
 from app.records.result import Check
 from tests.fakes.calls import call, stage_of, table_of
 
@@ -15,12 +15,12 @@ STRAY = Check("provider", "cpu", "cuda", None, "INVALID", "It fell back.")
 SLO = (parse_objective("service_ms.p95 < 20"),)
 
 
-def variant(batch: int, takes_ms: float, *checks: Check) -> Judgeable:
+def variant(batch: int, takes_ms: float, *checks: Check) -> VariantResult:
     """Of calls of so many rows."""
     rows = [call(takes_ms * n, takes_ms, query=n) for n in range(100)]
     facts = stage_of(batch=batch, seconds=takes_ms / 10)
-    whole = VariantFacts(variant=facts.variant, model_file="m.onnx", model_sha256=None, size_bytes=None, failure=None)
-    return Judgeable(whole, (summarise_calls(table_of(rows), facts, checks),))
+    whole = VariantData(variant=facts.variant, model_file="m.onnx", model_sha256=None, size_bytes=None, failure=None)
+    return VariantResult(whole, (summarize_calls(table_of(rows), facts, checks),))
 
 
 @pytest.mark.parametrize(
@@ -32,31 +32,31 @@ def variant(batch: int, takes_ms: float, *checks: Check) -> Judgeable:
     ],
     ids=["the most throughput", "inside the SLO", "that can be relied on"],
 )
-def test_the_best_is(variants: list[Judgeable], best: int) -> None:
-    found, reason = best_of(variants, SLO)
+def test_the_best_is(variants: list[VariantResult], best: int) -> None:
+    found, reason = find_best(variants, SLO)
     assert found is not None
-    assert (found.facts.variant.batch, reason) == (best, None)
+    assert (found.data.variant.batch, reason) == (best, None)
 
 
 def test_without_a_best_it_says_why() -> None:
-    assert best_of([variant(8, 60)], SLO) == (None, "missed")
-    assert best_of([variant(1, 5, STRAY)], SLO)[1] == "not_trusted"
-    assert best_of([], SLO)[0] is None
+    assert find_best([variant(8, 60)], SLO) == (None, "missed")
+    assert find_best([variant(1, 5, STRAY)], SLO)[1] == "not_trusted"
+    assert find_best([], SLO)[0] is None
 
 
 def test_a_variant_that_was_left_out_is_no_best() -> None:
     left_out = replace(variant(1, 5), stages=())
-    assert best_of([left_out], ())[0] is None
+    assert find_best([left_out], ())[0] is None
 
 
 def test_others_are_as_fast_where_the_intervals_meet_and_the_slo_is_met() -> None:
     best, near, far, beyond = variant(8, 16), variant(4, 7.99), variant(1, 5), variant(16, 32)
-    assert as_fast_as(best, [best, near, far, beyond], SLO) == (near.facts.variant,)
+    assert find_equally_fast(best, [best, near, far, beyond], SLO) == (near.data.variant,)
 
 
 def test_where_arrivals_were_searched_the_best_is_what_carries_most_of_them() -> None:
     one, eight = variant(1, 5), variant(8, 16)
-    one = replace(one, facts=replace(one.facts, server_per_s=Estimate(150.0)))
-    eight = replace(eight, facts=replace(eight.facts, server_per_s=Estimate(15.0)))
-    found, _ = best_of([one, eight], SLO)
+    one = replace(one, data=replace(one.data, server_per_s=Estimate(150.0)))
+    eight = replace(eight, data=replace(eight.data, server_per_s=Estimate(15.0)))
+    found, _ = find_best([one, eight], SLO)
     assert found is one

@@ -3,8 +3,14 @@ from __future__ import annotations
 import pytest
 from msgspec.structs import replace
 
-from app.analysis.local.call_stages import summarise_calls
-from app.analysis.local.variants import answer_of, headline_of_variant, is_beyond, missed_of, missed_so_far
+from app.analysis.local.call_stages import summarize_calls
+from app.analysis.local.variants import (
+    find_missed,
+    find_missed_so_far,
+    find_objective_stage,
+    is_certainly_missed,
+    select_headline_stages,
+)
 from app.analysis.objectives import parse_objective
 from app.records.estimate import Estimate
 from app.records.local import Scenario
@@ -18,7 +24,7 @@ def stage(
     due = scenario in ("server", "multi-stream")
     rows = [call(takes_ms * n, takes_ms, query=n, due_ms=takes_ms * n if due else None) for n in range(100)]
     facts = replace(stage_of(scenario, rate_per_s=rate_per_s), in_search=searched)
-    return summarise_calls(table_of(rows), facts)
+    return summarize_calls(table_of(rows), facts)
 
 
 def slo(*written: str) -> list[Objective]:
@@ -35,7 +41,7 @@ def slo(*written: str) -> list[Objective]:
 )
 def test_an_objective_is_held_against_the_scenario_that_it_is_most_of(objective: str, scenario: str) -> None:
     stages = [stage("multi-stream"), stage("server", rate_per_s=50), stage("single-stream"), stage("offline")]
-    found, estimate = answer_of(parse_objective(objective), stages)
+    found, estimate = find_objective_stage(parse_objective(objective), stages)
     assert found is not None
     assert found.tags["scenario"] == scenario
     assert estimate.value is not None
@@ -43,26 +49,26 @@ def test_an_objective_is_held_against_the_scenario_that_it_is_most_of(objective:
 
 def test_of_several_rates_the_worst_decides() -> None:
     stages = [stage("server", 10, rate_per_s=50), stage("server", 30, rate_per_s=30), stage("server", 5, rate_per_s=90)]
-    found, _ = answer_of(parse_objective("latency_ms.p95 < 50"), stages)
+    found, _ = find_objective_stage(parse_objective("latency_ms.p95 < 50"), stages)
     assert found is stages[1]
 
 
 def test_a_slo_is_missed_by_a_point_estimate_or_by_having_none() -> None:
     stages = [stage("single-stream")]
-    assert not missed_of(slo("service_ms.p95 < 9"), stages)
-    assert missed_of(slo("service_ms.p95 < 7"), stages)
-    assert not missed_of(slo("service_ms.p95 < 7 | warn"), stages)
+    assert not find_missed(slo("service_ms.p95 < 9"), stages)
+    assert find_missed(slo("service_ms.p95 < 7"), stages)
+    assert not find_missed(slo("service_ms.p95 < 7 | warn"), stages)
     withheld = replace(stages[0], metrics={"service_ms": {"p95": Estimate(None, reason="too few")}})
-    assert missed_of(slo("service_ms.p95 < 9"), [withheld])
-    assert missed_of(slo("accuracy > 90%"), stages)
-    assert not is_beyond(slo("service_ms.p95 < 9"), [withheld])
-    assert is_beyond(slo("service_ms.p95 < 7"), stages)
+    assert find_missed(slo("service_ms.p95 < 9"), [withheld])
+    assert find_missed(slo("accuracy > 90%"), stages)
+    assert not is_certainly_missed(slo("service_ms.p95 < 9"), [withheld])
+    assert is_certainly_missed(slo("service_ms.p95 < 7"), stages)
 
 
 def test_before_the_end_only_what_is_measured_so_far_fails() -> None:
     stages = [stage("single-stream")]
-    assert not missed_so_far(slo("service_ms.p95 < 9", "accuracy > 90%"), stages)
-    assert missed_so_far(slo("service_ms.p95 < 7", "accuracy > 90%"), stages)
+    assert not find_missed_so_far(slo("service_ms.p95 < 9", "accuracy > 90%"), stages)
+    assert find_missed_so_far(slo("service_ms.p95 < 7", "accuracy > 90%"), stages)
 
 
 def test_rates_that_a_search_found_too_high_do_not_answer_where_one_held() -> None:
@@ -70,11 +76,11 @@ def test_rates_that_a_search_found_too_high_do_not_answer_where_one_held() -> No
     failed = stage("server", 60, rate_per_s=90, searched=True)
     asked = stage("single-stream")
     objectives = slo("latency_ms.p95 < 50")
-    assert headline_of_variant(objectives, [asked, held, failed]) == (asked, held)
-    assert headline_of_variant(objectives, [asked, failed]) == (asked, failed)
+    assert select_headline_stages(objectives, [asked, held, failed]) == (asked, held)
+    assert select_headline_stages(objectives, [asked, failed]) == (asked, failed)
 
 
 def test_a_rate_that_failed_once_is_no_answer_though_it_held_before() -> None:
     lower = stage("server", 10, rate_per_s=40, searched=True)
     held, failed = (stage("server", takes, rate_per_s=50, searched=True) for takes in (10, 60))
-    assert headline_of_variant(slo("latency_ms.p95 < 50"), [lower, held, failed]) == (lower,)
+    assert select_headline_stages(slo("latency_ms.p95 < 50"), [lower, held, failed]) == (lower,)

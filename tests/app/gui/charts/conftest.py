@@ -6,13 +6,13 @@ from pytestqt.qtbot import QtBot
 
 from app.gui.charts.axes import Axis
 from app.gui.charts.chart import Chart
-from app.gui.theme import Look
+from app.gui.theme import ThemeController
 
 TIME, LATENCY = Axis("Time", "s"), Axis("Latency", "ms")
 
 
 @pytest.fixture
-def chart(qtbot: QtBot, look: Look) -> Chart:
+def chart(qtbot: QtBot, look: ThemeController) -> Chart:
     """On screen, with twice the seconds as milliseconds."""
     made = Chart("Latency", TIME, LATENCY, look)
     qtbot.addWidget(made)
@@ -20,12 +20,12 @@ def chart(qtbot: QtBot, look: Look) -> Chart:
     made.set_line("p50", "p50", np.arange(10.0), np.arange(10.0) * 2)
     with qtbot.waitExposed(made):
         made.show()
-    made.settle()
+    made.apply_changes()
     return made
 
 
 @pytest.fixture
-def offers(qtbot: QtBot, look: Look) -> Chart:
+def offers(qtbot: QtBot, look: ThemeController) -> Chart:
     """A scatter on logarithmic axes."""
     made = Chart("Offers", Axis("Cost", "USD", is_log=True), Axis("p95", "ms", is_log=True), look)
     qtbot.addWidget(made)
@@ -34,5 +34,5 @@ def offers(qtbot: QtBot, look: Look) -> Chart:
     made.set_points("a10", "A10", [300.0], [20.0], series=1, names=("A10 ×1",))
     with qtbot.waitExposed(made):
         made.show()
-    made.settle()
+    made.apply_changes()
     return made

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from app.gui.charts.axes import Axis, clock_text, linear_ticks, log_ticks, tick_text
+from app.gui.charts.axes import Axis, format_clock, linear_ticks, log_ticks, tick_text
 
 
 @pytest.mark.parametrize(
@@ -45,7 +45,7 @@ def test_a_tick_has_the_digits_that_tell_it_from_its_neighbours(value: float, st
     [(90, 30, "1:30"), (3725, 1, "1:02:05"), (12.5, 0.5, "0:12.5"), (59.96, 0.1, "1:00.0"), (-5, 1, "−0:05")],
 )
 def test_a_clock_carries_what_is_rounded_up(seconds: float, step: float, text: str) -> None:
-    assert clock_text(seconds, step) == text
+    assert format_clock(seconds, step) == text
 
 
 def test_what_has_no_place_on_a_log_axis_is_a_gap() -> None:

@@ -11,7 +11,7 @@ from pytestqt.qtbot import QtBot
 
 from app.gui.charts.axes import Axis
 from app.gui.charts.chart import Chart
-from app.gui.theme import DARK, LIGHT, Look
+from app.gui.theme import DARK, LIGHT, ThemeController
 
 THIN = "\u202f"
 
@@ -24,7 +24,7 @@ def colours(chart: Chart) -> set[str]:
 
 def test_the_crosshair_reads_the_nearest_sample_of_every_series(chart: Chart) -> None:
     chart.set_line("p99", "p99", np.arange(10.0), np.arange(10.0) * 3)
-    chart.settle()
+    chart.apply_changes()
     chart.set_crosshair(4.2)
     assert [(one.label, one.text) for one in chart.readout()] == [
         ("p50", f"8.00{THIN}ms"),
@@ -32,12 +32,12 @@ def test_the_crosshair_reads_the_nearest_sample_of_every_series(chart: Chart) ->
     ]
     said = f"At 4.20{THIN}s: p50 8.00{THIN}ms, p99 12.0{THIN}ms"
     assert chart.accessibleDescription() == said
-    assert chart.key.text() == f"ms at 4.20{THIN}s, p50 8.00{THIN}ms, p99 12.0{THIN}ms"
+    assert chart.legend.text() == f"ms at 4.20{THIN}s, p50 8.00{THIN}ms, p99 12.0{THIN}ms"
 
 
 def test_a_gap_reads_as_not_available_and_beyond_its_end_a_line_says_nothing(chart: Chart) -> None:
     chart.set_line("p50", "p50", np.arange(10.0), [math.nan, *range(9)])
-    chart.settle()
+    chart.apply_changes()
     chart.set_crosshair(0.1)
     assert [one.text for one in chart.readout()] == ["n/a"]
     chart.set_crosshair(40.0)
@@ -45,8 +45,8 @@ def test_a_gap_reads_as_not_available_and_beyond_its_end_a_line_says_nothing(cha
 
 
 def test_a_stepped_line_reads_the_value_in_force(chart: Chart) -> None:
-    chart.set_line("p50", "offered", [0.0, 10.0], [100.0, 200.0], steps=True)
-    chart.settle()
+    chart.set_line("p50", "offered", [0.0, 10.0], [100.0, 200.0], is_stepped=True)
+    chart.apply_changes()
     chart.set_crosshair(9.9)
     assert chart.readout()[0].text == f"100{THIN}ms"
 
@@ -72,19 +72,19 @@ def test_points_are_rows_with_their_names_and_whether_they_are_hollow(offers: Ch
 
 def test_a_hollow_point_has_the_papers_colour_inside(offers: Chart) -> None:
     image = offers.plot.grab().toImage()
-    inside = [offers.plot.pixel_of(math.log10(x), math.log10(y)).toPoint() for x, y in ((100, 50), (1000, 5))]
+    inside = [offers.plot.view_to_pixel(math.log10(x), math.log10(y)).toPoint() for x, y in ((100, 50), (1000, 5))]
     assert [QColor(image.pixel(at)).name() for at in inside] == [LIGHT.series[0], LIGHT.paper]
 
 
-def test_new_colours_are_put_on_at_once(chart: Chart, look: Look) -> None:
+def test_new_colours_are_put_on_at_once(chart: Chart, look: ThemeController) -> None:
     before = colours(chart)
     assert {LIGHT.paper, LIGHT.series[0]} <= before
-    look.choose("dark")
+    look.set_choice("dark")
     try:
-        chart.settle()
+        chart.apply_changes()
         after = colours(chart)
     finally:
-        look.choose("light")
+        look.set_choice("light")
     assert {DARK.paper, DARK.series[0]} <= after
     assert LIGHT.paper not in after
 
@@ -92,22 +92,22 @@ def test_new_colours_are_put_on_at_once(chart: Chart, look: Look) -> None:
 def test_series_differ_in_colour_and_marker_and_where_they_are_short_in_dash(chart: Chart) -> None:
     for series in range(6):
         chart.set_line(f"{series}", f"line {series}", [0.0, 9.0], [series, series + 1], series=series)
-    chart.settle()
-    entries = chart.key.entries[1:]
+    chart.apply_changes()
+    entries = chart.legend.entries[1:]
     assert all(entry.is_dashed for entry in entries)
     chart.set_line("5", "line 5", np.linspace(0, 9, 5000), np.ones(5000), series=5)
-    chart.settle()
-    assert not chart.key.entries[-1].is_dashed
+    chart.apply_changes()
+    assert not chart.legend.entries[-1].is_dashed
 
 
 def test_the_limit_is_in_view_and_in_words(chart: Chart) -> None:
     chart.set_limit(100.0, "p99 < 100 ms")
-    chart.settle()
+    chart.apply_changes()
     assert chart.plot.ranges()[1][1] > 100
     assert "Limit: p99 < 100 ms" in chart.accessibleDescription()
     assert LIGHT.bad in colours(chart)
     chart.set_limit(None)
-    chart.settle()
+    chart.apply_changes()
     assert chart.plot.ranges()[1][1] < 100
     assert LIGHT.bad not in colours(chart)
 
@@ -115,18 +115,18 @@ def test_the_limit_is_in_view_and_in_words(chart: Chart) -> None:
 def test_bands_and_markers_are_read_where_they_are(chart: Chart) -> None:
     chart.set_bands(((0.0, 5.0, "ramp", "plain"), (5.0, 9.0, "throttled", "bad")))
     chart.set_markers(((7.0, "deploy"),))
-    chart.settle()
+    chart.apply_changes()
     assert "throttled from 5.00 to 9.00; deploy at 7.00" in chart.accessibleDescription()
     chart.set_crosshair(7.0)
     assert chart.accessibleDescription().startswith(f"At 7.00{THIN}s, throttled, deploy: ")
 
 
 def test_words_stand_instead_of_a_plot_until_they_are_taken_back(chart: Chart) -> None:
-    chart.say("Nothing was measured yet.")
+    chart.set_message("Nothing was measured yet.")
     assert not chart.plot.isVisible()
     assert not chart.export_button.isVisible()
     assert chart.accessibleDescription() == "Nothing was measured yet."
-    chart.say("")
+    chart.set_message("")
     assert chart.plot.isVisible()
     assert chart.export_button.isVisible()
     assert chart.accessibleName() == "Latency"
@@ -151,7 +151,7 @@ def test_the_table_twin_is_toggled_by_key_and_by_button(chart: Chart, qtbot: QtB
     assert chart.table_button.accessibleName() == "Show as a table: Latency"
 
 
-def test_nothing_is_drawn_before_it_is_seen_and_all_then(qtbot: QtBot, look: Look) -> None:
+def test_nothing_is_drawn_before_it_is_seen_and_all_then(qtbot: QtBot, look: ThemeController) -> None:
     hidden = Chart("Rate", Axis("Time", "s"), Axis("Rate", "1/s"), look)
     qtbot.addWidget(hidden)
     hidden.set_line("sent", "sent", [0.0, 1.0], [5.0, 6.0])
@@ -163,15 +163,15 @@ def test_nothing_is_drawn_before_it_is_seen_and_all_then(qtbot: QtBot, look: Loo
 
 
 def test_a_click_chooses_what_is_nearest_and_hovering_rings_it(offers: Chart, qtbot: QtBot) -> None:
-    at = offers.plot.pixel_of(3.0, math.log10(5.0)).toPoint() + QPoint(3, -2)
-    with qtbot.waitSignal(offers.point_chosen) as chosen:
+    at = offers.plot.view_to_pixel(3.0, math.log10(5.0)).toPoint() + QPoint(3, -2)
+    with qtbot.waitSignal(offers.point_selected) as chosen:
         qtbot.mouseClick(offers.plot.viewport(), Qt.MouseButton.LeftButton, pos=at)
     assert chosen.args == ["l4", 1]
     with qtbot.waitSignal(offers.crosshair_moved):
         qtbot.mouseMove(offers.plot.viewport(), at)
     assert [(one.label, one.text) for one in offers.readout()] == [("L4", f"L4 ×2: 5.00{THIN}ms")]
-    assert offers.marks.spot is not None
-    assert offers.marks.spot.text == "L4 ×2"
+    assert offers.decorations.selected_point is not None
+    assert offers.decorations.selected_point.text == "L4 ×2"
 
 
 def test_the_mouse_takes_away_only_the_crosshair_that_it_brought(chart: Chart, qtbot: QtBot) -> None:
@@ -199,14 +199,14 @@ def test_odd_numbers_draw_nothing_and_break_nothing(chart: Chart) -> None:
     chart.set_line("none", "none", [], [])
     chart.set_line("far", "infinite", [0.0, 1.0], [math.inf, 3.0])
     chart.set_points("one", "one", [0.5], [3.0])
-    chart.settle()
+    chart.apply_changes()
     assert LIGHT.paper in colours(chart)
     assert math.isfinite(chart.plot.ranges()[1][1])
 
 
 def test_our_own_menu_opens_over_the_plot_and_hides_lines(chart: Chart, qtbot: QtBot) -> None:
     chart.set_line("p99", "p99 & more", np.arange(10.0), np.arange(10.0) * 3, series=1)
-    chart.settle()
+    chart.apply_changes()
     view = chart.plot.viewport()
     at = view.rect().center()
     QApplication.sendEvent(view, QContextMenuEvent(QContextMenuEvent.Reason.Mouse, at, view.mapToGlobal(at)))
@@ -219,7 +219,7 @@ def test_our_own_menu_opens_over_the_plot_and_hides_lines(chart: Chart, qtbot: Q
     assert isinstance(lines, QMenu)
     lines.actions()[1].trigger()
     menu.close()
-    qtbot.waitUntil(lambda: [entry.label for entry in chart.key.entries] == ["p50"])
+    qtbot.waitUntil(lambda: [entry.label for entry in chart.legend.entries] == ["p50"])
     assert LIGHT.series[1] not in colours(chart)
 
 
@@ -232,7 +232,7 @@ def test_a_marker_is_offered_only_where_somebody_wants_it(chart: Chart) -> None:
     chart.set_crosshair(3.0)
     assert not offered()
     told: list[float] = []
-    chart.marker_wanted.connect(told.append)
+    chart.marker_requested.connect(told.append)
     assert offered()
 
 

@@ -7,13 +7,13 @@ from pytestqt.qtbot import QtBot
 
 from app.gui.charts.axes import Axis
 from app.gui.charts.draggable import DraggableChart, Handle
-from app.gui.theme import Look
+from app.gui.theme import ThemeController
 
 Moved = list[tuple[int, float, float, bool]]
 
 
 @pytest.fixture
-def chart(qtbot: QtBot, look: Look) -> DraggableChart:
+def chart(qtbot: QtBot, look: ThemeController) -> DraggableChart:
     chart = DraggableChart("Planned rate", Axis("Time", "s"), Axis("Rate", "/s"), look)
     qtbot.addWidget(chart)
     chart.resize(700, 400)
@@ -26,7 +26,7 @@ def chart(qtbot: QtBot, look: Look) -> DraggableChart:
 
 def heard(chart: DraggableChart) -> Moved:
     told: Moved = []
-    chart.moved.connect(lambda *said: told.append(said))
+    chart.handle_moved.connect(lambda *said: told.append(said))
     return told
 
 
@@ -39,10 +39,10 @@ def drag(qtbot: QtBot, chart: DraggableChart, index: int, to: QPointF) -> None:
 
 def test_a_handle_goes_where_it_is_dragged_and_the_ranges_stand_still(qtbot: QtBot, chart: DraggableChart) -> None:
     told, ranges = heard(chart), chart.plot.ranges()
-    drag(qtbot, chart, 0, chart.pixel_of(45.0, 25.0))
+    drag(qtbot, chart, 0, chart.data_to_pixel(45.0, 25.0))
     assert [one[3] for one in told] == [False, True]
     index, x, y, _ = told[-1]
-    assert index == chart.chosen == 0
+    assert index == chart.selected_index == 0
     assert x == pytest.approx(45, abs=0.5)
     assert y == pytest.approx(25, abs=0.5)
     assert chart.plot.ranges() == ranges
@@ -50,17 +50,17 @@ def test_a_handle_goes_where_it_is_dragged_and_the_ranges_stand_still(qtbot: QtB
 
 def test_a_handle_of_one_way_keeps_to_it(qtbot: QtBot, chart: DraggableChart) -> None:
     told = heard(chart)
-    drag(qtbot, chart, 1, chart.pixel_of(50.0, 35.0))
+    drag(qtbot, chart, 1, chart.data_to_pixel(50.0, 35.0))
     assert told[-1][1] == pytest.approx(50, abs=0.5)
     assert told[-1][2] == 20
-    drag(qtbot, chart, 2, chart.pixel_of(10.0, 30.0))
+    drag(qtbot, chart, 2, chart.data_to_pixel(10.0, 30.0))
     assert told[-1][1] == 0
     assert told[-1][2] == pytest.approx(30, abs=0.5)
 
 
 def test_a_drag_beside_the_handles_moves_the_view(qtbot: QtBot, chart: DraggableChart) -> None:
     told, before = heard(chart), chart.plot.ranges()
-    start = chart.pixel_of(15.0, 5.0).toPoint()
+    start = chart.data_to_pixel(15.0, 5.0).toPoint()
     view = chart.plot.viewport()
     qtbot.mousePress(view, Qt.MouseButton.LeftButton, pos=start)
     qtbot.mouseMove(view, start + QPoint(60, 0))
@@ -74,7 +74,7 @@ def test_keys_choose_a_handle_move_it_and_let_it_go(qtbot: QtBot, chart: Draggab
     qtbot.keyClick(chart, Qt.Key.Key_Right)
     assert not told  # the crosshair's, as long as nothing is chosen
     qtbot.keyClick(chart, Qt.Key.Key_PageDown)
-    assert chart.chosen == 0
+    assert chart.selected_index == 0
     assert "peak" in chart.accessibleDescription()
     qtbot.keyClick(chart, Qt.Key.Key_Up)
     qtbot.keyClick(chart, Qt.Key.Key_Left, Qt.KeyboardModifier.ShiftModifier)
@@ -86,12 +86,12 @@ def test_keys_choose_a_handle_move_it_and_let_it_go(qtbot: QtBot, chart: Draggab
     assert 30 - x1 == pytest.approx((right - left) / 10)
     assert is_done
     qtbot.keyClick(chart, Qt.Key.Key_PageUp)
-    assert chart.chosen == 2
+    assert chart.selected_index == 2
     qtbot.keyClick(chart, Qt.Key.Key_Escape)
-    assert chart.chosen is None
+    assert chart.selected_index is None
 
 
 def test_a_chosen_handle_that_is_gone_is_let_go(chart: DraggableChart) -> None:
-    chart.choose(2)
+    chart.select(2)
     chart.set_handles([Handle(1, 1, "only")])
-    assert chart.chosen is None
+    assert chart.selected_index is None

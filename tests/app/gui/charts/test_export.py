@@ -13,7 +13,7 @@ from app.gui.charts import export
 from app.gui.charts.axes import Axis
 from app.gui.charts.chart import Chart
 from app.gui.charts.linked import LinkedCharts
-from app.gui.theme import LIGHT, Look
+from app.gui.theme import LIGHT, ThemeController
 
 TIME, LATENCY = Axis("Time", "s"), Axis("Latency", "ms")
 
@@ -47,17 +47,19 @@ def test_a_table_is_the_frame(chart: Chart, tmp_path: Path) -> None:
     pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "latency.csv"), chart.frame())
 
 
-def test_a_chart_above_another_has_its_times_when_it_stands_alone(look: Look, qtbot: QtBot, tmp_path: Path) -> None:
+def test_a_chart_above_another_has_its_times_when_it_stands_alone(
+    look: ThemeController, qtbot: QtBot, tmp_path: Path
+) -> None:
     chart, below = (Chart(title, TIME, LATENCY, look) for title in ("p50", "p99"))
     linked = LinkedCharts([chart, below])
     qtbot.addWidget(linked)
     with qtbot.waitExposed(linked):
         linked.show()
-    assert not chart.plot.x_axis.has_texts
+    assert not chart.plot.x_axis.has_labels
     height = chart.plot.box.height()
     export.save_svg(chart, tmp_path / "p50.svg")
     assert "Time" in texts_of(tmp_path / "p50.svg")
-    assert not chart.plot.x_axis.has_texts
+    assert not chart.plot.x_axis.has_labels
     assert chart.plot.box.height() == height
 
 
@@ -80,4 +82,4 @@ def test_a_place_that_cannot_be_written_is_told(chart: Chart, tmp_path: Path, mo
     nowhere = str(tmp_path / "no" / "such" / "folder.png")
     monkeypatch.setattr(QFileDialog, "getSaveFileName", lambda *_: (nowhere, ""))
     chart.export_button.menu().actions()[0].trigger()
-    assert "could not be saved" in chart.news()
+    assert "could not be saved" in chart.notice_text()

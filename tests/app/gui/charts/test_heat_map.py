@@ -8,11 +8,11 @@ from pytestqt.qtbot import QtBot
 
 from app.gui.charts.axes import Axis
 from app.gui.charts.heat_map import HeatMap
-from app.gui.theme import LIGHT, Look
+from app.gui.theme import LIGHT, ThemeController
 
 
 @pytest.fixture
-def heat_map(qtbot: QtBot, look: Look) -> HeatMap:
+def heat_map(qtbot: QtBot, look: ThemeController) -> HeatMap:
     made = HeatMap("Latency over time", Axis("Time", "s"), Axis("Latency", "ms", is_log=True), look)
     qtbot.addWidget(made)
     made.resize(600, 300)
@@ -33,7 +33,7 @@ def test_its_table_has_a_row_a_cell(heat_map: HeatMap) -> None:
 
 def test_more_is_stronger_and_nothing_is_paper(heat_map: HeatMap) -> None:
     image = heat_map.plot.grab().toImage()
-    most, none = (heat_map.plot.pixel_of(17.5, row).toPoint() for row in (1.5, 0.5))
+    most, none = (heat_map.plot.view_to_pixel(17.5, row).toPoint() for row in (1.5, 0.5))
     assert QColor(image.pixel(most)).name() == LIGHT.series[0]
     assert QColor(image.pixel(none)).name() == LIGHT.paper
 

@@ -10,16 +10,16 @@ from pytestqt.qtbot import QtBot
 
 from app.gui.charts.axes import Axis
 from app.gui.charts.chart import Chart
-from app.gui.charts.key import Key
+from app.gui.charts.key import Legend
 from app.gui.charts.linked import LinkedCharts
-from app.gui.theme import Look
+from app.gui.theme import ThemeController
 
 TIME = Axis("Time", "s")
 LEFT, SHIFT = Qt.MouseButton.LeftButton, Qt.KeyboardModifier.ShiftModifier
 
 
 @pytest.fixture
-def linked(qtbot: QtBot, look: Look) -> LinkedCharts:
+def linked(qtbot: QtBot, look: ThemeController) -> LinkedCharts:
     charts = [Chart("Rate", TIME, Axis("Rate", "1/s"), look), Chart("Latency", TIME, Axis("Latency", "ms"), look)]
     charts[0].set_line("sent", "sent", np.arange(100.0), np.arange(100.0) * 1000)
     charts[1].set_line("p99", "p99", np.arange(100.0), np.ones(100))
@@ -32,7 +32,7 @@ def linked(qtbot: QtBot, look: Look) -> LinkedCharts:
 
 
 def drag(qtbot: QtBot, chart: Chart, start: float, end: float, modifier: Qt.KeyboardModifier) -> None:
-    at, to = (chart.plot.pixel_of(x, 0.5).toPoint() - QPoint(0, 20) for x in (start, end))
+    at, to = (chart.plot.view_to_pixel(x, 0.5).toPoint() - QPoint(0, 20) for x in (start, end))
     view = chart.plot.viewport()
     qtbot.mousePress(view, LEFT, modifier, at)
     for share in (0.5, 1.0):
@@ -42,11 +42,13 @@ def drag(qtbot: QtBot, chart: Chart, start: float, end: float, modifier: Qt.Keyb
 
 def test_one_range_and_one_width_of_axes(linked: LinkedCharts, qtbot: QtBot) -> None:
     first, second = linked.charts
-    assert first.viewing.x_range() == second.viewing.x_range()
-    first.viewing.zoom(0.5, 20.0, 0.0)
-    assert first.viewing.x_range() == second.viewing.x_range()
+    assert first.view_range.x_range() == second.view_range.x_range()
+    first.view_range.zoom(0.5, 20.0, 0.0)
+    assert first.view_range.x_range() == second.view_range.x_range()
     qtbot.waitUntil(lambda: first.plot.y_axis.size().width() == second.plot.y_axis.size().width())
-    qtbot.waitUntil(lambda: first.plot.pixel_of(20, 0).x() == pytest.approx(second.plot.pixel_of(20, 0).x(), abs=0.01))
+    qtbot.waitUntil(
+        lambda: first.plot.view_to_pixel(20, 0).x() == pytest.approx(second.plot.view_to_pixel(20, 0).x(), abs=0.01)
+    )
 
 
 def test_one_crosshair(linked: LinkedCharts, qtbot: QtBot) -> None:
@@ -61,43 +63,43 @@ def test_one_crosshair(linked: LinkedCharts, qtbot: QtBot) -> None:
 
 def test_shift_and_drag_choose_a_window_whose_edges_can_be_dragged(linked: LinkedCharts, qtbot: QtBot) -> None:
     first, second = linked.charts
-    with qtbot.waitSignal(linked.span_chosen) as chosen:
+    with qtbot.waitSignal(linked.span_selected) as chosen:
         drag(qtbot, first, 20, 60, SHIFT)
     assert chosen.args == pytest.approx([20, 60], abs=0.3)
-    assert second.marks.span == linked.span()
-    assert first.viewing.x_range() == second.viewing.x_range() == pytest.approx((0, 99), abs=2)
+    assert second.decorations.span == linked.span()
+    assert first.view_range.x_range() == second.view_range.x_range() == pytest.approx((0, 99), abs=2)
     span = linked.span()
     assert span is not None
-    with qtbot.waitSignal(linked.span_chosen) as chosen:
+    with qtbot.waitSignal(linked.span_selected) as chosen:
         drag(qtbot, second, span[1], 80, Qt.KeyboardModifier.NoModifier)
     assert chosen.args == pytest.approx([20, 80], abs=0.4)
 
 
 def test_the_button_makes_a_plain_drag_choose_once(linked: LinkedCharts, qtbot: QtBot) -> None:
     qtbot.mouseClick(linked.span_button, LEFT)
-    with qtbot.waitSignal(linked.span_chosen):
+    with qtbot.waitSignal(linked.span_selected):
         drag(qtbot, linked.charts[0], 70, 30, Qt.KeyboardModifier.NoModifier)
     assert linked.span() == pytest.approx((30, 70), abs=0.4)
     assert not linked.span_button.isChecked()
-    whole = linked.charts[0].viewing.x_range()
-    with qtbot.assertNotEmitted(linked.span_chosen):
+    whole = linked.charts[0].view_range.x_range()
+    with qtbot.assertNotEmitted(linked.span_selected):
         drag(qtbot, linked.charts[0], 50, 45, Qt.KeyboardModifier.NoModifier)
-    assert linked.charts[0].viewing.x_range()[0] > whole[0]
+    assert linked.charts[0].view_range.x_range()[0] > whole[0]
 
 
 def test_escape_and_the_button_clear_the_window(linked: LinkedCharts, qtbot: QtBot) -> None:
-    linked.choose_span(10, 80)
+    linked.select_span(10, 80)
     assert linked.span_label.text() == "Window: 0:10.0 to 1:20.0"
     with qtbot.waitSignal(linked.span_cleared):
         qtbot.keyClick(linked.charts[1], Qt.Key.Key_Escape)
     assert linked.span() is None
-    assert linked.charts[0].marks.span is None
-    linked.choose_span(10, 20)
+    assert linked.charts[0].decorations.span is None
+    linked.select_span(10, 20)
     with qtbot.waitSignal(linked.span_cleared):
         qtbot.mouseClick(linked.clear_button, LEFT)
 
 
-def test_where_no_window_is_to_be_chosen_none_is(qtbot: QtBot, look: Look) -> None:
+def test_where_no_window_is_to_be_chosen_none_is(qtbot: QtBot, look: ThemeController) -> None:
     chart = Chart("Rate", TIME, Axis("Rate", "1/s"), look)
     chart.set_line("sent", "sent", [0.0, 10.0], [1.0, 2.0])
     linked = LinkedCharts([chart], has_spans=False)
@@ -112,39 +114,39 @@ def test_where_no_window_is_to_be_chosen_none_is(qtbot: QtBot, look: Look) -> No
 def test_it_follows_the_last_seconds_until_the_user_looks_elsewhere(linked: LinkedCharts, qtbot: QtBot) -> None:
     first, second = linked.charts
     linked.follow(30)
-    assert second.viewing.x_range() == (69.0, 99.0)
+    assert second.view_range.x_range() == (69.0, 99.0)
     first.set_line("sent", "sent", np.arange(200.0), np.ones(200))
-    qtbot.waitUntil(lambda: second.viewing.x_range() == (169.0, 199.0))
-    first.viewing.pan(-50.0, 0.0)
-    seen = first.viewing.x_range()
+    qtbot.waitUntil(lambda: second.view_range.x_range() == (169.0, 199.0))
+    first.view_range.pan(-50.0, 0.0)
+    seen = first.view_range.x_range()
     first.set_line("sent", "sent", np.arange(300.0), np.ones(300))
-    first.settle()
-    assert first.viewing.x_range() == seen
+    first.apply_changes()
+    assert first.view_range.x_range() == seen
     assert linked.fit_button.isVisible()
     assert linked.fit_button.accessibleName() == "Follow the run"
     qtbot.mouseClick(linked.fit_button, LEFT)
     assert not linked.fit_button.isVisible()
-    assert second.viewing.x_range() == (269.0, 299.0)
+    assert second.view_range.x_range() == (269.0, 299.0)
     linked.follow(None)
-    assert second.viewing.x_range() == pytest.approx((0.0, 299.0), abs=5)
+    assert second.view_range.x_range() == pytest.approx((0.0, 299.0), abs=5)
     qtbot.keyClick(first, Qt.Key.Key_Plus)
     assert linked.fit_button.accessibleName() == "Show everything"
     qtbot.keyClick(first, Qt.Key.Key_Home)
-    assert second.viewing.x_range() == pytest.approx((0.0, 299.0), abs=5)
+    assert second.view_range.x_range() == pytest.approx((0.0, 299.0), abs=5)
 
 
 def test_a_chart_that_has_data_of_its_own_all_the_time_moves_with_them(linked: LinkedCharts, qtbot: QtBot) -> None:
     """Were it moved by the other's data too, all that moves would be painted twice."""
     first, second = linked.charts
     moved: list[float] = []
-    second.viewing.changed.connect(lambda: moved.append(second.viewing.x_range()[1]))
+    second.view_range.changed.connect(lambda: moved.append(second.view_range.x_range()[1]))
     sends = iter(range(200, 230))
 
     def send() -> None:
         end = next(sends)
         for chart, key, until in ((second, "p99", end), (first, "sent", end + 1)):
             chart.set_line(key, key, np.arange(float(until)), np.ones(until))
-            chart.settle()
+            chart.apply_changes()
 
     linked.follow(30)
     moved.clear()
@@ -155,12 +157,12 @@ def test_a_chart_that_has_data_of_its_own_all_the_time_moves_with_them(linked: L
     timer.stop()
     last = first.data_range().x1
     assert moved[:20] == [*range(199, 219)], "its own end at each time, and never the other's"
-    qtbot.waitUntil(lambda: second.viewing.x_range() == (last - 30, last))
+    qtbot.waitUntil(lambda: second.view_range.x_range() == (last - 30, last))
 
 
 def test_a_marker_is_wanted_of_whichever_chart(linked: LinkedCharts, qtbot: QtBot) -> None:
     linked.set_crosshair(12.0)
-    with qtbot.waitSignal(linked.marker_wanted) as wanted:
+    with qtbot.waitSignal(linked.marker_requested) as wanted:
         qtbot.keyClick(linked.charts[0], Qt.Key.Key_M)
     assert wanted.args == [12.0]
 
@@ -171,9 +173,9 @@ def test_at_twice_the_text_no_plot_shrinks_away(linked: LinkedCharts, qtbot: QtB
     linked.setFont(font)
     linked.resize(500, 300)
 
-    def holds_its_text(key: Key) -> bool:
+    def holds_its_text(key: Legend) -> bool:
         return key.height() >= key.heightForWidth(key.width())
 
     for chart in linked.charts:
-        qtbot.waitUntil(partial(holds_its_text, chart.key))
+        qtbot.waitUntil(partial(holds_its_text, chart.legend))
         assert chart.plot.height() >= 5 * chart.fontMetrics().height()

@@ -6,7 +6,7 @@ from PySide6.QtCore import QTimer
 from PySide6.QtWidgets import QVBoxLayout, QWidget
 from pytestqt.qtbot import QtBot
 
-from app.gui.charts.repaint import Repaint
+from app.gui.charts.repaint import RepaintLimiter
 
 
 class Counter:
@@ -22,10 +22,10 @@ def test_only_what_is_marked_and_seen_is_painted_and_then_the_timer_rests(qtbot:
     qtbot.addWidget(window)
     shown, idle = QWidget(window), QWidget(window)
     QVBoxLayout(window).addWidget(shown)
-    repaint = Repaint(window)
-    repaint.add(shown, counter.paint)
-    repaint.add(idle, other.paint)
-    repaint.mark(shown)
+    repaint = RepaintLimiter(window)
+    repaint.register(shown, counter.paint)
+    repaint.register(idle, other.paint)
+    repaint.mark_changed(shown)
     assert not repaint.is_running
     with qtbot.waitExposed(window):
         window.show()
@@ -39,10 +39,10 @@ def test_many_marks_are_one_painting(qtbot: QtBot) -> None:
     qtbot.addWidget(window)
     with qtbot.waitExposed(window):
         window.show()
-    repaint = Repaint(window)
-    repaint.add(window, counter.paint)
+    repaint = RepaintLimiter(window)
+    repaint.register(window, counter.paint)
     for _ in range(1000):
-        repaint.mark(window)
+        repaint.mark_changed(window)
     qtbot.waitUntil(lambda: not repaint.is_running)
     assert counter.painted == 1
 
@@ -52,9 +52,9 @@ def test_what_was_marked_while_hidden_is_painted_when_shown(qtbot: QtBot) -> Non
     qtbot.addWidget(window)
     with qtbot.waitExposed(window):
         window.show()
-    repaint = Repaint(window)
-    repaint.add(window, counter.paint)
-    repaint.mark(window)
+    repaint = RepaintLimiter(window)
+    repaint.register(window, counter.paint)
+    repaint.mark_changed(window)
     window.hide()
     qtbot.waitUntil(lambda: not repaint.is_running)
     assert counter.painted == 0
@@ -70,9 +70,9 @@ def test_a_widget_that_is_gone_is_forgotten(qtbot: QtBot) -> None:
         window.show()
     child = QWidget(window)
     child.show()
-    repaint = Repaint(window)
-    repaint.add(child, counter.paint)
-    repaint.mark(child)
+    repaint = RepaintLimiter(window)
+    repaint.register(child, counter.paint)
+    repaint.mark_changed(child)
     with qtbot.waitSignal(child.destroyed):
         child.deleteLater()
     qtbot.waitUntil(lambda: not repaint.is_running)
@@ -87,7 +87,7 @@ def test_what_takes_long_is_painted_in_frames_of_its_own(qtbot: QtBot) -> None:
     with qtbot.waitExposed(window):
         window.show()
     frames: list[int] = []
-    repaint = Repaint(window, clock=lambda: now[0])
+    repaint = RepaintLimiter(window, clock=lambda: now[0])
 
     def paint(number: int) -> None:
         now[0] += 0.010
@@ -95,8 +95,8 @@ def test_what_takes_long_is_painted_in_frames_of_its_own(qtbot: QtBot) -> None:
         QTimer.singleShot(0, window, lambda: frames.append(len(painted)))
 
     for number, part in enumerate(parts):
-        repaint.add(part, partial(paint, number))
-        repaint.mark(part)
+        repaint.register(part, partial(paint, number))
+        repaint.mark_changed(part)
     qtbot.waitUntil(lambda: not repaint.is_running)
     assert painted == [0, 1, 2, 3], "in the order in which they were marked"
     assert frames == [1, 2, 3, 4]

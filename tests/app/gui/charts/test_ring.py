@@ -5,11 +5,11 @@ import math
 import numpy as np
 import pytest
 
-from app.gui.charts.ring import Ring
+from app.gui.charts.ring import RingBuffer
 
 
 def test_it_keeps_the_newest_in_order_and_gaps_as_gaps() -> None:
-    ring = Ring(4, ("p50", "p99"))
+    ring = RingBuffer(4, ("p50", "p99"))
     for second in range(7):
         ring.append(second, second * 2, None if second == 5 else second * 3)
         assert len(ring) == min(second + 1, 4)
@@ -19,7 +19,7 @@ def test_it_keeps_the_newest_in_order_and_gaps_as_gaps() -> None:
 
 
 def test_two_hours_at_ten_a_second_take_no_new_memory() -> None:
-    ring = Ring(3000, ("a", "b", "c"))
+    ring = RingBuffer(3000, ("a", "b", "c"))
     memory = ring.x.base
     for sample in range(2 * 3600 * 10):
         ring.append(sample / 10, sample, sample, None)
@@ -30,4 +30,4 @@ def test_two_hours_at_ten_a_second_take_no_new_memory() -> None:
 
 def test_a_sample_has_a_value_for_each_name() -> None:
     with pytest.raises(ValueError, match="2 values, not 1"):
-        Ring(4, ("a", "b")).append(0.0, 1.0)
+        RingBuffer(4, ("a", "b")).append(0.0, 1.0)

@@ -11,7 +11,7 @@ from pytestqt.qtbot import QtBot
 
 from app.gui.compare.page import ComparePage
 from app.gui.navigation import Navigation
-from app.gui.theme import Look
+from app.gui.theme import ThemeController
 from app.records.result import Result
 from app.storage.run_directory import RunWriter, runs_home
 from loadgen.records import REQUEST_SCHEMA
@@ -60,7 +60,7 @@ def searched(nothing_is_left: None) -> tuple[Path, ...]:
 
 
 @pytest.fixture
-def open_page(qtbot: QtBot, navigation: Navigation, look: Look) -> Callable[[], ComparePage]:
+def open_page(qtbot: QtBot, navigation: Navigation, look: ThemeController) -> Callable[[], ComparePage]:
     def open_it() -> ComparePage:
         page = ComparePage(navigation, look)
         qtbot.addWidget(page)

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from app.gui.compare.entries import Entry
-from app.gui.compare.outcome import drawn_of
+from app.gui.compare.outcome import select_drawn
 
 
 @pytest.mark.parametrize(
@@ -22,4 +22,4 @@ def test_more_runs_than_can_be_told_apart_are_drawn_by_the_first_of_each_side(
 ) -> None:
     runs = [Entry(Path(f"b{place}"), "base") for place in range(base)]
     runs += [Entry(Path(f"c{place}"), "candidate") for place in range(candidate)]
-    assert [place for place, _ in drawn_of(runs)] == drawn
+    assert [place for place, _ in select_drawn(runs)] == drawn

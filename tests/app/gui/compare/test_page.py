@@ -120,7 +120,7 @@ def test_another_choice_of_runs_is_not_forced_by_the_last_one(
     settle(qtbot, page)
     page.compare((slower, other_load))
     settle(qtbot, page)
-    assert not page.presenter.asked.is_forced
+    assert not page.presenter.request.is_forced
 
 
 def test_an_export_that_cannot_be_written_says_so(
@@ -142,11 +142,11 @@ def test_what_is_open_says_how_many_pairs_would_tell_and_gives_the_line(
     settle(qtbot, page)
     verdict = page.verdict
     (change,) = [one for one in comparison_of(page).changes if one.metric == "latency_ms"]
-    assert f"--pairs {change.more_repeats}" in verdict.measure_line
-    assert verdict.measure_line.startswith(f"sizewise compare {base}/spec.yaml {near}/spec.yaml --measure")
+    assert f"--pairs {change.more_repeats}" in verdict.measure_command
+    assert verdict.measure_command.startswith(f"sizewise compare {base}/spec.yaml {near}/spec.yaml --measure")
     copy = next(one for one in verdict.pairs.findChildren(QPushButton) if "command" in one.text())
     qtbot.mouseClick(copy, Qt.MouseButton.LeftButton)
-    assert QGuiApplication.clipboard().text() == verdict.measure_line
+    assert QGuiApplication.clipboard().text() == verdict.measure_command
 
 
 def test_the_runs_to_add_are_read_while_the_menu_is_open(
@@ -171,7 +171,7 @@ def test_the_runs_to_add_are_read_while_the_menu_is_open(
     menu.actions()[0].trigger()
     menu.close()
     settle(qtbot, page)
-    assert [one.path for one in page.presenter.asked.entries] == [base, third]
+    assert [one.path for one in page.presenter.request.entries] == [base, third]
 
 
 def test_a_run_that_cannot_be_relied_on_says_why_and_compares_nothing(
@@ -183,14 +183,14 @@ def test_a_run_that_cannot_be_relied_on_says_why_and_compares_nothing(
     page.compare((base, path))
     settle(qtbot, page)
     assert "can be relied on" in page.verdict.sentence
-    entry = page.presenter.asked.entries[1]
+    entry = page.presenter.request.entries[1]
     assert entry.problem == "void is INVALID: no number of it is to be relied on"
     assert entry.is_invalid
-    with qtbot.waitSignal(page.navigation.run_opened) as opened:
+    with qtbot.waitSignal(page.navigation.open_run_requested) as opened:
         page.verdict.reasons.click()
     assert opened.args == [path]
     page.verdict.another.click()
-    assert [one.path for one in page.presenter.asked.entries] == [base]
+    assert [one.path for one in page.presenter.request.entries] == [base]
     page.picker.add_menu.close()
     settle(qtbot, page)
     assert not page.verdict.another.isVisibleTo(page)
@@ -201,9 +201,9 @@ def test_answers_lie_over_each_other_stage_by_stage(
 ) -> None:
     page = open_page()
     page.compare(searched)
-    page.tabs.setCurrentWidget(page.answers)
+    page.tabs.setCurrentWidget(page.response_times)
     settle(qtbot, page)
-    answers = page.answers
+    answers = page.response_times
     qtbot.waitUntil(lambda: len(answers.chart.series()) == 2)
     first, second = answers.chart.series()
     assert first.label == "1 quickstart"
@@ -242,7 +242,7 @@ def test_a_change_of_level_is_drawn_where_the_command_tells_it(
     qtbot.waitUntil(lambda: page.trend.trend is not None, timeout=15_000)
     trend = page.trend
     assert trend.chart is not None
-    assert [mark.x for mark in trend.chart.marks.marks] == [SLOWER_FROM + 1.0]
+    assert [mark.x for mark in trend.chart.decorations.markers] == [SLOWER_FROM + 1.0]
     line = page.command_line()
     assert line is not None
     assert main(shlex.split(line)[1:]) == 0
@@ -260,7 +260,7 @@ def test_an_empty_comparison_says_where_runs_are_and_can_take_the_last_two(
     assert not page.export()
     contents = page
     go, last_two = contents.empty.findChildren(QPushButton)
-    with qtbot.waitSignal(navigation.page_wanted) as wanted:
+    with qtbot.waitSignal(navigation.page_requested) as wanted:
         qtbot.mouseClick(go, Qt.MouseButton.LeftButton)
     assert wanted.args == ["library"]
     qtbot.mouseClick(last_two, Qt.MouseButton.LeftButton)
@@ -287,7 +287,9 @@ def test_a_run_goes_by_its_title(base: Path, slower: Path, open_page: OpenPage, 
     page = open_page()
     page.compare((base, slower))
     settle(qtbot, page)
-    assert [label_of(place, one) for place, one in enumerate(page.presenter.asked.entries)][1] == ("2 after the driver")
+    assert [label_of(place, one) for place, one in enumerate(page.presenter.request.entries)][1] == (
+        "2 after the driver"
+    )
     assert any("2 after the driver · " in one.text() for one in page.picker.findChildren(QLabel))
 
 
@@ -296,7 +298,7 @@ def test_every_view_is_named_reachable_and_not_clipped_at_twice_the_text(
 ) -> None:
     page = open_page()
     page.resize(1500, 950)
-    page.look.scale_text(2)
+    page.theme_controller.scale_text(2)
     try:
         page.compare(searched)
         settle(qtbot, page)
@@ -307,7 +309,7 @@ def test_every_view_is_named_reachable_and_not_clipped_at_twice_the_text(
             assert unreachable(page) == []
             assert clipped(page) == []
     finally:
-        page.look.scale_text(1)
+        page.theme_controller.scale_text(1)
 
 
 def test_a_long_reason_is_not_clipped_at_twice_the_text(base: Path, open_page: OpenPage, qtbot: QtBot) -> None:
@@ -316,10 +318,10 @@ def test_a_long_reason_is_not_clipped_at_twice_the_text(base: Path, open_page: O
     path = store(replace(void, verdict=replace(void.verdict, status="INVALID")), 6)
     page = open_page()
     page.resize(700, 700)
-    page.look.scale_text(2)
+    page.theme_controller.scale_text(2)
     try:
         page.compare((base, path, path.parent / "none"))
         settle(qtbot, page)
         qtbot.waitUntil(lambda: clipped(page) == [])
     finally:
-        page.look.scale_text(1)
+        page.theme_controller.scale_text(1)

@@ -7,10 +7,16 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from app.cli.main import parser
-from app.gui.compare.entries import Asked, Entry
-from app.gui.compare.outcome import compared
-from app.gui.compare.pairs_offer import PairsOffer, cost_line, launch_of, measure_line, minutes_for
+from app.cli.main import build_parser
+from app.gui.compare.entries import ComparisonRequest, Entry
+from app.gui.compare.outcome import compute_outcome
+from app.gui.compare.pairs_offer import (
+    PairsSuggestion,
+    build_launch,
+    compute_time_limit_min,
+    duration_text,
+    measure_command,
+)
 from app.storage.run_directory import SPEC
 from tests.app.gui.compare.conftest import store
 from tests.fakes.program import PROFILE
@@ -18,8 +24,8 @@ from tests.fakes.repeated import result, steady
 from tests.fakes.stored_runs import sealed_again
 
 NOON = datetime(2026, 11, 27, 12, tzinfo=UTC)
-OFFER = PairsOffer(7, 60.0, Path("a/spec.yaml"), Path("b/spec.yaml"), "pairs of scoring")
-ASKED = Asked((), 0.05, is_forced=False)
+OFFER = PairsSuggestion(7, 60.0, Path("a/spec.yaml"), Path("b/spec.yaml"), "pairs of scoring")
+ASKED = ComparisonRequest((), 0.05, is_forced=False)
 
 
 @pytest.fixture
@@ -27,9 +33,9 @@ def near(base: Path) -> Path:
     return store(result(steady(10.8, 0.5), run_id="near"), 4)
 
 
-def offered(*runs: tuple[Path, str], **asked: bool) -> PairsOffer | None:
+def offered(*runs: tuple[Path, str], **asked: bool) -> PairsSuggestion | None:
     entries = tuple(Entry(path, side) for path, side in runs)  # type: ignore[arg-type]
-    return compared(Asked(entries, 0.05, is_forced=asked.get("is_forced", False))).offer
+    return compute_outcome(ComparisonRequest(entries, 0.05, is_forced=asked.get("is_forced", False))).suggestion
 
 
 def write_profile(run: Path, text: str) -> None:
@@ -64,7 +70,7 @@ def test_a_run_without_a_profile_says_so_and_leaves_a_line_to_fill_in(base: Path
     assert offer is not None
     assert offer.problem is not None
     assert "2 quickstart kept no profile" in offer.problem
-    line = measure_line(ASKED, offer, 6, 20)
+    line = measure_command(ASKED, offer, 6, 20)
     assert line == f"sizewise compare {base}/spec.yaml CANDIDATE.yaml --measure --pairs 6 --max-duration 20m"
 
 
@@ -87,23 +93,23 @@ def test_a_profile_that_cannot_be_measured_here_says_why(base: Path, near: Path,
 
 
 def test_there_is_time_for_as_many_again_and_never_less_than_the_command_takes() -> None:
-    assert minutes_for(OFFER, 1) == 20
-    assert minutes_for(OFFER, 10) == 24
-    assert minutes_for(replace(OFFER, pair_s=1e6), 50) == 24 * 60
+    assert compute_time_limit_min(OFFER, 1) == 20
+    assert compute_time_limit_min(OFFER, 10) == 24
+    assert compute_time_limit_min(replace(OFFER, pair_s=1e6), 50) == 24 * 60
 
 
 def test_what_it_costs_is_told() -> None:
-    assert cost_line(OFFER, 7, 20).startswith("About 7 min; about 14 min where a change is suspected")
-    assert "At most 20 min" in cost_line(OFFER, 7, 20)
-    assert cost_line(replace(OFFER, pair_s=5.0), 7, 20).startswith("About 35 s; about 70 s ")
+    assert duration_text(OFFER, 7, 20).startswith("About 7 min; about 14 min where a change is suspected")
+    assert "At most 20 min" in duration_text(OFFER, 7, 20)
+    assert duration_text(replace(OFFER, pair_s=5.0), 7, 20).startswith("About 35 s; about 70 s ")
 
 
 def test_what_is_started_is_what_the_line_says(home: Path) -> None:
-    asked = Asked((), 0.1, is_forced=True)
-    launch = launch_of(asked, OFFER, 5, 30, NOON)
+    asked = ComparisonRequest((), 0.1, is_forced=True)
+    launch = build_launch(asked, OFFER, 5, 30, NOON)
     assert launch.kind == "pairs"
     assert launch.directory.parent == home / "comparisons"
     assert launch.directory.name.startswith("20261127-120000-pairs-of-scoring-")
-    assert ["sizewise", *launch.arguments] == shlex.split(measure_line(asked, OFFER, 5, 30))
-    given = parser().parse_args([*launch.arguments, "--record", str(launch.directory)])
+    assert ["sizewise", *launch.arguments] == shlex.split(measure_command(asked, OFFER, 5, 30))
+    given = build_parser().parse_args([*launch.arguments, "--record", str(launch.directory)])
     assert (given.pairs, given.max_s, given.tolerance, given.force) == (5, 1800.0, 0.1, True)

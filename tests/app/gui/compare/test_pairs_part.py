@@ -7,11 +7,11 @@ import pytest
 from PySide6.QtCore import Qt
 from pytestqt.qtbot import QtBot
 
-from app.gui.compare.entries import keep_beside, kept_beside
+from app.gui.compare.entries import load_comparison, save_comparison
 from app.gui.compare.page import ComparePage
-from app.gui.compare.pairs_part import PairsPart
+from app.gui.compare.pairs_part import PairsPanel
 from app.gui.navigation import Launch, Navigation
-from app.records.control import Answer, StopRun, Wish
+from app.records.control import ControlCommand, ControlResponse, StopRun
 from app.storage.run_directory import SPEC
 from tests.app.gui.compare.conftest import settle, store
 from tests.fakes.program import PROFILE
@@ -41,7 +41,7 @@ def new_pair(near: Path) -> tuple[Path, Path]:
     )
 
 
-def part_of(page: ComparePage) -> PairsPart:
+def part_of(page: ComparePage) -> PairsPanel:
     return page.pairs
 
 
@@ -56,13 +56,13 @@ def test_the_button_asks_for_what_the_line_says(
     card.pairs.setValue(2)
     card.minutes.setValue(3)
     assert "At most 3 min" in card.cost
-    with qtbot.waitSignal(navigation.launch_wanted) as wanted:
+    with qtbot.waitSignal(navigation.launch_requested) as wanted:
         qtbot.mouseClick(card.run, Qt.MouseButton.LeftButton)
     (launch,) = wanted.args
     assert isinstance(launch, Launch)
     assert f"sizewise {' '.join(launch.arguments)}" == card.command
     assert card.command.endswith(" --measure --pairs 2 --max-duration 3m")
-    kept = kept_beside(launch.directory)
+    kept = load_comparison(launch.directory)
     assert kept is not None
     assert [(one.path, one.side) for one in kept.entries] == [(base, "base"), (near, "candidate")]
 
@@ -87,19 +87,19 @@ def test_pairs_are_shown_as_they_go_and_compared_at_their_end(
     page, written = open_page(), WrittenPairs()
     page.compare((base, near))
     settle(qtbot, page)
-    keep_beside(written.directory, page.presenter.asked)
+    save_comparison(written.directory, page.presenter.request)
     page.pairs.watch(written.directory)
     written.tell_begun(1, "base", new_pair[0])
     part = part_of(page)
-    qtbot.waitUntil(lambda: part.progress.line == "Pair 1 of 2: the baseline is measured")
+    qtbot.waitUntil(lambda: part.progress.text == "Pair 1 of 2: the baseline is measured")
     assert part.progress.isVisibleTo(page)
     assert not page.verdict.pairs.run.isEnabled()
-    with qtbot.waitSignal(page.navigation.run_watched) as watched:
+    with qtbot.waitSignal(page.navigation.watch_run_requested) as watched:
         part.progress.watch.click()
     assert watched.args == [new_pair[0]]
     written.tell_done(1, "base", new_pair[0])
     written.tell_begun(1, "candidate", new_pair[1])
-    qtbot.waitUntil(lambda: part.progress.line == "Pair 1 of 2: the candidate is measured")
+    qtbot.waitUntil(lambda: part.progress.text == "Pair 1 of 2: the candidate is measured")
     written.tell_done(1, "candidate", new_pair[1])
     written.end(message="The time was over after 1 of 2 pairs.")
     qtbot.waitUntil(lambda: page.runs() == (base, new_pair[0], near, new_pair[1]))
@@ -122,7 +122,7 @@ def test_another_window_puts_them_to_what_was_compared(
     first, written = open_page(), WrittenPairs()
     first.compare((base, near))
     settle(qtbot, first)
-    keep_beside(written.directory, first.presenter.asked)
+    save_comparison(written.directory, first.presenter.request)
     second = open_page()
     second.pairs.watch(written.directory)
     assert second.runs() == (base, near)
@@ -138,16 +138,16 @@ def test_what_is_compared_meanwhile_stays_until_it_is_asked_to_go(
     page, written = open_page(), WrittenPairs()
     page.compare((base, near))
     settle(qtbot, page)
-    keep_beside(written.directory, page.presenter.asked)
+    save_comparison(written.directory, page.presenter.request)
     page.pairs.watch(written.directory)
-    qtbot.waitUntil(lambda: part_of(page).state.going == "running")
+    qtbot.waitUntil(lambda: part_of(page).state.status == "running")
     page.compare((base, slower))
     written.tell_pairs([new_pair])
     written.end()
     part = part_of(page)
     qtbot.waitUntil(lambda: "The pairs are measured: 1." in part.strip.text())
     assert page.runs() == (base, slower)
-    part.strip.acted.emit()
+    part.strip.action_triggered.emit()
     assert page.runs() == (base, new_pair[0], near, new_pair[1])
     settle(qtbot, page)
 
@@ -155,23 +155,23 @@ def test_what_is_compared_meanwhile_stays_until_it_is_asked_to_go(
 def test_stopping_asks_once_and_keeps_whole_pairs(
     new_pair: tuple[Path, Path], open_page: OpenPage, qtbot: QtBot
 ) -> None:
-    page, written, heard = open_page(), WrittenPairs(), list[Wish]()
+    page, written, heard = open_page(), WrittenPairs(), list[ControlCommand]()
     page.pairs.watch(written.directory)
     written.tell_pairs([new_pair])
     written.tell_begun(2, "candidate", new_pair[1].parent / "third")
     part = part_of(page)
-    qtbot.waitUntil(lambda: part.state.pairs == 1)
+    qtbot.waitUntil(lambda: part.state.complete_pairs == 1)
     page.pairs.stop()
     assert "Stop these pairs?" in part.stop_strip.text()
     page.pairs.stop()
-    assert part.state.going == "stopping"
+    assert part.state.status == "stopping"
 
-    def obey(wish: Wish) -> Answer:
+    def obey(wish: ControlCommand) -> ControlResponse:
         heard.append(wish)
-        return Answer(True, "stopping")
+        return ControlResponse(True, "stopping")
 
     def has_heard() -> bool:
-        written.store.obey_wishes(obey)
+        written.store.process_commands(obey)
         return bool(heard)
 
     qtbot.waitUntil(has_heard)
@@ -189,7 +189,7 @@ def test_an_engine_that_is_gone_leaves_its_whole_pairs(
     written.tell_pairs([new_pair])
     written.store.close()
     page.pairs.watch(written.directory)
-    qtbot.waitUntil(lambda: part_of(page).state.going == "lost")
+    qtbot.waitUntil(lambda: part_of(page).state.status == "lost")
     qtbot.waitUntil(lambda: page.runs() == new_pair)
     assert "is gone" in part_of(page).strip.text()
     settle(qtbot, page)
@@ -200,9 +200,9 @@ def test_an_engine_that_ends_at_once_says_why_and_leaves_nothing(
 ) -> None:
     page = open_page()
     directory = home / "comparisons" / "one"
-    keep_beside(directory, page.presenter.asked)
+    save_comparison(directory, page.presenter.request)
     page.pairs.launch(Launch(("compare", "gone.yaml", "gone.yaml", "--measure"), directory, "one", "pairs"))
-    qtbot.waitUntil(lambda: part_of(page).state.going == "failed", timeout=20_000)
+    qtbot.waitUntil(lambda: part_of(page).state.status == "failed", timeout=20_000)
     assert "gone.yaml is neither a file nor a bundled profile" in part_of(page).strip.text()
     assert not directory.exists()
 
@@ -212,19 +212,19 @@ def test_all_of_it_is_named_reachable_and_not_clipped_at_twice_the_text(
 ) -> None:
     page, written = open_page(), WrittenPairs()
     page.resize(1300, 1500)
-    page.look.scale_text(2)
+    page.theme_controller.scale_text(2)
     try:
         page.compare((base, near))
         settle(qtbot, page)
         page.pairs.watch(written.directory)
         written.tell_begun(1, "base", new_pair[0])
-        qtbot.waitUntil(lambda: part_of(page).state.progress.turn is not None)
+        qtbot.waitUntil(lambda: part_of(page).state.progress.pair_run is not None)
         page.pairs.stop()
         assert unnamed(page) == []
         assert unreachable(page) == []
         qtbot.waitUntil(lambda: clipped(page) == [])
     finally:
-        page.look.scale_text(1)
+        page.theme_controller.scale_text(1)
         written.end()
     qtbot.waitUntil(lambda: not part_of(page).state.is_running)
     settle(qtbot, page)

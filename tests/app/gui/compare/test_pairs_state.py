@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from app.gui.compare.entries import Asked, Entry
-from app.gui.compare.pairs_state import PairsState, end_notice, joined, pairs_after
+from app.gui.compare.entries import ComparisonRequest, Entry
+from app.gui.compare.pairs_state import PairsState, add_measured_runs, apply_event, end_notice
 from app.records.comparison import Side
 from app.records.events import Event, PhaseChanged, RunFinished, RunStarted, TurnFinished, TurnStarted
-from app.records.result import Trust
+from app.records.result import Validity
 
 SECOND = 1_000_000_000
 
@@ -17,14 +17,14 @@ def begun(at_s: int, pair: int, side: Side, pairs: int = 2) -> TurnStarted:
     return TurnStarted(at_s * SECOND, pair, side, f"{side}-{pair}", pairs)
 
 
-def done(at_s: int, pair: int, side: Side, status: Trust = "VALID") -> TurnFinished:
+def done(at_s: int, pair: int, side: Side, status: Validity = "VALID") -> TurnFinished:
     return TurnFinished(at_s * SECOND, pair, side, f"{side}-{pair}", status)
 
 
 def after(*events: Event) -> PairsState:
-    state = PairsState(going="starting")
+    state = PairsState(status="starting")
     for event in (RunStarted(0, "one", "pairs of scoring", "one", 1), *events):
-        state = pairs_after(state, event)
+        state = apply_event(state, event)
     return state
 
 
@@ -33,10 +33,10 @@ FIRST_PAIR = (begun(0, 1, "base"), done(10, 1, "base"), begun(10, 1, "candidate"
 
 def test_only_whole_pairs_are_of_use() -> None:
     state = after(*FIRST_PAIR, begun(20, 2, "candidate"), done(30, 2, "candidate"), begun(30, 2, "base"))
-    assert (state.going, state.name) == ("running", "pairs of scoring")
+    assert (state.status, state.name) == ("running", "pairs of scoring")
     assert state.runs("base") == (Path("base-1"),)
     assert state.runs("candidate") == (Path("candidate-1"),)
-    assert (state.progress.done, state.progress.total) == (3, 4)
+    assert (state.progress.completed, state.progress.total) == (3, 4)
 
 
 def test_an_invalid_run_is_no_repeat_and_why_it_is_made_again_is_told() -> None:
@@ -44,9 +44,9 @@ def test_an_invalid_run_is_no_repeat_and_why_it_is_made_again_is_told() -> None:
         PhaseChanged(0, "pairs", "two profiles in turns"), begun(0, 1, "base"), done(10, 1, "base", "INVALID"),
         PhaseChanged(10 * SECOND, "pairs", "this run of the base is INVALID"), begun(10, 1, "base"),
     )  # fmt: skip
-    assert state.measured == ()
-    assert state.progress.done == 0
-    assert state.said == "this run of the base is INVALID"
+    assert state.finished_runs == ()
+    assert state.progress.completed == 0
+    assert state.last_message == "this run of the base is INVALID"
 
 
 def test_what_is_left_is_as_what_was() -> None:
@@ -60,15 +60,15 @@ def test_more_pairs_are_more_to_do() -> None:
 
 
 def test_new_runs_join_their_sides() -> None:
-    asked = Asked(
+    asked = ComparisonRequest(
         (Entry(Path("c"), "candidate"), Entry(Path("b"), "base"), Entry(Path("d"), "drawn")), 0.1, is_forced=True
     )
-    together = joined(asked, after(*FIRST_PAIR))
+    together = add_measured_runs(asked, after(*FIRST_PAIR))
     assert [(one.side, one.path.name) for one in together.entries] == [
         ("base", "b"), ("base", "base-1"), ("candidate", "c"), ("candidate", "candidate-1"), ("drawn", "d"),
     ]  # fmt: skip
     assert (together.tolerance, together.is_forced) == (0.1, True)
-    assert joined(together, after(*FIRST_PAIR)) == together
+    assert add_measured_runs(together, after(*FIRST_PAIR)) == together
 
 
 @pytest.mark.parametrize(
@@ -83,5 +83,5 @@ def test_new_runs_join_their_sides() -> None:
 def test_its_end_is_told(code: int, severity: str, what: str) -> None:
     state = after(*FIRST_PAIR, RunFinished(30 * SECOND, "word", code, ("why",)))
     notice = end_notice(state, code, "why")
-    assert (notice.severity, notice.what) == (severity, what)
+    assert (notice.severity, notice.summary) == (severity, what)
     assert state.eta_s() is None

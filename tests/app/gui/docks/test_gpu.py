@@ -6,7 +6,7 @@ from pytestqt.qtbot import QtBot
 
 from app.gui.docks.gpu import GpuDock
 from app.gui.docks.machine_watch import MachineState, MachineWatch
-from app.records.machine import GpuNow, MachineNow
+from app.records.machine import GpuState, MachineNow
 
 HOST = MachineNow(cpu_percent=50.0, cores=2, memory_gib=1.0, memory_total_gib=4.0)
 
@@ -25,7 +25,7 @@ def dock(qtbot: QtBot, watch: MachineWatch) -> GpuDock:
 
 
 def test_without_a_gpu_there_are_the_hosts_bars_and_the_reason(dock: GpuDock, watch: MachineWatch) -> None:
-    watch.changed.emit(MachineState(now=HOST))
+    watch.changed.emit(MachineState(readings=HOST))
     assert (dock.cpu.text(), dock.memory.text()) == ("50\u202f%", "1.00 of 4.00\u202fGiB")
     assert "No NVIDIA driver" in dock.no_gpu.text()
     assert not dock.gpus
@@ -34,15 +34,19 @@ def test_without_a_gpu_there_are_the_hosts_bars_and_the_reason(dock: GpuDock, wa
 
 
 def test_a_card_that_went_is_shown_no_more(dock: GpuDock, watch: MachineWatch) -> None:
-    gpu = GpuNow(source="gpu-amd0", name="<i>MI300X</i>")
+    gpu = GpuState(source="gpu-amd0", name="<i>MI300X</i>")
     watch.changed.emit(
-        MachineState(now=MachineNow(cpu_percent=1.0, cores=2, memory_gib=1.0, memory_total_gib=2.0, gpus=(gpu,)))
+        MachineState(readings=MachineNow(cpu_percent=1.0, cores=2, memory_gib=1.0, memory_total_gib=2.0, gpus=(gpu,)))
     )
     card = dock.gpus["gpu-amd0"]
     assert card.isVisible()
-    assert (card.title.text(), card.name.text(), card.held.text()) == ("AMD GPU 0", "<i>MI300X</i>", "Throttling: n/a")
+    assert (card.title.text(), card.name.text(), card.throttling.text()) == (
+        "AMD GPU 0",
+        "<i>MI300X</i>",
+        "Throttling: n/a",
+    )
     assert not dock.no_gpu.isVisible()
-    watch.changed.emit(MachineState(now=HOST))
+    watch.changed.emit(MachineState(readings=HOST))
     assert not card.isVisible()
 
 
@@ -50,12 +54,12 @@ def test_a_driver_in_trouble_is_told_of(dock: GpuDock, watch: MachineWatch) -> N
     now = MachineNow(
         cpu_percent=1.0, cores=2, memory_gib=1.0, memory_total_gib=2.0, driver="570", gpu_note="GPU is lost"
     )
-    watch.changed.emit(MachineState(now=now))
+    watch.changed.emit(MachineState(readings=now))
     assert dock.no_gpu.text() == "The driver says: GPU is lost"
 
 
 def test_where_the_readings_come_from_is_said_while_a_run_goes_on(dock: GpuDock, watch: MachineWatch) -> None:
-    watch.changed.emit(MachineState(now=HOST, of_run=True))
+    watch.changed.emit(MachineState(readings=HOST, is_from_run=True))
     assert dock.source.isVisible()
-    watch.changed.emit(MachineState(now=HOST))
+    watch.changed.emit(MachineState(readings=HOST))
     assert not dock.source.isVisible()

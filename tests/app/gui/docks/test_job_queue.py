@@ -70,7 +70,7 @@ def test_the_next_begins_when_the_last_has_ended(qtbot: QtBot, queues: Queues, t
     tell(tmp_path / "a", RunFinished(6 * SECOND, "WARN", 0, ("noisy",)))
     qtbot.waitUntil(lambda: queues.started == ["a", "b"])
     (job,) = queues.ended
-    assert (job.status, job.message, job.lasted_s) == ("WARN", "noisy", 5.0)
+    assert (job.status, job.message, job.duration_s) == ("WARN", "noisy", 5.0)
     assert job_line(job) == "a: WARN, 0:05. noisy"
 
 
@@ -85,7 +85,7 @@ def test_one_whose_engine_is_gone_is_lost_and_holds_up_no_other(qtbot: QtBot, qu
 def test_an_engine_that_does_not_start_holds_up_no_other(qtbot: QtBot, queues: Queues, tmp_path: Path) -> None:
     for name in ("a", "b", "c"):
         queues.queue.add(launch(tmp_path, name))
-    queues.queue.launch_failed(tmp_path / "a", "no such program")
+    queues.queue.report_launch_failure(tmp_path / "a", "no such program")
     assert queues.started == ["a", "b"]
     queues.clock.advance(61.0)
     qtbot.waitUntil(lambda: queues.started == ["a", "b", "c"])
@@ -126,12 +126,12 @@ def test_what_waits_is_offered_to_the_next_window_and_not_started(
     again = Queues(owner)
     assert [one.name for one in again.queue.offered] == ["b", "c"]
     assert again.started == []
-    again.queue.take_offered()
+    again.queue.queue_offered()
     assert (again.started, again.waiting()) == (["b"], ["c"])
     assert again.queue.running is not None
     assert again.queue.running.launch == launch(tmp_path, "b")
     third = Queues(owner)
-    third.queue.drop_offered()
+    third.queue.discard_offered()
     assert Queues(owner).queue.offered == ()
 
 
@@ -166,7 +166,7 @@ def test_how_far_it_is_comes_from_its_events_and_the_last_run_of_its_name(
 
     def is_known() -> bool:
         job = queues.queue.running
-        return job is not None and job.progress is not None and job.usual_s is not None
+        return job is not None and job.progress is not None and job.last_duration_s is not None
 
     qtbot.waitUntil(is_known)
     job = queues.queue.running
@@ -186,12 +186,12 @@ def test_pairs_are_one_job_that_tells_whose_turn_it_is(qtbot: QtBot, queues: Que
         assert queues.queue.running is not None
         return queues.queue.running
 
-    qtbot.waitUntil(lambda: job().measured == tmp_path / "first")
+    qtbot.waitUntil(lambda: job().measured_directory == tmp_path / "first")
     assert job().launch.name == "pairs of scoring"
     assert (phase_line(job()), time_line(job())) == ("Pair 1 of 2: the baseline is measured", "0:30 so far")
     written.tell_done(1, "base", tmp_path / "first")
     written.tell_begun(1, "candidate", tmp_path / "second")
-    qtbot.waitUntil(lambda: job().measured == tmp_path / "second")
+    qtbot.waitUntil(lambda: job().measured_directory == tmp_path / "second")
     assert time_line(job()) == "0:30 so far, about 0:50 left"
     written.end(11, "REGRESSION")
     qtbot.waitUntil(lambda: queues.started == ["next"])
@@ -209,5 +209,5 @@ def test_a_run_that_takes_longer_than_the_last_has_no_estimate() -> None:
     from app.analysis.run_progress import RunProgress
 
     progress = RunProgress(started_ns=SECOND, at_ns=60 * SECOND, phase="search", message="searching")
-    job = Job(1, Launch((), Path("a"), "a"), "running", progress=progress, usual_s=30.0)
+    job = Job(1, Launch((), Path("a"), "a"), "running", progress=progress, last_duration_s=30.0)
     assert (job.eta_s, done_percent(job), time_line(job)) == (None, None, "0:59 so far")

@@ -49,9 +49,9 @@ def test_the_running_one_is_watched_and_stopped(
 ) -> None:
     add(queue, tmp_path, "a")
     assert dock.running_name.text() == "a"
-    with qtbot.waitSignal(navigation.run_watched) as watched:
+    with qtbot.waitSignal(navigation.watch_run_requested) as watched:
         press(qtbot, dock, "Watch")
-    with qtbot.waitSignal(dock.stop_wanted) as stopped:
+    with qtbot.waitSignal(dock.stop_requested) as stopped:
         press(qtbot, dock, "Stop")
     assert watched.args == stopped.args == [tmp_path / "a"]
 
@@ -68,7 +68,7 @@ def test_what_waits_moves_and_goes_and_comes_back(
     assert dock.waiting_list.currentIndex().row() == 0
     press(qtbot, dock, "Remove")
     assert [job.launch.name for job in queue.waiting] == ["b"]
-    dock.undo.acted.emit()
+    dock.undo.action_triggered.emit()
     assert [job.launch.name for job in queue.waiting] == ["c", "b"]
 
 
@@ -76,9 +76,9 @@ def test_a_finished_one_is_opened(
     qtbot: QtBot, navigation: Navigation, dock: JobsDock, queue: JobQueue, tmp_path: Path
 ) -> None:
     add(queue, tmp_path, "a")
-    queue.launch_failed(tmp_path / "a", "no such program")
+    queue.report_launch_failure(tmp_path / "a", "no such program")
     dock.finished_list.setCurrentIndex(dock.finished_model.index(0, 0))
-    with qtbot.waitSignal(navigation.run_opened) as opened:
+    with qtbot.waitSignal(navigation.open_run_requested) as opened:
         press(qtbot, dock, "Open")
     assert opened.args == [tmp_path / "a"]
 
@@ -88,18 +88,18 @@ def test_pairs_are_watched_by_the_run_whose_turn_it_is_and_opened_in_compare(
 ) -> None:
     written = WrittenPairs()
     queue.watch(written.directory, "pairs", "pairs")
-    with qtbot.waitSignal(navigation.pairs_watched) as shown:
+    with qtbot.waitSignal(navigation.watch_pairs_requested) as shown:
         press(qtbot, dock, "Watch")
     assert shown.args == [written.directory]
     written.tell_begun(1, "base", tmp_path / "first")
     qtbot.waitUntil(lambda: "Pair 1 of 2" in dock.phase.text())
-    with qtbot.waitSignal(navigation.run_watched) as watched:
+    with qtbot.waitSignal(navigation.watch_run_requested) as watched:
         press(qtbot, dock, "Watch")
     assert watched.args == [tmp_path / "first"]
     written.end()
     qtbot.waitUntil(lambda: queue.running is None)
     dock.finished_list.setCurrentIndex(dock.finished_model.index(0, 0))
-    with qtbot.waitSignal(navigation.pairs_watched) as opened:
+    with qtbot.waitSignal(navigation.watch_pairs_requested) as opened:
         press(qtbot, dock, "Open")
     assert opened.args == [written.directory]
 
@@ -114,7 +114,7 @@ def test_what_waited_in_the_last_window_is_offered(
         qtbot.addWidget(dock)
         assert "Jobs that waited when the last window closed: 1." in dock.offer.text()
         if accept:
-            dock.offer.acted.emit()
+            dock.offer.action_triggered.emit()
             assert next_queue.running is not None
             assert next_queue.running.launch.name == "b"
         assert dock.offer.isHidden() is accept

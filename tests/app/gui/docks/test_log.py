@@ -31,20 +31,20 @@ def shown(dock: LogDock) -> list[str]:
 
 
 def test_it_is_hidden_until_a_warning_and_comes_by_itself_but_once(dock: LogDock, navigation: Navigation) -> None:
-    navigation.tell("news", "copied")
+    navigation.notify("news", "copied")
     assert dock.isHidden()
-    navigation.tell("warning", "the disk is low")
+    navigation.notify("warning", "the disk is low")
     assert dock.isVisible()
     dock.close()
-    navigation.tell("error", "the disk is full")
+    navigation.notify("error", "the disk is full")
     assert dock.isHidden()
     assert shown(dock) == ["copied", "the disk is low", "the disk is full"]
 
 
 def test_only_what_is_grave_enough_is_shown_and_copied(dock: LogDock, navigation: Navigation) -> None:
     QAbstractItemModelTester(dock.model, QAbstractItemModelTester.FailureReportingMode.Fatal, dock)
-    navigation.tell("news", "copied")
-    navigation.told.emit(Notice("error", "It broke.", "A bug.", "Report it.", "Traceback: here"))
+    navigation.notify("news", "copied")
+    navigation.notice_emitted.emit(Notice("error", "It broke.", "A bug.", "Report it.", "Traceback: here"))
     dock.severity.setCurrentIndex(1)
     assert shown(dock) == ["It broke. A bug. Report it."]
     dock.copy()
@@ -58,8 +58,8 @@ def test_only_what_is_grave_enough_is_shown_and_copied(dock: LogDock, navigation
 
 
 def test_only_the_last_ones_are_kept() -> None:
-    model = LogModel(most=3)
+    model = LogModel(max_entries=3)
     QAbstractItemModelTester(model, QAbstractItemModelTester.FailureReportingMode.Fatal, model)
     for number in range(5):
         model.add(Entry(datetime.now(UTC), Notice("news", str(number))))
-    assert [entry.notice.what for entry in model.entries] == ["2", "3", "4"]
+    assert [entry.notice.summary for entry in model.entries] == ["2", "3", "4"]

@@ -53,7 +53,7 @@ def widget(qtbot: QtBot) -> QWidget:
 @pytest.fixture
 def watch(qtbot: QtBot, widget: QWidget) -> MachineWatch:
     made = MachineWatch(widget)
-    made.watch_for(widget)
+    made.add_viewer(widget)
     return made
 
 
@@ -62,8 +62,8 @@ def test_nothing_is_read_until_somebody_looks(qtbot: QtBot, watch: MachineWatch,
         pass
     with qtbot.waitSignal(watch.changed):
         widget.show()
-    assert watch.state.now is not None
-    assert watch.state.now.memory_gib is not None
+    assert watch.state.readings is not None
+    assert watch.state.readings.memory_gib is not None
     watch.close()
 
 
@@ -78,27 +78,27 @@ def test_while_a_run_measures_its_own_telemetry_is_shown(
             store.append_telemetry(pa.RecordBatch.from_arrays(arrays, schema=TELEMETRY_SCHEMA))
         watch.follow_run(tmp_path / "run")
         widget.show()
-        qtbot.waitUntil(lambda: watch.state.now is not None)
-    now = watch.state.now
+        qtbot.waitUntil(lambda: watch.state.readings is not None)
+    now = watch.state.readings
     assert now is not None
     assert (now.cpu_percent, now.memory_gib, now.memory_total_gib) == (77.0, 3.0, ENVIRONMENT.memory_gib)
-    assert watch.state.of_run
+    assert watch.state.is_from_run
     assert watch._reader is None, "the machine itself is asked nothing meanwhile"
-    watch.look()
+    watch.check()
     assert not watch._is_checking, "nor is anything tried on it"
     watch.follow_run(None)
-    assert not watch.state.of_run
+    assert not watch.state.is_from_run
     watch.close()
 
 
 def test_what_the_machine_can_do_is_asked_for_once(qtbot: QtBot, watch: MachineWatch) -> None:
     with qtbot.waitSignal(watch.changed, timeout=60_000):
-        watch.look()
-    facts = watch.state.facts
+        watch.check()
+    facts = watch.state.capabilities
     assert facts is not None
     assert "cpu" in facts.environment.providers
     with qtbot.assertNotEmitted(watch.changed):
-        watch.look()
+        watch.check()
     watch.close()
 
 

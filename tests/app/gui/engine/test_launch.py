@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from app.gui.engine.launch import ENGINE_LOG, start_engine, tell_early_end
+from app.gui.engine.launch import ENGINE_LOG, build_early_exit_notice, start_engine
 from app.gui.navigation import Launch
 from app.records.events import Snapshot
 from app.storage.following import RunFollower
@@ -32,11 +32,11 @@ load: {warmup: 0s, stages: [{name: steady, arrivals: constant, rate: 50/s, durat
 def test_what_ends_at_once_says_why_and_leaves_no_directory(tmp_path: Path) -> None:
     engine = start_engine(Launch(("run", "no-such-profile.yaml"), tmp_path / "runs" / "one", "x"))
     wait_until(lambda: engine.poll() is not None)
-    notice = tell_early_end(engine, engine.poll() or 0)
-    assert "exit code 2" in notice.what
-    assert notice.why is not None
-    assert "no-such-profile.yaml" in notice.why
-    assert not notice.why.startswith("error:")
+    notice = build_early_exit_notice(engine, engine.poll() or 0)
+    assert "exit code 2" in notice.summary
+    assert notice.reason is not None
+    assert "no-such-profile.yaml" in notice.reason
+    assert not notice.reason.startswith("error:")
     assert notice.details is not None
     assert notice.details.startswith("error: ")
     assert "failure" not in notice.details
@@ -55,8 +55,8 @@ def test_an_engine_outlives_its_window(home: Path, tmp_path: Path) -> None:
     window.send_signal(signal.SIGKILL)
     window.wait()
     follower = RunFollower(run)
-    wait_until(lambda: isinstance(follower.take(), Snapshot))
-    assert follower.is_written()
+    wait_until(lambda: isinstance(follower.read_next(), Snapshot))
+    assert follower.is_active()
     os.kill(pid, signal.SIGKILL)
-    wait_until(lambda: not follower.is_written())
+    wait_until(lambda: not follower.is_active())
     assert "doctor: looking at this machine" in (run / ENGINE_LOG).read_text()

@@ -15,7 +15,7 @@ def test_what_nobody_watches_is_kept_until_it_has_ended(tmp_path: Path, qtbot: Q
     parent = QObject()
     reaper = Reaper(parent)
     process = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
-    reaper.keep(EngineProcess(tmp_path, process))
+    reaper.add(EngineProcess(tmp_path, process))
     assert len(reaper) == 1
     assert process.stdin is not None
     process.stdin.close()

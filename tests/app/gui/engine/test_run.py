@@ -4,25 +4,25 @@ from pathlib import Path
 
 from pytestqt.qtbot import QtBot
 
-from app.gui.engine.run import Asking
-from app.records.control import AddNote, Answer, Extend, SetRate, StopRun, Wish
-from app.storage.control import ControlBox
+from app.gui.engine.run import RunControlClient
+from app.records.control import AddNote, ControlCommand, ControlResponse, Extend, SetRate, StopRun
+from app.storage.control import CommandInbox
 
 
 def test_wishes_reach_the_engine_and_its_answers_the_window(tmp_path: Path, qtbot: QtBot) -> None:
-    box, asking = ControlBox(tmp_path), Asking()
-    wishes: list[Wish] = []
-    answers: list[tuple[Wish, str]] = []
-    refusals: list[tuple[Wish, str]] = []
-    asking.granted.connect(lambda wish, answer: answers.append((wish, answer)))
-    asking.refused.connect(lambda wish, error: refusals.append((wish, str(error))))
+    box, asking = CommandInbox(tmp_path), RunControlClient()
+    wishes: list[ControlCommand] = []
+    answers: list[tuple[ControlCommand, str]] = []
+    refusals: list[tuple[ControlCommand, str]] = []
+    asking.command_succeeded.connect(lambda wish, answer: answers.append((wish, answer)))
+    asking.command_failed.connect(lambda wish, error: refusals.append((wish, str(error))))
 
-    def obey(wish: Wish) -> Answer:
+    def obey(wish: ControlCommand) -> ControlResponse:
         wishes.append(wish)
-        return Answer(not isinstance(wish, SetRate), "as you like" if not isinstance(wish, SetRate) else "no")
+        return ControlResponse(not isinstance(wish, SetRate), "as you like" if not isinstance(wish, SetRate) else "no")
 
     def is_answered(count: int) -> bool:
-        box.obey(obey)
+        box.process(obey)
         return len(answers) + len(refusals) == count
 
     asking.note(tmp_path, "  now  ")
@@ -41,8 +41,8 @@ def test_wishes_reach_the_engine_and_its_answers_the_window(tmp_path: Path, qtbo
 
 
 def test_a_run_that_has_ended_refuses(tmp_path: Path, qtbot: QtBot) -> None:
-    asking = Asking()
-    with qtbot.waitSignal(asking.refused) as refused:
+    asking = RunControlClient()
+    with qtbot.waitSignal(asking.command_failed) as refused:
         asking.stop(tmp_path)
     assert refused.args is not None
     assert "has ended" in str(refused.args[1])

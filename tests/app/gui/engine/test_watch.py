@@ -7,7 +7,7 @@ import msgspec
 import pytest
 from pytestqt.qtbot import QtBot
 
-from app.gui.engine.watch import MOST_EVENTS, EngineWatch
+from app.gui.engine.watch import MAX_EVENTS_PER_SLICE, EngineWatch
 from app.records.events import Event, Noted
 from app.storage.control import CONTROL
 from app.storage.run_directory import EVENTS
@@ -21,11 +21,11 @@ class Heard:
         self.batches = 0
         self.told: list[object] = []
         watch.received.connect(self.events.append)
-        watch.drained.connect(self.slices.append)
-        watch.readings.connect(self._count)
-        watch.damaged.connect(lambda: self.told.append("damaged"))
+        watch.slice_finished.connect(self.slices.append)
+        watch.telemetry_received.connect(self._count)
+        watch.corruption_found.connect(lambda: self.told.append("damaged"))
         watch.finished.connect(lambda code, message: self.told.append((code, message, len(self.events))))
-        watch.lost.connect(lambda: self.told.append("lost"))
+        watch.process_lost.connect(lambda: self.told.append("lost"))
         watch.failed.connect(self.told.append)
 
     def _count(self, _: object) -> None:
@@ -41,8 +41,8 @@ def test_a_flood_is_told_in_bounded_slices(tmp_path: Path, qtbot: QtBot) -> None
         watch.start()
     assert len(heard.events) == 50_002
     assert [event.at_ns for event in heard.events[1:-1]] == list(range(50_000)), "in their order"
-    assert max(heard.slices) == MOST_EVENTS
-    assert len(heard.slices) >= 50_002 / MOST_EVENTS
+    assert max(heard.slices) == MAX_EVENTS_PER_SLICE
+    assert len(heard.slices) >= 50_002 / MAX_EVENTS_PER_SLICE
     assert heard.told == [(4, "because", 50_002)], "the end is told after everything else"
     assert not watch.is_watching
 
@@ -66,7 +66,7 @@ def test_readings_have_a_share_of_every_slice(tmp_path: Path, qtbot: QtBot) -> N
     ticks = iter(range(10**9))
     watch = EngineWatch(tmp_path, clock=lambda: next(ticks) / 1000)
     heard, batches = Heard(watch), []
-    watch.drained.connect(lambda _: batches.append(heard.batches))
+    watch.slice_finished.connect(lambda _: batches.append(heard.batches))
     with qtbot.waitSignal(watch.finished, timeout=20_000):
         watch.start()
     assert (len(heard.events), heard.batches) == (62, 20)
@@ -83,7 +83,7 @@ def test_a_line_on_its_way_is_waited_for(tmp_path: Path, qtbot: QtBot) -> None:
     line = msgspec.json.encode(Noted(7, "whole")) + b"\n"
     with (tmp_path / EVENTS).open("ab", buffering=0) as file:
         file.write(line[:9])
-        with qtbot.waitSignal(watch.drained):
+        with qtbot.waitSignal(watch.slice_finished):
             pass
         assert len(heard.events) == 1
         file.write(line[9:])
@@ -111,16 +111,16 @@ def test_an_engine_that_is_gone_is_lost_after_what_it_told(tmp_path: Path, qtbot
     write_events(tmp_path, [started(pid=GONE if has_control else os.getpid()), Noted(1, "x")])
     watch = EngineWatch(tmp_path)
     heard = Heard(watch)
-    with qtbot.waitSignal(watch.lost):
+    with qtbot.waitSignal(watch.process_lost):
         watch.start()
     assert (len(heard.events), heard.told, watch.is_watching) == (2, ["lost"], False)
 
 
 def test_an_engine_that_is_there_at_the_next_look_is_not_lost(tmp_path: Path, qtbot: QtBot) -> None:
     write_events(tmp_path, [started(pid=os.getpid())])
-    watch = EngineWatch(tmp_path, clock=lambda: 0.0, look_ms=1)
+    watch = EngineWatch(tmp_path, clock=lambda: 0.0, poll_ms=1)
     heard = Heard(watch)
-    watch.drained.connect(lambda _: (tmp_path / CONTROL).mkdir() if len(heard.slices) == 2 else None)
+    watch.slice_finished.connect(lambda _: (tmp_path / CONTROL).mkdir() if len(heard.slices) == 2 else None)
     watch.start()
     qtbot.waitUntil(lambda: len(heard.slices) >= 4 or heard.told != [])
     watch.stop()
@@ -142,7 +142,7 @@ def test_nothing_is_told_once_it_is_stopped(tmp_path: Path, qtbot: QtBot) -> Non
     watch = EngineWatch(tmp_path)
     heard = Heard(watch)
     watch.received.connect(watch.stop)
-    with qtbot.waitSignal(watch.drained):
+    with qtbot.waitSignal(watch.slice_finished):
         watch.start()
     assert len(heard.events) == 1
     assert not watch.is_watching

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from app.gui.forms.arrangement import form_starter, fresh_name, label_of, starter
+from app.gui.forms.arrangement import display_name, initial_form_values, initial_value, unique_name
 from app.profiles import profile
-from app.profiles.fields import FieldSpec, every_field, profile_fields
+from app.profiles.fields import FieldSpec, iter_fields, profile_fields
 from app.profiles.profile import PROFILES
 from app.profiles.settings import Settings
 
@@ -32,22 +32,22 @@ def taken_by(spec: FieldSpec, value: Any) -> Settings:
 
 @pytest.mark.parametrize("protocol", PROFILES)
 def test_what_a_part_begins_with_is_right(protocol: str) -> None:
-    for path, field in every_field(profile_fields(protocol)):
+    for path, field in iter_fields(profile_fields(protocol)):
         if field.kind in ("group", "records") and len(path) > 1 and path[-1] != "*":
-            taken_by(field, starter(field))
+            taken_by(field, initial_value(field))
 
 
 @pytest.mark.parametrize("protocol", PROFILES)
 def test_every_form_of_a_part_begins_with_something_right(protocol: str) -> None:
-    for path, field in every_field(profile_fields(protocol)):
+    for path, field in iter_fields(profile_fields(protocol)):
         for what, forms in field.one_of.items():
-            base = {} if len(path) < 2 else starter(field)
+            base = {} if len(path) < 2 else initial_value(field)
             for form in forms if len(path) > 1 and base and path[0] not in ("target", "workload") else ():
                 others = {key for one in forms for key in one.split("+")}
                 kept = {key: value for key, value in base.items() if key not in others}
-                assert taken_by(field, {**kept, **form_starter(field, form)}), (path, what, form)
+                assert taken_by(field, {**kept, **initial_form_values(field, form)}), (path, what, form)
 
 
 def test_names_are_read_by_a_person_and_do_not_repeat() -> None:
-    assert [label_of(key) for key in ("url", "max_connections", "slo")] == ["URL", "Max connections", "SLO"]
-    assert fresh_name("steady", {"steady", "steady-2"}) == "steady-3"
+    assert [display_name(key) for key in ("url", "max_connections", "slo")] == ["URL", "Max connections", "SLO"]
+    assert unique_name("steady", {"steady", "steady-2"}) == "steady-3"

@@ -12,13 +12,13 @@ from pytestqt.qtbot import QtBot
 
 from app.gui.forms.editor import Edits
 from app.gui.forms.form import Problem, ProfileForm, View
-from app.gui.forms.group import NestedGroup, editor_of
+from app.gui.forms.group import NestedGroup, create_editor
 from app.gui.forms.records import RecordsEditor
 from app.gui.forms.row import FieldRow
-from app.gui.theme import Look
+from app.gui.theme import ThemeController
 from app.profiles.bundled import bundled_profiles
-from app.profiles.editing import REMOVED, value_at, with_value
-from app.profiles.fields import FieldSpec, every_field, profile_fields
+from app.profiles.editing import REMOVED, get_value, set_value
+from app.profiles.fields import FieldSpec, iter_fields, profile_fields
 from app.profiles.profile import PROFILES
 from tests.fakes.forms import JoinedForm
 
@@ -35,7 +35,7 @@ slo: [latency_ms.p95 < 50]
 
 
 @pytest.fixture
-def joined(qtbot: QtBot, look: Look) -> Iterator[JoinedForm]:
+def joined(qtbot: QtBot, look: ThemeController) -> Iterator[JoinedForm]:
     made = JoinedForm(TEXT)
     made.form.resize(700, 600)
     made.form.show()
@@ -54,15 +54,15 @@ def full(spec: FieldSpec) -> dict[str, Any]:
     return made
 
 
-def test_every_field_of_every_profile_has_an_editor_that_shows_its_default(qtbot: QtBot, look: Look) -> None:
+def test_every_field_of_every_profile_has_an_editor_that_shows_its_default(qtbot: QtBot, look: ThemeController) -> None:
     edits, seen = Edits(), set()
     for protocol in PROFILES:
-        for path, field in every_field(profile_fields(protocol)):
+        for path, field in iter_fields(profile_fields(protocol)):
             told = (path, field.kind, field.help)
             if told in seen or field.kind in ("group", "records") or path[-1] == "*":
                 continue
             seen.add(told)
-            editor = editor_of(field, path, edits)
+            editor = create_editor(field, path, edits)
             editor.show_value(REMOVED)
             editor.show_value(field.default)
             assert editor.focusProxy() is not None, path
@@ -71,15 +71,15 @@ def test_every_field_of_every_profile_has_an_editor_that_shows_its_default(qtbot
 
 @pytest.mark.parametrize("protocol", ["local", "http", "oip"])
 def test_every_field_of_a_profile_has_an_editor_with_a_name_and_its_help(
-    qtbot: QtBot, look: Look, protocol: str
+    qtbot: QtBot, look: ThemeController, protocol: str
 ) -> None:
     form = ProfileForm()
     spec = profile_fields(protocol)
     form.show_tree(full(spec), protocol)
-    for path, field in every_field(spec):
+    for path, field in iter_fields(spec):
         if path[-1] == "*":
             continue
-        part = form.part_at(tuple(0 if key == "*" else key for key in path))
+        part = form.find_part(tuple(0 if key == "*" else key for key in path))
         assert isinstance(part, FieldRow | NestedGroup | RecordsEditor), path
         assert part.spec.key == field.key, path
         assert field.help in part.toolTip()
@@ -87,12 +87,12 @@ def test_every_field_of_a_profile_has_an_editor_with_a_name_and_its_help(
             proxy = part.editor.focusProxy()
             assert proxy is not None
             assert proxy.accessibleName()
-            assert part.called.buddy() is part.editor
+            assert part.name_label.buddy() is part.editor
     shiboken6.delete(form)
 
 
 @pytest.mark.parametrize("name", bundled_profiles())
-def test_a_bundled_profile_goes_through_the_form_unchanged(qtbot: QtBot, look: Look, name: str) -> None:
+def test_a_bundled_profile_goes_through_the_form_unchanged(qtbot: QtBot, look: ThemeController, name: str) -> None:
     text = bundled_profiles()[name].read_text()
     joined = JoinedForm(text)
     told: list[object] = []
@@ -121,12 +121,12 @@ def test_a_line_is_typed_undone_and_done_again(
     line = joined.row(*path).editor.line
     line.selectAll()
     qtbot.keyClicks(line, typed)
-    assert value_at(joined.document.tree, path) == meant
+    assert get_value(joined.document.tree, path) == meant
     assert "# mine" in joined.document.text
     assert joined.document.stack.count() == 1
     joined.document.stack.undo()
     assert joined.document.text == TEXT
-    assert line.text() == str(value_at(joined.document.tree, path) if path[-1] in ("name", "url", "rate") else "")
+    assert line.text() == str(get_value(joined.document.tree, path) if path[-1] in ("name", "url", "rate") else "")
     joined.document.stack.redo()
     assert line.text() == typed
 
@@ -165,7 +165,7 @@ def test_rows_pairs_and_numbers(qtbot: QtBot, joined: JoinedForm) -> None:
     assert joined.document.tree["load"]["stages"][0]["steps"] == ["1/s", "4/s"]
 
 
-def test_ticks_of_choices_keep_their_order(qtbot: QtBot, look: Look) -> None:
+def test_ticks_of_choices_keep_their_order(qtbot: QtBot, look: ThemeController) -> None:
     joined = JoinedForm("sizewise: 1\nname: a\ntarget: {model: digits, providers: [cuda, cpu]}\n")
     qtbot.addWidget(joined.form)
     ticks = joined.row("target", "providers").editor.ticks
@@ -177,10 +177,10 @@ def test_ticks_of_choices_keep_their_order(qtbot: QtBot, look: Look) -> None:
 def test_parts_are_added_and_removed_whole(qtbot: QtBot, joined: JoinedForm) -> None:
     traffic = joined.form.sections["traffic"]
     assert isinstance(traffic, NestedGroup)
-    qtbot.mouseClick(traffic.add, Qt.MouseButton.LeftButton)
+    qtbot.mouseClick(traffic.add_button, Qt.MouseButton.LeftButton)
     assert joined.document.tree["traffic"] == {"peak": "900/s"}
     assert joined.row("traffic", "peak").editor.line.text() == "900/s"
-    qtbot.mouseClick(traffic.drop, Qt.MouseButton.LeftButton)
+    qtbot.mouseClick(traffic.remove_button, Qt.MouseButton.LeftButton)
     assert "traffic" not in joined.document.tree
     joined.document.stack.undo()
     joined.document.stack.undo()
@@ -202,7 +202,7 @@ def test_stages_are_added_copied_moved_and_removed(qtbot: QtBot, joined: JoinedF
 
 
 def test_another_form_of_a_stage_takes_the_place_of_the_first(qtbot: QtBot, joined: JoinedForm) -> None:
-    group = joined.form.part_at(("load", "stages", 0)).group()
+    group = joined.form.find_part(("load", "stages", 0)).group()
     box = group.forms["what comes"].box
     box.setCurrentText("Concurrency")
     box.activated.emit(box.currentIndex())
@@ -217,13 +217,13 @@ def test_what_differs_from_its_default_is_bold_and_goes_back(qtbot: QtBot, joine
     qtbot.keyClicks(row.editor.line, "8")
     assert row.called.font().bold()
     qtbot.mouseClick(row.reset, Qt.MouseButton.LeftButton)
-    assert value_at(joined.document.tree, ("load", "seed")) is REMOVED
+    assert get_value(joined.document.tree, ("load", "seed")) is REMOVED
     assert (row.called.font().bold(), row.editor.line.text()) == (False, "")
 
 
 def test_a_problem_stands_at_its_field_or_at_the_heading_it_is_folded_under(joined: JoinedForm) -> None:
     row = joined.row("target", "url")
-    joined.form.sections["plan"].open(False)
+    joined.form.sections["plan"].set_open(False)
     joined.form.show_problems((Problem(("target", "url"), "no"), Problem(("plan", "zones"), "too many")))
     assert (row.problem.text(), row.problem.isHidden()) == ("no", False)
     assert joined.form.sections["plan"].problem.text() == "too many"
@@ -234,19 +234,19 @@ def test_a_problem_stands_at_its_field_or_at_the_heading_it_is_folded_under(join
 
 def test_a_field_is_found_by_its_name_or_its_help(qtbot: QtBot, joined: JoinedForm) -> None:
     qtbot.keyClicks(joined.form.search, "burst")
-    with qtbot.waitSignal(joined.form.searched) as found:
+    with qtbot.waitSignal(joined.form.result_selected) as found:
         qtbot.keyClick(joined.form.search, Qt.Key.Key_Return)
     assert found.args is not None
     assert found.args[0][-1] == "burstiness"
     qtbot.keyClicks(joined.form.search, "impersonate the target")
-    with qtbot.waitSignal(joined.form.searched) as found:
+    with qtbot.waitSignal(joined.form.result_selected) as found:
         qtbot.keyClick(joined.form.search, Qt.Key.Key_Return)
     assert found.args == [("target", "tls", "verify")]
     assert joined.row("target", "tls", "verify").editor.tick.hasFocus()
 
 
-def test_values_no_editor_expects_stay_as_they_are(qtbot: QtBot, look: Look) -> None:
-    tree = with_value({}, ("target",), {"protocol": "http", "url": 7, "headers": [1], "tls": "x", "balance": 3})
+def test_values_no_editor_expects_stay_as_they_are(qtbot: QtBot, look: ThemeController) -> None:
+    tree = set_value({}, ("target",), {"protocol": "http", "url": 7, "headers": [1], "tls": "x", "balance": 3})
     tree = {**tree, "load": {"stages": {"a": 1}, "seed": [1]}, "slo": 5, "name": None, "workload": 3}
     form = ProfileForm()
     qtbot.addWidget(form)

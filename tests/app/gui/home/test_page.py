@@ -13,13 +13,13 @@ from app.gui.home.page import HomePage
 from app.gui.navigation import Launch, Navigation
 from app.gui.recovery import Recovery
 from app.gui.settings import open_settings
-from app.gui.theme import Look
+from app.gui.theme import ThemeController
 from app.storage.run_directory import StoredRun, runs_home
 from tests.fakes.stored_runs import cut_short, stored_run
 
 
 @pytest.fixture
-def page(qtbot: QtBot, navigation: Navigation, look: Look) -> HomePage:
+def page(qtbot: QtBot, navigation: Navigation, look: ThemeController) -> HomePage:
     made = HomePage(navigation, look)
     qtbot.addWidget(made)
     made.resize(1000, 700)
@@ -37,7 +37,7 @@ def named(page: HomePage, name: str) -> QPushButton:
 def test_enter_and_f5_start_the_quick_check(qtbot: QtBot, navigation: Navigation, page: HomePage) -> None:
     page.enter()
     for press in (lambda: qtbot.keyClick(page, Qt.Key.Key_Return), page.start, page.quick.click):
-        with qtbot.waitSignal(navigation.launch_wanted) as wanted:
+        with qtbot.waitSignal(navigation.launch_requested) as wanted:
             press()
         (launch,) = wanted.args
         assert isinstance(launch, Launch)
@@ -48,7 +48,7 @@ def test_enter_and_f5_start_the_quick_check(qtbot: QtBot, navigation: Navigation
 def test_enter_on_another_button_presses_that_one(qtbot: QtBot, navigation: Navigation, page: HomePage) -> None:
     size = named(page, "Size my hardware")
     size.setFocus()
-    with qtbot.assertNotEmitted(navigation.launch_wanted), qtbot.waitSignal(navigation.page_wanted) as wanted:
+    with qtbot.assertNotEmitted(navigation.launch_requested), qtbot.waitSignal(navigation.page_requested) as wanted:
         qtbot.keyClick(size, Qt.Key.Key_Return)
     assert wanted.args == ["plan"]
 
@@ -56,7 +56,7 @@ def test_enter_on_another_button_presses_that_one(qtbot: QtBot, navigation: Navi
 def test_each_large_action_leads_to_its_page(qtbot: QtBot, navigation: Navigation, page: HomePage) -> None:
     for name, kind in (("Benchmark a model", "local"), ("Load-test an endpoint", "endpoint")):
         told: list[str] = []
-        for signal in (navigation.page_wanted, navigation.kind_wanted):
+        for signal in (navigation.page_requested, navigation.new_profile_requested):
             signal.connect(told.append)
         qtbot.mouseClick(named(page, name), Qt.MouseButton.LeftButton)
         assert told == ["run", kind]
@@ -80,7 +80,7 @@ def test_the_last_five_runs_open_with_their_badges(qtbot: QtBot, navigation: Nav
     assert [row.accessibleName() for row in rows] == ["Open run three stages"] * 5
     assert "cut short" in rows[0].accessibleDescription()
     assert any(word in rows[1].accessibleDescription() for word in ("VALID", "WARN", "INVALID"))
-    with qtbot.waitSignal(navigation.run_opened) as opened:
+    with qtbot.waitSignal(navigation.open_run_requested) as opened:
         qtbot.mouseClick(rows[1], Qt.MouseButton.LeftButton)
     assert opened.args == [runs_home() / "20261125"]
 
@@ -89,7 +89,9 @@ def test_this_machine_is_shown_once_a_second_and_its_providers_once_tried(qtbot:
     machine = MachineWatch(page)
     page.set_machine(machine)
     page.enter()
-    qtbot.waitUntil(lambda: machine.state.facts is not None and machine.state.now is not None, timeout=60_000)
+    qtbot.waitUntil(
+        lambda: machine.state.capabilities is not None and machine.state.readings is not None, timeout=60_000
+    )
     told = page.machine_lines.text()
     assert "cpu (ONNX Runtime" in told
     assert "GiB used" in told
@@ -101,14 +103,14 @@ def test_a_run_cut_short_is_offered_above_all_else(qtbot: QtBot, navigation: Nav
     cut: Path = cut_short(stored_run(runs_home() / "cut"), 1).directory
     recovery = Recovery(navigation, open_settings(), page)
     page.set_recovery(recovery)
-    recovery.look()
+    recovery.refresh()
     qtbot.waitUntil(lambda: bool(recovery.unfinished))
     with qtbot.waitSignal(recovery.discarded):
         qtbot.mouseClick(named(page, "Discard"), Qt.MouseButton.LeftButton)
     assert not cut.exists()
     qtbot.mouseClick(named(page, "Undo"), Qt.MouseButton.LeftButton)
     qtbot.waitUntil(lambda: bool(recovery.unfinished))
-    with qtbot.waitSignal(navigation.run_opened) as opened:
+    with qtbot.waitSignal(navigation.open_run_requested) as opened:
         qtbot.mouseClick(named(page, "See what was measured"), Qt.MouseButton.LeftButton)
     assert opened.args == [cut]
 

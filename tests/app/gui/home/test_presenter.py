@@ -3,20 +3,20 @@ from __future__ import annotations
 from msgspec.structs import replace
 
 from app.gui.docks.machine_watch import MachineState
-from app.gui.home.presenter import Line, machine_lines, quick_check, run_line
-from app.records.machine import GpuNow, MachineFacts, MachineNow, Refused
+from app.gui.home.presenter import MachineLine, machine_lines, quick_check, run_line
+from app.records.machine import GpuState, MachineInfo, MachineNow, UnavailableProvider
 from app.records.result import Check
 from app.reporting.run_rows import RunRow
 from app.storage.run_directory import runs_home
 from tests.fakes.parts import ENVIRONMENT
 
 HOST = MachineNow(cpu_percent=12.0, cores=8, memory_gib=3.0, memory_total_gib=16.0)
-GPU = GpuNow(source="gpu0", name="NVIDIA L4", temperature_c=41.0, utilisation_percent=None)
+GPU = GpuState(source="gpu0", name="NVIDIA L4", temperature_c=41.0, utilisation_percent=None)
 NO_GPU = replace(ENVIRONMENT, gpus=(), providers=("cpu",), cpu_governor=None)
-REFUSED = (Refused("cuda", "libcublasLt.so.13 is missing"),)
+REFUSED = (UnavailableProvider("cuda", "libcublasLt.so.13 is missing"),)
 
 
-def lines(state: MachineState) -> dict[str, Line]:
+def lines(state: MachineState) -> dict[str, MachineLine]:
     return {line.title: line for line in machine_lines(state)}
 
 
@@ -27,8 +27,8 @@ def test_before_anything_is_known_it_is_being_read() -> None:
 
 
 def test_without_a_gpu_it_says_what_is_available_and_alarms_nobody() -> None:
-    told = lines(MachineState(now=HOST, facts=MachineFacts(NO_GPU, (), REFUSED)))
-    assert told["GPU"] == Line("GPU", "No NVIDIA driver: everything but local GPU runs is available.")
+    told = lines(MachineState(readings=HOST, capabilities=MachineInfo(NO_GPU, (), REFUSED)))
+    assert told["GPU"] == MachineLine("GPU", "No NVIDIA driver: everything but local GPU runs is available.")
     assert "Not cuda" not in told
     assert told["Power mode"].text == "n/a, this system does not tell"
     assert {line.state for line in told.values()} == {"plain"}
@@ -37,35 +37,39 @@ def test_without_a_gpu_it_says_what_is_available_and_alarms_nobody() -> None:
 def test_with_a_gpu_a_provider_that_is_refused_is_missing_and_why() -> None:
     environment = replace(NO_GPU, gpus=ENVIRONMENT.gpus or (object(),))
     now = replace(HOST, gpus=(GPU,), driver="570.86")
-    told = lines(MachineState(now=now, facts=MachineFacts(environment, (), REFUSED)))
+    told = lines(MachineState(readings=now, capabilities=MachineInfo(environment, (), REFUSED)))
     assert told["GPU 0"].text == "NVIDIA L4, 41\u202f°C, n/a busy, driver 570.86"
-    assert told["Not cuda"] == Line("Not cuda", "libcublasLt.so.13 is missing", "warn")
+    assert told["Not cuda"] == MachineLine("Not cuda", "libcublasLt.so.13 is missing", "warn")
 
 
 def test_what_would_spoil_a_measurement_comes_with_what_to_do() -> None:
     busy = Check("other_load", 1.5, 0.3, "cores", "WARN", "End them.")
     fine = Check("cores", 8, 2, "cores", "VALID")
-    told = lines(MachineState(now=HOST, facts=MachineFacts(NO_GPU, (fine, busy), ())))
-    assert told["Other load"] == Line("Other load", "1.50 cores. End them.", "warn")
+    told = lines(MachineState(readings=HOST, capabilities=MachineInfo(NO_GPU, (fine, busy), ())))
+    assert told["Other load"] == MachineLine("Other load", "1.50 cores. End them.", "warn")
     assert "Cores" not in told
 
 
 def test_a_gpu_that_is_held_back_says_so_in_words() -> None:
     now = replace(HOST, gpus=(replace(GPU, throttled_by=("power cap",)),), driver="570.86")
-    assert lines(MachineState(now=now))["GPU 0"].text.endswith("held back: power cap")
+    assert lines(MachineState(readings=now))["GPU 0"].text.endswith("held back: power cap")
 
 
 def test_a_look_that_failed_says_why() -> None:
-    told = lines(MachineState(now=HOST, problem="the child crashed\nwith 11"))
-    assert told["Providers"] == Line("Providers", "the child crashed with 11", "warn")
+    told = lines(MachineState(readings=HOST, problem="the child crashed\nwith 11"))
+    assert told["Providers"] == MachineLine("Providers", "the child crashed with 11", "warn")
 
 
 def test_a_run_has_its_outcome_and_its_trust_or_what_it_is() -> None:
     measured = RunRow("id", "/runs/id", "fraud", outcome="FAIL", verdict="INVALID", carries="198/s")
-    assert (run_line(measured).outcome, run_line(measured).trust, run_line(measured).state) == ("FAIL", "INVALID", "")
+    assert (run_line(measured).outcome, run_line(measured).validity, run_line(measured).state) == (
+        "FAIL",
+        "INVALID",
+        "",
+    )
     assert run_line(replace(measured, title="before the driver")).name == "before the driver"
     cut = RunRow("20261127-fraud", "/runs/id", state="cut short")
-    assert (run_line(cut).name, run_line(cut).trust, run_line(cut).state) == ("20261127-fraud", "", "cut short")
+    assert (run_line(cut).name, run_line(cut).validity, run_line(cut).state) == ("20261127-fraud", "", "cut short")
 
 
 def test_the_quick_check_has_a_directory_of_its_own_at_home() -> None:

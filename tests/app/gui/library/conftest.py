@@ -9,7 +9,7 @@ from pytestqt.qtbot import QtBot
 
 from app.gui.library.page import LibraryPage
 from app.gui.navigation import Navigation
-from app.gui.theme import Look
+from app.gui.theme import ThemeController
 from app.records.result import Exit, Result, Verdict
 from app.storage.labels import add_tags
 from app.storage.run_directory import RESULT, RunWriter, runs_home
@@ -42,7 +42,7 @@ def stored(nothing_is_left: None) -> list[Path]:
 
 
 @pytest.fixture
-def open_page(qtbot: QtBot, navigation: Navigation, look: Look) -> Iterator[Callable[[], LibraryPage]]:
+def open_page(qtbot: QtBot, navigation: Navigation, look: ThemeController) -> Iterator[Callable[[], LibraryPage]]:
     """The page as the window enters it, once its runs are listed."""
     made: list[LibraryPage] = []
 
@@ -73,6 +73,6 @@ def names(page: LibraryPage) -> list[str]:
 
 
 def choose(page: LibraryPage, name: str) -> None:
-    place = page.runs_tab.model.place_of(str(runs_home() / name))
+    place = page.runs_tab.model.shown_row(str(runs_home() / name))
     assert place is not None
     page.runs_tab.table.selectRow(place)

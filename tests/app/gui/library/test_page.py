@@ -19,7 +19,7 @@ from app.records.events import RunStarted
 from app.storage.bundle import export_run
 from app.storage.labels import read_labels
 from app.storage.run_directory import RunWriter, StoredRun, runs_home
-from app.storage.trash import deleted_runs
+from app.storage.trash import list_deleted_runs
 from tests.app.gui.library.conftest import WHOLE, choose, names, settle, store
 from tests.fakes.widget_walk import clipped, unnamed, unreachable
 
@@ -61,8 +61,8 @@ def test_words_trust_and_tag_find_what_the_command_finds(
 ) -> None:
     page = open_page()
     filters = page.runs_tab.filters
-    filters.words.setText(words)
-    filters.trust.setCurrentIndex(filters.trust.findData(trust))
+    filters.search_field.setText(words)
+    filters.validity.setCurrentIndex(filters.validity.findData(trust))
     filters.tag.setCurrentIndex(filters.tag.findData(tag))
     assert names(page) == found
     line = page.command_line()
@@ -82,7 +82,7 @@ def test_ticks_keep_their_order_and_go_to_a_comparison(
         qtbot.keyClick(table, Qt.Key.Key_Space)
     assert page.runs() == (stored[1], stored[0])
     assert page.command_line() == f"sizewise compare {stored[1]} {stored[0]}"
-    with qtbot.waitSignal(navigation.comparison_wanted) as wanted:
+    with qtbot.waitSignal(navigation.comparison_requested) as wanted:
         page.runs_tab.compare()
     assert wanted.args == [(stored[1], stored[0])]
     choose(page, "run-b")
@@ -106,10 +106,10 @@ def test_enter_opens_a_run_and_plans_from_it(
 ) -> None:
     page = open_page()
     choose(page, "run-a")
-    with qtbot.waitSignal(navigation.run_opened) as opened:
+    with qtbot.waitSignal(navigation.open_run_requested) as opened:
         qtbot.keyClick(page.runs_tab.table, Qt.Key.Key_Return)
     assert opened.args == [stored[0]]
-    with qtbot.waitSignal(navigation.plan_wanted) as planned:
+    with qtbot.waitSignal(navigation.plan_requested) as planned:
         page.runs_tab.plan()
     assert planned.args == [(stored[0],)]
 
@@ -123,7 +123,7 @@ def test_a_deleted_run_waits_in_the_trash_and_undo_brings_it_back(
     qtbot.keyClick(page.runs_tab.table, Qt.Key.Key_Delete)
     settle(qtbot, page)
     assert names(page) == ["run-c", "run-a", "run-d"]
-    assert [one.run.directory.name for one in deleted_runs()] == ["run-b"]
+    assert [one.run.directory.name for one in list_deleted_runs()] == ["run-b"]
     assert "run-b is deleted." in page.strip.text()
     undo = next(one for one in page.strip.findChildren(QPushButton) if one.text() == "&Undo")
     qtbot.mouseClick(undo, Qt.MouseButton.LeftButton)
@@ -181,8 +181,8 @@ def test_a_title_is_given_found_and_undone(stored: list[Path], open_page: OpenPa
     page = open_page()
     choose(page, "run-b")
     card = page.runs_tab.card
-    card.called.setText("before the new driver")
-    qtbot.keyClick(card.called, Qt.Key.Key_Return)
+    card.title_field.setText("before the new driver")
+    qtbot.keyClick(card.title_field, Qt.Key.Key_Return)
     settle(qtbot, page)
     assert read_labels(stored[1]).title == "before the new driver"
     assert "before the new driver" in page.runs_tab.model.frame["name"].tolist()
@@ -204,7 +204,7 @@ def test_a_run_goes_out_as_a_bundle_and_comes_in_by_drop(
     drop(page, tmp_path / "out.zip")
     settle(qtbot, page)
     assert StoredRun(stored[1]).result_text == before
-    row = page.runs_tab.chosen()
+    row = page.runs_tab.selected()
     assert row is not None
     assert row.run_id == "run-b"
 
@@ -264,7 +264,7 @@ def test_an_empty_library_says_how_to_begin(
     assert page.runs_tab.empty.isVisible()
     assert page.runs() == ()
     first = next(one for one in page.runs_tab.empty.findChildren(QPushButton) if "first run" in one.text())
-    with qtbot.waitSignal(navigation.page_wanted) as wanted:
+    with qtbot.waitSignal(navigation.page_requested) as wanted:
         qtbot.mouseClick(first, Qt.MouseButton.LeftButton)
     assert wanted.args == ["home"]
 
@@ -274,7 +274,7 @@ def test_every_tab_is_named_reachable_and_not_clipped_at_twice_the_text(
 ) -> None:
     page = open_page()
     page.resize(1500, 900)
-    page.look.scale_text(2)
+    page.theme_controller.scale_text(2)
     try:
         for place in range(page.tabs.count()):
             page.tabs.setCurrentIndex(place)
@@ -286,7 +286,7 @@ def test_every_tab_is_named_reachable_and_not_clipped_at_twice_the_text(
             assert unreachable(page) == []
             assert clipped(page) == []
     finally:
-        page.look.scale_text(1)
+        page.theme_controller.scale_text(1)
 
 
 def wait_for_rows(qtbot: QtBot, page: LibraryPage) -> None:
@@ -312,10 +312,10 @@ def test_a_run_that_goes_on_is_watched_and_its_end_is_seen(
         writer.append_event(RunStarted(1, directory.name, "goes-on", str(directory), os.getpid()))
         page = open_page()
         choose(page, directory.name)
-        row = page.runs_tab.chosen()
+        row = page.runs_tab.selected()
         assert row is not None
         assert (row.name, row.state) == ("goes-on", "running")
-        with qtbot.waitSignal(navigation.run_watched) as watched:
+        with qtbot.waitSignal(navigation.watch_run_requested) as watched:
             page.runs_tab.open()
         assert watched.args == [directory]
         writer.write_result(replace(WHOLE, run_id=directory.name))

@@ -31,10 +31,10 @@ def test_a_model_is_inspected_when_it_is_chosen_and_benchmarked(
     page = open_page()
     show(qtbot, page, 1)
     tab = page.models
-    tab.pane.choose(0)
+    tab.pane.select(0)
     qtbot.waitUntil(lambda: "367,855 parameters" in tab.card.text, timeout=15_000)
     assert page.command_line() == f"sizewise models inspect {bundled_models()['digits']}"
-    with qtbot.waitSignal(navigation.model_opened) as opened:
+    with qtbot.waitSignal(navigation.open_model_requested) as opened:
         tab.benchmark()
     assert opened.args == [bundled_models()["digits"]]
 
@@ -50,14 +50,14 @@ def test_a_model_of_ones_own_is_added_relocated_and_forgotten(
     show(qtbot, page, 1, bundled + 1)
     tab = page.models
     mine.rename(tmp_path / "moved.onnx")
-    tab.kept.changed.emit()
+    tab.file_actions.changed.emit()
     qtbot.waitUntil(lambda: tab.pane.table.frame_model.frame["origin"].iloc[bundled] == "missing file")
-    tab.pane.choose(bundled)
-    assert tab.kept.relocate_button.isVisible()
-    tab.kept.relocate(tmp_path / "moved.onnx")
+    tab.pane.select(bundled)
+    assert tab.file_actions.relocate_button.isVisible()
+    tab.file_actions.relocate(tmp_path / "moved.onnx")
     qtbot.waitUntil(lambda: tab.pane.table.frame_model.frame["origin"].iloc[bundled] == "added")
-    assert not tab.kept.relocate_button.isVisible()
-    tab.kept.forget()
+    assert not tab.file_actions.relocate_button.isVisible()
+    tab.file_actions.forget()
     qtbot.waitUntil(lambda: tab.pane.table.frame_model.rowCount() == bundled)
     assert remembered("models") == ()
 
@@ -67,7 +67,7 @@ def test_what_is_no_model_says_so(open_page: OpenPage, qtbot: QtBot, tmp_path: P
     remember("models", tmp_path / "bad.onnx")
     page = open_page()
     show(qtbot, page, 1, len(bundled_models()) + 1)
-    page.models.pane.choose(len(bundled_models()))
+    page.models.pane.select(len(bundled_models()))
     qtbot.waitUntil(lambda: "is not" in page.models.card.text, timeout=15_000)
 
 
@@ -84,8 +84,8 @@ def test_an_endpoint_has_its_last_verdict_and_its_best_rate_and_is_tested_again(
     assert frame["runs"].tolist() == [1, 3]
     assert frame["trust"].tolist() == ["WARN", "INVALID"]
     assert frame["best"].tolist() == [218.0, 218.0]
-    tab.pane.choose(0)
-    with qtbot.waitSignal(navigation.profile_opened) as opened:
+    tab.pane.select(0)
+    with qtbot.waitSignal(navigation.open_profile_requested) as opened:
         tab.test_again()
     assert opened.args == [newest / "spec.yaml"]
 
@@ -102,10 +102,10 @@ def test_offers_are_those_that_the_command_lists_with_their_age(
     assert frame["offer"].tolist() == listed
     assert f"{len(listed)} offers." in tab.note
     tab.pane.filter.setText("aws L4 us-east-1")
-    shown = tab.pane.table.frame_model.shown()
+    shown = tab.pane.table.frame_model.visible_frame()
     assert 0 < len(shown) < len(frame)
     assert all("aws/" in one for one in shown["offer"])
-    with qtbot.waitSignal(navigation.prices_opened) as opened:
+    with qtbot.waitSignal(navigation.open_prices_requested) as opened:
         tab.open_prices(tmp_path / "mine.csv")
     assert opened.args == [tmp_path / "mine.csv"]
 
@@ -137,12 +137,12 @@ def test_profiles_are_checked_and_opened(
     assert states[:bundled] == ["right"] * bundled
     assert "wrong.yaml: target must be a mapping" in states[bundled]
     assert states[bundled + 1] == "missing file"
-    tab.pane.choose(bundled + 1)
+    tab.pane.select(bundled + 1)
     assert not tab.open_button.isEnabled()
-    tab.pane.choose(0)
+    tab.pane.select(0)
     first = next(iter(bundled_profiles()))
     assert page.command_line() == f"sizewise profiles check {first}"
-    with qtbot.waitSignal(navigation.profile_opened) as opened:
+    with qtbot.waitSignal(navigation.open_profile_requested) as opened:
         qtbot.keyClick(tab.pane.table, Qt.Key.Key_Return)
     assert opened.args == [bundled_profiles()[first]]
 
@@ -153,6 +153,6 @@ def test_undo_is_offered_for_thirty_seconds() -> None:
 
 def test_ctrl_f_goes_to_the_filter_of_the_tab_that_is_shown(open_page: OpenPage, qtbot: QtBot) -> None:
     page = open_page()
-    assert page.filter_field() is page.runs_tab.filters.words
+    assert page.filter_field() is page.runs_tab.filters.search_field
     page.tabs.setCurrentIndex(3)
     assert page.filter_field() is page.offers.pane.filter

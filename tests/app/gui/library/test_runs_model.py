@@ -6,22 +6,22 @@ import pytest
 from PySide6.QtCore import Qt
 from PySide6.QtTest import QAbstractItemModelTester
 
-from app.gui.library.listed import Listed, listed_runs, mask_of
+from app.gui.library.listed import ListedRuns, build_listing, build_mask
 from app.gui.library.runs_model import RunsModel
-from app.gui.theme import Look
+from app.gui.theme import ThemeController
 from app.reporting.run_rows import Listing, RunRow
 
 
-def listed(count: int) -> Listed:
+def listed(count: int) -> ListedRuns:
     rows = tuple(
         RunRow(f"run-{place}", f"/runs/run-{place}", name=f"name {place % 3}", verdict="VALID", size_bytes=place)
         for place in range(count)
     )
-    return listed_runs(Listing(rows))
+    return build_listing(Listing(rows))
 
 
 @pytest.fixture
-def model(look: Look) -> RunsModel:
+def model(look: ThemeController) -> RunsModel:
     return RunsModel(look)
 
 
@@ -29,7 +29,7 @@ def test_it_is_a_model_by_qts_own_rules(model: RunsModel) -> None:
     tester = QAbstractItemModelTester(model, QAbstractItemModelTester.FailureReportingMode.Fatal)
     model.set_listed(listed(20))
     model.sort(0, Qt.SortOrder.DescendingOrder)
-    model.set_filter(mask_of(listed(20), "run-1", None, None))
+    model.set_filter(build_mask(listed(20), "run-1", None, None))
     model.setData(model.index(0, 0), Qt.CheckState.Checked, Qt.ItemDataRole.CheckStateRole)
     model.set_listed(listed(5))
     tester.deleteLater()
@@ -63,7 +63,7 @@ def test_only_the_first_column_is_ticked(model: RunsModel) -> None:
 
 def test_a_name_of_another_hand_is_one_bounded_line(model: RunsModel) -> None:
     row = RunRow("run", "/runs/run", name="two\nlines\x1b[31m" + "x" * 10_000, protocol="http", url="http://a\tb")
-    model.set_listed(listed_runs(Listing((row,))))
+    model.set_listed(build_listing(Listing((row,))))
     name, target = (str(model.index(0, column).data()) for column in (0, 2))
     assert name.startswith("two lines [31mxx")
     assert len(name) == 200

@@ -6,7 +6,7 @@ import pytest
 from PySide6.QtCore import QObject
 from pytestqt.qtbot import QtBot
 
-from app.gui.library.listed import Listed
+from app.gui.library.listed import ListedRuns
 from app.gui.library.runs_presenter import RunsPresenter
 from app.gui.navigation import Notice
 from app.storage.labels import read_labels
@@ -27,7 +27,7 @@ def test_a_change_that_failed_is_told_and_is_not_undone(
     stored: list[Path], presenter: RunsPresenter, qtbot: QtBot
 ) -> None:
     told: list[Notice] = []
-    presenter.told.connect(lambda notice, _: told.append(notice))
+    presenter.notified.connect(lambda notice, _: told.append(notice))
     presenter.add_tags(stored[0], ["-wrong"])
     finish(qtbot, presenter)
     assert [notice.severity for notice in told] == ["error"]
@@ -55,7 +55,7 @@ def test_a_run_of_damaged_labels_is_listed_with_the_others(
     (home / "labels-damaged").mkdir()
     (home / "labels-damaged" / "events.jsonl").write_text("")
     (home / "labels-damaged" / "labels.json").write_text("[")
-    listed: list[Listed] = []
+    listed: list[ListedRuns] = []
     presenter.listed.connect(listed.append)
     presenter.refresh()
     finish(qtbot, presenter)

@@ -12,9 +12,9 @@ def test_rates_are_of_the_last_second_and_each_stage_counts_anew() -> None:
     series = LiveSeries()
     series.begin(begun(0, 1), ZERO_NS)
     for at_s in np.arange(1.25, 5, 0.25):
-        series.take(snapshot(0, at_s, 1, 100 if at_s <= 3 else 0), ZERO_NS)
+        series.add_snapshot(snapshot(0, at_s, 1, 100 if at_s <= 3 else 0), ZERO_NS)
     series.begin(begun(1, 6), ZERO_NS)
-    series.take(replace(snapshot(1, 6.5, 6, 40), good=None, in_flight=None), ZERO_NS)
+    series.add_snapshot(replace(snapshot(1, 6.5, 6, 40), good=None, in_flight=None), ZERO_NS)
     ring = series.ring
     assert ring.x[0] == 1
     assert np.isnan(ring.column("sent")[0]), "nothing joins one stage with another"
@@ -29,21 +29,21 @@ def test_rates_are_of_the_last_second_and_each_stage_counts_anew() -> None:
 def test_a_rate_over_no_time_is_none() -> None:
     series = LiveSeries()
     series.begin(begun(0, 1), ZERO_NS)
-    series.take(snapshot(0, 1.05, 1), ZERO_NS)
+    series.add_snapshot(snapshot(0, 1.05, 1), ZERO_NS)
     assert np.isnan(series.ring.column("sent")[-1])
     assert series.ring.column("p95")[-1] > 0
 
 
 def test_snapshots_without_a_stage_are_no_rates() -> None:
     series = LiveSeries()
-    series.take(snapshot(0, 2, 1), ZERO_NS)
+    series.add_snapshot(snapshot(0, 2, 1), ZERO_NS)
     assert np.isnan(series.ring.column("sent")[-1])
 
 
 def filled(*batches: tuple[float, list[tuple[str, str, float | None]]]) -> MachineSeries:
     machine = MachineSeries()
     for at_s, rows in batches:
-        machine.take(readings(at_s, rows), ZERO_NS)
+        machine.add_batch(readings(at_s, rows), ZERO_NS)
     return machine
 
 

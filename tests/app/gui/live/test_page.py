@@ -15,10 +15,10 @@ from pytestqt.qtbot import QtBot
 from app.gui.live.body import LiveBody
 from app.gui.live.page import LivePage
 from app.gui.live.panels import FailureTable
-from app.gui.live.state import FailureLine, Going, LiveState
+from app.gui.live.state import FailureLine, LiveState, RunStatus
 from app.gui.navigation import Launch, Navigation
-from app.gui.strip import Strip
-from app.gui.theme import Look
+from app.gui.strip import MessageStrip
+from app.gui.theme import ThemeController
 from app.records.events import ErrorSeen, Event, PhaseChanged, RunStarted
 from app.records.result import ErrorSample
 from app.storage.control import CONTROL
@@ -54,7 +54,7 @@ class ShownWindows(QObject):
 
 
 @pytest.fixture
-def page(qtbot: QtBot, navigation: Navigation, look: Look) -> LivePage:
+def page(qtbot: QtBot, navigation: Navigation, look: ThemeController) -> LivePage:
     page = LivePage(navigation, look)
     qtbot.addWidget(page)
     page.resize(1100, 800)
@@ -67,18 +67,18 @@ def body_of(page: LivePage) -> LiveBody:
     return page.body
 
 
-def going(page: LivePage) -> Going:
-    return page.state.going
+def going(page: LivePage) -> RunStatus:
+    return page.state.status
 
 
-def action_of(strip: Strip) -> str | None:
+def action_of(strip: MessageStrip) -> str | None:
     """What its button says, besides those that every strip has."""
     fixed = ("&Details", "&Copy details")
     texts = [one.text() for one in strip.findChildren(QPushButton) if not one.isHidden() and one.text() not in fixed]
     return texts[0] if texts else None
 
 
-def press_action(qtbot: QtBot, strip: Strip) -> None:
+def press_action(qtbot: QtBot, strip: MessageStrip) -> None:
     text = action_of(strip)
     button = next(one for one in strip.findChildren(QPushButton) if one.text() == text)
     qtbot.mouseClick(button, Qt.MouseButton.LeftButton)
@@ -96,10 +96,10 @@ def test_with_nothing_running_it_says_what_to_do(page: LivePage, navigation: Nav
     page.enter()
     qtbot.waitUntil(page.idle.last.isVisible)
     assert not page.idle.watch.isVisible()
-    with qtbot.waitSignal(navigation.page_wanted) as wanted:
+    with qtbot.waitSignal(navigation.page_requested) as wanted:
         qtbot.mouseClick(page.idle.set_up, Qt.MouseButton.LeftButton)
     assert wanted.args == ["run"]
-    with qtbot.waitSignal(navigation.run_opened) as opened:
+    with qtbot.waitSignal(navigation.open_run_requested) as opened:
         qtbot.mouseClick(page.idle.last, Qt.MouseButton.LeftButton)
     assert opened.args == [runs_home() / "20260101-last"]
 
@@ -111,11 +111,11 @@ def test_a_run_that_goes_on_is_found_again(page: LivePage, qtbot: QtBot) -> None
     page.enter()
     qtbot.waitUntil(page.idle.watch.isVisible)
     qtbot.mouseClick(page.idle.watch, Qt.MouseButton.LeftButton)
-    qtbot.waitUntil(lambda: page.state.going == "running")
+    qtbot.waitUntil(lambda: page.state.status == "running")
     assert page.is_running
     assert page.command_line() == "sizewise runs attach 20260101-going"
     (run / CONTROL).rmdir()
-    qtbot.waitUntil(lambda: page.state.going == "lost")
+    qtbot.waitUntil(lambda: page.state.status == "lost")
 
 
 def test_a_stored_run_is_shown_whole(page: LivePage, navigation: Navigation, qtbot: QtBot, tmp_path: Path) -> None:
@@ -123,7 +123,7 @@ def test_a_stored_run_is_shown_whole(page: LivePage, navigation: Navigation, qtb
     write_events(run, whole_run(4))
     write_telemetry(run, map(second_of_host, range(1, 40)))
     (run / RESULT).touch()
-    body = watch_whole(page, qtbot, run, lambda state: state.going == "finished")
+    body = watch_whole(page, qtbot, run, lambda state: state.status == "finished")
     qtbot.waitUntil(lambda: all(chart.series() for chart in body.charts.linked.charts) and not body.is_painting)
     assert body.header.progress.text() == "4/4"
     assert body.header.badge.text() == "VALID"
@@ -131,12 +131,12 @@ def test_a_stored_run_is_shown_whole(page: LivePage, navigation: Navigation, qtb
     assert body.ribbon.accessibleDescription().count("✓ held") == 4
     assert [one.label for one in body.charts.rates.series()] == ["offered", "sent", "completed", "good"]
     assert [one.label for one in body.charts.latency.series()] == ["p50", "p95", "p99", "send lag p99"]
-    assert body.charts.latency.marks.limit == 50
+    assert body.charts.latency.decorations.limit == 50
     assert [one.label for one in body.charts.machine.series()][:2] == ["whole machine (%)", "endpoint (% of a core)"]
-    assert body.trust.words() == [("✓ ok", "send lag p99: 0.200\u202fms (limit 5\u202fms)", "")]
+    assert body.validity.shown_texts() == [("✓ ok", "send lag p99: 0.200\u202fms (limit 5\u202fms)", "")]
     assert not body.header.stop.isVisible()
     assert not body.controls.isVisible()
-    with qtbot.waitSignal(navigation.run_opened) as opened:
+    with qtbot.waitSignal(navigation.open_run_requested) as opened:
         press_action(qtbot, page.strip)
     assert opened.args == [run]
     assert page.command_line() == f"sizewise runs attach {run}"
@@ -146,7 +146,7 @@ def test_no_part_of_it_is_a_window_of_its_own(page: LivePage, qtbot: QtBot, tmp_
     """What is shown before it has a parent flashes up, and takes the keys away from the real window."""
     watcher = ShownWindows(qapp)
     write_events(tmp_path, [*whole_run(1)])
-    watch_whole(page, qtbot, tmp_path, lambda state: state.going == "finished")
+    watch_whole(page, qtbot, tmp_path, lambda state: state.status == "finished")
     qapp.removeEventFilter(watcher)
     assert watcher.seen == []
 
@@ -154,7 +154,7 @@ def test_no_part_of_it_is_a_window_of_its_own(page: LivePage, qtbot: QtBot, tmp_
 def test_the_machines_chart_shows_what_is_chosen(page: LivePage, qtbot: QtBot, tmp_path: Path) -> None:
     write_events(tmp_path, whole_run(1))
     write_telemetry(tmp_path, map(second_of_host, range(1, 12)))
-    body = watch_whole(page, qtbot, tmp_path, lambda state: state.going == "finished")
+    body = watch_whole(page, qtbot, tmp_path, lambda state: state.status == "finished")
     qtbot.waitUntil(lambda: bool(body.charts.machine.series()))
     body.charts.view.setCurrentIndex(body.charts.view.findData("memory"))
     assert body.charts.machine.series()[0].label == "whole machine (GiB)"
@@ -165,26 +165,26 @@ def test_invalid_is_told_as_it_happens_and_taken_back(page: LivePage, qtbot: QtB
     (tmp_path / CONTROL).mkdir()
     events: list[Event] = [started(tmp_path, os.getpid()), begun(0, 1), ended(0, 11, INVALID, name="hold")]
     write_events(tmp_path, events)
-    body = watch_whole(page, qtbot, tmp_path, lambda state: state.trust == "INVALID")
+    body = watch_whole(page, qtbot, tmp_path, lambda state: state.validity == "INVALID")
     assert "INVALID" in page.strip.text()
     assert "send lag p99: 80 ms" in page.strip.text()
-    qtbot.waitUntil(lambda: [mark for mark, _, _ in body.trust.words()] == ["✕ INVALID"])
-    assert "stop other work" in body.trust.words()[0][2]
+    qtbot.waitUntil(lambda: [mark for mark, _, _ in body.validity.shown_texts()] == ["✕ INVALID"])
+    assert "stop other work" in body.validity.shown_texts()[0][2]
     write_events(tmp_path, [begun(1, 12), ended(1, 22, name="hold")])
     qtbot.waitUntil(lambda: page.strip.text() == "")
     write_events(tmp_path, [finished(30)])
-    qtbot.waitUntil(lambda: page.state.going == "finished")
+    qtbot.waitUntil(lambda: page.state.status == "finished")
 
 
 def test_errors_are_a_table(page: LivePage, qtbot: QtBot, tmp_path: Path) -> None:
     seen = ErrorSeen(at(4), 0, ErrorSample("timeout", at(4), "no complete answer in time"))
     write_events(tmp_path, [started(), begun(0, 1), seen, snapshot(0, 4, 1, errors={"timeout": 2}), finished(5)])
-    body = watch_whole(page, qtbot, tmp_path, lambda state: state.going == "finished")
+    body = watch_whole(page, qtbot, tmp_path, lambda state: state.status == "finished")
     qtbot.waitUntil(lambda: body.failures.table.frame_model.rowCount() == 1)
     model = body.failures.table.frame_model
     shown = [model.data(model.index(0, column)) for column in range(4)]
     assert shown == ["timeout", "0:04", "2", "no complete answer in time"]
-    assert body.failures.seen.text() == "timeout, the first: no complete answer in time"
+    assert body.failures.sample.text() == "timeout, the first: no complete answer in time"
 
 
 def test_what_was_seen_of_the_chosen_class_stays_while_others_come(qtbot: QtBot) -> None:
@@ -193,27 +193,27 @@ def test_what_was_seen_of_the_chosen_class_stays_while_others_come(qtbot: QtBot)
     table.show()
     lines = tuple(FailureLine(error=one, first_s=at, count=1, sample=f"seen {one}") for at, one in enumerate("abc"))
     table.show_failures(lines[:2])
-    assert table.seen.text() == "b, the first: seen b", "the newest"
+    assert table.sample.text() == "b, the first: seen b", "the newest"
     table.table.selectRow(0)
-    assert table.seen.text() == "a, the first: seen a"
+    assert table.sample.text() == "a, the first: seen a"
     table.show_failures(lines)
-    assert table.seen.text() == "a, the first: seen a"
+    assert table.sample.text() == "a, the first: seen a"
     table.show_failures(())
-    assert table.seen.isHidden()
+    assert table.sample.isHidden()
     table.show_failures(lines)
-    assert table.seen.text() == "c, the first: seen c"
+    assert table.sample.text() == "c, the first: seen c"
 
 
 def test_a_stage_of_the_ribbon_is_pointed_out_in_the_charts(page: LivePage, qtbot: QtBot, tmp_path: Path) -> None:
     write_events(tmp_path, whole_run(3))
-    body = watch_whole(page, qtbot, tmp_path, lambda state: state.going == "finished")
+    body = watch_whole(page, qtbot, tmp_path, lambda state: state.status == "finished")
     qtbot.waitUntil(lambda: "stage 2" in body.ribbon.accessibleDescription())
     body.ribbon.setFocus()
     for _ in range(2):
         qtbot.keyClick(body.ribbon, Qt.Key.Key_Left)
     assert body.ribbon.accessibleDescription() == "stage 1: 100/s  ✓ held"
     assert body.charts.latency.crosshair.x == 11
-    assert [(band.start, band.end) for band in body.charts.latency.marks.bands] == [(11, 21)]
+    assert [(band.start, band.end) for band in body.charts.latency.decorations.bands] == [(11, 21)]
 
 
 def test_an_engine_that_dies_offers_what_was_measured(
@@ -224,21 +224,21 @@ def test_an_engine_that_dies_offers_what_was_measured(
     engine = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
     phase = PhaseChanged(at(1), "stages", "2 stage(s)", 2, 20.0)
     write_events(run, [started(run, engine.pid), phase, begun(0, 1), snapshot(0, 5, 1)])
-    watch_whole(page, qtbot, run, lambda state: state.going == "running")
+    watch_whole(page, qtbot, run, lambda state: state.status == "running")
     engine.kill()
     engine.communicate()
-    qtbot.waitUntil(lambda: page.state.going == "lost")
+    qtbot.waitUntil(lambda: page.state.status == "lost")
     assert "is gone" in page.strip.text()
     assert action_of(page.strip) == "Show what was &measured"
-    with qtbot.waitSignal(navigation.run_opened) as opened:
+    with qtbot.waitSignal(navigation.open_run_requested) as opened:
         press_action(qtbot, page.strip)
     assert opened.args == [run]
 
 
 def test_what_does_not_start_says_why(page: LivePage, qtbot: QtBot, tmp_path: Path) -> None:
     page.run.engine.launch(Launch(("run", "no-such-profile.yaml"), tmp_path / "run", "of nothing"))
-    assert (page.state.going, page.state.name) == ("starting", "of nothing")
-    qtbot.waitUntil(lambda: page.state.going == "failed", timeout=20_000)
+    assert (page.state.status, page.state.name) == ("starting", "of nothing")
+    qtbot.waitUntil(lambda: page.state.status == "failed", timeout=20_000)
     assert "no-such-profile.yaml" in page.strip.text()
     assert action_of(page.strip) is None
 
@@ -247,7 +247,7 @@ def test_what_is_called_off_while_it_starts_is_no_error(page: LivePage, qtbot: Q
     page.run.engine.launch(Launch(("run", "no-such-profile.yaml"), tmp_path / "run", "x"))
     page.stop()
     page.stop()
-    qtbot.waitUntil(lambda: page.state.going == "failed", timeout=20_000)
+    qtbot.waitUntil(lambda: page.state.status == "failed", timeout=20_000)
     assert page.strip.text() == "Stopped before anything was measured."
     assert not (tmp_path / "run").exists()
 
@@ -264,25 +264,25 @@ def test_a_run_from_start_to_stop(
         page.run.engine.launch(Launch(("run", profile), run, "test"))
         assert page.is_running
         body = body_of(page)
-        assert body.header.going.text() or body.header.stop.isVisible()
+        assert body.header.status.text() or body.header.stop.isVisible()
         qtbot.waitUntil(lambda: len(body.charts.rates.series()) == 4, timeout=60_000)
         qtbot.waitUntil(lambda: body.controls.rate.isEnabled() and body.controls.rate.value() == 50)
         qtbot.keyClicks(body.controls.note, "driver updated")
         qtbot.keyClick(body.controls.note, Qt.Key.Key_Return)
         body.controls.rate.setValue(90)
         qtbot.mouseClick(body.controls.change, Qt.MouseButton.LeftButton)
-        texts = body.charts.rates.marks
-        body.controls.longer.setValue(20)
+        texts = body.charts.rates.decorations
+        body.controls.extension.setValue(20)
         assert body.controls.command() == "sizewise runs extend 20260101-real 20s"
         qtbot.mouseClick(body.controls.copy, Qt.MouseButton.LeftButton)
         assert QApplication.clipboard().text() == body.controls.command()
         qtbot.mouseClick(body.controls.extend, Qt.MouseButton.LeftButton)
         told = {"driver updated", "rate 90/s", "extended by 20 s"}
-        qtbot.waitUntil(lambda: {mark.label for mark in texts.marks} == told, timeout=20_000)
+        qtbot.waitUntil(lambda: {mark.label for mark in texts.markers} == told, timeout=20_000)
         qtbot.keyClick(body.ribbon, Qt.Key.Key_Escape)
         assert "Stop this run?" in page.stop_strip.text()
         assert going(page) == "running", "one Escape only asks"
-        with qtbot.waitSignal(navigation.run_opened, timeout=60_000) as opened:
+        with qtbot.waitSignal(navigation.open_run_requested, timeout=60_000) as opened:
             qtbot.keyClick(body.ribbon, Qt.Key.Key_Escape)
             assert going(page) == "stopping"
     assert opened.args == [run]
@@ -293,7 +293,7 @@ def test_a_run_from_start_to_stop(
     assert result is not None
     assert "Noted during the run: driver updated" in result.notes
     assert any(note.endswith("stage steady was extended by 20 s, to 80 s.") for note in result.notes)
-    assert states[0].going == "starting"
+    assert states[0].status == "starting"
     assert not page.is_running
     pid = next(event.pid for event in StoredRun(run).events() if isinstance(event, RunStarted))
     qtbot.waitUntil(lambda: not psutil.pid_exists(pid), timeout=20_000)

@@ -38,14 +38,14 @@ from tests.fakes.live_runs import (
 def after(*events: Event, now_s: float = 0.0) -> LivePresenter:
     presenter = LivePresenter(Path("/run"), "named", now_ns=lambda: at(now_s))
     for event in events:
-        presenter.take(event)
+        presenter.handle_event(event)
     return presenter
 
 
 def test_before_the_first_event_it_starts() -> None:
     state = after().state()
-    assert (state.going, state.name, state.is_running, state.trust) == ("starting", "named", True, None)
-    assert LivePresenter().state().going == "idle"
+    assert (state.status, state.name, state.is_running, state.validity) == ("starting", "named", True, None)
+    assert LivePresenter().state().status == "idle"
     now = iter((at(5), at(8)))
     assert LivePresenter(Path("/run"), now_ns=lambda: next(now)).state().elapsed_s == 3
 
@@ -54,12 +54,12 @@ def test_a_run_goes_on_and_ends() -> None:
     phase = PhaseChanged(at(1), "stages", "4 stage(s)", 4, 40.0)
     presenter = after(started(), phase, begun(0, 2), ended(0, 12), begun(1, 13), snapshot(1, 15, 13), now_s=16)
     state = presenter.state()
-    assert (state.going, state.run_id, state.name) == ("running", "id", "watched")
+    assert (state.status, state.run_id, state.name) == ("running", "id", "watched")
     assert (state.done, state.total, state.elapsed_s, state.eta_s) == (1, 4, 16, 27)
-    assert state.trust == "VALID"
-    presenter.take(finished(20))
+    assert state.validity == "VALID"
+    presenter.handle_event(finished(20))
     state = presenter.state()
-    assert (state.going, state.elapsed_s, state.eta_s, state.is_running) == ("finished", 20, None, False)
+    assert (state.status, state.elapsed_s, state.eta_s, state.is_running) == ("finished", 20, None, False)
     assert presenter.stages.running is None
     assert presenter.latency_limit() == SLO[0]
 
@@ -74,8 +74,8 @@ def test_the_ribbon_says_what_became_of_each_stage() -> None:
     presenter = after(started(), begun(0, 1, kind="warmup"), ended(0, 2, kind="warmup", held=None), begun(1, 3),
                       ended(1, 13, INVALID, held=False), begun(2, 14), snapshot(2, 19, 14))  # fmt: skip
     warm, bad, running = presenter.stages.cells()
-    assert (warm.held, warm.trust, warm.end_s) == (None, "VALID", 2)
-    assert (bad.held, bad.trust) == (False, "INVALID")
+    assert (warm.is_slo_met, warm.validity, warm.end_s) == (None, "VALID", 2)
+    assert (bad.is_slo_met, bad.validity) == (False, "INVALID")
     assert (running.share_done, running.end_s, running.can_change, running.rate) == (0.5, None, True, "100/s")
     assert [(band.start_s, band.end_s, band.state) for band in presenter.stages.bands()] == [(3, 13, "bad")]
 
@@ -108,15 +108,15 @@ def test_a_stage_of_one_rate_or_of_clients_may_be_made_longer() -> None:
 def test_trust_is_judged_as_it_will_be_and_a_stage_that_is_run_again_forgives() -> None:
     doubtful = Check("other_load", 1.2, 0.3, "cores", "WARN", "End other processes.")
     presenter = after(started(), CheckCompleted(at(1), doubtful), begun(0, 2), ended(0, 12, INVALID, name="hold"))
-    assert presenter.state().trust == "INVALID"
+    assert presenter.state().validity == "INVALID"
     assert [line.verdict for line in presenter.checks.lines()] == ["INVALID", "WARN"]
-    assert presenter.checks.why_invalid() == ("send lag p99: 80 ms (limit 5 ms)",)
+    assert presenter.checks.invalid_reasons() == ("send lag p99: 80 ms (limit 5 ms)",)
     line = presenter.checks.lines()[0]
     assert line.hint is not None
     assert line.hint.startswith("hold: ")
     for event in (begun(1, 13), ended(1, 23, name="hold")):
-        presenter.take(event)
-    assert presenter.state().trust == "WARN"
+        presenter.handle_event(event)
+    assert presenter.state().validity == "WARN"
     assert presenter.state().reasons == ("other load: 1.2 cores (limit 0.3 cores)",)
 
 
@@ -129,7 +129,7 @@ def test_errors_are_counted_over_stages_and_since_when() -> None:
         begun(1, 12),
         snapshot(1, 14, 12, errors={"timeout": 1}),
     ):
-        presenter.take(event)
+        presenter.handle_event(event)
     assert [(line.error, line.first_s, line.count) for line in presenter.failures.lines()] == [
         ("timeout", 4, 6),
         ("503", 11, 1),
@@ -140,8 +140,8 @@ def test_what_was_seen_of_an_error_comes_with_its_time_and_only_once() -> None:
     sample = ErrorSample("timeout", at(3.9), "no complete answer in time, " + "x" * 500)
     presenter = after(started(), begun(0, 1), ErrorSeen(at(4), 0, sample))
     assert presenter.failures.lines() == (), "not counted yet"
-    presenter.take(snapshot(0, 4, 1, errors={"timeout": 2}))
-    presenter.take(ErrorSeen(at(5), 0, replace(sample, at_ns=at(5), text="another")))
+    presenter.handle_event(snapshot(0, 4, 1, errors={"timeout": 2}))
+    presenter.handle_event(ErrorSeen(at(5), 0, replace(sample, at_ns=at(5), text="another")))
     (line,) = presenter.failures.lines()
     assert (line.first_s, line.count, line.sample[:26], len(line.sample)) == (3.9, 2, "no complete answer in time", 300)
 
@@ -174,10 +174,10 @@ def test_variants_tell_their_times_and_why_they_ended() -> None:
 
 def test_readings_from_before_the_first_event_find_their_place() -> None:
     presenter = after()
-    presenter.take_readings(second_of_host(1))
-    presenter.take(started())
+    presenter.handle_readings(second_of_host(1))
+    presenter.handle_event(started())
     for second in (2, 3):
-        presenter.take_readings(second_of_host(second))
+        presenter.handle_readings(second_of_host(second))
     x = presenter.machine.lines("cpu")[0][1]
     assert 1 <= x[0] < 2
     assert "machine" in presenter.changed
@@ -186,17 +186,17 @@ def test_readings_from_before_the_first_event_find_their_place() -> None:
 def test_what_changed_is_told() -> None:
     presenter = after(started())
     presenter.changed.clear()
-    presenter.take(begun(0, 1))
-    presenter.take(snapshot(0, 2, 1))
+    presenter.handle_event(begun(0, 1))
+    presenter.handle_event(snapshot(0, 2, 1))
     assert presenter.changed == {"stages", "charts"}
     presenter.changed.clear()
-    presenter.take_readings(readings(3, [("host", "host_cpu_percent", 1.0)]))
+    presenter.handle_readings(readings(3, [("host", "host_cpu_percent", 1.0)]))
     assert presenter.changed == {"machine"}
 
 
 def test_a_lost_engine_leaves_nothing_running() -> None:
     presenter = after(*list(whole_run())[:10])
-    presenter.lose("lost")
-    assert presenter.state().going == "lost"
+    presenter.mark_ended("lost")
+    assert presenter.state().status == "lost"
     assert presenter.stages.running is None
     assert all(cell.end_s is not None for cell in presenter.stages.cells())

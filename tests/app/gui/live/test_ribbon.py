@@ -6,15 +6,15 @@ from pytestqt.qtbot import QtBot
 
 from app.gui.live.ribbon import StageRibbon
 from app.gui.live.state import StageCell
-from app.gui.theme import Look
+from app.gui.theme import ThemeController
 
 
 def cells(count: int) -> tuple[StageCell, ...]:
-    one = StageCell(index=0, name="", rate="", start_s=0, end_s=1, share_done=1, trust="VALID")
-    return tuple(replace(one, index=n, name=f"probe {n}", held=n % 2 == 0) for n in range(count))
+    one = StageCell(index=0, name="", rate="", start_s=0, end_s=1, share_done=1, validity="VALID")
+    return tuple(replace(one, index=n, name=f"probe {n}", is_slo_met=n % 2 == 0) for n in range(count))
 
 
-def test_keys_and_clicks_choose_a_stage(qtbot: QtBot, look: Look) -> None:
+def test_keys_and_clicks_choose_a_stage(qtbot: QtBot, look: ThemeController) -> None:
     ribbon = StageRibbon(look)
     qtbot.addWidget(ribbon)
     ribbon.resize(900, ribbon.sizeHint().height())
@@ -24,7 +24,7 @@ def test_keys_and_clicks_choose_a_stage(qtbot: QtBot, look: Look) -> None:
     ribbon.show_cells(cells(3))
     assert ribbon.accessibleDescription() == "probe 0: ✓ held; probe 1: ✕ did not hold; probe 2: ✓ held"
     chosen: list[int] = []
-    ribbon.chosen.connect(chosen.append)
+    ribbon.stage_selected.connect(chosen.append)
     for key in (Qt.Key.Key_Right, Qt.Key.Key_Left, Qt.Key.Key_Left, Qt.Key.Key_Left):
         qtbot.keyClick(ribbon, key)
     qtbot.mouseClick(ribbon, Qt.MouseButton.LeftButton, pos=QPoint(260, 10))
@@ -32,7 +32,7 @@ def test_keys_and_clicks_choose_a_stage(qtbot: QtBot, look: Look) -> None:
     assert ribbon.accessibleDescription() == "probe 1: ✕ did not hold"
 
 
-def test_of_many_the_newest_are_seen(qtbot: QtBot, look: Look) -> None:
+def test_of_many_the_newest_are_seen(qtbot: QtBot, look: ThemeController) -> None:
     ribbon = StageRibbon(look)
     qtbot.addWidget(ribbon)
     ribbon.resize(400, ribbon.sizeHint().height())
@@ -40,6 +40,6 @@ def test_of_many_the_newest_are_seen(qtbot: QtBot, look: Look) -> None:
     ribbon.show_cells(cells(500))
     ribbon.grab()
     chosen: list[int] = []
-    ribbon.chosen.connect(chosen.append)
+    ribbon.stage_selected.connect(chosen.append)
     qtbot.mouseClick(ribbon, Qt.MouseButton.LeftButton, pos=QPoint(395, 10))
     assert chosen == [499]

@@ -7,7 +7,7 @@ from pytestqt.qtbot import QtBot
 
 from app.gui.navigation import Navigation
 from app.gui.plan.page import PlanPage
-from app.gui.theme import Look
+from app.gui.theme import ThemeController
 from tests.fakes import plan_sources, planned
 
 
@@ -18,7 +18,7 @@ def plan_file(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def page(qtbot: QtBot, navigation: Navigation, look: Look) -> PlanPage:
+def page(qtbot: QtBot, navigation: Navigation, look: ThemeController) -> PlanPage:
     page = PlanPage(navigation, look)
     qtbot.addWidget(page)
     page.resize(1280, 800)
@@ -30,7 +30,7 @@ def page(qtbot: QtBot, navigation: Navigation, look: Look) -> PlanPage:
 @pytest.fixture
 def opened(page: PlanPage, plan_file: Path, qtbot: QtBot) -> PlanPage:
     """With the previewed plan of the small file; the simulation waits to be asked for."""
-    page.presenter.settle_after(600_000)
+    page.presenter.set_simulation_delay(600_000)
     page.open_sources((plan_file,))
     answered(page, qtbot)
     return page

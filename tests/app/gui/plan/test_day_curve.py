@@ -5,13 +5,13 @@ from PySide6.QtCore import QPoint, Qt
 from pytestqt.qtbot import QtBot
 
 from app.gui.plan.day_curve import HOURS, DayCurve
-from app.gui.theme import Look
+from app.gui.theme import ThemeController
 
 RATES = tuple(50.0 if hour != 9 else 100.0 for hour in range(HOURS))
 
 
 @pytest.fixture
-def curve(qtbot: QtBot, look: Look) -> DayCurve:
+def curve(qtbot: QtBot, look: ThemeController) -> DayCurve:
     curve = DayCurve(look)
     qtbot.addWidget(curve)
     curve.resize(400, 180)
@@ -27,13 +27,13 @@ def wanted(curve: DayCurve) -> list[tuple[tuple[float, ...], int]]:
         told.append((rates, stroke))
         curve.set_rates(rates)
 
-    curve.rates_wanted.connect(take)
+    curve.rates_requested.connect(take)
     return told
 
 
 def test_keys_choose_the_hour_and_move_it(qtbot: QtBot, curve: DayCurve) -> None:
     told = wanted(curve)
-    curve.choose(11)
+    curve.select_hour(11)
     qtbot.keyClick(curve, Qt.Key.Key_Left)
     assert curve.hour == 10
     qtbot.keyClick(curve, Qt.Key.Key_Up)
@@ -46,7 +46,7 @@ def test_keys_choose_the_hour_and_move_it(qtbot: QtBot, curve: DayCurve) -> None
 
 def test_a_drag_is_one_stroke_and_keeps_its_scale(qtbot: QtBot, curve: DayCurve) -> None:
     told = wanted(curve)
-    at = curve.place(9).toPoint()
+    at = curve.point_position(9).toPoint()
     qtbot.mousePress(curve, Qt.MouseButton.LeftButton, pos=at)
     for lower in (20, 40, 60):
         qtbot.mouseMove(curve, at + QPoint(0, lower))
@@ -60,7 +60,7 @@ def test_a_drag_is_one_stroke_and_keeps_its_scale(qtbot: QtBot, curve: DayCurve)
 def test_a_day_without_any_request_is_not_asked_for(qtbot: QtBot, curve: DayCurve) -> None:
     curve.set_rates((0.0,) * 9 + (1.0,) + (0.0,) * 14)
     told = wanted(curve)
-    curve.choose(9)
+    curve.select_hour(9)
     for _ in range(4):
         qtbot.keyClick(curve, Qt.Key.Key_PageDown)
     assert curve.rates()[9] > 0

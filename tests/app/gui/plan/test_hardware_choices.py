@@ -4,24 +4,24 @@ from pathlib import Path
 
 import pytest
 
-from app.gui.plan.hardware_choices import HardwareChoice, choices_of, with_hardware
+from app.gui.plan.hardware_choices import HardwareChoice, list_hardware_choices, with_hardware
 from app.wiring.planning import PlanRequest
 from tests.fakes import plan_sources as sources
 from tests.fakes.offers import TODAY
 
 
 def test_the_catalogues_cards_and_instances_are_there_each_once() -> None:
-    found = choices_of(PlanRequest(()), TODAY)
+    found = list_hardware_choices(PlanRequest(()), TODAY)
     assert found[0].kind == "cpu"
     assert len({(one.kind, one.name) for one in found}) == len(found) > 200
-    words = {(one.kind, one.name): one.words for one in found}
+    words = {(one.kind, one.name): one.label for one in found}
     assert words["card", "l4"].endswith("L4, 24 GiB – a card")
     assert words["offer", "aws/g6.2xlarge"] == "aws/g6.2xlarge – 1 × NVIDIA L4, 8 vCPUs"
 
 
 def test_so_are_the_offers_of_the_requests_own_price_list(tmp_path: Path) -> None:
     own = Path(sources.written(tmp_path / "own.yaml", sources.OFFERS))
-    names = {one.name for one in choices_of(PlanRequest((), offers=(own,)), TODAY)}
+    names = {one.name for one in list_hardware_choices(PlanRequest((), offers=(own,)), TODAY)}
     assert {"acme/c4", "own/rack", "aws/g6.2xlarge"} <= names
 
 

@@ -23,7 +23,7 @@ def nowhere(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def picker(page: PlanPage, nowhere: Path, qtbot: QtBot) -> HardwarePicker:
-    page.presenter.settle_after(600_000)
+    page.presenter.set_simulation_delay(600_000)
     page.open_sources((nowhere,))
     qtbot.waitUntil(lambda: page.stack.currentWidget() is page.picker)
     qtbot.waitUntil(lambda: page.picker.model.rowCount() > 0)
@@ -33,17 +33,17 @@ def picker(page: PlanPage, nowhere: Path, qtbot: QtBot) -> HardwarePicker:
 def test_it_asks_where_a_run_does_not_say_it(page: PlanPage, picker: HardwarePicker) -> None:
     assert "nowhere" in picker.source.text()
     assert page.strip.isHidden()
-    assert not picker.plan.isEnabled()
+    assert not picker.plan_button.isEnabled()
 
 
 def test_the_plan_follows_and_says_that_nobody_measured_it(
     page: PlanPage, picker: HardwarePicker, qtbot: QtBot
 ) -> None:
     qtbot.keyClicks(picker.filter, "g6.2xl 8 aws")
-    assert picker.counted.text().startswith("1 of ")
+    assert picker.count_label.text().startswith("1 of ")
     qtbot.keyClick(picker.filter, Qt.Key.Key_Return)
-    assert not picker.many.isVisible()
-    qtbot.mouseClick(picker.plan, Qt.MouseButton.LeftButton)
+    assert not picker.count.isVisible()
+    qtbot.mouseClick(picker.plan_button, Qt.MouseButton.LeftButton)
     answered(page, qtbot)
     command, plan = page.command_line(), page.presenter.state.plan
     assert command is not None
@@ -68,10 +68,10 @@ def test_of_a_card_and_of_a_processor_it_asks_how_many(
 ) -> None:
     picker.filter.setText(text)
     qtbot.keyClick(picker.filter, Qt.Key.Key_Return)
-    assert picker.many.isVisible()
-    assert picker.many.accessibleName() == name
-    picker.many.setValue(2)
-    with qtbot.waitSignal(picker.chosen) as told:
+    assert picker.count.isVisible()
+    assert picker.count.accessibleName() == name
+    picker.count.setValue(2)
+    with qtbot.waitSignal(picker.hardware_selected) as told:
         picker.list.activated.emit(picker.list.currentIndex())
     assert told.args == [tuple(f"target.hardware.{key}" for key in keys)]
     answered(page, qtbot)
@@ -80,10 +80,10 @@ def test_of_a_card_and_of_a_processor_it_asks_how_many(
 def test_nothing_found_is_nothing_to_plan_with(picker: HardwarePicker, qtbot: QtBot) -> None:
     picker.filter.setText("no such thing")
     qtbot.keyClick(picker.filter, Qt.Key.Key_Return)
-    assert picker.counted.text().startswith("0 of ")
-    assert not picker.plan.isEnabled()
+    assert picker.count_label.text().startswith("0 of ")
+    assert not picker.plan_button.isEnabled()
 
 
 def test_or_something_else_is_planned_from(page: PlanPage, picker: HardwarePicker, qtbot: QtBot) -> None:
-    qtbot.mouseClick(picker.back, Qt.MouseButton.LeftButton)
+    qtbot.mouseClick(picker.back_button, Qt.MouseButton.LeftButton)
     assert page.stack.currentWidget() is page.empty

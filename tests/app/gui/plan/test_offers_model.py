@@ -4,7 +4,7 @@ from PySide6.QtCore import Qt
 from PySide6.QtGui import QFont
 from PySide6.QtTest import QAbstractItemModelTester
 
-from app.gui.plan.offers_model import COLUMNS, PRICE_COLUMN, OffersModel, frame_of
+from app.gui.plan.offers_model import COLUMNS, PRICE_COLUMN, OffersModel, build_frame
 from tests.fakes.whole_plan import A10G, L4, T4, nothing_fits, whole_plan
 
 PRICE = COLUMNS.index(PRICE_COLUMN)
@@ -12,24 +12,24 @@ PRICE = COLUMNS.index(PRICE_COLUMN)
 
 def model() -> OffersModel:
     made = OffersModel()
-    made.set_frame(frame_of(whole_plan()))
+    made.set_frame(build_frame(whole_plan()))
     return made
 
 
 def test_it_holds_what_qt_asks_of_a_model() -> None:
     made = OffersModel()
     tester = QAbstractItemModelTester(made, QAbstractItemModelTester.FailureReportingMode.Fatal)
-    made.set_frame(frame_of(whole_plan()))
-    made.set_edited({L4: "0.5"}, {L4: 0.706})
+    made.set_frame(build_frame(whole_plan()))
+    made.set_edited_prices({L4: "0.5"}, {L4: 0.706})
     made.sort(PRICE, Qt.SortOrder.DescendingOrder)
     made.setData(made.index(0, PRICE), "0.4")
-    made.set_frame(frame_of(nothing_fits()))
+    made.set_frame(build_frame(nothing_fits()))
     assert tester.model() is made
 
 
 def test_the_price_alone_can_be_edited_and_is_asked_for() -> None:
     made, told = model(), []
-    made.price_wanted.connect(lambda offer, usd: told.append((offer, usd)))
+    made.price_requested.connect(lambda offer, usd: told.append((offer, usd)))
     editable = [
         column for column in range(len(COLUMNS)) if made.flags(made.index(0, column)) & Qt.ItemFlag.ItemIsEditable
     ]
@@ -50,7 +50,7 @@ def test_what_is_no_price_is_refused() -> None:
 
 def test_an_edited_price_is_marked_with_what_it_was() -> None:
     made = model()
-    made.set_edited({L4: "0.706"}, {L4: 0.9})
+    made.set_edited_prices({L4: "0.706"}, {L4: 0.9})
     index = made.index(0, PRICE)
     assert made.data(index) == "✎ 0.706"
     font = made.data(index, Qt.ItemDataRole.FontRole)
@@ -62,7 +62,7 @@ def test_an_edited_price_is_marked_with_what_it_was() -> None:
 
 def test_a_refused_offer_says_why_and_has_no_numbers() -> None:
     made = model()
-    row = made.row_of(T4)
+    row = made.find_row(T4)
     assert row is not None
     shown = {name: made.data(made.index(row, column)) for column, name in enumerate(COLUMNS)}
     assert str(shown["why"]).startswith("refused: its memory of 16 GiB")

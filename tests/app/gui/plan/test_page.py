@@ -13,11 +13,11 @@ from pytestqt.qtbot import QtBot
 
 from app.cli.main import main
 from app.gui.plan.card import PlanCard
-from app.gui.plan.exporting import Kind
+from app.gui.plan.exporting import ExportKind
 from app.gui.plan.offers_model import COLUMNS, PRICE_COLUMN
 from app.gui.plan.page import PlanPage
-from app.gui.plan.rows import ChoiceRow, NumberRow, Row
-from app.gui.plan.tick_list import TickRow
+from app.gui.plan.rows import ChoiceRow, InputRow, NumberRow
+from app.gui.plan.tick_list import MultiChoiceRow
 from app.gui.plan.traffic_rows import PeakRow
 from app.storage.plan_file import read_plan
 from tests.app.gui.plan.conftest import answered, settled
@@ -57,7 +57,7 @@ def assert_the_command_says_the_same(page: PlanPage, capsys: pytest.CaptureFixtu
 def test_without_measurements_both_ways_on_are_there(page: PlanPage, qtbot: QtBot) -> None:
     empty = page.empty
     assert empty.title.text() == "No measurements yet"
-    with qtbot.waitSignal(page.navigation.page_wanted) as told:
+    with qtbot.waitSignal(page.navigation.page_requested) as told:
         qtbot.mouseClick(empty.sweep, Qt.MouseButton.LeftButton)
     assert told.args == ["run"]
     qtbot.mouseClick(empty.assume, Qt.MouseButton.LeftButton)
@@ -71,8 +71,8 @@ def test_a_typed_curve_is_planned_as_the_command_line_plans_it(
     empty = page.empty
     qtbot.mouseClick(empty.assume, Qt.MouseButton.LeftButton)
     empty.assumptions.curve.peak.setValue(300.0)
-    page.presenter.settle_after(600_000)  # the whole catalogue takes its time
-    qtbot.mouseClick(empty.assumptions.curve.plan, Qt.MouseButton.LeftButton)
+    page.presenter.set_simulation_delay(600_000)  # the whole catalogue takes its time
+    qtbot.mouseClick(empty.assumptions.curve.plan_button, Qt.MouseButton.LeftButton)
     qtbot.waitUntil(lambda: page.presenter.state.phase == "preview", timeout=60_000)
     plan = page.presenter.state.plan
     assert plan is not None
@@ -84,11 +84,11 @@ def test_a_typed_curve_is_planned_as_the_command_line_plans_it(
 def test_the_day_is_dragged_by_keys_and_the_peak_goes_with_it(
     opened: PlanPage, qtbot: QtBot, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    opened.presenter.settle_after(50)
-    day = opened.bench.inputs.traffic.day
+    opened.presenter.set_simulation_delay(50)
+    day = opened.workbench.inputs.traffic.day
     assert day.curve.rates()[12] == 60.0
     day.curve.setFocus()
-    day.curve.choose(12)
+    day.curve.select_hour(12)
     qtbot.keyClick(day.curve, Qt.Key.Key_PageUp)
     question = opened.presenter.state.question
     assert question is not None
@@ -105,9 +105,9 @@ def test_the_day_is_dragged_by_keys_and_the_peak_goes_with_it(
 def test_a_price_is_tried_marked_and_taken_back(
     opened: PlanPage, qtbot: QtBot, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    offers = opened.bench.offers
+    offers = opened.workbench.offers
     assert recommended(opened) == ("acme/c2@here", 6)
-    row = offers.model.row_of("acme/c4@here")
+    row = offers.model.find_row("acme/c4@here")
     assert row is not None
     offers.table.setCurrentIndex(offers.model.index(row, PRICE))
     offers.table.edit(offers.model.index(row, PRICE))
@@ -119,7 +119,7 @@ def test_a_price_is_tried_marked_and_taken_back(
     qtbot.waitUntil(lambda: "price.acme/c4@here=0.5" in (opened.command_line() or ""))
     answered(opened, qtbot)
     assert recommended(opened)[0] == "acme/c4@here"
-    row = offers.model.row_of("acme/c4@here")
+    row = offers.model.find_row("acme/c4@here")
     assert row is not None
     assert offers.model.data(offers.model.index(row, PRICE)) == "✎ 0.5"
     assert_the_command_says_the_same(opened, capsys)
@@ -137,12 +137,12 @@ def test_a_price_is_tried_marked_and_taken_back(
     assert recommended(opened) == ("acme/c2@here", 6)
 
 
-def put(row: Row, value: int) -> None:
+def put(row: InputRow, value: int) -> None:
     assert isinstance(row, NumberRow)
     row.field.setValue(value)
 
 
-def choose(row: Row, place: int) -> None:
+def choose(row: InputRow, place: int) -> None:
     assert isinstance(row, ChoiceRow)
     row.field.setCurrentIndex(place)
     row.field.activated.emit(place)
@@ -151,7 +151,7 @@ def choose(row: Row, place: int) -> None:
 def test_every_field_has_a_form_on_the_command_line(
     opened: PlanPage, qtbot: QtBot, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    inputs = opened.bench.inputs
+    inputs = opened.workbench.inputs
     rows, traffic = inputs.rows, inputs.traffic
     traffic.peak.slider.setValue(600)
     choose(traffic.rows[2], 1)
@@ -168,7 +168,7 @@ def test_every_field_has_a_form_on_the_command_line(
     choose(rows["plan.low_trust_prices"], 1)
     put(rows["plan.max_accelerators"], 8)
     providers = rows["plan.providers"]
-    assert isinstance(providers, TickRow)
+    assert isinstance(providers, MultiChoiceRow)
     providers.model.item(0).setCheckState(Qt.CheckState.Checked)
     inputs.slo.lines[0].setText("latency_ms.p95 < 900")
     answered(opened, qtbot)
@@ -186,7 +186,7 @@ def test_every_field_has_a_form_on_the_command_line(
         stack.undo()
     answered(opened, qtbot)
     assert recommended(opened) == ("acme/c2@here", 6)
-    assert providers.ticked() == ()
+    assert providers.selected_names() == ()
 
 
 def test_a_run_is_planned_with_users_and_another_slo(
@@ -199,13 +199,13 @@ def test_a_run_is_planned_with_users_and_another_slo(
     stages = tuple(replace(stage, arrival_kind="poisson") for stage in results.full_run().result.stages)
     run = plan_sources.endpoint_run(tmp_path / "run", stages=stages)
     presenter = page.presenter
-    presenter.settle_after(600_000)
+    presenter.set_simulation_delay(600_000)
     page.open_sources((run,))
     qtbot.waitUntil(lambda: presenter.state.phase == "preview", timeout=60_000)
-    inputs = page.bench.inputs
+    inputs = page.workbench.inputs
     peak: PeakRow = inputs.traffic.peak
     qtbot.mouseClick(peak.by_users, Qt.MouseButton.LeftButton, pos=QPoint(8, peak.by_users.height() // 2))
-    peak.count.setValue(36_000)
+    peak.user_count.setValue(36_000)
     inputs.slo.lines[0].setText("latency_ms.p95 < 80")
     qtbot.waitUntil(lambda: presenter.state.is_current, timeout=60_000)
     question = page.presenter.state.question
@@ -216,12 +216,12 @@ def test_a_run_is_planned_with_users_and_another_slo(
 
 
 def test_where_nothing_fits_a_relaxation_is_one_press_away(opened: PlanPage, qtbot: QtBot) -> None:
-    inputs, card = opened.bench.inputs, opened.bench.card
-    opened.presenter.settle_after(1)
+    inputs, card = opened.workbench.inputs, opened.workbench.card
+    opened.presenter.set_simulation_delay(1)
     put(inputs.rows["plan.budget"], 10)
     settled(opened, qtbot)
     assert card.sentence.text() == "No offer fits a peak of 60/s inside latency_ms.p95 < 1000."
-    assert "2 offers: " in card.blocks.text()
+    assert "2 offers: " in card.blockers.text()
     relax = relaxing_button(card, "Set budget to 4380 USD/month")
     qtbot.mouseClick(relax, Qt.MouseButton.LeftButton)
     answered(opened, qtbot)
@@ -233,28 +233,28 @@ def relaxing_button(card: PlanCard, words: str) -> QPushButton:
 
 
 def test_what_is_chosen_in_the_table_is_shown_beside_it(opened: PlanPage, qtbot: QtBot) -> None:
-    bench = opened.bench
-    row = bench.offers.model.row_of("acme/c4@here")
+    bench = opened.workbench
+    row = bench.offers.model.find_row("acme/c4@here")
     assert row is not None
     bench.offers.table.selectRow(row)
     assert bench.card.title.text() == "Another offer"
     assert bench.card.sentence.text().startswith("4 × acme/c4@here")
-    qtbot.mouseClick(bench.card.back, Qt.MouseButton.LeftButton)
+    qtbot.mouseClick(bench.card.back_button, Qt.MouseButton.LeftButton)
     assert bench.card.title.text() == "Recommendation"
-    assert bench.offers.chosen_offer() is None
-    bench.chart.offer_chosen.emit("acme/c4@here")
-    assert bench.offers.chosen_offer() == "acme/c4@here"
+    assert bench.offers.selected_offer() is None
+    bench.chart.offer_selected.emit("acme/c4@here")
+    assert bench.offers.selected_offer() == "acme/c4@here"
 
 
 def test_the_card_tells_cost_chance_and_what_would_change_it(opened: PlanPage) -> None:
-    card = opened.bench.card
-    facts = card.facts.said()
+    card = opened.workbench.card
+    facts = card.properties.texts()
     assert facts["A month"] == "4,380 USD"
     assert facts["Instances"] == "6: 5 for the load, 1 spare"
     assert "with one fewer" in facts["P(SLO met)"]
     assert "peak" in card.why.text()
-    assert "needs one more instance" in card.changes.text()
-    assert len(card.swings.texts()) >= 5
+    assert "needs one more instance" in card.sensitivity_notes.text()
+    assert len(card.sensitivity.texts()) >= 5
 
 
 def test_a_price_list_and_an_offer_of_ones_own_go_over_the_catalogue(
@@ -266,7 +266,7 @@ def test_a_price_list_and_an_offer_of_ones_own_go_over_the_catalogue(
     plan = opened.presenter.state.plan
     assert plan is not None
     assert any(fleet.offer == "own/rack@cellar" for fleet in plan.offers)
-    assert opened.bench.offers.edit_price("own/rack@cellar", "0.01")
+    assert opened.workbench.offers.edit_price("own/rack@cellar", "0.01")
     answered(opened, qtbot)
     assert opened.presenter.state.error is None
     assert_the_command_says_the_same(opened, capsys)
@@ -275,11 +275,11 @@ def test_a_price_list_and_an_offer_of_ones_own_go_over_the_catalogue(
     stack.undo()
     stack.undo()
     answered(opened, qtbot)
-    form = opened.bench.offers.form
-    form.begin()
+    form = opened.workbench.offers.form
+    form.open_form()
     form.vcpus.setValue(2)
     form.price.setValue(0.01)
-    qtbot.mouseClick(form.add, Qt.MouseButton.LeftButton)
+    qtbot.mouseClick(form.add_button, Qt.MouseButton.LeftButton)
     answered(opened, qtbot)
     plan = opened.presenter.state.plan
     assert plan is not None
@@ -288,7 +288,7 @@ def test_a_price_list_and_an_offer_of_ones_own_go_over_the_catalogue(
 
 
 def test_it_is_exported_as_the_command_line_does(opened: PlanPage, qtbot: QtBot, tmp_path: Path) -> None:
-    def export(kind: Kind, name: str) -> None:
+    def export(kind: ExportKind, name: str) -> None:
         opened.export_to(kind, tmp_path / name)
         qtbot.waitUntil(lambda: name in opened.strip.text(), timeout=20_000)
 
@@ -306,19 +306,19 @@ def test_every_control_has_a_name_and_nothing_is_clipped_at_twice_the_size(opene
     opened.resize(1440, 900)
     QApplication.processEvents()
     assert (unnamed(opened), unreachable(opened), clipped(opened)) == ([], [], [])
-    opened.look.scale_text(2.0)
+    opened.theme_controller.scale_text(2.0)
     QApplication.processEvents()
     try:
         assert (opened.width(), clipped(opened)) == (1440, [])
     finally:
-        opened.look.scale_text(1.0)
+        opened.theme_controller.scale_text(1.0)
 
 
 def test_a_run_that_says_nothing_of_traffic_is_planned_for_a_supposed_one_that_is_told(
     page: PlanPage, tmp_path: Path, qtbot: QtBot
 ) -> None:
     run = plan_sources.endpoint_run(tmp_path / "run", spec=plan_sources.ENDPOINT_SPEC.partition("traffic:")[0])
-    page.presenter.settle_after(600_000)
+    page.presenter.set_simulation_delay(600_000)
     page.open_sources((Path(run),))
     answered(page, qtbot)
     question = page.presenter.state.question

@@ -7,13 +7,13 @@ import pytest
 from pytestqt.qtbot import QtBot
 
 from app.gui.plan.presenter import PlanPresenter, new_stroke
-from app.gui.plan.state import NOTHING, Change, PlanState
+from app.gui.plan.state import NO_EDITS, Change, PlanState
 from app.wiring.planning import PlanRequest
 
 
 @pytest.fixture
 def presenter(qtbot: QtBot, plan_file: Path) -> Iterator[PlanPresenter]:
-    presenter = PlanPresenter(quiet_ms=1)
+    presenter = PlanPresenter(delay_ms=1)
     presenter.open(PlanRequest((str(plan_file),)))
     qtbot.waitUntil(lambda: presenter.state.phase == "simulated", timeout=60_000)
     yield presenter
@@ -37,7 +37,7 @@ def recommended(presenter: PlanPresenter) -> tuple[str, int | None]:
 
 
 def test_a_preview_comes_before_the_simulated_answer(presenter: PlanPresenter, qtbot: QtBot) -> None:
-    presenter.change(Change("peak", (("traffic.peak", "120/s"),)))
+    presenter.apply_change(Change("peak", (("traffic.peak", "120/s"),)))
     assert not presenter.state.is_current
     told = answered(presenter, qtbot)
     assert [state.phase for state in told if state.is_current] == ["preview", "simulated"]
@@ -46,8 +46,8 @@ def test_a_preview_comes_before_the_simulated_answer(presenter: PlanPresenter, q
 
 def test_undo_redo_and_reset_lead_back_to_the_same_plans(presenter: PlanPresenter, qtbot: QtBot) -> None:
     before = presenter.state.plan
-    presenter.change(Change("peak", (("traffic.peak", "120/s"),)))
-    presenter.change(Change("price", (("price.acme/c4@here", "0.1"),)))
+    presenter.apply_change(Change("peak", (("traffic.peak", "120/s"),)))
+    presenter.apply_change(Change("price", (("price.acme/c4@here", "0.1"),)))
     answered(presenter, qtbot)
     assert recommended(presenter)[0] == "acme/c4@here"
     presenter.undo.undo()
@@ -57,7 +57,7 @@ def test_undo_redo_and_reset_lead_back_to_the_same_plans(presenter: PlanPresente
     presenter.reset()
     answered(presenter, qtbot)
     assert presenter.state.plan == before
-    assert presenter.state.edits == NOTHING
+    assert presenter.state.edits == NO_EDITS
     presenter.undo.undo()
     assert presenter.state.edits.value("traffic.peak") == "120/s"
     answered(presenter, qtbot)
@@ -66,19 +66,19 @@ def test_undo_redo_and_reset_lead_back_to_the_same_plans(presenter: PlanPresente
 def test_changes_of_one_stroke_are_one_step_back(presenter: PlanPresenter, qtbot: QtBot) -> None:
     stroke = new_stroke()
     for peak in (70, 80, 90):
-        presenter.change(Change(f"peak {peak}", (("traffic.peak", f"{peak}/s"),), stroke=stroke))
-    presenter.change(Change("peak 95", (("traffic.peak", "95/s"),), stroke=new_stroke()))
+        presenter.apply_change(Change(f"peak {peak}", (("traffic.peak", f"{peak}/s"),), stroke=stroke))
+    presenter.apply_change(Change("peak 95", (("traffic.peak", "95/s"),), stroke=new_stroke()))
     assert presenter.undo.count() == 2
     presenter.undo.undo()
     assert presenter.state.edits.value("traffic.peak") == "90/s"
     presenter.undo.undo()
-    assert presenter.state.edits == NOTHING
+    assert presenter.state.edits == NO_EDITS
     answered(presenter, qtbot)
 
 
 def test_of_many_edits_only_the_last_is_answered(presenter: PlanPresenter, qtbot: QtBot) -> None:
     for peak in range(61, 100):
-        presenter.change(Change("peak", (("traffic.peak", f"{peak}/s"),)))
+        presenter.apply_change(Change("peak", (("traffic.peak", f"{peak}/s"),)))
     told = answered(presenter, qtbot)
     answers = [state.plan.traffic.peak_per_s for state in told if state.is_current and state.plan is not None]
     assert set(answers) == {99.0}
@@ -86,7 +86,7 @@ def test_of_many_edits_only_the_last_is_answered(presenter: PlanPresenter, qtbot
 
 def test_what_cannot_be_planned_says_so_and_keeps_the_plan(presenter: PlanPresenter, qtbot: QtBot) -> None:
     before = presenter.state.plan
-    presenter.change(Change("provider", (("plan.providers", "[nobody]"),)))
+    presenter.apply_change(Change("provider", (("plan.providers", "[nobody]"),)))
     assert "no provider 'nobody'" in str(presenter.state.error)
     assert presenter.state.plan is before
     assert not presenter.state.is_current
@@ -96,7 +96,7 @@ def test_what_cannot_be_planned_says_so_and_keeps_the_plan(presenter: PlanPresen
 
 
 def test_where_nothing_fits_it_says_what_would_let_an_offer_fit(presenter: PlanPresenter, qtbot: QtBot) -> None:
-    presenter.change(Change("budget", (("plan.budget", "1 USD/month"),)))
+    presenter.apply_change(Change("budget", (("plan.budget", "1 USD/month"),)))
     answered(presenter, qtbot)
     found = presenter.state.relaxations
     assert found is not None

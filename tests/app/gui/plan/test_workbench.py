@@ -5,8 +5,8 @@ from PySide6.QtWidgets import QLabel, QLineEdit, QScrollArea, QWidget
 from pytestqt.qtbot import QtBot
 
 from app.gui.plan.page import PlanPage
-from app.gui.plan.workbench import Fold, Folding, Parts
-from app.gui.theme import Look
+from app.gui.plan.workbench import LayoutMode, Panels, ResponsiveLayout
+from app.gui.theme import ThemeController
 
 
 class Scrolled(QScrollArea):
@@ -16,10 +16,10 @@ class Scrolled(QScrollArea):
         super().__init__()
         self.setFrameShape(QScrollArea.Shape.NoFrame)
         self.setWidgetResizable(True)
-        self.parts = Parts(*(QLineEdit() for _ in range(4)))
+        self.parts = Panels(*(QLineEdit() for _ in range(4)))
         for part, width in zip(self.parts, (200, 150, 250, 180), strict=True):
             part.setMinimumWidth(width)
-        self.folding = Folding(self.parts)
+        self.folding = ResponsiveLayout(self.parts)
         self.setWidget(self.folding)
 
     def place(self, part: QWidget) -> tuple[int, int]:
@@ -39,10 +39,10 @@ def scrolled(qtbot: QtBot) -> Scrolled:
 
 @pytest.mark.parametrize(("width", "fold"), [(900, "three"), (620, "three"), (580, "two"), (450, "two"), (400, "one")])
 def test_it_folds_as_it_gets_narrower_and_never_scrolls_sideways(
-    qtbot: QtBot, scrolled: Scrolled, width: int, fold: Fold
+    qtbot: QtBot, scrolled: Scrolled, width: int, fold: LayoutMode
 ) -> None:
     scrolled.resize(width, 600)
-    qtbot.waitUntil(lambda: scrolled.folding.fold == fold)
+    qtbot.waitUntil(lambda: scrolled.folding.layout_mode == fold)
     qtbot.waitUntil(lambda: scrolled.horizontalScrollBar().maximum() == 0)
     assert all(part.isVisible() for part in scrolled.parts)
 
@@ -51,7 +51,7 @@ def test_where_the_parts_stand(qtbot: QtBot, scrolled: Scrolled) -> None:
     left, centre, right, below = scrolled.parts
     for width, fold in ((450, "two"), (300, "one"), (900, "three")):
         scrolled.resize(width, 600)
-        qtbot.waitUntil(lambda fold=fold: scrolled.folding.fold == fold)  # type: ignore[misc]
+        qtbot.waitUntil(lambda fold=fold: scrolled.folding.layout_mode == fold)  # type: ignore[misc]
         qtbot.waitUntil(lambda: scrolled.place(below)[1] > scrolled.place(centre)[1] + 20)
         is_beside = scrolled.place(centre)[0] > scrolled.place(left)[0]
         is_right_below_left = scrolled.place(right)[1] > scrolled.place(left)[1]
@@ -60,43 +60,43 @@ def test_where_the_parts_stand(qtbot: QtBot, scrolled: Scrolled) -> None:
 
 
 def test_letters_that_get_larger_fold_it_too(qtbot: QtBot, scrolled: Scrolled) -> None:
-    scrolled.parts.centre.setMinimumWidth(500)
-    qtbot.waitUntil(lambda: scrolled.folding.fold == "two")
+    scrolled.parts.center.setMinimumWidth(500)
+    qtbot.waitUntil(lambda: scrolled.folding.layout_mode == "two")
 
 
-def test_larger_text_folds_it_once_all_widgets_have_heard_of_it(qtbot: QtBot, look: Look) -> None:
+def test_larger_text_folds_it_once_all_widgets_have_heard_of_it(qtbot: QtBot, look: ThemeController) -> None:
     """Qt goes through a list of all widgets then: the process ends if one of them is gone."""
-    folding, area = Folding(Parts(*(QLabel("m" * 20) for _ in range(4)))), QScrollArea()
+    folding, area = ResponsiveLayout(Panels(*(QLabel("m" * 20) for _ in range(4)))), QScrollArea()
     qtbot.addWidget(area)
     area.setWidgetResizable(True)
     area.setWidget(folding)
     area.show()
     area.resize(3 * QLabel("m" * 20).sizeHint().width() + 60, 600)
-    qtbot.waitUntil(lambda: folding.fold == "three")
+    qtbot.waitUntil(lambda: folding.layout_mode == "three")
     for _ in range(3):
         look.scale_text(2.0)
-        qtbot.waitUntil(lambda: folding.fold != "three")
+        qtbot.waitUntil(lambda: folding.layout_mode != "three")
         look.scale_text(1.0)
-        qtbot.waitUntil(lambda: folding.fold == "three")
+        qtbot.waitUntil(lambda: folding.layout_mode == "three")
 
 
 def test_who_types_goes_on_typing(qtbot: QtBot, scrolled: Scrolled) -> None:
     scrolled.parts.right.setFocus()
     scrolled.resize(450, 600)
-    qtbot.waitUntil(lambda: scrolled.folding.fold == "two")
+    qtbot.waitUntil(lambda: scrolled.folding.layout_mode == "two")
     assert scrolled.parts.right.hasFocus()
 
 
 @pytest.mark.parametrize(("size", "scale"), [((1024, 700), 1.0), ((1400, 900), 2.0)])
 def test_the_page_does_not_scroll_sideways(
-    qtbot: QtBot, opened: PlanPage, look: Look, size: tuple[int, int], scale: float
+    qtbot: QtBot, opened: PlanPage, look: ThemeController, size: tuple[int, int], scale: float
 ) -> None:
     """With as much beside it as the window's rail and margins take."""
     look.scale_text(scale)
     try:
         rail = round(110 * scale)
         opened.resize(size[0] - rail, size[1] - 60)
-        area = opened.at_work
+        area = opened.work_area
         qtbot.waitUntil(lambda: opened.width() == size[0] - rail and area.horizontalScrollBar().maximum() == 0)
         inside = area.widget()
         assert inside is not None

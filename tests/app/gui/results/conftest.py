@@ -12,11 +12,11 @@ from pytestqt.qtbot import QtBot
 
 from app.gui.navigation import Navigation
 from app.gui.results.page import ResultsPage
-from app.gui.results.state import Shown
-from app.gui.theme import Look
+from app.gui.results.state import ShownRun
+from app.gui.theme import ThemeController
 from tests.fakes.stored_runs import SEARCHED, stored_run
 
-OpenRun = Callable[[Path], Shown]
+OpenRun = Callable[[Path], ShownRun]
 
 
 @pytest.fixture(scope="session")
@@ -39,7 +39,7 @@ def searched(made_runs: dict[str, Path], tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def page(qtbot: QtBot, navigation: Navigation, look: Look) -> Iterator[ResultsPage]:
+def page(qtbot: QtBot, navigation: Navigation, look: ThemeController) -> Iterator[ResultsPage]:
     made = ResultsPage(navigation, look)
     made.resize(1100, 760)
     made.show()
@@ -52,7 +52,7 @@ def page(qtbot: QtBot, navigation: Navigation, look: Look) -> Iterator[ResultsPa
 
 @pytest.fixture
 def opened(page: ResultsPage, qtbot: QtBot) -> OpenRun:
-    def open_run(path: Path) -> Shown:
+    def open_run(path: Path) -> ShownRun:
         with qtbot.waitSignal(page.presenter.opened, timeout=20_000):
             page.open_run(path)
         assert page.presenter.shown is not None

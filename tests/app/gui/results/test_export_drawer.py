@@ -29,14 +29,14 @@ def prompting(stages: Path) -> Path:
 def _opened(page: ResultsPage, opened: OpenRun, run: Path, qtbot: QtBot, form: str = "json") -> ExportDrawer:
     opened(run)
     drawer = page.content().drawer
-    drawer.form.setCurrentIndex(drawer.form.findData(form))
+    drawer.format_box.setCurrentIndex(drawer.format_box.findData(form))
     assert page.export()
-    qtbot.waitUntil(lambda: drawer.save.isEnabled() and drawer.telling.names.isVisible(), timeout=20_000)
+    qtbot.waitUntil(lambda: drawer.save.isEnabled() and drawer.contents.names.isVisible(), timeout=20_000)
     return drawer
 
 
 def _rows(drawer: ExportDrawer) -> list[tuple[str, str]]:
-    frame = drawer.telling.names.frame_model.frame
+    frame = drawer.contents.names.frame_model.frame
     return list(zip(frame["written"], frame["shown"], strict=True))
 
 
@@ -52,31 +52,31 @@ def test_prompts_are_left_out_until_they_are_ticked(
     page: ResultsPage, opened: OpenRun, prompting: Path, qtbot: QtBot
 ) -> None:
     drawer = _opened(page, opened, prompting, qtbot)
-    assert not drawer.telling.prompts.isChecked()
+    assert not drawer.contents.prompts.isChecked()
     assert _rows(drawer) == [(HOST, "as written"), ("workload.body", "(hidden)")]
-    assert drawer.place.text() == str(prompting / "report-hidden.json")
+    assert drawer.path_field.text() == str(prompting / "report-hidden.json")
     assert page.command_line() == "sizewise report stages --format json --hide prompts"
     assert "axolotl" not in _saved(drawer, qtbot).read_text()
-    drawer.telling.prompts.click()
+    drawer.contents.prompts.click()
     assert page.command_line() == "sizewise report stages --format json"
     assert "axolotl" in _saved(drawer, qtbot).read_text()
 
 
 def test_a_report_without_prompts_says_so(page: ResultsPage, opened: OpenRun, stages: Path, qtbot: QtBot) -> None:
     drawer = _opened(page, opened, stages, qtbot)
-    assert (drawer.telling.prompts.isVisible(), drawer.telling.no_prompts.isVisible()) == (False, True)
-    assert drawer.telling.hidden() == ()
+    assert (drawer.contents.prompts.isVisible(), drawer.contents.no_prompts.isVisible()) == (False, True)
+    assert drawer.contents.redacted_kinds() == ()
 
 
 def test_a_form_without_the_profile_has_no_prompts_to_hide(
     page: ResultsPage, opened: OpenRun, prompting: Path, qtbot: QtBot
 ) -> None:
     drawer = _opened(page, opened, prompting, qtbot, "markdown")
-    assert drawer.telling.no_prompts.text() == "This format has no prompts."
-    assert drawer.place.text() == str(prompting / "summary.md")
+    assert drawer.contents.no_prompts.text() == "This format has no prompts."
+    assert drawer.path_field.text() == str(prompting / "summary.md")
     assert _rows(drawer) == [(HOST, "as written")]
-    drawer.form.setCurrentIndex(drawer.form.findData("json"))
-    assert (drawer.telling.prompts.isVisible(), drawer.telling.hidden()) == (True, ("prompts",))
+    drawer.format_box.setCurrentIndex(drawer.format_box.findData("json"))
+    assert (drawer.contents.prompts.isVisible(), drawer.contents.redacted_kinds()) == (True, ("prompts",))
     qtbot.waitUntil(drawer.save.isEnabled, timeout=20_000)
 
 
@@ -85,12 +85,12 @@ def test_the_command_line_writes_the_same_file_and_the_run_stays_as_it_was(
 ) -> None:
     before = {path: hashlib.sha256(path.read_bytes()).digest() for path in prompting.iterdir() if path.is_file()}
     drawer = _opened(page, opened, prompting, qtbot)
-    drawer.telling.hosts.click()
+    drawer.contents.hosts.click()
     assert _rows(drawer)[0] == (HOST, "host-1")
-    drawer.telling.beside.click()
+    drawer.contents.sidecars.click()
     qtbot.waitUntil(drawer.save.isEnabled, timeout=20_000)
-    assert drawer.told.text().endswith("kB")
-    drawer.place.setText(str(tmp_path / "out" / "told.json"))
+    assert drawer.status.text().endswith("kB")
+    drawer.path_field.setText(str(tmp_path / "out" / "told.json"))
     command = page.command_line()
     assert command == (
         f"sizewise report stages --format json --hide hosts,prompts --alone --out {tmp_path / 'out' / 'told.json'}"
@@ -108,7 +108,7 @@ def test_the_summary_that_is_copied_hides_the_same(
     page: ResultsPage, opened: OpenRun, prompting: Path, qtbot: QtBot
 ) -> None:
     drawer = _opened(page, opened, prompting, qtbot)
-    drawer.telling.hosts.click()
+    drawer.contents.hosts.click()
     drawer.copy.click()
     qtbot.waitUntil(lambda: "the names and addresses of hosts" in QGuiApplication.clipboard().text(), timeout=20_000)
 
@@ -117,10 +117,10 @@ def test_a_place_of_ones_own_stays_and_takes_the_ending_of_another_form(
     page: ResultsPage, opened: OpenRun, stages: Path, qtbot: QtBot, tmp_path: Path
 ) -> None:
     drawer = _opened(page, opened, stages, qtbot)
-    drawer.place.setText(str(tmp_path / "mine.json"))
-    drawer.telling.hosts.click()
-    assert drawer.place.text() == str(tmp_path / "mine.json")
-    drawer.form.setCurrentIndex(drawer.form.findData("markdown"))
-    assert drawer.place.text() == str(tmp_path / "mine.md")
-    assert not drawer.telling.beside.isVisible()
+    drawer.path_field.setText(str(tmp_path / "mine.json"))
+    drawer.contents.hosts.click()
+    assert drawer.path_field.text() == str(tmp_path / "mine.json")
+    drawer.format_box.setCurrentIndex(drawer.format_box.findData("markdown"))
+    assert drawer.path_field.text() == str(tmp_path / "mine.md")
+    assert not drawer.contents.sidecars.isVisible()
     qtbot.waitUntil(drawer.save.isEnabled, timeout=20_000)

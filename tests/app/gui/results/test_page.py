@@ -14,10 +14,10 @@ from pytestqt.qtbot import QtBot
 from app.cli.main import main
 from app.gui.navigation import Navigation
 from app.gui.results.page import ResultsPage
-from app.gui.results.state import Shown
+from app.gui.results.state import ShownRun
 from app.gui.results.tiles import tile_lines
 from app.records.events import Noted
-from app.reporting.stored import report_of
+from app.reporting.stored import build_stored_report
 from app.storage.labels import read_labels, set_title
 from app.storage.run_directory import RESULT, StoredRun
 from reports import formatting
@@ -30,8 +30,8 @@ def texts(page: ResultsPage) -> list[str]:
     return [one.text() for one in page.findChildren(QLabel) if one.isVisibleTo(page)]
 
 
-def rescored(page: ResultsPage, qtbot: QtBot, ask: object) -> Shown:
-    with qtbot.waitSignal(page.presenter.rescored, timeout=20_000):
+def rescored(page: ResultsPage, qtbot: QtBot, ask: object) -> ShownRun:
+    with qtbot.waitSignal(page.presenter.reevaluated, timeout=20_000):
         ask()  # type: ignore[operator]
     assert page.presenter.shown is not None
     return page.presenter.shown
@@ -46,11 +46,11 @@ def test_the_page_has_the_numbers_of_the_report_in_its_own_words(
     assert report.tiles
     for tile in report.tiles:
         assert tile.label in shown
-        assert formatting.value_unit(tile.quantity) in shown
+        assert formatting.format_value_unit(tile.quantity) in shown
         assert set(tile_lines(tile)) <= set(shown)
     assert any(report.verdict.sentence.startswith(text.rstrip(".")) for text in shown if len(text) > 20)
     for row in report.objectives:
-        assert any(formatting.quantity(row.observed) in text for text in shown), row.text
+        assert any(formatting.format_quantity(row.observed) in text for text in shown), row.text
     content = page.content()
     content.tabs.setCurrentWidget(content.all_tabs[3])
     table = content.all_tabs[3].table  # type: ignore[attr-defined]
@@ -58,7 +58,7 @@ def test_the_page_has_the_numbers_of_the_report_in_its_own_words(
     assert model.rowCount() == len(report.stages)
     headers = [model.headerData(column, Qt.Orientation.Horizontal) for column in range(model.columnCount())]
     for place, stage in enumerate(report.stages):
-        assert model.index(place, headers.index("p95")).data() == formatting.quantity(stage.p95)
+        assert model.index(place, headers.index("p95")).data() == formatting.format_quantity(stage.p95)
 
 
 def test_another_slo_is_judged_at_once_and_as_measured_leads_back(
@@ -74,7 +74,7 @@ def test_another_slo_is_judged_at_once_and_as_measured_leads_back(
     assert verdict.stamp.text().startswith("Re-scored: SLO latency_ms.p95 < 2 and error_rate < 0.1%")
     assert editor.lines[0].badge.text() == "FAIL"
     back = rescored(page, qtbot, editor.reset.click)
-    assert back.report is own.own
+    assert back.report is own.own_report
     assert not verdict.stamp.isVisibleTo(page)
     assert editor.lines[0].text() == "latency_ms.p95 < 50"
 
@@ -85,7 +85,7 @@ def test_what_cannot_be_read_as_an_objective_is_told_beside_it_and_changes_nothi
     shown = opened(stages)
     line = page.content().overview.slo.lines[0]
     line.setText("latency_ms.p59 < 5")
-    assert 'latency_ms has no aggregate "p59"' in line.told.text()
+    assert 'latency_ms has no aggregate "p59"' in line.message.text()
     assert page.presenter.shown is shown
     assert not page.presenter.is_busy
 
@@ -95,24 +95,24 @@ def test_a_window_makes_every_number_again_and_the_command_line_says_so(
 ) -> None:
     own = opened(stages)
     content = page.content()
-    middle = own.own.stages[1]
+    middle = own.own_report.stages[1]
     window = rescored(
-        page, qtbot, lambda: content.overview.axis.linked.choose_span(middle.start_s + 0.001, middle.start_s + 9.999)
+        page, qtbot, lambda: content.overview.axis.linked.select_span(middle.start_s + 0.001, middle.start_s + 9.999)
     )
     assert [row.name for row in window.report.stages] == ["middle"]
     assert window.report.stages[0].completed < middle.completed
-    assert formatting.value_unit(window.report.tiles[0].quantity) in texts(page)
+    assert formatting.format_value_unit(window.report.tiles[0].quantity) in texts(page)
     content.tabs.setCurrentWidget(content.requests)
     qtbot.waitUntil(lambda: content.requests.model.rowCount() > 0)
-    assert "of the chosen window" in content.requests.told.text()
+    assert "of the chosen window" in content.requests.status.text()
     command = page.command_line()
     assert command is not None
     assert main([*shlex.split(command)[1:], "--format", "text"]) == 0
     told = capsys.readouterr().out
     for tile in window.report.tiles:
-        assert formatting.quantity(tile.quantity).replace(formatting.THIN, " ") in told
+        assert formatting.format_quantity(tile.quantity).replace(formatting.THIN, " ") in told
     back = rescored(page, qtbot, content.overview.axis.linked.clear_span)
-    assert back.report is own.own
+    assert back.report is own.own_report
 
 
 def test_an_empty_window_is_refused_in_a_sentence_and_the_page_stays(
@@ -120,22 +120,22 @@ def test_an_empty_window_is_refused_in_a_sentence_and_the_page_stays(
 ) -> None:
     own = opened(stages)
     with qtbot.waitSignal(page.presenter.refused, timeout=20_000):
-        page.content().overview.axis.linked.choose_span(9_000, 9_010)
+        page.content().overview.axis.linked.select_span(9_000, 9_010)
     assert page.strip.text().startswith("Nothing was to be sent from 9000 s to 9010 s")
     assert page.presenter.shown is own
     assert page.content().overview.axis.linked.span() is None
 
 
 def test_what_was_noted_while_it_ran_stands_at_its_moment(page: ResultsPage, opened: OpenRun, stages: Path) -> None:
-    clock = StoredRun(stages).measured.clock
+    clock = StoredRun(stages).complete_result.clock
     line = msgspec.json.encode(Noted(at_ns=clock.monotonic_start_ns + 1_500_000_000, text="a deploy\nbegan"))
     with (stages / "events.jsonl").open("ab") as events:
         events.write(line + b"\n")
     opened(stages)
     rates = page.content().overview.axis.rates
-    assert [(mark.x, mark.label) for mark in rates.marks.marks] == [(1.5, "a deploy began")]
-    page.show_moment(2.0)
-    assert [mark.x for mark in rates.marks.marks] == [1.5, 2.0]
+    assert [(mark.x, mark.label) for mark in rates.decorations.markers] == [(1.5, "a deploy began")]
+    page.show_time(2.0)
+    assert [mark.x for mark in rates.decorations.markers] == [1.5, 2.0]
 
 
 def test_the_slowest_request_leads_to_its_moment(
@@ -146,7 +146,7 @@ def test_the_slowest_request_leads_to_its_moment(
     content.tabs.setCurrentWidget(content.requests)
     table = content.requests.table
     qtbot.waitUntil(lambda: content.requests.model.rowCount() > 0)
-    frame = content.requests.model.shown()
+    frame = content.requests.model.visible_frame()
     assert frame["latency_ms"].iloc[0] == frame["latency_ms"].max()
     table.setFocus()
     table.selectRow(0)
@@ -164,14 +164,14 @@ def test_requests_are_filtered_by_stage_result_and_least_latency(
     qtbot.waitUntil(lambda: requests.model.rowCount() > 0)
     every = requests.model.rowCount()
     requests.stage.setCurrentText("low")
-    low = requests.model.shown()
+    low = requests.model.visible_frame()
     assert set(low["stage"]) == {"low"}
     least_ms = round(float(low["latency_ms"].quantile(0.9)), 3)
-    requests.least.setText(f"{least_ms}")
+    requests.min_latency.setText(f"{least_ms}")
     assert requests.model.rowCount() == (low["latency_ms"] >= least_ms).sum() < len(low) / 2
-    requests.least.setText("slow")
-    assert "slow is no number of milliseconds" in requests.told.text()
-    requests.least.setText("")
+    requests.min_latency.setText("slow")
+    assert "slow is no number of milliseconds" in requests.status.text()
+    requests.min_latency.setText("")
     requests.stage.setCurrentIndex(0)
     assert requests.model.rowCount() == every
     requests.result.setCurrentText("failed")
@@ -184,20 +184,20 @@ def test_a_title_is_shown_exported_and_undone(
     opened(stages)
     header, undo = page.content().header, page.undo_stack()
     assert undo is not None
-    assert (header.title.text(), header.called.placeholderText()) == ("three stages", "three stages")
-    header.called.setText("before the new driver")
+    assert (header.title.text(), header.title_field.placeholderText()) == ("three stages", "three stages")
+    header.title_field.setText("before the new driver")
     with qtbot.waitSignal(navigation.library_changed):
-        header.called.editingFinished.emit()
+        header.title_field.editingFinished.emit()
     assert read_labels(stages).title == "before the new driver"
     assert header.title.text() == "before the new driver"
-    assert header.facts.text().startswith("three stages · ")
+    assert header.details.text().startswith("three stages · ")
     shown = page.presenter.shown
     assert shown is not None
     assert "before the new driver" in render(shown.report, "markdown")
-    told = report_of(StoredRun(stages))
+    told = build_stored_report(StoredRun(stages))
     assert (shown.report.header, shown.report.notes) == (told.header, told.notes)
     undo.undo()
-    assert (header.title.text(), header.called.text(), read_labels(stages).title) == ("three stages", "", "")
+    assert (header.title.text(), header.title_field.text(), read_labels(stages).title) == ("three stages", "", "")
     undo.redo()
     set_title(stages, "by another hand")
     page.enter()
@@ -235,18 +235,18 @@ def test_the_report_is_exported_where_one_chooses_and_the_summary_copied(
 ) -> None:
     shown = opened(stages)
     drawer = page.content().drawer
-    drawer.form.setCurrentIndex(drawer.form.findData("markdown"))
+    drawer.format_box.setCurrentIndex(drawer.format_box.findData("markdown"))
     assert page.export()
-    assert drawer.place.text() == str(stages / "summary.md")
+    assert drawer.path_field.text() == str(stages / "summary.md")
     qtbot.waitUntil(drawer.save.isEnabled, timeout=20_000)
-    drawer.place.setText(str(tmp_path / "out" / "summary.md"))
+    drawer.path_field.setText(str(tmp_path / "out" / "summary.md"))
     with qtbot.waitSignal(drawer.saved, timeout=20_000):
         drawer.save.click()
     assert (tmp_path / "out" / "summary.md").read_text() == render(shown.report, "markdown")
     assert drawer.open.isEnabled()
     drawer.copy.click()
     qtbot.waitUntil(lambda: QGuiApplication.clipboard().text() == render(shown.report, "markdown"), timeout=20_000)
-    drawer.place.setText(str(stages / RESULT / "impossible.md"))
+    drawer.path_field.setText(str(stages / RESULT / "impossible.md"))
     with qtbot.waitSignal(drawer.failed, timeout=20_000):
         drawer.save.click()
     assert page.strip.text().startswith("Cannot write")
@@ -258,9 +258,9 @@ def test_a_report_of_another_slo_is_not_written_over_the_runs_own(
     opened(stages)
     rescored(page, qtbot, lambda: page.content().overview.slo.lines[0].setText("latency_ms.p95 < 3"))
     drawer = page.content().drawer
-    drawer.form.setCurrentIndex(drawer.form.findData("json"))
+    drawer.format_box.setCurrentIndex(drawer.format_box.findData("json"))
     assert page.export()
-    assert drawer.place.text() == str(stages / "report-rescored.json")
+    assert drawer.path_field.text() == str(stages / "report-rescored.json")
     qtbot.waitUntil(drawer.save.isEnabled, timeout=20_000)
     with qtbot.waitSignal(drawer.saved, timeout=20_000):
         drawer.save.click()
@@ -308,9 +308,9 @@ def test_the_run_is_compared_planned_and_repeated_by_the_window(
     opened(stages)
     header = page.content().header
     for button, signal, told in (
-        (header.buttons[1], navigation.comparison_wanted, (stages,)),
-        (header.buttons[2], navigation.plan_wanted, (stages,)),
-        (header.buttons[3], navigation.profile_opened, stages / "spec.yaml"),
+        (header.buttons[1], navigation.comparison_requested, (stages,)),
+        (header.buttons[2], navigation.plan_requested, (stages,)),
+        (header.buttons[3], navigation.open_profile_requested, stages / "spec.yaml"),
     ):
         with qtbot.waitSignal(signal) as heard:
             button.click()
@@ -323,13 +323,13 @@ def test_a_moment_asked_for_before_the_run_is_there_is_shown_then(
 ) -> None:
     with qtbot.waitSignal(page.presenter.opened, timeout=20_000):
         page.open_run(stages)
-        page.show_moment(21.5)
+        page.show_time(21.5)
     assert page.content().overview.axis.rates.crosshair.x == pytest.approx(21.5)
 
 
 def test_the_status_bar_is_told_of_the_shown_runs_trust(
     page: ResultsPage, navigation: Navigation, opened: OpenRun, stages: Path, qtbot: QtBot
 ) -> None:
-    with qtbot.waitSignal(navigation.trust_shown, timeout=20_000) as told:
+    with qtbot.waitSignal(navigation.validity_changed, timeout=20_000) as told:
         shown = opened(stages)
     assert told.args == [shown.result.verdict.status, "\n".join(shown.result.verdict.reasons), "results"]

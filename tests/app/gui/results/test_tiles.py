@@ -32,11 +32,11 @@ def test_the_window_shows_the_same_numbers_as_every_other_format(qapp: QApplicat
     tiles = Tiles()
     tiles.show_tiles(report.tiles)
     for tile, card in zip(report.tiles, tiles.cards, strict=True):
-        number = formatting.value_unit(tile.quantity)
+        number = formatting.format_value_unit(tile.quantity)
         assert card.value.text() == number
-        interval = formatting.interval(tile.quantity)
+        interval = formatting.format_interval(tile.quantity)
         assert interval is None or any(interval in text for text in card.texts())
-        assert f"{tile.label} {formatting.quantity(tile.quantity)}".replace(formatting.THIN, " ") in " ".join(
+        assert f"{tile.label} {formatting.format_quantity(tile.quantity)}".replace(formatting.THIN, " ") in " ".join(
             told.split()
         )
     model = QuantityModel(None, frames.STAGE_QUANTITIES)
@@ -44,7 +44,7 @@ def test_the_window_shows_the_same_numbers_as_every_other_format(qapp: QApplicat
     names = [str(name) for name in model.frame.columns]
     for place, row in enumerate(report.stages):
         for column in ("offered", "achieved", "good", "p50", "p95", "p99"):
-            assert model.index(place, names.index(column)).data() == formatting.quantity(getattr(row, column))
+            assert model.index(place, names.index(column)).data() == formatting.format_quantity(getattr(row, column))
     tiles.deleteLater()
     QCoreApplication.sendPostedEvents(None, QEvent.Type.DeferredDelete.value)
 
@@ -63,7 +63,7 @@ def test_what_is_not_to_be_relied_on_is_struck_through_with_the_word(
     card = TileCard(HeadlineTile(label="Latency p99", quantity=quantity, note="in low"))
     qtbot.addWidget(card)
     assert card.value.font().strikeOut() is is_struck
-    assert card.texts() == ["Latency p99", formatting.value_unit(quantity), *lines]
+    assert card.texts() == ["Latency p99", formatting.format_value_unit(quantity), *lines]
 
 
 def test_an_invalid_stage_is_struck_through_in_tables_and_sorts_by_its_number(qapp: QApplication) -> None:

@@ -7,15 +7,15 @@ from PySide6.QtCore import QObject
 from PySide6.QtWidgets import QApplication
 from pytestqt.qtbot import QtBot
 
-from app.gui.run.command import Command
+from app.gui.run.command import CommandRunner
 
 
 def test_what_a_command_wrote_and_its_exit_code_are_heard(qtbot: QtBot, qapp: QObject, tmp_path: Path) -> None:
-    command = Command(qapp)
+    command = CommandRunner(qapp)
     profile = b'sizewise: 1\nname: mine\ntarget: {protocol: http, url: "http://127.0.0.1:1"}\n' + (
         b"workload: {body: 1}\nload: {stages: [{trace: t.csv}]}\n"
     )
-    with qtbot.waitSignal(command.ended, timeout=30_000) as ended:
+    with qtbot.waitSignal(command.finished, timeout=30_000) as ended:
         command.start(("profiles", "check", "-"), profile, tmp_path)
     code, out, said = ended.args
     assert (code, out) == (2, b"")
@@ -25,9 +25,9 @@ def test_what_a_command_wrote_and_its_exit_code_are_heard(qtbot: QtBot, qapp: QO
 
 def test_a_command_goes_with_its_owner_and_tells_nothing_once_stopped(qapp: QApplication) -> None:
     owner = QObject()
-    command = Command(owner)
+    command = CommandRunner(owner)
     told: list[int] = []
-    command.ended.connect(lambda code, *_: told.append(code))
+    command.finished.connect(lambda code, *_: told.append(code))
     command.start(("--version",))
     command.stop()
     command.start(("profiles", "list"))

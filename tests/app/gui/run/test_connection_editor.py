@@ -25,10 +25,10 @@ def connection_to(qtbot: QtBot, document: EditedDocument) -> Iterator[Connection
     qtbot.addWidget(editor)
     editor.show_document(document)
     editor.show()
-    with qtbot.waitSignal(editor.command.ended, timeout=30_000):
-        qtbot.mouseClick(editor.test, Qt.MouseButton.LeftButton)
-        assert not editor.test.isEnabled()
-        assert editor.stop.isVisible()
+    with qtbot.waitSignal(editor.command.finished, timeout=30_000):
+        qtbot.mouseClick(editor.test_button, Qt.MouseButton.LeftButton)
+        assert not editor.test_button.isEnabled()
+        assert editor.stop_button.isVisible()
     yield editor
 
 
@@ -49,8 +49,8 @@ def test_one_request_is_told_with_its_times_and_without_its_secret(qtbot: QtBot)
     assert rows["First byte"].endswith("ms")
     assert rows["Sent: Authorization"] == rows["Received: Set-Cookie"] == "<redacted>"
     assert not {"s3cret", "tasty"} & set(" ".join(rows.values()).split())
-    assert editor.test.isEnabled()
-    assert not editor.stop.isVisible()
+    assert editor.test_button.isEnabled()
+    assert not editor.stop_button.isVisible()
 
 
 def test_what_goes_wrong_has_a_title_and_a_remedy(qtbot: QtBot) -> None:
@@ -78,9 +78,9 @@ def test_a_test_can_be_stopped(qtbot: QtBot) -> None:
     with ScriptedServer(Script(reply=Reply(manner="hang"))) as server:
         editor.show_document(asking(server.url))
         editor.show()
-        qtbot.mouseClick(editor.test, Qt.MouseButton.LeftButton)
+        qtbot.mouseClick(editor.test_button, Qt.MouseButton.LeftButton)
         qtbot.waitUntil(lambda: bool(server.requests), timeout=30_000)
-        qtbot.mouseClick(editor.stop, Qt.MouseButton.LeftButton)
+        qtbot.mouseClick(editor.stop_button, Qt.MouseButton.LeftButton)
     assert not editor.command.is_running
     assert editor.strip.text() == "The test was stopped."
-    assert editor.test.isEnabled()
+    assert editor.test_button.isEnabled()

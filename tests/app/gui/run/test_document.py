@@ -44,18 +44,18 @@ def document(owner: QWidget, clock: Clock) -> ProfileDocument:
 
 
 def test_a_field_keeps_the_comments_and_says_what_it_did(document: ProfileDocument) -> None:
-    document.set_dotted("load.seed", 8)
+    document.set_dotted_value("load.seed", 8)
     assert document.text == "sizewise: 1\nname: a   # the name\nload: {seed: 8}\n"
     assert document.stack.undoText() == "Set load.seed"
-    document.set_dotted("load.seed", None)
+    document.set_dotted_value("load.seed", None)
     assert document.value("load") == {}
     assert (document.value("load.seed"), document.value("nothing.at.all")) == (None, None)
 
 
 def test_edits_of_one_field_are_one_step_and_of_two_are_two(document: ProfileDocument) -> None:
     for seed in (8, 89, 890):
-        document.set_dotted("load.seed", seed)
-    document.set_dotted("name", "b")
+        document.set_dotted_value("load.seed", seed)
+    document.set_dotted_value("name", "b")
     assert document.stack.count() == 2
     document.stack.undo()
     assert document.value("load.seed") == 890
@@ -66,8 +66,8 @@ def test_edits_of_one_field_are_one_step_and_of_two_are_two(document: ProfileDoc
 
 
 def test_what_is_typed_back_is_no_step_at_all(document: ProfileDocument) -> None:
-    document.set_dotted("load.seed", 8)
-    document.set_dotted("load.seed", 7)
+    document.set_dotted_value("load.seed", 8)
+    document.set_dotted_value("load.seed", 7)
     assert document.stack.count() == 0
     assert document.is_saved
 
@@ -86,7 +86,7 @@ def test_text_that_is_no_yaml_stays_and_the_tree_waits(document: ProfileDocument
     assert document.error is not None
     assert document.error.line is not None
     assert document.value("load.seed") == 7
-    document.set_dotted("load.seed", 9)  # a form that shows a tree of before cannot change the text
+    document.set_dotted_value("load.seed", 9)  # a form that shows a tree of before cannot change the text
     assert document.text == TEXT + "x: [\n"
     document.set_text("- a list")
     assert document.error is not None

@@ -12,7 +12,7 @@ from app.gui.run.editors import special_editors
 from app.gui.run.lengths_editor import LengthsEditor
 from app.gui.run.preview import Preview
 from app.gui.run.search_editor import SearchEditor
-from app.gui.theme import Look
+from app.gui.theme import ThemeController
 from app.profiles.bundled import bundled_profiles
 from app.profiles.document import read_document
 from tests.fakes.edited import EditedDocument
@@ -32,7 +32,7 @@ def name_of(widget: QWidget) -> str:
 
 
 def test_each_is_shown_where_it_is_of_use_and_everything_has_a_name(
-    qtbot: QtBot, navigation: Navigation, look: Look
+    qtbot: QtBot, navigation: Navigation, look: ThemeController
 ) -> None:
     holder = QWidget()
     qtbot.addWidget(holder)
@@ -62,7 +62,7 @@ def test_each_is_shown_where_it_is_of_use_and_everything_has_a_name(
     qtbot.waitUntil(lambda: bool(search.view.rates_per_s), timeout=30_000)
 
 
-def test_lengths_are_drawn_with_the_profiles_seed(qtbot: QtBot, look: Look) -> None:
+def test_lengths_are_drawn_with_the_profiles_seed(qtbot: QtBot, look: ThemeController) -> None:
     editor = LengthsEditor(look)
     qtbot.addWidget(editor)
     editor.show_document(bundled("chat"))
@@ -79,7 +79,7 @@ def test_lengths_are_drawn_with_the_profiles_seed(qtbot: QtBot, look: Look) -> N
     assert "'many' is not a length" in str(editor.view.reason)
 
 
-def test_lengths_are_drawn_while_the_rest_is_not_right_yet(qtbot: QtBot, look: Look) -> None:
+def test_lengths_are_drawn_while_the_rest_is_not_right_yet(qtbot: QtBot, look: ThemeController) -> None:
     editor = LengthsEditor(look)
     qtbot.addWidget(editor)
     workload = {"prompts": {"input_tokens": 40}}
@@ -94,12 +94,14 @@ def test_the_preview_says_what_start_does(qtbot: QtBot) -> None:
     document = bundled("chat")
     preview.show_document(document)
     qtbot.waitUntil(lambda: preview.view.work is not None, timeout=30_000)
-    said = {one.name: (one.value, one.below) for one in preview.tiles()}
+    said = {one.name: (one.value, one.detail) for one in preview.tiles()}
     assert said["Work"] == ("1 stage", "")
     assert said["Requests"] == ("about 400", "expected")
     assert said["Tokens"][0].endswith(" in")
     assert said["Money"][0] == "n/a"
-    assert preview.safety.text().startswith("Start sends about 400 requests to a server that the run starts itself")
+    assert preview.start_summary.text().startswith(
+        "Start sends about 400 requests to a server that the run starts itself"
+    )
     document.take("load.stages", [{"rate": "x"}])
     preview.show_document(document)
     qtbot.waitUntil(lambda: preview.view.reason is not None, timeout=30_000)
@@ -116,10 +118,10 @@ def test_the_preview_of_a_grid_names_the_cells_that_cannot_run(qtbot: QtBot) -> 
     ((cell, reason),) = preview.cells.rows
     assert cell == "1 variant"
     assert reason.endswith("(target.threads): digits cpu as-is, batch 1, 1000 threads")
-    assert "measures 2 stages on this machine" in preview.safety.text()
+    assert "measures 2 stages on this machine" in preview.start_summary.text()
 
 
-def test_a_search_is_wanted_given_an_objective_and_edited(qtbot: QtBot, look: Look) -> None:
+def test_a_search_is_wanted_given_an_objective_and_edited(qtbot: QtBot, look: ThemeController) -> None:
     editor = SearchEditor(look)
     qtbot.addWidget(editor)
     document = EditedDocument({"target": {"protocol": "http"}})
@@ -132,14 +134,14 @@ def test_a_search_is_wanted_given_an_objective_and_edited(qtbot: QtBot, look: Lo
     editor.show_document(document)
     editor.show()
     assert not editor.chart.isVisible()
-    editor.wanted.click()
+    editor.search_box.click()
     assert document.value("load.search.start") == "10/s"
     qtbot.waitUntil(lambda: "needs an SLO" in editor.strip.text(), timeout=30_000)
-    editor.strip.acted.emit()
+    editor.strip.action_triggered.emit()
     assert document.value("slo") == ["latency_ms.p95 < 50"]
     qtbot.waitUntil(lambda: editor.strip.text() == "", timeout=30_000)
     assert editor.view.rates_per_s[:2] == (10, 20)
-    assert editor.said.text().startswith("13 to ")
+    assert editor.summary_label.text().startswith("13 to ")
     editor.start.setText("40/s")
     editor.start.editingFinished.emit()
     assert document.value("load.search.start") == "40/s"
@@ -153,5 +155,5 @@ def test_a_search_is_wanted_given_an_objective_and_edited(qtbot: QtBot, look: Lo
     editor.hold.setText("long")
     editor.hold.editingFinished.emit()
     qtbot.waitUntil(lambda: "not right yet" in editor.strip.text(), timeout=30_000)
-    editor.wanted.click()
+    editor.search_box.click()
     assert document.value("load.search") is None

@@ -24,8 +24,8 @@ class Edited:
         self.editor.edited.connect(self._take)
         self.editor.show_document(self.document)
         self.editor.show()
-        looked = self.editor.inspecting
-        qtbot.waitUntil(lambda: not looked.looked.is_busy and looked.looked.working is not None, timeout=30_000)
+        looked = self.editor.inspector
+        qtbot.waitUntil(lambda: not looked.state.is_busy and looked.state.working_providers is not None, timeout=30_000)
 
     def _take(self, path: str, value: object) -> None:
         self.document.take(path, value)
@@ -41,10 +41,13 @@ def test_a_bundled_model_is_looked_into_and_its_variants_are_ticked(qtbot: QtBot
     edited = Edited(qtbot, model="digits", providers=["cpu", "cuda"])
     editor, target = edited.editor, edited.document.tree["target"]
     assert "Parameters" in tree_texts(editor)
-    assert editor.drop.said.text() == "digits.onnx"
+    assert editor.drop_zone.heading_label.text() == "digits.onnx"
     assert editor.providers.boxes["cuda"].isChecked()
-    assert "NVIDIA" in editor.providers.reasons()["cuda"] or "build" in editor.providers.reasons()["cuda"]
-    assert "cpu" not in editor.providers.reasons()
+    assert (
+        "NVIDIA" in editor.providers.unavailable_reasons()["cuda"]
+        or "build" in editor.providers.unavailable_reasons()["cuda"]
+    )
+    assert "cpu" not in editor.providers.unavailable_reasons()
     qtbot.mouseClick(editor.precision.boxes["fp16"], _BUTTON, pos=QPoint(8, 8))
     qtbot.mouseClick(editor.batch.boxes["16"], _BUTTON, pos=QPoint(8, 8))
     assert (target["precision"], target["batch"]) == (["as-is", "fp16"], [1, 16])
@@ -76,7 +79,7 @@ def test_an_open_axis_is_given_a_length(qtbot: QtBot, tmp_path: Path) -> None:
     assert "leaves the length of seq open" in edited.editor.strip.text()
     edited.editor.axes.fields["seq"].setValue(16)
     assert edited.document.value("target.runtime.axes") == {"seq": 16}
-    qtbot.waitUntil(lambda: not edited.editor.inspecting.looked.is_busy, timeout=30_000)
+    qtbot.waitUntil(lambda: not edited.editor.inspector.state.is_busy, timeout=30_000)
     assert edited.editor.strip.text() == ""
     assert edited.editor.memory.rows
 
@@ -89,8 +92,8 @@ def drop_of(path: Path) -> QMimeData:
 
 def test_a_model_is_dropped_and_the_drop_says_before_what_it_does(qtbot: QtBot, tmp_path: Path) -> None:
     edited = Edited(qtbot, tmp_path / "p.yaml")
-    zone = edited.editor.drop
-    assert zone.said.text() == "Drop a model here"
+    zone = edited.editor.drop_zone
+    assert zone.heading_label.text() == "Drop a model here"
     model = tmp_path / "mine.onnx"
     model.write_bytes(DIGITS_MODEL.read_bytes())
     action, keys = Qt.DropAction.CopyAction, Qt.KeyboardModifier.NoModifier
@@ -99,14 +102,14 @@ def test_a_model_is_dropped_and_the_drop_says_before_what_it_does(qtbot: QtBot, 
     zone.dragEnterEvent(refused)
     assert not refused.isAccepted()
     zone.dragEnterEvent(QDragEnterEvent(QPoint(5, 5), action, data, _BUTTON, keys))
-    assert zone.said.text() == "Release to look into mine.onnx"
+    assert zone.heading_label.text() == "Release to look into mine.onnx"
     zone.dropEvent(QDropEvent(QPointF(5, 5), action, data, _BUTTON, keys))
     assert edited.document.value("target.model") == "mine.onnx"
-    qtbot.waitUntil(lambda: edited.editor.inspecting.looked.inspection is not None, timeout=30_000)
+    qtbot.waitUntil(lambda: edited.editor.inspector.state.inspection is not None, timeout=30_000)
     zone.bundled.setCurrentIndex(1)
     zone.bundled.activated.emit(1)
     assert edited.document.value("target.model") == "digits"
-    qtbot.waitUntil(lambda: not edited.editor.inspecting.looked.is_busy, timeout=30_000)
+    qtbot.waitUntil(lambda: not edited.editor.inspector.state.is_busy, timeout=30_000)
 
 
 @pytest.mark.parametrize("target", [{"protocol": "http", "url": "http://x"}])
@@ -116,4 +119,4 @@ def test_it_is_of_no_use_for_an_endpoint(qtbot: QtBot, target: dict[str, str]) -
     editor.show_document(EditedDocument({"target": target}))
     editor.show()
     assert not editor.isVisible()
-    assert not editor.inspecting.looked.is_busy
+    assert not editor.inspector.state.is_busy

@@ -13,17 +13,17 @@ from pytestqt.qtbot import QtBot
 from app.gui.navigation import Navigation
 from app.gui.run import drafts
 from app.gui.run.page import RunPage
-from app.gui.theme import Look
-from app.profiles.beginnings import ENDPOINT
+from app.gui.theme import ThemeController
+from app.profiles.beginnings import ENDPOINT_TEMPLATE
 from app.profiles.bundled import bundled_profiles
 from app.profiles.document import read_document
 from app.profiles.loading import load_profile
 
-RIGHT = ENDPOINT.format(name="mine")
+RIGHT = ENDPOINT_TEMPLATE.format(name="mine")
 
 
 @pytest.fixture
-def page(qtbot: QtBot, navigation: Navigation, look: Look) -> Iterator[RunPage]:
+def page(qtbot: QtBot, navigation: Navigation, look: ThemeController) -> Iterator[RunPage]:
     made = RunPage(navigation, look)
     made.resize(1180, 760)
     made.show()
@@ -47,11 +47,11 @@ def checked(qtbot: QtBot, page: RunPage) -> RunPage:
 
 def test_an_empty_page_offers_a_sample_that_can_be_started(qtbot: QtBot, page: RunPage, navigation: Navigation) -> None:
     assert (page.start(), page.command_line(), page.export(), page.has_unsaved_changes) == (False, None, False, False)
-    assert page.empty.sample.hasFocus()
-    qtbot.mouseClick(page.empty.sample, Qt.MouseButton.LeftButton)
+    assert page.empty.sample_button.hasFocus()
+    qtbot.mouseClick(page.empty.sample_button, Qt.MouseButton.LeftButton)
     qtbot.waitUntil(page.head.start.isEnabled)
     assert page.command_line() == "sizewise run quickstart"
-    with qtbot.waitSignal(navigation.launch_wanted) as launched:
+    with qtbot.waitSignal(navigation.launch_requested) as launched:
         qtbot.mouseClick(page.head.start, Qt.MouseButton.LeftButton)
     assert launched.args is not None
     assert launched.args[0].arguments == ("run", "quickstart")
@@ -59,7 +59,7 @@ def test_an_empty_page_offers_a_sample_that_can_be_started(qtbot: QtBot, page: R
 
 def test_the_form_and_the_yaml_keep_step(qtbot: QtBot, page: RunPage, mine: Path) -> None:
     page.open_profile(mine)
-    rate = page.form.part_at(("load", "stages", 0, "rate")).editor.line
+    rate = page.form.find_part(("load", "stages", 0, "rate")).editor.line
     rate.selectAll()
     qtbot.keyClicks(rate, "70/s")
     assert "rate: 70/s, duration" in page.source.text.toPlainText()
@@ -87,7 +87,7 @@ def test_a_broken_yaml_names_its_line_and_the_form_waits(qtbot: QtBot, page: Run
 
 def test_an_error_is_told_at_its_field_and_the_strip_leads_there(qtbot: QtBot, page: RunPage, mine: Path) -> None:
     page.open_profile(mine)
-    row = page.form.part_at(("load", "stages", 0, "duration"))
+    row = page.form.find_part(("load", "stages", 0, "duration"))
     row.editor.line.selectAll()
     qtbot.keyClicks(row.editor.line, "30")
     qtbot.waitUntil(lambda: "no unit" in row.problem.text())
@@ -96,20 +96,20 @@ def test_an_error_is_told_at_its_field_and_the_strip_leads_there(qtbot: QtBot, p
     assert "no unit" in page.head.start.accessibleDescription()
     assert page.head.state.text() == "wrong"
     page.form.search.setFocus()
-    page.wrong_strip.acted.emit()
+    page.error_strip.action_triggered.emit()
     assert row.editor.line.hasFocus()
     qtbot.keyClicks(row.editor.line, "s")
     qtbot.waitUntil(page.head.start.isEnabled)
     assert row.problem.text() == ""
-    assert page.wrong_strip.text() == ""
+    assert page.error_strip.text() == ""
 
 
 def test_a_typo_is_mended_by_the_strips_button(qtbot: QtBot, page: RunPage, mine: Path) -> None:
     mine.write_text(RIGHT.replace("  method:", "  mehtod:"))
     page.open_profile(mine)
     checked(qtbot, page)
-    assert "Did you mean 'method'?" in page.wrong_strip.text()
-    page.wrong_strip.acted.emit()
+    assert "Did you mean 'method'?" in page.error_strip.text()
+    page.error_strip.action_triggered.emit()
     qtbot.waitUntil(page.head.start.isEnabled)
     assert page.presenter.document.tree == read_document(RIGHT.encode(), "x").value
 
@@ -121,7 +121,7 @@ def test_a_model_becomes_a_local_run(qtbot: QtBot, page: RunPage, tmp_path: Path
     checked(qtbot, page)
     assert page.form.view == "local"
     assert page.presenter.document.tree["target"]["model"] == str(model)
-    assert page.presenter.state().wrong == ()
+    assert page.presenter.state().issues == ()
 
 
 def test_views_put_their_parts_in_front_and_offer_to_turn_the_profile(qtbot: QtBot, page: RunPage, mine: Path) -> None:
@@ -129,10 +129,10 @@ def test_views_put_their_parts_in_front_and_offer_to_turn_the_profile(qtbot: QtB
     page.head.views.button(2).click()
     assert page.form.sections["promises"].is_open
     assert not page.form.sections["target"].is_open
-    page.news_strip.acted.emit()
+    page.notice_strip.action_triggered.emit()
     assert "search" in page.presenter.document.tree["load"]
     page.head.views.button(0).click()
-    page.news_strip.acted.emit()
+    page.notice_strip.action_triggered.emit()
     assert page.presenter.state().protocol == "local"
     stack = page.undo_stack()
     assert stack is not None
@@ -140,13 +140,13 @@ def test_views_put_their_parts_in_front_and_offer_to_turn_the_profile(qtbot: QtB
     assert page.form.protocol == "http"
 
 
-def test_what_a_crash_left_is_offered_and_opened(qtbot: QtBot, navigation: Navigation, look: Look) -> None:
-    drafts.keep(drafts.Draft(RIGHT, None, "/tmp"))
+def test_what_a_crash_left_is_offered_and_opened(qtbot: QtBot, navigation: Navigation, look: ThemeController) -> None:
+    drafts.save_draft(drafts.Draft(RIGHT, None, "/tmp"))
     page = RunPage(navigation, look)
     qtbot.addWidget(page)
     page.enter()
     assert "left unsaved" in page.recovery_strip.text()
-    page.recovery_strip.acted.emit()
+    page.recovery_strip.action_triggered.emit()
     assert page.presenter.document.text == RIGHT
     assert page.has_unsaved_changes
     assert page.recovery_strip.text() == ""
@@ -154,17 +154,17 @@ def test_what_a_crash_left_is_offered_and_opened(qtbot: QtBot, navigation: Navig
 
 def test_another_profile_opened_over_unsaved_edits_loses_none(qtbot: QtBot, page: RunPage, mine: Path) -> None:
     page.open_profile(mine)
-    page.presenter.document.set_dotted("load.seed", 99)
+    page.presenter.document.set_dotted_value("load.seed", 99)
     edited = page.presenter.document.text
     page.open_profile(bundled_profiles()["chat"])
     assert "unsaved changes" in page.recovery_strip.text()
-    page.recovery_strip.acted.emit()
+    page.recovery_strip.action_triggered.emit()
     assert (page.presenter.document.text, page.presenter.document.path) == (edited, mine)
 
 
 def test_a_command_that_is_copied_can_be_run(qtbot: QtBot, page: RunPage, mine: Path) -> None:
     page.open_profile(mine)
-    page.presenter.document.set_dotted("load.seed", 99)
+    page.presenter.document.set_dotted_value("load.seed", 99)
     page.copy_command()
     line = QGuiApplication.clipboard().text()
     assert line == page.command_line()
@@ -182,7 +182,7 @@ def test_a_ci_job_is_written_and_nothing_written_over(
     assert "sizewise run mine.yaml --out results" in workflow
     assert load_profile(repository / "mine.yaml").name == "mine"
     (repository / "mine.yaml").write_text("mine, changed")
-    with qtbot.waitSignal(navigation.told) as told:
+    with qtbot.waitSignal(navigation.notice_emitted) as told:
         page.export_ci_job("github", repository)
     assert told.args is not None
     assert told.args[0].severity == "error"
@@ -216,7 +216,9 @@ def test_everything_that_can_be_used_has_a_name(qtbot: QtBot, page: RunPage, nam
     assert nameless == []
 
 
-def test_nothing_is_wider_than_the_page_at_twice_the_letters(qtbot: QtBot, page: RunPage, look: Look) -> None:
+def test_nothing_is_wider_than_the_page_at_twice_the_letters(
+    qtbot: QtBot, page: RunPage, look: ThemeController
+) -> None:
     look.scale_text(2.0)
     page.open_profile(bundled_profiles()["local-model"])
     page.resize(1180, 760)

@@ -9,13 +9,13 @@ from pytestqt.qtbot import QtBot
 from app.gui.navigation import Navigation
 from app.gui.run import drafts
 from app.gui.run.presenter import RunPresenter
-from app.profiles.beginnings import ENDPOINT
+from app.profiles.beginnings import ENDPOINT_TEMPLATE
 from app.profiles.bundled import bundled_profiles
 from app.profiles.loading import load_profile
-from app.profiles.resolved import profile_hash
+from app.profiles.resolved import compute_profile_hash
 from app.storage.run_directory import runs_home
 
-RIGHT = ENDPOINT.format(name="mine")
+RIGHT = ENDPOINT_TEMPLATE.format(name="mine")
 
 
 @pytest.fixture
@@ -37,20 +37,20 @@ def opened(qtbot: QtBot, presenter: RunPresenter, text: str, path: Path | None =
 
 def test_start_is_barred_with_the_reason_until_the_profile_is_right(qtbot: QtBot, presenter: RunPresenter) -> None:
     presenter.document.open(RIGHT.replace("30s", "30"), None)
-    assert presenter.state().why_not == "The profile is being checked."
+    assert presenter.state().blocked_reason == "The profile is being checked."
     qtbot.waitUntil(lambda: presenter.state().is_checked)
-    assert "duration" in presenter.state().why_not
+    assert "duration" in presenter.state().blocked_reason
     assert presenter.launch() is None
-    presenter.document.set_dotted("load.stages.0.duration", "30s")
-    assert presenter.state().why_not
-    qtbot.waitUntil(lambda: not presenter.state().why_not)
+    presenter.document.set_dotted_value("load.stages.0.duration", "30s")
+    assert presenter.state().blocked_reason
+    qtbot.waitUntil(lambda: not presenter.state().blocked_reason)
 
 
 def test_start_launches_a_draft_that_loads_as_the_form_showed(qtbot: QtBot, presenter: RunPresenter) -> None:
     path = bundled_profiles()["local-model"]
     opened(qtbot, presenter, path.read_text(), path)
     assert presenter.command_line() == "sizewise run local-model"
-    presenter.document.set_dotted("load.at_most", "2s")
+    presenter.document.set_dotted_value("load.at_most", "2s")
     qtbot.waitUntil(lambda: presenter.state().is_checked)
     launch = presenter.launch()
     assert launch is not None
@@ -58,14 +58,14 @@ def test_start_launches_a_draft_that_loads_as_the_form_showed(qtbot: QtBot, pres
     assert launch.directory.parent == runs_home()
     assert launch.name == "local-model"
     started = load_profile(Path(launch.arguments[1]))
-    assert profile_hash(started) == profile_hash(load_profile(path, ["load.at_most=2s"]))
+    assert compute_profile_hash(started) == compute_profile_hash(load_profile(path, ["load.at_most=2s"]))
     assert presenter.command_line() == f"sizewise run {launch.arguments[1]}"
 
 
 def test_what_was_started_can_be_repeated_as_it_was(qtbot: QtBot, presenter: RunPresenter) -> None:
     opened(qtbot, presenter, RIGHT)
     first = presenter.launch()
-    presenter.document.set_dotted("load.seed", 99)
+    presenter.document.set_dotted_value("load.seed", 99)
     qtbot.waitUntil(lambda: presenter.state().is_checked)
     second = presenter.launch()
     assert first is not None
@@ -87,18 +87,18 @@ def test_saved_elsewhere_its_paths_lead_where_they_led(qtbot: QtBot, presenter: 
     path = bundled_profiles()["quickstart"]
     opened(qtbot, presenter, path.read_text(), path)
     presenter.save(tmp_path / "mine.yaml")
-    assert profile_hash(load_profile(tmp_path / "mine.yaml")) == profile_hash(load_profile(path))
+    assert compute_profile_hash(load_profile(tmp_path / "mine.yaml")) == compute_profile_hash(load_profile(path))
     assert "# The question" in (tmp_path / "mine.yaml").read_text()
 
 
 def test_unsaved_edits_outlive_the_window(qtbot: QtBot, presenter: RunPresenter, navigation: Navigation) -> None:
     path = bundled_profiles()["quickstart"]
     presenter.document.open(path.read_text(), path)
-    presenter.keep()
-    assert drafts.kept() is None
-    presenter.document.set_dotted("load.search.start", "99/s")
-    presenter.keep()
-    text, draft = presenter.document.text, drafts.kept()
+    presenter.save_draft()
+    assert drafts.load_draft() is None
+    presenter.document.set_dotted_value("load.search.start", "99/s")
+    presenter.save_draft()
+    text, draft = presenter.document.text, drafts.load_draft()
     assert draft is not None
     after_the_crash = RunPresenter(navigation, presenter)
     after_the_crash.recover(draft)
@@ -106,21 +106,21 @@ def test_unsaved_edits_outlive_the_window(qtbot: QtBot, presenter: RunPresenter,
     assert after_the_crash.document.path == path
     assert not after_the_crash.state().is_saved
     qtbot.waitUntil(lambda: after_the_crash.state().is_checked)
-    assert after_the_crash.state().wrong == ()
+    assert after_the_crash.state().issues == ()
 
 
 def test_what_was_saved_leaves_no_draft(qtbot: QtBot, presenter: RunPresenter, tmp_path: Path) -> None:
     presenter.document.open(RIGHT, None)
-    presenter.document.set_dotted("load.seed", 8)
-    presenter.keep()
-    assert drafts.kept() is not None
+    presenter.document.set_dotted_value("load.seed", 8)
+    presenter.save_draft()
+    assert drafts.load_draft() is not None
     presenter.save(tmp_path / "mine.yaml")
-    assert drafts.kept() is None
+    assert drafts.load_draft() is None
 
 
 def test_another_protocol_is_one_step_to_undo(presenter: RunPresenter) -> None:
     presenter.document.open(RIGHT, None)
-    presenter.take(("target", "protocol"), "openai-chat")
+    presenter.apply_edit(("target", "protocol"), "openai-chat")
     assert presenter.state().protocol == "openai-chat"
     assert "prompts" in presenter.document.tree["workload"]
     presenter.document.stack.undo()
@@ -134,18 +134,18 @@ def test_a_secret_that_is_written_out_is_in_no_file_that_nobody_asked_for(
     qtbot: QtBot, presenter: RunPresenter, tmp_path: Path
 ) -> None:
     opened(qtbot, presenter, HOLDING)
-    presenter.document.set_dotted("name", "edited")
+    presenter.document.set_dotted_value("name", "edited")
     qtbot.waitUntil(lambda: presenter.state().is_checked)
-    presenter.keep()
-    draft = drafts.kept()
+    presenter.save_draft()
+    draft = drafts.load_draft()
     assert draft is not None
     assert "name: edited" in draft.text
-    assert "target.headers.X-Api-Key holds a secret" in presenter.state().why_not
+    assert "target.headers.X-Api-Key holds a secret" in presenter.state().blocked_reason
     assert presenter.launch() is None
     presenter.document.set_text(presenter.document.text + "\n: [half-typed")
-    presenter.keep()
+    presenter.save_draft()
     written = b"".join(path.read_bytes() for path in runs_home().parent.rglob("*") if path.is_file())
     assert b"canary-7f3a" not in written
     presenter.document.set_text(HOLDING)
     presenter.save(tmp_path / "mine.yaml")
-    qtbot.waitUntil(lambda: not presenter.state().why_not)
+    qtbot.waitUntil(lambda: not presenter.state().blocked_reason)

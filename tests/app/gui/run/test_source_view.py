@@ -5,11 +5,11 @@ from PySide6.QtGui import QTextCursor
 from pytestqt.qtbot import QtBot
 
 from app.gui.run.source_view import SourceView
-from app.gui.theme import Look
+from app.gui.theme import ThemeController
 
 
 @pytest.fixture
-def view(qtbot: QtBot, look: Look) -> SourceView:
+def view(qtbot: QtBot, look: ThemeController) -> SourceView:
     made = SourceView(look)
     qtbot.addWidget(made)
     made.resize(400, 300)
@@ -37,15 +37,15 @@ def test_the_cursor_stays_where_it_was(view: SourceView) -> None:
     assert view.text.textCursor().position() == len("a: 1\nb")
 
 
-def test_a_wrong_line_is_marked_and_shown(view: SourceView, look: Look) -> None:
-    view.say_wrong((3,), "Line 3: no")
+def test_a_wrong_line_is_marked_and_shown(view: SourceView, look: ThemeController) -> None:
+    view.show_errors((3,), "Line 3: no")
     assert [one.cursor.blockNumber() for one in view.text.extraSelections()] == [2]
     assert not view.problem.isHidden()
     view.go_to(3)
     assert view.text.textCursor().blockNumber() == 2
     view.grab()
-    look.choose("dark")
+    look.set_choice("dark")
     view.grab()
-    look.choose("light")
-    view.say_wrong((), "")
+    look.set_choice("light")
+    view.show_errors((), "")
     assert view.problem.isHidden()

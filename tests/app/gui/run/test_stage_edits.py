@@ -18,32 +18,32 @@ def is_right(stage: dict[str, Any]) -> StageSettings:
 
 @pytest.mark.parametrize("kind", ["constant", "poisson", "closed", "ramp", "spike", "trace"])
 def test_every_preset_is_a_right_stage_that_keeps_its_name_and_repeats(kind: Preset) -> None:
-    made = stage_edits.preset(kind, STEADY, "t.csv")
+    made = stage_edits.convert_stage(kind, STEADY, "t.csv")
     settings = is_right(made)
     assert (settings.name, settings.repeats) == ("steady", 2)
-    again = stage_edits.preset("poisson", made)
+    again = stage_edits.convert_stage("poisson", made)
     assert is_right(again).curve is not None
-    assert is_right(stage_edits.preset(kind, {}, "t.csv"))
+    assert is_right(stage_edits.convert_stage(kind, {}, "t.csv"))
 
 
 def test_what_is_made_of_nothing_sensible_is_sensible() -> None:
-    assert is_right(stage_edits.preset("spike", {"rate": "fast", "duration": "x"} | {"duration": "40s"}))
-    assert is_right(stage_edits.added([], -1)[0])
+    assert is_right(stage_edits.convert_stage("spike", {"rate": "fast", "duration": "x"} | {"duration": "40s"}))
+    assert is_right(stage_edits.insert_stage([], -1)[0])
 
 
 def test_new_stages_have_names_of_their_own() -> None:
-    two = stage_edits.duplicated([STEADY], 0)
-    three = stage_edits.duplicated(two, 1)
+    two = stage_edits.duplicate_stage([STEADY], 0)
+    three = stage_edits.duplicate_stage(two, 1)
     assert [one["name"] for one in three] == ["steady", "steady-2", "steady-3"]
-    more = stage_edits.added(stage_edits.added([STEADY], 0), 0)
+    more = stage_edits.insert_stage(stage_edits.insert_stage([STEADY], 0), 0)
     assert len({one["name"] for one in more}) == 3
     assert more[1]["rate"] == "20/s"
 
 
 def test_stages_are_removed_and_change_places() -> None:
     other = {"name": "other"}
-    assert stage_edits.removed([STEADY, other], 0) == [other]
-    assert stage_edits.swapped([STEADY, other], 0, 1) == [other, STEADY]
+    assert stage_edits.remove_stage([STEADY, other], 0) == [other]
+    assert stage_edits.swap_stages([STEADY, other], 0, 1) == [other, STEADY]
 
 
 @pytest.mark.parametrize(
@@ -61,7 +61,7 @@ def test_what_comes_is_typed_in_one_cell(text: str, made: dict[str, Any]) -> Non
     stage = {"name": "a", "concurrency": 3, "duration": "5s"}
     assert stage_edits.with_load(stage, text) == {"name": "a", "duration": "5s", **made}
     if text != "40":
-        assert stage_edits.with_load(stage, stage_edits.load_text(made)) == {"name": "a", "duration": "5s", **made}
+        assert stage_edits.with_load(stage, stage_edits.format_load(made)) == {"name": "a", "duration": "5s", **made}
 
 
 def test_clients_take_the_place_of_a_rate_and_give_it_back() -> None:

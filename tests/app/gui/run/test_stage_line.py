@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from app.gui.run.stage_line import Stage, StageLine, moved, rates_of_trace, stage_line, trace_key
+from app.gui.run.stage_line import Stage, StageLine, build_stage_line, move_handle, read_trace_rates, trace_key
 from app.profiles.problems import BadValueError
 
 HERE = Path("/nowhere")
@@ -15,11 +15,11 @@ SPIKE = {"name": "spike", "spike": {"base": "5/s", "peak": "50/s", "at": "10s", 
 
 
 def line(*stages: Stage) -> StageLine:
-    return stage_line(stages, HERE, {})
+    return build_stage_line(stages, HERE, {})
 
 
 def dragged(stages: list[Stage], index: int, x: float, y: float) -> list[dict[str, Any]]:
-    return moved(stages, line(*stages).handles[index], x, y)
+    return move_handle(stages, line(*stages).handles[index], x, y)
 
 
 def test_stages_follow_each_other_with_their_lead_in() -> None:
@@ -35,7 +35,7 @@ def test_what_has_no_rate_is_drawn_by_its_time_and_what_is_wrong_says_why() -> N
     assert (closed.label, closed.points) == ("c: 4 clients ×3", ())
     assert "'x' is not a rate" in str(bad.problem)
     assert empty.problem is not None
-    assert [one.what for one in drawn.handles] == ["duration"]
+    assert [one.field for one in drawn.handles] == ["duration"]
 
 
 def test_a_rate_and_its_end_are_one_handle() -> None:
@@ -68,12 +68,12 @@ def test_a_trace_is_missing_until_it_was_read(tmp_path: Path) -> None:
     file = tmp_path / "trace.csv"
     file.write_text("timestamp\n" + "".join(f"{at / 10}\n" for at in range(101)))
     stage = {"trace": "trace.csv", "speed": "2x", "superpose": 2}
-    first = stage_line([stage], tmp_path, {})
+    first = build_stage_line([stage], tmp_path, {})
     key = trace_key(stage, tmp_path)
     assert key is not None
     assert first.missing == (key,)
-    points = rates_of_trace(key)
-    then = stage_line([stage], tmp_path, {key: points})
+    points = read_trace_rates(key)
+    then = build_stage_line([stage], tmp_path, {key: points})
     assert then.missing == ()
     assert then.total_s == pytest.approx(5)
     rates = [rate for _, rate in then.stages[0].points]
@@ -83,4 +83,4 @@ def test_a_trace_is_missing_until_it_was_read(tmp_path: Path) -> None:
 def test_what_is_no_trace_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text("no numbers\n")
     with pytest.raises(BadValueError):
-        rates_of_trace((str(tmp_path / "t.csv"), "1x", 1))
+        read_trace_rates((str(tmp_path / "t.csv"), "1x", 1))

@@ -11,14 +11,14 @@ from pytestqt.qtbot import QtBot
 
 from app.gui.run.stage_model import ARRIVALS, CLIENTS, DURATION, LOAD, NAME, REPEATS
 from app.gui.run.stages_editor import StagesEditor
-from app.gui.theme import Look
+from app.gui.theme import ThemeController
 from tests.fakes.edited import EditedDocument
 
 
 class Edited:
     """A stages editor with a document that takes what it edits."""
 
-    def __init__(self, qtbot: QtBot, look: Look, *stages: dict[str, Any], path: Path | None = None) -> None:
+    def __init__(self, qtbot: QtBot, look: ThemeController, *stages: dict[str, Any], path: Path | None = None) -> None:
         self.document = EditedDocument({"load": {"stages": list(stages)}} if stages else {}, path)
         self.editor = StagesEditor(look)
         qtbot.addWidget(self.editor)
@@ -38,7 +38,7 @@ class Edited:
 
 
 @pytest.fixture
-def two(qtbot: QtBot, look: Look) -> Edited:
+def two(qtbot: QtBot, look: ThemeController) -> Edited:
     ramp = {"name": "up", "ramp": {"from": "10/s", "to": "50/s"}, "duration": "20s"}
     return Edited(qtbot, look, {"rate": "10/s", "duration": "30s"}, ramp)
 
@@ -74,28 +74,28 @@ def test_arrivals_are_chosen_from_a_list(qtbot: QtBot, two: Edited) -> None:
 
 def test_stages_are_added_duplicated_moved_and_removed(two: Edited) -> None:
     editor = two.editor
-    assert editor.row == 0
+    assert editor.selected_row == 0
     editor.add()
-    assert (len(two.stages), editor.row) == (3, 1)
+    assert (len(two.stages), editor.selected_row) == (3, 1)
     editor.duplicate()
-    editor.shift(1)
+    editor.move_selected(1)
     assert [one.get("name", "steady") for one in two.stages] == ["steady", "stage-2", "up", "stage-3"]
-    assert editor.row == 3
+    assert editor.selected_row == 3
     editor.remove()
     editor.remove()
-    assert (len(two.stages), editor.row) == (2, 1)
+    assert (len(two.stages), editor.selected_row) == (2, 1)
     editor.remove()
     editor.remove()
     assert two.document.value("load.stages") is None
     assert not editor._buttons["remove"].isEnabled()
-    editor.make("closed")
+    editor.convert("closed")
     assert two.stages == [{"name": "steady", "duration": "30s", "concurrency": 8}]
 
 
 def test_the_line_is_dragged_by_mouse_and_by_keys(qtbot: QtBot, two: Edited) -> None:
     chart = two.editor.chart
     qtbot.waitUntil(lambda: chart.handle_pixel(0).x() > 100)
-    start, to = chart.handle_pixel(0).toPoint(), chart.pixel_of(20.0, 30.0).toPoint()
+    start, to = chart.handle_pixel(0).toPoint(), chart.data_to_pixel(20.0, 30.0).toPoint()
     view = chart.plot.viewport()
     qtbot.mousePress(view, Qt.MouseButton.LeftButton, pos=start)
     qtbot.mouseMove(view, to)
@@ -118,7 +118,7 @@ def test_a_wrong_stage_is_told_above_and_in_its_row(two: Edited) -> None:
     assert two.editor.strip.text() == ""
 
 
-def test_a_trace_is_read_in_the_background(qtbot: QtBot, look: Look, tmp_path: Path) -> None:
+def test_a_trace_is_read_in_the_background(qtbot: QtBot, look: ThemeController, tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text("timestamp\n" + "".join(f"{at / 10}\n" for at in range(101)))
     edited = Edited(qtbot, look, {"trace": "t.csv"}, path=tmp_path / "p.yaml")
     qtbot.waitUntil(lambda: edited.editor._line.total_s == pytest.approx(10))

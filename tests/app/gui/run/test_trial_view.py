@@ -6,13 +6,13 @@ import msgspec
 import pytest
 
 from app.gui.run.trial_view import error_notice, trial_notice, trial_rows
-from app.records.trial import Failure, Problem, TlsFacts, Trial
+from app.records.trial import ConnectionTest, Failure, Problem, TlsInfo
 
-ANSWERED = Trial(
+ANSWERED = ConnectionTest(
     url="https://llm.example/v1", protocol="openai-chat", model="m", is_measurable=True, problem=None,
     what="as promised", remedy=None, status=200, wants_stream=True,
     first_byte_ms=12.34, first_token_ms=180.0, total_ms=1200.0,
-    tokens_out=64, bytes_received=4321, tls=TlsFacts(version="TLSv1.3", cipher="AES", subject="llm", issuer="CA",
+    tokens_out=64, bytes_received=4321, tls=TlsInfo(version="TLSv1.3", cipher="AES", subject="llm", issuer="CA",
                                                      valid_until="Jan 1 2030"),
     asked_headers=(("Authorization", "Bearer env:KEY"),), answer_headers=(("Server", "s"),), notes=("approximate",),
 )  # fmt: skip
@@ -28,7 +28,7 @@ def test_times_come_first_and_nothing_is_left_out() -> None:
 
 
 def test_what_is_not_known_is_not_available() -> None:
-    bare = msgspec.structs.replace(ANSWERED, status=None, first_token_ms=None, tls=TlsFacts(version="T", cipher="C"))
+    bare = msgspec.structs.replace(ANSWERED, status=None, first_token_ms=None, tls=TlsInfo(version="T", cipher="C"))
     rows = dict(trial_rows(bare))
     assert rows["Status"] == rows["First token (TTFT)"] == "n/a"
     assert rows["Certificate"] == "not verified, so not read"
@@ -39,16 +39,16 @@ def test_what_is_not_known_is_not_available() -> None:
 def test_every_problem_has_a_title_and_its_remedy(problem: Problem) -> None:
     trial = msgspec.structs.replace(ANSWERED, problem=problem, what="it went wrong", remedy="Mend it.")
     notice = trial_notice(trial)
-    assert notice.what.endswith(": it went wrong.")
-    assert (notice.severity, notice.why, notice.next_step) == ("warning", None, "Mend it.")
+    assert notice.summary.endswith(": it went wrong.")
+    assert (notice.severity, notice.reason, notice.next_step) == ("warning", None, "Mend it.")
     ended = trial_notice(msgspec.structs.replace(trial, is_measurable=False))
     assert ended.severity == "error"
-    assert "exit code 3" in str(ended.why)
+    assert "exit code 3" in str(ended.reason)
 
 
 def test_a_command_that_told_no_trial_is_quoted() -> None:
     failure = msgspec.json.encode(Failure(2, "the key is wrong", "Write it so."))
     notice = error_notice(2, b"warning: x\nerror: the key is wrong\n" + failure + b"\n")
-    assert (notice.what, notice.next_step) == ("the key is wrong", "Write it so.")
+    assert (notice.summary, notice.next_step) == ("the key is wrong", "Write it so.")
     assert notice.details == "warning: x\nerror: the key is wrong\n"
-    assert error_notice(-9, b"").what == "The test ended with code -9 and told nothing."
+    assert error_notice(-9, b"").summary == "The test ended with code -9 and told nothing."

@@ -4,15 +4,15 @@ from datetime import datetime
 
 import msgspec
 
-from app.gui.run.work_view import WorkView, cell_rows, safety_line, tiles_of
-from app.records.planned_work import ImpossibleCell, PlannedSearch, PlannedWork
+from app.gui.run.work_view import WorkView, build_tiles, format_start_summary, group_cells
+from app.records.planned_work import ImpossibleVariant, PlannedSearch, PlannedWork
 
 NOON = datetime(2026, 11, 27, 12, 0)  # noqa: DTZ001 - the window's clock is local
 WORK = PlannedWork(stages=2, duration_s=60, at_most_s=600, requests=1200, usd_reason="no price is known")
 
 
 def tiles(work: PlannedWork) -> dict[str, tuple[str, str]]:
-    return {one.name: (one.value, one.below) for one in tiles_of(work, NOON)}
+    return {one.name: (one.value, one.detail) for one in build_tiles(work, NOON)}
 
 
 def test_time_says_until_when_and_what_cuts_it() -> None:
@@ -34,21 +34,23 @@ def test_a_search_is_a_range_that_depends_on_the_answer() -> None:
     assert told["Work"] == ("13 to 23 probes", "the search's")
     assert told["Requests"][0] == "100 to 9,000"
     assert told["Tokens"] == ("n/a", "they go with the rate that is found")
-    assert safety_line(WorkView(work, target="http://x")).startswith("Start sends 100 to 9,000 requests to http://x, ")
+    assert format_start_summary(WorkView(work, target="http://x")).startswith(
+        "Start sends 100 to 9,000 requests to http://x, "
+    )
 
 
 def test_clients_send_as_much_as_is_answered() -> None:
     work = msgspec.structs.replace(WORK, requests=0.0, closed_stages=1)
     assert tiles(work)["Requests"][0] == "n/a"
-    assert "as many requests as are answered" in safety_line(WorkView(work))
+    assert "as many requests as are answered" in format_start_summary(WorkView(work))
 
 
 def test_impossible_cells_are_told_by_their_reasons() -> None:
-    same = tuple(ImpossibleCell(cell=f"c{at}", reason="r", settles="target.batch") for at in range(40))
-    other = ImpossibleCell(cell="d", reason="q", settles="target.model")
-    assert cell_rows((*same, other)) == (
+    same = tuple(ImpossibleVariant(cell=f"c{at}", reason="r", settles="target.batch") for at in range(40))
+    other = ImpossibleVariant(cell="d", reason="q", settles="target.model")
+    assert group_cells((*same, other)) == (
         ("40 variants", "r (target.batch): such as c0"),
         ("1 variant", "q (target.model): d"),
     )
     many = tuple(msgspec.structs.replace(other, reason=f"q{at}") for at in range(9))
-    assert cell_rows(many)[-1] == ("and", "3 more reasons")
+    assert group_cells(many)[-1] == ("and", "3 more reasons")

@@ -126,7 +126,7 @@ def class_folders_stored(folder: Path, name: str, values: object = (1.0, 2.0)) -
 
 
 def loaded(folder: Path, spec: TensorSpec = X, *, is_labelled: bool = True) -> StoredRows:
-    return load_class_folders(folder, (spec,), largest_batch=2, is_labelled=is_labelled)
+    return load_class_folders(folder, (spec,), largest_batch=2, is_labeled=is_labelled)
 
 
 def classes_of(rows: StoredRows) -> list[int]:

@@ -6,18 +6,18 @@ import numpy as np
 import pytest
 
 from app.errors import UsageError
-from app.inference.datasets.labelled import calibration_rows, load_labelled
+from app.inference.datasets.labelled import load_labeled_rows, select_calibration_rows
 from app.inference.tensor_spec import TensorSpec
 
 
 def test_every_class_of_a_sorted_set_is_calibrated_with() -> None:
     labels = np.repeat(np.arange(10), 45)
-    assert set(labels[calibration_rows(len(labels), 128)]) == set(range(10))
+    assert set(labels[select_calibration_rows(len(labels), 128)]) == set(range(10))
 
 
 @pytest.mark.parametrize(("rows", "wanted", "count"), [(450, 128, 112), (10_000, 128, 128), (3, 128, 1), (1, 1, 1)])
 def test_at_most_a_quarter_is_taken_and_at_least_one(rows: int, wanted: int, count: int) -> None:
-    places = calibration_rows(rows, wanted)
+    places = select_calibration_rows(rows, wanted)
     assert len(places) == count
     assert 0 <= places.min() <= places.max() < rows
 
@@ -32,7 +32,7 @@ def test_each_kind_gives_the_same_rows(tmp_path: Path) -> None:
         (tmp_path / "rows" / name).mkdir(parents=True)
         np.save(tmp_path / "rows" / name / "x.npy", values)
     for path in ("rows.CSV", "rows.npz", "rows"):
-        rows = load_labelled(tmp_path / path, INPUTS, "answer", largest_batch=4)
+        rows = load_labeled_rows(tmp_path / path, INPUTS, "answer", largest_batch=4)
         assert rows.batch(1, 2)["x"].tolist() == [[3, 4], [1, 2]]
         assert rows.labels is not None
         assert rows.labels.tolist() == [0, 1]
@@ -45,10 +45,10 @@ def test_each_kind_may_have_no_labels(tmp_path: Path) -> None:
     for name, values in (("a", [1.0, 2.0]), ("b", [3.0, 4.0])):
         np.save(tmp_path / "rows" / f"{name}.npy", values)
     for path in ("rows.csv", "rows.npz", "rows"):
-        rows = load_labelled(tmp_path / path, INPUTS, None, largest_batch=4)
+        rows = load_labeled_rows(tmp_path / path, INPUTS, None, largest_batch=4)
         assert (rows.batch(1, 2)["x"].tolist(), rows.labels) == ([[3, 4], [1, 2]], None)
 
 
 def test_what_is_not_there_is_said(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"there are no rows at .*absent"):
-        load_labelled(tmp_path / "absent.npz", INPUTS)
+        load_labeled_rows(tmp_path / "absent.npz", INPUTS)

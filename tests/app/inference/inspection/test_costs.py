@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from app.inference.inspection.costs import dataflow_of, multiply_adds, peak_activation_bytes
+from app.inference.inspection.costs import build_dataflow, multiply_adds, peak_activation_bytes
 from tests.fakes.graphs import graph_of
 
 
@@ -18,15 +18,15 @@ def test_weights_stored_as_integers_stay_so() -> None:
     ]
     graph = graph_of(nodes, {"x": [1, 4]}, {"scale": []})
     graph.initializer.append(numpy_helper.from_array(np.zeros((4, 4), np.int8), "w8"))
-    flow = dataflow_of(graph)
+    flow = build_dataflow(graph)
     assert flow.weights == {"w8", "scale"}
-    assert [name for step in flow.steps for name in flow.content_read(step)] == ["x"]
-    assert [name for step in flow.steps for name in flow.content_made(step)] == ["y"]
+    assert [name for step in flow.steps for name in flow.activations_read(step)] == ["x"]
+    assert [name for step in flow.steps for name in flow.activations_written(step)] == ["y"]
 
 
 def test_chance_is_no_constant() -> None:
     nodes = [helper.make_node("RandomNormal", [], ["r"], shape=[4]), helper.make_node("Add", ["x", "r"], ["y"])]
-    assert len(dataflow_of(graph_of(nodes, {"x": [4]})).steps) == 2
+    assert len(build_dataflow(graph_of(nodes, {"x": [4]})).steps) == 2
 
 
 def test_a_branch_reads_what_it_takes_from_around() -> None:
@@ -38,7 +38,7 @@ def test_a_branch_reads_what_it_takes_from_around() -> None:
         helper.make_node("Cast", ["m"], ["c"], to=TensorProto.BOOL),
         helper.make_node("If", ["c"], ["y"], then_branch=branch, else_branch=branch),
     ]
-    assert dataflow_of(graph_of(nodes, {"x": [4]})).steps[-1].reads == ("c", "x")
+    assert build_dataflow(graph_of(nodes, {"x": [4]})).steps[-1].reads == ("c", "x")
 
 
 Shapes = dict[str, tuple[int, ...]]
@@ -94,7 +94,7 @@ def test_a_chain_holds_what_goes_in_and_two_of_the_rest() -> None:
         helper.make_node("ReduceMax", ["b"], ["y"]),  # holds x, b, y
     ]
     sizes = {"x": 10, "a": 10, "b": 20, "y": 1}
-    assert peak_activation_bytes(dataflow_of(graph_of(nodes, {"x": [10]})), sizes.__getitem__) == 40
+    assert peak_activation_bytes(build_dataflow(graph_of(nodes, {"x": [10]})), sizes.__getitem__) == 40
 
 
 def test_a_residual_is_held_until_it_is_added() -> None:
@@ -104,7 +104,7 @@ def test_a_residual_is_held_until_it_is_added() -> None:
         helper.make_node("Tanh", ["b"], ["c"]),  # holds x, a (for the sum), b, c
         helper.make_node("Add", ["a", "c"], ["y"]),  # holds x, a, c, y
     ]
-    assert peak_activation_bytes(dataflow_of(graph_of(nodes, {"x": [5]})), lambda _: 5) == 20
+    assert peak_activation_bytes(build_dataflow(graph_of(nodes, {"x": [5]})), lambda _: 5) == 20
 
 
 def test_what_nobody_reads_goes_at_once() -> None:
@@ -113,7 +113,7 @@ def test_what_nobody_reads_goes_at_once() -> None:
         helper.make_node("Relu", ["x"], ["y"]),
     ]
     sizes = {"x": 1, "unread": 100, "y": 50}
-    assert peak_activation_bytes(dataflow_of(graph_of(nodes, {"x": [1]})), sizes.__getitem__) == 101
+    assert peak_activation_bytes(build_dataflow(graph_of(nodes, {"x": [1]})), sizes.__getitem__) == 101
 
 
 def test_a_view_holds_the_bytes_it_shows_and_none_of_its_own() -> None:
@@ -123,10 +123,10 @@ def test_a_view_holds_the_bytes_it_shows_and_none_of_its_own() -> None:
         helper.make_node("Exp", ["x"], ["b"]),  # holds x, a (through the view), b
         helper.make_node("Add", ["view", "b"], ["y"]),  # and y
     ]
-    assert peak_activation_bytes(dataflow_of(graph_of(nodes, {"x": [1, 5]})), lambda _: 5) == 20
+    assert peak_activation_bytes(build_dataflow(graph_of(nodes, {"x": [1, 5]})), lambda _: 5) == 20
 
 
 def test_weights_are_no_activations() -> None:
     graph = graph_of([helper.make_node("MatMul", ["x", "w"], ["y"])], {"x": [1, 4]}, {"w": [4, 4]})
     sizes = {"x": 4, "y": 4, "w": 1000}
-    assert peak_activation_bytes(dataflow_of(graph), sizes.__getitem__) == 8
+    assert peak_activation_bytes(build_dataflow(graph), sizes.__getitem__) == 8

@@ -13,7 +13,7 @@ import pytest
 from app.errors import ExitCode, UsageError
 from app.inference.inspection.inspecting import inspect_model
 from app.inference.probe import DIGITS_MODEL
-from app.records.model import GivenShapes
+from app.records.model import ShapeOverrides
 from tests.fakes import hostile_models
 from tests.fakes.hostile_models import REFUSED, Maker
 
@@ -24,7 +24,7 @@ import json, resource, sys
 from pathlib import Path
 from app.errors import SizewiseError
 from app.inference.inspection.inspecting import inspect_model
-from app.records.model import GivenShapes
+from app.records.model import ShapeOverrides
 
 def seconds():
     use = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -33,7 +33,7 @@ def seconds():
 for path in sys.argv[1:]:
     before, code, said = seconds(), 0, "accepted"
     try:
-        inspect_model(Path(path), GivenShapes())
+        inspect_model(Path(path), ShapeOverrides())
     except SizewiseError as error:
         code, said = int(error.exit_code), str(error)
     kib = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
@@ -74,7 +74,7 @@ def test_no_hostile_model_takes_half_a_gibibyte(refusals: dict[Maker, Refusal]) 
 
 
 def test_the_bundled_model_is_told_in_full() -> None:
-    facts = inspect_model(DIGITS_MODEL, GivenShapes())
+    facts = inspect_model(DIGITS_MODEL, ShapeOverrides())
     assert (facts.inputs[0].name, facts.inputs[0].shape) == ("image", ("batch", 1, 8, 8))
     assert facts.parameters.bytes == facts.parameters.count * 4
     assert [cost.batch for cost in facts.costs] == [1, 2, 4, 8, 16, 32, 64]
@@ -83,13 +83,13 @@ def test_the_bundled_model_is_told_in_full() -> None:
 
 def test_weights_beside_the_model_are_its_own(tmp_path: Path) -> None:
     (tmp_path / "w.bin").write_bytes(bytes(128))
-    facts = inspect_model(hostile_models.weights_at(tmp_path, "w.bin"), GivenShapes())
+    facts = inspect_model(hostile_models.weights_at(tmp_path, "w.bin"), ShapeOverrides())
     assert [(file.name, file.size_bytes) for file in facts.external_files] == [("w.bin", 128)]
     assert facts.parameters.count == 32
 
 
 def test_shapes_at_odds_cost_the_costs_alone(tmp_path: Path) -> None:
-    facts = inspect_model(hostile_models.shapes_at_odds(tmp_path), GivenShapes())
+    facts = inspect_model(hostile_models.shapes_at_odds(tmp_path), ShapeOverrides())
     assert facts.cost_reason is not None
     assert "do not go together" in facts.cost_reason
     assert (facts.costs, facts.parameters.count) == ((), 12)
@@ -97,4 +97,4 @@ def test_shapes_at_odds_cost_the_costs_alone(tmp_path: Path) -> None:
 
 def test_lengths_of_unknown_axes_are_a_usage_error() -> None:
     with pytest.raises(UsageError, match="no open axis 'seq'"):
-        inspect_model(DIGITS_MODEL, GivenShapes(axes={"seq": 4}))
+        inspect_model(DIGITS_MODEL, ShapeOverrides(axes={"seq": 4}))

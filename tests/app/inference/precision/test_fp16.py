@@ -8,13 +8,13 @@ import pytest
 from onnx import TensorProto, helper
 
 from app.errors import UsageError
-from app.inference.precision.fp16 import make_fp16
+from app.inference.precision.fp16 import convert_to_fp16
 from app.inference.session import open_session
 from tests.fakes import networks
 
 
 def test_inputs_and_outputs_stay_fp32_and_weights_do_not(tmp_path: Path) -> None:
-    notes = make_fp16(networks.matrix(), tmp_path / "m.onnx")
+    notes = convert_to_fp16(networks.matrix(), tmp_path / "m.onnx")
     assert any("fp16 on cpu runs with casts" in note for note in notes)
     session = open_session(tmp_path / "m.onnx", "cpu", threads=1)
     assert {spec.dtype for spec in (*session.inputs, *session.outputs)} == {"float32"}
@@ -28,18 +28,18 @@ def test_model_of_fp16_is_refused_as_such(tmp_path: Path) -> None:
     stored = [networks.weights("w", 8, 8, kind="float16")]
     model = networks.network([*cast, *product], {"x": ["b", 8]}, {"y": ["b", 8]}, stored)
     with pytest.raises(UsageError, match="nothing in it can be made fp16, for it is fp16 already"):
-        make_fp16(model, tmp_path / "m.onnx")
+        convert_to_fp16(model, tmp_path / "m.onnx")
 
 
 def test_casts_around_what_stays_fp32_are_no_fp16(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"nothing in it can be made fp16$"):
-        make_fp16(networks.tree(), tmp_path / "m.onnx")
+        convert_to_fp16(networks.tree(), tmp_path / "m.onnx")
 
 
 def test_answers_are_near(tmp_path: Path) -> None:
     rows = np.random.default_rng(1).random((4, 4, 8), np.float32)
     networks.saved(tmp_path / "fp32.onnx", networks.attention())
-    make_fp16(networks.attention(), tmp_path / "fp16.onnx")
+    convert_to_fp16(networks.attention(), tmp_path / "fp16.onnx")
     half, whole = (
         open_session(tmp_path / f"{kind}.onnx", "cpu", threads=1).run({"x": rows})[0] for kind in ("fp16", "fp32")
     )

@@ -12,7 +12,7 @@ from onnx import TensorProto, helper
 
 from app.errors import UsageError
 from app.inference.output_capture import captured_output
-from app.inference.precision.int8 import load_batches, make_int8_dynamic, make_int8_static
+from app.inference.precision.int8 import convert_to_int8_dynamic, convert_to_int8_static, load_calibration_batches
 from app.inference.precision.recipe import products_may_overflow
 from app.inference.session import open_session
 from app.inference.tensor_spec import TensorSpec
@@ -29,7 +29,7 @@ def written(folder: Path, *arrays: Any) -> Path:
 
 def test_all_rows_come_in_batches_and_no_array_that_is_no_input(tmp_path: Path) -> None:
     rows = np.arange(60, dtype=np.float32).reshape(20, 3)
-    batches = load_batches(written(tmp_path, np.zeros(20), rows), ("label", "x"), FREE)
+    batches = load_calibration_batches(written(tmp_path, np.zeros(20), rows), ("label", "x"), FREE)
     assert [len(batch["x"]) for batch in batches] == [16, 4]
     assert [set(batch) for batch in batches] == [{"x"}, {"x"}]
     np.testing.assert_array_equal(np.concatenate([batch["x"] for batch in batches]), rows)
@@ -37,20 +37,22 @@ def test_all_rows_come_in_batches_and_no_array_that_is_no_input(tmp_path: Path) 
 
 def test_model_of_a_fixed_batch_has_whole_batches_only(tmp_path: Path) -> None:
     path, fixed = written(tmp_path, np.zeros((20, 3), np.float32)), (TensorSpec("x", "float32", (8, 3)),)
-    assert [len(batch["x"]) for batch in load_batches(path, ("x",), fixed)] == [8, 8]
+    assert [len(batch["x"]) for batch in load_calibration_batches(path, ("x",), fixed)] == [8, 8]
     with pytest.raises(UsageError, match="takes 32 rows at a time, and there are 20"):
-        load_batches(path, ("x",), (TensorSpec("x", "float32", (32, 3)),))
+        load_calibration_batches(path, ("x",), (TensorSpec("x", "float32", (32, 3)),))
 
 
 def test_text_comes_back_as_the_runtime_takes_it(tmp_path: Path) -> None:
-    (batch,) = load_batches(written(tmp_path, np.array(["a", "bc"])), ("x",), (TensorSpec("x", "object", (-1,)),))
+    (batch,) = load_calibration_batches(
+        written(tmp_path, np.array(["a", "bc"])), ("x",), (TensorSpec("x", "object", (-1,)),)
+    )
     assert batch["x"].dtype == object
     assert batch["x"].tolist() == ["a", "bc"]
 
 
 def test_rows_of_another_type_are_a_usage_error(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="it takes float32 as x, and the rows are float64"):
-        load_batches(written(tmp_path, np.zeros((2, 3))), ("x",), FREE)
+        load_calibration_batches(written(tmp_path, np.zeros((2, 3))), ("x",), FREE)
 
 
 Rows = npt.NDArray[np.float32]
@@ -64,13 +66,13 @@ def static(model: Any, given: Rows, folder: Path) -> onnx.ModelProto:
     """Made as the product makes it for this processor: without VNNI, products of 8-bit weights may overflow."""
     copy = onnx.ModelProto.FromString(model.SerializeToString())
     with captured_output():
-        make_int8_static(copy, folder / "int8.onnx", products_may_overflow(), [{"x": given}])
+        convert_to_int8_static(copy, folder / "int8.onnx", products_may_overflow(), [{"x": given}])
     return onnx.load(folder / "int8.onnx")
 
 
 def dynamic(model: Any, folder: Path, *, spares_a_bit: bool = False) -> tuple[onnx.ModelProto, tuple[str, ...]]:
     with captured_output():
-        notes = make_int8_dynamic(model, folder / "int8.onnx", spares_a_bit)
+        notes = convert_to_int8_dynamic(model, folder / "int8.onnx", spares_a_bit)
     return onnx.load(folder / "int8.onnx"), notes
 
 

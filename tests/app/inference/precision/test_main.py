@@ -8,7 +8,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from app.inference.precision.made import Delivery, Order
+from app.inference.precision.made import ConversionJob, ConversionResult
 from tests.fakes import networks
 
 pytestmark = pytest.mark.process
@@ -21,12 +21,12 @@ def test_child_writes_its_delivery_and_nothing_of_what_the_tools_say(tmp_path: P
     work = tmp_path / "work"
     work.mkdir()
     np.savez(work / "rows.npz", np.random.default_rng(2).random((4, 3, 8, 8), np.float32))
-    order = Order(
+    order = ConversionJob(
         model=str(model),
         model_bytes=model.stat().st_size,
         precision="int8-static",
         draft=str(work / "draft.onnx"),
-        spares_a_bit=False,
+        has_7_bit_weights=False,
         calibration=str(work / "rows.npz"),
         inputs=("x",),
     )
@@ -35,6 +35,6 @@ def test_child_writes_its_delivery_and_nothing_of_what_the_tools_say(tmp_path: P
         assert child.stdout is not None
         assert child.stderr is not None
         told, said = child.stdout.read(), child.stderr.read()
-    assert msgspec.json.decode(told, type=Delivery).calibration_rows == 4
+    assert msgspec.json.decode(told, type=ConversionResult).calibration_rows == 4
     assert said == b""
     assert set(tmp_path.iterdir()) == {model, work}

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from onnx import TensorProto, helper
 
-from app.errors import InstrumentError, UsageError
-from app.inference.precision.made import MadeModel
-from app.inference.precision.making import make_precision
+from app.errors import MeasurementError, UsageError
+from app.inference.precision.made import ConvertedModel
+from app.inference.precision.making import convert_precision
 from app.inference.probe import DIGITS_MODEL, DIGITS_ROWS
 from app.inference.rows import Feeds
 from app.inference.session import open_session
@@ -40,8 +40,8 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("cache")
 
 
-def made(precision: Precision, cache: Path, timeout_s: float = 60) -> MadeModel:
-    return make_precision(DIGITS_MODEL, precision, calibration(), cache=cache, timeout_s=timeout_s)
+def made(precision: Precision, cache: Path, timeout_s: float = 60) -> ConvertedModel:
+    return convert_precision(DIGITS_MODEL, precision, calibration(), cache=cache, timeout_s=timeout_s)
 
 
 def right_share(model: Path) -> float:
@@ -66,20 +66,20 @@ def test_what_was_made_is_not_made_again(precision: Precision, cache: Path) -> N
     first = made(precision, cache)
     written_ns = first.path.stat().st_mtime_ns
     again = made(precision, cache, timeout_s=NO_TIME_S)
-    assert (again.was_cached, again.took_s) == (True, None)
+    assert (again.was_cached, again.duration_s) == (True, None)
     assert (again.path, again.sha256, again.notes) == (first.path, first.sha256, first.notes)
     assert again.path.stat().st_mtime_ns == written_ns
 
 
 def test_as_is_is_the_file_itself(tmp_path: Path) -> None:
-    found = make_precision(DIGITS_MODEL, "as-is", cache=tmp_path / "cache", timeout_s=NO_TIME_S)
-    assert (found.path, found.was_cached, found.took_s) == (DIGITS_MODEL, False, None)
+    found = convert_precision(DIGITS_MODEL, "as-is", cache=tmp_path / "cache", timeout_s=NO_TIME_S)
+    assert (found.path, found.was_cached, found.duration_s) == (DIGITS_MODEL, False, None)
     assert not (tmp_path / "cache").exists()
 
 
 def test_a_damaged_model_and_a_damaged_entry_are_made_again(tmp_path: Path) -> None:
     first = made("fp16", tmp_path)
-    assert first.took_s is not None
+    assert first.duration_s is not None
     os.truncate(first.path, first.path.stat().st_size - 1)
     again = made("fp16", tmp_path)
     assert (again.was_cached, again.sha256) == (False, hashlib.sha256(again.path.read_bytes()).hexdigest())
@@ -99,14 +99,14 @@ def test_two_who_make_the_same_at_once_both_have_it_whole(tmp_path: Path) -> Non
 
 def test_other_rows_to_calibrate_with_make_another_model(cache: Path) -> None:
     made("int8-static", cache)
-    with pytest.raises(InstrumentError, match=r"digits\.onnx cannot be made int8-static: the attempt did not end"):
-        make_precision(
+    with pytest.raises(MeasurementError, match=r"digits\.onnx cannot be made int8-static: the attempt did not end"):
+        convert_precision(
             DIGITS_MODEL, "int8-static", {"image": calibration()["image"][:8]}, cache=cache, timeout_s=NO_TIME_S
         )
 
 
 def test_attempt_cut_short_leaves_nothing(tmp_path: Path) -> None:
-    with pytest.raises(InstrumentError, match=r"did not end within 0\.001 s"):
+    with pytest.raises(MeasurementError, match=r"did not end within 0\.001 s"):
         made("fp16", tmp_path, timeout_s=NO_TIME_S)
     assert list(tmp_path.iterdir()) == []
 
@@ -114,35 +114,35 @@ def test_attempt_cut_short_leaves_nothing(tmp_path: Path) -> None:
 @pytest.mark.parametrize("rows", [None, {}, {"image": np.zeros((0, 1, 8, 8), np.float32)}])
 def test_int8_static_needs_rows(rows: Feeds | None, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"cannot be made int8-static: .*calibrated") as caught:
-        make_precision(DIGITS_MODEL, "int8-static", rows, cache=tmp_path, timeout_s=NO_TIME_S)
+        convert_precision(DIGITS_MODEL, "int8-static", rows, cache=tmp_path, timeout_s=NO_TIME_S)
     assert rows is not None or "int8-dynamic" in str(caught.value.hint)
 
 
 def test_rows_of_another_model_are_a_usage_error(tmp_path: Path) -> None:
     rows = {"picture": np.zeros((4, 1, 8, 8), np.float32)}
     with pytest.raises(UsageError, match="there are no rows for its input image; there are for picture"):
-        make_precision(DIGITS_MODEL, "int8-static", rows, cache=tmp_path, timeout_s=60)
+        convert_precision(DIGITS_MODEL, "int8-static", rows, cache=tmp_path, timeout_s=60)
 
 
 def test_quantised_model_is_refused_in_every_precision(cache: Path) -> None:
     quantised = made("int8-static", cache).path
     with pytest.raises(UsageError, match=r"cannot be made fp16: it is quantised already \(\d+ \w+Linear\)"):
-        make_precision(quantised, "fp16", cache=cache, timeout_s=60)
+        convert_precision(quantised, "fp16", cache=cache, timeout_s=60)
 
 
 def test_input_of_any_name_is_calibrated(tmp_path: Path) -> None:
     model = networks.saved(tmp_path / "m.onnx", networks.matrix(source="file"))
     rows = {"file": np.random.default_rng(1).random((20, 8), np.float32)}
-    assert make_precision(model, "int8-static", rows, cache=tmp_path / "c", timeout_s=60).calibration_rows == 20
+    assert convert_precision(model, "int8-static", rows, cache=tmp_path / "c", timeout_s=60).calibration_rows == 20
 
 
 def test_hostile_model_is_refused_before_any_tool_reads_it(tmp_path: Path) -> None:
     folder = tmp_path / "model"
     folder.mkdir()
     with pytest.raises(UsageError, match=r"model\.onnx cannot be made fp16: .* outside the model's folder"):
-        make_precision(hostile_models.in_the_parent_folder(folder), "fp16", cache=tmp_path / "c", timeout_s=60)
+        convert_precision(hostile_models.in_the_parent_folder(folder), "fp16", cache=tmp_path / "c", timeout_s=60)
     with pytest.raises(UsageError, match="a node has no operator"):
-        make_precision(hostile_models.a_crowd_of_nodes(folder), "fp16", cache=tmp_path / "c", timeout_s=60)
+        convert_precision(hostile_models.a_crowd_of_nodes(folder), "fp16", cache=tmp_path / "c", timeout_s=60)
 
 
 def test_cache_that_cannot_be_written_is_a_usage_error(tmp_path: Path) -> None:
@@ -159,8 +159,8 @@ def test_model_that_changes_meanwhile_is_not_kept(tmp_path: Path) -> None:
         networks.saved(model, networks.matrix(classes=4))
         return 0
 
-    with pytest.raises(InstrumentError, match="its file was changed meanwhile"):
-        make_precision(model, "fp16", cache=tmp_path / "c", timeout_s=60, now_ns=overwrite)
+    with pytest.raises(MeasurementError, match="its file was changed meanwhile"):
+        convert_precision(model, "fp16", cache=tmp_path / "c", timeout_s=60, now_ns=overwrite)
     assert list((tmp_path / "c").iterdir()) == []
 
 
@@ -173,4 +173,4 @@ def test_weights_that_unfold_beyond_all_measure_are_refused(tmp_path: Path) -> N
     ]
     model = networks.network(nodes, {"x": ["b", 8]}, {"y": ["b", 8]}, [unfolded])
     with pytest.raises(UsageError, match="memory"):
-        make_precision(networks.saved(tmp_path / "m.onnx", model), "fp16", cache=tmp_path / "c", timeout_s=60)
+        convert_precision(networks.saved(tmp_path / "m.onnx", model), "fp16", cache=tmp_path / "c", timeout_s=60)

@@ -4,12 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from app.inference.precision.made import Delivery
-from app.inference.precision.making import default_cache, keep, kept_entry, model_path
-from app.inference.precision.recipe import recipe_of
+from app.inference.precision.made import ConversionResult
+from app.inference.precision.making import cached_model_path, default_cache, find_cached, store_conversion
+from app.inference.precision.recipe import build_recipe
 from app.inference.probe import DIGITS_MODEL
 
-DELIVERY = Delivery(calibration_rows=None, notes=("a note",))
+DELIVERY = ConversionResult(calibration_rows=None, notes=("a note",))
 
 
 def drafted(folder: Path, content: bytes) -> Path:
@@ -19,29 +19,29 @@ def drafted(folder: Path, content: bytes) -> Path:
 
 
 def test_what_is_kept_is_found_by_its_recipe_alone(tmp_path: Path) -> None:
-    recipe = recipe_of(DIGITS_MODEL, "fp16", None)
-    assert kept_entry(tmp_path, recipe) is None
-    entry = keep(tmp_path, recipe, drafted(tmp_path / "d", b"made"), DELIVERY)
-    assert kept_entry(tmp_path, recipe) == entry
-    assert model_path(tmp_path, entry).read_bytes() == b"made"
-    assert kept_entry(tmp_path, recipe_of(DIGITS_MODEL, "int8-dynamic", None)) is None
+    recipe = build_recipe(DIGITS_MODEL, "fp16", None)
+    assert find_cached(tmp_path, recipe) is None
+    entry = store_conversion(tmp_path, recipe, drafted(tmp_path / "d", b"made"), DELIVERY)
+    assert find_cached(tmp_path, recipe) == entry
+    assert cached_model_path(tmp_path, entry).read_bytes() == b"made"
+    assert find_cached(tmp_path, build_recipe(DIGITS_MODEL, "int8-dynamic", None)) is None
 
 
 def test_later_maker_leaves_the_earlier_ones_model_as_it_is(tmp_path: Path) -> None:
-    recipe = recipe_of(DIGITS_MODEL, "fp16", None)
-    first = keep(tmp_path, recipe, drafted(tmp_path / "d", b"one"), DELIVERY)
-    second = keep(tmp_path, recipe, drafted(tmp_path / "d", b"other"), DELIVERY)
-    assert model_path(tmp_path, first).read_bytes() == b"one"
-    assert kept_entry(tmp_path, recipe) == second
+    recipe = build_recipe(DIGITS_MODEL, "fp16", None)
+    first = store_conversion(tmp_path, recipe, drafted(tmp_path / "d", b"one"), DELIVERY)
+    second = store_conversion(tmp_path, recipe, drafted(tmp_path / "d", b"other"), DELIVERY)
+    assert cached_model_path(tmp_path, first).read_bytes() == b"one"
+    assert find_cached(tmp_path, recipe) == second
 
 
 def test_entry_without_its_model_or_with_another_is_none(tmp_path: Path) -> None:
-    recipe = recipe_of(DIGITS_MODEL, "fp16", None)
-    entry = keep(tmp_path, recipe, drafted(tmp_path / "d", b"made"), DELIVERY)
-    model_path(tmp_path, entry).write_bytes(b"else")
-    assert kept_entry(tmp_path, recipe) is None
-    model_path(tmp_path, entry).unlink()
-    assert kept_entry(tmp_path, recipe) is None
+    recipe = build_recipe(DIGITS_MODEL, "fp16", None)
+    entry = store_conversion(tmp_path, recipe, drafted(tmp_path / "d", b"made"), DELIVERY)
+    cached_model_path(tmp_path, entry).write_bytes(b"else")
+    assert find_cached(tmp_path, recipe) is None
+    cached_model_path(tmp_path, entry).unlink()
+    assert find_cached(tmp_path, recipe) is None
 
 
 def test_home_of_the_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from app.errors import UsageError
-from app.inference.precision.recipe import MOST_BYTES, recipe_of
+from app.inference.precision.recipe import MAX_MODEL_BYTES, build_recipe
 from app.inference.probe import DIGITS_MODEL
 from tests.fakes.hostile_models import weights_at
 
@@ -17,42 +17,42 @@ ROWS = {"image": np.zeros((2, 1, 8, 8), np.float32)}
 
 
 def test_rows_count_for_int8_static_alone() -> None:
-    assert recipe_of(DIGITS_MODEL, "fp16", ROWS) == recipe_of(DIGITS_MODEL, "fp16", None)
-    static = recipe_of(DIGITS_MODEL, "int8-static", ROWS)
-    assert static == recipe_of(DIGITS_MODEL, "int8-static", {"image": ROWS["image"].copy()})
+    assert build_recipe(DIGITS_MODEL, "fp16", ROWS) == build_recipe(DIGITS_MODEL, "fp16", None)
+    static = build_recipe(DIGITS_MODEL, "int8-static", ROWS)
+    assert static == build_recipe(DIGITS_MODEL, "int8-static", {"image": ROWS["image"].copy()})
     others: list[dict[str, np.ndarray]] = [
         {"image": ROWS["image"] + 1},
         {"image": ROWS["image"].reshape(2, 64)},
         {"other": ROWS["image"]},
     ]
-    assert len({static.key, *(recipe_of(DIGITS_MODEL, "int8-static", other).key for other in others)}) == 4
+    assert len({static.key, *(build_recipe(DIGITS_MODEL, "int8-static", other).key for other in others)}) == 4
 
 
 def test_text_is_hashed_by_what_it_says() -> None:
     one, same, other = ({"t": np.array([["a"], [word]], object)} for word in ("b", "b", "c"))
-    keys = [recipe_of(DIGITS_MODEL, "int8-static", rows).key for rows in (one, same, other)]
+    keys = [build_recipe(DIGITS_MODEL, "int8-static", rows).key for rows in (one, same, other)]
     assert keys[0] == keys[1] != keys[2]
 
 
 def test_weights_beside_the_model_count(tmp_path: Path) -> None:
     (tmp_path / "w.bin").write_bytes(bytes(128))
     model = weights_at(tmp_path, "w.bin")
-    before = recipe_of(model, "fp16", None)
+    before = build_recipe(model, "fp16", None)
     (tmp_path / "w.bin").write_bytes(b"\1" * 128)
-    after = recipe_of(model, "fp16", None)
+    after = build_recipe(model, "fp16", None)
     assert before.model_sha256 == after.model_sha256
     assert before.key != after.key
     assert after.model_bytes == model.stat().st_size + 128
 
 
 def test_tools_count_by_their_versions() -> None:
-    tools = recipe_of(DIGITS_MODEL, "fp16", None).tools
+    tools = build_recipe(DIGITS_MODEL, "fp16", None).tools
     assert any(tool.startswith("onnx ") for tool in tools)
     assert any(tool.startswith("onnxruntime") for tool in tools)
 
 
 def test_model_larger_than_one_file_can_be_is_refused(tmp_path: Path) -> None:
     (tmp_path / "w.bin").write_bytes(bytes(128))
-    os.truncate(tmp_path / "w.bin", MOST_BYTES)  # a hole, which takes no room
+    os.truncate(tmp_path / "w.bin", MAX_MODEL_BYTES)  # a hole, which takes no room
     with pytest.raises(UsageError, match=r"it has 1\.9 GiB with its weights"):
-        recipe_of(weights_at(tmp_path, "w.bin"), "fp16", None)
+        build_recipe(weights_at(tmp_path, "w.bin"), "fp16", None)

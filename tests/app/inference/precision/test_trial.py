@@ -6,31 +6,31 @@ import numpy as np
 import pytest
 from onnx import helper
 
-from app.errors import InstrumentError, UsageError
-from app.inference.precision.trial import opened, try_made
+from app.errors import MeasurementError, UsageError
+from app.inference.precision.trial import open_on_cpu, try_converted
 from tests.fakes import networks
 
 ROWS = {"x": np.ones((2, 8), np.float32)}
 
 
 def test_model_that_does_not_open_is_refused(tmp_path: Path) -> None:
-    original = opened(networks.saved(tmp_path / "fp32.onnx", networks.matrix()))
+    original = open_on_cpu(networks.saved(tmp_path / "fp32.onnx", networks.matrix()))
     (tmp_path / "made.onnx").write_bytes(b"nothing")
     with pytest.raises(UsageError, match=r"what the tools made does not run: made\.onnx is not a model"):
-        try_made(original, tmp_path / "made.onnx", ROWS)
+        try_converted(original, tmp_path / "made.onnx", ROWS)
 
 
 def test_model_with_other_outputs_is_no_variant(tmp_path: Path) -> None:
-    original = opened(networks.saved(tmp_path / "fp32.onnx", networks.matrix()))
+    original = open_on_cpu(networks.saved(tmp_path / "fp32.onnx", networks.matrix()))
     other = networks.matrix([helper.make_node("Relu", ["m"], ["r"])], given="r")
-    with pytest.raises(InstrumentError, match="other inputs or outputs"):
-        try_made(original, networks.saved(tmp_path / "made.onnx", other), ROWS)
+    with pytest.raises(MeasurementError, match="other inputs or outputs"):
+        try_converted(original, networks.saved(tmp_path / "made.onnx", other), ROWS)
 
 
 def test_answers_that_are_no_numbers_any_more_are_noted(tmp_path: Path) -> None:
-    original = opened(networks.saved(tmp_path / "fp32.onnx", networks.matrix()))
-    assert try_made(original, networks.saved(tmp_path / "same.onnx", networks.matrix()), ROWS) == ()
+    original = open_on_cpu(networks.saved(tmp_path / "fp32.onnx", networks.matrix()))
+    assert try_converted(original, networks.saved(tmp_path / "same.onnx", networks.matrix()), ROWS) == ()
     other = networks.matrix()
     other.graph.initializer[0].raw_data = np.full((8, 8), np.inf, np.float32).tobytes()
-    (note,) = try_made(original, networks.saved(tmp_path / "made.onnx", other), ROWS)
+    (note,) = try_converted(original, networks.saved(tmp_path / "made.onnx", other), ROWS)
     assert "not finite" in note

@@ -11,7 +11,7 @@ from app.analysis.objectives import parse_objective
 from app.planning.fleets import plan_fleets
 from app.records.estimate import Estimate
 from app.records.offers import Offer, PlanLimits
-from app.records.plan import Chances, Fleet, Plan
+from app.records.plan import Fleet, Plan, SloProbabilities
 from app.records.plan_question import MeasuredTarget, PlanQuestion
 from app.records.result import Hardware, Traffic
 from tests.fakes.offers import TODAY, catalogue, curve, gpu_offer, offer
@@ -46,7 +46,7 @@ def with_fleet(plan: Plan, **changes: Any) -> Plan:
 
 
 def simulated(plan: Plan) -> Plan:
-    return with_fleet(plan, settled="simulated", chances=Chances(0.61, 0.934, 0.9999), measured_on="a bench")
+    return with_fleet(plan, settled="simulated", chances=SloProbabilities(0.61, 0.934, 0.9999), measured_on="a bench")
 
 
 def without_recommendation(plan: Plan) -> Plan:

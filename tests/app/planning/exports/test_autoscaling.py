@@ -5,13 +5,13 @@ from typing import Any
 
 import pytest
 
-from app.planning.exports.autoscaling import keda_by_clock
-from app.planning.exports.scale import Scale, daily_pods, scale_of
+from app.planning.exports.autoscaling import build_keda_by_schedule
+from app.planning.exports.scale import Scale, compute_daily_pods, compute_scale
 from app.planning.exports.settings import ExportSettings
 from tests.app.planning.exports.manifest_schemas import check
 from tests.app.planning.exports.planned import planned
 
-SCALE = Scale(most=50, least=1, spare=0, per_instance=1, target_per_s=1.0)
+SCALE = Scale(max_pods=50, min_pods=1, spare_pods=0, pods_per_instance=1, target_per_s=1.0)
 
 
 def minutes(cron: str) -> int:
@@ -33,7 +33,7 @@ def pods_at(document: dict[str, Any], minute: int) -> int:
 
 
 def by_clock(pods: tuple[int, ...], early: int = 10) -> dict[str, Any]:
-    return keda_by_clock("x", SCALE, pods, ExportSettings(timezone="Asia/Tokyo", start_early_minutes=early))
+    return build_keda_by_schedule("x", SCALE, pods, ExportSettings(timezone="Asia/Tokyo", start_early_minutes=early))
 
 
 @pytest.mark.parametrize("early", [0, 10, 59])
@@ -60,8 +60,10 @@ def test_a_day_without_change_is_one_trigger_of_the_least() -> None:
 
 def test_the_table_is_the_plans() -> None:
     plan = planned()
-    document = keda_by_clock("x", scale_of(plan), daily_pods(plan), ExportSettings(timezone="Asia/Tokyo"))
-    for hour, pods in enumerate(daily_pods(plan)):
+    document = build_keda_by_schedule(
+        "x", compute_scale(plan), compute_daily_pods(plan), ExportSettings(timezone="Asia/Tokyo")
+    )
+    for hour, pods in enumerate(compute_daily_pods(plan)):
         assert pods_at(document, hour * 60 + 30) == pods
     assert {trigger["metadata"]["timezone"] for trigger in document["spec"]["triggers"]} == {"Asia/Tokyo"}
-    assert document["spec"]["maxReplicaCount"] == max(daily_pods(plan))
+    assert document["spec"]["maxReplicaCount"] == max(compute_daily_pods(plan))

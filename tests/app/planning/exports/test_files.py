@@ -5,7 +5,7 @@ from typing import get_args
 import pytest
 
 from app.errors import UsageError
-from app.planning.exports.files import Kind, export_plan
+from app.planning.exports.files import ExportKind, export_plan
 from app.planning.exports.settings import ExportSettings
 from tests.app.planning.exports.planned import planned, without_recommendation
 
@@ -22,7 +22,7 @@ SETTINGS = ExportSettings(name="../CON: fraud")
         ("json", ["plan-con-fraud.json"]),
     ],
 )
-def test_each_kind_has_its_files(kind: Kind, names: list[str]) -> None:
+def test_each_kind_has_its_files(kind: ExportKind, names: list[str]) -> None:
     files = export_plan(planned(), kind, SETTINGS)
     assert list(files) == names
     assert all(text.endswith("\n") and text.encode() for text in files.values())
@@ -30,7 +30,7 @@ def test_each_kind_has_its_files(kind: Kind, names: list[str]) -> None:
 
 
 def test_only_what_tells_of_every_offer_needs_no_recommendation() -> None:
-    for kind in get_args(Kind):
+    for kind in get_args(ExportKind):
         if kind in ("csv", "json"):
             assert export_plan(without_recommendation(planned()), kind, SETTINGS)
         else:

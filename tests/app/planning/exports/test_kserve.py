@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from app.errors import UsageError
-from app.planning.exports.kserve import in_flight_per_pod, kserve
+from app.planning.exports.kserve import build_kserve_manifest, estimate_in_flight_per_pod
 from app.planning.exports.settings import Autoscaler, ExportSettings, Predictor
 from app.records.estimate import Estimate
 from app.records.plan import Plan
@@ -30,7 +30,7 @@ SCALED = ExportSettings(name="Fraud", autoscaler="hpa")
 
 
 def service_of(plan: Plan, settings: ExportSettings = SCALED) -> dict[str, Any]:
-    found: dict[str, Any] = yaml.safe_load(kserve(plan, settings))
+    found: dict[str, Any] = yaml.safe_load(build_kserve_manifest(plan, settings))
     return found
 
 
@@ -105,8 +105,8 @@ def test_the_concurrency_is_littles_law_with_room() -> None:
 def test_a_part_of_the_time_says_nothing_of_the_number_in_flight(metric: str) -> None:
     plan = msgspec.structs.replace(planned(), latency_metric=metric)
     assert predictor_of(plan)["containerConcurrency"] == 0
-    assert f"{metric} does not tell" in comments(kserve(plan, SCALED))
-    assert in_flight_per_pod(with_fleet(planned(), latency_at_peak=UNKNOWN), fleet_of(plan)) is not None
+    assert f"{metric} does not tell" in comments(build_kserve_manifest(plan, SCALED))
+    assert estimate_in_flight_per_pod(with_fleet(planned(), latency_at_peak=UNKNOWN), fleet_of(plan)) is not None
     assert predictor_of(with_fleet(planned(), latency_at_peak=UNKNOWN))["containerConcurrency"] == 0
 
 
@@ -125,12 +125,12 @@ def test_a_model_or_a_container() -> None:
     container = predictor_of(planned(), own)["containers"][0]
     assert (container["name"], container["image"]) == ("kserve-container", "registry.example/fraud:1")
     assert container["ports"][0]["containerPort"] == container["readinessProbe"]["httpGet"]["port"] == 9000
-    assert "Fill in" not in comments(kserve(planned(), own))
-    assert "s3://REPLACE-ME/model" in comments(kserve(planned(), SCALED))
+    assert "Fill in" not in comments(build_kserve_manifest(planned(), own))
+    assert "s3://REPLACE-ME/model" in comments(build_kserve_manifest(planned(), SCALED))
 
 
 def test_what_kserve_cannot_do_is_refused() -> None:
     with pytest.raises(UsageError, match="no schedule"):
-        kserve(planned(), ExportSettings(autoscaler="scheduled"))
+        build_kserve_manifest(planned(), ExportSettings(autoscaler="scheduled"))
     with pytest.raises(UsageError, match="recommends no fleet"):
-        kserve(without_recommendation(planned()), SCALED)
+        build_kserve_manifest(without_recommendation(planned()), SCALED)

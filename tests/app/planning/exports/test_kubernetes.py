@@ -10,8 +10,8 @@ import pytest
 import yaml
 
 from app.errors import UsageError
-from app.planning.exports.kubernetes import kubernetes
-from app.planning.exports.names import yaml_text
+from app.planning.exports.kubernetes import build_kubernetes_manifests
+from app.planning.exports.names import dump_yaml
 from app.planning.exports.settings import Autoscaler, ExportSettings
 from app.records.plan import Mix, MixPart, Plan
 from tests.app.planning.exports.manifest_schemas import check
@@ -45,7 +45,7 @@ FULL = ExportSettings(
 
 
 def exported(plan: Plan, autoscaler: Autoscaler = "none", **changes: Any) -> dict[str, Any]:
-    return documents(kubernetes(plan, msgspec.structs.replace(FULL, autoscaler=autoscaler, **changes)))
+    return documents(build_kubernetes_manifests(plan, msgspec.structs.replace(FULL, autoscaler=autoscaler, **changes)))
 
 
 def container(documents: dict[str, Any]) -> dict[str, Any]:
@@ -57,7 +57,7 @@ def container(documents: dict[str, Any]) -> dict[str, Any]:
 @pytest.mark.parametrize("plan", PLANS.values(), ids=PLANS.keys())
 @pytest.mark.parametrize("settings", [FULL, ExportSettings()], ids=["full", "defaults"])
 def test_a_cluster_would_take_it(plan: Plan, autoscaler: Autoscaler, settings: ExportSettings) -> None:
-    text = kubernetes(plan, msgspec.structs.replace(settings, autoscaler=autoscaler))
+    text = build_kubernetes_manifests(plan, msgspec.structs.replace(settings, autoscaler=autoscaler))
     found = list(yaml.safe_load_all(text))
     assert len(found) == (3 if autoscaler == "none" else 4)
     for document in found:
@@ -136,7 +136,7 @@ def test_the_target_is_the_planned_rate_and_keda_adds_the_spares() -> None:
     assert 0.999 * fleet.planned_rate_per_replica_per_s <= target <= fleet.planned_rate_per_replica_per_s
     assert trigger["query"].endswith(f" ) + 16 * {trigger['threshold']}")
     assert pods_of(plan) - 16 < plan.traffic.peak_per_s / target + 16 <= pods_of(plan)
-    assert "without the 16 spare" in kubernetes(plan, msgspec.structs.replace(FULL, autoscaler="hpa"))
+    assert "without the 16 spare" in build_kubernetes_manifests(plan, msgspec.structs.replace(FULL, autoscaler="hpa"))
 
 
 @pytest.mark.parametrize("autoscaler", AUTOSCALERS[1:])
@@ -176,12 +176,12 @@ def test_without_a_spare_nothing_may_be_missing_and_zones_are_not_asked_for() ->
     assert documents["Deployment"]["spec"]["strategy"]["rollingUpdate"] == {"maxUnavailable": 0, "maxSurge": 1}
     assert documents["PodDisruptionBudget"]["spec"]["maxUnavailable"] == 1
     assert "topologySpreadConstraints" not in documents["Deployment"]["spec"]["template"]["spec"]
-    assert "No spare is planned" in comments(kubernetes(PLANS["cpu without spare"], FULL))
+    assert "No spare is planned" in comments(build_kubernetes_manifests(PLANS["cpu without spare"], FULL))
 
 
 def test_the_head_tells_what_it_rests_on_and_what_to_fill_in() -> None:
     plan = simulated(PLANS["cpu"])
-    head = comments(kubernetes(plan, ExportSettings(autoscaler="keda")))
+    head = comments(build_kubernetes_manifests(plan, ExportSettings(autoscaler="keda")))
     assert plan.recommendation is not None
     assert plan.recommendation.sentence in head
     for told in ("plan of 2026-08-01", "P(SLO met) at the peak, spares left out: 93.4%", "over 99.9%", "extrapolated",
@@ -189,29 +189,31 @@ def test_the_head_tells_what_it_rests_on_and_what_to_fill_in() -> None:
                  "REPLACE_ME_requests_total"):  # fmt: skip
         assert told in head
     unknown = with_fleet(PLANS["cpu"], chances=None)
-    assert "not simulated; sized for 90%" in comments(kubernetes(unknown, FULL))
+    assert "not simulated; sized for 90%" in comments(build_kubernetes_manifests(unknown, FULL))
 
 
 def test_what_was_given_is_not_to_be_filled_in() -> None:
     for autoscaler in AUTOSCALERS:
-        text = kubernetes(PLANS["cpu"], msgspec.structs.replace(FULL, autoscaler=autoscaler))
+        text = build_kubernetes_manifests(PLANS["cpu"], msgspec.structs.replace(FULL, autoscaler=autoscaler))
         assert "Fill in" not in text
         assert not re.search("replace.me", text, re.IGNORECASE)
 
 
 def test_every_stand_in_of_the_text_is_told_at_its_head() -> None:
     for autoscaler in AUTOSCALERS:
-        text = kubernetes(PLANS["cpu"], ExportSettings(autoscaler=autoscaler))
+        text = build_kubernetes_manifests(PLANS["cpu"], ExportSettings(autoscaler=autoscaler))
         used = set(re.findall(r"\S*replace.me\S*", text.partition("\n---")[2], re.IGNORECASE))
         assert used
         assert all(stand_in in comments(text) for stand_in in used)
 
 
 def test_a_router_that_a_service_is_not_is_told() -> None:
-    assert "least outstanding" in kubernetes(msgspec.structs.replace(PLANS["cpu"], router="least outstanding"), FULL)
-    assert "router" not in kubernetes(msgspec.structs.replace(PLANS["cpu"], router="random"), FULL)
+    assert "least outstanding" in build_kubernetes_manifests(
+        msgspec.structs.replace(PLANS["cpu"], router="least outstanding"), FULL
+    )
+    assert "router" not in build_kubernetes_manifests(msgspec.structs.replace(PLANS["cpu"], router="random"), FULL)
     mixed = msgspec.structs.replace(PLANS["cpu"], mix=Mix((MixPart("a", 1), MixPart("b", 2)), 10.0, "a mix"))
-    assert "found a mix" in comments(kubernetes(mixed, FULL))
+    assert "found a mix" in comments(build_kubernetes_manifests(mixed, FULL))
 
 
 HOSTILE = "evil\n---\nkind: Secret\r\x85\u2028# x: &a {{ \x00\x1b[31m \u202e *b !!python/object:os.system '\""
@@ -224,7 +226,7 @@ def test_untrusted_text_stays_what_it_is() -> None:
     settings = ExportSettings(
         name=HOSTILE, image=HOSTILE, ready_path=HOSTILE, prometheus_url=HOSTILE, metric_query=HOSTILE, autoscaler="keda"
     )
-    text = kubernetes(plan, settings)
+    text = build_kubernetes_manifests(plan, settings)
     found = list(yaml.safe_load_all(text))
     assert [document["kind"] for document in found] == ["Deployment", "Service", "PodDisruptionBudget", "ScaledObject"]
     for document in found:
@@ -239,11 +241,11 @@ def test_untrusted_text_stays_what_it_is() -> None:
 
 def test_numbers_that_are_text_are_text_to_every_reader() -> None:
     for text in ("1e3", "0o7", "1_000", "12e5", "0x1F", ".5", "-1", "+1", "~", "", "null", "on", "1:20"):
-        written = yaml_text([], [{"value": text}])
+        written = dump_yaml([], [{"value": text}])
         assert re.search(r"value: ['\"]", written), written
         assert yaml.safe_load(written) == {"value": text}
 
 
 def test_a_plan_without_a_recommendation_is_refused() -> None:
     with pytest.raises(UsageError, match=r"recommends no fleet.*No offer fits: too dear"):
-        kubernetes(without_recommendation(PLANS["cpu"]), FULL)
+        build_kubernetes_manifests(without_recommendation(PLANS["cpu"]), FULL)

@@ -7,7 +7,7 @@ import sys
 import pytest
 import yaml
 
-from app.planning.exports.names import dns_name, is_label_value, one_line, yaml_text
+from app.planning.exports.names import dump_yaml, is_label_value, make_dns_name, to_one_line
 
 RULE = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?")
 
@@ -26,7 +26,7 @@ RULE = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?")
     ],
 )
 def test_a_name_is_made_of_any_text(text: str, name: str) -> None:
-    assert dns_name(text) == name
+    assert make_dns_name(text) == name
 
 
 def test_every_name_is_a_label_that_begins_with_a_letter() -> None:
@@ -35,7 +35,7 @@ def test_every_name_is_a_label_that_begins_with_a_letter() -> None:
         text = "".join(
             chr(dice.choice((dice.randrange(128), dice.randrange(0x11000)))) for _ in range(dice.randrange(90))
         )
-        name = dns_name(text)
+        name = make_dns_name(text)
         assert RULE.fullmatch(name), (text, name)
         assert len(name) <= 40
         assert "--" not in name
@@ -43,8 +43,8 @@ def test_every_name_is_a_label_that_begins_with_a_letter() -> None:
 
 def test_long_names_that_differ_late_stay_apart() -> None:
     long = "a-model-of-many-words-that-goes-on-and-on-and-on"
-    assert dns_name(f"{long}-1") != dns_name(f"{long}-2")
-    assert dns_name(f"{long}-1").startswith("a-model-of-many-words-that-goes")
+    assert make_dns_name(f"{long}-1") != make_dns_name(f"{long}-2")
+    assert make_dns_name(f"{long}-1").startswith("a-model-of-many-words-that-goes")
 
 
 @pytest.mark.parametrize("text", ["g6.2xlarge", "Standard_NC4as_T4_v3", "1x_A100-80GB", "a", "a" * 63])
@@ -59,19 +59,19 @@ def test_what_a_label_may_not_hold(text: str) -> None:
 
 def test_no_character_of_a_comment_ends_it() -> None:
     for letter in map(chr, range(0x3000)):
-        text = yaml_text([f"a{letter}b: c"], [{"only": 1}])
+        text = dump_yaml([f"a{letter}b: c"], [{"only": 1}])
         assert list(yaml.safe_load_all(text)) == [{"only": 1}], repr(letter)
         assert len(text.splitlines()) == 3, repr(letter)
     for point in (0xD800, 0xFEFF, 0xFFFE, 0x1F600, sys.maxunicode):
-        assert yaml.safe_load(yaml_text([chr(point)], [{"only": 1}])) == {"only": 1}
+        assert yaml.safe_load(dump_yaml([chr(point)], [{"only": 1}])) == {"only": 1}
 
 
 def test_a_line_is_cut_where_it_is_too_long() -> None:
-    assert len(one_line("word " * 1000)) == 400
-    assert one_line(" two\n  lines\t") == "two lines"
+    assert len(to_one_line("word " * 1000)) == 400
+    assert to_one_line(" two\n  lines\t") == "two lines"
 
 
 def test_the_order_is_kept_and_nothing_is_an_anchor() -> None:
     shared = {"z": 1, "a": 2}
-    text = yaml_text([], [{"second": shared, "first": shared}])
+    text = dump_yaml([], [{"second": shared, "first": shared}])
     assert text == "---\nsecond:\n  z: 1\n  a: 2\nfirst:\n  z: 1\n  a: 2\n"

@@ -6,7 +6,7 @@ import io
 import msgspec
 import pytest
 
-from app.planning.exports.offers_csv import offers_csv
+from app.planning.exports.offers_csv import build_offers_csv
 from app.records.estimate import Estimate
 from app.records.plan import Plan, Spread, TokenUnitCosts, UnitCosts
 from tests.app.planning.exports.planned import (
@@ -22,7 +22,7 @@ THREE = planned(offer("a"), offer("b", on_demand_usd_per_hour=0.5), gpu_offer("g
 
 
 def rows_of(plan: Plan) -> list[dict[str, str]]:
-    return list(csv.DictReader(io.StringIO(offers_csv(plan), newline=""), strict=True))
+    return list(csv.DictReader(io.StringIO(build_offers_csv(plan), newline=""), strict=True))
 
 
 def test_all_fleets_are_listed_those_that_fit_first() -> None:
@@ -86,7 +86,7 @@ def test_what_begins_no_formula_is_left_alone() -> None:
 
 
 def test_every_row_has_every_column_once() -> None:
-    header = offers_csv(THREE).partition("\n")[0].split(",")
+    header = build_offers_csv(THREE).partition("\n")[0].split(",")
     assert len(set(header)) == len(header)
     assert all(None not in row and None not in row.values() for row in rows_of(THREE))
 
@@ -94,5 +94,5 @@ def test_every_row_has_every_column_once() -> None:
 def test_a_plan_without_a_recommendation_is_still_a_table() -> None:
     none = without_recommendation(THREE)
     assert {row["is_recommended"] for row in rows_of(none)} == {"no"}
-    empty = offers_csv(msgspec.structs.replace(none, offers=()))
-    assert empty == offers_csv(THREE).partition("\n")[0] + "\n"
+    empty = build_offers_csv(msgspec.structs.replace(none, offers=()))
+    assert empty == build_offers_csv(THREE).partition("\n")[0] + "\n"

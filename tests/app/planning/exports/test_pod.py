@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from app.planning.exports.pod import placement, pod_notes, probes, resources, zone_spread
+from app.planning.exports.pod import build_placement, build_probes, build_resources, build_zone_spread, list_pod_notes
 from app.planning.exports.settings import ExportSettings
 from app.records.plan import Fleet
 from tests.app.planning.exports.planned import fleet_of, planned, planned_on_cards
@@ -23,7 +23,7 @@ def card(count: float = 1.0, replicas: int = 1, **changes: Any) -> Fleet:
 
 
 def test_a_pod_asks_for_its_share_of_what_the_node_can_give() -> None:
-    asked = resources(fleet(), ExportSettings(instance_memory_gib=32.0))
+    asked = build_resources(fleet(), ExportSettings(instance_memory_gib=32.0))
     assert asked == {"requests": {"cpu": "900m", "memory": "1843Mi"}, "limits": {"memory": "1843Mi"}}
 
 
@@ -31,7 +31,7 @@ def test_a_pod_asks_for_its_share_of_what_the_node_can_give() -> None:
 @pytest.mark.parametrize("node_share", [0.5, 0.9, 1.0])
 def test_all_pods_of_an_instance_find_room_on_it(replicas: int, node_share: float) -> None:
     one = fleet(replicas_per_instance=replicas)
-    asked = resources(one, ExportSettings(instance_memory_gib=30.0, node_share=node_share))["requests"]
+    asked = build_resources(one, ExportSettings(instance_memory_gib=30.0, node_share=node_share))["requests"]
     assert int(asked["cpu"].removesuffix("m")) * replicas <= 16_000 * node_share
     assert int(asked["memory"].removesuffix("Mi")) * replicas <= 30 * 1024 * node_share
     assert int(asked["cpu"].removesuffix("m")) * replicas > 16_000 * node_share - replicas
@@ -39,8 +39,8 @@ def test_all_pods_of_an_instance_find_room_on_it(replicas: int, node_share: floa
 
 def test_what_is_not_known_is_not_asked_for() -> None:
     unknown = fleet(vcpus=None)
-    assert resources(unknown, PLAIN) == {"requests": {}}
-    notes = " ".join(pod_notes(unknown, PLAIN))
+    assert build_resources(unknown, PLAIN) == {"requests": {}}
+    notes = " ".join(list_pod_notes(unknown, PLAIN))
     assert "no CPU is asked for" in notes
     assert "no memory is asked for" in notes
 
@@ -59,9 +59,9 @@ def test_what_is_not_known_is_not_asked_for() -> None:
 )
 def test_accelerators_are_asked_for_whole(count: float, replicas: int, asked: int, told: str | None) -> None:
     one = card(count, replicas)
-    found = resources(one, PLAIN)
+    found = build_resources(one, PLAIN)
     assert found["requests"]["nvidia.com/gpu"] == found["limits"]["nvidia.com/gpu"] == asked
-    notes = " ".join(pod_notes(one, PLAIN))
+    notes = " ".join(list_pod_notes(one, PLAIN))
     assert told in notes if told else "l4" not in notes
 
 
@@ -72,17 +72,17 @@ def test_accelerators_are_asked_for_whole(count: float, replicas: int, asked: in
 )  # fmt: skip
 def test_the_resource_is_the_makers(key: str, name: str) -> None:
     one = card(accelerator=key)
-    assert name in resources(one, PLAIN)["requests"]
-    assert placement(one, PLAIN)["tolerations"] == [{"key": name, "operator": "Exists", "effect": "NoSchedule"}]
+    assert name in build_resources(one, PLAIN)["requests"]
+    assert build_placement(one, PLAIN)["tolerations"] == [{"key": name, "operator": "Exists", "effect": "NoSchedule"}]
 
 
 def test_the_resource_can_be_told() -> None:
     one = ExportSettings(accelerator_resource="nvidia.com/mig-1g.10gb")
-    assert "nvidia.com/mig-1g.10gb" in resources(card(), one)["limits"]
+    assert "nvidia.com/mig-1g.10gb" in build_resources(card(), one)["limits"]
 
 
 def test_the_nodes_are_those_of_the_offer() -> None:
-    assert placement(fleet(), PLAIN) == {
+    assert build_placement(fleet(), PLAIN) == {
         "nodeSelector": {
             "node.kubernetes.io/instance-type": "c7i.4xlarge",
             "topology.kubernetes.io/region": "us-east-1",
@@ -92,25 +92,25 @@ def test_the_nodes_are_those_of_the_offer() -> None:
 
 def test_a_region_that_no_label_has_is_left_out() -> None:
     for one in (fleet(provider="acme"), fleet(region="any"), fleet(region="over there")):
-        assert list(placement(one, PLAIN)["nodeSelector"]) == ["node.kubernetes.io/instance-type"]
-    assert "see what acme's nodes are labelled" in " ".join(pod_notes(fleet(provider="acme"), PLAIN))
+        assert list(build_placement(one, PLAIN)["nodeSelector"]) == ["node.kubernetes.io/instance-type"]
+    assert "see what acme's nodes are labelled" in " ".join(list_pod_notes(fleet(provider="acme"), PLAIN))
 
 
 def test_an_instance_type_that_is_no_label_is_left_out_and_told() -> None:
     listed = fleet(instance_type="per-gpu-list:l4", provider="ovhcloud", region="any")
-    assert placement(listed, PLAIN) == {}
-    assert "select the nodes yourself" in " ".join(pod_notes(listed, PLAIN))
+    assert build_placement(listed, PLAIN) == {}
+    assert "select the nodes yourself" in " ".join(list_pod_notes(listed, PLAIN))
 
 
 def test_zones_are_for_fleets_with_a_spare() -> None:
-    assert zone_spread(fleet(spare_instances=0), {"a": "b"}) == []
-    spread = zone_spread(fleet(), {"a": "b"})[0]
+    assert build_zone_spread(fleet(spare_instances=0), {"a": "b"}) == []
+    spread = build_zone_spread(fleet(), {"a": "b"})[0]
     assert spread["topologyKey"] == "topology.kubernetes.io/zone"
     assert spread["labelSelector"] == {"matchLabels": {"a": "b"}}
 
 
 @pytest.mark.parametrize("start_within_s", [1.0, 5.0, 95.0, 600.0])
 def test_a_pod_has_the_time_it_takes_to_start(start_within_s: float) -> None:
-    start = probes(ExportSettings(start_within_s=start_within_s, ready_path="/ready"))["startupProbe"]
+    start = build_probes(ExportSettings(start_within_s=start_within_s, ready_path="/ready"))["startupProbe"]
     assert start_within_s <= start["periodSeconds"] * start["failureThreshold"] < start_within_s + 10
     assert start["httpGet"] == {"path": "/ready", "port": 8080}

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from app.errors import UsageError
-from app.planning.exports.settings import ExportSettings, text_of, to_fill_in
+from app.planning.exports.settings import ExportSettings, get_text, list_placeholders
 
 
 @pytest.mark.parametrize(
@@ -25,8 +25,12 @@ def test_what_cannot_be_is_refused(wrong: dict[str, Any]) -> None:
 
 def test_what_was_not_given_is_filled_in_and_told() -> None:
     nothing = ExportSettings()
-    assert text_of(nothing, "image").startswith("REPLACE-ME/")
-    told = to_fill_in(nothing, "image", "port")
+    assert get_text(nothing, "image").startswith("REPLACE-ME/")
+    told = list_placeholders(nothing, "image", "port")
     assert [sentence.partition(": ")[0] for sentence in told] == ["REPLACE-ME/your-server:tag", "8080"]
     given = ExportSettings(image="mine", port=8080)
-    assert (text_of(given, "image"), given.known_port, to_fill_in(given, "image", "port")) == ("mine", 8080, [])
+    assert (get_text(given, "image"), given.port_or_default, list_placeholders(given, "image", "port")) == (
+        "mine",
+        8080,
+        [],
+    )

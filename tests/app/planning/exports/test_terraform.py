@@ -8,7 +8,7 @@ import pytest
 
 from app.errors import UsageError
 from app.planning.exports.settings import ExportSettings
-from app.planning.exports.terraform import terraform, terraform_variables
+from app.planning.exports.terraform import build_terraform_values, build_terraform_variables
 from app.records.plan import Plan
 from tests.app.planning.exports.planned import (
     fleet_of,
@@ -28,12 +28,12 @@ SETTINGS = ExportSettings(name="Fraud scoring")
 
 
 def values_of(plan: Plan) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(terraform(plan, SETTINGS))
+    found: dict[str, Any] = json.loads(build_terraform_values(plan, SETTINGS))
     return found
 
 
 def declared() -> dict[str, dict[str, Any]]:
-    found: dict[str, dict[str, Any]] = json.loads(terraform_variables())["variable"]
+    found: dict[str, dict[str, Any]] = json.loads(build_terraform_variables())["variable"]
     return found
 
 
@@ -87,16 +87,16 @@ def test_it_says_what_the_plan_says() -> None:
 def test_the_order_is_always_the_same_and_that_of_the_declarations() -> None:
     orders = {tuple(values_of(plan)) for plan in (planned(), planned_on_cards(), simulated(planned()))}
     assert orders == {tuple(declared())}
-    assert terraform(planned(), SETTINGS) == terraform(planned(), SETTINGS)
+    assert build_terraform_values(planned(), SETTINGS) == build_terraform_values(planned(), SETTINGS)
 
 
 def test_text_is_text() -> None:
     hostile = '${file("/etc/passwd")} "\n\u2028 %{ if'
-    text = terraform(planned(offer(instance_type=hostile)), SETTINGS)
+    text = build_terraform_values(planned(offer(instance_type=hostile)), SETTINGS)
     assert text.isascii()
     assert json.loads(text)["instance_type"] == hostile
 
 
 def test_a_plan_without_a_recommendation_is_refused() -> None:
     with pytest.raises(UsageError, match="recommends no fleet"):
-        terraform(without_recommendation(planned()), SETTINGS)
+        build_terraform_values(without_recommendation(planned()), SETTINGS)

@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from app.planning.options import candidate_of
-from app.planning.pricing.alternatives import HourlyPrices, SpotTerms, commitment_of, mix_of, split_commitments
+from app.planning.options import get_candidate
+from app.planning.pricing.alternatives import HourlyPrices, SpotTerms, plan_commitment, plan_mix, split_commitments
 from app.planning.pricing.costs import effective_spot_usd_per_hour
-from app.planning.sizing import HOURS_A_MONTH
+from app.planning.sizing import HOURS_PER_MONTH
 from app.records.offers import Offer, OwnedHardware, PlanLimits
 from app.records.plan import Commitment, Mix
 from tests.fakes.offers import catalogue, curve, offer, question, target
@@ -34,7 +34,7 @@ def cost_by_hand(demand: list[int], reserved: int, prices: HourlyPrices, spot: S
 def cheapest_by_hand(demand: list[int], prices: HourlyPrices, least: int, spot: SpotTerms | None) -> float:
     most = 0 if prices.reserved_1y is None else max(*demand, least)
     numbers = [n for n in range(most + 1) if n == 0 or n >= least]
-    shares = {0.0, spot.most_share if spot else 0.0}
+    shares = {0.0, spot.max_share if spot else 0.0}
     return min(cost_by_hand(demand, n, prices, spot, share) for n in numbers for share in shares)
 
 
@@ -53,7 +53,7 @@ def test_it_is_the_cheapest_of_all_splits() -> None:
         )
         least = int(dice.integers(0, 6))
         expected = cheapest_by_hand(demand, prices, least, spot)
-        found = split_commitments(demand, prices, least_reserved=least, spot=spot)
+        found = split_commitments(demand, prices, min_reserved=least, spot=spot)
         assert (found is None) == math.isinf(expected)
         if found is not None:
             tried += 1
@@ -75,7 +75,7 @@ def test_it_never_costs_more_than_all_on_demand() -> None:
         demand = dice.integers(0, 50, size=200)
         prices = HourlyPrices(1.0, float(dice.uniform(0.1, 2)), float(dice.uniform(0.1, 2)))
         spot = SpotTerms(0.5, float(dice.uniform(0, 5)), 600, 0.2)
-        found = split_commitments(demand, prices, least_reserved=int(dice.integers(0, 60)), spot=spot)
+        found = split_commitments(demand, prices, min_reserved=int(dice.integers(0, 60)), spot=spot)
         assert found is not None
         assert found.saving_usd_per_year is not None
         assert found.saving_usd_per_year >= -1e-6
@@ -94,7 +94,7 @@ def test_a_dearer_commitment_never_reserves_more() -> None:
 def test_a_steady_load_is_reserved_whole_and_the_hours_add_up() -> None:
     found = split_commitments([4] * 8760, HourlyPrices(1.0, 0.6))
     assert found is not None
-    assert (found.reserved, found.on_demand_hours, found.used_share_of_reserved) == (4, 0, 1.0)
+    assert (found.reserved, found.on_demand_hours, found.reserved_utilization_share) == (4, 0, 1.0)
     assert (found.saving_usd_per_year, found.all_on_demand_usd_per_year) == pytest.approx((0.4 * 4 * 8760, 4.0 * 8760))
     daily = split_commitments([2] * 12 + [6] * 12, HourlyPrices(1.0, 0.6, 0.3), spot=SpotTerms(0.5))
     assert daily is not None
@@ -103,10 +103,10 @@ def test_a_steady_load_is_reserved_whole_and_the_hours_add_up() -> None:
 
 def test_the_least_that_can_be_reserved_is_all_or_nothing() -> None:
     demand = [3] * 8760
-    forced = split_commitments(demand, HourlyPrices(1.0, 0.6), least_reserved=4)
+    forced = split_commitments(demand, HourlyPrices(1.0, 0.6), min_reserved=4)
     assert forced is not None
     assert forced.reserved == 4
-    too_many = split_commitments(demand, HourlyPrices(1.0, 0.6), least_reserved=6)
+    too_many = split_commitments(demand, HourlyPrices(1.0, 0.6), min_reserved=6)
     assert too_many is not None
     assert too_many.reserved == 0
 
@@ -138,7 +138,7 @@ SURE = PlanLimits(assurance=0.5, redundancy=0)
 def commitment(one: Offer, peak_per_s: float = 395.0, limits: PlanLimits = SURE, **traffic: Any) -> Commitment | None:
     asked = question(target(curve(100.0)), peak_per_s=peak_per_s, of=catalogue(one), limits=limits, **traffic)
     (best,), demand = sized(asked)
-    return commitment_of(candidate_of(best), demand, asked)
+    return plan_commitment(get_candidate(best), demand, asked)
 
 
 def test_a_steady_need_is_reserved_whole() -> None:
@@ -146,7 +146,7 @@ def test_a_steady_need_is_reserved_whole() -> None:
     assert found is not None
     assert found.reserved == 4
     assert found.usd_per_month == pytest.approx(0.6 * found.usd_per_month_on_demand)
-    assert found.usd_per_month_on_demand == 4 * HOURS_A_MONTH
+    assert found.usd_per_month_on_demand == 4 * HOURS_PER_MONTH
     assert "4 reserved for a year, the rest on demand" in found.sentence
 
 
@@ -178,14 +178,14 @@ def mixed(*offers: Offer, limits: PlanLimits = SURE, peak_per_s: float = 1180.0)
     """Of 100/s a vCPU."""
     asked = question(target(curve(100.0)), peak_per_s=peak_per_s, of=catalogue(*offers), limits=limits)
     options, demand = sized(asked)
-    return mix_of(options, demand, asked)
+    return plan_mix(options, demand, asked)
 
 
 def test_two_types_together_are_told_where_they_cost_less_than_one() -> None:
     found = mixed(SMALL, LARGE, peak_per_s=1600.0)  # 16 small cost 16 USD an hour, and so do two large
     assert found is not None
     assert {part.offer: part.instances for part in found.parts} == {"acme/large@here": 1, "acme/small@here": 6}
-    assert found.usd_per_month == pytest.approx(14 * HOURS_A_MONTH)
+    assert found.usd_per_month == pytest.approx(14 * HOURS_PER_MONTH)
     assert "together cost 1,460 USD a month less (12.5 %)" in found.sentence
 
 

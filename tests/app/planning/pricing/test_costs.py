@@ -8,18 +8,18 @@ from app.planning.pricing.costs import (
     Rates,
     TokenWork,
     UnitCost,
-    bill,
+    compute_bill,
+    compute_request_cost,
+    compute_token_costs,
     effective_spot_usd_per_hour,
     per_1k_inferences,
-    request_cost,
-    token_costs,
 )
 
 
 def test_a_month_has_730_hours_and_a_year_8760() -> None:
-    assert bill(2.0).usd_per_month == 1460
-    assert bill(2.0).usd_per_year == 17_520
-    assert bill(2.0).usd_per_month * 12 == bill(2.0).usd_per_year
+    assert compute_bill(2.0).usd_per_month == 1460
+    assert compute_bill(2.0).usd_per_year == 17_520
+    assert compute_bill(2.0).usd_per_month * 12 == compute_bill(2.0).usd_per_year
 
 
 def test_an_inference_costs_more_the_emptier_the_fleet() -> None:
@@ -31,7 +31,7 @@ def test_an_inference_costs_more_the_emptier_the_fleet() -> None:
 
 
 def test_a_rate_that_is_unknown_or_nothing_has_no_cost() -> None:
-    cost = request_cost(1.0, 1.0, Rates(saturation_per_s=None, slo_per_s=10.0, mean_per_s=0.0))
+    cost = compute_request_cost(1.0, 1.0, Rates(saturation_per_s=None, slo_per_s=10.0, mean_per_s=0.0))
     assert (cost.at_saturation, cost.at_mean) == (None, None)
     assert cost.at_slo is not None
 
@@ -40,7 +40,7 @@ def test_the_published_example_of_tokens() -> None:
     # 4.50 USD an hour, 2,700 tokens/s: 0.46 USD per 1M, and 1.16 at 40 % use
     work = TokenWork(input_tokens=0, output_tokens=100, prefill_s=0, step_s=0.01, batch=1)
     rates = Rates(saturation_per_s=27.0, slo_per_s=None, mean_per_s=27 * 0.4)
-    cost = token_costs(request_cost(4.5, 4.5, rates), work).per_1m_output
+    cost = compute_token_costs(compute_request_cost(4.5, 4.5, rates), work).per_1m_output
     assert cost is not None
     assert cost.at_saturation == pytest.approx(0.463, abs=5e-4)
     assert cost.at_mean == pytest.approx(1.157, abs=5e-4)
@@ -50,7 +50,7 @@ def test_tokens_are_split_by_the_engines_time_not_by_their_number() -> None:
     # 1,000 tokens are read in 50 ms; 100 are written in 100 steps of 20 ms shared by 10: 200 ms
     work = TokenWork(input_tokens=1000, output_tokens=100, prefill_s=0.05, step_s=0.02, batch=10)
     assert work.input_share == pytest.approx(0.2)
-    costs = token_costs(UnitCost(1.0, None, None), work)
+    costs = compute_token_costs(UnitCost(1.0, None, None), work)
     assert costs.per_1m_input is not None
     assert costs.per_1m_output is not None
     assert costs.per_1m_input.at_saturation == pytest.approx(200)
@@ -62,7 +62,7 @@ def test_the_parts_of_a_request_sum_to_the_whole() -> None:
     for _ in range(200):
         i, o = dice.randint(1, 5000), dice.randint(1, 2000)
         work = TokenWork(i, o, dice.uniform(0, 1), dice.uniform(0.001, 0.1), dice.randint(1, 64))
-        costs = token_costs(UnitCost(dice.uniform(0.001, 1), None, None), work)
+        costs = compute_token_costs(UnitCost(dice.uniform(0.001, 1), None, None), work)
         prices = [one.at_saturation for one in (costs.per_1m_input, costs.per_1m_output, costs.per_1m_all) if one]
         assert prices[0] is not None
         assert prices[1] is not None
@@ -71,7 +71,7 @@ def test_the_parts_of_a_request_sum_to_the_whole() -> None:
 
 
 def test_a_request_without_output_has_no_price_of_it() -> None:
-    costs = token_costs(UnitCost(1.0, 1.0, 1.0), TokenWork(512, 0, 0.01, 0.0, 1))
+    costs = compute_token_costs(UnitCost(1.0, 1.0, 1.0), TokenWork(512, 0, 0.01, 0.0, 1))
     assert costs.per_1m_output is None
     assert costs.per_1m_input == costs.per_1m_all
 

@@ -6,11 +6,18 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from app.planning.candidates import fleet_of
-from app.planning.options import candidate_of
-from app.planning.pricing.fleet_costs import Site, energy_bill, fleet_power, power_line, power_of_inferences, with_costs
+from app.planning.candidates import build_fleet
+from app.planning.options import get_candidate
+from app.planning.pricing.fleet_costs import (
+    Site,
+    add_costs,
+    build_power_model,
+    compute_energy_bill,
+    compute_fleet_power,
+    compute_power_from_inferences,
+)
 from app.planning.pricing.ownership import running_usd_per_month
-from app.planning.sizing import HOURS_A_MONTH
+from app.planning.sizing import HOURS_PER_MONTH
 from app.records.estimate import Estimate
 from app.records.offers import GridIntensity, OwnedHardware, PlanLimits
 from app.records.plan import Fleet
@@ -27,28 +34,28 @@ L4 = accelerator("l4", "L4")  # 72 W
 
 
 def test_power_goes_from_idle_to_the_most() -> None:
-    line = power_line(L4, idle_w=20, max_w=70)
+    line = build_power_model(L4, idle_w=20, max_w=70)
     assert line is not None
-    assert [line.at(u) for u in (-1, 0, 0.5, 1, 7)] == [20, 20, 45, 70, 70]
+    assert [line.power_w(u) for u in (-1, 0, 0.5, 1, 7)] == [20, 20, 45, 70, 70]
     assert line.basis == "measured"
 
 
 def test_what_was_not_measured_is_the_tdp_and_says_so() -> None:
-    line = power_line(L4)
+    line = build_power_model(L4)
     assert line is not None
     assert line.idle_w == pytest.approx(14.4)
     assert (line.max_w, line.basis) == (72, "assumed")
-    half = power_line(L4, idle_w=10)
+    half = build_power_model(L4, idle_w=10)
     assert half is not None
     assert (half.idle_w, half.basis) == (10, "assumed")
-    assert power_line(None) is None
-    assert fleet_power(None, 4, 0.5).reason == "neither a measured power nor a TDP is known"
+    assert build_power_model(None) is None
+    assert compute_fleet_power(None, 4, 0.5).reason == "neither a measured power nor a TDP is known"
 
 
 def test_a_month_by_hand() -> None:
     # 4 × 50 W and a host of 300 W, PUE 1.2: 438 kWh
-    power = fleet_power(power_line(L4, 30, 70), 4, 0.5, host_w=300)
-    bill = energy_bill(power, Site(1.2, 0.25, GRID), mean_per_s=10)
+    power = compute_fleet_power(build_power_model(L4, 30, 70), 4, 0.5, host_w=300)
+    bill = compute_energy_bill(power, Site(1.2, 0.25, GRID), mean_per_s=10)
     assert bill.mean_w.value == 500
     assert bill.kwh_per_month.value == pytest.approx(438)
     assert bill.usd_per_month.value == pytest.approx(109.5)
@@ -58,27 +65,27 @@ def test_a_month_by_hand() -> None:
 
 
 def test_measured_joules_count_beside_the_idling() -> None:
-    power = power_of_inferences(Estimate(2.0, (1.8, 2.2)), 50, Estimate(20.0), 4, host_w=100)
+    power = compute_power_from_inferences(Estimate(2.0, (1.8, 2.2)), 50, Estimate(20.0), 4, host_w=100)
     assert power.value == 280
     assert power.ci95 == pytest.approx((270, 290))
     assert power.basis == "measured"
-    bill = energy_bill(power, Site(1.0), 50)
+    bill = compute_energy_bill(power, Site(1.0), 50)
     assert bill.kwh_per_month.ci95 == pytest.approx((270 * 0.73, 290 * 0.73))
-    assert power_of_inferences(Estimate(2.0, basis="assumed"), 50, Estimate(20.0), 4).basis == "assumed"
+    assert compute_power_from_inferences(Estimate(2.0, basis="assumed"), 50, Estimate(20.0), 4).basis == "assumed"
 
 
 def test_what_is_missing_says_why() -> None:
-    bill = energy_bill(fleet_power(power_line(L4), 1, 0.5), Site(), 0)
+    bill = compute_energy_bill(compute_fleet_power(build_power_model(L4), 1, 0.5), Site(), 0)
     assert bill.usd_per_month.value is None
     assert "tariff" in (bill.usd_per_month.reason or "")
     assert "grid" in (bill.kg_co2e_per_month.reason or "")
     assert bill.wh_per_1k_inferences.reason == "the traffic has no requests"
-    unknown = power_of_inferences(Estimate(None, reason="the card tells no power"), 5, Estimate(1.0), 1)
-    assert energy_bill(unknown, Site(1.0, 0.1, GRID), 5).kg_co2e_per_month.reason == "the card tells no power"
+    unknown = compute_power_from_inferences(Estimate(None, reason="the card tells no power"), 5, Estimate(1.0), 1)
+    assert compute_energy_bill(unknown, Site(1.0, 0.1, GRID), 5).kg_co2e_per_month.reason == "the card tells no power"
 
 
 GPU = Hardware("g", offer="acme/g", accelerator="l4", accelerator_count=2, vcpus=16)
-MONTH_S = HOURS_A_MONTH * 3600
+MONTH_S = HOURS_PER_MONTH * 3600
 FLEET_COSTS_GRID = GridIntensity("ZZ", 250.0, TODAY, "a table")
 
 
@@ -88,14 +95,14 @@ def costed(measured: MeasuredTarget, peak_per_s: float = 500.0, **traffic: Any) 
     limits = PlanLimits(assurance=0.5, redundancy=0)
     asked = question(measured, of=of, limits=limits, peak_per_s=peak_per_s, slo=("latency_ms.p95 < 20000",), **traffic)
     (best,), demand = sized(asked)
-    candidate = candidate_of(best)
-    return with_costs(fleet_of(candidate, candidate.instances, demand, best.latencies, TODAY), best, demand, asked)
+    candidate = get_candidate(best)
+    return add_costs(build_fleet(candidate, candidate.instances, demand, best.latencies, TODAY), best, demand, asked)
 
 
 def test_the_mean_cost_of_an_inference_is_what_the_month_costs_over_its_requests() -> None:
     found = costed(target(curve(100.0), GPU), peak_per_s=450.0)
     assert found.per_1k_inferences is not None
-    assert found.per_1k_inferences.at_mean == pytest.approx(5 * HOURS_A_MONTH / (450 * MONTH_S / 1000))
+    assert found.per_1k_inferences.at_mean == pytest.approx(5 * HOURS_PER_MONTH / (450 * MONTH_S / 1000))
     assert found.per_1k_inferences.at_slo == pytest.approx(1 / (100 * 3600 / 1000))
     assert found.per_1k_inferences.at_saturation is None  # without a service model
 
@@ -104,7 +111,7 @@ def test_a_full_instance_is_the_cheapest_way() -> None:
     law = BatchService(0.05, 0.005, 16)  # 123/s at the most
     found = costed(target(curve(100.0), GPU, fit_of(fitted(law)))).per_1k_inferences
     assert found is not None
-    assert found.at_saturation == pytest.approx(1 / (law.most_per_s * 3.6))
+    assert found.at_saturation == pytest.approx(1 / (law.max_per_s * 3.6))
     assert (found.at_saturation or 9.0) < (found.at_slo or 0.0) < (found.at_mean or 0.0)
 
 
@@ -125,7 +132,7 @@ def test_tokens_in_and_out_sum_to_what_requests_cost() -> None:
 def test_energy_is_the_cards_between_idle_and_full() -> None:
     found = costed(target(curve(100.0), GPU), peak_per_s=400.0)  # 4 instances, 8 cards, full at the SLO's rate
     assert found.kwh_per_month is not None
-    assert found.kwh_per_month.value == pytest.approx(8 * 72 * 1.2 * HOURS_A_MONTH / 1000)
+    assert found.kwh_per_month.value == pytest.approx(8 * 72 * 1.2 * HOURS_PER_MONTH / 1000)
     assert found.kg_co2e_per_month is not None
     assert found.kg_co2e_per_month.value == pytest.approx(0.25 * (found.kwh_per_month.value or 0.0))
     assert found.kwh_per_month.basis == "assumed"
@@ -134,14 +141,14 @@ def test_energy_is_the_cards_between_idle_and_full() -> None:
 def test_measured_joules_are_taken_above_idle() -> None:
     found = costed(target(curve(100.0), GPU, joules_per_inference=0.5), peak_per_s=400.0)
     assert found.kwh_per_month is not None
-    assert found.kwh_per_month.value == pytest.approx((8 * 14.4 + 400 * 0.5) * 1.2 * HOURS_A_MONTH / 1000)
+    assert found.kwh_per_month.value == pytest.approx((8 * 14.4 + 400 * 0.5) * 1.2 * HOURS_PER_MONTH / 1000)
 
 
 def test_of_a_cpu_nothing_is_known() -> None:
     asked = question()
     (best,), demand = sized(asked)
-    fleet = fleet_of(candidate_of(best), 3, demand, best.latencies, TODAY)
-    found = with_costs(fleet, best, demand, asked)
+    fleet = build_fleet(get_candidate(best), 3, demand, best.latencies, TODAY)
+    found = add_costs(fleet, best, demand, asked)
     assert found.kwh_per_month is not None
     assert found.kwh_per_month.value is None
     assert found.kwh_per_month.reason == "the power of a CPU instance is not known"
@@ -152,9 +159,9 @@ def test_an_owned_instance_uses_the_energy_that_is_paid_for() -> None:
     of = replace(catalogue(gpu_offer("g", "l4", 2.0, owned=owned, on_demand_usd_per_hour=None)), grid={})
     asked = question(target(curve(100.0), GPU), of=of, limits=PlanLimits(assurance=0.5, redundancy=0), peak_per_s=500.0)
     (best,), demand = sized(asked)
-    candidate = candidate_of(best)
-    fleet = fleet_of(candidate, candidate.instances, demand, best.latencies, TODAY)
-    found = with_costs(fleet, best, demand, asked)
+    candidate = get_candidate(best)
+    fleet = build_fleet(candidate, candidate.instances, demand, best.latencies, TODAY)
+    found = add_costs(fleet, best, demand, asked)
     paid_kwh = running_usd_per_month(owned)["electricity"] / 0.15
     assert found.kwh_per_month is not None
     assert found.kwh_per_month.value == pytest.approx(candidate.instances * paid_kwh)

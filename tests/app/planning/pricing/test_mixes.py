@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from app.planning.pricing.mixes import ROUTER_NOTE, MixedFleet, MixLimits, MixOffer, mix
+from app.planning.pricing.mixes import ROUTER_NOTE, MixedFleet, MixLimits, MixOffer, solve_mix
 
 DEMAND = {"short": 100.0, "long": 10.0}
 SMALL = MixOffer("small", 1.0, {"short": 50.0, "long": 0.5})
@@ -36,17 +36,17 @@ def cost_by_hand(
                 return None
             load += deal[at] / limits.slices * per_s / offer.per_s[bucket] if deal[at] else 0
         if load > 0:
-            count = math.ceil(load / limits.most_load - 1e-9) + limits.spares
-            if offer.most is not None and count > offer.most:
+            count = math.ceil(load / limits.max_load - 1e-9) + limits.spares
+            if offer.max_instances is not None and count > offer.max_instances:
                 return None
             hour, types = hour + count * offer.usd_per_hour, types + 1
     budget = limits.budget_usd_per_month
     over = budget is not None and hour * 730 > budget * (1 + 1e-9)
-    return None if types > limits.most_types or over else hour
+    return None if types > limits.max_types or over else hour
 
 
 def found(demand: dict[str, float], offers: list[MixOffer], limits: MixLimits | None = None) -> MixedFleet:
-    one = mix(demand, offers, limits)
+    one = solve_mix(demand, offers, limits)
     assert one is not None
     return one
 
@@ -60,7 +60,7 @@ def test_each_type_gets_what_it_is_best_at() -> None:
 
 
 def test_one_type_needs_no_clever_router() -> None:
-    best = found(DEMAND, [SMALL, LARGE], MixLimits(most_types=1))
+    best = found(DEMAND, [SMALL, LARGE], MixLimits(max_types=1))
     assert (best.counts, best.note) == ({"large": 2}, None)
     assert best.shares == {"short": {"large": 1.0}, "long": {"large": 1.0}}
 
@@ -79,12 +79,12 @@ def test_it_is_the_cheapest_of_all_mixes() -> None:
         ]  # fmt: skip
         demand = {"a": dice.uniform(1, 150), "b": dice.uniform(1, 150)}
         limits = MixLimits(
-            most_types=dice.choice((1, 2, 3)), spares=dice.choice((0, 1)), slices=4, most_load=dice.choice((1.0, 0.8)),
+            max_types=dice.choice((1, 2, 3)), spares=dice.choice((0, 1)), slices=4, max_load=dice.choice((1.0, 0.8)),
             budget_usd_per_month=dice.choice((None, 8000.0)),
         )  # fmt: skip
-        if limits.most_types == 1:  # one type carries all of it
-            limits = MixLimits(1, limits.spares, limits.budget_usd_per_month, 1, limits.most_load)
-        expected, best = cheapest_by_hand(demand, offers, limits), mix(demand, offers, limits)
+        if limits.max_types == 1:  # one type carries all of it
+            limits = MixLimits(1, limits.spares, limits.budget_usd_per_month, 1, limits.max_load)
+        expected, best = cheapest_by_hand(demand, offers, limits), solve_mix(demand, offers, limits)
         assert (best is None) == (expected is None)
         if best is not None:
             assert best.usd_per_hour == pytest.approx(expected)
@@ -101,7 +101,7 @@ def test_it_is_never_worse_than_the_best_single_type() -> None:
         offers = [MixOffer(f"o{n}", dice.uniform(0.5, 9), {b: dice.uniform(1, 90) for b in "abc"}) for n in range(6)]
         demand = {b: dice.uniform(0, 300) for b in "abc"}
         limits = MixLimits(spares=1)
-        single = found(demand, offers, MixLimits(most_types=1, spares=1))
+        single = found(demand, offers, MixLimits(max_types=1, spares=1))
         assert found(demand, offers, limits).usd_per_hour <= single.usd_per_hour + 1e-9
 
 
@@ -123,12 +123,12 @@ OF_TWO = MixOffer("b or c", 1.0, {"b": 6.0, "c": 6.0})
 
 
 def test_no_more_types_than_are_wanted() -> None:
-    assert found(THREE, [*OF_ONE_EACH, OF_TWO], MixLimits(most_types=3)).counts == {"a": 1, "b": 1, "c": 1}
-    assert found(THREE, [*OF_ONE_EACH, OF_TWO], MixLimits(most_types=2)).counts == {"a": 1, "b or c": 4}
+    assert found(THREE, [*OF_ONE_EACH, OF_TWO], MixLimits(max_types=3)).counts == {"a": 1, "b": 1, "c": 1}
+    assert found(THREE, [*OF_ONE_EACH, OF_TWO], MixLimits(max_types=2)).counts == {"a": 1, "b or c": 4}
 
 
 def test_spares_of_every_type_make_few_types_cheaper() -> None:
-    best = found(THREE, [*OF_ONE_EACH, OF_TWO], MixLimits(most_types=3, spares=3))
+    best = found(THREE, [*OF_ONE_EACH, OF_TWO], MixLimits(max_types=3, spares=3))
     assert best.counts == {"a": 4, "b or c": 7}  # 11 USD an hour; a type for each bucket is 12
     assert best.spares == {"a": 3, "b or c": 3}
 
@@ -138,7 +138,7 @@ def test_the_instances_carry_what_they_are_dealt() -> None:
     for _ in range(20):
         offers = [MixOffer(f"o{n}", dice.uniform(0.5, 9), {b: dice.uniform(1, 90) for b in "abc"}) for n in range(5)]
         demand = {b: dice.uniform(1, 300) for b in "abc"}
-        best = found(demand, offers, MixLimits(spares=1, most_load=0.9))
+        best = found(demand, offers, MixLimits(spares=1, max_load=0.9))
         for offer in offers:
             load = sum(best.shares[b].get(offer.key, 0) * demand[b] / offer.per_s[b] for b in demand)
             assert load <= 0.9 * (best.counts.get(offer.key, 1) - 1) + 1e-6
@@ -146,11 +146,11 @@ def test_the_instances_carry_what_they_are_dealt() -> None:
 
 
 def test_what_cannot_be_carried_or_paid_is_none() -> None:
-    assert mix(DEMAND, [MixOffer("cpu", 1.0, {"short": 5.0})]) is None
-    assert mix(DEMAND, []) is None
-    assert mix(DEMAND, [SMALL, LARGE], MixLimits(budget_usd_per_month=6 * 730 - 1)) is None
-    assert mix(DEMAND, [SMALL, LARGE], MixLimits(budget_usd_per_month=6 * 730)) is not None
-    assert mix(DEMAND, [MixOffer("few", 1.0, {"short": 50.0, "long": 5.0}, most=3)]) is None
+    assert solve_mix(DEMAND, [MixOffer("cpu", 1.0, {"short": 5.0})]) is None
+    assert solve_mix(DEMAND, []) is None
+    assert solve_mix(DEMAND, [SMALL, LARGE], MixLimits(budget_usd_per_month=6 * 730 - 1)) is None
+    assert solve_mix(DEMAND, [SMALL, LARGE], MixLimits(budget_usd_per_month=6 * 730)) is not None
+    assert solve_mix(DEMAND, [MixOffer("few", 1.0, {"short": 50.0, "long": 5.0}, max_instances=3)]) is None
 
 
 def test_no_traffic_needs_nothing() -> None:
@@ -162,5 +162,5 @@ def test_the_whole_catalogue_at_once() -> None:
     offers = [MixOffer(f"o{n}", (price := dice.uniform(0.3, 40)), {b: price * dice.uniform(5, 20) for b in "abcd"})
               for n in range(120)]  # fmt: skip
     demand = {b: dice.uniform(50, 400) for b in "abcd"}
-    single = found(demand, offers, MixLimits(most_types=1))
-    assert found(demand, offers, MixLimits(within_s=1.0)).usd_per_hour <= single.usd_per_hour
+    single = found(demand, offers, MixLimits(max_types=1))
+    assert found(demand, offers, MixLimits(time_limit_s=1.0)).usd_per_hour <= single.usd_per_hour

@@ -8,9 +8,9 @@ from app.planning.pricing.ownership import (
     break_even_owned,
     break_even_volume,
     capital_recovery_factor,
-    owned_cost,
+    compute_owned_cost,
+    price_catalog,
     price_owned,
-    priced,
     sinking_fund_factor,
 )
 from app.records.offers import OwnedHardware
@@ -40,7 +40,7 @@ def test_the_sinking_fund_makes_up_the_sum() -> None:
 
 
 def test_a_rack_by_hand() -> None:
-    cost = owned_cost(RACK, 4, utilisation=0.5)
+    cost = compute_owned_cost(RACK, 4, utilization=0.5)
     assert cost.parts_usd_per_year == pytest.approx(
         {"hardware": 10_000, "network": 1000, "electricity": 1314, "colo": 600, "support": 1800, "staff": 1200}
     )
@@ -52,7 +52,7 @@ def test_a_rack_by_hand() -> None:
 
 def test_hours_it_is_down_are_paid_for_by_the_others() -> None:
     down = msgspec.structs.replace(RACK, availability=0.8)
-    there, whole = owned_cost(down, 4), owned_cost(RACK, 4)
+    there, whole = compute_owned_cost(down, 4), compute_owned_cost(RACK, 4)
     assert there.usd_per_hour == whole.usd_per_hour
     assert there.usd_per_accelerator_hour_available == pytest.approx(
         (whole.usd_per_accelerator_hour_available or 0) / 0.8
@@ -61,20 +61,20 @@ def test_hours_it_is_down_are_paid_for_by_the_others() -> None:
 
 
 def test_interest_costs_and_a_residual_value_saves() -> None:
-    plain = owned_cost(RACK, 4).usd_per_year
-    assert owned_cost(msgspec.structs.replace(RACK, interest_per_year=0.07), 4).usd_per_year > plain
-    resold = owned_cost(msgspec.structs.replace(RACK, residual_usd=8000), 4).usd_per_year
+    plain = compute_owned_cost(RACK, 4).usd_per_year
+    assert compute_owned_cost(msgspec.structs.replace(RACK, interest_per_year=0.07), 4).usd_per_year > plain
+    resold = compute_owned_cost(msgspec.structs.replace(RACK, residual_usd=8000), 4).usd_per_year
     assert resold == pytest.approx(plain - 2000)
 
 
 def test_a_cpu_server_has_no_hour_of_an_accelerator() -> None:
-    assert owned_cost(RACK, 0).usd_per_accelerator_hour_available is None
+    assert compute_owned_cost(RACK, 0).usd_per_accelerator_hour_available is None
 
 
 def test_an_owned_offer_gets_its_price_and_others_keep_theirs() -> None:
     mine = gpu_offer("rack-a", "l4", 4, on_demand_usd_per_hour=None, owned=RACK)
     rented = offer()
-    found = priced(catalogue(mine, rented)).offers
+    found = price_catalog(catalogue(mine, rented)).offers
     assert found[0].on_demand_usd_per_hour == pytest.approx(15_914 / 8760)
     assert found[1] == price_owned(rented) == rented
 

@@ -9,10 +9,10 @@ import numpy.typing as npt
 import pytest
 from msgspec.structs import replace
 
-from app.planning.options import candidate_of
-from app.planning.pricing.year import WORST, outlook_of, replicas_by_hour, year_of
+from app.planning.options import get_candidate
+from app.planning.pricing.year import WORST_HOURS, count_replicas_by_hour, forecast_year, simulate_year
 from app.records.offers import PlanLimits
-from app.records.plan import Outlook
+from app.records.plan import AnnualForecast
 from tests.fakes.offers import curve, question, target
 from tests.fakes.planned import sized
 
@@ -29,18 +29,18 @@ def by_the_recurrence(
 
 
 def test_what_fits_does_not_wait() -> None:
-    year = year_of(np.full(1440, 80.0), np.array([100.0, 160.0]))
+    year = simulate_year(np.full(1440, 80.0), np.array([100.0, 160.0]))
     assert year.hours_over.tolist() == year.hours_delayed.tolist() == [0.0, 0.0]
     assert year.worst_backlog.tolist() == year.worst_wait_s.tolist() == [0.0, 0.0]
     assert year.mean_utilisation.tolist() == pytest.approx([0.8, 0.5])
-    full = year_of(np.full(1440, 100.0), np.array([100.0]))
+    full = simulate_year(np.full(1440, 100.0), np.array([100.0]))
     assert (full.hours_over[0], full.hours_delayed[0], full.mean_utilisation[0]) == (0.0, 0.0, pytest.approx(1.0))
 
 
 def test_an_hour_over_the_capacity_by_hand() -> None:
     """150/s for an hour against 100/s, then 50/s: 180,000 wait after the hour, and as many are gone an hour later."""
     rates = np.repeat([50.0, 150.0, 50.0, 50.0], 60)
-    year = year_of(rates, np.array([100.0]))
+    year = simulate_year(rates, np.array([100.0]))
     assert year.hours_over.tolist() == [1.0]
     assert year.worst_backlog.tolist() == [pytest.approx(180_000.0)]
     assert year.worst_wait_s.tolist() == [pytest.approx(1_800.0)]
@@ -50,14 +50,14 @@ def test_an_hour_over_the_capacity_by_hand() -> None:
     assert year.mean_utilisation.tolist() == [pytest.approx(0.75)]
     assert year.worst_bins[0, :4].tolist() == [119, 120, 0, 180]
     assert year.worst_waits_s[0, :4].tolist() == pytest.approx([1800.0, 1770.0, 0.0, 0.0])
-    assert year.worst_bins[0, 4:].tolist() == [-1] * (WORST - 4)
+    assert year.worst_bins[0, 4:].tolist() == [-1] * (WORST_HOURS - 4)
 
 
 def test_many_designs_follow_the_recurrence() -> None:
     dice = np.random.default_rng(1)
     rates = dice.gamma(2.0, 50.0, 5 * 24 * 60)
     capacities = dice.uniform(60, 300, 25)
-    year = year_of(rates, capacities)
+    year = simulate_year(rates, capacities)
     for design, capacity in enumerate(capacities):
         backlogs = by_the_recurrence(rates, np.full(rates.size, capacity), 60.0)
         assert year.worst_backlog[design] == pytest.approx(backlogs.max(), rel=1e-9, abs=1e-6)
@@ -73,50 +73,50 @@ def test_a_capacity_of_every_hour() -> None:
     dice = np.random.default_rng(2)
     rates = dice.gamma(2.0, 50.0, 100 * 60)
     capacities = dice.uniform(0, 250, (4, 100))
-    year = year_of(rates, capacities)
+    year = simulate_year(rates, capacities)
     for design in range(4):
         by_minute = np.repeat(capacities[design], 60)
         backlogs = by_the_recurrence(rates, by_minute, 60.0)
         assert year.worst_backlog[design] == pytest.approx(backlogs.max())
         assert year.worst_wait_s[design] == pytest.approx((backlogs / by_minute).max())
-    same = year_of(rates, np.full((1, 100), 120.0))
-    assert same.worst_backlog == pytest.approx(year_of(rates, np.array([120.0])).worst_backlog)
+    same = simulate_year(rates, np.full((1, 100), 120.0))
+    assert same.worst_backlog == pytest.approx(simulate_year(rates, np.array([120.0])).worst_backlog)
     with pytest.raises(ValueError, match="capacities of 99 hours for rates of 100"):
-        year_of(rates, np.ones((1, 99)))
+        simulate_year(rates, np.ones((1, 99)))
 
 
 def test_the_worst_minutes_are_those_of_the_worst_hours() -> None:
     dice = np.random.default_rng(3)
     rates = dice.uniform(50, 100, 200 * 60)
     capacity = 99.5
-    year = year_of(rates, np.array([capacity, 1000.0]))
+    year = simulate_year(rates, np.array([capacity, 1000.0]))
     backlogs = by_the_recurrence(rates, np.full(rates.size, capacity), 60.0)
     hours = backlogs.reshape(-1, 60)
-    order = np.argsort(-hours.max(axis=1), kind="stable")[:WORST]
+    order = np.argsort(-hours.max(axis=1), kind="stable")[:WORST_HOURS]
     expected = order * 60 + hours[order].argmax(axis=1)
     late = hours[order].max(axis=1) > 0
     assert late.sum() > 3
     assert year.worst_bins[0][late].tolist() == expected[late].tolist()
-    highest = np.sort(rates.reshape(-1, 60).max(axis=1))[::-1][:WORST]
+    highest = np.sort(rates.reshape(-1, 60).max(axis=1))[::-1][:WORST_HOURS]
     assert rates[year.worst_bins[1]] == pytest.approx(highest)
     assert (year.worst_waits_s[1] == 0).all()
 
 
 def test_what_serves_nothing_waits_for_ever() -> None:
-    year = year_of(np.ones(120), np.array([0.0]))
+    year = simulate_year(np.ones(120), np.array([0.0]))
     assert year.worst_wait_s.tolist() == [np.inf]
     assert year.backlog_left.tolist() == [120 * 60.0]
     assert year.mean_utilisation.tolist() == [0.0]
 
 
 def test_traffic_of_nothing() -> None:
-    year = year_of(np.zeros(120), np.array([10.0]))
+    year = simulate_year(np.zeros(120), np.array([10.0]))
     assert (year.delayed_share[0], year.worst_wait_s[0], year.mean_utilisation[0]) == (0.0, 0.0, 0.0)
 
 
 def test_bins_of_another_length_and_a_last_hour_in_part() -> None:
     rates = np.full(15, 200.0)
-    year = year_of(rates, np.array([100.0]), bin_s=300.0)
+    year = simulate_year(rates, np.array([100.0]), bin_s=300.0)
     assert year.hours_over.tolist() == [1.25]
     assert year.worst_backlog.tolist() == [pytest.approx(15 * 300 * 100)]
     assert year.mean_utilisation.tolist() == [1.0]
@@ -125,7 +125,7 @@ def test_bins_of_another_length_and_a_last_hour_in_part() -> None:
 def test_replicas_carry_the_busiest_minute_of_each_hour() -> None:
     rates = np.repeat([10.0, 95.0, 0.0], 60)
     rates[70] = 101.0
-    assert replicas_by_hour(rates, np.array([10.0, 50.0])).tolist() == [[1, 11, 1], [1, 3, 1]]
+    assert count_replicas_by_hour(rates, np.array([10.0, 50.0])).tolist() == [[1, 11, 1], [1, 3, 1]]
 
 
 @pytest.mark.process
@@ -137,11 +137,11 @@ def test_planning_is_imported_without_the_compiler() -> None:
 SURE = PlanLimits(assurance=0.5, redundancy=0)
 
 
-def outlook(peak_per_s: float, instances: int = 2, limits: PlanLimits = SURE, **traffic: Any) -> Outlook:
+def outlook(peak_per_s: float, instances: int = 2, limits: PlanLimits = SURE, **traffic: Any) -> AnnualForecast:
     """Of instances that carry 100/s each."""
     asked = question(target(curve(100.0)), peak_per_s=peak_per_s, limits=limits, **traffic)
     (best,), demand = sized(asked)
-    return outlook_of(replace(candidate_of(best), needed=instances), demand, asked)
+    return forecast_year(replace(get_candidate(best), needed=instances), demand, asked)
 
 
 def test_a_steady_load_inside_fills_as_much_all_year() -> None:

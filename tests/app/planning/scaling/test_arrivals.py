@@ -3,13 +3,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from app.analysis.traces import busiest_rows
-from app.planning.scaling.arrivals import Minute, minutes_of_arrivals, minutes_of_trace
+from app.analysis.traces import select_busiest_rows
+from app.planning.scaling.arrivals import Minute, iterate_arrivals, iterate_trace
 
 
 def test_arrivals_ascend_and_come_at_the_rate_of_their_second() -> None:
     rates = np.array([50.0, 200.0, 0.0, 100.0])
-    minutes = list(minutes_of_arrivals(rates, 45.0, 1000.0, 3))
+    minutes = list(iterate_arrivals(rates, 45.0, 1000.0, 3))
     assert [minute.end_s for minute in minutes] == [1060.0, 1120.0, 1180.0]
     arrivals_s = np.concatenate([minute.at_s for minute in minutes])
     assert (np.diff(arrivals_s) >= 0).all()
@@ -20,14 +20,14 @@ def test_arrivals_ascend_and_come_at_the_rate_of_their_second() -> None:
 
 
 def test_gaps_are_poisson() -> None:
-    arrivals_s = np.concatenate([minute.at_s for minute in minutes_of_arrivals(np.full(20, 50.0), 60.0, 0.0, 3)])
+    arrivals_s = np.concatenate([minute.at_s for minute in iterate_arrivals(np.full(20, 50.0), 60.0, 0.0, 3)])
     gaps = np.diff(arrivals_s)
     assert gaps.std() / gaps.mean() == pytest.approx(1.0, abs=0.02)
 
 
 def test_rates_that_vary_of_themselves_are_over_dispersed() -> None:
     def dispersion(shape: float | None) -> float:
-        minutes = minutes_of_arrivals(np.full(400, 20.0), 60.0, 0.0, 3, shape)
+        minutes = iterate_arrivals(np.full(400, 20.0), 60.0, 0.0, 3, shape)
         counts = np.array([minute.at_s.size for minute in minutes])
         return float(counts.var() / counts.mean())
 
@@ -36,17 +36,17 @@ def test_rates_that_vary_of_themselves_are_over_dispersed() -> None:
 
 
 def test_the_last_minute_may_be_short() -> None:
-    minutes = list(minutes_of_arrivals(np.full(5, 100.0), 15.0, 0.0, 3))
+    minutes = list(iterate_arrivals(np.full(5, 100.0), 15.0, 0.0, 3))
     assert [minute.end_s for minute in minutes] == [60.0, 75.0]
     assert minutes[-1].at_s.max() < 75.0
 
 
 TRACE_S = np.array([0.0, 1.0, 1.5, 30.0, 89.0])
-TRACE = busiest_rows(TRACE_S, (np.arange(5, dtype=np.int32), np.arange(5, dtype=np.int32)))
+TRACE = select_busiest_rows(TRACE_S, (np.arange(5, dtype=np.int32), np.arange(5, dtype=np.int32)))
 
 
 def replayed(rates: list[float]) -> list[Minute]:
-    return list(minutes_of_trace(np.array(rates), 60.0, 1000.0, 4, TRACE))
+    return list(iterate_trace(np.array(rates), 60.0, 1000.0, 4, TRACE))
 
 
 def test_a_trace_at_its_own_rate_arrives_as_recorded_over_and_over() -> None:
@@ -71,7 +71,7 @@ def test_another_rate_is_a_part_of_the_trace_or_several_copies(times: float) -> 
 
 
 def test_service_times_follow_the_tokens_of_the_trace_where_asked() -> None:
-    minutes = list(minutes_of_trace(np.full(4, 5 / TRACE.window_s), 60.0, 0.0, 4, TRACE, True))
+    minutes = list(iterate_trace(np.full(4, 5 / TRACE.window_s), 60.0, 0.0, 4, TRACE, True))
     rows, normals = (np.concatenate([getattr(minute, name) for minute in minutes]) for name in ("rows", "normals"))
     assert all(len(set(normals[rows == row].tolist())) == 1 for row in range(5))
     assert (np.diff([normals[rows == row][0] for row in range(1, 5)]) > 0).all()  # 0 tokens count as 1

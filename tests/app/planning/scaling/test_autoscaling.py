@@ -4,7 +4,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from app.planning.scaling.autoscaling import autoscaler_at_work, most_replicas, replicas_at_start
+from app.planning.scaling.autoscaling import build_autoscaler, count_initial_replicas, max_replicas
 from app.planning.scaling.signals import FleetView
 from app.records.scaling import (
     Autoscaler,
@@ -35,13 +35,13 @@ TABLE = Scheduled((ScheduledReplicas(0.0, 2), ScheduledReplicas(60.0, 7)))
     ],
 )
 def test_where_an_autoscaler_begins_and_ends(settings: Autoscaler, at_start: int, most: int | None) -> None:
-    assert replicas_at_start(settings, 10.0, RATES, 60.0) == at_start
-    assert most_replicas(settings) == most
+    assert count_initial_replicas(settings, 10.0, RATES, 60.0) == at_start
+    assert max_replicas(settings) == most
 
 
 def test_a_fleet_that_may_sleep_begins_asleep_without_traffic() -> None:
     nothing = np.zeros(2)
-    begun = [replicas_at_start(one, 10.0, nothing, 60.0) for one in (Knative(), Keda(3.0, max=9), Hpa(0.5, max=9))]
+    begun = [count_initial_replicas(one, 10.0, nothing, 60.0) for one in (Knative(), Keda(3.0, max=9), Hpa(0.5, max=9))]
     assert begun == [0, 0, 1]
 
 
@@ -57,7 +57,7 @@ def test_a_fleet_that_may_sleep_begins_asleep_without_traffic() -> None:
     ],
 )
 def test_each_kind_is_at_work(settings: Autoscaler, wanted: int) -> None:
-    decide = autoscaler_at_work(settings, 3, 1.0, RATES, 60.0)
+    decide = build_autoscaler(settings, 3, 1.0, RATES, 60.0)
     assert decide(FleetView(60.0, 3, 3, in_flight=14.0, busy=3.0, rate_per_s=90.0)) == wanted
 
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from app.planning.scaling.cell import cell_of, divided, divided_operations
+from app.planning.scaling.cell import choose_divisor, divide_autoscaler, divide_operations
 from app.records.scaling import (
     Autoscaler,
     ColdStartModel,
@@ -35,17 +35,17 @@ from app.records.scaling import (
 def test_as_small_as_needed_and_as_large_as_it_must_be(
     requests: float, autoscaler: Autoscaler, at_peak: int, times: int
 ) -> None:
-    assert cell_of(requests, autoscaler, at_peak) == times
+    assert choose_divisor(requests, autoscaler, at_peak) == times
 
 
 def test_bounds_and_rates_of_change_are_divided() -> None:
-    hpa = divided(Hpa(0.7, min=10, max=101), 4)
+    hpa = divide_autoscaler(Hpa(0.7, min=10, max=101), 4)
     assert isinstance(hpa, Hpa)
     assert (hpa.min, hpa.max, hpa.target) == (3, 26, 0.7)
     assert [(policy.unit, policy.value) for policy in hpa.up.policies] == [("percent", 100.0), ("pods", 1)]
-    knative = divided(Knative(max=0, burst=211.0), 2)
+    knative = divide_autoscaler(Knative(max=0, burst=211.0), 2)
     assert isinstance(knative, Knative)
     assert (knative.max, knative.burst, knative.capacity) == (0, 105.5, 100.0)
-    assert divided(Fixed(1000), 5) == Fixed(200)
-    assert divided(Predictive(9.0, 60.0, max=100), 5) == Predictive(9.0, 60.0, max=20)
-    assert divided_operations(Operations(ColdStartModel(warm_nodes=5)), 4).cold_start.warm_nodes == 2
+    assert divide_autoscaler(Fixed(1000), 5) == Fixed(200)
+    assert divide_autoscaler(Predictive(9.0, 60.0, max=100), 5) == Predictive(9.0, 60.0, max=20)
+    assert divide_operations(Operations(ColdStartModel(warm_nodes=5)), 4).cold_start.warm_nodes == 2

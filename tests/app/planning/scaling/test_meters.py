@@ -4,12 +4,12 @@ import msgspec
 import numpy as np
 import pytest
 
-from app.planning.scaling.lives import Lives
+from app.planning.scaling.lives import ReplicaPool
 from app.planning.scaling.meters import MinuteMeter, SlotMeter
 from app.planning.scaling.operated import OperatedFleet
 from app.planning.simulation.design import FleetDesign
-from app.planning.simulation.serving import counts_of, serve, settle
-from app.planning.simulation.state import Fleet, new_fleet
+from app.planning.simulation.serving import advance_to, get_totals, serve
+from app.planning.simulation.state import Fleet, create_fleet
 from app.records.scaling import ColdStartModel, Operations
 from app.records.service import RequestService
 
@@ -19,9 +19,9 @@ SERVICE = RequestService(slots=2, mean_s=4.0, cv=0.0)
 def operated(service: RequestService, replicas: int, timeout_s: float = np.inf) -> tuple[Fleet, OperatedFleet]:
     operations = Operations(ColdStartModel(node_s=30.0, engine_s=30.0))
     design = FleetDesign((service,) * 4, "round_robin", timeout_s=timeout_s)
-    plane = new_fleet(design, np.random.SeedSequence(1))
+    plane = create_fleet(design, np.random.SeedSequence(1))
     return plane, OperatedFleet(
-        plane, Lives(operations.cold_start, None, 1, replicas=replicas), operations, 4, None, 0.0
+        plane, ReplicaPool(operations.cold_start, None, 1, replicas=replicas), operations, 4, None, 0.0
     )
 
 
@@ -29,12 +29,12 @@ def test_the_meter_reads_means_over_the_slot() -> None:
     plane, fleet = operated(SERVICE, 2)
     meter = SlotMeter(plane, SERVICE.outside_s, 100.0, 0.0)
     serve(plane, np.array([0.5, 1.5, 1.75]), np.zeros(3))
-    settle(plane, 2.0)
+    advance_to(plane, 2.0)
     first = meter.read(fleet, 2.0, 2)
     assert (first.ready, first.rate_per_s) == (2, 1.5)
     assert first.in_flight == pytest.approx((1.5 + 0.5 + 0.25) / 2)
     assert first.busy == pytest.approx((1.5 + 0.5 + 0.25) / 2 / 2)
-    settle(plane, 6.0)
+    advance_to(plane, 6.0)
     second = meter.read(fleet, 6.0, 2)
     assert second.in_flight == pytest.approx((2.5 + 3.5 + 3.75) / 4)
     assert second.busy == pytest.approx((2.5 + 3.5 + 3.75) / 4 / 2)
@@ -45,7 +45,7 @@ def test_what_is_spent_outside_the_replica_is_not_in_flight() -> None:
     plane, fleet = operated(service, 1)
     meter = SlotMeter(plane, service.outside_s, np.inf, 0.0)
     serve(plane, np.array([1.0]), np.zeros(1))
-    settle(plane, 10.0)
+    advance_to(plane, 10.0)
     assert meter.read(fleet, 10.0, 1).in_flight == pytest.approx(0.4)
 
 
@@ -53,8 +53,8 @@ def test_what_gave_up_was_in_flight_until_then() -> None:
     plane, fleet = operated(RequestService(slots=1, mean_s=9.0, cv=0.0), 1, timeout_s=2.0)
     meter = SlotMeter(plane, 0.0, 2.0, 0.0)
     serve(plane, np.array([0.0, 1.0]), np.zeros(2))
-    settle(plane, 10.0)
-    assert counts_of(plane).timed_out == 1
+    advance_to(plane, 10.0)
+    assert get_totals(plane).timed_out == 1
     assert meter.read(fleet, 10.0, 1).in_flight == pytest.approx((9.0 + 2.0) / 10)
 
 
@@ -62,11 +62,11 @@ def test_what_drains_or_has_failed_is_not_in_flight() -> None:
     plane, fleet = operated(SERVICE, 2)
     meter = SlotMeter(plane, 0.0, np.inf, 0.0)
     serve(plane, np.array([0.0, 0.5]), np.zeros(2))
-    settle(plane, 1.0)
+    advance_to(plane, 1.0)
     meter.read(fleet, 1.0, 2)
     fleet.step(1.0, 1)
     meter.restart()
-    settle(plane, 2.0)
+    advance_to(plane, 2.0)
     view = meter.read(fleet, 2.0, 1)
     assert view.ready == 1
     assert (view.in_flight, view.busy) == pytest.approx((1.0, 0.5))
@@ -77,7 +77,7 @@ def test_what_comes_is_pending_without_a_container_and_then_starting() -> None:
     meter = SlotMeter(plane, 0.0, np.inf, 0.0)
     views = []
     for now_s in (1.0, 30.0, 31.0, 61.0):
-        settle(plane, now_s)
+        advance_to(plane, now_s)
         fleet.step(now_s, 3)
         view = meter.read(fleet, now_s, 3)
         views.append((view.ready, view.pending, view.starting))
@@ -88,14 +88,14 @@ def test_a_minute_tells_what_finished_in_it_and_what_it_cost() -> None:
     plane, fleet = operated(SERVICE, 2)
     meter = MinuteMeter(plane, 3.6, 0.0, 10)
     serve(plane, np.array([1.0, 58.0]), np.zeros(2))
-    settle(plane, 60.0)
+    advance_to(plane, 60.0)
     first = meter.read(fleet, 60.0, 2)
     assert (first.good, first.in_flight, first.ready, first.billed) == (10, 10, 20, 20)
     assert first.arrivals_per_s == pytest.approx(10 * 2 / 60)
     assert first.p99_s == pytest.approx(4.0, rel=0.004)
     assert first.usd == pytest.approx(10 * 2 * 60 * 0.001)
-    settle(plane, 120.0)
-    settle(plane, 180.0)
+    advance_to(plane, 120.0)
+    advance_to(plane, 180.0)
     second = meter.read(fleet, 120.0, 2)
     assert (second.at_s, second.good, second.in_flight) == (60.0, 10, 0)
     assert meter.read(fleet, 180.0, 2).p50_s is None

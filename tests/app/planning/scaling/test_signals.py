@@ -9,11 +9,11 @@ from app.records.scaling import Predictive, Scheduled, ScheduledReplicas
 
 def test_the_mean_is_of_the_last_window_and_of_what_there_is_of_it() -> None:
     mean = SlidingMean(6.0, 2.0)
-    assert mean.at(0.0) is None
+    assert mean.mean(0.0) is None
     course = []
     for now_s, value in ((2.0, 6.0), (4.0, 0.0), (6.0, 0.0), (8.0, 3.0)):
         mean.add(now_s, value)
-        course.append(mean.at(now_s))
+        course.append(mean.mean(now_s))
     assert course == pytest.approx([6.0, 3.0, 2.0, 1.0])
 
 
@@ -21,10 +21,10 @@ def test_a_gap_counts_as_nothing_until_it_is_as_long_as_the_window() -> None:
     mean = SlidingMean(10.0, 1.0)
     mean.add(1.0, 4.0)
     mean.add(8.0, 4.0)
-    assert mean.at(8.0) == pytest.approx(1.0)
-    assert mean.at(18.0) is None
+    assert mean.mean(8.0) == pytest.approx(1.0)
+    assert mean.mean(18.0) is None
     mean.add(20.0, 4.0)
-    assert mean.at(20.0) == 4.0
+    assert mean.mean(20.0) == 4.0
 
 
 TABLE = Scheduled((ScheduledReplicas(7 * 3600.0, 8), ScheduledReplicas(19 * 3600.0, 3)))
@@ -49,5 +49,5 @@ def test_the_forecast_is_for_the_highest_rate_within_the_lead() -> None:
 
 def test_it_decides_at_its_ticks() -> None:
     state = PredictiveState(Predictive(10.0, 0.0, max=9, tick_s=30.0), np.array([10.0, 30.0]), 10.0)
-    course = [state.desired(FleetView(at_s, 1, 1, 0.0, 0.0, 0.0)) for at_s in (0.0, 10.0, 20.0, 30.0)]
+    course = [state.decide(FleetView(at_s, 1, 1, 0.0, 0.0, 0.0)) for at_s in (0.0, 10.0, 20.0, 30.0)]
     assert course == [1, 1, 1, 3]

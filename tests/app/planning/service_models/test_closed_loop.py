@@ -6,31 +6,31 @@ import numpy as np
 import pytest
 from msgspec.structs import replace
 
-from app.planning.service_models.closed_loop import GAP, ClosedPlay, fit_closed
+from app.planning.service_models.closed_loop import RESPONSE_GAP, ClosedLoopSimulation, fit_closed
 from app.planning.service_models.moments import CannotFitError
-from app.planning.simulation.closed_loop import closed_requests
-from app.records.plan_question import Rung
+from app.planning.simulation.closed_loop import simulate_closed_requests
+from app.records.plan_question import MeasuredLoadPoint
 from app.records.service import RequestService
 
 LAW = RequestService(4, 0.05, 0.5, outside_s=0.005)
 
 
-def measured(clients: int, law: RequestService = LAW, requests: int = 3000) -> Rung:
+def measured(clients: int, law: RequestService = LAW, requests: int = 3000) -> MeasuredLoadPoint:
     normals = np.random.default_rng(clients).standard_normal(requests)
-    arrivals_s, ends_s = closed_requests(clients, normals, law)
+    arrivals_s, ends_s = simulate_closed_requests(clients, normals, law)
     times_s = ends_s - arrivals_s + law.outside_s
     known = {"p50": float(np.quantile(times_s, 0.5)), "p95": float(np.quantile(times_s, 0.95))}
     last_s = float(ends_s.max())
-    return Rung(None, clients, requests / last_s, last_s, requests, 0, {"latency": known})
+    return MeasuredLoadPoint(None, clients, requests / last_s, last_s, requests, 0, {"latency": known})
 
 
 def test_what_slots_can_do_at_most_is_what_many_clients_see() -> None:
     normals = np.random.default_rng(1).standard_normal((3, 4000))
-    play = ClosedPlay(32, normals, ("p50", GAP)).played(LAW)
+    play = ClosedLoopSimulation(32, normals, ("p50", RESPONSE_GAP)).simulate(LAW)
     middle_s, gap_s = np.exp(play.log_means)
-    assert 1 / gap_s == pytest.approx(LAW.most_per_s, rel=0.03)
+    assert 1 / gap_s == pytest.approx(LAW.max_per_s, rel=0.03)
     assert middle_s == pytest.approx(32 * gap_s, rel=0.05)  # Little's law
-    (few_s,) = np.exp(ClosedPlay(2, normals, (GAP,)).played(LAW).log_means)
+    (few_s,) = np.exp(ClosedLoopSimulation(2, normals, (RESPONSE_GAP,)).simulate(LAW).log_means)
     assert 1 / few_s == pytest.approx(2 / (LAW.mean_s + LAW.outside_s), rel=0.03)
 
 
@@ -43,7 +43,7 @@ def test_a_known_law_is_found_within_the_interval_that_is_told() -> None:
     sigma = math.sqrt(best.log_covariance[place][place])
     assert sigma < 0.1
     assert abs(math.log(best.service.mean_s / LAW.mean_s)) < 3 * sigma
-    assert fit.highest_per_s == pytest.approx(LAW.most_per_s, rel=0.05)
+    assert fit.highest_per_s == pytest.approx(LAW.max_per_s, rel=0.05)
 
 
 def test_fewer_than_three_numbers_of_clients_tell_no_law() -> None:

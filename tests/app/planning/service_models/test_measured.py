@@ -6,21 +6,21 @@ import numpy as np
 import pytest
 from msgspec.structs import replace
 
-from app.analysis.local.accuracy import accuracy_of
+from app.analysis.local.accuracy import compute_accuracy
 from app.analysis.objectives import parse_objective
-from app.analysis.token_samples import pairs_of, sample_of_pairs
-from app.analysis.traces import busiest_rows
-from app.planning.fleet_rate import shape_of
-from app.planning.goals import goals_of
+from app.analysis.token_samples import sample_of_pairs, unpack_pairs
+from app.analysis.traces import select_busiest_rows
+from app.planning.fleet_rate import build_fleet_shape
+from app.planning.goals import build_goals
 from app.planning.service_models.measured import (
-    local_targets,
-    measured_target,
-    tokens_as_measured,
-    with_measured_tokens,
+    add_measured_tokens,
+    build_local_targets,
+    build_measured_target,
+    build_measured_tokens,
 )
 from app.records.estimate import Estimate
-from app.records.local import BatchLaw, LocalResult, VariantFacts
-from app.records.plan_question import MeasuredTarget, Rung
+from app.records.local import BatchModel, LocalResult, VariantData
+from app.records.plan_question import MeasuredLoadPoint, MeasuredTarget
 from app.records.result import Hardware
 from app.records.service import BatchService, RequestService, TokenService
 from app.records.traffic import TokenLengths
@@ -34,83 +34,83 @@ LATENCIES = {"latency": {"p50": 2.1}, "ttft": {"p50": 0.1}, "tpot": {"p50": 0.02
 
 
 def test_an_open_loops_latencies_are_fitted_by_rate() -> None:
-    found = measured_target("run", HERE, curve(), measured_rungs(LAW, (0.2, 0.5, 0.8), requests=500))
+    found = build_measured_target("run", HERE, curve(), measured_rungs(LAW, (0.2, 0.5, 0.8), requests=500))
     assert found.fit is not None
     assert isinstance(found.fit.laws[0].service, RequestService)
     assert (found.why_no_fit, found.lengths, found.is_assumed) == (None, None, False)
     assert found.curve == curve()
 
 
-def closed(clients: int) -> Rung:
+def closed(clients: int) -> MeasuredLoadPoint:
     """Of one slot: so many answers a second as one client sees, whoever else waits."""
-    return Rung(None, clients, 100.0, 20.0, 2000, 0, {"latency": {"p50": 0.01 * clients}})
+    return MeasuredLoadPoint(None, clients, 100.0, 20.0, 2000, 0, {"latency": {"p50": 0.01 * clients}})
 
 
 def test_a_closed_loops_are_fitted_by_clients() -> None:
-    found = measured_target("run", HERE, curve(), [closed(clients) for clients in (1, 2, 4)])
+    found = build_measured_target("run", HERE, curve(), [closed(clients) for clients in (1, 2, 4)])
     assert found.fit is not None
     assert found.fit.highest_per_s == 100.0
 
 
-def token_rung(clients: int) -> Rung:
-    return Rung(None, clients, clients / 2.1, 300.0, int(300 * clients / 2.1), 0, LATENCIES, 300.0, 101.0)
+def token_rung(clients: int) -> MeasuredLoadPoint:
+    return MeasuredLoadPoint(None, clients, clients / 2.1, 300.0, int(300 * clients / 2.1), 0, LATENCIES, 300.0, 101.0)
 
 
 def test_times_per_token_are_fitted_as_tokens_with_the_lengths_they_had() -> None:
-    found = measured_target("run", HERE, curve(), [token_rung(clients) for clients in (1, 2, 4)])
+    found = build_measured_target("run", HERE, curve(), [token_rung(clients) for clients in (1, 2, 4)])
     assert found.fit is not None
     assert isinstance(found.fit.laws[0].service, TokenService)
     assert found.lengths == (300.0, 101.0)
 
 
 def test_what_cannot_be_fitted_says_why() -> None:
-    found = measured_target("run", HERE, curve(), measured_rungs(LAW, (0.5,), requests=100))
+    found = build_measured_target("run", HERE, curve(), measured_rungs(LAW, (0.5,), requests=100))
     assert found.fit is None
     assert found.why_no_fit == "a service model needs percentiles at 3 rates, and there are 1"
 
 
 def test_requests_are_as_long_as_measured_unless_the_traffic_says() -> None:
     plain = question(target(), target(lengths=(300.0, 101.0)))
-    assert with_measured_tokens(plain).traffic.tokens == (TokenLengths(1.0, 300.0, 101.0),)
-    said = replace(plain, traffic=replace(plain.traffic, tokens=tokens_as_measured((9.0, 9.0))))
-    assert with_measured_tokens(said) is said
-    assert with_measured_tokens(question()).traffic.tokens == ()
+    assert add_measured_tokens(plain).traffic.tokens == (TokenLengths(1.0, 300.0, 101.0),)
+    said = replace(plain, traffic=replace(plain.traffic, tokens=build_measured_tokens((9.0, 9.0))))
+    assert add_measured_tokens(said) is said
+    assert add_measured_tokens(question()).traffic.tokens == ()
 
 
 def test_traffic_of_which_means_are_given_is_as_uneven_as_what_was_measured() -> None:
     sample = sample_of_pairs(np.array([[100, 20], [300, 10]]))
     plain = question(target(lengths=(200.0, 15.0), token_sample=sample))
-    assert with_measured_tokens(plain).traffic.token_sample == sample
-    longer = replace(plain, traffic=replace(plain.traffic, tokens=tokens_as_measured((400.0, 15.0))))
-    found = with_measured_tokens(longer).traffic.token_sample
+    assert add_measured_tokens(plain).traffic.token_sample == sample
+    longer = replace(plain, traffic=replace(plain.traffic, tokens=build_measured_tokens((400.0, 15.0))))
+    found = add_measured_tokens(longer).traffic.token_sample
     assert found is not None
-    assert pairs_of(found).tolist() == [[200, 20], [600, 10]]
-    mixed = replace(plain, traffic=replace(plain.traffic, tokens=tokens_as_measured((9.0, 9.0)) * 2))
-    assert with_measured_tokens(mixed) is mixed, "two kinds of requests are a distribution of their own"
+    assert unpack_pairs(found).tolist() == [[200, 20], [600, 10]]
+    mixed = replace(plain, traffic=replace(plain.traffic, tokens=build_measured_tokens((9.0, 9.0)) * 2))
+    assert add_measured_tokens(mixed) is mixed, "two kinds of requests are a distribution of their own"
 
 
 def test_requests_are_as_long_as_those_of_the_trace() -> None:
     pairs = np.array([[100, 20], [3000, 10], [50, 400]], dtype=np.int32)
-    rows = busiest_rows(np.array([0.0, 1.0, 3.0]), (pairs[:, 0], pairs[:, 1]))
+    rows = select_busiest_rows(np.array([0.0, 1.0, 3.0]), (pairs[:, 0], pairs[:, 1]))
     plain = question(target(lengths=(200.0, 15.0), token_sample=sample_of_pairs(pairs[:1].astype(np.int64))))
-    traced = replace(plain, traffic=replace(plain.traffic, rows=rows, tokens=tokens_as_measured((1050.0, 143.3))))
-    found = shape_of(with_measured_tokens(traced).traffic, goals_of(traced.slo), "random")
+    traced = replace(plain, traffic=replace(plain.traffic, rows=rows, tokens=build_measured_tokens((1050.0, 143.3))))
+    found = build_fleet_shape(add_measured_tokens(traced).traffic, build_goals(traced.slo), "random")
     assert [list(pair) for pair in found.lengths] == pairs.tolist()
 
 
 LOCAL_SERVICE_HERE = Hardware("here", vcpus=2)
 PLAIN = variant()
-LOCAL_SERVICE_LAW = BatchLaw(
+LOCAL_SERVICE_LAW = BatchModel(
     variant=PLAIN, t0_ms=Estimate(8.0, (7.0, 9.0)), t1_ms=Estimate(1.0, (0.9, 1.1)), r2=0.99, batches=(1, 4, 16)
 )
 
 
 def targets(
-    law: BatchLaw = LOCAL_SERVICE_LAW, of: VariantFacts | None = None, slo_ms: float = 60.0
+    law: BatchModel = LOCAL_SERVICE_LAW, of: VariantData | None = None, slo_ms: float = 60.0
 ) -> tuple[MeasuredTarget, ...]:
     local = LocalResult(variants=(of or facts(PLAIN),), batch_laws=(law,))
     result = run_of((stage(PLAIN, "single-stream", 9.0),), local).result
-    return local_targets("run", result, LOCAL_SERVICE_HERE, (parse_objective(f"latency_ms.p95 < {slo_ms}"),))
+    return build_local_targets("run", result, LOCAL_SERVICE_HERE, (parse_objective(f"latency_ms.p95 < {slo_ms}"),))
 
 
 def service(found: tuple[MeasuredTarget, ...]) -> BatchService | RequestService:
@@ -129,10 +129,10 @@ def test_a_batch_law_becomes_a_server_that_batches_and_all_of_it_is_assumed() ->
     (one,) = found
     assert one.is_assumed
     assert one.name == "run: digits cpu as-is, without a server"
-    assert 0 < one.curve.max_rate_per_s < law.most_per_s
+    assert 0 < one.curve.max_rate_per_s < law.max_per_s
     assert one.curve.cores_used == 1.0
     assert one.fit is not None
-    assert one.fit.highest_per_s == law.most_per_s
+    assert one.fit.highest_per_s == law.max_per_s
     first, second = one.fit.laws[0].log_covariance
     assert math.sqrt(first[0]) == pytest.approx(math.log(9 / 7) / (2 * 1.96), rel=1e-3)
     assert second[0] == 0.0
@@ -157,7 +157,7 @@ def test_where_no_law_holds_calls_of_one_row_are_what_a_request_takes() -> None:
 def test_a_variant_that_failed_or_lost_accuracy_or_misses_the_slo_is_no_target() -> None:
     reference = np.array([1.0] * 450)
     right = {kept: np.array([1.0] * kept + [0.0] * (450 - kept)) for kept in (440, 449)}
-    wrong, fine = (facts(PLAIN, accuracy=accuracy_of(right[kept], reference, "top-1")) for kept in (440, 449))
+    wrong, fine = (facts(PLAIN, accuracy=compute_accuracy(right[kept], reference, "top-1")) for kept in (440, 449))
     assert targets(of=wrong) == ()
     assert len(targets(of=fine)) == 1
     assert targets(of=facts(PLAIN, failure="out of memory")) == ()
@@ -166,4 +166,4 @@ def test_a_variant_that_failed_or_lost_accuracy_or_misses_the_slo_is_no_target()
 
 def test_a_run_of_an_endpoint_has_none() -> None:
     result = replace(run_of((), LocalResult(variants=())).result, local=None)
-    assert local_targets("run", result, LOCAL_SERVICE_HERE, ()) == ()
+    assert build_local_targets("run", result, LOCAL_SERVICE_HERE, ()) == ()

@@ -6,9 +6,9 @@ import pytest
 
 from app.analysis.objectives import parse_objective
 from app.errors import UsageError
-from app.planning.service_models.measured import foreign_target
+from app.planning.service_models.measured import build_foreign_target
 from app.records.offers import CurvePoint
-from app.records.plan_question import CurvePrecision, ForeignCurve, Rung
+from app.records.plan_question import CurvePrecision, ForeignCurve, MeasuredLoadPoint
 from app.records.result import Hardware
 from app.records.service import RequestService
 from tests.fakes.services import measured_rungs
@@ -17,12 +17,14 @@ L4 = Hardware("one L4", accelerator="l4", accelerator_count=1)
 SLO = (parse_objective("latency_ms.p95 < 50"),)
 
 
-def rung(rate: float | None, p95_s: float, clients: float | None = None, failed: int | None = 0) -> Rung:
+def rung(rate: float | None, p95_s: float, clients: float | None = None, failed: int | None = 0) -> MeasuredLoadPoint:
     times = {"latency": {"p50": p95_s / 2, "p95": p95_s}}
-    return Rung(rate, clients, rate or 30.0, 10.0, 1000, failed, times)
+    return MeasuredLoadPoint(rate, clients, rate or 30.0, 10.0, 1000, failed, times)
 
 
-def curve(*rungs: Rung, precision: CurvePrecision = "requests", notes: tuple[str, ...] = ()) -> ForeignCurve:
+def curve(
+    *rungs: MeasuredLoadPoint, precision: CurvePrecision = "requests", notes: tuple[str, ...] = ()
+) -> ForeignCurve:
     return ForeignCurve(
         tool="a tool",
         version="1.2",
@@ -35,7 +37,7 @@ def curve(*rungs: Rung, precision: CurvePrecision = "requests", notes: tuple[str
 
 
 def test_the_highest_load_point_that_held_is_its_max_rate() -> None:
-    target = foreign_target(curve(rung(10, 0.02), rung(20, 0.04), rung(30, 0.2)), L4, SLO)
+    target = build_foreign_target(curve(rung(10, 0.02), rung(20, 0.04), rung(30, 0.2)), L4, SLO)
     assert (target.name, target.hardware) == ("run.json", L4)
     assert (target.curve.max_rate_per_s, target.curve.latency_metric) == (20, "latency_ms.p95")
     assert target.curve.points[-1] == CurvePoint(30, 200.0, 30, held=False)
@@ -43,35 +45,35 @@ def test_the_highest_load_point_that_held_is_its_max_rate() -> None:
 
 def test_errors_count_where_the_file_tells_them_and_are_taken_to_be_none_where_not() -> None:
     few, many, untold = (rung(rate, 0.02, failed=failed) for rate, failed in ((10, 5), (20, 100), (15, None)))
-    assert foreign_target(curve(few, many, untold), L4, SLO).curve.max_rate_per_s == 15
+    assert build_foreign_target(curve(few, many, untold), L4, SLO).curve.max_rate_per_s == 15
 
 
 def test_a_replica_has_its_share_of_what_was_measured() -> None:
     law = RequestService(2, 0.02, 0.5)
     rungs = measured_rungs(law, (0.3, 0.5, 0.7, 0.85))
-    alone = foreign_target(curve(*rungs), L4, SLO)
+    alone = build_foreign_target(curve(*rungs), L4, SLO)
     double = [
-        Rung(
+        MeasuredLoadPoint(
             2 * (one.offered_per_s or 0.0), None, 2 * one.achieved_per_s, one.duration_s, 2 * (one.completed or 0), 0,
             one.latencies_s,
         )
         for one in rungs
     ]  # fmt: skip
-    two = foreign_target(curve(*double), Hardware("two", accelerator="l4", accelerator_count=2, replicas=2), SLO)
+    two = build_foreign_target(curve(*double), Hardware("two", accelerator="l4", accelerator_count=2, replicas=2), SLO)
     assert two.fit == alone.fit
     assert two.curve.max_rate_per_s == 2 * alone.curve.max_rate_per_s
 
 
 def test_what_was_typed_is_assumed_and_what_is_known_of_a_file_is_told() -> None:
-    typed = foreign_target(curve(rung(10, 0.02), precision="typed", notes=("it was typed",)), L4, SLO)
+    typed = build_foreign_target(curve(rung(10, 0.02), precision="typed", notes=("it was typed",)), L4, SLO)
     assert typed.is_assumed
     assert typed.notes == ("run.json (a tool 1.2): it was typed.",)
-    assert not foreign_target(curve(rung(10, 0.02)), L4, SLO).is_assumed
+    assert not build_foreign_target(curve(rung(10, 0.02)), L4, SLO).is_assumed
 
 
 def test_a_fitted_model_says_what_no_load_point_tells() -> None:
     rungs = measured_rungs(RequestService(1, 0.01, 0.3), (0.3, 0.5, 0.7, 0.85))
-    target = foreign_target(curve(*rungs), L4, (parse_objective("latency_ms.p99.9 < 100"),))
+    target = build_foreign_target(curve(*rungs), L4, (parse_objective("latency_ms.p99.9 < 100"),))
     assert target.fit is not None
     assert 0 < target.curve.max_rate_per_s <= target.fit.highest_per_s
     assert not any(point.held for point in target.curve.points)
@@ -79,11 +81,11 @@ def test_a_fitted_model_says_what_no_load_point_tells() -> None:
 
 def test_load_points_that_all_miss_the_slo_are_planned_where_a_fleet_may_meet_it() -> None:
     rungs = measured_rungs(RequestService(1, 0.1, 0.2), (0.3, 0.5, 0.7, 0.85))
-    target = foreign_target(curve(*rungs), L4, (parse_objective("latency_ms.p99 < 200"),))
+    target = build_foreign_target(curve(*rungs), L4, (parse_objective("latency_ms.p99 < 200"),))
     assert target.fit is not None
     assert (target.curve.max_rate_per_s, len(target.curve.points)) == (0.0, 4)
     with pytest.raises(UsageError, match=r"held latency_ms\.p99 < 120"):
-        foreign_target(curve(*rungs), L4, (parse_objective("latency_ms.p99 < 120"),))
+        build_foreign_target(curve(*rungs), L4, (parse_objective("latency_ms.p99 < 120"),))
 
 
 def test_a_closed_loop_is_fitted_by_its_clients() -> None:
@@ -91,17 +93,17 @@ def test_a_closed_loop_is_fitted_by_its_clients() -> None:
     closed = [rung(None, service_s, clients) for clients in (1.0, 2.0, 4.0, 8.0)]
     rates = [min(one.clients or 0.0, slots) / service_s for one in closed]
     told = [
-        Rung(None, one.clients, rate, 10.0, 2000, 0, {"latency": {"p50": (one.clients or 0.0) / rate}})
+        MeasuredLoadPoint(None, one.clients, rate, 10.0, 2000, 0, {"latency": {"p50": (one.clients or 0.0) / rate}})
         for one, rate in zip(closed, rates, strict=True)
     ]
-    fit = foreign_target(curve(*told), L4, (parse_objective("latency_ms.p50 < 15"),)).fit
+    fit = build_foreign_target(curve(*told), L4, (parse_objective("latency_ms.p50 < 15"),)).fit
     assert fit is not None
     assert fit.highest_per_s == pytest.approx(400)
-    assert math.isclose(fit.laws[0].service.most_per_s, 400, rel_tol=0.1)  # type: ignore[union-attr]
+    assert math.isclose(fit.laws[0].service.max_per_s, 400, rel_tol=0.1)  # type: ignore[union-attr]
 
 
 def test_too_few_load_points_are_sized_by_the_rate_alone() -> None:
-    target = foreign_target(curve(rung(10, 0.02)), L4, SLO)
+    target = build_foreign_target(curve(rung(10, 0.02)), L4, SLO)
     assert target.fit is None
     assert target.why_no_fit == "a service model needs percentiles at 3 rates, and there are 1"
 
@@ -115,4 +117,4 @@ def test_too_few_load_points_are_sized_by_the_rate_alone() -> None:
 )
 def test_what_cannot_be_planned_is_refused(slo: str, message: str) -> None:
     with pytest.raises(UsageError, match=message):
-        foreign_target(curve(rung(10, 0.02), rung(20, 0.03)), L4, (parse_objective(slo),))
+        build_foreign_target(curve(rung(10, 0.02), rung(20, 0.03)), L4, (parse_objective(slo),))

@@ -8,7 +8,14 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from app.planning.service_models.moments import Observed, ObservedStage, Play, best_fits, judged, spread_out
+from app.planning.service_models.moments import (
+    ObservedLoad,
+    ObservedStage,
+    SimulatedTimes,
+    build_service_fit,
+    find_best_fits,
+    pick_evenly,
+)
 from app.planning.service_models.service_laws import Prior, ServiceFamily
 from app.records.service import RequestService, ServiceFit, ServiceModel
 
@@ -23,11 +30,11 @@ CLOSE, NEAR, APART = [2.08, 2.1, 2.12, 2.1], [2.0, 2.1, 2.2, 2.1], [1.5, 2.1, 2.
 def stage(measured_s: float, share: float = 1.0, scatter: float = 0.05, per_s: float = 1.0) -> ObservedStage:
     """Each play is off by `scatter`, of which `share` of the variance is left in what was measured."""
 
-    def played(service: ServiceModel) -> Play:
+    def played(service: ServiceModel) -> SimulatedTimes:
         assert isinstance(service, RequestService)
-        return Play(math.log(service.mean_s) + scatter * NOISE[:, None])
+        return SimulatedTimes(math.log(service.mean_s) + scatter * NOISE[:, None])
 
-    return ObservedStage(Observed(per_s, 1000, 1, ("p50",), (math.log(measured_s),)), played, share)
+    return ObservedStage(ObservedLoad(per_s, 1000, 1, ("p50",), (math.log(measured_s),)), played, share)
 
 
 def law(slots: int = 1, start_s: float = 1.0, sigma: float = 10.0) -> ServiceFamily:
@@ -36,7 +43,7 @@ def law(slots: int = 1, start_s: float = 1.0, sigma: float = 10.0) -> ServiceFam
 
 def fitted(measured_s: Sequence[float], *laws: ServiceFamily, share: float = 1.0) -> ServiceFit:
     stages = [stage(one, share) for one in measured_s]
-    return judged(best_fits(laws or [law()], stages, stages, most=3), stages, highest_per_s=9.0)
+    return build_service_fit(find_best_fits(laws or [law()], stages, stages, max_fits=3), stages, highest_per_s=9.0)
 
 
 def sigma(measured_s: Sequence[float], share: float = 1.0) -> float:
@@ -78,17 +85,17 @@ def test_the_cost_of_held_out_load_points_is_that_of_fits_without_them(measured_
     stages, expected = [stage(one) for one in measured_s], 0.0
     for held_out in stages:
         others = [one for one in stages if one is not held_out]
-        service = best_fits([law()], others, others, most=1)[0].law.service
+        service = find_best_fits([law()], others, others, max_fits=1)[0].family.service
         assert isinstance(service, RequestService)
         expected += robust(((math.log(service.mean_s) - held_out.observed.logs[0]) / math.hypot(0.05, 0.02)) ** 2)
-    (found,) = best_fits([law()], stages, stages, most=1, holds_out=True)
+    (found,) = find_best_fits([law()], stages, stages, max_fits=1, use_held_out=True)
     assert found.held_out == pytest.approx(expected, rel=0.04)
 
 
 def test_a_law_at_a_bound_does_not_step_beyond_it_for_a_held_out_point() -> None:
     stages = [stage(one) for one in CLOSE]
     bound = ServiceFamily(RequestService(1, 1.0, 0.5), {"mean_s": Prior(1.0, 10.0, 0.5, 2.0)})
-    (found,) = best_fits([bound], stages, stages, most=1, holds_out=True)
+    (found,) = find_best_fits([bound], stages, stages, max_fits=1, use_held_out=True)
     expected = sum(robust((math.log(one / 2.0) / math.hypot(0.05, 0.02)) ** 2) for one in CLOSE)
     assert found.held_out == pytest.approx(expected, rel=0.01)
 
@@ -97,22 +104,24 @@ def test_a_law_that_only_follows_the_noise_of_the_points_is_not_preferred() -> N
     """A trend over the points fits them better, and predicts each from the others worse."""
 
     def rising(measured_s: float, place: float) -> ObservedStage:
-        def played(service: ServiceModel) -> Play:
+        def played(service: ServiceModel) -> SimulatedTimes:
             assert isinstance(service, RequestService)
-            return Play(math.log(service.mean_s) + place * math.log(service.outside_s) + 0.05 * NOISE[:, None])
+            return SimulatedTimes(
+                math.log(service.mean_s) + place * math.log(service.outside_s) + 0.05 * NOISE[:, None]
+            )
 
-        return ObservedStage(Observed(1.0, 1000, 1, ("p50",), (math.log(measured_s),)), played, 1.0)
+        return ObservedStage(ObservedLoad(1.0, 1000, 1, ("p50",), (math.log(measured_s),)), played, 1.0)
 
     stages = [rising(one, place) for one, place in zip((2.02, 2.18, 2.03, 2.18), (-1.5, -0.5, 0.5, 1.5), strict=True)]
     plain = ServiceFamily(RequestService(2, 2.0, 0.5, outside_s=1.0), {"mean_s": Prior(2.0, 10.0, 0.1, 10.0)})
     trend = ServiceFamily(
         RequestService(1, 2.0, 0.5, outside_s=1.0), {**plain.priors, "outside_s": Prior(1.0, 10.0, 0.1, 10.0)}
     )
-    by_fit = best_fits([plain, trend], stages, stages, most=2)
-    assert by_fit[0].law.parameters == trend.parameters
-    by_held_out = best_fits([plain, trend], stages, stages, most=2, holds_out=True)
-    assert by_held_out[0].law.parameters == plain.parameters
-    chances = [one.chance for one in judged(by_held_out, stages, 9.0).laws]
+    by_fit = find_best_fits([plain, trend], stages, stages, max_fits=2)
+    assert by_fit[0].family.parameters == trend.parameters
+    by_held_out = find_best_fits([plain, trend], stages, stages, max_fits=2, use_held_out=True)
+    assert by_held_out[0].family.parameters == plain.parameters
+    chances = [one.chance for one in build_service_fit(by_held_out, stages, 9.0).laws]
     assert chances == sorted(chances, reverse=True)
     assert chances[0] > 0.5
 
@@ -126,4 +135,4 @@ def test_errors_are_in_standard_deviations_of_such_a_measurement() -> None:
 
 @pytest.mark.parametrize(("points", "most", "picked"), [(3, 8, [0, 1, 2]), (9, 3, [0, 4, 8]), (1, 4, [0])])
 def test_points_are_spread_out_with_both_ends(points: int, most: int, picked: list[int]) -> None:
-    assert spread_out(list(range(points)), most) == picked
+    assert pick_evenly(list(range(points)), most) == picked

@@ -9,13 +9,13 @@ from msgspec.structs import replace
 
 from app.analysis.columns import Floats
 from app.analysis.objectives import parse_objective
-from app.planning.formulae import rate_inside
-from app.planning.goals import goals_of
+from app.planning.formulae import estimate_rate_within_slo
+from app.planning.goals import build_goals
 from app.planning.service_models import stage_play
 from app.planning.service_models.moments import CannotFitError
-from app.planning.service_models.service_fit import fit_service, observe, requests_of
-from app.planning.simulation.replica import batch_latencies, request_latencies
-from app.records.plan_question import Rung
+from app.planning.service_models.service_fit import count_requests, fit_service, group_load_points
+from app.planning.simulation.replica import simulate_batch_latencies, simulate_request_latencies
+from app.records.plan_question import MeasuredLoadPoint
 from app.records.service import BatchService, RequestService, ServiceModel, TokenService
 from tests.fakes.services import measured_rungs
 
@@ -50,7 +50,7 @@ def p95_s(law: ServiceModel, per_s: float) -> float:
     rng = np.random.default_rng(9)
     arrivals_s, normals = np.cumsum(rng.exponential(1 / per_s, 300_000)), rng.standard_normal(300_000)
     assert not isinstance(law, TokenService)
-    play = batch_latencies if isinstance(law, BatchService) else request_latencies
+    play = simulate_batch_latencies if isinstance(law, BatchService) else simulate_request_latencies
     return float(np.quantile(play(arrivals_s, normals, law)[5000:], 0.95))  # type: ignore[arg-type]
 
 
@@ -65,7 +65,7 @@ def test_slow_and_fast_requests_are_told_apart(law: RequestService) -> None:
     found = fit_service(measured_rungs(law, SHARES)).laws[0].service
     assert isinstance(found, RequestService)
     assert found.slow_share > 0
-    per_s = 0.85 * law.most_per_s
+    per_s = 0.85 * law.max_per_s
     assert p95_s(found, 0.96 * per_s) < p95_s(law, per_s) < p95_s(found, 1.04 * per_s)
 
 
@@ -83,7 +83,7 @@ def test_requests_that_share_cores_are_told_from_requests_in_a_queue(cores: int)
     found = fit_service(measured_rungs(law, (0.2, 0.4, 0.6, 0.75, 0.88))).laws[0].service
     assert isinstance(found, RequestService)
     assert (found.discipline, found.slots) == ("processor sharing", cores)
-    per_s = 0.85 * law.most_per_s
+    per_s = 0.85 * law.max_per_s
     assert p95_s(found, 0.97 * per_s) < p95_s(law, per_s) < p95_s(found, 1.03 * per_s)
 
 
@@ -92,7 +92,7 @@ def test_small_batches_behind_a_window_are_not_taken_for_larger_ones() -> None:
     found = fit_service(measured_rungs(law, (0.2, 0.4, 0.6, 0.75, 0.88), requests=4000)).laws[0].service
     assert isinstance(found, BatchService)
     assert found.max_batch == 4
-    per_s = 0.93 * law.most_per_s
+    per_s = 0.93 * law.max_per_s
     assert p95_s(found, 0.96 * per_s) < p95_s(law, per_s) < p95_s(found, 1.04 * per_s)
 
 
@@ -105,28 +105,30 @@ def test_fewer_than_three_rates_tell_no_law() -> None:
         fit_service(strange)
 
 
-def rung(per_s: float | None, p50_s: float = 0.1, completed: int | None = 1000) -> Rung:
-    return Rung(per_s, None, per_s or 50.0, 10.0, completed, 0, {"latency": {"p50": p50_s, "p95": 2 * p50_s}})
+def rung(per_s: float | None, p50_s: float = 0.1, completed: int | None = 1000) -> MeasuredLoadPoint:
+    return MeasuredLoadPoint(
+        per_s, None, per_s or 50.0, 10.0, completed, 0, {"latency": {"p50": p50_s, "p95": 2 * p50_s}}
+    )
 
 
 def test_holds_at_one_rate_are_one_observation_by_rising_rate() -> None:
-    found = observe([rung(200.0), rung(100.0, 0.1), rung(100.3, 0.4), rung(150.0)])
+    found = group_load_points([rung(200.0), rung(100.0, 0.1), rung(100.3, 0.4), rung(150.0)])
     assert [(one.offered_per_s, one.points) for one in found] == [(100.15, 2), (150.0, 1), (200.0, 1)]
     assert found[0].names == ("p50", "p95")
     assert [math.exp(log) for log in found[0].logs] == pytest.approx([0.2, 0.4])  # geometric means
     even = replace(rung(100.0), gaps="even")
-    assert [one.gaps for one in observe([rung(100.0), even])] == ["even", "random"]
+    assert [one.gaps for one in group_load_points([rung(100.0), even])] == ["even", "random"]
 
 
 def test_closed_loops_and_too_few_requests_are_not_observed() -> None:
-    assert observe([rung(None), rung(100.0, completed=29), replace(rung(100.0), latencies_s={})]) == []
+    assert group_load_points([rung(None), rung(100.0, completed=29), replace(rung(100.0), latencies_s={})]) == []
 
 
 def test_requests_are_counted_or_reckoned() -> None:
-    assert requests_of(replace(rung(100.0), failed=7)) == 1007
-    assert requests_of(rung(100.0, completed=None)) == 1000
-    assert requests_of(replace(rung(None, completed=None), duration_s=20.0)) == 1000
-    assert requests_of(replace(rung(100.0, completed=None), duration_s=None)) == 1000
+    assert count_requests(replace(rung(100.0), failed=7)) == 1007
+    assert count_requests(rung(100.0, completed=None)) == 1000
+    assert count_requests(replace(rung(None, completed=None), duration_s=20.0)) == 1000
+    assert count_requests(replace(rung(100.0, completed=None), duration_s=None)) == 1000
 
 
 def test_percentiles_without_counts_or_durations_are_of_a_steady_state() -> None:
@@ -135,12 +137,12 @@ def test_percentiles_without_counts_or_durations_are_of_a_steady_state() -> None
     law = RequestService(1, 0.1, 0.5)
     steady = measured_rungs(law, (0.3, 0.5, 0.7, 0.85, 0.93), requests=150_000)
     typed = [replace(one, completed=None, failed=None, duration_s=None) for one in steady]
-    assert all(one.is_steady for one in observe(typed))
-    assert not any(one.is_steady for one in observe(steady))
+    assert all(one.is_steady for one in group_load_points(typed))
+    assert not any(one.is_steady for one in group_load_points(steady))
     fitted = fit_service(typed).laws[0].service
     assert isinstance(fitted, RequestService)
-    goals = goals_of([parse_objective("latency_ms.p95 < 1000")])
-    rates = [rate_inside(one, goals, 1, "random") for one in (fitted, law)]
+    goals = build_goals([parse_objective("latency_ms.p95 < 1000")])
+    rates = [estimate_rate_within_slo(one, goals, 1, "random") for one in (fitted, law)]
     assert rates[0] == pytest.approx(rates[1], rel=0.008)
 
 
@@ -159,9 +161,9 @@ def test_a_fit_simulates_few_enough_requests_for_a_first_plan_in_3_s(
 
         return counted
 
-    for play in (request_latencies, batch_latencies):
+    for play in (simulate_request_latencies, simulate_batch_latencies):
         monkeypatch.setattr(stage_play, play.__name__, count(play))
-    rungs: Sequence[Rung] = measured_rungs(LAWS[0], (0.3, 0.6, 0.8, 0.92))
+    rungs: Sequence[MeasuredLoadPoint] = measured_rungs(LAWS[0], (0.3, 0.6, 0.8, 0.92))
     if is_typed:
         rungs = [replace(one, completed=None, failed=None, duration_s=None) for one in rungs]
     fit_service(rungs)

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from app.planning.service_models.service_times import (
-    faster_target,
-    fleet_normals,
-    lognormal_factors,
-    service_factors,
-    total_cv,
+    compute_fleet_normals,
+    compute_lognormal_factors,
+    compute_service_factors,
+    compute_total_cv,
+    speed_up_target,
 )
 from app.planning.simulation.design import FleetDesign
 from app.planning.simulation.steady import simulate_steady
@@ -27,14 +27,14 @@ BIMODAL = RequestService(8, 1.0, 0.02, slow_share=0.1, slow_factor=11.0)
 
 def test_two_phases_have_the_mean_and_the_variation_they_are_said_to_have() -> None:
     for service, cv in ((HYPEREXPONENTIAL, 2.0), (BIMODAL, 1.5)):
-        factors = service_factors(NORMALS, service)
+        factors = compute_service_factors(NORMALS, service)
         assert factors.mean() == pytest.approx(1.0, rel=0.01)
-        assert factors.std() == pytest.approx(total_cv(service), rel=0.02)
-        assert total_cv(service) == pytest.approx(cv, rel=0.01)
+        assert factors.std() == pytest.approx(compute_total_cv(service), rel=0.02)
+        assert compute_total_cv(service) == pytest.approx(cv, rel=0.01)
 
 
 def test_bimodal_times_are_two_values() -> None:
-    factors = service_factors(NORMALS, BIMODAL)
+    factors = compute_service_factors(NORMALS, BIMODAL)
     slow = factors > 2.0
     assert slow.mean() == pytest.approx(0.1, rel=0.02)
     assert factors[slow].mean() / factors[~slow].mean() == pytest.approx(11.0, rel=0.01)
@@ -43,8 +43,8 @@ def test_bimodal_times_are_two_values() -> None:
 
 def test_without_a_slow_share_times_are_lognormal_as_before() -> None:
     service = RequestService(1, 2.0, 0.7)
-    assert np.array_equal(service_factors(NORMALS, service), lognormal_factors(NORMALS, 0.7))
-    assert fleet_normals(NORMALS, service) is NORMALS
+    assert np.array_equal(compute_service_factors(NORMALS, service), compute_lognormal_factors(NORMALS, 0.7))
+    assert compute_fleet_normals(NORMALS, service) is NORMALS
 
 
 @pytest.mark.parametrize("service", [HYPEREXPONENTIAL, BIMODAL])
@@ -70,7 +70,7 @@ MEASURED = target(fit=fit_of(fitted(LAW, mean_s=0.1), highest_per_s=1.8))
 
 
 def test_all_that_was_measured_moves_along_and_is_assumed() -> None:
-    found = faster_target(MEASURED, 2.0)
+    found = speed_up_target(MEASURED, 2.0)
     assert found.fit is not None
     assert MEASURED.fit is not None
     assert found.fit.laws[0].service == RequestService(2, 0.5, 0.5, outside_s=0.2)
@@ -82,7 +82,7 @@ def test_all_that_was_measured_moves_along_and_is_assumed() -> None:
 
 
 def test_every_point_of_the_curve_is_at_a_higher_rate_and_a_shorter_time() -> None:
-    for before, after in zip(MEASURED.curve.points, faster_target(MEASURED, 4.0).curve.points, strict=True):
+    for before, after in zip(MEASURED.curve.points, speed_up_target(MEASURED, 4.0).curve.points, strict=True):
         assert after.offered_per_s == pytest.approx(4 * before.offered_per_s)
         assert after.achieved_per_s == pytest.approx(4 * before.achieved_per_s)
         assert after.latency_ms == pytest.approx((before.latency_ms or 0.0) / 4)
@@ -90,5 +90,5 @@ def test_every_point_of_the_curve_is_at_a_higher_rate_and_a_shorter_time() -> No
 
 
 def test_what_was_not_measured_stays_unknown() -> None:
-    found = faster_target(target(curve(max_rate_ci95=None)), 2.0)
+    found = speed_up_target(target(curve(max_rate_ci95=None)), 2.0)
     assert (found.fit, found.curve.max_rate_ci95) == (None, None)

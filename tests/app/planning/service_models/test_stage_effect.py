@@ -6,24 +6,24 @@ import numpy as np
 import pytest
 
 from app.analysis.objectives import parse_objective
-from app.planning.goals import goals_of
+from app.planning.goals import build_goals
 from app.planning.service_models.evidence import StageEffect
-from app.planning.service_models.stage_effect import crossing, stage_effect
+from app.planning.service_models.stage_effect import compute_stage_effect, find_crossing
 from app.records.service import RequestService, TokenService
 from tests.checks.event_simulator import Slots, simulate
 
 
 @pytest.mark.parametrize("begin", [0.1, 3.0, 50.0])
 def test_the_rate_is_found_from_wherever_the_search_begins(begin: float) -> None:
-    rate, sigma = crossing(lambda per_s: math.log(per_s / 7.0), (0.1, begin, 100.0), 0.001)
+    rate, sigma = find_crossing(lambda per_s: math.log(per_s / 7.0), (0.1, begin, 100.0), 0.001)
     assert rate == pytest.approx(7.0, rel=0.001)
     assert rate <= 7.0
     assert 0 < sigma <= 0.0005
 
 
 def test_the_ends_are_kept() -> None:
-    assert crossing(lambda _: 1.0, (0.1, 3.0, 100.0), 0.001) == (0.0, 0.0)
-    assert crossing(lambda _: -1.0, (0.1, 3.0, 100.0), 0.001) == (100.0, 0.0)
+    assert find_crossing(lambda _: 1.0, (0.1, 3.0, 100.0), 0.001) == (0.0, 0.0)
+    assert find_crossing(lambda _: -1.0, (0.1, 3.0, 100.0), 0.001) == (100.0, 0.0)
 
 
 def test_plays_are_few() -> None:
@@ -33,19 +33,19 @@ def test_plays_are_few() -> None:
         rates.append(per_s)
         return -1.0 if per_s < 7.0 else 1e-9  # a step, which no interpolation finds
 
-    crossing(missed_by, (0.1, 3.0, 100.0), 1e-12)
+    find_crossing(missed_by, (0.1, 3.0, 100.0), 1e-12)
     assert len(rates) == 14
 
 
 ONE = RequestService(1, 1.0, 1.0)
-GOALS = goals_of([parse_objective("latency_ms.p95 < 40000")])
+GOALS = build_goals([parse_objective("latency_ms.p95 < 40000")])
 STEADY_PER_S = 1 - math.log(20) / 40
 """An M/M/1 queue with 1 s of service and its p95 at 40 s; a lognormal of CV 1 has nearly that tail under such load."""
 ALIKE = ((1, 1),)
 
 
 def effect_of(requests: int) -> StageEffect:
-    found = stage_effect(ONE, GOALS, ALIKE, requests, STEADY_PER_S)
+    found = compute_stage_effect(ONE, GOALS, ALIKE, requests, STEADY_PER_S)
     assert found is not None
     return found
 
@@ -72,14 +72,14 @@ def test_half_of_the_stages_meet_the_slo_at_the_stages_rate() -> None:
 
 def test_stages_of_language_models_are_played_with_their_lengths() -> None:
     service = TokenService(0.01, 0.001, 1e-6, max_sequences=4, kv_tokens=10**9, cv=0.1)
-    goals = goals_of([parse_objective("ttft_ms.p95 < 2000")])
+    goals = build_goals([parse_objective("ttft_ms.p95 < 2000")])
     lengths = tuple((10, outputs) for outputs in range(1, 40))
-    few, many = (stage_effect(service, goals, lengths, requests, 14.0) for requests in (200, 4000))
+    few, many = (compute_stage_effect(service, goals, lengths, requests, 14.0) for requests in (200, 4000))
     assert few is not None
     assert many is not None
     assert few.stage_per_s > 1.02 * many.stage_per_s
 
 
 def test_an_slo_without_percentiles_and_a_rate_far_from_the_steady_one_have_no_effect() -> None:
-    assert stage_effect(ONE, goals_of([parse_objective("latency_ms.mean < 4000")]), ALIKE, 300, 0.7) is None
-    assert stage_effect(ONE, GOALS, ALIKE, 300, 0.1) is None
+    assert compute_stage_effect(ONE, build_goals([parse_objective("latency_ms.mean < 4000")]), ALIKE, 300, 0.7) is None
+    assert compute_stage_effect(ONE, GOALS, ALIKE, 300, 0.1) is None

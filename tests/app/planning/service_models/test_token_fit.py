@@ -11,26 +11,28 @@ from app.analysis.columns import Floats
 from app.analysis.token_samples import sample_of_pairs
 from app.planning.service_models import stage_play
 from app.planning.service_models.moments import CannotFitError
-from app.planning.service_models.stage_play import GAP, TokenLoad, TokenPlay
-from app.planning.service_models.token_fit import fit_tokens, mean_lengths, tells_tokens
-from app.planning.simulation.replica import token_latencies
-from app.records.plan_question import Rung
-from app.records.service import NO_LIMIT, TokenService
+from app.planning.service_models.stage_play import RESPONSE_GAP, TokenLoad, TokenSimulation
+from app.planning.service_models.token_fit import compute_mean_lengths, fit_tokens, has_token_times
+from app.planning.simulation.replica import simulate_token_latencies
+from app.records.plan_question import MeasuredLoadPoint
+from app.records.service import UNLIMITED_TOKENS, TokenService
 
-LAW = TokenService(0.012, 0.0004, 2e-5, max_sequences=256, kv_tokens=NO_LIMIT, cv=0.05, outside_s=0.002)
-NAMES = ("ttft p50", "ttft p95", "tpot p50", "tpot p95", "latency p50", "latency p95", GAP)
+LAW = TokenService(0.012, 0.0004, 2e-5, max_sequences=256, kv_tokens=UNLIMITED_TOKENS, cv=0.05, outside_s=0.002)
+NAMES = ("ttft p50", "ttft p95", "tpot p50", "tpot p95", "latency p50", "latency p95", RESPONSE_GAP)
 
 
-def measured(per_s: float | None, clients: int | None = None, law: TokenService = LAW, requests: int = 600) -> Rung:
+def measured(
+    per_s: float | None, clients: int | None = None, law: TokenService = LAW, requests: int = 600
+) -> MeasuredLoadPoint:
     load = TokenLoad(per_s, clients, np.array([[500, 100]]))
-    play = TokenPlay.drawn(load, requests, 1, np.random.SeedSequence(int(1000 * (per_s or clients or 0))))
-    times = dict(zip(NAMES, map(float, np.exp(play.played(law, NAMES).log_means)), strict=True))
-    achieved = 1 / times.pop(GAP)
+    play = TokenSimulation.draw(load, requests, 1, np.random.SeedSequence(int(1000 * (per_s or clients or 0))))
+    times = dict(zip(NAMES, map(float, np.exp(play.simulate(law, NAMES).log_means)), strict=True))
+    achieved = 1 / times.pop(RESPONSE_GAP)
     latencies: dict[str, dict[str, float]] = {}
     for name, value in times.items():
         metric, aggregate = name.split()
         latencies.setdefault(metric, {})[aggregate] = value
-    return Rung(per_s, clients, achieved, requests / achieved, requests, 0, latencies, 500.0, 100.0)
+    return MeasuredLoadPoint(per_s, clients, achieved, requests / achieved, requests, 0, latencies, 500.0, 100.0)
 
 
 @pytest.mark.parametrize("loads", [[(r, None) for r in (0.5, 2.0, 5.0, 9.0)], [(None, c) for c in (1, 4, 12, 32)]])
@@ -45,7 +47,7 @@ def test_a_known_service_is_found(loads: list[tuple[float | None, int | None]]) 
     sigma = math.sqrt(best.log_covariance[place][place])
     assert abs(math.log(best.service.step_s / LAW.step_s)) < 3 * sigma
     assert fit.median_error < 0.05
-    assert best.service.kv_tokens == NO_LIMIT  # nobody waited for a place
+    assert best.service.kv_tokens == UNLIMITED_TOKENS  # nobody waited for a place
 
 
 def test_a_limit_that_requests_waited_for_is_found_and_held_as_tokens() -> None:
@@ -57,7 +59,7 @@ def test_a_limit_that_requests_waited_for_is_found_and_held_as_tokens() -> None:
     assert best.kv_tokens == 8 * 600
     said = fit_tokens([measured(None, clients, narrow) for clients in (1, 4, 8, 32)], max_sequences=8).laws[0].service
     assert isinstance(said, TokenService)
-    assert (said.max_sequences, said.kv_tokens) == (8, NO_LIMIT)
+    assert (said.max_sequences, said.kv_tokens) == (8, UNLIMITED_TOKENS)
 
 
 def test_too_few_loads_or_untold_lengths_tell_nothing() -> None:
@@ -70,12 +72,12 @@ def test_too_few_loads_or_untold_lengths_tell_nothing() -> None:
 
 def test_answers_are_as_long_as_the_latency_has_room_for_where_nobody_counted() -> None:
     means = {"latency": {"mean": 2.1}, "ttft": {"mean": 0.1}, "tpot": {"mean": 0.02}}
-    rung = Rung(1.0, None, 1.0, 60.0, 60, 0, means, input_tokens_mean=300.0)
-    assert mean_lengths([rung]) == pytest.approx((300.0, 101.0))
-    assert mean_lengths([replace(rung, input_tokens_mean=None)]) is None
-    assert tells_tokens(rung)
-    assert not tells_tokens(replace(rung, latencies_s={"latency": {"mean": 2.1}, "ttft": {"mean": 0.1}}))
-    assert tells_tokens(replace(rung, latencies_s={"ttft": {"p50": 0.1}, "itl": {"mean": 0.02}}))
+    rung = MeasuredLoadPoint(1.0, None, 1.0, 60.0, 60, 0, means, input_tokens_mean=300.0)
+    assert compute_mean_lengths([rung]) == pytest.approx((300.0, 101.0))
+    assert compute_mean_lengths([replace(rung, input_tokens_mean=None)]) is None
+    assert has_token_times(rung)
+    assert not has_token_times(replace(rung, latencies_s={"latency": {"mean": 2.1}, "ttft": {"mean": 0.1}}))
+    assert has_token_times(replace(rung, latencies_s={"ttft": {"p50": 0.1}, "itl": {"mean": 0.02}}))
 
 
 def uneven(seed: int) -> np.ndarray:
@@ -87,17 +89,17 @@ def uneven(seed: int) -> np.ndarray:
     return lengths
 
 
-def measured_uneven(per_s: float, law: TokenService) -> Rung:
+def measured_uneven(per_s: float, law: TokenService) -> MeasuredLoadPoint:
     pairs = uneven(round(1000 * per_s))
-    play = TokenPlay.drawn(TokenLoad(per_s, None, pairs), 600, 1, np.random.SeedSequence(round(1000 * per_s)))
-    times = dict(zip(NAMES, map(float, np.exp(play.played(law, NAMES).log_means)), strict=True))
-    duration_s = 600 * times.pop(GAP)
+    play = TokenSimulation.draw(TokenLoad(per_s, None, pairs), 600, 1, np.random.SeedSequence(round(1000 * per_s)))
+    times = dict(zip(NAMES, map(float, np.exp(play.simulate(law, NAMES).log_means)), strict=True))
+    duration_s = 600 * times.pop(RESPONSE_GAP)
     latencies: dict[str, dict[str, float]] = {}
     for name, value in times.items():
         metric, aggregate = name.split()
         latencies.setdefault(metric, {})[aggregate] = value
     inputs, outputs = pairs.mean(axis=0)
-    return Rung(
+    return MeasuredLoadPoint(
         per_s, None, 600 / duration_s, 600 / per_s, 600, 0, latencies, inputs, outputs, lengths=sample_of_pairs(pairs)
     )
 
@@ -110,9 +112,9 @@ def test_a_fit_plays_no_more_than_a_plan_has_time_for(monkeypatch: pytest.Monkey
     def counted(arrivals_s: Floats, *rest: Any) -> tuple[Floats, Floats]:
         nonlocal played
         played += arrivals_s.size
-        return token_latencies(arrivals_s, *rest)
+        return simulate_token_latencies(arrivals_s, *rest)
 
-    monkeypatch.setattr(stage_play, "token_latencies", counted)
+    monkeypatch.setattr(stage_play, "simulate_token_latencies", counted)
     best = fit_tokens([measured_uneven(per_s, LAW) for per_s in (1.0, 2.5, 4.0, 5.5, 7.0, 8.0)]).laws[0]
     assert "max_sequences" not in best.parameters
     assert "kv_tokens" not in best.parameters

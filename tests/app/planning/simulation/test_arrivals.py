@@ -3,14 +3,16 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from app.planning.simulation.arrivals import in_chunks, normals_by_size, poisson_arrivals, superposed
+from app.planning.simulation.arrivals import iterate_poisson_arrivals, rank_normals, split_into_chunks, superpose
 from app.planning.simulation.compiled import Floats
 
 SEED = np.random.SeedSequence(1)
 
 
 def played(rates_per_s: list[float], bin_s: float, seed: int, shape: float | None = None) -> Floats:
-    return np.concatenate(list(poisson_arrivals(np.array(rates_per_s), bin_s, np.random.SeedSequence(seed), shape)))
+    return np.concatenate(
+        list(iterate_poisson_arrivals(np.array(rates_per_s), bin_s, np.random.SeedSequence(seed), shape))
+    )
 
 
 def test_each_bin_has_its_own_rate_and_none_where_it_is_zero() -> None:
@@ -40,7 +42,7 @@ def test_modulated_counts_have_the_dispersion_of_their_shape() -> None:  # I(w) 
 
 
 def test_chunks_carry_over_and_keep_their_size() -> None:
-    one, many = (list(poisson_arrivals(np.full(50, 40.0), 1.0, SEED, chunk=size)) for size in (10**5, 7))
+    one, many = (list(iterate_poisson_arrivals(np.full(50, 40.0), 1.0, SEED, chunk=size)) for size in (10**5, 7))
     assert {chunk.size for chunk in many[:-1]} == {7}
     assert sum(chunk.size for chunk in many) == pytest.approx(2000, abs=200)
     np.testing.assert_array_equal(np.concatenate(many), one[0])
@@ -54,7 +56,7 @@ def test_one_seed_gives_the_same_bytes() -> None:
 def test_copies_of_a_trace_keep_the_length_of_its_bursts_and_seldom_coincide() -> None:
     dice = np.random.default_rng(6)
     bursts_s = np.sort(np.repeat(dice.uniform(0, 1000, 100), 20) + dice.uniform(0, 0.5, 2000))
-    summed, rows = superposed(bursts_s, 8, 1001.0, np.random.SeedSequence(7))
+    summed, rows = superpose(bursts_s, 8, 1001.0, np.random.SeedSequence(7))
     assert np.bincount(rows).tolist() == [8] * bursts_s.size
     assert (np.diff(summed) >= 0).all()
     assert summed[-1] < 1001.0
@@ -69,20 +71,20 @@ def test_copies_of_a_trace_keep_the_length_of_its_bursts_and_seldom_coincide() -
 
 def test_a_part_of_a_trace_is_a_random_part_of_its_requests() -> None:
     times_s = np.arange(10_000.0)
-    half, rows = superposed(times_s, 0.5, 10_000.0, np.random.SeedSequence(1))
+    half, rows = superpose(times_s, 0.5, 10_000.0, np.random.SeedSequence(1))
     assert half.size == pytest.approx(5000, abs=250)
     np.testing.assert_array_equal(half, rows)
-    more, _ = superposed(times_s, 1.25, 10_000.0, np.random.SeedSequence(1))
+    more, _ = superpose(times_s, 1.25, 10_000.0, np.random.SeedSequence(1))
     assert more.size == pytest.approx(12_500, abs=250)
 
 
 def test_a_trace_is_cut_into_chunks() -> None:
-    assert [chunk.tolist() for chunk in in_chunks(np.arange(5.0), 2)] == [[0, 1], [2, 3], [4]]
+    assert [chunk.tolist() for chunk in split_into_chunks(np.arange(5.0), 2)] == [[0, 1], [2, 3], [4]]
 
 
 def test_larger_requests_have_larger_normals_and_equal_ones_differ() -> None:
     sizes = np.array([5, 900, 5, 40] * 500)
-    normals = normals_by_size(sizes)
+    normals = rank_normals(sizes)
     assert normals[sizes == 5].max() < normals[sizes == 40].min() < normals[sizes == 900].min()
     assert np.unique(normals).size == sizes.size
     assert (normals.mean(), normals.std()) == pytest.approx((0.0, 1.0), abs=0.01)

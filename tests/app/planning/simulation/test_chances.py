@@ -3,14 +3,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from app.planning.simulation.chances import branch, high_below, low_below, share_of, word_of
+from app.planning.simulation.chances import branch, draw_word, high_below, low_below, to_unit_interval
 
 STREAM = np.uint64(12_345)
 
 
 def test_words_are_even_and_their_halves_unrelated() -> None:
-    words = [np.uint64(word_of(STREAM, number)) for number in range(20_000)]
-    shares = np.array([share_of(word) for word in words])
+    words = [np.uint64(draw_word(STREAM, number)) for number in range(20_000)]
+    shares = np.array([to_unit_interval(word) for word in words])
     assert shares.mean() == pytest.approx(0.5, abs=0.01)
     assert shares.var() == pytest.approx(1 / 12, rel=0.03)
     assert abs(np.corrcoef(shares[:-1], shares[1:])[0, 1]) < 0.03

@@ -6,9 +6,13 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from app.planning.service_models.service_times import lognormal_factors
+from app.planning.service_models.service_times import compute_lognormal_factors
 from app.planning.simulation.compiled import Floats, Ints
-from app.planning.simulation.replica import batch_latencies, request_latencies, token_latencies
+from app.planning.simulation.replica import (
+    simulate_batch_latencies,
+    simulate_request_latencies,
+    simulate_token_latencies,
+)
 from app.records.service import BatchService, RequestService, TokenService
 
 
@@ -19,25 +23,25 @@ def drawn(count: int, rate_per_s: float, seed: int) -> tuple[Floats, Floats]:
 
 def test_one_slot_follows_lindleys_recursion_on_any_path() -> None:  # W' = max(0, W + S − A)
     arrivals_s, normals = drawn(5000, 0.95, 1)
-    services_s = 1.0 * lognormal_factors(normals, 1.5)
+    services_s = 1.0 * compute_lognormal_factors(normals, 1.5)
     wait_s, expected = 0.0, []
     for number in range(arrivals_s.size):
         expected.append(wait_s + services_s[number] + 0.25)
         if number + 1 < arrivals_s.size:
             wait_s = max(0.0, wait_s + services_s[number] - (arrivals_s[number + 1] - arrivals_s[number]))
-    latencies_s = request_latencies(arrivals_s, normals, RequestService(1, 1.0, 1.5, outside_s=0.25))
+    latencies_s = simulate_request_latencies(arrivals_s, normals, RequestService(1, 1.0, 1.5, outside_s=0.25))
     np.testing.assert_allclose(latencies_s, expected, rtol=1e-9)
 
 
 def test_several_slots_follow_the_kiefer_wolfowitz_recursion() -> None:
     arrivals_s, normals = drawn(3000, 2.8, 2)
-    services_s = lognormal_factors(normals, 0.7)
+    services_s = compute_lognormal_factors(normals, 0.7)
     free_s, expected = [0.0] * 3, []
     for arrival_s, service_s in zip(arrivals_s, services_s, strict=True):
         free_s.sort()
         free_s[0] = max(free_s[0], arrival_s) + service_s
         expected.append(free_s[0] - arrival_s)
-    np.testing.assert_allclose(request_latencies(arrivals_s, normals, RequestService(3, 1.0, 0.7)), expected)
+    np.testing.assert_allclose(simulate_request_latencies(arrivals_s, normals, RequestService(3, 1.0, 0.7)), expected)
 
 
 def erlang_c(slots: int, load: float) -> float:
@@ -51,7 +55,7 @@ def erlang_c(slots: int, load: float) -> float:
 def test_constant_service_waits_less_than_half_of_erlangs_c(slots: int, use: float) -> None:
     """M/D/c lies near (1 + (1 − ρ)(c − 1)(√(4 + 5c) − 2)/(16ρc)) / 2 of M/M/c (Cosmetatos); exact for one slot."""
     arrivals_s, _ = drawn(2_000_000, use * slots, 3)
-    waits_s = request_latencies(arrivals_s, np.zeros(arrivals_s.size), RequestService(slots, 1.0, 0.0)) - 1.0
+    waits_s = simulate_request_latencies(arrivals_s, np.zeros(arrivals_s.size), RequestService(slots, 1.0, 0.0)) - 1.0
     erlang_s = erlang_c(slots, use * slots) / (slots - use * slots)
     correction = 1 + (1 - use) * (slots - 1) * (math.sqrt(4 + 5 * slots) - 2) / (16 * use * slots)
     assert waits_s.mean() == pytest.approx(erlang_s / 2 * correction, rel=0.04)
@@ -60,7 +64,9 @@ def test_constant_service_waits_less_than_half_of_erlangs_c(slots: int, use: flo
 @pytest.mark.parametrize("cv", [0.5, 1.0, 2.0])
 def test_the_mean_wait_of_one_slot_is_pollaczek_khinchines(cv: float) -> None:  # ρ(1 + cs²) / (2(1 − ρ))
     arrivals_s, normals = drawn(3_000_000, 0.6, 4)
-    waits_s = request_latencies(arrivals_s, normals, RequestService(1, 1.0, cv)) - lognormal_factors(normals, cv)
+    waits_s = simulate_request_latencies(arrivals_s, normals, RequestService(1, 1.0, cv)) - compute_lognormal_factors(
+        normals, cv
+    )
     assert waits_s.mean() == pytest.approx(0.6 * (1 + cv**2) / (2 * 0.4), rel=0.05)
 
 
@@ -68,14 +74,14 @@ def test_a_batch_is_all_that_waits_up_to_the_most() -> None:
     service = BatchService(fixed_s=1.0, per_item_s=0.1, max_batch=3, outside_s=0.5)
     arrivals_s = np.array([0.0, 0.2, 0.3, 0.4, 0.5, 9.0])
     ends_s = np.array([1.1, 2.4, 2.4, 2.4, 3.5, 10.1])
-    np.testing.assert_allclose(batch_latencies(arrivals_s, np.zeros(6), service), ends_s - arrivals_s + 0.5)
+    np.testing.assert_allclose(simulate_batch_latencies(arrivals_s, np.zeros(6), service), ends_s - arrivals_s + 0.5)
 
 
 def test_a_window_gathers_until_the_batch_is_full_or_its_oldest_has_waited_so_long() -> None:
     service = BatchService(fixed_s=1.0, per_item_s=0.0, max_batch=3, window_s=0.25)
     arrivals_s = np.array([0.0, 0.2, 0.3, 5.0, 5.1, 5.2])
     ends_s = np.array([1.25, 1.25, 2.25, 6.2, 6.2, 6.2])
-    np.testing.assert_allclose(batch_latencies(arrivals_s, np.zeros(6), service), ends_s - arrivals_s)
+    np.testing.assert_allclose(simulate_batch_latencies(arrivals_s, np.zeros(6), service), ends_s - arrivals_s)
 
 
 @pytest.mark.parametrize("rate_per_s", [20.0, 200.0, 800.0])
@@ -87,7 +93,7 @@ def test_the_mean_latency_of_batches_keeps_inoues_bound(rate_per_s: float) -> No
     fixed_s, per_item_s = 0.01, 0.001
     arrivals_s, _ = drawn(1_000_000, rate_per_s, 5)
     service = BatchService(fixed_s, per_item_s, max_batch=1_000_000)
-    mean_s = batch_latencies(arrivals_s, np.zeros(arrivals_s.size), service).mean()
+    mean_s = simulate_batch_latencies(arrivals_s, np.zeros(arrivals_s.size), service).mean()
     use = rate_per_s * per_item_s
     light_s = (
         (fixed_s + per_item_s)
@@ -117,7 +123,9 @@ def test_the_mean_latency_of_unlimited_batches_is_the_embedded_chains(rate_per_s
     waited_s = shares @ (rate_per_s * lasts_s**2 / 2)
     served_s = shares @ (sizes * lasts_s)
     arrivals_s, _ = drawn(1_000_000, rate_per_s, 6)
-    latencies_s = batch_latencies(arrivals_s, np.zeros(arrivals_s.size), BatchService(fixed_s, per_item_s, 10**6))
+    latencies_s = simulate_batch_latencies(
+        arrivals_s, np.zeros(arrivals_s.size), BatchService(fixed_s, per_item_s, 10**6)
+    )
     assert latencies_s.mean() == pytest.approx((waited_s + served_s) / (shares @ sizes), rel=0.01)
 
 
@@ -168,7 +176,7 @@ def test_continuous_batching_is_that_of_single_steps(kv_tokens: int, rate_per_s:
         0.01, 0.0005, 0.0002, max_sequences=8, kv_tokens=kv_tokens, chunk_tokens=64, per_kv_token_s=2e-6
     )
     expected = step_by_step(arrivals_s, inputs, outputs, service)
-    first_s, last_s = token_latencies(arrivals_s, inputs, outputs, np.zeros(300), service)
+    first_s, last_s = simulate_token_latencies(arrivals_s, inputs, outputs, np.zeros(300), service)
     np.testing.assert_allclose(first_s, expected[0], rtol=1e-8)
     np.testing.assert_allclose(last_s, expected[1], rtol=1e-8)
 
@@ -181,9 +189,9 @@ def test_runs_laid_end_to_end_begin_empty_each() -> None:
     inputs = np.full(900, 30)
     tokens = TokenService(0.01, 0.0, 0.001, max_sequences=4, kv_tokens=10_000, cv=0.3)
     runs: tuple[Callable[[Floats, Floats, Ints, Ints | None], Floats], ...] = (
-        lambda times, z, n, at: request_latencies(times, z, RequestService(2, 0.5, 1.0), at),
-        lambda times, z, n, at: batch_latencies(times, z, BatchService(0.3, 0.1, 8, cv=0.2), at),
-        lambda times, z, n, at: token_latencies(times, n, n, z, tokens, at)[1],
+        lambda times, z, n, at: simulate_request_latencies(times, z, RequestService(2, 0.5, 1.0), at),
+        lambda times, z, n, at: simulate_batch_latencies(times, z, BatchService(0.3, 0.1, 8, cv=0.2), at),
+        lambda times, z, n, at: simulate_token_latencies(times, n, n, z, tokens, at)[1],
     )
     for run in runs:
         whole = run(laid_s, normals, inputs, starts)
@@ -193,11 +201,13 @@ def test_runs_laid_end_to_end_begin_empty_each() -> None:
 
 def test_a_latency_is_a_continuous_function_of_the_service() -> None:
     arrivals_s, normals = drawn(20_000, 0.9, 10)
-    means_s = [request_latencies(arrivals_s, normals, RequestService(1, m, 1.0)).mean() for m in (1.0, 1.0001, 1.0002)]
+    means_s = [
+        simulate_request_latencies(arrivals_s, normals, RequestService(1, m, 1.0)).mean() for m in (1.0, 1.0001, 1.0002)
+    ]
     assert means_s[1] - means_s[0] == pytest.approx(means_s[2] - means_s[1], rel=0.05)
 
 
 def test_factors_have_mean_one_and_their_variation() -> None:
-    factors = lognormal_factors(np.random.default_rng(11).standard_normal(1_000_000), 0.8)
+    factors = compute_lognormal_factors(np.random.default_rng(11).standard_normal(1_000_000), 0.8)
     assert factors.mean() == pytest.approx(1.0, abs=0.003)
     assert factors.std() == pytest.approx(0.8, rel=0.01)

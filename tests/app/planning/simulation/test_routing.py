@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from app.planning.simulation.design import FleetDesign
-from app.planning.simulation.serving import outstanding_of, serve, set_routable, settle
-from app.planning.simulation.state import new_fleet
+from app.planning.simulation.serving import advance_to, get_outstanding, serve, set_routable
+from app.planning.simulation.state import create_fleet
 from app.records.offers import Router
 from app.records.service import BatchService, RequestService, ServiceModel, TokenService
 
@@ -23,33 +23,33 @@ def test_least_work_counts_seconds_and_least_outstanding_counts_heads(slow: Serv
     held = {}
     routers: tuple[Router, ...] = ("least_work", "least_outstanding")
     for router in routers:
-        fleet = new_fleet(FleetDesign((slow, fast), router, lengths=((1, 20),)), np.random.SeedSequence(1))
+        fleet = create_fleet(FleetDesign((slow, fast), router, lengths=((1, 20),)), np.random.SeedSequence(1))
         serve(fleet, np.array([0.0, 0.1, 0.2]), np.empty(0))
-        settle(fleet, 0.2)
-        held[router] = outstanding_of(fleet).tolist()
+        advance_to(fleet, 0.2)
+        held[router] = get_outstanding(fleet).tolist()
     assert held == {"least_work": [1, 2], "least_outstanding": [2, 1]}
 
 
 def test_round_robin_takes_turns_among_the_routable() -> None:
-    fleet = new_fleet(FleetDesign((RequestService(1, 100.0, 0.0),) * 4, "round_robin"), np.random.SeedSequence(1))
+    fleet = create_fleet(FleetDesign((RequestService(1, 100.0, 0.0),) * 4, "round_robin"), np.random.SeedSequence(1))
     set_routable(fleet, [0, 2, 3])
     serve(fleet, np.arange(7.0), np.empty(0))
-    settle(fleet, 7.0)
-    assert outstanding_of(fleet).tolist() == [3, 0, 2, 2]
+    advance_to(fleet, 7.0)
+    assert get_outstanding(fleet).tolist() == [3, 0, 2, 2]
 
 
 def test_random_is_even() -> None:
-    fleet = new_fleet(FleetDesign((RequestService(1, 1e6, 0.0),) * 5, "random"), np.random.SeedSequence(1))
+    fleet = create_fleet(FleetDesign((RequestService(1, 1e6, 0.0),) * 5, "random"), np.random.SeedSequence(1))
     serve(fleet, np.arange(20_000.0), np.empty(0))
-    settle(fleet, 20_000.0)
-    assert np.abs(outstanding_of(fleet) - 4000).max() < 4 * np.sqrt(4000)
+    advance_to(fleet, 20_000.0)
+    assert np.abs(get_outstanding(fleet) - 4000).max() < 4 * np.sqrt(4000)
 
 
 def test_designs_under_one_seed_share_their_chances() -> None:
     """With random routing every other request goes where it went, though the queues differ."""
     fleets = []
     for mean_s in (1e6, 2e6):
-        fleet = new_fleet(FleetDesign((RequestService(1, mean_s, 0.0),) * 5, "random"), np.random.SeedSequence(1))
+        fleet = create_fleet(FleetDesign((RequestService(1, mean_s, 0.0),) * 5, "random"), np.random.SeedSequence(1))
         serve(fleet, np.arange(100.0), np.empty(0))
-        fleets.append(outstanding_of(fleet).tolist())
+        fleets.append(get_outstanding(fleet).tolist())
     assert fleets[0] == fleets[1]

@@ -5,23 +5,27 @@ import math
 import numpy as np
 import pytest
 
-from app.planning.service_models.service_times import lognormal_factors
-from app.planning.simulation.chances import share_of, word_of
+from app.planning.service_models.service_times import compute_lognormal_factors
+from app.planning.simulation.chances import draw_word, to_unit_interval
 from app.planning.simulation.compiled import Floats
 from app.planning.simulation.design import ROUTERS, FleetDesign, SimulatedClass
-from app.planning.simulation.histogram import BUCKETS, bucket_of, quantile_s
-from app.planning.simulation.replica import batch_latencies, request_latencies, token_latencies
-from app.planning.simulation.serving import counts_of, fail_replica, outstanding_of, serve, set_routable, settle
-from app.planning.simulation.state import FIRST_TOKEN, HISTOGRAMS, LATENCY, LENGTHS, PAIRS, SUM, Fleet, new_fleet
-from app.planning.simulation.tallying import latency_counts
+from app.planning.simulation.histogram import BUCKETS, compute_quantile_s, find_bucket
+from app.planning.simulation.replica import (
+    simulate_batch_latencies,
+    simulate_request_latencies,
+    simulate_token_latencies,
+)
+from app.planning.simulation.serving import advance_to, fail_replica, get_outstanding, get_totals, serve, set_routable
+from app.planning.simulation.state import FIRST_TOKEN, HISTOGRAMS, LATENCY, LENGTHS, PAIRS, SUM, Fleet, create_fleet
+from app.planning.simulation.tallying import get_histogram
 from app.records.service import BatchService, RequestService, ServiceModel, TokenService
 
 
 def played(design: FleetDesign, arrivals_s: Floats, normals: Floats, chunk: int = 1000) -> Fleet:
-    fleet = new_fleet(design, np.random.SeedSequence(1))
+    fleet = create_fleet(design, np.random.SeedSequence(1))
     for start in range(0, arrivals_s.size, chunk):
         serve(fleet, arrivals_s[start : start + chunk], normals[start : start + chunk])
-    settle(fleet, math.inf)
+    advance_to(fleet, math.inf)
     return fleet
 
 
@@ -37,7 +41,7 @@ def exponential_normals(count: int, seed: int) -> Floats:
 
 
 def mean_s(fleet: Fleet) -> float:
-    return float(fleet.classes[:, SUM + LATENCY].sum() / latency_counts(fleet).sum())
+    return float(fleet.classes[:, SUM + LATENCY].sum() / get_histogram(fleet).sum())
 
 
 def test_an_mm1_response_is_exponential() -> None:  # mean 1/(µ − λ), p99 = ln(100)/(µ − λ)
@@ -45,7 +49,7 @@ def test_an_mm1_response_is_exponential() -> None:  # mean 1/(µ − λ), p99 = 
     design = FleetDesign((RequestService(1, 1.0, 1.0),))
     fleet = played(design, arrivals_s, exponential_normals(arrivals_s.size, 2), 10**6)
     assert mean_s(fleet) == pytest.approx(5.0, rel=0.03)
-    assert quantile_s(latency_counts(fleet), 0.99) == pytest.approx(math.log(100) * 5.0, rel=0.05)
+    assert compute_quantile_s(get_histogram(fleet), 0.99) == pytest.approx(math.log(100) * 5.0, rel=0.05)
 
 
 @pytest.mark.parametrize(("slots", "use"), [(2, 0.8), (8, 0.9)])
@@ -63,7 +67,7 @@ def test_an_mmc_wait_is_erlangs_c(slots: int, use: float) -> None:  # E[W] = C /
 @pytest.mark.parametrize("cv", [0.0, 1.0, 2.0])
 def test_slots_without_a_queue_lose_erlangs_b_whatever_the_service(cv: float) -> None:
     arrivals_s, normals = drawn(500_000, 5.0, 5)
-    counts = counts_of(played(FleetDesign((RequestService(6, 1.0, cv),), queue_limit=0), arrivals_s, normals))
+    counts = get_totals(played(FleetDesign((RequestService(6, 1.0, cv),), queue_limit=0), arrivals_s, normals))
     blocked = 1.0
     for slot in range(1, 7):
         blocked = 5.0 * blocked / (slot + 5.0 * blocked)
@@ -72,28 +76,28 @@ def test_slots_without_a_queue_lose_erlangs_b_whatever_the_service(cv: float) ->
 
 def test_one_slot_without_a_queue_takes_who_finds_it_free() -> None:  # Erlang B of one slot: ρ / (1 + ρ)
     arrivals_s, normals = drawn(300_000, 0.8, 5)
-    counts = counts_of(played(FleetDesign((RequestService(1, 1.0, 1.0),), queue_limit=0), arrivals_s, normals))
+    counts = get_totals(played(FleetDesign((RequestService(1, 1.0, 1.0),), queue_limit=0), arrivals_s, normals))
     assert counts.dropped / counts.arrivals == pytest.approx(0.8 / 1.8, rel=0.02)
 
 
 def test_the_batch_that_gathers_is_not_the_queue() -> None:
     service = BatchService(1.0, 0.0, max_batch=3, window_s=0.5)
     fleet = played(FleetDesign((service,), queue_limit=1), np.array([0.0, 0.1, 0.2, 0.3, 0.4, 0.5]), np.zeros(6))
-    counts = counts_of(fleet)
+    counts = get_totals(fleet)
     assert (counts.good, counts.dropped) == (4, 2)
 
 
 def test_a_short_queue_loses_as_mm1k_does() -> None:  # P = (1 − ρ)ρ^K / (1 − ρ^(K+1)), K = 1 in service + 4
     arrivals_s, _ = drawn(500_000, 0.9, 6)
     design = FleetDesign((RequestService(1, 1.0, 1.0),), queue_limit=4)
-    counts = counts_of(played(design, arrivals_s, exponential_normals(arrivals_s.size, 7)))
+    counts = get_totals(played(design, arrivals_s, exponential_normals(arrivals_s.size, 7)))
     assert counts.dropped / counts.arrivals == pytest.approx(0.1 * 0.9**5 / (1 - 0.9**6), rel=0.02)
 
 
 @pytest.mark.parametrize("slots", [1, 3])
 def test_who_waits_too_long_leaves_unserved(slots: int) -> None:
     arrivals_s, normals = drawn(5000, 1.3 * slots, 8)
-    services_s = lognormal_factors(normals, 0.5)
+    services_s = compute_lognormal_factors(normals, 0.5)
     free_s, answered_s, gave_up = [0.0] * slots, [], 0
     for arrival_s, service_s in zip(arrivals_s, services_s, strict=True):
         free_s.sort()
@@ -104,7 +108,7 @@ def test_who_waits_too_long_leaves_unserved(slots: int) -> None:
         answered_s.append(free_s[0] - arrival_s)
     design = FleetDesign((RequestService(slots, 1.0, 0.5),), timeout_s=2.0)
     fleet = played(design, arrivals_s, normals, 77)
-    assert counts_of(fleet).timed_out == gave_up > 100
+    assert get_totals(fleet).timed_out == gave_up > 100
     assert mean_s(fleet) == pytest.approx(np.mean(answered_s))
 
 
@@ -125,16 +129,16 @@ def test_a_fleet_of_one_is_the_replica(service: ServiceModel) -> None:
     lengths = ((200, 30),)
     match service:
         case RequestService():
-            expected_s = request_latencies(arrivals_s, normals, service)
+            expected_s = simulate_request_latencies(arrivals_s, normals, service)
         case BatchService():
-            expected_s = batch_latencies(arrivals_s, normals, service)
+            expected_s = simulate_batch_latencies(arrivals_s, normals, service)
         case TokenService():
             tokens = (np.full(arrivals_s.size, 200), np.full(arrivals_s.size, 30))
-            first_s, expected_s = token_latencies(arrivals_s, *tokens, normals, service)
+            first_s, expected_s = simulate_token_latencies(arrivals_s, *tokens, normals, service)
     fleet = played(FleetDesign((service,), lengths=lengths), arrivals_s, normals, 999)
     assert mean_s(fleet) == pytest.approx(expected_s.mean(), rel=1e-9)
-    counts = np.bincount([bucket_of(float(each)) for each in expected_s], minlength=BUCKETS)
-    assert np.abs(latency_counts(fleet) - counts).sum() <= 4  # a rounding may cross a bucket's edge
+    counts = np.bincount([find_bucket(float(each)) for each in expected_s], minlength=BUCKETS)
+    assert np.abs(get_histogram(fleet) - counts).sum() <= 4  # a rounding may cross a bucket's edge
     if isinstance(service, TokenService):
         assert fleet.classes[0, SUM + FIRST_TOKEN] == pytest.approx(first_s.sum(), rel=1e-9)
         gaps_s = (expected_s - first_s) / 29
@@ -145,33 +149,35 @@ def test_a_fleet_of_one_is_the_replica(service: ServiceModel) -> None:
 def test_how_often_a_fleet_is_looked_at_changes_nothing(service: ServiceModel) -> None:
     arrivals_s, normals = drawn(3000, 8.5, 10)
     design = FleetDesign((service,) * 3, "power_of_two", timeout_s=0.5, lengths=((200, 30), (20, 60)))
-    seldom, often = (new_fleet(design, np.random.SeedSequence(1)) for _ in range(2))
+    seldom, often = (create_fleet(design, np.random.SeedSequence(1)) for _ in range(2))
     serve(seldom, arrivals_s, normals)
     for number in range(arrivals_s.size):
-        settle(often, arrivals_s[number] - 1e-9)
+        advance_to(often, arrivals_s[number] - 1e-9)
         serve(often, arrivals_s[number : number + 1], normals[number : number + 1])
     for fleet in (seldom, often):
-        settle(fleet, math.inf)
+        advance_to(fleet, math.inf)
     assert np.abs(seldom.tallies - often.tallies).sum() <= 4
     np.testing.assert_allclose(seldom.classes, often.classes, rtol=1e-9)
 
 
 def drawn_lengths(fleet: Fleet, count: int) -> list[int]:
-    stream = fleet.knobs.view(np.uint64)[LENGTHS]
-    return [int(share_of(np.uint64(word_of(stream, number))) * fleet.knobs[PAIRS]) for number in range(count)]
+    stream = fleet.settings.view(np.uint64)[LENGTHS]
+    return [
+        int(to_unit_interval(np.uint64(draw_word(stream, number))) * fleet.settings[PAIRS]) for number in range(count)
+    ]
 
 
 def test_one_too_large_for_the_cache_that_gives_up_lets_the_next_in_at_once() -> None:
     """The second does not fit beside the first, and the third stands behind it."""
     service = TokenService(0.1, 0.0, 0.0, max_sequences=4, kv_tokens=110)
     design = FleetDesign((service,), timeout_s=1.0, lengths=((2, 100), (90, 10), (2, 2)))
-    fleets = (new_fleet(design, np.random.SeedSequence(seed)) for seed in range(1000))
+    fleets = (create_fleet(design, np.random.SeedSequence(seed)) for seed in range(1000))
     fleet = next(fleet for fleet in fleets if drawn_lengths(fleet, 3) == [0, 1, 2])
     serve(fleet, np.array([0.0, 0.31, 0.62]), np.empty(0))
-    settle(fleet, math.inf)
-    assert counts_of(fleet).timed_out == 1
+    advance_to(fleet, math.inf)
+    assert get_totals(fleet).timed_out == 1
     # leaves at 1.31; the third is admitted at 1.4, read by 1.5 and done at 1.6; the first is done at 10
-    assert quantile_s(latency_counts(fleet), 0.0) == pytest.approx(1.6 - 0.62, rel=0.005)
+    assert compute_quantile_s(get_histogram(fleet), 0.0) == pytest.approx(1.6 - 0.62, rel=0.005)
 
 
 def random_service(dice: np.random.Generator) -> ServiceModel:
@@ -207,7 +213,7 @@ def test_every_arrival_has_one_outcome(seed: int) -> None:
     """arrived = good + late + dropped + timed out + failed + in flight, and in the end none is in flight."""
     dice = np.random.default_rng(seed)
     design = random_design(dice)
-    fleet = new_fleet(design, np.random.SeedSequence(seed))
+    fleet = create_fleet(design, np.random.SeedSequence(seed))
     replicas, now_s, sent = len(design.services), 0.0, 0
     for _ in range(12):
         count = int(dice.integers(0, 200))
@@ -219,53 +225,53 @@ def test_every_arrival_has_one_outcome(seed: int) -> None:
             fail_replica(fleet, int(dice.integers(replicas)), now_s)
         if dice.random() < 0.5:
             set_routable(fleet, np.flatnonzero(dice.random(replicas) < 0.7).tolist())
-        settle(fleet, now_s)
-        counts = counts_of(fleet)
+        advance_to(fleet, now_s)
+        counts = get_totals(fleet)
         ended = counts.good + counts.late + counts.dropped + counts.timed_out + counts.failed
         assert counts.arrivals == sent == ended + counts.in_flight
-        assert counts.in_flight == outstanding_of(fleet).sum()
-    settle(fleet, math.inf)
-    counts = counts_of(fleet)
+        assert counts.in_flight == get_outstanding(fleet).sum()
+    advance_to(fleet, math.inf)
+    counts = get_totals(fleet)
     assert counts.in_flight == 0
-    assert latency_counts(fleet).sum() == counts.good + counts.late
+    assert get_histogram(fleet).sum() == counts.good + counts.late
     tallies = fleet.tallies[:, :HISTOGRAMS]
     assert (tallies[:, 0] == tallies[:, 1:].sum(axis=1)).all()
 
 
 def test_a_killed_replica_fails_what_it_holds_and_starts_again_empty() -> None:
-    fleet = new_fleet(FleetDesign((RequestService(1, 1.0, 0.0),) * 2, "round_robin"), np.random.SeedSequence(1))
+    fleet = create_fleet(FleetDesign((RequestService(1, 1.0, 0.0),) * 2, "round_robin"), np.random.SeedSequence(1))
     serve(fleet, np.array([0.0, 0.1, 0.2, 0.3]), np.empty(0))
-    settle(fleet, 0.5)
-    assert outstanding_of(fleet).tolist() == [2, 2]
+    advance_to(fleet, 0.5)
+    assert get_outstanding(fleet).tolist() == [2, 2]
     fail_replica(fleet, 0, 0.5)
-    counts = counts_of(fleet)
+    counts = get_totals(fleet)
     assert (counts.failed, counts.in_flight) == (2, 2)
     set_routable(fleet, [0])
     serve(fleet, np.array([1.0]), np.empty(0))
-    settle(fleet, math.inf)
-    assert counts_of(fleet).good == 3
-    assert quantile_s(latency_counts(fleet), 0.0) == pytest.approx(1.0, rel=0.005)
+    advance_to(fleet, math.inf)
+    assert get_totals(fleet).good == 3
+    assert compute_quantile_s(get_histogram(fleet), 0.0) == pytest.approx(1.0, rel=0.005)
 
 
 def test_with_nowhere_to_go_arrivals_are_dropped() -> None:
-    fleet = new_fleet(FleetDesign((RequestService(1, 1.0, 0.0),)), np.random.SeedSequence(1))
+    fleet = create_fleet(FleetDesign((RequestService(1, 1.0, 0.0),)), np.random.SeedSequence(1))
     set_routable(fleet, [])
     serve(fleet, np.array([0.0, 0.1]), np.empty(0))
-    assert counts_of(fleet).dropped == 2
+    assert get_totals(fleet).dropped == 2
 
 
 def test_an_arrival_without_its_normal_is_refused() -> None:
-    fleet = new_fleet(FleetDesign((RequestService(1, 1.0, 1.0),)), np.random.SeedSequence(1))
+    fleet = create_fleet(FleetDesign((RequestService(1, 1.0, 1.0),)), np.random.SeedSequence(1))
     with pytest.raises(ValueError, match="3 arrivals have 2 normals"):
         serve(fleet, np.arange(3.0), np.zeros(2))
 
 
 def test_an_answer_counts_when_it_comes() -> None:
-    fleet = new_fleet(FleetDesign((RequestService(2, 1.0, 0.0),)), np.random.SeedSequence(1))
+    fleet = create_fleet(FleetDesign((RequestService(2, 1.0, 0.0),)), np.random.SeedSequence(1))
     serve(fleet, np.array([0.0, 0.4, 0.5]), np.empty(0))
     for now_s, answered in ((0.9, 0), (1.0, 1), (1.5, 2), (1.99, 2), (2.0, 3)):
-        settle(fleet, now_s)
-        assert counts_of(fleet).good == answered
+        advance_to(fleet, now_s)
+        assert get_totals(fleet).good == answered
 
 
 def test_classes_have_their_share_work_limit_and_histogram() -> None:
@@ -276,14 +282,14 @@ def test_classes_have_their_share_work_limit_and_histogram() -> None:
     assert fleet.tallies[:, 1].tolist() == [fleet.tallies[0, 0], 0]  # good
     assert fleet.tallies[:, 2].tolist() == [0, fleet.tallies[1, 0]]  # late
     for row, expected_s in ((0, 0.1), (1, 1.0)):
-        assert quantile_s(fleet.tallies[row, HISTOGRAMS : HISTOGRAMS + BUCKETS], 0.5) == pytest.approx(
+        assert compute_quantile_s(fleet.tallies[row, HISTOGRAMS : HISTOGRAMS + BUCKETS], 0.5) == pytest.approx(
             expected_s, rel=0.005
         )
 
 
 def test_the_state_does_not_grow_with_the_requests() -> None:
     design = FleetDesign((RequestService(1, 1.0, 1.0),) * 4, "least_outstanding", queue_limit=50)
-    fleet = new_fleet(design, np.random.SeedSequence(1))
+    fleet = create_fleet(design, np.random.SeedSequence(1))
     size = sum(array.nbytes for array in fleet)
     now_s = 0.0
     for seed in range(20):
@@ -291,7 +297,7 @@ def test_the_state_does_not_grow_with_the_requests() -> None:
         serve(fleet, now_s + arrivals_s, normals)
         now_s += float(arrivals_s[-1])
     assert sum(array.nbytes for array in fleet) == size
-    assert counts_of(fleet).in_flight <= 4 * 51
+    assert get_totals(fleet).in_flight <= 4 * 51
 
 
 def test_one_seed_gives_the_same_bytes() -> None:

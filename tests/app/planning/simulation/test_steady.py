@@ -3,9 +3,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from app.planning.simulation.arrivals import in_chunks
+from app.planning.simulation.arrivals import split_into_chunks
 from app.planning.simulation.design import FleetDesign, SimulatedClass
-from app.planning.simulation.steady import SteadyOutcome, cell_of, simulate_steady
+from app.planning.simulation.steady import SteadyOutcome, build_cell, simulate_steady
 from app.records.offers import Router
 from app.records.service import BatchService, RequestService, TokenService
 
@@ -48,7 +48,7 @@ def test_weights_send_more_to_the_faster() -> None:
 
 def test_utilisation_is_the_load() -> None:  # U = λS/c
     outcome = of_sixteen("power_of_two")
-    assert outcome.utilisation == pytest.approx(0.85, rel=0.01)
+    assert outcome.utilization == pytest.approx(0.85, rel=0.01)
     assert outcome.mean_batch == 1.0
 
 
@@ -61,16 +61,16 @@ def test_a_session_stays_with_its_replica() -> None:
 def test_a_large_fleet_is_played_as_a_cell_near_the_whole() -> None:
     design = FleetDesign((RequestService(1, 1.0, 1.0),) * 256, "power_of_two")
     cell = simulate_steady(design, 0.85 * 256, 1_000_000, (1, 2))
-    assert (cell.replicas, cell.simulated) == (256, 64)
-    whole = simulate_steady(design, 0.85 * 256, 1_000_000, (1, 2), most_replicas=256)
-    assert whole.simulated == 256
+    assert (cell.replicas, cell.simulated_replicas) == (256, 64)
+    whole = simulate_steady(design, 0.85 * 256, 1_000_000, (1, 2), max_replicas=256)
+    assert whole.simulated_replicas == 256
     ratio = cell.overall.latency.percentiles_s[3] / whole.overall.latency.percentiles_s[3]  # type: ignore[operator]
     assert ratio == pytest.approx(1.015, abs=0.025)  # 8.09 of 64, 7.96 of 256
 
 
 def test_a_cell_keeps_the_shares_of_faster_and_slower() -> None:
     services = (RequestService(1, 1.0, 1.0),) * 300 + (RequestService(1, 0.5, 1.0),) * 100
-    cell = cell_of(FleetDesign(services, weights=(1.0,) * 300 + (2.0,) * 100))
+    cell = build_cell(FleetDesign(services, weights=(1.0,) * 300 + (2.0,) * 100))
     assert len(cell.services) == len(cell.weights) == 64
     assert sum(service.mean_s == 0.5 for service in cell.services) == 16  # type: ignore[union-attr]
     assert sum(cell.weights) == 48 + 32
@@ -108,15 +108,15 @@ def test_an_overloaded_fleet_answers_late_or_drops() -> None:
     design = FleetDesign((RequestService(1, 1.0, 0.0),), classes=(SimulatedClass(limit_s=3.0),), queue_limit=10)
     outcome = simulate_steady(design, 2.0, 20_000, (1,))
     assert outcome.overall.good_share == pytest.approx(0.0, abs=0.01)
-    assert outcome.utilisation == pytest.approx(1.0, rel=0.01)
+    assert outcome.utilization == pytest.approx(1.0, rel=0.01)
 
 
 def test_arrivals_may_be_given() -> None:
     times_s = np.arange(20_000.0) * 2.0
     design = FleetDesign((RequestService(1, 1.0, 0.0),))
-    outcome = simulate_steady(design, 0.5, 20_000, (1,), (99,), arrivals=[in_chunks(times_s, 500)])
+    outcome = simulate_steady(design, 0.5, 20_000, (1,), (99,), arrivals=[split_into_chunks(times_s, 500)])
     assert outcome.overall.latency.mean_s == pytest.approx(1.0)
-    assert outcome.utilisation == pytest.approx(0.5, rel=0.01)
+    assert outcome.utilization == pytest.approx(0.5, rel=0.01)
 
 
 @pytest.mark.parametrize("workers", [1, 3])

@@ -13,13 +13,13 @@ COUNTING = """
 import importlib, json, pkgutil
 import numpy as np
 import app.planning.simulation as package
-from app.planning.bursts import Bursts, drawn_arrivals
+from app.planning.bursts import Bursts, draw_arrivals
 from app.planning.day import play_day
 from app.planning.simulation.design import FleetDesign
 from app.planning.simulation.replaying import replay
 from app.planning.simulation.steady import simulate_steady
 from app.planning.simulation.warming import compile_all, compile_planner
-from app.planning.service_models.stage_play import StagePlay
+from app.planning.service_models.stage_play import StageSimulation
 from app.records.scaling import ColdStartModel, FailureModel, Keda, Operations
 from app.records.service import BatchService, RequestService, TokenService
 from app.records.traffic import Dispersion, TraceRows

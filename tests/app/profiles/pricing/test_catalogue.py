@@ -10,12 +10,12 @@ import pytest
 from app.errors import UsageError
 from app.profiles.bundled import DIRECTORY
 from app.profiles.pricing.catalogue import (
-    bundled_catalogue,
     check_provider,
     cpu_architecture,
     find_accelerator,
     find_offer,
-    load_catalogue,
+    load_bundled_catalog,
+    load_catalog,
     load_grid,
     merge_offers,
 )
@@ -49,10 +49,10 @@ HEAD = "place,country,g_co2e_per_kwh,as_of_date,source\n"
 
 
 def test_every_region_of_the_catalogue_has_a_grid_or_is_anywhere() -> None:
-    catalogue = bundled_catalogue()
-    without = {offer.region for offer in catalogue.offers if catalogue.grid_of(offer) is None}
+    catalogue = load_bundled_catalog()
+    without = {offer.region for offer in catalogue.offers if catalogue.find_grid(offer) is None}
     assert without == {"any"}
-    frankfurt = catalogue.grid_of(find_offer(catalogue, "aws/g6.xlarge@eu-central-1"))
+    frankfurt = catalogue.find_grid(find_offer(catalogue, "aws/g6.xlarge@eu-central-1"))
     assert frankfurt is not None
     assert frankfurt.country == "DE"
     assert 200 < frankfurt.g_co2e_per_kwh < 600
@@ -60,7 +60,7 @@ def test_every_region_of_the_catalogue_has_a_grid_or_is_anywhere() -> None:
 
 
 def test_no_row_is_of_a_region_that_is_not_there() -> None:
-    catalogue = bundled_catalogue()
+    catalogue = load_bundled_catalog()
     known = {f"{offer.provider}/{offer.region}" for offer in catalogue.offers}
     assert {place for place in catalogue.grid if "/" in place} <= known
 
@@ -103,8 +103,8 @@ def test_only_the_cells_that_are_given_change() -> None:
     assert found.on_demand_usd_per_hour == 0.9
     assert (found.vcpus, found.memory_gib, found.spot_usd_per_hour) == (16, 32, None)
     assert found.overrides == (Override("on_demand_usd_per_hour", 1.0, LATER),)
-    assert (found.as_of, found.source, found.is_yours) == (LATER, "yours+karp-aws", True)
-    assert not offer().is_yours
+    assert (found.as_of, found.source, found.is_customized) == (LATER, "yours+karp-aws", True)
+    assert not offer().is_customized
 
 
 def test_the_date_and_first_source_stay_those_of_the_on_demand_price() -> None:
@@ -133,7 +133,7 @@ def test_a_new_offer_is_all_the_users() -> None:
 
 def test_owned_hardware_is_carried_as_facts_without_a_price() -> None:
     new = merge_offers(catalogue(), [row("rack", accelerator="l4", accelerator_count=4, owned=OWNED)]).offers[0]
-    assert (new.owned, new.on_demand_usd_per_hour, new.is_yours) == (OWNED, None, True)
+    assert (new.owned, new.on_demand_usd_per_hour, new.is_customized) == (OWNED, None, True)
     bought = merged(row(owned=OWNED))
     assert (bought.owned, bought.on_demand_usd_per_hour) == (OWNED, None)
     rented = merged(row(owned=OWNED), row(on_demand_usd_per_hour=3.0))
@@ -144,8 +144,8 @@ def test_a_country_gives_a_region_its_grid() -> None:
     grid = {"DE": GridIntensity("DE", 380, TODAY, "s")}
     before = catalogue(offer())
     made = merge_offers(type(before)(before.accelerators, before.offers, grid), [row(country="DE")])
-    assert made.grid_of(made.offers[0]) == grid["DE"]
-    assert made.grid_of(offer(region="there")) is None
+    assert made.find_grid(made.offers[0]) == grid["DE"]
+    assert made.find_grid(offer(region="there")) is None
 
 
 @pytest.mark.parametrize(
@@ -177,7 +177,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_the_bundled_catalogue_is_whole() -> None:
-    catalogue = load_catalogue()
+    catalogue = load_catalog()
     assert len(catalogue.offers) == len({offer.key for offer in catalogue.offers}) == 293
     assert len(catalogue.accelerators) == 71
     offer = find_offer(catalogue, "aws/g6.2xlarge")
@@ -189,7 +189,7 @@ def test_the_bundled_catalogue_is_whole() -> None:
 
 
 def test_an_offer_is_found_in_its_region() -> None:
-    catalogue = load_catalogue()
+    catalogue = load_catalog()
     assert find_offer(catalogue, "aws/g6.xlarge@eu-north-1").region == "eu-north-1"
     assert find_offer(catalogue, "aws/g6.xlarge", region="eu-central-1").region == "eu-central-1"
     with pytest.raises(UsageError) as caught:
@@ -198,7 +198,7 @@ def test_an_offer_is_found_in_its_region() -> None:
 
 
 def test_wrong_names_get_the_nearest() -> None:
-    catalogue = load_catalogue()
+    catalogue = load_catalog()
     with pytest.raises(UsageError) as caught:
         find_offer(catalogue, "aws/g6.2xlrage")
     assert "aws/g6.2xlarge" in (caught.value.hint or "")
@@ -232,22 +232,22 @@ def test_a_bad_cell_is_told_by_file_and_line(folder: Path, column: int, cell: st
     bad_last = [OFFERS[0], *OFFERS[2:5], ",".join(cells)]
     (folder / "offers.csv").write_text("\n".join(bad_last) + "\n")
     with pytest.raises(UsageError, match=r"offers\.csv:5: ") as caught:
-        load_catalogue(folder)
+        load_catalog(folder)
     assert says in str(caught.value)
 
 
 def test_a_missing_table(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="cannot be read"):
-        load_catalogue(tmp_path)
+        load_catalog(tmp_path)
 
 
 def test_the_peaks_of_every_precision_are_read() -> None:
-    card = find_accelerator(load_catalogue(), "b200-sxm-180gb")
+    card = find_accelerator(load_catalog(), "b200-sxm-180gb")
     assert (card.tf32_tflops, card.bf16_tflops, card.fp8_tflops, card.fp4_tflops) == (1100, 2250, 4500, 9000)
     assert (card.interconnect, card.interconnect_gb_s) == ("NVLink 5", 1800)
-    assert find_accelerator(load_catalogue(), "a100-sxm4-80gb").fp8_tflops is None
+    assert find_accelerator(load_catalog(), "a100-sxm4-80gb").fp8_tflops is None
 
 
 def test_retired_instances_are_not_listed() -> None:
-    names = {offer.instance_type for offer in load_catalogue().offers}
+    names = {offer.instance_type for offer in load_catalog().offers}
     assert not names & {"Standard_NC6s_v3", "Standard_NC24s_v3"}

@@ -7,13 +7,13 @@ import pytest
 
 from app.errors import UsageError
 from app.profiles.pricing.catalogue import (
-    bundled_catalogue,
-    encoded,
+    encode_price_list,
     find_offer,
-    imported_list,
-    imported_path,
-    imported_rows,
-    load_catalogue,
+    load_bundled_catalog,
+    load_catalog,
+    load_imported_prices,
+    load_imported_rows,
+    price_list_path,
 )
 from app.records.offers import OwnedHardware, PriceList, PriceRow
 from app.storage.run_directory import runs_home
@@ -33,21 +33,21 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_it_lies_beside_the_runs(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert imported_path().parent == runs_home().parent
+    assert price_list_path().parent == runs_home().parent
     monkeypatch.delenv("SIZEWISE_HOME")
-    assert imported_path().parent == runs_home().parent
+    assert price_list_path().parent == runs_home().parent
 
 
 def test_what_is_imported_goes_over_every_catalogue(home: Path) -> None:
-    assert imported_list() is None
+    assert load_imported_prices() is None
     prices = PriceList((ROW, DEARER), "/f.yaml", DAY)
-    imported_path().write_bytes(encoded(prices))
-    assert imported_list() == prices
-    assert imported_rows() == (ROW, DEARER)
-    catalogue = load_catalogue()
+    price_list_path().write_bytes(encode_price_list(prices))
+    assert load_imported_prices() == prices
+    assert load_imported_rows() == (ROW, DEARER)
+    catalogue = load_catalog()
     assert find_offer(catalogue, "own/rack").owned == ROW.owned
     assert find_offer(catalogue, "aws/g6.2xlarge").on_demand_usd_per_hour == 9.0
-    assert not any(offer.is_yours for offer in bundled_catalogue().offers)
+    assert not any(offer.is_customized for offer in load_bundled_catalog().offers)
 
 
 @pytest.mark.parametrize(
@@ -59,15 +59,15 @@ def test_what_is_imported_goes_over_every_catalogue(home: Path) -> None:
     ],
 )
 def test_a_damaged_list_says_what_to_do(content: bytes, says: str) -> None:
-    imported_path().write_bytes(content)
+    price_list_path().write_bytes(content)
     with pytest.raises(UsageError) as caught:
-        load_catalogue()
+        load_catalog()
     assert says in str(caught.value)
     assert caught.value.hint
 
 
 def test_a_row_that_no_longer_fits_is_named() -> None:
     gone = PriceRow(provider="aws", instance_type="gone", region="us-east-1", as_of=DAY, vcpus=3)
-    imported_path().write_bytes(encoded(PriceList((gone,), "f", DAY)))
+    price_list_path().write_bytes(encode_price_list(PriceList((gone,), "f", DAY)))
     with pytest.raises(UsageError, match=r"your price of aws/gone@us-east-1: "):
-        load_catalogue()
+        load_catalog()

@@ -8,45 +8,51 @@ import pytest
 
 from app.errors import UsageError
 from app.profiles import units
-from app.profiles.pricing.currencies import bundled_rates, currency_notes, load_rates, rate_note, usd_of
+from app.profiles.pricing.currencies import (
+    find_currency_warnings,
+    find_usd_rate,
+    format_rate_warning,
+    load_bundled_rates,
+    load_rates,
+)
 from app.records.offers import ExchangeRate
 
 DAY = datetime.date(2026, 1, 31)
 
 
 def test_the_bundled_rates_are_dated_and_of_their_size() -> None:
-    rates = bundled_rates()
+    rates = load_bundled_rates()
     assert {"EUR", "GBP", "JPY", "INR"} <= rates.keys()
     assert 0.8 < rates["EUR"].usd < 1.6
     assert rates["JPY"].usd < 0.02
     assert all(rate.as_of.year >= 2025 and rate.source for rate in rates.values())
-    assert usd_of("USD") == 1.0
+    assert find_usd_rate("USD") == 1.0
 
 
 def test_money_goes_into_dollars_and_back() -> None:
     dice = random.Random(1)
-    for code, rate in bundled_rates().items():
+    for code, rate in load_bundled_rates().items():
         amount = round(dice.uniform(1, 1e6), 2)
         usd = units.parse_usd(f"{amount} {code}")
         assert usd == pytest.approx(amount * rate.usd)
-        assert usd / usd_of(code) == pytest.approx(amount)
+        assert usd / find_usd_rate(code) == pytest.approx(amount)
         assert units.parse_usd_per_month(units.format_usd_per_month(usd)) == usd
 
 
 def test_a_rate_over_90_days_old_is_told() -> None:
     rate = ExchangeRate("EUR", 1.1, DAY, "x")
-    assert rate_note(rate, DAY + datetime.timedelta(90)) is None
-    note = rate_note(rate, DAY + datetime.timedelta(91))
+    assert format_rate_warning(rate, DAY + datetime.timedelta(90)) is None
+    note = format_rate_warning(rate, DAY + datetime.timedelta(91))
     assert note == "EUR is taken at 1.1 USD, of 2026-01-31, 91 days ago: write the amount in USD to be exact."
 
 
 def test_the_currencies_of_a_document_are_told_once() -> None:
     profile = {"plan": {"budget": "4000 EUR/month"}, "rows": [{"tariff": "0.15 EUR/kWh", "n": 3}], "name": "SEK"}
     late = datetime.date(2040, 1, 1)
-    assert [note[:3] for note in currency_notes(profile, late)] == ["EUR"]
-    assert [note[:3] for note in currency_notes(["plan.budget=400 GBP/month"], late)] == ["GBP"]
-    assert currency_notes(profile, bundled_rates()["EUR"].as_of) == ()
-    assert currency_notes({"budget": "4000 USD/month"}, late) == ()
+    assert [note[:3] for note in find_currency_warnings(profile, late)] == ["EUR"]
+    assert [note[:3] for note in find_currency_warnings(["plan.budget=400 GBP/month"], late)] == ["GBP"]
+    assert find_currency_warnings(profile, load_bundled_rates()["EUR"].as_of) == ()
+    assert find_currency_warnings({"budget": "4000 USD/month"}, late) == ()
 
 
 @pytest.mark.parametrize(

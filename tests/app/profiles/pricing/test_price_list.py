@@ -10,10 +10,10 @@ import pytest
 
 from app.errors import ProfileError
 from app.profiles.bundled import DIRECTORY
-from app.profiles.pricing.catalogue import bundled_catalogue, find_offer
-from app.profiles.pricing.currencies import usd_of
+from app.profiles.pricing.catalogue import find_offer, load_bundled_catalog
+from app.profiles.pricing.currencies import find_usd_rate
 from app.profiles.pricing.price_cells import CellError, read_cell
-from app.profiles.pricing.price_list import MOST_PROBLEMS, load_offers, price_row, read_price_list
+from app.profiles.pricing.price_list import MAX_PROBLEMS, load_offers, parse_price_row, read_price_list
 from app.profiles.problems import BadValueError, UnknownKeyError
 from app.records.offers import OwnedHardware, PriceRow
 
@@ -23,7 +23,7 @@ RACK: dict[str, object] = {"capex_usd": 40000, "life": "4y"}
 
 
 def read(**cells: object) -> PriceRow:
-    return price_row(KEY | cells, TODAY)
+    return parse_price_row(KEY | cells, TODAY)
 
 
 def owned(**cells: object) -> OwnedHardware:
@@ -38,7 +38,7 @@ def test_cells_are_numbers_texts_of_numbers_or_money() -> None:
         reserved_1y_usd_per_hour=None, source="karp-aws", as_of_date="2026-07-20",
     )  # fmt: skip
     assert (found.on_demand_usd_per_hour, found.vcpus, found.memory_gib) == (0.9, 8, None)
-    assert found.spot_usd_per_hour == pytest.approx(0.5 * usd_of("EUR"))
+    assert found.spot_usd_per_hour == pytest.approx(0.5 * find_usd_rate("EUR"))
     assert (found.reserved_1y_usd_per_hour, found.accelerator, found.owned) == (None, "l4", None)
     assert found.as_of == datetime.date(2026, 7, 20)
     assert read().as_of == TODAY
@@ -97,7 +97,7 @@ def test_owned_hardware_as_it_is_written() -> None:
 )
 def test_a_wrong_cell_is_named(cells: dict[str, object], cell: str, says: str) -> None:
     with pytest.raises(CellError) as caught:
-        price_row(KEY | cells, TODAY)
+        parse_price_row(KEY | cells, TODAY)
     assert caught.value.cell == cell
     assert says in str(caught.value)
 
@@ -113,7 +113,7 @@ def test_an_unknown_cell_names_the_nearest() -> None:
 )
 def test_what_is_missing_is_told(cells: dict[str, Any], says: str) -> None:
     with pytest.raises(BadValueError, match=says):
-        price_row(KEY | cells, TODAY)
+        parse_price_row(KEY | cells, TODAY)
 
 
 @pytest.mark.parametrize(
@@ -131,7 +131,7 @@ def test_what_no_instance_has_and_no_price_is_refused(cell: str, value: object, 
 
 
 PRICE_LIST_TODAY = datetime.date(2026, 9, 1)
-CATALOGUE = bundled_catalogue()
+CATALOGUE = load_bundled_catalog()
 HEAD = "provider,instance_type,region,on_demand_usd_per_hour\n"
 GOOD = HEAD + "aws,g6.2xlarge,us-east-1,0.9\n"
 OWN = """
@@ -269,7 +269,7 @@ def test_a_hostile_yaml_is_a_problem_not_a_crash(tmp_path: Path, content: str | 
 def test_no_more_problems_than_one_reads(tmp_path: Path) -> None:
     path = tmp_path / "p.csv"
     path.write_text(HEAD + "aws,g6.2xlarge,us-east-1,x\n" * 5000)
-    assert len(problems(path)) == MOST_PROBLEMS
+    assert len(problems(path)) == MAX_PROBLEMS
 
 
 def test_what_is_no_file_is_told(tmp_path: Path) -> None:

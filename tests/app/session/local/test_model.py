@@ -4,13 +4,13 @@ from pathlib import Path
 
 import pytest
 
-from app.errors import InstrumentError
+from app.errors import MeasurementError
 from app.inference.job import VariantJob
 from app.records.events import Event, Snapshot, StageStarted
 from app.session.interruption import Interruption
-from app.session.local.model import Alone, measure_alone
-from app.session.spec import AloneSpec
-from app.session.telling import Telling
+from app.session.local.model import StandaloneResult, measure_standalone
+from app.session.spec import StandaloneModelSpec
+from app.session.telling import RunLog
 from app.storage.run_directory import RunWriter
 from tests.fakes.clock import FakeClock
 from tests.fakes.load import ScriptedLoad
@@ -27,15 +27,15 @@ class Alones:
         self.told: list[Event] = []
         self._directory = directory
 
-    def measure(self, job: VariantJob, script: Script | None = None) -> Alone:
+    def measure(self, job: VariantJob, script: Script | None = None) -> StandaloneResult:
         def start(job: VariantJob) -> PlayedVariant:
             self.started.append(PlayedVariant(self.clock, script or Script(), "the model", job))
             return self.started[-1]
 
         with RunWriter(self._directory / "run") as store:
             parts = fake_parts(self.clock, ScriptedLoad(self.clock), store, start_alone=start)
-            telling = Telling(self.told.append, self.clock)
-            return measure_alone(AloneSpec(job, "m", (1, 8), 0.6), parts, telling, Interruption())
+            telling = RunLog(self.told.append, self.clock)
+            return measure_standalone(StandaloneModelSpec(job, "m", (1, 8), 0.6), parts, telling, Interruption())
 
 
 @pytest.fixture
@@ -53,7 +53,7 @@ def test_a_model_is_timed_batch_by_batch_in_one_process(alones: Alones) -> None:
     assert first.metrics["accuracy"]["value"].value == 0.9
     assert first.metrics["session_build_ms"]["value"].value == 40.0
     assert "accuracy" not in second.metrics
-    assert found.provider.verdict == first.verdict.status == "VALID"
+    assert found.provider_check.verdict == first.verdict.status == "VALID"
     (running,) = alones.started
     assert running.is_closed
 
@@ -73,19 +73,19 @@ def test_without_labels_there_is_no_accuracy(alones: Alones) -> None:
 def test_another_provider_than_asked_for_is_told(alones: Alones) -> None:
     job = VariantJob(model="m.onnx", provider="cuda", batch=1)
     found = alones.measure(job, Script(provider_used={"the model": "cpu"}))
-    assert found.provider.verdict == "INVALID"
+    assert found.provider_check.verdict == "INVALID"
     assert {stage.verdict.status for stage in found.stages} == {"INVALID"}
 
 
 @pytest.mark.parametrize(
     "script",
     [
-        Script(fails_opening={"the model": InstrumentError("it crashed")}),
-        Script(fails_measuring={"the model": InstrumentError("it crashed")}),
+        Script(fails_opening={"the model": MeasurementError("it crashed")}),
+        Script(fails_measuring={"the model": MeasurementError("it crashed")}),
     ],
     ids=["opening", "measuring"],
 )
 def test_a_model_that_fails_is_closed_and_told(alones: Alones, script: Script) -> None:
-    with pytest.raises(InstrumentError, match="it crashed"):
+    with pytest.raises(MeasurementError, match="it crashed"):
         alones.measure(LABELLED, script)
     assert alones.started[0].is_closed

@@ -5,13 +5,13 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from app.analysis.local.call_stages import summarise_calls
+from app.analysis.local.call_stages import summarize_calls
 from app.records.estimate import Variant
-from app.records.local import Placement, VariantFacts
+from app.records.local import Placement, VariantData
 from app.records.model import BatchCost
 from app.records.result import Check, Stage
-from app.session.local.outcome import batch_laws_of, bound_of_variant
-from app.session.local.spec import LocalParts
+from app.session.local.outcome import batch_laws_of, find_variant_bottleneck
+from app.session.local.spec import LocalDependencies
 from app.storage.run_directory import RunWriter
 from tests.fakes.calls import call, stage_of, table_of
 from tests.fakes.local import LocalBench, order_of
@@ -21,17 +21,17 @@ from tests.fakes.parts import ENVIRONMENT
 def alone(batch: int, *, streams: int = 1, checks: tuple[Check, ...] = ()) -> Stage:
     takes_ms = (2 + batch) / 0.8  # of which eight tenths are the execution
     rows = [call(takes_ms * n, takes_ms, query=n) for n in range(60)]
-    return summarise_calls(table_of(rows), stage_of(batch=batch, streams=streams), checks)
+    return summarize_calls(table_of(rows), stage_of(batch=batch, streams=streams), checks)
 
 
 @pytest.fixture
-def parts(tmp_path: Path) -> LocalParts:
+def parts(tmp_path: Path) -> LocalDependencies:
     """Of a model that adds a million numbers for each row."""
     cost = BatchCost(
         batch=1, flops=10**6, moved_bytes=10**4, least_bytes=10**4, memory_bytes=10**4, flops_per_byte=100.0
     )
     with RunWriter(tmp_path / "run") as store:
-        return replace(LocalBench(tmp_path).parts(store), cost_of=lambda _path, _batch, _axes: cost)
+        return replace(LocalBench(tmp_path).parts(store), compute_cost=lambda _path, _batch, _axes: cost)
 
 
 def test_a_law_is_of_variants_that_differ_in_their_batch_alone() -> None:
@@ -44,12 +44,12 @@ def test_a_law_is_of_variants_that_differ_in_their_batch_alone() -> None:
 
 
 def test_one_batch_and_other_scenarios_tell_no_law() -> None:
-    offline = summarise_calls(table_of([call(0, 10)]), stage_of("offline", batch=2))
+    offline = summarize_calls(table_of([call(0, 10)]), stage_of("offline", batch=2))
     assert batch_laws_of([alone(1), offline]) == ()
 
 
-def facts_of(variant: Variant) -> VariantFacts:
-    return VariantFacts(
+def facts_of(variant: Variant) -> VariantData:
+    return VariantData(
         variant=variant,
         model_file="m.onnx",
         model_sha256=None,
@@ -59,16 +59,18 @@ def facts_of(variant: Variant) -> VariantFacts:
     )
 
 
-def test_what_limits_a_variant_is_told_of_its_calls_alone(parts: LocalParts) -> None:
+def test_what_limits_a_variant_is_told_of_its_calls_alone(parts: LocalDependencies) -> None:
     stage = alone(1)
-    bound = bound_of_variant(order_of(1), "m.onnx", facts_of(order_of(1).variant), [stage], (), parts, ENVIRONMENT)
+    bound = find_variant_bottleneck(
+        order_of(1), "m.onnx", facts_of(order_of(1).variant), [stage], (), parts, ENVIRONMENT
+    )
     assert bound is not None
     assert bound.flops_per_s == pytest.approx(10**6 / 0.003, rel=0.01)
 
 
-def test_nothing_limits_what_was_not_measured_alone_or_cannot_be_relied_on(parts: LocalParts) -> None:
+def test_nothing_limits_what_was_not_measured_alone_or_cannot_be_relied_on(parts: LocalDependencies) -> None:
     facts = facts_of(order_of(1).variant)
-    offline = summarise_calls(table_of([call(0, 10)]), stage_of("offline"))
+    offline = summarize_calls(table_of([call(0, 10)]), stage_of("offline"))
     spoilt = alone(1, checks=(Check("provider", "cpu", "cuda", None, "INVALID", "It fell back."),))
     for path, stages in (("m.onnx", [offline]), (None, [alone(1)]), ("m.onnx", [spoilt])):
-        assert bound_of_variant(order_of(1), path, facts, stages, (), parts, ENVIRONMENT) is None
+        assert find_variant_bottleneck(order_of(1), path, facts, stages, (), parts, ENVIRONMENT) is None

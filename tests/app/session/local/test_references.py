@@ -7,17 +7,17 @@ import numpy as np
 import pytest
 from msgspec.structs import replace
 
-from app.errors import InstrumentError
+from app.errors import MeasurementError
 from app.records.events import PhaseChanged
-from app.session.limits import LimitWatch
-from app.session.local.references import ROWS, References
+from app.session.limits import LimitMonitor
+from app.session.local.references import REFERENCE_ROWS, ReferenceCache
 from app.session.local.spec import DataSpec, LocalSpec
-from app.session.telling import Telling
+from app.session.telling import RunLog
 from app.storage.run_directory import RunWriter
 from tests.fakes.local import LocalBench, order_of, spec_of
 
-FAILS = {"the reference of m": InstrumentError("it was killed")}
-Made = Callable[[LocalSpec], References]
+FAILS = {"the reference of m": MeasurementError("it was killed")}
+Made = Callable[[LocalSpec], ReferenceCache]
 
 
 @pytest.fixture
@@ -26,15 +26,15 @@ def bench(tmp_path: Path) -> LocalBench:
 
 
 @pytest.fixture
-def telling(bench: LocalBench) -> Telling:
-    return Telling(bench.events.append, bench.clock)
+def telling(bench: LocalBench) -> RunLog:
+    return RunLog(bench.events.append, bench.clock)
 
 
 @pytest.fixture
-def made(bench: LocalBench, telling: Telling) -> Iterator[Made]:
+def made(bench: LocalBench, telling: RunLog) -> Iterator[Made]:
     with RunWriter(bench.directory) as store:
-        yield lambda spec: References(
-            spec, bench.parts(store), telling, LimitWatch(spec.limits, bench.clock.now_ns), bench.interruption
+        yield lambda spec: ReferenceCache(
+            spec, bench.parts(store), telling, LimitMonitor(spec.limits, bench.clock.now_ns), bench.interruption
         )
 
 
@@ -42,37 +42,37 @@ def test_a_reference_is_found_once_a_model_on_the_cpu(bench: LocalBench, made: M
     first = order_of(8, provider="cuda", precision="fp16")
     other = replace(first, model="/models/other.onnx")
     references = made(spec_of(first, other))
-    assert references.of(first) is references.of(order_of(1))
-    references.of(other)
+    assert references.get(first) is references.get(order_of(1))
+    references.get(other)
     assert bench.names == ["the reference of m", "the reference of other"]
     job = bench.started[0].job
     assert (job.provider, job.batch, job.model, job.settings.io_binding) == ("cpu", 8, first.model, False)
     assert len(bench.told(PhaseChanged)) == 2
-    outputs = {references.of(one).outputs for one in (first, other)}
+    outputs = {references.get(one).outputs for one in (first, other)}
     assert len(outputs) == 2
     for path in outputs:
         assert path is not None
         with np.load(path) as stored:
-            assert stored["outputs"].shape == (ROWS, 2)
+            assert stored["outputs"].shape == (REFERENCE_ROWS, 2)
     assert all(one.is_closed for one in bench.started)
 
 
 def test_scores_are_of_models_that_were_looked_for(made: Made) -> None:
     references = made(spec_of(order_of(1), data=DataSpec(rows="r.npz", label="label")))
-    assert references.scores_of(order_of(1).model) is None
-    references.of(order_of(1))
-    scores = references.scores_of(order_of(1).model)
+    assert references.get_scores(order_of(1).model) is None
+    references.get(order_of(1))
+    scores = references.get_scores(order_of(1).model)
     assert scores is not None
     assert (scores.metric, scores.values.sum()) == ("top-1", 900)
 
 
 @pytest.mark.parametrize(("provider", "notes"), [("cuda", 1), ("cpu", 0)])
 def test_a_model_that_does_not_run_on_the_cpu_has_none_and_a_note_where_nothing_else_tells_it(
-    bench: LocalBench, telling: Telling, made: Made, provider: str, notes: int
+    bench: LocalBench, telling: RunLog, made: Made, provider: str, notes: int
 ) -> None:
     bench.script.fails_opening = FAILS
     order = order_of(1, provider=provider)
-    found = made(spec_of(order)).of(order)
+    found = made(spec_of(order)).get(order)
     assert (found.outputs, found.scores) == (None, None)
     assert len(telling.notes) == notes
     assert bench.started[0].is_closed

@@ -6,13 +6,13 @@ import msgspec
 import pytest
 
 from app.analysis.gating import Gating
-from app.errors import ExitCode, InstrumentError, UnavailableError, UsageError
+from app.errors import ExitCode, MeasurementError, UnavailableError, UsageError
 from app.inference.parent import ChildKilledError
 from app.records.events import CallsFinished, PhaseChanged, Snapshot, VariantFinished, VariantStarted
 from app.records.local import LocalResult
 from app.records.result import Check, Result
-from app.records.selftest import finding, selftest
-from app.session.local.spec import DataSpec, ScenarioOrder
+from app.records.selftest import build_finding, build_selftest
+from app.session.local.spec import DataSpec, ScenarioSpec
 from app.session.spec import LimitSpec
 from app.storage.run_directory import StoredRun
 from tests.fakes.local import LocalBench, order_of, spec_of
@@ -52,14 +52,14 @@ def test_variants_are_measured_in_their_order_stored_and_compared(bench: LocalBe
 
 
 def test_the_last_self_test_of_this_machine_stands_in_the_result(bench: LocalBench) -> None:
-    findings = (finding("clock", "steps back", 0.0, high=0.0, unit=None),)
-    proof = selftest(findings, at="2026-01-01T00:00:00+00:00", tool="1", fingerprint="f", duration_s=1.0)
+    findings = (build_finding("clock", "steps back", 0.0, high=0.0, unit=None),)
+    proof = build_selftest(findings, at="2026-01-01T00:00:00+00:00", tool="1", fingerprint="f", duration_s=1.0)
     bench.selftests["f"] = proof
-    assert bench.run(spec_of(order_of(1))).result.selftest == proof.mark()
+    assert bench.run(spec_of(order_of(1))).result.selftest == proof.summarize()
 
 
 def test_events_tell_the_run(bench: LocalBench) -> None:
-    bench.run(spec_of(order_of(1), order_of(4), scenarios=(ScenarioOrder("single-stream"), ScenarioOrder("offline"))))
+    bench.run(spec_of(order_of(1), order_of(4), scenarios=(ScenarioSpec("single-stream"), ScenarioSpec("offline"))))
     phases = [event.phase for event in bench.told(PhaseChanged)]
     assert phases == ["doctor", "reference", "report"]
     assert [(event.number, event.total) for event in bench.told(VariantStarted)] == [(1, 2), (2, 2)]
@@ -122,7 +122,7 @@ def test_what_keeps_every_variant_from_starting_is_raised_as_what_it_is(
 
 
 def test_no_variant_that_could_be_measured_is_invalid(bench: LocalBench) -> None:
-    bench.script.fails_opening = {"m cpu as-is, batch 1": InstrumentError("it was killed")}
+    bench.script.fails_opening = {"m cpu as-is, batch 1": MeasurementError("it was killed")}
     result = bench.run(spec_of(order_of(1))).result
     assert result.exit.code == ExitCode.INVALID
     assert local_of(result).best is None
@@ -245,7 +245,7 @@ def test_accuracy_kept_is_judged_by_its_interval(bench: LocalBench, right: int, 
 
 
 def test_server_is_measured_at_its_share_of_what_the_variant_does(bench: LocalBench) -> None:
-    scenarios = (ScenarioOrder("single-stream"), ScenarioOrder("server", share=0.5), ScenarioOrder("server", 100.0))
+    scenarios = (ScenarioSpec("single-stream"), ScenarioSpec("server", share=0.5), ScenarioSpec("server", 100.0))
     result = bench.run(spec_of(order_of(1), scenarios=scenarios, at_most_s=3.0)).result
     alone, share, fixed = result.stages
     most_per_s = alone.metrics["throughput_per_s"]["value"].value
@@ -259,7 +259,7 @@ def test_server_is_measured_at_its_share_of_what_the_variant_does(bench: LocalBe
 
 
 def test_server_whose_rate_nothing_tells_is_left_out_with_a_note(bench: LocalBench) -> None:
-    result = bench.run(spec_of(order_of(1), scenarios=(ScenarioOrder("server", share=0.5),))).result
+    result = bench.run(spec_of(order_of(1), scenarios=(ScenarioSpec("server", share=0.5),))).result
     assert result.stages == ()
     assert any("nothing tells what it can do" in note for note in result.notes)
 
@@ -269,7 +269,7 @@ def test_cold_starts_are_in_processes_of_their_own_and_told_once_for_all_batches
     result = bench.run(spec_of(order_of(1), order_of(4), cold_starts=2)).result
     starts = [one for one in bench.started if "reference" not in one.what]
     # two anew, one that keeps, two with what is kept, the variant; then the other variant
-    assert [one.job.settings.kept_model for one in starts] == [None] * 2 + ["/cache/kept.onnx"] * 3 + [None] * 2
+    assert [one.job.settings.cached_model_path for one in starts] == [None] * 2 + ["/cache/kept.onnx"] * 3 + [None] * 2
     first, second = local_of(result).variants
     assert [one.is_cached for one in first.cold_starts] == [False, False, True, True]
     assert second.cold_starts == ()
@@ -289,7 +289,7 @@ def test_sampler_that_fails_costs_only_the_telemetry(bench: LocalBench) -> None:
 
 
 def test_model_that_the_reference_cannot_run_is_measured_all_the_same(bench: LocalBench) -> None:
-    bench.script.fails_opening = {"the reference of m": InstrumentError("it takes an operator of CUDA alone")}
+    bench.script.fails_opening = {"the reference of m": MeasurementError("it takes an operator of CUDA alone")}
     result = bench.run(spec_of(order_of(1, provider="cuda"))).result
     assert result.stages[0].completed > 100
     assert bench.started[-1].job.reference is None
@@ -303,7 +303,7 @@ def test_notes_of_the_spec_are_in_the_result(bench: LocalBench) -> None:
 
 @pytest.mark.parametrize("key", ["slo", "gates"])
 def test_arrivals_beyond_what_a_variant_can_do_are_told_and_fail_its_objectives(bench: LocalBench, key: str) -> None:
-    spec = spec_of(order_of(1), scenarios=(ScenarioOrder("server", 2000.0),), **{key: ("latency_ms.p95 < 9999",)})
+    spec = spec_of(order_of(1), scenarios=(ScenarioSpec("server", 2000.0),), **{key: ("latency_ms.p95 < 9999",)})
     result = bench.run(spec).result
     (stage,) = result.stages
     assert stage.errors["not-started"] > 1000
@@ -314,7 +314,7 @@ def test_arrivals_beyond_what_a_variant_can_do_are_told_and_fail_its_objectives(
 
 
 def test_highest_rate_inside_the_slo_is_searched(bench: LocalBench) -> None:
-    scenarios = (ScenarioOrder("offline"), ScenarioOrder("server", share=0.5, finds_most=True))
+    scenarios = (ScenarioSpec("offline"), ScenarioSpec("server", share=0.5, is_max_search=True))
     spec = spec_of(order_of(1), scenarios=scenarios, slo=("latency_ms.p95 < 20", "accuracy_kept >= 99%"),
                    data=LABELLED)  # fmt: skip
     result = bench.run(spec).result
@@ -329,7 +329,7 @@ def test_highest_rate_inside_the_slo_is_searched(bench: LocalBench) -> None:
 
 def test_multi_stream_is_of_variants_with_several_streams(bench: LocalBench) -> None:
     spec = spec_of(
-        order_of(1), order_of(1, streams=2), scenarios=(ScenarioOrder("multi-stream"), ScenarioOrder("offline"))
+        order_of(1), order_of(1, streams=2), scenarios=(ScenarioSpec("multi-stream"), ScenarioSpec("offline"))
     )
     stages = bench.run(spec).result.stages
     assert [(stage.tags["scenario"], stage.concurrency) for stage in stages] == [
@@ -367,7 +367,7 @@ def test_a_limit_of_time_ends_a_scenario_amid_its_work(bench: LocalBench) -> Non
 
 
 def test_rates_that_a_search_found_too_high_spoil_nothing(bench: LocalBench) -> None:
-    scenarios = (ScenarioOrder("single-stream"), ScenarioOrder("server", share=0.5, finds_most=True))
+    scenarios = (ScenarioSpec("single-stream"), ScenarioSpec("server", share=0.5, is_max_search=True))
     result = bench.run(spec_of(order_of(1), slo=("latency_ms.p95 < 4",), scenarios=scenarios)).result
     assert result.exit.code == 0, result.exit.texts
     found = local_of(result).variants[0].server_per_s

@@ -13,14 +13,14 @@ import pytest
 from msgspec.structs import replace
 
 from app.analysis.estimates import distribution
-from app.errors import DamagedError, ExitCode, InstrumentError
+from app.errors import CorruptedFileError, ExitCode, MeasurementError
 from app.records.events import Event
 from app.records.result import Estimate
 from app.records.selftest import SelfTest
 from app.session.interruption import Interruption
-from app.session.limits import LimitWatch
+from app.session.limits import LimitMonitor
 from app.session.selftest.bench import Bench
-from app.session.selftest.proof import check_stall, expected_s, prove
+from app.session.selftest.proof import check_stall, expected_latency_s, run_selftest
 from app.session.spec import LimitSpec
 from app.storage.run_directory import StoredRun
 from app.telemetry.clock import ClockReading
@@ -32,10 +32,10 @@ from tests.fakes.selftest import QueueingLoad, Servers, TickingClock, true_parts
 def test_what_is_expected_is_what_a_queue_gives_played_request_by_request(tmp_path: Path) -> None:
     parts = true_parts(tmp_path)
     with parts.open_store() as store:  # type: ignore[attr-defined]
-        bench = Bench(parts, parts.start_load(), store, LimitWatch(LimitSpec(), 0), Interruption())
+        bench = Bench(parts, parts.start_load(), store, LimitMonitor(LimitSpec(), 0), Interruption())
         p95, p99, from_send = check_stall(bench)
-    assert p95.seen == pytest.approx(1e3 * expected_s(0.95), rel=0.005)
-    assert p99.seen == pytest.approx(1e3 * expected_s(0.99), rel=0.005)
+    assert p95.seen == pytest.approx(1e3 * expected_latency_s(0.95), rel=0.005)
+    assert p99.seen == pytest.approx(1e3 * expected_latency_s(0.99), rel=0.005)
     assert from_send.seen == 50.0
 
 
@@ -43,7 +43,7 @@ CHECKS = ["percentiles", "null ceiling", "stall", "injection", "store", "clock"]
 
 
 def proved(folder: Path, **changed: Any) -> SelfTest:
-    found = prove(true_parts(folder, **changed), Interruption(), lambda _: None)
+    found = run_selftest(true_parts(folder, **changed), Interruption(), lambda _: None)
     assert found is not None
     return found
 
@@ -81,20 +81,20 @@ class LosesRows(StoredRun):
 
     def requests(
         self,
-        without: Collection[str] = (),
-        damage: list[DamagedError] | None = None,
-        whole_bytes: int | None = None,
+        excluded_columns: Collection[str] = (),
+        damage: list[CorruptedFileError] | None = None,
+        intact_bytes: int | None = None,
     ) -> pa.Table:
-        table = super().requests(without, damage, whole_bytes)
+        table = super().requests(excluded_columns, damage, intact_bytes)
         return table.slice(0, table.num_rows - 1) if self.directory.name.startswith("cut") else table
 
 
 class CannotReadWhatWasCut(StoredRun):
-    def events(self, whole_bytes: int | None = None) -> list[Event]:
+    def events(self, intact_bytes: int | None = None) -> list[Event]:
         lines = (self.directory / "events.jsonl").read_bytes()
         if lines and not lines.endswith(b"\n"):
             raise OSError("cut short")
-        return super().events(whole_bytes)
+        return super().events(intact_bytes)
 
 
 def clock_set_back() -> Any:
@@ -153,7 +153,7 @@ def test_what_lies_is_found_out_and_nothing_else_with_it(
     assert {one.check for one in failed} == {check}
     assert any(what in one.what for one in failed)
     assert not found.passed
-    assert found.mark().failed == (check,)
+    assert found.summarize().failed == (check,)
 
 
 @pytest.mark.parametrize(
@@ -198,8 +198,8 @@ def test_everything_started_is_closed_when_the_workers_are_lost(
         raise LoadError("the worker is lost", hint="look")
 
     monkeypatch.setattr(load, "run_stage", lost)
-    with pytest.raises(InstrumentError, match="is lost"):
-        prove(replace(parts, start_load=lambda: load), Interruption(), lambda _: None)
+    with pytest.raises(MeasurementError, match="is lost"):
+        run_selftest(replace(parts, start_load=lambda: load), Interruption(), lambda _: None)
     assert load.is_closed
     assert all(server.is_closed for server in servers.started)
 
@@ -213,5 +213,5 @@ def test_one_that_was_interrupted_proves_nothing(tmp_path: Path) -> None:
         if name == "null ceiling":
             interruption.code = ExitCode.INTERRUPTED
 
-    assert prove(true_parts(tmp_path), interruption, on_check) is None
+    assert run_selftest(true_parts(tmp_path), interruption, on_check) is None
     assert looked_at == CHECKS[:2]

@@ -8,7 +8,7 @@ import pytest
 
 from app.errors import UsageError
 from app.storage.foreign import documents
-from app.storage.foreign.documents import LARGEST_BYTES, open_document
+from app.storage.foreign.documents import MAX_BYTES, open_document
 
 
 def written(folder: Path, content: str, name: str = "results.json") -> Path:
@@ -20,7 +20,7 @@ def written(folder: Path, content: str, name: str = "results.json") -> Path:
 def test_a_file_too_large_is_not_read_whole(tmp_path: Path) -> None:
     path = tmp_path / "large.json"
     with path.open("wb") as file:
-        file.truncate(LARGEST_BYTES + 1)
+        file.truncate(MAX_BYTES + 1)
     with pytest.raises(UsageError, match=r"large.json cannot be read as a curve: it is larger than 128 MiB"):
         open_document(path)
 
@@ -47,13 +47,13 @@ def test_many_keys_are_searched_once(tmp_path: Path) -> None:
 
 
 def test_too_many_values_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(documents, "MOST_VALUES", 100)
+    monkeypatch.setattr(documents, "MAX_VALUES", 100)
     with pytest.raises(UsageError, match="more than 100 JSON values"):
         open_document(written(tmp_path, "{}\n" * 101))
 
 
 def test_too_many_small_lists_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(documents, "MOST_PARTS", 100)
+    monkeypatch.setattr(documents, "MAX_PARTS", 100)
     assert open_document(written(tmp_path, "[" + "[]," * 98 + "[]]")).value is not None
     with pytest.raises(UsageError, match="more than 100 lists and objects"):
         open_document(written(tmp_path, "[" + "[]," * 99 + "[]]"))

@@ -13,7 +13,7 @@ import pytest
 
 from app.errors import UsageError
 from app.records.plan_question import ForeignCurve
-from app.storage.foreign.reading import MOST_FILES, read_foreign
+from app.storage.foreign.reading import MAX_FILES, read_foreign
 
 FILES = Path(__file__).parent / "files"
 POINT = json.loads((FILES / "vllm-aggregates.json").read_text())
@@ -118,11 +118,11 @@ def test_a_folder_without_results_is_refused(tmp_path: Path) -> None:
 
 
 def test_too_many_files_are_refused(tmp_path: Path) -> None:
-    for at in range(MOST_FILES + 1):
+    for at in range(MAX_FILES + 1):
         written(tmp_path, TEXT, f"{at}.json")
-    with pytest.raises(UsageError, match=f"more than {MOST_FILES} files"):
+    with pytest.raises(UsageError, match=f"more than {MAX_FILES} files"):
         read_foreign([tmp_path])
-    with pytest.raises(UsageError, match=f"more than {MOST_FILES} files"):
+    with pytest.raises(UsageError, match=f"more than {MAX_FILES} files"):
         read_foreign(sorted(tmp_path.iterdir()))
 
 

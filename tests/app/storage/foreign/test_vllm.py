@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from app.analysis.token_samples import pairs_of
+from app.analysis.token_samples import unpack_pairs
 from app.errors import UsageError
 from app.records.plan_question import ForeignCurve
 from app.storage.foreign.reading import read_foreign
@@ -40,7 +40,7 @@ def test_saved_details_give_exact_aggregates_of_what_succeeded(curve: Read) -> N
     assert rung.latencies_s["tpot"]["mean"] == pytest.approx((0.2 + 0.1) / 2)
     assert rung.latencies_s["itl"]["mean"] == pytest.approx((0.1 + 0.3 + 4 * 0.1) / 6)
     assert rung.lengths is not None
-    assert pairs_of(rung.lengths).tolist() == [[10, 3], [10, 5], [10, 1]], "those that succeeded"
+    assert unpack_pairs(rung.lengths).tolist() == [[10, 3], [10, 5], [10, 1]], "those that succeeded"
 
 
 def test_a_request_that_failed_midway_does_not_count(changed: Callable[..., Path]) -> None:

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from app.gui.results.tabs.machine import REASONS, throttle_bands
+from app.gui.results.tabs.machine import THROTTLE_REASONS, throttle_bands
 
 SECOND = 1_000_000_000
 
@@ -13,7 +13,7 @@ def test_only_the_stretches_in_which_clocks_were_held_back_are_bands() -> None:
         {
             "at_ns": [SECOND * (10 + place) for place in range(len(bits))] * 2,
             "source": ["gpu0"] * len(bits) * 2,
-            "metric": [REASONS] * len(bits) + ["gpu_power_w"] * len(bits),
+            "metric": [THROTTLE_REASONS] * len(bits) + ["gpu_power_w"] * len(bits),
             "value": [float(one) for one in bits] * 2,
         }
     )
