@@ -9,8 +9,8 @@ import msgspec
 import pandas as pd
 
 from app.records.result import Estimate, Result
+from app.storage.integrity import build_damaged_error
 from app.storage.run_directory import StoredRun, find_run
-from app.storage.seals import build_damaged_error
 
 __all__ = ["Run", "open_run"]
 

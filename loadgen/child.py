@@ -78,7 +78,7 @@ def start_module(
 
 
 def terminate_within(timeout_s: float, child: subprocess.Popen[bytes]) -> int:
-    """Return the exit code of a child that was told to quit; kill it if it has not exited within `within_s` seconds.
+    """Return the exit code of a child that was told to quit; kill it if it has not exited within `timeout_s` seconds.
     Blocks."""
     try:
         return child.wait(timeout_s)
@@ -187,7 +187,7 @@ class StderrTail:
         return "\n".join(self._lines) or None
 
     def wait(self, timeout_s: float | None = None) -> None:
-        """Wait until everything has been read, which happens when the child ends, or at most `within_s` seconds."""
+        """Wait until everything has been read, which happens when the child ends, or at most `timeout_s` seconds."""
         self._reader.join(timeout_s)
 
     def _read(self) -> None:
@@ -246,7 +246,7 @@ class Child:
         """Return the next report. Raises LoadError if the child fails or is lost, and SilenceError if nothing is
         received.
 
-        A busy machine can also delay a child. For up to `busy_patience_s`, time in which the child used the CPU counts
+        A busy machine can also delay a child. For up to `busy_timeout_s`, time in which the child used the CPU counts
         only by the CPU time it used; a child that used none is waiting for something other than the CPU.
         """
         report = self._wait(timeout_s, busy_timeout_s)

@@ -35,7 +35,7 @@ def generate_token() -> str:
 def secure_master_socket(socket: zmq.Socket[bytes], token: str) -> None:
     """Set up the socket of a master; call it before the socket is bound.
 
-    The socket then accepts only messages that were split by `in_frames`.
+    The socket then accepts only messages that were split by `split_into_frames`.
     """
     secret, _ = _keys(token)
     socket.curve_secretkey = secret

@@ -1,10 +1,10 @@
 """Messages and row schema of the pipe between the engine and a load worker.
 
 The engine writes commands; the worker replies with reports and record batches. Each frame is a 4-byte little-endian
-length, one kind byte, and the body: `M` for a msgpack message of this module, `R` for a serialized Arrow record batch
-of `REQUEST_SCHEMA` (at most 500 rows). Several workers are gathered by a master, which represents them on that pipe;
-master and workers communicate over Locust, in messages of type `command`, `report` and `rows` whose data is such a
-body. All times are CLOCK_MONOTONIC nanoseconds (`time.perf_counter_ns`).
+length, one kind byte, and the body: `M` for a msgpack message of this module, `RowType` for a serialized Arrow record
+batch of `REQUEST_SCHEMA` (at most 500 rows). Several workers are gathered by a master, which represents them on that
+pipe; master and workers communicate over Locust, in messages of type `command`, `report` and `rows` whose data is such
+a body. All times are CLOCK_MONOTONIC nanoseconds (`time.perf_counter_ns`).
 """
 
 from __future__ import annotations

@@ -24,28 +24,28 @@ import platformdirs
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from reports import comparison_text, formatting, plan_words
-from reports.charts.batches import batch_charts
+from reports import comparison_text, formatting, plan_sentences
+from reports.charts.batch_size import batch_charts
 from reports.charts.concurrency import concurrency_charts
 from reports.charts.curve import rate_curve
 from reports.charts.ecdf import latency_cdf
 from reports.charts.heat import latency_heat_map
-from reports.charts.machine import machine_charts
 from reports.charts.over_time import latency_over_time, rates_over_time
 from reports.charts.pareto import cost_pareto_front, role_of
 from reports.charts.peak_day import peak_day
+from reports.charts.percentiles import latency_percentiles
 from reports.charts.picture import Chart, render_svg
 from reports.charts.renderer import ChartError, chart_renderer
 from reports.charts.roofline import roofline
-from reports.charts.spectrum import latency_percentiles
+from reports.charts.telemetry import machine_charts
 from reports.charts.tornado import tornado
 from reports.charts.variants import variant_pareto_front
 from reports.comparison_section import ComparisonReport
 from reports.formatting import sanitize
 from reports.local_model import VariantRow
 from reports.model import OfferRow, PlanReport, PlanSection, Report
-from reports.shortening import truncate_plan, truncate_report
 from reports.tables import build_tables, plan_tables
+from reports.truncation import truncate_plan, truncate_report
 
 _MAX_TABLE_BYTES = 500_000
 """Maximum size in bytes of an embedded table; a larger one is only a separate file."""
@@ -98,9 +98,9 @@ class Pictures(msgspec.Struct, frozen=True):
 def render_html(report: Report, warn: WarnCallback = lambda _: None) -> str:
     """Render a report; the same report gives the same bytes.
 
-    Raw data that would make the file larger than USUAL_BYTES is omitted. Rows that would make it larger than MAX_BYTES
-    are omitted too, and the page states it. If charts cannot be drawn, the page has none, and `warn` is called with the
-    reason.
+    Raw data that would make the file larger than PREFERRED_BYTES is omitted. Rows that would make it larger than
+    MAX_BYTES are omitted too, and the page states it. If charts cannot be drawn, the page has none, and `warn` is
+    called with the reason.
     """
     raw = embed_text("result.json", report.result_json)  # byte for byte, so before control characters are replaced
     return _first_that_fits(_pages(sanitize(msgspec.structs.replace(report, result_json="")), raw, warn))
@@ -308,5 +308,5 @@ def _environment() -> Environment:
             "link": _link,
         }
     )
-    environment.globals.update({"role_of": role_of, "say": plan_words})
+    environment.globals.update({"role_of": role_of, "say": plan_sentences})
     return environment

@@ -120,7 +120,7 @@ _TRUNCATED_NOTE = "\n_What would make this longer than a job's summary may be is
 
 
 def render_markdown(report: Report, max_bytes: int = MAX_BYTES) -> str:
-    """Render as many whole sections as `most_bytes` allow; the result is empty if the verdict does not fit."""
+    """Render as many whole sections as `max_bytes` allow; the result is empty if the verdict does not fit."""
     report = sanitize(report)
     sections = [
         [*_head(report.header, report.verdict), *_checks(report.checks)],

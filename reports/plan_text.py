@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from reports import formatting, plan_words
+from reports import formatting, plan_sentences
 from reports.plan_section import OfferRow, PlanSection
 
 _MAX_INPUTS = 3
@@ -25,7 +25,7 @@ def summary_lines(plan: PlanSection) -> list[str]:
 
 def detail_lines(plan: PlanSection) -> list[tuple[str, list[str]]]:
     """Return titled lines about the recommended fleet; those without content are empty."""
-    chosen, words = plan.recommendation, plan_words
+    chosen, words = plan.recommendation, plan_sentences
     return [
         ("Sure", [*_confidence_lines(plan)]),
         ("Why", [*chosen.why] if chosen else []),
@@ -42,26 +42,26 @@ def _confidence_lines(plan: PlanSection) -> Iterator[str]:
     row = plan.recommended_row
     if row is None:
         return
-    cells = plan_words.slo_probability_cells(row)
+    cells = plan_sentences.slo_probability_cells(row)
     if cells:
         chances = ", ".join(f"{chance} with {count}" for count, chance in cells)
-        error = plan_words.describe_fit_error(row)
+        error = plan_sentences.describe_fit_error(row)
         yield f"P(SLO met) at the peak, by instances for the load: {chances}{'' if error is None else f'; {error}'}"
-    if (needed_text := plan_words.describe_need(row)) is not None:
+    if (needed_text := plan_sentences.describe_need(row)) is not None:
         yield f"Instances for the load: {needed_text}"
-    if (sizing := plan_words.describe_sizing(plan, row)) is not None:
+    if (sizing := plan_sentences.describe_sizing(plan, row)) is not None:
         yield f"Sized {sizing}"
 
 
 def _sensitivity_lines(plan: PlanSection) -> Iterator[str]:
-    sensitive = plan_words.sensitive_inputs(plan)
+    sensitive = plan_sentences.sensitive_inputs(plan)
     yield from (
-        plan_words.format_sensitivity(sensitivity, plan.recommended_row) for sensitivity in sensitive[:_MAX_INPUTS]
+        plan_sentences.format_sensitivity(sensitivity, plan.recommended_row) for sensitivity in sensitive[:_MAX_INPUTS]
     )
     if len(sensitive) > _MAX_INPUTS:
         yield f"… and {len(sensitive) - _MAX_INPUTS} more in the report"
     if plan.swings and not sensitive:
-        yield plan_words.describe_insensitive_inputs(plan) or ""
+        yield plan_sentences.describe_insensitive_inputs(plan) or ""
 
 
 def _alternative_lines(plan: PlanSection) -> Iterator[str]:
@@ -72,7 +72,7 @@ def _alternative_lines(plan: PlanSection) -> Iterator[str]:
         yield plan.commitment.sentence
     if plan.mix is not None:
         yield plan.mix.sentence
-    if (savings := plan_words.describe_savings(plan.savings)) is not None:
+    if (savings := plan_sentences.describe_savings(plan.savings)) is not None:
         yield savings
 
 
@@ -90,6 +90,5 @@ def _offer_text(row: OfferRow) -> str:
     if row.refused is not None:
         return f"{row.offer}: {row.refused}"
     chance = "" if row.chances is None else f"P(SLO met) {formatting.format_probability(row.chances.planned)}, "
-    return (
-        f"{row.instances} × {row.offer}, {plan_words.format_cost(row)}, {chance}{row.basis}, price of {row.price_date}"
-    )
+    cost = plan_sentences.format_cost(row)
+    return f"{row.instances} × {row.offer}, {cost}, {chance}{row.basis}, price of {row.price_date}"

@@ -73,9 +73,9 @@ def is_over_saturated(
 ) -> bool:
     """Return True if the backlog of a stage shows that the endpoint cannot sustain the rate.
 
-    `history` holds pairs (at_ns, open requests) of a stage from its start, several per second. `answer_s` is the p95
-    response time of the stage's first `FIRST_ANSWERS` responses, or of those so far; None without any. Later responses
-    are not usable, because with a backlog they take as long as it has grown.
+    `history` holds pairs (at_ns, open requests) of a stage from its start, several per second. `response_s` is the p95
+    response time of the stage's first `FIRST_RESPONSES` responses, or of those so far; None without any. Later
+    responses are not usable, because with a backlog they take as long as it has grown.
 
     Three conditions must hold: the backlog is over twice what the SLO's latency allows (rate times limit, by Little's
     law), it exceeds three standard deviations of the random backlog at exact capacity, and it grew by at least 5 % of

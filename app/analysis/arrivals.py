@@ -12,7 +12,7 @@ from itertools import pairwise
 import numpy as np
 
 from app.analysis.columns import Floats
-from app.analysis.digits import format_number
+from app.analysis.number_format import format_number
 from app.records.result import ArrivalKind, Stage
 from app.records.stage import StageData
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from itertools import accumulate
 
-from app.analysis.answering import mark_headline
 from app.analysis.comparisons.environment_differences import NOT_REPORTED
+from app.analysis.headline import mark_headline
 from app.records.plan_question import ForeignCurve, MeasuredLoadPoint
 from app.records.result import (
     Check,

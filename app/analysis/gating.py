@@ -30,10 +30,10 @@ _RANK = {"PASS": 0, "INCONCLUSIVE": 1, "FAIL": 2}
 def evaluate_gate(
     gate: Objective, evaluated_on: Sequence[Stage], stages: Sequence[Stage], run_estimates: Mapping[str, Estimate]
 ) -> ObjectiveResult:
-    """Evaluate a gate in the worst stage that has its tags; without tags, in the worst of `judged_on`, the stages of
+    """Evaluate a gate in the worst stage that has its tags; without tags, in the worst of `evaluated_on`, the stages of
     the result.
 
-    A gate on a change is INCONCLUSIVE until `judge_change` has the comparison.
+    A gate on a change is INCONCLUSIVE until `evaluate_change` has the comparison.
     """
     if gate.is_change:
         return evaluate_objective(gate, Estimate(None, reason=_NO_BASELINE))
@@ -167,8 +167,8 @@ def no_rate_cause(reason: str | None) -> Cause:
 def apply_comparison(
     result: Result, comparison: Comparison, gating: Gating, extra_causes: Sequence[Cause] = ()
 ) -> Result:
-    """Return the result with its gates on changes evaluated by the comparison, and its new exit code. `found` are
-    causes that come from the comparison itself."""
+    """Return the result with its gates on changes evaluated by the comparison, and its new exit code. `extra_causes`
+    are causes that come from the comparison itself."""
     gates = tuple(
         evaluate_change(outcome.objective, result.stages, comparison) if outcome.objective.is_change else outcome
         for outcome in result.gates

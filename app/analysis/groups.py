@@ -54,7 +54,7 @@ def _target_label(target: int, urls: Sequence[str]) -> str:
 
 
 def group_by_name(rows: pd.DataFrame | pa.Table, windows: Sequence[Window]) -> tuple[Group, ...]:
-    """Group requests by name, most frequent first: at most `MOST_GROUPS`, and one group for the rest; empty without
+    """Group requests by name, most frequent first: at most `MAX_GROUPS`, and one group for the rest; empty without
     names."""
     labels = _labels(rows, "name")
     if labels is None:

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from app.analysis.curve import select_curve_stages
-from app.analysis.digits import format_number
+from app.analysis.number_format import format_number
 from app.analysis.objectives import binding_objectives, evaluate_objective, find_estimate, get_unit, is_met
 from app.analysis.search import SearchOutcome
 from app.analysis.spans import LIMIT_METRICS

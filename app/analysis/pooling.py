@@ -13,7 +13,7 @@ import pandas as pd
 import pyarrow as pa
 from msgspec.structs import replace
 
-from app.analysis.digits import format_number
+from app.analysis.number_format import format_number
 from app.analysis.rows import StageRows, join_rows, read_rows
 from app.analysis.stage_checks import was_lost_before
 from app.analysis.stages import summarize_rows

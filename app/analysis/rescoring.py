@@ -8,13 +8,6 @@ from dataclasses import dataclass
 import pandas as pd
 from msgspec.structs import replace
 
-from app.analysis.answering import (
-    accepted_hold_indices,
-    compute_stage_max_rate,
-    evaluated_stages,
-    headline_stages,
-    mark_headline,
-)
 from app.analysis.curve import find_sweep_knees
 from app.analysis.gating import (
     DEFAULT,
@@ -27,6 +20,13 @@ from app.analysis.gating import (
     no_rate_cause,
 )
 from app.analysis.gpu_use import add_gpu_metrics
+from app.analysis.headline import (
+    accepted_hold_indices,
+    compute_stage_max_rate,
+    evaluated_stages,
+    headline_stages,
+    mark_headline,
+)
 from app.analysis.max_rate import compute_max_rate, find_highest_passed, reach_check
 from app.analysis.objectives import binding_objectives, find_estimate, is_met
 from app.analysis.pooling import pool_rows
@@ -53,7 +53,7 @@ from app.records.stage import StageData
 
 
 def clip_stage(facts: StageData, rows: StageRows, window: Window) -> StageData | None:
-    """Clip stage data to the part of the stage inside `within`. Returns `facts` itself if that is the whole stage, None
+    """Clip stage data to the part of the stage inside `window`. Returns `facts` itself if that is the whole stage, None
     if it is nothing.
 
     The workers' data are only known for the whole stage, so they are assumed to be evenly distributed over it.
@@ -166,8 +166,8 @@ def mark_rescored(
     window_s: tuple[float, float] | None,
     extra_causes: Sequence[Cause] = (),
 ) -> Result:
-    """Mark a re-evaluated result as differing from the run's `own`, and compute its exit code. Plan and comparison are
-    dropped, because they were made for the run's own SLO and whole time."""
+    """Mark a re-evaluated result as differing from the run's `original`, and compute its exit code. Plan and comparison
+    are dropped, because they were made for the run's own SLO and whole time."""
     stamp = Rescoring(None if slo is None else tuple(objective.text for objective in slo), window_s, original.exit.code)
     new_exit = _build_exit(original, result, (*result.slo, *result.gates), extra_causes)
     return replace(result, plan=None, comparison=None, rescored=stamp, exit=new_exit)

@@ -13,7 +13,7 @@ import msgspec
 import numpy as np
 
 from app.analysis.columns import Floats
-from app.analysis.digits import format_number
+from app.analysis.number_format import format_number
 
 STEP = 0.0025
 """Relative step between neighboring rates of the grid."""
@@ -35,7 +35,7 @@ class CapacityPosterior:
     """
 
     def __init__(self, trials: Sequence[tuple[float, bool]], spread: float = SPREAD) -> None:
-        """Compute the posterior. `tried` holds pairs of rate and whether the stage passed, at least one of each
+        """Compute the posterior. `trials` holds pairs of rate and whether the stage passed, at least one of each
         outcome. `spread` is the scale of the logistic function."""
         self._spread = spread
         passed = [rate for rate, has_passed in trials if has_passed]
@@ -105,7 +105,7 @@ class SearchOutcome(msgspec.Struct, frozen=True):
     """Outcome of a search. `max_rate_per_s` met the SLO in all its repeats; None with a `reason`. `bracket` is the
     highest rate that passed and the lowest higher rate that failed; None for one that was not found.
 
-    `beyond_per_s` is the lowest rate that the generator could not send; None if it sent all rates tried.
+    `unsendable_per_s` is the lowest rate that the generator could not send; None if it sent all rates tried.
     """
 
     max_rate_per_s: float | None
@@ -128,8 +128,8 @@ class RateSearch:
     """Search for the maximum rate that meets the SLO.
 
     The rate doubles from the start (or halves if the start fails) until one rate passed and one failed. Then every
-    stage updates the posterior of the capacity (`LimitBelief`): its median is probed until the capacity is known to
-    some percent, then rates slightly below it are held.
+    stage updates the posterior of the capacity (`CapacityPosterior`): its median is probed until the capacity is known
+    to some percent, then rates slightly below it are held.
 
     All repeats of a rate must pass; a rate that failed once is never held again. If the rate that passed is well below
     the capacity, a higher one is held as well while the budget lasts. A rate that the generator cannot send is no

@@ -250,8 +250,8 @@ _GENERATOR_CHECKS = ("generator_ceiling", "generator_cpu", "generator_core_wait"
 def stream_checks(rows: StageRows, facts: StageData, send_checks: Sequence[Check]) -> tuple[Check, ...]:
     """Check the token data of streams.
 
-    `rows` are those of arrivals inside the window, `sending` the checks of how they were sent; no checks if the rows
-    have no token data.
+    `rows` are those of arrivals inside the window, `send_checks` the checks of how they were sent; no checks if the
+    rows have no token data.
     """
     return (*_coalesced_check(rows, send_checks), *(_lengths_check(rows) if facts.lengths_asked else ()))
 

@@ -49,7 +49,7 @@ def summarize_stage(
 def summarize_rows(
     rows: StageRows, telemetry: pd.DataFrame | None, facts: StageData, slo: Sequence[Objective]
 ) -> Stage:
-    """Summarize one stage. `every` holds the rows of the stage, including those of its lead-in.
+    """Summarize one stage. `rows` holds the rows of the stage, including those of its lead-in.
 
     Requests are counted by their arrival, so responses during the drain belong to the stage. Only the completed rates
     count responses within the window; otherwise the backlog of an overloaded endpoint would count as throughput.
@@ -96,8 +96,8 @@ def summarize_rows(
 def reevaluate_stage(rows: StageRows, facts: StageData, original: Stage, slo: Sequence[Objective]) -> Stage:
     """Evaluate the whole stage with another SLO.
 
-    Gives the same as `summarise_rows` on the same rows, without recomputing what does not depend on a limit. `own` is
-    the stage as evaluated with its run's own SLO, including telemetry.
+    Gives the same as `summarize_rows` on the same rows, without recomputing what does not depend on a limit. `original`
+    is the stage as evaluated with its run's own SLO, including telemetry.
     """
     window = compute_offered_window(rows, facts)
     offered = rows.filter((rows.intended_ns >= window.start_ns) & (rows.intended_ns < window.end_ns))

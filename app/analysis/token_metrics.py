@@ -22,8 +22,8 @@ _NOT_REPORTED = "the server does not say how many tokens a chunk holds: see icl_
 def compute_token_metrics(rows: StageRows, window: tuple[int, int], all_rows: StageRows) -> Metrics:
     """Compute token metrics of successful responses; metrics without data are missing.
 
-    `rows` are the stage's; `every` also has those before and after it, whose tokens count for the rate if they arrived
-    within `window`.
+    `rows` are the stage's; `all_rows` also has those before and after it, whose tokens count for the rate if they
+    arrived within `window`.
     """
     success = rows.filter(rows.is_success)
     tokens = success.tokens

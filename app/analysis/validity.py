@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from msgspec.structs import replace
 
-from app.analysis.digits import format_number
+from app.analysis.number_format import format_number
 from app.records.local import Placement
 from app.records.result import SWEEP_TAG, Check, CheckId, Clock, Stage, StageKind, Validity, Verdict
 from app.records.telemetry import Samples
@@ -75,7 +75,7 @@ def run_checks(stages: Sequence[Stage]) -> tuple[Check, ...]:
 
 
 def provider_check(requested: str, used: str, fallback_nodes: Sequence[str], reason: str | None = None) -> Check:
-    """Check that the model ran on the requested provider. `nodes_elsewhere` lists what did not, as "Conv on
+    """Check that the model ran on the requested provider. `fallback_nodes` lists what did not, as "Conv on
     CPUExecutionProvider"."""
     why = f" ({reason})" if reason else ""
     if used != requested:
@@ -199,7 +199,7 @@ def prefix_cache_check(
 
     `before` and `after` are samples of the target's servers, in the same order, before and after the load; None if no
     server counts them. A chat template in front of every prompt is cached for real users too, so a small share is
-    valid. `is_wanted` is True if the profile requests prompts with a shared part.
+    valid. `is_expected` is True if the profile requests prompts with a shared part.
     """
     counted = [
         differences

@@ -14,7 +14,7 @@ from app.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
     from app.records.comparison import Comparison
-    from app.session.turns import PairResults
+    from app.session.interleaved import PairResults
 
 _MAX_PAIRS = 50
 _MAX_DURATION_S = 20 * 60.0
@@ -54,7 +54,7 @@ def execute(arguments: argparse.Namespace) -> int:
 
 def _measure(arguments: argparse.Namespace) -> int:
     from app.cli.measuring_pairs import measure_pairs
-    from app.session.turns import DEFAULT_PAIRS, PairPlan
+    from app.session.interleaved import DEFAULT_PAIRS, PairPlan
 
     order = PairPlan(arguments.pairs or DEFAULT_PAIRS, arguments.max_s, _tolerance(arguments), arguments.force)
     return measure_pairs(
@@ -120,7 +120,7 @@ def exit_code(comparison: Comparison, *, is_inconclusive_failure: bool) -> int:
 
 
 def _read_sides(arguments: argparse.Namespace) -> PairResults:
-    from app.session.turns import PairResults
+    from app.session.interleaved import PairResults
     from app.storage.baselines import read_sides
 
     if arguments.pairs is not None:

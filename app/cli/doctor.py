@@ -17,7 +17,7 @@ def execute(arguments: argparse.Namespace) -> int:
     import msgspec
 
     from app.cli.tables import format_environment, format_table
-    from app.telemetry.machine_now import read_machine_state
+    from app.telemetry.machine_state import read_machine_state
     from app.wiring.machine import read_machine_metadata
 
     now, facts = read_machine_state(), read_machine_metadata()

@@ -38,9 +38,9 @@ from app.storage.bundle import is_valid_run_id
 from app.storage.checksums import write_checksums
 from app.storage.resuming import read_interrupted_run, reopen_run
 from app.storage.run_directory import REPORT_HTML, RunWriter, StoredRun, new_run_id, runs_home
-from app.wiring.local_parts import build_local_dependencies
+from app.wiring.dependencies import build_dependencies
+from app.wiring.local_dependencies import build_local_dependencies
 from app.wiring.local_spec import build_local_spec
-from app.wiring.parts import build_dependencies
 from app.wiring.spec import build_spec
 from app.wiring.stored_runs import load_stored_profile
 from app.wiring.workers import RemoteWorkers, build_gather

@@ -15,7 +15,7 @@ from app.records.comparison import Comparison
 from app.records.events import Event, Noted, PhaseChanged, RunFinished, RunStarted
 from app.reporting.comparison import format_pairs_name
 from app.session.control import CommandPoller
-from app.session.turns import PairPlan, PairResults, measure_in_turns
+from app.session.interleaved import PairPlan, PairResults, measure_in_turns
 from app.storage.comparisons import ComparisonWriter, comparisons_home
 from app.storage.run_directory import new_run_id
 from app.wiring.profile_runs import ProfileRuns, require_measurable_profile
@@ -27,7 +27,7 @@ def measure_pairs(
     compare: Callable[[PairResults], Comparison],
     report: Callable[[Comparison], int],
 ) -> int:
-    """Measure pairs of runs and return the exit code from `tell`, which receives the comparison.
+    """Measure pairs of runs and return the exit code from `report`, which receives the comparison.
 
     The runs are stored however the measurement ends.
     """

@@ -100,7 +100,7 @@ def _check(path: Path, today: datetime.date) -> int:
 
 
 def _import(path: Path, today: datetime.date) -> int:
-    from app.profiles.pricing.catalogue import encode_price_list, price_list_path
+    from app.profiles.pricing.catalog import encode_price_list, price_list_path
     from app.records.offers import PriceList
     from app.storage.run_directory import write_atomically
 
@@ -130,7 +130,7 @@ def _import(path: Path, today: datetime.date) -> int:
 
 def _previous_import() -> PriceList | None:
     """Return the list that an import replaces, or `None` if there is none that can be read."""
-    from app.profiles.pricing.catalogue import load_imported_prices
+    from app.profiles.pricing.catalog import load_imported_prices
 
     try:
         return load_imported_prices()
@@ -140,7 +140,7 @@ def _previous_import() -> PriceList | None:
 
 def _read(path: Path, today: datetime.date) -> ParsedPriceList:
     """Read a price list as it applies to the bundled catalog, because an import replaces the previous import."""
-    from app.profiles.pricing.catalogue import load_bundled_catalog
+    from app.profiles.pricing.catalog import load_bundled_catalog
     from app.profiles.pricing.currencies import find_currency_warnings
     from app.profiles.pricing.price_list import read_price_list
 
@@ -160,7 +160,7 @@ def _print_problems(reading: ParsedPriceList) -> None:
 
 
 def _row_counts(reading: ParsedPriceList) -> str:
-    from app.profiles.pricing.catalogue import load_bundled_catalog
+    from app.profiles.pricing.catalog import load_bundled_catalog
 
     known = {offer.key for offer in load_bundled_catalog().offers}
     changed = sum(row.key in known for row in reading.rows)

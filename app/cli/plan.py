@@ -57,7 +57,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def execute(arguments: argparse.Namespace) -> int:
     from app.planning.fleets import plan_fleets
     from app.profiles.pricing.currencies import find_currency_warnings
-    from app.wiring.parts import wall_now
+    from app.wiring.dependencies import wall_now
     from app.wiring.plan_changes import apply_change
     from app.wiring.planning import PlanRequest, build_question
 
@@ -133,7 +133,7 @@ def _show_relaxations(question: PlanQuestion) -> None:
 
 
 def _row(fleet: Fleet) -> tuple[Cell, ...]:
-    from app.planning.wording import format_share
+    from app.planning.formatting import format_share
 
     used, needed = fleet.utilisation_at_peak.value, fleet.usd_per_month_needed
     return (
@@ -164,7 +164,7 @@ def _show_what_if(plan: Plan, variations: dict[str, Plan]) -> None:
 
 
 def _what_if_row(change: str, plan: Plan, planned: Plan) -> tuple[Cell, ...]:
-    from app.planning.wording import format_share
+    from app.planning.formatting import format_share
 
     if plan.recommendation is None:
         return (change, "no offer fits", None, None, None)

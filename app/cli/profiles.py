@@ -55,7 +55,7 @@ def _show(arguments: argparse.Namespace) -> int:
 
 def _check(arguments: argparse.Namespace) -> int:
     from app.profiles.local import LocalProfile
-    from app.profiles.pricing.catalogue import load_catalog
+    from app.profiles.pricing.catalog import load_catalog
     from app.profiles.resolved import compute_profile_hash
     from app.wiring.planned_work import estimate_work
 
@@ -82,13 +82,13 @@ def _check(arguments: argparse.Namespace) -> int:
 
 
 def _impossible(profile: LocalProfile) -> tuple[ImpossibleVariant, ...]:
-    from app.wiring.impossible_cells import find_unrunnable_variants, inspect_models, local_machine
+    from app.wiring.unrunnable_variants import find_unrunnable_variants, inspect_models, local_machine
 
     return find_unrunnable_variants(profile, local_machine(), inspect_models(profile))
 
 
 def _try(arguments: argparse.Namespace) -> int:
-    from app.wiring.trying import check_target
+    from app.wiring.target_check import check_target
 
     profile = _read(arguments)[1]
     request_consent(profile, arguments.allow_secrets)

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
-from app.analysis.digits import format_number
+from app.analysis.number_format import format_number
 from app.analysis.run_progress import stage_duration_s, stage_elapsed_s
 from app.cli.streams import escape_controls, unescaped_stream
 from app.records.events import (

@@ -17,7 +17,7 @@ from reports.formats import BY_ID, REPORT_FORMATS
 
 if TYPE_CHECKING:
     from app.records.result import Result
-    from app.reporting.hiding import RedactedKind, RedactedReport
+    from app.reporting.redaction import RedactedKind, RedactedReport
     from app.storage.run_directory import StoredRun
     from reports.model import Definitions, PlanReport, Report
 
@@ -98,7 +98,7 @@ def _parse_seconds(text: str, flag: str) -> float:
         raise UsageError(f"{flag}: {error}", hint=error.hint) from None
 
 
-_KINDS = ("hosts", "models", "prompts")  # the same as in app.reporting.hiding, which takes too long to import here
+_KINDS = ("hosts", "models", "prompts")  # the same as in app.reporting.redaction, which takes too long to import here
 
 
 def _add_hide_argument(parser: argparse.ArgumentParser) -> None:
@@ -118,7 +118,7 @@ def redact_report(report: Report, result: Result, arguments: argparse.Namespace)
     """Redact a report, and list the redactions on standard error. Return `None` if nothing is to be redacted."""
     if arguments.hide is None:
         return None
-    from app.reporting.hiding import redact
+    from app.reporting.redaction import redact
 
     redacted = redact(report, result, arguments.hide)
     for redaction in redacted.redactions:

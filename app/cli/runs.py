@@ -251,7 +251,7 @@ def _rows(arguments: argparse.Namespace) -> list[dict[str, Any]]:
 
     from app.reporting.run_rows import filter_rows, list_deleted, list_runs
 
-    filters = {"words": " ".join(arguments.words), "tags": arguments.tags, "trust": arguments.trust}
+    filters = {"words": " ".join(arguments.words), "tags": arguments.tags, "validity": arguments.trust}
     if not arguments.deleted:
         return [to_builtins(row) for row in filter_rows(list_runs().rows, **filters)]
     return [

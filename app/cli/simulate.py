@@ -58,7 +58,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def execute(arguments: argparse.Namespace) -> int:
-    from app.wiring.parts import wall_now
+    from app.wiring.dependencies import wall_now
     from app.wiring.simulating import DayRequest, simulate_plan_day
 
     if arguments.csv is not None and not arguments.csv.parent.is_dir():

@@ -75,7 +75,7 @@ def escape_output() -> Iterator[None]:
 def unescaped_stream(stream: TextIO) -> TextIO:
     """Return the unescaped stream, for output that moves the cursor on purpose.
 
-    Texts of files must be passed through `without_controls` first.
+    Texts of files must be passed through `escape_controls` first.
     """
     return stream.stream if isinstance(stream, _EscapingStream) else stream
 

@@ -22,7 +22,7 @@ def execute(arguments: argparse.Namespace) -> int:
     from app.cli.signals import handle_stop_signals
     from app.errors import ExitCode
     from app.wiring.calibrating import join_command, local_capacity_per_worker
-    from app.wiring.joined import LentWorkers
+    from app.wiring.lent_workers import LentWorkers
     from app.wiring.workers import count_usable_workers
 
     join, count = (

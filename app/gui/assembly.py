@@ -5,23 +5,23 @@ from __future__ import annotations
 from PySide6.QtCore import QObject, Qt
 from PySide6.QtWidgets import QApplication
 
-from app.gui.collecting import GuiThreadGc
-from app.gui.deeds import ActionHandlers, build_action_specs
+from app.gui.action_specs import ActionHandlers, build_action_specs
 from app.gui.docks.gpu import GpuDock
 from app.gui.docks.job_queue import JobQueue
 from app.gui.docks.jobs import JobsDock
 from app.gui.docks.log import LogDock
 from app.gui.docks.machine_watch import MachineWatch
+from app.gui.file_opening import FileOpener
+from app.gui.gui_thread_gc import GuiThreadGc
 from app.gui.home.page import HomePage
 from app.gui.launching import RunLauncher
 from app.gui.navigation import Navigation
-from app.gui.opening import FileOpener
+from app.gui.page_routing import PageActions, PageRouter
 from app.gui.recovery import Recovery
 from app.gui.settings import apply_settings, open_settings
 from app.gui.status_bar import StatusBar
 from app.gui.theme import ThemeController
 from app.gui.window import Window
-from app.gui.wishes import PageActions, PageRouter
 
 _MIN_WIDTH_FOR_DOCKS_PX = 1600
 

@@ -54,8 +54,8 @@ def cell(value: object) -> str:
 
 
 def one_line(text: str, max_length: int = 200) -> str:
-    """Make untrusted text, such as the name of a run, safe to show: at most `most` characters, and each non-printable
-    character (line break, terminal escape) replaced by a space."""
+    """Make untrusted text, such as the name of a run, safe to show: at most `max_length` characters, and each
+    non-printable character (line break, terminal escape) replaced by a space."""
     cut = text[:max_length]
     return cut if cut.isprintable() else "".join(character if character.isprintable() else " " for character in cut)
 

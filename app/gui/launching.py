@@ -19,7 +19,7 @@ from PySide6.QtWidgets import QApplication, QDialog, QSystemTrayIcon, QWidget
 
 from app.gui.background import submit
 from app.gui.docks.job_queue import Job, JobQueue
-from app.gui.docks.job_words import turn_line
+from app.gui.docks.job_text import turn_line
 from app.gui.docks.machine_watch import MachineWatch
 from app.gui.live.state import LiveState
 from app.gui.navigation import Launch
@@ -30,7 +30,7 @@ from app.gui.widgets import button, hbox, label, vbox
 from app.gui.window import Window
 
 if TYPE_CHECKING:
-    from app.gui.compare.pairs_part import PairsPanel
+    from app.gui.compare.pairs_panel import PairsPanel
     from app.gui.compare.pairs_state import PairsState
     from app.gui.live.page import LivePage
 

@@ -30,8 +30,8 @@ def open_window(paths: tuple[Path, ...]) -> int:
     from PySide6.QtCore import QTimer
 
     from app.gui.crash_log import CrashLog, crash_notice
+    from app.gui.import_preloading import ImportPreloader
     from app.gui.interrupts import SignalHandler
-    from app.gui.warming import ImportPreloader
 
     application, window, parts = prepare()
     interrupts, crash_log = SignalHandler(window, application.quit), CrashLog(_data_folder())

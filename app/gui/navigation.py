@@ -47,7 +47,7 @@ class Navigation(QObject):
     page_requested = Signal(str)
     """Requests that the page with this `PageKey` is shown."""
     new_profile_requested = Signal(str)
-    """Requests a new profile of the kind "local" or "endpoint" on the Run page. Emitted after `page_wanted`, so that
+    """Requests a new profile of the kind "local" or "endpoint" on the Run page. Emitted after `page_requested`, so that
     the Run page exists."""
     launch_requested = Signal(object)
     """Requests that the engine of this `Launch` is started and watched."""

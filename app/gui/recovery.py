@@ -14,8 +14,8 @@ from app.gui.engine.launch import EngineProcess, build_not_resumed_notice, start
 from app.gui.navigation import Launch, Navigation
 
 if TYPE_CHECKING:
-    from app.gui.engine.reaping import Reaper
-    from app.storage.endings import Unfinished
+    from app.gui.engine.reaper import Reaper
+    from app.storage.run_states import Unfinished
 
 _KEY = "recovery/dismissed"
 _MAX_REMEMBERED = 200
@@ -78,8 +78,8 @@ class Recovery(QObject):
         engine = self._resumed
         if engine is None:
             return
-        from app.gui.engine.reaping import Reaper
-        from app.storage.endings import find_run_state
+        from app.gui.engine.reaper import Reaper
+        from app.storage.run_states import find_run_state
 
         code, ending = engine.poll(), find_run_state(engine.directory)
         if ending == "cut short" and code is None:
@@ -142,7 +142,7 @@ class Recovery(QObject):
 
 
 def _find_unfinished() -> tuple[Unfinished, ...]:
-    from app.storage.endings import find_unfinished_runs
+    from app.storage.run_states import find_unfinished_runs
 
     return find_unfinished_runs(datetime.now(UTC))
 

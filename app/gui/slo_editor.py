@@ -87,8 +87,8 @@ class SloEditor(QWidget):
     def show_slo(self, slo: tuple[str, ...], run_slo: tuple[str, ...], evaluated: Sequence[ObjectiveRow] = ()) -> None:
         """Show the objectives `slo` and their evaluation.
 
-        Lines are only rebuilt if their texts differ, so the cursor keeps its place. `own` is the SLO of the run;
-        `judged` are the evaluated objectives and gates.
+        Lines are only rebuilt if their texts differ, so the cursor keeps its place. `run_slo` is the SLO of the run;
+        `evaluated` are the evaluated objectives and gates.
         """
         self._run_slo = run_slo
         if self.texts() != slo and not self._is_editing():

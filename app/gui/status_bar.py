@@ -11,9 +11,9 @@ from PySide6.QtWidgets import QStatusBar, QToolButton, QWidget
 
 from app.gui.background import Latest
 from app.gui.docks.job_queue import JobQueue
-from app.gui.docks.job_words import phase_line, time_line
+from app.gui.docks.job_text import phase_line, time_line
+from app.gui.docks.machine_format import format_reading, gpu_title, shorten
 from app.gui.docks.machine_watch import MachineState, MachineWatch
-from app.gui.docks.machine_words import format_reading, gpu_title, shorten
 from app.gui.formatting import NOT_AVAILABLE, State, format_size, state_for_verdict
 from app.gui.navigation import Navigation
 from app.gui.widgets import restyle, tool_tip_text

@@ -189,7 +189,8 @@ class FrameTable(QTableView):
     """Table view that selects whole rows. Ctrl+C copies the selected rows, or all shown rows if none is selected."""
 
     def __init__(self, model: FrameModel, name: str, *, max_column_characters: int | None = None) -> None:
-        """Create the view. `widest` limits the initial width of a column, in characters; the user can widen it."""
+        """Create the view. `max_column_characters` limits the initial width of a column, in characters; the user can
+        widen it."""
         super().__init__()
         self._widest = max_column_characters
         self.frame_model = model

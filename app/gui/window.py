@@ -22,14 +22,14 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
+from app.gui.action_specs import Actions, ActionSpec
 from app.gui.command_palette import CommandPalette, Entry, action_entries
-from app.gui.deeds import Actions, ActionSpec
-from app.gui.dropping import DroppedFile, classify_path
+from app.gui.dropped_files import DroppedFile, classify_path
 from app.gui.icons import icon
+from app.gui.message_strip import MessageStrip
 from app.gui.navigation import Navigation, Notice, PageKey
 from app.gui.page import TITLES
 from app.gui.pages import Pages
-from app.gui.strip import MessageStrip
 from app.gui.theme import Theme, ThemeController
 from app.gui.widgets import hbox, label, vbox
 
@@ -145,7 +145,7 @@ class Window(QMainWindow):
 
     closed = Signal()
     files_dropped = Signal(object)
-    """Emits a `Dropped` for each dropped file."""
+    """Emits a `DroppedFile` for each dropped file."""
 
     def __init__(self, navigation: Navigation, theme_controller: ThemeController, settings: QSettings) -> None:
         super().__init__()

@@ -28,7 +28,7 @@ class ChildKilledError(MeasurementError):
 def run_child(description: str, module: str, *arguments: str, timeout_s: float) -> bytes:
     """Run a child process and return what it writes to standard output; raise the error that it reported.
 
-    `what` names the child in messages, as in "the measurement of digits.onnx".
+    `description` names the child in messages, as in "the measurement of digits.onnx".
     """
     overdue = threading.Event()
     with tempfile.TemporaryFile() as errors:
@@ -67,7 +67,7 @@ def run_child(description: str, module: str, *arguments: str, timeout_s: float) 
 def child_error(description: str, code: int, text: str, *, memory_hint: str = MEMORY_HINT) -> SizewiseError:
     """Return the error of a child that ended with this exit code and this standard error output.
 
-    `more_memory` is the hint if it seems to have run out of memory.
+    `memory_hint` is the hint if it seems to have run out of memory.
     """
     message = _line(text, "error: ")
     hint = _line(text, "hint: ")

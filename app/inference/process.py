@@ -52,7 +52,7 @@ class VariantProcess:
     """
 
     def __init__(self, description: str, job: VariantJob, *, environment: dict[str, str] | None = None) -> None:
-        """Start the process. `what` names it in messages; `environment` is added to that of this process."""
+        """Start the process. `description` names it in messages; `environment` is added to that of this process."""
         self._name = description
         self._started_ns = perf_counter_ns()
         self._process = start_module(
@@ -81,7 +81,7 @@ class VariantProcess:
         return self._started_ns
 
     def measure(self, plan: Measure, on_report: Callable[[MeasurementStarted | CallRows], None]) -> VariantMeasured:
-        """Run one scenario. `on_told` receives packed rows as they arrive, and a report when the warm-up is over."""
+        """Run one scenario. `on_report` receives packed rows as they arrive, and a report when the warm-up is over."""
         self._send(plan)
         limit_s = plan.max_warmup_s + 2 * plan.max_duration_s + _GRACE_S
         return self._next(VariantMeasured, limit_s, on_report)

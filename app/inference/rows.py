@@ -72,7 +72,7 @@ class StoredRows(_CircularRows):
     """Rows from a file.
 
     `feeds` maps the names of the model's inputs to arrays whose first axis is the row. `labels` has one value per row,
-    or is `None`. `whole` is passed with every call. Batches larger than `largest_batch` are copied.
+    or is `None`. `whole_inputs` is passed with every call. Batches larger than `largest_batch` are copied.
     """
 
     def __init__(

@@ -12,7 +12,7 @@ import numpy as np
 
 from app.errors import UsageError
 from app.inference.callers import BoundCaller, Caller, PlainCaller, PostProcess
-from app.inference.datasets.labelled import load_labeled_rows, select_calibration_rows
+from app.inference.datasets.labeled import load_labeled_rows, select_calibration_rows
 from app.inference.job import (
     CallRows,
     ComputeOutputs,

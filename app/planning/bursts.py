@@ -23,7 +23,7 @@ import numpy as np
 from app.analysis.columns import Floats
 from app.analysis.traces import compute_rate_per_s, unpack_times_s, unpack_token_pairs
 from app.planning.simulation.arrivals import iterate_poisson_arrivals, rank_normals, superpose
-from app.planning.simulation.replaying import Arrivals
+from app.planning.simulation.replay import Arrivals
 from app.records.traffic import Dispersion, TraceRows, Traffic
 
 

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import msgspec
 
 from app.planning.capacity import Capacity
+from app.planning.formatting import format_usd
 from app.planning.latency_curve import LatencyCurve, estimate_latency_at_peak
 from app.planning.pricing.ownership import compute_owned_cost
 from app.planning.rates import Refusal
@@ -35,7 +36,6 @@ from app.planning.sizing import (
     reaches_confidence,
     sustained_peak_per_s,
 )
-from app.planning.wording import format_usd
 from app.records.offers import Offer, PlanLimits, PriceKind
 from app.records.plan import RefusalId, RejectedBy, SloProbabilities
 from app.records.result import Estimate, Fleet
@@ -46,7 +46,7 @@ _LARGER_FLEETS = 4
 class Candidate(msgspec.Struct, frozen=True):
     """Offer that could serve the traffic.
 
-    `refused` and `refused_by` state which of the plan's limits it violates. `spot_spares` are the spares that are
+    `refused` and `rejected_by` state which of the plan's limits it violates. `spot_spares` are the spares that are
     needed only because spot instances are interrupted.
     """
 

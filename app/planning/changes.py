@@ -14,11 +14,11 @@ import numpy as np
 from app.analysis.columns import Floats
 from app.planning.candidates import Candidate
 from app.planning.demand import compute_year_rates_per_s
+from app.planning.formatting import format_number
 from app.planning.goals import Goals
 from app.planning.options import Option, get_candidate, list_options
 from app.planning.service_models.service_times import speed_up
 from app.planning.sizing import HOURS_PER_MONTH, Demand, count_instances_at_rate, sustained_peak_per_s
-from app.planning.wording import format_number
 from app.records.estimate import Basis
 from app.records.plan import Saving
 from app.records.plan_question import PlanQuestion
@@ -109,7 +109,7 @@ def combine_changes(changes: Iterable[WhatIfChange]) -> WhatIfChange:
 
 
 def variant_change(name: str, per_s: float, baseline_per_s: float, basis: Basis = "measured") -> WhatIfChange:
-    """Describe a precision, batching window or smaller model that sustains `per_s` instead of `than_per_s`."""
+    """Describe a precision, batching window or smaller model that sustains `per_s` instead of `baseline_per_s`."""
     factor = per_s / baseline_per_s
     return WhatIfChange(name, basis, f"{factor:.2f} × the present rate inside the SLO, {basis}", capacity_factor=factor)
 
@@ -233,7 +233,7 @@ def _savings_of_targets(best: Option, demand: Demand, question: PlanQuestion, go
 
 def _batching_window_change(best: Option, question: PlanQuestion, goals: Goals) -> Iterator[WhatIfChange]:
     """Yield the batching window at which one replica sustains most according to the formulas, if it is another one."""
-    from app.planning.formulae import estimate_rate_within_slo
+    from app.planning.formulas import estimate_rate_within_slo
 
     fit, router = best.target.fit, question.limits.router
     service = None if fit is None else speed_up(fit.laws[0].service, get_candidate(best).capacity.speed)

@@ -9,20 +9,20 @@ import msgspec.structs
 import numpy as np
 
 from app.errors import UsageError
+from app.planning.formatting import format_number
 from app.planning.scaling.arrivals import Minute, iterate_arrivals, iterate_trace
 from app.planning.scaling.autoscaling import Decide, build_autoscaler, count_initial_replicas, max_replicas
 from app.planning.scaling.cell import choose_divisor, divide_autoscaler, divide_operations
-from app.planning.scaling.lives import ReplicaPool
+from app.planning.scaling.lifecycle import ReplicaPool
 from app.planning.scaling.meters import MinuteMeter, SlotMeter
-from app.planning.scaling.operated import OperatedFleet, compute_rollout_limits
+from app.planning.scaling.operated_fleet import OperatedFleet, compute_rollout_limits
 from app.planning.service_models.service_times import compute_fleet_normals
 from app.planning.simulation.compiled import Floats
 from app.planning.simulation.design import FleetDesign, compute_max_throughput_per_s
 from app.planning.simulation.histogram import compute_quantile_s
+from app.planning.simulation.results import get_histogram
 from app.planning.simulation.serving import advance_to, get_totals, serve
 from app.planning.simulation.state import Fleet, create_fleet
-from app.planning.simulation.tallying import get_histogram
-from app.planning.wording import format_number
 from app.records.day import DayMinute, DayOutcome, DayTotals
 from app.records.scaling import Autoscaler, Fixed, Keda, Knative, Operations
 from app.records.service import RequestService
@@ -59,10 +59,10 @@ def play_day(
 ) -> DayOutcome:
     """Simulate one day of a fleet.
 
-    There are as many bins as rates, starting `start_s` after midnight. `shape` is the shape of a gamma factor by which
-    the rates vary, drawn anew every `modulated_s`; `None` gives Poisson arrivals. With `rows` a trace's requests arrive
-    instead; if they have tokens, the design's lengths are theirs, row by row. `tell` is called after each minute with
-    the share of the arrivals simulated so far.
+    There are as many bins as rates, starting `start_s` after midnight. `modulation_shape` is the shape of a gamma
+    factor by which the rates vary, drawn anew every `modulation_window_s`; `None` gives Poisson arrivals. With `rows` a
+    trace's requests arrive instead; if they have tokens, the design's lengths are theirs, row by row. `on_progress` is
+    called after each minute with the share of the arrivals simulated so far.
 
     The replica at place i has the design's service i, modulo their number. Control acts between slots: a replica that
     becomes ready, fails or is removed does so at the beginning of the next slot, while its cost is exact.

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 import msgspec
 
 from app.planning.candidates import Candidate
+from app.planning.formatting import format_number, format_share, format_usd
 from app.planning.options import Option, get_candidate
 from app.planning.pricing.ownership import break_even_owned, break_even_volume
 from app.planning.sizing import (
@@ -20,7 +21,6 @@ from app.planning.sizing import (
     count_instances,
     sustained_peak_per_s,
 )
-from app.planning.wording import format_number, format_share, format_usd
 from app.records.checks import Check
 from app.records.offers import ApiPrice, CapacityCurve, PlanLimits
 from app.records.plan import CapacityKnowledge

@@ -19,16 +19,16 @@ from app.analysis.token_samples import unpack_pairs
 from app.analysis.traces import WINDOW_S, unpack_token_pairs
 from app.planning.bursts import Bursts, burst_factor, draw_arrivals, fluid_rate_per_s, is_bursty
 from app.planning.demand import peak_per_s
-from app.planning.formulae import MIN_LOAD, estimate_rate_within_slo, max_sequences_in_flight
+from app.planning.formulas import MIN_LOAD, estimate_rate_within_slo, max_sequences_in_flight
 from app.planning.goals import Goal, Goals, build_goals
 from app.planning.service_models.evidence import RUN_TO_RUN_SIGMA, Z80, Evidence
-from app.planning.service_models.service_laws import with_parameters
+from app.planning.service_models.families import with_parameters
 from app.planning.service_models.service_times import speed_up
 from app.planning.service_models.stage_effect import compute_stage_effect, find_crossing
 from app.planning.simulation.design import FleetDesign, SimulatedClass, compute_max_throughput_per_s
-from app.planning.simulation.replaying import Arrivals, ReplayResult, replay
+from app.planning.simulation.replay import Arrivals, ReplayResult, replay
+from app.planning.simulation.results import ClassOutcome
 from app.planning.simulation.steady import CELL, SteadyOutcome, simulate_steady
-from app.planning.simulation.tallying import ClassOutcome
 from app.records.offers import Router
 from app.records.service import FittedService, ServiceFit, ServiceModel, TokenService
 from app.records.traffic import Dispersion, TokenLengths, TraceRows, Traffic

@@ -13,6 +13,7 @@ import msgspec
 from app.planning.candidates import RefusedOffer, build_fleet, build_refused_fleet, compute_ranking_cost, list_fleets
 from app.planning.changes import plan_savings
 from app.planning.explanation import Selection, build_recommendation, explain_break_even
+from app.planning.formatting import format_number
 from app.planning.goals import Goals, ShouldContinue, always_continue, build_goals
 from app.planning.knowledge import SloEvidence, assess_knowledge, collect_slo_evidence
 from app.planning.options import Option, get_candidate, list_options
@@ -26,7 +27,6 @@ from app.planning.risk import check_price
 from app.planning.sensitivity import compute_sensitivity
 from app.planning.service_models.measured import add_measured_tokens
 from app.planning.sizing import Demand, build_demand
-from app.planning.wording import format_number
 from app.records.plan import CapacityKnowledge, Fleet, Plan
 from app.records.plan_question import MeasuredTarget, PlanQuestion
 
@@ -37,8 +37,8 @@ def plan_fleets(
     """Compute the plan for a question.
 
     Feasible fleets come first in `offers`, cheapest first; excluded ones follow with the reason. A preview uses only
-    the formulas and takes at most 200 ms; otherwise the leading offers are simulated, and `wanted` is called between
-    simulations. Raises NoLongerWantedError once it returns False.
+    the formulas and takes at most 200 ms; otherwise the leading offers are simulated, and `should_continue` is called
+    between simulations. Raises NoLongerWantedError once it returns False.
     """
     question = add_measured_tokens(question)
     demand = build_demand(question.traffic, question.limits, question.today)

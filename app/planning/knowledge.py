@@ -10,10 +10,10 @@ import msgspec
 
 from app.analysis.sample_size import needed_samples
 from app.planning.capacity import Capacity
+from app.planning.formatting import format_number
 from app.planning.goals import Goal, Goals
 from app.planning.service_models.evidence import Z80, Evidence, collect_evidence
 from app.planning.sizing import Demand, estimate_instance_range
-from app.planning.wording import format_number
 from app.records.plan import CapacityKnowledge, KnowledgeReason, KnowledgeState, NextMeasurement, Spread
 from app.records.plan_question import MeasuredTarget
 from app.records.result import Objective

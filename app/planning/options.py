@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from app.planning.assumed_model import build_assumed_target, compute_assumed_capacity
 from app.planning.candidates import Candidate, RefusedOffer, evaluate_offer
 from app.planning.capacity import Capacity, extrapolate_capacity
 from app.planning.goals import Goals, ShouldContinue, always_continue, build_goals
@@ -14,7 +15,6 @@ from app.planning.latency_curve import LatencyCurve, build_latency_curve
 from app.planning.rates import Refusal
 from app.planning.risk import Risk
 from app.planning.sizing import Demand
-from app.planning.supposed import build_assumed_target, compute_assumed_capacity
 from app.records.metrics import format_metric
 from app.records.offers import CapacityCurve, Offer
 from app.records.plan_question import MeasuredTarget, PlanQuestion
@@ -22,7 +22,7 @@ from app.records.result import Hardware
 from app.records.service import TokenService
 
 if TYPE_CHECKING:
-    from app.planning.settling import FleetSizer
+    from app.planning.fleet_sizer import FleetSizer
 
 _MIN_SIMULATED = 5
 _MAX_SIMULATED = 12
@@ -74,7 +74,7 @@ def _build_sizer(
     from app.planning.fleet_rate import (
         build_fleet_shape,
     )  # imported here because the simulation takes a second to import
-    from app.planning.settling import FleetSizer
+    from app.planning.fleet_sizer import FleetSizer
 
     shape = build_fleet_shape(question.traffic, goals, question.limits.router, demand.peak_per_s)
     return FleetSizer(shape, demand, should_continue, question.slo)

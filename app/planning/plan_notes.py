@@ -9,10 +9,10 @@ from typing import get_args
 
 from app.analysis.traces import WINDOW_S, compute_rate_per_s
 from app.planning.capacity import Capacity
+from app.planning.formatting import format_number, format_service_model
 from app.planning.goals import Goals
 from app.planning.service_models.measured import build_measured_tokens
 from app.planning.sizing import HOURS_PER_MONTH, Demand
-from app.planning.wording import format_number, format_service_model
 from app.records.plan import Fleet, RejectedBy
 from app.records.plan_question import MeasuredTarget, PlanQuestion
 from app.records.service import RequestService, ServiceModel

@@ -12,7 +12,7 @@ import numpy as np
 from app.analysis.columns import Floats
 from app.planning.bursts import find_modulation
 from app.planning.day import play_day
-from app.planning.day_words import format_day, format_day_notes, format_request_counts
+from app.planning.day_text import format_day, format_day_notes, format_request_counts
 from app.planning.fleet_rate import build_design
 from app.planning.planned_fleet import BIN_S, PlannedFleet, compute_day_rates, required_share
 from app.planning.simulation.design import FleetDesign
@@ -41,7 +41,7 @@ class DayOptions(msgspec.Struct, frozen=True):
 def simulate_day(
     planned: PlannedFleet, question: PlanQuestion, day: DayOptions, on_progress: Callable[[float], None] | None = None
 ) -> SimulatedDay:
-    """Simulate the day. `tell` is called from time to time with the share of the day simulated so far."""
+    """Simulate the day. `on_progress` is called from time to time with the share of the day simulated so far."""
     rates = compute_day_rates(question, day.date)
     rows = question.traffic.rows
     modulation = None if rows is not None else find_modulation(question.traffic)

@@ -14,6 +14,7 @@ import numpy as np
 
 from app.analysis.columns import Floats
 from app.errors import UsageError
+from app.planning.assumed_model import build_assumed_target
 from app.planning.capacity import extrapolate_capacity
 from app.planning.demand import compute_rates_per_s, compute_year_rates_per_s
 from app.planning.fleet_rate import FleetShape, build_design, build_fleet_shape, simulate_fleet
@@ -23,7 +24,6 @@ from app.planning.service_models.measured import add_measured_tokens
 from app.planning.service_models.service_times import speed_up
 from app.planning.simulation.design import compute_max_throughput_per_s
 from app.planning.sizing import get_planned_rate_per_s
-from app.planning.supposed import build_assumed_target
 from app.records.plan import Fleet, Plan
 from app.records.plan_question import MeasuredTarget, PlanQuestion
 from app.records.scaling import PlannedReplica

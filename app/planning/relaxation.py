@@ -9,7 +9,7 @@ import msgspec
 
 from app.analysis.objectives import get_unit
 from app.planning.fleets import plan_fleets
-from app.planning.wording import format_number, format_usd
+from app.planning.formatting import format_number, format_usd
 from app.records.metrics import format_metric
 from app.records.offers import PlanLimits
 from app.records.plan import Fleet

@@ -9,10 +9,10 @@ import msgspec
 
 from app.planning.candidates import Candidate
 from app.planning.capacity import Capacity
+from app.planning.formatting import format_number
 from app.planning.goals import Goals
 from app.planning.options import Option, get_candidate
 from app.planning.sizing import HOURS_PER_MONTH, Z80, Demand, count_instances_at_rate
-from app.planning.wording import format_number
 from app.records.offers import Router
 from app.records.plan import SensitivityRange
 from app.records.plan_question import PlanQuestion
@@ -121,7 +121,7 @@ def _model_inputs(
 
 
 def _formula_rate(option: Option, goals: Goals, router: Router) -> float:
-    from app.planning.formulae import estimate_rate_within_slo
+    from app.planning.formulas import estimate_rate_within_slo
     from app.planning.service_models.service_times import speed_up
 
     fit, candidate = option.target.fit, get_candidate(option)

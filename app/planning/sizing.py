@@ -110,7 +110,7 @@ def compute_probabilities(needed: int, capacity: Capacity, demand: Demand) -> Sl
 
 
 def compute_spot_probabilities(instances: int, spares: int, capacity: Capacity, demand: Demand) -> SloProbabilities:
-    """Return the probabilities of `chances_of` for spot instances.
+    """Return the probabilities of `compute_probabilities` for spot instances.
 
     Each of them is unavailable for a share of the time. The spares replace interrupted instances; beyond the spares
     fewer instances serve the peak.

@@ -37,7 +37,7 @@ def edit(text: str, path: KeyPath, value: Any) -> EditedText:
 
 
 def rewrite(text: str, target: dict[str, Any]) -> EditedText:
-    """Change a valid document `text` so that it holds the values of `wanted`, leaving equal values untouched."""
+    """Change a valid document `text` so that it holds the values of `target`, leaving equal values untouched."""
     edited = text
     for path, value in list(_changes(_read(text), target, ())):
         changed = _apply_change(edited, path, value)

@@ -20,7 +20,7 @@ from pydantic import (
     model_validator,
 )
 
-from app.analysis.digits import format_number
+from app.analysis.number_format import format_number
 from app.profiles import units
 from app.profiles.problems import BadValueError
 from app.profiles.rates import (

@@ -19,7 +19,7 @@ from app.profiles.endpoint import HardwareSettings
 from app.profiles.gates import find_objective_problem
 from app.profiles.local import LocalProfile
 from app.profiles.plan import LanguageModelFile, PlanSettings, build_assumed_model
-from app.profiles.pricing.catalogue import check_provider, check_region, find_accelerator, find_offer, load_catalog
+from app.profiles.pricing.catalog import check_provider, check_region, find_accelerator, find_offer, load_catalog
 from app.profiles.problems import BadValueError, UnknownKeyError, did_you_mean
 from app.profiles.profile import PROFILES, Profile, find_protocol
 from app.profiles.settings import Listed, ObjectiveText, Settings
@@ -102,7 +102,7 @@ def load_profile(
 ) -> Profile:
     """Load a profile from a file, with overrides of the form `a.b.c=value`. Raises ProfileError.
 
-    Paths in the profile and in overrides are relative to the profile's folder. Offers are looked up in `catalogue`, or
+    Paths in the profile and in overrides are relative to the profile's folder. Offers are looked up in `catalog`, or
     in the default catalogue.
     """
     return _validate_source(_read(path, overrides), files_must_exist, catalog)
@@ -111,7 +111,7 @@ def load_profile(
 def load_profile_text(content: bytes, source_path: Path, overrides: Sequence[str] = ()) -> Profile:
     """Load a profile that is not in a file. Raises ProfileError.
 
-    `place` names the profile in errors; paths in it are relative to the folder of `place`.
+    `source_path` names the profile in errors; paths in it are relative to the folder of `source_path`.
     """
     return _validate_source(_parse(content, source_path, overrides), True)
 
@@ -190,7 +190,7 @@ def _trace_traffic(path: Path) -> TrafficSettings:
 
 
 def load_values(values: dict[str, Any], source_name: str, overrides: Sequence[str] = ()) -> Profile:
-    """Load a profile from values; errors name `place`, and paths are relative to the working directory."""
+    """Load a profile from values; errors name `source_name`, and paths are relative to the working directory."""
     source = _Source(Path(source_name), Document(values, {}), {})
     for text in overrides:
         _override(source, text)

@@ -68,7 +68,7 @@ def _kind(path: Path) -> str:
 def read_table(path: Path, column_names: frozenset[str]) -> TraceTable:
     """Read a trace file as a table. Raises ProfileError.
 
-    `wanted` holds the case-folded names of the columns to keep from JSON lines.
+    `column_names` holds the case-folded names of the columns to keep from JSON lines.
     """
     try:
         content = _content(path)
@@ -331,7 +331,7 @@ def read_trace_facts(path: Path) -> TraceStatistics:
 
 
 def read_trace_rows(path: Path) -> TraceRows:
-    """Return the requests of a trace that a plan replays. Raises BadValueError like `facts_of_trace`."""
+    """Return the requests of a trace that a plan replays. Raises BadValueError like `read_trace_facts`."""
     return _facts_and_rows(path)[1]
 
 

@@ -18,7 +18,7 @@ TOOL_METRICS = {
     "requests_per_s": "1/s",
     "output_tokens_per_s": "tokens/s",
 }
-"""Metric names that tools print, with their units. The same name has different definitions: see `ToolNumbers.why`."""
+"""Metric names that tools print, with their units. The same name has different definitions: see `ToolMetrics.why`."""
 
 
 class ToolMetrics(msgspec.Struct, frozen=True, kw_only=True):

@@ -5,6 +5,7 @@ Definitions of latency, service time, send lag and the rates are in docs/metrics
 
 from __future__ import annotations
 
+import re
 from typing import Literal
 
 import msgspec
@@ -199,6 +200,33 @@ _ALL = (
            "memory in use in one MIG instance of a GPU", ("beside", "device")),
 )  # fmt: skip
 
+LABELS = {
+    "latency_ms": "latency", "service_ms": "service time", "first_byte_ms": "time to first byte",
+    "ttft_ms": "TTFT", "ttft_service_ms": "TTFT from send", "ttfo_ms": "TTFO", "icl_ms": "inter-chunk latency",
+    "itl_ms": "ITL", "tpot_ms": "TPOT", "output_tokens_per_s": "output throughput",
+    "coalesced_share": "coalesced chunks", "send_lag_ms": "send lag", "goodput_share": "goodput share",
+    "offered_per_s": "offered rate", "achieved_per_s": "send rate", "completed_per_s": "throughput",
+    "good_per_s": "goodput", "throughput_per_s": "throughput", "session_build_ms": "session creation",
+    "prepare_ms": "batch preparation", "copy_in_ms": "copy to device", "execute_ms": "model execution",
+    "copy_out_ms": "copy from device", "post_process_ms": "post-processing", "accuracy_kept": "accuracy retained",
+    "host_cpu_percent": "host CPU", "energy_j": "energy", "idle_power_w": "idle power",
+    "energy_j_per_inference": "energy per inference",
+    "energy_above_idle_j_per_inference": "energy above idle per inference",
+    "energy_j_per_output_token": "energy per output token",
+    "energy_above_idle_j_per_output_token": "energy above idle per output token",
+    "server_kv_cache_percent": "server KV cache", "scrape_ok": "scrapes that succeeded", "scrape_ms": "scrape time",
+    "gpu_utilisation_percent": "GPU utilization", "gpu_memory_busy_percent": "GPU memory busy",
+    "gpu_sm_clock_mhz": "GPU SM clock", "gpu_pcie_tx_mb_per_s": "GPU PCIe sent",
+    "gpu_pcie_rx_mb_per_s": "GPU PCIe received", "gpu_mig_memory_gib": "GPU MIG memory",
+    "gpu_throttled_share": "GPU throttled", "gpu_busy_share": "GPU busy", "gpu_idle_share": "GPU idle",
+    "max_rate_within_slo": "max rate within SLO", "usd_per_month": "monthly cost",
+    "usd_per_1k_inferences": "cost per 1k inferences", "usd_per_1m_tokens": "cost per 1M tokens",
+}  # fmt: skip
+"""Display names of metrics whose identifier, without its unit, does not read well."""
+_UNIT_SUFFIX = re.compile("_(ms|s|gib|percent|share|cores|w|j|c|mhz|mb_per_s|bytes_per_s)$")
+_UPPER = {"cpu": "CPU", "gpu": "GPU", "ecc": "ECC"}
+_DISPLAY_UNITS = {"1/s": "req/s", "tokens/s": "tok/s"}
+
 METRICS: dict[str, Metric] = {metric.name: metric for metric in _ALL}
 
 _RUN_METRICS = (
@@ -217,6 +245,18 @@ def format_metric(name: str, aggregate: str | None = None) -> str:
     two parts."""
     metric, dot, part = name.partition(".") if aggregate is None else (name, ".", aggregate)
     return f"{metric}{dot}{part.replace('_', '.')}"
+
+
+def metric_label(name: str, aggregate: str | None = None) -> str:
+    """Return the display name of a metric, such as `p99.9 latency` for `latency_ms.p99_9` or its two parts."""
+    metric, _, part = name.partition(".") if aggregate is None else (name, ".", aggregate)
+    words = LABELS.get(metric) or " ".join(_UPPER.get(word, word) for word in _UNIT_SUFFIX.sub("", metric).split("_"))
+    return f"{part.replace('_', '.')} {words}" if part else words
+
+
+def display_unit(unit: str) -> str:
+    """Return a unit of the catalog as people write it: `req/s` for `1/s`, `tok/s` for `tokens/s`, `%` for a share."""
+    return "%" if unit == "share" else _DISPLAY_UNITS.get(unit, unit)
 
 
 def find_metrics(trait: Trait) -> tuple[str, ...]:

@@ -20,6 +20,7 @@ from app.records.estimate import TokenSample
 from app.records.estimate import Variant as Variant
 from app.records.gpu import MigInstance
 from app.records.local import LocalResult
+from app.records.metrics import METRICS, RUN_METRICS, display_unit, metric_label
 from app.records.plan import Fleet as Fleet
 from app.records.plan import Plan as Plan
 from app.records.plan import Recommendation as Recommendation
@@ -69,6 +70,17 @@ class Objective(msgspec.Struct, frozen=True):
     def name(self) -> str:
         """Identifier of the metric and its aggregate, such as `latency_ms.p99_9`."""
         return self.metric if self.aggregate is None else f"{self.metric}.{self.aggregate}"
+
+    @property
+    def label(self) -> str:
+        """Display text, such as `p95 latency < 50 ms`; stored files and profiles have `text`."""
+        metric = METRICS.get(self.metric) or RUN_METRICS.get(self.metric)
+        is_share = self.is_change or self.of is not None or (metric is not None and metric.unit == "share")
+        limit = f"{self.limit * 100:.12g} %" if is_share else f"{self.limit:.12g}"
+        unit = "" if is_share or metric is None else f" {display_unit(metric.unit)}"
+        change = "change of " if self.is_change else ""
+        share = "" if self.of is None else f" of {metric_label(self.of)}"
+        return f"{change}{metric_label(self.name)} {self.comparator} {limit}{unit}{share}"
 
 
 class ObjectiveResult(msgspec.Struct, frozen=True):

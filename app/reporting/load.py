@@ -61,7 +61,7 @@ def choose_latency_metric(result: Result) -> str:
 
 
 def build_stage_row(stage: Stage, curve: model.CurveLabels, latency_metric: str, start_ns: int) -> model.StageRow:
-    """Return the row of a stage; `times` is the metric of its percentiles."""
+    """Return the row of a stage; `latency_metric` is the metric of its percentiles."""
     trust = stage.verdict.status
     return model.StageRow(
         name=stage.name,

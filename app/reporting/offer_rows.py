@@ -9,7 +9,7 @@ import msgspec
 
 from app.planning.pricing.ownership import price_catalog
 from app.planning.risk import price_age_days
-from app.profiles.pricing.catalogue import (
+from app.profiles.pricing.catalog import (
     NO_ACCELERATOR,
     check_provider,
     check_region,

@@ -27,10 +27,10 @@ from app.records.stage import StageData
 from app.reporting.recovery import RecoveredData, mark_damaged, recover_result
 from app.reporting.report import build_report
 from app.reporting.stored import COMMAND
+from app.storage.integrity import Damage, build_damaged_error
 from app.storage.labels import read_labels
 from app.storage.names import ENVIRONMENT, EVENTS, REQUESTS, RESULT, SPEC, TELEMETRY
 from app.storage.run_directory import StoredRun
-from app.storage.seals import Damage, build_damaged_error
 from reports.model import Report
 
 _SKIPPED_COLUMNS = ("reused", "worker")

@@ -9,8 +9,8 @@ import msgspec
 import pyarrow as pa
 
 from app import __version__
-from app.analysis.answering import mark_headline
 from app.analysis.gating import build_exit
+from app.analysis.headline import mark_headline
 from app.analysis.local.variants import NO_BEST_TEXTS, mark_variant_headlines
 from app.analysis.validity import compute_verdict
 from app.errors import ExitCode, ProfileError, UsageError
@@ -28,13 +28,13 @@ from app.records.events import (
 )
 from app.records.local import LocalResult
 from app.records.result import Cause, Check, Clock, Result, Target, Tool, Verdict
+from app.storage.integrity import Damage
 from app.storage.run_directory import EVENTS, StoredRun
-from app.storage.seals import Damage
 from reports.formatting import format_count_noun
 
 
 class RecoveredData(msgspec.Struct, frozen=True, kw_only=True):
-    """Extent of the recovered data. `rows_left_out` belong to a stage that did not finish and are in no number."""
+    """Extent of the recovered data. `unused_rows` belong to a stage that did not finish and are in no number."""
 
     started: int
     finished: int
@@ -92,7 +92,7 @@ def recover_result(run: StoredRun, events: Sequence[Event], table: pa.Table) -> 
 def mark_damaged(result: Result, damage: Sequence[Damage], excluded_stages: Sequence[str] = ()) -> Result:
     """Return the result as INVALID, with the damaged files as the first reason.
 
-    It also names the stages `left_out` for missing rows.
+    It also names the stages `excluded_stages` for missing rows.
     """
     files = "; ".join(damaged.text for damaged in damage)
     sentence = f"DAMAGED: {files}. What is shown is of the files that are whole."

@@ -64,8 +64,8 @@ def build_report(
 ) -> model.Report:
     """Build the report of a run, complete or interrupted.
 
-    `rows` and `telemetry` may be empty; `read` are the rows to draw, where they have been read already; `unverified`
-    are the run's files without a checksum.
+    `rows` and `telemetry` may be empty; `stage_rows` are the rows to draw, where they have been read already;
+    `unverified` are the run's files without a checksum.
     """
     spec, requests = read_spec(spec_text), read_request_times(rows, result, stage_rows)
     times, start_ns = choose_latency_metric(result), result.time_zero_ns

@@ -75,7 +75,7 @@ def read_request_times(
 ) -> RequestTimes | None:
     """Return the times of the requests; `None` without requests.
 
-    `read` are the same rows where they have been read already, or those of them to draw.
+    `stage_rows` are the same rows where they have been read already, or those of them to draw.
     """
     if len(rows) == 0:
         return None
@@ -86,7 +86,7 @@ def read_request_times(
 
 
 def build_load_series(requests: RequestTimes | None, latency_metric: str = "latency_ms") -> model.LoadSeries | None:
-    """Return series with at most MAX_POINTS bins; `times` is the metric of the percentiles."""
+    """Return series with at most MAX_POINTS bins; `latency_metric` is the metric of the percentiles."""
     if requests is None:
         return None
     rows, intended_s = requests.rows, requests.seconds(requests.rows.intended_ns)

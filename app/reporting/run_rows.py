@@ -163,7 +163,7 @@ def measure_size(directory: Path) -> int:
 def filter_rows(
     rows: Iterable[RunRow], *, words: str = "", tags: Iterable[str] = (), validity: str | None = None
 ) -> tuple[RunRow, ...]:
-    """Return the rows that contain every word, have every tag, and have the validity `trust`."""
+    """Return the rows that contain every word, have every tag, and have the validity `validity`."""
     search_words, required_tags = words.casefold().split(), set(tags)
     return tuple(
         row

@@ -26,7 +26,7 @@ _DESCRIPTIONS = {
 def write_sidecars(report: Report, run: Path, page: Path, rename: Callable[[str], str] | None = None) -> Report:
     """Write the files and return the report with links to them.
 
-    They are named after `page`, in its folder. `run` is the directory of the rows; `renamed` changes their texts.
+    They are named after `page`, in its folder. `run` is the directory of the rows; `rename` changes their texts.
     """
     downloads = []
     for stream, schema, kind in ((REQUESTS, REQUEST_SCHEMA, "request"), (CALLS, CALL_SCHEMA, "call")):

@@ -6,7 +6,7 @@ outcome of the others.
 
 from __future__ import annotations
 
-from app.analysis.answering import find_heaviest_passed, find_lightest_failed
+from app.analysis.headline import find_heaviest_passed, find_lightest_failed
 from app.analysis.local.variants import NO_BEST_TEXTS, find_missed
 from app.analysis.max_rate import describe_failure
 from app.errors import ExitCode

@@ -22,7 +22,7 @@ _OPEN_PATHS = ("/v2/health/live", "/v2/health/ready")
 
 
 def resolve_token(address: str, explicit_token: str | None) -> str | None:
-    """Return the token that requests must carry: `given`, or a new one if other machines can reach `address`.
+    """Return the token that requests must carry: `explicit_token`, or a new one if other machines can reach `address`.
 
     `None` on a loopback address without a given token.
     """

@@ -15,8 +15,8 @@ import numpy as np
 import pyarrow as pa
 
 from app.records.calibration import CalibrationStep, Ceiling, LoadKind
+from app.session.dependencies import Load, NullServer
 from app.session.interruption import Interruption
-from app.session.parts import Load, NullServer
 from app.telemetry.processes import CoreUse
 from loadgen.records import REQUEST_SCHEMA, Endpoint, OpenArrivals, StageEnded, StagePlan
 from loadgen.reference import null_streams

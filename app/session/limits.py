@@ -21,7 +21,7 @@ class LimitMonitor:
         return self._limits.abort_when
 
     def cap_duration_s(self, requested_s: float, now_ns: int) -> float:
-        """Return `wanted_s`, reduced to the time in seconds that the run may still take."""
+        """Return `requested_s`, reduced to the time in seconds that the run may still take."""
         if self._limits.duration_s is None:
             return requested_s
         return max(0.0, min(requested_s, self._limits.duration_s - (now_ns - self._started_ns) / 1e9))

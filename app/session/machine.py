@@ -18,9 +18,9 @@ from msgspec.structs import replace
 from app.records.estimate import Variant
 from app.records.result import Check, Environment, Gpu, Result, Window
 from app.records.telemetry import TELEMETRY_SCHEMA
+from app.session.dependencies import SessionDependencies
 from app.session.local.spec import LocalDependencies
-from app.session.parts import SessionDependencies
-from app.session.telling import RunLog
+from app.session.run_log import RunLog
 
 
 def find_gpus(variant: Variant, gpus: Iterable[Gpu]) -> tuple[Gpu, ...]:
@@ -65,7 +65,7 @@ class MachineMonitor:
     def __init__(
         self, parts: SessionDependencies | LocalDependencies, telling: RunLog, earlier_telemetry: pa.Table | None = None
     ) -> None:
-        """`earlier` holds the readings of a run that is being resumed."""
+        """`earlier_telemetry` holds the readings of a run that is being resumed."""
         self._parts, self._telling = parts, telling
         self._batches: list[pa.RecordBatch] = [] if earlier_telemetry is None else earlier_telemetry.to_batches()
 

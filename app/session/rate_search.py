@@ -8,7 +8,7 @@ from typing import Protocol
 
 import msgspec
 
-from app.analysis.digits import format_number
+from app.analysis.number_format import format_number
 from app.analysis.objectives import count_samples_needed
 from app.analysis.search import Probe, RateSearch, SearchOutcome
 from app.records.result import Objective, Stage
@@ -84,7 +84,7 @@ def next_probe(
 
 
 def step_duration_s(min_duration_s: float, rate_per_s: float, slo: tuple[Objective, ...]) -> float:
-    """Return the duration of a step in seconds: at least `wanted_s`, and long enough for the SLO's percentiles.
+    """Return the duration of a step in seconds: at least `min_duration_s`, and long enough for the SLO's percentiles.
 
     The expected number of Poisson arrivals is four standard deviations above the required number of samples: a
     percentile withheld for too few samples would fail a good rate."""

@@ -34,7 +34,7 @@ class Replay:
         return self._resumed_ns if self._left else self._now_ns() - self._gap_ns
 
     def pop_stage(self, resolved_stage: ResolvedStage) -> tuple[list[CompletedStage], CompletedStage | None]:
-        """Return the stored stage for `order`, or `None` if it was not measured.
+        """Return the stored stage for `resolved_stage`, or `None` if it was not measured.
 
         The list holds warm-ups of an earlier resumption that come before it and that the session does not request.
 

@@ -9,32 +9,32 @@ from contextlib import ExitStack
 import msgspec
 import pandas as pd
 
-from app.analysis.answering import accepted_hold_indices
 from app.analysis.gpu_use import add_gpu_metrics
+from app.analysis.headline import accepted_hold_indices
 from app.analysis.search import SearchOutcome
 from app.errors import ExitCode, MeasurementError, SizewiseError, UnavailableError, UsageError
 from app.records.calibration import LoadKind
 from app.records.interrupted import InterruptedRun
 from app.records.result import Check, Clock, Environment, Result, Stage, Window
-from app.session.ceilings import CapacityFinder, GeneratorCapacity
+from app.session.connection_demand import capacity_checks, require_capacity, timeout_notes
 from app.session.control import CommandPoller
-from app.session.forecast import capacity_checks, require_capacity, timeout_notes
-from app.session.gathering import worker_join_callback
+from app.session.dependencies import Emit, Load, SessionDependencies
+from app.session.generator_capacity import CapacityFinder, GeneratorCapacity
 from app.session.interruption import Interruption
 from app.session.limits import LimitMonitor
-from app.session.local.model import measure_standalone
+from app.session.local.standalone import measure_standalone
 from app.session.machine import MachineMonitor, measure_idle_baseline
-from app.session.outcome import RunMeasurements, build_result, collect_notes, require_comparable_machine
-from app.session.parts import Emit, Load, SessionDependencies
-from app.session.practice import PromptReuseMonitor
+from app.session.prompt_reuse import PromptReuseMonitor
 from app.session.rate_search import find_max_rate
 from app.session.replay import Replay
+from app.session.result import RunMeasurements, build_result, collect_notes, require_comparable_machine
+from app.session.run_log import RunLog
 from app.session.spec import RunSpec
-from app.session.stage_list import resolve_stages
+from app.session.stage_sequence import resolve_stages
 from app.session.stages import StageRunner
 from app.session.target import TargetRunner, WaitContext, classify_load_error
-from app.session.telling import RunLog
 from app.session.warmup import warm_up
+from app.session.worker_joining import worker_join_callback
 from loadgen.process import LoadError
 
 _CALIBRATION_MESSAGES: dict[LoadKind, str] = {

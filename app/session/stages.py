@@ -18,16 +18,16 @@ from app.records import events
 from app.records.interrupted import CompletedStage
 from app.records.result import Objective, Stage, StageKind
 from app.records.stage import StageData
-from app.session.ceilings import GeneratorCapacity
-from app.session.gathering import build_lost_stage, build_worker_facts
+from app.session.dependencies import Emit, Load, Store
+from app.session.generator_capacity import GeneratorCapacity
 from app.session.interruption import Interruption
 from app.session.limits import LimitMonitor
-from app.session.parts import Emit, Load, Store
-from app.session.practice import has_output_lengths
+from app.session.prompt_reuse import has_output_lengths
 from app.session.rates import MAX_ARRIVALS, Rates, peak_rate, single_rate
 from app.session.replay import Replay
 from app.session.spec import ResolvedStage
-from app.session.stage_watch import FirstErrorReporter, StageMonitor
+from app.session.stage_monitor import FirstErrorReporter, StageMonitor
+from app.session.worker_joining import build_lost_stage, build_worker_facts
 from loadgen.process import LoadError
 from loadgen.records import Arrivals, ClosedArrivals, OpenArrivals, StageEnded, StagePlan, TraceArrivals
 from loadgen.workloads import LocustWorkload, OipWorkload, OpenAiWorkload, SyntheticPrompts, Workload

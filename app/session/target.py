@@ -16,10 +16,10 @@ from app.analysis.validity import provider_check
 from app.errors import UnavailableError, UsageError
 from app.records import events
 from app.records.result import Check, ColdStart, Estimate
+from app.session.dependencies import Load, SessionDependencies, StartedServer
 from app.session.interruption import Interruption
-from app.session.parts import Load, SessionDependencies, StartedServer
+from app.session.run_log import RunLog
 from app.session.spec import RunSpec, StartSpec
-from app.session.telling import RunLog
 from loadgen.process import LoadError
 from loadgen.records import PreflightDone
 from loadgen.workloads import LocustWorkload
@@ -127,7 +127,7 @@ def wait_for_response(
 def estimate_cold_start(
     start_ns: int, ready_ns: int | None, first_response_ns: int | None, steady_ns: int | None, *, warms_up: bool = True
 ) -> ColdStart:
-    """Return the cold-start times in ms from `began_ns`, each without a value if it was not reached or not
+    """Return the cold-start times in ms from `start_ns`, each without a value if it was not reached or not
     measurable.
     """
     unsteady = "no three warm-up windows in a row agreed" if warms_up else "load.warmup is 0s"

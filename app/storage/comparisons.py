@@ -18,9 +18,9 @@ from app.records.comparison import Comparison
 from app.records.control import ControlCommand, ControlResponse
 from app.records.events import Event
 from app.storage.control import CommandInbox
-from app.storage.endings import find_run_state
 from app.storage.run_directory import EVENTS, runs_home, write_atomically
-from app.storage.whole_file import UnbufferedFile
+from app.storage.run_states import find_run_state
+from app.storage.unbuffered_file import UnbufferedFile
 
 COMPARISON = "comparison.json"
 _MAX_COMPARISONS = 20

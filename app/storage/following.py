@@ -104,7 +104,7 @@ class StreamFollower:
         self._offset: int | None = None
 
     def read_batches(self, max_batches: int) -> list[pa.RecordBatch]:
-        """Return the next complete batches, at most `most` of them."""
+        """Return the next complete batches, at most `max_batches` of them."""
         import pyarrow as pa
 
         batches: list[pa.RecordBatch] = []

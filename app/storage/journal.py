@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, BinaryIO
 import msgspec
 
 from app.storage.names import JOURNAL, OUTPUTS, SINGLE_WRITE_FILES, STREAMS
-from app.storage.whole_file import UnbufferedFile
+from app.storage.unbuffered_file import UnbufferedFile
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
@@ -37,7 +37,8 @@ class Journal:
     def __init__(self, directory: Path, kept_bytes: Mapping[str, int] | None = None) -> None:
         """Create the journal. Raises OSError.
 
-        For a run that is resumed, `kept` gives the bytes that remain of each stream; its other files remain unchanged.
+        For a run that is resumed, `kept_bytes` gives the bytes that remain of each stream; its other files remain
+        unchanged.
         """
         path = directory / JOURNAL
         self._lock = threading.Lock()
@@ -96,7 +97,7 @@ class JournalCheck(msgspec.Struct, frozen=True):
 
     `whole` maps each stream to the number of bytes, from its start, that are intact. A stream in `cut` or `changed` has
     an append that is missing or different after these; `changed` also holds the names of other changed files.
-    `is_journal_whole` is false if the journal lacks lines, or has a line that no engine wrote.
+    `is_journal_intact` is false if the journal lacks lines, or has a line that no engine wrote.
     """
 
     intact_bytes: dict[str, int]

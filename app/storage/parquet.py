@@ -21,7 +21,7 @@ _BATCHES_PER_GROUP = 256
 def write_parquet(stream: Path, schema: pa.Schema, path: Path, rename: Callable[[str], str] | None = None) -> int:
     """Write all complete batches of an Arrow stream to a Parquet file, and return the number of rows.
 
-    The file has the columns that the stream shares with `schema`, and `renamed` is applied to its texts. It is written
+    The file has the columns that the stream shares with `schema`, and `rename` is applied to its texts. It is written
     completely or not at all, and not written for a stream without rows.
     """
     from pyarrow import parquet

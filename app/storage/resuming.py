@@ -22,6 +22,7 @@ from app.records.events import (
 from app.records.interrupted import CompletedStage, InterruptedRun
 from app.records.telemetry import TELEMETRY_SCHEMA
 from app.storage.checksums import CHECKSUMS
+from app.storage.integrity import build_damaged_error
 from app.storage.journal import verify_journal
 from app.storage.names import JOURNAL
 from app.storage.run_directory import (
@@ -36,7 +37,6 @@ from app.storage.run_directory import (
     StoredRun,
     write_atomically,
 )
-from app.storage.seals import build_damaged_error
 from app.storage.streams import find_stage_spans
 from loadgen.records import REQUEST_SCHEMA
 

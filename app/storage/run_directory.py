@@ -26,6 +26,7 @@ from app.records.events import Event, RunFinished, RunStarted, StageFinished, Va
 from app.records.result import Artifact, Environment, Result
 from app.records.telemetry import TELEMETRY_SCHEMA
 from app.storage.control import CommandInbox, is_engine_alive, remove_control
+from app.storage.integrity import Damage, build_damaged_error, find_damage, find_result_damage, find_unverified_files
 from app.storage.journal import Journal
 from app.storage.names import CALIBRATION as CALIBRATION
 from app.storage.names import CALLS as CALLS
@@ -40,9 +41,8 @@ from app.storage.names import RESULT as RESULT
 from app.storage.names import SPEC as SPEC
 from app.storage.names import TELEMETRY as TELEMETRY
 from app.storage.results import decode_result, describe_other_schema
-from app.storage.seals import Damage, build_damaged_error, find_damage, find_result_damage, find_unverified_files
 from app.storage.streams import StreamWriter, read_stream, stream_batches
-from app.storage.whole_file import UnbufferedFile
+from app.storage.unbuffered_file import UnbufferedFile
 from loadgen.decoding import json_decoder
 from loadgen.records import REQUEST_SCHEMA
 
@@ -130,7 +130,7 @@ class RunWriter:
     """Write the facts of one run. Requests, telemetry and events may come from different threads."""
 
     def __init__(self, directory: Path, kept_data: KeptData | None = None) -> None:
-        """Create the run, or continue the run in the directory if `kept` is given.
+        """Create the run, or continue the run in the directory if `kept_data` is given.
 
         Raises UsageError if the directory already holds another run or cannot be created.
         """
@@ -182,7 +182,7 @@ class RunWriter:
         self._append(self._requests, batch)
 
     def stage_requests(self, stage: int, excluded_columns: Collection[str] = ()) -> pa.Table:
-        """Read the requests of one stage back from the file, without the columns `without`."""
+        """Read the requests of one stage back from the file, without the columns `excluded_columns`."""
         span = self._spans.get(stage, (0, 0))
         return read_stream(
             self.directory / REQUESTS, REQUEST_SCHEMA, excluded_columns=excluded_columns, span=span, is_trusted=True
@@ -313,7 +313,7 @@ class StoredRun:
         return self._read(RESULT, bytes.decode)
 
     def events(self, intact_bytes: int | None = None) -> list[Event]:
-        """Return the events of all complete lines, or of those in the first `whole_bytes`, without an incomplete last
+        """Return the events of all complete lines, or of those in the first `intact_bytes`, without an incomplete last
         line.
         """
         decode = json_decoder(Event)
@@ -395,10 +395,10 @@ class StoredRun:
         damage: list[CorruptedFileError] | None = None,
         intact_bytes: int | None = None,
     ) -> pa.Table:
-        """Return the requests, without the columns `without`. Columns that an older schema lacks are null.
+        """Return the requests, without the columns `excluded_columns`. Columns that an older schema lacks are null.
 
         With `damage`, an error is appended to this list instead of raised, and the rows before it are returned. Nothing
-        after the first `whole_bytes` is read.
+        after the first `intact_bytes` is read.
         """
         path = self.directory / REQUESTS
         return read_stream(
@@ -417,7 +417,7 @@ class StoredRun:
         return read_stream(self.directory / CALLS, CALL_SCHEMA)
 
     def telemetry(self, damage: list[CorruptedFileError] | None = None, intact_bytes: int | None = None) -> pa.Table:
-        """Return the telemetry samples; `damage` and `whole_bytes` have the same meaning as for `requests`."""
+        """Return the telemetry samples; `damage` and `intact_bytes` have the same meaning as for `requests`."""
         return read_stream(self.directory / TELEMETRY, TELEMETRY_SCHEMA, damage=damage, end=intact_bytes)
 
     def _read(self, name: str, decode: Callable[[bytes], _T]) -> _T | None:

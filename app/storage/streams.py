@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from app.errors import CorruptedFileError, UsageError
 from app.storage.journal import Journal
-from app.storage.whole_file import UnbufferedFile
+from app.storage.unbuffered_file import UnbufferedFile
 from loadgen.decoding import MESSAGE_PREFIX_BYTES, read_batch_header, read_metadata_length
 
 if TYPE_CHECKING:
@@ -98,10 +98,10 @@ def read_stream(
 ) -> pa.Table:
     """Read all complete batches of a file, in order. The table is empty if the file lacks even a complete schema.
 
-    Columns that are not in `schema`, or are named in `without`, are left out. Columns in `added_later`, which older
-    files lack, are then null. Columns of only nulls take no memory. `span` limits the read to the bytes from the start
-    of one batch to the end of another. `end` is the end of a batch after which nothing is read. `is_own` skips the
-    validation of values, for the process that wrote the file.
+    Columns that are not in `schema`, or are named in `excluded_columns`, are left out. Columns in `optional_columns`,
+    which older files lack, are then null. Columns of only nulls take no memory. `span` limits the read to the bytes
+    from the start of one batch to the end of another. `end` is the end of a batch after which nothing is read.
+    `is_trusted` skips the validation of values, for the process that wrote the file.
 
     Raises UsageError if another column is missing or has another type, and DamagedError if the content was not written
     by Sizewise. With `damage`, an error is appended to this list instead of raised, and the rows before it are
@@ -146,7 +146,7 @@ def find_stage_spans(
 ) -> tuple[dict[int, tuple[int, int]], int]:
     """Return the start and end of each stage's batches in the file, and the end of the last complete batch.
 
-    `whole_bytes` limits the read to the start of the file. Raises UsageError if the file has another schema, for
+    `intact_bytes` limits the read to the start of the file. Raises UsageError if the file has another schema, for
     example that of another version, and DamagedError if the content was not written by Sizewise.
     """
     stored = _read_schema(path)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from types import ModuleType
 from typing import Any
 
-from app.telemetry.gpu_asking import RETRY_NS, Readings
+from app.telemetry.nvml_query import RETRY_NS, Readings
 
 _UNSUPPORTED = {2, 3, 10}
 """Error codes for features that the card lacks, that the library does not support yet, and that are not permitted."""

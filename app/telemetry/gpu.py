@@ -12,8 +12,8 @@ from typing import Any
 
 import pynvml
 
-from app.telemetry.gpu_asking import LOST_ERRORS, RETRY_NS, UNSUPPORTED_ERRORS, MetricQuery, NvmlQueryRunner, Readings
 from app.telemetry.gpu_description import describe_gpu, none_on_error, used_gib, uuid_hash
+from app.telemetry.nvml_query import LOST_ERRORS, RETRY_NS, UNSUPPORTED_ERRORS, MetricQuery, NvmlQueryRunner, Readings
 
 _TX, _RX = "gpu_pcie_tx_mb_per_s", "gpu_pcie_rx_mb_per_s"
 

@@ -104,7 +104,7 @@ def list_processes(gpu: int, handle: Any) -> Iterator[GpuProcess]:
 
 
 def foreign_processes(processes: Iterable[GpuProcess], own_pids: Collection[int]) -> tuple[GpuProcess, ...]:
-    """Return the processes that are not in `ours`, nor children of those.
+    """Return the processes that are not in `own_pids`, nor children of those.
 
     A process that is not visible here is not foreign: it has ended, or its number is from outside this container, where
     our own processes may have such numbers too.

@@ -180,7 +180,7 @@ class _ResponseHandler:
 
 
 def read_metrics(endpoint: Endpoint, timeout_s: float = LIMIT_S) -> tuple[Samples | None, ...]:
-    """Fetch the metrics of each URL's server one after another, within `within_s` in total; None for a server without
+    """Fetch the metrics of each URL's server one after another, within `timeout_s` in total; None for a server without
     such a page.
 
     Only scheme, host and port of the URLs are used, and none of the endpoint's headers. Nothing is fetched through a

@@ -13,7 +13,7 @@ import pyarrow as pa
 from app.records.gpu import GpuProcess
 from app.records.telemetry import TELEMETRY_SCHEMA
 from app.telemetry.gpu import Gpus, open_gpus
-from app.telemetry.gpu_rare import SlowGpuReader
+from app.telemetry.gpu_slow import SlowGpuReader
 from app.telemetry.host import HostReader
 from app.telemetry.processes import ProcessReader
 
@@ -52,7 +52,8 @@ class Poller(Protocol):
 
 class Sampler:
     """Samples telemetry from `start` to `close`: GPUs every `interval_s`, the host and its processes at 10 Hz, each of
-    `others` and the slow metrics of GPUs at their own interval. Each has a thread, so a slow source only delays itself.
+    `pollers` and the slow metrics of GPUs at their own interval. Each has a thread, so a slow source only delays
+    itself.
 
     The sink gets a batch about once a second and the rest at `close`, always from the host's thread. If the sink raises
     an exception, sampling ends and `close` raises it again.

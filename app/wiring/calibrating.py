@@ -13,8 +13,8 @@ from app.session.calibration import measure_capacity
 from app.session.interruption import Interruption
 from app.storage.calibrations import load_calibration, store_calibration
 from app.telemetry.processes import read_core_use
+from app.wiring.dependencies import wall_now
 from app.wiring.machine import inspect_machine
-from app.wiring.parts import wall_now
 from app.wiring.reference_server import NullServerProcess
 from app.wiring.workers import DEFAULT_TOKEN_REFERENCE, count_usable_workers, parse_address, read_token, resolve_address
 from loadgen.process import LoadError, LoadProcess

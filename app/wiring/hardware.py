@@ -7,7 +7,7 @@ import platform
 from app.errors import UnavailableError
 from app.profiles.endpoint import EndpointSettings, HardwareSettings
 from app.profiles.permission import is_this_machine
-from app.profiles.pricing.catalogue import find_offer
+from app.profiles.pricing.catalog import find_offer
 from app.profiles.profile import EndpointProfile, OipProfile
 from app.profiles.target import LocustTarget
 from app.records.offers import Catalog

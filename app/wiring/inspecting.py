@@ -6,8 +6,8 @@ import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from app.inference.inspection.inspecting import inspect_model
-from app.profiles.pricing.catalogue import load_catalog
+from app.inference.inspection.client import inspect_model
+from app.profiles.pricing.catalog import load_catalog
 from app.records.model import BatchCost, CardFit, ModelFacts, ModelInspection, ShapeOverrides
 from app.records.offers import Accelerator
 from app.records.result import Gpu

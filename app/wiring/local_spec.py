@@ -12,7 +12,7 @@ from app.analysis.gating import DEFAULT, Gating
 from app.inference.job import SessionSettings
 from app.inference.providers import NVIDIA
 from app.profiles.local import LocalProfile, LocalTarget, ShareOfMax, VariantSettings
-from app.profiles.pricing.catalogue import find_offer, load_catalog
+from app.profiles.pricing.catalog import find_offer, load_catalog
 from app.profiles.resolved import compute_profile_hash, compute_workload_hash
 from app.profiles.serve import model_path
 from app.records.estimate import Variant

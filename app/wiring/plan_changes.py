@@ -11,7 +11,7 @@ from app.errors import UsageError
 from app.planning.service_models.service_times import speed_up_target
 from app.profiles.loading import load_planning
 from app.profiles.plan import build_plan_limits
-from app.profiles.pricing.catalogue import USER_SOURCE, find_offer
+from app.profiles.pricing.catalog import USER_SOURCE, find_offer
 from app.profiles.problems import BadValueError
 from app.profiles.traffic import build_traffic
 from app.profiles.units import parse_usd_per_hour

@@ -14,7 +14,7 @@ import numpy as np
 
 from app.analysis.search import RateSearch
 from app.profiles.local import LocalProfile, is_concurrent
-from app.profiles.pricing.catalogue import find_offer
+from app.profiles.pricing.catalog import find_offer
 from app.profiles.profile import EmbeddingsProfile, EndpointProfile, GeneratingProfile, Profile, RerankProfile
 from app.profiles.units import format_duration
 from app.records.offers import Catalog
@@ -178,7 +178,7 @@ def _simulate_search(
 
 
 def simulate_probes(search_spec: SearchSpec, slo: tuple[Objective, ...], sustained_per_s: float) -> tuple[float, ...]:
-    """Return the rates that a search tries, in order, on a server that sustains at most `carried_per_s`."""
+    """Return the rates that a search tries, in order, on a server that sustains at most `sustained_per_s`."""
     search = RateSearch(search_spec.start_per_s, search_spec.repeats)
     rates: list[float] = []
     elapsed_s = 0.0

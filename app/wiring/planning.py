@@ -18,7 +18,7 @@ from app.profiles.endpoint import HardwareSettings
 from app.profiles.loading import PlanningSettings, load_language_model, load_planning, load_profile, load_traffic
 from app.profiles.local import LocalProfile
 from app.profiles.plan import build_plan_limits, is_language_model
-from app.profiles.pricing.catalogue import load_catalog
+from app.profiles.pricing.catalog import load_catalog
 from app.profiles.pricing.price_list import load_offers
 from app.profiles.profile import EndpointProfile, Profile
 from app.profiles.traffic import build_traffic

@@ -17,8 +17,8 @@ from app.profiles.secrets import REDACTED
 from app.records.comparison import Side
 from app.records.events import Event, TurnFinished, TurnStarted
 from app.records.result import Result
+from app.session.interleaved import PairRun
 from app.session.interruption import Interruption
-from app.session.turns import PairRun
 from app.storage.run_directory import new_run_id, runs_home
 from loadgen.child import start_module, terminate_within
 from loadgen.decoding import decode_json

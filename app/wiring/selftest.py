@@ -13,13 +13,13 @@ from app.analysis.estimates import distribution
 from app.records.selftest import SelfTest
 from app.session.interruption import Interruption
 from app.session.selftest.bench import SelfTestDependencies
-from app.session.selftest.proof import run_selftest
+from app.session.selftest.checks import run_selftest
 from app.storage.calibrations import store_selftest
 from app.storage.run_directory import RunWriter, StoredRun
 from app.telemetry.clock import read_clock
 from app.telemetry.processes import read_core_use
+from app.wiring.dependencies import wall_now
 from app.wiring.machine import inspect_machine
-from app.wiring.parts import wall_now
 from app.wiring.reference_server import NullServerProcess, ReferenceServer
 from loadgen.process import LoadProcess
 from loadgen.reference.script import Script

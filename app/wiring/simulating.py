@@ -50,7 +50,7 @@ def simulate_plan_day(
 ) -> SimulatedDay:
     """Simulate one day of a plan.
 
-    `tell` receives the share of the day that is complete. Raises UsageError and ProfileError.
+    `on_progress` receives the share of the day that is complete. Raises UsageError and ProfileError.
     """
     settings = load_day(request.autoscaler, request.overrides)  # Parsed first, since planning may take a while.
     date = None if request.day == BUSIEST else _parse_date(request.day)

@@ -13,7 +13,7 @@ from app.errors import UsageError
 from app.inference.job import SessionSettings, VariantJob
 from app.profiles.endpoint import EndpointSettings
 from app.profiles.plan import build_plan_limits
-from app.profiles.pricing.catalogue import find_offer, load_catalog
+from app.profiles.pricing.catalog import find_offer, load_catalog
 from app.profiles.profile import EndpointProfile, OipProfile
 from app.profiles.resolved import compute_profile_hash, compute_workload_hash
 from app.profiles.secrets import resolve_secret

@@ -21,8 +21,8 @@ from app.profiles.profile import EndpointProfile, LocustProfile
 from app.telemetry.cgroup import read_cgroup
 from app.telemetry.host import usable_cores
 from loadgen.curve import MIN_TOKEN_CHARS
-from loadgen.plain import format_host_port
 from loadgen.records import Gather
+from loadgen.sanitizing import format_host_port
 
 DEFAULT_TOKEN_REFERENCE = "env:SIZEWISE_TOKEN"
 """Default reference to the token."""

@@ -24,7 +24,7 @@ from loadgen.frames import ReportWriter, read_command
 from loadgen.locustfile.stage import LocustStage
 from loadgen.locustfile.user_test import LocustTest, load_locust_test
 from loadgen.machine import raise_descriptor_limit
-from loadgen.protocols.built import WorkloadError
+from loadgen.protocols.prepared import WorkloadError
 from loadgen.records import (
     Configure,
     ExtendStage,

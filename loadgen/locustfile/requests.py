@@ -14,9 +14,9 @@ from typing import Any
 import msgspec
 import pyarrow as pa
 
-from loadgen.plain import sanitize_line
-from loadgen.protocols.built import classify_status, format_status
+from loadgen.protocols.prepared import classify_status, format_status
 from loadgen.records import BATCH_ROWS, MAX_SAMPLE_CHARS, REQUEST_SCHEMA, FirstError
+from loadgen.sanitizing import sanitize_line
 from loadgen.transport.exchange import LOCAL_LIMIT, is_local_limit
 
 _MAX_CAUSE_DEPTH = 8

@@ -15,7 +15,7 @@ from locust.runners import STATE_CLEANUP
 from loadgen.frames import ReportWriter
 from loadgen.locustfile.requests import RequestLog
 from loadgen.machine import cpu_wait_between_s, read_cpu_wait_s
-from loadgen.protocols.built import WorkloadError
+from loadgen.protocols.prepared import WorkloadError
 from loadgen.records import ClosedArrivals, Progress, StageEnded, StagePlan, StageStarted
 
 _SEND_INTERVAL_S = 0.05

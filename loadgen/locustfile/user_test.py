@@ -16,7 +16,7 @@ from locust.argument_parser import get_parser
 from locust.env import Environment
 from locust.util.load_locustfile import load_locustfile
 
-from loadgen.protocols.built import WorkloadError
+from loadgen.protocols.prepared import WorkloadError
 from loadgen.records import Endpoint
 from loadgen.workloads import LocustWorkload
 

@@ -23,13 +23,13 @@ from gevent.event import AsyncResult
 from loadgen.curve import MIN_TOKEN_CHARS, generate_token
 from loadgen.frames import read_command
 from loadgen.machine import raise_descriptor_limit
-from loadgen.master.conductor import MasterController
-from loadgen.master.crew import LocalWorker
+from loadgen.master.controller import MasterController
+from loadgen.master.frame_writer import FrameWriterThread
 from loadgen.master.gathering import JoinCriteria
-from loadgen.master.outlet import FrameWriterThread
 from loadgen.master.sockets import BindError, GuardedMaster, GuardedServer, is_loopback, local_address, resolve_host
-from loadgen.plain import format_host_port
+from loadgen.master.worker_pool import LocalWorker
 from loadgen.records import Command, Failed, Gather, Join, Quit
+from loadgen.sanitizing import format_host_port
 
 _TICK_S = 0.05
 _FLUSH_TIMEOUT_S = 0.3

@@ -6,7 +6,7 @@ import socket
 
 from loadgen.child import SUSPENDED_HINT
 from loadgen.machine import get_clock_id
-from loadgen.master.crew import MAX_SILENCE_NS, LocalWorker, RemoteWorker, WorkerPool
+from loadgen.master.worker_pool import MAX_SILENCE_NS, LocalWorker, RemoteWorker, WorkerPool
 from loadgen.records import WIRE_VERSION, Failed, Gather, Hello
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 import msgspec
 
-from loadgen.master.crew import RemoteWorker
+from loadgen.master.worker_pool import RemoteWorker
 from loadgen.records import (
     Command,
     Failed,

@@ -26,8 +26,8 @@ from locust.runners import MasterRunner, WorkerNode
 
 from loadgen.curve import secure_master_socket
 from loadgen.frames import encode_message
-from loadgen.plain import format_host_port
 from loadgen.records import Command
+from loadgen.sanitizing import format_host_port
 
 _MAX_MESSAGE_BYTES = 256 * 2**20
 """Maximum size of a message in bytes: 500 rows of long streams take some tens of megabytes."""
@@ -71,8 +71,8 @@ def local_address(address: str) -> str:
 class GuardedServer(zmqrpc.BaseSocket):
     """Replaces Locust's `Server`.
 
-    A message of an unknown type, or one that cannot be decoded, is reported to `on_garbage(client, why)`; nothing is
-    raised.
+    A message of an unknown type, or one that cannot be decoded, is reported to `on_invalid_message(client, why)`;
+    nothing is raised.
     """
 
     def __init__(self, address: str, port: int, token: str, on_invalid_message: Callable[[str, str], None]) -> None:

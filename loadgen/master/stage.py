@@ -7,9 +7,9 @@ from typing import Protocol
 
 import msgspec
 
-from loadgen.master.crew import RemoteWorker
 from loadgen.master.merging import earliest_errors, merge_progress, merge_stage_ends, sum_known
 from loadgen.master.rows import ClockLine, rebase_rows
+from loadgen.master.worker_pool import RemoteWorker
 from loadgen.records import (
     ChangeRate,
     Command,
@@ -97,7 +97,7 @@ class WorkerStage:
 
 
 class DistributedStage:
-    """A stage shared by the workers in `crew`; those in `absent` were lost since the previous stage.
+    """A stage shared by the workers in `workers`; those in `lost_before` were lost since the previous stage.
 
     Everything runs on the hub and nothing blocks.
     """

@@ -78,8 +78,8 @@ def generate_sessions(
 def draw_session_lengths(
     prompts: SyntheticPrompts, seed: int, *, texts: int = 1
 ) -> Iterator[tuple[list[int], list[int | None]]]:
-    """Yield the prompt and response lengths in tokens of each of the `unique` sessions, turn by turn, as `synthetic`
-    uses them.
+    """Yield the prompt and response lengths in tokens of each of the `unique` sessions, turn by turn, as
+    `generate_sessions` uses them.
 
     Raises LengthError.
     """

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from loadgen.decoding import decode_json
-from loadgen.protocols.built import RESPONSE_OK, CheckResponse, ResponseCheck, WorkloadError, classify_status
+from loadgen.protocols.prepared import RESPONSE_OK, CheckResponse, ResponseCheck, WorkloadError, classify_status
 from loadgen.transport.exchange import Exchange
 from loadgen.workloads import Expectation
 

@@ -15,8 +15,8 @@ import msgspec
 
 from loadgen.decoding import decode_json
 from loadgen.payloads.datasets import DatasetError, DatasetReader, DatasetRow, draw_picks, encode_cell, encode_row
-from loadgen.protocols.built import MAX_REQUESTS_BYTES, PreparedWorkload, WorkloadError
 from loadgen.protocols.expectation import build_check
+from loadgen.protocols.prepared import MAX_REQUESTS_BYTES, PreparedWorkload, WorkloadError
 from loadgen.records import Endpoint
 from loadgen.transport.address import Address
 from loadgen.workloads import HttpWorkload

@@ -7,10 +7,16 @@ from typing import Protocol
 
 from loadgen.payloads.datasets import draw_picks
 from loadgen.payloads.tensors import AmbiguousOutputError, NamedTensor, TensorError, TensorInput, find_class_output
-from loadgen.protocols.built import MAX_REQUESTS_BYTES, CheckResponse, PreparedWorkload, SendGrpcRequest, WorkloadError
 from loadgen.protocols.http import omitted_request_notes
 from loadgen.protocols.oip_http import OipHttp
 from loadgen.protocols.oip_tensors import Inputs, Labels, RequestInputs, ResponseError, deduplicate_outputs, load_inputs
+from loadgen.protocols.prepared import (
+    MAX_REQUESTS_BYTES,
+    CheckResponse,
+    PreparedWorkload,
+    SendGrpcRequest,
+    WorkloadError,
+)
 from loadgen.records import Endpoint
 from loadgen.transport.address import Address
 from loadgen.transport.exchange import Exchange, StreamReader

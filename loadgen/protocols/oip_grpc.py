@@ -9,7 +9,6 @@ import numpy as np
 from google.protobuf.message import DecodeError
 
 from loadgen.payloads.tensors import DTYPES, NamedTensor, Tensor, TensorError, TensorInput, encode_text, to_bytes
-from loadgen.protocols.built import CheckResponse, SendGrpcRequest, TargetError, request_or_raise
 from loadgen.protocols.oip_tensors import (
     EMPTY_TENSOR,
     Labels,
@@ -29,6 +28,7 @@ from loadgen.protocols.open_inference_pb2 import (
     ModelMetadataResponse,
     ModelStreamInferResponse,
 )
+from loadgen.protocols.prepared import CheckResponse, SendGrpcRequest, TargetError, request_or_raise
 from loadgen.transport.address import Address, format_grpc_method
 from loadgen.transport.exchange import Exchange, Tokens
 from loadgen.workloads import OipWorkload

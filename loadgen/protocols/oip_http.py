@@ -12,7 +12,6 @@ import numpy as np
 
 from loadgen.decoding import decode_json, json_decoder
 from loadgen.payloads.tensors import DTYPES, NamedTensor, Tensor, TensorError, TensorInput, to_bytes, to_list
-from loadgen.protocols.built import CheckResponse, SendRequest, TargetError, request_or_raise
 from loadgen.protocols.http import encode_request
 from loadgen.protocols.oip_tensors import (
     EMPTY_TENSOR,
@@ -24,6 +23,7 @@ from loadgen.protocols.oip_tensors import (
     element_count,
     reshape,
 )
+from loadgen.protocols.prepared import CheckResponse, SendRequest, TargetError, request_or_raise
 from loadgen.records import Endpoint
 from loadgen.transport.address import Address
 from loadgen.transport.exchange import Exchange, Headers, find_header

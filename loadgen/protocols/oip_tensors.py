@@ -22,7 +22,7 @@ from loadgen.payloads.tensors import (
     read_npz,
     select_inputs,
 )
-from loadgen.protocols.built import MAX_REQUESTS_BYTES, CheckResponse, ResponseCheck, classify_status
+from loadgen.protocols.prepared import MAX_REQUESTS_BYTES, CheckResponse, ResponseCheck, classify_status
 from loadgen.transport.exchange import Exchange
 from loadgen.workloads import OipWorkload
 

@@ -10,16 +10,6 @@ from loadgen.payloads.datasets import DatasetError, DatasetReader, draw_picks
 from loadgen.payloads.lengths import LengthError
 from loadgen.payloads.prompts import PromptError, Session, generate_sessions, sessions_from_dataset, sessions_from_trace
 from loadgen.payloads.texts import TextGenerator, TokenizerError, load_token_counter
-from loadgen.protocols.built import (
-    MAX_REQUESTS_BYTES,
-    RESPONSE_OK,
-    CheckResponse,
-    PreparedWorkload,
-    ResponseCheck,
-    Sessions,
-    WorkloadError,
-    classify_status,
-)
 from loadgen.protocols.http import encode_request
 from loadgen.protocols.openai_bodies import (
     Api,
@@ -35,6 +25,16 @@ from loadgen.protocols.openai_bodies import (
 )
 from loadgen.protocols.openai_chunks import CountTokens
 from loadgen.protocols.openai_stream import OpenAiReader
+from loadgen.protocols.prepared import (
+    MAX_REQUESTS_BYTES,
+    RESPONSE_OK,
+    CheckResponse,
+    PreparedWorkload,
+    ResponseCheck,
+    Sessions,
+    WorkloadError,
+    classify_status,
+)
 from loadgen.records import Endpoint
 from loadgen.transport.address import Address
 from loadgen.transport.exchange import Exchange

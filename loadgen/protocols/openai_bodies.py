@@ -11,8 +11,8 @@ import msgspec
 
 from loadgen.decoding import decode_json, json_decoder
 from loadgen.payloads.prompts import Prompt, PromptError, Session, single_prompt_session
-from loadgen.protocols.built import WorkloadError
 from loadgen.protocols.openai_chunks import MALFORMED, ContentPart, CountTokens, ToolCall, parse_usage, plausible_count
+from loadgen.protocols.prepared import WorkloadError
 from loadgen.transport.exchange import Tokens
 from loadgen.workloads import DatasetPrompts, OpenAiWorkload
 
@@ -29,7 +29,7 @@ class DecodedResponse(msgspec.Struct, frozen=True):
 def decode_response(
     api: Api, body: bytes, *, expected_results: int = 1, count_tokens: CountTokens | None = None
 ) -> DecodedResponse:
-    """Decode and check a whole response; `asked` is the number of texts to embed or documents to rank.
+    """Decode and check a whole response; `expected_results` is the number of texts to embed or documents to rank.
 
     A body that is not JSON of the API's shape is `bad-payload`; an error reported with status 200, or a wrong number of
     results, is `bad-output`.

@@ -13,7 +13,8 @@ import numpy as np
 from loadgen.decoding import decode_json, json_decoder
 from loadgen.payloads.datasets import draw_picks
 from loadgen.payloads.tensors import Tensor, TensorError, TensorInput, generate_inputs, read_npz, select_inputs
-from loadgen.protocols.built import (
+from loadgen.protocols.http import RequestParts, encode_request, encode_within_memory, omitted_request_notes
+from loadgen.protocols.prepared import (
     MAX_REQUESTS_BYTES,
     RESPONSE_OK,
     PreparedWorkload,
@@ -24,7 +25,6 @@ from loadgen.protocols.built import (
     classify_status,
     request_or_raise,
 )
-from loadgen.protocols.http import RequestParts, encode_request, encode_within_memory, omitted_request_notes
 from loadgen.records import Endpoint
 from loadgen.transport.address import Address
 from loadgen.transport.exchange import Exchange

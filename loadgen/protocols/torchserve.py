@@ -7,8 +7,8 @@ from urllib.parse import quote
 import msgspec
 
 from loadgen.decoding import decode_json
-from loadgen.protocols.built import RESPONSE_OK, PreparedWorkload, ResponseCheck, SendRequest, WorkloadError
 from loadgen.protocols.http import build_http, encode_request
+from loadgen.protocols.prepared import RESPONSE_OK, PreparedWorkload, ResponseCheck, SendRequest, WorkloadError
 from loadgen.records import Endpoint
 from loadgen.transport.address import Address
 from loadgen.transport.exchange import Exchange, find_header

@@ -12,8 +12,8 @@ from typing import cast
 
 from loadgen.pacing import alarm_factory
 from loadgen.reference.child import RequestSplitter, serve_until_stdin_closes
-from loadgen.reference.courses import LAST_CHUNK, SocketWriter, encode_chunk, encode_head
 from loadgen.reference.openai_events import SSE, Generation, openai_stream
+from loadgen.reference.playback import LAST_CHUNK, SocketWriter, encode_chunk, encode_head
 
 CHUNKS = 32
 GAP_NS = 10_000_000

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from loadgen.reference.courses import LAST_CHUNK, encode_chunk, encode_head
+from loadgen.reference.playback import LAST_CHUNK, encode_chunk, encode_head
 from loadgen.reference.script import Stream
 
 Pieces = list[tuple[float, bytes]]
@@ -45,7 +45,7 @@ def truncate(stream: Stream, pieces: int, end: Literal["open", "close", "reset"]
 
 
 def slice_stream(stream: Stream, size: int, interval_s: float = 0.0005) -> Stream:
-    """Return the same bytes in slices of `size`, at least `every_s` apart, so that they are read one by one."""
+    """Return the same bytes in slices of `size`, at least `interval_s` apart, so that they are read one by one."""
     pieces: Pieces = []
     free_s = 0.0
     for at_s, data in stream.pieces:

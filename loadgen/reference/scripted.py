@@ -22,10 +22,10 @@ import msgspec
 
 from loadgen.decoding import decode_json
 from loadgen.pacing import TimerQueue, alarm_factory
-from loadgen.reference.asked import parse_request
 from loadgen.reference.child import RequestSplitter, new_event_loop, serve_until_stdin_closes
-from loadgen.reference.courses import ResponsePlayback, ResponseScript, SocketWriter, script_reply, script_stream
-from loadgen.reference.faces import build_handler
+from loadgen.reference.mock_protocols import build_handler
+from loadgen.reference.playback import ResponsePlayback, ResponseScript, SocketWriter, script_reply, script_stream
+from loadgen.reference.requests import parse_request
 from loadgen.reference.script import Reply, ReplyMode, Script, Stream, build_freeze
 
 __all__ = ["Reply", "ReplyMode", "Script", "ScriptedServer", "Stream"]

@@ -14,9 +14,9 @@ from time import perf_counter_ns
 from typing import cast
 
 from loadgen.transport.address import Address
-from loadgen.transport.answers import HeadCache, ReceivedBytes, ResponseParser, describe_non_http
 from loadgen.transport.exchange import Exchange
 from loadgen.transport.proxy import Proxy
+from loadgen.transport.responses import HeadCache, ReceivedBytes, ResponseParser, describe_non_http
 from loadgen.transport.tls import describe_tls_failure
 
 Rewrite = Callable[[bytes], bytes]

@@ -13,8 +13,8 @@ from loadgen.records import Balance, Endpoint
 from loadgen.transport.address import Address, UrlError, parse_grpc_url
 from loadgen.transport.balance import BalancedPools
 from loadgen.transport.exchange import LOCAL_LIMIT, Exchange, ResolveError, Transport
+from loadgen.transport.grpc_calls import GrpcServer, PooledChannel, StreamChannel, UnaryChannel
 from loadgen.transport.grpc_channel import build_metadata, channel_options, load_credentials
-from loadgen.transport.grpc_lines import GrpcServer, PooledChannel, StreamChannel, UnaryChannel
 from loadgen.transport.grpc_status import CallEnd
 
 MAX_RECEIVING_BYTES = 512 * 2**20

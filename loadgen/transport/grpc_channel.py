@@ -14,8 +14,8 @@ import grpc
 
 from loadgen.records import Endpoint, Tls
 from loadgen.transport.address import Address, EndpointError
-from loadgen.transport.answers import MAX_RESPONSE_BYTES
 from loadgen.transport.proxy import parse_proxy_url
+from loadgen.transport.responses import MAX_RESPONSE_BYTES
 from loadgen.transport.tls import TlsFileError, build_tls_context
 
 Metadata = tuple[tuple[str, str | bytes], ...]

@@ -43,7 +43,7 @@ SUCCESS = CallEnd(_OK, None, None)
 
 
 def classify_end(code: grpc.StatusCode, details: str | None, has_response: bool) -> CallEnd:
-    """Return the end of a call. `has_answer` is true if part of the response had been received.
+    """Return the end of a call. `has_response` is true if part of the response had been received.
 
     The server's own text is omitted, because it may repeat a secret.
     """

@@ -9,10 +9,10 @@ from time import perf_counter_ns
 
 from loadgen.records import Endpoint
 from loadgen.transport.address import Address
-from loadgen.transport.answers import HeadCache, ReceivedBytes
 from loadgen.transport.connection import Connection, build_rewrite
 from loadgen.transport.exchange import LOCAL_LIMIT, Exchange, classify_connect_error
 from loadgen.transport.proxy import parse_proxy_url
+from loadgen.transport.responses import HeadCache, ReceivedBytes
 from loadgen.transport.routes import build_route
 from loadgen.transport.tls import describe_tls_failure
 
@@ -42,8 +42,8 @@ class ConnectionPool:
     ) -> None:
         """Raises EndpointError.
 
-        `built_for` is the address whose Host header the requests have, if it differs from `address`. `received` is
-        shared with the other pools of the worker.
+        `built_for` is the address whose Host header the requests have, if it differs from `address`. `received_bytes`
+        is shared with the other pools of the worker.
         """
         proxy = None if endpoint.proxy is None or endpoint.unix_socket is not None else parse_proxy_url(endpoint.proxy)
         self._loop, self._timeouts = loop, endpoint.timeouts

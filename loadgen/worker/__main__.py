@@ -31,10 +31,10 @@ def main() -> None:
     out = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     if sys.argv[1:] == ["--join"]:
-        from loadgen.worker.joined import serve_master
+        from loadgen.worker.master_worker import serve_master
 
         serve_master(sys.stdin.buffer, ReportWriter(out))
-    from loadgen.worker.piped import serve_engine
+    from loadgen.worker.engine_worker import serve_engine
 
     serve_engine(sys.stdin.buffer, ReportWriter(out))
 

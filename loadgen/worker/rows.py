@@ -14,7 +14,7 @@ from typing import cast
 
 import pyarrow as pa
 
-from loadgen.protocols.built import get_tokens
+from loadgen.protocols.prepared import get_tokens
 from loadgen.records import REQUEST_SCHEMA
 from loadgen.transport.exchange import Exchange
 

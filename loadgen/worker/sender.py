@@ -93,7 +93,7 @@ class LocustRunner:
         self.environment.create_local_runner().start(user_count=1, spawn_rate=1)
 
     def run_task(self, work: Callable[[], None]) -> None:
-        """Run `conduct` as a task of the user until it ends; an exception that it raises is raised here."""
+        """Run `work` as a task of the user until it ends; an exception that it raises is raised here."""
         outcome: AsyncResult[None] = AsyncResult()
         self._stages.put((work, outcome))
         outcome.get()

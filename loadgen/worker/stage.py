@@ -12,10 +12,10 @@ from collections.abc import Callable, Iterable
 import numpy as np
 
 from loadgen.arrivals import Offsets, Rates, clip_rates
-from loadgen.plain import sanitize_line
-from loadgen.protocols.built import PreparedWorkload, check_response, classify_status, describe_failure
 from loadgen.protocols.expectation import judge_status
+from loadgen.protocols.prepared import PreparedWorkload, check_response, classify_status, describe_failure
 from loadgen.records import MAX_SAMPLE_CHARS, NOT_STARTED, ClosedArrivals, FirstError, OpenArrivals, Share, StagePlan
+from loadgen.sanitizing import sanitize_line
 from loadgen.transport.exchange import Exchange, Headers, Transport
 from loadgen.worker.traffic import ArrivalSource, ClosedTraffic, OpenTraffic, iterate_schedule_ns, share_size
 

@@ -10,7 +10,7 @@ from concurrent.futures import wait
 
 from loadgen.frames import ReportSink
 from loadgen.machine import cpu_wait_between_s
-from loadgen.protocols.built import PreparedWorkload
+from loadgen.protocols.prepared import PreparedWorkload
 from loadgen.records import (
     BATCH_ROWS,
     ChangeRate,

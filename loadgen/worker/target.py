@@ -14,7 +14,7 @@ from time import perf_counter_ns
 
 import msgspec
 
-from loadgen.protocols.built import (
+from loadgen.protocols.prepared import (
     PreparedWorkload,
     TargetError,
     WorkloadError,
@@ -25,7 +25,7 @@ from loadgen.protocols.built import (
 from loadgen.records import Endpoint, KeyFile, PreflightDone, Share
 from loadgen.transport.address import Address, EndpointError, parse_grpc_url, parse_url
 from loadgen.transport.exchange import Exchange, Headers, ResolveError, StreamReader, Transport
-from loadgen.transport.opening import new_transport
+from loadgen.transport.http_transport import new_transport
 from loadgen.workloads import (
     HttpWorkload,
     LocustWorkload,
@@ -48,7 +48,7 @@ def read_private_bytes() -> int | None:
 
 
 class MemoryLimit:
-    """Detects that memory has grown by more than `most_bytes` since the object was created."""
+    """Detects that memory has grown by more than `max_growth_bytes` since the object was created."""
 
     def __init__(self, max_growth_bytes: int) -> None:
         self._initial_bytes = read_private_bytes()

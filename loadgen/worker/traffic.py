@@ -15,7 +15,7 @@ import numpy as np
 
 from loadgen.arrivals import Offsets, compute_offsets_ns
 from loadgen.pacing import Pacer, TimerQueue, alarm_factory
-from loadgen.protocols.built import PreparedWorkload, Sessions
+from loadgen.protocols.prepared import PreparedWorkload, Sessions
 from loadgen.records import ClosedArrivals, OpenArrivals, Share, StagePlan
 from loadgen.transport.exchange import Exchange
 

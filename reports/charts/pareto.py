@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import altair as alt
 
-from reports import formatting, plan_words
+from reports import formatting, plan_sentences
 from reports.charts.picture import Chart
 from reports.charts.style import ACCENT, MUTED, PAPER, SERIES, build_spec, fit_scale, limit_line, new_chart, role_marks
 from reports.plan_section import FrontRow, OfferRow, PlanSection
@@ -87,7 +87,7 @@ def _point(row: OfferRow | FrontRow, role: str, front: FrontRow | None) -> dict[
         "fill": _ROLES[role][0] if row.basis == "measured" else PAPER,
         "opacity": 1.0 if chance is None or chance >= _MIN_PROBABILITY else _FADED_OPACITY,
         "fleet": f"{row.instances} × {row.offer}",
-        "shown_cost": plan_words.format_cost(row)
+        "shown_cost": plan_sentences.format_cost(row)
         if isinstance(row, OfferRow)
         else formatting.format_value_unit(row.usd_per_month),
         "shown_latency": formatting.format_quantity(row.latency),
@@ -104,7 +104,7 @@ def _layers(points: list[dict[str, Any]], plan: PlanSection) -> list[alt.Chart]:
     room = (0.75 * min(latencies), 1.15 * max(latencies))  # for the labels below and above
     heights = [*latencies, *room, *([] if limit is None else [limit.value])]
     x = alt.X("cost:Q", title="USD/month", **fit_scale(costs, _LOG_RATIO, from_zero=False))
-    y = alt.Y("latency:Q", title=f"{plan_words.latency_name(plan)} at the peak, ms", **fit_scale(heights, 20))
+    y = alt.Y("latency:Q", title=f"{plan_sentences.latency_name(plan)} at the peak, ms", **fit_scale(heights, 20))
     front = sorted((point for point in points if point["on_front"]), key=lambda point: point["cost"])
     line = (
         new_chart(front)

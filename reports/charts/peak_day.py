@@ -6,7 +6,7 @@ from typing import Any
 
 import altair as alt
 
-from reports import formatting, plan_words
+from reports import formatting, plan_sentences
 from reports.charts.picture import Chart
 from reports.charts.style import INK, MUTED, build_spec, fit_scale, limit_line, new_chart, series_scales
 from reports.plan_section import DaySeries, PlanSection
@@ -22,12 +22,12 @@ def peak_day(plan: PlanSection | None) -> Chart | None:
     return Chart(
         key="day",
         title="The peak day, hour by hour",
-        alternative=f"{plan_words.describe_peak_day(plan)}.",
+        alternative=f"{plan_sentences.describe_peak_day(plan)}.",
         spec=build_spec(_layers(plan, plan.day), "day"),
         columns=("hour", "requests/s", "instances", *(f"{name}, ms" for name in _TIMES), "good", "USD"),
         rows=_rows(plan.day),
-        note=f"{plan_words.describe_peak_day(plan)}. The grey ground is the rate, on the right; each hour is played "
-        "for itself.",
+        note=f"{plan_sentences.describe_peak_day(plan)}. The grey ground is the rate, on the right; each hour is "
+        "played for itself.",
     )
 
 
@@ -36,7 +36,7 @@ def _layers(plan: PlanSection, day: DaySeries) -> list[alt.Chart]:
     scale = alt.Scale(domain=[0, 24], nice=False)
     x = alt.X("hour:Q", title="hour of the day", scale=scale, axis=alt.Axis(values=list(range(0, 25, 3)), format="d"))
     latencies = [hour_row[name] for hour_row in hours for name in _TIMES if hour_row[name] is not None]
-    limit, heights = plan_words.peak_day_limit(plan), latencies or [1.0]
+    limit, heights = plan_sentences.peak_day_limit(plan), latencies or [1.0]
     line = []
     if limit is not None and plan.latency_limit is not None:
         heights = [*heights, plan.latency_limit.value]

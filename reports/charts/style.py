@@ -26,7 +26,7 @@ def valid_variants(local: LocalSection) -> list[VariantRow]:
 
 
 def variant_families(local: LocalSection) -> list[str]:
-    """Return the families in the order of `relied_on`; those whose variants all ended early are last."""
+    """Return the families in the order of `valid_variants`; those whose variants all ended early are last."""
     return list(dict.fromkeys(variant.family for variant in (*valid_variants(local), *local.variants)))
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import altair as alt
 
-from reports import formatting, plan_words
+from reports import formatting, plan_sentences
 from reports.charts.picture import Chart
 from reports.charts.style import ACCENT, INK, PAPER, SERIES, WIDTH, build_spec, new_chart
 from reports.plan_section import OfferRow, PlanSection, SensitivityRow
@@ -25,7 +25,7 @@ def tornado(plan: PlanSection | None) -> Chart | None:
     chosen = None if plan is None else plan.recommended_row
     if plan is None or chosen is None or chosen.usd_per_month.value is None:
         return None
-    shown = plan_words.sensitive_inputs(plan)[:_MAX_ROWS]
+    shown = plan_sentences.sensitive_inputs(plan)[:_MAX_ROWS]
     if not shown:
         return None
     return Chart(
@@ -35,7 +35,7 @@ def tornado(plan: PlanSection | None) -> Chart | None:
         spec=build_spec(_layers(shown, chosen, chosen.usd_per_month.value), "tornado"),
         columns=("input", "one end", "USD/month", "cheapest", "other end", "USD/month", "cheapest"),
         rows=tuple(_row(sensitivity) for sensitivity in plan.swings),
-        note=" ".join(text for text in (_NOTE, plan_words.describe_insensitive_inputs(plan)) if text),
+        note=" ".join(text for text in (_NOTE, plan_sentences.describe_insensitive_inputs(plan)) if text),
     )
 
 
@@ -113,7 +113,7 @@ def _bars(sensitivity: SensitivityRow, chosen: OfferRow, planned: float) -> Iter
     costs = [planned, *(usd for usd, _, _ in ends if usd is not None)]
     ranked = sorted(ends, key=lambda end: math.inf if end[0] is None else end[0])
     for (usd, at, winner), side in zip(ranked, ("left", "right"), strict=True):
-        next_winner = None if usd is None else plan_words.other_cheapest(winner, chosen)
+        next_winner = None if usd is None else plan_sentences.other_cheapest(winner, chosen)
         yield {
             "input": sensitivity.input,
             "at": at,
@@ -161,5 +161,5 @@ def _row(sensitivity: SensitivityRow) -> tuple[str, ...]:
 
 
 def _alternative(shown: list[SensitivityRow], chosen: OfferRow) -> str:
-    descriptions = "; ".join(plan_words.format_sensitivity(sensitivity, chosen) for sensitivity in shown)
+    descriptions = "; ".join(plan_sentences.format_sensitivity(sensitivity, chosen) for sensitivity in shown)
     return f"Planned: {formatting.format_value_unit(chosen.usd_per_month)}. {descriptions}."

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from app.planning.extrapolation import RateKind, Ratio, estimate_ratio
 from app.planning.memory import BYTES_PER_PARAMETER, compute_usable_bytes
 from app.planning.rates import Refusal, find_peak_per_s
-from app.profiles.pricing.catalogue import load_catalog
+from app.profiles.pricing.catalog import load_catalog
 from app.records.offers import Accelerator, Workload
 from tests.checks.published import load_published
 

@@ -17,8 +17,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from app.analysis.comparisons.comparable import MetricPair
 from app.analysis.comparisons.comparison import TOLERANCE, can_fail_run, evaluate_changes, has_suspected_change
+from app.analysis.comparisons.metric_pairs import MetricPair
 from app.analysis.comparisons.repeats import Repeats
 from app.records.comparison import MetricChange
 from app.records.estimate import Estimate

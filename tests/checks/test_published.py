@@ -8,7 +8,7 @@ import pytest
 
 from app.errors import UsageError
 from app.profiles.bundled import DIRECTORY
-from app.profiles.pricing.catalogue import load_catalog
+from app.profiles.pricing.catalog import load_catalog
 from tests.checks.published import load_published
 
 CARDS = load_catalog().accelerators

@@ -9,7 +9,7 @@ import uvloop
 
 from loadgen.records import Endpoint
 from loadgen.transport.exchange import Exchange, StreamReader, Tokens, Transport
-from loadgen.transport.opening import new_transport
+from loadgen.transport.http_transport import new_transport
 from loadgen.transport.pool import ConnectionPool
 
 GET = b"GET / HTTP/1.1\r\nHost: h\r\n\r\n"

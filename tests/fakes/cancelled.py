@@ -18,7 +18,7 @@ from app.errors import SizewiseError
 from app.records.events import Event, PhaseChanged, Snapshot, StageStarted
 from app.session.run import run
 from app.storage.run_directory import RunWriter
-from app.wiring.parts import build_dependencies
+from app.wiring.dependencies import build_dependencies
 from app.wiring.spec import build_spec
 from loadgen.records import Gather
 from tests.fakes.parts import CALIBRATION, ENVIRONMENT, NOON

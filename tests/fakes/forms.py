@@ -7,8 +7,8 @@ from typing import Any
 from PySide6.QtCore import QObject
 
 from app.gui.forms.form import ProfileForm
-from app.gui.run.checking import display_protocol
 from app.gui.run.document import ProfileDocument
+from app.gui.run.validation import display_protocol
 
 
 class JoinedForm(QObject):

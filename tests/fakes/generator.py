@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection
 import numpy as np
 import pyarrow as pa
 
-from app.session.parts import NullServer
+from app.session.dependencies import NullServer
 from app.telemetry.processes import CoreUse
 from loadgen.arrivals import compute_offsets_ns
 from loadgen.records import (

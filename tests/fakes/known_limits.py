@@ -161,7 +161,7 @@ def server(name: str) -> KnownServer:
 
 class VirtualRunner:
     """Runs the stages of a search on a server in virtual time, and judges them by the SLO's metrics alone: as
-    `StageRunner` and `summarise_stage` would, at a twentieth of the cost."""
+    `StageRunner` and `summarize_stage` would, at a twentieth of the cost."""
 
     def __init__(self, target: KnownServer, seed: int) -> None:
         self._target, self._seed = target, seed

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from loadgen.frames import decode_rows, encode_message
-from loadgen.master.conductor import MasterController
+from loadgen.master.controller import MasterController
 from loadgen.master.gathering import JoinCriteria
 from loadgen.records import REQUEST_SCHEMA, WIRE_VERSION, Command, Failed, Gather, Hello, Joining, Ping, Pong, Report
 from tests.fakes.clock import FakeClock

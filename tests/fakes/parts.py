@@ -14,7 +14,7 @@ from app.records.gpu import GpuProcess
 from app.records.result import Check, Environment
 from app.records.selftest import SelfTest
 from app.records.telemetry import TELEMETRY_SCHEMA, Samples
-from app.session.parts import NullServer, RunningVariant, ServedEndpoint, SessionDependencies, StartedServer
+from app.session.dependencies import NullServer, RunningVariant, ServedEndpoint, SessionDependencies, StartedServer
 from app.session.spec import StartSpec
 from app.storage.run_directory import RunWriter
 from app.telemetry.clock import ClockReading
@@ -103,7 +103,7 @@ class FakeServer:
     def leave(self, how: str) -> None:
         self._ending = how
 
-    def ending(self) -> str | None:
+    def end_reason(self) -> str | None:
         return self._ending
 
     def last_lines(self) -> tuple[str, ...]:

@@ -12,8 +12,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from app.analysis.answering import mark_headline
 from app.analysis.estimates import distribution, rate, share
+from app.analysis.headline import mark_headline
 from app.records.result import (
     Cause,
     Check,

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from app.analysis.answering import mark_headline
+from app.analysis.headline import mark_headline
 from app.analysis.objectives import evaluate_objective, find_estimate, parse_objective
 from app.analysis.stages import summarize_stage
 from app.analysis.validity import compute_verdict, run_checks

@@ -13,7 +13,7 @@ import pytest
 from app.records.gpu import THROTTLE_REASONS, list_throttle_reasons
 from app.telemetry.gpu import FIELDS, GpuReader, open_gpus
 from app.telemetry.gpu_description import read_memory
-from app.telemetry.gpu_rare import SlowGpuReader
+from app.telemetry.gpu_slow import SlowGpuReader
 from tests.gpu.findings import Findings
 
 REPEATS = 50

@@ -8,7 +8,7 @@ import pytest
 
 from app.analysis.local.fidelity import compute_fidelity
 from app.inference.job import SessionSettings
-from app.inference.precision.making import convert_precision
+from app.inference.precision.conversion import convert_precision
 from app.inference.probe import DIGITS_MODEL
 from tests.gpu.findings import Findings
 from tests.gpu.measuring import Seen, seen_of

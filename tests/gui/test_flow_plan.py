@@ -15,8 +15,8 @@ from PySide6.QtWidgets import QLineEdit
 from pytestqt.qtbot import QtBot
 
 from app.cli.main import main
-from app.gui.plan.front_chart import ParetoChart
 from app.gui.plan.offers_model import COLUMNS, PRICE_COLUMN
+from app.gui.plan.pareto_chart import ParetoChart
 from app.gui.window import Window
 from tests.fakes import plan_sources, planned, results
 from tests.fakes.driving import fill_in, press, press_key, shows

@@ -8,7 +8,7 @@ from loadgen.machine import get_clock_id
 
 pytestmark = pytest.mark.process
 
-PRINT = "from loadgen.machine import clock_id; print(clock_id())"
+PRINT = "from loadgen.machine import get_clock_id; print(get_clock_id())"
 
 
 def elsewhere(*before: str) -> str:

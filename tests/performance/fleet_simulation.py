@@ -19,16 +19,16 @@ import numpy as np
 from app.planning.simulation.arrivals import iterate_poisson_arrivals
 from app.planning.simulation.design import ROUTERS, FleetDesign
 from app.planning.simulation.histogram import compute_quantile_s
+from app.planning.simulation.precompile import compile_all
+from app.planning.simulation.results import get_histogram
 from app.planning.simulation.serving import advance_to, get_totals, serve
 from app.planning.simulation.state import create_fleet
-from app.planning.simulation.tallying import get_histogram
-from app.planning.simulation.warming import compile_all
 from app.records.offers import Router
 from app.records.service import BatchService, RequestService, TokenService
 
 REQUESTS = 5_000_000
 ONE_SLOT = RequestService(1, 1.0, 1.0)
-COMPILE = "from app.planning.simulation.warming import compile_all; compile_all()"
+COMPILE = "from app.planning.simulation.precompile import compile_all; compile_all()"
 
 
 def main() -> None:

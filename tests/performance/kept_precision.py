@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from app.inference.precision.making import convert_precision
+from app.inference.precision.conversion import convert_precision
 from app.inference.probe import DIGITS_MODEL
 
 CALIBRATION_ROWS = 128

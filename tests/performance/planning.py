@@ -17,7 +17,7 @@ from collections.abc import Callable
 
 from app.analysis.objectives import parse_objective
 from app.planning.fleets import plan_fleets
-from app.profiles.pricing.catalogue import load_bundled_catalog
+from app.profiles.pricing.catalog import load_bundled_catalog
 from app.profiles.traffic import SHAPES
 from app.records.offers import CapacityCurve, PlanLimits, UnmeasuredAccelerators
 from app.records.plan_question import MeasuredTarget, PlanQuestion

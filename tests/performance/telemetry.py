@@ -42,7 +42,7 @@ def main() -> None:
 
 def measure() -> None:
     from app.telemetry.gpu import open_gpus
-    from app.telemetry.gpu_rare import SlowGpuReader
+    from app.telemetry.gpu_slow import SlowGpuReader
     from app.telemetry.host import HostReader
     from app.telemetry.processes import SWEEP_NS, ProcessReader
 

@@ -12,7 +12,7 @@ import numpy as np
 import psutil
 from PySide6.QtWidgets import QApplication
 
-from app.gui.charts.ring import RingBuffer
+from app.gui.charts.ring_buffer import RingBuffer
 from app.gui.theme import ThemeController
 from tests.performance.window_charts import CHARTS, CURVES_A_CHART, RATE_HZ, charts, paint
 

@@ -14,7 +14,7 @@ os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
 from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QApplication
 
-from app.gui.library.listed import build_listing
+from app.gui.library.run_listing import build_listing
 from app.gui.library.runs_presenter import RunsPresenter
 from app.gui.library.runs_tab import RunsTab
 from app.gui.navigation import Navigation

@@ -17,7 +17,7 @@ os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
 from PySide6.QtCore import QEventLoop, QThreadPool
 from PySide6.QtWidgets import QApplication
 
-from app.gui.collecting import GuiThreadGc
+from app.gui.gui_thread_gc import GuiThreadGc
 from app.gui.navigation import Navigation
 from app.gui.plan.page import PlanPage
 from app.gui.plan.presenter import SIMULATION_DELAY_MS

@@ -21,7 +21,7 @@ import numpy as np
 from PySide6.QtCore import QCoreApplication, QEvent, QEventLoop, Qt
 from PySide6.QtWidgets import QApplication
 
-from app.gui.collecting import GuiThreadGc
+from app.gui.gui_thread_gc import GuiThreadGc
 from app.gui.navigation import Navigation
 from app.gui.results.page import ResultsPage
 from app.gui.theme import ThemeController

@@ -77,7 +77,7 @@ def what_is_drawn_alike_is_drawn_once(svgs: dict[bytes, str], monkeypatch: pytes
             svgs[key] = draw(spec)
         return svgs[key]
 
-    monkeypatch.setattr(renderer, "svg_of", drawn)
+    monkeypatch.setattr(renderer, "render_svg", drawn)
 
 
 @pytest.fixture(scope="session")

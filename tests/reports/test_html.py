@@ -16,7 +16,7 @@ import msgspec
 import platformdirs
 import pytest
 
-from app.analysis.answering import mark_headline
+from app.analysis.headline import mark_headline
 from reports import html
 from reports.html import MAX_BYTES, PREFERRED_BYTES, inert_json, render_html, render_plan_html
 from reports.model import Download, PlanReport, Report
@@ -364,7 +364,7 @@ def test_hostile_text_adds_nothing_to_any_kind_of_report(
     name: str, rendered: Rendered, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     report = request.getfixturevalue(name)
-    monkeypatch.setattr(html, "USUAL_BYTES", MAX_BYTES)  # so long a text would push the raw result out of the page
+    monkeypatch.setattr(html, "PREFERRED_BYTES", MAX_BYTES)  # so long a text would push the raw result out of the page
     attacked = _elements(render_html(hostile(report, "".join(PAYLOADS))))
     harmless = _elements(render_html(hostile(report, "plain text ")))
     assert attacked.page == harmless.page

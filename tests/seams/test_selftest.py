@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from app.session.interruption import Interruption
 from app.session.limits import LimitMonitor
 from app.session.selftest.bench import Bench
-from app.session.selftest.proof import check_injection
+from app.session.selftest.checks import check_injection
 from app.session.spec import LimitSpec
 from app.wiring.selftest import build_selftest_dependencies, start_script
 from loadgen.reference.script import Script

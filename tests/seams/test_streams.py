@@ -99,7 +99,7 @@ def test_several_tokens_an_event_and_the_arguments_of_a_tool_count(load: LoadPro
 
 
 def test_wrong_usage_is_the_servers_word(load: LoadProcess) -> None:
-    rows = played(load, chunked(made(counted=(7, 99)))).rows
+    rows = played(load, chunked(made(reported_tokens=(7, 99)))).rows
     whole(rows)
     assert (set(rows["tokens_in"]), set(rows["tokens_out"]), set(rows["tokens_from"])) == ({7}, {99}, {"server"})
     assert [len(times) for times in rows["chunk_ns"]] == [5] * 5

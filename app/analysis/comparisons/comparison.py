@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterator, Sequence
 
 import msgspec
 
-from app.analysis.comparisons.comparable import MetricPair, pair_metrics
 from app.analysis.comparisons.environment_differences import find_differences, has_other_cpu
+from app.analysis.comparisons.metric_pairs import MetricPair, pair_metrics
 from app.analysis.comparisons.repeats import (
     MIN_REPEATS,
     SIGNIFICANCE_LEVEL,
@@ -25,7 +25,7 @@ from app.analysis.comparisons.repeats import (
     compute_small_sample_interval,
     estimate_more_repeats,
 )
-from app.analysis.digits import format_number
+from app.analysis.number_format import format_number
 from app.records.comparison import ChangeVerdict, Comparison, MetricChange
 from app.records.estimate import Estimate
 from app.records.metrics import format_metric

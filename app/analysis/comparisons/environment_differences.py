@@ -9,7 +9,7 @@ from typing import TypeVar
 import msgspec
 
 from app.analysis.arrivals import format_search_arrivals
-from app.analysis.comparisons.comparable import list_places
+from app.analysis.comparisons.metric_pairs import list_places
 from app.records.comparison import DifferenceId, EnvironmentDifference
 from app.records.result import Environment, Result, Stage, Target
 

@@ -23,8 +23,8 @@ from app.records.estimate import Estimate
 SIGNIFICANCE_LEVEL = 0.01
 """One-sided significance level, over all metrics that are evaluated together."""
 MIN_REPEATS = 5
-"""Minimum number of repeats of each side for the test: with fewer, no order of the repeats is rarer than `ERROR`; for 4
-against 4 it is 1 in 70."""
+"""Minimum number of repeats of each side for the test: with fewer, no order of the repeats is rarer than
+`SIGNIFICANCE_LEVEL`; for 4 against 4 it is 1 in 70."""
 _POWER = 0.9
 """Power of each of two conditions, median beyond the tolerance and significant rank test: both are met in four of five
 cases."""
@@ -64,7 +64,7 @@ def compute_median(side: Sequence[Estimate]) -> Estimate:
 
 def compute_ratio(repeats: Repeats) -> Estimate:
     """Compute candidate over base with its 95 % interval: by a bootstrap of both medians, or with few repeats by
-    `few_interval`."""
+    `compute_small_sample_interval`."""
     base, candidate = compute_median(repeats.base).value or 0.0, compute_median(repeats.candidate).value or 0.0
     if base <= 0:
         return Estimate(None, n=repeats.min_count, reason="no ratio: the base is 0")
@@ -133,11 +133,11 @@ def compute_noise(repeats: Repeats) -> float | None:
 
 
 def compute_detectable_change(repeats: Repeats, tolerance: float, test_count: int) -> float | None:
-    """Compute the smallest change, as a share, that is detected in four of five cases, with `judged` metrics tested
+    """Compute the smallest change, as a share, that is detected in four of five cases, with `test_count` metrics tested
     together.
 
     Uses the normal approximation for both conditions: a median beyond the tolerance, and a rank test at the level
-    `ERROR` shared by all metrics.
+    `SIGNIFICANCE_LEVEL` shared by all metrics.
     """
     noise, limit = compute_noise(repeats), math.log1p(tolerance)
     beta, alpha = float(special.ndtri(_POWER)), float(special.ndtri(1 - SIGNIFICANCE_LEVEL / test_count))

@@ -13,8 +13,8 @@ import msgspec
 import numpy as np
 
 from app.analysis.columns import Floats
-from app.analysis.comparisons.comparable import pair_metrics
 from app.analysis.comparisons.environment_differences import find_differences
+from app.analysis.comparisons.metric_pairs import pair_metrics
 from app.analysis.comparisons.repeats import compute_median
 from app.records.comparison import StageMetric
 from app.records.metrics import Better

@@ -9,7 +9,7 @@ from app.analysis.definitions.aiperf import compute_aiperf_metrics
 from app.analysis.definitions.genai_bench import compute_genai_bench_metrics
 from app.analysis.definitions.guidellm import compute_guidellm_metrics
 from app.analysis.definitions.inference_perf import compute_inference_perf_metrics
-from app.analysis.definitions.seen import compute_own_metrics, observe_requests
+from app.analysis.definitions.requests import compute_own_metrics, observe_requests
 from app.analysis.definitions.vllm import compute_vllm_metrics
 from app.analysis.rows import StageRows
 from app.records.definitions import ToolMetrics

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from app.analysis.definitions.seen import Aggregates, ObservedRequests, compute_rate, weighted_percentiles
+from app.analysis.definitions.requests import Aggregates, ObservedRequests, compute_rate, weighted_percentiles
 from app.records.definitions import ToolMetrics
 
 _WHY = {

@@ -19,7 +19,7 @@ from __future__ import annotations
 import numpy as np
 
 from app.analysis.columns import Floats, Mask
-from app.analysis.definitions.seen import (
+from app.analysis.definitions.requests import (
     LINEAR,
     Aggregates,
     Deltas,

@@ -18,7 +18,7 @@ from __future__ import annotations
 import numpy as np
 
 from app.analysis.columns import Floats, Nanoseconds
-from app.analysis.definitions.seen import (
+from app.analysis.definitions.requests import (
     LINEAR,
     Aggregates,
     ObservedRequests,

@@ -15,9 +15,9 @@ import pandas as pd
 import pyarrow as pa
 
 from app.analysis.columns import Nanoseconds, read_times
-from app.analysis.digits import format_number
 from app.analysis.drift import CHANGE_LIMIT, latency_drift
 from app.analysis.estimates import distribution, rate
+from app.analysis.number_format import format_number
 from app.analysis.rows import NOT_STARTED
 from app.analysis.validity import compute_verdict, grade_high
 from app.records.calls import CallStage
@@ -38,7 +38,7 @@ CALL_PARTS = {
 
 @dataclass(frozen=True)
 class CallRows:
-    """Calls of the measurement window, one entry per call, in the order of their ends. `never_begun_ns` are arrivals
+    """Calls of the measurement window, one entry per call, in the order of their ends. `never_started_ns` are arrivals
     that were never started."""
 
     query: Nanoseconds
@@ -360,6 +360,6 @@ def find_max_throughput_per_s(stages: Sequence[Stage]) -> float | None:
 
 
 def find_max_throughput(stages: Sequence[Stage]) -> Estimate:
-    """Find the highest throughput, like `fastest_per_s`, with its interval."""
+    """Find the highest throughput, like `find_max_throughput_per_s`, with its interval."""
     throughputs = [stage.metrics["throughput_per_s"]["value"] for stage in stages if stage.verdict.status != "INVALID"]
     return max(throughputs, key=lambda stage: stage.value or 0.0, default=Estimate(None, reason="not measured"))

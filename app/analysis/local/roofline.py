@@ -11,7 +11,7 @@ from typing import Literal
 
 import msgspec
 
-from app.analysis.digits import format_number
+from app.analysis.number_format import format_number
 from app.records.local import BatchModel, Bottleneck, Peaks
 from app.records.model import BatchCost
 from app.records.offers import Accelerator
@@ -208,9 +208,9 @@ def find_bottleneck(
     """Determine the bottleneck of a variant.
 
     `cost` is that of the timed batch, None if some of its work is unknown; `peaks` are those of the arithmetic and the
-    threads that ran; `law` is the batch-time model of the execution; `nodes` is the number of operators in a call.
-    Rates and intensity of the result are by the least bytes, or, if the sentence says that nothing is fused, by all
-    that operators read and write.
+    threads that ran; `batch_model` is the batch-time model of the execution; `nodes` is the number of operators in a
+    call. Rates and intensity of the result are by the least bytes, or, if the sentence says that nothing is fused, by
+    all that operators read and write.
     """
     position = locate_on_roofline(times.execute_ms, cost, peaks)
     limit, sentence = _bottleneck_outside_execution(times) or _bottleneck_of_execution(

@@ -14,8 +14,8 @@ from collections.abc import Sequence
 import msgspec
 from msgspec.structs import replace
 
-from app.analysis.answering import set_headline
 from app.analysis.gating import evaluate_gate, filter_by_tags
+from app.analysis.headline import set_headline
 from app.analysis.local.call_stages import SEARCH_TAG, find_max_throughput
 from app.analysis.objectives import evaluate_objective, find_estimate, is_met
 from app.analysis.rescoring import mark_rescored

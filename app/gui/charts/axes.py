@@ -43,8 +43,8 @@ class Axis(msgspec.Struct, frozen=True):
 
 
 def linear_ticks(low: float, high: float, max_ticks: int, *, is_clock: bool = False) -> list[float]:
-    """Return round tick values between `low` and `high`: at most `most`, but two if possible, since one tick shows no
-    scale.
+    """Return round tick values between `low` and `high`: at most `max_ticks`, but two if possible, since one tick shows
+    no scale.
     """
     span = high - low
     if not math.isfinite(span) or span <= 0:

@@ -14,16 +14,16 @@ from PySide6.QtWidgets import QMenu
 from app.gui.charts.axes import Axis
 from app.gui.charts.crosshair import Crosshair
 from app.gui.charts.curves import Curves, Points
-from app.gui.charts.key import LegendEntry
-from app.gui.charts.keys import ChartKeyBindings
+from app.gui.charts.decorations import Band, Decorations, Marker, Overlay, Region, Underlay
+from app.gui.charts.descriptions import describe_chart, describe_decorations, describe_position, describe_readings
+from app.gui.charts.key_bindings import ChartKeyBindings
 from app.gui.charts.layer import Layer
-from app.gui.charts.marks import Band, Decorations, Marker, Overlay, Region, Underlay
+from app.gui.charts.legend import LegendEntry
 from app.gui.charts.panel import Panel
 from app.gui.charts.reading import Reading
 from app.gui.charts.series import Bounds, Series, compute_bounds, make_series, union_bounds
 from app.gui.charts.table import build_frame
-from app.gui.charts.viewing import ViewRange
-from app.gui.charts.wording import describe_chart, describe_decorations, describe_position, describe_readings
+from app.gui.charts.view_range import ViewRange
 from app.gui.formatting import State
 from app.gui.theme import Theme, ThemeController
 
@@ -100,7 +100,7 @@ class Chart(Panel):
         is_hollow: bool = False,
         is_stepped: bool = False,
     ) -> None:
-        """Add or replace a line. With `steps`, each value holds until the next sample."""
+        """Add or replace a line. With `is_stepped`, each value holds until the next sample."""
         marks = np.ones(len(x), dtype=bool) if is_hollow else None
         self._set_series(make_series(key, label, "line", series, x, y, hollow=marks, is_stepped=is_stepped))
 
@@ -303,7 +303,7 @@ class Chart(Panel):
         menu.addAction("Zoom &in\t+", lambda: self.key_bindings.zoom(is_in=True))
         menu.addAction("Zoom &out\t−", lambda: self.key_bindings.zoom(is_in=False))
         menu.addAction("Show &everything\tHome").triggered.connect(self.key_bindings.show_all)
-        if self.crosshair.x is not None and self.receivers(SIGNAL("marker_wanted(double)")):
+        if self.crosshair.x is not None and self.receivers(SIGNAL("marker_requested(double)")):
             menu.addAction("Add a &marker here\tM").triggered.connect(self.key_bindings.request_marker)
         if len(self._series) > 1:
             submenu = menu.addMenu("&Lines shown")

@@ -8,7 +8,7 @@ import pyqtgraph as pg
 from PySide6.QtCore import QObject, QPointF, Signal
 
 from app.gui.charts.axes import Axis
-from app.gui.charts.marks import Decorations, SelectedPoint
+from app.gui.charts.decorations import Decorations, SelectedPoint
 from app.gui.charts.pens import solid_pen
 from app.gui.charts.plot import PlotView
 from app.gui.charts.reading import HIT_RADIUS_PX, Direction, Point, Reading, nearest_point, next_point, next_x, read_at

@@ -21,9 +21,9 @@ from app.gui.charts.pens import (
     series_marker,
     solid_pen,
 )
-from app.gui.charts.placed import ViewSeries
 from app.gui.charts.series import Series
 from app.gui.charts.tick_axis import TickAxis
+from app.gui.charts.view_series import ViewSeries
 from app.gui.theme import Theme
 
 _MAX_PX = 1e5

@@ -13,7 +13,7 @@ from PySide6.QtGui import QColor, QFont, QFontMetricsF, QImage, QPaintDevice, QP
 from PySide6.QtSvg import QSvgGenerator
 from PySide6.QtWidgets import QFileDialog, QWidget
 
-from app.gui.charts.key import Legend
+from app.gui.charts.legend import Legend
 from app.gui.charts.plot import PlotView
 from app.gui.theme import ThemeController
 

@@ -16,7 +16,7 @@ _MAX_REACH_RATIO, _MIN_REACH = 1.0, 0.3
 
 
 def fit_x_range(bounds: Bounds, axis: Axis, extra_ends: Sequence[float] = ()) -> tuple[float, float]:
-    """Return the x range that shows all data and `others`, the edges of bands."""
+    """Return the x range that shows all data and `extra_ends`, the edges of bands."""
     ends = [end for end in (bounds.x0, bounds.x1, *extra_ends) if math.isfinite(end)]
     if not ends:
         return _EMPTY_RANGE

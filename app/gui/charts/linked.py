@@ -20,7 +20,7 @@ _LATE_MS, _BETWEEN_CHARTS_MS = 120, 15
 class LinkedCharts(QWidget):
     """Column of charts with one time axis.
 
-    If `has_spans`, the user can select a time range. `span_chosen` is emitted when a range was drawn or one of its
+    If `has_spans`, the user can select a time range. `span_selected` is emitted when a range was drawn or one of its
     edges was moved, and `span_cleared` when it was removed.
     """
 

@@ -22,10 +22,10 @@ from PySide6.QtWidgets import QGridLayout, QMenu, QWidget
 
 from app.gui.charts import export
 from app.gui.charts.axes import Axis
-from app.gui.charts.key import Legend
+from app.gui.charts.legend import Legend
 from app.gui.charts.plot import PlotView
+from app.gui.message_strip import MessageStrip
 from app.gui.navigation import Notice
-from app.gui.strip import MessageStrip
 from app.gui.theme import Theme, ThemeController
 from app.gui.widgets import label, stacked_widget, tool_button, vbox
 

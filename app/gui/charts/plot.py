@@ -102,7 +102,7 @@ class PlotView(pg.GraphicsView):
     def view_to_pixel(self, x: float, y: float) -> QPointF:
         return QPointF(self.box.mapViewToScene(QPointF(x, y)))
 
-    # Mouse input: dragging pans. With Shift, or while `draws_spans` is set, it selects a range. Range edges can be
+    # Mouse input: dragging pans. With Shift, or while `is_span_mode` is set, it selects a range. Range edges can be
     # dragged.
 
     def mousePressEvent(self, event: QMouseEvent) -> None:

@@ -52,7 +52,8 @@ def format_sample(series: Series, index: int, y: Axis) -> str:
 def nearest_point(
     series: Iterable[Series], target: QPointF, to_pixel: Callable[[float, float], QPointF], reach: tuple[float, float]
 ) -> Point | None:
-    """Return the sample within `REACH_PX` of a pixel that is closest to it, among those whose x lies in `reach`."""
+    """Return the sample within `HIT_RADIUS_PX` of a pixel that is closest to it, among those whose x lies in
+    `reach`."""
     best = (HIT_RADIUS_PX, "", -1)
     for candidate in series:
         for index in _within(candidate, *reach):

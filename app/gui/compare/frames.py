@@ -155,7 +155,7 @@ class StateColoredModel(FrameModel):
 
 
 class ShortTable(FrameTable):
-    """Table that is as high as its rows, up to `most` rows."""
+    """Table that is as high as its rows, up to `max_rows` rows."""
 
     def __init__(
         self, model: FrameModel, name: str, max_rows: int, *, max_column_characters: int | None = None

@@ -9,7 +9,7 @@ import msgspec
 
 from app.errors import InvalidRunError, SizewiseError
 from app.gui.compare.entries import MAX_RUNS, ComparisonRequest, Entry, label_of
-from app.gui.compare.pairs_offer import PairsSuggestion, suggest_pairs
+from app.gui.compare.pairs_suggestion import PairsSuggestion, suggest_pairs
 from app.records.comparison import Comparison
 from app.records.result import Result
 from reports.comparison_section import ComparisonSection

@@ -11,19 +11,19 @@ from PySide6.QtGui import QAction
 from PySide6.QtWidgets import QFileDialog, QTabWidget, QWidget
 
 from app.gui.background import Latest, submit
-from app.gui.compare.answers_tab import ResponseTimesTab
 from app.gui.compare.entries import MAX_RUNS, ComparisonRequest
 from app.gui.compare.outcome import Outcome
-from app.gui.compare.pairs_part import PairsPanel
+from app.gui.compare.pairs_panel import PairsPanel
 from app.gui.compare.pairs_state import PairsState
 from app.gui.compare.picker import Picker
 from app.gui.compare.presenter import ComparePresenter
+from app.gui.compare.response_times_tab import ResponseTimesTab
 from app.gui.compare.stages_tab import StagesTab
 from app.gui.compare.trend_tab import TrendTab
 from app.gui.compare.verdict_tab import VerdictTab
+from app.gui.message_strip import MessageStrip
 from app.gui.navigation import Navigation, Notice, PageKey, error_notice
 from app.gui.page import Page
-from app.gui.strip import MessageStrip
 from app.gui.theme import ThemeController
 from app.gui.widgets import EmptyState, button, vbox
 from app.reporting.comparison import build_comparison_report

@@ -11,7 +11,7 @@ from app.gui.background import Latest
 from app.gui.charts.axes import Axis
 from app.gui.charts.chart import Chart
 from app.gui.compare.frames import ShortTable
-from app.gui.compare.trend_lines import (
+from app.gui.compare.trend_data import (
     TREND_HEADERS,
     compute_levels,
     profile_names,

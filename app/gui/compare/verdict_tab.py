@@ -24,7 +24,7 @@ from app.gui.compare.frames import (
     verdict_state,
 )
 from app.gui.compare.outcome import Outcome
-from app.gui.compare.pairs_offer import (
+from app.gui.compare.pairs_suggestion import (
     MAX_MINUTES,
     MAX_PAIRS,
     MIN_MINUTES,
@@ -42,7 +42,7 @@ from app.gui.widgets import Badge, button, card, fill_choices, hbox, label, rest
 
 class PairsCard(QWidget):
     measurement_requested = Signal(object, int, int)
-    """Requests a measurement of an offer: `PairsOffer`, number of pairs, and time limit in minutes."""
+    """Requests a measurement of an offer: `PairsSuggestion`, number of pairs, and time limit in minutes."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from PySide6.QtWidgets import QDockWidget, QFrame, QProgressBar, QVBoxLayout, QWidget
 
+from app.gui.docks.machine_format import format_reading, format_with_maximum, gpu_title, share, shorten, throttle_text
 from app.gui.docks.machine_watch import MachineState, MachineWatch
-from app.gui.docks.machine_words import format_reading, format_with_maximum, gpu_title, share, shorten, throttle_text
 from app.gui.docks.scrolling import vertical_scroll_area
 from app.gui.widgets import card, hbox, label, restyle, vbox
 from app.records.machine import GpuState, MachineNow

@@ -31,8 +31,8 @@ _START_TIMEOUT_S = 60.0
 class Job(msgspec.Struct, frozen=True):
     """A queued, running or finished job.
 
-    `status` and `message` describe its end: VALID, WARN or INVALID, the name of an exit code, or "lost". `usual_s` is
-    the duration of the last run of the same name, in seconds.
+    `status` and `message` describe its end: VALID, WARN or INVALID, the name of an exit code, or "lost".
+    `last_duration_s` is the duration of the last run of the same name, in seconds.
     """
 
     number: int
@@ -77,8 +77,8 @@ class _StoredLaunch(msgspec.Struct, frozen=True):
 class JobQueue(QObject):
     """Queue of jobs.
 
-    The owner of the engines starts one on `launch_next`, and calls `launch_failed` if that fails. The queue reads the
-    progress of a run from its directory.
+    The owner of the engines starts one on `launch_next`, and calls `report_launch_failure` if that fails. The queue
+    reads the progress of a run from its directory.
     """
 
     changed = Signal()
@@ -97,7 +97,7 @@ class JobQueue(QObject):
         self._watch: EngineWatch | None = None
         self.is_paused = False
         self.offered = _load_stored(settings)
-        """Launches that waited when the last window closed. `take_offered` queues them and `drop_offered` discards
+        """Launches that waited when the last window closed. `queue_offered` queues them and `discard_offered` discards
         them."""
 
     @property
@@ -287,7 +287,7 @@ def _load_stored(settings: QSettings) -> tuple[Launch, ...]:
 
 
 def _last_duration_s(name: str) -> float | None:
-    from app.storage.endings import find_last_duration_s
+    from app.storage.run_states import find_last_duration_s
 
     return find_last_duration_s(name)
 

@@ -17,10 +17,10 @@ from PySide6.QtCore import (
 from PySide6.QtWidgets import QCheckBox, QDockWidget, QListView, QProgressBar, QSizePolicy, QVBoxLayout, QWidget
 
 from app.gui.docks.job_queue import Job, JobQueue
-from app.gui.docks.job_words import done_percent, job_line, phase_line, time_line
+from app.gui.docks.job_text import done_percent, job_line, phase_line, time_line
 from app.gui.docks.scrolling import vertical_scroll_area
+from app.gui.message_strip import MessageStrip
 from app.gui.navigation import Navigation, Notice
-from app.gui.strip import MessageStrip
 from app.gui.widgets import button, card, hbox, label, tool_tip_text, vbox
 
 Index = QModelIndex | QPersistentModelIndex

@@ -16,7 +16,7 @@ from app.records.machine import MachineInfo, MachineNow
 if TYPE_CHECKING:
     from app.records.result import Environment
     from app.storage.following import StreamFollower
-    from app.telemetry.machine_now import MachineReader
+    from app.telemetry.machine_state import MachineReader
 
 INTERVAL_MS = 1_000
 _MAX_BATCHES = 50
@@ -99,7 +99,7 @@ class MachineWatch(QObject):
 
     def _read_here(self) -> MachineNow:
         """Read this machine in a worker thread: importing the driver bindings and opening the drivers are slow."""
-        from app.telemetry.machine_now import MachineReader
+        from app.telemetry.machine_state import MachineReader
 
         if self._reader is None:
             self._reader = MachineReader()
@@ -144,7 +144,7 @@ class _RunReadings:
         from app.errors import UsageError
         from app.storage.following import StreamFollower
         from app.storage.run_directory import TELEMETRY, StoredRun
-        from app.telemetry.machine_now import build_state_in_run
+        from app.telemetry.machine_state import build_state_in_run
 
         if self._follower is None:
             self._follower = StreamFollower(self.directory / TELEMETRY)

@@ -11,7 +11,7 @@ from PySide6.QtCore import QObject, Signal
 
 from app.gui.background import submit
 from app.gui.engine.launch import EngineProcess, start_engine
-from app.gui.engine.reaping import Reaper
+from app.gui.engine.reaper import Reaper
 from app.gui.engine.watch import EngineWatch
 from app.gui.navigation import Launch, Notice
 from app.records.control import MAX_NOTE_LENGTH, AddNote, ControlCommand, Extend, SetRate, StopRun
@@ -31,7 +31,7 @@ class RunControlClient(QObject):
         self._send(directory, StopRun())
 
     def note(self, directory: Path, text: str) -> None:
-        """Add a note to the run. Notes are truncated to `NOTE_LENGTH` characters, and blank ones are ignored."""
+        """Add a note to the run. Notes are truncated to `MAX_NOTE_LENGTH` characters, and blank ones are ignored."""
         text = text.strip()[:MAX_NOTE_LENGTH]
         if text:
             self._send(directory, AddNote(text))

@@ -28,8 +28,8 @@ class EngineWatch(QObject):
     emitted, followed by its end.
 
     Data are read in slices of a few milliseconds, so that the window stays responsive. A run that was started elsewhere
-    has `patience_s` seconds to its first event; if that is not set, a directory that no process writes to counts as
-    lost.
+    has `startup_timeout_s` seconds to its first event; if that is not set, a directory that no process writes to counts
+    as lost.
     """
 
     received = Signal(object)

@@ -64,10 +64,10 @@ _STARTERS: dict[str, Any] = {
     "PromptSettings": {"input_tokens": 512, "output_tokens": 128},
     "TextDatasetSettings": {"path": "prompts.jsonl"},
     "PromptDatasetSettings": {"path": "prompts.jsonl"},
-    "OtherCardsSettings": {"dtype": "fp16"},
+    "UnmeasuredGpuSettings": {"dtype": "fp16"},
     "ClassSettings": {"name": "premium", "share": "100%"},
     "VariantSettings": {"batch": 1},
-    "ScriptedAnswers": {"delay": "20ms"},
+    "ScriptedResponses": {"delay": "20ms"},
     "ScriptedTokens": {"delay": "180ms", "tokens": "60/s"},
     "ScriptedTexts": {"delay": "20ms"},
     "ScriptedTensors": {"delay": "20ms"},
@@ -102,7 +102,7 @@ def is_rare(path: KeyPath) -> bool:
 
 
 def is_applicable(settings: str, key: str, siblings: dict[str, Any]) -> bool:
-    """Return whether the field applies, given the values of its sibling keys in `beside`."""
+    """Return whether the field applies, given the values of its sibling keys in `siblings`."""
     if key == "burstiness":
         return siblings.get("arrivals") == "gamma"
     if key == "permitted":

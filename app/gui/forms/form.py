@@ -9,8 +9,8 @@ from PySide6.QtCore import QStringListModel, Qt, Signal
 from PySide6.QtWidgets import QCompleter, QFrame, QLineEdit, QWidget
 
 from app.gui.forms.arrangement import display_name
+from app.gui.forms.collapsible import CollapsibleSection, chain_tab_order
 from app.gui.forms.editor import REMOVED, Edits
-from app.gui.forms.folding import CollapsibleSection, chain_tab_order
 from app.gui.forms.group import GroupEditor, NestedGroup
 from app.gui.forms.row import build_help_text
 from app.gui.widgets import card, label, scroll_area, search_field, vbox
@@ -129,7 +129,7 @@ class ProfileForm(QWidget):
         for problem in reversed(problems):
             row = self._part_at(problem.path, is_opening=False)
             if row is not None:
-                row.say_problem(problem.text)
+                row.set_problem(problem.text)
 
     def reveal(self, path: KeyPath) -> bool:
         """Scroll to a field and focus it. Return `False` if the form does not have it."""

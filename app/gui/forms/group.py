@@ -14,8 +14,8 @@ from app.gui.forms.arrangement import (
     is_rare,
     sort_fields,
 )
+from app.gui.forms.collapsible import CollapsibleSection
 from app.gui.forms.editor import REMOVED, Editor, Edits
-from app.gui.forms.folding import CollapsibleSection
 from app.gui.forms.lists import CheckBoxesEditor, NumbersEditor, PairsEditor, RowsEditor
 from app.gui.forms.records import RecordsEditor
 from app.gui.forms.row import INDENT, FieldRow, build_help_text
@@ -54,7 +54,7 @@ def _list_editor(spec: FieldSpec) -> type[Editor]:
 
 
 class GroupEditor(QWidget):
-    """Editor of one group of fields. `leave_out` are keys that are edited elsewhere."""
+    """Editor of one group of fields. `excluded_keys` are keys that are edited elsewhere."""
 
     def __init__(
         self, spec: FieldSpec, path: KeyPath, edits: Edits, depth: int = 0, excluded_keys: tuple[str, ...] = ()

@@ -9,8 +9,8 @@ from PySide6.QtWidgets import QCheckBox, QGridLayout, QWidget
 
 from app.errors import ProfileError
 from app.gui.forms.arrangement import display_name
+from app.gui.forms.collapsible import chain_tab_order
 from app.gui.forms.editor import REMOVED, Editor, Edits
-from app.gui.forms.folding import chain_tab_order
 from app.gui.forms.scalars import TextLine, format_example, format_value, parse_value
 from app.gui.widgets import button, hbox, tool_button, vbox
 from app.profiles.document import KeyPath

@@ -9,8 +9,8 @@ from typing import Any
 from PySide6.QtWidgets import QToolButton, QWidget
 
 from app.gui.forms.arrangement import display_name, initial_value, unique_name
+from app.gui.forms.collapsible import CollapsibleSection
 from app.gui.forms.editor import REMOVED, Edits
-from app.gui.forms.folding import CollapsibleSection
 from app.gui.forms.row import INDENT, build_help_text, create_problem_label
 from app.gui.widgets import button, hbox, label, tool_button, vbox
 from app.profiles.document import KeyPath
@@ -55,13 +55,13 @@ class RecordsEditor(QWidget):
         record = self.records[path[0]]
         if is_opening:
             record.set_open()
-        return (record.group().part_at(path[1:], is_opening) if record.is_open else None) or record
+        return (record.group().find_part(path[1:], is_opening) if record.is_open else None) or record
 
     def clear_problems(self) -> None:
         for record in self.records:
             record.set_problem("")
             if record.has_content:
-                record.group().forget_problems()
+                record.group().clear_problems()
 
     def set_problem(self, text: str) -> None:
         self.problem.setText(text)

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from app.gui import formatting
+from app.gui.docks.machine_format import format_reading, gpu_title, shorten
 from app.gui.docks.machine_watch import MachineState
-from app.gui.docks.machine_words import format_reading, gpu_title, shorten
 from app.gui.formatting import NOT_AVAILABLE, State, cell
 from app.gui.navigation import Launch
 from app.records.machine import GpuState, MachineInfo, MachineNow

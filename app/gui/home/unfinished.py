@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 from PySide6.QtWidgets import QFrame, QHBoxLayout, QVBoxLayout, QWidget
 
 from app.gui import formatting
+from app.gui.message_strip import MessageStrip
 from app.gui.navigation import Notice
 from app.gui.recovery import Recovery
-from app.gui.strip import MessageStrip
 from app.gui.widgets import button, clear, label, restyle, vbox
 
 if TYPE_CHECKING:
-    from app.storage.endings import Unfinished
+    from app.storage.run_states import Unfinished
 
 _MAX_SHOWN = 3
 

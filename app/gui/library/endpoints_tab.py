@@ -10,8 +10,8 @@ from PySide6.QtWidgets import QWidget
 
 from app.gui.formatting import NOT_AVAILABLE, cell
 from app.gui.library.list_pane import ListPane
-from app.gui.library.listed import format_time
-from app.gui.library.seen import EndpointUsage, find_endpoints
+from app.gui.library.run_listing import format_time
+from app.gui.library.usage import EndpointUsage, find_endpoints
 from app.gui.navigation import Navigation
 from app.gui.widgets import EmptyState, button, vbox
 from app.reporting.run_rows import RunRow

@@ -11,10 +11,10 @@ from PySide6.QtWidgets import QFrame, QWidget
 
 from app.gui.background import Latest
 from app.gui.formatting import NOT_AVAILABLE, format_count, format_number, format_size
-from app.gui.library.files_kept import RememberedFileActions, remembered
 from app.gui.library.list_pane import ListPane
-from app.gui.library.listed import format_bytes, format_time
-from app.gui.library.seen import ModelUsage, find_models
+from app.gui.library.remembered_files import RememberedFileActions, remembered
+from app.gui.library.run_listing import format_bytes, format_time
+from app.gui.library.usage import ModelUsage, find_models
 from app.gui.navigation import Navigation, error_notice
 from app.gui.widgets import EmptyState, button, label, vbox
 from app.records.model import ModelInspection, ModelValue, ShapeOverrides

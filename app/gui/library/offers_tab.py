@@ -15,7 +15,7 @@ from app.gui.formatting import NOT_AVAILABLE, format_money, format_plain
 from app.gui.library.list_pane import ListPane
 from app.gui.navigation import Navigation
 from app.gui.widgets import EmptyState, button, label, vbox
-from app.profiles.pricing.catalogue import load_imported_prices
+from app.profiles.pricing.catalog import load_imported_prices
 from app.reporting.offer_rows import PriceListRow, build_offer_row, find_offers, load_offers
 
 STALE_DAYS = 30
@@ -103,9 +103,9 @@ _HEADERS = {
     "spot_usd_per_hour": "Spot",
     "reserved_1y_usd_per_hour": "Reserved 1y",
     "as_of": "Date",
-    "days_old": "Days old",
+    "age_days": "Days old",
     "source": "Source",
-    "yours": "Yours",
+    "overrides": "Yours",
 }
 
 

@@ -9,18 +9,18 @@ from PySide6.QtCore import QTimer
 from PySide6.QtGui import QDragEnterEvent, QDragLeaveEvent, QDropEvent, QUndoStack
 from PySide6.QtWidgets import QLineEdit, QTabWidget, QWidget
 
-from app.gui.dropping import is_run_directory
+from app.gui.dropped_files import is_run_directory
 from app.gui.library.endpoints_tab import EndpointsTab
-from app.gui.library.listed import ListedRuns
 from app.gui.library.models_tab import ModelsTab
 from app.gui.library.offers_tab import OffersTab
 from app.gui.library.profiles_tab import ProfilesTab
+from app.gui.library.run_listing import ListedRuns
 from app.gui.library.runs_presenter import RunsPresenter
 from app.gui.library.runs_tab import RunsTab
 from app.gui.library.trash_tab import TrashTab
+from app.gui.message_strip import MessageStrip
 from app.gui.navigation import Navigation, Notice, PageKey
 from app.gui.page import Page
-from app.gui.strip import MessageStrip
 from app.gui.theme import ThemeController
 from app.gui.widgets import label, stacked_widget, vbox
 

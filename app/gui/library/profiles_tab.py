@@ -8,9 +8,9 @@ import pandas as pd
 from PySide6.QtWidgets import QWidget
 
 from app.gui.background import Latest
-from app.gui.library.files_kept import RememberedFileActions, remembered
 from app.gui.library.list_pane import ListPane
-from app.gui.library.seen import ProfileUsage, find_profiles
+from app.gui.library.remembered_files import RememberedFileActions, remembered
+from app.gui.library.usage import ProfileUsage, find_profiles
 from app.gui.navigation import Navigation
 from app.gui.widgets import EmptyState, button, vbox
 from app.reporting.run_rows import RunRow

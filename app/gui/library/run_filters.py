@@ -9,7 +9,7 @@ from PySide6.QtCore import Signal
 from PySide6.QtWidgets import QComboBox, QWidget
 
 from app.gui.formatting import format_count, format_size
-from app.gui.library.listed import ListedRuns
+from app.gui.library.run_listing import ListedRuns
 from app.gui.widgets import fill_choices, hbox, search_field
 
 _VERDICTS = ("VALID", "WARN", "INVALID")

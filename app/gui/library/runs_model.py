@@ -14,7 +14,7 @@ from PySide6.QtGui import QColor, QContextMenuEvent, QFont, QKeyEvent
 from PySide6.QtWidgets import QAbstractItemView
 
 from app.gui.formatting import State, state_for_verdict
-from app.gui.library.listed import COLUMNS, HEADERS, ListedRuns, format_bytes, format_time
+from app.gui.library.run_listing import COLUMNS, HEADERS, ListedRuns, format_bytes, format_time
 from app.gui.tables import FrameModel, FrameTable
 from app.gui.theme import Theme, ThemeController
 from app.gui.widgets import tool_tip_text

@@ -14,7 +14,7 @@ from PySide6.QtCore import QObject, Signal
 from PySide6.QtGui import QUndoCommand, QUndoStack
 
 from app.gui.background import Latest, submit
-from app.gui.library.listed import ListedRuns, build_listing
+from app.gui.library.run_listing import ListedRuns, build_listing
 from app.gui.navigation import Notice, error_notice
 from app.reporting.run_rows import DeletedRow, list_deleted, list_runs
 
@@ -104,7 +104,7 @@ class RunsPresenter(QObject):
         self._do(lambda: _restore(names), lambda _: self._emit_notice(notice))
 
     def set_title(self, directory: Path, title: str, previous: str) -> None:
-        """Set the title of a run. Undo restores the title `before`."""
+        """Set the title of a run. Undo restores the title `previous`."""
         if title != previous:
             do_and_undo = (lambda: _set_title(directory, title)), (lambda: _set_title(directory, previous))
             self._change("Title", *do_and_undo, None)

@@ -8,9 +8,9 @@ from PySide6.QtCore import Qt, QTimer, Signal
 from PySide6.QtGui import QKeySequence, QShortcut
 from PySide6.QtWidgets import QApplication, QFileDialog, QMenu, QToolButton, QWidget
 
-from app.gui.library.listed import ListedRuns, build_mask
 from app.gui.library.run_card import RunCard
 from app.gui.library.run_filters import RunFilters
+from app.gui.library.run_listing import ListedRuns, build_mask
 from app.gui.library.runs_model import MAX_TICKED, RunsModel, RunsTable
 from app.gui.library.runs_presenter import RunsPresenter
 from app.gui.navigation import Navigation

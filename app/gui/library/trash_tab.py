@@ -10,7 +10,7 @@ from PySide6.QtCore import Signal
 from PySide6.QtWidgets import QAbstractItemView, QWidget
 
 from app.gui.formatting import format_count
-from app.gui.library.listed import format_bytes, format_time
+from app.gui.library.run_listing import format_bytes, format_time
 from app.gui.library.runs_presenter import RunsPresenter
 from app.gui.tables import FrameModel, FrameTable, set_table_description
 from app.gui.widgets import EmptyState, button, hbox, label, vbox

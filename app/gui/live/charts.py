@@ -21,7 +21,7 @@ _MIN_HEIGHT_LINES = 7
 
 
 class LiveCharts(QWidget):
-    """Linked charts of a run. `note_wanted` emits the time of the run at which the user wants to add a note."""
+    """Linked charts of a run. `note_requested` emits the time of the run at which the user wants to add a note."""
 
     note_requested = Signal(float)
     view_selected = Signal()

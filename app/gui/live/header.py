@@ -14,7 +14,7 @@ _STEPS = 200
 
 
 class RunHeader(QFrame):
-    """Header of a run. `stop_wanted` is emitted when the stop button is pressed."""
+    """Header of a run. `stop_requested` is emitted when the stop button is pressed."""
 
     stop_requested = Signal()
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from app.gui.charts.ring import RingBuffer
+from app.gui.charts.ring_buffer import RingBuffer
 from app.gui.live.state import Band
 from app.records.events import Snapshot, StageStarted
 from app.records.gpu import list_throttle_reasons

@@ -12,9 +12,9 @@ from PySide6.QtGui import QKeySequence, QShortcut
 from app.gui.background import submit
 from app.gui.live.idle import IdleView, find_last_runs
 from app.gui.live.state import LiveState
+from app.gui.message_strip import MessageStrip
 from app.gui.navigation import Navigation, Notice, PageKey
 from app.gui.page import Page
-from app.gui.strip import MessageStrip
 from app.gui.theme import ThemeController
 from app.gui.widgets import stacked_widget, vbox
 

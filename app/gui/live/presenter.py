@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from app.analysis.digits import format_number
+from app.analysis.number_format import format_number
 from app.analysis.run_progress import RunProgress, advance
 from app.gui.live.machine import LiveSeries, MachineSeries
 from app.gui.live.stages import Failures, LiveChecks, LiveStages, LiveVariants
@@ -87,7 +87,7 @@ class LivePresenter:
                 self.status = "finished"
                 self._stop(event.at_ns)
             case PhaseChanged():
-                pass  # `advanced` handles this event
+                pass  # `advance` handles this event
 
     def handle_readings(self, batch: pa.RecordBatch) -> None:
         if self._zero_ns is None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
-from app.analysis.digits import format_number
+from app.analysis.number_format import format_number
 from app.analysis.run_progress import stage_duration_s, stage_elapsed_s
 from app.gui.live.state import Band, FailureLine, StageCell, VariantLine
 from app.records.events import (

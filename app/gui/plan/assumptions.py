@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from PySide6.QtCore import Qt, Signal
 from PySide6.QtWidgets import QFormLayout, QLabel, QLineEdit, QTabWidget, QWidget
 
-from app.gui.plan.steppers import ChoiceField, NumberField
-from app.gui.plan.writing import TypedCurve, TypedModel, write_curve, write_model
+from app.gui.plan.assumption_files import TypedCurve, TypedModel, write_curve, write_model
+from app.gui.plan.fields import ChoiceField, NumberField
 from app.gui.widgets import button, hbox, label, vbox
 
 _POINTS = ((10.0, 12.0), (50.0, 18.0), (80.0, 30.0), (95.0, 70.0))
@@ -88,7 +88,7 @@ class CurveForm(QWidget):
         )
 
     def load_gpus(self) -> None:
-        from app.profiles.pricing.catalogue import load_catalog
+        from app.profiles.pricing.catalog import load_catalog
 
         if self.gpu.count():
             return

@@ -8,7 +8,6 @@ from PySide6.QtCore import Qt, Signal
 from PySide6.QtWidgets import QWidget
 
 from app.gui.formatting import format_plain, sentence
-from app.gui.plan.facts import PropertyList, SensitivityTable, Sentences, rejection_reasons
 from app.gui.plan.figures import (
     format_latency_metric,
     format_percent,
@@ -20,7 +19,8 @@ from app.gui.plan.figures import (
     format_spread,
     format_usd,
 )
-from app.gui.plan.side import SideColumn
+from app.gui.plan.result_widgets import PropertyList, SensitivityTable, Sentences, rejection_reasons
+from app.gui.plan.side_column import SideColumn
 from app.gui.plan.state import Change, PlanState
 from app.gui.widgets import Badge, button, card, clear, hbox, label, restyle, vbox
 from app.planning.relaxation import Relaxation
@@ -31,8 +31,8 @@ _MAX_SENTENCES = 8
 
 
 class PlanCard(SideColumn):
-    """Result card. `wanted` carries the Change of a relaxation; `offer_wanted` the key of an offer to show, empty for
-    the recommended one.
+    """Result card. `wanted` carries the Change of a relaxation; `offer_requested` the key of an offer to show, empty
+    for the recommended one.
     """
 
     change_requested = Signal(object)

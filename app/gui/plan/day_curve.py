@@ -31,7 +31,7 @@ class DayCurve(QWidget):
     """Rates by hour, in req/s.
 
     Left and right arrow keys select the hour. Up and down change it by 5 % of the peak (with Shift by 1 %), Page Up and
-    Page Down by 25 %. `rates_wanted` carries the 24 requested rates and the ID of the stroke, which groups edits for
+    Page Down by 25 %. `rates_requested` carries the 24 requested rates and the ID of the stroke, which groups edits for
     undo. The widget itself keeps the rates it was given.
     """
 

@@ -23,7 +23,7 @@ DIRECTORY_KINDS: tuple[ExportKind, ...] = ("k8s", "kserve", "terraform", "csv")
 def write_export(
     kind: ExportKind, plan: Plan, question: PlanQuestion, command: str, destination: Path
 ) -> tuple[Path, ...]:
-    """Write an export and return its files. `where` is a file for a plan or report, otherwise a directory. Raise
+    """Write an export and return its files. `destination` is a file for a plan or report, otherwise a directory. Raise
     UsageError if it cannot be written.
     """
     tool = f"sizewise {__version__}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from app.gui.formatting import NOT_AVAILABLE, format_count, format_number, with_unit
-from app.planning.wording import format_share
+from app.planning.formatting import format_share
 from app.records.plan import Fleet, SloProbabilities, Spread
 
 _METRICS = {

@@ -33,7 +33,7 @@ def list_hardware_choices(request: PlanRequest, today: datetime.date) -> tuple[H
     """Return all options, including the request's own price lists. Each instance type is listed once, regardless of its
     regions.
     """
-    from app.profiles.pricing.catalogue import load_catalog
+    from app.profiles.pricing.catalog import load_catalog
     from app.profiles.pricing.price_list import load_offers
 
     catalogue = load_offers(request.offers, today) if request.offers else load_catalog()

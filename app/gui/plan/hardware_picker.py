@@ -8,8 +8,8 @@ from PySide6.QtCore import QModelIndex, QSortFilterProxyModel, Qt, Signal
 from PySide6.QtGui import QStandardItem, QStandardItemModel
 from PySide6.QtWidgets import QLabel, QListView, QWidget
 
+from app.gui.plan.fields import CountField, NumberField
 from app.gui.plan.hardware_choices import HardwareChoice
-from app.gui.plan.steppers import CountField, NumberField
 from app.gui.widgets import button, hbox, label, search_field, vbox
 
 _CHOICE = Qt.ItemDataRole.UserRole

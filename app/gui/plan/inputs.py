@@ -5,12 +5,12 @@ from __future__ import annotations
 from PySide6.QtCore import Signal
 from PySide6.QtWidgets import QWidget
 
+from app.gui.plan.fields import CountField, NumberField
+from app.gui.plan.multi_choice_row import MultiChoiceRow
 from app.gui.plan.presenter import new_stroke
 from app.gui.plan.rows import ChoiceRow, InputRow, NumberRow
-from app.gui.plan.side import SideColumn
+from app.gui.plan.side_column import SideColumn
 from app.gui.plan.state import Change, PlanState
-from app.gui.plan.steppers import CountField, NumberField
-from app.gui.plan.tick_list import MultiChoiceRow
 from app.gui.plan.traffic_rows import TrafficRows
 from app.gui.slo_editor import SloEditor
 from app.gui.theme import ThemeController

@@ -12,7 +12,7 @@ from app.gui.formatting import NOT_AVAILABLE, cell
 from app.gui.plan.figures import format_hourly_price, format_usd
 from app.gui.tables import FrameModel
 from app.gui.widgets import tool_tip_text
-from app.planning.wording import format_share
+from app.planning.formatting import format_share
 from app.records.plan import Fleet, Plan
 
 PRICE_COLUMN = "price"
@@ -116,8 +116,8 @@ def _integer(value: object) -> str:
 
 
 class OffersModel(FrameModel):
-    """Table model of offers. `price_wanted` carries an offer and the requested price of one instance in USD per hour,
-    as text.
+    """Table model of offers. `price_requested` carries an offer and the requested price of one instance in USD per
+    hour, as text.
     """
 
     price_requested = Signal(str, str)

@@ -21,10 +21,10 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
+from app.gui.plan.fields import ChoiceField, NumberField
 from app.gui.plan.figures import format_hourly_price
 from app.gui.plan.offers_model import COLUMNS, PRICE_COLUMN, OffersModel, build_frame
 from app.gui.plan.state import Change, PlanState
-from app.gui.plan.steppers import ChoiceField, NumberField
 from app.gui.tables import FrameTable, set_table_description
 from app.gui.widgets import button, hbox, label, search_field, tool_button, vbox
 from app.records.offers import Catalog, Offer
@@ -109,9 +109,9 @@ class CustomOfferForm(QFrame):
 
     def _add(self) -> None:
         from app.errors import SizewiseError
-        from app.profiles.pricing.catalogue import load_catalog
+        from app.profiles.pricing.catalog import load_catalog
         from app.profiles.pricing.price_list import read_price_list
-        from app.wiring.parts import wall_now
+        from app.wiring.dependencies import wall_now
 
         try:
             path = write_price_list(self.to_row())
@@ -133,7 +133,7 @@ class CustomOfferForm(QFrame):
 
 def write_price_list(row: dict[str, object]) -> Path:
     """Write an offer as a price list, named after the offer, beside the runs. Return its path."""
-    from app.gui.plan.writing import yaml_text
+    from app.gui.plan.assumption_files import yaml_text
     from app.storage.run_directory import runs_home, write_atomically
 
     folder = runs_home().parent / "prices"
@@ -148,8 +148,8 @@ _PRICE_LIST_FILTER = "*.csv *.yaml *.yml"
 
 
 class OffersView(QWidget):
-    """Offers table. `wanted` carries a Change, `prices_wanted` the Path of a price list, `offer_chosen` the key of an
-    offer.
+    """Offers table. `wanted` carries a Change, `price_list_requested` the Path of a price list, `offer_selected` the
+    key of an offer.
     """
 
     change_requested = Signal(object)
@@ -223,7 +223,7 @@ class OffersView(QWidget):
         return self.model.offer(rows[0].row()) if rows else None
 
     def select_offer(self, offer: str | None) -> None:
-        """Select an offer without emitting `offer_chosen`."""
+        """Select an offer without emitting `offer_selected`."""
         self._is_choosing = True
         row = None if offer is None else self.model.find_row(offer)
         if row is None:

@@ -9,6 +9,7 @@ from PySide6.QtGui import QUndoStack
 from PySide6.QtWidgets import QLineEdit
 
 from app.gui.background import submit
+from app.gui.message_strip import MessageStrip
 from app.gui.navigation import Navigation, Notice, PageKey, error_notice
 from app.gui.page import Page
 from app.gui.plan.empty import EmptyPlan
@@ -20,7 +21,6 @@ from app.gui.plan.source_bar import SourceBar
 from app.gui.plan.sources import PlannableRun, find_plannable_runs
 from app.gui.plan.state import LoadedSources, PlanState
 from app.gui.plan.workbench import Workbench
-from app.gui.strip import MessageStrip
 from app.gui.theme import ThemeController
 from app.gui.widgets import label, scroll_area, stacked_widget, vbox
 from app.wiring.planning import PlanRequest

@@ -14,12 +14,12 @@ from PySide6.QtGui import QUndoCommand, QUndoStack
 
 from app.errors import SizewiseError
 from app.gui.background import Latest, submit
-from app.gui.plan.answering import PlanOutcome, apply_edits, compile_simulator, compute_plan, load_sources
 from app.gui.plan.hardware_choices import with_hardware
+from app.gui.plan.planning_tasks import PlanOutcome, apply_edits, compile_simulator, compute_plan, load_sources
 from app.gui.plan.state import NO_EDITS, Change, Edits, LoadedSources, PlanState, apply_to_request, build_command
 from app.planning.goals import always_continue
 from app.records.plan_question import PlanQuestion
-from app.wiring.parts import wall_now
+from app.wiring.dependencies import wall_now
 from app.wiring.planning import NoHardwareError, PlanRequest
 
 SIMULATION_DELAY_MS = 300
@@ -63,7 +63,7 @@ class PlanPresenter(QObject):
     def prepare_simulator(self) -> None:
         """Compile the simulator in the background, once."""
         if self.state.simulator_status == "unknown":
-            self._update(kernels="compiling")
+            self._update(simulator_status="compiling")
             submit(self, compile_simulator, self._on_compiled, self._on_compile_error)
 
     def open(self, request: PlanRequest) -> None:
@@ -165,7 +165,7 @@ class PlanPresenter(QObject):
 
     def _on_load_error(self, error: Exception) -> None:
         unplaced = self._opened_request if isinstance(error, NoHardwareError) else None
-        self._update(phase="failed", error=error, unplaced=unplaced)
+        self._update(phase="failed", error=error, request_without_hardware=unplaced)
 
     def _on_estimate(self, outcome: tuple[Edits, PlanOutcome]) -> None:
         edits, result = outcome
@@ -195,10 +195,10 @@ class PlanPresenter(QObject):
         self._update(error=error, is_current=False)
 
     def _on_compiled(self, _: None) -> None:
-        self._update(kernels="ready")
+        self._update(simulator_status="ready")
 
     def _on_compile_error(self, error: Exception) -> None:
-        self._update(kernels="ready", error=error)
+        self._update(simulator_status="ready", error=error)
 
     def _update(self, **changes: object) -> None:
         self.state = msgspec.structs.replace(self.state, **changes)

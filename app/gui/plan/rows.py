@@ -7,9 +7,9 @@ from collections.abc import Callable
 from PySide6.QtCore import Signal
 from PySide6.QtWidgets import QWidget
 
+from app.gui.plan.fields import ChoiceField, CountField, NumberField
 from app.gui.plan.presenter import new_stroke
 from app.gui.plan.state import Change, Edits
-from app.gui.plan.steppers import ChoiceField, CountField, NumberField
 from app.gui.widgets import hbox, label, tool_button, vbox
 from app.profiles.fields import profile_fields
 from app.records.plan_question import PlanQuestion

@@ -17,7 +17,7 @@ from app.gui.widgets import Badge, hbox, label, tool_button, tool_tip_text
 
 
 class SourceBar(QWidget):
-    """Header of the Plan page. `sources_wanted` carries paths; `export_wanted` a kind and a path."""
+    """Header of the Plan page. `sources_requested` carries paths; `export_requested` a kind and a path."""
 
     sources_requested = Signal(object)
     assumptions_requested = Signal()

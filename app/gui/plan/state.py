@@ -98,7 +98,8 @@ TrafficSource = Literal["peak", "users", "trace"]
 
 
 class LoadedSources(msgspec.Struct, frozen=True):
-    """Question of a plan before any edits. `refits` is true if another SLO requires a new fit of the measurements."""
+    """Question of a plan before any edits. `needs_refit` is true if another SLO requires a new fit of the
+    measurements."""
 
     request: PlanRequest
     question: PlanQuestion

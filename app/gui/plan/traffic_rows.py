@@ -6,10 +6,10 @@ from PySide6.QtCore import QSignalBlocker, QTime, Signal
 from PySide6.QtWidgets import QCheckBox, QTimeEdit, QWidget
 
 from app.gui.plan.day_curve import HOURS, DayCurve
+from app.gui.plan.fields import ChoiceField, CountField, LogSlider, NumberField
 from app.gui.plan.presenter import new_stroke
 from app.gui.plan.rows import InputRow
 from app.gui.plan.state import Change, Edits, TrafficSource, Values
-from app.gui.plan.steppers import ChoiceField, CountField, LogSlider, NumberField
 from app.gui.theme import ThemeController
 from app.gui.widgets import hbox, label, vbox
 from app.profiles.traffic import SHAPES

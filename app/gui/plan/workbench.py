@@ -13,9 +13,9 @@ from PySide6.QtGui import QResizeEvent
 from PySide6.QtWidgets import QApplication, QSplitter, QWidget
 
 from app.gui.plan.card import PlanCard
-from app.gui.plan.front_chart import ParetoChart
 from app.gui.plan.inputs import PlanInputs
 from app.gui.plan.offers_view import OffersView
+from app.gui.plan.pareto_chart import ParetoChart
 from app.gui.plan.presenter import PlanPresenter
 from app.gui.plan.state import PlanState
 from app.gui.theme import ThemeController

@@ -8,7 +8,7 @@ from PySide6.QtWidgets import QLineEdit, QSizePolicy, QTabWidget, QWidget
 from app.gui.results.export_drawer import ExportDrawer
 from app.gui.results.header import Header
 from app.gui.results.state import ShownRun
-from app.gui.results.tabs.facts import EnvironmentTab, ErrorsTab, ProfileTab, ValidityTab
+from app.gui.results.tabs.details import EnvironmentTab, ErrorsTab, ProfileTab, ValidityTab
 from app.gui.results.tabs.latency import LatencyTab, TokensTab
 from app.gui.results.tabs.machine import MachineTab
 from app.gui.results.tabs.overview import OverviewTab

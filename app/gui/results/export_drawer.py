@@ -34,7 +34,7 @@ from app.gui.tables import FrameModel, FrameTable, set_table_description
 from app.gui.widgets import button, label, vbox
 
 if TYPE_CHECKING:
-    from app.reporting.hiding import RedactedKind, Redaction
+    from app.reporting.redaction import RedactedKind, Redaction
 
 
 _MAX_ROWS_SHOWN = 5
@@ -80,7 +80,7 @@ class ExportContents(QWidget):
         self.show_names(())
 
     def show_prompts(self, unavailable_reason: str | None) -> None:
-        """Offer prompts, or show `why_none`, the reason why the file can have none."""
+        """Offer prompts, or show `unavailable_reason`, the reason why the file can have none."""
         self._has_prompts = unavailable_reason is None
         self.no_prompts.setText(unavailable_reason or "")
         self.prompts.setVisible(self._has_prompts)

@@ -16,7 +16,7 @@ from reports.formats import BY_ID, REPORT_FORMATS, ReportFormat
 from reports.model import Report
 
 if TYPE_CHECKING:
-    from app.reporting.hiding import RedactedKind, RedactedReport, Redaction
+    from app.reporting.redaction import RedactedKind, RedactedReport, Redaction
 
 
 class ExportFormat(msgspec.Struct, frozen=True):
@@ -74,14 +74,14 @@ def has_profile(form: str) -> bool:
 
 def find_prompt_keys(shown: ShownRun) -> tuple[str, ...]:
     """Return the keys of the profile that contain prompts."""
-    from app.reporting import hiding
+    from app.reporting import redaction
 
-    return hiding.find_prompt_keys(shown.report.reproduce.spec_text)
+    return redaction.find_prompt_keys(shown.report.reproduce.spec_text)
 
 
 def find_redactions(shown: ShownRun) -> tuple[Redaction, ...]:
     """Return everything in the report that can be redacted, with its replacements."""
-    from app.reporting.hiding import REDACTED_KINDS, redact
+    from app.reporting.redaction import REDACTED_KINDS, redact
 
     return redact(shown.report, shown.result, REDACTED_KINDS).redactions
 
@@ -92,7 +92,7 @@ def render_report(shown: ShownRun, choice: ExportOptions) -> bytes:
 
 
 def _redacted(shown: ShownRun, choice: ExportOptions) -> RedactedReport:
-    from app.reporting.hiding import redact
+    from app.reporting.redaction import redact
 
     return redact(shown.report, shown.result, choice.redacted)
 

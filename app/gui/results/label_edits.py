@@ -46,7 +46,7 @@ def change_title(directory: Path, title: str, on_changed: OnLabelsChanged) -> La
 
 
 def change_tags(directory: Path, tags: frozenset[str], on_changed: OnLabelsChanged) -> LabelCommand | None:
-    """Change the tags to `wanted`. Return None if they are unchanged. Raises UsageError, and changes nothing, if a tag
+    """Change the tags to `tags`. Return None if they are unchanged. Raises UsageError, and changes nothing, if a tag
     is invalid."""
     before = read_labels(directory)
     current = frozenset(before.tags)

@@ -11,12 +11,12 @@ from PySide6.QtCore import Qt
 from PySide6.QtGui import QUndoCommand, QUndoStack
 from PySide6.QtWidgets import QLineEdit, QWidget
 
+from app.gui.message_strip import MessageStrip
 from app.gui.navigation import Navigation, PageKey, error_notice
 from app.gui.page import Page
 from app.gui.results.exporting import report_command
 from app.gui.results.presenter import ResultsPresenter
 from app.gui.results.recent_runs import RecentRuns
-from app.gui.strip import MessageStrip
 from app.gui.theme import ThemeController
 from app.gui.widgets import label, scroll_area, stacked_widget, vbox
 

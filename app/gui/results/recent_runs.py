@@ -58,7 +58,8 @@ def _recent(path: Path) -> RecentRun:
 class RecentRuns(QWidget):
     """List of the last runs.
 
-    `library_wished` requests the Library to choose another run; `home_wished` requests Home if there is no run yet.
+    `library_requested` requests the Library to choose another run; `home_requested` requests Home if there is no run
+    yet.
     """
 
     run_selected = Signal(object)

@@ -60,7 +60,7 @@ def build_mask(
 ) -> Mask | None:
     """Return the mask of the rows that match all filters, or None for all rows.
 
-    `least_ms` is the minimum latency; requests without a response never match it.
+    `min_ms` is the minimum latency; requests without a response never match it.
     """
     filters = [("stage", stage), ("result", result), ("error", error)]
     masks = [_equals(frame[name], value) for name, value in filters if value is not None]

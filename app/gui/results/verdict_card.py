@@ -19,8 +19,8 @@ _MAX_HEADLINE_CHARACTERS = 90
 class VerdictCard(QFrame):
     """Verdict and checks.
 
-    `reset_wished` requests the evaluation with the run's own SLO and time range, `validity_wished` the list of all
-    checks.
+    `reset_requested` requests the evaluation with the run's own SLO and time range, `validity_requested` the list of
+    all checks.
     """
 
     reset_requested = Signal()

@@ -31,7 +31,7 @@ class CommandRunner(QObject):
         return self._process is not None
 
     def start(self, arguments: Sequence[str], stdin: bytes = b"", folder: Path | None = None) -> None:
-        """Start a command with `given` as its whole standard input. A command that is still running is stopped."""
+        """Start a command with `stdin` as its whole standard input. A command that is still running is stopped."""
         self.stop()
         process = QProcess(self)
         self._process = process

@@ -11,13 +11,13 @@ from PySide6.QtCore import Qt
 
 from app.errors import SizewiseError
 from app.gui.engine.launch import ERROR_JSON
+from app.gui.message_strip import MessageStrip
 from app.gui.navigation import Notice
 from app.gui.run.command import CommandRunner
+from app.gui.run.editor_interface import EditedProfile, SpecialEditor, base_directory, copy_tree
 from app.gui.run.rows import Rows
-from app.gui.run.seam import EditedProfile, SpecialEditor, base_directory, copy_tree
 from app.gui.run.trial_view import error_notice, trial_notice, trial_rows
 from app.gui.secret_consent import confirm_secrets
-from app.gui.strip import MessageStrip
 from app.gui.widgets import Badge, button, card, hbox, label, vbox
 from app.profiles.loading import load_profile_text
 from app.records.trial import ConnectionTest

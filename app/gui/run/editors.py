@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from app.gui.navigation import Navigation
-from app.gui.run.seam import SpecialEditor
+from app.gui.run.editor_interface import SpecialEditor
 from app.gui.theme import ThemeController
 
 

@@ -10,11 +10,11 @@ from app.gui.background import Latest
 from app.gui.charts.axes import Axis
 from app.gui.charts.chart import Chart
 from app.gui.formatting import format_count, format_number
+from app.gui.message_strip import MessageStrip
 from app.gui.navigation import Notice
+from app.gui.run.editor_interface import EditedProfile, SpecialEditor, copy_tree, display_path, set_min_lines
 from app.gui.run.lengths_view import Histogram, LengthsView, build_lengths_view
 from app.gui.run.rows import Rows
-from app.gui.run.seam import EditedProfile, SpecialEditor, copy_tree, display_path, set_min_lines
-from app.gui.strip import MessageStrip
 from app.gui.theme import ThemeController
 from app.gui.widgets import hbox, label, vbox
 

@@ -15,10 +15,13 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
+from app.gui.message_strip import MessageStrip
 from app.gui.navigation import Notice
 from app.gui.run.axis_lengths import MAX_AXIS_LENGTH, AxisLengths
+from app.gui.run.check_box_group import CheckBoxGroup, CheckBoxOption
 from app.gui.run.drop_zone import DropZone
-from app.gui.run.model_facts import (
+from app.gui.run.editor_interface import EditedProfile, SpecialEditor, as_list, base_directory, set_min_lines
+from app.gui.run.model_inspection import (
     InspectionState,
     ModelInspector,
     TreeNode,
@@ -28,9 +31,6 @@ from app.gui.run.model_facts import (
     open_axes,
 )
 from app.gui.run.rows import Rows
-from app.gui.run.seam import EditedProfile, SpecialEditor, as_list, base_directory, set_min_lines
-from app.gui.run.ticks import CheckBoxGroup, CheckBoxOption
-from app.gui.strip import MessageStrip
 from app.gui.widgets import card, label, tool_tip_text, vbox
 
 PROVIDERS = ("cpu", "cuda", "tensorrt", "openvino", "directml", "coreml", "rocm", "migraphx")

@@ -12,21 +12,21 @@ from PySide6.QtWidgets import QFileDialog, QLineEdit, QSplitter, QVBoxLayout, QW
 from app.errors import ProfileError, SizewiseError
 from app.gui.formatting import sentence, with_full_stop
 from app.gui.forms.form import Problem, ProfileForm, View
+from app.gui.message_strip import MessageStrip
 from app.gui.navigation import Navigation, Notice, PageKey
 from app.gui.page import Page
 from app.gui.run import drafts
-from app.gui.run.checking import ProfileIssue
 from app.gui.run.chooser import Chooser, ProfileActions, add_recent_file, describe_bundled_profiles
 from app.gui.run.editors import special_editors
-from app.gui.run.head import EmptyRun, RunHeader
+from app.gui.run.header import EmptyRun, RunHeader
 from app.gui.run.presenter import RunPageState, RunPresenter
 from app.gui.run.source_view import SourceView
+from app.gui.run.validation import ProfileIssue
 from app.gui.secret_consent import confirm_secrets
 from app.gui.settings import open_settings
-from app.gui.strip import MessageStrip
 from app.gui.theme import ThemeController
 from app.gui.widgets import restyle, stacked_widget, vbox
-from app.profiles import beginnings
+from app.profiles import templates
 from app.profiles.bundled import bundled_profiles
 from app.profiles.ci_job import PIPELINES, write_ci_job
 from app.profiles.document import read_text
@@ -147,7 +147,7 @@ class RunPage(Page):
             add_recent_file(open_settings(), path.absolute())
 
     def open_model(self, path: Path) -> None:
-        self._open(beginnings.format_local_profile(path.absolute()), None)
+        self._open(templates.format_local_profile(path.absolute()), None)
 
     def choose_profile(self) -> None:
         chosen, _ = QFileDialog.getOpenFileName(self, "Open a profile", "", "YAML (*.yaml *.yml)")
@@ -158,13 +158,13 @@ class RunPage(Page):
         self.open_profile(bundled_profiles()[_SAMPLE])
 
     def new_endpoint(self) -> None:
-        self._open(beginnings.ENDPOINT_TEMPLATE.format(name="endpoint"), None)
+        self._open(templates.ENDPOINT_TEMPLATE.format(name="endpoint"), None)
 
     def new_local(self) -> None:
-        self._open(beginnings.LOCAL_TEMPLATE.format(name="local-model", model="digits"), None)
+        self._open(templates.LOCAL_TEMPLATE.format(name="local-model", model="digits"), None)
 
     def new_scripted(self) -> None:
-        self._open(beginnings.SCRIPTED_TEMPLATE.format(name="scripted"), None)
+        self._open(templates.SCRIPTED_TEMPLATE.format(name="scripted"), None)
 
     def _open(self, text: str, path: Path | None) -> None:
         """Open a profile. Unsaved changes of the previous one are stored as a draft and can be recovered."""

@@ -13,13 +13,13 @@ from PySide6.QtCore import QCoreApplication, QObject, QTimer, Signal
 from app.gui.background import Latest
 from app.gui.navigation import Launch, Navigation
 from app.gui.run import drafts
-from app.gui.run.checking import ProfileIssue, ValidationResult, apply_suggestion, display_protocol, validate_profile
 from app.gui.run.document import ProfileDocument
-from app.profiles.beginnings import convert_profile
+from app.gui.run.validation import ProfileIssue, ValidationResult, apply_suggestion, display_protocol, validate_profile
 from app.profiles.bundled import bundled_profiles
 from app.profiles.document import KeyPath
 from app.profiles.editing import format_profile, rewrite
 from app.profiles.redaction import make_paths_absolute, redact_profile
+from app.profiles.templates import convert_profile
 from app.storage.allowed_secrets import AllowedSecrets, is_allowed
 from app.storage.run_directory import new_run_id, runs_home, write_atomically
 

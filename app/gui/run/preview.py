@@ -9,11 +9,11 @@ from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QGridLayout, QWidget
 
 from app.gui.background import Latest
+from app.gui.message_strip import MessageStrip
 from app.gui.navigation import Notice
+from app.gui.run.editor_interface import EditedProfile, SpecialEditor, copy_tree, display_path
 from app.gui.run.rows import Rows
-from app.gui.run.seam import EditedProfile, SpecialEditor, copy_tree, display_path
 from app.gui.run.work_view import Tile, WorkView, build_tiles, build_work_view, format_start_summary, group_cells
-from app.gui.strip import MessageStrip
 from app.gui.widgets import clear, label, vbox
 
 _FILL = Qt.AlignmentFlag(0)

@@ -13,11 +13,11 @@ from app.gui.background import Latest
 from app.gui.charts.axes import Axis
 from app.gui.charts.chart import Chart
 from app.gui.formatting import format_number
+from app.gui.message_strip import MessageStrip
 from app.gui.navigation import Notice
-from app.gui.run.seam import EditedProfile, SpecialEditor, set_min_lines
+from app.gui.run.editor_interface import EditedProfile, SpecialEditor, set_min_lines
 from app.gui.run.search_view import DEFAULTS, SearchView, can_fail_rate, format_search, preview_search, read_slo
 from app.gui.run.stage_model import ARRIVALS_BY_PROCESS
-from app.gui.strip import MessageStrip
 from app.gui.theme import ThemeController
 from app.gui.widgets import label, vbox
 

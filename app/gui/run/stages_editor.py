@@ -24,13 +24,13 @@ from app.gui.charts.axes import Axis
 from app.gui.charts.draggable import DraggableChart, Handle
 from app.gui.flow import set_flow_layout
 from app.gui.formatting import State, format_duration
+from app.gui.message_strip import MessageStrip
 from app.gui.navigation import Notice
 from app.gui.run import stage_edits
-from app.gui.run.seam import EditedProfile, SpecialEditor, base_directory, set_min_lines
+from app.gui.run.editor_interface import EditedProfile, SpecialEditor, base_directory, set_min_lines
 from app.gui.run.stage_edits import Preset
 from app.gui.run.stage_line import Points, StageLine, TraceKey, build_stage_line, move_handle, read_trace_rates
 from app.gui.run.stage_model import ARRIVALS, LOAD, ArrivalsDelegate, StageModel
-from app.gui.strip import MessageStrip
 from app.gui.theme import ThemeController
 from app.gui.widgets import button, label, vbox
 

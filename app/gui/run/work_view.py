@@ -14,7 +14,7 @@ from app.gui.formatting import NOT_AVAILABLE, format_count, format_duration, for
 from app.records.planned_work import ImpossibleVariant, PlannedWork
 
 if TYPE_CHECKING:
-    from app.wiring.impossible_cells import LocalMachine
+    from app.wiring.unrunnable_variants import LocalMachine
 
 _MAX_REASONS = 6
 
@@ -40,9 +40,9 @@ def build_work_view(tree: Mapping[str, Any], path: str, machine: LocalMachine | 
     from app.errors import ProfileError, SizewiseError
     from app.profiles.loading import load_values
     from app.profiles.local import LocalProfile
-    from app.profiles.pricing.catalogue import load_catalog
-    from app.wiring.impossible_cells import find_unrunnable_variants, inspect_models, local_machine
+    from app.profiles.pricing.catalog import load_catalog
     from app.wiring.planned_work import estimate_work
+    from app.wiring.unrunnable_variants import find_unrunnable_variants, inspect_models, local_machine
 
     try:
         profile = load_values(dict(tree), path)

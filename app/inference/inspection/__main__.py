@@ -9,8 +9,8 @@ import msgspec
 
 from app.errors import UsageError
 from app.inference.child import exit_with_parent, run_reporting_errors
-from app.inference.inspection.facts import read_model_metadata
 from app.inference.inspection.limits import limit_this_process
+from app.inference.inspection.metadata import read_model_metadata
 from app.inference.model_file import check_model_file
 from app.records.model import ShapeOverrides
 from loadgen.decoding import decode_json

@@ -14,7 +14,7 @@ from app.errors import SizewiseError, UsageError
 from app.inference.child import exit_with_parent, run_reporting_errors
 from app.inference.model_file import check_model_file
 from app.inference.output_capture import captured_output
-from app.inference.precision.made import ConversionJob, ConversionResult, limit_memory
+from app.inference.precision.conversion_records import ConversionJob, ConversionResult, limit_memory
 from app.inference.rows import Feeds, synthetic_feeds
 from app.inference.tensor_spec import printable
 from loadgen.decoding import decode_json

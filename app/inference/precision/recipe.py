@@ -12,7 +12,7 @@ from pathlib import Path
 import msgspec
 
 from app.errors import UsageError
-from app.inference.inspection.inspecting import inspect_model
+from app.inference.inspection.client import inspect_model
 from app.inference.model_file import check_model_file
 from app.inference.rows import Feeds
 from app.records.local import Precision

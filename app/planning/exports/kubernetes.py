@@ -14,7 +14,7 @@ from app.planning.exports.pod import (
 )
 from app.planning.exports.scale import Scale, compute_daily_pods, compute_scale, format_rounded_down, recommended_fleet
 from app.planning.exports.settings import ExportSettings, get_text, list_placeholders
-from app.planning.wording import format_share
+from app.planning.formatting import format_share
 from app.records.plan import Fleet, Plan
 
 _SCALER_FIELDS = {

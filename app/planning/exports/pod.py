@@ -9,7 +9,7 @@ from typing import Any
 from app.planning.exports.names import is_label_value
 from app.planning.exports.scale import recommended_fleet
 from app.planning.exports.settings import ExportSettings
-from app.planning.wording import format_share
+from app.planning.formatting import format_share
 from app.records.plan import Fleet, Plan
 
 _METHODS = {

@@ -17,7 +17,7 @@ Value = str | float | int | None
 
 
 class Variable(msgspec.Struct, frozen=True):
-    """Terraform variable; with `may_be_null` its value may be unknown for some fleets."""
+    """Terraform variable; with `is_nullable` its value may be unknown for some fleets."""
 
     name: str
     type: Literal["string", "number"]

@@ -18,12 +18,12 @@ import numpy.typing as npt
 
 from app.planning.candidates import Candidate
 from app.planning.demand import compute_year_rates_per_s
+from app.planning.formatting import format_number, format_usd
 from app.planning.options import Option, get_candidate
 from app.planning.pricing.costs import HOURS_PER_YEAR, effective_spot_usd_per_hour
 from app.planning.pricing.mixes import MixLimits, MixOffer, solve_mix
 from app.planning.pricing.year import count_replicas_by_hour
 from app.planning.sizing import HOURS_PER_MONTH, Demand, sustained_peak_per_s
-from app.planning.wording import format_number, format_usd
 from app.records.plan import Commitment, Mix, MixPart
 from app.records.plan_question import PlanQuestion
 
@@ -42,7 +42,7 @@ class HourlyPrices(msgspec.Struct, frozen=True):
 class SpotTerms(msgspec.Struct, frozen=True):
     """Conditions for spot instances.
 
-    At most `most_share` of any hour's replicas may be on spot, since those of one market are interrupted together. For
+    At most `max_share` of any hour's replicas may be on spot, since those of one market are interrupted together. For
     each one in use 1 + `buffer` are rented, so that a replacement is ready when it is interrupted.
     """
 
@@ -74,7 +74,7 @@ def split_commitments(
 ) -> CommitmentSplit | None:
     """Return the cheapest split of the hourly replicas, scaled to a year.
 
-    A fraction of a replica counts as a whole one. It reserves nothing, or at least `least_reserved`. `None` where the
+    A fraction of a replica counts as a whole one. It reserves nothing, or at least `min_reserved`. `None` where the
     available prices cannot serve the demand. Raises ValueError where the demand is empty, negative or not finite.
     """
     demand = _whole_replicas(hourly_replicas)

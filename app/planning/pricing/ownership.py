@@ -43,7 +43,7 @@ def sinking_fund_factor(interest_per_year: float, years: float) -> float:
 def compute_owned_cost(owned: OwnedHardware, accelerators: float, utilization: float | None = None) -> OwnedCost:
     """Compute the cost of owned hardware.
 
-    `utilisation` is the share of the available hours in which it does useful work; `None` if unknown.
+    `utilization` is the share of the available hours in which it does useful work; `None` if unknown.
     """
     recovery = capital_recovery_factor(owned.interest_per_year, owned.life_years)
     residual = owned.residual_usd * sinking_fund_factor(owned.interest_per_year, owned.life_years)

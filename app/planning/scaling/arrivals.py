@@ -41,7 +41,7 @@ def iterate_arrivals(
 ) -> Iterator[Minute]:
     """Yield the arrivals minute by minute; the last minute may be shorter.
 
-    `shape` and `modulated_s` describe the variation of the rates, as in `poisson_arrivals`.
+    `modulation_shape` and `modulation_window_s` describe the variation of the rates, as in `iterate_poisson_arrivals`.
     """
     time_seed, normal_seed = np.random.SeedSequence((seed, 2)).spawn(2)
     generator = np.random.default_rng(normal_seed)

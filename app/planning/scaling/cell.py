@@ -50,7 +50,7 @@ def choose_divisor(requests: float, autoscaler: Autoscaler, replicas_at_peak: in
 
 
 def divide_autoscaler(autoscaler: Autoscaler, divisor: int) -> Autoscaler:
-    """Return the autoscaler with bounds and rates of change divided by `times`, rounded up."""
+    """Return the autoscaler with bounds and rates of change divided by `divisor`, rounded up."""
     match autoscaler:
         case Fixed():
             return Fixed(autoscaler.replicas // divisor)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from app.planning.scaling.lives import PENDING_PHASES, STARTING_PHASES
-from app.planning.scaling.operated import OperatedFleet
+from app.planning.scaling.lifecycle import PENDING_PHASES, STARTING_PHASES
+from app.planning.scaling.operated_fleet import OperatedFleet
 from app.planning.scaling.signals import FleetView
+from app.planning.simulation.activator import sum_ages_s, sum_latencies_s
 from app.planning.simulation.histogram import compute_quantile_s
-from app.planning.simulation.holding import sum_ages_s, sum_latencies_s
+from app.planning.simulation.results import compute_busy_s, get_histogram
 from app.planning.simulation.serving import get_outstanding, get_totals
 from app.planning.simulation.state import Fleet
-from app.planning.simulation.tallying import compute_busy_s, get_histogram
 from app.records.day import DayMinute, DayTotals
 
 
@@ -70,7 +70,7 @@ class MinuteMeter:
     """Differences between the counts at the end of one minute and the next."""
 
     def __init__(self, fleet: Fleet, usd_per_hour: float, start_s: float, cell_count: int) -> None:
-        """Create the meter; all results are multiplied by `times`."""
+        """Create the meter; all results are multiplied by `cell_count`."""
         self._fleet, self._usd_per_hour, self._times = fleet, usd_per_hour, cell_count
         self._at_s = start_s
         self._counts = get_totals(fleet)

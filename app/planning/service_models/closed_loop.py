@@ -16,6 +16,7 @@ import msgspec
 import numpy as np
 
 from app.analysis.columns import Floats
+from app.planning.service_models.families import add_slow_phase, list_candidate_families, vary_slots
 from app.planning.service_models.moments import (
     MIN_LOAD_POINTS,
     MIN_REQUESTS,
@@ -28,7 +29,6 @@ from app.planning.service_models.moments import (
     pick_evenly,
 )
 from app.planning.service_models.service_fit import AGGREGATES, add_shared_cores, count_requests
-from app.planning.service_models.service_laws import add_slow_phase, list_candidate_families, vary_slots
 from app.planning.simulation.closed_loop import simulate_closed_batches, simulate_closed_requests
 from app.records.plan_question import MeasuredLoadPoint
 from app.records.service import BatchService, RequestService, ServiceFit, ServiceModel

@@ -82,7 +82,7 @@ class Evidence(msgspec.Struct, frozen=True):
     where no rate missed the SLO. `stage_requests` is the median number of requests of those points, `None` where they
     are long-run values. `lengths` are the input and output tokens that they were measured with, empty where unknown.
     `spread` is the scale, in ln rate, of the logistic probability that a stage meets the SLO. `passed_per_s` is the
-    highest rate that met it in all its repeats, 0 for none. No plan exceeds `bound_per_s`.
+    highest rate that met it in all its repeats, 0 for none. No plan exceeds `max_rate_per_s`.
     """
 
     tested_rates: tuple[tuple[float, bool], ...] = ()

@@ -16,7 +16,7 @@ from app.analysis.objectives import binding_objectives
 from app.analysis.token_samples import scale_sample
 from app.analysis.traces import unpack_token_pairs
 from app.errors import UsageError
-from app.planning.formulae import estimate_rate_within_slo
+from app.planning.formulas import estimate_rate_within_slo
 from app.planning.goals import DEFAULT_LATENCY_METRIC, Goals, build_goals
 from app.planning.service_models.evidence import TIMES_BY_METRIC, collect_evidence, get_time_s, meets_slo
 from app.records.estimate import Estimate, Variant
@@ -53,7 +53,7 @@ def _without_lengths(rungs: Sequence[MeasuredLoadPoint]) -> tuple[MeasuredLoadPo
 
 def may_meet_slo_in_fleet(target: MeasuredTarget, slo: Sequence[Objective]) -> bool:
     """Return whether a fleet may meet the SLO although each replica alone misses it, since a fleet pools its queues."""
-    from app.planning.formulae import meets_without_waiting
+    from app.planning.formulas import meets_without_waiting
 
     return target.fit is not None and meets_without_waiting(target.fit.laws[0].service, build_goals(slo))
 
@@ -148,7 +148,7 @@ def _curve_from_fit(
 
 def _rate_from_fit(target: MeasuredTarget, fit: ServiceFit, goals: Goals, slo: Sequence[Objective]) -> float:
     """Return the rate within the bounds of the load points: below the lowest rate that missed the SLO."""
-    from app.planning.formulae import estimate_rate_within_slo
+    from app.planning.formulas import estimate_rate_within_slo
 
     lengths = target.lengths or (1.0, 1.0)
     rate = min(estimate_rate_within_slo(fit.laws[0].service, goals, 1, "random", lengths), fit.highest_per_s)

@@ -16,7 +16,7 @@ import msgspec
 import numpy as np
 
 from app.analysis.columns import Floats
-from app.planning.service_models.service_laws import ADMISSION_LIMITS, LIMITS, ServiceFamily, with_parameters
+from app.planning.service_models.families import ADMISSION_LIMITS, LIMITS, ServiceFamily, with_parameters
 from app.records.plan_question import GapDistribution
 from app.records.service import (
     BatchService,
@@ -136,9 +136,9 @@ def find_best_fits(
     parameters from one that was fitted; the first two of these are tried. `nearby` makes those with other whole numbers
     from the model that leads in the end; they are fitted to the stages without a screening.
 
-    A model whose screening costs over `most_behind` more than the best one's is not fitted to the stages, and neither
-    is one with a limit that the screening does not show. With `holds_out` the models are compared by how well each
-    predicts load points that were left out of its fit, else by how well it fits them.
+    A model whose screening costs over `max_cost_behind` more than the best one's is not fitted to the stages, and
+    neither is one with a limit that the screening does not show. With `use_held_out` the models are compared by how
+    well each predicts load points that were left out of its fit, else by how well it fits them.
     """
     whiteners = [np.eye(len(stage.observed.names)) / _SCREENING_SCATTER for stage in screening]
     screened = _best_of_each_kind(sorted((_fit(family, screening, whiteners) for family in families), key=_cost))
@@ -168,7 +168,7 @@ def find_best_fits(
 
 
 def compute_rough_cost(family: ServiceFamily, screening: Sequence[ObservedStage]) -> float:
-    """Return the cost of a model before it is fitted, by which `best_fits` screens."""
+    """Return the cost of a model before it is fitted, by which `find_best_fits` screens."""
     logs = np.array(family.logs)
     residuals = [
         (np.array(stage.observed.logs) - stage.simulate(family.service).log_means) / _SCREENING_SCATTER
@@ -265,7 +265,7 @@ def _median_error(errors: Sequence[FitError], highest_per_s: float) -> float:
 
 
 def pick_evenly(points: Sequence[Point], max_count: int) -> list[Point]:
-    """Return at most `most` points, evenly picked, both ends among them."""
+    """Return at most `max_count` points, evenly picked, both ends among them."""
     indices = np.linspace(0, len(points) - 1, min(max_count, len(points))).round().astype(int)
     return [points[index] for index in indices]
 

@@ -13,6 +13,13 @@ from functools import partial
 
 import numpy as np
 
+from app.planning.service_models.families import (
+    ServiceFamily,
+    add_slow_phase,
+    list_candidate_families,
+    share_cores,
+    vary_slots,
+)
 from app.planning.service_models.moments import (
     ASSUMED_REQUESTS,
     MIN_LOAD_POINTS,
@@ -25,14 +32,7 @@ from app.planning.service_models.moments import (
     find_best_fits,
     pick_evenly,
 )
-from app.planning.service_models.service_laws import (
-    ServiceFamily,
-    add_slow_phase,
-    list_candidate_families,
-    share_cores,
-    vary_slots,
-)
-from app.planning.service_models.stage_play import StageSimulation
+from app.planning.service_models.stage_simulation import StageSimulation
 from app.records.plan_question import GapDistribution, MeasuredLoadPoint
 from app.records.service import RequestService, ServiceFit
 
@@ -45,7 +45,7 @@ _REFINING = (32, 200_000, 8_000)
 """Most simulations of each stage, about how many requests they may have over all stages, and requests in steady state.
 
 The third is the number of requests per simulation where neither a duration nor a number of requests is known: such
-percentiles were entered as long-run values. They are weighted as those of `SUPPOSED_REQUESTS` requests.
+percentiles were entered as long-run values. They are weighted as those of `ASSUMED_REQUESTS` requests.
 """
 _MIN_PLAYS = 8
 _MAX_REQUESTS = 20_000
@@ -119,7 +119,7 @@ def group_load_points(load_points: Sequence[MeasuredLoadPoint]) -> list[Observed
 def count_requests(load_point: MeasuredLoadPoint) -> int:
     """Return the number of requests.
 
-    Where counts are unknown, it is the rate times the duration, or `SUPPOSED_REQUESTS` for a steady state.
+    Where counts are unknown, it is the rate times the duration, or `ASSUMED_REQUESTS` for a steady state.
     """
     if load_point.completed is not None:
         return load_point.completed + (load_point.failed or 0)

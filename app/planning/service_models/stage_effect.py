@@ -18,7 +18,7 @@ import numpy as np
 from app.analysis.columns import Floats
 from app.planning.goals import Goal, Goals
 from app.planning.service_models.evidence import StageEffect
-from app.planning.service_models.stage_play import StageSimulation, TokenLoad, TokenSimulation
+from app.planning.service_models.stage_simulation import StageSimulation, TokenLoad, TokenSimulation
 from app.records.metrics import PERCENTILES
 from app.records.service import ServiceModel, TokenService
 

@@ -25,6 +25,7 @@ import msgspec
 import numpy as np
 
 from app.analysis.token_samples import MAX_PAIRS, merge_samples, unpack_pairs
+from app.planning.service_models.families import ADMISSION_LIMITS, Prior, ServiceFamily
 from app.planning.service_models.moments import (
     MIN_LOAD_POINTS,
     MIN_REQUESTS,
@@ -37,9 +38,8 @@ from app.planning.service_models.moments import (
     pick_evenly,
 )
 from app.planning.service_models.service_fit import count_requests
-from app.planning.service_models.service_laws import ADMISSION_LIMITS, Prior, ServiceFamily
 from app.planning.service_models.service_times import compute_lognormal_factors
-from app.planning.service_models.stage_play import RESPONSE_GAP, TokenLoad, TokenSimulation
+from app.planning.service_models.stage_simulation import RESPONSE_GAP, TokenLoad, TokenSimulation
 from app.planning.simulation.compiled import Ints
 from app.records.estimate import TokenSample
 from app.records.plan_question import GapDistribution, MeasuredLoadPoint

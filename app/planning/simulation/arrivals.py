@@ -10,8 +10,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from app.planning.simulation.chances import branch
 from app.planning.simulation.compiled import Floats, Ints, compiled
+from app.planning.simulation.random_words import branch
 
 CHUNK = 65_536
 
@@ -26,8 +26,9 @@ def iterate_poisson_arrivals(
 ) -> Iterator[Floats]:
     """Yield ascending times from 0 to the end of the bins, in chunks of constant size.
 
-    The last may be shorter, or empty. With a `shape` k the rates are multiplied by a gamma variate of mean 1 and this
-    shape, drawn anew every `modulated_s`: the dispersion of counts over such a span is then 1 + rate × modulated_s / k.
+    The last may be shorter, or empty. With a `modulation_shape` k the rates are multiplied by a gamma variate of mean 1
+    and this shape, drawn anew every `modulation_window_s`: the dispersion of counts over such a span is then 1 + rate ×
+    modulated_s / k.
 
     A single bin may be infinitely long, but modulation needs an end.
     """

@@ -177,7 +177,7 @@ def _simulate_tokens(
     first_s: Floats,
     last_s: Floats,
 ) -> None:
-    """Simulate tokens like `play_tokens`. As many clients send again as requests end, so arrivals are ascending."""
+    """Simulate tokens like `simulate_tokens`. As many clients send again as requests end, so arrivals are ascending."""
     end, now_s = requests.arrivals_s.size, 0.0
     while state[READING] < end or state[DECODING] > 0:
         if state[DECODING] == 0 and state[READING] == state[NEXT]:

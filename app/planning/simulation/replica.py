@@ -95,7 +95,7 @@ def simulate_token_latencies(
 
 
 def look_up_service_factors(unit_normals: Floats, service: RequestService | BatchService) -> Floats:
-    """Return `service_factors` by a compiled table look-up.
+    """Return `compute_service_factors` by a compiled table look-up.
 
     A fit does this some thousand times for 100,000 requests.
     """

@@ -7,8 +7,8 @@ import math
 import numpy as np
 
 from app.planning.simulation.batching import advance_batches
-from app.planning.simulation.chances import draw_word, high_below, low_below
 from app.planning.simulation.compiled import compiled, inlined
+from app.planning.simulation.random_words import draw_word, high_below, low_below
 from app.planning.simulation.sharing import advance_shared, get_remaining_work_s
 from app.planning.simulation.slots import advance_slots
 from app.planning.simulation.state import (

@@ -116,7 +116,7 @@ def process_prompts(fleet: Fleet, replica: int, tokens: int) -> None:
 
 @compiled
 def count_unprocessed_tokens(fleet: Fleet, replica: int, max_tokens: int) -> int:
-    """Return the unprocessed tokens of all prompts, at most `most`."""
+    """Return the unprocessed tokens of all prompts, at most `max_tokens`."""
     unread, width = fleet.counts[replica, UNREAD], fleet.counts[replica, WIDTH]
     for step in range(1, fleet.counts[replica, READING]):
         if unread >= max_tokens:

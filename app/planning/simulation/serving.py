@@ -9,9 +9,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from app.planning.simulation.chances import draw_word, to_unit_interval
 from app.planning.simulation.compiled import Floats, Ints, compiled, inlined
 from app.planning.simulation.queueing import get_factor, push_waiting
+from app.planning.simulation.random_words import draw_word, to_unit_interval
 from app.planning.simulation.routing import LEAST_WORK, advance_replica, route
 from app.planning.simulation.sequences import estimate_work_s
 from app.planning.simulation.sharing import advance_shared, get_remaining_work_s

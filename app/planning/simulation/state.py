@@ -13,11 +13,11 @@ from app.planning.simulation.design import ROUTERS, FleetDesign, compute_max_thr
 from app.planning.simulation.histogram import BUCKETS
 from app.records.service import BatchService, RequestService, ServiceModel, TokenService
 
-# Columns of `reals`: next time at which the replica's state changes; when its work ends or its last work ended (tokens:
-# when its step began); the sum of such ends over slots (tokens: work in progress, s); waiting work, s; busy time, s;
-# the factor of its steps; then its service model (batch: fixed and per item; step: fixed, per sequence, per token in
-# the cache and per token of prompt); the timeout of waiting requests; and for processor sharing the work that each
-# request has received since the replica was idle, as of DONE (ends are on this clock).
+# Columns of `floats`: next time at which the replica's state changes; when its work ends or its last work ended
+# (tokens: when its step began); the sum of such ends over slots (tokens: work in progress, s); waiting work, s; busy
+# time, s; the factor of its steps; then its service model (batch: fixed and per item; step: fixed, per sequence, per
+# token in the cache and per token of prompt); the timeout of waiting requests; and for processor sharing the work that
+# each request has received since the replica was idle, as of DONE (ends are on this clock).
 NEXT, DONE, DONE_SUM, WAITING_WORK, BUSY, FACTOR = range(6)
 FIXED, PER_ITEM, WINDOW, SIGMA, OUTSIDE, WEIGHT, PER_KV, PER_PROMPT, TIMEOUT, CLOCK = range(6, 16)
 # Columns of `counts`: the queue's place and size; requests in work; batches and the requests in them (tokens: steps and
@@ -37,7 +37,7 @@ SHARE, WORK, LIMIT, FIRST_LIMIT, TOKEN_LIMIT, SUM = range(6)
 LATENCY, FIRST_TOKEN, PER_TOKEN = range(3)  # also the order of the histograms and of the sums
 # Columns of `tallies`
 ARRIVED, GOOD, LATE, DROPPED, TIMED_OUT, FAILED, HISTOGRAMS = range(7)
-# Places of `knobs`; the last four are seeds
+# Places of `settings`; the last four are seeds
 ROUTER, ROUTABLE, TURN, INDEX, QUEUE_LIMIT, SESSIONS, PAIRS, PAIRS_AT = range(8)
 ROUTING, CLASSES, SESSION, LENGTHS, ROUTABLE_AT = range(8, 13)
 

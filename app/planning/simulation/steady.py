@@ -12,12 +12,10 @@ import numpy as np
 
 from app.planning.service_models.service_times import compute_fleet_normals
 from app.planning.simulation.arrivals import CHUNK, split_into_chunks
-from app.planning.simulation.chances import branch
 from app.planning.simulation.compiled import Floats
 from app.planning.simulation.design import FleetDesign
-from app.planning.simulation.serving import advance_to, serve
-from app.planning.simulation.state import BUSY, LATENCY, SUM, Fleet, create_fleet
-from app.planning.simulation.tallying import (
+from app.planning.simulation.random_words import branch
+from app.planning.simulation.results import (
     ClassOutcome,
     compute_good_share,
     compute_mean_batch,
@@ -25,6 +23,8 @@ from app.planning.simulation.tallying import (
     reset_counts,
     summarize_classes,
 )
+from app.planning.simulation.serving import advance_to, serve
+from app.planning.simulation.state import BUSY, LATENCY, SUM, Fleet, create_fleet
 
 CELL = 64
 _MAX_CACHED = 131_072
@@ -142,7 +142,7 @@ def _class_outcome(fleets: Sequence[Fleet], index: int, percentiles: Sequence[fl
 
 
 def build_cell(design: FleetDesign, max_replicas: int = CELL) -> FleetDesign:
-    """Return the design with at most `most` of its replicas.
+    """Return the design with at most `max_replicas` of its replicas.
 
     They are picked evenly, so that the shares of fast and slow ones are preserved.
     """

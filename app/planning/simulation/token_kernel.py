@@ -1,4 +1,4 @@
-"""Compiled loop of one replica with continuous batching, described in `replica.token_latencies`.
+"""Compiled loop of one replica with continuous batching, described in `replica.simulate_token_latencies`.
 
 Includes how many equal steps fit into a time, where each is `growth_s` longer than the previous one.
 """
@@ -20,7 +20,7 @@ def compute_steps_s(steps: int, step_s: float, growth_s: float) -> float:
 
 @inlined
 def count_whole_steps(wait_s: float, step_s: float, growth_s: float, max_steps: int) -> int:
-    """Return the most steps, at most `most`, that end within `wait_s`."""
+    """Return the most steps, at most `max_steps`, that end within `wait_s`."""
     if compute_steps_s(max_steps, step_s, growth_s) <= wait_s:
         return max_steps
     if growth_s > 0:
@@ -38,7 +38,7 @@ def count_whole_steps(wait_s: float, step_s: float, growth_s: float, max_steps: 
 
 @inlined
 def count_steps_until(wait_s: float, step_s: float, growth_s: float, max_steps: int) -> int:
-    """Return the fewest steps, at least 1 and at most `most`, that last `wait_s`."""
+    """Return the fewest steps, at least 1 and at most `max_steps`, that last `wait_s`."""
     steps = count_whole_steps(wait_s, step_s, growth_s, max_steps)
     if steps < max_steps and (steps == 0 or compute_steps_s(steps, step_s, growth_s) < wait_s):
         steps += 1

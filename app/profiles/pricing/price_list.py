@@ -16,7 +16,7 @@ import msgspec
 
 from app.errors import ProfileError
 from app.profiles.document import MAX_BYTES, KeyPath, read_document
-from app.profiles.pricing.catalogue import load_catalog, merge_offer, merge_offers
+from app.profiles.pricing.catalog import load_catalog, merge_offer, merge_offers
 from app.profiles.pricing.price_cells import (
     KEY_CELLS,
     MONTHS_PER_YEAR,
@@ -135,7 +135,7 @@ def load_offers(paths: Sequence[Path], today: datetime.date, catalog: Catalog | 
 
 
 def read_price_list(path: Path, catalog: Catalog, today: datetime.date) -> ParsedPriceList:
-    """Read a price list as it applies to `catalogue`.
+    """Read a price list as it applies to `catalog`.
 
     Nothing is raised: a file that cannot be read is reported as one problem.
     """

@@ -14,7 +14,7 @@ from app.inference.job import Scored, SessionSettings, VariantJob
 from app.session.interruption import Interruption
 from app.session.limits import LimitMonitor
 from app.session.local.spec import LocalDependencies, LocalSpec, VariantSpec
-from app.session.telling import RunLog
+from app.session.run_log import RunLog
 
 REFERENCE_ROWS = 256
 OPEN_LIMIT_S = 600.0

@@ -8,16 +8,16 @@ from app.analysis.local.variants import is_certainly_missed
 from app.errors import UnavailableError, UsageError
 from app.records.result import Environment, Window
 from app.session.control import CommandPoller
+from app.session.dependencies import Emit
 from app.session.interruption import Interruption
 from app.session.limits import LimitMonitor
-from app.session.local.outcome import LocalMeasurements, build_local_result, key_without_batch
+from app.session.local.result import LocalMeasurements, build_local_result, key_without_batch
 from app.session.local.spec import LocalDependencies, LocalSpec, VariantSpec
 from app.session.local.variants import VariantRunner
 from app.session.machine import MachineMonitor, measure_idle_baseline
-from app.session.outcome import require_comparable_machine
-from app.session.parts import Emit
+from app.session.result import require_comparable_machine
 from app.session.run import RunOutcome
-from app.session.telling import RunLog
+from app.session.run_log import RunLog
 
 
 def run_locally(spec: LocalSpec, parts: LocalDependencies, emit: Emit, interruption: Interruption) -> RunOutcome:

@@ -23,7 +23,7 @@ from app.records.local import Peaks, Precision, Scenario
 from app.records.model import BatchCost
 from app.records.result import Artifact, Check, Environment, Objective, Result, Target
 from app.records.selftest import SelfTest
-from app.session.parts import RunningVariant, Telemetry
+from app.session.dependencies import RunningVariant, Telemetry
 from app.session.spec import BaselineSpec, LimitSpec
 from app.telemetry.clock import ClockReading
 
@@ -41,7 +41,7 @@ class VariantSpec(msgspec.Struct, frozen=True, kw_only=True):
 class ScenarioSpec(msgspec.Struct, frozen=True):
     """A scenario to run.
 
-    The server scenario has a `rate_per_s`, or a `share` of the variant's maximum throughput. With `finds_most` it
+    The server scenario has a `rate_per_s`, or a `share` of the variant's maximum throughput. With `is_max_search` it
     starts at that share and searches for the highest rate within the SLO.
     """
 

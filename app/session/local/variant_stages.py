@@ -22,9 +22,9 @@ from app.records.calls import CallStage, unpack_calls
 from app.records.estimate import Estimate, Variant
 from app.records.local import Scenario
 from app.records.result import Check, Stage
+from app.session.dependencies import RunningVariant
 from app.session.local.spec import LocalDependencies, LocalSpec, ScenarioSpec, VariantSpec
-from app.session.parts import RunningVariant
-from app.session.telling import RunLog
+from app.session.run_log import RunLog
 
 
 class CallProgress:

@@ -22,7 +22,7 @@ from app.session.limits import LimitMonitor
 from app.session.local.references import OPEN_LIMIT_S, SCORE_LIMIT_S, ReferenceCache, Scores, decode_scores
 from app.session.local.spec import LocalDependencies, LocalSpec, PreparedModel, VariantSpec
 from app.session.local.variant_stages import VariantStages
-from app.session.telling import RunLog
+from app.session.run_log import RunLog
 
 _OPEN_LIMIT_S = 600.0
 

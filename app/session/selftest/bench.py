@@ -17,10 +17,10 @@ import numpy.typing as npt
 from app.records.calibration import LoadKind
 from app.records.events import Event
 from app.records.result import Estimate, Stage
-from app.session.ceilings import GeneratorCapacity
+from app.session.dependencies import Load, NullServer, ScriptedTarget, Store
+from app.session.generator_capacity import GeneratorCapacity
 from app.session.interruption import Interruption
 from app.session.limits import LimitMonitor
-from app.session.parts import Load, NullServer, ScriptedTarget, Store
 from app.session.spec import ResolvedStage
 from app.session.stages import StageRunner
 from app.storage.run_directory import StoredRun

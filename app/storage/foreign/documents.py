@@ -57,7 +57,7 @@ def file_error(name: str, why: str, hint: str | None = None) -> UsageError:
 
 
 def printable(text: str, max_characters: int = _MAX_NAME_CHARACTERS) -> str:
-    """Return text from a file in a form that is safe on a terminal, with at most `longest` characters."""
+    """Return text from a file in a form that is safe on a terminal, with at most `max_characters` characters."""
     clean = "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text)
     return clean if len(clean) <= max_characters else clean[: max_characters - 1] + "…"
 

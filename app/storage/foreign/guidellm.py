@@ -9,8 +9,7 @@ from __future__ import annotations
 from app.analysis.token_samples import sample_of_percentiles, sample_of_rows
 from app.records.estimate import TokenSample
 from app.records.plan_question import CurvePrecision, ForeignCurve, MeasuredLoadPoint
-from app.storage.foreign.documents import ForeignDocument, file_error
-from app.storage.foreign.found import (
+from app.storage.foreign.aggregates import (
     FROM_SEND_NOTE,
     UNLIMITED_RATE_NOTE,
     compute_aggregates,
@@ -20,6 +19,7 @@ from app.storage.foreign.found import (
     read_aggregates,
     require_single_value,
 )
+from app.storage.foreign.documents import ForeignDocument, file_error
 from app.storage.foreign.node import Node
 
 TOOL = "GuideLLM"

@@ -4,8 +4,14 @@ from __future__ import annotations
 
 from app.analysis.token_samples import sample_of_percentiles
 from app.records.plan_question import ForeignCurve, MeasuredLoadPoint
+from app.storage.foreign.aggregates import (
+    FROM_SEND_NOTE,
+    convert_to_seconds,
+    drop_empty,
+    percentile_name,
+    read_aggregates,
+)
 from app.storage.foreign.documents import ForeignDocument, file_error
-from app.storage.foreign.found import FROM_SEND_NOTE, convert_to_seconds, drop_empty, percentile_name, read_aggregates
 from app.storage.foreign.node import Node
 
 TOOL = "inference-perf"

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 
 from app.records.plan_question import ForeignCurve, MeasuredLoadPoint
+from app.storage.foreign.aggregates import FROM_SEND_NOTE, convert_to_seconds, drop_empty, percentile_name
 from app.storage.foreign.documents import ForeignDocument, file_error
-from app.storage.foreign.found import FROM_SEND_NOTE, convert_to_seconds, drop_empty, percentile_name
 from app.storage.foreign.node import cell_number
 
 TOOL = "perf_analyzer"

@@ -93,7 +93,7 @@ def _read_known_file(path: Path) -> tuple[ModuleType, ForeignDocument]:
 
 
 def _find_format(document: ForeignDocument) -> ModuleType | None:
-    return next((module for module in _FORMATS if module.recognises(document)), None)
+    return next((module for module in _FORMATS if module.recognizes(document)), None)
 
 
 def _check_plausible(source: str, curve: ForeignCurve) -> None:

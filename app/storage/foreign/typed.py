@@ -13,8 +13,8 @@ from collections.abc import Iterator
 import yaml
 
 from app.records.plan_question import ForeignCurve, MeasuredLoadPoint
+from app.storage.foreign.aggregates import convert_to_seconds, drop_empty, require_single_value
 from app.storage.foreign.documents import ForeignDocument, file_error, printable
-from app.storage.foreign.found import convert_to_seconds, drop_empty, require_single_value
 from app.storage.foreign.node import cell_number
 
 TOOL = "typed"

@@ -13,8 +13,7 @@ from collections.abc import Sequence
 from app.analysis.token_samples import sample_of_rows
 from app.records.estimate import TokenSample
 from app.records.plan_question import CurvePrecision, ForeignCurve, MeasuredLoadPoint
-from app.storage.foreign.documents import ForeignDocument, file_error
-from app.storage.foreign.found import (
+from app.storage.foreign.aggregates import (
     FROM_SEND_NOTE,
     UNLIMITED_RATE_NOTE,
     compute_aggregates,
@@ -24,6 +23,7 @@ from app.storage.foreign.found import (
     percentile_name,
     require_single_value,
 )
+from app.storage.foreign.documents import ForeignDocument, file_error
 from app.storage.foreign.node import Node, check_same_length
 
 TOOL = "vllm bench serve"

@@ -22,7 +22,7 @@ import pyarrow as pa
 import pytest
 
 from app.analysis.definitions import compute_tool_metrics
-from app.analysis.definitions.seen import weighted_percentiles
+from app.analysis.definitions.requests import weighted_percentiles
 from app.analysis.rows import read_rows
 from app.analysis.stages import summarize_stage
 from app.records.definitions import TOOL_METRICS, ToolMetrics

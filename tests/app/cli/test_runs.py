@@ -101,7 +101,7 @@ def test_one_metric_as_json_has_each_runs_value(nightly: str, capsys: pytest.Cap
     series = json.loads(capsys.readouterr().out)
     assert {(one["metric"], one["aggregate"]) for one in series} == {("latency_ms", "p95")}
     assert series[0]["run_ids"] == [f"run-{number:02d}" for number in range(RUNS)]
-    assert series[0]["changes"][0]["place"] == SLOWER_FROM
+    assert series[0]["changes"][0]["index"] == SLOWER_FROM
 
 
 def test_a_run_of_another_machine_is_left_out_and_told(

@@ -8,13 +8,13 @@ import pytest
 from PySide6.QtWidgets import QMessageBox, QWidget
 from pytestqt.qtbot import QtBot
 
-from app.gui.compare.pairs_offer import PairsSuggestion, secrets_to_send
+from app.gui.compare.pairs_suggestion import PairsSuggestion, secrets_to_send
 from app.gui.navigation import Navigation
 from app.gui.run.connection_editor import ConnectionEditor
 from app.gui.run.page import RunPage
 from app.gui.secret_consent import confirm_secrets
 from app.gui.theme import ThemeController
-from app.profiles.beginnings import ENDPOINT_TEMPLATE
+from app.profiles.templates import ENDPOINT_TEMPLATE
 from app.storage.allowed_secrets import AllowedSecrets, is_allowed
 from tests.fakes.edited import EditedDocument
 

@@ -7,7 +7,7 @@ from PySide6.QtGui import QTextDocument, QWheelEvent
 from PySide6.QtWidgets import QComboBox, QVBoxLayout, QWidget
 from pytestqt.qtbot import QtBot
 
-from app.gui.plan.steppers import ChoiceField, CountField, LogSlider, NumberField
+from app.gui.plan.fields import ChoiceField, CountField, LogSlider, NumberField
 from app.gui.theme import ThemeController
 from app.gui.widgets import Badge, WheelSafeComboBox, tool_tip_text
 

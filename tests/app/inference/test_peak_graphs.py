@@ -6,7 +6,7 @@ from pathlib import Path
 import onnxruntime as ort
 import pytest
 
-from app.inference.inspection.facts import read_model_metadata
+from app.inference.inspection.metadata import read_model_metadata
 from app.inference.peak_graphs import build_float_product, build_integer_product, build_weight_read
 from app.records.model import ShapeOverrides
 

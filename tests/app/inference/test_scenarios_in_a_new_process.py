@@ -23,13 +23,13 @@ class Caller:
         return now, now, -1, now + 1000, -1, now + 1000
 
 class Told:
-    def began(self, start_ns, warmup_windows, has_settled):
+    def on_started(self, start_ns, warmup_windows, has_settled):
         self.loaded = set(sys.modules)
-    def calls(self, packed):
+    def on_calls(self, packed):
         pass
 
-plan = Measure(scenario="single-stream", batch=1, streams=1, least_s=0.0, most_s=0.3, half_width=0.0, least_calls=0,
-               warmup_most_s=0.0)
+plan = Measure(scenario="single-stream", batch=1, streams=1, min_duration_s=0.0, max_duration_s=0.3, half_width=0.0,
+               min_calls=0, max_warmup_s=0.0)
 told = Told()
 before = set(sys.modules)
 run_scenario(plan, [Caller()], [0], told, OutputSampler(is_enabled=False))

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from app.errors import UsageError
-from app.inference.datasets.labelled import select_calibration_rows
+from app.inference.datasets.labeled import select_calibration_rows
 from app.inference.job import CallRows, ComputeOutputs, MeasurementStarted, Report, SessionSettings, VariantJob
 from app.inference.probe import DIGITS_MODEL
 from app.inference.variant import FED_ROWS, OpenVariant

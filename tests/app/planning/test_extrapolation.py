@@ -7,7 +7,7 @@ import pytest
 
 from app.planning.extrapolation import Ratio, estimate_ratio
 from app.planning.rates import Refusal
-from app.profiles.pricing.catalogue import load_catalog
+from app.profiles.pricing.catalog import load_catalog
 from app.records.offers import Accelerator, Workload
 from tests.checks.extrapolation import (
     Z80,

@@ -7,7 +7,7 @@ import msgspec
 import pytest
 
 from app.planning.fleets import plan_fleets
-from app.profiles.pricing.catalogue import load_catalog
+from app.profiles.pricing.catalog import load_catalog
 from app.records.offers import CapacityCurve, Catalog, PlanLimits, PriceKind
 from app.records.result import Fleet, Hardware, Plan
 from app.records.service import RequestService

@@ -22,7 +22,7 @@ from app.planning.llm import (
     size_replica,
 )
 from app.planning.rates import Refusal
-from app.profiles.pricing.catalogue import load_catalog
+from app.profiles.pricing.catalog import load_catalog
 from app.records.plan_question import Engine, LanguageModel, Precision
 from app.records.service import TokenService
 from tests.checks.language_models import held_against_published

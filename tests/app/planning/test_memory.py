@@ -15,7 +15,7 @@ from app.planning.memory import (
     plan_memory,
 )
 from app.planning.rates import Refusal
-from app.profiles.pricing.catalogue import load_catalog
+from app.profiles.pricing.catalog import load_catalog
 from app.records.plan_question import Engine, LanguageModel, Precision
 from tests.fakes.language_models import DEEPSEEK_V3, LLAMA_2_70B, LLAMA_8B
 

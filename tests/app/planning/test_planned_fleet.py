@@ -18,6 +18,7 @@ from app.planning.exports.scale import compute_scale, format_rounded_down
 from app.planning.exports.settings import ExportSettings
 from app.planning.exports.terraform import build_terraform_values
 from app.planning.fleets import plan_fleets
+from app.planning.formatting import format_number
 from app.planning.goals import build_goals
 from app.planning.planned_fleet import (
     compute_day_rates,
@@ -29,8 +30,7 @@ from app.planning.planned_fleet import (
     select_day_goals,
 )
 from app.planning.sizing import build_demand
-from app.planning.wording import format_number
-from app.profiles.pricing.catalogue import load_catalog
+from app.profiles.pricing.catalog import load_catalog
 from app.records.offers import PlanLimits, UnmeasuredAccelerators
 from app.records.plan import Spread
 from app.records.plan_question import AssumedModel

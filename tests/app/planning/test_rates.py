@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from app.planning.rates import DTYPES, Refusal, find_peak_per_s, lacks_precision
-from app.profiles.pricing.catalogue import load_catalog
+from app.profiles.pricing.catalog import load_catalog
 
 CARDS = load_catalog().accelerators
 

@@ -275,7 +275,7 @@ def test_each_bad_value_is_named_with_what_is_right(override: str, says: str, hi
 
 
 def test_names_are_those_of_the_catalogue_that_is_planned_with() -> None:
-    own: dict[str, Any] = {"catalogue": catalogue(offer())}
+    own: dict[str, Any] = {"catalog": catalogue(offer())}
     said = ["plan.regions=[here]", "plan.providers=[acme]", "target.hardware.offer=acme/c16"]
     assert load_planning(said, **own).plan.regions == ("here",)
     with pytest.raises(ProfileError, match="no region 'us-east-1'"):

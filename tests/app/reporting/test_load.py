@@ -3,7 +3,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from app.analysis.answering import mark_headline
+from app.analysis.headline import mark_headline
 from app.analysis.local.accuracy import estimate_rows_needed
 from app.analysis.objectives import evaluate_objective, parse_gate, parse_objective
 from app.records.result import Estimate, Knee, MaxRate, Objective, ObjectiveResult, Result, Stage

@@ -143,8 +143,8 @@ def test_words_tags_and_trust_all_have_to_be_met() -> None:
     assert ids(words="CHAT night") == "12"
     assert ids(words="10.0.0.7") == "1"
     assert ids(tags=["nightly", "l4"]) == "1"
-    assert ids(trust="VALID", words="score") == "3"
-    assert ids(trust="INVALID") == ""
+    assert ids(validity="VALID", words="score") == "3"
+    assert ids(validity="INVALID") == ""
 
 
 @pytest.mark.parametrize("pid", ["9" * 25, "9223372036854775807", "-1", "0", "1e300"])

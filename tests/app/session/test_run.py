@@ -309,7 +309,7 @@ class FallenBack:
     is_stopped = False
     how: str | None = None
 
-    def ending(self) -> str | None:
+    def end_reason(self) -> str | None:
         return self.how
 
     def stop(self) -> None:

@@ -13,7 +13,7 @@ from app.records.events import PhaseChanged
 from app.storage.journal import Journal, verify_journal
 from app.storage.names import EVENTS, JOURNAL, SPEC, TELEMETRY
 from app.storage.run_directory import RunWriter, StoredRun
-from app.storage.whole_file import UnbufferedFile
+from app.storage.unbuffered_file import UnbufferedFile
 from tests.fakes.disk import largest_file
 
 

@@ -8,7 +8,7 @@ import pytest
 from app.errors import CorruptedFileError, UsageError
 from app.storage import streams
 from app.storage.streams import StreamWriter, is_truncated, read_stream, stream_batches
-from app.storage.whole_file import UnbufferedFile
+from app.storage.unbuffered_file import UnbufferedFile
 from tests.fakes.disk import largest_file
 
 SCHEMA = pa.schema([("n", pa.int64())])

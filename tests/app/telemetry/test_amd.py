@@ -29,7 +29,7 @@ print(json.dumps([[dict(reader.read(at)) for at in moments] for reader in amd_re
 COUNT = """
 import json
 from app.telemetry.amd import AmdReader
-from app.telemetry.gpu_asking import RETRY_NS
+from app.telemetry.nvml_query import RETRY_NS
 reader, told = AmdReader(), []
 for at in (0, 0.5, 0.99, 1, 2, 2.1, 2.2):
     dict(reader.read(int(at * RETRY_NS)))

@@ -17,7 +17,7 @@ pytestmark = [
 READ = """
 import json, sys
 from app.telemetry.gpu import open_gpus
-from app.telemetry.gpu_asking import RETRY_NS
+from app.telemetry.nvml_query import RETRY_NS
 moments = json.loads(sys.argv[1])
 with open_gpus() as gpus:
     readings = [[gpu.read(int(at * RETRY_NS)) for at in moments] for gpu in gpus.readers]

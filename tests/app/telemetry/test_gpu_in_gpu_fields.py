@@ -16,7 +16,7 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the stand-in is
 READ = """
 import json, sys, time
 import pynvml
-from app.telemetry.gpu_asking import RETRY_NS, NvmlQueryRunner
+from app.telemetry.nvml_query import RETRY_NS, NvmlQueryRunner
 from app.telemetry.gpu import FieldReader
 pynvml.nvmlInit()
 query = NvmlQueryRunner()

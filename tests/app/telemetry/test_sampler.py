@@ -16,7 +16,7 @@ from app.records.metrics import METRICS
 from app.records.telemetry import TELEMETRY_SCHEMA
 from app.telemetry import sampler as module
 from app.telemetry.gpu import Gpus
-from app.telemetry.gpu_asking import NvmlQueryRunner
+from app.telemetry.nvml_query import NvmlQueryRunner
 from app.telemetry.sampler import Sampler, ticks
 
 BEAT_NS = 100_000_000

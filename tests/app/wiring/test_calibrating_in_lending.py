@@ -7,8 +7,8 @@ import pytest
 from app.records.calibration import Calibration, Ceiling
 from app.storage.calibrations import store_calibration
 from app.wiring.calibrating import join_command, local_capacity_per_worker
+from app.wiring.dependencies import wall_now
 from app.wiring.machine import inspect_machine
-from app.wiring.parts import wall_now
 from loadgen.records import Join
 
 pytestmark = pytest.mark.process

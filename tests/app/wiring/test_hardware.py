@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from app.profiles.bundled import bundled_profiles
-from app.profiles.pricing.catalogue import load_catalog
+from app.profiles.pricing.catalog import load_catalog
 from app.telemetry.cgroup import Cgroup
 from app.wiring import hardware
 from app.wiring.hardware import find_hardware

@@ -3,9 +3,9 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from app.inference.inspection.facts import read_model_metadata
+from app.inference.inspection.metadata import read_model_metadata
 from app.inference.probe import DIGITS_MODEL
-from app.profiles.pricing.catalogue import load_catalog
+from app.profiles.pricing.catalog import load_catalog
 from app.records.model import BatchCost, CardFit, ModelFacts, ShapeOverrides
 from app.records.offers import Accelerator
 from app.records.result import Gpu

@@ -90,7 +90,7 @@ def test_limits_and_prices_are_what_the_profile_says(built: Any) -> None:
     assert (spec.limits.duration_s, spec.memory_limit_bytes) == (600.0, 2**31)
     assert spec.usd_per_hour is not None
     assert spec.usd_per_hour > 0
-    assert (spec.finds_best, spec.warmup_s) == (True, 3.0)
+    assert (spec.is_best_search, spec.warmup_s) == (True, 3.0)
     assert spec.memory_limit("cpu") == 2**31
     assert built().usd_per_hour is None
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from app.profiles.loading import load_values
-from app.profiles.pricing.catalogue import load_bundled_catalog
+from app.profiles.pricing.catalog import load_bundled_catalog
 from app.profiles.profile import GeneratingProfile, HttpProfile, RerankProfile
 from app.records.planned_work import PlannedWork
 from app.session.rate_search import PROBE_DRAIN_S

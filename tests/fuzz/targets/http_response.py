@@ -6,9 +6,9 @@ import asyncio
 from collections.abc import Iterable
 
 from loadgen.protocols.openai_stream import OpenAiReader
-from loadgen.transport.answers import HeadCache
 from loadgen.transport.connection import Connection
 from loadgen.transport.exchange import Exchange
+from loadgen.transport.responses import HeadCache
 from tests.fuzz.scratch import pieces
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from app.inference.inspection.facts import read_model_metadata
+from app.inference.inspection.metadata import read_model_metadata
 from app.records.model import ShapeOverrides
 from tests.fuzz.scratch import ROOT, input_file
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 from collections.abc import Iterable
 
-from app.profiles.pricing.catalogue import load_bundled_catalog
+from app.profiles.pricing.catalog import load_bundled_catalog
 from app.profiles.pricing.price_list import read_price_list
 from tests.fuzz.scratch import ROOT, input_file
 

@@ -6,8 +6,8 @@ import socket
 import pytest
 
 from loadgen.machine import get_clock_id
-from loadgen.master.crew import RemoteWorker, WorkerPool
 from loadgen.master.gathering import JoinCriteria
+from loadgen.master.worker_pool import RemoteWorker, WorkerPool
 from loadgen.records import WIRE_VERSION, Failed, Gather, Hello
 
 
@@ -17,11 +17,11 @@ class Started:
     def __init__(self, pid: int) -> None:
         self.pid = pid
         self.end: str | None = None
-        self.last_words = "it was too dark"
+        self.stderr_tail = "it was too dark"
         self.is_stopped = False
         self.used_cpu_s = 7.0
 
-    def ending(self) -> str | None:
+    def exit_status(self) -> str | None:
         return self.end
 
 

@@ -2,8 +2,8 @@ from time import perf_counter
 
 import pytest
 
-from loadgen.protocols.built import WorkloadError
 from loadgen.protocols.expectation import build_check, judge_status
+from loadgen.protocols.prepared import WorkloadError
 from loadgen.transport.exchange import Exchange
 from loadgen.workloads import Expectation
 

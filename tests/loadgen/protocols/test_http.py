@@ -3,8 +3,8 @@ from pathlib import Path
 import pytest
 
 from loadgen.protocols import http
-from loadgen.protocols.built import WorkloadError
 from loadgen.protocols.http import build_http, encode_request
+from loadgen.protocols.prepared import WorkloadError
 from loadgen.records import Endpoint
 from loadgen.transport.address import parse_url
 from loadgen.workloads import Dataset, Expectation, HttpWorkload, Popularity
@@ -73,7 +73,7 @@ def test_what_would_break_out_of_its_line_is_refused(method: str, path: str, hea
 
 
 def test_bodies_beyond_the_memory_for_them_are_left_out_and_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(http, "MAX_BUILT_BYTES", 600)
+    monkeypatch.setattr(http, "MAX_REQUESTS_BYTES", 600)
     built = build_http(HttpWorkload("POST", bodies=(b"x" * 150,) * 5), ENDPOINT, ADDRESS)
     assert len(built.requests) == 2
     assert "only the first 2 requests" in built.notes[0]

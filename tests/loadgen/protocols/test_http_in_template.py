@@ -2,8 +2,8 @@ import msgspec
 import pytest
 
 from loadgen.protocols import http
-from loadgen.protocols.built import WorkloadError
 from loadgen.protocols.http import PathTemplate, Template
+from loadgen.protocols.prepared import WorkloadError
 
 ROW = {"text": 'say "é"', "n": 1.5, "list": [1, {"a": None}], "none": None, "cell": "12", "file": b"\xff\0"}
 
@@ -59,7 +59,7 @@ def test_a_template_that_must_be_json_and_is_not_is_refused() -> None:
 
 
 def test_what_a_row_fills_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(http, "MAX_BUILT_BYTES", 100)
+    monkeypatch.setattr(http, "MAX_REQUESTS_BYTES", 100)
     long = {"long": "x" * 70_000}
     for one in ("{{long}}", '["{{long}}"]'):
         with pytest.raises(WorkloadError, match="fills the template"):

@@ -5,7 +5,6 @@ import numpy as np
 import pytest
 
 from loadgen.payloads.tensors import TensorError, TensorInput
-from loadgen.protocols.built import ResponseCheck, check_response
 from loadgen.protocols.oip_grpc import METADATA_METHOD, OipGrpc, OipStreamReader, infer_method, read_response
 from loadgen.protocols.oip_tensors import ResponseError
 from loadgen.protocols.open_inference_pb2 import (
@@ -15,6 +14,7 @@ from loadgen.protocols.open_inference_pb2 import (
     ModelMetadataRequest,
     ModelStreamInferResponse,
 )
+from loadgen.protocols.prepared import ResponseCheck, check_response
 from loadgen.transport.address import parse_grpc_url
 from loadgen.transport.exchange import Exchange
 from loadgen.workloads import OipWorkload

@@ -7,9 +7,9 @@ import pytest
 
 from loadgen.payloads.tensors import TensorError, TensorInput
 from loadgen.protocols import oip_http
-from loadgen.protocols.built import ResponseCheck, TargetError
 from loadgen.protocols.oip_http import OipHttp, model_path, read_metadata, read_outputs
 from loadgen.protocols.oip_tensors import ResponseError, check_outputs
+from loadgen.protocols.prepared import ResponseCheck, TargetError
 from loadgen.records import Endpoint
 from loadgen.transport.address import parse_url
 from loadgen.transport.exchange import Exchange, Headers

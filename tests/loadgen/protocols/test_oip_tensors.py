@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from loadgen.payloads.tensors import TensorError, TensorInput
-from loadgen.protocols.built import ResponseCheck
 from loadgen.protocols.oip_tensors import ResponseError, check_outputs, decode_tensor, load_inputs
+from loadgen.protocols.prepared import ResponseCheck
 from loadgen.workloads import OipWorkload
 
 X = TensorInput("x", "FP32", (-1, 2))

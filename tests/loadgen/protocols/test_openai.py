@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from loadgen.protocols import openai
-from loadgen.protocols.built import PreparedWorkload, WorkloadError, check_response, get_tokens
 from loadgen.protocols.openai import build_openai
+from loadgen.protocols.prepared import PreparedWorkload, WorkloadError, check_response, get_tokens
 from loadgen.records import Endpoint
 from loadgen.transport.address import parse_url
 from loadgen.transport.exchange import Exchange, Tokens
@@ -320,7 +320,7 @@ def test_what_is_approximate_is_said(tmp_path: Path) -> None:
 
 
 def test_requests_beyond_the_memory_for_them_are_left_out(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(openai, "MAX_BUILT_BYTES", 3000)
+    monkeypatch.setattr(openai, "MAX_REQUESTS_BYTES", 3000)
     built = build(prompts=SyntheticPrompts(FixedLength(5), unique=1000))
     assert sum(map(len, built.requests)) <= 3000
     assert built.notes[-1].startswith(f"only the first {len(built.requests)} requests were used")
@@ -333,7 +333,7 @@ def test_requests_beyond_the_memory_for_them_are_left_out(monkeypatch: pytest.Mo
 
 
 def test_a_request_larger_than_the_memory_for_all(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(openai, "MAX_BUILT_BYTES", 3000)
+    monkeypatch.setattr(openai, "MAX_REQUESTS_BYTES", 3000)
     for prompts in (
         SyntheticPrompts(FixedLength(2000)),
         SyntheticPrompts(FixedLength(600)),

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from loadgen.protocols.built import PreparedWorkload, check_response, get_tokens
 from loadgen.protocols.openai import build_openai
+from loadgen.protocols.prepared import PreparedWorkload, check_response, get_tokens
 from loadgen.records import Endpoint, Timeouts
 from loadgen.reference.openai_events import (
     Generation,
@@ -132,7 +132,7 @@ def test_what_a_stream_may_be() -> None:
     assert (none[0], known(none[1]).first_token_ns, known(none[1]).tokens_out) == (None, None, 0)
     uncounted = known(played(chunked(events(usage=False)))[1])
     assert (uncounted.tokens_out, uncounted.tokens_from) == (6, "chunks")
-    wrong = known(played(chunked(events(counted=(-1, -9))))[1])
+    wrong = known(played(chunked(events(reported_tokens=(-1, -9))))[1])
     assert (wrong.tokens_in, wrong.tokens_out, wrong.tokens_from) == (None, 6, "chunks")
 
 

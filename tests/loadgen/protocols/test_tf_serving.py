@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 
 from loadgen.payloads.tensors import TensorInput
-from loadgen.protocols.built import PreparedWorkload, TargetError, WorkloadError
+from loadgen.protocols.prepared import PreparedWorkload, TargetError, WorkloadError
 from loadgen.protocols.tf_serving import build_tf_serving, check_prediction
 from loadgen.records import Endpoint
-from loadgen.reference.asked import parse_request
-from loadgen.reference.faces import tf_serving_handler
+from loadgen.reference.mock_protocols import tf_serving_handler
+from loadgen.reference.requests import parse_request
 from loadgen.reference.script import TfServingMock
 from loadgen.transport.address import parse_url
 from loadgen.transport.exchange import Exchange

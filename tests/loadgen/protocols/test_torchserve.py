@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from loadgen.protocols.built import RESPONSE_OK, ResponseCheck, WorkloadError
+from loadgen.protocols.prepared import RESPONSE_OK, ResponseCheck, WorkloadError
 from loadgen.protocols.torchserve import build_torchserve
 from loadgen.records import Endpoint
 from loadgen.transport.address import parse_url

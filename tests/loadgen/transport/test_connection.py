@@ -9,10 +9,10 @@ from collections.abc import Callable
 
 import pytest
 
-from loadgen.transport import answers, connection
-from loadgen.transport.answers import CachedHead, HeadCache
+from loadgen.transport import connection, responses
 from loadgen.transport.connection import Connection
 from loadgen.transport.exchange import Exchange, StreamReader
+from loadgen.transport.responses import CachedHead, HeadCache
 from tests.fakes.asker import KeptPieces
 
 OK = b"HTTP/1.1 200 OK\r\n"
@@ -28,7 +28,7 @@ def never_long_idle(monkeypatch: pytest.MonkeyPatch) -> None:
 class Wire(asyncio.Transport):
     """Stands in for the event loop's transport, and for the pool."""
 
-    def __init__(self, heads: HeadCache | None = None, received: answers.ReceivedBytes | None = None) -> None:
+    def __init__(self, heads: HeadCache | None = None, received: responses.ReceivedBytes | None = None) -> None:
         super().__init__()
         self.written: list[bytes] = []
         self.done: list[Exchange] = []
@@ -260,7 +260,7 @@ def test_a_stream_that_is_cut_off_is_truncated() -> None:
 
 
 def test_a_stream_is_not_kept_and_not_counted_beyond_what_a_row_holds(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(answers, "_MAX_BYTES_RECEIVED", 80 * 2**20)
+    monkeypatch.setattr(responses, "_MAX_BYTES_RECEIVED", 80 * 2**20)
     wire, reader = Wire(), CountedBytes()
     wire.ask(reader=reader)
     wire.bring(OK + b"Content-Length: 99999999999\r\n\r\n")
@@ -351,8 +351,8 @@ def test_a_head_that_only_looks_whole_is_not_learned() -> None:
 def test_responses_in_flight_together_are_bounded_and_what_is_over_is_a_local_limit(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(answers, "MAX_RECEIVING_BYTES", 3 * 2**20)
-    received = answers.ReceivedBytes()
+    monkeypatch.setattr(responses, "MAX_RECEIVING_BYTES", 3 * 2**20)
+    received = responses.ReceivedBytes()
     first, second = Wire(received=received), Wire(received=received)
     head, piece = OK + b"Content-Length: 2097152\r\n\r\n", b"x" * 2**20
     for wire in (first, second):
@@ -370,7 +370,7 @@ def test_responses_in_flight_together_are_bounded_and_what_is_over_is_a_local_li
 
 
 def test_streamed_pieces_are_not_counted_as_kept() -> None:
-    received = answers.ReceivedBytes()
+    received = responses.ReceivedBytes()
     wire = Wire(received=received)
     wire.ask(reader=KeptPieces())
     wire.bring(EVENTS, b"4\r\n", b"data\r\n")

@@ -11,7 +11,7 @@ import pytest
 
 from loadgen.protocols.open_inference_pb2 import ModelInferRequest, ModelInferResponse, ModelStreamInferResponse
 from loadgen.records import Endpoint, Timeouts
-from loadgen.transport import grpc_channel, grpc_lines
+from loadgen.transport import grpc_calls, grpc_channel
 from loadgen.transport.exchange import ResolveError
 from loadgen.transport.grpc import GrpcReplicas
 from tests.fakes.asker import KeptPieces
@@ -227,7 +227,7 @@ def test_a_stream_that_breaks_after_an_answer_is_truncated() -> None:
         call_on("uvloop", Endpoint((server.url,)), talk, STREAM)
 
 
-@pytest.mark.parametrize("limited", [grpc_channel, grpc_lines])
+@pytest.mark.parametrize("limited", [grpc_channel, grpc_calls])
 def test_an_answer_beyond_the_memory_for_it_is_refused(
     method: str, monkeypatch: pytest.MonkeyPatch, limited: object
 ) -> None:
@@ -239,7 +239,7 @@ def test_an_answer_beyond_the_memory_for_it_is_refused(
     async def talk(caller: Caller) -> None:
         assert (await caller.ask()).error == "bad-payload"
 
-    if method == INFER and limited is grpc_lines:
+    if method == INFER and limited is grpc_calls:
         return  # a single message is bounded by the channel
     with OpenInference(answer=lambda *_: large, stream=lambda *_: pieces) as server:
         call_on("uvloop", Endpoint((server.url,)), talk, method)

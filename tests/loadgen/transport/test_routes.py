@@ -9,7 +9,7 @@ from loadgen.records import Endpoint, Timeouts, Tls
 from loadgen.reference.null import NullProtocol
 from loadgen.reference.scripted import Script, ScriptedServer
 from loadgen.transport.exchange import ResolveError
-from loadgen.transport.opening import new_transport
+from loadgen.transport.http_transport import new_transport
 from tests.fakes.asker import Asker, Converse
 from tests.fakes.certificates import self_signed, server_context
 from tests.fakes.http_proxy import HttpProxy

@@ -66,7 +66,9 @@ def test_each_row_has_its_own_times_of_chunks() -> None:
 @pytest.mark.parametrize("asked", [[100, 7, None], [7, 7, 7]])
 def test_what_each_request_asked_for_is_told_by_its_number(asked: list[int | None]) -> None:
     rows = build_record_batch(
-        1, [exchange(0, number=2), exchange(1, number=0), exchange(2, number=2, error="timeout")], asked
+        1,
+        [exchange(0, request_index=2), exchange(1, request_index=0), exchange(2, request_index=2, error="timeout")],
+        asked,
     )
     assert rows.column("tokens_asked").to_pylist() == [asked[2], asked[0], asked[2]]
     assert build_record_batch(1, [exchange(0)]).column("tokens_asked").to_pylist() == [None]

@@ -10,8 +10,8 @@ import uvloop
 from scipy import stats
 
 from loadgen.arrivals import compute_offsets_ns
-from loadgen.protocols.built import CheckResponse, PreparedWorkload, ResponseCheck, Sessions
 from loadgen.protocols.expectation import judge_status
+from loadgen.protocols.prepared import CheckResponse, PreparedWorkload, ResponseCheck, Sessions
 from loadgen.records import ClosedArrivals, OpenArrivals, Share, StagePlan
 from loadgen.transport.exchange import Exchange, StreamReader, Tokens
 from loadgen.worker.stage import SendingStage

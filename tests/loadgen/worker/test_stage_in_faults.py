@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 import uvloop
 
-from loadgen.protocols.built import PreparedWorkload, Sessions
 from loadgen.protocols.expectation import judge_status
+from loadgen.protocols.prepared import PreparedWorkload, Sessions
 from loadgen.records import ClosedArrivals, Endpoint, OpenArrivals, Share, StagePlan, Timeouts
 from loadgen.reference.script import ReplyMode
 from loadgen.reference.scripted import Reply, Script, ScriptedServer
 from loadgen.transport.exchange import Transport
-from loadgen.transport.opening import new_transport
+from loadgen.transport.http_transport import new_transport
 from loadgen.worker.stage import SendingStage
 from loadgen.worker.traffic import Schedule
 from tests.fakes.asker import LOOPS

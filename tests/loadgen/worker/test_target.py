@@ -18,5 +18,5 @@ def test_memory_that_has_grown_exceeds_a_bound_until_it_is_freed() -> None:
 
 def test_without_a_report_of_the_system_nothing_is_exceeded(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (read_private_bytes() or 0) > 2**20
-    monkeypatch.setattr("loadgen.worker.target.private_bytes", lambda: None)
+    monkeypatch.setattr("loadgen.worker.target.read_private_bytes", lambda: None)
     assert not MemoryLimit(-1).is_exceeded

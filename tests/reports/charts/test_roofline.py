@@ -4,7 +4,7 @@ from typing import Any
 
 import msgspec
 
-from reports.charts.batches import batch_charts
+from reports.charts.batch_size import batch_charts
 from reports.charts.picture import Chart
 from reports.charts.roofline import roofline
 from reports.local_model import BottleneckRow

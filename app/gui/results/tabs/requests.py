@@ -25,7 +25,7 @@ _MIN_HEIGHT_PX = 420
 
 
 class RequestsTab(Tab):
-    """Table of all requests. `moment_chosen` emits the time in seconds from the start of the run, and a description of
+    """Table of all requests. `time_selected` emits the time in seconds from the start of the run, and a description of
     the request."""
 
     title = "Requests"

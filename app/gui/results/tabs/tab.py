@@ -43,7 +43,7 @@ def create_table(model: QuantityModel, name: str) -> FrameTable:
 
 
 def fit_height(table: FrameTable, max_rows: int = _MAX_ROWS) -> None:
-    """Set the height to that of the rows, at most `most` rows: the page scrolls instead of each table."""
+    """Set the height to that of the rows, at most `max_rows` rows: the page scrolls instead of each table."""
     rows = min(max(1, table.frame_model.rowCount()), max_rows)
     row_px = table.verticalHeader().defaultSectionSize()
     scroll_bar_px = table.horizontalScrollBar().sizeHint().height()

@@ -7,9 +7,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from app.analysis.local.batch_law import BatchPoint, fit_batch_model
+from app.analysis.local.batch_model import BatchPoint, fit_batch_model
 from app.analysis.local.roofline import CallTimes, card_peaks, find_bottleneck
-from app.profiles.pricing.catalogue import find_accelerator, load_catalog
+from app.profiles.pricing.catalog import find_accelerator, load_catalog
 from app.records.estimate import Estimate, Variant
 from app.records.local import BatchModel, Bottleneck, Peaks
 from app.records.model import BatchCost

@@ -10,7 +10,7 @@ from pytestqt.qtbot import QtBot
 
 from app.gui.charts.axes import Axis
 from app.gui.charts.chart import Chart
-from app.gui.charts.key import Legend
+from app.gui.charts.legend import Legend
 from app.gui.charts.linked import LinkedCharts
 from app.gui.theme import ThemeController
 

@@ -9,7 +9,7 @@ from PySide6.QtWidgets import QWidget
 from pytestqt.qtbot import QtBot
 
 from app.gui.docks.job_queue import Job, JobQueue
-from app.gui.docks.job_words import done_percent, job_line, phase_line, time_line
+from app.gui.docks.job_text import done_percent, job_line, phase_line, time_line
 from app.gui.navigation import Launch
 from app.gui.settings import open_settings
 from app.records.events import Event, PhaseChanged, RunFinished, StageStarted

@@ -34,7 +34,7 @@ watch = MachineWatch()
 dock = GpuDock(watch)
 bar = StatusBar(Navigation(), JobQueue(open_settings()), watch)
 dock.show()
-watch.changed.connect(lambda state: state.now is not None and application.quit())
+watch.changed.connect(lambda state: state.readings is not None and application.quit())
 application.exec()
 watch.close()
 QThreadPool.globalInstance().waitForDone()
@@ -110,7 +110,7 @@ def test_each_gpu_has_its_card_and_na_is_no_nought(nvml_stand_in: Path) -> None:
         "NVML_STAND_IN_FAULTS": "nvmlDeviceGetTemperatureV=NOT_SUPPORTED;nvmlDeviceGetTemperature=NOT_SUPPORTED",
         "LD_LIBRARY_PATH": str(nvml_stand_in),
     }
-    names = ("title", "busy", "memory", "power", "temperature", "clock", "held")
+    names = ("title", "utilization", "memory", "power", "temperature", "clock", "throttling")
     command = [sys.executable, "-c", SHOWN, *names]
     done = subprocess.run(command, env=os.environ | settings, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr
@@ -118,11 +118,11 @@ def test_each_gpu_has_its_card_and_na_is_no_nought(nvml_stand_in: Path) -> None:
     assert told["cards"].keys() == {"gpu0", "gpu1"}
     assert told["cards"]["gpu1"] == {
         "title": "GPU 1",
-        "busy": "42\u202f%",
+        "utilization": "42\u202f%",
         "memory": "2.00 of 80.0\u202fGiB",
         "power": "250 of 700\u202fW",
         "temperature": "n/a",
         "clock": "1,980 of 1,980\u202fMHz",
-        "held": "▲ Throttled: power cap",
+        "throttling": "▲ Throttled: power cap",
     }
     assert told["bar"] == "▲ GPU 0 n/a, 42\u202f% (+1)"

@@ -135,7 +135,7 @@ def test_a_choice_a_tick_and_free_yaml(qtbot: QtBot, joined: JoinedForm) -> None
     method = joined.row("workload", "method").editor.box
     method.setCurrentText("POST")
     method.activated.emit(method.currentIndex())
-    permitted = joined.row("target", "permitted").editor.tick
+    permitted = joined.row("target", "permitted").editor.check_box
     permitted.click()
     body = joined.row("workload", "body").editor.text
     qtbot.keyClicks(body, "{a: [1, x]}")
@@ -168,7 +168,7 @@ def test_rows_pairs_and_numbers(qtbot: QtBot, joined: JoinedForm) -> None:
 def test_ticks_of_choices_keep_their_order(qtbot: QtBot, look: ThemeController) -> None:
     joined = JoinedForm("sizewise: 1\nname: a\ntarget: {model: digits, providers: [cuda, cpu]}\n")
     qtbot.addWidget(joined.form)
-    ticks = joined.row("target", "providers").editor.ticks
+    ticks = joined.row("target", "providers").editor.check_boxes
     ticks["tensorrt"].click()
     ticks["cuda"].click()
     assert joined.document.tree["target"]["providers"] == ["cpu", "tensorrt"]
@@ -189,7 +189,7 @@ def test_parts_are_added_and_removed_whole(qtbot: QtBot, joined: JoinedForm) -> 
 
 def test_stages_are_added_copied_moved_and_removed(qtbot: QtBot, joined: JoinedForm) -> None:
     stages = joined.row("load", "stages")
-    qtbot.mouseClick(stages.add, Qt.MouseButton.LeftButton)
+    qtbot.mouseClick(stages.add_button, Qt.MouseButton.LeftButton)
     names = [one["name"] for one in joined.document.tree["load"]["stages"]]
     assert names == ["steady", "steady-2"]
     assert "# the one" in joined.document.text
@@ -203,7 +203,7 @@ def test_stages_are_added_copied_moved_and_removed(qtbot: QtBot, joined: JoinedF
 
 def test_another_form_of_a_stage_takes_the_place_of_the_first(qtbot: QtBot, joined: JoinedForm) -> None:
     group = joined.form.find_part(("load", "stages", 0)).group()
-    box = group.forms["what comes"].box
+    box = group.form_choices["what comes"].box
     box.setCurrentText("Concurrency")
     box.activated.emit(box.currentIndex())
     assert joined.document.tree["load"]["stages"] == [{"name": "steady", "concurrency": 8, "duration": "5s"}]
@@ -213,12 +213,12 @@ def test_another_form_of_a_stage_takes_the_place_of_the_first(qtbot: QtBot, join
 
 def test_what_differs_from_its_default_is_bold_and_goes_back(qtbot: QtBot, joined: JoinedForm) -> None:
     row = joined.row("load", "seed")
-    assert (row.called.font().bold(), row.editor.line.placeholderText()) == (False, "7")
+    assert (row.name_label.font().bold(), row.editor.line.placeholderText()) == (False, "7")
     qtbot.keyClicks(row.editor.line, "8")
-    assert row.called.font().bold()
+    assert row.name_label.font().bold()
     qtbot.mouseClick(row.reset, Qt.MouseButton.LeftButton)
     assert get_value(joined.document.tree, ("load", "seed")) is REMOVED
-    assert (row.called.font().bold(), row.editor.line.text()) == (False, "")
+    assert (row.name_label.font().bold(), row.editor.line.text()) == (False, "")
 
 
 def test_a_problem_stands_at_its_field_or_at_the_heading_it_is_folded_under(joined: JoinedForm) -> None:
@@ -242,7 +242,7 @@ def test_a_field_is_found_by_its_name_or_its_help(qtbot: QtBot, joined: JoinedFo
     with qtbot.waitSignal(joined.form.result_selected) as found:
         qtbot.keyClick(joined.form.search, Qt.Key.Key_Return)
     assert found.args == [("target", "tls", "verify")]
-    assert joined.row("target", "tls", "verify").editor.tick.hasFocus()
+    assert joined.row("target", "tls", "verify").editor.check_box.hasFocus()
 
 
 def test_values_no_editor_expects_stay_as_they_are(qtbot: QtBot, look: ThemeController) -> None:

@@ -10,8 +10,8 @@ from PySide6.QtCore import Qt
 from pytestqt.qtbot import QtBot
 
 from app.cli.main import main
-from app.gui.library.files_kept import remember, remembered
 from app.gui.library.page import UNDO_SHOWN_MS, LibraryPage
+from app.gui.library.remembered_files import remember, remembered
 from app.gui.navigation import Navigation
 from app.profiles.bundled import bundled_models, bundled_profiles
 from tests.app.gui.library.conftest import WHOLE, store
@@ -120,7 +120,7 @@ def test_an_imported_price_list_is_told(
     show(qtbot, page, 3)
     assert f"Your list {prices}" in page.offers.note
     frame = page.offers.pane.table.frame_model.frame
-    assert frame[frame["yours"] == "USD/h"]["offer"].tolist() == ["aws/g6.xlarge@us-east-1"]
+    assert frame[frame["overrides"] == "USD/h"]["offer"].tolist() == ["aws/g6.xlarge@us-east-1"]
 
 
 def test_profiles_are_checked_and_opened(

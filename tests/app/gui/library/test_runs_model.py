@@ -6,7 +6,7 @@ import pytest
 from PySide6.QtCore import Qt
 from PySide6.QtTest import QAbstractItemModelTester
 
-from app.gui.library.listed import ListedRuns, build_listing, build_mask
+from app.gui.library.run_listing import ListedRuns, build_listing, build_mask
 from app.gui.library.runs_model import RunsModel
 from app.gui.theme import ThemeController
 from app.reporting.run_rows import Listing, RunRow

@@ -6,7 +6,7 @@ import pytest
 from PySide6.QtCore import QObject
 from pytestqt.qtbot import QtBot
 
-from app.gui.library.listed import ListedRuns
+from app.gui.library.run_listing import ListedRuns
 from app.gui.library.runs_presenter import RunsPresenter
 from app.gui.navigation import Notice
 from app.storage.labels import read_labels

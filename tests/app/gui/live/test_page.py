@@ -16,8 +16,8 @@ from app.gui.live.body import LiveBody
 from app.gui.live.page import LivePage
 from app.gui.live.panels import FailureTable
 from app.gui.live.state import FailureLine, LiveState, RunStatus
+from app.gui.message_strip import MessageStrip
 from app.gui.navigation import Launch, Navigation
-from app.gui.strip import MessageStrip
 from app.gui.theme import ThemeController
 from app.records.events import ErrorSeen, Event, PhaseChanged, RunStarted
 from app.records.result import ErrorSample

@@ -14,10 +14,10 @@ from pytestqt.qtbot import QtBot
 from app.cli.main import main
 from app.gui.plan.card import PlanCard
 from app.gui.plan.exporting import ExportKind
+from app.gui.plan.multi_choice_row import MultiChoiceRow
 from app.gui.plan.offers_model import COLUMNS, PRICE_COLUMN
 from app.gui.plan.page import PlanPage
 from app.gui.plan.rows import ChoiceRow, InputRow, NumberRow
-from app.gui.plan.tick_list import MultiChoiceRow
 from app.gui.plan.traffic_rows import PeakRow
 from app.storage.plan_file import read_plan
 from tests.app.gui.plan.conftest import answered, settled

@@ -14,10 +14,10 @@ from app.gui.navigation import Navigation
 from app.gui.run import drafts
 from app.gui.run.page import RunPage
 from app.gui.theme import ThemeController
-from app.profiles.beginnings import ENDPOINT_TEMPLATE
 from app.profiles.bundled import bundled_profiles
 from app.profiles.document import read_document
 from app.profiles.loading import load_profile
+from app.profiles.templates import ENDPOINT_TEMPLATE
 
 RIGHT = ENDPOINT_TEMPLATE.format(name="mine")
 

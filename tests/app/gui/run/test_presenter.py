@@ -9,10 +9,10 @@ from pytestqt.qtbot import QtBot
 from app.gui.navigation import Navigation
 from app.gui.run import drafts
 from app.gui.run.presenter import RunPresenter
-from app.profiles.beginnings import ENDPOINT_TEMPLATE
 from app.profiles.bundled import bundled_profiles
 from app.profiles.loading import load_profile
 from app.profiles.resolved import compute_profile_hash
+from app.profiles.templates import ENDPOINT_TEMPLATE
 from app.storage.run_directory import runs_home
 
 RIGHT = ENDPOINT_TEMPLATE.format(name="mine")

@@ -8,7 +8,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from app.inference.precision.made import ConversionJob, ConversionResult
+from app.inference.precision.conversion_records import ConversionJob, ConversionResult
 from tests.fakes import networks
 
 pytestmark = pytest.mark.process

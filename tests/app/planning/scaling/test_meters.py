@@ -4,9 +4,9 @@ import msgspec
 import numpy as np
 import pytest
 
-from app.planning.scaling.lives import ReplicaPool
+from app.planning.scaling.lifecycle import ReplicaPool
 from app.planning.scaling.meters import MinuteMeter, SlotMeter
-from app.planning.scaling.operated import OperatedFleet
+from app.planning.scaling.operated_fleet import OperatedFleet
 from app.planning.simulation.design import FleetDesign
 from app.planning.simulation.serving import advance_to, get_totals, serve
 from app.planning.simulation.state import Fleet, create_fleet

@@ -8,10 +8,10 @@ import pytest
 from app.analysis.objectives import parse_objective
 from app.planning.capacity import Capacity
 from app.planning.fleet_rate import build_fleet_shape, simulate_rate
+from app.planning.fleet_sizer import FleetSizer
 from app.planning.fleets import plan_fleets
 from app.planning.goals import build_goals
 from app.planning.service_models.evidence import Evidence, StageEffect, collect_evidence, meets_slo
-from app.planning.settling import FleetSizer
 from app.planning.sizing import Demand
 from app.records.offers import PlanLimits, Router
 from app.records.plan_question import GapDistribution, MeasuredLoadPoint

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
+from app.planning.service_models.families import Prior, ServiceFamily
 from app.planning.service_models.moments import (
     ObservedLoad,
     ObservedStage,
@@ -16,7 +17,6 @@ from app.planning.service_models.moments import (
     find_best_fits,
     pick_evenly,
 )
-from app.planning.service_models.service_laws import Prior, ServiceFamily
 from app.records.service import RequestService, ServiceFit, ServiceModel
 
 NOISE = np.random.default_rng(1).standard_normal(40)

@@ -9,9 +9,9 @@ from msgspec.structs import replace
 
 from app.analysis.columns import Floats
 from app.analysis.objectives import parse_objective
-from app.planning.formulae import estimate_rate_within_slo
+from app.planning.formulas import estimate_rate_within_slo
 from app.planning.goals import build_goals
-from app.planning.service_models import stage_play
+from app.planning.service_models import stage_simulation
 from app.planning.service_models.moments import CannotFitError
 from app.planning.service_models.service_fit import count_requests, fit_service, group_load_points
 from app.planning.simulation.replica import simulate_batch_latencies, simulate_request_latencies
@@ -162,7 +162,7 @@ def test_a_fit_simulates_few_enough_requests_for_a_first_plan_in_3_s(
         return counted
 
     for play in (simulate_request_latencies, simulate_batch_latencies):
-        monkeypatch.setattr(stage_play, play.__name__, count(play))
+        monkeypatch.setattr(stage_simulation, play.__name__, count(play))
     rungs: Sequence[MeasuredLoadPoint] = measured_rungs(LAWS[0], (0.3, 0.6, 0.8, 0.92))
     if is_typed:
         rungs = [replace(one, completed=None, failed=None, duration_s=None) for one in rungs]

@@ -9,9 +9,9 @@ from msgspec.structs import replace
 
 from app.analysis.columns import Floats
 from app.analysis.token_samples import sample_of_pairs
-from app.planning.service_models import stage_play
+from app.planning.service_models import stage_simulation
 from app.planning.service_models.moments import CannotFitError
-from app.planning.service_models.stage_play import RESPONSE_GAP, TokenLoad, TokenSimulation
+from app.planning.service_models.stage_simulation import RESPONSE_GAP, TokenLoad, TokenSimulation
 from app.planning.service_models.token_fit import compute_mean_lengths, fit_tokens, has_token_times
 from app.planning.simulation.replica import simulate_token_latencies
 from app.records.plan_question import MeasuredLoadPoint
@@ -114,7 +114,7 @@ def test_a_fit_plays_no_more_than_a_plan_has_time_for(monkeypatch: pytest.Monkey
         played += arrivals_s.size
         return simulate_token_latencies(arrivals_s, *rest)
 
-    monkeypatch.setattr(stage_play, "simulate_token_latencies", counted)
+    monkeypatch.setattr(stage_simulation, "simulate_token_latencies", counted)
     best = fit_tokens([measured_uneven(per_s, LAW) for per_s in (1.0, 2.5, 4.0, 5.5, 7.0, 8.0)]).laws[0]
     assert "max_sequences" not in best.parameters
     assert "kv_tokens" not in best.parameters

@@ -6,18 +6,18 @@ import numpy as np
 import pytest
 
 from app.planning.service_models.service_times import compute_lognormal_factors
-from app.planning.simulation.chances import draw_word, to_unit_interval
 from app.planning.simulation.compiled import Floats
 from app.planning.simulation.design import ROUTERS, FleetDesign, SimulatedClass
 from app.planning.simulation.histogram import BUCKETS, compute_quantile_s, find_bucket
+from app.planning.simulation.random_words import draw_word, to_unit_interval
 from app.planning.simulation.replica import (
     simulate_batch_latencies,
     simulate_request_latencies,
     simulate_token_latencies,
 )
+from app.planning.simulation.results import get_histogram
 from app.planning.simulation.serving import advance_to, fail_replica, get_outstanding, get_totals, serve, set_routable
 from app.planning.simulation.state import FIRST_TOKEN, HISTOGRAMS, LATENCY, LENGTHS, PAIRS, SUM, Fleet, create_fleet
-from app.planning.simulation.tallying import get_histogram
 from app.records.service import BatchService, RequestService, ServiceModel, TokenService
 
 

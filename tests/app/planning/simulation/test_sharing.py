@@ -10,10 +10,10 @@ from app.planning.service_models.service_times import compute_service_factors
 from app.planning.simulation.closed_loop import simulate_closed_requests
 from app.planning.simulation.design import FleetDesign
 from app.planning.simulation.replica import simulate_request_latencies
+from app.planning.simulation.results import compute_busy_s
 from app.planning.simulation.serving import advance_to, fail_replica, get_totals, serve
 from app.planning.simulation.state import LATENCY, SUM, create_fleet
 from app.planning.simulation.steady import simulate_steady
-from app.planning.simulation.tallying import compute_busy_s
 from app.records.service import RequestService
 from tests.checks.event_simulator import ProcessorSharing, Router, simulate
 

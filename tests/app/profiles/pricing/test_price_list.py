@@ -10,7 +10,7 @@ import pytest
 
 from app.errors import ProfileError
 from app.profiles.bundled import DIRECTORY
-from app.profiles.pricing.catalogue import find_offer, load_bundled_catalog
+from app.profiles.pricing.catalog import find_offer, load_bundled_catalog
 from app.profiles.pricing.currencies import find_usd_rate
 from app.profiles.pricing.price_cells import CellError, read_cell
 from app.profiles.pricing.price_list import MAX_PROBLEMS, load_offers, parse_price_row, read_price_list

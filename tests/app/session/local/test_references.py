@@ -12,7 +12,7 @@ from app.records.events import PhaseChanged
 from app.session.limits import LimitMonitor
 from app.session.local.references import REFERENCE_ROWS, ReferenceCache
 from app.session.local.spec import DataSpec, LocalSpec
-from app.session.telling import RunLog
+from app.session.run_log import RunLog
 from app.storage.run_directory import RunWriter
 from tests.fakes.local import LocalBench, order_of, spec_of
 

@@ -139,7 +139,7 @@ def test_provider_that_falls_back_makes_the_run_invalid(bench: LocalBench) -> No
 
 def test_search_leaves_out_larger_batches_than_one_that_failed(bench: LocalBench) -> None:
     orders = [order_of(batch) for batch in (1, 8, 16, 32)]
-    spec = spec_of(*orders, order_of(32, precision="fp16"), slo=("service_ms.p95 < 4",), finds_best=True)
+    spec = spec_of(*orders, order_of(32, precision="fp16"), slo=("service_ms.p95 < 4",), is_best_search=True)
     result = bench.run(spec).result
     facts = local_of(result).variants
     assert [one.is_left_out for one in facts] == [False, False, True, True, False]
@@ -152,7 +152,7 @@ def test_search_leaves_out_larger_batches_than_one_that_failed(bench: LocalBench
 
 def test_search_waits_for_what_only_the_whole_run_tells(bench: LocalBench) -> None:
     slo = ("service_ms.p95 < 100", "accuracy_kept >= 99%")
-    result = bench.run(spec_of(order_of(1), order_of(8), slo=slo, finds_best=True, data=LABELLED)).result
+    result = bench.run(spec_of(order_of(1), order_of(8), slo=slo, is_best_search=True, data=LABELLED)).result
     assert [one.is_left_out for one in local_of(result).variants] == [False, False]
     assert local_of(result).best == order_of(8).variant
 
@@ -246,7 +246,7 @@ def test_accuracy_kept_is_judged_by_its_interval(bench: LocalBench, right: int, 
 
 def test_server_is_measured_at_its_share_of_what_the_variant_does(bench: LocalBench) -> None:
     scenarios = (ScenarioSpec("single-stream"), ScenarioSpec("server", share=0.5), ScenarioSpec("server", 100.0))
-    result = bench.run(spec_of(order_of(1), scenarios=scenarios, at_most_s=3.0)).result
+    result = bench.run(spec_of(order_of(1), scenarios=scenarios, max_duration_s=3.0)).result
     alone, share, fixed = result.stages
     most_per_s = alone.metrics["throughput_per_s"]["value"].value
     assert most_per_s is not None
@@ -346,17 +346,17 @@ def test_a_variant_that_crashed_is_not_the_best_however_fast_it_was(bench: Local
 
 
 def test_a_search_leaves_out_larger_batches_for_their_times_alone(bench: LocalBench) -> None:
-    slow = bench.run(spec_of(order_of(1), order_of(8), slo=("service_ms.p95 < 1",), finds_best=True)).result
+    slow = bench.run(spec_of(order_of(1), order_of(8), slo=("service_ms.p95 < 1",), is_best_search=True)).result
     assert [one.is_left_out for one in local_of(slow).variants] == [False, True]
 
 
 def test_a_search_goes_on_where_throughput_is_too_low_so_far(bench: LocalBench) -> None:
-    found = bench.run(spec_of(order_of(1), order_of(8), slo=("throughput_per_s > 1000",), finds_best=True)).result
+    found = bench.run(spec_of(order_of(1), order_of(8), slo=("throughput_per_s > 1000",), is_best_search=True)).result
     assert local_of(found).best == order_of(8).variant
 
 
 def test_a_limit_of_time_ends_a_scenario_amid_its_work(bench: LocalBench) -> None:
-    spec = spec_of(order_of(1), order_of(2), at_most_s=20.0, limits=LimitSpec(duration_s=3.0))
+    spec = spec_of(order_of(1), order_of(2), max_duration_s=20.0, limits=LimitSpec(duration_s=3.0))
     result = bench.run(spec).result
     assert result.exit.code == ExitCode.LIMIT
     assert result.clock.duration_s < 6

@@ -4,7 +4,7 @@ import pytest
 
 from app.records.events import Event, Snapshot, StageStarted
 from app.session.local.variant_stages import CallProgress
-from app.session.telling import RunLog
+from app.session.run_log import RunLog
 from tests.fakes.callers import plan_of
 from tests.fakes.calls import START_NS, call, never, stage_of, table_of
 from tests.fakes.clock import FakeClock

@@ -11,7 +11,7 @@ from app.inference.job import VariantJob
 from app.session.limits import LimitMonitor
 from app.session.local.spec import PreparedModel
 from app.session.local.variants import ColdStartMeasurer
-from app.session.telling import RunLog
+from app.session.run_log import RunLog
 from app.storage.run_directory import RunWriter
 from tests.fakes.local import LocalBench, PlayedVariant, order_of, spec_of
 

@@ -53,7 +53,7 @@ def test_too_many_values_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 def test_too_many_small_lists_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(documents, "MAX_PARTS", 100)
+    monkeypatch.setattr(documents, "MAX_CONTAINERS", 100)
     assert open_document(written(tmp_path, "[" + "[]," * 98 + "[]]")).value is not None
     with pytest.raises(UsageError, match="more than 100 lists and objects"):
         open_document(written(tmp_path, "[" + "[]," * 99 + "[]]"))

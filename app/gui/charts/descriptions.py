@@ -1,0 +1,54 @@
+"""Text descriptions of a chart, for screen readers and beside its table."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from app.gui.charts.axes import Axis
+from app.gui.charts.decorations import Decorations
+from app.gui.charts.reading import Reading
+from app.gui.charts.series import Bounds, Series
+from app.gui.charts.tick_axis import TickAxis
+from app.gui.formatting import format_number, with_unit
+
+
+def describe_position(x: float, decorations: Decorations, axis: TickAxis, near: float) -> str:
+    """Describe an x value with the bands it lies in and the markers within `near` of it, in view coordinates."""
+    position = float(axis.axis.to_view(x))
+    parts = [with_unit(axis.format_value(x), "" if axis.is_clock else axis.axis.unit)]
+    parts += [band.label for band in decorations.bands if band.start <= x < band.end]
+    parts += [mark.label for mark in decorations.markers if abs(float(axis.axis.to_view(mark.x)) - position) <= near]
+    return ", ".join(filter(None, parts))
+
+
+def describe_readings(position: str, readings: Sequence[Reading]) -> str:
+    values = ", ".join(f"{reading.label} {reading.text}" for reading in readings)
+    return f"At {position}: {values}"
+
+
+def describe_chart(series: Sequence[Series], x: Axis, y: Axis, bounds: Bounds, notes: str) -> str:
+    labels = ", ".join(item.label for item in series) or "nothing yet"
+    sentences = [f"{y.text} over {x.text}: {labels}."]
+    if math.isfinite(bounds.x0) and math.isfinite(bounds.y0):
+        ranges = "{x} from {x0} to {x1}, {y} from {y0} to {y1}."
+        ends = (x.from_view(bounds.x0), x.from_view(bounds.x1), y.from_view(bounds.y0), y.from_view(bounds.y1))
+        x0, x1, y0, y1 = (format_number(end) for end in ends)
+        sentences.append(ranges.format(x=x.label, x0=x0, x1=x1, y=y.label, y0=y0, y1=y1))
+    sentences += [notes, "Arrow keys read values, T shows a table."]
+    return " ".join(item for item in sentences if item)
+
+
+def describe_decorations(decorations: Decorations, axis: TickAxis) -> str:
+    """Describe the limit, bands, markers and region, which are drawn but not part of a series."""
+    parts = []
+    if decorations.limit is not None:
+        parts.append(f"Limit: {decorations.limit_label or format_number(decorations.limit)}")
+    for band in decorations.bands:
+        start, end = axis.format_value(band.start), axis.format_value(band.end)
+        parts.append(f"{band.label} from {start} to {end}")
+    named = [mark for mark in decorations.markers if mark.label]
+    parts += [f"{mark.label} at {axis.format_value(mark.x)}" for mark in named]
+    if decorations.region is not None and decorations.region.label:
+        parts.append(f"Shaded: {decorations.region.label}")
+    return "; ".join(parts) + "." if parts else ""

@@ -1,0 +1,103 @@
+"""Keyboard control of a chart."""
+
+from __future__ import annotations
+
+from PySide6.QtCore import QObject, Qt, Signal
+from PySide6.QtGui import QKeyEvent
+
+from app.gui.charts.axes import Axis
+from app.gui.charts.crosshair import Crosshair
+from app.gui.charts.plot import PlotView
+from app.gui.charts.reading import Direction
+from app.gui.charts.view_range import ViewRange
+
+_ZOOM = 0.8
+_DIRECTIONS: dict[int, Direction] = {
+    Qt.Key.Key_Left: "left",
+    Qt.Key.Key_Right: "right",
+    Qt.Key.Key_Up: "up",
+    Qt.Key.Key_Down: "down",
+}
+
+
+class ChartKeyBindings(QObject):
+    """Key bindings of a chart.
+
+    Arrow keys move the crosshair (with Ctrl by a larger step; End jumps to the last sample), Shift with arrow keys
+    selects an x range, + and − zoom, Home shows all data, M requests a marker and Enter selects a sample.
+    """
+
+    marker_requested = Signal(float)
+    fit_requested = Signal()
+    span_drawn = Signal(float, float, bool)
+    """Range selection in data values; the flag is `True` when the selection is finished."""
+
+    def __init__(
+        self, parent: QObject, plot: PlotView, axis: Axis, crosshair: Crosshair, view_range: ViewRange
+    ) -> None:
+        super().__init__(parent)
+        self._plot_view, self._axis, self._crosshair, self._viewing = plot, axis, crosshair, view_range
+        self._anchor: float | None = None
+
+    def handle_press(self, event: QKeyEvent) -> bool:
+        """Handle a key press. Return whether the key has a function here."""
+        key = event.key()
+        if key in _DIRECTIONS:
+            return self._move(_DIRECTIONS[key], event.modifiers())
+        if key == Qt.Key.Key_End:
+            return self._crosshair.go_to_end() and self._reveal()
+        if key in (Qt.Key.Key_Plus, Qt.Key.Key_Equal, Qt.Key.Key_Minus):
+            return self.zoom(is_in=key != Qt.Key.Key_Minus)
+        if key == Qt.Key.Key_Home:
+            return self.show_all()
+        if key == Qt.Key.Key_M:
+            return self.request_marker()
+        if key in (Qt.Key.Key_Return, Qt.Key.Key_Enter):
+            return self._crosshair.select_sample()
+        return False
+
+    def handle_release(self, event: QKeyEvent) -> bool:
+        """Finish the range selection when Shift is released. Return whether a selection was in progress."""
+        anchor, at = self._anchor, self._crosshair.x
+        if event.key() != Qt.Key.Key_Shift or anchor is None:
+            return False
+        self._anchor = None
+        if at is not None and at != anchor:
+            self.span_drawn.emit(anchor, at, True)
+        return True
+
+    def zoom(self, *, is_in: bool) -> bool:
+        """Zoom around the crosshair if it is visible, otherwise around the center."""
+        (x0, x1), (y0, y1) = self._plot_view.ranges()
+        at = None if self._crosshair.x is None else float(self._axis.to_view(self._crosshair.x))
+        x = at if at is not None and x0 <= at <= x1 else (x0 + x1) / 2
+        self._viewing.zoom(_ZOOM if is_in else 1 / _ZOOM, x, (y0 + y1) / 2)
+        return True
+
+    def show_all(self) -> bool:
+        self._viewing.fit()
+        self.fit_requested.emit()
+        return True
+
+    def request_marker(self) -> bool:
+        if self._crosshair.x is None:
+            return False
+        self.marker_requested.emit(self._crosshair.x)
+        return True
+
+    def _move(self, direction: Direction, modifiers: Qt.KeyboardModifier) -> bool:
+        before = self._crosshair.x
+        is_spanning = bool(modifiers & Qt.KeyboardModifier.ShiftModifier) and direction in ("left", "right")
+        if not self._crosshair.step(direction, is_big=bool(modifiers & Qt.KeyboardModifier.ControlModifier)):
+            return direction in ("left", "right")
+        at = self._crosshair.x
+        if is_spanning and at is not None:
+            if self._anchor is None:
+                self._anchor = at if before is None else before
+            self.span_drawn.emit(self._anchor, at, False)
+        return self._reveal()
+
+    def _reveal(self) -> bool:
+        if self._crosshair.x is not None:
+            self._viewing.reveal(float(self._axis.to_view(self._crosshair.x)))
+        return True

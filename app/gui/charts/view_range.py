@@ -1,0 +1,105 @@
+"""Visible range of a chart."""
+
+from __future__ import annotations
+
+import math
+
+from PySide6.QtCore import QObject, Signal
+
+from app.gui.charts.axes import Axis
+from app.gui.charts.decorations import Decorations
+from app.gui.charts.fitting import fit_x_range, fit_y_range
+from app.gui.charts.plot import PlotView
+from app.gui.charts.series import Bounds
+
+_MIN_EXTENT, _MAX_EXTENT = 1e-7, 20.0
+"""Limits of the x range as multiples of the data's extent: below the first, numbers run out of digits; above the
+second, there is nothing to see.
+"""
+
+
+class ViewRange(QObject):
+    """Visible range that follows the data until the user pans or zooms, and again after `fit`."""
+
+    changed = Signal()
+    changed_by_user = Signal()
+
+    def __init__(self, parent: QObject, plot: PlotView, x: Axis, y: Axis, decorations: Decorations) -> None:
+        super().__init__(parent)
+        self._plot, self._x, self._y, self._marks = plot, x, y, decorations
+        self._bounds = Bounds(math.nan, math.nan, math.nan, math.nan)
+        self._fits_x = self._fits_y = True
+        self.is_linked = False
+        """Whether linked charts control the x range."""
+        self.can_move_y = False
+        self.is_frozen = False
+        """Whether the range is frozen, as while a handle is dragged."""
+        plot.panned.connect(self.pan)
+        plot.zoomed.connect(self.zoom)
+
+    def set_bounds(self, bounds: Bounds) -> None:
+        """Set the bounds of the data, in view coordinates, and refit the range."""
+        self._bounds = bounds
+        self._apply()
+
+    def fit(self) -> None:
+        self._fits_x = self._fits_y = True
+        self._apply()
+        self.changed.emit()
+
+    def x_range(self) -> tuple[float, float]:
+        """Return the visible x range, in data values."""
+        low, high = self._plot.ranges()[0]
+        return self._x.from_view(low), self._x.from_view(high)
+
+    def set_x_range(self, low: float, high: float) -> None:
+        positions = self._x.to_view([low, high])
+        target = (float(positions[0]), float(positions[1]))
+        self._fits_x = False
+        if target != self._plot.ranges()[0] and all(math.isfinite(end) for end in target):
+            self._plot.set_ranges(x=target)
+            self.changed.emit()
+
+    def pan(self, dx: float, dy: float) -> None:
+        (x0, x1), (y0, y1) = self._plot.ranges()
+        self._fits_x = False
+        self._plot.set_ranges(x=(x0 + dx, x1 + dx))
+        if self.can_move_y:
+            self._fits_y = False
+            self._plot.set_ranges(y=(y0 + dy, y1 + dy))
+        self._emit_user_change()
+
+    def zoom(self, factor: float, x: float, y: float) -> None:
+        """Zoom by `factor` around a fixed point, in view coordinates."""
+        (x0, x1), (y0, y1) = self._plot.ranges()
+        extent = self._bounds.x1 - self._bounds.x0
+        if extent > 0 and not _MIN_EXTENT * extent < (x1 - x0) * factor < _MAX_EXTENT * extent:
+            return
+        self._fits_x = False
+        self._plot.set_ranges(x=(x + (x0 - x) * factor, x + (x1 - x) * factor))
+        if self.can_move_y:
+            self._fits_y = False
+            self._plot.set_ranges(y=(y + (y0 - y) * factor, y + (y1 - y) * factor))
+        self._emit_user_change()
+
+    def reveal(self, position: float) -> None:
+        """Pan until an x position is in view."""
+        (low, high), _ = self._plot.ranges()
+        if position < low:
+            self.pan(position - low - 0.1 * (high - low), 0.0)
+        elif position > high:
+            self.pan(position - high + 0.1 * (high - low), 0.0)
+
+    def _apply(self) -> None:
+        if self.is_frozen:
+            return
+        if self._fits_x and not self.is_linked:
+            ends = [end for band in self._marks.bands for end in (band.start, band.end)]
+            self._plot.set_ranges(x=fit_x_range(self._bounds, self._x, [float(end) for end in self._x.to_view(ends)]))
+        if self._fits_y:
+            limit = None if self._marks.limit is None else float(self._y.to_view(self._marks.limit))
+            self._plot.set_ranges(y=fit_y_range(self._bounds, self._y, limit))
+
+    def _emit_user_change(self) -> None:
+        self.changed.emit()
+        self.changed_by_user.emit()

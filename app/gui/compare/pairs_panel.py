@@ -1,0 +1,215 @@
+"""A/B pairs on the Compare page: start them, show their progress, and compare their runs when they end."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import msgspec
+from PySide6.QtCore import Signal
+from PySide6.QtWidgets import QProgressBar, QWidget
+
+from app.gui.compare.entries import ComparisonRequest, load_comparison, mark_shown, save_comparison
+from app.gui.compare.pairs_run import PairsRun
+from app.gui.compare.pairs_state import PairsState, add_measured_runs
+from app.gui.compare.pairs_suggestion import PairsSuggestion, build_launch, secrets_to_send
+from app.gui.compare.presenter import TOLERANCE, ComparePresenter
+from app.gui.docks.job_text import turn_line
+from app.gui.flow import set_flow_layout
+from app.gui.formatting import elapsed, one_line
+from app.gui.message_strip import MessageStrip
+from app.gui.navigation import Launch, Navigation, Notice
+from app.gui.secret_consent import confirm_secrets
+from app.gui.widgets import button, card, label, vbox
+
+_MAX_CHARACTERS = 200
+
+
+class PairsProgress(QWidget):
+    stop_requested = Signal()
+    watch_requested = Signal()
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._name, self._turn = label("", "heading", wrap=True), label("", wrap=True)
+        self._message, self._time = label("", "muted", wrap=True), label("", "muted", wrap=True)
+        self._bar = QProgressBar()
+        self._bar.setTextVisible(False)
+        self._bar.setAccessibleName("Runs of the pairs that are measured")
+        self.stop = button("&Stop the pairs", self.stop_requested.emit)
+        self.watch = button("Watc&h this run", self.watch_requested.emit)
+        row = QWidget()
+        flow = set_flow_layout(row)
+        for widget in (self.stop, self.watch):
+            flow.addWidget(widget)
+        vbox(card(self._name, self._turn, self._bar, self._time, self._message, row), within=self)
+        self.hide()
+
+    @property
+    def text(self) -> str:
+        return self._turn.text()
+
+    def show_state(self, state: PairsState) -> None:
+        """Show the progress, or hide the widget if no pairs are running."""
+        self.setVisible(state.is_running)
+        progress = state.progress
+        self._name.setText(one_line(state.name))
+        self._turn.setText(turn_text(state))
+        self._time.setText(time_text(state))
+        self._message.setText(one_line(f"{state.last_message[:1].upper()}{state.last_message[1:]}", _MAX_CHARACTERS))
+        self._message.setVisible(bool(state.last_message))
+        self._bar.setRange(0, progress.total or 0)
+        self._bar.setValue(progress.completed)
+        self.watch.setEnabled(progress.pair_run is not None)
+        self.stop.setText("Cut &short" if state.status == "stopping" else "&Stop the pairs")
+        self.stop.setAccessibleName(self.stop.text().replace("&", ""))
+
+
+def turn_text(state: PairsState) -> str:
+    turn = state.progress.pair_run
+    if turn is None:
+        return "The engine is starting…"
+    if state.status == "stopping":
+        return f"{turn_line(turn)}; it is stopping"
+    return turn_line(turn)
+
+
+def time_text(state: PairsState) -> str:
+    progress, left_s = state.progress, state.eta_s()
+    text = f"{elapsed(progress.elapsed_s)} so far"
+    if progress.total:
+        text = f"{progress.completed} of {progress.total} runs, {text}"
+    return text if left_s is None else f"{text}, about {elapsed(left_s)} left"
+
+
+class PairsPanel(QWidget):
+    changed = Signal(object)
+    """Emits the new `PairsState`."""
+
+    def __init__(self, navigation: Navigation, presenter: ComparePresenter) -> None:
+        super().__init__()
+        self._navigation, self._presenter = navigation, presenter
+        self._run = PairsRun(self)
+        self._matches_current = False
+        self._ready: ComparisonRequest | None = None
+        self.strip, self.stop_strip, self.progress = MessageStrip(), MessageStrip(), PairsProgress()
+        vbox(self.strip, self.stop_strip, self.progress, within=self)
+        self.strip.action_triggered.connect(self._compare_ready)
+        self.stop_strip.action_triggered.connect(self.stop_now)
+        self.progress.stop_requested.connect(self.stop)
+        self.progress.watch_requested.connect(self._watch_run)
+        self._run.changed.connect(self._show)
+        self._run.notified.connect(self._show_notice)
+        self._run.ended.connect(self._on_ended)
+        presenter.request_changed.connect(self._update_match)
+
+    @property
+    def state(self) -> PairsState:
+        return self._run.state
+
+    def measure(self, suggestion: PairsSuggestion, pairs: int, minutes: int) -> None:
+        """Ask for consent to send secrets, store the comparison, and queue a launch of the pairs in their own
+        engine."""
+        if not confirm_secrets(self, secrets_to_send(suggestion)):
+            return
+        request = self._presenter.request
+        launch = build_launch(request, suggestion, pairs, minutes, datetime.now(UTC))
+        try:
+            save_comparison(launch.directory, request)
+        except OSError as error:
+            message = f"{launch.directory} cannot be written: {error.strerror}."
+            self._show_notice(Notice("error", message))
+            return
+        self._navigation.launch_requested.emit(launch)
+
+    def launch(self, launch: Launch) -> None:
+        """Start the engine of the pairs, when the job queue reaches them."""
+        self._matches_current = self._has_same_runs(launch.directory)
+        self._run.engine.launch(launch)
+
+    def watch(self, directory: Path) -> None:
+        """Watch pairs that are running or have ended. If nothing is compared yet, restore the comparison that they were
+        started for."""
+        request = load_comparison(directory)
+        if request is not None and not self._presenter.request.entries:
+            self._presenter.set_request(request)
+        self._matches_current = True
+        self._run.watch(directory)
+
+    def stop(self) -> None:
+        """Ask in a message on the first call, and stop on the second."""
+        state = self.state
+        if not state.is_running:
+            return
+        if not self.stop_strip.isHidden():
+            self.stop_now()
+            return
+        if state.status == "stopping":
+            message, reason = "Cut what is in flight?", "The run that is measured waits for answers to what was sent."
+            action = "Cu&t it"
+        else:
+            message, action = "Stop these pairs?", "S&top them"
+            reason = "Whole pairs until now are compared, and every run is kept."
+        self.stop_strip.show_notice(Notice("warning", message, reason), action)
+
+    def stop_now(self) -> None:
+        """Stop without asking."""
+        self.stop_strip.hide()
+        self._run.stop()
+
+    def _show(self, state: PairsState) -> None:
+        if not state.is_running:
+            self.stop_strip.hide()
+        elif state.status == "starting":
+            self.strip.hide()
+        self.progress.show_state(state)
+        self.changed.emit(state)
+
+    def _show_notice(self, notice: Notice) -> None:
+        self._ready = None
+        self.strip.show_notice(notice)
+
+    def _on_ended(self, state: PairsState, notice: Notice) -> None:
+        assert state.directory is not None, "something was measured"
+        mark_shown(state.directory)
+        self._show_notice(notice)
+        self._navigation.library_changed.emit()
+        if not state.complete_pairs:
+            return
+        request = load_comparison(state.directory) or ComparisonRequest((), TOLERANCE, is_forced=False)
+        if self._matches_current:
+            current = self._presenter.request
+            self._presenter.set_request(
+                add_measured_runs(current if _have_same_runs(current, request) else request, state)
+            )
+            self.strip.show_notice(
+                msgspec.structs.replace(notice, next_step="They are compared now, as repeats of each side.")
+            )
+        else:  # the user compares other runs by now: do not replace them
+            self._ready = add_measured_runs(request, state)
+            self.strip.show_notice(notice, "Compare the&m")
+
+    def _compare_ready(self) -> None:
+        ready, self._ready = self._ready, None
+        self.strip.hide()
+        if ready is not None:
+            self._presenter.set_request(ready)
+
+    def _update_match(self) -> None:
+        directory = self.state.directory
+        if self._matches_current and directory is not None and self.state.is_running:
+            self._matches_current = self._has_same_runs(directory)
+
+    def _has_same_runs(self, directory: Path) -> bool:
+        current, stored = self._presenter.request, load_comparison(directory)
+        return not current.entries or (stored is not None and _have_same_runs(current, stored))
+
+    def _watch_run(self) -> None:
+        turn = self.state.progress.pair_run
+        if turn is not None:
+            self._navigation.watch_run_requested.emit(Path(turn.directory))
+
+
+def _have_same_runs(first: ComparisonRequest, second: ComparisonRequest) -> bool:
+    """Return whether both comparisons have the same runs on the same sides."""
+    return {(run.path, run.side) for run in first.entries} == {(run.path, run.side) for run in second.entries}

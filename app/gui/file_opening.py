@@ -1,0 +1,93 @@
+"""Open dropped, chosen or command-line files on the page that handles them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from PySide6.QtCore import QObject
+from PySide6.QtWidgets import QFileDialog
+
+from app.gui.background import submit
+from app.gui.command_palette import Entry
+from app.gui.dropped_files import DroppedFile, classify_path
+from app.gui.window import Window
+
+_MAX_RUN_ENTRIES = 100
+
+
+class FileOpener(QObject):
+    def __init__(self, window: Window) -> None:
+        super().__init__(window)
+        self._window, self._navigation = window, window.navigation
+        window.files_dropped.connect(self.open)
+
+    def choose_files(self) -> None:
+        """Let the user choose files in the system's dialog, and open them. Folders can only be dropped, or named on the
+        command line."""
+        names, _ = QFileDialog.getOpenFileNames(
+            self._window,
+            "Open",
+            "",
+            "What Sizewise opens (*.onnx *.yaml *.yml *.zip *.csv *.json);;All files (*)",
+        )
+        self.open_paths(tuple(Path(name) for name in names))
+
+    def open_paths(self, paths: tuple[Path, ...]) -> None:
+        for path in paths:
+            self.open(classify_path(path.absolute()))
+
+    def entries(self) -> list[Entry]:
+        """Return the palette entries that open the last runs and the bundled profiles."""
+        from app.profiles.bundled import bundled_profiles
+        from app.storage.run_directory import list_stored_runs
+
+        runs = [run.directory for run in reversed(list_stored_runs()[-_MAX_RUN_ENTRIES:])]
+        return [
+            *(self._entry("Open run {name}", path.name, path) for path in runs),
+            *(self._entry("Open profile {name}", name, path) for name, path in bundled_profiles().items()),
+        ]
+
+    def _entry(self, text: str, name: str, path: Path) -> Entry:
+        return Entry(text.format(name=name), lambda: self.open(classify_path(path)))
+
+    def open(self, file: DroppedFile) -> None:
+        match file.kind:
+            case "model":
+                self._navigation.open_model_requested.emit(file.path)
+            case "profile":
+                self._navigation.open_profile_requested.emit(file.path)
+            case "run":
+                self._show_run(file.path if file.path.is_dir() else file.path.parent)
+            case "bundle":
+                self._import(file.path)
+            case "prices":
+                self._navigation.open_prices_requested.emit(file.path)
+            case "plan" | "results":
+                self._navigation.plan_requested.emit((file.path,))
+            case "unknown" if not file.path.exists():
+                self._navigation.notify("error", f"There is no {file.path}.")
+            case "unknown":
+                self._navigation.notify(
+                    "error",
+                    f"{file.path} is nothing that Sizewise opens.",
+                    None,
+                    "It opens models (.onnx), profiles, runs, bundles (.zip), price lists and plan files.",
+                )
+
+    def _show_run(self, directory: Path) -> None:
+        """Open the run on Live or Results. Its state is read from its first and last events only: reading all events of
+        a long run would block the GUI thread."""
+        from app.storage.run_states import find_run_state
+
+        is_running = find_run_state(directory) == "running"
+        (self._navigation.watch_run_requested if is_running else self._navigation.open_run_requested).emit(directory)
+
+    def _import(self, path: Path) -> None:
+        from app.wiring.sharing_runs import import_shared_run
+
+        submit(self, lambda: import_shared_run(path), self._imported, self._navigation.notify_error)
+
+    def _imported(self, outcome: tuple[Path, bool]) -> None:
+        directory, _ = outcome
+        self._navigation.library_changed.emit()
+        self._navigation.open_run_requested.emit(directory)

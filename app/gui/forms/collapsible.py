@@ -1,0 +1,113 @@
+"""Collapsible section of a form. Its content is created when it is first opened."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from PySide6.QtCore import Qt, Signal
+from PySide6.QtWidgets import QAbstractButton, QLayout, QToolButton, QVBoxLayout, QWidget
+
+from app.gui.forms.row import create_problem_label
+from app.gui.widgets import hbox, label, vbox
+
+
+def chain_tab_order(after: QWidget, holder: QWidget) -> QWidget:
+    """Set the tab order from `after` through the widgets in `holder`, in layout order. Return the last focusable
+    widget.
+    """
+    for widget in _laid_out(holder.layout()):
+        # the popup list of a combo box is a separate window
+        if widget.focusPolicy() & Qt.FocusPolicy.TabFocus and widget.window() is after.window():
+            QWidget.setTabOrder(after, widget)
+            after = widget
+    return after
+
+
+def _laid_out(layout: QLayout | None) -> Iterator[QWidget]:
+    for index in range(0 if layout is None else layout.count()):
+        item = layout.itemAt(index) if layout is not None else None
+        widget = None if item is None else item.widget()
+        if widget is not None:
+            yield widget
+            yield from _laid_out(widget.layout())
+        elif item is not None:
+            yield from _laid_out(item.layout())
+
+
+class CollapsibleSection(QWidget):
+    """Collapsible section whose content `create_content` creates. `summary` is shown beside the heading while it is
+    collapsed."""
+
+    toggled = Signal(bool)
+
+    def __init__(
+        self, heading: str, create_content: Callable[[], QWidget], *, indent: int = 0, role: str | None = None
+    ) -> None:
+        super().__init__()
+        self._make, self._summary = create_content, ""
+        self._content: QWidget | None = None
+        self._leading: list[QWidget] = []
+        self.head = QToolButton()
+        self.head.setProperty("fold", "true")
+        self.head.setCheckable(True)
+        self.head.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextBesideIcon)
+        self.head.setArrowType(Qt.ArrowType.RightArrow)
+        self.head.toggled.connect(self._fold)
+        if role:
+            self.head.setProperty("role", role)
+        self.summary = label("", "muted", wrap=True)
+        self.problem = create_problem_label()
+        self.line = hbox(self.head, (self.summary, 1), spacing=6)
+        self._below = QVBoxLayout()
+        self._below.setContentsMargins(indent, 0, 0, 0)
+        vbox(self.line, self.problem, self._below, within=self, spacing=6)
+        self.set_heading(heading)
+
+    def set_heading(self, heading: str, summary: str = "") -> None:
+        self.head.setText(heading)
+        self.head.setAccessibleName(heading.replace("&", ""))
+        self._summary = summary
+        self.summary.setText("" if self.is_open else summary)
+
+    def add_leading_widget(self, widget: QWidget) -> None:
+        """Insert a widget above the content. It collapses with the section, but controls its own visibility."""
+        holder = QWidget()
+        vbox(widget, within=holder)
+        self._leading.append(holder)
+        self._below.insertWidget(len(self._leading) - 1, holder)
+        holder.setVisible(self.is_open)
+
+    @property
+    def is_open(self) -> bool:
+        return self.head.isChecked()
+
+    def set_open(self, is_open: bool = True) -> None:
+        self.head.setChecked(is_open)
+
+    def content(self) -> QWidget:
+        """Return the content, creating it if needed."""
+        if self._content is None:
+            self._content = self._make()
+            self._below.addWidget(self._content)
+            self._content.setVisible(self.is_open)
+            buttons = [widget for widget in _laid_out(self.line) if isinstance(widget, QAbstractButton)]
+            chain_tab_order(buttons[-1], self._content)
+        return self._content
+
+    @property
+    def has_content(self) -> bool:
+        return self._content is not None
+
+    def set_problem(self, text: str) -> None:
+        self.problem.setText(text)
+        self.problem.setVisible(bool(text))
+
+    def focus(self) -> None:
+        self.head.setFocus()
+
+    def _fold(self, is_open: bool) -> None:
+        self.head.setArrowType(Qt.ArrowType.DownArrow if is_open else Qt.ArrowType.RightArrow)
+        for widget in (*self._leading, self.content()):
+            widget.setVisible(is_open)
+        self.summary.setText("" if is_open else self._summary)
+        self.toggled.emit(is_open)

@@ -1,0 +1,138 @@
+"""Route requests between pages: requests of a page go to the page that handles them, and actions from menus and
+shortcuts go to the page that is shown."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from PySide6.QtCore import QObject, Qt
+from PySide6.QtWidgets import QApplication, QWidget
+
+from app.gui.library.remembered_files import remember_opened
+from app.gui.window import Window
+
+
+class PageActions(QObject):
+    """Actions of the menus and shortcuts that the current page handles."""
+
+    def __init__(self, window: Window) -> None:
+        super().__init__(window)
+        self._window, self._pages, self._navigation = window, window.pages, window.navigation
+
+    def export(self) -> None:
+        if not self._pages.current.export():
+            self._navigation.notify("news", "There is nothing to export here yet.")
+
+    def undo(self) -> None:
+        stack = self._pages.current.undo_stack()
+        if stack is not None:
+            stack.undo()
+
+    def redo(self) -> None:
+        stack = self._pages.current.undo_stack()
+        if stack is not None:
+            stack.redo()
+
+    def filter(self) -> None:
+        field = self._pages.current.filter_field()
+        if field is not None:
+            field.setFocus(Qt.FocusReason.ShortcutFocusReason)
+            field.selectAll()
+
+    def compare(self) -> None:
+        runs = self._pages.current.runs()
+        if not runs:
+            self._navigation.notify("news", "No run is shown or ticked here that could be compared.")
+            return
+        self._navigation.comparison_requested.emit(runs)
+
+    def show_settings(self) -> None:
+        from app.gui.settings_dialog import SettingsDialog
+
+        SettingsDialog(self._window, self._window.settings, self._window.theme_controller).show()
+
+    def show_help(self) -> None:
+        from app.gui.help import HelpDialog
+
+        actions = self._window.actions_
+        HelpDialog(self._window, actions.list_actions() if actions is not None else []).show()
+
+    def next_pane(self) -> None:
+        """Move the focus from the rail to the page, then to each open dock, and back to the rail."""
+        window = self._window
+        panes: list[QWidget] = [window.rail, self._pages.current, *window.open_docks()]
+        focused = QApplication.focusWidget()
+        inside = [focused is not None and (pane is focused or pane.isAncestorOf(focused)) for pane in panes]
+        target = panes[(inside.index(True) + 1) % len(panes)] if True in inside else panes[0]
+        _focus_first(target)
+
+
+def _focus_first(pane: QWidget) -> None:
+    """Focus the first widget of the pane that can be reached by keyboard."""
+    candidates = [pane, *pane.findChildren(QWidget)]
+    reachable = (
+        widget
+        for widget in candidates
+        if widget.isVisibleTo(pane) and widget.isEnabled() and widget.focusPolicy() & Qt.FocusPolicy.TabFocus
+    )
+    widget = next(reachable, None)
+    if widget is not None:
+        widget.setFocus(Qt.FocusReason.ShortcutFocusReason)
+
+
+class PageRouter(QObject):
+    """Routes the requests of the pages: shows the page that handles a request, and passes the request to it."""
+
+    def __init__(self, window: Window) -> None:
+        super().__init__(window)
+        self._window, self._pages = window, window.pages
+        navigation = window.navigation
+        navigation.open_run_requested.connect(self._open_run)
+        navigation.show_time_requested.connect(self._show_moment)
+        navigation.comparison_requested.connect(self._compare)
+        navigation.plan_requested.connect(self._plan)
+        navigation.open_prices_requested.connect(self._open_prices)
+        navigation.open_profile_requested.connect(self._open_profile)
+        navigation.open_model_requested.connect(self._open_model)
+        navigation.new_profile_requested.connect(self._new_of_kind)
+
+    def new_profile(self) -> None:
+        self._window.show_page("run")
+        self._pages.run.new_endpoint()
+
+    def _new_of_kind(self, kind: str) -> None:
+        if kind == "local":
+            self._window.show_page("run")
+            self._pages.run.new_local()
+        else:
+            self.new_profile()
+
+    def _open_run(self, directory: Path) -> None:
+        self._window.show_page("results")
+        self._pages.results.open_run(directory)
+
+    def _show_moment(self, at_s: float) -> None:
+        self._window.show_page("results")
+        self._pages.results.show_time(at_s)
+
+    def _compare(self, runs: tuple[Path, ...]) -> None:
+        self._window.show_page("compare")
+        self._pages.compare.compare(runs)
+
+    def _plan(self, sources: tuple[Path, ...]) -> None:
+        self._window.show_page("plan")
+        self._pages.plan.open_sources(sources)
+
+    def _open_prices(self, path: Path) -> None:
+        self._window.show_page("plan")
+        self._pages.plan.open_prices(path)
+
+    def _open_profile(self, path: Path) -> None:
+        remember_opened("profiles", path)
+        self._window.show_page("run")
+        self._pages.run.open_profile(path)
+
+    def _open_model(self, path: Path) -> None:
+        remember_opened("models", path)
+        self._window.show_page("run")
+        self._pages.run.open_model(path)

@@ -1,0 +1,252 @@
+"""Chart of all feasible fleets, cost against latency, with the Pareto frontier, the SLO region and the
+selected fleet.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from PySide6.QtCore import Signal
+from PySide6.QtWidgets import QHBoxLayout, QLabel, QWidget
+
+from app.gui.charts.axes import Axis
+from app.gui.charts.chart import Chart
+from app.gui.plan.fields import ChoiceField
+from app.gui.plan.figures import format_latency_metric
+from app.gui.plan.state import PlanState
+from app.gui.theme import ThemeController
+from app.gui.widgets import label, vbox
+from app.records.plan import Fleet, Plan
+
+_MAX_PROVIDERS = 4
+"""Number of providers with a marker of their own: those with the most fleets. The others share one; a chart has six
+series.
+"""
+_FRONTIER = "front"
+_COSTS: dict[str, Callable[[Fleet], float | None]] = {
+    "month": lambda fleet: fleet.usd_per_month.value,
+    "1k": lambda fleet: fleet.usd_per_1k_inferences.value,
+    "1m": lambda fleet: _per_1m_tokens(fleet),
+}
+
+
+def _per_1m_tokens(fleet: Fleet) -> float | None:
+    costs = fleet.per_1m_tokens
+    token_cost = None if costs is None else costs.all or costs.output
+    return None if token_cost is None else token_cost.at_mean
+
+
+class ParetoChart(QWidget):
+    offer_selected = Signal(str)
+
+    def __init__(self, theme_controller: ThemeController) -> None:
+        super().__init__()
+        self._look = theme_controller
+        self._plan: Plan | None = None
+        self._state = PlanState()
+        self._chosen: str | None = None
+        self._offers: dict[str, tuple[str, ...]] = {}
+        self._axes: tuple[str, str] = ("", "")
+        self.cost = ChoiceField(
+            (("month", "USD a month"), ("1k", "USD per 1,000 inferences"), ("1m", "USD per 1M tokens"))
+        )
+        self.speed = ChoiceField((("latency", "latency at the peak"), ("tokens", "tokens/s for each user")))
+        for field, name in ((self.cost, "Cost, across"), (self.speed, "Speed, upwards")):
+            field.setAccessibleName(name)
+            field.setSizeAdjustPolicy(ChoiceField.SizeAdjustPolicy.AdjustToContents)
+            field.activated.connect(self._on_axis_chosen)
+        self._summary_label = label("", "muted", wrap=True)
+        self.chart = self._new_chart(("month", "latency"))
+        line = QHBoxLayout()
+        for title, field in (("&Across:", self.cost), ("U&p:", self.speed)):
+            caption = QLabel(title)
+            caption.setBuddy(field)
+            line.addWidget(caption)
+            line.addWidget(field)
+        line.addStretch(1)
+        self._column = vbox(line, (self.chart, 1), self._summary_label, within=self)
+
+    def show_state(self, state: PlanState) -> None:
+        self._state = state
+        plan = state.plan
+        if plan is None:
+            self.chart.set_message("The plan is being made …" if state.phase in ("loading", "planning") else "")
+            return
+        if plan is not self._plan:
+            self._plan = plan
+            self._draw()
+
+    def select_offer(self, offer: str | None) -> None:
+        self._chosen = offer
+        self._draw_chosen()
+
+    def _on_axis_chosen(self, _: int) -> None:
+        self._draw()
+
+    def _draw(self) -> None:
+        plan = self._plan
+        if plan is None:
+            return
+        fleets = [fleet for fleet in plan.offers if fleet.rejected is None]
+        self._enable_axes(plan, fleets)
+        axes = (str(self.cost.currentData()), str(self.speed.currentData()))
+        if axes != self._axes or self._latency_axis(plan) != self.chart.y_axis:
+            self._replace_chart(axes, plan)
+        self._remove_stale(fleets)
+        if not fleets:
+            self.chart.set_message("No offer fits. What would let one fit is said beside this.")
+            self._summary_label.setText(self._summary(plan, fleets))
+            return
+        is_drawn = any(fleet.latency_at_peak.value is not None for fleet in fleets)
+        self.chart.set_message("" if is_drawn else "The simulation tells latencies; it is under way …")
+        self._draw_region(plan)
+        self._draw_fleets(fleets)
+        self._draw_frontier(plan)
+        self._draw_chosen()
+        self._summary_label.setText(self._summary(plan, fleets))
+
+    def _remove_stale(self, fleets: Sequence[Fleet]) -> None:
+        """Remove the series that are no longer needed. Others are updated in place, so that a zoomed view persists."""
+        keys = {*_groups(fleets), _FRONTIER} if fleets else set()
+        for series in self.chart.series():
+            if series.key not in keys:
+                self.chart.remove(series.key)
+        self.chart.clear_region()
+        self.chart.set_limit(None)
+
+    def _enable_axes(self, plan: Plan, fleets: Sequence[Fleet]) -> None:
+        """Disable the axis choices for which no fleet has data."""
+        has_tokens = any(_per_1m_tokens(fleet) is not None for fleet in fleets)
+        for field, index, is_known in (
+            (self.cost, 2, has_tokens),
+            (self.speed, 1, plan.latency_metric.startswith("tpot_ms")),
+        ):
+            item = field.model().item(index)  # type: ignore[attr-defined]  # a combo box's own model has items
+            item.setEnabled(is_known)
+            if field.currentIndex() == index and not is_known:
+                field.setCurrentIndex(0)
+
+    def _replace_chart(self, axes: tuple[str, str], plan: Plan) -> None:
+        before = self.chart
+        self._axes = axes
+        self.chart = self._new_chart(axes, plan)
+        self._column.replaceWidget(before, self.chart)
+        before.hide()
+        before.deleteLater()
+
+    def _new_chart(self, axes: tuple[str, str], plan: Plan | None = None) -> Chart:
+        x_axes = {
+            "month": ("cost", "USD/month"),
+            "1k": ("cost", "USD per 1,000 inferences"),
+            "1m": ("cost", "USD per 1M tokens"),
+        }
+        name, unit = x_axes[axes[0]]
+        y_axis = (
+            Axis("tokens for each user", "tokens/s", is_log=True) if axes[1] == "tokens" else self._latency_axis(plan)
+        )
+        chart = Chart("Cost and speed", Axis(name, unit, is_log=True), y_axis, self._look)
+        chart.point_selected.connect(self._point_chosen)
+        return chart
+
+    def _latency_axis(self, plan: Plan | None) -> Axis:
+        if self.speed.currentData() == "tokens":
+            return Axis("tokens for each user", "tokens/s", is_log=True)
+        axis_label = "latency at the peak" if plan is None else format_latency_metric(plan.latency_metric)
+        return Axis(axis_label, "ms", is_log=True)
+
+    def _position(self, fleet: Fleet) -> tuple[float, float]:
+        cost = _COSTS[str(self.cost.currentData())](fleet)
+        latency_ms = fleet.latency_at_peak.value
+        speed = latency_ms
+        if self.speed.currentData() == "tokens":
+            speed = None if not latency_ms else 1000 / latency_ms
+        return (np.nan if cost is None else cost, np.nan if speed is None else speed)
+
+    def _draw_fleets(self, fleets: Sequence[Fleet]) -> None:
+        self._offers = {}
+        for series, (name, members) in enumerate(_groups(fleets).items()):
+            positions = [self._position(fleet) for fleet in members]
+            hollow = np.array([fleet.basis not in ("measured", "interpolated") for fleet in members])
+            x, y = np.array(positions).T
+            names = [f"{fleet.instances} × {fleet.offer}" for fleet in members]
+            self.chart.set_points(name, name, x, y, series=series, hollow=hollow, names=names)
+            self._offers[name] = tuple(fleet.offer for fleet in members)
+
+    def _draw_frontier(self, plan: Plan) -> None:
+        positions = sorted(self._position(fleet) for fleet in plan.pareto)
+        positions = [position for position in positions if not np.isnan(position).any()]
+        if len(positions) > 1:
+            x, y = np.array(positions).T
+            self.chart.set_line(_FRONTIER, "frontier", x, y, series=5, is_stepped=True)
+        else:
+            self.chart.remove(_FRONTIER)
+
+    def _draw_chosen(self) -> None:
+        plan = self._plan
+        if plan is None:
+            return
+        marks: list[tuple[float, str]] = []
+        best = None if plan.recommendation is None else plan.recommendation.fleet
+        chosen = next((fleet for fleet in plan.offers if fleet.offer == self._chosen and fleet.rejected is None), None)
+        if best is not None:
+            marks.append((self._position(best)[0], "recommended"))
+        if chosen is not None and (best is None or chosen.offer != best.offer):
+            marks.append((self._position(chosen)[0], chosen.offer))
+        self.chart.set_markers([mark for mark in marks if not np.isnan(mark[0])])
+
+    def _draw_region(self, plan: Plan) -> None:
+        limit = _limit_ms(self._state, plan)
+        budget = None
+        if self._state.question is not None and self.cost.currentData() == "month":
+            budget = self._state.question.limits.budget_usd_per_month
+        if limit is None:
+            return
+        text = "inside the SLO" if budget is None else "inside the SLO and the budget"
+        if self.speed.currentData() == "tokens":
+            self.chart.set_region(None, budget, 1000 / limit, None, text)
+            self.chart.set_limit(1000 / limit, "SLO")
+        else:
+            self.chart.set_region(None, budget, None, limit, text)
+            self.chart.set_limit(limit, f"SLO: {limit:g} ms")
+
+    def _summary(self, plan: Plan, fleets: Sequence[Fleet]) -> str:
+        refused = len(plan.offers) - len(fleets)
+        if not fleets:
+            return f"All {refused} offers are refused."
+        estimated = sum(fleet.basis not in ("measured", "interpolated") for fleet in fleets)
+        template = "{fleets} fleets would do, {estimated} of them by estimate (hollow); {refused} offers are refused."
+        sentences = [template.format(fleets=len(fleets), estimated=estimated, refused=refused)]
+        unknown = sum(fleet.latency_at_peak.value is None for fleet in fleets)
+        if unknown:
+            sentences.append(f"{unknown} are not drawn: their latency was not simulated.")
+        sentences.append("On the frontier nothing is both cheaper and faster.")
+        return " ".join(sentences)
+
+    def _point_chosen(self, key: str, index: int) -> None:
+        offers = self._offers.get(key)
+        if offers is not None and index < len(offers):
+            self.offer_selected.emit(offers[index])
+        elif key == _FRONTIER and self._plan is not None:
+            front = sorted(self._plan.pareto, key=self._position)
+            if index < len(front):
+                self.offer_selected.emit(front[index].offer)
+
+
+def _groups(fleets: Sequence[Fleet]) -> dict[str, list[Fleet]]:
+    """Group the fleets by provider, those with most fleets first, and combine the small providers."""
+    counted = Counter(fleet.provider for fleet in fleets).most_common()
+    named = [name for name, _ in counted[: _MAX_PROVIDERS + (len(counted) == _MAX_PROVIDERS + 1)]]
+    groups: dict[str, list[Fleet]] = {name: [] for name in named}
+    for fleet in fleets:
+        groups.setdefault(fleet.provider if fleet.provider in named else "other providers", []).append(fleet)
+    return groups
+
+
+def _limit_ms(state: PlanState, plan: Plan) -> float | None:
+    """Return the latency limit of the SLO for the metric that the chart shows."""
+    for objective in () if state.question is None else state.question.slo:
+        if objective.name == plan.latency_metric and objective.level == "fail":
+            return objective.limit
+    return None

@@ -1,0 +1,135 @@
+"""Computation of plans in background threads."""
+
+from __future__ import annotations
+
+import datetime
+import time
+from functools import lru_cache
+from pathlib import Path
+
+import msgspec
+
+from app.gui.plan.state import Edits, LoadedSources, TrafficSource, apply_to_request
+from app.planning.fleets import plan_fleets
+from app.planning.goals import ShouldContinue, always_continue
+from app.planning.relaxation import Relaxation, find_relaxations
+from app.records.plan import Plan
+from app.records.plan_question import PlanQuestion
+from app.storage.plan_file import is_plan_file
+from app.wiring.plan_changes import apply_overrides
+from app.wiring.planning import NoTrafficError, PlanRequest, build_question
+
+_ASSUMED_TRAFFIC = "traffic.peak=100/s"
+
+
+class PlanOutcome(msgspec.Struct, frozen=True):
+    question: PlanQuestion
+    plan: Plan
+    relaxations: tuple[Relaxation, ...]
+    took_ms: float
+
+
+def load_sources(request: PlanRequest, today: datetime.date) -> LoadedSources:
+    """Load the sources of a plan. If they say nothing about traffic, assume a peak that the user can edit. Raise
+    SizewiseError on failure.
+    """
+    build_cached_question.cache_clear()  # the sources may have changed since they were cached
+    is_supposed = False
+    try:
+        question = build_cached_question(request, today)
+    except NoTrafficError:
+        is_supposed = True
+        request = msgspec.structs.replace(request, overrides=(*request.overrides, _ASSUMED_TRAFFIC))
+        question = build_cached_question(request, today)
+    return LoadedSources(request, question, _traffic_source(request), _needs_refit(request), is_supposed)
+
+
+@lru_cache(maxsize=4)
+def build_cached_question(request: PlanRequest, today: datetime.date) -> PlanQuestion:
+    """Build the question of a request. Cached, since reading runs and fitting service models take seconds and edits do
+    not change them.
+    """
+    return build_question(request, today)
+
+
+def build_edited_question(loaded: LoadedSources, edits: Edits, today: datetime.date) -> PlanQuestion:
+    """Return the question that `sizewise plan` would build with these edits on its command line."""
+    if edits.prices or (loaded.needs_refit and edits.slo is not None):
+        request = apply_to_request(loaded.request, Edits((), edits.slo if loaded.needs_refit else None, edits.prices))
+        return apply_edits(build_cached_question(request, today), edits)
+    return apply_edits(loaded.question, edits)
+
+
+def apply_edits(question: PlanQuestion, edits: Edits) -> PlanQuestion:
+    """Apply edits to a question. Raise SizewiseError if an edit is invalid."""
+    from app.analysis.objectives import parse_objective
+
+    if edits.slo is not None:
+        question = msgspec.structs.replace(question, slo=tuple(parse_objective(text) for text in edits.slo))
+    return apply_overrides(question, edits.overrides) if edits.values else question
+
+
+def compute_plan(
+    loaded: LoadedSources,
+    edits: Edits,
+    today: datetime.date,
+    *,
+    is_estimate: bool,
+    should_continue: ShouldContinue = always_continue,
+) -> PlanOutcome:
+    question = build_edited_question(loaded, edits, today)
+    start_s = time.perf_counter()
+    plan = plan_fleets(question, estimate_only=is_estimate, should_continue=should_continue)
+    took_ms = 1000 * (time.perf_counter() - start_s)
+    has_no_fit = plan.recommendation is None and not is_estimate
+    return PlanOutcome(question, plan, find_relaxations(question) if has_no_fit else (), took_ms)
+
+
+def compile_simulator() -> None:
+    """Compile the simulator. This takes a second or two from the cache, and about 15 s the first time on a machine."""
+    from app.planning.simulation.precompile import compile_planner
+
+    compile_planner()
+
+
+def _needs_refit(request: PlanRequest) -> bool:
+    """Return whether a new SLO requires a new fit: true for all sources except runs of endpoints and plan files."""
+    from app.profiles.plan import is_language_model
+    from app.storage.run_directory import find_run
+
+    for source in request.sources:
+        path = Path(source)
+        if is_plan_file(path) or is_language_model(path):
+            continue
+        if path.exists() and not (path.is_dir() and (path / "events.jsonl").exists()):
+            return True
+        result = find_run(source).result
+        if result is not None and result.local is not None:
+            return True
+    return False
+
+
+def _traffic_source(request: PlanRequest) -> TrafficSource:
+    """Return the key that defines the traffic, from the overrides or from the profiles of the sources."""
+    keys = [override.partition("=")[0].split(".") for override in request.overrides]
+    overridden = [key[1] for key in keys if key[0] == "traffic" and len(key) > 1]
+    for key in ("peak", "users", "trace"):
+        if key in overridden:
+            return "peak" if key == "peak" else "users" if key == "users" else "trace"
+    profiles = [_traffic_keys(source) for source in request.sources]
+    return next((key for key in reversed(profiles) if key is not None), "peak")
+
+
+def _traffic_keys(source: str) -> TrafficSource | None:
+    from app.profiles.loading import load_profile
+    from app.profiles.local import LocalProfile
+    from app.storage.run_directory import SPEC, find_run
+
+    directory = Path(source) if Path(source).exists() else find_run(source).directory
+    if not (directory / SPEC).exists():
+        return None
+    profile = load_profile(directory / SPEC, files_must_exist=False)
+    if isinstance(profile, LocalProfile) or profile.traffic is None:
+        return None
+    traffic = profile.traffic
+    return "users" if traffic.users is not None else "trace" if traffic.trace is not None else "peak"

@@ -1,0 +1,109 @@
+"""Validation of a profile's text, with suggested corrections. Pure functions that run in a background thread."""
+
+from __future__ import annotations
+
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import msgspec
+
+from app.errors import ProfileError
+from app.profiles.document import KeyPath
+from app.profiles.editing import get_value, set_value
+from app.profiles.loading import load_profile_text
+from app.profiles.permission import needs_permission
+from app.profiles.problems import Suggestion
+from app.profiles.profile import find_protocol
+from app.profiles.redaction import find_secret_keys
+from app.storage.allowed_secrets import AllowedSecrets
+from app.wiring.secret_consent import secrets_to_allow
+
+
+class ProfileIssue(msgspec.Struct, frozen=True):
+    """Validation error of a profile.
+
+    `where` is its path, which is empty if no key is to blame. `instead` is the nearest valid name, replacing the key if
+    `is_key` and its value otherwise. `cause` is the message without the leading `key`.
+    """
+
+    path: KeyPath
+    cause: str
+    hint: str | None
+    line: int | None = None
+    suggestion: str | None = None
+    is_key: bool = False
+    key: str = ""
+
+    @property
+    def text(self) -> str:
+        return f"{self.key}: {self.cause}" if self.key else self.cause
+
+
+class ValidationResult(msgspec.Struct, frozen=True):
+    """Result of validating a profile's text.
+
+    `name` is the name of the profile. `wrong` is empty if the profile can be run. `secret` is the path of a secret that
+    is written in plain text. `to_allow` lists the referenced secrets whose hosts are not allowed yet.
+    """
+
+    text: str
+    name: str | None
+    issues: tuple[ProfileIssue, ...]
+    secret: str | None = None
+    unapproved_secrets: tuple[AllowedSecrets, ...] = ()
+
+
+def validate_profile(text: str, path: Path) -> ValidationResult:
+    """Validate a profile as the run would read it. This makes no network requests."""
+    try:
+        profile = load_profile_text(text.encode(), path)
+    except ProfileError as error:
+        return ValidationResult(text, None, tuple(_to_wrong(failure) for failure in (error, *error.other_errors)))
+    denied = _permission_errors(
+        getattr(profile.target, "all_urls", ()), bool(getattr(profile.target, "permitted", True))
+    )
+    secret = next(iter(find_secret_keys(text)), None)
+    return ValidationResult(text, profile.name, denied, secret, secrets_to_allow(profile))
+
+
+def apply_suggestion(tree: dict[str, Any], issue: ProfileIssue) -> dict[str, Any] | None:
+    """Return the tree with the suggestion of `issue` applied, or `None` if there is no suggestion."""
+    if issue.suggestion is None:
+        return None
+    if not issue.is_key:
+        return dict(set_value(tree, issue.path, issue.suggestion))
+    holder = get_value(tree, issue.path[:-1])
+    if not isinstance(holder, dict):
+        return None
+    renamed = {issue.suggestion if key == issue.path[-1] else key: value for key, value in holder.items()}
+    return dict(set_value(tree, issue.path[:-1], renamed)) if issue.path[:-1] else renamed
+
+
+def display_protocol(tree: dict[str, Any]) -> str:
+    """Return the protocol of a profile, which may be unfinished; http if it names none."""
+    return find_protocol(tree) or "http"
+
+
+def _to_wrong(error: ProfileError) -> ProfileIssue:
+    instead = error.hint.name if isinstance(error.hint, Suggestion) else None
+    return ProfileIssue(error.key_path, error.cause, error.hint, error.line, instead, error.is_unknown_key, error.key)
+
+
+def _permission_errors(urls: tuple[str, ...], is_permitted: bool) -> tuple[ProfileIssue, ...]:
+    """Return an error for public addresses that need permission. Host names are only resolved by the run itself."""
+    hosts = [urlsplit(url).hostname or "" for url in urls]
+    public = next((host for host in hosts if _is_public(host)), None)
+    if is_permitted or public is None:
+        return ()
+    text = f"{public} is neither this machine nor in a private network"
+    return (ProfileIssue(("target", "permitted"), text, "If you may load this host, tick it here."),)
+
+
+def _is_public(host: str) -> bool:
+    try:
+        ip_address(host)
+    except ValueError:
+        return False
+    return needs_permission([host])

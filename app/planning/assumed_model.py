@@ -1,0 +1,80 @@
+"""Replicas of a language model without measurement, on each card: the number of cards, and the resulting rate."""
+
+from __future__ import annotations
+
+import math
+
+from app.planning.capacity import Capacity
+from app.planning.formulas import estimate_rate_within_slo
+from app.planning.goals import Goals
+from app.planning.llm import SIGMA_ASSUMED, Deployment, build_assumed_service, size_replica
+from app.planning.memory import MemoryPlan, find_smallest_degree
+from app.planning.rates import Refusal
+from app.planning.risk import Risk
+from app.planning.service_models.service_times import speed_up
+from app.records.offers import Accelerator, CapacityCurve, Offer
+from app.records.plan_question import AssumedModel, MeasuredTarget, PlanQuestion
+from app.records.result import Hardware
+from app.records.service import FittedService, ServiceFit
+from app.records.traffic import TokenLengths
+
+VENDOR_EFFICIENCY = {"NVIDIA": 0.90, "AMD": 0.68}
+"""Ratio of published to expected rates of a vendor's cards: geometric mean of the table in `docs/extrapolation.md`."""
+MIN_EFFICIENCY = min(VENDOR_EFFICIENCY.values())
+"""Ratio for vendors without published results."""
+_MIN_SEQUENCES = 8
+"""Minimum number of concurrent sequences; a replica without room for them is split over more cards."""
+
+
+def build_assumed_target(card: Accelerator, question: PlanQuestion, goals: Goals) -> MeasuredTarget | Refusal:
+    """Build the target of one replica on as many cards as its weights and cache take.
+
+    Refused where they do not fit or are unknown.
+    """
+    assumed, lengths = question.supposed, _mean_lengths(question.traffic.tokens)
+    if assumed is None or lengths is None:
+        return Refusal("no_language_model", "no language model is described")
+    memory = find_smallest_degree(
+        assumed.model, card, assumed.precision, math.ceil(sum(lengths)), assumed.engine, _MIN_SEQUENCES
+    )
+    if not isinstance(memory, MemoryPlan):
+        return memory
+    deployment = Deployment(
+        assumed.model, card, *lengths, assumed.precision, degree=memory.degree, engine=assumed.engine
+    )
+    service, full_replica = build_assumed_service(deployment), size_replica(deployment)
+    if isinstance(service, Refusal):
+        return service
+    if isinstance(full_replica, Refusal):
+        return full_replica
+    efficiency = VENDOR_EFFICIENCY.get(card.vendor, MIN_EFFICIENCY)
+    scaled_service = speed_up(service.service, efficiency)
+    fit = ServiceFit((FittedService(scaled_service, 1.0, (), ()),), (), 0.0, 1.0, 0.0, full_replica.per_s * efficiency)
+    rate = estimate_rate_within_slo(scaled_service, goals, 1, "random", lengths)
+    name = f"{assumed.name} on {memory.degree} × {card.key}, by arithmetic"
+    hardware = Hardware(name, accelerator=card.key, accelerator_count=memory.degree)
+    curve = CapacityCurve((), goals.latency_metric, rate, None, None)
+    return MeasuredTarget(name, hardware, curve, fit, is_assumed=True)
+
+
+def compute_assumed_capacity(target: MeasuredTarget, offer: Offer, model: AssumedModel) -> Capacity | Refusal:
+    """Return the capacity of as many whole replicas as the instance has cards for."""
+    degree = target.hardware.accelerator_count
+    replicas = math.floor(offer.accelerator_count / degree + 1e-9)
+    if replicas < 1:
+        return Refusal(
+            "accelerator_count",
+            f"holds {offer.accelerator_count:g} accelerators, and {model.name} takes {degree:g} of them",
+        )
+    risk = Risk(3, "nothing was measured: by arithmetic from the model's shape and the card's data sheet")
+    rate = target.curve.max_rate_per_s * replicas
+    return Capacity(rate, SIGMA_ASSUMED, replicas, "assumed", (risk,), speed_sigma=SIGMA_ASSUMED)
+
+
+def _mean_lengths(tokens: tuple[TokenLengths, ...]) -> tuple[float, float] | None:
+    share = sum(lengths.share for lengths in tokens)
+    if not share:
+        return None
+    return sum(lengths.share * lengths.input for lengths in tokens) / share, sum(
+        lengths.share * lengths.output for lengths in tokens
+    ) / share

@@ -1,0 +1,51 @@
+"""Compilation of the simulation, or loading it from the cache, so that the first plan does not wait for it.
+
+Both functions may run in a thread beside other work, which they slow down somewhat.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from app.planning.simulation.activator import make_activator, release_held, sum_ages_s
+from app.planning.simulation.arrivals import iterate_poisson_arrivals
+from app.planning.simulation.design import FleetDesign
+from app.planning.simulation.replica import (
+    simulate_batch_latencies,
+    simulate_request_latencies,
+    simulate_token_latencies,
+)
+from app.planning.simulation.serving import fail_replica, serve, set_routable
+from app.planning.simulation.state import create_fleet
+from app.planning.simulation.steady import simulate_steady
+from app.records.service import BatchService, RequestService, TokenService
+
+_DESIGN = FleetDesign((RequestService(1, 1.0, 0.5),) * 2)
+_TIMES_S, _NORMALS = np.arange(3.0), np.zeros(3)
+
+
+def compile_planner() -> None:
+    """Compile what a plan needs: a fleet at a steady rate or under bursts, and measured stages of one replica."""
+    simulate_steady(_DESIGN, 0.1, 40, seeds=(1,))
+    next(iterate_poisson_arrivals(np.ones(1), 1.0, np.random.SeedSequence(1), chunk=1))
+    simulate_request_latencies(_TIMES_S, _NORMALS, RequestService(2, 1.0, 0.5))
+    simulate_request_latencies(_TIMES_S, _NORMALS, RequestService(2, 1.0, 0.5, slow_share=0.1, slow_factor=2.0))
+    simulate_request_latencies(_TIMES_S, _NORMALS, RequestService(2, 1.0, 0.5, discipline="processor sharing"))
+    simulate_batch_latencies(_TIMES_S, _NORMALS, BatchService(1.0, 0.1, 2))
+
+
+def compile_all() -> None:
+    """Compile what a simulated day and one replica of a language model need as well."""
+    compile_planner()
+    fleet = create_fleet(_DESIGN, np.random.SeedSequence(1))
+    make_activator(fleet, 1)
+    set_routable(fleet, [1])
+    serve(fleet, _TIMES_S, _NORMALS)
+    sum_ages_s(fleet, 2.0)
+    set_routable(fleet, [0])
+    release_held(fleet, 1, 2.0)
+    fail_replica(fleet, 0, 2.0)
+    ones = np.ones(3, dtype=np.int64)
+    simulate_token_latencies(
+        _TIMES_S, ones, ones, _NORMALS, TokenService(0.1, 0.0, 0.0, max_sequences=2, kv_tokens=100)
+    )

@@ -1,0 +1,97 @@
+"""Connections, file descriptors and local ports that a run will need, compared with this machine's limits."""
+
+from __future__ import annotations
+
+import msgspec
+import numpy as np
+
+from app.analysis.generator_checks import FILE_DESCRIPTORS, ConnectionDemand, MachineLimits, demand_checks
+from app.errors import UsageError
+from app.records.result import Check
+from app.session.dependencies import Load
+from app.session.rates import peak_rate
+from app.session.spec import RunSpec
+from loadgen.records import Arrivals, ClosedArrivals, Endpoint, OpenArrivals, TraceArrivals
+from loadgen.workloads import LocustWorkload
+
+_SECOND_NS = 1_000_000_000
+
+
+def estimate_demand(spec: RunSpec, endpoint: Endpoint, workers: int, service_s: float | None) -> ConnectionDemand:
+    """Return the connections that the peak of the stages needs.
+
+    A search counts with its first rate, since the rates it reaches are unknown.
+    """
+    loads = [stage.arrivals for stage in spec.stages if stage.rate_share is None]
+    rates = [_peak_per_s(arrivals) for arrivals in loads]
+    if spec.search is not None:
+        rates.append(peak_rate(spec.search.arrivals) * spec.search.start_per_s)
+    concurrency = max((load.concurrency for load in loads if isinstance(load, ClosedArrivals)), default=0)
+    is_locust = isinstance(spec.workload, LocustWorkload)  # Each Locust user has connections of its own.
+    return ConnectionDemand(
+        concurrency=concurrency,
+        rate_per_s=max(rates, default=0.0),
+        service_s=service_s,
+        max_connections=max(concurrency, endpoint.max_connections) if is_locust else endpoint.max_connections,
+        addresses=1 if endpoint.proxy is not None else max(1, len(endpoint.urls)),
+        workers=workers,
+        has_keep_alive=endpoint.reuses_connections,
+    )
+
+
+def require_capacity(spec: RunSpec, endpoint: Endpoint, load: Load, limits: MachineLimits) -> None:
+    """Raise UsageError if this machine cannot connect all clients, regardless of the target."""
+    demand = estimate_demand(spec, endpoint, _worker_count(load), None)
+    if not demand.concurrency:  # The need of an open loop is only an estimate, which at most causes a warning.
+        return
+    allowed = msgspec.structs.replace(demand, concurrency=min(demand.concurrency, demand.max_connections))
+    for check in demand_checks(allowed, _applicable_limits(limits, endpoint, load)):
+        raise UsageError(f"{demand.concurrency:,} clients are more than this machine can connect", hint=check.hint)
+
+
+def capacity_checks(
+    spec: RunSpec, endpoint: Endpoint, load: Load, limits: MachineLimits, service_s: float | None
+) -> tuple[Check, ...]:
+    """Return checks of the expected demand for connections, file descriptors and ports.
+
+    `service_s` is the latency of the preflight request in seconds; `None` if it is not representative of the load.
+    """
+    return demand_checks(
+        estimate_demand(spec, endpoint, _worker_count(load), service_s), _applicable_limits(limits, endpoint, load)
+    )
+
+
+def timeout_notes(spec: RunSpec, endpoint: Endpoint, load: Load, limits: MachineLimits) -> tuple[str, ...]:
+    """Return notes on limits that would be exceeded if requests took until they time out, as with an overloaded
+    target.
+    """
+    timeout_s = endpoint.timeouts.total_s
+    checks = capacity_checks(spec, endpoint, load, limits, timeout_s)
+    return tuple(
+        f"If requests took until target.timeouts.total ({timeout_s:g} s), the load would need about {check.value:,.0f} "
+        f"{check.name} in each load worker, and there are {check.limit:,.0f}."
+        for check in checks
+        if check.id == FILE_DESCRIPTORS
+    )
+
+
+def _worker_count(load: Load) -> int:
+    return max(1, len(load.workers))
+
+
+def _applicable_limits(limits: MachineLimits, endpoint: Endpoint, load: Load) -> MachineLimits:
+    """Return the limits that apply: none if all workers run on other machines, and no port limit for a Unix socket."""
+    if load.workers and not any(worker.is_local for worker in load.workers):
+        return MachineLimits()
+    return msgspec.structs.replace(limits, ports=None) if endpoint.unix_socket is not None else limits
+
+
+def _peak_per_s(arrivals: Arrivals) -> float:
+    match arrivals:
+        case OpenArrivals():
+            return peak_rate(arrivals)
+        case TraceArrivals(offsets_ns=offsets):
+            times_ns = np.frombuffer(offsets, "<i8")
+            return float(np.bincount(times_ns // _SECOND_NS).max()) if times_ns.size else 0.0
+        case ClosedArrivals():
+            return 0.0

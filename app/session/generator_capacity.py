@@ -1,0 +1,144 @@
+"""Capacity of a run's load generator: stored, measured now, or reported by its workers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import msgspec
+
+from app.records.calibration import LOAD_KINDS, Calibration, LoadKind
+from app.session.calibration import measure_capacity
+from app.session.dependencies import Load, SessionDependencies
+from app.session.interruption import Interruption
+from loadgen.records import LoadWorker, WorkerStageResult
+from loadgen.workloads import LocustWorkload, OpenAiWorkload, Workload
+
+_STREAMING_APIS = ("chat", "completions", "responses")
+
+
+class GeneratorCapacity(msgspec.Struct, frozen=True):
+    """Maximum rates of all `workers` together: requests/s and streamed chunks/s.
+
+    A rate is `None` if it is unknown or not needed. `is_at_least` is true if any of them is a lower bound."""
+
+    workers: int = 1
+    per_s: float | None = None
+    chunks_per_s: float | None = None
+    is_at_least: bool = False
+
+    def for_connected_workers(self, workers: Sequence[WorkerStageResult]) -> GeneratorCapacity:
+        """Return the capacity of the workers that are still connected after a stage.
+
+        All workers are assumed to be equally fast. An empty `workers` stands for the single worker that has no master.
+        """
+        connected = sum(worker.lost_ns is None for worker in workers) if workers else self.workers
+        if connected == self.workers:
+            return self
+        share = connected / self.workers
+        per_s, chunks_per_s = (None if rate is None else rate * share for rate in (self.per_s, self.chunks_per_s))
+        return GeneratorCapacity(connected, per_s, chunks_per_s, self.is_at_least)
+
+
+def required_load_kinds(workload: Workload) -> tuple[LoadKind, ...]:
+    """Return the kinds of load that the workload generates; none if a user's own Locust test sends it."""
+    if isinstance(workload, LocustWorkload):
+        return ()
+    streams = isinstance(workload, OpenAiWorkload) and workload.stream and workload.api in _STREAMING_APIS
+    return ("plain", "streaming") if streams else ("plain",)
+
+
+class CapacityFinder:
+    """Determines the capacity of the load generator once per run.
+
+    New measurements are stored for later runs, and those used are written to the run directory."""
+
+    def __init__(self, parts: SessionDependencies, fingerprint: str, interruption: Interruption) -> None:
+        self._parts, self._fingerprint, self._interruption = parts, fingerprint, interruption
+        self.has_measured = False
+        """Whether a calibration ran, after which the load must be configured again."""
+
+    def find(
+        self, load: Load, workload: Workload, *, is_forced: bool, on_measuring: Callable[[LoadKind], None]
+    ) -> GeneratorCapacity:
+        """Return the capacity for this load and workload, and measure it if needed.
+
+        Raises the same errors as `measure_capacity`."""
+        kinds, workers = required_load_kinds(workload), max(1, len(load.workers))
+        calibration = self._parts.load_calibration(self._fingerprint, self._parts.wall_now())
+        if any(not worker.is_local for worker in load.workers):
+            per_s, chunks_per_s = (
+                _reported_ceiling(load.workers, kind, calibration) if kind in kinds else None for kind in LOAD_KINDS
+            )
+            local_workers = sum(worker.is_local for worker in load.workers)
+            return GeneratorCapacity(workers, per_s, chunks_per_s, _is_at_least(calibration, kinds, local_workers))
+        missing = [
+            kind
+            for kind in kinds
+            if is_forced or calibration is None or calibration.find_capacity(kind, workers) is None
+        ]
+        if missing:
+            calibration = self._measure(load, missing, calibration, on_measuring)
+        if not kinds or calibration is None or self._interruption.is_requested:
+            return GeneratorCapacity(workers)
+        used = [
+            kind_ceiling for kind in kinds if (kind_ceiling := calibration.find_capacity(kind, workers)) is not None
+        ]
+        self._parts.store.write_calibration(msgspec.structs.replace(calibration, ceilings=tuple(used)))
+        rates_by_kind = {kind_ceiling.kind: kind_ceiling.per_s for kind_ceiling in used}
+        per_s, chunks_per_s = (rates_by_kind.get(kind) for kind in LOAD_KINDS)
+        return GeneratorCapacity(workers, per_s, chunks_per_s, _is_at_least(calibration, kinds, workers))
+
+    def _measure(
+        self,
+        load: Load,
+        kinds: Sequence[LoadKind],
+        calibration: Calibration | None,
+        on_measuring: Callable[[LoadKind], None],
+    ) -> Calibration | None:
+        ceilings = []
+        for kind in kinds:
+            self.has_measured = True
+            on_measuring(kind)
+            ceilings.append(
+                measure_capacity(
+                    kind, load, self._parts.start_null_server, self._interruption, self._parts.read_core_use
+                )
+            )
+            if self._interruption.is_requested:
+                return None
+        measured = Calibration(
+            ceilings=tuple(ceilings),
+            measured_at=self._parts.wall_now().isoformat(timespec="seconds"),
+            fingerprint=self._fingerprint,
+            pacing=load.pacing,
+            event_loop=load.event_loop,
+        )
+        self._parts.store_calibration(measured)
+        return measured if calibration is None else calibration.merge(measured)
+
+
+def _is_at_least(calibration: Calibration | None, kinds: Sequence[LoadKind], workers: int) -> bool:
+    ceilings = [None if calibration is None else calibration.find_capacity(kind, workers) for kind in kinds]
+    return any(kind_ceiling is not None and kind_ceiling.is_at_least for kind_ceiling in ceilings)
+
+
+def _reported_ceiling(workers: Sequence[LoadWorker], kind: LoadKind, calibration: Calibration | None) -> float | None:
+    """Return the sum of the calibrated capacities of all workers, or `None` if one is unknown.
+
+    Workers on this machine may use its own calibration. Nothing is measured: not all workers can reach a null server.
+    """
+    remote = [_ceiling_of(worker, kind) for worker in workers if not worker.is_local]
+    local = [_ceiling_of(worker, kind) for worker in workers if worker.is_local]
+    if local and None in local:
+        stored = None if calibration is None else calibration.find_capacity(kind, len(local))
+        local = [None if stored is None else stored.per_s]
+    total = 0.0
+    for ceiling_per_s in (*remote, *local):
+        if ceiling_per_s is None:
+            return None
+        total += ceiling_per_s
+    return total
+
+
+def _ceiling_of(worker: LoadWorker, kind: LoadKind) -> float | None:
+    return worker.ceiling_per_s if kind == "plain" else worker.chunk_ceiling_per_s

@@ -1,0 +1,375 @@
+"""Builds the result of a local run from the measured variants: verdict, best variant, objectives and exit code.
+
+The bottleneck of each variant follows from its times, the cost of the model, the peaks of the processor, and the fitted
+batch model.
+"""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Iterator, Sequence
+
+import msgspec
+import pandas as pd
+
+from app import __version__
+from app.analysis.gating import build_exit, find_causes, invalid_cause
+from app.analysis.gpu_use import compute_gpu_metrics, throttling_check
+from app.analysis.local.accuracy import chance_accuracy_check, compute_accuracy
+from app.analysis.local.batch_model import BatchPoint, fit_batch_model
+from app.analysis.local.call_stages import summarize_calls
+from app.analysis.local.roofline import CallTimes, find_bottleneck
+from app.analysis.local.variants import (
+    NO_VARIANT,
+    VariantResult,
+    evaluate_variant_gate,
+    evaluate_variant_objective,
+    find_best,
+    find_equally_fast,
+    find_nearest,
+    mark_variant_headlines,
+)
+from app.analysis.stages import compute_telemetry_metrics
+from app.analysis.validity import clock_check, compute_verdict, run_checks, telemetry_check
+from app.errors import ExitCode
+from app.inference.providers import NVIDIA
+from app.records.estimate import Estimate, Variant
+from app.records.local import Accuracy, BatchModel, Bottleneck, LocalResult, VariantData
+from app.records.result import Artifact, Cause, Check, Environment, Result, Stage, Tool, Verdict, Window
+from app.session.local.references import Scores
+from app.session.local.spec import LocalDependencies, LocalSpec, VariantSpec
+from app.session.local.variants import MeasuredVariant
+from app.session.machine import find_gpus
+from app.session.result import build_clock, compare_with_baseline
+from app.telemetry.clock import ClockReading
+
+_SINGLE_STREAM = "single-stream"
+
+
+def batch_laws_of(stages: Sequence[Stage]) -> tuple[BatchModel, ...]:
+    """Fit batch models to groups of variants that differ only in batch size, from their single-stream times."""
+    groups: dict[tuple[object, ...], list[tuple[Variant, Stage]]] = {}
+    for stage in stages:
+        if stage.variant is not None and stage.tags["scenario"] == _SINGLE_STREAM:
+            groups.setdefault(key_without_batch(stage.variant), []).append((stage.variant, stage))
+    return tuple(
+        fit_batch_model(
+            [BatchPoint(variant.batch, _estimate(stage, "execute_ms")) for variant, stage in group],
+            min((variant for variant, _ in group), key=lambda variant: variant.batch),
+        )
+        for group in groups.values()
+        if len({variant.batch for variant, _ in group}) > 1
+    )
+
+
+def find_variant_bottleneck(
+    variant_spec: VariantSpec,
+    path: str | None,
+    facts: VariantData,
+    stages: Sequence[Stage],
+    batch_models: Sequence[BatchModel],
+    parts: LocalDependencies,
+    environment: Environment,
+) -> Bottleneck | None:
+    """Return the bottleneck of a variant; `None` if it was not timed single-stream.
+
+    `path` is the model file that was run.
+    """
+    single_stream = next((stage for stage in stages if stage.tags["scenario"] == _SINGLE_STREAM), None)
+    if single_stream is None or path is None or single_stream.verdict.status == "INVALID":
+        return None
+    cost = parts.compute_cost(path, facts.variant.batch, variant_spec.settings.axes)
+    batch_model = next(
+        (law for law in batch_models if key_without_batch(law.variant) == key_without_batch(facts.variant)), None
+    )
+    peaks = parts.find_peaks(variant_spec, environment, facts.size_bytes or 0)
+    nodes = sum(placement.nodes for placement in facts.placements) or None
+    return find_bottleneck(_call_times(single_stream), cost, peaks, batch_model, nodes)
+
+
+def key_without_batch(variant: Variant) -> tuple[object, ...]:
+    """Return a key of everything but the batch size: equal for variants that differ only in it."""
+    return variant.model, variant.provider, variant.precision, variant.threads, variant.streams, variant.devices
+
+
+def _call_times(stage: Stage) -> CallTimes:
+    return CallTimes(
+        execute_ms=_estimate(stage, "execute_ms").value,
+        prepare_ms=_estimate(stage, "prepare_ms").value,
+        copy_in_ms=_estimate(stage, "copy_in_ms").value,
+        copy_out_ms=_estimate(stage, "copy_out_ms").value,
+        post_ms=_estimate(stage, "post_process_ms").value,
+    )
+
+
+def _estimate(stage: Stage, metric: str) -> Estimate:
+    """Return the median of a metric, or its mean if there were too few calls for a median."""
+    aggregates = stage.metrics.get(metric, {})
+    median = aggregates.get("p50", Estimate(None))
+    return median if median.value is not None else aggregates.get("mean", Estimate(None))
+
+
+_MIN_COSINE = 0.999
+_SCALING_SCENARIOS = ("multi-stream", "offline")
+
+
+class LocalMeasurements(msgspec.Struct, frozen=True, kw_only=True):
+    """All measurements of a local run before evaluation. `idle` is the window in which the GPUs were idle."""
+
+    environment: Environment
+    variants: tuple[MeasuredVariant, ...]
+    reference: Scores | None
+    checks: tuple[Check, ...]
+    lost_gpus: tuple[int, ...]
+    telemetry: pd.DataFrame
+    idle: Window | None
+    started: ClockReading
+    ended: ClockReading
+    wall_start: datetime.datetime
+    limit_reached: str | None
+    interrupted: ExitCode | None
+    notes: tuple[str, ...] = ()
+
+
+def build_local_result(
+    spec: LocalSpec, parts: LocalDependencies, measured: LocalMeasurements, artifacts: tuple[Artifact, ...]
+) -> Result:
+    """Build the result of a local run, however it ended.
+
+    `parts` read rows back, and describe models and processors.
+    """
+    variants = tuple(_evaluate_variant(parts, measured, variant) for variant in measured.variants)
+    stages = tuple(stage for variant in variants for stage in variant.stages)
+    laws = batch_laws_of(stages)
+    variants = tuple(_with_scaling(variant, variants) for variant in variants)
+    stages = tuple(stage for variant in variants for stage in variant.stages)
+    variants = tuple(
+        _with_bound(variant, evaluated, laws, parts, measured)
+        for variant, evaluated in zip(measured.variants, variants, strict=True)
+    )
+    validity = (*measured.checks, *_checks(spec, measured, variants))
+    verdict = compute_verdict(validity)
+    best, reason = find_best(variants, spec.slo)
+    answering = best or find_nearest(variants, spec.slo)
+    judged_on = () if answering is None else answering.headline_stages(spec.slo)
+    slo = tuple(evaluate_variant_objective(objective, judged_on) for objective in spec.slo)
+    gates = tuple(evaluate_variant_gate(gate, judged_on, stages) for gate in spec.gates)
+    invalid_verdict = compute_verdict([check for check in validity if check.verdict == "INVALID"])
+    is_missed = reason == "missed" and "slo" in spec.gating.kinds
+    causes = _causes(measured, invalid_verdict, find_causes((*slo, *gates), spec.gating), is_missed=is_missed)
+    result = Result(
+        tool=Tool("sizewise", __version__),
+        run_id=spec.run_id,
+        name=spec.name,
+        profile_hash=spec.profile_hash,
+        target=spec.target,
+        environment=measured.environment,
+        clock=build_clock(measured.started, measured.ended, measured.wall_start),
+        verdict=verdict,
+        validity=validity,
+        stages=mark_variant_headlines(spec.slo, stages),
+        max_rate=None,
+        slo=slo,
+        gates=gates,
+        plan=None,
+        local=LocalResult(
+            variants=tuple(variant.data for variant in variants),
+            batch_laws=laws,
+            best=None if best is None else best.data.variant,
+            best_reason=reason,
+            as_fast=() if best is None else find_equally_fast(best, variants, spec.slo),
+            usd_per_hour=spec.usd_per_hour,
+            price_note=spec.price_note,
+            price_basis="measured" if spec.usd_per_hour is None else "assumed",
+        ),
+        notes=tuple(dict.fromkeys((*measured.notes, *_variant_notes(variants)))),
+        workload_hash=spec.workload_hash,
+        artifacts=artifacts,
+        exit=build_exit(causes),
+    )
+    return compare_with_baseline(result, spec.baseline, spec.gating)
+
+
+def _evaluate_variant(
+    parts: LocalDependencies, measured: LocalMeasurements, measured_variant: MeasuredVariant
+) -> VariantResult:
+    """Evaluate a variant: add its accuracy relative to the reference, and its telemetry."""
+    accuracy = None
+    if measured_variant.scores is not None:
+        is_comparable = measured.reference is not None and measured.reference.metric == measured_variant.scores.metric
+        reference_values = measured.reference.values if is_comparable and measured.reference is not None else None
+        accuracy = compute_accuracy(measured_variant.scores.values, reference_values, measured_variant.scores.metric)
+        if (
+            measured_variant.is_reference
+        ):  # The accuracy that a model keeps relative to itself is exactly 1, so there is no test.
+            unchanged = Estimate(1.0, (1.0, 1.0), n=accuracy.value.n)
+            accuracy = msgspec.structs.replace(accuracy, change=None, kept=unchanged, p_value=None, test=None)
+    stages = []
+    for number, facts in enumerate(measured_variant.call_stages):
+        stage = summarize_calls(parts.store.stage_calls(facts.index), facts, measured_variant.checks)
+        stage = _with_telemetry(stage, measured)
+        if number == 0:
+            metrics = {**stage.metrics, **_cold_start_metrics(measured_variant.facts), **_accuracy_metrics(accuracy)}
+            stage = msgspec.structs.replace(stage, metrics=metrics)
+        stages.append(stage)
+    return VariantResult(msgspec.structs.replace(measured_variant.facts, accuracy=accuracy), tuple(stages))
+
+
+def _with_scaling(result: VariantResult, variants: Sequence[VariantResult]) -> VariantResult:
+    """Add the scaling efficiency of several devices: their throughput relative to that many times the first
+    device's.
+    """
+    variant = result.data.variant
+    if len(variant.devices) < 2:
+        return result
+    single = msgspec.structs.replace(variant, devices=variant.devices[:1])
+    single_result = next((candidate for candidate in variants if candidate.data.variant == single), None)
+    if single_result is None:
+        return result
+    return msgspec.structs.replace(
+        result, stages=tuple(_with_efficiency(stage, single_result.stages) for stage in result.stages)
+    )
+
+
+def _with_efficiency(stage: Stage, single_stages: Sequence[Stage]) -> Stage:
+    assert stage.variant is not None
+    single = next((candidate for candidate in single_stages if candidate.tags == stage.tags), None)
+    if stage.tags["scenario"] not in _SCALING_SCENARIOS or single is None:
+        return stage
+    total, first = (item.metrics["throughput_per_s"]["value"].value for item in (stage, single))
+    if not total or not first:
+        return stage
+    efficiency = {"value": Estimate(total / (len(stage.variant.devices) * first))}
+    return msgspec.structs.replace(stage, metrics={**stage.metrics, "scaling_efficiency": efficiency})
+
+
+def _with_telemetry(stage: Stage, measured: LocalMeasurements) -> Stage:
+    """Add the telemetry of the stage's window; for stages on GPUs also their energy and a throttling check."""
+    assert stage.variant is not None
+    metrics = {**stage.metrics, **compute_telemetry_metrics(measured.telemetry, stage.window)}
+    if stage.variant.provider not in NVIDIA:
+        return msgspec.structs.replace(stage, metrics=metrics)
+    sources = [f"gpu{gpu.index}" for gpu in find_gpus(stage.variant, measured.environment.gpus)]
+    inferences = stage.completed * stage.variant.batch
+    metrics |= compute_gpu_metrics(
+        measured.telemetry, stage.window, measured.idle, inferences=inferences, sources=sources
+    )
+    throttling = throttling_check(measured.telemetry, stage.window, sources)
+    checks = stage.checks if throttling is None else (*stage.checks, throttling)
+    return msgspec.structs.replace(stage, metrics=metrics, checks=checks, verdict=compute_verdict(checks))
+
+
+def _with_bound(
+    measured_variant: MeasuredVariant,
+    result: VariantResult,
+    batch_models: tuple[BatchModel, ...],
+    parts: LocalDependencies,
+    measured: LocalMeasurements,
+) -> VariantResult:
+    bound = find_variant_bottleneck(
+        measured_variant.variant_spec,
+        measured_variant.path,
+        result.data,
+        result.stages,
+        batch_models,
+        parts,
+        measured.environment,
+    )
+    return msgspec.structs.replace(result, data=msgspec.structs.replace(result.data, bound=bound))
+
+
+def _cold_start_metrics(facts: VariantData) -> dict[str, dict[str, Estimate]]:
+    """Return the median cold-start times, over the starts without a cache."""
+    uncached = [start for start in facts.cold_starts if not start.is_cached]
+    if not uncached:
+        return {}
+    times_ms = {
+        "process_start_ms": [start.process_ms for start in uncached],
+        "library_load_ms": [start.library_load_ms for start in uncached],
+        "session_build_ms": [start.session_build_ms for start in uncached],
+        "first_inference_ms": [start.first_inference_ms for start in uncached],
+    }
+    return {
+        name: {"value": Estimate(float(pd.Series(values).median()), n=len(values))} for name, values in times_ms.items()
+    }
+
+
+def _accuracy_metrics(accuracy: Accuracy | None) -> dict[str, dict[str, Estimate]]:
+    if accuracy is None:
+        return {}
+    metrics = {"accuracy": {"value": accuracy.value}} if accuracy.metric == "top-1" else {}
+    if accuracy.kept is not None:
+        metrics["accuracy_kept"] = {"value": accuracy.kept}
+    return metrics
+
+
+def _checks(spec: LocalSpec, measured: LocalMeasurements, variants: tuple[VariantResult, ...]) -> tuple[Check, ...]:
+    stages = [stage for result in variants for stage in result.headline_stages(spec.slo)]
+    checks = [*run_checks(stages)]
+    for result in variants:
+        if result.data.failure is not None and not result.data.is_left_out:
+            text = f"{result.data.failure}." + (f" {result.data.hint}" if result.data.hint else "")
+            checks.append(Check("variant_ended", result.data.variant.label, None, None, "WARN", text))
+    was_ended = measured.interrupted is not None or measured.limit_reached is not None
+    complete = sum(bool(result.stages) and result.data.failure is None for result in variants)
+    if variants and not complete and not was_ended:
+        checks.append(Check("variants", 0, 1, "measured", "INVALID", "Not one variant was measured to its end."))
+    checks += [check for result in variants if (check := _repeatability_check(result.data)) is not None]
+    chance = next((result.scores.chance_accuracy for result in measured.variants if result.scores is not None), None)
+    checks += [check for result in variants if (check := _chance_check(result.data, chance)) is not None]
+    if stages:
+        checks.append(telemetry_check(measured.telemetry))
+    clock = build_clock(measured.started, measured.ended, measured.wall_start)
+    checks.append(clock_check(clock, measured.ended.suspended_since(measured.started)))
+    if measured.lost_gpus:
+        names = ", ".join(f"GPU {index}" for index in measured.lost_gpus)
+        hint = "Look at the driver's log (dmesg); the measurement stands on a card that went away."
+        checks.append(Check("gpu_lost", names, None, None, "INVALID", hint))
+    return tuple(checks)
+
+
+def _chance_check(facts: VariantData, chance: float | None) -> Check | None:
+    """Return a check that the accuracy is above chance; `None` if there is nothing to warn about."""
+    if facts.accuracy is None or facts.accuracy.metric != "top-1":
+        return None
+    check = chance_accuracy_check(facts.accuracy.value, chance, f"{facts.variant.label}: ")
+    return check if check is not None and check.verdict != "VALID" else None
+
+
+def _repeatability_check(facts: VariantData) -> Check | None:
+    """Compare the unmodified model on the CPU with itself.
+
+    `None` if its outputs are the same each time, or if this variant is another one.
+    """
+    is_unmodified = facts.variant.provider == "cpu" and facts.variant.precision == "as-is"
+    min_cosine = None if facts.fidelity is None else facts.fidelity.cosine_least
+    if not is_unmodified or min_cosine is None or min_cosine >= _MIN_COSINE:
+        return None
+    hint = f"{facts.variant.model} answers the same rows otherwise each time: what its variants keep cannot be told."
+    return Check("same_outputs", min_cosine, _MIN_COSINE, "cosine", "WARN", hint)
+
+
+def _variant_notes(variants: Sequence[VariantResult]) -> Iterator[str]:
+    """Yield the notes of the variants without duplicates, with a label where a note does not apply to all of them."""
+    labels_by_note: dict[str, list[str]] = {}
+    variants = [result for result in variants if not result.data.is_left_out]
+    for result in variants:
+        for note in result.data.notes:
+            labels_by_note.setdefault(note, []).append(result.data.variant.label)
+    for note, labels in labels_by_note.items():
+        prefix = "" if len(labels) == len(variants) else f"{labels[0]}{', and others' if len(labels) > 1 else ''}: "
+        yield f"{prefix}{note}"
+
+
+def _causes(measured: LocalMeasurements, verdict: Verdict, gate_causes: list[Cause], *, is_missed: bool) -> list[Cause]:
+    causes: list[Cause] = []
+    if measured.interrupted is not None:
+        causes.append(Cause("interrupted", measured.interrupted, "stopped by the user"))
+    if verdict.status == "INVALID":
+        causes.append(invalid_cause(verdict))
+    if measured.limit_reached is not None:
+        causes.append(Cause("limit", ExitCode.LIMIT, measured.limit_reached))
+    causes += gate_causes
+    if is_missed and verdict.status != "INVALID" and all(cause.code != ExitCode.GATE_FAILED for cause in causes):
+        causes.append(NO_VARIANT)
+    return causes

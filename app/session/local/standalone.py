@@ -1,0 +1,134 @@
+"""Standalone measurement of an embedded endpoint's model before it is served: sequential calls, one batch size at a
+time."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import msgspec
+import pyarrow as pa
+
+from app.analysis.local.accuracy import compute_accuracy
+from app.analysis.local.call_stages import summarize_calls
+from app.analysis.validity import compute_verdict, list_fallback_nodes, provider_check
+from app.inference.job import CallRows, Measure, MeasurementStarted, Opened
+from app.records.calls import CallStage, unpack_calls
+from app.records.estimate import Estimate, Variant
+from app.records.result import Check, Stage
+from app.session.dependencies import SessionDependencies
+from app.session.interruption import Interruption
+from app.session.local.references import decode_scores
+from app.session.local.variant_stages import CallProgress
+from app.session.run_log import RunLog
+from app.session.spec import StandaloneModelSpec
+
+_OPEN_LIMIT_S = 60.0
+_SCORE_LIMIT_S = 120.0
+_HALF_WIDTH = 0.02
+_MIN_DURATION_SHARE = 0.5
+
+
+class StandaloneResult(msgspec.Struct, frozen=True):
+    """Stages of the standalone measurement. Accuracy and cold start are attached to the first one."""
+
+    stages: tuple[Stage, ...]
+    provider_check: Check
+
+
+def measure_standalone(
+    spec: StandaloneModelSpec, parts: SessionDependencies, run_log: RunLog, interruption: Interruption
+) -> StandaloneResult:
+    """Measure the embedded endpoint's model by itself.
+
+    Events number these stages below 0, since those of the run start at 0. Raises UsageError, UnavailableError or
+    InstrumentError."""
+    assert parts.start_standalone_model is not None
+    running = parts.start_standalone_model(spec.job)
+    interruption.set_stop_callback(lambda _: running.kill())
+    try:
+        opened = running.wait_until_open(_OPEN_LIMIT_S)
+        check = _provider_check(spec, opened)
+        stages = []
+        for index, batch in enumerate(spec.batches):
+            packed: list[bytes] = []
+            began: list[MeasurementStarted] = []
+            plan, variant = _measure_plan(spec, batch), _variant(spec, opened, batch)
+            progress = CallProgress(index - len(spec.batches), plan, variant, run_log, parts.now_ns)
+            measured = running.measure(plan, partial(_on_report, index, packed, began, progress))
+            facts = CallStage(
+                index=index,
+                variant=variant,
+                scenario="single-stream",
+                start_ns=began[0].start_ns,
+                end_ns=measured.end_ns,
+                warmup_windows=began[0].warmup_windows,
+                has_settled=began[0].has_settled,
+                half_width=measured.half_width,
+                wanted_half_width=_HALF_WIDTH,
+            )
+            calls = pa.Table.from_batches([unpack_calls(index, b"".join(packed))])
+            stages.append(_finalize_stage(summarize_calls(calls, facts, (check,)), check))
+        cold_metrics = _cold_start_metrics(opened)
+        if spec.job.label is not None:
+            scored = decode_scores(running.score(_SCORE_LIMIT_S))
+            cold_metrics["accuracy"] = {"value": compute_accuracy(scored.values, None, scored.metric).value}
+    finally:
+        running.close()
+    first = msgspec.structs.replace(stages[0], metrics={**stages[0].metrics, **cold_metrics})
+    return StandaloneResult((first, *stages[1:]), check)
+
+
+def _on_report(
+    index: int,
+    packed: list[bytes],
+    began: list[MeasurementStarted],
+    progress: CallProgress,
+    report: MeasurementStarted | CallRows,
+) -> None:
+    match report:
+        case MeasurementStarted():
+            began.append(report)
+        case CallRows(packed=rows):
+            packed.append(rows)
+            progress.report_rows(unpack_calls(index, rows), began[0].start_ns if began else None)
+
+
+def _measure_plan(spec: StandaloneModelSpec, batch: int) -> Measure:
+    return Measure(
+        scenario="single-stream",
+        batch=batch,
+        streams=1,
+        min_duration_s=spec.max_duration_s * _MIN_DURATION_SHARE,
+        max_duration_s=spec.max_duration_s,
+        half_width=_HALF_WIDTH,
+        min_calls=1,
+        max_warmup_s=spec.max_duration_s,
+    )
+
+
+def _finalize_stage(stage: Stage, check: Check) -> Stage:
+    """Name the stage after its batch size and judge it only by the provider check.
+
+    These stages are short and not part of the result's headline."""
+    assert stage.variant is not None
+    name = f"batch {stage.variant.batch}"
+    return msgspec.structs.replace(stage, name=name, checks=(check,), verdict=compute_verdict((check,)))
+
+
+def _variant(spec: StandaloneModelSpec, opened: Opened, batch: int) -> Variant:
+    return Variant(spec.name, opened.provider_used, "as is", batch, spec.job.settings.threads)
+
+
+def _provider_check(spec: StandaloneModelSpec, opened: Opened) -> Check:
+    return provider_check(
+        spec.job.provider, opened.provider_used, list_fallback_nodes(opened.placements), opened.provider_reason
+    )
+
+
+def _cold_start_metrics(opened: Opened) -> dict[str, dict[str, Estimate]]:
+    cold = {
+        "library_load_ms": opened.library_load_ms,
+        "session_build_ms": opened.session_build_ms,
+        "first_inference_ms": opened.first_inference_ms,
+    }
+    return {name: {"value": Estimate(value, n=1)} for name, value in cold.items()}

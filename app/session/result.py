@@ -1,0 +1,307 @@
+"""Builds the result from the measurements: verdict, objectives, max rate, plan and exit code.
+
+Also builds the notes on how the run was measured, and compares the run with a baseline: a comparison that is impossible
+is refused before the run, otherwise its outcome is part of the result.
+"""
+
+from __future__ import annotations
+
+import datetime
+from collections import Counter
+from collections.abc import Iterator, Sequence
+
+import msgspec
+import pandas as pd
+
+from app import __version__
+from app.analysis.comparisons.comparison import (
+    compare_runs,
+    find_inconclusive,
+    find_regressions,
+    format_change,
+    format_regression,
+)
+from app.analysis.comparisons.environment_differences import (
+    Machine,
+    extract_machine,
+    find_machine_differences,
+    format_differences,
+)
+from app.analysis.curve import build_capacity_curve, build_load_points, find_sweep_knees
+from app.analysis.gating import (
+    Gating,
+    apply_comparison,
+    build_exit,
+    collect_run_metrics,
+    evaluate_gate,
+    evaluate_worst,
+    find_causes,
+    invalid_cause,
+    no_rate_cause,
+)
+from app.analysis.headline import compute_stage_max_rate, evaluated_stages, headline_stages, mark_headline
+from app.analysis.local.accuracy import chance_accuracy_check
+from app.analysis.max_rate import compute_max_rate, reach_check
+from app.analysis.objectives import binding_objectives
+from app.analysis.search import SearchOutcome
+from app.analysis.validity import clock_check, compute_verdict, run_checks, telemetry_check
+from app.errors import ExitCode, UsageError
+from app.planning.fleets import plan_fleets
+from app.planning.service_models.measured import build_measured_target
+from app.records.comparison import Comparison
+from app.records.plan_question import PlanQuestion
+from app.records.result import (
+    Artifact,
+    Cause,
+    Check,
+    Clock,
+    ColdStart,
+    Environment,
+    MaxRate,
+    ObjectiveResult,
+    Plan,
+    Result,
+    Stage,
+    Tool,
+    Verdict,
+)
+from app.session.local.spec import LocalSpec
+from app.session.spec import BaselineSpec, RunSpec
+from app.telemetry.clock import ClockReading
+from loadgen.workloads import OipWorkload, OpenAiWorkload, SyntheticPrompts, Workload
+
+_GRPC_CEILING_NOTE = (
+    "The generator's ceiling is that of plain HTTP requests: gRPC calls cost it more, so look at the generator's CPU "
+    "too."
+)
+
+_SESSIONS_NOTE = (
+    "Arrivals are sessions of several turns: rates asked for, and a max rate, count sessions; offered, achieved, good "
+    "and completed rates count their requests."
+)
+
+
+def collect_notes(
+    workload: Workload, session_notes: Sequence[str], token_sources: Counter[str], user_notes: Sequence[str]
+) -> tuple[str, ...]:
+    """Return the notes of the result without duplicates: on the workload, from the session, on token counts, and from
+    the user.
+    """
+    noted = (f"Noted during the run: {text}" for text in user_notes)
+    return tuple(dict.fromkeys((*_workload_notes(workload), *session_notes, *_token_notes(token_sources), *noted)))
+
+
+def _workload_notes(workload: Workload) -> tuple[str, ...]:
+    match workload:
+        case OipWorkload(transport="grpc" | "grpc-stream"):
+            return (_GRPC_CEILING_NOTE,)
+        case OpenAiWorkload(api="chat" | "completions" | "responses", prompts=SyntheticPrompts(turns=turns)):
+            return () if turns is None else (_SESSIONS_NOTE,)
+        case _:
+            return ()
+
+
+def _token_notes(counts: Counter[str]) -> tuple[str, ...]:
+    notes = []
+    if counts["chunks"]:
+        share = counts["chunks"] / counts.total()
+        scope = "" if share == 1 else f" of {100 * share:.3g} % of the answers"
+        notes.append(f"Output tokens{scope} are chunks of the stream, each counted as one: the server told no usage.")
+    if counts["tokenizer"]:
+        notes.append("Output tokens were counted with the profile's tokenizer where the server told no usage.")
+    return tuple(notes)
+
+
+_BASELINE_HINT = "Take a baseline of this machine and workload, or have it compared and stamped with --force."
+
+
+def require_comparable_machine(spec: RunSpec | LocalSpec, environment: Environment) -> None:
+    """Raise UsageError if what is known before the run forbids the comparison with its baseline."""
+    if spec.baseline is None or spec.baseline.is_forced:
+        return
+    current = Machine(environment, spec.target, spec.workload_hash)
+    differences = find_machine_differences([extract_machine(run) for run in spec.baseline.runs], [current])
+    forbidding = [difference for difference in differences if difference.forbids]
+    if forbidding:
+        raise UsageError(f"the baseline cannot be compared: {format_differences(forbidding)}", hint=_BASELINE_HINT)
+
+
+def compare_with_baseline(result: Result, baseline: BaselineSpec | None, gating: Gating) -> Result:
+    """Return the result with its comparison to the baseline, including gates on changes and the exit code.
+
+    Unchanged without a baseline, or if the measurement is INVALID and none of its numbers can be relied on.
+    """
+    if baseline is None or result.verdict.status == "INVALID":
+        return result
+    comparison = compare_runs(baseline.runs, [result], tolerance=baseline.tolerance, is_forced=baseline.is_forced)
+    return apply_comparison(result, comparison, gating, list(_comparison_causes(comparison, gating)))
+
+
+def _comparison_causes(comparison: Comparison, gating: Gating) -> Iterator[Cause]:
+    forbidding = [difference for difference in comparison.differences if difference.forbids]
+    if forbidding and not comparison.is_forced:
+        text = f"the baseline cannot be compared: {format_differences(forbidding)}"
+        yield Cause("baseline_refused", ExitCode.USAGE, text)
+    elif not comparison.changes:
+        yield Cause("baseline_refused", ExitCode.USAGE, "the baseline has no metric in common with this run")
+    for change in find_regressions(comparison):
+        yield Cause("baseline_regressed", ExitCode.REGRESSION, format_regression(change))
+    if gating.on_inconclusive == "fail" and "regression" in gating.kinds:
+        for change in find_inconclusive(comparison):
+            text = f"{format_change(change)} is inconclusive against the baseline"
+            yield Cause("baseline_inconclusive", ExitCode.INCONCLUSIVE, text)
+
+
+class RunMeasurements(msgspec.Struct, frozen=True, kw_only=True):
+    """All measurements of a run before evaluation."""
+
+    environment: Environment
+    local: tuple[Stage, ...]
+    stages: tuple[Stage, ...]
+    pooled_stage: Stage | None
+    """The final hold stages of a successful search, pooled into one stage."""
+    search: SearchOutcome | None
+    checks: tuple[Check, ...]
+    lost_gpus: tuple[int, ...]
+    telemetry: pd.DataFrame
+    started: ClockReading
+    ended: ClockReading
+    wall_start: datetime.datetime
+    limit_reached: str | None
+    target_failure: str | None
+    """Why a target that was reached could not be loaded, or not to the end of the run."""
+    interrupted: ExitCode | None
+    target_ended: str | None = None
+    """Which process of the target ended during the run, and how."""
+    cold_start: ColdStart | None = None
+    notes: tuple[str, ...] = ()
+
+
+def build_result(spec: RunSpec, measured: RunMeasurements, artifacts: tuple[Artifact, ...]) -> Result:
+    """Build the result of a run, however it ended."""
+    answering = headline_stages(measured.stages, measured.search)
+    validity = (*measured.checks, *_closing_checks(measured, answering), *_accuracy_checks(spec, answering))
+    verdict = compute_verdict(validity)
+    highest = _max_rate(spec, measured)
+    judged_on = evaluated_stages(measured.stages, answering, measured.pooled_stage)
+    slo = tuple(
+        evaluate_worst(objective, judged_on) for objective in (binding_objectives(spec.slo) if spec.slo else ())
+    )
+    plan = _plan(spec, measured.stages, highest)
+    of_run = collect_run_metrics(highest, plan)
+    gates = tuple(evaluate_gate(objective, judged_on, measured.stages, of_run) for objective in spec.gates)
+    invalid_verdict = compute_verdict([check for check in validity if check.verdict == "INVALID"])
+    causes = _causes(spec, measured, invalid_verdict, slo + gates, highest)
+    loaded = measured.stages + (() if measured.pooled_stage is None else (measured.pooled_stage,))
+    result = Result(
+        tool=Tool("sizewise", __version__),
+        run_id=spec.run_id,
+        name=spec.name,
+        profile_hash=spec.profile_hash,
+        target=spec.target,
+        environment=measured.environment,
+        clock=msgspec.structs.replace(
+            build_clock(measured.started, measured.ended, measured.wall_start),
+            load_start_ns=min((stage.window.start_ns for stage in measured.stages), default=None),
+        ),
+        verdict=verdict,
+        validity=validity,
+        stages=measured.local + mark_headline(loaded, judged_on, highest),
+        max_rate=highest,
+        knees=find_sweep_knees(measured.stages),
+        slo=slo,
+        gates=gates,
+        plan=plan,
+        cold_start=measured.cold_start,
+        notes=measured.notes,
+        workload_hash=spec.workload_hash,
+        artifacts=artifacts,
+        exit=build_exit(causes),
+    )
+    return compare_with_baseline(result, spec.baseline, spec.gating)
+
+
+def _max_rate(spec: RunSpec, measured: RunMeasurements) -> MaxRate | None:
+    if measured.search is not None:
+        return compute_max_rate(measured.stages, spec.slo, measured.search)
+    return compute_stage_max_rate(measured.stages, spec.slo) if spec.search is None else None
+
+
+def _closing_checks(measured: RunMeasurements, answering: tuple[Stage, ...]) -> tuple[Check, ...]:
+    reported = {check.id for check in measured.checks}
+    checks = tuple(check for check in run_checks(answering or measured.stages) if check.id not in reported)
+    if measured.search is not None:
+        checks = (*checks, *reach_check(measured.search))
+    if measured.stages:
+        checks = (*checks, telemetry_check(measured.telemetry))
+    clock = build_clock(measured.started, measured.ended, measured.wall_start)
+    checks = (*checks, clock_check(clock, measured.ended.suspended_since(measured.started)))
+    if measured.lost_gpus:
+        names = ", ".join(f"GPU {index}" for index in measured.lost_gpus)
+        hint = "Look at the driver's log (dmesg); the measurement stands on a card that went away."
+        checks = (*checks, Check("gpu_lost", names, None, None, "INVALID", hint))
+    return checks
+
+
+def _accuracy_checks(spec: RunSpec, answering: tuple[Stage, ...]) -> tuple[Check, ...]:
+    """Check the accuracy of the stage with the most labeled rows against chance."""
+    accuracies = [stage.metrics["accuracy"]["value"] for stage in answering if "accuracy" in stage.metrics]
+    check = (
+        chance_accuracy_check(max(accuracies, key=lambda estimate: estimate.n or 0), spec.chance_accuracy)
+        if accuracies
+        else None
+    )
+    return () if check is None else (check,)
+
+
+def build_clock(started: ClockReading, ended: ClockReading, wall_start: datetime.datetime) -> Clock:
+    return Clock(
+        monotonic_start_ns=started.monotonic_ns,
+        wall_start=wall_start.isoformat(timespec="seconds"),
+        duration_s=(ended.monotonic_ns - started.monotonic_ns) / 1e9,
+        wall_to_monotonic_ratio=ended.wall_to_monotonic_ratio(started),
+    )
+
+
+def _causes(
+    spec: RunSpec,
+    measured: RunMeasurements,
+    verdict: Verdict,
+    evaluations: tuple[ObjectiveResult, ...],
+    highest: MaxRate | None,
+) -> list[Cause]:
+    causes: list[Cause] = []
+    if measured.interrupted is not None:
+        causes.append(Cause("interrupted", measured.interrupted, "stopped by the user"))
+    if verdict.status == "INVALID":
+        causes.append(invalid_cause(verdict))
+    if measured.limit_reached is not None:
+        causes.append(Cause("limit", ExitCode.LIMIT, measured.limit_reached))
+    loaded = [stage for stage in measured.stages if stage.kind != "warmup"]
+    has_ended = measured.target_ended is not None  # The end of its process is then the cause, not what it sustains.
+    if not any(stage.completed for stage in loaded) and (loaded or not causes) and not has_ended:
+        reason = measured.target_failure or "the target answered no request with success"
+        causes.append(Cause("target_failed", ExitCode.GATE_FAILED, reason))
+    elif measured.target_failure is not None:
+        causes.append(Cause("target_failed", ExitCode.GATE_FAILED, measured.target_failure))
+    causes += find_causes(evaluations, spec.gating)
+    is_without = highest is None or (highest.per_s.value is None and not highest.is_generators)
+    is_searched = spec.search is not None and measured.interrupted is None and not has_ended
+    if is_searched and is_without and "slo" in spec.gating.kinds:
+        causes.append(no_rate_cause(highest.per_s.reason if highest else "the search did not run"))
+    return causes
+
+
+def _plan(spec: RunSpec, stages: tuple[Stage, ...], highest: MaxRate | None) -> Plan | None:
+    if spec.plan is None or spec.target.hardware is None or highest is None or highest.per_s.value is None:
+        return None
+    valid_stages = [stage for stage in stages if stage.verdict.status != "INVALID"]
+    target = build_measured_target(
+        spec.run_id,
+        spec.target.hardware,
+        build_capacity_curve(stages, spec.slo, highest),
+        build_load_points(valid_stages, spec.target.hardware.replicas),
+    )
+    return plan_fleets(
+        PlanQuestion((target,), spec.plan.traffic, spec.slo, spec.plan.limits, spec.plan.catalogue, spec.plan.today)
+    )

@@ -1,0 +1,363 @@
+"""All checks of a self-test, run one after the other.
+
+Clock: it never goes back, has a fine resolution, runs at the same speed as other clocks, and is shared by the workers.
+Percentiles: distributions with known quantiles.
+Store: a run that was cut at any byte is read back to its last complete piece.
+Stall: when a server freezes, the latency of every request due meanwhile includes the wait, even if it could not be
+sent.
+Injection: an added delay is measured, and no response is lost.
+Ceiling: the maximum rate of the load generator on a server that does nothing.
+"""
+
+from __future__ import annotations
+
+import bisect
+import math
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
+from itertools import accumulate
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+from msgspec.structs import replace
+
+from app import __version__
+from app.errors import MeasurementError, SizewiseError
+from app.records.metrics import PERCENTILES
+from app.records.result import Estimate
+from app.records.selftest import Finding, SelfTest, build_finding, build_selftest
+from app.session.calibration import measure_capacity
+from app.session.dependencies import Load
+from app.session.interruption import Interruption
+from app.session.limits import LimitMonitor
+from app.session.selftest.bench import LEAD_IN_S, Bench, SelfTestDependencies, metric_value
+from app.session.spec import LimitSpec
+from app.storage.run_directory import EVENTS, REQUESTS, StoredRun
+from app.telemetry.clock import ClockReading
+from loadgen.process import LoadError
+from loadgen.reference.script import Script
+
+_READINGS = 20_000
+_MAX_RESOLUTION_NS = 10_000
+_DRIFT_LIMIT = 0.001
+_SUSPEND_LIMIT_S = 1.0
+
+
+def check_clock(
+    now_ns: Callable[[], int], started: ClockReading, ended: ClockReading, rows: pa.Table
+) -> Iterator[Finding]:
+    """Yield findings about the clock. `rows` are requests that the workers timed between the two readings."""
+    steps_ns = np.diff(np.array([now_ns() for _ in range(_READINGS)], np.int64))
+    forward_ns = steps_ns[steps_ns > 0]
+    yield build_finding("clock", "steps back", float(np.count_nonzero(steps_ns < 0)), high=0, unit=None)
+    yield build_finding(
+        "clock",
+        "smallest step",
+        float(forward_ns.min()) if forward_ns.size else None,
+        high=_MAX_RESOLUTION_NS,
+        unit="ns",
+    )
+    ratio = ended.wall_to_monotonic_ratio(started)
+    yield build_finding(
+        "clock",
+        "apart from the wall clock",
+        None if ratio is None else 1e6 * abs(ratio - 1),
+        high=1e6 * _DRIFT_LIMIT,
+        unit="ppm",
+    )
+    asleep_s = ended.suspended_since(started)
+    if asleep_s is not None:
+        yield build_finding("clock", "asleep meanwhile", asleep_s, high=_SUSPEND_LIMIT_S, unit="s")
+    yield build_finding(
+        "clock", "requests timed outside of the test", _count_outside(rows, started, ended), high=0, unit=None
+    )
+
+
+def _count_outside(rows: pa.Table, started: ClockReading, ended: ClockReading) -> float | None:
+    if not rows.num_rows:
+        return None
+    early = pc.less(rows["sent_ns"], started.monotonic_ns)
+    late = pc.greater(rows["end_ns"], ended.monotonic_ns)
+    return float(pc.sum(pc.or_(early, late)).as_py() or 0)
+
+
+Values = npt.NDArray[np.float64]
+
+_N = 100_000
+_ERROR_LIMIT = 0.001
+_SAMPLES, _SAMPLE_N, _COVERAGE_PERCENTILE = 400, 1_000, "p95"
+_COVERAGE = (0.93, 0.99)
+"""Accepted coverage of 95 % confidence intervals.
+
+Four standard errors of 400 samples around the expected coverage, which is slightly above 95 % because order statistics
+are discrete.
+"""
+
+_QUANTILES: dict[str, Callable[[Values], Values]] = {
+    "uniform": lambda share: 1 + 99 * share,
+    "exponential": lambda share: -20 * np.log1p(-share),
+    "Pareto": lambda share: 5 * (1 - share) ** (-1 / 1.5),
+    "logistic": lambda share: 500 + 40 * np.log(share / (1 - share)),
+    "Weibull": lambda share: 10 * (-np.log1p(-share)) ** (1 / 0.6),
+    "two points": lambda share: np.where(share < 0.97, 10.0, 900.0),
+    "one point": lambda share: np.full_like(share, 12.5),
+}
+
+
+def check_percentiles(distribution: Callable[[Values], dict[str, Estimate]]) -> Iterator[Finding]:
+    """Yield findings about the error and the interval coverage of percentile estimates."""
+    rng = np.random.default_rng(1)
+    worst = 0.0
+    for quantile in _QUANTILES.values():
+        ordered = quantile((np.arange(_N) + 0.5) / _N)
+        estimates = distribution(rng.permutation(ordered))
+        for name, q in PERCENTILES.items():
+            true, value = float(ordered[math.ceil(_N * q - 1e-9) - 1]), estimates[name].value
+            worst = max(worst, math.inf if value is None else abs(value / true - 1))
+    yield build_finding(
+        "percentiles",
+        f"largest error, of {len(_QUANTILES)} distributions of {_N:,} values",
+        100 * worst if math.isfinite(worst) else None,
+        high=100 * _ERROR_LIMIT,
+        unit="%",
+    )
+    yield build_finding(
+        "percentiles",
+        f"95 % intervals of a {_COVERAGE_PERCENTILE} that hold it, of {_SAMPLES}",
+        100 * _coverage(distribution, rng),
+        low=100 * _COVERAGE[0],
+        high=100 * _COVERAGE[1],
+        unit="%",
+    )
+
+
+def _coverage(distribution: Callable[[Values], dict[str, Estimate]], rng: np.random.Generator) -> float:
+    true_value = -math.log1p(-PERCENTILES[_COVERAGE_PERCENTILE])
+    intervals = (distribution(rng.exponential(1.0, _SAMPLE_N))[_COVERAGE_PERCENTILE].ci95 for _ in range(_SAMPLES))
+    return sum(interval is not None and interval[0] <= true_value <= interval[1] for interval in intervals) / _SAMPLES
+
+
+_TRUNCATIONS = 60
+
+
+def check_store(directory: Path, sent: int, open_run: Callable[[Path], StoredRun]) -> Iterator[Finding]:
+    """Yield findings about reading back stored rows and events.
+
+    `directory` holds the rows and events of a run that sent `sent` requests. Truncated copies of it are created inside.
+    """
+    rows = open_run(directory).requests()
+    yield build_finding("store", "rows read back of those sent", float(rows.num_rows), low=sent, high=sent, unit=None)
+    rng, failures = np.random.default_rng(1), 0
+    requests, events = (directory / REQUESTS).read_bytes(), (directory / EVENTS).read_bytes()
+    ends, counts = _batch_ends(directory / REQUESTS)
+    for number in range(_TRUNCATIONS):
+        copy = directory / f"cut-{number}"
+        copy.mkdir()
+        cut_at, events_cut_at = int(rng.integers(0, len(requests))), int(rng.integers(0, len(events)))
+        (copy / REQUESTS).write_bytes(requests[:cut_at])
+        (copy / EVENTS).write_bytes(events[:events_cut_at])
+        whole_rows = counts[bisect.bisect_right(ends, cut_at)]
+        failures += not _reads_back(open_run, copy, rows.slice(0, whole_rows), events[:events_cut_at].count(b"\n"))
+    yield build_finding(
+        "store", f"wrongly read back, of {_TRUNCATIONS} runs cut at any byte", float(failures), high=0, unit=None
+    )
+
+
+def _reads_back(open_run: Callable[[Path], StoredRun], copy: Path, rows: pa.Table, events: int) -> bool:
+    try:
+        run = open_run(copy)
+        return bool(run.requests().equals(rows)) and len(run.events()) == events
+    except (SizewiseError, pa.ArrowInvalid, OSError):
+        return False
+
+
+def _batch_ends(path: Path) -> tuple[list[int], list[int]]:
+    """Return the end offset of each batch in the file, and the cumulative row counts, starting with 0."""
+    ends, rows = [], []
+    with pa.OSFile(str(path)) as source, pa.ipc.open_stream(source) as stream:
+        for batch in stream:
+            ends.append(source.tell())
+            rows.append(batch.num_rows)
+    return ends, [0, *accumulate(rows)]
+
+
+STALL_RATE_PER_S, STALL_DURATION_S = 200.0, 6.0
+STALL_DELAY_S, FREEZE_AFTER_S, FREEZE_S = 0.05, 1.5, 1.0
+CONNECTIONS = 20
+_TOLERANCE = 0.05
+
+
+def check_stall(bench: Bench) -> Iterator[Finding]:
+    """Yield findings about the latency of a server that freezes.
+
+    With so few connections, most requests due in the freeze are sent after it, so their times from the send exclude it.
+    At half utilization of the connections, the backlog takes as long again to clear.
+    """
+    script = Script(delay_s=STALL_DELAY_S, freeze_after_s=LEAD_IN_S + FREEZE_AFTER_S, freeze_s=FREEZE_S)
+    stage = bench.measure("stall", script, STALL_RATE_PER_S, STALL_DURATION_S, connections=CONNECTIONS)
+    for name, q in (("p95", 0.95), ("p99", 0.99)):
+        expected_ms = 1e3 * expected_latency_s(q)
+        yield build_finding(
+            "stall",
+            f"latency {name} of a server frozen for {FREEZE_S:g} s",
+            metric_value(stage, "latency_ms", name),
+            low=(1 - _TOLERANCE) * expected_ms,
+            high=(1 + _TOLERANCE) * expected_ms,
+            unit="ms",
+        )
+    yield build_finding(
+        "stall",
+        "p95 from the send, which must not know of it",
+        metric_value(stage, "service_ms", "p95"),
+        low=1e3 * STALL_DELAY_S,
+        high=2e3 * STALL_DELAY_S,
+        unit="ms",
+    )
+
+
+def expected_latency_s(q: float) -> float:
+    """Return the expected quantile `q` of the latency in seconds, for `q` above the share of requests that did not
+    wait.
+
+    At the thaw all connections respond at once, and then once every `DELAY_S`. A request due t after the start of the
+    freeze therefore receives its response at thaw + utilization · t. A request in flight at the start of the freeze,
+    sent up to `DELAY_S` before it, receives its response at the thaw.
+    """
+    utilisation = STALL_RATE_PER_S * STALL_DELAY_S / CONNECTIONS
+    return FREEZE_S + (1 - utilisation) * (STALL_DELAY_S - (1 - q) * STALL_DURATION_S)
+
+
+INJECTION_RATE_PER_S, INJECTION_DURATION_S = 100.0, 2.0
+INJECTION_DELAY_S, INJECTED_S = 0.02, 0.04
+_MAX_OVERHEAD_MS = 5.0
+
+
+def check_injection(bench: Bench) -> Iterator[Finding]:
+    """Yield findings about a delay added to the server, which must be measured, and about lost responses."""
+    before = bench.measure(
+        "injection, without", Script(delay_s=INJECTION_DELAY_S), INJECTION_RATE_PER_S, INJECTION_DURATION_S
+    )
+    after = bench.measure(
+        "injection, with", Script(delay_s=INJECTION_DELAY_S + INJECTED_S), INJECTION_RATE_PER_S, INJECTION_DURATION_S
+    )
+    before_ms, after_ms = (metric_value(stage, "latency_ms", "p50") for stage in (before, after))
+    yield build_finding(
+        "injection",
+        f"p50 of the latency that {1e3 * INJECTED_S:g} ms more of the server add",
+        None if before_ms is None or after_ms is None else after_ms - before_ms,
+        low=(1 - _TOLERANCE) * 1e3 * INJECTED_S,
+        high=(1 + _TOLERANCE) * 1e3 * INJECTED_S,
+        unit="ms",
+    )
+    yield build_finding(
+        "injection",
+        f"p50 of the latency beyond the server's {1e3 * INJECTION_DELAY_S:g} ms",
+        None if before_ms is None else before_ms - 1e3 * INJECTION_DELAY_S,
+        low=0.0,
+        high=_MAX_OVERHEAD_MS,
+        unit="ms",
+    )
+    due = 2 * INJECTION_RATE_PER_S * INJECTION_DURATION_S
+    yield build_finding("injection", "answers", float(before.completed + after.completed), low=due, high=due, unit=None)
+
+
+MIN_CAPACITY_PER_S = 1_000.0
+"""Minimum capacity in requests/s; below it the load generator would limit most runs."""
+
+
+def check_capacity(parts: SelfTestDependencies, load: Load, interruption: Interruption) -> Iterator[Finding]:
+    """Yield a finding about the capacity of the load generator."""
+    measured = measure_capacity("plain", load, parts.start_null_server, interruption, parts.read_core_use)
+    yield build_finding(
+        "null ceiling",
+        "kept up with on a server that does nothing",
+        measured.per_s,
+        low=MIN_CAPACITY_PER_S,
+        unit="requests/s",
+    )
+
+
+_LIMIT_S = 55.0
+_MAX_RETRY_START_S = 40.0
+"""Time in seconds after which no check is repeated, since it might not end within a minute."""
+
+CheckFunction = Callable[[], Iterable[Finding]]
+
+
+def run_selftest(
+    parts: SelfTestDependencies, interruption: Interruption, on_check: Callable[[str], None]
+) -> SelfTest | None:
+    """Run the self-test; `None` if it was interrupted.
+
+    `on_check` receives the name of each check before it runs. Raises InstrumentError if a component does not start.
+    """
+    with ExitStack() as running:
+        try:
+            return _SelfTestRun(parts, interruption, on_check, running).execute()
+        except LoadError as error:
+            if interruption.is_requested:
+                return None
+            raise MeasurementError(error.message, hint=error.hint) from error
+
+
+class _SelfTestRun:
+    def __init__(
+        self,
+        parts: SelfTestDependencies,
+        interruption: Interruption,
+        on_check: Callable[[str], None],
+        running: ExitStack,
+    ) -> None:
+        self._parts, self._interruption, self._on_check, self._running = parts, interruption, on_check, running
+        self._findings: list[Finding] = []
+
+    def execute(self) -> SelfTest | None:
+        parts = self._parts
+        started, at = parts.read_clock(), parts.wall_now()
+        self._start_ns = parts.now_ns()
+        self._check("percentiles", lambda: check_percentiles(parts.estimate_percentiles))
+        load, store = parts.start_load(), parts.open_store()
+        self._running.callback(load.close)
+        self._running.callback(store.close)
+        self._interruption.set_stop_callback(load.stop)
+        bench = Bench(
+            parts, load, store, LimitMonitor(LimitSpec(duration_s=_LIMIT_S), self._start_ns), self._interruption
+        )
+        self._check("null ceiling", lambda: check_capacity(parts, load, self._interruption))
+        self._check("stall", lambda: check_stall(bench), is_timed=True)
+        self._check("injection", lambda: check_injection(bench), is_timed=True)
+        store.seal()
+        self._check("store", lambda: check_store(store.directory, bench.sent, parts.open_run))
+        rows = parts.open_run(store.directory).requests()
+        self._check("clock", lambda: check_clock(parts.now_ns, started, parts.read_clock(), rows))
+        if self._interruption.is_requested:
+            return None
+        return build_selftest(
+            tuple(self._findings),
+            at=at.isoformat(timespec="seconds"),
+            tool=__version__,
+            fingerprint=parts.fingerprint,
+            duration_s=self._elapsed_s(),
+        )
+
+    def _check(self, name: str, check: CheckFunction, *, is_timed: bool = False) -> None:
+        """Run one check and collect its findings.
+
+        A failed timed check is repeated once: a busy moment of the machine is no fault of the load generator, and a
+        real fault fails again.
+        """
+        if self._interruption.is_requested:
+            return
+        self._on_check(name)
+        findings = tuple(check())
+        may_retry = is_timed and not self._interruption.is_requested and self._elapsed_s() < _MAX_RETRY_START_S
+        if may_retry and not all(item.passed for item in findings):
+            self._on_check(f"{name}, once more")
+            findings = tuple(replace(item, tries=2) for item in check())
+        self._findings += findings
+
+    def _elapsed_s(self) -> float:
+        return (self._parts.now_ns() - self._start_ns) / 1e9

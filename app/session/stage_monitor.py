@@ -1,0 +1,236 @@
+"""Monitors a running stage: reports its progress, and ends it when it is saturated or reaches a limit.
+
+Also reports the first failure of each error class once per run, and counts the rows of the stage a few times per
+second.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from app.analysis.abort import FIRST_RESPONSES, find_abort_reason, is_over_saturated
+from app.analysis.pooling import MAX_CLASSES
+from app.analysis.rows import read_rows
+from app.analysis.spans import INTENDED_START_METRICS, compute_span_ms, within_limits
+from app.records import events
+from app.records.events import ErrorSeen
+from app.records.result import ErrorSample, Objective
+from app.session.dependencies import Emit
+from app.session.limits import LimitMonitor
+from app.session.rates import constant_rate
+from app.session.spec import ResolvedStage
+from loadgen.records import ClosedArrivals, FirstError, Progress, StageStarted
+
+
+class FirstErrorReporter:
+    """Emits the first failure of each error class once per run."""
+
+    def __init__(self, emit: Emit) -> None:
+        self._emit = emit
+        self._emitted: set[str] = set()
+
+    def report(self, errors: Sequence[FirstError], stage: int, now_ns: int) -> tuple[ErrorSample, ...]:
+        """Return the error samples of a stage, and emit those whose class is new to the run."""
+        samples = tuple(ErrorSample(error.error, error.at_ns, error.text) for error in errors)
+        for sample in samples:
+            if sample.error not in self._emitted and len(self._emitted) < MAX_CLASSES:
+                self._emitted.add(sample.error)
+                self._emit(ErrorSeen(at_ns=now_ns, stage=stage, sample=sample))
+        return samples
+
+
+_COLUMNS = [
+    "intended_ns", "sent_ns", "first_byte_ns", "end_ns", "error", "first_token_ns", "first_output_ns", "last_token_ns",
+    "tokens_out",
+]  # fmt: skip
+_RECENT_ROWS = 1000
+
+
+class RowTally:
+    """Running counts over the rows of a stage.
+
+    Rows are buffered until they are counted: reading them costs some milliseconds of CPU, hardly more for ten thousand
+    rows than for one.
+    """
+
+    def __init__(self, slo: Sequence[Objective]) -> None:
+        self._slo = slo
+        self._counts_from_intended = any(objective.metric in INTENDED_START_METRICS for objective in slo)
+        self._batches: list[pa.RecordBatch] = []
+        self._recent_lags_ms = np.empty(0)
+        self.good: int | None = 0
+        """Number of responses within every SLO objective; `None` if an objective counts from an unknown intended
+        start.
+        """
+        self.errors = Counter[str]()
+
+    def add_rows(self, batch: pa.RecordBatch) -> None:
+        if batch.num_rows:
+            self._batches.append(batch.select(_COLUMNS))
+
+    def count(self) -> None:
+        if not self._batches:
+            return
+        rows = read_rows(pa.Table.from_batches(self._batches))
+        self._batches = []
+        self.errors.update(rows.count_errors())
+        if self._counts_from_intended and not rows.has_all_intended:
+            self.good = None
+        if self.good is not None:
+            self.good += int(np.count_nonzero(within_limits(rows, self._slo)))
+        lags_ms = compute_span_ms(rows, "send_lag_ms")
+        if lags_ms is not None:
+            sent = lags_ms[~np.isnan(lags_ms)]
+            self._recent_lags_ms = np.concatenate((self._recent_lags_ms, sent))[-_RECENT_ROWS:]
+
+    @property
+    def lag_p99_ms(self) -> float | None:
+        """p99 send lag of the last 1,000 requests, in ms; `None` if it is unknown."""
+        return float(np.percentile(self._recent_lags_ms, 99)) if self._recent_lags_ms.size else None
+
+
+_LATENCY_COLUMNS = ["intended_ns", "sent_ns", "end_ns"]
+_UNKNOWN_PERCENTILES = (None, None, None)
+
+
+class StageMonitor:
+    """Monitor of one running stage. `drain` ends the stage without canceling in-flight requests."""
+
+    def __init__(
+        self,
+        resolved_stage: ResolvedStage,
+        index: int,
+        slo: tuple[Objective, ...],
+        emit: Emit,
+        limits: LimitMonitor,
+        drain: Callable[[], None],
+        is_target_gone: Callable[[], bool],
+        first_errors: FirstErrorReporter,
+    ) -> None:
+        self._order, self._index, self._slo, self._emit, self._limits = resolved_stage, index, slo, emit, limits
+        self._drain, self._is_draining, self._is_target_gone = drain, False, is_target_gone
+        self._rate_per_s = constant_rate(resolved_stage.arrivals)
+        self.sent_by_worker = Counter[int]()
+        """Requests sent, by worker index."""
+        self.max_lag_ms = 0.0
+        self.start_ns: int | None = None
+        """Start of the measurement window, in ns; `None` until the workers report it."""
+        self.is_over_saturated = False
+        self._is_behind = False
+        self._unanswered: list[tuple[int, int]] = []
+        self._incomplete: list[tuple[int, int]] = []
+        self._recent_ms: deque[float] = deque(maxlen=_RECENT_ROWS)
+        self._first_latencies_ms: list[float] = []
+        self._tally, self._first_errors = RowTally(slo), first_errors
+        self.observed_errors: tuple[FirstError, ...] = ()
+        """First failure of each error class reported so far."""
+
+    @property
+    def is_ending(self) -> bool:
+        """Whether the stage has been told to start no more requests."""
+        return self._is_draining or self.is_over_saturated or self._is_behind
+
+    @property
+    def sent(self) -> int:
+        return self.sent_by_worker.total()
+
+    def on_started(self, report: StageStarted) -> None:
+        order, self.start_ns = self._order, report.start_ns
+        self._emit(
+            events.StageStarted(
+                at_ns=report.start_ns,
+                index=self._index,
+                name=order.name,
+                kind=order.kind,
+                repeat=order.repeat,
+                offered_per_s=self._rate_per_s,
+                duration_s=order.duration_s,
+                start_ns=report.start_ns,
+                concurrency=order.arrivals.concurrency if isinstance(order.arrivals, ClosedArrivals) else None,
+                lead_in_s=order.lead_in_s,
+            )
+        )
+
+    def add_rows(self, batch: pa.RecordBatch) -> None:
+        self.sent_by_worker[batch["worker"][0].as_py() or 0] += batch.num_rows - batch["sent_ns"].null_count
+        self._tally.add_rows(batch)
+        answered = batch.select(_LATENCY_COLUMNS).filter(batch["error"].is_null())
+        began_ns = pc.coalesce(answered["intended_ns"], answered["sent_ns"])
+        latency_ms = pc.subtract(answered["end_ns"], began_ns).drop_null().to_numpy(zero_copy_only=False) / 1e6
+        self._recent_ms.extend(latency_ms[-_RECENT_ROWS:])
+        self._first_latencies_ms.extend(latency_ms[: FIRST_RESPONSES - len(self._first_latencies_ms)])
+
+    def on_progress(self, progress: Progress) -> bool:
+        self.max_lag_ms = progress.max_lag_ms
+        if len(progress.first_errors) > len(self.observed_errors):
+            self.observed_errors = progress.first_errors
+            self._first_errors.report(self.observed_errors, self._index, progress.at_ns)
+        self._emit_snapshot(progress)
+        if self._order.ends_when_saturated and self._rate_per_s is not None:
+            self._watch_backlog(progress, self._rate_per_s)
+        if not self._is_draining and self._must_end(progress):
+            self._is_draining = True
+            self._drain()  # Canceling in-flight requests would count against the target, so let them finish.
+        return not (self.is_over_saturated or self._is_behind)
+
+    def _emit_snapshot(self, progress: Progress) -> None:
+        self._tally.count()
+        p50, p95, p99 = (
+            np.percentile(np.fromiter(self._recent_ms, float), (50, 95, 99))
+            if self._recent_ms
+            else _UNKNOWN_PERCENTILES
+        )
+        self._emit(
+            events.Snapshot(
+                at_ns=progress.at_ns,
+                stage=self._index,
+                offered=progress.intended,
+                sent=progress.sent,
+                completed=progress.completed,
+                failed=progress.failed,
+                in_flight=progress.in_flight,
+                latency_p50_ms=None if p50 is None else float(p50),
+                latency_p95_ms=None if p95 is None else float(p95),
+                latency_p99_ms=None if p99 is None else float(p99),
+                lag_p99_ms=self._tally.lag_p99_ms,
+                good=self._tally.good,
+                errors=dict(self._tally.errors),
+            )
+        )
+
+    def _watch_backlog(self, progress: Progress, rate_per_s: float) -> None:
+        """Detect a growing backlog.
+
+        Requests sent without a response are the endpoint's backlog. If only the count that includes unsent requests
+        grows too far, the load generator cannot keep up: the stage ends, and says nothing about the endpoint.
+        """
+        answered = progress.completed + progress.failed
+        self._unanswered.append((progress.at_ns, progress.sent - answered))
+        self._incomplete.append((progress.at_ns, progress.intended - answered))
+        answer_s = float(np.percentile(self._first_latencies_ms, 95)) / 1e3 if self._first_latencies_ms else None
+        self.is_over_saturated = is_over_saturated(self._unanswered, rate_per_s, self._slo, answer_s)
+        self._is_behind = is_over_saturated(self._incomplete, rate_per_s, self._slo, answer_s)
+
+    def _watch_abort(self, progress: Progress) -> None:
+        rule = self._limits.abort_when
+        if rule is None or self.start_ns is None or self._order.kind == "warmup":
+            return
+        reason = find_abort_reason(
+            rule,
+            self._order.name,
+            (progress.at_ns - self.start_ns) / 1e9,
+            failed=progress.failed,
+            completed=progress.completed,
+            recent_ms=self._recent_ms,
+        )
+        if reason is not None:
+            self._limits.abort(reason)
+
+    def _must_end(self, progress: Progress) -> bool:
+        self._watch_abort(progress)
+        return not self._limits.check(progress.at_ns, progress.sent) or self._is_target_gone()

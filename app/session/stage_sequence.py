@@ -1,0 +1,81 @@
+"""Yields the stages of a profile in order, with rates derived from earlier stages."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from app.analysis.number_format import format_number
+from app.records import events
+from app.records.result import SWEEP_TAG, Check
+from app.session.rates import MAX_ARRIVALS, constant_rate, peak_rate, resolve_rate_share, scale_arrivals
+from app.session.run_log import RunLog
+from app.session.spec import ResolvedStage, RunSpec, StageSpec
+from app.session.stages import StageRunner
+from loadgen.records import OpenArrivals
+
+_MAX_SATURATED_RATES = 2
+"""Consecutive sweep rates with a growing backlog after which no higher rate is tried."""
+
+
+def resolve_stages(
+    spec: RunSpec, runner: StageRunner, run_log: RunLog, now_ns: Callable[[], int]
+) -> Iterator[ResolvedStage]:
+    """Yield the stages to run; each is built on demand, from what has been measured by then.
+
+    A stage whose rate cannot be determined is skipped with a check. Stages that a sweep need not try any more are
+    skipped with a note."""
+    skipped: list[str] = []
+    for stage in spec.stages:
+        if stage.is_in_sweep and _is_sweep_saturated(stage, runner):
+            skipped.append(stage.name)
+            continue
+        arrivals = stage.arrivals
+        if stage.rate_share is not None and isinstance(arrivals, OpenArrivals):
+            resolved = _resolve_rate(stage, arrivals, runner, run_log)
+            if resolved is None:
+                continue
+            arrivals = resolved
+            text = f"{stage.name}: {100 * stage.rate_share.share:.4g} % of what {stage.rate_share.stage} completed"
+            run_log.emit(events.RateResolved(now_ns(), stage.name, peak_rate(arrivals), text))
+        yield ResolvedStage(
+            name=stage.name,
+            kind=stage.kind,
+            repeat=stage.repeat,
+            arrivals=arrivals,
+            duration_s=stage.duration_s,
+            lead_in_s=stage.lead_in_s,
+            drain_s=spec.endpoint.timeouts.total_s,
+            ends_when_saturated=stage.is_in_sweep,
+            tags={SWEEP_TAG: "yes"} if stage.is_in_sweep else {},
+        )
+    if skipped:
+        names = ", ".join(dict.fromkeys(skipped))
+        run_log.add_note(
+            f"The sweep ended where {_MAX_SATURATED_RATES} rates in a row were beyond the target; left out: {names}."
+        )
+
+
+def _is_sweep_saturated(stage: StageSpec, runner: StageRunner) -> bool:
+    """Return whether every stage at the previous two sweep rates was ended by its backlog."""
+    rate_per_s = constant_rate(stage.arrivals)
+    swept: dict[float, bool] = {}
+    for facts in runner.facts:
+        if SWEEP_TAG in facts.tags and facts.rate_per_s is not None and facts.rate_per_s != rate_per_s:
+            swept[facts.rate_per_s] = swept.get(facts.rate_per_s, True) and facts.over_saturated
+    return len(swept) >= _MAX_SATURATED_RATES and all(list(swept.values())[-_MAX_SATURATED_RATES:])
+
+
+def _resolve_rate(
+    stage: StageSpec, arrivals: OpenArrivals, runner: StageRunner, telling: RunLog
+) -> OpenArrivals | None:
+    share = stage.rate_share
+    assert share is not None
+    rate_per_s = resolve_rate_share(share, runner.stages)
+    if rate_per_s is None:
+        reason = f"its rate is a share of what {share.stage} completed a second, which was nothing"
+    elif peak_rate(resolved := scale_arrivals(arrivals, rate_per_s)) * stage.duration_s > MAX_ARRIVALS:
+        reason = f"at {format_number(rate_per_s)}/s it would be more than {MAX_ARRIVALS:,} requests"
+    else:
+        return resolved
+    telling.add_check(Check("stage_left_out", stage.name, None, None, "WARN", f"{stage.name} was left out: {reason}."))
+    return None

@@ -1,0 +1,85 @@
+"""The workers of a load: progress while they join, and what each contributed to a stage."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable, Sequence
+
+from app.records.result import WorkerData
+from app.session.dependencies import Load
+from app.session.interruption import Interruption
+from app.session.run_log import RunLog
+from app.session.stage_monitor import StageMonitor
+from loadgen.process import LoadError
+from loadgen.records import Joining, LoadWorker, StageEnded, WorkerStageResult
+
+
+def worker_join_callback(run_log: RunLog, interruption: Interruption) -> Callable[[Joining], None]:
+    """Return a callback that reports how many workers have joined.
+
+    The callback raises LoadError once the user has asked to stop, so that the run does not wait for the missing
+    workers.
+    """
+    last_message = ""
+
+    def report_joining(joining: Joining) -> None:
+        nonlocal last_message
+        if interruption.is_requested:
+            raise LoadError("the workers were not waited for")
+        if (message := _joining_text(joining)) != last_message:
+            last_message = message
+            run_log.emit_phase("workers", message)
+
+    return report_joining
+
+
+def build_worker_facts(parts: Sequence[WorkerStageResult]) -> tuple[WorkerData, ...]:
+    """Convert the workers' parts of a stage to the records of the result."""
+    return tuple(
+        WorkerData(
+            worker=part.worker,
+            host=part.host,
+            pid=part.pid,
+            cpu_s=part.cpu_s,
+            sent=part.sent,
+            max_lag_ms=part.max_lag_ms,
+            clock_residual_ms=part.clock_residual_ms,
+            lost_ns=part.lost_ns,
+            waited_s=part.waited_s,
+        )
+        for part in parts
+    )
+
+
+def build_lost_stage(index: int, watch: StageMonitor, start_ns: int, now_ns: int, load: Load) -> StageEnded:
+    """Build the end report of a stage that lost all its workers, from what they had reported until then."""
+    workers = load.workers or (LoadWorker(0, socket.gethostname(), load.pid, is_local=True),)
+    return StageEnded(
+        index=index,
+        start_ns=start_ns,
+        end_ns=now_ns,
+        scheduled=None,
+        never_started=0,
+        cpu_s=0.0,
+        connections_opened=0,
+        stopped_early=True,
+        first_errors=watch.observed_errors,
+        workers=tuple(
+            WorkerStageResult(
+                worker=worker.index,
+                host=worker.host,
+                pid=worker.pid,
+                cpu_s=0.0,
+                sent=watch.sent_by_worker[worker.index],
+                max_lag_ms=watch.max_lag_ms,
+                lost_ns=now_ns,
+            )
+            for worker in workers
+        ),
+    )
+
+
+def _joining_text(joining: Joining) -> str:
+    workers = "1 worker" if joining.expected == 1 else f"{joining.expected:,} workers"
+    joined = "1 has" if joining.joined == 1 else f"{joining.joined:,} have"
+    return f"waiting for {workers} at {joining.address}: {joined} joined"

@@ -1,0 +1,93 @@
+"""Slow GPU metrics: values that change slowly, or that a driver may take long to return, read once a second."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pynvml
+
+from app.records.gpu import GpuProcess
+from app.telemetry.gpu import GpuReader, Gpus
+from app.telemetry.gpu_description import list_processes, mig_handles, none_on_error, used_gib
+from app.telemetry.nvml_query import MetricQuery, Readings
+
+RESCAN_NS = 10_000_000_000
+
+
+def _ecc(handle: Any, error: int) -> tuple[float]:
+    return (float(pynvml.nvmlDeviceGetTotalEccErrors(handle, error, pynvml.NVML_VOLATILE_ECC)),)
+
+
+_QUERIES = (
+    MetricQuery(("gpu_ecc_corrected_errors",), (lambda handle: _ecc(handle, pynvml.NVML_MEMORY_ERROR_TYPE_CORRECTED),)),
+    MetricQuery(
+        ("gpu_ecc_uncorrected_errors",), (lambda handle: _ecc(handle, pynvml.NVML_MEMORY_ERROR_TYPE_UNCORRECTED),)
+    ),
+    MetricQuery(("gpu_fan_percent",), (lambda handle: (float(pynvml.nvmlDeviceGetFanSpeed(handle)),),)),
+    MetricQuery(
+        ("gpu_encoder_percent",), (lambda handle: (float(pynvml.nvmlDeviceGetEncoderUtilization(handle)[0]),),)
+    ),
+    MetricQuery(
+        ("gpu_decoder_percent",), (lambda handle: (float(pynvml.nvmlDeviceGetDecoderUtilization(handle)[0]),),)
+    ),
+)
+
+
+class _ProcessList:
+    """Processes that compute on one GPU, as last reported by the driver."""
+
+    def __init__(self, gpu: int) -> None:
+        self.found: tuple[GpuProcess, ...] = ()
+        self._gpu = gpu
+        self._question = MetricQuery(("gpu_processes",), (self._count,))
+
+    def read(self, reader: GpuReader, at_ns: int) -> Readings:
+        self.found = ()
+        return reader.query.run(self._question, reader.handle, at_ns)
+
+    def _count(self, handle: Any) -> tuple[float]:
+        self.found = tuple(list_processes(self._gpu, handle))
+        return (float(len(self.found)),)
+
+
+class SlowGpuReader:
+    """Reads all GPUs once a second; every ten seconds it looks for GPUs and MIG instances that were added or
+    removed."""
+
+    interval_s = 1.0
+
+    def __init__(self, gpus: Gpus) -> None:
+        self._gpus = gpus
+        self._rescan_at_ns: int | None = None
+        self._mig: dict[int, tuple[tuple[int, Any], ...]] = {}
+        self._process_lists: dict[int, _ProcessList] = {}
+
+    @property
+    def processes(self) -> tuple[GpuProcess, ...]:
+        """Processes that computed at the last reading."""
+        return tuple(process for process_list in list(self._process_lists.values()) for process in process_list.found)
+
+    def read(self, at_ns: int) -> Iterator[tuple[str, Readings]]:
+        """Yield readings by source: gpuN, gpuN/migI for its MIG instances and gpuN/pidP for its processes."""
+        if self._rescan_at_ns is None or at_ns >= self._rescan_at_ns:
+            self._rescan_at_ns = at_ns + RESCAN_NS
+            self._gpus.rescan()
+            self._mig = {reader.index: tuple(mig_handles(reader.handle)) for reader in self._gpus.readers}
+        for reader in self._gpus.readers:
+            yield from self._read_gpu(reader, at_ns)
+
+    def _read_gpu(self, reader: GpuReader, at_ns: int) -> Iterator[tuple[str, Readings]]:
+        source, index = f"gpu{reader.index}", reader.index
+        readings: Readings = {}
+        for question in _QUERIES:
+            readings |= reader.query.run(question, reader.handle, at_ns)
+        process_list = self._process_lists.setdefault(index, _ProcessList(index))
+        readings |= process_list.read(reader, at_ns)
+        yield source, readings
+        for process in process_list.found:
+            yield f"{source}/pid{process.pid}", {"gpu_process_memory_gib": process.memory_gib}
+        for mig_index, handle in self._mig.get(index, ()):
+            # NVML does not report the utilization of an instance
+            memory_gib = None if reader.is_lost else none_on_error(used_gib, handle)
+            yield f"{source}/mig{mig_index}", {"gpu_mig_memory_gib": memory_gib, "gpu_utilisation_percent": None}

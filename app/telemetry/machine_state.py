@@ -1,0 +1,137 @@
+"""Current state of this machine: read on request, or taken from the telemetry of a running run."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterable, Mapping
+from contextlib import ExitStack
+
+from app.records.gpu import list_throttle_reasons
+from app.records.machine import GpuState, MachineNow
+from app.records.result import Environment, Gpu
+from app.telemetry.amd import AmdReader, amd_readers
+from app.telemetry.cgroup import read_cgroup
+from app.telemetry.gpu import Gpus, open_gpus
+from app.telemetry.host import HostReader, usable_cores, usable_memory_gib
+from app.telemetry.nvml_query import Readings
+
+_NO_READINGS: Readings = {}
+
+
+class MachineReader:
+    """Reads the machine's state. Opens the GPU drivers at the first reading, which may take a second, and keeps them
+    open until `close`.
+
+    Any thread may read or close, one at a time.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._exit_stack = ExitStack()
+        self._gpus: Gpus | None = None
+        self._amd: tuple[AmdReader, ...] = ()
+        self._host: HostReader | None = None
+
+    def read(self) -> MachineNow:
+        """Read the state. CPU use is of the time since the previous reading; None at the first."""
+        with self._lock:
+            at_ns = time.perf_counter_ns()
+            readings: dict[str, Readings] = {}
+            if self._host is None:
+                self._host = HostReader(at_ns)
+                readings["host"] = self._host.read(at_ns) | {"host_cpu_percent": None}
+            else:
+                readings["host"] = self._host.read(at_ns)
+            gpus = self._open_gpus()
+            for reader in gpus.readers:
+                readings[f"gpu{reader.index}"] = reader.read(at_ns)
+            for amd in self._amd:
+                readings |= dict(amd.read(at_ns))
+            cgroup = read_cgroup()
+            return build_machine_state(
+                readings,
+                (reader.description for reader in gpus.readers),
+                cores=usable_cores(cgroup),
+                memory_total_gib=usable_memory_gib(cgroup),
+                driver=gpus.driver,
+                gpu_note=gpus.note,
+            )
+
+    def close(self) -> None:
+        """Close the drivers; the next reading opens them again."""
+        with self._lock:
+            self._exit_stack.close()
+            self._gpus, self._host = None, None
+
+    def _open_gpus(self) -> Gpus:
+        if self._gpus is None:
+            self._gpus = self._exit_stack.enter_context(open_gpus())
+            self._amd = amd_readers()
+        return self._gpus
+
+
+def read_machine_state() -> MachineNow:
+    """Take a single reading, without CPU use."""
+    reader = MachineReader()
+    try:
+        return reader.read()
+    finally:
+        reader.close()
+
+
+def build_state_in_run(readings: Mapping[str, Readings], environment: Environment | None) -> MachineNow:
+    """Build the state from the last telemetry values of a run, by source and metric."""
+    if environment is None:
+        return build_machine_state(readings, (), cores=None, memory_total_gib=None, driver=None, gpu_note=None)
+    return build_machine_state(
+        readings,
+        environment.gpus,
+        cores=environment.cpu_limit_cores or environment.logical_cores,
+        memory_total_gib=environment.memory_gib,
+        driver=environment.nvidia_driver,
+        gpu_note=environment.gpu_note,
+    )
+
+
+def build_machine_state(
+    readings: Mapping[str, Readings],
+    gpus: Iterable[Gpu],
+    *,
+    cores: float | None,
+    memory_total_gib: float | None,
+    driver: str | None,
+    gpu_note: str | None,
+) -> MachineNow:
+    host = readings.get("host", _NO_READINGS)
+    cards = {f"gpu{gpu.index}": gpu for gpu in gpus}
+    gpu_sources = [source for source in readings if source.startswith("gpu") and "/" not in source]
+    return MachineNow(
+        cpu_percent=host.get("host_cpu_percent"),
+        cores=cores,
+        memory_gib=host.get("host_memory_gib"),
+        memory_total_gib=memory_total_gib,
+        gpus=tuple(
+            _build_gpu_state(source, readings.get(source, _NO_READINGS), cards.get(source))
+            for source in dict.fromkeys((*cards, *sorted(gpu_sources)))
+        ),
+        driver=driver,
+        gpu_note=gpu_note,
+    )
+
+
+def _build_gpu_state(source: str, readings: Readings, card: Gpu | None) -> GpuState:
+    power_w, reasons = readings.get("gpu_power_w"), readings.get("gpu_throttle_reasons")
+    return GpuState(
+        source=source,
+        name="AMD GPU" if card is None else card.name,
+        utilisation_percent=readings.get("gpu_utilisation_percent"),
+        memory_gib=readings.get("gpu_memory_gib"),
+        memory_total_gib=None if card is None else card.memory_gib,
+        power_w=readings.get("gpu_power_average_w") if power_w is None else power_w,
+        power_limit_w=None if card is None else card.power_limit_w,
+        temperature_c=readings.get("gpu_temperature_c"),
+        clock_mhz=readings.get("gpu_sm_clock_mhz"),
+        clock_most_mhz=None if card is None else card.max_sm_clock_mhz,
+        throttled_by=None if reasons is None else list_throttle_reasons(reasons),
+    )

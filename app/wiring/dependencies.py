@@ -1,0 +1,69 @@
+"""Real dependencies of a session."""
+
+from __future__ import annotations
+
+import datetime
+import time
+from collections.abc import Callable
+from functools import partial
+
+from app.analysis.generator_checks import MachineLimits
+from app.inference.process import VariantProcess
+from app.profiles.profile import EndpointProfile, LocustProfile, OipProfile
+from app.session.dependencies import SessionDependencies
+from app.storage.calibrations import load_calibration, load_selftest, store_calibration
+from app.storage.run_directory import RunWriter
+from app.telemetry.clock import read_clock
+from app.telemetry.host import count_local_ports
+from app.telemetry.metrics_page import read_metrics
+from app.telemetry.processes import read_core_use
+from app.wiring.endpoint import require_permission
+from app.wiring.machine import build_sampler, inspect_for_run
+from app.wiring.reference_server import NullServerProcess, find_mock_protocol, start_scripted
+from app.wiring.server_process import ServerProcess, start_embedded_endpoint
+from loadgen.machine import max_descriptor_limit
+from loadgen.process import LoadProcess
+from loadgen.records import Gather, Joining
+
+
+def build_dependencies(profile: EndpointProfile, store: RunWriter, gather: Gather | None) -> SessionDependencies:
+    """Build the dependencies of a session. Starts nothing: the session starts each one when needed.
+
+    `gather` configures the workers if several send the load.
+    """
+    serves = isinstance(profile, OipProfile) and profile.target.serve is not None
+    protocol = find_mock_protocol(profile)
+    return SessionDependencies(
+        inspect_machine=partial(inspect_for_run, store.directory),
+        start_load=_start_locust if isinstance(profile, LocustProfile) else partial(_start_workers, gather),
+        start_null_server=NullServerProcess,
+        start_endpoint=(lambda: start_embedded_endpoint(profile)) if serves else None,
+        start_standalone_model=(lambda job: VariantProcess("the model", job)) if serves else None,
+        telemetry=build_sampler(profile),
+        store=store,
+        load_calibration=load_calibration,
+        store_calibration=store_calibration,
+        read_clock=read_clock,
+        read_core_use=read_core_use,
+        now_ns=time.perf_counter_ns,
+        wall_now=wall_now,
+        start_scripted=None if protocol is None else (lambda: start_scripted(protocol)),
+        start_server=ServerProcess,
+        read_metrics=read_metrics,
+        load_selftest=load_selftest,
+        local_limits=MachineLimits(max_descriptor_limit(), count_local_ports()),
+        require_permission=(lambda _: None) if profile.target.permitted else require_permission,
+    )
+
+
+def wall_now() -> datetime.datetime:
+    """Return the current time in UTC."""
+    return datetime.datetime.now(datetime.UTC)
+
+
+def _start_workers(gather: Gather | None, on_joining: Callable[[Joining], None]) -> LoadProcess:
+    return LoadProcess(gather=gather, on_joining=on_joining)
+
+
+def _start_locust(_: Callable[[Joining], None]) -> LoadProcess:
+    return LoadProcess("loadgen.locustfile")

@@ -1,0 +1,135 @@
+"""Load workers that this machine lends to a master on another machine."""
+
+from __future__ import annotations
+
+import contextlib
+import queue
+import subprocess
+import threading
+from collections.abc import Callable, Sequence
+from typing import IO, BinaryIO, cast
+
+from app.errors import MeasurementError, UnavailableError
+from loadgen.child import StderrTail, describe_exit, start_module, terminate_within
+from loadgen.frames import encode_message_frame, read_report
+from loadgen.records import EXIT_MASTER_LOST, EXIT_NO_MASTER, EXIT_SENT_AWAY, Join, Ready
+
+_EXIT_LIMIT_S = 1.0
+_POLL_S = 0.2
+_TOKEN_HINT = "Is the run waiting there for workers, and do both sides have the same token?"
+
+
+class _Worker:
+    """A lent worker process. Calls `on_change` when it has joined and when it has exited."""
+
+    def __init__(self, join: Join, on_change: Callable[[], None]) -> None:
+        self._process = start_module("loadgen.worker", "--join", stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        self._stdin = cast(IO[bytes], self._process.stdin)
+        self._on_change = on_change
+        self._last_words = StderrTail(cast(IO[bytes], self._process.stderr))
+        self.has_joined = False
+        self._listener = threading.Thread(target=self._listen, name="joined-worker", daemon=True)
+        self._listener.start()
+        with contextlib.suppress(OSError):  # It has already exited, which the listener reports.
+            self._stdin.write(encode_message_frame(join))
+            self._stdin.flush()
+
+    @property
+    def code(self) -> int | None:
+        """Exit code of the worker; `None` while it runs."""
+        return self._process.poll()
+
+    @property
+    def last_words(self) -> str | None:
+        self._last_words.wait(_EXIT_LIMIT_S)
+        return self._last_words.text
+
+    def close_input(self) -> None:
+        """Close the worker's standard input, at which it exits immediately."""
+        with contextlib.suppress(OSError):
+            self._stdin.close()
+
+    def end(self) -> None:
+        self.close_input()
+        terminate_within(_EXIT_LIMIT_S, self._process)
+        self._listener.join()
+        self._last_words.wait()
+        for pipe in (self._process.stdout, self._process.stderr):
+            cast(IO[bytes], pipe).close()
+
+    def _listen(self) -> None:
+        stdout = cast(BinaryIO, self._process.stdout)
+        while (report := read_report(stdout)) is not None:
+            if isinstance(report, Ready):
+                self.has_joined = True
+                self._on_change()
+        self._process.wait()
+        self._on_change()
+
+
+class LentWorkers:
+    """Workers lent to a master. The constructor starts them, and leaving the context ends them."""
+
+    def __init__(self, join: Join, count: int, should_continue: Callable[[], bool] = lambda: True) -> None:
+        """`should_continue` is polled several times per second."""
+        self._is_wanted = should_continue
+        self._changes: queue.SimpleQueue[None] = queue.SimpleQueue()
+        self._workers = [_Worker(join, lambda: self._changes.put(None)) for _ in range(count)]
+
+    def __enter__(self) -> LentWorkers:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for worker in self._workers:
+            worker.close_input()
+        for worker in self._workers:
+            worker.end()
+
+    def wait(self, on_joined: Callable[[int], None]) -> None:
+        """Wait until all workers have exited because the run ended, or until they are no longer wanted.
+
+        `on_joined` is called once with the number of workers that joined: a master accepts no more than it waits for.
+
+        Raises UnavailableError if no master accepts a worker, and InstrumentError if the run continued without one that
+        had joined.
+        """
+        has_reported = False
+        while self._is_wanted():
+            joined = [worker for worker in self._workers if worker.has_joined]
+            running = [worker for worker in self._workers if worker.code is None]
+            if not has_reported and joined and all(worker.has_joined for worker in running):
+                has_reported = True
+                on_joined(len(joined))
+            if not joined:
+                self._require_master()
+            if not running:
+                _require_clean_exit(joined)
+                return
+            with contextlib.suppress(queue.Empty):
+                self._changes.get(timeout=_POLL_S)
+
+    def _require_master(self) -> None:
+        """Raise if no master was found. If one worker finds none, the others need not keep looking."""
+        codes = [worker.code for worker in self._workers]
+        if EXIT_NO_MASTER in codes:
+            message = self._workers[codes.index(EXIT_NO_MASTER)].last_words
+            raise UnavailableError(message or "no master was found", hint=_TOKEN_HINT)
+        _require_clean_exit([worker for worker in self._workers if worker.code != EXIT_SENT_AWAY])
+        if EXIT_SENT_AWAY in codes and None not in codes:
+            message = self._workers[codes.index(EXIT_SENT_AWAY)].last_words
+            raise UnavailableError("the master took no worker of this machine", hint=message)
+        if None not in codes:
+            raise UnavailableError("the run ended before any worker of this machine had joined")
+
+
+def _require_clean_exit(workers: Sequence[_Worker]) -> None:
+    for worker in workers:
+        if worker.code == EXIT_MASTER_LOST:
+            hint = "The network between them may have failed, or the run was ended by force."
+            raise MeasurementError(worker.last_words or "the master is gone", hint=hint)
+        if worker.code == EXIT_SENT_AWAY:
+            raise MeasurementError("the run went on without a load worker of this machine", hint=worker.last_words)
+        if worker.code:
+            raise MeasurementError(
+                f"a load worker of this machine {describe_exit(worker.code)}", hint=worker.last_words
+            )

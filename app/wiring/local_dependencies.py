@@ -1,0 +1,190 @@
+"""Real dependencies of a local session."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import platform
+import time
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from app.analysis.local.roofline import Arithmetic, card_peaks
+from app.errors import SizewiseError
+from app.inference.datasets.labeled import load_labeled_rows, select_calibration_rows
+from app.inference.inspection.client import inspect_model
+from app.inference.job import VariantJob
+from app.inference.peaks import measure_peaks
+from app.inference.precision.conversion import convert_precision, default_cache
+from app.inference.process import VariantProcess
+from app.inference.providers import NVIDIA
+from app.inference.rows import Feeds
+from app.inference.tensor_spec import TensorSpec
+from app.profiles.local import LocalProfile
+from app.profiles.pricing.catalog import load_catalog
+from app.records.local import Peaks, Precision
+from app.records.model import BatchCost, ModelFacts, ModelValue, ShapeOverrides
+from app.records.result import Environment
+from app.session.local.spec import DataSpec, LocalDependencies, PreparedModel, VariantSpec
+from app.session.machine import find_gpus
+from app.storage.calibrations import load_selftest
+from app.storage.run_directory import RunWriter
+from app.telemetry.clock import read_clock
+from app.telemetry.environment import runtime_packages
+from app.telemetry.gpu import gpu_memory_used_gib
+from app.telemetry.gpu_description import foreign_processes
+from app.wiring.dependencies import wall_now
+from app.wiring.inspecting import find_catalog_gpu
+from app.wiring.machine import build_sampler, inspect_for_run
+
+_CONVERSION_LIMIT_S = 1800.0
+_ARITHMETIC: dict[Precision, Arithmetic] = {
+    "as-is": "fp32",
+    "fp16": "fp16",
+    "int8-dynamic": "int8",
+    "int8-static": "int8",
+}
+_CACHING_PROVIDERS = ("cpu", "cuda", "tensorrt")
+"""Providers that can build a session from a cached file: an optimized model or an engine."""
+
+
+def build_local_dependencies(profile: LocalProfile, store: RunWriter) -> LocalDependencies:
+    """Build the dependencies of a local session. Starts nothing: the session starts each one when needed."""
+    return LocalDependencies(
+        inspect_machine=partial(inspect_for_run, store.directory),
+        prepare_model=prepare_model,
+        start_variant=_start_variant,
+        compute_cost=compute_cost,
+        find_peaks=_PeakCache().of,
+        find_foreign_processes=foreign_processes,
+        read_gpu_memory_gib=gpu_memory_used_gib,
+        telemetry=build_sampler(profile),
+        store=store,
+        read_clock=read_clock,
+        now_ns=time.perf_counter_ns,
+        wall_now=wall_now,
+        pause=time.sleep,
+        load_selftest=load_selftest,
+    )
+
+
+def prepare_model(variant_spec: VariantSpec, data: DataSpec) -> PreparedModel:
+    """Check the model file and convert it to the requested precision.
+
+    Raises UsageError for a file that a careful runtime would not open, before a runtime opens it; UsageError or
+    InstrumentError if it cannot be converted."""
+    path = Path(variant_spec.model)
+    _inspect(variant_spec.model, tuple(sorted(variant_spec.settings.axes.items())))
+    calibration = _calibration(path, data) if variant_spec.precision == "int8-static" else None
+    converted = convert_precision(
+        path, variant_spec.precision, calibration, cache=default_cache(), timeout_s=_CONVERSION_LIMIT_S
+    )
+    return PreparedModel(
+        path=str(converted.path),
+        sha256=converted.sha256,
+        size_bytes=converted.path.stat().st_size,
+        cached_model_path=_cache_path(variant_spec, converted.sha256),
+        notes=converted.notes,
+    )
+
+
+def compute_cost(path: str, batch: int, axes: dict[str, int]) -> BatchCost | None:
+    """Return the cost of an inference at a batch size; `None` if it is unknown.
+
+    Batch sizes that were not inspected are taken from the line through those that were."""
+    try:
+        facts = _inspect(path, tuple(sorted(axes.items())))
+    except SizewiseError:  # The original model could be inspected, but not the converted one.
+        return None
+    if facts.unknown_nodes:
+        return None
+    exact = next((cost for cost in facts.costs if cost.batch == batch), None)
+    if exact is not None or not facts.costs:
+        return exact
+    flops, moved, memory = facts.flops_growth, facts.moved_growth, facts.memory_growth
+    if flops is None or moved is None or memory is None or len(facts.costs) < 2:
+        return None
+    first, second = facts.costs[:2]
+    least_per_row = (second.least_bytes - first.least_bytes) // (second.batch - first.batch)
+    moved_bytes = moved.fixed + moved.per_row * batch
+    all_flops = flops.fixed + flops.per_row * batch
+    return BatchCost(
+        batch=batch,
+        flops=all_flops,
+        moved_bytes=moved_bytes,
+        least_bytes=first.least_bytes + least_per_row * (batch - first.batch),
+        memory_bytes=memory.fixed + memory.per_row * batch,
+        flops_per_byte=all_flops / moved_bytes if moved_bytes else None,
+    )
+
+
+@functools.lru_cache(maxsize=64)
+def _inspect(path: str, axes: tuple[tuple[str, int], ...]) -> ModelFacts:
+    return inspect_model(Path(path), ShapeOverrides(axes=dict(axes)))
+
+
+def _start_variant(name: str, job: VariantJob, environment: tuple[tuple[str, str], ...]) -> VariantProcess:
+    return VariantProcess(name, job, environment=dict(environment))
+
+
+def _calibration(model: Path, data: DataSpec) -> Feeds:
+    """Return calibration rows, spread evenly over the data set. Raises UsageError if the data does not fit the
+    model."""
+    source = data.calibration or data.rows
+    assert source is not None
+    inputs = tuple(_tensor_spec(value) for value in inspect_model(model, ShapeOverrides()).inputs)
+    rows = load_labeled_rows(Path(source), inputs, data.label)
+    chosen = [rows.batch(int(index), 1) for index in select_calibration_rows(len(rows), data.calibration_rows)]
+    return {name: np.concatenate([feeds[name] for feeds in chosen]) for name in chosen[0]}
+
+
+def _tensor_spec(value: ModelValue) -> TensorSpec:
+    shape = tuple(axis if isinstance(axis, int) else -1 for axis in value.shape or ())
+    return TensorSpec(value.name, value.dtype, shape)
+
+
+def _cache_path(order: VariantSpec, sha256: str) -> str | None:
+    """Return the cache path of the optimized model or the folder of its engines; `None` without a cache.
+
+    The name is a hash of everything that the content depends on."""
+    if order.variant.provider not in _CACHING_PROVIDERS:
+        return None
+    versions = [f"{name} {version}" for name, version in runtime_packages()]
+    key_parts = (
+        sha256,
+        order.variant.provider,
+        platform.node(),
+        platform.machine(),
+        *versions,
+        *map(str, (*order.environment, *sorted(order.settings.axes.items()))),
+    )
+    key = hashlib.sha256("\n".join(key_parts).encode()).hexdigest()[:32]
+    folder = default_cache().parent / "optimised"
+    folder.mkdir(parents=True, exist_ok=True)
+    return str(folder / key if order.variant.provider == "tensorrt" else folder / f"{key}.onnx")
+
+
+class _PeakCache:
+    """Peak rates of the processors here, measured on first use for each number of threads and size of weights."""
+
+    def __init__(self) -> None:
+        self._measured: dict[tuple[int, int], dict[str, Peaks]] = {}
+
+    def of(self, order: VariantSpec, environment: Environment, weight_bytes: int) -> Peaks | None:
+        """Return the peak rates for a variant; `None` for providers whose processor is unknown."""
+        kind = _ARITHMETIC[order.precision]
+        if order.variant.provider in NVIDIA:
+            first = next(iter(find_gpus(order.variant, environment.gpus)), None)
+            card = None if first is None else find_catalog_gpu(first.name, load_catalog().accelerators.values())
+            return None if card is None else card_peaks(card, kind)
+        if order.variant.provider != "cpu":
+            return None
+        key = (order.settings.threads, weight_bytes)
+        if key not in self._measured:
+            try:
+                self._measured[key] = measure_peaks(*key)
+            except SizewiseError:  # The roofline is then left out.
+                self._measured[key] = {}
+        return self._measured[key].get("fp32" if kind == "fp16" else kind)  # The CPU computes fp16 as fp32.

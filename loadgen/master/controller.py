@@ -1,0 +1,203 @@
+"""The logic of a master: handles commands from the engine and messages from workers, and sends commands and reports.
+
+Everything here runs on the hub, and nothing blocks.
+"""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from collections.abc import Callable
+
+from loadgen.master.gathering import JoinCriteria
+from loadgen.master.merging import PreflightRound, name_host_in_failure
+from loadgen.master.registration import WorkerChannel, WorkerRegistration, decode_untrusted_report
+from loadgen.master.stage import DistributedStage, StageListener
+from loadgen.master.worker_pool import RemoteWorker, WorkerPool
+from loadgen.records import (
+    ChangeRate,
+    Command,
+    Configure,
+    ExtendStage,
+    Failed,
+    Hello,
+    Pong,
+    Preflight,
+    PreflightDone,
+    Progress,
+    Quit,
+    Report,
+    RunStage,
+    StageEnded,
+    StagePlan,
+    StagePrepared,
+    StageStarted,
+    StopStage,
+)
+
+
+class MasterController:
+    """Controls the workers of a master. `on_failed` is called when the master cannot continue, possibly more than
+    once."""
+
+    def __init__(
+        self,
+        gathering: JoinCriteria,
+        channel: WorkerChannel,
+        listener: StageListener,
+        on_failed: Callable[[Failed], None],
+        now_ns: Callable[[], int],
+    ) -> None:
+        self._channel, self._engine, self._on_failed, self._now_ns = channel, listener, on_failed, now_ns
+        self._pool = WorkerPool()
+        self._registration = WorkerRegistration(self._pool, gathering, channel, listener)
+        self._preflight: PreflightRound | None = None
+        self._stage: DistributedStage | None = None
+        self._unreported_losses: list[RemoteWorker] = []
+        """Workers lost since the last stage."""
+
+    def execute(self, command: Command) -> None:
+        match command:
+            case Configure():
+                for member in self._pool.active_workers:
+                    self._send(member, command)
+            case Preflight():
+                self._preflight = PreflightRound(self._pool.group_by_host(self._pool.active_workers), self._send)
+            case RunStage(plan=plan):
+                self._run_stage(plan)
+            case StopStage() | ChangeRate() | ExtendStage():
+                if self._stage is not None:
+                    self._apply_to_stage(self._stage, command)
+            case _:
+                raise RuntimeError(f"a master was told {type(command).__name__}")
+
+    def _apply_to_stage(self, stage: DistributedStage, command: StopStage | ChangeRate | ExtendStage) -> None:
+        match command:
+            case StopStage(drain=drain):
+                stage.stop(drain)
+            case ChangeRate():
+                stage.change_rate(command)
+            case ExtendStage():
+                stage.extend(command)
+
+    def quit_workers(self) -> None:
+        """Tell all workers to quit."""
+        for member in self._pool:
+            self._send(member, Quit())
+
+    def on_message(self, client: str, kind: str, body: bytes) -> None:
+        """Handle a report or rows from any client. Never raises: a client whose message cannot be understood is
+        evicted."""
+        member = self._pool.get(client)
+        try:
+            if member is None:
+                self._registration.on_hello(client, kind, body, self._now_ns())
+            elif member.lost_reason is None:
+                member.last_received_ns = self._now_ns()
+                if kind == "rows":
+                    self._on_rows(member, body)
+                else:
+                    self._on_report(member, decode_untrusted_report(body))
+        except ValueError as error:
+            self.evict(client, str(error))
+        except Exception as error:  # anything else that an untrusted message can cause
+            traceback.print_exc()
+            self.evict(client, f"said something that led to {type(error).__name__}")
+
+    def evict(self, client: str, reason: str) -> None:
+        member = self._pool.get(client)
+        if member is None:
+            self._registration.reject(client, f"{client!r:.80} {reason}")
+        elif member.lost_reason is None:
+            self._evict_worker(member, reason)
+
+    def tick(self) -> None:
+        """Check all workers; call this about twenty times per second."""
+        now_ns = self._now_ns()
+        for member, why in self._pool.find_lost(now_ns):
+            self._evict_worker(member, why)
+        for member in self._pool.active_workers:
+            self._registration.ping_if_due(member, now_ns)
+        failed = self._registration.find_failure(now_ns)
+        if failed is not None:
+            self._on_failed(failed)
+
+    def _run_stage(self, plan: StagePlan) -> None:
+        lost_before, self._unreported_losses = self._unreported_losses, []
+        self._stage = DistributedStage(
+            plan, self._pool.active_workers, lost_before, self._send, self._engine, self._now_ns
+        )
+
+    def _on_report(self, member: RemoteWorker, report: Report) -> None:
+        if isinstance(report, StagePrepared | StageEnded):
+            member.is_sending = isinstance(report, StagePrepared)
+        match report:
+            case Pong():
+                member.on_pong(report, self._now_ns())
+                self._registration.ping_if_due(member, self._now_ns())
+                self._registration.check_complete()
+            case Hello() if report == member.hello:
+                pass  # repeated while the worker was waiting
+            case Failed():
+                self._on_failed_report(member, report)
+            case PreflightDone() if self._preflight is not None:
+                self._preflight.on_result(member, report)
+                self._check_preflight()
+            case StagePrepared() | StageStarted() | Progress() | StageEnded() if self._stage is not None:
+                self._stage.on_report(member, report)
+                self._check_stage()
+            case _:
+                raise ValueError(f"said {type(report).__name__} out of turn")
+
+    def _on_rows(self, member: RemoteWorker, body: bytes) -> None:
+        if self._stage is None:
+            raise ValueError("sent rows out of turn")
+        self._stage.on_rows(member, body)
+
+    def _on_failed_report(self, member: RemoteWorker, failed: Failed) -> None:
+        if failed.error is None and not failed.is_workload_wrong:
+            self._evict_worker(member, f"failed: {failed.message}")
+        elif self._pool.has_several_hosts:
+            self._on_failed(name_host_in_failure(member.hello.host, failed))
+        else:
+            self._on_failed(failed)
+
+    def _check_preflight(self) -> None:
+        result = None if self._preflight is None else self._preflight.result()
+        if result is not None:
+            self._preflight = None
+            self._engine.send(result)
+
+    def _check_stage(self) -> None:
+        if self._stage is not None and self._stage.is_over:
+            self._stage = None
+
+    def _evict_worker(self, member: RemoteWorker, why: str) -> None:
+        member.lost_reason = why
+        sys.stderr.write(f"the load worker at {member} {why}\n")
+        self._send(member, Quit(f"{member} {why}"))
+        self._channel.unregister(member.client)
+        if member.local is not None:
+            member.local.kill()
+        if self._registration.is_open:
+            self._registration.remove(member)
+        else:
+            self._continue_without(member)
+
+    def _continue_without(self, member: RemoteWorker) -> None:
+        if not self._pool.active_workers:
+            self._on_failed(self._all_lost_failure())
+            return
+        if self._stage is None or not self._stage.on_worker_lost(member):
+            self._unreported_losses.append(member)
+        self._check_stage()
+        if self._preflight is not None:
+            self._preflight.on_worker_lost(member)
+            self._check_preflight()
+
+    def _all_lost_failure(self) -> Failed:
+        message = "the load worker is lost" if len(self._pool) == 1 else f"all {len(self._pool)} load workers are lost"
+        return Failed(message, hint=f"{'; '.join(f'{member} {member.lost_reason}' for member in self._pool)}.")
+
+    def _send(self, member: RemoteWorker, command: Command) -> None:
+        self._channel.send(member.client, command)

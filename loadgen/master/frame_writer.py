@@ -1,0 +1,38 @@
+"""Writes a master's reports to the engine on a separate thread, so that the hub never blocks on a pipe that nobody
+reads."""
+
+from __future__ import annotations
+
+import contextlib
+import queue
+import threading
+from typing import BinaryIO
+
+from loadgen.frames import encode_message_frame, wrap_rows_frame
+from loadgen.records import Report
+
+
+class FrameWriterThread:
+    def __init__(self, pipe: BinaryIO) -> None:
+        self._pipe = pipe
+        self._frames: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
+        self._writer = threading.Thread(target=self._write, name="outlet", daemon=True)
+        self._writer.start()
+
+    def send(self, report: Report) -> None:
+        self._frames.put(encode_message_frame(report))
+
+    def send_rows(self, body: bytes) -> None:
+        """Send a serialized record batch."""
+        self._frames.put(wrap_rows_frame(body))
+
+    def close(self, timeout_s: float) -> None:
+        """Finish writing and stop, or give up after `timeout_s` seconds."""
+        self._frames.put(None)
+        self._writer.join(timeout_s)
+
+    def _write(self) -> None:
+        with contextlib.suppress(OSError):  # the engine has exited, which standard input shows too
+            while (frame := self._frames.get()) is not None:
+                self._pipe.write(frame)
+                self._pipe.flush()

@@ -1,0 +1,210 @@
+"""Registration of workers with a master: accepted while workers are gathered, and told to quit otherwise.
+
+Also decodes and validates the reports of workers. They are processes of other machines: nothing is trusted but the
+token.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import sys
+from collections.abc import Callable, Iterable
+from typing import Protocol
+
+import msgspec
+
+from loadgen.frames import decode_report
+from loadgen.master.gathering import JoinCriteria
+from loadgen.master.stage import StageListener
+from loadgen.master.worker_pool import RemoteWorker, WorkerPool
+from loadgen.records import (
+    ERROR_CLASSES,
+    MAX_SAMPLE_CHARS,
+    NOT_STARTED,
+    Command,
+    Failed,
+    FirstError,
+    Hello,
+    Joining,
+    Ping,
+    PreflightDone,
+    Progress,
+    Quit,
+    Ready,
+    Report,
+    StageEnded,
+)
+from loadgen.sanitizing import sanitize_line, sanitize_text
+
+_MAX_REPORT_BYTES = 2**20
+_MAX_NAME_CHARS = 255
+_MAX_NUMBER = 2**58
+"""Maximum absolute value of a number in a report: nine years in nanoseconds. The sum of several dozen of them still
+fits into msgpack's integers."""
+
+
+def decode_untrusted_report(body: bytes) -> Report:
+    """Decode a report and make its texts safe to show. Raises ValueError for a report that no worker sends."""
+    if len(body) > _MAX_REPORT_BYTES:
+        raise ValueError(f"a report of {len(body)} bytes")
+    try:
+        report = decode_report(body)
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise ValueError(f"no report ({type(error).__name__})") from error
+    if isinstance(report, Joining | Ready):
+        raise ValueError(f"said {type(report).__name__} out of turn")
+    if isinstance(report, Hello) and not all(
+        map(_is_name, (report.host, report.clock, report.pacing, report.event_loop))
+    ):
+        raise ValueError("said Hello in no words")
+    if not all(map(_is_plausible, _numbers(msgspec.structs.astuple(report)))):
+        raise ValueError(f"said {type(report).__name__} with an impossible number")
+    if isinstance(report, Failed | PreflightDone) and report.error not in (None, *ERROR_CLASSES):
+        raise ValueError(f"said {type(report).__name__} of an unknown error")
+    if isinstance(report, Progress | StageEnded) and not _has_valid_first_errors(report.first_errors):
+        raise ValueError(f"said {type(report).__name__} with errors that are none")
+    return _sanitize(report)
+
+
+def _sanitize(report: Report) -> Report:
+    match report:
+        case Failed(message=message, hint=hint):
+            hint = None if hint is None else sanitize_text(hint)
+            return msgspec.structs.replace(report, message=sanitize_text(message), hint=hint)
+        case PreflightDone(detail=detail, notes=notes, hosts=hosts, headers=headers):
+            notes, hosts = tuple(map(sanitize_text, notes)), tuple(map(sanitize_text, hosts))
+            headers = tuple((sanitize_text(name), sanitize_text(value)) for name, value in headers)
+            return msgspec.structs.replace(
+                report, detail=sanitize_text(detail), notes=notes, hosts=hosts, headers=headers
+            )
+        case Progress(first_errors=first_errors) | StageEnded(first_errors=first_errors) if first_errors:
+            lines = tuple(
+                msgspec.structs.replace(error, text=sanitize_line(error.text, MAX_SAMPLE_CHARS))
+                for error in first_errors
+            )
+            return msgspec.structs.replace(report, first_errors=lines)
+        case _:  # no other report has texts
+            return report
+
+
+def _has_valid_first_errors(first_errors: tuple[FirstError, ...]) -> bool:
+    """Return True if there is at most one error of each class and all classes are known."""
+    classes = {error.error for error in first_errors}
+    return len(classes) == len(first_errors) and classes <= {*ERROR_CLASSES, NOT_STARTED}
+
+
+def _is_name(text: str) -> bool:
+    return 0 < len(text) <= _MAX_NAME_CHARS and text.isprintable()
+
+
+def _is_plausible(number: float) -> bool:
+    return math.isfinite(number) and abs(number) <= _MAX_NUMBER
+
+
+def _numbers(values: Iterable[object]) -> Iterable[float]:
+    for value in values:
+        if isinstance(value, int | float):
+            yield value
+        elif isinstance(value, tuple):
+            yield from _numbers(value)
+        elif isinstance(value, msgspec.Struct):
+            yield from _numbers(msgspec.structs.astuple(value))
+
+
+_MAX_REFUSALS = 20
+"""Maximum number of logged refusals, so that a client that keeps trying cannot fill the log."""
+
+
+class WorkerChannel(Protocol):
+    """Sends commands to workers, and registers workers with Locust. Nothing here blocks.
+
+    `begin` makes Locust start its users on the enlisted workers, and then calls `then`.
+    """
+
+    def send(self, client: str, command: Command) -> None: ...
+
+    def register(self, client: str) -> None: ...
+
+    def unregister(self, client: str) -> None: ...
+
+    def start_users(self, then: Callable[[], None]) -> None: ...
+
+
+class WorkerRegistration:
+    def __init__(
+        self, pool: WorkerPool, gathering: JoinCriteria, channel: WorkerChannel, engine: StageListener
+    ) -> None:
+        self._pool, self._gathering, self._channel, self._engine = pool, gathering, channel, engine
+        self.is_open = True
+        self._reported_joined = -1
+        self._refusals: list[str] = []
+        self._report_joining()
+
+    def on_hello(self, client: str, kind: str, body: bytes, now_ns: int) -> None:
+        """Handle a message of a client that is not in the pool. Raises ValueError for anything but a Hello."""
+        hello = decode_untrusted_report(body) if kind == "report" else None
+        if not isinstance(hello, Hello):
+            raise ValueError("said something before Hello")
+        if not self.is_open:
+            self.reject(client, f"the worker at {hello.host} (process {hello.pid}) came when all were there")
+            return
+        member = self._gathering.admit(client, hello, self._pool, now_ns)
+        if isinstance(member, str):
+            self.reject(client, member)
+            return
+        self._pool.add(member)
+        self._channel.register(client)
+        self.ping_if_due(member, now_ns)
+        self.check_complete()
+
+    def reject(self, client: str, reason: str) -> None:
+        self._channel.send(client, Quit(reason))
+        if len(self._refusals) < _MAX_REFUSALS:
+            self._refusals.append(reason)
+            sys.stderr.write(f"{reason}\n")
+
+    def ping_if_due(self, member: RemoteWorker, now_ns: int) -> None:
+        """Send a ping if one is due."""
+        if member.start_ping_if_due(now_ns):
+            self._channel.send(member.client, Ping(now_ns))
+
+    def check_complete(self) -> None:
+        """Check whether all workers have joined by now, and start them if so."""
+        if not self.is_open:
+            return
+        self._report_joining()
+        if self._gathering.is_complete(self._pool):
+            self.is_open = False
+            self._pool.assign_indices()
+            self._channel.start_users(self._report_ready)
+
+    def remove(self, member: RemoteWorker) -> None:
+        """Remove a worker, so that another one may join instead."""
+        self._pool.remove(member)
+        self._report_joining()
+
+    def find_failure(self, now_ns: int) -> Failed | None:
+        """Return why the workers will never be complete, including the refused workers, or None."""
+        failed = self._gathering.find_failure(self._pool, now_ns) if self.is_open else None
+        if failed is None or not self._refusals:
+            return failed
+        hints = [failed.hint] if failed.hint else []
+        return msgspec.structs.replace(failed, hint="\n".join([*hints, *self._refusals]))
+
+    def _report_joining(self) -> None:
+        count = self._pool.joined_count
+        if self._gathering.has_remote and count != self._reported_joined:
+            self._reported_joined = count
+            self._engine.send(Joining(self._gathering.address, count, self._gathering.expected))
+
+    def _report_ready(self) -> None:
+        hellos = [member.hello for member in self._pool]
+        self._engine.send(
+            Ready(
+                pid=os.getpid(),
+                pacing=", ".join(sorted({hello.pacing for hello in hellos})),
+                event_loop=", ".join(sorted({hello.event_loop for hello in hellos})),
+                workers=tuple(member.load_worker for member in self._pool),
+            )
+        )

@@ -1,0 +1,290 @@
+"""Mock protocols of the scripted server: which one responds to a request, and what it returns.
+
+A scripted model returns zeros of the right type and shape, by the Open Inference Protocol over HTTP or by TensorFlow
+Serving's REST API.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from functools import lru_cache
+from math import prod
+from typing import Any, assert_never
+from urllib.parse import quote
+
+import msgspec
+
+from loadgen.decoding import json_decoder
+from loadgen.payloads.tensors import DTYPES, TensorInput
+from loadgen.reference.openai_mock import openai_handler
+from loadgen.reference.playback import ResponseScript
+from loadgen.reference.requests import Request, RequestHandler, error_response, json_response
+from loadgen.reference.script import (
+    FifoService,
+    HttpMock,
+    MockProtocol,
+    OipMock,
+    OpenAiMock,
+    TfServingMock,
+    TorchServeMock,
+)
+
+MAX_ROWS = 65_536
+
+
+def output_shape(spec: TensorInput, rows: int) -> list[int]:
+    if not spec.shape:
+        return []
+    return [rows if spec.shape[0] < 0 else spec.shape[0], *(1 if size < 0 else size for size in spec.shape[1:])]
+
+
+def zero_value(spec: TensorInput) -> str | float | bool:
+    if spec.datatype == "BYTES":
+        return ""
+    if spec.datatype == "BOOL":
+        return False
+    return 0.0 if spec.datatype.startswith("FP") else 0
+
+
+def nested_list(value: object, shape: Sequence[int]) -> Any:
+    for size in reversed(shape):
+        value = [value] * size
+    return value
+
+
+def check_datatypes(specs: Sequence[TensorInput]) -> None:
+    """Raise ValueError if a datatype does not exist."""
+    unknown = [spec.datatype for spec in specs if spec.datatype not in DTYPES and spec.datatype != "BYTES"]
+    if unknown:
+        raise ValueError(f"no datatype is called {unknown[0]}: they are {', '.join([*DTYPES, 'BYTES'])}")
+
+
+_HEAD_SIZE = re.compile(rb"\r\ninference-header-content-length: *(\d+)", re.IGNORECASE)
+
+
+class _Parameters(msgspec.Struct, frozen=True):
+    binary_data_output: bool = False
+    binary_data_size: int | None = None
+
+
+class _Input(msgspec.Struct, frozen=True):
+    name: str
+    shape: tuple[int, ...]
+    datatype: str
+    parameters: _Parameters = _Parameters()
+
+
+class _OipRequest(msgspec.Struct, frozen=True):
+    inputs: tuple[_Input, ...]
+    parameters: _Parameters = _Parameters()
+
+
+_decode_oip = json_decoder(_OipRequest)
+
+
+def oip_handler(mock: OipMock) -> RequestHandler:
+    """Return the handler of a mock OIP server. Raises ValueError if one of its datatypes does not exist."""
+    check_datatypes([*mock.inputs, *mock.outputs])
+    base = re.compile(f"/v2/models/{re.escape(quote(mock.model, safe=''))}(/versions/[^/]+)?(/ready|/infer)?")
+    model_fields = {"name": mock.model, "versions": ["1"], "platform": "scripted"}
+    metadata = msgspec.json.encode({**model_fields, "inputs": mock.inputs, "outputs": mock.outputs})
+    infer = _infer_handler(mock)
+
+    def handle(request: Request) -> ResponseScript | None:
+        if request.path in ("/v2", "/v2/health/ready", "/v2/health/live"):
+            return json_response(0, b'{"name": "scripted", "version": "1", "extensions": ["binary_tensor_data"]}')
+        match = base.fullmatch(request.path)
+        if match is None:
+            return None
+        if match[2] == "/infer":
+            return infer(request)
+        return json_response(0, b"{}" if match[2] else metadata)
+
+    return handle
+
+
+def _infer_handler(face: OipMock) -> RequestHandler:
+    service = FifoService(face.law)
+
+    @lru_cache(64)
+    def cached_outputs(rows: int, is_binary: bool) -> tuple[bytes, tuple[str, ...]]:
+        return _oip_outputs(face, rows, is_binary)
+
+    def infer(request: Request) -> ResponseScript:
+        match = _HEAD_SIZE.search(request.head)
+        try:
+            inference = _decode_oip(request.body[: int(match[1])] if match else request.body)
+        except msgspec.DecodeError:
+            return error_response(400, "the body cannot be read")
+        problem = _input_error(face.inputs, inference.inputs)
+        if problem is not None:
+            return error_response(400, problem)
+        rows = inference.inputs[0].shape[0] if inference.inputs and inference.inputs[0].shape else 1
+        body, fields = cached_outputs(rows, inference.parameters.binary_data_output)
+        return json_response(sum(service.schedule(request.at_ns, rows=rows)), body, fields=fields)
+
+    return infer
+
+
+def _input_error(specs: Sequence[TensorInput], inputs: Sequence[_Input]) -> str | None:
+    by_name = {input_.name: input_ for input_ in inputs}
+    if by_name.keys() != {spec.name for spec in specs}:
+        return "the inputs are not those of the model"
+    for spec in specs:
+        shape = by_name[spec.name].shape
+        is_fit = len(shape) == len(spec.shape) and all(
+            want in (-1, have) for want, have in zip(spec.shape, shape, strict=True)
+        )
+        if by_name[spec.name].datatype != spec.datatype or not is_fit or not 0 < (shape or (1,))[0] <= MAX_ROWS:
+            return f"{spec.name} has the wrong datatype or shape"
+    return None
+
+
+def _oip_outputs(face: OipMock, rows: int, is_binary: bool) -> tuple[bytes, tuple[str, ...]]:
+    """Return a body and its header fields."""
+    descriptions: list[dict[str, Any]] = []
+    blobs: list[bytes] = []
+    for spec in face.outputs:
+        shape = output_shape(spec, rows)
+        description: dict[str, Any] = {"name": spec.name, "datatype": spec.datatype, "shape": shape}
+        if is_binary:
+            blobs.append(bytes(prod(shape) * (4 if spec.datatype == "BYTES" else DTYPES[spec.datatype].itemsize)))
+            description["parameters"] = {"binary_data_size": len(blobs[-1])}
+        else:
+            description["data"] = [zero_value(spec)] * prod(shape)
+        descriptions.append(description)
+    head = msgspec.json.encode({"model_name": face.model, "model_version": "1", "outputs": descriptions})
+    fields = (f"Inference-Header-Content-Length: {len(head)}",) if is_binary else ()
+    return head + b"".join(blobs), fields
+
+
+class _TfServingRequest(msgspec.Struct, frozen=True):
+    instances: list[msgspec.Raw] | None = None
+    inputs: msgspec.Raw = msgspec.Raw()
+    signature_name: str = "serving_default"
+
+
+_decode_tf_serving = json_decoder(_TfServingRequest)
+
+
+def tf_serving_handler(face: TfServingMock) -> RequestHandler:
+    """Return the handler of a mock TensorFlow Serving server. Raises ValueError if one of its datatypes does not
+    exist."""
+    check_datatypes([*face.inputs, *face.outputs])
+    base = re.compile(f"/v1/models/{re.escape(quote(face.model, safe=''))}(/versions/[^/:]+)?(/metadata|:predict)?")
+    metadata = msgspec.json.encode(_metadata(face))
+    state = b'{"model_version_status": [{"version": "1", "state": "AVAILABLE"}]}'
+    predict = _predict_handler(face)
+
+    def handle(request: Request) -> ResponseScript | None:
+        match = base.fullmatch(request.path)
+        if match is None:
+            return None
+        if match[2] == ":predict":
+            return predict(request)
+        return json_response(0, metadata if match[2] else state)
+
+    return handle
+
+
+def _predict_handler(face: TfServingMock) -> RequestHandler:
+    service = FifoService(face.law)
+
+    @lru_cache(64)
+    def cached_body(rows: int, is_by_row: bool) -> bytes:
+        return msgspec.json.encode(_tf_serving_outputs(face, rows, is_by_row))
+
+    def predict(request: Request) -> ResponseScript:
+        try:
+            prediction = _decode_tf_serving(request.body)
+        except msgspec.DecodeError:
+            return error_response(400, "the body cannot be read")
+        if (prediction.instances is None) == (
+            not memoryview(prediction.inputs)
+        ) or prediction.signature_name != face.signature:
+            return error_response(400, "give instances or inputs, of the model's signature")
+        rows = 1 if prediction.instances is None else len(prediction.instances)
+        if not 0 < rows <= MAX_ROWS:
+            return error_response(400, "so many rows cannot be taken")
+        return json_response(
+            sum(service.schedule(request.at_ns, rows=rows)), cached_body(rows, prediction.instances is not None)
+        )
+
+    return predict
+
+
+def _tf_serving_outputs(face: TfServingMock, rows: int, is_by_row: bool) -> dict[str, Any]:
+    """Return the outputs as JSON fields. A single output has no name."""
+    columns = {spec.name: nested_list(zero_value(spec), [rows, *output_shape(spec, rows)[1:]]) for spec in face.outputs}
+    single = next(iter(columns.values())) if len(columns) == 1 else None
+    if not is_by_row:
+        return {"outputs": columns if single is None else single}
+    if single is None:
+        single = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+    return {"predictions": single}
+
+
+_DTYPES = {"FP16": "DT_HALF", "FP32": "DT_FLOAT", "FP64": "DT_DOUBLE", "BYTES": "DT_STRING"}
+
+
+def _metadata(face: TfServingMock) -> dict[str, Any]:
+    signature = {"inputs": _tensor_infos(face.inputs), "outputs": _tensor_infos(face.outputs)}
+    return {
+        "model_spec": {"name": face.model, "signature_name": "", "version": "1"},
+        "metadata": {"signature_def": {"signature_def": {face.signature: signature}}},
+    }
+
+
+def _tensor_infos(specs: Sequence[TensorInput]) -> dict[str, Any]:
+    return {
+        spec.name: {
+            "dtype": _DTYPES.get(spec.datatype, f"DT_{spec.datatype}"),
+            "tensor_shape": {"dim": [{"size": str(size), "name": ""} for size in spec.shape], "unknown_rank": False},
+        }
+        for spec in specs
+    }
+
+
+def build_handler(face: MockProtocol) -> RequestHandler:
+    """Return the handler of a mock protocol. Raises ValueError if its settings are invalid."""
+    match face:
+        case HttpMock():
+            return _http_answer(face)
+        case OpenAiMock():
+            return openai_handler(face)
+        case OipMock():
+            return oip_handler(face)
+        case TfServingMock():
+            return tf_serving_handler(face)
+        case TorchServeMock():
+            return _torchserve_answer(face)
+        case _:
+            assert_never(face)
+
+
+def _http_answer(face: HttpMock) -> RequestHandler:
+    service, body = FifoService(face.law), msgspec.json.encode(face.answer)
+
+    def handle(request: Request) -> ResponseScript | None:
+        return _serve_json(service, request, body) if face.path in (None, request.path) else None
+
+    return handle
+
+
+def _torchserve_answer(face: TorchServeMock) -> RequestHandler:
+    service, body = FifoService(face.law), msgspec.json.encode(face.answer)
+    path = f"/predictions/{quote(face.model, safe='')}"
+
+    def handle(request: Request) -> ResponseScript | None:
+        if request.path == "/ping":
+            return json_response(0, b'{"status": "Healthy"}')
+        if request.path == path or request.path.startswith(f"{path}/"):
+            return _serve_json(service, request, body)
+        return None
+
+    return handle
+
+
+def _serve_json(service: FifoService, request: Request, body: bytes) -> ResponseScript:
+    return json_response(sum(service.schedule(request.at_ns)), body)

@@ -1,0 +1,130 @@
+"""An OpenAI-compatible server as a mock protocol."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from loadgen.decoding import decode_json, json_decoder
+from loadgen.reference.openai_events import SSE, Api, Generation, build_response, openai_stream
+from loadgen.reference.playback import LAST_CHUNK, ResponseScript, encode_chunk, encode_head
+from loadgen.reference.requests import Request, RequestHandler, error_response, json_response
+from loadgen.reference.script import FifoService, OpenAiMock
+
+_STREAM_HEAD = encode_head(200, [*SSE, "Transfer-Encoding: chunked"])
+_NOT_FOUND = "the model does not exist"
+
+
+class _StreamOptions(msgspec.Struct, frozen=True):
+    include_usage: bool = False
+
+
+class _OpenAiRequest(msgspec.Struct, frozen=True):
+    model: str = ""
+    stream: bool = False
+    stream_options: _StreamOptions | None = None
+    max_tokens: int | None = None
+    max_completion_tokens: int | None = None
+    max_output_tokens: int | None = None
+    input: msgspec.Raw = msgspec.Raw(b"null")
+    documents: list[msgspec.Raw] = []
+
+    def tokens(self, default: int) -> int:
+        limits = (self.max_completion_tokens, self.max_output_tokens, self.max_tokens)
+        return next((tokens for tokens in limits if tokens is not None), default)
+
+
+_decode = json_decoder(_OpenAiRequest)
+
+_GENERATING_APIS: dict[str, Api] = {
+    "/v1/chat/completions": "chat",
+    "/v1/completions": "completions",
+    "/v1/responses": "responses",
+}
+
+Handle = Callable[[Request, _OpenAiRequest], ResponseScript]
+
+
+def openai_handler(face: OpenAiMock) -> RequestHandler:
+    service = FifoService(face.law)
+    models = {"object": "list", "data": [{"id": face.model, "object": "model", "created": 0, "owned_by": "sizewise"}]}
+    models_body = msgspec.json.encode(models)
+    handlers: dict[str, Handle] = {
+        "/v1/embeddings": lambda request, body: _embeddings(face, service, request, body),
+        "/v1/rerank": lambda request, body: _rerank(service, request, body),
+    }
+    handlers |= {path: _generator(face, service, api) for path, api in _GENERATING_APIS.items()}
+
+    def handle_request(request: Request) -> ResponseScript | None:
+        if request.path in ("/v1/models", "/health"):
+            return json_response(0, models_body)
+        handle = handlers.get(request.path)
+        if handle is None:
+            return None
+        try:
+            body = _decode(request.body)
+        except msgspec.DecodeError:
+            return error_response(400, "the body cannot be read")
+        return handle(request, body) if body.model == face.model else error_response(404, _NOT_FOUND)
+
+    return handle_request
+
+
+def _generator(face: OpenAiMock, service: FifoService, api: Api) -> Handle:
+    def handle(request: Request, body: _OpenAiRequest) -> ResponseScript:
+        tokens = body.tokens(face.output_tokens)
+        if not 0 < tokens <= _MAX_TOKENS:
+            return error_response(400, "so many tokens cannot be made")
+        generation = Generation(
+            tokens=tokens,
+            api=api,
+            model=face.model,
+            input_tokens=_count_spaces(request.body),
+            usage=api == "responses" or (body.stream_options is not None and body.stream_options.include_usage),
+        )
+        wait_ns, first_ns = service.schedule(request.at_ns, tokens=tokens)
+        if body.stream:
+            return _streamed(generation, wait_ns, first_ns, service.gap_ns)
+        due_ns = wait_ns + first_ns + (tokens - 1) * service.gap_ns
+        return json_response(due_ns, msgspec.json.encode(build_response(generation)))
+
+    return handle
+
+
+_MAX_TOKENS = 1_000_000
+
+
+def _count_spaces(body: bytes) -> int:
+    """Return the number of input tokens that the server reports: the number of spaces in the request, at least one."""
+    return max(1, body.count(b" "))
+
+
+def _streamed(generation: Generation, wait_ns: int, first_ns: int, gap_ns: int) -> ResponseScript:
+    """Return the streamed response. The head, and the role if there is one, are sent when processing begins."""
+    pieces = openai_stream(generation, first_ns / 1e9, gap_ns / 1e9)
+    offsets = [wait_ns, *(wait_ns + round(at_s * 1e9) for at_s, _ in pieces)]
+    data = [_STREAM_HEAD, *(encode_chunk(event) for _, event in pieces)]
+    data[-1] += LAST_CHUNK
+    return ResponseScript(offsets, data)
+
+
+def _embeddings(face: OpenAiMock, service: FifoService, request: Request, body: _OpenAiRequest) -> ResponseScript:
+    inputs: Any = decode_json(body.input)
+    texts = len(inputs) if isinstance(inputs, list) and inputs and not isinstance(inputs[0], int) else 1
+    vector = [0.5] * face.embedding_size
+    response = {
+        "object": "list",
+        "data": [{"object": "embedding", "index": index, "embedding": vector} for index in range(texts)],
+        "model": face.model,
+        "usage": {"prompt_tokens": _count_spaces(request.body), "total_tokens": _count_spaces(request.body)},
+    }
+    return json_response(sum(service.schedule(request.at_ns, rows=texts)), msgspec.json.encode(response))
+
+
+def _rerank(service: FifoService, request: Request, body: _OpenAiRequest) -> ResponseScript:
+    count = len(body.documents)
+    results = [{"index": index, "relevance_score": 1 - index / (count + 1)} for index in range(count)]
+    response = {"id": "scripted-1", "results": results, "usage": {"total_tokens": _count_spaces(request.body)}}
+    return json_response(sum(service.schedule(request.at_ns, rows=count)), msgspec.json.encode(response))

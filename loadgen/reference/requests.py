@@ -1,0 +1,39 @@
+"""Parsed requests to the scripted server, and its JSON responses."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import msgspec
+
+from loadgen.reference.playback import ResponseScript, encode_head
+
+
+class Request(NamedTuple):
+    """A request. `head` ends before the empty line; `path` is without the query, as received."""
+
+    method: str
+    path: str
+    head: bytes
+    body: bytes
+    at_ns: int
+
+
+RequestHandler = Callable[[Request], ResponseScript | None]
+"""Function that returns the response to a request, or None if the request is for another mock protocol."""
+
+
+def parse_request(data: bytes, at_ns: int) -> Request:
+    head, _, body = data.partition(b"\r\n\r\n")
+    method, target = (*head.partition(b"\r\n")[0].decode("latin-1").split(" "), "", "")[:2]
+    return Request(method, target.partition("?")[0], head, body, at_ns)
+
+
+def json_response(due_ns: int, body: bytes, status: int = 200, fields: tuple[str, ...] = ()) -> ResponseScript:
+    lines = ["Content-Type: application/json", f"Content-Length: {len(body)}", *fields]
+    return ResponseScript([due_ns], [encode_head(status, lines) + body])
+
+
+def error_response(status: int, message: str) -> ResponseScript:
+    return json_response(0, msgspec.json.encode({"error": message}), status)

@@ -1,0 +1,171 @@
+"""A gRPC connection and the calls on it. Messages are sent and received as bytes."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Coroutine
+from time import perf_counter_ns
+from typing import Any, NamedTuple, Protocol
+
+# Imported first, because it silences gRPC's log before gRPC is loaded.
+from loadgen.transport.grpc_channel import Metadata, Options  # isort: skip
+
+import grpc
+import grpc.aio
+
+from loadgen.records import Timeouts
+from loadgen.transport.exchange import Exchange
+from loadgen.transport.grpc_status import SUCCESS, CallEnd, classify_end
+from loadgen.transport.responses import MAX_RESPONSE_BYTES
+
+
+class GrpcServer(NamedTuple):
+    """Settings that all calls to one server share."""
+
+    loop: asyncio.AbstractEventLoop
+    target: str
+    options: Options
+    credentials: grpc.ChannelCredentials | None
+    timeouts: Timeouts
+
+
+_RAW_BYTES = None
+"""Serializer that leaves messages as bytes in both directions."""
+
+OnEnd = Callable[[CallEnd, int, bytes], None]
+"""Callback on the event loop's thread with the end of a call, its time in ns, and the response message."""
+
+
+class PooledChannel(Protocol):
+    """A channel in a pool. `in_flight` and `is_used` belong to the pool."""
+
+    in_flight: int
+    is_used: bool
+
+    def start(self, exchange: Exchange, method: str, metadata: Metadata, on_end: OnEnd, /) -> Callable[[], object]:
+        """Send the request now; the returned function cancels it."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class UnaryChannel:
+    """A channel for unary calls. The end is timestamped on gRPC's own thread, so that a busy event loop does not delay
+    it."""
+
+    def __init__(self, peer: GrpcServer) -> None:
+        self._peer = peer
+        target, options, credentials = peer.target, peer.options, peer.credentials
+        self._channel = (
+            grpc.insecure_channel(target, options)
+            if credentials is None
+            else grpc.secure_channel(target, credentials, options)
+        )
+        self._calls: dict[str, grpc.UnaryUnaryMultiCallable[bytes, bytes]] = {}
+        self.in_flight = 0
+        self.is_used = False
+
+    def start(self, exchange: Exchange, method: str, metadata: Metadata, on_end: OnEnd) -> Callable[[], object]:
+        call = self._calls.get(method)
+        if call is None:
+            call = self._calls[method] = self._channel.unary_unary(method, _RAW_BYTES, _RAW_BYTES)
+        loop = self._peer.loop
+
+        def stamp(_: object) -> None:
+            end_ns = perf_counter_ns()
+            with contextlib.suppress(RuntimeError):  # the event loop is closed, so nobody waits for the call
+                loop.call_soon_threadsafe(_finish_call, future, end_ns, on_end)
+
+        exchange.sent_ns = perf_counter_ns()
+        future = call.future(exchange.request, timeout=self._peer.timeouts.total_s, metadata=metadata)
+        future.add_done_callback(stamp)
+        return future.cancel
+
+    def close(self) -> None:
+        self._channel.close()
+
+
+def _finish_call(done: grpc.CallFuture[bytes], end_ns: int, on_end: OnEnd) -> None:
+    code = done.code()
+    if code is grpc.StatusCode.OK:
+        on_end(SUCCESS, end_ns, done.result())
+    else:
+        on_end(classify_end(code, done.details(), False), end_ns, b"")
+
+
+class StreamChannel:
+    """A channel for calls with one request message and any number of response messages.
+
+    Each response message is timestamped when the event loop receives it, and fed to the exchange's reader; without a
+    reader, the messages are the body.
+    """
+
+    def __init__(self, peer: GrpcServer) -> None:
+        self._peer = peer
+        target, options, credentials = peer.target, peer.options, peer.credentials
+        self._channel = (
+            grpc.aio.insecure_channel(target, options)
+            if credentials is None
+            else grpc.aio.secure_channel(target, credentials, options)
+        )
+        self._calls: dict[str, grpc.aio.UnaryStreamMultiCallable[bytes, bytes]] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.in_flight = 0
+        self.is_used = False
+
+    def start(self, exchange: Exchange, method: str, metadata: Metadata, on_end: OnEnd) -> Callable[[], object]:
+        start_call = self._calls.get(method)
+        if start_call is None:
+            # A stream of one message and its end is identical to a unary request on the wire.
+            start_call = self._calls[method] = self._channel.unary_stream(method, _RAW_BYTES, _RAW_BYTES)
+        exchange.sent_ns = perf_counter_ns()
+        call = start_call(exchange.request, timeout=self._peer.timeouts.total_s, metadata=metadata)
+        self._start_task(self._read(exchange, call, on_end))
+        return call.cancel
+
+    def close(self) -> None:
+        self._start_task(self._channel.close(None))
+
+    def _start_task(self, work: Coroutine[Any, Any, None]) -> None:
+        task = self._peer.loop.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _read(self, exchange: Exchange, call: grpc.aio.UnaryStreamCall[bytes, bytes], on_end: OnEnd) -> None:
+        messages: list[bytes] = []
+        try:
+            end = await self._read_messages(exchange, call, messages)
+        except TimeoutError:
+            end = CallEnd(None, "timeout", None)
+        except asyncio.CancelledError:
+            if not call.cancelled():  # this task is canceled, not the call
+                raise
+            end = CallEnd(None, "timeout", None)
+        end_ns = perf_counter_ns()
+        call.cancel()
+        on_end(end, end_ns, b"".join(messages))
+
+    async def _read_messages(
+        self, exchange: Exchange, call: grpc.aio.UnaryStreamCall[bytes, bytes], pieces: list[bytes]
+    ) -> CallEnd:
+        reader, idle_s = exchange.reader, self._peer.timeouts.idle_s
+        has_answer = False
+        try:
+            while True:
+                async with asyncio.timeout(idle_s):
+                    message = await call.read()
+                at_ns = perf_counter_ns()
+                if not isinstance(message, bytes):
+                    return SUCCESS
+                has_answer = True
+                exchange.bytes_received += len(message)
+                if reader is None:
+                    pieces.append(message)
+                    error = "bad-payload" if exchange.bytes_received > MAX_RESPONSE_BYTES else None
+                else:
+                    error = reader.feed(message, at_ns)
+                if error is not None:
+                    return CallEnd(SUCCESS.status, error, None)
+        except grpc.aio.AioRpcError as error:
+            return classify_end(error.code(), error.details(), has_answer)

@@ -1,0 +1,58 @@
+"""Creates the HTTP transport that an endpoint requires."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+
+from loadgen.records import Endpoint
+from loadgen.transport.address import Address, UrlError, parse_url
+from loadgen.transport.balance import BalancedPools
+from loadgen.transport.exchange import Transport
+from loadgen.transport.pool import ConnectionPool
+from loadgen.transport.responses import ReceivedBytes
+
+_MAX_SOCKET_PATH_BYTES = 103
+"""Maximum path length in bytes that every system supports; Linux would allow 107."""
+
+
+def new_transport(loop: asyncio.AbstractEventLoop, endpoint: Endpoint) -> Transport:
+    """Create an HTTP/1.1 transport; requests must be built for the first URL. Raises EndpointError.
+
+    Replicas share `max_connections` evenly.
+    """
+    addresses = _addresses(endpoint)
+    if len(addresses) == 1:
+        return ConnectionPool(loop, addresses[0], endpoint)
+    share = max(1, endpoint.max_connections // len(addresses))
+    received = ReceivedBytes()
+    pools: list[ConnectionPool] = []
+    try:
+        for address in addresses:
+            pools.append(  # noqa: PERF401  what was made is closed when a later one cannot be
+                ConnectionPool(
+                    loop, address, endpoint, max_connections=share, built_for=addresses[0], received_bytes=received
+                )
+            )
+    except ValueError:
+        for pool in pools:
+            pool.close()
+        raise
+    return BalancedPools(pools, endpoint.balance)
+
+
+def _addresses(endpoint: Endpoint) -> list[Address]:
+    if not endpoint.urls:
+        raise UrlError("the target has no URL")
+    addresses = [parse_url(url) for url in endpoint.urls]
+    if len({address.path for address in addresses}) > 1:
+        raise UrlError("the URLs of one target must have the same path: they are replicas of one thing")
+    if endpoint.unix_socket is not None:
+        if not hasattr(socket, "AF_UNIX"):
+            raise UrlError("this system has no unix sockets for a target to listen on")
+        if len(addresses) > 1:
+            raise UrlError("a target with a unix socket has one URL")
+        if not 0 < len(os.fsencode(endpoint.unix_socket)) <= _MAX_SOCKET_PATH_BYTES or "\0" in endpoint.unix_socket:
+            raise UrlError(f"the path of the unix socket must have 1 to {_MAX_SOCKET_PATH_BYTES} bytes")
+    return addresses

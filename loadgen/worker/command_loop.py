@@ -1,0 +1,114 @@
+"""A load worker, independent of how it receives its commands."""
+
+from __future__ import annotations
+
+import os
+import queue
+import threading
+import traceback
+from typing import NoReturn
+
+from loadgen.frames import ReportSink
+from loadgen.pacing import HAS_TIMERFD
+from loadgen.protocols.prepared import TargetError, WorkloadError
+from loadgen.records import (
+    ChangeRate,
+    Command,
+    Configure,
+    ExtendStage,
+    Failed,
+    Preflight,
+    Quit,
+    RunStage,
+    StartStage,
+    StopStage,
+)
+from loadgen.transport.exchange import is_local_limit
+from loadgen.worker.rows import preload_imports
+from loadgen.worker.sender import LocustRunner, Sender, run_in_thread
+from loadgen.worker.stage_run import StageRun
+from loadgen.worker.target import SendingTarget
+
+_HINT_LIMIT = "Raise the limit on this machine (`ulimit -n` for open files), or lower the rate or the concurrency."
+
+PACING = "timerfd" if HAS_TIMERFD else "sleep"
+
+
+def build_failure(error: Exception) -> Failed:
+    """Return the report of an error for the engine or the master."""
+    if isinstance(error, WorkloadError):
+        return Failed(message=str(error), hint=error.hint, is_workload_wrong=True)
+    if isinstance(error, TargetError):
+        return Failed(message=str(error), error=error.error)
+    traceback.print_exception(error)
+    if isinstance(error, OSError) and error.errno is not None and is_local_limit(error):
+        return Failed(message=f"the load worker failed: {os.strerror(error.errno)}", hint=_HINT_LIMIT)
+    # not the repr, which for some errors contains the text they refer to
+    return Failed(message=f"the load worker failed: {type(error).__name__}: {error}")
+
+
+class Worker:
+    """Executes commands. `hear` belongs to the thread that reads commands, and `work` to Locust's thread."""
+
+    def __init__(self, sender: Sender, locust_runner: LocustRunner, listener: ReportSink) -> None:
+        self._sender, self._locust_runner, self._listener = sender, locust_runner, listener
+        self._commands: queue.SimpleQueue[Configure | Preflight | StageRun] = queue.SimpleQueue()
+        self._running: StageRun | None = None
+        self._target: SendingTarget | None = None
+        self._import_thread = threading.Thread(target=preload_imports, name="loading", daemon=True)
+        self._import_thread.start()
+
+    @property
+    def is_sending(self) -> bool:
+        """True while a stage is sending; may be read from any thread."""
+        running = self._running
+        return running is not None and running.is_sending
+
+    def on_command(self, command: Command) -> None:
+        """Accept a command. Commands are executed in order, but commands for a running stage are executed at once."""
+        running = self._running
+        match command:
+            case RunStage():
+                self._running = StageRun(command, self._sender, self._listener)
+                self._commands.put(self._running)
+            case StartStage(index=index, start_ns=start_ns):
+                if running is not None and running.index == index:
+                    running.start(start_ns)
+            case StopStage(drain=drain):
+                if running is not None:
+                    running.stop(drain)
+            case ChangeRate() | ExtendStage():
+                if running is not None:
+                    running.change(command)
+            case Configure() | Preflight():
+                self._commands.put(command)
+            case Quit():
+                os._exit(0)  # at once, whatever the other threads do: all reports are already on their way
+            case _:
+                raise RuntimeError(f"a load worker at work cannot obey {type(command).__name__}")
+
+    def run(self) -> NoReturn:
+        """Execute commands until the process ends. Raises any error that makes continuing impossible."""
+        while True:
+            self._execute(run_in_thread(self._commands.get))
+
+    def _execute(self, command: Configure | Preflight | StageRun) -> None:
+        if isinstance(command, Configure):
+            run_in_thread(self._sender.call(self._configure(command)).result)
+            return
+        target = self._target
+        if target is None:
+            raise RuntimeError("the load worker was told to send before it was told where")
+        if isinstance(command, Preflight):
+            self._listener.send(run_in_thread(self._sender.call(target.preflight()).result))
+        else:
+            self._locust_runner.run_task(lambda: self._run_stage(command, target))
+
+    def _run_stage(self, stage: StageRun, target: SendingTarget) -> None:
+        self._import_thread.join()
+        stage.run(target)
+
+    async def _configure(self, command: Configure) -> None:
+        if self._target is not None:
+            self._target.close()
+        self._target = SendingTarget(self._sender.loop, command.endpoint, command.workload)

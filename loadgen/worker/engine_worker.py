@@ -1,0 +1,43 @@
+"""A load worker of the engine: commands and reports are frames on its pipes."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import threading
+from typing import BinaryIO, NoReturn
+
+from loadgen.frames import ReportWriter, read_command
+from loadgen.records import Quit, Ready
+from loadgen.worker.command_loop import PACING, Worker, build_failure
+from loadgen.worker.sender import LocustRunner, Sender
+
+
+def serve_engine(commands: BinaryIO, reports: ReportWriter) -> NoReturn:
+    try:
+        sender, orchestra = Sender(), LocustRunner()
+        orchestra.start_local()
+        worker = Worker(sender, orchestra, reports)
+        reports.send(Ready(pid=os.getpid(), pacing=PACING, event_loop=sender.event_loop))
+        threading.Thread(
+            target=_execute_commands, args=(commands, worker, reports), name="commands", daemon=True
+        ).start()
+        worker.run()
+    except Exception as error:
+        _exit(error, reports)
+
+
+def _execute_commands(commands: BinaryIO, worker: Worker, reports: ReportWriter) -> None:
+    try:
+        while True:
+            worker.on_command(read_command(commands) or Quit())
+    except Exception as error:
+        _exit(error, reports)  # nothing else would detect that the engine has exited
+
+
+def _exit(error: Exception, reports: ReportWriter) -> NoReturn:
+    with contextlib.suppress(OSError):
+        reports.send(build_failure(error))
+    sys.stderr.flush()
+    os._exit(1)

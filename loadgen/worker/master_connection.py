@@ -1,0 +1,180 @@
+"""The connection to a master: Locust's worker runner, over a socket that requires the master's token."""
+
+from __future__ import annotations
+
+import argparse
+import socket
+import sys
+from collections.abc import Callable
+from functools import partial
+from time import perf_counter_ns
+from typing import Any
+
+import gevent
+import pyarrow as pa
+import zmq.green as zmq
+from locust import __version__, runners
+from locust.env import Environment
+from locust.rpc import Message, zmqrpc
+from zmq.utils.monitor import parse_monitor_message
+
+from loadgen.curve import secure_worker_socket, split_into_frames
+from loadgen.frames import decode_command, encode_message, encode_rows
+from loadgen.records import Command, Join, Ping, Pong, Report
+from loadgen.sanitizing import format_host_port
+
+_LINGER_MS = 2_000
+_RECONNECT_MS, _MAX_RECONNECT_MS = 100, 1_000
+"""Intervals in ms between attempts to connect, at first and later."""
+
+_LAST_COMMAND_S = 0.2
+"""Seconds in which the master's last command is still read after its end was detected."""
+
+
+class NoMasterError(Exception):
+    """Raised when no master with that token was found in time."""
+
+
+class MasterConnection:
+    """The connection to a master. `send` and `send_rows` may be called from any thread and do not block.
+
+    Commands other than pings, and exceptions for messages that cannot be decoded, are passed to `on_command` on
+    Locust's thread; `on_lost` is called there once the master is lost.
+    """
+
+    def __init__(
+        self,
+        environment: Environment,
+        join: Join,
+        on_command: Callable[[Command | Exception], None],
+        on_lost: Callable[[], None],
+    ) -> None:
+        """Raises NoMasterError."""
+        self._hub = gevent.get_hub()
+        # Locust compares the wall clock with the last message of its master.
+        runners.MASTER_HEARTBEAT_TIMEOUT = sys.maxsize
+        # the only way to replace Locust's client
+        zmqrpc.Client = partial(_GuardedClient, join.token, on_lost)  # type: ignore[assignment,misc]
+        self._runner = _Runner(environment, join, on_command, on_lost)
+
+    @property
+    def last_ping_ns(self) -> int | None:
+        """Time in ns on the monotonic clock at which the master was last heard from; None before its first ping."""
+        return self._runner.pinged_ns
+
+    def send(self, report: Report) -> None:
+        self._send("report", encode_message(report))
+
+    def send_rows(self, batch: pa.RecordBatch) -> None:
+        self._send("rows", encode_rows(batch))
+
+    def close(self, then: Callable[[], None]) -> None:
+        """Call `then` once all queued messages have been sent, or after two seconds; may be called from any thread."""
+        self._hub.loop.run_callback_threadsafe(self._close, then)
+
+    def _send(self, kind: str, body: bytes) -> None:
+        self._hub.loop.run_callback_threadsafe(self._runner.tell, kind, body)
+
+    def _close(self, then: Callable[[], None]) -> None:
+        self._runner.client.socket.context.destroy(linger=_LINGER_MS)
+        then()
+
+
+class _Runner(runners.WorkerRunner):
+    client: _GuardedClient
+
+    def __init__(
+        self,
+        environment: Environment,
+        join: Join,
+        hear: Callable[[Command | Exception], None],
+        on_lost: Callable[[], None],
+    ) -> None:
+        self._join, self._on_command, self._on_lost = join, hear, on_lost
+        self.pinged_ns: int | None = None
+        # Otherwise Locust would look for options in files and in the environment.
+        environment.parsed_options = argparse.Namespace(web_base_path="")
+        environment.runner = self
+        super().__init__(environment, join.host, join.port)
+
+    def connect_to_master(self) -> None:
+        self.register_message("command", self._on_command_message)
+        self.tell("client_ready", __version__)
+        if not self.connection_event.wait(timeout=self._join.wait_s):
+            raise NoMasterError(_not_found_text(self._join, self.client.has_reached))
+        self.connected = self.client.is_joined = True
+
+    def tell(self, kind: str, data: object) -> None:
+        self.client.send(Message(kind, data, self.client_id))  # type: ignore[no-untyped-call]
+
+    def handle_message(self, msg: Message) -> None:
+        if msg.type in ("quit", "reconnect"):  # the master ends, or has not understood a message that it needed
+            self._on_lost()
+            return
+        # Locust ignores messages that are not later than the last one by the wall clock of their machine.
+        self.last_received_spawn_timestamp = -sys.maxsize
+        super().handle_message(msg)
+
+    def _on_command_message(self, msg: Message, **_: object) -> None:
+        at_ns = perf_counter_ns()
+        try:
+            command = decode_command(msg.data)
+        except Exception as error:
+            self._on_command(error)
+            return
+        if isinstance(command, Ping):
+            self.pinged_ns = at_ns
+            self.tell("report", encode_message(Pong(command.sent_ns, at_ns)))
+        else:
+            self._on_command(command)
+
+
+class _GuardedClient(zmqrpc.Client):
+    """Replaces Locust's client. All methods must be called on Locust's thread."""
+
+    def __init__(self, token: str, on_lost: Callable[[], None], host: str, port: int, identity: str) -> None:
+        is_ipv4 = _is_ipv4_only(host, port)
+        zmqrpc.BaseSocket.__init__(self, zmq.DEALER, is_ipv4)  # type: ignore[no-untyped-call]
+        self.has_reached = self.is_joined = False
+        self._on_lost = on_lost
+        self.socket.identity = identity.encode()
+        self.socket.sndhwm = self.socket.rcvhwm = 0  # sending never blocks, and nothing is dropped
+        self.socket.linger = _LINGER_MS
+        self.socket.reconnect_ivl, self.socket.reconnect_ivl_max = _RECONNECT_MS, _MAX_RECONNECT_MS
+        secure_worker_socket(self.socket, token)
+        monitor = self.socket.get_monitor_socket(zmq.EVENT_CONNECTED | zmq.EVENT_DISCONNECTED)
+        gevent.spawn(self._watch, monitor)
+        try:
+            self.socket.connect(f"tcp://{format_host_port(host, port)}")
+        except zmq.ZMQError as error:
+            raise NoMasterError(
+                f"there is no connecting to {format_host_port(host, port)}: {error.strerror}"
+            ) from error
+
+    def send(self, message: Message) -> None:
+        # Not with Locust's own method, which sleeps and retries where this cannot fail.
+        self.socket.send_multipart(split_into_frames(message.serialize()), zmq.NOBLOCK)  # type: ignore[no-untyped-call]
+
+    def _watch(self, monitor: zmq.Socket[bytes]) -> None:
+        while True:
+            event: Any = parse_monitor_message(monitor.recv_multipart())["event"]
+            if event == zmq.EVENT_CONNECTED:
+                self.has_reached = True
+            elif self.is_joined:  # messages in transit on that connection are lost, and nobody would know which
+                gevent.sleep(_LAST_COMMAND_S)
+                self._on_lost()
+
+
+def _is_ipv4_only(host: str, port: int) -> bool:
+    try:
+        address_infos = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except OSError:  # the name may become resolvable later
+        return False
+    return all(family == socket.AF_INET for family, *_ in address_infos)
+
+
+def _not_found_text(join: Join, has_reached: bool) -> str:
+    address = format_host_port(join.host, join.port)
+    if has_reached:
+        return f"what answers at {address} is no master of this token, or is not gathering workers"
+    return f"no master was found at {address} within {join.wait_s:g} s"

@@ -1,0 +1,146 @@
+"""A load worker that serves a master, possibly on another machine."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import queue
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable
+from typing import BinaryIO, NoReturn
+
+import gevent
+
+from loadgen.frames import ReportWriter, read_command
+from loadgen.machine import get_clock_id
+from loadgen.records import (
+    EXIT_MASTER_LOST,
+    EXIT_NO_MASTER,
+    EXIT_SENT_AWAY,
+    WIRE_VERSION,
+    Command,
+    Hello,
+    Join,
+    Quit,
+    Ready,
+)
+from loadgen.sanitizing import format_host_port, sanitize_text
+from loadgen.worker.command_loop import PACING, Worker, build_failure
+from loadgen.worker.master_connection import MasterConnection, NoMasterError
+from loadgen.worker.sender import LocustRunner, Sender
+
+_MASTER_SILENCE_NS = 4_000_000_000
+_MASTER_SILENCE_IDLE_NS = 15_000_000_000
+"""Limit in ns for the silence of the master while this worker is not sending.
+
+While it prepares, its interpreter may be too busy for seconds to read what the master sends; nothing is sent then that
+would go unreported.
+"""
+
+_POLL_S, _POLL_OFTEN_S = 0.25, 0.02
+"""Polling intervals in seconds. The short one is used at first: the master may dismiss the worker soon, and whoever
+started it must learn first whether it had been accepted."""
+
+CommandQueue = queue.SimpleQueue[Command | Exception]
+
+
+def serve_master(commands: BinaryIO, reports: ReportWriter) -> NoReturn:
+    """Serve a master until standard input ends, the master sends Quit or is lost, or none is found.
+
+    Reports `Ready` once the master has accepted the worker, and nothing else.
+    """
+    join = read_command(commands)
+    if not isinstance(join, Join):
+        os._exit(0 if join is None or isinstance(join, Quit) else 1)
+    threading.Thread(target=_exit_at_eof, args=(commands,), name="stdin", daemon=True).start()
+    received: CommandQueue = queue.SimpleQueue()
+
+    def on_command(command: Command | Exception) -> None:
+        if isinstance(command, Quit):  # at once, whatever the thread that executes commands is doing
+            if command.why is None:
+                os._exit(0)
+            _exit(EXIT_SENT_AWAY, f"the master does without this worker: {sanitize_text(command.why)}")
+        received.put(command)
+
+    sender, orchestra = Sender(), LocustRunner()
+    lost_text = (
+        f"the master at {format_host_port(join.host, join.port)} is gone, so this worker stops sending and leaves"
+    )
+    try:
+        line = MasterConnection(orchestra.environment, join, on_command, lambda: _exit(EXIT_MASTER_LOST, lost_text))
+    except NoMasterError as error:
+        _exit(EXIT_NO_MASTER, str(error))
+    ready = Ready(pid=os.getpid(), pacing=PACING, event_loop=sender.event_loop)
+    worker = Worker(sender, orchestra, line)
+    watch_args = (line, worker, lost_text, lambda: reports.send(ready))
+    threading.Thread(target=_watch_master, args=watch_args, name="watch", daemon=True).start()
+    line.send(_hello(join, sender.event_loop))
+    threading.Thread(target=_execute_commands, args=(received, worker, line), name="commands", daemon=True).start()
+    try:
+        worker.run()
+    except Exception as error:
+        _fail(error, line)
+    while True:  # until all queued messages have been sent
+        gevent.sleep(_POLL_S)
+
+
+def _hello(join: Join, event_loop: str) -> Hello:
+    return Hello(
+        wire=WIRE_VERSION,
+        host=socket.gethostname(),
+        pid=os.getpid(),
+        clock=get_clock_id(),
+        pacing=PACING,
+        event_loop=event_loop,
+        ceiling_per_s=join.ceiling_per_s,
+        chunk_ceiling_per_s=join.chunk_ceiling_per_s,
+    )
+
+
+def _execute_commands(received: CommandQueue, worker: Worker, line: MasterConnection) -> None:
+    try:
+        while True:
+            command = received.get()
+            if isinstance(command, Exception):
+                raise command
+            worker.on_command(command)
+    except Exception as error:
+        _fail(error, line)
+
+
+def _watch_master(line: MasterConnection, worker: Worker, lost_text: str, on_first_ping: Callable[[], None]) -> None:
+    """Exit when the master is lost, whatever Locust's thread is doing: a worker that nobody listens to must not
+    send."""
+    pause, is_accepted = threading.Event(), False
+    while True:
+        pause.wait(_POLL_S if is_accepted else _POLL_OFTEN_S)
+        # In this order, because the state of sending is read after the pings that preceded it.
+        limit_ns = _MASTER_SILENCE_NS if worker.is_sending else _MASTER_SILENCE_IDLE_NS
+        pinged_ns = line.last_ping_ns
+        if pinged_ns is not None and not is_accepted:
+            is_accepted = True
+            with contextlib.suppress(OSError):  # nobody need be listening
+                on_first_ping()
+        if pinged_ns is not None and time.perf_counter_ns() - pinged_ns > limit_ns:
+            _exit(EXIT_MASTER_LOST, lost_text)
+
+
+def _exit_at_eof(stdin: BinaryIO) -> None:
+    while stdin.read(4096):
+        """Ignore the data: nothing more is expected there."""
+    os._exit(0)
+
+
+def _fail(error: Exception, line: MasterConnection) -> None:
+    line.send(build_failure(error))
+    sys.stderr.flush()
+    line.close(lambda: os._exit(1))
+
+
+def _exit(code: int, why: str) -> NoReturn:
+    sys.stderr.write(f"{why}\n")
+    sys.stderr.flush()
+    os._exit(code)

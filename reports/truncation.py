@@ -1,0 +1,113 @@
+"""Shorten a report: cut the longest tables and texts, and state it. The numbers are based on the complete data."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, TypeVar
+
+import msgspec
+
+from reports import formatting
+from reports.local_model import LocalSection
+from reports.model import PlanReport, PlanSection, Report, StageRow
+
+_T = TypeVar("_T")
+_Record = TypeVar("_Record", bound=msgspec.Struct)
+_CHARS_PER_ROW = 100
+
+
+class _TableCutter:
+    """Cuts tables to `most` rows, and records which were cut."""
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+        self.told: list[str] = []
+
+    def first(self, name: str, rows: Sequence[_T]) -> tuple[_T, ...]:
+        self._record(name, len(rows), self.most)
+        return tuple(rows[: self.most])
+
+    def spread(self, name: str, stages: Sequence[StageRow]) -> tuple[StageRow, ...]:
+        """Select stages evenly over the run, which preserves the shape of the curve; the last one, which may represent
+        several, is kept."""
+        if len(stages) <= self.most:
+            return tuple(stages)
+        self._record(name, len(stages), self.most)
+        last = len(stages) - 1
+        return tuple(stages[round(index * last / (self.most - 1))] for index in range(self.most))
+
+    def note(self, where: str) -> tuple[str, ...]:
+        if not self.told:
+            return ()
+        return (f"This page would be too large with all there is, so it shows {', '.join(self.told)}. {where}",)
+
+    def _record(self, name: str, total: int, shown: int) -> None:
+        if total > shown:
+            self.told.append(f"{formatting.format_count(shown)} of {formatting.format_count(total)} {name}")
+
+
+def truncate_report(report: Report, max_rows: int) -> Report:
+    """Cut tables to `max_rows` rows, and add a note above the first number about what was omitted."""
+    cutter, report = _TableCutter(max_rows), _clip_texts(report, max_rows)
+    short = msgspec.structs.replace(
+        report,
+        checks=cutter.first("checks", report.checks),
+        objectives=cutter.first("objectives", report.objectives),
+        stages=cutter.spread("stages", report.stages),
+        tokens=cutter.first("stages with tokens", report.tokens),
+        errors=cutter.first("classes of errors", report.errors),
+        artifacts=cutter.first("files of the run", report.artifacts),
+        plan=None if report.plan is None else _plan(report.plan, cutter),
+        local=None if report.local is None else _local(report.local, cutter),
+        groups=tuple(
+            msgspec.structs.replace(group, rows=cutter.first(group.title, group.rows)) for group in report.groups
+        ),
+        workers=cutter.first("workers", report.workers),
+    )
+    note = cutter.note("report.json has them all, and so have the tables beside it.")
+    return msgspec.structs.replace(short, notes=(*note, *report.notes))
+
+
+def truncate_plan(report: PlanReport, most: int) -> PlanReport:
+    cutter, report = _TableCutter(most), _clip_texts(report, most)
+    plan = _plan(report.plan, cutter)
+    plan = msgspec.structs.replace(plan, notes=(*cutter.note("The plan file has them all."), *plan.notes))
+    return msgspec.structs.replace(report, plan=plan)
+
+
+def _plan(plan: PlanSection, cutter: _TableCutter) -> PlanSection:
+    """Cut the offers of a plan, keeping those that the plan refers to."""
+    named = (plan.recommendation.offer if plan.recommendation else None, plan.runner_up, plan.cheapest_refused)
+    offers, refused = (sorted(rows, key=lambda row: row.offer not in named) for rows in (plan.offers, plan.refused))
+    kept_ids = {id(row) for row in (*cutter.first("offers", offers), *cutter.first("refused offers", refused))}
+    return msgspec.structs.replace(
+        plan,
+        offers=tuple(row for row in plan.offers if id(row) in kept_ids),
+        refused=tuple(row for row in plan.refused if id(row) in kept_ids),
+    )
+
+
+def _local(local: LocalSection, cutter: _TableCutter) -> LocalSection:
+    """Cut the variants, keeping the best."""
+    kept = [variant for variant in local.variants if variant.name in (local.best, local.shown)]
+    remaining = [variant for variant in local.variants if variant.name not in (local.best, local.shown)]
+    variants = cutter.first("variants", [*kept, *remaining])
+    return msgspec.structs.replace(local, variants=variants, laws=cutter.first("batch laws", local.laws))
+
+
+def _clip_texts(record: _Record, most: int) -> _Record:
+    """Cut texts to the length of `most` rows of text."""
+    return msgspec.convert(_clip_value(msgspec.to_builtins(record), most * _CHARS_PER_ROW), type=type(record))
+
+
+def _clip_value(value: Any, most: int) -> Any:
+    if isinstance(value, str):
+        rest = len(value) - most
+        return (
+            value
+            if rest <= 0
+            else f"{value[:most]}… ({formatting.format_count(rest)} more characters, see report.json)"
+        )
+    if isinstance(value, dict):
+        return {name: _clip_value(item, most) for name, item in value.items()}
+    return [_clip_value(item, most) for item in value] if isinstance(value, list | tuple) else value

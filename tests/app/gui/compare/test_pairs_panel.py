@@ -1,0 +1,230 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from PySide6.QtCore import Qt
+from pytestqt.qtbot import QtBot
+
+from app.gui.compare.entries import load_comparison, save_comparison
+from app.gui.compare.page import ComparePage
+from app.gui.compare.pairs_panel import PairsPanel
+from app.gui.navigation import Launch, Navigation
+from app.records.control import ControlCommand, ControlResponse, StopRun
+from app.storage.run_directory import SPEC
+from tests.app.gui.compare.conftest import settle, store
+from tests.fakes.program import PROFILE
+from tests.fakes.repeated import result, steady
+from tests.fakes.stored_pairs import WrittenPairs
+from tests.fakes.stored_runs import sealed_again
+from tests.fakes.widget_walk import clipped, unnamed, unreachable
+
+OpenPage = Callable[[], ComparePage]
+
+
+@pytest.fixture
+def near(base: Path) -> Path:
+    found = store(result(steady(10.8, 0.5), run_id="near"), 4)
+    for run in (base, found):
+        text = PROFILE.format(url="http://127.0.0.1:1", rate="10/s", duration="1s", extra="")
+        (run / SPEC).write_text(text)
+        sealed_again(run)
+    return found
+
+
+@pytest.fixture
+def new_pair(near: Path) -> tuple[Path, Path]:
+    return (
+        store(result(steady(10.1, 0.1), run_id="new-base"), 5),
+        store(result(steady(10.9, 0.1), run_id="new-candidate"), 5),
+    )
+
+
+def part_of(page: ComparePage) -> PairsPanel:
+    return page.pairs
+
+
+def test_the_button_asks_for_what_the_line_says(
+    base: Path, near: Path, open_page: OpenPage, navigation: Navigation, qtbot: QtBot
+) -> None:
+    page = open_page()
+    page.compare((base, near))
+    settle(qtbot, page)
+    card = page.verdict.pairs
+    assert card.run.text().replace("&", "") == "Run 6 more pairs"
+    card.pairs.setValue(2)
+    card.minutes.setValue(3)
+    assert "At most 3 min" in card.cost
+    with qtbot.waitSignal(navigation.launch_requested) as wanted:
+        qtbot.mouseClick(card.run, Qt.MouseButton.LeftButton)
+    (launch,) = wanted.args
+    assert isinstance(launch, Launch)
+    assert f"sizewise {' '.join(launch.arguments)}" == card.command
+    assert card.command.endswith(" --measure --pairs 2 --max-duration 3m")
+    kept = load_comparison(launch.directory)
+    assert kept is not None
+    assert [(one.path, one.side) for one in kept.entries] == [(base, "base"), (near, "candidate")]
+
+
+def test_without_a_profile_there_is_the_reason_and_the_line_and_no_button(
+    base: Path, near: Path, open_page: OpenPage, qtbot: QtBot
+) -> None:
+    (near / SPEC).unlink()
+    sealed_again(near)
+    page = open_page()
+    page.compare((base, near))
+    settle(qtbot, page)
+    card = page.verdict.pairs
+    assert not card.run.isEnabled()
+    assert "kept no profile" in card.problem
+    assert "CANDIDATE.yaml --measure" in card.command
+
+
+def test_pairs_are_shown_as_they_go_and_compared_at_their_end(
+    base: Path, near: Path, new_pair: tuple[Path, Path], open_page: OpenPage, qtbot: QtBot
+) -> None:
+    page, written = open_page(), WrittenPairs()
+    page.compare((base, near))
+    settle(qtbot, page)
+    save_comparison(written.directory, page.presenter.request)
+    page.pairs.watch(written.directory)
+    written.tell_begun(1, "base", new_pair[0])
+    part = part_of(page)
+    qtbot.waitUntil(lambda: part.progress.text == "Pair 1 of 2: the baseline is measured")
+    assert part.progress.isVisibleTo(page)
+    assert not page.verdict.pairs.run.isEnabled()
+    with qtbot.waitSignal(page.navigation.watch_run_requested) as watched:
+        part.progress.watch.click()
+    assert watched.args == [new_pair[0]]
+    written.tell_done(1, "base", new_pair[0])
+    written.tell_begun(1, "candidate", new_pair[1])
+    qtbot.waitUntil(lambda: part.progress.text == "Pair 1 of 2: the candidate is measured")
+    written.tell_done(1, "candidate", new_pair[1])
+    written.end(message="The time was over after 1 of 2 pairs.")
+    qtbot.waitUntil(lambda: page.runs() == (base, new_pair[0], near, new_pair[1]))
+    settle(qtbot, page)
+    outcome = page.presenter.outcome
+    assert outcome is not None
+    assert outcome.comparison is not None
+    assert outcome.comparison.base == ("base", "new-base")
+    assert outcome.comparison.candidate == ("near", "new-candidate")
+    assert part.strip.text().splitlines() == [
+        "The pairs are measured: 1.", "The time was over after 1 of 2 pairs.",
+        "They are compared now, as repeats of each side.",
+    ]  # fmt: skip
+    assert not part.progress.isVisibleTo(page)
+
+
+def test_another_window_puts_them_to_what_was_compared(
+    base: Path, near: Path, new_pair: tuple[Path, Path], open_page: OpenPage, qtbot: QtBot
+) -> None:
+    first, written = open_page(), WrittenPairs()
+    first.compare((base, near))
+    settle(qtbot, first)
+    save_comparison(written.directory, first.presenter.request)
+    second = open_page()
+    second.pairs.watch(written.directory)
+    assert second.runs() == (base, near)
+    written.tell_pairs([new_pair])
+    written.end()
+    qtbot.waitUntil(lambda: len(second.runs()) == 4)
+    settle(qtbot, second)
+
+
+def test_what_is_compared_meanwhile_stays_until_it_is_asked_to_go(
+    base: Path, near: Path, slower: Path, new_pair: tuple[Path, Path], open_page: OpenPage, qtbot: QtBot
+) -> None:
+    page, written = open_page(), WrittenPairs()
+    page.compare((base, near))
+    settle(qtbot, page)
+    save_comparison(written.directory, page.presenter.request)
+    page.pairs.watch(written.directory)
+    qtbot.waitUntil(lambda: part_of(page).state.status == "running")
+    page.compare((base, slower))
+    written.tell_pairs([new_pair])
+    written.end()
+    part = part_of(page)
+    qtbot.waitUntil(lambda: "The pairs are measured: 1." in part.strip.text())
+    assert page.runs() == (base, slower)
+    part.strip.action_triggered.emit()
+    assert page.runs() == (base, new_pair[0], near, new_pair[1])
+    settle(qtbot, page)
+
+
+def test_stopping_asks_once_and_keeps_whole_pairs(
+    new_pair: tuple[Path, Path], open_page: OpenPage, qtbot: QtBot
+) -> None:
+    page, written, heard = open_page(), WrittenPairs(), list[ControlCommand]()
+    page.pairs.watch(written.directory)
+    written.tell_pairs([new_pair])
+    written.tell_begun(2, "candidate", new_pair[1].parent / "third")
+    part = part_of(page)
+    qtbot.waitUntil(lambda: part.state.complete_pairs == 1)
+    page.pairs.stop()
+    assert "Stop these pairs?" in part.stop_strip.text()
+    page.pairs.stop()
+    assert part.state.status == "stopping"
+
+    def obey(wish: ControlCommand) -> ControlResponse:
+        heard.append(wish)
+        return ControlResponse(True, "stopping")
+
+    def has_heard() -> bool:
+        written.store.process_commands(obey)
+        return bool(heard)
+
+    qtbot.waitUntil(has_heard)
+    assert heard == [StopRun()]
+    written.end(130, "INTERRUPTED", "the comparison was stopped")
+    qtbot.waitUntil(lambda: page.runs() == new_pair)
+    assert "The pairs were stopped." in part.strip.text()
+    settle(qtbot, page)
+
+
+def test_an_engine_that_is_gone_leaves_its_whole_pairs(
+    new_pair: tuple[Path, Path], open_page: OpenPage, qtbot: QtBot
+) -> None:
+    page, written = open_page(), WrittenPairs()
+    written.tell_pairs([new_pair])
+    written.store.close()
+    page.pairs.watch(written.directory)
+    qtbot.waitUntil(lambda: part_of(page).state.status == "lost")
+    qtbot.waitUntil(lambda: page.runs() == new_pair)
+    assert "is gone" in part_of(page).strip.text()
+    settle(qtbot, page)
+
+
+def test_an_engine_that_ends_at_once_says_why_and_leaves_nothing(
+    home: Path, base: Path, near: Path, open_page: OpenPage, qtbot: QtBot
+) -> None:
+    page = open_page()
+    directory = home / "comparisons" / "one"
+    save_comparison(directory, page.presenter.request)
+    page.pairs.launch(Launch(("compare", "gone.yaml", "gone.yaml", "--measure"), directory, "one", "pairs"))
+    qtbot.waitUntil(lambda: part_of(page).state.status == "failed", timeout=20_000)
+    assert "gone.yaml is neither a file nor a bundled profile" in part_of(page).strip.text()
+    assert not directory.exists()
+
+
+def test_all_of_it_is_named_reachable_and_not_clipped_at_twice_the_text(
+    base: Path, near: Path, new_pair: tuple[Path, Path], open_page: OpenPage, qtbot: QtBot
+) -> None:
+    page, written = open_page(), WrittenPairs()
+    page.resize(1300, 1500)
+    page.theme_controller.scale_text(2)
+    try:
+        page.compare((base, near))
+        settle(qtbot, page)
+        page.pairs.watch(written.directory)
+        written.tell_begun(1, "base", new_pair[0])
+        qtbot.waitUntil(lambda: part_of(page).state.progress.pair_run is not None)
+        page.pairs.stop()
+        assert unnamed(page) == []
+        assert unreachable(page) == []
+        qtbot.waitUntil(lambda: clipped(page) == [])
+    finally:
+        page.theme_controller.scale_text(1)
+        written.end()
+    qtbot.waitUntil(lambda: not part_of(page).state.is_running)
+    settle(qtbot, page)

@@ -1,0 +1,40 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from app.gui.dropped_files import Kind, classify_path
+
+CASES: list[tuple[str, str, Kind]] = [
+    ("m.onnx", "", "model"),
+    ("p.yaml", "# mine\nsizewise: 1\nname: x\n", "profile"),
+    ("plan.yaml", "sizewise_plan: 1\ntool: x\n", "plan"),
+    ("mine.yaml", "aws/g6.2xlarge@us-east-1: {on_demand_usd_per_hour: 1}\n", "prices"),
+    ("rows.yaml", "- provider: aws\n  instance_type: g6.2xlarge\n", "prices"),
+    ("curve.yaml", "curve:\n  - {rate: 10/s, p95: 20ms}\n", "results"),
+    ("prices.csv", "provider,instance_type,region,on_demand_usd_per_hour\n", "prices"),
+    ("notes.csv", "a,b\n", "unknown"),
+    ("benchmarks.json", "{}", "results"),
+    ("run.zip", "", "bundle"),
+    ("photo.png", "", "unknown"),
+]
+
+
+@pytest.mark.parametrize(("name", "text", "kind"), CASES, ids=[case[0] for case in CASES])
+def test_a_file_is_told_by_its_name_and_beginning(tmp_path: Path, name: str, text: str, kind: Kind) -> None:
+    (tmp_path / name).write_text(text)
+    found = classify_path(tmp_path / name)
+    assert found.kind == kind
+    assert found.action_text
+
+
+def test_a_folder_with_events_is_a_run_and_another_is_somebody_elses_results(tmp_path: Path) -> None:
+    assert classify_path(tmp_path).kind == "results"
+    (tmp_path / "events.jsonl").write_text("")
+    assert classify_path(tmp_path).kind == "run"
+    assert classify_path(tmp_path / "events.jsonl").kind == "run"
+
+
+def test_what_is_not_there_cannot_be_opened(tmp_path: Path) -> None:
+    assert classify_path(tmp_path / "gone.onnx").kind == "unknown"

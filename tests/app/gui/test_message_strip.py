@@ -1,0 +1,48 @@
+from __future__ import annotations
+
+from PySide6.QtGui import QGuiApplication
+from PySide6.QtWidgets import QPlainTextEdit, QPushButton
+from pytestqt.qtbot import QtBot
+
+from app.errors import UsageError
+from app.gui.message_strip import MessageStrip
+from app.gui.navigation import Notice, error_notice
+
+
+def test_it_is_hidden_until_it_has_something_to_say(qtbot: QtBot) -> None:
+    strip = MessageStrip()
+    qtbot.addWidget(strip)
+    assert strip.isHidden()
+    strip.show_notice(Notice("warning", "The disk is nearly full.", None, "Free some space."))
+    assert strip.text() == "The disk is nearly full.\nFree some space."
+    assert strip.property("state") == "warn"
+    assert strip.accessibleDescription() == strip.text()
+
+
+def test_an_error_of_ours_says_what_and_what_next(qtbot: QtBot) -> None:
+    notice = error_notice(UsageError("no run is 'x'", hint="List them."))
+    assert (notice.summary, notice.next_step, notice.details) == ("No run is 'x'.", "List them.", None)
+
+
+def test_a_bug_has_its_traceback_to_unfold_and_copy(qtbot: QtBot) -> None:
+    strip = MessageStrip()
+    qtbot.addWidget(strip)
+    try:
+        raise ValueError("boom")
+    except ValueError as error:
+        strip.show_notice(error_notice(error))
+    more, copy = [one for one in strip.findChildren(QPushButton) if "etails" in one.text()]
+    details = strip.findChild(QPlainTextEdit)
+    assert isinstance(details, QPlainTextEdit)
+    assert details.isHidden()
+    more.click()
+    assert not details.isHidden()
+    copy.click()
+    assert 'raise ValueError("boom")' in QGuiApplication.clipboard().text()
+
+
+def test_markup_in_a_message_is_text(qtbot: QtBot) -> None:
+    strip = MessageStrip()
+    qtbot.addWidget(strip)
+    strip.show_notice(Notice("error", "<b>not bold</b><img src=x>"))
+    assert strip.text() == "<b>not bold</b><img src=x>"

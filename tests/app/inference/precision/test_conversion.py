@@ -1,0 +1,176 @@
+from __future__ import annotations
+
+import hashlib
+import os
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import get_args
+
+import numpy as np
+import pytest
+from onnx import TensorProto, helper
+
+from app.errors import MeasurementError, UsageError
+from app.inference.precision.conversion import convert_precision
+from app.inference.precision.conversion_records import ConvertedModel
+from app.inference.probe import DIGITS_MODEL, DIGITS_ROWS
+from app.inference.rows import Feeds
+from app.inference.session import open_session
+from app.records.local import Precision
+from tests.fakes import hostile_models, networks
+
+pytestmark = pytest.mark.process
+
+CALIBRATING = 128
+NO_TIME_S = 0.001
+"""In which no child can have made anything."""
+
+
+def digits() -> tuple[Feeds, np.ndarray]:
+    with np.load(DIGITS_ROWS) as rows:
+        return {"image": rows["image"]}, rows["label"]
+
+
+def calibration() -> Feeds:
+    return {"image": digits()[0]["image"][:CALIBRATING]}
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("cache")
+
+
+def made(precision: Precision, cache: Path, timeout_s: float = 60) -> ConvertedModel:
+    return convert_precision(DIGITS_MODEL, precision, calibration(), cache=cache, timeout_s=timeout_s)
+
+
+def right_share(model: Path) -> float:
+    """Of 200 rows it was not calibrated with."""
+    feeds, labels = digits()
+    held_out = slice(CALIBRATING, CALIBRATING + 200)
+    (scores,) = open_session(model, "cpu", threads=1).run({"image": feeds["image"][held_out]})
+    return float(np.mean(scores.argmax(axis=1) == labels[held_out]))
+
+
+@pytest.mark.parametrize(("precision", "size"), [("fp16", 0.51), ("int8-dynamic", 0.28), ("int8-static", 0.28)])
+def test_digits_stay_right_in_a_smaller_file(precision: Precision, size: float, cache: Path) -> None:
+    found = made(precision, cache)
+    assert right_share(found.path) == pytest.approx(right_share(DIGITS_MODEL), abs=0.02)
+    assert found.path.stat().st_size < size * DIGITS_MODEL.stat().st_size
+    assert found.sha256 == hashlib.sha256(found.path.read_bytes()).hexdigest()
+    assert found.calibration_rows == (CALIBRATING if precision == "int8-static" else None)
+
+
+@pytest.mark.parametrize("precision", [each for each in get_args(Precision) if each != "as-is"])
+def test_what_was_made_is_not_made_again(precision: Precision, cache: Path) -> None:
+    first = made(precision, cache)
+    written_ns = first.path.stat().st_mtime_ns
+    again = made(precision, cache, timeout_s=NO_TIME_S)
+    assert (again.was_cached, again.duration_s) == (True, None)
+    assert (again.path, again.sha256, again.notes) == (first.path, first.sha256, first.notes)
+    assert again.path.stat().st_mtime_ns == written_ns
+
+
+def test_as_is_is_the_file_itself(tmp_path: Path) -> None:
+    found = convert_precision(DIGITS_MODEL, "as-is", cache=tmp_path / "cache", timeout_s=NO_TIME_S)
+    assert (found.path, found.was_cached, found.duration_s) == (DIGITS_MODEL, False, None)
+    assert not (tmp_path / "cache").exists()
+
+
+def test_a_damaged_model_and_a_damaged_entry_are_made_again(tmp_path: Path) -> None:
+    first = made("fp16", tmp_path)
+    assert first.duration_s is not None
+    os.truncate(first.path, first.path.stat().st_size - 1)
+    again = made("fp16", tmp_path)
+    assert (again.was_cached, again.sha256) == (False, hashlib.sha256(again.path.read_bytes()).hexdigest())
+    (entry,) = tmp_path.glob("*.json")
+    entry.write_bytes(entry.read_bytes()[:-20])
+    assert not made("fp16", tmp_path).was_cached
+    assert made("fp16", tmp_path).was_cached
+
+
+def test_two_who_make_the_same_at_once_both_have_it_whole(tmp_path: Path) -> None:
+    with ThreadPoolExecutor(2) as pool:
+        both = list(pool.map(lambda _: made("int8-dynamic", tmp_path), range(2)))
+    for found in both:
+        assert found.sha256 == hashlib.sha256(found.path.read_bytes()).hexdigest()
+    assert [path.suffix for path in tmp_path.iterdir() if path.is_dir()] == []
+
+
+def test_other_rows_to_calibrate_with_make_another_model(cache: Path) -> None:
+    made("int8-static", cache)
+    with pytest.raises(MeasurementError, match=r"digits\.onnx cannot be made int8-static: the attempt did not end"):
+        convert_precision(
+            DIGITS_MODEL, "int8-static", {"image": calibration()["image"][:8]}, cache=cache, timeout_s=NO_TIME_S
+        )
+
+
+def test_attempt_cut_short_leaves_nothing(tmp_path: Path) -> None:
+    with pytest.raises(MeasurementError, match=r"did not end within 0\.001 s"):
+        made("fp16", tmp_path, timeout_s=NO_TIME_S)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("rows", [None, {}, {"image": np.zeros((0, 1, 8, 8), np.float32)}])
+def test_int8_static_needs_rows(rows: Feeds | None, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"cannot be made int8-static: .*calibrated") as caught:
+        convert_precision(DIGITS_MODEL, "int8-static", rows, cache=tmp_path, timeout_s=NO_TIME_S)
+    assert rows is not None or "int8-dynamic" in str(caught.value.hint)
+
+
+def test_rows_of_another_model_are_a_usage_error(tmp_path: Path) -> None:
+    rows = {"picture": np.zeros((4, 1, 8, 8), np.float32)}
+    with pytest.raises(UsageError, match="there are no rows for its input image; there are for picture"):
+        convert_precision(DIGITS_MODEL, "int8-static", rows, cache=tmp_path, timeout_s=60)
+
+
+def test_quantised_model_is_refused_in_every_precision(cache: Path) -> None:
+    quantised = made("int8-static", cache).path
+    with pytest.raises(UsageError, match=r"cannot be made fp16: it is quantised already \(\d+ \w+Linear\)"):
+        convert_precision(quantised, "fp16", cache=cache, timeout_s=60)
+
+
+def test_input_of_any_name_is_calibrated(tmp_path: Path) -> None:
+    model = networks.saved(tmp_path / "m.onnx", networks.matrix(source="file"))
+    rows = {"file": np.random.default_rng(1).random((20, 8), np.float32)}
+    assert convert_precision(model, "int8-static", rows, cache=tmp_path / "c", timeout_s=60).calibration_rows == 20
+
+
+def test_hostile_model_is_refused_before_any_tool_reads_it(tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    folder.mkdir()
+    with pytest.raises(UsageError, match=r"model\.onnx cannot be made fp16: .* outside the model's folder"):
+        convert_precision(hostile_models.in_the_parent_folder(folder), "fp16", cache=tmp_path / "c", timeout_s=60)
+    with pytest.raises(UsageError, match="a node has no operator"):
+        convert_precision(hostile_models.a_crowd_of_nodes(folder), "fp16", cache=tmp_path / "c", timeout_s=60)
+
+
+def test_cache_that_cannot_be_written_is_a_usage_error(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(UsageError, match=r"cannot be made fp16: .*Not a directory") as caught:
+        made("fp16", tmp_path / "file" / "cache")
+    assert str(tmp_path) in str(caught.value.hint)
+
+
+def test_model_that_changes_meanwhile_is_not_kept(tmp_path: Path) -> None:
+    model = networks.saved(tmp_path / "m.onnx", networks.matrix())
+
+    def overwrite() -> int:
+        networks.saved(model, networks.matrix(classes=4))
+        return 0
+
+    with pytest.raises(MeasurementError, match="its file was changed meanwhile"):
+        convert_precision(model, "fp16", cache=tmp_path / "c", timeout_s=60, now_ns=overwrite)
+    assert list((tmp_path / "c").iterdir()) == []
+
+
+def test_weights_that_unfold_beyond_all_measure_are_refused(tmp_path: Path) -> None:
+    unfolded = helper.make_tensor("side", TensorProto.INT64, [2], [2**15, 2**16])
+    nodes = [
+        helper.make_node("ConstantOfShape", ["side"], ["w"]),  # 8 GiB
+        helper.make_node("ReduceMax", ["w"], ["top"], keepdims=0),
+        helper.make_node("Add", ["x", "top"], ["y"]),
+    ]
+    model = networks.network(nodes, {"x": ["b", 8]}, {"y": ["b", 8]}, [unfolded])
+    with pytest.raises(UsageError, match="memory"):
+        convert_precision(networks.saved(tmp_path / "m.onnx", model), "fp16", cache=tmp_path / "c", timeout_s=60)

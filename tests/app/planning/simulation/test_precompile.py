@@ -1,0 +1,72 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+pytestmark = pytest.mark.process
+
+# in a process of its own, since what other tests have called is compiled in this one
+COUNTING = """
+import importlib, json, pkgutil
+import numpy as np
+import app.planning.simulation as package
+from app.planning.bursts import Bursts, draw_arrivals
+from app.planning.day import play_day
+from app.planning.simulation.design import FleetDesign
+from app.planning.simulation.replay import replay
+from app.planning.simulation.steady import simulate_steady
+from app.planning.simulation.precompile import compile_all, compile_planner
+from app.planning.service_models.stage_simulation import StageSimulation
+from app.records.scaling import ColdStartModel, FailureModel, Keda, Operations
+from app.records.service import BatchService, RequestService, TokenService
+from app.records.traffic import Dispersion, TraceRows
+
+def ready():
+    "Versions of each kernel that are compiled, or loaded from the cache."
+    names = [f"{package.__name__}.{one.name}" for one in pkgutil.iter_modules(package.__path__)]
+    found = {}
+    for module in map(importlib.import_module, names):
+        for name, each in vars(module).items():
+            if hasattr(each, "signatures") and each.__module__ == module.__name__:
+                found[f"{module.__name__}.{name}"] = len(each.signatures)
+    return found
+
+SERVICES = (RequestService(3, 0.1, 0.0), BatchService(0.1, 0.01, 4), TokenService(0.1, 0.0, 0.0, 2, 100))
+"""
+PLAN = """
+stage = StageSimulation.draw(1.0, 10, 2, np.random.SeedSequence(1))
+TWO_PHASE = RequestService(3, 0.1, 0.5, slow_share=0.1, slow_factor=5.0)
+for service in (*SERVICES[:2], TWO_PHASE, RequestService(3, 0.1, 0.5, discipline="processor sharing")):
+    stage.simulate(service, np.array([0.5]))
+for service in SERVICES:
+    simulate_steady(FleetDesign((service,) * 3, router="least_work", lengths=((5, 5), (9, 9))), 1.0, 60, seeds=(1,))
+"""
+BURSTS = """
+at_us, tokens = np.arange(30, dtype="<u4") * 300_000, np.arange(1, 31, dtype="<i4")
+rows = TraceRows(9.0, at_us.tobytes(), tokens.tobytes(), tokens.tobytes())
+for bursts in (Bursts(None, Dispersion(4.0, 1.0), 3.0), Bursts(rows, Dispersion(), 3.0)):
+    for service in SERVICES:
+        replay(FleetDesign((service,) * 3, lengths=((5, 5),) * 30), 3.0, draw_arrivals(bursts, 1.0), (50,), 3)
+"""
+DAY = """
+for service in SERVICES:
+    operations = Operations(ColdStartModel(node_s=20.0), FailureModel(0.05))
+    play_day(FleetDesign((service,)), np.repeat([5.0, 0.0, 5.0], 8), 60.0, Keda(2.0, 3), operations, seed=1)
+"""
+
+
+@pytest.mark.parametrize(
+    ("warm", "play"),
+    [("compile_planner()", PLAN + BURSTS), ("compile_all()", DAY)],
+    ids=["plan", "day"],
+)
+def test_what_is_called_then_is_compiled_already(warm: str, play: str) -> None:
+    telling = "print(json.dumps(ready()))\n"
+    code = f"{COUNTING}\n{warm}\n{telling}{play}\n{telling}"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    before, after = (json.loads(line) for line in done.stdout.splitlines())
+    assert after == before
+    assert before["app.planning.simulation.serving._serve"] == 1

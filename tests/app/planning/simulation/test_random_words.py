@@ -1,0 +1,26 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from app.planning.simulation.random_words import branch, draw_word, high_below, low_below, to_unit_interval
+
+STREAM = np.uint64(12_345)
+
+
+def test_words_are_even_and_their_halves_unrelated() -> None:
+    words = [np.uint64(draw_word(STREAM, number)) for number in range(20_000)]
+    shares = np.array([to_unit_interval(word) for word in words])
+    assert shares.mean() == pytest.approx(0.5, abs=0.01)
+    assert shares.var() == pytest.approx(1 / 12, rel=0.03)
+    assert abs(np.corrcoef(shares[:-1], shares[1:])[0, 1]) < 0.03
+    table = np.zeros((4, 3))
+    for word in words:
+        table[high_below(word, 4), low_below(word, 3)] += 1
+    assert np.abs(table - 20_000 / 12).max() < 4 * np.sqrt(20_000 / 12)
+
+
+def test_a_branch_is_a_childs_and_always_the_same() -> None:
+    seed = np.random.SeedSequence(7)
+    states = [branch(seed, 1).generate_state(2).tolist() for _ in range(2)]
+    assert states[0] == states[1] == np.random.SeedSequence(7).spawn(2)[1].generate_state(2).tolist()

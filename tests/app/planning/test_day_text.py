@@ -1,0 +1,145 @@
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+
+from app.planning.day_text import format_day, format_day_notes
+from app.planning.planned_fleet import prepare_fleet
+from app.records.day import DayTotals, Range, SimulatedDay, SimulatedHour
+from app.records.scaling import (
+    Autoscaler,
+    ColdStartModel,
+    FailureModel,
+    Fixed,
+    Hpa,
+    Keda,
+    Knative,
+    Operations,
+    Predictive,
+    RollingUpdate,
+    Scheduled,
+    ScheduledReplicas,
+)
+from tests.fakes.planned import planned, question
+
+QUESTION = question()
+FLEET = prepare_fleet(planned(QUESTION), QUESTION, None, None)
+GOOD = DayTotals(arrivals=1000, good=990, late=10, dropped=0, timed_out=0, failed=0, in_flight=0)
+
+
+def hour(good_share: float) -> SimulatedHour:
+    return SimulatedHour(0, 1.0, 1.0, 5.0, 9.0, 12.0, good_share, 1.0, ready=2.0, billed=2.0)
+
+
+def day(totals: DayTotals = GOOD, **changes: Any) -> SimulatedDay:
+    fields: dict[str, Any] = {
+        "date": "2026-08-01", "offer": "acme/c2@here", "instances": 6, "replicas_per_instance": 2,
+        "autoscaler": Hpa(0.6, 12), "operations": Operations(), "slo": ("latency_ms.p95 < 1000",),
+        "asked_share": 0.95, "attainment": totals.attainment, "totals": totals, "conservation": "", "p50_ms": 5.0,
+        "p95_ms": 9.0, "p99_ms": 12.0, "ready": Range(2, 4.5, 9), "billed": Range(2, 5, 10),
+        "billed_instances": Range(1, 2.5, 5), "usd": 60.0, "usd_static": 144.0, "seed": 1, "cell_of": 1,
+        "sentences": (), "notes": (), "hours": (hour(0.99), hour(0.94)),
+    }  # fmt: skip
+    return SimulatedDay(**(fields | changes))
+
+
+def notes(one: SimulatedDay, *played: str, peak: float = 60.0) -> str:
+    return "\n".join(format_day_notes(one, FLEET, played, 30.0, 200, np.array([peak, 6.0])))
+
+
+def test_a_day_is_told_by_its_verdict_what_was_lost_and_what_it_cost() -> None:
+    assert format_day(day(), FLEET) == (
+        "The SLO holds over the day.",
+        "99% of 1,000 requests were answered inside the limit of latency_ms.p95 < 1000: 95% is asked for, and reached "
+        "in 1 of 2 hours.",
+        "0 were dropped, 0 timed out and 0 failed.",
+        "The day costs 60 USD: 1–5 (mean 2.5) instances of 2 replicas at 1 USD an hour each; 2–9 (mean 4.5) replicas "
+        "were ready.",
+        "That is 84 USD (58.3%) less than the 6 planned instances kept all day, which cost 144 USD.",
+        "1 of them is a spare; the autoscaler keeps none beyond its target and autoscaler.min.",
+    )
+
+
+@pytest.mark.parametrize(
+    ("dropped", "slo", "verdict"),
+    [
+        (0, "error_rate < 1%", "holds"),
+        (9, "error_rate < 1%", "holds"),
+        (20, "error_rate < 1%", "is missed"),
+        (20, "error_rate < 3%", "holds"),
+        (20, "error_rate < 1% | warn", "holds"),
+        (60, "error_rate < 30%", "is missed"),
+    ],
+)
+def test_what_is_lost_counts_against_the_share_and_as_errors(dropped: int, slo: str, verdict: str) -> None:
+    totals = DayTotals(1000, 1000 - dropped, 0, dropped, 0, 0, 0)
+    told = format_day(day(totals, slo=("latency_ms.p95 < 1000", slo)), FLEET)
+    assert told[0] == f"The SLO {verdict} over the day."
+    assert told[2].startswith(f"{dropped} were dropped")
+
+
+def test_a_day_without_answers_or_without_a_goal_judges_nothing() -> None:
+    empty = format_day(day(DayTotals(0, 0, 0, 0, 0, 0, 0), hours=()), FLEET)
+    assert empty[0] == "Nothing was answered: no request came, or all are in flight still."
+    assert format_day(day(asked_share=None, slo=()), FLEET)[0] == (
+        "The SLO asks for nothing that a played day can tell."
+    )
+
+
+def test_dearer_as_dear_and_a_static_fleet_are_told_apart() -> None:
+    assert "That is 6 USD (4.2%) more than" in format_day(day(usd=150.0), FLEET)[4]
+    assert "about as much as" in format_day(day(usd=144.1), FLEET)[4]
+    assert len(format_day(day(autoscaler=Fixed(12)), FLEET)) == 4
+    alone = day(billed_instances=Range(1, 1, 1), replicas_per_instance=1, ready=Range(1, 1, 1))
+    assert "1 instance at 1 USD an hour each; 1 replica was ready." in format_day(alone, FLEET)[3]
+
+
+@pytest.mark.parametrize(
+    ("autoscaler", "words"),
+    [
+        (Fixed(12), "No autoscaler: 12 replicas all day."),
+        (Hpa(0.6, 12), "HPA: 60% busy a replica is its target, from 1 to 12 replicas."),
+        (Keda(9.0, 12, "rate"), "KEDA: 9 requests a second a replica is its target, from 0 to 12 replicas."),
+        (Knative(10.0, max=12), "7 requests in flight a replica is its target (70% of a target of 10), from 0 to 12"),
+        (
+            Scheduled((ScheduledReplicas(0, 2), ScheduledReplicas(3600, 2), ScheduledReplicas(30_600, 12))),
+            "Schedule of replicas: 00:00 2, 08:30 12.",
+        ),
+        (Predictive(9.0, 120.0, 12), "the highest rate of the next 120 s, 9/s a replica, from 1 to 12 replicas."),
+    ],
+)
+def test_the_autoscaler_is_told_with_its_target(autoscaler: Autoscaler, words: str) -> None:
+    assert words in notes(day(autoscaler=autoscaler)).splitlines()[0]
+
+
+def test_what_is_assumed_and_what_befalls_the_fleet_is_told() -> None:
+    operations = Operations(
+        ColdStartModel(node_s=90.0, engine_s=15.0, warm_nodes=2), FailureModel(48.0), (RollingUpdate(36_000.0, 0.1),)
+    )
+    told = notes(day(operations=operations))
+    assert "A cold start takes 105 s in the median (node 90 s, build 15 s), which is assumed" in told
+    assert "A replica fails every 48 hours in the mean" in told
+    assert "All replicas are replaced from 10:00 on, 10% more at once, 25% fewer ready." in told
+    assert "Nodes for 2 replicas are kept ready and empty, and paid for." in told
+    assert "waited 30 s gives up, and one that finds 200 waiting" in told
+    static = notes(day(autoscaler=Fixed(12)))
+    assert "cold start" not in static
+    assert "An instance holds" not in static
+    assert "cold start" in notes(day(autoscaler=Fixed(12), operations=Operations(failures=FailureModel(48.0))))
+
+
+def test_a_cell_and_an_overload_are_told() -> None:
+    cell = "Played as a cell: one of 5 alike."
+    assert f"{cell} The smaller a cell, the higher its percentiles" in notes(day(cell_of=5), cell)
+    assert "cannot answer the busiest minute" not in notes(day())
+    assert "All 12 planned replicas together cannot answer the busiest minute." in notes(day(), peak=121.0)
+
+
+def test_percentiles_that_are_not_judged_are_told() -> None:
+    asked = msgspec.structs.replace(QUESTION, slo=question(slo="latency_ms.mean < 900").slo)
+    fleet = prepare_fleet(planned(QUESTION), asked, None, None)
+    told = format_day_notes(day(), fleet, (), 30.0, 200, np.array([1.0]))
+    assert "latency_ms.mean < 900 is not judged over a day." in told

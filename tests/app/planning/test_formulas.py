@@ -1,0 +1,191 @@
+from __future__ import annotations
+
+import itertools
+import math
+import random
+
+import numpy as np
+import pytest
+
+from app.planning.formulas import depends_on_replicas, erlang_b, erlang_c, estimate_rate_within_slo
+from app.planning.goals import Goal, Goals, TimeKind
+from app.planning.simulation.replica import simulate_batch_latencies, simulate_request_latencies
+from app.records.service import BatchService, RequestService, ServiceModel, TokenService
+
+TOKENS = TokenService(0.01, 1e-4, 5e-5, max_sequences=64, kv_tokens=100_000)
+LENGTHS = (200.0, 100.0)
+
+
+def goals(limit_s: float, quantile: float | None = 0.95, time: TimeKind = "latency") -> Goals:
+    return Goals((Goal("", "", time, quantile, limit_s),), None)
+
+
+# from tables of the Erlang formulae
+@pytest.mark.parametrize(
+    ("servers", "erlangs", "blocked"),
+    [(1, 1.0, 0.5), (2, 1.0, 0.2), (5, 2.218, 0.05), (10, 4.461, 0.01), (20, 12.03, 0.01), (100, 84.06, 0.01)],
+)
+def test_blocking_is_erlangs(servers: int, erlangs: float, blocked: float) -> None:
+    assert erlang_b(servers, erlangs) == pytest.approx(blocked, rel=2e-3)
+
+
+# one server waits as often as it is busy; two wait with a² / (2 + a)
+@pytest.mark.parametrize(
+    ("servers", "erlangs", "waits"),
+    [(1, 0.7, 0.7), (2, 1.0, 1 / 3), (2, 1.5, 2.25 / 3.5), (3, 2.0, 4 / 9), (4, 4.0, 1.0), (4, 9.0, 1.0)],
+)
+def test_waiting_is_erlangs(servers: int, erlangs: float, waits: float) -> None:
+    assert erlang_c(servers, erlangs) == pytest.approx(waits)
+
+
+def test_many_servers_do_not_overflow() -> None:
+    assert erlang_b(0.5, 0.0) == 0.0
+    assert 0 < erlang_c(100_000, 99_500) < 1
+
+
+def test_waiting_grows_with_the_load_and_falls_with_servers() -> None:
+    dice = random.Random(1)
+    for _ in range(200):
+        servers, load = dice.randint(1, 200), dice.uniform(0.05, 0.95)
+        assert erlang_c(servers, servers * load) <= erlang_c(servers, servers * (load + 0.04))
+        assert erlang_c(servers + 1, servers * load) <= erlang_c(servers, servers * load)
+
+
+@pytest.mark.parametrize("mean_limit_s", [2.0, 4.0, 20.0])
+def test_the_mean_of_one_server_is_that_of_theory(mean_limit_s: float) -> None:
+    # M/M/1: W = 1 / (mu − lambda); Allen and Cunneen's is exact there
+    found = estimate_rate_within_slo(RequestService(1, 1.0, 1.0), goals(mean_limit_s, None), 1, "random")
+    assert found == pytest.approx(1 - 1 / mean_limit_s, rel=1e-6)
+
+
+def test_the_mean_of_many_servers_in_one_queue_is_that_of_theory() -> None:
+    # M/M/2: W = 1 / (1 − rho²), with a mean service of 1
+    found = estimate_rate_within_slo(RequestService(1, 1.0, 1.0), goals(4 / 3, None), 2, "least_work")
+    assert found == pytest.approx(0.5, rel=1e-6)
+
+
+@pytest.mark.parametrize(("cv", "rho"), [(0.0, 0.6), (0.5, 0.8), (2.0, 0.7)])
+def test_the_mean_of_one_server_is_pollaczek_and_khinchines(cv: float, rho: float) -> None:
+    # M/G/1: W = 1 + rho / (1 − rho) × (1 + cv²) / 2
+    mean_s = 1 + rho / (1 - rho) * (1 + cv * cv) / 2
+    assert estimate_rate_within_slo(RequestService(1, 1.0, cv), goals(mean_s, None), 1, "random") == pytest.approx(
+        rho, rel=1e-6
+    )
+
+
+@pytest.mark.parametrize("quantile", [0.9, 0.95, 0.99])
+def test_a_long_tail_of_one_server_is_close_to_that_of_theory(quantile: float) -> None:
+    # M/M/1: the response's quantile is −ln(1 − q) / (mu − lambda); a lognormal service of the same CV is not the same
+    limit_s = 20.0
+    exact = 1 + math.log(1 - quantile) / limit_s
+    found = estimate_rate_within_slo(RequestService(1, 1.0, 1.0), goals(limit_s, quantile), 1, "random")
+    assert found == pytest.approx(exact, rel=0.03)
+
+
+def test_a_service_without_waiting_is_its_lognormal() -> None:
+    # 64 slots at hardly any load: p95 of a lognormal of mean 1 and CV 0.5
+    variance = math.log(1.25)
+    p95_s = math.exp(1.6449 * math.sqrt(variance) - variance / 2)
+    service = RequestService(64, 1.0, 0.5, outside_s=0.3)
+    assert estimate_rate_within_slo(service, goals(0.3 + p95_s * 0.98), 1, "random") == 0.0
+    assert estimate_rate_within_slo(service, goals(0.3 + p95_s * 1.02), 1, "random") > 10.0
+
+
+@pytest.mark.parametrize("cv", [0.3, 2.0])
+def test_the_mean_of_shared_cores_is_that_of_theory_whatever_the_variation(cv: float) -> None:
+    # M/G/1 with processor sharing: W = 1 / (1 − rho); with 2 cores 1 / (1 − rho²), as in M/M/2
+    one, two = (RequestService(cores, 1.0, cv, discipline="processor sharing") for cores in (1, 2))
+    assert estimate_rate_within_slo(one, goals(4.0, None), 1, "random") == pytest.approx(0.75, rel=1e-6)
+    assert estimate_rate_within_slo(two, goals(4 / 3, None), 1, "random") == pytest.approx(2 * 0.5, rel=1e-6)
+
+
+@pytest.mark.parametrize("quantile", [0.5, 0.95, 0.99])
+def test_percentiles_of_shared_cores_are_those_of_a_simulation_within_their_stated_error(quantile: float) -> None:
+    service, rng = RequestService(2, 1.0, 0.5, discipline="processor sharing"), np.random.default_rng(3)
+    arrivals_s, normals = np.cumsum(rng.exponential(1 / 1.6, 200_000)), rng.standard_normal(200_000)
+    true_s = float(np.quantile(simulate_request_latencies(arrivals_s, normals, service)[5000:], quantile))
+    assert estimate_rate_within_slo(service, goals(true_s * 1.31, quantile), 1, "random") > 1.6
+    assert estimate_rate_within_slo(service, goals(true_s * 0.82, quantile), 1, "random") < 1.6
+
+
+def test_a_looser_limit_never_has_a_lower_rate() -> None:
+    dice = random.Random(2)
+    for _ in range(150):
+        service: ServiceModel = dice.choice(
+            (
+                RequestService(dice.randint(1, 16), 0.01, dice.uniform(0, 2), 0.001),
+                RequestService(dice.randint(1, 16), 0.01, dice.uniform(0, 2), discipline="processor sharing"),
+                BatchService(0.005, dice.uniform(1e-4, 5e-3), dice.choice((2, 8, 64)), dice.choice((0.0, 0.004))),
+                TOKENS,
+            )
+        )
+        router = dice.choice(("round_robin", "random", "power_of_two", "least_work", "session_hash"))
+        replicas, quantile = dice.choice((1, 3, 40)), dice.choice((None, 0.5, 0.99))
+        time = dice.choice(("first_token", "per_token", "latency")) if service is TOKENS else "latency"
+        limits = sorted(dice.uniform(0.001, 3.0) for _ in range(4))
+        rates = [estimate_rate_within_slo(service, goals(s, quantile, time), replicas, router, LENGTHS) for s in limits]  # type: ignore[arg-type]
+        assert all(tight <= loose * (1 + 1e-9) for tight, loose in itertools.pairwise(rates))
+
+
+def test_routers_that_know_more_carry_more() -> None:
+    service = RequestService(1, 1.0, 1.0)
+    routers = ("random", "round_robin", "power_of_two", "least_work")
+    rates = [estimate_rate_within_slo(service, goals(6.0), 16, router) for router in routers]
+    assert rates[0] < min(rates[1:3])
+    assert max(rates[1:3]) < rates[3]
+
+
+def test_without_a_limit_a_replica_is_not_planned_to_the_brim() -> None:
+    assert estimate_rate_within_slo(RequestService(4, 2.0, 1.0), Goals((), None), 1, "random") == pytest.approx(
+        0.95 * 2.0
+    )
+
+
+def test_the_tightest_of_several_goals_counts() -> None:
+    service = RequestService(2, 1.0, 0.5)
+    one, other = goals(5.0, 0.95), goals(5.0, 0.99)
+    both = Goals((*one.time_goals, *other.time_goals), None)
+    assert estimate_rate_within_slo(service, both, 1, "random") == estimate_rate_within_slo(service, other, 1, "random")
+
+
+def test_batches_never_carry_more_than_full_ones() -> None:
+    service = BatchService(0.004, 0.0005, 64)
+    assert 0 < estimate_rate_within_slo(service, goals(10.0), 1, "random") <= service.max_per_s
+    assert estimate_rate_within_slo(service, goals(0.004), 1, "random") == 0.0
+
+
+def test_a_batch_that_pays_is_as_fast_as_its_simulation_within_its_stated_error() -> None:
+    # p99 −12 to +17 % while batching pays and the load is under 0.7
+    service, rng = BatchService(0.004, 0.0005, 64), np.random.default_rng(3)
+    per_s = 0.5 * service.max_per_s
+    arrivals_s = np.cumsum(rng.exponential(1 / per_s, 400_000))
+    played_s = float(np.quantile(simulate_batch_latencies(arrivals_s, np.zeros(400_000), service), 0.99))
+    assert estimate_rate_within_slo(service, goals(played_s / 1.13, 0.99), 1, "random") < per_s
+    assert estimate_rate_within_slo(service, goals(played_s * 1.18, 0.99), 1, "random") > per_s
+
+
+def test_a_token_service_is_held_to_its_cache_and_its_steps() -> None:
+    few = TokenService(0.01, 1e-4, 5e-5, max_sequences=64, kv_tokens=600)
+    loose = goals(60.0)
+    assert estimate_rate_within_slo(few, loose, 1, "random", LENGTHS) < 0.2 * estimate_rate_within_slo(
+        TOKENS, loose, 1, "random", LENGTHS
+    )
+    assert estimate_rate_within_slo(TOKENS, goals(0.009, 0.95, "per_token"), 1, "random", LENGTHS) == 0.0
+    assert estimate_rate_within_slo(TOKENS, goals(0.02, 0.95, "per_token"), 1, "random", LENGTHS) > 0.0
+
+
+def test_what_only_an_idle_replica_meets_has_no_rate() -> None:
+    # 1 in 100 takes over 6.93 s by itself, so a limit of 7 s leaves nothing for waiting
+    service = RequestService(2, 1.0, 1.5)
+    assert estimate_rate_within_slo(service, goals(7.0, 0.99), 1, "random") == 0.0
+    assert estimate_rate_within_slo(service, goals(8.0, 0.99), 1, "random") > 0.1
+
+
+@pytest.mark.parametrize("router", ["round_robin", "random", "power_of_two", "least_outstanding"])
+def test_only_laws_that_pool_their_queues_ask_how_many_replicas_there_are(router: str) -> None:
+    services: tuple[ServiceModel, ...] = (BatchService(0.004, 0.0006, 16, 0.001, 0.1, 0.002), TOKENS)
+    for service in services:
+        assert not depends_on_replicas(service)
+        one, nine = (estimate_rate_within_slo(service, goals(2.0), replicas, router) for replicas in (1, 9))
+        assert one == nine > 0
+    assert depends_on_replicas(RequestService(2, 0.01, 0.5))

@@ -1,0 +1,45 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from app.errors import ProfileError
+from app.profiles import templates
+from app.profiles.bundled import bundled_profiles
+from app.profiles.document import read_document
+from app.profiles.editing import format_profile
+from app.profiles.loading import load_profile_text
+from app.profiles.profile import PROFILES
+from app.profiles.templates import convert_profile, format_local_profile
+
+
+@pytest.mark.parametrize("text", [templates.ENDPOINT_TEMPLATE, templates.SCRIPTED_TEMPLATE])
+def test_what_one_begins_with_is_right(text: str, tmp_path: Path) -> None:
+    assert load_profile_text(text.format(name="mine").encode(), tmp_path / "mine.yaml").name == "mine"
+
+
+def test_a_models_file_becomes_a_profile_of_it(tmp_path: Path) -> None:
+    model = tmp_path / "my model: 2.onnx"
+    model.write_bytes(b"")
+    profile = load_profile_text(format_local_profile(model).encode(), tmp_path / "x.yaml")
+    assert (profile.name, profile.target.models) == ("my-model--2", (str(model),))  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("protocol", PROFILES)
+@pytest.mark.parametrize("name", bundled_profiles())
+def test_any_profile_becomes_one_of_any_protocol(name: str, protocol: str, tmp_path: Path) -> None:
+    (tmp_path / "locustfile.py").touch()
+    path = bundled_profiles()[name]
+    tree = convert_profile(read_document(path.read_bytes(), "x").value, protocol)
+    place = (tmp_path if protocol == "locust" else path.parent) / "x.yaml"
+    # what was promised is the person's own: it stays, and the form says where it cannot be held to
+    assert wrong_in(format_profile(tree), place) in (None, "slo", "gates")
+
+
+def wrong_in(text: str, place: Path) -> str | int | None:
+    try:
+        load_profile_text(text.encode(), place)
+    except ProfileError as error:
+        return error.key_path[0]
+    return None

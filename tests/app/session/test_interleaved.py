@@ -1,0 +1,89 @@
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from app.errors import MeasurementError
+from app.records.comparison import Side
+from app.records.result import Result, Verdict
+from app.session.interleaved import PairPlan, PairResults, PairRun, measure_in_turns
+from tests.fakes.repeated import result, steady
+
+QUIET_MS = (10.0, 10.1, 9.9, 10.05, 9.95, 10.02, 9.98)
+
+
+class Bench:
+    """Runs of 10 s each on a clock of its own; the candidate's times are `factor` of the base's."""
+
+    def __init__(self, factor: float, invalid: int = 0, workload: str = "asked") -> None:
+        self.factor, self.invalid, self.workload = factor, invalid, workload
+        self.now_s = 0.0
+        self.order: list[Side] = []
+        self.turns_told: list[tuple[int, int]] = []
+        self.told: list[str] = []
+
+    def measure(self, turn: PairRun) -> Result | None:
+        side, within_s = turn.side, turn.timeout_s
+        self.now_s += min(10.0, within_s)
+        if within_s < 10.0:
+            return None
+        self.order.append(side)
+        self.turns_told.append((turn.pair, turn.pairs))
+        value = QUIET_MS[len(self.order) // 2 % 7] * (self.factor if side == "candidate" else 1.0)
+        found = result(steady(value), run_id=f"{side}-{len(self.order)}")
+        if side == "candidate":
+            found = msgspec.structs.replace(found, workload_hash=self.workload)
+        if self.invalid:
+            self.invalid -= 1
+            return msgspec.structs.replace(found, verdict=Verdict("INVALID", ("too busy",)))
+        return found
+
+    def turns(self, max_s: float = 3_600.0, pairs: int = 7) -> PairResults:
+        order = PairPlan(pairs, max_s, 0.05)
+        return measure_in_turns(order, self.measure, lambda: self.now_s, self.told.append)
+
+
+def test_sides_take_turns_so_that_neither_is_always_first() -> None:
+    bench = Bench(1.0)
+    bench.turns(pairs=4)
+    assert bench.order == ["base", "candidate", "candidate", "base"] * 2
+
+
+@pytest.mark.parametrize(("factor", "pairs"), [(1.0, 7), (1.2, 14), (0.8, 14)])
+def test_as_many_pairs_again_are_measured_only_where_a_change_is_suspected(factor: float, pairs: int) -> None:
+    turns = Bench(factor).turns()
+    assert (len(turns.base), len(turns.candidate)) == (pairs, pairs)
+    assert any("suspected" in note for note in turns.notes) == (pairs == 14)
+
+
+@pytest.mark.parametrize(("max_s", "pairs"), [(100.0, 5), (95.0, 4), (210.0, 10), (5.0, 0)])
+def test_no_pair_is_begun_that_would_not_end_in_time_and_it_is_said(max_s: float, pairs: int) -> None:
+    bench = Bench(1.2)
+    turns = bench.turns(max_s)
+    assert len(turns.base) == len(turns.candidate) == pairs
+    assert len(bench.order) == 2 * pairs
+    assert bench.now_s <= max_s
+    assert "time was over" in turns.notes[0]
+
+
+def test_each_run_is_told_its_pair_and_of_how_many() -> None:
+    bench = Bench(1.2)
+    bench.turns(pairs=5)
+    assert bench.turns_told == [(place // 2 + 1, 5 if place < 10 else 10) for place in range(20)]
+
+
+def test_an_invalid_run_is_made_again() -> None:
+    bench = Bench(1.0, invalid=2)
+    assert len(bench.turns(pairs=1).base) == 1
+    assert bench.order == ["base", "base", "base", "candidate"]
+    assert sum("made again: too busy" in line for line in bench.told) == 2
+
+
+def test_runs_that_stay_invalid_end_it() -> None:
+    with pytest.raises(MeasurementError, match="too busy"):
+        Bench(1.0, invalid=3).turns()
+
+
+def test_two_that_may_not_be_compared_are_not_measured_on() -> None:
+    turns = Bench(1.0, workload="other").turns()
+    assert len(turns.base) == 1

@@ -1,0 +1,149 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import msgspec
+import pytest
+
+from app.errors import ExitCode
+from app.records.telemetry import Samples
+from app.session.prompt_reuse import has_output_lengths
+from loadgen.records import Endpoint, StagePlan
+from loadgen.workloads import (
+    Dataset,
+    DatasetPrompts,
+    FixedLength,
+    HttpWorkload,
+    LocustWorkload,
+    OipWorkload,
+    OpenAiWorkload,
+    Popularity,
+    Prompts,
+    SyntheticPrompts,
+    TracePrompts,
+    Workload,
+)
+from tests.fakes.bench import SPEC, Bench, check_of
+from tests.fakes.load import OK, ScriptedLoad
+
+PROMPTS = SyntheticPrompts(FixedLength(5), FixedLength(3))
+CHAT = OpenAiWorkload("chat", "m", PROMPTS)
+CHAT_SPEC = msgspec.structs.replace(SPEC, workload=CHAT)
+
+
+class Server:
+    """Its counters say the next of these numbers of hits of as many thousand prompt tokens, each time they are read."""
+
+    def __init__(self, *hits: float) -> None:
+        self._samples = self._count(hits)
+        self.asked: list[Endpoint] = []
+
+    def read(self, endpoint: Endpoint) -> tuple[Samples | None, ...]:
+        self.asked.append(endpoint)
+        return (next(self._samples),)
+
+    def _count(self, hits: tuple[float, ...]) -> Iterator[Samples]:
+        for times, so_many in enumerate(hits, 1):
+            yield Samples({"vllm:prefix_cache_hits_total": so_many, "vllm:prefix_cache_queries_total": 1_000.0 * times})
+
+
+def test_a_prefix_cache_whose_counters_moved_while_stages_ran_is_a_doubt(bench: Bench) -> None:
+    server = Server(100, 480)
+    outcome = bench.run(msgspec.structs.replace(CHAT_SPEC, warmup_s=6.0), read_metrics=server.read)
+    check = check_of(outcome, "prefix_cache")
+    assert check is not None
+    assert check.verdict == "WARN"
+    assert check.value == pytest.approx(0.38)
+    assert len(server.asked) == 2, "after the warm-up, and at the end"
+    assert outcome.result.exit.code == 0
+
+
+@pytest.mark.parametrize(
+    "workload",
+    [
+        msgspec.structs.replace(CHAT, prompts=msgspec.structs.replace(PROMPTS, prefix_groups=2, prefix_tokens=50)),
+        msgspec.structs.replace(CHAT, prompts=msgspec.structs.replace(PROMPTS, turns=FixedLength(2))),
+        msgspec.structs.replace(CHAT, popularity=Popularity("zipf")),
+    ],
+)
+def test_where_the_profile_means_prompts_to_share_it_is_a_note(bench: Bench, workload: Workload) -> None:
+    spec = msgspec.structs.replace(SPEC, workload=workload)
+    outcome = bench.run(spec, read_metrics=Server(0, 380).read)
+    check = check_of(outcome, "prefix_cache")
+    assert check is not None
+    assert check.verdict == "VALID"
+    assert "38 % of the prompt tokens came from the server's prefix cache." in outcome.result.notes
+
+
+def test_a_server_that_does_not_count_is_asked_once_and_nothing_is_said(bench: Bench) -> None:
+    asked = []
+
+    def read(endpoint: Endpoint) -> tuple[Samples | None, ...]:
+        asked.append(endpoint)
+        return (None,)
+
+    assert check_of(bench.run(CHAT_SPEC, read_metrics=read), "prefix_cache") is None
+    assert len(asked) == 1
+
+
+@pytest.mark.parametrize("workload", [OipWorkload("m"), LocustWorkload("test.py")])
+def test_other_protocols_and_a_locust_test_are_not_asked_for_counters(bench: Bench, workload: Workload) -> None:
+    server = Server(0, 380)
+    bench.run(msgspec.structs.replace(SPEC, workload=workload, stages=()), read_metrics=server.read)
+    assert server.asked == []
+
+
+def test_an_interrupted_run_does_not_wait_for_counters(bench: Bench) -> None:
+    def interrupt(_: StagePlan) -> None:
+        bench.interruption.request(ExitCode.INTERRUPTED)
+
+    server = Server(0, 380)
+    bench.run(CHAT_SPEC, ScriptedLoad(bench.clock, on_stage=interrupt), read_metrics=server.read)
+    assert len(server.asked) == 1
+
+
+@pytest.mark.parametrize(("distinct", "verdict"), [(1, "WARN"), (2, "VALID"), (None, None)])
+def test_prompts_that_are_all_alike_are_a_doubt(bench: Bench, distinct: int | None, verdict: str | None) -> None:
+    report = msgspec.structs.replace(OK, prepared=1_000, distinct=distinct)
+    outcome = bench.run(CHAT_SPEC, ScriptedLoad(bench.clock, preflights=(report,)))
+    check = check_of(outcome, "prompts")
+    assert (None if check is None else check.verdict) == verdict
+
+
+@pytest.mark.parametrize(("distinct", "is_told"), [(40, True), (60, False)])
+def test_few_prompts_sent_often_are_a_note(bench: Bench, distinct: int, is_told: bool) -> None:
+    """Some 1,000 requests: 25 times each, or 17."""
+    report = msgspec.structs.replace(OK, prepared=distinct, distinct=distinct)
+    notes = bench.run(CHAT_SPEC, ScriptedLoad(bench.clock, preflights=(report,))).result.notes
+    assert any(f"Each of the {distinct} different prompts was sent 2" in note for note in notes) == is_told
+
+
+@pytest.mark.parametrize(
+    ("workload", "is_told"),
+    [
+        (HttpWorkload("POST", bodies=(b"{}",)), True),
+        (HttpWorkload("POST", bodies=(b"{}", b"{}")), True),
+        (HttpWorkload("POST", bodies=(b"{}", b"[]")), False),
+        (HttpWorkload(), False),
+    ],
+)
+def test_one_body_for_all_requests_is_a_note(bench: Bench, workload: Workload, is_told: bool) -> None:
+    outcome = bench.run(msgspec.structs.replace(SPEC, workload=workload))
+    assert any("the same body" in note for note in outcome.result.notes) == is_told
+    assert outcome.result.verdict.status == "VALID"
+
+
+@pytest.mark.parametrize(
+    ("prompts", "asks"),
+    [
+        (PROMPTS, True),
+        (SyntheticPrompts(FixedLength(5)), False),
+        (DatasetPrompts(Dataset("rows.jsonl", "jsonl"), output_tokens="n"), True),
+        (DatasetPrompts(Dataset("rows.jsonl", "jsonl")), False),
+        (TracePrompts(bytes(4), bytes(4)), True),
+    ],
+)
+def test_a_profile_asks_for_lengths_of_answers_where_it_gives_them(prompts: Prompts, asks: bool) -> None:
+    assert has_output_lengths(OpenAiWorkload("chat", "m", prompts)) == asks
+    assert not has_output_lengths(OpenAiWorkload("embeddings", "m", prompts))
+    assert not has_output_lengths(HttpWorkload())

@@ -1,0 +1,277 @@
+from __future__ import annotations
+
+import datetime
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from app.analysis.gating import Gating
+from app.analysis.objectives import parse_gate, parse_objective
+from app.errors import ExitCode, UsageError
+from app.records.abort import AbortRule
+from app.records.result import ObjectiveOutcome, Result
+from app.session.result import collect_notes
+from app.session.spec import BaselineSpec, LimitSpec, StageSpec
+from app.storage.run_directory import StoredRun
+from app.telemetry.clock import ClockReading
+from loadgen.records import ClosedArrivals
+from loadgen.workloads import FixedLength, HttpWorkload, OipWorkload, OpenAiWorkload, SyntheticPrompts, Workload
+from tests.fakes.bench import SPEC, Bench, check_of, poisson
+from tests.fakes.clock import FakeClock
+from tests.fakes.load import ScriptedLoad
+from tests.fakes.parts import NOON
+
+
+def test_each_is_told_once_in_the_order_it_became_known() -> None:
+    told = ("through a proxy", "lengths are approximate", "through a proxy")
+    assert collect_notes(HttpWorkload(), told, Counter(), ["cooler on"]) == (
+        "through a proxy",
+        "lengths are approximate",
+        "Noted during the run: cooler on",
+    )
+
+
+def test_chunks_that_stand_for_tokens_are_told_with_their_share() -> None:
+    (note,) = collect_notes(HttpWorkload(), (), Counter(server=1, chunks=3), ())
+    assert note.startswith("Output tokens of 75 % of the answers are chunks")
+    assert collect_notes(HttpWorkload(), (), Counter(server=9), ()) == ()
+    assert "tokenizer" in collect_notes(HttpWorkload(), (), Counter(tokenizer=2), ())[0]
+
+
+CHAT = OpenAiWorkload("chat", "m", SyntheticPrompts(FixedLength(5)))
+
+
+@pytest.mark.parametrize(
+    ("workload", "word"),
+    [
+        (CHAT, None),
+        (OipWorkload("m", transport="grpc"), "gRPC"),
+        (OipWorkload("m"), None),
+        (OpenAiWorkload("embeddings", "m", SyntheticPrompts(FixedLength(5))), None),
+    ],
+)
+def test_what_costs_more_than_the_calibrated_request_is_told(workload: Workload, word: str | None) -> None:
+    notes = collect_notes(workload, (), Counter(), ())
+    assert bool(notes) is (word is not None)
+    assert word is None or word in notes[0]
+
+
+def measured(tmp_path: Path, name: str) -> Result:
+    return Bench(tmp_path / name).run(SPEC).result
+
+
+def faster(result: Result, by: float) -> Result:
+    """As if its answers had come so much sooner."""
+
+    def scaled(one: object) -> object:
+        value, ci95 = one.value, one.ci95  # type: ignore[attr-defined]
+        if value is None:
+            return one
+        return msgspec.structs.replace(one, value=value / by, ci95=ci95 and tuple(end / by for end in ci95))  # type: ignore[type-var]
+
+    stages = tuple(
+        msgspec.structs.replace(
+            stage,
+            metrics=stage.metrics
+            | {"latency_ms": {name: scaled(one) for name, one in stage.metrics["latency_ms"].items()}},
+        )
+        for stage in result.stages
+    )
+    return msgspec.structs.replace(result, run_id="before", stages=stages)
+
+
+def test_a_run_that_is_slower_than_its_baseline_ends_with_11_and_says_what(tmp_path: Path) -> None:
+    before = faster(measured(tmp_path, "before"), by=3.0)
+    spec = msgspec.structs.replace(SPEC, baseline=BaselineSpec((before,), 0.05))
+    result = Bench(tmp_path / "now").run(spec).result
+    assert result.comparison is not None
+    assert result.comparison.base == ("before",)
+    assert result.exit.code == ExitCode.REGRESSION
+    assert any("got worse" in cause for cause in result.exit.texts)
+
+
+def test_a_run_like_its_baseline_ends_as_it_would_without_one(tmp_path: Path) -> None:
+    before = measured(tmp_path, "before")
+    spec = msgspec.structs.replace(SPEC, baseline=BaselineSpec((before,), 0.05))
+    result = Bench(tmp_path / "now").run(spec).result
+    assert result.comparison is not None
+    assert result.exit == before.exit
+    assert result.comparison.differences == ()
+
+
+def test_a_baseline_of_another_workload_is_refused_before_anything_is_sent_or_forced(tmp_path: Path) -> None:
+    before = msgspec.structs.replace(measured(tmp_path, "before"), workload_hash="one")
+    spec = msgspec.structs.replace(SPEC, workload_hash="other", baseline=BaselineSpec((before,), 0.05))
+    refused = Bench(tmp_path / "refused")
+    with pytest.raises(UsageError, match="the baseline cannot be compared: workload: one before, other now"):
+        refused.run(spec)
+    forced = msgspec.structs.replace(spec, baseline=BaselineSpec((before,), 0.05, is_forced=True))
+    comparison = Bench(tmp_path / "forced").run(forced).result.comparison
+    assert comparison is not None
+    assert comparison.is_forced
+
+
+def test_a_baseline_with_nothing_in_common_is_a_usage_error_with_the_result_kept(tmp_path: Path) -> None:
+    before = measured(tmp_path, "before")
+    empty = msgspec.structs.replace(before, stages=(), max_rate=None)
+    spec = msgspec.structs.replace(SPEC, baseline=BaselineSpec((empty,), 0.05))
+    bench = Bench(tmp_path / "now")
+    result = bench.run(spec).result
+    assert result.exit.code == ExitCode.USAGE
+    assert result.stages
+    assert (bench.directory / "result.json").exists()
+
+
+HOUR_S = 3_600
+
+
+def stepped(clock: FakeClock, wall_s: float, boot_s: float) -> Callable[[], ClockReading]:
+    """The clocks of this machine: after the run's start the wall clock is so far ahead, the boot clock so far."""
+    began_ns = clock.now_ns
+
+    def read() -> ClockReading:
+        is_later = clock.now_ns > began_ns
+        wall_ns, boot_ns = round(wall_s * 1e9) * is_later, round(boot_s * 1e9) * is_later
+        return ClockReading(clock.now_ns, 10**18 + clock.now_ns + wall_ns, clock.now_ns + boot_ns)
+
+    return read
+
+
+def dates(clock: FakeClock, wall_s: float) -> Callable[[], datetime.datetime]:
+    began_ns = clock.now_ns
+    return lambda: NOON + datetime.timedelta(seconds=wall_s * (clock.now_ns > began_ns))
+
+
+@pytest.mark.parametrize("wall_s", [HOUR_S, -HOUR_S])
+def test_a_wall_clock_that_is_set_by_an_hour_changes_no_number_and_is_a_doubt(tmp_path: Path, wall_s: float) -> None:
+    bench, undisturbed = Bench(tmp_path / "stepped"), Bench(tmp_path / "undisturbed")
+    reading, date = stepped(bench.clock, wall_s, 0.0), dates(bench.clock, wall_s)
+    outcome = bench.run(msgspec.structs.replace(SPEC, warmup_s=6.0), read_clock=reading, wall_now=date)
+    expected = undisturbed.run(msgspec.structs.replace(SPEC, warmup_s=6.0))
+    check = check_of(outcome, "clock")
+    assert check is not None
+    assert check.verdict == "WARN"
+    assert "No number here is of the wall clock" in str(check.hint)
+    assert outcome.result.stages == expected.result.stages
+    assert outcome.result.slo == expected.result.slo
+    assert outcome.result.exit == expected.result.exit
+    assert StoredRun(bench.directory).requests() == StoredRun(undisturbed.directory).requests()
+    assert outcome.result.clock.wall_start == expected.result.clock.wall_start
+    assert outcome.result.clock.duration_s == expected.result.clock.duration_s
+
+
+def test_a_machine_that_slept_during_the_run_spoils_it(bench: Bench) -> None:
+    outcome = bench.run(SPEC, read_clock=stepped(bench.clock, 5.0, 5.0))
+    check = check_of(outcome, "clock")
+    assert check is not None
+    assert (check.unit, check.verdict) == ("s suspended", "INVALID")
+    assert check.value == pytest.approx(5.0)
+    assert outcome.result.exit.code == ExitCode.INVALID
+
+
+def test_the_objectives_of_a_sweep_are_judged_where_it_was_heaviest_and_held(bench: Bench) -> None:
+    """A lighter load has fewer answers, so that a share of errors may not be settled there."""
+    slo = (parse_objective("latency_ms.p95 < 50"), parse_objective("error_rate < 1%"))
+    rates = tuple(
+        StageSpec(f"sweep {rate:g}/s", "steady", poisson(rate), 5.0, is_in_sweep=True)
+        for rate in (20.0, 60.0, 180.0, 400.0)
+    )
+    result = bench.run(msgspec.structs.replace(SPEC, stages=rates, slo=slo)).result
+    assert [one.stage for one in result.slo] == ["sweep 180/s"] * 2
+    assert result.slo[1].judgement == "PASS"
+    clients = tuple(
+        StageSpec(f"sweep {n} clients", "closed", ClosedArrivals(n), 5.0, is_in_sweep=True) for n in (1, 4, 8, 64)
+    )
+    closed = Bench(bench.directory.parent / "closed").run(msgspec.structs.replace(SPEC, stages=clients, slo=slo))
+    assert [(one.stage, one.judgement) for one in closed.result.slo] == [("sweep 8 clients", "PASS")] * 2
+
+
+CALM_AND_PEAK = (
+    StageSpec("calm", "steady", poisson(50.0), 10.0),
+    StageSpec("peak", "steady", poisson(400.0), 10.0),  # more than the server can do
+)
+HALF = {"error": "http-5xx", "error_share": 0.5}
+
+
+@pytest.mark.parametrize(
+    ("gate", "load", "judgement", "judged_in"),
+    [
+        ("latency_ms.p95{stage=calm} < 50", {}, "PASS", "calm"),
+        ("latency_ms.p95{stage=calm} < 50", {"service_s": 0.06}, "FAIL", "calm"),
+        ("latency_ms.p95{stage=peak} < 50", {}, "FAIL", "peak"),
+        ("latency_ms.p95 < 50", {}, "FAIL", "peak"),
+        ("good_per_s{stage=calm} >= 90% of offered_per_s", {}, "PASS", "calm"),
+        ("good_per_s{stage=calm} >= 90% of offered_per_s", HALF, "FAIL", "calm"),
+        ("completed_per_s{stage=calm} >= 60% of achieved_per_s", {}, "PASS", "calm"),
+        ("completed_per_s{stage=calm} >= 90% of achieved_per_s", HALF, "FAIL", "calm"),
+        ("error_rate{stage=calm} < 1%", {}, "PASS", "calm"),
+        ("error_rate{stage=calm} < 1%", HALF, "FAIL", "calm"),
+        ("max_rate_within_slo >= 40", {}, "PASS", None),
+        ("max_rate_within_slo >= 500", {}, "FAIL", None),
+        ("max_rate_within_slo >= 100", {}, "INCONCLUSIVE", None),  # nothing was tried between 50/s and 400/s
+    ],
+)
+def test_gates_pass_and_fail_by_what_was_measured(
+    bench: Bench, gate: str, load: dict[str, Any], judgement: ObjectiveOutcome, judged_in: str | None
+) -> None:
+    spec = msgspec.structs.replace(SPEC, stages=CALM_AND_PEAK, slo=SPEC.slo[:1], gates=(parse_gate(gate),))
+    spec = msgspec.structs.replace(spec, gating=Gating("fail"))
+    result = bench.run(spec, ScriptedLoad(bench.clock, **load)).result
+    (judged,) = result.gates
+    assert (judged.judgement, judged.stage) == (judgement, judged_in), judged.observed
+    is_told = any(cause.startswith(f"{gate} failed") for cause in result.exit.texts)
+    assert is_told is (judgement == "FAIL")
+
+
+@pytest.mark.parametrize(
+    ("gate", "gating", "code"),
+    [
+        ("latency_ms.p50 < 500", Gating("fail"), ExitCode.OK),
+        ("latency_ms.p50 < 1", Gating("fail"), ExitCode.GATE_FAILED),
+        ("latency_ms.p50 < 1 | warn", Gating("fail"), ExitCode.OK),
+        ("latency_ms.p50 < 1", Gating(kinds=("regression",)), ExitCode.OK),
+        ("change(latency_ms.p50) < +8%", Gating(), ExitCode.OK),
+        ("change(latency_ms.p50) < +8%", Gating("fail"), ExitCode.INCONCLUSIVE),
+        ("latency_ms.p99.9 < 50", Gating("fail"), ExitCode.INCONCLUSIVE),
+    ],
+)
+def test_what_gates_decide_is_the_exit_code(bench: Bench, gate: str, gating: Gating, code: ExitCode) -> None:
+    slo = (parse_objective("latency_ms.p95 < 50"), parse_objective("error_rate < 5%"))
+    result = bench.run(msgspec.structs.replace(SPEC, slo=slo, gates=(parse_gate(gate),), gating=gating)).result
+    assert result.exit.code == code, result.exit
+    assert {cause.code for cause in result.exit.causes} == ({code} - {ExitCode.OK})
+
+
+@pytest.mark.parametrize(("share", "aborts"), [(0.5, True), (0.1, False)])
+def test_a_run_gives_up_at_what_its_profile_says_and_keeps_what_it_measured(
+    bench: Bench, share: float, aborts: bool
+) -> None:
+    rule = AbortRule("error_rate > 20% after 5s", parse_objective("error_rate > 20%"), 5.0)
+    stages = tuple(msgspec.structs.replace(SPEC.stages[0], name=name) for name in ("first", "second", "third"))
+    spec = msgspec.structs.replace(SPEC, stages=stages, slo=(), limits=LimitSpec(abort_when=rule))
+    load = ScriptedLoad(bench.clock, error="http-5xx", error_share=share, error_after=1)
+    result = bench.run(spec, load).result
+    assert [stage.name for stage in result.stages] == ["first", "second", "third"][: 2 if aborts else 3]
+    if not aborts:
+        assert result.exit.code == ExitCode.OK
+        return
+    assert result.exit.code == ExitCode.LIMIT
+    assert result.exit.texts[0].startswith("abort_when: error_rate > 20% after 5s: 50 % in second after 5")
+    assert result.stages[0].completed > 900
+    assert 0 < result.stages[1].completed < 400
+    assert len(bench.rows()) > 1400
+
+
+@pytest.mark.parametrize(("right_share", "verdict"), [(0.97, "VALID"), (0.1, "WARN")])
+def test_an_accuracy_at_chance_level_is_a_warning(bench: Bench, right_share: float, verdict: str) -> None:
+    spec = msgspec.structs.replace(SPEC, chance_accuracy=0.1)
+    outcome = bench.run(spec, ScriptedLoad(bench.clock, right_share=right_share))
+    check = check_of(outcome, "accuracy_above_chance")
+    assert check is not None
+    assert (check.limit, check.verdict) == (0.1, verdict)
+    assert check.value == pytest.approx(right_share, abs=0.02)
+    assert check_of(Bench(bench.directory.parent / "unlabelled").run(spec), "accuracy_above_chance") is None

@@ -1,0 +1,192 @@
+from __future__ import annotations
+
+import msgspec
+import pyarrow as pa
+import pytest
+from msgspec.structs import replace
+
+from app.analysis.objectives import parse_objective
+from app.records.abort import AbortRule
+from app.records.events import ErrorSeen, Event, Snapshot, StageFinished
+from app.records.result import ErrorSample, StageKind
+from app.session.limits import LimitMonitor
+from app.session.spec import LimitSpec, ResolvedStage, StageSpec
+from app.session.stage_monitor import FirstErrorReporter, RowTally, StageMonitor
+from loadgen.records import REQUEST_SCHEMA, ClosedArrivals, FirstError, OpenArrivals, Progress, StageStarted
+from tests.fakes.bench import SPEC, Bench, poisson
+from tests.fakes.load import ScriptedLoad
+
+
+def test_what_was_seen_is_told_once_a_run_and_kept_of_each_stage(bench: Bench) -> None:
+    stages = tuple(StageSpec(name, "steady", poisson(100.0), 3.0) for name in ("one", "two"))
+    load = ScriptedLoad(bench.clock, error="http-5xx", error_share=0.25)
+    outcome = bench.run(msgspec.structs.replace(SPEC, stages=stages), load)
+    (seen,) = bench.told(ErrorSeen)
+    assert (seen.stage, seen.sample.error, seen.sample.text) == (0, "http-5xx", "seen http-5xx")
+    assert bench.events.index(seen) < bench.events.index(bench.told(Snapshot)[0])
+    facts = [event.facts.error_samples for event in bench.told(StageFinished)]
+    assert [[one.text for one in each] for each in facts] == [["seen http-5xx"]] * 2
+    assert [stage.error_samples for stage in outcome.result.stages] == facts
+    assert facts[0][0] == seen.sample
+
+
+def test_a_run_without_errors_tells_of_none(bench: Bench) -> None:
+    outcome = bench.run(SPEC)
+    assert bench.told(ErrorSeen) == []
+    assert outcome.result.stages[0].error_samples == ()
+
+
+def test_no_more_classes_are_told_than_anybody_reads() -> None:
+    told: list[Event] = []
+    errors = FirstErrorReporter(told.append)
+    kept = errors.report([FirstError(f"class {number}", number, "seen") for number in range(60)], 0, 100)
+    assert len(told) == 50
+    assert kept[0] == ErrorSample("class 0", 0, "seen")
+    errors.report([FirstError("class 0", 7, "again"), FirstError("another", 8, "too many")], 1, 200)
+    assert len(told) == 50
+
+
+MS = 1_000_000
+
+
+def batch(*rows: dict[str, object]) -> pa.RecordBatch:
+    return pa.RecordBatch.from_pylist(list(rows), schema=REQUEST_SCHEMA)
+
+
+def answered(latency_ms: int, lag_ms: int = 1, **more: object) -> dict[str, object]:
+    return {"intended_ns": MS, "sent_ns": (1 + lag_ms) * MS, "end_ns": (1 + latency_ms) * MS, **more}
+
+
+def test_good_are_answers_inside_every_limit_and_errors_are_counted_by_class() -> None:
+    tally = RowTally((parse_objective("latency_ms.p95 < 50"), parse_objective("service_ms.p99 < 10")))
+    assert (tally.good, dict(tally.errors), tally.lag_p99_ms) == (0, {}, None)
+    tally.add_rows(batch(answered(9), answered(60, 55), answered(30)))
+    tally.add_rows(batch(answered(5, error="timeout"), {"intended_ns": MS}))
+    tally.count()
+    assert tally.good == 1, "the second is late, the third slow from its send, the others no answers"
+    assert tally.errors == {"timeout": 1, "not-started": 1}
+    assert tally.lag_p99_ms == pytest.approx(53.38), "of 1, 55, 1 and 1 ms"
+    tally.add_rows(batch(answered(9), answered(9, error="timeout")))
+    tally.count()
+    tally.count()
+    assert (tally.good, tally.errors["timeout"]) == (2, 2), "what was counted is not counted again"
+
+
+def test_where_no_start_is_known_a_limit_that_counts_from_it_leaves_good_open() -> None:
+    unknown: dict[str, object] = {"intended_ns": None, "sent_ns": MS, "end_ns": 5 * MS}
+    for text, good in (("latency_ms.p95 < 50", None), ("service_ms.p95 < 50", 1)):
+        tally = RowTally((parse_objective(text),))
+        tally.add_rows(batch(unknown))
+        tally.count()
+        assert (tally.good, tally.lag_p99_ms) == (good, None)
+
+
+def test_the_lag_is_of_the_last_thousand() -> None:
+    tally = RowTally(())
+    for lag_ms in (90, 2):
+        tally.add_rows(batch(*[answered(100, lag_ms)] * 1000))
+        tally.count()
+    assert tally.lag_p99_ms == 2
+
+
+OVERLOAD = OpenArrivals("poisson", ((0.0, 100.0),))
+
+
+def progress(second: float, due: int, completed: int) -> Progress:
+    return Progress(0, round(second * 1e9), due, due, completed, 0, due - completed, 0.1)
+
+
+class Watched:
+    def __init__(
+        self, order: ResolvedStage, *, requests: int | None = None, abort_when: AbortRule | None = None
+    ) -> None:
+        self.events: list[Event] = []
+        self.drained = 0
+        self.is_gone = False
+        self.limits = LimitMonitor(LimitSpec(requests=requests, abort_when=abort_when), 0)
+        emit = self.events.append
+        first_errors = FirstErrorReporter(emit)
+        self.watch = StageMonitor(order, 0, (), emit, self.limits, self._drain, lambda: self.is_gone, first_errors)
+
+    def _drain(self) -> None:
+        self.drained += 1
+
+
+def order(arrivals: OpenArrivals | ClosedArrivals = OVERLOAD, *, ends_when_saturated: bool = False) -> ResolvedStage:
+    return ResolvedStage(
+        name="s",
+        kind="probe",
+        arrivals=arrivals,
+        duration_s=10.0,
+        drain_s=1.0,
+        ends_when_saturated=ends_when_saturated,
+    )
+
+
+def test_recent_latency_counts_from_the_send_where_no_intended_time_is_known() -> None:
+    watched = Watched(order())
+    rows = [
+        {"intended_ns": 0, "sent_ns": 5 * MS, "end_ns": 10 * MS},
+        {"intended_ns": None, "sent_ns": 5 * MS, "end_ns": 25 * MS},
+        {"intended_ns": 0, "sent_ns": 5 * MS, "end_ns": 900 * MS, "error": "timeout"},
+    ]
+    watched.watch.add_rows(pa.RecordBatch.from_pylist(rows, schema=REQUEST_SCHEMA))
+    watched.watch.on_progress(progress(1, 3, 2))
+    (snapshot,) = watched.events
+    assert isinstance(snapshot, Snapshot)
+    assert snapshot.latency_p50_ms == 15
+    assert snapshot.latency_p99_ms == pytest.approx(19.9)
+    assert (snapshot.good, snapshot.errors) == (2, {"timeout": 1})
+    watched.watch.add_rows(pa.RecordBatch.from_pylist([{"intended_ns": 0}], schema=REQUEST_SCHEMA))
+    assert watched.watch.sent == 3, "what was never started was not sent"
+
+
+def test_a_probe_with_a_growing_backlog_ends_and_no_other_stage_does() -> None:
+    for ends, expected in ((True, False), (False, True)):
+        watched = Watched(order(ends_when_saturated=ends))
+        quick = [{"intended_ns": 0, "sent_ns": 0, "end_ns": 20 * MS}] * 10
+        watched.watch.add_rows(pa.RecordBatch.from_pylist(quick, schema=REQUEST_SCHEMA))
+        told = [watched.watch.on_progress(progress(n / 4, 200 * n, 10 * n)) for n in range(40)]
+        assert told[-1] is expected
+        assert watched.watch.is_over_saturated is ends
+
+
+def test_a_limit_or_a_target_that_left_drains_once() -> None:
+    watched = Watched(order(ClosedArrivals(2)), requests=10)
+    assert watched.watch.on_progress(progress(1, 9, 9))
+    assert watched.drained == 0
+    for second in (2, 3):
+        assert watched.watch.on_progress(progress(second, 10, 10))
+    assert watched.drained == 1
+
+    left = Watched(order())
+    left.is_gone = True
+    left.watch.on_progress(progress(1, 1, 0))
+    assert left.drained == 1
+
+
+@pytest.mark.parametrize(
+    ("kind", "second", "failed", "drained"),
+    [("steady", 5, 3, 1), ("probe", 5, 3, 1), ("steady", 4, 3, 0), ("steady", 5, 2, 0), ("warmup", 5, 3, 0)],
+)
+def test_a_stage_that_comes_to_what_the_profile_gives_up_at_drains(
+    kind: StageKind, second: float, failed: int, drained: int
+) -> None:
+    rule = AbortRule("error_rate > 20% after 5s", parse_objective("error_rate > 20%"), 5.0)
+    watched = Watched(replace(order(), kind=kind), abort_when=rule)
+    began_ns = round(100e9)
+    watched.watch.on_started(StageStarted(0, began_ns, 10))
+    for at_s in (second, second + 0.1):
+        watched.watch.on_progress(Progress(0, began_ns + round(at_s * 1e9), 10, 10, 10 - failed, failed, 0, 0.1))
+    assert watched.drained == drained
+    assert (watched.limits.limit_reached is not None) is bool(drained)
+
+
+def test_a_backlog_that_was_not_even_sent_is_the_generators() -> None:
+    watched = Watched(order(ends_when_saturated=True))
+    quick = [{"intended_ns": 0, "sent_ns": 0, "end_ns": 20 * MS}] * 10
+    watched.watch.add_rows(pa.RecordBatch.from_pylist(quick, schema=REQUEST_SCHEMA))
+    late = [Progress(0, n * 250 * MS, 200 * n, 10 * n, 10 * n, 0, 0, 900.0) for n in range(40)]
+    told = [watched.watch.on_progress(progress) for progress in late]
+    assert told[-1] is False, "it would only go on being late"
+    assert not watched.watch.is_over_saturated

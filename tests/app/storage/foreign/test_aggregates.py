@@ -1,0 +1,47 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from app.storage.foreign.aggregates import (
+    compute_aggregates,
+    compute_mean,
+    convert_to_seconds,
+    drop_empty,
+    percentile_name,
+)
+
+
+def test_percentiles_are_values_in_order() -> None:
+    """Of 1 to 1,000 in any order, the q-th is the ceil(1,000 q)-th."""
+    values = np.random.default_rng(1).permutation(1000) + 1.0
+    assert compute_aggregates(values) == {
+        "mean": 500.5,
+        "p50": 500.0,
+        "p90": 900.0,
+        "p95": 950.0,
+        "p99": 990.0,
+        "p99_9": 999.0,
+        "max": 1000.0,
+    }
+
+
+def test_ranks_do_not_slip_by_rounding() -> None:
+    """0.95 of 20 is 19 and not a hair more; 0.99 of 20 is above 19."""
+    found = compute_aggregates(float(at) for at in range(1, 21))
+    assert (found["p90"], found["p95"], found["p99"]) == (18.0, 19.0, 20.0)
+    assert compute_aggregates([3.0])["p50"] == 3.0
+
+
+def test_nothing_and_nothing_but_zeros_is_nothing() -> None:
+    assert compute_aggregates([]) == compute_aggregates([0.0, 0.0]) == {}
+    assert convert_to_seconds({"mean": 0.0, "p99": 0.0}, 1e-3) == {}
+    assert convert_to_seconds({"p50": 0.0, "p99": 4.0}, 1e-3) == {"p50": 0.0, "p99": 0.004}
+    assert compute_mean([]) is None
+    assert compute_mean([1.0, 2.0]) == 1.5
+    assert drop_empty({"ttft": {}, "latency": {"p50": 1.0}}) == {"latency": {"p50": 1.0}}
+
+
+@pytest.mark.parametrize(("percent", "name"), [(50.0, "p50"), (99.9, "p99_9"), (99.99, "p99_99"), (0.1, "p0_1")])
+def test_percentiles_are_named_as_in_the_catalogue(percent: float, name: str) -> None:
+    assert percentile_name(percent) == name

@@ -1,0 +1,80 @@
+"""Workers as real processes, and a master that is not there or does not want them; a run is in tests/seams."""
+
+from __future__ import annotations
+
+import os
+import threading
+
+import pytest
+
+from app.errors import MeasurementError, UnavailableError
+from app.wiring.lent_workers import LentWorkers
+from loadgen.process import LoadProcess
+from loadgen.records import Gather, Join, Ping, Quit
+from tests.fakes.bare_master import TOKEN as MASTERS_TOKEN
+from tests.fakes.bare_master import BareMaster
+from tests.fakes.load_worker import FakeLoadWorker
+from tests.fakes.processes import children_of, free_port, is_running
+
+pytestmark = pytest.mark.process
+
+TOKEN = "a secret of many letters"
+
+
+def test_a_master_that_is_not_there_is_told_and_no_worker_is_left() -> None:
+    join = Join("127.0.0.1", free_port(), TOKEN, wait_s=0.2)
+    before = set(children_of(os.getpid()))
+    with LentWorkers(join, 2) as workers:
+        started = set(children_of(os.getpid())) - before
+        with pytest.raises(UnavailableError, match=r"no master was found at 127\.0\.0\.1"):
+            workers.wait(on_joined=lambda _: pytest.fail("nobody is there to be joined"))
+    assert len(started) == 2
+    assert not any(map(is_running, started))
+
+
+def test_workers_that_are_not_wanted_any_more_leave_at_once() -> None:
+    unwanted = threading.Event()
+    join = Join("127.0.0.1", free_port(), TOKEN, wait_s=60.0)
+    before = set(children_of(os.getpid()))
+    with LentWorkers(join, 1, should_continue=lambda: not unwanted.is_set()) as workers:
+        (started,) = set(children_of(os.getpid())) - before
+        threading.Timer(0.1, unwanted.set).start()
+        workers.wait(on_joined=lambda _: pytest.fail("nobody is there to be joined"))
+        assert is_running(started)
+    assert not is_running(started)
+
+
+def test_why_a_master_takes_none_is_told() -> None:
+    port = free_port()
+    with (
+        FakeLoadWorker(port, TOKEN),
+        LoadProcess(gather=Gather(0, 1, "127.0.0.1", port, TOKEN)),
+        LentWorkers(Join("127.0.0.1", port, TOKEN), 1) as workers,
+        pytest.raises(UnavailableError, match="took no worker") as refused,
+    ):
+        workers.wait(on_joined=lambda _: pytest.fail("nobody is let in"))
+    assert "came when all were there" in str(refused.value.hint)
+
+
+def test_one_that_is_taken_stays_though_another_is_one_too_many() -> None:
+    port, told = free_port(), list[int]()
+    with (
+        LentWorkers(Join("127.0.0.1", port, TOKEN), 2) as workers,
+        LoadProcess(gather=Gather(0, 1, "127.0.0.1", port, TOKEN)) as load,
+    ):
+
+        def end(count: int) -> None:
+            told.append(count)
+            load.close()
+
+        workers.wait(on_joined=end)
+    assert told == [1]
+
+
+def test_that_a_run_went_on_without_one_is_told() -> None:
+    with BareMaster() as master, LentWorkers(Join("127.0.0.1", master.port, MASTERS_TOKEN), 1) as workers:
+        master.accept()
+        master.tell(Ping(1))
+        with pytest.raises(MeasurementError, match="went on without") as lost:
+            workers.wait(on_joined=lambda _: master.tell(Quit("it was not heard of")))
+    assert "it was not heard of" in str(lost.value.hint)
