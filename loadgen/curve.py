@@ -63,6 +63,6 @@ def split_into_frames(message: bytes) -> Sequence[bytes | memoryview]:
 
 @lru_cache(maxsize=4)
 def _keys(token: str) -> tuple[bytes, bytes]:
-    """The master's secret key and the workers'."""
+    """Derive the secret keys of the master and of the workers from the token."""
     key_bytes = hashlib.scrypt(token.encode(), salt=b"sizewise load workers", **_SCRYPT)
     return z85.encode(key_bytes[:32]), z85.encode(key_bytes[32:])

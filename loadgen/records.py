@@ -394,7 +394,7 @@ class PreflightDone(msgspec.Struct, frozen=True, tag="preflight_done"):
     """False if the target closed the connection soon after its response although it had promised to keep it alive."""
     prepared: int | None = None
     distinct: int | None = None
-    """For a language model's workload: number of prepared requests, and number of distinct prompts among them."""
+    """Number of distinct prompts among the `prepared` requests of a language model's workload."""
     first_byte_ms: float | None = None
     """Time from the send to the first byte of the response; the following times count from the send too."""
     first_token_ms: float | None = None

@@ -34,10 +34,10 @@ class Page(QWidget):
         self.setAccessibleName(TITLES[self.key])
 
     def enter(self) -> None:
-        """Called when the page becomes visible. Refresh what may have changed, and focus the first control."""
+        """Refresh what may have changed, and focus the first control. Called when the page becomes visible."""
 
     def leave(self) -> None:
-        """Called when another page becomes visible. Nothing needs to be painted after that."""
+        """Stop painting. Called when another page becomes visible."""
 
     def start(self) -> bool:
         """Start what the page shows (F5). Return whether there was something to start."""

@@ -1,4 +1,4 @@
-"""where the goals are missed at hardly any load.
+"""The highest rate of a fleet at which the goals are met, found by simulation; 0 if they are missed at any load.
 
 `near_per_s` is where the search begins; `requests` are the minimum per seed and per replica, the larger of which
 applies; `precision` is that of the rate's logarithm.

@@ -1,4 +1,7 @@
-"""where hardly any load misses a goal. `lengths` are mean input and output tokens."""
+"""Analytical estimate of the highest rate at which a replica meets the goals, by queueing formulas.
+
+`lengths` are mean input and output tokens.
+"""
 
 from __future__ import annotations
 

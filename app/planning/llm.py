@@ -1,4 +1,4 @@
-"""where even a single sequence is too slow."""
+"""Capacity of a replica that serves a language model with continuous batching; 0 if a single sequence is too slow."""
 
 from __future__ import annotations
 

@@ -1,13 +1,13 @@
 """Risk that a fleet's numbers are wrong: 0 to 4, the highest of its causes.
 
-  | level | causes |
-  |---|---|
-  | 0 | measured on this very offer, priced within 30 days, with a spare |
-  | 1 | the same accelerator in another instance; a price over 30 days old; an aggregator's price; no spare |
-  | 2 | another CPU or card of the same architecture; fewer vCPUs a replica than measured; a price over 90 days old \
-  or of spot |
-  | 3 | another or unknown architecture; an assumed curve; a marketplace's or hand-kept price; a price over a year old |
-  | 4 | a price over two years old |
+| level | causes |
+|---|---|
+| 0 | measured on this very offer, priced within 30 days, with a spare |
+| 1 | the same accelerator in another instance; a price over 30 days old; an aggregator's price; no spare |
+| 2 | another CPU or card of the same architecture; fewer vCPUs a replica than measured; a price over 90 days old \
+or of spot |
+| 3 | another or unknown architecture; an assumed curve; a marketplace's or hand-kept price; a price over a year old |
+| 4 | a price over two years old |
 """
 
 from __future__ import annotations

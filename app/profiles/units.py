@@ -163,7 +163,7 @@ def parse_count(value: object) -> int:
 
 
 def parse_redundancy(value: object) -> int:
-    """Parse the number of spare instances from `n`, `n+1`, …"""
+    """Parse the number of spare instances from `n`, `n+1` and so on."""
     match = _REDUNDANCY.fullmatch(value) if isinstance(value, str) else None
     if match is None:
         raise BadValueError(f"{value!r} is not a redundancy", hint="Write n+1, n+2, or n for no spare.")

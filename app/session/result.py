@@ -172,7 +172,7 @@ class RunMeasurements(msgspec.Struct, frozen=True, kw_only=True):
     """Why a target that was reached could not be loaded, or not to the end of the run."""
     interrupted: ExitCode | None
     target_ended: str | None = None
-    """Which process of the target ended during the run, and how."""
+    """Process of the target that ended during the run, and how it ended."""
     cold_start: ColdStart | None = None
     notes: tuple[str, ...] = ()
 

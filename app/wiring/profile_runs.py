@@ -59,7 +59,7 @@ class ProfileRuns:
         interruption: Interruption,
         emit: Callable[[Event], None],
     ) -> None:
-        """Raises UsageError if one of the profiles cannot be measured."""
+        """Load both profiles. Raises UsageError if one of the profiles cannot be measured."""
         self._profiles: dict[Side, str] = {"base": base, "candidate": candidate}
         self._names: dict[Side, str] = {
             side: require_measurable_profile(profile) for side, profile in self._profiles.items()

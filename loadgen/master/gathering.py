@@ -1,4 +1,4 @@
-"""Which workers make up the pool: those started locally, and those of other machines."""
+"""Joining of the workers that make up the pool: those started locally, and those of other machines."""
 
 from __future__ import annotations
 

@@ -90,7 +90,7 @@ class GrpcPool:
         new_channel: Callable[[GrpcServer], PooledChannel],
         max_calls: int,
     ) -> None:
-        """Raises EndpointError."""
+        """Create the pool. Raises EndpointError."""
         self._loop, self._address, self._endpoint = loop, address, endpoint
         self._method, self._new_channel, self._max_calls = method, new_channel, max_calls
         self._metadata = build_metadata(endpoint)

@@ -40,7 +40,7 @@ class ConnectionPool:
         built_for: Address | None = None,
         received_bytes: ReceivedBytes | None = None,
     ) -> None:
-        """Raises EndpointError.
+        """Create the pool. Raises EndpointError.
 
         `built_for` is the address whose Host header the requests have, if it differs from `address`. `received_bytes`
         is shared with the other pools of the worker.

@@ -49,7 +49,7 @@ class MasterConnection:
         on_command: Callable[[Command | Exception], None],
         on_lost: Callable[[], None],
     ) -> None:
-        """Raises NoMasterError."""
+        """Connect to the master. Raises NoMasterError."""
         self._hub = gevent.get_hub()
         # Locust compares the wall clock with the last message of its master.
         runners.MASTER_HEARTBEAT_TIMEOUT = sys.maxsize

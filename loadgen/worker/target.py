@@ -70,7 +70,7 @@ class ApiKeys:
     rewritten, on another one."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, endpoint: Endpoint) -> None:
-        """Raises WorkloadError."""
+        """Prepare the target. Raises WorkloadError."""
         self._loop, self._base_endpoint, self._files = loop, endpoint, endpoint.key_files
         self._values = [_value(file) for file in self._files]
         self._requests: list[bytes] = []

@@ -27,7 +27,7 @@ _SEARCH = "search"
 
 
 class StagePlace(msgspec.Struct, frozen=True):
-    """Where a metric was measured. `stage` is its display name; `key` is equal for places that may be compared."""
+    """Place where a metric was measured. `stage` is its display name; `key` is equal for comparable places."""
 
     key: tuple[str, ...]
     stage_name: str

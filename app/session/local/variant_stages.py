@@ -118,7 +118,7 @@ class VariantStages:
         indices: Iterator[int],
         may_continue: Callable[[], bool],
     ) -> None:
-        """`indices` yields the stage numbers of the run."""
+        """Create a runner; `indices` yields the stage numbers of the run."""
         self._spec, self._parts, self._telling, self._order = spec, parts, telling, variant_spec
         self._indices, self._may_go_on = indices, may_continue
         self.opened_report: Opened | None = None
