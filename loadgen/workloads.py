@@ -161,39 +161,40 @@ class OpenAiWorkload(msgspec.Struct, frozen=True, tag="openai"):
     seed: int = 0
 
 
-class OipWorkload(msgspec.Struct, frozen=True, tag="oip"):
-    """Open Inference Protocol v2 over HTTP or gRPC.
+class TensorWorkload(msgspec.Struct, frozen=True):
+    """Requests with rows of tensors for a model on a server.
 
     Inputs come from an .npz of arrays named like the model's inputs, whose first axis is the row; without one, they are
-    generated from the shapes in the model's metadata with a seed. Over HTTP, `binary` requests the binary tensor
-    extension; a server that rejects it gets JSON from then on.
+    generated from the shapes in the model's metadata with a seed.
     """
 
     model: str
     version: str | None = None
-    transport: Literal["http", "grpc", "grpc-stream"] = "http"
     tensors: str | None = None
+    rows_per_request: int = 1
+    popularity: Popularity = Popularity()
+    seed: int = 0
+
+
+class OipWorkload(TensorWorkload, frozen=True, kw_only=True, tag="oip"):
+    """Open Inference Protocol v2 over HTTP or gRPC.
+
+    Over HTTP, `binary` requests the binary tensor extension; a server that rejects it gets JSON from then on.
+    """
+
+    transport: Literal["http", "grpc", "grpc-stream"] = "http"
     labels: str | None = None
     """Name of the .npz array with the correct class of each row."""
     output: str | None = None
     """Name of the output that contains the class, or the class scores, of each row; None if the response makes it
     clear."""
-    rows_per_request: int = 1
     binary: bool = True
-    popularity: Popularity = Popularity()
-    seed: int = 0
 
 
-class TfServingWorkload(msgspec.Struct, frozen=True, tag="tf-serving"):
-    """TensorFlow Serving's REST API: rows of an .npz, or generated from the signature in the model's metadata."""
+class TfServingWorkload(TensorWorkload, frozen=True, kw_only=True, tag="tf-serving"):
+    """TensorFlow Serving's REST API; generated inputs follow the metadata of the `signature`."""
 
-    model: str
-    version: str | None = None
     signature: str = "serving_default"
-    tensors: str | None = None
-    rows_per_request: int = 1
-    popularity: Popularity = Popularity()
-    seed: int = 0
 
 
 class TorchServeWorkload(msgspec.Struct, frozen=True, tag="torchserve"):

@@ -22,8 +22,7 @@ import numpy as np
 
 from app.analysis.columns import Floats
 from app.analysis.traces import compute_rate_per_s, unpack_times_s, unpack_token_pairs
-from app.planning.simulation.arrivals import iterate_poisson_arrivals, rank_normals, superpose
-from app.planning.simulation.replay import Arrivals
+from app.planning.simulation.arrivals import Arrivals, iterate_poisson_arrivals, rank_normals, superpose
 from app.records.traffic import Dispersion, TraceRows, Traffic
 
 
@@ -87,7 +86,6 @@ Above it bursts are planned in the fluid limit, which large fleets are close to.
 """
 _ALL_SEEDS, _MAX_SEEDS = 30_000, 5
 _MIN_WINDOWS, _MAX_WINDOWS = 100, 400
-_NO_ROWS = np.empty(0, dtype=np.int64)
 _BISECTIONS = 22
 _RESOLUTION = 5
 """Shortest burst that a thinned stream can show, in mean gaps between its requests."""
@@ -133,9 +131,9 @@ def _arrivals_of_trace(bursts: Bursts, rows: TraceRows, share: float) -> tuple[A
     drawn = (superpose(recorded_s, copies, rows.window_s, np.random.SeedSequence((5, seed))) for seed in range(seeds))
     tokens = unpack_token_pairs(rows)
     if tokens is None:
-        return tuple(Arrivals(at_s, _NO_ROWS, rows.window_s) for at_s, _ in drawn)
+        return tuple(Arrivals(rows.window_s, at_s) for at_s, _ in drawn)
     normals = rank_normals(tokens[:, 1])
-    return tuple(Arrivals(at_s, row_numbers, rows.window_s, normals[row_numbers]) for at_s, row_numbers in drawn)
+    return tuple(Arrivals(rows.window_s, at_s, normals[row_numbers], row_numbers) for at_s, row_numbers in drawn)
 
 
 def _arrivals_of_dispersion(bursts: Bursts, share: float) -> tuple[Arrivals, ...] | None:
@@ -159,7 +157,7 @@ def _drawn_windows(bursts: Bursts, share: float, windows: int, seed: int) -> Arr
     factors = stats.gamma.ppf((np.arange(windows) + 0.5) / windows, shape, scale=1 / shape)
     rates_per_s = rng.permutation(factors / factors.mean()) * bursts.peak_per_s * share
     chunks = list(iterate_poisson_arrivals(rates_per_s, window_s, np.random.SeedSequence((6, seed))))
-    return Arrivals(np.concatenate(chunks), _NO_ROWS, windows * window_s)
+    return Arrivals(windows * window_s, np.concatenate(chunks))
 
 
 @lru_cache(256)
@@ -169,11 +167,11 @@ def fluid_rate_per_s(bursts: Bursts, slack_s: float, allowed: float) -> float:
     At that rate at most the share `allowed` of the requests waits longer than `slack_s`. It is never below the peak.
     """
     thinned = _thinned_arrivals(bursts)
-    share = thinned.at_s.size / thinned.window_s / bursts.peak_per_s
+    share = thinned.at_s.size / thinned.end_s / bursts.peak_per_s
     gaps_s = np.diff(thinned.at_s)
     if gaps_s.size == 0 or share == 0:
         return bursts.peak_per_s
-    slack_s = max(slack_s, _RESOLUTION * thinned.window_s / thinned.at_s.size)
+    slack_s = max(slack_s, _RESOLUTION * thinned.end_s / thinned.at_s.size)
     low = high = bursts.peak_per_s * share
     while _late_share(gaps_s, high, slack_s) > allowed:
         low, high = high, 2 * high

@@ -10,13 +10,14 @@ import numpy as np
 
 from app.errors import UsageError
 from app.planning.formatting import format_number
-from app.planning.scaling.arrivals import Minute, iterate_arrivals, iterate_trace
+from app.planning.scaling.arrivals import iterate_arrivals, iterate_trace
 from app.planning.scaling.autoscaling import Decide, build_autoscaler, count_initial_replicas, max_replicas
 from app.planning.scaling.cell import choose_divisor, divide_autoscaler, divide_operations
 from app.planning.scaling.lifecycle import ReplicaPool
 from app.planning.scaling.meters import MinuteMeter, SlotMeter
 from app.planning.scaling.operated_fleet import OperatedFleet, compute_rollout_limits
 from app.planning.service_models.service_times import compute_fleet_normals
+from app.planning.simulation.arrivals import Arrivals
 from app.planning.simulation.compiled import Floats
 from app.planning.simulation.design import FleetDesign, compute_max_throughput_per_s
 from app.planning.simulation.histogram import compute_quantile_s
@@ -115,7 +116,7 @@ def _simulate_minute(
     meter: SlotMeter,
     decide: Decide,
     span_s: tuple[float, float],
-    minute: Minute,
+    minute: Arrivals,
     requested: int,
 ) -> int:
     """Simulate one minute in slots and return the number of replicas requested at its end."""

@@ -25,8 +25,9 @@ from app.planning.service_models.evidence import RUN_TO_RUN_SIGMA, Z80, Evidence
 from app.planning.service_models.families import with_parameters
 from app.planning.service_models.service_times import speed_up
 from app.planning.service_models.stage_effect import compute_stage_effect, find_crossing
+from app.planning.simulation.arrivals import Arrivals
 from app.planning.simulation.design import FleetDesign, SimulatedClass, compute_max_throughput_per_s
-from app.planning.simulation.replay import Arrivals, ReplayResult, replay
+from app.planning.simulation.replay import ReplayResult, replay
 from app.planning.simulation.results import ClassOutcome
 from app.planning.simulation.steady import CELL, SteadyOutcome, simulate_steady
 from app.records.offers import Router

@@ -363,16 +363,25 @@ class LocalLimits(Settings):
         return value
 
 
-class LocalProfile(Settings):
+class CommonProfile(Settings):
+    """Keys that profiles of endpoints and of local models have in common."""
+
+    sizewise: Literal[1]
+    """Version of the profile format: 1."""
+    name: Name = Field(examples=["fraud-scoring"])
+    """Name of the profile's runs: letters, digits, dots, dashes and underscores, like fraud-scoring."""
+    description: Annotated[str, Field(max_length=200, pattern=r"^[^\r\n]*$")] | None = None
+    """One-line description, for lists and reports."""
+    telemetry: Scrapes = ()
+    """Prometheus endpoints on other machines to scrape during the run."""
+
+
+class LocalProfile(CommonProfile):
     keys_of_others: ClassVar[dict[str, str]] = dict.fromkeys(
         ("traffic", "plan"), "Plans are made of runs of endpoints: serve the model with protocol oip."
     ) | {"options": _ENDPOINT_ONLY}
-    sizewise: Literal[1]
-    """Version of the profile format: 1."""
     name: Name = Field(examples=["my-model"])
     """Name of the profile's runs: letters, digits, dots, dashes and underscores, like my-model."""
-    description: Annotated[str, Field(max_length=200, pattern=r"^[^\r\n]*$")] | None = None
-    """One-line description, for lists and reports."""
     target: LocalTarget
     """Model to measure and its variants."""
     workload: LocalData = LocalData()
@@ -385,8 +394,6 @@ class LocalProfile(Settings):
     """Limits on the duration of the run and on the memory of a variant."""
     gates: Listed[GateText] = Field(default=(), examples=[["accuracy_kept >= 95% | warn"]])
     """Conditions on which a CI pipeline fails, one per line, like accuracy_kept >= 95% | warn."""
-    telemetry: Scrapes = ()
-    """Prometheus endpoints on other machines to scrape during the run."""
 
     @model_validator(mode="after")
     def _check_profile(self) -> Self:

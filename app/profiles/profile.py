@@ -6,7 +6,7 @@ The module also declares how a run is carried out: its abort rule and its limits
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Self
 
 from pydantic import Field, PlainSerializer, PlainValidator, model_validator
 
@@ -16,11 +16,11 @@ from app.errors import UsageError
 from app.profiles import units
 from app.profiles.endpoint import ADDRESS_KEYS
 from app.profiles.load import LoadSettings
-from app.profiles.local import LocalProfile
+from app.profiles.local import CommonProfile, LocalProfile
 from app.profiles.plan import PlanSettings
 from app.profiles.problems import BadValueError
 from app.profiles.prompts import EmbeddingRequests, PromptRequests, RerankRequests
-from app.profiles.settings import Count, GateText, Listed, Name, ObjectiveText, PositiveSeconds, Settings, upper_bound
+from app.profiles.settings import Count, GateText, Listed, ObjectiveText, PositiveSeconds, Settings, upper_bound
 from app.profiles.target import (
     EmbeddingsTarget,
     GeneratingTarget,
@@ -32,7 +32,6 @@ from app.profiles.target import (
     TfServingTarget,
     TorchServeTarget,
 )
-from app.profiles.telemetry import Scrapes
 from app.profiles.traffic import TrafficSettings
 from app.profiles.workload import (
     HttpRequests,
@@ -87,13 +86,7 @@ class RunLimits(Settings):
     """Maximum cost of the run in US dollars, by the price of the target's hardware, like 5."""
 
 
-class _BaseProfile(Settings):
-    sizewise: Literal[1]
-    """Version of the profile format: 1."""
-    name: Name = Field(examples=["fraud-scoring"])
-    """Name of the profile's runs: letters, digits, dots, dashes and underscores, like fraud-scoring."""
-    description: Annotated[str, Field(max_length=200, pattern=r"^[^\r\n]*$")] | None = None
-    """One-line description, for lists and reports."""
+class _BaseProfile(CommonProfile):
     load: LoadSettings
     """Load on the target: the stages in order, then a sweep, then a search."""
     slo: Listed[ObjectiveText] = Field(default=(), examples=[["latency_ms.p95 < 50"]])
@@ -108,8 +101,6 @@ class _BaseProfile(Settings):
     """Traffic that a fleet is planned for. Without it nothing is planned."""
     plan: PlanSettings = PlanSettings()
     """Requirements of the planned fleet besides the SLO."""
-    telemetry: Scrapes = ()
-    """Prometheus endpoints on other machines to scrape during the run."""
 
     @model_validator(mode="after")
     def _check_search(self) -> Self:

@@ -165,7 +165,16 @@ class RerankTarget(_OpenAiTarget):
     """Server of known timings that the run starts, to try a profile without a service."""
 
 
-class OipTarget(EndpointSettings):
+class _ModelServerTarget(EndpointSettings):
+    """A server that hosts named models with versions."""
+
+    model: ModelName
+    """Name of the model on the server."""
+    version: Version | None = Field(default=None, examples=["1"])
+    """Version of the model on the server, like 1."""
+
+
+class OipTarget(_ModelServerTarget):
     """A target that speaks the Open Inference Protocol over HTTP.
 
     `model` is the name of the model on the server. A model that the run serves is named after its file by default.
@@ -179,8 +188,6 @@ class OipTarget(EndpointSettings):
     """Server of known timings that the run starts, to try a profile without a service."""
     model: ModelName
     """Name of the model on the server. A model that the run serves is named after its file by default."""
-    version: Version | None = Field(default=None, examples=["1"])
-    """Version of the model on the server, like 1."""
 
     @model_validator(mode="before")
     @classmethod
@@ -198,7 +205,7 @@ class OipTarget(EndpointSettings):
         return self
 
 
-class OipGrpcTarget(EndpointSettings):
+class OipGrpcTarget(_ModelServerTarget):
     """A target that speaks the Open Inference Protocol over gRPC. Its URL is grpc://host:port, or grpcs:// for TLS."""
 
     keys_of_others: ClassVar[dict[str, str]] = _SERVES | {"scripted": "A scripted server speaks oip over HTTP."}
@@ -208,10 +215,6 @@ class OipGrpcTarget(EndpointSettings):
     """URL of the target, like grpc://127.0.0.1:8001, or grpcs:// for TLS."""
     urls: Listed[GrpcUrl] = Field(default=(), examples=[["grpc://host:8001"]])
     """URLs of the replicas of one service, each like grpc://host:8001."""
-    model: ModelName
-    """Name of the model on the server."""
-    version: Version | None = Field(default=None, examples=["1"])
-    """Version of the model on the server, like 1."""
 
     @model_validator(mode="after")
     def _check_tls(self) -> Self:
@@ -221,23 +224,10 @@ class OipGrpcTarget(EndpointSettings):
         return self
 
 
-class _ModelServerTarget(EndpointSettings):
-    """A server that hosts named models with versions."""
-
-    keys_of_others: ClassVar[dict[str, str]] = _SERVES
-    protocol: str
-    """Protocol of the target."""
-    scripted: ScriptedTensors | ScriptedResponses | None = None
-    """Server of known timings that the run starts, to try a profile without a service."""
-    model: ModelName
-    """Name of the model on the server."""
-    version: Version | None = Field(default=None, examples=["1"])
-    """Version of the model on the server, like 1."""
-
-
 class TfServingTarget(_ModelServerTarget):
     """A TensorFlow Serving target. Its URL has no path, because the paths of the protocol start with /v1/models."""
 
+    keys_of_others: ClassVar[dict[str, str]] = _SERVES
     protocol: Literal["tf-serving"]
     """Protocol of the target."""
     scripted: ScriptedTensors | None = None
@@ -249,6 +239,7 @@ class TfServingTarget(_ModelServerTarget):
 class TorchServeTarget(_ModelServerTarget):
     """A TorchServe target. Its URL has no path, because the paths of the protocol start with /predictions."""
 
+    keys_of_others: ClassVar[dict[str, str]] = _SERVES
     protocol: Literal["torchserve"]
     """Protocol of the target."""
     scripted: ScriptedResponses | None = None

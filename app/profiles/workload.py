@@ -73,15 +73,33 @@ class ExpectSettings(Settings):
         return self
 
 
-class HttpRequests(Settings):
+class _BodyRequests(Settings):
+    """Requests with bodies: one body, several that are sent in turn, or one per row of a dataset."""
+
+    one_of: ClassVar[dict[str, tuple[str, ...]]] = {"what is sent": ("body", "bodies", "dataset")}
+
+    body: Body = None
+    """Body of each request, as JSON or text."""
+    bodies: Listed[Body] = ()
+    """Several bodies that are sent in turn."""
+    dataset: DatasetPath | None = None
+    """A .jsonl, .csv or .parquet file, or a folder, whose rows are sent in turn."""
+    popularity: PopularityText = Popularity()
+    """Popularity of the requests, which is how often each is sent: in-turn, uniform, zipf or {zipf: 1.1}."""
+
+    @property
+    def source_count(self) -> int:
+        """How many of `body`, `bodies` and `dataset` are set."""
+        return (self.body is not None) + bool(self.bodies) + (self.dataset is not None)
+
+
+class HttpRequests(_BodyRequests):
     """Requests over plain HTTP.
 
     `bodies` and the rows of `dataset` are sent in turn. Text is sent as it is, any other value as JSON. `{{column}}` in
     `template` and `path` is replaced by the value of each row of `dataset`. The default `content_type` depends on the
     body: JSON, text, or by the name of the file.
     """
-
-    one_of: ClassVar[dict[str, tuple[str, ...]]] = {"what is sent": ("body", "bodies", "dataset")}
 
     keys_of_others: ClassVar[dict[str, str]] = _TENSOR_KEYS | _PROMPT_KEYS
     method: Literal["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD"]
@@ -90,20 +108,12 @@ class HttpRequests(Settings):
         default=None, examples=["/v1/score"]
     )
     """Path of the request, instead of the path of the URL, like /v1/score."""
-    body: Body = None
-    """Body of each request, as JSON or text."""
-    bodies: Listed[Body] = ()
-    """Several bodies that are sent in turn."""
-    dataset: DatasetPath | None = None
-    """A .jsonl, .csv or .parquet file, or a folder, whose rows are sent in turn."""
     template: Body = None
     """Request body in which {{column}} is replaced by the value of each row of the dataset."""
     expect: ExpectSettings | None = None
     """Checks that a response must pass to count as successful."""
     content_type: MediaType | None = None
     """Media type of the request body. Leave it empty to derive it from the body."""
-    popularity: PopularityText = Popularity()
-    """Popularity of the requests, which is how often each is sent: in-turn, uniform, zipf or {zipf: 1.1}."""
 
     @model_validator(mode="before")
     @classmethod
@@ -115,7 +125,7 @@ class HttpRequests(Settings):
 
     @model_validator(mode="after")
     def _check_source(self) -> Self:
-        if (self.body is not None) + bool(self.bodies) + (self.dataset is not None) > 1:
+        if self.source_count > 1:
             raise BadValueError("workload takes only one of body, bodies and dataset")
         if self.template is not None and self.dataset is None:
             raise BadValueError("workload.template is filled in from workload.dataset, which is not given")
@@ -187,29 +197,19 @@ class TfServingRequests(_Tensors):
     keys_of_others: ClassVar[dict[str, str]] = _HTTP_KEYS | _PROMPT_KEYS
 
 
-class TorchServeRequests(Settings):
+class TorchServeRequests(_BodyRequests):
     """Requests to TorchServe.
 
     `bodies` and the rows of `dataset` are sent in turn; the files of a folder are sent unchanged.
     """
 
-    one_of: ClassVar[dict[str, tuple[str, ...]]] = {"what is sent": ("body", "bodies", "dataset")}
-
     keys_of_others: ClassVar[dict[str, str]] = _TENSOR_KEYS | _PROMPT_KEYS
-    body: Body = None
-    """Body of each request, as JSON or text."""
-    bodies: Listed[Body] = ()
-    """Several bodies that are sent in turn."""
-    dataset: DatasetPath | None = None
-    """A .jsonl, .csv or .parquet file, or a folder, whose rows are sent in turn."""
     content_type: MediaType = "application/json"
     """Media type of the request body."""
-    popularity: PopularityText = Popularity()
-    """Popularity of the requests, which is how often each is sent: in-turn, uniform, zipf or {zipf: 1.1}."""
 
     @model_validator(mode="after")
     def _check_source(self) -> Self:
-        if (self.body is not None) + bool(self.bodies) + (self.dataset is not None) != 1:
+        if self.source_count != 1:
             raise BadValueError("workload needs exactly one of body, bodies and dataset")
         return self
 

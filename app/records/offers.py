@@ -40,11 +40,8 @@ class Override(msgspec.Struct, frozen=True):
     as_of: datetime.date
 
 
-class PriceRow(msgspec.Struct, frozen=True, kw_only=True):
-    """One row of a user's price list: the key and its values. None keeps the catalog's value.
-
-    `accelerator` is "none" for a CPU-only instance. A missing price is not a price of 0.
-    """
+class PriceCells(msgspec.Struct, frozen=True, kw_only=True):
+    """Cells that a row of a user's price list and an offer have in common. A missing price is not a price of 0."""
 
     provider: str
     instance_type: str
@@ -58,13 +55,29 @@ class PriceRow(msgspec.Struct, frozen=True, kw_only=True):
     spot_usd_per_hour: float | None = None
     reserved_1y_usd_per_hour: float | None = None
     cpu_architecture: str | None = None
-    country: str | None = None
-    """Country whose grid intensity applies, as in the grid table."""
+    """CPU architecture: x86_64, arm64, or None if the row does not state it."""
     owned: OwnedHardware | None = None
+    """Facts from which planning computes an hourly price; such an offer has no on-demand price of its own."""
 
     @property
     def key(self) -> str:
-        return f"{self.provider}/{self.instance_type}@{self.region}"
+        """Key of the offer: `provider/instance@region`."""
+        return f"{self.instance}@{self.region}"
+
+    @property
+    def instance(self) -> str:
+        """Key of the offer without its region: `provider/instance`."""
+        return f"{self.provider}/{self.instance_type}"
+
+
+class PriceRow(PriceCells, frozen=True, kw_only=True):
+    """One row of a user's price list: the key and its values. None keeps the catalog's value.
+
+    `accelerator` is "none" for a CPU-only instance.
+    """
+
+    country: str | None = None
+    """Country whose grid intensity applies, as in the grid table."""
 
 
 class PriceList(msgspec.Struct, frozen=True):
@@ -131,36 +144,13 @@ class Accelerator(msgspec.Struct, frozen=True):
     """Interconnect bandwidth in GB/s, sum of both directions; None for plain PCIe."""
 
 
-class Offer(msgspec.Struct, frozen=True):
-    """One row of the price list. `accelerator` is None for CPU-only instances; `key` is provider/instance@region."""
+class Offer(PriceCells, frozen=True, kw_only=True):
+    """One row of the price list. `accelerator` is None for CPU-only instances."""
 
-    provider: str
-    instance_type: str
-    region: str
-    accelerator: str | None
     accelerator_count: float
-    vcpus: float | None
-    memory_gib: float | None
-    on_demand_usd_per_hour: float | None
-    spot_usd_per_hour: float | None
-    reserved_1y_usd_per_hour: float | None
-    as_of: datetime.date
     source: str
-    cpu_architecture: str | None = None
-    """CPU architecture: x86_64, arm64, or None if the row does not state it."""
     overrides: tuple[Override, ...] = ()
     """Cells set by the user instead of the catalog."""
-    owned: OwnedHardware | None = None
-    """Facts from which planning computes an hourly price; such an offer has no on-demand price of its own."""
-
-    @property
-    def key(self) -> str:
-        return f"{self.instance}@{self.region}"
-
-    @property
-    def instance(self) -> str:
-        """Key of the offer without its region: `provider/instance`."""
-        return f"{self.provider}/{self.instance_type}"
 
     @property
     def is_customized(self) -> bool:

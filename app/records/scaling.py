@@ -41,9 +41,13 @@ class Fixed(msgspec.Struct, frozen=True, tag_field="kind", tag="none"):
     replicas: int
 
 
-class HpaRules(msgspec.Struct, frozen=True, kw_only=True):
-    """How an HPA reads its metric and scales on it."""
+class HpaRules(msgspec.Struct, frozen=True):
+    """Target and bounds of an HPA, and how it reads its metric and scales on it."""
 
+    target: float
+    max: int
+    metric: ScalingMetric = "busy"
+    min: int = 1
     tolerance: float = 0.1
     sync_s: float = 15.0
     window_s: float = 15.0
@@ -54,11 +58,6 @@ class HpaRules(msgspec.Struct, frozen=True, kw_only=True):
 class Hpa(HpaRules, frozen=True, tag_field="kind", tag="hpa"):
     """Kubernetes' HorizontalPodAutoscaler on a metric averaged over the ready replicas and the last `window_s`."""
 
-    target: float
-    max: int
-    metric: ScalingMetric = "busy"
-    min: int = 1
-
 
 class Keda(HpaRules, frozen=True, tag_field="kind", tag="keda"):
     """KEDA: its own poll scales from zero and, after the cool-down, to zero if `min` is 0; between 1 and `max` an HPA
@@ -67,8 +66,6 @@ class Keda(HpaRules, frozen=True, tag_field="kind", tag="keda"):
     With `holds`, a queue or an interceptor buffers requests while no replica is ready; otherwise they are refused.
     """
 
-    target: float
-    max: int
     metric: Literal["in_flight", "rate"] = "in_flight"
     min: int = 0
     activation: float = 0.0

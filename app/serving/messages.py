@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from app.inference.tensor_spec import TensorSpec
 from loadgen.decoding import decode_json, json_decoder
+from loadgen.payloads.tensors import TensorInput
 
 Array = npt.NDArray[Any]
 
@@ -153,10 +154,7 @@ class _Parameters(msgspec.Struct, frozen=True):
 _NO_PARAMETERS = _Parameters()
 
 
-class _Input(msgspec.Struct):
-    name: str
-    shape: list[int]
-    datatype: str
+class _Input(TensorInput, frozen=True):
     parameters: _Parameters = _NO_PARAMETERS
     data: msgspec.Raw = msgspec.Raw(b"")
 
@@ -246,9 +244,9 @@ def _decode_feeds(request: _Request, data: memoryview, specs: dict[str, TensorSp
             raise BadRequestError(f"input {tensor.name!r} has {size} bytes; {len(data)} are left in the body")
         try:
             if size is None:
-                feeds[tensor.name] = decode_json_array(tensor.data, spec.dtype, tensor.shape)
+                feeds[tensor.name] = decode_json_array(tensor.data, spec.dtype, list(tensor.shape))
             else:
-                feeds[tensor.name] = decode_binary_array(data[:size], spec.dtype, tensor.shape)
+                feeds[tensor.name] = decode_binary_array(data[:size], spec.dtype, list(tensor.shape))
         except BadTensorError as error:
             raise BadRequestError(f"input {tensor.name!r}: {error}") from error
         data = data[size or 0 :]
@@ -267,7 +265,7 @@ def _check_declared(tensor: _Input, spec: TensorSpec) -> None:
         length == axis or (axis == -1 and length > 0) for length, axis in zip(tensor.shape, spec.shape, strict=True)
     )
     if not fits:
-        raise BadRequestError(f"input {tensor.name!r} has shape {tensor.shape}; the model takes {list(spec.shape)}")
+        raise BadRequestError(f"input {tensor.name!r} has shape {[*tensor.shape]}; the model takes {list(spec.shape)}")
     if (tensor.parameters.binary_data_size is None) == (not tensor.data):
         raise BadRequestError(f"input {tensor.name!r} needs either data or binary_data_size")
 

@@ -45,7 +45,10 @@ class TensorError(Exception):
 
 
 class TensorInput(msgspec.Struct, frozen=True):
-    """One input in a model's metadata; -1 in `shape` is a dimension of any size."""
+    """Name, datatype and shape of a tensor in the Open Inference Protocol.
+
+    In a model's metadata, -1 in `shape` is a dimension of any size.
+    """
 
     name: str
     datatype: str

@@ -34,10 +34,8 @@ class _Parameters(msgspec.Struct, frozen=True):
     binary_data_size: int | None = None
 
 
-class _Output(msgspec.Struct, frozen=True, kw_only=True):
+class _Output(TensorInput, frozen=True, kw_only=True):
     name: str = ""
-    shape: tuple[int, ...]
-    datatype: str
     parameters: _Parameters | None = None
     data: Any = None
 

@@ -11,7 +11,15 @@ import msgspec
 
 from loadgen.decoding import decode_json, json_decoder
 from loadgen.payloads.prompts import Prompt, PromptError, Session, single_prompt_session
-from loadgen.protocols.openai_chunks import MALFORMED, ContentPart, CountTokens, ToolCall, parse_usage, plausible_count
+from loadgen.protocols.openai_chunks import (
+    MALFORMED,
+    ContentPart,
+    CountTokens,
+    Envelope,
+    Message,
+    parse_usage,
+    plausible_count,
+)
 from loadgen.protocols.prepared import WorkloadError
 from loadgen.transport.exchange import Tokens
 from loadgen.workloads import DatasetPrompts, OpenAiWorkload
@@ -58,23 +66,13 @@ def _is_error(body: bytes) -> bool:
 # Chat and completions
 
 
-class _Message(msgspec.Struct):
-    content: str | list[ContentPart] | None = None
-    reasoning_content: object = None
-    reasoning: object = None
-    tool_calls: list[ToolCall] | None = None
-
-
 class _Choice(msgspec.Struct):
-    message: _Message | None = None
+    message: Message | None = None
     text: str | None = None
 
 
-class _Completion(msgspec.Struct):
-    choices: list[_Choice] = []
-    usage: object = None
-    error: object = None
-    kind: str | None = msgspec.field(default=None, name="object")
+class _Completion(Envelope):
+    choices: tuple[_Choice, ...] = ()
 
 
 _decode_completion = json_decoder(_Completion)

@@ -146,12 +146,17 @@ class ToolCall(msgspec.Struct, gc=False):
     custom: _Function | None = None
 
 
-class _Delta(msgspec.Struct, gc=False):
+class Message(msgspec.Struct, gc=False):
+    """Message of one choice: the whole message of a completion, or the next part of a streamed one."""
+
     content: str | list[ContentPart] | None = None
     reasoning_content: object = None
     reasoning: object = None
-    refusal: str | None = None
     tool_calls: list[ToolCall] | None = None
+
+
+class _Delta(Message, gc=False):
+    refusal: str | None = None
     function_call: _Function | None = None
 
 
@@ -162,11 +167,16 @@ class _Choice(msgspec.Struct, gc=False):
     finish_reason: str | None = None
 
 
-class _Chunk(msgspec.Struct, gc=False):
-    choices: list[_Choice] | None = None
+class Envelope(msgspec.Struct, gc=False):
+    """Fields that a completion and each chunk of a streamed completion have beside their choices."""
+
     usage: object = None
     error: object = None
     kind: str | None = msgspec.field(default=None, name="object")
+
+
+class _Chunk(Envelope, gc=False):
+    choices: list[_Choice] | None = None
 
 
 _decode = json_decoder(_Chunk)

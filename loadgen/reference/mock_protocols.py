@@ -68,10 +68,7 @@ class _Parameters(msgspec.Struct, frozen=True):
     binary_data_size: int | None = None
 
 
-class _Input(msgspec.Struct, frozen=True):
-    name: str
-    shape: tuple[int, ...]
-    datatype: str
+class _Input(TensorInput, frozen=True):
     parameters: _Parameters = _Parameters()
 
 

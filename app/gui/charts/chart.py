@@ -14,7 +14,7 @@ from PySide6.QtWidgets import QMenu
 from app.gui.charts.axes import Axis
 from app.gui.charts.crosshair import Crosshair
 from app.gui.charts.curves import Curves, Points
-from app.gui.charts.decorations import Band, Decorations, Marker, Overlay, Region, Underlay
+from app.gui.charts.decorations import Band, Decorations, Marker, Overlay, Underlay
 from app.gui.charts.descriptions import describe_chart, describe_decorations, describe_position, describe_readings
 from app.gui.charts.key_bindings import ChartKeyBindings
 from app.gui.charts.layer import Layer
@@ -124,7 +124,8 @@ class Chart(Panel):
 
     def set_region(self, x0: float | None, x1: float | None, y0: float | None, y1: float | None, label: str) -> None:
         """Shade a region; `None` extends it to the edge of the plot."""
-        self.decorations.region = Region(x0, x1, y0, y1, label)
+        self.decorations.region = Bounds(*(np.nan if end is None else end for end in (x0, x1, y0, y1)))
+        self.decorations.region_label = label
         self._schedule_update()
 
     def clear_region(self) -> None:

@@ -10,6 +10,7 @@ from PySide6.QtGui import QBrush, QColor, QFontMetricsF, QPainter, QPen
 
 from app.gui.charts.layer import Layer
 from app.gui.charts.pens import grid_pen, solid_pen, state_color, translucent_color
+from app.gui.charts.series import Bounds
 from app.gui.charts.tick_axis import TickAxis
 from app.gui.formatting import State
 from app.gui.theme import Theme
@@ -26,16 +27,6 @@ class Band(msgspec.Struct, frozen=True):
     state: State
 
 
-class Region(msgspec.Struct, frozen=True):
-    """Shaded rectangle in data values; `None` extends it to the edge of the plot."""
-
-    x0: float | None
-    x1: float | None
-    y0: float | None
-    y1: float | None
-    label: str
-
-
 class Marker(msgspec.Struct, frozen=True):
     x: float
     label: str
@@ -50,10 +41,14 @@ class SelectedPoint(msgspec.Struct, frozen=True):
 
 
 class Decorations(msgspec.Struct):
-    """All decorations of a chart, in data values. `span` is the selected x range."""
+    """All decorations of a chart, in data values.
+
+    `span` is the selected x range. NaN extends the shaded `region` to the edge of the plot.
+    """
 
     bands: tuple[Band, ...] = ()
-    region: Region | None = None
+    region: Bounds | None = None
+    region_label: str = ""
     limit: float | None = None
     limit_label: str = ""
     markers: tuple[Marker, ...] = ()
@@ -132,7 +127,7 @@ class Underlay(_MarkLayer):
         painter.drawRect(rect)
         metrics = QFontMetricsF(self.font)
         text_rect = QRectF(rect.left(), rect.top() + _PAD_PX, rect.width(), 0)  # labels of markers are at the bottom
-        _draw_text(painter, metrics, region.label, text_rect, color)
+        _draw_text(painter, metrics, self.marks.region_label, text_rect, color)
 
 
 class Overlay(_MarkLayer):

@@ -49,6 +49,6 @@ def describe_decorations(decorations: Decorations, axis: TickAxis) -> str:
         parts.append(f"{band.label} from {start} to {end}")
     named = [mark for mark in decorations.markers if mark.label]
     parts += [f"{mark.label} at {axis.format_value(mark.x)}" for mark in named]
-    if decorations.region is not None and decorations.region.label:
-        parts.append(f"Shaded: {decorations.region.label}")
+    if decorations.region is not None and decorations.region_label:
+        parts.append(f"Shaded: {decorations.region_label}")
     return "; ".join(parts) + "." if parts else ""

@@ -58,7 +58,7 @@ class Series(msgspec.Struct, frozen=True, eq=False):
 
 
 class Bounds(msgspec.Struct, frozen=True):
-    """Range of the data on both axes, in view coordinates; NaN if there are no data."""
+    """Range on both axes; NaN for an end that does not exist."""
 
     x0: float
     x1: float
@@ -90,6 +90,7 @@ def make_series(
 
 
 def compute_bounds(series: Series, x: Axis, y: Axis) -> Bounds:
+    """Return the range of the data in view coordinates; NaN if there are no data."""
     return Bounds(*_finite_range(x.to_view(series.x)), *_finite_range(y.to_view(series.y)))
 
 

@@ -65,15 +65,6 @@ class Job(msgspec.Struct, frozen=True):
         return remaining_s if remaining_s is not None and remaining_s > 0 else None
 
 
-class _StoredLaunch(msgspec.Struct, frozen=True):
-    """A waiting launch as stored in the settings."""
-
-    arguments: tuple[str, ...]
-    directory: str
-    name: str
-    kind: LaunchKind = "run"
-
-
 class JobQueue(QObject):
     """Queue of jobs.
 
@@ -271,19 +262,16 @@ class JobQueue(QObject):
 
     def _store_waiting(self) -> None:
         launches = (*self.offered, *(job.launch for job in self.waiting))
-        stored = [
-            _StoredLaunch(launch.arguments, str(launch.directory), launch.name, launch.kind) for launch in launches
-        ]
-        self._settings.setValue(_KEY, msgspec.json.encode(stored).decode())
+        self._settings.setValue(_KEY, msgspec.json.encode(launches, enc_hook=str).decode())
         self.changed.emit()
 
 
 def _load_stored(settings: QSettings) -> tuple[Launch, ...]:
     try:
-        stored = decode_json(str(settings.value(_KEY, "[]")), list[_StoredLaunch])
+        stored = decode_json(str(settings.value(_KEY, "[]")))
+        return msgspec.convert(stored, tuple[Launch, ...], dec_hook=lambda kind, value: kind(value))
     except msgspec.DecodeError:  # written by another version
         return ()
-    return tuple(Launch(launch.arguments, Path(launch.directory), launch.name, launch.kind) for launch in stored)
 
 
 def _last_duration_s(name: str) -> float | None:

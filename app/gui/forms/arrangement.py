@@ -38,6 +38,7 @@ _FIRST_FIELDS: dict[tuple[str, ...], tuple[str, ...]] = {
     ("target",): (
         "protocol", "url", "urls", "serve", "scripted", "file", "model", "permitted", "api_key", "headers",
     ),
+    ("workload",): ("method", "path", "template", "expect", "content_type"),
     ("load",): ("stages", "sweep", "search"),
     ("load", "stages", "*"): (
         "name", "rate", "ramp", "steps", "spike", "sine", "diurnal", "trace", "concurrency", "arrivals",

@@ -20,8 +20,8 @@ ExportKind = Literal["k8s", "kserve", "terraform", "csv", "json"]
 def export_plan(plan: Plan, kind: ExportKind, settings: ExportSettings) -> dict[str, str]:
     """Return the files of an export as a mapping of file name to text.
 
-    Lines end with a line feed, and the text is to be written as UTF-8. Raises UsageError where the plan recommends nothing,
-    except for `csv` and `json`, which state why.
+    Lines end with a line feed, and the text is to be written as UTF-8. Raises UsageError where the plan recommends
+    nothing, except for `csv` and `json`, which state why.
     """
     name = make_dns_name(settings.name)
     match kind:

@@ -5,11 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
-import msgspec
 import numpy as np
 
 from app.analysis.traces import unpack_times_s, unpack_token_pairs
-from app.planning.simulation.arrivals import iterate_poisson_arrivals, rank_normals
+from app.planning.simulation.arrivals import Arrivals, iterate_poisson_arrivals, rank_normals
 from app.planning.simulation.compiled import Floats, Ints
 from app.records.traffic import TraceRows
 
@@ -19,18 +18,6 @@ _CLONE_S, _LAST_S = 1.0, 1e-6
 _NO_ROWS: Ints = np.empty(0, dtype=np.int64)
 
 
-class Minute(msgspec.Struct, frozen=True, eq=False):
-    """Arrivals of one minute.
-
-    `at_s` is ascending, with a standard normal for each; `rows` are row numbers in a trace, empty without one.
-    """
-
-    end_s: float
-    at_s: Floats
-    normals: Floats
-    rows: Ints = _NO_ROWS
-
-
 def iterate_arrivals(
     rates_per_s: Floats,
     bin_s: float,
@@ -38,7 +25,7 @@ def iterate_arrivals(
     seed: int,
     modulation_shape: float | None = None,
     modulation_window_s: float = 30.0,
-) -> Iterator[Minute]:
+) -> Iterator[Arrivals]:
     """Yield the arrivals minute by minute; the last minute may be shorter.
 
     `modulation_shape` and `modulation_window_s` describe the variation of the rates, as in `iterate_poisson_arrivals`.
@@ -56,13 +43,13 @@ def iterate_arrivals(
                 break
             pending_s = np.concatenate([pending_s, chunk])
         stop = int(np.searchsorted(pending_s, end_s, side="left"))
-        yield Minute(start_s + end_s, start_s + pending_s[:stop], generator.standard_normal(stop))
+        yield Arrivals(start_s + end_s, start_s + pending_s[:stop], generator.standard_normal(stop))
         pending_s = pending_s[stop:]
 
 
 def iterate_trace(
     rates_per_s: Floats, bin_s: float, start_s: float, seed: int, rows: TraceRows, by_size: bool = False
-) -> Iterator[Minute]:
+) -> Iterator[Arrivals]:
     """Yield the recorded window over and over at each bin's rate.
 
     It is thinned to a random part, or independent copies are added. Above 64 copies each request stands for several
@@ -97,7 +84,7 @@ def iterate_trace(
         order = np.argsort(at_s, kind="stable")
         at_s = np.clip(at_s[order], begin_s, None)
         normals = rng.standard_normal(at_s.size) if normals_of_rows is None else normals_of_rows[row_numbers[order]]
-        yield Minute(start_s + end_s, start_s + at_s, normals, row_numbers[order] if rows.input_tokens else _NO_ROWS)
+        yield Arrivals(start_s + end_s, start_s + at_s, normals, row_numbers[order] if rows.input_tokens else _NO_ROWS)
 
 
 def _repeat_window(recorded_s: Floats, window_s: float, begin_s: float, end_s: float) -> tuple[Floats, Ints]:

@@ -8,12 +8,32 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
+import msgspec
 import numpy as np
 
 from app.planning.simulation.compiled import Floats, Ints, compiled
 from app.planning.simulation.random_words import branch
 
 CHUNK = 65_536
+_NO_NORMALS: Floats = np.empty(0)
+_NO_ROWS: Ints = np.empty(0, dtype=np.int64)
+
+
+class Arrivals(msgspec.Struct, frozen=True, eq=False):
+    """Arrivals up to `end_s`.
+
+    `at_s` is ascending. `normals` has a standard normal per arrival, which determines its service time; `rows` are row
+    numbers in a trace or in the design's lengths. Both are empty where they are drawn later.
+    """
+
+    end_s: float
+    at_s: Floats
+    normals: Floats = _NO_NORMALS
+    rows: Ints = _NO_ROWS
+
+    def compress(self, factor: float) -> Arrivals:
+        """Return the same requests in `1/factor` of the time, equivalent to a slower replica with longer limits."""
+        return Arrivals(self.end_s / factor, self.at_s / factor, self.normals, self.rows)
 
 
 def iterate_poisson_arrivals(

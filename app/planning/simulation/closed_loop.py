@@ -11,6 +11,7 @@ import numpy as np
 
 from app.planning.service_models.service_times import compute_lognormal_factors, compute_service_factors
 from app.planning.simulation.compiled import Floats, Ints, compiled
+from app.planning.simulation.replica import build_kernel_input
 from app.planning.simulation.replica_kernels import pop_end, push_end, replace_smallest
 from app.planning.simulation.token_kernel import ADMITTED as NEXT
 from app.planning.simulation.token_kernel import (
@@ -55,21 +56,7 @@ def simulate_closed_tokens(
     """Simulate a replica of tokens; return arrivals, first tokens and ends, in order of arrival."""
     arrivals_s = _known_arrivals(clients, unit_normals.size)
     first_s, last_s = np.empty(unit_normals.size), np.empty(unit_normals.size)
-    requests = TokenRequests(
-        arrivals_s,
-        np.maximum(np.asarray(input_tokens, dtype=np.int64), 1),
-        np.maximum(np.asarray(output_tokens, dtype=np.int64), 1),
-        compute_lognormal_factors(unit_normals, service.cv),
-    )
-    parameters = TokenParameters(
-        service.step_s,
-        service.per_sequence_s,
-        service.per_kv_token_s,
-        service.prefill_s_per_token,
-        service.max_sequences,
-        service.kv_tokens,
-        service.chunk_tokens,
-    )
+    requests, parameters = build_kernel_input(arrivals_s, input_tokens, output_tokens, unit_normals, service)
     heap = np.empty((2, service.max_sequences), dtype=np.int64)
     known_count = min(clients, unit_normals.size)
     _simulate_tokens(

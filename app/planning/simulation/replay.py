@@ -11,6 +11,7 @@ import msgspec
 import numpy as np
 
 from app.planning.service_models.service_times import compute_fleet_normals
+from app.planning.simulation.arrivals import Arrivals
 from app.planning.simulation.compiled import Floats, Ints
 from app.planning.simulation.design import FleetDesign
 from app.planning.simulation.serving import advance_to, serve
@@ -23,23 +24,6 @@ BLOCK_COUNT = 20
 
 
 _NO_NORMALS: Floats = np.empty(0)
-
-
-class Arrivals(msgspec.Struct, frozen=True, eq=False):
-    """Arrivals within `window_s`.
-
-    `at_s` is ascending; `rows` are row numbers in the design's lengths, empty where they are drawn. `normals` determine
-    the service times of a replica of slots, empty where they are drawn.
-    """
-
-    at_s: Floats
-    rows: Ints
-    window_s: float
-    normals: Floats = _NO_NORMALS
-
-    def compress(self, factor: float) -> Arrivals:
-        """Return the same requests in `1/factor` of the time, equivalent to a slower replica with longer limits."""
-        return Arrivals(self.at_s / factor, self.rows, self.window_s / factor, self.normals)
 
 
 class ReplayResult(msgspec.Struct, frozen=True):
@@ -56,9 +40,10 @@ def replay(
     replicas: int,
     workers: int = 2,
 ) -> ReplayResult:
-    """Simulate every request, from an empty fleet until all are finished. `arrivals` has one entry per seed.
+    """Simulate every request, from an empty fleet until all are finished.
 
-    `design` is the simulated fleet; `replicas` and `rate_per_s` are those of the fleet that it represents.
+    `arrivals` has one entry per seed, from 0 s on. `design` is the simulated fleet; `replicas` and `rate_per_s` are
+    those of the fleet that it represents.
     """
     varies = any(service.cv > 0 for service in design.services)
     has_slots = isinstance(design.services[0], RequestService)
@@ -73,7 +58,7 @@ def replay(
         normals = compute_fleet_normals(normals, design.services[0])
         late, first = [0], 0
         for block in range(1, BLOCK_COUNT + 1):
-            end_s = arrivals_of_seed.window_s * block / BLOCK_COUNT
+            end_s = arrivals_of_seed.end_s * block / BLOCK_COUNT
             stop = (
                 arrivals_of_seed.at_s.size
                 if block == BLOCK_COUNT

@@ -73,6 +73,17 @@ def simulate_token_latencies(
     factor of a step is that of the request admitted last.
     """
     first_s, last_s = np.empty(arrivals_s.size), np.empty(arrivals_s.size)
+    requests, parameters = build_kernel_input(arrivals_s, input_tokens, output_tokens, unit_normals, service)
+    heap = np.empty((2, service.max_sequences), dtype=np.int64)
+    simulate_tokens(requests, _ends(starts, arrivals_s), parameters, np.empty(7, dtype=np.int64), heap, first_s, last_s)
+    since_s = arrivals_s - service.outside_s
+    return first_s - since_s, last_s - since_s
+
+
+def build_kernel_input(
+    arrivals_s: Floats, input_tokens: Ints, output_tokens: Ints, unit_normals: Floats, service: TokenService
+) -> tuple[TokenRequests, TokenParameters]:
+    """Return the requests and the service's parameters as the compiled token simulations take them."""
     requests = TokenRequests(
         arrivals_s,
         np.maximum(np.asarray(input_tokens, dtype=np.int64), 1),
@@ -88,10 +99,7 @@ def simulate_token_latencies(
         service.kv_tokens,
         service.chunk_tokens,
     )
-    heap = np.empty((2, service.max_sequences), dtype=np.int64)
-    simulate_tokens(requests, _ends(starts, arrivals_s), parameters, np.empty(7, dtype=np.int64), heap, first_s, last_s)
-    since_s = arrivals_s - service.outside_s
-    return first_s - since_s, last_s - since_s
+    return requests, parameters
 
 
 def look_up_service_factors(unit_normals: Floats, service: RequestService | BatchService) -> Floats:

@@ -108,7 +108,7 @@ def test_more_than_can_be_simulated_is_not_drawn() -> None:
 def test_stated_bursts_have_their_dispersion_in_windows_of_their_length() -> None:
     drawn = draw_arrivals(Bursts(None, Dispersion(8.0, 5.0), 10.0), 1.0)
     assert drawn is not None
-    counts = np.concatenate([np.histogram(one.at_s, np.arange(0.0, one.window_s + 1, 5.0))[0] for one in drawn])
+    counts = np.concatenate([np.histogram(one.at_s, np.arange(0.0, one.end_s + 1, 5.0))[0] for one in drawn])
     assert counts.mean() == pytest.approx(50.0, rel=0.03)
     assert counts.var() / counts.mean() == pytest.approx(8.0, rel=0.2)
 

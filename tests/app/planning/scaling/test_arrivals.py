@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from app.analysis.traces import select_busiest_rows
-from app.planning.scaling.arrivals import Minute, iterate_arrivals, iterate_trace
+from app.planning.scaling.arrivals import iterate_arrivals, iterate_trace
+from app.planning.simulation.arrivals import Arrivals
 
 
 def test_arrivals_ascend_and_come_at_the_rate_of_their_second() -> None:
@@ -45,7 +46,7 @@ TRACE_S = np.array([0.0, 1.0, 1.5, 30.0, 89.0])
 TRACE = select_busiest_rows(TRACE_S, (np.arange(5, dtype=np.int32), np.arange(5, dtype=np.int32)))
 
 
-def replayed(rates: list[float]) -> list[Minute]:
+def replayed(rates: list[float]) -> list[Arrivals]:
     return list(iterate_trace(np.array(rates), 60.0, 1000.0, 4, TRACE))
 
 
