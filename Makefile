@@ -2,13 +2,21 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 
-.PHONY: demo gui test test-fast test-servers check fuzz bench bench-peers lock proto
+.PHONY: demo gui docs docs-check test test-fast test-servers check fuzz bench bench-peers lock proto
 
 demo: $(VENV)/.installed
 	$(BIN)/sizewise quickstart
 
 gui: $(VENV)/.installed
 	$(BIN)/sizewise gui
+
+# The documentation site, in build/docs/site; installs its generator once, then needs no network.
+docs: $(VENV)/.installed-docs
+	$(BIN)/python -m docs.build
+
+# The site, its links, and every command block of README and docs.
+docs-check: $(VENV)/.installed-test
+	$(BIN)/python -m pytest tests/test_docs.py tests/docs
 
 # Every tier (tests/tiers.py): the timing tier comes last, with the machine to itself.
 test: $(VENV)/.installed-test
@@ -66,7 +74,11 @@ $(VENV)/.installed: pyproject.toml | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e .
 	touch $@
 
+$(VENV)/.installed-docs: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e .[docs]
+	touch $@ $(VENV)/.installed
+
 $(VENV)/.installed-test: pyproject.toml requirements.lock | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -e .
-	touch $@ $(VENV)/.installed
+	touch $@ $(VENV)/.installed $(VENV)/.installed-docs

@@ -1,30 +1,49 @@
-"""What the docs name exists, and a default that they state is the code's."""
+"""What README and docs name exists, their links lead somewhere, and a default that they state is the code's."""
 
 from __future__ import annotations
 
 import argparse
 import re
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
 import pytest
 import yaml
 
 from app.cli.main import build_parser
+from app.errors import ExitCode
 from app.planning.fleets import plan_fleets
 from app.planning.sizing import build_demand
+from app.profiles.bundled import bundled_profiles
 from app.profiles.fields import FieldSpec, iter_fields, profile_fields
-from app.profiles.plan import PlanSettings, build_plan_limits
+from app.profiles.loading import load_profile
+from app.profiles.plan import EngineSettings, PlanSettings, PrecisionSettings, ShapeSettings, build_plan_limits
 from app.profiles.profile import PROFILES
+from app.records.checks import CheckId
+from app.records.metrics import METRICS
 from app.records.offers import PlanLimits
+from docs.build import GENERATORS, nav_pages
 from tests.fakes.offers import catalogue, offer, question
+from tests.fakes.pages import (
+    DOCS,
+    EXAMPLES,
+    PAGES,
+    ROOT,
+    anchors_of,
+    blocks_of,
+    links_of,
+    name_of,
+    without_comments,
+)
 
-ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 PRIVATE = ("python -m ", "tests.", "loadgen.")
 """Lines that name these are of programs for developers, with options of their own."""
+REFERENCE = DOCS / "reference"
+SUFFIXES = ("csv", "jsonl", "json", "yaml", "parquet", "arrow", "npz")
+EACH_PAGE = pytest.mark.parametrize("page", PAGES, ids=name_of)
 
 
 def _fields(protocol: str) -> dict[str, FieldSpec]:
@@ -39,21 +58,22 @@ def _options(of: argparse.ArgumentParser) -> Iterator[str]:
                 yield from _options(below)
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@EACH_PAGE
 def test_every_option_and_key_that_a_page_names_exists(page: Path) -> None:
     lines = [line for line in page.read_text("utf-8").splitlines() if not any(word in line for word in PRIVATE)]
     options = {name for line in lines for name in re.findall(r"(?<![\w-])--[a-z][a-z-]*[a-z]", line)}
-    assert options - {*_options(build_parser()), "--trace", "--draws", "--seeds", "--state"} == set()
+    of_studies, of_every_command = {"--trace", "--draws", "--seeds", "--state"}, {"--debug", "--error-json"}
+    assert options - {*_options(build_parser())} - of_studies - of_every_command == set()
     keys = {key for protocol in PROFILES for key in _fields(protocol)}
     named = {key for line in lines for key in re.findall(r"`([a-z_]+(?:\.[a-z_0-9]+)+)\b[^`/]*`", line)}
     of_profiles = {key for key in named if key.split(".")[0] in {one.split(".")[0] for one in keys} - {"sizewise"}}
-    assert of_profiles - keys - {"telemetry.arrow"} == set()
+    assert {key for key in of_profiles - keys if not key.endswith(SUFFIXES)} == set()
 
 
-@pytest.mark.parametrize(("page", "protocol", "least"), [("local.md", "local", 11), ("telemetry.md", "http", 2)])
+@pytest.mark.parametrize(("page", "protocol", "least"), [("local-models.md", "local", 11), ("telemetry.md", "http", 2)])
 def test_a_default_in_a_table_is_the_codes(page: str, protocol: str, least: int) -> None:
     fields, compared = _fields(protocol), 0
-    for line in (ROOT / "docs" / page).read_text("utf-8").splitlines():
+    for line in (REFERENCE / page).read_text("utf-8").splitlines():
         cells = [cell.strip() for cell in line.split("|")[1:3]]
         if len(cells) < 2 or not re.fullmatch(r"`[^`]+`(, `[^`]+`)*", cells[1]):
             continue
@@ -67,27 +87,139 @@ def test_a_default_in_a_table_is_the_codes(page: str, protocol: str, least: int)
     assert compared >= least
 
 
-def _guides_plan() -> dict[str, Any]:
-    text = (ROOT / "docs" / "guide.md").read_text("utf-8")
-    (block,) = (one for one in re.findall(r"```yaml\n(plan:.*?)```", text, re.DOTALL) if "surge" in one)
-    plan: dict[str, Any] = yaml.safe_load(block)["plan"]
+def _example_of_plan() -> dict[str, Any]:
+    (block,) = (one for one in blocks_of(REFERENCE / "plans.md") if one.text.startswith("plan:"))
+    plan: dict[str, Any] = yaml.safe_load(block.text)["plan"]
     return plan
 
 
-def test_the_guides_plan_has_a_spare_for_failures_and_one_for_updates() -> None:
+def test_the_example_of_a_plan_has_a_spare_for_failures_and_one_for_updates() -> None:
     """`redundancy: n+1` and `surge: 1`, as the comments beside them say."""
-    limits = build_plan_limits(PlanSettings.model_validate(_guides_plan()))
+    limits = build_plan_limits(PlanSettings.model_validate(_example_of_plan()))
     assert (limits.redundancy, limits.surge) == (1, 1)
     assert build_demand(question().traffic, msgspec.structs.replace(limits, zones=1)).spares == 2
 
 
 def test_max_accelerators_is_of_one_instance() -> None:
-    """As the guide says; the fleet may have more of them together."""
+    """As the page says; the fleet may have more of them together."""
     wide = offer("wide", accelerator_count=8.0)
     narrow = offer("narrow", accelerator_count=4.0)
-    limits = PlanLimits(max_accelerators=float(_guides_plan()["max_accelerators"]))
+    limits = PlanLimits(max_accelerators=float(_example_of_plan()["max_accelerators"]))
     plan = plan_fleets(question(of=catalogue(wide, narrow), limits=limits))
     rejected = {fleet.instance_type: fleet.rejected_by for fleet in plan.offers}
     assert rejected == {"wide": "accelerators", "narrow": None}
     assert plan.recommendation is not None
     assert (plan.recommendation.fleet.instances or 0) * 4 > 4
+
+
+@EACH_PAGE
+def test_every_link_leads_somewhere(page: Path) -> None:
+    """The build of the site checks the links of docs too, but neither those of README nor those out of docs."""
+    broken = []
+    for link in links_of(page):
+        if link.startswith(("http:", "https:")):
+            continue
+        path, _, anchor = link.partition("#")
+        target = page.parent / path if path else page
+        if not target.exists() or (anchor and anchor not in anchors_of(target)):
+            broken.append(link)
+    assert broken == []
+
+
+def test_the_navigation_has_every_page_once() -> None:
+    listed = [path for _, _, path in nav_pages()]
+    assert sorted(listed) == sorted(str(page.relative_to(DOCS)) for page in PAGES[1:])
+
+
+def test_readme_is_short() -> None:
+    assert len((ROOT / "README.md").read_text("utf-8").splitlines()) <= 150
+
+
+def test_every_generated_part_is_on_one_page() -> None:
+    marks = [mark for page in PAGES for mark in re.findall(r"<!-- generate: (\w+) -->$", page.read_text("utf-8"), re.M)]
+    assert sorted(marks) == sorted(GENERATORS)
+
+
+def _first_cells(page: str) -> list[str]:
+    lines = (REFERENCE / page).read_text("utf-8").splitlines()
+    return [line.split("|")[1].strip() for line in lines if line.startswith("|")]
+
+
+def test_every_check_is_described_once() -> None:
+    described = [cell.strip("`") for cell in _first_cells("checks.md") if cell.startswith("`")]
+    assert sorted(described) == sorted(get_args(CheckId))
+
+
+def test_every_exit_code_is_described() -> None:
+    codes = {int(code) for cell in _first_cells("exit-codes.md") for code in re.findall(r"\d+", cell)}
+    assert codes == {code.value for code in ExitCode}
+
+
+def test_every_metric_that_is_defined_exists() -> None:
+    cells = [cell for cell in _first_cells("metrics.md") if cell.startswith("`") and "_ns" not in cell]
+    named = {name for cell in cells for name in re.findall(r"`([a-z_0-9]+)`", cell)}
+    columns = {"error", "target", "name", "worker", "chunk_tokens", "tokens_in", "tokens_out", "tokens_asked"}
+    columns |= {"tokens_from", "dns", "connect", "tls", "send", "timeout", "truncated"}
+    assert named - columns - set(METRICS) == set()
+
+
+def test_every_variable_of_ours_is_described() -> None:
+    sources = [path.read_text("utf-8") for folder in ("app", "loadgen") for path in (ROOT / folder).rglob("*.py")]
+    read = {name for text in sources for name in re.findall(r"\bSIZEWISE_[A-Z_]+\b", text)}
+    described = set(re.findall(r"`(SIZEWISE_[A-Z_]+)`", (REFERENCE / "environment.md").read_text("utf-8")))
+    assert described == read
+
+
+def test_every_key_of_a_language_models_shape_is_described() -> None:
+    text = (DOCS / "how-to" / "llm-from-shape.md").read_text("utf-8")
+    described = set(re.findall(r"`([a-z_]+)`", text.partition("## Describe more")[2].partition("## How far")[0]))
+    described |= set(yaml.safe_load((EXAMPLES / "llm-8b.yaml").read_text("utf-8"))["language_model"])
+    shapes = (ShapeSettings, PrecisionSettings, EngineSettings)
+    keys = {field.alias or name for shape in shapes for name, field in shape.model_fields.items()}
+    assert described - {"language_model", "precision", "engine"} == keys
+
+
+def test_every_preset_but_the_ones_to_start_from_is_described() -> None:
+    described = {cell.strip("`") for cell in _first_cells("presets.md") if cell.startswith("`")}
+    assert described == set(bundled_profiles()) - {"http", "quickstart"}
+
+
+@EACH_PAGE
+def test_every_block_is_right_as_far_as_it_can_be_read(page: Path) -> None:
+    """The command line takes each command, YAML and Python parse, and a copy of an example is that example."""
+    for block in blocks_of(page):
+        if block.language == "sh":
+            for command in block.commands:
+                _check_command(command)
+        elif block.language == "yaml":
+            assert isinstance(yaml.safe_load(block.text), dict)
+        elif block.language == "python":
+            compile(block.text, name_of(page), "exec")
+        if example := block.orders.get("same-as"):
+            shipped = without_comments((EXAMPLES / example).read_text("utf-8"))
+            assert without_comments(block.text) == shipped, example
+        if test := block.orders.get("elsewhere"):
+            assert (ROOT / test).is_file(), test
+
+
+def _check_command(command: str) -> None:
+    words = shlex.split(command.partition(" > ")[0].removesuffix(" &"))
+    if words[0] == "make":
+        targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE))
+        assert set(words[1:]) <= targets, command
+    elif words[0] == "sizewise":
+        build_parser().parse_args(words[1:])
+    else:
+        assert words[0] in ("python3", "kubectl"), command
+
+
+def test_make_targets_that_are_named_exist() -> None:
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE))
+    named = {name for page in PAGES for name in re.findall(r"`make ([a-z-]+)`", page.read_text("utf-8"))}
+    assert named <= targets
+
+
+@pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.yaml")), ids=lambda path: path.name)
+def test_an_example_that_is_a_profile_loads(path: Path) -> None:
+    if "sizewise" in yaml.safe_load(path.read_text("utf-8")):
+        load_profile(path, [])

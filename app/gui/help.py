@@ -37,7 +37,7 @@ class HelpDialog(QDialog):
             label(
                 (
                     "Start on Home with the quick check. Every page copies the command that does the same in a "
-                    "terminal (Ctrl+Shift+C). The guide is docs/guide.md of the project."
+                    "terminal (Ctrl+Shift+C). The documentation is docs/index.md of the project."
                 ),
                 wrap=True,
             ),

@@ -19,7 +19,8 @@ from app.records.service import FittedService, ServiceFit
 from app.records.traffic import TokenLengths
 
 VENDOR_EFFICIENCY = {"NVIDIA": 0.90, "AMD": 0.68}
-"""Ratio of published to expected rates of a vendor's cards: geometric mean of the table in `docs/extrapolation.md`."""
+"""Ratio of published to expected rates of a vendor's cards: geometric mean of the table in
+`docs/validation/extrapolation.md`."""
 MIN_EFFICIENCY = min(VENDOR_EFFICIENCY.values())
 """Ratio for vendors without published results."""
 _MIN_SEQUENCES = 8

@@ -2,7 +2,7 @@
 
 The log of the ratio is a weighted sum of the logs of three ratios: dense peak, memory bandwidth and board power. Power
 stands for clock rates under load, which data sheets do not state. The check and its table are in
-`docs/extrapolation.md`.
+`docs/validation/extrapolation.md`.
 """
 
 from __future__ import annotations

@@ -27,7 +27,7 @@ from app.records.service import UNLIMITED_TOKENS, TokenService
 # one direction over PCIe 4.0 x16, as collectives achieve it
 _PCIE_BYTES_PER_S = 25e9
 SIGMA_ASSUMED = 0.35
-"""Log-normal sigma of a rate by this arithmetic; docs/extrapolation.md compares it with a few published rates."""
+"""Log-normal sigma of a rate by this arithmetic; docs/validation/extrapolation.md compares it with published ones."""
 
 LimitingFactor = Literal["weights", "KV", "prefill compute", "decode bandwidth", "decode compute", "ITL SLO"]
 

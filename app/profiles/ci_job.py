@@ -1,4 +1,4 @@
-"""Write the CI job that runs a profile, as shown in docs/ci.md."""
+"""Write the CI job that runs a profile, as shown in docs/how-to/ci.md."""
 
 from __future__ import annotations
 

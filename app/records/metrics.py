@@ -1,6 +1,6 @@
 """Catalog of metrics: the single list used by the schema, objectives, reports and the window.
 
-Definitions of latency, service time, send lag and the rates are in docs/metrics.md.
+Definitions of latency, service time, send lag and the rates are in docs/reference/metrics.md.
 """
 
 from __future__ import annotations

@@ -191,7 +191,7 @@ _NOTES = ("percentiles are values that were seen, and n/a where there are too fe
 def compute_own_metrics(stage: Stage) -> ToolMetrics:
     return ToolMetrics(
         tool="Sizewise",
-        read_from="docs/metrics.md",
+        read_from="docs/reference/metrics.md",
         answers=stage.completed,
         metrics={name: estimates for name in TOOL_METRICS if (estimates := _find_own(stage, name))},
         why=_WHY,

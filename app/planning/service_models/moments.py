@@ -50,7 +50,7 @@ _LIMIT_SLOPE_STEP = 0.05
 """Step of a limit's logarithm; a step below one sequence or one request's tokens would change nothing."""
 _ROBUST_SCALE = 2.0
 _ERROR_FACTORS = {RequestService: 1.3, BatchService: 1.8, TokenService: 2.5}
-"""Ratio of the errors of fits of simulated truths to the information of their moments (docs/planning.md).
+"""Ratio of the errors of fits of simulated truths to the information of their moments (docs/explanation/planning.md).
 
 For token services it is from the saturation rate of development truths.
 """

@@ -11,7 +11,7 @@ from app.profiles.loading import load_profile, load_traffic
 from app.profiles.profile import HttpProfile, OipProfile
 from tests.fakes.profiles import load_endpoint_profile
 
-GUIDE = Path(__file__).parents[3] / "docs" / "guide.md"
+PLANS = Path(__file__).parents[3] / "docs" / "reference" / "plans.md"
 HTTP = """\
 sizewise: 1
 name: scoring
@@ -251,7 +251,7 @@ def test_the_most_that_can_be_asked_for_is_taken(folder: Path, key: str, most: i
 
 
 def test_the_traffic_that_the_guide_prints_can_be_given_as_a_file(tmp_path: Path) -> None:
-    blocks = re.findall(r"```yaml\n(traffic:.*?)```", GUIDE.read_text("utf-8"), re.DOTALL)
+    blocks = re.findall(r"```yaml\n(traffic:.*?)```", PLANS.read_text("utf-8"), re.DOTALL)
     assert blocks
     for number, block in enumerate(blocks):
         path = tmp_path / f"{number}.yaml"

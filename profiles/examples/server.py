@@ -1,0 +1,41 @@
+"""A small HTTP endpoint to measure: POST /score takes about 5 ms, four requests at a time.
+
+python3 server.py [PORT]
+"""
+
+import http.server
+import json
+import sys
+import threading
+import time
+
+_SLOTS = threading.Semaphore(4)
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self) -> None:
+        self._respond({"status": "ok"})
+
+    def do_POST(self) -> None:
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        with _SLOTS:
+            time.sleep(0.005)
+        self._respond({"score": sum(body["features"])})
+
+    def _respond(self, document: dict[str, object]) -> None:
+        content = json.dumps(document).encode()
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    def log_message(self, *_: object) -> None:
+        """No line for each request."""
+
+
+if __name__ == "__main__":
+    port = int(sys.argv[1]) if len(sys.argv) > 1 else 8000
+    http.server.ThreadingHTTPServer(("127.0.0.1", port), Handler).serve_forever()
