@@ -84,7 +84,7 @@ def _layers(report: Report, points: list[dict[str, Any]], latency: str) -> list[
     x = alt.X("offered:Q", title=f"offered rate, {report.curve.counts}/s", **fit_scale(rates, 12, from_zero=False))
     y = alt.Y("latency:Q", title=f"{latency}, ms", **fit_scale(heights, 20))
     data = new_chart(points)
-    bars = data.mark_rule(color=MUTED, opacity=0.7).encode(x=x, y=alt.Y("low:Q"), y2="high:Q")
+    bars = data.mark_rule(color=MUTED, opacity=0.7).encode(x=x, y=alt.Y("low:Q"), y2=alt.Y2("high:Q"))
     means = _means(points)
     lines = [new_chart(means).mark_line(color=ACCENT).encode(x=x, y=y)] if means else []
     states = [state for state in _STATES if any(point["state"] == state for point in points)]
@@ -127,10 +127,10 @@ def _max_rate(report: Report, x: alt.X) -> list[alt.Chart]:
     low, high = max_rate.ci95 or (max_rate.value, max_rate.value)
     text = f"{'carried' if report.max_rate.at_least else 'max'} {formatting.format_value_unit(max_rate)}"
     data = new_chart([{"offered": max_rate.value, "low": low, "high": high, "text": text}])
-    band = data.mark_rect(color=ACCENT, opacity=0.15).encode(x=alt.X("low:Q"), x2="high:Q")
+    band = data.mark_rect(color=ACCENT, opacity=0.15).encode(x=alt.X("low:Q"), x2=alt.X2("high:Q"))
     rule = data.mark_rule(color=INK, strokeWidth=1).encode(x=x)
     label = data.mark_text(align="right", baseline="top", dx=-6, dy=2, fontWeight=600).encode(
-        x=x, y=alt.value(0), text="text:N"
+        x=x, y=alt.value(0), text=alt.Text("text:N")
     )
     return [band, rule, label]
 

@@ -31,9 +31,9 @@ def latency_heat_map(report: Report) -> Chart | None:
         .mark_rect(color=ACCENT)
         .encode(
             x=x,
-            x2="to:Q",
+            x2=alt.X2("to:Q"),
             y=y,
-            y2="high:Q",
+            y2=alt.Y2("high:Q"),
             opacity=alt.Opacity("answers:Q", scale=opacity, legend=legend),
             tooltip=[
                 alt.Tooltip("when:N", title="seconds"),

@@ -145,7 +145,7 @@ def _ribbon(report: Report, load: LoadSeries) -> list[alt.Chart]:
         .mark_rect(opacity=0.85)
         .encode(
             x=alt.X("from:Q"),
-            x2="to:Q",
+            x2=alt.X2("to:Q"),
             y=alt.value(0),
             y2=alt.value(6),
             fill=alt.Fill("kind:N", scale=scale, legend=legend),

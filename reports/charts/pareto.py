@@ -137,7 +137,7 @@ def _labels(points: list[dict[str, Any]], middle: float, x: alt.X, y: alt.Y) -> 
         if side_points
     ]
     texts += [new_chart(with_probability).mark_text(dy=15, color=SERIES[2])] if with_probability else []
-    return [text.encode(x=x, y=y, text="label:N") for text in texts]
+    return [text.encode(x=x, y=y, text=alt.Text("label:N")) for text in texts]
 
 
 def _non_overlapping(points: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -51,7 +51,11 @@ def _layers(plan: PlanSection, day: DaySeries) -> list[alt.Chart]:
     top = 1.3 * max(hour_row["rate"] for hour_row in hours) or 1.0
     right = alt.Axis(title="requests/s", orient="right", grid=False, format=",~r", tickCount=4)
     rates = alt.Y("rate:Q", scale=alt.Scale(domain=[0, top], nice=False), axis=right)
-    rate = new_chart(hours).mark_rect(color=MUTED, opacity=0.22).encode(x=x, x2="end:Q", y=rates, y2="zero:Q")
+    rate = (
+        new_chart(hours)
+        .mark_rect(color=MUTED, opacity=0.22)
+        .encode(x=x, x2=alt.X2("end:Q"), y=rates, y2=alt.Y2("zero:Q"))
+    )
     latency = alt.layer(times, *line, *_changes(hours, x), _hover(hours, x))
     return [alt.layer(rate, latency).resolve_scale(y="independent")]
 
@@ -67,7 +71,7 @@ def _hover(hours: list[dict[str, Any]], x: alt.X) -> alt.Chart:
         alt.Tooltip("usd:N", title="USD"),
     ]
     column = new_chart(hours).mark_rect(color=INK, opacity=0)
-    chart: alt.Chart = column.encode(x=x, x2="end:Q", y=alt.value(0), y2=alt.value("height"), tooltip=tooltip)
+    chart: alt.Chart = column.encode(x=x, x2=alt.X2("end:Q"), y=alt.value(0), y2=alt.value("height"), tooltip=tooltip)
     return chart
 
 
@@ -102,7 +106,7 @@ def _changes(hours: list[dict[str, Any]], x: alt.X) -> list[alt.Chart]:
     if len(labels) < 2:
         return []
     text = new_chart(labels).mark_text(color=INK, align="left", baseline="bottom", dx=2, dy=-3)
-    return [text.encode(x=x, y=alt.value("height"), text="count:N")]
+    return [text.encode(x=x, y=alt.value("height"), text=alt.Text("count:N"))]
 
 
 def _rows(day: DaySeries) -> tuple[tuple[str, ...], ...]:

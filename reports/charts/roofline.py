@@ -137,7 +137,9 @@ def _layers(points: list[dict[str, Any]], lines: list[dict[str, Any]], families:
     dashes = alt.StrokeDash("roof:N", legend=None, scale=alt.Scale(domain=names, range=DASHES[: len(names)]))
     roof = new_chart(lines).mark_line(strokeWidth=1.7, color=MUTED).encode(x=x, y=y, strokeDash=dashes)
     texts = [  # the text stays readable where a line crosses it
-        new_chart(ends).mark_text(align="right", baseline="bottom", dy=-5, **style).encode(x=x, y=y, text="roof:N")
+        new_chart(ends)
+        .mark_text(align="right", baseline="bottom", dy=-5, **style)
+        .encode(x=x, y=y, text=alt.Text("roof:N"))
         for style in ({"color": PAPER, "stroke": PAPER, "strokeWidth": 4}, {"color": MUTED})
     ]
     if not points:

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import altair as alt
+from altair.utils import schemapi
 
 from reports.local_model import LocalSection, VariantRow
 from reports.model import Report
@@ -29,6 +30,8 @@ def variant_families(local: LocalSection) -> list[str]:
     """Return the families in the order of `valid_variants`; those whose variants all ended early are last."""
     return list(dict.fromkeys(variant.family for variant in (*valid_variants(local), *local.variants)))
 
+
+schemapi.disable_debug_mode()  # Altair would validate every part of a chart; tests validate what is drawn
 
 WIDTH, HEIGHT = 520, 280
 INK, MUTED, GRID, PAPER = "var(--ink)", "var(--muted)", "var(--grid)", "var(--paper)"
@@ -120,10 +123,10 @@ def _columns(names: list[str]) -> int:
 def limit_line(value: float, text: str) -> list[alt.Chart]:
     """Draw a horizontal line at an objective's limit, with its text at the left end."""
     data = new_chart([{"limit": value, "text": text}])
-    rule = data.mark_rule(color=LIMIT, strokeDash=[6, 4], strokeWidth=1.5).encode(y="limit:Q")
+    rule = data.mark_rule(color=LIMIT, strokeDash=[6, 4], strokeWidth=1.5).encode(y=alt.Y("limit:Q"))
     position: dict[str, Any] = {"align": "left", "baseline": "bottom", "dx": 4, "dy": -3, "fontWeight": 600}
     halo, label = (  # the text stays readable where a line crosses it
-        data.mark_text(**position | style).encode(x=alt.value(0), y="limit:Q", text="text:N")
+        data.mark_text(**position | style).encode(x=alt.value(0), y=alt.Y("limit:Q"), text=alt.Text("text:N"))
         for style in ({"color": PAPER, "stroke": PAPER, "strokeWidth": 4}, {"color": LIMIT})
     )
     return [rule, halo, label]
@@ -132,10 +135,10 @@ def limit_line(value: float, text: str) -> list[alt.Chart]:
 def limit_mark(value: float, text: str) -> list[alt.Chart]:
     """Draw a vertical line at an objective's limit, with its text at the foot."""
     data = new_chart([{"limit": value, "text": text, "foot": 0}])
-    rule = data.mark_rule(color=LIMIT, strokeDash=[6, 4], strokeWidth=1.5).encode(x="limit:Q")
+    rule = data.mark_rule(color=LIMIT, strokeDash=[6, 4], strokeWidth=1.5).encode(x=alt.X("limit:Q"))
     position: dict[str, Any] = {"align": "right", "baseline": "bottom", "dx": -5, "dy": -4, "fontWeight": 600}
     halo, label = (
-        data.mark_text(**position | style).encode(x="limit:Q", y="foot:Q", text="text:N")
+        data.mark_text(**position | style).encode(x=alt.X("limit:Q"), y=alt.Y("foot:Q"), text=alt.Text("text:N"))
         for style in ({"color": PAPER, "stroke": PAPER, "strokeWidth": 4}, {"color": LIMIT})
     )
     return [rule, halo, label]
@@ -216,5 +219,5 @@ def knee_rules(report: Report, unit: str, x: alt.X) -> list[alt.Chart]:
         data = new_chart([{x.shorthand.partition(":")[0]: row.at.value, "text": f"knee: {row.name}"}])
         layers.append(data.mark_rule(color=MUTED, strokeDash=[2, 3]).encode(x=x))
         label = data.mark_text(align="left", baseline="top", dx=4, color=MUTED)
-        layers.append(label.encode(x=x, y=alt.value(16 + 13 * index), text="text:N"))
+        layers.append(label.encode(x=x, y=alt.value(16 + 13 * index), text=alt.Text("text:N")))
     return layers

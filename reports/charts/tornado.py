@@ -62,7 +62,7 @@ def _layers(shown: list[SensitivityRow], chosen: OfferRow, planned: float) -> li
     marks = (
         new_chart(bars)
         .mark_bar(size=11, yOffset=7, minBandSize=3)
-        .encode(x=x, x2="planned:Q", y=y, color=alt.Color("colour:N", scale=None, legend=None), tooltip=tooltip)
+        .encode(x=x, x2=alt.X2("planned:Q"), y=y, color=alt.Color("colour:N", scale=None, legend=None), tooltip=tooltip)
     )
     rule = new_chart([{"usd": planned}]).mark_rule(color=INK, strokeWidth=1).encode(x=x)
     return [marks, rule, *_names(shown, y), *_ends(bars, y, max(room_px) + 10)]
@@ -73,7 +73,7 @@ def _names(shown: list[SensitivityRow], y: alt.Y) -> Iterator[alt.Chart]:
     names = new_chart([{"place": index, "input": sensitivity.input} for index, sensitivity in enumerate(shown)])
     for style in ({"color": PAPER, "stroke": PAPER, "strokeWidth": 4}, {"color": INK}):
         mark: dict[str, Any] = {"align": "left", "dy": -7, "dx": 2, "fontWeight": 600, **style}
-        yield names.mark_text(**mark).encode(x=alt.value(0), y=y, text="input:N")
+        yield names.mark_text(**mark).encode(x=alt.value(0), y=y, text=alt.Text("input:N"))
 
 
 def _room_px(bars: list[dict[str, Any]]) -> tuple[float, float]:
@@ -145,7 +145,7 @@ def _ends(bars: list[dict[str, Any]], y: alt.Y, longest_px: float) -> Iterator[a
     for side, placement in placements.items():
         if side_bars := [bar for bar in bars if bar["side"] == side]:
             texts = new_chart(side_bars).mark_text(dy=7, limit=longest_px, **placement)
-            yield texts.encode(x=alt.X("edge:Q"), y=y, text="words:N")
+            yield texts.encode(x=alt.X("edge:Q"), y=y, text=alt.Text("words:N"))
 
 
 def _row(sensitivity: SensitivityRow) -> tuple[str, ...]:

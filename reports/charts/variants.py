@@ -100,7 +100,9 @@ def _layers(points: list[dict[str, Any]], local: LocalSection, unit: str) -> lis
     )
     named = _labelled(points, (min(costs) + max(costs)) / 2)
     texts = [
-        new_chart(aligned).mark_text(align=align, dx=0, dy=-12, fontWeight=600).encode(x=x, y=y, text="label:N")
+        new_chart(aligned)
+        .mark_text(align=align, dx=0, dy=-12, fontWeight=600)
+        .encode(x=x, y=y, text=alt.Text("label:N"))
         for align in ("left", "right")
         if (aligned := [point for point in named if point["align"] == align])
     ]

@@ -11,7 +11,6 @@ import sys
 from importlib.machinery import SourceFileLoader
 from pathlib import Path
 from types import CodeType
-from typing import Any
 
 PLACEHOLDER = "¤"
 _ROOMS = ("app/analysis/", "app/session/", "app/planning/")
@@ -36,17 +35,20 @@ class _Sentences(ast.NodeTransformer):
         return ast.copy_location(ast.Constant(PLACEHOLDER), node) if is_sentence else node
 
 
-def _compile(self: SourceFileLoader, data: Any, path: Any, *, _optimize: int = -1) -> CodeType:
-    tree = ast.parse(data, path)
-    if any(room in Path(str(path)).as_posix() for room in _ROOMS):
-        tree = ast.fix_missing_locations(_Sentences().visit(tree))
-    return compile(tree, path, "exec", dont_inherit=True, optimize=_optimize)
+_cached_code = SourceFileLoader.get_code
+
+
+def _get_code(self: SourceFileLoader, fullname: str) -> CodeType | None:
+    """Of the engine's modules from their source, never from a cache, nor into one."""
+    path = self.get_filename(fullname)
+    if not any(room in Path(path).as_posix() for room in _ROOMS):
+        return _cached_code(self, fullname)
+    tree = ast.fix_missing_locations(_Sentences().visit(ast.parse(self.get_data(path), path)))
+    return compile(tree, path, "exec", dont_inherit=True)
 
 
 def main() -> int:
-    sys.dont_write_bytecode = True
-    sys.pycache_prefix = "/nonexistent"  # so that no module comes from a cache
-    SourceFileLoader.source_to_code = _compile  # type: ignore[method-assign, assignment]
+    SourceFileLoader.get_code = _get_code  # type: ignore[method-assign, assignment]
     if sys.argv[1] == "session":
         from tests.fakes.stored_runs import SEARCHED, stored_run
 

@@ -15,7 +15,7 @@ from app.gui.docks.jobs import JobsDock
 from app.gui.window import Window
 from app.records.comparison import Comparison
 from tests.fakes.driving import find_button, press, press_key, shows
-from tests.fakes.program import Sizewise
+from tests.fakes.program import SizewiseHere
 
 OpenWindow = Callable[[], Window]
 _PATIENCE_MS = 90_000
@@ -41,7 +41,7 @@ def test_two_ticked_runs_are_compared_as_the_command_compares_them(
     assert page.runs() == kept_runs
     line = page.command_line()
     assert line is not None
-    printed = Sizewise(home, tmp_path)(*shlex.split(line)[1:], "--json")
+    printed = SizewiseHere(home, tmp_path)(*shlex.split(line)[1:], "--json")
     outcome = presenter.outcome
     assert outcome is not None
     if outcome.comparison is None:  # the machine was too busy for a run to be relied on
@@ -86,7 +86,7 @@ def short_runs(home: Path, tmp_path: Path) -> tuple[Path, ...]:
     profile.write_text(SHORT)
     runs = tuple(home / "runs" / f"20261127-12000{place}-short-000{place}" for place in range(2))
     for run in runs:
-        done = Sizewise(home, tmp_path).measured(str(profile), out=run)
+        done = SizewiseHere(home, tmp_path).measured(str(profile), out=run)
         assert done.returncode in (0, 4), done.stderr
     return runs
 
@@ -121,6 +121,6 @@ def test_one_more_pair_is_measured_from_the_window_and_joins_what_is_compared(
     line, outcome = page.command_line(), presenter.outcome
     assert line is not None
     assert outcome is not None
-    printed = Sizewise(home, tmp_path)(*shlex.split(line)[1:], "--json")
+    printed = SizewiseHere(home, tmp_path)(*shlex.split(line)[1:], "--json")
     assert outcome.comparison == msgspec.json.decode(printed.stdout, type=Comparison)
     qtbot.waitUntil(lambda: jobs.finished_model.rowCount() == 1)

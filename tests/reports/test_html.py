@@ -171,7 +171,18 @@ def test_every_table_has_a_caption_and_scopes_and_every_chart_an_alternative(ful
 
 
 @pytest.mark.parametrize(
-    "name", ["full_report", "streaming_report", "clients_report", "local_report", "whole_plan_report"]
+    "name",
+    [
+        "full_report",
+        "streaming_report",
+        "spike_report",
+        "clients_report",
+        "locust_report",
+        "local_report",
+        "strayed_report",
+        "failed_report",
+        "whole_plan_report",
+    ],
 )
 def test_every_chart_is_valid_vega_lite(name: str, rendered: Rendered) -> None:
     specs = re.findall(r'<script type="application/json" id="spec-[^"]*">(.*?)</script>', rendered(name), re.DOTALL)

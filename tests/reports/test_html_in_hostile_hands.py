@@ -12,7 +12,7 @@ from selenium import webdriver
 
 from reports.html import render_html
 from reports.model import Download, GroupTable, Report
-from tests.fakes.browsing import requested, wait_until_drawn
+from tests.fakes.browsing import requested, tab_of, wait_until_drawn
 from tests.reports.hostile import MORE_PAYLOADS, PAYLOADS
 
 pytestmark = [pytest.mark.browser, pytest.mark.usefixtures("what_is_drawn_alike_is_drawn_once")]
@@ -29,6 +29,7 @@ _DRAWN = {"g", "path", "text", "tspan", "line", "rect", "defs", "clipPath"}
 
 _replace = msgspec.structs.replace
 Put = Callable[[Report, str], Report]
+Elements = dict[bool, list[str]]
 
 
 def _in_first(field: str, name: str) -> Put:
@@ -118,6 +119,24 @@ def _elements(browser: webdriver.Chrome, page: Path, *, scripts: bool) -> list[s
     return elements
 
 
+@pytest.fixture(scope="session")
+def of_harmless(harmless: str, chromium: webdriver.Chrome, tmp_path_factory: pytest.TempPathFactory) -> Elements:
+    """The elements of the page without payloads, with scripts and without."""
+    page = tmp_path_factory.mktemp("harmless") / "plain.html"
+    page.write_text(harmless, "utf-8", newline="\n")
+    with tab_of(chromium) as tab:
+        found = {scripts: _elements(tab, page, scripts=scripts) for scripts in (True, False)}
+        _assert_nothing_happened(tab, [page])
+    return found
+
+
+def _assert_nothing_happened(browser: webdriver.Chrome, pages: list[Path]) -> None:
+    """Nothing but the pages was asked for, and the console has no word but of scripts that were off."""
+    assert requested(browser) == {page.as_uri() for page in pages}
+    told = [entry["message"] for entry in browser.get_log("browser")]
+    assert [one for one in told if "Blocked script execution" not in one] == [], os.linesep.join(told)
+
+
 def test_there_are_fifty_payloads_and_twenty_fields() -> None:
     assert len(set(_ALL)) >= 50
     assert len(FIELDS) >= 20
@@ -125,23 +144,18 @@ def test_there_are_fifty_payloads_and_twenty_fields() -> None:
 
 @pytest.mark.parametrize("first", range(0, len(_ALL), _PAGES_A_TEST))
 def test_the_page_has_the_expected_elements_and_nothing_happens(
-    browser: webdriver.Chrome, small_report: Report, harmless: str, first: int, tmp_path: Path
+    browser: webdriver.Chrome, small_report: Report, of_harmless: Elements, first: int, tmp_path: Path
 ) -> None:
-    plain = tmp_path / "plain.html"
-    plain.write_text(harmless, "utf-8", newline="\n")
-    expected = {scripts: _elements(browser, plain, scripts=scripts) for scripts in (True, False)}
-    pages = [plain]
+    pages = []
     for turn in range(first, min(first + _PAGES_A_TEST, len(_ALL))):
         texts = _turned(turn)
         pages.append(tmp_path / f"{turn}.html")
         pages[-1].write_text(_page(small_report, texts), "utf-8", newline="\n")
         for scripts in (True, False):
-            assert _elements(browser, pages[-1], scripts=scripts) == expected[scripts]
+            assert _elements(browser, pages[-1], scripts=scripts) == of_harmless[scripts]
             assert set(browser.execute_script(_IN_PICTURES)) <= _DRAWN
             assert browser.execute_script("return window.hit") is None
         shown = browser.execute_script("return document.documentElement.textContent")
         missing = [text for text in texts if text.replace("\0", "\ufffd") not in shown]
         assert missing == []
-    assert requested(browser) == {page.as_uri() for page in pages}
-    told = [entry["message"] for entry in browser.get_log("browser")]
-    assert [one for one in told if "Blocked script execution" not in one] == [], os.linesep.join(told)
+    _assert_nothing_happened(browser, pages)

@@ -14,7 +14,7 @@ from app.records.events import TurnFinished, TurnStarted
 from app.storage.run_directory import StoredRun
 from loadgen.reference.scripted import Script, ScriptedServer
 from tests.fakes.processes import free_port
-from tests.fakes.program import Sizewise, SizewiseHere, wait_until, write_profile
+from tests.fakes.program import SizewiseHere, wait_until, write_profile
 
 
 @pytest.fixture
@@ -43,16 +43,16 @@ def test_a_slower_endpoint_ends_with_11_in_result_text_and_page(
 
 
 def test_two_profiles_are_measured_in_new_processes_and_stored(
-    sizewise: Sizewise, folders: tuple[Path, Path], tmp_path: Path
+    sizewise_here: SizewiseHere, folders: tuple[Path, Path], tmp_path: Path
 ) -> None:
     with ScriptedServer(Script(delay_s=0.01)) as fast, ScriptedServer(Script(delay_s=0.1)) as slow:
         profiles = write_profile(folders[0], fast.url), write_profile(folders[1], slow.url)
         record = tmp_path / "record"
-        done = sizewise("compare", "--measure", *profiles, "--pairs", "1", "--json", "--record", str(record))
+        done = sizewise_here("compare", "--measure", *profiles, "--pairs", "1", "--json", "--record", str(record))
     assert done.returncode in (ExitCode.REGRESSION, ExitCode.INVALID), done.stderr
     if done.returncode == ExitCode.REGRESSION:  # a machine too busy to measure on says so
         comparison = msgspec.json.decode(done.stdout, type=Comparison)
-        runs = {path.name for path in (sizewise.home / "runs").iterdir()}
+        runs = {path.name for path in (sizewise_here.home / "runs").iterdir()}
         assert {*comparison.base, *comparison.candidate} <= runs
         assert json.loads((record / "comparison.json").read_text()) == json.loads(done.stdout)
         told = [event for event in StoredRun(record).events() if isinstance(event, TurnFinished)]
@@ -65,21 +65,21 @@ def test_two_profiles_are_measured_in_new_processes_and_stored(
 
 
 def test_it_is_stopped_from_elsewhere_and_keeps_the_runs_that_were_made(
-    sizewise: Sizewise, folders: tuple[Path, Path], tmp_path: Path
+    sizewise_here: SizewiseHere, folders: tuple[Path, Path], tmp_path: Path
 ) -> None:
     record = tmp_path / "record"
     with ScriptedServer(Script(delay_s=0.01)) as server:
         profile = write_profile(folders[0], server.url, rate="20/s", duration="60s")
-        going = sizewise.start("compare", "--measure", profile, profile, "--record", str(record))
+        going = sizewise_here.start("compare", "--measure", profile, profile, "--record", str(record))
         try:
             wait_until(lambda: any('"snapshot"' in path.read_text() for path in events_of_runs(record)))
-            assert sizewise("runs", "stop", str(record)).stdout.startswith("the run is stopping")
+            assert sizewise_here("runs", "stop", str(record)).stdout.startswith("the run is stopping")
             _, said = going.communicate(timeout=60)
         finally:
             going.kill()
     assert going.returncode == ExitCode.INTERRUPTED
     assert "the comparison was stopped during a run of the base" in said
-    assert sizewise("runs", "attach", str(record)).returncode == ExitCode.INTERRUPTED
+    assert sizewise_here("runs", "attach", str(record)).returncode == ExitCode.INTERRUPTED
     (run,) = (path.parent for path in events_of_runs(record))
     assert "stopped by the user" in (run / "result.json").read_text()
 
@@ -94,10 +94,10 @@ def events_of_runs(record: Path) -> list[Path]:
 
 
 def test_a_profile_whose_target_is_not_there_ends_the_comparison_as_it_ends_a_run(
-    sizewise: Sizewise, folders: tuple[Path, Path]
+    sizewise_here: SizewiseHere, folders: tuple[Path, Path]
 ) -> None:
     gone = write_profile(folders[0], f"http://127.0.0.1:{free_port()}")
-    done = sizewise("compare", "--measure", gone, gone)
+    done = sizewise_here("compare", "--measure", gone, gone)
     assert done.returncode == ExitCode.UNAVAILABLE
     assert "error: a run of the base ended with 3" in done.stderr
     assert "Is the server up" in done.stderr

@@ -33,18 +33,20 @@ def running(sizewise: Sizewise, path: str, directory: Path) -> Iterator[subproce
 
 
 @pytest.mark.timing
-def test_the_rate_of_a_running_stage_is_changed(sizewise: Sizewise, profile: WriteProfile, tmp_path: Path) -> None:
+def test_the_rate_of_a_running_stage_is_changed(
+    sizewise_here: SizewiseHere, profile: WriteProfile, tmp_path: Path
+) -> None:
     run = tmp_path / "run"
     with ScriptedServer(Script()) as server:
-        with running(sizewise, profile(server.url, rate="50/s", duration="300s"), run) as process:
-            done = sizewise("runs", "rate", str(run), "250/s")
+        with running(sizewise_here, profile(server.url, rate="50/s", duration="300s"), run) as process:
+            done = sizewise_here("runs", "rate", str(run), "250/s")
             assert done.returncode == 0, done.stderr
             assert "now runs at 250/s" in done.stdout
             before = len(server.received_ns)
-            noted = sizewise("runs", "note", str(run), "raised by hand")
+            noted = sizewise_here("runs", "note", str(run), "raised by hand")
             assert noted.returncode == 0, noted.stderr
             wait_until(lambda: len(server.received_ns) > before + 350)
-            assert sizewise("runs", "stop", str(run)).returncode == 0
+            assert sizewise_here("runs", "stop", str(run)).returncode == 0
             _, stderr = process.communicate(timeout=60)
         received = np.array(server.received_ns[1:])
     assert process.returncode == 130, stderr
@@ -52,7 +54,7 @@ def test_the_rate_of_a_running_stage_is_changed(sizewise: Sizewise, profile: Wri
     changed_ns = next(event["at_ns"] for event in events if event["type"] == "rate_changed")
     second = (received >= changed_ns + 0.2e9) & (received < changed_ns + 1.2e9)
     assert np.count_nonzero(second) > 200
-    result = sizewise.result(run)
+    result = sizewise_here.result(run)
     (stage,) = result["stages"]
     assert (stage["kind"], stage["scheduled_per_s"]) == ("varying", None)
     assert "Noted during the run: raised by hand" in result["notes"]
@@ -60,31 +62,31 @@ def test_the_rate_of_a_running_stage_is_changed(sizewise: Sizewise, profile: Wri
 
 @pytest.mark.timing
 def test_a_running_stage_is_made_longer_and_its_errors_are_told(
-    sizewise: Sizewise, profile: WriteProfile, tmp_path: Path
+    sizewise_here: SizewiseHere, profile: WriteProfile, tmp_path: Path
 ) -> None:
     run = tmp_path / "run"
     with (
         ScriptedServer(Script(Reply(503, body=b"the secret of the server"))) as server,
-        running(sizewise, profile(server.url, rate="50/s", duration="10s"), run) as process,
+        running(sizewise_here, profile(server.url, rate="50/s", duration="5s"), run) as process,
     ):
-        done = sizewise("runs", "extend", str(run), "2s")
+        done = sizewise_here("runs", "extend", str(run), "2s")
         assert done.returncode == 0, done.stderr
-        assert done.stdout == "stage steady was extended by 2 s, to 12 s\n"
-        attached = sizewise("runs", "attach", str(run))
+        assert done.stdout == "stage steady was extended by 2 s, to 7 s\n"
+        attached = sizewise_here("runs", "attach", str(run))
         process.communicate(timeout=60)
     assert attached.stderr.count("error http-5xx, the first: status 503 (Service Unavailable)\n") == 1
-    assert "stage extended by 2 s, to 12 s" in attached.stderr
+    assert "stage extended by 2 s, to 7 s" in attached.stderr
     events = [json.loads(line) for line in (run / "events.jsonl").read_text().splitlines()]
     facts = next(event["facts"] for event in events if event["type"] == "stage_finished")
-    assert (facts["duration_s"], facts["extended_s"], facts["kind"]) == (12.0, 2.0, "steady")
-    (stage,) = sizewise.result(run)["stages"]
+    assert (facts["duration_s"], facts["extended_s"], facts["kind"]) == (7.0, 2.0, "steady")
+    (stage,) = sizewise_here.result(run)["stages"]
     assert [(one["error"], one["text"]) for one in stage["error_samples"]] == [
         ("http-5xx", "status 503 (Service Unavailable)")
     ]
-    assert stage["errors"] == {"http-5xx": 600}
-    told = sizewise("report", str(run), "--format", "text").stdout
+    assert stage["errors"] == {"http-5xx": 350}
+    told = sizewise_here("report", str(run), "--format", "text").stdout
     assert "the first: status 503" in " ".join(told.split())
-    assert "stage steady was extended by 2 s, to 12 s." in " ".join(told.split())
+    assert "stage steady was extended by 2 s, to 7 s." in " ".join(told.split())
     for path in run.iterdir():
         assert not path.is_file() or b"the secret of the server" not in path.read_bytes(), path
 
@@ -109,14 +111,14 @@ def test_a_run_is_stopped_with_its_report(sizewise_here: SizewiseHere, profile: 
 
 @pytest.mark.timing
 def test_a_terminal_attaches_detaches_and_sees_the_end(
-    sizewise: Sizewise, profile: WriteProfile, tmp_path: Path
+    sizewise_here: SizewiseHere, profile: WriteProfile, tmp_path: Path
 ) -> None:
     run = tmp_path / "run"
     with (
         ScriptedServer(Script()) as server,
-        running(sizewise, profile(server.url, rate="50/s", duration="20s"), run) as process,
+        running(sizewise_here, profile(server.url, rate="50/s", duration="12s"), run) as process,
     ):
-        leaving = sizewise.start("runs", "attach", str(run))
+        leaving = sizewise_here.start("runs", "attach", str(run))
         assert leaving.stderr is not None
         told = [leaving.stderr.readline()]
         while "sent " not in told[-1] and leaving.poll() is None:  # all is imported that it shows a run with
@@ -126,7 +128,7 @@ def test_a_terminal_attaches_detaches_and_sees_the_end(
         assert leaving.returncode == 130
         assert "detached; the run goes on" in told[-1]
         assert process.poll() is None
-        seen = sizewise("runs", "attach", str(run))
+        seen = sizewise_here("runs", "attach", str(run))
         process.communicate(timeout=60)
     assert seen.returncode == process.returncode in (0, 4, 10), seen.stderr
     assert "steady: p95" in seen.stderr

@@ -13,7 +13,7 @@ import pytest
 import sizewise as notebook
 from loadgen.reference.scripted import Script, ScriptedServer
 from tests.fakes.processes import children_of, is_running
-from tests.fakes.program import Sizewise, wait_until
+from tests.fakes.program import Sizewise, SizewiseHere, wait_until
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -43,30 +43,30 @@ def test_a_killed_run_opens_and_lacks_at_most_its_last_second(
 
 
 def test_a_killed_run_is_resumed_by_its_command_into_one_result(
-    sizewise: Sizewise, profile: Callable[..., str], tmp_path: Path
+    sizewise_here: SizewiseHere, profile: Callable[..., str], tmp_path: Path
 ) -> None:
     out = tmp_path / "run"
     stages = [{"name": name, "arrivals": "constant", "rate": "100/s", "duration": "1s"} for name in "abc"]
     with ScriptedServer(Script(delay_s=0.005)) as server:
-        process = sizewise.start(
+        process = sizewise_here.start(
             "run", profile(server.url), "--set", f"load.stages={json.dumps(stages)}", "--out", str(out)
         )
         events = out / "events.jsonl"
         wait_until(lambda: events.exists() and events.read_text().count('"stage_started"') == 2)
         process.kill()
         process.communicate()
-        refused = sizewise("report", str(out))
-        done = sizewise("runs", "resume", str(out))
+        refused = sizewise_here("report", str(out))
+        done = sizewise_here("runs", "resume", str(out))
     assert refused.returncode == 2
     assert done.returncode in (0, 4), done.stderr  # 4: the machine was busy
     run = notebook.open_run(out)
     assert run.is_complete
     assert not run.requests.duplicated(["stage", "index"]).any()
     assert run.requests.groupby("stage").size().to_list() == [100, 100, 100]
-    result = sizewise.result(out)
+    result = sizewise_here.result(out)
     assert [stage["name"] for stage in result["stages"]] == ["a", "b", "c"]
     assert "resumed_run" in {check["id"] for check in result["validity"]}
     assert "resumed after 1 stage" in done.stdout
-    again = sizewise("runs", "resume", str(out))
+    again = sizewise_here("runs", "resume", str(out))
     assert again.returncode == 2
     assert "came to its end, so there is nothing to resume" in again.stderr

@@ -89,18 +89,17 @@ def artefacts(calibrated_home: Path, tmp_path_factory: pytest.TempPathFactory) -
     run = folder / "run"
     failing = Reply(500, f'{{"error": "{CANARIES["error body"]} {CANARIES["log"]}"}}'.encode())
     with ScriptedServer(Script(reply=failing)) as server, HttpProxy(f"me:{CANARIES['proxy']}") as proxy:
-        sizewise, environment = Sizewise(calibrated_home, folder), _environment(proxy.port)
+        sizewise, here = (program(calibrated_home, folder) for program in (Sizewise, SizewiseHere))
+        environment = _environment(proxy.port)
         profile = _written(folder, server.port)
         override = f"target.headers.X-Set={CANARIES['clipboard command']}"
         told = [
             sizewise("run", profile, "--set", override, "--out", str(run), "--debug", **environment),
-            sizewise(
-                "run", profile, "--set", override, "--out", str(folder / "mirrored"), "--events", "-", **environment
-            ),
-            sizewise("report", str(run), **environment),
-            sizewise("report", str(run), "--format", "json", **environment),
-            sizewise("report", str(run), "--format", "text", **environment),
-            sizewise("runs", "show", str(run), **environment),
+            here("run", profile, "--set", override, "--out", str(folder / "mirrored"), "--events", "-", **environment),
+            here("report", str(run), **environment),
+            here("report", str(run), "--format", "json", **environment),
+            here("report", str(run), "--format", "text", **environment),
+            here("runs", "show", str(run), **environment),
         ]
         _launch(("run", profile, "--set", override), folder / "launched", sizewise.home, environment)
         heads = b"".join(proxy.heads)

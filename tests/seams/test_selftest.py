@@ -18,7 +18,7 @@ from app.session.spec import LimitSpec
 from app.wiring.selftest import build_selftest_dependencies, start_script
 from loadgen.reference.script import Script
 from loadgen.reference.scripted import ScriptedServer
-from tests.fakes.program import Sizewise
+from tests.fakes.program import Sizewise, SizewiseHere
 
 pytestmark = pytest.mark.process
 
@@ -44,7 +44,9 @@ def test_the_last_self_test_stands_in_results_and_reports(
     assert done.returncode == (4 if failed else 0)
     assert {one["check"] for one in proof["findings"]} == {"percentiles", "store", "clock", *TIMED}
     with ScriptedServer(Script(delay_s=0.005)) as server:
-        ran = own_home("run", profile(server.url, duration="1s"), "--out", str(tmp_path / "run"))
+        ran = SizewiseHere(own_home.home, tmp_path)(
+            "run", profile(server.url, duration="1s"), "--out", str(tmp_path / "run")
+        )
     mark = own_home.result(tmp_path / "run")["selftest"]
     assert (mark["id"], mark["passed"], set(mark["failed"])) == (proof["id"], not failed, failed), ran.stderr
     assert f"self-test {proof['id']}" in (tmp_path / "run" / "report.html").read_text()

@@ -37,7 +37,7 @@ class SlotMeter:
             requested=requested,
             ready=len(ready),
             in_flight=self._in_flight(operated, now_s, counts),
-            busy=float(np.clip(busy[ready], 0.0, 1.0).sum()),
+            busy=float(busy[ready].clip(0.0, 1.0).sum()),
             rate_per_s=(counts.arrivals - self._counts.arrivals) / slot_s,
             pending=operated.replicas.count(*PENDING_PHASES),
             starting=operated.replicas.count(*STARTING_PHASES),
@@ -62,7 +62,8 @@ class SlotMeter:
         time_in_fleet_s = answered_total_s - self._answered_s + ages_s - self._ages_s - responses * self._outside_s
         self._answered_s, self._ages_s = answered_total_s, ages_s
         time_in_fleet_s += (counts.timed_out - last_counts.timed_out) * self._timeout_s
-        draining = int(get_outstanding(self._fleet)[operated.draining_places].sum())
+        places = operated.draining_places
+        draining = int(get_outstanding(self._fleet)[places].sum()) if places else 0
         return max(0.0, time_in_fleet_s / (now_s - self._at_s) - draining)
 
 

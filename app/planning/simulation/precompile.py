@@ -15,7 +15,8 @@ from app.planning.simulation.replica import (
     simulate_request_latencies,
     simulate_token_latencies,
 )
-from app.planning.simulation.serving import fail_replica, serve, set_routable
+from app.planning.simulation.results import compute_busy_s
+from app.planning.simulation.serving import fail_replica, get_totals, serve, set_routable
 from app.planning.simulation.state import create_fleet
 from app.planning.simulation.steady import simulate_steady
 from app.records.service import BatchService, RequestService, TokenService
@@ -42,6 +43,8 @@ def compile_all() -> None:
     set_routable(fleet, [1])
     serve(fleet, _TIMES_S, _NORMALS)
     sum_ages_s(fleet, 2.0)
+    get_totals(fleet)
+    compute_busy_s(fleet, 2.0)
     set_routable(fleet, [0])
     release_held(fleet, 1, 2.0)
     fail_replica(fleet, 0, 2.0)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import msgspec
 import numpy as np
 
-from app.planning.simulation.compiled import Floats, Ints
+from app.planning.simulation.compiled import Floats, Ints, compiled
 from app.planning.simulation.histogram import BUCKETS, compute_quantiles_s
 from app.planning.simulation.state import (
     ARRIVED,
@@ -98,19 +98,30 @@ def compute_busy_s(fleet: Fleet, now_s: float) -> Floats:
     Work in progress counts for the part that has passed. As of a `settle` at `now_s`. Its increase over a span, divided
     by the span, is the utilization that an autoscaler reads.
     """
-    working, kind, width = (fleet.counts[:, column] for column in (WORKING, KIND, WIDTH))
-    done_s, done_sum_s = fleet.floats[:, DONE], fleet.floats[:, DONE_SUM]
-    future_s = np.zeros(working.size)  # batches and slots are counted in full when they begin, steps when they end
-    in_work = working > 0
-    until_end = in_work & (kind != SLOTS) & (kind != SHARED)
-    future_s[until_end] = done_s[until_end] - now_s
-    slots = in_work & (kind == SLOTS)
-    future_s[slots] = (done_sum_s[slots] - working[slots] * now_s) / width[slots]
-    shared = in_work & (kind == SHARED)
-    speed = np.minimum(1.0, width[shared] / working[shared])
-    clock_s = fleet.floats[shared, CLOCK] + (now_s - done_s[shared]) * speed
-    future_s[shared] = (done_sum_s[shared] - working[shared] * clock_s) / width[shared]
-    return np.asarray(fleet.floats[:, BUSY] - future_s)
+    busy_s = np.empty(fleet.floats.shape[0])
+    _write_busy_s(fleet, now_s, busy_s)
+    return busy_s
+
+
+@compiled
+def _write_busy_s(fleet: Fleet, now_s: float, busy_s: Floats) -> None:
+    """Write each replica's busy time. Batches and slots are counted in full when they begin, steps when they end."""
+    for replica in range(fleet.floats.shape[0]):
+        working, kind, width = (
+            fleet.counts[replica, WORKING],
+            fleet.counts[replica, KIND],
+            fleet.counts[replica, WIDTH],
+        )
+        done_s, done_sum_s, future_s = fleet.floats[replica, DONE], fleet.floats[replica, DONE_SUM], 0.0
+        if working > 0:
+            if kind == SLOTS:
+                future_s = (done_sum_s - working * now_s) / width
+            elif kind == SHARED:
+                clock_s = fleet.floats[replica, CLOCK] + (now_s - done_s) * min(1.0, width / working)
+                future_s = (done_sum_s - working * clock_s) / width
+            else:
+                future_s = done_s - now_s
+        busy_s[replica] = fleet.floats[replica, BUSY] - future_s
 
 
 def _times(fleets: Sequence[Fleet], classes: slice, which: int, percentiles: Sequence[float]) -> TimeStatistics:

@@ -82,10 +82,20 @@ def advance_to(fleet: Fleet, now_s: float) -> None:
 
 def get_totals(fleet: Fleet) -> DayTotals:
     """Return the counts as of the last `settle`."""
-    tallies = fleet.tallies[:, :HISTOGRAMS].sum(axis=0)
-    in_flight = int(fleet.counts[:, WAITING].sum() + fleet.counts[:, WORKING].sum())
-    arrived, good, late, dropped, timed_out, failed = (int(count) for count in tallies)
-    return DayTotals(arrived, good, late, dropped, timed_out, failed, in_flight)
+    totals = np.empty(HISTOGRAMS + 1, dtype=np.int64)
+    _sum_counts(fleet, totals)
+    return DayTotals(*totals.tolist())
+
+
+@compiled
+def _sum_counts(fleet: Fleet, totals: Ints) -> None:
+    """Write the sums of the columns of `tallies` over all classes, then the requests in flight in all replicas."""
+    totals[:] = 0
+    for class_index in range(fleet.tallies.shape[0]):
+        for column in range(HISTOGRAMS):
+            totals[column] += fleet.tallies[class_index, column]
+    for replica in range(fleet.counts.shape[0]):
+        totals[HISTOGRAMS] += fleet.counts[replica, WAITING] + fleet.counts[replica, WORKING]
 
 
 def get_outstanding(fleet: Fleet) -> Ints:
