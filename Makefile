@@ -41,6 +41,7 @@ check: $(VENV)/.installed-test
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python -m tests.checks.dead_code
+	$(BIN)/python -m tests.checks.language
 
 # Ten minutes of damaged input for every reader of foreign files and responses; .ci/run takes 30 seconds of it.
 FUZZ_SECONDS ?= 600

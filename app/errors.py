@@ -41,7 +41,7 @@ def precedence(code: int) -> int:
     return _PRECEDENCE.index(ExitCode(code))
 
 
-OPEN_FILES_HINT = "Raise the limit of open files: `ulimit -n 1024` in a shell, LimitNOFILE of a systemd service."
+OPEN_FILES_HINT = "Raise the limit of open files: `ulimit -n 1024` in a shell, or LimitNOFILE in a systemd service."
 
 
 def is_too_many_open_files(error: BaseException) -> bool:

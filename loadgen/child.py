@@ -26,7 +26,7 @@ _SLICE_S = 0.25
 _MAX_STOPPED_S = 3.0
 """Longest time in seconds that a child process may be stopped (for example by SIGSTOP). A busy machine, however slow,
 does not stop processes."""
-SUSPENDED_HINT = "A signal such as SIGSTOP suspended it. Run again, and leave the processes of the run alone."
+SUSPENDED_HINT = "A signal such as SIGSTOP suspended it. Run again without suspending the processes of the run."
 _STDERR_LINES = 20
 _MAX_LINE_BYTES = 4096
 
@@ -309,7 +309,7 @@ class Child:
         except subprocess.TimeoutExpired:
             if is_stopped(self.pid):
                 return self._stopped()
-            return LoadError("the load worker has closed its pipe", hint=self._stderr_tail.text)
+            return LoadError("the load worker closed its pipe", hint=self._stderr_tail.text)
         self._reader.join(_QUIT_S)  # the reason it exited and its stderr may still be in the pipes
         self._stderr_tail.wait(_QUIT_S)
         if self._failure is not None:

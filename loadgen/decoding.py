@@ -68,10 +68,10 @@ def read_metadata_length(prefix: bytes) -> int:
     Raises ValueError when the prefix is not one.
     """
     if len(prefix) < _PREFIX.size:
-        raise ValueError("no batch of rows: not even the beginning of one")
+        raise ValueError("not a batch of rows: the data is too short")
     marker, length = _PREFIX.unpack_from(prefix)
     if marker != _CONTINUATION or not 0 <= length <= MAX_METADATA_BYTES:
-        raise ValueError("no batch of rows, or one of a format that may be compressed")
+        raise ValueError("not a batch of rows, or possibly compressed")
     return int(length)
 
 
@@ -85,20 +85,20 @@ def read_batch_header(message: bytes) -> BatchHeader:
     """
     try:
         if not read_metadata_length(message):
-            raise ValueError("no batch of rows: the end of the stream")
+            raise ValueError("not a batch of rows: end of the stream")
         root = _PREFIX.size + _field("<I", message, _PREFIX.size)
         kind, header = _slot(message, root, _TYPE), _slot(message, root, _HEADER)
         if kind is None or header is None or _field("<B", message, kind) != _RECORD_BATCH:
-            raise ValueError("no batch of rows: another kind of message")
+            raise ValueError("not a batch of rows: another kind of message")
         batch = header + _field("<I", message, header)
         custom, compression = _slot(message, root, _CUSTOM_METADATA), _slot(message, batch, _COMPRESSION)
         if custom is not None or compression is not None:
-            raise ValueError("a batch of rows that may be compressed")
+            raise ValueError("a batch of rows that is possibly compressed")
         parsed = BatchHeader(_number(message, batch, _LENGTH), _number(message, root, _BODY_LENGTH))
     except struct.error as error:
-        raise ValueError("no batch of rows: its metadata is damaged") from error
+        raise ValueError("not a batch of rows: its metadata is damaged") from error
     if parsed.rows < 0 or parsed.body_bytes < 0:
-        raise ValueError("no batch of rows: its length is negative")
+        raise ValueError("not a batch of rows: its length is negative")
     return parsed
 
 

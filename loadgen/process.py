@@ -163,7 +163,7 @@ class LoadProcess:
         Raises ValueError unless the rate is positive and finite.
         """
         if not (0 < rate_per_s < math.inf):
-            raise ValueError(f"a rate must be above 0 and finite, not {rate_per_s}")
+            raise ValueError(f"a rate must be finite and greater than 0 (got {rate_per_s})")
         if self._is_running:
             with contextlib.suppress(OSError, ValueError):  # as above
                 self._child.write(ChangeRate(rate_per_s, time.perf_counter_ns()))
@@ -175,7 +175,7 @@ class LoadProcess:
         duration is positive and finite.
         """
         if not (0 < duration_s < math.inf):
-            raise ValueError(f"a stage lasts longer than 0 and not for ever, not {duration_s} s")
+            raise ValueError(f"the duration of a stage must be finite and greater than 0 s (got {duration_s} s)")
         if self._is_running:
             with contextlib.suppress(OSError, ValueError):  # as above
                 self._child.write(ExtendStage(duration_s))
@@ -193,7 +193,9 @@ class LoadProcess:
                 report = self._next(_JOINING_INTERVAL_S)
             except ReportTimeoutError as timeout:
                 if time.monotonic() > until_s:
-                    message = f"the workers were not gathered within {gather.wait_s:g} s, and their master says nothing"
+                    message = (
+                        f"the workers did not join within {gather.wait_s:g} s, and the master process does not respond"
+                    )
                     raise LoadError(message, hint=timeout.hint) from timeout
             else:
                 match report:
@@ -219,9 +221,9 @@ class LoadProcess:
     def _next(self, patience_s: float, busy_patience_s: float = 0.0) -> Report | pa.RecordBatch:
         report = self._child.next_report(patience_s, busy_patience_s)
         if isinstance(report, StopStage):
-            raise LoadError("the target's first answer was not waited for")
+            raise LoadError("interrupted while waiting for the target's first response")
         return report
 
 
 def _unexpected_report(report: object) -> LoadError:
-    return LoadError(f"the load worker said {type(report).__name__} out of turn")
+    return LoadError(f"the load worker sent {type(report).__name__} at the wrong time")

@@ -12,11 +12,11 @@ from reports.rendering import render, render_document
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m reports", description="Render a report.json again.")
-    parser.add_argument("report", type=Path, help="report.json of a run, or of a plan")
+    parser = argparse.ArgumentParser(prog="python -m reports", description="Render a report.json.")
+    parser.add_argument("report", type=Path, help="report.json of a run or plan")
     endings = ", ".join(BY_SUFFIX)
     parser.add_argument(
-        "-o", "--out", type=Path, help=f"file to write, by its ending ({endings}); else text is printed"
+        "-o", "--out", type=Path, help=f"output file; its extension selects the format ({endings}); default: print text"
     )
     options = parser.parse_args(arguments)
     try:
@@ -34,7 +34,7 @@ def _write_report(report: Report | PlanReport, out: Path | None) -> None:
         return
     form = BY_SUFFIX.get(out.suffix.lower())
     if form is None:
-        raise ValueError(f"{out.name} ends with none of {', '.join(BY_SUFFIX)}")
+        raise ValueError(f"unsupported extension of {out.name}. Use one of {', '.join(BY_SUFFIX)}.")
     out.write_bytes(render_document(report, form.id, _warn))
 
 

@@ -19,30 +19,24 @@ def workflow_commands(report: Report, profile: str | None, lines: Mapping[str, i
     `lines` gives the line of each objective, by its text, in the file `profile`, where known. The verdict has its own
     command only if no case below it gives the reason.
     """
-    run, *cases = (
-        judgement
-        for judgement in case_results(sanitize(report))
-        if judgement.state in _LEVELS or judgement.subject == "run"
-    )
+    run, *cases = (case for case in case_results(sanitize(report)) if case.state in _LEVELS or case.subject == "run")
     run_level = _LEVELS.get(run.state)
-    to_report = (
-        cases if run_level is None or run_level in {_LEVELS[judgement.state] for judgement in cases} else [run, *cases]
-    )
-    ordered = sorted(to_report, key=lambda judgement: _LEVELS[judgement.state])
+    to_report = cases if run_level is None or run_level in {_LEVELS[case.state] for case in cases} else [run, *cases]
+    ordered = sorted(to_report, key=lambda case: _LEVELS[case.state])
     shown = ordered if len(ordered) <= MAX_ANNOTATIONS else ordered[: MAX_ANNOTATIONS - 1]
-    commands = [_command(judgement, profile, lines) for judgement in shown]
+    commands = [_command(case, profile, lines) for case in shown]
     if len(shown) < len(ordered):
-        commands.append(f"::warning::… and {len(ordered) - len(shown)} more: see the summary of the job")
+        commands.append(f"::warning::… and {len(ordered) - len(shown)} more. See the job summary.")
     return commands
 
 
-def _command(judgement: CaseResult, profile: str | None, lines: Mapping[str, int]) -> str:
+def _command(case: CaseResult, profile: str | None, lines: Mapping[str, int]) -> str:
     location = {} if profile is None else {"file": profile}
-    if profile is not None and (line := lines.get(judgement.name)) is not None and judgement.subject in ("SLO", "gate"):
+    if profile is not None and (line := lines.get(case.name)) is not None and case.subject in ("SLO", "gate"):
         location["line"] = str(line)
-    properties = location | {"title": f"sizewise: {judgement.subject}"}
+    properties = location | {"title": f"sizewise: {case.subject}"}
     joined = ",".join(f"{name}={_property(value)}" for name, value in properties.items())
-    return f"::{_LEVELS[judgement.state]} {joined}::{_data(f'{judgement.name}: {judgement.detail}')}"
+    return f"::{_LEVELS[case.state]} {joined}::{_data(f'{case.name}: {case.detail}')}"
 
 
 def _data(raw: str) -> str:

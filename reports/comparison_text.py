@@ -55,10 +55,10 @@ def format_effect(ratio: Quantity) -> str:
 def format_remark(row: ChangeRow) -> str:
     """Describe the noise, the repeats that would decide the row, or the smallest detectable change."""
     if row.is_headline and not row.may_fail:
-        return f"varies by {formatting.format_percent(row.noise or 0.0)}, fails nothing"
+        return f"noise {formatting.format_percent(row.noise or 0.0)}, informational"
     if row.verdict == "inconclusive" and row.more_repeats is not None:
-        return f"{formatting.format_count(row.more_repeats)} more of each may tell"
-    return "" if row.detectable is None else f"{formatting.format_percent(row.detectable)} would show"
+        return f"about {formatting.format_count(row.more_repeats)} more runs per side needed"
+    return "" if row.detectable is None else f"min. detectable {formatting.format_percent(row.detectable)}"
 
 
 def format_change(ratio: float) -> str:
@@ -78,9 +78,10 @@ def _repeats(section: ComparisonSection, width: int) -> list[str]:
 
 def _differences(rows: Sequence[DifferenceRow]) -> list[str]:
     if not rows:
-        return ["Environment: no difference was found"]
+        return ["Environment: no differences"]
     cells = [
-        (row.name, _cut(row.base), _cut(row.candidate), "not comparable" if row.forbids else "told") for row in rows
+        (row.name, _cut(row.base), _cut(row.candidate), "not comparable" if row.forbids else "informational")
+        for row in rows
     ]
     return _table([("environment", "base", "candidate", ""), *cells])
 
@@ -89,10 +90,10 @@ def _tables(section: ComparisonSection) -> list[list[str]]:
     headlines = [row for row in section.rows if row.is_headline]
     changed = [row for row in section.rows if not row.is_headline and row.verdict in ("better", "worse")]
     same_count = len(section.rows) - len(headlines) - len(changed)
-    tables = [_changes(headlines, _MAX_ROWS), _changes(changed, _MAX_OTHER_ROWS, "told, fails nothing")]
+    tables = [_changes(headlines, _MAX_ROWS), _changes(changed, _MAX_OTHER_ROWS, "informational")]
     return [
         *tables,
-        [f"{formatting.format_count(same_count)} other metrics are the same, or not told apart"] if same_count else [],
+        [f"{formatting.format_count(same_count)} other metrics without a significant change"] if same_count else [],
     ]
 
 

@@ -10,7 +10,7 @@ from reports.formatting import sanitize
 from reports.model import DefinitionRow, Definitions, DefinitionTable, Quantity
 
 NOT_PRINTED = "–"
-_INVALID = "This measurement is INVALID: no number of it is to be relied on, whichever tool's definition it is by."
+_INVALID = "This measurement is INVALID: do not use these numbers, whichever tool's definition they follow."
 _MAX_TABLES = 8
 
 
@@ -27,18 +27,18 @@ def definition_blocks(section: Definitions, width: int) -> list[list[str]]:
     tables = [_table(table, names, width) for table in section.tables[:_MAX_TABLES]]
     omitted = len(section.tables) - _MAX_TABLES
     return [
-        ["The same requests by other tools' definitions", *remark],
+        ["Metrics by other tools' definitions", *remark],
         *tables,
         *([[f"… and {omitted} more stages in the report"]] if omitted > 0 else []),
         ["Why they differ", *_reason_lines(section, width)],
-        ["What holds for all of a tool's numbers", *_tool_lines(section, width)],
+        ["Notes by tool", *_tool_lines(section, width)],
     ]
 
 
 def _table(table: DefinitionTable, names: Sequence[str], width: int) -> list[str]:
     rows = [[format_label(row), *map(_cell, row.quantities)] for row in table.rows]
     header = [f"{table.stage}, times in ms", *names]
-    counts = ["requests it times", *map(formatting.format_count, table.answers)]
+    counts = ["requests included", *map(formatting.format_count, table.answers)]
     widths = [max(map(len, column)) for column in zip(header, counts, *rows, strict=True)]
     lines = [_align_cells(line_cells, widths) for line_cells in (header, counts, *rows)]
     missing = [part for line in missing_reasons(table, names) for part in textwrap.wrap(line, width)]
@@ -47,7 +47,7 @@ def _table(table: DefinitionTable, names: Sequence[str], width: int) -> list[str
         if any(line_cells.trust == "INVALID" for row in table.rows for line_cells in row.quantities if line_cells)
         else []
     )
-    return [*invalid_note, *lines, f"{NOT_PRINTED} it prints none", *missing]
+    return [*invalid_note, *lines, f"{NOT_PRINTED} not reported by the tool", *missing]
 
 
 def format_label(row: DefinitionRow) -> str:
@@ -61,7 +61,7 @@ def missing_reasons(table: DefinitionTable, names: Sequence[str]) -> list[str]:
         for name, quantity in zip(names, row.quantities, strict=True):
             if quantity is not None and quantity.value is None:
                 rows_by_reason.setdefault((name, quantity.reason or "not available"), []).append(format_label(row))
-    return [f"n/a by {name}: {', '.join(rows)}: {reason}" for (name, reason), rows in rows_by_reason.items()]
+    return [f"n/a for {name}: {', '.join(rows)}: {reason}" for (name, reason), rows in rows_by_reason.items()]
 
 
 def _cell(quantity: Quantity | None) -> str:
@@ -85,7 +85,7 @@ def _reason_lines(section: Definitions, width: int) -> Iterator[str]:
 
 def _tool_lines(section: Definitions, width: int) -> Iterator[str]:
     for tool in section.tools:
-        yield f"{tool.name}, as in {tool.read_from}"
+        yield f"{tool.name}, based on {tool.read_from}"
         for note in tool.notes:
             yield from _hanging("  -", note, 4, width)
 

@@ -10,7 +10,7 @@ from typing import Any, Literal, TypeVar
 
 import msgspec
 
-from reports.model import CheckRow, Limit, Quantity, StageRow
+from reports.model import CheckRow, HeadlineTile, Limit, Quantity, Report, StageRow
 
 THIN = "\u202f"
 NOT_AVAILABLE = "n/a"
@@ -83,22 +83,42 @@ def format_duration(value: float) -> str:
 
 
 def with_unit(text: str, unit: str) -> str:
-    """Append a unit. Rates follow the number directly, as in 238/s; other units follow a thin space."""
-    unit = "/s" if unit == "1/s" else unit
-    return text + unit if unit.startswith("/") or not unit else f"{text}{THIN}{unit}"
+    """Append a unit after a thin space, as in 238 req/s; dollars come first, as in $310/month."""
+    shown = show_unit(unit)
+    if shown.startswith("$"):
+        return f"-${text[1:]}{shown[1:]}" if text.startswith("-") else f"${text}{shown[1:]}"
+    return text + shown if shown.startswith("/") or not shown else f"{text}{THIN}{shown}"
 
 
 def format_quantity(quantity: Quantity) -> str:
-    """Format a value with its interval and unit, as in 238 (231–244)/s; n/a without a value."""
-    return (
-        with_unit(f"{format_value(quantity)} ({low_high})", display_unit(quantity))
-        if (low_high := format_interval(quantity))
-        else format_value_unit(quantity)
-    )
+    """Format a value with its interval and unit, as in 238 (231–244) req/s or $310/month (290–330); n/a without a
+    value."""
+    low_high = format_interval(quantity)
+    if low_high is None:
+        return format_value_unit(quantity)
+    if quantity.unit.startswith("USD"):
+        return f"{format_value_unit(quantity)} ({low_high})"
+    return with_unit(f"{format_value(quantity)} ({low_high})", display_unit(quantity))
 
 
 def format_value_unit(one: Quantity) -> str:
     return NOT_AVAILABLE if one.value is None else with_unit(format_value(one), display_unit(one))
+
+
+def format_inference_rate(one: Quantity) -> str:
+    """Format the throughput of a local model, whose unit is that of a rate."""
+    return NOT_AVAILABLE if one.value is None else with_unit(format_value(one), "inferences/s")
+
+
+def display_tiles(report: Report) -> list[HeadlineTile]:
+    """Return the tiles with the unit inferences/s for the throughput of a model without a server."""
+    is_model_only = report.local is not None
+    return [
+        msgspec.structs.replace(tile, quantity=msgspec.structs.replace(tile.quantity, unit="inferences/s"))
+        if is_model_only and tile.quantity.unit == "1/s"
+        else tile
+        for tile in report.tiles
+    ]
 
 
 def format_value(one: Quantity) -> str:
@@ -115,7 +135,15 @@ def format_interval(one: Quantity) -> str | None:
 
 
 def display_unit(one: Quantity) -> str:
-    return {"share": "%", "1/s": "/s"}.get(one.unit, one.unit)
+    return show_unit(one.unit)
+
+
+_UNITS = {"share": "%", "1/s": "req/s", "tokens/s": "tok/s", "kg CO2e/month": "kg CO₂e/month"}
+
+
+def show_unit(unit: str) -> str:
+    """Return a unit of a report as people read it: `req/s` for `1/s`, `$/month` for `USD/month`."""
+    return f"${unit.removeprefix('USD')}" if unit.startswith("USD") else _UNITS.get(unit, unit)
 
 
 def format_limit(limit: Limit) -> str:
@@ -125,9 +153,9 @@ def format_limit(limit: Limit) -> str:
 _METRICS = {
     "latency_ms": "latency",
     "service_ms": "service time",
-    "first_byte_ms": "time to the first byte",
+    "first_byte_ms": "time to first byte",
     "ttft_ms": "TTFT",
-    "ttft_service_ms": "TTFT from the send",
+    "ttft_service_ms": "TTFT from send",
     "ttfo_ms": "TTFO",
     "tpot_ms": "TPOT",
     "itl_ms": "ITL",
@@ -144,10 +172,26 @@ StageState = Literal["INVALID", "not judged", "held", "failed"]
 
 
 def stage_state(row: StageRow) -> StageState:
-    """Return the state of a stage in one or two words."""
+    """Return the identifier of a stage's state; `display_state` gives its text."""
     if row.trust == "INVALID":
         return "INVALID"
     return "not judged" if row.held is None else "held" if row.held else "failed"
+
+
+_STATE_TEXTS = {
+    "not judged": "not evaluated",
+    "held": "SLO met",
+    "did not hold": "SLO missed",
+    "failed": "SLO missed",
+    "not told": "inconclusive",
+    "left out": "skipped",
+    "strays": "fallback nodes",
+}
+
+
+def display_state(state: str) -> str:
+    """Return the text of a state of a stage or variant; any other word is returned unchanged."""
+    return _STATE_TEXTS.get(state, state)
 
 
 _COUNT_UNITS = ("answers", "different")

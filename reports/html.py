@@ -216,7 +216,7 @@ def _draw(drawings: Iterable[Chart | None]) -> Pictures:
 
 
 def _charts_missing(failure: str) -> str:
-    return f"The report has no charts: {failure}. Its tables hold their numbers."
+    return f"The report has no charts: {failure}. See the tables for the numbers."
 
 
 def _refusals(plan: PlanSection | None) -> list[tuple[str, list[OfferRow]]]:
@@ -291,7 +291,6 @@ def _environment() -> Environment:
             "money": formatting.format_money,
             "value": formatting.format_value,
             "value_unit": formatting.format_value_unit,
-            "unit": formatting.display_unit,
             "interval": formatting.format_interval,
             "quantity": formatting.format_quantity,
             "limit": formatting.format_limit,
@@ -299,6 +298,8 @@ def _environment() -> Environment:
             "check_value": formatting.check_value,
             "check_limit": formatting.check_limit,
             "state": formatting.stage_state,
+            "display_state": formatting.display_state,
+            "rate": formatting.format_inference_rate,
             "p_value": formatting.format_p_value,
             "size": formatting.format_size,
             "chance": formatting.format_probability,
@@ -308,5 +309,5 @@ def _environment() -> Environment:
             "link": _link,
         }
     )
-    environment.globals.update({"role_of": role_of, "say": plan_sentences})
+    environment.globals.update({"display_tiles": formatting.display_tiles, "role_of": role_of, "say": plan_sentences})
     return environment

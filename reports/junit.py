@@ -70,7 +70,7 @@ def _objective_detail(row: ObjectiveRow, verdict: ReportVerdict) -> str:
         f"limit {formatting.format_limit(row.limit)}",
         *([row.why] if row.why else []),
         *(["the measurement is INVALID"] if verdict.trust == "INVALID" else []),
-        *(["warns only"] if row.level == "warn" else []),
+        *(["warning only"] if row.level == "warn" else []),
     ]
     return "; ".join(parts)
 
@@ -92,9 +92,9 @@ def render_junit(report: Report) -> str:
     cases = list(case_results(report))
     counts = {
         "tests": len(cases),
-        "failures": sum(judgement.state == "failed" for judgement in cases),
-        "errors": sum(judgement.state == "error" for judgement in cases),
-        "skipped": sum(judgement.state in ("open", "warned") for judgement in cases),
+        "failures": sum(case.state == "failed" for case in cases),
+        "errors": sum(case.state == "error" for case in cases),
+        "skipped": sum(case.state in ("open", "warned") for case in cases),
     }
     totals = {name: str(count) for name, count in counts.items()} | {"time": f"{report.header.duration_s:.3f}"}
     name = _clean(report.header.title)
@@ -103,25 +103,25 @@ def render_junit(report: Report) -> str:
     properties = ElementTree.SubElement(suite, "properties")
     for label, value in _properties(report):
         ElementTree.SubElement(properties, "property", {"name": _clean(label), "value": _clean(value)})
-    for judgement in cases:
-        _add_case(suite, name, judgement)
+    for case in cases:
+        _add_case(suite, name, case)
     ElementTree.indent(root)
     return ElementTree.tostring(root, encoding="unicode", xml_declaration=False).join(
         ('<?xml version="1.0" encoding="UTF-8"?>\n', "\n")
     )
 
 
-def _add_case(suite: ElementTree.Element, name: str, judgement: CaseResult) -> None:
-    attributes = {"classname": f"{name}.{judgement.subject}", "name": _clean(judgement.name), "time": "0"}
-    case = ElementTree.SubElement(suite, "testcase", attributes)
-    detail = _clean(judgement.detail)
-    element = _ELEMENTS.get(judgement.state)
+def _add_case(suite: ElementTree.Element, name: str, case: CaseResult) -> None:
+    attributes = {"classname": f"{name}.{case.subject}", "name": _clean(case.name), "time": "0"}
+    parent = ElementTree.SubElement(suite, "testcase", attributes)
+    detail = _clean(case.detail)
+    element = _ELEMENTS.get(case.state)
     if element is None:
-        ElementTree.SubElement(case, "system-out").text = detail
+        ElementTree.SubElement(parent, "system-out").text = detail
         return
-    child = ElementTree.SubElement(case, element, {"message": detail})
+    child = ElementTree.SubElement(parent, element, {"message": detail})
     if element != "skipped":
-        child.set("type", judgement.subject)
+        child.set("type", case.subject)
         child.text = detail
 
 

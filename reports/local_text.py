@@ -9,7 +9,7 @@ from reports.local_model import ColdStartRow, LocalSection, VariantRow
 from reports.model import Quantity
 
 _MAX_ROWS = 12
-_MARKS = {"best": "", "measured": "", "INVALID": "INVALID", "ended early": "ended early", "left out": "left out"}
+_MARKS = {"best": "", "measured": "", "INVALID": "INVALID", "ended early": "ended early", "left out": "skipped"}
 
 
 def variant_table(local: LocalSection, width: int) -> list[list[str]]:
@@ -19,13 +19,13 @@ def variant_table(local: LocalSection, width: int) -> list[list[str]]:
     if not any(variant.scenarios for variant in shown):
         return []
     columns = [["variant", *(_variant_label(variant, shown) for variant in shown)]]
-    columns += [["p50 / p99", *map(_sequential_cell, shown)], ["most /s", *map(_throughput_cell, shown)]]
+    columns += [["p50 / p99", *map(_sequential_cell, shown)], ["infer/s", *map(_throughput_cell, shown)]]
     columns += [["SLO" if any(variant.slo for variant in shown) else "", *map(_result_cell, shown)]]
     if any(variant.arrivals for variant in shown):
-        columns.insert(2, ["arrivals /s", *map(_arrivals_cell, shown)])
-    optional_columns = [["kept", *map(_retained_cell, shown)]] if any(variant.accuracy for variant in shown) else []
+        columns.insert(2, ["max calls/s", *map(_arrivals_cell, shown)])
+    optional_columns = [["retained", *map(_retained_cell, shown)]] if any(variant.accuracy for variant in shown) else []
     optional_columns += [
-        [f"{name} p99", *(_p99_cell(variant, name) for variant in shown)] for name in _queueing_scenarios(shown)
+        [f"p99 {name}", *(_p99_cell(variant, name) for variant in shown)] for name in _queueing_scenarios(shown)
     ]
     room = width - sum(map(_column_width, columns))
     for column in optional_columns:
@@ -42,7 +42,7 @@ def remaining_variant_lines(local: LocalSection) -> list[str]:
     reasons: dict[str, list[str]] = {}
     for variant in local.variants:
         if variant.why is not None:
-            reasons.setdefault(f"{variant.state}: {variant.why}", []).append(variant.name)
+            reasons.setdefault(f"{formatting.display_state(variant.state)}: {variant.why}", []).append(variant.name)
     reason_lines = [f"{_join_names(names)}, {reason}" for reason, names in reasons.items()]
     return [*more, *reason_lines[:_MAX_ROWS]]
 
@@ -53,11 +53,11 @@ def headline_variant_lines(local: LocalSection) -> list[tuple[str, list[str]]]:
     if shown is None:
         return []
     return [
-        ("Limit", [f"{shown.name}: {shown.bound.sentence}"] if shown.bound else []),
-        ("Batches", [*_batch_lines(local, shown)]),
-        ("Start", [*_cold_start_lines(local, shown)]),
+        ("Bottleneck", [f"{shown.name}: {shown.bound.sentence}"] if shown.bound else []),
+        ("Batching", [*_batch_lines(local, shown)]),
+        ("Cold start", [*_cold_start_lines(local, shown)]),
         ("Outputs", [*_output_lines(shown)]),
-        ("Strays", [*_fallback_lines(local.variants)]),
+        ("Fallback", [*_fallback_lines(local.variants)]),
     ]
 
 
@@ -78,7 +78,7 @@ def _variant_label(variant: VariantRow, shown: Sequence[VariantRow]) -> str:
 
 
 def _result_cell(variant: VariantRow) -> str:
-    return _MARKS[variant.state] or variant.slo or ""
+    return _MARKS[variant.state] or formatting.display_state(variant.slo or "")
 
 
 def _column_width(column: Sequence[str]) -> int:
@@ -141,12 +141,12 @@ def _batch_lines(local: LocalSection, shown: VariantRow) -> Iterator[str]:
         batches = f"{min(batch_law.batches)} to {max(batch_law.batches)}" if batch_law.batches else "none"
         fit = "" if batch_law.r2 is None else f", r² {batch_law.r2:.4f}"
         if batch_law.t0.value is None or batch_law.t1.value is None:
-            yield f"{batch_law.family}: {batch_law.reason or batch_law.t0.reason or 'no law'}"
+            yield f"{batch_law.family}: {batch_law.reason or batch_law.t0.reason or 'no fit'}"
             continue
         caveat = f"; {batch_law.reason}" if batch_law.reason else ""
         yield (
-            f"{batch_law.family}: a call of b rows takes {formatting.format_value(batch_law.t0)} + "
-            f"{formatting.format_value(batch_law.t1)} b ms, batch {batches}{fit}{caveat}"
+            f"{batch_law.family}: call time = {formatting.format_value(batch_law.t0)} ms + "
+            f"{formatting.format_value(batch_law.t1)} ms × batch size, fitted to batch {batches}{fit}{caveat}"
         )
 
 
@@ -156,8 +156,8 @@ def _cold_start_lines(local: LocalSection, shown: VariantRow) -> Iterator[str]:
         variant for variant in local.variants if _load_key(variant) == _load_key(shown) and variant.cold_starts
     )
     for row in next((variant.cold_starts for variant in loaded_alike), ()):
-        kind = "with the optimised model kept" if row.is_cached else "cold"
-        yield f"{kind}: {_start_text(local.cold_parts, row)} (medians of {row.starts})"
+        kind = "cached optimized model" if row.is_cached else "cold"
+        yield f"{kind}: {_start_text(local.cold_parts, row)} (median of {row.starts})"
 
 
 def _load_key(variant: VariantRow) -> tuple[object, ...]:
@@ -167,7 +167,7 @@ def _load_key(variant: VariantRow) -> tuple[object, ...]:
 def _start_text(names: Sequence[str], row: ColdStartRow) -> str:
     *parts, total = (formatting.format_value_unit(quantity) for quantity in row.p50)
     listed = ", ".join(f"{name} {part}" for name, part in zip(names, parts, strict=False))
-    return f"{total}, at worst {formatting.format_value_unit(row.worst[-1])}: {listed}"
+    return f"{total}, max {formatting.format_value_unit(row.worst[-1])}: {listed}"
 
 
 def _output_lines(shown: VariantRow) -> Iterator[str]:
@@ -177,15 +177,15 @@ def _output_lines(shown: VariantRow) -> Iterator[str]:
         p = "" if accuracy.p_value is None else f" (p {formatting.format_p_value(accuracy.p_value)}, {accuracy.test})"
         yield f"{accuracy.metric} {formatting.format_quantity(accuracy.value)}{comparison}{p}"
     if fidelity is not None and fidelity.is_equal:
-        yield f"equal to fp32 on the CPU in {formatting.format_count(fidelity.rows)} rows of the measured run"
+        yield f"identical to fp32 on the CPU in {formatting.format_count(fidelity.rows)} rows of the measured run"
     elif fidelity is not None:
         metrics = [
             _named_value("agreement", fidelity.agreement),
-            _named_value("least cosine", fidelity.cosine_least),
-            _named_value("off by at most", fidelity.max_abs),
+            _named_value("min cosine", fidelity.cosine_least),
+            _named_value("max abs difference", fidelity.max_abs),
             _named_value("SQNR", fidelity.sqnr),
         ]
-        comparison = f"beside fp32 on the CPU, {formatting.format_count(fidelity.rows)} rows of the measured run"
+        comparison = f"compared with fp32 on the CPU, {formatting.format_count(fidelity.rows)} rows of the measured run"
         yield f"{comparison}: {', '.join(part for part in metrics if part)}"
 
 
@@ -199,7 +199,7 @@ def _fallback_lines(variants: Sequence[VariantRow]) -> Iterator[str]:
             f"{placement.operator} on {placement.provider}" for placement in variant.placements if placement.is_stray
         ]
         if fallback_nodes:
-            yield f"{variant.name}: {', '.join(fallback_nodes)}, where {variant.provider} was asked for"
+            yield f"{variant.name}: {', '.join(fallback_nodes)}, instead of {variant.provider}"
 
 
 def _join_names(names: Sequence[str]) -> str:

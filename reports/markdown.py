@@ -65,10 +65,9 @@ def comparison_page(report: ComparisonReport) -> str:
     """Render a comparison as a separate document with a trailing line break."""
     report = sanitize(report)
     title = (
-        f"# {escape_text(', '.join(report.comparison.base))} against "
-        f"{escape_text(', '.join(report.comparison.candidate))}"
+        f"# {escape_text(', '.join(report.comparison.base))} vs. {escape_text(', '.join(report.comparison.candidate))}"
     )
-    made_by = f"Made by {escape_text(report.tool)}: {escape_text(report.command)}"
+    made_by = f"Created by {escape_text(report.tool)}: {escape_text(report.command)}"
     return "\n".join([title, "", *comparison_markdown(report.comparison), made_by, ""])
 
 
@@ -78,7 +77,7 @@ def comparison_markdown(section: ComparisonSection) -> list[str]:
             escape_text(row.name),
             escape_text(row.base),
             escape_text(row.candidate),
-            "**not comparable**" if row.forbids else "told",
+            "**not comparable**" if row.forbids else "informational",
         ]
         for row in section.differences
     ]
@@ -104,8 +103,8 @@ def comparison_markdown(section: ComparisonSection) -> list[str]:
     parts = [
         [escape_text(section.headline)],
         [f"**{escape_text(section.banner)}**"] if section.banner else [],
-        table(["environment", "base", "candidate", "so"], differences),
-        table(["metric", "stage", "base", "candidate", "change (95 %)", "p", "verdict"], changes),
+        table(["environment", "base", "candidate", "effect"], differences),
+        table(["metric", "stage", "base", "candidate", "change (95 % CI)", "p", "verdict"], changes),
         [f"… and {hidden_count} more in the result."] if hidden_count else [],
         bullet_list([*map(escape_text, section.notes)]),
     ]
@@ -116,7 +115,7 @@ MAX_BYTES = 900 * 1024
 """Maximum size in bytes. A job summary above 1,024 KiB is rejected as a whole."""
 _MAX_ROWS = 200
 _MAX_WIDTH = 10_000
-_TRUNCATED_NOTE = "\n_What would make this longer than a job's summary may be is left out; it is in report.html._\n"
+_TRUNCATED_NOTE = "\n_Truncated to the size limit of a job summary. See report.html for the full report._\n"
 
 
 def render_markdown(report: Report, max_bytes: int = MAX_BYTES) -> str:
@@ -124,7 +123,7 @@ def render_markdown(report: Report, max_bytes: int = MAX_BYTES) -> str:
     report = sanitize(report)
     sections = [
         [*_head(report.header, report.verdict), *_checks(report.checks)],
-        _section("Numbers", _tiles(report.tiles)),
+        _section("Numbers", _tiles(formatting.display_tiles(report))),
         _section("Objectives", _objectives(report.objectives)),
         _section("Comparison", comparison_markdown(report.comparison) if report.comparison else []),
         _section("Stages", _stages(report.stages, formatting.metric_name(report.times))),
@@ -177,11 +176,11 @@ def _head(header: ReportHeader, verdict: ReportVerdict) -> list[str]:
 def _checks(checks: Sequence[CheckRow]) -> list[str]:
     not_valid = [check for check in checks if check.verdict != "VALID"]
     if not checks:
-        return ["No validity check was made."]
+        return ["No validity checks."]
     if not not_valid:
-        return [f"{len(checks)} checks, all valid."]
+        return [f"{formatting.format_count_noun(len(checks), 'check')} passed."]
     listed = [_check(check) for check in not_valid[:_MAX_ROWS]]
-    return [*bullet_list(listed), "", f"{len(checks) - len(not_valid)} of {len(checks)} checks are valid."]
+    return [*bullet_list(listed), "", f"{len(checks) - len(not_valid)} of {len(checks)} checks passed."]
 
 
 def _check(check: CheckRow) -> str:
@@ -215,14 +214,14 @@ def _tiles(tiles: Sequence[HeadlineTile]) -> list[str]:
         ]
         for tile in tiles
     ]
-    return table(["number", "value (95 % interval)", "SLO", "basis", "of"], rows)
+    return table(["metric", "value (95 % CI)", "SLO", "basis", "note"], rows)
 
 
 def _objectives(rows: Sequence[ObjectiveRow]) -> list[str]:
     cells = [
         [
-            escape_text(row.text) + (" (implied)" if row.implied else ""),
-            row.kind if row.level == "fail" else f"{row.kind}, warns only",
+            escape_text(row.display_text) + (" (default)" if row.implied else ""),
+            row.kind if row.level == "fail" else f"{row.kind}, warning only",
             _quantity(row.observed),
             "n/a" if row.observed.n is None else formatting.format_count(row.observed.n),
             "n/a" if row.margin is None else escape_text(formatting.format_percent(row.margin)),
@@ -231,7 +230,7 @@ def _objectives(rows: Sequence[ObjectiveRow]) -> list[str]:
         ]
         for row in rows[:_MAX_ROWS]
     ]
-    columns = ["objective", "kind", "observed (95 % interval)", "samples", "margin", "judged in", "result"]
+    columns = ["objective", "kind", "observed (95 % CI)", "samples", "margin", "stage", "result"]
     return table(columns, cells) + _more_note(len(rows))
 
 
@@ -244,16 +243,16 @@ def _stages(rows: Sequence[StageRow], times: str) -> list[str]:
             "n/a" if row.answered is None else _cell(row.answered),
             *map(_cell, (row.p50, row.p95, row.p99)),
             formatting.format_count(row.failed),
-            formatting.stage_state(row),
+            formatting.display_state(formatting.stage_state(row)),
         ]
         for row in rows[:_MAX_ROWS]
     ]
-    columns = ["stage", "arrivals", "offered", "answered", f"{escape_text(times)} p50", "p95", "p99", "failed", "SLO"]
+    columns = ["stage", "load", "offered", "throughput", f"p50 {escape_text(times)}", "p95", "p99", "failed", "result"]
     return table(columns, cells) + _more_note(len(rows))
 
 
 def _tokens(rows: Sequence[TokenRow]) -> list[str]:
-    names = ("TTFT p50", "TTFT p95", "TTFT p99", "TPOT p50", "TPOT p95", "ITL p50", "ITL p99", "tokens/s")
+    names = ("TTFT p50", "TTFT p95", "TTFT p99", "TPOT p50", "TPOT p95", "ITL p50", "ITL p99", "tok/s")
     cells = [[escape_text(row.stage), *map(_cell, _token_quantities(row))] for row in rows[:_MAX_ROWS]]
     return table(["stage", *names], cells) + _more_note(len(rows))
 
@@ -268,7 +267,7 @@ def _errors(rows: Sequence[ErrorRow]) -> list[str]:
         [escape_text(row.error), formatting.format_count(row.count), _cell(row.share), escape_text(row.sample or "n/a")]
         for row in rows[:_MAX_ROWS]
     ]
-    return table(["error", "count", "of all arrivals", "the first"], cells) + _more_note(len(rows))
+    return table(["error", "count", "share of requests", "first example"], cells) + _more_note(len(rows))
 
 
 def _more_note(count: int) -> list[str]:

@@ -50,15 +50,18 @@ class ReportHeader(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ReportVerdict(msgspec.Struct, frozen=True, kw_only=True):
-    """Verdict of a report. `sentence` consists of the stamp and the finding.
+    """Verdict of a report. `sentence` consists of the stamp and the finding, the finding of headline and detail.
 
-    The stamp says that this is not the run's own verdict; it is `None` for the run's own verdict.
+    The stamp says that this is not the run's own verdict; it is `None` for the run's own verdict. `headline` has no
+    full stop; it and `detail` are empty in reports of older versions.
     """
 
     outcome: Outcome
     trust: Validity
     sentence: str
     finding: str
+    headline: str = ""
+    detail: str = ""
     stamp: str | None = None
     reasons: tuple[str, ...] = ()
     exit_code: int = 0
@@ -96,6 +99,13 @@ class ObjectiveRow(msgspec.Struct, frozen=True, kw_only=True):
     why: str | None = None
     """Reason why it is neither PASS nor FAIL; None if it is one of them."""
     implied: bool = False
+    label: str = ""
+    """Text that people read; empty in reports of older versions."""
+
+    @property
+    def display_text(self) -> str:
+        return self.label or self.text
+
     """True if the profile does not contain it: an SLO without a limit on errors gets a default one."""
 
 
@@ -227,6 +237,10 @@ class MaxRateSection(msgspec.Struct, frozen=True, kw_only=True):
     """True if no higher rate was tried, so that the maximum may be higher."""
     is_generators: bool = False
     """True if the load generator could not send a higher rate."""
+    slo_labels: tuple[str, ...] = ()
+    """`slo` as people read it; empty in reports of older versions."""
+    has_failed_rate: bool = False
+    """True if a higher rate missed the SLO; `limited_by` describes it."""
 
 
 class KneeRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -303,15 +317,15 @@ class PercentileCurve(msgspec.Struct, frozen=True, kw_only=True):
     def label(self) -> str:
         """Name of the metric, and the time from which it is measured."""
         start = _MEASURED_FROM.get(self.metric)
-        return self.name if start is None else f"{self.name}, from the {start}"
+        return self.name if start is None else f"{self.name} (from {start})"
 
 
 _SPECTRUM_NAMES: dict[SpectrumMetric, str] = {
     "latency_ms": "latency", "service_ms": "service time", "ttft_ms": "TTFT", "tpot_ms": "TPOT",
-    "call_ms": "service time of a call",
+    "call_ms": "call time",
 }  # fmt: skip
 _MEASURED_FROM: dict[SpectrumMetric, str] = {
-    "latency_ms": "intended start", "service_ms": "send", "ttft_ms": "intended start",
+    "latency_ms": "scheduled start", "service_ms": "send", "ttft_ms": "scheduled start",
 }  # fmt: skip
 
 

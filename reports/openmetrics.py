@@ -58,20 +58,22 @@ def _samples(report: Report) -> Iterator[_Sample]:
     }
     if report.hidden:
         run_labels["hidden"] = ",".join(report.hidden)
-    yield _Sample("sizewise_run_info", "which run this is", run_labels, 1)
-    yield from _states("sizewise_verdict", "how the run ended", {}, verdict.outcome, get_args(Outcome))
-    yield _Sample("sizewise_exit_code", "what the command ended with", {}, verdict.exit_code)
-    yield _Sample("sizewise_duration_seconds", "of the run", {}, header.duration_s)
+    yield _Sample("sizewise_run_info", "Metadata of the run", run_labels, 1)
+    yield from _states("sizewise_verdict", "Outcome of the run", {}, verdict.outcome, get_args(Outcome))
+    yield _Sample("sizewise_exit_code", "Exit code of the command", {}, verdict.exit_code)
+    yield _Sample("sizewise_duration_seconds", "Duration of the run", {}, header.duration_s)
     if report.max_rate is not None:
-        about = "the highest rate that held every SLO"
+        about = "Highest rate within the SLO"
         yield from _quantity("sizewise_max_rate_per_second", about, {}, report.max_rate.per_s)
     for tile in report.tiles:
         labels = {"name": tile.label, "unit": tile.quantity.unit}
-        yield from _quantity("sizewise_headline", "the report's first numbers", labels, tile.quantity)
+        yield from _quantity("sizewise_headline", "Headline metrics", labels, tile.quantity)
     for row in report.objectives:
         yield from _objective(row)
     for check in report.checks:
-        yield from _states("sizewise_check", "of validity", {"check": check.name}, check.verdict, get_args(Validity))
+        yield from _states(
+            "sizewise_check", "Result of a validity check", {"check": check.name}, check.verdict, get_args(Validity)
+        )
     for stage in report.stages:
         yield from _stage(stage)
     for tokens in report.tokens:
@@ -87,14 +89,14 @@ def _quantity(family: str, about: str, labels: Labels, quantity: Quantity) -> It
     """Yield the value, and the ends of its 95 % interval if it has one."""
     values = (quantity.value, *(quantity.ci95 or (None, None)))
     for suffix, value in zip(_SUFFIXES, values, strict=True):
-        yield _Sample(family + suffix, about + (", end of its 95 % interval" if suffix else ""), labels, value)
+        yield _Sample(family + suffix, about + (", bound of the 95 % CI" if suffix else ""), labels, value)
 
 
 def _objective(row: ObjectiveRow) -> Iterator[_Sample]:
     labels = {"objective": row.text, "kind": row.kind, "level": row.level, "unit": row.observed.unit}
-    yield from _quantity("sizewise_objective_observed", "what an objective was held against", labels, row.observed)
-    yield _Sample("sizewise_objective_limit", "of an objective", labels, row.limit.value)
-    yield from _states("sizewise_objective", "how it was judged", labels, row.judgement, get_args(Evaluation))
+    yield from _quantity("sizewise_objective_observed", "Observed value of an objective", labels, row.observed)
+    yield _Sample("sizewise_objective_limit", "Limit of an objective", labels, row.limit.value)
+    yield from _states("sizewise_objective", "Result of an objective", labels, row.judgement, get_args(Evaluation))
 
 
 def _stage(row: StageRow) -> Iterator[_Sample]:
@@ -102,8 +104,8 @@ def _stage(row: StageRow) -> Iterator[_Sample]:
     rates = {"offered": row.offered, "achieved": row.achieved, "good": row.good}
     for name, quantity in rates.items():
         yield from _quantity(f"sizewise_stage_{name}_per_second", f"{name} requests", labels, quantity)
-    yield _Sample("sizewise_stage_completed", "requests with success", labels, row.completed)
-    yield _Sample("sizewise_stage_failed", "requests without", labels, row.failed)
+    yield _Sample("sizewise_stage_completed", "Successful requests", labels, row.completed)
+    yield _Sample("sizewise_stage_failed", "Failed requests", labels, row.failed)
     yield from _percentiles("latency", labels, {"p50": row.p50, "p95": row.p95, "p99": row.p99})
 
 
@@ -112,7 +114,7 @@ def _tokens(row: TokenRow) -> Iterator[_Sample]:
     yield from _percentiles("ttft", labels, {"p50": row.ttft_p50, "p95": row.ttft_p95, "p99": row.ttft_p99})
     yield from _percentiles("tpot", labels, {"p50": row.tpot_p50, "p95": row.tpot_p95})
     yield from _percentiles("itl", labels, {"p50": row.itl_p50, "p99": row.itl_p99})
-    yield from _quantity("sizewise_stage_output_tokens_per_second", "of answers", labels, row.tokens_per_s)
+    yield from _quantity("sizewise_stage_output_tokens_per_second", "output tokens", labels, row.tokens_per_s)
 
 
 def _percentiles(metric_name: str, labels: Labels, by_percentile: dict[str, Quantity]) -> Iterator[_Sample]:

@@ -18,7 +18,7 @@ def render_pdf(report: Report | PlanReport) -> bytes:
     try:
         from weasyprint import HTML
     except (ImportError, OSError) as error:  # OSError: Pango, a system library that draws the text, is missing
-        raise ValueError(f"a PDF takes the extra `pdf` (WeasyPrint) and Pango: {error}") from error
+        raise ValueError(f"PDF export requires the extra `pdf` (WeasyPrint) and Pango: {error}") from error
     page = render_plan_html(report) if isinstance(report, PlanReport) else render_html(report)
     return bytes(HTML(string=_with_light_colors(page), url_fetcher=_fetch_nothing).write_pdf())
 
@@ -32,4 +32,4 @@ def _with_light_colors(page: str) -> str:
 
 
 def _fetch_nothing(url: str, *_: Any, **__: Any) -> NoReturn:
-    raise ValueError(f"a report fetches nothing, and not {url}")
+    raise ValueError(f"a report must not load external resources: {url}")

@@ -197,6 +197,8 @@ class PlanSection(msgspec.Struct, frozen=True, kw_only=True):
     outlook: str | None = None
     """Forecast of the fleet over the coming year, as a sentence."""
     break_even: tuple[str, ...] = ()
+    slo_labels: tuple[str, ...] = ()
+    """`slo` as people read it; empty in reports of older versions."""
     knowledge: CapacityUncertainty | None = None
     """Set if the capacity is not known well enough; None otherwise."""
 

@@ -17,7 +17,7 @@ from reports.plan_section import (
 from reports.quantity import Quantity
 
 _CENT_USD = 0.01
-_RANGE_LABEL = f"10–90{formatting.THIN}%"
+_RANGE_LABEL = "P10–P90"
 
 
 def load_instances(row: OfferRow) -> int | None:
@@ -35,7 +35,7 @@ def slo_probability_cells(row: OfferRow) -> list[tuple[str, str]]:
     )
     return [
         *fewer,
-        (f"{formatting.format_count(count)} as planned", formatting.format_probability(chances.planned)),
+        (f"{formatting.format_count(count)} (planned)", formatting.format_probability(chances.planned)),
         (f"{formatting.format_count(count + 1)}", formatting.format_probability(chances.one_more)),
     ]
 
@@ -44,7 +44,7 @@ def describe_fit_error(row: OfferRow) -> str | None:
     """Describe how well the service model reproduces the percentile on which P(SLO met) depends most."""
     if row.fit_error_at_slo is None:
         return None
-    return f"the service model is off by {formatting.format_percent(row.fit_error_at_slo)} at the SLO's percentile"
+    return f"service model error {formatting.format_percent(row.fit_error_at_slo)} at the SLO percentile"
 
 
 def describe_need(row: OfferRow) -> str | None:
@@ -53,11 +53,11 @@ def describe_need(row: OfferRow) -> str | None:
     if count is None or spread is None:
         return None
     likely = _format_range(spread, formatting.format_plain)
-    return f"{formatting.format_count(count)} planned, {likely} may be needed ({_RANGE_LABEL})"
+    return f"{formatting.format_count(count)} planned (need {_RANGE_LABEL}: {likely})"
 
 
 def format_cost(row: OfferRow) -> str:
-    """Format the monthly cost, with its 10–90 % range if known."""
+    """Format the monthly cost, with its range from P10 to P90 if known."""
     spread = row.usd_per_month_needed
     if spread is None:
         return formatting.format_quantity(row.usd_per_month)
@@ -69,13 +69,13 @@ def format_cost(row: OfferRow) -> str:
 
 def describe_sizing(plan: PlanSection, row: OfferRow) -> str | None:
     """Describe how the fleet's size was determined; None if an older report does not contain it."""
-    spread = f", requests spread {plan.router.replace('_', ' ')}" if plan.router else ""
+    spread = f", load balancing {plan.router.replace('_', ' ')}" if plan.router else ""
     location = f" of {row.measured_on}" if row.measured_on else ""
     if row.settled == "simulated":
-        return f"by simulation{spread}, with the service model{location}"
+        return f"simulation{spread}, service model{location}"
     if row.settled == "formula":
-        return f"by queueing formula, not simulated{spread}, with the service model{location}"
-    return f"by the measured max rate{location} alone" if row.settled == "measured" else None
+        return f"queueing formula, not simulated{spread}, service model{location}"
+    return f"measured max rate{location} only" if row.settled == "measured" else None
 
 
 def price_kinds(rows: Sequence[OfferRow]) -> str:
@@ -93,11 +93,11 @@ def describe_insensitive_inputs(plan: PlanSection) -> str | None:
         for sensitivity in plan.swings
         if not _changes_result(sensitivity, plan.recommended_row)
     ]
-    return f"Neither the month's cost nor the cheapest offer changes with: {', '.join(names)}." if names else None
+    return f"No effect on the monthly cost or the cheapest offer: {', '.join(names)}." if names else None
 
 
 def format_sensitivity(sensitivity: SensitivityRow, chosen: OfferRow | None) -> str:
-    """Format a sensitivity, as in `peak 800/s: 310 USD; 1,200/s: 480 USD (then aws/…)`."""
+    """Format a sensitivity, as in `peak 800/s: $310/month; 1,200/s: $480/month (cheapest: aws/…)`."""
     low = _end_text(sensitivity.low, sensitivity.usd_per_month_low, sensitivity.winner_low, chosen)
     high = _end_text(sensitivity.high, sensitivity.usd_per_month_high, sensitivity.winner_high, chosen)
     return f"{sensitivity.input} {low}; {high}"
@@ -113,14 +113,12 @@ def describe_peak_day(plan: PlanSection) -> str | None:
     if series is None:
         return None
     low, high = (formatting.format_number(edge(series.arrivals_per_s)) for edge in (min, max))
-    sentence = (
-        f"{low} to {high} requests/s on {_instances(series)}, {formatting.format_money(sum(series.usd))} USD a day"
-    )
+    sentence = f"{low} to {high} req/s on {_instances(series)}, ${formatting.format_money(sum(series.usd))}/day"
     hours_with_latency = [
         (time, hour) for time, hour in zip(series.p95_ms, series.hours, strict=True) if time is not None
     ]
     if not hours_with_latency:
-        return f"{sentence}; nothing is answered"
+        return f"{sentence}; no responses"
     slowest, hour = max(hours_with_latency, key=lambda pair: pair[0])
     limit = peak_day_limit(plan)
     limit_note = f" (SLO on {limit[0]}: {limit[1]})" if limit else ""
@@ -139,20 +137,18 @@ def peak_day_limit(plan: PlanSection) -> tuple[str, str] | None:
 
 
 def latency_name(plan: PlanSection) -> str:
-    """Return the name of the latency metric, as in p95 of latency."""
+    """Return the name of the latency metric, as in p95 latency."""
     name, _, aggregate = plan.latency_metric.partition(".")
     return (
-        f"{aggregate.replace('_', '.')} of {formatting.metric_name(name)}"
-        if aggregate
-        else formatting.metric_name(name)
+        f"{aggregate.replace('_', '.')} {formatting.metric_name(name)}" if aggregate else formatting.metric_name(name)
     )
 
 
 def describe_unit_cost(row: UnitCostRow) -> str:
     parts = (
-        (row.at_saturation, "where an instance is full"),
-        (row.at_slo, "at the rate the SLO allows"),
-        (row.at_mean, "at this traffic's mean"),
+        (row.at_saturation, "at 100 % utilization"),
+        (row.at_slo, "at max rate within SLO"),
+        (row.at_mean, "at average traffic"),
     )
     costs = (
         f"{formatting.format_value_unit(cost)} "
@@ -168,7 +164,7 @@ def describe_energy(plan: PlanSection) -> str | None:
     if kwh is None or carbon is None:
         return None
     if kwh.value is None and carbon.value is None:
-        return f"{formatting.NOT_AVAILABLE}, {kwh.reason or 'not known'}"
+        return f"{formatting.NOT_AVAILABLE}, {kwh.reason or 'unknown'}"
     return "; ".join(_named_quantity(name, quantity) for name, quantity in (("energy", kwh), ("carbon", carbon)))
 
 
@@ -177,23 +173,24 @@ def describe_savings(rows: Sequence[SavingRow]) -> str | None:
     if not rows:
         return None
     if all(_is_same_cost(row.saved_usd_per_month, 0.0) for row in rows):
-        return f"Nothing would be saved by {', '.join(f'{row.change} ({row.basis})' for row in rows)}"
-    return f"Would save: {'; '.join(map(_saving, rows))}"
+        return f"No savings from {', '.join(f'{row.change} ({row.basis})' for row in rows)}"
+    return f"Savings: {'; '.join(map(_saving, rows))}"
 
 
 def _saving(row: SavingRow) -> str:
     usd = row.saved_usd_per_month
     if usd is not None and usd < 0 and not _is_same_cost(usd, 0.0):
-        return f"{row.change}: nothing, it costs {formatting.format_money(-usd)} USD a month more ({row.basis})"
-    unit = " USD a month" if usd is not None and not _is_same_cost(usd, 0.0) else ""
-    return f"{row.change}: {format_saving(row)}{unit} ({row.basis})"
+        return f"{row.change}: ${formatting.format_money(-usd)}/month more ({row.basis})"
+    if usd is None or _is_same_cost(usd, 0.0):
+        return f"{row.change}: {format_saving(row)} ({row.basis})"
+    return f"{row.change}: ${format_saving(row)}/month ({row.basis})"
 
 
 def format_saving(row: SavingRow) -> str:
     usd = row.saved_usd_per_month
     if usd is None:
         return formatting.NOT_AVAILABLE
-    return "nothing" if _is_same_cost(usd, 0.0) else formatting.format_money(usd)
+    return "none" if _is_same_cost(usd, 0.0) else formatting.format_money(usd)
 
 
 def _changes_result(sensitivity: SensitivityRow, chosen: OfferRow | None) -> bool:
@@ -210,9 +207,9 @@ def _is_same_cost(left: float | None, right: float | None) -> bool:
 
 def _end_text(label: str, usd: float | None, winner: str | None, chosen: OfferRow | None) -> str:
     if usd is None:
-        return f"{label}: nothing fits"
+        return f"{label}: no offer fits"
     next_winner = other_cheapest(winner, chosen)
-    return f"{label}: {formatting.format_money(usd)} USD{f' (then {next_winner})' if next_winner else ''}"
+    return f"{label}: ${formatting.format_money(usd)}/month{f' (cheapest: {next_winner})' if next_winner else ''}"
 
 
 def _instances(series: DaySeries) -> str:
@@ -227,5 +224,5 @@ def _format_range(spread: PercentileRange, format_value: Callable[[float], str])
 
 def _named_quantity(name: str, quantity: Quantity) -> str:
     if quantity.value is None:
-        return f"{name} {formatting.NOT_AVAILABLE}, {quantity.reason or 'not known'}"
+        return f"{name} {formatting.NOT_AVAILABLE}, {quantity.reason or 'unknown'}"
     return f"{name} {formatting.format_quantity(quantity)}, {quantity.basis}"

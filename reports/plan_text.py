@@ -13,11 +13,15 @@ _MAX_INPUTS = 3
 def summary_lines(plan: PlanSection) -> list[str]:
     first = [] if plan.knowledge is None else [plan.knowledge.headline, plan.knowledge.next_step]
     if plan.recommendation is None:
-        return [*first, f"No offer fits a peak of {formatting.format_number(plan.peak_per_s)}/s.", *plan.notes]
+        return [
+            *first,
+            f"No offer fits a peak of {formatting.with_unit(formatting.format_number(plan.peak_per_s), 'req/s')}.",
+            *plan.notes,
+        ]
     return [
         *first,
         plan.recommendation.sentence,
-        f"What binds: {plan.recommendation.binding_constraint}",
+        f"Limiting factor: {plan.recommendation.binding_constraint}",
         *_named_offers(plan),
         *plan.notes,
     ]
@@ -27,14 +31,14 @@ def detail_lines(plan: PlanSection) -> list[tuple[str, list[str]]]:
     """Return titled lines about the recommended fleet; those without content are empty."""
     chosen, words = plan.recommendation, plan_sentences
     return [
-        ("Sure", [*_confidence_lines(plan)]),
+        ("Confidence", [*_confidence_lines(plan)]),
         ("Why", [*chosen.why] if chosen else []),
-        ("Changes", [*chosen.would_change_it] if chosen else []),
-        ("Inputs", [*_sensitivity_lines(plan)]),
+        ("Break-even", [*chosen.would_change_it] if chosen else []),
+        ("Sensitivity", [*_sensitivity_lines(plan)]),
         ("Peak day", [day] if (day := words.describe_peak_day(plan)) else []),
         ("Unit cost", [words.describe_unit_cost(row) for row in plan.unit_costs]),
         ("Energy", [energy] if (energy := words.describe_energy(plan)) else []),
-        ("Otherwise", [*_alternative_lines(plan)]),
+        ("Alternatives", [*_alternative_lines(plan)]),
     ]
 
 
@@ -46,11 +50,12 @@ def _confidence_lines(plan: PlanSection) -> Iterator[str]:
     if cells:
         chances = ", ".join(f"{chance} with {count}" for count, chance in cells)
         error = plan_sentences.describe_fit_error(row)
-        yield f"P(SLO met) at the peak, by instances for the load: {chances}{'' if error is None else f'; {error}'}"
+        error_note = "" if error is None else f"; {error}"
+        yield f"P(SLO met) at peak by number of instances, without spares: {chances}{error_note}"
     if (needed_text := plan_sentences.describe_need(row)) is not None:
-        yield f"Instances for the load: {needed_text}"
+        yield f"Instances, without spares: {needed_text}"
     if (sizing := plan_sentences.describe_sizing(plan, row)) is not None:
-        yield f"Sized {sizing}"
+        yield f"Sizing: {sizing}"
 
 
 def _sensitivity_lines(plan: PlanSection) -> Iterator[str]:
@@ -81,7 +86,7 @@ def _named_offers(plan: PlanSection) -> Iterator[str]:
     for label, offer, rows in (
         ("Recommended", chosen, plan.offers),
         ("Runner-up", plan.runner_up, plan.offers),
-        ("Cheapest refused", plan.cheapest_refused, plan.refused),
+        ("Cheapest excluded", plan.cheapest_refused, plan.refused),
     ):
         yield from (f"{label}: {_offer_text(row)}" for row in rows if row.offer == offer)
 
@@ -91,4 +96,4 @@ def _offer_text(row: OfferRow) -> str:
         return f"{row.offer}: {row.refused}"
     chance = "" if row.chances is None else f"P(SLO met) {formatting.format_probability(row.chances.planned)}, "
     cost = plan_sentences.format_cost(row)
-    return f"{row.instances} × {row.offer}, {cost}, {chance}{row.basis}, price of {row.price_date}"
+    return f"{row.instances} × {row.offer}, {cost}, {chance}{row.basis}, price {row.price_date}"

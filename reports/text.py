@@ -33,7 +33,8 @@ from reports.model import (
 from reports.plan_text import detail_lines as plan_lines
 from reports.plan_text import summary_lines
 
-_MARGIN = 10
+_MARGIN = 11
+_PLAN_MARGIN = 13
 _MIN_COLUMN_WIDTH = 14
 _MAX_ROWS = 8
 
@@ -48,16 +49,16 @@ def render_text(report: Report, width: int = 100) -> str:
         [f"{verdict.outcome}  {header.name} (measurement {verdict.trust})", *_wrapped(location, width, 0)],
         _block("Checks", _checks(report.checks), width),
         _block("Self-test", _selftest(report.selftest), width),
-        _block("Answer", [verdict.sentence, *(f"- {reason}" for reason in verdict.reasons)], width),
+        _block("Result", [verdict.sentence, *(f"- {reason}" for reason in verdict.reasons)], width),
         _block("Notes", report.notes, width),
-        _block("Numbers", _tiles(report.tiles, width - _MARGIN), width),
+        _block("Numbers", _tiles(formatting.display_tiles(report), width - _MARGIN), width),
         _block("SLO", [*map(_objective, report.objectives)], width),
-        _block("Compared", comparison_summary_lines(report.comparison) if report.comparison else [], width),
+        _block("Comparison", comparison_summary_lines(report.comparison) if report.comparison else [], width),
         _block("Stages", _stages(report.stages, formatting.metric_name(report.times)), width),
         _block("Tokens", _tokens(report.tokens), width),
         _block("Spikes", [*map(_spike, report.spikes)], width),
         _block("Knee", _knees(report.knees), width),
-        _block("Start", _cold_start(report.cold_start), width),
+        _block("Cold start", _cold_start(report.cold_start), width),
         *(_block(f"By {group.column}", _group(group), width) for group in report.groups),
         _block("Workers", _workers(report.workers), width),
         _block("Errors", _errors(report.errors), width),
@@ -74,14 +75,15 @@ def render_text(report: Report, width: int = 100) -> str:
 def render_plan(plan: PlanSection, width: int = 100) -> str:
     """Render a plan alone, with all details of the recommended fleet."""
     plan = sanitize(plan)
-    blocks = [_block(title, lines, width) for title, lines in (("Plan", summary_lines(plan)), *plan_lines(plan))]
+    titled = (("Plan", summary_lines(plan)), *plan_lines(plan))
+    blocks = [_block(title, lines, width, _PLAN_MARGIN) for title, lines in titled]
     return "\n\n".join("\n".join(block) for block in blocks if block).replace(formatting.THIN, " ")
 
 
-def _block(title: str, lines: Sequence[str], width: int) -> list[str]:
+def _block(title: str, lines: Sequence[str], width: int, margin: int = _MARGIN) -> list[str]:
     """Return the lines behind a margin that contains the title."""
-    wrapped = [part for line in lines for part in _wrapped(line, width, _MARGIN)]
-    return [title.ljust(_MARGIN) + wrapped[0].lstrip(), *wrapped[1:]] if wrapped else []
+    wrapped = [part for line in lines for part in _wrapped(line, width, margin)]
+    return [title.ljust(margin) + wrapped[0].lstrip(), *wrapped[1:]] if wrapped else []
 
 
 def _wrapped(line: str, width: int, margin: int) -> list[str]:
@@ -98,10 +100,10 @@ def _wrapped(line: str, width: int, margin: int) -> list[str]:
 def _checks(checks: Sequence[CheckRow]) -> list[str]:
     not_valid = [check for check in checks if check.verdict != "VALID"]
     if not checks:
-        return ["none was made"]
+        return ["none"]
     if not not_valid:
-        return [f"{len(checks)} checks, all valid"]
-    return [*map(_check, not_valid), f"{len(checks) - len(not_valid)} of {len(checks)} checks are valid"]
+        return [f"{formatting.format_count_noun(len(checks), 'check')} passed"]
+    return [*map(_check, not_valid), f"{len(checks) - len(not_valid)} of {len(checks)} checks passed"]
 
 
 def _selftest(selftest: SelfTestRow | None) -> list[str]:
@@ -156,10 +158,10 @@ def _distinct_notes(tiles: Sequence[HeadlineTile]) -> Iterator[str]:
 
 
 def _objective(row: ObjectiveRow) -> str:
-    implied = " (implied: the SLO sets no limit on errors)" if row.implied else ""
+    implied = " (default: no error limit set)" if row.implied else ""
     location = f" in {row.stage}" if row.stage else ""
     reason = f"; {row.why}" if row.why else ""
-    return f"{row.judgement} {row.text}{implied}: {formatting.format_quantity(row.observed)}{location}{reason}"
+    return f"{row.judgement} {row.display_text}{implied}: {formatting.format_quantity(row.observed)}{location}{reason}"
 
 
 def _stages(stages: Sequence[StageRow], times: str) -> list[str]:
@@ -167,14 +169,14 @@ def _stages(stages: Sequence[StageRow], times: str) -> list[str]:
     rows = [row for row in stages if row.kind in ("steady", "closed", "varying", "spike")]
     if not rows:
         return []
-    is_judged = any(row.held is not None for row in rows)
-    header = ("stage", "arrivals", "answered", f"{times} p50", "p95", "failed", "SLO" if is_judged else "")
+    has_results = any(row.held is not None for row in rows)
+    header = ("stage", "load", "throughput", f"p50 {times}", "p95", "failed", "SLO" if has_results else "")
     invalid_notes = [f"INVALID {row.name}: {row.reasons[0]}" for row in rows if row.trust == "INVALID" and row.reasons]
     return [*_table([header, *map(_stage, rows[:_MAX_ROWS])]), *_more_note(len(rows)), *invalid_notes[:_MAX_ROWS]]
 
 
 def _stage(row: StageRow) -> tuple[str, ...]:
-    states = {"failed": "not held", "not judged": ""}
+    states = {"failed": "missed", "not judged": "", "held": "met"}
     state = formatting.stage_state(row)
     return (
         f"{row.name} #{row.repeat}" if row.repeat > 1 else row.name,
@@ -189,7 +191,7 @@ def _stage(row: StageRow) -> tuple[str, ...]:
 
 def _arrivals(row: StageRow) -> str:
     if row.kind == "closed" and row.clients is not None:
-        return f"{formatting.format_count(row.clients)} {'client' if row.clients == 1 else 'clients'}"
+        return f"concurrency {formatting.format_count(row.clients)}"
     return row.arrivals or row.kind
 
 
@@ -203,7 +205,7 @@ def _table(rows: Sequence[Sequence[str]]) -> list[str]:
     ]
 
 
-_TOKEN_COLUMNS = ("stage", "TTFT p50", "p95", "TPOT p50", "ITL p50", "p99", "ICL p99", "tokens/s", "together")
+_TOKEN_COLUMNS = ("stage", "TTFT p50", "p95", "TPOT p50", "ITL p50", "p99", "ICL p99", "tok/s", "coalesced")
 
 
 def _tokens(rows: Sequence[TokenRow]) -> list[str]:
@@ -222,7 +224,7 @@ def _tokens(rows: Sequence[TokenRow]) -> list[str]:
         )
         if quantity.value is None and quantity.reason
     }
-    legend = "times in ms; together: chunks that came with the one before, so without a gap of their own"
+    legend = "times in ms; coalesced: chunks read together (no ITL gap)"
     return [*_table([_TOKEN_COLUMNS, *cells]), *_more_note(len(rows)), legend, *missing]
 
 
@@ -239,7 +241,7 @@ def _errors(errors: Sequence[ErrorRow]) -> list[str]:
     """Return the errors of the whole run by class."""
     lines = [
         f"{row.error}: {formatting.format_count(row.count)}, {formatting.format_value_unit(row.share)} of all "
-        "arrivals of the run" + ("" if row.sample is None else f"; the first: {row.sample}")
+        "requests" + ("" if row.sample is None else f"; first example: {row.sample}")
         for row in errors[:_MAX_ROWS]
     ]
     return [*lines, *_more_note(len(errors))]
@@ -250,10 +252,10 @@ def _spike(row: SpikeSummary) -> str:
     reasons = [f"{quantity.reason}" for quantity in (row.slo_broken, row.drained) if quantity.reason]
     reason_note = f" ({'; '.join(reasons)})" if reasons else ""
     return (
-        f"{row.stage}: {formatting.format_plain(row.baseline_per_s)} to {formatting.format_plain(row.peak_per_s)}/s "
-        "for "
-        f"{formatting.format_duration(row.spike_s)}: SLO broken for {violated}, at most "
-        f"{formatting.format_value_unit(row.backlog_peak)} unanswered at once, drained {drained} after it{reason_note}"
+        f"{row.stage}: {formatting.format_plain(row.baseline_per_s)} to "
+        f"{formatting.with_unit(formatting.format_plain(row.peak_per_s), 'req/s')} for "
+        f"{formatting.format_duration(row.spike_s)}; SLO violated for {violated}, peak backlog "
+        f"{formatting.format_value_unit(row.backlog_peak)}, drained {drained} after the spike{reason_note}"
     )
 
 
@@ -263,7 +265,7 @@ def _knees(knees: KneeSection | None) -> list[str]:
     lines = [
         f"{row.method}: {formatting.format_value_unit(row.at)}"
         + (
-            f", mean {formatting.format_value_unit(row.latency)}"
+            f", mean latency {formatting.format_value_unit(row.latency)}"
             if row.at.value is not None
             else _reason_suffix(row.at)
         )
@@ -297,10 +299,10 @@ def _group(group: GroupTable) -> list[str]:
 def _workers(rows: Sequence[WorkerRow]) -> list[str]:
     lines = [
         f"worker {row.worker} on {row.host}: sent {formatting.format_count(row.sent)}"
-        + ("" if row.cpu.value is None else f" with {formatting.format_value_unit(row.cpu)} of CPU")
-        + f", {formatting.format_value_unit(row.max_lag)} behind at most"
-        + ("" if row.clock.value is None else f", clock off by {formatting.format_value_unit(row.clock)} at most")
-        + ("" if row.lost_s is None else f"; lost at {formatting.format_duration(row.lost_s)}")
+        + ("" if row.cpu.value is None else f", CPU time {formatting.format_value_unit(row.cpu)}")
+        + f", max send lag {formatting.format_value_unit(row.max_lag)}"
+        + ("" if row.clock.value is None else f", max clock error {formatting.format_value_unit(row.clock)}")
+        + ("" if row.lost_s is None else f"; disconnected at {formatting.format_duration(row.lost_s)}")
         for row in rows[:_MAX_ROWS]
     ]
     return [*lines, *_more_note(len(rows))]
@@ -316,7 +318,7 @@ def _model(model: ModelSection | None) -> list[str]:
     best = max(model.batches, key=lambda row: row.throughput.value or 0.0)
     rows = dict.fromkeys((model.batches[0], best))
     accuracy = f"; accuracy {formatting.format_quantity(model.accuracy)}" if model.accuracy else ""
-    return [f"{model.name} alone, measured{accuracy}", *map(_batch, rows)]
+    return [f"{model.name} without server{accuracy}", *map(_batch, rows)]
 
 
 def _local(local: LocalSection | None, width: int) -> list[list[str]]:
@@ -328,5 +330,7 @@ def _local(local: LocalSection | None, width: int) -> list[list[str]]:
 
 
 def _batch(row: BatchRow) -> str:
-    p50, p95, throughput = (formatting.format_value_unit(quantity) for quantity in (row.p50, row.p95, row.throughput))
-    return f"batch {row.batch} on {row.provider}: p50 {p50}, p95 {p95}, {throughput}"
+    p50, p95 = (formatting.format_value_unit(quantity) for quantity in (row.p50, row.p95))
+    throughput = formatting.format_inference_rate(row.throughput)
+    provider = row.provider.removesuffix("ExecutionProvider")
+    return f"batch {row.batch} on {provider}: p50 {p50}, p95 {p95}, {throughput}"

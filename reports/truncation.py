@@ -21,7 +21,7 @@ class _TableCutter:
 
     def __init__(self, most: int) -> None:
         self.most = most
-        self.told: list[str] = []
+        self.truncated: list[str] = []
 
     def first(self, name: str, rows: Sequence[_T]) -> tuple[_T, ...]:
         self._record(name, len(rows), self.most)
@@ -37,13 +37,13 @@ class _TableCutter:
         return tuple(stages[round(index * last / (self.most - 1))] for index in range(self.most))
 
     def note(self, where: str) -> tuple[str, ...]:
-        if not self.told:
+        if not self.truncated:
             return ()
-        return (f"This page would be too large with all there is, so it shows {', '.join(self.told)}. {where}",)
+        return (f"Truncated to limit the size of the page: {', '.join(self.truncated)}. {where}",)
 
     def _record(self, name: str, total: int, shown: int) -> None:
         if total > shown:
-            self.told.append(f"{formatting.format_count(shown)} of {formatting.format_count(total)} {name}")
+            self.truncated.append(f"{formatting.format_count(shown)} of {formatting.format_count(total)} {name}")
 
 
 def truncate_report(report: Report, max_rows: int) -> Report:
@@ -55,7 +55,7 @@ def truncate_report(report: Report, max_rows: int) -> Report:
         objectives=cutter.first("objectives", report.objectives),
         stages=cutter.spread("stages", report.stages),
         tokens=cutter.first("stages with tokens", report.tokens),
-        errors=cutter.first("classes of errors", report.errors),
+        errors=cutter.first("error classes", report.errors),
         artifacts=cutter.first("files of the run", report.artifacts),
         plan=None if report.plan is None else _plan(report.plan, cutter),
         local=None if report.local is None else _local(report.local, cutter),
@@ -64,14 +64,14 @@ def truncate_report(report: Report, max_rows: int) -> Report:
         ),
         workers=cutter.first("workers", report.workers),
     )
-    note = cutter.note("report.json has them all, and so have the tables beside it.")
+    note = cutter.note("report.json and the tables next to it are complete.")
     return msgspec.structs.replace(short, notes=(*note, *report.notes))
 
 
 def truncate_plan(report: PlanReport, most: int) -> PlanReport:
     cutter, report = _TableCutter(most), _clip_texts(report, most)
     plan = _plan(report.plan, cutter)
-    plan = msgspec.structs.replace(plan, notes=(*cutter.note("The plan file has them all."), *plan.notes))
+    plan = msgspec.structs.replace(plan, notes=(*cutter.note("The plan file is complete."), *plan.notes))
     return msgspec.structs.replace(report, plan=plan)
 
 
@@ -79,7 +79,7 @@ def _plan(plan: PlanSection, cutter: _TableCutter) -> PlanSection:
     """Cut the offers of a plan, keeping those that the plan refers to."""
     named = (plan.recommendation.offer if plan.recommendation else None, plan.runner_up, plan.cheapest_refused)
     offers, refused = (sorted(rows, key=lambda row: row.offer not in named) for rows in (plan.offers, plan.refused))
-    kept_ids = {id(row) for row in (*cutter.first("offers", offers), *cutter.first("refused offers", refused))}
+    kept_ids = {id(row) for row in (*cutter.first("offers", offers), *cutter.first("excluded offers", refused))}
     return msgspec.structs.replace(
         plan,
         offers=tuple(row for row in plan.offers if id(row) in kept_ids),
@@ -92,7 +92,7 @@ def _local(local: LocalSection, cutter: _TableCutter) -> LocalSection:
     kept = [variant for variant in local.variants if variant.name in (local.best, local.shown)]
     remaining = [variant for variant in local.variants if variant.name not in (local.best, local.shown)]
     variants = cutter.first("variants", [*kept, *remaining])
-    return msgspec.structs.replace(local, variants=variants, laws=cutter.first("batch laws", local.laws))
+    return msgspec.structs.replace(local, variants=variants, laws=cutter.first("batch fits", local.laws))
 
 
 def _clip_texts(record: _Record, most: int) -> _Record:

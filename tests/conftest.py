@@ -1,4 +1,4 @@
-"""What tests in several folders stand on."""
+"""Fixtures and hooks that tests in several folders use."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ pytest_plugins = ["tests.tiers", "pytester"]
 
 FAKES = Path(__file__).parent / "fakes"
 
-# the same examples every time, and no file of them
+# Use the same examples every time, and store none in files.
 hypothesis.settings.register_profile("sizewise", deadline=None, derandomize=True, database=None, max_examples=100)
 hypothesis.settings.load_profile("sizewise")
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_collection() -> Iterator[None]:
-    """What is imported and collected lasts as long as the session: six hundred thousand objects that no collection of
-    garbage need look at again."""
+    """Exclude what is imported and collected from garbage collection: six hundred thousand objects that exist until the
+    session ends."""
     gc.disable()
     try:
         return (yield)
@@ -43,8 +43,11 @@ def pytest_collection() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def calibrated_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A home in which this machine counts as calibrated, so that runs begin at once. The ceilings are not measured,
-    which would take a quarter of a minute and fail beside other work: no test may depend on them."""
+    """A home in which this machine counts as calibrated, so that runs start at once.
+
+    The generator capacities are not measured, because that would take a quarter of a minute and fail beside other work.
+    No test may depend on them.
+    """
     home = tmp_path_factory.mktemp("home")
     now = datetime.datetime.now(datetime.UTC).isoformat()
     known = msgspec.structs.replace(
@@ -56,7 +59,7 @@ def calibrated_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def measured_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A home with this machine's measured ceilings, also those that others disturbed and the program would not keep."""
+    """A home with this machine's measured generator capacities, including disturbed ones, usually not stored."""
     home = tmp_path_factory.mktemp("home")
     done = Sizewise(home, home)("calibrate", "--workers", "1", "--json")
     assert done.returncode == 0, done.stderr
@@ -66,7 +69,7 @@ def measured_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def nvml_stand_in(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a stand-in NVML library: LD_LIBRARY_PATH for a process, which then sees simulated GPUs."""
+    """The folder of a simulated NVML library: LD_LIBRARY_PATH for a process, which then detects simulated GPUs."""
     compiler = shutil.which("cc")
     if compiler is None:
         pytest.fail("no C compiler (cc) for the stand-in NVML library: run tests/install-system-libraries")
@@ -78,6 +81,6 @@ def nvml_stand_in(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def browser() -> Iterator[webdriver.Chrome]:
-    """A chromium of its own profile, offline, that records what it asks the network for and what its console says."""
+    """An offline chromium with its own profile that records its network requests and console messages."""
     with offline_chromium() as driver:
         yield driver

@@ -1,12 +1,12 @@
-"""A pytest plugin: every test has one tier, and what a tier promises is checked.
+"""A pytest plugin that gives every test one tier, and checks the guarantees of the tiers.
 
 - `unit`: pure or in-process; a unit test that starts a process fails.
 - `process`: starts processes.
 - `ui`: a Qt window, a virtual screen or a browser.
-- `timing`: asserts times, rates or lags. These run last and alone; one that fails while other work disturbed the
-  machine runs once more, and is skipped when it fails and was disturbed again.
+- `timing`: asserts times, rates or lags. These run last and alone; one that fails while other work disturbs the machine
+  runs once more, and is skipped if it fails and was disturbed again.
 
-A test that is not marked is `ui` or `process` when it takes a fixture of that tier, else `unit`.
+A test without a mark is `ui` or `process` if it uses a fixture of that tier, else `unit`.
 """
 
 from __future__ import annotations
@@ -27,21 +27,21 @@ import pytest
 from _pytest.runner import runtestprotocol
 
 MAX_SKIPPED_SHARE = 0.2
-"""The session fails when more than this share of its timing tests is skipped for other work on the machine."""
+"""The session fails if more than this share of its timing tests is skipped because of other work on the machine."""
 MAX_CPU_PRESSURE = 0.5
-"""The share of a test's time in which some process waited for a core (`some` of /proc/pressure/cpu)."""
+"""Share of a test's time in which some process waited for a core (`some` in /proc/pressure/cpu)."""
 MAX_OTHER_CORES = 0.25
-"""The processor time that processes of others took, in cores."""
+"""Processor time used by other processes, in cores."""
 MAX_STOLEN_SHARE = 0.05
-"""The share of the machine's processor time that its host gave to other machines."""
+"""Share of the machine's processor time that its host gave to other machines."""
 
 _SHARED = "reports.charts.renderer"
-"""The one process that a unit test may start: the first chart of a session starts it, and all others use it."""
+"""The only process that a unit test may start: the first chart of a session starts it, and all others use it."""
 _STARTS = frozenset({"subprocess.Popen", "os.fork", "os.forkpty", "os.posix_spawn"})
 
 
 class Tier(StrEnum):
-    """In the order in which tests run, one after another."""
+    """Tiers, in the order in which tests run one after another."""
 
     UNIT = "unit"
     PROCESS = "process"
@@ -50,14 +50,14 @@ class Tier(StrEnum):
 
 
 _PARALLEL_ORDER = [Tier.UI, Tier.PROCESS, Tier.UNIT, Tier.TIMING]
-"""Under pytest-xdist: files that wait come first, so that what computes fills their gaps."""
+"""Order under pytest-xdist: files that wait come first, so that files that compute fill their gaps."""
 
 _FIXTURES = {Tier.UI: {"qapp", "browser"}, Tier.PROCESS: {"calibrated_home", "measured_home", "nvml_stand_in"}}
-"""A test that takes one of these, directly or through another fixture, belongs to the tier."""
+"""A test that uses one of these, directly or through another fixture, belongs to the tier."""
 
 
 _MEANINGS = {
-    Tier.UNIT: "is pure or in-process (what a test without a tier is)",
+    Tier.UNIT: "is pure or in-process (the default)",
     Tier.PROCESS: "starts processes",
     Tier.UI: "shows a Qt window, or opens a virtual screen or a browser",
     Tier.TIMING: "asserts times, rates or lags: runs last and alone",
@@ -70,14 +70,14 @@ class MachineLoad(NamedTuple):
     clock_s: float
     pressure_s: float
     busy_s: float
-    """Of all cores together."""
+    """Busy time of all cores together."""
     stolen_s: float
     own_s: float
-    """Of this process and its descendants."""
+    """Processor time of this process and its descendants."""
 
 
 class Disturbance(NamedTuple):
-    """What other work took from the machine between two readings."""
+    """Resources that other work took from the machine between two readings."""
 
     pressure_share: float
     other_cores: float
@@ -96,7 +96,7 @@ class Disturbance(NamedTuple):
 
 
 def read_load(proc: Path = Path("/proc")) -> MachineLoad | None:
-    """`None` where the kernel does not give the figures."""
+    """Return the counters; `None` if the kernel does not provide them."""
     try:
         pressure = (proc / "pressure" / "cpu").read_text()
         ticks = (proc / "stat").read_text().splitlines()[0].split()[1:]
@@ -129,12 +129,12 @@ def _own_cpu_s() -> float:
 
 
 def tier_of(item: pytest.Item) -> Tier | None:
-    """Of several marks the last tier counts: a test of a file that is marked `process` may be marked `timing`."""
+    """Return the last tier that the test is marked with: a test in a file marked `process` may be marked `timing`."""
     return next((tier for tier in reversed(Tier) if item.get_closest_marker(tier) is not None), None)
 
 
 _started: list[str] = []
-"""The processes that this one started."""
+"""Processes that this process started."""
 
 
 def _note_start(event: str, arguments: tuple[object, ...]) -> None:
@@ -143,12 +143,12 @@ def _note_start(event: str, arguments: tuple[object, ...]) -> None:
 
 
 def _spawn(path: bytes, args: Sequence[Any], passfds: Sequence[int]) -> int:
-    """What multiprocessing starts a process with, which no audit event shows."""
+    """Replace the function with which multiprocessing starts a process, which causes no audit event."""
     _started.append(f"multiprocessing {args}"[:200])
     return _spawn_silently(path, args, passfds)
 
 
-# each of the hundreds of processes that tests start would compile the program again, and each run of tests its tests
+# Otherwise each of the hundreds of processes that tests start would compile the program again, and each run the tests.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
 sys.addaudithook(_note_start)
@@ -159,14 +159,16 @@ multiprocessing.util.spawnv_passfds = _spawn
 def pytest_configure(config: pytest.Config) -> None:
     for tier, means in _MEANINGS.items():
         config.addinivalue_line("markers", f"{tier}: {means}")
-    platform.processor()  # starts `uname` when it is first called in a process, which no unit test may
+    platform.processor()  # Its first call in a process starts `uname`, which no unit test may do.
     config.pluginmanager.register(TimingTier(os.cpu_count() or 1), "timing-tier")
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """One more worker than cores where there are tests that wait for their processes: with two more, a few of them
-    waited too long for a core."""
+    """Return one more worker than cores if there are tests that wait for their processes.
+
+    With two more, some of them waited too long for a core.
+    """
     cores = os.cpu_count() or 1
     return cores if config.option.markexpr == Tier.UNIT else cores + 1
 
@@ -177,8 +179,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         if tier_of(item) is None:
             names = set(getattr(item, "fixturenames", ()))
             tier = next((tier for tier, fixtures in _FIXTURES.items() if names & fixtures), Tier.UNIT)
-            item.add_marker(tier.value)  # a plain str: pytest-xdist sends no other
-    if hasattr(config, "workerinput"):  # of pytest-xdist
+            item.add_marker(tier.value)  # A plain str: pytest-xdist cannot send anything else.
+    if hasattr(config, "workerinput"):  # Set by pytest-xdist.
         tests = Counter(item.path for item in items)
         items.sort(key=lambda item: (_PARALLEL_ORDER.index(tier_of(item) or Tier.UNIT), -tests[item.path]))
     else:
@@ -203,7 +205,7 @@ def _failing_if_it_starts_a_process(item: pytest.Item) -> Iterator[None]:
 
 
 class TimingTier:
-    """Runs a disturbed timing test once more, and counts those that stay disturbed."""
+    """Runs a disturbed timing test once more, and counts the tests that were disturbed again."""
 
     def __init__(self, cores: int) -> None:
         self._cores = cores
@@ -218,8 +220,8 @@ class TimingTier:
         item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
         reports, other = self._attempt(item, nextitem)
         if other is not None:
-            item.session._setupstate.teardown_exact(None)  # so that shared fixtures are measured again, too
-            item._initrequest()  # type: ignore[attr-defined] # every item that a function makes has it
+            item.session._setupstate.teardown_exact(None)  # So that shared fixtures are measured again too.
+            item._initrequest()  # type: ignore[attr-defined] # Every function item has it.
             reports, other = self._attempt(item, nextitem)
         if other is not None:
             self.skipped[item.nodeid] = other
@@ -232,7 +234,7 @@ class TimingTier:
     def _attempt(
         self, item: pytest.Item, nextitem: pytest.Item | None
     ) -> tuple[list[pytest.TestReport], Disturbance | None]:
-        """The reports of one run of the test and, where it failed while disturbed, by what."""
+        """Return the reports of one run of the test and, if it failed while disturbed, the disturbance."""
         before = read_load()
         reports = runtestprotocol(item, log=False, nextitem=nextitem)
         after = read_load()

@@ -165,11 +165,13 @@ def find_knees(points: Sequence[LoadPoint], kind: LoadUnit) -> tuple[Knee, ...]:
     """Find the knees of `points`, which must be sorted by rising load, with one point per load."""
     methods: tuple[KneeMethod, ...] = ("power", "chord", "two lines")
     if len(points) < _MIN_LOADS:
-        return tuple(_no_knee(method, kind, f"needs {_MIN_LOADS} loads, has {len(points)}") for method in methods)
+        return tuple(
+            _no_knee(method, kind, (f"needs {_MIN_LOADS} load points, has {len(points)}")) for method in methods
+        )
     latencies = [point.latency_ms for point in points]
     if max(latencies) < _FLAT_RATIO * min(latencies):
         return tuple(
-            _no_knee(method, kind, "the curve is still flat: no knee within what was tried") for method in methods
+            _no_knee(method, kind, "the curve is still flat: no knee within the tested loads") for method in methods
         )
     return _knee_by_power(points, kind), _knee_by_chord(points, kind), _knee_by_two_lines(points, kind)
 
@@ -186,7 +188,7 @@ def _knee_by_power(points: Sequence[LoadPoint], kind: LoadUnit) -> Knee:
     half of capacity."""
     best = max(points, key=lambda point: point.throughput_per_s / point.latency_ms)
     if best is points[-1]:
-        return _no_knee("power", kind, "throughput still grew faster than latency at the highest load tried")
+        return _no_knee("power", kind, ("throughput was still growing faster than latency at the highest tested load"))
     return Knee("power", kind, best.load, best.latency_ms)
 
 
@@ -200,7 +202,7 @@ def _knee_by_chord(points: Sequence[LoadPoint], kind: LoadUnit) -> Knee:
     bend = chord - latency
     index = int(np.argmax(bend))
     if bend[index] < _MIN_BEND:
-        return _no_knee("chord", kind, "latency grew about as throughput did: the curve has no bend")
+        return _no_knee("chord", kind, "latency grew about as fast as throughput: the curve has no knee")
     return Knee("chord", kind, points[index].load, points[index].latency_ms)
 
 
@@ -218,7 +220,7 @@ def _knee_by_two_lines(points: Sequence[LoadPoint], kind: LoadUnit) -> Knee:
     one_line = _fit(np.column_stack((np.ones_like(x), x)), y)[1]
     is_straight = one_line <= _ROUNDING * float(np.sum((y - y.mean()) ** 2))  # only rounding errors are left
     if turn <= 0 or is_straight or error > (1 - _MIN_FIT_GAIN) * one_line:
-        return _no_knee("two lines", kind, "two lines fit the curve little better than one")
+        return _no_knee("two lines", kind, "two lines fit the curve hardly better than one")
     cut = float(cuts[index])
     load = math.exp(cut) if kind == "clients" else cut
     return Knee("two lines", kind, load, math.exp(level + slope * cut))

@@ -57,7 +57,7 @@ def mean(values: npt.ArrayLike) -> Estimate:
         return _no_values()
     value = float(timed.mean())
     if n == 1:
-        return Estimate(value, n=1, reason="no interval from one value")
+        return Estimate(value, n=1, reason="no interval: only one value")
     spread = float(timed.std(ddof=1)) / math.sqrt(n)
     t = float(special.stdtrit(n - 1, 1 - ALPHA / 2))
     half_width = t * spread
@@ -93,7 +93,7 @@ def rate(times_ns: npt.NDArray[np.int64], window: tuple[int, int]) -> Estimate:
     start_ns, end_ns = window
     length_s = (end_ns - start_ns) / 1e9
     if length_s <= 0:
-        return Estimate(None, n=0, reason="the window is empty")
+        return Estimate(None, n=0, reason="the measurement window is empty")
     inside = times_ns[(times_ns >= start_ns) & (times_ns < end_ns)]
     n = inside.size
     if n < _FEW_EVENTS:
@@ -110,7 +110,7 @@ def rate(times_ns: npt.NDArray[np.int64], window: tuple[int, int]) -> Estimate:
 def estimate_rate_of_amounts(amounts: Values, length_s: float) -> Estimate:
     """Estimate a rate from the amounts in equal parts of the time, with Student's t interval."""
     if length_s <= 0:
-        return Estimate(None, n=0, reason="the window is empty")
+        return Estimate(None, n=0, reason="the measurement window is empty")
     total = float(amounts.sum())
     t = float(special.stdtrit(amounts.size - 1, 1 - ALPHA / 2))
     half_width = t * float(amounts.std(ddof=1)) * math.sqrt(amounts.size)
@@ -133,7 +133,7 @@ def _percentile(timed: Values, ordered: Values, q: float) -> Estimate:
     value = float(ordered[math.ceil(n * q - 1e-9) - 1])
     lower, upper = _ranks(n, q, math.sqrt(_inflation(timed <= value)))
     if upper > n:
-        return Estimate(value, n=n, reason="no interval: it would reach past the largest value")
+        return Estimate(value, n=n, reason="no interval: too few samples in the tail")
     return Estimate(value, (float(ordered[lower - 1]), float(ordered[upper - 1])), n)
 
 

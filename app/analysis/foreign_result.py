@@ -22,7 +22,7 @@ from app.records.result import (
 )
 
 _METRICS = {"latency": "latency_ms", "ttft": "ttft_ms", "tpot": "tpot_ms", "itl": "itl_ms"}
-_NO_INTERVAL = "the file tells no interval"
+_NO_INTERVAL = "the file contains no interval"
 _MACHINE = Environment(
     host=NOT_REPORTED, os=NOT_REPORTED, python=NOT_REPORTED, cpu_model=None, cpu_architecture=NOT_REPORTED,
     physical_cores=None, logical_cores=0, memory_gib=0.0, cpu_governor=None,
@@ -38,8 +38,8 @@ def build_foreign_result(curve: ForeignCurve) -> Result:
     ends_s = list(accumulate(point.duration_s or 0.0 for point in curve.rungs))
     stages = tuple(_stage(point, end_s) for point, end_s in zip(curve.rungs, ends_s, strict=True))
     tool = curve.tool if curve.version is None else f"{curve.tool} {curve.version}"
-    reason = f"measured by {tool}: no check of ours saw it"
-    check = Check("measured_by", tool, None, None, "WARN", "Measure it with `sizewise run` to have it checked.")
+    reason = f"measured by {tool}: not checked by Sizewise"
+    check = Check("measured_by", tool, None, None, "WARN", "Measure with `sizewise run` to get validity checks.")
     return Result(
         tool=Tool(curve.tool, curve.version or NOT_REPORTED),
         run_id=curve.source,
@@ -84,9 +84,9 @@ def _stage(point: MeasuredLoadPoint, end_s: float) -> Stage:
         tags={},
         variant=None,
         window=Window(round(1e9 * (end_s - (point.duration_s or 0.0))), round(1e9 * end_s)),
-        offered_per_s=Estimate(point.offered_per_s, reason=None if is_open else "a closed loop offers no rate"),
+        offered_per_s=Estimate(point.offered_per_s, reason=None if is_open else "a closed loop has no offered rate"),
         achieved_per_s=Estimate(point.achieved_per_s),
-        good_per_s=Estimate(None, reason="no SLO was judged"),
+        good_per_s=Estimate(None, reason="no SLO was evaluated"),
         completed=completed,
         errors={"failed": failed} if failed else {},
         metrics=metrics | {"completed_per_s": {"value": Estimate(point.achieved_per_s)}},
@@ -97,7 +97,7 @@ def _stage(point: MeasuredLoadPoint, end_s: float) -> Stage:
     )
 
 
-_ARRIVALS = {"random": "at a rate, taken to be Poisson's", "even": "at even gaps", "other": "at a rate, in bursts"}
+_ARRIVALS = {"random": "at a rate, assumed to be Poisson", "even": "at a constant rate", "other": "in bursts"}
 
 
 def _clients(point: MeasuredLoadPoint) -> str:

@@ -19,7 +19,7 @@ from app.analysis.objectives import evaluate_objective, find_estimate
 from app.errors import ExitCode, precedence
 from app.records.comparison import Comparison, MetricChange
 from app.records.estimate import Estimate
-from app.records.metrics import RUN_METRICS
+from app.records.metrics import RUN_METRICS, metric_label
 from app.records.plan import Fleet, Plan
 from app.records.result import Cause, Exit, MaxRate, Objective, ObjectiveResult, Result, Stage, Verdict
 
@@ -45,7 +45,7 @@ def evaluate_gate(
 
 
 def evaluate_worst(
-    objective: Objective, stages: Sequence[Stage], missing_reason: str = "no stage to judge it on"
+    objective: Objective, stages: Sequence[Stage], missing_reason: str = "not evaluated: no stage qualified"
 ) -> ObjectiveResult:
     if not stages:
         return evaluate_objective(objective, Estimate(None, reason=missing_reason))
@@ -74,7 +74,7 @@ def evaluate_change(gate: Objective, stages: Sequence[Stage], comparison: Compar
     ]
     if not changes:
         return evaluate_objective(
-            gate, Estimate(None, reason=f"the comparison tells nothing of {_format_gate_metric(gate)}")
+            gate, Estimate(None, reason=f"the comparison does not contain {_format_gate_metric(gate)}")
         )
     requested = [] if gate.tags else [change for change in changes if change.is_headline]
     return _find_worst(_evaluate_metric_change(gate, change) for change in requested or changes)
@@ -98,7 +98,9 @@ def _evaluate_metric_change(gate: Objective, change: MetricChange) -> ObjectiveR
     if ratio.value is None:
         share = Estimate(None, n=ratio.n, reason=ratio.reason)
     elif ratio.ci95 is None:
-        share = Estimate(ratio.value - 1, n=ratio.n, reason=ratio.reason or "too few repeats for an interval")
+        share = Estimate(
+            ratio.value - 1, n=ratio.n, reason=ratio.reason or ("too few repeats for a confidence interval")
+        )
     else:
         share = Estimate(ratio.value - 1, (ratio.ci95[0] - 1, ratio.ci95[1] - 1), ratio.n)
     gate = replace(gate, level="warn") if is_noisy(change) else gate
@@ -116,12 +118,12 @@ def _find_worst(evaluated: Iterable[ObjectiveResult]) -> ObjectiveResult:
 
 
 def _format_gate_metric(gate: Objective) -> str:
-    name = gate.metric if gate.aggregate is None else f"{gate.metric}.{gate.aggregate}"
+    name = metric_label(gate.metric, gate.aggregate)
     return f"{name}{_format_tags(gate.tags)}" if gate.tags else name
 
 
 def _no_stage_reason(gate: Objective) -> str:
-    return f"no stage {_format_tags(gate.tags)} was run" if gate.tags else "no stage to judge it on"
+    return f"no stage with {_format_tags(gate.tags)} was run" if gate.tags else "not evaluated: no stage qualified"
 
 
 def _format_tags(tags: Mapping[str, str]) -> str:
@@ -130,7 +132,7 @@ def _format_tags(tags: Mapping[str, str]) -> str:
 
 OnInconclusive = Literal["pass", "warn", "fail"]
 GateKind = Literal["slo", "regression"]
-_SPANS_LIMIT = "the interval reaches past the limit"
+_SPANS_LIMIT = "the 95 % CI crosses the limit"
 
 
 class Gating(msgspec.Struct, frozen=True):
@@ -161,7 +163,7 @@ def invalid_cause(verdict: Verdict) -> Cause:
 
 
 def no_rate_cause(reason: str | None) -> Cause:
-    return Cause("no_rate", ExitCode.GATE_FAILED, f"no rate held the SLO: {reason}")
+    return Cause("no_rate", ExitCode.GATE_FAILED, f"no tested rate met the SLO: {reason}")
 
 
 def apply_comparison(
@@ -190,10 +192,10 @@ def list_warnings(result: Result, gating: Gating) -> Iterator[str]:
     """Yield sentences on missed limits that fail nothing, and on inconclusive objectives."""
     for outcome in (*result.slo, *result.gates):
         if outcome.judgement == "FAIL" and not _decides(outcome, gating):
-            yield f"{_failure_text(outcome)} (it only warns)"
+            yield f"{_failure_text(outcome)} (warning only)"
         elif outcome.judgement == "INCONCLUSIVE" and gating.on_inconclusive == "warn":
             has_no_baseline = outcome.objective.is_change and result.comparison is None
-            hint = "; --baseline RUN names one" if has_no_baseline else ""
+            hint = "; name a baseline with --baseline RUN" if has_no_baseline else ""
             yield f"{_inconclusive_text(outcome)}{hint}"
 
 
@@ -217,11 +219,14 @@ def _build_cause(result: ObjectiveResult, gating: Gating) -> Cause | None:
 
 def _failure_text(result: ObjectiveResult) -> str:
     observed = result.observed.value or 0.0
-    return f"{result.objective.text} failed{_stage_suffix(result)}: {format_against_limit(result.objective, observed)}"
+    return (
+        f"{result.objective.label} was not met{_stage_suffix(result)}: measured "
+        f"{format_against_limit(result.objective, observed)}"
+    )
 
 
 def _inconclusive_text(result: ObjectiveResult) -> str:
-    return f"{result.objective.text} is inconclusive{_stage_suffix(result)}: {result.observed.reason or _SPANS_LIMIT}"
+    return f"{result.objective.label} is inconclusive{_stage_suffix(result)}: {result.observed.reason or _SPANS_LIMIT}"
 
 
 def _stage_suffix(result: ObjectiveResult) -> str:
@@ -230,7 +235,7 @@ def _stage_suffix(result: ObjectiveResult) -> str:
 
 def collect_run_metrics(rate_result: MaxRate | None, plan: Plan | None) -> dict[str, Estimate]:
     """Return each of `RUN_METRICS`; withheld if there is no max rate, no plan, or no recommended fleet."""
-    max_rate = Estimate(None, reason="no max rate was looked for") if rate_result is None else rate_result.per_s
+    max_rate = Estimate(None, reason="no max rate was searched for") if rate_result is None else rate_result.per_s
     return {"max_rate_within_slo": max_rate, **_cost_metrics(plan)}
 
 
@@ -251,7 +256,7 @@ def _usd_per_1m_tokens(fleet: Fleet) -> Estimate:
     tokens = None if fleet.per_1m_tokens is None else fleet.per_1m_tokens.all
     month = fleet.usd_per_month
     if tokens is None or tokens.at_mean is None or not month.value:
-        return Estimate(None, reason="nothing tells how many tokens the traffic has")
+        return Estimate(None, reason="the number of tokens in the traffic is unknown")
     if month.ci95 is None:
         return Estimate(tokens.at_mean, basis=month.basis, reason=month.reason)
     low, high = (tokens.at_mean * bound / month.value for bound in month.ci95)

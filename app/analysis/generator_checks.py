@@ -55,7 +55,7 @@ class GeneratorDemand(msgspec.Struct, frozen=True):
 def generator_checks(rows: StageRows, facts: StageData, window: Window, slo: Sequence[Objective]) -> tuple[Check, ...]:
     """Run the generator checks. `rows` are those of arrivals inside the window."""
     if facts.arrival_kind == "locust":
-        hint = "It is found for Sizewise's own requests only: how fast a Locust test can send shows in its CPU."
+        hint = "The capacity applies to Sizewise's own load generator only. For a Locust test, see its CPU."
         return (Check("generator_ceiling", None, None, "share", "VALID", hint), _cpu_check(facts), _wait_check(facts))
     demand = compute_demand(rows, facts, window)
     reliable_rate = _reliable_rate_text(demand, facts)
@@ -102,8 +102,8 @@ def _reliable_rate_text(demand: GeneratorDemand, facts: StageData) -> str:
     if per_s is None or demand.utilization is None:
         return ""
     unit = "streams like these" if demand.chunks_per_s else "requests"
-    condition = "" if demand.utilization > MAX_UTILIZATION else " where nothing else keeps its machine busy"
-    return f" This generator can vouch for up to {per_s:,.0f} {unit} a second{condition}."
+    condition = "" if demand.utilization > MAX_UTILIZATION else " if nothing else uses the CPU of its machine"
+    return f" This load generator is reliable up to {per_s:,.0f} {unit} per second{condition}."
 
 
 def _lag_checks(rows: StageRows, slo: Sequence[Objective], reliable_rate: str) -> tuple[Check, Check]:
@@ -116,21 +116,27 @@ def _lag_checks(rows: StageRows, slo: Sequence[Objective], reliable_rate: str) -
     ]
     late_ms = min(_MAX_LATE_MS, max(LATE_MS, 0.05 * min(limits_ms, default=0.0)))
     lag_ms = (rows.sent_ns - rows.intended_ns)[rows.was_sent] / 1e6
-    hint = f"Requests left over {late_ms:g} ms late: lower the rate, or run the generator on a quieter machine."
+    hint = (
+        f"Requests were sent more than {late_ms:g} ms late. Lower the rate, or run the load generator on a quieter "
+        "machine."
+    )
     late = grade_high(
         "late_sends",
         float(np.mean(lag_ms > late_ms)) if lag_ms.size else None,
         unit="share",
         warn=0.01,
         invalid=0.01,
-        hint=hint + reliable_rate if lag_ms.size else "Nothing was sent.",
+        hint=hint + reliable_rate if lag_ms.size else "No requests were sent.",
     )
     lag = grade_high(
         "send_lag_p99",
         float(np.quantile(lag_ms, 0.99, method="inverted_cdf")) if lag_ms.size else None,
         unit="ms",
         warn=5.0,
-        hint="Latency from the intended time includes this delay of the generator: stop other work on its machine.",
+        hint=(
+            "Latency from the scheduled start includes this delay of the load generator. Stop other work on its "
+            "machine."
+        ),
     )
     return late, lag
 
@@ -143,7 +149,7 @@ def _sent_check(rows: StageRows, window: Window, reliable_rate: str) -> Check:
         unit="share",
         warn=0.98,
         invalid=0.95,
-        hint=f"Arrivals were not sent in time, for want of CPU or of connections: lower the rate.{reliable_rate}",
+        hint=f"Requests were not sent on time because CPU or connections were short. Lower the rate.{reliable_rate}",
     )
 
 
@@ -163,27 +169,35 @@ def _ceiling_check(demand: GeneratorDemand, facts: StageData, reliable_rate: str
     )
 
 
-_CAPACITY_HINT = "Lower the rate, or use more workers or a faster machine for it."
+_CAPACITY_HINT = "Lower the rate, or use more workers or a faster machine."
 _LOWER_BOUND_HINT = (
-    "Perhaps it can do more: run `sizewise calibrate` while nothing else keeps its machine busy, or lower the rate."
+    "The capacity may be higher. Run `sizewise calibrate` while nothing else uses the machine, or lower the rate."
 )
 
 
 def _unknown_text(facts: StageData) -> str:
-    what = "how much this generator can send" if facts.ceiling_per_s is None else "how many streams it can read"
+    what = (
+        ("how many requests this load generator can send")
+        if facts.ceiling_per_s is None
+        else "how many streams it can read"
+    )
     return (
-        f"Run `sizewise calibrate` on each machine that sends, while nothing else keeps it busy: {what} is not known."
+        f"It is unknown {what}. Run `sizewise calibrate` on each machine that generates load, while nothing "
+        "else uses it."
     )
 
 
 def _load_text(demand: GeneratorDemand, facts: StageData) -> str:
     prefix, suffix = ("at least ", "") if facts.ceiling_is_at_least else ("", " at most")
     can_send, can_read = f"{prefix}{facts.ceiling_per_s:,.0f}", f"{prefix}{facts.chunk_ceiling_per_s or 0:,.0f}"
-    requests = f"{demand.requests_per_s:,.0f} requests a second of the {can_send} it can send{suffix}"
+    requests = (
+        f"The stage needs {demand.requests_per_s:,.0f} requests per second; the load generator can send "
+        f"{can_send}{suffix}"
+    )
     if not demand.chunks_per_s:
         return f"{requests}."
-    chunks = f"{demand.chunks_per_s:,.0f} chunks a second of the {can_read} it can read{suffix}"
-    return f"{requests}, and {chunks}: both are done by the same CPU."
+    chunks = f"{demand.chunks_per_s:,.0f} chunks per second; it can read {can_read}{suffix}"
+    return f"{requests}, and {chunks}. Both use the same CPU."
 
 
 def _cpu_check(facts: StageData, reliable_rate: str = "") -> Check:
@@ -196,7 +210,7 @@ def _cpu_check(facts: StageData, reliable_rate: str = "") -> Check:
         unit="cores",
         warn=0.70,
         invalid=0.90,
-        hint=f"A load worker has one core: lower the rate, or use more workers.{reliable_rate}",
+        hint=f"A load worker has one core. Lower the rate, or use more workers.{reliable_rate}",
     )
 
 
@@ -215,8 +229,8 @@ def _wait_check(facts: StageData) -> Check:
         unit="share",
         warn=_WAIT_WARN,
         invalid=_WAIT_INVALID,
-        hint="A load worker was ready and had no core for so much of the time, beyond half of what it ran: it sent and "
-        "read later than it could have. End other work on its machine, or give it more cores.",
+        hint="The load generator was starved of CPU, so it sent and read late. Stop other work on its machine, or "
+        "add cores.",
     )
 
 
@@ -283,19 +297,19 @@ def demand_checks(demand: ConnectionDemand, limits: MachineLimits) -> tuple[Chec
     checks = []
     if demand.concurrency > demand.max_connections:
         hint = (
-            f"{demand.concurrency:,} clients share {demand.max_connections:,} connections, so the others wait: "
-            f"set target.max_connections to {demand.concurrency:,}."
+            f"{demand.concurrency:,} clients share {demand.max_connections:,} connections, so the others wait. Set "
+            f"target.max_connections to {demand.concurrency:,}."
         )
         checks.append(_check("connections", demand.concurrency, demand.max_connections, hint))
     if limits.descriptors is not None and demand.descriptors > limits.descriptors:
         hint = (
-            f"A load worker needs about {demand.descriptors:,} open files and may have {limits.descriptors:,}: "
-            f"raise the hard limit (`ulimit -Hn {demand.descriptors}`), use more workers, or lower the load."
+            f"A load worker needs about {demand.descriptors:,} open files, but the limit is {limits.descriptors:,}. "
+            f"Raise the hard limit (`ulimit -Hn {demand.descriptors}`), use more workers, or lower the load."
         )
         checks.append(_check(FILE_DESCRIPTORS, demand.descriptors, limits.descriptors, hint))
     if limits.ports is not None and demand.ports > limits.ports:
         hint = (
-            f"The load needs about {demand.ports:,} local ports and this machine has {limits.ports:,}: widen "
+            f"The load needs about {demand.ports:,} local ports, but this machine has {limits.ports:,}. Widen "
             "net.ipv4.ip_local_port_range, let the target keep connections open, or send from more machines."
         )
         checks.append(_check("local_ports", demand.ports, limits.ports, hint))
@@ -311,8 +325,8 @@ def local_limit_check(rows: StageRows, facts: StageData) -> tuple[Check, ...]:
     sample = next((sample.text for sample in facts.error_samples if sample.error == _ERROR), None)
     why = "" if sample is None else f" ({sample})"
     hint = (
-        f"{failed:,} requests failed by a limit of the load generator's machine and not by the target{why}: raise the "
-        "limit (`ulimit -n` for open files), use more workers or machines, or lower the load."
+        f"{failed:,} requests failed because of a limit of the load generator's machine, not of the target{why}. "
+        "Raise the limit (`ulimit -n` for open files), use more workers or machines, or lower the load."
     )
     return (Check(LOCAL_LIMITS, failed / len(rows.intended_ns), 0.0, "share", "INVALID", hint),)
 

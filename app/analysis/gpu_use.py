@@ -83,7 +83,7 @@ def _energy_in_window(telemetry: pd.DataFrame, source: str, window: Window) -> _
     """Compute the energy by the first method that covers the window; if none does, give the reason for the card's best
     method."""
     if window.end_ns <= window.start_ns:
-        return _EnergyEstimate(Estimate(None, n=0, reason="the window is empty"), None)
+        return _EnergyEstimate(Estimate(None, n=0, reason="the measurement window is empty"), None)
     reason: str | None = None
     counter = select_readings(telemetry, source, "gpu_energy_j").drop_unknown()
     if counter.values.size:
@@ -101,7 +101,7 @@ def _energy_in_window(telemetry: pd.DataFrame, source: str, window: Window) -> _
             if problem is None:
                 return _EnergyEstimate(_energy_from_power(power, window), method)
             reason = reason or problem
-    return _EnergyEstimate(Estimate(None, n=0, reason=reason or f"{source} tells neither energy nor power"), None)
+    return _EnergyEstimate(Estimate(None, n=0, reason=reason or f"{source} reports neither energy nor power"), None)
 
 
 def _counter_problem(counter: Readings, window: Window) -> str | None:
@@ -109,7 +109,7 @@ def _counter_problem(counter: Readings, window: Window) -> str | None:
         return problem
     first, last = _reading_range(counter, window)
     went_back = np.any(np.diff(counter.values[first : last + 1]) < 0)
-    return "the energy counter went back" if went_back else None
+    return "the energy counter decreased" if went_back else None
 
 
 def _edge_problem(readings: Readings, window: Window) -> str | None:
@@ -120,14 +120,14 @@ def _edge_problem(readings: Readings, window: Window) -> str | None:
         if after < readings.at_ns.size and readings.at_ns[after] == edge_ns:
             continue
         if after in (0, readings.at_ns.size) or readings.at_ns[after] - readings.at_ns[after - 1] > GAP_NS:
-            return f"no readings around the {name} of the window"
+            return f"no samples around the {name} of the window"
     return None
 
 
 def _gap_problem(readings: Readings, window: Window) -> str | None:
     first, last = _reading_range(readings, window)
     longest_ns = int(np.diff(readings.at_ns[first : last + 1]).max(initial=0))
-    return f"no readings for {longest_ns / 1e9:.1f} s" if longest_ns > GAP_NS else None
+    return f"no samples for {longest_ns / 1e9:.1f} s" if longest_ns > GAP_NS else None
 
 
 def _energy_from_counter(counter: Readings, window: Window) -> Estimate:
@@ -153,7 +153,7 @@ def _reading_range(readings: Readings, window: Window) -> tuple[int, int]:
 
 def _idle_w(telemetry: pd.DataFrame, source: str, idle: Window | None) -> Estimate:
     if idle is None:
-        return Estimate(None, n=0, reason="no idle window was measured")
+        return Estimate(None, n=0, reason="idle power was not measured")
     joules = _energy_in_window(telemetry, source, idle).estimate
     if joules.value is None:
         return Estimate(None, n=0, reason=f"idle: {joules.reason}")
@@ -293,12 +293,12 @@ def throttling_check(telemetry: pd.DataFrame, window: Window, sources: Sequence[
         }
     if worst is None:
         return None
-    hint = f"The GPU's clocks were held back ({', '.join(sorted(reasons))}): cool it, or raise its power limit."
+    hint = f"GPU clocks were throttled ({', '.join(sorted(reasons))}). Improve cooling, or raise the power limit."
     return grade_high("gpu_throttled", worst, unit="share", warn=_MAX_THROTTLED_SHARE, hint=hint)
 
 
 def _mean(values: Sequence[float | None]) -> Estimate:
     known = [value for value in values if value is not None]
     if len(known) < len(values):
-        return Estimate(None, reason="the GPU does not tell")
+        return Estimate(None, reason="not reported by the GPU")
     return Estimate(sum(known) / len(known), n=len(known))

@@ -10,13 +10,13 @@ from app.analysis.number_format import format_number
 from app.analysis.objectives import binding_objectives, evaluate_objective, find_estimate, get_unit, is_met
 from app.analysis.search import SearchOutcome
 from app.analysis.spans import LIMIT_METRICS
-from app.records.metrics import METRICS, PERCENTILES
+from app.records.metrics import METRICS, PERCENTILES, display_unit, metric_label
 from app.records.result import Check, Estimate, MaxRate, Objective, Stage, StageKind
 
 _UTILIZATION_TEXTS = (
-    ("endpoint_cpu_cores", "the endpoint kept {:.2f} cores busy"),
-    ("host_cpu_percent", "the host's CPUs were {:.0f} % used"),
-    ("gpu_utilisation_percent", "the GPU ran a kernel {:.0f} % of the time"),
+    ("endpoint_cpu_cores", "the endpoint used {:.2f} cores"),
+    ("host_cpu_percent", "host CPU utilization was {:.0f} %"),
+    ("gpu_utilisation_percent", "GPU utilization was {:.0f} %"),
 )
 
 _LATENESS_CHECKS = ("late_sends", "send_lag_p99")
@@ -74,9 +74,9 @@ def find_highest_passed(stages: Sequence[Stage], kinds: Sequence[StageKind] = ("
     unsendable = [
         rate for rate in invalid if rate > max(by_rate, default=0.0)
     ]  # below a rate that could be sent, it was an accident
-    reason = None if highest_passed is not None else "no rate that was tried held the SLO"
+    reason = None if highest_passed is not None else "no tested rate met the SLO"
     if highest_passed is None and failed is None and unsendable:
-        reason = "the generator could not send any of the rates"
+        reason = "the load generator could not send any of the rates"
     tried = len(invalid) + sum(map(len, by_rate.values()))
     return SearchOutcome(highest_passed, reason, (highest_passed, failed), tried, min(unsendable, default=None))
 
@@ -87,7 +87,7 @@ def reach_check(outcome: SearchOutcome) -> tuple[Check, ...]:
     if outcome.max_rate_per_s is not None or not outcome.is_generator_limited:
         return ()
     reliable_per_s, unsendable_per_s = outcome.bracket[0], outcome.unsendable_per_s
-    hint = "The endpoint was not loaded enough to know what it carries: add workers (load.workers, `sizewise worker`), "
+    hint = "The load was too low to find the endpoint's max rate. Add workers (load.workers, `sizewise worker`), "
     hint += "or use a faster or quieter machine for them."
     return (Check("generator_reach", reliable_per_s, unsendable_per_s, "1/s", "INVALID", hint),)
 
@@ -114,9 +114,9 @@ def _estimate(tried: Sequence[Stage], deciding: Sequence[Objective], outcome: Se
         stage.completed for stage in [stage for stage in at_max_rate if stage.kind in ("hold", "steady")] or at_max_rate
     )
     if not inside:
-        return Estimate(max_rate_per_s, n=n, reason="no interval: at no rate was the SLO met beyond doubt")
+        return Estimate(max_rate_per_s, n=n, reason="no interval: the SLO was not clearly met at any rate")
     if not outside:
-        return Estimate(max_rate_per_s, n=n, reason="no interval: at no rate was the SLO missed beyond doubt")
+        return Estimate(max_rate_per_s, n=n, reason="no interval: the SLO was not clearly missed at any rate")
     return Estimate(max_rate_per_s, (max(inside), min(outside)), n)
 
 
@@ -175,48 +175,49 @@ def _generator_limit_text(tried: Sequence[Stage], outcome: SearchOutcome) -> str
     stages = [
         stage for stage in tried if not is_endpoint_evidence(stage) and _scheduled_rate(stage) == unsendable_per_s
     ]
-    unit = " sessions/s" if any(stage.sessions for stage in stages) else "/s"
+    unit = " sessions/s" if any(stage.sessions for stage in stages) else " req/s"
     why = f" ({stages[0].verdict.reasons[0]})" if stages and stages[0].verdict.reasons else ""
-    sentence = (
-        f"the generator, not the endpoint, which it could not load with {format_number(unsendable_per_s)}{unit}{why}"
-    )
+    sentence = f"the load generator, not the endpoint: it could not send {format_number(unsendable_per_s)}{unit}{why}"
     reliable_per_s = outcome.bracket[0]
     if reliable_per_s is not None:
-        sentence += f"; it can vouch for {format_number(reliable_per_s)}{unit}, and the endpoint may carry more"
-    return f"{sentence}: add workers (load.workers, `sizewise worker`), or use a faster or quieter machine for them"
+        sentence += f"; it is reliable up to {format_number(reliable_per_s)}{unit}, and the endpoint may sustain more"
+    return f"{sentence}. Add workers (load.workers, `sizewise worker`), or use a faster or quieter machine for them"
 
 
 def _endpoint_limit_text(failed: Sequence[Stage], deciding: Sequence[Objective]) -> str:
     if not failed:
-        return "nothing failed: no higher rate was tried"
+        return "highest rate tested; the maximum may be higher"
     stage = min(failed, key=_scheduled_rate)
-    unit = " sessions/s" if stage.sessions else "/s"
+    unit = " sessions/s" if stage.sessions else " req/s"
     sentence = f"at {format_number(_scheduled_rate(stage))}{unit} {describe_failure(stage, deciding)}"
     if any(find_estimate(stage, objective).value is None for objective in deciding):
         return sentence  # too few responses to decide, so utilization does not explain a limit
     utilization = _utilization_text(stage)
     sentence += f"; there {utilization}" if utilization else ""
     if any(check.id in _LATENESS_CHECKS and check.verdict != "VALID" for check in stage.checks):
-        sentence += "; the generator was late itself there, so part of this latency is its own"
+        sentence += "; the load generator sent late there, so part of this latency is its own"
     return sentence
 
 
 def describe_failure(stage: Stage, objectives: Sequence[Objective]) -> str:
-    """Describe the first objective that a stage did not meet, as in "latency_ms.p95 was 98 ms against latency_ms.p95 <
-    80"."""
+    """Describe the first objective that a stage did not meet, such as "p95 latency was 98 ms (objective: p95
+    latency < 80 ms)"."""
     for objective in objectives:
         estimate = find_estimate(stage, objective)
         if is_met(objective, estimate):
             continue
         name = objective.metric if objective.aggregate is None else f"{objective.metric}.{objective.aggregate}"
         if estimate.value is None:
-            return f"{name} could not be had ({estimate.reason}), and {objective.text} needs it"
-        return f"{name} was {format_against_limit(objective, estimate.value)} against {objective.text}"
+            return f"{metric_label(name)} is not available ({estimate.reason}), but is needed for {objective.label}"
+        return (
+            f"{metric_label(name)} was {format_against_limit(objective, estimate.value)} (objective: {objective.label})"
+        )
     return "the backlog kept growing"
 
 
 def format_against_limit(objective: Objective, value: float) -> str:
-    """Format a number beside the objective that it missed, to three digits: "48.2 ms", "2,970 ms", "3.6 %", "71.5/s".
+    """Format a number beside the objective that it missed, to three digits: "48.2 ms", "2,970 ms", "3.6 %", "71.5
+    req/s".
 
     Uses more digits if three would show the limit itself.
     """
@@ -231,7 +232,7 @@ def format_against_limit(objective: Objective, value: float) -> str:
         ),
         scale * value,
     )
-    return f"{rounded:,.10g}{'/s' if unit == '1/s' else ' %' if unit == 'share' else f' {unit}'}"
+    return f"{rounded:,.10g}{' %' if unit == 'share' else f' {display_unit(unit)}'}"
 
 
 def _round_to_digits(value: float, digits: int) -> float:

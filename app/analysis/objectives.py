@@ -35,10 +35,12 @@ _GRAMMAR = re.compile(
     \s* (?:\|\s*(?P<level>\S+)\s*)?""",
     re.VERBOSE,
 )
-_OBJECTIVE_HINT = 'Write it as metric.aggregate, comparator, value: "latency_ms.p95 < 50", "error_rate < 0.1% | warn".'
+_OBJECTIVE_HINT = (
+    'Write metric.aggregate, comparator and value, such as "latency_ms.p95 < 50" or "error_rate < 0.1% | warn".'
+)
 _GATE_HINT = (
-    'Write it like "latency_ms.p95{stage=peak} < 50", "error_rate < 0.1% | warn", "good_per_s >= 95% of offered_per_s" '
-    'or "change(latency_ms.p95) < +8%".'
+    'Write it like "latency_ms.p95{stage=peak} < 50", "error_rate < 0.1% | warn", "good_per_s >= 95% of '
+    'offered_per_s" or "change(latency_ms.p95) < +8%".'
 )
 
 
@@ -46,13 +48,13 @@ def parse_objective(text: str) -> Objective:
     """Parse one objective of an SLO. Raises UsageError, which suggests the nearest name for an unknown one."""
     parts = _match_grammar(text, _OBJECTIVE_HINT)
     if parts["change"] is not None:
-        raise UsageError("change(…) is against a baseline, which no SLO can be held to", hint="Make it a gate.")
+        raise UsageError("change(…) compares with a baseline and cannot be an SLO", hint=("Write it as a gate."))
     if parts["tags"] is not None or parts["of"] is not None:
         what = "tags" if parts["of"] is None else f"a share of {parts['of']}"
-        raise UsageError(f"an SLO is held by every stage alike, and this has {what}", hint="Make it a gate.")
+        raise UsageError(f"an SLO applies to every stage alike and cannot have {what}", hint="Write it as a gate.")
     if parts["metric"] in RUN_METRICS:
         raise UsageError(
-            f"{parts['metric']} is of a run as a whole, and an SLO is of its stages", hint="Make it a gate."
+            f"{parts['metric']} is a metric of the whole run, but an SLO applies to stages", hint="Write it as a gate."
         )
     return _build_objective(text, parts, METRICS)
 
@@ -65,9 +67,9 @@ def parse_gate(text: str) -> Objective:
 def _match_grammar(text: str, hint: str) -> re.Match[str]:
     parts = _GRAMMAR.fullmatch(text)
     if parts is None:
-        raise UsageError(f'cannot read "{text}" as an objective', hint=hint)
+        raise UsageError(f'"{text}" is not a valid objective', hint=hint)
     if parts["level"] not in (None, "warn"):
-        raise UsageError(f'"| {parts["level"]}" is not known', hint='Only "| warn" may follow the value.')
+        raise UsageError(f'"| {parts["level"]}" is unknown', hint='Only "| warn" may follow the value.')
     return parts
 
 
@@ -91,15 +93,15 @@ def _parse_tags(metric: Metric, written: str | None) -> dict[str, str]:
         return {}
     if metric.name in RUN_METRICS:
         raise UsageError(
-            f"{metric.name} is of the run as a whole, and tags choose stages", hint=f"Write {metric.name}."
+            f"{metric.name} is a metric of the whole run, but tags select stages", hint=f"Write {metric.name}."
         )
     tags: dict[str, str] = {}
     for part in written.split(","):
         tag, equals, value = (piece.strip() for piece in part.partition("="))
         if not tag or not equals or not value:
-            raise UsageError(f'cannot read "{{{written}}}" as tags', hint="Write them like {stage=peak}.")
+            raise UsageError(f'"{{{written}}}" are not valid tags', hint="Write them like {stage=peak}.")
         if tag in tags:
-            raise UsageError(f'tag "{tag}" is given twice', hint="Of one stage it has one value.")
+            raise UsageError(f'tag "{tag}" is given twice', hint="Give each tag once.")
         tags[tag] = value
     return tags
 
@@ -110,53 +112,53 @@ def _parse_reference(metric: Metric, parts: re.Match[str]) -> str | None:
         return None
     if parts["change"] is not None or metric.name in RUN_METRICS:
         what = "a change" if parts["change"] is not None else metric.name
-        raise UsageError(f"{what} is held against a number, not against a share of {parts['of']}", hint=_GATE_HINT)
+        raise UsageError(f"{what} is compared with a number, not with a share of {parts['of']}", hint=_GATE_HINT)
     reference = _find_metric(parts["of"], METRICS)
     aggregate = _find_aggregate(reference, parts["of_aggregate"])
     if reference.unit != metric.unit:
         candidates = [
             name for name, candidate in METRICS.items() if candidate.unit == metric.unit and name != metric.name
         ]
-        hint = f"In {metric.unit} are {', '.join(candidates)}." if candidates else None
-        raise UsageError(f"{metric.name} is in {metric.unit}, and {reference.name} in {reference.unit}", hint=hint)
+        hint = f"Metrics in {metric.unit}: {', '.join(candidates)}." if candidates else None
+        raise UsageError((f"{metric.name} is in {metric.unit}, but {reference.name} is in {reference.unit}"), hint=hint)
     if (reference.name, aggregate) == (metric.name, _find_aggregate(metric, parts["aggregate"])):
-        raise UsageError(f"{metric.name} is always all of itself", hint="Name another metric after of.")
+        raise UsageError(f"{metric.name} cannot be a share of itself", hint='Write another metric after "of".')
     return reference.name if aggregate is None else f"{reference.name}.{aggregate}"
 
 
 def _parse_limit(metric: Metric, parts: re.Match[str]) -> float:
     number, unit = parts["number"], parts["unit"]
     if math.isinf(float(number)):
-        raise UsageError(f"the limit of {metric.name} is too large to be a number", hint="Write a smaller one.")
+        raise UsageError(f"the limit of {metric.name} is too large", hint="Use a smaller limit.")
     if parts["change"] is not None or parts["of"] is not None:
         if unit != "%":
             what = "a change" if parts["change"] is not None else f"a limit of {parts['of']}"
-            raise UsageError(f"{what} is a share, and {number}{unit} is none", hint=f"Write {number}%.")
+            raise UsageError(f"{what} is a share, but {number}{unit} is not", hint=f"Write {number}%.")
         return float(number) / 100
     if metric.unit != "share":
         if unit:
             hint = f"Write {number} alone, in {metric.unit}"
-            hint += f", or say of what: {number}% of another metric." if unit == "%" else "."
-            raise UsageError(f'"{unit}" after {number} is not needed: {metric.name} is in {metric.unit}', hint=hint)
+            hint += f", or name another metric: {number}% of METRIC." if unit == "%" else "."
+            raise UsageError((f'"{unit}" after {number} is not needed: {metric.name} is in {metric.unit}'), hint=hint)
         return float(number)
     return _parse_share(metric.name, number, unit)
 
 
 def _parse_share(name: str, number: str, unit: str) -> float:
     if not unit:
-        raise UsageError(f"{number} has no unit, and {name} is a share", hint=f"Write it in %: {float(number):g}%.")
+        raise UsageError(f"{number} has no unit, but {name} is a share", hint=f"Write it in %: {float(number):g}%.")
     if unit != "%":
-        raise UsageError(f'"{unit}" is not a unit of {name}: it is a share', hint="Write it in %.")
+        raise UsageError(f'"{unit}" is not a unit of {name}, which is a share', hint="Write it in %.")
     limit = float(number) / 100
     if not 0 <= limit <= 1:
-        raise UsageError(f"{name} is a share, and {number}{unit} is not within 0% and 100%", hint="Write it in %.")
+        raise UsageError(f"{name} is a share, but {number}{unit} is not between 0% and 100%", hint="Write it in %.")
     return limit
 
 
 def _find_metric(name: str, known: Mapping[str, Metric]) -> Metric:
     metric = known.get(name)
     if metric is None:
-        raise UsageError(f'there is no metric "{name}"', hint=_suggest_name(name, known))
+        raise UsageError(f'unknown metric "{name}"', hint=_suggest_name(name, known))
     return metric
 
 
@@ -164,19 +166,23 @@ def _find_aggregate(metric: Metric, written: str | None) -> str | None:
     aggregate = None if written is None else written.replace(".", "_")
     choices = ", ".join(metric.aggregates).replace("_", ".")
     if aggregate is None and metric.aggregates:
-        raise UsageError(f"{metric.name} needs an aggregate", hint=f"Write {metric.name}. and one of {choices}.")
+        raise UsageError(
+            f"{metric.name} needs an aggregate", hint=(f"Write {metric.name}. followed by one of {choices}.")
+        )
     if aggregate is not None and not metric.aggregates:
         whole = "run" if metric.name in RUN_METRICS else "stage"
-        raise UsageError(f"{metric.name} has no aggregates: it is one number a {whole}", hint=f"Write {metric.name}.")
+        raise UsageError(
+            (f"{metric.name} has no aggregates: it has one value per {whole}"), hint=f"Write {metric.name}."
+        )
     if aggregate is not None and aggregate not in metric.aggregates:
-        raise UsageError(f'{metric.name} has no aggregate "{written}"', hint=f"It has {choices}.")
+        raise UsageError(f'{metric.name} has no aggregate "{written}"', hint=f"Aggregates: {choices}.")
     return aggregate
 
 
 def _suggest_name(name: str, known: Iterable[str]) -> str:
     names = list(known)
     near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
-    return f"Did you mean {near[0]}?" if near else f"The metrics are {', '.join(names)}."
+    return f"Did you mean {near[0]}?" if near else f"Metrics: {', '.join(names)}."
 
 
 _COMPARE: dict[str, Callable[[float, float], bool]] = {
@@ -273,14 +279,14 @@ def _divide(part: Estimate, whole: Estimate, name: str) -> Estimate:
     if part.value is None or whole.value is None:
         return Estimate(None, n=part.n, reason=part.reason if part.value is None else whole.reason)
     if whole.value <= 0 or part.value < 0:
-        return Estimate(None, n=part.n, reason=f"there is no share of {name}, which was {whole.value:g}")
+        return Estimate(None, n=part.n, reason=f"no share of {name}, which was {whole.value:g}")
     value, reason = part.value / whole.value, part.reason or whole.reason
     if reason is not None or (part.ci95 is None and whole.ci95 is None):
         return Estimate(value, n=part.n, reason=reason)
     low, high = part.ci95 or (part.value, part.value)
     whole_low, whole_high = whole.ci95 or (whole.value, whole.value)
     if whole_low <= 0:
-        return Estimate(value, n=part.n, reason=f"no interval: that of {name} reaches down to 0")
+        return Estimate(value, n=part.n, reason=f"no interval: the interval of {name} includes 0")
     return Estimate(value, (low / whole_high, high / whole_low), part.n)
 
 

@@ -287,10 +287,10 @@ class RateSearch:
 
     def _reason(self) -> str:
         if self._next is not None:
-            return "the search was cut short"
+            return "the search was stopped early"
         if self._unsendable_rates and not self._failed_rates:
             prefix = "" if self._passed else "even "
-            return f"the generator could not send {prefix}{format_number(min(self._unsendable_rates))}/s"
+            return f"the load generator could not send {prefix}{format_number(min(self._unsendable_rates))} req/s"
         if self._failed_rates and not self._passed:
-            return f"even {format_number(min(self._failed_rates))}/s, the lowest rate tried, failed"
-        return f"no rate held {self._repeats} times within {self._max_probes} probes"
+            return f"even the lowest tested rate of {format_number(min(self._failed_rates))} req/s failed"
+        return f"no rate met the SLO {self._repeats} times within {self._max_probes} probes"

@@ -12,7 +12,7 @@ from app.records.result import Objective
 
 INTENDED_START_METRICS = ("latency_ms", "first_byte_ms", "send_lag_ms", "ttft_ms", "ttfo_ms")
 """Metrics that require the intended start of a request."""
-NO_INTENDED_START = "the intended start is not known"
+NO_INTENDED_START = "the scheduled start is unknown"
 _OPTIONAL_SPANS = ("tpot_ms",)
 """Metrics that a response within its limits may lack: a response of one token has no time per output token."""
 

@@ -71,13 +71,13 @@ def _drain_time(at_ns: Nanoseconds, depth: Nanoseconds, before: Window, after: W
     """
     usual = _usual_backlog(at_ns, depth, before)
     if usual is None:
-        return Estimate(None, reason="no request came before the spike")
+        return Estimate(None, reason="no requests arrived before the spike")
     last = int(np.searchsorted(at_ns, after.start_ns, side="right")) - 1
     if last >= 0 and depth[last] <= usual:
         return Estimate(0.0)
     below = np.flatnonzero((depth[last + 1 :] <= usual) & (at_ns[last + 1 :] < after.end_ns))
     if not below.size:
-        return Estimate(None, reason="the backlog was not back when the arrivals ended")
+        return Estimate(None, reason="the backlog had not drained when the load ended")
     return Estimate((int(at_ns[last + 1 + below[0]]) - after.start_ns) / 1e9)
 
 
@@ -102,13 +102,13 @@ def _violation_time(rows: StageRows, window: Window, deciding: Sequence[Objectiv
         if seconds_mask is not None
     ]
     if not violated:
-        return Estimate(None, reason="the SLO has no limit that a second can be held against")
+        return Estimate(None, reason="the SLO has no limit that can be evaluated per second")
     seconds = np.flatnonzero(np.logical_or.reduce(violated))
     length_s = (window.end_ns - window.start_ns) / 1e9
     if not seconds.size:
         return Estimate(0.0, n=0)
     end_s = min(length_s, float(seconds[-1]) + 1)
-    reason = "at least: it was broken at the stage's end" if end_s >= length_s else None
+    reason = "lower bound: the SLO was still violated when the stage ended" if end_s >= length_s else None
     return Estimate(end_s - float(seconds[0]), n=seconds.size, reason=reason)
 
 

@@ -43,8 +43,8 @@ _TAIL = 0.0005
 _CONSTANT_LIMIT = 0.1
 _SPACING_LIMIT = 0.05
 _MIN_GAP_S = 0.0001
-_HINT_BUSY = "The generator's machine was busy: stop other work on it, or lower the rate."
-_HINT_FEW = "Too few requests were sent to tell: a longer stage or a higher rate shows it."
+_HINT_BUSY = "The load generator's machine was busy. Stop other work on it, or lower the rate."
+_HINT_FEW = "Too few requests for this check. Use a longer stage or a higher rate."
 
 
 def arrival_checks(sent_ns: Nanoseconds, facts: StageData, window: Window) -> tuple[Check, ...]:
@@ -141,10 +141,10 @@ def never_started_check(rows: StageRows) -> Check:
         unit="share",
         warn=0.0,
         invalid=_MAX_NEVER_STARTED_SHARE,
-        hint="No connection was free for them before the stage was over: lower the rate, or raise "
-        "target.max_connections where that is what they waited for."
+        hint="No connection was free for these requests before the stage ended. Lower the rate, or raise "
+        "target.max_connections if it is the limit."
         if rows.was_started.size
-        else "Nothing was to be sent.",
+        else "No requests were scheduled.",
     )
 
 
@@ -170,8 +170,8 @@ def in_step_check(sent_ns: Nanoseconds, facts: StageData, window: Window) -> tup
         min(1.0, in_step_share),
         unit="share",
         warn=_MAX_IN_STEP_SHARE,
-        hint="Clients send at the same moment and wait at the same moment, as independent users do not: give them a "
-        "pause (think, or Locust's wait_time), or send open loop (arrivals: poisson).",
+        hint="Clients send and wait at the same moment, unlike independent users. Give them a think time (think, "
+        "or Locust's wait_time), or use an open loop (arrivals: poisson).",
     )
     return (check,)
 
@@ -205,14 +205,14 @@ def _presence_check(facts: StageData) -> Check:
     if not lost:
         return Check("workers", present, str(total), None, "VALID")
     if not lost_in_stage:
-        hint = f"{_format_lost(lost)} lost before the stage: the load is shared by {present} since."
+        hint = f"{_format_lost(lost)} disconnected before the stage. {present} share the load since then."
         return Check("workers", present, str(total), None, "WARN", hint)
     after_s = max(0.0, (min(worker.lost_ns or 0 for worker in lost_in_stage) - facts.start_ns) / 1e9)
     fraction = _format_fraction(len(lost_in_stage), total - len(lost) + len(lost_in_stage))
-    missing = f"{fraction} of the load was not sent from then on{', and the stage was ended' * facts.stopped_early}."
+    missing = f"{fraction} of the load was not sent from then on{', and the stage was stopped' * facts.stopped_early}."
     if after_s >= facts.duration_s:
-        missing = "answers that were still to come then are in no number."
-    hint = f"{_format_lost(lost_in_stage)} lost {after_s:.1f} s into the stage: {missing}"
+        missing = "pending responses are not counted."
+    hint = f"{_format_lost(lost_in_stage)} disconnected {after_s:.1f} s into the stage: {missing}"
     return Check("workers", present, str(total), None, "INVALID", hint)
 
 
@@ -227,8 +227,8 @@ def _clock_check(workers: Sequence[WorkerData]) -> Check:
         unit="ms",
         warn=_WARN_MS,
         invalid=_INVALID_MS,
-        hint="The workers' clocks were told apart by answers over the network, and not better than this: use a quieter "
-        "network between them, or workers of one machine.",
+        hint="Worker clocks were compared over the network and are only known to this accuracy. Use a quieter "
+        "network between the workers, or workers on one machine.",
     )
 
 
@@ -261,11 +261,11 @@ def _coalesced_check(rows: StageRows, sending: Sequence[Check]) -> tuple[Check, 
     if coalesced_share is None:
         return ()
     hint = (
-        "The load worker was busy, or had no core, and chunks waited until it read several at once: ICL and ITL are of "
-        "its reads, not of the server. Use more workers, or lower the rate."
+        "The load worker was busy or had no core, so it read several chunks at once. ICL and ITL are those of its "
+        "reads, not of the server. Use more workers, or lower the rate."
         if _is_busy(sending)
-        else "The server, or a proxy before it, sent several at once: ICL and ITL are of what arrived, not of how the "
-        "tokens were made. TPOT does not mind."
+        else "The server, or a proxy in front of it, sent several tokens at once. ICL and ITL are those of the "
+        "chunks received, not of token generation. TPOT is not affected."
     )
     return (grade_high("coalesced_chunks", coalesced_share, unit="share", warn=_MAX_COALESCED_SHARE, hint=hint),)
 
@@ -289,8 +289,8 @@ def _lengths_check(rows: StageRows) -> tuple[Check, ...]:
         return ()
     share = float(np.median(tokens.tokens_out[counted] / tokens.tokens_requested[counted]))
     hint = (
-        f"The median answer had {100 * share:.0f} % of the tokens asked for: make the server go on to the end "
-        "(ignore_eos in workload.extra_body, where it knows that), or take the throughput as that of short answers."
+        f"The median response had {100 * share:.0f} % of the requested tokens. Make the server generate all of them "
+        "(ignore_eos in workload.extra_body, if supported), or report this as the throughput of short responses."
     )
     return (grade_low("output_lengths", share, unit="share", warn=_MIN_LENGTH_SHARE, hint=hint),)
 
@@ -338,7 +338,7 @@ def _sending_checks(rows: StageRows, facts: StageData, window: Window, slo: Sequ
 def _downgrade_too_short(check: Check) -> Check:
     if check.verdict != "INVALID":
         return check
-    hint = f"The stage was stopped less than {_MIN_STAGE_S:g} s after its start, too soon to judge this."
+    hint = f"The stage was stopped less than {_MIN_STAGE_S:g} s after its start, too early for this check."
     return msgspec.structs.replace(check, verdict="WARN", hint=hint)
 
 
@@ -349,7 +349,10 @@ def _unpaced_check() -> Check:
         None,
         None,
         "WARN",
-        "Locust does not say when a request should have started: what users wait while it is held up is in no number.",
+        (
+            "Locust does not report when a request should have started, so time that users wait while a user is "
+            "blocked is not measured."
+        ),
     )
 
 
@@ -360,9 +363,9 @@ def _samples_check(rows: StageRows, slo: Sequence[Objective]) -> Check:
         float(np.count_nonzero(rows.is_success)),
         unit="answers",
         warn=float(max(1, needed)),
-        hint=f"The SLO's percentiles need {needed:,} successful answers: lengthen the stage."
+        hint=f"The SLO's percentiles need {needed:,} successful requests. Use a longer stage."
         if np.any(rows.is_success)
-        else "No request succeeded: look at the errors.",
+        else "No request succeeded. See the errors.",
     )
 
 
@@ -372,15 +375,13 @@ def _drift_check(rows: StageRows, facts: StageData) -> Check:
     if is_steady:
         return Check("stationarity", change, CHANGE_LIMIT, "share", "VALID")
     if facts.target_ended is not None:
-        hint = "The target's process ended during the stage."
+        hint = "The target's process exited during the stage."
     elif facts.over_saturated:
-        hint = "The backlog kept growing, so the stage was ended: the endpoint cannot carry this rate."
+        hint = "The backlog kept growing, so the stage was stopped. The endpoint cannot sustain this rate."
     elif change is None:
-        hint = "Too few answers to tell: lengthen the stage."
+        hint = "Too few responses for this check. Use a longer stage."
     else:
-        hint = (
-            "Latency kept changing: warm up for longer, or lengthen the stage; a growing one is an overloaded endpoint."
-        )
+        hint = "Latency drifted. Warm up longer or lengthen the stage; a steady rise means overload."
     return Check("stationarity", change, CHANGE_LIMIT, "share", "WARN", hint)
 
 
@@ -398,9 +399,13 @@ def _clients_check(rows: StageRows, facts: StageData, window: Window) -> tuple[C
     share = float(np.count_nonzero(ended)) / length_s * response_s / facts.concurrency
     tolerance = _LITTLE_TOLERANCE + response_s / length_s
     is_valid = abs(share - 1) <= tolerance
-    hint = "The clients were not always waiting or thinking: the generator was busy, or requests are missing."
+    hint = (
+        "Clients were neither waiting nor thinking all the time. The load generator was busy, or requests are missing."
+    )
     limits = f"{1 - tolerance:.2f} to {1 + tolerance:.2f}"
-    check = Check("littles_law", share, limits, "of them", "VALID" if is_valid else "WARN", None if is_valid else hint)
+    check = Check(
+        "littles_law", share, limits, ("of these"), "VALID" if is_valid else "WARN", None if is_valid else hint
+    )
     return (check,)
 
 
@@ -410,7 +415,7 @@ def _token_check(rows: StageRows) -> tuple[Check, ...]:
     if tokens is None or not np.any(rows.is_success & (tokens.tokens_out > 0)):
         return ()
     if np.any(rows.is_success & tokens.is_counted_by_chunks):
-        hint = "The server counts no tokens: name its tokenizer in the profile, or ask it for usage."
+        hint = "The server does not report token counts. Name its tokenizer in the profile, or request usage from it."
         return (Check("token_counts", "chunks, not tokens", None, None, "WARN", hint),)
     return (Check("token_counts", "tokens", None, None, "VALID"),)
 
@@ -419,7 +424,7 @@ def _target_check(facts: StageData) -> tuple[Check, ...]:
     """Report a target whose process ended: it does not show what the target sustains while it runs."""
     if facts.target_ended is None:
         return ()
-    hint = "The target's process ended during the stage: find out why, and measure again."
+    hint = "The target's process exited during the stage. Find the cause and measure again."
     return (Check(TARGET_PROCESS, facts.target_ended, None, None, "INVALID", hint),)
 
 
@@ -430,5 +435,5 @@ def _error_check(rows: StageRows) -> Check:
         float(np.count_nonzero(rows.is_failed) / started) if started else None,
         unit="share",
         warn=0.01,
-        hint="Latency is that of successful requests only: see the errors by class before trusting it.",
+        hint="Latency covers successful requests only. Check the errors by class first.",
     )

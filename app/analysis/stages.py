@@ -145,7 +145,7 @@ def _meets_slo(stage: Stage, facts: StageData, slo: Sequence[Objective]) -> bool
 
 def _offered_rate(offered: StageRows, facts: StageData, bounds: tuple[int, int]) -> Estimate:
     if facts.arrival_kind in ("closed", "locust"):
-        return Estimate(None, reason="closed loop: the next request waits for an answer")
+        return Estimate(None, reason="closed loop: the next request waits for a response")
     return rate(offered.intended_ns, bounds)
 
 
@@ -153,12 +153,12 @@ def _goodput(offered: StageRows, bounds: tuple[int, int], slo: Sequence[Objectiv
     """Compute rate and share of the responses within every SLO limit; withheld if a limit counts from an unknown
     start."""
     unknowns = (
-        [objective.text for objective in slo if objective.metric in INTENDED_START_METRICS]
+        [objective.label for objective in slo if objective.metric in INTENDED_START_METRICS]
         if not offered.has_all_intended
         else []
     )
     if unknowns:
-        unavailable = Estimate(None, reason=f"{NO_INTENDED_START}, which {unknowns[0]} counts from")
+        unavailable = Estimate(None, reason=f"{NO_INTENDED_START}, but {unknowns[0]} is measured from it")
         return {"good_per_s": unavailable, "goodput_share": unavailable}
     is_good = within_limits(offered, slo)
     return {"good_per_s": rate(offered.intended_ns[is_good], bounds), "goodput_share": estimate_ordered_share(is_good)}

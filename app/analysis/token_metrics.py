@@ -16,7 +16,7 @@ from app.records.result import Estimate
 Metrics = dict[str, dict[str, Estimate]]
 
 _TOKEN_SPANS = ("ttft_ms", "ttft_service_ms", "ttfo_ms", "tpot_ms")
-_NOT_REPORTED = "the server does not say how many tokens a chunk holds: see icl_ms"
+_NOT_REPORTED = "the server does not report the number of tokens per chunk; see icl_ms"
 
 
 def compute_token_metrics(rows: StageRows, window: tuple[int, int], all_rows: StageRows) -> Metrics:
@@ -54,7 +54,7 @@ def _span_metrics(success: StageRows) -> Metrics:
         values_ms = compute_span_ms(success, name)
         metrics[name] = withhold_distribution(NO_INTENDED_START) if values_ms is None else distribution(values_ms)
     if success.tokens is not None and np.isnan(success.tokens.tokens_out).all():
-        metrics["tpot_ms"] = withhold_distribution("the server does not count its tokens")
+        metrics["tpot_ms"] = withhold_distribution("the server does not report token counts")
     return metrics
 
 

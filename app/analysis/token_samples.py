@@ -67,7 +67,7 @@ def find_sample_error(sample: TokenSample) -> str | None:
     size, rest = divmod(len(sample.input_tokens), 4)
     if rest or not 1 <= size <= 4 * MAX_PAIRS or len(sample.output_tokens) != len(sample.input_tokens):
         return f"a sample of lengths must have two columns of 1 to {4 * MAX_PAIRS} numbers of 4 bytes"
-    return None if (unpack_pairs(sample) >= 1).all() else "a sample of lengths holds a length below 1"
+    return None if (unpack_pairs(sample) >= 1).all() else "a sample of lengths contains a length below 1"
 
 
 def _thin(pairs: Ints, max_pairs: int) -> Ints:

@@ -192,14 +192,17 @@ def find_rows_error(rows: TraceRows) -> str | None:
     """Return why rows from a possibly edited file cannot be replayed; None if they can."""
     count, rest = divmod(len(rows.at_us), 4)
     if rest or not 2 <= count <= MAX_ROWS:
-        return f"traffic.rows holds {len(rows.at_us)} bytes of times, and must hold 2 to {MAX_ROWS:,} times of 4 bytes"
+        return (
+            f"traffic.rows has {len(rows.at_us)} bytes of timestamps; it must have 2 to {MAX_ROWS:,} timestamps of "
+            "4 bytes"
+        )
     if any(len(column) not in (0, len(rows.at_us)) for column in (rows.input_tokens, rows.output_tokens)):
         return "traffic.rows has columns of different lengths"
     if len(rows.input_tokens) != len(rows.output_tokens):
-        return "traffic.rows has input tokens or output tokens, and must have both or neither"
+        return "traffic.rows must have both input tokens and output tokens, or neither"
     if not 0 < rows.window_s <= 2 * WINDOW_S or not 0 < rows.kept_share <= 1:
-        return "traffic.rows has an impossible window_s or kept_share"
+        return "traffic.rows has an invalid window_s or kept_share"
     at_s = unpack_times_s(rows)
     if (np.diff(at_s) < 0).any() or at_s[-1] > rows.window_s:
-        return "traffic.rows has times that do not ascend inside of window_s"
+        return "traffic.rows must have ascending timestamps within window_s"
     return None

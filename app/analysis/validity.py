@@ -14,6 +14,7 @@ from msgspec.structs import replace
 
 from app.analysis.number_format import format_number
 from app.records.local import Placement
+from app.records.metrics import display_unit
 from app.records.result import SWEEP_TAG, Check, CheckId, Clock, Stage, StageKind, Validity, Verdict
 from app.records.telemetry import Samples
 
@@ -79,11 +80,14 @@ def provider_check(requested: str, used: str, fallback_nodes: Sequence[str], rea
     CPUExecutionProvider"."""
     why = f" ({reason})" if reason else ""
     if used != requested:
-        hint = f"{requested} was asked for and {used} was used{why}: choose {used}, or make {requested} work here."
+        hint = (
+            f"{requested} was requested, but {used} was used{why}. Request {used}, or make {requested} work on this "
+            "machine."
+        )
         return Check("provider", used, requested, None, "INVALID", hint)
     if fallback_nodes:
         observed = f"{used}; {', '.join(fallback_nodes)}"
-        hint = f"{used} cannot run these operators: replace them in the model, or measure on another provider."
+        hint = f"{used} cannot run these operators. Replace them in the model, or measure with another provider."
         return Check("provider", observed, requested, None, "INVALID", hint)
     return Check("provider", used, requested, None, "VALID")
 
@@ -102,7 +106,7 @@ def clock_check(clock: Clock, suspended_s: float | None) -> Check:
     out.
     """
     if suspended_s is not None and suspended_s > _MAX_SUSPENDED_S:
-        hint = "The machine was suspended during the run: measure again with sleep turned off."
+        hint = "The machine was suspended during the run. Disable sleep and measure again."
         return Check("clock", suspended_s, _MAX_SUSPENDED_S, "s suspended", "INVALID", hint)
     ratio = clock.wall_to_monotonic_ratio
     return grade_high(
@@ -111,8 +115,8 @@ def clock_check(clock: Clock, suspended_s: float | None) -> Check:
         unit="share",
         warn=0.001,
         invalid=math.inf if suspended_s is not None else 0.01,
-        hint="Wall clock and monotonic clock ran apart. No number here is of the wall clock: if the time was set, only "
-        "the dates are off; if the virtual machine was paused, measure again.",
+        hint="Wall clock and monotonic clock diverged. No metric uses the wall clock: if the time was set, only "
+        "dates are wrong; if the virtual machine was paused, measure again.",
     )
 
 
@@ -126,9 +130,9 @@ def telemetry_check(telemetry: pd.DataFrame) -> Check:
         float(np.quantile(gaps_ms, 0.99, method="inverted_cdf")) if gaps_ms.size else None,
         unit="ms",
         warn=250.0,
-        hint="Utilisation and power were read with gaps: the machine was too busy for the sampler."
+        hint="Utilization and power have gaps because the machine was too busy for the sampler."
         if gaps_ms.size
-        else "No telemetry was read.",
+        else "No telemetry was recorded.",
     )
 
 
@@ -154,8 +158,8 @@ def _hold_check(holds: Sequence[Stage]) -> Check:
         unit="s",
         warn=_MIN_HOLD_S,
         # shares of 100 simulated searches each, by tests.performance.searches: M/M/1 of 1,000/s, p95 met up to 850/s
-        hint="With 3 s holds 87 % of simulated searches ended within 5 % of the true rate, with 10 s 98 %, with 30 s "
-        "99 %: lengthen load.search.hold.",
+        hint="In simulated searches, 87 % ended within 5 % of the true rate with 3 s per step, 98 % with 10 s, and "
+        "99 % with 30 s. Increase load.search.hold.",
     )
 
 
@@ -175,7 +179,7 @@ def _format_value(value: float | str | None, unit: str | None) -> str:
         return value
     if unit == "share":
         return f"{100 * value:.4g} %"
-    return format_number(value) + ("" if unit is None else f" {unit}")
+    return format_number(value) + ("" if unit is None else f" {display_unit(unit)}")
 
 
 _MAX_CACHED_SHARE = 0.05
@@ -217,20 +221,20 @@ def prefix_cache_check(
         share,
         unit="share",
         warn=_MAX_CACHED_SHARE,
-        hint=f"{100 * share:.0f} % of the prompt tokens came from the server's prefix cache: users with other prompts "
-        "are more work a request. Prepare more different prompts (prompts.unique, or a dataset of more rows), or, "
-        "where users share beginnings, say so (prompts.prefix).",
+        hint=f"{100 * share:.0f} % of the prompt tokens came from the server's prefix cache. Users with different "
+        "prompts need more work per request. Prepare more distinct prompts (prompts.unique, or a dataset with "
+        "more rows), or, if users share prefixes, declare it (prompts.prefix).",
     )
 
 
 def prompts_check(distinct: int, prepared: int) -> Check:
     """Check that a language model was sent different prompts."""
     hint = (
-        f"All {prepared:,} prepared requests have the same prompt: a prefix cache does its work once. Prepare more "
-        "(prompts.unique, or more rows in the dataset)."
+        f"All {prepared:,} prepared requests have the same prompt, so a prefix cache computes it only once. Prepare "
+        "more (prompts.unique, or more rows in the dataset)."
         if prepared > 1
-        else "One prompt is sent again and again: a prefix cache does its work once. Prepare more (prompts.unique, or "
-        "more rows in the dataset)."
+        else "The same prompt is sent repeatedly, so a prefix cache computes it only once. Prepare more "
+        "(prompts.unique, or more rows in the dataset)."
     )
     return grade_low("prompts", float(distinct), unit="different", warn=2.0, hint=hint)
 

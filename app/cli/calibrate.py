@@ -13,12 +13,13 @@ if TYPE_CHECKING:
 
     from app.records.calibration import Calibration, CalibrationStep, Ceiling, LoadKind
 
-_UNITS = {"plain": "requests/s", "streaming": "chunks/s"}
+_UNITS = {"plain": "req/s", "streaming": "chunks/s"}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--workers", type=parse_worker_count, nargs="+", metavar="N",
-                        help="of so many worker processes (default 1, 2, 4… up to one for each core)")  # fmt: skip
+                        help="numbers of worker processes to calibrate (default: 1, 2, 4 … up to one per "
+                        "core)")  # fmt: skip
     parser.add_argument("--json", action="store_true", help="print the calibration as JSON")
 
 
@@ -54,10 +55,12 @@ def format_calibration(calibration: Calibration) -> Iterator[str]:
          _limiting_step_field(ceiling, "lag_p99_ms"), _limiting_step_field(ceiling, "worker_cpu_cores"))
         for ceiling in ceilings
     ]  # fmt: skip
-    yield format_table(("load", "workers", "ceiling", "can vouch for", "unit", "lag p99 ms", "cores of a worker"), rows)
+    yield format_table(
+        ("load", "workers", "capacity", "usable rate", "unit", "p99 send delay ms", "cores per worker"), rows
+    )
     yield ""
-    stored_note = "; kept for runs of the next 24 hours" if calibration.without_disturbed().ceilings else ""
-    yield f"pacing by {calibration.pacing}, {calibration.event_loop}{stored_note}"
+    stored_note = "; stored and used for 24 hours" if calibration.without_disturbed().ceilings else ""
+    yield f"pacing: {calibration.pacing}, event loop: {calibration.event_loop}{stored_note}"
     yield from _notes(ceilings)
 
 
@@ -66,17 +69,19 @@ def _notes(ceilings: list[Ceiling]) -> Iterator[str]:
         is_disturbed = larger.disturbed_by_cores is not None
         if smaller.kind == larger.kind and not is_disturbed and (larger.per_s or 0.0) < (smaller.per_s or 0.0):
             yield (
-                f"note: {larger.workers} workers keep up with less than {smaller.workers} here ({larger.kind}): the "
-                "null server shares the cores with them, as an endpoint on this machine would"
+                f"note: {larger.workers} workers have a lower capacity than {smaller.workers} here ({larger.kind}), "
+                "because the "
+                "no-op server uses the same cores, as an endpoint on this machine would"
             )
     if any(ceiling.is_at_least for ceiling in ceilings):
         yield (
-            "note: ≥ means that the null server, the highest rate tried or other work on this machine was the limit, "
-            "and not the workers"
+            "note: ≥ marks a lower bound: the limit was the no-op server, the highest tested rate or other load on "
+            "this "
+            "machine, not the workers"
         )
     yield from _disturbances(ceilings)
     if any(ceiling.per_s is None and ceiling.disturbed_by_cores is None for ceiling in ceilings):
-        yield "note: n/a means that not even the lowest rate was kept up with: stop other work on this machine"
+        yield "note: n/a means that the lowest rate was already too high. Stop other work on this machine."
 
 
 def _disturbances(ceilings: list[Ceiling]) -> Iterator[str]:
@@ -84,7 +89,7 @@ def _disturbances(ceilings: list[Ceiling]) -> Iterator[str]:
         if ceiling.disturbed_by_cores is not None:
             yield (
                 f"note: {ceiling.kind}, {format_worker_count(ceiling.workers)}: other processes used "
-                f"{ceiling.disturbed_by_cores:.1f} cores: not kept; end them and calibrate again"
+                f"{ceiling.disturbed_by_cores:.1f} cores. The result was not stored. Stop them and calibrate again."
             )
 
 
@@ -111,4 +116,4 @@ def _show_step(kind: LoadKind, workers: int, step: CalibrationStep) -> None:
     late = f"{100 * step.late_share:.3g} % late"
     if step.is_disturbed and not step.held:
         late += f", other processes used {step.other_cores:.1f} cores"
-    print(f"{kind}, {sent_by}: {outcome} with {step.offered_per_s:,.0f} {_UNITS[kind]} ({late})", file=sys.stderr)
+    print(f"{kind}, {sent_by}: {outcome} at {step.offered_per_s:,.0f} {_UNITS[kind]} ({late})", file=sys.stderr)

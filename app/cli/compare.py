@@ -22,27 +22,34 @@ _MAX_DURATION_S = 20 * 60.0
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("base", metavar="BASE",
-                        help="a run's id, directory or result.json, 'last' or 'promoted'; several repeats by commas; "
-                        "with --measure a profile")  # fmt: skip
-    parser.add_argument("candidate", nargs="+", metavar="CANDIDATE", help="likewise; several are repeats")
+                        help="run ID, run directory, result.json, 'last' or 'promoted'; repeated runs separated by "
+                        "commas; "
+                        "with --measure, a profile")  # fmt: skip
+    parser.add_argument(
+        "candidate",
+        nargs="+",
+        metavar="CANDIDATE",
+        help="the run or runs to compare with BASE, given in the same way; several are repeated runs",
+    )
     parser.add_argument("--tolerance", type=parse_tolerance, default=None, metavar="SHARE",
-                        help="what a metric may change by and still be the same (default 5%%)")  # fmt: skip
+                        help="smallest change that counts as a difference (default: 5%%)")  # fmt: skip
     parser.add_argument("--force", action="store_true",
-                        help="compare although the environments forbid it; the comparison is stamped")  # fmt: skip
+                        help="compare despite environment differences that forbid it; marks the comparison "
+                        "FORCED")  # fmt: skip
     parser.add_argument("--on-inconclusive", choices=["warn", "fail"], default="warn",
-                        help="whether a metric that cannot be told ends with 12 (default warn: with 0)")  # fmt: skip
+                        help="exit code if a metric is inconclusive: 0 for warn (default), 12 for fail")  # fmt: skip
     parser.add_argument("--json", action="store_true", help="print the comparison as JSON")
-    parser.add_argument("--format", choices=["text", "markdown", "html", "json"], help="default: text")
-    parser.add_argument("--out", type=Path, metavar="FILE", help="write it there, and print where")
-    measuring = parser.add_argument_group("measuring two profiles in turns, each time in a new process")
-    measuring.add_argument("--measure", action="store_true", help="BASE and CANDIDATE are profiles")
+    parser.add_argument("--format", choices=["text", "markdown", "html", "json"], help="output format (default: text)")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="write the comparison to this file and print its path")
+    measuring = parser.add_argument_group("measure two profiles in interleaved A/B pairs, each run in a new process")
+    measuring.add_argument("--measure", action="store_true", help="measure BASE and CANDIDATE, which are profiles")
     measuring.add_argument("--pairs", type=_parse_pairs, default=None, metavar="N",
-                           help="of runs; as many again where a change is suspected (default 7)")  # fmt: skip
+                           help="number of A/B pairs; doubled if a change is suspected (default: 7)")  # fmt: skip
     measuring.add_argument("--max-duration", type=_parse_duration, default=_MAX_DURATION_S, metavar="TIME",
                            dest="max_s",
-                           help="begin no pair that would not end by then (default 20m)")  # fmt: skip
+                           help="time limit; a pair that would exceed it is not started (default: 20m)")  # fmt: skip
     measuring.add_argument("--record", type=Path, metavar="DIR",
-                           help="where it tells how it goes, for `runs attach` and `runs stop` of that directory "
+                           help="directory for progress events, which `runs attach` and `runs stop` use "
                            "(default: beside the runs)")  # fmt: skip
 
 
@@ -86,13 +93,11 @@ def _report(comparison: Comparison, arguments: argparse.Namespace) -> int:
     forbidding = [difference for difference in comparison.differences if difference.forbids]
     if forbidding and not arguments.force:
         raise UsageError(
-            f"these may not be compared: {format_differences(forbidding)}",
-            hint="Measure both on one machine with one workload, or have it compared and stamped with --force.",
+            f"these runs are not comparable: {format_differences(forbidding)}",
+            hint="Measure both on the same machine with the same workload, or use --force.",
         )
     if not comparison.changes:
-        raise UsageError(
-            "these have no metric in common", hint="Compare runs that have a stage or a variant in common."
-        )
+        raise UsageError("these runs have no metric in common", hint="Compare runs that share a stage or a variant.")
     return exit_code(comparison, is_inconclusive_failure=arguments.on_inconclusive == "fail")
 
 
@@ -124,9 +129,9 @@ def _read_sides(arguments: argparse.Namespace) -> PairResults:
     from app.storage.baselines import read_sides
 
     if arguments.pairs is not None:
-        raise UsageError("--pairs is for --measure", hint="Repeats that were made already are given by commas.")
+        raise UsageError("--pairs requires --measure", hint="Separate existing repeated runs with commas.")
     if arguments.record is not None:
-        raise UsageError("--record is for --measure", hint="--out FILE writes the comparison down.")
+        raise UsageError("--record requires --measure", hint="Use --out FILE to write the comparison to a file.")
     return PairResults(*read_sides(arguments.base, arguments.candidate))
 
 

@@ -16,6 +16,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def execute(arguments: argparse.Namespace) -> int:
     import msgspec
 
+    from app.cli.colors import print_with_colors
     from app.cli.tables import format_environment, format_table
     from app.telemetry.machine_state import read_machine_state
     from app.wiring.machine import read_machine_metadata
@@ -29,20 +30,20 @@ def execute(arguments: argparse.Namespace) -> int:
         print(line)
     print()
     rows = [(check.verdict, check.name, check.value, check.unit, check.hint) for check in facts.checks]
-    print(format_table(("verdict", "check", "value", "unit", "what to do"), rows))
+    print_with_colors(format_table(("verdict", "check", "value", "unit", "action"), rows))
     return 0
 
 
 def _refused_provider_lines(facts: MachineInfo) -> list[str]:
-    return [f"            not {provider.provider}: {provider.reason}" for provider in facts.refused]
+    return [f"            not available: {provider.provider} ({provider.reason})" for provider in facts.refused]
 
 
 def _gpu_lines(now: MachineNow) -> list[str]:
     from app.cli.tables import format_cell
 
     return [
-        f"{gpu.source:<12}{format_cell(gpu.temperature_c)} °C, {format_cell(gpu.utilisation_percent)} % busy, "
+        f"{gpu.source:<12}{format_cell(gpu.temperature_c)} °C, {format_cell(gpu.utilisation_percent)} % utilization, "
         f"{format_cell(gpu.memory_gib)} GiB used, {format_cell(gpu.power_w)} W, {format_cell(gpu.clock_mhz)} MHz"
-        + (f", held back by {', '.join(gpu.throttled_by)}" if gpu.throttled_by else "")
+        + (f", throttled by {', '.join(gpu.throttled_by)}" if gpu.throttled_by else "")
         for gpu in now.gpus
     ]

@@ -9,7 +9,7 @@ from pathlib import Path
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "paths", nargs="*", type=Path, metavar="PATH",
-        help="to open at once: a run directory, a bundle, a profile, an .onnx model, a price list, a plan file",
+        help="file to open: a run directory, bundle, profile, .onnx model, price list or plan file",
     )  # fmt: skip
 
 

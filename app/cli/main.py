@@ -40,9 +40,10 @@ COMMANDS: tuple[ModuleType, ...] = (
 def build_parser() -> argparse.ArgumentParser:
     root = argparse.ArgumentParser(
         prog="sizewise",
-        description="Measure AI inference and turn the measurement into a hardware decision.",
-        epilog="Start with `sizewise quickstart`. --debug, anywhere, shows the traceback of an error, and --error-json "
-        "reports it as a line of JSON on standard error, too.",
+        description="Benchmark AI inference and plan the hardware for it.",
+        epilog="Start with `sizewise quickstart`. Every command accepts --debug, which prints the traceback of an "
+        "error, "
+        "and --error-json, which also prints the error as a line of JSON to standard error.",
     )
     root.add_argument("--version", action="version", version=f"sizewise {__version__}")
     commands = root.add_subparsers(metavar="COMMAND", required=True)
@@ -78,8 +79,8 @@ def _run_command(argv: Sequence[str], open_window: Callable[[tuple[Path, ...]], 
         return ExitCode.INTERRUPTED
     except Exception as error:  # the outermost handler: even a bug ends with a message
         if is_too_many_open_files(error):
-            return _print_error("this process may open no more files", OPEN_FILES_HINT, ExitCode.LIMIT, flags)
-        hint = "This is a bug in Sizewise. Run again with --debug and report what it prints."
+            return _print_error("too many open files", OPEN_FILES_HINT, ExitCode.LIMIT, flags)
+        hint = "This is a bug in Sizewise. Run again with --debug and report the output."
         return _print_error(f"{type(error).__name__}: {error}", hint, ExitCode.BUG, flags)
     return int(code)
 

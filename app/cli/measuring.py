@@ -16,6 +16,7 @@ from pathlib import Path
 import msgspec
 
 from app.analysis.gating import DEFAULT, Gating, list_warnings
+from app.cli.colors import print_with_colors
 from app.cli.progress import ProgressView, open_progress
 from app.cli.secret_consent import request_consent
 from app.cli.signals import handle_stop_signals
@@ -75,7 +76,7 @@ def _append(path: Path, report: Report) -> None:
         with path.open("ab") as file:
             file.write(render_markdown(report, MAX_BYTES - used_bytes).encode())
     except OSError as error:  # the run is measured and stored, so its exit code does not change
-        print(f"the job's summary could not be written: {error.strerror}", file=sys.stderr)
+        print(f"the job summary could not be written: {error.strerror}", file=sys.stderr)
 
 
 def _repository_path(path: Path, workspace: str | None) -> str:
@@ -86,7 +87,7 @@ def _repository_path(path: Path, workspace: str | None) -> str:
 
 
 RunSession = Callable[[RunWriter, Callable[[Event], None], Interruption], RunOutcome]
-_NOT_WRITTEN_HINT = "What was measured until then is there: `sizewise.open_run` in Python reads it."
+_NOT_WRITTEN_HINT = "Read the results so far with `sizewise.open_run` in Python."
 
 
 class NewRun(msgspec.Struct, frozen=True):
@@ -186,7 +187,7 @@ def _build_session(
     """Build the session of a profile, without starting anything. Raises UsageError and UnavailableError."""
     if isinstance(profile, LocalProfile):
         if remote is not None:
-            raise UsageError("workers of other machines send requests, and this profile runs a model here")
+            raise UsageError("remote workers need an endpoint, but this profile runs a model on this machine")
         local = msgspec.structs.replace(build_local_spec(profile, run_id, gating), baseline=baseline)
         return lambda store, emit, stop: run_locally(local, build_local_dependencies(profile, store), emit, stop)
     spec = build_spec(profile, run_id, today=started_at.date(), recalibrate=recalibrate, gating=gating)
@@ -236,12 +237,12 @@ def _print(outcome: RunOutcome, text: str, directory: str, arguments: argparse.N
     if arguments.json:
         print(outcome.result_text)
     where = sys.stderr if arguments.json or arguments.events else sys.stdout
-    print(text, file=where)
+    print_with_colors(text, where)
     print(f"Report: {directory}/{REPORT_HTML}", file=where)
     for sentence in list_warnings(outcome.result, gating):
         warn(sentence)
     for index, cause in enumerate(outcome.result.exit.texts):
-        print(f"{'and also' if index else f'exit {outcome.result.exit.code}'}: {cause}", file=sys.stderr)
+        print(f"{'also' if index else f'exit {outcome.result.exit.code}'}: {cause}", file=sys.stderr)
 
 
 def _listeners(store: RunWriter, progress: ProgressView, *, mirror: bool) -> Callable[[Event], None]:

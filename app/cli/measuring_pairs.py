@@ -32,7 +32,9 @@ def measure_pairs(
     The runs are stored however the measurement ends.
     """
     if len(arguments.candidate) != 1:
-        raise UsageError("--measure takes two profiles", hint="Give the base's and the candidate's.")
+        raise UsageError(
+            "--measure requires exactly two profiles", hint="Give the baseline profile and the candidate profile."
+        )
     name = format_pairs_name(
         require_measurable_profile(arguments.base), require_measurable_profile(arguments.candidate[0])
     )
@@ -65,15 +67,15 @@ def _measure_turns(arguments: argparse.Namespace, order: PairPlan, store: Compar
         def note(text: str) -> None:
             emit(Noted(time.perf_counter_ns(), text))
 
-        report_phase("two profiles in turns, each time in a new process")
+        report_phase("two profiles in interleaved A/B pairs, each run in a new process")
         runs = ProfileRuns(arguments.base, arguments.candidate[0], interruption, emit)
         with CommandPoller(store, interruption, add_note=note, change_rate=_refuse, extend=_refuse):
             return measure_in_turns(order, runs.measure, time.monotonic, report_phase)
 
 
 def _refuse(_: float) -> str:
-    hint = "Its runs have: `sizewise runs list` shows them."
-    raise UsageError("this is a comparison, which has no stage of its own", hint=hint)
+    hint = "Use one of its runs; list them with `sizewise runs list`."
+    raise UsageError("this is a comparison, which has no stage", hint=hint)
 
 
 def _run_finished(code: int, status: str, message: str) -> RunFinished:

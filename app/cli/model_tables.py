@@ -31,14 +31,14 @@ def _file(facts: ModelFacts) -> Iterator[str]:
     by_dtype = ", ".join(f"{_amount(size, 'B')} {dtype}" for dtype, size in parameters.bytes_by_dtype.items())
     opsets = ", ".join(f"{domain} {version}" for domain, version in facts.opsets.items())
     yield f"file        {facts.file}, {_amount(facts.size_bytes, 'B')}, sha256 {facts.sha256}"
-    yield f"format      IR version {facts.ir_version}, opset {opsets}, made by {format_cell(facts.producer)}"
+    yield f"format      IR version {facts.ir_version}, opset {opsets}, producer {format_cell(facts.producer)}"
     yield f"parameters  {_amount(parameters.count)}" + (f" ({by_dtype})" if by_dtype else "")
     for file in facts.external_files:
         yield f"weights in  {file.name}, {_amount(file.size_bytes, 'B')}"
 
 
 def _shape(value: ModelValue) -> str:
-    return "n/a" if value.shape is None else " × ".join(map(str, value.shape)) or "one number"
+    return "n/a" if value.shape is None else " × ".join(map(str, value.shape)) or "scalar"
 
 
 def _operators(facts: ModelFacts) -> Iterator[str]:
@@ -46,7 +46,7 @@ def _operators(facts: ModelFacts) -> Iterator[str]:
     yield format_table(("operator", "nodes", "FLOPs"), rows)
     others = facts.operators[_TOP_OPERATORS:]
     if others:
-        yield f"and {sum(usage.nodes for usage in others)} nodes of {len(others)} other operators"
+        yield f"plus {sum(usage.nodes for usage in others)} nodes of {len(others)} other operators"
 
 
 def _costs(facts: ModelFacts) -> Iterator[str]:
@@ -72,30 +72,30 @@ def _costs(facts: ModelFacts) -> Iterator[str]:
             f"bytes moved {_growth(facts.moved_growth, 'B')}",
             f"memory {_growth(facts.memory_growth, 'B')}",
         )
-        yield f"at a batch of b ({', '.join(facts.batch_axes)}): {', '.join(grown)}"
+        yield f"at batch size b ({', '.join(facts.batch_axes)}): {', '.join(grown)}"
     yield from _notes(facts)
 
 
 def _notes(facts: ModelFacts) -> Iterator[str]:
-    counted = ", ".join(facts.counted_operators) or "no operator has any"
-    yield f"FLOPs: 2 a multiply-add ({counted}). Other arithmetic is left out."
+    counted = ", ".join(facts.counted_operators) or "none of the operators"
+    yield f"FLOPs: 2 per multiply-add ({counted}). Other arithmetic is not counted."
     if facts.unknown_nodes:
         share = facts.unknown_nodes / facts.nodes
         unknown = ", ".join(facts.unknown_operators)
-        yield f"       Not told for {facts.unknown_nodes} of {facts.nodes} nodes ({share:.0%}): {unknown}."
-    yield "bytes: each operator reads its inputs and writes its outputs once; fusion saves some."
+        yield f"       Unknown for {facts.unknown_nodes} of {facts.nodes} nodes ({share:.0%}): {unknown}."
+    yield "bytes: assumes that each operator reads its inputs and writes its outputs once; fusion reduces this."
     if facts.unknown_values:
-        yield f"       {facts.unknown_values} values of unknown size are left out, of the memory too."
-    yield "memory: weights and the peak of live activations; the runtime's own (context, work space) comes on top."
+        yield f"       {facts.unknown_values} values of unknown size are not counted, also in the memory."
+    yield "memory: weights and peak live activations, without the runtime's own memory (context, workspace)."
 
 
 def _cards(inspection: ModelInspection) -> Iterator[str]:
     if inspection.gpu_note:
-        yield f"GPUs here are not seen: {inspection.gpu_note}"
+        yield f"No GPU detected: {inspection.gpu_note}"
     if not inspection.cards:
         return
     if not any(card.is_here for card in inspection.cards):
-        yield "No GPU with known memory is seen here; these are the catalogue's cards."
+        yield "No GPU with known memory detected; showing the GPUs of the catalog."
     yield ""
     last = inspection.model.costs[-1].batch
     rows = [
@@ -107,9 +107,14 @@ def _cards(inspection: ModelInspection) -> Iterator[str]:
         )
         for card in inspection.cards
     ]
-    yield format_table(("card", "GiB", "batch that fits", "ms an inference"), rows)
-    yield "Batches leave 10 % of the card free. Times are lower bounds extrapolated from published dense peaks, for"
-    yield "plain convolution and weights read from the card's memory each time: measured on no card, and no prediction."
+    yield format_table(("GPU", "GiB", "max batch", "ms/inference"), rows)
+    yield (
+        "The max batch leaves 10 % of the GPU memory free. Times are lower bounds, not measurements or predictions: "
+        "they use"
+    )
+    yield (
+        "published dense peak FLOP/s and assume plain convolution and weights read from GPU memory for each inference."
+    )
 
 
 def _batch(largest: int, last: int, facts: ModelFacts) -> str:
@@ -122,7 +127,7 @@ def _flops(flops: int | None) -> str | None:
 
 def _growth(growth: Growth | None, unit: str = "") -> str:
     if growth is None:
-        return "not in proportion to b"
+        return "not linear in b"
     per_row = f"{_amount(growth.per_row, unit)} × b"
     return f"{_amount(growth.fixed, unit)} + {per_row}" if growth.fixed else per_row
 

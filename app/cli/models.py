@@ -12,8 +12,10 @@ if TYPE_CHECKING:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(metavar="ACTION", required=True, dest="action")
-    inspect = actions.add_parser("inspect", help="inputs, parameters, FLOPs, bytes, memory by batch, cards it fits")
-    inspect.add_argument("file", type=Path, help="an .onnx file, or a bundled model; it is read, never run")
+    inspect = actions.add_parser(
+        "inspect", help="show inputs, parameters, FLOPs, bytes, memory by batch size, and GPUs that the model fits on"
+    )
+    inspect.add_argument("file", type=Path, help=".onnx file or name of a bundled model; the model is read, not run")
     inspect.add_argument("--json", action="store_true", help="print as JSON")
     inspect.add_argument(
         "--axis",
@@ -21,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="NAME=LENGTH",
-        help="the length of an axis the model leaves open, such as seq=128",
+        help="length of a dynamic axis, such as seq=128",
     )
     inspect.add_argument(
         "--shape",
@@ -29,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="NAME=1,3,224,224",
-        help="the shape of an input; N in place of a number leaves that axis open, as for the batch",
+        help="shape of an input; N keeps an axis dynamic, for example the batch",
     )
 
 
@@ -71,7 +73,7 @@ def _parse_pair(option: str, example: str) -> tuple[str, str]:
 
     name, equals, value = option.rpartition("=")
     if not (name and equals and value):
-        raise UsageError(f"{option!r} is not NAME=VALUE", hint=f"Write, for instance, {example}.")
+        raise UsageError(f"{option!r} is not NAME=VALUE", hint=f"Use the form {example}.")
     return name, value
 
 
@@ -80,5 +82,5 @@ def _parse_length(text: str, option: str) -> int:
 
     number = text.strip()
     if not (number.isascii() and number.isdigit() and len(number) < 16 and int(number) >= 1):
-        raise UsageError(f"{option}: {text!r} is not a length", hint="Lengths are whole numbers of at least 1.")
+        raise UsageError(f"{option}: {text!r} is not a valid length", hint="Use a whole number of at least 1.")
     return int(number)

@@ -16,20 +16,24 @@ if TYPE_CHECKING:
     from app.records.offers import Offer, PriceList
     from app.reporting.offer_rows import PriceListRow
 
-_HEADER = ("offer", "accelerator", "vCPUs", "GiB", "USD/h", "spot", "reserved 1y", "days old", "source", "yours")
+_HEADER = ("offer", "accelerator", "vCPUs", "GiB", "USD/h", "spot", "reserved 1y", "age (days)", "source", "custom")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(metavar="ACTION", required=True, dest="action")
-    listing = actions.add_parser("list", help="the offers known, with prices, their age, and what in them is yours")
-    listing.add_argument("--accelerator", metavar="KEY", help="such as l4 or h100-sxm5-80gb; none for CPUs only")
-    listing.add_argument("--region", help="such as us-east-1")
-    listing.add_argument("--provider", help="such as aws")
+    listing = actions.add_parser("list", help="list the offers with price, price age and your own changes")
+    listing.add_argument(
+        "--accelerator",
+        metavar="KEY",
+        help="only offers with this accelerator, such as l4 or h100-sxm5-80gb; none for CPU only",
+    )
+    listing.add_argument("--region", help="only offers in this region, such as us-east-1")
+    listing.add_argument("--provider", help="only offers of this provider, such as aws")
     listing.add_argument("--json", action="store_true", help="print as JSON")
-    check = actions.add_parser("check", help="whether a price list is right: every problem with its line")
-    importing = actions.add_parser("import", help="take a price list over the bundled one in every plan from now on")
+    check = actions.add_parser("check", help="validate a price list and print each problem with its line")
+    importing = actions.add_parser("import", help="import a price list that overrides the bundled one in all plans")
     for action in (check, importing):
-        action.add_argument("file", type=Path, help="a .csv with columns of the catalogue's, or a .yaml")
+        action.add_argument("file", type=Path, help=".csv with columns of the catalog, or .yaml")
 
 
 def execute(arguments: argparse.Namespace) -> int:
@@ -95,7 +99,7 @@ def _check(path: Path, today: datetime.date) -> int:
     if reading.problems:
         _print_problems(reading)
         return ExitCode.USAGE
-    print(f"{path}: right ({_row_counts(reading)})")
+    print(f"{path} is valid ({_row_counts(reading)})")
     return ExitCode.OK
 
 
@@ -107,7 +111,7 @@ def _import(path: Path, today: datetime.date) -> int:
     reading = _read(path, today)
     if reading.problems:
         _print_problems(reading)
-        raise UsageError(f"{path} is not imported, and what was before stays", hint="Mend it and import it again.")
+        raise UsageError(f"nothing was imported from {path}", hint="Fix the problems above and import it again.")
     target, previous = price_list_path(), _previous_import()
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -118,11 +122,13 @@ def _import(path: Path, today: datetime.date) -> int:
     if previous is not None:
         lost = len({row.key for row in previous.rows} - {row.key for row in reading.rows})
         dropped = (
-            f"{lost} of its {len(previous.rows)} rows are not in the new list" if lost else "all its rows are in it"
+            f"{lost} of its {len(previous.rows)} rows are not in the new list"
+            if lost
+            else "the new list has all of its rows"
         )
         print(
             f"It replaces the list imported from {previous.imported_from} on {previous.imported_on}: {dropped}. "
-            "Put the rows of both into one file to keep them.",
+            "To keep both, put all rows into one file.",
             file=sys.stderr,
         )
     return ExitCode.OK
@@ -156,7 +162,7 @@ def _print_problems(reading: ParsedPriceList) -> None:
     for problem in reading.problems:
         print(f"{problem} ({problem.hint})" if problem.hint else problem)
     if len(reading.problems) == MAX_PROBLEMS:
-        print(f"only the first {MAX_PROBLEMS} problems are told")
+        print(f"only the first {MAX_PROBLEMS} problems are shown")
 
 
 def _row_counts(reading: ParsedPriceList) -> str:
@@ -165,4 +171,4 @@ def _row_counts(reading: ParsedPriceList) -> str:
     known = {offer.key for offer in load_bundled_catalog().offers}
     changed = sum(row.key in known for row in reading.rows)
     total = len(reading.rows)
-    return f"{total} row{'' if total == 1 else 's'}: {changed} over the catalogue's, {total - changed} of your own"
+    return f"{total} row{'' if total == 1 else 's'}: {changed} override the catalog, {total - changed} added"

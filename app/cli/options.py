@@ -14,14 +14,15 @@ if TYPE_CHECKING:
 
 
 def add_baseline_arguments(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group("held against a baseline: a regression ends with 11")
+    group = parser.add_argument_group("compare with a baseline; a regression exits with 11")
     group.add_argument("--baseline", metavar="RUN",
-                       help="a run's id, directory or result.json, 'last', or 'promoted' for what `runs promote` made "
-                       "it; several repeats by commas")  # fmt: skip
+                       help="run ID, run directory, result.json, 'last', or 'promoted' for the run set with `runs "
+                       "promote`; repeated runs separated by commas")  # fmt: skip
     group.add_argument("--tolerance", type=parse_tolerance, metavar="SHARE",
-                       help="what a metric may change by and still be the same (default 5%%)")  # fmt: skip
+                       help="smallest change that counts as a difference (default: 5%%)")  # fmt: skip
     group.add_argument("--force", action="store_true",
-                       help="compare although the environments forbid it; the comparison is stamped")  # fmt: skip
+                       help="compare despite environment differences that forbid it; marks the comparison "
+                       "FORCED")  # fmt: skip
 
 
 def parse_baseline(arguments: argparse.Namespace, profile_name: str) -> BaselineSpec | None:
@@ -29,7 +30,7 @@ def parse_baseline(arguments: argparse.Namespace, profile_name: str) -> Baseline
     if arguments.baseline is None:
         if arguments.tolerance is not None or arguments.force:
             option = "--force" if arguments.force else "--tolerance"
-            raise UsageError(f"{option} is for a --baseline", hint="Say with --baseline RUN what to compare with.")
+            raise UsageError(f"{option} requires --baseline", hint="Add --baseline RUN, the run to compare with.")
         return None
 
     from app.analysis.comparisons.comparison import TOLERANCE
@@ -57,11 +58,12 @@ _KINDS: tuple[GateKind, ...] = ("slo", "regression")
 
 def add_gating_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--gate", type=_parse_kinds, default=_KINDS, metavar="KINDS",
-                        help="what decides the exit code: slo (SLO and gates), regression (gates on changes), or both, "
-                             "as in slo,regression (default); what does not is judged and shown")  # fmt: skip
+                        help="what determines the exit code: slo (SLO and gates), regression (gates on changes), or "
+                        "both, "
+                             "as in slo,regression (default); the other is evaluated and shown only")  # fmt: skip
     parser.add_argument("--on-inconclusive", choices=["pass", "warn", "fail"], default="warn",
-                        help="what becomes of an objective that its interval leaves open: nothing, a warning "
-                             "(default), or exit code 12")  # fmt: skip
+                        help="how to treat an objective whose confidence interval crosses the limit: pass, warning "
+                             "(default) or exit code 12")  # fmt: skip
 
 
 def parse_gating(arguments: argparse.Namespace) -> Gating:
@@ -83,22 +85,22 @@ _MAX_WORKERS = 1_000  # the same as in app.profiles.load, which takes too long t
 
 def add_workers_argument(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--workers", type=_parse_workers, metavar="N",
-                        help="how many processes send (default auto: one for each core to spare)")  # fmt: skip
+                        help="number of load worker processes (default: auto, one per spare core)")  # fmt: skip
 
 
 def add_remote_arguments(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group("workers on other machines, where `sizewise worker` starts them")
+    group = parser.add_argument_group("remote load workers, started with `sizewise worker` on other machines")
     group.add_argument(
-        "--remote-workers", type=parse_worker_count, metavar="N", help="wait for so many, and share the load"
+        "--remote-workers", type=parse_worker_count, metavar="N", help="number of remote workers to wait for"
     )
-    group.add_argument("--bind", metavar="HOST:PORT", help="where they find this run")
+    group.add_argument("--bind", metavar="HOST:PORT", help="address at which workers join this run")
     add_token_argument(group)
 
 
 def add_token_argument(parser: argparse._ActionsContainer) -> None:
     parser.add_argument("--token", metavar="PLACE",
-                        help="env:NAME or file:PATH of the secret that a run and its workers share "
-                             "(default env:SIZEWISE_TOKEN)")  # fmt: skip
+                        help="env:NAME or file:PATH of the secret shared by the run and its workers "
+                             "(default: env:SIZEWISE_TOKEN)")  # fmt: skip
 
 
 def build_workers_override(arguments: argparse.Namespace) -> list[str]:
@@ -113,9 +115,13 @@ def parse_remote_workers(arguments: argparse.Namespace) -> RemoteWorkers | None:
         return None
     if bind is None:
         option = "--remote-workers" if token is None else "--token"
-        raise UsageError(f"{option} needs --bind", hint="Say with --bind HOST:PORT where other machines find this run.")
+        raise UsageError(
+            f"{option} requires --bind", hint="Add --bind HOST:PORT, the address at which workers join this run."
+        )
     if count is None:
-        raise UsageError("--bind needs --remote-workers", hint="Say with --remote-workers N how many are to join.")
+        raise UsageError(
+            "--bind requires --remote-workers", hint="Add --remote-workers N, the number of workers to wait for."
+        )
 
     from app.wiring.workers import DEFAULT_TOKEN_REFERENCE, RemoteWorkers, parse_address, read_token, resolve_address
 

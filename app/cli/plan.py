@@ -18,39 +18,42 @@ if TYPE_CHECKING:
 
 _MAX_OFFERS = 10
 _HEADER = (
-    "instances", "offer", "USD/month", "10-90%", "P(SLO met)", "used at peak %", "latency at peak ms", "basis",
-    "settled by", "risk 0-4", "price of",
+    "instances", "offer", "$/month", "P10-P90 $", "P(SLO met)", "peak utilization %", "peak latency ms", "based on",
+    "method", "risk (0-4)", "price date",
 )  # fmt: skip
-_WHAT_IF = ("what if", "fleet", "USD/month", "more USD/month", "P(SLO met)")
+_WHAT_IF = ("what if", "fleet", "$/month", "change $/month", "P(SLO met)")
 _EXPORTS = ("k8s", "kserve", "terraform", "csv", "json")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "sources", nargs="+", metavar="SOURCE",
-        help="a run directory, a run id or its beginning, or 'last'; several of them; result files or a folder of "
-        "GuideLLM, vllm bench, AIPerf, genai-bench, inference-perf, perf_analyzer or Locust; a typed curve; or a plan "
-        "file",
+        help="one or more runs (directory, ID or its prefix, or 'last'); result files or a folder of "
+        "GuideLLM, vllm bench, AIPerf, genai-bench, inference-perf, perf_analyzer or Locust; a typed-in curve; or a "
+        "plan file",
     )  # fmt: skip
-    parser.add_argument("--traffic", type=Path, metavar="FILE", help="traffic as YAML, or a trace of requests")
+    parser.add_argument("--traffic", type=Path, metavar="FILE", help="traffic as YAML, or a request trace")
     parser.add_argument("--slo", action="append", default=[], metavar="TEXT",
-                        help='instead of that of the profile, like "latency_ms.p95 < 50"; may be repeated')  # fmt: skip
-    parser.add_argument("--assurance", metavar="P", help="P(the SLO is met at the peak), like 0.9 or 90%%")
+                        help='override the SLO of the profile, like "latency_ms.p95 < 50"; repeatable')  # fmt: skip
+    parser.add_argument("--assurance", metavar="P",
+                        help="required probability that the SLO is met at the peak, like 0.9 or 90%%")  # fmt: skip
     parser.add_argument("--offers", type=Path, action="append", default=[], metavar="FILE",
-                        help="a price list of your own, over the catalogue")  # fmt: skip
+                        help="your own price list, which overrides the catalog")  # fmt: skip
     parser.add_argument("--set", dest="overrides", action="append", default=[], metavar="KEY=VALUE",
                         help="override traffic, plan or target.hardware, e.g. --set traffic.peak=900/s, or a price: "
-                        "--set price.aws/g6.xlarge=0.7 (USD an hour)")  # fmt: skip
+                        "--set price.aws/g6.xlarge=0.7 ($/h)")  # fmt: skip
     parser.add_argument("--what-if", action="append", default=[], metavar="KEY=VALUE",
-                        help="plan again with this otherwise, beside the plan: a key of --set, price.OFFER=USD/h, or "
+                        help="also plan with this change and show the difference: a key of --set, price.OFFER=$/h, or "
                         "speed=1.3")  # fmt: skip
-    parser.add_argument("--preview", action="store_true", help="by queueing formulae alone, without a simulation")
-    parser.add_argument("--export", choices=_EXPORTS, help="print the fleet for another tool instead of the plan")
+    parser.add_argument("--preview", action="store_true", help="use the analytical estimate only, without simulation")
+    parser.add_argument(
+        "--export", choices=_EXPORTS, help="print the fleet in another tool's format instead of the plan"
+    )
     parser.add_argument("--with", dest="given", action="append", default=[], metavar="KEY=VALUE",
-                        help="what an export needs and a plan does not know: name, namespace, image, port, model_uri, "
+                        help="settings of the export: name, namespace, image, port, model_uri, "
                         "autoscaler (none, hpa, keda, scheduled), …")  # fmt: skip
     parser.add_argument("--out", type=Path, metavar="PATH",
-                        help="write the plan file, or what --export makes into this folder")  # fmt: skip
+                        help="path of the plan file, or folder for the files of --export")  # fmt: skip
     parser.add_argument("--json", action="store_true", help="print the plan as JSON")
 
 
@@ -62,8 +65,8 @@ def execute(arguments: argparse.Namespace) -> int:
     from app.wiring.planning import PlanRequest, build_question
 
     if arguments.what_if and (arguments.json or arguments.export):
-        hint = "Plan once for each instead, with --set."
-        raise UsageError("--what-if is a table beside the plan, so it does not go with --json or --export", hint=hint)
+        hint = "Run `plan` once per change, with --set."
+        raise UsageError("--what-if cannot be combined with --json or --export", hint=hint)
     assurance = [] if arguments.assurance is None else [f"plan.assurance={_percent(arguments.assurance)}"]
     request = PlanRequest(
         sources=tuple(arguments.sources),
@@ -124,7 +127,7 @@ def _show_relaxations(question: PlanQuestion) -> None:
 
     relaxations = find_relaxations(question)
     if relaxations:
-        print("\nWhat would let an offer fit, each by itself and by formula:")
+        print("\nChanges that would make an offer fit, each on its own (analytical estimate):")
     for relaxation in relaxations:
         options = [f'--set "{change}"' for change in relaxation.changes] + [
             f'--slo "{text}"' for text in relaxation.slo
@@ -211,8 +214,8 @@ def _export_settings(given: list[str]) -> ExportSettings:
     for text in given:
         key, equals, value = text.partition("=")
         if not equals or key not in known:
-            hint = did_you_mean(key, known) or f"Known are {', '.join(known)}."
-            raise UsageError(f"--with {text} is not one of an export's KEY=VALUE", hint=hint)
+            hint = did_you_mean(key, known) or f"Use one of {', '.join(known)}."
+            raise UsageError(f"--with {text} is not a setting of an export", hint=hint)
         values[key] = value
     try:
         return msgspec.convert(values, ExportSettings, strict=False)

@@ -17,19 +17,20 @@ def _clauses(work: PlannedWork) -> Iterator[str]:
     yield _stages(work)
     yield f"about {format_duration(work.duration_s)}, at most {format_duration(work.at_most_s)}"
     if work.requests:
-        more = " and more by clients" if work.closed_stages else ""
+        more = " plus those of closed-loop stages" if work.closed_stages else ""
         yield f"{format_count(round(work.requests))} requests expected{more}"
     if work.search is not None:
         min_requests, max_requests = work.search.requests
         low, high = work.search.supposed_per_s
-        rates = f"{format_number(low)}/s to {format_number(high)}/s"
+        rates = f"between {format_number(low)} and {format_number(high)} req/s"
         yield (
-            f"the search sends {format_count(round(min_requests))} to {format_count(round(max_requests))} where it "
-            f"finds {rates}"
+            f"the search sends {format_count(round(min_requests))} to {format_count(round(max_requests))} requests "
+            "if the max "
+            f"rate is {rates}"
         )
     if work.tokens_in is not None and work.requests:
         out = "n/a" if work.tokens_out is None else format_count(round(work.tokens_out))
-        yield f"{format_count(round(work.tokens_in))} tokens in, {out} out"
+        yield f"{format_count(round(work.tokens_in))} input tokens, {out} output tokens"
     if work.usd is not None:
         yield f"${format_money(work.usd[0])}, at most ${format_money(work.usd[1])}"
     if work.cut_after is not None:

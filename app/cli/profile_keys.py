@@ -10,19 +10,23 @@ _PROTOCOL = "http"
 
 
 def add_keys(actions: Any) -> None:
-    keys = actions.add_parser("keys", help="every key a profile may have, with its unit, bounds, default and meaning")
-    keys.add_argument(
-        "protocol", nargs="?", default=_PROTOCOL, help=f"of a target that speaks it (default {_PROTOCOL})"
-    )
+    keys = actions.add_parser("keys", help="list all profile keys with unit, bounds, default and meaning")
+    keys.add_argument("protocol", nargs="?", default=_PROTOCOL, help=f"protocol of the target (default: {_PROTOCOL})")
     keys.add_argument("--json", action="store_true", help="print as JSON")
     keys.set_defaults(act=_keys)
 
 
 def add_ci(actions: Any) -> None:
-    job = actions.add_parser("ci", help="write a profile and a pipeline's job that runs it into a repository")
-    job.add_argument("profile", help="a profile file, or the name of a bundled one")
+    job = actions.add_parser("ci", help="write a profile and a CI job that runs it to a repository")
+    job.add_argument("profile", help="profile file, or name of a bundled profile")
     job.add_argument("--for", dest="pipeline", choices=["github", "gitlab"], required=True)
-    job.add_argument("--out", type=Path, default=Path(), metavar="DIR", help="the repository (default: this folder)")
+    job.add_argument(
+        "--out",
+        type=Path,
+        default=Path(),
+        metavar="DIR",
+        help="directory of the repository (default: current directory)",
+    )
     job.set_defaults(act=_ci)
 
 
@@ -33,7 +37,7 @@ def _keys(arguments: argparse.Namespace) -> int:
     from app.profiles.profile import PROFILES
 
     if arguments.protocol not in PROFILES:
-        hint = did_you_mean(arguments.protocol, PROFILES) or f"Write one of {', '.join(PROFILES)}."
+        hint = did_you_mean(arguments.protocol, PROFILES) or f"Use one of {', '.join(PROFILES)}."
         raise UsageError(f"unknown protocol {arguments.protocol!r}", hint=hint)
     fields = [(path, field) for path, field in iter_fields(profile_fields(arguments.protocol)) if path[-1] != "*"]
     if arguments.json:

@@ -19,16 +19,16 @@ if TYPE_CHECKING:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(metavar="ACTION", required=True, dest="action")
-    listing = actions.add_parser("list", help="the bundled profiles")
-    listing.add_argument("--json", action="store_true", help="print as JSON, with their files")
+    listing = actions.add_parser("list", help="list the bundled profiles")
+    listing.add_argument("--json", action="store_true", help="print as JSON, with file paths")
     listing.set_defaults(act=_list)
     for name, act, what in (
-        ("show", _show, "a profile with every default filled in"),
-        ("check", _check, "whether a profile is right, and how much it asks for, without running it"),
-        ("try", _try, "send one request as the profile's run would, and tell what came of it"),
+        ("show", _show, "show a profile with all defaults"),
+        ("check", _check, "validate a profile and estimate its work, without running it"),
+        ("try", _try, "send one request as the run would, and show the response"),
     ):
         action = actions.add_parser(name, help=what)
-        action.add_argument("profile", help="a profile file, the name of a bundled one, or - for standard input")
+        action.add_argument("profile", help="profile file, name of a bundled profile, or - for standard input")
         action.add_argument("--set", dest="overrides", action="append", default=[], metavar="KEY=VALUE")
         if name != "show":
             action.add_argument("--json", action="store_true", help="print as JSON")
@@ -36,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             add_consent_argument(action)
         if name == "check":
             action.add_argument("--here", action="store_true",
-                                help="tell which variants of a model cannot run on this machine")  # fmt: skip
+                                help="also list the variants that cannot run on this machine")  # fmt: skip
         action.set_defaults(act=act)
     add_keys(actions)
     add_ci(actions)
@@ -61,7 +61,7 @@ def _check(arguments: argparse.Namespace) -> int:
 
     path, profile = _read(arguments)
     if arguments.here and not isinstance(profile, LocalProfile):
-        raise UsageError("--here is for a profile whose target is a model on this machine")
+        raise UsageError("--here requires a profile of a local model")
     work = estimate_work(profile, load_catalog())
     cells = _impossible(profile) if arguments.here and isinstance(profile, LocalProfile) else None
     if arguments.json:
@@ -73,8 +73,8 @@ def _check(arguments: argparse.Namespace) -> int:
     else:
         from app.cli.planned_work import format_work
 
-        print(f"{path}: right ({profile.name}, hash {compute_profile_hash(profile)[:12]})")
-        print(f"asks for {format_work(work)}")
+        print(f"{path} is valid ({profile.name}, hash {compute_profile_hash(profile)[:12]})")
+        print(f"will run {format_work(work)}")
         for cell in cells or ():
             print(f"cannot run here: {cell.cell}: {cell.reason} ({cell.settles})")
     is_hopeless = bool(cells) and len(cells or ()) == work.variants
@@ -133,5 +133,5 @@ def _list(arguments: argparse.Namespace) -> int:
     else:
         from app.cli.tables import format_table
 
-        print(format_table(("profile", "what it is"), [(name, what) for name, what, _ in profiles]))
+        print(format_table(("profile", "description"), [(name, what) for name, what, _ in profiles]))
     return 0

@@ -12,9 +12,11 @@ from msgspec.structs import replace
 from rich.console import Console
 from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
+from rich.text import Text
 
 from app.analysis.number_format import format_number
 from app.analysis.run_progress import stage_duration_s, stage_elapsed_s
+from app.cli.colors import color_verdicts
 from app.cli.streams import escape_controls, unescaped_stream
 from app.records.events import (
     CallsFinished,
@@ -109,7 +111,7 @@ class _Terminal:
             case _:
                 line = _event_sentence(event)
                 if line is not None:
-                    self._bar.console.print(escape_controls(line))
+                    self._bar.console.print(Text.from_ansi(color_verdicts(escape_controls(line))))
 
 
 def _load_text(stage: StageStarted) -> str:
@@ -118,7 +120,7 @@ def _load_text(stage: StageStarted) -> str:
     return (
         ""
         if stage.offered_per_s is None or f"{format_number(stage.offered_per_s)}/s" in stage.name
-        else (f" ({format_number(stage.offered_per_s)}/s)")
+        else f" ({format_number(stage.offered_per_s)} req/s)"
     )
 
 
@@ -150,9 +152,9 @@ def _event_sentence(event: Event) -> str | None:
         case RateResolved() | RateChanged() | StageExtended() | Noted():
             return _load_sentence(event)
         case ErrorSeen(sample=sample):
-            return f"error {sample.error}, the first: {sample.text}"
+            return f"first {sample.error} error: {sample.text}"
         case ColdStarted(ready_ms=ready_ms, first_answer_ms=first_answer_ms):
-            return f"cold start: ready after {_ms(ready_ms)}, first answer after {_ms(first_answer_ms)}"
+            return f"cold start: ready after {_ms(ready_ms)}, first response after {_ms(first_answer_ms)}"
         case VariantStarted() | CallsFinished() | VariantFinished():
             return _variant_sentence(event)
         case TurnStarted() | TurnFinished():
@@ -164,11 +166,11 @@ def _event_sentence(event: Event) -> str | None:
 def _load_sentence(event: RateResolved | RateChanged | StageExtended | Noted) -> str:
     match event:
         case RateResolved(message=message, rate_per_s=rate_per_s):
-            return f"{message} is {format_number(rate_per_s)}/s"
+            return f"{message} is {format_number(rate_per_s)} req/s"
         case StageExtended(by_s=by_s, duration_s=duration_s):
-            return f"stage extended by {by_s:g} s, to {duration_s:g} s"
+            return f"stage extended by {by_s:g} s to {duration_s:g} s"
         case RateChanged(rate_per_s=rate_per_s):
-            return f"rate changed to {format_number(rate_per_s)}/s"
+            return f"rate changed to {format_number(rate_per_s)} req/s"
         case Noted(text=text):
             return f"note: {text}"
 
@@ -210,7 +212,7 @@ def _latency_text(value: float | None) -> str:
 
 
 def _per_s(value: float | None) -> str:
-    return "n/a" if value is None else f"{format_number(value, 4)}/s"
+    return "n/a" if value is None else f"{format_number(value, 4)} req/s"
 
 
 def _stage(event: StageFinished) -> str | None:
@@ -220,8 +222,8 @@ def _stage(event: StageFinished) -> str | None:
     p95 = stage.metrics.get("latency_ms", {}).get("p95")
     shown = "n/a" if p95 is None or p95.value is None else f"{format_number(p95.value, 4)} ms"
     failed_checks = [check for check in stage.checks if check.verdict != "VALID"]
-    unknown = "could not be judged" if any(check.id == "samples" for check in failed_checks) else ""
-    outcomes = {True: "held", False: "did not hold", None: unknown}[stage.held]
+    unknown = "too few samples" if any(check.id == "samples" for check in failed_checks) else ""
+    outcomes = {True: "SLO met", False: "SLO missed", None: unknown}[stage.held]
     warnings = ", ".join(check.name for check in failed_checks)
     validity = f"{stage.verdict.status} ({warnings})" if warnings else ""
     texts = (f"  {stage.name}: p95 {shown}", outcomes, validity)

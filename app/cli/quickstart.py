@@ -21,7 +21,7 @@ At a few requests per second, a step must be longer than requested to get enough
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     what = (
-        f"of each probe and hold of the search (default 3), which ends within {_MAX_STEPS} of them or {_MIN_SEARCH_S} s"
+        f"duration of each search step (default: 3); the search takes at most {_MAX_STEPS} steps or {_MIN_SEARCH_S} s"
     )
     parser.add_argument("--seconds", type=_parse_seconds, default=3.0, metavar="N", help=what)
     add_run_arguments(parser)

@@ -30,17 +30,17 @@ def _add_rescoring_arguments(parser: argparse.ArgumentParser) -> None:
         "--slo",
         action="append",
         metavar="OBJECTIVE",
-        help='judge the run again by this, like "latency_ms.p95 < 30" (several: all of them), and exit as it is judged',
+        help='re-evaluate the run with this SLO, like "latency_ms.p95 < 30", and set the exit code; repeatable',
     )
     parser.add_argument(
         "--from",
         dest="from_s",
         metavar="TIME",
-        help="judge only requests due from here on, counted from the start of the load, such as 10s",
+        help="evaluate only requests scheduled from this time after the start of the load, such as 10s",
     )
-    parser.add_argument("--to", dest="to_s", metavar="TIME", help="and up to here")
+    parser.add_argument("--to", dest="to_s", metavar="TIME", help="evaluate only requests scheduled up to this time")
     parser.add_argument(
-        "--recover", action="store_true", help="of a run whose engine was killed, from what it had stored"
+        "--recover", action="store_true", help="report a run whose process was killed, from the data that it stored"
     )
 
 
@@ -68,9 +68,7 @@ def rescore_run(run: StoredRun, arguments: argparse.Namespace) -> tuple[Report, 
 
 def refuse_rescoring(arguments: argparse.Namespace, what: str) -> None:
     if is_recomputed(arguments):
-        raise UsageError(
-            f"{what} cannot be judged again from rows", hint="Give a run, and a --format that tells of its verdict."
-        )
+        raise UsageError(f"{what} cannot be re-evaluated", hint="Give a run, and a --format that shows its verdict.")
 
 
 def rescored_name(name: str) -> str:
@@ -106,11 +104,14 @@ def _add_hide_argument(parser: argparse.ArgumentParser) -> None:
         "--hide",
         type=_parse_kinds,
         metavar="WHAT",
-        help="hosts, models, prompts, or several with commas between: other words stand for those names, and what was "
-        "sent is left out, in the report and all that it carries; the run's own report stays",
+        help="redact hosts, models or prompts (separate several with commas): names are replaced and request bodies "
+        "are "
+        "left out of the report and its data files; the run's own report is unchanged",
     )
     parser.add_argument(
-        "--alone", action="store_true", help="the one file: without rows and tables beside an html or json report"
+        "--alone",
+        action="store_true",
+        help="write only the report file, without data files beside an html or json report",
     )
 
 
@@ -123,16 +124,16 @@ def redact_report(report: Report, result: Result, arguments: argparse.Namespace)
     redacted = redact(report, result, arguments.hide)
     for redaction in redacted.redactions:
         where = "once" if redaction.occurrences == 1 else f"{redaction.occurrences} times"
-        print(f"hidden: {redaction.original} is {redaction.replacement}, {where}", file=sys.stderr)
+        print(f"redacted: {redaction.original} → {redaction.replacement}, {where}", file=sys.stderr)
     for kind in arguments.hide:
         if kind not in redacted.report.hidden:
-            print(f"nothing to hide: the report tells of no {kind}", file=sys.stderr)
+            print(f"nothing to redact: the report contains no {kind}", file=sys.stderr)
     return redacted
 
 
 def refuse_redaction(arguments: argparse.Namespace, what: str) -> None:
     if arguments.hide is not None:
-        raise UsageError(f"{what} has no names to hide", hint="Leave out --hide, or give a run.")
+        raise UsageError(f"{what} has no names to redact", hint="Remove --hide, or give a run.")
 
 
 def redacted_name(name: str) -> str:
@@ -145,7 +146,7 @@ def _parse_kinds(text: str) -> tuple[RedactedKind, ...]:
     requested = [kind.strip() for kind in text.split(",")]
     unknown = next((kind for kind in requested if kind not in _KINDS), None)
     if unknown is not None:
-        raise argparse.ArgumentTypeError(f"{unknown!r} is none of {', '.join(_KINDS)}")
+        raise argparse.ArgumentTypeError(f"{unknown!r} is not one of {', '.join(_KINDS)}")
     return tuple(known for known in _KINDS if known in requested)  # type: ignore[misc]
 
 
@@ -153,27 +154,27 @@ _LLM_D = "llm-d"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "run", help="a run directory, a run id or its beginning, 'last', a plan file, or another tool's result"
-    )
+    parser.add_argument("run", help="run directory, run ID or its prefix, 'last', plan file, or result of another tool")
     parser.add_argument(
         "--format",
         choices=[*BY_ID, _LLM_D],
-        help="default: html; pdf takes the extra of that name; llm-d is a folder with a Benchmark Report of each load "
+        help="output format (default: html); pdf needs the pdf extra; llm-d writes a folder with a Benchmark Report "
+        "per load "
         "point",
     )
     parser.add_argument(
         "--definitions",
         action="store_true",
-        help="what vLLM, GuideLLM, AIPerf, genai-bench and inference-perf would print of the same requests: as a table "
-        "to standard output, or with --format in the report",
+        help="show the metrics as vLLM, GuideLLM, AIPerf, genai-bench and inference-perf define them: as a table on "
+        "standard output, or in the report with --format",
     )
     parser.add_argument(
         "--out",
         type=Path,
         metavar="FILE",
-        help=f"default: {', '.join(known.file for known in REPORT_FORMATS if known.file)} or {_LLM_D} in the run "
-        "directory, or beside the plan file by its name; text goes to standard output",
+        help=f"output file (default: {', '.join(known.file for known in REPORT_FORMATS if known.file)} or {_LLM_D} "
+        "in the run "
+        "directory, or beside the plan file; text goes to standard output)",
     )
     _add_rescoring_arguments(parser)
     _add_hide_argument(parser)
@@ -192,11 +193,11 @@ def execute(arguments: argparse.Namespace) -> int:
     if is_recomputed(arguments):
         return _execute_again(run, arguments)
     if arguments.definitions and not _has_definitions(arguments.format):
-        raise UsageError(f"{arguments.format} has no place for other tools' definitions", hint="Leave out --format.")
+        raise UsageError(f"{arguments.format} cannot show other tools' definitions", hint="Remove --format.")
     if arguments.format == _LLM_D:
         return _execute_llm_d(run, arguments)
     if arguments.definitions and arguments.format is None:
-        refuse_redaction(arguments, "a table of what other tools would print")
+        refuse_redaction(arguments, "a table of other tools' definitions")
         return _deliver(_definitions_of(run), "text", arguments.out, run.directory)
     return _execute_run(run, arguments)
 
@@ -220,7 +221,7 @@ def _execute_again(run: StoredRun, arguments: argparse.Namespace) -> int:
     """Evaluate a run again and write the report. The run's own report is never overwritten."""
     form: str = arguments.format or "html"
     if arguments.definitions or form == _LLM_D:
-        refuse_rescoring(arguments, "what other tools would print")
+        refuse_rescoring(arguments, "a report of other tools' definitions")
     report, result, code = rescore_run(run, arguments)
     hidden, name = redact_report(report, result, arguments), BY_ID[form].file
     name = rescored_name(name) if is_rescored(arguments) else name
@@ -248,10 +249,10 @@ def _execute_plan(arguments: argparse.Namespace) -> int:
 
     path = Path(arguments.run)
     form: str = arguments.format or "html"
-    refuse_rescoring(arguments, f"{path}, a plan,")
-    refuse_redaction(arguments, f"{path}, a plan,")
+    refuse_rescoring(arguments, f"{path} is a plan and")
+    refuse_redaction(arguments, f"{path} is a plan and")
     if arguments.definitions:
-        raise UsageError(f"{path} is a plan, and holds no request to compare definitions by", hint="Give a run.")
+        raise UsageError(f"{path} is a plan, which has no requests to apply other definitions to", hint="Give a run.")
     file = read_plan(path)
     report = build_plan_report(file.plan, file.question, file.tool, f"sizewise plan {path.name}")
     try:
@@ -265,9 +266,9 @@ def _execute_foreign(arguments: argparse.Namespace) -> int:
     from app.cli.report_foreign import foreign_report
 
     path = Path(arguments.run)
-    refuse_rescoring(arguments, f"{path}, another tool's result,")
+    refuse_rescoring(arguments, f"{path} is another tool's result and")
     if arguments.definitions or arguments.format == _LLM_D:
-        raise UsageError(f"{path} is another tool's result, and holds no request of its own", hint="Give a run.")
+        raise UsageError(f"{path} is another tool's result, which has no requests", hint="Give a run.")
     form: str = arguments.format or "html"
     report, result = foreign_report(path)
     hidden, name = redact_report(report, result, arguments), BY_ID[form].file
@@ -288,7 +289,7 @@ def _execute_llm_d(run: StoredRun, arguments: argparse.Namespace) -> int:
         result, spec_text = hidden.result, hidden.report.reproduce.spec_text
     reports = build_llm_d_reports(result, spec_text)
     if not reports:
-        raise UsageError(f"{run.directory} has no load point", hint="Give a run that put load on an endpoint.")
+        raise UsageError(f"{run.directory} has no load point", hint="Give a run of an endpoint.")
     folder = arguments.out or run.directory / (_LLM_D if hidden is None else redacted_name(_LLM_D))
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -308,18 +309,20 @@ def _content(report: Report | PlanReport, form: str) -> bytes:
     from reports.rendering import render_document
 
     if form == _LLM_D:
-        raise ValueError(f"a plan is not written as {form}: it has no load point")
+        raise ValueError(f"a plan cannot be written as {form} because it has no load point")
     try:
         return render_document(report, form, warn)
     except ValueError as error:
         if form != "pdf":
             raise
-        raise UsageError(str(error), hint="Or print report.html from a browser.") from error
+        raise UsageError(str(error), hint="Alternatively, print report.html from a browser.") from error
 
 
 def _deliver(content: bytes, form: str, out: Path | None, usual: Path) -> int:
     if form == "text" and out is None:
-        print(content.decode())
+        from app.cli.colors import print_with_colors
+
+        print_with_colors(content.decode())
         return 0
     from app.storage.run_directory import write_document
 
@@ -358,7 +361,7 @@ def _definitions(run: StoredRun) -> Definitions:
     by_tool = build_definitions(run.requests(), run.complete_result)
     if by_tool is None:
         raise UsageError(
-            f"{run.directory} holds no request to compare definitions by",
-            hint="Give a run that put load on an endpoint: `sizewise runs list` shows what there is.",
+            f"{run.directory} has no requests to apply other definitions to",
+            hint="Give a run of an endpoint; `sizewise runs list` shows the runs.",
         )
     return by_tool

@@ -32,16 +32,16 @@ _LOCUST = ("users", "spawn_per_s", "duration", "host")
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("profile", nargs="?",
-                        help="a profile file, or the name of a bundled one (`sizewise profiles list`)")  # fmt: skip
+                        help="profile file, or name of a bundled profile (`sizewise profiles list`)")  # fmt: skip
     parser.add_argument("--set", dest="overrides", action="append", default=[], metavar="KEY=VALUE",
                         help="override one value of the profile, e.g. --set load.seed=3")  # fmt: skip
-    locust = parser.add_argument_group("a Locust test of your own, instead of a profile")
-    locust.add_argument("--locustfile", type=Path, metavar="FILE", help="drive this test unchanged, and measure it")
-    locust.add_argument("--users", type=int, metavar="N", help="how many users (default 10)")
+    locust = parser.add_argument_group("your own Locust test instead of a profile")
+    locust.add_argument("--locustfile", type=Path, metavar="FILE", help="Locust test to run unchanged")
+    locust.add_argument("--users", type=int, metavar="N", help="number of users (default: 10)")
     locust.add_argument("--spawn-rate", type=float, dest="spawn_per_s", metavar="N",
-                        help="users started a second (default 10)")  # fmt: skip
-    locust.add_argument("--duration", metavar="TIME", help="how long, like 30s (default 1m)")
-    locust.add_argument("--host", metavar="URL", help="the users' host, where the test does not name it")
+                        help="users started per second (default: 10)")  # fmt: skip
+    locust.add_argument("--duration", metavar="TIME", help="duration of the test, like 30s (default: 1m)")
+    locust.add_argument("--host", metavar="URL", help="host of the users, if the test does not set it")
     add_baseline_arguments(parser)
     add_consent_argument(parser)
     add_remote_arguments(parser)
@@ -52,14 +52,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def add_run_arguments(parser: argparse.ArgumentParser) -> None:
     add_workers_argument(parser)
     parser.add_argument(
-        "--out", type=Path, metavar="DIR", help="directory of this run (default: the user's data folder)"
+        "--out", type=Path, metavar="DIR", help="directory for this run (default: in the user's data directory)"
     )
     add_output_arguments(parser)
 
 
 def add_output_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--recalibrate", action="store_true",
-                        help="find the generator's ceiling again even where a recent one is stored")  # fmt: skip
+                        help="measure the load generator's capacity again, even if a recent value is "
+                        "stored")  # fmt: skip
     output = parser.add_mutually_exclusive_group()
     output.add_argument("--json", action="store_true", help="print result.json to standard output")
     output.add_argument("--events", choices=["-"], metavar="-", help="stream events as JSON lines to standard output")
@@ -82,25 +83,25 @@ def _profile(arguments: argparse.Namespace, overrides: list[str]) -> Profile:
     given = {name: value for name in _LOCUST if (value := getattr(arguments, name)) is not None}
     if arguments.locustfile is not None:
         if arguments.profile is not None:
-            raise UsageError("run either a profile or a --locustfile")
+            raise UsageError("give either a profile or --locustfile, not both")
         return locust_profile(arguments.locustfile, **given, overrides=overrides)
     if arguments.profile is None:
-        raise UsageError("what is to be run?", hint="Name a profile, or a Locust test with --locustfile.")
+        raise UsageError("nothing to run", hint="Name a profile, or give a Locust test with --locustfile.")
     if given:
         option = next(iter(given)).replace("spawn_per_s", "spawn-rate")
-        raise UsageError(f"--{option} is for a --locustfile", hint="A profile says it in load.stages.")
+        raise UsageError(f"--{option} requires --locustfile", hint="In a profile, set it in load.stages.")
     return load_profile(find_profile(arguments.profile), overrides)
 
 
 def add_resume_subcommand(subcommands: Subcommands) -> None:
     resume = subcommands.add_parser(
         "resume",
-        help="continue a run of an endpoint that was killed or stopped, after its last complete stage",
-        description="Continue a run of an endpoint that was killed, or stopped by a signal, after its last complete "
-        "stage, in its own directory. Its result is that of one run, and says that it was resumed. A run of a local "
-        "model, or one from before a restart of the machine, cannot be resumed.",
+        help="resume an interrupted run of an endpoint after its last complete stage",
+        description="Resume a run of an endpoint that was killed or stopped by a signal, after its last complete "
+        "stage, in its own directory. It has one result, which states that the run was resumed. A run of a local "
+        "model, or a run from before a restart of the machine, cannot be resumed.",
     )
-    resume.add_argument("run", help="the directory, the id or its beginning, or 'last'")
+    resume.add_argument("run", help="run directory, run ID or its prefix, or 'last'")
     add_baseline_arguments(resume)
     add_remote_arguments(resume)
     add_gating_arguments(resume)

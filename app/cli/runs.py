@@ -18,17 +18,19 @@ if TYPE_CHECKING:
 
 
 def _add_label_verbs(verbs: Subcommands) -> None:
-    rename = verbs.add_parser("rename", help="give a run a title; its name stays what series and baselines go by")
-    rename.add_argument("run", help="the directory, the id or its beginning, or 'last'")
-    rename.add_argument("title", help='empty ("") takes it away')
+    rename = verbs.add_parser("rename", help="set a run's title; trends and baselines still use its name")
+    rename.add_argument("run", help="run directory, run ID or its prefix, or 'last'")
+    rename.add_argument("title", help='new title; an empty one ("") removes it')
     rename.set_defaults(act=_rename)
-    tag = verbs.add_parser("tag", help="give a run tags, or take them away")
-    tag.add_argument("run", help="the directory, the id or its beginning, or 'last'")
+    tag = verbs.add_parser("tag", help="add tags to a run, or remove them")
+    tag.add_argument("run", help="run directory, run ID or its prefix, or 'last'")
     tag.add_argument("tags", nargs="+", metavar="TAG")
-    tag.add_argument("--remove", action="store_true", help="take these tags away")
+    tag.add_argument("--remove", action="store_true", help="remove these tags")
     tag.set_defaults(act=_tag)
-    note = verbs.add_parser("note", help="write a note into a running run's events and result, or beside an ended one")
-    note.add_argument("run", help="the directory, the id or its beginning, or 'last'")
+    note = verbs.add_parser(
+        "note", help="add a note to a run; a note to an active run also appears in its events and result"
+    )
+    note.add_argument("run", help="run directory, run ID or its prefix, or 'last'")
     note.add_argument("text")
     note.set_defaults(act=_note)
 
@@ -64,12 +66,18 @@ def _note(arguments: argparse.Namespace) -> int:
 
 
 def _add_bundle_verbs(verbs: Subcommands) -> None:
-    export = verbs.add_parser("export", help="write a finished run as one zip, with checksums")
-    export.add_argument("run", help="the directory, the id or its beginning, or 'last'")
-    export.add_argument("-o", dest="out", type=Path, metavar="FILE.zip", help="default: the run's id, here")
+    export = verbs.add_parser("export", help="export a finished run as a zip file with checksums")
+    export.add_argument("run", help="run directory, run ID or its prefix, or 'last'")
+    export.add_argument(
+        "-o",
+        dest="out",
+        type=Path,
+        metavar="FILE.zip",
+        help="output file (default: RUN_ID.zip in the current directory)",
+    )
     export.set_defaults(act=_export)
-    taking = verbs.add_parser("import", help="take in a run that was exported, or that lies elsewhere")
-    taking.add_argument("bundle", type=Path, metavar="FILE.zip", help="or a run's directory")
+    taking = verbs.add_parser("import", help="import an exported run or a run directory")
+    taking.add_argument("bundle", type=Path, metavar="FILE.zip", help="exported zip file or run directory")
     taking.set_defaults(act=_import)
 
 
@@ -88,17 +96,19 @@ def _import(arguments: argparse.Namespace) -> int:
     from app.wiring.sharing_runs import import_shared_run
 
     directory, is_new = import_shared_run(arguments.bundle)
-    print(directory if is_new else f"{directory} is there already, and is the same run")
+    print(directory if is_new else f"{directory} already has this run")
     return 0
 
 
 def _add_trash_verbs(verbs: Subcommands) -> None:
     delete = verbs.add_parser("delete", help="move runs to the trash")
-    delete.add_argument("runs", nargs="*", metavar="RUN", help="the id or its beginning, or 'last'")
-    delete.add_argument("--purge", action="store_true", help="end for good what was deleted more than 30 days ago")
+    delete.add_argument("runs", nargs="*", metavar="RUN", help="run ID or its prefix, or 'last'")
+    delete.add_argument(
+        "--purge", action="store_true", help="permanently delete runs that have been in the trash for more than 30 days"
+    )
     delete.set_defaults(act=_delete)
-    restore = verbs.add_parser("restore", help="bring a deleted run back (`runs list --deleted`)")
-    restore.add_argument("run", help="the id or its beginning")
+    restore = verbs.add_parser("restore", help="restore a deleted run (see `runs list --deleted`)")
+    restore.add_argument("run", help="run ID or its prefix")
     restore.set_defaults(act=_restore)
 
 
@@ -109,16 +119,18 @@ def _delete(arguments: argparse.Namespace) -> int:
     from app.storage.trash import delete_runs, purge
 
     if bool(arguments.runs) == arguments.purge:
-        raise UsageError("delete which runs?", hint="Name runs, or --purge alone to empty the trash of old ones.")
+        raise UsageError("no run to delete", hint="Name the runs, or use --purge alone to empty the trash of old runs.")
     now = datetime.now(UTC)
     if arguments.purge:
         purged = purge(now)
-        print("\n".join(f"{name} is gone" for name in purged) or "nothing was deleted more than 30 days ago")
+        print(
+            "\n".join(f"{name} permanently deleted" for name in purged) or "no run in the trash is older than 30 days"
+        )
         return 0
     runs = {run.directory.resolve(): run for run in map(find_run, arguments.runs)}
     delete_runs([*runs.values()], now)
     for directory in runs:
-        print(f"{directory.name} is deleted; `sizewise runs restore {directory.name}` brings it back")
+        print(f"{directory.name} moved to the trash; undo with `sizewise runs restore {directory.name}`")
     return 0
 
 
@@ -133,10 +145,8 @@ _POLL_S = 0.1
 
 
 def _add_attach_verb(verbs: Subcommands) -> None:
-    attach = verbs.add_parser(
-        "attach", help="show how a running run goes, and end with its exit code; Ctrl-C leaves it running"
-    )
-    attach.add_argument("run", help="the directory, the id or its beginning, or 'last'")
+    attach = verbs.add_parser("attach", help="follow an active run and exit with its exit code; Ctrl-C detaches")
+    attach.add_argument("run", help="run directory, run ID or its prefix, or 'last'")
     attach.set_defaults(act=_attach)
 
 
@@ -147,7 +157,9 @@ def _attach(arguments: argparse.Namespace) -> int:
     try:
         return _follow(run)
     except KeyboardInterrupt:
-        print(f"detached; the run goes on: `sizewise runs attach {run.directory.name}`", file=sys.stderr)
+        print(
+            f"detached; the run continues (follow it with `sizewise runs attach {run.directory.name}`)", file=sys.stderr
+        )
         return ExitCode.INTERRUPTED
 
 
@@ -166,8 +178,8 @@ def _follow(run: StoredRun) -> int:
             if event is not None:
                 progress.show(event)
             elif not is_written:
-                hint = "What was measured until then is there: `sizewise.open_run` in Python reads it."
-                raise StorageError(f"the engine of {run.directory} is gone, and left no result", hint=hint)
+                hint = "Read the results so far with `sizewise.open_run` in Python."
+                raise StorageError(f"the process of {run.directory} ended without a result", hint=hint)
             else:  # read once more after the engine has ended, for the events it wrote just before
                 is_written = follower.is_active()
                 pause.wait(_POLL_S if is_written else 0)
@@ -181,16 +193,17 @@ _MAX_NOTE_CHARACTERS = 60
 
 
 def _add_listing_verbs(verbs: Subcommands) -> None:
-    listing = verbs.add_parser("list", help="the stored runs, oldest first")
+    listing = verbs.add_parser("list", help="list the stored runs, oldest first")
     listing.add_argument("--tag", dest="tags", action="append", default=[], metavar="TAG",
-                         help="only those that have it (several: all of them)")  # fmt: skip
-    listing.add_argument("--trust", choices=["VALID", "WARN", "INVALID"], help="only those so much to be trusted")
+                         help="only runs with this tag; repeatable, all must match")  # fmt: skip
+    listing.add_argument("--trust", choices=["VALID", "WARN", "INVALID"], help="only runs with this validity")
     listing.add_argument("--find", dest="words", action="append", default=[], metavar="WORDS",
-                         help="only those that hold every word, in id, name, title, target, tags or notes")  # fmt: skip
-    listing.add_argument("--deleted", action="store_true", help="those in the trash, the first deleted first")
+                         help="only runs with all of these words in ID, name, title, target, tags or "
+                         "notes")  # fmt: skip
+    listing.add_argument("--deleted", action="store_true", help="list the runs in the trash, in order of deletion")
     listing.set_defaults(act=_list)
-    show = verbs.add_parser("show", help="the summary of one run")
-    show.add_argument("run", help="a run directory, a run id or its beginning, or 'last'")
+    show = verbs.add_parser("show", help="show the summary of a run")
+    show.add_argument("run", help="run directory, run ID or its prefix, or 'last'")
     show.set_defaults(act=_show)
     for verb in (listing, show):
         verb.add_argument("--json", action="store_true", help="print as JSON")
@@ -213,15 +226,16 @@ def _empty_message(arguments: argparse.Namespace) -> str:
     if arguments.deleted:
         return "the trash is empty"
     if arguments.words or arguments.trust:
-        return "no run is so"
-    return "no run has that tag" if arguments.tags else "no runs yet: `sizewise quickstart` makes the first"
+        return "no matching runs"
+    return "no run has this tag" if arguments.tags else "no runs yet; start with `sizewise quickstart`"
 
 
 def _print(rows: list[dict[str, Any]], *, deleted: bool) -> None:
     """Print the table of runs, without columns that are empty for all runs."""
+    from app.cli.colors import print_with_colors
     from app.cli.tables import format_table
 
-    header = ["run", "outcome", "measurement", "carries", "exit"]
+    header = ["run", "outcome", "validity", "max rate", "exit"]
     cells: list[list[Cell]] = [
         [row["run_id"], row["outcome"], row["verdict"] or row["state"], row["carries"], row["exit_code"]]
         for row in rows
@@ -239,7 +253,7 @@ def _print(rows: list[dict[str, Any]], *, deleted: bool) -> None:
             header.append(title)
             for line, text in zip(cells, texts, strict=True):
                 line.append(text)
-    print(format_table(header, cells))
+    print_with_colors(format_table(header, cells))
 
 
 def _shorten(text: str) -> str:
@@ -262,6 +276,7 @@ def _rows(arguments: argparse.Namespace) -> list[dict[str, Any]]:
 
 
 def _show(arguments: argparse.Namespace) -> int:
+    from app.cli.colors import print_with_colors
     from app.reporting.stored import build_stored_report
     from app.storage.run_directory import find_run
     from reports.text import render_text
@@ -271,14 +286,14 @@ def _show(arguments: argparse.Namespace) -> int:
         _ = run.complete_result  # raises if the run is damaged, so that a damaged result is not printed
         print(run.result_text)
         return 0
-    print(render_text(build_stored_report(run)))
+    print_with_colors(render_text(build_stored_report(run)))
     return 0
 
 
 def _add_trend_verb(verbs: Subcommands) -> None:
-    trend = verbs.add_parser("trend", help="the metrics of one profile's runs over time, and where they changed")
-    trend.add_argument("name", nargs="?", help="of a profile (default: that of the last run)")
-    trend.add_argument("--metric", help="only this one, like latency_ms.p95")
+    trend = verbs.add_parser("trend", help="show the metrics of a profile's runs over time, and where they changed")
+    trend.add_argument("name", nargs="?", help="name of the profile (default: profile of the last run)")
+    trend.add_argument("--metric", help="only this metric, like latency_ms.p95")
     trend.add_argument("--json", action="store_true", help="print as JSON, with each run's value")
     trend.set_defaults(act=_trend)
 
@@ -291,8 +306,8 @@ def _trend(arguments: argparse.Namespace) -> int:
     runs = trend.runs
     series = [history for history in trend.series if arguments.metric in (None, format_metric_name(history))]
     if not series:
-        what, whose = arguments.metric or "any metric", arguments.name or "that profile"
-        raise UsageError(f"{len(runs)} runs of {whose} tell nothing of {what}")
+        what, whose = arguments.metric or "metrics", arguments.name or "this profile"
+        raise UsageError(f"the {len(runs)} runs of {whose} have no {what}")
     if arguments.json:
         import msgspec
 
@@ -301,7 +316,7 @@ def _trend(arguments: argparse.Namespace) -> int:
     from app.cli.tables import format_cell, format_table
 
     left_out = (
-        f"; {trend.excluded_count} left out: INVALID, or of another machine or workload" if trend.excluded_count else ""
+        f"; {trend.excluded_count} excluded (INVALID, or another machine or workload)" if trend.excluded_count else ""
     )
     first, last = format_cell(runs[0].run_id), format_cell(runs[-1].run_id)  # imported runs are untrusted
     print(f"{format_cell(trend.name)}: {len(runs)} runs, {first} to {last}{left_out}")
@@ -311,7 +326,7 @@ def _trend(arguments: argparse.Namespace) -> int:
         )
     )
     if len(runs) < MIN_VALUES:
-        print(f"A change of level is told from {MIN_VALUES} runs on.")
+        print(f"Change detection needs at least {MIN_VALUES} runs.")
     return 0
 
 
@@ -335,17 +350,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         _add_trash_verbs,
     ):
         add(verbs)
-    stop = verbs.add_parser("stop", help="let a running run finish what is in flight, and report; twice: cut it")
-    rate = verbs.add_parser("rate", help="change the rate of a running run's open stage, to its end")
-    extend = verbs.add_parser("extend", help="make a running run's stage of one rate, or of clients, last longer")
+    stop = verbs.add_parser("stop", help="stop an active run after its in-flight requests; a second call cancels them")
+    rate = verbs.add_parser("rate", help="change the rate of an active run's current open-loop stage until it ends")
+    extend = verbs.add_parser(
+        "extend", help="extend an active run's current stage, if it has a constant rate or concurrency"
+    )
     for verb in (stop, rate, extend):
-        verb.add_argument("run", help="the directory, the id or its beginning, or 'last'")
+        verb.add_argument("run", help="run directory, run ID or its prefix, or 'last'")
         verb.set_defaults(act=_send_command)
-    promote = verbs.add_parser("promote", help="make a run the baseline of its profile: `run --baseline promoted`")
-    promote.add_argument("run", help="a run that passed: its directory, its id or its beginning, or 'last'")
+    promote = verbs.add_parser(
+        "promote", help="set a run as the baseline of its profile, for `run --baseline promoted`"
+    )
+    promote.add_argument("run", help="a run that passed: run directory, run ID or its prefix, or 'last'")
     promote.set_defaults(act=_promote)
-    rate.add_argument("rate", help="like 300/s")
-    extend.add_argument("by", metavar="DURATION", help="how much longer, like 30s")
+    rate.add_argument("rate", help="new rate, like 300/s")
+    extend.add_argument("by", metavar="DURATION", help="time to add, like 30s")
 
 
 def execute(arguments: argparse.Namespace) -> int:
@@ -359,7 +378,7 @@ def _promote(arguments: argparse.Namespace) -> int:
     from app.storage.run_directory import find_run
 
     result = promote(find_run(arguments.run))
-    print(f"{format_cell(result.run_id)} is the baseline of {result.name!r} now")
+    print(f"{format_cell(result.run_id)} is now the baseline of {result.name!r}")
     return 0
 
 
@@ -392,7 +411,7 @@ def _rate_command(rate: str) -> ControlCommand:
 
     rate_per_s = parse_rate_per_s(rate)
     if rate_per_s > MAX_RATE_PER_S:
-        raise UsageError(f"{rate} is more than any generator sends")
+        raise UsageError(f"{rate} is above the maximum of {MAX_RATE_PER_S:,.0f}/s")
     return SetRate(rate_per_s)
 
 
@@ -402,5 +421,5 @@ def _extend_command(by: str) -> ControlCommand:
 
     by_s = parse_duration_s(by)
     if not 0 < by_s <= MAX_EXTENSION_S:
-        raise UsageError(f"a stage is extended by more than 0 s and at most a day, not by {by}")
+        raise UsageError(f"the extension must be greater than 0 s and at most 1 day (got {by})")
     return Extend(by_s)

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 def add_consent_argument(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--allow-secrets", action="append", default=[], metavar="HOST",
-        help="send the profile's env: and file: secrets to this host; remembered for the profile",
+        help="allow the profile to send its env: and file: secrets to this host; the choice is stored",
     )  # fmt: skip
 
 

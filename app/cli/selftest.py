@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--json", action="store_true", help="print what was found as JSON")
+    parser.add_argument("--json", action="store_true", help="print the findings as JSON")
 
 
 def execute(arguments: argparse.Namespace) -> int:
@@ -22,7 +22,7 @@ def execute(arguments: argparse.Namespace) -> int:
     from app.wiring.selftest import run_machine_selftest
 
     with handle_stop_signals() as interruption:
-        selftest = run_machine_selftest(interruption, lambda what: print(f"looking at: {what}", file=sys.stderr))
+        selftest = run_machine_selftest(interruption, lambda what: print(f"checking: {what}", file=sys.stderr))
     if selftest is None:
         return interruption.code or ExitCode.INTERRUPTED
     return print_selftest(selftest, as_json=arguments.json)
@@ -32,12 +32,13 @@ def print_selftest(selftest: SelfTest, *, as_json: bool) -> int:
     """Print the self-test and return the exit code."""
     import msgspec
 
+    from app.cli.colors import print_with_colors
     from app.errors import ExitCode
 
     if as_json:
         print(msgspec.json.format(msgspec.json.encode(selftest), indent=2).decode())
     else:
-        print("\n".join(format_selftest(selftest)))
+        print_with_colors("\n".join(format_selftest(selftest)))
     return ExitCode.OK if selftest.passed else ExitCode.INVALID
 
 
@@ -55,17 +56,20 @@ def format_selftest(selftest: SelfTest) -> Iterator[str]:
         )
         for finding in selftest.findings
     ]
-    yield format_table(("verdict", "check", "what", "seen", "limit", "unit"), rows)
+    yield format_table(("verdict", "check", "description", "measured", "limit", "unit"), rows)
     yield ""
     outcome = "passed" if selftest.passed else f"FAILED: {', '.join(selftest.summarize().failed)}"
     yield (
-        f"self-test {selftest.id}, {selftest.at}, {outcome} ({selftest.duration_s:.0f} s); reports of this machine "
-        "will say so"
+        f"self-test {selftest.id}, {selftest.at}, {outcome} ({selftest.duration_s:.0f} s). Reports of runs on this "
+        "machine show this result."
     )
     if any(finding.tries > 1 for finding in selftest.findings):
-        yield "note: a check that failed was tried once more, and its second findings stand here"
+        yield "note: failed checks were repeated once; the results shown are of the second attempt"
     if not selftest.passed:
-        yield "hint: stop other work on this machine and prove it again; what still fails, no result should rest on"
+        yield (
+            "hint: Stop other work on this machine and repeat the self-test. Do not use results affected by a "
+            "failing check."
+        )
 
 
 def _limit(finding: Finding) -> str:

@@ -11,7 +11,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_serving_arguments(parser)
     parser.add_argument(
         "--token", metavar="REFERENCE",
-        help="env:NAME or file:PATH of the token that requests must carry (default: a new one beyond loopback)",
+        help="env:NAME or file:PATH of the token that requests must include (default: a new token unless bound to "
+        "loopback)",
     )  # fmt: skip
 
 

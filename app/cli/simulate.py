@@ -18,15 +18,15 @@ if TYPE_CHECKING:
 
 _AUTOSCALERS = ("none", "hpa", "keda", "knative", "kserve", "schedule", "predictive")
 _HEADER = (
-    "hour", "arrivals/s", "replicas ready", "replicas billed", "instances billed", "p50 ms", "p95 ms", "p99 ms",
-    "good %", "USD",
+    "hour", "req/s", "ready replicas", "billed replicas", "billed instances", "p50 ms", "p95 ms", "p99 ms",
+    "within SLO %", "$",
 )  # fmt: skip
 _SILENT_S, _INTERVAL_S = 2.0, 1.0
-_KEYS = """keys of --set, with their units in the value:
+_KEYS = """keys of --set, with examples of values:
   autoscaler.min, .max              replicas: --set autoscaler.min=2
-  autoscaler.target                 of one replica: 70% busy, 4 (requests in flight) or 12/s
+  autoscaler.target                 per replica: 70% utilization, 4 (requests in flight) or 12/s
   autoscaler.metric                 busy, in-flight or rate, with the plan's target
-  autoscaler.up.…, .down.…          stabilisation, pods, percent, period (hpa, keda)
+  autoscaler.up.…, .down.…          stabilization, pods, percent, period (hpa, keda)
   autoscaler.table                  {08:00: 12, 20:00: 4} (schedule)
   autoscaler.lead, .headroom        5m, 10% (predictive)
   cold_start.node, .build, .warm_up durations: 90s
@@ -34,27 +34,30 @@ _KEYS = """keys of --set, with their units in the value:
   cold_start.network, .disk, .pcie  500MB/s, 10Gbit/s
   failures.mtbf, .detect, .new_node 30d, 10s, true
   update.at, .surge, .unavailable   10:00, 25%, 0%
-  warm_pool                         empty instances kept ready
+  warm_pool                         number of idle instances kept ready
   timeout, queue_limit, drain       30s, 200 (at one replica), 30s
   router                            as plan.router
-An unknown key is answered with all that there are."""
+An unknown key prints the list of all keys."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.epilog = _KEYS
-    parser.add_argument("plan", metavar="PLAN", help="a plan file; or a run, which is planned first")
+    parser.add_argument("plan", metavar="PLAN", help="plan file, or run that is planned first")
     parser.add_argument("--day", default="busiest", metavar="DATE",
-                        help="like 2026-12-01; without it, the busiest of the next 12 months")  # fmt: skip
+                        help="day to simulate, like 2026-12-01 (default: the busiest of the next 12 "
+                        "months)")  # fmt: skip
     parser.add_argument("--autoscaler", choices=_AUTOSCALERS, default="none",
-                        help="what moves the number of replicas; none keeps the planned fleet")  # fmt: skip
+                        help="autoscaler to simulate (default: none, the planned fleet)")  # fmt: skip
     parser.add_argument("--set", dest="overrides", action="append", default=[], metavar="KEY=VALUE",
-                        help="how it scales, starts, fails and waits; may be repeated")  # fmt: skip
-    parser.add_argument("--instances", type=_parse_count, metavar="N", help="instead of as many as planned")
-    parser.add_argument("--offer", metavar="KEY", help="another of the plan's offers, like aws/g6.xlarge@us-east-1")
-    parser.add_argument("--seed", type=_parse_seed, default=1, metavar="N", help="the same seed plays the same day")
-    parser.add_argument("--json", action="store_true", help="print the day as JSON")
-    parser.add_argument("--csv", type=Path, metavar="FILE", help="write the day's minutes, one a row")
+                        help="settings of scaling, cold start, failures and queueing; repeatable")  # fmt: skip
+    parser.add_argument("--instances", type=_parse_count, metavar="N", help="number of instances (default: as planned)")
+    parser.add_argument("--offer", metavar="KEY", help="another offer of the plan, like aws/g6.xlarge@us-east-1")
+    parser.add_argument(
+        "--seed", type=_parse_seed, default=1, metavar="N", help="seed; the same seed simulates the same day"
+    )
+    parser.add_argument("--json", action="store_true", help="print the simulated day as JSON")
+    parser.add_argument("--csv", type=Path, metavar="FILE", help="write a CSV file with one row per minute")
 
 
 def execute(arguments: argparse.Namespace) -> int:
@@ -62,7 +65,7 @@ def execute(arguments: argparse.Namespace) -> int:
     from app.wiring.simulating import DayRequest, simulate_plan_day
 
     if arguments.csv is not None and not arguments.csv.parent.is_dir():
-        raise UsageError(f"{arguments.csv} cannot be written: there is no folder {arguments.csv.parent}")
+        raise UsageError(f"{arguments.csv} cannot be written: the folder {arguments.csv.parent} does not exist")
     request = DayRequest(
         source=arguments.plan,
         day=arguments.day,
@@ -101,7 +104,7 @@ class _Progress:
             return
         self._last_line_s = now_s
         left_s = elapsed_s * (1 - played) / max(played, 1e-9)
-        line = f"{100 * played:.0f}% of the day's requests played, about {left_s:.0f} s left"
+        line = f"{100 * played:.0f}% of the day's requests simulated, about {left_s:.0f} s left"
         end = "" if is_terminal and played < 1 else "\n"
         print(f"\r{line:<60}" if is_terminal else line, end=end, file=unescaped_stream(sys.stderr))
 

@@ -49,8 +49,8 @@ def format_environment(environment: Environment) -> list[str]:
         f"CPU         {format_cell(environment.cpu_model)}, {environment.logical_cores} logical cores, "
         f"{environment.cpu_architecture}, governor {format_cell(environment.cpu_governor)}",
         f"memory      {environment.memory_gib:.1f} GiB",
-        f"GPUs        {gpus or 'none seen by NVML'}",
-        f"inference   ONNX Runtime {format_cell(environment.onnxruntime)}, providers that open a session here: "
+        f"GPUs        {gpus or 'none detected by NVML'}",
+        f"inference   ONNX Runtime {format_cell(environment.onnxruntime)}, available providers: "
         f"{', '.join(environment.providers) or 'none'}",
         f"clock       resolution {environment.clock_resolution_ns} ns",
     ]

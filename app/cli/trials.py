@@ -14,21 +14,21 @@ def format_trial(trial: ConnectionTest) -> Iterator[str]:
         f"({trial.protocol}{'' if trial.model is None else f', {format_cell(trial.model)}'})"
     )
     yield (
-        "answer      "
+        "response    "
         f"{'status ' + str(trial.status) + ': ' if trial.status is not None else ''}{format_cell(trial.what)}"
     )
     if trial.first_byte_ms is not None or trial.total_ms is not None:
         times = [f"first byte {_ms(trial.first_byte_ms)}"]
         if trial.wants_stream:
             times.append(f"first token {_ms(trial.first_token_ms)}")
-        yield f"time        {', '.join([*times, f'whole answer {_ms(trial.total_ms)}'])}"
+        yield f"time        {', '.join([*times, f'full response {_ms(trial.total_ms)}'])}"
     if trial.tokens_out is not None or trial.bytes_received:
         yield f"size        {format_cell(trial.bytes_received)} bytes, {format_cell(trial.tokens_out)} output tokens"
     if trial.tls is not None:
         tls = trial.tls
         yield f"TLS         {format_cell(tls.version)}, {format_cell(tls.cipher)}"
         yield (
-            f"certificate of {format_cell(tls.subject)}, by {format_cell(tls.issuer)}, until "
+            f"certificate of {format_cell(tls.subject)}, issued by {format_cell(tls.issuer)}, valid until "
             f"{format_cell(tls.valid_until)}"
         )
     for name, value in trial.asked_headers:

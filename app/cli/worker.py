@@ -9,11 +9,11 @@ from app.cli.options import add_token_argument, format_worker_count, parse_worke
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--master", required=True, metavar="HOST:PORT", help="what the run has as its --bind")
+    parser.add_argument("--master", required=True, metavar="HOST:PORT", help="address given to the run with --bind")
     parser.add_argument("--workers", type=parse_worker_count, metavar="N",
-                        help="how many processes send (default: one for each core)")  # fmt: skip
+                        help="number of load worker processes (default: one per core)")  # fmt: skip
     add_token_argument(parser)
-    parser.add_argument("--wait", default="60s", metavar="TIME", help="how long the run is looked for (default 60s)")
+    parser.add_argument("--wait", default="60s", metavar="TIME", help="how long to wait for the run (default: 60s)")
 
 
 def execute(arguments: argparse.Namespace) -> int:
@@ -33,7 +33,7 @@ def execute(arguments: argparse.Namespace) -> int:
         per_s, chunks_per_s = local_capacity_per_worker(count)
         if per_s is None:
             _print_line(
-                f"hint: how much can be sent here is not known: run `sizewise calibrate --workers {count}` before"
+                f"hint: The capacity of this machine is unknown. Run `sizewise calibrate --workers {count}` first."
             )
         join = msgspec.structs.replace(join, ceiling_per_s=per_s, chunk_ceiling_per_s=chunks_per_s)
         with LentWorkers(join, count, should_continue=lambda: not interruption.is_requested) as joined:
@@ -45,7 +45,7 @@ def execute(arguments: argparse.Namespace) -> int:
 
 
 def _joined_message(number: int, total: int, master: str) -> str:
-    rest = "" if number == total else f"; it waited for no more, so {total - number} of this machine left"
+    rest = "" if number == total else f"; the run needed no more, so {total - number} on this machine stopped"
     return f"{format_worker_count(number)} joined the run at {master}{rest}"
 
 

@@ -40,11 +40,11 @@ class Actions:
         self.by_name: dict[str, QAction] = {}
         self._window = window
         self.menus = {key: self._menu(key, title) for key, title in _TITLES.items()}
-        for previous, deed in zip((None, *specs), specs, strict=False):
-            menu = self.menus[deed.menu]
-            if previous is not None and previous.menu == deed.menu and previous.group != deed.group:
+        for previous, spec in zip((None, *specs), specs, strict=False):
+            menu = self.menus[spec.menu]
+            if previous is not None and previous.menu == spec.menu and previous.group != spec.group:
                 menu.addSeparator()
-            menu.addAction(self._action(deed))
+            menu.addAction(self._action(spec))
 
     def list_actions(self) -> list[QAction]:
         return list(self.by_name.values())
@@ -54,12 +54,12 @@ class Actions:
         menu.setObjectName(f"menu-{key}")
         return menu
 
-    def _action(self, deed: ActionSpec) -> QAction:
-        action = QAction(deed.text, self._window)
-        action.setObjectName(deed.name)
-        action.setShortcuts([QKeySequence(keys) for keys in deed.keys])
-        action.triggered.connect(lambda: deed.handler())
-        self.by_name[deed.name] = action
+    def _action(self, spec: ActionSpec) -> QAction:
+        action = QAction(spec.text, self._window)
+        action.setObjectName(spec.name)
+        action.setShortcuts([QKeySequence(keys) for keys in spec.keys])
+        action.triggered.connect(lambda: spec.handler())
+        self.by_name[spec.name] = action
         self._window.addAction(action)
         return action
 
@@ -122,9 +122,9 @@ def _edit(handlers: ActionHandlers) -> tuple[ActionSpec, ...]:
 def _run(handlers: ActionHandlers) -> tuple[ActionSpec, ...]:
     return (
         ActionSpec("start", "run", "&Start", ("F5",), handlers.start),
-        ActionSpec("repeat", "run", "&Repeat the last", ("Shift+F5",), handlers.repeat),
+        ActionSpec("repeat", "run", "&Repeat last run", ("Shift+F5",), handlers.repeat),
         ActionSpec("stop", "run", "S&top (Esc Esc)", (), handlers.stop),
-        ActionSpec("compare", "run", "&Compare what is shown", ("Ctrl+D",), handlers.compare, 1),
+        ActionSpec("compare", "run", "&Compare this run", ("Ctrl+D",), handlers.compare, 1),
     )
 
 
@@ -142,7 +142,7 @@ def _view(handlers: ActionHandlers) -> tuple[ActionSpec, ...]:
 
 
 def _help(handlers: ActionHandlers) -> tuple[ActionSpec, ...]:
-    return (ActionSpec("help", "help", "&Keys and help", ("F1",), handlers.help),)
+    return (ActionSpec("help", "help", "&Keyboard shortcuts", ("F1",), handlers.help),)
 
 
 def _page_opener(handlers: ActionHandlers, key: PageKey) -> Callable[[], object]:

@@ -48,7 +48,7 @@ class _Work(QRunnable):
 
     def run(self) -> None:
         function, self._function = self._function, None
-        assert function is not None, "work is done once"
+        assert function is not None, "the work has already run"
         try:
             outcome, has_failed = function(), False
         except Exception as error:  # delivered to the caller in the GUI thread

@@ -85,21 +85,21 @@ def crash_notice(found: PreviousSession) -> Notice | None:
     if found.other_pid is not None:
         return Notice(
             "news",
-            f"Another window of Sizewise is open (process {found.other_pid}).",
-            "Both see the same runs and settings; what is measured at one time in both disturbs each other.",
+            f"Sizewise is already open in another window (process {found.other_pid}).",
+            "Both windows share runs and settings, and runs that are measured at the same time disturb each other.",
         )
     if found.crash_text is None:
         return None
     if not found.crash_text.strip():
         return Notice(
             "news",
-            "The last window was ended from outside, or the machine went down.",
-            "Runs go on without their window: what is not finished is told below.",
+            "Sizewise did not shut down normally last time.",
+            "Runs continue without the window. Unfinished runs are listed below.",
         )
     return Notice(
         "warning",
-        "The last window crashed.",
-        "Runs go on without their window: what is not finished is told below.",
-        "Copy the details into a report of the bug.",
+        "Sizewise crashed last time.",
+        "Runs continue without the window. Unfinished runs are listed below.",
+        "Copy the details into a bug report.",
         found.crash_text,
     )

@@ -17,12 +17,12 @@ def check_qt_version(qt: tuple[int | str, ...], python: tuple[int, ...] = tuple(
     if tuple(python) < (3, 12) and tuple(qt[:2]) == (6, 12):
         raise UnavailableError(
             f"PySide6 {'.'.join(map(str, qt[:3]))} aborts on Python {python[0]}.{python[1]}",
-            hint='Install an older one: pip install "pyside6-essentials<6.12"; or take Python 3.12 or newer.',
+            hint='Install an older version: pip install "pyside6-essentials<6.12". Or use Python 3.12 or newer.',
         )
 
 
 _LIBRARIES = "libegl1 libgl1 libopengl0 libxkbcommon0 libfontconfig1 libdbus-1-3 libxcb-cursor0 libxcb-icccm4"
-_HEADLESS = "`sizewise run`, `plan`, `report` and `compare` do the same without a window."
+_HEADLESS = "`sizewise run`, `plan`, `report` and `compare` work without a window."
 
 
 def can_connect_to_x(display: str) -> bool:
@@ -49,11 +49,11 @@ def require_display(
         return
     chosen, display = environment.get("QT_QPA_PLATFORM", ""), environment.get("DISPLAY", "")
     if not (chosen or display or environment.get("WAYLAND_DISPLAY")):
-        raise UnavailableError("there is no display to open a window on", hint=f"Log in to a desktop. {_HEADLESS}")
+        raise UnavailableError("no display is available for the window", hint=f"Log in to a desktop. {_HEADLESS}")
     is_x = chosen.startswith("xcb") or not (chosen or environment.get("WAYLAND_DISPLAY"))
     if is_x and not can_connect(display):
-        hint = f"Log in to its desktop as this user, or over SSH with -X. {_HEADLESS}"
-        raise UnavailableError(f"the display {display or 'of this system'} cannot be reached", hint=hint)
+        hint = f"Log in to the desktop as this user, or use SSH with -X. {_HEADLESS}"
+        raise UnavailableError(f"cannot connect to the display {display or 'of this system'}", hint=hint)
 
 
 def require_qt() -> None:

@@ -28,7 +28,7 @@ class FileOpener(QObject):
             self._window,
             "Open",
             "",
-            "What Sizewise opens (*.onnx *.yaml *.yml *.zip *.csv *.json);;All files (*)",
+            "Supported files (*.onnx *.yaml *.yml *.zip *.csv *.json);;All files (*)",
         )
         self.open_paths(tuple(Path(name) for name in names))
 
@@ -65,13 +65,13 @@ class FileOpener(QObject):
             case "plan" | "results":
                 self._navigation.plan_requested.emit((file.path,))
             case "unknown" if not file.path.exists():
-                self._navigation.notify("error", f"There is no {file.path}.")
+                self._navigation.notify("error", f"{file.path} does not exist.")
             case "unknown":
                 self._navigation.notify(
                     "error",
-                    f"{file.path} is nothing that Sizewise opens.",
+                    f"Sizewise cannot open {file.path}.",
                     None,
-                    "It opens models (.onnx), profiles, runs, bundles (.zip), price lists and plan files.",
+                    "Open a model (.onnx), profile, run, bundle (.zip), price list or plan file.",
                 )
 
     def _show_run(self, directory: Path) -> None:

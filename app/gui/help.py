@@ -20,15 +20,15 @@ class HelpDialog(QDialog):
 
         super().__init__(parent)
         self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
-        self.setWindowTitle("Keys and help")
-        self.setAccessibleName("Keys and help")
+        self.setWindowTitle("Keyboard shortcuts")
+        self.setAccessibleName("Keyboard shortcuts")
         rows = [
             (action.text().replace("&", ""), ", ".join(key.toString() for key in action.shortcuts()))
             for action in actions
             if action.shortcuts()
         ]
-        frame = pd.DataFrame([*rows, *_CHART_SHORTCUTS], columns=["What", "Keys"])
-        self.table = FrameTable(FrameModel(), "Keys")
+        frame = pd.DataFrame([*rows, *_CHART_SHORTCUTS], columns=["Action", "Shortcut"])
+        self.table = FrameTable(FrameModel(), "Keyboard shortcuts")
         self.table.set_frame(frame)
         close = QDialogButtonBox(QDialogButtonBox.StandardButton.Close)
         close.rejected.connect(self.close)
@@ -36,8 +36,8 @@ class HelpDialog(QDialog):
             label(f"Sizewise {__version__}", "heading"),
             label(
                 (
-                    "Start on Home with the quick check. Every page copies the command that does the same in a "
-                    "terminal (Ctrl+Shift+C). The documentation is docs/index.md of the project."
+                    "Start with the quick check on Home. Press Ctrl+Shift+C to copy the equivalent terminal command of "
+                    "a page. The documentation starts at docs/index.md."
                 ),
                 wrap=True,
             ),
@@ -50,9 +50,9 @@ class HelpDialog(QDialog):
 
 
 _CHART_SHORTCUTS: list[tuple[str, str]] = [
-    ("On a chart: move the crosshair", "←, →"),
-    ("On a chart: zoom in, zoom out", "+, -"),
-    ("On a chart: show all of it", "Home"),
-    ("On a chart: the same as a table", "T"),
-    ("On a chart: mark this moment", "M"),
+    ("Chart: move the crosshair", "←, →"),
+    ("Chart: zoom in, zoom out", "+, -"),
+    ("Chart: show all data", "Home"),
+    ("Chart: show as table", "T"),
+    ("Chart: mark this time", "M"),
 ]

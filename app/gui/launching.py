@@ -45,13 +45,13 @@ class ClosingDialog(QDialog):
     def __init__(self, parent: QWidget, run_name: str, waiting: int) -> None:
         super().__init__(parent)
         self.choice: ClosingChoice = "cancel"
-        self.setWindowTitle("A run goes on")
+        self.setWindowTitle("Run in progress")
         self.setModal(True)
         text = label(_question(run_name, waiting), wrap=True)
         text.setMinimumWidth(text.fontMetrics().averageCharWidth() * 60)
-        leave = button("&Leave it running", self._leave, primary=True)
+        leave = button("&Leave running", self._leave, primary=True)
         leave.setDefault(True)
-        line = hbox(button("&Stop it", self._stop), 1, button("&Cancel", self.reject), leave)
+        line = hbox(button("&Stop run", self._stop), 1, button("&Cancel", self.reject), leave)
         vbox(text, line, within=self, margins=(18, 16, 18, 14), spacing=16)
         leave.setFocus()
 
@@ -97,12 +97,12 @@ class CloseConfirmation:
 
 def _question(run_name: str, waiting: int) -> str:
     lines = [
-        f"{run_name} is still being measured.",
-        "Left running, it goes on without the window, and the next window attaches to it again.",
-        "Stopped, what was measured so far is kept, and can be opened.",
+        f"{run_name} is still running.",
+        "Leave running: the run continues without the window, and the next window attaches to it.",
+        "Stop run: results so far are kept and can be opened.",
     ]
     if waiting:
-        lines.append(f"Jobs that wait are kept: {waiting}. They are offered again at the next start.")
+        lines.append(f"Queued jobs: {waiting}. They are offered again at the next start.")
     return "\n\n".join((lines[0], "\n".join(lines[1:])))
 
 
@@ -137,7 +137,7 @@ class Notifications(QObject):
             QApplication.alert(self._window)
             return True
         tray = self._show_tray()
-        tray.showMessage(title, "Sizewise has finished this job.", QSystemTrayIcon.MessageIcon.Information)
+        tray.showMessage(title, "Job finished", QSystemTrayIcon.MessageIcon.Information)
         QTimer.singleShot(_SHOWN_MS, tray, tray.hide)
         return True
 
@@ -200,9 +200,9 @@ class PairsLauncher(QObject):
         if pairs is None:
             return
         directory, is_running = pairs
-        message = "Pairs have ended while no window was open. Compare shows what came of them."
+        message = "A/B pairs finished while no window was open. See the result on Compare."
         if is_running:
-            message = "Pairs are still measured, which another window began, or a terminal. Compare shows how they go."
+            message = "A/B pairs from another window or a terminal are still running. See their progress on Compare."
             self._queue.watch(directory, directory.name, "pairs")
         self._shown().watch(directory)
         self._window.navigation.notify("news", message)

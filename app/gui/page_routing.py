@@ -21,7 +21,7 @@ class PageActions(QObject):
 
     def export(self) -> None:
         if not self._pages.current.export():
-            self._navigation.notify("news", "There is nothing to export here yet.")
+            self._navigation.notify("news", "Nothing to export here yet.")
 
     def undo(self) -> None:
         stack = self._pages.current.undo_stack()
@@ -42,7 +42,7 @@ class PageActions(QObject):
     def compare(self) -> None:
         runs = self._pages.current.runs()
         if not runs:
-            self._navigation.notify("news", "No run is shown or ticked here that could be compared.")
+            self._navigation.notify("news", "Select a run to compare first.")
             return
         self._navigation.comparison_requested.emit(runs)
 

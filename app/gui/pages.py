@@ -41,7 +41,7 @@ class Pages(QStackedWidget):
 
     @property
     def current(self) -> Page:
-        assert self._shown is not None, "a page is shown from the window's first moment"
+        assert self._shown is not None, "no page is shown yet"
         return self._created[self._shown]
 
     def created_pages(self) -> tuple[Page, ...]:

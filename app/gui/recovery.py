@@ -62,8 +62,8 @@ class Recovery(QObject):
     def resume(self, directory: Path) -> None:
         """Continue the run after its last complete stage, and show it on the Live page."""
         if self.is_measuring():
-            message = "Another run is being measured."
-            self._navigation.notify("warning", message, None, "Resume this one when that has ended.")
+            message = "Another run is in progress."
+            self._navigation.notify("warning", message, None, "Resume this run when the other one has finished.")
             return
         try:
             engine = start_engine(Launch(("runs", "resume", str(directory)), directory, directory.name, "resume"))
@@ -136,7 +136,7 @@ class Recovery(QObject):
         self._navigation.library_changed.emit()
 
     def _on_restored(self, directory: Path) -> None:
-        self._navigation.notify("news", f"{directory.name} is back.")
+        self._navigation.notify("news", f"{directory.name} restored.")
         self._navigation.library_changed.emit()
         self.refresh()
 

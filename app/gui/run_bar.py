@@ -16,8 +16,8 @@ class RunBar(QObject):
     def __init__(self, toolbar: QToolBar, theme_controller: ThemeController) -> None:
         super().__init__(toolbar)
         self._toolbar = toolbar
-        self.start = _button("Start", "Start what this page holds (F5)")
-        self.stop = _button("Stop", "Stop the run that goes on (Esc Esc on Live)")
+        self.start = _button("Start", "Start run (F5)")
+        self.stop = _button("Stop", "Stop the current run (Esc Esc on Live)")
         self.stop.setEnabled(False)
         self.progress, self.validity = label("", "muted"), Badge()
         space = QWidget()

@@ -34,7 +34,7 @@ def are_notifications_enabled(settings: QSettings) -> bool:
 
 
 THEMES: dict[ThemeChoice, str] = {
-    "system": "As the system",
+    "system": "System",
     "light": "Light",
     "dark": "Dark",
     "contrast": "High contrast",

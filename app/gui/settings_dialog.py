@@ -37,24 +37,21 @@ class SettingsDialog(QDialog):
         self.search.textChanged.connect(self._filter)
         body = QWidget()
         self._column = QVBoxLayout(body)
-        self._add("Theme", "Light, dark, high contrast, or as the system has it.", self._theme())
-        self._add("Text size", "Of everything in the window.", self._text_size())
+        self._add("Theme", "Light, dark, high contrast or system.", self._theme())
+        self._add("Text size", "Scales all text.", self._text_size())
         self._add(
             "Notifications",
-            "A desktop notice when a run of over 30 s ends while the window is not in front.",
+            "Desktop notification when a run of more than 30 s ends while the window is in the background.",
             self._notifications(),
         )
         self._add(
-            "Where runs are kept",
-            f"{runs_home()}. Set SIZEWISE_HOME before the start to keep them elsewhere.",
+            "Runs folder",
+            f"{runs_home()}. To change it, set SIZEWISE_HOME before you start Sizewise.",
             button("&Open folder", self._open_folder),
         )
         self._add(
             "Privacy",
-            (
-                "Sizewise sends nothing anywhere but to the endpoints that you name: no telemetry, no account, no "
-                "update check."
-            ),
+            ("Sizewise connects only to the endpoints that you configure: no telemetry, no account, no update check."),
             None,
         )
         self._column.addStretch(1)
@@ -109,7 +106,7 @@ class SettingsDialog(QDialog):
         self._settings.setValue(TEXT_SCALE, scale)
 
     def _notifications(self) -> QCheckBox:
-        box = QCheckBox("Show them")
+        box = QCheckBox("Show notifications")
         box.setChecked(are_notifications_enabled(self._settings))
         box.toggled.connect(lambda on: self._settings.setValue(NOTIFICATIONS, on))
         return box

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from PySide6.QtCore import QStringListModel, Qt, Signal
 from PySide6.QtWidgets import QCompleter, QGridLayout, QLineEdit, QWidget
 
-from app.analysis.objectives import parse_objective
+from app.analysis.objectives import parse_gate, parse_objective
 from app.errors import UsageError
 from app.gui.widgets import Badge, button, hbox, label, tool_button, vbox
 from app.records.metrics import METRICS, format_metric
@@ -31,7 +31,7 @@ class ObjectiveLine(QLineEdit):
         completer.setCaseSensitivity(Qt.CaseSensitivity.CaseInsensitive)
         self.setCompleter(completer)
         self.badge, self.message = Badge(), label("", "muted", wrap=True)
-        self.remove = tool_button("✕", "Remove this objective", tip="Remove this objective", flat=True)
+        self.remove = tool_button("✕", "Remove objective", tip="Remove objective", flat=True)
 
     @property
     def problem(self) -> str | None:
@@ -79,8 +79,8 @@ class SloEditor(QWidget):
         self._grid.setContentsMargins(0, 0, 0, 0)
         self._grid.setColumnStretch(0 if is_narrow else 3, 1)
         self.unlisted = label("", "muted", wrap=True)
-        self.add = button("Add an &objective", self.add_line)
-        self.reset = button("As measure&d", self._reset)
+        self.add = button("Add &objective", self.add_line)
+        self.reset = button("Reset to run's &SLO", self._reset)
         title = (label(heading, "heading", wrap=True),) if heading else ()
         vbox(*title, self._rows, self.unlisted, hbox(self.add, self.reset, 1), within=self, spacing=4)
 
@@ -178,6 +178,16 @@ class SloEditor(QWidget):
         self.reset.setEnabled(self.texts() != self._run_slo)
 
 
+def objective_label(text: str) -> str:
+    """Return the display text of an objective or a gate, such as `p95 latency < 50 ms`; `text` if it is not one."""
+    try:
+        objective = parse_gate(text)
+    except UsageError:
+        return text
+    tags = f" in {', '.join(objective.tags.values())}" if objective.tags else ""
+    return f"{objective.label}{tags}"
+
+
 def observed_text(row: ObjectiveRow) -> str:
     stage_text = f" in {row.stage}" if row.stage else ""
     reason = f"; {row.why}" if row.why else ""
@@ -185,9 +195,9 @@ def observed_text(row: ObjectiveRow) -> str:
 
 
 def _unlisted_text(row: ObjectiveRow) -> str:
-    implied = " (implied: the SLO sets no limit on errors)" if row.implied else ""
-    kind = "gate " if row.kind == "gate" else ""
-    return f"{kind}{row.text}{implied}: {row.judgement}, {observed_text(row)}"
+    implied = " (default: no error limit set)" if row.implied else ""
+    kind = "Gate: " if row.kind == "gate" else ""
+    return f"{kind}{objective_label(row.text)}{implied}: {row.judgement}, {observed_text(row)}"
 
 
 def _completions() -> list[str]:

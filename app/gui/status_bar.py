@@ -39,11 +39,11 @@ class StatusBar(QStatusBar):
         self._navigation, self._queue = navigation, queue
         self._has_warned = False
         self._trust_page = "live"
-        self.engine = self._segment("Engine", self._explain_engine)
+        self.engine = self._segment("Benchmark", self._explain_engine)
         self.machine = self._segment("Machine", self._explain_machine)
         self.clock = self._segment("Clock", self._explain_clock)
         self.disk = self._segment("Disk", self._explain_disk)
-        self.validity = self._segment("Trust", self._explain_trust)
+        self.validity = self._segment("Validity", self._explain_trust)
         self._disk_reader: Latest[int] = Latest(self, self.show_disk, self._on_disk_error)
         self._disk_timer = QTimer(self, interval=_DISK_INTERVAL_MS)
         self._disk_timer.timeout.connect(self.read_disk)
@@ -65,7 +65,7 @@ class StatusBar(QStatusBar):
         """
         self._trust_page = page
         text = verdict or NOT_AVAILABLE
-        self._set_segment(self.validity, f"Trust: {text}", reason or "Of no run yet", state_for_verdict(text))
+        self._set_segment(self.validity, f"Validity: {text}", reason or "No run yet", state_for_verdict(text))
 
     def read_disk(self) -> None:
         self._disk_reader.request(_free_bytes)
@@ -73,22 +73,22 @@ class StatusBar(QStatusBar):
     def show_disk(self, free_bytes: int) -> None:
         is_low = free_bytes < LOW_DISK_BYTES
         text = f"Disk {format_size(free_bytes)} free"
-        self._set_segment(self.disk, text, "Where runs are kept", "warn" if is_low else "plain")
+        self._set_segment(self.disk, text, "Free disk space for runs", "warn" if is_low else "plain")
         if is_low and not self._has_warned:
             self._navigation.notify(
                 "warning",
-                f"Only {format_size(free_bytes)} are free where runs are kept.",
-                "A run that fills the disk is cut short.",
-                "Delete runs in the Library, and empty its trash.",
+                f"Only {format_size(free_bytes)} of disk space left for runs.",
+                "A run ends early if the disk is full.",
+                "Delete runs in the Library and empty the trash.",
             )
         self._has_warned = is_low
 
     def _show_engine(self) -> None:
         job, waiting = self._queue.running, len(self._queue.waiting)
-        text = "Engine: idle" if job is None else f"Engine: {shorten(job.launch.name)}"
+        text = "Benchmark: idle" if job is None else f"Benchmark: {shorten(job.launch.name)}"
         if waiting:
             text = f"{text}, {waiting} waiting"
-        details = "Nothing runs" if job is None else f"{phase_line(job)}, {time_line(job)}"
+        details = "No job running" if job is None else f"{phase_line(job)}, {time_line(job)}"
         self._set_segment(self.engine, text, details)
 
     def _show_machine(self, state: MachineState) -> None:
@@ -106,14 +106,14 @@ class StatusBar(QStatusBar):
             self._set_segment(self.machine, text, shorten(first.name), "warn" if is_throttled else "plain")
         else:
             percent = format_reading(None if now is None else now.cpu_percent, "%")
-            self._set_segment(self.machine, f"CPU {percent}", "No GPU is told of")
+            self._set_segment(self.machine, f"CPU {percent}", "No GPU detected")
         self._show_clock(state)
 
     def _show_clock(self, state: MachineState) -> None:
         checks = () if state.capabilities is None else state.capabilities.checks
         check = next((machine_check for machine_check in checks if machine_check.id == "clock_resolution"), None)
         if check is None:
-            self._set_segment(self.clock, f"Clock {NOT_AVAILABLE}", "This machine is not looked at yet")
+            self._set_segment(self.clock, f"Clock {NOT_AVAILABLE}", "Not checked yet")
             return
         is_fine = check.verdict == "VALID"
         resolution = f"Resolution {check.value} ns"
@@ -141,7 +141,7 @@ class StatusBar(QStatusBar):
         restyle(segment, state)
 
     def _on_disk_error(self, _: Exception) -> None:
-        self._set_segment(self.disk, f"Disk {NOT_AVAILABLE}", "The runs' home cannot be read", "warn")
+        self._set_segment(self.disk, f"Disk {NOT_AVAILABLE}", "Cannot read the runs folder", "warn")
 
     def _explain_engine(self) -> None:
         self.explanation_requested.emit("jobs-dock")

@@ -204,7 +204,7 @@ class Window(QMainWindow):
     def copy_command(self) -> None:
         line = self.pages.current.command_line()
         if line is None:
-            self.navigation.notify("news", "There is nothing to copy as a command here yet.")
+            self.navigation.notify("news", "Nothing to copy here yet.")
             return
         QGuiApplication.clipboard().setText(line)
         self.navigation.notify("news", f"Copied: {line}")

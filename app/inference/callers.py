@@ -113,7 +113,7 @@ class BoundCaller:
         self._binding = self._session.io_binding()
         feeds = rows.batch(0, batch)
         if any(array.dtype == object for array in feeds.values()):
-            raise UsageError("inputs of text have no place on a device", hint="Leave out runtime.io_binding.")
+            raise UsageError("io_binding does not support text inputs", hint="Remove runtime.io_binding.")
         # Copy: on a CPU the array itself is the buffer, and the rows must not be overwritten.
         self._input_buffers = {
             name: ort.OrtValue.ortvalue_from_numpy(np.array(array, order="C"), *device) for name, array in feeds.items()

@@ -7,7 +7,7 @@ import re
 import sys
 from pathlib import Path
 
-MEMORY_HINT = "Raise limits.memory, or free some, or use a smaller batch."
+MEMORY_HINT = "Raise limits.memory, free some memory, or use a smaller batch."
 _OUT_OF_MEMORY = re.compile(
     r"bad_alloc|\bMemoryError\b|out of memory|cannot allocate|failed to allocate|memory allocation|more memory than"
     r"|failed to map segment|pthread_create failed",

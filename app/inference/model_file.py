@@ -18,14 +18,14 @@ _LOCATION_KEY = b"location"
 def check_model_file(model: Path) -> None:
     """Raise UsageError if the model is not a regular file of a valid size."""
     if not model.exists():
-        raise UsageError(f"there is no model {model}", hint="Give the path of an .onnx file.")
+        raise UsageError(f"model not found: {model}", hint="Set the path of an .onnx file.")
     if not model.is_file():
-        raise UsageError(f"{model} is not a file", hint="Give the path of an .onnx file.")
+        raise UsageError(f"{model} is not a file", hint="Set the path of an .onnx file.")
     size = model.stat().st_size
     if size == 0:
-        raise UsageError(f"{model.name} is empty, so it is not an ONNX model")
+        raise UsageError(f"{model.name} is empty and not a valid ONNX model")
     if size > MAX_MODEL_BYTES:
-        raise UsageError(f"{model.name} has {size} bytes; an ONNX model has at most {MAX_MODEL_BYTES}")
+        raise UsageError(f"{model.name} has {size} bytes, above the maximum of {MAX_MODEL_BYTES} for an ONNX model")
 
 
 def check_external_weights(model: Path) -> None:

@@ -56,8 +56,8 @@ def run_child(description: str, module: str, *arguments: str, timeout_s: float) 
         text = errors.read().decode(errors="replace")
     if overdue.is_set():
         raise ChildKilledError(
-            f"{description} did not end within {timeout_s:g} s and was stopped",
-            hint="Use a smaller model, fewer batch sizes or a shorter time.",
+            f"{description} did not finish within {timeout_s:g} s and was stopped",
+            hint="Use a smaller model, fewer batch sizes or a shorter duration.",
         )
     if code != 0:
         raise child_error(description, code, text, memory_hint="Free some memory, or use a smaller model.")
@@ -81,17 +81,17 @@ def child_error(description: str, code: int, text: str, *, memory_hint: str = ME
     is_out_of_memory = -code == _SIGKILL or tells_of_want(text)
     hint = memory_hint if is_out_of_memory else _last_line(text)
     return error_type(
-        f"{description} {_ending(code)}{', perhaps for want of memory' if is_out_of_memory else ''}", hint=hint
+        f"{description} {_ending(code)}{', possibly out of memory' if is_out_of_memory else ''}", hint=hint
     )
 
 
 def _ending(code: int) -> str:
     if code >= 0:
-        return f"ended with exit code {code}"
+        return f"exited with code {code}"
     if -code == _SIGKILL:
         return "was killed"
     if -code == getattr(signal, "SIGPROF", 27):
-        return "took more processor time than a model of its size needs"
+        return "took more CPU time than expected from the size of the model"
     return f"crashed ({signal.Signals(-code).name})"
 
 

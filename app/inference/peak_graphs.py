@@ -68,7 +68,7 @@ def build_weight_read(folder: Path, weight_bytes: int) -> PeakGraph:
     model = _write_model(folder / "read.onnx", nodes, constants, (1, side))
     size_bytes = 4 * side**2
     feeds: dict[str, npt.NDArray[Any]] = {"x": np.ones((1, side), np.float32)}
-    return PeakGraph(model, feeds, size_bytes, f"one row by {size_bytes / 2**20:.0f} MiB of weights")
+    return PeakGraph(model, feeds, size_bytes, f"one row times {size_bytes / 2**20:.0f} MiB of weights")
 
 
 def _write_model(

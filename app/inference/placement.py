@@ -27,8 +27,8 @@ def placements_of(session: Any, provider: str, model: Path) -> tuple[Placement, 
         if provider == "cpu":
             return ()
         raise UnavailableError(
-            f"ONNX Runtime {ort.__version__} cannot tell which provider runs which node",
-            hint="Install version 1.24 or newer, or choose the cpu provider.",
+            f"ONNX Runtime {ort.__version__} does not report which provider runs which node",
+            hint="Install version 1.24 or newer, or use the cpu provider.",
         )
     requested = runtime_name(provider)
     nodes = [(node, part.ep_name) for part in session.get_provider_graph_assignment_info() for node in part.get_nodes()]

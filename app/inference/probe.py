@@ -43,7 +43,7 @@ def probe_providers(timeout_s: float = 60.0) -> ProviderProbe:
     """
     from app.inference.parent import run_child
 
-    output = run_child("the look at ONNX Runtime's providers", "app.inference.probe", timeout_s=timeout_s)
+    output = run_child("the probe of ONNX Runtime's providers", "app.inference.probe", timeout_s=timeout_s)
     return decode_json(output, ProviderProbe)
 
 

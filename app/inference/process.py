@@ -133,7 +133,7 @@ class VariantProcess:
                 if left_s > _POLL_S:
                     continue
                 self.kill()
-                message = f"{self._name} did not end within {within_s:g} s and was stopped"
+                message = f"{self._name} did not finish within {within_s:g} s and was stopped"
                 raise ChildKilledError(message, hint="Use a smaller model, a smaller batch or more time.") from None
             match report:
                 case MeasurementStarted() | CallRows() if on_told is not None:

@@ -18,7 +18,7 @@ def usable_cores() -> int:
 
 
 def too_many_threads_message(threads: int, cores: int) -> str:
-    return f"{threads} threads are more than this machine's {cores} cores"
+    return f"{threads} threads exceed this machine's {cores} cores"
 
 
 PROVIDERS = {
@@ -42,8 +42,8 @@ def runtime_name(provider: str) -> str:
     if provider in PROVIDERS:
         return PROVIDERS[provider]
     nearest = difflib.get_close_matches(provider.lower(), PROVIDERS, n=1)
-    hint = f"Did you mean {nearest[0]}?" if nearest else f"Providers are {', '.join(PROVIDERS)}."
-    raise UsageError(f"there is no provider {provider!r}", hint=hint)
+    hint = f"Did you mean {nearest[0]}?" if nearest else f"Providers: {', '.join(PROVIDERS)}."
+    raise UsageError(f"unknown provider {provider!r}", hint=hint)
 
 
 def user_provider_name(runtime_name: str) -> str:

@@ -133,7 +133,7 @@ def check_batch(inputs: tuple[TensorSpec, ...], batch: int) -> None:
         return
     fixed = next((spec for spec in inputs if spec.shape), None)
     if fixed is None:
-        raise UsageError(f"the model takes single numbers, not {batch} rows", hint="Use batch 1.")
+        raise UsageError(f"the model takes single rows, not {batch} rows", hint="Use batch 1.")
     raise UsageError(
         f"the model takes {fixed.shape[0]} rows at a time in {printable(fixed.name)}, not {batch}",
         hint=f"Use batch {fixed.shape[0]}, or export the model with a dynamic first axis.",
@@ -158,7 +158,10 @@ def _row_count(
     count = min(_DISTINCT_ROWS, max(2, _DISTINCT_BYTES // max(1, row))) if batched else 1
     if (needed := sum(sizes.values()) - row + (count + largest_batch) * row) > _MAX_BYTES:
         raise UsageError(
-            f"the model's inputs take {needed / 2**30:,.1f} GiB for a batch of {largest_batch}, and 4 GiB are the most",
+            (
+                f"the model's inputs need {needed / 2**30:,.1f} GiB for a batch of {largest_batch}, above the "
+                "maximum of 4 GiB"
+            ),
             hint="Use a smaller batch, or shorter axes.",
         )
     return count
@@ -189,7 +192,7 @@ def _length_notes(inputs: tuple[TensorSpec, ...], lengths: Mapping[str, int]) ->
             name = spec.axes[index] if index < len(spec.axes) else None
             if index and axis == -1 and name not in lengths:
                 assumed[printable(name) if name else f"axis {index} of {printable(spec.name)}"] = None
-    return [f"{name} may have any length, and is taken as {_DEFAULT_AXIS_LENGTH} long" for name in assumed]
+    return [f"{name} is dynamic; a length of {_DEFAULT_AXIS_LENGTH} is used" for name in assumed]
 
 
 def _batch_notes(inputs: tuple[TensorSpec, ...], batched: frozenset[str]) -> list[str]:
@@ -197,6 +200,6 @@ def _batch_notes(inputs: tuple[TensorSpec, ...], batched: frozenset[str]) -> lis
         return []
     fixed = next((spec for spec in inputs if spec.shape), None)
     is_batch = (
-        f": if the {fixed.shape[0]} of {printable(fixed.name)} are rows, use batch {fixed.shape[0]}" if fixed else ""
+        f". If the {fixed.shape[0]} of {printable(fixed.name)} are rows, use batch {fixed.shape[0]}" if fixed else ""
     )
-    return [f"no input has a first axis for the batch, so that a call counts as one row{is_batch}"]
+    return [f"no input has a batch axis, so a call counts as one row{is_batch}"]

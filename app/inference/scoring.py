@@ -49,16 +49,20 @@ def compute_scores(output: Array, labels: Array, metric: Metric) -> Floats:
     row_outputs = _row_outputs(output, len(labels))
     if metric == "mean absolute error":
         if row_outputs.ndim != 1:
-            raise _output_error(output, "one number a row", "Labels of classes are whole numbers, without a point.")
+            raise _output_error(
+                output, "one number per row", "Write class labels as whole numbers, without a decimal point."
+            )
         with np.errstate(invalid="ignore", over="ignore"):
             return np.asarray(np.abs(row_outputs.astype(np.float64) - labels))
     if row_outputs.ndim == 1:
         if row_outputs.dtype.kind not in "iu":
-            raise _output_error(output, "scores of classes, nor the class itself", "Export scores, one a class.")
+            raise _output_error(output, "class scores or a class", "Export scores, one per class.")
         return np.asarray(row_outputs == labels, dtype=np.float64)
     if row_outputs.ndim > 2:
         raise _output_error(
-            output, "one answer a row", "Places in a row, such as pixels, cannot be scored: say labels: null."
+            output,
+            "one prediction per row",
+            "Predictions within a row, such as pixels, cannot be scored. Set labels: null.",
         )
     _check_classes(labels, row_outputs.shape[1])
     is_right = (row_outputs.argmax(axis=1) == labels) & ~np.isnan(row_outputs).any(axis=1)
@@ -80,9 +84,9 @@ def check_outputs(output: Array, labels: Array, batch: int) -> None:
 def _row_outputs(output: Array, rows: int) -> Array:
     """Return the outputs of the rows without axes of length 1 after the first."""
     if output.dtype.kind not in "fiub":
-        raise _output_error(output, "numbers", "Name labels by whole numbers, and export the model with scores.")
+        raise _output_error(output, "numbers", "Use whole numbers as labels, and export the model with scores.")
     if not output.ndim or len(output) < rows:
-        raise _output_error(output, "an answer for each row", "Its first axis must be the batch's.")
+        raise _output_error(output, "one prediction per row", "Its first axis must be the batch's.")
     return output[:rows].reshape(rows, *(axis for axis in output.shape[1:] if axis != 1))
 
 
@@ -90,11 +94,13 @@ def _check_classes(labels: Array, classes: int) -> None:
     if len(labels) and (labels.min() < 0 or labels.max() >= classes):
         wrong = labels.min() if labels.min() < 0 else labels.max()
         raise UsageError(
-            f"there is a label {wrong}, and the model's {classes} classes are 0 to {classes - 1}",
-            hint="Labels are the places of the model's scores, from 0; amounts are written with a point.",
+            f"there is a label {wrong}, but the model's {classes} classes are 0 to {classes - 1}",
+            hint="Labels must be indices of the model's scores, from 0. Write amounts with a decimal point.",
         )
 
 
 def _output_error(output: Array, expected: str, hint: str) -> UsageError:
     shape = " x ".join(map(str, output.shape)) or "a single number"
-    return UsageError(f"the model's first output, {output.dtype} of {shape}, has not {expected} to score", hint=hint)
+    return UsageError(
+        f"the model's first output, {output.dtype} of {shape}, does not have {expected} to score", hint=hint
+    )

@@ -117,9 +117,9 @@ def translate_run_error(error: Exception) -> SizewiseError:
     if isinstance(error, SizewiseError):
         return error
     if isinstance(error, runtime_errors.InvalidArgument | ValueError | TypeError):
-        return UsageError(f"the model refuses these inputs: {_first_line(error)}")
+        return UsageError(f"the model rejects these inputs: {_first_line(error)}")
     if isinstance(error, MemoryError) or _NO_MEMORY.search(str(error)):
-        return MeasurementError(f"the inference took more memory than there is: {_first_line(error)}")
+        return MeasurementError(f"the inference ran out of memory: {_first_line(error)}")
     return MeasurementError(f"the inference failed: {_first_line(error)}")
 
 
@@ -136,7 +136,7 @@ def listed_providers() -> tuple[str, ...]:
 
 def _check_threads(threads: int) -> None:
     if threads < 1:
-        raise UsageError(f"{threads} threads cannot run a model", hint="Use 1 or more.")
+        raise UsageError(f"the number of threads must be at least 1, not {threads}", hint="Use 1 or more.")
     cores = usable_cores()
     if threads > cores:
         raise UsageError(too_many_threads_message(threads, cores), hint=f"Use {cores} or fewer.")
@@ -160,10 +160,10 @@ def _create_session(model: Path, provider: str, threads: int, settings: SessionS
         )
     except Exception as error:  # ONNX Runtime's errors share no base class
         if isinstance(error, MemoryError) or _NO_MEMORY.search(str(error)):
-            raise MeasurementError(f"{model.name} takes more memory than there is: {_first_line(error)}") from error
+            raise MeasurementError(f"{model.name} needs more memory than available: {_first_line(error)}") from error
         raise UsageError(
             f"{model.name} is not a model that ONNX Runtime {ort.__version__} can run: {_first_line(error)}",
-            hint="Check the file with onnx.checker, and that its opset is not newer than this runtime.",
+            hint="Check the file with onnx.checker, and make sure that its opset is not newer than this runtime.",
         ) from error
     if draft is not None and settings.cached_model_path is not None and draft.exists():
         draft.replace(settings.cached_model_path)  # Replaced atomically, so that no process opens a partial file.
@@ -206,12 +206,12 @@ def _check_provider(provider: str, name: str) -> None:
     if name not in ort.get_available_providers():
         raise UnavailableError(
             f"this build of ONNX Runtime {ort.__version__} has no {provider} provider",
-            hint=f"It has {', '.join(listed_providers())}; install the build of onnxruntime that has {provider}.",
+            hint=f"Available: {', '.join(listed_providers())}. Install the build of onnxruntime that has {provider}.",
         )
     if provider in NVIDIA and not nvidia_driver_loads():
         raise UnavailableError(
-            f"{provider} needs an NVIDIA GPU, and there is no NVIDIA driver here ({NVIDIA_DRIVER} does not load)",
-            hint="Choose the cpu provider, or install the NVIDIA driver.",
+            f"{provider} needs an NVIDIA GPU, but no NVIDIA driver was found ({NVIDIA_DRIVER} does not load)",
+            hint="Use the cpu provider, or install the NVIDIA driver.",
         )
 
 
@@ -219,7 +219,7 @@ def _inputs(session: Any) -> tuple[TensorSpec, ...]:
     specs = []
     for value in session.get_inputs():
         if value.type not in _DTYPES:
-            raise UsageError(f"input {value.name!r} is a {value.type}, and only plain tensors can be fed to a model")
+            raise UsageError(f"input {value.name!r} is a {value.type}, but only plain tensors are supported")
         specs.append(_spec(value))
     return tuple(specs)
 
@@ -246,7 +246,7 @@ def fallback_reason(log_text: str) -> str:
     if missing:
         return f"libraries of the provider are missing: {missing[1] or missing[2]}"
     message = _LOG_NOISE.sub("", log_text).strip()
-    return message.splitlines()[0] if message else "ONNX Runtime does not say"
+    return message.splitlines()[0] if message else "not reported by ONNX Runtime"
 
 
 def _first_line(error: Exception) -> str:
@@ -255,6 +255,6 @@ def _first_line(error: Exception) -> str:
     line = text.splitlines()[0].rsplit(" : ", 1)[-1]
     requested = _ASKED_BYTES.search(line)
     if requested is not None:
-        return f"{int(requested[1]) / 1e9:.3g} GB were asked for at once"
+        return f"{int(requested[1]) / 1e9:.3g} GB were requested at once"
     node = _NODE.search(line)
     return line if node is None else f"{node[1]} {node[2]!r}: {_SOURCE.sub('', node[3])}"

@@ -119,10 +119,10 @@ class OpenVariant:
             if sum(part.nbytes for part in parts) >= _MAX_BYTES:
                 break
         if len({part.shape[1:] for part in parts}) > 1:
-            raise UsageError("the model's first output changes its shape with the rows, so none can be held against it")
+            raise UsageError("the shape of the model's first output depends on the rows, so outputs cannot be compared")
         output = np.concatenate(parts) if parts[0].ndim else parts[0]
         if output.dtype.kind not in "fiub":
-            raise UsageError("the model's first output is text, which no other can be held against")
+            raise UsageError("the model's first output is text, so outputs cannot be compared")
         return Outputs(dtype=output.dtype.name, shape=output.shape, content=np.ascontiguousarray(output).tobytes())
 
     def score(self) -> Scored:
@@ -132,7 +132,7 @@ class OpenVariant:
 
         stored = self._stored
         if stored is None or stored.labels is None:
-            raise UsageError("there are no labelled rows to score")
+            raise UsageError("there are no labeled rows to score")
         metric, size = metric_for(stored.labels), self._job.batch
         scores = []
         for start in range(0, len(stored), size):

@@ -57,7 +57,7 @@ def main() -> int:
 
 def _as_our_error(error: Exception, *, is_limited: bool) -> SizewiseError:
     if isinstance(error, MemoryError):
-        return MeasurementError("it takes more memory than it may", hint=MEMORY_HINT)
+        return MeasurementError("it exceeds the memory limit", hint=MEMORY_HINT)
     # A library that exists but does not load ran out of memory, and reports it in its own words.
     has_no_room = is_limited and isinstance(error, ImportError) and not isinstance(error, ModuleNotFoundError)
     return MeasurementError(

@@ -52,7 +52,7 @@ def build_assumed_target(card: Accelerator, question: PlanQuestion, goals: Goals
     scaled_service = speed_up(service.service, efficiency)
     fit = ServiceFit((FittedService(scaled_service, 1.0, (), ()),), (), 0.0, 1.0, 0.0, full_replica.per_s * efficiency)
     rate = estimate_rate_within_slo(scaled_service, goals, 1, "random", lengths)
-    name = f"{assumed.name} on {memory.degree} × {card.key}, by arithmetic"
+    name = f"{assumed.name} on {memory.degree} × {card.key}, analytical estimate"
     hardware = Hardware(name, accelerator=card.key, accelerator_count=memory.degree)
     curve = CapacityCurve((), goals.latency_metric, rate, None, None)
     return MeasuredTarget(name, hardware, curve, fit, is_assumed=True)
@@ -65,9 +65,9 @@ def compute_assumed_capacity(target: MeasuredTarget, offer: Offer, model: Assume
     if replicas < 1:
         return Refusal(
             "accelerator_count",
-            f"holds {offer.accelerator_count:g} accelerators, and {model.name} takes {degree:g} of them",
+            f"has {offer.accelerator_count:g} accelerators, but {model.name} needs {degree:g}",
         )
-    risk = Risk(3, "nothing was measured: by arithmetic from the model's shape and the card's data sheet")
+    risk = Risk(3, "not measured: calculated from the model's shape and the card's data sheet")
     rate = target.curve.max_rate_per_s * replicas
     return Capacity(rate, SIGMA_ASSUMED, replicas, "assumed", (risk,), speed_sigma=SIGMA_ASSUMED)
 

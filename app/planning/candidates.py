@@ -86,7 +86,7 @@ def evaluate_offer(
     if isinstance(capacity, Refusal):
         return _refused_offer(offer, forbidden, "capacity", capacity.reason, capacity.id)
     if price is None:
-        return _refused_offer(offer, forbidden, "price", f"no {limits.price} price is known")
+        return _refused_offer(offer, forbidden, "price", f"no {limits.price} price available")
     if capacity.per_s <= 0:
         return _refused_offer(offer, forbidden, "slo", "misses the SLO at any load")
     usd_per_hour, kind = price
@@ -99,16 +99,17 @@ def evaluate_offer(
     if forbidden is not None:
         return msgspec.structs.replace(candidate, rejected=forbidden[1], rejected_by=forbidden[0])
     if is_low_trust(offer) and kind != "owned" and not limits.low_trust_prices:
-        reason = "its price is a marketplace's or a hand-kept list's (trust low): plan.low_trust_prices=true admits it"
+        reason = "marketplace or manually maintained price (low trust); set plan.low_trust_prices=true to allow it"
         return msgspec.structs.replace(candidate, rejected=reason, rejected_by="price trust")
     owned = offer.owned.units if offer.owned is not None else None
     if owned is not None and candidate.instances > owned:
-        reason = f"needs {candidate.instances} and you own {owned}"
+        reason = f"needs {candidate.instances} instances, but you own {owned}"
         return msgspec.structs.replace(candidate, rejected=reason, rejected_by="owned")
     budget, cost = limits.budget_usd_per_month, candidate.usd_per_month
     if budget is not None and cost > budget:
         reason = (
-            f"{candidate.instances} instances cost {format_usd(cost)} a month, over plan.budget of {format_usd(budget)}"
+            f"{candidate.instances} instances cost {format_usd(cost)}/month, above plan.budget of "
+            f"{format_usd(budget)}/month"
         )
         return msgspec.structs.replace(candidate, rejected=reason, rejected_by="budget")
     return candidate
@@ -159,16 +160,16 @@ def find_price(offer: Offer, kind: PriceKind) -> tuple[float, PriceKind] | None:
 
 def _violated_limit(offer: Offer, limits: PlanLimits, today: datetime.date) -> tuple[RejectedBy, str] | None:
     if limits.providers and offer.provider not in limits.providers:
-        return "provider", f"{offer.provider} is not in plan.providers"
+        return "provider", f"provider {offer.provider} is excluded by plan.providers"
     if limits.regions and offer.region not in limits.regions:
-        return "region", f"{offer.region} is not in plan.regions"
+        return "region", f"region {offer.region} is excluded by plan.regions"
     max_count = limits.max_accelerators
     if max_count is not None and offer.accelerator_count > max_count:
-        reason = f"{offer.accelerator_count:g} accelerators an instance are over plan.max_accelerators of {max_count:g}"
+        reason = f"{offer.accelerator_count:g} accelerators per instance exceed plan.max_accelerators of {max_count:g}"
         return "accelerators", reason
     age_days, max_days = price_age_days(offer, today), limits.max_price_age_days
     if max_days is not None and age_days > max_days:
-        reason = f"its price of {offer.as_of} is {age_days} days old, over plan.max_price_age of {max_days}d"
+        reason = f"the price of {offer.as_of} is {age_days} days old, above plan.max_price_age of {max_days}d"
         return "price age", reason
     return None
 
@@ -205,7 +206,7 @@ def build_fleet(
     else:
         probabilities = compute_probabilities(instances - spares, capacity, demand)
     if instances == candidate.needed:
-        risks.append(Risk(1, "no spare: one instance lost is one too few at the peak"))
+        risks.append(Risk(1, "no spare instance: losing one leaves too few at the peak"))
     return Fleet(
         offer=offer.key,
         provider=offer.provider,
@@ -239,12 +240,14 @@ def build_fleet(
 
 
 def _spot_risk(candidate: Candidate, probabilities: SloProbabilities, demand: Demand) -> str:
-    text = "a spot price: it moves by the hour, and the instance may be taken away; P(SLO met) assumes that each is "
+    text = (
+        "spot price: it changes hourly, and the instance may be interrupted; P(SLO met) assumes that each instance is "
+    )
     text += f"interrupted {SPOT_MISSING_SHARE:.0%} of the time"
     if candidate.spot_spares:
-        text += f", and {candidate.spot_spares} of the spares are there for that"
+        text += f", and {candidate.spot_spares} of the spares cover that"
     if not reaches_confidence(probabilities.planned, demand):
-        text += f", and at {probabilities.planned:.1%} it is below the confidence that was asked for"
+        text += f", and at {probabilities.planned:.1%} it is below the requested confidence"
     return text
 
 

@@ -91,13 +91,13 @@ def _extrapolate_by_count(curve: CapacityCurve, measured_on: Hardware, offer: Of
     if replicas < 1:
         return Refusal(
             "shared_accelerator",
-            f"holds {offer.accelerator_count:g} of an accelerator, and a replica was measured on {share:g}",
+            f"has {offer.accelerator_count:g} of an accelerator, but a replica was measured on {share:g}",
         )
-    risks = [Risk(1, "the same accelerator in another instance: carried over by count")]
+    risks = [Risk(1, "same accelerator in another instance type: scaled by count")]
     if offer.vcpus is not None and measured_on.vcpus is not None:
         offered_vcpus, measured_vcpus = offer.vcpus / replicas, measured_on.vcpus / measured_on.replicas
         if offered_vcpus < measured_vcpus:
-            risks.append(Risk(2, f"{offered_vcpus:g} vCPUs a replica, and it was measured with {measured_vcpus:g}"))
+            risks.append(Risk(2, f"{offered_vcpus:g} vCPUs per replica, but it was measured with {measured_vcpus:g}"))
     return _build_extrapolated(curve, measured_on, replicas, _SIGMA_SAME_ACCELERATOR, risks)
 
 
@@ -141,35 +141,36 @@ def _memory_refusal(measured: Accelerator, target: Accelerator, settings: Unmeas
             return None
         return Refusal(
             "memory",
-            f"a replica takes {settings.memory_gib:g} GiB, and {card_name(target)} has {usable / GIB:.3g} usable",
+            (f"a replica needs {settings.memory_gib:g} GiB, but {card_name(target)} has {usable / GIB:.3g} GiB usable"),
         )
     if target.memory_gib is None or measured.memory_gib is None or target.memory_gib >= measured.memory_gib:
         return None
     here, other = f"{measured.memory_gib:g} GiB", f"{target.memory_gib:g} GiB"
     return Refusal(
         "replica_memory_unknown",
-        f"has {other}, and it was measured with {here}: say in plan.other_cards.memory what a replica takes of a card",
+        f"has {other}, but was measured with {here}; set plan.other_cards.memory to the memory that a replica needs",
     )
 
 
 def _extrapolate_by_vcpu(curve: CapacityCurve, measured_on: Hardware, offer: Offer) -> Capacity | Refusal:
     if offer.vcpus is None:
         return Refusal(
-            "vcpus_unknown", "its price list gives no vCPUs, so a measurement on a CPU cannot be carried to it"
+            "vcpus_unknown",
+            "the price list has no vCPU count, so a CPU measurement cannot be scaled to this instance type",
         )
     cores = _cores_per_replica(curve, measured_on)
     if cores is None:
         return Refusal(
-            "measured_vcpus_unknown", "the vCPUs it was measured on are not known: name them in target.hardware.vcpus"
+            "measured_vcpus_unknown", "the vCPUs of the measured machine are unknown; set target.hardware.vcpus"
         )
     replicas = math.floor(offer.vcpus / cores + 1e-9)
     if replicas < 1:
-        return Refusal("vcpus", f"has {offer.vcpus:g} vCPUs, and one replica keeps {cores:.3g} busy")
+        return Refusal("vcpus", f"has {offer.vcpus:g} vCPUs, but one replica uses {cores:.3g}")
     if measured_on.architecture is not None and measured_on.architecture == offer.cpu_architecture:
-        risk = Risk(2, f"carried over by vCPU from another {offer.cpu_architecture} CPU")
+        risk = Risk(2, f"scaled by vCPU count from a different {offer.cpu_architecture} CPU")
         return _build_extrapolated(curve, measured_on, replicas, _SIGMA_SAME_ARCHITECTURE, [risk])
     measured_text, offer_text = measured_on.architecture or "an unknown CPU", offer.cpu_architecture or "an unknown one"
-    risk = Risk(3, f"carried over by vCPU from {measured_text} to {offer_text}")
+    risk = Risk(3, f"scaled by vCPU count from {measured_text} to {offer_text}")
     return _build_extrapolated(curve, measured_on, replicas, _SIGMA_OTHER_ARCHITECTURE, [risk])
 
 
@@ -201,7 +202,7 @@ def _measured_sigma(curve: CapacityCurve) -> float:
 def _measurement_hint(measured: str | None, offer: Offer, accelerators: Mapping[str, Accelerator]) -> str:
     measured_text = f"measured on {_display_name(measured, accelerators)}"
     if offer.accelerator is None:
-        return f"{measured_text}; to size a CPU offer, run this profile against the model on a CPU"
+        return f"{measured_text}; to size a CPU instance type, run this profile against the model on a CPU"
     target_name = _display_name(offer.accelerator, accelerators)
     return f"{measured_text}; to size {target_name}, run this profile against the model on one {target_name}"
 

@@ -67,7 +67,7 @@ class WhatIfSaving(msgspec.Struct, frozen=True):
 
 SizeFleet = Callable[[WhatIfChange], Size]
 """Function that sizes the fleet with the change applied. It leaves out the change's extra cost, which is added here."""
-NO_CHANGE = WhatIfChange("as it is", "measured", "nothing is changed")
+NO_CHANGE = WhatIfChange("as is", "measured", "no change")
 
 
 def compute_savings(changes: Iterable[WhatIfChange], size: SizeFleet) -> tuple[WhatIfSaving, ...]:
@@ -111,12 +111,12 @@ def combine_changes(changes: Iterable[WhatIfChange]) -> WhatIfChange:
 def variant_change(name: str, per_s: float, baseline_per_s: float, basis: Basis = "measured") -> WhatIfChange:
     """Describe a precision, batching window or smaller model that sustains `per_s` instead of `baseline_per_s`."""
     factor = per_s / baseline_per_s
-    return WhatIfChange(name, basis, f"{factor:.2f} × the present rate inside the SLO, {basis}", capacity_factor=factor)
+    return WhatIfChange(name, basis, f"{factor:.2f} × the current max rate within SLO, {basis}", capacity_factor=factor)
 
 
 def cache_change(hit_share: float, basis: Basis = "assumed", usd_per_month: float = 0.0) -> WhatIfChange:
     """Describe a cache; requests that it serves do not reach the fleet."""
-    because = f"{hit_share:.0%} of the requests answered by a cache, {basis}"
+    because = f"{hit_share:.0%} of the requests served from a cache, {basis}"
     return WhatIfChange("caching", basis, because, traffic_factor=1 - hit_share, extra_usd_per_month=usd_per_month)
 
 
@@ -129,7 +129,7 @@ def warm_pool_change(
     to the start time.
     """
     factor = warm_start_s / cold_start_s
-    because = f"a replica starts in {warm_start_s:g} s, not {cold_start_s:g} s, {basis}"
+    because = f"a replica starts in {warm_start_s:g} s instead of {cold_start_s:g} s, {basis}"
     return WhatIfChange("warm pool", basis, because, headroom_factor=factor, extra_usd_per_month=usd_per_month)
 
 
@@ -165,7 +165,7 @@ def compute_warm_pool_saving(best: Candidate, demand: Demand, question: PlanQues
     from_cold, with_pool = float(cold.mean()) * usd, (float(warm.mean()) + pool) * usd
     instances = "1 instance" if pool == 1 else f"{pool:.0f} instances"
     name = (
-        f"a warm pool of {instances}, were the fleet to follow each minute's need: ready in {WARM_MINUTES} min, not "
+        f"a warm pool of {instances} with autoscaling by the minute: ready in {WARM_MINUTES} min instead of "
         f"{COLD_MINUTES}"
     )
     yield Saving(name, "assumed", with_pool, from_cold - with_pool)
@@ -180,10 +180,10 @@ def _max_ahead(needed: Floats, minutes: int) -> Floats:
 
 _ASSUMED = (
     WhatIfChange(
-        "a variant 1.5 × as fast (precision, runtime, a smaller model)", "assumed", "1.5 ×", capacity_factor=1.5
+        "a 1.5× faster variant (precision, runtime or a smaller model)", "assumed", "1.5 ×", capacity_factor=1.5
     ),
-    WhatIfChange("a variant 3 × as fast, as a distilled one may be", "assumed", "3 ×", capacity_factor=3.0),
-    msgspec.structs.replace(cache_change(0.3), name="a cache that answers 30 % of the requests"),
+    WhatIfChange("a 3× faster model (e.g. distilled)", "assumed", "3 ×", capacity_factor=3.0),
+    msgspec.structs.replace(cache_change(0.3), name="a cache that serves 30 % of the requests"),
 )
 _WINDOWS = (0.0, 0.5, 2.0, 4.0)
 """Batching windows to try, in multiples of the present window or, without one, of the time of a full batch."""
@@ -228,7 +228,7 @@ def _savings_of_targets(best: Option, demand: Demand, question: PlanQuestion, go
         options = list_options(question_of_target, demand, goals, estimate_only=True)
         cheapest = min((get_candidate(option).usd_per_month for option in options if option.is_feasible), default=None)
         basis: Basis = "assumed" if target.is_assumed else "measured"
-        yield Saving(f"{target.name} alone", basis, cheapest, None if cheapest is None else current_usd - cheapest)
+        yield Saving(f"{target.name} only", basis, cheapest, None if cheapest is None else current_usd - cheapest)
 
 
 def _batching_window_change(best: Option, question: PlanQuestion, goals: Goals) -> Iterator[WhatIfChange]:

@@ -146,9 +146,9 @@ def _check(design: FleetDesign, rates_per_s: Floats, slot_s: float) -> None:
     if not design.services:
         raise UsageError("a fleet needs at least one service", hint="Give the design one service for each replica.")
     if rates_per_s.size == 0 or not np.isfinite(rates_per_s).all() or (rates_per_s < 0).any():
-        raise UsageError("a day needs rates of 0 or more", hint="Give one rate for each bin.")
+        raise UsageError("rates of a day must be 0 or more", hint="Give one rate for each bin.")
     if slot_s < 1 or slot_s != int(slot_s) or 60 % slot_s:
-        raise UsageError(f"a slot of {slot_s} s does not divide a minute", hint="Take 1 or 2 s.")
+        raise UsageError(f"a time slot of {slot_s} s does not divide a minute", hint="Use 1 or 2 s.")
 
 
 def _cell_of_fleet(
@@ -203,10 +203,13 @@ def _outcome(
     p50_s, p95_s, p99_s = (compute_quantile_s(histogram, share) for share in (0.50, 0.95, 0.99))
     notes = []
     if times > 1:
-        notes.append(f"Played as a cell: one of {times} alike, each with 1/{times} of the traffic and of the replicas.")
+        notes.append(
+            f"Simulated as a cell: one of {times} equal cells, each with 1/{times} of the traffic and of the replicas."
+        )
     if any(minute.wanted > place_count * times for minute in minutes):
         notes.append(
-            f"More than {format_number(place_count * times)} replicas were wanted at times; the rest had no place."
+            f"At times, the autoscaler requested more than {format_number(place_count * times)} replicas; the "
+            "excess had no capacity."
         )
     return DayOutcome(
         minutes=tuple(minutes),

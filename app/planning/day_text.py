@@ -14,13 +14,13 @@ from app.planning.planned_fleet import PlannedFleet, is_saturated
 from app.records.day import DayTotals, Range, SimulatedDay
 from app.records.scaling import Autoscaler, Fixed, Hpa, Keda, Knative, Operations, Predictive, ScalingMetric, Scheduled
 
-_METRICS: dict[ScalingMetric, str] = {"busy": "busy", "in_flight": "requests in flight", "rate": "requests a second"}
+_METRICS: dict[ScalingMetric, str] = {"busy": "busy", "in_flight": "requests in flight", "rate": "req/s"}
 
 
 def format_request_counts(totals: DayTotals) -> str:
     """Return the equation of arrivals and their outcomes, which shows that every request is counted once."""
     return (
-        f"{totals.arrivals} arrived = {totals.good} good + {totals.late} late + {totals.dropped} dropped + "
+        f"{totals.arrivals} requests = {totals.good} good + {totals.late} late + {totals.dropped} dropped + "
         f"{totals.timed_out} timed out + {totals.failed} failed + {totals.in_flight} in flight"
     )
 
@@ -45,23 +45,23 @@ def format_day_notes(
         *_cold_start_notes(day),
         *_event_notes(day.operations),
         *(_cell_note(note, day) for note in simulation_notes),
-        f"{_timeout_text(timeout_s)}, and one that finds {queue_limit:,} waiting at its replica is dropped.",
-        f"The service model misses the measured percentiles by {100 * planned.median_error:.0f} % in the median, and "
-        f"the offer's capacity is {planned.fleet.basis}. Its likeliest speed is played: that it may be lower is what "
-        "the plan's assurance keeps room for.",
+        f"{_timeout_text(timeout_s)}, and a request that finds {queue_limit:,} queued at its replica is dropped.",
+        "The median error of the service model against the measured percentiles is "
+        f"{100 * planned.median_error:.0f} %, and the instance capacity is {planned.fleet.basis}. The day is "
+        "simulated at the most likely speed; the plan's confidence covers the risk of a lower one.",
         *planned.shape.goals.notes,
-        "Not simulated: errors and slow spells of the model itself, the network beyond what was measured, the loss of "
-        "a zone, spot interruptions, and how the scheduler packs replicas.",
+        "Not simulated: errors and slow spells of the model itself, the network beyond what was measured, the loss "
+        "of a zone, spot interruptions, and how the scheduler packs replicas.",
     )
 
 
 def _verdict(day: SimulatedDay) -> str:
     if day.attainment is None:
-        return "Nothing was answered: no request came, or all are in flight still."
+        return "No responses: there were no requests, or all are still in flight."
     results = [result for result in (_meets_share(day), _meets_error_rate(day)) if result is not None]
     if not results:
-        return "The SLO asks for nothing that a played day can tell."
-    return f"The SLO {'holds' if all(results) else 'is missed'} over the day."
+        return "The SLO has no objective that a simulated day can evaluate."
+    return f"The SLO is {'met' if all(results) else 'missed'} over the day."
 
 
 def _meets_share(day: SimulatedDay) -> bool | None:
@@ -92,24 +92,21 @@ def _attainment(day: SimulatedDay, planned: PlannedFleet) -> Iterator[str]:
     limits = " and ".join(goal.text for goal in planned.shape.goals.time_goals)
     shares = [hour.good_share for hour in day.hours if hour.good_share is not None]
     met = sum(1 for good in shares if good >= day.asked_share)
-    inside = (
-        f"were answered inside the limit{'' if len(planned.shape.goals.time_goals) == 1 else 's'} of "
-        f"{limits or 'the SLO'}"
-    )
-    target_text = f"{format_share(day.asked_share)} is asked for, and reached in {met} of {len(shares)} hours"
-    yield f"{format_share(day.attainment).capitalize()} of {day.totals.arrivals:,} requests {inside}: {target_text}."
+    inside = f"met the limit{'' if len(planned.shape.goals.time_goals) == 1 else 's'} of {limits or 'the SLO'}"
+    target_text = f"the target of {format_share(day.asked_share)} was reached in {met} of {len(shares)} hours"
+    yield f"{format_share(day.attainment).capitalize()} of {day.totals.arrivals:,} requests {inside}; {target_text}."
 
 
 def _lost(day: SimulatedDay) -> str:
     totals = day.totals
-    return f"{totals.dropped:,} were dropped, {totals.timed_out:,} timed out and {totals.failed:,} failed."
+    return f"{totals.dropped:,} requests were dropped, {totals.timed_out:,} timed out and {totals.failed:,} failed."
 
 
 def _cost(day: SimulatedDay, planned: PlannedFleet) -> str:
     span = day.billed_instances
     noun = "instance" if span.least == span.most == 1 else "instances"
     replicas_text = "" if day.replicas_per_instance == 1 else f" of {day.replicas_per_instance} replicas"
-    instances = f"{_span(span)} {noun}{replicas_text} at {format_usd(planned.usd_per_hour_each)} an hour each"
+    instances = f"{_span(span)} {noun}{replicas_text} at {format_usd(planned.usd_per_hour_each)}/h each"
     ready = f"{_span(day.ready)} {'replica was' if day.ready.most == 1 else 'replicas were'} ready"
     return f"The day costs {format_usd(day.usd)}: {instances}; {ready}."
 
@@ -124,17 +121,17 @@ def _comparison(day: SimulatedDay, planned: PlannedFleet) -> Iterator[str]:
     if isinstance(day.autoscaler, Fixed) or not day.usd_static:
         return
     saved = day.usd_static - day.usd
-    static = f"the {day.instances} planned instances kept all day, which cost {format_usd(day.usd_static)}"
+    static = f"{day.instances} static instances all day, which cost {format_usd(day.usd_static)}"
     saved_share = format_share(abs(saved) / day.usd_static)
     if abs(saved) < 0.005 * day.usd_static:
-        yield f"That is about as much as {static}."
+        yield f"This is about the same as {static}."
     elif saved > 0:
-        yield f"That is {format_usd(saved)} ({saved_share}) less than {static}."
+        yield f"This is {format_usd(saved)} ({saved_share}) less than {static}."
     else:
-        yield f"That is {format_usd(-saved)} ({saved_share}) more than {static}."
+        yield f"This is {format_usd(-saved)} ({saved_share}) more than {static}."
     if spares := planned.fleet.spare_instances:
         spares_text = f"{spares:,} of them {'is a spare' if spares == 1 else 'are spares'}"
-        yield f"{spares_text.capitalize()}; the autoscaler keeps none beyond its target and autoscaler.min."
+        yield f"{spares_text.capitalize()}. The autoscaler runs no spares beyond its target and autoscaler.min."
 
 
 def _autoscaler_text(autoscaler: Autoscaler) -> str:
@@ -148,20 +145,19 @@ def _autoscaler_text(autoscaler: Autoscaler) -> str:
         case Knative():
             goal = _target(autoscaler.metric, autoscaler.capacity * autoscaler.utilisation)
             note = f"{100 * autoscaler.utilisation:g}% of a target of {format_number(autoscaler.capacity)}"
-            return (
-                f"Knative, and so KServe's serverless mode: {goal} ({note}), {_bounds(autoscaler.min, autoscaler.max)}"
-            )
+            return f"Knative (also KServe serverless): {goal} ({note}), {_bounds(autoscaler.min, autoscaler.max)}"
         case Scheduled(table=table):
             rows = [row for index, row in enumerate(table) if not index or row.replicas != table[index - 1].replicas]
             times_text = ", ".join(f"{_clock(row.at_s)} {row.replicas:,}" for row in rows)
-            return f"Schedule of replicas: {times_text}"
+            return f"Replica schedule: {times_text}"
         case Predictive():
             rate = (
                 f"the highest rate of the next {format_number(autoscaler.lead_s)} s, "
-                f"{format_number(autoscaler.per_replica_per_s)}/s"
+                f"{format_number(autoscaler.per_replica_per_s)} req/s"
             )
             return (
-                f"Predictive, with the day's rates known: {rate} a replica, {_bounds(autoscaler.min, autoscaler.max)}"
+                f"Predictive, with known rates of the day: {rate} per replica, "
+                f"{_bounds(autoscaler.min, autoscaler.max)}"
             )
         case _:
             assert_never(autoscaler)
@@ -169,7 +165,7 @@ def _autoscaler_text(autoscaler: Autoscaler) -> str:
 
 def _target(metric: ScalingMetric, target: float) -> str:
     value_text = format_share(target) if metric == "busy" else format_number(target)
-    return f"{value_text} {_METRICS[metric]} a replica is its target"
+    return f"target of {value_text} {_METRICS[metric]} per replica"
 
 
 def _bounds(min_count: int, max_count: int) -> str:
@@ -181,13 +177,13 @@ def _clock(at_s: float) -> str:
 
 
 def _load_notes(planned: PlannedFleet, rates: Floats) -> Iterator[str]:
-    sized = f"a replica is sized for {format_number(planned.planned_rate_per_s)}/s"
+    sized = f"a replica is sized for {format_number(planned.planned_rate_per_s)} req/s"
     yield (
-        f"The busiest minute has {format_number(float(rates.max()))}/s and the day "
-        f"{format_number(float(rates.mean()))}/s; {sized}."
+        f"The busiest minute has {format_number(float(rates.max()))} req/s and the day has a mean of "
+        f"{format_number(float(rates.mean()))} req/s; {sized}."
     )
     if is_saturated(planned, rates):
-        yield f"All {planned.replicas:,} planned replicas together cannot answer the busiest minute."
+        yield f"All {planned.replicas:,} planned replicas together cannot handle the busiest minute."
 
 
 def _trace_notes(planned: PlannedFleet, rates: Floats) -> Iterator[str]:
@@ -195,18 +191,18 @@ def _trace_notes(planned: PlannedFleet, rates: Floats) -> Iterator[str]:
     if rows is not None:
         copies = float(rates.max()) / compute_rate_per_s(rows)
         yield (
-            f"The trace's requests are replayed: its {format_number(rows.window_s / 60)} min over and over, at each "
-            "minute's "
-            f"rate, {copies:.3g} times the trace's own at most. More are independent copies, fewer a random part."
+            f"The trace of {format_number(rows.window_s / 60)} min is replayed in a loop, scaled to each minute's "
+            f"rate, up to {copies:.3g} times the trace's own rate. Above 1 it is overlaid with independent copies; "
+            "below 1 a random part of it is used."
         )
 
 
 def _instance_notes(day: SimulatedDay) -> Iterator[str]:
     if day.replicas_per_instance > 1 and not isinstance(day.autoscaler, Fixed):
         yield (
-            f"An instance holds {day.replicas_per_instance} replicas. What scales are replicas; those paid for are "
-            "taken to fill as few instances as they can, rounded up minute by minute, and each waits for a node as if "
-            "it had one of its own."
+            f"An instance runs {day.replicas_per_instance} replicas. Scaling is by replica. Paid instances are the "
+            "fewest that fit the replicas, rounded up each minute; each new replica waits for a node as if it had "
+            "one of its own."
         )
 
 
@@ -226,35 +222,33 @@ def _cold_start_notes(day: SimulatedDay) -> Iterator[str]:
         if seconds
     ]
     yield (
-        f"A cold start takes {format_number(start.median_s)} s in the median ({', '.join(parts) or 'nothing'}), which "
-        "is "
-        "assumed unless --set cold_start.… says yours; it is paid for from the node on."
+        f"The median cold start takes {format_number(start.median_s)} s ({', '.join(parts) or 'nothing'}), an "
+        "assumption unless set with --set cold_start.…; it is billed from the node start."
     )
 
 
 def _event_notes(operations: Operations) -> Iterator[str]:
     failures, warm_nodes = operations.failures, operations.cold_start.warm_nodes
     if failures is not None:
-        lost = "starts again on a new node" if failures.new_node else "starts again on its node"
-        note = f"is found out after {format_number(failures.detect_s)} s and {lost}"
+        lost = "restarts on a new node" if failures.new_node else "restarts on the same node"
+        note = f"is detected after {format_number(failures.detect_s)} s and {lost}"
         yield (
-            f"A replica fails every {format_number(failures.mtbf_hours)} hours in the mean, loses what it holds, "
-            f"{note}."
+            f"A replica fails every {format_number(failures.mtbf_hours)} hours on average, loses its requests, {note}."
         )
     for update in operations.updates:
-        limits = f"{format_share(update.surge)} more at once, {format_share(update.unavailable)} fewer ready"
-        yield f"All replicas are replaced from {_clock(update.at_s)} on, {limits}."
+        limits = f"maxSurge {format_share(update.surge)}, maxUnavailable {format_share(update.unavailable)}"
+        yield f"Rolling update of all replicas from {_clock(update.at_s)}: {limits}."
     if warm_nodes:
-        yield f"Nodes for {warm_nodes:,} replicas are kept ready and empty, and paid for."
+        yield f"Nodes for {warm_nodes:,} replicas are kept warm and empty, and are billed."
 
 
 def _cell_note(note: str, day: SimulatedDay) -> str:
     if day.cell_of == 1 or "cell" not in note:
         return note
-    return f"{note} The smaller a cell, the higher its percentiles: p99 by up to 7 % at 16 replicas."
+    return f"{note} Smaller cells have higher percentiles: p99 is up to 7 % higher at 16 replicas."
 
 
 def _timeout_text(timeout_s: float) -> str:
     if math.isinf(timeout_s):
-        return "A request waits for as long as it takes"
-    return f"A request that has waited {format_number(timeout_s)} s gives up"
+        return "Requests wait without a timeout"
+    return f"A request times out after waiting {format_number(timeout_s)} s"

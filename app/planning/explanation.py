@@ -65,11 +65,11 @@ def _candidate_text(candidate: Candidate) -> str:
 def _sentence(best: Candidate, fleet: Fleet, checks: Sequence[Check]) -> str:
     spares = f", {best.spares} spare" if best.spares else ", no spare"
     per_1k = fleet.usd_per_1k_inferences.value
-    cost = "" if per_1k is None else f", {format_usd(per_1k)} per 1k inferences"
+    cost = "" if per_1k is None else f", {format_usd(per_1k)}/1k inferences"
     old = "" if not checks else f". WARN: the price is {fleet.price_age_days} days old"
     return (
-        f"{_candidate_text(best)} ({best.needed} for the load{spares}): {format_usd(best.usd_per_month)} a "
-        f"month{cost}{old}"
+        f"{_candidate_text(best)} ({best.needed} for the load{spares}): "
+        f"{format_usd(best.usd_per_month)}/month{cost}{old}"
     )
 
 
@@ -77,69 +77,67 @@ def _binding_constraint(
     best: Candidate, demand: Demand, limits: PlanLimits, curve: CapacityCurve, slo: Sequence[Objective]
 ) -> str:
     limits_latency = [objective for objective in slo if objective.name == curve.latency_metric]
-    limiting = " and ".join(objective.text for objective in limits_latency[:1] or slo)
+    limiting = " and ".join(objective.label for objective in limits_latency[:1] or slo)
     sized_text = (
-        f"one instance is sized at {format_number(sustained_peak_per_s(1, best.capacity, demand))}/s inside {limiting}"
+        f"one instance handles {format_number(sustained_peak_per_s(1, best.capacity, demand))} req/s within {limiting}"
     )
-    peak = f"the peak of {format_number(demand.peak_per_s)}/s"
+    peak = f"the peak of {format_number(demand.peak_per_s)} req/s"
     if best.needed == 1 and best.spares:
-        text = f"redundancy: {sized_text} and would do for {peak}; n+{best.spares} makes it {best.instances}"
+        text = f"redundancy: {sized_text}, enough for {peak}; n+{best.spares} makes it {best.instances}"
     elif best.needed == 1:
-        text = f"the size of an instance: {sized_text}, and {peak} does not fill it"
+        text = f"instance size: {sized_text}, more than {peak} needs"
     else:
-        text = f"the peak: {sized_text} at {format_share(limits.assurance)} assurance, so {peak} needs {best.needed}"
+        text = f"peak: {sized_text} at {format_share(limits.assurance)} confidence, so {peak} needs {best.needed}"
         text += f", and n+{best.spares} makes it {best.instances}" if best.spares else ""
     budget = limits.budget_usd_per_month
     if budget is not None and compute_monthly_cost(best.instances + 1, best.usd_per_hour) > budget:
-        text += f"; the budget of {format_usd(budget)} a month has no room for another"
+        text += f"; the budget of {format_usd(budget)}/month has no room for another"
     return text
 
 
 def _why(choice: Selection, demand: Demand, limits: PlanLimits, knowledge: CapacityKnowledge | None) -> list[str]:
     best, runner_up, rejected = choice.best, choice.runner_up, choice.cheapest_rejected
     reached = format_share(compute_confidence(best.needed, best.capacity, demand))
-    subject = "One instance carries" if best.needed == 1 else f"{best.needed} instances carry"
-    sentences = [f"{subject} the peak with a probability of {reached}; {format_share(limits.assurance)} was asked."]
+    subject = "One instance sustains" if best.needed == 1 else f"{best.needed} instances sustain"
+    sentences = [f"{subject} the peak with a probability of {reached}; the target is {format_share(limits.assurance)}."]
     if knowledge is not None and knowledge.state != "known":
         sentences = [knowledge.headline, knowledge.next_step, *sentences]
     if knowledge is not None and knowledge.reason == "contradictory load points":
-        sentences[-1] = "No probability is stated: the load points contradict each other."
+        sentences[-1] = "The probability is unknown: load points contradict each other."
     if runner_up is None:
-        sentences.append("No other offer fits.")
+        sentences.append("No other instance type qualifies.")
     else:
         extra_cost = runner_up.usd_per_month - best.usd_per_month
         direction = "more" if extra_cost >= 0 else "less"
-        cost = f"costs {format_usd(abs(extra_cost))} a month {direction} ({abs(extra_cost) / best.usd_per_month:.0%})"
+        cost = f"costs {format_usd(abs(extra_cost))}/month {direction} ({abs(extra_cost) / best.usd_per_month:.0%})"
         if extra_cost == 0:
             cost = "costs the same"
         why = "" if extra_cost >= 0 else f", at a less certain price of {runner_up.offer.as_of}"
         sentences.append(f"The runner-up, {_candidate_text(runner_up)}, {cost}{why}.")
     if rejected is not None:
-        price = (
-            "" if rejected.usd_per_hour_each is None else f", at {format_usd(rejected.usd_per_hour_each)} an hour each"
-        )
-        sentences.append(f"The cheapest refused offer is {rejected.offer}{price}: {rejected.rejected}.")
+        price = "" if rejected.usd_per_hour_each is None else f", at {format_usd(rejected.usd_per_hour_each)}/h each"
+        sentences.append(f"The cheapest excluded option is {rejected.offer}{price}: {rejected.rejected}.")
     return sentences
 
 
 def _would_change_it(best: Candidate, runner_up: Candidate | None, demand: Demand, limits: PlanLimits) -> list[str]:
     max_peak_per_s = sustained_peak_per_s(best.needed, best.capacity, demand)
-    sentences = [f"A peak above {format_number(max_peak_per_s)}/s needs one more instance."]
+    sentences = [f"A peak above {format_number(max_peak_per_s)} req/s needs one more instance."]
     if best.needed > 1:
         lower_peak_per_s = sustained_peak_per_s(best.needed - 1, best.capacity, demand)
-        sentences.append(f"A peak up to {format_number(lower_peak_per_s)}/s needs one less.")
+        sentences.append(f"A peak up to {format_number(lower_peak_per_s)} req/s needs one less.")
     if limits.budget_usd_per_month is not None:
-        sentences.append(f"A budget under {format_usd(best.usd_per_month)} a month does not pay for it.")
+        sentences.append(f"A budget under {format_usd(best.usd_per_month)}/month does not cover it.")
     if runner_up is not None:
         flip = best.usd_per_month / (HOURS_PER_MONTH * runner_up.instances)
         name = f"{runner_up.offer.provider}/{runner_up.offer.instance_type} in {runner_up.offer.region}"
         if flip < runner_up.usd_per_hour:
             sentences.append(
-                f"{name} would win below {format_usd(flip)} an hour; it costs {format_usd(runner_up.usd_per_hour)}."
+                f"{name} becomes cheaper below {format_usd(flip)}/h; it costs {format_usd(runner_up.usd_per_hour)}/h."
             )
         peaks = [format_number(peak) for peak in _break_even_peaks(runner_up, best, demand) if peak is not None]
         if peaks:
-            sentences.append(f"{name} would win at a peak of {'/s or of '.join(dict.fromkeys(peaks))}/s.")
+            sentences.append(f"{name} becomes cheaper at a peak of {' req/s or '.join(dict.fromkeys(peaks))} req/s.")
     return sentences
 
 
@@ -184,15 +182,12 @@ def _owned_break_even(feasible: Sequence[Candidate]) -> Iterator[str]:
         if rented is None or owned.offer.owned is None:
             continue
         months = break_even_owned(owned.offer.owned, rented.usd_per_month / owned.instances)
-        beside = f"{rented.instances} × {rented.offer.key} at {format_usd(rented.usd_per_month)} a month"
-        fleet = f"{owned.instances} × {owned.offer.key}, bought,"
+        beside = f"{rented.instances} × {rented.offer.key} at {format_usd(rented.usd_per_month)}/month"
+        fleet = f"{owned.instances} × {owned.offer.key} (purchased)"
         if months is None:
-            yield f"{fleet} never cost less than {beside} within their life."
+            yield f"{fleet} never pays off against {beside} within the hardware's lifetime."
         else:
-            yield (
-                f"{fleet} have paid for themselves against {beside} after {format_number(months)} months, interest "
-                "left out."
-            )
+            yield (f"{fleet} pays off against {beside} after {format_number(months)} months (without interest).")
 
 
 def _api_break_even(best: Candidate, demand: Demand, question: PlanQuestion) -> Iterator[str]:
@@ -201,16 +196,16 @@ def _api_break_even(best: Candidate, demand: Demand, question: PlanQuestion) -> 
         return
     units = _units_per_month(price, demand, question)
     if units is None:
-        yield "An API's price by tokens is compared where traffic.tokens says how many a request has."
+        yield "To compare with a per-token API price, set traffic.tokens to the tokens per request."
         return
     api, fleet = price.usd * units, best.usd_per_month
     break_even = break_even_volume(fleet, price.usd)
     assert break_even is not None
     more = "less" if fleet < api else "more"
     yield (
-        f"The API would cost {format_usd(api)} a month at this traffic, and this fleet costs {format_usd(fleet)}, "
-        f"which is {more}; "
-        f"they are even at {format_number(break_even / units)} of the traffic, if the fleet stayed as it is."
+        f"The API would cost {format_usd(api)}/month at this traffic, and this fleet costs "
+        f"{format_usd(fleet)}/month, which is {more}; break-even is at {format_number(break_even / units)} of the "
+        "traffic, if the fleet stayed the same."
     )
 
 

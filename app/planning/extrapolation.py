@@ -103,10 +103,10 @@ def estimate_ratio(
     factor = math.exp(sum(weight * math.log(ratio) for weight, ratio in ratios if weight))
     known = [ratio for _, ratio in ratios]
     if same_architecture:
-        risk, origin = 2, f"carried over from {measured_name}, of the same architecture"
+        risk, origin = 2, f"scaled from {measured_name} of the same architecture"
     else:
-        risk, origin = 3, f"carried over from {measured_name}, of another architecture"
-    sentence = f"{origin}: ×{factor:.2f}, give or take {math.expm1(sigma):.0%}; one run on {other_name} settles it"
+        risk, origin = 3, f"scaled from {measured_name} of a different architecture"
+    sentence = f"{origin}: ×{factor:.2f} ± {math.expm1(sigma):.0%}. Measure on {other_name} to confirm"
     return Ratio(factor, sigma, min(known) / BRACKET_MARGIN, max(known) * BRACKET_MARGIN, risk, sentence)
 
 
@@ -115,11 +115,14 @@ def _refusal(measured: Accelerator, other: Accelerator, dtype: str) -> Refusal |
     if measured.key.startswith(_CPU) or other.key.startswith(_CPU):
         return Refusal(
             "processor",
-            f"from {measured_name} to {other_name}: a processor's rate is carried by its cores, not by its data sheet",
+            (
+                f"{measured_name} to {other_name}: the rate of a processor scales with its cores, not with its data "
+                "sheet"
+            ),
         )
     if measured.vendor != other.vendor:
         return Refusal(
-            "vendor", f"measured on {measured_name}; {other_name} needs another vendor's runtime: measure it there"
+            "vendor", f"measured on {measured_name}; {other_name} needs another vendor's runtime, so measure on it"
         )
     lacking = next((card for card in (measured, other) if lacks_precision(card, dtype)), None)
     peak = None if lacking is None else find_peak_per_s(lacking, dtype)
@@ -153,4 +156,4 @@ def _known_figures(
 
 
 def _known_figure(card: Accelerator, figure: float | None, name: str) -> float | Refusal:
-    return figure if figure else Refusal("unknown_figure", f"the {name} of {card_name(card)} is not known")
+    return figure if figure else Refusal("unknown_figure", f"the {name} of {card_name(card)} is unknown")

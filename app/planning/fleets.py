@@ -120,8 +120,7 @@ def _excluded_if_unknown(option: Option, knowledge: CapacityKnowledge | None) ->
         return option
     spread = knowledge.per_instance_per_s
     why = (
-        f"its capacity is not known well enough: {format_number(spread.p10)} to {format_number(spread.p90)}/s per "
-        "instance"
+        f"the capacity is too uncertain: {format_number(spread.p10)} to {format_number(spread.p90)} req/s per instance"
     )
     return msgspec.structs.replace(option, evaluation=msgspec.structs.replace(get_candidate(option), rejected=why))
 

@@ -18,7 +18,7 @@ def format_number(number: float) -> str:
 
 
 def format_usd(number: float) -> str:
-    return f"{format_number(number)} USD"
+    return f"{'-' if number < 0 else ''}${format_number(abs(number))}"
 
 
 def format_share(number: float) -> str:
@@ -28,29 +28,30 @@ def format_share(number: float) -> str:
 
 def format_service_model(service: ServiceModel) -> str:
     """Describe a service model, such as `1 request at a time of 2.1 ms, CV 0.5, and 2.9 ms outside`."""
-    outside = f"{format_number(1000 * service.outside_s)} ms outside"
+    outside = f"{format_number(1000 * service.outside_s)} ms overhead"
     match service:
         case RequestService():
             requests_text = "1 request" if service.slots == 1 else f"{service.slots} requests"
             text = (
-                f"{requests_text} at a time of {format_number(1000 * service.mean_s)} ms, CV "
+                f"{requests_text} at a time, {format_number(1000 * service.mean_s)} ms each, CV "
                 f"{compute_total_cv(service):.2g}"
             )
             if service.is_shared:
                 cores = "1 core" if service.slots == 1 else f"{service.slots} cores"
                 single = (
-                    f"{format_number(1000 * service.mean_s)} ms each when alone, CV {compute_total_cv(service):.2g}"
+                    f"{format_number(1000 * service.mean_s)} ms each without contention, CV "
+                    f"{compute_total_cv(service):.2g}"
                 )
-                text = f"all requests at once on {cores}, {single}"
+                text = f"processor sharing on {cores}, {single}"
             if is_two_phase(service):
-                slow = f"{100 * service.slow_share:.2g} % of them {service.slow_factor:.2g} times as long as the others"
+                slow = (
+                    f"{100 * service.slow_share:.2g} % of them {service.slow_factor:.2g} times slower than the others"
+                )
                 return f"{text}, {slow}, and {outside}"
             return f"{text}, and {outside}"
         case BatchService():
             text = f"{format_number(1000 * service.fixed_s)} + {format_number(1000 * service.per_item_s)} b ms"
-            window = (
-                f" after up to {format_number(1000 * service.window_s)} ms of waiting" if service.window_s > 0 else ""
-            )
+            window = f" after waiting up to {format_number(1000 * service.window_s)} ms" if service.window_s > 0 else ""
             return f"batches of up to {service.max_batch}{window}, {text}, and {outside}"
         case _:
             step = f"{format_number(1000 * service.step_s)} + {format_number(1000 * service.per_sequence_s)} b ms"

@@ -68,18 +68,20 @@ def build_goals(slo: Sequence[Objective]) -> Goals:
         time = _TIMES.get(objective.metric)
         if time is not None and (objective.aggregate in PERCENTILES or objective.aggregate == "mean"):
             times.append(
-                Goal(objective.text, objective.name, time, PERCENTILES.get(objective.aggregate), objective.limit / 1000)
+                Goal(
+                    objective.label, objective.name, time, PERCENTILES.get(objective.aggregate), objective.limit / 1000
+                )
             )
             if objective.metric in _METRICS_OF_A_PART:
-                notes.append(f"{objective.text} is planned as if it were of the whole {time.replace('_', ' ')} time.")
+                notes.append(f"{objective.label} is applied to the whole {time.replace('_', ' ')} time.")
         elif objective.metric == "goodput_share":
             share = objective.limit
         elif objective.metric == "error_rate":
             notes.append(
-                f"{objective.text}: drops and time-outs count against it; errors of the model's own are not simulated."
+                f"{objective.label}: dropped and timed-out requests count; errors of the model are not simulated."
             )
         else:
-            notes.append(f"{objective.text} says nothing of a fleet, so the plan does not heed it.")
+            notes.append(f"{objective.label} does not apply to a fleet, so the plan ignores it.")
     return Goals(tuple(times), share, tuple(notes))
 
 

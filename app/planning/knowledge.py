@@ -114,18 +114,18 @@ def _next_measurement(spread: Spread, capacity: Capacity, slo_evidence: SloEvide
 
 def _headline(spread: Spread, needed: Spread, reason: KnowledgeReason) -> str:
     range_text = (
-        f"{format_number(spread.p10)} to {format_number(spread.p90)}/s per instance (P10–P90), so {needed.p10:,.0f} to "
+        f"{format_number(spread.p10)} to {format_number(spread.p90)} req/s per instance (P10–P90), so "
+        f"{needed.p10:,.0f} to "
     )
     range_text += f"{needed.p90:,.0f} instances may be needed"
     why = "; the load points contradict each other" if reason == "contradictory load points" else ""
-    return f"Capacity is not known well enough: {range_text}{why}."
+    return f"The capacity is too uncertain: {range_text}{why}."
 
 
 def _next_step(measurement: NextMeasurement, target: str) -> str:
     minutes = measurement.duration_s / 60
     duration_text = f"{measurement.duration_s:.0f} s" if minutes < 3 else f"{minutes:.0f} min"
     return (
-        f"Measure one replica of {target} at {format_number(measurement.rate_per_s)}/s for {duration_text} next: the "
-        "range "
-        f"narrows to about {measurement.expected_ratio:.2g}×."
+        f"Next, measure one replica of {target} at {format_number(measurement.rate_per_s)} req/s for "
+        f"{duration_text}. This narrows the range to about {measurement.expected_ratio:.2g}×."
     )

@@ -68,13 +68,13 @@ def estimate_latency_at_peak(curve: LatencyCurve, utilization: float, capacity: 
         why = "latency was not measured" if not curve.rates_per_s else "the peak is beyond the max rate"
         return Estimate(None, basis=capacity.basis, reason=why)
     lowest = bool(curve.rates_per_s) and utilization * curve.max_rate_per_s < curve.rates_per_s[0]
-    reason = "below the lowest measured rate: the latency there" if lowest else None
+    reason = "below the lowest measured rate; latency there" if lowest else None
     if capacity.basis == "measured":
         return Estimate(value, basis="interpolated", reason=reason)
     spread = capacity.quantile_per_s(Z95) / capacity.per_s
     fast, slow = (curve.at(utilization * factor * curve.max_rate_per_s) for factor in (1 / spread, spread))
     if fast is None or slow is None:
-        reason = "no interval: at the low end of its capacity's interval the fleet is beyond its max rate"
+        reason = "no interval: at the lower bound of its capacity, the fleet is above its max rate"
         return Estimate(value, basis="extrapolated", reason=reason)
     return Estimate(value, (fast / spread, slow * spread), basis="extrapolated", reason=reason)
 

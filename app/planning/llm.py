@@ -89,7 +89,7 @@ def compute_speeds(deployment: Deployment) -> Speeds | Refusal:
     if isinstance(peak, Refusal):
         return peak
     if not card.memory_bandwidth_gb_s:
-        return Refusal("unknown_figure", f"the memory bandwidth of {card_name(card)} is not known")
+        return Refusal("unknown_figure", f"the memory bandwidth of {card_name(card)} is unknown")
     link = card.interconnect_gb_s * 1e9 / 2 if card.interconnect_gb_s else _PCIE_BYTES_PER_S
     return Speeds(peak * efficiency.compute, card.memory_bandwidth_gb_s * 1e9 * efficiency.bandwidth, link)
 
@@ -131,14 +131,16 @@ def size_replica(deployment: Deployment, itl_limit_s: float | None = None) -> Re
         memory, deployment.model, _mean_tokens(deployment), deployment.precision.kv, deployment.engine.block_tokens
     )
     if sequences < 1:
-        return Refusal("memory", f"no sequence of {_mean_tokens(deployment):.0f} tokens fits beside the weights")
+        return Refusal(
+            "memory", f"no sequence of {_mean_tokens(deployment):.0f} tokens fits in memory beside the weights"
+        )
     max_batch = min(sequences, deployment.engine.max_sequences)
     batch = max_batch if itl_limit_s is None else _largest_batch(deployment, speeds, max_batch, itl_limit_s)
     if batch == 0:
         return Refusal(
             "token_time",
-            f"one sequence alone takes {_itl_s(deployment, speeds, 1) * 1000:.1f} ms a token, and the SLO allows "
-            f"{(itl_limit_s or 0) * 1000:.1f}: a faster card, more of them, or fewer bytes per weight",
+            f"a single sequence takes {_itl_s(deployment, speeds, 1) * 1000:.1f} ms per token, but the SLO allows "
+            f"{(itl_limit_s or 0) * 1000:.1f} ms: use a faster card, more cards, or fewer bytes per weight",
         )
     prompt_s, step_s = compute_prefill_s(deployment, speeds), compute_decode_step_s(deployment, speeds, batch)
     return Replica(
@@ -250,7 +252,7 @@ def build_assumed_service(deployment: Deployment) -> UnmeasuredService | Refusal
     kv_tokens = math.floor(memory.kv_pool_bytes / kv_token_bytes) if kv_token_bytes else UNLIMITED_TOKENS
     max_batch = min(deployment.engine.max_sequences, math.floor(kv_tokens / tokens))
     if max_batch < 1:
-        return Refusal("memory", f"no sequence of {tokens:.0f} tokens fits beside the weights")
+        return Refusal("memory", f"no sequence of {tokens:.0f} tokens fits in memory beside the weights")
     per_kv_token_s = kv_token_bytes / speeds.memory_bytes_per_s
     first_s, last_s = (
         compute_decode_step_s(deployment, speeds, batch) - batch * tokens * per_kv_token_s for batch in (1, max_batch)
@@ -266,7 +268,7 @@ def build_assumed_service(deployment: Deployment) -> UnmeasuredService | Refusal
         chunk_tokens=deployment.engine.chunk_tokens,
         per_kv_token_s=per_kv_token_s,
     )
-    risk = Risk(3, f"nothing was measured: times are by arithmetic from the data sheet of {card_name(deployment.card)}")
+    risk = Risk(3, f"not measured: times are calculated from the data sheet of {card_name(deployment.card)}")
     return UnmeasuredService(service, "assumed", SIGMA_ASSUMED, (risk,))
 
 
@@ -315,12 +317,12 @@ def _cache_ratio(replicated: MeasuredReplica, measured: Accelerator, other: Acce
     if other_bytes <= 0:
         cards = "one" if replicated.degree == 1 else str(replicated.degree)
         return Refusal(
-            "memory", f"weights of {replicated.weight_bytes / 2**30:.1f} GiB do not fit {cards} {card_name(other)}"
+            "memory", f"weights of {replicated.weight_bytes / 2**30:.1f} GiB do not fit on {cards} {card_name(other)}"
         )
     if measured_bytes <= 0:
         return Refusal(
             "measured_memory",
-            f"weights of {replicated.weight_bytes / 2**30:.1f} GiB cannot have been on {replicated.degree} "
+            f"weights of {replicated.weight_bytes / 2**30:.1f} GiB cannot have fit on {replicated.degree} "
             f"{card_name(measured)}: correct the description of the measured replica",
         )
     return other_bytes / measured_bytes

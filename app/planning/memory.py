@@ -41,7 +41,7 @@ class MemoryPlan(msgspec.Struct, frozen=True):
 def compute_usable_bytes(card: Accelerator) -> float | Refusal:
     """Return the memory that a driver makes available to a program, which is less than the nominal size."""
     if card.memory_gib is None:
-        return Refusal("unknown_figure", f"the memory of {card_name(card)} is not known")
+        return Refusal("unknown_figure", f"the memory of {card_name(card)} is unknown")
     is_stacked = (card.memory_bandwidth_gb_s or 0) >= _MIN_STACKED_GB_S and not card.name.startswith(("GeForce", "RTX"))
     return card.memory_gib * GIB * (_USABLE_STACKED if is_stacked else _USABLE_OTHER)
 
@@ -84,8 +84,8 @@ def plan_memory(
     if pool <= 0:
         return Refusal(
             "memory",
-            f"the weights take {weights / GIB:.1f} GiB and the engine {overhead / GIB:.1f} GiB of the "
-            f"{engine.utilisation * usable / GIB:.1f} GiB it may use of {_cards_text(card, degree)}",
+            f"the weights need {weights / GIB:.1f} GiB and the inference server {overhead / GIB:.1f} GiB, but only "
+            f"{engine.utilisation * usable / GIB:.1f} GiB are available on {_cards_text(card, degree)}",
         )
     return MemoryPlan(degree, usable, weights, overhead, pool)
 
@@ -127,8 +127,8 @@ def find_smallest_degree(
     sequence_bytes = compute_kv_bytes(model, tokens, precision.kv, last.degree)
     return Refusal(
         "memory",
-        f"{sequences} × {tokens} tokens take {sequences * sequence_bytes / GIB:.1f} GiB of cache, and "
-        f"{last.kv_pool_bytes / GIB:.1f} GiB are left beside the weights on {_cards_text(card, last.degree)}",
+        f"{sequences} × {tokens} tokens need {sequences * sequence_bytes / GIB:.1f} GiB of KV cache, but only "
+        f"{last.kv_pool_bytes / GIB:.1f} GiB are free beside the weights on {_cards_text(card, last.degree)}",
     )
 
 

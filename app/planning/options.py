@@ -15,7 +15,7 @@ from app.planning.latency_curve import LatencyCurve, build_latency_curve
 from app.planning.rates import Refusal
 from app.planning.risk import Risk
 from app.planning.sizing import Demand
-from app.records.metrics import format_metric
+from app.records.metrics import metric_label
 from app.records.offers import CapacityCurve, Offer
 from app.records.plan_question import MeasuredTarget, PlanQuestion
 from app.records.result import Hardware
@@ -107,7 +107,7 @@ def _option(
     refusals = [capacity for _, capacity in capacities if isinstance(capacity, Refusal)]
     if not known and question.supposed is not None:
         assumed = assumed_targets.get(
-            offer.accelerator or "", Refusal("no_accelerator", "a language model is planned on accelerators alone")
+            offer.accelerator or "", Refusal("no_accelerator", "a language model is planned on accelerators only")
         )
         capacity = (
             assumed if isinstance(assumed, Refusal) else compute_assumed_capacity(assumed, offer, question.supposed)
@@ -143,17 +143,18 @@ def _evaluate(
     if not isinstance(evaluated, Candidate) or evaluated.rejected is not None:
         return evaluated
     if limits.vendors and card is not None and card.vendor not in limits.vendors:
-        reason = f"{card.vendor} is not in plan.vendors"
+        reason = f"vendor {card.vendor} is excluded by plan.vendors"
         return msgspec.structs.replace(evaluated, rejected=reason, rejected_by="vendor")
     if limits.max_power_w is None or card is None:
         return evaluated
     if card.tdp_w is None:
-        reason = f"the power of {card.name} is not known"
+        reason = f"the power of {card.name} is unknown"
         return msgspec.structs.replace(evaluated, rejected=reason, rejected_by="power")
     power_w = card.tdp_w * offer.accelerator_count * evaluated.instances
     if power_w > limits.max_power_w:
         reason = (
-            f"{evaluated.instances} instances draw {power_w:,.0f} W, over plan.max_power of {limits.max_power_w:,.0f} W"
+            f"{evaluated.instances} instances draw {power_w:,.0f} W, above plan.max_power of "
+            f"{limits.max_power_w:,.0f} W"
         )
         return msgspec.structs.replace(evaluated, rejected=reason, rejected_by="power")
     return evaluated
@@ -169,8 +170,8 @@ def _missing_time_reason(target: MeasuredTarget, question: PlanQuestion) -> str 
     if goal is None:
         return None
     return (
-        f"the SLO limits {format_metric(goal.metric)}, and {target.name} has no times of tokens: measure it as a "
-        "stream of tokens, or set the SLO on latency_ms"
+        f"the SLO limits {metric_label(goal.metric)}, but {target.name} has no token times: measure it with "
+        "streaming, or set the SLO on latency_ms"
     )
 
 
@@ -181,7 +182,7 @@ def _extrapolated(target: MeasuredTarget, offer: Offer, question: PlanQuestion) 
         return capacity
     risk = Risk(3, f"{target.name} is assumed, not measured")
     if not target.is_assumed:
-        risk = Risk(2, f"that {target.name} ran on {target.hardware.description} was said, not measured")
+        risk = Risk(2, f"the hardware of {target.name} ({target.hardware.description}) was declared, not measured")
     return msgspec.structs.replace(capacity, basis="assumed", risks=(risk, *capacity.risks))
 
 

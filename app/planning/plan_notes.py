@@ -31,10 +31,9 @@ def build_plan_notes(
     return (
         *(note for target in question.measured for note in _measurement_notes(target)),
         *_assumption_notes(question),
-        f"A month is {HOURS_PER_MONTH} hours of every instance, {question.limits.price}; disk, network, tax and "
-        "support "
-        "are not in it.",
-        f"The cost per 1k inferences is at today's mean rate, {format_number(demand.mean_per_s)}/s.",
+        f"A month is {HOURS_PER_MONTH} hours of every instance, {question.limits.price}. Disk, network, taxes and "
+        "support are not included.",
+        f"The cost per 1k inferences is at today's mean rate of {format_number(demand.mean_per_s)} req/s.",
         *_traffic_notes(question, demand),
         *goals.notes,
         *_fleet_notes(ranked, excluded),
@@ -43,27 +42,24 @@ def build_plan_notes(
 
 def _measurement_notes(target: MeasuredTarget) -> Iterator[str]:
     rate_per_s = target.curve.max_rate_per_s
-    rate_text = f"{format_number(rate_per_s)}/s inside the SLO"
+    rate_text = f"{format_number(rate_per_s)} req/s within the SLO"
     if rate_per_s == 0:
-        rate_text = "no rate of one replica met the SLO; replicas that pool their queues may meet it together"
+        rate_text = "no rate of a single replica met the SLO, but replicas with a shared queue may meet it"
     hardware = target.hardware.description
     if target.is_assumed:
-        yield f"Assumed of {target.name} on {hardware}: {rate_text}."
+        yield f"Assumed for {target.name} on {hardware}: {rate_text}."
     elif target.is_hardware_said:
-        yield f"Measured, on what was said to be {hardware}: {rate_text}. The run does not tell what it ran on."
+        yield f"Measured on {hardware} (as declared): {rate_text}. The run does not report its hardware."
     else:
         yield f"Measured on {hardware}: {rate_text}."
     yield from target.notes
     if target.why_no_fit is not None:
-        sizing_text = "Fleets are sized by that rate alone, as if each replica had its own share of requests"
+        sizing_text = "Fleets are sized by this rate only, as if each replica had its own share of requests"
         yield f"{sizing_text}: {target.why_no_fit}."
     elif target.fit is not None:
-        error_text = f"it misses the measured percentiles by {100 * target.fit.median_error:.0f} % in the median"
-        fit_text = error_text if target.fit.errors else "nothing was measured to hold it against"
-        yield (
-            f"Fleets are simulated with this service model: {format_service_model(target.fit.laws[0].service)}; "
-            f"{fit_text}."
-        )
+        error_text = f"median error against measured percentiles {100 * target.fit.median_error:.0f} %"
+        fit_text = error_text if target.fit.errors else "no measured percentiles to compare with"
+        yield (f"Service model: {format_service_model(target.fit.laws[0].service)}; {fit_text}.")
 
 
 def explain_rate_limit(capacity: Capacity, measured_on: str) -> str | None:
@@ -74,11 +70,11 @@ def explain_rate_limit(capacity: Capacity, measured_on: str) -> str | None:
     if capacity.extrapolated_per_s is None:
         return None
     seen, beyond = (format_number(per_s / capacity.replicas) for per_s in (capacity.per_s, capacity.extrapolated_per_s))
-    moved = "" if capacity.speed == 1 else ", carried over to this card"
+    moved = "" if capacity.speed == 1 else ", scaled to this card"
     return (
-        f"A replica is planned at {seen}/s, the most that was seen of {measured_on}{moved}: here its service model "
-        f"would carry {beyond}/s. A run at higher rates tells; until then the fewest instances that may be needed rest "
-        "on the model alone."
+        f"A replica is planned at {seen} req/s, the highest rate measured on {measured_on}{moved}. Its service "
+        f"model would sustain {beyond} req/s. Measure at higher rates to confirm; until then, the lower bound of "
+        "needed instances is based on the model only."
     )
 
 
@@ -86,9 +82,9 @@ def _assumption_notes(question: PlanQuestion) -> Iterator[str]:
     if question.supposed is not None:
         billions = f"{question.supposed.model.parameters / 1e9:.3g} billion parameters"
         yield (
-            f"{question.supposed.name} ({billions}) is planned by arithmetic from its shape and each card's data sheet "
-            "where no measurement reaches: four times in five the truth is within a factor of 1.6. A minute on one "
-            "rented card replaces most of that doubt."
+            f"{question.supposed.name} ({billions}) is planned from its shape and each card's data sheet where "
+            "there are no measurements. With 80 % probability the true value is within a factor of 1.6. One minute "
+            "on a rented card removes most of this uncertainty."
         )
 
 
@@ -102,21 +98,21 @@ def _traffic_notes(question: PlanQuestion, demand: Demand) -> Iterator[str]:
     if targets:
         mean_lengths = traffic.tokens[0]
         yield (
-            f"Requests are taken to be as long as those of {targets[0]}: {format_number(mean_lengths.input)} tokens "
-            "in and "
-            f"{format_number(mean_lengths.output)} out, in the mean; traffic.tokens says otherwise."
+            f"Requests are assumed to be as long as those of {targets[0]}: on average "
+            f"{format_number(mean_lengths.input)} tokens in and {format_number(mean_lengths.output)} tokens out. "
+            "Set traffic.tokens to change this."
         )
     if traffic.cache_share:
-        yield f"{100 * traffic.cache_share:g} % of requests are taken to be answered from a cache."
+        yield f"{100 * traffic.cache_share:g} % of requests are assumed to be served from a cache."
     if demand.peak_per_s > traffic.peak_per_s * (1 - traffic.cache_share) * (1 + 1e-9):
-        yield f"Sized for the peak in 12 months, {format_number(demand.peak_per_s)}/s."
+        yield f"Sized for the peak in 12 months, {format_number(demand.peak_per_s)} req/s."
     if traffic.rows is not None:
         services = [target.fit.laws[0].service for target in question.measured if target.fit is not None]
         yield from _trace_notes(traffic.rows, traffic.trace, demand.peak_per_s, services)
     elif traffic.dispersion.index > 1:
         index, window_s = traffic.dispersion.index, traffic.dispersion.window_s
-        variation = f"counts over {window_s:g} s vary {index:.3g} times as much as Poisson's"
-        yield f"Requests come in bursts, which the fleet is sized for: {variation}."
+        variation = f"counts over {window_s:g} s vary {index:.3g} times as much as in a Poisson process"
+        yield f"Requests arrive in bursts, and the fleet is sized for them: {variation}."
 
 
 def _trace_notes(
@@ -133,32 +129,34 @@ def _trace_notes(
         yield f"{replayed}: the peak is {100 * copies:.3g} % of its level, a random part of its requests."
     else:
         yield (
-            f"{replayed}: the peak is {copies:.3g} times its level, so many independent copies of it, each started at "
-            "another time. Bursts keep their length and rarely coincide."
+            f"{replayed}: the peak is {copies:.3g} times its level, built from independent copies with different "
+            "start times. Bursts keep their length and rarely coincide."
         )
     if rows.output_tokens and any(isinstance(service, RequestService) and service.cv > 0 for service in services):
-        yield "Service times vary as measured, and are taken to be longer for requests with more output tokens."
+        yield "Service times vary as measured and are assumed to be longer for requests with more output tokens."
     if metadata is not None:
         scales = ((1, metadata.index_1s), (10, metadata.index_10s), (60, metadata.index_60s))
         indices = [f"{index:.3g} times over {seconds} s" for seconds, index in scales if index is not None]
         busiest = (
             ""
             if metadata.peak_1s_per_s is None
-            else f"; its busiest second had {format_number(metadata.peak_1s_per_s)}/s"
+            else f"; its busiest second had {format_number(metadata.peak_1s_per_s)} req/s"
         )
         if indices:
-            yield f"The trace's counts vary more than Poisson's: {', '.join(indices)}{busiest}."
+            yield f"The trace's counts vary more than in a Poisson process: {', '.join(indices)}{busiest}."
     if rows.kept_share < 1:
-        yield f"A random {100 * rows.kept_share:.2g} % of the trace's requests are replayed in place of all."
+        yield f"A random {100 * rows.kept_share:.2g} % of the trace's requests are replayed instead of all."
     if rows.window_s < (1 - _SAME_LEVEL) * WINDOW_S:
-        yield "The trace is shorter than an hour: what the rest of the peak hour may bring widens the interval."
+        yield (
+            "The trace is shorter than an hour, so the uncertainty about the rest of the peak hour widens the interval."
+        )
 
 
 def _fleet_notes(ranked: Sequence[Fleet], refused: Sequence[Fleet]) -> Iterator[str]:
     if any(fleet.basis == "extrapolated" and fleet.accelerator is None for fleet in ranked):
-        yield "A vCPU may be a whole core or half of one: a run on the offer itself replaces the wide interval."
+        yield "vCPUs vary (core or hyperthread). Benchmark on this instance type to narrow the range."
     if any(fleet.settled == "formula" for fleet in ranked):
-        yield "Offers that do not lead are sized by queueing formulae, not simulated."
+        yield "Lower-ranked options are sized analytically, not simulated."
     if not ranked:
         yield explain_no_fit(refused)
 
@@ -166,14 +164,14 @@ def _fleet_notes(ranked: Sequence[Fleet], refused: Sequence[Fleet]) -> Iterator[
 def explain_no_fit(excluded: Sequence[Fleet]) -> str:
     """Return what the nearest offer lacks, and the most common other reasons."""
     if not excluded:
-        return "No offer fits: the catalogue is empty."
+        return "No instance type qualifies: the catalog is empty."
     nearest = find_nearest_excluded(excluded)
     reasons = Counter(fleet.rejected for fleet in excluded if fleet.rejected != nearest.rejected).most_common(3)
     other_reasons = "; ".join(f"{reason} ({count})" for reason, count in reasons)
     same = sum(fleet.rejected == nearest.rejected for fleet in excluded)
     same_text = f", and {same - 1} more" if same > 1 else ""
     others_text = f" Others: {other_reasons}." if other_reasons else ""
-    return f"No offer fits: {nearest.rejected} ({nearest.offer}, the nearest{same_text}).{others_text}"
+    return f"No instance type qualifies: {nearest.rejected} ({nearest.offer}, the nearest{same_text}).{others_text}"
 
 
 def find_nearest_excluded(excluded: Sequence[Fleet]) -> Fleet:

@@ -90,7 +90,7 @@ def select_day_goals(goals: Goals) -> Goals:
         (goal for goal in goals.time_goals if goal.quantile is not None), key=lambda goal: goal.quantile or 0.0
     )
     evaluated = tuple({goal.time: goal for goal in ranked}.values())
-    notes = tuple(f"{goal.text} is not judged over a day." for goal in goals.time_goals if goal not in evaluated)
+    notes = tuple(f"{goal.text} is not evaluated over a day." for goal in goals.time_goals if goal not in evaluated)
     return Goals(evaluated, goals.share, (*goals.notes, *notes))
 
 
@@ -139,7 +139,10 @@ def is_saturated(planned: PlannedFleet, rates: Floats) -> bool:
 def _fleet(plan: Plan, key: str | None) -> Fleet:
     if key is None:
         if plan.recommendation is None:
-            raise UsageError("the plan recommends no fleet, so there is none to play", hint="Its notes say why.")
+            raise UsageError(
+                "the plan recommends no fleet, so there is nothing to simulate",
+                hint="See the notes of the plan for the reason.",
+            )
         return plan.recommendation.fleet
     match = next((fleet for fleet in plan.offers if fleet.offer == key), None)
     if match is None:
@@ -147,7 +150,7 @@ def _fleet(plan: Plan, key: str | None) -> Fleet:
         hint = f"Did you mean {near[0]!r}?" if near else "`sizewise plan` lists the offers."
         raise UsageError(f"the plan has no offer {key!r}", hint=hint)
     if match.instances is None:
-        raise UsageError(f"{key} is refused in this plan: {match.rejected}")
+        raise UsageError(f"{key} is excluded from this plan: {match.rejected}")
     return match
 
 
@@ -164,8 +167,8 @@ def _target(fleet: Fleet, question: PlanQuestion) -> MeasuredTarget:
 def _fit(target: MeasuredTarget) -> ServiceFit:
     if target.fit is None:
         raise UsageError(
-            f"{target.name} has no service model, so no day can be played: {target.why_no_fit}",
-            hint="Measure it with open-loop stages at several rates, as a profile with load.search does.",
+            f"{target.name} has no service model, so a day cannot be simulated: {target.why_no_fit}",
+            hint="Measure it with open-loop stages at several rates, such as those of a profile with load.search.",
         )
     return target.fit
 
@@ -178,5 +181,5 @@ def _speed(fleet: Fleet, target: MeasuredTarget, question: PlanQuestion) -> floa
     catalogue, limits = question.catalogue, question.limits
     capacity = extrapolate_capacity(target.curve, target.hardware, offer, catalogue.accelerators, limits.other_cards)
     if isinstance(capacity, Refusal):
-        raise UsageError(f"{fleet.offer} cannot be played: {capacity.reason}")
+        raise UsageError(f"{fleet.offer} cannot be simulated: {capacity.reason}")
     return capacity.speed

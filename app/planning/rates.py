@@ -44,7 +44,8 @@ def find_peak_per_s(card: Accelerator, dtype: str) -> float | Refusal:
     """Return the dense operations per second at `dtype`, one of DTYPES."""
     if dtype not in DTYPES:
         return Refusal(
-            "unknown_precision", f"there is no peak of an accelerator at {dtype!r}: give one of {', '.join(DTYPES)}"
+            "unknown_precision",
+            f"unknown data type {dtype!r} for an accelerator's peak: use one of {', '.join(DTYPES)}",
         )
     peak = _peak(card, dtype)
     if peak is not None:
@@ -52,9 +53,9 @@ def find_peak_per_s(card: Accelerator, dtype: str) -> float | Refusal:
     if lacks_precision(card, dtype):
         return Refusal(
             "unsupported_precision",
-            f"{card_name(card)} has no {dtype} arithmetic: measure it at a precision that it has",
+            f"{card_name(card)} does not support {dtype}: measure it at a precision that it supports",
         )
-    return Refusal("unknown_figure", f"the dense {dtype} peak of {card_name(card)} is not known")
+    return Refusal("unknown_figure", f"the dense {dtype} peak of {card_name(card)} is unknown")
 
 
 def _peak(card: Accelerator, dtype: str) -> float | None:

@@ -64,22 +64,22 @@ def _relax_limits(question: PlanQuestion) -> Iterator[Relaxation]:
             {"providers": ()},
             lambda fleet: _with_one_more("providers", limits.providers, fleet.provider),
         ),
-        (bool(limits.vendors), {"vendors": ()}, lambda _: ("plan.vendors=[]", "accelerators of every maker")),
-        (limits.max_power_w is not None, {"max_power_w": None}, lambda _: ("plan.max_power=null", "no limit of power")),
-        (limits.price != "on demand", {"price": "on demand"}, lambda _: ("plan.price=on-demand", "prices on demand")),
+        (bool(limits.vendors), {"vendors": ()}, lambda _: ("plan.vendors=[]", "accelerators of every vendor")),
+        (limits.max_power_w is not None, {"max_power_w": None}, lambda _: ("plan.max_power=null", "no power limit")),
+        (limits.price != "on demand", {"price": "on demand"}, lambda _: ("plan.price=on-demand", "on-demand prices")),
         (limits.redundancy > 0, {"redundancy": 0}, lambda _: ("plan.redundancy=n+0", "no spare instance")),
         (limits.zones > 1, {"zones": 1}, lambda _: ("plan.zones=1", "a single zone")),
         (
             not limits.low_trust_prices,
             {"low_trust_prices": True},
-            lambda _: ("plan.low_trust_prices=true", "prices of low trust"),
+            lambda _: ("plan.low_trust_prices=true", "low-trust prices"),
         ),
     )
     for is_set, lifted, describe in attempts:
         fleet = _cheapest(_with_limits(question, lifted)) if is_set else None
         if fleet is not None:
             change, description = describe(fleet)
-            yield Relaxation((change,), f"With {description}, {_fleet_text(fleet)} would do.")
+            yield Relaxation((change,), f"With {description}, {_fleet_text(fleet)} qualifies.")
 
 
 def _with_limits(question: PlanQuestion, lifted: dict[str, object]) -> PlanQuestion:
@@ -89,7 +89,7 @@ def _with_limits(question: PlanQuestion, lifted: dict[str, object]) -> PlanQuest
 
 def _budget(fleet: Fleet) -> tuple[str, str]:
     needed = math.ceil(fleet.usd_per_month.value or 0.0)
-    return f"plan.budget={needed} USD/month", f"a budget of {needed:,} USD a month"
+    return f"plan.budget={needed} USD/month", f"a budget of ${needed:,}/month"
 
 
 def _price_age(fleet: Fleet) -> tuple[str, str]:
@@ -98,11 +98,11 @@ def _price_age(fleet: Fleet) -> tuple[str, str]:
 
 def _accelerators(fleet: Fleet) -> tuple[str, str]:
     count = fleet.accelerator_count
-    return f"plan.max_accelerators={count:g}", f"up to {count:g} accelerators an instance"
+    return f"plan.max_accelerators={count:g}", f"up to {count:g} accelerators per instance"
 
 
 def _with_one_more(key: str, allowed: tuple[str, ...], value: str) -> tuple[str, str]:
-    return f"plan.{key}=[{', '.join((*allowed, value))}]", f"{value} among {key}"
+    return f"plan.{key}=[{', '.join((*allowed, value))}]", f"{value} allowed in {key}"
 
 
 def _relax_slo(question: PlanQuestion) -> Iterator[Relaxation]:
@@ -114,7 +114,7 @@ def _relax_slo(question: PlanQuestion) -> Iterator[Relaxation]:
             slo = (*question.slo[:index], looser, *question.slo[index + 1 :])
             fleet = _cheapest(msgspec.structs.replace(question, slo=slo))
             if fleet is not None:
-                text = f"With {looser.text}, {_fleet_text(fleet)} would do."
+                text = f"With {looser.label}, {_fleet_text(fleet)} qualifies."
                 yield Relaxation((), text, tuple(changed_objective.text for changed_objective in slo))
                 break
 
@@ -131,7 +131,7 @@ def _relax_peak(question: PlanQuestion) -> Iterator[Relaxation]:
         peak_per_s = float(f"{question.traffic.peak_per_s * share:.3g}")
         fleet = _cheapest(_at_peak(question, peak_per_s)) if peak_per_s > 0 else None
         if fleet is not None:
-            text = f"At a peak of {format_number(peak_per_s)}/s, {_fleet_text(fleet)} would do."
+            text = f"At a peak of {format_number(peak_per_s)} req/s, {_fleet_text(fleet)} qualifies."
             yield Relaxation((f"traffic.peak={peak_per_s!r}/s",), text)
             return
 
@@ -142,4 +142,4 @@ def _at_peak(question: PlanQuestion, peak_per_s: float) -> PlanQuestion:
 
 
 def _fleet_text(fleet: Fleet) -> str:
-    return f"{fleet.instances} × {fleet.offer} for {format_usd(fleet.usd_per_month.value or 0.0)} a month"
+    return f"{fleet.instances} × {fleet.offer} for {format_usd(fleet.usd_per_month.value or 0.0)}/month"

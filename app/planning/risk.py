@@ -65,10 +65,10 @@ def check_price(offer: Offer, today: datetime.date) -> tuple[Check, ...]:
     if age_days <= MAX_PRICE_AGE_DAYS or offer.owned is not None:
         return ()
     hint = (
-        f"The price of {offer.key} is of {offer.as_of}. Look it up and import a fresh price list: "
-        "`sizewise offers import FILE`, or plan with `--set price.OFFER=USD/h`. The cost interval allows for a drift "
-        f"of {PRICE_DRIFT_PER_YEAR:.0%} a year (one sigma). `--set plan.max_price_age={MAX_PRICE_AGE_DAYS}d` excludes "
-        "older prices."
+        f"The price of {offer.key} is from {offer.as_of}. Import a current price list with `sizewise offers import "
+        "FILE`, or plan with `--set price.OFFER=USD/h`. The cost interval includes a price drift of "
+        f"{PRICE_DRIFT_PER_YEAR:.0%} per year (one sigma). `--set plan.max_price_age={MAX_PRICE_AGE_DAYS}d` "
+        "excludes older prices."
     )
     return (Check("price_age", age_days, MAX_PRICE_AGE_DAYS, "d", "WARN", hint),)
 
@@ -78,13 +78,13 @@ def list_price_risks(offer: Offer, today: datetime.date) -> tuple[Risk, ...]:
     age_days = price_age_days(offer, today)
     level = next((level for days, level in _AGE_LEVELS if age_days > days), 0)
     if level == 1:
-        risks.append(Risk(level, f"its price is {age_days} days old"))
+        risks.append(Risk(level, f"the price is {age_days} days old"))
     elif level > 1:
-        risks.append(Risk(level, f"its price is {age_days} days old, of {offer.as_of}: look it up before you decide"))
+        risks.append(Risk(level, f"the price is {age_days} days old (from {offer.as_of}); check it before you decide"))
     # the first of several sources is that of the on-demand price
     source = offer.source.partition("+")[0]
     if source in _LOW_TRUST_SOURCES:
-        risks.append(Risk(3, "its price is a marketplace's or a hand-kept list's and may not be had"))
+        risks.append(Risk(3, "spot-market or manual price; availability not guaranteed"))
     elif source in _FAIR_TRUST_SOURCES:
-        risks.append(Risk(1, "its price comes from an aggregator's list"))
+        risks.append(Risk(1, "the price comes from an aggregator's list"))
     return tuple(risks)

@@ -47,14 +47,14 @@ def _inputs(
     low, high = (math.exp(-sigma), math.exp(sigma)) if sigma else (1 - _CHANGE_SHARE, 1 + _CHANGE_SHARE)
     yield (
         "peak",
-        (f"{format_number(peak * low)}/s", f"{format_number(peak * high)}/s"),
+        (f"{format_number(peak * low)} req/s", f"{format_number(peak * high)} req/s"),
         (
             (_with(demand, peak_per_s=peak * low), _unchanged_rate, _unchanged_price),
             (_with(demand, peak_per_s=peak * high), _unchanged_rate, _unchanged_price),
         ),
     )
     yield (
-        "rate of a replica",
+        "max rate of a replica",
         ("its 90th percentile", "its 10th percentile"),
         (
             (demand, lambda capacity: math.exp(Z80 * capacity.sigma), _unchanged_price),
@@ -103,7 +103,7 @@ def _model_inputs(
     looser, tighter = (_scale_limits(goals, 1 + _CHANGE_SHARE), _scale_limits(goals, 1 - _CHANGE_SHARE))
     if goals.time_goals:
         yield (
-            "limits of the SLO",
+            "SLO limits",
             ("+20 %", "−20 %"),
             (
                 (demand, ratio(looser, router), _unchanged_price),

@@ -70,8 +70,8 @@ def write_ci_job(
     """
     places = find_secret_keys(text)
     if places:
-        hint = "Write env:NAME there, and give the pipeline a secret of that name."
-        raise UsageError(f"{places[0]} holds a secret, which a repository is no place for", hint=hint)
+        hint = "Write env:NAME instead, and add a secret of that name to the pipeline."
+        raise UsageError(f"{places[0]} contains a secret, which must not be stored in a repository", hint=hint)
     name = str(tree.get("name") or "profile")
     if directory.resolve() != repository.resolve():
         text = rewrite(text, _make_relative(make_paths_absolute(tree, directory), repository.resolve())).text
@@ -82,7 +82,7 @@ def write_ci_job(
     }
     for path, content in files.items():
         if path.exists() and path.read_bytes() != content.encode():
-            raise UsageError(f"{path} is there already", hint="Move it away, or choose another folder.")
+            raise UsageError(f"{path} already exists", hint="Move it away, or choose another folder.")
     try:
         for path, content in files.items():
             path.parent.mkdir(parents=True, exist_ok=True)

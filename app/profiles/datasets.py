@@ -34,7 +34,7 @@ def _existing_dataset(value: object, info: ValidationInfo) -> Path:
             raise BadValueError(f"no such file or folder: {path}", hint="Paths are relative to the profile's folder.")
         if not path.is_dir() and path.suffix.casefold() not in _FORMATS:
             hint = f"A dataset is a folder or a file that ends in {', '.join(_FORMATS)}."
-            raise BadValueError(f"{path.name} is no dataset by its name", hint=hint)
+            raise BadValueError(f"{path.name} is not a supported dataset file", hint=hint)
     return path
 
 
@@ -53,7 +53,7 @@ def parse_popularity(value: object) -> Popularity:
     if isinstance(value, dict) and list(value) == ["zipf"]:
         exponent = value["zipf"]
         if isinstance(exponent, bool) or not isinstance(exponent, int | float) or not 0 < exponent <= 10:
-            raise BadValueError(f"the exponent of zipf is a number above 0 and at most 10, not {exponent!r}")
+            raise BadValueError(f"the exponent of zipf must be a number above 0 and at most 10, not {exponent!r}")
         return Popularity("zipf", float(exponent))
     if value == "zipf":
         return Popularity("zipf")
@@ -62,7 +62,7 @@ def parse_popularity(value: object) -> Popularity:
     if value == "in-turn":
         return Popularity()
     hint = did_you_mean(value, _KINDS) if isinstance(value, str) else None
-    raise BadValueError(f"{value!r} is not a popularity", hint=hint or _HINT)
+    raise BadValueError(f"{value!r} is not a valid popularity", hint=hint or _HINT)
 
 
 def format_popularity(popularity: Popularity) -> Any:

@@ -57,7 +57,7 @@ def read_document(content: bytes, source: str) -> Document:
         return reader.read()
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
-        problem = getattr(error, "problem", None) or getattr(error, "reason", None) or "not YAML"
+        problem = getattr(error, "problem", None) or getattr(error, "reason", None) or "not valid YAML"
         raise ProfileError(problem, path=source, line=None if mark is None else mark.line + 1) from error
 
 
@@ -124,7 +124,7 @@ class _Reader:
             if isinstance(event, yaml.DocumentStartEvent):
                 documents += 1
                 if documents > 1:
-                    raise self._error("a second document", event)
+                    raise self._error("more than one YAML document", event)
                 value = self._value(next(self._events), (), 0)
         return Document(value, self._lines)
 
@@ -134,7 +134,7 @@ class _Reader:
         if (tag := getattr(event, "tag", None)) is not None:
             raise self._error(f"tags are not supported: {tag}", event)
         if depth > MAX_DEPTH:
-            raise self._error(f"nested deeper than {MAX_DEPTH}", event)
+            raise self._error(f"nesting is deeper than {MAX_DEPTH}", event)
         if isinstance(event, yaml.ScalarEvent):
             return parse_scalar(event.value) if event.implicit[0] else event.value
         if isinstance(event, yaml.SequenceStartEvent):
@@ -156,7 +156,7 @@ class _Reader:
                 raise self._error("a key must be plain text", event)
             key = event.value
             if key in mapping:
-                raise self._error(f"key {key!r} stands here a second time", event)
+                raise self._error(f"duplicate key {key!r}", event)
             here = (*path, key)
             self._lines[here] = _line(event)
             mapping[key] = self._value(next(self._events), here, depth + 1)

@@ -41,12 +41,12 @@ def _reader(*schemes: str) -> Callable[[object], str]:
             parts = urlsplit(value)
             parts.port  # noqa: B018 - reading it checks it
         except ValueError as error:
-            raise BadValueError("this is not a URL") from error
+            raise BadValueError("not a valid URL") from error
         secrets.check_url_has_no_secret(value)
         if parts.scheme not in schemes or not parts.hostname:
             raise BadValueError(f"the URL must start with {allowed_schemes} and name a host")
         if not value.isprintable() or not value.isascii() or " " in value or parts.fragment:
-            raise BadValueError("the URL must be percent-encoded, without a fragment")
+            raise BadValueError("the URL must be percent-encoded and have no fragment")
         return value
 
     return read
@@ -81,7 +81,7 @@ ReadyUrl = Annotated[str, BeforeValidator(_read_ready)]
 
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", re.ASCII)
 _VARIABLE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
-_REFERENCES = "Write env:NAME, or file:PATH for a file that holds it."
+_REFERENCES = "Write env:NAME, or file:PATH for a file that contains it."
 
 
 def _read_headers(value: object, info: ValidationInfo) -> object:
@@ -89,9 +89,9 @@ def _read_headers(value: object, info: ValidationInfo) -> object:
         return value
     for name, text in value.items():
         if _HEADER_NAME.fullmatch(name) is None:
-            raise BadValueError(f"{name!r} is not the name of a header")
+            raise BadValueError(f"{name!r} is not a valid header name")
         if not isinstance(text, str) or not text.isprintable():
-            raise BadValueError(f"header {name} must be one line of text", hint="Put numbers between quotes.")
+            raise BadValueError(f"header {name} must be a single line of text", hint="Put numbers in quotes.")
     return {name: secrets.make_reference_absolute(text, profile_directory(info)) for name, text in value.items()}
 
 
@@ -103,7 +103,7 @@ def _read_key(value: object, info: ValidationInfo) -> object:
     if value is None or value == secrets.REDACTED:
         return value
     if not isinstance(value, str) or not secrets.is_reference(value) or value.startswith(("Bearer", "Basic")):
-        raise BadValueError("api_key must say where the key is, not what it is", hint=_REFERENCES)
+        raise BadValueError("api_key must name where the key is stored, not contain the key", hint=_REFERENCES)
     return secrets.make_reference_absolute(value, profile_directory(info))
 
 
@@ -112,11 +112,13 @@ def _read_variables(value: object, info: ValidationInfo) -> object:
         return value
     for name, text in value.items():
         if _VARIABLE_NAME.fullmatch(name) is None:
-            raise BadValueError(f"{name!r} is not the name of an environment variable")
+            raise BadValueError(f"{name!r} is not a valid environment variable name")
         if not isinstance(text, str) or "\0" in text:
-            raise BadValueError(f"variable {name} must be text", hint="Put numbers between quotes.")
+            raise BadValueError(f"variable {name} must be text", hint="Put numbers in quotes.")
         if secrets.is_secret_name(name) and not secrets.is_reference(text):
-            raise BadValueError(f"variable {name} looks like a secret, and a profile holds none", hint=_REFERENCES)
+            raise BadValueError(
+                f"variable {name} looks like a secret, which a profile must not contain", hint=_REFERENCES
+            )
     return {name: secrets.make_reference_absolute(text, profile_directory(info)) for name, text in value.items()}
 
 
@@ -131,20 +133,20 @@ def _read_command(value: object) -> object:
         try:
             value = shlex.split(value)
         except ValueError as error:
-            raise BadValueError(f"the command cannot be cut into words: {error}") from error
+            raise BadValueError(f"the command cannot be split into words: {error}") from error
     if not isinstance(value, list | tuple) or not value or not all(isinstance(word, str) and word for word in value):
-        raise BadValueError("a command is text, or a list of texts", hint="Put numbers between quotes.")
+        raise BadValueError("a command must be text or a list of texts", hint="Put numbers in quotes.")
     for word, following in zip(value, [*value[1:], ""], strict=True):
         option, equals, given = word.partition("=")
         if word.startswith("-") and secrets.is_secret_name(option) and (given if equals else following[:1] not in "-"):
-            hint = "Give the server its secret in target.start.env as env:NAME, or let it read a file."
-            raise BadValueError(f"the command seems to hold a secret: {option}", hint=hint)
+            hint = "Pass the secret to the server in target.start.env as env:NAME, or let the server read a file."
+            raise BadValueError(f"the command seems to contain a secret: {option}", hint=hint)
     return tuple(value)
 
 
 def _read_directory(value: object, info: ValidationInfo) -> Path:
     if not isinstance(value, str) or not value:
-        raise BadValueError(f"{value!r} is not the path of a folder")
+        raise BadValueError(f"{value!r} is not a valid folder path")
     path = (profile_directory(info) / value).resolve()
     if not path.is_dir() and files_must_exist(info):
         raise BadValueError(f"no such folder: {path}", hint="Paths are relative to the profile's folder.")
@@ -204,7 +206,7 @@ class HardwareSettings(Settings):
     def _check_hardware(self) -> Self:
         own = self.accelerator is not None or self.vcpus is not None
         if own == (self.offer is not None):
-            raise BadValueError("hardware needs an offer, or an accelerator, vcpus or both")
+            raise BadValueError("hardware needs offer, or accelerator, vcpus or both")
         return self
 
 
@@ -221,7 +223,7 @@ class TlsSettings(Settings):
     @model_validator(mode="after")
     def _check_key_file(self) -> Self:
         if self.key_file is not None and self.cert_file is None:
-            raise BadValueError("tls.key_file is the key of tls.cert_file, which is not given")
+            raise BadValueError("tls.key_file is the key for tls.cert_file, which is missing")
         return self
 
 
@@ -267,7 +269,7 @@ class TargetSettings(Settings):
     @model_validator(mode="after")
     def _check_started_url(self) -> Self:
         if self.start is not None and not self.all_urls:
-            raise BadValueError("target.start needs the url at which the started server answers")
+            raise BadValueError("target.start needs the url of the started server")
         return self
 
 
@@ -306,25 +308,25 @@ class EndpointSettings(TargetSettings):
         if sum(bool(getattr(self, place)) for place in places) != 1:
             raise BadValueError(f"target needs exactly one of {', '.join(first)} and {last}")
         if self.hardware is not None and getattr(self, "scripted", None) is not None:
-            hint = "Leave hardware out, or measure a real target."
-            raise BadValueError("a scripted target's timings are not those of any hardware", hint=hint)
+            hint = "Remove hardware, or measure a real target."
+            raise BadValueError("the timings of a scripted target do not represent hardware", hint=hint)
         return self
 
     @model_validator(mode="after")
     def _check_consistency(self) -> Self:
         if self.api_key is not None and any(name.casefold() == "authorization" for name in self.headers):
-            raise BadValueError("target has both api_key and a header Authorization: leave one out")
+            raise BadValueError("target has both api_key and an Authorization header; remove one")
         if len({urlsplit(url).path.rstrip("/") for url in self.urls}) > 1:
             raise BadValueError("target.urls are replicas of one service, so all must have the same path")
         if len({urlsplit(url).scheme for url in self.urls}) > 1:
-            raise BadValueError("target.urls are replicas of one service, so all must be plain or all encrypted")
+            raise BadValueError("target.urls are replicas of one service, so all or none must use TLS")
         if len(set(self.urls)) < len(self.urls):
-            raise BadValueError("target.urls names one of them twice")
+            raise BadValueError("target.urls contains a duplicate")
         scheme = next((urlsplit(url).scheme for url in self.all_urls), "https")
         if (self.tls.ca_file or self.tls.cert_file) and scheme in _PLAIN:
-            raise BadValueError(f"target.tls has certificates, and without {scheme}s:// in the URL none is asked for")
+            raise BadValueError(f"target.tls has certificates, but they are used only with {scheme}s:// URLs")
         if self.socket is not None and self.url is None:
-            raise BadValueError("target.socket needs one url: what is asked for on the socket")
+            raise BadValueError("target.socket needs a single url: the one to request through the socket")
         if self.wake and not self.all_urls:
-            raise BadValueError("target.wake is for an endpoint somewhere, so it needs its url")
+            raise BadValueError("target.wake needs a url of an endpoint")
         return self

@@ -43,17 +43,17 @@ def find_gate_problem(profile: Profile, gate: Objective) -> tuple[str, str] | No
 
 def _check_run_metric(profile: Profile, gate: Objective) -> tuple[str, str] | None:
     if isinstance(profile, LocalProfile):
-        return f"{gate.metric} is of endpoints", "Serve the model with protocol oip, or use throughput_per_s."
+        return f"{gate.metric} is a metric of endpoints", "Serve the model with protocol oip, or use throughput_per_s."
     load = profile.load
     has_rates = load.search is not None or bool(load.sweep and load.sweep.swept_rates_per_s)
     has_rates = has_rates or any(stage.kind == "steady" for stage in load.stages)
     if not has_rates or not any(objective.level == "fail" for objective in profile.slo):
         hint = "Add load.search, and an objective to slo."
-        return f"{gate.metric} is of the highest rate that held the SLO, and none is looked for", hint
+        return f"{gate.metric} needs a search for the max rate within SLO, and the profile has none", hint
     if RUN_METRICS[gate.metric].unit == "USD" and profile.traffic is None:
-        return f"{gate.metric} is of the planned fleet, and nothing is planned without traffic", "Add traffic."
+        return f"{gate.metric} is a metric of the planned fleet, but without traffic nothing is planned", "Add traffic."
     if gate.metric == "usd_per_1m_tokens" and profile.target.protocol not in _GENERATING:
-        return f"{gate.metric} is of {', '.join(_GENERATING)}", "Use usd_per_1k_inferences."
+        return f"{gate.metric} is a metric of {', '.join(_GENERATING)}", "Use usd_per_1k_inferences."
     return None
 
 
@@ -72,7 +72,7 @@ def _check_can_fail(gate: Objective) -> tuple[str, str] | None:
     is_all = is_share and gate.comparator == "<=" and gate.limit >= 1
     if not is_always and not is_all:
         return None
-    return f'"{gate.text}" can never fail', "Give a limit that a bad run breaks."
+    return f'"{gate.text}" can never fail', "Set a limit that a bad run exceeds."
 
 
 def _check_tags(profile: Profile, gate: Objective) -> tuple[str, str] | None:
@@ -80,11 +80,11 @@ def _check_tags(profile: Profile, gate: Objective) -> tuple[str, str] | None:
     known = _variant_tags(profile) if isinstance(profile, LocalProfile) else _stage_tags(profile)
     for tag, value in gate.tags.items():
         if tag not in known:
-            hint = did_you_mean(tag, known) or f"There are {', '.join(known)}."
+            hint = did_you_mean(tag, known) or f"Tags: {', '.join(known)}."
             return f'no stage has a tag "{tag}"', hint
         if value not in known[tag]:
             there_are = (
-                f"There are {', '.join(known[tag])}." if known[tag] else "Leave it out: the search names its own."
+                f"Values: {', '.join(known[tag])}." if known[tag] else "Remove it: the search names its own stages."
             )
             return f"no stage has {tag}={value}", did_you_mean(value, known[tag]) or there_are
     return None
@@ -128,14 +128,16 @@ def _check_abort_rule(profile: EndpointProfile) -> tuple[str, str] | None:
     if rule is None:
         return None
     if profile.target.protocol == "locust" and rule.objective.metric != "error_rate":
-        return f"{rule.objective.metric} is not known of a Locust test while it runs", "Use error_rate."
+        return f"{rule.objective.metric} is not available while a Locust test runs", "Use error_rate."
     load = profile.load
     lengths_s = [stage.duration_s for stage in load.stages]
     lengths_s += [form.hold_s for form in (load.sweep, load.search) if form is not None]
     longest_s = max((math.inf if length_s is None else length_s for length_s in lengths_s), default=0.0)
     if rule.after_s >= longest_s:
         after = format_duration(rule.after_s)
-        message = f'"{rule.text}" never applies: no stage is longer than {after}, and it counts from the start of each'
+        message = (
+            f'"{rule.text}" never applies: no stage is longer than {after}, which counts from the start of each stage'
+        )
         return message, f'Write less than {format_duration(longest_s)} after "after".'
     return _check_can_be_met(rule.objective)
 
@@ -172,14 +174,14 @@ def _check_searchable(profile: EndpointProfile, objective: Objective) -> tuple[s
         return None
     metric = objective.metric
     if "rate" in METRICS[metric].traits and objective.comparator in (">", ">="):
-        return f"{metric} is low at every low rate, so no rate can be searched by it", "Make it a gate."
+        return f"{metric} is low at every low rate, so a rate cannot be searched by it", "Write it as a gate."
     if "beside" in METRICS[metric].traits:
-        return f"{metric} is not of requests, which are what holds or fails at a rate", "Make it a gate."
+        return f"{metric} is not measured per request, so a rate cannot be searched by it", "Write it as a gate."
     wrong_way = {"lower": (">", ">="), "higher": ("<", "<="), "neither": ()}[METRICS[metric].better]
     if objective.comparator in wrong_way:
         better = METRICS[metric].better
-        hint = f"Turn the sign: {metric} is better the {better} it is."
-        return f'"{objective.text}" would hold at the worst, so no rate can be searched by it', hint
+        hint = f"Reverse the comparison: for {metric}, {better} is better."
+        return f'"{objective.text}" would be met by the worst values, so a rate cannot be searched by it', hint
     return None
 
 
@@ -192,9 +194,9 @@ def _check_can_be_met(objective: Objective) -> tuple[str, str] | None:
     minimum = -1 if objective.is_change else 0
     is_never = (sign == "<" and limit <= minimum) or (sign == "<=" and limit < minimum)
     if is_never and objective.is_change:
-        return f'"{objective.text}" can never be met: nothing falls by more than 100%', "Give a limit above -100%."
+        return f'"{objective.text}" can never be met: nothing decreases by more than 100%', "Set a limit above -100%."
     if is_never:
-        return f'"{objective.text}" can never be met: {name} is never below 0', "Give a limit above 0."
+        return f'"{objective.text}" can never be met: {name} is never below 0', "Set a limit above 0."
     is_whole = objective.of is None and not objective.is_change
     if is_whole and get_unit(objective) == "share" and sign == ">" and limit >= 1:
         return f'"{objective.text}" can never be met: {name} is at most 100%', "Write >= 100%, or a lower limit."
@@ -213,20 +215,20 @@ def _check_goodput(profile: EndpointProfile, objective: Objective) -> tuple[str,
         for slo_objective in profile.slo
     ):
         return None
-    hint = 'Add one to slo, such as "latency_ms.p95 < 50 | warn": with "| warn" it counts for the goodput alone.'
-    return f"{objective.metric} is within the limits of the SLO, and slo sets none on the times of a request", hint
+    hint = 'Add one to slo, such as "latency_ms.p95 < 50 | warn"; with "| warn" it only counts toward the goodput.'
+    return f"{objective.metric} needs a latency limit in slo, and there is none", hint
 
 
 def _check_measured_locally(profile: LocalProfile, objective: Objective) -> tuple[str, str] | None:
     metric, scenarios = objective.metric, profile.load.scenarios
     if metric in ("accuracy", "accuracy_kept") and profile.workload.tensors is None:
-        return f"{metric} needs labelled rows", "Give them in workload.tensors."
+        return f"{metric} needs labeled rows", "Give them in workload.tensors."
     if metric in ("latency_ms", "send_lag_ms") and not {"server", "multi-stream"} & set(scenarios):
-        return f"{metric} is of calls that are due at a time, in server or multi-stream", "Use service_ms."
+        return f"{metric} needs calls with a scheduled start: the server or multi-stream scenario", "Use service_ms."
     if metric.startswith("copy_") and not _uses_io_binding(profile):
-        return f"{metric} is not timed apart without io_binding", "Use service_ms, which has the copies in it."
+        return f"{metric} is not measured separately without io_binding", "Use service_ms, which includes the copies."
     if not {"local", "device"} & set(METRICS[metric].traits):
-        return f"{metric} is of endpoints", f"Of a local model there are {', '.join(find_metrics('local'))}."
+        return f"{metric} is a metric of endpoints", f"Metrics of a local model: {', '.join(find_metrics('local'))}."
     return None
 
 
@@ -243,13 +245,13 @@ def _check_measured(profile: EndpointProfile, objective: Objective) -> tuple[str
     protocol, metric = profile.target.protocol, objective.metric
     traits = METRICS[metric].traits
     if protocol == "locust" and "intended" in traits:
-        return f"{metric} counts from when a request should have started, which Locust does not tell", "Use service_ms."
+        return f"{metric} is measured from the scheduled start, which Locust does not report", "Use service_ms."
     if protocol == "oip-grpc" and metric == "first_byte_ms":
-        return "gRPC tells no first byte", "Use latency_ms."
+        return "gRPC does not report the first byte", "Use latency_ms."
     if "stream" in traits and not getattr(profile.workload, "stream", False):
-        return f"{metric} is of streamed answers, and none are asked for", "Use latency_ms."
+        return f"{metric} needs streamed responses, but streaming is not requested", "Use latency_ms."
     if {"stream", "tokens"} & set(traits) and protocol not in _GENERATING:
-        return f"{metric} is of {', '.join(_GENERATING)}", "Use latency_ms, or a rate such as completed_per_s."
+        return f"{metric} is a metric of {', '.join(_GENERATING)}", "Use latency_ms, or a rate such as completed_per_s."
     if metric == "accuracy" and getattr(profile.workload, "labels", None) is None:
-        return "accuracy needs the right answers", "Name their array in workload.labels, with protocol oip or oip-grpc."
+        return "accuracy needs labels", "Name their array in workload.labels, with protocol oip or oip-grpc."
     return None

@@ -126,16 +126,16 @@ class StageSettings(Settings):
     def _check_form(self) -> Self:
         given = [form for form in _FORMS if self._is_given(form)]
         if len(given) != 1:
-            what = f"has {' and '.join(given)}" if given else "says no rate"
+            what = f"has {' and '.join(given)}" if given else "has no rate"
             raise BadValueError(f"stage {self.name} {what}", hint=f"Give exactly one of {', '.join(_FORMS)}.")
         for key, form in _FORM_OF.items():
             if self._is_given(key) and form not in given:
-                raise BadValueError(f"stage {self.name}: {key} goes with {form}")
+                raise BadValueError(f"stage {self.name}: {key} requires {form}")
         if given[0] in _WITHOUT_PROCESS and self.arrivals is not None:
-            raise BadValueError(f"stage {self.name}: {given[0]} decides the arrivals, so arrivals cannot be given")
+            raise BadValueError(f"stage {self.name}: {given[0]} determines the arrivals, so remove arrivals")
         check_burstiness(self.arrivals, self.burstiness)
         if self.duration_s is None and self.trace is None:
-            raise BadValueError(f"stage {self.name} lacks duration", hint="Write it like duration: 30s.")
+            raise BadValueError(f"stage {self.name} has no duration", hint="Write it like duration: 30s.")
         return self
 
     @model_validator(mode="after")
@@ -148,10 +148,10 @@ class StageSettings(Settings):
             curve = self.curve
             expected = compute_expected_arrivals(curve, self.duration_s or 0.0, self.lead_in_s) if curve else 1.0
         if expected == 0:
-            raise BadValueError(f"stage {self.name} sends nothing: every rate is 0/s")
+            raise BadValueError(f"stage {self.name} sends no requests: every rate is 0/s")
         if expected > MAX_ARRIVALS:
-            hint = f"A stage may have {MAX_ARRIVALS:,} of them: make it shorter, or several stages of it."
-            raise BadValueError(f"stage {self.name} asks for {expected:.2g} requests", hint=hint)
+            hint = f"The maximum per stage is {MAX_ARRIVALS:,}. Make it shorter, or split it into several stages."
+            raise BadValueError(f"stage {self.name} would send {expected:.2g} requests", hint=hint)
         return self
 
     @property
@@ -180,14 +180,14 @@ class StageSettings(Settings):
         trace_s = float(trace.at_s[-1]) / (self.speed or 1.0)
         requested_s = (self.duration_s or 0.0) + self.lead_in_s
         if trace_s == 0:
-            hint = "A replay needs requests at two different times, or its speed is too high."
-            raise BadValueError("the trace lasts no time at all", hint=hint)
+            hint = "A replay needs requests at two different times, or a lower speed."
+            raise BadValueError("the duration of the trace is 0", hint=hint)
         if self.duration_s is None and trace_s <= self.lead_in_s:
-            raise BadValueError(f"the trace lasts {trace_s:.6g} s, which lead_in takes all of")
+            raise BadValueError(f"the trace is {trace_s:.6g} s long, which lead_in uses up")
         if requested_s > trace_s and self.duration_s is not None:
             raise BadValueError(
-                f"the trace lasts {trace_s:.6g} s at that speed, and lead_in and duration ask for {requested_s:.6g} s",
-                hint="Leave duration out to replay it to its end.",
+                (f"the trace is {trace_s:.6g} s long at that speed, but lead_in and duration need {requested_s:.6g} s"),
+                hint="Remove duration to replay it to its end.",
             )
         return trace
 
@@ -198,8 +198,8 @@ class StageSettings(Settings):
 
 def check_burstiness(arrivals: str | None, burstiness: float | None) -> None:
     if (arrivals == "gamma") != (burstiness is not None):
-        hint = "burstiness is the coefficient of variation of the gaps: 1 is Poisson, more comes in bursts."
-        raise BadValueError("arrivals: gamma and burstiness go together", hint=hint)
+        hint = "burstiness is the coefficient of variation of the gaps: 1 is Poisson, above 1 is bursty."
+        raise BadValueError("arrivals: gamma and burstiness must be used together", hint=hint)
 
 
 def check_shares(stages: tuple[StageSettings, ...]) -> None:
@@ -209,7 +209,7 @@ def check_shares(stages: tuple[StageSettings, ...]) -> None:
         if isinstance(stage.rate_per_s, ShareOfStage) and stage.rate_per_s.stage not in earlier:
             known = ", ".join(earlier) or "none"
             raise BadValueError(
-                f"stage {stage.name} takes a share of {stage.rate_per_s.stage!r}, which is no earlier stage",
+                f"stage {stage.name} refers to {stage.rate_per_s.stage!r}, which is not an earlier stage",
                 hint=f"Earlier stages: {known}.",
             )
         earlier.append(stage.name)
@@ -223,9 +223,9 @@ def _read_workers(value: object) -> object:
         return value
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         hint = "Write auto, or a whole number of at least 1."
-        raise BadValueError(f"{value!r} is not a number of workers", hint=hint)
+        raise BadValueError(f"{value!r} is not a valid number of workers", hint=hint)
     if value > MAX_WORKERS:
-        raise BadValueError(f"{value:,} is more than {MAX_WORKERS:,}, the most workers that can be asked for")
+        raise BadValueError(f"{value:,} exceeds the maximum of {MAX_WORKERS:,} workers")
     return value
 
 
@@ -285,14 +285,16 @@ class SweepSettings(Settings):
         given = (bool(self.rates_per_s), has_range, bool(self.concurrency), self.up_to is not None)
         if sum(given) != 1:
             named = " and ".join(form for form, is_given in zip(_SWEEP_FORMS, given, strict=True) if is_given)
-            what = f"{named} cannot be given together" if named else "it says no load"
+            what = f"{named} cannot be combined" if named else "it has no loads"
             raise BadValueError(what, hint=f"Give exactly one of {'; '.join(_SWEEP_FORMS)}.")
-        if has_range and (self.from_per_s is None or self.to_per_s is None or self.from_per_s >= self.to_per_s):
-            raise BadValueError("needs from and to, the lower rate first", hint="from: 10/s, to: 500/s.")
+        if has_range and (self.from_per_s is None or self.to_per_s is None):
+            raise BadValueError("from and to must be used together", hint="Write it like from: 10/s, to: 500/s.")
+        if self.from_per_s is not None and self.to_per_s is not None and self.from_per_s >= self.to_per_s:
+            raise BadValueError("from must be lower than to", hint="Write it like from: 10/s, to: 500/s.")
         if self.points is not None and not has_range:
-            raise BadValueError("points goes with from and to")
+            raise BadValueError("points requires from and to")
         if self.arrivals is not None and not self.swept_rates_per_s:
-            raise BadValueError("clients decide the arrivals, so arrivals cannot be given")
+            raise BadValueError("clients determines the arrivals, so remove arrivals")
         check_burstiness(self.arrivals, self.burstiness)
         return self
 
@@ -300,9 +302,9 @@ class SweepSettings(Settings):
     def _check_size(self) -> Self:
         loads = (*self.swept_rates_per_s, *self.swept_concurrency)
         if len(loads) > _MAX_LOADS:
-            raise BadValueError(f"has {len(loads)} loads, more than {_MAX_LOADS}")
+            raise BadValueError(f"has {len(loads)} loads, above the maximum of {_MAX_LOADS}")
         if any(later <= earlier for earlier, later in itertools.pairwise(loads)):
-            raise BadValueError("the loads must rise from each load to the next", hint="It goes from light to heavy.")
+            raise BadValueError("the loads must increase", hint="List them from low to high.")
         if self.swept_rates_per_s and self.swept_rates_per_s[-1] * self.hold_s > MAX_ARRIVALS:
             rate = units.format_rate(self.swept_rates_per_s[-1])
             raise BadValueError(f"{rate} for {units.format_duration(self.hold_s)} are too many requests")

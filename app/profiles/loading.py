@@ -41,7 +41,7 @@ _EXPECTED = {
 
 _PREFIXES = {
     "Input should be ": "",
-    "String should match pattern": "text that fits the pattern",
+    "String should match pattern": "text that matches the pattern",
     "String should have": "text of",
 }
 
@@ -205,7 +205,7 @@ def _parse(content: bytes, path: Path, overrides: Sequence[str], what: str = "pr
     document = read_document(content, str(path))
     if not isinstance(document.value, dict):
         name, first = _DOCUMENTS[what]
-        raise ProfileError(f"{name} is a mapping of keys", path=str(path), hint=f"Begin with `{first}`.")
+        raise ProfileError(f"{name} must be a mapping of keys", path=str(path), hint=f"Start with `{first}`.")
     source = _Source(path, document, {})
     for text in overrides:
         _override(source, text)
@@ -217,7 +217,7 @@ def _override(source: _Source, text: str) -> None:
     dotted = written.replace("[", ".").replace("]", "")  # errors say stages[0], so this form is accepted too
     label = f"--set {dotted}"
     if not equals or not all(dotted.split(".")):
-        raise ProfileError("an override is written key.key=value", path=label)
+        raise ProfileError("an override must be key.key=value", path=label)
     where = tuple(int(part) if _LIST_INDEX.fullmatch(part) else part for part in dotted.split("."))
     container: Any = source.document.value
     for part, following in itertools.pairwise(where):
@@ -236,10 +236,12 @@ def _descend(container: Any, part: str | int, label: str, default: Any) -> Any:
     """
     if isinstance(container, list) and isinstance(part, int):
         if part >= len(container):
-            raise ProfileError(f"there is no item {part}: the list has {len(container)}, counted from 0", path=label)
+            raise ProfileError(
+                f"there is no item {part}: the list has {len(container)} items, counted from 0", path=label
+            )
         return container[part]
     if not isinstance(container, dict) or isinstance(part, int):
-        raise ProfileError(f"there is nothing to set at {part!r}", path=label)
+        raise ProfileError(f"{part!r} cannot be set", path=label)
     if container.get(part) is None:
         container[part] = default
     return container[part]
@@ -256,7 +258,7 @@ def _profile_class(source: _Source) -> type[Profile]:
         return PROFILES[protocol]
     written = target.get("protocol")
     if written is None:
-        raise source.error("target lacks protocol", ("target",), hint=f"Write one of {', '.join(PROFILES)}.")
+        raise source.error("missing key `target.protocol`", ("target",), hint=f"Write one of {', '.join(PROFILES)}.")
     hint = did_you_mean(str(written), PROFILES) or f"Write one of {', '.join(PROFILES)}."
     raise source.error(f"unknown protocol {written!r}", ("target", "protocol"), hint=hint)
 
@@ -304,7 +306,7 @@ def _message(detail: ErrorDetails) -> str:
     name = _format_path(detail["loc"])
     if detail["type"] == "missing":
         *holder, key = detail["loc"]
-        return f"{_format_path(tuple(holder)) or 'the profile'} lacks {key}"
+        return f"{_format_path(tuple(holder)) or 'the profile'} is missing the key {key}"
     value = "" if _MAY_BE_SECRET & set(detail["loc"]) else f", not {detail['input']!r:.60}"
     return f"{name} must be {_EXPECTED.get(detail['type']) or _rephrase(detail['msg'])}{value}"
 

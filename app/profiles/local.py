@@ -38,7 +38,7 @@ _PRECISIONS = ("as-is", "fp16", "int8-dynamic", "int8-static")
 _MAX_VARIANTS = 1000
 _MAX_ARRIVALS = 1_000_000
 _GRID = ("providers", "precision", "batch", "streams", "threads", "devices")
-_ENDPOINT_ONLY = "It is of endpoints: this target is a model that runs here."
+_ENDPOINT_ONLY = "It applies to endpoints, but this target is a local model."
 
 
 def _as_list(value: object) -> object:
@@ -49,7 +49,7 @@ def _as_list(value: object) -> object:
 def _non_empty_list(value: object) -> object:
     """Wrap a single value like `_as_list`, and refuse an empty list."""
     if value == []:
-        raise BadValueError("an empty list asks for nothing", hint="Leave the key out for its default.")
+        raise BadValueError("the list is empty", hint="Remove the key to use its default.")
     return _as_list(value)
 
 
@@ -58,7 +58,7 @@ def _read_precision(value: object) -> str:
         return "as-is"
     if isinstance(value, str) and value in _PRECISIONS:
         return value
-    hint = "There are int8-dynamic and int8-static." if value == "int8" else did_you_mean(str(value), _PRECISIONS)
+    hint = "Use int8-dynamic or int8-static." if value == "int8" else did_you_mean(str(value), _PRECISIONS)
     raise BadValueError(f"unknown precision {value!r}", hint=hint or f"Precisions are {', '.join(_PRECISIONS)}.")
 
 
@@ -67,7 +67,7 @@ def _read_memory(value: object) -> int | None:
         number = value.removesuffix(unit).strip() if isinstance(value, str) and value.endswith(unit) else ""
         if number.replace(".", "", 1).isdecimal() and float(number) > 0:
             return round(float(number) * size)
-    raise BadValueError(f"{value!r} is not an amount of memory", hint="Write it like 8 GiB.")
+    raise BadValueError(f"{value!r} is not a valid memory size", hint="Write it like 8 GiB.")
 
 
 def _format_memory(size: int) -> str:
@@ -77,7 +77,7 @@ def _format_memory(size: int) -> str:
 def _read_data(value: object, info: ValidationInfo) -> Path:
     """Resolve the path of a file, or of a folder of files."""
     if not isinstance(value, str) or not value:
-        raise BadValueError(f"{value!r} is not the path of a data set")
+        raise BadValueError(f"{value!r} is not a valid dataset path")
     path = (profile_directory(info) / value).resolve()
     if not path.exists() and files_must_exist(info):
         raise BadValueError(f"no such file or folder: {path}", hint="Paths are relative to the profile's folder.")
@@ -220,32 +220,35 @@ class LocalTarget(Settings):
     @model_validator(mode="after")
     def _check_variants(self) -> Self:
         if not self.models:
-            raise BadValueError("target lacks model", hint="Name an .onnx file, or a bundled model.")
+            raise BadValueError("target has no model", hint="Name an .onnx file, or a bundled model.")
         # A value equal to its default does not count as given, because a stored profile contains all defaults.
         grid = {name for name in _GRID if getattr(self, name) != type(self).model_fields[name].default}
         if self.variants and grid:
-            raise BadValueError(f"target has both variants and {', '.join(sorted(grid))}: write a list or a grid")
+            raise BadValueError(f"target has both variants and {', '.join(sorted(grid))}; use either a list or a grid")
         all_variants = self.all_variants
         if len(all_variants) > _MAX_VARIANTS:
-            raise BadValueError(f"the grid has {len(all_variants):,} variants, and {_MAX_VARIANTS} are the most")
+            raise BadValueError(f"the grid has {len(all_variants):,} variants, above the maximum of {_MAX_VARIANTS}")
         duplicate = next((variant for variant, count in Counter(all_variants).items() if count > 1), None)
         if duplicate is not None:
-            raise BadValueError(f"two of the variants are the same: {duplicate.precision} on {duplicate.provider}")
+            raise BadValueError(f"duplicate variant: {duplicate.precision} on {duplicate.provider}")
         return self
 
     @model_validator(mode="after")
     def _check_devices(self) -> Self:
         is_on_nvidia = any(variant.provider in _ON_NVIDIA for variant in self.all_variants)
         if not is_on_nvidia and (self.devices or any(variant.devices for variant in self.variants)):
-            raise BadValueError("target.devices are GPUs, of cuda or tensorrt, and no variant runs on one")
+            raise BadValueError("target.devices needs cuda or tensorrt, but no variant uses one of them")
         if not is_on_nvidia and self.runtime.cuda_graph:
-            raise BadValueError("cuda_graph is of cuda or tensorrt, and no variant runs on one")
+            raise BadValueError("cuda_graph needs cuda or tensorrt, but no variant uses one of them")
         if self.runtime.cuda_graph and any(is_concurrent(variant) for variant in self.all_variants):
             raise BadValueError(
-                "a CUDA graph is replayed by one stream at a time", hint="Use streams: 1, or no cuda_graph."
+                "a CUDA graph can be replayed by only one stream at a time",
+                hint="Use streams: 1, or remove cuda_graph.",
             )
         if self.runtime.cuda_graph and self.runtime.io_binding is False:
-            raise BadValueError("a CUDA graph needs io_binding: its inputs and outputs must stay where they are")
+            raise BadValueError(
+                "a CUDA graph needs io_binding, because its inputs and outputs must stay at the same address"
+            )
         return self
 
 
@@ -332,15 +335,15 @@ class LocalLoad(Settings):
         if self.at_least_s > self.at_most_s:
             raise BadValueError("load.at_least is longer than load.at_most")
         if len(set(self.scenarios)) < len(self.scenarios):
-            raise BadValueError("load.scenarios names one of them twice")
+            raise BadValueError("load.scenarios contains a duplicate")
         highest = max((rate for rate in self.server_rates if isinstance(rate, float)), default=0.0)
         if highest * self.at_most_s > _MAX_ARRIVALS:
             raise BadValueError(
-                f"load.rates: {units.format_rate(highest)} for {units.format_duration(self.at_most_s)} are more than "
-                f"{_MAX_ARRIVALS:,} arrivals, the most that can be asked for"
+                f"load.rates: {units.format_rate(highest)} for {units.format_duration(self.at_most_s)} exceed the "
+                f"maximum of {_MAX_ARRIVALS:,} arrivals"
             )
         if self.server_rates and "server" not in self.scenarios:
-            raise BadValueError("load.rates are of the server scenario, which load.scenarios does not have")
+            raise BadValueError("load.rates requires the server scenario, which load.scenarios does not include")
         return self
 
 
@@ -359,7 +362,7 @@ class LocalLimits(Settings):
     @classmethod
     def _check_limits(cls, value: Any) -> Any:
         if isinstance(value, dict) and {"requests", "usd"} & value.keys():
-            raise BadValueError("a local run is limited by duration and memory")
+            raise BadValueError("a local run is limited only by duration and memory")
         return value
 
 
@@ -378,7 +381,7 @@ class CommonProfile(Settings):
 
 class LocalProfile(CommonProfile):
     keys_of_others: ClassVar[dict[str, str]] = dict.fromkeys(
-        ("traffic", "plan"), "Plans are made of runs of endpoints: serve the model with protocol oip."
+        ("traffic", "plan"), "Plans need runs of endpoints. Serve the model with protocol oip."
     ) | {"options": _ENDPOINT_ONLY}
     name: Name = Field(examples=["my-model"])
     """Name of the profile's runs: letters, digits, dots, dashes and underscores, like my-model."""
@@ -398,21 +401,21 @@ class LocalProfile(CommonProfile):
     @model_validator(mode="after")
     def _check_profile(self) -> Self:
         if self.load.search == "best" and not any(objective.level == "fail" for objective in self.slo):
-            hint = 'Add an objective to slo, like "service_ms.p99 < 20".'
-            raise BadValueError("load.search: best is the best inside the SLO, and slo is empty", hint=hint)
+            hint = 'Add an objective to slo, such as "service_ms.p99 < 20".'
+            raise BadValueError("load.search: best needs an SLO, but slo is empty", hint=hint)
         if self.target.runtime.cuda_graph and {"multi-stream", "server"} & set(self.load.scenarios):
             hint = "Use single-stream and offline."
-            raise BadValueError("a captured CUDA graph is replayed by the thread that captured it", hint=hint)
+            raise BadValueError("a captured CUDA graph can be replayed only by the thread that captured it", hint=hint)
         if "multi-stream" in self.load.scenarios and not any(
             is_concurrent(variant) for variant in self.target.all_variants
         ):
             hint = "Give target.streams, such as 8, or several target.devices."
-            raise BadValueError("multi-stream is queries of several calls at once, and no variant has them", hint=hint)
+            raise BadValueError("multi-stream needs several streams or devices, but no variant has them", hint=hint)
         if "max" in self.load.server_rates and not any(objective.level == "fail" for objective in self.slo):
-            hint = 'Add an objective to slo, like "latency_ms.p99 < 20".'
-            raise BadValueError("load.rates: max is the highest rate inside the SLO, and slo is empty", hint=hint)
+            hint = 'Add an objective to slo, such as "latency_ms.p99 < 20".'
+            raise BadValueError("load.rates: max needs an SLO, but slo is empty", hint=hint)
         is_static = any(variant.precision == "int8-static" for variant in self.target.all_variants)
         if is_static and self.workload.calibration is None and self.workload.tensors is None:
-            hint = "Give workload.calibration, or workload.tensors, of which some are then taken for it."
-            raise BadValueError("precision int8-static needs rows to be calibrated with", hint=hint)
+            hint = "Set workload.calibration, or workload.tensors, part of which is then used for calibration."
+            raise BadValueError("precision int8-static needs calibration rows", hint=hint)
         return self

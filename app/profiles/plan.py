@@ -168,7 +168,9 @@ class PlanSettings(Settings):
         Unit("USD/1k, USD/1M"),
     ] = Field(default=None, examples=["0.60 USD/1M"])
     """Price of the same work from an API, like 0.60 USD/1M or 2 USD/1k."""
-    max_accelerators: Annotated[float, Field(gt=0), upper_bound(10_000)] | None = Field(default=None, examples=[8])
+    max_accelerators: Annotated[float, Field(gt=0), upper_bound(10_000, "{:,.10g}".format)] | None = Field(
+        default=None, examples=[8]
+    )
     """Maximum number of accelerators per instance, like 8."""
     price: Literal["on-demand", "reserved-1y", "spot"] = "on-demand"
     """Pricing model. Spot instances can be interrupted; reserved instances are paid for a year."""

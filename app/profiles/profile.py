@@ -44,22 +44,22 @@ from app.profiles.workload import (
 from app.records.abort import AbortRule
 
 _GRAMMAR = re.compile(r"(?P<objective>.*\S)\s+after\s+(?P<after>\S+)\s*", re.DOTALL)
-_ABORT_HINT = 'Write it like "error_rate > 20% after 15s": the time counts from the start of each stage.'
+_ABORT_HINT = 'Write it like "error_rate > 20% after 15s"; the time counts from the start of each stage.'
 
 
 def _read_abort(value: object) -> AbortRule:
     parts = _GRAMMAR.fullmatch(value) if isinstance(value, str) else None
     if not isinstance(value, str) or parts is None:
-        raise BadValueError(f"cannot read {value!r}: it says no time after which to look", hint=_ABORT_HINT)
+        raise BadValueError(f'{value!r} has no "after" time', hint=_ABORT_HINT)
     try:
         objective = parse_objective(parts["objective"])
     except UsageError as error:
         raise BadValueError(str(error), hint=error.hint) from error
     if objective.metric not in ABORTABLE:
-        hint = f"There are {' and '.join(ABORTABLE)}."
-        raise BadValueError(f"{objective.metric} is not known while a stage runs", hint=hint)
+        hint = f"Use {' or '.join(ABORTABLE)}."
+        raise BadValueError(f"{objective.metric} is not available while a stage runs", hint=hint)
     if objective.comparator in ("<", "<=") or objective.level == "warn":
-        raise BadValueError(f'"{objective.text}" is no reason to give up', hint=_ABORT_HINT)
+        raise BadValueError(f'"{objective.text}" cannot be a reason to abort', hint=_ABORT_HINT)
     return AbortRule(" ".join(value.split()), objective, units.parse_duration_s(parts["after"]))
 
 
@@ -107,8 +107,8 @@ class _BaseProfile(CommonProfile):
         if self.load.search is not None and not any(objective.level == "fail" for objective in self.slo):
             what = "only warns" if self.slo else "is empty"
             raise BadValueError(
-                f"load.search looks for the rate that holds the SLO, and slo {what}",
-                hint='Add an objective to slo, like "latency_ms.p95 < 50".',
+                f"load.search needs an SLO for the max rate, but slo {what}",
+                hint='Add an objective to slo, such as "latency_ms.p95 < 50".',
             )
         return self
 
@@ -136,7 +136,7 @@ class GeneratingProfile(_BaseProfile):
         if self.workload.trace is not None and replays:
             modes = {(stage.trace, stage.speed, stage.superpose, stage.lead_in_s) for stage in replays}
             if len(modes) > 1 or replays[0].trace != self.workload.trace:
-                raise BadValueError("workload.trace is replayed by load.stages in another way, or another trace is")
+                raise BadValueError("workload.trace is replayed differently by load.stages, or another trace is")
         return self
 
 
@@ -190,22 +190,23 @@ class LocustProfile(_BaseProfile):
 
     @model_validator(mode="after")
     def _check_closed_loop(self) -> Self:
-        hint = "A Locust test is driven by its users: write stages with concurrency and duration."
+        hint = "A Locust test is driven by its users. Write stages with concurrency and duration."
         if self.load.search is not None:
-            raise BadValueError("load.search needs arrivals at a rate, which a Locust test has none of", hint=hint)
+            raise BadValueError("load.search needs arrivals at a rate, which a Locust test does not have", hint=hint)
         if self.load.sweep is not None and not self.load.sweep.swept_concurrency:
-            raise BadValueError("load.sweep goes by rates, which a Locust test has none of", hint=hint)
+            raise BadValueError("load.sweep needs rates, which a Locust test does not have", hint=hint)
         if self.load.workers not in ("auto", 1):
             raise BadValueError(
-                f"load.workers is {self.load.workers}, and a Locust test of your own runs in one process",
-                hint="Leave load.workers out: its users all run there.",
+                f"load.workers is {self.load.workers}, but your own Locust test runs in a single process",
+                hint="Remove load.workers: all users run in that process.",
             )
         for stage in self.load.stages:
             if stage.concurrency is None:
                 raise BadValueError(f"stage {stage.name} has no concurrency", hint=hint)
             if stage.think_s or stage.lead_in_s:
                 raise BadValueError(
-                    f"stage {stage.name}: think and lead_in are not for a Locust test, whose users wait"
+                    f"stage {stage.name}: think and lead_in cannot be used with a Locust test, whose users wait "
+                    "by themselves"
                 )
         return self
 

@@ -45,20 +45,18 @@ def parse_length(value: object) -> Length:
     if isinstance(value, str):
         match = _UNIFORM.fullmatch(value.strip())
         if match is None:
-            raise BadValueError(f"{value!r} is not a length", hint=_HINT)
+            raise BadValueError(f"{value!r} is not a valid length", hint=_HINT)
         value = {"uniform": {"min": int(match[1]), "max": int(match[2])}}
     if not isinstance(value, dict):
         return FixedLength(_tokens(value, "a length"))
     if len(value) != 1:
-        raise BadValueError("a distribution of lengths is a mapping with one key, its name", hint=_HINT)
+        raise BadValueError("a length distribution must be a mapping with one key, its name", hint=_HINT)
     ((name, given),) = value.items()
     if name not in _READERS:
-        raise BadValueError(
-            f"no distribution of lengths is called {name!r}", hint=did_you_mean(name, _READERS) or _HINT
-        )
+        raise BadValueError(f"unknown length distribution {name!r}", hint=did_you_mean(name, _READERS) or _HINT)
     keys, read = _READERS[name]
     if not isinstance(given, dict):
-        raise BadValueError(f"{name} needs a mapping of {', '.join(keys)}", hint=_HINT)
+        raise BadValueError(f"{name} must be a mapping of {', '.join(keys)}", hint=_HINT)
     for key in given:
         if key not in keys:
             raise UnknownKeyError(key, keys, None)
@@ -87,28 +85,30 @@ def _normal(given: dict[str, Any]) -> Length:
     mean, sd = _number(given.get("mean"), "mean"), _number(given.get("sd"), "sd")
     low, high = _bounds(given)
     if low - mean > _MAX_DEVIATIONS * sd or (high is not None and mean - high > _MAX_DEVIATIONS * sd):
-        raise BadValueError("min and max leave next to nothing of that distribution")
+        raise BadValueError("min and max cut off almost all of the distribution")
     return NormalLength(mean, sd, low, high)
 
 
 def _lognormal(given: dict[str, Any]) -> Length:
     median, sigma = _number(given.get("median"), "median"), _number(given.get("sigma"), "sigma")
     if sigma > 5:
-        raise BadValueError("sigma is the standard deviation of the logarithm: at most 5")
+        raise BadValueError("sigma, the standard deviation of the logarithm, must be at most 5")
     low, high = _bounds(given)
     if math.log(low / median) > _MAX_DEVIATIONS * sigma or (
         high is not None and math.log(median / high) > _MAX_DEVIATIONS * sigma
     ):
-        raise BadValueError("min and max leave next to nothing of that distribution")
+        raise BadValueError("min and max cut off almost all of the distribution")
     return LognormalLength(median, sigma, low, high)
 
 
 def _empirical(given: dict[str, Any]) -> Length:
     values, weights = given.get("values"), given.get("weights", [])
     if not isinstance(values, list) or not values or not isinstance(weights, list) or len(values) > 100_000:
-        raise BadValueError("empirical needs values, a list of lengths, and may have weights, a list as long")
+        raise BadValueError(
+            "empirical needs values, a list of lengths, and optionally weights, a list of the same length"
+        )
     if weights and len(weights) != len(values):
-        raise BadValueError(f"empirical has {len(values)} values and {len(weights)} weights")
+        raise BadValueError(f"empirical has {len(values)} values but {len(weights)} weights")
     numbers = tuple(_number(weight, "a weight", minimum=0.0) for weight in weights)
     if numbers and not sum(numbers) > 0:
         raise BadValueError("empirical has no weight above zero")
@@ -139,7 +139,7 @@ def _tokens(value: object, what: str) -> int:
     if isinstance(value, bool) or not isinstance(value, int | float) or value != value // 1 or not value >= 1:
         raise BadValueError(f"{what} must be a whole number of at least 1, not {value!r}", hint=_HINT)
     if value > MAX_TOKENS:
-        raise BadValueError(f"{what} is more than {MAX_TOKENS:,}, the most that can be asked for")
+        raise BadValueError(f"{what} exceeds the maximum of {MAX_TOKENS:,}")
     return int(value)
 
 
@@ -154,10 +154,10 @@ TokenLength = Annotated[Length, PlainValidator(parse_length), PlainSerializer(fo
 
 Column = Annotated[str, Field(min_length=1, max_length=256)]
 _GENERATING = {
-    key: f"{key} is for openai-chat, openai-completions and openai-responses."
+    key: f"{key} is only for openai-chat, openai-completions and openai-responses."
     for key in ("output_tokens", "turns", "think", "stream", "trace")
 }
-_DOCUMENTS = {"documents": "documents is for openai-rerank."}
+_DOCUMENTS = {"documents": "documents is only for openai-rerank."}
 
 
 class PrefixSettings(Settings):
@@ -200,11 +200,13 @@ class PromptSettings(TextSettings):
     @model_validator(mode="after")
     def _check_session(self) -> Self:
         if self.turns is None and self.think_s > 0:
-            raise BadValueError("prompts.think is the pause between turns, and turns is not given")
+            raise BadValueError("prompts.think is the pause between turns and requires prompts.turns")
         if self.turns is not None and self.output_tokens is None:
-            raise BadValueError("prompts.turns needs output_tokens: the answers in a session's history are made up")
+            raise BadValueError(
+                "prompts.turns requires output_tokens, because the responses in a session's history are generated"
+            )
         if isinstance(self.turns, FixedLength) and self.turns.tokens > 1000:
-            raise BadValueError("prompts.turns is more than 1,000, the most that can be asked for")
+            raise BadValueError("prompts.turns exceeds the maximum of 1,000")
         return self
 
 
@@ -251,7 +253,7 @@ class _OpenAiRequests(Settings):
     def _check_extra_body(self) -> Self:
         for key, place in (("stream", "workload.stream"), ("model", "target.model")):
             if key in self.extra_body:
-                raise BadValueError(f"workload.extra_body.{key} would contradict {place}", hint=f"Write {place}.")
+                raise BadValueError(f"workload.extra_body.{key} conflicts with {place}", hint=f"Set {place}.")
         return self
 
 

@@ -41,7 +41,7 @@ def _parse_rate(value: object) -> float | ShareOfStage:
     rate = units.parse_rate_per_s(value)
     if rate > MAX_PER_S:
         limit = units.format_rate(MAX_PER_S)
-        raise BadValueError(f"{units.format_rate(rate)} is more than {limit}, the most that can be asked for")
+        raise BadValueError(f"{units.format_rate(rate)} exceeds the maximum of {limit}")
     return rate
 
 
@@ -67,7 +67,7 @@ class RampSettings(Settings):
     @model_validator(mode="after")
     def _check_rates(self) -> Self:
         if self.from_per_s == self.to_per_s == 0:
-            raise BadValueError("the ramp never leaves 0/s")
+            raise BadValueError("the ramp stays at 0/s")
         return self
 
     def curve(self, duration_s: float) -> Curve:
@@ -89,16 +89,16 @@ class RateSpikeSettings(Settings):
     @model_validator(mode="after")
     def _check_peak(self) -> Self:
         if self.peak_per_s <= self.base_per_s:
-            raise BadValueError("spike.peak is not above spike.base")
+            raise BadValueError("spike.peak must be above spike.base")
         return self
 
     def curve(self, duration_s: float) -> Curve:
         end_s = self.at_s + self.for_s
         if end_s >= duration_s:
             raise BadValueError(
-                f"the spike ends at {units.format_duration(end_s)}, and the stage lasts"
-                f" {units.format_duration(duration_s)}",
-                hint="Leave time after the spike to see how the backlog drains.",
+                f"the spike ends at {units.format_duration(end_s)}, but the stage is "
+                f"{units.format_duration(duration_s)} long",
+                hint="Leave time after the spike so that the backlog can drain.",
             )
         base, peak = self.base_per_s, self.peak_per_s
         return (0.0, base), (self.at_s, base), (self.at_s, peak), (end_s, peak), (end_s, base)
@@ -117,13 +117,13 @@ class SineSettings(Settings):
     @model_validator(mode="after")
     def _check_amplitude(self) -> Self:
         if self.amplitude_per_s > self.mean_per_s:
-            raise BadValueError("sine.amplitude is more than sine.mean, so the rate would fall below zero")
+            raise BadValueError("sine.amplitude exceeds sine.mean, so the rate would be negative")
         return self
 
     def curve(self, duration_s: float) -> Curve:
         periods = duration_s / self.period_s
         if periods > _MAX_PERIODS:
-            raise BadValueError(f"the sine has {periods:.0f} periods in the stage, more than {_MAX_PERIODS}")
+            raise BadValueError(f"the sine has {periods:.0f} periods in the stage, above the maximum of {_MAX_PERIODS}")
         step_s = self.period_s / _SINE_POINTS
         times = [*(index * step_s for index in range(math.ceil(duration_s / step_s))), duration_s]
         turn = 2 * math.pi / self.period_s

@@ -65,10 +65,10 @@ def _read_target(value: object) -> tuple[ScalingMetric, float]:
     elif isinstance(value, str) and "/" in value:
         target = ("rate", units.parse_rate_per_s(value))
     else:
-        hint = "Write 70% of the time busy, 4 for requests in flight, or 12/s."
-        raise BadValueError(f"{value!r} is not a target", hint=hint)
+        hint = "Write 70% for busy time, 4 for requests in flight, or 12/s."
+        raise BadValueError(f"{value!r} is not a valid target", hint=hint)
     if target[1] <= 0:
-        raise BadValueError(f"{value!r} is not above zero")
+        raise BadValueError(f"{value!r} must be above zero")
     return target
 
 
@@ -115,15 +115,17 @@ class _Scaling(Settings):
         missing.
         """
         if self.metric is not None and self.metric not in self.metrics:
-            raise BadValueError(f"metric is {self.metric!r}", hint=f"There are {', '.join(self.metrics)}.")
+            raise BadValueError(f"unknown metric {self.metric!r}", hint=f"Metrics: {', '.join(self.metrics)}.")
         known = [_METRICS[name] for name in ([self.metric] if self.metric else self.metrics)]
         if self.target is not None:
             has_no_unit = self.metric is None and self.own_metric == "busy" and self.target[0] == "in_flight"
             if has_no_unit or self.target[0] not in known:
                 ways = ", or ".join(_EXAMPLES[name] for name in self.metrics)
-                raise BadValueError(f"target is not of {self.metric or self.own_metric}", hint=f"Write {ways}.")
+                raise BadValueError(
+                    f"target does not match the metric {self.metric or self.own_metric}", hint=f"Write {ways}."
+                )
         if self.max is not None and self.max < self.min:
-            raise BadValueError(f"max is {self.max}, less than min of {self.min}")
+            raise BadValueError(f"max is {self.max}, which is below min of {self.min}")
         return self
 
     def aim(self, planned: PlannedReplica) -> tuple[ScalingMetric, float]:
@@ -217,7 +219,7 @@ class NoScalingSettings(Settings):
     @classmethod
     def _check_empty(cls, value: Any) -> Any:
         if value:
-            raise BadValueError("there is none to set", hint=f"Choose --autoscaler: {', '.join(AUTOSCALERS[1:])}.")
+            raise BadValueError("no autoscaler is selected", hint=f"Choose --autoscaler: {', '.join(AUTOSCALERS[1:])}.")
         return value
 
 

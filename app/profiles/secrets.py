@@ -91,14 +91,14 @@ def resolve_secret(text: str, environment: Mapping[str, str] = os.environ) -> st
     unchanged. Raises UsageError, whose message never contains a secret.
     """
     if text == REDACTED:
-        raise UsageError("a header of this profile was redacted when it was written", hint="Give it as env:NAME.")
+        raise UsageError("a header of this profile was redacted on export", hint="Set it as env:NAME.")
     reference = _REFERENCE.fullmatch(text)
     if reference is None:
         return text
     read = _from_environment if reference["env"] else _from_file
     value = read(reference["name"], environment)
     if not value or not value.isprintable():
-        raise UsageError(f"{text.removeprefix(reference['before'])} does not hold one line of text")
+        raise UsageError(f"{text.removeprefix(reference['before'])} does not contain a single line of text")
     return reference["before"] + value
 
 
@@ -112,9 +112,9 @@ def _from_file(name: str, _: Mapping[str, str]) -> str:
     try:
         return Path(name).read_text(encoding="utf-8").rstrip("\r\n")
     except (OSError, UnicodeDecodeError) as error:
-        why = error.strerror if isinstance(error, OSError) else "it is not text"
-        hint = "A file: reference is relative to the profile's folder."
-        raise UsageError(f"the secret's file {name} cannot be read: {why}", hint=hint) from None
+        why = error.strerror if isinstance(error, OSError) else "not text"
+        hint = "A file: path is relative to the profile's folder."
+        raise UsageError(f"cannot read the secret's file {name}: {why}", hint=hint) from None
 
 
 def is_secret_name(name: str) -> bool:
@@ -156,9 +156,9 @@ def _letters_and_digits(name: str) -> str:
 def check_url_has_no_secret(url: str) -> None:
     """Raise BadValueError if a URL contains a user, a password or a secret. The message does not contain the URL."""
     parts = urlsplit(url)
-    hint = "Give it in target.headers as env:NAME or file:PATH."
+    hint = "Set it in target.headers as env:NAME or file:PATH."
     if "@" in parts.netloc:
-        raise BadValueError("the URL holds a user or a password", hint=hint)
+        raise BadValueError("the URL contains a user or a password", hint=hint)
     for name, value in parse_qsl(parts.query, keep_blank_values=True):
         if is_secret_name(name) or is_token(value):
-            raise BadValueError(f"the URL's query holds a secret: {name}=…", hint=hint)
+            raise BadValueError(f"the URL's query contains a secret: {name}=…", hint=hint)

@@ -15,7 +15,7 @@ from app.profiles.settings import Count, Seconds, Settings, files_must_exist, pr
 def _read_model(value: object, info: ValidationInfo) -> str:
     """Return the name of a bundled model, or the absolute path of a model file."""
     if not isinstance(value, str):
-        raise BadValueError(f"{value!r} is not a model")
+        raise BadValueError(f"{value!r} is not a valid model")
     known = bundled_models()
     if value in known:
         return value

@@ -44,7 +44,7 @@ class UpperBound(msgspec.Struct, frozen=True):
     def __call__(self, value: float) -> float:
         if value > self.limit:
             maximum = self.shown(self.limit)
-            raise BadValueError(f"{self.shown(value)} is more than {maximum}, the most that can be asked for")
+            raise BadValueError(f"{self.shown(value)} exceeds the maximum of {maximum}")
         return value
 
 
@@ -103,7 +103,7 @@ class ReadAs(msgspec.Struct, frozen=True):
 def _reader(parse: Callable[[str], Objective]) -> PlainValidator:
     def read(value: object) -> Objective:
         if not isinstance(value, str):
-            raise BadValueError(f"{value!r} is not an objective", hint='Write it like "latency_ms.p95 < 50".')
+            raise BadValueError(f"{value!r} is not a valid objective", hint='Write it like "latency_ms.p95 < 50".')
         try:
             return parse(value)
         except UsageError as error:
@@ -114,7 +114,7 @@ def _reader(parse: Callable[[str], Objective]) -> PlainValidator:
 
 def _existing_file(value: object, info: ValidationInfo) -> Path:
     if not isinstance(value, str) or not value:
-        raise BadValueError(f"{value!r} is not the path of a file")
+        raise BadValueError(f"{value!r} is not a valid file path")
     path = (profile_directory(info) / value).resolve()
     if not path.is_file() and files_must_exist(info):
         raise BadValueError(f"no such file: {path}", hint="Paths are relative to the profile's folder.")
@@ -123,7 +123,7 @@ def _existing_file(value: object, info: ValidationInfo) -> Path:
 
 def _path_that_may_not_exist(value: object, info: ValidationInfo) -> Path:
     if not isinstance(value, str) or not value or "\0" in value:
-        raise BadValueError(f"{value!r} is not a path")
+        raise BadValueError(f"{value!r} is not a valid path")
     return (profile_directory(info) / value).resolve()
 
 

@@ -29,35 +29,38 @@ def parse_tensor(text: str) -> tuple[str, tuple[int, ...]]:
     """
     match = _TENSOR.fullmatch(text)
     if match is None or match[1] not in _DATATYPES:
-        hint = f"Write it like FP32[-1, 4]; datatypes are {', '.join(_DATATYPES)}."
-        raise BadValueError(f"{text!r} is not a tensor", hint=hint)
+        hint = f"Write it like FP32[-1, 4]. Datatypes: {', '.join(_DATATYPES)}."
+        raise BadValueError(f"{text!r} is not a valid tensor", hint=hint)
     shape = tuple(int(size) for size in (match[2] or "").split(",") if size.strip())
     values = 1
     for size in shape:
         if size < -1 or size == 0:
-            raise BadValueError(f"{text!r} has a size of {size}", hint="Sizes are at least 1, or -1 for any.")
+            raise BadValueError(f"{text!r} has a size of {size}", hint="Sizes must be at least 1, or -1 for any.")
         values *= max(size, 1)
     if values > _MAX_VALUES:
-        raise BadValueError(f"{text!r} has more than {_MAX_VALUES:,} values a row")
+        raise BadValueError(f"{text!r} exceeds the maximum of {_MAX_VALUES:,} values per row")
     return match[1], shape
 
 
 def _read_tensors(value: object) -> object:
     if not isinstance(value, dict) or not value:
-        raise BadValueError("tensors are a mapping of names", hint="Write it like {input: 'FP32[-1, 4]'}.")
+        raise BadValueError("tensors must be a mapping of names", hint="Write it like {input: 'FP32[-1, 4]'}.")
     for text in value.values():
         if not isinstance(text, str):
-            raise BadValueError(f"{text!r} is not a tensor", hint="Write it like FP32[-1, 4].")
+            raise BadValueError(f"{text!r} is not a valid tensor", hint="Write it like FP32[-1, 4].")
         parse_tensor(text)
     return value
 
 
 Tensors = Annotated[dict[str, str], BeforeValidator(_read_tensors)]
 Spread = Annotated[float, Field(ge=0), upper_bound(5)]
-_ROW = {"row": "row is for targets that take several rows or texts at once."}
-_TENSORS = {key: f"{key} is for targets of tensors: oip and tf-serving." for key in ("inputs", "outputs")}
-_TOKENS = {key: f"{key} is for openai-chat, -completions and -responses." for key in ("tokens", "output_tokens")}
-_ANSWER = {"answer": "answer is for http and torchserve targets."}
+_ROW = {"row": "row is only for targets that take several rows or texts at once."}
+_TENSORS = {key: f"{key} is only for tensor targets: oip and tf-serving." for key in ("inputs", "outputs")}
+_TOKENS = {
+    key: f"{key} is only for openai-chat, openai-completions and openai-responses."
+    for key in ("tokens", "output_tokens")
+}
+_ANSWER = {"answer": "answer is only for http and torchserve targets."}
 
 
 class ScriptedSettings(Settings):
@@ -123,12 +126,12 @@ class ScriptedTensors(ScriptedSettings):
 ModelName = Annotated[str, Field(pattern=r"^[!-~](?:[ -~]{0,254}[!-~])?$")]
 """Name of a model on the server; it may contain slashes."""
 Version = Annotated[str, Field(pattern=r"^[!-.0-~]{1,64}$")]
-_SERVES = {"serve": "The endpoint that a run serves itself speaks protocol oip."}
+_SERVES = {"serve": "The endpoint that a run starts uses protocol oip."}
 
 
 class HttpTarget(EndpointSettings):
     keys_of_others: ClassVar[dict[str, str]] = _SERVES | {
-        "model": "Plain HTTP knows no model: its path and body say what is asked for.",
+        "model": "Plain HTTP has no model name: path and body define the request.",
     }
     protocol: Literal["http"]
     """Protocol of the target."""
@@ -201,14 +204,14 @@ class OipTarget(_ModelServerTarget):
     @model_validator(mode="after")
     def _check_served_name(self) -> Self:
         if self.serve is not None and "/" in self.model:
-            raise BadValueError("the name of a model that the run serves cannot hold /")
+            raise BadValueError("the name of a served model must not contain /")
         return self
 
 
 class OipGrpcTarget(_ModelServerTarget):
     """A target that speaks the Open Inference Protocol over gRPC. Its URL is grpc://host:port, or grpcs:// for TLS."""
 
-    keys_of_others: ClassVar[dict[str, str]] = _SERVES | {"scripted": "A scripted server speaks oip over HTTP."}
+    keys_of_others: ClassVar[dict[str, str]] = _SERVES | {"scripted": "A scripted server uses oip over HTTP."}
     protocol: Literal["oip-grpc"]
     """Protocol of the target."""
     url: GrpcUrl | None = Field(default=None, examples=["grpc://127.0.0.1:8001"])
@@ -219,8 +222,8 @@ class OipGrpcTarget(_ModelServerTarget):
     @model_validator(mode="after")
     def _check_tls(self) -> Self:
         if not self.tls.verify:
-            hint = "Give the file of the CA that signed it in tls.ca_file."
-            raise BadValueError("tls.verify: false is for HTTP: gRPC always looks at the certificate", hint=hint)
+            hint = "Set the file of the CA that signed it in tls.ca_file."
+            raise BadValueError("tls.verify: false is only for HTTP: gRPC always verifies the certificate", hint=hint)
         return self
 
 
@@ -252,7 +255,7 @@ class LocustTarget(TargetSettings):
     """A user's own Locust test. `url` replaces the host that the test itself sets."""
 
     keys_of_others: ClassVar[dict[str, str]] = {
-        key: f"{key} is for our own transport: a Locust test sends by its own."
+        key: f"{key} applies to Sizewise's own client, but a Locust test uses its own."
         for key in ("headers", "api_key", "tls", "socket", "balance", "max_connections", "wake", "serve", "scripted")
     }
     protocol: Literal["locust"]
@@ -263,5 +266,5 @@ class LocustTarget(TargetSettings):
     @model_validator(mode="after")
     def _check_single_host(self) -> Self:
         if self.urls:
-            raise BadValueError("a Locust test has one host: give it as url")
+            raise BadValueError("a Locust test has a single host: set url")
         return self

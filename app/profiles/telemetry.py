@@ -20,13 +20,13 @@ _OWN_SOURCES = re.compile(r"host|endpoint|generator|engine|gpu\d*")
 def _check_interval(interval_s: float) -> float:
     if interval_s < MIN_INTERVAL_S:
         minimum = format_duration(MIN_INTERVAL_S)
-        raise BadValueError(f"{format_duration(interval_s)} is less than {minimum}, the shortest time between scrapes")
+        raise BadValueError(f"{format_duration(interval_s)} is below the minimum scrape interval of {minimum}")
     return interval_s
 
 
 def _check_name(name: str) -> str:
     if _OWN_SOURCES.fullmatch(name) is not None:
-        raise BadValueError(f"{name} is what the readings of this machine are called", hint="Choose another name.")
+        raise BadValueError(f"the name {name} is reserved for this machine's telemetry", hint="Choose another name.")
     return name
 
 
@@ -37,10 +37,10 @@ def _read_labels(value: object) -> object:
     labels = {}
     for name, value_of_label in value.items():
         if _LABEL_NAME.fullmatch(str(name)) is None:
-            raise BadValueError(f"{name!r} is not the name of a label")
+            raise BadValueError(f"{name!r} is not a valid label name")
         is_number = isinstance(value_of_label, int) and not isinstance(value_of_label, bool)
         if not is_number and not isinstance(value_of_label, str):
-            raise BadValueError(f"label {name} must be text", hint="Put it between quotes.")
+            raise BadValueError(f"label {name} must be text", hint="Put it in quotes.")
         labels[str(name)] = str(value_of_label)
     return labels
 
@@ -85,7 +85,7 @@ def _check_unique_names(scrapes: tuple[ScrapeSettings, ...]) -> tuple[ScrapeSett
     names = [scrape.name for scrape in scrapes]
     for name in names:
         if names.count(name) > 1:
-            raise BadValueError(f"telemetry names two of its pages {name}", hint="Give each a name of its own.")
+            raise BadValueError(f"two telemetry pages are named {name}", hint="Give each page its own name.")
     return scrapes
 
 

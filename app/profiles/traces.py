@@ -76,7 +76,7 @@ def read_table(path: Path, column_names: frozenset[str]) -> TraceTable:
         raise ProfileError(error.strerror or "cannot be read", path=str(path)) from error
     max_rows = MAX_JSON_LINES if is_json_lines(path) else MAX_ROWS
     if content.count(b"\n") > max_rows + 1:
-        raise ProfileError(f"has more than {max_rows:,} rows", path=str(path), hint="Cut a part out of the trace.")
+        raise ProfileError(f"exceeds the maximum of {max_rows:,} rows", path=str(path), hint="Use a part of the trace.")
     if is_json_lines(path):
         return TraceTable(_json_lines(path, content, column_names), 1)
     return TraceTable(_csv(path, content), 2)
@@ -98,9 +98,9 @@ def _unzipped(path: Path, file: BinaryIO) -> bytes:
         with gzip.GzipFile(fileobj=file) as unzipped:
             return unzipped.read(MAX_BYTES + 1)
     except EOFError as error:
-        raise ProfileError("ends inside its gzip stream", path=str(path), hint="Copy the file again.") from error
+        raise ProfileError("truncated gzip stream", path=str(path), hint="Copy the file again.") from error
     except (gzip.BadGzipFile, zlib.error) as error:
-        raise ProfileError("not a gzip file, though it begins like one", path=str(path)) from error
+        raise ProfileError("starts like a gzip file, but is not one", path=str(path)) from error
 
 
 def _csv(path: Path, content: bytes) -> pa.Table:
@@ -140,17 +140,17 @@ def _json_lines(path: Path, content: bytes, wanted: frozenset[str]) -> pa.Table:
     try:
         return pa.table([pa.array(column) for column in columns], names=keys)
     except pa.ArrowException as error:
-        raise ProfileError("has a column of numbers and text", path=str(path)) from error
+        raise ProfileError("has a column with both numbers and text", path=str(path)) from error
 
 
 def _decoded(path: Path, line: bytes, number: int, kind: Any) -> Any:
     if len(line) > _MAX_LINE_BYTES:
-        raise ProfileError("this line is longer than 1 MiB", path=str(path), line=number)
+        raise ProfileError("the line is longer than 1 MiB", path=str(path), line=number)
     try:
         return decode_json(line, kind)
     except msgspec.DecodeError as error:
         what = "".join(letter for letter in str(error) if letter.isprintable() and letter.isascii())[:100]
-        raise ProfileError(f"not a JSON object of a request: {what}", path=str(path), line=number) from error
+        raise ProfileError(f"not a JSON object with a request: {what}", path=str(path), line=number) from error
 
 
 _COLUMNS = {
@@ -190,7 +190,7 @@ class Trace(msgspec.Struct, frozen=True):
 def check_token_columns(path: Path) -> None:
     """Raise BadValueError if a trace lacks the lengths of prompts or responses."""
     if not read_trace(path).has_tokens:
-        raise BadValueError(f"{path.name} lacks the column input_tokens or output_tokens")
+        raise BadValueError(f"{path.name} is missing the column input_tokens or output_tokens")
 
 
 def read_trace(path: Path) -> Trace:
@@ -215,16 +215,16 @@ class _Rows:
         if column is None:
             at_s, starts_at = self._invocation_starts(), None
         elif not len(column):
-            raise self._error("holds no request", hint="Write one request a row, after the header.")
+            raise self._error("has no requests", hint="Write one request per row, after the header.")
         else:
             at_s, starts_at = self._seconds(column)
         backwards = np.flatnonzero(np.diff(at_s) < 0)
         if len(backwards):
-            raise self._error("this request came before the one above it", int(backwards[0]) + 1,
+            raise self._error("the request is earlier than the one before it", int(backwards[0]) + 1,
                               hint="Sort the trace by timestamp.")  # fmt: skip
         if at_s[-1] > _MAX_DURATION_S:
             raise self._error(
-                "this request came more than ten years after the first", int(np.argmax(at_s > _MAX_DURATION_S))
+                "the request is more than ten years after the first", int(np.argmax(at_s > _MAX_DURATION_S))
             )
         return at_s, starts_at
 
@@ -232,9 +232,9 @@ class _Rows:
         """Compute start times from end times and durations. Such files are sorted by end time at most."""
         ended, duration = self._column("ended"), self._column("duration")
         if ended is None or duration is None:
-            raise self._error("lacks the column timestamp", -1, hint="In seconds, or as a date.")
+            raise self._error("is missing the column timestamp", -1, hint="Write it in seconds, or as a date.")
         if not len(ended):
-            raise self._error("holds no request", hint="Write one request a row, after the header.")
+            raise self._error("has no requests", hint="Write one request per row, after the header.")
         begins = np.sort(self._numbers("end_timestamp", ended) - self._numbers("duration", duration))
         at_s: Floats = begins - begins[0]
         return at_s
@@ -248,7 +248,7 @@ class _Rows:
             try:
                 column = column.cast(pa.timestamp("ns", tz=column.type.tz)).cast(pa.int64())
             except pa.ArrowException as error:
-                raise self._error("timestamp holds a date outside of the years 1678 to 2261") from error
+                raise self._error("timestamp has a date outside of the years 1678 to 2261") from error
             nanoseconds = self._numbers("timestamp", column, np.int64)
             return (nanoseconds - nanoseconds[0]) / 1e9, _date(float(nanoseconds[0]) / 1e9)
         is_whole = pa.types.is_integer(column.type)
@@ -296,8 +296,8 @@ class _Rows:
 
         if not (pa.types.is_integer(column.type) or pa.types.is_floating(column.type)) and len(column):
             what = "neither a number nor a date with a time" if name == "timestamp" else "not a number"
-            hint = "All rows are written the same way." if name == "timestamp" else None
-            raise self._error(f"{name} holds something that is {what}", hint=hint)
+            hint = "Use the same format in all rows." if name == "timestamp" else None
+            raise self._error(f"{name} has a value that is {what}", hint=hint)
         if column.null_count:
             row = int(np.flatnonzero(column.is_null().to_numpy(zero_copy_only=False))[0])
             raise self._error(f"{name} is empty", row)
@@ -339,7 +339,7 @@ def _facts_and_rows(path: Path) -> tuple[TraceStatistics, TraceRows]:
     try:
         state = path.stat()
     except OSError as error:
-        raise BadValueError(f"no such file: {path}", hint="The plan needs the trace: name it again.") from error
+        raise BadValueError(f"no such file: {path}", hint="The plan needs the trace. Set its path.") from error
     return _read(path, state.st_mtime_ns, state.st_size)
 
 
@@ -347,7 +347,7 @@ def _facts_and_rows(path: Path) -> tuple[TraceStatistics, TraceRows]:
 def _read(path: Path, _changed_ns: int, _size: int) -> tuple[TraceStatistics, TraceRows]:
     trace = read_trace(path)
     if len(trace.at_s) < _MIN_REQUESTS or trace.at_s[-1] == 0:
-        raise BadValueError(f"{path}: has no rate: it takes two requests at different times")
+        raise BadValueError(f"{path}: has no rate, which needs two requests at different times")
     facts = compute_trace_statistics(
         trace.at_s, trace.starts_at, (_mean(trace.input_tokens), _mean(trace.output_tokens))
     )

@@ -67,7 +67,7 @@ def _format_clock(at_s: float) -> str:
 def _read_day(value: object) -> str:
     if not isinstance(value, str) or value not in DAYS:
         near = did_you_mean(value, DAYS) if isinstance(value, str) else None
-        raise BadValueError(f"{value!r} is not a day", hint=near or f"Days are {', '.join(DAYS)}.")
+        raise BadValueError(f"{value!r} is not a valid day", hint=near or f"Days: {', '.join(DAYS)}.")
     return value
 
 
@@ -115,7 +115,7 @@ class CampaignSettings(Settings):
     @model_validator(mode="after")
     def _check_order(self) -> Self:
         if self.last < self.first:
-            raise BadValueError(f"it ends on {self.last}, before it begins")
+            raise BadValueError(f"it ends on {self.last}, before it starts")
         return self
 
 
@@ -185,14 +185,14 @@ def read_shares(value: object, count: int, what: str) -> tuple[float, ...]:
     """
     if not isinstance(value, list | tuple) or len(value) != count:
         given = f"{len(value)}" if isinstance(value, list | tuple) else f"{value!r:.60}"
-        raise BadValueError(f"{what} takes {count} shares, not {given}")
+        raise BadValueError(f"{what} needs {count} shares, not {given}")
     for share in value:
         if isinstance(share, bool) or not isinstance(share, int | float) or not 0 <= share <= 1:
             raise BadValueError(f"{share!r:.60} is not a share from 0 to 1", hint="Write 40 % of the peak as 0.4.")
     if max(value) != 1:
         raise BadValueError(
-            f"the largest share of {what} is {max(value)}, and one must be 1: shares are of the highest",
-            hint="Divide all by the largest.",
+            f"the largest share of {what} is {max(value)}, but must be 1, because shares are relative to the peak",
+            hint="Divide all shares by the largest.",
         )
     return tuple(float(share) for share in value)
 
@@ -209,7 +209,7 @@ def read_tokens(value: Any) -> Any:
 
 def check_total_share(what: str, shares: tuple[float, ...]) -> None:
     if shares and not math.isclose(sum(shares), 1.0, abs_tol=_SUM_ERROR):
-        raise BadValueError(f"the shares of {what} are {100 * sum(shares):.6g}% together, not 100%")
+        raise BadValueError(f"the shares of {what} add up to {100 * sum(shares):.6g}%, not 100%")
 
 
 def build_spike(spike: SpikeSettings) -> RecurringSpike:
@@ -337,13 +337,15 @@ class TrafficSettings(Settings):
     def _check_source(self) -> Self:
         given = [name for name, value in zip(_SOURCES, (self.peak_per_s, self.users, self.trace), strict=True) if value]
         if len(given) != 1 and given != ["peak", "trace"]:
-            what = f"has {' and '.join(given)}" if given else "does not say how much comes"
+            what = f"has {' and '.join(given)}" if given else "has no source of traffic"
             raise BadValueError(what, hint=f"Give exactly one of {', '.join(_SOURCES)}.")
         for key, value in (("shape", self.shape), ("week", self.week)):
             if value == _TRACE and self.trace is None:
-                raise BadValueError(f"{key} is that of the trace, and there is none")
+                raise BadValueError(f"{key} requires a trace")
         if self.users is not None and self.users.peak_per_s > MAX_PER_S:
-            raise BadValueError(f"users make {self.users.peak_per_s:,.0f} requests/s, more than {MAX_PER_S:,.0f}/s")
+            raise BadValueError(
+                f"users generate {self.users.peak_per_s:,.0f} requests/s, above the maximum of {MAX_PER_S:,.0f}/s"
+            )
         return self
 
     @model_validator(mode="after")

@@ -48,7 +48,7 @@ def parse_days(value: object) -> int:
 def parse_rate_per_s(value: object) -> float:
     rate = parse_non_negative_rate_per_s(value)
     if rate <= 0:
-        raise BadValueError(f"{value!r} is not above zero")
+        raise BadValueError(f"{value!r} must be above zero")
     return rate
 
 
@@ -66,7 +66,7 @@ def parse_share(value: object) -> float:
     """Parse a percentage between 0 % and 100 % and return it as a fraction from 0 to 1."""
     number, _ = _number_and_unit(value, {"%": 0.01}, "a share", "90%")
     if not 0 <= number <= 100:
-        raise BadValueError(f"{value!r} is not between 0% and 100%")
+        raise BadValueError(f"{value!r} must be between 0% and 100%")
     return number / 100
 
 
@@ -74,14 +74,14 @@ def parse_multiple(value: object) -> float:
     """Parse a percentage above 0 % and up to 1000 %, and return it as a factor above 0 and up to 10."""
     number, _ = _number_and_unit(value, {"%": 0.01}, "a share", "80%")
     if not 0 < number <= 1000:
-        raise BadValueError(f"{value!r} is not above 0% and at most 1000%")
+        raise BadValueError(f"{value!r} must be above 0% and at most 1000%")
     return number / 100
 
 
 def parse_speed(value: object) -> float:
     number, _ = _number_and_unit(value, {"x": 1.0}, "a speed", "2x")
     if not 1e-3 <= number <= 1e6:
-        raise BadValueError(f"{value!r} is not between 0.001x and 1000000x")
+        raise BadValueError(f"{value!r} must be between 0.001x and 1000000x")
     return number
 
 
@@ -96,7 +96,7 @@ def format_share(share: float) -> str:
 def parse_growth_per_year(value: object) -> float:
     number, _ = _number_and_unit(value, {"%/year": 0.01}, "a growth", "20%/year")
     if number <= -100:
-        raise BadValueError(f"{value!r} leaves no traffic")
+        raise BadValueError(f"{value!r} would remove all traffic")
     return number / 100
 
 
@@ -151,14 +151,14 @@ def parse_bytes_per_s(value: object) -> float:
     number, unit = _number_and_unit(value, _BANDWIDTHS, "a bandwidth", "500MB/s or 10Gbit/s")
     per_s = number * _BANDWIDTHS[unit]
     if per_s <= 0:
-        raise BadValueError(f"{value!r} is not above zero")
+        raise BadValueError(f"{value!r} must be above zero")
     return per_s
 
 
 def parse_count(value: object) -> int:
     """Parse a whole number of at least 1; `1e6` counts as one."""
     if isinstance(value, bool) or not isinstance(value, int | float) or value != int(value) or value < 1:
-        raise BadValueError(f"{value!r} is not a whole number of at least 1")
+        raise BadValueError(f"{value!r} must be a whole number of at least 1")
     return int(value)
 
 
@@ -166,7 +166,7 @@ def parse_redundancy(value: object) -> int:
     """Parse the number of spare instances from `n`, `n+1` and so on."""
     match = _REDUNDANCY.fullmatch(value) if isinstance(value, str) else None
     if match is None:
-        raise BadValueError(f"{value!r} is not a redundancy", hint="Write n+1, n+2, or n for no spare.")
+        raise BadValueError(f"{value!r} is not a valid redundancy", hint="Write n+1, n+2, or n for no spare.")
     return int(match[1] or 0)
 
 
@@ -177,7 +177,7 @@ def format_redundancy(spares: int) -> str:
 def _number_and_unit(value: object, units: Mapping[str, float], what: str, example: str) -> tuple[float, str]:
     like = f"Write it like {example}."
     if isinstance(value, int | float) and not isinstance(value, bool):
-        raise BadValueError(f"{value!r} has no unit, so it is not {what}", hint=like)
+        raise BadValueError(f"{value!r} has no unit", hint=like)
     match = _QUANTITY.fullmatch(value.strip()) if isinstance(value, str) else None
     if match is None:
         raise BadValueError(f"{value!r} is not {what}", hint=like)
@@ -203,7 +203,7 @@ def _parse_usd(value: object, divisors: Mapping[str, float], what: str, example:
 
 def _at_least_zero(number: float, value: object) -> float:
     if number < 0:
-        raise BadValueError(f"{value!r} is below zero")
+        raise BadValueError(f"{value!r} must not be below zero")
     return number
 
 

@@ -14,23 +14,23 @@ from app.profiles.problems import BadValueError
 from app.profiles.settings import Count, ExistingFile, Listed, Rate, Settings, upper_bound
 from loadgen.workloads import Popularity
 
-MediaType = Annotated[str, Field(pattern=r"^[!-~](?:[ -~]{0,254}[!-~])?$")]
+MediaType = Annotated[str, Field(pattern="^[!-~](?:[ -~]{0,254}[!-~])?$")]
 OutputName = Annotated[str, Field(min_length=1, max_length=200)]
 Rows = Annotated[Count, upper_bound(65_536)]
 _HTTP_KEYS = {
-    key: f"{key} works with protocol http."
+    key: f"{key} is only for protocol http."
     for key in ("method", "path", "body", "bodies", "dataset", "template", "expect", "content_type")
 }
 _TENSOR_KEYS = {
-    key: f"{key} works with protocol oip." for key in ("tensors", "labels", "output", "rows_per_request", "binary")
+    key: f"{key} is only for protocol oip." for key in ("tensors", "labels", "output", "rows_per_request", "binary")
 }
-_PROMPT_KEYS = {key: f"{key} works with openai-… protocols." for key in ("prompts", "extra_body", "tokenizer")}
+_PROMPT_KEYS = {key: f"{key} is only for openai-… protocols." for key in ("prompts", "extra_body", "tokenizer")}
 
 
 def _read_path(value: object) -> object:
     if isinstance(value, str):
         if "#" in value:
-            raise BadValueError("a path is sent without a fragment, so it cannot hold #")
+            raise BadValueError("a path is sent without a fragment, so it must not contain #")
         secrets.check_url_has_no_secret(f"http://host{value}")
     return value
 
@@ -40,7 +40,7 @@ def _read_pattern(value: object) -> object:
         try:
             re.compile(value)
         except re.error as error:
-            raise BadValueError(f"not a regular expression: {error}") from error
+            raise BadValueError(f"not a valid regular expression: {error}") from error
     return value
 
 
@@ -67,7 +67,7 @@ class ExpectSettings(Settings):
     @model_validator(mode="after")
     def _check_expectations(self) -> Self:
         if self.equals is not None and self.matches is not None:
-            raise BadValueError("expect takes only one of equals and matches")
+            raise BadValueError("expect must have only one of equals and matches")
         if not self.status and self.pointer is None and self.equals is None and self.matches is None:
             raise BadValueError("expect needs status, pointer, equals or matches")
         return self
@@ -126,11 +126,11 @@ class HttpRequests(_BodyRequests):
     @model_validator(mode="after")
     def _check_source(self) -> Self:
         if self.source_count > 1:
-            raise BadValueError("workload takes only one of body, bodies and dataset")
+            raise BadValueError("workload must have only one of body, bodies and dataset")
         if self.template is not None and self.dataset is None:
-            raise BadValueError("workload.template is filled in from workload.dataset, which is not given")
+            raise BadValueError("workload.template requires workload.dataset")
         if self.dataset is None and self.path is not None and "{{" in self.path:
-            raise BadValueError("workload.path is filled in from workload.dataset, which is not given")
+            raise BadValueError("workload.path requires workload.dataset")
         return self
 
 
@@ -163,9 +163,9 @@ class _LabeledTensors(_Tensors):
     @model_validator(mode="after")
     def _check_labels(self) -> Self:
         if self.labels is not None and self.tensors is None:
-            raise BadValueError("workload.labels names an array of workload.tensors, which is not given")
+            raise BadValueError("workload.labels must name an array of workload.tensors, which is missing")
         if self.output is not None and self.labels is None:
-            raise BadValueError("workload.output is what labels are compared with, and workload.labels is not given")
+            raise BadValueError("workload.output requires workload.labels")
         return self
 
 
@@ -187,7 +187,7 @@ class OipGrpcRequests(_LabeledTensors):
     """
 
     keys_of_others: ClassVar[dict[str, str]] = (
-        _HTTP_KEYS | _PROMPT_KEYS | {"binary": "binary works with protocol oip: gRPC is always binary."}
+        _HTTP_KEYS | _PROMPT_KEYS | {"binary": "binary is only for protocol oip: gRPC is always binary."}
     )
     stream: bool = False
     """Sends requests by ModelStreamInfer instead of ModelInfer."""
@@ -218,7 +218,7 @@ class LocustRequests(Settings):
     """Users of a Locust test. Without `user_classes`, all classes of the file are used."""
 
     keys_of_others: ClassVar[dict[str, str]] = {
-        key: f"{key} is not for a Locust test, which makes its own requests."
+        key: f"{key} cannot be used with a Locust test, which makes its own requests."
         for key in (*_HTTP_KEYS, *_TENSOR_KEYS, *_PROMPT_KEYS)
     }
     user_classes: Listed[Annotated[str, Field(pattern=r"^[A-Za-z_]\w*$")]] = ()

@@ -74,20 +74,20 @@ CheckId = Literal[
     "workers",
 ]
 _NAMES: dict[CheckId, str] = {
-    "generator_core_wait": "generator's wait for a core",
+    "generator_core_wait": "load generator CPU wait",
     "generator_cpu": "generator CPU",
-    "generator_reach": "generator's reach",
+    "generator_reach": "load generator reach",
     "gpu_lost": "GPU lost",
-    "gpu_memory_given_back": "GPU memory given back",
+    "gpu_memory_given_back": "GPU memory released",
     "gpu_throttled": "GPU throttled",
     "gpus": "GPUs",
-    "late_calls_p99": "late calls, p99",
-    "littles_law": "clients by Little's law",
-    "locust_transport": "closed loop, Locust's transport",
+    "late_calls_p99": "p99 late calls",
+    "littles_law": "concurrency by Little's law",
+    "locust_transport": "Locust transport",
     "mean_time_half_width": "half-width of the mean time",
     "other_processes_on_the_gpu": "other processes on the GPU",
     "price_age": "plan.price_age",
-    "same_outputs": "same answers",
+    "same_outputs": "same outputs",
     "warm_up": "warm-up",
 }
 """Names that differ from the id with spaces."""

@@ -22,8 +22,8 @@ DifferenceId = Literal[
 ]  # fmt: skip
 _DIFFERENCE_NAMES: dict[DifferenceId, str] = {
     "gpu": "GPU", "gpu_power_limit": "GPU power limit", "mig": "MIG", "nvidia_driver": "NVIDIA driver",
-    "onnxruntime": "ONNX Runtime", "hardware": "target's hardware", "cpu": "CPU", "cpu_governor": "CPU governor",
-    "os": "OS", "python": "Python", "slo": "SLO", "version": "version of Sizewise", "tool": "measuring tool",
+    "onnxruntime": "ONNX Runtime", "hardware": "target hardware", "cpu": "CPU", "cpu_governor": "CPU governor",
+    "os": "OS", "python": "Python", "slo": "SLO", "version": "Sizewise version", "tool": "measurement tool",
 }  # fmt: skip
 _SEPARATORS: dict[DifferenceId, str] = {"machine": ", ", "arrivals": "; "}
 

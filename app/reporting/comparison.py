@@ -33,7 +33,7 @@ def build_comparison_command(
 
 def format_pairs_name(base: str, candidate: str) -> str:
     """Return the name of a comparison that measures profiles with these names."""
-    return f"pairs of {base}" if base == candidate else f"{base} against {candidate}"
+    return f"pairs of {base}" if base == candidate else f"{base} vs. {candidate}"
 
 
 def build_comparison_section(comparison: Comparison) -> model.ComparisonSection:
@@ -96,14 +96,14 @@ def _summary(comparison: Comparison, outcome: model.ComparisonOutcome) -> str:
     }
     counts_text = ", ".join(f"{count} {verdict}" for verdict, count in counts.items() if count)
     tolerance = formatting.format_percent(comparison.tolerance)
-    return f"of {len(headlines)} metrics that count, {counts_text or 'none'} (tolerance {tolerance})."
+    return f"{len(headlines)} headline metrics: {counts_text or 'none'} (tolerance {tolerance})."
 
 
 def _banner(comparison: Comparison) -> str | None:
     forbidding = ", ".join(difference.name for difference in comparison.differences if difference.forbids)
     if comparison.is_forced:
-        return f"FORCED: these are not comparable ({forbidding}), and were compared all the same."
+        return f"FORCED: compared although not comparable ({forbidding})."
     if forbidding:
         return f"NOT COMPARABLE: {forbidding}."
     is_advisory = comparison.is_advisory and not comparison.is_same_run
-    return "ADVISORY: this comparison fails nothing; why stands below." if is_advisory else None
+    return "ADVISORY: this comparison cannot fail a run. See the notes for the reason." if is_advisory else None

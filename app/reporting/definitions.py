@@ -21,17 +21,17 @@ _LABELS = {
     "tpot_ms": "TPOT",
     "ntpot_ms": "NTPOT",
     "e2e_ms": "E2E",
-    "requests_per_s": "requests/s",
-    "output_tokens_per_s": "output tokens/s",
+    "requests_per_s": "req/s",
+    "output_tokens_per_s": "output tok/s",
 }
 _PLAIN = (
-    "No answer told of tokens, so that there is neither a time to one nor between them: what is left to compare is the "
-    "time of a whole request, and the rate of requests."
+    "No tokens were received, so TTFT, ITL, ICL and TPOT are not available. Only request latency and request rate are "
+    "compared."
 )
-_WHOLE = "No answer was streamed, so that no token has a time: TTFT, ITL, ICL and TPOT cannot be had."
+_WHOLE = "No response was streamed, so TTFT, ITL, ICL and TPOT are not available."
 _RESPONSES = (
-    "Of these tools only GuideLLM and AIPerf speak the responses API. To the others, its first event stands for the "
-    "first message, and each delta for one."
+    "Only GuideLLM and AIPerf support the Responses API. For the other tools, its first event counts as the first "
+    "message, and each delta as one message."
 )
 
 

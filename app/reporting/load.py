@@ -18,6 +18,7 @@ from app.reporting.quantities import build_limit, build_quantity, build_stage_qu
 from reports import formatting, model
 
 _Z = 1.959964
+_CI_CROSSES = "the 95 % CI crosses the limit"
 
 
 def find_headline_stages(result: Result) -> tuple[Stage, ...]:
@@ -116,6 +117,7 @@ def _objective_row(evaluation: ObjectiveResult, kind: model.ObjectiveKind, resul
     return model.ObjectiveRow(
         kind=kind,
         text=objective.text,
+        label=objective.label,
         limit=build_limit(objective),
         observed=build_quantity(evaluation.observed, unit_of_limit(objective), result.verdict.status),
         margin=_margin(evaluation),
@@ -137,10 +139,10 @@ def _inconclusive_reason(evaluation: ObjectiveResult, result: Result) -> str | N
     if evaluation.objective.is_change or evaluation.objective.metric in RUN_METRICS:
         return _inconclusive_reason_of_run(evaluation)
     if evaluation.objective.metric in ("accuracy", "accuracy_kept"):
-        reason = "the interval reaches past the limit" if observed.ci95 is not None else observed.reason
-        return f"{reason}; only more labelled rows settle it{_rows_needed(evaluation, result)}"
+        reason = _CI_CROSSES if observed.ci95 is not None else observed.reason
+        return f"{reason}; add labeled rows{_rows_needed(evaluation, result)}"
     if observed.ci95 is None:
-        return f"{observed.reason}; a longer stage gives one"
+        return f"{observed.reason}; run longer"
     if (
         observed.value == 0
         and evaluation.objective.metric == "error_rate"
@@ -148,18 +150,18 @@ def _inconclusive_reason(evaluation: ObjectiveResult, result: Result) -> str | N
         and 0 < limit < 1
     ):
         needed = formatting.format_count(_error_free_samples(limit))
-        return f"the interval reaches past the limit; {needed} requests without an error would settle it"
-    return "the interval reaches past the limit; a longer stage narrows it"
+        return f"needs about {needed} error-free requests to decide"
+    return f"{_CI_CROSSES}; run longer"
 
 
 def _inconclusive_reason_of_run(evaluation: ObjectiveResult) -> str | None:
     if evaluation.observed.ci95 is None:
         return evaluation.observed.reason
-    remedy = "; more repeats narrow it" if evaluation.objective.is_change else ""
-    remedy = (
-        "; longer holds narrow it" if evaluation.objective.metric == "max_rate_within_slo" and not remedy else remedy
-    )
-    return f"the interval reaches past the limit{remedy}"
+    if evaluation.objective.is_change:
+        return f"{_CI_CROSSES}; add repeats"
+    if evaluation.objective.metric == "max_rate_within_slo":
+        return f"{_CI_CROSSES}; use longer search steps"
+    return _CI_CROSSES
 
 
 def _rows_needed(evaluation: ObjectiveResult, result: Result) -> str:
@@ -170,7 +172,7 @@ def _rows_needed(evaluation: ObjectiveResult, result: Result) -> str:
     if evaluation.objective.metric != "accuracy_kept" or accuracy is None:
         return ""
     rows = estimate_rows_needed(accuracy, evaluation.objective.limit)
-    return "" if rows is None else f", about {formatting.format_number(rows)} in all if they are like these"
+    return "" if rows is None else f", about {formatting.format_number(rows)} in total if they are similar"
 
 
 def _error_free_samples(limit: float) -> int:
@@ -219,8 +221,8 @@ def build_cold_start_rows(result: Result) -> tuple[model.NamedQuantity, ...]:
         return ()
     parts = {
         "ready": cold_start.ready_ms,
-        "first answer": cold_start.first_answer_ms,
-        "steady answers": cold_start.steady_ms,
+        "first response": cold_start.first_answer_ms,
+        "steady latency": cold_start.steady_ms,
     }
     return tuple(
         model.NamedQuantity(name=name, quantity=build_quantity(estimate, "ms")) for name, estimate in parts.items()
@@ -228,9 +230,9 @@ def build_cold_start_rows(result: Result) -> tuple[model.NamedQuantity, ...]:
 
 
 _METHODS = {
-    "power": "power (most throughput for its latency, Kleinrock)",
-    "chord": "chord (farthest below the line from first to last, Kneedle)",
-    "two lines": "two lines (where they fit the logarithm of latency best)",
+    "power": "power (highest throughput/latency ratio, Kleinrock)",
+    "chord": "chord (farthest from the line between first and last, Kneedle)",
+    "two lines": "two lines (best fit to the logarithm of latency)",
 }
 
 
@@ -240,7 +242,7 @@ def build_knee_section(result: Result) -> model.KneeSection | None:
         return None
     note = None
     if has_disagreement(result.knees):
-        note = "The methods disagree by more than 30 %: latency bends slowly here, and there is no one knee."
+        note = "The methods disagree by more than 30 %. Latency rises gradually, so there is no single knee."
     return model.KneeSection(rows=tuple(map(_knee_row, result.knees)), note=note)
 
 
@@ -264,10 +266,10 @@ def build_load_tiles(result: Result, stage: Stage) -> tuple[model.HeadlineTile, 
         *([] if result.max_rate is not None and result.max_rate.per_s.value is not None else [_throughput_tile(stage)]),
         *(_time(result, stage, metric, aggregate) for metric, aggregate in _TOKENS if metric in stage.metrics),
         *(_time(result, stage, times, aggregate) for aggregate in ("p95", "p99")),
-        *([_tile(result, stage, "Goodput", "goodput_share")] if _has_goodput_objective(result) else []),
+        *([_tile(result, stage, "Goodput share", "goodput_share")] if _has_goodput_objective(result) else []),
     ]
     if "output_tokens_per_s" in stage.metrics:
-        tiles.append(_tile(result, stage, "Output tokens", "output_tokens_per_s"))
+        tiles.append(_tile(result, stage, "Output throughput", "output_tokens_per_s"))
     if "accuracy" in stage.metrics:
         tiles.append(_tile(result, stage, "Accuracy", "accuracy"))
     return (*tiles, _tile(result, stage, "Error rate", "error_rate"))
@@ -280,7 +282,7 @@ def _throughput_tile(stage: Stage) -> model.HeadlineTile:
             label="Throughput", quantity=build_stage_quantity(stage, "completed_per_s"), note=note
         )
     return model.HeadlineTile(
-        label="Good rate", quantity=build_quantity(stage.good_per_s, "1/s", stage.verdict.status), note=note
+        label="Goodput", quantity=build_quantity(stage.good_per_s, "1/s", stage.verdict.status), note=note
     )
 
 
@@ -290,7 +292,7 @@ def _has_goodput_objective(result: Result) -> bool:
 
 def _time(result: Result, stage: Stage, metric: str, aggregate: str) -> model.HeadlineTile:
     name = formatting.metric_name(metric)
-    return _tile(result, stage, f"{name[:1].upper()}{name[1:]} {aggregate}", metric, aggregate)
+    return _tile(result, stage, f"{aggregate} {name}", metric, aggregate)
 
 
 def _tile(result: Result, stage: Stage, label: str, metric: str, aggregate: str | None = None) -> model.HeadlineTile:

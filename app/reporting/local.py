@@ -30,8 +30,8 @@ from app.reporting.quantities import build_check_row, build_limit, build_quantit
 from reports import formatting, local_model, model
 
 _COLD_START = {
-    "library_load_ms": "loading the inference library",
-    "session_build_ms": "building the session",
+    "library_load_ms": "library load",
+    "session_build_ms": "session creation",
     "first_inference_ms": "first inference",
 }
 
@@ -183,8 +183,8 @@ def build_local_tiles(result: Result) -> tuple[model.HeadlineTile, ...]:
 def _arrival_tiles(row: VariantData, stages: Sequence[Stage]) -> list[model.HeadlineTile]:
     """Return the tile of a search for the highest rate within the SLO."""
     max_rate, rows = get_max_arrivals(row, stages), format_inferences(row)
-    note = f"as they arrive, inside the SLO{'; ' if rows else ''}{rows}"
-    return [] if max_rate is None else [model.HeadlineTile(label="Most arrivals", quantity=max_rate, note=note)]
+    note = f"server scenario, within SLO{'; ' if rows else ''}{rows}"
+    return [] if max_rate is None else [model.HeadlineTile(label="Max rate", quantity=max_rate, note=note)]
 
 
 def _note(result: Result, variant: Variant, stage: Stage) -> str:
@@ -220,12 +220,12 @@ def _time_tiles(result: Result, stages: Sequence[Stage]) -> list[model.HeadlineT
 
 def _where(stage: Stage) -> str:
     per_s = stage.scheduled_per_s
-    return stage.tags["scenario"] + ("" if per_s is None else f" at {formatting.format_number(per_s)}/s")
+    return stage.tags["scenario"] + ("" if per_s is None else f" at {formatting.format_number(per_s)} calls/s")
 
 
 def _label(metric: str, aggregate: str) -> str:
     name = formatting.metric_name(metric)
-    return f"{name[:1].upper()}{name[1:]} {aggregate}"
+    return f"{aggregate} {name}"
 
 
 def _tile(
@@ -243,9 +243,9 @@ def _accuracy_tiles(variant: VariantData) -> list[model.HeadlineTile]:
         return []
     row = build_accuracy_row(variant.accuracy)
     label = "Accuracy" if row.metric == "top-1" else row.metric.capitalize()
-    tiles = [model.HeadlineTile(label=label, quantity=row.value, note="on the labelled rows")]
+    tiles = [model.HeadlineTile(label=label, quantity=row.value, note="on labeled rows")]
     if row.kept is not None:
-        tiles.append(model.HeadlineTile(label="Accuracy kept", quantity=row.kept, note="of the fp32 reference's"))
+        tiles.append(model.HeadlineTile(label="Accuracy retained", quantity=row.kept, note="relative to fp32"))
     return tiles
 
 
@@ -254,7 +254,7 @@ def _energy_tiles(stages: Sequence[Stage]) -> list[model.HeadlineTile]:
     if energy is None or fastest is None:
         return []
     above = build_stage_quantity(fastest, "energy_above_idle_j_per_inference")
-    note = None if above.value is None else f"{formatting.format_value_unit(above)} of it above idle"
+    note = None if above.value is None else f"{formatting.format_value_unit(above)} above idle"
     return [model.HeadlineTile(label="Energy per inference", quantity=energy, note=note)]
 
 
@@ -269,6 +269,6 @@ def _cost_tiles(result: Result, fastest: Stage) -> list[model.HeadlineTile]:
     cost, unit = compute_cost(fastest.metrics["throughput_per_s"]["value"], local.usd_per_hour)
     cost = msgspec.structs.replace(cost, basis=local.price_basis)
     price_note = f" ({local.price_note})" if local.price_note else ""
-    note = f"at {formatting.format_plain(local.usd_per_hour)} USD/h{price_note}, never idle"
+    note = f"at ${formatting.format_plain(local.usd_per_hour)}/h{price_note}, 100 % utilization"
     value = build_quantity(cost, unit or "USD", fastest.verdict.status)
     return [model.HeadlineTile(label="Cost per 1M inferences", quantity=value, note=note)]

@@ -84,12 +84,12 @@ def get_max_arrivals(variant: VariantData, headline_stages: Sequence[Stage]) -> 
 
 
 def format_inferences(variant: VariantData) -> str:
-    """Return text such as `16 rows each: 8,960/s`; empty for calls of one row."""
+    """Return text such as `batch 16: 8,960 inferences/s`; empty for calls of one row."""
     per_s, batch = variant.server_per_s, variant.variant.batch
     if per_s is None or per_s.value is None or batch == 1:
         return ""
-    rows = formatting.with_unit(formatting.format_number(per_s.value * batch), "/s")
-    return f"{formatting.format_count(batch)} rows each: {rows}"
+    rows = formatting.with_unit(formatting.format_number(per_s.value * batch), "inferences/s")
+    return f"batch {formatting.format_count(batch)}: {rows}"
 
 
 _SCENARIOS = ("single-stream", "server", "multi-stream", "offline")
@@ -105,7 +105,7 @@ class Axes(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def latency_text(self) -> str:
-        return f"{self.aggregate} of {formatting.metric_name(self.metric)}, {self.scenario}"
+        return f"{self.aggregate} {formatting.metric_name(self.metric)}, {self.scenario}"
 
     @property
     def metric(self) -> str:
@@ -198,7 +198,7 @@ def _worst_latency(stages: Sequence[Stage], axes: Axes) -> Quantity:
     """Return the latency at the arrival rate where it is worst."""
     known = [stage for stage in stages if _latency(stage, axes.scenario, axes.aggregate) is not None]
     if not known:
-        return Quantity(None, "ms", reason="not measured, or of too few calls")
+        return Quantity(None, "ms", reason="not measured, or too few calls")
     worst = max(known, key=lambda stage: _latency(stage, axes.scenario, axes.aggregate) or 0.0)
     return build_quantity(worst.metrics[axes.metric][axes.aggregate], "ms", worst.verdict.status)
 

@@ -33,7 +33,7 @@ from reports.local_model import (
 )
 from reports.model import Quantity
 
-COLD_START_PARTS = ("process", "library load", "session build", "first inference", "in all")
+COLD_START_PARTS = ("process", "library load", "session creation", "first inference", "total")
 
 
 def build_cold_start_rows(starts: Sequence[VariantColdStart]) -> tuple[ColdStartRow, ...]:
@@ -63,11 +63,11 @@ def _quantities(values_ms: np.ndarray[tuple[int, ...], np.dtype[np.float64]], st
 
 
 CALL_PARTS = {
-    "prepare_ms": "prepare",
-    "copy_in_ms": "copy in",
-    "execute_ms": "execute",
-    "copy_out_ms": "copy out",
-    "post_process_ms": "post-process",
+    "prepare_ms": "batch preparation",
+    "copy_in_ms": "copy to device",
+    "execute_ms": "model execution",
+    "copy_out_ms": "copy from device",
+    "post_process_ms": "post-processing",
 }
 
 
@@ -118,13 +118,13 @@ def _validity(stage: Stage) -> tuple[Validity, tuple[str, ...]]:
     not_started, verdict = stage.errors.get(NOT_STARTED, 0), stage.verdict
     if not not_started:
         return verdict.status, verdict.reasons
-    reason = f"{formatting.format_count(not_started)} arrivals were never begun: the model could not keep up"
+    reason = f"{formatting.format_count(not_started)} arrivals never started: the model could not keep up"
     return "WARN" if verdict.status == "VALID" else verdict.status, (*verdict.reasons, reason)
 
 
 def _part(stage: Stage, metric: str) -> Quantity:
     if metric not in stage.metrics:
-        reason = "not apart: the runtime does it inside the execution"
+        reason = "included in model execution"
         return Quantity(None, "ms", reason=reason, trust=stage.verdict.status)
     return build_stage_quantity(stage, metric, "p50")
 
@@ -183,7 +183,7 @@ def build_variant_row(
         sha256=facts.model_sha256,
         size_bytes=facts.size_bytes,
         peak_memory=Quantity(
-            facts.peak_memory_gib, "GiB", reason=_reason_if_missing(facts.peak_memory_gib, "not read")
+            facts.peak_memory_gib, "GiB", reason=_reason_if_missing(facts.peak_memory_gib, "not measured")
         ),
     )
 
@@ -234,21 +234,23 @@ def _failure_text(variant: VariantData) -> str | None:
 
 def _miss_text(objective: Objective, estimate: Estimate) -> str:
     if estimate.value is None:
-        return f"{objective.text}: n/a ({estimate.reason or 'not measured'})"
-    return f"{objective.text}: {formatting.format_value_unit(build_quantity(estimate, find_unit(objective.metric)))}"
+        return f"{objective.label}: n/a ({estimate.reason or 'not measured'})"
+    return f"{objective.label}: {formatting.format_value_unit(build_quantity(estimate, find_unit(objective.metric)))}"
 
 
 def _fidelity_row(fidelity: Fidelity) -> FidelityRow:
-    no_scores = Quantity(None, "share", reason="the output is not scores of classes")
+    no_scores = Quantity(None, "share", reason="the output is not class scores")
     return FidelityRow(
         rows=fidelity.rows,
         agreement=no_scores if fidelity.top1_agreement is None else build_quantity(fidelity.top1_agreement, "share"),
-        cosine_mean=_plain(fidelity.cosine_mean, "", "single numbers have no direction"),
-        cosine_least=_plain(fidelity.cosine_least, "", "single numbers have no direction"),
-        max_abs=_plain(fidelity.max_abs, "", "no row is finite on both sides"),
-        sqnr=_plain(fidelity.sqnr_db, "dB", "infinite: the outputs are equal" if fidelity.is_equal else "not defined"),
-        kl_mean=_plain(fidelity.kl_mean, "nats", "the output is not scores of classes"),
-        kl_p99=_plain(fidelity.kl_p99, "nats", "too few rows, or no scores of classes"),
+        cosine_mean=_plain(fidelity.cosine_mean, "", "not defined for scalar outputs"),
+        cosine_least=_plain(fidelity.cosine_least, "", "not defined for scalar outputs"),
+        max_abs=_plain(fidelity.max_abs, "", "no row is finite in both outputs"),
+        sqnr=_plain(
+            fidelity.sqnr_db, "dB", "infinite: the outputs are identical" if fidelity.is_equal else "not defined"
+        ),
+        kl_mean=_plain(fidelity.kl_mean, "nats", "the output is not class scores"),
+        kl_p99=_plain(fidelity.kl_p99, "nats", "too few rows, or not class scores"),
         is_equal=fidelity.is_equal,
         not_finite=fidelity.not_finite,
     )

@@ -62,28 +62,28 @@ def build_worker_rows(result: Result) -> tuple[model.WorkerRow, ...]:
 
 def _cpu(worker: WorkerData) -> Estimate:
     """Return the worker's CPU time, which it reports at the end of a stage."""
-    return Estimate(worker.cpu_s) if worker.lost_ns is None else Estimate(None, reason="lost before it could tell")
+    return Estimate(worker.cpu_s) if worker.lost_ns is None else Estimate(None, reason="worker lost before it reported")
 
 
 def _clock(worker: WorkerData) -> Estimate:
     return Estimate(
-        worker.clock_residual_ms, reason="the engine's own clock" if worker.clock_residual_ms is None else None
+        worker.clock_residual_ms, reason="same clock as the run" if worker.clock_residual_ms is None else None
     )
 
 
 def describe_workers(stages: Sequence[Stage]) -> str | None:
     """Return the sentence about several workers for the method."""
     workers = format_workers(stages)
-    return None if workers is None else f"The load was sent by {workers}, each taking its turns of one schedule."
+    return None if workers is None else f"The load was sent by {workers}, which share one arrival schedule."
 
 
 def describe_clock(stages: Sequence[Stage]) -> str:
     residual_ms = find_clock_residual_ms(stages)
     if residual_ms is None:
-        return "All times are of one monotonic clock"
+        return "All times use one monotonic clock"
     return (
-        "All times are of one monotonic clock: those of workers on other clocks were moved onto it, "
-        f"{formatting.format_number(residual_ms)} ms off at most"
+        "All times use one monotonic clock; clocks of other hosts were synchronized to it with an error of at most "
+        f"{formatting.format_number(residual_ms)}{formatting.THIN}ms"
     )
 
 
@@ -152,7 +152,7 @@ def list_environment_facts(result: Result) -> tuple[model.EnvironmentEntry, ...]
         "GPUs": ", ".join(_gpu(gpu) for gpu in machine.gpus) or "none",
         "NVIDIA driver": machine.nvidia_driver,
         "ONNX Runtime": machine.onnxruntime,
-        "Providers that opened a session": ", ".join(machine.providers) or None,
+        "Execution providers": ", ".join(machine.providers) or None,
         "Python": machine.python,
         "Packages": ", ".join(f"{name} {version}" for name, version in sorted(machine.packages.items())) or None,
         "Clock resolution": f"{machine.clock_resolution_ns} ns",
@@ -171,7 +171,7 @@ def _sender_facts(result: Result) -> dict[str, str]:
 def _target_facts(result: Result) -> dict[str, str]:
     hardware = result.target.hardware
     if hardware is None:
-        return {"Measured on": "not told by the profile"}
+        return {"Measured on": "not specified in the profile"}
     replicas = "1 replica" if hardware.replicas == 1 else f"{hardware.replicas} replicas"
     return {"Measured on": f"{hardware.description}, {replicas}"}
 

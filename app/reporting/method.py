@@ -20,10 +20,10 @@ from reports import formatting
 from reports.formatting import format_count_noun
 
 _SCENARIOS = {
-    "single-stream": "one call after another, the next when the last has ended",
-    "multi-stream": "queries of a call a stream, all at once, the next when the last of them has ended",
-    "offline": "as many calls as go through, on every stream at once",
-    "server": "calls that arrive by a Poisson process, whether or not earlier ones have ended",
+    "single-stream": "one call at a time",
+    "multi-stream": "queries of one call per stream, one query at a time",
+    "offline": "maximum throughput on all streams",
+    "server": "open-loop Poisson arrivals",
 }
 
 
@@ -47,11 +47,10 @@ def describe_local_run(result: Result, load: Mapping[str, Any]) -> tuple[str, ..
 def _processes(stages: Sequence[Stage]) -> str:
     run = len({stage.variant for stage in stages})
     if run == 1:
-        return "The variant was run in a process of its own, with nothing in between."
+        return "The variant ran in a separate process."
     return (
-        f"{format_count_noun(run, 'variant')} were run one after another, each in a process of its own, so that a "
-        "crash costs "
-        "one of them and none disturbs another."
+        f"{format_count_noun(run, 'variant')} ran one after another, each in a separate process, so that a crash or "
+        "load of one does not affect the others."
     )
 
 
@@ -59,28 +58,26 @@ def _scenarios(stages: Sequence[Stage]) -> str:
     used = dict.fromkeys(stage.tags.get("scenario", "") for stage in stages)
     descriptions = "; ".join(f"{name}: {_SCENARIOS[name]}" for name in used if name in _SCENARIOS)
     calls = formatting.format_count(sum(stage.completed for stage in stages))
-    return (
-        f"{calls} calls were timed, in scenarios as MLPerf defines them. {descriptions[:1].upper()}{descriptions[1:]}."
-    )
+    return f"{calls} calls were timed in MLPerf scenarios. {descriptions[:1].upper()}{descriptions[1:]}."
 
 
 def _times(stages: Sequence[Stage]) -> Iterator[str]:
     scenarios = {stage.tags.get("scenario") for stage in stages}
     yield (
-        "Service time is of the runtime's call, copies to and from a device in it; putting rows together before it "
-        "and reading answers after it are timed apart."
+        "Service time is the time of the runtime's call, including copies to and from the device. Batch preparation "
+        "and post-processing are timed separately."
     )
     if "server" in scenarios:
-        yield "In server, latency runs from when a call was due, so waiting for a stream that is free counts."
+        yield "In the server scenario, latency starts at the scheduled arrival, so it includes time in the queue."
     if "multi-stream" in scenarios:
-        yield "In multi-stream, latency is of a query: from when it was due until the last of its calls ended."
+        yield "In the multi-stream scenario, latency runs from the scheduled start of a query to its last response."
 
 
 def _warm_up(load: Mapping[str, Any]) -> Iterator[str]:
-    time_limit = f", or {load['warmup']} had passed" if load.get("warmup") else ""
+    time_limit = f", or for at most {load['warmup']}" if load.get("warmup") else ""
     yield (
-        "Before each scenario came calls that no number is of, until the medians of three windows in a row agreed "
-        f"within 10{formatting.THIN}%{time_limit}."
+        "Each scenario was preceded by warm-up calls, which are excluded, until the medians of three consecutive "
+        f"windows agreed within 10{formatting.THIN}%{time_limit}."
     )
 
 
@@ -90,8 +87,8 @@ def _stop(stages: Sequence[Stage], load: Mapping[str, Any]) -> Iterator[str]:
     closed = [stage for stage in stages if stage.kind == "closed"]
     if closed:
         yield (
-            f"A scenario lasted {load['at_least']} at least, and until half the 95{formatting.THIN}% interval of the "
-            f"mean time was {load['half_width']} of it; {load['at_most']} at most."
+            f"Each scenario ran for at least {load['at_least']}, until half of the 95{formatting.THIN}% CI of "
+            f"the mean time was {load['half_width']} of the mean, and for at most {load['at_most']}."
         )
 
 
@@ -100,16 +97,16 @@ def _outputs(variants: Sequence[VariantData]) -> Iterator[str]:
     if compared:
         rows = _range(compared)
         yield (
-            f"Outputs were taken out of the measured calls themselves, {rows} rows a variant, and held against those "
-            "of the fp32 model on the CPU for the same inputs."
+            f"Outputs of the measured calls ({rows} rows per variant) were compared with those of the fp32 model on "
+            "the CPU for the same inputs."
         )
     scored = [
         variant.accuracy.value.n for variant in variants if variant.accuracy is not None and variant.accuracy.value.n
     ]
     if scored:
         yield (
-            f"Accuracy is of {_range(scored)} labelled rows, answered after the measurement by the session that was "
-            "measured; differences are paired row by row."
+            f"Accuracy was evaluated on {_range(scored)} labeled rows after the measurement, with the same session; "
+            "differences are paired by row."
         )
 
 
@@ -117,9 +114,8 @@ def _cold_starts(variants: Sequence[VariantData]) -> Iterator[str]:
     starts = sum(len(variant.cold_starts) for variant in variants)
     if starts:
         yield (
-            f"{format_count_noun(starts, 'cold start')} {'was' if starts == 1 else 'were'} made, each in a new "
-            "process, once "
-            "for variants that are opened alike; the system's cache of files was not emptied before."
+            f"{format_count_noun(starts, 'cold start')} {'was' if starts == 1 else 'were'} measured, each in a new "
+            "process, once per group of variants that load in the same way. The file cache of the OS was not cleared."
         )
 
 
@@ -175,7 +171,7 @@ def describe_method(result: Result, spec: MethodSpec, telemetry: pd.DataFrame) -
         _selftest_sentence(result),
     ]
     if result.plan is not None:
-        sentences.append(f"Prices are dated facts; their age is counted to {result.plan.planned_on}.")
+        sentences.append(f"The age of prices is as of {result.plan.planned_on}.")
     return tuple(sentences)
 
 
@@ -186,9 +182,8 @@ def _model_only_sentences(result: Result) -> tuple[str, ...]:
         return ()
     calls = formatting.format_count(sum(stage.completed for stage in local))
     return (
-        f"The model alone was run {calls} times over {format_count_noun(len(local), 'batch size')}, one call after "
-        "the other "
-        "in a process of its own; its times are of the call, with nothing in between.",
+        f"The model without its server ran {calls} times with {format_count_noun(len(local), 'batch size')}, one call "
+        "at a time in a separate process; times are those of the call.",
     )
 
 
@@ -200,9 +195,8 @@ def _load_sentences(loaded: list[Stage], spec: MethodSpec) -> tuple[str, ...]:
     if warmups:
         length_s = sum(stage.window.end_ns - stage.window.start_ns for stage in warmups) / 1e9
         sentences.append(
-            f"{format_count_noun(len(warmups), 'warm-up stage')}, {formatting.format_duration(length_s)} in all, came "
-            "first; none of "
-            "its requests is in any number."
+            f"{format_count_noun(len(warmups), 'warm-up stage')} ({formatting.format_duration(length_s)} in total) ran "
+            "first; warm-up requests are excluded from all numbers."
         )
     return tuple(sentences)
 
@@ -211,17 +205,16 @@ def _sending_sentences(loaded: list[Stage], closed: list[Stage], spec: MethodSpe
     """Yield how requests were sent: open loop, closed loop, and each stage with a changing rate."""
     if len(closed) < len(loaded):
         names = " and ".join(_NAMES.get(name, name) for name in spec.arrivals)
-        arrivals = f"{names} arrivals" if names else "arrivals on a schedule"
+        arrivals = f"{names} arrivals" if names else "scheduled arrivals"
         seed = f", seed {spec.seed}" if spec.seed is not None else ""
         yield (
-            f"Requests were sent open loop, {arrivals}{seed}: each at its intended time, whether or not earlier ones "
-            "had been answered."
+            f"Load was open loop ({arrivals}{seed}): each request was sent at its scheduled time, without waiting for "
+            "earlier responses."
         )
     if closed:
         yield (
-            f"In {format_count_noun(len(closed), 'stage')} the load was a closed loop: a client sends its next "
-            "request after "
-            "its last answer, so a target that slows down is asked less."
+            f"In {format_count_noun(len(closed), 'stage')}, load was closed loop: each client sends its next request "
+            "after the previous response, so a slower target receives fewer requests."
         )
     for stage in loaded:
         if stage.arrivals is not None and stage.kind in ("varying", "spike"):
@@ -232,18 +225,19 @@ def _time_sentences(loaded: list[Stage]) -> Iterator[str]:
     measured = {name for stage in loaded for name, estimates in stage.metrics.items() if _has_value(estimates)}
     if "latency_ms" in measured or not any(stage.completed for stage in loaded):
         yield (
-            "Latency runs from the intended start to the end of the answer, so waiting for a slow target or a slow "
-            "generator counts; service time runs from the send."
+            "Latency runs from the scheduled start to the end of the response, so it includes delays of the target and "
+            "of the load generator; service time starts at the send."
         )
     else:
         yield (
-            "Locust does not say when a request should have started, so times run from the send: service time is "
-            "known, latency is not."
+            "Locust does not report the scheduled start of a request, so times start at the send: service time is "
+            "available, latency is not."
         )
     if "ttft_ms" in measured:
         yield (
-            "Of streams, TTFT runs from the intended start to the first delta that is not empty, the answer ends at "
-            "its last token, and TPOT is the time from the first token to the last over the tokens after the first."
+            "For streams, TTFT runs from the scheduled start to the first non-empty delta, a response ends at its last "
+            "token, and TPOT is the time from the first to the last token divided by the number of tokens after the "
+            "first."
         )
 
 
@@ -254,12 +248,12 @@ def _lag_sentences(answering: Sequence[Stage]) -> tuple[str, ...]:
     """
     lags = [stage.metrics.get("send_lag_ms", {}) for stage in answering]
     parts = []
-    for name, label in (("p50", "p50"), ("p99", "p99"), ("max", "the latest")):
+    for name, label in (("p50", "p50"), ("p99", "p99"), ("max", "max")):
         values_ms = [lag[name].value for lag in lags if name in lag]
         worst_ms = max((value for value in values_ms if value is not None), default=None)
         if worst_ms is not None:
             parts.append(f"{formatting.format_duration(max(0.0, worst_ms) / 1e3)} ({label})")
-    return (f"Requests left {', '.join(parts)} after their intended start.",) if parts else ()
+    return (f"Send lag after the scheduled start: {', '.join(parts)}.",) if parts else ()
 
 
 def _has_value(estimates: dict[str, Estimate]) -> bool:
@@ -274,17 +268,17 @@ def _search_sentences(loaded: list[Stage]) -> tuple[str, ...]:
         return ()
     failed = sum(stage.held is False for stage in probes)
     search = (
-        f"The max rate was looked for with {format_count_noun(len(probes), 'probe')} ({failed} failed and stay on the "
-        "curve)"
+        f"The search for the max rate used {format_count_noun(len(probes), 'probe')} ({failed} missed the SLO and are "
+        "part of the curve)"
     )
     if not holds:
         return (f"{search}.",)
     length_s = float(np.median([stage.window.end_ns - stage.window.start_ns for stage in holds])) / 1e9
     rates = len(Counter(stage.name for stage in holds))
     return (
-        f"{search}, doubling and then narrowing; {format_count_noun(len(holds), 'hold')} of "
-        f"{formatting.format_duration(length_s)} at "
-        f"{format_count_noun(rates, 'rate')} decided.",
+        f"{search}, first doubling the rate, then bisecting. The result is based on "
+        f"{format_count_noun(len(holds), 'steady-state step')} of {formatting.format_duration(length_s)} at "
+        f"{format_count_noun(rates, 'rate')}.",
     )
 
 
@@ -293,8 +287,8 @@ def _statistics_sentences(result: Result) -> tuple[str, ...]:
         return ()
     unit = "request" if result.local is None else "call"
     return (
-        f"Percentiles are exact, from every {unit}'s own times; one with too few samples is withheld. Intervals are "
-        f"95 %, by order statistics, widened where successive {unit}s depend on one another.",
+        f"Percentiles are exact, computed from the times of all {unit}s; those with too few samples are omitted. "
+        f"Intervals are 95{formatting.THIN}% CIs from order statistics, widened for autocorrelation between {unit}s.",
     )
 
 
@@ -304,9 +298,9 @@ def _telemetry_sentences(telemetry: pd.DataFrame) -> tuple[str, ...]:
     times_s = np.unique(telemetry["at_ns"].to_numpy()) / 1e9
     sources = ", ".join(sorted({source.partition("/")[0] for source in telemetry["source"].unique()}))
     if len(times_s) < 2:
-        return (f"The machine was read once ({sources}).",)
+        return (f"Telemetry was sampled once ({sources}).",)
     period = formatting.format_duration(float(np.median(np.diff(times_s))))
-    return (f"The machine was read {formatting.format_count(len(times_s))} times, every {period} ({sources}).",)
+    return (f"Telemetry was sampled {formatting.format_count(len(times_s))} times, every {period} ({sources}).",)
 
 
 def _clock_sentence(result: Result) -> str:
@@ -315,15 +309,15 @@ def _clock_sentence(result: Result) -> str:
     if ratio is None:
         return f"{sentence}."
     drift = abs(ratio - 1) * 1e6
-    return f"{sentence}; the wall clock ran {formatting.format_number(drift)} parts per million apart from it."
+    return f"{sentence}; the wall clock drifted by {formatting.format_number(drift)} ppm relative to it."
 
 
 def _selftest_sentence(result: Result) -> str:
     mark = result.selftest
     if mark is None:
-        return "No self-test of the instrument was on this machine: `sizewise selftest` proves it in a minute."
-    outcome = "passed" if mark.passed else f"FAILED in {' and '.join(mark.failed)}"
-    return f"The instrument was held against what is known: self-test {mark.id}, {mark.at[:10]}, {outcome}."
+        return "No self-test was run on this machine. Run `sizewise selftest` (1 min) to verify the load generator."
+    outcome = "passed" if mark.passed else f"FAILED: {' and '.join(mark.failed)}"
+    return f"Load generator self-test {mark.id}, {mark.at[:10]}: {outcome}."
 
 
 def _mapping(value: Any) -> dict[str, Any]:

@@ -18,7 +18,11 @@ from app.profiles.pricing.catalog import (
 )
 from app.records.offers import Catalog, Offer
 
-_MONEY_CELLS = {"on_demand_usd_per_hour": "USD/h", "spot_usd_per_hour": "spot", "reserved_1y_usd_per_hour": "reserved"}
+_MONEY_CELLS = {
+    "on_demand_usd_per_hour": "on demand",
+    "spot_usd_per_hour": "spot",
+    "reserved_1y_usd_per_hour": "reserved",
+}
 
 
 class PriceListRow(msgspec.Struct, frozen=True):

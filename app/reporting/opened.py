@@ -34,7 +34,7 @@ from app.storage.run_directory import StoredRun
 from reports.model import Report
 
 _SKIPPED_COLUMNS = ("reused", "worker")
-_LOCAL_WINDOW = "a local run's numbers are each of a whole scenario, so there is no window of it to judge"
+_LOCAL_WINDOW = "a time range cannot be evaluated in a local run, because its numbers cover whole scenarios"
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ class OpenedRun:
             return self.result
         if self.result.local is not None:
             if window_s is not None:
-                raise UsageError(_LOCAL_WINDOW, hint="Leave out --from and --to.")
+                raise UsageError(_LOCAL_WINDOW, hint="Omit --from and --to.")
             return self.result if objectives is None else rescore_variants(self.result, objectives)
         self._check_events()
         data = self._facts_with_rows() if self.damage else self.data
@@ -103,8 +103,8 @@ class OpenedRun:
             files = "; ".join(damaged.text for damaged in self.damage)
             raise CorruptedFileError(
                 f"{self.directory} is DAMAGED: {files}. "
-                "No stage but a warm-up has all its rows, so none can be evaluated again",
-                hint="Restore its files from a copy, or leave out --slo, --from and --to.",
+                "Only warm-up stages have all rows, so the run cannot be re-evaluated",
+                hint="Restore its files from a copy, or omit --slo, --from and --to.",
             )
         left_out = [stage.name for stage, has_rows in zip(self._stages, is_whole, strict=True) if not has_rows]
         complete = msgspec.structs.replace(self.data.result, stages=tuple(itertools.compress(self._stages, is_whole)))
@@ -145,20 +145,18 @@ class OpenedRun:
 
     def _check_events(self) -> None:
         if len(self._stages) != len(self.data.stage_data):
-            message = (
-                f"{EVENTS} has the end of {len(self.data.stage_data)} stages, and {RESULT} has {len(self._stages)}"
-            )
+            message = f"{EVENTS} has {len(self.data.stage_data)} finished stages, but {RESULT} has {len(self._stages)}"
             raise CorruptedFileError(f"{self.directory} is DAMAGED: {message}", hint="Restore its files from a copy.")
 
     def _check_window(self, window_s: tuple[float, float]) -> None:
         from_s, to_s = window_s
         if not from_s < to_s:
-            raise UsageError(f"a window from {from_s:g} s to {to_s:g} s holds nothing", hint="Give a later end.")
+            raise UsageError(f"the time range {from_s:g}–{to_s:g} s is empty", hint="Use an end after the start.")
         rows = self._within(window_s)
         if rows is None:
             raise UsageError(
-                f"nothing was to be sent from {from_s:g} s to {to_s:g} s of the run",
-                hint=f"It went on for {self.result.clock.duration_s:.0f} s.",
+                f"no request was scheduled from {from_s:g} s to {to_s:g} s of the run",
+                hint=f"The run took {self.result.clock.duration_s:.0f} s.",
             )
 
     def _within(self, window_s: tuple[float, float]) -> StageRows | None:

@@ -28,8 +28,8 @@ from reports.plan_section import (
     UnitCostRow,
 )
 
-_NO_SATURATION = "no service model, or never seen full"
-_NO_RATE = "no fleet carries it"
+_NO_SATURATION = "no service model, or saturation never reached"
+_NO_RATE = "no feasible fleet"
 
 
 def build_plan_section(plan: Plan) -> model.PlanSection:
@@ -43,6 +43,7 @@ def build_plan_section(plan: Plan) -> model.PlanSection:
         growth_per_year=plan.traffic.growth_per_year,
         hourly_share=plan.traffic.hourly_share,
         slo=plan.slo,
+        slo_labels=tuple(parse_objective(text).label for text in plan.slo),
         assurance=plan.assurance,
         redundancy=plan.redundancy,
         latency_metric=plan.latency_metric,
@@ -59,7 +60,7 @@ def build_plan_section(plan: Plan) -> model.PlanSection:
         unit_costs=() if chosen is None else tuple(_unit_costs(chosen)),
         kwh_per_month=_energy(chosen.kwh_per_month, "kWh/month") if chosen else None,
         kg_co2e_per_month=_energy(chosen.kg_co2e_per_month, "kg CO2e/month") if chosen else None,
-        swings=tuple(map(_swing_row, plan.sensitivity)),
+        swings=tuple(map(_sensitivity_row, plan.sensitivity)),
         day=_day(plan.day),
         commitment=_commitment(plan.commitment),
         savings=tuple(map(_saving_row, plan.savings)),
@@ -79,7 +80,7 @@ def build_plan_report(plan: Plan, question: PlanQuestion, tool: str, command: st
         sources=tuple(
             SourceRow(
                 name=target.name,
-                hardware=f"{target.hardware.description}, as was said"
+                hardware=f"{target.hardware.description} (as specified)"
                 if target.is_hardware_said
                 else target.hardware.description,
                 max_rate=build_quantity(
@@ -224,15 +225,15 @@ def _energy(estimate: Estimate | None, unit: str) -> model.Quantity | None:
     return None if estimate is None else build_quantity(estimate, unit)
 
 
-def _swing_row(swing: records.SensitivityRange) -> SensitivityRow:
+def _sensitivity_row(sensitivity: records.SensitivityRange) -> SensitivityRow:
     return SensitivityRow(
-        input=swing.input,
-        low=swing.low,
-        high=swing.high,
-        usd_per_month_low=swing.usd_per_month_low,
-        usd_per_month_high=swing.usd_per_month_high,
-        winner_low=swing.winner_low,
-        winner_high=swing.winner_high,
+        input=sensitivity.input,
+        low=sensitivity.low,
+        high=sensitivity.high,
+        usd_per_month_low=sensitivity.usd_per_month_low,
+        usd_per_month_high=sensitivity.usd_per_month_high,
+        winner_low=sensitivity.winner_low,
+        winner_high=sensitivity.winner_high,
     )
 
 
@@ -254,12 +255,12 @@ def _day(hours: Sequence[records.Hour]) -> DaySeries | None:
 def _forecast_text(year: records.AnnualForecast | None) -> str | None:
     if year is None:
         return None
-    base_text = f"In the coming year the fleet is {100 * year.mean_utilisation:.0f} % full in the mean"
+    base_text = f"12-month forecast: mean utilization {100 * year.mean_utilisation:.0f} %"
     if year.hours_over < 1 / 60:
-        return f"{base_text}, and no minute brings more than it is sure to carry."
+        return f"{base_text}; demand stays within capacity at all times."
     return (
-        f"{base_text}; in {year.hours_over:,.1f} hours more comes than it is sure to carry, so that "
-        f"{100 * year.delayed_share:.2g} % of all requests wait for it, {year.worst_wait_s:,.0f} s at the longest."
+        f"{base_text}; demand exceeds capacity for {year.hours_over:,.1f} h. This delays "
+        f"{100 * year.delayed_share:.2g} % of all requests, by at most {year.worst_wait_s:,.0f} s."
     )
 
 

@@ -44,9 +44,9 @@ class RecoveredData(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def text(self) -> str:
-        ended = f"{self.finished} of {format_count_noun(self.started, self.unit)} that had begun came to an end"
-        unused = f"; {self.unused_rows:,} of {self.rows:,} rows are of one that did not, and are in no number"
-        return f"Recovered from the facts of a run that was cut short: {ended}{unused if self.unused_rows else ''}."
+        ended = f"{self.finished} of {format_count_noun(self.started, self.unit)} finished"
+        unused = f"; {self.unused_rows:,} of {self.rows:,} rows of an unfinished {self.unit} are excluded"
+        return f"Recovered from an interrupted run: {ended}{unused if self.unused_rows else ''}."
 
 
 def recover_result(run: StoredRun, events: Sequence[Event], table: pa.Table) -> tuple[Result, RecoveredData]:
@@ -59,13 +59,13 @@ def recover_result(run: StoredRun, events: Sequence[Event], table: pa.Table) -> 
     stages = tuple(event.stage for event in events if isinstance(event, StageFinished | CallsFinished))
     if started is None or environment is None or not stages:
         raise UsageError(
-            f"{run.directory} was cut short before one stage of it had ended",
-            hint="Its rows can be read in Python: `sizewise.open_run(path).requests`, or `.calls` of a local model.",
+            f"{run.directory} was interrupted before its first stage finished",
+            hint="Read its rows in Python with `sizewise.open_run(path).requests`, or `.calls` for a local model.",
         )
     checks = tuple(event.check for event in events if isinstance(event, CheckCompleted))
     recovery = _recovery(events, table)
     local = _local(events)
-    notes = tuple(f"noted: {event.text}" for event in events if isinstance(event, Noted))
+    notes = tuple(f"note: {event.text}" for event in events if isinstance(event, Noted))
     result = Result(
         tool=Tool("sizewise", __version__),
         run_id=started.run_id,
@@ -95,11 +95,11 @@ def mark_damaged(result: Result, damage: Sequence[Damage], excluded_stages: Sequ
     It also names the stages `excluded_stages` for missing rows.
     """
     files = "; ".join(damaged.text for damaged in damage)
-    sentence = f"DAMAGED: {files}. What is shown is of the files that are whole."
+    sentence = f"DAMAGED: {files}. Results are based on the undamaged files."
     if excluded_stages:
-        sentence += f" Not evaluated, since rows are missing: {', '.join(excluded_stages)}."
+        sentence += f" Not evaluated because rows are missing: {', '.join(excluded_stages)}."
     check = Check(
-        "stored_files", files, "as they were written", None, "INVALID", f"{sentence} Restore them from a copy."
+        "stored_files", files, "unchanged", None, "INVALID", f"{sentence} Restore the damaged files from a copy."
     )
     return msgspec.structs.replace(
         result,

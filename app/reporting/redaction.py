@@ -271,15 +271,15 @@ RedactedKind = Literal["hosts", "models", "prompts"]
 REDACTED_KINDS: tuple[RedactedKind, ...] = get_args(RedactedKind)
 REDACTED_TEXT = "(hidden)"
 _KIND_TEXTS: dict[RedactedKind, str] = {
-    "hosts": "the names and addresses of hosts",
-    "models": "the names of models",
-    "prompts": "what was sent, and what was to be answered",
+    "hosts": "host names and addresses",
+    "models": "model names",
+    "prompts": "prompts and expected responses",
 }
 _PROMPT_KEYS = (
     ("workload", "body"), ("workload", "bodies"), ("workload", "template"), ("workload", "extra_body"),
     ("workload", "expect"), ("target", "scripted", "answer"),
 )  # fmt: skip
-_UNREADABLE = "# Left out: it cannot be read, so that nothing in it can be hidden.\n"
+_UNREADABLE = "# Omitted: this file cannot be read, so nothing in it can be redacted.\n"
 _COMMON_WORDS = {
     "api", "chat", "cpu", "cuda", "default", "endpoint", "engine", "generator", "gpu", "host", "latency", "local",
     "machine", "model", "request", "requests", "run", "server", "stage", "target", "test", "tokens", "worker",
@@ -347,7 +347,7 @@ def find_prompt_keys(spec_text: str) -> tuple[str, ...]:
 
 
 def _note(hidden: Sequence[RedactedKind]) -> str:
-    return f"Hidden in this report, and in what it carries: {'; '.join(_KIND_TEXTS[kind] for kind in hidden)}."
+    return f"Redacted in this report and its embedded files: {'; '.join(_KIND_TEXTS[kind] for kind in hidden)}."
 
 
 class _NameReplacer:

@@ -39,14 +39,14 @@ from app.reporting.rows import (
     build_spectra,
     read_request_times,
 )
-from app.reporting.verdict import build_verdict, format_rescored
+from app.reporting.verdict import build_verdict, format_objective, format_rescored
 from reports import model
 from reports.comparison_section import ComparisonSection
 
 _NO_LABELS = Labels()
 _OVERSIZED = (
-    "No higher rate was tried, so the fleet may be larger than needed: a search, or stages of higher rates, tell what "
-    "one replica carries."
+    "No higher rate was tested, so the fleet may be larger than needed. Run a search or higher stages to find the max "
+    "rate of one replica."
 )
 
 
@@ -171,15 +171,15 @@ def _rescored(result: Result) -> Iterator[str]:
 def _unverified(files: Sequence[str]) -> Iterator[str]:
     if files:
         names = ", ".join(files)
-        yield f"Not verified: {names}: the run has no checksum of these files, so damage in them does not show."
+        yield f"Not verified: {names}. The run has no checksum of these files, so damage would not be detected."
 
 
 def _label_notes(labels: Labels) -> Iterator[str]:
     """Yield the tags and notes that users added to the run."""
     if labels.tags:
-        yield f"Tagged {', '.join(labels.tags)}."
+        yield f"Tags: {', '.join(labels.tags)}."
     for note in labels.notes:
-        yield _sentence(f"Noted on {note.at}: {note.text}")
+        yield _sentence(f"Note of {note.at}: {note.text}")
 
 
 def _header(result: Result) -> model.ReportHeader:
@@ -200,7 +200,7 @@ def _target(result: Result) -> str:
     target = result.target
     endpoint = f"{target.protocol} at {', '.join(target.urls)}" if target.urls else target.protocol
     if result.local is not None:
-        return f"{target.model}, run on its own" if target.model else "a local model"
+        return f"{target.model}, local model" if target.model else "local model"
     return f"{target.model} over {endpoint}" if target.model else endpoint
 
 
@@ -215,6 +215,8 @@ def _max_rate(result: Result) -> model.MaxRateSection | None:
         limited_by=max_rate.limited_by,
         at_least=max_rate.at_least,
         is_generators=max_rate.is_generators,
+        slo_labels=tuple(map(format_objective, max_rate.slo)),
+        has_failed_rate=max_rate.failed_per_s is not None,
     )
 
 
@@ -231,8 +233,8 @@ def _max_rate_tile(result: Result) -> tuple[model.HeadlineTile, ...]:
     if section is None or (section.per_s.value is None and not any(stage.kind == "probe" for stage in result.stages)):
         return ()  # a rate that nobody searched for is not missing
     if section.at_least:
-        note = "no more could be sent" if section.is_generators else "none higher tried"
-        return (model.HeadlineTile(label="Carried at least", quantity=section.per_s, note=note),)
+        note = "load generator limit" if section.is_generators else "highest rate tested"
+        return (model.HeadlineTile(label="Max rate (lower bound)", quantity=section.per_s, note=note),)
     return (model.HeadlineTile(label="Max rate", quantity=section.per_s),)
 
 
@@ -244,7 +246,7 @@ def _cost_tiles(result: Result) -> tuple[model.HeadlineTile, ...]:
     fleet_text = f"{fleet.instances} × {fleet.offer}"
     return (
         model.HeadlineTile(
-            label="Cost of the fleet", quantity=build_quantity(fleet.usd_per_month, "USD/month"), note=fleet_text
+            label="Fleet cost", quantity=build_quantity(fleet.usd_per_month, "USD/month"), note=fleet_text
         ),
         model.HeadlineTile(
             label="Cost per 1k inferences", quantity=build_quantity(fleet.usd_per_1k_inferences, "USD"), note=fleet_text
@@ -258,12 +260,12 @@ def _model_tiles(local: model.ModelSection | None) -> tuple[model.HeadlineTile, 
     best = max(local.batches, key=lambda row: row.throughput.value or 0.0)
     first = local.batches[0]
     tiles = [
-        model.HeadlineTile(label="Model alone: throughput", quantity=best.throughput, note=f"batch {best.batch}"),
-        model.HeadlineTile(label="Model alone: p50", quantity=first.p50, note=f"batch {first.batch}"),
-        model.HeadlineTile(label="Model alone: p99", quantity=first.p99, note=f"batch {first.batch}"),
+        model.HeadlineTile(label="Model only: throughput", quantity=best.throughput, note=f"batch {best.batch}"),
+        model.HeadlineTile(label="Model only: p50", quantity=first.p50, note=f"batch {first.batch}"),
+        model.HeadlineTile(label="Model only: p99", quantity=first.p99, note=f"batch {first.batch}"),
     ]
     if local.accuracy is not None:
-        tiles.append(model.HeadlineTile(label="Model alone: accuracy", quantity=local.accuracy))
+        tiles.append(model.HeadlineTile(label="Model only: accuracy", quantity=local.accuracy))
     return tuple(tiles)
 
 

@@ -54,7 +54,7 @@ class RequestTimes:
 
 @dataclass(frozen=True)
 class Bins:
-    """Equal parts of the run's time, the first of which starts at `first_s`."""
+    """Equal parts of the run's time; the first part starts at `first_s`."""
 
     first_s: float
     width_s: float
@@ -343,7 +343,7 @@ def build_group_tables(
     windows = [stage.window for stage in stages]
     tables = (
         ("Requests by target", "target", group_by_target(rows, windows, urls)),
-        ("Requests by the name the Locust test gave them", "name", group_by_name(rows, windows)),
+        ("Requests by Locust name", "name", group_by_name(rows, windows)),
     )
     return tuple(
         model.GroupTable(title=title, column=column, rows=tuple(map(_row, groups)))

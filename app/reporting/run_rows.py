@@ -35,7 +35,7 @@ from reports.model import Quantity
 
 
 def format_max_rate(result: Result) -> str | None:
-    """Return text such as `238/s` or, for a local model, `2,080/s, int8-static, batch 16`; `None` without a result."""
+    """Return text such as `238 req/s` or `2,080 inferences/s, int8-static, batch 16`; `None` without a result."""
     max_rate = result.max_rate
     if max_rate is not None and max_rate.per_s.value is not None:
         return _format_quantity(build_quantity(max_rate.per_s, "sessions/s" if max_rate.sessions else "1/s"))
@@ -49,12 +49,13 @@ def format_max_rate(result: Result) -> str | None:
     )
     arrivals = get_max_arrivals(row, stages)
     if arrivals is not None and arrivals.value is not None:
-        highest = arrivals
+        highest = formatting.format_value_unit(arrivals)
     elif fastest is not None:
-        highest = build_stage_quantity(fastest, "throughput_per_s")
+        highest = formatting.format_inference_rate(build_stage_quantity(fastest, "throughput_per_s"))
     else:
         return None
-    return f"{_format_quantity(highest)}, {name_variants([variant.variant for variant in local.variants])[local.best]}"
+    name = name_variants([variant.variant for variant in local.variants])[local.best]
+    return f"{highest}, {name}".replace(formatting.THIN, " ")
 
 
 def _format_quantity(value: Quantity) -> str:
@@ -62,7 +63,7 @@ def _format_quantity(value: Quantity) -> str:
 
 
 State = Literal["done", "running", "cut short", "not measured", "not read yet"]
-_FORMAT_VERSION = f"2 {__version__}"
+_FORMAT_VERSION = f"3 {__version__}"
 """Version of the rows' format; rows in another format are built again."""
 UNREADABLE = "unreadable"
 
@@ -280,8 +281,8 @@ def _results_of(name: str | None) -> list[Result]:
     if not results:
         names = ", ".join(sorted({row.name or "" for row in rows}))
         raise UsageError(
-            f"there is no run of {profile_name}" if profile_name else "there is no run yet",
-            hint=f"There are runs of {names}." if names else "`sizewise quickstart` makes the first.",
+            f"no run of {profile_name} found" if profile_name else "no runs yet",
+            hint=f"Profiles with runs: {names}." if names else "Run `sizewise quickstart` to create the first one.",
         )
     return results
 

@@ -16,10 +16,10 @@ from reports.model import Download, Report
 from reports.tables import build_tables
 
 _DESCRIPTIONS = {
-    "stages": "every stage in numbers",
-    "variants": "every variant's scenarios in numbers",
-    "timeline": "rates and times over the run",
-    "offers": "every offer of the plan",
+    "stages": "stages",
+    "variants": "scenarios of all variants",
+    "timeline": "rates and latency over time",
+    "offers": "offers of the plan",
 }
 
 
@@ -32,7 +32,7 @@ def write_sidecars(report: Report, run: Path, page: Path, rename: Callable[[str]
     for stream, schema, kind in ((REQUESTS, REQUEST_SCHEMA, "request"), (CALLS, CALL_SCHEMA, "call")):
         path = page.with_name(f"{page.stem}-{kind}s.parquet")
         if write_parquet(run / stream, schema, path, rename):
-            downloads.append(_download(path, f"every {kind}, one a row"))
+            downloads.append(_download(path, f"one row per {kind}"))
     for name, text in build_tables(report).items():
         path = page.with_name(f"{page.stem}-{name}.csv")
         write_atomically(path, text.encode())

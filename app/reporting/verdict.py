@@ -1,16 +1,21 @@
-"""Headline of a report: how the run ended, in one word and one sentence.
+"""Verdict of a report: outcome, headline with the number first, and detail.
 
-Includes the note on a report that was evaluated again, and the sentences of a local run: its best variant, and the
+Includes the note on a report that was evaluated again, and the headline of a local run: its best variant, and the
 outcome of the others.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import msgspec
+
 from app.analysis.headline import find_heaviest_passed, find_lightest_failed
 from app.analysis.local.variants import NO_BEST_TEXTS, find_missed
 from app.analysis.max_rate import describe_failure
-from app.errors import ExitCode
-from app.records.result import Estimate, MaxRate, Objective, ObjectiveResult, Rescoring, Result, Stage
+from app.analysis.objectives import parse_objective
+from app.errors import ExitCode, UsageError
+from app.records.result import Estimate, MaxRate, Objective, ObjectiveResult, Rescoring, Result
 from app.reporting.local import find_shown_variant, group_headline_stages_by_variant, group_stages_by_variant
 from app.reporting.local_front import find_fastest_stage, format_inferences, get_max_arrivals, name_variants
 from app.reporting.quantities import build_quantity, build_stage_quantity, find_unit
@@ -19,56 +24,81 @@ from reports.model import Outcome
 
 
 def format_rescored(stamp: Rescoring) -> str:
-    """Return text such as "Re-scored: SLO latency_ms.p95 < 30; window 10–25 s of the run"."""
+    """Return text such as "Re-evaluated with SLO p95 latency < 30 ms, time range 10–25 s"."""
     parts = []
     if stamp.slo is not None:
-        parts.append(f"SLO {' and '.join(stamp.slo)}" if stamp.slo else "no SLO")
+        parts.append(f"SLO {', '.join(map(format_objective, stamp.slo))}" if stamp.slo else "no SLO")
     if stamp.window_s is not None:
         from_s, to_s = (formatting.format_plain(second) for second in stamp.window_s)
-        parts.append(f"window {from_s}–{to_s}{formatting.THIN}s of the run")
-    return f"Re-scored: {'; '.join(parts)}"
+        parts.append(f"time range {from_s}–{to_s}{formatting.THIN}s")
+    return f"Re-evaluated with {', '.join(parts)}"
+
+
+def format_objective(text: str) -> str:
+    """Return an objective that is given as profiles write it as people read it, such as "p95 latency < 50 ms"."""
+    try:
+        return parse_objective(text).label
+    except UsageError:  # of a newer version
+        return text
+
+
+class Headline(msgspec.Struct, frozen=True):
+    """Headline without a full stop, and the sentences that follow it, which may be empty."""
+
+    text: str
+    detail: str = ""
+
+    @property
+    def sentence(self) -> str:
+        """Headline and detail in one text."""
+        return f"{self.text}. {self.detail}".rstrip()
+
+    def add(self, detail: str) -> Headline:
+        """Return the headline with further sentences in its detail."""
+        return Headline(self.text, f"{self.detail} {detail}".strip())
 
 
 _MAX_NAMES = 3
 
 
-def describe_local_result(result: Result) -> str | None:
-    """Return the sentence of a local run; `None` without a local model, or where nothing was measured."""
+def build_local_headline(result: Result) -> Headline | None:
+    """Return the headline of a local run; `None` without a local model, or where nothing was measured."""
     local = result.local
     if local is None or not any(group_stages_by_variant(result).values()):
         return None
-    return f"{_best(result)} {_counts(result)}"
+    return _best(result).add(_counts(result))
 
 
-def _best(result: Result) -> str:
-    local, slo = (
-        result.local,
-        " and ".join(evaluation.objective.text for evaluation in result.slo if evaluation.objective.level == "fail"),
-    )
+def _best(result: Result) -> Headline:
+    local = result.local
+    slo = [evaluation.objective.label for evaluation in result.slo if evaluation.objective.level == "fail"]
     assert local is not None
     if local.best is None:
         why = NO_BEST_TEXTS[local.best_reason] if local.best_reason else "no variant was measured to its end"
-        return f"{why[:1].upper()}{why[1:]}{_nearest(result)}."
+        return Headline(_capitalized(why), _nearest(result))
     stages = group_headline_stages_by_variant(result)[local.best]
     stage = find_fastest_stage(stages)
     name = name_variants([row.variant for row in local.variants])[local.best]
-    rate = "n/a" if stage is None else formatting.format_value_unit(build_stage_quantity(stage, "throughput_per_s"))
-    scenario = "" if stage is None else f" ({stage.tags['scenario']})"
-    inside = f" inside {slo}" if slo else ""
     best_variant = next(row for row in local.variants if row.variant == local.best)
-    arrivals, max_label = get_max_arrivals(best_variant, stages), "Most throughput"
+    arrivals = get_max_arrivals(best_variant, stages)
     if arrivals is not None and arrivals.value is not None:
-        rows, max_label = format_inferences(best_variant), "Most arrivals"
-        rate = f"{formatting.format_value_unit(arrivals)} as they arrive"
-        scenario = f" ({rows})" if rows else ""
+        label, rate, load = "Max rate", formatting.format_value_unit(arrivals), format_inferences(best_variant)
+    else:
+        label, rate = "Max throughput", formatting.NOT_AVAILABLE
+        if stage is not None:
+            rate = formatting.format_inference_rate(build_stage_quantity(stage, "throughput_per_s"))
+        load = "" if stage is None else stage.tags["scenario"]
+    load_note = f" ({load})" if load else ""
+    headline = Headline(f"{label} {rate}{load_note}{_within(slo)}: {name}")
     if len(local.variants) == 1:
-        return f"{name} carries {rate}{scenario}{inside}."
-    is_alone = (
-        len([stages_of_variant for stages_of_variant in group_stages_by_variant(result).values() if stages_of_variant])
-        == 1
-    )
-    prefix = "The one that was measured" if is_alone else max_label
-    return f"{prefix}{inside}: {name}, {rate}{scenario}.{_equally_fast(result)}"
+        return headline
+    measured = [variant for variant, stages_of_variant in group_stages_by_variant(result).items() if stages_of_variant]
+    return headline.add("Only this variant was measured." if len(measured) == 1 else "").add(_equally_fast(result))
+
+
+def _within(objectives: Sequence[str]) -> str:
+    """Return text such as " within SLO (p95 latency < 50 ms)"; empty without objectives."""
+    return f" within SLO ({', '.join(objectives)})" if objectives else ""
 
 
 def _equally_fast(result: Result) -> str:
@@ -80,11 +110,11 @@ def _equally_fast(result: Result) -> str:
     names_text = "; ".join(other_names[:_MAX_NAMES]) + (
         f"; and {len(other_names) - _MAX_NAMES} more" if len(other_names) > _MAX_NAMES else ""
     )
-    return f" By their intervals as fast: {names_text}."
+    return f"Statistically tied: {names_text}."
 
 
 def _nearest(result: Result) -> str:
-    """Return what the nearest variant missed."""
+    """Return what the nearest variant missed, as a sentence."""
     variant, local = find_shown_variant(result), result.local
     if variant is None or local is None:
         return ""
@@ -92,16 +122,18 @@ def _nearest(result: Result) -> str:
     missed = find_missed(
         [evaluation.objective for evaluation in result.slo], group_headline_stages_by_variant(result)[variant]
     )
-    missed_text = ", ".join(f"{objective.text} {_observed_text(objective, estimate)}" for objective, estimate in missed)
+    missed_text = ", ".join(
+        f"{objective.label} ({_observed_text(objective, estimate)})" for objective, estimate in missed
+    )
     name = name_variants([row.variant for row in local.variants])[variant]
-    nearest = " came nearest, and" if sum(map(bool, stages.values())) > 1 else ""
-    return f"; {name}{nearest} missed {missed_text}" if missed_text else ""
+    nearest = "Closest: " if sum(map(bool, stages.values())) > 1 else ""
+    return f"{nearest}{name} missed {missed_text}." if missed_text else ""
 
 
 def _observed_text(objective: Objective, estimate: Estimate) -> str:
     if estimate.value is None:
-        return f"(n/a: {estimate.reason or 'not measured'})"
-    return f"with {formatting.format_value_unit(build_quantity(estimate, find_unit(objective.metric)))}"
+        return f"n/a: {estimate.reason or 'not measured'}"
+    return f"measured {formatting.format_value_unit(build_quantity(estimate, find_unit(objective.metric)))}"
 
 
 def _counts(result: Result) -> str:
@@ -112,9 +144,9 @@ def _counts(result: Result) -> str:
     completed = len(variants) - left_out - early
     parts = [f"{completed} {'variant' if completed == 1 else 'variants'} measured"]
     parts += [f"{early} ended early"] if early else []
-    parts += [f"{left_out} left out"] if left_out else []
-    objective_note = "" if result.slo or result.gates else "; no objective was set"
-    return f"{', '.join(parts)}{objective_note}."
+    parts += [f"{left_out} skipped"] if left_out else []
+    objective_note = "" if result.slo or result.gates else " No SLO set."
+    return f"{', '.join(parts)}.{objective_note}"
 
 
 _STOPPED_CODES = (ExitCode.INTERRUPTED, ExitCode.TERMINATED, ExitCode.LIMIT)
@@ -123,26 +155,25 @@ _STOPPED_CODES = (ExitCode.INTERRUPTED, ExitCode.TERMINATED, ExitCode.LIMIT)
 def build_verdict(result: Result) -> model.ReportVerdict:
     outcome = _outcome(result)
     reasons = result.verdict.unchecked if outcome == "INVALID" and result.verdict.reasons else result.exit.texts
-    sentence = _sentence(result, outcome)
-    stamp = None if result.rescored is None else f"{format_rescored(result.rescored)}; not the run's own verdict."
+    headline = _headline(result, outcome)
+    sentence = headline.sentence
+    stamp = None if result.rescored is None else f"{format_rescored(result.rescored)}. Not the run's own verdict."
     return model.ReportVerdict(
         outcome=outcome,
         trust=result.verdict.status,
         sentence=sentence if stamp is None else f"{stamp} {sentence}",
         finding=sentence,
+        headline=headline.text,
+        detail=headline.detail,
         stamp=stamp,
-        reasons=tuple(reason for reason in reasons if _capitalized(reason) != sentence),
+        reasons=tuple(reason for reason in reasons if _capitalized(reason) != headline.text),
         exit_code=result.exit.code,
     )
 
 
 def _outcome(result: Result) -> Outcome:
-    evaluated = [
-        judged_objective
-        for judged_objective in (*result.slo, *result.gates)
-        if judged_objective.objective.level == "fail"
-    ]
-    judgements = {judged_objective.judgement for judged_objective in evaluated}
+    evaluated = [evaluation for evaluation in (*result.slo, *result.gates) if evaluation.objective.level == "fail"]
+    judgements = {evaluation.judgement for evaluation in evaluated}
     code = result.exit.code
     if result.verdict.status == "INVALID":
         return "INVALID"
@@ -153,64 +184,61 @@ def _outcome(result: Result) -> Outcome:
     return "PASS" if evaluated else "MEASURED"
 
 
-def _sentence(result: Result, outcome: Outcome) -> str:
+def _headline(result: Result, outcome: Outcome) -> Headline:
     measured = sum(stage.kind != "warmup" for stage in result.stages)
-    local = describe_local_result(result)
+    local = build_local_headline(result)
     if outcome == "INVALID":
-        warning = "The numbers below are not to be relied on." if measured else "Nothing was measured."
         has_best = result.local is not None and result.local.best is not None
-        return f"What is marked INVALID is not to be relied on. {local}" if has_best else warning
+        if local is not None and has_best:
+            return local.add("Do not use the numbers that are marked INVALID.")
+        return Headline("Measurement invalid: do not use these results" if measured else "Nothing was measured")
     if result.exit.code in _STOPPED_CODES:
-        return (
-            "The run was stopped before it was done; what was measured until then is below."
-            if measured
-            else "The run was stopped before anything was measured."
-        )
+        return Headline("Stopped early: partial results" if measured else "Stopped before anything was measured")
     if local is not None:
-        return f"{local}{_inconclusive_note(result, outcome)}"
+        return local.add(_inconclusive_note(result, outcome))
     if result.max_rate is not None:
-        return f"{_max_rate_sentence(result.max_rate, outcome)}{_inconclusive_note(result, outcome)}"
+        return _max_rate_headline(result.max_rate, outcome).add(_inconclusive_note(result, outcome))
     if outcome == "FAIL" and result.exit.causes:
-        return _capitalized(result.exit.causes[0].text)
+        return Headline(_capitalized(result.exit.causes[0].text))
     if any(stage.concurrency for stage in find_heaviest_passed(result.stages)):
-        return f"{_clients_sentence(result)}{_inconclusive_note(result, outcome)}"
-    return _objectives_sentence((*result.slo, *result.gates), measured)
+        return _concurrency_headline(result).add(_inconclusive_note(result, outcome))
+    return _objectives_headline((*result.slo, *result.gates), measured)
 
 
-def _max_rate_sentence(max_rate: MaxRate, outcome: Outcome) -> str:
-    slo = " and ".join(max_rate.slo)
+def _max_rate_headline(max_rate: MaxRate, outcome: Outcome) -> Headline:
+    slo = [format_objective(text) for text in max_rate.slo]
     estimate = max_rate.per_s
     if estimate.value is None:
         reason = (
             max_rate.limited_by if max_rate.failed_per_s is not None else estimate.reason or "the search found none"
         )
-        met_text = "could be shown to hold" if outcome == "INCONCLUSIVE" else "held"
-        return f"No rate that was tried {met_text} {slo}: {reason}."
-    rate = formatting.with_unit(formatting.format_number(estimate.value), "sessions/s" if max_rate.sessions else "/s")
-    if max_rate.at_least and max_rate.is_generators:
-        return f"Carried {rate} inside {slo}. What ended there is {max_rate.limited_by}."
+        met_text = "was shown to meet" if outcome == "INCONCLUSIVE" else "met"
+        return Headline(f"No tested rate {met_text} the SLO ({', '.join(slo)})", f"{_capitalized(reason)}.")
+    unit = "sessions/s" if max_rate.sessions else "req/s"
+    rate = formatting.with_unit(formatting.format_number(estimate.value), unit)
     if max_rate.at_least:
-        return f"Carried {rate} inside {slo}. No higher rate was tried, so it may carry more."
-    return f"Carries {rate} inside {slo}; what limits it: {max_rate.limited_by}."
+        detail = (
+            f"Limited by {max_rate.limited_by}."
+            if max_rate.is_generators
+            else "No higher rate was tested, so the maximum may be higher."
+        )
+        return Headline(f"Max rate at least {rate}{_within(slo)}", detail)
+    return Headline(f"Max rate {rate}{_within(slo)}", f"{_capitalized(max_rate.limited_by)}.")
 
 
-def _clients_sentence(result: Result) -> str:
-    """Return the sentence of a sweep over clients."""
+def _concurrency_headline(result: Result) -> Headline:
+    """Return the headline of a sweep over the concurrency."""
     met_stage, failed_stage = find_heaviest_passed(result.stages)[0], find_lightest_failed(result.stages)
-    slo = [objective_of_slo.objective for objective_of_slo in result.slo]
-    texts = " and ".join(objective_of_slo.text for objective_of_slo in slo)
+    slo = [evaluation.objective for evaluation in result.slo]
     rate_per_s = met_stage.metrics["completed_per_s"]["value"].value or 0.0
-    rate = formatting.with_unit(formatting.format_number(rate_per_s), "/s")
-    next_text = (
-        "no more were tried"
+    rate = formatting.with_unit(formatting.format_number(rate_per_s), "req/s")
+    detail = (
+        "No higher concurrency was tested."
         if failed_stage is None
-        else f"with {_clients(failed_stage)} {describe_failure(failed_stage, slo)}"
+        else f"At concurrency {failed_stage.concurrency:,}, {describe_failure(failed_stage, slo)}."
     )
-    return f"With {_clients(met_stage)}, who got {rate}, {texts} held; {next_text}."
-
-
-def _clients(stage: Stage) -> str:
-    return f"{stage.concurrency:,} client{'' if stage.concurrency == 1 else 's'}"
+    within = _within([objective.label for objective in slo])
+    return Headline(f"Max throughput {rate} at concurrency {met_stage.concurrency:,}{within}", detail)
 
 
 def _inconclusive_note(result: Result, outcome: Outcome) -> str:
@@ -218,32 +246,31 @@ def _inconclusive_note(result: Result, outcome: Outcome) -> str:
 
     Point estimates decide whether a load met the SLO, intervals whether an objective passed.
     """
-    open_ones = [objective for objective in (*result.slo, *result.gates) if objective.judgement == "INCONCLUSIVE"]
+    inconclusive = [objective for objective in (*result.slo, *result.gates) if objective.judgement == "INCONCLUSIVE"]
     is_found = result.max_rate is None or result.max_rate.per_s.value is not None
-    if outcome != "INCONCLUSIVE" or not open_ones or not is_found:
+    if outcome != "INCONCLUSIVE" or not inconclusive or not is_found:
         return ""
-    return f" Not settled by its interval: {_texts(open_ones)}."
+    return f"Inconclusive at 95{formatting.THIN}% confidence: {_texts(inconclusive)}."
 
 
-def _objectives_sentence(evaluations: tuple[ObjectiveResult, ...], stages: int) -> str:
+def _objectives_headline(evaluations: tuple[ObjectiveResult, ...], stages: int) -> Headline:
     if not evaluations:
-        return f"Measured in {stages} {'stage' if stages == 1 else 'stages'}; no objective was set."
+        return Headline(f"{formatting.format_count_noun(stages, 'stage')} measured", "No SLO set, so no verdict.")
     missed = [objective for objective in evaluations if objective.judgement == "FAIL"]
-    open_ones = [objective for objective in evaluations if objective.judgement == "INCONCLUSIVE"]
+    inconclusive = [objective for objective in evaluations if objective.judgement == "INCONCLUSIVE"]
+    of_all = f"of {formatting.format_count_noun(len(evaluations), 'objective')}"
     if missed:
-        return f"{len(missed)} of {len(evaluations)} objectives missed: {_texts(missed)}."
-    if open_ones:
-        return f"{len(open_ones)} of {len(evaluations)} objectives could not be settled: {_texts(open_ones)}."
-    return (
-        f"All {len(evaluations)} objectives are met."
-        if len(evaluations) > 1
-        else f"The objective is met: {_texts(evaluations)}."
-    )
+        return Headline(f"{len(missed)} {of_all} missed", f"{_texts(missed)}.")
+    if inconclusive:
+        return Headline(f"{len(inconclusive)} {of_all} inconclusive", f"{_texts(inconclusive)}.")
+    if len(evaluations) > 1:
+        return Headline(f"All {len(evaluations)} objectives met")
+    return Headline(f"Objective met: {_texts(evaluations)}")
 
 
 def _texts(evaluations: list[ObjectiveResult] | tuple[ObjectiveResult, ...]) -> str:
-    return ", ".join(objective.objective.text for objective in evaluations)
+    return ", ".join(objective.objective.label for objective in evaluations)
 
 
 def _capitalized(cause: str) -> str:
-    return f"{cause[:1].upper()}{cause[1:]}."
+    return f"{cause[:1].upper()}{cause[1:]}"

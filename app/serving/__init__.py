@@ -30,12 +30,12 @@ def _announce(ready: EndpointReady, given_token: str | None) -> None:
     sys.stdout.flush()
     if ready.token is not None and given_token is None:
         sys.stderr.write(
-            f"warning: {ready.url} can be reached from other machines, without encryption. "
-            "Requests need this token, which is new at each start unless you give --token:\n"
+            f"warning: {ready.url} is reachable from other machines without encryption. "
+            "Requests need this token, which changes at each start unless you set --token:\n"
             f"  Authorization: Bearer {ready.token}\n"
         )
     reason = f" ({ready.provider_reason})" if ready.provider_reason else ""
     sys.stderr.write(
         f"serving {ready.model} on {ready.provider_used}{reason}: POST {ready.url}/v2/models/{ready.model}/infer\n"
-        "Ctrl-C answers what waits and stops.\n"
+        "Press Ctrl-C to finish queued requests and stop.\n"
     )

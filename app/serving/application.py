@@ -113,7 +113,7 @@ class Inference:
         if not_found_error is not None:
             raise _RefusedError(404, "not_found", not_found_error)
         if self._batcher.is_draining:
-            raise _RefusedError(503, "draining", "the endpoint is stopping")
+            raise _RefusedError(503, "draining", "the endpoint is shutting down")
         body_length, json_length = _lengths(scope["headers"])
         parts: list[bytes] = []
         try:
@@ -137,7 +137,7 @@ class Inference:
         is_more = True
         while is_more:
             if max(received, expected_bytes) > BODY_LIMIT_BYTES:
-                raise _RefusedError(413, "too_large", f"a request has at most {BODY_LIMIT_BYTES} bytes")
+                raise _RefusedError(413, "too_large", f"the maximum size of a request is {BODY_LIMIT_BYTES} bytes")
             message = await receive()
             if message["type"] == "http.disconnect":
                 raise _RefusedError(400, "bad_request", "the request ended before its body")
@@ -146,22 +146,20 @@ class Inference:
             self._buffered_bytes += len(part)
             parts.append(part)
             if self._buffered_bytes > self._bodies_bytes:
-                sentence = (
-                    f"the requests in flight have {self._bodies_bytes} bytes together, which is the most they may"
-                )
+                sentence = f"the requests in flight have {self._bodies_bytes} bytes together, which is the maximum"
                 raise _RefusedError(503, "bodies_full", sentence, _RETRY_HEADER)
             is_more = message.get("more_body", False)
         if received > BODY_LIMIT_BYTES:
-            raise _RefusedError(413, "too_large", f"a request has at most {BODY_LIMIT_BYTES} bytes")
+            raise _RefusedError(413, "too_large", f"the maximum size of a request is {BODY_LIMIT_BYTES} bytes")
 
     async def _outputs(self, request: InferenceRequest) -> Any:
         rows, joins = find_batch_key(request.feeds, is_batchable=self._model.is_batchable)
         try:
             return await self._batcher.submit(request.feeds, rows, joins)
         except QueueFullError as error:
-            raise _RefusedError(429, "queue_full", "as many requests wait as may", _RETRY_HEADER) from error
+            raise _RefusedError(429, "queue_full", "the queue is full", _RETRY_HEADER) from error
         except DrainingError as error:
-            raise _RefusedError(503, "draining", "the endpoint is stopping") from error
+            raise _RefusedError(503, "draining", "the endpoint is shutting down") from error
 
 
 class _Pages:
@@ -211,9 +209,9 @@ class _Pages:
 
 def _unknown_model_error(model: ServedModel, path: dict[str, str]) -> str | None:
     if path["model"] != model.name:
-        return f"there is no model {path['model']!r} here; there is {model.name!r}"
+        return f"unknown model {path['model']!r}; this endpoint serves {model.name!r}"
     if path.get("version", VERSION) != VERSION:
-        return f"model {model.name!r} has no version {path['version']!r}; it has {VERSION!r}"
+        return f"model {model.name!r} has no version {path['version']!r}, only {VERSION!r}"
     return None
 
 
@@ -230,7 +228,7 @@ def _lengths(headers: Iterable[Header]) -> tuple[int, int | None]:
 
 def _parse_length(name: bytes, value: bytes) -> int:
     if not value.isdigit() or len(value) > 18:
-        raise _RefusedError(400, "bad_request", f"the header {name.decode()} is not a length")
+        raise _RefusedError(400, "bad_request", f"the header {name.decode()} is not a valid length")
     return int(value)
 
 

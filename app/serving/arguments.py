@@ -18,36 +18,43 @@ _MAX_VALUES = {"max_batch": 4096, "queue_limit": 100_000}
 
 def add_serving_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of the endpoint to a parser."""
-    parser.add_argument("model", metavar="MODEL", help="an .onnx file")
-    parser.add_argument("--name", help="the model's name in URLs (default: the file's)")
+    parser.add_argument("model", metavar="MODEL", help="path of an .onnx file")
+    parser.add_argument("--name", help="name of the model in URLs (default: name of the file)")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
-    parser.add_argument("--port", type=int, default=0, help="port to listen on (default: a free one)")
+    parser.add_argument("--port", type=int, default=0, help="port to listen on (default: any free port)")
     parser.add_argument("--provider", default="cpu", help="execution provider (default: %(default)s)")
-    parser.add_argument("--threads", type=int, default=1, help="cores of one inference (default: %(default)s)")
-    parser.add_argument("--max-batch", type=int, default=8, help="rows of one inference (default: %(default)s)")
+    parser.add_argument("--threads", type=int, default=1, help="CPU threads per inference (default: %(default)s)")
+    parser.add_argument("--max-batch", type=int, default=8, help="maximum rows per inference (default: %(default)s)")
     parser.add_argument(
-        "--queue-delay", default="2ms", help="how long a row may wait for others to join it (default: %(default)s)"
+        "--queue-delay",
+        default="2ms",
+        help="maximum time that a row waits for others to form a batch (default: %(default)s)",
     )
     parser.add_argument(
-        "--queue-limit", type=int, default=128, help="requests that may wait; more get 429 (default: %(default)s)"
+        "--queue-limit",
+        type=int,
+        default=128,
+        help="maximum number of queued requests; more get 429 (default: %(default)s)",
     )
     parser.add_argument(
         "--max-connections", type=int, default=DEFAULT_CONNECTIONS,
-        help="connections open at once; more get 503 (default: %(default)s)",
+        help="maximum number of open connections; more get 503 (default: %(default)s)",
     )  # fmt: skip
-    parser.add_argument("--leave-with-stdin", action="store_true", help="drain and leave when standard input ends")
+    parser.add_argument("--leave-with-stdin", action="store_true", help="drain and exit when standard input closes")
 
 
 def parse_settings(arguments: argparse.Namespace) -> ServingSettings:
     """Convert parsed arguments to settings. Raises UsageError for an invalid value."""
     for option in ("threads", "max_batch", "queue_limit", "max_connections"):
         if getattr(arguments, option) < 1:
-            raise UsageError(f"--{option.replace('_', '-')} is at least 1")
+            raise UsageError(f"--{option.replace('_', '-')} must be at least 1")
     for option, limit in _MAX_VALUES.items():
         if getattr(arguments, option) > limit:
-            raise UsageError(f"--{option.replace('_', '-')} is at most {limit:,}")
+            raise UsageError(f"--{option.replace('_', '-')} must be at most {limit:,}")
     if not 0 <= arguments.port <= 65535:
-        raise UsageError(f"{arguments.port} is not a port", hint="Ports go to 65535; 0 takes a free one.")
+        raise UsageError(
+            f"{arguments.port} is not a valid port", hint="Use a port up to 65535, or 0 for any free port."
+        )
     return ServingSettings(
         model=arguments.model,
         name=model_name(arguments.model) if arguments.name is None else _checked_name(arguments.name),
@@ -88,15 +95,15 @@ def model_name(model: str) -> str:
 
 def _checked_name(name: str) -> str:
     if not _NAME_PATTERN.fullmatch(name):
-        raise UsageError(f"{name!r} cannot name a model", hint="Use letters, digits, '.', '_' and '-'.")
+        raise UsageError(f"{name!r} is not a valid model name", hint="Use letters, digits, '.', '_' and '-'.")
     return name
 
 
 def _parse_delay_s(text: str) -> float:
     match = _DELAY_PATTERN.fullmatch(text.strip())
     if match is None:
-        raise UsageError(f"{text!r} is not a queue delay", hint="Write it like 2ms, 500us or 0s.")
+        raise UsageError(f"{text!r} is not a valid queue delay", hint="Write it like 2ms, 500us or 0s.")
     seconds = float(match[1]) * _UNIT_SECONDS[match[2]]
     if seconds > _MAX_DELAY_S:
-        raise UsageError(f"a queue delay of {text} would stop the endpoint", hint=f"Use at most {_MAX_DELAY_S:g}s.")
+        raise UsageError(f"a queue delay of {text} is too long", hint=f"Use at most {_MAX_DELAY_S:g}s.")
     return seconds

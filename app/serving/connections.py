@@ -41,7 +41,7 @@ class TokenGuard:
         if scope["path"] in _OPEN_PATHS or self._is_authorized(scope):
             await self._app(scope, receive, send)
             return
-        body = msgspec.json.encode({"error": "this endpoint needs its token: send Authorization: Bearer TOKEN"})
+        body = msgspec.json.encode({"error": "this endpoint requires a token: send Authorization: Bearer TOKEN"})
         headers = [
             (b"content-type", b"application/json"),
             (b"content-length", b"%d" % len(body)),
@@ -99,7 +99,7 @@ class BoundedProtocol(HttpToolsProtocol):
         if self._due_s is None or self._due_s > now_s or self.transport.is_closing():
             return
         part, limit_s = ("headers", self.limits.header_s) if self._is_in_head else ("body", self.limits.body_s)
-        self._refuse(b"408 Request Timeout", f"a request's {part} must come within {limit_s:g} s".encode())
+        self._refuse(b"408 Request Timeout", f"a request's {part} must arrive within {limit_s:g} s".encode())
 
     def _refuse(self, status: bytes, sentence: bytes, header: bytes = b"") -> None:
         """Close the connection, with an error response if none has been started."""

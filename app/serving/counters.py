@@ -46,17 +46,17 @@ class Counters:
         self._inference_s.observe(duration_s)
 
     def format_metrics(self, waiting: int) -> str:
-        lines = [*_heading("sizewise_endpoint_requests_total", "counter", "Requests answered, by outcome.")]
+        lines = [*_heading("sizewise_endpoint_requests_total", "counter", "Completed requests by outcome.")]
         lines += [
             f'sizewise_endpoint_requests_total{{outcome="{outcome}"}} {self._requests[outcome]}' for outcome in OUTCOMES
         ]
-        lines += _heading("sizewise_endpoint_in_flight", "gauge", "Requests taken and not yet answered.")
+        lines += _heading("sizewise_endpoint_in_flight", "gauge", "Requests in flight.")
         lines.append(f"sizewise_endpoint_in_flight {self.in_flight}")
-        lines += _heading("sizewise_endpoint_queue_depth", "gauge", "Requests waiting for the model.")
+        lines += _heading("sizewise_endpoint_queue_depth", "gauge", "Requests queued for the model.")
         lines.append(f"sizewise_endpoint_queue_depth {waiting}")
-        lines += _heading("sizewise_endpoint_batch_rows", "histogram", "Rows of each batch.")
+        lines += _heading("sizewise_endpoint_batch_rows", "histogram", "Rows per batch.")
         lines += self._batch_rows.lines("sizewise_endpoint_batch_rows")
-        lines += _heading("sizewise_endpoint_inference_seconds", "histogram", "Time the model took for each batch.")
+        lines += _heading("sizewise_endpoint_inference_seconds", "histogram", "Inference time per batch.")
         lines += self._inference_s.lines("sizewise_endpoint_inference_seconds")
         return "\n".join(lines) + "\n"
 

@@ -49,15 +49,15 @@ def decode_json_array(data: msgspec.Raw, dtype: str, shape: list[int]) -> Array:
     """Decode a tensor from flat or nested JSON data in row-major order. Raises BadTensorError."""
     if dtype != "object" and b'"' in bytes(data):
         # NumPy would allocate the length of the longest string for every element.
-        raise BadTensorError(f"its data holds values that {DATATYPES[dtype]} does not have")
+        raise BadTensorError(f"its data has values that {DATATYPES[dtype]} cannot represent")
     try:
         values: Array = np.array(decode_json(data), dtype=object if dtype == "object" else None)
     except (msgspec.DecodeError, RecursionError, ValueError, OverflowError) as error:
-        raise BadTensorError(f"its data is not an array of equal rows: {error}") from error
+        raise BadTensorError(f"its data is not an array of rows of equal length: {error}") from error
     _check_count(values.size, shape)
     if dtype == "object":
         if not all(isinstance(value, str) for value in values.flat):
-            raise BadTensorError("its data holds values that are not strings")
+            raise BadTensorError("its data has values that are not strings")
         return _reshape(values, shape)
     return _reshape(_cast(values, np.dtype(dtype)), shape)
 
@@ -74,7 +74,8 @@ def decode_binary_array(data: memoryview, dtype: str, shape: list[int]) -> Array
     item_type = np.dtype(dtype)
     if len(data) != math.prod(shape) * item_type.itemsize:
         raise BadTensorError(
-            f"it has {len(data)} bytes; {DATATYPES[dtype]} of shape {shape} has {math.prod(shape) * item_type.itemsize}"
+            f"it has {len(data)} bytes, but {DATATYPES[dtype]} of shape {shape} needs "
+            f"{math.prod(shape) * item_type.itemsize}"
         )
     if item_type.kind == "b":
         return _reshape(np.frombuffer(data, np.uint8).astype(bool), shape)
@@ -98,7 +99,7 @@ def encode_binary_values(array: Array) -> bytes:
 
 def _cast(values: Array, dtype: np.dtype[Any]) -> Array:
     if values.dtype.kind not in _ACCEPTED_KINDS[dtype.kind]:
-        raise BadTensorError(f"its data holds values that {DATATYPES[dtype.name]} does not have")
+        raise BadTensorError(f"its data has values that {DATATYPES[dtype.name]} cannot represent")
     if dtype.kind in "iu" and values.size:
         limits = np.iinfo(dtype)
         if int(values.min()) < limits.min or int(values.max()) > limits.max:
@@ -114,12 +115,12 @@ def _reshape(values: Array, shape: list[int]) -> Array:
     try:
         return values.reshape(shape)
     except (ValueError, OverflowError) as error:
-        raise BadTensorError("its shape is not one an array can have") from error
+        raise BadTensorError("its shape is not a valid array shape") from error
 
 
 def _check_count(count: int, shape: list[int]) -> None:
     if count != math.prod(shape):
-        raise BadTensorError(f"it has {count} values; shape {shape} has {math.prod(shape)}")
+        raise BadTensorError(f"it has {count} values, but shape {shape} needs {math.prod(shape)}")
 
 
 def _decode_texts(data: memoryview) -> list[str]:
@@ -128,11 +129,11 @@ def _decode_texts(data: memoryview) -> list[str]:
     while at < len(data):
         end = at + _PREFIX_BYTES + int.from_bytes(data[at : at + _PREFIX_BYTES], "little")
         if end > len(data) or at + _PREFIX_BYTES > len(data):
-            raise BadTensorError("its strings are longer than its bytes")
+            raise BadTensorError("its strings are longer than its data")
         try:
             texts.append(str(data[at + _PREFIX_BYTES : end], "utf-8"))
         except UnicodeDecodeError as error:
-            raise BadTensorError("its strings are not UTF-8") from error
+            raise BadTensorError("its strings are not valid UTF-8") from error
         at = end
     return texts
 
@@ -194,12 +195,12 @@ def decode_request(
     Raises BadRequestError.
     """
     if json_length is not None and not 0 <= json_length <= len(body):
-        raise BadRequestError(f"Inference-Header-Content-Length is {json_length}; the body has {len(body)} bytes")
+        raise BadRequestError(f"Inference-Header-Content-Length is {json_length}, but the body has {len(body)} bytes")
     text = memoryview(body)[: len(body) if json_length is None else json_length]
     try:
         request = _decode(text)
     except msgspec.DecodeError as error:
-        raise BadRequestError(f"the body is not a request of the Open Inference Protocol: {error}") from error
+        raise BadRequestError(f"the body is not a valid request of the Open Inference Protocol: {error}") from error
     feeds = _decode_feeds(request, memoryview(body)[len(text) :], {spec.name: spec for spec in inputs})
     return InferenceRequest(request.id, feeds, _requested_outputs(request, [spec.name for spec in outputs]))
 
@@ -235,13 +236,13 @@ def _decode_feeds(request: _Request, data: memoryview, specs: dict[str, TensorSp
     for tensor in request.inputs:
         spec = specs.get(tensor.name)
         if spec is None:
-            raise BadRequestError(f"the model has no input {tensor.name!r}; it has {', '.join(specs)}")
+            raise BadRequestError(f"the model has no input {tensor.name!r}, only {', '.join(specs)}")
         if tensor.name in feeds:
-            raise BadRequestError(f"input {tensor.name!r} is there twice")
+            raise BadRequestError(f"input {tensor.name!r} is given twice")
         _check_declared(tensor, spec)
         size = tensor.parameters.binary_data_size
         if size is not None and not 0 <= size <= len(data):
-            raise BadRequestError(f"input {tensor.name!r} has {size} bytes; {len(data)} are left in the body")
+            raise BadRequestError(f"input {tensor.name!r} has {size} bytes, but only {len(data)} are left in the body")
         try:
             if size is None:
                 feeds[tensor.name] = decode_json_array(tensor.data, spec.dtype, list(tensor.shape))
@@ -252,20 +253,23 @@ def _decode_feeds(request: _Request, data: memoryview, specs: dict[str, TensorSp
         data = data[size or 0 :]
     missing = [name for name in specs if name not in feeds]
     if missing:
-        raise BadRequestError(f"the model also needs {', '.join(missing)}")
+        raise BadRequestError(f"missing inputs: {', '.join(missing)}")
     if data:
-        raise BadRequestError(f"{len(data)} bytes of the body belong to no input")
+        raise BadRequestError(f"{len(data)} bytes at the end of the body belong to no input")
     return feeds
 
 
 def _check_declared(tensor: _Input, spec: TensorSpec) -> None:
     if tensor.datatype != DATATYPES[spec.dtype]:
-        raise BadRequestError(f"input {tensor.name!r} is {tensor.datatype}; the model takes {DATATYPES[spec.dtype]}")
+        raise BadRequestError(
+            f"input {tensor.name!r} is {tensor.datatype}, but the model needs {DATATYPES[spec.dtype]}"
+        )
     fits = len(tensor.shape) == len(spec.shape) and all(
         length == axis or (axis == -1 and length > 0) for length, axis in zip(tensor.shape, spec.shape, strict=True)
     )
     if not fits:
-        raise BadRequestError(f"input {tensor.name!r} has shape {[*tensor.shape]}; the model takes {list(spec.shape)}")
+        shape = list(tensor.shape)
+        raise BadRequestError(f"input {tensor.name!r} has shape {shape}, but the model needs {list(spec.shape)}")
     if (tensor.parameters.binary_data_size is None) == (not tensor.data):
         raise BadRequestError(f"input {tensor.name!r} needs either data or binary_data_size")
 
@@ -277,7 +281,7 @@ def _requested_outputs(request: _Request, names: list[str]) -> tuple[tuple[int, 
     requested = {}
     for output in request.outputs:
         if output.name not in names:
-            raise BadRequestError(f"the model has no output {output.name!r}; it has {', '.join(names)}")
+            raise BadRequestError(f"the model has no output {output.name!r}, only {', '.join(names)}")
         is_binary = output.parameters.binary_data
         requested[names.index(output.name)] = default if is_binary is None else is_binary
     return tuple(requested.items())

@@ -44,7 +44,7 @@ class EndpointProcess:
 
     @property
     def ready(self) -> EndpointReady:
-        assert self._ready is not None, "the endpoint is not started"
+        assert self._ready is not None, "the endpoint has not started"
         return self._ready
 
     @property

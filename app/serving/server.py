@@ -150,7 +150,10 @@ def _listen(host: str, port: int) -> socket.socket:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
         return socket.create_server((host, port), family=family, backlog=2048)
     except OSError as error:
-        hint = "Is it an address of this machine? Another port may be free: 0 takes one that is."
+        hint = (
+            "Check that this machine has the address. If the port is in use, choose another one, or 0 for any free "
+            "port."
+        )
         raise UnavailableError(f"cannot listen on {host}:{port}: {error.strerror}", hint=hint) from error
 
 

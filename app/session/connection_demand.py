@@ -46,7 +46,7 @@ def require_capacity(spec: RunSpec, endpoint: Endpoint, load: Load, limits: Mach
         return
     allowed = msgspec.structs.replace(demand, concurrency=min(demand.concurrency, demand.max_connections))
     for check in demand_checks(allowed, _applicable_limits(limits, endpoint, load)):
-        raise UsageError(f"{demand.concurrency:,} clients are more than this machine can connect", hint=check.hint)
+        raise UsageError(f"this machine cannot open connections for {demand.concurrency:,} clients", hint=check.hint)
 
 
 def capacity_checks(
@@ -68,8 +68,9 @@ def timeout_notes(spec: RunSpec, endpoint: Endpoint, load: Load, limits: Machine
     timeout_s = endpoint.timeouts.total_s
     checks = capacity_checks(spec, endpoint, load, limits, timeout_s)
     return tuple(
-        f"If requests took until target.timeouts.total ({timeout_s:g} s), the load would need about {check.value:,.0f} "
-        f"{check.name} in each load worker, and there are {check.limit:,.0f}."
+        f"If requests ran into target.timeouts.total ({timeout_s:g} s), each load worker would need about "
+        f"{check.value:,.0f} "
+        f"{check.name}, but only {check.limit:,.0f} are available."
         for check in checks
         if check.id == FILE_DESCRIPTORS
     )

@@ -67,11 +67,11 @@ class CommandPoller:
             case StopRun():
                 was_requested = self._interruption.is_requested
                 self._interruption.request_without_exit(ExitCode.INTERRUPTED)
-                effect = "what was in flight is cut" if was_requested else "what is in flight may finish"
+                effect = "in-flight requests are canceled" if was_requested else "in-flight requests may finish"
                 return f"the run is stopping: {effect}"
             case AddNote(text=text):
                 if self._notes >= _MAX_NOTES:
-                    raise UsageError(f"the run has {_MAX_NOTES} notes, which is all it takes")
+                    raise UsageError(f"the run already has the maximum of {_MAX_NOTES} notes")
                 self._notes += 1
                 self._add_note(_printable(text))
                 return "noted"

@@ -77,14 +77,16 @@ class _PairMeasurement:
     def execute(self) -> PairResults:
         pairs = self._order.pairs
         if not self._measure_pairs(pairs):
-            return self._results(f"The time was over after {len(self._runs['base'])} of {pairs} pairs.")
+            return self._results(f"The time limit was reached after {len(self._runs['base'])} of {pairs} pairs.")
         if not self._is_suspected():
             return self._results()
-        self._report(f"a change is suspected: {pairs} more pairs are to tell")
+        self._report(f"possible change found; measuring {pairs} more pairs to confirm it")
         if not self._measure_pairs(2 * pairs):
             done = len(self._runs["base"])
-            return self._results(f"A change was suspected, and the time was over after {done} of {2 * pairs} pairs.")
-        return self._results(f"A change was suspected after {pairs} pairs: {pairs} more were measured to tell.")
+            return self._results(
+                f"A change was suspected, but the time limit was reached after {done} of {2 * pairs} pairs."
+            )
+        return self._results(f"A change was suspected after {pairs} pairs, so {pairs} more were measured.")
 
     def _measure_pairs(self, until: int) -> bool:
         """Measure until there are `until` pairs.
@@ -120,8 +122,8 @@ class _PairMeasurement:
             if result is None or result.verdict.status != "INVALID":
                 return result
             reasons = "; ".join(result.verdict.reasons)
-            self._report(f"this run of the {turn.side} is INVALID, and is made again: {reasons}")
-        raise MeasurementError(f"{_MAX_ATTEMPTS} runs of the {turn.side} in a row are INVALID: {reasons}")
+            self._report(f"this {turn.side} run is INVALID and is repeated: {reasons}")
+        raise MeasurementError(f"{_MAX_ATTEMPTS} {turn.side} runs in a row are INVALID: {reasons}")
 
     def _is_forbidden(self) -> bool:
         compared = compare_runs(self._runs["base"], self._runs["candidate"], is_forced=self._order.is_forced)

@@ -40,11 +40,11 @@ class LimitMonitor:
         """Return whether the run may continue, and record the limit that was reached if it may not."""
         limits, elapsed_s = self._limits, (now_ns - self._started_ns) / 1e9
         if limits.duration_s is not None and elapsed_s >= limits.duration_s:
-            self.limit_reached = f"limits.duration of {limits.duration_s:g} s was reached"
+            self.limit_reached = f"reached limits.duration ({limits.duration_s:g} s)"
         elif limits.requests is not None and self._sent_before + sent_in_stage >= limits.requests:
-            self.limit_reached = f"limits.requests of {limits.requests:,} was reached"
+            self.limit_reached = f"reached limits.requests ({limits.requests:,})"
         elif limits.usd is not None and limits.usd_per_hour is not None:
             spent = limits.usd_per_hour * elapsed_s / 3600
             if spent >= limits.usd:
-                self.limit_reached = f"limits.usd of {limits.usd:g} was reached at {limits.usd_per_hour:g} USD an hour"
+                self.limit_reached = f"reached limits.usd (${limits.usd:g}) at ${limits.usd_per_hour:g}/h"
         return self.limit_reached is None

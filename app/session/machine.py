@@ -50,7 +50,7 @@ def measure_idle_baseline(run_log: RunLog, now_ns: Callable[[], int], pause: Cal
 
     Telemetry must be running. An endpoint that is already up may hold GPU memory, and is assumed to be idle.
     """
-    run_log.emit_phase("idle", "reading what the GPUs draw with nothing to do")
+    run_log.emit_phase("idle", "measuring the idle power of the GPUs")
     start_ns = now_ns()
     pause(_IDLE_S)
     return Window(start_ns, now_ns())
@@ -70,7 +70,7 @@ class MachineMonitor:
         self._batches: list[pa.RecordBatch] = [] if earlier_telemetry is None else earlier_telemetry.to_batches()
 
     def inspect(self) -> Environment:
-        self._telling.emit_phase("doctor", "looking at this machine")
+        self._telling.emit_phase("doctor", "checking this machine")
         environment, checks = self._parts.inspect_machine()
         self._parts.store.write_environment(environment)
         for check in checks:
@@ -105,5 +105,5 @@ class MachineMonitor:
         try:
             self._parts.telemetry.close()
         except Exception as error:  # A failure of the sampler does not invalidate the measurement.
-            check = Check("telemetry", f"ended early: {error}", None, None, "WARN", "Utilisation is incomplete.")
+            check = Check("telemetry", f"ended early: {error}", None, None, "WARN", "Utilization data is incomplete.")
             self._telling.add_check(check)

@@ -21,7 +21,7 @@ from loadgen.workloads import (
 )
 
 _REUSE_WARNING_FACTOR = 20
-_SAME_BODY = "Every request had the same body: a cache before the model would have answered all but the first."
+_SAME_BODY = "All requests had the same body, so a response cache would hide the model. Use `bodies` or `dataset`."
 
 
 class PromptReuseMonitor:
@@ -66,8 +66,8 @@ class PromptReuseMonitor:
         sends = sent / self._distinct
         if sends > _REUSE_WARNING_FACTOR:
             yield (
-                f"Each of the {self._distinct:,} different prompts was sent {sends:,.0f} times on average, so a cache "
-                "of prompts may have saved the model work."
+                f"Each of the {self._distinct:,} different prompts was sent {sends:,.0f} times on average, so a "
+                "prompt cache may have reduced the work of the model."
             )
 
     def _read(self, endpoint: Endpoint) -> tuple[Samples | None, ...]:

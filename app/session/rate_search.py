@@ -61,7 +61,8 @@ def find_max_rate(
     outcome = search.outcome()
     if outcome.reason is not None and search.is_shortened:
         return msgspec.structs.replace(
-            outcome, reason=f"{outcome.reason}; load.search.within is {search_spec.max_duration_s:g} s"
+            outcome,
+            reason=f"{outcome.reason}; the search was limited to {search_spec.max_duration_s:g} s (load.search.within)",
         )
     return outcome
 

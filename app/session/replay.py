@@ -51,9 +51,10 @@ class Replay:
                 return skipped, self._next()
             if not is_warmup or resolved_stage.kind == "warmup":
                 raise UsageError(
-                    f"the run cannot be resumed: stage {facts.name} was measured where {resolved_stage.name} would be "
-                    "now",
-                    hint="Its profile, or the version of Sizewise, is another. Run the profile again.",
+                    f"the run cannot be resumed: its stage {facts.name} does not match stage {resolved_stage.name} "
+                    "of the "
+                    "profile",
+                    hint="The profile or the version of Sizewise has changed. Run the profile again.",
                 )
             skipped.append(self._next())
         return skipped, None

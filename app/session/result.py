@@ -71,13 +71,14 @@ from app.telemetry.clock import ClockReading
 from loadgen.workloads import OipWorkload, OpenAiWorkload, SyntheticPrompts, Workload
 
 _GRPC_CEILING_NOTE = (
-    "The generator's ceiling is that of plain HTTP requests: gRPC calls cost it more, so look at the generator's CPU "
-    "too."
+    "The load generator's capacity was measured with plain HTTP requests. gRPC calls cost more, so check the CPU of "
+    "the "
+    "load generator."
 )
 
 _SESSIONS_NOTE = (
-    "Arrivals are sessions of several turns: rates asked for, and a max rate, count sessions; offered, achieved, good "
-    "and completed rates count their requests."
+    "Arrivals are multi-turn sessions: scheduled rates and the max rate count sessions; offered, achieved, good and "
+    "completed rates count requests."
 )
 
 
@@ -87,7 +88,7 @@ def collect_notes(
     """Return the notes of the result without duplicates: on the workload, from the session, on token counts, and from
     the user.
     """
-    noted = (f"Noted during the run: {text}" for text in user_notes)
+    noted = (f"User note: {text}" for text in user_notes)
     return tuple(dict.fromkeys((*_workload_notes(workload), *session_notes, *_token_notes(token_sources), *noted)))
 
 
@@ -105,14 +106,14 @@ def _token_notes(counts: Counter[str]) -> tuple[str, ...]:
     notes = []
     if counts["chunks"]:
         share = counts["chunks"] / counts.total()
-        scope = "" if share == 1 else f" of {100 * share:.3g} % of the answers"
-        notes.append(f"Output tokens{scope} are chunks of the stream, each counted as one: the server told no usage.")
+        scope = "" if share == 1 else f" of {100 * share:.3g} % of the responses"
+        notes.append(f"Output tokens{scope} are counted as one per stream chunk because the server reported no usage.")
     if counts["tokenizer"]:
-        notes.append("Output tokens were counted with the profile's tokenizer where the server told no usage.")
+        notes.append("Output tokens were counted with the profile's tokenizer where the server reported no usage.")
     return tuple(notes)
 
 
-_BASELINE_HINT = "Take a baseline of this machine and workload, or have it compared and stamped with --force."
+_BASELINE_HINT = "Use a baseline of the same machine and workload, or compare anyway with --force."
 
 
 def require_comparable_machine(spec: RunSpec | LocalSpec, environment: Environment) -> None:
@@ -123,7 +124,7 @@ def require_comparable_machine(spec: RunSpec | LocalSpec, environment: Environme
     differences = find_machine_differences([extract_machine(run) for run in spec.baseline.runs], [current])
     forbidding = [difference for difference in differences if difference.forbids]
     if forbidding:
-        raise UsageError(f"the baseline cannot be compared: {format_differences(forbidding)}", hint=_BASELINE_HINT)
+        raise UsageError(f"the baseline is not comparable: {format_differences(forbidding)}", hint=_BASELINE_HINT)
 
 
 def compare_with_baseline(result: Result, baseline: BaselineSpec | None, gating: Gating) -> Result:
@@ -140,7 +141,7 @@ def compare_with_baseline(result: Result, baseline: BaselineSpec | None, gating:
 def _comparison_causes(comparison: Comparison, gating: Gating) -> Iterator[Cause]:
     forbidding = [difference for difference in comparison.differences if difference.forbids]
     if forbidding and not comparison.is_forced:
-        text = f"the baseline cannot be compared: {format_differences(forbidding)}"
+        text = f"the baseline is not comparable: {format_differences(forbidding)}"
         yield Cause("baseline_refused", ExitCode.USAGE, text)
     elif not comparison.changes:
         yield Cause("baseline_refused", ExitCode.USAGE, "the baseline has no metric in common with this run")
@@ -148,7 +149,7 @@ def _comparison_causes(comparison: Comparison, gating: Gating) -> Iterator[Cause
         yield Cause("baseline_regressed", ExitCode.REGRESSION, format_regression(change))
     if gating.on_inconclusive == "fail" and "regression" in gating.kinds:
         for change in find_inconclusive(comparison):
-            text = f"{format_change(change)} is inconclusive against the baseline"
+            text = f"{format_change(change)} is inconclusive compared with the baseline"
             yield Cause("baseline_inconclusive", ExitCode.INCONCLUSIVE, text)
 
 
@@ -238,7 +239,7 @@ def _closing_checks(measured: RunMeasurements, answering: tuple[Stage, ...]) -> 
     checks = (*checks, clock_check(clock, measured.ended.suspended_since(measured.started)))
     if measured.lost_gpus:
         names = ", ".join(f"GPU {index}" for index in measured.lost_gpus)
-        hint = "Look at the driver's log (dmesg); the measurement stands on a card that went away."
+        hint = "A GPU disappeared during the measurement. Check the driver log (dmesg)."
         checks = (*checks, Check("gpu_lost", names, None, None, "INVALID", hint))
     return checks
 
@@ -280,7 +281,7 @@ def _causes(
     loaded = [stage for stage in measured.stages if stage.kind != "warmup"]
     has_ended = measured.target_ended is not None  # The end of its process is then the cause, not what it sustains.
     if not any(stage.completed for stage in loaded) and (loaded or not causes) and not has_ended:
-        reason = measured.target_failure or "the target answered no request with success"
+        reason = measured.target_failure or "no request to the target succeeded"
         causes.append(Cause("target_failed", ExitCode.GATE_FAILED, reason))
     elif measured.target_failure is not None:
         causes.append(Cause("target_failed", ExitCode.GATE_FAILED, measured.target_failure))
@@ -288,7 +289,7 @@ def _causes(
     is_without = highest is None or (highest.per_s.value is None and not highest.is_generators)
     is_searched = spec.search is not None and measured.interrupted is None and not has_ended
     if is_searched and is_without and "slo" in spec.gating.kinds:
-        causes.append(no_rate_cause(highest.per_s.reason if highest else "the search did not run"))
+        causes.append(no_rate_cause(highest.per_s.reason if highest else "the search did not start"))
     return causes
 
 

@@ -38,8 +38,8 @@ from app.session.worker_joining import worker_join_callback
 from loadgen.process import LoadError
 
 _CALIBRATION_MESSAGES: dict[LoadKind, str] = {
-    "plain": "finding the most this generator can send",
-    "streaming": "finding the most streams that this generator can read",
+    "plain": "calibrating the load generator",
+    "streaming": "calibrating the load generator for streaming responses",
 }
 
 
@@ -72,7 +72,7 @@ class ResumeError(SizewiseError):
     """Raised when a resumed run ends before it can continue. The stored run remains interrupted as before."""
 
     def __init__(self, code: ExitCode | None) -> None:
-        hint = "`sizewise runs resume` can try again; `sizewise report RUN --recover` reports what was measured."
+        hint = "Retry with `sizewise runs resume`, or report the results so far with `sizewise report RUN --recover`."
         super().__init__("the run was not resumed", hint=hint)
         self.exit_code = code or ExitCode.INVALID
 
@@ -144,13 +144,11 @@ class _Session:
     def _report_resumption(self, interrupted: InterruptedRun) -> None:
         stages = len(interrupted.stages)
         after_s = (self._parts.now_ns() - interrupted.ended_ns) / 1e9
-        text = f"after {stages} stage{'s' if stages > 1 else ''}, {after_s:,.0f} s after the last of them ended"
+        text = f"after {stages} stage{'s' if stages > 1 else ''}, {after_s:,.0f} s after the last one ended"
         self._telling.emit_phase("resume", f"resuming {text}")
-        hint = "What the target, its caches and this machine were like may have changed in between."
+        hint = "The target, its caches and this machine may have changed in between."
         self._telling.add_check(Check("resumed_run", text, None, None, "WARN", hint))
-        self._telling.add_note(
-            f"The run was cut short and resumed {text}; a stage that was cut off was measured again."
-        )
+        self._telling.add_note(f"The run was interrupted and resumed {text}. The interrupted stage was measured again.")
 
     @property
     def _may_measure(self) -> bool:
@@ -159,22 +157,22 @@ class _Session:
 
     def _change_rate(self, rate_per_s: float) -> str:
         if self._runner is None:
-            raise UsageError("no stage is running just now")
+            raise UsageError("no stage is running")
         return self._runner.change_rate(rate_per_s)
 
     def _extend(self, by_s: float) -> str:
         if self._runner is None:
-            raise UsageError("no stage is running just now")
+            raise UsageError("no stage is running")
         message = self._runner.extend(by_s)
         at_s = (self._parts.now_ns() - self._started.monotonic_ns) / 1e9
-        self._telling.add_note(f"By the user, {at_s:.1f} s into the run: {message}.")
+        self._telling.add_note(f"User action {at_s:.1f} s after the start: {message}.")
         return message
 
     def _measure_model(self) -> None:
         standalone = self._spec.standalone_model
         if standalone is None or self._interruption.is_requested:
             return
-        self._telling.emit_phase("model", "measuring the model alone on this machine")
+        self._telling.emit_phase("model", "measuring the standalone model on this machine")
         try:
             measured = measure_standalone(standalone, self._parts, self._telling, self._interruption)
         except MeasurementError as error:
@@ -196,12 +194,12 @@ class _Session:
             self._check_capacity(load)
             self._runner = runner = self._new_runner(load, ceilings)
             if runner.may_continue and self._spec.warmup_s > 0:
-                self._telling.emit_phase("warmup", "warming up until three windows agree")
+                self._telling.emit_phase("warmup", "warming up until latency is stable")
                 self._steady_ns = warm_up(runner, self._spec)
             self._practice.on_load_start(self._target.endpoint)
             self._run_stages(runner)
             if self._spec.search is not None:
-                self._telling.emit_phase("search", "searching the highest rate that holds the SLO")
+                self._telling.emit_phase("search", "searching for the max rate within the SLO")
                 timeouts = self._spec.endpoint.timeouts
                 self._search = find_max_rate(
                     runner, self._spec.search, self._spec.slo, timeouts.total_s, self._replay.clock_ns
@@ -275,7 +273,7 @@ class _Session:
 
     def _warm_up_again(self) -> None:
         if self._runner is not None and self._runner.may_continue and self._spec.warmup_s > 0:
-            self._telling.emit_phase("warmup", "warming up again until three windows agree")
+            self._telling.emit_phase("warmup", "warming up again until latency is stable")
             warm_up(self._runner, self._spec)
 
     def _run_stages(self, runner: StageRunner) -> None:
@@ -288,7 +286,7 @@ class _Session:
 
     def _report_stages(self) -> None:
         planned = self._spec.stages
-        text, is_all = f"{len(planned)} stage(s)", self._spec.search is None
+        text, is_all = f"{len(planned)} stage{'' if len(planned) == 1 else 's'}", self._spec.search is None
         duration_s = sum(stage.total_duration_s for stage in planned)
         self._telling.emit_phase(
             "stages", text, stages=len(planned) if is_all else None, stages_s=duration_s if is_all else None
@@ -300,14 +298,14 @@ class _Session:
         if check is None:
             return
         if self._runner is None or not self._runner.facts:
-            raise UnavailableError(f"{check.value} before it was measured", hint=check.hint)
+            raise UnavailableError(f"{check.value} before the measurement", hint=check.hint)
         self._telling.add_check(check)
         self._target_ended, self._target_failure = str(check.value), None
         if self._search is not None and self._search.max_rate_per_s is None:
             self._search = msgspec.structs.replace(self._search, reason=f"{check.value} during the search")
 
     def _conclude(self, environment: Environment) -> RunOutcome:
-        self._telling.emit_phase("report", "judging and storing the result")
+        self._telling.emit_phase("report", "evaluating the SLO and writing the report")
         self._parts_running.close()
         runner = self._runner
         if runner is not None:

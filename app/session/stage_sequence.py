@@ -35,7 +35,9 @@ def resolve_stages(
             if resolved is None:
                 continue
             arrivals = resolved
-            text = f"{stage.name}: {100 * stage.rate_share.share:.4g} % of what {stage.rate_share.stage} completed"
+            text = (
+                f"{stage.name}: {100 * stage.rate_share.share:.4g} % of the completed rate of {stage.rate_share.stage}"
+            )
             run_log.emit(events.RateResolved(now_ns(), stage.name, peak_rate(arrivals), text))
         yield ResolvedStage(
             name=stage.name,
@@ -50,9 +52,7 @@ def resolve_stages(
         )
     if skipped:
         names = ", ".join(dict.fromkeys(skipped))
-        run_log.add_note(
-            f"The sweep ended where {_MAX_SATURATED_RATES} rates in a row were beyond the target; left out: {names}."
-        )
+        run_log.add_note(f"The sweep stopped after {_MAX_SATURATED_RATES} saturated rates in a row. Skipped: {names}.")
 
 
 def _is_sweep_saturated(stage: StageSpec, runner: StageRunner) -> bool:
@@ -72,10 +72,10 @@ def _resolve_rate(
     assert share is not None
     rate_per_s = resolve_rate_share(share, runner.stages)
     if rate_per_s is None:
-        reason = f"its rate is a share of what {share.stage} completed a second, which was nothing"
+        reason = f"its rate is a share of the completed rate of {share.stage}, which was 0"
     elif peak_rate(resolved := scale_arrivals(arrivals, rate_per_s)) * stage.duration_s > MAX_ARRIVALS:
-        reason = f"at {format_number(rate_per_s)}/s it would be more than {MAX_ARRIVALS:,} requests"
+        reason = f"at {format_number(rate_per_s)} req/s it would exceed {MAX_ARRIVALS:,} requests"
     else:
         return resolved
-    telling.add_check(Check("stage_left_out", stage.name, None, None, "WARN", f"{stage.name} was left out: {reason}."))
+    telling.add_check(Check("stage_left_out", stage.name, None, None, "WARN", f"{stage.name} was skipped: {reason}."))
     return None

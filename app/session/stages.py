@@ -190,16 +190,16 @@ class StageRunner:
         """
         running = self._running
         if running is None:
-            raise UsageError("no stage is running just now")
+            raise UsageError("no stage is running")
         index, order = running.index, running.order
         if not isinstance(order.arrivals, OpenArrivals) or order.kind not in _CHANGEABLE:
-            raise UsageError(f"the running stage, {order.name}, has no rate of its own to change")
+            raise UsageError(f"the rate of the current stage, {order.name}, cannot be changed")
         if rate_per_s * running.duration_s > MAX_ARRIVALS:
-            raise UsageError(f"{rate_per_s:g}/s would be more than {MAX_ARRIVALS:,} requests in this stage")
+            raise UsageError(f"at {rate_per_s:g} req/s this stage would exceed {MAX_ARRIVALS:,} requests")
         self._load.change_rate(rate_per_s)
         running.per_s = max(running.per_s, rate_per_s)
         self._emit(events.RateChanged(at_ns=self._now_ns(), index=index, rate_per_s=rate_per_s))
-        return f"stage {order.name} now runs at {rate_per_s:g}/s"
+        return f"stage {order.name} now runs at {rate_per_s:g} req/s"
 
     def extend(self, by_s: float) -> str:
         """Extend the running stage by `by_s` seconds; may be called from any thread.
@@ -209,20 +209,20 @@ class StageRunner:
         """
         running, now_ns = self._running, self._now_ns()
         if running is None or running.watch.start_ns is None:
-            raise UsageError("no stage is running just now")
+            raise UsageError("no stage is running")
         _refuse_to_extend(running.order)
         left_s = running.duration_s - (now_ns - running.watch.start_ns) / 1e9
         if left_s < _MIN_LEFT_S or running.watch.is_ending or self._interruption.is_requested:
-            raise UsageError(f"the running stage, {running.order.name}, is about to end")
+            raise UsageError(f"the current stage, {running.order.name}, is about to end")
         duration_s = running.duration_s + by_s
         if running.per_s * duration_s > MAX_ARRIVALS:
-            raise UsageError(f"{by_s:g} s more would be more than {MAX_ARRIVALS:,} requests in this stage")
+            raise UsageError(f"with {by_s:g} s more this stage would exceed {MAX_ARRIVALS:,} requests")
         self._load.extend(duration_s)
         running.duration_s = duration_s
         self._emit(events.StageExtended(at_ns=now_ns, index=running.index, by_s=by_s, duration_s=duration_s))
         is_within = self._limits.cap_duration_s(left_s + by_s, now_ns) >= left_s + by_s
-        until = "" if is_within else ", though limits.duration ends the run before"
-        return f"stage {running.order.name} was extended by {by_s:g} s, to {duration_s:g} s{until}"
+        until = "" if is_within else ", but limits.duration ends the run earlier"
+        return f"stage {running.order.name} was extended by {by_s:g} s to {duration_s:g} s{until}"
 
     def summarize(self, telemetry: pd.DataFrame) -> tuple[Stage, ...]:
         """Return all stages with their telemetry, including readings that arrived after the stage ended."""
@@ -287,10 +287,10 @@ def _has_sessions(workload: Workload) -> bool:
 def _refuse_to_extend(order: ResolvedStage) -> None:
     """Raise UsageError if the stage determines its own end."""
     if order.kind in ("warmup", "probe", "hold"):
-        raise UsageError(f"the running stage, {order.name}, lasts as long as what it is to find needs")
+        raise UsageError(f"the duration of the current stage, {order.name}, is set by the search")
     if order.kind not in _EXTENDABLE or isinstance(order.arrivals, TraceArrivals):
-        source = "a trace" if isinstance(order.arrivals, TraceArrivals) else "a curve of rates"
-        raise UsageError(f"the running stage, {order.name}, plays {source}, and that ends where it ends")
+        source = "a trace" if isinstance(order.arrivals, TraceArrivals) else "a rate curve"
+        raise UsageError(f"the current stage, {order.name}, replays {source} of fixed length")
 
 
 def _was_changed(arrivals: Arrivals, rates: Rates) -> bool:

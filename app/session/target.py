@@ -26,17 +26,17 @@ from loadgen.workloads import LocustWorkload
 
 _HINTS: dict[str | int | None, str] = {
     "dns": "Check the host name in target.url.",
-    "connect": "Is the server up, and is the port in target.url, or target.socket, right?",
-    "tls": "Name the server's CA in target.tls.ca_file, or correct its certificate.",
-    401: "Give a valid credential in target.headers, e.g. Authorization: env:API_KEY.",
-    403: "The credential is known and may not do this: check target.headers.",
-    404: "Check the path in target.url, or the model's name in target.model.",
-    405: "Check the path in target.url, and that target.protocol names what the server speaks.",
-    501: "Check the path in target.url, and that target.protocol names what the server speaks.",
-    "local-limit": "Raise the limit on this machine (`ulimit -n` for open files): the target was not reached.",
-    "bad-payload": "Check that target.protocol names what the server speaks, and that target.url is its base URL.",
+    "connect": "Check that the server is running, and check the port in target.url, or target.socket.",
+    "tls": "Set target.tls.ca_file to the server's CA, or fix its certificate.",
+    401: "Set a valid credential in target.headers, such as Authorization: env:API_KEY.",
+    403: "The credential lacks permission for this request. Check target.headers.",
+    404: "Check the path in target.url and the model name in target.model.",
+    405: "Check the path in target.url, and that target.protocol is the server's protocol.",
+    501: "Check the path in target.url, and that target.protocol is the server's protocol.",
+    "local-limit": "The target was not reached. Raise the limit on this machine (`ulimit -n` for open files).",
+    "bad-payload": "Check that target.protocol is the server's protocol, and that target.url is its base URL.",
 }
-_HINT_WITHOUT_METADATA = "Check target.model and the server's log: requests are built from the model's metadata."
+_HINT_WITHOUT_METADATA = "Requests are built from the model's metadata. Check target.model and the server log."
 
 
 def unreachable_hint(report: PreflightDone) -> str | None:
@@ -99,7 +99,7 @@ def wait_until_ready(server: StartedServer, start: StartSpec, wait_context: Wait
         if (ending := server.end_reason()) is not None:
             raise UnavailableError(f"target.start: {name} {ending} before it was ready", hint=_last_output_hint(server))
         if wait_context.now_ns() >= deadline_ns:
-            reason = f"{name} was not ready within {start.timeout_s:g} s: {start.ready_url} did not answer with 2xx"
+            reason = f"{name} was not ready within {start.timeout_s:g} s: no 2xx response from {start.ready_url}"
             raise UnavailableError(f"target.start: {reason}", hint=_last_output_hint(server))
         wait_context.pause(_PAUSE_S)
 
@@ -130,12 +130,12 @@ def estimate_cold_start(
     """Return the cold-start times in ms from `start_ns`, each without a value if it was not reached or not
     measurable.
     """
-    unsteady = "no three warm-up windows in a row agreed" if warms_up else "load.warmup is 0s"
+    unsteady = "latency did not become stable during warm-up" if warms_up else "load.warmup is 0s"
     return ColdStart(
         ready_ms=_elapsed(
-            start_ns, ready_ns, "an endpoint that is woken tells no readiness apart from its first answer"
+            start_ns, ready_ns, "for a sleeping endpoint, readiness cannot be separated from the first response"
         ),
-        first_answer_ms=_elapsed(start_ns, first_response_ns, "the first request was not answered with success"),
+        first_answer_ms=_elapsed(start_ns, first_response_ns, "the first request failed"),
         steady_ms=_elapsed(start_ns, steady_ns, unsteady),
     )
 
@@ -150,12 +150,12 @@ def _is_retryable(report: PreflightDone) -> bool:
 
 def _last_output_hint(server: StartedServer) -> str | None:
     lines = server.last_lines()
-    return "It said: " + "\n  ".join(lines) if lines else "It printed nothing."
+    return "Its last output: " + "\n  ".join(lines) if lines else "It printed nothing."
 
 
 _CLOSES_NOTE = (
-    "The target closes a connection after each answer, though it promises to keep it: every request opened its own, "
-    "and its latency holds the opening."
+    "The target closes the connection after each response despite keep-alive. Every request opened a new connection, "
+    "which is included in its latency."
 )
 
 
@@ -227,7 +227,7 @@ class TargetRunner:
         if self._spec.start is not None:
             limit_s = self._spec.start.timeout_s
             self._start_server()
-        self._telling.emit_phase("preflight", f"asking {self._display_name} until it answers")
+        self._telling.emit_phase("preflight", f"sending requests to {self._display_name} until one succeeds")
         if self._waiting.interruption.is_requested:
             return
         report = wait_for_response(load, self._display_name, limit_s, self.end_reason, self._waiting)
@@ -252,7 +252,7 @@ class TargetRunner:
         end_text = self.end_reason()
         if end_text is None:
             return None
-        hint = "The target did not run to the end of the measurement: find out why it ended, and measure again."
+        hint = "The target ended before the measurement. Find out why it ended, and measure again."
         if self._server is not None:
             lines = self._server.last_lines()
             hint += f" Its last output: {lines[-1]}" if lines else " It printed nothing."
@@ -266,7 +266,7 @@ class TargetRunner:
         start = self._spec.start
         assert start is not None
         if self._parts.start_server is None:
-            raise UsageError("a server cannot be started here")
+            raise UsageError("target.start is not supported here")
         self._telling.emit_phase("start", f"starting {start.command[0]}")
         server = self._parts.start_server(start)
         self._server, self._began_ns = server, server.started_ns
@@ -285,8 +285,8 @@ class TargetRunner:
     def _apply_preflight(self, report: PreflightDone, load: Load) -> None:
         self.preflight = report
         if report.error is not None:
-            self._telling.emit_phase("preflight", f"it failed: {report.detail}")
-            self._telling.add_note(f"The request that was sent before the load failed: {report.detail}.")
+            self._telling.emit_phase("preflight", f"request failed: {report.detail}")
+            self._telling.add_note(f"The preflight request failed: {report.detail}.")
         if not report.keeps_connection:
             self.endpoint = msgspec.structs.replace(self.endpoint, reuses_connections=False)
             load.configure(self.endpoint, self._spec.workload)

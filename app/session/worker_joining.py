@@ -25,7 +25,7 @@ def worker_join_callback(run_log: RunLog, interruption: Interruption) -> Callabl
     def report_joining(joining: Joining) -> None:
         nonlocal last_message
         if interruption.is_requested:
-            raise LoadError("the workers were not waited for")
+            raise LoadError("interrupted while waiting for workers")
         if (message := _joining_text(joining)) != last_message:
             last_message = message
             run_log.emit_phase("workers", message)

@@ -59,5 +59,5 @@ def _read() -> tuple[AllowedSecrets, ...]:
     except FileNotFoundError:
         return ()
     except (OSError, msgspec.DecodeError) as error:
-        hint = "Move it away; you are asked once more for each host."
+        hint = "Move it away. Sizewise then asks again for each host."
         raise UsageError(f"{path} cannot be read: {error}", hint=hint) from error

@@ -21,8 +21,8 @@ _POINTERS = "baselines.json"
 
 The run is stored as its id, or as its directory if that is elsewhere.
 """
-_RUNS = "`sizewise runs list` shows the runs there are."
-_PROMOTE = "`sizewise runs promote RUN` makes a run the baseline of its profile."
+_RUNS = "List the runs with `sizewise runs list`."
+_PROMOTE = "Set a run as the baseline of its profile with `sizewise runs promote RUN`."
 
 
 def promote(run: StoredRun) -> Result:
@@ -30,11 +30,13 @@ def promote(run: StoredRun) -> Result:
     result = run.complete_result
     if result.verdict.status == "INVALID" or result.exit.code != 0:
         why = (
-            "its measurement is INVALID" if result.verdict.status == "INVALID" else f"it ended with {result.exit.code}"
+            "its measurement is INVALID"
+            if result.verdict.status == "INVALID"
+            else f"its exit code is {result.exit.code}"
         )
         causes = "; ".join(result.exit.texts or result.verdict.reasons)
         raise UsageError(
-            f"{result.run_id} cannot be a baseline: {why}", hint=f"Promote a run that passed. This one: {causes}"
+            f"{result.run_id} cannot be a baseline: {why}", hint=f"Promote a run that passed. This run: {causes}"
         )
     directory, home = run.directory.resolve(), runs_home()
     pointers = _read_pointers() | {
@@ -52,14 +54,16 @@ def read_baselines(references: str, profile_name: str) -> tuple[Result, ...]:
     """Read one run, or several repeats separated by commas. Raises UsageError like `read_baseline`."""
     names = [references] if Path(references).exists() else [name for name in references.split(",") if name]
     if not names:
-        raise UsageError("the name of a run is empty", hint=_RUNS)
+        raise UsageError("no run was given", hint=_RUNS)
     return tuple(read_baseline(name, profile_name) for name in names)
 
 
 def read_sides(base: str, candidates: Sequence[str]) -> tuple[tuple[Result, ...], tuple[Result, ...]]:
     """Read the repeats of the baseline and of the candidate. Raises UsageError like `read_baseline`."""
     if PROMOTED in candidates:
-        raise UsageError("'promoted' is a baseline, and no candidate", hint="Name the candidate's run.")
+        raise UsageError(
+            "'promoted' is a baseline and cannot be the candidate", hint="Name the run to use as the candidate."
+        )
     candidate = tuple(run for text in candidates for run in read_baselines(text, ""))
     return read_baselines(base, candidate[0].name), candidate
 
@@ -71,8 +75,8 @@ def read_baseline(reference: str, profile_name: str) -> Result:
     """
     result = _read_result(reference, profile_name)
     if result.verdict.status == "INVALID":
-        why = f"{result.run_id} is INVALID: no number of it is to be relied on"
-        raise InvalidRunError(why, hint="Give another run.")
+        why = f"{result.run_id} is INVALID, so its numbers are not reliable"
+        raise InvalidRunError(why, hint="Use another run.")
     return result
 
 
@@ -92,7 +96,7 @@ def _read_foreign_result(path: Path, message: str) -> Result:
     try:
         return build_foreign_result(read_foreign([path]))
     except UsageError as error:
-        hint = f"Give a run, its directory, its result.json, or another tool's result ({error})."
+        hint = f"Use a run ID, a run directory, its result.json, or the result of another tool ({error})."
         raise UsageError(message, hint=hint) from None
 
 
@@ -102,7 +106,7 @@ def _promoted_run(profile_name: str) -> StoredRun:
         raise UsageError(f"no run of {profile_name!r} was promoted", hint=_PROMOTE)
     directory = runs_home() / named  # an absolute path is unchanged by the join
     if not directory.is_dir():
-        raise UsageError(f"the run promoted for {profile_name!r} is gone: {named}", hint=_PROMOTE)
+        raise UsageError(f"the promoted run of {profile_name!r} no longer exists: {named}", hint=_PROMOTE)
     return StoredRun(directory)
 
 

@@ -39,7 +39,7 @@ MAX_RATIO = 250
 _MAX_LIST_BYTES = 1 << 20
 """Maximum size in bytes of the zip's directory and of `bundle.json`."""
 _MAX_RESULT_BYTES = 64 << 20
-_HINT = "Bundles are written by `sizewise runs export RUN`."
+_HINT = "Create a bundle with `sizewise runs export RUN`."
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 _NAME = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9 ._=+@,()-]{0,98}[A-Za-z0-9_)])?")
 
@@ -65,7 +65,7 @@ class _BoundedFile(io.FileIO):
 
     def read(self, size: int | None = -1, /) -> bytes:
         if size is not None and size > _MAX_LIST_BYTES:
-            raise zipfile.BadZipFile("its list of contents is longer than that of any run")
+            raise zipfile.BadZipFile("its directory is too large for a run")
         return super().read(size)
 
 
@@ -76,9 +76,9 @@ def open_bundle(path: Path) -> Iterator[zipfile.ZipFile]:
         with _BoundedFile(path) as file, zipfile.ZipFile(file) as archive:
             yield archive
     except (zipfile.BadZipFile, zlib.error, struct.error, EOFError, RuntimeError, ValueError, OverflowError) as error:
-        raise bundle_error(path, f"it is no whole zip: {error}") from error
+        raise bundle_error(path, f"it is not a complete zip file: {error}") from error
     except OSError as error:
-        raise UsageError(f"{path} cannot be taken in: {error.strerror or error}") from error
+        raise UsageError(f"{path} cannot be imported: {error.strerror or error}") from error
 
 
 def read_manifest(archive: zipfile.ZipFile, path: Path) -> Bundle:
@@ -94,19 +94,19 @@ def read_manifest(archive: zipfile.ZipFile, path: Path) -> Bundle:
     contained = {info.filename: info.file_size for info in infos if info.filename != BUNDLE}
     differing = sorted(name for name in contained.keys() | listed.keys() if contained.get(name) != listed.get(name))
     if differing:
-        raise bundle_error(path, f"what it lists is not what it holds: {differing[0]!r}")
+        raise bundle_error(path, f"its list of files does not match its contents: {differing[0]!r}")
     return bundle
 
 
 def _check_limits(infos: list[zipfile.ZipInfo], path: Path) -> None:
     if len(infos) > MAX_FILES + 1:
-        raise bundle_error(path, f"it holds {len(infos):,} files, and a run has at most {MAX_FILES:,}")
+        raise bundle_error(path, f"it has {len(infos):,} files, but a run has at most {MAX_FILES:,}")
     if len({info.filename.casefold() for info in infos}) != len(infos):
-        raise bundle_error(path, "it holds two files of one name")
+        raise bundle_error(path, "it has two files of the same name")
     total = sum(info.file_size for info in infos)
     if total > MAX_BYTES:
         raise bundle_error(
-            path, f"it would unpack to {total / 2**30:,.0f} GiB, and a run takes at most {MAX_BYTES >> 30}"
+            path, f"it would unpack to {total / 2**30:,.0f} GiB, but a run has at most {MAX_BYTES >> 30} GiB"
         )
     if total > MAX_RATIO * path.stat().st_size:
         raise bundle_error(path, f"it would unpack to more than {MAX_RATIO} times its size")
@@ -115,28 +115,28 @@ def _check_limits(infos: list[zipfile.ZipInfo], path: Path) -> None:
 def _check_entry(info: zipfile.ZipInfo, path: Path) -> None:
     kind = stat.S_IFMT(info.external_attr >> 16)
     if kind not in (0, stat.S_IFREG) or info.filename.endswith("/"):
-        raise bundle_error(path, f"{info.filename!r} is no plain file")
+        raise bundle_error(path, f"{info.filename!r} is not a regular file")
     if info.flag_bits & 0x1 or info.compress_type not in _METHODS:
-        raise bundle_error(path, f"{info.filename!r} is encrypted, or packed in a way that bundles are not")
+        raise bundle_error(path, f"{info.filename!r} is encrypted or uses an unsupported compression")
 
 
 def _bundle(archive: zipfile.ZipFile, path: Path) -> Bundle:
     if BUNDLE not in archive.namelist():
         raise bundle_error(path, f"it has no {BUNDLE}")
     if archive.getinfo(BUNDLE).file_size > _MAX_LIST_BYTES:
-        raise bundle_error(path, f"its {BUNDLE} is longer than that of any run")
+        raise bundle_error(path, f"its {BUNDLE} is too large for a run")
     try:
         bundle = decode_json(archive.read(BUNDLE), Bundle)
     except msgspec.DecodeError as error:
-        raise bundle_error(path, f"its {BUNDLE} is of a newer version, or damaged: {error}") from error
+        raise bundle_error(path, f"its {BUNDLE} is damaged or from a newer version: {error}") from error
     if not is_valid_run_id(bundle.run_id):
-        raise bundle_error(path, f"{bundle.run_id!r} is no id of a run")
+        raise bundle_error(path, f"{bundle.run_id!r} is not a valid run ID")
     for file in bundle.files:
         if not is_valid_file_path(file.path):
-            raise bundle_error(path, f"{file.path!r} is no name of a run's file")
+            raise bundle_error(path, f"{file.path!r} is not a valid name for a file of a run")
     missing = {RESULT, EVENTS}.difference(file.path for file in bundle.files)
     if missing:
-        raise bundle_error(path, f"it holds no {min(missing)}")
+        raise bundle_error(path, f"it has no {min(missing)}")
     return bundle
 
 
@@ -144,21 +144,21 @@ def verify_result(archive: zipfile.ZipFile, path: Path, bundle: Bundle) -> None:
     """Check that the result belongs to this run, can be read, and that the other files match the hashes in it."""
     name = f"{bundle.run_id}/{RESULT}"
     if archive.getinfo(name).file_size > _MAX_RESULT_BYTES:
-        raise bundle_error(path, f"its {RESULT} is longer than that of any run")
+        raise bundle_error(path, f"its {RESULT} is too large for a run")
     text = archive.read(name)
     try:
         result = decode_result(text)
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
         if (why := describe_other_schema(text)) is not None:
-            hint = "Import it with the version of Sizewise that it was measured with."
-            raise UsageError(f"{path} cannot be taken in: {why}", hint=hint) from None
+            hint = "Import it with the version of Sizewise that measured it."
+            raise UsageError(f"{path} cannot be imported: {why}", hint=hint) from None
         raise bundle_error(path, f"its {RESULT} cannot be read: {error}") from error
     if result.run_id != bundle.run_id:
-        raise bundle_error(path, f"its {RESULT} is of another run")
+        raise bundle_error(path, f"its {RESULT} belongs to another run")
     files = {file.path: file for file in bundle.files}
     for artifact in result.artifacts:
         if not _is_sealed(files.get(artifact.path), artifact.sha256):
-            raise bundle_error(path, f"{artifact.path} is not the one that its {RESULT} was made of")
+            raise bundle_error(path, f"{artifact.path} does not match its {RESULT}")
 
 
 def _is_sealed(file: BundledFile | None, sha256: str) -> bool:
@@ -166,7 +166,7 @@ def _is_sealed(file: BundledFile | None, sha256: str) -> bool:
 
 
 def bundle_error(path: Path, why: str) -> UsageError:
-    return UsageError(f"{path} is no bundle that can be taken in: {' '.join(why.split())[:300]}", hint=_HINT)
+    return UsageError(f"{path} is not a valid bundle: {' '.join(why.split())[:300]}", hint=_HINT)
 
 
 CHUNK_BYTES = 1 << 20
@@ -181,7 +181,7 @@ def export_run(run: StoredRun, path: Path) -> Bundle:
     """
     run_id, names = run.complete_result.run_id, _names(run.directory)
     if not is_valid_run_id(run_id):
-        raise UsageError(f"{run.directory}: {run_id!r} is no id that a bundle can carry")
+        raise UsageError(f"{run.directory}: {run_id!r} is not a valid run ID for a bundle")
     draft = path.with_name(f".{path.name}.part")
     try:
         with draft.open("wb") as out:
@@ -191,7 +191,7 @@ def export_run(run: StoredRun, path: Path) -> Bundle:
         _check(draft, run.directory)
         draft.replace(path)
     except OSError as error:
-        raise UsageError(f"{path} cannot be written: {error.strerror}", hint="Choose another -o.") from error
+        raise UsageError(f"{path} cannot be written: {error.strerror}", hint="Choose another path with -o.") from error
     finally:
         draft.unlink(missing_ok=True)
     return bundle
@@ -204,7 +204,7 @@ def _check(draft: Path, directory: Path) -> None:
             verify_result(archive, draft, read_manifest(archive, draft))
     except UsageError as error:
         raise UsageError(
-            f"{directory} cannot be exported: {error}", hint="Measure again, or move the file out."
+            f"{directory} cannot be exported: {error}", hint="Measure again, or move the file out of the run."
         ) from error
 
 
@@ -217,13 +217,13 @@ def _names(directory: Path) -> list[str]:
         if any(part.startswith(".") for part in parts) or name.endswith(".part") or parts[0] == CONTROL:
             continue
         if path.is_symlink() or not (path.is_file() or path.is_dir()):
-            raise UsageError(f"{path} is no plain file: a bundle cannot carry it", hint="Move it out of the run.")
+            raise UsageError(f"{path} is not a regular file, so it cannot be exported", hint="Move it out of the run.")
         if path.is_file():
             if not is_valid_file_path(name):
-                raise UsageError(f"{path}: a bundle cannot carry a file of that name", hint="Move it out of the run.")
+                raise UsageError(f"{path} cannot be exported because of its name", hint="Move it out of the run.")
             names.append(name)
     if len(names) > MAX_FILES:
-        raise UsageError(f"{directory} holds {len(names):,} files, and a bundle carries {MAX_FILES:,}")
+        raise UsageError(f"{directory} has {len(names):,} files, but a bundle has at most {MAX_FILES:,}")
     return sorted(names)
 
 
@@ -277,7 +277,7 @@ def import_run(path: Path) -> tuple[Path, bool]:
             return _existing_run(path, bundle, directory), False
         total = sum(file.size for file in bundle.files)
         if total > shutil.disk_usage(home).free:
-            raise UsageError(f"{path} takes {total / 2**20:,.0f} MiB unpacked, and {home} has less")
+            raise UsageError(f"{path} takes {total / 2**20:,.0f} MiB unpacked, but {home} has less free space")
         staging = Path(tempfile.mkdtemp(prefix=".import-", dir=home))
         try:
             unpacked = staging / bundle.run_id
@@ -312,8 +312,8 @@ def _existing_run(path: Path, bundle: Bundle, directory: Path) -> Path:
     result_path = directory / RESULT
     if result_path.is_file() and hashlib.sha256(result_path.read_bytes()).hexdigest() == sha256:
         return directory
-    hint = "Rename that directory, or `sizewise runs delete` it, and import again."
-    raise UsageError(f"another run has the id of the one in {path}: {directory}", hint=hint)
+    hint = "Rename that directory, or remove it with `sizewise runs delete`, and import again."
+    raise UsageError(f"another run already has the ID of the run in {path}: {directory}", hint=hint)
 
 
 def _unpack(archive: zipfile.ZipFile, path: Path, bundle: Bundle, directory: Path) -> None:
@@ -333,4 +333,4 @@ def _unpack(archive: zipfile.ZipFile, path: Path, bundle: Bundle, directory: Pat
             if destination is target:
                 os.fsync(out.fileno())
         if digest.hexdigest() != file.sha256:
-            raise bundle_error(path, f"{file.path} is not what its checksum says")
+            raise bundle_error(path, f"{file.path} does not match its checksum")

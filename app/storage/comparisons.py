@@ -45,11 +45,11 @@ class ComparisonWriter:
 
     def __init__(self, directory: Path) -> None:
         """Create the comparison. Raises UsageError if the directory already holds one or cannot be created."""
-        hint = "Choose another --record."
+        hint = "Choose another directory with --record."
         try:
             directory.mkdir(parents=True, exist_ok=True)
             if (directory / EVENTS).exists():
-                raise UsageError(f"{directory} already holds a comparison", hint=hint)
+                raise UsageError(f"{directory} already contains a comparison", hint=hint)
             self._events = UnbufferedFile(directory / EVENTS)
             self._control = CommandInbox(directory)
         except OSError as error:

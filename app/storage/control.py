@@ -37,7 +37,7 @@ _MAX_SILENCE_S = 3600.0
 
 Older versions and some file systems have no lock.
 """
-_RUNS = "`sizewise runs list` shows the runs there are."
+_RUNS = "List the runs with `sizewise runs list`."
 
 
 class CommandInbox:
@@ -61,7 +61,7 @@ class CommandInbox:
             try:
                 reply = handle(self._decode(content))
             except msgspec.DecodeError:
-                reply = ControlResponse(False, "the wish is not one this version of Sizewise understands")
+                reply = ControlResponse(False, "this version of Sizewise does not support the command")
             _write(path.with_suffix(_REPLY), msgspec.json.encode(reply))
 
     def close(self) -> None:
@@ -186,8 +186,8 @@ def _await_reply(command: Path, within_s: float) -> ControlResponse:
             raise _ended_error(command.parents[1])
         if time.monotonic() >= deadline_s:
             command.unlink(missing_ok=True)
-            hint = f"It may have been killed. {_RUNS}"
-            raise UsageError(f"the run in {command.parents[1]} does not answer", hint=hint)
+            hint = f"Its process may have been killed. {_RUNS}"
+            raise UsageError(f"the run in {command.parents[1]} does not respond", hint=hint)
         time.sleep(_POLL_S)
     try:
         return decode_json(_read(reply), ControlResponse)
@@ -198,7 +198,7 @@ def _await_reply(command: Path, within_s: float) -> ControlResponse:
 
 
 def _ended_error(run_directory: Path) -> UsageError:
-    return UsageError(f"the run in {run_directory} has ended: there is nobody to ask", hint=_RUNS)
+    return UsageError(f"the run in {run_directory} has already finished", hint=_RUNS)
 
 
 def _is_command(entry: os.DirEntry[str]) -> bool:

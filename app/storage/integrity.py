@@ -31,7 +31,11 @@ class Damage(msgspec.Struct, frozen=True):
 
     @property
     def text(self) -> str:
-        return f"{self.path} is missing" if self.problem == "missing" else f"{self.path} was {self.problem}"
+        return (
+            (f"{self.path} is missing")
+            if self.problem == "missing"
+            else f"{self.path} was {'truncated' if self.problem == 'cut off' else self.problem}"
+        )
 
 
 class _Sealed(msgspec.Struct):
@@ -73,7 +77,7 @@ def find_result_damage(directory: Path) -> Damage | None:
 
 def build_damaged_error(directory: Path, damages: tuple[Damage, ...]) -> CorruptedFileError:
     what = "; ".join(damage.text for damage in damages[:5]) + (f"; and {len(damages) - 5} more" if damages[5:] else "")
-    hint = "Restore its files from a copy, or use what is whole: `sizewise report RUN --recover`."
+    hint = "Restore its files from a copy, or report the intact data with `sizewise report RUN --recover`."
     return CorruptedFileError(f"{directory} is DAMAGED: {what}", hint=hint)
 
 

@@ -26,7 +26,7 @@ def read_labels(run_directory: Path) -> Labels:
     try:
         labels = decode_json(path.read_bytes(), Labels)
     except (OSError, msgspec.DecodeError) as error:
-        hint = "It may come from a newer version of Sizewise; without it the run has no title, tags and notes."
+        hint = "It may come from a newer version of Sizewise. Without it the run has no title, tags or notes."
         raise UsageError(f"{path} cannot be read: {error}", hint=hint) from None
     notes = tuple(Note(_one_line(note.at), _one_line(note.text)) for note in labels.notes)
     return replace(labels, title=_one_line(labels.title), notes=notes)
@@ -36,7 +36,7 @@ def set_title(run_directory: Path, title: str) -> Labels:
     """Set the title of a run; an empty one removes it. Raises UsageError, without a change, if it is too long."""
     clean_title = _one_line(title)
     if len(clean_title) > MAX_TITLE_LENGTH:
-        raise UsageError(f"a title has at most {MAX_TITLE_LENGTH} characters, and this one {len(clean_title)}")
+        raise UsageError(f"a title has at most {MAX_TITLE_LENGTH} characters (got {len(clean_title)})")
     return _write_labels(run_directory, replace(read_labels(run_directory), title=clean_title))
 
 
@@ -45,12 +45,12 @@ def add_tags(run_directory: Path, tags: Iterable[str]) -> Labels:
     given = set(tags)
     invalid = sorted(tag for tag in given if not re.search(TAG_PATTERN, tag) or tag.endswith("\n"))
     if invalid:
-        hint = "A tag is up to 64 letters, digits and . _ : / = @ + - and begins with a letter or digit."
-        raise UsageError(f"{invalid[0]!r} is no tag", hint=hint)
+        hint = "Use up to 64 letters, digits or . _ : / = @ + - and start with a letter or digit."
+        raise UsageError(f"{invalid[0]!r} is not a valid tag", hint=hint)
     labels = read_labels(run_directory)
     all_tags = given | set(labels.tags)
     if len(all_tags) > MAX_TAGS:
-        raise UsageError(f"a run takes {MAX_TAGS} tags, and these would be {len(all_tags)}")
+        raise UsageError(f"a run has at most {MAX_TAGS} tags (got {len(all_tags)})")
     return _write_labels(run_directory, replace(labels, tags=tuple(sorted(all_tags))))
 
 
@@ -59,7 +59,7 @@ def remove_tags(run_directory: Path, tags: Iterable[str]) -> Labels:
     labels, given = read_labels(run_directory), set(tags)
     missing = sorted(given.difference(labels.tags))
     if missing:
-        have = f"It has {', '.join(labels.tags)}." if labels.tags else "It has none."
+        have = f"It has {', '.join(labels.tags)}." if labels.tags else "It has no tags."
         raise UsageError(f"the run in {run_directory} has no tag {missing[0]!r}", hint=have)
     return _write_labels(run_directory, replace(labels, tags=tuple(tag for tag in labels.tags if tag not in given)))
 
@@ -67,7 +67,7 @@ def remove_tags(run_directory: Path, tags: Iterable[str]) -> Labels:
 def add_note(run_directory: Path, text: str, at: datetime) -> Labels:
     labels = read_labels(run_directory)
     if len(labels.notes) >= MAX_NOTES:
-        raise UsageError(f"the run has {MAX_NOTES} notes, which is all it takes")
+        raise UsageError(f"the run already has the maximum of {MAX_NOTES} notes")
     note = Note(at.isoformat(timespec="seconds"), text)
     return _write_labels(run_directory, replace(labels, notes=(*labels.notes, note)))
 

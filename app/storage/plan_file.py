@@ -44,14 +44,14 @@ def _iter_impossible(question: PlanQuestion) -> Iterator[str]:
     )
     for name, value, minimum, maximum in _bounds(question):
         if not minimum <= value <= maximum:
-            yield f"{name} is {value:g}, and may be {minimum:g} to {maximum:g}"
+            yield f"{name} is {value:g}, but must be {minimum:g} to {maximum:g}"
     for target in question.measured:
         for fitted in () if target.fit is None else target.fit.laws:
             unknown = next((name for name in fitted.parameters if name not in fitted.service.__struct_fields__), None)
             if unknown is not None:
-                yield f"{target.name} has a law with a parameter {unknown!r} that it does not have"
+                yield f"{target.name} has a service model with an unknown parameter {unknown!r}"
             if [len(row) for row in fitted.log_covariance] != [len(fitted.parameters)] * len(fitted.parameters):
-                yield f"{target.name} has a law whose log_covariance does not fit its parameters"
+                yield f"{target.name} has a service model whose log_covariance does not match its parameters"
 
 
 def _find_nan(value: object, name: str) -> Iterator[str]:
@@ -62,7 +62,7 @@ def _find_nan(value: object, name: str) -> Iterator[str]:
         for item in value:
             yield from _find_nan(item, name)
     elif isinstance(value, float) and math.isnan(value):
-        yield f"{name} is no number"
+        yield f"{name} is not a number"
 
 
 def _bounds(question: PlanQuestion) -> Iterator[Bound]:
@@ -76,7 +76,7 @@ def _bounds(question: PlanQuestion) -> Iterator[Bound]:
     yield "traffic.cache_share", traffic.cache_share, 0.0, 0.9999
     yield "traffic.dispersion.window_s", traffic.dispersion.window_s, _MIN, _MAX
     for times in (change.times for changes in (traffic.spikes, traffic.campaigns) for change in changes):
-        yield "times of a spike or campaign", times, _MIN, 1e6
+        yield "the factor of a spike or campaign", times, _MIN, 1e6
     for request_class in traffic.classes:
         yield f"work of the class {request_class.name}", request_class.work, _MIN, _MAX
     if traffic.classes:
@@ -105,10 +105,15 @@ def _target_bounds(target: MeasuredTarget) -> Iterator[Bound]:
         yield f"offered_per_s of a load point of {target.name}", point.offered_per_s or 0.0, 0.0, _MAX
     for fitted in () if target.fit is None else target.fit.laws:
         for name, value, minimum, maximum in _service_bounds(fitted):
-            yield f"{name} of a law of {target.name}", value, minimum, maximum
+            yield f"{name} of a service model of {target.name}", value, minimum, maximum
     if target.fit is not None:
-        yield f"the number of laws of {target.name}", len(target.fit.laws), 1, 1000
-        yield f"the sum of chances of {target.name}", math.fsum(fitted.chance for fitted in target.fit.laws), _MIN, _MAX
+        yield f"the number of service models of {target.name}", len(target.fit.laws), 1, 1000
+        yield (
+            f"the sum of probabilities of {target.name}",
+            math.fsum(fitted.chance for fitted in target.fit.laws),
+            _MIN,
+            _MAX,
+        )
 
 
 def _service_bounds(fitted: FittedService) -> Iterator[Bound]:
@@ -161,13 +166,13 @@ def read_plan(path: Path) -> PlanFile:
     """Read a plan file. Raises UsageError if it is not a complete plan file of this version."""
     try:
         if path.stat().st_size > MAX_BYTES:
-            raise UsageError(f"{path} is larger than any plan ({MAX_BYTES >> 20} MiB)")
+            raise UsageError(f"{path} is too large for a plan file (maximum {MAX_BYTES >> 20} MiB)")
         text = path.read_bytes()
         for count, event in enumerate(yaml.parse(text, Loader=yaml.CSafeLoader)):
             if isinstance(event, yaml.AliasEvent):
-                raise yaml.YAMLError("it has aliases, by which a small file can grow without bound")
+                raise yaml.YAMLError("it has YAML aliases, which are not allowed")
             if count > MAX_EVENTS:
-                raise yaml.YAMLError("it holds more values than any plan")
+                raise yaml.YAMLError("it has too many values for a plan")
         written = yaml.load(text, Loader=yaml.CSafeLoader)
         _refuse_newer(path, written)
         file = msgspec.convert(written, PlanFile)
@@ -176,15 +181,15 @@ def read_plan(path: Path) -> PlanFile:
         return file
     except (OSError, RecursionError, ValueError, yaml.YAMLError, msgspec.ValidationError) as error:
         reason = " ".join(str(error).split())[:200]
-        hint = "Plan files are written by `sizewise plan RUN --out plan.yaml`."
-        raise UsageError(f"{path} is not a plan file that can be read: {reason}", hint=hint) from error
+        hint = "Create a plan file with `sizewise plan RUN --out plan.yaml`."
+        raise UsageError(f"{path} is not a valid plan file: {reason}", hint=hint) from error
 
 
 def _refuse_newer(path: Path, written: object) -> None:
     version = written.get("sizewise_plan") if isinstance(written, dict) else None
     if isinstance(version, int) and version > VERSION:
-        what = f"{path} is a plan file of version {version}, and this Sizewise reads version {VERSION}"
-        raise UsageError(what, hint="Update Sizewise, or plan again from the runs.")
+        what = f"{path} is a plan file of version {version}, but this version of Sizewise reads version {VERSION}"
+        raise UsageError(what, hint="Update Sizewise, or create the plan again from the runs.")
 
 
 def format_plan(file: PlanFile) -> str:

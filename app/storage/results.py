@@ -26,7 +26,7 @@ def describe_other_schema(content: bytes) -> str | None:
     schema = document.get("schema", 1) if isinstance(document, dict) else SCHEMA
     if schema == SCHEMA or not isinstance(schema, int):
         return None
-    return f"it is of schema {schema}, and this version of Sizewise reads schema {SCHEMA}"
+    return f"it has schema {schema}, but this version of Sizewise reads schema {SCHEMA}"
 
 
 def decode_result(content: bytes) -> Result:
@@ -38,9 +38,9 @@ def decode_result(content: bytes) -> Result:
     result = _decode(content)
     for evaluated in (*result.slo, *result.gates):
         if evaluated.objective.metric not in METRICS and evaluated.objective.metric not in RUN_METRICS:
-            raise msgspec.ValidationError(f"the objective {evaluated.objective.text!r} is of an unknown metric")
+            raise msgspec.ValidationError(f"the objective {evaluated.objective.text!r} has an unknown metric")
     try:
         datetime.fromisoformat(result.clock.wall_start)
     except ValueError as error:
-        raise msgspec.ValidationError(f"clock.wall_start is not a time: {error}") from error
+        raise msgspec.ValidationError(f"clock.wall_start is not a valid time: {error}") from error
     return result

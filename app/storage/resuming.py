@@ -52,7 +52,9 @@ def read_interrupted_run(run: StoredRun) -> InterruptedRun:
     Raises UsageError with the reason if it cannot be resumed, and DamagedError if the data to keep is damaged.
     """
     if run.is_being_written:
-        raise UsageError(f"{run.directory} is still running", hint="Wait for it, or `sizewise runs stop` it.")
+        raise UsageError(
+            f"{run.directory} is still running", hint="Wait until it ends, or stop it with `sizewise runs stop`."
+        )
     damage = tuple(file for file in run.damage if file.path not in _REGENERATED)
     whole_bytes = _whole_bytes(run)
     if any(file.whole_bytes is None for file in damage) or (damage and not whole_bytes[EVENTS]):
@@ -61,16 +63,16 @@ def read_interrupted_run(run: StoredRun) -> InterruptedRun:
     started = _first_started(run, events)
     if any(isinstance(event, VariantStarted | CallsFinished) for event in events):
         raise UsageError(
-            "a run of a local model cannot be resumed: its variants are measured in one session",
-            hint=f"{_RERUN_HINT} `sizewise report RUN --recover` reports the variants that came to their end.",
+            "a run of a local model cannot be resumed, because its variants are measured in one session",
+            hint=f"{_RERUN_HINT} `sizewise report RUN --recover` reports the completed variants.",
         )
     finished = next((event for event in events if isinstance(event, RunFinished)), None)
     if finished is not None and finished.exit_code not in _SIGNALS:
-        raise UsageError(f"{run.directory} came to its end, so there is nothing to resume", hint=_RERUN_HINT)
+        raise UsageError(f"{run.directory} is complete, so there is nothing to resume", hint=_RERUN_HINT)
     if _last_write_s(run) < time.time() - _uptime_s():
         raise UsageError(
-            f"{run.directory} cannot be resumed: the machine was restarted since, and its monotonic clock with it",
-            hint=f"{_RERUN_HINT} `sizewise report RUN --recover` reports the stages that came to their end.",
+            f"{run.directory} cannot be resumed, because the machine and its monotonic clock were restarted",
+            hint=f"{_RERUN_HINT} `sizewise report RUN --recover` reports the completed stages.",
         )
     rows = _count_rows(run, whole_bytes.get(REQUESTS))
     ended = [event for event in events if isinstance(event, StageFinished)]
@@ -79,7 +81,7 @@ def read_interrupted_run(run: StoredRun) -> InterruptedRun:
     if not ended or any(rows[event.index] < _min_rows(event) for event in ended):
         if damage:
             raise build_damaged_error(run.directory, damage)
-        raise UsageError(f"{run.directory} was cut short before one stage of it had ended", hint=_RERUN_HINT)
+        raise UsageError(f"{run.directory} was interrupted before a stage was complete", hint=_RERUN_HINT)
     if any(file.path == TELEMETRY for file in damage) and _last_reading_ns(run, whole_bytes) < ended[-1].facts.end_ns:
         raise build_damaged_error(run.directory, damage)
     return InterruptedRun(
@@ -118,7 +120,7 @@ def reopen_run(run: StoredRun, interrupted: InterruptedRun) -> RunWriter:
 
 def _first_started(run: StoredRun, events: list[Event]) -> RunStarted:
     if not events or not isinstance(events[0], RunStarted):
-        raise UsageError(f"{run.directory} was cut short before it began to measure", hint=_RERUN_HINT)
+        raise UsageError(f"{run.directory} was interrupted before the measurement began", hint=_RERUN_HINT)
     return events[0]
 
 

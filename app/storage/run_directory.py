@@ -56,8 +56,8 @@ _MAX_START_BYTES = 1 << 20
 """Maximum size of a run's first event in bytes."""
 MAX_SLUG_CHARACTERS = 40
 """Maximum length of a profile's name in the id of a run."""
-_RUNS = "`sizewise runs list` shows the runs there are."
-_SCHEMA = "Open it with the version of Sizewise that it was measured with."
+_RUNS = "List the runs with `sizewise runs list`."
+_SCHEMA = "Open it with the version of Sizewise that measured it."
 _T = TypeVar("_T")
 
 
@@ -137,7 +137,9 @@ class RunWriter:
         try:
             directory.mkdir(parents=True, exist_ok=True)
             if kept_data is None and (directory / EVENTS).exists():
-                raise UsageError(f"{directory} already holds a run", hint="Choose another --out, or remove it first.")
+                raise UsageError(
+                    f"{directory} already contains a run", hint="Choose another --out, or remove it first."
+                )
             if kept_data is not None:
                 remove_control(directory)
             self._control = CommandInbox(directory)
@@ -278,7 +280,7 @@ class StoredRun:
     def __init__(self, directory: Path) -> None:
         """Open the run. Raises UsageError if the directory holds no run."""
         if not (directory / EVENTS).exists() and not (directory / RESULT).exists():
-            raise UsageError(f"{directory} holds no run", hint=_RUNS)
+            raise UsageError(f"{directory} does not contain a run", hint=_RUNS)
         self.directory = directory
 
     @property
@@ -379,14 +381,17 @@ class StoredRun:
         if result is not None:
             return result
         if self.is_running:
-            raise UsageError(f"{self.directory} is still running", hint="Wait for it, or `sizewise runs stop` it.")
+            raise UsageError(
+                f"{self.directory} is still running", hint="Wait until it ends, or stop it with `sizewise runs stop`."
+            )
         finished = self.finished
         if finished is not None and finished.exit_code:
             raise UsageError(f"{self.directory} was not measured: {finished.message}", hint=_RUNS)
         raise UsageError(
-            f"{self.directory} was cut short and has no result.json",
-            hint="`sizewise runs resume RUN` continues it, and `sizewise report RUN --recover` reports what is there. "
-            "Its rows can be read in Python: `sizewise.open_run(path).requests`, or `.calls` of a local model.",
+            f"{self.directory} was interrupted and has no result.json",
+            hint="Continue it with `sizewise runs resume RUN`, or report its data with `sizewise report RUN "
+            "--recover`. "
+            "Read its rows in Python with `sizewise.open_run(path).requests`, or `.calls` for a local model.",
         )
 
     def requests(
@@ -455,7 +460,7 @@ def find_run(name: str) -> StoredRun:
     matching = [run for run in runs if run.directory.name.startswith(name)]
     if len(matching) == 1:
         return matching[0]
-    problem = "no run is" if not matching else f"{len(matching)} runs begin with"
+    problem = "no run matches" if not matching else f"{len(matching)} runs start with"
     raise UsageError(f"{problem} {name!r}", hint=_RUNS)
 
 

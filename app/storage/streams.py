@@ -20,7 +20,7 @@ from loadgen.decoding import MESSAGE_PREFIX_BYTES, read_batch_header, read_metad
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
-_HINT = "Restore the file from a copy. `sizewise report RUN --recover` uses what is whole."
+_HINT = "Restore the file from a copy, or report the intact data with `sizewise report RUN --recover`."
 _END = b"\xff\xff\xff\xff\0\0\0\0"
 """End-of-stream marker of Arrow IPC: a message prefix with length zero."""
 
@@ -188,14 +188,14 @@ def has_complete_batch(source: pa.NativeFile) -> bool:
     length = read_metadata_length(prefix)
     if not length:
         if source.tell() != size:
-            raise ValueError("the stream ends before the file does")
+            raise ValueError("the file continues after the end of the stream")
         return False
     metadata = source.read(length)
     if len(metadata) < length:
         return False
     header = read_batch_header(prefix + metadata)
     if header.rows > MAX_BATCH_ROWS or header.body_bytes > MAX_BATCH_BYTES:
-        raise ValueError(f"a batch of {header.rows:,} rows and {header.body_bytes:,} bytes")
+        raise ValueError(f"a batch has {header.rows:,} rows and {header.body_bytes:,} bytes")
     if position + len(prefix) + length + header.body_bytes > size:
         return False
     source.seek(position)
@@ -229,7 +229,7 @@ def _column_indices(path: Path, stored: pa.Schema, columns: pa.Schema, added_lat
             continue
         if [stored.field(index).type for index in matching] != [field.type]:
             raise UsageError(
-                f"{path} cannot be read: it has no one column {field.name} of type {field.type}",
+                f"{path} cannot be read: it does not have exactly one column {field.name} of type {field.type}",
                 hint="It may come from another version of Sizewise, or be damaged.",
             )
         indices += matching
@@ -253,7 +253,9 @@ def _whole_batches(path: Path, indices: list[int], span: tuple[int, int | None])
                 batch = stream.read_next_batch()
                 rows += batch.num_rows
                 if rows > MAX_ROWS:
-                    raise UsageError(f"{path} has more than {MAX_ROWS:,} rows", hint="Split the measurement into runs.")
+                    raise UsageError(
+                        f"{path} has more than {MAX_ROWS:,} rows", hint="Split the measurement into several runs."
+                    )
                 yield batch
     except (ValueError, EOFError, StopIteration, OSError, pa.ArrowException) as error:
         raise _damaged(path, position, error) from error

@@ -17,7 +17,7 @@ from app.storage.run_directory import StoredRun, runs_home
 
 RETENTION = timedelta(days=30)
 _FOLDER, _STAMP = ".trash", "%Y%m%dT%H%M%SZ"
-_DELETED = "`sizewise runs list --deleted` shows what can be brought back."
+_DELETED = "List the deleted runs with `sizewise runs list --deleted`."
 
 
 class DeletedRun(msgspec.Struct, frozen=True):
@@ -33,15 +33,15 @@ def delete_runs(runs: list[StoredRun], now: datetime) -> None:
     home = runs_home().resolve()
     for run in runs:
         if run.is_running:
-            raise UsageError(f"{run.directory} is still running", hint="`sizewise runs stop` it first.")
+            raise UsageError(f"{run.directory} is still running", hint="Stop it first with `sizewise runs stop`.")
         if run.directory.resolve().parent != home:
-            hint = f"Only runs in {home} are moved to the trash: remove that folder yourself."
-            raise UsageError(f"{run.directory} is kept in a place of your own", hint=hint)
+            hint = f"Only runs in {home} can be moved to the trash. Delete this directory yourself."
+            raise UsageError(f"{run.directory} is not in the runs directory", hint=hint)
     folder = _trash() / now.astimezone(UTC).strftime(_STAMP)
     for run in runs:
         target = folder / run.directory.resolve().name
         if target.exists():  # deleted, imported and deleted again within a second
-            raise UsageError(f"{target.name} was deleted just now: wait a second")
+            raise UsageError(f"{target.name} was deleted less than a second ago")
         _move(run.directory.resolve(), target)
 
 
@@ -63,12 +63,12 @@ def restore_run(name: str) -> Path:
         if deleted.run.directory.name.startswith(name)
     }
     if len(matching) != 1 and name not in matching:
-        problem = "no deleted run is" if not matching else f"{len(matching)} deleted runs begin with"
+        problem = "no deleted run matches" if not matching else f"{len(matching)} deleted runs start with"
         raise UsageError(f"{problem} {name!r}", hint=_DELETED)
     directory = matching[name].directory if name in matching else next(iter(matching.values())).directory
     target = runs_home() / directory.name
     if target.exists():
-        raise UsageError(f"{target} is there again", hint="Delete or move that one first.")
+        raise UsageError(f"{target} already exists", hint="Delete or move that run first.")
     _move(directory, target)
     with contextlib.suppress(OSError):  # not empty if other runs were deleted at the same time
         directory.parent.rmdir()

@@ -69,24 +69,26 @@ def evaluate_machine(environment: Environment, load: MachineLoad) -> tuple[Check
 
 def _cores_check(environment: Environment) -> Check:
     cores = environment.cpu_limit_cores or environment.logical_cores
-    hint = "Generator and endpoint would share one core: give this machine more, or run the endpoint on another."
+    hint = (
+        "The load generator and the endpoint would share one core. Add cores, or run the endpoint on another machine."
+    )
     return _build_check("cores", cores, CORES_LIMIT, "cores", cores >= CORES_LIMIT, hint)
 
 
 def _other_load_check(load: MachineLoad) -> Check:
-    hint = "Other processes keep the CPU busy: end them, or expect late sends and wide intervals."
+    hint = "Other processes are using the CPU. Stop them, or expect noisy results."
     is_quiet = load.busy_cores <= BUSY_LIMIT_CORES
     return _build_check("other_load", round(load.busy_cores, 2), BUSY_LIMIT_CORES, "cores", is_quiet, hint)
 
 
 def _free_memory_check(load: MachineLoad) -> Check:
-    hint = "Free some memory: a machine that swaps measures its disk."
+    hint = "Free some memory. A machine that swaps measures its disk."
     is_enough = load.free_memory_gib >= FREE_MEMORY_LIMIT_GIB
     return _build_check("free_memory", round(load.free_memory_gib, 2), FREE_MEMORY_LIMIT_GIB, "GiB", is_enough, hint)
 
 
 def _power_governor_check(environment: Environment) -> Check:
-    hint = "Cores change their clock under load: `sudo cpupower frequency-set -g performance` before measuring."
+    hint = "The CPU frequency varies with load. Run `sudo cpupower frequency-set -g performance` before measuring."
     governor = environment.cpu_governor
     return _build_check("power_governor", governor, "performance", None, governor in (None, "performance"), hint)
 
@@ -102,7 +104,7 @@ def _gpus_check(environment: Environment) -> Check:
     names = ", ".join(gpu.name for gpu in environment.gpus) or None
     note = environment.gpu_note
     return _build_check(
-        "gpus", names, None, None, note is None, f"NVML says: {note}. See `nvidia-smi` and the driver's log."
+        "gpus", names, None, None, note is None, f"NVML reports: {note}. See `nvidia-smi` and the driver's log."
     )
 
 
@@ -111,9 +113,9 @@ def _providers_check(environment: Environment) -> Check:
     providers = environment.providers
     if environment.onnxruntime is None:
         return Check("providers", None, None, None, "VALID")
-    hint = "ONNX Runtime opens no session here: install it anew."
+    hint = "ONNX Runtime cannot create a session. Reinstall it."
     if providers:
-        hint = "ONNX Runtime cannot use the GPU of this machine: install its CUDA libraries, or measure the CPU."
+        hint = "ONNX Runtime cannot use the GPU of this machine. Install its CUDA libraries, or measure on the CPU."
     has_idle_gpu = bool(environment.gpus) and NVIDIA_PROVIDERS.isdisjoint(providers)
     return _build_check(
         "providers", ", ".join(providers) or None, None, None, bool(providers) and not has_idle_gpu, hint

@@ -108,5 +108,5 @@ def _parse_wait_s(text: str) -> float:
     except BadValueError as error:
         raise UsageError(f"--wait: {error}", hint=error.hint) from None
     if not 0 < seconds <= _MAX_WAIT_S:
-        raise UsageError("--wait is above 0s and at most 1d")
+        raise UsageError("--wait must be greater than 0s and at most 1d")
     return seconds

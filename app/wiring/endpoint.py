@@ -21,7 +21,7 @@ def resolve_addresses(url: str) -> list[str]:
     try:
         return [str(info[4][0]).partition("%")[0] for info in socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)]
     except OSError as error:
-        raise UnavailableError(f"the host {host} of target.url is not known: {error.strerror}",
+        raise UnavailableError(f"the host {host} of target.url cannot be resolved: {error.strerror}",
                                hint="Check the host name in target.url.") from None  # fmt: skip
 
 
@@ -75,8 +75,8 @@ def _require_permission(url: str, *, is_proxied: bool, key: str) -> None:
         return
     host = urlsplit(url).hostname
     raise UsageError(
-        f"{host} is neither the loopback nor in a private network, and the profile does not say you may load it",
-        hint=f"If you may, set {key}: true.",
+        f"{host} is a public host, and the profile does not confirm that you may load-test it",
+        hint=f"If you have permission, set {key}: true.",
     )
 
 

@@ -16,7 +16,7 @@ from loadgen.records import EXIT_MASTER_LOST, EXIT_NO_MASTER, EXIT_SENT_AWAY, Jo
 
 _EXIT_LIMIT_S = 1.0
 _POLL_S = 0.2
-_TOKEN_HINT = "Is the run waiting there for workers, and do both sides have the same token?"
+_TOKEN_HINT = "Check that the run is waiting for workers at this address, and that both sides use the same token."
 
 
 class _Worker:
@@ -117,7 +117,7 @@ class LentWorkers:
         _require_clean_exit([worker for worker in self._workers if worker.code != EXIT_SENT_AWAY])
         if EXIT_SENT_AWAY in codes and None not in codes:
             message = self._workers[codes.index(EXIT_SENT_AWAY)].last_words
-            raise UnavailableError("the master took no worker of this machine", hint=message)
+            raise UnavailableError("the master accepted no worker of this machine", hint=message)
         if None not in codes:
             raise UnavailableError("the run ended before any worker of this machine had joined")
 
@@ -125,10 +125,10 @@ class LentWorkers:
 def _require_clean_exit(workers: Sequence[_Worker]) -> None:
     for worker in workers:
         if worker.code == EXIT_MASTER_LOST:
-            hint = "The network between them may have failed, or the run was ended by force."
-            raise MeasurementError(worker.last_words or "the master is gone", hint=hint)
+            hint = "The network may have failed, or the run was killed."
+            raise MeasurementError(worker.last_words or "the connection to the master was lost", hint=hint)
         if worker.code == EXIT_SENT_AWAY:
-            raise MeasurementError("the run went on without a load worker of this machine", hint=worker.last_words)
+            raise MeasurementError("the run continued without a load worker of this machine", hint=worker.last_words)
         if worker.code:
             raise MeasurementError(
                 f"a load worker of this machine {describe_exit(worker.code)}", hint=worker.last_words

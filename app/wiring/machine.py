@@ -53,7 +53,7 @@ def directory_checks(run_directory: Path, mounts: Path = MOUNTS) -> tuple[Check,
     mount = find_network_mount(run_directory, mounts)
     if mount is None:
         return ()
-    hint = "A share that stalls delays the run, and rows on it may be lost: choose an --out on a local disk."
+    hint = "A stalled network share delays the run and can lose rows. Choose an --out on a local disk."
     return (Check("run_directory", f"on {mount.kind} at {mount.mount_point}", None, None, "WARN", hint),)
 
 

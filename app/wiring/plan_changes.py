@@ -26,7 +26,7 @@ def apply_change(question: PlanQuestion, change: str) -> PlanQuestion:
     """Return the question with one change: `key=value` of a plan, `price.OFFER=USD/h`, or `speed=1.3`."""
     key, equals, value = change.partition("=")
     if not equals:
-        raise UsageError(f"--what-if {change} is not key=value", hint="Like --what-if traffic.peak=2000/s.")
+        raise UsageError(f"--what-if {change} is not key=value", hint="Use the form --what-if traffic.peak=2000/s.")
     if key == "speed":
         return _apply_speed(question, value)
     if key.startswith(PRICE_PREFIX):
@@ -49,7 +49,9 @@ def apply_overrides(question: PlanQuestion, overrides: Sequence[str]) -> PlanQue
         elif key.startswith("plan."):
             plan_overrides.append(override)
         else:
-            raise UsageError(f"{key} is not of a plan", hint="Change traffic.…, plan.…, slo, price.OFFER or speed.")
+            raise UsageError(
+                f"{key} is not an input of a plan", hint="Use traffic.…, plan.…, slo, price.OFFER or speed."
+            )
     updated = msgspec.structs.replace(
         question,
         limits=_apply_limits(question, plan_overrides),
@@ -122,7 +124,9 @@ def _apply_speed(question: PlanQuestion, value: str) -> PlanQuestion:
     except ValueError:
         speed = 0.0
     if not 0.01 <= speed <= 100:
-        raise UsageError(f"--what-if speed={value} is not a factor from 0.01 to 100", hint="Like speed=1.3.")
+        raise UsageError(
+            f"--what-if speed must be a factor from 0.01 to 100 (got {value})", hint="Use a value such as speed=1.3."
+        )
     targets = tuple(speed_up_target(target, speed) for target in question.measured)
     return msgspec.structs.replace(question, measured=targets)
 
@@ -155,5 +159,7 @@ def _parse_price(question: PlanQuestion, change: str, of: str) -> tuple[str, flo
     except BadValueError as error:
         raise UsageError(f"{of} {PRICE_PREFIX}{name}: {error}", hint=error.hint) from None
     if usd == 0:
-        raise UsageError(f"{of} {change}: 0 is not a price", hint="Give a price above 0, like 0.7 (USD an hour).")
+        raise UsageError(
+            f"{of} {change}: the price must be greater than 0", hint="Use a price above 0, like 0.7 ($/h)."
+        )
     return find_offer(question.catalogue, name).key, usd

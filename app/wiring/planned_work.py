@@ -66,7 +66,7 @@ def sample_prompt_lengths(profile: GeneratingProfile | EmbeddingsProfile | Reran
                 inputs=tuple(input_tokens), outputs=tuple(output_tokens), distinct_prompts=len(input_tokens)
             )
         case DatasetPrompts():
-            return PromptLengths(reason="the lengths are those of the dataset's texts, which only a tokenizer can tell")
+            return PromptLengths(reason="the token counts of the dataset's texts need a tokenizer")
 
 
 def _sample_lengths(prompts: SyntheticPrompts, seed: int, texts: int) -> PromptLengths:
@@ -201,7 +201,7 @@ def _add_tokens(work: PlannedWork, profile: EndpointProfile) -> PlannedWork:
         requests=sessions * lengths.requests_per_session,
         tokens_in=sessions * lengths.requests_per_session * _mean(lengths.inputs),
         tokens_out=sessions * lengths.requests_per_session * _mean(lengths.outputs) if lengths.outputs else None,
-        tokens_reason=None if lengths.outputs else "workload does not say how long answers are",
+        tokens_reason=None if lengths.outputs else "workload does not set the response length",
     )
 
 
@@ -216,13 +216,13 @@ def _apply_limits(work: PlannedWork, profile: Profile) -> PlannedWork:
     if limits.duration_s is not None and limits.duration_s < work.at_most_s:
         work = msgspec.structs.replace(work, at_most_s=limits.duration_s)
         if limits.duration_s < work.duration_s:
-            after = f"limits.duration ends it after {format_duration(limits.duration_s)}"
+            after = f"limits.duration ends the run after {format_duration(limits.duration_s)}"
             return msgspec.structs.replace(work, cut_after=after, duration_s=limits.duration_s)
     if isinstance(profile, LocalProfile) or profile.limits.requests is None:
         return work
     max_requests = profile.limits.requests
     if work.requests is not None and work.requests > max_requests:
-        return msgspec.structs.replace(work, cut_after=f"limits.requests ends it after {max_requests:,} requests")
+        return msgspec.structs.replace(work, cut_after=f"limits.requests ends the run after {max_requests:,} requests")
     return work
 
 
@@ -242,15 +242,15 @@ def _format_limits(profile: Profile) -> Iterator[str]:
 def _add_cost(work: PlannedWork, profile: Profile, catalogue: Catalog) -> PlannedWork:
     hardware = profile.target.hardware
     if hardware is None or hardware.offer is None:
-        reason = "no price is known: target.hardware names no offer"
+        reason = "no price: target.hardware.offer is not set"
         return msgspec.structs.replace(work, usd_reason=reason)
     usd_per_hour = find_offer(catalogue, hardware.offer).on_demand_usd_per_hour
     if usd_per_hour is None:
-        return msgspec.structs.replace(work, usd_reason=f"the catalogue has no on-demand price of {hardware.offer}")
+        return msgspec.structs.replace(work, usd_reason=f"the catalog has no on-demand price for {hardware.offer}")
     expected_usd, max_usd = (usd_per_hour * duration_s / 3600 for duration_s in (work.duration_s, work.at_most_s))
     limit = None if isinstance(profile, LocalProfile) else profile.limits.usd
     if limit is not None and expected_usd > limit and work.cut_after is None:
-        work = msgspec.structs.replace(work, cut_after=f"limits.usd ends it after ${limit:g}")
+        work = msgspec.structs.replace(work, cut_after=f"limits.usd ends the run after ${limit:g}")
     return msgspec.structs.replace(
         work, usd=(expected_usd, max_usd) if limit is None else (min(expected_usd, limit), min(max_usd, limit))
     )

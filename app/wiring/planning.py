@@ -61,12 +61,12 @@ def build_question(request: PlanRequest, today: datetime.date) -> PlanQuestion:
     paths = [Path(source) for source in request.sources]
     if any(is_plan_file(path) for path in paths):
         if len(paths) > 1:
-            raise UsageError("a plan file holds every fact already, so it is planned alone")
+            raise UsageError("a plan file cannot be combined with other sources")
         return _apply_request(read_plan(paths[0]).question, request, today)
     catalogue = load_offers(request.offers, today) if request.offers else load_catalog()
     shapes = [path for path in paths if is_language_model(path)]
     if len(shapes) > 1:
-        raise UsageError("one language model at a time is planned by its shape")
+        raise UsageError("only one language model can be planned from its configuration")
     assumed = load_language_model(shapes[0]) if shapes else None
     runs, foreign = _split_sources([source for source in request.sources if Path(source) not in shapes])
     declared = _declared_inputs(runs, request, catalogue)
@@ -76,12 +76,10 @@ def build_question(request: PlanRequest, today: datetime.date) -> PlanQuestion:
         targets.append(_foreign_target(foreign, slo, declared, catalogue))
     traffic = declared.traffic if request.traffic is None else build_traffic(load_traffic(request.traffic))
     if traffic is None:
-        raise NoTrafficError(
-            "there is no traffic to plan for", hint="Give it: --traffic traffic.yaml, or --set traffic.peak=900/s."
-        )
+        raise NoTrafficError("no traffic to plan for", hint="Use --traffic traffic.yaml or --set traffic.peak=900/s.")
     if assumed is not None and not (slo and traffic.tokens):
-        hint = 'Like --slo "ttft_ms.p95 < 1000" --set "traffic.tokens={input: 900, output: 120}".'
-        raise UsageError("a language model's shape is planned with an SLO, and with traffic.tokens", hint=hint)
+        hint = 'For example: --slo "ttft_ms.p95 < 1000" --set "traffic.tokens={input: 900, output: 120}".'
+        raise UsageError("planning a language model from its configuration needs an SLO and traffic.tokens", hint=hint)
     question = PlanQuestion(tuple(targets), traffic, slo, declared.limits, catalogue, today, assumed)
     return apply_prices(question, [override for override in request.overrides if override.startswith(PRICE_PREFIX)])
 
@@ -114,8 +112,8 @@ def _declared_inputs(runs: Sequence[StoredRun], request: PlanRequest, catalogue:
     for override in overrides:
         key = override.partition("=")[0]
         if not f"{key}.".startswith(tuple(f"{item}." for item in _KEYS)):
-            hint = f"Override keys of {', '.join(_KEYS)}, price.OFFER, or run the profile again."
-            raise UsageError(f"--set {key} does not change a plan: the run is measured", hint=hint)
+            hint = f"Use keys of {', '.join(_KEYS)} or price.OFFER, or run the profile again."
+            raise UsageError(f"--set {key} does not change a plan, because the run is already measured", hint=hint)
     for run in runs:
         _ = run.complete_result  # Raises the reason why there is nothing to plan from, before a profile is missed.
     profiles = [_profile(run, catalogue) for run in runs]
@@ -147,12 +145,12 @@ def _targets_of_run(
     if hardware is None:
         if getattr(profile.target, "scripted", None) is not None:
             raise UsageError(
-                "nothing is planned from a scripted target: its timings are not those of any hardware",
+                "a scripted target cannot be planned, because its timings are not those of any hardware",
                 hint="Measure a server, or a model on this machine.",
             )
         raise NoHardwareError(
-            "this run does not say what hardware its target ran on",
-            hint="Name it: --set target.hardware.offer=aws/g6.2xlarge, or target.hardware in the profile.",
+            "the target's hardware is unknown",
+            hint="Use --set target.hardware.offer=aws/g6.2xlarge, or set target.hardware in the profile.",
         )
     if result.local is not None:
         targets = build_local_targets(result.run_id, result, hardware, slo)
@@ -160,14 +158,15 @@ def _targets_of_run(
             reasons = "; ".join(
                 f"{law.variant.label}: {law.reason}" for law in result.local.batch_laws[:3] if law.reason
             )
-            message = f"{run.directory} has no variant to plan with" + (f" ({reasons})" if reasons else "")
+            message = f"{run.directory} has no variant that can be planned" + (f" ({reasons})" if reasons else "")
             hint = (
-                "It takes times at three batches or more on a line, an SLO that one holds, and accuracy that is kept."
+                "A variant needs a linear latency over at least 3 batch sizes, must meet the SLO, and must retain "
+                "accuracy."
             )
             raise UsageError(message, hint=hint)
         return targets
     no_rate_error = UsageError(
-        f"{run.directory} has no rate that met its SLO, so there is nothing to plan with",
+        f"{run.directory} has no rate that met its SLO",
         hint="Run a profile with an slo and load.search, or with a steady stage that meets it.",
     )
     if result.max_rate is None:
@@ -187,11 +186,11 @@ def _foreign_target(
 
     if declared.hardware is None:
         raise NoHardwareError(
-            "a result of another tool does not say what hardware its target ran on",
-            hint="Name it: --set target.hardware.accelerator=l4, or target.hardware.offer=aws/g6.2xlarge.",
+            "the target's hardware is unknown, because the result of another tool does not include it",
+            hint="Use --set target.hardware.accelerator=l4 or --set target.hardware.offer=aws/g6.2xlarge.",
         )
     if not slo:
-        raise UsageError("there is no SLO to plan for", hint='Give it: --slo "latency_ms.p95 < 50".')
+        raise UsageError("no SLO to plan for", hint='Use --slo "latency_ms.p95 < 50".')
     return build_foreign_target(read_foreign(paths), hardware_from_settings(declared.hardware, catalogue), slo)
 
 

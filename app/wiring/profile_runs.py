@@ -44,8 +44,8 @@ def require_measurable_profile(profile: str) -> str:
     path = find_profile(profile)
     name = load_profile(path).name
     if REDACTED in path.read_text(encoding="utf-8"):
-        hint = "Name the profile that the run was made of."
-        raise UsageError(f"a secret was taken out of {path} when it was written", hint=hint)
+        hint = "Give the profile file that the run was created from."
+        raise UsageError(f"{path} was written without its secret", hint=hint)
     return name
 
 
@@ -71,7 +71,7 @@ class ProfileRuns:
 
         Raises RepeatError if it measured nothing to compare."""
         if self._interruption.code is not None:
-            raise ComparedRunError("the comparison was stopped between two runs", self._interruption.code)
+            raise ComparedRunError("the comparison was interrupted between two runs", self._interruption.code)
         directory = (runs_home() / new_run_id(self._names[turn.side], datetime.now(UTC))).absolute()
         directory_text = str(directory)
         self._emit(TurnStarted(time.perf_counter_ns(), turn.pair, turn.side, directory_text, turn.pairs))
@@ -99,15 +99,13 @@ class ProfileRuns:
             if self._interruption.code is None:
                 return None
         if self._interruption.code is not None:
-            raise ComparedRunError(f"the comparison was stopped during a run of the {side}", self._interruption.code)
+            raise ComparedRunError(f"the comparison was interrupted during a {side} run", self._interruption.code)
         if child.returncode not in _COMPARABLE_CODES:
-            raise ComparedRunError(
-                f"a run of the {side} ended with {child.returncode}", _exit_code(child.returncode), errors
-            )
+            raise ComparedRunError(f"a {side} run exited with {child.returncode}", _exit_code(child.returncode), errors)
         try:
             return decode_json(output, Result)
         except msgspec.DecodeError as error:
-            message = f"a run of the {side} ended with {child.returncode} and told no result: {error}"
+            message = f"a {side} run exited with {child.returncode} and returned no result: {error}"
             raise ComparedRunError(message, _exit_code(child.returncode) or ExitCode.BUG, errors) from error
 
 

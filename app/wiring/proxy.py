@@ -23,8 +23,8 @@ def find_proxy(urls: tuple[str, ...]) -> str | None:
     proxies = {_proxy(url) for url in urls}
     if len(proxies) > 1:
         raise UsageError(
-            "some of target.urls are behind the environment's proxy, and some are not",
-            hint="Name all or none of them in NO_PROXY.",
+            "only some of target.urls use the proxy of the environment",
+            hint="Add all or none of them to NO_PROXY.",
         )
     return proxies.pop() if proxies else None
 
@@ -49,6 +49,6 @@ def _proxy(url: str) -> str | None:
         name = f"{scheme.upper()}_PROXY" if proxies.get(scheme) else "ALL_PROXY"
         raise UsageError(
             f"{name}: {error}",
-            hint="Only plain HTTP proxies are spoken to; to go around it, name the host in NO_PROXY.",
+            hint="Only plain HTTP proxies are supported. Add the host to NO_PROXY to bypass the proxy.",
         ) from None
     return proxy

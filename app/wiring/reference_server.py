@@ -56,7 +56,7 @@ class ReferenceServer:
         port = self._child.stdout.readline().strip()
         if not port.isdigit():
             self.close()
-            raise MeasurementError(f"{module} did not start", hint="Its own words are above.")
+            raise MeasurementError(f"{module} did not start", hint="See its output above.")
         self.pid = self._child.pid
         self._ending = ChildExit(self._child)
         self.url = f"http://127.0.0.1:{int(port)}{path}"
@@ -86,7 +86,9 @@ class NullServerProcess(ReferenceServer):
         return read_cpu_s(self.pid)
 
 
-SCRIPTED_NOTE = "The target was a scripted server of known timings: its numbers are the script's, not a model's."
+SCRIPTED_NOTE = (
+    "The target was a scripted server with known timings. The results are those of the script, not of a model."
+)
 
 
 def find_mock_protocol(profile: EndpointProfile) -> MockProtocol | None:

@@ -29,7 +29,7 @@ def allow_hosts(profile: Profile, hosts: Iterable[str]) -> None:
     sent = find_secret_hosts(profile)
     for host in hosts:
         if host.casefold() not in sent:
-            hint = f"It sends secrets to: {', '.join(sent) or 'no host beyond loopback'}."
+            hint = f"It sends secrets to: {', '.join(sent) or 'loopback only'}."
             raise UsageError(f"--allow-secrets {host}: the profile sends no secret there", hint=hint)
         store_permission(AllowedSecrets(profile.name, host.casefold(), sent[host.casefold()]))
 
@@ -39,9 +39,7 @@ def require_allowed(profile: Profile) -> None:
     for secrets in secrets_to_allow(profile):
         sent = ", ".join(secrets.references)
         hint = (
-            f"If you trust that host, add --allow-secrets {secrets.host} to `sizewise run` once, or set "
+            f"If you trust that host, run once with --allow-secrets {secrets.host}, or set "
             f"{ALLOWED_HOSTS_VARIABLE}={secrets.host}."
         )
-        raise UsageError(
-            f"profile {secrets.profile!r} sends {sent} to {secrets.host}, which is not allowed yet", hint=hint
-        )
+        raise UsageError(f"profile {secrets.profile!r} sends {sent} to {secrets.host}, which is not allowed", hint=hint)

@@ -50,8 +50,8 @@ class ServerProcess:
         self._secrets = [value for _, value in start.environment if len(value) >= _MIN_SECRET_LENGTH]
         if self.is_ready():
             raise UnavailableError(
-                f"target.start: something answers at {start.ready_url} already, before {start.command[0]} was started",
-                hint="Stop it, or leave out target.start to measure what is running.",
+                f"target.start: {start.ready_url} already responds before {start.command[0]} is started",
+                hint="Stop that server, or remove target.start to measure it.",
             )
         self._guard = None if _IS_WINDOWS else _Guard()
         self.started_ns = time.perf_counter_ns()
@@ -156,7 +156,7 @@ def _start_child(start: StartSpec) -> subprocess.Popen[bytes]:
         reason = error.strerror if isinstance(error, OSError) else str(error)
         raise UsageError(
             f"target.start: {start.command[0]} cannot be started: {reason}",
-            hint="target.start.command is a program and its arguments; the program is looked for on the PATH.",
+            hint="Set target.start.command to a program on the PATH and its arguments.",
         ) from None
 
 

@@ -22,10 +22,10 @@ def share_run(run: StoredRun, path: Path) -> Bundle:
     Raises UsageError for a run without a result, and if its profile may contain a secret."""
     places = find_secret_keys(run.spec_text or "")
     if places:
-        hint = "Give it as env:NAME or file:PATH there, and export again."
-        raise UsageError(f"{run.directory / 'spec.yaml'} holds what may be a secret: {', '.join(places)}", hint=hint)
+        hint = "Replace it with env:NAME or file:PATH in that file, and export again."
+        raise UsageError(f"{run.directory / 'spec.yaml'} may contain a secret: {', '.join(places)}", hint=hint)
     if path.resolve().is_relative_to(run.directory.resolve()):
-        raise UsageError(f"{path} is in the run that it is to hold", hint="Choose another -o.")
+        raise UsageError(f"{path} is inside the run that is exported", hint="Choose another path with -o.")
     return export_run(run, path)
 
 

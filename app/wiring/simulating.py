@@ -57,7 +57,7 @@ def simulate_plan_day(
     plan, question = load_or_compute_plan(request.source, today)
     if date is not None and not 0 <= (date - question.today).days <= _MAX_DAYS:
         offset_text = (
-            "before the plan's own day" if date < question.today else "more than five years after the plan's own day"
+            "before the day of the plan" if date < question.today else "more than five years after the day of the plan"
         )
         raise UsageError(f"--day {date} is {offset_text}, {question.today}")
     fleet = prepare_fleet(plan, question, request.offer, request.instances)
@@ -72,7 +72,9 @@ def load_or_compute_plan(source: str, today: datetime.date) -> tuple[Plan, PlanQ
         file = read_plan(path)
         return file.plan, file.question
     if path.suffix in _PLAN_SUFFIXES and not path.exists():
-        raise UsageError(f"there is no {source}", hint="Write it with `sizewise plan RUN --out plan.yaml`.")
+        raise UsageError(
+            f"{source} does not exist", hint="Create a plan file with `sizewise plan RUN --out plan.yaml`."
+        )
     question = build_question(PlanRequest((source,)), today)
     return plan_fleets(question), question
 
@@ -97,5 +99,5 @@ def _parse_date(text: str) -> datetime.date:
     try:
         return datetime.date.fromisoformat(text)
     except ValueError:
-        hint = "Write it like 2026-12-01, or busiest for that of the next 12 months."
-        raise UsageError(f"--day {text} is not a date", hint=hint) from None
+        hint = "Use a date such as 2026-12-01, or busiest for the busiest day of the next 12 months."
+        raise UsageError(f"--day {text} is not a valid date", hint=hint) from None

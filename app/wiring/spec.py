@@ -128,11 +128,11 @@ def _notes(profile: EndpointProfile, endpoint: Endpoint) -> tuple[str, ...]:
     if find_mock_protocol(profile) is not None:
         notes.append(SCRIPTED)
     if endpoint.proxy is not None:
-        notes.append(f"Requests went through a proxy ({format_proxy(endpoint.proxy)}), whose time is in the latencies.")
+        notes.append(f"Requests went through a proxy ({format_proxy(endpoint.proxy)}); latencies include its time.")
     if isinstance(profile.target, EndpointSettings) and endpoint.max_connections > profile.target.max_connections:
-        notes.append(f"Up to {endpoint.max_connections:,} connections could be open: one for each client.")
+        notes.append(f"Up to {endpoint.max_connections:,} connections could be open, one per client.")
     if len(endpoint.urls) > 1:
-        notes.append(f"The target is {len(endpoint.urls)} replicas that share the requests: {endpoint.balance}.")
+        notes.append(f"Requests were balanced over {len(endpoint.urls)} replicas ({endpoint.balance}).")
     return tuple(notes)
 
 
@@ -143,7 +143,7 @@ def _limits(profile: EndpointProfile, catalogue: Catalog) -> LimitSpec:
         offer = find_offer(catalogue, hardware.offer) if hardware is not None and hardware.offer is not None else None
         usd_per_hour = offer.on_demand_usd_per_hour if offer is not None else None
         if usd_per_hour is None:
-            raise UsageError("limits.usd needs a price for the target", hint="Name its offer in target.hardware.offer.")
+            raise UsageError("limits.usd needs a price of the target", hint="Set target.hardware.offer.")
     return LimitSpec(
         limits.duration_s, limits.requests, limits.usd, usd_per_hour, abort_when=profile.options.abort_when
     )

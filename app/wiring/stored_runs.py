@@ -22,7 +22,7 @@ from app.storage.run_directory import SPEC, StoredRun
 def add_run_note(directory: Path, text: str, now: datetime) -> str:
     """Add a note to a run and return what happened, as a sentence fragment. Raises UsageError for an invalid note."""
     if not 1 <= len(text) <= MAX_NOTE_LENGTH:
-        raise UsageError(f"a note has 1 to {MAX_NOTE_LENGTH} characters")
+        raise UsageError(f"a note must have 1 to {MAX_NOTE_LENGTH} characters")
     if StoredRun(directory).is_running:
         return send_command(directory, AddNote(text))
     add_note(directory, text, now)
@@ -37,7 +37,7 @@ def load_stored_profile(run: StoredRun) -> EndpointProfile:
     if REDACTED in text:
         raise UsageError(
             f"{run.directory} cannot be resumed: a secret of its profile was not stored",
-            hint="Run its profile again. Secrets given as env:NAME or file:PATH are read again by `runs resume`.",
+            hint="Run its profile again. `runs resume` needs secrets given as env:NAME or file:PATH.",
         )
     profile = load_profile(run.directory / SPEC)
     if isinstance(profile, LocalProfile):

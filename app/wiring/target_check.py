@@ -81,17 +81,18 @@ _BY_ERROR: dict[str, Problem] = {
     "local-limit": "local limit",
 }  # fmt: skip
 _REMEDIES: dict[Problem, str] = {
-    "refused": "The server does not take this request: check workload against what its API wants.",
-    "busy": "The server limits its callers: wait, or raise its limit before it is loaded.",
-    "server error": "Look into the server's log: it failed over this one request.",
-    "timeout": "Is the server still loading its model? Else raise target.timeouts.total.",
-    "cut off": "The connection ended before the answer did: look at the server's log, and at proxies between.",
-    "wrong answer": "Does target.protocol name what the server speaks, and workload.expect what it answers?",
-    "local limit": "This machine has no open file, local port or memory left for the request: raise its limits.",
-    "not streaming": "Let the server stream, or set workload.stream: false and judge whole answers.",
+    "refused": "The server rejected this request. Check workload against its API.",
+    "busy": "The server limits the request rate. Wait, or raise its limit before the run.",
+    "server error": "The server failed on this request. Check the server log.",
+    "timeout": "The server may still be loading its model. Wait, or raise target.timeouts.total.",
+    "cut off": "The connection closed before the response was complete. Check the server log and any proxies.",
+    "wrong answer": "Check that target.protocol is the server's protocol, and that workload.expect matches its "
+    "responses.",
+    "local limit": "This machine is out of file descriptors, local ports or memory. Raise its limits.",
+    "not streaming": "Enable streaming on the server, or set workload.stream: false.",
 }
 """Remedies for problems that do not keep a run from starting; otherwise the run's own error has a hint."""
-_STARTED = "The run starts this server by target.start: start it by hand to try it, or just run."
+_STARTED = "The run starts this server with target.start. Start it manually to test it, or start the run."
 
 
 def check_target(profile: Profile) -> ConnectionTest:
@@ -101,8 +102,8 @@ def check_target(profile: Profile) -> ConnectionTest:
     """
     if not isinstance(profile, EndpointProfile):
         raise UsageError(
-            "this profile runs a model on this machine: there is no endpoint to try",
-            hint="`sizewise models inspect MODEL` tells of the model, `sizewise doctor` of the machine.",
+            "this profile runs a model on this machine, so there is no endpoint to test",
+            hint="Use `sizewise models inspect MODEL` for the model, or `sizewise doctor` for the machine.",
         )
     workload = build_workload(profile)
     try:
@@ -173,7 +174,9 @@ def _trial(profile: EndpointProfile, report: PreflightDone, endpoint: Endpoint |
     )
 
 
-_NOT_STREAMED_MESSAGE = "the answer came whole, and a stream was asked for: the time of its first token cannot be told"
+_NOT_STREAMED_MESSAGE = (
+    "a stream was requested, but the response was not streamed, so its time to first token is unknown"
+)
 
 
 def classify_problem(report: PreflightDone, *, wants_stream: bool) -> Problem | None:

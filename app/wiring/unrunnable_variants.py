@@ -86,7 +86,10 @@ def _objections(
     if isinstance(facts, UsageError):
         yield "target.model", str(facts)
     if variant.provider in machine.refused:
-        yield "target.providers", f"{variant.provider} opens no session here: {machine.refused[variant.provider]}"
+        yield (
+            "target.providers",
+            f"{variant.provider} is not available on this machine: {machine.refused[variant.provider]}",
+        )
     elif variant.provider not in machine.working:
         yield "target.providers", f"{variant.provider} is not in this build of ONNX Runtime"
     if variant.threads > machine.cores:
@@ -94,16 +97,16 @@ def _objections(
     if not isinstance(facts, ModelFacts):
         return
     if not facts.batch_axes and facts.costs and facts.costs[0].batch != variant.batch:
-        yield "target.batch", f"the model takes {facts.costs[0].batch} rows at a time, and no other number"
+        yield "target.batch", f"the model has a fixed batch size of {facts.costs[0].batch}"
     needed_bytes = estimate_memory(facts, variant.batch, variant.precision)
     available_bytes = (
         limit_bytes if limit_bytes is not None else machine.memory_bytes if variant.provider == "cpu" else None
     )
     if needed_bytes is not None and available_bytes is not None and needed_bytes > available_bytes:
-        limit_text = "limits.memory allows" if limit_bytes is not None else "this machine has to spare"
+        limit_text = "limits.memory allows" if limit_bytes is not None else "this machine has available"
         yield (
             "target.batch",
-            f"it needs about {needed_bytes / _GIB:.3g} GiB, and {limit_text} {available_bytes / _GIB:.3g} GiB",
+            f"it needs about {needed_bytes / _GIB:.3g} GiB, but {limit_text} {available_bytes / _GIB:.3g} GiB",
         )
 
 

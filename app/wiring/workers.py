@@ -27,7 +27,7 @@ from loadgen.sanitizing import format_host_port
 DEFAULT_TOKEN_REFERENCE = "env:SIZEWISE_TOKEN"
 """Default reference to the token."""
 _HOST_PATTERN = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(?<!-)(?:\.(?!-)[A-Za-z0-9_-]{1,63}(?<!-))*\.?", re.ASCII)
-_TOKEN_HINT = 'Make one with: python3 -c "import secrets; print(secrets.token_urlsafe(32))"'
+_TOKEN_HINT = 'Create one with: python3 -c "import secrets; print(secrets.token_urlsafe(32))"'
 
 
 class RendezvousAddress(msgspec.Struct, frozen=True):
@@ -42,7 +42,7 @@ class RendezvousAddress(msgspec.Struct, frozen=True):
 
 def parse_address(option: str, text: str) -> RendezvousAddress:
     """Parse `HOST:PORT`, with IPv6 addresses in brackets. Raises UsageError, which names `option`."""
-    hint = f"Write {option} HOST:PORT, like 10.0.0.1:5557; an IPv6 address in brackets, like [fd00::1]:5557."
+    hint = f"Use {option} HOST:PORT, like 10.0.0.1:5557; an IPv6 address in brackets, like [fd00::1]:5557."
     host, _, port = text.rpartition(":")
     if not (port.isascii() and port.isdecimal() and len(port) <= 5 and 1 <= int(port) <= 65535):
         raise UsageError(f"{option} {text!r} has no port from 1 to 65535", hint=hint)
@@ -50,7 +50,7 @@ def parse_address(option: str, text: str) -> RendezvousAddress:
     bare = host[1:-1] if is_bracketed else host
     version = _ip_version(bare)
     if is_bracketed != (version == 6) or (version is None and _HOST_PATTERN.fullmatch(bare) is None):
-        raise UsageError(f"{option} {text!r} names no host", hint=hint)
+        raise UsageError(f"{option} {text!r} has no host", hint=hint)
     return RendezvousAddress(bare, int(port))
 
 
@@ -59,9 +59,9 @@ def resolve_address(option: str, address: RendezvousAddress) -> RendezvousAddres
     try:
         infos = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)
     except OSError as error:
-        hint = f"Check the name in {option}, or write the address."
+        hint = f"Check the name in {option}, or use an IP address."
         raise UnavailableError(
-            f"the host {address.host} of {option} is not known: {error.strerror}", hint=hint
+            f"the host {address.host} of {option} cannot be resolved: {error.strerror}", hint=hint
         ) from None
     return RendezvousAddress(str(infos[0][4][0]), address.port)
 
@@ -73,14 +73,16 @@ def read_token(reference: str) -> str:
     UsageError, which never shows the secret.
     """
     if not secrets.is_reference(reference) or not reference.startswith(("env:", "file:")):
-        raise UsageError("--token says where the token is, not what it is", hint="Write env:NAME, or file:PATH.")
+        raise UsageError(
+            "--token must be a reference to the token, not the token itself", hint="Use env:NAME or file:PATH."
+        )
     try:
         token = secrets.resolve_secret(reference)
     except UsageError as error:
-        hint = f"Both sides need the same token, here in {reference}. {_TOKEN_HINT}"
+        hint = f"Set the same token on both sides, here in {reference}. {_TOKEN_HINT}"
         raise UsageError(f"no token: {error}", hint=hint) from None
     if len(token) < MIN_TOKEN_CHARS:
-        message = f"the token in {reference} is of {len(token)} characters, and at least {MIN_TOKEN_CHARS} are needed"
+        message = f"the token in {reference} has {len(token)} characters, but needs at least {MIN_TOKEN_CHARS}"
         raise UsageError(message, hint=_TOKEN_HINT)
     if reference.startswith("env:"):
         os.environ.pop(reference.removeprefix("env:"), None)
@@ -155,9 +157,9 @@ def _is_only_reachable_locally(profile: EndpointProfile) -> bool:
 
 def _require_reachable_target(profile: EndpointProfile) -> None:
     if isinstance(profile, LocustProfile):
-        raise UsageError("a Locust test of your own runs in one process of this machine, and not on others")
+        raise UsageError("a Locust test cannot use remote workers, because it runs in one process of this machine")
     if _is_only_reachable_locally(profile):
         raise UsageError(
-            "the target is reached from this machine only, so workers of others cannot send there",
-            hint="Give the target a url that has this machine's address on the network, or leave --remote-workers out.",
+            "remote workers cannot reach the target, because it is only reachable from this machine",
+            hint="Set a target URL with this machine's network address, or remove --remote-workers.",
         )

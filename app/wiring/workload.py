@@ -79,8 +79,8 @@ def build_workload(profile: EndpointProfile) -> Workload:
 def _require_whole_body(profile: EndpointProfile) -> None:
     for key in ("body", "bodies", "template", "extra_body"):
         if is_redacted(getattr(profile.workload, key, None)):
-            hint = "Put the secret back in its place there, or run the profile that this one was written from."
-            raise UsageError(f"a secret was taken out of workload.{key} when this profile was written", hint=hint)
+            hint = "Restore the secret in this profile, or run the original profile."
+            raise UsageError(f"the secret in workload.{key} was removed when this profile was written", hint=hint)
 
 
 def _http(profile: HttpProfile) -> HttpWorkload:

@@ -88,7 +88,7 @@ class LocustProcess:
 
     def _preflight(self) -> PreflightDone:
         test, workload = self._load_test()
-        against = f"against {', '.join(test.hosts)}" if test.hosts else "naming no host"
+        against = f"against {', '.join(test.hosts)}" if test.hosts else "without a host"
         detail = f"Locust test {os.path.basename(workload.file)}: {', '.join(test.names)}, {against}"  # noqa: PTH119
         return PreflightDone(
             error=None, status=None, detail=detail, service_ms=None, notes=test.notes, hosts=test.hosts
@@ -105,7 +105,7 @@ class LocustProcess:
     def _load_test(self) -> tuple[LocustTest, LocustWorkload]:
         configured = self._configured
         if configured is None or not isinstance(configured.workload, LocustWorkload):
-            raise RuntimeError("the child that drives Locust tests was given none")
+            raise RuntimeError("the process that runs Locust tests received none")
         if self._test is None:
             self._test = load_locust_test(configured.workload, configured.endpoint)
         return self._test, configured.workload
@@ -131,7 +131,7 @@ def main() -> None:
         reports.send(Failed(message=str(error), hint=error.hint, is_workload_wrong=True))
     except Exception as error:
         traceback.print_exc()
-        reports.send(Failed(message=f"the child that drives the Locust test failed: {type(error).__name__}: {error}"))
+        reports.send(Failed(message=f"the process that runs the Locust test failed: {type(error).__name__}: {error}"))
     sys.stderr.flush()
     os._exit(1)
 

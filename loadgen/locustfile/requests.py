@@ -58,7 +58,7 @@ def describe_failure(exception: object, status: int | None) -> str:
         errno_ = cause.errno if isinstance(cause, OSError) else None
         parts.append(type(cause).__name__ + (f": {os.strerror(errno_)}" if errno_ is not None and errno_ > 0 else ""))
     elif status is None or status < 400:
-        parts.append("the test calls it a failure")
+        parts.append("marked as a failure by the test")
     return sanitize_line(", ".join(parts), MAX_SAMPLE_CHARS)
 
 

@@ -31,7 +31,7 @@ class LocustStage:
 
     def __init__(self, plan: StagePlan, spawn_per_s: float, environment: Environment, reports: ReportWriter) -> None:
         if not isinstance(plan.arrivals, ClosedArrivals):
-            raise WorkloadError("a Locust test decides itself when it sends", hint="give its stages a concurrency")
+            raise WorkloadError("a Locust test controls its own request times", hint="Set a concurrency in its stages.")
         self._plan, self._users, self._spawn_per_s = plan, plan.arrivals.concurrency, spawn_per_s
         self._environment, self._reports = environment, reports
         assert environment.runner is not None
@@ -116,8 +116,8 @@ class LocustStage:
             raise WorkloadError(f"the Locust test made no request: {self._task_error}")
         for user in self._environment.user_classes:
             if issubclass(user, HttpUser | FastHttpUser) and (self._environment.host or user.host) is None:
-                hint = "give the test a host, by --host or in its class"
-                raise WorkloadError(f"the Locust test made no request: {user.__name__} has no host to ask", hint=hint)
+                hint = "Set a host with --host or in the user class."
+                raise WorkloadError(f"the Locust test made no request: {user.__name__} has no host", hint=hint)
 
     def _stop_users(self) -> None:
         while self._runner.state == STATE_CLEANUP:  # the test is ending itself

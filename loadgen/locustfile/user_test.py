@@ -20,7 +20,9 @@ from loadgen.protocols.prepared import WorkloadError
 from loadgen.records import Endpoint
 from loadgen.workloads import LocustWorkload
 
-_CLOSED_LOOP_NOTE = "closed loop, Locust's transport: the intended time and the first byte of a request are not known"
+_CLOSED_LOOP_NOTE = (
+    "closed loop with Locust's transport: the scheduled start and the first byte of requests are unknown"
+)
 
 
 class LocustTest(msgspec.Struct, frozen=True):
@@ -61,7 +63,7 @@ def load_locust_test(workload: LocustWorkload, endpoint: Endpoint) -> LocustTest
         else tuple(dict.fromkeys(user_class.host for user_class in classes.values() if user_class.host))
     )
     shape_notes = [
-        f"{type(shape).__name__} in {path.name} is not followed: the stages decide how many users there are"
+        f"{type(shape).__name__} in {path.name} is ignored, because the stages set the number of users"
         for shape in shapes
     ]
     return LocustTest(environment, tuple(classes), hosts, (_CLOSED_LOOP_NOTE, *shape_notes))
@@ -69,7 +71,7 @@ def load_locust_test(workload: LocustWorkload, endpoint: Endpoint) -> LocustTest
 
 def _load_file(path: Path) -> tuple[dict[str, type[locust.User]], list[locust.LoadTestShape]]:
     if not path.is_file():
-        raise WorkloadError(f"there is no Locust test {path}")
+        raise WorkloadError(f"the Locust test {path} does not exist")
     try:
         loaded: tuple[dict[str, type[locust.User]], list[locust.LoadTestShape]] = load_locustfile(str(path))
     except SyntaxError as error:
@@ -77,10 +79,10 @@ def _load_file(path: Path) -> tuple[dict[str, type[locust.User]], list[locust.Lo
     except ModuleNotFoundError as error:
         raise WorkloadError(
             f"{path.name} needs the module {error.name}, which is not installed",
-            hint=f"install it beside Sizewise: {sys.executable} -m pip install …",
+            hint=f"Install it in Sizewise's environment: {sys.executable} -m pip install …",
         ) from error
     except SystemExit as error:
-        raise WorkloadError(f"{path.name} ends the program while it is loaded") from error
+        raise WorkloadError(f"{path.name} exits while it is loaded") from error
     except Exception as error:
         line = next(
             (f.lineno for f in reversed(traceback.extract_tb(error.__traceback__)) if f.filename == str(path)), 0
@@ -93,12 +95,10 @@ def _select_classes(
     classes_in_file: dict[str, type[locust.User]], names: tuple[str, ...], file: str
 ) -> dict[str, type[locust.User]]:
     if not classes_in_file:
-        raise WorkloadError(
-            f"{file} has no user class", hint="a Locust test holds at least one class of HttpUser or User"
-        )
+        raise WorkloadError(f"{file} has no user class", hint="Define at least one class of HttpUser or User.")
     unknown = [name for name in names if name not in classes_in_file]
     if unknown:
-        raise WorkloadError(f"{file} has no user class {unknown[0]}", hint=f"it has {', '.join(classes_in_file)}")
+        raise WorkloadError(f"{file} has no user class {unknown[0]}", hint=f"Use one of {', '.join(classes_in_file)}.")
     return {name: classes_in_file[name] for name in names} if names else classes_in_file
 
 
@@ -112,7 +112,7 @@ def _parse_options(path: Path, host: str | None) -> Namespace:
             options: Namespace = parser.parse_args(args=arguments)
         except SystemExit as error:
             raise WorkloadError(
-                f"{path.name} needs arguments of its own that have no default",
-                hint="give them by their environment variables, or give them defaults",
+                f"{path.name} needs custom arguments without a default",
+                hint="Set their environment variables, or give them defaults.",
             ) from error
     return options

@@ -102,7 +102,7 @@ class Master:
                 case _ if self._controller is not None:
                     self._controller.execute(command)
                 case _:
-                    raise RuntimeError("the master was told to send before it was told by whom")
+                    raise RuntimeError("the master received a send command before it had workers")
 
     def _tick(self) -> None:
         while True:
@@ -134,14 +134,14 @@ def _bind_server(gather: Gather, on_garbage: Callable[[str, str], None]) -> tupl
     try:
         address = resolve_host(gather.host)
         if not gather.token and not is_loopback(address):
-            hint = "Set one that master and workers share, or bind a loopback address."
-            raise GatherError(f"workers may join at {address} only with a token", hint)
+            hint = "Set the same token for master and workers, or bind to a loopback address."
+            raise GatherError(f"a token is required for workers to join at {address}", hint)
         if gather.token and len(gather.token) < MIN_TOKEN_CHARS:
-            raise GatherError(f"the token is too short: it has to have {MIN_TOKEN_CHARS} characters or more")
+            raise GatherError(f"the token is too short: it needs at least {MIN_TOKEN_CHARS} characters")
         token = gather.token or generate_token()
         return GuardedServer(address, gather.port, token, on_garbage), token
     except BindError as error:
-        raise GatherError(str(error), "Choose another address or port for the workers to join at.") from error
+        raise GatherError(str(error), "Choose another address or port for the workers.") from error
 
 
 def _exit(code: int) -> NoReturn:

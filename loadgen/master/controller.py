@@ -69,7 +69,7 @@ class MasterController:
                 if self._stage is not None:
                     self._apply_to_stage(self._stage, command)
             case _:
-                raise RuntimeError(f"a master was told {type(command).__name__}")
+                raise RuntimeError(f"the master received {type(command).__name__}")
 
     def _apply_to_stage(self, stage: DistributedStage, command: StopStage | ChangeRate | ExtendStage) -> None:
         match command:
@@ -102,7 +102,7 @@ class MasterController:
             self.evict(client, str(error))
         except Exception as error:  # anything else that an untrusted message can cause
             traceback.print_exc()
-            self.evict(client, f"said something that led to {type(error).__name__}")
+            self.evict(client, f"sent a message that caused {type(error).__name__}")
 
     def evict(self, client: str, reason: str) -> None:
         member = self._pool.get(client)
@@ -147,11 +147,11 @@ class MasterController:
                 self._stage.on_report(member, report)
                 self._check_stage()
             case _:
-                raise ValueError(f"said {type(report).__name__} out of turn")
+                raise ValueError(f"sent {type(report).__name__} at the wrong time")
 
     def _on_rows(self, member: RemoteWorker, body: bytes) -> None:
         if self._stage is None:
-            raise ValueError("sent rows out of turn")
+            raise ValueError("sent rows at the wrong time")
         self._stage.on_rows(member, body)
 
     def _on_failed_report(self, member: RemoteWorker, failed: Failed) -> None:
@@ -196,7 +196,9 @@ class MasterController:
             self._check_preflight()
 
     def _all_lost_failure(self) -> Failed:
-        message = "the load worker is lost" if len(self._pool) == 1 else f"all {len(self._pool)} load workers are lost"
+        message = (
+            ("the load worker was lost") if len(self._pool) == 1 else f"all {len(self._pool)} load workers were lost"
+        )
         return Failed(message, hint=f"{'; '.join(f'{member} {member.lost_reason}' for member in self._pool)}.")
 
     def _send(self, member: RemoteWorker, command: Command) -> None:

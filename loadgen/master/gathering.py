@@ -26,16 +26,13 @@ class JoinCriteria:
         """Return a worker for the sender of Hello, or the reason why it cannot join the pool."""
         worker = f"the worker at {hello.host} (process {hello.pid})"
         if hello.wire != WIRE_VERSION:
-            return (
-                f"{worker} is of another version of Sizewise: its messages are of version {hello.wire}, not "
-                f"{WIRE_VERSION}"
-            )
+            return f"{worker} has another version of Sizewise: its protocol version is {hello.wire}, not {WIRE_VERSION}"
         is_same_clock = hello.clock == get_clock_id()
         local = self._find_local(hello.pid) if is_same_clock and hello.host == socket.gethostname() else None
         if local is not None and any(member.local is local for member in pool):
-            return f"{worker} has joined already"
+            return f"{worker} has already joined"
         if local is None and sum(member.local is None for member in pool) >= self._gather.remote:
-            return f"{worker} is one more than were expected"
+            return f"{worker} was rejected, because all expected workers have joined"
         return RemoteWorker(client, hello, local, is_same_clock, now_ns)
 
     def is_complete(self, crew: WorkerPool) -> bool:
@@ -46,7 +43,9 @@ class JoinCriteria:
         for local in self._local_workers:
             ending = local.exit_status()
             if ending is not None:
-                return Failed(f"a load worker of this machine {ending} before all had joined", hint=local.stderr_tail)
+                return Failed(
+                    f"a load worker of this machine {ending} before all workers had joined", hint=local.stderr_tail
+                )
             if not local.is_stopped:
                 self._stopped_since_ns.pop(local.pid, None)
             elif now_ns - self._stopped_since_ns.setdefault(local.pid, now_ns) >= MAX_SILENCE_NS:

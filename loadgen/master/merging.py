@@ -126,7 +126,7 @@ class PreflightRound:
         """Store a worker's result. Raises ValueError if it was not requested."""
         host_index = next((host_index for host_index, pending in self._pending.items() if pending is member), None)
         if host_index is None:
-            raise ValueError("said PreflightDone out of turn")
+            raise ValueError("sent PreflightDone at the wrong time")
         del self._pending[host_index]
         end_ns = None if done.end_ns is None else member.clock_line().to_master_ns(done.end_ns)
         self._results[host_index] = msgspec.structs.replace(done, end_ns=end_ns)

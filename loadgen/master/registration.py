@@ -47,23 +47,23 @@ fits into msgpack's integers."""
 def decode_untrusted_report(body: bytes) -> Report:
     """Decode a report and make its texts safe to show. Raises ValueError for a report that no worker sends."""
     if len(body) > _MAX_REPORT_BYTES:
-        raise ValueError(f"a report of {len(body)} bytes")
+        raise ValueError(f"sent a report of {len(body)} bytes")
     try:
         report = decode_report(body)
     except (msgspec.DecodeError, RecursionError) as error:
-        raise ValueError(f"no report ({type(error).__name__})") from error
+        raise ValueError(f"sent an invalid report ({type(error).__name__})") from error
     if isinstance(report, Joining | Ready):
-        raise ValueError(f"said {type(report).__name__} out of turn")
+        raise ValueError(f"sent {type(report).__name__} at the wrong time")
     if isinstance(report, Hello) and not all(
         map(_is_name, (report.host, report.clock, report.pacing, report.event_loop))
     ):
-        raise ValueError("said Hello in no words")
+        raise ValueError("sent a Hello with invalid text")
     if not all(map(_is_plausible, _numbers(msgspec.structs.astuple(report)))):
-        raise ValueError(f"said {type(report).__name__} with an impossible number")
+        raise ValueError(f"sent {type(report).__name__} with an impossible number")
     if isinstance(report, Failed | PreflightDone) and report.error not in (None, *ERROR_CLASSES):
-        raise ValueError(f"said {type(report).__name__} of an unknown error")
+        raise ValueError(f"sent {type(report).__name__} with an unknown error")
     if isinstance(report, Progress | StageEnded) and not _has_valid_first_errors(report.first_errors):
-        raise ValueError(f"said {type(report).__name__} with errors that are none")
+        raise ValueError(f"sent {type(report).__name__} with invalid errors")
     return _sanitize(report)
 
 
@@ -145,9 +145,13 @@ class WorkerRegistration:
         """Handle a message of a client that is not in the pool. Raises ValueError for anything but a Hello."""
         hello = decode_untrusted_report(body) if kind == "report" else None
         if not isinstance(hello, Hello):
-            raise ValueError("said something before Hello")
+            raise ValueError("sent a message before Hello")
         if not self.is_open:
-            self.reject(client, f"the worker at {hello.host} (process {hello.pid}) came when all were there")
+            self.reject(
+                client,
+                f"the worker at {hello.host} (process {hello.pid}) was rejected, because all "
+                "expected workers have joined",
+            )
             return
         member = self._gathering.admit(client, hello, self._pool, now_ns)
         if isinstance(member, str):

@@ -127,7 +127,7 @@ def fit_clock_line(readings: tuple[ClockOffset, ...]) -> ClockLine:
     about it, and a line that followed their errors would be off by milliseconds at the end of a stage.
     """
     if not readings:
-        raise ValueError("no reading of the worker's clock")
+        raise ValueError("the worker's clock was not read")
     origin = readings[-1]
     at = np.array([reading.at_ns - origin.at_ns for reading in readings], np.float64)
     offset = np.array([reading.offset_ns - origin.offset_ns for reading in readings], np.float64)
@@ -173,18 +173,18 @@ def _validated(body: bytes, stage: int, share: int) -> pa.RecordBatch:
         batch = decode_rows(body)
         batch.validate(full=True)
     except (pa.ArrowException, OSError, EOFError) as error:
-        raise ValueError(f"no batch of rows ({type(error).__name__})") from error
+        raise ValueError(f"sent an invalid batch of rows ({type(error).__name__})") from error
     count = batch.num_rows
     if not 0 < count <= BATCH_ROWS:
-        raise ValueError(f"{count} rows at once")
+        raise ValueError(f"sent {count} rows at once")
     if not batch.column("stage").equals(_repeated(stage, pa.int32(), count)):
-        raise ValueError("rows of another stage")
+        raise ValueError("sent rows of another stage")
     if not batch.column("worker").equals(_repeated(share, pa.int16(), count)):
-        raise ValueError("rows of another worker")
+        raise ValueError("sent rows of another worker")
     for name, allowed in _ALLOWED_TEXTS.items():
         column = batch.column(name)
         if column.null_count < count and not allowed.issuperset(column.to_pylist()):
-            raise ValueError(f"rows with another {name}")
+            raise ValueError(f"sent rows with another {name}")
     return batch
 
 

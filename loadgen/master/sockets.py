@@ -54,7 +54,7 @@ def resolve_host(host: str) -> str:
     try:
         return str(socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)[0][4][0])
     except (OSError, UnicodeError) as error:
-        raise BindError(f"{host} is no address") from error
+        raise BindError(f"{host} is not an IP address") from error
 
 
 def is_loopback(address: str) -> bool:
@@ -106,7 +106,7 @@ class GuardedServer(zmqrpc.BaseSocket):
             try:
                 message = _decode_message(client, frames[1:])
             except (ValueError, msgspec.DecodeError, RecursionError) as error:
-                self._on_garbage(client, f"a message that could not be read ({type(error).__name__})")
+                self._on_garbage(client, f"sent an unreadable message ({type(error).__name__})")
                 continue
             if message is not None:
                 return client, message
@@ -129,7 +129,7 @@ def _decode_message(client: str, frames: Sequence[bytes]) -> Message | None:
     worker sends.
     """
     if sum(map(len, frames)) > _MAX_MESSAGE_BYTES:
-        raise ValueError("too long a message")
+        raise ValueError("the message is too long")
     kind, data, _ = _message_decoder.decode(b"".join(frames))
     match kind:
         case "client_ready" | "spawning" | "spawning_complete":
@@ -139,15 +139,15 @@ def _decode_message(client: str, frames: Sequence[bytes]) -> Message | None:
         case "heartbeat" | "stats" | "logs" | "exception" | "quit" | "client_stopped":
             return None  # Locust's own, not used here
         case _:
-            raise ValueError("no such message")
+            raise ValueError("the message type is unknown")
 
 
 def _bind_error_text(error: zmq.ZMQError, address: str) -> str:
     match error.errno:
         case errno.EADDRINUSE:
-            return f"{address} is in use already"
+            return f"{address} is already in use"
         case errno.EADDRNOTAVAIL | errno.ENODEV:
-            return f"{address} is no address of this machine"
+            return f"{address} is not an address of this machine"
         case _:
             return f"cannot listen at {address}: {error}"
 
@@ -157,7 +157,7 @@ class ArrivalUser(User):
 
     @task
     def send_arrivals(self) -> None:
-        raise NotImplementedError("a master sends nothing")
+        raise NotImplementedError("a master does not send requests")
 
 
 class GuardedMaster(MasterRunner):

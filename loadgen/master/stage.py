@@ -68,7 +68,7 @@ class WorkerStage:
     def rebase_rows(self, body: bytes, stage: int) -> bytes:
         """Convert a batch of rows for the engine. Raises ValueError if it is not this worker's part of the stage."""
         if self.ended is not None:
-            raise ValueError("sent rows out of turn")
+            raise ValueError("sent rows at the wrong time")
         self.clock_line = self.clock_line or self.worker.clock_line()
         passed = rebase_rows(body, stage, self.share, self.worker.index, self.clock_line)
         self._sent += passed.sent
@@ -126,7 +126,7 @@ class DistributedStage:
         """Handle a report. Raises ValueError if it is not of this stage, or out of order."""
         worker_stage = self._worker_stages.get(member.client)
         if worker_stage is None or report.index != self._plan.index or worker_stage.ended is not None:
-            raise ValueError(f"said {type(report).__name__} out of turn")
+            raise ValueError(f"sent {type(report).__name__} at the wrong time")
         match report:
             case StagePrepared():
                 worker_stage.is_prepared = True
@@ -150,7 +150,7 @@ class DistributedStage:
         """Handle rows. Raises ValueError in the same cases as `hear`."""
         worker_stage = self._worker_stages.get(member.client)
         if worker_stage is None:
-            raise ValueError("sent rows out of turn")
+            raise ValueError("sent rows at the wrong time")
         body = worker_stage.rebase_rows(body, self._plan.index)
         if self._is_start_reported:
             self._engine.send_rows(body)

@@ -147,10 +147,10 @@ class RemoteWorker:
                 self._used_cpu_s = self.local.used_cpu_s
             return None
         if self.local is not None and self.local.is_stopped:
-            return f"was not heard of for {MAX_SILENCE_NS / 1e9:g} s: its process is stopped"
+            return f"did not respond for {MAX_SILENCE_NS / 1e9:g} s: its process is suspended"
         is_patient = not self.is_sending or self._is_starved()
         silence_ns = _SILENCE_PREPARING_NS if is_patient else MAX_SILENCE_NS
-        return None if silent_ns < silence_ns else f"was not heard of for {silence_ns / 1e9:g} s"
+        return None if silent_ns < silence_ns else f"did not respond for {silence_ns / 1e9:g} s"
 
     def _is_starved(self) -> bool:
         """Return True if the worker used some CPU time in the second half of the allowed silence, but less than that

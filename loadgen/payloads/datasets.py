@@ -68,14 +68,14 @@ class DatasetReader:
 
     def _limited_rows(self) -> Iterator[DatasetRow]:
         if "\0" in self._dataset.path:
-            raise DatasetError("the dataset's path holds a null character")
+            raise DatasetError("the dataset's path contains a null character")
         left_bytes = self._limit_bytes
         for row in _READERS[self._dataset.format](Path(self._dataset.path), self._limit_bytes):
             left_bytes -= row.size
             if left_bytes < 0:
                 if left_bytes + row.size == self._limit_bytes:
                     first = row.name or "the first row"
-                    raise DatasetError(f"{self._dataset.path}: {first} is larger than the memory for it")
+                    raise DatasetError(f"{self._dataset.path}: {first} is larger than the memory limit for datasets")
                 self.is_truncated = True
                 return
             yield row
@@ -146,7 +146,7 @@ class _CsvLines:
             self.number = number
             self.row_bytes += len(line)
             if self.row_bytes > MAX_ROW_BYTES:
-                raise DatasetError(f"{self._path}, line {self.number}: a quoted cell does not end")
+                raise DatasetError(f"{self._path}, line {self.number}: a quoted cell is not closed")
             try:
                 text = line.decode()
             except UnicodeDecodeError as error:
@@ -166,7 +166,7 @@ def _csv(path: Path, _limit_bytes: int) -> Iterator[DatasetRow]:
             if header is None:
                 header = _csv_header(cells, path)
             elif len(cells) != len(header):
-                raise DatasetError(f"{path}, line {lines.number}: {len(cells)} cells, and {len(header)} in the header")
+                raise DatasetError(f"{path}, line {lines.number}: {len(cells)} cells, but the header has {len(header)}")
             else:
                 yield DatasetRow(dict(zip(header, cells, strict=True)), size)
 
@@ -214,7 +214,7 @@ def _folder(path: Path, limit_bytes: int) -> Iterator[DatasetRow]:
     for name in _names(path):
         file = path / name
         if file.is_symlink() and not file.resolve().is_relative_to(home):
-            raise DatasetError(f"{file} leads out of the folder")
+            raise DatasetError(f"{file} is outside of the folder")
         if not file.is_file():
             continue
         with _open(file) as opened:

@@ -33,14 +33,16 @@ def draw_lengths(length: Length, count: int, rng: np.random.Generator) -> Length
             return rng.integers(low, high, count, endpoint=True)
         case NormalLength(mean=mean, sd=sd):
             if not (math.isfinite(mean) and 0 <= sd < math.inf):
-                raise LengthError(f"a normal distribution of mean {mean:g} and standard deviation {sd:g} is none")
+                raise LengthError(
+                    f"mean {mean:g} and standard deviation {sd:g} are not valid for a normal distribution"
+                )
             low, high = _bounds_of(length)
             return _rounded(
                 mean + sd * _truncated_normal((low - 0.5 - mean, high + 0.5 - mean), sd, count, rng), low, high
             )
         case LognormalLength(median=median, sigma=sigma):
             if not (0 < median < math.inf and 0 <= sigma < math.inf):
-                raise LengthError(f"a lognormal distribution of median {median:g} and sigma {sigma:g} is none")
+                raise LengthError(f"median {median:g} and sigma {sigma:g} are not valid for a lognormal distribution")
             low, high = _bounds_of(length)
             edges = (math.log((low - 0.5) / median), math.log((high + 0.5) / median))
             return _rounded(median * np.exp(sigma * _truncated_normal(edges, sigma, count, rng)), low, high)
@@ -60,7 +62,7 @@ def _validated(tokens: int) -> int:
 def _check_bounds(low: int, high: int) -> None:
     if not 1 <= low <= high <= MAX_LENGTH:
         between = f"{low}" if low == high else f"{low} to {high}"
-        raise LengthError(f"a length must be from 1 to {MAX_LENGTH:,}, not {between}")
+        raise LengthError(f"a length must be from 1 to {MAX_LENGTH:,} (got {between})")
 
 
 def _bounds_of(length: NormalLength | LognormalLength) -> tuple[int, int]:
@@ -87,7 +89,7 @@ def _truncated_normal(
         low, high = -high, -low
     lowest, highest = _STANDARD.cdf(low), _STANDARD.cdf(high)
     if highest - lowest < _MIN_PROBABILITY:
-        raise LengthError("next to no length between the bounds can be drawn from the distribution")
+        raise LengthError("almost no length between the bounds can be drawn from the distribution")
     probabilities = np.clip(rng.uniform(lowest, highest, count), 1e-300, 1 - 1e-16)
     drawn = np.fromiter((_STANDARD.inv_cdf(probability) for probability in probabilities.tolist()), np.float64, count)
     return -drawn if is_upper else drawn
@@ -100,13 +102,16 @@ def _rounded(values: npt.NDArray[np.float64], low: int, high: int) -> Lengths:
 
 def _probabilities(values: tuple[int, ...], weights: tuple[float, ...]) -> npt.NDArray[np.float64] | None:
     if not values:
-        raise LengthError("an empirical distribution needs a value")
+        raise LengthError("an empirical distribution needs at least one value")
     if not weights:
         return None
     if len(weights) != len(values):
-        raise LengthError(f"{len(values)} values and {len(weights)} weights")
+        raise LengthError(
+            f"an empirical distribution needs one weight per value (got {len(values)} values and "
+            f"{len(weights)} weights)"
+        )
     weight_array = np.array(weights, np.float64)
     total = weight_array.sum()
     if not (np.isfinite(total) and total > 0 and (weight_array >= 0).all()):
-        raise LengthError("weights are numbers of at least 0 with one above")
+        raise LengthError("weights must be at least 0, and one must be greater than 0")
     return np.asarray(weight_array / total, np.float64)

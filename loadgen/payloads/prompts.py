@@ -97,7 +97,7 @@ def draw_session_lengths(
 def sessions_from_trace(trace: TracePrompts, maker: TextGenerator, limit_bytes: int) -> Iterator[Session]:
     """Yield one prompt for each line of the trace. A length below 1 counts as 1. Raises PromptError."""
     if not trace.input_tokens or len(trace.input_tokens) != len(trace.output_tokens) or len(trace.input_tokens) % 4:
-        raise PromptError("the trace must have as many lengths of answers as of prompts, at least one")
+        raise PromptError("the trace must have as many output lengths as prompt lengths, and at least one")
     inputs, outputs = (np.frombuffer(data, "<i4").tolist() for data in (trace.input_tokens, trace.output_tokens))
     for number, (input_tokens, output_tokens) in enumerate(zip(inputs, outputs, strict=True)):
         tokens = min(max(input_tokens, 1), MAX_LENGTH)
@@ -166,7 +166,7 @@ def _turns(prefix: str, inputs: list[int], outputs: list[int | None], maker: Tex
         history.append(maker.generate(tokens_in))
         yield Prompt(tuple(history), prefix, output_tokens=tokens_out)
         if tokens_out is None:
-            raise PromptError("a session needs output_tokens: the answers in its history are made up")
+            raise PromptError("a session needs output_tokens, because the responses in its history are generated")
         history.append(maker.generate(tokens_out))
 
 
@@ -183,7 +183,7 @@ def _token_count(value: object, number: int) -> int:
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= MAX_LENGTH:
-        raise PromptError(f"row {number} of the dataset does not ask for a whole number of tokens, at least 1")
+        raise PromptError(f"row {number} of the dataset does not have a whole number of tokens of at least 1")
     return value
 
 
@@ -191,13 +191,13 @@ def _decoded(value: bytes, name: str) -> str:
     try:
         return value.decode()
     except UnicodeDecodeError as error:
-        raise PromptError(f"{name or 'a row'} of the dataset is not text in UTF-8") from error
+        raise PromptError(f"{name or 'a row'} of the dataset is not UTF-8 text") from error
 
 
 def _messages(value: object, number: int) -> list[dict[str, Any]]:
     """Return chat messages without the null values that a table adds for keys that a message lacks."""
     if not isinstance(value, list) or not value or not all(_is_message(message) for message in value):
-        raise PromptError(f"row {number} of the dataset holds neither a text nor a list of texts or chat messages")
+        raise PromptError(f"row {number} of the dataset has neither a text nor a list of texts or chat messages")
     return [
         {key: content for key, content in message.items() if content is not None or key == "content"}
         for message in value

@@ -66,7 +66,7 @@ def read_npz(path: str) -> dict[str, Tensor]:
             return {name: archive[name] for name in archive.files}
     except (OSError, EOFError, ValueError, RuntimeError, MemoryError, zipfile.BadZipFile, zlib.error) as error:
         # numpy's own message recommends unpickling
-        reason = "it is no .npz of plain arrays" if "pickle" in str(error) else error
+        reason = "it is not an .npz file of plain arrays" if "pickle" in str(error) else error
         raise TensorError(f"{path} cannot be read: {reason}") from error
 
 
@@ -86,11 +86,11 @@ def select_inputs(arrays: Mapping[str, Tensor], specs: Sequence[TensorInput]) ->
 def _as_datatype(array: Tensor, spec: TensorInput) -> Tensor:
     if spec.datatype == "BYTES":
         if array.dtype.kind not in "SU":
-            raise TensorError(f"{spec.name} must hold text for BYTES, and holds {array.dtype}")
+            raise TensorError(f"{spec.name} must contain text for BYTES, but contains {array.dtype}")
         return array
     dtype = _dtype(spec)
     if not np.can_cast(array.dtype, dtype, "same_kind"):
-        raise TensorError(f"{spec.name} holds {array.dtype}, which does not convert to {spec.datatype}")
+        raise TensorError(f"{spec.name} contains {array.dtype}, which cannot be converted to {spec.datatype}")
     return array.astype(dtype, copy=False)
 
 
@@ -108,7 +108,7 @@ def generate_inputs(
     request_bytes = rows * sum(_drawn_bytes(spec) * prod(shape) for spec, shape in zip(specs, shapes, strict=True))
     if request_bytes > limit_bytes:
         sizes = f"{request_bytes / 2**20:,.0f} MiB, more than {limit_bytes / 2**20:g}"
-        raise TensorError(f"made-up inputs for one request of {rows} rows would take {sizes}: ask for fewer rows")
+        raise TensorError(f"generated inputs for one request of {rows} rows would take {sizes}; use fewer rows")
     count = rows * min(requests, limit_bytes // max(request_bytes, 1))
     rng = np.random.default_rng(seed)
     return {spec.name: _random(spec, (count, *shape), rng) for spec, shape in zip(specs, shapes, strict=True)}
@@ -116,11 +116,11 @@ def generate_inputs(
 
 def _row_shape(spec: TensorInput, rows: int) -> tuple[int, ...]:
     if not spec.shape:
-        raise TensorError(f"{spec.name} is a scalar: give its values in an .npz")
+        raise TensorError(f"{spec.name} is a scalar; provide its values in an .npz file")
     if spec.shape[0] not in (-1, rows):
-        raise TensorError(f"{spec.name} takes {spec.shape[0]} rows a request, not {rows}")
+        raise TensorError(f"{spec.name} takes {spec.shape[0]} rows per request, not {rows}")
     if len(spec.shape) > _MAX_AXES or 0 in spec.shape or max(spec.shape) > _MAX_SIZE:
-        raise TensorError(f"{spec.name} has a shape that no values can be made up for")
+        raise TensorError(f"{spec.name} has a shape for which no values can be generated")
     return tuple(1 if size < 0 else size for size in spec.shape[1:])
 
 
@@ -141,7 +141,9 @@ def _random(spec: TensorInput, shape: tuple[int, ...], rng: np.random.Generator)
 
 def _dtype(spec: TensorInput) -> np.dtype[Any]:
     if spec.datatype == "BF16":
-        raise TensorError(f"{spec.name} takes BF16, which no array can hold: serve the model with FP16 or FP32 inputs")
+        raise TensorError(
+            f"{spec.name} takes BF16, which arrays do not support; serve the model with FP16 or FP32 inputs"
+        )
     if spec.datatype not in DTYPES:
         raise TensorError(f"{spec.name} has datatype {spec.datatype}, which cannot be sent")
     return DTYPES[spec.datatype]
@@ -168,7 +170,7 @@ def to_list(tensor: Tensor) -> list[Any]:
 NamedTensor = tuple[str, Tensor]
 OutputKind = Literal["class", "scores"]
 
-_NAME_OUTPUT_HINT = "Name the one that holds the class or its scores in workload.output."
+_NAME_OUTPUT_HINT = "Set workload.output to the one with the class or the scores."
 
 
 class AmbiguousOutputError(Exception):
@@ -199,11 +201,11 @@ def find_class_output(outputs: Sequence[NamedTensor], rows: int, wanted: str | N
             return matching[0]
         if matching:
             raise AmbiguousOutputError(
-                f"{len(matching)} outputs of the model may hold its classes: {_listed([outputs[i] for i in matching])}"
+                f"{len(matching)} outputs of the model may be its classes: {_listed([outputs[i] for i in matching])}"
             )
     raise AmbiguousOutputError(
         f"no output of the model has a class or scores for each row: {_listed(outputs)}",
-        "Accuracy needs whole numbers, one a row, or scores, one a class. Without them, leave workload.labels out.",
+        "Accuracy needs one whole number per row, or one score per class. Without them, remove workload.labels.",
         is_none=True,
     )
 

@@ -96,21 +96,21 @@ def _read(path: str) -> tokenizers.Tokenizer:
         import tokenizers
     except ImportError as error:
         raise TokenizerError(
-            "counting tokens needs the package tokenizers", hint="pip install 'sizewise[tokenizer]'"
+            "counting tokens requires the tokenizers package", hint="Install it with pip install 'sizewise[tokenizer]'."
         ) from error
     try:
         file = Path(path)
         if not file.is_file():
-            raise TokenizerError(f"{path} is not a file", hint="give the model's tokenizer.json")
+            raise TokenizerError(f"{path} is not a file", hint="Use the model's tokenizer.json.")
         if file.stat().st_size > _MAX_FILE_BYTES:
-            raise TokenizerError(f"{path} is larger than {_MAX_FILE_BYTES >> 20} MiB, so it is no tokenizer.json")
+            raise TokenizerError(f"{path} is larger than {_MAX_FILE_BYTES >> 20} MiB, so it is not a tokenizer.json")
         tokenizer = tokenizers.Tokenizer.from_str(file.read_text(encoding="utf-8"))
     except TokenizerError:
         raise
     except Exception as error:  # the package raises plain Exception for any error
         reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
         raise TokenizerError(
-            f"{path} cannot be read as a tokenizer: {reason}", hint="give the model's tokenizer.json"
+            f"{path} cannot be read as a tokenizer: {reason}", hint="Use the model's tokenizer.json."
         ) from error
     tokenizer.no_truncation()
     tokenizer.no_padding()

@@ -83,7 +83,7 @@ def _decoded(equals: bytes) -> Any:
     try:
         return decode_json(equals)
     except msgspec.DecodeError as error:
-        raise WorkloadError(f"what the answer should equal is not JSON: {error}") from error
+        raise WorkloadError(f"the expected response is not valid JSON: {error}") from error
 
 
 def _is_equal(left: Any, right: Any) -> bool:
@@ -137,6 +137,6 @@ def _searcher(pattern: str) -> _BodyTest:
         has_match(b"")
     except pa.ArrowInvalid as error:
         raise WorkloadError(
-            f"the regular expression cannot be used: {error}", hint="RE2 has neither look-around nor back-references"
+            f"invalid regular expression: {error}", hint="RE2 does not support look-around or back-references."
         ) from error
     return has_match

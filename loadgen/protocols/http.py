@@ -43,7 +43,9 @@ class Template:
         self._parts = _split_placeholders(text)
         is_json_template = is_json is not False and _is_json(self._parts)
         if is_json and not is_json_template:
-            raise WorkloadError("the template is not JSON", hint="every {{column}} outside quotes becomes a JSON value")
+            raise WorkloadError(
+                "the template is not valid JSON", hint="Every {{column}} outside quotes becomes a JSON value."
+            )
         self.is_json = is_json_template
         self._encoded_parts = [piece.encode() if isinstance(piece, str) else piece for piece in self._parts]
 
@@ -58,7 +60,7 @@ class Template:
         for part in self._encoded_parts:
             body += part if isinstance(part, bytes) else self._fill_placeholder(part, row)
             if len(body) > MAX_REQUESTS_BYTES:
-                raise WorkloadError(f"a row fills the template to more than {MAX_REQUESTS_BYTES >> 20} MiB")
+                raise WorkloadError(f"a row makes the request larger than {MAX_REQUESTS_BYTES >> 20} MiB")
         return bytes(body)
 
     def _fill_placeholder(self, placeholder: _Placeholder, row: Mapping[str, object]) -> bytes:
@@ -116,7 +118,7 @@ def _is_json(parts: list[str | _Placeholder]) -> bool:
 def _value(column: str, row: Mapping[str, object]) -> object:
     if column not in row:
         raise WorkloadError(
-            f"a row of the dataset has no column {column!r}", hint=f"it has {', '.join(row)[:200] or 'none'}"
+            f"a row of the dataset has no column {column!r}", hint=f"Its columns: {', '.join(row)[:200] or 'none'}."
         )
     return row[column]
 
@@ -140,7 +142,9 @@ def encode_request(
     Raises WorkloadError for characters that HTTP does not allow.
     """
     if not _TOKEN.fullmatch(method) or not _TARGET.fullmatch(path):
-        raise WorkloadError("the method or path holds a character that a request line cannot", hint="quote it as %XX")
+        raise WorkloadError(
+            "the method or path contains a character that is not allowed in a request line", hint="Encode it as %XX."
+        )
     fields = {
         "host": ("Host", address.authority),
         "user-agent": ("User-Agent", "sizewise"),
@@ -148,7 +152,7 @@ def encode_request(
     }
     for name, value in headers:
         if not _TOKEN.fullmatch(name) or "\r" in value or "\n" in value or "\0" in value:
-            raise WorkloadError(f"the header {name!r} holds a line break or a character that a header cannot")
+            raise WorkloadError(f"the header {name!r} contains a line break or another character that is not allowed")
         fields[name.lower()] = (name, value)
     fields.pop("content-length", None)
     if body is not None:
@@ -157,7 +161,7 @@ def encode_request(
     try:
         return "\r\n".join(lines).encode("latin-1") + (body or b"")
     except UnicodeEncodeError as error:
-        raise WorkloadError("a header holds a character outside ISO 8859-1") from error
+        raise WorkloadError("a header contains a character outside ISO 8859-1") from error
 
 
 class RequestParts(NamedTuple):
@@ -193,11 +197,11 @@ def build_http(workload: HttpWorkload, endpoint: Endpoint, address: Address) -> 
 
 def _fixed_requests(workload: HttpWorkload, method: str, path: str) -> Iterator[RequestParts]:
     if PathTemplate(workload.path or "").has_holes:
-        raise WorkloadError("the path has a {{column}}, and there is no dataset")
+        raise WorkloadError("the path has a {{column}}, but there is no dataset")
     if workload.template is not None:
         template = Template(workload.template, is_json=_is_json_type(workload.content_type), is_csv=False)
         if template.has_placeholders:
-            raise WorkloadError("the template has a {{column}}, and there is no dataset")
+            raise WorkloadError("the template has a {{column}}, but there is no dataset")
         yield RequestParts(path, template.fill({}), workload.content_type or _template_type(template))
     elif workload.bodies:
         yield from (RequestParts(path, body, workload.content_type) for body in workload.bodies)
@@ -264,5 +268,6 @@ def omitted_request_notes(requests: Sequence[bytes], is_truncated: bool) -> tupl
     if not is_truncated:
         return ()
     return (
-        f"only the first {len(requests):,} requests were used: more would take over {MAX_REQUESTS_BYTES >> 20} MiB",
+        f"only the first {len(requests):,} requests were used, because more would exceed {MAX_REQUESTS_BYTES >> 20} "
+        "MiB",
     )

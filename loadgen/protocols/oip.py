@@ -64,11 +64,14 @@ async def build_oip(
         is_binary = workload.binary and await _accepts_binary(dialect, inputs, ask)
         requests, was_cut = _within_memory(dialect.encode_request(part, is_binary) for part in inputs.requests())
     except TensorError as error:
-        raise WorkloadError(str(error), hint="the arrays of the .npz are named like the inputs, rows first") from error
+        raise WorkloadError(
+            str(error), hint="Name the arrays of the .npz file like the inputs, with rows as the first axis."
+        ) from error
     if not requests:
         raise WorkloadError(
-            f"no request of {workload.rows_per_request} rows can be made of the tensors",
-            hint=f"a request needs all its rows in the file, and must be below {MAX_REQUESTS_BYTES >> 20} MiB",
+            f"the tensors do not allow a request of {workload.rows_per_request} rows",
+            hint="The file must contain all rows of a request, and a request must be below "
+            f"{MAX_REQUESTS_BYTES >> 20} MiB.",
         )
     labels = inputs.labels(len(requests))
     class_index = None

@@ -60,7 +60,7 @@ def infer_method(workload: OipWorkload) -> str:
 
 
 class OipGrpc:
-    refusal_note = "The server refused raw tensors; they were sent as numbers."
+    refusal_note = "The server rejected raw tensors, so tensors were sent as numbers."
 
     def __init__(self, workload: OipWorkload, address: Address) -> None:
         self._model, self._version = workload.model, workload.version or ""
@@ -80,7 +80,7 @@ class OipGrpc:
         except DecodeError as error:
             raise TargetError("the model's metadata cannot be read", "bad-payload", response.status) from error
         if not inputs:
-            raise TargetError("the model's metadata names no inputs", "bad-payload", response.status)
+            raise TargetError("the model's metadata has no inputs", "bad-payload", response.status)
         return tuple(
             TensorInput(model_input.name, model_input.datatype, tuple(model_input.shape)) for model_input in inputs
         )
@@ -225,7 +225,7 @@ def _from_contents(datatype: str, shape: tuple[int, ...], contents: InferTensorC
 def _contents(spec: TensorInput, tensor: Tensor) -> InferTensorContents:
     field = _CONTENTS.get(spec.datatype)
     if field is None:
-        raise TensorError(f"{spec.name} has datatype {spec.datatype}, which gRPC carries as raw bytes alone")
+        raise TensorError(f"{spec.name} has datatype {spec.datatype}, which gRPC supports as raw bytes only")
     elements = tensor.ravel().tolist()
     if spec.datatype == "BYTES":
         elements = [encode_text(element) for element in elements]

@@ -124,7 +124,7 @@ class _Metadata(msgspec.Struct, frozen=True):
 
 class OipHttp:
     new_reader = None
-    refusal_note = "The server refused binary tensors; JSON was sent."
+    refusal_note = "The server rejected binary tensors, so JSON was sent."
 
     def __init__(self, workload: OipWorkload, endpoint: Endpoint, address: Address) -> None:
         self._endpoint, self._address = endpoint, address
@@ -166,7 +166,7 @@ def read_metadata(response: Exchange) -> tuple[TensorInput, ...]:
     except msgspec.DecodeError as error:
         raise TargetError(f"the model's metadata cannot be read: {error}", "bad-payload", response.status) from error
     if not inputs:
-        raise TargetError("the model's metadata names no inputs", "bad-payload", response.status)
+        raise TargetError("the model's metadata has no inputs", "bad-payload", response.status)
     return inputs
 
 
@@ -193,8 +193,8 @@ def _description(spec: TensorInput, tensor: Tensor) -> dict[str, Any]:
 
 def _json_elements(spec: TensorInput, tensor: Tensor) -> list[Any]:
     if tensor.dtype.kind == "f" and not np.isfinite(tensor).all():
-        raise TensorError(f"{spec.name} holds NaN or infinity, which JSON has no form for")
+        raise TensorError(f"{spec.name} contains NaN or infinity, which JSON does not support")
     try:
         return to_list(tensor)
     except UnicodeDecodeError as error:
-        raise TensorError(f"{spec.name} holds bytes that are no UTF-8, which JSON needs") from error
+        raise TensorError(f"{spec.name} contains bytes that are not UTF-8, which JSON requires") from error

@@ -175,10 +175,10 @@ def load_inputs(workload: OipWorkload, specs: Sequence[TensorInput]) -> Inputs:
     if rows < 1:
         raise TensorError("a request needs at least one row")
     if len({spec.name for spec in specs}) != len(specs):
-        raise TensorError("the model names two inputs alike")
+        raise TensorError("the model has two inputs of the same name")
     if workload.tensors is None:
         if workload.labels is not None:
-            raise TensorError("labels need tensors: made-up inputs have no right answer")
+            raise TensorError("labels need tensors, because generated inputs have no correct answer")
         return Inputs(specs, _generated(specs, rows, workload.seed), rows, None)
     file_arrays = read_npz(workload.tensors)
     arrays = select_inputs(file_arrays, specs)
@@ -201,9 +201,9 @@ def _generated(specs: Sequence[TensorInput], rows: int, seed: int) -> dict[str, 
 def _validate_axes(spec: TensorInput, array: Tensor, rows: int) -> None:
     if array.ndim == len(spec.shape) + 1:
         if rows != 1:
-            raise TensorError(f"{spec.name} holds whole inputs, one for each request: ask for one row a request")
+            raise TensorError(f"{spec.name} contains one whole input per request; use one row per request")
     elif array.ndim != len(spec.shape):
-        raise TensorError(f"{spec.name} has {array.ndim} axes, and the model's input {len(spec.shape)}")
+        raise TensorError(f"{spec.name} has {array.ndim} axes, but the model's input has {len(spec.shape)}")
 
 
 def _labels(name: str | None, arrays: Mapping[str, Tensor], rows: int) -> Labels | None:
@@ -211,5 +211,5 @@ def _labels(name: str | None, arrays: Mapping[str, Tensor], rows: int) -> Labels
         return None
     labels = arrays.get(name)
     if labels is None or labels.shape != (rows,) or labels.dtype.kind not in "iu":
-        raise TensorError(f"{name} must be an array of {rows} whole numbers, one for each row")
+        raise TensorError(f"{name} must be an array of {rows} whole numbers, one per row")
     return labels.astype(np.int64)

@@ -108,7 +108,7 @@ class _PromptSource:
         match prompts:
             case SyntheticPrompts():
                 if prompts.turns is not None and workload.api in ("embeddings", "rerank"):
-                    raise PromptError("sessions of several turns are for chat, completions and responses")
+                    raise PromptError("multi-turn sessions are supported for chat, completions and responses only")
                 self._expected = prompts.unique
                 texts = workload.documents + 1 if workload.api == "rerank" else 1
                 return generate_sessions(
@@ -160,7 +160,7 @@ class _PackedRequests:
             return ()
         sessions, requests = len(self.starts), len(self.requests)
         used = f"{requests:,} requests" if sessions == requests else f"{sessions:,} sessions ({requests:,} requests)"
-        return (f"only the first {used} were used: more would take over {MAX_REQUESTS_BYTES >> 20} MiB",)
+        return (f"only the first {used} were used, because more would exceed {MAX_REQUESTS_BYTES >> 20} MiB",)
 
 
 def _pack(sessions: Iterator[Session], workload: OpenAiWorkload, request: Callable[[bytes], bytes]) -> _PackedRequests:
@@ -204,15 +204,16 @@ def _length_notes(workload: OpenAiWorkload, maker: TextGenerator) -> Iterator[st
     if isinstance(workload.prompts, DatasetPrompts):
         return
     if workload.tokenizer is None:
-        yield "prompt lengths are approximate: without a tokenizer a word counts as a token"
+        yield "prompt lengths are approximate, because without a tokenizer each word counts as one token"
     elif maker.inexact_count:
         yield (
-            f"the tokenizer has no text of just the length drawn for {maker.inexact_count:,} texts: those are a little "
-            "off"
+            f"{maker.inexact_count:,} texts differ slightly from the drawn length, because the tokenizer has no text "
+            "of that "
+            "length"
         )
 
 
-_NOT_STREAMED = ResponseCheck(note="the server does not stream: its answers have no times of tokens")
+_NOT_STREAMED = ResponseCheck(note="the server does not stream, so token times are unknown")
 
 
 def _judge_of(api: Api, sizes: list[int], count_tokens: CountTokens | None) -> CheckResponse:

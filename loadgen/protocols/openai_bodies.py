@@ -268,7 +268,7 @@ def build_body(workload: OpenAiWorkload, prompt: Prompt) -> Body:
         query, *documents = _texts(prompt)
         return {**body, "query": query, "documents": documents}
     if prompt.messages is None and len(prompt.texts) > 1 and isinstance(workload.prompts, DatasetPrompts):
-        raise PromptError("the dataset holds lists of texts, which are for embeddings and reranking")
+        raise PromptError("the dataset has lists of texts, which only embeddings and reranking accept")
     body |= _prompt_fields(api, prompt)
     if prompt.output_tokens is not None:
         body["max_output_tokens" if api == "responses" else "max_tokens"] = prompt.output_tokens
@@ -315,7 +315,7 @@ def reranking_sessions(sessions: Iterator[Session], documents: int) -> Iterator[
 def _prompt_fields(api: Api, prompt: Prompt) -> Body:
     if api == "completions":
         if prompt.messages is not None:
-            raise PromptError("the dataset holds chat messages, which completions do not take: name a column of text")
+            raise PromptError("the dataset has chat messages, which completions do not accept; use a text column")
         text = "\n".join(prompt.texts)
         return {"prompt": f"{prompt.prefix} {text}" if prompt.prefix else text}
     if api == "responses":
@@ -334,6 +334,6 @@ def _messages(prompt: Prompt) -> list[Body]:
 
 def _texts(prompt: Prompt) -> list[str]:
     if prompt.messages is not None:
-        raise PromptError("the dataset holds chat messages, and texts are needed: name a column of text")
+        raise PromptError("the dataset has chat messages, but texts are needed; use a text column")
     first, *rest = prompt.texts
     return [f"{prompt.prefix} {first}" if prompt.prefix else first, *rest]

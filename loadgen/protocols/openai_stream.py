@@ -204,9 +204,9 @@ _BLANKS = b" \t\r\n"
 _MAX_BLANKS = 4096
 
 _ERROR_DETAILS = {
-    "bad-output": "the stream tells of an error",
-    "bad-payload": "the stream has an event that the API has not, or too many",
-    "truncated": "the stream ended without a word that the answer is whole",
+    "bad-output": "the stream reported an error",
+    "bad-payload": "the stream has an event unknown to the API, or too many events",
+    "truncated": "the stream ended before the response was complete",
 }
 _TOO_LONG = f"a line is longer than {MAX_LINE_BYTES >> 20} MiB, or an event than {MAX_EVENT_BYTES >> 20} MiB"
 
@@ -279,7 +279,7 @@ class OpenAiReader:
         is_events = b"text/event-stream" in (find_header(headers, b"content-type") or b"").lower()
         if is_events or self._counter.has_begun:
             return self._failed("truncated")
-        return self._failed("bad-payload", "it is neither a stream of events nor JSON")
+        return self._failed("bad-payload", "it is neither an event stream nor JSON")
 
     def _failed(self, error: str, detail: str | None = None) -> str:
         self.detail = detail or _ERROR_DETAILS[error]

@@ -147,11 +147,11 @@ async def request_or_raise(request: bytes, label: str, send: SendRequest) -> Exc
 _ERROR_TEXTS = {
     "connect": "no connection",
     "tls": "no trusted TLS connection",
-    "send": "the connection was closed without an answer",
-    "timeout": "no complete answer in time",
-    "truncated": "the answer was cut off before its end",
-    "bad-payload": "the answer is not what the protocol promises",
-    "bad-output": "the answer is well formed and wrong",
+    "send": "the connection was closed without a response",
+    "timeout": "no complete response before the timeout",
+    "truncated": "the response was truncated",
+    "bad-payload": "the response does not conform to the protocol",
+    "bad-output": "the response is well-formed but wrong",
 }
 
 
@@ -159,7 +159,7 @@ def describe_outcome(shown: str, exchange: Exchange, error: str | None) -> str:
     """Describe the outcome from facts without secrets: neither headers nor the body, which may echo them."""
     if error is None:
         status = [] if exchange.status is None else [f"status {exchange.status}"]
-        return f"{', '.join((shown, *status))}: as promised"
+        return f"{', '.join((shown, *status))}: as expected"
     return ", ".join((shown, *_failure_parts(exchange, error)))
 
 

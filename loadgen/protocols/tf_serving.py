@@ -99,9 +99,11 @@ async def build_tf_serving(
         request_parts = _request_parts(f"{base}:predict", workload, specs, inputs)
         requests, was_cut = encode_within_memory(request_parts, "POST", endpoint, address)
     except TensorError as error:
-        raise WorkloadError(str(error), hint="the arrays of the .npz are named like the inputs, rows first") from error
+        raise WorkloadError(
+            str(error), hint="Name the arrays of the .npz file like the inputs, with rows as the first axis."
+        ) from error
     if not requests:
-        raise WorkloadError(f"no request of {workload.rows_per_request} rows can be made of the tensors")
+        raise WorkloadError(f"the tensors do not allow a request of {workload.rows_per_request} rows")
     return PreparedWorkload(
         requests=requests,
         check=check_prediction,
@@ -143,18 +145,20 @@ def _specs(response: Exchange, signature: str) -> tuple[tuple[TensorInput, ...],
         raise TargetError(f"the model's metadata cannot be read: {error}", "bad-payload", response.status) from error
     if signature not in signatures:
         available = ", ".join(sorted(signatures)[:10]) or "none"
-        raise WorkloadError(f"the model has no signature {signature!r}", hint=f"it has {available}")
+        raise WorkloadError(f"the model has no signature {signature!r}", hint=f"Its signatures: {available}.")
     inputs = signatures[signature].inputs
     if not inputs:
-        raise TargetError(f"the signature {signature!r} names no inputs", "bad-payload", response.status)
+        raise TargetError(f"the signature {signature!r} has no inputs", "bad-payload", response.status)
     try:
         specs = tuple(_spec(name, inputs[name]) for name in sorted(inputs))
     except ValueError as error:
         raise TargetError(
-            "the model's metadata has a size that is no number", "bad-payload", response.status
+            "the model's metadata has a size that is not a number", "bad-payload", response.status
         ) from error
     unknown = [name for name in sorted(inputs) if inputs[name].tensor_shape.unknown_rank]
-    return specs, tuple(f"the model does not tell the shape of {name}: one value a row was taken" for name in unknown)
+    return specs, tuple(
+        f"the model does not declare the shape of {name}, so one value per row was sent" for name in unknown
+    )
 
 
 def _spec(name: str, tensor_info: _Input) -> TensorInput:
@@ -174,7 +178,7 @@ def _inputs(workload: TfServingWorkload, specs: Sequence[TensorInput]) -> dict[s
     inputs = select_inputs(read_npz(workload.tensors), specs)
     infinite = [name for name, tensor in inputs.items() if tensor.dtype.kind == "f" and not np.isfinite(tensor).all()]
     if infinite:
-        raise TensorError(f"{', '.join(infinite)} holds NaN or infinity, which JSON has no form for")
+        raise TensorError(f"{', '.join(infinite)} contains NaN or infinity, which JSON does not support")
     return inputs
 
 

@@ -30,7 +30,7 @@ def build_torchserve(workload: TorchServeWorkload, endpoint: Endpoint, address: 
     """Prepare a workload. Raises WorkloadError."""
     bodies, dataset = workload.bodies, workload.dataset
     if not bodies and dataset is None:
-        raise WorkloadError("there is nothing to predict from", hint="give bodies or a dataset")
+        raise WorkloadError("the workload has no input", hint="Set bodies or a dataset.")
     base = address.path.partition("?")[0].rstrip("/")
     says_type_itself = dataset is not None and dataset.format == "folder"
     version = "" if workload.version is None else f"/{quote(workload.version, safe='')}"
@@ -63,7 +63,7 @@ async def _identify(prediction: Exchange, ping: bytes, ask: SendRequest) -> Resp
     if pong.error is not None or pong.status is None or not 200 <= pong.status < 300:
         return _NOT_IDENTIFIED
     if pong.body == prediction.body or (_is_web_page(pong) and _is_web_page(prediction)):
-        prediction.detail = "`GET /ping` gets such a response too, so the server is not TorchServe"
+        prediction.detail = "`GET /ping` gets the same response, so the server is not TorchServe"
         return ResponseCheck("bad-payload")
     return RESPONSE_OK if _is_health(pong.body) else _NOT_IDENTIFIED
 

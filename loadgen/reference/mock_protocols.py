@@ -57,7 +57,7 @@ def check_datatypes(specs: Sequence[TensorInput]) -> None:
     """Raise ValueError if a datatype does not exist."""
     unknown = [spec.datatype for spec in specs if spec.datatype not in DTYPES and spec.datatype != "BYTES"]
     if unknown:
-        raise ValueError(f"no datatype is called {unknown[0]}: they are {', '.join([*DTYPES, 'BYTES'])}")
+        raise ValueError(f"unknown datatype {unknown[0]}; use one of {', '.join([*DTYPES, 'BYTES'])}")
 
 
 _HEAD_SIZE = re.compile(rb"\r\ninference-header-content-length: *(\d+)", re.IGNORECASE)
@@ -127,7 +127,7 @@ def _infer_handler(face: OipMock) -> RequestHandler:
 def _input_error(specs: Sequence[TensorInput], inputs: Sequence[_Input]) -> str | None:
     by_name = {input_.name: input_ for input_ in inputs}
     if by_name.keys() != {spec.name for spec in specs}:
-        return "the inputs are not those of the model"
+        return "the inputs do not match the model"
     for spec in specs:
         shape = by_name[spec.name].shape
         is_fit = len(shape) == len(spec.shape) and all(
@@ -200,10 +200,10 @@ def _predict_handler(face: TfServingMock) -> RequestHandler:
         if (prediction.instances is None) == (
             not memoryview(prediction.inputs)
         ) or prediction.signature_name != face.signature:
-            return error_response(400, "give instances or inputs, of the model's signature")
+            return error_response(400, "send instances or inputs that match the model's signature")
         rows = 1 if prediction.instances is None else len(prediction.instances)
         if not 0 < rows <= MAX_ROWS:
-            return error_response(400, "so many rows cannot be taken")
+            return error_response(400, "too many rows")
         return json_response(
             sum(service.schedule(request.at_ns, rows=rows)), cached_body(rows, prediction.instances is not None)
         )

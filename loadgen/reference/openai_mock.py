@@ -76,7 +76,7 @@ def _generator(face: OpenAiMock, service: FifoService, api: Api) -> Handle:
     def handle(request: Request, body: _OpenAiRequest) -> ResponseScript:
         tokens = body.tokens(face.output_tokens)
         if not 0 < tokens <= _MAX_TOKENS:
-            return error_response(400, "so many tokens cannot be made")
+            return error_response(400, "the requested number of tokens is not supported")
         generation = Generation(
             tokens=tokens,
             api=api,

@@ -168,18 +168,18 @@ class _Connection(asyncio.Protocol):
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m loadgen.reference.scripted", description=__doc__)
     parser.add_argument("--port", type=int, default=0)
-    parser.add_argument("--script", metavar="JSON", help="a script, or the file that holds it, instead of what follows")
+    parser.add_argument("--script", metavar="JSON", help="script, or file with a script, instead of the options below")
     parser.add_argument("--delay", type=float, default=0.0, metavar="SECONDS")
     parser.add_argument("--freeze-after", type=float, default=0.0, metavar="SECONDS")
     parser.add_argument("--freeze", type=float, default=0.0, metavar="SECONDS")
     parser.add_argument("--status", type=int, default=200)
     parser.add_argument("--manner", choices=get_args(ReplyMode), default="whole")
-    parser.add_argument("--log", type=Path, help="where the monotonic nanoseconds of each request received go")
+    parser.add_argument("--log", type=Path, help="file for the receive time of each request, in monotonic nanoseconds")
     options = parser.parse_args()
     try:
         server = ScriptedServer(_script(options), stores_requests=False)
     except (OSError, ValueError, msgspec.MsgspecError) as error:
-        sys.exit(f"the script cannot be played: {error}")
+        sys.exit(f"the script cannot be used: {error}")
     with contextlib.suppress(KeyboardInterrupt):
         serve_until_stdin_closes(server.protocol, options.port)
     if options.log is not None:

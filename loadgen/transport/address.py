@@ -40,14 +40,14 @@ class Address(msgspec.Struct, frozen=True):
 def parse_url(url: str) -> Address:
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise UrlError("the URL must be http:// or https:// and name a host")
+        raise UrlError("the URL must start with http:// or https:// and contain a host")
     if parts.username is not None:
-        raise UrlError("the URL holds a user name: put credentials into the target's headers")
+        raise UrlError("the URL contains a user name; use the target's headers for credentials")
     try:
         port = parts.port
         host = parts.hostname if ":" in parts.hostname else parts.hostname.encode("idna").decode()
     except (ValueError, UnicodeError) as error:
-        raise UrlError(f"the URL's host or port is wrong: {error}") from error
+        raise UrlError(f"the URL has an invalid host or port: {error}") from error
     is_tls = parts.scheme == "https"
     path = parts.path or "/"
     return Address(
@@ -66,11 +66,11 @@ def parse_grpc_url(url: str) -> Address:
     try:
         parts = urlsplit(url)
     except ValueError as error:
-        raise UrlError(f"the URL's host or port is wrong: {error}") from error
+        raise UrlError(f"the URL has an invalid host or port: {error}") from error
     if parts.scheme not in _SCHEMES or not parts.netloc:
-        raise UrlError("the URL must be grpc:// or grpcs:// and name a host")
+        raise UrlError("the URL must start with grpc:// or grpcs:// and contain a host")
     if parts.path not in ("", "/") or parts.query:
-        raise UrlError("a gRPC URL ends with the port: paths and queries are not sent")
+        raise UrlError("a gRPC URL must end with the port, because paths and queries are not sent")
     return parse_url(parts._replace(scheme=_SCHEMES[parts.scheme]).geturl())
 
 

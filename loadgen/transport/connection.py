@@ -184,7 +184,7 @@ class Connection(asyncio.Protocol):
         if response.error is not None:
             self.cut(response.error, response.detail)
         elif response.status == _PROXY_AUTHENTICATION_REQUIRED:
-            self.cut("connect", "the proxy refused: status 407")
+            self.cut("connect", "the proxy rejected the request with status 407")
         elif response.is_complete:
             self._store_response(exchange)
             if (

@@ -37,7 +37,7 @@ def new_grpc_transport(
         raise UrlError("the target has no URL")
     addresses = [parse_grpc_url(url) for url in endpoint.urls]
     if endpoint.unix_socket is not None and len(addresses) > 1:
-        raise UrlError("a target with a unix socket has one URL")
+        raise UrlError("a target with a unix socket must have exactly one URL")
     share = max(1, endpoint.max_connections // len(addresses))
     new_line = StreamChannel if is_streamed else UnaryChannel
     pools = [GrpcPool(loop, address, endpoint, method, new_line, share) for address in addresses]
@@ -133,7 +133,7 @@ class GrpcPool:
 
         All calls end, because gRPC does not report how much memory each one takes. Waiting calls are sent.
         """
-        detail = f"the responses being received take more than {MAX_RECEIVING_BYTES >> 20} MiB together"
+        detail = f"the responses being received take more than {MAX_RECEIVING_BYTES >> 20} MiB in total"
         self._end(self._cancel_calls(), LOCAL_LIMIT, detail)
         while self._waiting and len(self._calls) < self._max_calls:
             self._start(self._waiting.popleft())

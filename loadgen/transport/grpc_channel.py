@@ -37,7 +37,9 @@ def build_metadata(endpoint: Endpoint) -> Metadata:
         if key in _RESERVED_KEYS:
             continue
         if not _KEY.fullmatch(key) or key.startswith("grpc-") or not (value.isascii() and value.isprintable()):
-            raise EndpointError(f"the header {name!r} holds a character that gRPC's metadata cannot, or is its own")
+            raise EndpointError(
+                f"the header {name!r} is reserved by gRPC or contains a character that gRPC metadata does not allow"
+            )
         metadata.append((key, value.encode() if key.endswith("-bin") else value))
     return tuple(metadata)
 
@@ -45,7 +47,7 @@ def build_metadata(endpoint: Endpoint) -> Metadata:
 def load_credentials(tls: Tls) -> grpc.ChannelCredentials:
     """Return the TLS credentials. Raises EndpointError."""
     if not tls.verify:
-        raise EndpointError("gRPC always verifies the server's certificate: give the file of the CA that signed it")
+        raise EndpointError("gRPC always verifies the server's certificate; set the file of the CA that signed it")
     build_tls_context(tls)  # raises for invalid files with the same messages as for HTTP
     roots = tls.ca_file or ssl.get_default_verify_paths().cafile
     return grpc.ssl_channel_credentials(

@@ -53,7 +53,7 @@ def classify_end(code: grpc.StatusCode, details: str | None, has_response: bool)
     if code is grpc.StatusCode.DEADLINE_EXCEEDED:
         return CallEnd(None, "timeout", None)
     if code is grpc.StatusCode.RESOURCE_EXHAUSTED and _TOO_LARGE in details:
-        return CallEnd(_OK, "bad-payload", "the answer is too large")
+        return CallEnd(_OK, "bad-payload", "the response is too large")
     if code is grpc.StatusCode.UNAVAILABLE:
         # gRPC reports its own errors under a code that a server may send too; only the text differs.
         if details.startswith(_NO_CONNECTION):

@@ -47,12 +47,12 @@ def _addresses(endpoint: Endpoint) -> list[Address]:
         raise UrlError("the target has no URL")
     addresses = [parse_url(url) for url in endpoint.urls]
     if len({address.path for address in addresses}) > 1:
-        raise UrlError("the URLs of one target must have the same path: they are replicas of one thing")
+        raise UrlError("the URLs of a target must have the same path, because they are replicas")
     if endpoint.unix_socket is not None:
         if not hasattr(socket, "AF_UNIX"):
-            raise UrlError("this system has no unix sockets for a target to listen on")
+            raise UrlError("this operating system does not support unix sockets")
         if len(addresses) > 1:
-            raise UrlError("a target with a unix socket has one URL")
+            raise UrlError("a target with a unix socket must have exactly one URL")
         if not 0 < len(os.fsencode(endpoint.unix_socket)) <= _MAX_SOCKET_PATH_BYTES or "\0" in endpoint.unix_socket:
             raise UrlError(f"the path of the unix socket must have 1 to {_MAX_SOCKET_PATH_BYTES} bytes")
     return addresses

@@ -31,9 +31,9 @@ def parse_proxy_url(url: str) -> Proxy:
         parts = urlsplit(url)
         port = parts.port
     except ValueError as error:
-        raise UrlError("the proxy's URL has a wrong host or port") from error
+        raise UrlError("the proxy's URL has an invalid host or port") from error
     if parts.scheme != "http" or not parts.hostname:
-        raise UrlError("the proxy's URL must be http:// and name a host")
+        raise UrlError("the proxy's URL must start with http:// and contain a host")
     authorization = None
     if parts.username is not None:
         credentials = f"{unquote(parts.username)}:{unquote(parts.password or '')}"

@@ -135,7 +135,7 @@ class ResponseParser:
         """Parse what was read at `at_ns`. After an error nothing more may be fed."""
         received = self.bytes_received + len(data)
         if received > self._max_bytes:
-            self._fail(f"the answer is larger than {self._max_bytes / 2**20:.0f} MiB")
+            self._fail(f"the response is larger than {self._max_bytes / 2**20:.0f} MiB")
             return
         self.bytes_received = received
         self._without_body += len(data)
@@ -150,9 +150,9 @@ class ResponseParser:
         elif self._feed_reader is None and not self.is_complete:
             self._store_body(pieces, len(data))
         if len(self.headers) > _MAX_HEADERS:
-            self._fail(f"the answer has more than {_MAX_HEADERS:,} headers")
+            self._fail(f"the response has more than {_MAX_HEADERS:,} headers")
         if self._without_body > MAX_HEAD_BYTES:
-            self._fail(f"the answer has more than {MAX_HEAD_BYTES / 2**20:.0f} MiB outside its body")
+            self._fail(f"the response has more than {MAX_HEAD_BYTES / 2**20:.0f} MiB outside its body")
 
     def pop_body(self) -> bytes:
         """Return the body of a response that is not streamed, and release it here."""
@@ -199,7 +199,7 @@ class ResponseParser:
             return
         self.status = status
         if self._is_compressed:
-            self._fail("the answer is compressed, and only identity is accepted")
+            self._fail("the response is compressed, but only identity encoding is accepted")
         elif self._is_head:
             self.is_complete = True
             # The parser assumes that a response without a length ends with the connection.
@@ -231,7 +231,7 @@ class ResponseParser:
         self._all_received.total += size
         if self._all_received.total > MAX_RECEIVING_BYTES:
             limit_mib = MAX_RECEIVING_BYTES / 2**20
-            self._fail(f"the responses being received hold more than {limit_mib:.0f} MiB together", LOCAL_LIMIT)
+            self._fail(f"the responses being received take more than {limit_mib:.0f} MiB in total", LOCAL_LIMIT)
 
     def _feed_body(self, feed_reader: Callable[[bytes, int], str | None], at_ns: int) -> None:
         """Pass the body of one read to the reader at once: its pieces have the same time, and one call is cheaper."""
@@ -257,7 +257,7 @@ class ResponseParser:
 def describe_non_http(data: bytes, error: Exception | None = None) -> str:
     """Describe why `data` is not HTTP/1.1, without any of its content."""
     if data[:2] == b"\0\0" and data[3:4] == b"\x04":  # a SETTINGS frame, the first frame of every HTTP/2 server
-        return "the server speaks HTTP/2, and only HTTP/1.1 is spoken here"
+        return "the server uses HTTP/2, but only HTTP/1.1 is supported"
     if data[:2] in (b"\x15\x03", b"\x16\x03"):
-        return "the server speaks TLS: its URL begins with https"
+        return "the server uses TLS; use an https:// URL"
     return "it is not HTTP/1.1" if error is None else f"it is not HTTP/1.1: {error}"

@@ -157,10 +157,10 @@ class _TunnelRoute:
                 piece = await self._loop.sock_recv(tunnel, 4096)
                 response += piece
                 if not piece or len(response) > _MAX_PROXY_BYTES:
-                    raise OSError("it gave no answer to CONNECT")
+                    raise OSError("it did not respond to CONNECT")
             status = _STATUS_LINE.match(response)
             if status is None or status[1][:1] != b"2":
-                raise OSError(f"it refused the tunnel, status {status[1].decode() if status else 'unknown'}")
+                raise OSError(f"it rejected the tunnel with status {status[1].decode() if status else 'unknown'}")
         except BaseException:
             tunnel.close()
             raise
@@ -188,5 +188,5 @@ def _proxy_error(proxy: Proxy, error: OSError) -> OSError:
 
 def _checked(connection: Connection) -> Connection:
     if not connection.can_send:
-        raise ConnectionResetError(connection.close_reason or "the connection was closed at once")
+        raise ConnectionResetError(connection.close_reason or "the connection was closed immediately")
     return connection

@@ -17,9 +17,7 @@ def build_tls_context(tls: Tls) -> ssl.SSLContext:
     try:
         context = ssl.create_default_context(cafile=tls.ca_file)
     except OSError as error:
-        raise TlsFileError(
-            f"the file of trusted certificates, {tls.ca_file}, cannot be used: {_reason(error)}"
-        ) from error
+        raise TlsFileError(f"the CA file {tls.ca_file} cannot be used: {_reason(error)}") from error
     context.set_alpn_protocols(["http/1.1"])
     if not tls.verify:
         context.check_hostname = False
@@ -30,19 +28,19 @@ def build_tls_context(tls: Tls) -> ssl.SSLContext:
             context.load_cert_chain(tls.cert_file, tls.key_file, password="")
         except (OSError, ValueError) as error:
             files = " or ".join(file for file in (tls.cert_file, tls.key_file) if file is not None)
-            raise TlsFileError(f"the client's certificate or key, {files}, cannot be used: {_reason(error)}") from error
+            raise TlsFileError(f"the client certificate or key ({files}) cannot be used: {_reason(error)}") from error
     return context
 
 
 _HANDSHAKE_TEXTS = {
-    "NO_APPLICATION_PROTOCOL": "the server does not speak HTTP/1.1 over TLS; HTTP/2 is not spoken here",
-    "CERTIFICATE_REQUIRED": "the server wants a client certificate",
-    "WRONG_VERSION_NUMBER": "what answers is not TLS; the URL of a server without it begins with http://",
+    "NO_APPLICATION_PROTOCOL": "the server does not support HTTP/1.1 over TLS, and HTTP/2 is not supported here",
+    "CERTIFICATE_REQUIRED": "the server requires a client certificate",
+    "WRONG_VERSION_NUMBER": "the server does not use TLS; use an http:// URL",
 }
 _FILE_TEXTS = {
     "KEY_VALUES_MISMATCH": "the key belongs to another certificate",
-    "NO_CERTIFICATE_OR_CRL_FOUND": "it holds no certificate",
-    "PEM lib": "there is no certificate in PEM and its key in PEM, without a password",
+    "NO_CERTIFICATE_OR_CRL_FOUND": "it contains no certificate",
+    "PEM lib": "it does not contain a PEM certificate and its PEM key without a password",
 }
 
 
@@ -55,5 +53,5 @@ def describe_tls_failure(error: ssl.SSLError) -> str:
 
 
 def _reason(error: Exception) -> str:
-    reason = str(getattr(error, "reason", None) or getattr(error, "strerror", None) or "it is not what it should be")
+    reason = str(getattr(error, "reason", None) or getattr(error, "strerror", None) or "its content is invalid")
     return next((text for code, text in _FILE_TEXTS.items() if code in reason), reason)

@@ -85,7 +85,7 @@ class Worker:
             case Quit():
                 os._exit(0)  # at once, whatever the other threads do: all reports are already on their way
             case _:
-                raise RuntimeError(f"a load worker at work cannot obey {type(command).__name__}")
+                raise RuntimeError(f"a load worker cannot execute {type(command).__name__} while it sends")
 
     def run(self) -> NoReturn:
         """Execute commands until the process ends. Raises any error that makes continuing impossible."""
@@ -98,7 +98,7 @@ class Worker:
             return
         target = self._target
         if target is None:
-            raise RuntimeError("the load worker was told to send before it was told where")
+            raise RuntimeError("the load worker received a send command before it had a target")
         if isinstance(command, Preflight):
             self._listener.send(run_in_thread(self._sender.call(target.preflight()).result))
         else:

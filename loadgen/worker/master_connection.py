@@ -147,9 +147,7 @@ class _GuardedClient(zmqrpc.Client):
         try:
             self.socket.connect(f"tcp://{format_host_port(host, port)}")
         except zmq.ZMQError as error:
-            raise NoMasterError(
-                f"there is no connecting to {format_host_port(host, port)}: {error.strerror}"
-            ) from error
+            raise NoMasterError(f"cannot connect to {format_host_port(host, port)}: {error.strerror}") from error
 
     def send(self, message: Message) -> None:
         # Not with Locust's own method, which sleeps and retries where this cannot fail.
@@ -176,5 +174,5 @@ def _is_ipv4_only(host: str, port: int) -> bool:
 def _not_found_text(join: Join, has_reached: bool) -> str:
     address = format_host_port(join.host, join.port)
     if has_reached:
-        return f"what answers at {address} is no master of this token, or is not gathering workers"
+        return f"the process at {address} is not a master with this token, or does not accept workers"
     return f"no master was found at {address} within {join.wait_s:g} s"

@@ -62,12 +62,12 @@ def serve_master(commands: BinaryIO, reports: ReportWriter) -> NoReturn:
         if isinstance(command, Quit):  # at once, whatever the thread that executes commands is doing
             if command.why is None:
                 os._exit(0)
-            _exit(EXIT_SENT_AWAY, f"the master does without this worker: {sanitize_text(command.why)}")
+            _exit(EXIT_SENT_AWAY, f"the master dismissed this worker: {sanitize_text(command.why)}")
         received.put(command)
 
     sender, orchestra = Sender(), LocustRunner()
     lost_text = (
-        f"the master at {format_host_port(join.host, join.port)} is gone, so this worker stops sending and leaves"
+        f"the connection to the master at {format_host_port(join.host, join.port)} was lost, so this worker stops"
     )
     try:
         line = MasterConnection(orchestra.environment, join, on_command, lambda: _exit(EXIT_MASTER_LOST, lost_text))

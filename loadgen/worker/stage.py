@@ -19,7 +19,7 @@ from loadgen.sanitizing import sanitize_line
 from loadgen.transport.exchange import Exchange, Headers, Transport
 from loadgen.worker.traffic import ArrivalSource, ClosedTraffic, OpenTraffic, iterate_schedule_ns, share_size
 
-_NO_FREE_CONNECTION = "no connection was free for it to the end of the stage"
+_NO_FREE_CONNECTION = "no connection was free until the end of the stage"
 
 
 def exchange_error(exchange: Exchange) -> str:
@@ -39,9 +39,9 @@ def _error_text(exchange: Exchange) -> str:
         return sanitize_line(exchange.detail or _NO_FREE_CONNECTION, MAX_SAMPLE_CHARS)
     text = describe_failure(exchange, exchange_error(exchange))
     if exchange.error == "timeout" and exchange.end_ns is not None:
-        text = f"{text}, after {(exchange.end_ns - exchange.sent_ns) / 1e9:.3g} s"
+        text = f"{text} after {(exchange.end_ns - exchange.sent_ns) / 1e9:.3g} s"
     if exchange.error == "truncated":
-        text = f"{text}, after {exchange.bytes_received:,} bytes"
+        text = f"{text} after {exchange.bytes_received:,} bytes"
     return sanitize_line(text, MAX_SAMPLE_CHARS)
 
 

@@ -133,9 +133,9 @@ def _value(file: KeyFile) -> str:
             text = stream.read(_MAX_KEY_BYTES + 1).decode("ascii").strip()
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not text"
-        raise WorkloadError(f"{file.path}, which holds the key, cannot be read: {reason}") from error
+        raise WorkloadError(f"the key file {file.path} cannot be read: {reason}") from error
     if not text or len(text) > _MAX_KEY_BYTES or not text.isprintable():
-        raise WorkloadError(f"{file.path} must hold the key, on one line, and nothing else")
+        raise WorkloadError(f"the key file {file.path} must contain only the key, on one line")
     return file.prefix + text
 
 
@@ -273,7 +273,7 @@ class SendingTarget:
 
                 return await build_tf_serving(workload, endpoint, address, self._ask)
             case LocustWorkload():
-                raise RuntimeError("a Locust test is driven by loadgen.locustfile")
+                raise RuntimeError("a Locust test is run by loadgen.locustfile")
 
     async def _ask(self, request: bytes, method: str = "") -> Exchange:
         return await self._send(request, method=method)

@@ -28,9 +28,14 @@ def batch_charts(report: Report) -> tuple[Chart, ...]:
         times, rates = _latency_points(report.local), _throughput_points(report.local)
     elif report.model is not None:
         times, rates = _served_times(report.model), _served_rates(report.model)
-    latency = _drawing(times, "batch-latency", "What a larger batch costs: time of one call", "ms")
-    throughput = _drawing(rates, "batch-throughput", "What it brings: inferences a second", "inferences/s")
+    rates = [msgspec.structs.replace(point, quantity=_inferences(point.quantity)) for point in rates]
+    latency = _drawing(times, "batch-latency", "Latency by batch size", "ms")
+    throughput = _drawing(rates, "batch-throughput", "Throughput by batch size", "inferences/s")
     return tuple(drawing for drawing in (latency, throughput) if drawing is not None)
+
+
+def _inferences(throughput: Quantity) -> Quantity:
+    return msgspec.structs.replace(throughput, unit="inferences/s")
 
 
 def _latency_points(local: LocalSection) -> list[_Point]:
@@ -99,7 +104,7 @@ def _drawing(points: Sequence[_Point], key: str, title: str, unit: str) -> Chart
         rows=tuple(
             (point.series, str(point.batch), formatting.format_quantity(point.quantity)) for point in with_values
         ),
-        note=f"{hidden} more series are in the table only." if hidden else None,
+        note=f"{hidden} more series are only in the table." if hidden else None,
     )
 
 

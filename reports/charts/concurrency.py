@@ -24,14 +24,14 @@ def concurrency_charts(report: Report) -> tuple[Chart, ...]:
     name = formatting.metric_name(report.times)
     times = {"p50": lambda row: row.p50, "p95": lambda row: row.p95, "p99": lambda row: row.p99}
     charts = (
-        _chart(report, rows, times, "clients-time", f"{name}, ms", f"How {name} grows with the clients"),
+        _chart(report, rows, times, "clients-time", f"{name}, ms", f"{name[:1].upper()}{name[1:]} by concurrency"),
         _chart(
             report,
             rows,
-            {"answers": lambda row: row.answered},
+            {"throughput": lambda row: row.answered},
             "clients-rate",
-            "successful answers/s",
-            "What the clients get answered together",
+            "successful req/s",
+            "Throughput by concurrency",
         ),
     )
     return tuple(chart for chart in charts if chart is not None)
@@ -45,9 +45,13 @@ def _chart(
         return None
     names = [name for name in cells if any(point["series"] == name for point in points)]
     axis = alt.Axis(values=sorted({point["clients"] for point in points}))
-    x = alt.X("clients:Q", title="clients", axis=axis, scale=alt.Scale(type="log", base=2, nice=False, padding=12))
+    x = alt.X("clients:Q", title="concurrency", axis=axis, scale=alt.Scale(type="log", base=2, nice=False, padding=12))
     y = alt.Y("value:Q", title=y_title, **fit_scale([point["value"] for point in points], 20))
-    tooltip = [alt.Tooltip("series:N"), alt.Tooltip("clients:Q"), alt.Tooltip("shown:N", title="value")]
+    tooltip = [
+        alt.Tooltip("series:N"),
+        alt.Tooltip("clients:Q", title="concurrency"),
+        alt.Tooltip("shown:N", title="value"),
+    ]
     lines = new_chart(points).mark_line(point=alt.OverlayMarkDef(size=50, filled=True))
     scales = point_scales(names)
     return Chart(
@@ -58,7 +62,7 @@ def _chart(
             [*knee_rules(report, "clients", x), lines.encode(x=x, y=y, tooltip=tooltip, **scales)],
             key.replace("-", "_"),
         ),
-        columns=("clients", "stage", *cells),
+        columns=("concurrency", "stage", *cells),
         rows=tuple((formatting.format_count(row.clients or 0), row.name, *_shown(row, cells)) for row in rows),
     )
 
@@ -85,7 +89,7 @@ def _alternative(points: list[dict[str, Any]], names: list[str]) -> str:
     for name in names:
         series = [point for point in points if point["series"] == name]
         sentences.append(
-            f"{name} went from {series[0]['shown']} at {series[0]['clients']} clients to {series[-1]['shown']} at "
+            f"{name} from {series[0]['shown']} at concurrency {series[0]['clients']} to {series[-1]['shown']} at "
             f"{series[-1]['clients']}"
         )
     return "; ".join(sentences) + "."

@@ -44,18 +44,16 @@ def rate_curve(report: Report) -> Chart | None:
     points = [_point(stage) for stage in stages if _rate(stage) is not None and stage.judged.value is not None]
     if len({point["offered"] for point in points}) < 2:
         return None
-    latency = f"{report.curve.percentile.replace('_', '.')} of {formatting.metric_name(report.curve.metric)}"
+    latency = f"{report.curve.percentile.replace('_', '.')} {formatting.metric_name(report.curve.metric)}"
     missing = len(stages) - len(points)
     return Chart(
         key="curve",
-        title=f"How {latency} grows with the offered rate",
+        title=f"{latency} by offered rate",
         alternative=_alternative(report, points, latency),
         spec=build_spec(_layers(report, points, latency), "curve"),
         columns=("stage", "offered", "achieved", "good", latency, "result"),
         rows=tuple(_row(stage) for stage in stages),
-        note=f"{missing} of {len(stages)} stages have no {latency} to draw; they are in the table."
-        if missing
-        else None,
+        note=f"{missing} of {len(stages)} stages have no {latency} and are only in the table." if missing else None,
     )
 
 
@@ -72,6 +70,7 @@ def _point(stage: StageRow) -> dict[str, Any]:
         "low": low,
         "high": high,
         "state": formatting.stage_state(stage),
+        "result": formatting.display_state(formatting.stage_state(stage)),
         "stage": f"{stage.name} #{stage.repeat}",
         "shown": formatting.format_quantity(stage.judged),
     }
@@ -81,26 +80,31 @@ def _layers(report: Report, points: list[dict[str, Any]], latency: str) -> list[
     limit = [] if report.curve.limit is None else [report.curve.limit.value]
     heights = [*limit, *(point[edge] for point in points for edge in ("low", "high"))]
     rates = [point["offered"] for point in points]
-    x = alt.X("offered:Q", title=f"offered rate, {report.curve.counts}/s", **fit_scale(rates, 12, from_zero=False))
+    x = alt.X(
+        "offered:Q",
+        title=f"offered rate, {'sessions/s' if report.curve.counts == 'sessions' else 'req/s'}",
+        **fit_scale(rates, 12, from_zero=False),
+    )
     y = alt.Y("latency:Q", title=f"{latency}, ms", **fit_scale(heights, 20))
     data = new_chart(points)
     bars = data.mark_rule(color=MUTED, opacity=0.7).encode(x=x, y=alt.Y("low:Q"), y2=alt.Y2("high:Q"))
     means = _means(points)
     lines = [new_chart(means).mark_line(color=ACCENT).encode(x=x, y=y)] if means else []
     states = [state for state in _STATES if any(point["state"] == state for point in points)]
+    texts = [*map(formatting.display_state, states)]
     fills, strokes, shapes = (list(column) for column in zip(*(_STATES[state] for state in states), strict=True))
     legend = alt.Legend(title=None)
     marks = data.mark_point(size=45, strokeWidth=2, opacity=1).encode(
         x=x,
         y=y,
-        fill=alt.Fill("state:N", legend=legend, scale=alt.Scale(domain=states, range=fills)),
-        stroke=alt.Stroke("state:N", legend=legend, scale=alt.Scale(domain=states, range=strokes)),
-        shape=alt.Shape("state:N", legend=legend, scale=alt.Scale(domain=states, range=shapes)),
+        fill=alt.Fill("result:N", legend=legend, scale=alt.Scale(domain=texts, range=fills)),
+        stroke=alt.Stroke("result:N", legend=legend, scale=alt.Scale(domain=texts, range=strokes)),
+        shape=alt.Shape("result:N", legend=legend, scale=alt.Scale(domain=texts, range=shapes)),
         tooltip=[
             alt.Tooltip("stage:N"),
-            alt.Tooltip("offered:Q", title="offered/s", format=",.3~r"),
+            alt.Tooltip("offered:Q", title="offered, req/s", format=",.3~r"),
             alt.Tooltip("shown:N", title=latency),
-            alt.Tooltip("state:N", title="result"),
+            alt.Tooltip("result:N"),
         ],
     )
     return [*_max_rate(report, x), *knee_rules(report, "1/s", x), *lines, bars, *_limit(report), marks]
@@ -125,7 +129,7 @@ def _max_rate(report: Report, x: alt.X) -> list[alt.Chart]:
         return []
     max_rate = report.max_rate.per_s
     low, high = max_rate.ci95 or (max_rate.value, max_rate.value)
-    text = f"{'carried' if report.max_rate.at_least else 'max'} {formatting.format_value_unit(max_rate)}"
+    text = f"{'max ≥' if report.max_rate.at_least else 'max'} {formatting.format_value_unit(max_rate)}"
     data = new_chart([{"offered": max_rate.value, "low": low, "high": high, "text": text}])
     band = data.mark_rect(color=ACCENT, opacity=0.15).encode(x=alt.X("low:Q"), x2=alt.X2("high:Q"))
     rule = data.mark_rule(color=INK, strokeWidth=1).encode(x=x)
@@ -140,7 +144,7 @@ def _row(stage: StageRow) -> tuple[str, ...]:
     return (
         f"{stage.name} #{stage.repeat}",
         *(formatting.format_quantity(cell) for cell in cells),
-        formatting.stage_state(stage),
+        formatting.display_state(formatting.stage_state(stage)),
     )
 
 
@@ -148,13 +152,13 @@ def _alternative(report: Report, points: list[dict[str, Any]], latency: str) -> 
     rates = [point["offered"] for point in points]
     failed = sum(point["state"] == "failed" for point in points)
     text = (
-        f"{len(points)} stages from {formatting.format_number(min(rates))}/s to "
-        f"{formatting.format_number(max(rates))}/s; {failed} "
-        f"failed. At the lowest rate {latency} was {points[rates.index(min(rates))]['shown']}, at the highest "
+        f"{len(points)} stages from {formatting.format_number(min(rates))} to "
+        f"{formatting.with_unit(formatting.format_number(max(rates)), 'req/s')}; {failed} "
+        f"missed the SLO. At the lowest rate {latency} was {points[rates.index(min(rates))]['shown']}, at the highest "
         f"{points[rates.index(max(rates))]['shown']}."
     )
     if report.max_rate is not None and report.max_rate.per_s.value is not None:
         rate = formatting.format_quantity(report.max_rate.per_s)
         is_bound = report.max_rate.at_least
-        text += f" {rate} held; no higher rate was tried." if is_bound else f" The max rate is {rate}."
+        text += f" Max rate at least {rate}; no higher rate was tested." if is_bound else f" Max rate: {rate}."
     return text

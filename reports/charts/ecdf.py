@@ -22,11 +22,11 @@ def latency_cdf(report: Report) -> Chart | None:
     points = [point for spectrum in spectra for point in _points(spectrum)]
     widths = [point["ms"] for point in points] + ([] if limit is None else [limit.value])
     x = alt.X("ms:Q", title="ms", **fit_scale(widths, 20))
-    y = alt.Y("percent:Q", title="answered within, %", scale=alt.Scale(domain=[0, 100]))
+    y = alt.Y("percent:Q", title="requests, %", scale=alt.Scale(domain=[0, 100]))
     tooltip = [
-        alt.Tooltip("series:N", title="what"),
+        alt.Tooltip("series:N", title="metric"),
         alt.Tooltip("ms:Q", format=",.3~r"),
-        alt.Tooltip("percent:Q", title="answered, %", format=",.4~r"),
+        alt.Tooltip("percent:Q", title="requests, %", format=",.4~r"),
     ]
     lines = (
         new_chart(points)
@@ -36,12 +36,12 @@ def latency_cdf(report: Report) -> Chart | None:
     mark = [] if limit is None else limit_mark(limit.value, f"SLO {formatting.format_limit(limit)}")
     return Chart(
         key="ecdf",
-        title="What share was answered how soon",
+        title="Latency distribution (CDF)",
         alternative=" ".join(map(_sentence, spectra)),
         spec=build_spec([lines, *mark], "ecdf"),
-        columns=("what", "share", "within, ms"),
+        columns=("metric", "share", "ms"),
         rows=tuple(row for spectrum in spectra for row in _rows(spectrum)),
-        note=f"The empirical distribution of {formatting.format_count(spectra[0].n)} requests, the same as in the "
+        note=f"Empirical distribution of {formatting.format_count(spectra[0].n)} requests, the same as for the "
         "percentiles.",
     )
 
@@ -69,4 +69,4 @@ def _sentence(spectrum: PercentileCurve) -> str:
     half_ms = spectrum.ms[bisect_right(spectrum.share, 0.5 - 1e-9)]
     lowest, median, highest = (formatting.format_number(ms) for ms in (spectrum.ms[0], half_ms, spectrum.ms[-1]))
     name = f"{spectrum.label[:1].upper()}{spectrum.label[1:]}"
-    return f"{name}: from {lowest} ms to {highest} ms, half of them at most {median} ms."
+    return f"{name}: {lowest} ms to {highest} ms, median {median} ms."

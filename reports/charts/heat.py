@@ -23,8 +23,8 @@ def latency_heat_map(report: Report) -> Chart | None:
     times = formatting.metric_name(report.times)
     limit = report.curve.limit if report.curve.metric == report.times else None
     opacity = alt.Scale(type="sqrt", domain=[0, max_count], range=[0.08, 1])
-    legend = alt.Legend(title="answers", symbolType="square", symbolFillColor=ACCENT, format=",d", tickCount=4)
-    x = alt.X("from:Q", title="seconds from the start of the run", scale=alt.Scale(zero=False, nice=False))
+    legend = alt.Legend(title="responses", symbolType="square", symbolFillColor=ACCENT, format=",d", tickCount=4)
+    x = alt.X("from:Q", title="time since start, s", scale=alt.Scale(zero=False, nice=False))
     y = alt.Y("low:Q", title=f"{times}, ms", **fit_scale(heat.edges_ms, 1))
     marks = (
         new_chart(cells)
@@ -36,16 +36,16 @@ def latency_heat_map(report: Report) -> Chart | None:
             y2=alt.Y2("high:Q"),
             opacity=alt.Opacity("answers:Q", scale=opacity, legend=legend),
             tooltip=[
-                alt.Tooltip("when:N", title="seconds"),
+                alt.Tooltip("when:N", title="time, s"),
                 alt.Tooltip("took:N", title="ms"),
-                alt.Tooltip("answers:Q", format=",d"),
+                alt.Tooltip("answers:Q", title="responses", format=",d"),
             ],
         )
     )
-    line = [] if limit is None else limit_line(limit.value, f"SLO on {report.curve.percentile} of {times}")
+    line = [] if limit is None else limit_line(limit.value, f"SLO {report.curve.percentile} {times}")
     return Chart(
         key="heat",
-        title="How many answers took how long, and when",
+        title="Latency heat map",
         alternative=_alternative(heat, times),
         spec=build_spec([marks, *line], "heat"),
         columns=("from, s", *map(_range, pairwise(heat.edges_ms))),
@@ -53,8 +53,7 @@ def latency_heat_map(report: Report) -> Chart | None:
             (formatting.format_plain(at), *(formatting.format_count(row[column]) for row in heat.counts))
             for column, at in enumerate(heat.from_s)
         ),
-        note=f"Every answer of the run, by its start in steps of {formatting.format_plain(heat.bin_s)} s; what failed "
-        "is not there.",
+        note=f"All successful responses, by start time in bins of {formatting.format_plain(heat.bin_s)} s.",
     )
 
 
@@ -82,4 +81,4 @@ def _alternative(heat: LatencyHeatMap, times: str) -> str:
     common = _range(list(pairwise(heat.edges_ms))[totals.index(max(totals))])
     total, max_count = formatting.format_count(sum(totals)), formatting.format_count(max(totals))
     slowest = _range((heat.edges_ms[-2], heat.edges_ms[-1]))
-    return f"{total} answers by {times}: the most, {max_count}, took {common}; the slowest {slowest}."
+    return f"{total} responses by {times}. Most common: {common} ({max_count} responses); slowest: {slowest}."

@@ -32,7 +32,7 @@ _KINDS = {
     "varying": SERIES[3],
     "spike": SERIES[5],
 }
-_X = alt.X("at:Q", title="seconds from the start of the run", scale=alt.Scale(zero=False, nice=False))
+_X = alt.X("at:Q", title="time since start, s", scale=alt.Scale(zero=False, nice=False))
 
 
 def rates_over_time(report: Report) -> Chart | None:
@@ -52,21 +52,17 @@ def rates_over_time(report: Report) -> Chart | None:
     values = _values(load, columns)
     highest = max(map(max, (load.offered_per_s, load.sent_per_s, load.completed_per_s)))
     axis = {"scale": alt.Scale(domain=[0, 1.12 * highest], nice=False)}  # the ribbon is at the top
-    lines = _lines(values, names, "requests/s", axis)
+    lines = _lines(values, names, "req/s", axis)
     layers = [lines, *_ribbon(report, load), _hover(values, [*columns])]
     return Chart(
         key="rates",
-        title=_title(names),
+        title="Request rate over time",
         alternative=_rates_alternative(load, "sent" if is_closed else "offered"),
         spec=build_spec(_with_zoom(layers, "rates_zoom"), "rates"),
-        columns=("at, s", *(f"{name}/s" for name in names), "in flight"),
+        columns=("time, s", *(f"{name}, req/s" for name in names), "in flight"),
         rows=_rows(load, list(columns.values())),
-        note=f"Counted in bins of {formatting.format_plain(load.bin_s)} s. The ribbon on top shows the stages.",
+        note=f"Bins of {formatting.format_plain(load.bin_s)} s. The band at the top shows the stages.",
     )
-
-
-def _title(names: list[str]) -> str:
-    return f"What was {', '.join(names[:-1])} and {names[-1]}"
 
 
 def latency_over_time(report: Report) -> Chart | None:
@@ -82,7 +78,7 @@ def latency_over_time(report: Report) -> Chart | None:
     values = _values(load, columns)
     slo_metric, times = report.curve.metric, formatting.metric_name(report.times)
     limit = report.curve.limit if slo_metric == report.times or (slo_metric == "ttft_ms" and load.ttft_p95_ms) else None
-    limit_label = f"SLO on {report.curve.percentile} of {formatting.metric_name(slo_metric)}"
+    limit_label = f"SLO {report.curve.percentile} {formatting.metric_name(slo_metric)}"
     line = [] if limit is None else limit_line(limit.value, limit_label)
     heights = latencies + ([] if limit is None else [limit.value])
     lines = _lines(values, list(columns), f"{times}, ms", fit_scale(heights, 20))
@@ -90,13 +86,13 @@ def latency_over_time(report: Report) -> Chart | None:
     worst = max(latencies)
     return Chart(
         key="latency",
-        title="How long answers took",
-        alternative=f"p50 and p95 of the {times} per bin of {formatting.format_plain(load.bin_s)} s. The highest is "
+        title="Latency over time",
+        alternative=f"p50 and p95 {times} per bin of {formatting.format_plain(load.bin_s)} s. The highest is "
         f"{formatting.format_number(worst)} ms, the lowest {formatting.format_number(min(latencies))} ms.",
         spec=build_spec(_with_zoom(layers, "latency_zoom"), "latency"),
-        columns=("at, s", *(f"{name}, ms" for name in columns)),
+        columns=("time, s", *(f"{name}, ms" for name in columns)),
         rows=_rows(load, list(columns.values())),
-        note="Drawn at the start of the requests, as intended where that is known; a gap is a time without answers.",
+        note="Plotted at the scheduled start of requests, if known. Gaps: no responses.",
     )
 
 
@@ -120,7 +116,7 @@ def _lines(values: list[dict[str, Any]], names: list[str], title: str, axis: dic
 
 def _hover(values: list[dict[str, Any]], names: list[str]) -> alt.Chart:
     """Return one invisible rule per bin, whose tooltip shows all numbers of the bin."""
-    tooltip = [alt.Tooltip("at:Q", title="at, s", format=",.4~r")]
+    tooltip = [alt.Tooltip("at:Q", title="time, s", format=",.4~r")]
     tooltip += [alt.Tooltip(f"{name}:Q", format=",.3~r") for name in names]
     chart: alt.Chart = new_chart(values).mark_rule(color=INK, opacity=0, strokeWidth=6).encode(x=_X, tooltip=tooltip)
     return chart
@@ -169,12 +165,12 @@ def _rows(load: LoadSeries, columns: list[tuple[float | None, ...]] | list[Any])
     )
 
 
-def _rates_alternative(load: LoadSeries, asked: str) -> str:
+def _rates_alternative(load: LoadSeries, verb: str) -> str:
     length_s = load.at_s[-1] - load.at_s[0] + load.bin_s
     totals = [sum(series) * load.bin_s for series in (load.offered_per_s, load.completed_per_s, load.good_per_s)]
     offered, completed, good = (formatting.format_count(round(total)) for total in totals)
     return (
-        f"{offered} requests were {asked} over {formatting.format_duration(length_s)}, at most "
-        f"{formatting.format_number(max(load.offered_per_s))}/s; {completed} completed and {good} were good. At most "
-        f"{formatting.format_count(max(load.in_flight))} were in flight at once."
+        f"{offered} requests {verb} over {formatting.format_duration(length_s)}, at most "
+        f"{formatting.with_unit(formatting.format_number(max(load.offered_per_s)), 'req/s')}; {completed} completed, "
+        f"{good} within SLO. At most {formatting.format_count(max(load.in_flight))} in flight."
     )

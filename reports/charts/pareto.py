@@ -16,7 +16,7 @@ from reports.quantity import Quantity
 _ROLES = {
     "recommended": (ACCENT, "diamond"),
     "runner-up": (SERIES[1], "triangle-up"),
-    "on the front": (SERIES[2], "square"),
+    "Pareto-optimal": (SERIES[2], "square"),
     "feasible": (MUTED, "circle"),
 }
 _SIDES: tuple[Literal["left", "right"], ...] = ("left", "right")
@@ -37,10 +37,10 @@ def cost_pareto_front(plan: PlanSection | None) -> Chart | None:
         return None
     return Chart(
         key="front",
-        title="Monthly cost against latency at the peak",
+        title="Monthly cost vs. latency at peak",
         alternative=_alternative(plan, points),
         spec=build_spec(_layers(points, plan), "front"),
-        columns=("fleet", "cost", "latency at peak", "basis", "role", "chance of being on the front"),
+        columns=("fleet", "cost", "latency at peak", "basis", "role", "probability on Pareto front"),
         rows=tuple(
             (
                 point["fleet"],
@@ -61,7 +61,7 @@ def role_of(row: OfferRow, plan: PlanSection) -> str:
         return "recommended"
     if row.offer == plan.runner_up:
         return "runner-up"
-    return "on the front" if row.on_front else "feasible"
+    return "Pareto-optimal" if row.on_front else "feasible"
 
 
 def _points(plan: PlanSection) -> list[dict[str, Any]]:
@@ -70,7 +70,7 @@ def _points(plan: PlanSection) -> list[dict[str, Any]]:
     rows = [row for row in plan.offers if _is_drawable(row.usd_per_month, row.latency)]
     points = [_point(row, role_of(row, plan), front.pop((row.offer, row.instances or 0), None)) for row in rows]
     larger = (fleet for fleet in front.values() if _is_drawable(fleet.usd_per_month, fleet.latency))
-    return points + [_point(fleet, "on the front", fleet) for fleet in larger]
+    return points + [_point(fleet, "Pareto-optimal", fleet) for fleet in larger]
 
 
 def _is_drawable(cost: Quantity, latency: Quantity) -> bool:
@@ -103,8 +103,8 @@ def _layers(points: list[dict[str, Any]], plan: PlanSection) -> list[alt.Chart]:
     limit = plan.latency_limit
     room = (0.75 * min(latencies), 1.15 * max(latencies))  # for the labels below and above
     heights = [*latencies, *room, *([] if limit is None else [limit.value])]
-    x = alt.X("cost:Q", title="USD/month", **fit_scale(costs, _LOG_RATIO, from_zero=False))
-    y = alt.Y("latency:Q", title=f"{plan_sentences.latency_name(plan)} at the peak, ms", **fit_scale(heights, 20))
+    x = alt.X("cost:Q", title="$/month", **fit_scale(costs, _LOG_RATIO, from_zero=False))
+    y = alt.Y("latency:Q", title=f"{plan_sentences.latency_name(plan)} at peak, ms", **fit_scale(heights, 20))
     front = sorted((point for point in points if point["on_front"]), key=lambda point: point["cost"])
     line = (
         new_chart(front)
@@ -157,11 +157,10 @@ def _non_overlapping(points: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _note(points: list[dict[str, Any]]) -> str:
-    sentences = ["Lower and further left is better. Filled: measured on such hardware; hollow: carried over to it."]
+    sentences = ["Lower left is better. Filled: measured on this hardware; hollow: estimated."]
     if any(point["has_chance"] for point in points):
         sentences.append(
-            "The percentage is the chance that no other fleet is both cheaper and faster, given what is not sure of "
-            "each; below 50\u202f% the mark is faint."
+            "Percentages: probability that no other fleet is both cheaper and faster; faded below 50\u202f%."
         )
     return " ".join(sentences)
 
@@ -169,8 +168,8 @@ def _note(points: list[dict[str, Any]]) -> str:
 def _alternative(plan: PlanSection, points: list[dict[str, Any]]) -> str:
     cheapest, costliest = (edge(points, key=lambda point: point["cost"]) for edge in (min, max))
     text = (
-        f"{len(points)} fleets from {formatting.format_money(cheapest['cost'])} USD/month ({cheapest['fleet']}) to "
-        f"{formatting.format_money(costliest['cost'])} USD/month ({costliest['fleet']})."
+        f"{len(points)} fleets from ${formatting.format_money(cheapest['cost'])}/month ({cheapest['fleet']}) to "
+        f"${formatting.format_money(costliest['cost'])}/month ({costliest['fleet']})."
     )
     if plan.recommendation is not None:
         text += f" Recommended: {plan.recommendation.offer}."

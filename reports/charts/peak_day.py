@@ -21,26 +21,26 @@ def peak_day(plan: PlanSection | None) -> Chart | None:
         return None
     return Chart(
         key="day",
-        title="The peak day, hour by hour",
+        title="Peak day by hour",
         alternative=f"{plan_sentences.describe_peak_day(plan)}.",
         spec=build_spec(_layers(plan, plan.day), "day"),
-        columns=("hour", "requests/s", "instances", *(f"{name}, ms" for name in _TIMES), "good", "USD"),
+        columns=("hour", "req/s", "instances", *(f"{name}, ms" for name in _TIMES), "within SLO", "$"),
         rows=_rows(plan.day),
-        note=f"{plan_sentences.describe_peak_day(plan)}. The grey ground is the rate, on the right; each hour is "
-        "played for itself.",
+        note=f"{plan_sentences.describe_peak_day(plan)}. Gray area: request rate (right axis). Each hour is simulated "
+        "separately.",
     )
 
 
 def _layers(plan: PlanSection, day: DaySeries) -> list[alt.Chart]:
     hours = [_hour(day, index) for index in range(len(day.hours))]
     scale = alt.Scale(domain=[0, 24], nice=False)
-    x = alt.X("hour:Q", title="hour of the day", scale=scale, axis=alt.Axis(values=list(range(0, 25, 3)), format="d"))
+    x = alt.X("hour:Q", title="hour of day", scale=scale, axis=alt.Axis(values=list(range(0, 25, 3)), format="d"))
     latencies = [hour_row[name] for hour_row in hours for name in _TIMES if hour_row[name] is not None]
     limit, heights = plan_sentences.peak_day_limit(plan), latencies or [1.0]
     line = []
     if limit is not None and plan.latency_limit is not None:
         heights = [*heights, plan.latency_limit.value]
-        line = limit_line(plan.latency_limit.value, f"SLO on {limit[0]} {limit[1]}")
+        line = limit_line(plan.latency_limit.value, f"SLO {limit[0]} {limit[1]}")
     y = alt.Y("value:Q", title="latency, ms", **fit_scale(heights, 20))
     times = (
         new_chart([{**hour_row, "hour": hour_row["middle"]} for hour_row in hours])
@@ -49,7 +49,7 @@ def _layers(plan: PlanSection, day: DaySeries) -> list[alt.Chart]:
         .encode(x=x, y=y, **series_scales([*_TIMES]))
     )
     top = 1.3 * max(hour_row["rate"] for hour_row in hours) or 1.0
-    right = alt.Axis(title="requests/s", orient="right", grid=False, format=",~r", tickCount=4)
+    right = alt.Axis(title="req/s", orient="right", grid=False, format=",~r", tickCount=4)
     rates = alt.Y("rate:Q", scale=alt.Scale(domain=[0, top], nice=False), axis=right)
     rate = (
         new_chart(hours)
@@ -64,11 +64,11 @@ def _hover(hours: list[dict[str, Any]], x: alt.X) -> alt.Chart:
     """Return one invisible column per hour, whose tooltip shows all numbers of the hour."""
     tooltip = [
         alt.Tooltip("from:N", title="hour"),
-        alt.Tooltip("rate:Q", title="requests/s", format=",.3~r"),
+        alt.Tooltip("rate:Q", title="req/s", format=",.3~r"),
         alt.Tooltip("instances:Q", format=",.3~r"),
         *(alt.Tooltip(f"{name}:Q", title=f"{name}, ms", format=",.3~r") for name in _TIMES),
-        alt.Tooltip("good:N"),
-        alt.Tooltip("usd:N", title="USD"),
+        alt.Tooltip("good:N", title="within SLO"),
+        alt.Tooltip("usd:N", title="$"),
     ]
     column = new_chart(hours).mark_rect(color=INK, opacity=0)
     chart: alt.Chart = column.encode(x=x, x2=alt.X2("end:Q"), y=alt.value(0), y2=alt.value("height"), tooltip=tooltip)

@@ -30,7 +30,7 @@ def latency_percentiles(report: Report) -> Chart | None:
     heights = [point["ms"] for point in points] + ([] if limit is None else [limit.value])
     y = alt.Y("ms:Q", title="ms", **fit_scale(heights, 20))
     tooltip = [
-        alt.Tooltip("series:N", title="what"),
+        alt.Tooltip("series:N", title="metric"),
         alt.Tooltip("share:N", title="percentile"),
         alt.Tooltip("ms:Q", format=",.3~r"),
     ]
@@ -42,19 +42,17 @@ def latency_percentiles(report: Report) -> Chart | None:
     line = (
         []
         if limit is None
-        else limit_line(
-            limit.value, f"SLO on {report.curve.percentile} of {formatting.metric_name(report.curve.metric)}"
-        )
+        else limit_line(limit.value, f"SLO {report.curve.percentile} {formatting.metric_name(report.curve.metric)}")
     )
     requests = formatting.format_count(report.spectra[0].n)
     return Chart(
         key="spectrum",
-        title="The slow end of what answers took",
+        title="Latency by percentile",
         alternative=" ".join(_ends(spectrum) for spectrum in report.spectra),
         spec=build_spec([lines, *line], "spectrum"),
-        columns=("what", "percentile", "ms"),
+        columns=("metric", "percentile", "ms"),
         rows=tuple((point["series"], point["share"], formatting.format_number(point["ms"])) for point in points),
-        note=f"{requests} requests of the stages the answer rests on, pooled; drawn as far as that many samples allow.",
+        note=f"{requests} requests from the headline stages, pooled.",
     )
 
 

@@ -54,10 +54,10 @@ def roofline(report: Report) -> Chart | None:
     lines = _lines(roofs, min(intensities) / _ROOF_MARGIN, max(intensities) * _ROOF_MARGIN)
     return Chart(
         key="roofline",
-        title="How near each variant comes to what its processor can do",
+        title="Roofline",
         alternative=" ".join(_sentence(variant, bound) for variant, bound in with_bounds),
         spec=build_spec(_layers(points, lines, families), "roofline"),
-        columns=("variant", "FLOP/byte", "GFLOP/s", "roof there, GFLOP/s", "roof"),
+        columns=("variant", "FLOP/byte", "GFLOP/s", "roof at this intensity, GFLOP/s", "roof"),
         rows=tuple(_row(variant, bound) for variant, bound in with_bounds),
         note=_note(len(with_bounds) - len(points), any(_share(bound) > 1 for bound in bounds)),
     )
@@ -173,8 +173,8 @@ def _row(variant: VariantRow, bound: BottleneckRow) -> tuple[str, ...]:
 
 
 def _note(hidden: int, is_over: bool) -> str:
-    more = f" {hidden} more variants are in the table only." if hidden else ""
-    over = " A point above its roof says that the peak was found too low." if is_over else ""
+    more = f" {hidden} more variants are only in the table." if hidden else ""
+    over = " A point above its roof means that the measured peak is too low." if is_over else ""
     return (
-        f"Left of a roof's bend memory is the limit, right of it arithmetic; FLOPs are two a multiply-add.{over}{more}"
+        f"Left of the ridge point: memory-bound; right: compute-bound. One multiply-add counts as 2 FLOP.{over}{more}"
     )

@@ -13,13 +13,13 @@ from reports.charts.style import MAX_SERIES, build_spec, new_chart, series_scale
 from reports.model import Report, TelemetrySeries
 
 _CHARTS = {
-    "%": ("busy", "How busy the machine was", ("host_cpu_percent", "gpu_utilisation_percent", "core_cpu_percent")),
-    "cores": ("cores", "Cores each process kept busy",
+    "%": ("busy", "Utilization", ("host_cpu_percent", "gpu_utilisation_percent", "core_cpu_percent")),
+    "cores": ("cores", "CPU cores used by process",
               ("endpoint_cpu_cores", "model_cpu_cores", "generator_cpu_cores", "engine_cpu_cores")),
     "GiB": ("memory", "Memory in use", ("host_memory_gib", "model_memory_gib", "gpu_memory_gib")),
-    "W": ("power", "Power drawn by the GPUs", ("gpu_power_w",)),
-    "MHz": ("clocks", "Clocks of the GPUs", ("gpu_sm_clock_mhz",)),
-    "°C": ("temperature", "Temperature of the GPUs", ("gpu_temperature_c",)),
+    "W": ("power", "GPU power", ("gpu_power_w",)),
+    "MHz": ("clocks", "GPU clocks", ("gpu_sm_clock_mhz",)),
+    "°C": ("temperature", "GPU temperature", ("gpu_temperature_c",)),
 }  # fmt: skip
 
 
@@ -50,7 +50,7 @@ def _chart(report: Report, unit: str, key: str, title: str, metrics: tuple[str, 
         title=title,
         alternative=" ".join(_sentence(series) for series in with_readings),
         spec=build_spec([_lines(points, [_name(series) for series in shown], unit, key)], key),
-        columns=("series", "mean", "highest", "lowest"),
+        columns=("series", "mean", "max", "min"),
         rows=tuple(_row(series) for series in with_readings),
         note=_note(with_readings, shown),
     )
@@ -63,11 +63,11 @@ def _lines(points: list[dict[str, Any]], names: list[str], unit: str, key: str) 
         new_chart(points)
         .mark_line(strokeWidth=1.7)
         .encode(
-            x=alt.X("at:Q", title="seconds from the start of the run", scale=alt.Scale(zero=False, nice=False)),
+            x=alt.X("at:Q", title="time since start, s", scale=alt.Scale(zero=False, nice=False)),
             y=alt.Y("value:Q", title=unit, scale=scale),
             tooltip=[
                 alt.Tooltip("series:N"),
-                alt.Tooltip("at:Q", title="at, s", format=",.4~r"),
+                alt.Tooltip("at:Q", title="time, s", format=",.4~r"),
                 alt.Tooltip("value:Q", title=unit, format=",.3~r"),
             ],
             **series_scales(names),
@@ -86,7 +86,7 @@ def _sentence(series: TelemetrySeries) -> str:
     mean, high = (
         formatting.with_unit(formatting.format_number(value), series.unit) for value in (fmean(known), max(known))
     )
-    return f"{_name(series)}: {mean} on average, at most {high}."
+    return f"{_name(series)}: mean {mean}, max {high}."
 
 
 def _row(series: TelemetrySeries) -> tuple[str, ...]:
@@ -99,7 +99,7 @@ def _note(with_readings: list[TelemetrySeries], shown: list[TelemetrySeries]) ->
     """Explain the shown series with the descriptions from the metric catalog."""
     texts = dict.fromkeys(f"{_kind(series)}: {series.description}." for series in with_readings)
     hidden = len(with_readings) - len(shown)
-    omitted_note = [f"{hidden} more series are in the table only."] if hidden else []
+    omitted_note = [f"{hidden} more series are only in the table."] if hidden else []
     return " ".join([*texts, *omitted_note])
 
 

@@ -30,16 +30,16 @@ def tornado(plan: PlanSection | None) -> Chart | None:
         return None
     return Chart(
         key="tornado",
-        title="What the month's cost hangs on",
+        title="Cost sensitivity",
         alternative=_alternative(shown, chosen),
         spec=build_spec(_layers(shown, chosen, chosen.usd_per_month.value), "tornado"),
-        columns=("input", "one end", "USD/month", "cheapest", "other end", "USD/month", "cheapest"),
+        columns=("input", "low", "$/month", "cheapest offer", "high", "$/month", "cheapest offer"),
         rows=tuple(_row(sensitivity) for sensitivity in plan.swings),
         note=" ".join(text for text in (_NOTE, plan_sentences.describe_insensitive_inputs(plan)) if text),
     )
 
 
-_NOTE = "Sized anew by formula, one input at a time. An arrow names the offer that would then be the cheapest."
+_NOTE = "One input changed at a time, sized by formula. An arrow marks a different cheapest offer."
 
 
 def _layers(shown: list[SensitivityRow], chosen: OfferRow, planned: float) -> list[alt.Chart]:
@@ -51,13 +51,13 @@ def _layers(shown: list[SensitivityRow], chosen: OfferRow, planned: float) -> li
     room_px = _room_px(bars)
     low, high = _domain([planned, *(bar["usd"] for bar in bars)], planned, room_px)
     axis = alt.Axis(format=",~r", values=_ticks(low, high))
-    x = alt.X("usd:Q", title="USD/month", scale=alt.Scale(domain=[low, high], nice=False), axis=axis)
+    x = alt.X("usd:Q", title="$/month", scale=alt.Scale(domain=[low, high], nice=False), axis=axis)
     y = alt.Y("place:O", axis=None, scale=alt.Scale(paddingInner=0.2, paddingOuter=0.1))
     tooltip = [
         alt.Tooltip("input:N"),
-        alt.Tooltip("at:N"),
-        alt.Tooltip("shown:N", title="USD/month"),
-        alt.Tooltip("winner:N", title="cheapest"),
+        alt.Tooltip("at:N", title="value"),
+        alt.Tooltip("shown:N", title="$/month"),
+        alt.Tooltip("winner:N", title="cheapest offer"),
     ]
     marks = (
         new_chart(bars)
@@ -123,7 +123,7 @@ def _bars(sensitivity: SensitivityRow, chosen: OfferRow, planned: float) -> Iter
             "edge": min(costs) if side == "left" else max(costs),
             "side": side,
             "colour": ACCENT if usd is not None and usd < planned else SERIES[1],
-            "words": f"{at}: nothing fits"
+            "words": f"{at}: no offer fits"
             if usd is None
             else f"{at} → {_short_offer(next_winner, chosen.offer)}"
             if next_winner
@@ -154,7 +154,7 @@ def _row(sensitivity: SensitivityRow) -> tuple[str, ...]:
         (sensitivity.high, sensitivity.usd_per_month_high, sensitivity.winner_high),
     )
     cells = [
-        (at, formatting.NOT_AVAILABLE if usd is None else formatting.format_money(usd), winner or "nothing fits")
+        (at, formatting.NOT_AVAILABLE if usd is None else formatting.format_money(usd), winner or "no offer fits")
         for at, usd, winner in ends
     ]
     return (sensitivity.input, *cells[0], *cells[1])

@@ -14,10 +14,10 @@ from reports.model import Report
 
 _ROLES = {
     "best": (ACCENT, "diamond"),
-    "on the front": (SERIES[2], "square"),
-    "misses the SLO": (SERIES[1], "triangle-down"),
-    "behind another": (MUTED, "circle"),
-    "not to be relied on": (LIMIT, "cross"),
+    "Pareto-optimal": (SERIES[2], "square"),
+    "SLO missed": (SERIES[1], "triangle-down"),
+    "dominated": (MUTED, "circle"),
+    "unreliable": (LIMIT, "cross"),
 }
 _UNRELIABLE: tuple[VariantState, ...] = ("INVALID", "ended early")
 _MAX_LABELS = 8
@@ -39,7 +39,7 @@ def variant_pareto_front(report: Report) -> Chart | None:
     unit = drawable[0].cost.unit
     return Chart(
         key="variants-front",
-        title="What each variant costs, and its latency",
+        title="Cost vs. latency by variant",
         alternative=_alternative(local, drawable),
         spec=build_spec(_layers(points, local, unit), "variants_front"),
         columns=("variant", local.axes.cost, local.axes.latency, "accuracy", "role"),
@@ -50,12 +50,12 @@ def variant_pareto_front(report: Report) -> Chart | None:
 
 def role_of(variant: VariantRow) -> str:
     if variant.state in _UNRELIABLE:
-        return "not to be relied on"
+        return "unreliable"
     if variant.state == "best":
         return "best"
     if variant.slo == "missed":
-        return "misses the SLO"
-    return "on the front" if variant.on_front else "behind another"
+        return "SLO missed"
+    return "Pareto-optimal" if variant.on_front else "dominated"
 
 
 def _point(variant: VariantRow) -> dict[str, Any]:
@@ -76,7 +76,7 @@ def _point(variant: VariantRow) -> dict[str, Any]:
 
 
 def _row(variant: VariantRow) -> tuple[str, ...]:
-    front = ", on the front" if variant.on_front and role_of(variant) != "on the front" else ""
+    front = ", Pareto-optimal" if variant.on_front and role_of(variant) != "Pareto-optimal" else ""
     costs = (formatting.format_quantity(variant.cost), formatting.format_quantity(variant.latency))
     return (variant.name, *costs, _accuracy(variant), role_of(variant) + front)
 
@@ -89,7 +89,9 @@ def _accuracy(variant: VariantRow) -> str:
 
 def _layers(points: list[dict[str, Any]], local: LocalSection, unit: str) -> list[alt.Chart]:
     latencies, costs = ([point[name] for point in points] for name in ("latency", "cost"))
-    x = alt.X("cost:Q", title=f"{local.axes.cost}, {unit}", **fit_scale(costs, 5, from_zero=False))
+    x = alt.X(
+        "cost:Q", title=f"{local.axes.cost}, {formatting.show_unit(unit)}", **fit_scale(costs, 5, from_zero=False)
+    )
     top = 1.15 * max(latencies)  # with room for a label above the slowest
     y = alt.Y("latency:Q", title=f"{local.axes.latency}, ms", **fit_scale([*latencies, top], 20))
     front = _two_axis_front(points)
@@ -151,24 +153,21 @@ def _alternative(local: LocalSection, shown: list[VariantRow]) -> str:
     fastest = min(shown, key=lambda variant: variant.latency.value or 0.0)
     cheapest = min(shown, key=lambda variant: variant.cost.value or 0.0)
     text = (
-        f"{len(shown)} variants; the quickest takes {formatting.format_value_unit(fastest.latency)} ({fastest.name}), "
-        "the "
-        f"cheapest costs {formatting.format_value_unit(cheapest.cost)} ({cheapest.name})."
+        f"{len(shown)} variants. Fastest: {formatting.format_value_unit(fastest.latency)} ({fastest.name}); cheapest: "
+        f"{formatting.format_value_unit(cheapest.cost)} ({cheapest.name})."
     )
     return text if local.best is None else f"{text} Best: {local.best}."
 
 
 def _note(local: LocalSection, shown: list[VariantRow], missing: int) -> str:
-    sentences = ["Lower and further left is better."]
+    sentences = ["Lower left is better."]
     if sum(variant.on_front for variant in shown) > 1:
         beaten = (
             "cost, latency and accuracy"
             if any(variant.accuracy is not None for variant in shown)
             else "cost and latency"
         )
-        sentences.append(
-            f"Those on the front are beaten by no other in {beaten}; the dashed line is by cost and latency."
-        )
+        sentences.append(f"Pareto-optimal: no variant is better in {beaten}. Dashed line: front of cost and latency.")
     if missing:
-        sentences.append(f"{missing} of {len(local.variants)} variants have no place: not measured, or too few calls.")
+        sentences.append(f"{missing} of {len(local.variants)} variants not shown: not measured, or too few calls.")
     return " ".join(sentences)

@@ -25,10 +25,10 @@ CALLED_BY_LIBRARIES = (
 )
 CALLED_BY_TEMPLATES = "price_kinds"
 CALLED_BY_TESTS = (
-    "compile_all summarise_stage carry_service is_panicking "
-    "close_connections endless sliced until_close without_newline "  # faults of the scripted server
-    "drop_hint edit_price has_listed is_painting"  # of the window
-)
+    "combine_changes compile_all compute_bill extrapolate_service summarize_stage warm_pool_change is_panicking "
+    "close_connections endless single_line_event slice_stream until_close with_connection_close "  # scripted server
+    "drop_hint edit_price has_listed is_painting notice_text selected_index shown_texts unavailable_reasons"
+)  # the last line: of the window
 _DATA = frozenset({"attribute", "variable"})
 
 

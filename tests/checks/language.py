@@ -48,7 +48,7 @@ _WORDS = {
     "agenda": "agendas?",
     "lasts": "lasts",
     "so many": "so (many|much|few|long as it)",
-    "of which": "(of|by|to|from|for|than|after|before) which",
+    "of which": "of which",
     "goes on": "go(es)? on",
     "most/least": "(MOST|LEAST|FEWEST)",
 }
@@ -91,7 +91,12 @@ ALLOWED = {
 }
 """Legitimate uses, as part of the passage."""
 
-MAX_LEFT: dict[str, int] = {}
+MAX_LEFT = {
+    "assurance": 18, "belief": 2, "crew": 3, "doubt": 2, "fragment": 1, "hear": 7, "judge": 32, "lasts": 12,
+    "manner": 1, "most/least": 2, "obey": 1, "of which": 25, "orchestra": 2, "rung": 55, "settle": 19,
+    "so many": 4, "stand-in": 1, "stray": 5, "supposed": 4, "swing": 1, "tell": 41, "wish": 1,
+}  # fmt: skip
+"""What is left: mostly fields of stored files, which keep their names until the schema number goes up."""
 
 
 class Finding(NamedTuple):
@@ -170,7 +175,11 @@ def main() -> int:
         if any(row):
             print(f"{word:12}" + "".join(f"{count:>10}" for count in row))
     totals = Counter(finding.word for finding in found)
-    worse = [f"{word}: {totals[word]}, at most {most}" for word, most in MAX_LEFT.items() if totals[word] > most]
+    worse = [
+        f"{word}: {count}, at most {MAX_LEFT.get(word, 0)}"
+        for word, count in totals.items()
+        if count > MAX_LEFT.get(word, 0)
+    ]
     for line in worse:
         print(line)
     return bool(worse)

@@ -79,7 +79,7 @@ def spec_of(*orders: VariantSpec, slo: tuple[str, ...] = (), gates: tuple[str, .
 
 
 class Script(msgspec.Struct, kw_only=True):
-    """How variants behave, by their label; a reference is "the reference of m"."""
+    """How variants behave, by their label; a reference is "the reference run of m"."""
 
     service_ms: Callable[[VariantJob], float] = lambda job: 1.0 + 0.5 * job.batch
     fails_opening: Mapping[str, Exception] = {}
@@ -137,7 +137,7 @@ class PlayedVariant:
             if (failure := self._script.fails_measuring.get(self.what)) is not None:
                 raise failure
             if self.is_killed:
-                raise ChildKilledError(f"{self.what} was killed, perhaps for want of memory")
+                raise ChildKilledError(f"{self.what} was killed, possibly out of memory")
         end_ns = start_ns + round(plan.max_duration_s * 1e9) if plan.scenario == "server" else self._clock.now_ns
         return VariantMeasured(end_ns=end_ns, half_width=0.001, peak_memory_bytes=2**30, fidelity=None)
 

@@ -50,7 +50,7 @@ _CALLS = 600
 _PEAKS = Peaks(
     name="this CPU with 1 thread", flops_per_s=250e9, bytes_per_s=100e9, basis="measured", source="MatMul of 768³"
 )
-_CLOSED_LOOP = Estimate(None, reason="closed loop: the next call starts when the last one ends")
+_CLOSED_LOOP = Estimate(None, reason="closed loop: the next call starts when the previous one ends")
 
 
 def variant(
@@ -83,7 +83,7 @@ def stage(of: Variant, scenario: Scenario, call_ms: float, *, check: Check | Non
         window=Window(start_ns, start_ns + 1_800_000_000),
         offered_per_s=_CLOSED_LOOP,
         achieved_per_s=_around(1e3 / call_ms),
-        good_per_s=Estimate(None, reason="of a local model, calls are not judged one by one"),
+        good_per_s=Estimate(None, reason="individual calls of a local model are not evaluated"),
         completed=_CALLS,
         errors={},
         metrics=metrics,

@@ -1,4 +1,4 @@
-"""The whole program as a user runs it: the console script in its own process, or its commands in the test's."""
+"""The whole program as a user runs it: the console script in its own process, or its commands in the test's process."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ TRIES = 5
 
 
 def wait_until(condition: Callable[[], Any], *, within_s: float = PATIENCE_S) -> None:
-    """Returns once the condition holds; fails the test when it does not within the time."""
+    """Wait until the condition is true; fail the test if it is not within `within_s` seconds."""
     deadline = time.monotonic() + within_s
     pause = threading.Event()
     while not condition():
@@ -55,7 +55,7 @@ def write_profile(folder: Path, url: str, *, rate: str = "200/s", duration: str 
 
 
 def until_valid(run: Callable[[], subprocess.CompletedProcess[str]], out: Path) -> subprocess.CompletedProcess[str]:
-    """A run into `out`, made again where a busy machine spoiled it: the instrument itself says so (4)."""
+    """Run into `out`, again if a busy machine made the run invalid, which the exit code 4 reports."""
     for _ in range(TRIES - 1):
         done = run()
         if done.returncode != 4:
@@ -96,8 +96,10 @@ class Sizewise:
 
 
 class SizewiseHere(Sizewise):
-    """Runs commands in the test's own process, which need not import the program again nor start another renderer of
-    charts for each: for tests to which the process does not matter. `start` still starts one."""
+    """Runs commands in the test's own process, for tests to which the process does not matter.
+
+    No command has to import the program again or start another chart renderer. `start` still starts a process.
+    """
 
     def __call__(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
         stdout, stderr = (io.TextIOWrapper(io.BytesIO(), "utf-8") for _ in range(2))

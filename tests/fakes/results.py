@@ -101,7 +101,8 @@ def full_run(*, gpu: bool = False) -> Run:
         max_rate=MaxRate(
             Estimate(218.0, (218.0, 238.0), n=3),
             (SLO.text, ERRORS_SLO.text),
-            "at 238/s latency_ms.p95 was 51.05 ms against latency_ms.p95 < 50; there the endpoint kept 0.94 cores busy",
+            "at 238 req/s p95 latency was 51.05 ms (objective: p95 latency < 50 ms); there the endpoint used 0.94 "
+            "cores",
         ),
         slo=(
             ObjectiveResult(SLO, loaded[-1].metrics["latency_ms"]["p95"], "PASS", "3 holds at 218/s"),
@@ -137,7 +138,7 @@ def nothing_measured() -> Run:
 def interrupted() -> Run:
     """Ctrl-C in the fifth probe: no max rate, no plan, objectives not judged."""
     full = full_run()
-    no_stage = Estimate(None, reason="no stage to judge it on")
+    no_stage = Estimate(None, reason="not evaluated: no stage qualified")
     stages = tuple(stage for stage in full.result.stages if stage.kind in ("steady", "warmup", "probe"))[:11]
     result = msgspec.structs.replace(
         full.result,
@@ -259,7 +260,7 @@ def _local() -> tuple[Stage, ...]:
                 "first_inference_ms": {"value": Estimate(6.1, n=1)},
                 "accuracy": {"value": share(443, 450)},
             }
-        closed = Estimate(None, reason="closed loop: the next call starts when the last one ends")
+        closed = Estimate(None, reason="closed loop: the next call starts when the previous one ends")
         stages.append(
             Stage(
                 name=f"batch {batch}",
@@ -417,10 +418,10 @@ def _plan() -> Plan:
         recommendation=Recommendation(
             fleet=best,
             sentence=f"Rent {best.instances} × {best.offer} for {best.usd_per_month.value:,.0f} USD/month.",
-            binding_constraint="capacity at the peak of 900/s",
+            binding_constraint="capacity at the peak of 900 req/s",
             why=(f"{second.offer} is next and costs more.", "GPU offers were not measured."),
             would_change_it=(
-                "A peak above 1,120/s needs one more instance.",
+                "A peak above 1,120 req/s needs one more instance.",
                 "A price below 0.15 USD/hour for c7i.xlarge.",
             ),
         ),

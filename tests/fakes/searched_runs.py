@@ -14,7 +14,7 @@ from tests.fakes.results import Run
 
 LATENCY = Objective("latency_ms.p95 < 9", "latency_ms", "p95", "<", 9.0)
 SEARCHED = variant("int8-static", 4)
-ENDLESS = "9,000 arrivals were never begun: the model could not keep up"
+ENDLESS = "9,000 arrivals never started: the model could not keep up"
 
 
 def searched_stage(rate_per_s: float, call_ms: float) -> Stage:
@@ -49,7 +49,7 @@ def searched_run(*, alone: bool = True) -> Run:
 def hopeless_run() -> Run:
     """No rate of the search held."""
     stages = (searched_stage(800.0, 20.0), endless_stage(1600.0))
-    known = facts(SEARCHED, server_per_s=Estimate(None, reason="no rate that was tried held the SLO"))
+    known = facts(SEARCHED, server_per_s=Estimate(None, reason="no tested rate met the SLO"))
     local = LocalResult(variants=(known,), best_reason="missed")
     endless = stages[-1].metrics["latency_ms"]["p95"]
     return run_of(stages, local, slo=(ObjectiveResult(LATENCY, endless, "FAIL", stages[-1].name),))

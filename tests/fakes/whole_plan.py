@@ -53,7 +53,7 @@ def whole_plan() -> Plan:
         latency_metric="ttft_ms.p95",
         planned_on="2026-08-01",
         recommendation=Recommendation(
-            best, f"5 × {L4} (4 for the load, 1 spare): 2,577 USD a month", "the peak", ("It is cheapest.",), ("More.",)
+            best, f"5 × {L4} (4 for the load, 1 spare): $2,577/month", "the peak", ("It is cheapest.",), ("More.",)
         ),
         runner_up=second,
         cheapest_rejected=refused(T4),
@@ -98,7 +98,7 @@ def nothing_fits() -> Plan:
         cheapest_rejected=refused(T4),
         offers=(refused(T4), refused(L4)),
         pareto=(),
-        notes=("No offer fits.",),
+        notes=("No instance type qualifies.",),
         router="round_robin",
     )
 
@@ -109,7 +109,7 @@ def by_max_rate() -> Plan:
     assert plan.recommendation is not None
     costs = UnitCosts(None, 0.00031, 0.0021)
     best = replace(plan.recommendation.fleet, settled="measured", per_1k_inferences=costs, per_1m_tokens=None)
-    unknown = Estimate(None, basis="assumed", reason="the power of a CPU instance is not known")
+    unknown = Estimate(None, basis="assumed", reason="the power of a CPU instance is unknown")
     best = replace(best, kwh_per_month=unknown, kg_co2e_per_month=unknown)
     return replace(
         plan,
@@ -160,7 +160,7 @@ def _sureness(instances: int, month: float) -> dict[str, Any]:
         "per_1k_inferences": UnitCosts(0.0000201, 0.00815, 0.0173),
         "per_1m_tokens": TokenUnitCosts(UnitCosts(0.021, 0.031, 0.052), UnitCosts(0.21, 0.34, 0.55), None),
         "kwh_per_month": Estimate(262.0, (190.0, 330.0), basis="assumed"),
-        "kg_co2e_per_month": Estimate(None, basis="assumed", reason="the grid of us-central1 is not known"),
+        "kg_co2e_per_month": Estimate(None, basis="assumed", reason="the grid of us-central1 is unknown"),
     }
 
 

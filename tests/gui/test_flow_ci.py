@@ -24,7 +24,7 @@ def test_a_pipelines_job_runs_the_profile_that_is_edited(open_window: OpenWindow
     window = open_window()
     window.show_page("run")
     bench = window.pages.run
-    press(qtbot, window.pages.run, "New: scripted server")
+    press(qtbot, window.pages.run, "New: simulated server")
     qtbot.waitUntil(bench.head.start.isEnabled, timeout=20_000)
     qtbot.waitUntil(lambda: QApplication.focusWidget() is not None)
     menu = bench.head.ci.menu()
@@ -48,7 +48,7 @@ def test_a_pipelines_job_runs_the_profile_that_is_edited(open_window: OpenWindow
     profile = repository / command[2]
     assert profile.read_text() == bench.presenter.document.text
     assert load_profile(profile).name == "scripted"
-    assert "Commit them both." in window.strip.text()
+    assert "Commit both files." in window.strip.text()
 
 
 def test_a_bundle_from_elsewhere_is_dropped_on_an_empty_window(

@@ -103,9 +103,9 @@ def test_one_more_pair_is_measured_from_the_window_and_joins_what_is_compared(
         assert not card.isVisible()
         return
     card.pairs.setValue(1)
-    press(qtbot, card, "Run one more pair")
-    qtbot.waitUntil(lambda: part.progress.text == "Pair 1 of 1: the baseline is measured", timeout=20_000)
-    assert find_button(card, "Run one more pair") is None
+    press(qtbot, card, "Run 1 more pair")
+    qtbot.waitUntil(lambda: part.progress.text == "Pair 1 of 1: measuring baseline", timeout=20_000)
+    assert find_button(card, "Run 1 more pair") is None
     jobs = window.findChild(JobsDock)
     assert jobs is not None
     qtbot.waitUntil(lambda: jobs.phase.text() == part.progress.text)

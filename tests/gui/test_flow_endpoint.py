@@ -73,10 +73,10 @@ def test_an_endpoint_is_tried_loaded_noted_and_shown(open_window: OpenWindow, en
     tried = dict(connection.rows.rows)
     assert connection.badge.text() == "PASS"
     assert tried["Status"] == "200"
-    assert tried["Whole answer"].endswith("ms")
+    assert tried["Total time"].endswith("ms")
     for key, text in (("rate", "30/s"), ("duration", "5s")):
         fill(qtbot, window, ("load", "stages", 0, key), text)
-    told = f"Start sends about 150 requests to {endpoint}, for at most "
+    told = f"The run sends about 150 requests to {endpoint}, for at most "
     qtbot.waitUntil(lambda: preview.start_summary.text().startswith(told), timeout=20_000)
     run = start(qtbot, window)
     body = window.pages.live.body
@@ -100,7 +100,7 @@ def test_the_highest_rate_is_found_and_its_curve_keeps_what_failed(
     fill(qtbot, window, ("load", "stages", 0, "duration"), "500ms")
     fill(qtbot, window, ("load", "warmup"), "0s")
     press(qtbot, page, "Sweep")
-    press(qtbot, page, "Find the max rate")
+    press(qtbot, page, "Find max rate")
     objectives = form.find_part(("slo",)).editor
     fill_in(qtbot, objectives.rows[0].line, "latency_ms.p95 < 200")
     search = find(page, SearchEditor)

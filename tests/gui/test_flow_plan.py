@@ -61,7 +61,7 @@ def test_a_stored_run_is_planned_from_and_a_point_is_clicked(
     library = window.pages.library.runs_tab
     qtbot.waitUntil(lambda: library.model.rowCount() == 1, timeout=15_000)
     library.table.selectRow(0)
-    press(qtbot, library, "Plan from it")
+    press(qtbot, library, "Plan from run")
     qtbot.waitUntil(shows(window, "plan"))
     page, bench = window.pages.plan, window.pages.plan.workbench
     qtbot.waitUntil(lambda: presenter.state.phase == "preview" and presenter.state.is_current, timeout=60_000)
@@ -87,7 +87,7 @@ def test_a_stored_run_is_planned_from_and_a_point_is_clicked(
     fill_in(qtbot, editor, "900")
     qtbot.waitUntil(lambda: f"price.{best}=900" in (page.command_line() or ""))
     qtbot.waitUntil(answered, timeout=60_000)
-    assert bench.card.title.text() == "Another offer"
+    assert bench.card.title.text() == "Alternative offer"
     assert best in bench.card.sentence.text()  # its row is chosen
     press_key(window, Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
     qtbot.waitUntil(lambda: "price." not in (page.command_line() or ""))
@@ -95,7 +95,7 @@ def test_a_stored_run_is_planned_from_and_a_point_is_clicked(
     assert bench.card.title.text() == "Recommendation"
     assert bench.card.sentence.text() == plan.recommendation.sentence
     chosen = click_a_point(qtbot, bench.chart, but_not=best)
-    assert bench.card.title.text() == "Another offer"
+    assert bench.card.title.text() == "Alternative offer"
     assert chosen in bench.card.sentence.text()
     assert bench.offers.selected_offer() == chosen
     press_key(window, Qt.Key.Key_C, Qt.KeyboardModifier.ControlModifier | Qt.KeyboardModifier.ShiftModifier)

@@ -67,4 +67,4 @@ def test_without_a_screen_it_says_what_to_do(tmp_path: Path) -> None:
     nothing = {"DISPLAY": "", "WAYLAND_DISPLAY": "", "QT_QPA_PLATFORM": ""}
     done = Sizewise(tmp_path, tmp_path)("gui", **nothing)
     assert done.returncode == 3
-    assert done.stderr.startswith("error: there is no display to open a window on\nhint: ")
+    assert done.stderr.startswith("error: no display is available for the window\nhint: ")

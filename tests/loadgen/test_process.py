@@ -206,7 +206,7 @@ def test_the_answer_of_the_preflight_need_not_be_waited_for(drain: bool) -> None
 
         stopping = threading.Thread(target=stop)
         stopping.start()
-        with pytest.raises(LoadError, match="not waited for") as failed:
+        with pytest.raises(LoadError, match="interrupted while waiting") as failed:
             load.preflight()
         stopping.join()
     assert (failed.value.error, failed.value.is_workload_wrong) == (None, False)
@@ -291,7 +291,7 @@ def test_a_stop_before_the_preflight_spares_it() -> None:
     with ScriptedServer(Script(Reply(manner="hang"))) as server, LoadProcess() as load:
         load.configure(Endpoint((server.url,)), HttpWorkload())
         load.stop(drain=True)
-        with pytest.raises(LoadError, match="not waited for"):
+        with pytest.raises(LoadError, match="interrupted while waiting"):
             load.preflight()
 
 
@@ -380,7 +380,7 @@ def test_why_the_worker_left_is_told_by_the_next_command_too() -> None:
     with LoadProcess() as load:
         load.configure(Endpoint(("ftp://nowhere",)), HttpWorkload())
         os.waitid(os.P_PID, load.pid, os.WEXITED | os.WNOWAIT)
-        with pytest.raises(LoadError, match="must be http") as failed:
+        with pytest.raises(LoadError, match="must start with http") as failed:
             load.preflight()
     assert failed.value.is_workload_wrong
 
@@ -392,7 +392,7 @@ def test_a_bad_file_of_certificates_is_the_workloads_fault(tmp_path: Path, conte
         (tmp_path / "ca.pem").write_text(content)
     with LoadProcess() as load:
         load.configure(Endpoint(("https://localhost",), tls=Tls(ca_file=str(tmp_path / "ca.pem"))), HttpWorkload())
-        with pytest.raises(LoadError, match="certificates") as failed:
+        with pytest.raises(LoadError, match="the CA file .*ca.pem cannot be used: ") as failed:
             load.preflight()
     assert (failed.value.error, failed.value.is_workload_wrong) == (None, True)
     assert failed.value.hint is None, "what is wrong is said: the worker's traceback is nobody's hint"
@@ -648,5 +648,5 @@ def test_workers_that_do_not_come_are_a_load_error() -> None:
 @pytest.mark.process
 def test_a_master_that_says_nothing_is_not_waited_for_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("loadgen.process._SILENCE_S", 0.0)
-    with pytest.raises(LoadError, match=r"not gathered within 0\.1 s"):
+    with pytest.raises(LoadError, match=r"did not join within 0\.1 s"):
         LoadProcess(gather=Gather(local=0, remote=1, wait_s=0.1), on_joining=lambda _: None)

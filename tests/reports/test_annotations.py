@@ -21,8 +21,8 @@ def _failing(report: Report, times: int = 1) -> Report:
 def test_a_failed_objective_is_an_error_at_its_line_before_all_warnings(full_report: Report) -> None:
     first, *others = workflow_commands(_failing(full_report), "bench/p.yaml", {"latency_ms.p95 < 50": 11})
     assert first.replace("\u202f", " ") == (
-        "::error file=bench/p.yaml,line=11,title=sizewise%3A SLO::"
-        "latency_ms.p95 < 50: observed 36.7 (32.8–46.4) ms in 3 holds at 218/s; limit < 50 ms"
+        "::error file=bench/p.yaml,line=11,title=sizewise%3A SLO::latency_ms.p95 < 50: observed 36.7 (32.8–46.4) "
+        "ms in 3 holds at 218/s; limit < 50 ms"
     )
     assert [one.partition(" ")[0] for one in others] == ["::warning", "::warning"]
     assert all(one.startswith("::warning file=bench/p.yaml,title=") for one in others)
@@ -32,7 +32,7 @@ def test_there_are_never_more_than_ten_and_the_last_says_how_many_are_missing(fu
     told = workflow_commands(_failing(full_report, times=20), None, {})
     assert len(told) == MAX_ANNOTATIONS
     assert told[0].startswith("::error title=sizewise%3A SLO::latency_ms.p95 < 50")
-    assert told[-1] == "::warning::… and 13 more: see the summary of the job"
+    assert told[-1] == "::warning::… and 13 more. See the job summary."
 
 
 def test_a_run_that_nothing_doubts_has_none(full_report: Report) -> None:

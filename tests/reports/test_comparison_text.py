@@ -47,12 +47,12 @@ def test_environment_comes_first_then_what_got_worse(section: ComparisonSection)
 
 def test_what_was_undecided_says_how_many_more_repeats_may_tell() -> None:
     found = build_comparison_section(compare_runs([result(steady(10.0, 0.1))], [result(steady(10.8, 0.5))]))
-    assert "6 more of each may tell" in render_comparison(found)
+    assert "about 6 more runs per side needed" in render_comparison(found)
 
 
 def test_a_runs_text_and_page_tell_of_the_comparison(full_report: Report, section: ComparisonSection) -> None:
     report = msgspec.structs.replace(full_report, comparison=section)
-    assert "Compared  REGRESSION: of 2 metrics" in render_text(report)
+    assert "Comparison REGRESSION: 2 headline metrics" in render_text(report)
     page = render_html(report)
     assert page.count('<section id="comparison">') == 1
     assert "+20.0\u202f%" in page

@@ -35,21 +35,21 @@ SECTION = Definitions(
 def test_numbers_stand_side_by_side_and_reasons_below() -> None:
     text = render_definitions(SECTION, width=60)
     assert text.splitlines()[:11] == [
-        "The same requests by other tools' definitions",
+        "Metrics by other tools' definitions",
         "Mind this.",
         "",
         "chat <b>, times in ms  Sizewise   vLLM",
-        "requests it times         1,200  1,199",
+        "requests included         1,200  1,199",
         "TTFT p50                    123  0.500",
         "TTFT p90                    200      –",
         "TPOT p50                    n/a   8.00",
-        "– it prints none",
-        "n/a by Sizewise: TPOT p50: needs 9",
+        "– not reported by the tool",
+        "n/a for Sizewise: TPOT p50: needs 9",
         "",
     ]
     assert "TTFT\n  Sizewise  from when it was due\n  vLLM      from the send, and so on" in text
     assert all(len(line) <= 60 for line in text.splitlines())
-    assert "vLLM, as in serve.py\n  - its notes" in text
+    assert "vLLM, based on serve.py\n  - its notes" in text
 
 
 def test_an_invalid_measurement_is_called_so_above_its_numbers() -> None:
@@ -69,7 +69,7 @@ def test_the_section_is_in_a_report_that_has_one(streaming_report: Report) -> No
     assert "definitions" not in render_html(streaming_report)
     report = msgspec.structs.replace(streaming_report, definitions=SECTION)
     page = render_html(report)
-    assert "<h2>The same rows by other tools' definitions</h2>" in page
+    assert "<h2>Metrics by other tools' definitions</h2>" in page
     assert "chat &lt;b&gt;" in page
     assert "chat <b>" not in page
     assert '<abbr title="needs 9">n/a</abbr>' in page

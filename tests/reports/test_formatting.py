@@ -26,7 +26,7 @@ def test_things_are_counted_in_words(number_of: int, text: str) -> None:
 @pytest.mark.parametrize(
     ("quantity", "text"),
     [
-        (Quantity(237.6, "1/s", (231.2, 243.9)), "238 (231–244)/s"),
+        (Quantity(237.6, "1/s", (231.2, 243.9)), "238 (231–244)\u202freq/s"),
         (Quantity(12.34, "ms", (11.9, 12.8)), "12.3 (11.9–12.8)\u202fms"),
         (Quantity(0.0, "share", (0.0, 0.0012)), "0 (0–0.120)\u202f%"),
         (Quantity(0.984, "share"), "98.4\u202f%"),
@@ -34,7 +34,7 @@ def test_things_are_counted_in_words(number_of: int, text: str) -> None:
         (Quantity(1.0, "share", (0.9959, 1.0)), "100 (99.6–100)\u202f%"),
         (Quantity(1.0, "share"), "100\u202f%"),
         (Quantity(3382.0, "ms"), "3,380\u202fms"),
-        (Quantity(1236.4, "USD/month", (1000.0, 1500.2)), "1,236 (1,000–1,500)\u202fUSD/month"),
+        (Quantity(1236.4, "USD/month", (1000.0, 1500.2)), "$1,236/month (1,000–1,500)"),
         (Quantity(None, "ms", reason="needs 368, has 90"), "n/a"),
         (Quantity(1.03, ""), "1.03"),
     ],

@@ -167,9 +167,7 @@ def test_a_plan_fits_a_small_window_and_its_charts_answer_the_pointer(
     chart = browser.find_element(By.CSS_SELECTOR, "#chart-day .live svg.marks")
     browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", chart)
     webdriver.ActionChains(browser).move_to_element(chart).perform()
-    WebDriverWait(browser, 10).until(
-        lambda driver: "requests/s" in driver.find_element(By.ID, "vg-tooltip-element").text
-    )
+    WebDriverWait(browser, 10).until(lambda driver: "req/s" in driver.find_element(By.ID, "vg-tooltip-element").text)
     assert browser.execute_script("return window.hit") is None
     assert [entry["message"] for entry in browser.get_log("browser")] == []
 

@@ -67,8 +67,8 @@ def test_a_table_without_rows_is_none() -> None:
 
 def test_a_summary_tells_what_forbids_before_what_got_worse(compared_report: Report, full_report: Report) -> None:
     shown = render_markdown(compared_report)
-    assert "### Comparison\n\nREGRESSION: of 2 metrics" in shown
-    assert "**FORCED: these are not comparable (workload), and were compared all the same.**" in shown
+    assert "### Comparison\n\nREGRESSION: 2 headline metrics" in shown
+    assert "**FORCED: compared although not comparable (workload).**" in shown
     assert shown.index("| workload | asked | other | **not comparable** |") < shown.index(
         "| latency\\_ms.p95 | steady |"
     )
@@ -95,7 +95,7 @@ def test_numbers_of_an_invalid_measurement_are_struck_through(full_report: Repor
     tile = full_report.tiles[0]
     quantity = msgspec.structs.replace(tile.quantity, trust="INVALID")
     report = msgspec.structs.replace(full_report, tiles=(msgspec.structs.replace(tile, quantity=quantity),))
-    assert "~~218 (218–238)/s~~ INVALID" in render_markdown(report)
+    assert "~~218 (218–238) req/s~~ INVALID" in render_markdown(report)
 
 
 def test_it_is_never_larger_than_a_summary_may_be_and_says_what_is_left_out(full_report: Report) -> None:
@@ -104,7 +104,7 @@ def test_it_is_never_larger_than_a_summary_may_be_and_says_what_is_left_out(full
     assert len(text.encode()) <= MAX_BYTES
     assert "### Stages" in text
     assert "### Plan" not in text
-    assert text.rstrip().endswith("it is in report.html._")
+    assert text.rstrip().endswith("See report.html for the full report._")
 
 
 @pytest.mark.parametrize("room", [-5, 0, 100])

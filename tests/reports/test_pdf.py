@@ -76,5 +76,5 @@ def test_without_weasyprint_it_says_what_to_install(full_report: Report, monkeyp
         return real(name, *rest, **more)
 
     monkeypatch.setattr(builtins, "__import__", without)
-    with pytest.raises(ValueError, match="a PDF takes the extra `pdf`"):
+    with pytest.raises(ValueError, match="PDF export requires the extra `pdf`"):
         render_pdf(full_report)

@@ -16,32 +16,32 @@ def _chosen(plan: PlanSection) -> OfferRow:
 def test_chances_are_of_the_instances_for_the_load(plan: PlanSection) -> None:
     assert plan_sentences.slo_probability_cells(_chosen(plan)) == [
         ("3", "41.2\u202f%"),
-        ("4 as planned", "95.3\u202f%"),
+        ("4 (planned)", "95.3\u202f%"),
         ("5", "over 99.9\u202f%"),
     ]
 
 
 def test_one_fewer_than_one_is_left_out(plan: PlanSection) -> None:
     alone = replace(_chosen(plan), instances=2)
-    assert [count for count, _ in plan_sentences.slo_probability_cells(alone)] == ["1 as planned", "2"]
+    assert [count for count, _ in plan_sentences.slo_probability_cells(alone)] == ["1 (planned)", "2"]
 
 
 def test_the_range_is_told_beside_the_plan(plan: PlanSection) -> None:
     row = _chosen(plan)
-    assert plan_sentences.describe_need(row) == "4 planned, 3–5 may be needed (10–90\u202f%)"
-    assert plan_sentences.format_cost(row) == "2,577\u202fUSD/month (10–90\u202f%: 1,984–3,067)"
+    assert plan_sentences.describe_need(row) == "4 planned (need P10–P90: 3–5)"
+    assert plan_sentences.format_cost(row) == "$2,577/month (P10–P90: 1,984–3,067)"
     before = replace(row, usd_per_month_needed=None, instances_needed=None)
     assert plan_sentences.describe_need(before) is None
-    assert plan_sentences.format_cost(before) == "2,577 (2,062–3,092)\u202fUSD/month"
+    assert plan_sentences.format_cost(before) == "$2,577/month (2,062–3,092)"
 
 
 @pytest.mark.parametrize(
     ("settled", "words"),
     [
-        ("simulated", "by simulation, requests spread least outstanding, with the service model of 20260801-chat"),
-        ("formula", "by queueing formula, not simulated, requests spread least outstanding, with the service model of "
+        ("simulated", "simulation, load balancing least outstanding, service model of 20260801-chat"),
+        ("formula", "queueing formula, not simulated, load balancing least outstanding, service model of "
                     "20260801-chat"),
-        ("measured", "by the measured max rate of 20260801-chat alone"),
+        ("measured", "measured max rate of 20260801-chat only"),
         (None, None),
     ],
 )  # fmt: skip
@@ -53,11 +53,11 @@ def test_a_swing_names_who_would_win_and_what_would_not_fit(plan: PlanSection) -
     peak, assurance = plan.swings[:2]
     assert (
         plan_sentences.format_sensitivity(peak, plan.recommended_row)
-        == "peak 72/s: 2,062 USD; 108/s: 3,608 USD (then aws/g5.xlarge@us-east-1)"
+        == "peak 72/s: $2,062/month; 108/s: $3,608/month (cheapest: aws/g5.xlarge@us-east-1)"
     )
     assert (
         plan_sentences.format_sensitivity(assurance, plan.recommended_row)
-        == "assurance 80 %: 2,062 USD; 99 %: nothing fits"
+        == "assurance 80 %: $2,062/month; 99 %: no offer fits"
     )
 
 
@@ -71,39 +71,35 @@ def test_the_same_cost_summed_in_another_order_moves_nothing(plan: PlanSection) 
 
 def test_the_day_tells_its_worst_hour_and_its_cost(plan: PlanSection) -> None:
     assert plan_sentences.describe_peak_day(plan) == (
-        "18.0 to 90.0 requests/s on 2 to 5 instances, 67.78 USD a day; p95 at most 4,800\u202fms, at 10:00"
+        "18.0 to 90.0 req/s on 2 to 5 instances, $67.78/day; p95 at most 4,800\u202fms, at 10:00"
     )
 
 
 def test_energy_is_told_with_what_is_missing(plan: PlanSection, max_rate_plan_report: PlanReport) -> None:
     assert plan_sentences.describe_energy(plan) == (
-        "energy 262 (190–330)\u202fkWh/month, assumed; carbon n/a, the grid of us-central1 is not known"
+        "energy 262 (190–330) kWh/month, assumed; carbon n/a, the grid of us-central1 is unknown"
     )
-    assert plan_sentences.describe_energy(max_rate_plan_report.plan) == "n/a, the power of a CPU instance is not known"
+    assert plan_sentences.describe_energy(max_rate_plan_report.plan) == "n/a, the power of a CPU instance is unknown"
     assert plan_sentences.describe_energy(replace(plan, kwh_per_month=None)) is None
 
 
 def test_costs_by_unit_are_told_three_ways(plan: PlanSection) -> None:
     assert plan_sentences.describe_unit_cost(plan.unit_costs[0]) == (
-        "per 1k inferences: 0.0000201\u202fUSD where an instance is full, 0.00815\u202fUSD at the rate the SLO allows, "
-        "0.0173\u202fUSD at this traffic's mean"
+        "per 1k inferences: $0.0000201 at 100\u202f% utilization, $0.00815 at max rate within SLO, "
+        "$0.0173 at average traffic"
     )
     unknown = replace(plan.unit_costs[0], at_saturation=Quantity(None, "USD", reason="no model"))
     assert plan_sentences.describe_unit_cost(unknown).startswith(
-        "per 1k inferences: n/a where an instance is full (no model), "
+        "per 1k inferences: n/a at 100\u202f% utilization (no model), "
     )
 
 
 def test_what_saves_nothing_is_told_in_one_breath(plan: PlanSection) -> None:
     assert plan_sentences.describe_savings(plan.savings) == (
-        "Would save: a variant 1.5 × as fast: 1,031 USD a month (assumed); caching: nothing (measured); warm pool: n/a "
-        "(assumed)"
+        "Savings: a variant 1.5 × as fast: $1,031/month (assumed); caching: none (measured); warm pool: n/a (assumed)"
     )
     nothing = SavingRow(change="caching", basis="assumed", usd_per_month=9.0, saved_usd_per_month=-1e-12)
-    assert plan_sentences.describe_savings([nothing]) == "Nothing would be saved by caching (assumed)"
+    assert plan_sentences.describe_savings([nothing]) == "No savings from caching (assumed)"
     dearer = SavingRow(change="warm pool", basis="assumed", usd_per_month=9.0, saved_usd_per_month=-502.0)
-    assert (
-        plan_sentences.describe_savings([dearer])
-        == "Would save: warm pool: nothing, it costs 502 USD a month more (assumed)"
-    )
+    assert plan_sentences.describe_savings([dearer]) == "Savings: warm pool: $502/month more (assumed)"
     assert plan_sentences.describe_savings([]) is None

@@ -10,28 +10,26 @@ from reports.text import render_plan
 
 def test_the_recommended_and_the_next_tell_their_chance_and_range(plan: PlanSection) -> None:
     lines = summary_lines(plan)
-    assert lines[2].startswith("Recommended: 5 × gcp/g2-standard-4@us-central1, 2,577\u202fUSD/month (10–90\u202f%: ")
+    assert lines[2].startswith("Recommended: 5 × gcp/g2-standard-4@us-central1, $2,577/month (P10–P90: ")
     assert "P(SLO met) 95.3\u202f%, measured" in lines[2]
     assert "P(SLO met) 93.1\u202f%, extrapolated" in lines[3]
 
 
 def test_the_three_widest_swings_are_told_and_how_many_more(plan: PlanSection) -> None:
-    inputs = dict(detail_lines(plan))["Inputs"]
+    inputs = dict(detail_lines(plan))["Sensitivity"]
     assert [line.split()[0] for line in inputs] == ["peak", "assurance", "spare", "…"]
     assert inputs[-1] == "… and 1 more in the report"
 
 
 def test_where_nothing_moves_the_cost_that_is_told(max_rate_plan_report: PlanReport) -> None:
-    (line,) = dict(detail_lines(max_rate_plan_report.plan))["Inputs"]
-    assert line == (
-        "Neither the month's cost nor the cheapest offer changes with: router (least outstanding to random)."
-    )
+    (line,) = dict(detail_lines(max_rate_plan_report.plan))["Sensitivity"]
+    assert line == ("No effect on the monthly cost or the cheapest offer: router (least outstanding to random).")
 
 
 def test_without_a_recommendation_there_is_nothing_more(no_offer_plan_report: PlanReport) -> None:
     plan = no_offer_plan_report.plan
     assert not [lines for _, lines in detail_lines(plan) if lines]
-    assert render_plan(plan).startswith("Plan      No offer fits a peak of 90.0/s.")
+    assert render_plan(plan).startswith("Plan         No offer fits a peak of 90.0 req/s.")
 
 
 def test_what_is_not_known_leads_and_the_models_error_stands_beside_the_probability(plan: PlanSection) -> None:
@@ -45,8 +43,8 @@ def test_what_is_not_known_leads_and_the_models_error_stands_beside_the_probabil
     unsure = replace(plan, knowledge=knowledge, offers=(row, *plan.offers[1:]))
     assert summary_lines(unsure)[:2] == ["Unsure.", "Measure."]
     assert summary_lines(replace(unsure, recommendation=None))[:2] == ["Unsure.", "Measure."]
-    (sure, *_) = dict(detail_lines(unsure))["Sure"]
-    assert sure.endswith("; the service model is off by 12.3\u202f% at the SLO's percentile")
+    (confidence, *_) = dict(detail_lines(unsure))["Confidence"]
+    assert confidence.endswith("; service model error 12.3\u202f% at the SLO percentile")
 
 
 def test_a_plan_of_before_is_told_as_before(plan: PlanSection) -> None:
@@ -54,8 +52,8 @@ def test_a_plan_of_before_is_told_as_before(plan: PlanSection) -> None:
     before = PlanSection(
         **{name: getattr(plan, name) for name in PlanSection.__struct_fields__[:15]} | {"offers": (row,)}  # up to notes
     )
-    assert {title for title, lines in detail_lines(before) if lines} == {"Why", "Changes"}
-    assert "2,577 (2,062–3,092) USD/month, measured, price of" in render_plan(before).replace("\n            ", " ")
+    assert {title for title, lines in detail_lines(before) if lines} == {"Why", "Break-even"}
+    assert "$2,577/month (2,062–3,092), measured, price 20" in render_plan(before).replace("\n" + 15 * " ", " ")
 
 
 def test_no_line_is_wider_than_the_terminal(plan: PlanSection) -> None:

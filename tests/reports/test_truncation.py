@@ -19,7 +19,7 @@ def test_stages_are_thinned_evenly_and_the_last_stays(full_report: Report) -> No
     stages = tuple(_replace(full_report.stages[0], name=str(place)) for place in range(1001))
     short = truncate_report(_replace(full_report, stages=stages), 101)
     assert [stage.name for stage in short.stages] == [str(10 * place) for place in range(101)]
-    assert "it shows 101 of 1,001 stages." in short.notes[0]
+    assert "101 of 1,001 stages." in short.notes[0]
     assert short.notes[1:] == full_report.notes
 
 
@@ -30,7 +30,7 @@ def test_the_offers_a_plan_speaks_of_stay_in_their_order(whole_plan_report: Plan
     chosen = next(row for row in plan.offers if row.offer == plan.recommendation.offer)
     short = truncate_plan(_replace(whole_plan_report, plan=_replace(plan, offers=(*dear, chosen))), 10).plan
     assert [row.offer for row in short.offers] == [*(f"x{place}" for place in range(9)), chosen.offer]
-    assert short.notes[0].startswith("This page would be too large with all there is, so it shows 10 of 51 offers.")
+    assert short.notes[0].startswith("Truncated to limit the size of the page: 10 of 51 offers.")
 
 
 def test_the_best_variant_stays(local_report: Report) -> None:

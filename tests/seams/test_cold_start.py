@@ -114,7 +114,7 @@ def test_an_endpoint_that_wakes_is_waited_for(sizewise: Sizewise, profile: Write
     path.write_text(path.read_text().replace("url: URL", f"url: http://127.0.0.1:{port}/\n  wake: true"))
     process = sizewise.start("run", str(path), "--out", str(tmp_path / "run"))
     events = tmp_path / "run" / "events.jsonl"
-    wait_until(lambda: events.exists() and "until it answers" in events.read_text())
+    wait_until(lambda: events.exists() and "until one succeeds" in events.read_text())
     server = subprocess.Popen([sys.executable, slow_server.__file__, str(port)])
     try:
         _, stderr = process.communicate(timeout=60)

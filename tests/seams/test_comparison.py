@@ -34,8 +34,8 @@ def test_a_slower_endpoint_ends_with_11_in_result_text_and_page(
         profile = write_profile(folders[1], slow.url)
         now = sizewise_here.measured(profile, "--baseline", baseline, out=tmp_path / "now")
     assert now.returncode == ExitCode.REGRESSION, now.stderr
-    assert "exit 11: latency_ms.p50 in steady got worse" in now.stderr
-    assert "Compared  REGRESSION" in now.stdout
+    assert "exit 11: p50 latency in steady regressed" in now.stderr
+    assert "Comparison REGRESSION" in now.stdout
     assert '<section id="comparison">' in (tmp_path / "now" / "report.html").read_text()
     compared = sizewise_here("compare", str(tmp_path / "before"), str(tmp_path / "now"), "--json")
     assert compared.returncode == ExitCode.REGRESSION
@@ -78,7 +78,7 @@ def test_it_is_stopped_from_elsewhere_and_keeps_the_runs_that_were_made(
         finally:
             going.kill()
     assert going.returncode == ExitCode.INTERRUPTED
-    assert "the comparison was stopped during a run of the base" in said
+    assert "the comparison was interrupted during a base run" in said
     assert sizewise_here("runs", "attach", str(record)).returncode == ExitCode.INTERRUPTED
     (run,) = (path.parent for path in events_of_runs(record))
     assert "stopped by the user" in (run / "result.json").read_text()
@@ -99,5 +99,5 @@ def test_a_profile_whose_target_is_not_there_ends_the_comparison_as_it_ends_a_ru
     gone = write_profile(folders[0], f"http://127.0.0.1:{free_port()}")
     done = sizewise_here("compare", "--measure", gone, gone)
     assert done.returncode == ExitCode.UNAVAILABLE
-    assert "error: a run of the base ended with 3" in done.stderr
-    assert "Is the server up" in done.stderr
+    assert "error: a base run exited with 3" in done.stderr
+    assert "Check that the server is running" in done.stderr

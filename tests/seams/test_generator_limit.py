@@ -70,7 +70,7 @@ def test_twice_the_ceiling_is_invalid_with_the_rate_to_vouch_for(
     found = checks["generator_ceiling"]
     assert found["verdict"] == "INVALID"
     assert 1.9 < found["value"] < 2.1
-    assert f"can vouch for up to {0.7 * per_s:,.0f} requests a second" in found["hint"]
+    assert f"is reliable up to {0.7 * per_s:,.0f} requests per second" in found["hint"]
     assert found["hint"] in printed
 
 
@@ -80,6 +80,6 @@ def test_where_the_ceiling_is_a_lower_bound_it_is_invalid_by_what_was_late(
 ) -> None:
     checks, printed = asked_for(200_000, calibrated, tmp_path, is_at_least=True)  # no worker sends so much
     assert checks["generator_ceiling"]["verdict"] == "WARN"
-    assert "of the at least" in checks["generator_ceiling"]["hint"]
+    assert "the load generator can send at least" in checks["generator_ceiling"]["hint"]
     assert checks["late_sends"]["verdict"] == "INVALID"
     assert checks["late_sends"]["hint"] in printed

@@ -69,4 +69,4 @@ def test_a_killed_run_is_resumed_by_its_command_into_one_result(
     assert "resumed after 1 stage" in done.stdout
     again = sizewise_here("runs", "resume", str(out))
     assert again.returncode == 2
-    assert "came to its end, so there is nothing to resume" in again.stderr
+    assert "is complete, so there is nothing to resume" in again.stderr

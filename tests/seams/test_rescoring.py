@@ -61,4 +61,4 @@ def test_what_a_killed_engine_had_finished_is_recovered(
         process.communicate()
     told = sizewise_here("report", str(run), "--recover", "--format", "text")
     assert told.returncode == 0, told.stderr
-    assert "Recovered from the facts of a run that was cut short" in " ".join(told.stdout.split())
+    assert "Recovered from an interrupted run: " in " ".join(told.stdout.split())

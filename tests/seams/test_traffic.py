@@ -78,7 +78,7 @@ def test_clients_that_wait_for_answers(played: Played) -> None:
 
 def test_a_share_of_what_clients_got(played: Played) -> None:
     assert played.stage("half")["scheduled_per_s"] == pytest.approx(100, rel=0.15)
-    assert "half: 50 % of what ten completed is" in played.told
+    assert "half: 50 % of the completed rate of ten is" in played.told
     assert [judged["stage"] for judged in played.result["slo"]] == ["half"], "the one steady stage is judged"
 
 

@@ -140,7 +140,7 @@ def test_two_hosts_send_one_load_on_one_clock_and_strangers_are_nobody(
         options = ("worker", "--master", f"{first.address}:{PORT}", "--workers", "1", "--wait", "1s")
         with started(sizewise, second, *options, token=WRONG_TOKEN) as wrong:
             assert wrong.wait(60) == 3
-        assert "no master of this token" in said(sizewise, second)
+        assert "not a master with this token" in said(sizewise, second)
         assert "has joined" not in said(sizewise, first)
         with lending(sizewise, hosts, second) as one, lending(sizewise, hosts, third) as other:
             assert run.wait(60) in (0, 4), said(sizewise, first)  # 4: the machine was busy
@@ -199,6 +199,6 @@ def test_a_host_that_is_cut_off_and_a_worker_that_is_suspended_are_lost_and_the_
     assert [(one["value"], one["verdict"]) for one in found] == [
         ("2 of 3", "INVALID"), ("1 of 2", "INVALID"), ("1 of 1", "VALID"),
     ]  # fmt: skip
-    assert "on host3 was lost" in found[0]["hint"]
-    assert "on host2 was lost" in found[1]["hint"]
+    assert "on host3 was disconnected" in found[0]["hint"]
+    assert "on host2 was disconnected" in found[1]["hint"]
     assert stages[2]["completed"] == 100

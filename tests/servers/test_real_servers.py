@@ -18,7 +18,7 @@ from loadgen.workloads import FixedLength, OipWorkload, OpenAiWorkload, Syntheti
 pytestmark = [pytest.mark.process, pytest.mark.timeout(600)]
 
 TOKENS = 12
-REFUSED = "The server refused binary tensors; JSON was sent."
+REFUSED = "The server rejected binary tensors, so JSON was sent."
 
 
 @pytest.fixture(scope="module")

@@ -28,7 +28,7 @@ from app.analysis.comparisons.repeats import (
 from app.analysis.number_format import format_number
 from app.records.comparison import ChangeVerdict, Comparison, MetricChange
 from app.records.estimate import Estimate
-from app.records.metrics import format_metric
+from app.records.metrics import display_unit, metric_label
 from app.records.result import Result
 
 MAX_NOISE = 0.10
@@ -45,30 +45,37 @@ def is_noisy(change: MetricChange) -> bool:
 
 
 def format_change(change: MetricChange) -> str:
-    """Name a change, such as "latency_ms.p95 in steady"."""
-    return f"{format_metric(change.metric, change.aggregate)} in {change.stage}"
+    """Name a change, such as "p95 latency in steady"."""
+    return f"{metric_label(change.metric, change.aggregate)} in {change.stage}"
 
 
 def format_regression(change: MetricChange) -> str:
-    """Describe a regression, such as "latency_ms.p95 in steady got worse: 48.2 ms against 40.1 ms, 1.2 times (1.15 to
+    """Describe a regression, such as "p95 latency in steady regressed: 48.2 ms vs. 40.1 ms, ratio 1.2 (95 % CI 1.15 to
     1.26)"."""
     before, now = (format_number(estimate.value or 0.0) for estimate in (change.base, change.candidate))
-    unit = "" if change.unit == "share" else f" {change.unit}"
+    unit = "" if change.unit == "share" else f" {display_unit(change.unit)}"
     ratio = change.ratio
-    times = "" if not ratio.value else f", {format_number(ratio.value, 3)} times"
-    between = "" if ratio.ci95 is None else f" ({format_number(ratio.ci95[0], 3)} to {format_number(ratio.ci95[1], 3)})"
-    return f"{format_change(change)} got worse: {now}{unit} against {before}{unit}{times}{between}"
+    times = "" if not ratio.value else f", ratio {format_number(ratio.value, 3)}"
+    between = (
+        ""
+        if ratio.ci95 is None
+        else (f" (95 % CI {format_number(ratio.ci95[0], 3)} to {format_number(ratio.ci95[1], 3)})")
+    )
+    return f"{format_change(change)} regressed: {now}{unit} vs. {before}{unit}{times}{between}"
 
 
 def _notes(comparison: Comparison, pairs: Sequence[MetricPair]) -> Iterator[str]:
     if comparison.is_same_run:
-        yield "Base and candidate are the same run, so there is no difference to find."
+        yield "Base and candidate are the same run, so there are no differences."
         return
     if comparison.is_forced:
         forbidding = ", ".join(difference.name for difference in comparison.differences if difference.forbids)
-        yield f"Forced: {forbidding} differ, so that a change may be theirs and not the candidate's."
+        yield (
+            f"Forced comparison despite differences in {forbidding}: a change may come from them and not from the "
+            "candidate."
+        )
     if has_other_cpu(comparison.differences):
-        yield "The machines differ, or are not known, so that no change fails anything: compare on one machine."
+        yield "The machines differ or are unknown, so no change fails a gate. Run both sides on the same machine."
     if pairs:
         yield from _repeat_notes(comparison, pairs)
     noisy = [change for change in comparison.changes if change.is_headline and is_noisy(change)]
@@ -76,12 +83,12 @@ def _notes(comparison: Comparison, pairs: Sequence[MetricPair]) -> Iterator[str]
         note = (
             ""
             if change.detectable is None
-            else f": only changes above {format_number(100 * change.detectable, 2)} % show there"
+            else f"; only changes above {format_number(100 * change.detectable, 2)} % are detectable"
         )
         noise = format_number(100 * (change.noise or 0.0), 2)
-        yield f"{format_change(change)} varies by {noise} % from repeat to repeat{note}, and it fails nothing."
+        yield f"{format_change(change)} varies by {noise} % between repeats{note}. It does not fail the comparison."
     if len(noisy) > _MAX_NOTED:
-        yield f"So do {len(noisy) - _MAX_NOTED} more."
+        yield f"{len(noisy) - _MAX_NOTED} more metrics are too noisy as well."
 
 
 def _repeat_notes(comparison: Comparison, pairs: Sequence[MetricPair]) -> Iterator[str]:
@@ -92,12 +99,12 @@ def _repeat_notes(comparison: Comparison, pairs: Sequence[MetricPair]) -> Iterat
         else runs
     )
     if runs == 1:
-        what = "intervals are those of the runs themselves" if fewest == 1 else "repeats are those inside a run"
-        yield f"One run of a kind: {what}, and what differs from run to run is not in them."
+        what = "intervals are those of the individual runs" if fewest == 1 else "repeats are those within a run"
+        yield f"Only one run per side: {what}, and run-to-run variation is not included."
     if 1 < fewest < MIN_REPEATS:
         yield (
-            f"With {fewest} repeats no test by ranks can tell at 1 %, so that the ratio's interval decides: "
-            f"{MIN_REPEATS} of each are the fewest, and the two-stage rule begins with 7."
+            f"With {fewest} repeats, no rank test can reach a significance level of 1 %, so the interval of the "
+            f"ratio decides. Use at least {MIN_REPEATS} repeats per side; the two-stage rule starts at 7."
         )
 
 

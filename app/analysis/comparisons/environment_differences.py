@@ -84,7 +84,8 @@ def find_machine_differences(base: Sequence[Machine], candidate: Sequence[Machin
 def format_differences(differences: Sequence[EnvironmentDifference]) -> str:
     """Format differences, such as "GPU: 1 × L4 before, 1 × T4 now; ONNX Runtime: …"."""
     return "; ".join(
-        f"{difference.name}: {difference.base} before, {difference.candidate} now" for difference in differences
+        (f"{difference.name}: {difference.base} (base), {difference.candidate} (candidate)")
+        for difference in differences
     )
 
 

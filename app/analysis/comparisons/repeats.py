@@ -67,14 +67,14 @@ def compute_ratio(repeats: Repeats) -> Estimate:
     `compute_small_sample_interval`."""
     base, candidate = compute_median(repeats.base).value or 0.0, compute_median(repeats.candidate).value or 0.0
     if base <= 0:
-        return Estimate(None, n=repeats.min_count, reason="no ratio: the base is 0")
+        return Estimate(None, n=repeats.min_count, reason="no ratio: the base value is 0")
     if candidate <= 0:
-        return Estimate(0.0, n=repeats.min_count, reason="no interval: the candidate is 0")
+        return Estimate(0.0, n=repeats.min_count, reason="no interval: the candidate value is 0")
     bounds = (
         _bootstrap(repeats) if repeats.has_enough_for_test else compute_small_sample_interval(repeats, 1 - ALPHA / 2)
     )
     if bounds is None:
-        return Estimate(candidate / base, n=repeats.min_count, reason="no interval from so few")
+        return Estimate(candidate / base, n=repeats.min_count, reason="no interval: too few repeats")
     return Estimate(candidate / base, (math.exp(bounds[0]), math.exp(bounds[1])), repeats.min_count)
 
 

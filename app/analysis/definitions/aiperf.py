@@ -23,16 +23,21 @@ from app.analysis.definitions.requests import LINEAR, Aggregates, ObservedReques
 from app.records.definitions import ToolMetrics
 
 _WHY = {
-    "ttft_ms": "from the send to the first delta that is not empty, reasoning included",
-    "itl_ms": "(E2E − TTFT)/(tokens − 1), one an answer: what others call TPOT",
-    "icl_ms": "the gaps between deltas as they came, all answers pooled: what vLLM calls ITL; in its files only",
-    "e2e_ms": "from the send to the last delta that is not empty",
-    "requests_per_s": "successes over the time from the first send to the last token of successes",
-    "output_tokens_per_s": "their tokens over the same time",
+    "ttft_ms": "from send to the first non-empty delta, including reasoning",
+    "itl_ms": "(E2E − TTFT)/(tokens − 1), once per response; other tools call this TPOT",
+    "icl_ms": "gaps between deltas as received, pooled over all responses; vLLM calls this ITL; only in its files",
+    "e2e_ms": "from send to the last non-empty delta",
+    "requests_per_s": (
+        "successful requests divided by the time from the first send to the last token of a successful request"
+    ),
+    "output_tokens_per_s": "tokens of successful requests divided by the same time",
 }
 _NOTES = (
-    f"{LINEAR}; p95 is in its files, not on its console",
-    "its tokens are those of its own tokenizer, unless it is told to use the server's; here they are the rows'",
+    f"{LINEAR}; p95 is in its files, not in its console output",
+    (
+        "by default it counts tokens with its own tokenizer, not the server's; the counts here are those stored in "
+        "the rows"
+    ),
 )
 
 

@@ -22,17 +22,17 @@ from app.records.definitions import ToolMetrics
 
 _MIN_OUTPUT_MS = 1.0
 _WHY = {
-    "ttft_ms": "from before a connection is made (here: from the send) to the first delta that is not empty",
-    "tpot_ms": "(E2E − TTFT)/(tokens − 1), one an answer; left out where E2E − TTFT is under 1 ms",
-    "e2e_ms": "from before a connection is made (here: from the send) to the end of the stream",
-    "requests_per_s": "successes over the time from the start to the last end, the drain included",
-    "output_tokens_per_s": "their tokens over the same time",
+    "ttft_ms": "from before the connection is opened (here: from send) to the first non-empty delta",
+    "tpot_ms": "(E2E − TTFT)/(tokens − 1), once per response; omitted if E2E − TTFT is below 1 ms",
+    "e2e_ms": "from before the connection is opened (here: from send) to the end of the stream",
+    "requests_per_s": "successful requests divided by the time from the start to the last end, including the drain",
+    "output_tokens_per_s": "tokens of successful requests divided by the same time",
 }
 _NOTES = (
     LINEAR,
-    "it makes a connection for every request, whose time is in its TTFT and E2E; rows of connections that were kept do "
-    "not tell how long that would take",
-    "nothing is trimmed: --warmup-ratio and --cooldown-ratio are off by default",
+    "it opens a connection for every request and includes that time in TTFT and E2E; rows measured on reused "
+    "connections do not contain it",
+    "no requests are trimmed: --warmup-ratio and --cooldown-ratio are off by default",
 )
 
 

@@ -23,18 +23,21 @@ from app.analysis.definitions.requests import Aggregates, ObservedRequests, comp
 from app.records.definitions import ToolMetrics
 
 _WHY = {
-    "ttft_ms": "from the send to the first delta that is not empty, reasoning included; an answer without one counts "
-    "as 0",
-    "itl_ms": "(last − first token)/(tokens − 1), one an answer, weighted by tokens − 1: what others call TPOT",
-    "tpot_ms": "(last token − send)/tokens, weighted by tokens: the time to the first token is in it",
-    "e2e_ms": "from the send to the end of the stream, what comes after the last token included (it prints seconds)",
-    "requests_per_s": "all requests that ended, failed ones too, over the time from the first send to the last end",
-    "output_tokens_per_s": "their tokens over the same time; a failure's are the deltas that came",
+    "ttft_ms": "from send to the first non-empty delta, including reasoning; 0 for a response without one",
+    "itl_ms": (
+        "(last − first token)/(tokens − 1), once per response, weighted by tokens − 1; other tools call this TPOT"
+    ),
+    "tpot_ms": "(last token − send)/tokens, weighted by tokens; includes the time to first token",
+    "e2e_ms": "from send to the end of the stream, including what follows the last token (printed in seconds)",
+    "requests_per_s": (
+        "all finished requests, including failed ones, divided by the time from the first send to the last end"
+    ),
+    "output_tokens_per_s": "their tokens divided by the same time; for a failed request, the deltas received",
 }
 _NOTES = (
-    "a percentile is a value that was seen: the smallest at which the summed weights reach it",
-    "nothing is trimmed: --warmup and --cooldown are off by default",
-    "with --max-seconds it would stop at that time and cut off what is in flight; here the drain is included",
+    "a percentile is an observed value: the smallest one at which the cumulative weight reaches it",
+    "no requests are trimmed: --warmup and --cooldown are off by default",
+    "with --max-seconds it would stop at that time and cancel requests in flight; here the drain is included",
 )
 
 

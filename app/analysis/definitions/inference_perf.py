@@ -30,21 +30,28 @@ from app.analysis.definitions.requests import (
 )
 from app.records.definitions import ToolMetrics
 
-_REASONING_UNKNOWN = "the server does not say how many tokens were reasoning, which is not counted"
-_CHUNKS_UNKNOWN = "the server does not say how many tokens a delta holds"
+_REASONING_UNKNOWN = "the server does not report the number of reasoning tokens, which are excluded"
+_CHUNKS_UNKNOWN = "the server does not report the number of tokens per delta"
 _WHY = {
-    "ttft_ms": "from the send to the first content, reasoning left out; only answers of two content tokens and more",
-    "itl_ms": "the gaps between content tokens, pooled; those of one delta came at once, so their gaps are 0",
-    "tpot_ms": "(last − first content token)/(content tokens − 1), one an answer",
-    "ntpot_ms": "E2E/content tokens, one an answer; 0 for an answer without any",
-    "e2e_ms": "from the send to the end of the stream",
-    "requests_per_s": "successes over the time from the first send to the last end, failed requests' too",
-    "output_tokens_per_s": "their content tokens over the same time",
+    "ttft_ms": (
+        "from send to the first content token, without reasoning; only responses with at least two content tokens"
+    ),
+    "itl_ms": "gaps between content tokens, pooled; tokens of one delta arrive together, so their gaps are 0",
+    "tpot_ms": "(last − first content token)/(content tokens − 1), once per response",
+    "ntpot_ms": "E2E/content tokens, once per response; 0 for a response without content tokens",
+    "e2e_ms": "from send to the end of the stream",
+    "requests_per_s": (
+        "successful requests divided by the time from the first send to the last end, failed requests included"
+    ),
+    "output_tokens_per_s": "their content tokens divided by the same time",
 }
 _NOTES = (
-    f"{LINEAR}; p95 and p99 are in its files, not on its console",
-    "its tokens are those of its own tokenizer, unless it is told to use the server's; here they are the rows'",
-    "calls are no content to it; here they are",
+    f"{LINEAR}; p95 and p99 are in its files, not in its console output",
+    (
+        "by default it counts tokens with its own tokenizer, not the server's; the counts here are those stored in "
+        "the rows"
+    ),
+    "it does not count tool calls as content; here they are counted",
 )
 
 

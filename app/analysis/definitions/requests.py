@@ -18,7 +18,7 @@ from app.records.result import Estimate, Stage
 
 Aggregates = dict[str, Estimate]
 
-LINEAR = "percentiles lie on the line between the two values beside them, however few there are"
+LINEAR = "percentiles are interpolated linearly between the two nearest values, even in small samples"
 
 
 def linear_percentiles(values: Floats, aggregates: tuple[str, ...] = AGGREGATES) -> Aggregates:
@@ -26,7 +26,7 @@ def linear_percentiles(values: Floats, aggregates: tuple[str, ...] = AGGREGATES)
     are ignored."""
     known = values[~np.isnan(values)]
     if not known.size:
-        return withhold("no answer has one", aggregates)
+        return withhold("no response has one", aggregates)
     return {
         name: Estimate(float(known.mean() if name == "mean" else np.quantile(known, PERCENTILES[name])), n=known.size)
         for name in aggregates
@@ -41,7 +41,7 @@ def weighted_percentiles(values: Floats, weights: Floats) -> Aggregates:
     """
     distinct, positions = np.unique(values[weights > 0], return_inverse=True)
     if not distinct.size:
-        return withhold("no answer has one")
+        return withhold("no response has one")
     totals = np.bincount(positions, weights[weights > 0])
     shares = totals / totals.sum()
     cumulative = np.cumsum(shares)
@@ -61,7 +61,7 @@ def withhold(reason: str, aggregates: tuple[str, ...] = AGGREGATES) -> Aggregate
 
 def compute_rate(amount: float, start_ns: int, end_ns: int) -> Aggregates:
     if end_ns <= start_ns:
-        return withhold("no time passed", ("value",))
+        return withhold("the duration is 0", ("value",))
     return {"value": Estimate(amount / ((end_ns - start_ns) / 1e9))}
 
 
@@ -177,15 +177,19 @@ _OWN_METRICS = {
     "output_tokens_per_s": "output_tokens_per_s",
 }
 _WHY = {
-    "ttft_ms": "from the intended time to the first delta that is not empty, reasoning included",
-    "itl_ms": "the gaps between tokens, pooled: a delta of k tokens gives k gaps of a k-th",
-    "icl_ms": "the gaps between deltas as they came, pooled",
-    "tpot_ms": "(last − first token)/(tokens − 1), one an answer",
-    "e2e_ms": "from the intended time to the last token: waiting to be sent is in it",
-    "requests_per_s": "successes that ended within the stage's window, without its drain, over that window",
-    "output_tokens_per_s": "tokens that came within the window, those of an answer spread evenly, over that window",
+    "ttft_ms": "from the scheduled start to the first non-empty delta, including reasoning",
+    "itl_ms": "gaps between tokens, pooled; a delta of k tokens counts as k gaps of 1/k each",
+    "icl_ms": "gaps between deltas as received, pooled",
+    "tpot_ms": "(last − first token)/(tokens − 1), once per response",
+    "e2e_ms": "from the scheduled start to the last token, including any delay before the send",
+    "requests_per_s": (
+        "successful requests that ended within the measurement window (without the drain), divided by its length"
+    ),
+    "output_tokens_per_s": (
+        "tokens received within the measurement window (spread evenly over a response), divided by its length"
+    ),
 }
-_NOTES = ("percentiles are values that were seen, and n/a where there are too few for an interval",)
+_NOTES = ("percentiles are observed values; n/a if there are too few for a confidence interval",)
 
 
 def compute_own_metrics(stage: Stage) -> ToolMetrics:

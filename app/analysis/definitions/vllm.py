@@ -29,19 +29,23 @@ from app.analysis.definitions.requests import (
 from app.records.definitions import ToolMetrics
 
 _PRINTED = ("mean", "p50", "p99")
-_NO_FIRST_EVENT = "these rows are of an older version, which did not note the first message"
+_NO_FIRST_EVENT = "these rows come from an older version, which did not record the first message"
 _WHY = {
-    "ttft_ms": "from the send to the first message with choices, even if it gives only the role",
-    "itl_ms": "the gaps between messages, pooled; the one that gives only the role counts, and k tokens in one are one",
-    "tpot_ms": "(E2E − TTFT)/(tokens − 1), one an answer, from that first message on",
-    "e2e_ms": "from the send to the last message (here: the last token); printed with --percentile-metrics e2el",
-    "requests_per_s": "successes over the time from the start to the last answer, the drain included",
-    "output_tokens_per_s": "their tokens over the same time",
+    "ttft_ms": "from send to the first message with choices, even if it only contains the role",
+    "itl_ms": (
+        "gaps between messages, pooled; the message with the role counts, and a message of k tokens counts once"
+    ),
+    "tpot_ms": "(E2E − TTFT)/(tokens − 1), once per response, from that first message",
+    "e2e_ms": "from send to the last message (here: the last token); printed with --percentile-metrics e2el",
+    "requests_per_s": (
+        "successful requests divided by the time from the start to the last response, including the drain"
+    ),
+    "output_tokens_per_s": "tokens of successful requests divided by the same time",
 }
 _NOTES = (
     f"{LINEAR}; p90 and p95 only with --metric-percentiles",
-    "empty messages after the first, as the one that tells why an answer ended, are not in the rows; to vLLM they are "
-    "messages like any other, and add to ITL, TPOT and E2E",
+    "empty messages after the first, such as the one with the finish reason, are not in the rows; vLLM counts them "
+    "as messages, which adds to ITL, TPOT and E2E",
 )
 
 

@@ -53,7 +53,7 @@ def compare_errors(variant: Floats, reference: Floats) -> PairedErrors:
     assigned to random groups, which does not change the spread of the mean.
     """
     if variant.size < _MIN_ROWS:
-        return PairedErrors(None, None, None, f"no interval from fewer than {_MIN_ROWS} rows")
+        return PairedErrors(None, None, None, f"no interval: fewer than {_MIN_ROWS} rows")
     generator = np.random.default_rng(_SEED)
     mean_now, mean_reference = _bootstrap_means(_group_rows(variant, reference, generator), generator)
     difference = mean_now - mean_reference
@@ -63,7 +63,7 @@ def compare_errors(variant: Floats, reference: Floats) -> PairedErrors:
         difference=_interval(difference, variant.size),
         ratio=_interval(mean_reference / mean_now, variant.size) if has_ratio else None,
         p_value=float(min(1.0, 2 * (1 + min(below, above)) / (1 + _DRAWS))),
-        reason=None if has_ratio else "no interval: hardly a row has an error",
+        reason=None if has_ratio else "no interval: almost no row has an error",
     )
 
 
@@ -207,7 +207,9 @@ def compute_accuracy(scores: npt.ArrayLike, reference: npt.ArrayLike | None, met
     now = np.asarray(scores, dtype=np.float64)
     reference_scores = None if reference is None else np.asarray(reference, dtype=np.float64)
     if reference_scores is not None and reference_scores.shape != now.shape:
-        raise UsageError(f"the reference has scores of {reference_scores.size} rows, the variant of {now.size}")
+        raise UsageError(
+            f"the reference has scores of {reference_scores.size} rows, the variant has scores of {now.size}"
+        )
     return _compare_shares(now, reference_scores) if metric == "top-1" else _compare_errors(now, reference_scores)
 
 
@@ -231,9 +233,8 @@ def chance_accuracy_check(
     if low > chance_accuracy:
         return Check("accuracy_above_chance", accuracy.value, chance_accuracy, "share", "VALID", None)
     hint = (
-        f"{hint_prefix}No better than the most frequent class for every row: do workload.labels belong to the model, "
-        "and is "
-        "its answer read from the right output (workload.output)?"
+        f"{hint_prefix}Accuracy is no better than always predicting the most frequent class. Check that "
+        "workload.labels belong to the model and that workload.output names the right output."
     )
     return Check("accuracy_above_chance", accuracy.value, chance_accuracy, "share", "WARN", hint)
 
@@ -267,7 +268,7 @@ def _compare_shares(now: Floats, reference_scores: Floats | None) -> Accuracy:
         only_variant=int(np.count_nonzero(is_right & ~was_right)),
         only_reference=int(np.count_nonzero(~is_right & was_right)),
     )
-    undefined = Estimate(None, n=now.size, reason="the reference has no row right")
+    undefined = Estimate(None, n=now.size, reason="the reference predicts no row correctly")
     return Accuracy(
         metric="top-1",
         value=value,
@@ -336,6 +337,6 @@ def _mean_error(errors: Floats) -> Estimate:
         )
     value = float(errors.mean())
     if rows == 1:
-        return Estimate(value, n=1, reason="no interval from one value")
+        return Estimate(value, n=1, reason="no interval: only one value")
     half_width = float(special.stdtrit(rows - 1, 1 - ALPHA / 2)) * float(errors.std(ddof=1)) / math.sqrt(rows)
     return Estimate(value, (max(0.0, value - half_width), value + half_width), rows)

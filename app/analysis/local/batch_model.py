@@ -44,7 +44,7 @@ def fit_batch_model(points: Sequence[BatchPoint], variant: Variant) -> BatchMode
     known = [(point.batch, point.service_ms) for point in ordered if point.service_ms.value]
     batches = tuple(batch for batch, _ in known)
     if len(set(batches)) < 2:
-        reason = f"needs {_MIN_BATCHES} batches, has {len(set(batches))}"
+        reason = f"needs {_MIN_BATCHES} batch sizes, has {len(set(batches))}"
         unavailable = Estimate(None, n=len(known), reason=reason)
         return BatchModel(
             variant=variant, t0_ms=unavailable, t1_ms=unavailable, r2=None, batches=batches, reason=reason
@@ -107,16 +107,16 @@ def _r2(fitted: Floats, s: Floats, weights: Floats) -> float | None:
 
 def _reason(b: Floats, s: Floats, weights: Floats, fitted: Floats, r2: float | None) -> str | None:
     if np.unique(b).size < _MIN_BATCHES:
-        return f"needs {_MIN_BATCHES} batches, has {np.unique(b).size}"
+        return f"needs {_MIN_BATCHES} batch sizes, has {np.unique(b).size}"
     misses = np.abs(fitted / s - 1)
     worst = int(np.argmax(misses))
     if misses[worst] <= _MAX_MISS:
         return None
     break_batch = _find_break(b, s, weights)
     if break_batch is not None:
-        return f"the line breaks near batch {break_batch:.0f}: from there a row adds another time"
+        return f"the slope changes near batch {break_batch:.0f}"
     if r2 is not None and r2 <= _MIN_R2:
-        return f"not a straight line: batch {b[worst]:g} is {100 * misses[worst]:.0f} % off it, r² {r2:.3f}"
+        return f"not linear: batch {b[worst]:g} deviates by {100 * misses[worst]:.0f} %, r² {r2:.3f}"
     return None
 
 

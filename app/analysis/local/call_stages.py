@@ -121,7 +121,7 @@ _MAX_LOOP_SHARE = 0.05
 
 def call_checks(calls: CallRows, facts: CallStage) -> tuple[Check, ...]:
     if not len(calls):
-        return (Check("calls", 0, _MIN_CALLS, "calls", "INVALID", "Not one call ended: give load.at_most more time."),)
+        return (Check("calls", 0, _MIN_CALLS, "calls", "INVALID", "No call completed. Increase load.at_most."),)
     checks = [_warm_up_check(facts), _count_check(calls), _steady_check(calls, facts)]
     if facts.stopped_early:
         checks.append(_cut_short_check(facts))
@@ -144,20 +144,20 @@ def _loop_check(calls: CallRows) -> Check:
         gap_ns / (gap_ns + duration_ns) if duration_ns else 0.0,
         unit="share",
         warn=_MAX_LOOP_SHARE,
-        hint="The calls are so short that the loop around them takes its part of the throughput: read execute_ms, or "
-        "measure larger batches.",
+        hint="The calls are so short that the measuring loop reduces throughput. Use execute_ms, or measure larger "
+        "batches.",
     )
 
 
 def _cut_short_check(facts: CallStage) -> Check:
     seconds = (facts.end_ns - facts.start_ns) / 1e9
-    return Check("cut_short", seconds, None, "s", "WARN", "The stage was ended before it had enough.")
+    return Check("cut_short", seconds, None, "s", "WARN", "The stage ended before it had enough samples.")
 
 
 def _never_begun_check(calls: CallRows) -> Check:
     """Check for arrivals that were never started."""
     never_begun = len(calls.never_started_ns)
-    hint = "The model could not keep up, and these would have waited longest: lower the rate."
+    hint = "The model could not keep up, and these calls would have waited longest. Lower the rate."
     return grade_high(
         "arrivals_never_begun", never_begun / (never_begun + len(calls)), unit="share", warn=0.0, hint=hint
     )
@@ -166,13 +166,13 @@ def _never_begun_check(calls: CallRows) -> Check:
 def _warm_up_check(facts: CallStage) -> Check:
     if facts.has_settled:
         return Check("warm_up", facts.warmup_windows, None, "windows", "VALID")
-    hint = "No three windows in a row agreed within 10 % before the warm-up's time was up: lengthen load.warmup."
+    hint = "No three consecutive windows agreed within 10 % before the warm-up limit. Increase load.warmup."
     return Check("warm_up", facts.warmup_windows, None, "windows", "WARN", hint)
 
 
 def _count_check(calls: CallRows) -> Check:
     is_enough = len(calls) >= _MIN_CALLS
-    hint = None if is_enough else "Too few calls for any interval: lengthen load.at_most."
+    hint = None if is_enough else "Too few calls for a confidence interval. Increase load.at_most."
     return Check("calls", len(calls), _MIN_CALLS, "calls", "VALID" if is_enough else "WARN", hint)
 
 
@@ -189,9 +189,12 @@ def _steady_check(calls: CallRows, facts: CallStage) -> Check:
         abs(drift),
         unit="share",
         warn=CHANGE_LIMIT,
-        hint="Arrivals waited longer and longer: they come faster than the model works, so the stage's length decides."
+        hint=(
+            "Calls waited longer and longer because they arrive faster than the model runs, so latency depends on "
+            "the stage's length. Lower the rate."
+        )
         if is_server
-        else "Calls became slower or faster all along: look for throttling and other load, and lengthen load.warmup.",
+        else ("Calls became steadily slower or faster. Check for throttling and other load, and increase load.warmup."),
     )
 
 
@@ -201,9 +204,12 @@ def _precision_check(facts: CallStage) -> Check:
         facts.half_width,
         unit="share",
         warn=max(facts.wanted_half_width, 0.0),
-        hint="The time was up before the interval was as narrow as asked: lengthen load.at_most, or quiet the machine."
+        hint=(
+            "The time limit was reached before the interval was narrow enough. Increase load.at_most, or use a "
+            "quieter machine."
+        )
         if facts.half_width is not None
-        else "Too few calls for an interval.",
+        else "Too few calls for a confidence interval.",
     )
 
 
@@ -214,7 +220,7 @@ def _lateness_check(calls: CallRows) -> Check:
         unit="ms",
         warn=_LATE_MS,
         invalid=_INVALID_LATE_MS if len(calls) >= _MIN_CALLS_FOR_P99 else math.inf,
-        hint="Calls began late though a stream was free: the machine has too few cores for the model's threads.",
+        hint=("Calls started late although a stream was free. The machine has too few cores for the model's threads."),
     )
 
 
@@ -222,7 +228,7 @@ SEARCH_TAG = "search"
 """Tag of the stages of a search for the highest rate within the SLO."""
 
 _ENDLESS_MS = 1e15
-_CLOSED_LOOP = Estimate(None, reason="closed loop: the next call starts when the last one ends")
+_CLOSED_LOOP = Estimate(None, reason="closed loop: the next call starts when the previous one ends")
 
 
 def summarize_calls(rows: pd.DataFrame | pa.Table, facts: CallStage, checks: Sequence[Check] = ()) -> Stage:
@@ -242,7 +248,7 @@ def summarize_calls(rows: pd.DataFrame | pa.Table, facts: CallStage, checks: Seq
         window=window,
         offered_per_s=rate(np.sort(intended_ns), bounds) if is_server else _CLOSED_LOOP,
         achieved_per_s=rate(np.sort(calls.begin_ns), bounds),
-        good_per_s=Estimate(None, reason="of a local model, calls are not judged one by one"),
+        good_per_s=Estimate(None, reason="individual calls of a local model are not evaluated"),
         completed=len(calls),
         errors={NOT_STARTED: len(calls.never_started_ns)} if len(calls.never_started_ns) else {},
         metrics=_metrics(calls, facts, bounds),
@@ -300,7 +306,7 @@ def _throughput(calls: CallRows, facts: CallStage, bounds: tuple[int, int]) -> E
     if not inside:
         seconds = (end_ns - bounds[0]) / 1e9
         value = parts * facts.variant.batch / seconds if seconds > 0 and parts else None
-        return Estimate(value, n=0, reason="no call ended inside the stage")
+        return Estimate(value, n=0, reason="no call completed within the stage")
     return _scale(completed_rate, facts.variant.batch * (inside + parts) / inside)
 
 
@@ -319,7 +325,7 @@ def _latency_of_arrivals(calls: CallRows) -> dict[str, Estimate]:
     never_begun = len(calls.never_started_ns)
     if not never_begun:
         return distribution(waited_ms)
-    reason = f"{never_begun:,} arrivals were never begun: the model could not keep up"
+    reason = f"{never_begun:,} calls were never started because the model could not keep up"
     estimates = distribution(np.concatenate([waited_ms, np.full(never_begun, _ENDLESS_MS)]))
     return {
         name: Estimate(None, reason=reason) if name == "mean" else _withhold_endless(estimate, reason)

@@ -70,10 +70,10 @@ def compute_fidelity(outputs: Array, reference: Array) -> Fidelity:
 def _check_shapes(outputs: Array, reference: Array) -> None:
     if outputs.shape != reference.shape:
         shapes = [" x ".join(map(str, array.shape)) or "a single number" for array in (outputs, reference)]
-        raise UsageError(f"the variant puts out {shapes[0]}, and the reference {shapes[1]}")
+        raise UsageError(f"the variant's output is {shapes[0]}, the reference's is {shapes[1]}")
     for array in (outputs, reference):
         if array.dtype.kind not in "fiub":
-            raise UsageError(f"an output of {array.dtype} has no numbers to compare")
+            raise UsageError(f"outputs of type {array.dtype} cannot be compared numerically")
 
 
 def _compare_rows(outputs: Array, reference: Array, has_scores: bool) -> npt.NDArray[Any]:

@@ -64,8 +64,8 @@ def locate_on_roofline(
     )
 
 
-MIN_BYTES_NOTE = "bytes are counted from the graph, each weight, input and output once"
-MOVED_BYTES_NOTE = "bytes are counted from the graph, with nothing fused and nothing held in caches"
+MIN_BYTES_NOTE = "bytes from the graph: each weight, input and output counted once"
+MOVED_BYTES_NOTE = "bytes from the graph, without fusion or caching"
 
 
 def format_compute_bound(place: RooflinePosition) -> str:
@@ -79,9 +79,14 @@ def format_memory_bound(place: RooflinePosition, moved_bytes: int, model: str) -
 
 
 def format_launch_bound(place: RooflinePosition, fixed_share: float, fixed_ms: float, nodes: int | None) -> str:
-    per_node = f", {format_number(fixed_ms * 1e3 / nodes, 2)} µs for each of {nodes:,} operators" if nodes else ""
-    fixed = f"{_percent(fixed_share)} of a call is the same at any batch ({format_number(fixed_ms, 3)} ms{per_node})"
-    roof = f"it runs at {_percent(place.roofline_share)} of its roof: {_dominant(place)}"
+    per_node = (
+        (f", {format_number(fixed_ms * 1e3 / nodes, 2)} µs per operator for {nodes:,} operators") if nodes else ""
+    )
+    fixed = (
+        f"{_percent(fixed_share)} of the call time does not depend on the batch size ({format_number(fixed_ms, 3)} "
+        f"ms{per_node})"
+    )
+    roof = f"it reaches {_percent(place.roofline_share)} of the roofline: {_dominant(place)}"
     return f"launch or host bound: {fixed}, and {roof}{_caveat(place.peaks)}"
 
 
@@ -99,35 +104,36 @@ def format_host_bound(host_ms: float, execute_ms: float) -> str:
 
 def format_faster_than_peak(place: RooflinePosition) -> str:
     return (
-        f"nothing can be told: {_arithmetic(place)}, more than its peak, which is not that of the arithmetic that ran, "
-        f"or too low{_caveat(place.peaks)}"
+        f"unknown: {_arithmetic(place)}, which is above the peak; the peak is too low, or is for another kind of "
+        f"arithmetic{_caveat(place.peaks)}"
     )
 
 
 def format_faster_than_memory(place: RooflinePosition) -> str:
     return (
-        f"nothing stands out: {_traffic(place, place.cost.least_bytes)}, more than its memory gives, so that caches "
-        f"hold a part or not all is read, and {_arithmetic(place)} ({MIN_BYTES_NOTE}){_caveat(place.peaks)}"
+        f"no single bottleneck: {_traffic(place, place.cost.least_bytes)}, which is above the memory bandwidth, so "
+        f"caches serve part of the data or not all of it is read; {_arithmetic(place)} "
+        f"({MIN_BYTES_NOTE}){_caveat(place.peaks)}"
     )
 
 
 def format_no_bottleneck(place: RooflinePosition, fixed_share: float | None) -> str:
     fixed = (
-        "how much of a call is the same at any batch is not known: time more batches"
+        "the share of call time that does not depend on the batch size is unknown (measure more batch sizes)"
         if fixed_share is None
-        else f"{_percent(fixed_share)} of a call is the same at any batch"
+        else f"{_percent(fixed_share)} of the call time does not depend on the batch size"
     )
-    return f"nothing stands out: {_dominant(place)}, and {fixed} ({MIN_BYTES_NOTE}){_caveat(place.peaks)}"
+    return f"no single bottleneck: {_dominant(place)}; {fixed} ({MIN_BYTES_NOTE}){_caveat(place.peaks)}"
 
 
 def format_unknown_bottleneck(missing: str, fixed_share: float | None) -> str:
     """Describe an unknown bottleneck. The fixed part of the batch-time model alone cannot distinguish launches from
     reading the weights."""
     if fixed_share is None:
-        return f"nothing can be told: {missing}"
+        return f"unknown: {missing}"
     return (
-        f"nothing can be told: {missing}; {_percent(fixed_share)} of a call is the same at any batch, "
-        "which launches and reading the weights both are"
+        f"unknown: {missing}; {_percent(fixed_share)} of the call time does not depend on the batch size, which "
+        "includes both launches and reading the weights"
     )
 
 
@@ -158,16 +164,16 @@ def _peak(peaks: Peaks, per_s: float, unit: str) -> str:
 
 def _intensity(position: RooflinePosition, moved_bytes: int) -> str:
     if not moved_bytes:
-        return "with nothing to move"
+        return "with no memory traffic"
     intensity = position.cost.flops / moved_bytes
     return (
-        f"at {format_number(intensity, 2)} FLOP/byte where memory is the limit below "
-        f"{format_number(position.ridge_flops_per_byte, 2)}"
+        f"at {format_number(intensity, 2)} FLOP/byte (memory bound below "
+        f"{format_number(position.ridge_flops_per_byte, 2)})"
     )
 
 
 def _caveat(peaks: Peaks) -> str:
-    return "" if peaks.basis == "measured" else "; the peak is a data sheet's, not measured here"
+    return "" if peaks.basis == "measured" else "; the peak is from a data sheet, not measured here"
 
 
 def _giga(per_s: float) -> str:
@@ -295,12 +301,12 @@ def _fixed_part(law: BatchModel | None, cost: BatchCost | None) -> tuple[float |
 
 def _missing_text(times: CallTimes, cost: BatchCost | None, peaks: Peaks | None) -> str:
     if not times.execute_ms:
-        return "the execution was not timed"
+        return "execution time was not measured"
     if cost is None:
-        return "not all the work of a call is known"
+        return "the cost of some operators is unknown"
     if peaks is None:
-        return "no peaks are known of the processor it ran on"
-    return f"no peak of this arithmetic, or of memory, is known of {peaks.name}"
+        return "the peaks of the processor are unknown"
+    return f"the peak of this arithmetic or of memory is unknown for {peaks.name}"
 
 
 Arithmetic = Literal["fp32", "fp16", "int8"]

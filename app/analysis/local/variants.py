@@ -118,10 +118,10 @@ def mark_variant_headlines(slo: Sequence[Objective], stages: Sequence[Stage]) ->
 
 
 NO_BEST_TEXTS: dict[NoBestReason, str] = {
-    "not_trusted": "no variant was measured whose numbers can be relied on",
-    "open": "no variant could be shown to meet every objective",
+    "not_trusted": "no variant has a valid measurement",
+    "open": "no variant was shown to meet every objective",
     "missed": "no variant met every objective",
-    "cut_short": "the engine ended before it had judged the run",
+    "cut_short": "the run ended before it was evaluated",
 }
 NO_VARIANT = Cause("no_variant", ExitCode.GATE_FAILED, NO_BEST_TEXTS["missed"])
 
@@ -216,7 +216,7 @@ def rescore_variants(original: Result, slo: tuple[Objective, ...]) -> Result:
     assert original.local is not None
     if any(SEARCH_TAG in stage.tags for stage in original.stages):
         raise UsageError(
-            "the arrivals of this local run were searched for its own SLO, and another asks for other rates",
+            "the rates of this local run were searched for its own SLO, and another SLO needs other rates",
             hint="Run it again with that SLO in its profile.",
         )
     variants = tuple(

@@ -303,11 +303,11 @@ class Chart(Panel):
     def fill_menu(self, menu: QMenu) -> None:
         menu.addAction("Zoom &in\t+", lambda: self.key_bindings.zoom(is_in=True))
         menu.addAction("Zoom &out\t−", lambda: self.key_bindings.zoom(is_in=False))
-        menu.addAction("Show &everything\tHome").triggered.connect(self.key_bindings.show_all)
+        menu.addAction("&Reset zoom\tHome").triggered.connect(self.key_bindings.show_all)
         if self.crosshair.x is not None and self.receivers(SIGNAL("marker_requested(double)")):
-            menu.addAction("Add a &marker here\tM").triggered.connect(self.key_bindings.request_marker)
+            menu.addAction("Add &marker here\tM").triggered.connect(self.key_bindings.request_marker)
         if len(self._series) > 1:
-            submenu = menu.addMenu("&Lines shown")
+            submenu = menu.addMenu("Visible &lines")
             for key, series in self._series.items():
                 action = submenu.addAction(series.label.replace("&", "&&"))
                 action.setCheckable(True)

@@ -28,7 +28,7 @@ def describe_readings(position: str, readings: Sequence[Reading]) -> str:
 
 
 def describe_chart(series: Sequence[Series], x: Axis, y: Axis, bounds: Bounds, notes: str) -> str:
-    labels = ", ".join(item.label for item in series) or "nothing yet"
+    labels = ", ".join(item.label for item in series) or "no data yet"
     sentences = [f"{y.text} over {x.text}: {labels}."]
     if math.isfinite(bounds.x0) and math.isfinite(bounds.y0):
         ranges = "{x} from {x0} to {x1}, {y} from {y0} to {y1}."

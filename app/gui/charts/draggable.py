@@ -80,13 +80,13 @@ class DraggableChart(Chart):
 
     def describe(self) -> str:
         if self._chosen is None:
-            return super().describe() + (" Page Down takes hold of a point." if self._handles else "")
+            return super().describe() + (" Page Down selects a point." if self._handles else "")
         handle = self._handles[self._chosen]
         x, y = (
             with_unit(format_number(handle.x), self.x_axis.unit),
             with_unit(format_number(handle.y), self.y_axis.unit),
         )
-        return f"{handle.name}: {x}, {y}. Arrows move it, Escape lets it go."
+        return f"{handle.name}: {x}, {y}. Arrow keys move it, Escape deselects it."
 
     def data_range(self) -> Bounds:
         bounds = super().data_range()

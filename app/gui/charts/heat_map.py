@@ -47,7 +47,7 @@ class HeatMap(Panel):
         """Set the data. `counts` has one row per time bin and one column per interval between adjacent `edges` of y."""
         values, boundaries = np.array(counts, dtype=np.float64), np.array(edges, dtype=np.float64)
         if values.ndim != 2 or (values.size and values.shape[1] != len(boundaries) - 1):
-            raise ValueError("counts have one column a stretch between edges")
+            raise ValueError("counts need one column per interval between edges")
         self._from_s, self._bin_s, self._edges, self._counts = start_s, bin_s, boundaries, values
         self.apply_changes()
 
@@ -94,17 +94,17 @@ class HeatMap(Panel):
 
     def describe(self) -> str:
         if not self._counts.size:
-            return f"{self.y_axis.text} over {self.x_axis.text}: nothing yet"
+            return f"{self.y_axis.text} over {self.x_axis.text}: no data yet"
         if self._column is not None:
             return f"At {self._reading(self._column)}"
         total = format_count(int(self._counts.sum()))
-        return f"{self.y_axis.text} over {self.x_axis.text}: {total} in all. Arrow keys read a moment, T shows a table."
+        return f"{self.y_axis.text} over {self.x_axis.text}: {total} in total. Arrow keys read values, T shows a table."
 
     def _reading(self, column: int) -> str:
         counts = self._counts[column]
         start_s = self._from_s + self._bin_s * column
         times = with_unit(f"{format_number(start_s)} to {format_number(start_s + self._bin_s)}", self.x_axis.unit)
-        total = f"{format_count(int(counts.sum()))} in all"
+        total = f"{format_count(int(counts.sum()))} in total"
         if not counts.any():
             return f"{times}: {total}"
         peak = int(counts.argmax())
@@ -122,7 +122,7 @@ class HeatMap(Panel):
             self._line.setPos(self._from_s + self._bin_s * (column + 0.5))
             text = self._reading(column)
         elif self._counts.size:
-            text = f"{text}, strongest colour: {format_count(int(self._counts.max()))}"
+            text = f"{text}; max per cell: {format_count(int(self._counts.max()))}"
         self.legend.set_entries(text, ())
         self.refresh_description()
 

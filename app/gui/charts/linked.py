@@ -57,10 +57,10 @@ class LinkedCharts(QWidget):
 
     def _build(self) -> None:
         self.span_button = tool_button(
-            "Select a &window", tip="Drag over a chart to choose a stretch of time (or Shift and drag)", checkable=True
+            "Select time &range", tip="Drag on a chart to select a time range (or Shift-drag)", checkable=True
         )
         self.span_button.toggled.connect(self._set_span_mode)
-        self.clear_button = tool_button("C&lear window")
+        self.clear_button = tool_button("C&lear time range")
         self.clear_button.clicked.connect(self.clear_span)
         self.clear_button.hide()
         self.span_label = label("", "muted")
@@ -129,7 +129,7 @@ class LinkedCharts(QWidget):
 
     def _update_fit_button(self) -> None:
         """Show the button that resets the view while the user looks at a part of the data."""
-        text = "Show &everything" if self._follow_s is None else "Follow th&e run"
+        text = "&Reset zoom" if self._follow_s is None else "Follow th&e run"
         self.fit_button.setText(text)
         self.fit_button.setAccessibleName(text.replace("&", ""))
         self.fit_button.setToolTip("{what} (Home)".format(what=text.replace("&", "")))
@@ -228,5 +228,5 @@ class LinkedCharts(QWidget):
         for chart in self.charts:
             chart.set_span((start, end))
         format_x = self.charts[-1].plot.x_axis.format_value
-        self.span_label.setText(f"Window: {format_x(start)} to {format_x(end)}")
+        self.span_label.setText(f"Time range: {format_x(start)} to {format_x(end)}")
         self.clear_button.show()

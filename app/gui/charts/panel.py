@@ -39,7 +39,7 @@ _MIN_PLOT_ROWS = 4
 
 
 class Panel(QWidget):
-    """Base class of charts. Subclasses implement `frame`, `describe`, `settle` and `restyle`."""
+    """Base class of charts. Subclasses implement `frame`, `describe`, `apply_changes` and `restyle`."""
 
     def __init__(self, title: str, x: Axis, y: Axis, theme_controller: ThemeController) -> None:
         super().__init__()
@@ -120,7 +120,7 @@ class Panel(QWidget):
     def _build(self) -> None:
         self._heading = label(self.title)
         self.table_button = tool_button(
-            "Table", f"Show as a table: {self.title}", tip="The same data as a table (T)", flat=True, checkable=True
+            "Table", f"Show as a table: {self.title}", tip="Show as a table (T)", flat=True, checkable=True
         )
         self.table_button.clicked.connect(self.show_table)
         self.export_button = tool_button("Export", f"Export: {self.title}", flat=True, menu=self._export_menu())
@@ -142,9 +142,9 @@ class Panel(QWidget):
 
     def _export_menu(self) -> QMenu:
         menu = QMenu(self)
-        menu.addAction("Save as &PNG…", lambda: self._save("png", "Pictures (*.png)"))
-        menu.addAction("Save as &SVG…", lambda: self._save("svg", "Drawings (*.svg)"))
-        menu.addAction("Save as &CSV…", lambda: self._save("csv", "Tables (*.csv)"))
+        menu.addAction("Save as &PNG…", lambda: self._save("png", "PNG images (*.png)"))
+        menu.addAction("Save as &SVG…", lambda: self._save("svg", "SVG images (*.svg)"))
+        menu.addAction("Save as &CSV…", lambda: self._save("csv", "CSV files (*.csv)"))
         menu.addAction("Copy &image", self.copy_image)
         return menu
 
@@ -155,7 +155,7 @@ class Panel(QWidget):
         try:
             export.SAVERS[suffix](self, path)
         except OSError as error:
-            summary = f"The chart could not be saved as {path}."
+            summary = f"Cannot save the chart as {path}."
             self._show_notice(Notice("error", summary, str(error), "Choose another folder."))
 
     def notice_text(self) -> str:
@@ -179,7 +179,7 @@ class Panel(QWidget):
         if self._table is None:
             from app.gui.tables import FrameModel, FrameTable
 
-            self._table = FrameTable(FrameModel(), f"{self.title} as a table")
+            self._table = FrameTable(FrameModel(), f"{self.title} (table)")
             self._table.horizontalHeader().setStretchLastSection(False)
             self._table_layout.addWidget(self._table)
             self._table_layout.addWidget(self._table_notes)

@@ -26,7 +26,7 @@ class RingBuffer:
         columns.
         """
         if len(values) != len(self._row_of):
-            raise ValueError(f"{len(self._row_of)} values, not {len(values)}")
+            raise ValueError(f"expected {len(self._row_of)} values, got {len(values)}")
         slot = self._appended % self._capacity
         for row, value in enumerate((x, *values)):
             number = np.nan if value is None else value

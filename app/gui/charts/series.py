@@ -84,7 +84,7 @@ def make_series(
     xs, ys = np.array(x, dtype=np.float64), np.array(y, dtype=np.float64)
     marks = None if hollow is None else np.array(hollow, dtype=bool)
     if xs.ndim != 1 or any(array is not None and array.shape != xs.shape for array in (ys, marks)):
-        raise ValueError(f"{key}: x, y and what else there is of a series are as long as each other")
+        raise ValueError(f"{key}: all arrays of a series must have the same length")
     is_sorted = bool(np.all(xs[1:] >= xs[:-1]))
     return Series(key, label, kind, style_index, xs, ys, marks, names, is_stepped, is_sorted)
 

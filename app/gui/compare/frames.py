@@ -13,6 +13,7 @@ from app.gui.formatting import NOT_AVAILABLE, State, format_value_unit
 from app.gui.tables import FrameModel, FrameTable
 from app.gui.theme import ThemeController
 from app.gui.widgets import tool_tip_text
+from app.records.metrics import METRICS, RUN_METRICS, metric_label
 from reports import formatting
 from reports.comparison_section import ChangeRow, ComparisonSection
 from reports.comparison_text import format_change, format_effect, format_remark
@@ -31,8 +32,8 @@ def comparability_state(value: object) -> State:
 
 
 DIFFERENCE_HEADERS = {
-    "name": "Around the runs",
-    "so": "So",
+    "name": "Difference",
+    "so": "Effect",
     "base": "Baseline",
     "candidate": "Candidate",
 }
@@ -43,7 +44,7 @@ def differences_frame(section: ComparisonSection) -> pd.DataFrame:
     return pd.DataFrame(
         {
             "name": [row.name for row in rows],
-            "so": [NOT_COMPARABLE if row.forbids else "told" for row in rows],
+            "so": [NOT_COMPARABLE if row.forbids else "informational" for row in rows],
             "base": [row.base for row in rows],
             "candidate": [row.candidate for row in rows],
         }
@@ -56,10 +57,17 @@ CHANGE_HEADERS = {
     "stage": "Stage",
     "base": "Baseline",
     "candidate": "Candidate",
-    "change": "Change (95 %)",
+    "change": "Change (95 % CI)",
     "p": "p",
-    "remark": "What would tell",
+    "remark": "To decide",
 }
+
+
+def metric_text(value: object) -> str:
+    """Return the display name of a metric of a comparison, such as "p95 latency"."""
+    name = str(value)
+    metric = name.partition(".")[0]
+    return metric_label(name) if metric in METRICS or metric in RUN_METRICS else name
 
 
 def changes_frame(section: ComparisonSection, *, only_headlines: bool, stage: str | None) -> pd.DataFrame:

@@ -125,7 +125,7 @@ def _results(entries: Sequence[Entry]) -> tuple[Result, ...]:
 
 def _missing(request: ComparisonRequest) -> str:
     if len(request.entries) < 2:
-        return "Add a second run: a comparison takes a baseline and a candidate."
+        return "Add a second run. A comparison needs a baseline and a candidate."
     if any(entry.problem is not None for entry in request.entries):
-        return "A comparison takes a baseline and a candidate that can be relied on: choose another run."
-    return "Say of one run that it is the baseline, and of another that it is the candidate."
+        return "One of the runs cannot be compared. Choose another run."
+    return "Pick a baseline and a candidate."

@@ -40,7 +40,7 @@ def export_comparison(outcome: Outcome, path: Path) -> Path:
 
     Raises UsageError if the file cannot be written.
     """
-    assert outcome.comparison is not None, "only what was compared is exported"
+    assert outcome.comparison is not None, "there is no comparison to export"
     if path.suffix.lower() == ".json":
         return write_document(path, msgspec.json.format(msgspec.json.encode(outcome.comparison), indent=2))
     report = build_comparison_report(outcome.comparison, outcome.request.command or "")
@@ -60,18 +60,18 @@ class ComparePage(Page):
         self._reading: Latest[tuple[RunRow, ...]] = Latest(self, self._set_usable, navigation.notify_error)
         self.pairs = PairsPanel(navigation, self.presenter)
         self.strip = MessageStrip()
-        self.picker = Picker(button("S&wap the sides", self.presenter.swap))
+        self.picker = Picker(button("S&wap sides", self.presenter.swap))
         self.empty = EmptyState(
-            "Tick two runs in the Library, or add them here: the first is the baseline.",
-            button("&Go to the Library", self._go_to_library, primary=True),
-            button("&Add the last two runs", self.add_last_two),
+            "Check two runs in the Library, or add them here. The first is the baseline.",
+            button("&Go to Library", self._go_to_library, primary=True),
+            button("&Add last two runs", self.add_last_two),
         )
         self.verdict, self.response_times = VerdictTab(theme_controller), ResponseTimesTab(theme_controller)
         self.stages, self.trend = StagesTab(theme_controller), TrendTab(navigation, theme_controller)
         self.tabs = QTabWidget()
         self.tabs.setDocumentMode(True)
         self.tabs.setAccessibleName("Comparison")
-        self.tabs.tabBar().setAccessibleName("Views of the comparison")
+        self.tabs.tabBar().setAccessibleName("Comparison views")
         for tab, title in self._titled_tabs():
             self.tabs.addTab(tab, title)
         vbox(self.strip, self.pairs, self.empty, self.picker, (self.tabs, 1), within=self)
@@ -105,7 +105,7 @@ class ComparePage(Page):
             return False
         name, _ = QFileDialog.getSaveFileName(
             self,
-            "Export the comparison",
+            "Export comparison",
             "comparison.html",
             "Web page (*.html);;Markdown (*.md);;JSON (*.json);;Text (*.txt)",
         )
@@ -122,7 +122,7 @@ class ComparePage(Page):
     def _titled_tabs(self) -> tuple[tuple[QWidget, str], ...]:
         return (
             (self.verdict, "&Verdict"),
-            (self.response_times, "Ans&wers"),
+            (self.response_times, "Latency &distribution"),
             (self.stages, "&By stage"),
             (self.trend, "Tr&end"),
         )
@@ -185,13 +185,13 @@ class ComparePage(Page):
         menu = self.picker.add_menu
         menu.clear()
         if self._usable is None:
-            menu.addAction("Reading the runs…").setEnabled(False)
+            menu.addAction("Loading runs…").setEnabled(False)
         selected = {str(entry.path) for entry in self.presenter.request.entries}
         for row in [row for row in self._usable or () if row.directory not in selected][:_MAX_MENU_RUNS]:
             text = f"{row.label}, {row.run_id}".replace("&", "&&")
             menu.addAction(text[:_MAX_CHARACTERS]).setData(row.directory)
         menu.addSeparator()
-        menu.addAction("A &folder of a run…")
+        menu.addAction("Run &folder…")
 
     def _choose_another(self) -> None:
         """Remove the runs that cannot be used, and let the user choose another one."""
@@ -210,14 +210,14 @@ class ComparePage(Page):
         return [index for index, entry in enumerate(self.presenter.request.entries) if entry.problem is not None]
 
     def _add_chosen(self, action: QAction) -> None:
-        directory = action.data() or QFileDialog.getExistingDirectory(self, "The folder of a run")
+        directory = action.data() or QFileDialog.getExistingDirectory(self, "Select run folder")
         if directory:
             self.presenter.add(Path(directory))
 
     def _add_last_two(self, rows: tuple[RunRow, ...]) -> None:
         if len(rows) < 2:
             self.strip.show_notice(
-                Notice("news", "There are no two measured runs yet.", None, "Home's quick check makes one.")
+                Notice("news", "A comparison needs two measured runs.", None, "Start one with the quick check on Home.")
             )
             return
         self.presenter.compare([Path(row.directory) for row in reversed(rows[:2])])
@@ -226,7 +226,7 @@ class ComparePage(Page):
         self.navigation.page_requested.emit("library")
 
     def _on_exported(self, path: Path) -> None:
-        self.strip.show_notice(Notice("news", f"The comparison is in {path}."))
+        self.strip.show_notice(Notice("news", f"Comparison exported to {path}."))
 
     def _fail(self, error: Exception) -> None:
         self.strip.show_notice(error_notice(error))

@@ -35,9 +35,9 @@ class PairsProgress(QWidget):
         self._message, self._time = label("", "muted", wrap=True), label("", "muted", wrap=True)
         self._bar = QProgressBar()
         self._bar.setTextVisible(False)
-        self._bar.setAccessibleName("Runs of the pairs that are measured")
-        self.stop = button("&Stop the pairs", self.stop_requested.emit)
-        self.watch = button("Watc&h this run", self.watch_requested.emit)
+        self._bar.setAccessibleName("Progress of the A/B pairs")
+        self.stop = button("&Stop pairs", self.stop_requested.emit)
+        self.watch = button("Watc&h run", self.watch_requested.emit)
         row = QWidget()
         flow = set_flow_layout(row)
         for widget in (self.stop, self.watch):
@@ -61,22 +61,22 @@ class PairsProgress(QWidget):
         self._bar.setRange(0, progress.total or 0)
         self._bar.setValue(progress.completed)
         self.watch.setEnabled(progress.pair_run is not None)
-        self.stop.setText("Cut &short" if state.status == "stopping" else "&Stop the pairs")
+        self.stop.setText("&Stop now" if state.status == "stopping" else "&Stop pairs")
         self.stop.setAccessibleName(self.stop.text().replace("&", ""))
 
 
 def turn_text(state: PairsState) -> str:
     turn = state.progress.pair_run
     if turn is None:
-        return "The engine is starting…"
+        return "Starting benchmark…"
     if state.status == "stopping":
-        return f"{turn_line(turn)}; it is stopping"
+        return f"{turn_line(turn)}, stopping"
     return turn_line(turn)
 
 
 def time_text(state: PairsState) -> str:
     progress, left_s = state.progress, state.eta_s()
-    text = f"{elapsed(progress.elapsed_s)} so far"
+    text = f"{elapsed(progress.elapsed_s)} elapsed"
     if progress.total:
         text = f"{progress.completed} of {progress.total} runs, {text}"
     return text if left_s is None else f"{text}, about {elapsed(left_s)} left"
@@ -117,7 +117,7 @@ class PairsPanel(QWidget):
         try:
             save_comparison(launch.directory, request)
         except OSError as error:
-            message = f"{launch.directory} cannot be written: {error.strerror}."
+            message = f"Cannot write to {launch.directory}: {error.strerror}."
             self._show_notice(Notice("error", message))
             return
         self._navigation.launch_requested.emit(launch)
@@ -145,11 +145,11 @@ class PairsPanel(QWidget):
             self.stop_now()
             return
         if state.status == "stopping":
-            message, reason = "Cut what is in flight?", "The run that is measured waits for answers to what was sent."
-            action = "Cu&t it"
+            message, action = "Stop now and cancel in-flight requests?", "S&top now"
+            reason = "The current run is waiting for responses to in-flight requests."
         else:
-            message, action = "Stop these pairs?", "S&top them"
-            reason = "Whole pairs until now are compared, and every run is kept."
+            message, action = "Stop these A/B pairs?", "S&top pairs"
+            reason = "Complete pairs are compared, and all runs are kept."
         self.stop_strip.show_notice(Notice("warning", message, reason), action)
 
     def stop_now(self) -> None:
@@ -170,7 +170,7 @@ class PairsPanel(QWidget):
         self.strip.show_notice(notice)
 
     def _on_ended(self, state: PairsState, notice: Notice) -> None:
-        assert state.directory is not None, "something was measured"
+        assert state.directory is not None, "the pairs have a directory"
         mark_shown(state.directory)
         self._show_notice(notice)
         self._navigation.library_changed.emit()
@@ -183,11 +183,13 @@ class PairsPanel(QWidget):
                 add_measured_runs(current if _have_same_runs(current, request) else request, state)
             )
             self.strip.show_notice(
-                msgspec.structs.replace(notice, next_step="They are compared now, as repeats of each side.")
+                msgspec.structs.replace(
+                    notice, next_step="Their runs were added to the comparison as repeats of each side."
+                )
             )
         else:  # the user compares other runs by now: do not replace them
             self._ready = add_measured_runs(request, state)
-            self.strip.show_notice(notice, "Compare the&m")
+            self.strip.show_notice(notice, "Co&mpare pairs")
 
     def _compare_ready(self) -> None:
         ready, self._ready = self._ready, None

@@ -80,8 +80,8 @@ class PairsRun(QObject):
         self._end("ended", end_notice(self.state, code, message))
 
     def _on_lost(self) -> None:
-        summary = "Whole pairs until then: {pairs}. Every run is in the Library."
-        message = "The engine that measured the pairs is gone, and did not tell of its end."
+        summary = "Complete pairs: {pairs}. All runs are in the Library."
+        message = "The benchmark process of the A/B pairs ended unexpectedly."
         self._end("lost", Notice("error", message, summary.format(pairs=self.state.complete_pairs)))
 
     def _on_failed(self, notice: Notice) -> None:

@@ -84,10 +84,10 @@ def end_notice(state: PairsState, code: int, message: str) -> Notice:
     """Return the notice that reports how the pairs ended."""
     pairs = state.complete_pairs
     if code in _STOPPED:
-        summary = "Whole pairs until then: {pairs}. Every run is in the Library."
-        return Notice("news", "The pairs were stopped.", summary.format(pairs=pairs))
+        summary = "Complete pairs: {pairs}. All runs are in the Library."
+        return Notice("news", "The A/B pairs were stopped.", summary.format(pairs=pairs))
     if code in _EVALUATED:
-        headline = f"The pairs are measured: {pairs}."
+        headline = f"A/B pairs finished: {pairs}."
         return Notice("news", headline, message or None)
-    summary = f"Whole pairs until then: {pairs}. Every run is in the Library."
-    return Notice("error", f"The pairs have ended with exit code {code}.", message or None, summary)
+    summary = f"Complete pairs: {pairs}. All runs are in the Library."
+    return Notice("error", f"The A/B pairs failed (exit code {code}).", message or None, summary)

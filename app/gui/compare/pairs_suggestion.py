@@ -79,8 +79,10 @@ def compute_time_limit_min(suggestion: PairsSuggestion, pairs: int) -> int:
 
 def duration_text(suggestion: PairsSuggestion, pairs: int, minutes: int) -> str:
     once, twice = _rounded_duration(pairs * suggestion.pair_s), _rounded_duration(2 * pairs * suggestion.pair_s)
-    estimate = "About {once}; about {twice} where a change is suspected, which takes as many again."
-    limit = "At most {minutes} min: no pair is begun that would not end by then. Leave the machine alone meanwhile."
+    estimate = "About {once}, or about {twice} if a change is suspected and the pairs are repeated."
+    limit = (
+        "Time limit: {minutes} min. A pair that cannot finish in time is not started. Do not use the machine meanwhile."
+    )
     return f"{estimate.format(once=once, twice=twice)} {limit.format(minutes=minutes)}"
 
 
@@ -136,7 +138,7 @@ def _profile_of(number: int, entry: Entry) -> tuple[Path | None, str, str | None
 
     run_label, spec = label_of(number, entry), entry.path / SPEC
     if not spec.is_file():
-        problem = "{run} kept no profile, as a result of another tool: name the profiles yourself, in a terminal."
+        problem = "{run} comes from another tool and has no profile. Run the command in a terminal with your profiles."
         return None, entry.name, problem.format(run=run_label)
     try:
         return spec, require_measurable_profile(str(spec)), None

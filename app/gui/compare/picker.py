@@ -33,15 +33,15 @@ class Picker(QFrame):
     def __init__(self, swap: QPushButton) -> None:
         super().__init__()
         self.setProperty("role", "card")
-        self.setAccessibleName("The compared runs")
+        self.setAccessibleName("Compared runs")
         self.add_menu = QMenu(self)
-        self.add_button = tool_button("&Add a run", menu=self.add_menu)
+        self.add_button = tool_button("&Add run", menu=self.add_menu)
         self.add_menu.aboutToShow.connect(self.add_requested)
         self.tolerance = QDoubleSpinBox()
         self.tolerance.setRange(0.1, 99.0)
         self.tolerance.setDecimals(1)
         self.tolerance.setSuffix(" %")
-        self.tolerance.setAccessibleName("Tolerance: a smaller change is the same")
+        self.tolerance.setAccessibleName("Tolerance")
         self.tolerance.setKeyboardTracking(False)
         self.tolerance.valueChanged.connect(self._emit_tolerance)
         self._swap = swap
@@ -73,7 +73,7 @@ class Picker(QFrame):
 
     def _build(self) -> None:
         tolerance = label("&Tolerance", buddy=self.tolerance)
-        tolerance.setToolTip("What a metric may change by and still be the same.")
+        tolerance.setToolTip("Smaller changes of a metric count as the same.")
         row = hbox(self.add_button, self._swap, 1, tolerance, self.tolerance)
         self._scroll.setWidget(self._grid_box)
         self._scroll.setWidgetResizable(True)
@@ -103,7 +103,7 @@ class Picker(QFrame):
         side.setAccessibleName(f"Side of {label_of(row, entry)}")
         side.currentIndexChanged.connect(self._emit_side)
         remove = button("✕", lambda: self.removed.emit(row))
-        remove.setAccessibleName(f"Take {label_of(row, entry)} out of the comparison")
+        remove.setAccessibleName(f"Remove {label_of(row, entry)}")
         remove.setFlat(True)
         for column, widget in enumerate((name, badge, side, remove)):
             self._grid.addWidget(widget, row, column)
@@ -127,7 +127,7 @@ class Picker(QFrame):
         self.tolerance_changed.emit(percent / 100)
 
 
-_SIDE_NAMES: dict[Side, str] = {"base": "Baseline", "candidate": "Candidate", "drawn": "Only drawn"}
+_SIDE_NAMES: dict[Side, str] = {"base": "Baseline", "candidate": "Candidate", "drawn": "Overlay only"}
 
 
 def _entry_text(number: int, entry: Entry) -> str:
@@ -135,7 +135,7 @@ def _entry_text(number: int, entry: Entry) -> str:
     if entry.problem is not None:
         return f"{text} · {one_line(entry.problem, _MAX_CHARACTERS)}"
     if entry.result is None:
-        return f"{text}, being read…"
+        return f"{text}, loading…"
     return f"{text} · {clock_time(entry.result.clock.wall_start)} · {one_line(entry.run_id, _MAX_CHARACTERS)}"
 
 

@@ -20,23 +20,23 @@ class ResponseTimesTab(QWidget):
     def __init__(self, theme_controller: ThemeController) -> None:
         super().__init__()
         self.stage = QComboBox()
-        self.stage.setAccessibleName("Stage whose answers are drawn")
+        self.stage.setAccessibleName("Stage")
         self.stage.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToContents)
         self.time = QComboBox()
-        self.time.setAccessibleName("Time that is drawn")
+        self.time.setAccessibleName("Metric")
         self.time.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToContents)
         self._curves: tuple[Curve, ...] = ()
         self._runs = 0
         self.chart = Chart(
-            "Share of answers at or below a time", Axis("time", "ms", is_log=True), Axis("share", "%"), theme_controller
+            "Latency distribution (CDF)", Axis("time", "ms", is_log=True), Axis("share", "%"), theme_controller
         )
         self._note = label("", "muted", wrap=True)
-        stage, time = label("St&age", buddy=self.stage), label("T&ime", buddy=self.time)
+        stage, time = label("St&age", buddy=self.stage), label("Metr&ic", buddy=self.time)
         row = hbox(stage, self.stage, time, self.time, 1)
         vbox(row, (self.chart, 1), self._note, within=self, margins=(0, 10, 0, 0))
         self.stage.currentIndexChanged.connect(self._request_curves)
         self.time.currentIndexChanged.connect(self._draw)
-        self.show_message("Choose two runs above.")
+        self.show_message("Select two runs above.")
 
     @property
     def note(self) -> str:
@@ -59,7 +59,7 @@ class ResponseTimesTab(QWidget):
             self.stage.setCurrentIndex(index if index >= 0 else self.stage.count() - 1)
         self.stage.setEnabled(self.stage.count() > 0)
         if not outcome.stages:
-            self.show_message("These runs have no stage of one name: there is nothing to lay over each other.")
+            self.show_message("These runs have no stage in common.")
         else:
             self._request_curves()
 
@@ -75,23 +75,23 @@ class ResponseTimesTab(QWidget):
     def _draw(self) -> None:
         time = self.time.currentData()
         self.chart.clear()
-        self.chart.set_message("" if time else "No answers of this stage are kept.")
+        self.chart.set_message("" if time else "No responses are stored for this stage.")
         lines = []
         if self._runs > len(self._curves) > 0:
             drawn, count = len(self._curves), self._runs
-            lines.append(f"Drawn are {drawn} of {count} runs, the first of each side.")
+            lines.append(f"Showing {drawn} of {count} runs: the first of each side.")
         for number, curve in enumerate(self._curves):
             spectrum = curve.find_spectrum(time)
             if spectrum is None:
-                lines.append(f"{curve.label}: no answers there.")
+                lines.append(f"{curve.label}: no responses.")
                 continue
             shares = [100 * share for share in spectrum.share]
             self.chart.set_line(f"run-{number}", curve.label, spectrum.ms, shares, series=number, is_stepped=True)
-            lines.append(f"{curve.label}: {spectrum.n:,} answers.")
+            lines.append(f"{curve.label}: {spectrum.n:,} responses.")
         self._note.setText(" ".join(lines))
 
     def _request_curves(self) -> None:
         stage = self.stage.currentData()
         if stage is not None:
-            self.chart.set_message("Reading the rows…")
+            self.chart.set_message("Loading responses…")
             self.curves_requested.emit(stage)

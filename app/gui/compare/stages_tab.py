@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from PySide6.QtWidgets import QWidget
 
-from app.gui.compare.frames import StateColoredModel, build_stage_table
+from app.gui.compare.frames import StateColoredModel, build_stage_table, metric_text
 from app.gui.compare.outcome import Outcome
 from app.gui.tables import FrameTable, set_table_description
 from app.gui.theme import ThemeController
@@ -28,14 +28,15 @@ class StagesTab(QWidget):
     def show_outcome(self, outcome: Outcome) -> None:
         section = outcome.section
         if section is None or not section.rows:
-            self.show_message("Nothing is compared yet: the first tab says why.")
+            self.show_message("Nothing to compare yet – see Verdict.")
             return
         frame, states = build_stage_table(section)
         if self.table is not None:
             self._layout.removeWidget(self.table)
             self.table.deleteLater()
-        self.table = FrameTable(StateColoredModel(self._look, {"stage": "Stage"}, states), "Changes by stage")
+        headers = {"stage": "Stage", **{name: metric_text(name) for name in states}}
+        self.table = FrameTable(StateColoredModel(self._look, headers, states), "Changes by stage")
         self._layout.insertWidget(1, self.table, 100)
         self.table.set_frame(frame)
-        self._message.setText("Candidate over baseline in each stage, with its verdict; n/a where one has no value.")
+        self._message.setText("Change from baseline to candidate per stage, with verdict (n/a: no value).")
         set_table_description(self.table, "Changes by stage")

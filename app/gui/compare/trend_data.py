@@ -10,7 +10,8 @@ import numpy.typing as npt
 import pandas as pd
 
 from app.analysis.comparisons.series import MIN_VALUES, MetricHistory
-from app.reporting.run_rows import Trend, format_change, format_metric_name, list_runs
+from app.records.metrics import metric_label
+from app.reporting.run_rows import Trend, format_change, list_runs
 
 
 def profile_names() -> tuple[str, ...]:
@@ -30,17 +31,22 @@ def compute_levels(series: MetricHistory) -> npt.NDArray[np.float64]:
     return levels
 
 
+def series_metric(series: MetricHistory) -> str:
+    """Return the display name of the metric, such as "p95 latency"."""
+    return metric_label(series.metric, series.aggregate)
+
+
 def series_name(series: MetricHistory) -> str:
-    return f"{format_metric_name(series)} · {series.stage}"
+    return f"{series_metric(series)} · {series.stage}"
 
 
 def summary_text(trend: Trend) -> str:
     template = "{name}: 1 run." if len(trend.runs) == 1 else "{name}: {count} runs."
     parts = [template.format(name=trend.name, count=len(trend.runs))]
     if trend.excluded_count:
-        parts.append(f"{trend.excluded_count} left out: INVALID, or of another machine or workload.")
+        parts.append(f"{trend.excluded_count} excluded: INVALID, or another machine or workload.")
     if len(trend.runs) < MIN_VALUES:
-        parts.append(f"A change of level is told from {MIN_VALUES} runs on.")
+        parts.append(f"Change detection needs {MIN_VALUES} runs.")
     return " ".join(parts)
 
 
@@ -59,7 +65,7 @@ def trend_frame(series: Sequence[MetricHistory]) -> pd.DataFrame:
     """Return the table that `sizewise runs trend` prints."""
     return pd.DataFrame(
         {
-            "metric": [format_metric_name(item) for item in series],
+            "metric": [series_metric(item) for item in series],
             "stage": [item.stage for item in series],
             "runs": [len(item.values) for item in series],
             "first": [item.values[0] for item in series],

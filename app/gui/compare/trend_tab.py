@@ -15,6 +15,7 @@ from app.gui.compare.trend_data import (
     TREND_HEADERS,
     compute_levels,
     profile_names,
+    series_metric,
     series_name,
     summary_text,
     trend_frame,
@@ -38,7 +39,7 @@ class TrendTab(QWidget):
         self._profile_to_select: str | None = None
         self._summary = label("", "muted", wrap=True)
         self.chart: Chart | None = None
-        self._empty = label("No run is stored yet: a trend needs several of one profile.", "muted", wrap=True)
+        self._empty = label("No runs yet. A trend needs several runs of one profile.", "muted", wrap=True)
         self.table = ShortTable(
             FrameModel(None, TREND_HEADERS), "Trends", _ROWS_SHOWN, max_column_characters=_MAX_CHARACTERS
         )
@@ -100,7 +101,7 @@ class TrendTab(QWidget):
     def _read(self) -> None:
         name = self.profile.currentData()
         if name is not None:
-            self._summary.setText("Reading the runs…")
+            self._summary.setText("Loading runs…")
             self._reading.request(lambda: build_trend(name))
 
     def _fail(self, error: Exception) -> None:
@@ -137,14 +138,12 @@ class TrendTab(QWidget):
             return
         chart = Chart(
             series_name(series),
-            Axis("run, by time"),
-            Axis(format_metric_name(series), series.unit, is_from_zero=False),
+            Axis("run (oldest first)"),
+            Axis(series_metric(series), series.unit, is_from_zero=False),
             self._look,
         )
         run_numbers = np.arange(1, len(series.values) + 1)
-        chart.set_points(
-            "values", format_metric_name(series), run_numbers, np.asarray(series.values), names=series.run_ids
-        )
+        chart.set_points("values", series_metric(series), run_numbers, np.asarray(series.values), names=series.run_ids)
         chart.set_line("levels", "level (median)", run_numbers, compute_levels(series), series=1)
         chart.set_markers(
             [(change.index + 1.0, format_change(series, index)) for index, change in enumerate(series.changes)]

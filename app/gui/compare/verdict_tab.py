@@ -18,6 +18,7 @@ from app.gui.compare.frames import (
     changes_frame,
     comparability_state,
     differences_frame,
+    metric_text,
     notes_text,
     outcome_text,
     stage_names,
@@ -51,10 +52,10 @@ class PairsCard(QWidget):
         self._is_measuring = False
         self._summary = label("", wrap=True)
         self._problem, self._cost = label("", "word", wrap=True), label("", "muted", wrap=True)
-        self._command_label, self._command = label("In a terminal, the same:", "muted", wrap=True), label("", wrap=True)
+        self._command_label, self._command = label("Equivalent command:", "muted", wrap=True), label("", wrap=True)
         self.pairs, self.minutes = QSpinBox(), QSpinBox()
         self.run = button("", self._emit_wanted, primary=True)
-        self.copy = button("Cop&y the command", self._copy_command)
+        self.copy = button("Cop&y command", self._copy_command)
         self._inputs = self._input_row()
         below = QWidget()
         set_flow_layout(below).addWidget(self.copy)
@@ -77,9 +78,7 @@ class PairsCard(QWidget):
 
     def show_suggestion(self, request: ComparisonRequest, suggestion: PairsSuggestion) -> None:
         self._asked, self._offer = request, suggestion
-        self._summary.setText(
-            f"Not to be told yet: {suggestion.pairs} more pairs in turns, baseline and candidate, would likely tell."
-        )
+        self._summary.setText(f"Inconclusive. About {suggestion.pairs} more A/B pairs should decide.")
         self._problem.setText(suggestion.problem or "")
         self._problem.setVisible(suggestion.problem is not None)
         with QSignalBlocker(self.pairs):
@@ -93,14 +92,14 @@ class PairsCard(QWidget):
 
     def _input_row(self) -> QWidget:
         self.pairs.setRange(1, MAX_PAIRS)
-        self.pairs.setAccessibleName("How many more pairs")
+        self.pairs.setAccessibleName("Number of A/B pairs")
         self.minutes.setRange(MIN_MINUTES, MAX_MINUTES)
         self.minutes.setSuffix(" min")
-        self.minutes.setAccessibleName("How many minutes they may take at most")
+        self.minutes.setAccessibleName("Time limit in minutes")
         row = QWidget()
         flow = set_flow_layout(row)
         flow.addWidget(self.run)
-        for text, box in (("&Pairs", self.pairs), ("At &most", self.minutes)):
+        for text, box in (("&Pairs", self.pairs), ("Ti&me limit", self.minutes)):
             flow.addWidget(_labeled(text, box))
         return row
 
@@ -114,7 +113,7 @@ class PairsCard(QWidget):
         if self._asked is None or self._offer is None:
             return
         pairs, minutes = self.pairs.value(), self.minutes.value()
-        text = "R&un one more pair" if pairs == 1 else f"R&un {pairs} more pairs"
+        text = "R&un 1 more pair" if pairs == 1 else f"R&un {pairs} more pairs"
         self.run.setText(text)
         self.run.setAccessibleName(text.replace("&", ""))
         self.run.setEnabled(self._offer.problem is None and not self._is_measuring)
@@ -155,24 +154,26 @@ class VerdictTab(QScrollArea):
         self._outcome: Outcome | None = None
         self._badge, self._sentence = Badge(), label("", "heading", wrap=True)
         self._banner = label("", "word", wrap=True)
-        self.force = QCheckBox("&Compare all the same: every export is stamped FORCED")
-        self._no_differences = label("No difference around the runs was found.", "muted", wrap=True)
+        self.force = QCheckBox("&Compare anyway (exports are marked FORCED)")
+        self._no_differences = label("Same environment and settings.", "muted", wrap=True)
         self.differences = ShortTable(
             StateColoredModel(theme_controller, DIFFERENCE_HEADERS, {"so": comparability_state}),
-            "What differs around the runs",
+            "Environment differences",
             _MAX_DIFFERENCE_ROWS,
             max_column_characters=_MAX_COLUMN_CHARACTERS,
         )
         self.changes = FrameTable(
-            StateColoredModel(theme_controller, CHANGE_HEADERS, {"verdict": verdict_state}),
-            "What changed",
+            StateColoredModel(
+                theme_controller, CHANGE_HEADERS, {"verdict": verdict_state}, formats={"metric": metric_text}
+            ),
+            "Changes",
             max_column_characters=_MAX_COLUMN_CHARACTERS,
         )
         self.stage, self.all_metrics = QComboBox(), QCheckBox("A&ll metrics")
         self._notes = label("", "muted", wrap=True)
         self.pairs = PairsCard()
-        self.another = button("Take it out and add ano&ther…", self.replacement_requested.emit, primary=True)
-        self.reasons = button("See wh&y it is INVALID", self.reasons_requested.emit)
+        self.another = button("Use ano&ther run…", self.replacement_requested.emit, primary=True)
+        self.reasons = button("Show wh&y it is INVALID", self.reasons_requested.emit)
         self._problem_actions = _row(self.another, self.reasons)
         self._build()
         self.show_message("")
@@ -231,7 +232,7 @@ class VerdictTab(QScrollArea):
         self.force.setVisible(bool(outcome.blocking_differences))
         with QSignalBlocker(self.force):
             self.force.setChecked(outcome.request.is_forced)
-        set_table_description(self.differences, "What differs around the runs")
+        set_table_description(self.differences, "Environment differences")
 
     def _fill_stages(self, stages: tuple[str, ...]) -> None:
         fill_choices(self.stage, [("All stages", None), *((stage[:_MAX_COLUMN_CHARACTERS], stage) for stage in stages)])
@@ -247,12 +248,12 @@ class VerdictTab(QScrollArea):
             widget.setVisible(has_rows)
         row_px = self.changes.verticalHeader().defaultSectionSize()
         self.changes.setMinimumHeight(row_px * (min(len(frame), _MAX_UNSCROLLED_ROWS) + 2))
-        set_table_description(self.changes, "What changed")
+        set_table_description(self.changes, "Changes")
 
     def _build(self) -> None:
         head = hbox(self._badge, (self._sentence, 1))
         filters = QHBoxLayout()
-        self.stage.setAccessibleName("Only changes of this stage")
+        self.stage.setAccessibleName("Filter by stage")
         self.stage.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToContents)
         filters.addWidget(self.stage)
         filters.addWidget(self.all_metrics)
@@ -285,8 +286,8 @@ class VerdictTab(QScrollArea):
 
 def _no_comparison_text(outcome: Outcome) -> str:
     if outcome.blocking_differences:
-        return "Not compared: {names} must be alike.".format(names=", ".join(outcome.blocking_differences))
-    return "These have no metric in common: compare runs that have a stage or a variant in common."
+        return "Not comparable: {names} must be the same.".format(names=", ".join(outcome.blocking_differences))
+    return "These runs have no metric in common. Compare runs that share a stage or a variant."
 
 
 def _row(*widgets: QWidget) -> QWidget:

@@ -63,7 +63,7 @@ class GpuDock(QDockWidget):
         self._show(machine.state)
 
     def _show(self, state: MachineState) -> None:
-        self.source.setText("Read by the run that goes on: the window asks the machine nothing meanwhile.")
+        self.source.setText("Paused while a run is measuring. The values come from the run.")
         self.source.setVisible(state.is_from_run)
         now = state.readings
         self._show_host(now)
@@ -90,7 +90,7 @@ class GpuCard(QFrame):
         super().__init__()
         self.setProperty("role", "card")
         self.title, self.name = label("", "heading"), label("", "muted", wrap=True)
-        self.utilization, self.memory, self.power = Gauge("Busy"), Gauge("Memory"), Gauge("Power")
+        self.utilization, self.memory, self.power = Gauge("Utilization"), Gauge("Memory"), Gauge("Power")
         self.temperature, self.clock = Gauge("Temperature"), Gauge("Clock")
         self.throttling = label("", "word", wrap=True)
         rows = (
@@ -130,9 +130,9 @@ class GpuCard(QFrame):
 
 def _no_gpu_reason(now: MachineNow | None) -> str:
     if now is None:
-        return "Reading this machine…"
+        return "Reading machine data…"
     if now.gpu_note is not None:
-        return f"The driver says: {shorten(now.gpu_note)}"
+        return f"GPU driver: {shorten(now.gpu_note)}"
     if now.driver is None:
-        return "No NVIDIA driver here: what stands below is the host."
-    return "The driver shows no GPU."
+        return "No NVIDIA driver. Showing host only."
+    return "The NVIDIA driver reports no GPU."

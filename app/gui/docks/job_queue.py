@@ -239,9 +239,9 @@ class JobQueue(QObject):
     def _on_lost(self) -> None:
         job = self.running
         if job is not None and job.progress is None:
-            self._end(job, "not started", "Its engine has told of nothing for a minute.")
+            self._end(job, "not started", "The benchmark process reported nothing for one minute.")
         elif job is not None:
-            self._end(job, "lost", "Its engine is gone without telling of an end.")
+            self._end(job, "lost", "The benchmark process ended unexpectedly.")
 
     def _end(self, job: Job, status: str, message: str) -> None:
         watch, self._watch = self._watch, None

@@ -25,7 +25,7 @@ def phase_line(job: Job) -> str:
     """Return what the running job is doing."""
     progress = job.progress
     if progress is None:
-        return "The engine is starting…"
+        return "Starting benchmark…"
     if progress.pair_run is not None:
         return turn_line(progress.pair_run)
     activity = progress.stage.name if progress.stage is not None else progress.message or progress.phase
@@ -38,8 +38,8 @@ def phase_line(job: Job) -> str:
 
 
 def turn_line(turn: TurnStarted) -> str:
-    side = "the baseline" if turn.side == "base" else "the candidate"
-    return f"Pair {turn.pair} of {turn.pairs}: {side} is measured"
+    side = "baseline" if turn.side == "base" else "candidate"
+    return f"Pair {turn.pair} of {turn.pairs}: measuring {side}"
 
 
 def time_line(job: Job) -> str:
@@ -47,8 +47,8 @@ def time_line(job: Job) -> str:
     done_s = 0.0 if job.progress is None else job.progress.elapsed_s
     left_s = job.eta_s
     if left_s is None:
-        return f"{elapsed(done_s)} so far"
-    return f"{elapsed(done_s)} so far, about {elapsed(left_s)} left"
+        return f"{elapsed(done_s)} elapsed"
+    return f"{elapsed(done_s)} elapsed, about {elapsed(left_s)} left"
 
 
 def done_percent(job: Job) -> int | None:

@@ -82,9 +82,7 @@ class JobsDock(QDockWidget):
         self.offer.action_triggered.connect(queue.queue_offered)
         self.offer.dismissed.connect(queue.discard_offered)
         self.undo.action_triggered.connect(self._undo_removal)
-        self._no_jobs = label(
-            "Nothing runs. One run at a time is measured here; further ones wait.", "muted", wrap=True
-        )
+        self._no_jobs = label("No job running. Runs are queued and measured one at a time.", "muted", wrap=True)
         self._running = self._running_card()
         self.waiting_list, self.waiting_model = self._list("Waiting jobs")
         self.finished_list, self.finished_model = self._list("Finished jobs")
@@ -122,8 +120,8 @@ class JobsDock(QDockWidget):
     def _waiting_section(self) -> QWidget:
         self.up, self.down = button("&Up", self._move_up), button("&Down", self._move_down)
         self.remove = button("Re&move", self._remove)
-        self.pause = QCheckBox("&Pause the queue")
-        self.pause.setAccessibleName("Pause the queue")
+        self.pause = QCheckBox("&Pause queue")
+        self.pause.setAccessibleName("Pause queue")
         self.pause.toggled.connect(self._queue.pause)
         return _section("Waiting", self.waiting_list, (self.up, self.down, self.remove), self.pause)
 
@@ -161,9 +159,9 @@ class JobsDock(QDockWidget):
         self.finished.setVisible(bool(queue.finished))
         self._enable()
         if queue.offered and self.offer.isHidden():
-            message = f"Jobs that waited when the last window closed: {len(queue.offered)}."
+            message = f"Jobs still queued when the last window closed: {len(queue.offered)}."
             names = ", ".join(launch.name for launch in queue.offered[:5])
-            self.offer.show_notice(Notice("news", message, names), "&Queue them")
+            self.offer.show_notice(Notice("news", message, names), "&Queue again")
         elif not queue.offered:
             self.offer.hide()
 
@@ -216,7 +214,7 @@ class JobsDock(QDockWidget):
         job = self.waiting_model.jobs[row]
         self._undo_remove = self._queue.remove(job.number)
         if self._undo_remove is not None:
-            self.undo.show_notice(Notice("news", f"{job.launch.name} waits no more."), "&Undo")
+            self.undo.show_notice(Notice("news", f"{job.launch.name} removed from queue."), "&Undo")
 
     def _undo_removal(self) -> None:
         self.undo.hide()

@@ -24,6 +24,7 @@ Index = QModelIndex | QPersistentModelIndex
 _NOWHERE = QModelIndex()
 _MAX_ENTRIES = 1_000
 _RANKS: dict[Severity, int] = {"news": 0, "warning": 1, "error": 2}
+_NAMES: dict[Severity, str] = {"news": "Info", "warning": "Warning", "error": "Error"}
 _MARKS: dict[Severity, str] = {"news": "", "warning": "▲ ", "error": "✕ "}
 
 
@@ -91,8 +92,7 @@ class SeverityFilter(QSortFilterProxyModel):
 
 
 def severity_text(severity: Severity) -> str:
-    names = {"news": "News", "warning": "Warning", "error": "Error"}
-    return _MARKS[severity] + names[severity]
+    return _MARKS[severity] + _NAMES[severity]
 
 
 def one_line(notice: Notice) -> str:
@@ -101,7 +101,7 @@ def one_line(notice: Notice) -> str:
 
 def full_text(entry: Entry) -> str:
     """Return the entry as text to copy, with its details."""
-    head = f"{entry.at.isoformat(timespec='seconds')} {entry.notice.severity}: {one_line(entry.notice)}"
+    head = f"{entry.at.isoformat(timespec='seconds')} {_NAMES[entry.notice.severity].lower()}: {one_line(entry.notice)}"
     return head if entry.notice.details is None else f"{head}\n{entry.notice.details}"
 
 
@@ -133,8 +133,8 @@ class LogDock(QDockWidget):
         self.model = LogModel(self)
         self._filtered = SeverityFilter(self.model, self)
         self.severity = QComboBox()
-        self.severity.setAccessibleName("Show messages from this severity on")
-        self.severity.addItems(["Everything", "Warnings and errors", "Errors"])
+        self.severity.setAccessibleName("Minimum severity")
+        self.severity.addItems(["All messages", "Warnings and errors", "Errors"])
         self.severity.currentIndexChanged.connect(self._filter)
         self.table = self._table()
         self.setWidget(self._contents())
@@ -176,7 +176,7 @@ class LogDock(QDockWidget):
 
     def _contents(self) -> QWidget:
         inside = QWidget()
-        severity_label = label("From sever&ity", "muted", buddy=self.severity)
+        severity_label = label("Sever&ity", "muted", buddy=self.severity)
         line = hbox(severity_label, self.severity, 1, button("Cop&y", self.copy), button("Cle&ar", self.model.clear))
         vbox(line, (self.table, 1), within=inside, margins=(8, 6, 8, 6))
         return inside

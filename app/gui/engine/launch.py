@@ -97,12 +97,12 @@ def build_early_exit_notice(engine: EngineProcess, code: int) -> Notice:
     with contextlib.suppress(OSError):
         log.unlink()
         engine.directory.rmdir()
-    return _notice(f"The engine ended at once (exit code {code}).", text)
+    return _notice(f"The benchmark process ended immediately (exit code {code}).", text)
 
 
 def build_not_resumed_notice(engine: EngineProcess) -> Notice:
     """Build the notice for a process that ended without resuming the run."""
-    summary = f"{engine.directory.name} was not resumed."
+    summary = f"Run {engine.directory.name} was not resumed."
     return _notice(summary, _read_tail(engine.directory / ENGINE_LOG))
 
 
@@ -111,7 +111,7 @@ def _notice(summary: str, log: str) -> Notice:
     if failure is not None:
         return Notice("error", summary, failure.message[:500], failure.hint and failure.hint[:500], log or None)
     lines = log.strip().splitlines()
-    return Notice("error", summary, lines[-1][:300] if lines else "it said nothing", None, log or None)
+    return Notice("error", summary, lines[-1][:300] if lines else "no output", None, log or None)
 
 
 def _read_tail(log: Path) -> str:

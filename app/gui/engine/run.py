@@ -88,8 +88,8 @@ class EngineRun(QObject):
             engine = start_engine(launch)
         except OSError as error:
             self._begin(launch.directory, launch.name)
-            summary = f"The engine could not be started: {error.strerror}."
-            self._fail(Notice("error", summary, None, "Look at the folder that runs are kept in."))
+            summary = f"The benchmark process could not be started: {error.strerror}."
+            self._fail(Notice("error", summary, None, "Check the directory where runs are stored."))
         else:
             self._follow(launch.directory, launch.name, engine)
 
@@ -127,4 +127,4 @@ class EngineRun(QObject):
         watch.start()
 
     def _fail(self, notice: Notice) -> None:
-        self.failed.emit(Notice("news", "Stopped before anything was measured.") if self._is_canceled else notice)
+        self.failed.emit(Notice("news", "Stopped before the first measurement.") if self._is_canceled else notice)

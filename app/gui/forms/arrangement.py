@@ -10,7 +10,7 @@ from app.profiles.fields import FieldSpec
 _NAMES = {
     "slo": "SLO", "url": "URL", "urls": "URLs", "usd": "US dollars", "tls": "TLS", "api_key": "API key",
     "api_price": "API price", "vcpus": "vCPUs", "ca_file": "CA file", "io_binding": "I/O binding",
-    "cuda_graph": "CUDA graph", "sizewise": "Form of the file", "max_price_age": "Max price age",
+    "cuda_graph": "CUDA graph", "sizewise": "File format", "max_price_age": "Max price age",
 }  # fmt: skip
 _RARE: dict[tuple[str, ...], tuple[str, ...]] = {
     (): ("sizewise",),

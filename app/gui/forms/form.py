@@ -72,7 +72,7 @@ class ProfileForm(QWidget):
         self._special: dict[str, list[QWidget]] = {}
         self._tree: Any = {}
         self._groups: dict[str, GroupEditor] = {}
-        self.search = search_field("Find a field (Ctrl+F)", "Find a field")
+        self.search = search_field("Find field (Ctrl+F)", "Find field")
         self._results: dict[str, KeyPath] = {}
         self._matches = QStringListModel(self)
         self._completer = _completer(self._matches, self.search)

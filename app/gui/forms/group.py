@@ -74,7 +74,9 @@ class GroupEditor(QWidget):
         self.more_section: CollapsibleSection | None = None
         if self._rare:
             self.more_section = CollapsibleSection("More", self._make_more)
-            self.more_section.head.setAccessibleName("More of {what}".format(what=display_name(spec.key or "profile")))
+            self.more_section.head.setAccessibleName(
+                "More settings of {what}".format(what=display_name(spec.key or "profile"))
+            )
             self._layout.addWidget(self.more_section)
 
     def show_value(self, value: Any) -> None:
@@ -250,7 +252,7 @@ class _FormChoice(QWidget):
         self.box.activated.connect(self._choose)
         row = FieldRow(_Holder(self.box, group), depth, title)
         row.reset.hide()
-        row.setToolTip("One of these is given.")
+        row.setToolTip("Set exactly one of these.")
         hbox(row, within=self)
 
     def show_value(self, value: dict[str, Any]) -> None:
@@ -300,8 +302,8 @@ class _Holder(Editor):
 def summarize_value(value: Any, spec: FieldSpec) -> str:
     """Return a short summary of a folded group."""
     if not isinstance(value, dict):
-        return "none" if spec.is_nullable else "as by default"
+        return "none" if spec.is_nullable else "default"
     values = [
         str(item) for item in value.values() if isinstance(item, str | int | float) and not isinstance(item, bool)
     ]
-    return ", ".join(values)[:80] or ", ".join(display_name(key) for key in value)[:80] or "as by default"
+    return ", ".join(values)[:80] or ", ".join(display_name(key) for key in value)[:80] or "default"

@@ -34,7 +34,7 @@ class NumbersEditor(Editor):
         self.line = TextLine()
         default = ", ".join(format_value(item) for item in spec.default or ())
         self.line.setPlaceholderText(default or format_example(spec.example))
-        self.line.textEdited.connect(self._tell)
+        self.line.textEdited.connect(self._emit_edited)
         self.setFocusProxy(self.line)
         hbox(self.line, within=self)
 
@@ -52,7 +52,7 @@ class NumbersEditor(Editor):
         texts = self.line.text().split(",")
         return [parse_value(self.spec.item, text.strip()) for text in texts if text.strip()]
 
-    def _tell(self) -> None:
+    def _emit_edited(self) -> None:
         self.emit_edit(self._parsed() or REMOVED)
 
 
@@ -68,7 +68,7 @@ class CheckBoxesEditor(Editor):
         layout.setColumnStretch(_TICKS_PER_ROW, 1)
         for index, tick in enumerate(self.check_boxes.values()):
             layout.addWidget(tick, index // _TICKS_PER_ROW, index % _TICKS_PER_ROW)
-            tick.clicked.connect(self._tell)
+            tick.clicked.connect(self._emit_edited)
         self.setFocusProxy(next(iter(self.check_boxes.values())))
         self._value: list[Any] = []
 
@@ -83,7 +83,7 @@ class CheckBoxesEditor(Editor):
             tick.setAccessibleName(f"{text}: {choice}")
             tick.setAccessibleDescription(description)
 
-    def _tell(self) -> None:
+    def _emit_edited(self) -> None:
         ticked = [choice for choice, tick in self.check_boxes.items() if tick.isChecked()]
         ordered = [item for item in self._value if item in ticked or item not in self.check_boxes]
         self.emit_edit([*ordered, *(item for item in ticked if item not in ordered)] or REMOVED)
@@ -141,7 +141,7 @@ class _GrowingEditor(Editor, Generic[RowType]):
             self._new_row()
         return self.rows
 
-    def tell_edited(self) -> None:
+    def emit_edited(self) -> None:
         self.emit_edit(self.parsed_value() or REMOVED)
 
     def _add(self) -> None:
@@ -150,7 +150,7 @@ class _GrowingEditor(Editor, Generic[RowType]):
     def _new_row(self) -> RowType:
         row = self.make_row()
         for line in row.lines:
-            line.textEdited.connect(self.tell_edited)
+            line.textEdited.connect(self.emit_edited)
         row.remove.clicked.connect(lambda: self._remove(row))
         self.rows.append(row)
         self._layout.insertWidget(len(self.rows) - 1, row)
@@ -159,7 +159,7 @@ class _GrowingEditor(Editor, Generic[RowType]):
 
     def _remove(self, row: RowType) -> None:
         self._drop(row)
-        self.tell_edited()
+        self.emit_edited()
         self.add.setFocus()
 
     def _drop(self, row: RowType) -> None:

@@ -129,7 +129,7 @@ class _Record(CollapsibleSection):
         self._value: Any = {}
         self.up = self._tool("↑", "Move up", self._up)
         self.down = self._tool("↓", "Move down", self._down)
-        self.copy = self._tool("+", "Add a copy", self._copy)
+        self.copy = self._tool("+", "Duplicate", self._copy)
         self.drop = self._tool("✕", "Remove", self._drop)
 
     def show_value(self, value: Any, count: int) -> None:

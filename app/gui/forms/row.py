@@ -25,11 +25,11 @@ def build_help_text(spec: FieldSpec) -> str:
     """Return the help text of a field with its unit and bounds, and whether it is required."""
     parts = [spec.help] if spec.help else []
     if spec.unit:
-        parts.append(f"Written with its unit: {spec.unit}.")
+        parts.append(f"Enter a value with its unit: {spec.unit}.")
     if spec.bounds:
         parts.append(f"{spec.bounds[0].upper()}{spec.bounds[1:]}.")
     if spec.is_required:
-        parts.append("It must be given.")
+        parts.append("Required.")
     return " ".join(parts)
 
 
@@ -46,7 +46,7 @@ class FieldRow(QWidget):
         self.name_label = label(name, wrap=True, buddy=editor)
         self.unit = label(self.spec.unit, "muted", wrap=True)
         self.unit.setToolTip(description)
-        self.reset = tool_button("↺", f"Back to the default of {name}", tip="Back to the default", flat=True)
+        self.reset = tool_button("↺", f"Reset {name} to default", tip="Reset to default", flat=True)
         self.reset.clicked.connect(self._reset)
         self.problem = label("", "word", wrap=True)
         self.problem.hide()

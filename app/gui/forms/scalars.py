@@ -36,7 +36,7 @@ def format_value(value: Any) -> str:
 def format_example(example: Any) -> str:
     """Return the placeholder text for an example; empty for none."""
     text = ", ".join(map(format_value, example)) if isinstance(example, list) else format_value(example)
-    return text and f"like {text}"
+    return text and f"e.g. {text}"
 
 
 def parse_value(spec: FieldSpec, text: str) -> Any:
@@ -78,7 +78,7 @@ class LineEditor(Editor):
         super().__init__(spec, path, edits)
         self.line = TextLine()
         self.line.setPlaceholderText(format_value(spec.default) or format_example(spec.example))
-        self.line.textEdited.connect(self._tell)
+        self.line.textEdited.connect(self._emit_edited)
         self.setFocusProxy(self.line)
         layout = hbox((self.line, 1), within=self, spacing=4)
         if spec.kind == "path":
@@ -99,16 +99,16 @@ class LineEditor(Editor):
     def _parsed(self) -> Any:
         return parse_value(self.spec, self.line.text())
 
-    def _tell(self) -> None:
+    def _emit_edited(self) -> None:
         self.emit_edit(self._parsed())
 
     def _browse(self) -> QWidget:
-        button = tool_button("…", "Choose a file", tip="Choose a file")
+        button = tool_button("…", "Choose file", tip="Choose file")
         button.clicked.connect(self._choose)
         return button
 
     def _choose(self) -> None:
-        chosen, _ = QFileDialog.getOpenFileName(self, "Choose a file", str(self.edits.directory))
+        chosen, _ = QFileDialog.getOpenFileName(self, "Choose file", str(self.edits.directory))
         if chosen:
             self.set_file(Path(chosen))
 
@@ -116,7 +116,7 @@ class LineEditor(Editor):
         """Set the path of a file, relative to the profile's directory if the file is inside it."""
         is_inside = path.is_relative_to(self.edits.directory)
         self.line.setText(str(path.relative_to(self.edits.directory) if is_inside else path))
-        self._tell()
+        self._emit_edited()
 
 
 class ChoiceEditor(Editor):
@@ -134,7 +134,7 @@ class ChoiceEditor(Editor):
         for choice, value in self._choices():
             self.box.addItem(choice, value)
         self.box.setCurrentIndex(-1 if spec.is_required else 0)
-        self.box.activated.connect(self._tell)
+        self.box.activated.connect(self._emit_edited)
         self.setFocusProxy(self.box)
         hbox((self.box, 1), within=self)
 
@@ -161,14 +161,16 @@ class ChoiceEditor(Editor):
         self.box.setAccessibleName(text)
         self.box.setAccessibleDescription(description)
 
-    def _tell(self) -> None:
+    def _emit_edited(self) -> None:
         self.emit_edit(self.box.currentData())
 
 
 class CheckBoxEditor(Editor):
     def __init__(self, spec: FieldSpec, path: KeyPath, edits: Edits) -> None:
         super().__init__(spec, path, edits)
-        self.check_box = QCheckBox("I may load this host" if path[0] == "target" and spec.key == "permitted" else "")
+        self.check_box = QCheckBox(
+            "I have permission to load-test this host" if path[0] == "target" and spec.key == "permitted" else ""
+        )
         self.check_box.setChecked(bool(spec.default))
         self.check_box.clicked.connect(self.emit_edit)
         self.setFocusProxy(self.check_box)
@@ -194,7 +196,7 @@ class YamlEditor(Editor):
         self.text = FreeTextEdit()
         self.text.setTabChangesFocus(True)
         self.text.setPlaceholderText(format_value(spec.default))
-        self.text.textChanged.connect(self._tell)
+        self.text.textChanged.connect(self._emit_edited)
         self.text.document().documentLayout().documentSizeChanged.connect(self._fit)
         self.setFocusProxy(self.text)
         hbox((self.text, 1), within=self)
@@ -216,7 +218,7 @@ class YamlEditor(Editor):
         self.text.setAccessibleName(text)
         self.text.setAccessibleDescription(description)
 
-    def _tell(self) -> None:
+    def _emit_edited(self) -> None:
         if self._is_showing:
             return
         try:

@@ -96,7 +96,7 @@ class RunRows(QWidget):
 
     def __init__(self) -> None:
         super().__init__()
-        self.setAccessibleName("Last runs")
+        self.setAccessibleName("Recent runs")
         self._layout = vbox(within=self, spacing=4)
         self._shown: tuple[RunLine, ...] = ()
 

@@ -37,7 +37,7 @@ class HomePage(Page):
         self.run_rows.opened.connect(navigation.open_run_requested)
         self._no_runs = label("Reading…", "muted", wrap=True)
         self.machine_lines = MachineLines()
-        self._check_again = button("Look a&gain", self._check_machine_again)
+        self._check_again = button("Check a&gain", self._check_machine_again)
         self._check_again.hide()
         self._actions = self._action_row()
         self._lower = QBoxLayout(QBoxLayout.Direction.LeftToRight)
@@ -90,7 +90,7 @@ class HomePage(Page):
         parts = (self._quick_check_card(), self._actions, self._lower)
         column = vbox(*parts, 1, within=inside, margins=(4, 4, 12, 12), spacing=16)
         self._lower.setSpacing(16)
-        self._lower.addWidget(_top_aligned(card(label("Last runs", "heading"), self._no_runs, self.run_rows)), 1)
+        self._lower.addWidget(_top_aligned(card(label("Recent runs", "heading"), self._no_runs, self.run_rows)), 1)
         machine = card(label("This machine", "heading"), self.machine_lines)
         inner = machine.layout()
         assert isinstance(inner, QVBoxLayout)
@@ -104,11 +104,11 @@ class HomePage(Page):
     def _quick_check_card(self) -> QFrame:
         button_row = hbox(self.quick, label("Enter or F5", "muted"), 1, spacing=12)
         explanation = (
-            "The quick check serves a small built-in model here, finds the highest rate that keeps p95 under 50 ms, "
-            "and sizes a fleet for a day of traffic: verdict, curve and cost in about a minute. "
-            "It needs no GPU, no network and no settings."
+            "The quick check serves a small built-in model on this machine, finds the highest rate with p95 latency "
+            "below 50 ms, and plans a fleet for a day of traffic. "
+            "It takes about a minute and needs no GPU, network or settings."
         )
-        frame = card(label("What can this machine carry?", "title", wrap=True), label(explanation, wrap=True))
+        frame = card(label("How much load can this machine handle?", "title", wrap=True), label(explanation, wrap=True))
         layout = frame.layout()
         assert isinstance(layout, QVBoxLayout)
         layout.setContentsMargins(20, 18, 20, 18)
@@ -119,9 +119,9 @@ class HomePage(Page):
     def _action_row(self) -> QBoxLayout:
         layout = QBoxLayout(QBoxLayout.Direction.LeftToRight)
         layout.setSpacing(16)
-        model = "An .onnx file on this machine: latency, throughput, precision, memory."
-        endpoint = "A server you may test: the rate it holds, its limits, its errors."
-        hardware = "From what was measured to a fleet: cards, replicas, cost, risk."
+        model = "Measure an .onnx file on this machine: latency, throughput, precision, memory."
+        endpoint = "Test a server that you may load: max rate, bottleneck, errors."
+        hardware = "Choose GPUs, instance count and cost from measurements."
         layout.addWidget(LargeAction("&Benchmark a model", model, self._benchmark), 1)
         layout.addWidget(LargeAction("&Load-test an endpoint", endpoint, self._load_test), 1)
         layout.addWidget(LargeAction("Si&ze my hardware", hardware, self._plan_hardware), 1)
@@ -155,9 +155,7 @@ class HomePage(Page):
         self._run_reader.request(_read_last_runs)
 
     def _show_runs(self, lines: tuple[RunLine, ...]) -> None:
-        self._no_runs.setText(
-            "No runs yet. The quick check makes the first: its model is built in, and already selected."
-        )
+        self._no_runs.setText("No runs yet. Start with the quick check: its model is built in and already selected.")
         self._no_runs.setVisible(not lines)
         self.run_rows.setVisible(bool(lines))
         self.run_rows.show_lines(lines)

@@ -95,11 +95,11 @@ def _gpus(now: MachineNow | None) -> tuple[MachineLine, ...]:
         return (MachineLine(title, _READING),)
     lines = [_gpu(gpu, now) for gpu in now.gpus]
     if now.gpu_note is not None:
-        lines.append(MachineLine(title, f"The driver says: {shorten(now.gpu_note)}", "warn"))
+        lines.append(MachineLine(title, f"GPU driver: {shorten(now.gpu_note)}", "warn"))
     elif not lines and now.driver is None:
-        lines.append(MachineLine(title, "No NVIDIA driver: everything but local GPU runs is available."))
+        lines.append(MachineLine(title, "No NVIDIA driver. Only local GPU runs are unavailable."))
     elif not lines:
-        lines.append(MachineLine(title, "Driver {driver}, and no GPU.".format(driver=shorten(now.driver or ""))))
+        lines.append(MachineLine(title, "Driver {driver}, no GPU detected.".format(driver=shorten(now.driver or ""))))
     return tuple(lines)
 
 
@@ -113,21 +113,21 @@ def _gpu(gpu: GpuState, now: MachineNow) -> MachineLine:
         text = f"{text}, driver {shorten(now.driver)}"
     if not gpu.throttled_by:
         return MachineLine(gpu_title(gpu), text)
-    throttled_text = "{text}, held back: {why}".format(text=text, why=", ".join(gpu.throttled_by))
+    throttled_text = "{text}, throttled: {why}".format(text=text, why=", ".join(gpu.throttled_by))
     return MachineLine(gpu_title(gpu), throttled_text, "warn")
 
 
 def _providers(state: MachineState) -> MachineLine:
-    title = "Providers"
+    title = "Execution providers"
     if state.capabilities is None:
         return (
-            MachineLine(title, "Trying them…")
+            MachineLine(title, "Checking…")
             if state.problem is None
             else MachineLine(title, shorten(state.problem), "warn")
         )
     environment = state.capabilities.environment
     if not environment.providers:
-        return MachineLine(title, "None opens a session here.", "warn")
+        return MachineLine(title, "No execution provider available.", "warn")
     names, version = ", ".join(environment.providers), environment.onnxruntime or NOT_AVAILABLE
     return MachineLine(title, f"{names} (ONNX Runtime {version})")
 
@@ -135,7 +135,7 @@ def _providers(state: MachineState) -> MachineLine:
 def _power(facts: MachineInfo | None) -> MachineLine:
     if facts is None:
         return MachineLine("Power mode", _READING)
-    return MachineLine("Power mode", facts.environment.cpu_governor or "n/a, this system does not tell")
+    return MachineLine("Power mode", facts.environment.cpu_governor or "n/a, not reported by this OS")
 
 
 def _problems(facts: MachineInfo | None) -> tuple[MachineLine, ...]:
@@ -150,7 +150,9 @@ def _problems(facts: MachineInfo | None) -> tuple[MachineLine, ...]:
     ]
     if not facts.environment.gpus:
         return tuple(warnings)
-    unavailable = [MachineLine(f"Not {provider.provider}", provider.reason, "warn") for provider in facts.refused]
+    unavailable = [
+        MachineLine(f"{provider.provider} unavailable", provider.reason, "warn") for provider in facts.refused
+    ]
     return (*warnings, *unavailable)
 
 

@@ -47,7 +47,7 @@ class UnfinishedRuns(QWidget):
 
     def _offer_undo(self, name: str) -> None:
         self._discarded = name
-        self._undo.show_notice(Notice("news", f"{name} is in the trash, for 30 days."), "&Undo")
+        self._undo.show_notice(Notice("news", f"{name} moved to the trash, where it stays for 30 days."), "&Undo")
         self.setVisible(True)
 
     def _undo_discard(self) -> None:
@@ -69,7 +69,7 @@ class UnfinishedRun(QFrame):
             line.addWidget(button("&Attach", self._attach))
         else:
             line.addWidget(button("&Resume", self._resume))
-            line.addWidget(button("&See what was measured", self._see))
+            line.addWidget(button("&Show results so far", self._see))
             line.addWidget(button("Dis&card", self._discard))
         line.addWidget(button("&Not now", self._dismiss))
         line.addStretch(1)
@@ -95,6 +95,6 @@ class UnfinishedRun(QFrame):
 def _description(run: Unfinished) -> str:
     name = run.name or run.directory.name
     if run.state == "running":
-        return f"{name} is being measured: it went on without its window."
+        return f"{name} is still running. It continued without the window."
     last_written, size = formatting.clock_time(run.last_written.isoformat()), formatting.format_size(run.size_bytes)
-    return f"{name} was cut short on {last_written}, and its engine is gone. {size} of facts are there to be read."
+    return f"{name} stopped unexpectedly on {last_written}. {size} of data was saved."

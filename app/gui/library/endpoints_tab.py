@@ -24,15 +24,15 @@ class EndpointsTab(QWidget):
         self._navigation = navigation
         self._endpoints: tuple[EndpointUsage, ...] = ()
         self._again = button("&Load-test again", self.test_again, primary=True)
-        self._open = button("&Open its last run", self.open_last)
+        self._open = button("&Open last run", self.open_last)
         self.pane = ListPane(
             "Endpoints",
-            "Endpoints that your runs put load on. Best is the highest rate that a run to be relied on found.",
+            "Endpoints that your runs load-tested. Best rate is the highest max rate of their VALID and WARN runs.",
             (_HEADERS, {"last": format_time, "best": _rate}),
             [self._again, self._open],
             [],
             EmptyState(
-                "No endpoint was load-tested yet.",
+                "No endpoints tested yet.",
                 button("Load-&test an endpoint", self._go_to_run, primary=True),
             ),
         )
@@ -74,7 +74,7 @@ _HEADERS = {
     "protocol": "Protocol",
     "model": "Model",
     "outcome": "Last outcome",
-    "trust": "Trust",
+    "trust": "Validity",
     "best": "Best rate",
     "runs": "Runs",
     "last": "Last tested",
@@ -98,4 +98,4 @@ def _frame(endpoints: Sequence[EndpointUsage]) -> pd.DataFrame:
 
 def _rate(value: object) -> str:
     text = cell(value)
-    return text if text == NOT_AVAILABLE else f"{text}/s"
+    return text if text == NOT_AVAILABLE else f"{text} req/s"

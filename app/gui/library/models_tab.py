@@ -27,7 +27,7 @@ class ModelCard(QFrame):
     def __init__(self) -> None:
         super().__init__()
         self.setProperty("role", "card")
-        self.setAccessibleName("The chosen model")
+        self.setAccessibleName("Selected model")
         self._path: Path | None = None
         self._title, self._text = label("", "heading"), label("", wrap=True)
         vbox(self._title, self._text, within=self, margins=(14, 10, 14, 10))
@@ -44,7 +44,7 @@ class ModelCard(QFrame):
             return
         self._path = path
         self._title.setText(path.name[:_MAX_CHARACTERS])
-        self._text.setText("Reading the model…")
+        self._text.setText("Inspecting model…")
         self._latest.request(lambda: _inspect(path))
 
     def _show(self, inspection: ModelInspection) -> None:
@@ -58,30 +58,30 @@ class ModelCard(QFrame):
 
 def inspection_lines(inspection: ModelInspection) -> Iterator[str]:
     model = inspection.model
-    yield f"In: {_values(model.inputs)}. Out: {_values(model.outputs)}."
+    yield f"Inputs: {_values(model.inputs)}. Outputs: {_values(model.outputs)}."
     opsets = ", ".join(f"{domain} {version}" for domain, version in model.opsets.items())
     parameters, nodes = format_count(model.parameters.count), format_count(model.nodes)
     yield f"{parameters} parameters, {format_size(model.size_bytes)}, opset {opsets}, {nodes} operators"
     if model.costs:
         cost = model.costs[0]
         gflop, memory = format_number(cost.flops / 1e9), format_size(cost.memory_bytes)
-        yield f"One inference of batch {cost.batch}: {gflop} GFLOP, {memory} of memory"
+        yield f"Per inference at batch size {cost.batch}: {gflop} GFLOP, {memory} memory"
     elif model.cost_reason:
-        yield f"Cost of an inference n/a: {model.cost_reason[:200]}"
+        yield f"Cost per inference not available: {model.cost_reason[:200]}"
     fitting = [gpu.name for gpu in inspection.cards if gpu.largest_batch is not None]
     if inspection.cards:
         names = ", ".join(fitting[:_MAX_CARDS])
         yield (
-            f"Fits {len(fitting)} of {len(inspection.cards)} known cards: {names}…"
+            f"Fits {len(fitting)} of {len(inspection.cards)} known GPUs: {names}…"
             if fitting
-            else f"Fits none of {len(inspection.cards)} known cards."
+            else f"Fits none of {len(inspection.cards)} known GPUs."
         )
 
 
 def _values(values: tuple[ModelValue, ...]) -> str:
     texts = [f"{value.name[:_MAX_CHARACTERS]} {value.dtype}{_shape(value)}" for value in values[:_MAX_VALUES]]
     further = len(values) - len(texts)
-    return ", ".join([*texts, *([f"{further} more"] if further else [])]) or "nothing"
+    return ", ".join([*texts, *([f"{further} more"] if further else [])]) or "none"
 
 
 def _shape(value: ModelValue) -> str:
@@ -106,17 +106,15 @@ class ModelsTab(QWidget):
         self._benchmark = button("&Benchmark this model", self.benchmark, primary=True)
         self.pane = ListPane(
             "Models",
-            "ONNX models that come with Sizewise, that your runs measured, or that you added.",
+            "ONNX models that are bundled with Sizewise, measured by your runs, or added by you.",
             (_HEADERS, {"size": format_bytes, "last": format_time, "carries": _text_or_na}),
             [self._benchmark],
             [
                 self.file_actions.relocate_button,
                 self.file_actions.forget_button,
-                button("&Add a model…", self.file_actions.choose_file_to_add),
+                button("&Add model…", self.file_actions.choose_file_to_add),
             ],
-            EmptyState(
-                "No model is known yet.", button("&Add a model…", self.file_actions.choose_file_to_add, primary=True)
-            ),
+            EmptyState("No models yet.", button("&Add model…", self.file_actions.choose_file_to_add, primary=True)),
         )
         self.card = ModelCard()
         self.pane.below.addWidget(self.card)
@@ -167,17 +165,17 @@ def _path_of(model: ModelUsage | None) -> Path | None:
 
 _HEADERS = {
     "name": "Model",
-    "origin": "From",
+    "origin": "Source",
     "size": "Size",
     "runs": "Runs",
     "last": "Last measured",
-    "carries": "Carried then",
+    "carries": "Last max rate",
     "file": "File",
 }
 
 
 def _frame(models: Sequence[ModelUsage]) -> pd.DataFrame:
-    origins = {"bundled": "bundled", "added": "added", "run": "a run"}
+    origins = {"bundled": "bundled", "added": "added", "run": "run"}
     return pd.DataFrame(
         {
             "name": [model.name for model in models],
@@ -194,7 +192,7 @@ def _frame(models: Sequence[ModelUsage]) -> pd.DataFrame:
 
 
 def _missing_text(model: ModelUsage) -> str:
-    return "a run; no file known" if model.path is None else "missing file"
+    return "run (file unknown)" if model.path is None else "missing file"
 
 
 def _text_or_na(value: object) -> str:

@@ -42,11 +42,11 @@ class OffersTab(QWidget):
         money_columns = ("usd_per_hour", "spot_usd_per_hour", "reserved_1y_usd_per_hour")
         self.pane = ListPane(
             "Offers",
-            "Offers that a plan chooses from: prices in USD an hour, each with its date and source.",
+            "Offers that a plan chooses from. Prices are in $/h, each with its date and source.",
             (_HEADERS, dict.fromkeys(money_columns, _price) | dict.fromkeys(("vcpus", "memory_gib"), _plain)),
             [],
             [button("&Plan with a price list…", self._ask_open)],
-            EmptyState("Reading the catalogue…"),
+            EmptyState("Loading catalog…"),
         )
         self._note = label("", "muted", wrap=True)
         self.pane.below.addWidget(self._note)
@@ -73,15 +73,17 @@ class OffersTab(QWidget):
         self.pane.set_frame(_frame(prices.rows))
         lines = [f"{len(prices.rows)} offers."]
         if prices.stale_count:
-            lines.append(f"WARN: {prices.stale_count} prices are over 30 days old.")
+            lines.append(f"WARN: {prices.stale_count} prices are older than 30 days.")
         if prices.imported_from is not None:
-            lines.append(f"Your list {prices.imported_from} of {prices.imported_on} lies over the catalogue.")
+            lines.append(
+                f"Your price list {prices.imported_from}, imported on {prices.imported_on}, overrides the catalog."
+            )
         else:
-            lines.append("No list of your own is imported: `sizewise offers import FILE` does.")
+            lines.append("No price list imported. Import one with `sizewise offers import FILE`.")
         self._note.setText(" ".join(lines))
 
     def _ask_open(self) -> None:
-        name, _ = QFileDialog.getOpenFileName(self, "Open a price list", "", "Price lists (*.csv *.yaml *.yml)")
+        name, _ = QFileDialog.getOpenFileName(self, "Open price list", "", "Price lists (*.csv *.yaml *.yml)")
         if name:
             self.open_prices(Path(name))
 
@@ -98,14 +100,14 @@ _HEADERS = {
     "offer": "Offer",
     "accelerator": "Accelerator",
     "vcpus": "vCPUs",
-    "memory_gib": "GiB",
-    "usd_per_hour": "USD/h",
-    "spot_usd_per_hour": "Spot",
-    "reserved_1y_usd_per_hour": "Reserved 1y",
+    "memory_gib": "Memory (GiB)",
+    "usd_per_hour": "$/h",
+    "spot_usd_per_hour": "Spot $/h",
+    "reserved_1y_usd_per_hour": "Reserved 1y $/h",
     "as_of": "Date",
-    "age_days": "Days old",
+    "age_days": "Age (days)",
     "source": "Source",
-    "overrides": "Yours",
+    "overrides": "Overridden",
 }
 
 

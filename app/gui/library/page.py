@@ -44,7 +44,7 @@ class LibraryPage(Page):
         self.offers, self.profiles = OffersTab(navigation), ProfilesTab(navigation)
         self.tabs = QTabWidget()
         self.tabs.setAccessibleName("Library")
-        self.tabs.tabBar().setAccessibleName("Shelves of the library")
+        self.tabs.tabBar().setAccessibleName("Library sections")
         self.tabs.setDocumentMode(True)
         for widget, title in self._titled_tabs():
             self.tabs.addTab(widget, title)

@@ -28,15 +28,15 @@ class ProfilesTab(QWidget):
         self.open_button = button("&Open", self.open, primary=True)
         self.pane = ListPane(
             "Profiles",
-            "A profile asks one question: target, workload, load, SLO. Bundled ones, those of runs, and your own.",
+            "Bundled profiles, profiles of runs, and your own. A profile defines target, workload, load and SLO.",
             (_HEADERS, {}),
             [self.open_button],
             [
                 self.file_actions.relocate_button,
                 self.file_actions.forget_button,
-                button("&Add a profile…", self.file_actions.choose_file_to_add),
+                button("&Add profile…", self.file_actions.choose_file_to_add),
             ],
-            EmptyState("Checking the profiles…"),
+            EmptyState("Checking profiles…"),
         )
         vbox(self.pane, within=self)
         self._latest_profiles: Latest[tuple[ProfileUsage, ...]] = Latest(self, self._show, navigation.notify_error)
@@ -81,15 +81,15 @@ class ProfilesTab(QWidget):
 
 _HEADERS = {
     "name": "Profile",
-    "origin": "From",
+    "origin": "Source",
     "state": "Check",
-    "description": "What it is",
+    "description": "Description",
     "file": "File",
 }
 
 
 def _frame(profiles: Sequence[ProfileUsage]) -> pd.DataFrame:
-    origins = {"bundled": "bundled", "added": "added", "run": "a run"}
+    origins = {"bundled": "bundled", "added": "added", "run": "run"}
     return pd.DataFrame(
         {
             "name": [profile.name for profile in profiles],
@@ -104,4 +104,4 @@ def _frame(profiles: Sequence[ProfileUsage]) -> pd.DataFrame:
 def _state(profile: ProfileUsage) -> str:
     if profile.is_missing:
         return "missing file"
-    return "right" if profile.is_valid else f"wrong: {profile.problem[:_MAX_CHARACTERS]}"
+    return "valid" if profile.is_valid else f"has errors: {profile.problem[:_MAX_CHARACTERS]}"

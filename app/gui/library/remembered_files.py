@@ -71,7 +71,7 @@ class RememberedFileActions(QObject):
         super().__init__(owner)
         self._kind, self._pattern, self._owner = kind, pattern, owner
         self._path: Path | None = None
-        self.forget_button: QPushButton = button("For&get it", self.forget)
+        self.forget_button: QPushButton = button("For&get", self.forget)
         self.relocate_button: QPushButton = button("&Relocate…", self.choose_new_location)
         self.show_file(None, is_missing=False)
 
@@ -87,7 +87,7 @@ class RememberedFileActions(QObject):
             self.changed.emit()
 
     def choose_new_location(self) -> None:
-        name = self._ask("Where is it now?")
+        name = self._ask("Select the new location")
         if name is not None:
             self.relocate(name)
 
@@ -97,7 +97,7 @@ class RememberedFileActions(QObject):
             self.changed.emit()
 
     def choose_file_to_add(self) -> Path | None:
-        name = self._ask("Add to the library")
+        name = self._ask("Add to Library")
         if name is not None:
             self.add(name)
         return name

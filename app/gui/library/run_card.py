@@ -25,7 +25,7 @@ class RunCard(QFrame):
     def __init__(self) -> None:
         super().__init__()
         self.setProperty("role", "card")
-        self.setAccessibleName("The chosen run")
+        self.setAccessibleName("Selected run")
         self._name = label("", "heading", wrap=True)
         self._badge = Badge()
         self._facts = label("", "muted", wrap=True)
@@ -63,8 +63,8 @@ class RunCard(QFrame):
         grid.addWidget(self._facts, 1, 0, 1, 3)
         rows = (
             (self.title_field, "T&itle", "", button("&Rename", self._emit_title)),
-            (self.tags, "Ta&gs", "Tags, apart by spaces", button("Set &tags", self._emit_tags)),
-            (self.note, "N&ote", "What should be remembered of this run", button("&Add", self._emit_note)),
+            (self.tags, "Ta&gs", "Tags, separated by spaces", button("Set &tags", self._emit_tags)),
+            (self.note, "N&ote", "Add a note…", button("&Add", self._emit_note)),
         )
         for row, (field, text, hint, action_button) in enumerate(rows, 2):
             grid.addWidget(label(text, buddy=field), row, 0)
@@ -95,8 +95,8 @@ def properties_text(row: RunRow) -> str:
     """Return the properties of a run as one line."""
     parts = (
         row.outcome,
-        None if row.carries is None else f"carries {row.carries}",
-        None if row.duration_s is None else f"took {format_duration(row.duration_s)}",
+        None if row.carries is None else f"max rate {row.carries}",
+        None if row.duration_s is None else f"duration {format_duration(row.duration_s)}",
         row.url,
         row.model,
         format_size(row.size_bytes),
@@ -108,9 +108,9 @@ def properties_text(row: RunRow) -> str:
 
 def _why(row: RunRow) -> str:
     return {
-        "VALID": "Every check of the measurement passed.",
-        "WARN": "A check of the measurement warns: open the run to see which.",
-        "INVALID": "The measurement is not to be relied on: open the run to see why.",
-        "unreadable": "Its files are damaged, or of a newer version of Sizewise.",
-        "cut short": "Its engine ended before it wrote a result: its rows are there.",
+        "VALID": "All checks passed.",
+        "WARN": "At least one check has a warning. Open the run for details.",
+        "INVALID": "Measurement invalid – do not use these results. Open the run for details.",
+        "unreadable": "The files are damaged or come from a newer version of Sizewise.",
+        "cut short": "The run ended before it wrote a result. Open it to see the data measured so far.",
     }.get(row.verdict or row.state, "")

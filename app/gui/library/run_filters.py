@@ -29,11 +29,11 @@ class RunFilters(QWidget):
         super().__init__()
         self.search_field = search_field("Search runs: name, target, outcome, tag, note", "Search runs")
         self.validity, self.tag = QComboBox(), QComboBox()
-        self.validity.setAccessibleName("Only runs of this trust")
-        self.validity.addItem("Any trust", None)
+        self.validity.setAccessibleName("Filter by validity")
+        self.validity.addItem("Any validity", None)
         for verdict in _VERDICTS:
             self.validity.addItem(verdict, verdict)
-        self.tag.setAccessibleName("Only runs of this tag")
+        self.tag.setAccessibleName("Filter by tag")
         self.tag.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToContents)
         self.show_tags(())
         hbox((self.search_field, 1), self.validity, self.tag, within=self)
@@ -62,9 +62,9 @@ class RunFilters(QWidget):
         """Return how many runs are shown, and the disk space that all runs use."""
         rows = len(listed.rows)
         if listed.unread:
-            return f"Reading {format_count(listed.unread)} of {format_count(rows)} runs…"
+            return f"Loading runs: {format_count(listed.unread)} of {format_count(rows)} left…"
         if not rows:
             return ""
-        template = "{rows} runs" if shown == rows else "{shown} of {rows} runs"
+        template = "{shown} of {rows} runs" if shown != rows else "1 run" if rows == 1 else "{rows} runs"
         text = template.format(shown=format_count(shown), rows=format_count(rows))
         return f"{text}, {format_size(listed.bytes_on_disk)} on disk"

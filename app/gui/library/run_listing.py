@@ -77,11 +77,11 @@ def build_mask(
 
 HEADERS = {
     "name": "Run",
-    "when": "When",
+    "when": "Started",
     "target": "Target",
     "outcome": "Outcome",
-    "trust": "Trust",
-    "carries": "Carries",
+    "trust": "Validity",
+    "carries": "Max rate",
     "tags": "Tags",
     "size": "Size",
 }

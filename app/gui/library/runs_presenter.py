@@ -95,12 +95,12 @@ class RunsPresenter(QObject):
 
     def delete(self, directories: Sequence[Path]) -> None:
         names = [directory.name for directory in directories]
-        text = f"{names[0]} is deleted." if len(names) == 1 else f"{len(names)} runs are deleted."
-        notice = Notice("news", text, None, "The trash keeps it for 30 days.")
+        text = f"{names[0]} deleted." if len(names) == 1 else f"{len(names)} runs deleted."
+        notice = Notice("news", text, None, "Deleted runs stay in the trash for 30 days.")
         self._change("Delete", lambda: _delete(directories), lambda: _restore(names), notice)
 
     def restore(self, names: Sequence[str]) -> None:
-        notice = Notice("news", f"{', '.join(names)} is back.")
+        notice = Notice("news", f"{', '.join(names)} restored.")
         self._do(lambda: _restore(names), lambda _: self._emit_notice(notice))
 
     def set_title(self, directory: Path, title: str, previous: str) -> None:
@@ -116,10 +116,10 @@ class RunsPresenter(QObject):
     def remove_tags(self, directory: Path, tags: Sequence[str]) -> None:
         if tags:
             do_and_undo = (lambda: _remove_tags(directory, tags)), (lambda: _add_tags(directory, tags))
-            self._change("Take the tag away", *do_and_undo, None)
+            self._change("Remove tag", *do_and_undo, None)
 
     def add_note(self, directory: Path, text: str) -> None:
-        self._do(lambda: _add_note(directory, text), lambda _: self._emit_notice(Notice("news", "Noted.")))
+        self._do(lambda: _add_note(directory, text), lambda _: self._emit_notice(Notice("news", "Note added.")))
 
     def promote(self, directory: Path) -> None:
         self._do(lambda: _promote(directory), lambda message: self._emit_notice(Notice("news", str(message))))
@@ -152,7 +152,7 @@ class RunsPresenter(QObject):
     def _imported(self, outcome: object) -> None:
         assert isinstance(outcome, tuple)
         directory, is_new = outcome
-        text = "{name} is imported." if is_new else "{name} is there already, and is the same run."
+        text = "{name} imported." if is_new else "{name} is already in the library."
         self._emit_notice(Notice("news", text.format(name=directory.name)))
         self.imported.emit(directory)
 
@@ -244,7 +244,7 @@ def _promote(directory: Path) -> str:
     from app.storage.run_directory import StoredRun
 
     result = promote(StoredRun(directory))
-    return f"{result.run_id} is the baseline of {result.name} now."
+    return f"{result.run_id} is now the baseline of {result.name}."
 
 
 def _export(directory: Path, path: Path) -> str:
@@ -252,7 +252,7 @@ def _export(directory: Path, path: Path) -> str:
     from app.wiring.sharing_runs import share_run
 
     bundle = share_run(StoredRun(directory), path)
-    return f"{bundle.run_id} is in {path}."
+    return f"{bundle.run_id} exported to {path}."
 
 
 def _import(path: Path) -> tuple[Path, bool]:

@@ -38,13 +38,11 @@ class RunsTab(QWidget):
         self._status = label("", "muted", wrap=True)
         self._status.setAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
         self.empty = EmptyState(
-            "No runs yet. A run is one execution of a profile; its facts stay here, whoever started it.",
-            button("&Make the first run", self._go_home, primary=True),
-            button("&Import a bundle…", self._ask_import),
+            "No runs yet. Each execution of a profile is listed here, from the window or a terminal.",
+            button("&Start the first run", self._go_home, primary=True),
+            button("&Import bundle…", self._ask_import),
         )
-        self._no_matches = EmptyState(
-            "No run is so: change the search or the filters.", button("Show a&ll runs", self.filters.clear)
-        )
+        self._no_matches = EmptyState("No matching runs.", button("Show a&ll runs", self.filters.clear))
         self._make_buttons()
         self._build()
         self._connect(theme_controller)
@@ -128,7 +126,7 @@ class RunsTab(QWidget):
         if row is None:
             return False
         name, _ = QFileDialog.getSaveFileName(
-            self, "Export the run as one file", f"{row.run_id}.zip", "Bundles" + _BUNDLE_FILTER
+            self, "Export run as bundle", f"{row.run_id}.zip", "Bundles" + _BUNDLE_FILTER
         )
         if name:
             self.presenter.export(Path(row.directory), Path(name))
@@ -171,7 +169,7 @@ class RunsTab(QWidget):
     def _make_buttons(self) -> None:
         self._open = button("&Open", self.open, primary=True)
         self._compare = button("", self.compare)
-        self._plan = button("&Plan from it", self.plan)
+        self._plan = button("&Plan from run", self.plan)
         self._delete = button("De&lete", self.delete)
         self._trash = button("Tras&h", self.trash_requested.emit)
         self._more = QToolButton()
@@ -180,13 +178,13 @@ class RunsTab(QWidget):
         self._more.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
         self.menu = QMenu(self._more)
         self._single_run_actions = [
-            self.menu.addAction("&Export as a bundle…", self.export),
-            self.menu.addAction("&Make it the baseline of its profile", self.promote),
-            self.menu.addAction("&Copy its path", self.copy_path),
+            self.menu.addAction("&Export as bundle…", self.export),
+            self.menu.addAction("Set as &baseline", self.promote),
+            self.menu.addAction("&Copy path", self.copy_path),
         ]
         self.menu.addSeparator()
-        self.menu.addAction("&Import a bundle…", self._ask_import)
-        self.menu.addAction("&Untick all", self.model.untick_all)
+        self.menu.addAction("&Import bundle…", self._ask_import)
+        self.menu.addAction("&Uncheck all", self.model.untick_all)
         self._more.setMenu(self.menu)
         self._buttons = (self._open, self._compare, self._plan, self._delete, self._more, self._trash)
 
@@ -205,7 +203,7 @@ class RunsTab(QWidget):
         )
         self.empty.hide()
         self._no_matches.hide()
-        self._set_status("Reading the runs…")
+        self._set_status("Loading runs…")
 
     def _connect(self, look: ThemeController) -> None:
         self.presenter.listed.connect(self.show_listed)
@@ -252,10 +250,10 @@ class RunsTab(QWidget):
 
     def _update_buttons(self, chosen: tuple[RunRow, ...]) -> None:
         ticked = len(self.model.ticked)
-        self._compare.setText(f"&Compare {ticked} ticked" if ticked else "&Compare ticked")
+        self._compare.setText(f"&Compare {ticked} checked" if ticked else "&Compare checked")
         self._compare.setEnabled(ticked > 1)
         self._compare.setAccessibleName(self._compare.text().replace("&", ""))
-        self._compare.setToolTip(f"Tick 2 to {MAX_TICKED} runs; the first is the baseline.")
+        self._compare.setToolTip(f"Check 2 to {MAX_TICKED} runs to compare. The first is the baseline.")
         self._open.setText("&Watch" if chosen and chosen[0].state == "running" else "&Open")
         self._open.setEnabled(len(chosen) == 1)
         for action_button in (self._plan, self._delete):
@@ -276,6 +274,6 @@ class RunsTab(QWidget):
         self._navigation.page_requested.emit("home")
 
     def _ask_import(self) -> None:
-        name, _ = QFileDialog.getOpenFileName(self, "Import a bundle", "", "Bundles" + _BUNDLE_FILTER)
+        name, _ = QFileDialog.getOpenFileName(self, "Import bundle", "", "Bundles" + _BUNDLE_FILTER)
         if name:
             self.presenter.import_path(Path(name))

@@ -29,13 +29,13 @@ class TrashTab(QWidget):
             "name": "Run",
             "run_id": "Id",
             "when": "Deleted",
-            "days": "Days kept",
+            "days": "Days left",
             "size": "Size",
         }
         formats = {"when": format_time, "size": format_bytes, "days": lambda days: format_count(int(str(days)))}
         self.table = FrameTable(FrameModel(None, headers, formats), "Deleted runs")
         self.table.setSelectionMode(QAbstractItemView.SelectionMode.ExtendedSelection)
-        self._empty = EmptyState("The trash is empty: deleted runs wait here for 30 days.")
+        self._empty = EmptyState("The trash is empty. Deleted runs stay here for 30 days.")
         self._restore = button("&Restore", self.restore, primary=True)
         self._build()
         presenter.trash_listed.connect(self.show_deleted)
@@ -63,8 +63,13 @@ class TrashTab(QWidget):
 
     def _build(self) -> None:
         head = hbox(
-            button("&Back to the runs", self.closed.emit),
-            (label("What was deleted is kept for 30 days; then `runs delete --purge` ends it.", "muted"), 1),
+            button("&Back to runs", self.closed.emit),
+            (
+                label(
+                    "Deleted runs are kept for 30 days. `runs delete --purge` removes older ones permanently.", "muted"
+                ),
+                1,
+            ),
         )
         row = hbox(self._restore, 1)
         vbox(head, self._empty, (self.table, 1), row, within=self, margins=(0, 10, 0, 0))

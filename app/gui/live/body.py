@@ -60,7 +60,7 @@ class LiveBody(QWidget):
         self.variants.hide()
         left, right = QWidget(), QWidget()
         vbox((self.variants, 1), (self.charts, 2), self.controls, within=left, margins=(0, 0, 8, 0))
-        trust, errors = label("Trust", "heading"), label("Errors", "heading")
+        trust, errors = label("Validity", "heading"), label("Errors", "heading")
         vbox(trust, (self.validity, 3), errors, (self.failures, 1), within=right, margins=(8, 0, 0, 0))
         self._side = right
         self._fit_side()

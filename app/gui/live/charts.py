@@ -29,17 +29,17 @@ class LiveCharts(QWidget):
     def __init__(self, theme_controller: ThemeController) -> None:
         super().__init__()
         time = Axis("time", "s")
-        self.rates = Chart("Rates", time, Axis("requests", "1/s"), theme_controller)
-        self.latency = Chart("Latency and send lag", time, Axis("of recent requests", "ms"), theme_controller)
+        self.rates = Chart("Request rate", time, Axis("rate", "req/s"), theme_controller)
+        self.latency = Chart("Latency and send lag", time, Axis("recent requests", "ms"), theme_controller)
         self.in_flight = Chart("In flight", time, Axis("requests"), theme_controller)
-        self.machine = Chart("Machine", time, Axis("as the lines say"), theme_controller)
+        self.machine = Chart("Machine", time, Axis("units in legend"), theme_controller)
         self.linked = LinkedCharts((self.rates, self.latency, self.in_flight, self.machine), has_spans=False)
         self._fit_charts()
         self.linked.marker_requested.connect(self.note_requested)
         self.view = QComboBox()
-        self.view.setAccessibleName("What the machine's chart shows")
+        self.view.setAccessibleName("Machine metric")
         self.span = QComboBox()
-        self.span.setAccessibleName("How much of the run is in view")
+        self.span.setAccessibleName("Time range")
         for text in ("Last minute", "Last 5 minutes", "Whole run"):
             self.span.addItem(text)
         self.span.setCurrentIndex(len(_SPANS_S) - 1)
@@ -52,7 +52,7 @@ class LiveCharts(QWidget):
         self.clear()
 
     def _build(self) -> None:
-        span, machine = label("&In view", "muted", buddy=self.span), label("&Machine", "muted", buddy=self.view)
+        span, machine = label("T&ime range", "muted", buddy=self.span), label("&Machine", "muted", buddy=self.view)
         row = hbox(span, self.span, machine, self.view, 1, self.linked.fit_button)
         vbox(row, (self.linked, 1), within=self, spacing=4)
 
@@ -74,8 +74,8 @@ class LiveCharts(QWidget):
         self.rates.show()
         self.in_flight.show()
         for chart in (self.rates, self.latency, self.in_flight):
-            chart.set_message("Nothing was sent yet.")
-        self.machine.set_message("Nothing was read of the machine yet.")
+            chart.set_message("No requests sent yet.")
+        self.machine.set_message("Waiting for machine data…")
 
     def show_whole_run(self) -> None:
         self.span.setCurrentIndex(len(_SPANS_S) - 1)
@@ -92,7 +92,7 @@ class LiveCharts(QWidget):
 
     def paint_latency(self, presenter: LivePresenter) -> None:
         limit = presenter.latency_limit()
-        self.latency.set_limit(None if limit is None else limit.limit, "" if limit is None else limit.text)
+        self.latency.set_limit(None if limit is None else limit.limit, "" if limit is None else limit.label)
         self._set_marks(self.latency, presenter)
         self._paint_lines(self.latency, LATENCIES, presenter)
 
@@ -115,7 +115,7 @@ class LiveCharts(QWidget):
         if machine.gpus and self.view.count() < len(views(has_gpus=True)):
             self._fill_views(has_gpus=True)
         lines = machine.lines(str(self.view.currentData()))
-        self.machine.set_message("" if lines else "Nothing was read of this yet.")
+        self.machine.set_message("" if lines else "Waiting for data…")
         for text in self._machine_lines - {text for text, _, _ in lines}:
             self.machine.remove(text)
         self._machine_lines = {text for text, _, _ in lines}
@@ -166,10 +166,10 @@ def _line_name(column: str) -> str:
         "offered": "offered",
         "sent": "sent",
         "completed": "completed",
-        "good": "good",
+        "good": "goodput",
         "p50": "p50",
         "p95": "p95",
         "p99": "p99",
-        "lag": "send lag p99",
+        "lag": "p99 send lag",
         "in_flight": "in flight",
     }[column]

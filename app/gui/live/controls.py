@@ -30,15 +30,15 @@ class RunControls(QWidget):
         super().__init__()
         self.note = QLineEdit()
         self.note.setMaxLength(MAX_NOTE_LENGTH)
-        self.note.setPlaceholderText("What happens now, and Enter")
-        self.note.setAccessibleName("Note at this moment")
+        self.note.setPlaceholderText("Type a note and press Enter")
+        self.note.setAccessibleName("Note")
         self.note.returnPressed.connect(self._emit_note)
         self.rate = QDoubleSpinBox()
         self.rate.setRange(0.01, MAX_RATE_PER_S)
         self.rate.setDecimals(2)
         self.rate.setStepType(QDoubleSpinBox.StepType.AdaptiveDecimalStepType)
-        self.rate.setSuffix(" /s")
-        self.rate.setAccessibleName("Rate of the running stage, requests a second")
+        self.rate.setSuffix(" req/s")
+        self.rate.setAccessibleName("Rate of the running stage in req/s")
         self.change = button("Change &rate", self._emit_rate)
         self.extension = QDoubleSpinBox()
         self.extension.setRange(1.0, MAX_EXTENSION_S)
@@ -46,7 +46,7 @@ class RunControls(QWidget):
         self.extension.setStepType(QDoubleSpinBox.StepType.AdaptiveDecimalStepType)
         self.extension.setValue(_DEFAULT_EXTENSION_S)
         self.extension.setSuffix(" s")
-        self.extension.setAccessibleName("How much longer the running stage is to last, seconds")
+        self.extension.setAccessibleName("Extension of the running stage in seconds")
         self.extend = button("E&xtend", self._emit_extension)
         self.copy = button("Cop&y", self._copy)
         self.copy.setAccessibleName("Copy the command that extends the running stage")
@@ -94,13 +94,13 @@ class RunControls(QWidget):
 
     def _update_tool_tips(self) -> None:
         stage = self._cell
-        by_command, rate = "As a command: {line}", f"{self.rate.value():g}/s"
+        by_command, rate = "Command: {line}", f"{self.rate.value():g}/s"
         change = by_command.format(line=f"sizewise runs rate {shlex.quote(self._run)} {rate}")
         if stage is None or not stage.can_change:
-            change = "The running stage has no rate of its own to change."
+            change = "The rate of the running stage cannot be changed."
         extend = by_command.format(line=self.command())
         if stage is None or not stage.can_extend:
-            extend = "Only a stage of one rate, or of clients, can be made longer."
+            extend = "Only a stage with a constant rate or fixed concurrency can be extended."
         self.change.setToolTip(tool_tip_text(change))
         for widget in (self.extend, self.copy):
             widget.setToolTip(tool_tip_text(extend))

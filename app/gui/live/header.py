@@ -20,7 +20,7 @@ class RunHeader(QFrame):
 
     def __init__(self) -> None:
         super().__init__()
-        self.setAccessibleName("The run")
+        self.setAccessibleName("Run")
         self.name = label("", "title")
         self.name.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
         self.badge = Badge()
@@ -34,13 +34,13 @@ class RunHeader(QFrame):
         self.bar.setTextVisible(False)
         self.bar.setMaximumHeight(self.fontMetrics().height() // 2 + 2)
         self.stop = button("S&top", self.stop_requested.emit)
-        self.stop.setToolTip("Stop the run and keep what was measured (Esc Esc)")
+        self.stop.setToolTip("Stop the run and keep the results so far (Esc Esc)")
         title_row = hbox((self.name, 1), self.badge, self.status, self.stop, spacing=12)
         progress_row = hbox((self.message, 1), self.progress, self.times, spacing=16)
         vbox(title_row, progress_row, self.bar, within=self, spacing=4)
 
     def show_state(self, state: LiveState, stage_share_done: float) -> None:
-        self.name.setText(state.name or "A run")
+        self.name.setText(state.name or "Run")
         self.name.setToolTip("" if state.directory is None else tool_tip_text(str(state.directory)))
         text, word_state = _going_text(state.status)
         self.status.setText(text)
@@ -52,7 +52,7 @@ class RunHeader(QFrame):
         self.bar.setValue(round(_STEPS * _done_share(state, stage_share_done)))
         self.bar.setVisible(state.is_running)
         self.stop.setVisible(state.is_running)
-        self.stop.setText("Cu&t what is in flight" if state.status == "stopping" else "S&top")
+        self.stop.setText("S&top now (cancel in-flight requests)" if state.status == "stopping" else "S&top")
         self.stop.setAccessibleName(self.stop.text().replace("&", ""))
 
 
@@ -68,7 +68,7 @@ def _going_text(state: RunStatus) -> tuple[str, State]:
         "running": ("▶ Running", "plain"),
         "stopping": ("■ Stopping…", "warn"),
         "finished": ("Finished", "plain"),
-        "lost": ("✕ Engine lost", "bad"),
+        "lost": ("✕ Process lost", "bad"),
         "failed": ("✕ Did not start", "bad"),
     }
     return texts[state]
@@ -77,8 +77,7 @@ def _going_text(state: RunStatus) -> tuple[str, State]:
 def _message(state: LiveState) -> str:
     if state.status == "starting":
         return (
-            "Starting the engine. It looks at this machine first, and may find the load generator's ceiling, which "
-            "can take half a minute."
+            "Starting the benchmark. Checking this machine and calibrating the load generator can take half a minute."
         )
     if state.is_running:
         return f"{state.phase}: {state.message}"
@@ -94,7 +93,7 @@ def _progress(state: LiveState) -> str:
 def _times(state: LiveState) -> str:
     elapsed_text = elapsed(state.elapsed_s)
     if not state.is_running:
-        return f"Took {elapsed_text}" if state.elapsed_s else ""
+        return f"Duration {elapsed_text}" if state.elapsed_s else ""
     eta = NOT_AVAILABLE if state.eta_s is None else elapsed(state.eta_s)
     return f"Elapsed {elapsed_text}   Remaining {eta}"
 

@@ -45,14 +45,14 @@ class IdleView(QWidget):
         self._runs = LastRuns()
         self._text = label("Nothing is running.", "title")
         self._why = label(
-            "Here a run is watched while it goes on: its rates, latency, the machine, and whether to trust it.",
+            "Live rates, latency and machine load appear here during a run.",
             "muted",
             wrap=True,
         )
         self._why.setAlignment(Qt.AlignmentFlag.AlignCenter)
-        self.watch = button("&Watch the run that goes on", self._watch, primary=True)
+        self.watch = button("&Watch current run", self._watch, primary=True)
         self.set_up = button("Set &up a run", self.set_up_requested.emit, primary=True)
-        self.last = button("Open the &last run", self._open_last)
+        self.last = button("Open &last run", self._open_last)
         layout = vbox(2, (self._text, 0, Qt.AlignmentFlag.AlignHCenter), self._why, within=self, margins=None)
         layout.addSpacing(12)
         for widget in (self.watch, self.set_up, self.last):

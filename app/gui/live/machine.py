@@ -174,16 +174,16 @@ _PROCESSES = {
     "endpoint": "endpoint",
     "generator": "load generator",
     "model": "model",
-    "engine": "engine",
+    "engine": "Sizewise",
 }
 
 
 def views(*, has_gpus: bool) -> dict[str, str]:
     """Return the titles of the views of the machine chart by key. The first is the default."""
     gpu_views = {
-        "gpu_utilisation_percent": "GPU use (%)",
+        "gpu_utilisation_percent": "GPU utilization (%)",
         "gpu_memory_gib": "GPU memory (GiB)",
         "gpu_power_w": "GPU power (W)",
         "gpu_sm_clock_mhz": "GPU clock (MHz)",
     }
-    return {**(gpu_views if has_gpus else {}), "cpu": "Processor use (%)", "memory": "Memory (GiB)"}
+    return {**(gpu_views if has_gpus else {}), "cpu": "CPU utilization (%)", "memory": "Memory (GiB)"}

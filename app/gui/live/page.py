@@ -93,14 +93,14 @@ class LivePage(Page):
             self.stop_now()
             return
         if self.state.status == "stopping":
-            message = "Cut what is in flight?"
-            reason = "The run is stopping: it waits for the answers to what was sent."
-            action = "Cu&t it"
+            message = "Stop now and cancel in-flight requests?"
+            reason = "The run is stopping and waits for responses to in-flight requests."
+            action = "S&top now"
         else:
             message = "Stop this run?"
-            reason = "What is in flight may finish, and what was measured is kept and reported."
-            action = "S&top it"
-        self.stop_strip.show_notice(Notice("warning", message, reason, "Esc once more stops it too."), action)
+            reason = "In-flight requests finish. Results so far are kept."
+            action = "S&top run"
+        self.stop_strip.show_notice(Notice("warning", message, reason, "Press Esc again to stop."), action)
 
     def stop_now(self) -> None:
         """Stop without asking."""
@@ -124,7 +124,7 @@ class LivePage(Page):
         return self._run
 
     def _on_began(self) -> None:
-        assert self._run is not None, "it has just begun"
+        assert self._run is not None, "the run exists"
         if self._body is None:
             from app.gui.live.body import LiveBody
 
@@ -156,7 +156,7 @@ class LivePage(Page):
     def _show_news(self, news: News) -> None:
         action = None
         if news.has_results:
-            action = "Show what was &measured" if self.state.status == "lost" else "&See results"
+            action = "Show resu&lts so far" if self.state.status == "lost" else "&Show results"
         self.strip.show_notice(news.notice, action)
 
     def _on_ended(self, directory: Path, is_ours: bool) -> None:

@@ -14,7 +14,7 @@ from app.records.result import Validity
 from reports.formatting import check_limit, check_value
 from reports.model import CheckRow
 
-_MOST_CHECKS = 60
+_MAX_CHECKS = 60
 
 
 class ValidityPanel(QScrollArea):
@@ -25,20 +25,20 @@ class ValidityPanel(QScrollArea):
         self.setWidgetResizable(True)
         self.setFrameShape(QScrollArea.Shape.NoFrame)
         self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        self.setAccessibleName("Trust: the checks of this run")
+        self.setAccessibleName("Validity checks of this run")
         self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
         inside = QWidget()
         self._grid = QGridLayout()
         self._grid.setContentsMargins(0, 0, 6, 0)
         self._grid.setVerticalSpacing(3)
         self._grid.setColumnStretch(1, 1)
-        self._empty = label("Nothing was checked yet.", "muted", wrap=True)
+        self._empty = label("No checks yet.", "muted", wrap=True)
         vbox(self._empty, self._grid, 1, within=inside)
         self.setWidget(inside)
         self._rows: list[tuple[QLabel, QLabel, QLabel]] = []
 
     def show_checks(self, lines: tuple[CheckRow, ...]) -> None:
-        lines = lines[:_MOST_CHECKS]
+        lines = lines[:_MAX_CHECKS]
         self._empty.setVisible(not lines)
         while len(self._rows) < len(lines):
             self._add_row()
@@ -48,7 +48,7 @@ class ValidityPanel(QScrollArea):
             if index < len(lines):
                 _fill_row(row, lines[index])
         warnings = [f"{line.name}: {line.verdict}" for line in lines if line.verdict != "VALID"]
-        self.setAccessibleDescription("; ".join(warnings) or "No check is in doubt.")
+        self.setAccessibleDescription("; ".join(warnings) or "All checks passed.")
 
     def shown_texts(self) -> list[tuple[str, str, str]]:
         """Return the shown texts of each check: verdict, observation and hint."""
@@ -124,12 +124,12 @@ class FailureTable(QWidget):
         )
         self.sample.setVisible(line is not None and bool(line.sample))
         if line is not None:
-            self.sample.setText(f"{line.error[:200]}, the first: {line.sample}")
+            self.sample.setText(f"{line.error[:200]}, first example: {line.sample}")
 
 
 class VariantTable(FrameTable):
     def __init__(self) -> None:
-        headers = {"number": "#", "name": "Variant", "state": "State", "times": "Times"}
+        headers = {"number": "#", "name": "Variant", "state": "State", "times": "Results"}
         super().__init__(FrameModel(headers=headers), "Variants")
 
     def show_variants(self, lines: tuple[VariantLine, ...]) -> None:

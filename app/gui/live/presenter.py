@@ -208,12 +208,12 @@ class LivePresenter:
 def _marker_text(event: RateChanged | StageExtended | Noted | ColdStarted | RateResolved) -> str:
     match event:
         case RateChanged(rate_per_s=rate_per_s):
-            return f"rate {format_number(rate_per_s)}/s"
+            return f"rate {format_number(rate_per_s)} req/s"
         case StageExtended(by_s=by_s):
             return f"extended by {format_number(by_s)} s"
         case Noted(text=text):
             return text
         case RateResolved(stage=stage, rate_per_s=rate_per_s):
-            return f"{stage} is {format_number(rate_per_s)}/s"
+            return f"{stage}: {format_number(rate_per_s)} req/s"
         case ColdStarted():
             return "cold start"

@@ -52,7 +52,7 @@ class StageRibbon(QWidget):
         painter, theme = QPainter(self), self._look.theme
         if not self._cells:
             painter.setPen(QColor(theme.muted))
-            painter.drawText(self.rect(), Qt.AlignmentFlag.AlignVCenter, "No stage has begun yet.")
+            painter.drawText(self.rect(), Qt.AlignmentFlag.AlignVCenter, "No stages yet.")
         for rect, cell in self._cell_rects():
             self._paint_cell(painter, theme, rect, cell)
         hidden = len(self._cells) - len(self._cell_rects())
@@ -61,7 +61,7 @@ class StageRibbon(QWidget):
             painter.drawText(
                 QRect(0, 0, self._first_x() - _GAP, self.height()),
                 Qt.AlignmentFlag.AlignCenter,
-                f"{hidden} before",
+                f"{hidden} earlier",
             )
 
     def keyPressEvent(self, event: QKeyEvent) -> None:
@@ -100,7 +100,7 @@ class StageRibbon(QWidget):
         max_cells = max(1, (self.width() + _GAP) // (self._min_cell_width(metrics) + _GAP))
         if len(self._cells) <= max_cells:
             return 0
-        return metrics.horizontalAdvance(f"{len(self._cells)} before") + 2 * _PADDING
+        return metrics.horizontalAdvance(f"{len(self._cells)} earlier") + 2 * _PADDING
 
     def _cell_rects(self) -> list[tuple[QRect, StageCell]]:
         first_x = self._first_x()
@@ -153,7 +153,7 @@ def _cell_text(cell: StageCell) -> str:
         return rate + "✕ INVALID"
     if cell.is_slo_met is None:
         return rate + "done"
-    return rate + ("✓ held" if cell.is_slo_met else "✕ did not hold")
+    return rate + ("✓ SLO met" if cell.is_slo_met else "✕ SLO missed")
 
 
 def _description(cell: StageCell) -> str:

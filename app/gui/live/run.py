@@ -121,8 +121,8 @@ class LiveRun(QObject):
             self.news_cleared.emit()
             return
         reasons = "; ".join(self.presenter.checks.invalid_reasons())
-        message = "The measurement is INVALID so far: its numbers say nothing."
-        next_step = "A search tries such a stage again; else stop the run, mend that, and measure again."
+        message = "Measurement invalid so far – do not use these numbers."
+        next_step = "A search repeats such a stage. Otherwise stop the run, fix the cause, and run it again."
         self.news.emit(News(Notice("error", message, reasons, next_step)))
 
     def _emit_state(self) -> None:
@@ -142,8 +142,8 @@ class LiveRun(QObject):
     def _on_lost(self) -> None:
         self.presenter.mark_ended("lost")
         self._on_drained(0)
-        message = "The engine is gone, and did not tell of its end."
-        next_step = "What was measured until then is kept, and can be opened."
+        message = "The benchmark process ended unexpectedly."
+        next_step = "Results so far are kept and can be opened."
         self.news.emit(News(Notice("error", message, None, next_step), has_results=True))
 
     def _on_failed(self, notice: Notice) -> None:
@@ -153,8 +153,8 @@ class LiveRun(QObject):
         self.news.emit(News(notice))
 
     def _on_damaged(self) -> None:
-        message = "Some of what this run told cannot be read, and is left out."
-        reason = "It may come from another version of Sizewise, or be damaged."
+        message = "Some events of this run cannot be read and are skipped."
+        reason = "They may be damaged or come from another version of Sizewise."
         self.news.emit(News(Notice("warning", message, reason)))
 
     def _on_refused(self, command: ControlCommand, error: Exception) -> None:
@@ -170,8 +170,8 @@ def _rounded_to_seconds(state: LiveState) -> LiveState:
 
 
 def _end_notice(state: LiveState, code: int, message: str) -> Notice:
-    verdict = state.validity or "nothing was checked"
+    verdict = state.validity or "not checked"
     if code == 0:
-        return Notice("news", f"The run has finished ({verdict}).", message or None)
-    headline = f"The run has ended with exit code {code} ({verdict})."
+        return Notice("news", f"Run finished ({verdict}).", message or None)
+    headline = f"Run ended with exit code {code} ({verdict})."
     return Notice("warning" if code in _STOPPED_EARLY else "error", headline, message or None)

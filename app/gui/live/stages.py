@@ -157,7 +157,7 @@ class LiveStages:
             if self._running is not None and self._running.index == event.index:
                 self._running = replace(self._running, duration_s=event.duration_s)
         elif event.index in self._cells:
-            rate = f"{format_number(event.rate_per_s)}/s"
+            rate = f"{format_number(event.rate_per_s)} req/s"
             self._cells[event.index] = replace(self._cells[event.index], rate=rate, rate_per_s=event.rate_per_s)
 
     def end(self, event: StageFinished | CallsFinished, at_s: float) -> None:
@@ -202,7 +202,7 @@ def _rate(stage: StageStarted) -> str:
         return "{count} clients".format(count=f"{stage.concurrency:,}")
     if stage.offered_per_s is None or f"{format_number(stage.offered_per_s)}/s" in stage.name:
         return ""
-    return f"{format_number(stage.offered_per_s)}/s"
+    return f"{format_number(stage.offered_per_s)} req/s"
 
 
 class LiveVariants:
@@ -245,5 +245,5 @@ def _times(stage: Stage) -> str:
     parts = [stage.tags.get("scenario", stage.name)]
     parts += [] if p50 is None else [f"p50 {format_number(p50, 3)} ms"]
     parts += [] if p95 is None else [f"p95 {format_number(p95, 3)} ms"]
-    parts += [] if rate is None else [f"{format_number(rate, 3)}/s"]
+    parts += [] if rate is None else [f"{format_number(rate, 3)} inferences/s"]
     return f"{parts[0]}: {', '.join(parts[1:])}" if parts[1:] else parts[0]

@@ -33,8 +33,8 @@ class Assumptions(QTabWidget):
         super().__init__()
         self.setAccessibleName("Plan from assumptions")
         self.curve, self.model = CurveForm(), ModelForm()
-        self.addTab(self.curve, "A load &curve")
-        self.addTab(self.model, "A &language model")
+        self.addTab(self.curve, "Load &curve")
+        self.addTab(self.model, "&Language model")
         for form in (self.curve, self.model):
             form.request_ready.connect(self.request_ready)
             form.failed.connect(self.failed)
@@ -56,30 +56,30 @@ class CurveForm(QWidget):
         self.gpu = ChoiceField()
         self.vcpus = NumberField(1, 10_000, 0, " vCPUs")
         self.vcpus.setValue(8)
-        self.peak = _number(200.0, _MAX_PER_S, " requests/s")
+        self.peak = _number(200.0, _MAX_PER_S, " req/s")
         self.limit = _number(100.0, _MAX_MS, " ms")
-        self.points = [(_number(rate, _MAX_PER_S, " /s"), _number(ms, _MAX_MS, " ms")) for rate, ms in _POINTS]
+        self.points = [(_number(rate, _MAX_PER_S, " req/s"), _number(ms, _MAX_MS, " ms")) for rate, ms in _POINTS]
         self.gpu.setMinimumContentsLength(16)
         form = QFormLayout()
         for title, field in (
             ("&Name", self.name),
-            ("It ran on an &accelerator", self.gpu),
-            ("and on C&PUs", self.vcpus),
-            ("Peak to plan &for", self.peak),
-            ("p95 &latency to keep", self.limit),
+            ("&GPU", self.gpu),
+            ("vC&PUs", self.vcpus),
+            ("Peak tra&ffic", self.peak),
+            ("p95 &latency limit", self.limit),
         ):
             field.setAccessibleName(title.replace("&", ""))
             form.addRow(title, field)
         points = QFormLayout()
-        points.addRow(label("At this rate", "muted"), label("p95 latency was", "muted"))
+        points.addRow(label("Request rate", "muted"), label("p95 latency", "muted"))
         for index, (rate, ms) in enumerate(self.points, 1):
             rate.setAccessibleName(f"Rate of point {index}")
             ms.setAccessibleName(f"p95 latency of point {index}")
             points.addRow(rate, ms)
         sides = hbox((form, 1), (points, 1))
-        self.plan_button = button("Plan from this curve", self._plan, primary=True)
+        self.plan_button = button("Plan from curve", self._plan, primary=True)
         vbox(
-            label("Type what one instance took, as another tool or a colleague told it.", "muted", wrap=True),
+            label("Enter measured load and latency of one instance.", "muted", wrap=True),
             sides,
             (self.plan_button, 0, Qt.AlignmentFlag.AlignLeft),
             1,
@@ -92,7 +92,7 @@ class CurveForm(QWidget):
 
         if self.gpu.count():
             return
-        self.gpu.addItem("none: CPU only", "")
+        self.gpu.addItem("None (CPU only)", "")
         for key, card in load_catalog().accelerators.items():
             if not key.startswith("cpu-"):
                 self.gpu.addItem(card.name, key)
@@ -133,7 +133,7 @@ class ModelForm(QWidget):
             "hidden": "&Hidden size",
             "heads": "Attention hea&ds",
             "kv_heads": "&KV heads",
-            "head_dim": "Size of a head",
+            "head_dim": "Head size",
             "vocabulary": "&Vocabulary",
         }
         left, right = QFormLayout(), QFormLayout()
@@ -142,21 +142,23 @@ class ModelForm(QWidget):
             self.shape[key] = NumberField(0.01 if key == "parameters" else 1, 1e7, 2 if key == "parameters" else 0)
             _add(left, names[key], self.shape[key])
         self.precision = ChoiceField(tuple((dtype, dtype) for dtype in ("bf16", "fp16", "fp8", "int8", "fp4")))
-        self.peak = _number(5.0, _MAX_PER_S, " requests/s")
+        self.peak = _number(5.0, _MAX_PER_S, " req/s")
         self.input, self.output = _number(900.0, 1e6, " tokens"), _number(150.0, 1e6, " tokens")
         self.ttft, self.tpot = _number(1000.0, _MAX_MS, " ms"), _number(60.0, _MAX_MS, " ms")
         for title, field in (
             ("P&recision", self.precision),
-            ("Peak to plan &for", self.peak),
-            ("&Prompt, on average", self.input),
-            ("&Answer, on average", self.output),
-            ("p95 &time to first token", self.ttft),
-            ("p95 time per &output token", self.tpot),
+            ("Peak tra&ffic", self.peak),
+            ("Average &prompt length", self.input),
+            ("&Average output length", self.output),
+            ("p95 &TTFT", self.ttft),
+            ("p95 TP&OT", self.tpot),
         ):
             _add(right, title, field)
         sides = hbox((left, 1), (right, 1))
-        self.plan_button = button("Plan this model", self._plan, primary=True)
-        title = "The numbers stand in the model's config.json. The plan is arithmetic, with wide intervals."
+        self.plan_button = button("Plan for model", self._plan, primary=True)
+        title = (
+            "Copy these values from the model's config.json. The plan is an analytical estimate with wide intervals."
+        )
         vbox(
             label(title, "muted", wrap=True),
             sides,

@@ -22,6 +22,7 @@ from app.gui.plan.figures import (
 from app.gui.plan.result_widgets import PropertyList, SensitivityTable, Sentences, rejection_reasons
 from app.gui.plan.side_column import SideColumn
 from app.gui.plan.state import Change, PlanState
+from app.gui.slo_editor import objective_label
 from app.gui.widgets import Badge, button, card, clear, hbox, label, restyle, vbox
 from app.planning.relaxation import Relaxation
 from app.records.plan import Fleet, Plan
@@ -31,15 +32,15 @@ _MAX_SENTENCES = 8
 
 
 class PlanCard(SideColumn):
-    """Result card. `wanted` carries the Change of a relaxation; `offer_requested` the key of an offer to show, empty
-    for the recommended one.
+    """Result card. `change_requested` carries the Change of a relaxation; `offer_requested` the key of an offer to
+    show, empty for the recommended one.
     """
 
     change_requested = Signal(object)
     offer_requested = Signal(str)
 
     def __init__(self) -> None:
-        super().__init__("What the plan recommends")
+        super().__init__("Recommended fleet")
         self.setObjectName("plan-card")
         self._state = PlanState()
         self._chosen: str | None = None
@@ -47,17 +48,17 @@ class PlanCard(SideColumn):
         self.sentence = label("", "heading", wrap=True)
         self.sentence.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
         self.badge, self.basis, self.price_badge = Badge(), Badge(), Badge()
-        self.back_button = button("Back to the recommended &fleet", self._show_recommended)
+        self.back_button = button("Show recommended &fleet", self._show_recommended)
         self.properties = PropertyList()
-        self.risks = Sentences("What could be wrong with it")
+        self.risks = Sentences("Risks")
         self.why = Sentences("Why")
-        self.sensitivity_notes = Sentences("What would change it")
+        self.sensitivity_notes = Sentences("Sensitivity")
         self.sensitivity = SensitivityTable()
-        self.alternatives = Sentences("Other ways")
-        self.savings = Sentences("What would save")
-        self.assumptions = Sentences("What this rests on")
-        self.blockers = Sentences("What stands in the way")
-        self.relax_title = label("The smallest change that lets an offer fit", "heading", wrap=True)
+        self.alternatives = Sentences("Alternatives")
+        self.savings = Sentences("Savings")
+        self.assumptions = Sentences("Assumptions")
+        self.blockers = Sentences("Blockers")
+        self.relax_title = label("Smallest changes that would make an offer fit", "heading", wrap=True)
         self.relaxations = QWidget()
         self._relax_lines = vbox(within=self.relaxations)
         self._lay_out()
@@ -92,7 +93,7 @@ class PlanCard(SideColumn):
         plan = state.plan
         self._show_badge(state)
         if plan is None:
-            self.sentence.setText("The plan is being made …")
+            self.sentence.setText("Calculating the plan…")
             return
         fleet = self._fleet(plan)
         is_recommended = plan.recommendation is not None and fleet is plan.recommendation.fleet
@@ -126,14 +127,14 @@ class PlanCard(SideColumn):
         show_badge(self.badge, state)
 
     def _show_fleet(self, fleet: Fleet, plan: Plan, is_recommended: bool) -> None:
-        self.title.setText("Recommendation" if is_recommended else "Another offer")
+        self.title.setText("Recommendation" if is_recommended else "Alternative offer")
         if fleet.rejected is not None:
-            self.title.setText("A refused offer")
-            self.sentence.setText(f"{fleet.offer} is refused: {fleet.rejected}")
+            self.title.setText("Excluded offer")
+            self.sentence.setText(f"{fleet.offer} is excluded: {fleet.rejected}")
         elif is_recommended and plan.recommendation is not None:
             self.sentence.setText(_headline(plan, plan.recommendation.sentence))
         else:
-            template = "{instances} × {offer}: {usd} USD a month"
+            template = "{instances} × {offer}: {usd}/month"
             self.sentence.setText(
                 template.format(instances=fleet.instances, offer=fleet.offer, usd=format_usd(fleet.usd_per_month.value))
             )
@@ -145,7 +146,7 @@ class PlanCard(SideColumn):
         is_feasible = fleet.rejected is None
         self.basis.show_verdict(fleet.basis.upper() if is_feasible else "", _BASES.get(fleet.basis, ""))
         is_stale = fleet.price_age_days > _STALE_DAYS
-        tooltip = "Look it up before you decide: prices move."
+        tooltip = "Prices change. Check the current price before you decide."
         text = f"price {fleet.price_age_days} days old"
         self.price_badge.show_verdict(text if is_stale else "", tooltip)
         restyle(self.price_badge, "warn")
@@ -163,10 +164,12 @@ class PlanCard(SideColumn):
         self.savings.set_sentences(() if plan is None else _saving_texts(plan))
 
     def _show_blocked(self, state: PlanState, plan: Plan) -> None:
-        template = "No offer fits a peak of {peak}/s inside {slo}."
-        text = template.format(peak=format_plain(plan.traffic.peak_per_s), slo=" and ".join(plan.slo))
+        template = "No offer handles a peak of {peak} req/s within {slo}."
+        text = template.format(
+            peak=format_plain(plan.traffic.peak_per_s), slo=" and ".join(map(objective_label, plan.slo))
+        )
         self.sentence.setText(_headline(plan, text))
-        self.title.setText("Nothing to recommend")
+        self.title.setText("No recommendation")
         for badge in (self.basis, self.price_badge):
             badge.show_verdict("")
         self.blockers.set_sentences(rejection_reasons(plan))
@@ -174,11 +177,11 @@ class PlanCard(SideColumn):
         relaxations = state.relaxations
         self._show_relaxations(relaxations or ())
         if relaxations is None:
-            self.relax_title.setText("What would let an offer fit is being looked for …")
+            self.relax_title.setText("Searching for changes that would make an offer fit…")
         elif relaxations:
-            self.relax_title.setText("The smallest change that lets an offer fit, each by itself")
+            self.relax_title.setText("Smallest changes that would make an offer fit (each on its own)")
         else:
-            self.relax_title.setText("No single change lets an offer fit.")
+            self.relax_title.setText("No single change makes an offer fit")
 
     def _show_relaxations(self, relaxations: tuple[Relaxation, ...]) -> None:
         clear(self._relax_lines)
@@ -203,10 +206,10 @@ def _headline(plan: Plan, text: str) -> str:
 
 
 _BASES = {
-    "measured": "Measured on this very kind of hardware.",
-    "interpolated": "Between what was measured.",
-    "extrapolated": "Reached by ratios from other hardware that was measured; the interval says how far it may be off.",
-    "assumed": "Not all of it was measured: it follows from what was typed in or chosen here.",
+    "measured": "Measured on the same hardware.",
+    "interpolated": "Interpolated between measurements.",
+    "extrapolated": "Scaled from measurements on other hardware. The interval covers the error of scaling.",
+    "assumed": "Partly assumed: based on values that were entered or chosen, not measured.",
 }
 
 
@@ -216,11 +219,11 @@ def badge_text(state: PlanState) -> tuple[str, str]:
         return "", ""
     duration = f"{state.took_ms:.0f} ms"
     if not state.is_current:
-        return "planning …", "These numbers are of the question before your last edit."
+        return "planning…", "Results are out of date. Updating…"
     if state.phase == "simulated":
-        return "simulated", f"What leads was settled by simulation, in {duration}."
-    tooltip = f"By queueing formulae, in {duration}; the simulation settles it."
-    return "preview", tooltip
+        return "simulated", f"Top options simulated in {duration}."
+    tooltip = f"Analytical estimate ({duration}); simulation running."
+    return "estimate", tooltip
 
 
 def show_badge(badge: Badge, state: PlanState) -> None:
@@ -231,36 +234,40 @@ def show_badge(badge: Badge, state: PlanState) -> None:
 
 def _facts(fleet: Fleet, plan: Plan) -> tuple[tuple[str, str], ...]:
     if fleet.rejected is not None:
-        return (("Price", format_price(fleet)), ("Price dated", format_price_age(fleet)))
+        return (("Price", format_price(fleet)), ("Price date", format_price_age(fleet)))
     facts = [
-        ("A month", f"{format_usd(fleet.usd_per_month.value)} USD"),
-        ("10 to 90 %", f"{format_spread(fleet.usd_per_month_needed)} USD"),
+        ("Monthly cost", format_usd(fleet.usd_per_month.value)),
+        ("Cost range (80 %)", format_spread(fleet.usd_per_month_needed)),
         ("Instances", _instances_text(fleet)),
-        ("P(SLO met)", format_slo_probabilities(fleet.chances)),
-        ("Model error at the SLO", format_percent(fleet.fit_error_at_slo)),
+        ("Chance of meeting SLO", format_slo_probabilities(fleet.chances)),
+        ("Model error at SLO", format_percent(fleet.fit_error_at_slo)),
         (format_latency_metric(plan.latency_metric), format_quantity(fleet.latency_at_peak.value, "ms")),
-        ("Busy at the peak", format_percent(fleet.utilisation_at_peak.value)),
-        ("One instance carries", format_quantity(fleet.capacity_per_instance_per_s.value, "1/s")),
-        ("1,000 inferences", f"{format_usd(fleet.usd_per_1k_inferences.value)} USD"),
+        ("Peak utilization", format_percent(fleet.utilisation_at_peak.value)),
+        ("Capacity per instance", format_quantity(fleet.capacity_per_instance_per_s.value, "req/s")),
+        ("Cost per 1,000 inferences", format_usd(fleet.usd_per_1k_inferences.value)),
     ]
     facts += _token_facts(fleet) + _energy_facts(fleet)
-    facts += [("Price", format_price(fleet)), ("Price dated", format_price_age(fleet))]
+    facts += [("Price", format_price(fleet)), ("Price date", format_price_age(fleet))]
     if fleet.measured_on is not None:
-        facts.append(("Rests on", fleet.measured_on))
+        facts.append(("Based on", fleet.measured_on))
     return tuple(facts)
 
 
 def _instances_text(fleet: Fleet) -> str:
     needed = (fleet.instances or 0) - (fleet.spare_instances or 0)
-    return f"{fleet.instances}: {needed} for the load, {fleet.spare_instances} spare"
+    return f"{fleet.instances} ({needed} for load, {fleet.spare_instances} spare)"
 
 
 def _token_facts(fleet: Fleet) -> list[tuple[str, str]]:
     costs = fleet.per_1m_tokens
     if costs is None:
         return []
-    kinds = (("1M tokens", costs.all), ("1M input tokens", costs.input), ("1M output tokens", costs.output))
-    return [(name, f"{format_usd(cost.at_mean)} USD") for name, cost in kinds if cost is not None]
+    kinds = (
+        ("Cost per 1M tokens", costs.all),
+        ("Cost per 1M input tokens", costs.input),
+        ("Cost per 1M output tokens", costs.output),
+    )
+    return [(name, format_usd(cost.at_mean)) for name, cost in kinds if cost is not None]
 
 
 def _energy_facts(fleet: Fleet) -> list[tuple[str, str]]:
@@ -279,7 +286,7 @@ def _alternatives(plan: Plan) -> tuple[str, ...]:
 
 
 def _saving_texts(plan: Plan) -> tuple[str, ...]:
-    template = "{change} ({basis}): {saved} USD a month"
+    template = "{change} ({basis}): saves {saved}/month"
     return tuple(
         sentence(
             template.format(change=saving.change, basis=saving.basis, saved=format_usd(saving.saved_usd_per_month))
@@ -291,6 +298,6 @@ def _saving_texts(plan: Plan) -> tuple[str, ...]:
 
 def _relaxation_text(relaxation: Relaxation) -> str:
     if relaxation.slo:
-        return "Ask for {slo}".format(slo=", ".join(relaxation.slo))
+        return "Relax SLO to {slo}".format(slo=", ".join(map(objective_label, relaxation.slo)))
     key, _, value = relaxation.changes[0].partition("=")
     return "Set {key} to {value}".format(key=key.partition(".")[2].replace("_", " "), value=value)

@@ -49,7 +49,7 @@ class DayCurve(QWidget):
         self.setMouseTracking(True)
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
         self.setAccessibleName("Requests by hour of the day")
-        self.setToolTip("Drag a point, or choose an hour with ← and → and move it with ↑ and ↓ (Shift: finer).")
+        self.setToolTip("Drag a point, or select an hour with ← and → and change it with ↑ and ↓ (Shift: fine steps).")
         theme_controller.changed.connect(self._repaint)
 
     def sizeHint(self) -> QSize:
@@ -87,7 +87,7 @@ class DayCurve(QWidget):
         """Format the selected hour and its rate."""
         rate, peak = self._rates[self.hour], max(self._rates)
         share = 100 * rate / peak if peak > 0 else 0.0
-        return f"{self.hour:02}:00 – {format_number(rate)}/s, {share:.0f} % of the peak"
+        return f"{self.hour:02}:00 – {format_number(rate)} req/s, {share:.0f} % of peak"
 
     def keyPressEvent(self, event: QKeyEvent) -> None:
         key, peak = event.key(), max(self._rates)

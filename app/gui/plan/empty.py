@@ -27,15 +27,15 @@ class EmptyPlan(QScrollArea):
         self.title = label("No measurements yet", "title", wrap=True)
         self.intro = label(
             (
-                "A plan says which hardware, how many of it and at what cost carries your traffic inside its SLO. "
-                "Plan from assumptions, or run a sweep."
+                "A plan recommends hardware, instance count and cost for your traffic and SLO. "
+                "Run a sweep to measure capacity, or plan from assumptions."
             ),
             wrap=True,
         )
         self.sweep = button("&Run a sweep", self._request_sweep, primary=True)
         self.assume = button("&Plan from assumptions", self._unfold)
         self.assume.setCheckable(True)
-        self.open = button("&Open a result or a plan file…", self._request_open)
+        self.open = button("&Open result or plan file…", self._request_open)
         self.assumptions = Assumptions()
         self.assumptions.hide()
         self._runs_title = label("Plan from a run", "heading")
@@ -62,7 +62,7 @@ class EmptyPlan(QScrollArea):
         self.sweep.setProperty("role", None if runs else "primary")
         self.sweep.style().unpolish(self.sweep)
         self.sweep.style().polish(self.sweep)
-        self.title.setText("What to plan from?" if runs else "No measurements yet")
+        self.title.setText("Choose a source for the plan" if runs else "No measurements yet")
 
     def show_assumptions(self) -> None:
         self.assume.setChecked(True)

@@ -42,5 +42,5 @@ def _written(folder: Path, files: dict[str, str]) -> tuple[Path, ...]:
         for name, text in files.items():
             (folder / name).write_text(text, encoding="utf-8", newline="")
     except OSError as error:
-        raise UsageError(f"{folder} cannot be written: {error.strerror}") from error
+        raise UsageError(f"cannot write to {folder}: {error.strerror}") from error
     return tuple(folder / name for name in files)

@@ -4,41 +4,41 @@ from __future__ import annotations
 
 from app.gui.formatting import NOT_AVAILABLE, format_count, format_number, with_unit
 from app.planning.formatting import format_share
+from app.records.metrics import metric_label
 from app.records.plan import Fleet, SloProbabilities, Spread
 
-_METRICS = {
-    "latency_ms": "latency",
-    "service_ms": "service time",
-    "first_byte_ms": "time to first byte",
-    "ttft_ms": "time to first token",
-    "ttft_service_ms": "time to first token, from the send",
-    "tpot_ms": "time per output token",
-    "itl_ms": "gap between tokens",
-}
-_RISKS = ("none known", "small", "some", "considerable", "high")
+_RISKS = ("none known", "low", "moderate", "elevated", "high")
 
 
 def format_latency_metric(metric: str) -> str:
-    """Format a latency metric: `latency_ms.p95` becomes "p95 latency at the peak"."""
-    name, _, part = metric.partition(".")
-    display_name = _METRICS.get(name, name)
-    return "{part} {name} at the peak".format(part=part.replace("_", "."), name=display_name).strip()
+    """Format a latency metric: `latency_ms.p95` becomes "p95 latency at peak"."""
+    return f"{metric_label(metric)} at peak"
 
 
 def format_quantity(value: float | None, unit: str) -> str:
     return NOT_AVAILABLE if value is None else with_unit(format_number(value), unit)
 
 
-def format_usd(amount: float | None) -> str:
-    """Format an amount in USD, without decimals from 100 on."""
+def format_amount(amount: float | None) -> str:
+    """Format an amount of money without its currency, without decimals from 100 on."""
     if amount is None:
         return NOT_AVAILABLE
     return format_count(round(amount)) if abs(amount) >= 100 else format_number(amount)
 
 
+def format_usd(amount: float | None) -> str:
+    """Format an amount in USD, such as `$1,234`, without decimals from 100 on."""
+    return NOT_AVAILABLE if amount is None else f"${format_amount(amount)}"
+
+
 def format_hourly_price(amount: float | None) -> str:
     """Format a price per hour with all of its digits, at most four decimals."""
     return NOT_AVAILABLE if amount is None else f"{amount:.4f}".rstrip("0").rstrip(".")
+
+
+def format_usd_per_hour(amount: float | None) -> str:
+    """Format a price per hour, such as `$0.403/h`."""
+    return NOT_AVAILABLE if amount is None else f"${format_hourly_price(amount)}/h"
 
 
 def format_spread(spread: Spread | None) -> str:
@@ -61,12 +61,12 @@ def format_percent(value: float | None) -> str:
 
 
 def format_risk(risk: int) -> str:
-    return f"{risk} of 4 – {_RISKS[min(risk, 4)]}"
+    return f"{risk} of 4 ({_RISKS[min(risk, 4)]})"
 
 
 def format_price(fleet: Fleet) -> str:
-    return f"{format_hourly_price(fleet.usd_per_hour_each)} USD an hour each, {fleet.price_kind}"
+    return f"{format_usd_per_hour(fleet.usd_per_hour_each)} per instance, {fleet.price_kind}"
 
 
 def format_price_age(fleet: Fleet) -> str:
-    return f"{fleet.price_date}, {fleet.price_age_days} days old, from {fleet.price_source}"
+    return f"{fleet.price_date} ({fleet.price_age_days} days old), source: {fleet.price_source}"

@@ -16,14 +16,14 @@ _HARDWARE = "target.hardware."
 
 
 class HardwareChoice(msgspec.Struct, frozen=True):
-    """Hardware option. `name` is the value for `target.hardware`; `words` is the label, which is also searched."""
+    """Hardware option. `name` is the value for `target.hardware`; `label` is shown, which is also searched."""
 
     kind: HardwareKind
     name: str
     label: str
 
     def overrides(self, count: float, replicas: int) -> tuple[str, ...]:
-        """Return the values for `--set`. `many` is the number of cards or vCPUs; it is ignored for offers."""
+        """Return the values for `--set`. `count` is the number of cards or vCPUs; it is ignored for offers."""
         known_keys = {"offer": (f"offer={self.name}",), "card": (f"accelerator={self.name}", f"count={count:g}")}
         keys = known_keys.get(self.kind, (f"vcpus={count:g}",))
         return tuple(f"{_HARDWARE}{key}" for key in (*keys, *([f"replicas={replicas}"] if replicas > 1 else [])))
@@ -40,7 +40,7 @@ def list_hardware_choices(request: PlanRequest, today: datetime.date) -> tuple[H
     cards = [gpu for key, gpu in catalogue.accelerators.items() if not key.startswith("cpu-")]
     offers = {offer.instance: offer for offer in reversed(catalogue.offers)}
     return (
-        HardwareChoice("cpu", "cpu", "a processor alone (CPU)"),
+        HardwareChoice("cpu", "cpu", "CPU only"),
         *(HardwareChoice("card", card.key, _gpu_text(card)) for card in sorted(cards, key=lambda gpu: gpu.name)),
         *(HardwareChoice("offer", name, _offer_text(name, offers[name], catalogue)) for name in sorted(offers)),
     )
@@ -54,7 +54,7 @@ def with_hardware(request: PlanRequest, overrides: tuple[str, ...]) -> PlanReque
 
 def _gpu_text(card: Accelerator) -> str:
     memory = "" if card.memory_gib is None else f", {card.memory_gib:g} GiB"
-    return f"{card_name(card)}{memory} – a card"
+    return f"{card_name(card)}{memory} – GPU"
 
 
 def _offer_text(name: str, offer: Offer, catalogue: Catalog) -> str:

@@ -27,20 +27,20 @@ class HardwarePicker(QWidget):
         self._proxy = QSortFilterProxyModel(self)
         self._proxy.setSourceModel(self.model)
         self._proxy.setFilterCaseSensitivity(Qt.CaseSensitivity.CaseInsensitive)
-        self.title = label("What did it run on?", "title", wrap=True)
+        self.title = label("Which hardware did this run use?", "title", wrap=True)
         self.source = label("", "muted", wrap=True)
-        self.filter = search_field("Find: a card, a provider, an instance, a number of vCPUs …", "Find what it ran on")
+        self.filter = search_field("Search GPUs, providers, instance types, vCPUs…", "Search hardware")
         self.list = QListView()
         self.list.setModel(self._proxy)
         self.list.setUniformItemSizes(True)
         self.list.setEditTriggers(QListView.EditTrigger.NoEditTriggers)
         self.list.setSpacing(2)
-        self.list.setAccessibleName("What it may have run on")
+        self.list.setAccessibleName("Hardware")
         self.count_label = label("", "muted")
         self.count, self.replicas = NumberField(0.1, 10_000, 3), CountField(1, 10_000)
         self.count.setValue(1)
-        self.plan_button = button("&Plan with this", self._choose, primary=True)
-        self.back_button = button("Plan from something &else", self._cancel)
+        self.plan_button = button("&Plan with this hardware", self._choose, primary=True)
+        self.back_button = button("Choose anoth&er source", self._cancel)
         self._many_label = QLabel()
         self._lay_out()
         self.filter.textChanged.connect(self._filter)
@@ -51,13 +51,13 @@ class HardwarePicker(QWidget):
 
     def _lay_out(self) -> None:
         intro = (
-            "This run does not say what it ran on: choose the offer or card it ran on. Nobody measured that, "
-            "and every number of the plan will say so."
+            "This run contains no hardware data. Select the instance type or GPU it ran on; "
+            "the plan marks it as an assumption."
         )
-        replicas_caption = QLabel("&Copies of the model on it:")
+        replicas_caption = QLabel("Repli&cas:")
         replicas_caption.setBuddy(self.replicas)
         self._many_label.setBuddy(self.count)
-        self.replicas.setAccessibleName("Copies of the model on it")
+        self.replicas.setAccessibleName("Replicas")
         count_row = hbox(self._many_label, self.count, replicas_caption, self.replicas, 1)
         buttons = hbox(self.plan_button, self.back_button, 1)
         head = hbox((self.filter, 1), self.count_label)
@@ -76,10 +76,10 @@ class HardwarePicker(QWidget):
 
     def reset_for(self, sources: tuple[str, ...]) -> None:
         """Reset the selection for other sources, before the choices are loaded."""
-        self.source.setText(f"Asked of: {', '.join(sources)}"[:400])
+        self.source.setText(f"Source: {', '.join(sources)}"[:400])
         self.filter.clear()
         self.model.clear()
-        self.count_label.setText("reading the catalogue …")
+        self.count_label.setText("loading catalog…")
         self._show_chosen()
         self.filter.setFocus()
 
@@ -113,8 +113,8 @@ class HardwarePicker(QWidget):
         self.plan_button.setEnabled(choice is not None)
         is_counted = choice is not None and choice.kind != "offer"
         is_cpu = choice is not None and choice.kind == "cpu"
-        self._many_label.setText("&vCPUs:" if is_cpu else "How &many of it:")
-        self.count.setAccessibleName("vCPUs" if is_cpu else "How many of it")
+        self._many_label.setText("&vCPUs:" if is_cpu else "Nu&mber of GPUs:")
+        self.count.setAccessibleName("vCPUs" if is_cpu else "Number of GPUs")
         for widget in (self._many_label, self.count):
             widget.setVisible(is_counted)
 

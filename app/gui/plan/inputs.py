@@ -12,7 +12,7 @@ from app.gui.plan.rows import ChoiceRow, InputRow, NumberRow
 from app.gui.plan.side_column import SideColumn
 from app.gui.plan.state import Change, PlanState
 from app.gui.plan.traffic_rows import TrafficRows
-from app.gui.slo_editor import SloEditor
+from app.gui.slo_editor import SloEditor, objective_label
 from app.gui.theme import ThemeController
 from app.gui.widgets import label, vbox
 from app.profiles.plan import ROUTERS
@@ -21,12 +21,12 @@ from app.records.plan_question import PlanQuestion
 
 
 class PlanInputs(SideColumn):
-    """Inputs of a plan. `wanted` carries a Change."""
+    """Inputs of a plan. `change_requested` carries a Change."""
 
     change_requested = Signal(object)
 
     def __init__(self, theme_controller: ThemeController) -> None:
-        super().__init__("What the plan is asked for")
+        super().__init__("Plan inputs")
         self.setObjectName("plan-inputs")
         self.traffic = TrafficRows(theme_controller, _traffic_rows())
         self.slo = SloEditor(is_narrow=True)
@@ -37,16 +37,16 @@ class PlanInputs(SideColumn):
         column = vbox(within=inner, margins=(2, 2, 10, 12), spacing=7)
         for heading, widgets in (
             ("Traffic", (self.traffic,)),
-            ("SLO: what every answer must keep", (self.slo,)),
-            ("How sure, and how spread", risk),
-            ("What may be rented", limits),
+            ("SLO targets", (self.slo,)),
+            ("Risk and redundancy", risk),
+            ("Hardware constraints", limits),
         ):
             column.addWidget(label(heading, "heading", wrap=True))
             for widget in widgets:
                 column.addWidget(widget)
         column.addStretch(1)
         self.set_content(inner)
-        self.traffic.wanted.connect(self.change_requested)
+        self.traffic.change_requested.connect(self.change_requested)
         self.slo.edited.connect(self._request_slo)
         self.slo.finished.connect(self._end_slo_stroke)
         for row in self.rows.values():
@@ -68,9 +68,11 @@ class PlanInputs(SideColumn):
     def _request_slo(self, texts: tuple[str, ...] | None) -> None:
         """Request another SLO. An empty one is ignored, since a plan needs at least one objective."""
         if texts is None:
-            self.change_requested.emit(Change("SLO taken back", slo=()))
+            self.change_requested.emit(Change("Reset SLO", slo=()))
         elif texts:
-            self.change_requested.emit(Change(f"SLO {', '.join(texts)}", slo=texts, stroke=self._slo_stroke))
+            self.change_requested.emit(
+                Change(f"SLO {', '.join(map(objective_label, texts))}", slo=texts, stroke=self._slo_stroke)
+            )
 
     def _end_slo_stroke(self) -> None:
         self._slo_stroke = new_stroke()
@@ -89,7 +91,7 @@ def _traffic_rows() -> tuple[InputRow, ...]:
         ChoiceRow(
             "traffic.week",
             "&Week",
-            (("even", "every day alike"), ("business", "less at the weekend")),
+            (("even", "Same every day"), ("business", "Lower on weekends")),
             lambda question: next(
                 (name for name, shares in WEEKS.items() if shares == question.traffic.weekly_share), None
             ),
@@ -97,20 +99,20 @@ def _traffic_rows() -> tuple[InputRow, ...]:
         NumberRow(
             "traffic.growth",
             "&Growth",
-            NumberField(-99, 10_000, 1, " % a year"),
+            NumberField(-99, 10_000, 1, " %/year"),
             lambda question: 100 * question.traffic.growth_per_year,
             lambda value: f"{value:g}%/year",
         ),
         NumberRow(
             "traffic.uncertainty",
-            "Doubt of the pea&k",
+            "Pea&k uncertainty (±)",
             NumberField(0, 100, 1, " %"),
             lambda question: 100 * question.traffic.uncertainty,
             _percent,
         ),
         NumberRow(
             "traffic.cache",
-            "Answered by a &cache",
+            "&Cache hit rate",
             NumberField(0, 99.9, 1, " %"),
             lambda question: 100 * question.traffic.cache_share,
             _percent,
@@ -122,7 +124,7 @@ def _risk_rows() -> tuple[InputRow, ...]:
     return (
         NumberRow(
             "plan.assurance",
-            "&Assurance",
+            "Co&nfidence",
             NumberField(50, 99.99, 2, " %"),
             lambda question: 100 * question.limits.assurance,
             _percent,
@@ -143,7 +145,7 @@ def _risk_rows() -> tuple[InputRow, ...]:
         ),
         ChoiceRow(
             "plan.router",
-            "&Router",
+            "Lo&ad-balancing policy",
             tuple((name, name.replace("-", " ")) for name in ROUTERS),
             lambda question: next((name for name, router in ROUTERS.items() if router == question.limits.router), None),
         ),
@@ -155,31 +157,31 @@ def _limit_rows() -> tuple[InputRow, ...]:
         NumberRow(
             "plan.budget",
             "&Budget",
-            _unlimited(NumberField(0, 1e9, 2, " USD a month")),
+            _unlimited(NumberField(0, 1e9, 2, " $/month")),
             lambda question: question.limits.budget_usd_per_month or 0.0,
             lambda value: f"{value!r} USD/month" if value else "null",
         ),
         ChoiceRow(
             "plan.price",
             "Price &kind",
-            (("on-demand", "on demand"), ("reserved-1y", "reserved for a year"), ("spot", "spot")),
+            (("on-demand", "On-demand"), ("reserved-1y", "Reserved (1 year)"), ("spot", "Spot")),
             lambda question: {"on demand": "on-demand", "reserved 1y": "reserved-1y"}.get(
                 question.limits.price, question.limits.price
             ),
         ),
         MultiChoiceRow("plan.providers", "Pro&viders", _providers, lambda question: question.limits.providers),
         MultiChoiceRow("plan.regions", "R&egions", _regions, lambda question: question.limits.regions),
-        MultiChoiceRow("plan.vendors", "&Makers of accelerators", _vendors, lambda question: question.limits.vendors),
+        MultiChoiceRow("plan.vendors", "GPU vendo&rs", _vendors, lambda question: question.limits.vendors),
         NumberRow(
             "plan.max_accelerators",
-            "Most accelerators an &instance",
+            "Max GPUs per &instance",
             _unlimited(NumberField(0, 10_000, 0)),
             lambda question: question.limits.max_accelerators or 0.0,
             lambda value: f"{value:g}" if value else "null",
         ),
         NumberRow(
             "plan.max_price_age",
-            "Oldest price",
+            "Max price age",
             _unlimited(NumberField(0, 36_500, 0, " days")),
             lambda question: question.limits.max_price_age_days or 0,
             lambda value: f"{value:.0f}d" if value else "null",
@@ -187,16 +189,16 @@ def _limit_rows() -> tuple[InputRow, ...]:
         ChoiceRow(
             "plan.low_trust_prices",
             "Low-trust prices",
-            (("false", "exclude"), ("true", "include")),
+            (("false", "Exclude"), ("true", "Include")),
             lambda question: "true" if question.limits.low_trust_prices else "false",
         ),
         ChoiceRow(
             "plan.other_cards",
-            "Accelerators nobody &measured",
+            "Un&measured GPUs",
             (
-                ("null", "leave out"),
+                ("null", "Exclude"),
                 *(
-                    (f"{{dtype: {dtype}}}", f"estimate, for {dtype}")
+                    (f"{{dtype: {dtype}}}", f"Estimate ({dtype})")
                     for dtype in ("fp32", "tf32", "fp16", "bf16", "fp8", "int8", "fp4")
                 ),
             ),
@@ -208,7 +210,7 @@ def _limit_rows() -> tuple[InputRow, ...]:
 
 
 def _unlimited(field: NumberField) -> NumberField:
-    field.setSpecialValueText("no limit")
+    field.setSpecialValueText("No limit")
     return field
 
 

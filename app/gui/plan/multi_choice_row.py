@@ -41,13 +41,13 @@ class MultiChoiceRow(InputRow):
         self._proxy.setSourceModel(self.model)
         self._proxy.setFilterCaseSensitivity(Qt.CaseSensitivity.CaseInsensitive)
         self.filter = QLineEdit()
-        self.filter.setPlaceholderText(f"Find {self.name.lower()}")
+        self.filter.setPlaceholderText(f"Search {self.name}")
         self.filter.setAccessibleName(self.filter.placeholderText())
         self.filter.textChanged.connect(self._proxy.setFilterFixedString)
         self.list = QListView()
         self.list.setModel(self._proxy)
         self.list.setUniformItemSizes(True)
-        self.list.setAccessibleName(f"{self.name}, to tick")
+        self.list.setAccessibleName(f"{self.name} (choices)")
         self._inner = QWidget()
         vbox(self.filter, self.list, within=self._inner)
         self.column.addWidget(self._inner)
@@ -65,7 +65,7 @@ class MultiChoiceRow(InputRow):
             self.model.item(index).setCheckState(state)
         self._is_showing = False
         self.fold_button.setText(_summary(ticked))
-        self.fold_button.setToolTip(tool_tip_text(", ".join(ticked) or "all of them"))
+        self.fold_button.setToolTip(tool_tip_text(", ".join(ticked) or "all"))
         self.fold_button.setAccessibleName("{name}: {ticked}".format(name=self.name, ticked=", ".join(ticked) or "all"))
 
     def selected_names(self) -> tuple[str, ...]:

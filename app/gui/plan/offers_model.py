@@ -9,7 +9,7 @@ from PySide6.QtCore import QModelIndex, QPersistentModelIndex, Qt, Signal
 from PySide6.QtGui import QFont
 
 from app.gui.formatting import NOT_AVAILABLE, cell
-from app.gui.plan.figures import format_hourly_price, format_usd
+from app.gui.plan.figures import format_amount, format_hourly_price, format_usd_per_hour
 from app.gui.tables import FrameModel
 from app.gui.widgets import tool_tip_text
 from app.planning.formatting import format_share
@@ -35,19 +35,19 @@ def headers() -> dict[str, str]:
     return {
         "offer": "Offer",
         "instances": "Instances",
-        "month": "USD a month",
-        "spread": "10 to 90 %",
-        PRICE_COLUMN: "USD/h each",
-        "chance": "P(SLO met)",
-        "used": "Used at peak",
-        "latency": "Latency at peak, ms",
-        "rate": "One carries/s",
-        "risk": "Risk 0–4",
-        "dated": "Price dated",
-        "age": "Price, days old",
+        "month": "Cost ($/month)",
+        "spread": "Cost range (80 %)",
+        PRICE_COLUMN: "Price ($/h)",
+        "chance": "Chance of meeting SLO",
+        "used": "Peak utilization",
+        "latency": "Latency at peak (ms)",
+        "rate": "Capacity/instance (req/s)",
+        "risk": "Risk (0–4)",
+        "dated": "Price date",
+        "age": "Price age (days)",
         "basis": "Basis",
-        "settled": "Settled by",
-        "why": "Why not, or what to know",
+        "settled": "Method",
+        "why": "Notes",
     }
 
 
@@ -55,7 +55,7 @@ def build_frame(plan: Plan) -> pd.DataFrame:
     """Return one row per fleet, feasible ones first and by cost."""
     front = {(fleet.offer, fleet.instances) for fleet in plan.pareto}
     best = None if plan.recommendation is None else plan.recommendation.fleet.offer
-    marks = {fleet.offer: "on the frontier" for fleet in plan.offers if (fleet.offer, fleet.instances) in front}
+    marks = {fleet.offer: "Pareto-optimal" for fleet in plan.offers if (fleet.offer, fleet.instances) in front}
     if best is not None:
         marks[best] = "recommended"
     rows = [_row(fleet, marks.get(fleet.offer)) for fleet in plan.offers]
@@ -77,7 +77,7 @@ def _row(fleet: Fleet, mark: str | None) -> tuple[object, ...]:
         fleet.offer,
         fleet.instances,
         fleet.usd_per_month.value,
-        None if monthly is None else f"{format_usd(monthly.p10)}–{format_usd(monthly.p90)}",
+        None if monthly is None else f"{format_amount(monthly.p10)}–{format_amount(monthly.p90)}",
         fleet.usd_per_hour_each,
         None if fleet.chances is None else fleet.chances.planned,
         fleet.utilisation_at_peak.value,
@@ -94,7 +94,7 @@ def _row(fleet: Fleet, mark: str | None) -> tuple[object, ...]:
 
 def _remark(fleet: Fleet, mark: str | None) -> str:
     if fleet.rejected is not None:
-        return f"refused: {fleet.rejected[:_MAX_CHARACTERS]}"
+        return f"excluded: {fleet.rejected[:_MAX_CHARACTERS]}"
     remarks = [] if mark is None else [mark]
     return "; ".join([*remarks, *fleet.risk_reasons])[:_MAX_CHARACTERS]
 
@@ -108,7 +108,7 @@ def _percent(value: object) -> str:
 
 
 def _usd(value: object) -> str:
-    return format_usd(value) if isinstance(value, float) and value == value else NOT_AVAILABLE
+    return format_amount(value) if isinstance(value, float) and value == value else NOT_AVAILABLE
 
 
 def _integer(value: object) -> str:
@@ -200,8 +200,8 @@ class OffersModel(FrameModel):
             return font
         if role == Qt.ItemDataRole.ToolTipRole:
             if is_edited:
-                return f"yours; it was {format_hourly_price(self._original.get(offer))} USD an hour"
-            return "Double-click, or F2, to try another price"
+                return f"Custom price (original: {format_usd_per_hour(self._original.get(offer))})"
+            return "Double-click or press F2 to edit the price"
         content = super().data(index, role)
         is_text = role in (Qt.ItemDataRole.DisplayRole, Qt.ItemDataRole.AccessibleTextRole)
         return f"{_EDITED_MARK} {content}" if is_edited and is_text else content

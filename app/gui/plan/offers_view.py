@@ -22,7 +22,7 @@ from PySide6.QtWidgets import (
 )
 
 from app.gui.plan.fields import ChoiceField, NumberField
-from app.gui.plan.figures import format_hourly_price
+from app.gui.plan.figures import format_usd_per_hour
 from app.gui.plan.offers_model import COLUMNS, PRICE_COLUMN, OffersModel, build_frame
 from app.gui.plan.state import Change, PlanState
 from app.gui.tables import FrameTable, set_table_description
@@ -43,14 +43,14 @@ class CustomOfferForm(QFrame):
     def __init__(self) -> None:
         super().__init__()
         self.setProperty("role", "card")
-        self.setAccessibleName("An offer of yours")
+        self.setAccessibleName("Custom offer")
         self._catalogue: Catalog | None = None
         self.provider, self.instance, self.region = QLineEdit("mine"), QLineEdit("server"), QLineEdit("here")
         self.gpu = ChoiceField()
         self.count = NumberField(0, 1000, 0)
         self.vcpus = NumberField(1, 10_000, 0, " vCPUs")
         self.memory = NumberField(1, 100_000, 1, " GiB")
-        self.price = NumberField(0.0001, 1e6, 4, " USD/h")
+        self.price = NumberField(0.0001, 1e6, 4, " $/h")
         self.count.setValue(1)
         self.vcpus.setValue(8)
         self.memory.setValue(32)
@@ -62,9 +62,9 @@ class CustomOfferForm(QFrame):
             (left, "Pro&vider", self.provider),
             (left, "&Instance type", self.instance),
             (left, "&Region", self.region),
-            (left, "&Price of one", self.price),
-            (right, "&Accelerator", self.gpu),
-            (right, "Accelerators an i&nstance", self.count),
+            (left, "&Price per instance", self.price),
+            (right, "&GPU", self.gpu),
+            (right, "GPUs per i&nstance", self.count),
             (right, "&CPUs", self.vcpus),
             (right, "&Memory", self.memory),
         )
@@ -73,7 +73,7 @@ class CustomOfferForm(QFrame):
             form.addRow(name, field)
         sides = hbox((left, 1), (right, 1))
         foot = hbox(1, button("Cancel", self.hide))
-        self.add_button = button("Add this offer", self._add, primary=True)
+        self.add_button = button("Add offer", self._add, primary=True)
         foot.addWidget(self.add_button)
         vbox(sides, self.problem, foot, within=self, margins=None)
 
@@ -83,7 +83,7 @@ class CustomOfferForm(QFrame):
         self._catalogue = catalog
         chosen = self.gpu.currentData()
         self.gpu.clear()
-        self.gpu.addItem("none: CPU only", _NO_CARD)
+        self.gpu.addItem("None (CPU only)", _NO_CARD)
         for key, card in sorted(catalog.accelerators.items()):
             self.gpu.addItem(card.name, key)
         self.gpu.show_value(chosen or _NO_CARD)
@@ -117,16 +117,16 @@ class CustomOfferForm(QFrame):
             path = write_price_list(self.to_row())
             problems = read_price_list(path, self._catalogue or load_catalog(), wall_now().date()).problems
         except (OSError, SizewiseError) as error:
-            self._say(str(error))
+            self._show_problem(str(error))
             return
         if problems:
-            self._say(str(problems[0]))
+            self._show_problem(str(problems[0]))
             path.unlink(missing_ok=True)
             return
         self.hide()
         self.price_list_written.emit(path)
 
-    def _say(self, text: str) -> None:
+    def _show_problem(self, text: str) -> None:
         self.problem.setText(text)
         self.problem.setVisible(True)
 
@@ -148,8 +148,8 @@ _PRICE_LIST_FILTER = "*.csv *.yaml *.yml"
 
 
 class OffersView(QWidget):
-    """Offers table. `wanted` carries a Change, `price_list_requested` the Path of a price list, `offer_selected` the
-    key of an offer.
+    """Offers table. `change_requested` carries a Change, `price_list_requested` the Path of a price list,
+    `offer_selected` the key of an offer.
     """
 
     change_requested = Signal(object)
@@ -168,11 +168,11 @@ class OffersView(QWidget):
             QAbstractItemView.EditTrigger.DoubleClicked | QAbstractItemView.EditTrigger.EditKeyPressed
         )
         self.table.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
-        self.filter = search_field("Filter offers: a provider, a region, a reason …", "Filter offers")
+        self.filter = search_field("Filter by provider, region, note…", "Filter offers")
         self.count_label = label("", "muted")
-        self.revert = button("Take &this price back", self._revert_one)
-        self.revert_all = button("Take &all prices back", self._revert_all)
-        self.prices = tool_button("Pri&ces", "Prices of your own")
+        self.revert = button("Reset &this price", self._revert_one)
+        self.revert_all = button("Reset &all prices", self._revert_all)
+        self.prices = tool_button("Pri&ces", "Custom prices")
         self.menu = QMenu(self.prices)
         self.form = CustomOfferForm()
         self.form.hide()
@@ -184,8 +184,8 @@ class OffersView(QWidget):
         self._show_buttons()
 
     def _lay_out(self) -> None:
-        self.menu.addAction("&Open price list…", self._ask_for_list)
-        self.menu.addAction("&Add an offer of yours…", self._show_form)
+        self.menu.addAction("&Open price list…", self._choose_price_list)
+        self.menu.addAction("&Add custom offer…", self._show_form)
         self.prices.setMenu(self.menu)
         self.prices.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
         head = hbox(
@@ -259,19 +259,19 @@ class OffersView(QWidget):
             revert_button.setVisible(bool(self.model.edited_offers()))
 
     def _request_price(self, offer: str, text: str) -> None:
-        title = f"price of {offer}: {format_hourly_price(float(text))} USD/h"
+        title = f"Price of {offer}: {format_usd_per_hour(float(text))}"
         self.change_requested.emit(Change(title, ((f"{PRICE_PREFIX}{offer}", text),)))
 
     def _revert_one(self) -> None:
         offer = self.selected_offer()
         if offer is not None:
-            self.change_requested.emit(Change(f"price of {offer} taken back", ((f"{PRICE_PREFIX}{offer}", None),)))
+            self.change_requested.emit(Change(f"Reset price of {offer}", ((f"{PRICE_PREFIX}{offer}", None),)))
 
     def _revert_all(self) -> None:
         values = tuple((f"{PRICE_PREFIX}{offer}", None) for offer in self.model.edited_offers())
-        self.change_requested.emit(Change("all prices taken back", values))
+        self.change_requested.emit(Change("Reset all prices", values))
 
-    def _ask_for_list(self) -> None:
+    def _choose_price_list(self) -> None:
         name, _ = QFileDialog.getOpenFileName(self, "Open price list", "", f"Price lists ({_PRICE_LIST_FILTER})")
         if name:
             self.price_list_requested.emit(Path(name))

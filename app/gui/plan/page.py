@@ -41,7 +41,7 @@ class PlanPage(Page):
         self.strip = MessageStrip()
         self.empty, self.picker = EmptyPlan(), HardwarePicker()
         self._request_without_hardware: PlanRequest | None = None
-        self.loading = label("Reading what was measured, and fitting a service model to it …", "muted", wrap=True)
+        self.loading = label("Reading measurements and fitting a service model…", "muted", wrap=True)
         self.workbench = Workbench(self.presenter, theme_controller)
         # with large text in a small window the content scrolls, and the window stays small
         self.work_area = scroll_area(self.workbench)
@@ -84,8 +84,8 @@ class PlanPage(Page):
             self.presenter.add_prices(path)
             return
         self._pending_prices = (*self._pending_prices, path)
-        message = f"{path.name} goes over the catalogue of the next plan."
-        self.strip.show_notice(Notice("news", message, None, "Choose what to plan from."))
+        message = f"Prices of {path.name} apply to the next plan."
+        self.strip.show_notice(Notice("news", message, None, "Choose a source for the plan."))
 
     def command_line(self) -> str | None:
         return self.presenter.command_line()
@@ -121,7 +121,7 @@ class PlanPage(Page):
         self._show_error(state)
         self._warn_assumed_traffic(state.loaded)
         if state.request_without_hardware is not None:
-            self._ask_for_hardware(state.request_without_hardware)
+            self._show_hardware_picker(state.request_without_hardware)
         elif state.phase in ("empty", "failed"):
             self.stack.setCurrentWidget(self.empty)
         elif state.phase == "loading":
@@ -130,7 +130,7 @@ class PlanPage(Page):
             self.workbench.show_state(state)
             self.stack.setCurrentWidget(self.work_area)
 
-    def _ask_for_hardware(self, request: PlanRequest) -> None:
+    def _show_hardware_picker(self, request: PlanRequest) -> None:
         self.stack.setCurrentWidget(self.picker)
         if request is not self._request_without_hardware:
             self._request_without_hardware = request
@@ -143,9 +143,9 @@ class PlanPage(Page):
             return
         self._loaded = loaded
         if loaded is not None and loaded.is_traffic_assumed:
-            template = "This run says nothing of your traffic: a peak of {peak}/s is supposed."
+            template = "No traffic in this run. Assuming a peak of {peak} req/s."
             peak = f"{loaded.question.traffic.peak_per_s:g}"
-            self.strip.show_notice(Notice("warning", template.format(peak=peak), None, "Set your own at the left."))
+            self.strip.show_notice(Notice("warning", template.format(peak=peak), None, "Set your own under Traffic."))
 
     def _show_error(self, state: PlanState) -> None:
         """Show an error until it is resolved, once."""
@@ -165,7 +165,7 @@ class PlanPage(Page):
         self.empty.show_runs(runs)
 
     def _exported(self, paths: tuple[Path, ...]) -> None:
-        message = f"Written: {', '.join(map(str, paths))}"
+        message = f"Exported: {', '.join(map(str, paths))}"
         self.strip.show_notice(Notice("news", message))
 
     def _show_failure(self, error: Exception) -> None:

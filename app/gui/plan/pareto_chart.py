@@ -49,18 +49,16 @@ class ParetoChart(QWidget):
         self._chosen: str | None = None
         self._offers: dict[str, tuple[str, ...]] = {}
         self._axes: tuple[str, str] = ("", "")
-        self.cost = ChoiceField(
-            (("month", "USD a month"), ("1k", "USD per 1,000 inferences"), ("1m", "USD per 1M tokens"))
-        )
-        self.speed = ChoiceField((("latency", "latency at the peak"), ("tokens", "tokens/s for each user")))
-        for field, name in ((self.cost, "Cost, across"), (self.speed, "Speed, upwards")):
+        self.cost = ChoiceField((("month", "$/month"), ("1k", "$/1,000 inferences"), ("1m", "$/1M tokens")))
+        self.speed = ChoiceField((("latency", "Latency at peak"), ("tokens", "tok/s per user")))
+        for field, name in ((self.cost, "X axis (cost)"), (self.speed, "Y axis (speed)")):
             field.setAccessibleName(name)
             field.setSizeAdjustPolicy(ChoiceField.SizeAdjustPolicy.AdjustToContents)
             field.activated.connect(self._on_axis_chosen)
         self._summary_label = label("", "muted", wrap=True)
         self.chart = self._new_chart(("month", "latency"))
         line = QHBoxLayout()
-        for title, field in (("&Across:", self.cost), ("U&p:", self.speed)):
+        for title, field in (("&X axis:", self.cost), ("&Y axis:", self.speed)):
             caption = QLabel(title)
             caption.setBuddy(field)
             line.addWidget(caption)
@@ -72,7 +70,7 @@ class ParetoChart(QWidget):
         self._state = state
         plan = state.plan
         if plan is None:
-            self.chart.set_message("The plan is being made …" if state.phase in ("loading", "planning") else "")
+            self.chart.set_message("Calculating the plan…" if state.phase in ("loading", "planning") else "")
             return
         if plan is not self._plan:
             self._plan = plan
@@ -96,11 +94,11 @@ class ParetoChart(QWidget):
             self._replace_chart(axes, plan)
         self._remove_stale(fleets)
         if not fleets:
-            self.chart.set_message("No offer fits. What would let one fit is said beside this.")
+            self.chart.set_message("No offer fits. See the recommendation for changes that would make one fit.")
             self._summary_label.setText(self._summary(plan, fleets))
             return
         is_drawn = any(fleet.latency_at_peak.value is not None for fleet in fleets)
-        self.chart.set_message("" if is_drawn else "The simulation tells latencies; it is under way …")
+        self.chart.set_message("" if is_drawn else "Simulating latency…")
         self._draw_region(plan)
         self._draw_fleets(fleets)
         self._draw_frontier(plan)
@@ -138,22 +136,20 @@ class ParetoChart(QWidget):
 
     def _new_chart(self, axes: tuple[str, str], plan: Plan | None = None) -> Chart:
         x_axes = {
-            "month": ("cost", "USD/month"),
-            "1k": ("cost", "USD per 1,000 inferences"),
-            "1m": ("cost", "USD per 1M tokens"),
+            "month": ("cost", "$/month"),
+            "1k": ("cost", "$/1,000 inferences"),
+            "1m": ("cost", "$/1M tokens"),
         }
         name, unit = x_axes[axes[0]]
-        y_axis = (
-            Axis("tokens for each user", "tokens/s", is_log=True) if axes[1] == "tokens" else self._latency_axis(plan)
-        )
-        chart = Chart("Cost and speed", Axis(name, unit, is_log=True), y_axis, self._look)
+        y_axis = Axis("throughput per user", "tok/s", is_log=True) if axes[1] == "tokens" else self._latency_axis(plan)
+        chart = Chart("Cost vs. latency", Axis(name, unit, is_log=True), y_axis, self._look)
         chart.point_selected.connect(self._point_chosen)
         return chart
 
     def _latency_axis(self, plan: Plan | None) -> Axis:
         if self.speed.currentData() == "tokens":
-            return Axis("tokens for each user", "tokens/s", is_log=True)
-        axis_label = "latency at the peak" if plan is None else format_latency_metric(plan.latency_metric)
+            return Axis("throughput per user", "tok/s", is_log=True)
+        axis_label = "latency at peak" if plan is None else format_latency_metric(plan.latency_metric)
         return Axis(axis_label, "ms", is_log=True)
 
     def _position(self, fleet: Fleet) -> tuple[float, float]:
@@ -203,7 +199,7 @@ class ParetoChart(QWidget):
             budget = self._state.question.limits.budget_usd_per_month
         if limit is None:
             return
-        text = "inside the SLO" if budget is None else "inside the SLO and the budget"
+        text = "within SLO" if budget is None else "within SLO and budget"
         if self.speed.currentData() == "tokens":
             self.chart.set_region(None, budget, 1000 / limit, None, text)
             self.chart.set_limit(1000 / limit, "SLO")
@@ -214,14 +210,14 @@ class ParetoChart(QWidget):
     def _summary(self, plan: Plan, fleets: Sequence[Fleet]) -> str:
         refused = len(plan.offers) - len(fleets)
         if not fleets:
-            return f"All {refused} offers are refused."
+            return f"All {refused} offers are excluded."
         estimated = sum(fleet.basis not in ("measured", "interpolated") for fleet in fleets)
-        template = "{fleets} fleets would do, {estimated} of them by estimate (hollow); {refused} offers are refused."
+        template = "{fleets} offers meet the SLO ({estimated} estimated, hollow); {refused} excluded."
         sentences = [template.format(fleets=len(fleets), estimated=estimated, refused=refused)]
         unknown = sum(fleet.latency_at_peak.value is None for fleet in fleets)
         if unknown:
-            sentences.append(f"{unknown} are not drawn: their latency was not simulated.")
-        sentences.append("On the frontier nothing is both cheaper and faster.")
+            sentences.append(f"{unknown} not shown (latency not simulated).")
+        sentences.append("Frontier: no option is both cheaper and faster.")
         return " ".join(sentences)
 
     def _point_chosen(self, key: str, index: int) -> None:

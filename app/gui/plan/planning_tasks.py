@@ -34,14 +34,14 @@ def load_sources(request: PlanRequest, today: datetime.date) -> LoadedSources:
     SizewiseError on failure.
     """
     build_cached_question.cache_clear()  # the sources may have changed since they were cached
-    is_supposed = False
+    is_assumed = False
     try:
         question = build_cached_question(request, today)
     except NoTrafficError:
-        is_supposed = True
+        is_assumed = True
         request = msgspec.structs.replace(request, overrides=(*request.overrides, _ASSUMED_TRAFFIC))
         question = build_cached_question(request, today)
-    return LoadedSources(request, question, _traffic_source(request), _needs_refit(request), is_supposed)
+    return LoadedSources(request, question, _traffic_source(request), _needs_refit(request), is_assumed)
 
 
 @lru_cache(maxsize=4)

@@ -102,10 +102,10 @@ class PlanPresenter(QObject):
     def reset(self) -> None:
         """Undo all edits in one step."""
         if self.state.edits != NO_EDITS:
-            self.undo.push(_Step(self, Change("Reset"), self.state.edits, NO_EDITS))
+            self.undo.push(_Step(self, Change("Reset all edits"), self.state.edits, NO_EDITS))
 
     def add_prices(self, path: Path) -> None:
-        title = f"price list {path.name}"
+        title = f"Price list {path.name}"
         remaining = tuple(other_path for other_path in self.state.edits.prices if other_path != path)
         self.apply_change(Change(title, prices=(*remaining, path)))
 

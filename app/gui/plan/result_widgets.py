@@ -85,7 +85,7 @@ def rejection_reasons(plan: Plan) -> tuple[str, ...]:
         for kind, count in counted.most_common(_MAX_REASONS)
     ]
     more = sum(count for _, count in counted.most_common()[_MAX_REASONS:])
-    return (*reasons, *([f"{more} more, for other reasons"] if more else []))
+    return (*reasons, *([f"{more} more for other reasons"] if more else []))
 
 
 class SensitivityTable(QWidget):
@@ -101,40 +101,40 @@ class SensitivityTable(QWidget):
         self._grid.setVerticalSpacing(3)
         for column, stretch in enumerate((4, 5, 5)):
             self._grid.setColumnStretch(column, stretch)
-        for column, heading in enumerate(("If this were", "at its low end", "at its high end")):
+        for column, heading in enumerate(("Input", "Low", "High")):
             self._grid.addWidget(label(heading, "muted", wrap=True), 0, column)
         self._rows: list[tuple[QLabel, QLabel, QLabel]] = []
         vbox(
-            label("USD a month, one thing otherwise at a time", "muted", wrap=True),
+            label("Monthly cost, one input changed at a time", "muted", wrap=True),
             self._grid,
             within=self,
             margins=(0, 4, 0, 0),
         )
         self.hide()
 
-    def show_sensitivity(self, swings: tuple[SensitivityRange, ...], winner: str | None = None) -> None:
+    def show_sensitivity(self, ranges: tuple[SensitivityRange, ...], winner: str | None = None) -> None:
         """Show the sensitivity. `winner` is the recommended offer; a different winner is named."""
-        while len(self._rows) < len(swings):
+        while len(self._rows) < len(ranges):
             row = (label("", wrap=True), label("", wrap=True), label("", wrap=True))
             self._rows.append(row)
             for column, cell in enumerate(row):
                 self._grid.addWidget(cell, len(self._rows), column, Qt.AlignmentFlag.AlignTop)
         for index, row in enumerate(self._rows):
-            texts = _texts(swings[index], winner) if index < len(swings) else ("", "", "")
+            texts = _texts(ranges[index], winner) if index < len(ranges) else ("", "", "")
             for cell, text in zip(row, texts, strict=True):
                 cell.setText(text)
-                cell.setVisible(index < len(swings))
-        self.setVisible(bool(swings))
+                cell.setVisible(index < len(ranges))
+        self.setVisible(bool(ranges))
 
     def texts(self) -> list[tuple[str, str, str]]:
         return [(a.text(), b.text(), c.text()) for a, b, c in self._rows if a.text()]
 
 
-def _texts(swing: SensitivityRange, winner: str | None) -> tuple[str, str, str]:
+def _texts(item: SensitivityRange, winner: str | None) -> tuple[str, str, str]:
     return (
-        swing.input,
-        _end_text(swing.low, swing.usd_per_month_low, None if swing.winner_low == winner else swing.winner_low),
-        _end_text(swing.high, swing.usd_per_month_high, None if swing.winner_high == winner else swing.winner_high),
+        item.input,
+        _end_text(item.low, item.usd_per_month_low, None if item.winner_low == winner else item.winner_low),
+        _end_text(item.high, item.usd_per_month_high, None if item.winner_high == winner else item.winner_high),
     )
 
 
@@ -142,4 +142,4 @@ def _end_text(text: str, cost: float | None, winner: str | None) -> str:
     if cost is None:
         return f"{text}: no offer fits"
     result = f"{text}: {format_usd(cost)}"
-    return result if winner is None else f"{result}, with {winner}"
+    return result if winner is None else f"{result} with {winner}"

@@ -16,7 +16,7 @@ from app.records.plan_question import PlanQuestion
 
 
 class InputRow(QWidget):
-    """Row for one key of a profile, whose help text it shows. `wanted` carries a Change."""
+    """Row for one key of a profile, whose help text it shows. `change_requested` carries a Change."""
 
     change_requested = Signal(object)
 
@@ -25,7 +25,7 @@ class InputRow(QWidget):
         self.key, self.name = key, name.replace("&", "")
         self._label = label(name, wrap=True)
         self._edited = label("", "muted")
-        tooltip = f"Take {self.name} back to what it was"
+        tooltip = f"Reset {self.name}"
         self._back = tool_button("↺", tooltip, tip=tooltip, flat=True)
         self._back.clicked.connect(self._reset)
         self.help_text = _help_of(key)
@@ -57,7 +57,7 @@ class InputRow(QWidget):
         self._back.setVisible(is_edited)
 
     def _reset(self) -> None:
-        title = f"{self.name} taken back"
+        title = f"Reset {self.name}"
         self.change_requested.emit(Change(title, tuple((key, None) for key in self.keys())))
 
 

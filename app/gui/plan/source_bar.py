@@ -29,7 +29,7 @@ class SourceBar(QWidget):
         super().__init__()
         self._sources: tuple[str, ...] = ()
         self._runs: tuple[PlannableRun, ...] = ()
-        self.source_button = _tool("Plan &from", "What the plan rests on: runs, results of other tools, a plan file")
+        self.source_button = _tool("Plan &from", "Source of the plan: runs, results of other tools, or a plan file")
         self.source_button.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
         self.menu = QMenu(self.source_button)
         self.menu.setToolTipsVisible(True)
@@ -50,9 +50,9 @@ class SourceBar(QWidget):
             availability.connect(tool.setEnabled)
             title.connect(partial(_hint, tool))
             title.connect(tool.setAccessibleDescription)
-        self.reset = _tool("Rese&t", "Take every edit back")
+        self.reset = _tool("Rese&t", "Reset all edits")
         self.reset.clicked.connect(self.reset_requested)
-        self.export = _tool("E&xport", "Take the plan out: its file, a report, manifests")
+        self.export = _tool("E&xport", "Export plan, report or manifests")
         self.export.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
         self.exports = QMenu(self.export)
         self._fill_exports()
@@ -79,7 +79,7 @@ class SourceBar(QWidget):
         self.sources_label.setToolTip(tool_tip_text("\n".join(self._sources)))
         show_badge(self.badge, state)
         self.simulator_label.setText(
-            "compiling the simulator, once: about 15 s" if state.simulator_status == "compiling" else ""
+            "compiling the simulator (once, about 15 s)" if state.simulator_status == "compiling" else ""
         )
         self.simulator_label.setVisible(state.simulator_status == "compiling")
         self.reset.setEnabled(bool(state.edits.values or state.edits.slo or state.edits.prices))
@@ -105,10 +105,10 @@ class SourceBar(QWidget):
         if self._runs or other_paths:
             self.menu.addSeparator()
         self.menu.addAction("&Open files…", self.choose_files)
-        self.menu.addAction("Open a &folder…", self._ask_for_folder)
+        self.menu.addAction("Open a &folder…", self._choose_folder)
         self.menu.addAction("From &assumptions…", self._request_assumptions)
         if self._sources:
-            self.menu.addAction("&Close this plan", self._close)
+            self.menu.addAction("&Close plan", self._close)
 
     def _tick(self, path: Path, is_on: bool) -> None:
         chosen = tuple(Path(source) for source in self._sources)
@@ -121,15 +121,15 @@ class SourceBar(QWidget):
     def choose_files(self) -> None:
         names, _ = QFileDialog.getOpenFileNames(
             self,
-            "Plan from",
+            "Open results or a plan",
             "",
             "Results and plans (*.json *.csv *.yaml *.yml);;All files (*)",
         )
         if names:
             self.sources_requested.emit(tuple(Path(name) for name in names))
 
-    def _ask_for_folder(self) -> None:
-        name = QFileDialog.getExistingDirectory(self, "Plan from a run, or from results")
+    def _choose_folder(self) -> None:
+        name = QFileDialog.getExistingDirectory(self, "Open a run or results folder")
         if name:
             self.sources_requested.emit((Path(name),))
 
@@ -143,17 +143,17 @@ class SourceBar(QWidget):
         kinds: tuple[tuple[ExportKind, str], ...] = (
             ("plan", "&Plan file…"),
             ("report", "&Report (HTML)…"),
-            ("csv", "Offers as &CSV, into a folder…"),
-            ("k8s", "&Kubernetes manifests, into a folder…"),
-            ("kserve", "K&Serve manifests, into a folder…"),
-            ("terraform", "&Terraform variables, into a folder…"),
+            ("csv", "Offers (&CSV)…"),
+            ("k8s", "&Kubernetes manifests…"),
+            ("kserve", "K&Serve manifests…"),
+            ("terraform", "&Terraform variables…"),
         )
         for kind, text in kinds:
             self.exports.addAction(text, partial(self._export_as, kind))
 
     def _export_as(self, kind: ExportKind) -> None:
         if kind in DIRECTORY_KINDS:
-            name = QFileDialog.getExistingDirectory(self, "Export into")
+            name = QFileDialog.getExistingDirectory(self, "Export to folder")
         else:
             suffix = "yaml" if kind == "plan" else "html"
             name, _ = QFileDialog.getSaveFileName(self, "Export", f"plan.{suffix}", f"*.{suffix}")

@@ -27,22 +27,22 @@ class PeakRow(InputRow):
     def __init__(self) -> None:
         super().__init__("traffic.peak", "&Peak")
         self.slider = LogSlider()
-        self.rate = NumberField(0.001, _MAX_PER_S, 3, " requests/s")
-        self.by_users = QCheckBox("Reckon it from &users")
+        self.rate = NumberField(0.001, _MAX_PER_S, 3, " req/s")
+        self.by_users = QCheckBox("Calculate from &users")
         self.user_count = NumberField(1, 1e12, 0, " users")
-        self.active_share = NumberField(0.01, 100, 2, " % active at the peak")
-        self.requests_per_user = NumberField(0.001, 1e6, 3, " requests/h each")
+        self.active_share = NumberField(0.01, 100, 2, " % active at peak")
+        self.requests_per_user = NumberField(0.001, 1e6, 3, " req/h per user")
         self._stroke = new_stroke()
         self._source: TrafficSource = "peak"
         self._shares: tuple[float, ...] = ()
         self.set_field(self.slider)
         self.set_field(self.rate)
-        self.slider.setAccessibleName("Peak, by a slider")
+        self.slider.setAccessibleName("Peak (slider)")
         self.column.addWidget(self.by_users)
         for field, name in (
             (self.user_count, "Users"),
-            (self.active_share, "Share of the users that is active at the peak"),
-            (self.requests_per_user, "Requests of an active user an hour"),
+            (self.active_share, "Share of users active at peak"),
+            (self.requests_per_user, "Requests per active user per hour"),
         ):
             field.setAccessibleName(name)
             field.setToolTip(name)
@@ -86,7 +86,7 @@ class PeakRow(InputRow):
         values: Values = (("traffic.users", None), *disable_source(self._source), ("traffic.peak", f"{rate!r}/s"))
         if self._source == "trace":  # removing the trace would also remove its daily profile
             values = (*values, ("traffic.shape", format_shape(self._shares)))
-        title = f"peak {rate:,g}/s"
+        title = f"Peak {rate:,g} req/s"
         self.change_requested.emit(Change(title, values, stroke=self._stroke))
 
     def _choose_users(self, is_on: bool) -> None:
@@ -131,25 +131,25 @@ class DayRow(InputRow):
     """Daily profile as a curve of rates: changing the busiest hour also changes the peak."""
 
     def __init__(self, theme_controller: ThemeController) -> None:
-        super().__init__("traffic.shape", "&Day")
+        super().__init__("traffic.shape", "&Daily profile")
         self._source: TrafficSource = "peak"
         self.preset = ChoiceField(
             (
-                ("workday", "a workday"),
-                ("evening", "an evening service"),
-                ("flat", "the same all day"),
-                ("custom", "as drawn here"),
+                ("workday", "Business hours"),
+                ("evening", "Evening peak"),
+                ("flat", "Flat"),
+                ("custom", "Custom"),
             )
         )
         self.curve = DayCurve(theme_controller)
         self.hour = CountField(0, HOURS - 1)
         self.hour.setSuffix(":00")
-        self.rate = NumberField(0, _MAX_PER_S, 3, " requests/s")
+        self.rate = NumberField(0, _MAX_PER_S, 3, " req/s")
         self.share = label("", "muted", wrap=True)
         self._stroke = new_stroke()
         self.set_field(self.preset)
         self.column.addWidget(self.curve)
-        for field, name in ((self.hour, "Hour of the day"), (self.rate, "Requests a second in that hour")):
+        for field, name in ((self.hour, "Hour of the day"), (self.rate, "Request rate in this hour")):
             field.setAccessibleName(name)
             field.setToolTip(name)
         self.column.addLayout(hbox(self.hour, self.rate))
@@ -181,7 +181,7 @@ class DayRow(InputRow):
     def _request_preset(self, _: int) -> None:
         shape = self.preset.currentData()
         if shape != "custom":
-            title = f"day: {self.preset.currentText()}"
+            title = f"Daily profile: {self.preset.currentText()}"
             self.change_requested.emit(Change(title, (("traffic.shape", str(shape)),)))
 
     def _request_rate(self, rate: float) -> None:
@@ -193,7 +193,7 @@ class DayRow(InputRow):
         if abs(peak - max(self.curve.rates())) > 1e-9 * peak:
             source: Values = (("traffic.users", None), *disable_source(self._source))
             values = (*source, ("traffic.peak", f"{peak!r}/s"), *values)
-        self.change_requested.emit(Change("day, by hand", values, stroke=stroke))
+        self.change_requested.emit(Change("Custom daily profile", values, stroke=stroke))
 
     def _end_stroke(self) -> None:
         self._stroke = new_stroke()
@@ -208,8 +208,8 @@ class SpikeRow(InputRow):
 
     def __init__(self) -> None:
         super().__init__("traffic.spikes", "Daily spi&ke")
-        self.is_on = QCheckBox("each day")
-        self.factor = NumberField(0.1, 1000, 2, " × the usual")
+        self.is_on = QCheckBox("Enabled")
+        self.factor = NumberField(0.1, 1000, 2, " × normal traffic")
         self.start_time = QTimeEdit()
         self.start_time.setDisplayFormat("HH:mm")
         self.minutes = NumberField(1, 1440, 0, " min")
@@ -217,9 +217,9 @@ class SpikeRow(InputRow):
         self._fields = QWidget()
         vbox(self.factor, hbox(self.start_time, (self.minutes, 1)), within=self._fields)
         for field, name in (
-            (self.factor, "How many times the usual rate"),
-            (self.start_time, "From"),
-            (self.minutes, "For so many minutes"),
+            (self.factor, "Multiplier of normal traffic"),
+            (self.start_time, "Start time"),
+            (self.minutes, "Duration in minutes"),
         ):
             field.setAccessibleName(name)
             field.setToolTip(name)
@@ -244,25 +244,25 @@ class SpikeRow(InputRow):
         self._is_showing = False
         self._fields.setVisible(bool(spikes))
         more = len(spikes) - 1
-        self.more_label.setText(f"and {more} more of the profile's" if more > 0 else "")
+        self.more_label.setText(f"and {more} more in the profile" if more > 0 else "")
         self.more_label.setVisible(more > 0)
 
     def _request(self, _: object = None) -> None:
         if self._is_showing:
             return
         if not self.is_on.isChecked():
-            self.change_requested.emit(Change("no spike", (("traffic.spikes", "[]"),)))
+            self.change_requested.emit(Change("No spike", (("traffic.spikes", "[]"),)))
             return
         at = self.start_time.time().toString("HH:mm")
         spike = f'[{{at: "{at}", for: {self.minutes.value():g}m, times: {self.factor.value():g}}}]'
-        title = f"spike {self.factor.value():g} × at {at}"
+        title = f"Spike {self.factor.value():g} × at {at}"
         self.change_requested.emit(Change(title, (("traffic.spikes", spike),)))
 
 
 class TrafficRows(QWidget):
     """All traffic rows, one below the other."""
 
-    wanted = Signal(object)
+    change_requested = Signal(object)
 
     def __init__(self, theme_controller: ThemeController, extra_rows: tuple[InputRow, ...]) -> None:
         super().__init__()
@@ -270,7 +270,7 @@ class TrafficRows(QWidget):
         self.rows: tuple[InputRow, ...] = (self.peak, self.day, *extra_rows, self.spike)
         vbox(*self.rows, within=self, spacing=7)
         for row in self.rows:
-            row.change_requested.connect(self.wanted)
+            row.change_requested.connect(self.change_requested)
 
     def reset(self, source: TrafficSource, peak_per_s: float) -> None:
         self.peak.reset_range(source, peak_per_s)

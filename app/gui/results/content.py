@@ -21,6 +21,7 @@ from app.gui.results.tiles import Tiles
 from app.gui.results.verdict_card import VerdictCard
 from app.gui.theme import ThemeController
 from app.gui.widgets import vbox
+from reports.formatting import display_tiles
 
 
 class Content(QWidget):
@@ -53,8 +54,8 @@ class Content(QWidget):
             BaselineTab(),
         )
         self.tabs = QTabWidget()
-        self.tabs.setAccessibleName("Parts of the result")
-        self.tabs.tabBar().setAccessibleName("Parts of the result")
+        self.tabs.setAccessibleName("Result sections")
+        self.tabs.tabBar().setAccessibleName("Result sections")
         self.tabs.setUsesScrollButtons(True)
         self.tabs.setDocumentMode(True)
         for tab in self.all_tabs:
@@ -96,7 +97,7 @@ class Content(QWidget):
         self._shown = shown
         self._shown_in_tab.clear()
         self.verdict.show_run(shown)
-        self.tiles.show_tiles(shown.report.tiles)
+        self.tiles.show_tiles(display_tiles(shown.report))
         self.drawer.show_run(shown)
         self._fill()
 
@@ -138,12 +139,12 @@ class Content(QWidget):
 
 def _why_no_comparison(shown: ShownRun) -> str | None:
     if shown.opened.recovery is not None:
-        return "The run was cut short: it has no result to compare or to plan from."
+        return "This run was interrupted. It has no result to compare or plan from."
     return None
 
 
 def _why_no_plan(shown: ShownRun) -> str | None:
     """Return why no plan can be based on the run, or None if one can."""
     if shown.own_report.verdict.trust == "INVALID":
-        return "The measurement is INVALID, and no plan stands on it."
+        return "The measurement is INVALID. It cannot be used for a plan."
     return _why_no_comparison(shown)

@@ -52,12 +52,12 @@ class ExportContents(QWidget):
         self.models = QCheckBox("Mode&l names")
         self.prompts = QCheckBox("P&rompts")
         self.no_prompts = label("", "muted")
-        self.sidecars = QCheckBox("Rows and ta&bles beside it")
-        headers = {"written": "written as", "places": "places", "shown": "in the file"}
+        self.sidecars = QCheckBox("Ra&w data files")
+        headers = {"written": "Name", "Occurrences": "Occurrences", "shown": "Shown as"}
         self.names = FrameTable(
             FrameModel(headers=headers), "Names in the file", max_column_characters=_MAX_COLUMN_CHARACTERS
         )
-        self.names.setToolTip("Whole names are found, in titles and notes too; parts of one are not.")
+        self.names.setToolTip("Only whole names are redacted, also in titles and notes.")
         self._names: tuple[Redaction, ...] = ()
         self._has_prompts = True
         self._build()
@@ -98,13 +98,13 @@ class ExportContents(QWidget):
     def show_names(self, redactions: tuple[Redaction, ...]) -> None:
         self._names = redactions
         redactions = tuple(name for name in redactions if self._has_prompts or name.kind != "prompts")
-        hidden, as_written = self.redacted_kinds(), "as written"
+        hidden, as_written = self.redacted_kinds(), "unchanged"
         rows = [
             (name.original, name.occurrences, name.replacement if name.kind in hidden else as_written)
             for name in redactions
         ]
-        self.names.set_frame(pd.DataFrame(rows, columns=["written", "places", "shown"]))
-        set_table_description(self.names, "what the file tells of names, and which of them are hidden")
+        self.names.set_frame(pd.DataFrame(rows, columns=["written", "Occurrences", "shown"]))
+        set_table_description(self.names, "Names included in the file")
         self.names.setVisible(bool(redactions))
         self._fit()
 
@@ -122,7 +122,7 @@ class ExportContents(QWidget):
 
     def _build(self) -> None:
         choices = FlowLayout(gap=16)
-        choices.addWidget(label("In the file:", "muted"))
+        choices.addWidget(label("Include:", "muted"))
         for widget in (self.hosts, self.models, self.prompts, self.no_prompts, self.sidecars):
             choices.addWidget(widget)
         vbox(choices, self.names, within=self)
@@ -211,14 +211,14 @@ class ExportDrawer(QFrame):
         is_available = next(form for form in self._forms if form.key == choice.format).unavailable_reason is None
         self.save.setEnabled(False)
         self._show_written()
-        self.status.setText("writing…" if is_available else "cannot be had here")
+        self.status.setText("Preparing…" if is_available else "Not available")
         if is_available:
             self._rendering.request(lambda: render_report(shown, choice))
 
     def _why_no_prompts(self) -> str | None:
         if not self._prompt_keys:
-            return "There are no prompts: the profile spells none out."
-        return None if has_profile(str(self.format_box.currentData())) else "This format has no prompts."
+            return "This profile contains no prompts."
+        return None if has_profile(str(self.format_box.currentData())) else "This format does not include prompts."
 
     def _show_path(self, default: Path) -> None:
         """Show the default path. A path that the user chose is kept, with the file extension of the new format."""
@@ -249,7 +249,7 @@ class ExportDrawer(QFrame):
             action_button.setEnabled(self._written is not None)
 
     def _choose(self) -> None:
-        name, _ = QFileDialog.getSaveFileName(self, "Save the report as", self.path_field.text())
+        name, _ = QFileDialog.getSaveFileName(self, "Save report as", self.path_field.text())
         if name:
             self.path_field.setText(name)
 
@@ -271,7 +271,7 @@ class ExportDrawer(QFrame):
 
     def _copied(self, content: bytes) -> None:
         QGuiApplication.clipboard().setText(content.decode())
-        self.status.setText("The summary is in the clipboard.")
+        self.status.setText("Summary copied to clipboard.")
 
     def _build(self) -> None:
         form_row, action_row = QHBoxLayout(), FlowLayout()

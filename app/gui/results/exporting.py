@@ -50,7 +50,7 @@ def export_formats() -> tuple[ExportFormat, ...]:
 
 def _why_not(report_format: ReportFormat) -> str | None:
     has_package = report_format.package is None or find_spec(report_format.package) is not None
-    return None if has_package else f"takes the extra: pip install sizewise[{report_format.id}]"
+    return None if has_package else f"requires `pip install sizewise[{report_format.id}]`"
 
 
 def default_path(shown: ShownRun, choice: ExportOptions) -> Path:
@@ -131,7 +131,7 @@ def write_report(shown: ShownRun, choice: ExportOptions, path: Path) -> Exported
             for name in (path.name, *(download.name for download in report.downloads)):
                 update_checksum(shown.directory, name)
     except OSError as error:
-        raise UsageError(f"cannot write {path}: {error.strerror}", hint="Choose another place.") from error
+        raise UsageError(f"cannot write {path}: {error.strerror}", hint="Choose another location.") from error
     return Exported(path, len(content))
 
 

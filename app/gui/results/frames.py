@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 
 from app.gui.formatting import clock_time, format_duration
+from app.records.metrics import metric_label
 from reports import formatting
 from reports.local_model import LocalSection
 from reports.model import (
@@ -38,9 +39,9 @@ BATCH_QUANTITIES = ("p50", "p95", "p99", "throughput")
 def stage_headers(report: Report) -> dict[str, str]:
     return {
         "stage": "Stage", "result": "Result", "load": "Load", "offered": "Offered",
-        "achieved": "Sent", "answered": "Answered", "good": "Good", "completed": "Answers",
-        "failed": "Failed", "p50": f"{formatting.metric_name(report.times)} p50", "p95": "p95", "p99": "p99",
-        "from": "From", "measurement": "Measurement",
+        "achieved": "Sent", "answered": "Throughput", "good": "Goodput", "completed": "Responses",
+        "failed": "Failed", "p50": metric_label(report.times, "p50"), "p95": "p95", "p99": "p99",
+        "from": "Start", "measurement": "Validity",
     }  # fmt: skip
 
 
@@ -48,7 +49,7 @@ def stage_frame(stages: Sequence[StageRow]) -> pd.DataFrame:
     return _frame(
         [
             {
-                "stage": stage_name(row), "result": formatting.stage_state(row), "load": load_text(row),
+                "stage": stage_name(row), "result": stage_result(row), "load": load_text(row),
                 "good": row.good, "p50": row.p50, "p95": row.p95, "p99": row.p99, "completed": row.completed,
                 "failed": row.failed, "offered": row.offered, "achieved": row.achieved, "answered": row.answered,
                 "from": format_duration(max(0.0, row.start_s)), "measurement": row.trust,
@@ -60,6 +61,13 @@ def stage_frame(stages: Sequence[StageRow]) -> pd.DataFrame:
     )  # fmt: skip
 
 
+def stage_result(row: StageRow) -> str:
+    """Return the outcome of a stage in one or two words."""
+    if row.trust == "INVALID":
+        return "INVALID"
+    return "not evaluated" if row.held is None else "SLO met" if row.held else "SLO missed"
+
+
 def stage_name(row: StageRow) -> str:
     return f"{row.name} #{row.repeat}" if row.repeat > 1 else row.name
 
@@ -68,7 +76,7 @@ def load_text(row: StageRow) -> str:
     if row.clients is not None:
         return f"{formatting.format_count(row.clients)} clients"
     if row.scheduled_per_s is not None:
-        return f"{formatting.format_number(row.scheduled_per_s)}/s"
+        return f"{formatting.format_number(row.scheduled_per_s)} req/s"
     return row.arrivals or formatting.NOT_AVAILABLE
 
 
@@ -83,8 +91,8 @@ def reasons_by_row(stages: Sequence[StageRow]) -> dict[int, str]:
 def token_headers() -> dict[str, str]:
     names = {name: name.replace("_", " ").upper().replace(" P", " p") for name in TOKEN_QUANTITIES}
     return {
-        "stage": "Stage", **names, "coalesced": "Read together", "output_tokens": "Tokens an answer",
-        "tokens_per_s": "Tokens/s",
+        "stage": "Stage", **names, "coalesced": "Coalesced chunks", "output_tokens": "Tokens per response",
+        "tokens_per_s": "tok/s",
     }  # fmt: skip
 
 
@@ -130,7 +138,7 @@ def spike_frame(rows: Sequence[SpikeSummary]) -> pd.DataFrame:
     return _frame(
         [
             {"stage": row.stage, "jump": f"{formatting.format_number(row.baseline_per_s)} → "
-             f"{formatting.format_number(row.peak_per_s)}/s", "spike": format_duration(row.spike_s),
+             f"{formatting.format_number(row.peak_per_s)} req/s", "spike": format_duration(row.spike_s),
              "slo_broken": row.slo_broken,
              "backlog_peak": row.backlog_peak, "drained": row.drained}
             for row in rows

@@ -73,8 +73,8 @@ class Header(QWidget):
         """Enable the compare and plan buttons, or disable them and show the reason (None enables)."""
         _, compare, plan, _ = self.buttons
         for action_button, why_not, description in (
-            (compare, why_no_comparison, "Takes this run to the Compare page"),
-            (plan, why_no_plan, "Takes what was measured to the Plan page"),
+            (compare, why_no_comparison, "Compare this run with another one"),
+            (plan, why_no_plan, "Plan capacity from this run"),
         ):
             action_button.setEnabled(why_not is None)
             action_button.setToolTip(tool_tip_text(why_not or description))
@@ -103,8 +103,8 @@ class Header(QWidget):
         label_row = QHBoxLayout()
         for name, field, placeholder in (
             ("T&itle", self.title_field, ""),
-            ("&Tags", self.tags, "none yet: words such as baseline, nightly"),
-            ("&Note", self.note, "write one and press Enter"),
+            ("&Tags", self.tags, "Add tags, e.g. baseline, nightly"),
+            ("&Note", self.note, "Add a note…"),
         ):
             field_label = label(name, "muted", buddy=field)
             field.setAccessibleName(name.replace("&", ""))
@@ -112,6 +112,6 @@ class Header(QWidget):
             label_row.addWidget(field_label)
             label_row.addWidget(field, 1)
         self.title_field.setMaxLength(MAX_TITLE_LENGTH)
-        self.title_field.setToolTip("What lists and reports call this run; its series goes by the profile's name.")
+        self.title_field.setToolTip("Title in lists and reports. Trends use the profile's name.")
         self.note.setMaxLength(MAX_NOTE_LENGTH)
         vbox(title_row, self.details, label_row, self.notes, within=self, spacing=4)

@@ -42,7 +42,7 @@ class ResultsPage(Page):
         self.loading = label("", "heading", wrap=True)
         self.loading.setAlignment(Qt.AlignmentFlag.AlignCenter)
         self._scroll = scroll_area()
-        self._scroll.setAccessibleName("The run")
+        self._scroll.setAccessibleName("Run")
         self._stack = stacked_widget(self.recent, self.loading, self._scroll)
         vbox(self.strip, (self._stack, 1), within=self)
         self._connect()
@@ -155,7 +155,7 @@ class ResultsPage(Page):
         self._path = path
         self.strip.hide()
         self._undo.clear()
-        self.loading.setText(f"Reading {path.name}…")
+        self.loading.setText(f"Loading {path.name}…")
         self._stack.setCurrentWidget(self.loading)
 
     def _on_opened(self, shown: ShownRun) -> None:

@@ -79,9 +79,9 @@ def describe_quantity(quantity: Quantity) -> str:
     """Return the sample size, confidence interval, basis and validity of a number as one line."""
     parts = [quantity.reason or ""] if quantity.value is None or quantity.reason else []
     if quantity.n is not None and quantity.value is not None:
-        parts.append(f"of {format_count(quantity.n)}")
+        parts.append(f"n = {format_count(quantity.n)}")
     if quantity.ci95 is not None:
-        parts.append("95 % interval in brackets")
+        parts.append("95 % CI in parentheses")
     parts.append(quantity.basis if quantity.value is not None else "")
     if quantity.trust != "VALID" and quantity.value is not None:
         parts.append(quantity.trust)

@@ -69,11 +69,9 @@ class RecentRuns(QWidget):
     def __init__(self) -> None:
         super().__init__()
         self.heading = label("Select a run", "title", wrap=True)
-        self.about = label(
-            "A run's verdict, its numbers over time, and each of its requests are shown here.", "muted", wrap=True
-        )
-        self.library = button("Choose one in the &Library", self.library_requested.emit, primary=True)
-        self.home = button("Go to the &quick check on Home", self.home_requested.emit, primary=True)
+        self.about = label("Its verdict, metrics over time and requests appear here.", "muted", wrap=True)
+        self.library = button("Open the &Library", self.library_requested.emit, primary=True)
+        self.home = button("Go to the &quick check", self.home_requested.emit, primary=True)
         self.home.hide()
         self._list = QWidget()
         self._rows = vbox(within=self._list)
@@ -94,9 +92,9 @@ class RecentRuns(QWidget):
         self.library.setVisible(bool(runs))
         self.home.setVisible(not runs)
         self.about.setText(
-            "The last ones are below; the Library has all of them."
+            "Recent runs are listed below. The Library has all runs."
             if runs
-            else "There is none yet: the quick check on Home makes one in a minute."
+            else "No runs yet. Start with the quick check on Home (1 min)."
         )
 
     def _failed(self, error: Exception) -> None:

@@ -91,8 +91,8 @@ def _row_order(table: pa.Table) -> IntArray:
 def _stage_names(stages: IntArray, names: dict[int, str]) -> pd.Categorical:
     """Return the stage names of the rows. Repeats of a stage share one name."""
     indexes = sorted(set(stages.tolist()))
-    categories = list(dict.fromkeys(names.get(index, f"stage {index}, cut off") for index in indexes))
-    code_of_index = {index: categories.index(names.get(index, f"stage {index}, cut off")) for index in indexes}
+    categories = list(dict.fromkeys(names.get(index, f"stage {index} (interrupted)") for index in indexes))
+    code_of_index = {index: categories.index(names.get(index, f"stage {index} (interrupted)")) for index in indexes}
     codes = np.full(max(indexes, default=0) + 1, -1, dtype=np.int32)
     codes[indexes] = [code_of_index[index] for index in indexes]
     return _categorical(codes[stages], categories)

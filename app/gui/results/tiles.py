@@ -51,7 +51,7 @@ class TileCard(QFrame):
         lines = tile_lines(tile)
         layout = vbox(label(tile.label, "muted"), self.value, within=self, margins=(12, 8, 12, 8), spacing=1)
         if is_invalid:
-            layout.addWidget(Badge("INVALID", "Not to be relied on: see the checks."), 0, Qt.AlignmentFlag.AlignLeft)
+            layout.addWidget(Badge("INVALID", "Unreliable – see Validity"), 0, Qt.AlignmentFlag.AlignLeft)
         for line in lines:
             layout.addWidget(label(line, "muted"))
         layout.addStretch(1)
@@ -72,10 +72,10 @@ def tile_lines(tile: HeadlineTile) -> list[str]:
         return [quantity.reason] if quantity.reason else []
     interval = formatting.format_interval(quantity)
     unit = formatting.display_unit(quantity)
-    lines = [f"95 %: {formatting.with_unit(interval, unit)}"] if interval else []
+    lines = [f"95 % CI: {formatting.with_unit(interval, unit)}"] if interval else []
     if tile.limit is not None:
         lines.append(f"SLO {formatting.format_limit(tile.limit)}")
-    sample = f", n {formatting.format_count(quantity.n)}" if quantity.n is not None else ""
+    sample = f", n = {formatting.format_count(quantity.n)}" if quantity.n is not None else ""
     lines.append(f"{quantity.basis}{sample}")
     return [*lines, *([tile.note] if tile.note else [])]
 

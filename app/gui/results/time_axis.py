@@ -10,9 +10,11 @@ from app.gui.charts.axes import Axis
 from app.gui.charts.chart import Chart
 from app.gui.charts.linked import LinkedCharts
 from app.gui.formatting import State, format_duration, one_line
+from app.gui.results.frames import stage_result
 from app.gui.results.state import ShownRun
 from app.gui.theme import ThemeController
 from app.gui.widgets import label, vbox
+from app.records.metrics import metric_label
 from reports import formatting
 from reports.model import LoadSeries, Report, StageRow
 
@@ -26,8 +28,8 @@ class TimeAxis(QWidget):
     def __init__(self, theme_controller: ThemeController) -> None:
         super().__init__()
         time = Axis("Time", "s")
-        self.rates = Chart("Requests a second", time, Axis("Rate", "/s"), theme_controller)
-        self.latency = Chart("What answers took", time, Axis("Latency", "ms"), theme_controller)
+        self.rates = Chart("Request rate", time, Axis("Rate", "req/s"), theme_controller)
+        self.latency = Chart("Latency", time, Axis("Latency", "ms"), theme_controller)
         self.in_flight = Chart("In flight", time, Axis("Requests", ""), theme_controller)
         self.linked = LinkedCharts((self.rates, self.latency, self.in_flight))
         self.about = label("", "muted", wrap=True)
@@ -74,11 +76,14 @@ class TimeAxis(QWidget):
                 self.linked.clear_span()
             elif not _is_same_range(self.linked.span(), window_s):
                 self.linked.select_span(*window_s)
-        limit = shown.report.curve.limit
-        is_latency = limit is not None and shown.report.curve.metric in ("latency_ms", "service_ms")
+        curve = shown.report.curve
+        limit = curve.limit
+        is_latency = limit is not None and curve.metric in ("latency_ms", "service_ms")
         self.latency.set_limit(
             limit.value if limit is not None and is_latency else None,
-            f"SLO {shown.report.curve.percentile} {formatting.format_limit(limit)}" if limit is not None else "",
+            f"SLO {metric_label(curve.metric, curve.percentile)} {formatting.format_limit(limit)}"
+            if limit is not None
+            else "",
         )
         self._show_instruction(shown)
 
@@ -94,22 +99,21 @@ class TimeAxis(QWidget):
                 ("offered", "offered", load.offered_per_s),
                 ("sent", "sent", load.sent_per_s),
                 ("completed", "completed", load.completed_per_s),
-                ("good", "good", load.good_per_s),
+                ("good", "goodput", load.good_per_s),
             )
         ):
             self.rates.set_line(key, name, at_s, np.array(values), series=series)
-        times = formatting.metric_name(report.times)
-        self.latency.set_line("p50", f"{times} p50", at_s, _with_nan(load.p50_ms), series=0)
-        self.latency.set_line("p95", f"{times} p95", at_s, _with_nan(load.p95_ms), series=1)
+        self.latency.set_line("p50", metric_label(report.times, "p50"), at_s, _with_nan(load.p50_ms), series=0)
+        self.latency.set_line("p95", metric_label(report.times, "p95"), at_s, _with_nan(load.p95_ms), series=1)
         if load.ttft_p95_ms:
-            self.latency.set_line("ttft", "TTFT p95", at_s, _with_nan(load.ttft_p95_ms), series=2)
+            self.latency.set_line("ttft", "p95 TTFT", at_s, _with_nan(load.ttft_p95_ms), series=2)
         self.in_flight.set_line("in_flight", "in flight", at_s, np.array(load.in_flight), series=0)
         if load.lag_p99_ms:
-            self.latency.set_line("lag", "send lag p99", at_s, _with_nan(load.lag_p99_ms), series=4)
+            self.latency.set_line("lag", "p99 send lag", at_s, _with_nan(load.lag_p99_ms), series=4)
 
     def _show_instruction(self, shown: ShownRun) -> None:
         problem = shown.opened.window_refusal()
-        instruction = "Drag over a chart with Shift to choose a window: every number on this page is made again of it."
+        instruction = "Shift-drag on a chart to select a time range. All numbers on this page are recalculated for it."
         self.about.setText(problem or instruction)
         self.linked.span_button.setEnabled(problem is None)
 
@@ -122,8 +126,7 @@ def stage_bands(report: Report) -> tuple[tuple[float, float, str, State], ...]:
 
 
 def _name(row: StageRow) -> str:
-    state = formatting.stage_state(row)
-    return row.name if state == "not judged" else f"{row.name}: {state}"
+    return row.name if row.trust != "INVALID" and row.held is None else f"{row.name}: {stage_result(row)}"
 
 
 def _state(row: StageRow) -> State:

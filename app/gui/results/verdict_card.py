@@ -13,7 +13,6 @@ from reports.model import CheckRow, Report
 
 _MAX_CHECKS = 4
 _MAX_REASONS = 4
-_MAX_HEADLINE_CHARACTERS = 90
 
 
 class VerdictCard(QFrame):
@@ -50,10 +49,9 @@ class VerdictCard(QFrame):
         self.stamp.setVisible(verdict.stamp is not None)
         self.reset.setVisible(verdict.stamp is not None)
         self.outcome.show_verdict(verdict.outcome, verdict.sentence)
-        first, rest = split_headline(verdict.finding)
-        self.sentence.setText(first)
-        self.rest.setText(rest)
-        self.rest.setVisible(bool(rest))
+        self.sentence.setText(verdict.headline or verdict.finding)
+        self.rest.setText(verdict.detail)
+        self.rest.setVisible(bool(verdict.detail))
         self.setAccessibleDescription(f"{verdict.outcome}. {verdict.sentence}")
         self.reasons.setText("\n".join(_reasons(shown)))
         self.reasons.setVisible(bool(self.reasons.text()))
@@ -89,15 +87,6 @@ class VerdictCard(QFrame):
             margins=(14, 10, 14, 10),
             spacing=6,
         )
-
-
-def split_headline(sentence: str) -> tuple[str, str]:
-    """Split a long sentence into its first part, which is shown large, and the rest."""
-    positions = [position for mark in ("; ", ". ", ": at ") if (position := sentence.find(mark)) >= 0]
-    if not positions or len(sentence) < _MAX_HEADLINE_CHARACTERS:
-        return sentence, ""
-    head, rest = sentence[: min(positions)], sentence[min(positions) + 1 :].lstrip()
-    return f"{head}.", f"{rest[:1].upper()}{rest[1:]}"
 
 
 def check_sentence(row: CheckRow) -> str:

@@ -22,7 +22,7 @@ class AxisLengths(QWidget):
 
     def __init__(self) -> None:
         super().__init__()
-        self.setAccessibleName("Lengths of open axes")
+        self.setAccessibleName("Lengths of dynamic axes")
         self._layout = set_flow_layout(self)
         self._layout.setContentsMargins(0, 0, 0, 0)
         self.fields: dict[str, QSpinBox] = {}
@@ -42,7 +42,7 @@ class AxisLengths(QWidget):
         for name in names:
             field = QSpinBox()
             field.setRange(0, MAX_AXIS_LENGTH)
-            field.setSpecialValueText("open")
+            field.setSpecialValueText("not set")
             field.setAccessibleName(f"Length of axis {name}")
             field.setKeyboardTracking(False)
             field.valueChanged.connect(self._emit_lengths)

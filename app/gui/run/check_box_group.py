@@ -77,8 +77,8 @@ class CheckBoxGroup(QWidget):
     @staticmethod
     def _availability(option: CheckBoxOption) -> str:
         if not option.is_known:
-            return "… being tried"
-        return "✓ opens a session here" if option.unavailable_reason is None else f"✗ {option.unavailable_reason}"
+            return "… checking"
+        return "✓ available" if option.unavailable_reason is None else f"✗ {option.unavailable_reason}"
 
     def _changed(self) -> None:
         chosen = [value for value, box in self.boxes.items() if box.isChecked()]

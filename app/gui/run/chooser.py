@@ -48,9 +48,9 @@ class Chooser(QToolButton):
         menu.clear()
         menu.addAction("&Open…", self._sources.choose_profile)
         new_menu = menu.addMenu("&New from")
-        new_menu.addAction("an &endpoint", self._sources.new_endpoint)
-        new_menu.addAction("a &local model", self._sources.new_local)
-        new_menu.addAction("a &scripted sample", self._sources.new_scripted)
+        new_menu.addAction("&Endpoint", self._sources.new_endpoint)
+        new_menu.addAction("&Local model", self._sources.new_local)
+        new_menu.addAction("&Simulated server", self._sources.new_scripted)
         bundled = menu.addMenu("&Bundled")
         for name, (path, description) in self._bundled().items():
             self._add_profile(bundled, name, description, path)

@@ -37,13 +37,11 @@ class ConnectionEditor(SpecialEditor):
         self.command.finished.connect(self._show_result)
         self.strip = MessageStrip()
         self.test_button = button("&Test connection", self.run_test)
-        self.test_button.setToolTip("Sends one request as the run would: sizewise profiles try")
-        self.stop_button = button("St&op the test", self._stop)
+        self.test_button.setToolTip("Sends one test request (same as: sizewise profiles try)")
+        self.stop_button = button("St&op test", self._stop)
         self.badge = Badge()
-        self.status_label = label(
-            "One request, as the run would send it. Secrets stay where they are.", "muted", wrap=True
-        )
-        self.rows = Rows("What the target answered")
+        self.status_label = label("Sends one test request with this configuration.", "muted", wrap=True)
+        self.rows = Rows("Response of the target")
         self._card = card(self.rows)
         line = hbox(
             self.test_button, self.stop_button, (self.badge, 0, Qt.AlignmentFlag.AlignVCenter), (self.status_label, 1)
@@ -72,7 +70,7 @@ class ConnectionEditor(SpecialEditor):
         if not confirm_secrets(self, _secrets_to_allow(profile, folder)):
             self.status_label.setText("No request was sent.")
             return
-        self.status_label.setText("Sending one request…")
+        self.status_label.setText("Sending test request…")
         self.stop_button.show()
         self.test_button.setEnabled(False)
         self.command.start(("profiles", "try", "-", "--json", ERROR_JSON), profile, folder)
@@ -83,13 +81,13 @@ class ConnectionEditor(SpecialEditor):
         self.stop_button.hide()
         self.badge.show_verdict("")
         self.rows.show_rows(())
-        self.status_label.setText("One request, as the run would send it. Secrets stay where they are.")
+        self.status_label.setText("Sends one test request with this configuration.")
         self.test_button.setEnabled(True)
 
     def _stop(self) -> None:
         self.command.stop()
         self._clear_result()
-        self.strip.show_notice(Notice("news", "The test was stopped."))
+        self.strip.show_notice(Notice("news", "Test stopped."))
 
     def _show_result(self, code: int, out: bytes, errors: bytes) -> None:
         self.stop_button.hide()

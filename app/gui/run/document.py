@@ -95,7 +95,7 @@ class ProfileDocument(QObject):
 
     def set_text(self, text: str) -> None:
         """Replace the text with typed text. A pause while typing starts a new undo step."""
-        self._push(text, "Edit the YAML", _TYPING)
+        self._push(text, "Edit YAML", _TYPING)
 
     def _push(self, text: str, title: str, field: str | None) -> None:
         if text != self.text:
@@ -151,4 +151,6 @@ def parse_path(path: str) -> KeyPath:
 
 
 def _not_a_mapping(path: Path | None) -> ProfileError:
-    return ProfileError("a profile is a mapping of keys", path=str(path or ""), hint="Begin with `sizewise: 1`.")
+    return ProfileError(
+        "not a profile: expected `key: value` lines", path=str(path or ""), hint="Start with `sizewise: 1`."
+    )

@@ -26,9 +26,9 @@ class DropZone(QFrame):
         self.setAccessibleName("Model file")
         self.heading_label = label("", "heading", wrap=True)
         self.detail_label = label("", "muted", wrap=True)
-        self.file_button = button("Choose a &file…", self.file_requested.emit, primary=True)
+        self.file_button = button("Choose &file…", self.file_requested.emit, primary=True)
         self.bundled = QComboBox()
-        self.bundled.setAccessibleName("A model that comes with Sizewise")
+        self.bundled.setAccessibleName("Models bundled with Sizewise")
         self.bundled.activated.connect(self._choose_bundled)
         line = QHBoxLayout(self)
         texts = vbox(self.heading_label, self.detail_label)
@@ -50,12 +50,12 @@ class DropZone(QFrame):
         if path is None:
             self._text = (
                 "Drop a model here",
-                "An .onnx file, or pick a sample. It is looked into before anything runs.",
+                "Use an .onnx file or a bundled model. It is inspected before anything runs.",
             )
         else:
             more = f" and {models - 1} more" if models > 1 else ""
-            self._text = path.name[:120] + more, "comes with Sizewise" if is_bundled else str(path.parent)[:200]
-        self._say(*self._text)
+            self._text = path.name[:120] + more, "bundled with Sizewise" if is_bundled else str(path.parent)[:200]
+        self._set_texts(*self._text)
 
     def dragEnterEvent(self, event: QDragEnterEvent) -> None:
         path = _model_in(event)
@@ -63,19 +63,19 @@ class DropZone(QFrame):
             event.ignore()
             return
         event.acceptProposedAction()
-        self._say(f"Release to look into {path.name[:120]}", "It becomes the model of this profile.")
+        self._set_texts(f"Release to use {path.name[:120]}", "This profile will use the model.")
 
     def dragLeaveEvent(self, _: QDragLeaveEvent) -> None:
-        self._say(*self._text)
+        self._set_texts(*self._text)
 
     def dropEvent(self, event: QDropEvent) -> None:
         path = _model_in(event)
-        self._say(*self._text)
+        self._set_texts(*self._text)
         if path is not None:
             event.acceptProposedAction()
             self.dropped.emit(path)
 
-    def _say(self, heading: str, below: str) -> None:
+    def _set_texts(self, heading: str, below: str) -> None:
         self.heading_label.setText(heading)
         self.detail_label.setText(below)
 

@@ -35,7 +35,7 @@ class RunHeader(QWidget):
         hbox(*self.views.buttons(), within=segments, spacing=0)
         self.source = QPushButton("&YAML")
         self.source.setCheckable(True)
-        self.source.setAccessibleName("Show the YAML")
+        self.source.setAccessibleName("Show YAML")
         self.source.toggled.connect(self.source_toggled)
         self.copy = button("&Copy as command", self.copy_requested.emit)
         self.save = button("Sa&ve", self.save_requested.emit)
@@ -56,7 +56,7 @@ class RunHeader(QWidget):
     def set_start_state(self, blocked_reason: str) -> None:
         """Enable the start button, or disable it with the reason as its tooltip and accessible description."""
         self.start.setEnabled(not blocked_reason)
-        self.start.setToolTip(tool_tip_text(blocked_reason) or "Starts the run in a process of its own")
+        self.start.setToolTip(tool_tip_text(blocked_reason) or "Start the run in the background")
         self.start.setAccessibleDescription(blocked_reason)
 
     def _choose(self, index: int) -> None:
@@ -79,9 +79,9 @@ def _views() -> QButtonGroup:
     group = QButtonGroup()
     names = ("&Local model", "&Endpoint", "S&weep")
     descriptions = (
-        "A model that this machine runs itself",
-        "A service that is loaded over the network",
-        "How much load holds the SLO: search, sweep and objectives in front",
+        "Model that runs on this machine",
+        "Service that is load-tested over the network",
+        "Max rate within the SLO (shows search, sweep and objectives first)",
     )
     for index, (name, description) in enumerate(zip(names, descriptions, strict=True)):
         segment = QPushButton(name)
@@ -97,20 +97,20 @@ def _views() -> QButtonGroup:
 class EmptyRun(QWidget):
     def __init__(self, sources: ProfileActions, open_sample: Callable[[], object]) -> None:
         super().__init__()
-        self.sample_button = button("Take the &sample", open_sample, primary=True)
+        self.sample_button = button("Use &sample", open_sample, primary=True)
         buttons = QWidget()
         flow = FlowLayout(buttons)
         for widget in (
             self.sample_button,
             button("New: &endpoint", sources.new_endpoint),
             button("New: &local model", sources.new_local),
-            button("New: scripted s&erver", sources.new_scripted),
+            button("New: simulated s&erver", sources.new_scripted),
             button("&Open…", sources.choose_profile),
         ):
             flow.addWidget(widget)
         text = (
-            "A profile says what is measured, how it is loaded, and what must hold. The sample loads a small real model"
-            " on this machine. An .onnx file or a profile can be dropped here."
+            "A profile defines the target, the load and the SLO. The sample benchmarks a small model on this machine. "
+            "You can also drop an .onnx file or a profile here."
         )
         panel = card(label("What do you want to measure?", "title"), label(text, wrap=True), buttons)
         vbox((panel, 0, Qt.AlignmentFlag.AlignTop), 1, within=self, margins=None)

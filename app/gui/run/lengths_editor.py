@@ -32,12 +32,12 @@ class LengthsEditor(SpecialEditor):
         self.strip = MessageStrip()
         self.summary_label = label("", "muted", wrap=True)
         self.inputs = Chart("Prompt", Axis("Tokens"), Axis("Share of requests", "%"), theme_controller)
-        self.outputs = Chart("Answer", Axis("Tokens"), Axis("Share of requests", "%"), theme_controller)
-        self.rows = Rows("Lengths in tokens")
+        self.outputs = Chart("Output", Axis("Tokens"), Axis("Share of requests", "%"), theme_controller)
+        self.rows = Rows("Token lengths")
         charts = hbox((self.inputs, 1), (self.outputs, 1))
         vbox(self.strip, self.summary_label, (charts, 1), self.rows, within=self)
         for chart in (self.inputs, self.outputs):
-            chart.set_message("Drawing…")
+            chart.set_message("Sampling…")
         self.update_heights()
 
     def update_heights(self) -> None:
@@ -61,11 +61,11 @@ class LengthsEditor(SpecialEditor):
         self.strip.hide()
         self.summary_label.setText(view.summary)
         self.summary_label.setVisible(bool(view.summary))
-        placeholder = view.reason or "The workload leaves the length of answers to the model."
+        placeholder = view.reason or "The workload sets no output length, so the model decides."
         self._draw(self.inputs, view.inputs, placeholder, 0)
         self._draw(self.outputs, view.outputs, placeholder, 1)
         rows = [("Prompt", _text(view.inputs))] if view.inputs is not None else []
-        rows += [("Answer", _text(view.outputs))] if view.outputs is not None else []
+        rows += [("Output", _text(view.outputs))] if view.outputs is not None else []
         self.rows.show_rows(rows)
 
     @staticmethod
@@ -75,13 +75,15 @@ class LengthsEditor(SpecialEditor):
         if histogram is None:
             return
         edges = np.array([histogram.edges[0], *histogram.edges])
-        chart.set_line("share", "drawn", edges, np.array([0.0, *histogram.shares, 0.0]), series=series, is_stepped=True)
+        chart.set_line(
+            "share", "sampled", edges, np.array([0.0, *histogram.shares, 0.0]), series=series, is_stepped=True
+        )
         chart.set_markers(
             ((histogram.median, "median"), (histogram.p95, "p95")) if histogram.maximum > histogram.minimum else ()
         )
 
     def _failed(self, error: Exception) -> None:
-        self.strip.show_notice(Notice("error", f"Lengths could not be drawn: {str(error)[:300]}"))
+        self.strip.show_notice(Notice("error", f"Sampling of token lengths failed: {str(error)[:300]}"))
 
 
 def _text(histogram: Histogram) -> str:

@@ -49,16 +49,16 @@ def build_lengths_view(tree: Mapping[str, Any], path: str) -> LengthsView:
         except SizewiseError:
             profile = load_values(_workload_only(tree), path)
         if not isinstance(profile, GeneratingProfile | EmbeddingsProfile | RerankProfile):
-            return LengthsView(reason="Requests of this protocol have no lengths in tokens.")
+            return LengthsView(reason="Requests of this protocol have no token lengths.")
         lengths = sample_prompt_lengths(profile)
     except SizewiseError as error:
-        return LengthsView(reason=f"The workload is not right yet: {str(error)[:300]}")
+        return LengthsView(reason=f"Workload has errors: {str(error)[:300]}")
     if lengths.reason is not None:
         return LengthsView(reason=lengths.reason)
-    summary = f"{format_count(lengths.distinct_prompts)} prompts, drawn with seed {profile.load.seed}, take turns."
+    summary = f"{format_count(lengths.distinct_prompts)} distinct prompts in rotation (seed {profile.load.seed})."
     if lengths.requests_per_session != 1:
         turns = format_number(lengths.requests_per_session)
-        summary += f" Each is a session of {turns} requests on average, with all turns before each."
+        summary += f" Each session has {turns} requests on average; every request includes the previous turns."
     return LengthsView(_histogram(lengths.inputs), _histogram(lengths.outputs) if lengths.outputs else None, summary)
 
 

@@ -89,7 +89,7 @@ class ModelEditor(SpecialEditor):
         """Let the user choose a model in a file dialog."""
         folder = str(base_directory(self._document)) if self._document is not None else ""
         file_types = "ONNX models (*.onnx);;All files (*)"
-        name = QFileDialog.getOpenFileName(self, "A model", folder, file_types)[0]
+        name = QFileDialog.getOpenFileName(self, "Choose model", folder, file_types)[0]
         if name:
             self.set_model(Path(name))
 
@@ -146,19 +146,19 @@ class ModelEditor(SpecialEditor):
         self._show_memory(state, batches, precisions)
 
     def _show_notices(self, state: InspectionState) -> None:
-        self.state.setText("Looking into the file, in a limited process of its own…" if state.is_busy else "")
+        self.state.setText("Inspecting model (sandboxed)…" if state.is_busy else "")
         self.state.setVisible(state.is_busy)
         if state.model_error is not None:
             message, hint = str(state.model_error)[:400], getattr(state.model_error, "hint", None)
             self.strip.show_notice(Notice("error", message, None, hint), "Choose an&other file…")
         elif state.machine_error is not None:
-            self.strip.show_notice(Notice("warning", f"Providers could not be tried: {state.machine_error[:300]}"))
-        elif state.inspection is not None and (left := open_axes(state.inspection.model)):
-            message = "The model leaves the length of {axes} open.".format(axes=", ".join(left)[:200])
-            reason = "Without it neither FLOPs nor memory can be told."
             self.strip.show_notice(
-                Notice("warning", message, reason, "Give it a length below, as the requests will have.")
+                Notice("warning", f"Checking execution providers failed: {state.machine_error[:300]}")
             )
+        elif state.inspection is not None and (left := open_axes(state.inspection.model)):
+            message = "Dynamic axes without a length: {axes}.".format(axes=", ".join(left)[:200])
+            reason = "FLOPs and memory cannot be estimated without it."
+            self.strip.show_notice(Notice("warning", message, reason, "Set the length that requests will have below."))
         else:
             self.strip.hide()
 
@@ -247,7 +247,7 @@ class ModelEditor(SpecialEditor):
                 ("Batch", self.batch),
                 ("Threads", self.threads),
                 ("Providers", self.providers),
-                ("Memory, estimated", self.memory),
+                ("Estimated memory", self.memory),
             )
         ):
             variants.addWidget(label(text, "muted"), row, 0, Qt.AlignmentFlag.AlignTop)
@@ -264,9 +264,9 @@ class ModelEditor(SpecialEditor):
 def _tree() -> QTreeView:
     tree = QTreeView()
     model = QStandardItemModel(0, 2, tree)
-    model.setHorizontalHeaderLabels(["What", "Value"])
+    model.setHorizontalHeaderLabels(["Property", "Value"])
     tree.setModel(model)
-    tree.setAccessibleName("What the model holds")
+    tree.setAccessibleName("Model details")
     tree.setEditTriggers(QTreeView.EditTrigger.NoEditTriggers)
     tree.setAlternatingRowColors(True)
     tree.setUniformRowHeights(True)
@@ -286,7 +286,7 @@ def _row(branch: TreeNode) -> list[QStandardItem]:
 def _refusal(name: str, working: tuple[str, ...] | None, refused: dict[str, str]) -> str | None:
     if working is None or name in working:
         return None
-    return refused.get(name) or "not in this build of ONNX Runtime"
+    return refused.get(name) or "not included in this build of ONNX Runtime"
 
 
 def _too_many_text(cores: int | None) -> str:

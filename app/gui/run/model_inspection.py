@@ -56,7 +56,7 @@ def _branches(facts: ModelFacts, inspection: ModelInspection) -> Iterator[TreeNo
     yield TreeNode("Size", format_size(facts.size_bytes))
     yield TreeNode(
         "External files",
-        format_count(len(facts.external_files)) if facts.external_files else "none: all weights are in this file",
+        format_count(len(facts.external_files)) if facts.external_files else "none (all weights are in this file)",
         tuple(TreeNode(_truncated(item.name), format_size(item.size_bytes)) for item in facts.external_files),
     )
     parameters = facts.parameters
@@ -65,19 +65,19 @@ def _branches(facts: ModelFacts, inspection: ModelInspection) -> Iterator[TreeNo
     yield _costs(facts)
     yield TreeNode("Operators", f"{format_count(facts.nodes)} nodes", tuple(_operators(facts)))
     yield from _gpus(inspection)
-    yield TreeNode("Made by", _truncated(facts.producer or NOT_AVAILABLE))
+    yield TreeNode("Producer", _truncated(facts.producer or NOT_AVAILABLE))
     yield TreeNode("SHA-256", facts.sha256)
 
 
 def _value(value: ModelValue) -> TreeNode:
-    shape = NOT_AVAILABLE if value.shape is None else " × ".join(map(str, value.shape)) or "one number"
+    shape = NOT_AVAILABLE if value.shape is None else " × ".join(map(str, value.shape)) or "scalar"
     return TreeNode(_truncated(value.name), _truncated(f"{value.dtype}, {shape}"))
 
 
 def _axes(facts: ModelFacts) -> TreeNode:
-    below = [TreeNode(_truncated(axis), "filled by the batch") for axis in facts.batch_axes]
+    below = [TreeNode(_truncated(axis), "batch size") for axis in facts.batch_axes]
     below += [TreeNode(_truncated(axis), f"length {format_count(length)}") for axis, length in facts.axes.items()]
-    below += [TreeNode(_truncated(axis), "open: give it a length") for axis in open_axes(facts)]
+    below += [TreeNode(_truncated(axis), "no length set") for axis in open_axes(facts)]
     return TreeNode("Dynamic axes", format_count(len(below)) if below else "none", tuple(below))
 
 
@@ -94,7 +94,7 @@ def _costs(facts: ModelFacts) -> TreeNode:
     below = tuple(
         TreeNode(
             f"batch {cost.batch}",
-            "{flops} FLOPs, {memory} of memory, {moved} moved".format(
+            "{flops} FLOPs, {memory} memory, {moved} memory traffic".format(
                 flops=f"{prefix}{format_amount(cost.flops)}",
                 memory=format_size(cost.memory_bytes),
                 moved=format_size(cost.moved_bytes),
@@ -103,7 +103,7 @@ def _costs(facts: ModelFacts) -> TreeNode:
         for cost in facts.costs
     )
     first = facts.costs[0]
-    summary = "{flops} FLOPs an inference of batch {batch}".format(
+    summary = "{flops} FLOPs per inference at batch size {batch}".format(
         flops=f"{prefix}{format_amount(first.flops)}", batch=first.batch
     )
     return TreeNode("FLOPs and memory", summary, below)
@@ -121,8 +121,8 @@ def _operators(facts: ModelFacts) -> Iterator[TreeNode]:
 def _gpus(inspection: ModelInspection) -> Iterator[TreeNode]:
     local = [card for card in inspection.cards if card.is_here]
     below = tuple(TreeNode(card.name, _gpu_text(card)) for card in local)
-    summary = format_count(len(local)) if local else _truncated(inspection.gpu_note or "none is seen here")
-    yield TreeNode("GPUs of this machine", summary, below)
+    summary = format_count(len(local)) if local else _truncated(inspection.gpu_note or "none detected")
+    yield TreeNode("GPUs in this machine", summary, below)
 
 
 def _gpu_text(card: CardFit) -> str:
@@ -192,8 +192,8 @@ class InspectionState(msgspec.Struct, frozen=True):
 
 
 class ModelInspector(QObject):
-    """Background inspection of models. `changed` emits a Looked whenever there is new information. Results are cached
-    until the model file changes.
+    """Background inspection of models. `changed` emits an InspectionState whenever there is new information. Results
+    are cached until the model file changes.
     """
 
     changed = Signal(object)

@@ -97,7 +97,7 @@ class RunPage(Page):
         head.copy_requested.connect(self.copy_command)
         head.save_requested.connect(self.save)
         head.save_as_requested.connect(self.choose_save_path)
-        head.ci_requested.connect(self._ask_ci_folder)
+        head.ci_requested.connect(self._choose_ci_folder)
         head.start_requested.connect(self.start)
         self.error_strip.action_triggered.connect(self._fix_or_show)
         self.recovery_strip.action_triggered.connect(self._recover)
@@ -150,7 +150,7 @@ class RunPage(Page):
         self._open(templates.format_local_profile(path.absolute()), None)
 
     def choose_profile(self) -> None:
-        chosen, _ = QFileDialog.getOpenFileName(self, "Open a profile", "", "YAML (*.yaml *.yml)")
+        chosen, _ = QFileDialog.getOpenFileName(self, "Open profile", "", "YAML (*.yaml *.yml)")
         if chosen:
             self.open_profile(Path(chosen))
 
@@ -171,7 +171,7 @@ class RunPage(Page):
         if self.has_unsaved_changes:
             self.presenter.save_draft()
             self._draft = drafts.load_draft()
-            self._show_draft("The profile before had unsaved changes.")
+            self._show_draft("The previous profile had unsaved changes.")
         self.presenter.document.open(text, path)
 
     def _show_opened(self) -> None:
@@ -207,7 +207,7 @@ class RunPage(Page):
         lines = tuple(item.line for item in state.issues if item.line is not None)
         syntax = self.presenter.document.error
         self.source.show_errors(lines, _at_line(state.issues[0]) if syntax is not None else "")
-        word = "wrong" if state.issues else "checking" if not state.is_checked else "no errors"
+        word = "Has errors" if state.issues else "checking" if not state.is_checked else "no errors"
         self.head.state.show_verdict(word, state.blocked_reason)
         restyle(self.head.state, "bad" if state.issues else "good" if state.is_checked else "plain")
         if not state.issues:
@@ -215,8 +215,8 @@ class RunPage(Page):
             return
         first = state.issues[0]
         more = len(state.issues) - 1
-        next_step = f"{more} more below." if more else None
-        action = f"&Write {first.suggestion}" if first.suggestion else "Sho&w it"
+        next_step = f"{more} more errors below." if more > 1 else "1 more error below." if more else None
+        action = f"Change &to {first.suggestion}" if first.suggestion else "Sho&w error"
         message = _at_line(first) if syntax is not None else _text(first)
         self.error_strip.show_notice(Notice("error", message, first.hint, next_step), action)
 
@@ -231,8 +231,8 @@ class RunPage(Page):
             self.source.go_to(wrong[0].line or 1)
 
     def _warn_comments_lost(self) -> None:
-        message = "The file was written anew, without its comments: this change could not be made in place."
-        self.notice_strip.show_notice(Notice("news", message, None, "Undo brings them back."))
+        message = "The YAML was rewritten and its comments were removed, because the change could not be made in place."
+        self.notice_strip.show_notice(Notice("news", message, None, "Undo to restore them."))
 
     # Views
 
@@ -242,16 +242,16 @@ class RunPage(Page):
         is_local = self.form.protocol == "local"
         if view == "local" and not is_local:
             self._offered_protocol = "local"
-            message = "This profile is of an endpoint: it is loaded over the network."
-            self.notice_strip.show_notice(Notice("news", message), "&Turn it into a local run")
+            message = "This is an endpoint profile."
+            self.notice_strip.show_notice(Notice("news", message), "&Convert to local profile")
         elif view == "endpoint" and is_local:
             self._offered_protocol = "oip"
-            message = "This profile is of a model that this machine runs itself."
-            self.notice_strip.show_notice(Notice("news", message), "&Turn it into an endpoint's")
+            message = "This is a local model profile."
+            self.notice_strip.show_notice(Notice("news", message), "&Convert to endpoint profile")
         elif view == "sweep" and not is_local and not self._has_search():
             self._offered_protocol = "search"
-            message = "This profile plays its stages. A search finds the highest rate that holds the SLO."
-            self.notice_strip.show_notice(Notice("news", message), "&Find the max rate")
+            message = "This profile runs fixed stages. Add a search to find the highest rate within the SLO."
+            self.notice_strip.show_notice(Notice("news", message), "&Find max rate")
 
     def _has_search(self) -> bool:
         load = self.presenter.document.tree.get("load")
@@ -299,7 +299,7 @@ class RunPage(Page):
 
     def choose_save_path(self) -> None:
         suggestion = str(Path.cwd() / f"{self.presenter.document.tree.get('name') or 'profile'}.yaml")
-        chosen, _ = QFileDialog.getSaveFileName(self, "Save the profile", suggestion, "YAML (*.yaml *.yml)")
+        chosen, _ = QFileDialog.getSaveFileName(self, "Save profile", suggestion, "YAML (*.yaml *.yml)")
         if chosen:
             self.save_to(Path(chosen))
 
@@ -307,7 +307,7 @@ class RunPage(Page):
         try:
             self.presenter.save(path)
         except OSError as error:
-            self.navigation.notify("error", f"{path} cannot be written.", error.strerror)
+            self.navigation.notify("error", f"Cannot write to {path}.", error.strerror)
             return
         add_recent_file(open_settings(), path.absolute())
 
@@ -323,8 +323,8 @@ class RunPage(Page):
         QTimer.singleShot(0, self.head.ci, self.head.ci.showMenu)
         return True
 
-    def _ask_ci_folder(self, pipeline: str) -> None:
-        folder = QFileDialog.getExistingDirectory(self, "The repository that the job goes to")
+    def _choose_ci_folder(self, pipeline: str) -> None:
+        folder = QFileDialog.getExistingDirectory(self, "Choose the repository for the CI job")
         if folder:
             self.export_ci_job(pipeline, Path(folder))
 
@@ -338,19 +338,19 @@ class RunPage(Page):
             self.navigation.notify_error(error)
             return
         names = ", ".join(str(path.relative_to(folder)) for path in written)
-        self.navigation.notify("news", f"Written: {names}", None, "Commit them both.")
+        self.navigation.notify("news", f"Written: {names}", None, "Commit both files.")
 
     # Drafts left by a crash
 
     def _offer_draft(self) -> None:
         self._draft = drafts.load_draft()
         if self._draft is not None:
-            self._show_draft("A profile was left unsaved when the window last closed.")
+            self._show_draft("A profile with unsaved changes was recovered.")
 
     def _show_draft(self, message: str) -> None:
         if self._draft is not None:
-            detail = self._draft.path or "It was in no file yet."
-            self.recovery_strip.show_notice(Notice("news", message, detail), "&Open it again")
+            detail = self._draft.path or "It had not been saved to a file."
+            self.recovery_strip.show_notice(Notice("news", message, detail), "&Restore")
 
     def _recover(self) -> None:
         self.recovery_strip.hide()

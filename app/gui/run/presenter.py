@@ -72,9 +72,9 @@ class RunPresenter(QObject):
         title = document.path.stem if document.path is not None else str(document.tree.get("name") or "New profile")
         is_checked = self._checked is not None and self._checked.text == document.text
         if wrong:
-            why_not = f"{len(wrong)} things are wrong" if len(wrong) > 1 else wrong[0].text
+            why_not = f"{len(wrong)} errors" if len(wrong) > 1 else wrong[0].text
         else:
-            why_not = self._unwritable_reason() if is_checked else "The profile is being checked."
+            why_not = self._unwritable_reason() if is_checked else "Checking the profile…"
         return RunPageState(display_protocol(document.tree), title, document.is_saved, is_checked, wrong, why_not)
 
     def _unwritable_reason(self) -> str:
@@ -83,8 +83,7 @@ class RunPresenter(QObject):
         if secret is None or (self.document.is_saved and self.document.path is not None):
             return ""
         return (
-            f"{secret} holds a secret, which is written nowhere unasked: give it as env:NAME or file:PATH, or save the "
-            "profile."
+            f"{secret} contains a plain-text secret. Replace it with env:NAME or file:PATH, or save the profile first."
         )
 
     def _errors(self) -> tuple[ProfileIssue, ...]:
@@ -103,13 +102,13 @@ class RunPresenter(QObject):
             self.document.set_value(path, value)
 
     def convert_to(self, protocol: str) -> None:
-        title = f"Turn into {protocol}"
+        title = f"Convert to {protocol}"
         self.document.set_tree(convert_profile(self.document.tree, protocol), title)
 
     def fix(self, issue: ProfileIssue) -> None:
         tree = apply_suggestion(self.document.tree, issue)
         if tree is not None:
-            self.document.set_tree(tree, f"Write {issue.suggestion}")
+            self.document.set_tree(tree, f"Change to {issue.suggestion}")
 
     # Validation
 

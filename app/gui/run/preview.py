@@ -32,15 +32,15 @@ class Preview(SpecialEditor):
         self.view = WorkView()
         self.strip = MessageStrip()
         self.start_summary = label("", wrap=True)
-        self.start_summary.setAccessibleName("What Start does")
+        self.start_summary.setAccessibleName("Run summary")
         self._tiles = QWidget()
         self._tiles_layout = QGridLayout(self._tiles)
         self._tiles_layout.setContentsMargins(0, 0, 0, 0)
         self._tiles_layout.setHorizontalSpacing(12)
         self._tiles_layout.setVerticalSpacing(2)
         self._tiles_layout.setColumnStretch(2, 1)
-        self.impossible_heading = label("These variants cannot run here", "heading")
-        self.cells = Rows("Variants that cannot run here")
+        self.impossible_heading = label("Variants that cannot run on this machine", "heading")
+        self.cells = Rows("Variants that cannot run on this machine")
         vbox(self.strip, self._tiles, self.start_summary, self.impossible_heading, self.cells, 0, within=self)
         self.impossible_heading.hide()
 
@@ -51,7 +51,7 @@ class Preview(SpecialEditor):
         self._shown_inputs = inputs
         tree, name, machine = *inputs, self._machine
         if not self.view.work:
-            self.start_summary.setText("Counting…")
+            self.start_summary.setText("Estimating…")
         self._latest.request(lambda: build_work_view(tree, name, machine))
 
     def tiles(self) -> tuple[Tile, ...]:
@@ -82,5 +82,5 @@ class Preview(SpecialEditor):
         self._tiles.updateGeometry()
 
     def _failed(self, error: Exception) -> None:
-        self.strip.show_notice(Notice("error", f"The work could not be counted: {str(error)[:300]}"))
+        self.strip.show_notice(Notice("error", f"Estimating the run failed: {str(error)[:300]}"))
         self.start_summary.hide()

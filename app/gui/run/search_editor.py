@@ -34,11 +34,11 @@ class SearchEditor(SpecialEditor):
         self.view = SearchView()
         self.strip = MessageStrip()
         self.strip.action_triggered.connect(self._add_objective)
-        self.search_box = QCheckBox("Find the &highest rate that holds the SLO")
-        self.search_box.setAccessibleName("Find the highest rate that holds the SLO")
+        self.search_box = QCheckBox("Find the &highest rate within the SLO")
+        self.search_box.setAccessibleName("Find the highest rate within the SLO")
         self.search_box.clicked.connect(self._switch)
         self.start, self.hold, self.within = QLineEdit(), QLineEdit(), QLineEdit()
-        self.within.setPlaceholderText("the time it needs")
+        self.within.setPlaceholderText("No limit")
         self.repeats, self.arrivals = QSpinBox(), QComboBox()
         self.repeats.setRange(1, 1000)
         self.repeats.setKeyboardTracking(False)
@@ -50,7 +50,7 @@ class SearchEditor(SpecialEditor):
         self.arrivals.activated.connect(self._edit_arrivals)
         self.fields = self._make_fields()
         self.summary_label = label("", "muted", wrap=True)
-        self.chart = Chart("What it would try", Axis("Probe"), Axis("Rate", "/s", is_log=True), theme_controller)
+        self.chart = Chart("Search preview", Axis("Probe"), Axis("Rate", "req/s", is_log=True), theme_controller)
         vbox(self.strip, self.search_box, self.fields, self.summary_label, (self.chart, 1), 0, within=self)
         self.update_heights()
 
@@ -98,10 +98,10 @@ class SearchEditor(SpecialEditor):
         self.view = view
         slo = read_slo(None if self._document is None else self._document.value("slo"))
         if not can_fail_rate(slo):
-            message = "A search needs an SLO: without one, every rate holds."
+            message = "A search needs an SLO. Add at least one objective."
             self.strip.show_notice(Notice("warning", message), f"Add “{DEFAULT_OBJECTIVE}”")
         elif view.problem is not None:
-            self.strip.show_notice(Notice("error", f"The search is not right yet: {view.problem}"))
+            self.strip.show_notice(Notice("error", f"Search has errors: {view.problem}"))
         else:
             self.strip.hide()
         self.summary_label.setText("" if view.planned is None else format_search(view.planned))
@@ -109,26 +109,24 @@ class SearchEditor(SpecialEditor):
 
     def _draw(self, view: SearchView) -> None:
         self.chart.clear()
-        self.chart.set_message("" if view.rates_per_s else "Nothing to draw yet.")
+        self.chart.set_message("" if view.rates_per_s else "No search preview yet.")
         if not view.rates_per_s:
             return
         rates = np.array(view.rates_per_s)
         indices = np.arange(1, len(rates) + 1, dtype=float)
         is_failing = rates > view.assumed_capacity_per_s
-        names = ["fails" if value else "holds" for value in is_failing]
-        self.chart.set_points(
-            "probes", "probes, hollow where they fail", indices, rates, hollow=is_failing, names=names
-        )
-        limit = f"supposed: {format_number(view.assumed_capacity_per_s)}/s"
+        names = ["SLO missed" if value else "within SLO" for value in is_failing]
+        self.chart.set_points("probes", "probes (hollow = SLO missed)", indices, rates, hollow=is_failing, names=names)
+        limit = f"assumed maximum: {format_number(view.assumed_capacity_per_s)} req/s"
         self.chart.set_limit(view.assumed_capacity_per_s, limit)
 
     def _failed(self, error: Exception) -> None:
-        self.strip.show_notice(Notice("error", f"The search could not be played: {str(error)[:300]}"))
+        self.strip.show_notice(Notice("error", f"Search preview failed: {str(error)[:300]}"))
 
     # Edits
 
-    def _switch(self, is_wanted: bool) -> None:
-        self.edited.emit("load.search", dict(DEFAULTS) if is_wanted else None)
+    def _switch(self, is_on: bool) -> None:
+        self.edited.emit("load.search", dict(DEFAULTS) if is_on else None)
 
     def _add_objective(self) -> None:
         slo = read_slo(None if self._document is None else self._document.value("slo"))
@@ -167,11 +165,11 @@ class SearchEditor(SpecialEditor):
         grid = QGridLayout(holder)
         grid.setContentsMargins(0, 0, 0, 0)
         fields: tuple[tuple[str, QWidget, str], ...] = (
-            ("Start &at", self.start, "Where it begins; it doubles from there, or halves"),
-            ("Hold &each for", self.hold, "How long a rate is tried, at least"),
-            ("&Repeats", self.repeats, "How often the answer has to hold"),
-            ("Arri&vals", self.arrivals, "How requests come at a rate"),
-            ("En&d within", self.within, "It ends in this time, with the rate it is sure of by then"),
+            ("St&art rate", self.start, "First rate to test; doubled or halved from there"),
+            ("St&ep duration", self.hold, "Minimum duration of each tested rate"),
+            ("&Repeats", self.repeats, "Number of times the result has to be confirmed"),
+            ("Arri&vals", self.arrivals, "Arrival process of requests"),
+            ("Time &limit", self.within, "The search ends at this time and reports the highest confirmed rate"),
         )
         for index, (text, field, help_text) in enumerate(fields):
             caption = label(text, buddy=field)

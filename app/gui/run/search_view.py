@@ -14,7 +14,7 @@ _ASSUMED_FACTOR = 8.0
 
 
 class SearchView(msgspec.Struct, frozen=True):
-    """Search preview. `rates_per_s` are the probes in order, for a target with a capacity of `supposed_per_s`."""
+    """Search preview. `rates_per_s` are the probes in order, for a target of that assumed capacity."""
 
     rates_per_s: tuple[float, ...] = ()
     assumed_capacity_per_s: float = 0.0
@@ -46,7 +46,7 @@ def preview_search(search: Mapping[str, Any], slo: Sequence[Any]) -> SearchView:
         try:
             objectives.append(parse_objective(str(text)))
         except UsageError as error:
-            return SearchView(problem=f"slo: {error}"[:300])
+            return SearchView(problem=f"SLO: {error}"[:300])
     capacity_per_s = planned.start_per_s * _ASSUMED_FACTOR
     parsed = tuple(objectives)
     return SearchView(
@@ -71,6 +71,6 @@ def format_search(planned: PlannedSearch) -> str:
     least, most = (format_count(round(requests)) for requests in planned.requests)
     return (
         f"{planned.probes[0]} to {planned.probes[1]} probes, {shortest} to {longest}, {least} to {most} requests: "
-        f"the more, the further the answer lies from the start (here between {format_number(low)}/s and "
-        f"{format_number(high)}/s)."
+        f"more if the result is far from the start rate (assumed: {format_number(low)} to "
+        f"{format_number(high)} req/s)."
     )

@@ -33,7 +33,7 @@ class SourceView(QWidget):
     def __init__(self, theme_controller: ThemeController) -> None:
         super().__init__()
         self.text = _Source(theme_controller)
-        self.text.setAccessibleName("The profile as YAML")
+        self.text.setAccessibleName("Profile YAML")
         self.text.textChanged.connect(self._emit_text)
         self.problem = label("", "word", wrap=True)
         self.problem.hide()

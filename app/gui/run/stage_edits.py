@@ -79,7 +79,7 @@ def format_load(stage: Stage) -> str:
         case "sine" if isinstance(value, dict):
             return f"{value.get('mean')} ± {value.get('amplitude')} every {value.get('period')}"
         case "diurnal" if isinstance(value, dict):
-            return f"a day to {value.get('peak')}"
+            return f"daily curve, peak {value.get('peak')}"
         case "trace":
             return f"{str(value)[-60:]} {stage.get('speed') or ''}".strip()
         case _:

@@ -183,20 +183,20 @@ def _handles(index: int, stage: Stage, settings: StageSettings, drawn: DrawnStag
         return []
     match find_load_key(stage):
         case "rate" if drawn.points:
-            return [handle("rate", drawn.end_s, at_end, "rate and end", "both")]
+            return [handle("rate", drawn.end_s, at_end, "rate and end time", "both")]
         case "ramp" if settings.ramp is not None:
             return [
-                handle("from", start_s + 0.04 * settings.duration_s, settings.ramp.from_per_s, "first rate", "y"),
-                handle("to", drawn.end_s, settings.ramp.to_per_s, "last rate and end", "both"),
+                handle("from", start_s + 0.04 * settings.duration_s, settings.ramp.from_per_s, "start rate", "y"),
+                handle("to", drawn.end_s, settings.ramp.to_per_s, "end rate and end time", "both"),
             ]
         case "spike" if settings.spike is not None:
             spike = settings.spike
             return [
                 handle("peak", start_s + spike.at_s + spike.for_s / 2, spike.peak_per_s, "peak", "y"),
-                handle("rate", drawn.end_s, spike.base_per_s, "base rate and end", "both"),
+                handle("rate", drawn.end_s, spike.base_per_s, "base rate and end time", "both"),
             ]
         case _:
-            return [handle("duration", drawn.end_s, at_end, "end", "x")]
+            return [handle("duration", drawn.end_s, at_end, "end time", "x")]
 
 
 def move_handle(stages: Sequence[Stage], handle: StageHandle, x: float, y: float) -> list[dict[str, Any]]:

@@ -63,12 +63,12 @@ class StageModel(QAbstractTableModel):
             return titles[section]
         if role == Qt.ItemDataRole.ToolTipRole:
             tips = (
-                "Its name in results and gates",
-                "How requests come at a rate; clients and traces decide it themselves",
-                "Like 20/s, 10/s → 50/s, 10/s, 20/s, 40/s or 80% of steady",
-                "So many clients, each sending its next request when it has its answer",
-                "Like 30s or 5m",
-                "How often the stage is played",
+                "Name in results and gates",
+                "Arrival process at a rate; not used with clients and traces",
+                "For example 20/s, 10/s → 50/s, 10/s, 20/s, 40/s or 80% of steady",
+                "Concurrent clients; each sends its next request after its response",
+                "For example 30s or 5m",
+                "Number of times the stage runs",
             )
             return tips[section]
         return None

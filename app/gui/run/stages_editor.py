@@ -48,7 +48,7 @@ class StagesEditor(SpecialEditor):
         self._pending_row = 0
         self._shown: tuple[list[dict[str, Any]], Path] | None = None
         self.strip = MessageStrip()
-        self.chart = DraggableChart("Planned rate", Axis("Time", "s"), Axis("Rate", "/s"), theme_controller)
+        self.chart = DraggableChart("Planned rate", Axis("Time", "s"), Axis("Rate", "req/s"), theme_controller)
         self.chart.handle_moved.connect(self._drag)
         self.model = StageModel()
         self.model.setParent(self)
@@ -89,7 +89,7 @@ class StagesEditor(SpecialEditor):
 
     def convert(self, kind: Preset) -> None:
         """Convert the selected stage to another load shape; without stages, add the first one."""
-        trace = self._ask_trace() if kind == "trace" else ""
+        trace = self._choose_trace() if kind == "trace" else ""
         if kind == "trace" and not trace:
             return
         stages = self.model.stages or [{"name": "steady"}]
@@ -136,14 +136,14 @@ class StagesEditor(SpecialEditor):
             self._show(read_stages(self._document))
 
     def _on_trace_error(self, error: Exception) -> None:
-        self.strip.show_notice(Notice("error", f"The trace cannot be read: {str(error)[:300]}"))
+        self.strip.show_notice(Notice("error", f"Cannot read trace: {str(error)[:300]}"))
 
     def _show_problem(self) -> None:
         invalid = next((stage for stage in self._line.stages if stage.problem is not None), None)
         if invalid is None:
             self.strip.hide()
             return
-        message = f"Stage {invalid.name} is not right yet: {str(invalid.problem)[:300]}"
+        message = f"Stage {invalid.name} has errors: {str(invalid.problem)[:300]}"
         self.strip.show_notice(Notice("error", message))
 
     def _draw(self) -> None:
@@ -158,9 +158,9 @@ class StagesEditor(SpecialEditor):
         )
         self.chart.set_handles([Handle(drawn.x, drawn.y, drawn.name, drawn.drag_axis) for drawn in line.handles])
         repeated = any(stage.get("repeats") not in (None, 1) for stage in self.model.stages)
-        duration_text = "One round takes {time}." if repeated else "All stages take {time}."
-        hint = "Drag a point, or take it with Page Down and move it with the arrow keys."
-        placeholder = "No stages yet: add one, or let a search find the highest rate."
+        duration_text = "Duration without repeats: {time}." if repeated else "Total duration: {time}."
+        hint = "Drag a point, or select it with Page Down and move it with the arrow keys."
+        placeholder = "No stages yet. Add a stage, or use a search to find the highest rate."
         summary = duration_text.format(time=format_duration(line.total_s)) + (f" {hint}" if line.handles else "")
         self.total.setText(summary if line.stages else placeholder)
         for widget in (self.chart, self.table):
@@ -189,10 +189,10 @@ class StagesEditor(SpecialEditor):
         if self.model.rowCount():
             self.table.selectRow(min(row, self.model.rowCount() - 1))
 
-    def _ask_trace(self) -> str:
+    def _choose_trace(self) -> str:
         folder = str(base_directory(self._document)) if self._document is not None else ""
         kinds = "Traces (*.csv *.jsonl *.json *.parquet *.gz);;All files (*)"
-        return QFileDialog.getOpenFileName(self, "A trace to replay", folder, kinds)[0]
+        return QFileDialog.getOpenFileName(self, "Choose trace", folder, kinds)[0]
 
     def _make_table(self) -> QTableView:
         table = QTableView()
@@ -223,12 +223,12 @@ class StagesEditor(SpecialEditor):
 
     def _make_buttons(self) -> dict[str, QPushButton]:
         shape = QPushButton("S&hape")
-        shape.setAccessibleName("Shape of the chosen stage")
+        shape.setAccessibleName("Shape of the selected stage")
         menu = QMenu(shape)
         presets: tuple[tuple[Preset, str], ...] = (
-            ("constant", "&Constant gaps"), ("poisson", "&Poisson arrivals"),
-            ("closed", "C&losed loop of clients"),
-            ("ramp", "&Ramp from one rate to another"), ("spike", "&Spike in the middle"),
+            ("constant", "&Constant arrivals"), ("poisson", "&Poisson arrivals"),
+            ("closed", "C&losed loop (fixed concurrency)"),
+            ("ramp", "&Ramp"), ("spike", "&Spike"),
             ("trace", "Replay a &trace…"),
         )  # fmt: skip
         for kind, text in presets:

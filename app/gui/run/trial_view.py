@@ -14,10 +14,10 @@ def trial_rows(trial: ConnectionTest) -> tuple[tuple[str, str], ...]:
     """Return name and text of each row, most important first."""
     rows = [("Status", NOT_AVAILABLE if trial.status is None else str(trial.status))]
     if trial.first_byte_ms is not None or trial.total_ms is not None:
-        rows.append(("First byte", _ms(trial.first_byte_ms)))
+        rows.append(("Time to first byte", _ms(trial.first_byte_ms)))
         if trial.wants_stream:
-            rows.append(("First token (TTFT)", _ms(trial.first_token_ms)))
-        rows.append(("Whole answer", _ms(trial.total_ms)))
+            rows.append(("Time to first token", _ms(trial.first_token_ms)))
+        rows.append(("Total time", _ms(trial.total_ms)))
     if trial.bytes_received:
         rows.append(("Size", with_unit(format_count(trial.bytes_received), "bytes")))
     if trial.tokens_out is not None:
@@ -37,10 +37,10 @@ def trial_rows(trial: ConnectionTest) -> tuple[tuple[str, str], ...]:
 
 def trial_notice(trial: ConnectionTest) -> Notice:
     if trial.problem is None:
-        return Notice("news", "The target answers as the profile wants it.")
+        return Notice("news", "Connection OK – response matches the profile.")
     severity: Severity = "warning" if trial.is_measurable else "error"
     message = "{problem}: {what}.".format(problem=_TITLES[trial.problem], what=trial.what[:_MAX_LETTERS].rstrip("."))
-    consequence = None if trial.is_measurable else "A run would end before its load, with exit code 3."
+    consequence = None if trial.is_measurable else "A run would stop before sending load."
     return Notice(severity, message, consequence, trial.remedy)
 
 
@@ -48,24 +48,24 @@ def error_notice(code: int, stderr: bytes) -> Notice:
     """Build the notice for a command that ended without a result: the reported failure, and all output as details."""
     failure, text = parse_reported_failure(stderr.decode(errors="replace"))
     if failure is None:
-        failure = Failure(code, f"The test ended with code {code} and told nothing.")
+        failure = Failure(code, "The connection test ended unexpectedly.")
     return Notice("error", failure.message[:_MAX_LETTERS], None, failure.hint, text[-4000:] or None)
 
 
 _TITLES = {
-    "dns": "No such host",
-    "connect": "No connection",
-    "tls": "No trusted TLS connection",
-    "unauthorised": "Not let in (401)",
-    "forbidden": "Not allowed (403)",
+    "dns": "Host not found",
+    "connect": "Connection failed",
+    "tls": "TLS certificate not trusted",
+    "unauthorised": "Unauthorized (401)",
+    "forbidden": "Forbidden (403)",
     "not found": "Not found (404)",
-    "refused": "The request is refused",
-    "busy": "The target limits its callers (429)",
-    "server error": "The server failed",
-    "timeout": "No answer in time",
-    "cut off": "The answer was cut off",
-    "wrong answer": "Not the answer that was expected",
-    "local limit": "A limit of this machine",
+    "refused": "Request rejected",
+    "busy": "Rate limited (429)",
+    "server error": "Server error",
+    "timeout": "Timeout",
+    "cut off": "Incomplete response",
+    "wrong answer": "Unexpected response",
+    "local limit": "Limit of this machine",
     "not streaming": "Not streaming",
 }  # one entry per problem, so that each is translated when it is shown
 
@@ -73,8 +73,8 @@ _TITLES = {
 def _certificate(trial: ConnectionTest) -> str:
     tls = trial.tls
     if tls is None or tls.issuer is None:
-        return "not verified, so not read"
-    return f"of {tls.subject or NOT_AVAILABLE}, by {tls.issuer}, until {tls.valid_until or NOT_AVAILABLE}"
+        return "not verified"
+    return f"{tls.subject or NOT_AVAILABLE}, issued by {tls.issuer}, valid until {tls.valid_until or NOT_AVAILABLE}"
 
 
 def _ms(value: float | None) -> str:

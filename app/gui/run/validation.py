@@ -44,8 +44,8 @@ class ProfileIssue(msgspec.Struct, frozen=True):
 class ValidationResult(msgspec.Struct, frozen=True):
     """Result of validating a profile's text.
 
-    `name` is the name of the profile. `wrong` is empty if the profile can be run. `secret` is the path of a secret that
-    is written in plain text. `to_allow` lists the referenced secrets whose hosts are not allowed yet.
+    `name` is the name of the profile. `issues` is empty if the profile can be run. `secret` is the path of a secret
+    that is written in plain text. `unapproved_secrets` lists the referenced secrets whose hosts are not allowed yet.
     """
 
     text: str
@@ -97,8 +97,12 @@ def _permission_errors(urls: tuple[str, ...], is_permitted: bool) -> tuple[Profi
     public = next((host for host in hosts if _is_public(host)), None)
     if is_permitted or public is None:
         return ()
-    text = f"{public} is neither this machine nor in a private network"
-    return (ProfileIssue(("target", "permitted"), text, "If you may load this host, tick it here."),)
+    text = f"{public} is a public address"
+    return (
+        ProfileIssue(
+            ("target", "permitted"), text, "Select this check box if you have permission to load-test the host."
+        ),
+    )
 
 
 def _is_public(host: str) -> bool:

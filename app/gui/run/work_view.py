@@ -65,12 +65,12 @@ def build_tiles(work: PlannedWork, now: datetime) -> tuple[Tile, ...]:
         if work.tokens_in is not None or work.tokens_out is not None or work.tokens_reason is not None:
             tiles.append(_tokens_tile(work))
     if work.usd is None:
-        tiles.append(Tile("Money", NOT_AVAILABLE, work.usd_reason or ""))
+        tiles.append(Tile("Cost", NOT_AVAILABLE, work.usd_reason or ""))
     else:
         maximum = f"at most ${format_money(work.usd[1])}"
-        tiles.append(Tile("Money", f"${format_money(work.usd[0])}", maximum))
+        tiles.append(Tile("Cost", f"${format_money(work.usd[0])}", maximum))
     limits = ", ".join(work.limits) or "none"
-    tiles.append(Tile("Limits", limits, work.cut_after or "whichever comes first ends the run" * bool(work.limits)))
+    tiles.append(Tile("Limits", limits, work.cut_after or "the first limit reached ends the run" * bool(work.limits)))
     return tuple(tiles)
 
 
@@ -79,10 +79,12 @@ def format_start_summary(view: WorkView) -> str:
     work = view.work
     if work is None:
         return ""
-    destination = view.target[:200] or "a server that the run starts itself"
+    destination = view.target[:200] or "a server that the run starts"
     if work.variants is not None:
-        return f"Start measures {_stages(work.stages)} on {destination}, for at most {format_duration(work.at_most_s)}."
-    return f"Start sends {_all_requests(work)} to {destination}, for at most {format_duration(work.at_most_s)}."
+        return (
+            f"The run measures {_stages(work.stages)} on {destination}, for at most {format_duration(work.at_most_s)}."
+        )
+    return f"The run sends {_all_requests(work)} to {destination}, for at most {format_duration(work.at_most_s)}."
 
 
 def group_cells(cells: tuple[ImpossibleVariant, ...]) -> tuple[tuple[str, str], ...]:
@@ -91,10 +93,10 @@ def group_cells(cells: tuple[ImpossibleVariant, ...]) -> tuple[tuple[str, str], 
     for cell in cells:
         by_reason.setdefault((cell.settles, cell.reason), []).append(cell.cell)
     rows = []
-    for (settles, reason), names in list(by_reason.items())[:_MAX_REASONS]:
+    for (decided, reason), names in list(by_reason.items())[:_MAX_REASONS]:
         heading = "1 variant" if len(names) == 1 else f"{format_count(len(names))} variants"
         example = names[0] if len(names) == 1 else f"such as {names[0]}"
-        rows.append((heading, f"{reason[:240]} ({settles}): {example[:160]}"))
+        rows.append((heading, f"{reason[:240]} ({decided}): {example[:160]}"))
     left = len(by_reason) - len(rows)
     return (*rows, *([("and", f"{left} more reasons")] if left > 0 else []))
 
@@ -102,8 +104,8 @@ def group_cells(cells: tuple[ImpossibleVariant, ...]) -> tuple[tuple[str, str], 
 def _all_requests(work: PlannedWork) -> str:
     if work.search is None:
         if work.closed_stages and not work.requests:
-            return "as many requests as are answered"
-        more = " and more by clients" if work.closed_stages else ""
+            return "requests in a closed loop"
+        more = " plus closed-loop requests" if work.closed_stages else ""
         return f"about {format_count(round(work.requests or 0))} requests" + more
     stages = work.requests or 0.0
     low, high = (format_count(round(stages + requests)) for requests in work.search.requests)
@@ -116,11 +118,11 @@ def _work_tile(work: PlannedWork) -> Tile:
         variants = "1 variant" if work.variants == 1 else plural
         return Tile("Work", variants, _stages(work.stages))
     if work.search is None:
-        relative = f"{work.relative_stages} at a share of another" if work.relative_stages else ""
+        relative = f"{work.relative_stages} relative to another stage" if work.relative_stages else ""
         return Tile("Work", _stages(work.stages), relative)
     low, high = work.search.probes
     probes = f"{low} to {high} probes"
-    below = f"after {_stages(work.stages)}" if work.stages else "the search's"
+    below = f"after {_stages(work.stages)}" if work.stages else "search"
     return Tile("Work", probes, below)
 
 
@@ -130,8 +132,8 @@ def _stages(number_of: int) -> str:
 
 def _time_tile(work: PlannedWork, now: datetime) -> Tile:
     until = (now + timedelta(seconds=work.at_most_s)).strftime("%H:%M")
-    maximum = f"at most {format_duration(work.at_most_s)}: until {until}"
-    return Tile("Time", f"about {format_duration(work.duration_s)}", maximum)
+    maximum = f"at most {format_duration(work.at_most_s)} (until {until})"
+    return Tile("Duration", f"about {format_duration(work.duration_s)}", maximum)
 
 
 def _requests_tile(work: PlannedWork) -> Tile:
@@ -141,11 +143,11 @@ def _requests_tile(work: PlannedWork) -> Tile:
         low_count, high_count = (
             format_count(round((work.requests or 0) + number_of)) for number_of in work.search.requests
         )
-        below = f"where the answer is {low}/s to {high}/s"
+        below = f"for a max rate of {low} to {high} req/s"
         return Tile(name, f"{low_count} to {high_count}", below)
     if work.closed_stages:
         expected = format_count(round(work.requests)) if work.requests else NOT_AVAILABLE
-        below = "and as many as clients get answered"
+        below = "plus closed-loop requests"
         return Tile(name, expected, below)
     return Tile(name, f"about {format_count(round(work.requests or 0))}", "expected")
 
@@ -153,9 +155,9 @@ def _requests_tile(work: PlannedWork) -> Tile:
 def _tokens_tile(work: PlannedWork) -> Tile:
     if work.tokens_in is None:
         return Tile("Tokens", NOT_AVAILABLE, work.tokens_reason or "")
-    tokens_in = f"{format_count(round(work.tokens_in))} in"
+    tokens_in = f"{format_count(round(work.tokens_in))} input"
     if work.search is not None and not work.requests:
-        return Tile("Tokens", NOT_AVAILABLE, "they go with the rate that is found")
+        return Tile("Tokens", NOT_AVAILABLE, "depends on the max rate")
     if work.tokens_out is None:
         return Tile("Tokens", tokens_in, work.tokens_reason or "")
-    return Tile("Tokens", tokens_in, f"{format_count(round(work.tokens_out))} out")
+    return Tile("Tokens", tokens_in, f"{format_count(round(work.tokens_out))} output")

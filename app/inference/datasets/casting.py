@@ -10,7 +10,7 @@ from app.inference.tensor_spec import TensorSpec, printable
 
 MAX_BYTES = 2 * 2**30
 """Maximum size of all rows in the model's types, in bytes."""
-NO_LABELS_HINT = "or say labels: null in the profile where there are none."
+NO_LABELS_HINT = "or set labels: null in the profile if there are none."
 
 
 def as_input(values: Array, spec: TensorSpec, source: str, *, is_decimal: bool = False) -> Array:
@@ -40,12 +40,12 @@ def as_labels(values: Array, source: str) -> Array:
     """Return one label per row: int64 for integers, float64 otherwise. Raises UsageError for anything else."""
     if values.ndim != 1 or values.dtype.kind not in "fiub":
         raise UsageError(
-            f"the labels of {source} are not one number a row",
-            hint="A class is a whole number from 0, an amount has a point.",
+            f"the labels of {source} are not one number per row",
+            hint="Write a class as a whole number from 0, and an amount with a decimal point.",
         )
     labels = values.astype(np.float64 if values.dtype.kind == "f" else np.int64)
     if not np.isfinite(labels).all():
-        raise UsageError(f"row {int(np.argmin(np.isfinite(labels))) + 1} of {source} has a label that is no number")
+        raise UsageError(f"row {int(np.argmin(np.isfinite(labels))) + 1} of {source} has a label that is not a number")
     return labels
 
 
@@ -68,6 +68,6 @@ def _is_same(cast: Array, values: Array) -> Array:
 
 def _type_error(values: Array, spec: TensorSpec, source: str) -> UsageError:
     return UsageError(
-        f"{printable(spec.name)} is {values.dtype} in {source}; the model takes {spec.dtype}",
-        hint="Write the values in the model's type, or such as lose nothing in it.",
+        f"{printable(spec.name)} is {values.dtype} in {source}, but the model needs {spec.dtype}",
+        hint="Write the values in the model's type, or in a type that converts without loss.",
     )

@@ -34,8 +34,8 @@ def picture_reader(spec: TensorSpec) -> Callable[[Path], Array]:
     is_channels_first = len(spec.shape) == 4 and spec.shape[1] in _MODES
     if len(spec.shape) != 4 or not (is_channels_first or spec.shape[3] in _MODES) or not _takes_colors(spec):
         raise UsageError(
-            f"pictures do not fit {printable(spec.name)}, {spec.dtype} of {format_shape(spec.shape)}",
-            hint="They fit 1 or 3 channels, first or last, of floats or uint8; else store arrays as .npy.",
+            f"images do not fit {printable(spec.name)}, {spec.dtype} of {format_shape(spec.shape)}",
+            hint="They need 1 or 3 channels, first or last, of floats or uint8. Otherwise store arrays as .npy.",
         )
     pillow = _pillow()
     mode = _MODES[spec.shape[1] if is_channels_first else spec.shape[3]]
@@ -47,7 +47,7 @@ def picture_reader(spec: TensorSpec) -> Callable[[Path], Array]:
         except UsageError:
             raise
         except Exception as error:  # A damaged picture may raise any error of its decoder.
-            raise UsageError(f"{_shown(path)} is not a picture: {printable(str(error))}") from error
+            raise UsageError(f"{_shown(path)} is not a valid image: {printable(str(error))}") from error
         pixels = pixels.reshape(*pixels.shape[:2], -1)
         ordered = np.ascontiguousarray(pixels.transpose(2, 0, 1) if is_channels_first else pixels)
         return ordered if spec.dtype == "uint8" else (ordered / np.float32(255)).astype(spec.dtype)
@@ -58,7 +58,9 @@ def picture_reader(spec: TensorSpec) -> Callable[[Path], Array]:
 def _pixels(pillow: Any, path: Path, mode: str, height: int, width: int) -> Array:
     with pillow.open(path, formats=("PNG", "JPEG")) as picture:
         if picture.width * picture.height > _MAX_PIXELS:
-            raise UsageError(f"{_shown(path)} has {picture.width} x {picture.height} pixels, more than 67 million")
+            raise UsageError(
+                f"{_shown(path)} has {picture.width} x {picture.height} pixels, above the maximum of 67 million"
+            )
         size = (picture.width if width == -1 else width, picture.height if height == -1 else height)
         converted = picture.convert(mode)
         sized = converted if converted.size == size else converted.resize(size, pillow.Resampling.BILINEAR)
@@ -75,7 +77,7 @@ def _pillow() -> Any:
         return importlib.import_module("PIL.Image")
     except ImportError as error:
         raise UsageError(
-            "pictures need Pillow, which is not installed", hint="Install pillow, or store the pictures as .npy arrays."
+            "images need Pillow, which is not installed", hint="Install pillow, or store the images as .npy arrays."
         ) from error
 
 
@@ -97,22 +99,22 @@ def load_class_folders(
     """
     if len(inputs) != 1 or not inputs[0].shape:
         raise UsageError(
-            f"a folder feeds one input, row by row, and the model has {len(inputs)} inputs",
-            hint="Use an .npz with an array for each input.",
+            f"a folder provides rows for one input, but the model has {len(inputs)} inputs",
+            hint="Use an .npz with one array per input.",
         )
     spec = inputs[0]
     classes, files = _find_files(folder, is_labeled)
     read = picture_reader(spec) if files[0][0].suffix.casefold() in PICTURES else _array_reader(spec)
     first = read(files[0][0])
     if (size := first.nbytes * len(files)) > MAX_BYTES:
-        raise UsageError(f"{folder.name} holds {size / 2**30:,.1f} GiB as the model takes it, and 2 GiB are the most")
+        raise UsageError(f"{folder.name} needs {size / 2**30:,.1f} GiB as model input, above the maximum of 2 GiB")
     rows = np.empty((len(files), *first.shape), first.dtype)
     for index, (path, _) in enumerate(files):
         row = read(path)
         if row.shape != first.shape:
             raise UsageError(
-                f"{_shown(path)} has another shape, {format_shape(row.shape)}, "
-                f"than {_shown(files[0][0])}, {format_shape(first.shape)}"
+                f"{_shown(path)} has shape {format_shape(row.shape)}, but {_shown(files[0][0])} has shape "
+                f"{format_shape(first.shape)}"
             )
         rows[index] = row
     labels = np.array([label for _, label in files], np.int64) if is_labeled else None
@@ -131,7 +133,7 @@ def _find_files(folder: Path, is_labelled: bool) -> tuple[list[str], list[tuple[
     ]
     if not files:
         raise UsageError(
-            f"{folder.name} holds 0 files in its {len(classes)} class folders",
+            f"{folder.name} has 0 files in its {len(classes)} class folders",
             hint="Rows are files `<class>/<name>.npy`, or .png or .jpg"
             + (f"; put them there, {NO_LABELS_HINT}" if is_labelled else ", or files in the folder itself."),
         )
@@ -140,13 +142,13 @@ def _find_files(folder: Path, is_labelled: bool) -> tuple[list[str], list[tuple[
 
 def _require_one_kind(folder: Path, files: list[tuple[Path, int]]) -> list[tuple[Path, int]]:
     if len(files) > _MAX_FILES:
-        raise UsageError(f"{folder.name} holds {len(files)} files, and a million are the most")
+        raise UsageError(f"{folder.name} has {len(files)} files, above the maximum of one million")
     kind = PICTURES if files[0][0].suffix.casefold() in PICTURES else _ARRAYS
     unexpected = next((path for path, _ in files if path.suffix.casefold() not in kind or not path.is_file()), None)
     if unexpected is not None:
         raise UsageError(
-            f"{_shown(unexpected)} is not a file like the others of {folder.name}",
-            hint="All are .npy, or all are .png or .jpg.",
+            f"{_shown(unexpected)} has a different type from the other files of {folder.name}",
+            hint="Use only .npy files, or only .png and .jpg files.",
         )
     return files
 
@@ -156,7 +158,9 @@ def _entries(folder: Path) -> list[os.DirEntry[str]]:
         entries = sorted((entry for entry in scanned if not entry.name.startswith(".")), key=lambda entry: entry.name)
     link = next((entry for entry in entries if entry.is_symlink() or _is_junction(entry)), None)
     if link is not None:
-        raise UsageError(f"{printable(link.name)} in {folder.name} is a link", hint="Put the files themselves there.")
+        raise UsageError(
+            f"{printable(link.name)} in {folder.name} is a link", hint="Put the files themselves into the folder."
+        )
     return entries
 
 
@@ -171,10 +175,10 @@ def _array_reader(spec: TensorSpec) -> Callable[[Path], Array]:
             with _open_limited(path) as file:
                 values = np.load(file, allow_pickle=False)
         except Exception as error:  # A damaged file may raise any error of NumPy.
-            raise UsageError(f"{_shown(path)} is not a plain array: {printable(str(error))}") from error
+            raise UsageError(f"{_shown(path)} is not a valid array: {printable(str(error))}") from error
         if not isinstance(values, np.ndarray) or not matches_shape(values.shape, spec.shape[1:]):
             shape = format_shape(values.shape) if isinstance(values, np.ndarray) else "not one array"
-            raise UsageError(f"{_shown(path)} is {shape}; the model takes {format_shape(spec.shape[1:])} a row")
+            raise UsageError(f"{_shown(path)} is {shape}, but the model needs {format_shape(spec.shape[1:])} per row")
         return as_input(values, spec, _shown(path))
 
     return read
@@ -193,10 +197,10 @@ def _class_notes(classes: list[str]) -> list[str]:
     )
     if mismatch is None:
         return []
-    return [f"the folder {printable(mismatch[0])} is class {mismatch[1]}: classes are numbered by their names in order"]
+    return [f"the folder {printable(mismatch[0])} is class {mismatch[1]}, because classes are numbered by name order"]
 
 
 def _picture_notes(files: list[tuple[Path, int]]) -> list[str]:
     if files[0][0].suffix.casefold() not in PICTURES:
         return []
-    return ["pictures are resized to the model's input and scaled to 0 to 1; nothing else is done to them"]
+    return ["images are resized to the model's input and scaled to 0 to 1, without further processing"]

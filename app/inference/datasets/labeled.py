@@ -38,7 +38,7 @@ def load_labeled_rows(
     UsageError with one sentence for anything that does not fit.
     """
     if not path.exists():
-        raise UsageError(f"there are no rows at {path}", hint="Give an .npz, a .csv, or a folder of files.")
+        raise UsageError(f"no rows found at {path}", hint="Use an .npz, a .csv, or a folder of files.")
     if path.is_dir():
         from app.inference.datasets.class_folders import load_class_folders
 

@@ -44,7 +44,7 @@ def load_arrays(path: Path, inputs: tuple[TensorSpec, ...], label: str | None, l
             row_text = f"{rows[0] if rows else 'no'} {'rows' if labels is None else 'labels'}"
             raise _shape_error(path, spec, values, row_text)
     if not feeds or not rows[0]:
-        raise UsageError(f"{path.name} holds no rows", hint="The first axis of the arrays is the row.")
+        raise UsageError(f"{path.name} has no rows", hint="The first axis of the arrays must be the row.")
     return StoredRows(feeds, labels, largest_batch=largest_batch, whole_inputs=whole_inputs)
 
 
@@ -72,10 +72,10 @@ def _arrays(path: Path, names: list[str], label: str | None) -> dict[str, Array]
     except UsageError:
         raise
     except Exception as error:  # A damaged file may raise any error of its readers.
-        raise UsageError(f"{path} is not an .npz of plain arrays: {_first_line(error)}") from error
+        raise UsageError(f"{path} is not a valid .npz file of arrays: {_first_line(error)}") from error
     raise UsageError(
         f"{path.name} has no array named {_array_names(missing)}; it has {_array_names(names_in_file) or 'none'}",
-        hint="Rows are one array for each input of the model"
+        hint="Rows are one array per model input"
         + (f", and the labels, {NO_LABELS_HINT}" if label in missing else "."),
     )
 
@@ -83,14 +83,14 @@ def _arrays(path: Path, names: list[str], label: str | None) -> dict[str, Array]
 def _check_size(path: Path, file: BinaryIO) -> None:
     size = sum(member.file_size for member in zipfile.ZipFile(file).infolist())
     if size > MAX_BYTES:
-        raise UsageError(f"{path.name} unpacks to {size / 2**30:,.1f} GiB, and 2 GiB are the most")
+        raise UsageError(f"{path.name} unpacks to {size / 2**30:,.1f} GiB, above the maximum of 2 GiB")
 
 
 def _shape_error(path: Path, spec: TensorSpec, values: Array, row_text: str) -> UsageError:
     return UsageError(
-        f"{printable(spec.name)} is {format_shape(values.shape)} in {path.name}, with {row_text}; "
-        f"the model takes {format_shape(spec.shape)}",
-        hint="The first axis is the row, and every array has the same number of rows.",
+        f"{printable(spec.name)} is {format_shape(values.shape)} in {path.name}, with {row_text}, but the model "
+        f"needs {format_shape(spec.shape)}",
+        hint="The first axis must be the row, with the same number of rows in every array.",
     )
 
 
@@ -115,7 +115,7 @@ def load_table(path: Path, inputs: tuple[TensorSpec, ...], label: str | None, la
     if label is not None and label not in columns:
         raise UsageError(
             f"{path.name} has no column {printable(label)}; it has {_format_names(columns)}",
-            hint=f"Name the labels' column, {NO_LABELS_HINT}",
+            hint=f"Name the column of the labels, {NO_LABELS_HINT}",
         )
     labels = None if label is None else as_labels(columns.pop(label), path.name)
     if all(spec.name in columns for spec in inputs):
@@ -129,25 +129,25 @@ def load_table(path: Path, inputs: tuple[TensorSpec, ...], label: str | None, la
     else:
         missing = [spec.name for spec in inputs if spec.name not in columns]
         raise UsageError(
-            f"{path.name} has no column {_format_names(missing)}, and the model has {len(inputs)} inputs",
-            hint="Name a column like each input, or use an .npz.",
+            f"{path.name} has no column {_format_names(missing)}, but the model has {len(inputs)} inputs",
+            hint="Name a column after each input, or use an .npz.",
         )
     return StoredRows(feeds, labels, largest_batch=largest_batch)
 
 
 def _columns(path: Path) -> dict[str, Array]:
     if path.stat().st_size > _MAX_FILE_BYTES:
-        raise UsageError(f"{path.name} has more than 1 GiB")
+        raise UsageError(f"{path.name} is larger than 1 GiB")
     try:
         table = csv.read_csv(path)
         names = table.column_names
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path.name} is not a table: {printable(str(error).splitlines()[0])}") from error
+        raise UsageError(f"{path.name} is not a valid table: {printable(str(error).splitlines()[0])}") from error
     if not table.num_rows:
-        raise UsageError(f"{path.name} holds no rows", hint="Write one row a line, after the header.")
+        raise UsageError(f"{path.name} has no rows", hint="Write one row per line, after the header.")
     duplicates = sorted(name for name, count in Counter(names).items() if count > 1)
     if duplicates:
-        raise UsageError(f"{path.name} has more than one column {_format_names(duplicates)}")
+        raise UsageError(f"{path.name} has duplicate columns {_format_names(duplicates)}")
     return {name: _values(table.column(name), name, path) for name in names}
 
 
@@ -163,7 +163,7 @@ def _values(column: Any, name: str, path: Path) -> Array:
 def _single_column(values: Array, spec: TensorSpec, path: Path) -> Array:
     if not spec.shape or any(axis not in (-1, 1) for axis in spec.shape[1:]):
         raise UsageError(
-            f"the column {printable(spec.name)} has one value a row; the model takes {format_shape(spec.shape)}"
+            f"the column {printable(spec.name)} has one value per row, but the model needs {format_shape(spec.shape)}"
         )
     return as_input(values, spec, path.name, is_decimal=True).reshape(-1, *[1] * (len(spec.shape) - 1))
 
@@ -174,16 +174,17 @@ def _join_columns(columns: dict[str, Array], spec: TensorSpec, path: Path, *, su
         row_shape == (-1,) or (-1 not in row_shape and math.prod(row_shape) == len(columns))
     )
     if not has_room:
+        noun = "column" if len(columns) == 1 else "columns"
         raise UsageError(
-            f"{path.name} has {len(columns)} columns{suffix}; "
-            f"the model takes {format_shape(spec.shape)} in {printable(spec.name)}"
+            f"{path.name} has {len(columns)} {noun}{suffix}, but the model needs {format_shape(spec.shape)} in "
+            f"{printable(spec.name)}"
         )
     text_columns = [name for name, values in columns.items() if values.dtype.kind not in "fiub"]
     if text_columns and spec.dtype != "object":
-        raise UsageError(f"the column {printable(text_columns[0])} of {path.name} is not all numbers")
+        raise UsageError(f"the column {printable(text_columns[0])} of {path.name} contains values that are not numbers")
     rows = len(next(iter(columns.values())))
     if rows * len(columns) * np.dtype(spec.dtype).itemsize > MAX_BYTES:
-        raise UsageError(f"{path.name} holds more than 2 GiB of numbers")
+        raise UsageError(f"{path.name} has more than 2 GiB of numbers")
     joined: Array = np.empty((rows, len(columns)), np.dtype(spec.dtype))
     for index, values in enumerate(columns.values()):
         joined[:, index] = as_input(values, spec, path.name, is_decimal=True)

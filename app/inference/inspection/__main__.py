@@ -24,7 +24,9 @@ def main() -> None:
     try:
         facts = read_model_metadata(path, shapes)
     except (MemoryError, RecursionError) as error:
-        raise UsageError(f"{path.name} is refused: it takes far more memory to read than its size tells") from error
+        raise UsageError(
+            f"{path.name} is rejected: reading it takes far more memory than expected from its size"
+        ) from error
     sys.stdout.buffer.write(msgspec.msgpack.encode(facts))
 
 

@@ -25,7 +25,10 @@ def inspect_model(model: Path, given_shapes: ShapeOverrides) -> ModelFacts:
         )
     except ChildKilledError as error:
         raise UsageError(
-            f"{error}, so it is refused",
-            hint="A file of its size is read well within the limits; make it again with a tool you trust.",
+            f"{error}, so it is rejected",
+            hint=(
+                "Reading a file of this size normally stays well within the limits. Export it again with a tool "
+                "you trust."
+            ),
         ) from error
     return msgspec.msgpack.decode(output, type=ModelFacts)

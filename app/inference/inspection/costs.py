@@ -158,7 +158,7 @@ def infer_sizes(model: onnx.ModelProto, inputs: dict[str, tuple[int, ...]], *, i
         raise
     except Exception as error:  # onnx raises its own errors and those of the standard library.
         first_line = printable((str(error).strip() or type(error).__name__).splitlines()[0])
-        raise ShapeMismatchError(f"the shapes in the model do not go together: {first_line}") from error
+        raise ShapeMismatchError(f"the shapes in the model are inconsistent: {first_line}") from error
     shapes: dict[str, tuple[int, ...]] = {}
     dtypes: dict[str, int] = {}
     for value in (*inferred.value_info, *inferred.output, *inferred.input):
@@ -341,7 +341,7 @@ def batch_cost(flow: Dataflow, sizes: ValueSizes, batch: int) -> BatchCost:
     outer = (name for name in {*flow.inputs, *flow.outputs} if name not in flow.weights)
     memory = weights + peak_activation_bytes(flow, lambda name: sizes.bytes(name) or 0)
     if max(flops, moved, memory) > MAX_BYTES:
-        raise UsageError(f"an inference of {batch} rows takes more than a computer can count; look at the shapes")
+        raise UsageError(f"the cost of an inference of {batch} rows is too large to count. Check the shapes")
     return BatchCost(
         batch=batch,
         flops=flops,

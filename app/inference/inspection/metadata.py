@@ -65,15 +65,13 @@ class InputShapes:
         """
         for name, shape in self.shapes.items():
             if shape is None:
-                return (
-                    f"input {printable(name)} has no shape in the file; give it with --shape {printable(name)}=N,3,32"
-                )
+                return f"input {printable(name)} has no shape in the file; set it with --shape {printable(name)}=N,3,32"
         open_axes = sorted({axis for shape in self.shapes.values() for axis in shape or () if isinstance(axis, str)})
         required = [printable(axis) for axis in open_axes if axis not in self.batch_axes]
         if not required:
             return None
         options = " ".join(f"--axis {axis}=VALUE" for axis in required)
-        return f"the model leaves the length of {', '.join(required)} open; give it with {options}"
+        return f"the model has dynamic axes {', '.join(required)}; set them with {options}"
 
     def at_batch(self, batch: int) -> dict[str, tuple[int, ...]]:
         """Return the shape of every input at a batch size. Requires that nothing is missing."""
@@ -88,15 +86,15 @@ class InputShapes:
             return
         if len(declared) != len(lengths):
             raise UsageError(
-                f"input {name} has {len(declared)} axes, and {len(lengths)} are given",
-                hint=f"The model says {format_shape(declared)}.",
+                f"input {name} has {len(declared)} axes, but {len(lengths)} lengths are given",
+                hint=f"The model declares {format_shape(declared)}.",
             )
         for axis, length in zip(declared, lengths, strict=True):
             if length is None:
                 continue
             if (axis if isinstance(axis, int) else self.axes.setdefault(axis, length)) != length:
                 description = f"axis {printable(str(axis))} of input {name}"
-                raise UsageError(f"{description} cannot be {length}: the model or another option differs")
+                raise UsageError(f"{description} cannot be {length}: it conflicts with the model or another option")
 
     def _fill(self, name: str, declared: Shape | None, given: ShapeOverrides) -> Shape | None:
         if declared is None:
@@ -131,16 +129,16 @@ def _check_names(declared: dict[str, Shape | None], given: ShapeOverrides) -> No
         *(length for shape in given.shapes.values() for length in shape if length is not None),
     ]
     if any(not 1 <= length <= _MAX_AXIS_LENGTH for length in lengths):
-        raise UsageError(f"an axis has a length of 1 to {_MAX_AXIS_LENGTH}")
+        raise UsageError(f"an axis must have a length of 1 to {_MAX_AXIS_LENGTH}")
     for name in given.shapes:
         if name not in declared:
             known_names = ", ".join(map(printable, declared)) or "none"
-            raise UsageError(f"the model has no input {name!r}", hint=f"Its inputs: {known_names}.")
+            raise UsageError(f"the model has no input {name!r}", hint=f"Inputs: {known_names}.")
     open_axes = {axis for shape in declared.values() for axis in shape or () if isinstance(axis, str)}
     for axis in given.axes:
         if axis not in open_axes:
             known_names = ", ".join(sorted(map(printable, open_axes))) or "none"
-            raise UsageError(f"the model has no open axis {axis!r}", hint=f"Its open axes: {known_names}.")
+            raise UsageError(f"the model has no dynamic axis {axis!r}", hint=f"Dynamic axes: {known_names}.")
 
 
 BATCHES = (1, 2, 4, 8, 16, 32, 64)
@@ -215,7 +213,7 @@ def _inline_functions(model: onnx.ModelProto) -> onnx.ModelProto:
     except MemoryError:
         raise
     except Exception as error:  # onnx raises its own errors and those of the standard library.
-        raise UsageError(f"the model's functions are wrong: {printable(str(error))}") from error
+        raise UsageError(f"the model's functions are invalid: {printable(str(error))}") from error
 
 
 def _inferred(model: onnx.ModelProto, flow: Dataflow, shapes: InputShapes) -> _Inferred:

@@ -32,12 +32,16 @@ def read_model(path: Path) -> onnx.ModelProto:
     except MemoryError:
         raise
     except Exception as error:  # A protobuf error, whose module only the protocols may import.
-        nested = "its graphs are nested too deep" if "Depth" in str(error) else "it is something else, or was cut short"
-        raise UsageError(f"{path.name} is not a model that ONNX can read: {nested}") from error
+        nested = (
+            "its graphs are nested too deeply"
+            if "Depth" in str(error)
+            else "it is another kind of file or is truncated"
+        )
+        raise UsageError(f"{path.name} is not a valid ONNX model: {nested}") from error
     if not model.HasField("graph") or not model.ir_version:
-        raise UsageError(f"{path.name} is not an ONNX model: it holds no graph")
+        raise UsageError(f"{path.name} is not a valid ONNX model: it has no graph")
     if not _is_text(model):
-        raise UsageError(f"{path.name} is not a model that ONNX can read: it has names that are no text")
+        raise UsageError(f"{path.name} is not a valid ONNX model: it has names that are not text")
     return model
 
 
@@ -67,18 +71,18 @@ def check_versions(model: onnx.ModelProto, name: str) -> None:
     """Raise UsageError for a model newer than the installed onnx, or with duplicate opset declarations."""
     if model.ir_version > onnx.IR_VERSION:
         raise UsageError(
-            f"{name} has IR version {model.ir_version}; this version of onnx knows up to {onnx.IR_VERSION}",
-            hint="Export the model again for an older one, or install a newer onnx.",
+            f"{name} has IR version {model.ir_version}, but the installed onnx supports up to {onnx.IR_VERSION}",
+            hint="Export the model with an older IR version, or install a newer onnx.",
         )
     domains = [opset.domain for opset in model.opset_import]
     if len(domains) != len(set(domains)) or not domains:
-        raise UsageError(f"{name} does not say once for each domain which operators it means")
+        raise UsageError(f"{name} does not declare exactly one opset per operator domain")
     max_opset = onnx.defs.onnx_opset_version()
     for opset in model.opset_import:
         if opset.domain in STANDARD_DOMAINS and not 1 <= opset.version <= max_opset:
             raise UsageError(
-                f"{name} needs opset {opset.version}; this version of onnx knows 1 to {max_opset}",
-                hint="Export the model again with an opset in that range, or install a newer onnx.",
+                f"{name} needs opset {opset.version}, but the installed onnx supports 1 to {max_opset}",
+                hint="Export the model with an opset in that range, or install a newer onnx.",
             )
 
 
@@ -87,7 +91,7 @@ def check_domains(model: onnx.ModelProto, domains: set[str], name: str) -> None:
     own = {function.domain for function in model.functions}
     for domain in sorted(domains - _KNOWN_DOMAINS - own):
         raise UsageError(
-            f"{name} needs operators of domain {printable(domain)}, which Sizewise never loads",
+            f"{name} needs operators of domain {printable(domain)}, which Sizewise does not load",
             hint="Export the model with standard operators only.",
         )
 
@@ -140,7 +144,7 @@ def _check(graph: onnx.GraphProto, outer_names: Set[str]) -> None:
     defined = {*outer_names, *stored, *(value.name for value in graph.input)}
     for node in graph.node:
         if not node.op_type:
-            raise UsageError("the model's graph is wrong: a node has no operator")
+            raise UsageError("the model's graph is invalid: a node has no operator")
         for name in node.input:
             _check_known(name, defined, defined_later, f"node {printable(node.name or node.op_type)!r}")
         for subgraph in _subgraphs(node):
@@ -154,7 +158,7 @@ def _check_once(names: list[str], role: str) -> None:
     seen: set[str] = set()
     for name in names:
         if name in seen:
-            raise UsageError(f"the model's graph is wrong: {printable(name)!r} is {role} twice")
+            raise UsageError(f"the model's graph is invalid: {printable(name)!r} is {role} twice")
         seen.add(name)
 
 
@@ -164,9 +168,9 @@ def _check_known(name: str, defined: Set[str], defined_later: Set[str], reader: 
     display_name = printable(name)
     if name in defined_later:
         raise UsageError(
-            f"the model's graph is wrong: {reader} reads {display_name!r} before it is made, or in a cycle"
+            f"the model's graph is invalid: {reader} reads {display_name!r} before it is computed, or in a cycle"
         )
-    raise UsageError(f"the model's graph is wrong: {reader} reads {display_name!r}, which nothing makes")
+    raise UsageError(f"the model's graph is invalid: {reader} reads {display_name!r}, which no node computes")
 
 
 def _stored_names(graph: onnx.GraphProto) -> set[str]:

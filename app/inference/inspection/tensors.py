@@ -52,7 +52,7 @@ def size_bytes(dtype: int, shape: tuple[int, ...]) -> int | None:
     size = -(-math.prod(shape) * bits // 8)
     if size > MAX_BYTES:
         lengths = printable(" × ".join(map(str, shape)))
-        raise UsageError(f"the model has a tensor of {lengths} elements, more than a computer can hold")
+        raise UsageError(f"the model has a tensor of {lengths} elements, which is too large")
     return size
 
 
@@ -85,9 +85,9 @@ def check_stored(tensor: TensorProto) -> None:
         return
     if tensor.HasField("raw_data"):
         if len(tensor.raw_data) != size:
-            raise UsageError(f"tensor {name!r} declares {size} bytes and holds {len(tensor.raw_data)}")
+            raise UsageError(f"tensor {name!r} declares {size} bytes but has {len(tensor.raw_data)}")
     elif size > 16 * sum(len(getattr(tensor, field)) for field in _TYPED_FIELDS):
-        raise UsageError(f"tensor {name!r} declares {size} bytes and does not hold them")
+        raise UsageError(f"tensor {name!r} declares {size} bytes but does not have them")
 
 
 def _graph_tensors(graph: onnx.GraphProto) -> Iterator[TensorProto]:
@@ -118,7 +118,7 @@ def _attribute_graphs(attribute: onnx.AttributeProto) -> list[onnx.GraphProto]:
     return [*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs]
 
 
-_HINT = "Export the model again, with its weights in plain files of its own folder, or in the model itself."
+_HINT = "Export the model again, with its weights in plain files in its own folder or in the model itself."
 
 
 def weight_files(model: onnx.ModelProto, path: Path) -> tuple[ExternalFile, ...]:
@@ -141,33 +141,31 @@ def weight_files(model: onnx.ModelProto, path: Path) -> tuple[ExternalFile, ...]
 def _entries(tensor: TensorProto) -> dict[str, str]:
     entries = {entry.key: entry.value for entry in tensor.external_data}
     if len(entries) != len(tensor.external_data):
-        raise _refusal(f"tensor {printable(tensor.name)!r} says twice where its weights lie")
+        raise _refusal(f"tensor {printable(tensor.name)!r} declares the location of its weights twice")
     return entries
 
 
 def _external_size(model: Path, location: str) -> int:
     display_name = printable(location)
     if not location or "\0" in location:
-        raise _refusal("it names no file for some of its weights")
+        raise _refusal("it has weights without a file name")
     for pure in (PurePosixPath(location), PureWindowsPath(location)):
         if pure.is_absolute() or pure.drive or pure.root:
-            raise _refusal(f"its weights are to be read from {display_name}, an absolute path")
+            raise _refusal(f"its weights are in {display_name}, an absolute path")
         if ".." in pure.parts:
-            raise _refusal(f"its weights are to be read from {display_name}, outside the model's folder")
+            raise _refusal(f"its weights are in {display_name}, outside the model's folder")
     file = model.parent / location
     try:
         is_inside = file.resolve(strict=True).is_relative_to(model.parent.resolve())
         status = file.stat()
     except (OSError, RuntimeError) as error:  # A loop of links raises RuntimeError in older versions of Python.
-        raise _refusal(f"its weights are to be read from {display_name}, which cannot be read") from error
+        raise _refusal(f"its weights are in {display_name}, which cannot be read") from error
     if not is_inside:
-        raise _refusal(f"its weights are to be read from {display_name}, a link out of the model's folder")
+        raise _refusal(f"its weights are in {display_name}, a link out of the model's folder")
     if not stat.S_ISREG(status.st_mode):
-        raise _refusal(f"its weights are to be read from {display_name}, which is not a plain file")
+        raise _refusal(f"its weights are in {display_name}, which is not a plain file")
     if status.st_nlink > 1:
-        raise _refusal(
-            f"its weights are to be read from {display_name}, a file with a second name elsewhere (a hard link)"
-        )
+        raise _refusal(f"its weights are in {display_name}, a file with another name elsewhere (a hard link)")
     return status.st_size
 
 
@@ -178,20 +176,20 @@ def _check_span(tensor: TensorProto, entries: dict[str, str], file: ExternalFile
         raise _refusal(f"tensor {name!r} has an axis of negative length")
     declared = size_bytes(tensor.data_type, tuple(tensor.dims))
     if declared is None:
-        raise _refusal(f"tensor {name!r} is of a type that no file of weights can hold")
+        raise _refusal(f"tensor {name!r} has a type that cannot be stored in a weights file")
     if length is not None and length != declared:
-        raise _refusal(f"tensor {name!r} declares {declared} bytes and is given {length}")
+        raise _refusal(f"tensor {name!r} declares {declared} bytes, but its file entry has {length}")
     if (offset or 0) + declared > file.size_bytes:
-        raise _refusal(f"tensor {name!r} reaches beyond the end of {file.name}")
+        raise _refusal(f"tensor {name!r} extends beyond the end of {file.name}")
 
 
 def _parse_number(text: str | None, tensor: str, key: str) -> int | None:
     if text is None:
         return None
     if not (text.isascii() and text.isdigit() and len(text) < 20):
-        raise _refusal(f"tensor {tensor!r} has the {key} {printable(text)!r} in its file")
+        raise _refusal(f"tensor {tensor!r} has an invalid {key} {printable(text)!r} for its file")
     return int(text)
 
 
 def _refusal(reason: str) -> UsageError:
-    return UsageError(f"the model is refused: {reason}", hint=_HINT)
+    return UsageError(f"the model is rejected: {reason}", hint=_HINT)

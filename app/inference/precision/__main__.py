@@ -39,11 +39,12 @@ def _convert_or_explain(order: ConversionJob) -> ConversionResult:
         message = next(iter(str(error).strip().splitlines()), "")
         if isinstance(error, MemoryError) or "bad_alloc" in message:
             raise UsageError(
-                "it takes far more memory than its size tells", hint="Make it elsewhere and measure that file as it is."
+                "it takes far more memory than expected from its size",
+                hint="Convert it elsewhere and measure that file with precision as-is.",
             ) from error
         raise UsageError(
             f"ONNX Runtime's tools fail on it: {printable(message) or type(error).__name__}",
-            hint="Make it with the tool that exported it, and measure that file as it is.",
+            hint="Convert it with the tool that exported it, and measure that file with precision as-is.",
         ) from error
 
 

@@ -99,17 +99,17 @@ def convert_precision(
         return _convert_or_load(model, precision, calibration, cache, timeout_s, now_ns)
     except ChildKilledError as error:
         raise MeasurementError(
-            f"{model.name} cannot be made {precision}: {error}",
-            hint="Give it more time or memory, or make it elsewhere and measure that file as it is.",
+            f"{model.name} cannot be converted to {precision}: {error}",
+            hint="Allow more time or memory, or convert it elsewhere and measure that file with precision as-is.",
         ) from error
     except MeasurementError as error:
-        raise MeasurementError(f"{model.name} cannot be made {precision}: {error}", hint=error.hint) from error
+        raise MeasurementError(f"{model.name} cannot be converted to {precision}: {error}", hint=error.hint) from error
     except UsageError as error:
-        raise UsageError(f"{model.name} cannot be made {precision}: {error}", hint=error.hint) from error
+        raise UsageError(f"{model.name} cannot be converted to {precision}: {error}", hint=error.hint) from error
     except OSError as error:
         raise UsageError(
-            f"{model.name} cannot be made {precision}: {error.filename or cache}: {error.strerror}",
-            hint=f"What is made is kept in {cache}, which needs room and the right to write.",
+            f"{model.name} cannot be converted to {precision}: {error.filename or cache}: {error.strerror}",
+            hint=f"Converted models are stored in {cache}. Make sure it is writable and has space.",
         ) from error
 
 
@@ -132,7 +132,9 @@ def _convert_or_load(
     with tempfile.TemporaryDirectory(prefix="making-", dir=cache) as folder:
         delivery = _run_child(model, recipe, calibration, Path(folder), timeout_s)
         if build_recipe(model, precision, calibration) != recipe:
-            raise MeasurementError("its file was changed meanwhile", hint="Start again once it is written.")
+            raise MeasurementError(
+                "its file changed during the conversion", hint="Start again once the file is complete."
+            )
         entry = store_conversion(cache, recipe, _draft_path(Path(folder)), delivery)
     return _made_model(cache, entry, took_s=(now_ns() - start_ns) / 1e9)
 
@@ -154,7 +156,7 @@ def _run_child(
         calibration=str(rows) if feeds else None,
         inputs=tuple(feeds),
     )
-    output = run_child("the attempt", _CHILD, msgspec.json.encode(order).decode(), timeout_s=timeout_s)
+    output = run_child("the conversion", _CHILD, msgspec.json.encode(order).decode(), timeout_s=timeout_s)
     return decode_json(output, ConversionResult)
 
 
@@ -165,12 +167,12 @@ def _draft_path(folder: Path) -> Path:
 def _check_calibration(calibration: Feeds | None) -> None:
     if not calibration:
         raise UsageError(
-            "it needs rows to be calibrated with, and there are none",
-            hint="Give rows as the model takes them, other than those its accuracy is measured on; or int8-dynamic.",
+            "it needs calibration rows, and there are none",
+            hint="Provide rows as model inputs, other than those used to measure accuracy, or use int8-dynamic.",
         )
     lengths = {rows.shape[:1] for rows in calibration.values()}
     if len(lengths) != 1 or lengths <= {(), (0,)}:
-        raise UsageError("the arrays it is to be calibrated with do not all have the same number of rows, at least one")
+        raise UsageError("the calibration arrays must all have the same number of rows, at least one")
 
 
 def _made_model(cache: Path, entry: StoredConversion, took_s: float | None) -> ConvertedModel:

@@ -10,7 +10,7 @@ from onnxruntime.transformers.float16 import convert_float_to_float16
 
 from app.errors import UsageError
 
-_ON_CPU = "fp16 on cpu runs with casts to fp32 and back wherever there is no fp16 kernel"
+_ON_CPU = "fp16 on cpu casts to fp32 and back wherever there is no fp16 kernel"
 
 
 def convert_to_fp16(model: onnx.ModelProto, draft: Path) -> tuple[str, ...]:
@@ -19,8 +19,8 @@ def convert_to_fp16(model: onnx.ModelProto, draft: Path) -> tuple[str, ...]:
     converted = convert_float_to_float16(model, keep_io_types=True)
     after = _nodes_in_fp16(onnx.shape_inference.infer_shapes(converted))
     if after <= before:
-        already = f", for it is fp16 already ({before} nodes)" if before else ""
-        raise UsageError(f"nothing in it can be made fp16{already}", hint="Measure it as it is.")
+        already = f", because it is already fp16 ({before} nodes)" if before else ""
+        raise UsageError(f"no node of it can be converted to fp16{already}", hint="Measure it with precision as-is.")
     onnx.save_model(converted, str(draft))
     return (_ON_CPU,)
 

@@ -34,19 +34,19 @@ def load_calibration_batches(path: Path, names: tuple[str, ...], inputs: tuple[T
     missing = [spec.name for spec in inputs if spec.name not in rows]
     if missing:
         raise UsageError(
-            f"there are no rows for its input {', '.join(missing)}; there are for {', '.join(names)}",
-            hint="Rows are one array for each input of the model.",
+            f"there are no rows for its input {', '.join(missing)}, only for {', '.join(names)}",
+            hint="Provide one array per model input.",
         )
     feeds = {
         spec.name: rows[spec.name].astype(object) if spec.dtype == "object" else rows[spec.name] for spec in inputs
     }
     for spec in inputs:
         if feeds[spec.name].dtype != np.dtype(spec.dtype):
-            raise UsageError(f"it takes {spec.dtype} as {spec.name}, and the rows are {feeds[spec.name].dtype}")
+            raise UsageError(f"it needs {spec.dtype} as {spec.name}, but the rows are {feeds[spec.name].dtype}")
     count = min(len(rows_of_input) for rows_of_input in feeds.values())
     size = next((spec.shape[0] for spec in inputs if spec.shape and spec.shape[0] > 0), None)
     if size is not None and count < size:
-        raise UsageError(f"it takes {size} rows at a time, and there are {count} to calibrate it with")
+        raise UsageError(f"it needs {size} rows at a time, but there are {count} calibration rows")
     step, end = (size, count - count % size) if size else (_BATCH, count)
     return [
         {name: rows_of_input[start : start + step] for name, rows_of_input in feeds.items()}
@@ -70,9 +70,9 @@ itself.
 """
 
 _REDUCED_RANGE_NOTE = (
-    "its int8 weights have 7 bits, since the products of 8 may overflow on this processor (x86 without VNNI)"
+    "its int8 weights use 7 bits, because products of 8 bits may overflow on this processor (x86 without VNNI)"
 )
-_CONVOLUTIONS_NOTE = "int8-dynamic convolutions are seldom faster than fp32 on cpu; int8-static is made for them"
+_CONVOLUTIONS_NOTE = "int8-dynamic convolutions are seldom faster than fp32 on cpu; use int8-static for them"
 
 
 def convert_to_int8_dynamic(model: onnx.ModelProto, draft: Path, has_7_bit_weights: bool) -> tuple[str, ...]:
@@ -166,7 +166,7 @@ def _raise_opset(model: onnx.ModelProto) -> onnx.ModelProto:
     except (version_converter.ConvertError, RuntimeError) as error:
         message = printable(str(error).rsplit("failed: ", 1)[-1].strip())
         raise UsageError(
-            f"int8 needs opset {_OPSET}, and it cannot be brought there from {opset}: {message}",
+            f"int8 needs opset {_OPSET}, but the model cannot be converted to it from {opset}: {message}",
             hint=f"Export the model again with opset {_OPSET} or newer.",
         ) from error
 
@@ -174,7 +174,9 @@ def _raise_opset(model: onnx.ModelProto) -> onnx.ModelProto:
 def _load_checked(draft: Path, precision: str) -> onnx.ModelProto:
     converted = onnx.load_model(draft)
     if not count_integer_nodes(converted):
-        raise UsageError(f"nothing in it can be made {precision}", hint="Measure it as it is, or in fp16.")
+        raise UsageError(
+            f"no node of it can be converted to {precision}", hint="Measure it with precision as-is, or in fp16."
+        )
     return converted
 
 
@@ -183,4 +185,4 @@ def _unconverted_note(converted: onnx.ModelProto) -> tuple[str, ...]:
     dequantized = {name for node in converted.graph.node if node.op_type == "DequantizeLinear" for name in node.output}
     matrices = [node for node in converted.graph.node if node.op_type in _MATRIX_OPERATORS]
     unconverted = sum(not dequantized.issuperset(node.input[:2]) for node in matrices)
-    return (f"{unconverted} of its convolutions and products of matrices stay as they were",) if unconverted else ()
+    return (f"{unconverted} of its convolutions and matrix products are not converted",) if unconverted else ()

@@ -61,8 +61,11 @@ def build_recipe(model: Path, precision: Precision, calibration: Feeds | None) -
     total = sum(path.stat().st_size for path in (model, *weights.values()))
     if total > MAX_MODEL_BYTES:
         raise UsageError(
-            f"it has {total / 2**30:.1f} GiB with its weights, and what is made is one file of less than 2 GiB",
-            hint="Make it with the tool that exported it, and measure that file as it is.",
+            (
+                f"it has {total / 2**30:.1f} GiB with its weights, but a converted model is a single file of less "
+                "than 2 GiB"
+            ),
+            hint="Convert it with the tool that exported it, and measure that file with precision as-is.",
         )
     return Recipe(
         precision=precision,

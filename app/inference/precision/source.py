@@ -52,7 +52,7 @@ def load_source_model(path: Path) -> onnx.ModelProto:
     quantized = count_integer_nodes(model)
     if quantized:
         name, count = quantized.most_common(1)[0]
-        raise UsageError(f"it is quantised already ({count} {name})", hint="Measure it as it is.")
+        raise UsageError(f"it is already quantized ({count} {name})", hint="Measure it with precision as-is.")
     stored = {tensor.name for tensor in model.graph.initializer}
     inputs = [value for value in model.graph.input if value.name not in stored]
     del model.graph.input[:]

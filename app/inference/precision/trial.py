@@ -30,13 +30,15 @@ def try_converted(original: ModelSession, draft: Path, feeds: Feeds) -> tuple[st
         converted = open_on_cpu(draft)
         outputs = converted.run(feeds)
     except SizewiseError as error:
-        raise UsageError(f"what the tools made does not run: {error}", hint="Measure it as it is.") from error
+        raise UsageError(
+            f"the converted model does not run: {error}", hint="Measure the original with precision as-is."
+        ) from error
     if [(spec.name, spec.dtype) for spec in (*converted.inputs, *converted.outputs)] != [
         (spec.name, spec.dtype) for spec in (*original.inputs, *original.outputs)
     ]:
-        raise MeasurementError("what the tools made has other inputs or outputs")
+        raise MeasurementError("the converted model has different inputs or outputs")
     if _is_finite(original.run(feeds)) and not _is_finite(outputs):
-        return ("its answers hold numbers that are not finite, where the original's do not",)
+        return ("the converted model has outputs that are not finite, unlike the original",)
     return ()
 
 

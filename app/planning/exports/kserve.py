@@ -105,18 +105,22 @@ def _server(fleet: Fleet, settings: ExportSettings) -> dict[str, Any]:
 def _notes(plan: Plan, fleet: Fleet, scale: Scale, settings: ExportSettings) -> list[str]:
     notes = list_pod_notes(fleet, settings)
     if settings.predictor == "onnx":
-        notes.append("KServe chooses the server of an ONNX model; the plan is of the one measured: measure this one.")
+        notes.append(
+            "KServe chooses the server of an ONNX model, but the plan is based on the measured one. Benchmark this "
+            "server as well."
+        )
     if estimate_in_flight_per_pod(plan, fleet) is None:
-        notes.append(f"containerConcurrency is without a limit: {plan.latency_metric} does not tell how many wait.")
+        notes.append(
+            f"containerConcurrency is unlimited: {plan.latency_metric} does not give the number of waiting requests."
+        )
     else:
-        notes.append("containerConcurrency is the number in hand at the SLO's rate, and three sigmas more.")
+        notes.append("containerConcurrency is the mean number in flight at the max rate within SLO plus three sigma.")
     if settings.autoscaler != "none":
         notes.append(
-            f"{scale.min_pods} to {scale.max_pods} pods, {scale.spare_pods} spare in both, by Knative's autoscaler at "
-            f"{format_rounded_down(scale.target_per_s)}/s per pod, the rate that the plan sizes each pod for. The "
-            "plan's "
-            f"month pays for {scale.max_pods}."
+            f"{scale.min_pods} to {scale.max_pods} pods, including {scale.spare_pods} spare, by Knative's "
+            f"autoscaler at {format_rounded_down(scale.target_per_s)} req/s per pod, the planned rate of each pod. "
+            f"The plan's monthly cost covers {scale.max_pods} pods."
         )
     if "nodeSelector" in build_placement(fleet, settings):
-        notes.append("Knative refuses nodeSelector and tolerations until its config-features enables them.")
+        notes.append("Knative rejects nodeSelector and tolerations unless its config-features enables them.")
     return notes

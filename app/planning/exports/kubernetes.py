@@ -119,11 +119,13 @@ def _disruption_budget(name: str, scale: Scale, settings: ExportSettings) -> Doc
 def _notes(plan: Plan, fleet: Fleet, scale: Scale, settings: ExportSettings) -> list[str]:
     notes = list_pod_notes(fleet, settings)
     if not scale.spare_pods:
-        notes.append("No spare is planned: a rollout needs room for one more pod, and a drained node costs capacity.")
+        notes.append(
+            "No spare is planned: a rollout needs room for one more pod, and draining a node reduces capacity."
+        )
     if plan.router is not None and plan.router not in _RANDOM_ROUTERS:
         notes.append(
-            f"The plan's router is {plan.router}. A Service spreads connections at random, with longer tails: put a "
-            f"proxy that does it in front."
+            f"The plan assumes the load-balancing policy {plan.router}. A Service balances connections at random, "
+            "which increases tail latency. Put a proxy with this policy in front."
         )
     return notes + _scaling_notes(plan, scale, settings)
 
@@ -132,33 +134,36 @@ def _scaling_notes(plan: Plan, scale: Scale, settings: ExportSettings) -> list[s
     if settings.autoscaler == "none":
         return []
     bounds = (
-        f"{scale.min_pods} to {scale.max_pods} pods: the quietest hour's need in proportion to the peak's, and the "
-        "peak's at "
-        f"{format_share(plan.assurance)} assurance, {scale.spare_pods} spare in both. The plan's month pays for "
-        f"{scale.max_pods}."
+        f"{scale.min_pods} to {scale.max_pods} pods, including {scale.spare_pods} spare: the minimum scales with "
+        f"the quietest hour, the maximum covers the peak at {format_share(plan.assurance)} confidence. The plan's "
+        f"monthly cost covers {scale.max_pods} pods."
     )
-    nodes = "Fewer pods cost less only where the cluster gives back the nodes that they leave."
+    nodes = "Fewer pods cost less only if the cluster removes the nodes that become empty."
     if settings.autoscaler == "scheduled":
         return [
             bounds,
             nodes,
-            "By the clock alone: it knows the usual day, not a surprise, nor a campaign's days.",
-            f"Pods start {settings.start_early_minutes} min before their hour, which must cover node, image and model.",
+            "Scaling is by schedule only: it covers the usual day, but no surprises or campaign days.",
+            (
+                f"Pods start {settings.start_early_minutes} min before their hour, which must cover node, image and "
+                "model startup."
+            ),
         ]
-    target = f"{format_rounded_down(scale.target_per_s)}/s per pod"
-    notes = [bounds, nodes, f"The target, {target}, is the rate that the plan sizes each pod for."]
+    target = f"{format_rounded_down(scale.target_per_s)} req/s per pod"
+    notes = [bounds, nodes, f"The target, {target}, is the planned rate of each pod."]
     if settings.autoscaler == "keda" and scale.spare_pods:
         notes.append(
-            f"The query adds {scale.spare_pods} times the target, so that the {scale.spare_pods} spare pods always run."
+            f"The query adds {scale.spare_pods} times the target, so the {scale.spare_pods} spare pods always run."
         )
     if settings.autoscaler == "hpa":
         if scale.spare_pods:
             notes.append(
                 f"At its peak an HPA runs the {scale.max_pods - scale.spare_pods} pods that the load needs, without "
-                "the "
-                f"{scale.spare_pods} spare: it cannot add to a metric. Export with autoscaler=keda to keep them, or "
-                "raise "
-                "minReplicas."
+                f"the {scale.spare_pods} spare, because it cannot add to a metric. Export with autoscaler=keda to "
+                "keep them, or raise minReplicas."
             )
-        notes.append("It needs a metrics adapter; until that offers the metric, the HPA keeps the pods that there are.")
+        notes.append(
+            "It needs a metrics adapter; until the adapter provides the metric, the HPA does not change the number "
+            "of pods."
+        )
     return notes

@@ -46,10 +46,10 @@ def recommended_fleet(plan: Plan) -> Fleet:
     """Return the recommended fleet. Raises UsageError where the plan recommends nothing."""
     if plan.recommendation is None or not plan.recommendation.fleet.instances:
         refused = [fleet for fleet in plan.offers if fleet.rejected is not None]
-        why = explain_no_fit(refused) if len(refused) == len(plan.offers) else "No offer fits."
+        why = explain_no_fit(refused) if len(refused) == len(plan.offers) else "No instance type qualifies."
         raise UsageError(
             f"the plan recommends no fleet, so there is nothing to deploy: {why}",
-            hint="Loosen the plan's limits, or export its offers as CSV to see why each was refused.",
+            hint="Relax the plan's limits, or export its options as CSV to see why each was excluded.",
         )
     return plan.recommendation.fleet
 
@@ -94,7 +94,7 @@ def _pods(share_of_peak: float, needed: int) -> int:
 def _target_per_s(fleet: Fleet) -> float:
     target = get_planned_rate_per_s(fleet)
     if target is None or not (math.isfinite(target) and target > 0):
-        raise UsageError("the plan's traffic has no requests, so there is nothing to scale a fleet by")
+        raise UsageError("the plan's traffic has no requests, so a fleet cannot be scaled by it")
     return target
 
 

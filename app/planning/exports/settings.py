@@ -33,10 +33,10 @@ _PLACEHOLDERS = {
 _MEANINGS = {
     "image": "the container image that serves the model",
     "model_uri": "where the model's files are",
-    "metric_name": "the custom metric of one pod's requests a second, as the metrics adapter names it",
-    "metric_query": "the PromQL of the whole service's requests a second",
+    "metric_name": "the custom metric with requests per second of a pod, as the metrics adapter names it",
+    "metric_query": "the PromQL query for requests per second of the whole service",
     "prometheus_url": "the address of Prometheus",
-    "timezone": "the time zone that the plan's hours are of",
+    "timezone": "the time zone of the plan's hours",
 }
 
 
@@ -72,17 +72,18 @@ class ExportSettings(msgspec.Struct, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         for is_invalid, message in (
             (self.namespace is not None and not _NAMESPACE.fullmatch(self.namespace),
-             f"{self.namespace!r} is no namespace: lower-case letters, digits and hyphens, at most 63"),
-            (self.port is not None and not 1 <= self.port <= 65535, f"{self.port} is no port: 1 to 65535"),
-            (not 0 < self.node_share <= 1, f"the share of a node that pods may ask is over 0 and at most 1, "
-             f"not {self.node_share:g}"),
+             f"{self.namespace!r} is not a valid namespace: use lower-case letters, digits and hyphens, at most 63"),
+            (self.port is not None and not 1 <= self.port <= 65535, f"{self.port} is not a valid port: use 1 to 65535"),
+            (not 0 < self.node_share <= 1,
+             f"the share of a node that pods may request must be above 0 and at most 1, not {self.node_share:g}"),
             (not 0 <= self.start_early_minutes <= _MAX_EARLY_MINUTES,
-             f"replicas start 0 to {_MAX_EARLY_MINUTES} minutes before their hour, not {self.start_early_minutes}"),
-            (not 1 <= self.start_within_s <= 86_400, f"a pod starts in 1 s to a day, not {self.start_within_s:g} s"),
+             f"pods must start 0 to {_MAX_EARLY_MINUTES} minutes before their hour, not {self.start_early_minutes}"),
+            (not 1 <= self.start_within_s <= 86_400,
+             f"pods must start within 1 s to 1 day, not {self.start_within_s:g} s"),
             (self.timezone is not None and not _TIMEZONE.fullmatch(self.timezone),
-             f"{self.timezone!r} is no time zone: one is named as Europe/Berlin is"),
+             f"{self.timezone!r} is not a valid time zone: use a name such as Europe/Berlin"),
             (self.accelerator_resource is not None and not _RESOURCE.fullmatch(self.accelerator_resource),
-             f"{self.accelerator_resource!r} is no resource: one is named as nvidia.com/gpu is"),
+             f"{self.accelerator_resource!r} is not a valid resource: use a name such as nvidia.com/gpu"),
         ):  # fmt: skip
             if is_invalid:
                 raise UsageError(message)

@@ -189,11 +189,10 @@ def plan_commitment(best: Candidate, demand: Demand, question: PlanQuestion) -> 
     if cost_usd > _MAX_COST_SHARE * fixed_usd:
         return None
     reserved = f"{split.reserved} reserved for a year, the rest on demand" if split.reserved else "all on demand"
-    why = "" if offer.reserved_1y_usd_per_hour is not None else "; no price of a reservation is known"
+    why = "" if offer.reserved_1y_usd_per_hour is not None else "; no reserved price is known"
     sentence = (
-        f"Were instances to follow each hour's need ({reserved}{why}), a month would cost {format_usd(cost_usd)} "
-        "instead of "
-        f"{format_usd(fixed_usd)}, before what scaling is late for."
+        f"Autoscaling hourly ({reserved}{why}) would cost {format_usd(cost_usd)} instead of "
+        f"{format_usd(fixed_usd)}/month (before scaling delay)."
     )
     return Commitment(split.reserved, cost_usd, fixed_usd, sentence)
 
@@ -222,7 +221,7 @@ def plan_mix(options: Sequence[Option], demand: Demand, question: PlanQuestion) 
     parts = tuple(MixPart(key, count) for key, count in sorted(mixed.counts.items()))
     named = " and ".join(f"{part.instances} × {part.offer}" for part in parts)
     less = (
-        f"{format_usd(usd_one - mixed.usd_per_month)} a month less "
+        f"{format_usd(usd_one - mixed.usd_per_month)}/month less "
         f"({format_number(100 * (1 - mixed.usd_per_month / usd_one))} %)"
     )
     return Mix(parts, mixed.usd_per_month, f"{named} together cost {less}. {mixed.note or ''}".strip())

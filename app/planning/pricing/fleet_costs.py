@@ -80,7 +80,7 @@ def compute_fleet_power(
 ) -> Estimate:
     """Return the mean power of the whole fleet in W; `host_w` is that of everything but the accelerators."""
     if line is None:
-        return _unknown("neither a measured power nor a TDP is known")
+        return _unknown("neither measured power nor TDP is known")
     return Estimate(line.power_w(utilization) * accelerators + host_w, basis=line.basis)
 
 
@@ -92,7 +92,7 @@ def compute_power_from_inferences(
     The energy is above idle; the idle power of the accelerators is added.
     """
     if energy_above_idle_j.value is None or idle_w.value is None:
-        return _unknown(energy_above_idle_j.reason or idle_w.reason or "the energy of an inference was not measured")
+        return _unknown(energy_above_idle_j.reason or idle_w.reason or "energy per inference was not measured")
     basis: Basis = "measured" if energy_above_idle_j.basis == idle_w.basis == "measured" else "assumed"
     ci95 = None
     fleet_idle_w = idle_w.value * accelerators + host_w
@@ -109,10 +109,10 @@ def compute_energy_bill(mean_w: Estimate, site: Site, mean_per_s: float) -> Ener
         mean_w=mean_w,
         kwh_per_month=kwh,
         usd_per_month=_scaled(
-            kwh, site.tariff_usd_per_kwh, "no tariff is given: a rented instance's price includes it"
+            kwh, site.tariff_usd_per_kwh, "no electricity tariff is set; a rented instance's price includes it"
         ),
         kg_co2e_per_month=_scaled(
-            kwh, None if site.grid is None else site.grid.g_co2e_per_kwh / 1000, "the region's grid is not known"
+            kwh, None if site.grid is None else site.grid.g_co2e_per_kwh / 1000, "the grid of the region is unknown"
         ),
         wh_per_1k_inferences=_scaled(kwh, 1000 / thousands if thousands > 0 else None, "the traffic has no requests"),
     )
@@ -204,7 +204,7 @@ def _energy(option: Option, demand: Demand, question: PlanQuestion) -> _Energy:
         bill = compute_energy_bill(power_of_owned, site, demand.mean_per_s)
         return _Energy(bill.kwh_per_month, bill.kg_co2e_per_month)
     if offer.accelerator is None:
-        unknown = Estimate(None, basis="assumed", reason="the power of a CPU instance is not known")
+        unknown = Estimate(None, basis="assumed", reason="the power of a CPU instance is unknown")
         return _Energy(unknown, unknown)
     line = build_power_model(question.catalogue.accelerators.get(offer.accelerator))
     cards = offer.accelerator_count * candidate.instances

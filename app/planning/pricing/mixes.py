@@ -17,7 +17,9 @@ import numpy.typing as npt
 
 from app.planning.sizing import HOURS_PER_MONTH
 
-ROUTER_NOTE = "A mix needs a router that reads a request's size and sends it to the type planned for it, by weight."
+ROUTER_NOTE = (
+    "A mix needs a router that reads the size of a request and routes it, by weight, to the planned instance type."
+)
 _SLACK = 1e-9
 
 

@@ -70,7 +70,7 @@ class ClosedLoopSimulation(msgspec.Struct, frozen=True):
             case BatchService():
                 arrivals_s, ends_s = simulate_closed_batches(self.clients, normals, service)
             case _:
-                raise TypeError("a language model's stages are played by tokens")
+                raise TypeError("stages of a language model are simulated by tokens")
         return ends_s - arrivals_s + service.outside_s, float(ends_s.max()) + service.outside_s
 
 
@@ -86,8 +86,8 @@ def fit_closed(load_points: Sequence[MeasuredLoadPoint], *, seed: int = 20_26) -
     """Fit a service model. Raises CannotFitError where fewer than three numbers of clients were measured."""
     points = _points(load_points)
     if len(points) < MIN_LOAD_POINTS:
-        requirement = f"a service model needs throughput at {MIN_LOAD_POINTS} numbers of clients"
-        raise CannotFitError(f"{requirement}, and there are {len(points)}")
+        requirement = f"a service model needs throughput at {MIN_LOAD_POINTS} levels of concurrency"
+        raise CannotFitError(f"{requirement}, but there are {len(points)}")
     highest_per_s = max(rung.achieved_per_s for rung in load_points)
     families = list_candidate_families(min(point.latency_s for point in points), highest_per_s)
     screening = _stages(pick_evenly(points, _SCREENED_LOADS), *_SCREENING, seed)

@@ -135,13 +135,13 @@ def _curve_from_fit(
             if all(get_time_s(rung, objective) is None for rung in curve.rungs)
         ]
         if missing:
-            message = f"no load point of {curve.source} tells what {missing[0]} is of"
-            raise UsageError(message, hint=f"It tells {', '.join(_reported_metrics(curve)) or 'no times'}.")
+            message = f"no load point of {curve.source} reports {missing[0]}"
+            raise UsageError(message, hint=f"It reports {', '.join(_reported_metrics(curve)) or 'no times'}.")
         if may_meet_slo_in_fleet(target, slo):
             return target.curve
         raise UsageError(
-            f"no load point of {curve.source} held {' and '.join(objective.text for objective in slo)}",
-            hint="Measure it at a lower load, or ask for less.",
+            f"no load point of {curve.source} met {' and '.join(objective.label for objective in slo)}",
+            hint="Measure at a lower load, or relax the SLO.",
         )
     return msgspec.structs.replace(target.curve, max_rate_per_s=rate)
 
@@ -254,7 +254,7 @@ def _target(
     cores = float(variant.threads) if variant.threads > 0 and hardware.accelerator is None else None
     curve = CapacityCurve((), goals.latency_metric, rate, None, cores)
     label = f"{variant.model} {variant.provider} {variant.precision}"
-    return MeasuredTarget(f"{name}: {label}, without a server", hardware, curve, fit, is_assumed=True)
+    return MeasuredTarget(f"{name}: {label}, model only", hardware, curve, fit, is_assumed=True)
 
 
 def _fit_batches(batch_law: BatchModel, goals: Goals) -> FittedService | None:

@@ -68,8 +68,8 @@ def fit_service(load_points: Sequence[MeasuredLoadPoint], *, seed: int = 20_26) 
     if len(observed) < MIN_LOAD_POINTS:
         requirement = f"a service model needs percentiles at {MIN_LOAD_POINTS} rates"
         has_other_gaps = any(rung.gaps == "other" for rung in load_points)
-        gaps_text = " with random or even gaps between requests" if has_other_gaps else ""
-        raise CannotFitError(f"{requirement}{gaps_text}, and there are {len(observed)}")
+        gaps_text = " with random or evenly spaced requests" if has_other_gaps else ""
+        raise CannotFitError(f"{requirement}{gaps_text}, but there are {len(observed)}")
     highest_per_s = max(rung.achieved_per_s for rung in load_points)
     families = list_candidate_families(_unloaded_s(observed), highest_per_s)
     screening = _stages(pick_evenly(observed, _SCREENED_RATES), *_SCREENING, seed)

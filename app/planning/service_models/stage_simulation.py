@@ -88,7 +88,7 @@ class StageSimulation(msgspec.Struct, frozen=True, eq=False):
         A percentile is the smallest value that at least this share of the values does not exceed.
         """
         if isinstance(service, TokenService):
-            raise TypeError("a language model's stages are played by tokens")
+            raise TypeError("stages of a language model are simulated by tokens")
         inside = msgspec.structs.replace(service, outside_s=0.0)
         times_s = self._times.get((inside, tuple(quantiles)), lambda: self._percentiles(inside, quantiles))
         return SimulatedTimes(np.log(times_s + service.outside_s))

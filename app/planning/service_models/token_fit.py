@@ -109,8 +109,8 @@ def fit_tokens(
     token_rungs = [rung for rung in load_points if has_token_times(rung) and rung.gaps != "other"]
     points = _points([rung for rung in token_rungs if count_requests(rung) >= MIN_REQUESTS])
     if len(points) < MIN_LOAD_POINTS:
-        requirement = f"a token service needs times to the first token and per token at {MIN_LOAD_POINTS} loads"
-        raise CannotFitError(f"{requirement}, and there are {len(points)}")
+        requirement = f"a token service model needs TTFT and time per token at {MIN_LOAD_POINTS} loads"
+        raise CannotFitError(f"{requirement}, but there are {len(points)}")
     screening = _stages(pick_evenly(points, _SCREENED_LOADS), *_SCREENING, seed)
     unlimited = [_unlimited_family(start, points, max_sequences) for start in _starts(points)]
 
@@ -139,7 +139,7 @@ def merge_load_point_samples(load_points: Sequence[MeasuredLoadPoint]) -> TokenS
 def _points(rungs: Sequence[MeasuredLoadPoint]) -> list[_Point]:
     lengths = compute_mean_lengths(rungs)
     if rungs and lengths is None:
-        raise CannotFitError("how many tokens prompts and answers have is not told")
+        raise CannotFitError("the token counts of prompts and responses are not reported")
     by_load: dict[tuple[float, float, GapDistribution], list[MeasuredLoadPoint]] = defaultdict(list)
     for rung in rungs:
         rate = rung.offered_per_s or 0.0

@@ -65,7 +65,7 @@ def load_grid(path: Path) -> dict[str, GridIntensity]:
     countries = {place.key: place.intensity for place in places if place.intensity is not None}
     unknown = next((place for place in places if place.country not in countries), None)
     if unknown is not None:
-        raise UsageError(f"{path}: {unknown.key} is in {unknown.country!r}, which has no row of its own")
+        raise UsageError(f"{path}: {unknown.key} is in {unknown.country!r}, which has no row")
     return {place.key: countries[place.country] for place in places}
 
 
@@ -73,7 +73,7 @@ def _place(row: CsvRow) -> _Place:
     place, country = row.text("place"), row.text("country")
     g_co2e_per_kwh = row.number("g_co2e_per_kwh")
     if (place == country) != (g_co2e_per_kwh is not None):
-        raise ValueError("g_co2e_per_kwh belongs to countries, and to each of them")
+        raise ValueError("g_co2e_per_kwh is required for countries, and only for countries")
     if g_co2e_per_kwh is None:
         return _Place(place, country, None)
     return _Place(place, country, GridIntensity(country, g_co2e_per_kwh, row.date("as_of_date"), row.text("source")))
@@ -109,24 +109,24 @@ def merge_offer(offer: Offer | None, row: PriceRow, catalog: Catalog) -> Offer:
     merged = _new_offer(row) if offer is None else _change_offer(offer, row)
     if (merged.accelerator_count > 0) != (merged.accelerator is not None):
         key = merged.accelerator or NO_ACCELERATOR
-        raise CellError("accelerator_count", f"{merged.accelerator_count:g} does not go with accelerator_key {key!r}")
+        raise CellError("accelerator_count", f"{merged.accelerator_count:g} does not match accelerator_key {key!r}")
     return merged
 
 
 def _check_names(row: PriceRow, catalogue: Catalog) -> None:
     if row.accelerator not in (None, NO_ACCELERATOR, *catalogue.accelerators):
         hint = did_you_mean(str(row.accelerator), (NO_ACCELERATOR, *catalogue.accelerators))
-        raise CellError("accelerator_key", f"{row.accelerator!r} is not in the catalogue", hint)
+        raise CellError("accelerator_key", f"{row.accelerator!r} is not in the catalog", hint)
     if row.country is not None and (row.country not in catalogue.grid or "/" in row.country):
-        raise CellError("country", f"{row.country!r} is not in the grid's table", "Write its code, such as DE.")
+        raise CellError("country", f"{row.country!r} is not in the grid table", "Write its code, such as DE.")
 
 
 def _new_offer(row: PriceRow) -> Offer:
     if row.accelerator is None:
-        hint = "Write an accelerator_key, or none for a CPU; to change a known offer, write its key as it is."
-        raise BadValueError(f"{row.key} is not in the catalogue, so it lacks accelerator_key", hint=hint)
+        hint = "Write an accelerator_key, or none for a CPU. To change an existing offer, write its key unchanged."
+        raise BadValueError(f"{row.key} is not in the catalog, so it needs accelerator_key", hint=hint)
     if row.owned is None and all(getattr(row, price) is None for price in _PRICES):
-        raise BadValueError(f"{row.key} is not in the catalogue and has no price")
+        raise BadValueError(f"{row.key} is not in the catalog and has no price")
     accelerator = None if row.accelerator == NO_ACCELERATOR else row.accelerator
     counted = 1.0 if accelerator is not None else 0.0
     return Offer(
@@ -208,7 +208,9 @@ def load_imported_prices() -> PriceList | None:
     except (OSError, msgspec.DecodeError) as error:
         raise UsageError(f"{path} cannot be read: {error}", hint=_REIMPORT_HINT) from error
     if prices.version != VERSION:
-        raise UsageError(f"{path} is of version {prices.version}; this Sizewise reads {VERSION}", hint=_REIMPORT_HINT)
+        raise UsageError(
+            f"{path} has version {prices.version}, but this Sizewise reads version {VERSION}", hint=_REIMPORT_HINT
+        )
     return prices
 
 
@@ -248,10 +250,10 @@ def find_offer(catalog: Catalog, name: str, region: str | None = None) -> Offer:
     named = [offer for offer in catalog.offers if offer.instance == instance]
     if not named:
         names = {offer.instance for offer in catalog.offers}
-        raise UsageError(f"the catalogue has no offer {instance!r}", hint=did_you_mean(instance, sorted(names)))
+        raise UsageError(f"unknown offer {instance!r}", hint=did_you_mean(instance, sorted(names)))
     regions = [offer.region for offer in named]
     if region is not None and region not in regions:
-        raise UsageError(f"{instance} is not known in {region!r}", hint=f"Known in {', '.join(regions)}.")
+        raise UsageError(f"{instance} is not available in {region!r}", hint=f"Available in {', '.join(regions)}.")
     return named[0 if region is None else regions.index(region)]
 
 
@@ -273,7 +275,7 @@ def check_provider(catalog: Catalog, name: str) -> None:
 def _check_known(what: str, name: str, known: Iterable[str]) -> None:
     names = sorted(set(known))
     if name not in names:
-        raise UsageError(f"the catalogue has no {what} {name!r}", hint=did_you_mean(name, names))
+        raise UsageError(f"unknown {what} {name!r}", hint=did_you_mean(name, names))
 
 
 def _accelerator(row: CsvRow) -> Accelerator:
@@ -309,7 +311,7 @@ def _offer(row: CsvRow, accelerators: dict[str, Accelerator]) -> Offer:
     accelerator = None if key == NO_ACCELERATOR else key
     count = row.number("accelerator_count")
     if count is None or (count > 0) != (accelerator is not None):
-        raise ValueError(f"accelerator_count {count} does not go with accelerator_key {key!r}")
+        raise ValueError(f"accelerator_count {count} does not match accelerator_key {key!r}")
     return Offer(
         provider=provider,
         instance_type=instance_type,

@@ -45,14 +45,14 @@ class CsvRow(msgspec.Struct, frozen=True):
         except ValueError:
             number = math.nan
         if not (math.isfinite(number) and number >= 0):
-            raise ValueError(f"{column} is not a number of at least 0: {cell!r}")
+            raise ValueError(f"{column} must be a number of at least 0, not {cell!r}")
         return number
 
     def date(self, column: str) -> datetime.date:
         try:
             return datetime.date.fromisoformat(self.text(column))
         except ValueError as error:
-            raise ValueError(f"{column} is not a date like 2026-07-20") from error
+            raise ValueError(f"{column} must be a date such as 2026-07-20") from error
 
 
 def read_unique(path: Path, read: Callable[[CsvRow], K]) -> Iterator[K]:
@@ -62,7 +62,7 @@ def read_unique(path: Path, read: Callable[[CsvRow], K]) -> Iterator[K]:
         try:
             item = read(row)
             if item.key in keys:
-                raise ValueError(f"{item.key} stands here a second time")
+                raise ValueError(f"duplicate row {item.key}")
         except ValueError as error:
             raise UsageError(f"{path}:{line}: {error}") from error
         keys.add(item.key)
@@ -75,7 +75,9 @@ def _rows(path: Path) -> Iterator[tuple[int, CsvRow]]:
             reader = csv.DictReader(file, strict=True)
             for cells in reader:
                 if None in cells or None in cells.values():
-                    raise UsageError(f"{path}:{reader.line_num}: not as many cells as columns")
+                    raise UsageError(
+                        f"{path}:{reader.line_num}: the number of cells does not match the number of columns"
+                    )
                 yield reader.line_num, CsvRow(cells)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise UsageError(f"{path} cannot be read: {error}") from error

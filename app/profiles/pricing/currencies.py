@@ -33,7 +33,7 @@ def load_rates(path: Path) -> dict[str, ExchangeRate]:
     except OSError as error:
         raise UsageError(f"{path} cannot be read: {error.strerror}") from error
     if not isinstance(document.value, dict):
-        raise ProfileError("currencies are a mapping like {EUR: {usd: 1.1, date: 2026-01-31}}", path=str(path))
+        raise ProfileError("currencies must be a mapping such as {EUR: {usd: 1.1, date: 2026-01-31}}", path=str(path))
     return {code: _rate(code, facts, document, path) for code, facts in document.value.items()}
 
 
@@ -64,8 +64,8 @@ def format_rate_warning(rate: ExchangeRate, today: datetime.date) -> str | None:
     if age_days <= MAX_RATE_AGE_DAYS:
         return None
     return (
-        f"{rate.currency} is taken at {rate.usd:g} USD, of {rate.as_of}, {age_days} days ago: "
-        "write the amount in USD to be exact."
+        f"{rate.currency} is converted at {rate.usd:g} USD, the rate of {rate.as_of} ({age_days} days old). Write "
+        "the amount in USD to be exact."
     )
 
 
@@ -87,7 +87,7 @@ def _texts(value: object) -> Iterator[str]:
 
 def _rate(code: str, facts: Any, document: Document, path: Path) -> ExchangeRate:
     wrong = ProfileError(
-        f"{code!r} is not a currency with its rate",
+        f"{code!r} is not a valid currency with its rate",
         path=str(path),
         line=document.lines.get((code,)),
         hint="Write it like EUR: {usd: 1.1, date: 2026-01-31}.",

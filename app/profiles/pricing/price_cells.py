@@ -55,10 +55,8 @@ def _share_or(parse: Callable[[object], float]) -> Callable[[object], float]:
 def _name(value: object) -> str:
     text = str(value) if isinstance(value, str | int) and not isinstance(value, bool) else ""
     if not _NAME.fullmatch(text):
-        hint = (
-            "A name has letters, digits, dots, colons, underscores, plus and minus, and begins with one of the former."
-        )
-        raise BadValueError(f"{text or value!r:.60} is not a name", hint=hint)
+        hint = "Use letters, digits, dots, colons, underscores, plus and minus, starting with a letter or digit."
+        raise BadValueError(f"{text or value!r:.60} is not a valid name", hint=hint)
     return text
 
 
@@ -68,7 +66,7 @@ def _number(value: object) -> float:
     except (ValueError, OverflowError):
         number = math.nan
     if not math.isfinite(number) or number < 0 or (isinstance(value, str) and "_" in value):
-        raise BadValueError(f"{value!r:.60} is not a number of at least 0")
+        raise BadValueError(f"{value!r:.60} must be a number of at least 0")
     return _bounded(number)
 
 
@@ -82,7 +80,7 @@ def _up_to(maximum: float, what: str) -> Callable[[object], float]:
     def read(value: object) -> float:
         number = _number(value)
         if number > maximum:
-            raise BadValueError(f"{number:g} is more than any instance has ({maximum:,.0f} {what})")
+            raise BadValueError(f"{number:g} exceeds the maximum of any instance ({maximum:,.0f} {what})")
         return number
 
     return read
@@ -91,7 +89,7 @@ def _up_to(maximum: float, what: str) -> Callable[[object], float]:
 def _price_per_hour(value: object) -> float:
     usd = _money_or_number(units.parse_usd_per_hour)(value)
     if usd == 0:
-        raise BadValueError("0 is not a price", hint="Leave the cell blank where the price is not known.")
+        raise BadValueError("0 is not a valid price", hint="Leave the cell empty if the price is unknown.")
     return usd
 
 
@@ -113,14 +111,14 @@ def _date(value: object) -> datetime.date:
     try:
         return datetime.date.fromisoformat(str(value))
     except ValueError as error:
-        raise BadValueError(f"{value!r:.60} is not a date like 2026-07-20") from error
+        raise BadValueError(f"{value!r:.60} is not a date such as 2026-07-20") from error
 
 
 def _life(value: object) -> float:
     match = _LIFE.fullmatch(value.strip()) if isinstance(value, str) else None
     years = 0.0 if match is None else float(match[1]) / (MONTHS_PER_YEAR if match[2].startswith("month") else 1)
     if not 1 / MONTHS_PER_YEAR <= years <= 50:
-        raise BadValueError(f"{value!r:.60} is not a life from a month to 50 years", hint="Write it like 4y.")
+        raise BadValueError(f"{value!r:.60} is not a lifetime from 1 month to 50 years", hint="Write it like 4y.")
     return years
 
 
@@ -132,7 +130,7 @@ def _pue(value: object) -> float:
 
 def _availability(value: object) -> float:
     if (share := units.parse_share(value)) == 0:
-        raise BadValueError("what is never there carries nothing")
+        raise BadValueError("availability must be above 0")
     return share
 
 

@@ -46,10 +46,10 @@ def parse_price_row(cells: Mapping[str, object], today: datetime.date) -> PriceR
     read = {cell: read_cell(cell, value) for cell, value in given.items()}
     as_of = read.get("as_of_date", today)
     if as_of > today:
-        raise CellError("as_of_date", f"{as_of} is after today, {today}")
+        raise CellError("as_of_date", f"{as_of} is in the future (today is {today})")
     owned = _owned_hardware(read)
     if owned is not None and "on_demand_usd_per_hour" in read:
-        raise CellError("on_demand_usd_per_hour", "an owned instance has no price of its own: its cost is worked out")
+        raise CellError("on_demand_usd_per_hour", "an owned instance has no price: its cost is calculated")
     provider, instance_type, region = (read[cell] for cell in KEY_CELLS)
     return PriceRow(
         provider=provider,
@@ -65,20 +65,20 @@ def parse_price_row(cells: Mapping[str, object], today: datetime.date) -> PriceR
 def _owned_hardware(read: Mapping[str, Any]) -> OwnedHardware | None:
     unexpected = next((cell for cell in OWNED_CELLS if cell in read), None)
     if "capex_usd" in read and "capex" in read:
-        raise CellError("capex", "stands beside capex_usd: write one of them")
+        raise CellError("capex", "cannot be combined with capex_usd")
     capex_usd = read.get("capex_usd", read.get("capex"))
     if capex_usd is None:
         if unexpected is not None:
-            raise CellError(unexpected, "belongs to owned hardware, and capex_usd is missing")
+            raise CellError(unexpected, "is for owned hardware and requires capex_usd")
         return None
     if "life" not in read:
-        raise BadValueError("owned hardware needs its life", hint="Write it like life: 4y.")
+        raise BadValueError("owned hardware needs a lifetime", hint="Write it like life: 4y.")
     if ("power_w" in read) != ("tariff" in read):
         here = "power_w" if "power_w" in read else "tariff"
-        raise CellError(here, "power_w and tariff go together: one of them says nothing of the electricity's cost")
+        raise CellError(here, "power_w and tariff must be used together")
     residual = _resolve_share(read.get("residual", 0.0), capex_usd)
     if residual > capex_usd:
-        raise CellError("residual", "is worth more than it cost")
+        raise CellError("residual", "is higher than the purchase price")
     return OwnedHardware(
         capex_usd=capex_usd,
         life_years=read["life"],
@@ -150,7 +150,7 @@ def read_price_list(path: Path, catalog: Catalog, today: datetime.date) -> Parse
                 row = parse_price_row(entry.cells, today)
                 merge_offer(known.get(row.key), row, catalog)
                 if row.key in rows:
-                    raise BadValueError(f"{row.key} stands here a second time")
+                    raise BadValueError(f"duplicate row {row.key}")
             except BadValueError as error:
                 problems.append(_problem(path, entry, error))
                 if len(problems) == MAX_PROBLEMS:
@@ -178,7 +178,7 @@ def _entries(path: Path) -> Iterator[PriceEntry]:
         return _csv_entries(path, content)
     if path.suffix.lower() in (".yaml", ".yml", ".json"):
         return _yaml_entries(path, content)
-    raise ProfileError("a price list is a .csv or a .yaml file", path=str(path))
+    raise ProfileError("a price list must be a .csv or .yaml file", path=str(path))
 
 
 def _content(path: Path) -> bytes:
@@ -205,11 +205,13 @@ def _csv_entries(path: Path, content: bytes) -> Iterator[PriceEntry]:
         _check_header(path, reader.fieldnames)
         for cells in reader:
             if None in cells or None in cells.values():
-                raise ProfileError("not as many cells as columns", path=str(path), line=reader.line_num)
+                raise ProfileError(
+                    "the number of cells does not match the number of columns", path=str(path), line=reader.line_num
+                )
             trimmed: dict[str, object] = {column.strip(): cell.strip() for column, cell in cells.items()}
             yield PriceEntry(trimmed, reader.line_num, {})
     except csv.Error as error:
-        raise ProfileError(f"not a CSV: {error}", path=str(path), line=reader.line_num) from error
+        raise ProfileError(f"not a valid CSV file: {error}", path=str(path), line=reader.line_num) from error
 
 
 def _check_header(path: Path, header: Sequence[str] | None) -> None:
@@ -217,11 +219,11 @@ def _check_header(path: Path, header: Sequence[str] | None) -> None:
     missing = [column for column in KEY_CELLS if column not in columns]
     if missing:
         names = ", ".join(columns)[:80]
-        hint = f"The first line names the columns, with commas between them; here it is {names!r}."
+        hint = f"The first line must name the columns, separated by commas; it is {names!r}."
         raise ProfileError(f"the column {missing[0]} is missing", path=str(path), line=1, hint=hint)
     duplicate = next((column for column in columns if columns.count(column) > 1), None)
     if duplicate is not None:
-        raise ProfileError(f"the column {duplicate!r} stands here a second time", path=str(path), line=1)
+        raise ProfileError(f"duplicate column {duplicate!r}", path=str(path), line=1)
 
 
 def _yaml_entries(path: Path, content: bytes) -> Iterator[PriceEntry]:
@@ -237,11 +239,11 @@ def _yaml_entries(path: Path, content: bytes) -> Iterator[PriceEntry]:
     elif isinstance(value, dict):
         placed = [((key,), _add_key_cells(path, document.lines.get((key,)), key, row)) for key, row in value.items()]
     else:
-        raise ProfileError("a price list is a list of rows, or a mapping from offers to their cells", path=str(path))
+        raise ProfileError("a price list must be a list of rows, or a mapping of offers to their cells", path=str(path))
     for where, row in placed:
         line = document.lines.get(where, 1)
         if not isinstance(row, dict):
-            raise ProfileError("a row is a mapping of cells", path=str(path), line=line)
+            raise ProfileError("a row must be a mapping of cells", path=str(path), line=line)
         lines = {cell: document.lines[(*where, cell)] for cell in row if (*where, cell) in document.lines}
         yield PriceEntry(row, line, lines)
 
@@ -257,5 +259,5 @@ def _add_key_cells(path: Path, line: int | None, key: str, row: object) -> objec
         return row
     again = next((cell for cell in KEY_CELLS if cell in row), None)
     if again is not None:
-        raise ProfileError(f"{again} stands in the key already", path=str(path), line=line)
+        raise ProfileError(f"{again} is already in the key", path=str(path), line=line)
     return dict(zip(KEY_CELLS, (provider, instance_type, region), strict=True)) | row

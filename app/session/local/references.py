@@ -62,7 +62,7 @@ class ReferenceCache:
     def get(self, variant_spec: VariantSpec) -> Reference:
         if variant_spec.model not in self._references:
             self._telling.emit_phase(
-                "reference", f"running {variant_spec.variant.model} on the CPU, to hold its variants against"
+                "reference", f"running {variant_spec.variant.model} on the CPU as the reference for its variants"
             )
             self._references[variant_spec.model] = self._find(variant_spec)
         return self._references[variant_spec.model]
@@ -88,7 +88,7 @@ class ReferenceCache:
             memory_limit_bytes=self._spec.memory_limit("cpu"),
         )
         outputs, scores = None, None
-        running = self._parts.start_variant(f"the reference of {name}", job, ())
+        running = self._parts.start_variant(f"the reference run of {name}", job, ())
         self._interruption.set_stop_callback(lambda _: running.kill())
         try:
             running.wait_until_open(self._within(OPEN_LIMIT_S))
@@ -103,7 +103,7 @@ class ReferenceCache:
             is_variant_itself = order.variant.provider == "cpu" and order.precision == "as-is"
             was_ended = self._interruption.is_requested or not self._limits.check(self._parts.now_ns())
             if not (was_ended or is_variant_itself):
-                self._telling.add_note(f"Nothing to hold {name} against on the CPU: {error}.")
+                self._telling.add_note(f"No CPU reference for {name}: {error}.")
         finally:
             running.close()
         return Reference(outputs, scores)

@@ -313,7 +313,7 @@ def _checks(spec: LocalSpec, measured: LocalMeasurements, variants: tuple[Varian
     was_ended = measured.interrupted is not None or measured.limit_reached is not None
     complete = sum(bool(result.stages) and result.data.failure is None for result in variants)
     if variants and not complete and not was_ended:
-        checks.append(Check("variants", 0, 1, "measured", "INVALID", "Not one variant was measured to its end."))
+        checks.append(Check("variants", 0, 1, "measured", "INVALID", "No variant was measured completely."))
     checks += [check for result in variants if (check := _repeatability_check(result.data)) is not None]
     chance = next((result.scores.chance_accuracy for result in measured.variants if result.scores is not None), None)
     checks += [check for result in variants if (check := _chance_check(result.data, chance)) is not None]
@@ -323,7 +323,7 @@ def _checks(spec: LocalSpec, measured: LocalMeasurements, variants: tuple[Varian
     checks.append(clock_check(clock, measured.ended.suspended_since(measured.started)))
     if measured.lost_gpus:
         names = ", ".join(f"GPU {index}" for index in measured.lost_gpus)
-        hint = "Look at the driver's log (dmesg); the measurement stands on a card that went away."
+        hint = "A GPU disappeared during the measurement. Check the driver log (dmesg)."
         checks.append(Check("gpu_lost", names, None, None, "INVALID", hint))
     return tuple(checks)
 
@@ -345,7 +345,7 @@ def _repeatability_check(facts: VariantData) -> Check | None:
     min_cosine = None if facts.fidelity is None else facts.fidelity.cosine_least
     if not is_unmodified or min_cosine is None or min_cosine >= _MIN_COSINE:
         return None
-    hint = f"{facts.variant.model} answers the same rows otherwise each time: what its variants keep cannot be told."
+    hint = f"{facts.variant.model} is not deterministic, so the accuracy retained by its variants cannot be determined."
     return Check("same_outputs", min_cosine, _MIN_COSINE, "cosine", "WARN", hint)
 
 

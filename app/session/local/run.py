@@ -61,7 +61,7 @@ class _LocalSession:
             return
         slower = self._slower_batch(order) if self._spec.is_best_search else None
         if slower is not None:
-            self._runner.skip(order, f"batch {slower} is beyond the SLO already")
+            self._runner.skip(order, f"batch {slower} already misses the SLO")
             return
         self._runner.measure(order)
 
@@ -86,7 +86,7 @@ class _LocalSession:
         return None
 
     def _conclude(self, environment: Environment) -> RunOutcome:
-        self._telling.emit_phase("report", "judging and storing the result")
+        self._telling.emit_phase("report", "evaluating the SLO and writing the report")
         self._running.close()
         telemetry = self._machine.telemetry()
         self._limits.check(self._parts.now_ns())
@@ -123,8 +123,8 @@ class _LocalSession:
 
 
 def _refuse_rate_change(_: float) -> str:
-    raise UsageError("a local run has no rate to change")
+    raise UsageError("the rate of a local run cannot be changed")
 
 
 def _refuse_extension(_: float) -> str:
-    raise UsageError("a local run has no stage that can be extended")
+    raise UsageError("stages of a local run cannot be extended")

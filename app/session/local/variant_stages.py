@@ -145,7 +145,7 @@ class VariantStages:
             rate_per_s = self._scenario_rate(scenario)
             if scenario.scenario == "server" and rate_per_s is None:
                 self._telling.add_note(
-                    f"{self._order.variant.label}: no server scenario: nothing tells what it can do."
+                    f"{self._order.variant.label}: server scenario skipped because its capacity is unknown."
                 )
             elif scenario.is_max_search and rate_per_s is not None:
                 self.server_per_s = self._search(rate_per_s, running)
@@ -160,7 +160,9 @@ class VariantStages:
         search = RateSearch(start_per_s, _REPEATS, MAX_PROBES)
         while (probe := search.next_probe()) is not None and self._may_go_on():
             if probe.rate_per_s * self._spec.max_duration_s < _MIN_ARRIVALS:
-                return Estimate(None, reason=f"no rate held that brings {_MIN_ARRIVALS} arrivals in load.at_most")
+                return Estimate(
+                    None, reason=f"no rate with at least {_MIN_ARRIVALS} arrivals within load.at_most met the SLO"
+                )
             stage = self._run("server", probe.rate_per_s, running, in_search=True)
             if stage is None or stage.verdict.status == "INVALID":
                 search.record_unsendable(probe)

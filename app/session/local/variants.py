@@ -57,7 +57,7 @@ class ColdStartMeasurer:
             return ()
         self._measured_keys.add(key)
         self._telling.emit_phase(
-            "cold start", f"starting {variant_spec.variant.label} anew, {self._spec.cold_starts} times"
+            "cold start", f"measuring cold starts of {variant_spec.variant.label} ({self._spec.cold_starts} times)"
         )
         starts = [self._start(variant_spec, prepared.path, None) for _ in range(self._spec.cold_starts)]
         if prepared.cached_model_path is not None:
@@ -70,7 +70,7 @@ class ColdStartMeasurer:
             return [self._start(order, path, kept_model) for _ in range(self._spec.cold_starts)]
         except SizewiseError as error:  # The model runs but cannot be cached, for example because it exceeds 2 GiB.
             if not self._interruption.is_requested:
-                self._telling.add_note(f"{order.variant.label}: no start with the optimised model kept: {error}.")
+                self._telling.add_note(f"{order.variant.label}: no cold start with a cached optimized model: {error}.")
             return []
 
     def _start(self, order: VariantSpec, path: str, kept_model: str | None) -> VariantColdStart | None:
@@ -235,7 +235,7 @@ class VariantRunner:
         if not others:
             return
         text = ", ".join(f"process {process.pid} on GPU {process.gpu}" for process in others)
-        hint = f"While {order.variant.label} ran, others computed there: end them, or measure on a GPU of your own."
+        hint = f"Other processes used the GPU while {order.variant.label} ran. Stop them, or use a dedicated GPU."
         self._telling.add_check(Check("other_processes_on_the_gpu", text, None, None, "WARN", hint))
 
     def build_job(self, order: VariantSpec, prepared: PreparedModel, reference: str | None) -> VariantJob:
@@ -266,7 +266,10 @@ class VariantRunner:
             self._parts.pause(_PAUSE_S)
         if before_gib and (unreleased := self._unreleased_gpus(before_gib)):
             names = ", ".join(f"GPU {index}" for index in unreleased)
-            hint = f"After {order.variant.label} memory was not back in {_MEMORY_WAIT_S:g} s: look for others there."
+            hint = (
+                f"Memory was not released within {_MEMORY_WAIT_S:g} s after {order.variant.label}. Check for other "
+                "processes."
+            )
             self._telling.add_check(Check("gpu_memory_given_back", names, None, None, "WARN", hint))
 
     def _unreleased_gpus(self, before_gib: dict[int, float]) -> list[int]:

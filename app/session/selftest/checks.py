@@ -52,10 +52,10 @@ def check_clock(
     """Yield findings about the clock. `rows` are requests that the workers timed between the two readings."""
     steps_ns = np.diff(np.array([now_ns() for _ in range(_READINGS)], np.int64))
     forward_ns = steps_ns[steps_ns > 0]
-    yield build_finding("clock", "steps back", float(np.count_nonzero(steps_ns < 0)), high=0, unit=None)
+    yield build_finding("clock", "backward steps", float(np.count_nonzero(steps_ns < 0)), high=0, unit=None)
     yield build_finding(
         "clock",
-        "smallest step",
+        "resolution",
         float(forward_ns.min()) if forward_ns.size else None,
         high=_MAX_RESOLUTION_NS,
         unit="ns",
@@ -63,17 +63,15 @@ def check_clock(
     ratio = ended.wall_to_monotonic_ratio(started)
     yield build_finding(
         "clock",
-        "apart from the wall clock",
+        "drift from the wall clock",
         None if ratio is None else 1e6 * abs(ratio - 1),
         high=1e6 * _DRIFT_LIMIT,
         unit="ppm",
     )
     asleep_s = ended.suspended_since(started)
     if asleep_s is not None:
-        yield build_finding("clock", "asleep meanwhile", asleep_s, high=_SUSPEND_LIMIT_S, unit="s")
-    yield build_finding(
-        "clock", "requests timed outside of the test", _count_outside(rows, started, ended), high=0, unit=None
-    )
+        yield build_finding("clock", "time suspended", asleep_s, high=_SUSPEND_LIMIT_S, unit="s")
+    yield build_finding("clock", "timestamps outside the test", _count_outside(rows, started, ended), high=0, unit=None)
 
 
 def _count_outside(rows: pa.Table, started: ClockReading, ended: ClockReading) -> float | None:
@@ -119,14 +117,14 @@ def check_percentiles(distribution: Callable[[Values], dict[str, Estimate]]) -> 
             worst = max(worst, math.inf if value is None else abs(value / true - 1))
     yield build_finding(
         "percentiles",
-        f"largest error, of {len(_QUANTILES)} distributions of {_N:,} values",
+        f"largest error over {len(_QUANTILES)} distributions of {_N:,} values",
         100 * worst if math.isfinite(worst) else None,
         high=100 * _ERROR_LIMIT,
         unit="%",
     )
     yield build_finding(
         "percentiles",
-        f"95 % intervals of a {_COVERAGE_PERCENTILE} that hold it, of {_SAMPLES}",
+        f"coverage of the 95 % CI of a {_COVERAGE_PERCENTILE} ({_SAMPLES} samples)",
         100 * _coverage(distribution, rng),
         low=100 * _COVERAGE[0],
         high=100 * _COVERAGE[1],
@@ -149,7 +147,7 @@ def check_store(directory: Path, sent: int, open_run: Callable[[Path], StoredRun
     `directory` holds the rows and events of a run that sent `sent` requests. Truncated copies of it are created inside.
     """
     rows = open_run(directory).requests()
-    yield build_finding("store", "rows read back of those sent", float(rows.num_rows), low=sent, high=sent, unit=None)
+    yield build_finding("store", "stored rows read back", float(rows.num_rows), low=sent, high=sent, unit=None)
     rng, failures = np.random.default_rng(1), 0
     requests, events = (directory / REQUESTS).read_bytes(), (directory / EVENTS).read_bytes()
     ends, counts = _batch_ends(directory / REQUESTS)
@@ -162,7 +160,7 @@ def check_store(directory: Path, sent: int, open_run: Callable[[Path], StoredRun
         whole_rows = counts[bisect.bisect_right(ends, cut_at)]
         failures += not _reads_back(open_run, copy, rows.slice(0, whole_rows), events[:events_cut_at].count(b"\n"))
     yield build_finding(
-        "store", f"wrongly read back, of {_TRUNCATIONS} runs cut at any byte", float(failures), high=0, unit=None
+        "store", f"read errors in {_TRUNCATIONS} runs truncated at random", float(failures), high=0, unit=None
     )
 
 
@@ -202,7 +200,7 @@ def check_stall(bench: Bench) -> Iterator[Finding]:
         expected_ms = 1e3 * expected_latency_s(q)
         yield build_finding(
             "stall",
-            f"latency {name} of a server frozen for {FREEZE_S:g} s",
+            f"{name} latency of a server frozen for {FREEZE_S:g} s",
             metric_value(stage, "latency_ms", name),
             low=(1 - _TOLERANCE) * expected_ms,
             high=(1 + _TOLERANCE) * expected_ms,
@@ -210,7 +208,7 @@ def check_stall(bench: Bench) -> Iterator[Finding]:
         )
     yield build_finding(
         "stall",
-        "p95 from the send, which must not know of it",
+        "p95 service time, which must exclude the freeze",
         metric_value(stage, "service_ms", "p95"),
         low=1e3 * STALL_DELAY_S,
         high=2e3 * STALL_DELAY_S,
@@ -246,7 +244,7 @@ def check_injection(bench: Bench) -> Iterator[Finding]:
     before_ms, after_ms = (metric_value(stage, "latency_ms", "p50") for stage in (before, after))
     yield build_finding(
         "injection",
-        f"p50 of the latency that {1e3 * INJECTED_S:g} ms more of the server add",
+        f"p50 latency added by an injected delay of {1e3 * INJECTED_S:g} ms",
         None if before_ms is None or after_ms is None else after_ms - before_ms,
         low=(1 - _TOLERANCE) * 1e3 * INJECTED_S,
         high=(1 + _TOLERANCE) * 1e3 * INJECTED_S,
@@ -254,14 +252,16 @@ def check_injection(bench: Bench) -> Iterator[Finding]:
     )
     yield build_finding(
         "injection",
-        f"p50 of the latency beyond the server's {1e3 * INJECTION_DELAY_S:g} ms",
+        f"p50 latency overhead above the server's {1e3 * INJECTION_DELAY_S:g} ms",
         None if before_ms is None else before_ms - 1e3 * INJECTION_DELAY_S,
         low=0.0,
         high=_MAX_OVERHEAD_MS,
         unit="ms",
     )
     due = 2 * INJECTION_RATE_PER_S * INJECTION_DURATION_S
-    yield build_finding("injection", "answers", float(before.completed + after.completed), low=due, high=due, unit=None)
+    yield build_finding(
+        "injection", "responses received", float(before.completed + after.completed), low=due, high=due, unit=None
+    )
 
 
 MIN_CAPACITY_PER_S = 1_000.0
@@ -273,7 +273,7 @@ def check_capacity(parts: SelfTestDependencies, load: Load, interruption: Interr
     measured = measure_capacity("plain", load, parts.start_null_server, interruption, parts.read_core_use)
     yield build_finding(
         "null ceiling",
-        "kept up with on a server that does nothing",
+        "max rate to a no-op server",
         measured.per_s,
         low=MIN_CAPACITY_PER_S,
         unit="requests/s",
@@ -355,7 +355,7 @@ class _SelfTestRun:
         findings = tuple(check())
         may_retry = is_timed and not self._interruption.is_requested and self._elapsed_s() < _MAX_RETRY_START_S
         if may_retry and not all(item.passed for item in findings):
-            self._on_check(f"{name}, once more")
+            self._on_check(f"{name} (retry)")
             findings = tuple(replace(item, tries=2) for item in check())
         self._findings += findings
 

@@ -16,9 +16,9 @@ from app.storage.foreign.documents import file_error
 from app.storage.foreign.node import Node
 
 FROM_SEND_NOTE = (
-    "latency is counted from the send, not from the intended start: waiting in the load generator is not in it"
+    "latency is measured from the send, not from the scheduled start, so it excludes waiting in the load generator"
 )
-UNLIMITED_RATE_NOTE = "a load point without a rate sent its requests all at once: its throughput is an upper bound"
+UNLIMITED_RATE_NOTE = "a load point without a rate sent all requests at once, so its throughput is an upper bound"
 
 
 def require_single_value(what: str, values: Iterable[tuple[str, str | None]]) -> str | None:
@@ -29,8 +29,8 @@ def require_single_value(what: str, values: Iterable[tuple[str, str | None]]) ->
     agreed: str | None = None
     for name, value in values:
         if agreed is not None and value is not None and value != agreed:
-            hint = f"Give the files of one {what}."
-            raise file_error(name, f"it is of the {what} {value}, and another of these files of {agreed}", hint)
+            hint = f"Use files of one {what} only."
+            raise file_error(name, f"its {what} is {value}, but that of another file is {agreed}", hint)
         agreed = value if agreed is None else agreed
     return agreed
 

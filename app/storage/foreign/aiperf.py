@@ -33,11 +33,11 @@ _METRICS = {"latency": "request_latency", "ttft": "time_to_first_token", "tpot":
 _AGGREGATES = {"avg": "mean", "p50": "p50", "p90": "p90", "p95": "p95", "p99": "p99", "max": "max"}
 _PATTERNS: dict[str, GapDistribution] = {"poisson": "random", "constant": "even"}
 _SIGNS = ("request_latency", "request_count", "error_request_count")
-_TPOT = "TPOT is AIPerf's inter-token latency: (latency - TTFT) / (tokens - 1), one a request"
-_CAPPED = "the rate was capped by a concurrency, and waiting for a free place is not in the latency"
-_NO_LOAD = "requests without profile_export_aiperf.json beside them tell neither rate nor concurrency nor model"
+_TPOT = "TPOT is AIPerf's inter-token latency: (latency - TTFT) / (tokens - 1) per request"
+_CAPPED = "the rate was limited by a concurrency, and latency excludes the wait for a free slot"
+_NO_LOAD = "without profile_export_aiperf.json in the same folder, rate, concurrency and model are unknown"
 
-_UNKNOWN_LOAD = "a summary does not tell its load, neither rate nor concurrency"
+_UNKNOWN_LOAD = "a summary contains neither rate nor concurrency"
 
 
 def recognizes(document: ForeignDocument) -> bool:
@@ -67,7 +67,7 @@ def read(documents: tuple[ForeignDocument, ...]) -> ForeignCurve:
             count, total = len(successful), load_point.completed
             point_notes = [
                 *point_notes,
-                f"{count} requests lie beside a summary of {total}: its own aggregates are used",
+                f"{count} requests were found beside a summary of {total}, so the summary's aggregates are used",
             ]
         load_points.append(load_point)
         precisions.append("requests" if is_whole else "aggregates")
@@ -107,7 +107,7 @@ def _by_folder(documents: Iterable[ForeignDocument]) -> dict[Path, ForeignDocume
     by_folder: dict[Path, ForeignDocument] = {}
     for document in documents:
         if document.folder in by_folder:
-            raise file_error(document.name, f"{by_folder[document.folder].name} in its folder is of the same kind")
+            raise file_error(document.name, f"{by_folder[document.folder].name} in the same folder is of the same kind")
         by_folder[document.folder] = document
     return by_folder
 
@@ -124,10 +124,10 @@ def _load(name: str, summary: Node) -> tuple[float | None, float | None, GapDist
     config = summary.at("input_config")
     phases = [phase for phase in config.at("phases").items() if _is_measured(phase)]
     if len(phases) > 1:
-        raise file_error(name, "it mixes several phases of load", "Give the files in its folder phases/ instead.")
+        raise file_error(name, "it mixes several load phases", "Use the files in its folder phases/ instead.")
     settings = phases[0] if phases else config.at("loadgen")
     if settings.at("type").value in ("fixed_schedule", "user_centric"):
-        raise file_error(name, "it replays a schedule, which is no constant load")
+        raise file_error(name, "it replays a schedule, which is not a constant load")
     rate = settings.at("request_rate" if not phases else "rate").number_or_none()
     named = [settings.at(key).value for key in ("arrival_pattern", "request_rate_mode", "type")]
     pattern = next((name for name in named if isinstance(name, str)), "poisson")
@@ -152,7 +152,7 @@ def _load_point(name: str, summary: Node) -> tuple[MeasuredLoadPoint, list[str]]
     if per_s is None and completed == 0:
         per_s = 0.0
     if per_s is None:
-        raise summary.at("request_throughput", "avg").type_error("requests a second")
+        raise summary.at("request_throughput", "avg").type_error("requests per second")
     latencies = {}
     for metric, tag in _METRICS.items():
         node = summary.at(tag)
@@ -193,7 +193,7 @@ def _from_requests(document: ForeignDocument) -> MeasuredLoadPoint:
     ends = [row.at("metadata", "request_end_ns").number() for row in rows]
     duration = (max(ends) - min(starts)) * 1e-9 if rows else 0.0
     if duration <= 0:
-        raise file_error(document.name, "its requests span no time")
+        raise file_error(document.name, "its requests have no duration")
     return MeasuredLoadPoint(
         offered_per_s=None,
         clients=None,

@@ -48,7 +48,7 @@ class ForeignDocument(msgspec.Struct, frozen=True):
         """
         duplicate = _first_repeated(column for column in self.header if column)
         if duplicate is not None:
-            raise file_error(self.name, f'the column "{printable(duplicate)}" is there twice')
+            raise file_error(self.name, f'the column "{printable(duplicate)}" is duplicated')
         return [_row(self.header, line, self.name) for line in self.lines]
 
 
@@ -79,17 +79,17 @@ def open_document(path: Path) -> ForeignDocument:
 
 def _text(path: Path, name: str) -> str:
     if path.exists() and not path.is_file():
-        raise file_error(name, "it is no file")
+        raise file_error(name, "it is not a file")
     try:
         with path.open("rb") as file:
             content = file.read(MAX_BYTES + 1)
     except OSError as error:
         raise file_error(name, f"{error.strerror or 'it cannot be opened'}") from error
     if len(content) > MAX_BYTES:
-        hint = "Most tools can leave the requests' texts out of their report."
+        hint = "Leave the request texts out of the report; most tools have an option for this."
         raise file_error(name, f"it is larger than {MAX_BYTES >> 20} MiB", hint)
     if content.startswith((b"\x1f\x8b", b"PK\x03\x04")):
-        raise file_error(name, "it is compressed", "Unpack it first.")
+        raise file_error(name, "it is compressed", "Decompress it first.")
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -108,15 +108,15 @@ def _json_values(text: str, name: str) -> tuple[object, ...]:
     try:
         while position < len(text):
             if len(values) == MAX_VALUES:
-                raise file_error(name, f"it has more than {MAX_VALUES:,} JSON values, one after the other")
+                raise file_error(name, f"it has more than {MAX_VALUES:,} concatenated JSON values")
             value, position = decoder.raw_decode(text, position)
             values.append(value)
             position = _skip_blanks(text, position)
     except json.JSONDecodeError as error:
         line = text.count("\n", 0, error.pos) + 1
-        raise file_error(name, f"line {line} is not JSON ({error.msg}): it may have been cut short") from error
+        raise file_error(name, f"line {line} is not JSON ({error.msg}): it may be truncated") from error
     except (RecursionError, MemoryError) as error:
-        raise file_error(name, "its JSON is nested too deep") from error
+        raise file_error(name, "its JSON is nested too deeply") from error
     except ValueError as error:
         raise file_error(name, printable(str(error), 200)) from error
     return tuple(values)
@@ -131,7 +131,7 @@ def _reject_duplicates(pairs: list[tuple[str, object]]) -> dict[str, object]:
     table = dict(pairs)
     if len(table) != len(pairs):
         raise ValueError(
-            f'the key "{printable(_first_repeated(key for key, _ in pairs) or "")}" is there twice in one object'
+            f'the key "{printable(_first_repeated(key for key, _ in pairs) or "")}" is duplicated in an object'
         )
     return table
 
@@ -147,7 +147,7 @@ def _first_repeated(names: Iterable[str]) -> str | None:
 
 def _table(text: str, name: str, folder: Path) -> ForeignDocument:
     if len(text) > MAX_TABLE_BYTES:
-        raise file_error(name, f"as a table it is larger than {MAX_TABLE_BYTES >> 20} MiB")
+        raise file_error(name, f"it is a table larger than {MAX_TABLE_BYTES >> 20} MiB")
     try:
         reader = csv.reader(io.StringIO(text), strict=True)
         header, *lines = [tuple(cell.strip() for cell in line) for line in reader if line]
@@ -159,5 +159,5 @@ def _table(text: str, name: str, folder: Path) -> ForeignDocument:
 def _row(header: Sequence[str], line: Sequence[str], name: str) -> dict[str, str]:
     """Build a row. Empty cells beyond the header are dropped, because some tools end their lines with a comma."""
     if len(line) < len(header) or any(line[len(header) :]):
-        raise file_error(name, f"a line has {len(line)} cells where the header has {len(header)}: it may be cut short")
+        raise file_error(name, f"a line has {len(line)} cells, but the header has {len(header)}; it may be truncated")
     return {column: cell for column, cell in zip(header, line, strict=False) if column}

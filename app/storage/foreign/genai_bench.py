@@ -25,7 +25,9 @@ from app.storage.foreign.node import Node
 TOOL = "genai-bench"
 _METRICS = {"latency": "e2e_latency", "ttft": "ttft", "tpot": "tpot"}
 _AGGREGATES = {name: name for name in ("mean", "p50", "p90", "p95", "p99", "max")}
-_TRIMMED = "latencies are the tool's own, of fewer requests than it lists: warm-up and cool-down are left out of them"
+_TRIMMED = (
+    "latencies are the tool's own and cover fewer requests than listed, because warm-up and cool-down are excluded"
+)
 _TOLERANCE_S = 1e-6
 
 
@@ -67,7 +69,7 @@ def _load_point(document: ForeignDocument) -> tuple[MeasuredLoadPoint, CurvePrec
     run = Node(document.value, document.name)
     figures = run.at("aggregated_metrics")
     if figures.at("iteration_type").value == "batch_size":
-        raise file_error(document.name, "it varies the batch size, not the load")
+        raise file_error(document.name, "it varies the batch size instead of the load")
     unit = run.at("_time_unit").text() or "s"
     if unit not in UNITS_S:
         raise run.at("_time_unit").type_error("a unit of time")

@@ -24,10 +24,12 @@ from app.storage.foreign.node import Node
 
 TOOL = "GuideLLM"
 _PERCENTILES = {"p50": "p50", "p90": "p90", "p95": "p95", "p99": "p99", "p999": "p99_9"}
-_FROM_INTENDED = "latency and TTFT of rate stages are counted from the intended start, out of the report's requests"
-_TPOT = "TPOT is GuideLLM's inter-token latency; where its own aggregates are used they are weighted by tokens"
-_CUT = "requests still under way when a stage ended are in no percentile"
-_CAPPED = "the rate was capped by max_concurrency"
+_FROM_INTENDED = (
+    "latency and TTFT of rate stages are measured from the scheduled start, using the requests in the report"
+)
+_TPOT = "TPOT is GuideLLM's inter-token latency; GuideLLM's own aggregates are weighted by tokens"
+_CUT = "percentiles exclude requests in flight at the end of a stage"
+_CAPPED = "the rate was limited by max_concurrency"
 
 
 def recognizes(document: ForeignDocument) -> bool:
@@ -143,7 +145,7 @@ def _load(name: str, strategy: Node) -> tuple[float | None, float | None, list[s
     if kind == "throughput":
         return None, cap, [] if cap else [UNLIMITED_RATE_NOTE]
     raise file_error(
-        name, f"its strategy {kind or '(none)'} is no constant load", "Rates, streams and sweeps are read."
+        name, f"its strategy {kind or '(none)'} is not a constant load", "Use a report of rates, streams or sweeps."
     )
 
 

@@ -25,9 +25,9 @@ _AGGREGATES = {"mean": "mean", "max": "max", "median": "p50"} | {
     f"p{p:g}": percentile_name(p) for p in (50, 90, 95, 99, 99.9)
 }
 _MAX_PLAUSIBLE_S = 1e6
-_ITL = "ITL is the gap between tokens; those of one chunk have none between them"
-_SUMMARY = "the file is a summary of all stages: a load point only where the run had one stage"
-_LEFT_OUT = "the summary of all stages is left out, being no load point of its own"
+_ITL = "ITL is the gap between tokens; tokens of the same chunk have no gap"
+_SUMMARY = "the file is a summary of all stages, which is a load point only for a run with one stage"
+_LEFT_OUT = "the summary of all stages is ignored, because it is not a load point"
 
 
 def recognizes(document: ForeignDocument) -> bool:
@@ -38,13 +38,15 @@ def recognizes(document: ForeignDocument) -> bool:
 def read(documents: tuple[ForeignDocument, ...]) -> ForeignCurve:
     for document in documents:
         if document.name.startswith("adapter_"):
-            raise file_error(document.name, "it is of one adapter's requests, a part of the load")
+            raise file_error(document.name, "it covers the requests of one adapter, which are only part of the load")
     points = [Node(document.value, document.name) for document in documents]
     stages = [point for point in points if point.at("load_summary", "requested_rate").value is not None]
     notes = [FROM_SEND_NOTE]
     if len(stages) < len(points):
         if not stages and len(points) > 1:
-            raise file_error(documents[0].name, "these are summaries of several runs", "Give their stages' files.")
+            raise file_error(
+                documents[0].name, "it is one of several summaries of different runs", "Use the files of their stages."
+            )
         notes.append(_LEFT_OUT if stages else _SUMMARY)
     read_points = stages or points
     load_points = [_load_point(point) for point in read_points]
@@ -101,4 +103,4 @@ def _late(points: list[Node]) -> list[str]:
     loads = [point.at("load_summary") for point in points]
     delays = [load.at("schedule_delay", "p99").value for load in loads if load.at("concurrency").value is None]
     late_s = max((delay for delay in delays if isinstance(delay, float) and 0 < delay < _MAX_PLAUSIBLE_S), default=0.0)
-    return [f"the generator was late by up to {late_s:.3g} s (p99 of its schedule delay)"] if late_s else []
+    return [f"the load generator sent late (p99 schedule delay up to {late_s:.3g} s)"] if late_s else []

@@ -17,10 +17,10 @@ from app.storage.foreign.node import cell_number
 TOOL = "Locust"
 _PERCENTILE = re.compile(r"(\d{1,2}(?:\.\d{1,6})?)%")
 _MILLISECONDS = 1e-3
-_ROUNDED = "percentiles are rounded by Locust, to two digits"
-_FAILURES = "response times of failed requests are among the latencies"
-_NO_USERS = "a _stats.csv does not tell its users: give the _stats_history.csv beside it too"
-_VARIED = "the users varied during a run: its load point is a mixture, named by the most users"
+_ROUNDED = "Locust rounds percentiles to two digits"
+_FAILURES = "latencies include failed requests"
+_NO_USERS = "a _stats.csv does not include the number of users; also use its _stats_history.csv"
+_VARIED = "the number of users varied during a run, so its load point is a mixture, labeled with the maximum"
 
 
 def recognizes(document: ForeignDocument) -> bool:
@@ -32,7 +32,7 @@ def read(documents: tuple[ForeignDocument, ...]) -> ForeignCurve:
     stats = {_run(document): document for document in documents if _is_stats(document)}
     for run, document in histories.items():
         if run not in stats:
-            raise file_error(document.name, "it is the history of a run whose _stats.csv is not given")
+            raise file_error(document.name, "it is a history file without its _stats.csv")
     notes, load_points = [FROM_SEND_NOTE, _ROUNDED], []
     for run, document in stats.items():
         users = _users(histories[run]) if run in histories else []
@@ -63,7 +63,7 @@ def _users(history: ForeignDocument) -> list[float]:
 def _load_point(document: ForeignDocument, users: float | None) -> MeasuredLoadPoint:
     rows = [row for row in document.rows() if row["Name"] == "Aggregated"]
     if len(rows) != 1:
-        raise file_error(document.name, f"it has {len(rows)} rows named Aggregated where one was expected")
+        raise file_error(document.name, f"it has {len(rows)} rows named Aggregated instead of one")
     row = rows[0]
 
     def cell(column: str) -> float:
@@ -71,7 +71,7 @@ def _load_point(document: ForeignDocument, users: float | None) -> MeasuredLoadP
 
     tried, failed = int(cell("Request Count")), int(cell("Failure Count"))
     if failed > tried:
-        raise file_error(document.name, f"it has {failed} failures among {tried} requests")
+        raise file_error(document.name, f"it has {failed} failures but only {tried} requests")
     per_s = cell("Requests/s")
     latency_ms: dict[str, float] = {}
     if tried:

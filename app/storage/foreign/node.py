@@ -49,7 +49,7 @@ class Node:
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise self.type_error("a number")
         if not 0 <= value <= _MAX_NUMBER:  # this is false for NaN too
-            raise self.type_error("a finite number from 0")
+            raise self.type_error("a finite number of at least 0")
         return float(value)
 
     def number_or_none(self) -> float | None:
@@ -77,8 +77,8 @@ class Node:
 
     def type_error(self, expected: str) -> UsageError:
         actual = "nothing" if self.value is None else printable(_shown(self.value), 40)
-        where = printable(self._path, 120) or "its top"
-        return file_error(self._file, f"at {where} it has {actual} where {expected} was expected")
+        where = printable(self._path, 120) or "the top level"
+        return file_error(self._file, f"{where}: expected {expected}, got {actual}")
 
 
 def cell_number(row: dict[str, str], column: str, file: str) -> float:
@@ -90,7 +90,7 @@ def cell_number(row: dict[str, str], column: str, file: str) -> float:
         value = math.nan
     if not 0 <= value <= _MAX_NUMBER:
         shown = printable(repr(text), 40)
-        raise file_error(file, f'the column "{printable(column)}" has {shown} where a number from 0 was expected')
+        raise file_error(file, f'the column "{printable(column)}" has {shown} instead of a number of at least 0')
     return value
 
 
@@ -99,7 +99,7 @@ def check_same_length(file: str, lists: Mapping[str, Sequence[object]]) -> None:
     lengths = {name: len(values) for name, values in lists.items()}
     if len(set(lengths.values())) > 1:
         sizes = ", ".join(f"{name} {length}" for name, length in lengths.items())
-        raise file_error(file, f"its lists of requests are not equally long ({sizes})")
+        raise file_error(file, f"its lists of requests have different lengths ({sizes})")
 
 
 def _shown(value: object) -> str:

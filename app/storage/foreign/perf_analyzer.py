@@ -12,9 +12,9 @@ from app.storage.foreign.node import cell_number
 TOOL = "perf_analyzer"
 _PERCENTILE = re.compile(r"p(\d{1,3}) latency")
 _LOADS = ("Concurrency", "Request Rate")
-_BATCH = "throughput counts inferences: with -b above 1 that is several a request"
-_EVEN = "requests at a rate are taken to have come at even gaps, as is the tool's default"
-_COUNTS = "the file tells no counts of requests, so how far its percentiles can be trusted is unknown"
+_BATCH = "throughput counts inferences, which are several per request with -b above 1"
+_EVEN = "requests at a rate are assumed to be evenly spaced, which is the tool's default"
+_COUNTS = "the file has no request counts, so the accuracy of its percentiles is unknown"
 
 
 def recognizes(document: ForeignDocument) -> bool:
@@ -32,8 +32,8 @@ def read(documents: tuple[ForeignDocument, ...]) -> ForeignCurve:
 def _load_points(document: ForeignDocument) -> list[MeasuredLoadPoint]:
     percentiles = {column: match for column in document.header if (match := _PERCENTILE.fullmatch(column))}
     if not percentiles:
-        hint = "The CSV of a composing model has none: give that of the whole model."
-        raise file_error(document.name, "it has no columns of latency percentiles", hint)
+        hint = "The CSV of a composing model has none. Use the CSV of the whole model."
+        raise file_error(document.name, "it has no latency percentile columns", hint)
     return [_load_point(document, row, percentiles) for row in document.rows()]
 
 

@@ -24,12 +24,10 @@ _MAX_LOAD_POINTS = 2000
 _MAX_PER_S, _MAX_LATENCY_S = 1e9, 1e7
 _SUFFIXES = (".json", ".jsonl", ".csv")
 _FORMATS = (guidellm, vllm, aiperf, genai_bench, inference_perf, perf_analyzer, locust, typed)
-_CLOSED = (
-    "clients of a closed loop wait for their answers, so its latency lacks the queues that open arrivals would meet"
-)
+_CLOSED = "closed-loop clients wait for their responses, so the latency does not include the queueing of an open loop"
 _KNOWN = (
-    "Known are GuideLLM, vllm bench serve, AIPerf, genai-bench and inference-perf (JSON), perf_analyzer and Locust "
-    "(CSV), and a typed curve (CSV or YAML) with offered_per_s and columns such as latency_ms.p95."
+    "Supported are GuideLLM, vllm bench serve, AIPerf, genai-bench and inference-perf (JSON), perf_analyzer and Locust "
+    "(CSV), and a typed-in curve (CSV or YAML) with offered_per_s and columns such as latency_ms.p95."
 )
 
 
@@ -43,8 +41,8 @@ def read_foreign(paths: Sequence[Path]) -> ForeignCurve:
     module, first = documents[0]
     for other_module, document in documents:
         if other_module is not module:
-            tools = f"{first.name} is of {module.TOOL} and {document.name} of {other_module.TOOL}"
-            raise UsageError(f"{tools}: a curve is of one tool", hint="Give the files of one tool.")
+            tools = f"{first.name} is from {module.TOOL}, but {document.name} is from {other_module.TOOL}"
+            raise UsageError(tools, hint="Use files of one tool only.")
     curve: ForeignCurve = module.read(tuple(document for _, document in documents))
     source = first.name if len(documents) == 1 else f"{first.name} and {len(documents) - 1} more"
     _check_plausible(source, curve)
@@ -60,11 +58,11 @@ def _documents(paths: Sequence[Path]) -> list[tuple[ModuleType, ForeignDocument]
         for recognized in (_read_folder(path) if path.is_dir() else [_read_known_file(path)])
     ]
     if len(documents) > MAX_FILES:
-        raise UsageError(f"these are more than {MAX_FILES} files", hint="Give those of one curve.")
+        raise UsageError(f"more than {MAX_FILES} files were given", hint="Use the files of one curve only.")
     locations = [(document.folder.resolve(), document.name) for _, document in documents]
     if len(set(locations)) < len(locations):
         raise file_error(
-            next(location for location in locations if locations.count(location) > 1)[1], "it was given twice"
+            next(location for location in locations if locations.count(location) > 1)[1], "the file was given twice"
         )
     return documents
 
@@ -80,7 +78,7 @@ def _read_folder(path: Path) -> list[tuple[ModuleType, ForeignDocument]]:
     documents = [open_document(file) for file in files]
     known = [(module, document) for document in documents if (module := _find_format(document)) is not None]
     if not known:
-        raise file_error(printable(path.name), "the folder has no result file that is known", _KNOWN)
+        raise file_error(printable(path.name), "the folder has no supported result file", _KNOWN)
     return known
 
 
@@ -88,7 +86,7 @@ def _read_known_file(path: Path) -> tuple[ModuleType, ForeignDocument]:
     document = open_document(path)
     module = _find_format(document)
     if module is None:
-        raise file_error(document.name, "it is no result file that is known", _KNOWN)
+        raise file_error(document.name, "it is not a supported result file", _KNOWN)
     return module, document
 
 
@@ -103,9 +101,9 @@ def _check_plausible(source: str, curve: ForeignCurve) -> None:
         raise file_error(source, f"it has more than {_MAX_LOAD_POINTS} load points")
     for load_point in curve.rungs:
         if load_point.offered_per_s == 0 or load_point.clients == 0:
-            raise file_error(source, "a load point of it has no load")
+            raise file_error(source, "one of its load points has no load")
         if max(load_point.offered_per_s or 0.0, load_point.achieved_per_s) > _MAX_PER_S:
-            raise file_error(source, f"a rate of it is above {_MAX_PER_S:g} a second")
+            raise file_error(source, f"one of its rates is above {_MAX_PER_S:g} req/s")
         for metric, aggregates in load_point.latencies_s.items():
             _check_order(source, metric, aggregates)
 
@@ -113,7 +111,7 @@ def _check_plausible(source: str, curve: ForeignCurve) -> None:
 def _check_order(source: str, metric: str, aggregates: dict[str, float]) -> None:
     if max(aggregates.values()) > _MAX_LATENCY_S:
         raise file_error(
-            source, f"its {metric} reaches {max(aggregates.values()):.3g} s: its units are not as expected"
+            source, f"its {metric} reaches {max(aggregates.values()):.3g} s, so its unit is probably different"
         )
     levels = sorted((_percent(name), value, name) for name, value in aggregates.items() if name.startswith("p"))
     for (_, low, lower), (_, high, upper) in pairwise(levels):
@@ -146,7 +144,9 @@ def _notes(curve: ForeignCurve) -> tuple[str, ...]:
         if load_point.completed is not None and load_point.latencies_s
     ]
     few = (
-        f"a load point rests on {min(counts)} requests; p99 needs {needed}" if counts and min(counts) < needed else None
+        f"a load point is based on only {min(counts)} requests; p99 needs {needed}"
+        if counts and min(counts) < needed
+        else None
     )
     closed = _CLOSED if any(load_point.clients is not None for load_point in curve.rungs) else None
     return tuple(dict.fromkeys(note for note in (*curve.notes, closed, few) if note is not None))

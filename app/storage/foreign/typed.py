@@ -22,8 +22,8 @@ _OFFERED, _ACHIEVED = "offered_per_s", "achieved_per_s"
 _COLUMN = re.compile(r"(latency|ttft|tpot|itl)_ms\.(mean|max|p\d{1,2}(?:[._]\d{1,4})?)")
 _MAX_CHARACTERS = 64 * 1024
 _MAX_DEPTH = 3  # the mapping, the list of points, and a point
-_ASSUMED = "the curve was typed in: every number of it is an assumption"
-_AS_OFFERED = "completions are assumed to keep up with the offered rate"
+_ASSUMED = "the curve was typed in, so all its numbers are assumptions"
+_AS_OFFERED = "the completed rate is assumed to equal the offered rate"
 _SHAPE = f"a list of points, each with {_OFFERED} and latencies such as latency_ms.p95"
 
 
@@ -53,8 +53,8 @@ def _load_point(name: str, row: dict[str, str]) -> MeasuredLoadPoint:
             metric, aggregate = match.groups()
             latencies.setdefault(metric, {})[aggregate.replace(".", "_")] = cell_number(row, column, name)
         elif column not in (_OFFERED, _ACHIEVED):
-            hint = f"Known are {_OFFERED}, {_ACHIEVED} and columns such as latency_ms.p95 or ttft_ms.mean."
-            raise file_error(name, f'"{printable(column)}" is no column of a typed curve', hint)
+            hint = f"Use {_OFFERED}, {_ACHIEVED} and columns such as latency_ms.p95 or ttft_ms.mean."
+            raise file_error(name, f'"{printable(column)}" is not a column of a typed-in curve', hint)
     if not latencies:
         raise file_error(name, "it has no latencies, such as latency_ms.p95")
     offered = cell_number(row, _OFFERED, name)
@@ -72,21 +72,21 @@ def _load_point(name: str, row: dict[str, str]) -> MeasuredLoadPoint:
 def _parse_yaml(document: ForeignDocument) -> tuple[str | None, list[dict[str, str]]]:
     """Return the model and the points. Scalars stay text; only mappings, lists and scalars are accepted."""
     if len(document.text) > _MAX_CHARACTERS:
-        raise file_error(document.name, f"it is no result file that is known, and too long for {_SHAPE}")
+        raise file_error(document.name, f"it is not a supported result file, and too long for {_SHAPE}")
     try:
         _refuse_depth(document)
         root = yaml.compose(document.text, Loader=yaml.SafeLoader)
     except yaml.YAMLError as error:
-        raise file_error(document.name, "it is no result file that is known, and not YAML either") from error
+        raise file_error(document.name, "it is neither a supported result file nor YAML") from error
     model, points = None, root
     if isinstance(root, yaml.MappingNode):
         top = dict(_entries(root, document.name))
         if set(top) - {"model", "points"}:
-            raise file_error(document.name, f"it is no result file that is known; a typed curve is {_SHAPE}")
+            raise file_error(document.name, f"it is not a supported result file; a typed-in curve is {_SHAPE}")
         points = top.get("points")
         model = _scalar(top["model"], document.name) if "model" in top else None
     if not isinstance(points, yaml.SequenceNode):
-        raise file_error(document.name, f"it is no result file that is known; a typed curve is {_SHAPE}")
+        raise file_error(document.name, f"it is not a supported result file; a typed-in curve is {_SHAPE}")
     return model, [_point(point, document.name) for point in points.value]
 
 
@@ -99,14 +99,14 @@ def _refuse_depth(document: ForeignDocument) -> None:
     for event in yaml.parse(document.text, Loader=yaml.SafeLoader):
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
         if depth > _MAX_DEPTH:
-            raise file_error(document.name, "it is nested deeper than a typed curve is")
+            raise file_error(document.name, "it is nested too deeply for a typed-in curve")
         if isinstance(event, yaml.AliasEvent):
             raise file_error(document.name, "it has a YAML alias")
 
 
 def _point(node: yaml.Node, name: str) -> dict[str, str]:
     if not isinstance(node, yaml.MappingNode):
-        raise file_error(name, f"a point of it is no mapping; a typed curve is {_SHAPE}")
+        raise file_error(name, f"one of its points is not a mapping; a typed-in curve is {_SHAPE}")
     return {key: _scalar(value, name) for key, value in _entries(node, name)}
 
 
@@ -115,12 +115,12 @@ def _entries(node: yaml.MappingNode, name: str) -> Iterator[tuple[str, yaml.Node
     for key_node, value in node.value:
         key = _scalar(key_node, name)
         if key in keys:
-            raise file_error(name, f'the key "{printable(key)}" is there twice in one mapping')
+            raise file_error(name, f'the key "{printable(key)}" is duplicated in a mapping')
         keys.add(key)
         yield key, value
 
 
 def _scalar(node: yaml.Node, name: str) -> str:
     if not isinstance(node, yaml.ScalarNode):
-        raise file_error(name, "it is nested deeper than a typed curve is")
+        raise file_error(name, "it is nested too deeply for a typed-in curve")
     return printable(str(node.value), 200)

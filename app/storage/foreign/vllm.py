@@ -28,13 +28,15 @@ from app.storage.foreign.node import Node, check_same_length
 
 TOOL = "vllm bench serve"
 _AGGREGATE = re.compile(r"(mean|median|p\d{1,3}(?:\.\d{1,6})?)_(ttft|tpot|itl|e2el|e2el_including_client_queue)_ms")
-_GAPS = "ITL is the gap between chunks of the stream, all pooled; TTFT ends at the first chunk, even an empty one"
-_CAPPED = "the rate was capped by max_concurrency, and waiting for a free place is not in the latency"
+_GAPS = (
+    "ITL is the gap between stream chunks, pooled over all requests; TTFT ends at the first chunk, even an empty one"
+)
+_CAPPED = "the rate was limited by max_concurrency, and latency excludes the wait for a free slot"
 _WITH_QUEUE = (
-    "where max_concurrency capped the rate, latency includes the wait for a free place; vllm's own TTFT does not"
+    "if max_concurrency limited the rate, latency includes the wait for a free slot, but vllm's own TTFT does not"
 )
 _NO_LATENCY = (
-    "there is no end-to-end latency: vllm writes it with --percentile-metrics ttft,tpot,itl,e2el or --save-detailed"
+    "the file has no end-to-end latency; run vllm with --percentile-metrics ttft,tpot,itl,e2el or --save-detailed"
 )
 
 
@@ -60,7 +62,7 @@ def read(documents: tuple[ForeignDocument, ...]) -> ForeignCurve:
 
 def _load_point(name: str, point: Node) -> tuple[MeasuredLoadPoint, CurvePrecision, list[str]]:
     if point.at("ramp_up_strategy").value is not None:
-        raise file_error(name, "its rate ramped up, so it is no one load point")
+        raise file_error(name, "its rate ramped up, so it is not a single load point")
     rate, clients = _rate(point.at("request_rate")), point.at("max_concurrency").number_or_none()
     completed = point.at("completed").count()
     is_capped = rate is not None and clients is not None
@@ -85,7 +87,9 @@ def _load_point(name: str, point: Node) -> tuple[MeasuredLoadPoint, CurvePrecisi
         (_WITH_QUEUE if has_queue else _CAPPED) if is_capped else None,
         UNLIMITED_RATE_NOTE if rate is None and clients is None else None,
         None if "latency" in latencies or not completed else _NO_LATENCY,
-        f"arrivals were gamma, of burstiness {burstiness:g}; 1 is Poisson" if burstiness not in (None, 1.0) else None,
+        f"arrivals had gamma-distributed gaps with burstiness {burstiness:g} (1 is Poisson)"
+        if burstiness not in (None, 1.0)
+        else None,
     ]
     return load_point, precision, [note for note in notes if note is not None]
 

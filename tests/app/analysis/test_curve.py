@@ -206,17 +206,17 @@ def test_methods_that_disagree_are_told_apart() -> None:
 
 def test_few_points_and_a_flat_curve_have_no_knee_and_say_why() -> None:
     for knee in find_knees(mm1(0.1, 0.5, 0.9), "rate"):
-        assert (knee.at, knee.latency_ms, knee.reason) == (None, None, "needs 4 loads, has 3")
+        assert (knee.at, knee.latency_ms, knee.reason) == (None, None, "needs 4 load points, has 3")
     for knee in find_knees(mm1(0.05, 0.1, 0.15, 0.2), "rate"):
         assert knee.at is None
-        assert "no knee within what was tried" in str(knee.reason)
+        assert "no knee within the tested loads" in str(knee.reason)
 
 
 def test_each_method_has_a_reason_of_its_own() -> None:
     straight = [LoadPoint(load, load, float(load)) for load in (1, 2, 3, 4, 5)]
-    assert "no bend" in str(by_method(find_knees(straight, "rate"))["chord"].reason)
+    assert "the curve has no knee" in str(by_method(find_knees(straight, "rate"))["chord"].reason)
     rising = by_method(find_knees(mm1(0.1, 0.2, 0.3, 0.4, 0.45), "rate"))["power"]
-    assert "grew faster than latency at the highest" in str(rising.reason)
+    assert "growing faster than latency at the highest" in str(rising.reason)
     steady = [LoadPoint(load, load, math.exp(0.05 * load)) for load in (10, 20, 30, 40, 50)]
     assert "better than one" in str(by_method(find_knees(steady, "rate"))["two lines"].reason)
 
@@ -260,4 +260,4 @@ def test_repeats_of_a_load_are_one_point() -> None:
     twice = [replace(one, metrics={**one.metrics, "latency_ms": {"mean": Estimate(1e6)}}) for one in stages[-1:]]
     knees = find_sweep_knees([*stages, *twice])
     assert {knee.load for knee in knees} == {"clients"}
-    assert len({knee.reason for knee in knees if knee.reason == "needs 4 loads, has 5"}) == 0
+    assert len({knee.reason for knee in knees if knee.reason == "needs 4 load points, has 5"}) == 0

@@ -362,7 +362,7 @@ def test_a_percentile_by_weight_is_reached_where_the_summed_shares_meet_it() -> 
     assert weighted_percentiles(np.array([2.0, 1.0]), np.ones(2))["p50"].value == 1.0
     assert weighted_percentiles(np.array([1.0, 2.0]), np.array([1.0, 3.0]))["p50"].value == 2.0
     assert weighted_percentiles(np.arange(1.0, 11.0), np.ones(10))["p90"].value == 10.0
-    assert weighted_percentiles(np.arange(2.0), np.zeros(2))["mean"].reason == "no answer has one"
+    assert weighted_percentiles(np.arange(2.0), np.zeros(2))["mean"].reason == "no response has one"
 
 
 def test_rows_of_an_older_version_lack_what_needs_the_first_message(ten: dict[str, ToolMetrics]) -> None:
@@ -393,10 +393,10 @@ def test_what_deltas_hold_is_never_guessed() -> None:
     """Five tokens in three deltas, of which the first is reasoning: nothing tells how many are content."""
     of = tools(answer(0, (10, 20, 30), 40, tokens_out=5, output_ms=20), answer(100, (10, 20), 40, tokens_out=2))
     found = of["inference-perf"].metrics
-    assert found["itl_ms"]["mean"].reason == "the server does not say how many tokens a delta holds"
+    assert found["itl_ms"]["mean"].reason == "the server does not report the number of tokens per delta"
     for name, aggregate in (("tpot_ms", "p50"), ("ntpot_ms", "mean"), ("output_tokens_per_s", "value")):
         assert found[name][aggregate].value is None
-        assert "how many tokens were reasoning" in (found[name][aggregate].reason or "")
+        assert "the number of reasoning tokens" in (found[name][aggregate].reason or "")
     assert found["ttft_ms"]["mean"].value == (20 + 10) / 2
     assert of["AIPerf"].metrics["itl_ms"]["mean"].value == pytest.approx((20 / 4 + 10 / 1) / 2)
 

@@ -22,7 +22,7 @@ def curve(*rungs: MeasuredLoadPoint) -> ForeignCurve:
         source="run.json",
         precision="requests",
         rungs=rungs,
-        notes=("counted from the send",),
+        notes=("measured from the send",),
     )
 
 
@@ -32,7 +32,7 @@ def stages(*rungs: MeasuredLoadPoint) -> tuple[Stage, ...]:
 
 def test_a_load_point_is_a_stage_in_our_units_without_intervals() -> None:
     (one,) = stages(OPEN)
-    assert (one.name, one.kind, one.scheduled_per_s, one.arrivals) == ("9/s", "steady", 9.0, "at even gaps")
+    assert (one.name, one.kind, one.scheduled_per_s, one.arrivals) == ("9/s", "steady", 9.0, "at a constant rate")
     p95 = one.metrics["latency_ms"]["p95"]
     assert (p95.value, p95.ci95) == (20.0, None)
     assert one.metrics["ttft_ms"]["p99"].value == 5.0
@@ -52,8 +52,8 @@ def test_a_closed_loop_has_its_clients_and_what_is_not_told_is_not_there() -> No
 def test_it_is_a_warning_that_says_whose_measurement_it_is() -> None:
     result = build_foreign_result(curve(OPEN))
     assert result.verdict.status == "WARN"
-    assert result.verdict.reasons == ("measured by AIPerf 0.13: no check of ours saw it",)
-    assert (result.target.model, result.notes) == ("llama", ("counted from the send",))
+    assert result.verdict.reasons == ("measured by AIPerf 0.13: not checked by Sizewise",)
+    assert (result.target.model, result.notes) == ("llama", ("measured from the send",))
 
 
 def test_a_comparison_of_machines_that_are_not_known_is_advisory() -> None:
@@ -71,6 +71,6 @@ def test_a_comparison_of_machines_that_are_not_known_is_advisory() -> None:
     ours = full_run().result
     differences = {one.name: one for one in compare_runs((base,), (ours,)).differences}
     assert differences["machine"].candidate == ours.environment.host
-    assert "version of Sizewise" not in differences
-    tool = differences["measuring tool"]
+    assert "Sizewise version" not in differences
+    tool = differences["measurement tool"]
     assert (tool.base, tool.candidate) == ("AIPerf 0.13", f"sizewise {ours.tool.version}")

@@ -105,9 +105,9 @@ def test_the_worst_of_several_stages_decides() -> None:
 
 def test_a_stage_that_was_not_run_is_named() -> None:
     judged = evaluate_gate(parse_gate("latency_ms.p95{stage=gone} < 60"), (CALM,), STAGES, {})
-    assert judged.observed.reason == "no stage {stage=gone} was run"
+    assert judged.observed.reason == "no stage with {stage=gone} was run"
     nothing = evaluate_gate(parse_gate("latency_ms.p95 < 60"), (), (), {})
-    assert (nothing.judgement, nothing.observed.reason) == ("INCONCLUSIVE", "no stage to judge it on")
+    assert (nothing.judgement, nothing.observed.reason) == ("INCONCLUSIVE", "not evaluated: no stage qualified")
 
 
 def test_the_variants_of_a_model_are_chosen_by_what_they_are() -> None:
@@ -185,7 +185,7 @@ def test_a_change_is_looked_for_in_the_stages_of_its_tags() -> None:
     ):
         assert evaluate_change(parse_gate(gate), STAGES, both).judgement == judgement
     missing = evaluate_change(parse_gate("change(latency_ms.p95{sweep=yes}) < +8%"), STAGES, both)
-    assert missing.observed.reason == "the comparison tells nothing of latency_ms.p95{sweep=yes}"
+    assert missing.observed.reason == "the comparison does not contain p95 latency{sweep=yes}"
 
 
 def test_the_change_of_the_max_rate_is_of_no_stage() -> None:
@@ -307,9 +307,9 @@ def test_what_a_run_ended_with_before_stays_first() -> None:
     codes = [ExitCode.GATE_FAILED, ExitCode.REGRESSION, ExitCode.INCONCLUSIVE]
     assert [cause.code for cause in result.exit.causes] == codes
     assert result.exit.texts == (
-        "latency_ms.p95 < 50 failed in peak: 60 ms",
-        "change(latency_ms.p95) < +8% failed in peak: 20 %",
-        "latency_ms.p99 < 80 is inconclusive in peak: the interval reaches past the limit",
+        "p95 latency < 50 ms was not met in peak: measured 60 ms",
+        "change of p95 latency < 8 % was not met in peak: measured 20 %",
+        "p99 latency < 80 ms is inconclusive in peak: the 95 % CI crosses the limit",
     )
 
 
@@ -326,13 +326,16 @@ def test_the_cause_that_decides_stands_first() -> None:
         (
             Gating(),
             [
-                "latency_ms.p50 < 5 | warn failed in peak: 6 ms (it only warns)",
-                "latency_ms.p99 < 80 is inconclusive in peak: the interval reaches past the limit",
-                "change(latency_ms.p95) < +8% is inconclusive: no baseline was given; --baseline RUN names one",
+                "p50 latency < 5 ms was not met in peak: measured 6 ms (warning only)",
+                "p99 latency < 80 ms is inconclusive in peak: the 95 % CI crosses the limit",
+                (
+                    "change of p95 latency < 8 % is inconclusive: no baseline was given; name a baseline with "
+                    "--baseline RUN"
+                ),
             ],
         ),
-        (Gating("pass"), ["latency_ms.p50 < 5 | warn failed in peak: 6 ms (it only warns)"]),
-        (Gating("fail"), ["latency_ms.p50 < 5 | warn failed in peak: 6 ms (it only warns)"]),
+        (Gating("pass"), ["p50 latency < 5 ms was not met in peak: measured 6 ms (warning only)"]),
+        (Gating("fail"), ["p50 latency < 5 ms was not met in peak: measured 6 ms (warning only)"]),
     ],
 )
 def test_what_decides_nothing_is_a_warning(gating: Gating, told: list[str]) -> None:
@@ -341,7 +344,7 @@ def test_what_decides_nothing_is_a_warning(gating: Gating, told: list[str]) -> N
 
 def test_a_kind_that_does_not_decide_warns() -> None:
     told = list(list_warnings(ended(MISSED), Gating(kinds=("regression",))))
-    assert told == ["latency_ms.p95 < 50 failed in peak: 60 ms (it only warns)"]
+    assert told == ["p95 latency < 50 ms was not met in peak: measured 60 ms (warning only)"]
 
 
 FOUND = MaxRate(Estimate(205.0, (190.0, 220.0)), ("latency_ms.p95 < 50",), "the CPUs")

@@ -63,9 +63,9 @@ def test_streams_have_a_ceiling_of_their_own(chunk_ceiling: float, verdict: str)
     assert found.verdict == verdict
     assert (found.hint is None) == (verdict == "VALID")
     if found.hint is not None:
-        assert "1,000 chunks a second" in found.hint
+        assert "1,000 chunks per second" in found.hint
         assert "same CPU" in found.hint
-        assert f"can vouch for up to {20 * 0.7 / (0.1 + 1_000 / chunk_ceiling):,.0f} streams like these" in found.hint
+        assert f"is reliable up to {20 * 0.7 / (0.1 + 1_000 / chunk_ceiling):,.0f} streams like these" in found.hint
 
 
 def test_chunks_that_were_read_too_late_were_asked_for_all_the_same() -> None:
@@ -79,10 +79,10 @@ def test_chunks_that_were_read_too_late_were_asked_for_all_the_same() -> None:
 def test_without_a_ceiling_for_chunks_the_share_of_streams_is_not_known() -> None:
     found = checks(streams(20, 5), replace(FACTS, chunk_ceiling_per_s=None))["generator_ceiling"]
     assert (found.value, found.verdict) == (None, "WARN")
-    assert "how many streams it can read is not known" in str(found.hint)
+    assert "It is unknown how many streams it can read" in str(found.hint)
     found = checks(rows(), replace(FACTS, ceiling_per_s=None))["generator_ceiling"]
     assert (found.value, found.verdict) == (None, "WARN")
-    assert "on each machine that sends" in str(found.hint)
+    assert "on each machine that generates load" in str(found.hint)
 
 
 def test_what_was_never_sent_was_asked_for_all_the_same() -> None:
@@ -91,7 +91,7 @@ def test_what_was_never_sent_was_asked_for_all_the_same() -> None:
     found = checks(frame, replace(FACTS, ceiling_per_s=220.0))["generator_ceiling"]
     assert found.value == pytest.approx(200 / 220)
     assert found.verdict == "INVALID"
-    assert "vouch for up to 154 requests a second" in str(found.hint)
+    assert "reliable up to 154 requests per second" in str(found.hint)
 
 
 def test_where_the_rate_changes_the_busiest_second_counts() -> None:
@@ -136,9 +136,9 @@ def test_the_hint_of_late_sends_names_the_rate_to_vouch_for() -> None:
     frame = request_rows(constant_s(200, 10), np.full(2_000, 0.02), lag_s=0.12)
     near = checks(frame, replace(FACTS, ceiling_per_s=220.0))
     for name in ("late_sends", "generator_ceiling"):
-        assert "can vouch for up to 154 requests a second." in str(near[name].hint)
+        assert "is reliable up to 154 requests per second." in str(near[name].hint)
     far = checks(frame, replace(FACTS, ceiling_per_s=20_000.0))["late_sends"]
-    assert "up to 14,000 requests a second where nothing else keeps its machine busy" in str(far.hint)
+    assert "up to 14,000 requests per second if nothing else uses the CPU of its machine" in str(far.hint)
 
 
 def overloaded(ceiling_per_s: float, of_ceiling: float, answer_s: float, seed: int, drain_s: float) -> pd.DataFrame:
@@ -172,7 +172,7 @@ def test_twice_what_the_generator_can_send_is_invalid_every_time(
         reasons = [one for one in stage.checks if one.verdict == "INVALID"]
         if ceiling is not None:
             (found,) = [one for one in reasons if one.id == "generator_ceiling"]
-            assert f"can vouch for up to {0.7 * ceiling:,.0f} requests a second" in str(found.hint)
+            assert f"is reliable up to {0.7 * ceiling:,.0f} requests per second" in str(found.hint)
 
 
 @pytest.mark.parametrize("answer_s", [0.0001, 2.0], ids=["null server", "slow"])
@@ -197,13 +197,13 @@ def test_beyond_a_ceiling_that_may_be_higher_is_a_doubt_and_no_more() -> None:
     found = checks(rows(), facts)["generator_ceiling"]
     assert (found.verdict, found.limit) == ("WARN", 0.7)
     assert found.value == pytest.approx(200 / 135)
-    assert "200 requests a second of the at least 135 it can send." in str(found.hint)
-    assert "Perhaps it can do more: run `sizewise calibrate`" in str(found.hint)
+    assert "The stage needs 200 requests per second; the load generator can send at least 135." in str(found.hint)
+    assert "The capacity may be higher. Run `sizewise calibrate`" in str(found.hint)
     assert checks(rows(), replace(facts, ceiling_per_s=300.0))["generator_ceiling"].verdict == "VALID"
     of_streams = replace(FACTS, ceiling_per_s=200.0, chunk_ceiling_per_s=940.0, ceiling_is_at_least=True)
     found = checks(streams(20, 50), of_streams)["generator_ceiling"]
     assert found.verdict == "WARN"
-    assert "1,000 chunks a second of the at least 940 it can read: both" in str(found.hint)
+    assert "1,000 chunks per second; it can read at least 940. Both" in str(found.hint)
 
 
 WAIT = "generator_core_wait"
@@ -293,4 +293,4 @@ def test_a_request_that_failed_by_a_local_limit_makes_the_stage_invalid() -> Non
     facts = replace(stage_facts(20, 10), error_samples=(ErrorSample("local-limit", 1, "Too many open files"),))
     (check,) = local_limit_check(read, facts)
     assert (check.verdict, check.value) == ("INVALID", 1 / 200)
-    assert "not by the target (Too many open files)" in str(check.hint)
+    assert "not of the target (Too many open files)" in str(check.hint)

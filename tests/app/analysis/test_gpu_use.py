@@ -99,18 +99,18 @@ def test_idling_is_taken_off() -> None:
 
 def test_without_an_idle_window_nothing_is_told_above_idle() -> None:
     use = compute_energy(readings("gpu_power_w", BEATS, ramp_w), "gpu0", window(1, 2))
-    assert use.above_idle_j == Estimate(None, n=0, reason="no idle window was measured")
+    assert use.above_idle_j == Estimate(None, n=0, reason="idle power was not measured")
     assert use.total_j.value is not None
 
 
 @pytest.mark.parametrize(
     ("bounds", "reason"),
     [
-        ((-1, 2), "no readings around the start of the window"),
-        ((5, 21), "no readings around the end of the window"),
-        ((5, 15), "no readings for 3.0 s"),
-        ((11, 15), "no readings around the start of the window"),
-        ((3, 3), "the window is empty"),
+        ((-1, 2), "no samples around the start of the window"),
+        ((5, 21), "no samples around the end of the window"),
+        ((5, 15), "no samples for 3.0 s"),
+        ((11, 15), "no samples around the start of the window"),
+        ((3, 3), "the measurement window is empty"),
     ],
 )
 def test_gaps_in_power_withhold_it(bounds: tuple[float, float], reason: str) -> None:
@@ -127,7 +127,7 @@ def test_a_gap_inside_does_not_matter_to_a_counter() -> None:
 
 def test_a_counter_that_went_back_leaves_it_to_power() -> None:
     counter = readings("gpu_energy_j", BEATS, lambda seconds: 120 * seconds if seconds < 8 else 120 * (seconds - 8))
-    assert compute_energy(counter, "gpu0", window(5, 15)).total_j.reason == "the energy counter went back"
+    assert compute_energy(counter, "gpu0", window(5, 15)).total_j.reason == "the energy counter decreased"
     assert compute_energy(counter, "gpu0", window(9, 15)).total_j.value == pytest.approx(720)
     both = pd.concat([counter, readings("gpu_power_w", BEATS, lambda _: 120.0)])
     assert compute_energy(both, "gpu0", window(5, 15)).method == "power"
@@ -142,7 +142,7 @@ def test_readings_that_failed_are_a_gap_and_not_0_watts() -> None:
 
 def test_a_card_that_tells_neither_is_said_so() -> None:
     telemetry = readings("gpu_power_w", BEATS, lambda _: None)
-    assert compute_energy(telemetry, "gpu0", window(4, 8)).total_j.reason == "gpu0 tells neither energy nor power"
+    assert compute_energy(telemetry, "gpu0", window(4, 8)).total_j.reason == "gpu0 reports neither energy nor power"
 
 
 def test_several_gpus_add_up_and_one_unknown_withholds_the_sum() -> None:
@@ -153,7 +153,7 @@ def test_several_gpus_add_up_and_one_unknown_withholds_the_sum() -> None:
     together = sum_energy(uses[:2])
     assert (together.total_j.value, together.idle_w.value) == pytest.approx((240, 120))
     assert together.method == "power"
-    assert sum_energy(uses).total_j.reason == "gpu2 tells neither energy nor power"
+    assert sum_energy(uses).total_j.reason == "gpu2 reports neither energy nor power"
     assert sum_energy([]).total_j.reason == "no GPU"
 
 

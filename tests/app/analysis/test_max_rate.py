@@ -96,7 +96,7 @@ def test_a_backlog_that_pushed_the_interval_away_is_outside_by_its_goodput() -> 
     assert compute_max_rate([*stages, surely, perhaps], SLO, FOUND).per_s.ci95 == (80.0, 120.0)
     withheld = compute_max_rate([*stages, perhaps], SLO, FOUND).per_s
     assert (withheld.value, withheld.ci95) == (100.0, None)
-    assert "missed beyond doubt" in str(withheld.reason)
+    assert "not clearly missed" in str(withheld.reason)
 
 
 def test_an_interval_withheld_is_inside_by_its_goodput() -> None:
@@ -115,16 +115,16 @@ def test_a_share_counts_by_its_point_estimate() -> None:
 def test_an_open_lower_end_leaves_no_interval() -> None:
     withheld = compute_max_rate([*HOLDS, stage(120, 70, (60, 90), held=False)], SLO, FOUND).per_s
     assert (withheld.value, withheld.ci95) == (100.0, None)
-    assert "met beyond doubt" in str(withheld.reason)
+    assert "not clearly met" in str(withheld.reason)
 
 
 def test_no_rate_has_the_searchs_reason() -> None:
-    outcome = SearchOutcome(None, "even 1/s, the lowest rate tried, failed", (None, 1.0), 7)
+    outcome = SearchOutcome(None, "even the lowest tested rate of 1 req/s failed", (None, 1.0), 7)
     found = compute_max_rate(
         [stage(1, 300, (200, 400), held=False), stage(2, 600, (500, 700), held=False)], SLO, outcome
     )
     assert found.per_s == Estimate(None, n=0, reason=outcome.reason)
-    assert found.limited_by == "at 1/s latency_ms.p95 was 300 ms against latency_ms.p95 < 50"
+    assert found.limited_by == "at 1 req/s p95 latency was 300 ms (objective: p95 latency < 50 ms)"
 
 
 def test_what_limits_is_what_failed_just_above_with_its_evidence() -> None:
@@ -142,16 +142,19 @@ def test_what_limits_is_what_failed_just_above_with_its_evidence() -> None:
         ),
     ]
     assert compute_max_rate(stages, SLO, FOUND).limited_by == (
-        "at 110/s latency_ms.p95 was 52.3 ms against latency_ms.p95 < 50; there the endpoint kept 1.94 cores busy, "
-        "the host's CPUs were 97 % used and the GPU ran a kernel 35 % of the time"
+        "at 110 req/s p95 latency was 52.3 ms (objective: p95 latency < 50 ms); there the endpoint used 1.94 cores, "
+        "host CPU utilization was 97 % and GPU utilization was 35 %"
     )
 
 
 def test_failures_can_be_the_limit() -> None:
     refused = stage(110, 20, (15, 25), held=False, errors=0.123)
-    assert "error_rate was 12.3 % against error_rate < 1%" in compute_max_rate([*HOLDS, refused], SLO, FOUND).limited_by
+    assert (
+        "error rate was 12.3 % (objective: error rate < 1 %)"
+        in compute_max_rate([*HOLDS, refused], SLO, FOUND).limited_by
+    )
     implied = compute_max_rate([*HOLDS, refused], SLO[:1], FOUND)
-    assert "error_rate was 12.3 % against error_rate <= 1%" in implied.limited_by
+    assert "error rate was 12.3 % (objective: error rate <= 1 %)" in implied.limited_by
     assert implied.slo == ("latency_ms.p95 < 50", "error_rate <= 1%")
 
 
@@ -164,9 +167,9 @@ def test_a_generator_that_could_not_send_more_is_the_limit_and_not_the_endpoint(
     found = compute_max_rate([*HOLDS, late], SLO, BEYOND)
     assert (found.at_least, found.is_generators, found.per_s.value) == (True, True, 100.0)
     assert found.limited_by == (
-        "the generator, not the endpoint, which it could not load with 110/s (generator ceiling: 96 % (limit 85 %)); "
-        "it can vouch for 100/s, and the endpoint may carry more: add workers (load.workers, `sizewise worker`), or "
-        "use a faster or quieter machine for them"
+        "the load generator, not the endpoint: it could not send 110 req/s (generator ceiling: 96 % (limit 85 %)); it "
+        "is reliable up to 100 req/s, and the endpoint may sustain more. Add workers (load.workers, `sizewise "
+        "worker`), or use a faster or quieter machine for them"
     )
     assert reach_check(BEYOND) == (), "there is an answer"
 
@@ -176,7 +179,7 @@ def test_a_stage_that_is_invalid_is_no_end_of_the_interval() -> None:
     late = stage(110, 60, (55, 70), held=False, invalid=True)
     found = compute_max_rate([stage(90, 30, (25, 35)), *HOLDS, late, outside], SLO, FOUND)
     assert found.per_s.ci95 == (90.0, 130.0)
-    assert found.limited_by.startswith("at 130/s latency_ms.p95 was 70 ms")
+    assert found.limited_by.startswith("at 130 req/s p95 latency was 70 ms")
 
 
 def test_an_endpoint_that_failed_below_what_could_not_be_sent_is_the_limit() -> None:
@@ -188,13 +191,13 @@ def test_an_endpoint_that_failed_below_what_could_not_be_sent_is_the_limit() -> 
     assert SearchOutcome(100.0, None, (100.0, 140.0), 12, unsendable_per_s=110.0).is_generator_limited
     found = compute_max_rate([*HOLDS, stage(105, 60, (55, 70), held=False)], SLO, outcome)
     assert (found.at_least, found.is_generators) == (False, False)
-    assert found.limited_by.startswith("at 105/s latency_ms.p95 was 60 ms")
+    assert found.limited_by.startswith("at 105 req/s p95 latency was 60 ms")
 
 
 def test_without_a_rate_that_the_generator_can_vouch_for_the_run_is_invalid() -> None:
-    (check,) = reach_check(SearchOutcome(None, "the generator could not send even 1/s", (None, None), 7, 1.0))
+    (check,) = reach_check(SearchOutcome(None, "the load generator could not send even 1 req/s", (None, None), 7, 1.0))
     assert (check.id, check.verdict, check.limit) == ("generator_reach", "INVALID", 1.0)
-    assert reach_check(SearchOutcome(None, "even 1/s failed", (None, 1.0), 7)) == ()
+    assert reach_check(SearchOutcome(None, "even 1 req/s failed", (None, 1.0), 7)) == ()
 
 
 def test_chosen_rates_beyond_the_generator_neither_hold_nor_fail() -> None:
@@ -204,11 +207,11 @@ def test_chosen_rates_beyond_the_generator_neither_hold_nor_fail() -> None:
     between = find_highest_passed([*steady(50, True), late, *steady(120, True), *steady(150, False)])
     assert (between.max_rate_per_s, between.unsendable_per_s) == (120.0, None), "a mishap: a higher rate was sent"
     alone = find_highest_passed([late])
-    assert (alone.max_rate_per_s, alone.reason) == (None, "the generator could not send any of the rates")
+    assert (alone.max_rate_per_s, alone.reason) == (None, "the load generator could not send any of the rates")
 
 
 def test_nothing_failed() -> None:
-    assert compute_max_rate(HOLDS, SLO, FOUND).limited_by == "nothing failed: no higher rate was tried"
+    assert compute_max_rate(HOLDS, SLO, FOUND).limited_by == "highest rate tested; the maximum may be higher"
 
 
 def steady(rate: float, *held: bool) -> list[Stage]:
@@ -225,7 +228,7 @@ def test_stages_at_chosen_rates_give_the_highest_that_always_held() -> None:
 def test_one_stage_that_held_is_a_rate_without_an_upper_end() -> None:
     found = compute_max_rate(steady(50, True), SLO, find_highest_passed(steady(50, True)))
     assert (found.per_s.value, found.per_s.ci95) == (50.0, None)
-    assert found.limited_by == "nothing failed: no higher rate was tried"
+    assert found.limited_by == "highest rate tested; the maximum may be higher"
     assert found.at_least
     assert not compute_max_rate(
         [*steady(50, True), *steady(80, False)], SLO, find_highest_passed(steady(50, True))
@@ -236,7 +239,7 @@ def test_a_rate_of_sessions_is_told_as_one() -> None:
     stages = [replace(one, sessions=True) for one in (*steady(50, True), *steady(80, False))]
     found = compute_max_rate(stages, SLO, find_highest_passed(stages))
     assert found.sessions
-    assert found.limited_by.startswith("at 80 sessions/s latency_ms.p95 was")
+    assert found.limited_by.startswith("at 80 sessions/s p95 latency was")
 
 
 def test_a_percentile_that_could_not_be_had_is_no_evidence_of_what_was_busy() -> None:
@@ -244,7 +247,7 @@ def test_a_percentile_that_could_not_be_had_is_no_evidence_of_what_was_busy() ->
     stage = replace(stage, metrics={**stage.metrics, "latency_ms": {"p95": Estimate(None, reason="needs 72, has 9")}})
     found = compute_max_rate([stage], SLO, find_highest_passed([stage]))
     assert found.limited_by == (
-        "at 80/s latency_ms.p95 could not be had (needs 72, has 9), and latency_ms.p95 < 50 needs it"
+        "at 80 req/s p95 latency is not available (needs 72, has 9), but is needed for p95 latency < 50 ms"
     )
 
 
@@ -260,7 +263,7 @@ def test_no_stage_that_held_is_no_rate() -> None:
         ("latency_ms.p95 < 50", 50.0, "50 ms"),
         ("error_rate < 1%", 0.03598, "3.6 %"),
         ("error_rate < 1%", 0.010004, "1.0004 %"),
-        ("good_per_s > 71", 70.98, "70.98/s"),
+        ("good_per_s > 71", 70.98, "70.98 req/s"),
     ],
 )
 def test_a_missed_objective_is_not_shown_as_met_by_rounding(objective: str, value: float, shown: str) -> None:

@@ -90,7 +90,7 @@ def test_a_target_that_carries_nothing_ends_the_search() -> None:
     assert [probe.rate_per_s for probe, _ in tried] == [64, 32, 16, 8, 4, 2, 1]
     outcome = search.outcome()
     assert outcome.max_rate_per_s is None
-    assert outcome.reason == "even 1/s, the lowest rate tried, failed"
+    assert outcome.reason == "even the lowest tested rate of 1 req/s failed"
     assert outcome.bracket == (None, 1)
 
 
@@ -122,7 +122,7 @@ def test_a_search_that_is_told_how_little_is_left_holds_what_it_is_sure_of() -> 
 
 def test_a_search_that_was_left_says_so() -> None:
     search = RateSearch(start_per_s=10, repeats=3)
-    assert search.outcome().reason == "the search was cut short"
+    assert search.outcome().reason == "the search was stopped early"
     probe = search.next_probe()
     assert probe is not None
     search.record(probe, True)
@@ -223,7 +223,7 @@ def test_a_generator_that_can_send_nothing_ends_the_search_with_that_reason() ->
     assert [probe.rate_per_s for probe in tried] == [64, 32, 16, 8, 4, 2, 1]
     outcome = search.outcome()
     assert (outcome.max_rate_per_s, outcome.is_generator_limited) == (None, True)
-    assert outcome.reason == "the generator could not send even 1/s"
+    assert outcome.reason == "the load generator could not send even 1 req/s"
 
 
 def test_a_hold_beyond_the_generator_is_followed_by_one_below_it() -> None:

@@ -202,7 +202,7 @@ def test_nothing_is_offered_in_a_closed_loop() -> None:
         stage_facts(100, 5, kind="closed", arrivals="closed"), rate_per_s=None, concurrency=2
     )
     stage = summarize_stage(request_rows(constant_s(100, 5), np.full(500, 0.02)), None, facts, SLO)
-    assert stage.offered_per_s.reason == "closed loop: the next request waits for an answer"
+    assert stage.offered_per_s.reason == "closed loop: the next request waits for a response"
     assert (stage.concurrency, stage.scheduled_per_s, stage.arrivals) == (2, None, "closed loop, 2 clients")
     assert stage.achieved_per_s.value == pytest.approx(100)
 
@@ -215,10 +215,12 @@ def test_without_intended_starts_what_counts_from_them_is_withheld_with_its_reas
     )
     stage = summarize_stage(frame, None, facts, SLO)
     for name in ("latency_ms", "first_byte_ms", "send_lag_ms"):
-        assert stage.metrics[name]["p50"] == Estimate(None, reason="the intended start is not known")
+        assert stage.metrics[name]["p50"] == Estimate(None, reason="the scheduled start is unknown")
     assert stage.metrics["service_ms"]["p95"].value == pytest.approx(20)
     assert stage.completed == 500
-    assert str(stage.good_per_s.reason).startswith("the intended start is not known, which latency_ms.p95 < 50")
+    assert str(stage.good_per_s.reason).startswith(
+        "the scheduled start is unknown, but p95 latency < 50 ms is measured"
+    )
     assert stage.metrics["goodput_share"]["value"].value is None
     served = (parse_objective("service_ms.p95 < 50"),)
     assert summarize_stage(frame, None, facts, served).metrics["goodput_share"]["value"].value == 1.0

@@ -88,7 +88,7 @@ def test_gaps_between_tokens_are_withheld_where_chunks_do_not_tell(answer: Answe
     stage = summarise(Answer(chunks_ms=(10, 40), tokens_out=2), answer)
     itl = stage.metrics["itl_ms"]["p50"]
     assert itl.value is None
-    assert itl.reason == "the server does not say how many tokens a chunk holds: see icl_ms"
+    assert itl.reason == "the server does not report the number of tokens per chunk; see icl_ms"
     assert mean(stage, "icl_ms") == 30
 
 
@@ -156,7 +156,7 @@ def test_an_slo_on_tokens_holds_or_does_not() -> None:
 
 def test_an_intended_start_that_is_not_known_costs_what_counts_from_it() -> None:
     stage = summarise(Answer(intended_ms=None, sent_ms=10, chunks_ms=(30, 40), tokens_out=2))
-    assert stage.metrics["ttft_ms"]["p50"].reason == "the intended start is not known"
+    assert stage.metrics["ttft_ms"]["p50"].reason == "the scheduled start is unknown"
     assert mean(stage, "ttft_service_ms") == 20
 
 

@@ -19,32 +19,34 @@ def printed(*ceilings: Ceiling) -> list[str]:
 def test_each_ceiling_is_a_line_with_what_it_can_vouch_for() -> None:
     table, *_, last = printed(ceiling("streaming", 1, 40_000.0), ceiling("plain", 1, 20_000.0))
     heads, _, plain, streaming = table.splitlines()
-    assert heads.split() == ["load", "workers", "ceiling", "can", "vouch", "for", "unit", "lag", "p99", "ms", "cores",
-                             "of", "a", "worker"]  # fmt: skip
-    assert plain.split() == ["plain", "1", "20,000", "14,000", "requests/s", "0.8", "0.6"]
+    assert heads.split() == ["load", "workers", "capacity", "usable", "rate", "unit", "p99", "send", "delay", "ms",
+                             "cores", "per", "worker"]  # fmt: skip
+    assert plain.split() == ["plain", "1", "20,000", "14,000", "req/s", "0.8", "0.6"]
     assert streaming.split()[:5] == ["streaming", "1", "40,000", "28,000", "chunks/s"]
-    assert "timerfd, uvloop" in last
+    assert "pacing: timerfd, event loop: uvloop" in last
 
 
 def test_that_more_workers_send_less_is_explained() -> None:
     notes = printed(ceiling("plain", 1, 20_000.0), ceiling("plain", 2, 15_000.0), ceiling("streaming", 1, 9_000.0))[3:]
     (note,) = notes
-    assert note.startswith("note: 2 workers keep up with less than 1 here (plain): the null server shares the cores")
+    assert note.startswith(
+        "note: 2 workers have a lower capacity than 1 here (plain), because the no-op server uses the same cores"
+    )
     assert not printed(ceiling("plain", 1, 20_000.0), ceiling("plain", 2, 35_000.0))[3:]
     busy = printed(ceiling("plain", 1, 20_000.0), ceiling("plain", 2, 15_000.0, disturbed=0.5))[3:]
-    assert [note for note in busy if "shares the cores" in note] == []
+    assert [note for note in busy if "uses the same cores" in note] == []
 
 
 def test_a_ceiling_that_may_be_higher_says_so() -> None:
     table, *_, note = printed(ceiling("plain", 4, 64_000.0, is_at_least=True))
     assert "≥ 64,000" in table
-    assert note.startswith("note: ≥ means")
+    assert note.startswith("note: ≥ marks")
 
 
 def test_a_machine_too_busy_has_no_ceiling() -> None:
     table, *_, note = printed(ceiling("plain", 1, None))
-    assert table.splitlines()[-1].split()[:5] == ["plain", "1", "n/a", "n/a", "requests/s"]
-    assert "stop other work" in note
+    assert table.splitlines()[-1].split()[:5] == ["plain", "1", "n/a", "n/a", "req/s"]
+    assert "Stop other work" in note
 
 
 def test_what_others_disturbed_is_told_with_what_to_do() -> None:
@@ -52,15 +54,21 @@ def test_what_others_disturbed_is_told_with_what_to_do() -> None:
         ceiling("plain", 1, 20_000.0), ceiling("streaming", 2, 900.0, is_at_least=True, disturbed=2.04)
     )
     assert "≥ 900" in table
-    assert pacing.endswith("kept for runs of the next 24 hours")
-    assert notes[0].startswith("note: ≥ means that the null server, the highest rate tried or other work")
+    assert pacing.endswith("stored and used for 24 hours")
+    assert notes[0].startswith(
+        "note: ≥ marks a lower bound: the limit was the no-op server, the highest tested rate or"
+    )
     assert notes[1:] == [
-        "note: streaming, 2 workers: other processes used 2.0 cores: not kept; end them and calibrate again"
+        "note: streaming, 2 workers: other processes used 2.0 cores. The result was not stored. Stop them and "
+        "calibrate again."
     ]
 
 
 def test_where_others_left_no_rate_at_all_that_is_the_reason() -> None:
     table, _, pacing, *notes = printed(ceiling("plain", 1, None, disturbed=1.96))
     assert "n/a" in table
-    assert pacing == "pacing by timerfd, uvloop"
-    assert notes == ["note: plain, 1 worker: other processes used 2.0 cores: not kept; end them and calibrate again"]
+    assert pacing == "pacing: timerfd, event loop: uvloop"
+    assert notes == [
+        "note: plain, 1 worker: other processes used 2.0 cores. The result was not stored. Stop them and "
+        "calibrate again."
+    ]

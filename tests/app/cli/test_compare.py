@@ -37,9 +37,9 @@ def store(home: Path, results: list[Result]) -> str:
     [
         (10.0, 0.1, (), ExitCode.OK, "NO REGRESSION"),
         (5.0, 0.1, (), ExitCode.OK, "1 better"),
-        (20.0, 0.5, (), ExitCode.REGRESSION, "regression: latency_ms.p95 in steady got worse: 20 ms against 10 ms"),
+        (20.0, 0.5, (), ExitCode.REGRESSION, "regression: p95 latency in steady regressed: 20 ms vs. 10 ms"),
         (20.0, 0.5, ("--tolerance", "150%"), ExitCode.USAGE, "is not a share"),
-        (10.8, 0.5, (), ExitCode.OK, "warning: inconclusive: latency_ms.p95 in steady"),
+        (10.8, 0.5, (), ExitCode.OK, "warning: inconclusive: p95 latency in steady"),
         (10.8, 0.5, ("--on-inconclusive", "fail"), ExitCode.INCONCLUSIVE, "error: inconclusive"),
         (10.8, 0.1, ("--tolerance", "20%"), ExitCode.OK, "NO REGRESSION"),
     ],
@@ -88,10 +88,10 @@ def test_what_may_not_be_compared_is_refused_with_the_reason_or_stamped(
     store(home, [other])
     assert main(["compare", "base", "now"]) == ExitCode.USAGE
     shown = capsys.readouterr()
-    assert "may not be compared: workload: asked before, other now" in shown.err
+    assert "not comparable: workload: asked (base), other (candidate)" in shown.err
     assert "latency_ms.p95" not in shown.out
     assert main(["compare", "base", "now", "--force"]) == ExitCode.REGRESSION
-    assert "FORCED: these are not comparable (workload)" in capsys.readouterr().out
+    assert "FORCED: compared although not comparable (workload)." in capsys.readouterr().out
 
 
 def test_nothing_in_common_is_a_usage_error(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -103,7 +103,7 @@ def test_nothing_in_common_is_a_usage_error(home: Path, capsys: pytest.CaptureFi
 def test_a_promoted_run_is_a_base(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     store(home, [result(steady(10.0, 0.1), run_id="now")])
     assert main(["compare", "promoted", "now"]) == ExitCode.USAGE
-    assert "hint: `sizewise runs promote RUN`" in capsys.readouterr().err
+    assert "with `sizewise runs promote RUN`" in capsys.readouterr().err
     assert main(["runs", "promote", "base"]) == ExitCode.OK
     assert main(["compare", "promoted", "now", "--json"]) == ExitCode.OK
     assert json.loads(capsys.readouterr().out.partition("\n")[2])["base"] == ["base"]
@@ -112,13 +112,13 @@ def test_a_promoted_run_is_a_base(home: Path, capsys: pytest.CaptureFixture[str]
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (["base", "gone"], "no run is 'gone'"),
-        (["base", "promoted"], "no candidate"),
-        (["base", "base", "--pairs", "3"], "--pairs is for --measure"),
-        (["base", "base", "--record", "here"], "--record is for --measure"),
-        (["one.yaml", "two.yaml", "three.yaml", "--measure"], "takes two profiles"),
+        (["base", "gone"], "no run matches 'gone'"),
+        (["base", "promoted"], "cannot be the candidate"),
+        (["base", "base", "--pairs", "3"], "--pairs requires --measure"),
+        (["base", "base", "--record", "here"], "--record requires --measure"),
+        (["one.yaml", "two.yaml", "three.yaml", "--measure"], "requires exactly two profiles"),
         (["fraud-scoring", "gone.yaml", "--measure"], "gone.yaml"),
-        (["fraud-scoring", "kept.yaml", "--measure"], "a secret was taken out of kept.yaml"),
+        (["fraud-scoring", "kept.yaml", "--measure"], "kept.yaml was written without its secret"),
     ],
 )
 def test_what_does_not_go_together_is_a_usage_error(
@@ -133,8 +133,8 @@ def test_what_does_not_go_together_is_a_usage_error(
 @pytest.mark.parametrize(
     ("form", "told"),
     [
-        ("markdown", ["# base against now", "NO REGRESSION", "sizewise compare base now"]),
-        ("html", ["<h1>base against now</h1>", "NO REGRESSION", "script-src &#39;none&#39;"]),
+        ("markdown", ["# base vs. now", "NO REGRESSION", "sizewise compare base now"]),
+        ("html", ["<h1>base vs. now</h1>", "NO REGRESSION", "script-src &#39;none&#39;"]),
         ("json", ['"candidate": ', '"now"']),
         ("text", ["NO REGRESSION"]),
     ],

@@ -59,7 +59,7 @@ def test_debug_shows_the_traceback(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize(
     ("limit", "command", "error"),
     [
-        (7, "doctor", "error: this process may open no more files"),
+        (7, "doctor", "error: too many open files"),
         (10, "run local-model --out run", "could not be written: Too many open files"),
     ],
 )

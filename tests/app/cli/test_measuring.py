@@ -35,14 +35,14 @@ def test_a_summary_that_is_nearly_full_is_not_made_larger_than_it_may_be(report:
     write_github_annotations(report, None, {"GITHUB_STEP_SUMMARY": str(path)})
     written = path.read_bytes()
     assert MAX_BYTES - 1500 < len(written) <= MAX_BYTES
-    assert written.rstrip().endswith(b"it is in report.html._")
+    assert written.rstrip().endswith(b"See report.html for the full report._")
 
 
 def test_a_summary_that_cannot_be_written_is_one_line(
     report: Report, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write_github_annotations(report, None, {"GITHUB_STEP_SUMMARY": str(tmp_path / "no" / "summary")})
-    assert capsys.readouterr().err == "the job's summary could not be written: No such file or directory\n"
+    assert capsys.readouterr().err == "the job summary could not be written: No such file or directory\n"
 
 
 def test_annotations_point_at_the_profile_from_the_root_of_the_checkout(

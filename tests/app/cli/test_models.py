@@ -19,10 +19,10 @@ def test_a_model_is_told_on_a_page(capsys: pytest.CaptureFixture[str]) -> None:
     text = capsys.readouterr().out
     assert "parameters  368 k (1.47 MB float32)" in text
     assert "in   image   float32  batch × 1 × 8 × 8" in text
-    assert "at a batch of b (batch): FLOPs 404 M × b, bytes moved 1.47 MB + 8.54 MB × b" in text
-    assert "FLOPs: 2 a multiply-add (Conv, Gemm)." in text
+    assert "at batch size b (batch): FLOPs 404 M × b, bytes moved 1.47 MB + 8.54 MB × b" in text
+    assert "FLOPs: 2 per multiply-add (Conv, Gemm)." in text
     assert "H100" in text
-    assert "no prediction" in text
+    assert "not measurements or predictions" in text
 
 
 def test_json_holds_the_same_and_the_reasons(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -39,7 +39,7 @@ def test_json_holds_the_same_and_the_reasons(tmp_path: Path, capsys: pytest.Capt
 def test_a_length_that_is_missing_leaves_the_rest(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["models", "inspect", str(attention(tmp_path / "m.onnx"))]) == 0
     text = capsys.readouterr().out
-    assert "FLOPs, bytes and memory  n/a: the model leaves the length of seq open" in text
+    assert "FLOPs, bytes and memory  n/a: the model has dynamic axes seq; set them with --axis" in text
     assert "parameters  192" in text
 
 
@@ -48,7 +48,7 @@ def test_a_hostile_model_is_a_sentence_and_a_usage_error(tmp_path: Path, capsys:
     folder.mkdir()
     assert main(["models", "inspect", str(in_the_parent_folder(folder))]) == ExitCode.USAGE
     error, hint = capsys.readouterr().err.splitlines()
-    assert error.startswith("error: the model is refused: its weights are to be read from ../model-secret")
+    assert error.startswith("error: the model is rejected: its weights are in ../model-secret")
     assert hint.startswith("hint: Export the model again")
 
 
@@ -56,10 +56,10 @@ def test_a_hostile_model_is_a_sentence_and_a_usage_error(tmp_path: Path, capsys:
     ("options", "said"),
     [
         (["--axis", "seq"], "'seq' is not NAME=VALUE"),
-        (["--axis", "seq=0"], "'0' is not a length"),
-        (["--shape", "x=1,two,8"], "'two' is not a length"),
-        (["--shape", "x=N,2"], "has 3 axes, and 2 are given"),
-        (["--axis", "sequence=4"], "no open axis 'sequence'"),
+        (["--axis", "seq=0"], "'0' is not a valid length"),
+        (["--shape", "x=1,two,8"], "'two' is not a valid length"),
+        (["--shape", "x=N,2"], "has 3 axes, but 2 lengths are given"),
+        (["--axis", "sequence=4"], "no dynamic axis 'sequence'"),
     ],
 )
 def test_lengths_that_are_none_are_refused(

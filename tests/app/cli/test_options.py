@@ -15,10 +15,10 @@ from tests.fakes.program import write_profile
 @pytest.mark.parametrize(
     ("options", "told"),
     [
-        (["--force"], "--force is for a --baseline"),
-        (["--tolerance", "3%"], "--tolerance is for a --baseline"),
+        (["--force"], "--force requires --baseline"),
+        (["--tolerance", "3%"], "--tolerance requires --baseline"),
         (["--baseline", "promoted"], "no run of 'quickstart' was promoted"),
-        (["--baseline", "no-such-run"], "no run is 'no-such-run'"),
+        (["--baseline", "no-such-run"], "no run matches 'no-such-run'"),
     ],
 )
 def test_a_baseline_that_cannot_be_had_is_told_before_anything_is_measured(
@@ -75,7 +75,7 @@ def test_gates_are_checked_without_running(
     assert main(["profiles", "check", path]) == (0 if says is None else ExitCode.USAGE)
     shown = capsys.readouterr()
     if says is None:
-        assert "right" in shown.out
+        assert "is valid" in shown.out
     else:
         assert f"error: {path}:12: " in shown.err
         assert says in shown.err

@@ -8,10 +8,10 @@ from app.records.planned_work import PlannedSearch, PlannedWork
 
 def test_stages_of_clients_and_tokens_and_money_are_in_one_line() -> None:
     work = PlannedWork(stages=1, duration_s=42, at_most_s=90, requests=400.4, closed_stages=1, tokens_in=1234.5,
-                       usd=(0.5, 1.25), cut_after="limits.duration ends it after 30s")  # fmt: skip
+                       usd=(0.5, 1.25), cut_after="limits.duration ends the run after 30s")  # fmt: skip
     assert format_work(work).replace("\u202f", " ") == (
-        "1 stage; about 42.0 s, at most 1 min 30 s; 400 requests expected and more by clients; 1,234 tokens in, "
-        "n/a out; $0.500, at most $1.25; limits.duration ends it after 30s"
+        "1 stage; about 42.0 s, at most 1 min 30 s; 400 requests expected plus those of closed-loop stages; 1,234 "
+        "input tokens, n/a output tokens; $0.500, at most $1.25; limits.duration ends the run after 30s"
     )
 
 
@@ -20,7 +20,7 @@ def test_a_search_says_what_it_depends_on() -> None:
     work = PlannedWork(stages=0, duration_s=1, at_most_s=2, search=search)
     line = format_work(work)
     assert line.startswith("a search of 13 to 23 probes; ")
-    assert line.endswith("the search sends 100 to 9,000 where it finds 10.0/s to 2,500/s")
+    assert line.endswith("the search sends 100 to 9,000 requests if the max rate is between 10.0 and 2,500 req/s")
     assert format_work(msgspec.structs.replace(work, stages=2)).startswith("2 stages and a search of 13")
 
 

@@ -47,7 +47,7 @@ def test_what_is_not_there_is_told_with_its_remedy_and_exit_code(
         assert main(["profiles", "try", str(file), "--json"]) == ExitCode.UNAVAILABLE
     told = capsys.readouterr()
     assert json.loads(told.out)["problem"] == "unauthorised"
-    assert "hint: Give a valid credential in target.headers" in told.err
+    assert "hint: Set a valid credential in target.headers" in told.err
 
 
 def test_a_wrong_line_of_standard_input_is_named(
@@ -63,8 +63,8 @@ def test_checking_says_how_much_is_asked_for(tmp_path: Path, capsys: pytest.Capt
     file.write_text(PROFILE.format(url="http://127.0.0.1:1"))
     assert main(["profiles", "check", str(file)]) == 0
     right, asks = capsys.readouterr().out.splitlines()
-    assert right.startswith(f"{file}: right (mine, hash ")
-    assert asks.startswith("asks for 1 stage; about 4.00")
+    assert right.startswith(f"{file} is valid (mine, hash ")
+    assert asks.startswith("will run 1 stage; about 4.00")
     assert main(["profiles", "check", str(file), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["work"]["requests"] == 10
 

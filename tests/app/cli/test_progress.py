@@ -84,7 +84,7 @@ def test_a_stage_with_too_few_answers_is_not_said_to_have_failed(capsys: pytest.
     metrics = {**hold.metrics, "latency_ms": {"p95": Estimate(None, reason="needs 72, has 12")}}
     stage = replace(hold, kind="steady", tags={}, held=None, checks=(few,), metrics=metrics, verdict=Verdict("WARN"))
     (line,) = told(capsys, StageFinished(1, 0, stage_facts(), stage))
-    assert "p95 n/a could not be judged WARN (samples)" in line
+    assert "p95 n/a too few samples WARN (samples)" in line
 
 
 def test_phases_and_doubtful_checks_are_told(capsys: pytest.CaptureFixture[str]) -> None:
@@ -99,7 +99,7 @@ def test_a_stage_tells_its_percentile_and_whether_it_held(capsys: pytest.Capture
     lines = told(capsys, StageFinished(1, 0, stage_facts(), stage))
     assert len(lines) == 1
     assert stage.name in lines[0]
-    assert " held" in lines[0]
+    assert " SLO met" in lines[0]
 
 
 def test_warm_up_windows_are_not_told(capsys: pytest.CaptureFixture[str]) -> None:
@@ -129,18 +129,18 @@ def test_what_happens_to_a_run_is_told(capsys: pytest.CaptureFixture[str]) -> No
     assert told(
         capsys,
         ColdStarted(1, 1234.5, None),
-        RateResolved(2, "half", 104.3, "half: 50 % of what full completed"),
+        RateResolved(2, "half", 104.3, "half: 50 % of the completed rate of full"),
         RateChanged(3, 0, 300.0),
         StageExtended(4, 0, 30.0, 90.0),
         Noted(4, "a fan came on"),
         ErrorSeen(5, 0, ErrorSample("http-5xx", 4, "status 503 (Service Unavailable)")),
     ) == [
-        "cold start: ready after 1,234 ms, first answer after n/a",
-        "half: 50 % of what full completed is 104.3/s",
-        "rate changed to 300/s",
-        "stage extended by 30 s, to 90 s",
+        "cold start: ready after 1,234 ms, first response after n/a",
+        "half: 50 % of the completed rate of full is 104.3 req/s",
+        "rate changed to 300 req/s",
+        "stage extended by 30 s to 90 s",
         "note: a fan came on",
-        "error http-5xx, the first: status 503 (Service Unavailable)",
+        "first http-5xx error: status 503 (Service Unavailable)",
     ]
 
 
@@ -157,7 +157,7 @@ def test_a_bar_tells_clients_or_the_rate(capsys: pytest.CaptureFixture[str], mon
         snapshot = Snapshot(3, 0, 1, 1, 1, 0, 0, 1.0, 2.0)
         shown.append("\n".join(told(capsys, stage, snapshot)))
     assert "full (8 clients): p95" in shown[0]
-    assert "steady (40/s): p95" in shown[1]
+    assert "steady (40 req/s): p95" in shown[1]
     assert "ramp: p95" in shown[2]
     assert "probe 40/s: p95" in shown[3]
 
@@ -180,8 +180,8 @@ def test_variants_of_a_model_are_told_with_their_times_and_how_they_ended(capsys
         VariantFinished(3, 2, ended),
     ) == [
         "variant 2 of 3: m cpu as-is, batch 8",
-        "  single-stream: p50 8 ms, 800/s",
-        "  single-stream: p50 8 ms, 800/s WARN (warm-up)",
+        "  single-stream: p50 8 ms, 800 req/s",
+        "  single-stream: p50 8 ms, 800 req/s WARN (warm-up)",
         "  single-stream: p50 n/a, n/a INVALID (calls)",
         "  ended early: it crashed (SIGSEGV)",
     ]
@@ -191,7 +191,7 @@ def test_a_rate_of_arrivals_tells_what_was_asked_and_what_calls_waited(capsys: p
     facts = stage_of("server", rate_per_s=27_966.3)
     stage = summarize_calls(table_of([call(10 * n, 10, query=n, due_ms=10 * n - 5) for n in range(100)]), facts)
     (line,) = told(capsys, CallsFinished(2, facts, replace(stage, checks=())))
-    assert line == "  server at 27,970/s: latency p50 15 ms, p95 15 ms, 100/s"
+    assert line == "  server at 27,970 req/s: latency p50 15 ms, p95 15 ms, 100 req/s"
 
 
 def test_what_is_not_known_of_calls_in_flight_is_left_out(

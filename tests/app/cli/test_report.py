@@ -31,7 +31,7 @@ def test_another_slo_and_window_are_written_beside_the_runs_own_report(
     assert capsys.readouterr().out == f"{run / 'report-rescored.html'}\n"
     assert (run / REPORT_HTML).read_text() == "the run's own"
     page = (run / "report-rescored.html").read_text()
-    assert "Re-scored: SLO latency_ms.p95 &lt; 90 and error_rate &lt; 1%; window 5–30" in page
+    assert "Re-evaluated with SLO p95 latency &lt; 90 ms, error rate &lt; 1 %, time range 5–30" in page
     assert main([*again, "--format", "json", "--out", str(run / "x.json")]) == 0
     told = json.loads((run / "x.json").read_text())
     assert [stage["name"] for stage in told["stages"]] == ["low", "middle"]
@@ -63,7 +63,7 @@ def test_what_a_killed_run_had_stored_is_told(run: Path, capsys: pytest.CaptureF
     assert main(["report", str(run), "--format", "text"]) == 2
     assert "--recover" in capsys.readouterr().err
     assert main(["report", str(run), "--format", "text", "--recover"]) == 0
-    assert "1 of 2 stages that had begun came to an end" in " ".join(capsys.readouterr().out.split())
+    assert "Recovered from an interrupted run: 1 of 2 stages finished" in " ".join(capsys.readouterr().out.split())
 
 
 def test_definitions_alone_are_a_table_on_standard_output(
@@ -72,7 +72,7 @@ def test_definitions_alone_are_a_table_on_standard_output(
     (runs / "1-chat" / REPORT_HTML).unlink(missing_ok=True)  # of another test
     assert main(["report", "1-chat", "--definitions"]) == 0
     text = capsys.readouterr().out
-    assert text.startswith("The same requests by other tools' definitions\n")
+    assert text.startswith("Metrics by other tools' definitions\n")
     assert "inference-perf" in text
     assert not (runs / "1-chat" / REPORT_HTML).exists()
     assert main(["report", "1-chat", "--definitions", "--out", str(tmp_path / "table.txt")]) == 0
@@ -90,7 +90,7 @@ def test_with_a_format_they_are_in_the_report(runs: Path, capsys: pytest.Capture
     assert main(["report", "1-chat", "--definitions", "--format", "text"]) == 0
     text = capsys.readouterr().out
     assert "\nNumbers " in text
-    assert "The same requests by other tools' definitions\n" in text
+    assert "Metrics by other tools' definitions\n" in text
 
 
 def test_a_report_that_was_not_asked_for_them_has_none(runs: Path) -> None:
@@ -154,13 +154,13 @@ def test_definitions_go_only_where_there_is_a_place_for_them(
     runs: Path, form: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["report", "1-chat", "--definitions", "--format", form]) == ExitCode.USAGE
-    assert f"{form} has no place for other tools' definitions" in capsys.readouterr().err
+    assert f"{form} cannot show other tools' definitions" in capsys.readouterr().err
 
 
 def test_a_run_that_sent_nothing_has_no_request_to_compare(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["report", "2-nothing", "--definitions"]) == ExitCode.USAGE
     told = capsys.readouterr().err
-    assert "no request to compare definitions by" in told
+    assert "has no requests to apply other definitions to" in told
     assert "hint: " in told
 
 
@@ -177,7 +177,7 @@ def test_a_plan_file_has_a_report_of_its_own_beside_it(tmp_path: Path, capsys: p
     assert "- 5 × gcp/g2-standard-4" in (tmp_path / "chat.md").read_text("utf-8")
     capsys.readouterr()
     assert main(["report", str(path), "--format", "text"]) == 0
-    assert capsys.readouterr().out.startswith("Plan      5 × gcp/g2-standard-4@us-central1")
+    assert capsys.readouterr().out.startswith("Plan         5 × gcp/g2-standard-4@us-central1")
 
 
 def test_a_plan_file_that_is_broken_or_asked_for_definitions_is_a_usage_error(
@@ -186,10 +186,10 @@ def test_a_plan_file_that_is_broken_or_asked_for_definitions_is_a_usage_error(
     path = tmp_path / "broken.yaml"
     path.write_text("sizewise_plan: 1\ntool: x\n")
     assert main(["report", str(path)]) == ExitCode.USAGE
-    assert "is not a plan file that can be read" in capsys.readouterr().err
+    assert "is not a valid plan file" in capsys.readouterr().err
     write_plan(path, PlanFile(1, "sizewise 0.1.0", whole_plan(), question()))
-    for form in ("junit", "openmetrics", "llm-d"):
+    for form, told in (("junit", "is not"), ("openmetrics", "is not"), ("llm-d", "cannot be")):
         assert main(["report", str(path), "--format", form]) == ExitCode.USAGE
-        assert f"a plan is not written as {form}" in capsys.readouterr().err
+        assert f"a plan {told} written as {form}" in capsys.readouterr().err
     assert main(["report", str(path), "--definitions"]) == ExitCode.USAGE
-    assert "holds no request to compare definitions by" in capsys.readouterr().err
+    assert "has no requests to apply other definitions to" in capsys.readouterr().err

@@ -33,9 +33,9 @@ def test_a_folder_of_one_tool_is_one_report(capsys: pytest.CaptureFixture[str]) 
 @pytest.mark.parametrize(
     ("content", "options", "why"),
     [
-        ('{"a": 1}', [], "it is no result file that is known"),
-        (None, ["--definitions"], "is another tool's result, and holds no request of its own"),
-        (None, ["--format", "llm-d"], "is another tool's result, and holds no request of its own"),
+        ('{"a": 1}', [], "it is not a supported result file"),
+        (None, ["--definitions"], "is another tool's result, which has no requests"),
+        (None, ["--format", "llm-d"], "is another tool's result, which has no requests"),
     ],
 )
 def test_what_has_no_such_report_is_refused(

@@ -52,9 +52,9 @@ def test_it_is_written_beside_the_run_and_changes_nothing_of_it(run: Path, capsy
     assert main(["report", str(run), "--hide", "hosts,models,prompts", "--format", "json"]) == 0
     said = capsys.readouterr()
     assert said.out == f"{run / 'report-hidden.json'}\n"
-    assert "hidden: quokka.corp.example is host-1, " in said.err
-    assert "hidden: zebrafish is model-1, " in said.err
-    assert "hidden: workload.body is (hidden), once\n" in said.err
+    assert "redacted: quokka.corp.example → host-1, " in said.err
+    assert "redacted: zebrafish → model-1, " in said.err
+    assert "redacted: workload.body → (hidden), once\n" in said.err
     written = {name: digest for name, digest in _digests(run).items() if name not in before}
     assert written.keys() >= {"report-hidden.json", "report-hidden-requests.parquet", "report-hidden-stages.csv"}
     assert {name: digest for name, digest in _digests(run).items() if name in before} == before
@@ -81,10 +81,10 @@ def test_a_run_judged_again_is_hidden_too(tmp_path: Path, capsys: pytest.Capture
     said = capsys.readouterr()
     assert said.out == f"{run / 'report-rescored-hidden.json'}\n"
     host = StoredRun(run).complete_result.environment.host
-    assert f"hidden: {host} is host-1" in said.err
+    assert f"redacted: {host} → host-1" in said.err
     told = json.loads((run / "report-rescored-hidden.json").read_text())
     assert told["environment"][0] == {"label": "Host", "value": "host-1"}
-    assert told["verdict"]["sentence"].startswith("Re-scored: ")
+    assert told["verdict"]["sentence"].startswith("Re-evaluated with ")
 
 
 def test_the_load_points_of_llm_d_are_hidden_too(run: Path) -> None:
@@ -98,11 +98,11 @@ def test_what_is_not_there_is_said(run: Path, capsys: pytest.CaptureFixture[str]
     (run / "spec.yaml").write_text("sizewise: 1\n")
     sealed_again(run)
     assert main(["report", str(run), "--format", "text", "--hide", "prompts"]) == 0
-    assert "nothing to hide: the report tells of no prompts" in capsys.readouterr().err
+    assert "nothing to redact: the report contains no prompts" in capsys.readouterr().err
 
 
 def test_what_cannot_be_hidden_is_refused(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(["report", str(run), "--hide", "hosts,faces"])
-    assert "'faces' is none of hosts, models, prompts" in capsys.readouterr().err
+    assert "'faces' is not one of hosts, models, prompts" in capsys.readouterr().err
     assert main(["report", str(run), "--hide", "hosts", "--definitions"]) == ExitCode.USAGE

@@ -20,10 +20,10 @@ def locustfile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     ("arguments", "told"),
     [
         (["--locustfile", "gone.py"], "gone.py"),
-        (["quickstart", "--locustfile", "locustfile.py"], "either a profile or a --locustfile"),
-        (["quickstart", "--users", "3"], "--users is for a --locustfile"),
-        (["quickstart", "--spawn-rate", "3"], "--spawn-rate is for a --locustfile"),
-        ([], "what is to be run?"),
+        (["quickstart", "--locustfile", "locustfile.py"], "either a profile or --locustfile"),
+        (["quickstart", "--users", "3"], "--users requires --locustfile"),
+        (["quickstart", "--spawn-rate", "3"], "--spawn-rate requires --locustfile"),
+        ([], "nothing to run"),
         (["--locustfile", "locustfile.py", "--users", "0"], "concurrency"),
         (["--locustfile", "locustfile.py", "--duration", "3"], "duration"),
     ],
@@ -38,14 +38,17 @@ def test_what_does_not_go_together_is_a_usage_error(
 @pytest.mark.parametrize(
     ("options", "told"),
     [
-        (["--remote-workers", "2"], "--remote-workers needs --bind"),
-        (["--token", "env:SOME"], "--token needs --bind"),
-        (["--bind", "10.0.0.1:5557"], "--bind needs --remote-workers"),
-        (["--bind", "10.0.0.1:5557", "--token", "env:SOME"], "--bind needs --remote-workers"),
+        (["--remote-workers", "2"], "--remote-workers requires --bind"),
+        (["--token", "env:SOME"], "--token requires --bind"),
+        (["--bind", "10.0.0.1:5557"], "--bind requires --remote-workers"),
+        (["--bind", "10.0.0.1:5557", "--token", "env:SOME"], "--bind requires --remote-workers"),
         (["--bind", "10.0.0.1:5557", "--remote-workers", "2"], "SIZEWISE_TOKEN is not set"),
         (["--bind", "10.0.0.1", "--remote-workers", "2"], "has no port"),
-        (["--bind", "127.0.0.1:5557", "--remote-workers", "2", "--token", "canary-canary"], "where the token is"),
-        (["--bind", "127.0.0.1:5557", "--remote-workers", "2", "--token", "env:SOME"], "this machine only"),
+        (["--bind", "127.0.0.1:5557", "--remote-workers", "2", "--token", "canary-canary"], "a reference to the token"),
+        (
+            ["--bind", "127.0.0.1:5557", "--remote-workers", "2", "--token", "env:SOME"],
+            "only reachable from this machine",
+        ),
     ],
 )
 def test_options_of_remote_workers_that_do_not_go_together_are_a_usage_error(
@@ -71,4 +74,4 @@ def test_a_number_of_workers_beyond_reason_is_refused(workers: str, capsys: pyte
 
 def test_a_locust_test_of_ones_own_is_not_shared(locustfile: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["run", "--locustfile", "locustfile.py", "--workers", "2"]) == ExitCode.USAGE
-    assert "one process" in capsys.readouterr().err
+    assert "your own Locust test runs in a single process" in capsys.readouterr().err

@@ -26,7 +26,7 @@ GONE = 2**22 + 1
 def write(directory: Path, *, pid: int, end: RunFinished | None) -> RunWriter:
     writer = RunWriter(directory)
     writer.append_event(RunStarted(1, "r", "test", str(directory), pid))
-    writer.append_event(PhaseChanged(2, "doctor", "looking at this machine"))
+    writer.append_event(PhaseChanged(2, "doctor", "checking this machine"))
     if end is not None:
         writer.append_event(end)
     return writer
@@ -42,7 +42,7 @@ def test_a_run_that_has_ended_is_shown_whole_and_ends_with_its_code(
     told = capsys.readouterr()
     assert told.out == ""
     assert told.err.splitlines() == [
-        "doctor: looking at this machine",
+        "doctor: checking this machine",
         "r: VALID",
         "exit 10: FAIL: p95; no baseline",
         "exit 10: FAIL: p99",
@@ -52,7 +52,7 @@ def test_a_run_that_has_ended_is_shown_whole_and_ends_with_its_code(
 def test_an_engine_that_is_gone_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with write(tmp_path / "r", pid=GONE, end=None):
         assert main(["runs", "attach", str(tmp_path / "r")]) == ExitCode.LIMIT
-    assert "doctor: looking at this machine\nerror: the engine of" in capsys.readouterr().err
+    assert "doctor: checking this machine\nerror: the process of" in capsys.readouterr().err
 
 
 RUNS, SLOWER_FROM = 16, 8
@@ -118,15 +118,15 @@ def test_a_run_of_another_machine_is_left_out_and_told(
         writer.write_result(last)
     assert main(["runs", "trend"]) == ExitCode.OK
     out = capsys.readouterr().out
-    assert out.splitlines()[0].endswith("; 17 left out: INVALID, or of another machine or workload")
-    assert "A change of level is told from 14 runs on." in out
+    assert out.splitlines()[0].endswith("; 17 excluded (INVALID, or another machine or workload)")
+    assert "Change detection needs at least 14 runs." in out
 
 
 @pytest.mark.parametrize(
     ("words", "why"),
     [
-        (["no-such"], "there is no run of no-such"),
-        (["--metric", "ttft_ms.p95"], "16 runs of that profile tell nothing of ttft_ms.p95"),
+        (["no-such"], "no run of no-such found"),
+        (["--metric", "ttft_ms.p95"], "16 runs of this profile have no ttft_ms.p95"),
     ],
 )
 def test_what_is_not_there_is_told(
@@ -141,7 +141,7 @@ def test_without_any_run_it_says_how_to_make_one(
 ) -> None:
     monkeypatch.setenv("SIZEWISE_HOME", str(tmp_path))
     assert main(["runs", "trend"]) == ExitCode.USAGE
-    assert "`sizewise quickstart` makes the first" in capsys.readouterr().err
+    assert "Run `sizewise quickstart` to create the first one." in capsys.readouterr().err
 
 
 """No process of any Linux has this number, nor of a Mac."""
@@ -177,7 +177,7 @@ def test_a_damaged_run_hides_no_other(runs: Path, capsys: pytest.CaptureFixture[
     ("told", "pid", "state", "why"),
     [
         ((), os.getpid(), "running", "is still running"),
-        ((), GONE, "cut short", "was cut short"),
+        ((), GONE, "cut short", "was interrupted"),
         ((RunFinished(2, "UNAVAILABLE", 3, ("nobody answers",)),), os.getpid(), "not measured", "nobody answers"),
     ],
     ids=["running", "cut short", "not measured"],
@@ -209,10 +209,10 @@ def test_of_a_local_run_the_best_variant_is_listed(runs: Path, capsys: pytest.Ca
     with RunWriter(runs / "6-local") as writer:
         writer.write_result(local_run().result)
     assert main(["runs", "list"]) == 0
-    assert "1,600/s, cpu int8-static, batch 4" in capsys.readouterr().out.splitlines()[-1]
+    assert "1,600 inferences/s, cpu int8-static, batch 4" in capsys.readouterr().out.splitlines()[-1]
     assert main(["runs", "list", "--json"]) == 0
     row = json.loads(capsys.readouterr().out)[-1]
-    assert (row["max_rate_per_s"], row["carries"]) == (None, "1,600/s, cpu int8-static, batch 4")
+    assert (row["max_rate_per_s"], row["carries"]) == (None, "1,600 inferences/s, cpu int8-static, batch 4")
 
 
 def test_an_empty_list_says_what_makes_a_run(
@@ -226,15 +226,15 @@ def test_an_empty_list_says_what_makes_a_run(
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (["stop", "1-whole"], "has ended: there is nobody to ask"),
+        (["stop", "1-whole"], "has already finished"),
         (["note", "1-whole", ""], "1 to 500 characters"),
         (["rate", "1-whole", "300"], "Write it like 200/s"),
-        (["rate", "1-whole", "1e9/s"], "more than any generator sends"),
-        (["rate", "no-such-run", "300/s"], "no run is"),
+        (["rate", "1-whole", "1e9/s"], "is above the maximum of"),
+        (["rate", "no-such-run", "300/s"], "no run matches"),
         (["extend", "1-whole", "30"], "Write it like 30s"),
-        (["extend", "1-whole", "0s"], "more than 0 s and at most a day"),
-        (["extend", "1-whole", "25h"], "more than 0 s and at most a day"),
-        (["extend", "no-such-run", "30s"], "no run is"),
+        (["extend", "1-whole", "0s"], "must be greater than 0 s and at most 1 day"),
+        (["extend", "1-whole", "25h"], "must be greater than 0 s and at most 1 day"),
+        (["extend", "no-such-run", "30s"], "no run matches"),
     ],
 )
 def test_who_cannot_be_spoken_to_is_told(
@@ -265,7 +265,7 @@ def test_a_title_is_listed_found_and_reported_and_the_name_stays(
     assert ": before the new driver\n" in (runs / "x.md").read_text()
     assert main(["runs", "rename", "1-whole", ""]) == 0
     assert main(["runs", "list", "--find", "driver"]) == 0
-    assert capsys.readouterr().out.endswith("title: none\nno run is so\n")
+    assert capsys.readouterr().out.endswith("title: none\nno matching runs\n")
     assert main(["runs", "rename", "1-whole", "x" * 121]) == ExitCode.USAGE
     assert (runs / "1-whole" / RESULT).read_bytes() == sealed
 
@@ -289,17 +289,17 @@ def test_what_is_said_of_an_ended_run_is_listed_and_reported_and_leaves_its_resu
     assert row["tags"] == ["a100", "nightly"]
     assert [note["text"] for note in row["notes"]] == ["the fan was loud"]
     assert main(["runs", "list", "--tag", "wrong"]) == 0
-    assert capsys.readouterr().out == "no run has that tag\n"
+    assert capsys.readouterr().out == "no run has this tag\n"
     assert main(["runs", "show", "1-whole"]) == 0
     shown = capsys.readouterr().out
-    assert "Tagged a100, nightly." in shown
+    assert "Tags: a100, nightly." in shown
     assert "the fan was loud." in shown
     assert (runs / "1-whole" / RESULT).read_bytes() == sealed
 
 
 def test_a_deleted_run_is_listed_apart_and_comes_back(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["runs", "delete", "1-whole", "2"]) == 0
-    assert "`sizewise runs restore 1-whole` brings it back" in capsys.readouterr().out
+    assert "undo with `sizewise runs restore 1-whole`" in capsys.readouterr().out
     assert main(["runs", "show", "1-whole"]) == ExitCode.USAGE
     capsys.readouterr()
     assert main(["runs", "list", "--deleted"]) == 0
@@ -308,7 +308,7 @@ def test_a_deleted_run_is_listed_apart_and_comes_back(runs: Path, capsys: pytest
     assert whole.startswith(full_run().result.run_id)
     assert cut.startswith("2-cut")
     assert main(["runs", "delete", "--purge"]) == 0
-    assert capsys.readouterr().out == "nothing was deleted more than 30 days ago\n"
+    assert capsys.readouterr().out == "no run in the trash is older than 30 days\n"
     assert main(["runs", "restore", "1-w"]) == 0
     assert capsys.readouterr().out == f"{runs / '1-whole'}\n"
     assert main(["runs", "show", "1-whole"]) == 0
@@ -328,7 +328,7 @@ def test_a_run_says_which_of_its_files_have_no_checksum(runs: Path, capsys: pyte
     assert main(["runs", "show", "1-whole"]) == 0
     shown = " ".join(capsys.readouterr().out.split())
     assert "Not verified: requests.arrow, " in shown
-    assert "result.json: the run has no checksum of these files" in shown
+    assert "result.json. The run has no checksum of these files" in shown
 
 
 @pytest.mark.process
@@ -346,7 +346,7 @@ def test_a_run_travels_as_one_file(
     monkeypatch.setenv("SIZEWISE_HOME", str(tmp_path / "other"))
     assert main(["runs", "import", f"{run_id}.zip"]) == 0
     assert main(["runs", "import", f"{run_id}.zip"]) == 0
-    assert capsys.readouterr().out.endswith("is there already, and is the same run\n")
+    assert capsys.readouterr().out.endswith("already has this run\n")
     assert main(["runs", "list", "--tag", "shared"]) == 0
     assert run_id in capsys.readouterr().out
 
@@ -364,7 +364,7 @@ def test_a_run_whose_profile_was_given_a_secret_is_not_exported(
 
 def test_a_bundle_is_not_written_into_the_run_it_holds(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["runs", "export", "1-whole", "-o", str(runs / "1-whole" / "x.zip")]) == ExitCode.USAGE
-    assert "is in the run that it is to hold" in capsys.readouterr().err
+    assert "is inside the run that is exported" in capsys.readouterr().err
 
 
 def without_artifacts() -> str:
@@ -389,7 +389,7 @@ def test_the_list_by_trust_and_by_words(
     assert len(json.loads(capsys.readouterr().out)) == found
     if not found:
         assert main(["runs", "list", *asked]) == 0
-        assert capsys.readouterr().out == "no run is so\n"
+        assert capsys.readouterr().out == "no matching runs\n"
 
 
 def test_a_runs_directory_from_elsewhere_is_imported(
@@ -401,7 +401,7 @@ def test_a_runs_directory_from_elsewhere_is_imported(
     assert main(["runs", "import", str(elsewhere)]) == 0
     assert capsys.readouterr().out == f"{runs / full_run().result.run_id}\n"
     assert main(["runs", "import", str(runs / full_run().result.run_id)]) == 0
-    assert "is there already" in capsys.readouterr().out
+    assert "already has this run" in capsys.readouterr().out
     (elsewhere / "telemetry.arrow").write_bytes(b"changed")
     shutil.rmtree(runs / full_run().result.run_id)
     assert main(["runs", "import", str(elsewhere)]) == ExitCode.USAGE

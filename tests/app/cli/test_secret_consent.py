@@ -46,7 +46,7 @@ def test_where_nobody_can_be_asked_the_run_ends_with_2_and_says_what_to_do(
 ) -> None:
     assert main(["run", str(path), "--out", str(tmp_path / "run")]) == ExitCode.USAGE
     shown = capsys.readouterr().err
-    assert "profile 'mine' sends env:API_KEY to 10.0.0.5, which is not allowed yet" in shown
+    assert "profile 'mine' sends env:API_KEY to 10.0.0.5, which is not allowed" in shown
     assert "--allow-secrets 10.0.0.5" in shown
     assert "canary" not in shown
     assert not (tmp_path / "run").exists()

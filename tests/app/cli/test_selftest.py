@@ -10,11 +10,11 @@ from app.errors import ExitCode
 from app.records.selftest import Finding, SelfTest, build_finding, build_selftest
 
 FINDINGS = (
-    build_finding("null ceiling", "kept up with", 8016.0, low=1000.0, unit="requests/s"),
+    build_finding("null ceiling", "max rate to a no-op server", 8016.0, low=1000.0, unit="requests/s"),
     build_finding("stall", "latency p95", 901.2, low=855.0, high=945.0, unit="ms"),
     build_finding("store", "rows read back", 3600.0, low=3600, high=3600, unit=None),
-    build_finding("clock", "steps back", 0.0, high=0, unit=None),
-    build_finding("clock", "smallest step", 30.0, high=10_000, unit="ns"),
+    build_finding("clock", "backward steps", 0.0, high=0, unit=None),
+    build_finding("clock", "resolution", 30.0, high=10_000, unit="ns"),
 )
 
 
@@ -26,13 +26,13 @@ def test_what_was_seen_stands_beside_its_limit(capsys: pytest.CaptureFixture[str
     found = of(*FINDINGS)
     assert print_selftest(found, as_json=False) == ExitCode.OK
     header, _, *rows, last = [line for line in capsys.readouterr().out.splitlines() if line]
-    assert header.split() == ["verdict", "check", "what", "seen", "limit", "unit"]
+    assert header.split() == ["verdict", "check", "description", "measured", "limit", "unit"]
     assert [" ".join(row.split()) for row in rows] == [
-        "PASS null ceiling kept up with 8,016 ≥ 1,000 requests/s",
+        "PASS null ceiling max rate to a no-op server 8,016 ≥ 1,000 requests/s",
         "PASS stall latency p95 901 855 – 945 ms",
         "PASS store rows read back 3,600 3,600",
-        "PASS clock steps back 0 0",
-        "PASS clock smallest step 30 ≤ 10,000 ns",
+        "PASS clock backward steps 0 0",
+        "PASS clock resolution 30 ≤ 10,000 ns",
     ]
     assert last.startswith(f"self-test {found.id}, 2026-01-02T12:00:00+00:00, passed (27 s)")
 
@@ -46,8 +46,8 @@ def test_one_that_fails_is_the_exit_code_of_the_instrument(capsys: pytest.Captur
     assert "FAIL     injection" in out
     assert "n/a" in out
     assert "FAILED: stall, injection" in out
-    assert "tried once more" in out
-    assert "stop other work" in out
+    assert "repeated once" in out
+    assert "Stop other work" in out
 
 
 def test_as_json_it_says_the_same(capsys: pytest.CaptureFixture[str]) -> None:

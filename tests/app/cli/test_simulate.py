@@ -31,21 +31,21 @@ def test_a_day_is_shown_hour_by_hour_with_its_verdict_and_its_notes(
     out, err = capsys.readouterr()
     lines = out.splitlines()
     assert lines[0] == "Saturday, 2026-08-01, with 6 × acme/c2@here planned"
-    assert lines[2] == "The SLO holds over the day."
-    assert "less than the 6 planned instances kept all day, which cost 144 USD." in " ".join(lines)
+    assert lines[2] == "The SLO is met over the day."
+    assert "less than 6 static instances all day, which cost $144." in " ".join(lines)
     assert [line.split()[0] for line in lines if line[:2].isdecimal() and line[2:5] == ":00"] == [
         f"{hour:02}:00" for hour in range(24)
     ]
-    assert any(line.startswith("- Schedule of replicas: 00:00 ") for line in lines)
+    assert any(line.startswith("- Replica schedule: 00:00 ") for line in lines)
     assert max(map(len, lines)) <= 120
-    assert all("of the day's requests played" in line for line in err.splitlines())
+    assert all("of the day's requests simulated" in line for line in err.splitlines())
 
 
 def test_a_missed_slo_is_a_prediction_and_no_failure(plan: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["simulate", plan, "--instances", "2"]) == ExitCode.OK
     out = capsys.readouterr().out
     assert "The SLO is missed over the day." in out
-    assert "All 4 planned replicas together cannot answer the busiest minute." in " ".join(out.split())
+    assert "All 4 planned replicas together cannot handle the busiest minute." in " ".join(out.split())
 
 
 def test_json_accounts_for_every_arrival_and_csv_has_every_minute(
@@ -57,7 +57,7 @@ def test_json_accounts_for_every_arrival_and_csv_has_every_minute(
     totals = day["totals"]
     ends = ("good", "late", "dropped", "timed_out", "failed", "in_flight")
     assert totals["arrivals"] == sum(totals[end] for end in ends)
-    assert day["conservation"].startswith(f"{totals['arrivals']} arrived = {totals['good']} good")
+    assert day["conservation"].startswith(f"{totals['arrivals']} requests = {totals['good']} good")
     assert (day["seed"], len(day["hours"]), day["minutes"]) == (3, 24, [])
     with minutes.open() as file:
         rows = list(csv.DictReader(file))
@@ -77,7 +77,7 @@ def test_the_same_seed_plays_the_same_day(plan: str, capsys: pytest.CaptureFixtu
     ("options", "error"),
     [
         (["--autoscaler", "hpa", "--set", "autoscaler.mni=2"], "unknown key 'mni' in autoscaler"),
-        (["--day", "soon"], "--day soon is not a date"),
+        (["--day", "soon"], "--day soon is not a valid date"),
         (["--csv", "/nowhere/day.csv"], "/nowhere/day.csv cannot be written"),
     ],
 )
@@ -117,7 +117,7 @@ def test_progress_is_silent_at_first_and_then_says_what_is_left(
     for played in (0.1, 0.3, 0.4, 0.5, 0.8, 1.0):
         progress.tell(played)
     assert capsys.readouterr().err.splitlines() == [
-        "40% of the day's requests played, about 3 s left",
-        "80% of the day's requests played, about 1 s left",
-        "100% of the day's requests played, about 0 s left",
+        "40% of the day's requests simulated, about 3 s left",
+        "80% of the day's requests simulated, about 1 s left",
+        "100% of the day's requests simulated, about 0 s left",
     ]

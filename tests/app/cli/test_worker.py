@@ -12,11 +12,11 @@ MASTER = ["--master", "127.0.0.1:5557"]
     ("options", "told"),
     [
         (["--master", "10.0.0.1"], "--master '10.0.0.1' has no port"),
-        ([*MASTER, "--token", "canary-canary"], "where the token is"),
+        ([*MASTER, "--token", "canary-canary"], "a reference to the token"),
         ([*MASTER, "--token", "env:SHORT"], "at least 16"),
         ([*MASTER], "SIZEWISE_TOKEN is not set"),
         ([*MASTER, "--token", "env:SOME", "--wait", "60"], "--wait: '60' is not a duration"),
-        ([*MASTER, "--token", "env:SOME", "--wait", "0s"], "--wait is above 0s"),
+        ([*MASTER, "--token", "env:SOME", "--wait", "0s"], "--wait must be greater than 0s"),
     ],
 )
 def test_what_cannot_be_meant_is_a_usage_error(
@@ -36,7 +36,7 @@ def test_a_host_that_nobody_knows_is_unavailable(
 ) -> None:
     monkeypatch.setenv("SIZEWISE_TOKEN", "a secret of many letters")
     assert main(["worker", "--master", "no-such-host.invalid:5557"]) == ExitCode.UNAVAILABLE
-    assert "no-such-host.invalid of --master is not known" in capsys.readouterr().err
+    assert "no-such-host.invalid of --master cannot be resolved" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("options", [[], [*MASTER, "--workers", "0"]])

@@ -52,16 +52,16 @@ def test_nothing_is_asked_while_nothing_runs(window: QWidget) -> None:
 
 def test_left_running_is_remembered_for_the_session(window: QWidget) -> None:
     closing, seen, stopped = CloseConfirmation(window), list[str](), list[str]()
-    assert answered(window, closing, "Leave it running", seen, stopped)
+    assert answered(window, closing, "Leave running", seen, stopped)
     QTimer.singleShot(0, window, refuse)
     assert closing.may_close("fraud", 0, lambda: stopped.append("stopped")), "it was asked again"
     QApplication.processEvents()
-    assert (seen, stopped) == (["Leave it running"], [])
+    assert (seen, stopped) == (["Leave running"], [])
 
 
 def test_stopping_stops_and_closes(window: QWidget) -> None:
     stopped = list[str]()
-    assert answered(window, CloseConfirmation(window), "Stop it", [], stopped)
+    assert answered(window, CloseConfirmation(window), "Stop run", [], stopped)
     assert stopped == ["stopped"]
 
 
@@ -76,8 +76,8 @@ def test_it_says_what_becomes_of_the_run_and_of_what_waits(window: QWidget, qtbo
     dialog = ClosingDialog(window, "fraud", 2)
     qtbot.addWidget(dialog)
     text = " ".join(str(one.property("text")) for one in dialog.findChildren(QWidget) if one.property("text"))
-    assert "fraud is still being measured" in text
-    assert "Jobs that wait are kept: 2" in text
+    assert "fraud is still running" in text
+    assert "Queued jobs: 2. They are offered again at the next start." in text
 
 
 @pytest.mark.parametrize(
@@ -153,9 +153,9 @@ def test_the_next_window_attaches_and_tells_of_them_everywhere(
     job = parts.queue.running
     assert job is not None
     assert (job.launch.kind, job.launch.directory) == ("pairs", going.directory)
-    qtbot.waitUntil(lambda: "Pairs are still measured" in window.strip.text())
+    qtbot.waitUntil(lambda: "A/B pairs from another window or a terminal are still running" in window.strip.text())
     run_of(going, home, "first")
-    line = "Pair 1 of 2: the baseline is measured"
+    line = "Pair 1 of 2: measuring baseline"
     qtbot.waitUntil(lambda: parts.jobs.phase.text() == line)
     qtbot.waitUntil(lambda: line in parts.run_launcher.bar.progress.text())
     assert parts.run_launcher.bar.stop.isEnabled()
@@ -175,7 +175,7 @@ def test_live_goes_on_to_the_next_run_and_stop_still_means_the_pairs(
     assert "pairs of scoring" in parts.run_launcher.bar.progress.text()
     parts.run_launcher.stop()
     assert window.pages.current.key == "compare"
-    assert "Stop these pairs?" in window.pages.compare.pairs.stop_strip.text()
+    assert "Stop these A/B pairs?" in window.pages.compare.pairs.stop_strip.text()
     parts.run_launcher.stop()
     heard = list[ControlCommand]()
     qtbot.waitUntil(lambda: has_heard(going, heard))
@@ -191,7 +191,7 @@ def test_closing_asks_about_them_and_stops_them_where_that_is_chosen(
     def stop() -> None:
         dialog = QApplication.activeModalWidget()
         assert isinstance(dialog, ClosingDialog)
-        button = find_button(dialog, "Stop it")
+        button = find_button(dialog, "Stop run")
         assert button is not None
         button.click()
 

@@ -20,8 +20,8 @@ def test_it_is_hidden_until_it_has_something_to_say(qtbot: QtBot) -> None:
 
 
 def test_an_error_of_ours_says_what_and_what_next(qtbot: QtBot) -> None:
-    notice = error_notice(UsageError("no run is 'x'", hint="List them."))
-    assert (notice.summary, notice.next_step, notice.details) == ("No run is 'x'.", "List them.", None)
+    notice = error_notice(UsageError("no run matches 'x'", hint="List them."))
+    assert (notice.summary, notice.next_step, notice.details) == ("No run matches 'x'.", "List them.", None)
 
 
 def test_a_bug_has_its_traceback_to_unfold_and_copy(qtbot: QtBot) -> None:

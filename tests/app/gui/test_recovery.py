@@ -123,7 +123,7 @@ def test_a_killed_run_goes_on_by_a_click_and_is_watched(
     with qtbot.waitSignal(navigation.notice_emitted) as told:
         recovery.resume(engine.directory)
     assert told.args is not None
-    assert told.args[0].summary == "Another run is being measured."
+    assert told.args[0].summary == "Another run is in progress."
     recovery.is_measuring = lambda: False
     with qtbot.waitSignal(navigation.watch_run_requested, timeout=60_000) as watched:
         recovery.resume(engine.directory)
@@ -144,6 +144,6 @@ def test_a_run_that_cannot_be_resumed_says_why_and_is_offered_again(
         recovery.resume(cut)
     assert told.args is not None
     notice = told.args[0]
-    assert notice.summary == "cut was not resumed."
-    assert "cut short before" in notice.reason
+    assert notice.summary == "Run cut was not resumed."
+    assert "interrupted before" in notice.reason
     qtbot.waitUntil(lambda: names(recovery) == [cut.name])

@@ -38,7 +38,7 @@ def bar(qtbot: QtBot, navigation: Navigation, queue: JobQueue, machine: MachineW
 
 def test_what_is_not_known_yet_is_not_available(bar: StatusBar) -> None:
     texts = [one.text() for one in (bar.engine, bar.machine, bar.clock, bar.validity)]
-    assert texts == ["Engine: idle", "CPU n/a", "Clock n/a", "Trust: n/a"]
+    assert texts == ["Benchmark: idle", "CPU n/a", "Clock n/a", "Validity: n/a"]
 
 
 def test_each_part_tells_a_reader_of_screens_what_it_shows(bar: StatusBar) -> None:
@@ -50,7 +50,7 @@ def test_each_part_tells_a_reader_of_screens_what_it_shows(bar: StatusBar) -> No
 def test_the_engine_and_what_waits(bar: StatusBar, queue: JobQueue, tmp_path: Path) -> None:
     for name in ("fraud", "chat"):
         queue.add(Launch((), tmp_path / name, name))
-    assert bar.engine.text() == "Engine: fraud, 1 waiting"
+    assert bar.engine.text() == "Benchmark: fraud, 1 waiting"
 
 
 def test_a_low_disk_is_told_once_until_it_is_low_again(bar: StatusBar, navigation: Navigation) -> None:
@@ -71,7 +71,7 @@ def test_the_clock_is_judged_as_the_doctor_judges_it(bar: StatusBar, machine: Ma
 
 def test_a_click_goes_to_where_it_is_explained(qtbot: QtBot, bar: StatusBar) -> None:
     bar.show_validity("INVALID", "the generator was saturated", "results")
-    assert bar.validity.text() == "✕ Trust: INVALID"
+    assert bar.validity.text() == "✕ Validity: INVALID"
     for part, where in ((bar.engine, "jobs-dock"), (bar.machine, "gpu-dock"), (bar.validity, "results")):
         with qtbot.waitSignal(bar.explanation_requested) as explained:
             qtbot.mouseClick(part, Qt.MouseButton.LeftButton)

@@ -47,7 +47,7 @@ def test_peak_is_in_bytes() -> None:
         ("OpenBLAS error: Memory allocation still failed after 10 retries, giving up.", True),
         ("libopenblas.so: failed to map segment from shared object", True),
         ("ZeroDivisionError: division by zero", False),
-        ("the model refuses these inputs", False),
+        ("the model rejects these inputs", False),
     ],
 )
 def test_want_of_memory_is_known_by_its_words(text: str, is_want: bool) -> None:

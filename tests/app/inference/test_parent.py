@@ -21,14 +21,14 @@ def test_answer_is_all_that_the_child_writes() -> None:
 
 
 def test_child_that_takes_too_long_is_stopped() -> None:
-    with pytest.raises(MeasurementError, match=r"the child did not end within 0\.5 s"):
+    with pytest.raises(MeasurementError, match=r"the child did not finish within 0\.5 s"):
         child("import sys; sys.stdin.read()", timeout_s=0.5)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there are no signals to die of")
 @pytest.mark.parametrize(
     ("number", "sentence"),
-    [(9, "was killed, perhaps for want of memory"), (11, "SIGSEGV"), (27, "more processor time")],
+    [(9, "was killed, possibly out of memory"), (11, "SIGSEGV"), (27, "more CPU time")],
 )
 def test_child_that_dies_is_told_by_its_signal(number: int, sentence: str) -> None:
     with pytest.raises(ChildKilledError, match=sentence):
@@ -36,7 +36,7 @@ def test_child_that_dies_is_told_by_its_signal(number: int, sentence: str) -> No
 
 
 def test_child_with_a_bug_shows_its_last_line() -> None:
-    with pytest.raises(MeasurementError, match="ended with exit code 1") as caught:
+    with pytest.raises(MeasurementError, match="exited with code 1") as caught:
         child("1/0")
     assert caught.value.hint == "ZeroDivisionError: division by zero"
 
@@ -66,23 +66,23 @@ def test_hint_is_the_last_line_that_says_something() -> None:
 @pytest.mark.parametrize(
     ("code", "text", "sentence"),
     [
-        (-6, ABORTED.format(what="std::bad_alloc"), "the child crashed (SIGABRT), perhaps for want of memory"),
-        (-9, "", "the child was killed, perhaps for want of memory"),
-        (1, "Traceback\nMemoryError\n", "the child ended with exit code 1, perhaps for want of memory"),
+        (-6, ABORTED.format(what="std::bad_alloc"), "the child crashed (SIGABRT), possibly out of memory"),
+        (-9, "", "the child was killed, possibly out of memory"),
+        (1, "Traceback\nMemoryError\n", "the child exited with code 1, possibly out of memory"),
         (
             1,
             "OpenBLAS error: Memory allocation still failed after 10 retries, giving up.\n",
-            "the child ended with exit code 1, perhaps for want of memory",
+            "the child exited with code 1, possibly out of memory",
         ),
     ],
 )
 def test_want_of_memory_has_a_hint_of_its_own(code: int, text: str, sentence: str) -> None:
     error = child_error("the child", code, text)
-    assert (str(error), error.hint) == (sentence, "Raise limits.memory, or free some, or use a smaller batch.")
+    assert (str(error), error.hint) == (sentence, "Raise limits.memory, free some memory, or use a smaller batch.")
 
 
 def test_a_child_that_no_profile_limits_is_not_to_be_given_more() -> None:
-    with pytest.raises(MeasurementError, match="for want of memory") as caught:
+    with pytest.raises(MeasurementError, match="out of memory") as caught:
         child("raise MemoryError")
     assert caught.value.hint == "Free some memory, or use a smaller model."
 

@@ -108,10 +108,10 @@ def test_free_axes_have_the_lengths_they_are_given_and_the_others_are_told() -> 
     rows = SyntheticRows(inputs, 4, {"sequence": 128})
     assert [array.shape for array in rows.batch(0, 4).values()] == [(4, 128, 8), (4, 128), (4, 2, 8)]
     assert rows.notes == (
-        "axis 2 of ids may have any length, and is taken as 8 long",
-        "past� may have any length, and is taken as 8 long",
+        "axis 2 of ids is dynamic; a length of 8 is used",
+        "past� is dynamic; a length of 8 is used",
     )
-    assert "sequence may have any length, and is taken as 8 long" in SyntheticRows(inputs, 4).notes
+    assert "sequence is dynamic; a length of 8 is used" in SyntheticRows(inputs, 4).notes
 
 
 @pytest.mark.parametrize(
@@ -137,8 +137,7 @@ def test_a_model_without_a_batch_axis_is_fed_its_one_example() -> None:
     assert len(rows) == 1
     assert [array.shape for array in rows.batch(7, 1).values()] == [(3, 4, 4), ()]
     assert rows.notes == (
-        "no input has a first axis for the batch, so that a call counts as one row: "
-        "if the 3 of image are rows, use batch 3",
+        "no input has a batch axis, so a call counts as one row. If the 3 of image are rows, use batch 3",
     )
 
 
@@ -148,11 +147,11 @@ def test_batch_must_fit_a_fixed_first_axis() -> None:
     check_batch((STATE,), 2)
     with pytest.raises(UsageError, match="takes 2 rows at a time in x, not 3"):
         check_batch((TensorSpec("x", "float32", (2, 2)),), 3)
-    with pytest.raises(UsageError, match="takes single numbers, not 3 rows"):
+    with pytest.raises(UsageError, match="takes single rows, not 3 rows"):
         check_batch((SCALAR,), 3)
 
 
 @pytest.mark.parametrize("shape", [(-1, 2**40), (2**40, 1), (-1, 2**20)])
 def test_inputs_that_no_memory_holds_are_refused(shape: tuple[int, ...]) -> None:
-    with pytest.raises(UsageError, match="GiB for a batch of 2000, and 4 GiB are the most"):
+    with pytest.raises(UsageError, match="GiB for a batch of 2000, above the maximum of 4 GiB"):
         SyntheticRows((TensorSpec("x", "float32", shape),), 2_000)

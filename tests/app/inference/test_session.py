@@ -55,7 +55,7 @@ def test_inputs_the_model_refuses_are_the_senders_fault(tmp_path: Path) -> None:
 
 
 def test_missing_file_and_folder_are_named(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"there is no model .*nowhere\.onnx"):
+    with pytest.raises(UsageError, match=r"model not found: .*nowhere\.onnx"):
         open_session(tmp_path / "nowhere.onnx", "cpu", threads=1)
     with pytest.raises(UsageError, match="is not a file"):
         open_session(tmp_path, "cpu", threads=1)
@@ -73,7 +73,7 @@ def test_file_that_is_no_model_is_refused(tmp_path: Path, content: bytes, capfd:
 def test_model_cut_short_is_refused(tmp_path: Path) -> None:
     path = onnx_models.lookup(tmp_path / "m.onnx")
     path.write_bytes(path.read_bytes()[:-20])
-    with pytest.raises(UsageError, match=r"m\.onnx is not a model"):
+    with pytest.raises(UsageError, match="m\\.onnx is not a model"):
         open_session(path, "cpu", threads=1)
 
 
@@ -81,7 +81,7 @@ def test_model_over_the_size_limit_is_refused_unread(tmp_path: Path) -> None:
     path = tmp_path / "m.onnx"
     with path.open("wb") as file:
         file.truncate(MAX_MODEL_BYTES + 1)
-    with pytest.raises(UsageError, match="an ONNX model has at most"):
+    with pytest.raises(UsageError, match="above the maximum of"):
         open_session(path, "cpu", threads=1)
 
 
@@ -94,12 +94,12 @@ def test_more_threads_than_cores_are_a_usage_error(tmp_path: Path) -> None:
     cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
     model = onnx_models.doubling(tmp_path / "m.onnx")
     open_session(model, "cpu", threads=cores)
-    with pytest.raises(UsageError, match=f"{cores + 1} threads are more"):
+    with pytest.raises(UsageError, match=f"{cores + 1} threads exceed"):
         open_session(model, "cpu", threads=cores + 1)
 
 
 def test_no_threads_is_a_usage_error(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="0 threads"):
+    with pytest.raises(UsageError, match="number of threads must be at least 1, not 0"):
         open_session(onnx_models.doubling(tmp_path / "m.onnx"), "cpu", threads=0)
 
 
@@ -113,7 +113,7 @@ def test_no_threads_is_a_usage_error(tmp_path: Path) -> None:
         ),
         ("with error: libcuda.so.1: cannot open shared object file", "no NVIDIA driver: libcuda.so.1 does not load"),
         ("2026-01-01 10:00:00.1 [W:onnxruntime:, x.cc:1 f] CUDA failure 35\nmore", "CUDA failure 35"),
-        ("", "ONNX Runtime does not say"),
+        ("", "not reported by ONNX Runtime"),
     ],
 )
 def test_reason_is_told_from_what_the_runtime_wrote(said: str, reason: str) -> None:

@@ -67,7 +67,7 @@ def test_a_single_number_is_an_output_too(tmp_path: Path) -> None:
 
 
 def test_nothing_is_scored_without_labels() -> None:
-    with pytest.raises(UsageError, match="no labelled rows"):
+    with pytest.raises(UsageError, match="no labeled rows"):
         opened().score()
 
 
@@ -77,7 +77,7 @@ def test_rows_without_labels_are_fed_and_not_scored(tmp_path: Path) -> None:
     variant = opened(model=model, rows=str(tmp_path / "r.npz"), batch=2)
     assert variant.compute_outputs(ComputeOutputs(rows=4)).content == (2 * np.arange(12, dtype=np.float32)).tobytes()
     variant.measure(plan_of("single-stream", batch=2), lambda _: None)
-    with pytest.raises(UsageError, match="no labelled rows"):
+    with pytest.raises(UsageError, match="no labeled rows"):
         variant.score()
 
 
@@ -90,7 +90,7 @@ def test_labels_of_another_model_end_it_before_anything_is_timed(tmp_path: Path,
     np.savez(tmp_path / "r.npz", x=np.eye(3, dtype=np.float32), label=[0, 1, 2], wrong=[0, 1, 3])
     job = {"model": str(onnx_models.doubling(tmp_path / "m.onnx")), "rows": str(tmp_path / "r.npz"), "batch": 2}
     opened(**job, settings=settings, label="label")
-    with pytest.raises(UsageError, match="there is a label 3, and the model's 3 classes are 0 to 2"):
+    with pytest.raises(UsageError, match="there is a label 3, but the model's 3 classes are 0 to 2"):
         opened(**job, settings=settings, label="wrong")
 
 
@@ -147,7 +147,7 @@ def test_a_model_that_gives_the_class_is_scored_by_it(tmp_path: Path, output: st
 
 def test_of_two_outputs_of_scores_the_profile_says_which(tmp_path: Path) -> None:
     assert _scored(tmp_path, output="probabilities", more_scores=True) == 0.75
-    with pytest.raises(UsageError, match="2 outputs of the model may hold its classes") as refused:
+    with pytest.raises(UsageError, match="2 outputs of the model may be its classes") as refused:
         _scored(tmp_path, more_scores=True)
     assert refused.value.hint is not None
     assert "workload.output" in refused.value.hint

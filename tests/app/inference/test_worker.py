@@ -35,7 +35,7 @@ def test_failure_is_a_report_and_an_exit_code_and_nothing_else(tmp_path: Path) -
         assert child.stderr is not None
         report = read_report(child.stdout)
         assert isinstance(report, VariantFailed)
-        assert (report.exit_code, "there is no model" in report.message) == (ExitCode.USAGE, True)
+        assert (report.exit_code, "model not found" in report.message) == (ExitCode.USAGE, True)
         assert read_report(child.stdout) is None
         assert (child.wait(60), child.stderr.read()) == (ExitCode.USAGE, b""), "with nobody closing its input"
 
@@ -48,7 +48,7 @@ def test_a_limit_that_is_too_small_is_told_in_words_of_what_to_do() -> None:
         report = read_report(child.stdout)
     assert isinstance(report, VariantFailed)
     assert report.exit_code == ExitCode.INVALID
-    assert report.hint == "Raise limits.memory, or free some, or use a smaller batch."
+    assert report.hint == "Raise limits.memory, free some memory, or use a smaller batch."
     assert not report.message.endswith("MemoryError")
 
 

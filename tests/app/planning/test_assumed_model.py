@@ -39,7 +39,7 @@ def test_a_model_takes_as_many_cards_as_its_weights_and_cache_do() -> None:
     small, large = known("h100-sxm5-80gb", asked()), known("h100-sxm5-80gb", asked(LLAMA_2_70B))
     assert small.hardware.accelerator_count == 1
     assert large.hardware.accelerator_count == 2  # 138 GB of weights
-    assert "llama on 2 × h100-sxm5-80gb, by arithmetic" in large.name
+    assert "llama on 2 × h100-sxm5-80gb, analytical estimate" in large.name
     assert small.is_assumed
     assert small.curve.latency_metric == "ttft_ms.p95"
     assert small.curve.max_rate_per_s > 2 * large.curve.max_rate_per_s > 0
@@ -83,7 +83,7 @@ def test_an_instance_with_too_few_cards_is_refused() -> None:
     target = known("h100-sxm5-80gb", asked(LLAMA_2_70B))
     found = compute_assumed_capacity(target, gpu_offer("g", "h100-sxm5-80gb", 1.0), LLAMA)
     assert isinstance(found, Refusal)
-    assert found.reason == "holds 1 accelerators, and llama takes 2 of them"
+    assert found.reason == "has 1 accelerators, but llama needs 2"
 
 
 def test_a_vendors_own_efficiency_is_in_its_rate() -> None:

@@ -31,10 +31,10 @@ def test_a_candidate_has_what_is_needed_and_the_spares() -> None:
 @pytest.mark.parametrize(
     ("limits", "says"),
     [
-        (PlanLimits(providers=("other",)), "acme is not in plan.providers"),
-        (PlanLimits(regions=("there",)), "here is not in plan.regions"),
-        (PlanLimits(budget_usd_per_month=6000.0), "9 instances cost 6,570 USD a month, over plan.budget of 6,000 USD"),
-        (PlanLimits(max_price_age_days=20), "is 25 days old, over plan.max_price_age of 20d"),
+        (PlanLimits(providers=("other",)), "provider acme is excluded by plan.providers"),
+        (PlanLimits(regions=("there",)), "region here is excluded by plan.regions"),
+        (PlanLimits(budget_usd_per_month=6000.0), "9 instances cost $6,570/month, above plan.budget of $6,000/month"),
+        (PlanLimits(max_price_age_days=20), "is 25 days old, above plan.max_price_age of 20d"),
     ],
 )
 def test_what_the_plan_forbids_is_refused_in_words(limits: PlanLimits, says: str) -> None:
@@ -48,7 +48,7 @@ def test_without_price_or_capacity_nothing_can_be_said() -> None:
     unmeasured = evaluate_offer(offer(), Refusal("not_measured", "measure it"), DEMAND, PlanLimits(), TODAY)
     assert isinstance(unpriced, RefusedOffer)
     assert isinstance(unmeasured, RefusedOffer)
-    assert unpriced.reason == "no on demand price is known"
+    assert unpriced.reason == "no on demand price available"
     assert unmeasured.reason == "measure it"
 
 

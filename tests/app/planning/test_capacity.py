@@ -89,8 +89,8 @@ def test_without_cores_measured_a_replica_takes_its_share_of_the_machine() -> No
 
 
 def test_what_a_cpu_measurement_cannot_reach() -> None:
-    assert "gives no vCPUs" in refused(curve(), HERE, offer(vcpus=None))
-    assert "one replica keeps 3 busy" in refused(curve(cores_used=3.0), HERE, offer(vcpus=2.0))
+    assert "has no vCPU count" in refused(curve(), HERE, offer(vcpus=None))
+    assert "one replica uses 3" in refused(curve(cores_used=3.0), HERE, offer(vcpus=2.0))
     assert "target.hardware.vcpus" in refused(curve(cores_used=None), Hardware("?"), offer())
 
 
@@ -112,10 +112,10 @@ def test_a_card_with_less_memory_is_refused_until_it_is_said_what_a_replica_take
     on_l4, small = Hardware("one L4", accelerator="l4", accelerator_count=1), gpu_offer("s1", "small")
     untold = extrapolate_capacity(curve(), on_l4, small, parts, UnmeasuredAccelerators("fp16", "saturated"))
     assert isinstance(untold, Refusal)
-    assert "has 12 GiB, and it was measured with 24 GiB: say in plan.other_cards.memory" in untold.reason
+    assert "has 12 GiB, but was measured with 24 GiB; set plan.other_cards.memory" in untold.reason
     assert isinstance(
         extrapolate_capacity(curve(), on_l4, small, parts, UnmeasuredAccelerators("fp16", "saturated", 6)), Capacity
     )
     over = extrapolate_capacity(curve(), on_l4, small, parts, UnmeasuredAccelerators("fp16", "saturated", 14))
     assert isinstance(over, Refusal)
-    assert "a replica takes 14 GiB" in over.reason
+    assert "a replica needs 14 GiB" in over.reason

@@ -81,8 +81,8 @@ def test_changes_together_multiply_and_are_as_sure_as_the_least() -> None:
 
 
 def test_what_a_change_rests_on_is_said() -> None:
-    assert variant_change("int8", 150, 100).reason == "1.50 × the present rate inside the SLO, measured"
-    assert cache_change(0.25).reason == "25% of the requests answered by a cache, assumed"
+    assert variant_change("int8", 150, 100).reason == "1.50 × the current max rate within SLO, measured"
+    assert cache_change(0.25).reason == "25% of the requests served from a cache, assumed"
 
 
 HOURS = (0.1,) * 12 + (1.0,) * 12
@@ -128,7 +128,7 @@ def test_owned_hardware_is_there_all_the_time() -> None:
 
 SLOW = BatchService(0.020, 0.004, 8, 0.030)
 FAST = msgspec.structs.replace(SLOW, fixed_s=0.005, per_item_s=0.001)
-CACHE = "a cache that answers 30 % of the requests"
+CACHE = "a cache that serves 30 % of the requests"
 NO_WINDOW = "a batching window of 0 ms"
 
 
@@ -148,7 +148,7 @@ def cost(of: Plan) -> float:
 
 def test_another_measured_variant_is_planned_from_its_own_run_but_not_for_a_preview() -> None:
     both = plan(variant("fp32", SLOW), variant("int8", FAST))
-    slow = next(one for one in both.savings if one.change == "fp32 alone")
+    slow = next(one for one in both.savings if one.change == "fp32 only")
     assert slow.basis == "measured"
     assert slow.usd_per_month == pytest.approx(cost(plan(variant("fp32", SLOW), preview=True)))
     assert slow.usd_per_month is not None

@@ -52,25 +52,23 @@ def notes(one: SimulatedDay, *played: str, peak: float = 60.0) -> str:
 
 def test_a_day_is_told_by_its_verdict_what_was_lost_and_what_it_cost() -> None:
     assert format_day(day(), FLEET) == (
-        "The SLO holds over the day.",
-        "99% of 1,000 requests were answered inside the limit of latency_ms.p95 < 1000: 95% is asked for, and reached "
-        "in 1 of 2 hours.",
-        "0 were dropped, 0 timed out and 0 failed.",
-        "The day costs 60 USD: 1–5 (mean 2.5) instances of 2 replicas at 1 USD an hour each; 2–9 (mean 4.5) replicas "
-        "were ready.",
-        "That is 84 USD (58.3%) less than the 6 planned instances kept all day, which cost 144 USD.",
-        "1 of them is a spare; the autoscaler keeps none beyond its target and autoscaler.min.",
+        "The SLO is met over the day.",
+        "99% of 1,000 requests met the limit of p95 latency < 1000 ms; the target of 95% was reached in 1 of 2 hours.",
+        "0 requests were dropped, 0 timed out and 0 failed.",
+        "The day costs $60: 1–5 (mean 2.5) instances of 2 replicas at $1/h each; 2–9 (mean 4.5) replicas were ready.",
+        "This is $84 (58.3%) less than 6 static instances all day, which cost $144.",
+        "1 of them is a spare. The autoscaler runs no spares beyond its target and autoscaler.min.",
     )
 
 
 @pytest.mark.parametrize(
     ("dropped", "slo", "verdict"),
     [
-        (0, "error_rate < 1%", "holds"),
-        (9, "error_rate < 1%", "holds"),
+        (0, "error_rate < 1%", "is met"),
+        (9, "error_rate < 1%", "is met"),
         (20, "error_rate < 1%", "is missed"),
-        (20, "error_rate < 3%", "holds"),
-        (20, "error_rate < 1% | warn", "holds"),
+        (20, "error_rate < 3%", "is met"),
+        (20, "error_rate < 1% | warn", "is met"),
         (60, "error_rate < 30%", "is missed"),
     ],
 )
@@ -78,37 +76,37 @@ def test_what_is_lost_counts_against_the_share_and_as_errors(dropped: int, slo: 
     totals = DayTotals(1000, 1000 - dropped, 0, dropped, 0, 0, 0)
     told = format_day(day(totals, slo=("latency_ms.p95 < 1000", slo)), FLEET)
     assert told[0] == f"The SLO {verdict} over the day."
-    assert told[2].startswith(f"{dropped} were dropped")
+    assert told[2].startswith(f"{dropped} requests were dropped")
 
 
 def test_a_day_without_answers_or_without_a_goal_judges_nothing() -> None:
     empty = format_day(day(DayTotals(0, 0, 0, 0, 0, 0, 0), hours=()), FLEET)
-    assert empty[0] == "Nothing was answered: no request came, or all are in flight still."
+    assert empty[0] == "No responses: there were no requests, or all are still in flight."
     assert format_day(day(asked_share=None, slo=()), FLEET)[0] == (
-        "The SLO asks for nothing that a played day can tell."
+        "The SLO has no objective that a simulated day can evaluate."
     )
 
 
 def test_dearer_as_dear_and_a_static_fleet_are_told_apart() -> None:
-    assert "That is 6 USD (4.2%) more than" in format_day(day(usd=150.0), FLEET)[4]
-    assert "about as much as" in format_day(day(usd=144.1), FLEET)[4]
+    assert "This is $6 (4.2%) more than" in format_day(day(usd=150.0), FLEET)[4]
+    assert "about the same as" in format_day(day(usd=144.1), FLEET)[4]
     assert len(format_day(day(autoscaler=Fixed(12)), FLEET)) == 4
     alone = day(billed_instances=Range(1, 1, 1), replicas_per_instance=1, ready=Range(1, 1, 1))
-    assert "1 instance at 1 USD an hour each; 1 replica was ready." in format_day(alone, FLEET)[3]
+    assert "1 instance at $1/h each; 1 replica was ready." in format_day(alone, FLEET)[3]
 
 
 @pytest.mark.parametrize(
     ("autoscaler", "words"),
     [
         (Fixed(12), "No autoscaler: 12 replicas all day."),
-        (Hpa(0.6, 12), "HPA: 60% busy a replica is its target, from 1 to 12 replicas."),
-        (Keda(9.0, 12, "rate"), "KEDA: 9 requests a second a replica is its target, from 0 to 12 replicas."),
-        (Knative(10.0, max=12), "7 requests in flight a replica is its target (70% of a target of 10), from 0 to 12"),
+        (Hpa(0.6, 12), "HPA: target of 60% busy per replica, from 1 to 12 replicas."),
+        (Keda(9.0, 12, "rate"), "KEDA: target of 9 req/s per replica, from 0 to 12 replicas."),
+        (Knative(10.0, max=12), "target of 7 requests in flight per replica (70% of a target of 10), from 0 to 12"),
         (
             Scheduled((ScheduledReplicas(0, 2), ScheduledReplicas(3600, 2), ScheduledReplicas(30_600, 12))),
-            "Schedule of replicas: 00:00 2, 08:30 12.",
+            "Replica schedule: 00:00 2, 08:30 12.",
         ),
-        (Predictive(9.0, 120.0, 12), "the highest rate of the next 120 s, 9/s a replica, from 1 to 12 replicas."),
+        (Predictive(9.0, 120.0, 12), "the highest rate of the next 120 s, 9 req/s per replica, from 1 to 12 replicas."),
     ],
 )
 def test_the_autoscaler_is_told_with_its_target(autoscaler: Autoscaler, words: str) -> None:
@@ -120,26 +118,26 @@ def test_what_is_assumed_and_what_befalls_the_fleet_is_told() -> None:
         ColdStartModel(node_s=90.0, engine_s=15.0, warm_nodes=2), FailureModel(48.0), (RollingUpdate(36_000.0, 0.1),)
     )
     told = notes(day(operations=operations))
-    assert "A cold start takes 105 s in the median (node 90 s, build 15 s), which is assumed" in told
-    assert "A replica fails every 48 hours in the mean" in told
-    assert "All replicas are replaced from 10:00 on, 10% more at once, 25% fewer ready." in told
-    assert "Nodes for 2 replicas are kept ready and empty, and paid for." in told
-    assert "waited 30 s gives up, and one that finds 200 waiting" in told
+    assert "The median cold start takes 105 s (node 90 s, build 15 s), an assumption" in told
+    assert "A replica fails every 48 hours on average" in told
+    assert "Rolling update of all replicas from 10:00: maxSurge 10%, maxUnavailable 25%." in told
+    assert "Nodes for 2 replicas are kept warm and empty, and are billed." in told
+    assert "A request times out after waiting 30 s, and a request that finds 200 queued" in told
     static = notes(day(autoscaler=Fixed(12)))
     assert "cold start" not in static
-    assert "An instance holds" not in static
+    assert "An instance runs" not in static
     assert "cold start" in notes(day(autoscaler=Fixed(12), operations=Operations(failures=FailureModel(48.0))))
 
 
 def test_a_cell_and_an_overload_are_told() -> None:
-    cell = "Played as a cell: one of 5 alike."
-    assert f"{cell} The smaller a cell, the higher its percentiles" in notes(day(cell_of=5), cell)
-    assert "cannot answer the busiest minute" not in notes(day())
-    assert "All 12 planned replicas together cannot answer the busiest minute." in notes(day(), peak=121.0)
+    cell = "Simulated as a cell: one of 5 equal cells."
+    assert f"{cell} Smaller cells have higher percentiles" in notes(day(cell_of=5), cell)
+    assert "cannot handle the busiest minute" not in notes(day())
+    assert "All 12 planned replicas together cannot handle the busiest minute." in notes(day(), peak=121.0)
 
 
 def test_percentiles_that_are_not_judged_are_told() -> None:
     asked = msgspec.structs.replace(QUESTION, slo=question(slo="latency_ms.mean < 900").slo)
     fleet = prepare_fleet(planned(QUESTION), asked, None, None)
     told = format_day_notes(day(), fleet, (), 30.0, 200, np.array([1.0]))
-    assert "latency_ms.mean < 900 is not judged over a day." in told
+    assert "mean latency < 900 ms is not evaluated over a day." in told

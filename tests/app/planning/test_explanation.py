@@ -32,16 +32,14 @@ SMALL = offer("small", on_demand_usd_per_hour=0.5)
 
 def test_the_sentence_says_how_many_of_what_at_what_cost() -> None:
     found = recommended(250.0, PlanLimits(redundancy=1), SMALL)
-    assert found.sentence == (
-        "4 × acme/small in here (3 for the load, 1 spare): 1,460 USD a month, 0.00222 USD per 1k inferences"
-    )
+    assert found.sentence == ("4 × acme/small in here (3 for the load, 1 spare): $1,460/month, $0.00222/1k inferences")
 
 
 def test_the_peak_binds_where_it_takes_several() -> None:
     found = recommended(250.0, PlanLimits(redundancy=2), SMALL)
     assert found.binding_constraint == (
-        "the peak: one instance is sized at 100/s inside latency_ms.p95 < 50 at 90% assurance, "
-        "so the peak of 250/s needs 3, and n+2 makes it 5"
+        "peak: one instance handles 100 req/s within p95 latency < 50 ms at 90% confidence, so the peak of 250 "
+        "req/s needs 3, and n+2 makes it 5"
     )
 
 
@@ -50,7 +48,7 @@ def test_the_objective_that_binds_is_that_of_the_curves_own_percentile() -> None
     slo = ("latency_ms.p99.9 < 90", "latency_ms.p99 < 50")
     found = plan_fleets(question(sure, peak_per_s=250.0, of=catalogue(SMALL), slo=slo)).recommendation
     assert found is not None
-    assert "inside latency_ms.p99 < 50 at" in found.binding_constraint
+    assert "within p99 latency < 50 ms at" in found.binding_constraint
 
 
 def test_redundancy_binds_where_one_would_do() -> None:
@@ -58,14 +56,14 @@ def test_redundancy_binds_where_one_would_do() -> None:
 
 
 def test_the_instance_binds_where_one_is_enough() -> None:
-    assert recommended(60.0, PlanLimits(redundancy=0), SMALL).binding_constraint.startswith("the size of an instance:")
+    assert recommended(60.0, PlanLimits(redundancy=0), SMALL).binding_constraint.startswith("instance size:")
 
 
 def test_a_budget_without_room_is_said() -> None:
     limits = PlanLimits(redundancy=0, budget_usd_per_month=1200.0)
     found = recommended(250.0, limits, SMALL)
-    assert found.binding_constraint.endswith("the budget of 1,200 USD a month has no room for another")
-    assert "A budget under 1,095 USD a month does not pay for it." in found.would_change_it
+    assert found.binding_constraint.endswith("the budget of $1,200/month has no room for another")
+    assert "A budget under $1,095/month does not cover it." in found.would_change_it
 
 
 def test_why_names_the_runner_up_and_the_cheapest_refused() -> None:
@@ -73,30 +71,30 @@ def test_why_names_the_runner_up_and_the_cheapest_refused() -> None:
         250.0, PlanLimits(redundancy=0), SMALL, offer("big", vcpus=64.0, on_demand_usd_per_hour=2.0),
         gpu_offer("g1", "l4", on_demand_usd_per_hour=0.1),
     )  # fmt: skip
-    assert found.why[0] == "3 instances carry the peak with a probability of 100%; 90% was asked."
-    assert found.why[1] == "The runner-up, 1 × acme/big in here, costs 365 USD a month more (33%)."
-    assert "acme/g1@here, at 0.1 USD an hour each: measured on a CPU; to size NVIDIA L4" in found.why[2]
+    assert found.why[0] == "3 instances sustain the peak with a probability of 100%; the target is 90%."
+    assert found.why[1] == "The runner-up, 1 × acme/big in here, costs $365/month more (33%)."
+    assert "acme/g1@here, at $0.1/h each: measured on a CPU; to size NVIDIA L4" in found.why[2]
 
 
 def test_what_would_change_it() -> None:
     found = recommended(
         250.0, PlanLimits(redundancy=0), SMALL, offer("big", vcpus=64.0, on_demand_usd_per_hour=2.0)
     )  # fmt: skip
-    assert "A peak above 300/s needs one more instance." in found.would_change_it
-    assert "A peak up to 200/s needs one less." in found.would_change_it
-    assert "acme/big in here would win below 1.5 USD an hour; it costs 2 USD." in found.would_change_it
+    assert "A peak above 300 req/s needs one more instance." in found.would_change_it
+    assert "A peak up to 200 req/s needs one less." in found.would_change_it
+    assert "acme/big in here becomes cheaper below $1.5/h; it costs $2/h." in found.would_change_it
     # 64 vCPUs carry 6,400/s, sized at 4,953/s: 50 of the small ones at 25 USD an hour against 2
-    assert sum("would win at a peak of" in sentence for sentence in found.would_change_it) == 1
+    assert sum("becomes cheaper at a peak of" in sentence for sentence in found.would_change_it) == 1
 
 
-_SAME_TWICE = re.compile(r"(\d[\d,.]*)(?: USD|/s)?(?: a month| an hour)? (?:instead of|or of) \1(?![\d,.]*\d)")
+_SAME_TWICE = re.compile(r"(\d[\d,.]*)(?: req/s|/s)?(?:/month|/h)? (?:instead of|or of) \$?\1(?![\d,.]*\d)")
 
 
 @pytest.mark.parametrize("price", [0.5, 0.51, 2.0])
 def test_no_sentence_of_a_plan_is_empty_or_said_twice(price: float) -> None:
     """Version 0.1.0 said "847 USD instead of 847 USD", "none: 0 %", and "would win at a peak of" in two sentences."""
-    assert _SAME_TWICE.search("a month would cost 847 USD instead of 847 USD")
-    assert not _SAME_TWICE.search("a month would cost 847 USD instead of 8,470 USD")
+    assert _SAME_TWICE.search("would cost $847 instead of $847/month")
+    assert not _SAME_TWICE.search("would cost $847 instead of $8,470/month")
     sure = target(curve(100.0, max_rate_ci95=(100.0, 100.0)), MEASURED)
     big = offer("big", vcpus=64.0, on_demand_usd_per_hour=price, reserved_1y_usd_per_hour=0.4 * price)
     for peak_per_s in (3.0, 97.0, 250.0, 1900.0):
@@ -108,12 +106,12 @@ def test_no_sentence_of_a_plan_is_empty_or_said_twice(price: float) -> None:
         sentences += [plan.commitment.sentence] if plan.commitment is not None else []
         assert [one for one in sentences if _SAME_TWICE.search(one) or "none" in one or not one.strip()] == []
         assert len(set(sentences)) == len(sentences)
-        peaks = [one for one in sentences if "would win at a peak of" in one]
-        assert len({one.partition(" would win")[0] for one in peaks}) == len(peaks)
+        peaks = [one for one in sentences if "becomes cheaper at a peak of" in one]
+        assert len({one.partition(" becomes cheaper")[0] for one in peaks}) == len(peaks)
 
 
 def test_an_only_offer_has_no_runner_up() -> None:
-    assert "No other offer fits." in recommended(250.0, PlanLimits(), SMALL).why
+    assert "No other instance type qualifies." in recommended(250.0, PlanLimits(), SMALL).why
 
 
 MONTH_S = HOURS_PER_MONTH * 3600
@@ -139,12 +137,12 @@ def test_nothing_is_said_where_there_is_nothing_to_compare() -> None:
 
 def test_what_is_bought_is_paid_for_when_rent_has_cost_as_much() -> None:
     (plain,) = sentences(offer(), owned())  # 730 USD a month
-    assert plain.startswith("1 × yours/c16@here, bought, have paid for themselves against 1 × acme/c16@here at 730 USD")
+    assert plain.startswith("1 × yours/c16@here (purchased) pays off against 1 × acme/c16@here at $730")
     assert "after 10 months" in plain
     (running,) = sentences(offer(), owned(colo_usd_per_month=365.0))
     assert "after 20 months" in running
     (never,) = sentences(offer(), owned(colo_usd_per_month=600.0))
-    assert "never cost less than 1 × acme/c16@here at 730 USD a month within their life" in never
+    assert "never pays off against 1 × acme/c16@here at $730/month within the hardware's lifetime" in never
 
 
 @pytest.mark.parametrize("share", [0.25, 1.0, 2.0])
@@ -152,7 +150,7 @@ def test_an_api_is_even_where_it_costs_what_the_fleet_does(share: float) -> None
     # at `share` of 50/s its calls cost the 730 USD of the one instance
     price = ApiPrice(730.0 / (share * 50 * MONTH_S / 1000), "1k requests")
     (told,) = sentences(offer(), api=price)
-    assert f"they are even at {share:g} of the traffic" in told
+    assert f"break-even is at {share:g} of the traffic" in told
     assert ("which is less" in told) == (share < 1)
 
 
@@ -160,6 +158,6 @@ def test_an_api_by_tokens_takes_the_mean_request() -> None:
     price = ApiPrice(730.0 / (50 * MONTH_S * 1000 / 1e6), "1M tokens")
     tokens = (TokenLengths(3.0, 800.0, 100.0), TokenLengths(1.0, 1000.0, 300.0))
     (told,) = sentences(offer(), api=price, tokens=tokens)
-    assert "even at 1 of the traffic" in told
+    assert "break-even is at 1 of the traffic" in told
     (silent,) = sentences(offer(), api=price)
-    assert silent.endswith("is compared where traffic.tokens says how many a request has.")
+    assert silent.endswith("set traffic.tokens to the tokens per request.")

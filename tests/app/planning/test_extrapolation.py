@@ -46,7 +46,7 @@ def test_saturated_work_on_another_architecture_follows_peak_and_power() -> None
     ratio = carried("h100-sxm5-80gb", "l40s", "saturated")
     assert ratio.factor == pytest.approx(math.sqrt(733 / 1979 * 350 / 700))
     assert (ratio.sigma, ratio.risk) == (0.32, 3)
-    assert "NVIDIA H100 SXM5 80 GB, of another architecture" in ratio.reason
+    assert "scaled from NVIDIA H100 SXM5 80 GB of a different architecture" in ratio.reason
 
 
 def test_decode_of_few_sequences_follows_bandwidth_alone() -> None:
@@ -112,7 +112,7 @@ def refused(measured: str, other: str, work: Workload = "saturated", dtype: str 
 @pytest.mark.parametrize("work", WORKS)
 def test_a_precision_the_card_has_not_is_refused(work: Workload) -> None:
     assert refused("h100-sxm5-80gb", "a100-sxm4-80gb", work) == (
-        "NVIDIA A100 SXM4 80 GB has no fp8 arithmetic: measure it at a precision that it has"
+        "NVIDIA A100 SXM4 80 GB does not support fp8: measure it at a precision that it supports"
     )
 
 
@@ -122,13 +122,13 @@ def test_another_vendor_is_another_runtime() -> None:
 
 @pytest.mark.parametrize(("measured", "other"), [("cpu-xeon-8488c", "gaudi3"), ("gaudi3", "cpu-xeon-8488c")])
 def test_a_processor_is_not_a_card(measured: str, other: str) -> None:
-    assert "by its cores" in refused(measured, other, "saturated", "bf16")
+    assert "with its cores" in refused(measured, other, "saturated", "bf16")
 
 
 def test_a_figure_that_is_needed_and_not_known_is_named() -> None:
     no_power = msgspec.structs.replace(L40S, tdp_w=None)
     refusal = estimate_ratio(H100, no_power, "saturated", "fp8")
-    assert refusal == Refusal("unknown_figure", "the board power of NVIDIA L40S is not known")
+    assert refusal == Refusal("unknown_figure", "the board power of NVIDIA L40S is unknown")
     ratio = estimate_ratio(H100, no_power, "decode", "fp8")
     assert isinstance(ratio, Ratio)
     assert ratio.factor == pytest.approx(864 / 3350)

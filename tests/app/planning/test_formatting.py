@@ -20,17 +20,17 @@ from app.records.service import RequestService
 )
 def test_amounts_have_three_digits_and_no_exponent(number: float, text: str) -> None:
     assert format_number(number) == text
-    assert format_usd(number) == f"{text} USD"
+    assert format_usd(number) == f"${text}"
 
 
 def test_shared_cores_are_no_queue() -> None:
     service = RequestService(4, 0.012, 0.5, 0.003, discipline="processor sharing")
     assert (
         format_service_model(service)
-        == "all requests at once on 4 cores, 12 ms each when alone, CV 0.5, and 3 ms outside"
+        == "processor sharing on 4 cores, 12 ms each without contention, CV 0.5, and 3 ms overhead"
     )
     service = RequestService(1, 0.012, 0.5, 0.003)
-    assert format_service_model(service) == "1 request at a time of 12 ms, CV 0.5, and 3 ms outside"
+    assert format_service_model(service) == "1 request at a time, 12 ms each, CV 0.5, and 3 ms overhead"
 
 
 @pytest.mark.parametrize(("number", "text"), [(0.9, "90%"), (0.9694, "96.9%"), (0.99999, "over 99.9%"), (1.0, "100%")])

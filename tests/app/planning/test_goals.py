@@ -15,38 +15,42 @@ def goals(*slo: str) -> Goals:
 
 
 @pytest.mark.parametrize(
-    ("text", "time", "quantile", "limit_s"),
+    ("text", "shown", "time", "quantile", "limit_s"),
     [
-        ("latency_ms.p95 < 50", "latency", 0.95, 0.05),
-        ("latency_ms.p99_9 < 2000", "latency", 0.999, 2.0),
-        ("latency_ms.mean < 20", "latency", None, 0.02),
-        ("ttft_ms.p99 < 500", "first_token", 0.99, 0.5),
-        ("tpot_ms.p50 < 40", "per_token", 0.5, 0.04),
+        ("latency_ms.p95 < 50", "p95 latency < 50 ms", "latency", 0.95, 0.05),
+        ("latency_ms.p99_9 < 2000", "p99.9 latency < 2000 ms", "latency", 0.999, 2.0),
+        ("latency_ms.mean < 20", "mean latency < 20 ms", "latency", None, 0.02),
+        ("ttft_ms.p99 < 500", "p99 TTFT < 500 ms", "first_token", 0.99, 0.5),
+        ("tpot_ms.p50 < 40", "p50 TPOT < 40 ms", "per_token", 0.5, 0.04),
     ],
 )
-def test_a_time_is_a_goal_in_seconds(text: str, time: TimeKind, quantile: float | None, limit_s: float) -> None:
+def test_a_time_is_a_goal_in_seconds(
+    text: str, shown: str, time: TimeKind, quantile: float | None, limit_s: float
+) -> None:
     found = goals(text)
     (goal,) = found.time_goals
     assert goal.limit_s == pytest.approx(limit_s)
-    assert goal == Goal(text, text.partition(" ")[0], time, quantile, goal.limit_s)
+    assert goal == Goal(shown, text.partition(" ")[0], time, quantile, goal.limit_s)
     assert (found.share, found.notes) == (None, ())
 
 
 @pytest.mark.parametrize(
-    ("text", "time"),
+    ("text", "shown", "time"),
     [
-        ("service_ms.p95 < 50", "latency"),
-        ("first_byte_ms.p95 < 50", "latency"),
-        ("ttft_service_ms.p95 < 50", "first_token"),
-        ("ttfo_ms.p95 < 50", "first_token"),
-        ("itl_ms.p95 < 50", "per_token"),
-        ("icl_ms.p95 < 50", "per_token"),
+        ("service_ms.p95 < 50", "p95 service time < 50 ms", "latency"),
+        ("first_byte_ms.p95 < 50", "p95 time to first byte < 50 ms", "latency"),
+        ("ttft_service_ms.p95 < 50", "p95 TTFT from send < 50 ms", "first_token"),
+        ("ttfo_ms.p95 < 50", "p95 TTFO < 50 ms", "first_token"),
+        ("itl_ms.p95 < 50", "p95 ITL < 50 ms", "per_token"),
+        ("icl_ms.p95 < 50", "p95 inter-chunk latency < 50 ms", "per_token"),
     ],
 )
-def test_a_time_that_is_not_simulated_is_held_as_the_next_longer_and_said(text: str, time: TimeKind) -> None:
+def test_a_time_that_is_not_simulated_is_held_as_the_next_longer_and_said(
+    text: str, shown: str, time: TimeKind
+) -> None:
     found = goals(text)
     assert [goal.time for goal in found.time_goals] == [time]
-    assert found.notes == (f"{text} is planned as if it were of the whole {time.replace('_', ' ')} time.",)
+    assert found.notes == (f"{shown} is applied to the whole {time.replace('_', ' ')} time.",)
 
 
 def test_a_goodput_is_the_share_that_is_asked_for() -> None:
@@ -58,8 +62,8 @@ def test_a_goodput_is_the_share_that_is_asked_for() -> None:
 def test_errors_and_what_says_nothing_of_a_fleet_are_noted() -> None:
     found = goals("error_rate < 1%", "throughput_per_s > 10", "latency_ms.max < 90")
     assert found.time_goals == ()
-    assert [note.partition(":")[0].partition(" says")[0] for note in found.notes] == [
-        "error_rate < 1%", "throughput_per_s > 10", "latency_ms.max < 90",
+    assert [note.partition(":")[0].partition(" does not apply")[0] for note in found.notes] == [
+        "error rate < 1 %", "throughput > 10 req/s", "max latency < 90 ms",
     ]  # fmt: skip
 
 

@@ -72,9 +72,9 @@ def test_the_next_measurement_is_at_the_middle_of_one_replicas_range_and_long_en
     assert known.next_measurement.rate_per_s == pytest.approx(5.0)
     assert known.next_measurement.duration_s == 400
     assert known.next_measurement.expected_ratio == pytest.approx(2.16, rel=0.01)
-    where = "9.27 to 43.1/s per instance (P10–P90), so 24 to 108 instances may be needed"
-    assert known.headline == f"Capacity is not known well enough: {where}."
-    assert known.next_step.startswith("Measure one replica of run-1 at 5/s for 7 min next")
+    where = "9.27 to 43.1 req/s per instance (P10–P90), so 24 to 108 instances may be needed"
+    assert known.headline == f"The capacity is too uncertain: {where}."
+    assert known.next_step.startswith("Next, measure one replica of run-1 at 5 req/s for 7 min")
 
 
 def test_a_wide_range_leads_the_recommendation() -> None:

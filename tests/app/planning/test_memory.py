@@ -63,7 +63,7 @@ def test_a_driver_has_less_than_the_label_says(key: str, reported_gib: float) ->
 
 def test_a_memory_nobody_knows_is_refused() -> None:
     card = msgspec.structs.replace(L4, memory_gib=None)
-    assert compute_usable_bytes(card) == Refusal("unknown_figure", "the memory of NVIDIA L4 is not known")
+    assert compute_usable_bytes(card) == Refusal("unknown_figure", "the memory of NVIDIA L4 is unknown")
     assert plan_memory(LLAMA_8B, card, BF16) == compute_usable_bytes(card)
 
 
@@ -109,7 +109,8 @@ def test_a_model_too_large_for_eight_cards_is_told_what_it_takes() -> None:
     refusal = find_smallest_degree(LLAMA_2_70B, CARDS["a2"], BF16, 2048)
     assert isinstance(refusal, Refusal)
     assert refusal.reason == (
-        "the weights take 16.1 GiB and the engine 2.2 GiB of the 13.4 GiB it may use of each of 8 NVIDIA A2"
+        "the weights need 16.1 GiB and the inference server 2.2 GiB, but only 13.4 GiB are available on each "
+        "of 8 NVIDIA A2"
     )
 
 
@@ -123,7 +124,7 @@ def test_heads_that_nothing_divides_are_told() -> None:
 def test_a_sequence_too_long_for_the_cache_is_told() -> None:
     refusal = find_smallest_degree(LLAMA_8B, L4, BF16, 131072, max_degree=1)
     assert isinstance(refusal, Refusal)
-    assert "1 × 131072 tokens take 16.0 GiB of cache" in refusal.reason
+    assert "1 × 131072 tokens need 16.0 GiB of KV cache" in refusal.reason
 
 
 def test_what_to_make_smaller() -> None:

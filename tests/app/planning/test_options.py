@@ -69,10 +69,10 @@ def gpu(limits: PlanLimits, tdp_w: float | None = 72.0) -> Option:
 
 def test_the_vendor_and_the_power_of_all_cards_may_be_limited() -> None:
     assert gpu(PlanLimits(vendors=("NVIDIA",), max_power_w=25 * 2 * 72.0)).is_feasible
-    assert refused(gpu(PlanLimits(vendors=("AMD",)))) == "NVIDIA is not in plan.vendors"
+    assert refused(gpu(PlanLimits(vendors=("AMD",)))) == "vendor NVIDIA is excluded by plan.vendors"
     over = refused(gpu(PlanLimits(max_power_w=3500.0)))
-    assert over == "25 instances draw 3,600 W, over plan.max_power of 3,500 W"
-    assert refused(gpu(PlanLimits(max_power_w=9e9), tdp_w=None)) == "the power of L4 is not known"
+    assert over == "25 instances draw 3,600 W, above plan.max_power of 3,500 W"
+    assert refused(gpu(PlanLimits(max_power_w=9e9), tdp_w=None)) == "the power of L4 is unknown"
 
 
 def settled(count: int, slo_ms: int = 500) -> list[str]:
@@ -111,4 +111,4 @@ def test_without_a_measurement_nothing_is_said_of_an_offer() -> None:
 def test_hardware_that_a_person_said_is_a_risk_too() -> None:
     found = get_candidate(only(question(target(is_hardware_said=True)))).capacity
     assert (found.basis, found.risks[0].level) == ("assumed", 2)
-    assert found.risks[0].reason == "that run-1 ran on acme/c16 was said, not measured"
+    assert found.risks[0].reason == "the hardware of run-1 (acme/c16) was declared, not measured"

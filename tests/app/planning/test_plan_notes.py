@@ -25,32 +25,32 @@ def notes(asked: PlanQuestion) -> str:
 
 def test_a_measured_rate_is_told_with_why_it_stands_alone() -> None:
     told = notes(question())
-    assert "Measured on acme/c16: 100/s inside the SLO." in told
+    assert "Measured on acme/c16: 100 req/s within the SLO." in told
     assert "as if each replica had its own share of requests: too few rates were measured." in told
-    assert "A month is 730 hours of every instance, on demand;" in told
-    assert "at today's mean rate, 2,000/s." in told
+    assert "A month is 730 hours of every instance, on demand. Disk, network," in told
+    assert "at today's mean rate of 2,000 req/s." in told
 
 
 def test_what_is_assumed_says_so_and_its_own_notes_follow() -> None:
     told = notes(question(target(is_assumed=True, notes=("Read from a picture.",))))
-    assert "Assumed of run-1 on acme/c16: 100/s inside the SLO.\nRead from a picture." in told
+    assert "Assumed for run-1 on acme/c16: 100 req/s within the SLO.\nRead from a picture." in told
 
 
 def test_a_service_model_is_told_with_how_far_it_is_off() -> None:
     fit = fit_of(fitted(RequestService(2, 0.02, 0.5)))
-    assert "2 requests at a time of 20 ms, CV 0.5, and 0 ms outside; nothing was measured to hold" in notes(
+    assert "2 requests at a time, 20 ms each, CV 0.5, and 0 ms overhead; no measured percentiles to compare" in notes(
         question(target(fit=fit))
     )
     held = replace(fit, errors=(FitError(1.0, "p50", 0.1, 0.11, 1.0),), median_error=0.1)
-    assert "it misses the measured percentiles by 10 % in the median" in notes(question(target(fit=held)))
+    assert "median error against measured percentiles 10 %" in notes(question(target(fit=held)))
 
 
 @pytest.mark.parametrize(
     ("traffic", "sentence"),
     [
-        ({"cache_share": 0.3}, "30 % of requests are taken to be answered from a cache."),
-        ({"growth_per_year": 0.5}, "Sized for the peak in 12 months, 3,000/s."),
-        ({"dispersion": Dispersion(9.0, 60.0)}, "counts over 60 s vary 9 times as much as Poisson's"),
+        ({"cache_share": 0.3}, "30 % of requests are assumed to be served from a cache."),
+        ({"growth_per_year": 0.5}, "Sized for the peak in 12 months, 3,000 req/s."),
+        ({"dispersion": Dispersion(9.0, 60.0)}, "counts over 60 s vary 9 times as much as in a Poisson process"),
     ],
 )
 def test_what_bends_the_traffic_is_told_and_what_does_not_is_not(traffic: dict[str, Any], sentence: str) -> None:
@@ -61,41 +61,45 @@ def test_what_bends_the_traffic_is_told_and_what_does_not_is_not(traffic: dict[s
 
 def test_requests_taken_to_be_as_long_as_measured_are_told_unless_the_traffic_says() -> None:
     measured = target(lengths=(500.0, 120.0))
-    assert "as long as those of run-1: 500 tokens in and 120 out" in notes(question(measured))
+    assert "as long as those of run-1: on average 500 tokens in and 120 tokens out" in notes(question(measured))
     assert "as long as those of" not in notes(question(measured, tokens=(TokenLengths(1.0, 90.0, 9.0),)))
 
 
 def test_the_reason_of_the_nearest_offer_leads_where_none_fits() -> None:
     offers = (offer("a", region="x"), offer("b", region="y"), offer("c", region="y"))
     told = notes(question(of=catalogue(*offers), limits=PlanLimits(regions=("z",))))
-    nearest = "No offer fits: x is not in plan.regions (acme/a@x, the nearest)."
-    assert f"{nearest} Others: y is not in plan.regions (2)." in told
+    nearest = "No instance type qualifies: region x is excluded by plan.regions (acme/a@x, the nearest)."
+    assert f"{nearest} Others: region y is excluded by plan.regions (2)." in told
     limits = PlanLimits(regions=("z",), budget_usd_per_month=10.0)
     told = notes(question(of=catalogue(*offers, offer("d", region="z")), limits=limits))
     assert re.search(
-        r"No offer fits: \d+ instances cost .* over plan\.budget of 10 USD \(acme/d@z, the nearest\)", told
+        r"No instance type qualifies: \d+ instances cost .* above plan\.budget of \$10/month \(acme/d@z, the nearest\)",
+        told,
     )
     old = offer("d", region="z", as_of=datetime.date(2026, 1, 1))
     told = notes(question(of=catalogue(*offers, old), limits=PlanLimits(regions=("z",), max_price_age_days=90)))
-    assert "No offer fits: its price of 2026-01-01 is 212 days old, over plan.max_price_age of 90d (acme/d@z," in told
+    assert (
+        "No instance type qualifies: the price of 2026-01-01 is 212 days old, above plan.max_price_age of 90d "
+        "(acme/d@z," in told
+    )
     beside = PlanLimits(providers=("acme",))
     law = fit_of(fitted(RequestService(1, 0.01, 0.5)))
     told = notes(question(target(fit=law), of=catalogue(offer("c", provider="aws"), offer("d")), limits=beside,
                           slo=("ttft_ms.p95 < 100",)))  # fmt: skip
-    assert "No offer fits: the SLO limits ttft_ms.p95, and run-1 has no times of tokens: measure it as" in told
-    assert "No offer fits: the catalogue is empty." in notes(question(of=catalogue()))
+    assert "No instance type qualifies: the SLO limits p95 TTFT, but run-1 has no token times: measure it with" in told
+    assert "No instance type qualifies: the catalog is empty." in notes(question(of=catalogue()))
 
 
 def test_formulae_and_vcpus_are_owned_up_to() -> None:
     told = notes(modelled())
-    assert "Offers that do not lead are sized by queueing formulae" in told
-    assert "A vCPU may be a whole core or half of one" in told
-    assert "A vCPU may be" not in notes(question())
+    assert "Lower-ranked options are sized analytically" in told
+    assert "vCPUs vary (core or hyperthread)" in told
+    assert "vCPUs vary" not in notes(question())
 
 
 def test_hardware_that_was_said_is_told_as_that() -> None:
     told = notes(question(target(is_hardware_said=True)))
-    assert "Measured, on what was said to be acme/c16: 100/s inside the SLO. The run does not tell" in told
+    assert "Measured on acme/c16 (as declared): 100 req/s within the SLO. The run does not report" in told
 
 
 @pytest.mark.parametrize(
@@ -103,7 +107,7 @@ def test_hardware_that_was_said_is_told_as_that() -> None:
     [
         (1.0, "replaying the whole trace (10 min) as recorded."),
         (0.4, "40 % of its level, a random part of its requests."),
-        (3.0, "3 times its level, so many independent copies of it"),
+        (3.0, "3 times its level, built from independent copies"),
     ],
 )
 def test_how_a_trace_is_replayed_and_how_bursty_it_is_is_stated(times: float, sentence: str) -> None:
@@ -112,8 +116,8 @@ def test_how_a_trace_is_replayed_and_how_bursty_it_is_is_stated(times: float, se
     stated = notes(question(peak_per_s=times * compute_rate_per_s(rows), rows=rows, trace=facts))
     assert sentence in stated
     assert "times over 1 s" in stated
-    assert f"its busiest second had {facts.peak_1s_per_s:g}/s" in stated
-    assert "shorter than an hour: what the rest of the peak hour may bring widens the interval." in stated
+    assert f"its busiest second had {facts.peak_1s_per_s:g} req/s" in stated
+    assert "shorter than an hour, so the uncertainty about the rest of the peak hour widens the interval." in stated
     assert plan_fleets(question(rows=rows, trace=facts), estimate_only=True).traffic.rows is None
 
 
@@ -121,5 +125,5 @@ def test_a_sampled_trace_says_so() -> None:
     rows = select_busiest_rows(np.arange(0.0, 3700.0, 0.5), max_rows=720)
     stated = notes(question(rows=rows))
     assert "replaying the trace's busiest hour" in stated
-    assert "A random 10 % of the trace's requests are replayed in place of all." in stated
+    assert "A random 10 % of the trace's requests are replayed instead of all." in stated
     assert "shorter than an hour" not in stated

@@ -48,7 +48,7 @@ def test_a_static_day_is_paid_and_answered_as_planned() -> None:
     assert day.attainment is not None
     assert day.attainment > 0.95
     assert day.asked_share == 0.95
-    assert day.sentences[0] == "The SLO holds over the day."
+    assert day.sentences[0] == "The SLO is met over the day."
     assert "reached in 24 of 24 hours" in day.sentences[1]
     assert not any("less than" in text for text in day.sentences)
     assert not any("cold start" in note for note in day.notes)
@@ -74,8 +74,8 @@ def test_an_autoscaler_is_billed_by_whole_instances_and_compared() -> None:
     assert day.billed_instances.mean >= day.billed.mean / 2
     assert day.usd == pytest.approx(day.billed_instances.mean * 2)
     assert day.usd > sum(minute.usd for minute in day.minutes)
-    assert "less than the 6 planned instances" in day.sentences[4]
-    assert any(note.startswith("An instance holds 2 replicas.") for note in day.notes)
+    assert "less than 6 static instances all day" in day.sentences[4]
+    assert any(note.startswith("An instance runs 2 replicas.") for note in day.notes)
 
 
 def test_every_arrival_is_accounted_for() -> None:
@@ -83,7 +83,7 @@ def test_every_arrival_is_accounted_for() -> None:
     totals = day.totals
     parts = (totals.good, totals.late, totals.dropped, totals.timed_out, totals.failed, totals.in_flight)
     assert totals.arrivals == sum(parts)
-    assert day.conservation.startswith(f"{totals.arrivals} arrived = {totals.good} good + {totals.late} late")
+    assert day.conservation.startswith(f"{totals.arrivals} requests = {totals.good} good + {totals.late} late")
     assert min(totals.late, totals.timed_out, totals.failed) > 0
     assert day.sentences[0] == "The SLO is missed over the day."
     assert f"{totals.timed_out:,} timed out" in day.sentences[2]
@@ -132,7 +132,7 @@ def test_a_language_model_is_played_by_its_tokens() -> None:
     day = simulate_day(fleet, asked, DayOptions(TODAY, Fixed(fleet.replicas), Operations()))
     assert day.p50_ms is not None
     assert day.p50_ms > 50 * 20
-    assert "ttft_ms.p95 < 500" in day.sentences[1]
+    assert "p95 TTFT < 500 ms" in day.sentences[1]
 
 
 def test_a_day_replays_the_trace_that_the_fleet_was_sized_by() -> None:

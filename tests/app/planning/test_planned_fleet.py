@@ -77,7 +77,7 @@ def test_100_random_plans_have_one_capacity_in_the_plan_simulate_and_the_exports
         peak_per_s = build_demand(asked.traffic, asked.limits, asked.today).peak_per_s
         assert needed == max(1, math.ceil(peak_per_s / (rate * fleet.replicas_per_instance) - 1e-9)), seed
         per_instance = format_number(rate * fleet.replicas_per_instance)
-        assert f"one instance is sized at {per_instance}/s" in plan.recommendation.binding_constraint, seed
+        assert f"one instance handles {per_instance} req/s" in plan.recommendation.binding_constraint, seed
         assert prepare_fleet(plan, asked, None, None).planned_rate_per_s == rate, seed
         scale = compute_scale(plan)
         (metric,) = build_hpa("x", scale, ExportSettings())["spec"]["metrics"]
@@ -127,11 +127,11 @@ def test_the_busiest_day_is_of_the_coming_year() -> None:
 def test_of_several_limits_of_one_time_the_highest_quantile_judges() -> None:
     texts = ("latency_ms.p50 < 10", "latency_ms.p99 < 100", "latency_ms.mean < 20", "ttft_ms.p95 < 5")
     goals = select_day_goals(build_goals([parse_objective(text) for text in texts]))
-    assert [goal.text for goal in goals.time_goals] == ["latency_ms.p99 < 100", "ttft_ms.p95 < 5"]
+    assert [goal.text for goal in goals.time_goals] == ["p99 latency < 100 ms", "p95 TTFT < 5 ms"]
     assert required_share(goals) == 0.99
-    assert [note for note in goals.notes if note.endswith("is not judged over a day.")] == [
-        "latency_ms.p50 < 10 is not judged over a day.",
-        "latency_ms.mean < 20 is not judged over a day.",
+    assert [note for note in goals.notes if note.endswith("is not evaluated over a day.")] == [
+        "p50 latency < 10 ms is not evaluated over a day.",
+        "mean latency < 20 ms is not evaluated over a day.",
     ]
     assert required_share(build_goals([parse_objective("goodput_share > 90%")])) == 0.9
     assert required_share(build_goals([])) is None
@@ -148,7 +148,7 @@ def test_what_cannot_be_played_says_why() -> None:
         prepare_fleet(PLAN, QUESTION, "acme/c2x@here", None)
     assert caught.value.hint == "Did you mean 'acme/c2@here'?"
     unfitted = msgspec.structs.replace(QUESTION.measured[0], fit=None, why_no_fit="it has one rate only")
-    with pytest.raises(UsageError, match="no service model, so no day can be played: it has one rate only"):
+    with pytest.raises(UsageError, match="no service model, so a day cannot be simulated: it has one rate only"):
         prepare_fleet(PLAN, msgspec.structs.replace(QUESTION, measured=(unfitted,)), None, None)
     with pytest.raises(UsageError, match="recommends no fleet"):
         prepare_fleet(msgspec.structs.replace(PLAN, recommendation=None), QUESTION, None, None)

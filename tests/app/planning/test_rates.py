@@ -17,9 +17,9 @@ def test_peaks_are_dense_and_per_second() -> None:
 @pytest.mark.parametrize(
     ("key", "dtype", "says"),
     [
-        ("a100-sxm4-80gb", "fp8", "NVIDIA A100 SXM4 80 GB has no fp8 arithmetic"),
-        ("t4", "bf16", "NVIDIA T4 has no bf16 arithmetic"),
-        ("v100-pcie-16gb", "int8", "the dense int8 peak of NVIDIA Tesla V100 PCIe 16 GB is not known"),
+        ("a100-sxm4-80gb", "fp8", "NVIDIA A100 SXM4 80 GB does not support fp8"),
+        ("t4", "bf16", "NVIDIA T4 does not support bf16"),
+        ("v100-pcie-16gb", "int8", "the dense int8 peak of NVIDIA Tesla V100 PCIe 16 GB is unknown"),
         ("l4", "fp6", "'fp6'"),
     ],
 )

@@ -72,18 +72,18 @@ def test_a_flip_is_told_by_another_winner() -> None:
 def test_a_peak_and_a_rate_move_by_what_is_not_sure_of_them() -> None:
     unsure = swings(asked(uncertainty=0.3))["peak"]
     # a log-normal's 80 % around 1,500/s, with a deviation of 30 %
-    assert (unsure.low, unsure.high) == ("1,030/s", "2,185/s")
+    assert (unsure.low, unsure.high) == ("1,030 req/s", "2,185 req/s")
     sure = swings(asked())["peak"]
-    assert (sure.low, sure.high) == ("1,200/s", "1,800/s")
-    rate = swings(asked())["rate of a replica"]
+    assert (sure.low, sure.high) == ("1,200 req/s", "1,800 req/s")
+    rate = swings(asked())["max rate of a replica"]
     assert (rate.usd_per_month_low or 0) < (planned(asked())[0] or 0) < (rate.usd_per_month_high or 0)
 
 
 def test_the_slos_limits_and_the_router_are_told_where_there_is_a_service_model() -> None:
-    assert not {"limits of the SLO", "router"} & set(swings(asked()))
+    assert not {"SLO limits", "router"} & set(swings(asked()))
     tight = modelled(RequestService(1, 0.1, 1.0), slo="latency_ms.p95 < 600", limits=PlanLimits(router="round_robin"))
     found = swings(tight)
-    slo, router = found["limits of the SLO"], found["router"]
+    slo, router = found["SLO limits"], found["router"]
     assert (slo.usd_per_month_low or 0) < (slo.usd_per_month_high or 0)
     assert (router.usd_per_month_low or 0) < (router.usd_per_month_high or 0)
     assert (router.low, router.high) == ("least outstanding", "random")

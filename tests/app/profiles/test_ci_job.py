@@ -33,7 +33,7 @@ def test_the_profile_and_the_job_that_runs_it_are_written(tmp_path: Path, pipeli
 
 @pytest.mark.parametrize("pipeline", PIPELINES)
 def test_a_secret_that_is_written_out_is_not_copied_into_a_repository(tmp_path: Path, pipeline: Pipeline) -> None:
-    with pytest.raises(UsageError, match="holds a secret") as caught:
+    with pytest.raises(UsageError, match="contains a secret") as caught:
         write(pipeline, PROFILE.format(key="Bearer s3cr3t"), tmp_path)
     assert "s3cr3t" not in str(caught.value)
     assert list(tmp_path.iterdir()) == []

@@ -46,25 +46,30 @@ def test_a_gate_on_what_is_going_to_run_is_taken(load: Load, gate: str, more: di
     [
         ("latency_ms.p95{stage=paek} < 300", {}, "no stage has stage=paek", "Did you mean 'peak'?"),
         ("latency_ms.p95{stgae=peak} < 300", {}, 'no stage has a tag "stgae"', "Did you mean 'stage'?"),
-        ("latency_ms.p95{stage=zzz} < 300", {}, "no stage has stage=zzz", "There are calm, peak."),
-        ("latency_ms.p95{sweep=yes} < 300", {}, 'no stage has a tag "sweep"', "There are stage."),
+        ("latency_ms.p95{stage=zzz} < 300", {}, "no stage has stage=zzz", "Values: calm, peak."),
+        ("latency_ms.p95{sweep=yes} < 300", {}, 'no stage has a tag "sweep"', "Tags: stage."),
         ("latency_ms.p95{stage=hold} < 300", {"load": SEARCH, "slo": SLO}, "stage=hold", "the search names its own"),
         ("change(latency_ms.p95{stage=paek}) < 8%", {}, "no stage has stage=paek", "Did you mean 'peak'?"),
-        ("change(ttft_ms.p95) < 8%", {}, "streamed answers", "Use latency_ms."),
-        ("latency_ms.p95 < 90% of ttft_ms.p95", {}, "streamed answers", "Use latency_ms."),
-        ("completed_per_s < 90% of good_per_s", {}, "slo sets none", "Add one to slo"),
-        ("max_rate_within_slo > 9", {}, "none is looked for", "Add load.search"),
-        ("max_rate_within_slo > 9", {"load": USERS, "slo": SLO}, "none is looked for", "Add load.search"),
-        ("change(max_rate_within_slo) > -5%", {}, "none is looked for", "Add load.search"),
-        ("usd_per_month < 900", {"slo": SLO}, "nothing is planned without traffic", "Add traffic."),
-        ("usd_per_1m_tokens < 9", {"slo": SLO, "traffic": TRAFFIC}, "is of openai-chat", "usd_per_1k_inferences"),
-        ("latency_ms.p95 >= 0", {}, "can never fail", "breaks"),
-        ("error_rate <= 100%", {}, "can never fail", "breaks"),
-        ("change(latency_ms.p95) >= -100%", {}, "can never fail", "breaks"),
-        ("completed_per_s >= 0% of offered_per_s", {}, "can never fail", "breaks"),
+        ("change(ttft_ms.p95) < 8%", {}, "streamed responses", "Use latency_ms."),
+        ("latency_ms.p95 < 90% of ttft_ms.p95", {}, "streamed responses", "Use latency_ms."),
+        ("completed_per_s < 90% of good_per_s", {}, "and there is none", "Add one to slo"),
+        ("max_rate_within_slo > 9", {}, "the profile has none", "Add load.search"),
+        ("max_rate_within_slo > 9", {"load": USERS, "slo": SLO}, "the profile has none", "Add load.search"),
+        ("change(max_rate_within_slo) > -5%", {}, "the profile has none", "Add load.search"),
+        ("usd_per_month < 900", {"slo": SLO}, "without traffic nothing is planned", "Add traffic."),
+        (
+            "usd_per_1m_tokens < 9",
+            {"slo": SLO, "traffic": TRAFFIC},
+            "is a metric of openai-chat",
+            "usd_per_1k_inferences",
+        ),
+        ("latency_ms.p95 >= 0", {}, "can never fail", "exceeds"),
+        ("error_rate <= 100%", {}, "can never fail", "exceeds"),
+        ("change(latency_ms.p95) >= -100%", {}, "can never fail", "exceeds"),
+        ("completed_per_s >= 0% of offered_per_s", {}, "can never fail", "exceeds"),
         ("usd_per_month < 0", {"slo": SLO, "traffic": TRAFFIC}, "can never be met", "above 0"),
         ("change(latency_ms.p95) < -100%", {}, "can never be met", "above -100%"),
-        ("latncy_ms.p95 < 8", {}, 'no metric "latncy_ms"', "latency_ms"),
+        ("latncy_ms.p95 < 8", {}, 'unknown metric "latncy_ms"', "latency_ms"),
         ("error_rate < 0.1", {}, "has no unit", "0.1%"),
     ],
 )
@@ -89,7 +94,7 @@ def test_the_cost_of_tokens_is_of_what_generates_them(load: Load) -> None:
 def test_an_slo_may_not_say_what_only_a_gate_may(load: Load, gate: str) -> None:
     with pytest.raises(ProfileError) as caught:
         load(HTTP, {}, STAGES, slo=[gate])
-    assert caught.value.hint == "Make it a gate."
+    assert caught.value.hint == "Write it as a gate."
     assert caught.value.line is not None
 
 
@@ -99,7 +104,7 @@ def test_an_slo_may_not_say_what_only_a_gate_may(load: Load, gate: str) -> None:
         ("service_ms.p95{provider=cuda} < 9", "no stage has provider=cuda"),
         ("service_ms.p95{scenario=server} < 9", "no stage has scenario=server"),
         ("service_ms.p95{batch=3} < 9", "no stage has batch=3"),
-        ("max_rate_within_slo > 9", "is of endpoints"),
+        ("max_rate_within_slo > 9", "is a metric of endpoints"),
     ],
 )
 def test_a_gate_on_a_model_may_choose_among_its_variants(load: Load, gate: str, says: str) -> None:
@@ -126,13 +131,13 @@ LOCUST = {"protocol": "locust", "file": "locustfile.py"}
 @pytest.mark.parametrize(
     ("target", "workload", "objective", "says"),
     [
-        (HTTP, {}, "ttft_ms.p95 < 100", "streamed answers"),
+        (HTTP, {}, "ttft_ms.p95 < 100", "streamed responses"),
         (HTTP, {}, "output_tokens_per_s > 100", "openai-chat"),
-        (HTTP, {}, "accuracy > 90%", "right answers"),
-        (CHAT, {**PROMPTS, "stream": False}, "itl_ms.p50 < 10", "streamed answers"),
+        (HTTP, {}, "accuracy > 90%", "needs labels"),
+        (CHAT, {**PROMPTS, "stream": False}, "itl_ms.p50 < 10", "streamed responses"),
         (GRPC, {"stream": True}, "ttft_ms.p95 < 100", "openai-chat"),
-        (GRPC, {}, "first_byte_ms.p95 < 100", "gRPC tells no first byte"),
-        (LOCUST, {}, "latency_ms.p95 < 100", "Locust does not tell"),
+        (GRPC, {}, "first_byte_ms.p95 < 100", "gRPC does not report the first byte"),
+        (LOCUST, {}, "latency_ms.p95 < 100", "Locust does not report"),
     ],
 )
 def test_an_objective_on_what_is_never_measured_is_refused(
@@ -158,13 +163,13 @@ def test_what_can_be_measured_may_be_asked_for(load: Load, workload: dict[str, A
 @pytest.mark.parametrize(
     ("slo", "says"),
     [
-        (["goodput_share >= 99%"], "slo sets none on the times of a request"),
-        (["good_per_s > 10", "error_rate < 1%"], "slo sets none on the times of a request"),
+        (["goodput_share >= 99%"], "and there is none"),
+        (["good_per_s > 10", "error_rate < 1%"], "and there is none"),
         (["latency_ms.p95 < 50", "completed_per_s > 100"], "low at every low rate"),
-        (["host_cpu_percent.max < 90"], "not of requests"),
-        (["latency_ms.p95 > 80"], "would hold at the worst"),
-        (["error_rate >= 1%"], "would hold at the worst"),
-        (["latency_ms.p95 < 80", "goodput_share < 99%"], "would hold at the worst"),
+        (["host_cpu_percent.max < 90"], "not measured per request"),
+        (["latency_ms.p95 > 80"], "would be met by the worst"),
+        (["error_rate >= 1%"], "would be met by the worst"),
+        (["latency_ms.p95 < 80", "goodput_share < 99%"], "would be met by the worst"),
         (["latency_ms.p95 < 50 | warn"], "slo only warns"),
         ([], "slo is empty"),
     ],
@@ -193,11 +198,11 @@ def test_limits_that_only_warn_count_for_the_goodput(load: Load) -> None:
 @pytest.mark.parametrize(
     ("objective", "settings", "why"),
     [
-        ("latency_ms.p95 < 50", {}, "in server or multi-stream"),
-        ("copy_in_ms.p95 < 50", {"runtime": {"io_binding": False}}, "not timed apart without io_binding"),
-        ("ttft_ms.p95 < 50", {}, "is of endpoints"),
-        ("error_rate < 1%", {}, "is of endpoints"),
-        ("accuracy >= 90%", {}, "needs labelled rows"),
+        ("latency_ms.p95 < 50", {}, "the server or multi-stream scenario"),
+        ("copy_in_ms.p95 < 50", {"runtime": {"io_binding": False}}, "not measured separately without io_binding"),
+        ("ttft_ms.p95 < 50", {}, "is a metric of endpoints"),
+        ("error_rate < 1%", {}, "is a metric of endpoints"),
+        ("accuracy >= 90%", {}, "needs labeled rows"),
         ("service_ms.p95 < 0", {}, "can never be met"),
     ],
 )

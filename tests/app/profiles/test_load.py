@@ -73,32 +73,32 @@ def test_a_share_names_its_stage(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("stage", "says"),
     [
-        ({"duration": "1s"}, "stage steady says no rate"),
+        ({"duration": "1s"}, "stage steady has no rate"),
         ({"rate": "1/s", "concurrency": 2, "duration": "1s"}, "has rate and concurrency"),
-        ({"rate": "1/s"}, "lacks duration"),
-        ({"rate": "0/s", "duration": "1s"}, "not above zero"),
-        ({"rate": "2e6/s", "duration": "1s"}, "more than 1000000/s"),
-        ({"rate": "80% of nothing", "duration": "1s"}, "'nothing', which is no earlier stage"),
+        ({"rate": "1/s"}, "has no duration"),
+        ({"rate": "0/s", "duration": "1s"}, "must be above zero"),
+        ({"rate": "2e6/s", "duration": "1s"}, "exceeds the maximum of 1000000/s"),
+        ({"rate": "80% of nothing", "duration": "1s"}, "'nothing', which is not an earlier stage"),
         ({"rate": "0% of steady", "duration": "1s"}, "above 0%"),
-        ({"rate": "1/s", "think": "1s", "duration": "1s"}, "think goes with concurrency"),
-        ({"rate": "1/s", "speed": "2x", "duration": "1s"}, "speed goes with trace"),
-        ({"rate": "1/s", "arrivals": "gamma", "duration": "1s"}, "gamma and burstiness go together"),
-        ({"rate": "1/s", "burstiness": 2.0, "duration": "1s"}, "gamma and burstiness go together"),
-        ({"concurrency": 2, "arrivals": "poisson", "duration": "1s"}, "arrivals cannot be given"),
+        ({"rate": "1/s", "think": "1s", "duration": "1s"}, "think requires concurrency"),
+        ({"rate": "1/s", "speed": "2x", "duration": "1s"}, "speed requires trace"),
+        ({"rate": "1/s", "arrivals": "gamma", "duration": "1s"}, "gamma and burstiness must be used together"),
+        ({"rate": "1/s", "burstiness": 2.0, "duration": "1s"}, "gamma and burstiness must be used together"),
+        ({"concurrency": 2, "arrivals": "poisson", "duration": "1s"}, "remove arrivals"),
         ({"concurrency": 0, "duration": "1s"}, "at least 1"),
         ({"steps": ["0/s", "0/s"], "duration": "1s"}, "every rate is 0/s"),
         ({"steps": ["-1/s"], "duration": "1s"}, "below zero"),
         ({"spike": {"base": "5/s", "peak": "9/s", "at": "1s", "for": "5s"}, "duration": "3s"}, "the spike ends at 6s"),
         ({"spike": {"base": "5/s", "pek": "9/s"}, "duration": "3s"}, "unknown key 'pek'"),
-        ({"rate": "1e6/s", "duration": "1m"}, "asks for 6e\\+07 requests"),
-        ({"ramp": {"from": "0/s", "to": "1e6/s"}, "duration": "2m"}, "asks for 6e\\+07 requests"),
+        ({"rate": "1e6/s", "duration": "1m"}, "would send 6e\\+07 requests"),
+        ({"ramp": {"from": "0/s", "to": "1e6/s"}, "duration": "2m"}, "would send 6e\\+07 requests"),
         ({"trace": "trace.csv", "speed": "2"}, "not a speed"),
         ({"trace": "trace.csv", "speed": "0x"}, "between 0.001x"),
-        ({"trace": "trace.csv", "duration": "5s"}, "lasts 4 s at that speed"),
-        ({"trace": "trace.csv", "lead_in": "4s"}, "lead_in takes all of"),
+        ({"trace": "trace.csv", "duration": "5s"}, "is 4 s long at that speed"),
+        ({"trace": "trace.csv", "lead_in": "4s"}, "lead_in uses up"),
         ({"trace": "none.csv"}, "no such file"),
-        ({"trace": "single.csv"}, "lasts no time at all"),
-        ({"trace": "unsorted.csv"}, "unsorted.csv:3: this request came before"),
+        ({"trace": "single.csv"}, "duration of the trace is 0"),
+        ({"trace": "unsorted.csv"}, "unsorted.csv:3: the request is earlier"),
     ],
 )
 def test_nonsense_is_told_in_a_line(folder: Path, stage: dict[str, Any], says: str) -> None:
@@ -157,15 +157,15 @@ def test_clients_as_listed_and_doubling(load: Load) -> None:
 @pytest.mark.parametrize(
     ("keys", "says"),
     [
-        ({}, "says no load"),
+        ({}, "has no loads"),
         ({"rates": ["1/s"], "up_to": 4}, "rates and up_to"),
-        ({"from": "10/s"}, "from and to"),
-        ({"from": "10/s", "to": "5/s"}, "lower rate first"),
-        ({"rates": ["10/s", "5/s"]}, "must rise"),
-        ({"concurrency": [4, 4]}, "must rise"),
+        ({"from": "10/s"}, "from and to must be used together"),
+        ({"from": "10/s", "to": "5/s"}, "from must be lower than to"),
+        ({"rates": ["10/s", "5/s"]}, "must increase"),
+        ({"concurrency": [4, 4]}, "must increase"),
         ({"concurrency": [0]}, "concurrency"),
-        ({"up_to": 4, "arrivals": "poisson"}, "clients decide"),
-        ({"up_to": 4, "points": 4}, "points goes with"),
+        ({"up_to": 4, "arrivals": "poisson"}, "clients determines"),
+        ({"up_to": 4, "points": 4}, "points requires"),
         ({"rates": ["1/s"], "arrivals": "gamma"}, "gamma and burstiness"),
         ({"rates": ["900000/s"], "hold": "10m"}, "too many requests"),
         ({"rates": ["1/s"], "step": 4}, "unknown key"),
@@ -196,5 +196,5 @@ def test_a_locust_test_is_swept_by_clients_alone(load: Load, tmp_path: Any) -> N
     (tmp_path / "locustfile.py").write_text("")
     locust = {"protocol": "locust", "file": "locustfile.py"}
     assert load(locust, load={"sweep": {"up_to": 4}}).load.sweep
-    with pytest.raises(ProfileError, match="goes by rates"):
+    with pytest.raises(ProfileError, match="needs rates"):
         load(locust, load={"sweep": {"rates": ["1/s"]}})

@@ -80,17 +80,22 @@ def test_list_of_variants_stands_in_place_of_the_grid(load: Load, tmp_path: Path
 @pytest.mark.parametrize(
     ("target", "line", "message", "hint"),
     [
-        (DIGITS | {"precision": "int8"}, 5, "unknown precision 'int8'", "There are int8-dynamic and int8-static."),
+        (DIGITS | {"precision": "int8"}, 5, "unknown precision 'int8'", "Use int8-dynamic or int8-static."),
         (DIGITS | {"precision": ["as-is", "int8-dynamc"]}, 7, "unknown precision", "Did you mean 'int8-dynamic'?"),
         (DIGITS | {"providers": ["cdua"]}, 6, "not 'cdua'", "Did you mean 'cuda'?"),
         (DIGITS | {"provider": "cpu"}, 5, "unknown key 'provider'", "Did you mean 'providers'?"),
-        (DIGITS | {"batch": [0]}, 6, "0 is not a whole number of at least 1", None),
-        (DIGITS | {"batch": []}, 5, "an empty list asks for nothing", "Leave the key out for its default."),
+        (DIGITS | {"batch": [0]}, 6, "0 must be a whole number of at least 1", None),
+        (DIGITS | {"batch": []}, 5, "the list is empty", "Remove the key to use its default."),
         ({"model": "digitz"}, 4, "'digitz' is neither a bundled model nor a file", "Did you mean 'digits'?"),
         (DIGITS | {"variants": [{"batch": 2}], "batch": [4]}, 3, "both variants and batch", None),
-        (DIGITS | {"providers": ["cpu", "cpu"]}, 3, "two of the variants are the same: as-is on cpu", None),
-        (DIGITS | {"variants": [{"batch": 2}, {"batch": 2}]}, 3, "two of the variants are the same", None),
-        (DIGITS | {"batch": list(range(1, 502)), "streams": [1, 2]}, 3, "1,002 variants, and 1000 are the most", None),
+        (DIGITS | {"providers": ["cpu", "cpu"]}, 3, "duplicate variant: as-is on cpu", None),
+        (DIGITS | {"variants": [{"batch": 2}, {"batch": 2}]}, 3, "duplicate variant", None),
+        (
+            DIGITS | {"batch": list(range(1, 502)), "streams": [1, 2]},
+            3,
+            "1,002 variants, above the maximum of 1000",
+            None,
+        ),
         (
             DIGITS | {"providers": ["cuda"], "runtime": {"cuda_graph": True}, "streams": 2},
             3,
@@ -103,11 +108,16 @@ def test_list_of_variants_stands_in_place_of_the_grid(load: Load, tmp_path: Path
             "needs io_binding",
             None,
         ),
-        (DIGITS | {"devices": [0]}, 3, "no variant runs on one", None),
-        (DIGITS | {"runtime": {"cuda_graph": True}}, 3, "no variant runs on one", None),
+        (DIGITS | {"devices": [0]}, 3, "no variant uses one", None),
+        (DIGITS | {"runtime": {"cuda_graph": True}}, 3, "no variant uses one", None),
         (DIGITS | {"runtime": {"axes": {"sequence": 0}}}, 7, "target.runtime.axes.sequence", None),
-        ({"protocol": "local", "variants": [{"model": {"a": 1}}]}, 6, "is not a model", None),
-        ({"protocol": "local", "model": "digits", "url": "http://127.0.0.1"}, 6, "unknown key 'url'", "of endpoints"),
+        ({"protocol": "local", "variants": [{"model": {"a": 1}}]}, 6, "is not a valid model", None),
+        (
+            {"protocol": "local", "model": "digits", "url": "http://127.0.0.1"},
+            6,
+            "unknown key 'url'",
+            "applies to endpoints",
+        ),
     ],
 )
 def test_wrong_targets_are_told_with_their_line(
@@ -125,16 +135,19 @@ def test_wrong_targets_are_told_with_their_line(
     [
         ({"load": {"stages": []}}, "unknown key 'stages'"),
         ({"load": {"scenarios": ["offlin"]}}, "not 'offlin'"),
-        ({"load": {"scenarios": ["server", "server"], "rates": ["9/s"]}}, "names one of them twice"),
-        ({"load": {"scenarios": ["server"], "rates": ["200000/s"], "at_most": "10s"}}, "more than 1,000,000 arrivals"),
-        ({"load": {"rates": ["9/s"]}}, "load.rates are of the server scenario"),
+        ({"load": {"scenarios": ["server", "server"], "rates": ["9/s"]}}, "contains a duplicate"),
+        (
+            {"load": {"scenarios": ["server"], "rates": ["200000/s"], "at_most": "10s"}},
+            "the maximum of 1,000,000 arrivals",
+        ),
+        ({"load": {"rates": ["9/s"]}}, "load.rates requires the server scenario"),
         ({"load": {"at_least": "9s", "at_most": "1s"}}, "load.at_least is longer than load.at_most"),
         ({"load": {"search": "best"}}, "slo is empty"),
         ({"load": {"search": "best"}, "slo": ["service_ms.p99 < 20 | warn"]}, "slo is empty"),
-        ({"limits": {"requests": 100}}, "limited by duration and memory"),
-        ({"limits": {"memory": "lots"}}, "'lots' is not an amount of memory"),
-        ({"limits": {"memory": 8}}, "8 is not an amount of memory"),
-        ({"limits": {"memory": "0 GiB"}}, "is not an amount of memory"),
+        ({"limits": {"requests": 100}}, "limited only by duration and memory"),
+        ({"limits": {"memory": "lots"}}, "'lots' is not a valid memory size"),
+        ({"limits": {"memory": 8}}, "8 is not a valid memory size"),
+        ({"limits": {"memory": "0 GiB"}}, "is not a valid memory size"),
         ({"workload": {"tensors": "nowhere.npz"}}, "no such file or folder"),
         ({"workload": {"body": {}}}, "unknown key 'body'"),
         ({"traffic": {"peak": "900/s"}}, "unknown key 'traffic'"),
@@ -147,7 +160,7 @@ def test_wrong_settings_are_refused_before_anything_runs(load: Load, settings: d
 
 def test_static_quantisation_needs_rows(load: Load, tmp_path: Path) -> None:
     target = DIGITS | {"precision": ["int8-static"]}
-    with pytest.raises(ProfileError, match="needs rows to be calibrated with"):
+    with pytest.raises(ProfileError, match="needs calibration rows"):
         load(target)
     (tmp_path / "rows.npz").write_bytes(b"rows")
     load(target, workload={"tensors": "rows.npz"})

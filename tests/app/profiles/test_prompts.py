@@ -33,17 +33,17 @@ def test_a_dataset_may_be_a_path(load: Load) -> None:
     [
         ("chat", {}, "exactly one of prompts, dataset and trace"),
         ("chat", {"prompts": {"input_tokens": 5}, "trace": "trace.csv"}, "exactly one of prompts, dataset and trace"),
-        ("chat", {"prompts": {}}, "lacks input_tokens"),
+        ("chat", {"prompts": {}}, "is missing the key input_tokens"),
         ("chat", {"prompts": {"input_tokens": {"lognormal": {"median": 3, "sgma": 1}}}}, "unknown key 'sgma'"),
-        ("chat", {"prompts": {"input_tokens": 5, "think": "1s"}}, "turns is not given"),
-        ("chat", {"prompts": {"input_tokens": 5, "turns": 3}}, "turns needs output_tokens"),
-        ("chat", {"prompts": {"input_tokens": 5, "output_tokens": 5, "turns": 2000}}, "more than 1,000"),
-        ("chat", {"prompts": {"input_tokens": 5, "prefix": {"groups": 2}}}, "lacks tokens"),
-        ("chat", {"trace": "bare.csv"}, "lacks the column"),
+        ("chat", {"prompts": {"input_tokens": 5, "think": "1s"}}, "requires prompts.turns"),
+        ("chat", {"prompts": {"input_tokens": 5, "turns": 3}}, "turns requires output_tokens"),
+        ("chat", {"prompts": {"input_tokens": 5, "output_tokens": 5, "turns": 2000}}, "exceeds the maximum of 1,000"),
+        ("chat", {"prompts": {"input_tokens": 5, "prefix": {"groups": 2}}}, "is missing the key tokens"),
+        ("chat", {"trace": "bare.csv"}, "is missing the column"),
         ("chat", {"prompts": {"input_tokens": 5}, "documents": 3}, "unknown key 'documents'"),
         ("chat", {"prompts": {"input_tokens": 5}, "extra_body": [1]}, "extra_body"),
-        ("chat", {"prompts": {"input_tokens": 5}, "extra_body": {"stream": False}}, "contradict workload.stream"),
-        ("embeddings", {"prompts": {"input_tokens": 5}, "extra_body": {"model": "x"}}, "contradict target.model"),
+        ("chat", {"prompts": {"input_tokens": 5}, "extra_body": {"stream": False}}, "conflicts with workload.stream"),
+        ("embeddings", {"prompts": {"input_tokens": 5}, "extra_body": {"model": "x"}}, "conflicts with target.model"),
         ("embeddings", {"prompts": {"input_tokens": 5, "output_tokens": 5}}, "unknown key 'output_tokens'"),
         ("embeddings", {"prompts": {"input_tokens": 5}, "stream": True}, "unknown key 'stream'"),
         ("rerank", {"prompts": {"input_tokens": 5}, "documents": 0}, "at least 1"),
@@ -56,6 +56,6 @@ def test_nonsense_is_told(load: Load, api: str, workload: dict[str, Any], says: 
 
 def test_prompts_of_a_trace_follow_one_replay_of_it(load: Load) -> None:
     stages = [{"name": "a", "trace": "trace.csv"}, {"name": "b", "trace": "trace.csv", "superpose": 2}]
-    with pytest.raises(ProfileError, match="in another way"):
+    with pytest.raises(ProfileError, match="replayed differently"):
         load(target(), {"trace": "trace.csv"}, {"stages": stages})
     load(target(), {"trace": "trace.csv"}, {"stages": stages[:1]})

@@ -58,10 +58,10 @@ def test_steps_are_of_equal_length() -> None:
 @pytest.mark.parametrize(
     ("kind", "keys", "says"),
     [
-        (RampSettings, {"from": "0/s", "to": "0/s"}, "never leaves 0/s"),
+        (RampSettings, {"from": "0/s", "to": "0/s"}, "stays at 0/s"),
         (RampSettings, {"from": "-1/s", "to": "5/s"}, "below zero"),
-        (RateSpikeSettings, {"base": "50/s", "peak": "50/s", "at": "1s", "for": "1s"}, "not above spike.base"),
-        (SineSettings, {"mean": "50/s", "amplitude": "60/s", "period": "1s"}, "below zero"),
+        (RateSpikeSettings, {"base": "50/s", "peak": "50/s", "at": "1s", "for": "1s"}, "must be above spike.base"),
+        (SineSettings, {"mean": "50/s", "amplitude": "60/s", "period": "1s"}, "so the rate would be negative"),
     ],
 )
 def test_nonsense_is_told(kind: type[Settings], keys: dict[str, Any], says: str) -> None:
@@ -71,7 +71,7 @@ def test_nonsense_is_told(kind: type[Settings], keys: dict[str, Any], says: str)
 
 def test_a_spike_must_end_before_its_stage_and_a_sine_may_not_tremble() -> None:
     spike = made(RateSpikeSettings, **{"base": "1/s", "peak": "2/s", "at": "20s", "for": "10s"})
-    with pytest.raises(BadValueError, match="the spike ends at 30s, and the stage lasts 30s"):
+    with pytest.raises(BadValueError, match="the spike ends at 30s, but the stage is 30s long"):
         spike.curve(30.0)
     sine = made(SineSettings, mean="2/s", amplitude="1/s", period="1ms")
     with pytest.raises(BadValueError, match="600000 periods"):

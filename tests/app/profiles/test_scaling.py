@@ -71,12 +71,12 @@ def test_failures_updates_and_the_pool_are_those_said() -> None:
     [
         ("cold_start.image=8", "8 is neither a size nor a duration", "Write it like 8GB or 40s."),
         ("cold_start.network=5Gbit", "unknown unit 'Gbit'", "Did you mean 'Gbit/s'?"),
-        ("cold_start.network=0MB/s", "'0MB/s' is not above zero", None),
+        ("cold_start.network=0MB/s", "'0MB/s' must be above zero", None),
         ("cold_start.refused=100%", "cold_start.refused must be less than 1", None),
         ("cold_start.wieghts=8GB", "unknown key 'wieghts' in cold_start", "Did you mean 'weights'?"),
         ("failures.mtbf=0s", "failures.mtbf must be greater than 0", None),
-        ("failures.detect=5s", "failures lacks mtbf", None),
-        ("update.surge=10%", "update lacks at", None),
+        ("failures.detect=5s", "failures is missing the key mtbf", None),
+        ("update.surge=10%", "update is missing the key at", None),
         ("update.at=25:00", "'25:00' is not a time of day", 'Write it like "12:00".'),
     ],
 )
@@ -156,16 +156,16 @@ def test_the_day_has_its_own_patience_and_router() -> None:
     [
         ("hpa", "autoscaler.mni=2", "unknown key 'mni' in autoscaler", "Did you mean 'min'?"),
         ("hpa", "autoscalar.min=2", "unknown key 'autoscalar'", "Did you mean 'autoscaler'?"),
-        ("hpa", "autoscaler.target=70", "target is not of busy", "70% of the time"),
-        ("hpa", "autoscaler.target=0%", "not above zero", None),
-        ("hpa", "autoscaler.target=soon", "'soon' is not a target", "Write 70% of the time"),
-        ("hpa", "autoscaler.metric=cpu", "metric is 'cpu'", "busy, in-flight, rate"),
-        ("hpa", "autoscaler.min=0", "0 is not a whole number of at least 1", None),
-        ("keda", "autoscaler.target=70%", "target is not of in_flight", "12/s"),
-        ("hpa", "autoscaler.max=200000", "more than 100,000", None),
+        ("hpa", "autoscaler.target=70", "target does not match the metric busy", "70% of the time"),
+        ("hpa", "autoscaler.target=0%", "must be above zero", None),
+        ("hpa", "autoscaler.target=soon", "'soon' is not a valid target", "Write 70% for busy time"),
+        ("hpa", "autoscaler.metric=cpu", "unknown metric 'cpu'", "busy, in-flight, rate"),
+        ("hpa", "autoscaler.min=0", "0 must be a whole number of at least 1", None),
+        ("keda", "autoscaler.target=70%", "target does not match the metric in_flight", "12/s"),
+        ("hpa", "autoscaler.max=200000", "200,000 exceeds the maximum of 100,000", None),
         ("predictive", "autoscaler.target=5", "no unit", "200/s"),
         ("schedule", "autoscaler.table={noon: 4}", "'noon' is not a time of day", None),
-        ("none", "autoscaler.min=2", "there is none to set", "--autoscaler: hpa, keda"),
+        ("none", "autoscaler.min=2", "no autoscaler is selected", "--autoscaler: hpa, keda"),
         ("none", "router=p2c", "router must be", None),
         ("none", "timeout=30", "30 has no unit", "30s"),
         ("none", "nothing", "key.key=value", None),
@@ -179,7 +179,7 @@ def test_what_is_wrong_is_named_with_what_is_right(name: str, override: str, mes
 
 
 def test_bounds_that_cross_are_refused() -> None:
-    with pytest.raises(ProfileError, match="max is 2, less than min of 3"):
+    with pytest.raises(ProfileError, match="max is 2, which is below min of 3"):
         load_day("keda", ["autoscaler.min=3", "autoscaler.max=2"])
     planned = autoscaler("hpa", "min=20")
     assert isinstance(planned, Hpa)

@@ -50,16 +50,16 @@ def test_a_secrets_file_is_found_beside_the_profile(tmp_path: Path) -> None:
     ("wrong", "message"),
     [
         ({"scrape": "ftp://host/"}, "must start with"),
-        ({"scrape": "http://user:word@host/metrics"}, "holds a user or a password"),
-        ({"interval": "100ms"}, "less than 200ms"),
+        ({"scrape": "http://user:word@host/metrics"}, "contains a user or a password"),
+        ({"interval": "100ms"}, "below the minimum scrape interval of 200ms"),
         ({"interval": 1}, "has no unit"),
-        ({"name": "host"}, "readings of this machine"),
-        ({"name": "gpu0"}, "readings of this machine"),
+        ({"name": "host"}, "this machine's telemetry"),
+        ({"name": "gpu0"}, "this machine's telemetry"),
         ({"name": "a/b"}, "String should match"),
-        ({"labels": {"a-b": "1"}}, "not the name of a label"),
+        ({"labels": {"a-b": "1"}}, "not a valid label name"),
         ({"labels": {"gpu": 0.5}}, "must be text"),
         ({"labels": {"gpu": True}}, "must be text"),
-        ({"headers": {"X Y": "1"}}, "not the name of a header"),
+        ({"headers": {"X Y": "1"}}, "not a valid header name"),
         ({"url": URL}, "unknown key"),
     ],
 )
@@ -69,7 +69,7 @@ def test_what_is_wrong_is_refused(wrong: dict[str, Any], message: str) -> None:
 
 
 def test_two_pages_of_one_name_are_refused() -> None:
-    with pytest.raises(ValidationError, match="names two of its pages scrape2"):
+    with pytest.raises(ValidationError, match="two telemetry pages are named scrape2"):
         read({"scrape": URL, "name": "scrape2"}, {"scrape": URL})
 
 

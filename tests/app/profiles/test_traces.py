@@ -59,14 +59,14 @@ def test_json_lines_keep_the_columns_that_are_wanted(tmp_path: Path) -> None:
         ("a.jsonl", b'{"timestamp": 1}\n\n{"timestamp": 2}\n', "a.jsonl:2: not a JSON object"),
         ("a.jsonl", b'{"timestamp": 1}\n{"timestamp": NaN}\n', "a.jsonl:2: not a JSON object"),
         ("a.jsonl", b'{"timestamp": 1}\n{"timestamp": true}\n', "a.jsonl:2: not a JSON object"),
-        ("a.jsonl", b'{"timestamp": 1}\n{"timestamp": "noon"}\n', "has a column of numbers and text"),
+        ("a.jsonl", b'{"timestamp": 1}\n{"timestamp": "noon"}\n', "has a column with both numbers and text"),
         ("a.jsonl", b"[" * 100_000 + b"\n", "a.jsonl:1: not a JSON object"),
         ("a.jsonl", b'{"x": ' + b"[" * 100_000 + b"\n", "a.jsonl:1: not a JSON object"),
-        ("a.jsonl", b'{"timestamp": 1, "x": "' + b"y" * 2**20 + b'"}\n', "a.jsonl:1: this line is longer than 1 MiB"),
+        ("a.jsonl", b'{"timestamp": 1, "x": "' + b"y" * 2**20 + b'"}\n', "a.jsonl:1: the line is longer than 1 MiB"),
         ("a.jsonl", b'{"timestamp": 1}\n{"timestamp": "\xff"}\n', "a.jsonl:2: not a JSON object"),
-        ("a.csv.gz", gzip.compress(b"timestamp\n1\n", mtime=0)[:-9], "ends inside its gzip stream"),
-        ("a.csv.gz", b"\x1f\x8b\x08" + b"\x00" * 50, "not a gzip file|ends inside"),
-        ("a.csv.gz", b"\x1f\x8bnonsense", "not a gzip file"),
+        ("a.csv.gz", gzip.compress(b"timestamp\n1\n", mtime=0)[:-9], "truncated gzip stream"),
+        ("a.csv.gz", b"\x1f\x8b\x08" + b"\x00" * 50, "truncated|starts like a gzip file, but is not one"),
+        ("a.csv.gz", b"\x1f\x8bnonsense", "starts like a gzip file, but is not one"),
     ],
 )
 def test_what_is_wrong_is_told_with_its_line(tmp_path: Path, name: str, content: bytes, says: str) -> None:
@@ -91,7 +91,7 @@ def test_no_more_is_unpacked_than_the_limit(tmp_path: Path, monkeypatch: pytest.
 def test_no_more_rows_are_read_than_the_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(traces, "MAX_ROWS", 5)
     assert read_table(written(tmp_path, "a.csv", b"timestamp\n" + b"1\n" * 5), WANTED).table.num_rows == 5
-    with pytest.raises(ProfileError, match="has more than 5 rows"):
+    with pytest.raises(ProfileError, match="exceeds the maximum of 5 rows"):
         read_table(written(tmp_path, "a.csv", b"timestamp\n" + b"1\n" * 6), WANTED)
 
 
@@ -104,7 +104,7 @@ def test_a_folder_and_a_file_that_is_not_there(tmp_path: Path) -> None:
 def test_json_lines_are_bounded_lower_than_rows_of_csv(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(traces, "MAX_JSON_LINES", 3)
     (tmp_path / "many.jsonl").write_text('{"timestamp": 1}\n' * 5)
-    with pytest.raises(ProfileError, match="more than 3 rows"):
+    with pytest.raises(ProfileError, match="exceeds the maximum of 3 rows"):
         read_table(tmp_path / "many.jsonl", frozenset({"timestamp"}))
     (tmp_path / "many.csv").write_text("timestamp\n" + "1\n" * 5)
     assert read_table(tmp_path / "many.csv", frozenset({"timestamp"})).table.num_rows == 5
@@ -145,11 +145,11 @@ def test_dates_are_times_too(tmp_path: Path, zone: str) -> None:
     ("text", "says"),
     [
         ("", "not a CSV file"),
-        ("timestamp\n", "holds no request"),
-        ("time_of_day\n1\n", "lacks the column timestamp"),
-        ("timestamp\n1\n2\n1.5\n", "trace.csv:4: this request came before the one above it"),
+        ("timestamp\n", "has no requests"),
+        ("time_of_day\n1\n", "is missing the column timestamp"),
+        ("timestamp\n1\n2\n1.5\n", "trace.csv:4: the request is earlier than the one before it"),
         ("timestamp\n1\nsoon\n", "neither a number nor a date"),
-        ("timestamp,input_tokens\n1,many\n", "input_tokens holds something that is not a number"),
+        ("timestamp,input_tokens\n1,many\n", "input_tokens has a value that is not a number"),
         ("timestamp,x\n1,1\n,2\n", "trace.csv:3: timestamp is empty"),
         ("timestamp\n1\nnan\n", "timestamp is (empty|not a number)"),
         ("timestamp\n1\ninf\n", "trace.csv:3: timestamp is not a number"),
@@ -172,7 +172,7 @@ def test_bytes_that_are_no_text_are_told(tmp_path: Path) -> None:
 
 
 def test_a_trace_without_lengths_cannot_be_prompts(tmp_path: Path) -> None:
-    with pytest.raises(BadValueError, match="lacks the column input_tokens or output_tokens"):
+    with pytest.raises(BadValueError, match="is missing the column input_tokens or output_tokens"):
         check_token_columns(traces_written(tmp_path, "timestamp,input_tokens\n1,5\n"))
 
 
@@ -273,43 +273,47 @@ def test_what_is_written_otherwise_is_read_too(tmp_path: Path, name: str, conten
 @pytest.mark.parametrize(
     ("name", "content", "says"),
     [
-        ("a.csv", b"\n\n\n", "not a CSV file|lacks the column timestamp"),
-        ("a.csv", b"\x00" * 100, "not a CSV file|lacks the column timestamp"),
-        ("a.csv", bytes(range(256)) * 20, "not a CSV file|lacks the column timestamp"),
-        ("a.csv", b"\x89PNG\r\n\x1a\n" + bytes(range(256)), "not a CSV file|lacks the column timestamp"),
-        ("a.csv", "timestamp\n1\n".encode("utf-16"), "not a CSV file|lacks the column timestamp"),
+        ("a.csv", b"\n\n\n", "not a CSV file|is missing the column timestamp"),
+        ("a.csv", b"\x00" * 100, "not a CSV file|is missing the column timestamp"),
+        ("a.csv", bytes(range(256)) * 20, "not a CSV file|is missing the column timestamp"),
+        ("a.csv", b"\x89PNG\r\n\x1a\n" + bytes(range(256)), "not a CSV file|is missing the column timestamp"),
+        ("a.csv", "timestamp\n1\n".encode("utf-16"), "not a CSV file|is missing the column timestamp"),
         ("a.csv", b"timestamp\n-1\n2\n", "a.csv:2: timestamp is below zero"),
         ("a.csv", b"timestamp\n1\n-9223372036854775808\n", "a.csv:3: timestamp is below zero"),
         ("a.csv", b"timestamp\n-5.5\n2\n", "a.csv:2: timestamp is below zero"),
         ("a.csv", b"timestamp\n1\n-inf\n", "a.csv:3: timestamp is not a number"),
         ("a.csv", b"timestamp\n1\n1e999\n", "a.csv:3: timestamp is not a number"),
-        ("a.csv", b"timestamp\n0\n1e300\n", "a.csv:3: this request came more than ten years after"),
-        ("a.csv", b"timestamp\n1\n99999999999999999999999\n", "a.csv:3: this request came more than ten years"),
+        ("a.csv", b"timestamp\n0\n1e300\n", "a.csv:3: the request is more than ten years after"),
+        ("a.csv", b"timestamp\n1\n99999999999999999999999\n", "a.csv:3: the request is more than ten years"),
         ("a.csv", b"timestamp\n1\n2\n3,4\n", "not a CSV file"),
         ("a.csv", b'timestamp\n1\n"2\n', "not a CSV file|neither a number"),
         ("a.csv", b"timestamp\ntrue\nfalse\n", "neither a number nor a date"),
         ("a.csv", b"timestamp\n12:00:01\n12:00:02\n", "neither a number nor a date"),
         ("a.csv", b"timestamp\n2024-01-01\n2024-01-02\n", "neither a number nor a date"),
         ("a.csv", b"timestamp\n1,5\n2,5\n", "not a CSV file"),
-        ("a.csv", b"timestamp\n2024-01-02 00:00:00\n2024-01-01 00:00:00\n", "a.csv:3: this request came before"),
+        ("a.csv", b"timestamp\n2024-01-02 00:00:00\n2024-01-01 00:00:00\n", "a.csv:3: the request is earlier"),
         ("a.csv", b"timestamp\n2024-01-01 00:00:00\n5\n", "neither a number nor a date"),
         ("a.csv", b"timestamp\n9999-01-01 00:00:00\n9999-01-01 00:00:01\n", "outside of the years|neither a number"),
         ("a.csv", b"timestamp,input_tokens\n1,99999999999\n", "a.csv:2: input_tokens is not a whole number"),
         ("a.csv", b"timestamp,output_tokens\n1,inf\n", "a.csv:2: output_tokens is not a number"),
         ("a.csv", b"timestamp,input_tokens\n1,5\n2,\n", "a.csv:3: input_tokens is empty"),
-        ("a.csv", b"end_timestamp\n5\n", "a.csv:1: lacks the column timestamp"),
-        ("a.csv", b"end_timestamp,duration\n", "holds no request"),
+        ("a.csv", b"end_timestamp\n5\n", "a.csv:1: is missing the column timestamp"),
+        ("a.csv", b"end_timestamp,duration\n", "has no requests"),
         ("a.csv", b"end_timestamp,duration\n5,inf\n", "a.csv:2: duration is not a number"),
-        ("a.csv", b"end_timestamp,duration\n5,1\n1e300,1\n", "came more than ten years after"),
+        ("a.csv", b"end_timestamp,duration\n5,1\n1e300,1\n", "is more than ten years after"),
         ("a.csv", b"\xef\xbb\xbf", "not a CSV file"),
-        ("a.jsonl", b'{"a": 1}\n', "a.jsonl:1: lacks the column timestamp"),
-        ("a.jsonl", b'{"timestamp": 2}\n{"timestamp": 1}\n', "a.jsonl:2: this request came before"),
+        ("a.jsonl", b'{"a": 1}\n', "a.jsonl:1: is missing the column timestamp"),
+        ("a.jsonl", b'{"timestamp": 2}\n{"timestamp": 1}\n', "a.jsonl:2: the request is earlier"),
         ("a.jsonl", b'{"timestamp": 2}\n{"a": 1}\n', "a.jsonl:2: timestamp is empty"),
         ("a.jsonl", b'{"timestamp": 1}\n{"timestamp": 1e400}\n', "a.jsonl:2: "),
         ("a.jsonl", b'{"timestamp": [1]}\n', "timestamp"),
         ("a.jsonl", b'{"timestamp": "soon"}\n', "neither a number nor a date"),
         ("a.jsonl", b'{"timestamp": 1, "input_length": -3}\n', "a.jsonl:1: input_tokens is not a whole number"),
-        ("a.jsonl", b'{"timestamp": "2024-01-01T00:00:00Z"}\n{"timestamp": 5}\n', "has a column of numbers and text"),
+        (
+            "a.jsonl",
+            b'{"timestamp": "2024-01-01T00:00:00Z"}\n{"timestamp": 5}\n',
+            "has a column with both numbers and text",
+        ),
     ],
 )
 def test_what_cannot_be_a_trace_is_refused_in_a_sentence(tmp_path: Path, name: str, content: bytes, says: str) -> None:

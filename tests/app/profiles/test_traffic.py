@@ -149,45 +149,48 @@ def test_every_default_is_printed(tmp_path: Path) -> None:
     [
         ("peak: 5/s\npeek: 3/s", "traffic.yaml:2: unknown key 'peek' in traffic", "Did you mean"),
         ("peak: 5/s\nusers: {count: 3, requests: 1/h}", "traffic.yaml:1: traffic: has peak and users", "exactly"),
-        ("shape: workday", "traffic: does not say how much comes", "exactly one of peak, users, trace"),
+        ("shape: workday", "traffic: has no source of traffic", "exactly one of peak, users, trace"),
         ("peak: 5", "traffic.yaml:1: traffic.peak: 5 has no unit", "200/s"),
-        ("peak: 0/s", "traffic.peak: '0/s' is not above zero", None),
-        ("users: {count: 3}", "traffic.users lacks requests", None),
-        ("users: {count: 1e12, requests: 1/s}", "users make 1,000,000,000,000 requests/s", None),
+        ("peak: 0/s", "traffic.peak: '0/s' must be above zero", None),
+        ("users: {count: 3}", "traffic.users is missing the key requests", None),
+        ("users: {count: 1e12, requests: 1/s}", "users generate 1,000,000,000,000 requests/s", None),
         ("users: {count: 3, requests: 1/h, active: 0%}", "active must be greater than 0", None),
         ("peak: 5/s\nshape: workdai", "traffic.yaml:2: traffic.shape: unknown shape 'workdai'", "'workday'"),
-        ("peak: 5/s\nshape: 5", "a shape takes 24 shares, not 5", None),
-        ("peak: 5/s\nshape: [1, 0.5]", "a shape takes 24 shares, not 2", None),
+        ("peak: 5/s\nshape: 5", "a shape needs 24 shares, not 5", None),
+        ("peak: 5/s\nshape: [1, 0.5]", "a shape needs 24 shares, not 2", None),
         ("peak: 5/s\nweek: [1, 1, 1, 1, 1, 1, 40%]", "'40%' is not a share from 0 to 1", "as 0.4"),
         ("peak: 5/s\nweek: [1, 1, 1, 1, 1, 1, 1.5]", "1.5 is not a share", None),
         ("peak: 5/s\nweek: [1, 1, 1, 1, 1, 1, true]", "True is not a share", None),
         ("peak: 5/s\nweek: [0.5, 0.5, 0.5, 0.5, 0.5, 0.5, 0]", "the largest share of a week is 0.5", "Divide"),
-        ("peak: 5/s\nweek: trace", "week is that of the trace, and there is none", None),
+        ("peak: 5/s\nweek: trace", "week requires a trace", None),
         ('peak: 5/s\nspikes: [{at: "24:00", for: 1m, times: 3}]', "spikes\\[0\\].at: '24:00' is not a time", "12:00"),
-        ('peak: 5/s\nspikes: [{at: "12:00", for: 25h, times: 3}]', "25h is more than 1d", None),
+        ('peak: 5/s\nspikes: [{at: "12:00", for: 25h, times: 3}]', "25h exceeds the maximum of 1d", None),
         ('peak: 5/s\nspikes: [{at: "12:00", for: 1m, times: 0}]', "times must be greater than 0", None),
         ('peak: 5/s\nspikes: [{at: "12:00", for: 1m, times: 2, days: []}]', "days must", None),
         ('peak: 5/s\nspikes:\n  - at: "12:00"\n    for: 1m\n    times: 2\n    days: [fryday]',
-         "traffic.yaml:6: traffic.spikes\\[0\\].days\\[0\\]: 'fryday' is not a day", "'friday'"),
+         "traffic.yaml:6: traffic.spikes\\[0\\].days\\[0\\]: 'fryday' is not a valid day", "'friday'"),
         ('peak: 5/s\nspikes: [{at: "12:00", for: 1m, times: 2, dyas: [friday]}]', "unknown key 'dyas'", "'days'"),
         ("peak: 5/s\ncampaigns: [{from: 2026-02-30, to: 2026-12-01, times: 2}]", "'2026-02-30' is not a date", None),
-        ("peak: 5/s\ncampaigns: [{from: 2026-12-02, to: 2026-12-01, times: 2}]", "before it begins", None),
-        ("peak: 5/s\ncampaigns: [{from: 2026-12-02, to: 2026-12-01}]", "campaigns\\[0\\] lacks times", None),
+        ("peak: 5/s\ncampaigns: [{from: 2026-12-02, to: 2026-12-01, times: 2}]", "before it starts", None),
+        ("peak: 5/s\ncampaigns: [{from: 2026-12-02, to: 2026-12-01}]",
+         "campaigns\\[0\\] is missing the key times", None),
         ("peak: 5/s\ncache: 100%", "traffic.cache must be less than 1", None),
         ("peak: 5/s\nuncertainty: 0.1", "has no unit", "90%"),
         ("peak: 5/s\ndispersion: 0.5", "traffic.dispersion.index must be greater than or equal to 1", None),
-        ("peak: 5/s\ndispersion: {index: 2, window: 2h}", "2h is more than 1h", None),
-        ("peak: 5/s\ntokens: [{share: 50%, input: 5, output: 3}]", "the shares of tokens are 50% together", None),
+        ("peak: 5/s\ndispersion: {index: 2, window: 2h}", "2h exceeds the maximum of 1h", None),
+        ("peak: 5/s\ntokens: [{share: 50%, input: 5, output: 3}]",
+         "the shares of tokens add up to 50%, not 100%", None),
         ("peak: 5/s\ntokens: {input: 0, output: 3}", "tokens\\[0\\].input must be greater than 0", None),
         ("peak: 5/s\nclasses: [{name: a, share: 50%}, {name: a, share: 50%}]", "two of classes are named 'a'", None),
-        ("peak: 5/s\nclasses: [{name: a, share: 50%}, {name: b, share: 60%}]", "110% together", None),
+        ("peak: 5/s\nclasses: [{name: a, share: 50%}, {name: b, share: 60%}]",
+         "the shares of classes add up to 110%, not 100%", None),
         ('peak: 5/s\nclasses: [{name: a, share: 100%, slo: ["latncy_ms.p95 < 5"]}]', "latncy_ms", "latency_ms"),
         ("trace: none.csv", "traffic.yaml:1: traffic.trace: no such file", None),
-        ("- 1", "traffic is a mapping of keys", "peak: 900/s"),
-        ("", "traffic is a mapping of keys", None),
+        ("- 1", "traffic must be a mapping of keys", "peak: 900/s"),
+        ("", "traffic must be a mapping of keys", None),
         ("traffic: {peak: 5/s}\nname: x", "traffic.yaml:2: unknown key 'name'", None),
         ("traffic: 5", "traffic must be a mapping of keys", None),
-        ("peak: 5/s\npeak: 6/s", "traffic.yaml:2: key 'peak' stands here a second time", None),
+        ("peak: 5/s\npeak: 6/s", "traffic.yaml:2: duplicate key 'peak'", None),
     ],
 )  # fmt: skip
 def test_what_is_wrong_is_told_with_its_line(tmp_path: Path, text: str, says: str, hint: str | None) -> None:
@@ -252,9 +255,9 @@ def test_a_traces_path_is_relative_to_the_file_that_names_it(tmp_path: Path) -> 
 
 def test_what_is_wrong_in_a_trace_is_told_by_its_file_and_line(tmp_path: Path) -> None:
     trace = written(tmp_path, "timestamp\n2\n1\n", "trace.csv")
-    with pytest.raises(UsageError, match=r"^\S*trace.csv:3: this request came before"):
+    with pytest.raises(UsageError, match=r"^\S*trace.csv:3: the request is earlier"):
         load_traffic(trace)
-    with pytest.raises(ProfileError, match=r"traffic.yaml:1: traffic: \S*trace.csv:3: this request came before"):
+    with pytest.raises(ProfileError, match=r"traffic.yaml:1: traffic: \S*trace.csv:3: the request is earlier"):
         load_traffic(written(tmp_path, "trace: trace.csv\n"))
     with pytest.raises(UsageError, match="no such file"):
         load_traffic(tmp_path / "none.csv")

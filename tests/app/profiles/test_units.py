@@ -62,7 +62,7 @@ def test_a_value_is_read_with_its_unit(parse: Callable[[object], float], text: o
         (units.parse_speed, "2", "not a speed"),
         (units.parse_share, "101%", "between"),
         (units.parse_share, 0.9, "no unit"),
-        (units.parse_growth_per_year, "-100%/year", "no traffic"),
+        (units.parse_growth_per_year, "-100%/year", "remove all traffic"),
         (units.parse_usd_per_month, "4000 EURO/month", "unknown currency 'EURO'"),
         (units.parse_usd_per_month, "4000 XXX/month", "unknown currency"),
         (units.parse_usd_per_month, "4000 EUR/week", "unknown unit"),
@@ -77,7 +77,7 @@ def test_a_value_is_read_with_its_unit(parse: Callable[[object], float], text: o
         (units.parse_count, 0, "at least 1"),
         (units.parse_count, 1.5, "whole number"),
         (units.parse_count, True, "whole number"),
-        (units.parse_redundancy, "2n", "not a redundancy"),
+        (units.parse_redundancy, "2n", "not a valid redundancy"),
     ],
 )
 def test_a_wrong_value_is_refused(parse: Callable[[object], float], value: object, says: str) -> None:

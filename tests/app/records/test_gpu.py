@@ -12,7 +12,7 @@ from app.records.gpu import list_throttle_reasons
         (0x1, ()),
         (0x3, ()),
         (0x4, ("power cap",)),
-        (0x44, ("power cap", "thermal, by hardware")),
+        (0x44, ("power cap", "hardware thermal slowdown")),
         (0x1 | 0x80, ("power brake",)),
         (0x8000, ("reason 0x8000",)),
     ],

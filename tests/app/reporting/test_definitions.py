@@ -40,7 +40,7 @@ def test_each_stage_is_a_table_of_all_tools(chat: Definitions) -> None:
     assert ttft["AIPerf"] is not None
     assert ttft["AIPerf"].value == pytest.approx(sent)
     assert row(table, "TTFT p95")["vLLM"] is None
-    assert row(table, "requests/s")["GuideLLM"] is not None
+    assert row(table, "req/s")["GuideLLM"] is not None
 
 
 def test_what_is_shown_is_explained(chat: Definitions) -> None:
@@ -57,8 +57,8 @@ def test_plain_requests_are_said_to_be_plain() -> None:
     found = of(clients_run())
     assert found is not None
     assert [table.stage for table in found.tables] == [f"{count} clients" for count in (1, 2, 4, 8, 16, 32)]
-    assert {one.metric for one in found.tables[0].rows} == {"E2E", "requests/s"}
-    assert (found.remark or "").startswith("No answer told of tokens")
+    assert {one.metric for one in found.tables[0].rows} == {"E2E", "req/s"}
+    assert (found.remark or "").startswith("No tokens were received")
 
 
 def test_a_request_without_an_intended_start_has_its_place_by_its_send() -> None:
@@ -66,7 +66,7 @@ def test_a_request_without_an_intended_start_has_its_place_by_its_send() -> None
     assert found is not None
     end_to_end = row(found.tables[0], "E2E p50")
     assert end_to_end["Sizewise"] is not None
-    assert end_to_end["Sizewise"].reason == "the intended start is not known"
+    assert end_to_end["Sizewise"].reason == "the scheduled start is unknown"
     assert end_to_end["vLLM"] is not None
     assert end_to_end["vLLM"].value is not None
 
@@ -76,7 +76,7 @@ def test_an_api_that_a_tool_does_not_speak_is_named() -> None:
     target = msgspec.structs.replace(run.result.target, protocol="openai-responses")
     found = of(msgspec.structs.replace(run, result=msgspec.structs.replace(run.result, target=target)))
     assert found is not None
-    assert (found.remark or "").startswith("Of these tools only GuideLLM and AIPerf speak")
+    assert (found.remark or "").startswith("Only GuideLLM and AIPerf support")
 
 
 def test_warm_ups_pooled_stages_and_runs_without_load_have_no_table() -> None:

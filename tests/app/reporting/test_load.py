@@ -53,15 +53,15 @@ def test_the_answer_rests_on_the_highest_of_the_rates_that_held() -> None:
     [
         (
             ObjectiveResult(ERRORS, REACHES_PAST, "INCONCLUSIVE"),
-            "the interval reaches past the limit; 381 requests without an error would settle it",
+            "needs about 381 error-free requests to decide",
         ),
         (
             ObjectiveResult(parse_objective("latency_ms.p95 < 50"), Estimate(48.0, (44.0, 55.0), 300), "INCONCLUSIVE"),
-            "the interval reaches past the limit; a longer stage narrows it",
+            "the 95 % CI crosses the limit; run longer",
         ),
         (
             ObjectiveResult(ERRORS, Estimate(0.001, None, 9, reason="no interval"), "INCONCLUSIVE"),
-            "no interval; a longer stage gives one",
+            "no interval; run longer",
         ),
         (ObjectiveResult(ERRORS, Estimate(None, reason="needs 72, has 9"), "INCONCLUSIVE"), "needs 72, has 9"),
         (ObjectiveResult(ERRORS, Estimate(0.0, (0.0, 0.002), 2_000), "PASS"), None),
@@ -83,9 +83,9 @@ def test_only_labelled_rows_settle_an_accuracy(written: str, needed: bool) -> No
     judged = ObjectiveResult(objective, observed, "INCONCLUSIVE", result.stages[-1].name)
     (row,) = build_objective_rows(msgspec.structs.replace(result, slo=(judged,)))
     rows = estimate_rows_needed(accuracy, 0.99) if needed else None
-    told = "" if rows is None else f", about {formatting.format_number(rows)} in all if they are like these"
+    told = "" if rows is None else f", about {formatting.format_number(rows)} in total if they are similar"
     assert rows is None or rows > 450
-    assert row.why == f"the interval reaches past the limit; only more labelled rows settle it{told}"
+    assert row.why == f"the 95 % CI crosses the limit; add labeled rows{told}"
 
 
 @pytest.mark.parametrize(
@@ -94,29 +94,27 @@ def test_only_labelled_rows_settle_an_accuracy(written: str, needed: bool) -> No
         (
             "latency_ms.p95{stage=peak} < 50",
             Estimate(60.0, (55.0, 65.0), 300),
-            "latency_ms.p95{stage=peak} < 50: 60.0 (55.0–65.0) ms in peak",
+            "p95 latency < 50 ms: 60.0 (55.0–65.0) ms in peak",
         ),
         (
             "completed_per_s >= 95% of offered_per_s",
             Estimate(0.9, (0.85, 0.97), 300),
-            "completed_per_s >= 95% of offered_per_s: 90.0 (85.0–97.0) % in peak; "
-            "the interval reaches past the limit; a longer stage narrows it",
+            "throughput >= 95 % of offered rate: 90.0 (85.0–97.0) % in peak; the 95 % CI crosses the limit; run longer",
         ),
         (
             "change(latency_ms.p95) < +8%",
             Estimate(0.12, (0.05, 0.2), 300),
-            "change(latency_ms.p95) < +8%: 12.0 (5.0–20.0) % in peak; "
-            "the interval reaches past the limit; more repeats narrow it",
+            "change of p95 latency < 8 %: 12.0 (5.0–20.0) % in peak; the 95 % CI crosses the limit; add repeats",
         ),
         (
             "change(latency_ms.p95) < +8%",
             Estimate(None, reason="no baseline was given"),
-            "change(latency_ms.p95) < +8%: n/a in peak; no baseline was given",
+            "change of p95 latency < 8 %: n/a in peak; no baseline was given",
         ),
         (
             "usd_per_1k_inferences <= 0.6",
             Estimate(0.5, (0.4, 0.7)),
-            "usd_per_1k_inferences <= 0.6: 0.500 (0.400–0.700) USD in peak; the interval reaches past the limit",
+            "cost per 1k inferences <= 0.6 USD: $0.500 (0.400–0.700) in peak; the 95 % CI crosses the limit",
         ),
     ],
 )
@@ -168,11 +166,11 @@ def test_rates_of_sessions_are_called_so() -> None:
 def test_a_rate_above_which_none_was_tried_is_no_maximum_and_may_size_too_large_a_fleet() -> None:
     run = full_run()
     report = build_report(with_steady(100, found=100, at_least=True), run.rows, run.telemetry, "", "", "{}")
-    assert report.tiles[0].label == "Carried at least"
+    assert report.tiles[0].label == "Max rate (lower bound)"
     assert report.max_rate is not None
     assert report.max_rate.at_least
     assert report.plan is not None
-    assert "No higher rate was tried" in report.plan.notes[0]
+    assert "No higher rate was tested" in report.plan.notes[0]
 
 
 def test_stages_with_tokens_have_a_row_of_them() -> None:
@@ -192,9 +190,9 @@ def test_plain_answers_have_none() -> None:
 def test_a_cold_start_is_told_part_by_part_and_what_it_never_came_to_by_its_reason() -> None:
     parts = {part.name: part.quantity for part in build_cold_start_rows(streaming_run().result)}
     assert [(name, one.value) for name, one in parts.items()] == [
-        ("ready", 8_200.0), ("first answer", 9_050.0), ("steady answers", None),
+        ("ready", 8_200.0), ("first response", 9_050.0), ("steady latency", None),
     ]  # fmt: skip
-    assert parts["steady answers"].reason == "the medians never agreed"
+    assert parts["steady latency"].reason == "the medians never agreed"
 
 
 def test_a_target_that_was_up_has_none() -> None:
@@ -205,7 +203,7 @@ def test_each_method_is_told_with_its_load_or_its_reason() -> None:
     knees = (
         Knee("power", "rate", 100.0, 20.0),
         Knee("chord", "rate", 120.0, 25.0),
-        Knee("two lines", "rate", None, None, "two lines fit the curve little better than one"),
+        Knee("two lines", "rate", None, None, "two lines fit the curve hardly better than one"),
     )
     section = build_knee_section(msgspec.structs.replace(full_run().result, knees=knees))
     assert section is not None
@@ -214,7 +212,7 @@ def test_each_method_is_told_with_its_load_or_its_reason() -> None:
         ("chord", 120.0, "1/s", 25.0),
         ("two lines", None, "1/s", None),
     ]
-    assert section.rows[2].at.reason == "two lines fit the curve little better than one"
+    assert section.rows[2].at.reason == "two lines fit the curve hardly better than one"
     assert section.note is None
 
 
@@ -235,16 +233,16 @@ def labels(run: Run) -> list[str]:
 
 def test_streams_lead_with_their_tokens() -> None:
     assert labels(streaming_run()) == [
-        "Good rate", "TTFT p95", "TTFT p99", "TPOT p95", "Latency p95", "Latency p99", "Output tokens", "Error rate",
+        "Goodput", "p95 TTFT", "p99 TTFT", "p95 TPOT", "p95 latency", "p99 latency", "Output throughput", "Error rate",
     ]  # fmt: skip
 
 
 @pytest.mark.parametrize(
     ("run", "expected"),
     [
-        (spike_run(), ["Good rate", "Latency p95", "Latency p99", "Error rate"]),
-        (clients_run(), ["Throughput", "Latency p95", "Latency p99", "Error rate"]),
-        (locust_run(), ["Throughput", "Service time p95", "Service time p99", "Error rate"]),
+        (spike_run(), ["Goodput", "p95 latency", "p99 latency", "Error rate"]),
+        (clients_run(), ["Throughput", "p95 latency", "p99 latency", "Error rate"]),
+        (locust_run(), ["Throughput", "p95 service time", "p99 service time", "Error rate"]),
     ],
 )
 def test_each_kind_of_traffic_has_its_headlines(run: Run, expected: list[str]) -> None:
@@ -256,16 +254,16 @@ def test_a_goodput_that_was_asked_for_is_a_headline() -> None:
     goodput = Objective("goodput_share >= 99%", "goodput_share", None, ">=", 0.99)
     result = msgspec.structs.replace(run.result, slo=(ObjectiveResult(goodput, Estimate(0.995), "PASS"),))
     tiles = {tile.label: tile for tile in build_load_tiles(result, run.result.stages[0])}
-    assert tiles["Goodput"].limit is not None
+    assert tiles["Goodput share"].limit is not None
 
 
 def test_a_limit_stands_beside_its_number() -> None:
     run = streaming_run()
     tiles = {tile.label: tile for tile in build_load_tiles(run.result, run.result.stages[0])}
-    limit = tiles["TTFT p95"].limit
+    limit = tiles["p95 TTFT"].limit
     assert limit is not None
     assert (limit.comparator, limit.value, limit.unit) == ("<", 250, "ms")
-    assert tiles["TTFT p99"].limit is None
+    assert tiles["p99 TTFT"].limit is None
 
 
 def test_an_accuracy_that_was_measured_is_a_headline() -> None:

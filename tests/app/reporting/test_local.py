@@ -66,15 +66,15 @@ def test_a_variant_alone_is_called_what_it_is() -> None:
 def test_headlines_are_of_the_best_variant() -> None:
     tiles = {tile.label: tile for tile in build_local_tiles(_RESULT)}
     assert list(tiles) == [
-        "Throughput", "Service time p50", "Service time p99", "Accuracy", "Accuracy kept", "Cost per 1M inferences",
+        "Throughput", "p50 service time", "p99 service time", "Accuracy", "Accuracy retained", "Cost per 1M inferences",
     ]  # fmt: skip
     assert tiles["Throughput"].quantity.value == 1600.0
     assert tiles["Throughput"].note == "cpu int8-static, batch 4, single-stream"
-    limit = tiles["Service time p99"].limit
+    limit = tiles["p99 service time"].limit
     assert limit is not None
     assert limit.value == 8.0
     assert tiles["Cost per 1M inferences"].quantity.value == pytest.approx(0.36 / 3600 / 1600 * 1e6)
-    assert tiles["Cost per 1M inferences"].note == "at 0.36 USD/h, never idle"
+    assert tiles["Cost per 1M inferences"].note == "at $0.36/h, 100\u202f% utilization"
 
 
 def test_an_slo_on_latency_is_shown_where_it_is_judged() -> None:
@@ -85,15 +85,15 @@ def test_an_slo_on_latency_is_shown_where_it_is_judged() -> None:
         msgspec.structs.replace(_RESULT, local=local, slo=(ObjectiveResult(slo, Estimate(1.7), "PASS"),))
     )
     assert [(tile.label, tile.note) for tile in tiles[1:4]] == [
-        ("Latency p50", "server at 50.0/s"), ("Latency p95", "server at 50.0/s"), ("Latency p99", "server at 50.0/s"),
+        (f"{aggregate} latency", "server at 50.0 calls/s") for aggregate in ("p50", "p95", "p99")
     ]  # fmt: skip
     assert tiles[2].limit is not None
 
 
 def test_of_a_search_the_tiles_speak_of_the_rate_that_held() -> None:
     first, *others = build_local_tiles(searched_run().result)
-    assert (first.label, first.quantity.value, first.quantity.unit) == ("Most arrivals", 400.0, "calls/s")
-    p95 = next(tile for tile in others if tile.label == "Latency p95")
+    assert (first.label, first.quantity.value, first.quantity.unit) == ("Max rate", 400.0, "calls/s")
+    p95 = next(tile for tile in others if tile.label == "p95 latency")
     assert p95.quantity.value == searched_run().result.slo[0].observed.value
 
 
@@ -110,7 +110,7 @@ def test_energy_is_shown_where_it_was_read() -> None:
     metrics = {**only.metrics, "energy_j_per_inference": {"value": Estimate(0.5, (0.4, 0.6))}}
     tiles = build_local_tiles(msgspec.structs.replace(run, stages=(msgspec.structs.replace(only, metrics=metrics),)))
     assert [tile.label for tile in tiles] == [
-        "Throughput", "Service time p50", "Service time p99", "Energy per inference",
+        "Throughput", "p50 service time", "p99 service time", "Energy per inference",
     ]  # fmt: skip
 
 

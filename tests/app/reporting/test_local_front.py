@@ -73,7 +73,7 @@ def test_where_nobody_searched_there_is_no_number() -> None:
 
 
 def test_calls_of_several_rows_are_told_in_inferences() -> None:
-    assert format_inferences(_FACTS) == "4 rows each: 1,600/s"
+    assert format_inferences(_FACTS) == "batch 4: 1,600\u202finferences/s"
     assert format_inferences(facts(variant(), server_per_s=Estimate(400.0))) == ""
 
 
@@ -85,12 +85,12 @@ _STAGES = group_stages_by_variant(_LOCAL_FRONT_RESULT)
 
 def test_variants_are_compared_in_the_scenario_that_the_most_of_them_have() -> None:
     axes = choose_axes(_LOCAL, _STAGES)
-    assert axes.latency_text == "p95 of service time, single-stream"
+    assert axes.latency_text == "p95 service time, single-stream"
     assert axes.cost_text == "cost per 1M inferences"
     only_server = {
         one: [stage for stage in some if stage.tags["scenario"] == "server"] for one, some in _STAGES.items()
     }
-    assert choose_axes(_LOCAL, only_server).latency_text == "p95 of latency, server"
+    assert choose_axes(_LOCAL, only_server).latency_text == "p95 latency, server"
 
 
 def test_a_percentile_that_most_do_not_have_gives_way_to_one_they_have() -> None:
@@ -99,7 +99,7 @@ def test_a_percentile_that_most_do_not_have_gives_way_to_one_they_have() -> None
         return msgspec.structs.replace(one, metrics={**one.metrics, "service_ms": times})
 
     few = {one: [without_p95(stage) for stage in some] for one, some in _STAGES.items()}
-    assert choose_axes(_LOCAL, few).latency_text == "p50 of service time, single-stream"
+    assert choose_axes(_LOCAL, few).latency_text == "p50 service time, single-stream"
 
 
 def test_what_is_cheaper_and_quicker_and_as_accurate_stands_on_the_front() -> None:

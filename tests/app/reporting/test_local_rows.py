@@ -102,7 +102,7 @@ def test_parts_that_were_not_timed_apart_say_so() -> None:
     assert None not in (prepare.value, execute.value, post.value)
     assert (copy_in.value, copy_out.value) == (None, None)
     assert copy_in.reason is not None
-    assert "inside the execution" in copy_in.reason
+    assert "included in model execution" in copy_in.reason
 
 
 @pytest.mark.parametrize(
@@ -117,7 +117,7 @@ def test_a_percentile_that_is_withheld_is_told_and_not_missed() -> None:
     one = stage(variant(), "single-stream", 2.0)
     withheld = {**one.metrics["service_ms"], "p99": Estimate(None, reason="needs 368, has 90")}
     row = _row(msgspec.structs.replace(one, metrics={**one.metrics, "service_ms": withheld}))
-    assert (row.slo, row.misses) == ("not told", ("service_ms.p99 < 8: n/a (needs 368, has 90)",))
+    assert (row.slo, row.misses) == ("not told", ("p99 service time < 8 ms: n/a (needs 368, has 90)",))
 
 
 def test_states_tell_what_became_of_it() -> None:
@@ -138,7 +138,7 @@ def test_where_a_model_lies_is_nobodys_business() -> None:
 def test_equal_outputs_have_no_ratio_in_decibels() -> None:
     equal = build_variant_row(facts(variant()), [], [], PLACE, name="x", family="x", is_best=False).fidelity
     assert equal is not None
-    assert (equal.sqnr.value, equal.sqnr.reason) == (None, "infinite: the outputs are equal")
+    assert (equal.sqnr.value, equal.sqnr.reason) == (None, "infinite: the outputs are identical")
 
 
 def test_an_error_is_in_the_labels_own_unit() -> None:

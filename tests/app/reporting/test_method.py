@@ -17,26 +17,27 @@ def _method(run_name: str) -> str:
 def test_sentences_are_made_from_the_run() -> None:
     method = _method("full")
     for part in (
-        "run 3,600 times over 6 batch sizes",
-        "open loop, Poisson arrivals, seed 7",
-        "1 warm-up stage, 3.00\u202fs in all, came first",
-        "8 probes (3 failed and stay on the curve), doubling and then narrowing; 3 holds of 3.00\u202fs at 1 rate",
-        "read 580 times, every 100\u202fms (endpoint, engine, generator, host)",
-        "2.10 parts per million",
-        "counted to 2026-08-01",
+        "ran 3,600 times with 6 batch sizes",
+        "open loop (Poisson arrivals, seed 7)",
+        "1 warm-up stage (3.00\u202fs in total) ran first",
+        "8 probes (3 missed the SLO and are part of the curve), first doubling the rate, then bisecting. The result is "
+        "based on 3 steady-state steps of 3.00\u202fs at 1 rate.",
+        "sampled 580 times, every 100\u202fms (endpoint, engine, generator, host)",
+        "2.10 ppm",
+        "as of 2026-08-01",
     ):
         assert part in method
 
 
 def test_a_run_without_holds_says_nothing_of_them() -> None:
-    assert "holds" not in _method("interrupted")
+    assert "steady-state" not in _method("interrupted")
     assert "4 probes" in _method("interrupted")
 
 
 def test_a_run_without_load_speaks_of_no_request() -> None:
     assert _method("nothing").splitlines() == [
-        "All times are of one monotonic clock; the wall clock ran 2.10 parts per million apart from it.",
-        "No self-test of the instrument was on this machine: `sizewise selftest` proves it in a minute.",
+        "All times use one monotonic clock; the wall clock drifted by 2.10 ppm relative to it.",
+        "No self-test was run on this machine. Run `sizewise selftest` (1 min) to verify the load generator.",
     ]
 
 
@@ -46,14 +47,14 @@ def test_a_run_without_load_speaks_of_no_request() -> None:
         (SelfTestSummary("0123456789ab", "2026-08-01T09:00:00+00:00", True), "passed"),
         (
             SelfTestSummary("0123456789ab", "2026-08-01T09:00:00+00:00", False, ("stall", "clock")),
-            "FAILED in stall and clock",
+            "FAILED: stall and clock",
         ),
     ],
 )
 def test_the_last_self_test_is_told_with_its_outcome(mark: SelfTestSummary, outcome: str) -> None:
     result = replace(full_run().result, selftest=mark)
     (sentence,) = [one for one in describe_method(result, read_spec(SPEC), full_run().telemetry) if mark.id in one]
-    assert sentence.endswith(f"self-test 0123456789ab, 2026-08-01, {outcome}.")
+    assert sentence.endswith(f"self-test 0123456789ab, 2026-08-01: {outcome}.")
 
 
 def test_a_spec_tells_seed_and_arrivals_of_stages_too() -> None:
@@ -70,10 +71,10 @@ def test_a_spec_that_no_profile_could_be_is_no_spec(text: str) -> None:
 @pytest.mark.parametrize(
     ("run", "told", "untold"),
     [
-        (streaming_run(), "TTFT runs from the intended start", "closed loop"),
+        (streaming_run(), "TTFT runs from the scheduled start", "closed loop"),
         (spike_run(), "Stage burst: Poisson spike 40 → 200 → 40/s.", "closed loop"),
-        (clients_run(), "In 6 stages the load was a closed loop", "open loop"),
-        (locust_run(), "Locust does not say when a request should have started", "open loop"),
+        (clients_run(), "In 6 stages, load was closed loop", "open loop"),
+        (locust_run(), "Locust does not report the scheduled start of a request", "open loop"),
     ],
 )
 def test_each_kind_of_traffic_is_told_as_it_was(run: Run, told: str, untold: str) -> None:
@@ -85,6 +86,6 @@ def test_each_kind_of_traffic_is_told_as_it_was(run: Run, told: str, untold: str
 def test_how_late_requests_left_is_told_where_it_is_known() -> None:
     told = "\n".join(describe_method(streaming_run().result, read_spec(SPEC), streaming_run().telemetry))
     late = "0.0300\u202fms"
-    assert f"Requests left {late} (p50), {late} (p99), {late} (the latest) after their intended start." in told
+    assert f"Send lag after the scheduled start: {late} (p50), {late} (p99), {late} (max)." in told
     untold = "\n".join(describe_method(locust_run().result, read_spec(SPEC), locust_run().telemetry))
-    assert "after their intended start" not in untold
+    assert "Send lag" not in untold

@@ -9,16 +9,16 @@ def test_sentences_are_made_from_the_run_and_its_profile() -> None:
     run = local_run()
     method = "\n".join(describe_method(run.result, read_spec(SPEC), run.telemetry))
     for part in (
-        "5 variants were run one after another, each in a process of its own",
-        "4,200 calls were timed, in scenarios as MLPerf defines them. Single-stream: one call after another",
-        "server: calls that arrive by a Poisson process",
-        "latency runs from when a call was due",
-        "medians of three windows in a row agreed within 10\u202f%, or 10s had passed",
-        "A scenario lasted 1s at least, and until half the 95\u202f% interval of the mean time was 2% of it",
-        "64 rows a variant, and held against those of the fp32 model",
-        "Accuracy is of 450 labelled rows",
-        "4 cold starts were made",
-        "from every call's own times",
+        "5 variants ran one after another, each in a separate process",
+        "4,200 calls were timed in MLPerf scenarios. Single-stream: one call at a time",
+        "server: open-loop Poisson arrivals",
+        "latency starts at the scheduled arrival",
+        "medians of three consecutive windows agreed within 10\u202f%, or for at most 10s",
+        "Each scenario ran for at least 1s, until half of the 95\u202f% CI of the mean time was 2% of the mean",
+        "64 rows per variant) were compared with those of the fp32 model",
+        "Accuracy was evaluated on 450 labeled rows",
+        "4 cold starts were measured",
+        "computed from the times of all calls",
     ):
         assert part in method
     assert "open loop" not in method
@@ -27,8 +27,8 @@ def test_sentences_are_made_from_the_run_and_its_profile() -> None:
 
 def test_what_was_not_done_is_not_told() -> None:
     method = "\n".join(describe_local_run(one_variant().result, {}))
-    assert method.startswith("The variant was run in a process of its own")
-    for part in ("server", "Outputs", "Accuracy", "cold start", "A scenario lasted"):
+    assert method.startswith("The variant ran in a separate process")
+    for part in ("server", "Outputs", "Accuracy", "cold start", "Each scenario ran"):
         assert part not in method
 
 

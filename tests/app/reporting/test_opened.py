@@ -69,8 +69,10 @@ def test_another_slo_finds_another_rate_and_says_that_it_is_not_the_runs_own(sea
     assert strict.max_rate.slo == ("latency_ms.p95 < 8", "error_rate <= 1%")
     assert strict.rescored is not None
     report = searched.report(strict)
-    assert report.notes[0] == "Re-scored: SLO latency_ms.p95 < 8."
-    assert report.verdict.sentence.startswith("Re-scored: SLO latency_ms.p95 < 8; not the run's own verdict. Carrie")
+    assert report.notes[0] == "Re-evaluated with SLO p95 latency < 8 ms."
+    assert report.verdict.sentence.startswith(
+        "Re-evaluated with SLO p95 latency < 8 ms. Not the run's own verdict. Max rate "
+    )
     assert report.tiles[0].quantity.value == strict.max_rate.per_s.value
     assert all(tile.note is None or f"{strict.max_rate.per_s.value:.4g}" in tile.note for tile in report.tiles[1:])
     assert msgspec.json.decode(report.result_json, type=Result) == strict
@@ -98,7 +100,7 @@ def test_a_window_leaves_out_what_lies_outside_and_clips_what_it_cuts(stages: Op
     report = stages.report(part)
     assert report.load is not None
     assert report.load.at_s[-1] < middle_s + 6
-    assert "Re-scored: window 0–" in render_text(report)
+    assert "Re-evaluated with time range 0–" in render_text(report)
 
 
 def test_a_window_counts_from_the_start_of_the_load(stages: OpenedRun) -> None:
@@ -118,7 +120,7 @@ def test_a_window_counts_from_the_start_of_the_load(stages: OpenedRun) -> None:
 
 @pytest.mark.parametrize(
     ("window_s", "what"),
-    [((5.0, 5.0), "holds nothing"), ((9.0, 2.0), "holds nothing"), ((9_000.0, 9_100.0), "nothing was to be sent")],
+    [((5.0, 5.0), "is empty"), ((9.0, 2.0), "is empty"), ((9_000.0, 9_100.0), "no request was scheduled")],
 )
 def test_a_window_of_nothing_is_refused(stages: OpenedRun, window_s: tuple[float, float], what: str) -> None:
     with pytest.raises(UsageError, match=what):
@@ -136,7 +138,7 @@ def test_a_run_cut_short_is_told_from_its_facts_and_what_is_missing_too(tmp_path
     whole = stored_run(tmp_path / "run")
     stages = whole.complete_result.stages
     killed = cut_short(whole, 2)
-    with pytest.raises(UsageError, match="was cut short"):
+    with pytest.raises(UsageError, match=r"was interrupted and has no result\.json"):
         load_run(killed)
     run = load_run(killed, recover=True)
     assert run.result.stages == stages[:2]
@@ -144,12 +146,12 @@ def test_a_run_cut_short_is_told_from_its_facts_and_what_is_missing_too(tmp_path
     left_out = run.recovery.unused_rows
     assert left_out == run.table.num_rows - sum(one.intended_ns.size for one in run.data.rows) > 1_000
     report = run.report()
-    assert f"2 of 3 stages that had begun came to an end; {left_out:,} of" in report.notes[0]
+    assert f"2 of 3 stages finished; {left_out:,} of" in report.notes[0]
     assert (report.verdict.outcome, report.verdict.exit_code) == ("INCONCLUSIVE", 143)
-    assert report.verdict.sentence.startswith("The run was stopped before it was done")
+    assert report.verdict.sentence.startswith("Stopped early: partial results")
     assert run.rescore(["latency_ms.p95 < 5"]).rescored is not None
 
 
 def test_nothing_is_recovered_where_no_stage_had_ended(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="before one stage of it had ended"):
+    with pytest.raises(UsageError, match="before its first stage finished"):
         load_run(cut_short(stored_run(tmp_path / "run"), 0), recover=True)

@@ -61,7 +61,7 @@ def test_an_offer_of_which_only_a_larger_fleet_is_on_the_front_is_not_on_it(plan
 def test_the_limit_is_that_of_the_objective_that_the_latency_is_of(plan: Plan, section: PlanSection) -> None:
     assert section.latency_limit == Limit(comparator="<", value=500.0, unit="ms")
     assert build_plan_section(replace(plan, latency_metric="ttft_ms.p99")).latency_limit is None
-    assert build_plan_section(replace(plan, latency_metric="latency_ms.p95")).latency_limit is None, "it only warns"
+    assert build_plan_section(replace(plan, latency_metric="latency_ms.p95")).latency_limit is None, "warning only"
     of_few = replace(plan, slo=("latency_ms.p99.9 < 90", "latency_ms.p99 < 50"), latency_metric="latency_ms.p99")
     assert build_plan_section(of_few).latency_limit == Limit(comparator="<", value=50.0, unit="ms")
 
@@ -90,7 +90,7 @@ def test_energy_and_carbon_keep_their_basis_and_reason(section: PlanSection) -> 
     assert kwh is not None
     assert (kwh.value, kwh.ci95, kwh.basis, kwh.unit) == (262.0, (190.0, 330.0), "assumed", "kWh/month")
     assert carbon is not None
-    assert (carbon.value, carbon.reason) == (None, "the grid of us-central1 is not known")
+    assert (carbon.value, carbon.reason) == (None, "the grid of us-central1 is unknown")
 
 
 def test_sensitivity_day_and_alternatives_are_the_plans(plan: Plan, section: PlanSection) -> None:

@@ -104,7 +104,7 @@ def _everything(report: Report, form: str) -> str:
 @pytest.mark.parametrize("form", [form for form in BY_ID if form != "pdf"])
 def test_no_form_tells_what_is_hidden(report: Report, result: Result, form: str) -> None:
     told = _everything(redact(report, result, REDACTED_KINDS).report, form)
-    assert form != "html" or "hidden in this report" in told
+    assert form != "html" or "redacted in this report" in told
     assert [word for words in WORDS.values() for word in words if word in told] == []
 
 
@@ -133,7 +133,7 @@ def test_it_is_said_in_every_form(report: Report, result: Result) -> None:
     hidden = redact(report, result, ["hosts"]).report
     assert hidden.hidden == ("hosts",)
     for form in ("text", "markdown"):
-        assert "Hidden in this report, and in what it carries: the names and addresses of hosts." in " ".join(
+        assert "Redacted in this report and its embedded files: host names and addresses." in " ".join(
             render(hidden, form).split()
         )
     assert '<property name="hidden" value="hosts"' in render(hidden, "junit")
@@ -173,7 +173,7 @@ def test_a_run_that_names_nobody_is_left_as_it_is() -> None:
 
 def test_a_profile_that_cannot_be_read_is_left_out(result: Result) -> None:
     hidden = redact(_report(result, "target: {model: [zebrafish-70b"), result, ["models"]).report
-    assert hidden.reproduce.spec_text.startswith("# Left out")
+    assert hidden.reproduce.spec_text.startswith("# Omitted")
 
 
 def test_a_local_models_file_and_its_digest_are_its_name_too() -> None:

@@ -31,14 +31,14 @@ def test_headlines_are_the_max_rate_the_holds_together_and_the_cost(full: Report
     tiles = {tile.label: tile for tile in full.tiles}
 
     assert list(tiles) == [
-        "Max rate", "Latency p95", "Latency p99", "Error rate", "Cost of the fleet", "Cost per 1k inferences",
+        "Max rate", "p95 latency", "p99 latency", "Error rate", "Fleet cost", "Cost per 1k inferences",
     ]  # fmt: skip
     assert tiles["Max rate"].quantity.value == 218.0
-    assert tiles["Latency p95"].quantity.value == pooled.metrics["latency_ms"]["p95"].value
-    limit = tiles["Latency p95"].limit
+    assert tiles["p95 latency"].quantity.value == pooled.metrics["latency_ms"]["p95"].value
+    limit = tiles["p95 latency"].limit
     assert limit is not None
     assert (limit.comparator, limit.value, limit.unit) == ("<", 50.0, "ms")
-    assert tiles["Cost of the fleet"].quantity.basis == "extrapolated"
+    assert tiles["Fleet cost"].quantity.basis == "extrapolated"
 
 
 def test_every_stage_stays_the_failed_ones_too(full: Report) -> None:
@@ -56,7 +56,7 @@ def test_the_model_section_is_made_of_the_stages_with_a_variant(full: Report) ->
     assert full.model.accuracy is not None
     assert full.model.accuracy.value == pytest.approx(443 / 450)
     assert [part.name for part in full.model.cold_start] == [
-        "loading the inference library", "building the session", "first inference",
+        "library load", "session creation", "first inference",
     ]  # fmt: skip
     assert [check.name for check in full.model.proof] == ["provider"]
 
@@ -108,7 +108,7 @@ def test_a_run_cut_short_keeps_what_it_has() -> None:
     assert report.max_rate is None
     assert len(report.stages) == 5
     assert report.load is not None
-    assert {tile.label for tile in report.tiles} >= {"Model alone: throughput"}
+    assert {tile.label for tile in report.tiles} >= {"Model only: throughput"}
 
 
 def test_without_a_search_the_good_rate_leads() -> None:
@@ -116,7 +116,7 @@ def test_without_a_search_the_good_rate_leads() -> None:
     steady = msgspec.structs.replace(run.result.stages[-1], kind="steady", name="steady")
     result: Result = msgspec.structs.replace(run.result, max_rate=None, plan=None, stages=(steady,))
     report = _report(msgspec.structs.replace(run, result=result))
-    assert [tile.label for tile in report.tiles] == ["Good rate", "Latency p95", "Latency p99", "Error rate"]
+    assert [tile.label for tile in report.tiles] == ["Goodput", "p95 latency", "p99 latency", "Error rate"]
 
 
 @pytest.mark.parametrize("spec_text", ["", "[", "load: 3", "load: {seed: x, stages: [1]}"])

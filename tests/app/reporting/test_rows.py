@@ -209,7 +209,7 @@ def test_an_endpoints_answers_are_those_of_the_stages_window(tmp_path: Path) -> 
     assert drawn.n == sum(stage.completed for stage in asked)
     assert drawn.share[-1] == 1.0
     assert list(drawn.ms) == sorted(drawn.ms)
-    assert (drawn.label, service.label) == ("latency, from the intended start", "service time, from the send")
+    assert (drawn.label, service.label) == ("latency (from scheduled start)", "service time (from send)")
     assert build_stage_distributions(run, whole.result, "no such stage") == ()
 
 
@@ -227,7 +227,7 @@ def test_a_local_models_times_are_those_of_its_calls(tmp_path: Path) -> None:
         writer.append_calls(pa.RecordBatch.from_pydict(columns, CALL_SCHEMA))
         writer.write_result(result)
     (drawn,) = build_stage_distributions(StoredRun(tmp_path / "run"), result, stage.name)
-    assert (drawn.label, drawn.n) == ("service time of a call", 10)
+    assert (drawn.label, drawn.n) == ("call time", 10)
     assert set(drawn.ms) == {2.0}
 
 

@@ -38,11 +38,11 @@ def test_of_an_endpoint_it_is_its_max_rate() -> None:
     found = full_run().result.max_rate
     assert found is not None
     assert found.per_s.value is not None
-    assert format_max_rate(full_run().result) == f"{found.per_s.value:.0f}/s"
+    assert format_max_rate(full_run().result) == f"{found.per_s.value:.0f} req/s"
 
 
 def test_of_a_local_model_it_is_what_its_best_variant_does() -> None:
-    assert format_max_rate(local_run().result) == "1,600/s, cpu int8-static, batch 4"
+    assert format_max_rate(local_run().result) == "1,600 inferences/s, cpu int8-static, batch 4"
     assert format_max_rate(searched_run(alone=False).result) == "400 calls/s, int8-static, batch 4"
 
 
@@ -70,7 +70,11 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 def test_a_row_tells_what_a_list_shows(home: Path) -> None:
     row = list_runs().rows[0]
     assert (row.run_id, row.name, row.verdict, row.url) == ("run-0", WHOLE.name, "WARN", WHOLE.target.urls[0])
-    assert (row.carries, row.started_at, row.duration_s) == ("218/s", WHOLE.clock.wall_start, WHOLE.clock.duration_s)
+    assert (row.carries, row.started_at, row.duration_s) == (
+        "218 req/s",
+        WHOLE.clock.wall_start,
+        WHOLE.clock.duration_s,
+    )
     assert row.size_bytes == sum(path.stat().st_size for path in (home / "run-0").iterdir() if path.is_file())
 
 
@@ -196,7 +200,7 @@ def test_only_runs_of_the_name_are_read_and_told(tmp_path: Path, monkeypatch: py
     (p95,) = [one for one in trend.series if format_metric_name(one) == "latency_ms.p95"]
     assert format_change(p95, 0) == "+49 % since run-08 (worse)"
     assert build_trend(None).name == "another"
-    with pytest.raises(UsageError, match="there is no run of none"):
+    with pytest.raises(UsageError, match="no run of none found"):
         build_trend("none")
 
 
@@ -210,5 +214,5 @@ def test_a_run_that_has_no_result_hides_no_other(tmp_path: Path, monkeypatch: py
             writer.append_event(RunStarted(number, "killed", name, "", 0))
     assert [run.run_id for run in build_trend(whole.name).runs] == [whole.run_id]
     assert build_trend(None).name == whole.name
-    with pytest.raises(UsageError, match="there is no run of another"):
+    with pytest.raises(UsageError, match="no run of another found"):
         build_trend("another")

@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from app.records.result import SWEEP_TAG, Estimate, MaxRate, ObjectiveResult, Result, Stage, Verdict
-from app.reporting.verdict import build_verdict, describe_local_result
+from app.reporting.verdict import build_local_headline, build_verdict
 from tests.fakes.local_runs import local_run, one_variant, only_failed, strayed
 from tests.fakes.results import GATE, SLO, ended, full_run, interrupted, nothing_measured
 from tests.fakes.searched_runs import hopeless_run, searched_run
@@ -26,8 +26,8 @@ def _without_best() -> Result:
 
 def test_the_best_variant_stands_first_and_the_others_are_counted() -> None:
     assert build_verdict(_RESULT).sentence == (
-        "Most throughput inside service_ms.p99 < 8: cpu int8-static, batch 4, 1,600/s (single-stream). "
-        "5 variants measured, 1 ended early, 1 left out."
+        "Max throughput 1,600\u202finferences/s (single-stream) within SLO (p99 service time < 8 ms): cpu int8-static, "
+        "batch 4. 5 variants measured, 1 ended early, 1 skipped."
     )
 
 
@@ -35,46 +35,50 @@ def test_where_none_met_the_slo_the_nearest_is_named_with_what_it_missed() -> No
     found = build_verdict(_without_best())
     assert found.outcome == "FAIL"
     assert found.sentence.startswith(
-        "No variant met every objective; cpu as-is, batch 16 came nearest, and missed service_ms.p99 < 8 with 23.6"
+        "No variant met every objective. Closest: cpu as-is, batch 16 missed p99 service time < 8 ms (measured 23.6"
     )
     assert found.reasons == ("service_ms.p99 < 8 failed in single-stream",)
 
 
-def test_a_variant_alone_carries_what_it_carries() -> None:
+def test_a_single_variant_has_its_throughput_as_headline() -> None:
     assert build_verdict(one_variant().result).sentence == (
-        "digits cpu as-is, batch 1 carries 500/s (single-stream). 1 variant measured; no objective was set."
+        "Max throughput 500\u202finferences/s (single-stream): digits cpu as-is, batch 1. 1 variant measured. "
+        "No SLO set."
     )
 
 
 def test_the_most_arrivals_lead_where_they_were_searched() -> None:
     assert build_verdict(searched_run().result).sentence == (
-        "digits cpu int8-static, batch 4 carries 400\u202fcalls/s as they arrive (4 rows each: 1,600/s) inside "
-        "latency_ms.p95 < 9. 1 variant measured."
+        "Max rate 400\u202fcalls/s (batch 4: 1,600\u202finferences/s) within SLO (p95 latency < 9 ms): digits cpu "
+        "int8-static, batch 4. 1 variant measured."
     )
     assert build_verdict(searched_run(alone=False).result).sentence.startswith(
-        "Most arrivals inside latency_ms.p95 < 9: int8-static, batch 4, 400\u202fcalls/s as they arrive"
+        "Max rate 400\u202fcalls/s (batch 4: 1,600\u202finferences/s) within SLO (p95 latency < 9 ms): int8-static, "
+        "batch 4"
     )
 
 
 def test_arrivals_that_were_never_begun_are_what_was_missed() -> None:
-    assert "9,000 arrivals were never begun" in build_verdict(hopeless_run().result).sentence
+    assert "9,000 arrivals never started" in build_verdict(hopeless_run().result).sentence
 
 
 def test_a_run_without_a_measured_variant_has_no_sentence_of_its_own() -> None:
-    assert describe_local_result(only_failed().result) is None
+    assert build_local_headline(only_failed().result) is None
     assert build_verdict(only_failed().result).sentence == "Nothing was measured."
 
 
 def test_an_invalid_variant_does_not_hide_one_that_can_be_relied_on() -> None:
     found = build_verdict(strayed().result)
     assert found.outcome == "INVALID"
-    assert found.sentence.startswith("What is marked INVALID is not to be relied on. Most throughput: cpu,")
+    assert found.headline.startswith("Max throughput")
+    assert ": cpu" in found.headline
+    assert found.detail.endswith("Do not use the numbers that are marked INVALID.")
 
 
 def test_what_the_interval_does_not_settle_is_added() -> None:
     judged = msgspec.structs.replace(_RESULT.slo[0], judgement="INCONCLUSIVE")
     sentence = build_verdict(msgspec.structs.replace(_RESULT, slo=(judged,))).sentence
-    assert sentence.endswith("Not settled by its interval: service_ms.p99 < 8.")
+    assert sentence.endswith("Inconclusive at 95\u202f% confidence: p99 service time < 8 ms.")
 
 
 RESULT = full_run().result
@@ -84,22 +88,26 @@ MET, MISSED, OPEN = (ObjectiveResult(SLO, Estimate(1.0), judgement) for judgemen
 @pytest.mark.parametrize(
     ("changes", "outcome", "sentence"),
     [
-        ({}, "PASS", "Carries 218/s inside latency_ms.p95 < 50 and error_rate < 1%; what limits it: at 238/s"),
-        ({"max_rate": None, "slo": (MET,)}, "PASS", "All 2 objectives are met."),
-        ({"max_rate": None, "slo": (MET,), "gates": ()}, "PASS", "The objective is met: latency_ms.p95 < 50."),
-        ({"max_rate": None, "slo": (MISSED,)}, "FAIL", "1 of 2 objectives missed: latency_ms.p95 < 50."),
-        ({"max_rate": None, "slo": (OPEN,), "gates": ()}, "INCONCLUSIVE", "1 of 1 objectives could not be settled"),
-        ({"max_rate": None, "slo": (), "gates": ()}, "MEASURED", "Measured in 18 stages; no objective was set."),
-        ({"verdict": Verdict("INVALID", ("late",))}, "INVALID", "The numbers below are not to be relied on."),
+        ({}, "PASS", "Max rate 218\u202freq/s within SLO (p95 latency < 50 ms, error rate < 1 %). At 238"),
+        ({"max_rate": None, "slo": (MET,)}, "PASS", "All 2 objectives met."),
+        ({"max_rate": None, "slo": (MET,), "gates": ()}, "PASS", "Objective met: p95 latency < 50 ms."),
+        ({"max_rate": None, "slo": (MISSED,)}, "FAIL", "1 of 2 objectives missed. p95 latency < 50 ms."),
         (
-            {"max_rate": None, "exit": ended(10, "the target answered no request with success")},
+            {"max_rate": None, "slo": (OPEN,), "gates": ()},
+            "INCONCLUSIVE",
+            "1 of 1 objective inconclusive. p95 latency < 50 ms.",
+        ),
+        ({"max_rate": None, "slo": (), "gates": ()}, "MEASURED", "18 stages measured. No SLO set, so no verdict."),
+        ({"verdict": Verdict("INVALID", ("late",))}, "INVALID", "Measurement invalid: do not use these results."),
+        (
+            {"max_rate": None, "exit": ended(10, "no request to the target succeeded")},
             "FAIL",
-            "The target answered no request with success.",
+            "No request to the target succeeded.",
         ),
         (
             {"max_rate": MaxRate(Estimate(None, reason="the lowest rate failed"), (SLO.text,), "nothing")},
             "PASS",
-            "No rate that was tried held latency_ms.p95 < 50: the lowest rate failed.",
+            "No tested rate met the SLO (p95 latency < 50 ms). The lowest rate failed.",
         ),
         (
             {
@@ -108,19 +116,20 @@ MET, MISSED, OPEN = (ObjectiveResult(SLO, Estimate(1.0), judgement) for judgemen
                 )
             },
             "PASS",
-            "No rate that was tried held latency_ms.p95 < 50: at 9/s latency_ms.p95 was 70 ms.",
+            "No tested rate met the SLO (p95 latency < 50 ms). At 9/s latency_ms.p95 was 70 ms.",
         ),
         (
             {"max_rate": MaxRate(Estimate(20.0), (SLO.text,), "nothing failed", at_least=True), "slo": (MET,)},
             "PASS",
-            "Carried 20.0/s inside latency_ms.p95 < 50. No higher rate was tried, so it may carry more.",
+            "Max rate at least 20.0\u202freq/s within SLO (p95 latency < 50 ms). No higher rate was tested, so the "
+            "maximum may be higher.",
         ),
         (
             {"max_rate": MaxRate(Estimate(8.0), (SLO.text,), "nothing", at_least=True, sessions=True), "slo": (MET,)},
             "PASS",
-            "Carried 8.00\u202fsessions/s inside",
+            "Max rate at least 8.00\u202fsessions/s within SLO",
         ),
-        ({"exit": ended(5, "stopped by a limit")}, "INCONCLUSIVE", "The run was stopped before it was done"),
+        ({"exit": ended(5, "stopped by a limit")}, "INCONCLUSIVE", "Stopped early: partial results."),
     ],
 )
 def test_one_word_and_one_sentence(changes: dict[str, Any], outcome: str, sentence: str) -> None:
@@ -145,28 +154,35 @@ def test_a_sweep_over_clients_says_how_many_held_and_what_the_next_did() -> None
     stages = (swept(1, 20.0, True), swept(4, 30.0, True), swept(8, 61.0, False))
     run = msgspec.structs.replace(RESULT, max_rate=None, slo=(MET,), gates=(), stages=stages)
     assert build_verdict(run).sentence == (
-        "With 4 clients, who got 200/s, latency_ms.p95 < 50 held; with 8 clients latency_ms.p95 was 61 ms against "
-        "latency_ms.p95 < 50."
+        "Max throughput 200\u202freq/s at concurrency 4 within SLO (p95 latency < 50 ms). At concurrency 8, "
+        "p95 latency was 61 ms (objective: p95 latency < 50 ms)."
     )
-    unsettled = build_verdict(msgspec.structs.replace(run, slo=(OPEN,), stages=stages[:1])).sentence
-    assert unsettled == (
-        "With 1 client, who got 50.0/s, latency_ms.p95 < 50 held; no more were tried. Not settled by its interval: "
-        "latency_ms.p95 < 50."
+    inconclusive = build_verdict(msgspec.structs.replace(run, slo=(OPEN,), stages=stages[:1])).sentence
+    assert inconclusive == (
+        "Max throughput 50.0\u202freq/s at concurrency 1 within SLO (p95 latency < 50 ms). No higher concurrency was "
+        "tested. Inconclusive at 95\u202f% confidence: p95 latency < 50 ms."
     )
 
 
 def test_nothing_is_said_to_be_below_where_only_the_warm_up_was_measured() -> None:
     warm_up = tuple(stage for stage in RESULT.stages if stage.kind == "warmup")
     stopped = msgspec.structs.replace(RESULT, stages=warm_up, max_rate=None, exit=ended(130, "stopped by the user"))
-    assert build_verdict(stopped).sentence == "The run was stopped before anything was measured."
-    spoilt = msgspec.structs.replace(RESULT, stages=warm_up, verdict=Verdict("INVALID", ("load worker: lost",)))
-    assert build_verdict(spoilt).sentence == "Nothing was measured."
+    assert build_verdict(stopped).sentence == "Stopped before anything was measured."
+    invalid = msgspec.structs.replace(RESULT, stages=warm_up, verdict=Verdict("INVALID", ("load worker: lost",)))
+    assert build_verdict(invalid).sentence == "Nothing was measured."
 
 
 def test_what_held_and_is_not_settled_is_named() -> None:
     verdict = build_verdict(msgspec.structs.replace(RESULT, slo=(OPEN,), gates=()))
-    assert verdict.sentence.startswith("Carries 218/s inside")
-    assert verdict.sentence.endswith("Not settled by its interval: latency_ms.p95 < 50.")
+    assert verdict.sentence.startswith("Max rate 218\u202freq/s within SLO")
+    assert verdict.sentence.endswith("Inconclusive at 95\u202f% confidence: p95 latency < 50 ms.")
+
+
+def test_the_sentence_consists_of_headline_and_detail() -> None:
+    verdict = build_verdict(RESULT)
+    assert verdict.headline == "Max rate 218\u202freq/s within SLO (p95 latency < 50 ms, error rate < 1 %)"
+    assert verdict.detail.startswith("At 238")
+    assert verdict.sentence == verdict.finding == f"{verdict.headline}. {verdict.detail}"
 
 
 def test_a_gate_that_only_warns_does_not_decide() -> None:
@@ -189,7 +205,7 @@ def test_reasons_are_the_checks_when_invalid_and_the_causes_otherwise() -> None:
 
 
 def test_a_cause_that_is_the_sentence_is_not_said_again() -> None:
-    causes = ("the target answered no request with success", "error_rate < 1% failed in s: 100 %")
+    causes = ("no request to the target succeeded", "error rate < 1 % was not met in s: measured 100 %")
     verdict = build_verdict(msgspec.structs.replace(RESULT, max_rate=None, exit=ended(10, *causes)))
-    assert verdict.sentence == "The target answered no request with success."
+    assert verdict.sentence == "No request to the target succeeded."
     assert verdict.reasons == causes[1:]

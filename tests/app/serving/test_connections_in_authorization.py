@@ -63,7 +63,7 @@ def test_a_token_that_was_made_is_shown_with_a_warning(capsys: pytest.CaptureFix
     _announce(_ready(TOKEN), None)
     shown = capsys.readouterr()
     assert shown.out == "http://0.0.0.0:8000\n"
-    assert shown.err.startswith("warning: http://0.0.0.0:8000 can be reached from other machines")
+    assert shown.err.startswith("warning: http://0.0.0.0:8000 is reachable from other machines")
     assert f"Authorization: Bearer {TOKEN}" in shown.err
 
 

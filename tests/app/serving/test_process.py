@@ -200,7 +200,7 @@ def test_provider_that_falls_back_is_told_in_the_ready_line(
 
 def test_what_is_no_model_is_refused(tmp_path: Path) -> None:
     (tmp_path / "m.onnx").write_bytes(b"no model")
-    with pytest.raises(UsageError, match=r"m\.onnx is not a model"):
+    with pytest.raises(UsageError, match="m\\.onnx is not a model"):
         EndpointProcess(ServingSettings(model=str(tmp_path / "m.onnx"), name="m")).start()
 
 

@@ -26,7 +26,7 @@ def test_the_peak_of_all_stages_is_what_is_needed() -> None:
 
 
 def test_more_clients_than_descriptors_are_refused_before_anything_is_sent(bench: Bench) -> None:
-    with pytest.raises(UsageError, match="200 clients are more than this machine can connect") as raised:
+    with pytest.raises(UsageError, match="this machine cannot open connections for 200 clients") as raised:
         bench.run(CLIENTS, local_limits=MachineLimits(descriptors=100))
     assert "264 open files" in str(raised.value.hint)
     assert bench.load.asked == 0
@@ -40,8 +40,8 @@ def test_what_a_target_that_times_out_would_need_is_a_note(bench: Bench) -> None
     result = bench.run(SPEC, local_limits=MachineLimits(descriptors=1_024)).result
     assert result.verdict.status == "VALID"
     assert result.notes == (
-        "If requests took until target.timeouts.total (60 s), the load would need about 2,112 file descriptors in each "
-        "load worker, and there are 1,024.",
+        "If requests ran into target.timeouts.total (60 s), each load worker would need about 2,112 file descriptors, "
+        "but only 1,024 are available.",
     )
 
 

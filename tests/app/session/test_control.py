@@ -38,14 +38,14 @@ def test_a_note_is_an_event_and_in_the_result(bench: Bench) -> None:
     outcome = bench.run(SPEC, ScriptedLoad(bench.clock, on_progress=asked))
     assert asked.answers == ["noted"]
     assert [event.text for event in bench.told(Noted)] == ["a fan [31m came on"]
-    assert outcome.result.notes == ("Noted during the run: a fan [31m came on",)
+    assert outcome.result.notes == ("User note: a fan [31m came on",)
 
 
 def test_a_run_takes_only_so_many_notes(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = Asked(bench.directory, *[AddNote(f"{n}") for n in range(3)])
     monkeypatch.setattr("app.session.control._MAX_NOTES", 2)
     outcome = bench.run(SPEC, ScriptedLoad(bench.clock, on_progress=asked))
-    assert asked.answers[2].startswith("refused: the run has 2 notes")
+    assert asked.answers[2].startswith("refused: the run already has the maximum of 2 notes")
     assert len(outcome.result.notes) == 2
 
 
@@ -54,8 +54,8 @@ def test_a_wish_to_stop_drains_then_cuts_and_never_leaves_at_once(bench: Bench) 
     load = ScriptedLoad(bench.clock, on_progress=asked)
     outcome = bench.run(SPEC, load)
     assert load.stops == [True, False]
-    assert asked.answers[0] == "the run is stopping: what is in flight may finish"
-    assert asked.answers[1] == "the run is stopping: what was in flight is cut"
+    assert asked.answers[0] == "the run is stopping: in-flight requests may finish"
+    assert asked.answers[1] == "the run is stopping: in-flight requests are canceled"
     assert outcome.result.exit.code == ExitCode.INTERRUPTED
     assert outcome.result.exit.texts[0] == "stopped by the user"
 
@@ -63,7 +63,7 @@ def test_a_wish_to_stop_drains_then_cuts_and_never_leaves_at_once(bench: Bench) 
 def test_the_rate_of_an_open_stage_is_changed_and_told(bench: Bench) -> None:
     asked = Asked(bench.directory, SetRate(150.0))
     outcome = bench.run(SPEC, ScriptedLoad(bench.clock, on_progress=asked))
-    assert asked.answers == ["stage steady now runs at 150/s"]
+    assert asked.answers == ["stage steady now runs at 150 req/s"]
     assert [(event.index, event.rate_per_s) for event in bench.told(RateChanged)] == [(0, 150.0)]
     assert outcome.result.stages[0].kind == "varying"
 
@@ -71,10 +71,13 @@ def test_the_rate_of_an_open_stage_is_changed_and_told(bench: Bench) -> None:
 @pytest.mark.parametrize(
     ("spec", "why"),
     [
-        (msgspec.structs.replace(SPEC, stages=(StageSpec("c", "closed", ClosedArrivals(2), 3.0),)), "c, has no rate"),
-        (SEARCH, "has no rate of its own"),
-        (msgspec.structs.replace(SPEC, warmup_s=3.0), "warm-up, has no rate"),
-        (msgspec.structs.replace(SPEC, stages=(StageSpec("s", "steady", poisson(1.0), 3600.0),)), "more than"),
+        (
+            msgspec.structs.replace(SPEC, stages=(StageSpec("c", "closed", ClosedArrivals(2), 3.0),)),
+            "c, cannot be changed",
+        ),
+        (SEARCH, "cannot be changed"),
+        (msgspec.structs.replace(SPEC, warmup_s=3.0), "warm-up, cannot be changed"),
+        (msgspec.structs.replace(SPEC, stages=(StageSpec("s", "steady", poisson(1.0), 3600.0),)), "would exceed"),
     ],
 )
 def test_a_rate_that_is_not_the_users_to_change_is_refused(bench: Bench, spec: RunSpec, why: str) -> None:
@@ -94,7 +97,7 @@ def test_between_stages_there_is_no_rate_to_change(bench: Bench) -> None:
             return super().preflight()
 
     bench.run(SPEC, Asking(bench.clock))
-    assert asked.answers == ["refused: no stage is running just now"]
+    assert asked.answers == ["refused: no stage is running"]
 
 
 def test_a_finished_run_has_no_control_files_left(bench: Bench) -> None:
@@ -109,15 +112,15 @@ def test_a_stage_of_one_rate_or_of_clients_is_made_longer_and_told(bench: Bench)
         asked = Asked(bench.directory, Extend(5.0), Extend(2.5))
         load = ScriptedLoad(bench.clock, on_progress=asked)
         outcome = bench.run(msgspec.structs.replace(SPEC, stages=(StageSpec("s", kind, arrivals, 10.0),)), load)  # type: ignore[arg-type]
-        assert asked.answers == ["stage s was extended by 5 s, to 15 s", "stage s was extended by 2.5 s, to 17.5 s"]
+        assert asked.answers == ["stage s was extended by 5 s to 15 s", "stage s was extended by 2.5 s to 17.5 s"]
         assert load.extended == [15.0, 17.5]
         told = [(event.index, event.by_s, event.duration_s) for event in bench.told(StageExtended)]
         assert told == [(0, 5.0, 15.0), (0, 2.5, 17.5)]
         (finished,) = bench.told(StageFinished)
         assert (finished.facts.duration_s, finished.facts.extended_s) == (17.5, 7.5)
         notes = [note for note in outcome.result.notes if "extended" in note]
-        assert notes[0].startswith("By the user, ")
-        assert notes[0].endswith(" s into the run: stage s was extended by 5 s, to 15 s.")
+        assert notes[0].startswith("User action ")
+        assert notes[0].endswith(" s after the start: stage s was extended by 5 s to 15 s.")
         shutil.rmtree(bench.directory)
 
 
@@ -125,7 +128,7 @@ def test_a_limit_of_the_run_holds_for_a_stage_that_was_made_longer(bench: Bench)
     asked = Asked(bench.directory, Extend(60.0))
     spec = msgspec.structs.replace(SPEC, limits=LimitSpec(duration_s=30.0))
     bench.run(spec, ScriptedLoad(bench.clock, on_progress=asked))
-    assert asked.answers == ["stage steady was extended by 60 s, to 70 s, though limits.duration ends the run before"]
+    assert asked.answers == ["stage steady was extended by 60 s to 70 s, but limits.duration ends the run earlier"]
 
 
 CURVE = OpenArrivals("poisson", ((0.0, 50.0), (5.0, 100.0)))
@@ -135,10 +138,10 @@ TRACE = TraceArrivals(np.arange(0, 10**9, 10**7, dtype="<i8").tobytes())
 @pytest.mark.parametrize(
     ("spec", "why"),
     [
-        (SEARCH, "lasts as long as what it is to find needs"),
-        (msgspec.structs.replace(SPEC, warmup_s=3.0), "lasts as long as what it is to find needs"),
-        (msgspec.structs.replace(SPEC, stages=(StageSpec("r", "varying", CURVE, 5.0),)), "r, plays a curve of rates"),
-        (msgspec.structs.replace(SPEC, stages=(StageSpec("t", "varying", TRACE, 5.0),)), "t, plays a trace"),
+        (SEARCH, "is set by the search"),
+        (msgspec.structs.replace(SPEC, warmup_s=3.0), "is set by the search"),
+        (msgspec.structs.replace(SPEC, stages=(StageSpec("r", "varying", CURVE, 5.0),)), "r, replays a rate curve"),
+        (msgspec.structs.replace(SPEC, stages=(StageSpec("t", "varying", TRACE, 5.0),)), "t, replays a trace"),
         (msgspec.structs.replace(SPEC, stages=(StageSpec("s", "steady", poisson(100.0), 0.75),)), "is about to end"),
         (msgspec.structs.replace(SPEC, stages=(StageSpec("s", "steady", poisson(600.0), 3.0),)), "50,000,000 requests"),
     ],
@@ -156,4 +159,4 @@ def test_a_stage_that_has_an_end_of_its_own_is_not_made_longer(bench: Bench, spe
 def test_a_run_that_is_stopping_is_not_made_longer(bench: Bench) -> None:
     asked = Asked(bench.directory, StopRun(), Extend(5.0))
     bench.run(SPEC, ScriptedLoad(bench.clock, on_progress=asked))
-    assert asked.answers[1] == "refused: the running stage, steady, is about to end"
+    assert asked.answers[1] == "refused: the current stage, steady, is about to end"

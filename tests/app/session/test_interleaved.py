@@ -63,7 +63,7 @@ def test_no_pair_is_begun_that_would_not_end_in_time_and_it_is_said(max_s: float
     assert len(turns.base) == len(turns.candidate) == pairs
     assert len(bench.order) == 2 * pairs
     assert bench.now_s <= max_s
-    assert "time was over" in turns.notes[0]
+    assert "time limit was reached" in turns.notes[0]
 
 
 def test_each_run_is_told_its_pair_and_of_how_many() -> None:
@@ -76,7 +76,7 @@ def test_an_invalid_run_is_made_again() -> None:
     bench = Bench(1.0, invalid=2)
     assert len(bench.turns(pairs=1).base) == 1
     assert bench.order == ["base", "base", "base", "candidate"]
-    assert sum("made again: too busy" in line for line in bench.told) == 2
+    assert sum("is repeated: too busy" in line for line in bench.told) == 2
 
 
 def test_runs_that_stay_invalid_end_it() -> None:

@@ -6,7 +6,7 @@ def test_the_limit_on_duration_names_itself() -> None:
     watch = LimitMonitor(LimitSpec(duration_s=10), started_ns=0)
     assert watch.check(int(9.9e9))
     assert not watch.check(int(10e9))
-    assert watch.limit_reached == "limits.duration of 10 s was reached"
+    assert watch.limit_reached == "reached limits.duration (10 s)"
 
 
 def test_requests_count_over_all_stages() -> None:
@@ -22,7 +22,7 @@ def test_money_is_time_at_the_offers_price() -> None:
     assert watch.check(int(0.9e9))
     assert not watch.check(int(1.1e9))
     assert watch.limit_reached is not None
-    assert "USD" in watch.limit_reached
+    assert "limits.usd ($1)" in watch.limit_reached
 
 
 def test_what_a_stage_came_to_ends_the_run_and_does_not_hide_the_limit_before_it() -> None:

@@ -24,7 +24,7 @@ from tests.fakes.load import ScriptedLoad
 from tests.fakes.queues import request_rows, stage_facts
 
 _BURST = 50
-_NOTHING = "no rate held 3 times within 0 probes; load.search.within is 29 s"
+_NOTHING = "no rate met the SLO 3 times within 0 probes; the search was limited to 29 s (load.search.within)"
 WANTED = SearchSpec(OpenArrivals("poisson", ((0.0, 1.0),)), start_per_s=10.0, step_duration_s=30.0, repeats=3)
 
 
@@ -138,7 +138,7 @@ def test_a_search_ends_in_its_time_however_slow_the_endpoint_is(limit_per_s: flo
     if limit_per_s < 1:
         assert outcome.reason is not None
         assert outcome.reason.startswith("even ")
-        assert outcome.reason.endswith("; load.search.within is 390 s")
+        assert outcome.reason.endswith("; the search was limited to 390 s (load.search.within)")
         assert len(runner.rates) < 7, "it would have gone down to a sixty-fourth"
     else:
         assert outcome.max_rate_per_s == pytest.approx(limit_per_s, rel=0.1)
@@ -200,8 +200,8 @@ def test_a_generator_that_cannot_keep_up_gives_a_rate_it_can_vouch_for(bench: Be
     assert found.is_generators
     assert found.per_s.value is not None
     assert 60 < found.per_s.value <= 100
-    assert found.limited_by.startswith("the generator, not the endpoint, which it could not load with")
-    assert f"it can vouch for {found.per_s.value:.4g}/s" in found.limited_by
+    assert found.limited_by.startswith("the load generator, not the endpoint: it could not send")
+    assert f"it is reliable up to {found.per_s.value:.4g} req/s" in found.limited_by
     assert outcome.result.verdict.status != "INVALID"
     assert outcome.result.exit.code == ExitCode.OK
 
@@ -213,7 +213,7 @@ def test_a_generator_that_keeps_up_nowhere_makes_the_run_invalid(bench: Bench) -
     found, check = outcome.result.max_rate, check_of(outcome, "generator_reach")
     assert found is not None
     assert found.per_s == Estimate(None, n=0, reason=found.per_s.reason)
-    assert str(found.per_s.reason).startswith("the generator could not send even")
+    assert str(found.per_s.reason).startswith("the load generator could not send even")
     assert check is not None
     assert (check.verdict, outcome.result.exit.code) == ("INVALID", ExitCode.INVALID)
     assert not any("no rate held" in cause for cause in outcome.result.exit.texts)

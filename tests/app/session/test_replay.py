@@ -68,7 +68,7 @@ def test_a_killed_run_goes_on_after_its_last_whole_stage(
     assert result.max_rate.per_s == uncut.max_rate.per_s
     (check,) = [check for check in result.validity if check.id == "resumed_run"]
     assert str(check.value).startswith(f"after {whole} stage")
-    assert any("was cut short and resumed" in note for note in result.notes)
+    assert any("was interrupted and resumed" in note for note in result.notes)
     assert result.clock.monotonic_start_ns == uncut.clock.monotonic_start_ns
     assert result.clock.duration_s > uncut.clock.duration_s
     assert stored.is_complete
@@ -145,14 +145,14 @@ def test_a_run_whose_measured_part_is_damaged_is_not_resumed(tmp_path: Path, nam
 
 def test_what_cannot_be_resumed_says_why(tmp_path: Path) -> None:
     stored = stored_run(tmp_path / "run")
-    with pytest.raises(UsageError, match="came to its end"):
+    with pytest.raises(UsageError, match="is complete"):
         read_interrupted_run(stored)
     other = msgspec.structs.replace(STAGES, stages=STAGES.stages[1:])
-    with pytest.raises(UsageError, match="stage low was measured where middle would be now"):
+    with pytest.raises(UsageError, match="stage low does not match stage middle of the profile"):
         resumed(cut_short(stored, 1), other)
     assert not (tmp_path / "run" / RESULT).exists()
     os.utime(tmp_path / "run" / EVENTS, (1.0, 1.0))
-    with pytest.raises(UsageError, match="the machine was restarted since"):
+    with pytest.raises(UsageError, match="the machine and its monotonic clock were restarted"):
         read_interrupted_run(stored)
-    with pytest.raises(UsageError, match="before one stage of it had ended"):
+    with pytest.raises(UsageError, match="was interrupted before a stage was complete"):
         read_interrupted_run(cut_short(stored_run(tmp_path / "early"), 0))

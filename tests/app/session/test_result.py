@@ -31,13 +31,13 @@ def test_each_is_told_once_in_the_order_it_became_known() -> None:
     assert collect_notes(HttpWorkload(), told, Counter(), ["cooler on"]) == (
         "through a proxy",
         "lengths are approximate",
-        "Noted during the run: cooler on",
+        "User note: cooler on",
     )
 
 
 def test_chunks_that_stand_for_tokens_are_told_with_their_share() -> None:
     (note,) = collect_notes(HttpWorkload(), (), Counter(server=1, chunks=3), ())
-    assert note.startswith("Output tokens of 75 % of the answers are chunks")
+    assert note.startswith("Output tokens of 75 % of the responses are counted as one per stream chunk")
     assert collect_notes(HttpWorkload(), (), Counter(server=9), ()) == ()
     assert "tokenizer" in collect_notes(HttpWorkload(), (), Counter(tokenizer=2), ())[0]
 
@@ -91,7 +91,7 @@ def test_a_run_that_is_slower_than_its_baseline_ends_with_11_and_says_what(tmp_p
     assert result.comparison is not None
     assert result.comparison.base == ("before",)
     assert result.exit.code == ExitCode.REGRESSION
-    assert any("got worse" in cause for cause in result.exit.texts)
+    assert any("regressed" in cause for cause in result.exit.texts)
 
 
 def test_a_run_like_its_baseline_ends_as_it_would_without_one(tmp_path: Path) -> None:
@@ -107,7 +107,8 @@ def test_a_baseline_of_another_workload_is_refused_before_anything_is_sent_or_fo
     before = msgspec.structs.replace(measured(tmp_path, "before"), workload_hash="one")
     spec = msgspec.structs.replace(SPEC, workload_hash="other", baseline=BaselineSpec((before,), 0.05))
     refused = Bench(tmp_path / "refused")
-    with pytest.raises(UsageError, match="the baseline cannot be compared: workload: one before, other now"):
+    reason = r"the baseline is not comparable: workload: one \(base\), other \(candidate\)"
+    with pytest.raises(UsageError, match=reason):
         refused.run(spec)
     forced = msgspec.structs.replace(spec, baseline=BaselineSpec((before,), 0.05, is_forced=True))
     comparison = Bench(tmp_path / "forced").run(forced).result.comparison
@@ -155,7 +156,7 @@ def test_a_wall_clock_that_is_set_by_an_hour_changes_no_number_and_is_a_doubt(tm
     check = check_of(outcome, "clock")
     assert check is not None
     assert check.verdict == "WARN"
-    assert "No number here is of the wall clock" in str(check.hint)
+    assert "No metric uses the wall clock" in str(check.hint)
     assert outcome.result.stages == expected.result.stages
     assert outcome.result.slo == expected.result.slo
     assert outcome.result.exit == expected.result.exit
@@ -195,6 +196,15 @@ CALM_AND_PEAK = (
     StageSpec("peak", "steady", poisson(400.0), 10.0),  # more than the server can do
 )
 HALF = {"error": "http-5xx", "error_share": 0.5}
+FAILURES = {
+    "latency_ms.p95{stage=calm} < 50": "p95 latency < 50 ms was not met in calm",
+    "latency_ms.p95{stage=peak} < 50": "p95 latency < 50 ms was not met in peak",
+    "latency_ms.p95 < 50": "p95 latency < 50 ms was not met in peak",
+    "good_per_s{stage=calm} >= 90% of offered_per_s": "goodput >= 90 % of offered rate was not met in calm",
+    "completed_per_s{stage=calm} >= 90% of achieved_per_s": "throughput >= 90 % of send rate was not met in calm",
+    "error_rate{stage=calm} < 1%": "error rate < 1 % was not met in calm",
+    "max_rate_within_slo >= 500": "max rate within SLO >= 500 req/s was not met",
+}
 
 
 @pytest.mark.parametrize(
@@ -223,7 +233,7 @@ def test_gates_pass_and_fail_by_what_was_measured(
     result = bench.run(spec, ScriptedLoad(bench.clock, **load)).result
     (judged,) = result.gates
     assert (judged.judgement, judged.stage) == (judgement, judged_in), judged.observed
-    is_told = any(cause.startswith(f"{gate} failed") for cause in result.exit.texts)
+    is_told = any(gate in FAILURES and cause.startswith(FAILURES[gate]) for cause in result.exit.texts)
     assert is_told is (judgement == "FAIL")
 
 

@@ -19,7 +19,7 @@ def test_a_rate_is_a_share_of_what_an_earlier_stage_completed(bench: Bench) -> N
     (resolved,) = bench.told(RateResolved)
     assert resolved.stage == "half"
     assert resolved.rate_per_s == pytest.approx(125, rel=0.05)
-    assert "50 % of what full completed" in resolved.message
+    assert "50 % of the completed rate of full" in resolved.message
     half = outcome.result.stages[1]
     assert half.scheduled_per_s == resolved.rate_per_s
     assert [judged.stage for judged in outcome.result.slo] == ["half", "half"], "judged on what ran steadily"
@@ -43,7 +43,7 @@ def test_a_stage_whose_rate_cannot_be_known_is_left_out_and_said_so(bench: Bench
     check = check_of(outcome, "stage_left_out")
     assert check is not None
     assert (check.value, check.verdict) == ("half", "WARN")
-    assert "share of what full completed" in str(check.hint)
+    assert "share of the completed rate of full" in str(check.hint)
     assert outcome.result.exit.code == ExitCode.GATE_FAILED
 
 
@@ -52,7 +52,7 @@ def test_a_share_that_would_be_too_many_requests_is_left_out(bench: Bench) -> No
     outcome = bench.run(msgspec.structs.replace(SPEC, stages=(FULL, huge)))
     check = check_of(outcome, "stage_left_out")
     assert check is not None
-    assert "more than 50,000,000 requests" in str(check.hint)
+    assert "exceed 50,000,000 requests" in str(check.hint)
 
 
 def swept(*rates: float, repeats: int = 1) -> tuple[StageSpec, ...]:
@@ -69,7 +69,7 @@ def test_a_sweep_ends_after_two_rates_in_a_row_that_the_target_cannot_carry(benc
     outcome = bench.run(spec)
     names = list(dict.fromkeys(plan.name for plan in bench.load.plans))
     assert names == [f"sweep {rate}/s" for rate in (25, 50, 100, 150, 200, 225, 400, 500)]
-    assert "left out: sweep 800/s, sweep 900/s." in outcome.result.notes[-1]
+    assert "Skipped: sweep 800/s, sweep 900/s." in outcome.result.notes[-1]
     assert all(stage.tags == {"sweep": "yes"} for stage in outcome.result.stages)
     found = outcome.result.max_rate
     assert found is not None

@@ -94,7 +94,7 @@ def test_facts_tell_that_arrivals_start_sessions(bench: Bench) -> None:
 def test_where_token_counts_come_from_is_in_the_notes(bench: Bench) -> None:
     outcome = bench.run(SPEC, ScriptedLoad(bench.clock, tokens=5, tokens_from="chunks"))
     assert outcome.result.notes == (
-        "Output tokens are chunks of the stream, each counted as one: the server told no usage.",
+        "Output tokens are counted as one per stream chunk because the server reported no usage.",
     )
     assert outcome.result.stages[0].metrics["ttft_ms"]["p50"].value is not None
 

@@ -19,10 +19,10 @@ URL = "http://127.0.0.1:8000/"
     ("error", "status", "hint"),
     [
         ("dns", None, "host name"),
-        ("connect", None, "port in target.url, or target.socket,"),
+        ("connect", None, "port in target.url, or target.socket."),
         ("tls", None, "ca_file"),
         ("http-4xx", 401, "credential"),
-        ("http-4xx", 403, "may not"),
+        ("http-4xx", 403, "lacks permission"),
         ("http-4xx", 404, "path"),
         ("http-4xx", 405, "target.protocol"),
         ("http-5xx", 501, "target.protocol"),
@@ -148,7 +148,7 @@ def test_a_sleeping_endpoint_is_asked_until_it_answers(bench: Bench) -> None:
     assert cold is not None
     assert cold.first_answer_ms.value == pytest.approx(51 * 20)
     assert cold.ready_ms.value is None
-    assert "no readiness" in str(cold.ready_ms.reason)
+    assert "readiness cannot be separated" in str(cold.ready_ms.reason)
     assert cold.steady_ms.reason == "load.warmup is 0s"
 
 

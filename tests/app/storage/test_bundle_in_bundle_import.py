@@ -91,9 +91,9 @@ def test_a_directory_from_elsewhere_is_taken_in_as_its_bundle(bundle: Path, tmp_
 
 def test_a_directory_that_was_not_measured_is_refused(tmp_path: Path, home: Path) -> None:
     RunWriter(tmp_path / "cut").close()
-    with pytest.raises(UsageError, match="was cut short"):
+    with pytest.raises(UsageError, match="was interrupted"):
         import_directory(tmp_path / "cut")
-    with pytest.raises(UsageError, match="holds no run"):
+    with pytest.raises(UsageError, match="does not contain a run"):
         import_directory(tmp_path)
     assert not home.exists()
 
@@ -101,7 +101,7 @@ def test_a_directory_that_was_not_measured_is_refused(tmp_path: Path, home: Path
 def test_another_run_of_the_same_id_is_refused(bundle: Path) -> None:
     directory, _ = import_run(bundle)
     (directory / "result.json").write_bytes(b"another")
-    with pytest.raises(UsageError, match="another run has the id"):
+    with pytest.raises(UsageError, match="another run already has the ID"):
         import_run(bundle)
     assert (directory / "result.json").read_bytes() == b"another"
 
@@ -207,29 +207,29 @@ def has_many_files(forged: Forged) -> None:
 @pytest.mark.parametrize(
     ("forge", "why"),
     [
-        (climbs_out, "is no name of a run's file"),
-        (climbs_out_unlisted, "what it lists is not what it holds"),
-        (is_absolute, "is no name of a run's file"),
-        (is_of_windows, "is no name of a run's file"),
-        (has_a_drive, "is no name of a run's file"),
-        (has_an_id_that_climbs, "is no id of a run"),
-        (has_a_hidden_id, "is no id of a run"),
-        (asks_an_engine, "is no name of a run's file"),
-        (is_a_link, "is no plain file"),
-        (has_one_name_twice, "two files of one name"),
+        (climbs_out, "is not a valid name for a file of a run"),
+        (climbs_out_unlisted, "its list of files does not match its contents"),
+        (is_absolute, "is not a valid name for a file of a run"),
+        (is_of_windows, "is not a valid name for a file of a run"),
+        (has_a_drive, "is not a valid name for a file of a run"),
+        (has_an_id_that_climbs, "is not a valid run ID"),
+        (has_a_hidden_id, "is not a valid run ID"),
+        (asks_an_engine, "is not a valid name for a file of a run"),
+        (is_a_link, "is not a regular file"),
+        (has_one_name_twice, "two files of the same name"),
         (lists_a_file_twice, "lists a file twice"),
-        (is_changed, "is not what its checksum says"),
-        (is_changed_with_its_checksum, "is not the one that its result.json was made of"),
-        (lacks_a_fact, "is not the one that its result.json was made of"),
-        (lacks_a_listed_file, "what it lists is not what it holds"),
-        (lies_about_a_size, "what it lists is not what it holds"),
-        (lacks_its_result, "it holds no result.json"),
+        (is_changed, "does not match its checksum"),
+        (is_changed_with_its_checksum, "does not match its result.json"),
+        (lacks_a_fact, "does not match its result.json"),
+        (lacks_a_listed_file, "its list of files does not match its contents"),
+        (lies_about_a_size, "its list of files does not match its contents"),
+        (lacks_its_result, "it has no result.json"),
         (has_a_result_that_is_none, "its result.json cannot be read"),
-        (has_a_newer_result, "it is of schema 3, and this version of Sizewise reads schema 2"),
-        (has_the_result_of_another, "its result.json is of another run"),
-        (is_newer, "of a newer version"),
+        (has_a_newer_result, "it has schema 3, but this version of Sizewise reads schema 2"),
+        (has_the_result_of_another, "its result.json belongs to another run"),
+        (is_newer, "from a newer version"),
         (is_a_bomb, "more than 250 times its size"),
-        (has_many_files, "holds 2,008 files"),
+        (has_many_files, "has 2,008 files"),
     ],
 )
 def test_what_is_hostile_or_damaged_is_refused_and_leaves_nothing(
@@ -265,7 +265,7 @@ def test_no_byte_of_a_bundle_can_change_unseen(bundle: Path, tmp_path: Path, hom
 def test_a_bundle_cut_short_is_refused(bundle: Path, tmp_path: Path, home: Path, share: float) -> None:
     content = bundle.read_bytes()
     bundle.write_bytes(content[: int(share * len(content))])
-    with pytest.raises(UsageError, match="no whole zip"):
+    with pytest.raises(UsageError, match="not a complete zip file"):
         import_run(bundle)
     assert not home.exists()
 
@@ -276,7 +276,7 @@ def test_a_list_of_contents_that_would_fill_the_memory_is_not_read(bundle: Path)
     tail = content[end : end + 22]
     struct.pack_into("<L", tail, 12, 64 << 20)
     bundle.write_bytes(content + tail)
-    with pytest.raises(UsageError, match="list of contents is longer"):
+    with pytest.raises(UsageError, match="its directory is too large"):
         import_run(bundle)
 
 
@@ -298,7 +298,7 @@ def test_a_file_of_no_name_is_refused(bundle: Path, home: Path) -> None:
     length, *_ = struct.unpack_from("<H", content, place + 28)
     struct.pack_into("<HHH", content, place + 28, 0, 0, length)  # its name is its comment
     bundle.write_bytes(content)
-    with pytest.raises(UsageError, match="what it lists is not what it holds: ''"):
+    with pytest.raises(UsageError, match="its list of files does not match its contents: ''"):
         import_run(bundle)
     assert not home.exists()
 
@@ -314,5 +314,5 @@ def test_more_than_fits_on_the_disk_is_not_begun(bundle: Path, monkeypatch: pyte
 
 
 def test_a_file_that_is_not_there_is_told(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="cannot be taken in: No such file"):
+    with pytest.raises(UsageError, match="cannot be imported: No such file"):
         import_run(tmp_path / "none.zip")

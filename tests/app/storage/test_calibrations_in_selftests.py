@@ -18,7 +18,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def of(seen: float) -> SelfTest:
-    findings = (build_finding("clock", "steps back", seen, high=0.0, unit=None),)
+    findings = (build_finding("clock", "backward steps", seen, high=0.0, unit=None),)
     return build_selftest(findings, at="2026-01-02T12:00:00+00:00", tool=__version__, fingerprint="f", duration_s=1.0)
 
 

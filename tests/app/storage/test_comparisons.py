@@ -65,6 +65,6 @@ def test_it_hears_that_it_is_to_stop() -> None:
 
 def test_one_is_not_written_over_another() -> None:
     written = WrittenPairs()
-    with pytest.raises(UsageError, match="already holds a comparison"):
+    with pytest.raises(UsageError, match="already contains a comparison"):
         ComparisonWriter(written.directory)
     written.end()

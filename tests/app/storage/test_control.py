@@ -60,20 +60,20 @@ def test_a_wish_that_is_not_granted_is_a_usage_error(box: CommandInbox, tmp_path
 
 def test_a_run_that_has_ended_has_nobody_to_ask(box: CommandInbox, tmp_path: Path) -> None:
     box.close()
-    with pytest.raises(UsageError, match="has ended"):
+    with pytest.raises(UsageError, match="has already finished"):
         send_command(tmp_path, StopRun())
 
 
 def test_a_run_that_ends_while_it_is_asked_is_told(box: CommandInbox, tmp_path: Path) -> None:
     closing = threading.Timer(0.1, box.close)
     closing.start()
-    with pytest.raises(UsageError, match="has ended"):
+    with pytest.raises(UsageError, match="has already finished"):
         send_command(tmp_path, StopRun())
     closing.join()
 
 
 def test_a_killed_run_does_not_answer_and_the_wish_is_taken_back(box: CommandInbox, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="does not answer"):
+    with pytest.raises(UsageError, match="does not respond"):
         send_command(tmp_path, StopRun(), timeout_s=0.1)
     assert list((tmp_path / CONTROL).iterdir()) == []
 
@@ -108,7 +108,7 @@ def test_what_is_no_wish_is_refused_and_does_nothing(box: CommandInbox, tmp_path
     taken: list[ControlCommand] = []
     box.process(lambda wish: taken.append(wish) or ControlResponse(True, ""))  # type: ignore[func-returns-value]
     assert taken == []
-    assert "understands" in (tmp_path / CONTROL / "1.answer").read_text()
+    assert "does not support" in (tmp_path / CONTROL / "1.answer").read_text()
 
 
 def test_only_plain_files_are_wishes(box: CommandInbox, tmp_path: Path) -> None:

@@ -73,7 +73,7 @@ def test_what_a_later_version_added_is_left_out(path: Path) -> None:
         ("sizewise_plan: 1\n", "missing required field `tool`"),
         (
             TEXT.replace("sizewise_plan: 1", "sizewise_plan: 2"),
-            "is a plan file of version 2, and this Sizewise reads version 1",
+            "is a plan file of version 2, but this version of Sizewise reads version 1",
         ),
         (TEXT.replace("sizewise_plan: 1", "sizewise_plan: '1'"), "`$.sizewise_plan`"),
         (TEXT.replace("peak_per_s: 90.0", "peak_per_s: many"), "Expected `float`, got `str` - at `$.plan.traffic"),
@@ -81,7 +81,7 @@ def test_what_a_later_version_added_is_left_out(path: Path) -> None:
         ("sizewise_plan: !!python/object/apply:pathlib.Path.touch [ran]\n", "could not determine a constructor"),
         ("sizewise_plan: !!python/name:os.system\n", "could not determine a constructor"),
         ("sizewise_plan: !!set {1}\n", "got `set`"),
-        ("sizewise_plan: &a [x]\ntool: [*a, *a]\n", "it has aliases"),
+        ("sizewise_plan: &a [x]\ntool: [*a, *a]\n", "it has YAML aliases"),
         ("sizewise_plan: " + "[" * 100_000, "maximum nesting depth"),
         ("sizewise_plan: " + "9" * 5000, "digits"),
         ("sizewise_plan: 1\n? [a]\n: b\n", "unhashable key"),
@@ -112,7 +112,7 @@ def test_what_is_no_plan_is_refused_in_one_sentence_with_what_to_do(
 def test_what_is_too_large_is_not_even_read(path: Path) -> None:
     with path.open("wb") as file:
         file.truncate(MAX_BYTES + 1)  # a hole: no space on the disk
-    with pytest.raises(UsageError, match="is larger than any plan"):
+    with pytest.raises(UsageError, match="is too large for a plan file"):
         read_plan(path)
 
 
@@ -166,5 +166,5 @@ def test_more_values_than_any_plan_has_are_refused_before_they_are_made(tmp_path
     path = tmp_path / "many.yaml"
     path.write_text("sizewise_plan: 1\nplan: [" + "1," * (plan_file.MAX_EVENTS + 1) + "1]\n")
     assert path.stat().st_size < MAX_BYTES
-    with pytest.raises(UsageError, match="more values than any plan"):
+    with pytest.raises(UsageError, match="too many values for a plan"):
         read_plan(path)

@@ -24,7 +24,7 @@ def test_a_result_is_read_as_it_was_written() -> None:
     ("result", "why"),
     [
         (_with_metric("nonsense_ms"), r"nonsense_ms\.p95 < 3.* unknown metric"),
-        (replace(WHOLE, clock=replace(WHOLE.clock, wall_start="yesterday")), "wall_start is not a time"),
+        (replace(WHOLE, clock=replace(WHOLE.clock, wall_start="yesterday")), "wall_start is not a valid time"),
     ],
 )
 def test_what_no_version_writes_is_a_decode_error(result: Result, why: str) -> None:

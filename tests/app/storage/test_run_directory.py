@@ -61,7 +61,7 @@ def test_rows_are_in_the_file_as_soon_as_they_are_appended(tmp_path: Path) -> No
 
 def test_a_directory_that_holds_a_run_is_not_written_over(tmp_path: Path) -> None:
     RunWriter(tmp_path / "run").close()
-    with pytest.raises(UsageError, match="already holds a run"):
+    with pytest.raises(UsageError, match="already contains a run"):
         RunWriter(tmp_path / "run")
 
 
@@ -82,7 +82,7 @@ def test_artifacts_change_with_what_they_hold(tmp_path: Path) -> None:
 
 
 def test_a_directory_without_a_run_is_a_usage_error(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="holds no run"):
+    with pytest.raises(UsageError, match="does not contain a run"):
         StoredRun(tmp_path)
 
 
@@ -96,7 +96,7 @@ def test_a_damaged_result_is_a_usage_error(tmp_path: Path) -> None:
 def test_a_run_of_another_schema_names_it(tmp_path: Path, schema: int) -> None:
     (tmp_path / "result.json").write_text(f'{{"schema": {schema}}}')
     with pytest.raises(
-        UsageError, match=f"it is of schema {schema}, and this version of Sizewise reads schema 2"
+        UsageError, match=f"it has schema {schema}, but this version of Sizewise reads schema 2"
     ) as caught:
         _ = StoredRun(tmp_path).result
     assert "\n" not in str(caught.value)
@@ -105,7 +105,7 @@ def test_a_run_of_another_schema_names_it(tmp_path: Path, schema: int) -> None:
 def test_the_events_of_a_killed_run_of_another_schema_name_it(tmp_path: Path) -> None:
     checked = '{"type":"checked","at_ns":2,"check":{"check":"cores"}}'
     (tmp_path / "events.jsonl").write_text(f'{{"type":"run_started"}}\n{checked}\n')
-    with pytest.raises(UsageError, match="it is of schema 1, and this version of Sizewise reads schema 2"):
+    with pytest.raises(UsageError, match="it has schema 1, but this version of Sizewise reads schema 2"):
         StoredRun(tmp_path).events()
 
 
@@ -117,9 +117,9 @@ def test_runs_are_found_by_the_beginning_of_their_id_or_as_the_last(
         RunWriter(tmp_path / "runs" / new_run_id("My Model!", datetime(2026, 1, day, tzinfo=UTC))).close()
     assert find_run("20260101").run_id.startswith("20260101-000000-my-model-")
     assert find_run("last").run_id.startswith("20260102")
-    with pytest.raises(UsageError, match="2 runs begin with"):
+    with pytest.raises(UsageError, match="2 runs start with"):
         find_run("2026")
-    with pytest.raises(UsageError, match="no run is"):
+    with pytest.raises(UsageError, match="no run matches"):
         find_run("2027")
 
 

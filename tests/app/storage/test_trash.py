@@ -52,23 +52,23 @@ def test_a_running_run_is_not_deleted_nor_are_those_with_it(home: Path) -> None:
 
 def test_a_run_in_a_place_of_the_users_own_is_left_there(tmp_path: Path) -> None:
     RunWriter(tmp_path / "out").close()
-    with pytest.raises(UsageError, match="in a place of your own"):
+    with pytest.raises(UsageError, match="not in the runs directory"):
         delete_runs([StoredRun(tmp_path / "out")], NOON)
     assert (tmp_path / "out").exists()
 
 
 def test_a_deleted_run_is_named_as_a_stored_one_is() -> None:
     delete_runs([find_run("1-a"), find_run("1-b")], NOON)
-    with pytest.raises(UsageError, match="2 deleted runs begin with '1'"):
+    with pytest.raises(UsageError, match="2 deleted runs start with '1'"):
         restore_run("1")
-    with pytest.raises(UsageError, match="no deleted run is '2'"):
+    with pytest.raises(UsageError, match="no deleted run matches '2'"):
         restore_run("2")
 
 
 def test_a_run_that_is_there_again_is_not_written_over(home: Path) -> None:
     delete_runs([find_run("1-a")], NOON)
     RunWriter(home / "1-a").close()
-    with pytest.raises(UsageError, match="is there again"):
+    with pytest.raises(UsageError, match="already exists"):
         restore_run("1-a")
     delete_runs([find_run("1-a")], NOON + timedelta(seconds=1))
     (home / ".trash" / "20260102T120001Z" / "1-a" / "spec.yaml").write_text("the later one")

@@ -246,7 +246,7 @@ def test_nobody_there_is_a_failed_scrape() -> None:
 def test_a_server_that_never_ends_is_left_in_time() -> None:
     began_s = time.monotonic()
     with metrics_page(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nup 1\n", holds=True) as page:
-        assert dict(scraper(page.url, within_s=0.2).read(0)) == {"scrape1": {"scrape_ok": 0}}
+        assert dict(scraper(page.url, timeout_s=0.2).read(0)) == {"scrape1": {"scrape_ok": 0}}
     assert 0.2 <= time.monotonic() - began_s < 5
 
 

@@ -53,7 +53,7 @@ def test_keys_come_from_the_environment_and_from_files(
 
 
 def test_a_key_that_is_not_there_is_told_before_anything_starts(written: Written) -> None:
-    with pytest.raises(UsageError, match=r"key\.txt cannot be read"):
+    with pytest.raises(UsageError, match=r"cannot read the secret's file .*key\.txt"):
         build_endpoint(written({**HTTP, "api_key": "file:key.txt"}))
     with pytest.raises(UsageError, match="NO_SUCH_KEY is not set"):
         build_endpoint(written({**HTTP, "api_key": "env:NO_SUCH_KEY"}))
@@ -61,9 +61,9 @@ def test_a_key_that_is_not_there_is_told_before_anything_starts(written: Written
 
 def test_a_public_address_needs_permission(written: Written) -> None:
     target = {"protocol": "http", "url": "http://93.184.215.14/"}
-    with pytest.raises(UsageError, match="does not say you may load it") as caught:
+    with pytest.raises(UsageError, match="does not confirm that you may load-test it") as caught:
         build_endpoint(written(target))
-    assert caught.value.hint == "If you may, set target.permitted: true."
+    assert caught.value.hint == "If you have permission, set target.permitted: true."
     assert build_endpoint(written({**target, "permitted": True})).urls == ("http://93.184.215.14/",)
 
 
@@ -77,7 +77,7 @@ def test_a_name_that_only_a_proxy_may_know_needs_permission(written: Written, mo
     with pytest.raises(UnavailableError):
         build_endpoint(written(target))
     monkeypatch.setenv("HTTP_PROXY", "http://proxy.example:3128")
-    with pytest.raises(UsageError, match="does not say you may load it"):
+    with pytest.raises(UsageError, match="does not confirm that you may load-test it"):
         build_endpoint(written(target))
     assert build_endpoint(written({**target, "permitted": True})).proxy == "http://proxy.example:3128"
 
@@ -92,5 +92,5 @@ def test_a_locust_test_has_a_host_or_none(written: Written, tmp_path: Path) -> N
     load = {"stages": [{"concurrency": 1, "duration": "1s"}]}
     target = {"protocol": "locust", "file": "locustfile.py"}
     assert build_endpoint(written(target, load=load)).urls == ()
-    with pytest.raises(UsageError, match="does not say you may load it"):
+    with pytest.raises(UsageError, match="does not confirm that you may load-test it"):
         build_endpoint(written({**target, "url": "http://93.184.215.14"}, load=load))

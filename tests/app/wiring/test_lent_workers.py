@@ -50,10 +50,10 @@ def test_why_a_master_takes_none_is_told() -> None:
         FakeLoadWorker(port, TOKEN),
         LoadProcess(gather=Gather(0, 1, "127.0.0.1", port, TOKEN)),
         LentWorkers(Join("127.0.0.1", port, TOKEN), 1) as workers,
-        pytest.raises(UnavailableError, match="took no worker") as refused,
+        pytest.raises(UnavailableError, match="accepted no worker") as refused,
     ):
         workers.wait(on_joined=lambda _: pytest.fail("nobody is let in"))
-    assert "came when all were there" in str(refused.value.hint)
+    assert "was rejected, because all expected workers have joined" in str(refused.value.hint)
 
 
 def test_one_that_is_taken_stays_though_another_is_one_too_many() -> None:
@@ -75,6 +75,6 @@ def test_that_a_run_went_on_without_one_is_told() -> None:
     with BareMaster() as master, LentWorkers(Join("127.0.0.1", master.port, MASTERS_TOKEN), 1) as workers:
         master.accept()
         master.tell(Ping(1))
-        with pytest.raises(MeasurementError, match="went on without") as lost:
-            workers.wait(on_joined=lambda _: master.tell(Quit("it was not heard of")))
-    assert "it was not heard of" in str(lost.value.hint)
+        with pytest.raises(MeasurementError, match="continued without") as lost:
+            workers.wait(on_joined=lambda _: master.tell(Quit("it did not respond")))
+    assert "it did not respond" in str(lost.value.hint)

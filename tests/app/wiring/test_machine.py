@@ -59,6 +59,6 @@ def test_pages_are_read_while_a_run_goes_on_by_their_names(tmp_path: Path, monke
 
 
 def test_a_page_that_may_not_be_asked_is_refused_before_the_run(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"93\.184\.216\.34 is neither the loopback") as refused:
+    with pytest.raises(UsageError, match=r"93\.184\.216\.34 is a public host") as refused:
         build_sampler(profile(tmp_path, {"scrape": "http://93.184.216.34/metrics"}))
     assert "permitted of scrape1 in telemetry" in (refused.value.hint or "")

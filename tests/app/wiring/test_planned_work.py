@@ -131,9 +131,9 @@ def test_a_search_that_ends_in_its_time_is_planned_so() -> None:
 def test_limits_cut_what_they_end() -> None:
     load = {"warmup": "0s", "stages": [{"rate": "100/s", "duration": "60s"}]}
     by_time = planned(load=load, limits={"duration": "30s"})
-    assert (by_time.at_most_s, by_time.cut_after) == (30, "limits.duration ends it after 30s")
+    assert (by_time.at_most_s, by_time.cut_after) == (30, "limits.duration ends the run after 30s")
     by_requests = planned(load=load, limits={"requests": 500})
-    assert by_requests.cut_after == "limits.requests ends it after 500 requests"
+    assert by_requests.cut_after == "limits.requests ends the run after 500 requests"
     neither = planned(load=load, limits={"duration": "10m", "requests": 1e6})
     assert (neither.cut_after, neither.limits) == (None, ("10m", "1,000,000 requests"))
 
@@ -146,9 +146,9 @@ def test_money_is_the_time_on_the_named_offer() -> None:
     assert priced.usd[0] == pytest.approx(offer.on_demand_usd_per_hour)
     assert priced.usd[1] > priced.usd[0]
     limited = planned(load=load, target={"hardware": {"offer": "aws/g6.2xlarge"}}, limits={"usd": 0.01})
-    assert (limited.usd, limited.cut_after) == ((0.01, 0.01), "limits.usd ends it after $0.01")
+    assert (limited.usd, limited.cut_after) == ((0.01, 0.01), "limits.usd ends the run after $0.01")
     free = planned(load=load)
-    assert (free.usd, free.usd_reason) == (None, "no price is known: target.hardware names no offer")
+    assert (free.usd, free.usd_reason) == (None, "no price: target.hardware.offer is not set")
 
 
 def test_tokens_are_those_of_the_drawn_lengths() -> None:

@@ -112,7 +112,7 @@ def test_a_local_run_is_planned_as_if_its_model_were_served_and_that_is_assumed(
     question = asked("local", overrides=("traffic.peak=900/s",))
     (target,) = question.measured
     assert target.is_assumed
-    assert target.name.endswith(": digits cpu as-is, without a server")
+    assert target.name.endswith(": digits cpu as-is, model only")
     assert target.fit is not None
     assert [one.text for one in question.slo] == ["service_ms.p99 < 20"]
 
@@ -143,7 +143,7 @@ def test_who_is_to_say_it_is_told_apart_from_what_ran_on_nothing(asked: Asked, t
     scripted = sources.ENDPOINT_SPEC.replace('url: "http://127.0.0.1:41837"', "scripted: {delay: 5ms}")
     bare = replace(full_run().result.target, hardware=None)
     run = sources.endpoint_run(tmp_path / "scripted", scripted, target=bare)
-    with pytest.raises(UsageError, match="from a scripted target") as told:
+    with pytest.raises(UsageError, match="a scripted target cannot be planned") as told:
         asked(run)
     assert not isinstance(told.value, NoHardwareError)
 
@@ -182,25 +182,25 @@ def test_a_plan_file_is_asked_otherwise_in_what_is_named_alone(asked: Asked, tmp
 @pytest.mark.parametrize(
     ("names", "more", "says"),
     [
-        (["plan.yaml", "run"], {}, "is planned alone"),
-        (["run", "plan.yaml"], {}, "is planned alone"),
-        (["plan.yaml"], {"overrides": ("target.hardware.vcpus=4",)}, "target.hardware.vcpus is not of a plan"),
-        (["model.yaml", "second.yml"], {}, "one language model at a time"),
-        (["model.yaml"], {"overrides": ("traffic.peak=9/s", TOKENS)}, "planned with an SLO, and with traffic.tokens"),
-        (["model.yaml"], {"overrides": ("traffic.peak=9/s",), "slo": SLO}, "and with traffic.tokens"),
-        (["no-traffic"], {}, "there is no traffic to plan for"),
+        (["plan.yaml", "run"], {}, "cannot be combined with other sources"),
+        (["run", "plan.yaml"], {}, "cannot be combined with other sources"),
+        (["plan.yaml"], {"overrides": ("target.hardware.vcpus=4",)}, "target.hardware.vcpus is not an input of a plan"),
+        (["model.yaml", "second.yml"], {}, "only one language model"),
+        (["model.yaml"], {"overrides": ("traffic.peak=9/s", TOKENS)}, "needs an SLO and traffic.tokens"),
+        (["model.yaml"], {"overrides": ("traffic.peak=9/s",), "slo": SLO}, "and traffic.tokens"),
+        (["no-traffic"], {}, "no traffic to plan for"),
         (["run"], {"overrides": ("load.seed=3",)}, "--set load.seed does not change a plan"),
         (["run"], {"overrides": ("target.hardwareoffer=3",)}, "does not change a plan"),
         (["run"], {"overrides": ("plan.regoins=[here]",)}, "unknown key 'regoins' in plan"),
-        (["nowhere"], {}, "does not say what hardware its target ran on"),
+        (["nowhere"], {}, "hardware is unknown"),
         (["no-rate"], {}, "has no rate that met its SLO"),
-        (["no-law"], {"overrides": ("traffic.peak=9/s",)}, "no-law has no variant to plan with$"),
+        (["no-law"], {"overrides": ("traffic.peak=9/s",)}, "no-law has no variant that can be planned$"),
         (["bad-law"], {"overrides": ("traffic.peak=9/s",)}, r"\(.*: two are no line\)"),
-        (["curve.yaml"], {"overrides": ("traffic.peak=9/s",)}, "does not say what hardware"),
+        (["curve.yaml"], {"overrides": ("traffic.peak=9/s",)}, "hardware is unknown"),
         (["curve.yaml"], {"overrides": ("traffic.peak=9/s", "target.hardware.vcpus=4")}, "no SLO to plan for"),
-        (["curve.yaml"], {"overrides": ("target.hardware.offer=aws/g6.2xlrge",)}, "no offer 'aws/g6.2xlrge'"),
-        (["none"], {}, "no run is 'none'"),
-        (["run"], {"slo": ("latency_ms.p95 under 50",)}, "as an objective"),
+        (["curve.yaml"], {"overrides": ("target.hardware.offer=aws/g6.2xlrge",)}, "unknown offer 'aws/g6.2xlrge'"),
+        (["none"], {}, "no run matches 'none'"),
+        (["run"], {"slo": ("latency_ms.p95 under 50",)}, "not a valid objective"),
         (["run"], {"traffic": Path("none.yaml")}, "none.yaml: No such file"),
         (["run"], {"offers": (Path("none.yaml"),)}, "none.yaml: No such file"),
     ],

@@ -93,7 +93,7 @@ def test_what_is_ready_before_is_not_what_is_to_be_started() -> None:
     port = free_port()
     with started(start_of(port=port)) as first:
         wait_until(first.is_ready)
-        with pytest.raises(UnavailableError, match="already, before"):
+        with pytest.raises(UnavailableError, match="already responds before"):
             ServerProcess(start_of(port=port))
 
 

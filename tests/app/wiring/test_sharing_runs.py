@@ -19,7 +19,7 @@ pytestmark = pytest.mark.process
 SECRET = 'sizewise: 1\ntarget:\n  headers: {Authorization: "Bearer sk-abcdef"}\n'
 
 
-@pytest.mark.parametrize(("spec", "told"), [("sizewise: 1\n", None), (SECRET, "may be a secret")])
+@pytest.mark.parametrize(("spec", "told"), [("sizewise: 1\n", None), (SECRET, "may contain a secret")])
 def test_a_run_with_a_secret_stays_here(tmp_path: Path, spec: str, told: str | None) -> None:
     with RunWriter(tmp_path / "run") as writer:
         writer.write_spec(spec)
@@ -36,7 +36,7 @@ def test_a_run_with_a_secret_stays_here(tmp_path: Path, spec: str, told: str | N
 def test_a_bundle_is_not_written_into_its_own_run(tmp_path: Path) -> None:
     with RunWriter(tmp_path / "run") as writer:
         writer.write_result(full_run().result)
-    with pytest.raises(UsageError, match="in the run that it is to hold"):
+    with pytest.raises(UsageError, match="inside the run that is exported"):
         share_run(StoredRun(tmp_path / "run"), tmp_path / "run" / "out.zip")
 
 

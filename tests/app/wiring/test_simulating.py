@@ -33,18 +33,18 @@ def test_what_is_asked_for_is_played(plan: str) -> None:
     day = simulate_plan_day(request, TODAY)
     assert (day.offer, day.date, day.instances, day.seed) == ("acme/c4@here", "2026-12-24", 3, 5)
     assert day.autoscaler == Fixed(12)
-    assert "waited 2 s gives up" in "\n".join(day.notes)
+    assert "times out after waiting 2 s" in "\n".join(day.notes)
 
 
 @pytest.mark.parametrize(
     ("request_", "message"),
     [
-        (DayRequest("{}", "soon"), "--day soon is not a date"),
-        (DayRequest("{}", "2026-07-31"), "before the plan's own day, 2026-08-01"),
-        (DayRequest("{}", "2036-07-31"), "more than five years after the plan's own day"),
+        (DayRequest("{}", "soon"), "--day soon is not a valid date"),
+        (DayRequest("{}", "2026-07-31"), "before the day of the plan, 2026-08-01"),
+        (DayRequest("{}", "2036-07-31"), "more than five years after the day of the plan"),
         (DayRequest("{}", offer="acme/c9@here"), "the plan has no offer"),
         (DayRequest("{}", overrides=("router=near",)), "router must be"),
-        (DayRequest("{}.yml"), "there is no .*yml"),
+        (DayRequest("{}.yml"), "yml does not exist"),
     ],
     ids=lambda one: one if isinstance(one, str) else "",
 )

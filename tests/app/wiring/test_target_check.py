@@ -144,5 +144,5 @@ def test_what_a_run_starts_itself_is_started() -> None:
 
 def test_a_model_of_this_machine_is_no_endpoint() -> None:
     values = {"sizewise": 1, "name": "try", "target": {"model": "digits"}}
-    with pytest.raises(UsageError, match="no endpoint to try"):
+    with pytest.raises(UsageError, match="no endpoint to test"):
         check_target(load_values(values, "try.yaml"))

@@ -50,7 +50,7 @@ def test_what_can_run_is_not_told(digits: ModelFacts) -> None:
 def test_providers_that_are_not_here_say_why(digits: ModelFacts) -> None:
     told = against(digits, target={"providers": ["cpu", "cuda", "openvino"]})
     assert told == {
-        "digits cuda as-is, batch 1": ("target.providers", "cuda opens no session here: no driver"),
+        "digits cuda as-is, batch 1": ("target.providers", "cuda is not available on this machine: no driver"),
         "digits openvino as-is, batch 1": ("target.providers", "openvino is not in this build of ONNX Runtime"),
     }
 

@@ -57,11 +57,11 @@ def test_the_token_is_where_it_is_said_to_be(tmp_path: Path, monkeypatch: pytest
 def test_a_token_is_never_an_argument_nor_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("THE_TOKEN", "canary")
     for text, told in (
-        ("canary-canary-canary", "where the token is"),
-        ("Bearer env:THE_TOKEN", "where the token is"),
+        ("canary-canary-canary", "a reference to the token"),
+        ("Bearer env:THE_TOKEN", "a reference to the token"),
         ("env:THE_TOKEN", "at least 16"),
         ("env:NOT_SET_ANYWHERE", "NOT_SET_ANYWHERE is not set"),
-        ("file:gone", "gone cannot be read"),
+        ("file:gone", "cannot read the secret's file gone"),
     ):
         with pytest.raises(UsageError, match=told) as error:
             read_token(text)
@@ -111,7 +111,7 @@ def test_with_remote_workers_none_is_started_here_unless_asked_for(written: Writ
 
 @pytest.mark.parametrize("target", [HERE, {"protocol": "http", "scripted": {"delay": "1ms"}}])
 def test_remote_workers_cannot_reach_what_listens_here_alone(written: Written, target: dict[str, Any]) -> None:
-    with pytest.raises(UsageError, match="reached from this machine only"):
+    with pytest.raises(UsageError, match="cannot reach the target, because it is only reachable from this machine"):
         build_gather(written(target), REMOTE)
 
 
@@ -124,7 +124,7 @@ def locust(written: Written, tmp_path: Path, **load: Any) -> Any:
 def test_a_locust_test_is_one_process(written: Written, tmp_path: Path) -> None:
     assert build_gather(locust(written, tmp_path), cores=8) is None
     assert build_gather(locust(written, tmp_path, workers=1), cores=8) is None
-    with pytest.raises(ProfileError, match="runs in one process"):
+    with pytest.raises(ProfileError, match="your own Locust test runs in a single process"):
         locust(written, tmp_path, workers=2)
     with pytest.raises(UsageError, match="one process of this machine"):
         build_gather(locust(written, tmp_path), REMOTE)

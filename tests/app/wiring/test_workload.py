@@ -135,5 +135,5 @@ def test_a_secret_in_a_body_is_sent_and_one_that_was_taken_out_is_refused(writte
     sent = build_workload(written(workload={"body": {"api_key": "canary"}}))
     assert isinstance(sent, HttpWorkload)
     assert sent.bodies == (b'{"api_key":"canary"}',)
-    with pytest.raises(UsageError, match=r"taken out of workload\.body"):
+    with pytest.raises(UsageError, match=r"the secret in workload\.body was removed"):
         build_workload(written(workload={"body": {"api_key": "<redacted>"}}))

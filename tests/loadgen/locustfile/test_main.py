@@ -69,8 +69,8 @@ def test_a_users_own_test_is_driven_and_every_request_is_a_row(tmp_path: Path) -
         received = len(server.requests)
     assert checked.error is None
     assert checked.detail == f"Locust test test_of_mine.py: Reader, Writer, against {server.url}"
-    assert any("closed loop, Locust's transport" in note for note in checked.notes)
-    assert any("Shape" in note and "not followed" in note for note in checked.notes)
+    assert any("Locust's transport" in note for note in checked.notes)
+    assert any("Shape" in note and "is ignored" in note for note in checked.notes)
     rows = played.rows
     assert len(rows) == received
     assert {name: set(group["error"].fillna("none")) for name, group in rows.groupby("name")} == {
@@ -143,7 +143,7 @@ def test_the_files_own_host_holds_without_a_url(tmp_path: Path) -> None:
 @pytest.mark.process
 def test_only_the_classes_that_were_named_are_run(tmp_path: Path) -> None:
     assert (
-        "test_of_mine.py: Writer, naming no host" in preflight(tmp_path, TWO_CLASSES, user_classes=("Writer",)).detail
+        "test_of_mine.py: Writer, without a host" in preflight(tmp_path, TWO_CLASSES, user_classes=("Writer",)).detail
     )
 
 
@@ -196,7 +196,7 @@ def test_a_test_that_ends_itself_ends_the_stage(tmp_path: Path) -> None:
         ("def broken(:\n", r"^test_of_mine\.py, line 1: invalid syntax$"),
         ("import no_such_module_here\n", r"^test_of_mine\.py needs the module no_such_module_here, which is not"),
         ("x = 1\nraise KeyError('why')\n", r"^test_of_mine\.py, line 2: KeyError: 'why'$"),
-        ("import sys\nsys.exit(3)\n", r"^test_of_mine\.py ends the program while it is loaded$"),
+        ("import sys\nsys.exit(3)\n", r"^test_of_mine\.py exits while it is loaded$"),
     ],
 )
 def test_a_file_that_is_no_test_is_told_in_one_sentence(tmp_path: Path, text: str, sentence: str) -> None:
@@ -210,7 +210,7 @@ def test_a_file_that_is_no_test_is_told_in_one_sentence(tmp_path: Path, text: st
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
     with LoadProcess("loadgen.locustfile") as load:
         load.configure(Endpoint(()), LocustWorkload(str(tmp_path / "nowhere.py")))
-        with pytest.raises(LoadError, match="there is no Locust test"):
+        with pytest.raises(LoadError, match="the Locust test"):
             load.preflight()
 
 
@@ -218,14 +218,14 @@ def test_a_file_that_is_not_there(tmp_path: Path) -> None:
 def test_a_class_that_is_not_in_the_file(tmp_path: Path) -> None:
     with pytest.raises(LoadError, match="has no user class Nobody") as failed:
         preflight(tmp_path, TWO_CLASSES, user_classes=("Nobody",))
-    assert failed.value.hint == "it has Reader, Writer"
+    assert failed.value.hint == "Use one of Reader, Writer."
 
 
 @pytest.mark.process
 def test_users_cannot_arrive_on_a_schedule(tmp_path: Path) -> None:
     with LoadProcess("loadgen.locustfile") as load:
         load.configure(Endpoint(("http://127.0.0.1:1",)), LocustWorkload(written(tmp_path, ONE_CLASS)))
-        with pytest.raises(LoadError, match="decides itself when it sends") as failed:
+        with pytest.raises(LoadError, match="controls its own request times") as failed:
             Played(load, plan(arrivals=OpenArrivals("poisson", ((0.0, 5.0),))))
     assert failed.value.is_workload_wrong
 
@@ -245,7 +245,7 @@ def test_a_test_without_a_host_says_so(tmp_path: Path, kind: str) -> None:
     text = ONE_CLASS.replace('host = "{host}"', "").replace("FastHttpUser", kind)
     with LoadProcess("loadgen.locustfile") as load:
         load.configure(Endpoint(()), LocustWorkload(written(tmp_path, text)))
-        with pytest.raises(LoadError, match="made no request: One has no host to ask") as failed:
+        with pytest.raises(LoadError, match="made no request: One has no host") as failed:
             Played(load, plan(duration=0.2, arrivals=ClosedArrivals(1)))
     assert failed.value.is_workload_wrong
     assert "--host" in str(failed.value.hint)

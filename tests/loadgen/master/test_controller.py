@@ -112,7 +112,11 @@ def test_who_is_too_many_too_late_or_of_another_version_is_sent_away(capsys: pyt
     assert len(conducted.engine.of(Ready)) == 1
     assert conducted.door.enlisted == ["a2", "b1"]
     said = capsys.readouterr().err
-    whys = {"a1": "of another version", "b2": "one more than were expected", "b3": "came when all were there"}
+    whys = {
+        "a1": "has another version",
+        "b2": "was rejected, because all expected workers have joined",
+        "b3": "was rejected, because all expected workers have joined",
+    }
     for client, why in whys.items():
         assert why in said
         (leave,) = conducted.told(client, Quit)
@@ -132,7 +136,7 @@ def test_gathering_ends_when_nobody_comes() -> None:
     assert failed.hint is not None
     assert "--master 10.0.0.1:5557" in failed.hint
     conducted.pass_time(0.1)
-    assert "of another version" in (conducted.failures[-1].hint or "")
+    assert "has another version" in (conducted.failures[-1].hint or "")
 
 
 def test_one_that_leaves_while_others_are_waited_for_may_be_followed_by_another() -> None:
@@ -284,7 +288,7 @@ def test_a_silent_worker_is_lost_after_two_and_a_half_seconds_and_the_others_sto
     assert not conducted.told("a1", StopStage)
     conducted.pass_time(0.4)
     assert conducted.told("a1", StopStage) == conducted.told("a2", StopStage) == [StopStage(drain=True)]
-    assert conducted.told("b1", Quit) == [Quit("b (process 1) was not heard of for 2.5 s")]
+    assert conducted.told("b1", Quit) == [Quit("b (process 1) did not respond for 2.5 s")]
     conducted.mute.clear()
     conducted.say("b1", Pong(0, 0))  # it is back, too late
     for client in ("a1", "a2"):
@@ -372,7 +376,7 @@ def test_one_that_makes_ready_may_hold_its_breath_for_longer() -> None:
     assert conducted.told("b1", StartStage)
     conducted.mute.add("b1")
     conducted.pass_time(2.7)
-    assert conducted.told("b1", Quit) == [Quit("b (process 1) was not heard of for 2.5 s")]
+    assert conducted.told("b1", Quit) == [Quit("b (process 1) did not respond for 2.5 s")]
     assert conducted.clock.now_ns - end_of_rest_ns < 3e9
 
 
@@ -390,7 +394,7 @@ def test_one_that_makes_ready_is_not_waited_for_without_end() -> None:
     conducted.say("a1", StagePrepared(INDEX))
     conducted.mute.add("b1")
     conducted.pass_time(10.2)
-    assert conducted.told("b1", Quit) == [Quit("b (process 1) was not heard of for 10 s")]
+    assert conducted.told("b1", Quit) == [Quit("b (process 1) did not respond for 10 s")]
     conducted.say("a1", StageStarted(INDEX, 0, 50))
     end(conducted, "a1")
     assert [part.lost_ns is None for part in ended(conducted).workers] == [True, False]
@@ -402,8 +406,8 @@ def test_without_anybody_left_the_master_fails_and_says_why() -> None:
     conducted.mute.add("b1")
     conducted.pass_time(2.7)
     failed = conducted.failures[0]
-    assert failed.message == "all 2 load workers are lost"
-    assert failed.hint == "a (process 1) failed: out of memory; b (process 1) was not heard of for 2.5 s."
+    assert failed.message == "all 2 load workers were lost"
+    assert failed.hint == "a (process 1) failed: out of memory; b (process 1) did not respond for 2.5 s."
 
 
 def test_the_target_s_and_the_profile_s_fault_is_passed_on_with_its_host() -> None:

@@ -52,7 +52,9 @@ def test_another_process_of_that_number_is_not_the_one_that_was_started(
     local: Started, host: str | None, clock: str | None
 ) -> None:
     stranger = hello(local.pid, host, clock)
-    assert "one more than were expected" in str(gathering(local).admit("a", stranger, WorkerPool(), 0))
+    assert "was rejected, because all expected workers have joined" in str(
+        gathering(local).admit("a", stranger, WorkerPool(), 0)
+    )
     member = gathering(local, remote=1).admit("a", stranger, WorkerPool(), 0)
     assert isinstance(member, RemoteWorker)
     assert not member.load_worker.is_local
@@ -64,7 +66,7 @@ def test_nobody_joins_twice(local: Started) -> None:
     assert isinstance(member, RemoteWorker)
     crew.add(member)
     assert one.is_complete(crew)
-    assert "has joined already" in str(one.admit("b", hello(local.pid), crew, 0))
+    assert "has already joined" in str(one.admit("b", hello(local.pid), crew, 0))
 
 
 def test_when_one_of_ours_ends_nobody_waits_for_it(local: Started) -> None:
@@ -72,7 +74,7 @@ def test_when_one_of_ours_ends_nobody_waits_for_it(local: Started) -> None:
     assert one.find_failure(WorkerPool(), 4_900_000_000) is None
     local.end = "ended with code 1"
     assert one.find_failure(WorkerPool(), 0) == Failed(
-        "a load worker of this machine ended with code 1 before all had joined", hint="it was too dark"
+        "a load worker of this machine ended with code 1 before all workers had joined", hint="it was too dark"
     )
 
 
@@ -96,7 +98,7 @@ def test_one_of_ours_that_is_stopped_before_it_sends_is_lost_within_seconds(loca
     assert member.loss_reason(9_900_000_000) is None, "it may be busy"
     local.is_stopped = True
     assert member.loss_reason(2_400_000_000) is None
-    assert member.loss_reason(2_500_000_000) == "was not heard of for 2.5 s: its process is stopped"
+    assert member.loss_reason(2_500_000_000) == "did not respond for 2.5 s: its process is suspended"
 
 
 def test_one_of_ours_that_sends_is_lost_unless_it_gets_too_little_of_the_processor(local: Started) -> None:
@@ -107,13 +109,13 @@ def test_one_of_ours_that_sends_is_lost_unless_it_gets_too_little_of_the_process
     local.used_cpu_s += 0.3
     assert member.loss_reason(2_500_000_000) is None
     assert member.loss_reason(9_900_000_000) is None
-    assert member.loss_reason(10_000_000_000) == "was not heard of for 10 s"
+    assert member.loss_reason(10_000_000_000) == "did not respond for 10 s"
     local.used_cpu_s += 0.95
-    assert member.loss_reason(2_600_000_000) == "was not heard of for 2.5 s", "it has had the processor all the time"
+    assert member.loss_reason(2_600_000_000) == "did not respond for 2.5 s", "it has had the processor all the time"
     member.last_received_ns = 10_000_000_000
     assert member.loss_reason(10_100_000_000) is None
     assert member.loss_reason(11_300_000_000) is None
-    assert member.loss_reason(12_500_000_000) == "was not heard of for 2.5 s"
+    assert member.loss_reason(12_500_000_000) == "did not respond for 2.5 s"
 
 
 def test_without_remote_workers_nobody_is_told_to_start_any(local: Started) -> None:

@@ -180,7 +180,7 @@ def test_when_all_are_lost_the_master_says_so(server: ScriptedServer) -> None:
     with LoadProcess(gather=Gather(local=1)) as load:
         load.configure(Endpoint((server.url,)), HttpWorkload())
         threading.Timer(0.5, os.kill, (load.workers[0].pid, signal.SIGKILL)).start()
-        with pytest.raises(LoadError, match="the load worker is lost") as caught:
+        with pytest.raises(LoadError, match="the load worker was lost") as caught:
             Played(load, plan(200, 60))
     assert "was killed by SIGKILL" in str(caught.value.hint)
 
@@ -276,8 +276,8 @@ def test_garbage_from_one_who_has_the_token_costs_the_master_nothing_but_that_wo
 @pytest.mark.parametrize(
     ("gather", "message"),
     [
-        (Gather(1, 0, "192.0.2.1", 0, TOKEN), "192.0.2.1:0 is no address of this machine"),
-        (Gather(1, 0, "0.0.0.0"), "only with a token"),
+        (Gather(1, 0, "192.0.2.1", 0, TOKEN), "192.0.2.1:0 is not an address of this machine"),
+        (Gather(1, 0, "0.0.0.0"), "a token is required"),
         (Gather(1, 0, "127.0.0.1", 0, "short"), "too short"),
     ],
 )
@@ -289,7 +289,7 @@ def test_where_nobody_can_join_is_the_user_s_to_mend(gather: Gather, message: st
 
 def test_a_port_in_use_is_told(load: LoadProcess) -> None:
     (address,) = listening_of([load.pid])
-    with pytest.raises(LoadError, match=f"{address} is in use already") as caught:
+    with pytest.raises(LoadError, match=f"{address} is already in use") as caught:
         LoadProcess(gather=Gather(1, 0, "127.0.0.1", int(address.rpartition(":")[2])))
     assert caught.value.is_workload_wrong
     assert caught.value.hint

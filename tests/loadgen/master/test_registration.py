@@ -53,7 +53,7 @@ def test_what_workers_say_is_heard(report: Report) -> None:
     ],
 )
 def test_what_no_worker_says_is_refused(report: Report) -> None:
-    with pytest.raises(ValueError, match=r"said|bytes"):
+    with pytest.raises(ValueError, match=r"^sent (?!an invalid report)"):
         decode_untrusted_report(encode_message(report))
 
 
@@ -70,7 +70,7 @@ def test_a_sentence_from_another_machine_cannot_command_the_terminal_it_is_shown
 
 @pytest.mark.parametrize("body", [b"", b"\xc1", b"\x80", encode_message(HELLO)[:-3], b"\x91" * 5_000])
 def test_bytes_that_are_no_report_are_refused(body: bytes) -> None:
-    with pytest.raises(ValueError, match="no report"):
+    with pytest.raises(ValueError, match="invalid report"):
         decode_untrusted_report(body)
 
 

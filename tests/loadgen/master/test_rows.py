@@ -115,7 +115,7 @@ def test_there_and_back_is_the_same_moment(line: ClockLine) -> None:
 
 
 def test_a_line_needs_a_reading() -> None:
-    with pytest.raises(ValueError, match="no reading"):
+    with pytest.raises(ValueError, match="clock was not read"):
         WorkerClock().fit_line()
 
 
@@ -193,11 +193,11 @@ def compressed(codec: str) -> bytes:
 @pytest.mark.parametrize(
     ("body", "why"),
     [
-        (b"", "no batch"),
-        (b"garbage" * 100, "no batch"),
-        (encode_rows(batch())[:-200], "no batch"),
-        (of_another_schema(), "no batch"),
-        (with_bad_text(), "no batch"),
+        (b"", "not a batch of rows: the data is too short"),
+        (b"garbage" * 100, "not a batch of rows, or possibly compressed"),
+        (encode_rows(batch())[:-200], "sent an invalid batch of rows"),
+        (of_another_schema(), "sent an invalid batch of rows"),
+        (with_bad_text(), "sent an invalid batch of rows"),
         (compressed("zstd"), "compressed"),
         (compressed("lz4"), "compressed"),
         (compressed("zstd")[4:], "compressed"),  # as before Arrow 0.15, and still read

@@ -32,7 +32,7 @@ def test_a_file_that_is_no_tokenizer(tmp_path: Path) -> None:
         wrong.write_bytes(content)
         with pytest.raises(TokenizerError, match=r"wrong\.json cannot be read as a tokenizer") as refused:
             load_token_counter(str(wrong))
-        assert refused.value.hint == "give the model's tokenizer.json"
+        assert refused.value.hint == "Use the model's tokenizer.json."
         assert "\n" not in str(refused.value)
 
 
@@ -52,9 +52,9 @@ def test_a_file_that_is_too_large(tmp_path: Path) -> None:
 
 def test_without_the_package_it_says_how_to_get_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "tokenizers", None)
-    with pytest.raises(TokenizerError, match="needs the package tokenizers") as refused:
+    with pytest.raises(TokenizerError, match="requires the tokenizers package") as refused:
         load_token_counter(str(tmp_path / "any"))
-    assert refused.value.hint == "pip install 'sizewise[tokenizer]'"
+    assert refused.value.hint == "Install it with pip install 'sizewise[tokenizer]'."
 
 
 LENGTHS = (1, 2, 3, 5, 17, 100, 1000)

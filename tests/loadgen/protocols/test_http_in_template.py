@@ -54,7 +54,7 @@ def test_a_column_that_is_not_there_is_told() -> None:
 
 
 def test_a_template_that_must_be_json_and_is_not_is_refused() -> None:
-    with pytest.raises(WorkloadError, match="not JSON"):
+    with pytest.raises(WorkloadError, match="not valid JSON"):
         filled('{"a": {{n}}', is_json=True)
 
 
@@ -62,7 +62,7 @@ def test_what_a_row_fills_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(http, "MAX_REQUESTS_BYTES", 100)
     long = {"long": "x" * 70_000}
     for one in ("{{long}}", '["{{long}}"]'):
-        with pytest.raises(WorkloadError, match="fills the template"):
+        with pytest.raises(WorkloadError, match="makes the request larger"):
             Template(one, is_json=None, is_csv=False).fill(long)
     with pytest.raises(WorkloadError, match="'long' is too long for a path"):
         PathTemplate("/{{long}}").fill(long)

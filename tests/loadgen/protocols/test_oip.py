@@ -87,7 +87,7 @@ def test_a_server_that_refuses_binary_tensors_gets_json_and_a_note(status: int) 
     server = http(lambda request, _: (status, b"") if is_binary(request) else (200, ANSWER_JSON))
     built = build(OipWorkload("m"), server)
     assert not any(map(is_binary, built.requests))
-    assert built.notes == ("The server refused binary tensors; JSON was sent.",)
+    assert built.notes == ("The server rejected binary tensors, so JSON was sent.",)
     assert len(server.asked) == 3
 
 
@@ -132,7 +132,7 @@ def test_a_server_that_refuses_raw_tensors_gets_numbers_and_a_note(streams: bool
     built = build(OipWorkload("m", transport="grpc-stream" if streams else "grpc"), grpc(infer))
     sent = ModelInferRequest.FromString(built.requests[0])
     assert len(sent.inputs[0].contents.fp32_contents) == 2
-    assert "refused raw tensors" in built.notes[0]
+    assert "rejected raw tensors" in built.notes[0]
     assert (built.new_reader is not None) == streams
 
 
@@ -152,7 +152,7 @@ def test_popularity_picks_among_the_requests() -> None:
 
 def test_rows_that_fill_no_request_are_left_out(npz: str) -> None:
     assert len(build(OipWorkload("m", tensors=npz, rows_per_request=2)).requests) == 2
-    with pytest.raises(WorkloadError, match="no request of 6 rows"):
+    with pytest.raises(WorkloadError, match="do not allow a request of 6 rows"):
         build(OipWorkload("m", tensors=npz, rows_per_request=6))
 
 

@@ -107,7 +107,7 @@ def test_half_floats_go_raw_alone() -> None:
     half = [(TensorInput("x", "FP16", (-1,)), np.array([1.5], np.float16))]
     dialect = OipGrpc(OipWorkload("m", transport="grpc"), ADDRESS)
     assert ModelInferRequest.FromString(dialect.encode_request(half, True)).raw_input_contents[0] == b"\x00\x3e"
-    with pytest.raises(TensorError, match="raw bytes alone"):
+    with pytest.raises(TensorError, match="raw bytes only"):
         dialect.encode_request(half, False)
 
 

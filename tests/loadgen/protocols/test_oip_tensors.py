@@ -75,12 +75,12 @@ def test_a_file_holds_a_scalar_for_each_request(npz: str) -> None:
     parts = list(load_inputs(OipWorkload("m", tensors=npz), [X, scalar]).requests())
     assert [part[1][1].tolist() for part in parts] == [0.5, 1, 1.5, 2, 2.5]
     assert parts[0][1][1].shape == ()
-    with pytest.raises(TensorError, match="one row a request"):
+    with pytest.raises(TensorError, match="one row per request"):
         load_inputs(OipWorkload("m", tensors=npz, rows_per_request=2), [X, scalar])
 
 
 def test_axes_that_do_not_fit_are_refused(npz: str) -> None:
-    with pytest.raises(TensorError, match="x has 2 axes, and the model's input 3"):
+    with pytest.raises(TensorError, match="x has 2 axes, but the model's input has 3"):
         load_inputs(OipWorkload("m", tensors=npz), [TensorInput("x", "FP32", (-1, 1, 2))])
 
 
@@ -96,7 +96,8 @@ def test_made_up_inputs_have_no_labels() -> None:
 
 
 @pytest.mark.parametrize(
-    ("specs", "rows", "sentence"), [([X, X], 1, "alike"), ([X], 0, "at least one row"), ([X], -1, "at least one row")]
+    ("specs", "rows", "sentence"),
+    [([X, X], 1, "inputs of the same name"), ([X], 0, "at least one row"), ([X], -1, "at least one row")],
 )
 def test_what_makes_no_request_is_refused(specs: list[TensorInput], rows: int, sentence: str) -> None:
     with pytest.raises(TensorError, match=sentence):

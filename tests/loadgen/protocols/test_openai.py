@@ -223,7 +223,7 @@ def test_sessions_of_one_turn_are_none() -> None:
 def test_sessions_need_a_length_of_answers_and_an_api_that_answers() -> None:
     with pytest.raises(WorkloadError, match="needs output_tokens"):
         build(prompts=SyntheticPrompts(FixedLength(2), turns=FixedLength(2)))
-    with pytest.raises(WorkloadError, match="sessions of several turns are for"):
+    with pytest.raises(WorkloadError, match="multi-turn sessions are supported for"):
         build("embeddings", SESSIONS)
 
 
@@ -239,7 +239,7 @@ def test_a_trace_is_sent_in_its_order() -> None:
 
 @pytest.mark.parametrize("lengths", [(b"", b""), (b"1234", b""), (b"123", b"123")])
 def test_a_trace_without_lengths(lengths: tuple[bytes, bytes]) -> None:
-    with pytest.raises(WorkloadError, match="as many lengths of answers as of prompts"):
+    with pytest.raises(WorkloadError, match="as many output lengths as prompt lengths"):
         build(prompts=TracePrompts(*lengths))
 
 
@@ -266,7 +266,7 @@ def test_a_folder_of_texts(tmp_path: Path) -> None:
     prompts = DatasetPrompts(Dataset(str(tmp_path), "folder"), prompt="file")
     assert bodies(build("completions", prompts))[0]["prompt"] == "one ☃"
     (tmp_path / "b.jpg").write_bytes(b"\xff\xd8")
-    with pytest.raises(WorkloadError, match=r"b\.jpg of the dataset is not text"):
+    with pytest.raises(WorkloadError, match=r"b\.jpg of the dataset is not UTF-8 text"):
         build("completions", prompts)
 
 
@@ -287,9 +287,9 @@ def test_a_dataset_for_embeddings_and_reranking(tmp_path: Path) -> None:
         ("chat", {"prompt": []}, "neither a text nor a list"),
         ("chat", {"prompt": [{"role": "user"}]}, "neither a text nor a list"),
         ("chat", {"prompt": [{"content": "a"}]}, "neither a text nor a list"),
-        ("chat", {"prompt": ["a", "b", "c"]}, "lists of texts, which are for embeddings"),
-        ("completions", {"prompt": ["a", "b"]}, "lists of texts, which are for embeddings"),
-        ("completions", {"prompt": [{"role": "user", "content": "a"}]}, "which completions do not take"),
+        ("chat", {"prompt": ["a", "b", "c"]}, "lists of texts, which only embeddings"),
+        ("completions", {"prompt": ["a", "b"]}, "lists of texts, which only embeddings"),
+        ("completions", {"prompt": [{"role": "user", "content": "a"}]}, "which completions do not accept"),
         ("embeddings", {"prompt": [{"role": "user", "content": "a"}]}, "texts are needed"),
         ("rerank", {"prompt": "alone"}, "at least two rows"),
     ],
@@ -301,7 +301,7 @@ def test_a_dataset_that_does_not_fit(tmp_path: Path, api: str, row: dict[str, An
 
 @pytest.mark.parametrize("wrong", [0, -1, 1.5, "many", None, True, 10**9])
 def test_a_column_of_lengths_that_are_none(tmp_path: Path, wrong: Any) -> None:
-    with pytest.raises(WorkloadError, match="row 1 of the dataset does not ask for a whole number"):
+    with pytest.raises(WorkloadError, match="row 1 of the dataset does not have a whole number"):
         build(prompts=dataset(tmp_path, {"prompt": "a", "n": wrong}, output_tokens="n"))
 
 
@@ -314,7 +314,7 @@ def test_a_dataset_that_is_not_there(tmp_path: Path) -> None:
 
 
 def test_what_is_approximate_is_said(tmp_path: Path) -> None:
-    note = "prompt lengths are approximate: without a tokenizer a word counts as a token"
+    note = "prompt lengths are approximate, because without a tokenizer each word counts as one token"
     assert build().notes == (note,)
     assert build(prompts=dataset(tmp_path, {"prompt": "a"})).notes == ()
 
@@ -329,7 +329,7 @@ def test_requests_beyond_the_memory_for_them_are_left_out(monkeypatch: pytest.Mo
     assert sessions.sessions.next_number[-1] is None
     assert "sessions (" in sessions.notes[-1]
     rows = build(prompts=dataset(tmp_path, *[{"prompt": "x" * 500}] * 9))
-    assert rows.notes == (f"only the first {len(rows.requests)} requests were used: more would take over 0 MiB",)
+    assert rows.notes == (f"only the first {len(rows.requests)} requests were used, because more would exceed 0 MiB",)
 
 
 def test_a_request_larger_than_the_memory_for_all(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -354,7 +354,7 @@ def test_lengths_that_cannot_be() -> None:
 def test_a_tokenizer_that_is_none(tmp_path: Path) -> None:
     with pytest.raises(WorkloadError, match="is not a file") as refused:
         build(tokenizer=str(tmp_path / "none"))
-    assert refused.value.hint == "give the model's tokenizer.json"
+    assert refused.value.hint == "Use the model's tokenizer.json."
 
 
 # the judge
@@ -382,7 +382,7 @@ def test_the_judge_of_streams() -> None:
         assert reader.feed(piece, 1) is None
         streamed = exchange(reader=reader, headers=[(b"content-type", b"text/event-stream")])
         assert check_response(built.check, streamed).error == error
-        assert streamed.detail == (error and "the stream ended without a word that the answer is whole")
+        assert streamed.detail == (error and "the stream ended before the response was complete")
         assert get_tokens(streamed) is reader.tokens
     assert check_response(built.check, exchange(503, reader=built.new_reader())).error == "http-5xx"
 
@@ -394,7 +394,7 @@ def test_a_server_that_does_not_stream_is_noted_and_no_error() -> None:
     assert reader.feed(b'{"choices": [{"message": {"content": "a"}}]}', 1) is None
     judgement = check_response(built.check, exchange(reader=reader))
     assert judgement.error is None
-    assert judgement.note == "the server does not stream: its answers have no times of tokens"
+    assert judgement.note == "the server does not stream, so token times are unknown"
 
 
 def test_the_judge_knows_how_much_each_request_asked_for(tmp_path: Path) -> None:

@@ -584,11 +584,11 @@ def test_a_stream_cut_anywhere_reads_the_same(api: str, spoilt: bytes) -> None:
 @pytest.mark.parametrize(
     ("piece", "detail"),
     [
-        (event({"error": "secret"}), "the stream tells of an error"),
-        (b"data: secret\n\n", "the stream has an event that the API has not, or too many"),
+        (event({"error": "secret"}), "the stream reported an error"),
+        (b"data: secret\n\n", "the stream has an event unknown to the API, or too many events"),
         (b"data: " + b"x" * 2**21, "a line is longer than 1 MiB, or an event than 8 MiB"),
         (b"{" * (8 * 2**20 + 1), "a line is longer than 1 MiB, or an event than 8 MiB"),
-        (chunk({"content": "a"}), "the stream ended without a word that the answer is whole"),
+        (chunk({"content": "a"}), "the stream ended before the response was complete"),
     ],
 )
 def test_what_was_wrong_is_told_and_nothing_of_the_answer(piece: bytes, detail: str) -> None:

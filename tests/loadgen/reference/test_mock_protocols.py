@@ -200,7 +200,7 @@ def test_a_script_that_cannot_be_read_is_told_in_one_line() -> None:
     with start_module("loadgen.reference.scripted", *given, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as child:
         _, complaint = child.communicate(timeout=10)
     assert child.returncode == 1
-    assert complaint.startswith(b"the script cannot be played: ")
+    assert complaint.startswith(b"the script cannot be used: ")
     assert complaint.count(b"\n") == 1
 
 

@@ -176,7 +176,7 @@ def test_a_tls_server_that_refuses_its_client_after_the_handshake_is_a_tls_error
     wire = Wire()
     wire.ask()
     wire.connection.connection_lost(refusal)
-    assert [(done.error, done.detail) for done in wire.done] == [("tls", "the server wants a client certificate")]
+    assert [(done.error, done.detail) for done in wire.done] == [("tls", "the server requires a client certificate")]
 
 
 def test_bytes_that_nobody_asked_for_close_the_connection() -> None:
@@ -269,7 +269,7 @@ def test_a_stream_is_not_kept_and_not_counted_beyond_what_a_row_holds(monkeypatc
     assert (wire.done, reader.count) == ([], 79 * 2**20)  # an answer that is kept would have ended at 64 MiB
     wire.bring(piece)
     (done,) = wire.done
-    assert (done.error, done.detail) == ("bad-payload", "the answer is larger than 80 MiB")
+    assert (done.error, done.detail) == ("bad-payload", "the response is larger than 80 MiB")
     assert done.bytes_received < 80 * 2**20
 
 
@@ -303,10 +303,10 @@ def test_what_is_not_body_is_bounded(begun: bytes, more: bytes) -> None:
 @pytest.mark.parametrize(
     ("data", "detail"),
     [
-        (b"\0\0\x12\x04\0\0\0\0\0", "the server speaks HTTP/2, and only HTTP/1.1 is spoken here"),
-        (b"\x15\x03\x01\0\x02\x02\x46", "the server speaks TLS: its URL begins with https"),
+        (b"\0\0\x12\x04\0\0\0\0\0", "the server uses HTTP/2, but only HTTP/1.1 is supported"),
+        (b"\x15\x03\x01\0\x02\x02\x46", "the server uses TLS; use an https:// URL"),
         (b"SSH-2.0-secret\r\n", "it is not HTTP/1.1: Expected HTTP/, RTSP/ or ICE/"),
-        (ANSWERS[9], "the answer is compressed, and only identity is accepted"),
+        (ANSWERS[9], "the response is compressed, but only identity encoding is accepted"),
     ],
 )
 def test_what_cannot_be_read_is_named_and_not_repeated(data: bytes, detail: str) -> None:
@@ -364,7 +364,7 @@ def test_responses_in_flight_together_are_bounded_and_what_is_over_is_a_local_li
     first.ask()
     first.bring(head + piece, b"x" * (2**20 - 1))
     assert (first.done[1].error, first.done[1].first_byte_ns is None) == ("local-limit", False)
-    assert first.done[1].detail == "the responses being received hold more than 3 MiB together"
+    assert first.done[1].detail == "the responses being received take more than 3 MiB in total"
     second.end()
     assert received.total == 0
 

@@ -64,7 +64,7 @@ def test_a_client_shows_its_certificate(call: Call, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("tls", "sentence"),
-    [(Tls(verify=False), "always verifies"), (Tls(ca_file="/nowhere.pem"), "trusted certificates")],
+    [(Tls(verify=False), "always verifies"), (Tls(ca_file="/nowhere.pem"), "CA file")],
 )
 def test_tls_that_cannot_be_had_is_refused(tls: Tls, sentence: str) -> None:
     with pytest.raises(EndpointError, match=sentence):

@@ -56,7 +56,7 @@ def test_a_slow_replica_gets_less(converse: Converse, balance: Balance) -> None:
         (Endpoint(("http://a",), unix_socket="/" + "s" * 200), "unix socket"),
         (Endpoint(("http://a",), unix_socket="/\0"), "unix socket"),
         (Endpoint(("http://a",), proxy="socks5://me:secret@h"), "proxy"),
-        (Endpoint(("http://a", "https://b"), tls=Tls(ca_file="/nowhere")), "trusted certificates"),
+        (Endpoint(("http://a", "https://b"), tls=Tls(ca_file="/nowhere")), "CA file"),
     ],
 )
 def test_an_endpoint_that_nothing_can_be_sent_to_is_refused_in_a_sentence(endpoint: Endpoint, words: str) -> None:

@@ -80,8 +80,8 @@ def test_a_proxy_that_refuses_is_no_connection_and_its_password_is_not_shown(con
     with HttpProxy("me:right") as proxy:
         converse(Endpoint((f"{scheme}://127.0.0.1:9",), proxy=f"http://me:wrong@127.0.0.1:{proxy.port}"), talk)
     converse(Endpoint((f"{scheme}://127.0.0.1:9",), proxy=f"http://me:wrong@127.0.0.1:{proxy.port}"), talk)
-    told = f"the proxy 127.0.0.1:{proxy.port}: it refused the tunnel, status 407"
-    assert seen[:2] == [told if scheme == "https" else "the proxy refused: status 407"] * 2
+    told = f"the proxy 127.0.0.1:{proxy.port}: it rejected the tunnel with status 407"
+    assert seen[:2] == [told if scheme == "https" else "the proxy rejected the request with status 407"] * 2
     assert str(seen[2]).startswith(f"the proxy 127.0.0.1:{proxy.port}: Connect")
     assert "wrong" not in str(seen)
 
@@ -155,8 +155,8 @@ def test_a_server_that_wants_to_know_its_clients_gets_the_certificate(converse: 
 @pytest.mark.parametrize(
     ("scheme", "greeting", "error", "words"),
     [
-        ("https", b"this is not TLS\r\n", "tls", "what answers is not TLS"),
-        ("http", b"\0\0\x12\x04\0\0\0\0\0", None, "the server speaks HTTP/2"),
+        ("https", b"this is not TLS\r\n", "tls", "the server does not use TLS"),
+        ("http", b"\0\0\x12\x04\0\0\0\0\0", None, "the server uses HTTP/2"),
     ],
 )
 def test_a_server_that_speaks_something_else_first_is_named(

@@ -173,7 +173,7 @@ def test_a_wrong_token_finds_no_master_and_is_not_told(master: BareMaster) -> No
     assert master.kinds == []
     assert code == EXIT_NO_MASTER
     assert f"127.0.0.1:{master.port}" in said
-    assert "no master of this token" in said
+    assert "not a master with this token" in said
     assert "token that" not in said
     assert said.count("\n") == 1
 
@@ -225,7 +225,7 @@ def test_one_that_sends_leaves_a_master_that_says_nothing_more_within_five_secon
         assert idle.child.poll() is None
     assert 3.5 < left_s - silent_s < 5
     assert sent < 200
-    assert (code, "stops sending" in said) == (EXIT_MASTER_LOST, True)
+    assert (code, "so this worker stops" in said) == (EXIT_MASTER_LOST, True)
 
 
 @pytest.mark.timing
@@ -235,7 +235,7 @@ def test_a_worker_that_was_suspended_and_given_up_leaves_when_it_goes_on(master:
         begin(master, server.url, plan(rate=20, duration=60))
         master.heard(Progress)
         os.kill(worker.child.pid, signal.SIGSTOP)
-        master.tell(Quit("it was not heard of"))
+        master.tell(Quit("it did not respond"))
         os.kill(worker.child.pid, signal.SIGCONT)
         assert worker.ending(5)[0] == EXIT_SENT_AWAY
 
@@ -252,7 +252,7 @@ def test_a_master_that_has_ended_is_left_at_once() -> None:
         begin(master, server.url, plan(rate=20, duration=60))
         master.close()
         code, said = worker.ending(3)
-    assert (code, "is gone" in said) == (EXIT_MASTER_LOST, True)
+    assert (code, "was lost, so this worker stops" in said) == (EXIT_MASTER_LOST, True)
 
 
 @pytest.mark.process
@@ -293,11 +293,11 @@ def test_what_is_long_is_told_in_pieces_that_a_master_takes(master: BareMaster, 
 
 
 @pytest.mark.timing
-@pytest.mark.parametrize("why", ["it is one more than were expected", "it is\x1b[31m odd"])
+@pytest.mark.parametrize("why", ["was rejected, because all expected workers have joined", "it is\x1b[31m odd"])
 def test_one_that_is_sent_away_says_why(master: BareMaster, worker: Joined, why: str) -> None:
     master.tell(Quit(why))
     code, said = worker.ending(5)
-    assert (code, said) == (EXIT_SENT_AWAY, f"the master does without this worker: {sanitize_text(why)}\n")
+    assert (code, said) == (EXIT_SENT_AWAY, f"the master dismissed this worker: {sanitize_text(why)}\n")
 
 
 @pytest.mark.timing

@@ -25,9 +25,9 @@ def failed(error: str, sent_ns: int | None = 1_000, **more: object) -> Exchange:
         (failed("http-5xx", status=503), "status 503 (Service Unavailable)"),
         (failed("http-4xx", status=499), "status 499"),
         (failed("connect", detail="Connection refused"), "no connection, Connection refused"),
-        (failed("timeout"), "no complete answer in time, after 2.5 s"),
+        (failed("timeout"), "no complete response before the timeout after 2.5 s"),
         (failed("truncated", status=200, bytes_received=1_234),
-         "status 200 (OK), the answer was cut off before its end, after 1,234 bytes"),
+         "status 200 (OK), the response was truncated after 1,234 bytes"),
         (failed("bad-payload", status=301), "status 301 (Moved Permanently), redirects are not followed"),
         (failed("dns"), "dns"),
         (failed("tls", detail="two\nlines \x1b[31m of a certificate"),
@@ -40,7 +40,7 @@ def test_a_failure_is_told_in_words_of_its_own(exchange: Exchange, text: str) ->
 
 def test_what_was_never_sent_is_a_class_of_its_own() -> None:
     (cut,) = describe_first_errors([failed("timeout", None)])
-    assert (cut.error, cut.text) == (NOT_STARTED, "no connection was free for it to the end of the stage")
+    assert (cut.error, cut.text) == (NOT_STARTED, "no connection was free until the end of the stage")
     (waited,) = describe_first_errors([failed("timeout", None, detail="no connection was free for 60 s")])
     assert waited.text == "no connection was free for 60 s"
 

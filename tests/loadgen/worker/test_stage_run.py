@@ -207,5 +207,5 @@ def test_what_is_not_longer_or_a_trace_keeps_its_end(load: LoadProcess) -> None:
 
 def test_an_extension_must_be_a_time(load: LoadProcess) -> None:
     for duration_s in (0.0, float("nan"), float("inf")):
-        with pytest.raises(ValueError, match="lasts longer"):
+        with pytest.raises(ValueError, match="finite and greater than 0"):
             load.extend(duration_s)

@@ -82,7 +82,7 @@ def test_a_server_that_refuses_raw_tensors_is_found_out_before_the_load(
         load.configure(Endpoint((server.url,)), OipWorkload("m", transport=transport))
         preflight = load.preflight()
         assert played(load)["error"].isna().all()
-    assert "refused raw tensors" in preflight.notes[0]
+    assert "rejected raw tensors" in preflight.notes[0]
 
 
 @pytest.mark.parametrize(
@@ -128,7 +128,7 @@ def test_a_renewed_key_is_read_again_after_a_refusal(load: LoadProcess, tmp_path
 @pytest.mark.parametrize(
     ("endpoint", "sentence"),
     [
-        (Endpoint(("ftp://h",)), "must be grpc://"),
+        (Endpoint(("ftp://h",)), "must start with grpc://"),
         (Endpoint(("grpcs://h:1",), tls=Tls(verify=False)), "always verifies"),
         (Endpoint(("grpc://h:1",), headers=(("grpc-timeout", "1S"),)), "metadata"),
     ],

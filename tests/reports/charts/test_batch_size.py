@@ -47,7 +47,7 @@ def test_more_lines_than_can_be_told_apart_stay_in_the_table(local_report: Repor
     times, _ = batch_charts(msgspec.structs.replace(local_report, local=local))
     assert len({one["series"] for one in _points(times)}) == MAX_SERIES
     assert len(times.rows) == 3 * (MAX_SERIES + 2)
-    assert times.note == "2 more series are in the table only."
+    assert times.note == "2 more series are only in the table."
 
 
 def test_one_batch_is_no_line(strayed_report: Report, empty_report: Report) -> None:

@@ -11,11 +11,11 @@ def test_in_a_closed_loop_nothing_is_offered(clients_report: Report, full_report
     closed, offered = rates_over_time(clients_report), rates_over_time(full_report)
     assert closed is not None
     assert offered is not None
-    assert closed.title == "What was sent, completed and good"
-    assert closed.columns == ("at, s", "sent/s", "completed/s", "good/s", "in flight")
-    assert "requests were sent over" in closed.alternative
-    assert offered.title == "What was offered, sent, completed and good"
-    assert "requests were offered over" in offered.alternative
+    assert closed.title == "Request rate over time"
+    assert closed.columns == ("time, s", "sent, req/s", "completed, req/s", "good, req/s", "in flight")
+    assert "requests sent over" in closed.alternative
+    assert offered.columns[1] == "offered, req/s"
+    assert "requests offered over" in offered.alternative
 
 
 @pytest.mark.parametrize(
@@ -33,4 +33,4 @@ def test_the_limit_is_drawn_where_it_is_of_the_times_shown(
     assert full_report.curve.limit is not None
     drawing = latency_over_time(replace(full_report, times=times, curve=replace(full_report.curve, metric=metric)))
     assert drawing is not None
-    assert ("SLO on p95" in str(drawing.spec)) == is_drawn
+    assert ("SLO p95" in str(drawing.spec)) == is_drawn

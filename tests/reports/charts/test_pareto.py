@@ -48,7 +48,7 @@ def test_a_fleet_of_the_front_that_is_likely_not_on_it_is_faint_and_says_so(plan
 
 def test_a_larger_fleet_of_the_front_stands_beside_its_offers_row(plan: PlanSection) -> None:
     points = {one["fleet"]: one for one in _points(cost_pareto_front(plan))}
-    assert points[f"7 × {A10G}"]["role"] == "on the front"
+    assert points[f"7 × {A10G}"]["role"] == "Pareto-optimal"
     assert points[f"7 × {A10G}"]["latency"] == 240.0
     assert len(points) == len(plan.offers) + 1
 

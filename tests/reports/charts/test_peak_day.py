@@ -39,7 +39,7 @@ def test_the_slo_is_drawn_only_where_it_is_of_the_latency_that_was_played(plan: 
     assert _values(plan, "limit") == [], "its limit is on the first token"
     limit = Limit(comparator="<", value=9000.0, unit="ms")
     of_latency = replace(plan, latency_metric="latency_ms.p95", latency_limit=limit)
-    assert {one["text"] for one in _values(of_latency, "limit")} == {"SLO on p95 < 9,000\u202fms"}
+    assert {one["text"] for one in _values(of_latency, "limit")} == {"SLO p95 < 9,000\u202fms"}
 
 
 def test_no_day_is_no_chart(plan: PlanSection) -> None:
@@ -52,4 +52,4 @@ def test_a_day_without_any_answer_is_still_drawn(plan: PlanSection) -> None:
     none = (None,) * 24
     drawing = peak_day(replace(plan, day=replace(plan.day, p50_ms=none, p95_ms=none, p99_ms=none)))
     assert drawing is not None
-    assert "nothing is answered" in drawing.alternative
+    assert "no responses" in drawing.alternative

@@ -81,7 +81,7 @@ def test_a_family_has_the_colour_that_it_has_beside(local_report: Report) -> Non
 def test_a_point_above_its_roof_says_what_that_means(local_report: Report) -> None:
     drawing = roofline(_with_bounds(local_report, _bound(300e9)))
     assert drawing is not None
-    assert "the peak was found too low" in (drawing.note or "")
+    assert "the measured peak is too low" in (drawing.note or "")
 
 
 def test_no_peak_no_roof(local_report: Report, full_report: Report, failed_report: Report) -> None:

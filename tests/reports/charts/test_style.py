@@ -50,7 +50,7 @@ def test_a_knee_among_clients_is_marked_on_both_charts(clients_report: Report) -
 def test_the_text_tells_each_method_and_whether_they_agree(full_report: Report) -> None:
     text = render_text(with_knees(full_report, "1/s", 100.0, None))
     assert "Knee" in text
-    assert "the method 0: 100/s, mean 100 ms" in text
+    assert "the method 0: 100 req/s, mean latency 100 ms" in text
     assert "the method 1: n/a (still flat)" in text
     assert "They disagree." in text
 

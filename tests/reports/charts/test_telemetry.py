@@ -17,7 +17,7 @@ def test_clocks_and_temperature_of_a_gpu_are_charts_of_their_own(full_report: Re
     heat = msgspec.structs.replace(one, metric="gpu_temperature_c", unit="°C")
     clocks, temperature = machine_charts(msgspec.structs.replace(full_report, telemetry=(clock, heat)))
     assert (clocks.key, temperature.key) == ("clocks", "temperature")
-    assert clocks.alternative == "gpu0: 1,410\u202fMHz on average, at most 1,410\u202fMHz."
+    assert clocks.alternative == "gpu0: mean 1,410\u202fMHz, max 1,410\u202fMHz."
 
 
 def test_many_gpus_leave_the_chart_readable_and_the_table_whole(full_report: Report) -> None:
@@ -28,7 +28,7 @@ def test_many_gpus_leave_the_chart_readable_and_the_table_whole(full_report: Rep
     assert len({value["series"] for value in values}) == MAX_SERIES
     assert len(drawing.rows) == 8
     assert drawing.note is not None
-    assert drawing.note.endswith("2 more series are in the table only.")
+    assert drawing.note.endswith("2 more series are only in the table.")
     assert "not occupancy" in drawing.note
 
 

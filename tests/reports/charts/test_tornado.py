@@ -33,18 +33,20 @@ def test_each_input_has_a_bar_to_both_its_ends_and_names_who_would_win(plan: Pla
 
 def test_an_end_where_nothing_fits_has_no_bar_and_the_table_says_so(plan: PlanSection) -> None:
     end = _bars(plan)["assurance", "99 %"]
-    assert (end["usd"], end["words"], end["shown"]) == (end["planned"], "99 %: nothing fits", "n/a")
+    assert (end["usd"], end["words"], end["shown"]) == (end["planned"], "99 %: no offer fits", "n/a")
     assert _bars(plan)["assurance", "80 %"]["usd"] < end["planned"]
     drawing = tornado(plan)
     assert drawing is not None
-    assert ("assurance", "80 %", "2,062", L4, "99 %", "n/a", "nothing fits") in drawing.rows
+    assert ("assurance", "80 %", "2,062", L4, "99 %", "n/a", "no offer fits") in drawing.rows
 
 
 def test_what_moves_nothing_is_named_and_not_drawn(plan: PlanSection) -> None:
     drawing = tornado(plan)
     assert drawing is not None
     assert not [key for key in _bars(plan) if key[0] == "router"]
-    assert "changes with: router (least outstanding to random)." in (drawing.note or "")
+    assert "No effect on the monthly cost or the cheapest offer: router (least outstanding to random)." in (
+        drawing.note or ""
+    )
     assert tornado(_with(plan, plan.swings[-1])) is None
     assert tornado(None) is None
 

@@ -17,18 +17,18 @@ def test_every_variant_with_a_time_and_a_cost_has_its_place(local_report: Report
     drawing = variant_pareto_front(local_report)
     assert drawing is not None
     assert {name: point["role"] for name, point in _points(drawing).items()} == {
-        "cpu as-is, batch 1": "on the front",
-        "cpu as-is, batch 4": "on the front",
-        "cpu as-is, batch 16": "misses the SLO",
-        "cpu int8-static, batch 1": "on the front",
+        "cpu as-is, batch 1": "Pareto-optimal",
+        "cpu as-is, batch 4": "Pareto-optimal",
+        "cpu as-is, batch 16": "SLO missed",
+        "cpu int8-static, batch 1": "Pareto-optimal",
         "cpu int8-static, batch 4": "best",
     }
     assert drawing.columns == (
-        "variant", "cost per 1M inferences", "p95 of service time, single-stream", "accuracy", "role",
+        "variant", "cost per 1M inferences", "p95 service time, single-stream", "accuracy", "role",
     )  # fmt: skip
-    assert drawing.rows[2][-1] == "misses the SLO, on the front"
+    assert drawing.rows[2][-1] == "SLO missed, Pareto-optimal"
     assert drawing.note is not None
-    assert drawing.note.endswith("2 of 7 variants have no place: not measured, or too few calls.")
+    assert drawing.note.endswith("2 of 7 variants not shown: not measured, or too few calls.")
 
 
 def test_the_line_joins_what_is_beaten_in_neither_cost_nor_latency(local_report: Report) -> None:
@@ -51,7 +51,7 @@ def test_what_cannot_be_relied_on_is_hollow(strayed_report: Report) -> None:
     drawing = variant_pareto_front(strayed_report)
     assert drawing is not None
     points = _points(drawing)
-    assert (points["cuda"]["role"], points["cuda"]["fill"]) == ("not to be relied on", "var(--paper)")
+    assert (points["cuda"]["role"], points["cuda"]["fill"]) == ("unreliable", "var(--paper)")
     assert points["cpu"]["fill"] != "var(--paper)"
     assert "dashed" not in (drawing.note or "")
 

@@ -22,7 +22,7 @@ class EnvironmentTab(Tab):
 
     def __init__(self) -> None:
         super().__init__()
-        self.model = QuantityModel({"label": "What", "value": "Value"})
+        self.model = QuantityModel({"label": "Property", "value": "Value"})
         self.table = create_table(self.model, "Environment")
         self.column.addWidget(self.table)
         self.column.addStretch(1)
@@ -52,7 +52,7 @@ class ProfileTab(Tab):
         self.about = label("", "muted", wrap=True)
         row = hbox(
             button("Co&py", self._copy),
-            button("&Run it again", self.repeat_requested.emit, primary=True),
+            button("&Run again", self.repeat_requested.emit, primary=True),
             (self.about, 1),
         )
         self.column.addLayout(row)
@@ -63,7 +63,7 @@ class ProfileTab(Tab):
 
     def show_run(self, shown: ShownRun) -> None:
         self.text.setPlainText(shown.opened.spec_text[:_MAX_CHARACTERS])
-        parts = ["As it was run, every default written out; secrets are references."]
+        parts = ["Full profile including defaults. Secrets are shown as references."]
         if shown.own_report.reproduce.seed is not None:
             parts.append(f"Seed {shown.own_report.reproduce.seed}.")
         self.about.setText(" ".join(parts))
@@ -78,8 +78,8 @@ class ErrorsTab(Tab):
     def __init__(self) -> None:
         super().__init__()
         self.about = label("", wrap=True)
-        headers = {"error": "Error", "count": "Requests", "share": "Of all requests", "first": "First",
-                   "last": "Last", "sample": "What was seen of the first"}  # fmt: skip
+        headers = {"error": "Error", "count": "Requests", "share": "Share of requests", "first": "First",
+                   "last": "Last", "sample": "First example"}  # fmt: skip
         self.model = QuantityModel(headers, ("share",))
         self.table = create_table(self.model, "Errors by class")
         self.column.addWidget(self.about)
@@ -93,12 +93,12 @@ class ErrorsTab(Tab):
         rows = shown.report.errors
         self.table.setVisible(bool(rows))
         if not rows:
-            self.about.setText("No request failed, and none was left unsent.")
+            self.about.setText("No errors.")
             return
         failed = format_count(sum(row.count for row in rows))
         template = (
-            "{count} requests failed or were never sent, those of failed probes and warm-ups among them. Latency is of "
-            "successful answers only: what failed shows in the error rate and the goodput."
+            "{count} requests failed or were not sent (including warm-up and failed probes). "
+            "Latency covers successful requests only."
         )
         self.about.setText(template.format(count=failed))
         self.model.set_rows(frames.error_frame(rows))
@@ -115,16 +115,16 @@ class ValidityTab(Tab):
     def __init__(self) -> None:
         super().__init__()
         headers = {"verdict": "Verdict", "check": "Check", "observed": "Observed", "limit": "Limit",
-                   "hint": "What to do"}  # fmt: skip
+                   "hint": "Recommended action"}  # fmt: skip
         self.model = QuantityModel(headers)
         self.table = create_table(self.model, "Checks")
         self.selftest, self.method = label("", wrap=True), label("", wrap=True)
         self.files = label("", "muted", wrap=True)
         self.column.addWidget(self.table)
         for heading, text_label in (
-            ("Self-test of the instrument", self.selftest),
-            ("How it was measured", self.method),
-            ("Files, by their SHA-256", self.files),
+            ("Self-test", self.selftest),
+            ("Method", self.method),
+            ("Files (SHA-256)", self.files),
         ):
             self.add_heading(heading)
             self.column.addWidget(text_label)
@@ -149,6 +149,6 @@ class ValidityTab(Tab):
 def _selftest(report: Report) -> str:
     selftest = report.selftest
     if selftest is None:
-        return "There was none on this machine: `sizewise selftest` proves the instrument in a minute."
-    outcome = "passed" if selftest.passed else f"FAILED in {', '.join(selftest.failed)}"
+        return "Not run on this machine. Run `sizewise selftest` (1 min)."
+    outcome = "passed" if selftest.passed else f"FAILED: {', '.join(selftest.failed)}"
     return f"{selftest.id}, {selftest.at[:10]}, {outcome}"

@@ -18,6 +18,7 @@ from app.gui.results.state import ShownRun
 from app.gui.results.tabs.tab import Tab, create_table, fit_columns, fit_height
 from app.gui.theme import ThemeController
 from app.gui.widgets import label
+from app.records.metrics import metric_label
 from reports import formatting
 from reports.model import Report
 
@@ -29,10 +30,10 @@ class LatencyTab(Tab):
 
     def __init__(self, theme_controller: ThemeController) -> None:
         super().__init__()
-        slowest = Axis("The slowest one in", "", True)
-        self.spectrum = Chart("The slow end", slowest, Axis("Time", "ms"), theme_controller)
-        self.ecdf = Chart("Share answered by then", Axis("Time", "ms", True), Axis("Share", "%"), theme_controller)
-        self.heat = HeatMap("Answers over time", Axis("Time", "s"), Axis("Latency", "ms", True), theme_controller)
+        slowest = Axis("1 in N requests (10: p90, 100: p99, 1,000: p99.9)", "", True)
+        self.spectrum = Chart("Tail latency by percentile", slowest, Axis("Time", "ms"), theme_controller)
+        self.ecdf = Chart("Latency distribution (CDF)", Axis("Time", "ms", True), Axis("Share", "%"), theme_controller)
+        self.heat = HeatMap("Latency heat map", Axis("Time", "s"), Axis("Latency", "ms", True), theme_controller)
         self.about = label("", "muted", wrap=True)
         self.column.addWidget(self.about)
         grid = QGridLayout()
@@ -54,10 +55,7 @@ class LatencyTab(Tab):
         self._draw_ecdf(report)
         self._draw_heat(report)
         n = report.spectra[0].n if report.spectra else 0
-        template = (
-            "{count} answers of the stages that the answer rests on, pooled. The slow end goes by the slowest one in "
-            "so many, as far as that many allow: 10 is p90, 100 is p99, 1,000 is p99.9."
-        )
+        template = "{count} responses from the stages used for the result."
         self.about.setText(template.format(count=format_count(n)))
 
     def _draw_spectrum(self, report: Report) -> None:
@@ -69,10 +67,9 @@ class LatencyTab(Tab):
             )
         limit = report.curve.limit
         if limit is not None and report.curve.metric in _LATENCY_METRICS:
-            self.spectrum.set_limit(limit.value, f"SLO {report.curve.percentile} {formatting.format_limit(limit)}")
-        self.spectrum.set_message(
-            "" if report.spectra else "Nothing was answered in the stages that the answer rests on."
-        )
+            name = metric_label(report.curve.metric, report.curve.percentile)
+            self.spectrum.set_limit(limit.value, f"SLO {name} {formatting.format_limit(limit)}")
+        self.spectrum.set_message("" if report.spectra else "No responses in the stages used for the result.")
 
     def _draw_ecdf(self, report: Report) -> None:
         self.ecdf.clear()
@@ -84,11 +81,11 @@ class LatencyTab(Tab):
                 100 * np.array(distribution.share),
                 series=series,
             )
-        self.ecdf.set_message("" if report.distributions else "Nothing was answered.")
+        self.ecdf.set_message("" if report.distributions else "No responses.")
 
     def _draw_heat(self, report: Report) -> None:
         heat = report.heat_map
-        self.heat.set_message("" if heat is not None else "Too little was answered to see it change over time.")
+        self.heat.set_message("" if heat is not None else "Too few responses for a heat map.")
         if heat is not None:
             counts = np.array(heat.counts, dtype=np.float64).T
             self.heat.set_counts(heat.from_s[0], heat.bin_s, np.array(heat.edges_ms), counts)
@@ -99,13 +96,15 @@ class TokensTab(Tab):
 
     def __init__(self, theme_controller: ThemeController) -> None:
         super().__init__()
-        self.first = Chart("Time to the first token", Axis("Time", "s"), Axis("TTFT p95", "ms"), theme_controller)
-        self.ecdf = Chart("Share by then", Axis("Time", "ms", True), Axis("Share", "%"), theme_controller)
+        self.first = Chart("Time to first token", Axis("Time", "s"), Axis("p95 TTFT", "ms"), theme_controller)
+        self.ecdf = Chart(
+            "Token latency distribution (CDF)", Axis("Time", "ms", True), Axis("Share", "%"), theme_controller
+        )
         self.model = QuantityModel(frames.token_headers(), frames.TOKEN_QUANTITIES)
         self.table = create_table(self.model, "Tokens by stage")
         explanation = (
-            "TTFT counts from the intended start to the first delta that is not empty; TPOT is the time from the first "
-            "token to the last, by the tokens after the first."
+            "TTFT is the time from the scheduled start to the first non-empty delta. "
+            "TPOT is the time from the first to the last token, divided by the number of tokens after the first."
         )
         self.column.addWidget(label(explanation, "muted", wrap=True))
         self.column.addWidget(self.table)
@@ -132,10 +131,10 @@ class TokensTab(Tab):
         has_first = load is not None and bool(load.ttft_p95_ms)
         if load is not None and has_first:
             values = np.array([np.nan if item is None else item for item in load.ttft_p95_ms], dtype=np.float64)
-            self.first.set_line("ttft", "TTFT p95", np.array(load.at_s), values, series=0)
-        self.first.set_message("" if has_first else "No answer here had a token.")
+            self.first.set_line("ttft", "p95 TTFT", np.array(load.at_s), values, series=0)
+        self.first.set_message("" if has_first else "No tokens were received.")
         self.ecdf.clear()
         token_distributions = [item for item in report.distributions if item.metric in ("ttft_ms", "tpot_ms")]
         for series, item in enumerate(token_distributions):
             self.ecdf.set_line(item.metric, item.label, np.array(item.ms), 100 * np.array(item.share), series=series)
-        self.ecdf.set_message("" if token_distributions else "No answer here had a token.")
+        self.ecdf.set_message("" if token_distributions else "No tokens were received.")

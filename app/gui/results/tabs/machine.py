@@ -24,6 +24,7 @@ from app.gui.results.time_axis import stage_bands
 from app.gui.theme import ThemeController
 from app.gui.widgets import label, tool_tip_text
 from app.records.gpu import list_throttle_reasons
+from app.records.metrics import metric_label
 from reports.model import TelemetrySeries
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ def throttle_bands(telemetry: pd.DataFrame, start_ns: int) -> tuple[tuple[float,
         for reasons, stretch in groupby(readings, key=lambda reading: reading[1]):
             times_s = [(at_ns - start_ns) / 1e9 for at_ns, _ in stretch]
             if reasons:
-                text = "{gpu} held back: {reasons}".format(gpu=source, reasons=", ".join(reasons))
+                text = "{gpu} throttled: {reasons}".format(gpu=source, reasons=", ".join(reasons))
                 bands.append((times_s[0], times_s[-1], text, "warn"))
     return tuple(bands)
 
@@ -85,12 +86,12 @@ class MachineTab(Tab):
         )
         omitted = len({telemetry_series.metric for telemetry_series in shown.report.telemetry}) - len(groups)
         has_gpu = any(telemetry_series.metric.startswith("gpu_") for telemetry_series in shown.report.telemetry)
-        no_gpu_text = "" if has_gpu else "No GPU was read on this machine. "
-        omitted_text = f"{omitted} more readings are in the HTML report." if omitted > 0 else ""
+        no_gpu_text = "" if has_gpu else "No GPU detected. "
+        omitted_text = f"{omitted} more metrics are in the HTML report." if omitted > 0 else ""
         self.about.setText(f"{no_gpu_text}{omitted_text}")
         self.charts = [self._chart(series) for series in groups]
         if not self.charts:
-            self.about.setText("Nothing was read of the machine here.")
+            self.about.setText("No machine telemetry in this run.")
             return
         throttled = throttle_bands(shown.opened.data.telemetry, shown.result.time_zero_ns)
         for chart, chart_series in zip(self.charts, groups, strict=True):
@@ -104,7 +105,8 @@ class MachineTab(Tab):
 
     def _chart(self, series: Sequence[TelemetrySeries]) -> Chart:
         first = series[0]
-        name = first.metric.replace("_", " ")
+        name = metric_label(first.metric)
+        name = name[:1].upper() + name[1:]
         chart = Chart(name, Axis("Time", "s"), Axis(name, first.unit), self._look)
         chart.setToolTip(tool_tip_text(first.description))
         chart.setMinimumHeight(max(9 * self.fontMetrics().height(), chart.minimumSizeHint().height()))

@@ -16,7 +16,7 @@ class OverviewTab(Tab):
     def __init__(self, theme_controller: ThemeController) -> None:
         super().__init__()
         self._own: Report | None = None
-        self.slo = SloEditor("SLO: write another, and the stored rows are judged again")
+        self.slo = SloEditor("SLO (edit to re-evaluate this run)")
         self.axis = TimeAxis(theme_controller)
         self.column.addWidget(self.slo)
         self.column.addWidget(self.axis)

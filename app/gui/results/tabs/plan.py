@@ -18,15 +18,15 @@ class PlanTab(Tab):
     def __init__(self) -> None:
         super().__init__()
         self.about = label("", wrap=True)
-        headers = {"offer": "Offer", "instances": "Instances", "usd_per_month": "Cost a month",
-                   "usd_per_1k": "Cost of 1k", "latency": "Latency at peak",
-                   "utilisation": "Busy at peak", "basis": "Basis", "risk": "Risk",
-                   "price": "Price of"}  # fmt: skip
+        headers = {"offer": "Offer", "instances": "Instances", "usd_per_month": "Monthly cost",
+                   "usd_per_1k": "Cost per 1k", "latency": "Latency at peak",
+                   "utilisation": "Peak utilization", "basis": "Basis", "risk": "Risk",
+                   "price": "Price date"}  # fmt: skip
         self.model = QuantityModel(headers, frames.OFFER_QUANTITIES)
         self.table = create_table(self.model, "Offers")
         self.column.addWidget(self.about)
         self.column.addWidget(self.table)
-        self.open = button("Open it in P&lan", self.plan_requested.emit, primary=True)
+        self.open = button("Open in P&lan", self.plan_requested.emit, primary=True)
         self.column.addWidget(self.open, 0, Qt.AlignmentFlag.AlignLeft)
         self.column.addStretch(1)
 
@@ -39,7 +39,9 @@ class PlanTab(Tab):
         plan = shown.report.plan
         self.table.setVisible(plan is not None)
         if plan is None:
-            self.about.setText("The plan was made for the run's own SLO and whole time: choose As measured to see it.")
+            self.about.setText(
+                "The plan applies to the run's own SLO and full duration. Reset the SLO and the time range to see it."
+            )
             return
         self.about.setText("\n".join(summary_lines(plan)))
         self.model.set_rows(frames.offer_frame(plan))

@@ -33,8 +33,8 @@ class RequestsTab(Tab):
 
     def __init__(self) -> None:
         super().__init__()
-        headers = {"at_s": "At", "stage": "Stage", "latency_ms": "Latency (ms)",
-                   "service_ms": "Service (ms)", "ttft_ms": "TTFT (ms)", "tpot_ms": "TPOT (ms)",
+        headers = {"at_s": "Time", "stage": "Stage", "latency_ms": "Latency (ms)",
+                   "service_ms": "Service time (ms)", "ttft_ms": "TTFT (ms)", "tpot_ms": "TPOT (ms)",
                    "send_lag_ms": "Send lag (ms)", "result": "Result", "error": "Error",
                    "status": "Status"}  # fmt: skip
         self.model = FrameModel(None, headers, {"at_s": _time_text, "status": _status_text, "error": _error_text})
@@ -43,7 +43,7 @@ class RequestsTab(Tab):
         self.stage, self.result, self.error = QComboBox(), QComboBox(), QComboBox()
         self.min_latency = QLineEdit()
         self.status = label("", "muted", wrap=True)
-        self.jump = button("Show on the &time axis", self._jump_to_chosen)
+        self.jump = button("Show on &time axis", self._jump_to_chosen)
         self._run: OpenedRun | None = None
         self._window_s: tuple[float, float] | None = None
         self._loading: Latest[tuple[OpenedRun, pd.DataFrame]] = Latest(self, self._on_loaded, self._on_failed)
@@ -60,7 +60,7 @@ class RequestsTab(Tab):
             return
         run = shown.opened
         self._run = run
-        self.status.setText("reading every request…")
+        self.status.setText("loading requests…")
 
         def load() -> tuple[OpenedRun, pd.DataFrame]:
             from app.gui.results.requests_frame import requests_frame
@@ -103,8 +103,8 @@ class RequestsTab(Tab):
         self.model.set_filter(mask)
         matching, total = self.model.rowCount(), len(frame)
         text = f"{format_count(matching)} of {format_count(total)} requests"
-        window_text = ", of the chosen window" if self._window_s is not None else ""
-        error_text = f"; {self.min_latency.text()} is no number of milliseconds" if is_invalid else ""
+        window_text = ", in the selected time range" if self._window_s is not None else ""
+        error_text = f"; {self.min_latency.text()} is not a number of milliseconds" if is_invalid else ""
         self.status.setText(f"{text}{window_text}{error_text}")
         self.table.setAccessibleDescription(self.status.text())
 
@@ -148,7 +148,7 @@ class RequestsTab(Tab):
             box.currentIndexChanged.connect(self._filter)
             row.addWidget(box)
         self.min_latency.setPlaceholderText("slower than … ms")
-        self.min_latency.setAccessibleName("Slower than, in milliseconds")
+        self.min_latency.setAccessibleName("Minimum latency in milliseconds")
         self.min_latency.setMinimumWidth(self.min_latency.fontMetrics().horizontalAdvance("slower than … ms  0000"))
         self.min_latency.textChanged.connect(self._filter)
         row.addWidget(self.min_latency)

@@ -14,6 +14,7 @@ from app.gui.results.state import ShownRun
 from app.gui.results.tabs.tab import Tab, create_table, fit_columns, fit_height
 from app.gui.theme import ThemeController
 from app.gui.widgets import clear, label, vbox
+from app.records.metrics import metric_label
 from reports import formatting
 from reports.model import Report, StageRow
 
@@ -26,7 +27,9 @@ class ThroughputTab(Tab):
 
     def __init__(self, theme_controller: ThemeController) -> None:
         super().__init__()
-        self.curve = Chart("Latency by offered rate", Axis("Offered", "/s"), Axis("Latency", "ms"), theme_controller)
+        self.curve = Chart(
+            "Latency vs. request rate", Axis("Offered rate", "req/s"), Axis("Latency", "ms"), theme_controller
+        )
         self.curve.setMinimumHeight(260)
         self.about = label("", wrap=True)
         self.stages = QuantityModel(None, frames.STAGE_QUANTITIES)
@@ -34,7 +37,7 @@ class ThroughputTab(Tab):
         self._more_tables = _Tables(self)
         self.column.addWidget(self.about)
         self.column.addWidget(self.curve, 1)
-        self.add_heading("Every stage, with 95 % intervals")
+        self.add_heading("Stages (95 % CI)")
         self.column.addWidget(self.table)
         self.column.addWidget(self._more_tables)
 
@@ -44,7 +47,7 @@ class ThroughputTab(Tab):
     def show_run(self, shown: ShownRun) -> None:
         report = shown.report
         limit = "" if report.max_rate is None else report.max_rate.limited_by[:_MAX_CHARACTERS]
-        self.about.setText(f"What limits it: {limit}")
+        self.about.setText(f"Bottleneck: {limit}")
         self.about.setVisible(report.max_rate is not None)
         self._draw(report)
         self.stages.set_headers(frames.stage_headers(report))
@@ -62,13 +65,13 @@ class ThroughputTab(Tab):
         self.curve.setVisible(bool(points))
         if not points:
             return
-        name = f"{report.curve.percentile.replace('_', '.')} {formatting.metric_name(report.curve.metric)}"
-        passed = [row for row in points if formatting.stage_state(row) == "held"]
+        name = metric_label(report.curve.metric, report.curve.percentile)
+        passed = [row for row in points if frames.stage_result(row) == "SLO met"]
         x, y = _mean_by_rate(sorted(passed, key=lambda row: _rate(row) or 0.0))
         if len(x) > 1:
-            self.curve.set_line("curve", "held, mean of repeats", x, y, series=0)
-        for series, state in enumerate(("held", "not judged", "failed", "INVALID")):
-            self._draw_points(state, [row for row in points if formatting.stage_state(row) == state], series)
+            self.curve.set_line("curve", "within SLO (mean of repeats)", x, y, series=0)
+        for series, state in enumerate(("SLO met", "not evaluated", "SLO missed", "INVALID")):
+            self._draw_points(state, [row for row in points if frames.stage_result(row) == state], series)
         if report.curve.limit is not None:
             self.curve.set_limit(report.curve.limit.value, f"SLO {name} {formatting.format_limit(report.curve.limit)}")
         self._draw_markers(report)
@@ -76,7 +79,7 @@ class ThroughputTab(Tab):
     def _draw_points(self, state: str, rows: list[StageRow], series: int) -> None:
         """Draw the points of one state. Points that missed the SLO or are INVALID are hollow."""
         if rows:
-            is_hollow = state in ("failed", "INVALID")
+            is_hollow = state in ("SLO missed", "INVALID")
             self.curve.set_points(
                 state,
                 state,
@@ -93,12 +96,12 @@ class ThroughputTab(Tab):
         max_rate = report.max_rate
         marks = []
         if max_rate is not None and max_rate.per_s.value is not None:
-            marks.append((max_rate.per_s.value, "carried" if max_rate.at_least else "max rate"))
+            marks.append((max_rate.per_s.value, "max rate (lower bound)" if max_rate.at_least else "max rate"))
             if max_rate.per_s.ci95 is not None:
-                self.curve.set_region(*max_rate.per_s.ci95, None, None, "95 %")
+                self.curve.set_region(*max_rate.per_s.ci95, None, None, "95 % CI")
         if report.knees is not None:
             marks += [
-                (row.at.value, f"knee, {row.name}")
+                (row.at.value, f"knee ({row.name})")
                 for row in report.knees.rows
                 if row.at.value is not None and row.at.unit == "1/s"
             ]
@@ -116,13 +119,15 @@ class _Tables(QWidget):
     def show_run(self, report: Report) -> None:
         clear(self._layout)
         if report.knees is not None:
-            headers = {"name": "Method", "method": "How", "at": "At", "latency": "Mean latency"}
-            self._add("The knee", QuantityModel(headers, ("at", "latency")), frames.knee_frame(report.knees))
+            headers = {"name": "Method", "method": "Description", "at": "At", "latency": "Mean latency"}
+            self._add(
+                "Saturation point (knee)", QuantityModel(headers, ("at", "latency")), frames.knee_frame(report.knees)
+            )
             if report.knees.note:
                 self._layout.addWidget(label(report.knees.note, "muted", wrap=True))
         if report.spikes:
-            headers = {"stage": "Stage", "jump": "Jump", "spike": "For", "slo_broken": "SLO broken",
-                       "backlog_peak": "Deepest backlog", "drained": "Drained after"}  # fmt: skip
+            headers = {"stage": "Stage", "jump": "Jump", "spike": "Duration", "slo_broken": "SLO violated",
+                       "backlog_peak": "Max backlog", "drained": "Drain time"}  # fmt: skip
             model = QuantityModel(headers, ("slo_broken", "backlog_peak", "drained"))
             self._add("Spikes", model, frames.spike_frame(report.spikes))
         for group in report.groups:
@@ -130,7 +135,7 @@ class _Tables(QWidget):
             self._add(group.title, QuantityModel(headers, ("p50", "p95")), frames.group_frame(group))
         if report.workers:
             headers = {"worker": "Worker", "host": "Host", "sent": "Sent", "cpu": "CPU",
-                       "max_lag": "Latest send", "clock": "Clock within", "lost": "Lost at"}  # fmt: skip
+                       "max_lag": "Max send lag", "clock": "Clock skew (max)", "lost": "Disconnected at"}  # fmt: skip
             model = QuantityModel(headers, ("cpu", "max_lag", "clock"))
             self._add("Load workers", model, frames.worker_frame(report.workers))
 

@@ -25,7 +25,7 @@ class VariantsTab(Tab):
         self.about = label("", wrap=True)
         headers = {"variant": "Variant", "state": "State", "slo": "SLO", "scenario": "Scenario",
                    "throughput": "Inferences/s", "cost": "Cost", "calls": "Calls",
-                   "measurement": "Measurement"}  # fmt: skip
+                   "measurement": "Validity"}  # fmt: skip
         self.model = QuantityModel(headers, frames.VARIANT_QUANTITIES)
         self.table = create_table(self.model, "Variants and scenarios")
         self._look = theme_controller
@@ -33,7 +33,7 @@ class VariantsTab(Tab):
         self.bottlenecks = label("", wrap=True)
         self.column.addWidget(self.about)
         self.column.addWidget(self.table)
-        self.add_heading("What limits each")
+        self.add_heading("Bottleneck per variant")
         self.column.addWidget(self.bottlenecks)
         self.column.addStretch(1)
 
@@ -55,7 +55,7 @@ class VariantsTab(Tab):
             for variant in local.variants[:_MAX_BOTTLENECKS]
             if variant.bound is not None
         ]
-        self.bottlenecks.setText("\n".join(lines) or "Nothing is known of it.")
+        self.bottlenecks.setText("\n".join(lines) or "Not available")
         self._draw(local)
 
     def _draw(self, local: LocalSection) -> None:
@@ -74,12 +74,12 @@ class VariantsTab(Tab):
             return
         unit = placed[0].cost.unit
         axes = Axis(local.axes.latency, "ms", True), Axis(local.axes.cost, unit if unit not in local.axes.cost else "")
-        front = Chart("Latency and cost", *axes, self._look)
+        front = Chart("Latency vs. cost", *axes, self._look)
         front.setMinimumHeight(260)
         for series, (state, variants) in enumerate(
             (
-                ("on the front", [variant for variant in placed if variant.on_front]),
-                ("beaten by another", [variant for variant in placed if not variant.on_front]),
+                ("Pareto-optimal", [variant for variant in placed if variant.on_front]),
+                ("dominated", [variant for variant in placed if not variant.on_front]),
             )
         ):
             if variants:
@@ -99,7 +99,7 @@ class VariantsTab(Tab):
 class ModelTab(Tab):
     """Standalone measurement of the model of a run that also served it."""
 
-    title = "Model alone"
+    title = "Model only (no server)"
 
     def __init__(self) -> None:
         super().__init__()
@@ -107,7 +107,7 @@ class ModelTab(Tab):
         headers = {"provider": "Provider", "precision": "Precision", "batch": "Batch",
                    "throughput": "Inferences/s"}  # fmt: skip
         self.model = QuantityModel(headers, frames.BATCH_QUANTITIES)
-        self.table = create_table(self.model, "The model alone, by batch")
+        self.table = create_table(self.model, "Model only, by batch size")
         self.checks = label("", "muted", wrap=True)
         for widget in (self.about, self.table, self.checks):
             self.column.addWidget(widget)
@@ -125,7 +125,7 @@ class ModelTab(Tab):
             return
         starts = [f"{start.name} {format_quantity(start.quantity)}" for start in model.cold_start]
         accuracy = [] if model.accuracy is None else [f"accuracy {format_quantity(model.accuracy)}"]
-        text = f"{model.name} on this machine, with nothing in between"
+        text = f"{model.name} on this machine, without a server"
         self.about.setText("; ".join([text, *accuracy, *starts]))
         self.model.set_rows(frames.batch_frame(model.batches))
         fit_columns(self.table)

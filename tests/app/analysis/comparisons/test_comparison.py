@@ -48,7 +48,7 @@ def test_a_run_against_itself_is_the_same_run_without_a_difference() -> None:
     assert {one.verdict for one in comparison.changes} == {"same"}
     assert not find_inconclusive(comparison)
     assert not find_regressions(comparison)
-    assert comparison.notes == ("Base and candidate are the same run, so there is no difference to find.",)
+    assert comparison.notes == ("Base and candidate are the same run, so there are no differences.",)
 
 
 def test_higher_is_better_for_a_rate() -> None:
@@ -72,7 +72,7 @@ def test_one_run_of_each_is_told_by_their_own_intervals_and_it_is_said(
     comparison = compare_runs([result(steady(10.0, 0.1))], [later])
     assert of(comparison).verdict == verdict
     assert of(comparison).p_value is None
-    assert any("what differs from run to run is not in them" in note for note in comparison.notes)
+    assert any("run-to-run variation is not included" in note for note in comparison.notes)
     assert len(find_inconclusive(comparison)) == (verdict == "inconclusive")
 
 
@@ -81,7 +81,7 @@ def test_repeats_inside_a_run_count_where_there_is_one_run_of_each() -> None:
     candidate = result(*(steady(1.2 * value, repeat=place) for place, value in enumerate(QUIET)))
     comparison = compare_runs([base], [candidate])
     assert of(comparison).verdict == "worse"
-    assert any("repeats are those inside a run" in note for note in comparison.notes)
+    assert any("repeats are those within a run" in note for note in comparison.notes)
 
 
 def test_of_several_runs_each_is_one_repeat_however_often_its_stage_was_run() -> None:
@@ -93,7 +93,7 @@ def test_three_repeats_are_told_by_the_interval_alone() -> None:
     comparison = compare_runs(repeats(QUIET[:3]), repeats(times(QUIET[:3], 1.5)))
     assert of(comparison).verdict == "worse"
     assert of(comparison).p_value is None
-    assert any("5 of each are the fewest" in note for note in comparison.notes)
+    assert any("Use at least 5 repeats per side" in note for note in comparison.notes)
 
 
 def test_errors_that_come_from_none_are_worse_and_have_no_ratio() -> None:
@@ -113,7 +113,7 @@ def test_a_metric_that_varies_by_more_than_a_tenth_fails_nothing_and_says_what_w
     assert change.noise > 0.1
     assert not can_fail_run(change)
     assert not find_regressions(comparison)
-    assert any("only changes above" in note and "fails nothing" in note for note in comparison.notes)
+    assert any("only changes above" in note and "does not fail the comparison" in note for note in comparison.notes)
 
 
 def test_what_no_profile_asks_of_is_told_and_fails_nothing() -> None:
@@ -161,7 +161,7 @@ def test_what_is_forbidden_is_compared_and_stamped_only_when_forced() -> None:
     forced = compare_runs(base, other, is_forced=True)
     assert forced.is_forced
     assert forced.changes
-    assert "Forced: workload" in forced.notes[0]
+    assert "Forced comparison despite differences in workload: " in forced.notes[0]
     assert not compare_runs(base, base, is_forced=True).is_forced
 
 

@@ -73,7 +73,11 @@ def test_few_repeats_have_students_interval_with_pooled_spread() -> None:
 
 @pytest.mark.parametrize(
     ("base", "candidate", "reason"),
-    [((0.0, 0.0), (1.0, 1.0), "the base is 0"), ((1.0,), (2.0,), "from so few"), ((1.0, 2.0), (0.0, 0.0), "is 0")],
+    [
+        ((0.0, 0.0), (1.0, 1.0), "the base value is 0"),
+        ((1.0,), (2.0,), "too few repeats"),
+        ((1.0, 2.0), (0.0, 0.0), "is 0"),
+    ],
 )
 def test_what_has_no_ratio_or_no_interval_says_why(base: Numbers, candidate: Numbers, reason: str) -> None:
     found = compute_ratio(Repeats(said(*base), said(*candidate)))

@@ -81,7 +81,7 @@ def test_the_same_rows_give_the_same_answer() -> None:
 def test_few_rows_have_no_interval() -> None:
     few = compare_errors(*errors(19, 6))
     assert (few.difference, few.ratio, few.p_value) == (None, None, None)
-    assert few.reason == "no interval from fewer than 20 rows"
+    assert few.reason == "no interval: fewer than 20 rows"
 
 
 def test_a_ratio_to_hardly_any_error_is_withheld() -> None:
@@ -89,7 +89,7 @@ def test_a_ratio_to_hardly_any_error_is_withheld() -> None:
     now[0] = 1.0
     found = compare_errors(now, reference)
     assert found.ratio is None
-    assert found.reason == "no interval: hardly a row has an error"
+    assert found.reason == "no interval: almost no row has an error"
     assert found.difference is not None
 
 
@@ -234,14 +234,14 @@ def test_no_rows_at_all(metric: str) -> None:
 
 
 def test_other_rows_than_the_references_are_refused() -> None:
-    with pytest.raises(UsageError, match="scores of 2 rows, the variant of 3"):
+    with pytest.raises(UsageError, match="scores of 2 rows, the variant has scores of 3"):
         compute_accuracy([1, 1, 1], [1, 1], "top-1")
 
 
 def test_a_reference_that_is_never_right_leaves_nothing_to_keep() -> None:
     found = marks(both=0, only_now=4, only_reference=0, neither=6)
     assert found.kept is not None
-    assert (found.kept.value, found.kept.reason) == (None, "the reference has no row right")
+    assert (found.kept.value, found.kept.reason) == (None, "the reference predicts no row correctly")
     assert keeps(found, 0.99) == "INCONCLUSIVE"
 
 

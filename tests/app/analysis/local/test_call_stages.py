@@ -188,7 +188,7 @@ def test_arrivals_that_nobody_got_to_are_errors_and_make_latencies_endless() -> 
     assert latency["p95"].value == pytest.approx(5), "a fiftieth of all is in none of these"
     for name in ("p99", "max", "mean"):
         assert latency[name].value is None
-        assert "20 arrivals were never begun" in str(latency[name].reason)
+        assert "20 calls were never started" in str(latency[name].reason)
 
 
 def test_latency_of_a_query_is_until_the_last_of_its_calls_ended() -> None:

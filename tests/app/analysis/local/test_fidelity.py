@@ -181,9 +181,9 @@ def test_nothing_to_compare(shape: tuple[int, ...]) -> None:
 @pytest.mark.parametrize(
     ("outputs", "sentence"),
     [
-        (np.zeros((3, 4)), "puts out 3 x 4, and the reference 2 x 3"),
-        (np.float64(1), "puts out a single number"),
-        (np.full((2, 3), "a", dtype=object), "an output of object has no numbers"),
+        (np.zeros((3, 4)), "output is 3 x 4, the reference's is 2 x 3"),
+        (np.float64(1), "output is a single number, the reference's is 2 x 3"),
+        (np.full((2, 3), "a", dtype=object), "outputs of type object cannot be compared"),
     ],
 )
 def test_what_cannot_be_compared_is_refused(outputs: Array, sentence: str) -> None:

@@ -48,8 +48,7 @@ def test_much_arithmetic_near_its_peak_is_compute_bound() -> None:
     assert found.limit == "compute"
     assert found.sentence == (
         "compute bound: 71 GFLOP/s are 71 % of the 100 GFLOP/s measured on this CPU with 1 thread in fp32, at 36 "
-        "FLOP/byte where memory is the limit below 10 "
-        "(bytes are counted from the graph, each weight, input and output once)"
+        "FLOP/byte (memory bound below 10) (bytes from the graph: each weight, input and output counted once)"
     )
     assert (found.flops_per_s, found.bytes_per_s) == pytest.approx((71e9, 2e9))
     assert found.peaks == PEAKS
@@ -60,7 +59,7 @@ def test_much_arithmetic_near_its_peak_is_compute_bound() -> None:
 def test_a_third_of_a_peak_is_not_called_the_bound(work: BatchCost, share: str) -> None:
     found = bound(work)
     assert found.limit is None
-    assert "nothing stands out" in found.sentence
+    assert "no single bottleneck" in found.sentence
     assert share in found.sentence
 
 
@@ -69,7 +68,7 @@ def test_many_bytes_for_their_arithmetic_are_memory_bound() -> None:
     assert found.limit == "memory"
     assert found.sentence.startswith(
         "memory bound: 8 GB/s are 80 % of the 10 GB/s measured on this CPU with 1 thread in fp32, at 0.5 FLOP/byte "
-        "where memory is the limit below 10 ("
+        "(memory bound below 10) ("
     )
     assert (found.roof_share, found.bytes_per_s) == pytest.approx((0.8, 8e9))
 
@@ -82,7 +81,7 @@ def test_a_model_of_no_arithmetic_may_be_memory_bound() -> None:
 def test_what_nothing_fuses_is_memory_bound_by_what_operators_pass_on() -> None:
     found = bound(cost(5, 1, moved_mb=8))
     assert found.limit == "memory"
-    assert "nothing fused and nothing held in caches" in found.sentence
+    assert "without fusion or caching" in found.sentence
     assert (found.roof_share, found.bytes_per_s, found.flops_per_byte) == pytest.approx((0.8, 8e9, 0.625))
 
 
@@ -90,8 +89,9 @@ def test_a_fixed_time_far_below_the_roof_is_launches() -> None:
     found = bound(cost(5, 1), law(0.9, 0.1))
     assert found.limit == "launch or host"
     assert found.sentence == (
-        "launch or host bound: 90 % of a call is the same at any batch (0.9 ms, 45 µs for each of 20 operators), and "
-        "it runs at 10 % of its roof: 1 GB/s are 10 % of the 10 GB/s measured on this CPU with 1 thread in fp32"
+        "launch or host bound: 90 % of the call time does not depend on the batch size (0.9 ms, 45 µs per operator "
+        "for 20 operators), and it reaches 10 % of the roofline: 1 GB/s are 10 % of the 10 GB/s measured on this "
+        "CPU with 1 thread in fp32"
     )
 
 
@@ -103,8 +103,8 @@ def test_far_below_the_roof_without_a_fixed_time_nothing_stands_out() -> None:
     """Slow kernels: each row takes its time, so that no launch explains it. At batch 64 t0 is little as well."""
     found = bound(cost(5, 1), law(0.05, 0.95))
     assert found.limit is None
-    assert found.sentence.startswith("nothing stands out: 1 GB/s are 10 % of the 10 GB/s")
-    assert "5 % of a call is the same at any batch" in found.sentence
+    assert found.sentence.startswith("no single bottleneck: 1 GB/s are 10 % of the 10 GB/s")
+    assert "5 % of the call time does not depend on the batch size" in found.sentence
     assert bound(cost(5, 1, batch=64), law(0.9, 0.1)).limit is None
 
 
@@ -112,14 +112,14 @@ def test_without_a_law_the_sentence_says_what_would_tell() -> None:
     found = bound(cost(5, 1))
     assert found.limit is None
     assert found.roof_share == pytest.approx(0.1)
-    assert "time more batches" in found.sentence
+    assert "measure more batch sizes" in found.sentence
 
 
 def test_a_law_that_breaks_still_tells_of_a_large_fixed_part() -> None:
     """Flat up to batch 8, then 0.1 ms a row: launches, then arithmetic."""
     points = [BatchPoint(batch, Estimate(1 + 0.1 * max(0, batch - 8))) for batch in (1, 2, 4, 8, 16, 32, 64)]
     broken = fit_batch_model(points, VARIANT)
-    assert "breaks" in str(broken.reason)
+    assert "the slope changes near batch" in str(broken.reason)
     assert bound(cost(5, 1), broken).limit == "launch or host"
     unsure = msgspec.structs.replace(broken, t0_ms=Estimate(0.9, (0.0, 1.8)))
     assert bound(cost(5, 1), unsure).limit is None
@@ -145,12 +145,12 @@ def test_what_is_faster_than_a_peak_is_not_judged_by_it() -> None:
     found = bound(cost(200, 2))
     assert found.limit is None
     assert "200 GFLOP/s are 200 % of the 100 GFLOP/s" in found.sentence
-    assert "not that of the arithmetic that ran" in found.sentence
+    assert "for another kind of arithmetic" in found.sentence
 
 
 def test_more_bytes_than_memory_gives_were_not_all_read_from_it() -> None:
     assert bound(cost(10, 20)).limit is None
-    assert "caches hold a part or not all is read" in bound(cost(10, 20)).sentence
+    assert "caches serve part of the data or not all of it is read" in bound(cost(10, 20)).sentence
     assert bound(cost(60, 20)).limit == "compute"
 
 
@@ -159,24 +159,24 @@ def test_a_peak_of_a_data_sheet_says_so() -> None:
     for work in (cost(71, 2), cost(4, 8), cost(5, 1), cost(200, 1)):
         sentence = bound(work, peaks=card).sentence
         assert "published for NVIDIA L4" in sentence
-        assert sentence.endswith("; the peak is a data sheet's, not measured here")
+        assert sentence.endswith("; the peak is from a data sheet, not measured here")
 
 
 def test_what_is_not_known_is_named() -> None:
     nameless = msgspec.structs.replace(PEAKS, flops_per_s=None)
     sentences = {
-        "the execution was not timed": bound(cost(1, 1), execute_ms=None),
-        "not all the work of a call is known": bound(None),
-        "no peaks are known of the processor it ran on": bound(cost(1, 1), peaks=None),
-        "no peak of this arithmetic, or of memory, is known of this CPU with 1 thread in fp32": bound(
+        "execution time was not measured": bound(cost(1, 1), execute_ms=None),
+        "the cost of some operators is unknown": bound(None),
+        "the peaks of the processor are unknown": bound(cost(1, 1), peaks=None),
+        "the peak of this arithmetic or of memory is unknown for this CPU with 1 thread in fp32": bound(
             cost(1, 1), peaks=nameless
         ),
     }
     for missing, found in sentences.items():
         assert (found.limit, found.roof_share) == (None, None)
-        assert found.sentence == f"nothing can be told: {missing}"
+        assert found.sentence == f"unknown: {missing}"
     assert bound(cost(1, 1), peaks=None).flops_per_s == pytest.approx(1e9)
-    assert "90 % of a call is the same" in bound(cost(1, 1), law(0.9, 0.1), peaks=None).sentence
+    assert "90 % of the call time does not depend" in bound(cost(1, 1), law(0.9, 0.1), peaks=None).sentence
 
 
 CARD = accelerator("l4", "L4")

@@ -82,4 +82,4 @@ def test_a_place_that_cannot_be_written_is_told(chart: Chart, tmp_path: Path, mo
     nowhere = str(tmp_path / "no" / "such" / "folder.png")
     monkeypatch.setattr(QFileDialog, "getSaveFileName", lambda *_: (nowhere, ""))
     chart.export_button.menu().actions()[0].trigger()
-    assert "could not be saved" in chart.notice_text()
+    assert "Cannot save the chart as" in chart.notice_text()

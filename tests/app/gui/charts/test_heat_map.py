@@ -39,10 +39,10 @@ def test_more_is_stronger_and_nothing_is_paper(heat_map: HeatMap) -> None:
 
 
 def test_it_is_read_by_keys_and_in_words(heat_map: HeatMap, qtbot: QtBot) -> None:
-    assert "13 in all" in heat_map.accessibleDescription()
+    assert "13 in total" in heat_map.accessibleDescription()
     qtbot.keyClick(heat_map, Qt.Key.Key_Right)
     qtbot.keyClick(heat_map, Qt.Key.Key_Right)
-    assert heat_map.accessibleDescription() == "At 15.0 to 20.0\u202fs: 9 in all, most (9) from 10.0 to 100\u202fms"
+    assert heat_map.accessibleDescription() == "At 15.0 to 20.0\u202fs: 9 in total, most (9) from 10.0 to 100\u202fms"
     qtbot.keyClick(heat_map, Qt.Key.Key_T)
     table = heat_map.table()
     assert table is not None
@@ -54,5 +54,5 @@ def test_no_counts_are_no_picture(heat_map: HeatMap) -> None:
     assert heat_map.frame().empty
     heat_map.set_counts(0.0, 1.0, [1.0, 2.0], np.zeros((3, 1)))
     assert heat_map.frame().empty
-    with pytest.raises(ValueError, match="one column a stretch"):
+    with pytest.raises(ValueError, match="one column per interval"):
         heat_map.set_counts(0.0, 1.0, [1.0, 2.0], np.zeros((3, 4)))

@@ -56,7 +56,7 @@ def test_one_crosshair(linked: LinkedCharts, qtbot: QtBot) -> None:
     with qtbot.waitSignal(linked.crosshair_moved):
         qtbot.keyClick(second, Qt.Key.Key_End)
     assert first.crosshair.x == 99.0
-    assert first.readout()[0].text == "99,000/s"
+    assert first.readout()[0].text == "99,000\u202freq/s"
     linked.set_crosshair(None)
     assert first.readout() == second.readout() == ()
 
@@ -89,7 +89,7 @@ def test_the_button_makes_a_plain_drag_choose_once(linked: LinkedCharts, qtbot: 
 
 def test_escape_and_the_button_clear_the_window(linked: LinkedCharts, qtbot: QtBot) -> None:
     linked.select_span(10, 80)
-    assert linked.span_label.text() == "Window: 0:10.0 to 1:20.0"
+    assert linked.span_label.text() == "Time range: 0:10.0 to 1:20.0"
     with qtbot.waitSignal(linked.span_cleared):
         qtbot.keyClick(linked.charts[1], Qt.Key.Key_Escape)
     assert linked.span() is None
@@ -130,7 +130,7 @@ def test_it_follows_the_last_seconds_until_the_user_looks_elsewhere(linked: Link
     linked.follow(None)
     assert second.view_range.x_range() == pytest.approx((0.0, 299.0), abs=5)
     qtbot.keyClick(first, Qt.Key.Key_Plus)
-    assert linked.fit_button.accessibleName() == "Show everything"
+    assert linked.fit_button.accessibleName() == "Reset zoom"
     qtbot.keyClick(first, Qt.Key.Key_Home)
     assert second.view_range.x_range() == pytest.approx((0.0, 299.0), abs=5)
 

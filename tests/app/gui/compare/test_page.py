@@ -90,7 +90,7 @@ def test_what_may_not_be_compared_is_refused_until_one_insists_and_stamped_then(
     page.compare((base, other_load))
     settle(qtbot, page)
     verdict = page.verdict
-    assert verdict.sentence == "Not compared: workload must be alike."
+    assert verdict.sentence == "Not comparable: workload must be the same."
     assert verdict.differences.frame_model.frame["so"].tolist()[0] == "NOT COMPARABLE"
     assert verdict.changes.isHidden()
     qtbot.mouseClick(verdict.force, Qt.MouseButton.LeftButton, pos=verdict.force.rect().center())
@@ -161,7 +161,7 @@ def test_the_runs_to_add_are_read_while_the_menu_is_open(
         return [action.text() for action in menu.actions() if action.text()]
 
     menu.popup(page.mapToGlobal(page.rect().center()))
-    assert offered() == ["Reading the runs…", "A &folder of a run…"]
+    assert offered() == ["Loading runs…", "Run &folder…"]
     qtbot.waitUntil(lambda: len(offered()) == 2 and "slower" in offered()[0])
     menu.close()
     third = store(result(steady(10.2, 0.1), run_id="third"), 5)
@@ -182,9 +182,9 @@ def test_a_run_that_cannot_be_relied_on_says_why_and_compares_nothing(
     page = open_page()
     page.compare((base, path))
     settle(qtbot, page)
-    assert "can be relied on" in page.verdict.sentence
+    assert page.verdict.sentence == "One of the runs cannot be compared. Choose another run."
     entry = page.presenter.request.entries[1]
-    assert entry.problem == "void is INVALID: no number of it is to be relied on"
+    assert entry.problem == "void is INVALID, so its numbers are not reliable"
     assert entry.is_invalid
     with qtbot.waitSignal(page.navigation.open_run_requested) as opened:
         page.verdict.reasons.click()
@@ -212,9 +212,9 @@ def test_answers_lie_over_each_other_stage_by_stage(
     answers.stage.setCurrentIndex(0)
     settle(qtbot, page)
     assert answers.stage.currentText() == "probe 25/s"
-    assert "1 quickstart: 75 answers." in answers.note
+    assert "1 quickstart: 75 responses." in answers.note
     before = answers.chart.series()[0].x.copy()
-    answers.time.setCurrentIndex(answers.time.findText("service time, from the send"))
+    answers.time.setCurrentIndex(answers.time.findText("service time (from send)"))
     assert not np.array_equal(answers.chart.series()[0].x, before)
 
 
@@ -248,8 +248,8 @@ def test_a_change_of_level_is_drawn_where_the_command_tells_it(
     assert main(shlex.split(line)[1:]) == 0
     out = capsys.readouterr().out
     changed = trend.table.frame_model.frame.set_index("metric")["changed"]
-    assert changed["latency_ms.p50"] in out
-    assert f"since run-{SLOWER_FROM:02d} (worse)" in changed["latency_ms.p50"]
+    assert changed["p50 latency"] in out
+    assert f"since run-{SLOWER_FROM:02d} (worse)" in changed["p50 latency"]
 
 
 def test_an_empty_comparison_says_where_runs_are_and_can_take_the_last_two(

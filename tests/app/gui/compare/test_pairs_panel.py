@@ -55,7 +55,7 @@ def test_the_button_asks_for_what_the_line_says(
     assert card.run.text().replace("&", "") == "Run 6 more pairs"
     card.pairs.setValue(2)
     card.minutes.setValue(3)
-    assert "At most 3 min" in card.cost
+    assert "Time limit: 3 min." in card.cost
     with qtbot.waitSignal(navigation.launch_requested) as wanted:
         qtbot.mouseClick(card.run, Qt.MouseButton.LeftButton)
     (launch,) = wanted.args
@@ -77,7 +77,7 @@ def test_without_a_profile_there_is_the_reason_and_the_line_and_no_button(
     settle(qtbot, page)
     card = page.verdict.pairs
     assert not card.run.isEnabled()
-    assert "kept no profile" in card.problem
+    assert "comes from another tool and has no profile" in card.problem
     assert "CANDIDATE.yaml --measure" in card.command
 
 
@@ -91,7 +91,7 @@ def test_pairs_are_shown_as_they_go_and_compared_at_their_end(
     page.pairs.watch(written.directory)
     written.tell_begun(1, "base", new_pair[0])
     part = part_of(page)
-    qtbot.waitUntil(lambda: part.progress.text == "Pair 1 of 2: the baseline is measured")
+    qtbot.waitUntil(lambda: part.progress.text == "Pair 1 of 2: measuring baseline")
     assert part.progress.isVisibleTo(page)
     assert not page.verdict.pairs.run.isEnabled()
     with qtbot.waitSignal(page.navigation.watch_run_requested) as watched:
@@ -99,9 +99,9 @@ def test_pairs_are_shown_as_they_go_and_compared_at_their_end(
     assert watched.args == [new_pair[0]]
     written.tell_done(1, "base", new_pair[0])
     written.tell_begun(1, "candidate", new_pair[1])
-    qtbot.waitUntil(lambda: part.progress.text == "Pair 1 of 2: the candidate is measured")
+    qtbot.waitUntil(lambda: part.progress.text == "Pair 1 of 2: measuring candidate")
     written.tell_done(1, "candidate", new_pair[1])
-    written.end(message="The time was over after 1 of 2 pairs.")
+    written.end(message="The time limit was reached after 1 of 2 pairs.")
     qtbot.waitUntil(lambda: page.runs() == (base, new_pair[0], near, new_pair[1]))
     settle(qtbot, page)
     outcome = page.presenter.outcome
@@ -110,8 +110,8 @@ def test_pairs_are_shown_as_they_go_and_compared_at_their_end(
     assert outcome.comparison.base == ("base", "new-base")
     assert outcome.comparison.candidate == ("near", "new-candidate")
     assert part.strip.text().splitlines() == [
-        "The pairs are measured: 1.", "The time was over after 1 of 2 pairs.",
-        "They are compared now, as repeats of each side.",
+        "A/B pairs finished: 1.", "The time limit was reached after 1 of 2 pairs.",
+        "Their runs were added to the comparison as repeats of each side.",
     ]  # fmt: skip
     assert not part.progress.isVisibleTo(page)
 
@@ -145,7 +145,7 @@ def test_what_is_compared_meanwhile_stays_until_it_is_asked_to_go(
     written.tell_pairs([new_pair])
     written.end()
     part = part_of(page)
-    qtbot.waitUntil(lambda: "The pairs are measured: 1." in part.strip.text())
+    qtbot.waitUntil(lambda: "A/B pairs finished: 1." in part.strip.text())
     assert page.runs() == (base, slower)
     part.strip.action_triggered.emit()
     assert page.runs() == (base, new_pair[0], near, new_pair[1])
@@ -162,7 +162,7 @@ def test_stopping_asks_once_and_keeps_whole_pairs(
     part = part_of(page)
     qtbot.waitUntil(lambda: part.state.complete_pairs == 1)
     page.pairs.stop()
-    assert "Stop these pairs?" in part.stop_strip.text()
+    assert "Stop these A/B pairs?" in part.stop_strip.text()
     page.pairs.stop()
     assert part.state.status == "stopping"
 
@@ -176,9 +176,9 @@ def test_stopping_asks_once_and_keeps_whole_pairs(
 
     qtbot.waitUntil(has_heard)
     assert heard == [StopRun()]
-    written.end(130, "INTERRUPTED", "the comparison was stopped")
+    written.end(130, "INTERRUPTED", "the comparison was interrupted")
     qtbot.waitUntil(lambda: page.runs() == new_pair)
-    assert "The pairs were stopped." in part.strip.text()
+    assert "The A/B pairs were stopped." in part.strip.text()
     settle(qtbot, page)
 
 
@@ -191,7 +191,7 @@ def test_an_engine_that_is_gone_leaves_its_whole_pairs(
     page.pairs.watch(written.directory)
     qtbot.waitUntil(lambda: part_of(page).state.status == "lost")
     qtbot.waitUntil(lambda: page.runs() == new_pair)
-    assert "is gone" in part_of(page).strip.text()
+    assert "ended unexpectedly" in part_of(page).strip.text()
     settle(qtbot, page)
 
 

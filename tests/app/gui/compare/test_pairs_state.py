@@ -41,12 +41,13 @@ def test_only_whole_pairs_are_of_use() -> None:
 
 def test_an_invalid_run_is_no_repeat_and_why_it_is_made_again_is_told() -> None:
     state = after(
-        PhaseChanged(0, "pairs", "two profiles in turns"), begun(0, 1, "base"), done(10, 1, "base", "INVALID"),
-        PhaseChanged(10 * SECOND, "pairs", "this run of the base is INVALID"), begun(10, 1, "base"),
+        PhaseChanged(0, "pairs", "two profiles in interleaved A/B pairs"),
+        begun(0, 1, "base"), done(10, 1, "base", "INVALID"),
+        PhaseChanged(10 * SECOND, "pairs", "this base run is INVALID"), begun(10, 1, "base"),
     )  # fmt: skip
     assert state.finished_runs == ()
     assert state.progress.completed == 0
-    assert state.last_message == "this run of the base is INVALID"
+    assert state.last_message == "this base run is INVALID"
 
 
 def test_what_is_left_is_as_what_was() -> None:
@@ -74,10 +75,10 @@ def test_new_runs_join_their_sides() -> None:
 @pytest.mark.parametrize(
     ("code", "severity", "what"),
     [
-        (0, "news", "The pairs are measured: 1."),
-        (11, "news", "The pairs are measured: 1."),
-        (130, "news", "The pairs were stopped."),
-        (3, "error", "The pairs have ended with exit code 3."),
+        (0, "news", "A/B pairs finished: 1."),
+        (11, "news", "A/B pairs finished: 1."),
+        (130, "news", "The A/B pairs were stopped."),
+        (3, "error", "The A/B pairs failed (exit code 3)."),
     ],
 )
 def test_its_end_is_told(code: int, severity: str, what: str) -> None:

@@ -69,7 +69,7 @@ def test_a_run_without_a_profile_says_so_and_leaves_a_line_to_fill_in(base: Path
     offer = offered((base, "base"), (near, "candidate"))
     assert offer is not None
     assert offer.problem is not None
-    assert "2 quickstart kept no profile" in offer.problem
+    assert "2 quickstart comes from another tool and has no profile" in offer.problem
     line = measure_command(ASKED, offer, 6, 20)
     assert line == f"sizewise compare {base}/spec.yaml CANDIDATE.yaml --measure --pairs 6 --max-duration 20m"
 
@@ -77,7 +77,7 @@ def test_a_run_without_a_profile_says_so_and_leaves_a_line_to_fill_in(base: Path
 @pytest.mark.parametrize(
     ("profile", "told"),
     [
-        (usual().replace("  url:", "  headers: {X-Key: <redacted>}\n  url:"), "a secret was taken out"),
+        (usual().replace("  url:", "  headers: {X-Key: <redacted>}\n  url:"), "without its secret"),
         (usual().replace("workload: {", "workload: {dataset: gone.jsonl, "), "gone.jsonl"),
         ("sizewise: 1\nname: [", "spec.yaml"),
     ],
@@ -99,9 +99,9 @@ def test_there_is_time_for_as_many_again_and_never_less_than_the_command_takes()
 
 
 def test_what_it_costs_is_told() -> None:
-    assert duration_text(OFFER, 7, 20).startswith("About 7 min; about 14 min where a change is suspected")
-    assert "At most 20 min" in duration_text(OFFER, 7, 20)
-    assert duration_text(replace(OFFER, pair_s=5.0), 7, 20).startswith("About 35 s; about 70 s ")
+    assert duration_text(OFFER, 7, 20).startswith("About 7 min, or about 14 min if a change is suspected")
+    assert "Time limit: 20 min." in duration_text(OFFER, 7, 20)
+    assert duration_text(replace(OFFER, pair_s=5.0), 7, 20).startswith("About 35 s, or about 70 s ")
 
 
 def test_what_is_started_is_what_the_line_says(home: Path) -> None:

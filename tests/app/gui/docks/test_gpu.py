@@ -55,7 +55,7 @@ def test_a_driver_in_trouble_is_told_of(dock: GpuDock, watch: MachineWatch) -> N
         cpu_percent=1.0, cores=2, memory_gib=1.0, memory_total_gib=2.0, driver="570", gpu_note="GPU is lost"
     )
     watch.changed.emit(MachineState(readings=now))
-    assert dock.no_gpu.text() == "The driver says: GPU is lost"
+    assert dock.no_gpu.text() == "GPU driver: GPU is lost"
 
 
 def test_where_the_readings_come_from_is_said_while_a_run_goes_on(dock: GpuDock, watch: MachineWatch) -> None:

@@ -159,7 +159,7 @@ def test_how_far_it_is_comes_from_its_events_and_the_last_run_of_its_name(
     queues.queue.add(launch(tmp_path, "a"))
     job = queues.queue.running
     assert job is not None
-    assert phase_line(job) == "The engine is starting…"
+    assert phase_line(job) == "Starting benchmark…"
     going_on(tmp_path / "a", os.getpid(), "a", [PhaseChanged(2 * SECOND, "search", "searching")])
     stage = StageStarted(11 * SECOND, 0, "probe 80/s", "probe", 1, 80.0, 1.0, 11 * SECOND)
     tell(tmp_path / "a", stage)
@@ -171,7 +171,7 @@ def test_how_far_it_is_comes_from_its_events_and_the_last_run_of_its_name(
     qtbot.waitUntil(is_known)
     job = queues.queue.running
     assert job is not None
-    assert (phase_line(job), time_line(job)) == ("probe 80/s", "0:10 so far, about 0:30 left")
+    assert (phase_line(job), time_line(job)) == ("probe 80/s", "0:10 elapsed, about 0:30 left")
     assert done_percent(job) == 25
 
 
@@ -188,11 +188,11 @@ def test_pairs_are_one_job_that_tells_whose_turn_it_is(qtbot: QtBot, queues: Que
 
     qtbot.waitUntil(lambda: job().measured_directory == tmp_path / "first")
     assert job().launch.name == "pairs of scoring"
-    assert (phase_line(job()), time_line(job())) == ("Pair 1 of 2: the baseline is measured", "0:30 so far")
+    assert (phase_line(job()), time_line(job())) == ("Pair 1 of 2: measuring baseline", "0:30 elapsed")
     written.tell_done(1, "base", tmp_path / "first")
     written.tell_begun(1, "candidate", tmp_path / "second")
     qtbot.waitUntil(lambda: job().measured_directory == tmp_path / "second")
-    assert time_line(job()) == "0:30 so far, about 0:50 left"
+    assert time_line(job()) == "0:30 elapsed, about 0:50 left"
     written.end(11, "REGRESSION")
     qtbot.waitUntil(lambda: queues.started == ["next"])
     assert [(one.launch.kind, one.status) for one in queues.ended] == [("pairs", "REGRESSION")]
@@ -210,4 +210,4 @@ def test_a_run_that_takes_longer_than_the_last_has_no_estimate() -> None:
 
     progress = RunProgress(started_ns=SECOND, at_ns=60 * SECOND, phase="search", message="searching")
     job = Job(1, Launch((), Path("a"), "a"), "running", progress=progress, last_duration_s=30.0)
-    assert (job.eta_s, done_percent(job), time_line(job)) == (None, None, "0:59 so far")
+    assert (job.eta_s, done_percent(job), time_line(job)) == (None, None, "0:59 elapsed")

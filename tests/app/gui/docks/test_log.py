@@ -54,7 +54,7 @@ def test_only_what_is_grave_enough_is_shown_and_copied(dock: LogDock, navigation
     dock.severity.setCurrentIndex(0)
     dock.table.setCurrentIndex(dock.table.model().index(0, 0))
     dock.copy()
-    assert QGuiApplication.clipboard().text().endswith("news: copied")
+    assert QGuiApplication.clipboard().text().endswith("info: copied")
 
 
 def test_only_the_last_ones_are_kept() -> None:

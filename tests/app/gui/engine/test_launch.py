@@ -59,4 +59,4 @@ def test_an_engine_outlives_its_window(home: Path, tmp_path: Path) -> None:
     assert follower.is_active()
     os.kill(pid, signal.SIGKILL)
     wait_until(lambda: not follower.is_active())
-    assert "doctor: looking at this machine" in (run / ENGINE_LOG).read_text()
+    assert "doctor: checking this machine" in (run / ENGINE_LOG).read_text()

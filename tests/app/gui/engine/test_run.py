@@ -45,4 +45,4 @@ def test_a_run_that_has_ended_refuses(tmp_path: Path, qtbot: QtBot) -> None:
     with qtbot.waitSignal(asking.command_failed) as refused:
         asking.stop(tmp_path)
     assert refused.args is not None
-    assert "has ended" in str(refused.args[1])
+    assert "has already finished" in str(refused.args[1])

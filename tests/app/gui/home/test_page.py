@@ -111,7 +111,7 @@ def test_a_run_cut_short_is_offered_above_all_else(qtbot: QtBot, navigation: Nav
     qtbot.mouseClick(named(page, "Undo"), Qt.MouseButton.LeftButton)
     qtbot.waitUntil(lambda: bool(recovery.unfinished))
     with qtbot.waitSignal(navigation.open_run_requested) as opened:
-        qtbot.mouseClick(named(page, "See what was measured"), Qt.MouseButton.LeftButton)
+        qtbot.mouseClick(named(page, "Show results so far"), Qt.MouseButton.LeftButton)
     assert opened.args == [cut]
 
 

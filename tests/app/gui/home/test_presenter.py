@@ -23,14 +23,14 @@ def lines(state: MachineState) -> dict[str, MachineLine]:
 def test_before_anything_is_known_it_is_being_read() -> None:
     told = lines(MachineState())
     assert told["CPU"].text == told["GPU"].text == told["Power mode"].text == "Reading…"
-    assert told["Providers"].text == "Trying them…"
+    assert told["Execution providers"].text == "Checking…"
 
 
 def test_without_a_gpu_it_says_what_is_available_and_alarms_nobody() -> None:
     told = lines(MachineState(readings=HOST, capabilities=MachineInfo(NO_GPU, (), REFUSED)))
-    assert told["GPU"] == MachineLine("GPU", "No NVIDIA driver: everything but local GPU runs is available.")
-    assert "Not cuda" not in told
-    assert told["Power mode"].text == "n/a, this system does not tell"
+    assert told["GPU"] == MachineLine("GPU", "No NVIDIA driver. Only local GPU runs are unavailable.")
+    assert "cuda unavailable" not in told
+    assert told["Power mode"].text == "n/a, not reported by this OS"
     assert {line.state for line in told.values()} == {"plain"}
 
 
@@ -39,7 +39,7 @@ def test_with_a_gpu_a_provider_that_is_refused_is_missing_and_why() -> None:
     now = replace(HOST, gpus=(GPU,), driver="570.86")
     told = lines(MachineState(readings=now, capabilities=MachineInfo(environment, (), REFUSED)))
     assert told["GPU 0"].text == "NVIDIA L4, 41\u202f°C, n/a busy, driver 570.86"
-    assert told["Not cuda"] == MachineLine("Not cuda", "libcublasLt.so.13 is missing", "warn")
+    assert told["cuda unavailable"] == MachineLine("cuda unavailable", "libcublasLt.so.13 is missing", "warn")
 
 
 def test_what_would_spoil_a_measurement_comes_with_what_to_do() -> None:
@@ -52,12 +52,12 @@ def test_what_would_spoil_a_measurement_comes_with_what_to_do() -> None:
 
 def test_a_gpu_that_is_held_back_says_so_in_words() -> None:
     now = replace(HOST, gpus=(replace(GPU, throttled_by=("power cap",)),), driver="570.86")
-    assert lines(MachineState(readings=now))["GPU 0"].text.endswith("held back: power cap")
+    assert lines(MachineState(readings=now))["GPU 0"].text.endswith("throttled: power cap")
 
 
 def test_a_look_that_failed_says_why() -> None:
     told = lines(MachineState(readings=HOST, problem="the child crashed\nwith 11"))
-    assert told["Providers"] == MachineLine("Providers", "the child crashed with 11", "warn")
+    assert told["Execution providers"] == MachineLine("Execution providers", "the child crashed with 11", "warn")
 
 
 def test_a_run_has_its_outcome_and_its_trust_or_what_it_is() -> None:

@@ -33,7 +33,7 @@ def test_the_runs_stand_newest_first_and_a_damaged_one_hides_no_other(stored: li
     shown = [[str(model.index(row, column).data()) for column in range(model.columnCount())] for row in range(4)]
     assert shown[3][0] == "run-d"
     assert shown[3][4] == "unreadable"
-    assert shown[0][3:6] == ["INVALID", "INVALID", "218/s"]
+    assert shown[0][3:6] == ["INVALID", "INVALID", "218 req/s"]
     assert shown[1][0] == "scoring"
     assert shown[1][-1] == "l4, nightly"
     assert model.index(0, 5).data(Qt.ItemDataRole.FontRole).strikeOut()
@@ -124,7 +124,7 @@ def test_a_deleted_run_waits_in_the_trash_and_undo_brings_it_back(
     settle(qtbot, page)
     assert names(page) == ["run-c", "run-a", "run-d"]
     assert [one.run.directory.name for one in list_deleted_runs()] == ["run-b"]
-    assert "run-b is deleted." in page.strip.text()
+    assert "run-b deleted." in page.strip.text()
     undo = next(one for one in page.strip.findChildren(QPushButton) if one.text() == "&Undo")
     qtbot.mouseClick(undo, Qt.MouseButton.LeftButton)
     settle(qtbot, page)
@@ -174,7 +174,7 @@ def test_tags_and_notes_are_written_as_the_command_writes_them(
     card.tags.setText("-wrong")
     qtbot.keyClick(card.tags, Qt.Key.Key_Return)
     settle(qtbot, page)
-    assert "is no tag" in page.strip.text()
+    assert "is not a valid tag" in page.strip.text()
 
 
 def test_a_title_is_given_found_and_undone(stored: list[Path], open_page: OpenPage, qtbot: QtBot) -> None:
@@ -197,7 +197,7 @@ def test_a_run_goes_out_as_a_bundle_and_comes_in_by_drop(
     page = open_page()
     page.presenter.export(stored[1], tmp_path / "out.zip")
     settle(qtbot, page)
-    assert "run-b is in" in page.strip.text()
+    assert "run-b exported to" in page.strip.text()
     before = StoredRun(stored[1]).result_text
     page.presenter.delete([stored[1]])
     settle(qtbot, page)
@@ -222,7 +222,7 @@ def test_a_runs_folder_is_imported_and_what_is_damaged_is_told(
     (tmp_path / "bad.zip").write_bytes(b"no zip")
     assert page.import_path(tmp_path / "bad.zip")
     settle(qtbot, page)
-    assert "whole zip" in page.strip.text()
+    assert "complete zip file" in page.strip.text()
     assert not page.import_path(tmp_path / "none.onnx")
 
 
@@ -232,7 +232,7 @@ def test_a_baseline_is_promoted_and_what_failed_is_refused(
     page = open_page()
     page.presenter.promote(stored[1])
     settle(qtbot, page)
-    assert page.strip.text() == "run-b is the baseline of scoring now."
+    assert page.strip.text() == "run-b is now the baseline of scoring."
     page.presenter.promote(stored[2])
     settle(qtbot, page)
     assert "cannot be a baseline" in page.strip.text()
@@ -254,7 +254,7 @@ def test_a_bundle_from_another_machine_is_whole(
     page = open_page()
     assert page.import_path(tmp_path / "a.zip")
     settle(qtbot, page)
-    assert "is there already, and is the same run" in page.strip.text()
+    assert "is already in the library" in page.strip.text()
 
 
 def test_an_empty_library_says_how_to_begin(

@@ -118,9 +118,9 @@ def test_an_imported_price_list_is_told(
     assert main(["offers", "import", str(prices)]) == 0
     page = open_page()
     show(qtbot, page, 3)
-    assert f"Your list {prices}" in page.offers.note
+    assert f"Your price list {prices}" in page.offers.note
     frame = page.offers.pane.table.frame_model.frame
-    assert frame[frame["overrides"] == "USD/h"]["offer"].tolist() == ["aws/g6.xlarge@us-east-1"]
+    assert frame[frame["overrides"] == "on demand"]["offer"].tolist() == ["aws/g6.xlarge@us-east-1"]
 
 
 def test_profiles_are_checked_and_opened(
@@ -134,7 +134,7 @@ def test_profiles_are_checked_and_opened(
     show(qtbot, page, 4)
     tab, bundled = page.profiles, len(bundled_profiles())
     states = tab.pane.table.frame_model.frame["state"].tolist()
-    assert states[:bundled] == ["right"] * bundled
+    assert states[:bundled] == ["valid"] * bundled
     assert "wrong.yaml: target must be a mapping" in states[bundled]
     assert states[bundled + 1] == "missing file"
     tab.pane.select(bundled + 1)

@@ -127,10 +127,10 @@ def test_a_stored_run_is_shown_whole(page: LivePage, navigation: Navigation, qtb
     qtbot.waitUntil(lambda: all(chart.series() for chart in body.charts.linked.charts) and not body.is_painting)
     assert body.header.progress.text() == "4/4"
     assert body.header.badge.text() == "VALID"
-    assert "Took 0:42" in body.header.times.text()
-    assert body.ribbon.accessibleDescription().count("✓ held") == 4
-    assert [one.label for one in body.charts.rates.series()] == ["offered", "sent", "completed", "good"]
-    assert [one.label for one in body.charts.latency.series()] == ["p50", "p95", "p99", "send lag p99"]
+    assert "Duration 0:42" in body.header.times.text()
+    assert body.ribbon.accessibleDescription().count("✓ SLO met") == 4
+    assert [one.label for one in body.charts.rates.series()] == ["offered", "sent", "completed", "goodput"]
+    assert [one.label for one in body.charts.latency.series()] == ["p50", "p95", "p99", "p99 send lag"]
     assert body.charts.latency.decorations.limit == 50
     assert [one.label for one in body.charts.machine.series()][:2] == ["whole machine (%)", "endpoint (% of a core)"]
     assert body.validity.shown_texts() == [("✓ ok", "send lag p99: 0.200\u202fms (limit 5\u202fms)", "")]
@@ -166,7 +166,7 @@ def test_invalid_is_told_as_it_happens_and_taken_back(page: LivePage, qtbot: QtB
     events: list[Event] = [started(tmp_path, os.getpid()), begun(0, 1), ended(0, 11, INVALID, name="hold")]
     write_events(tmp_path, events)
     body = watch_whole(page, qtbot, tmp_path, lambda state: state.validity == "INVALID")
-    assert "INVALID" in page.strip.text()
+    assert "Measurement invalid so far" in page.strip.text()
     assert "send lag p99: 80 ms" in page.strip.text()
     qtbot.waitUntil(lambda: [mark for mark, _, _ in body.validity.shown_texts()] == ["✕ INVALID"])
     assert "stop other work" in body.validity.shown_texts()[0][2]
@@ -177,14 +177,14 @@ def test_invalid_is_told_as_it_happens_and_taken_back(page: LivePage, qtbot: QtB
 
 
 def test_errors_are_a_table(page: LivePage, qtbot: QtBot, tmp_path: Path) -> None:
-    seen = ErrorSeen(at(4), 0, ErrorSample("timeout", at(4), "no complete answer in time"))
+    seen = ErrorSeen(at(4), 0, ErrorSample("timeout", at(4), "no complete response before the timeout"))
     write_events(tmp_path, [started(), begun(0, 1), seen, snapshot(0, 4, 1, errors={"timeout": 2}), finished(5)])
     body = watch_whole(page, qtbot, tmp_path, lambda state: state.status == "finished")
     qtbot.waitUntil(lambda: body.failures.table.frame_model.rowCount() == 1)
     model = body.failures.table.frame_model
     shown = [model.data(model.index(0, column)) for column in range(4)]
-    assert shown == ["timeout", "0:04", "2", "no complete answer in time"]
-    assert body.failures.sample.text() == "timeout, the first: no complete answer in time"
+    assert shown == ["timeout", "0:04", "2", "no complete response before the timeout"]
+    assert body.failures.sample.text() == "timeout, first example: no complete response before the timeout"
 
 
 def test_what_was_seen_of_the_chosen_class_stays_while_others_come(qtbot: QtBot) -> None:
@@ -193,15 +193,15 @@ def test_what_was_seen_of_the_chosen_class_stays_while_others_come(qtbot: QtBot)
     table.show()
     lines = tuple(FailureLine(error=one, first_s=at, count=1, sample=f"seen {one}") for at, one in enumerate("abc"))
     table.show_failures(lines[:2])
-    assert table.sample.text() == "b, the first: seen b", "the newest"
+    assert table.sample.text() == "b, first example: seen b", "the newest"
     table.table.selectRow(0)
-    assert table.sample.text() == "a, the first: seen a"
+    assert table.sample.text() == "a, first example: seen a"
     table.show_failures(lines)
-    assert table.sample.text() == "a, the first: seen a"
+    assert table.sample.text() == "a, first example: seen a"
     table.show_failures(())
     assert table.sample.isHidden()
     table.show_failures(lines)
-    assert table.sample.text() == "c, the first: seen c"
+    assert table.sample.text() == "c, first example: seen c"
 
 
 def test_a_stage_of_the_ribbon_is_pointed_out_in_the_charts(page: LivePage, qtbot: QtBot, tmp_path: Path) -> None:
@@ -211,7 +211,7 @@ def test_a_stage_of_the_ribbon_is_pointed_out_in_the_charts(page: LivePage, qtbo
     body.ribbon.setFocus()
     for _ in range(2):
         qtbot.keyClick(body.ribbon, Qt.Key.Key_Left)
-    assert body.ribbon.accessibleDescription() == "stage 1: 100/s  ✓ held"
+    assert body.ribbon.accessibleDescription() == "stage 1: 100 req/s  ✓ SLO met"
     assert body.charts.latency.crosshair.x == 11
     assert [(band.start, band.end) for band in body.charts.latency.decorations.bands] == [(11, 21)]
 
@@ -228,8 +228,8 @@ def test_an_engine_that_dies_offers_what_was_measured(
     engine.kill()
     engine.communicate()
     qtbot.waitUntil(lambda: page.state.status == "lost")
-    assert "is gone" in page.strip.text()
-    assert action_of(page.strip) == "Show what was &measured"
+    assert "ended unexpectedly" in page.strip.text()
+    assert action_of(page.strip) == "Show resu&lts so far"
     with qtbot.waitSignal(navigation.open_run_requested) as opened:
         press_action(qtbot, page.strip)
     assert opened.args == [run]
@@ -248,7 +248,7 @@ def test_what_is_called_off_while_it_starts_is_no_error(page: LivePage, qtbot: Q
     page.stop()
     page.stop()
     qtbot.waitUntil(lambda: page.state.status == "failed", timeout=20_000)
-    assert page.strip.text() == "Stopped before anything was measured."
+    assert page.strip.text() == "Stopped before the first measurement."
     assert not (tmp_path / "run").exists()
 
 
@@ -277,7 +277,7 @@ def test_a_run_from_start_to_stop(
         qtbot.mouseClick(body.controls.copy, Qt.MouseButton.LeftButton)
         assert QApplication.clipboard().text() == body.controls.command()
         qtbot.mouseClick(body.controls.extend, Qt.MouseButton.LeftButton)
-        told = {"driver updated", "rate 90/s", "extended by 20 s"}
+        told = {"driver updated", "rate 90 req/s", "extended by 20 s"}
         qtbot.waitUntil(lambda: {mark.label for mark in texts.markers} == told, timeout=20_000)
         qtbot.keyClick(body.ribbon, Qt.Key.Key_Escape)
         assert "Stop this run?" in page.stop_strip.text()
@@ -291,8 +291,8 @@ def test_a_run_from_start_to_stop(
     assert "exit code 130" in page.strip.text()
     result = StoredRun(run).result
     assert result is not None
-    assert "Noted during the run: driver updated" in result.notes
-    assert any(note.endswith("stage steady was extended by 20 s, to 80 s.") for note in result.notes)
+    assert "User note: driver updated" in result.notes
+    assert any(note.endswith("stage steady was extended by 20 s to 80 s.") for note in result.notes)
     assert states[0].status == "starting"
     assert not page.is_running
     pid = next(event.pid for event in StoredRun(run).events() if isinstance(event, RunStarted))

@@ -76,7 +76,7 @@ def test_the_ribbon_says_what_became_of_each_stage() -> None:
     warm, bad, running = presenter.stages.cells()
     assert (warm.is_slo_met, warm.validity, warm.end_s) == (None, "VALID", 2)
     assert (bad.is_slo_met, bad.validity) == (False, "INVALID")
-    assert (running.share_done, running.end_s, running.can_change, running.rate) == (0.5, None, True, "100/s")
+    assert (running.share_done, running.end_s, running.can_change, running.rate) == (0.5, None, True, "100 req/s")
     assert [(band.start_s, band.end_s, band.state) for band in presenter.stages.bands()] == [(3, 13, "bad")]
 
 
@@ -87,7 +87,7 @@ def test_the_rate_of_a_closed_loop_or_a_search_is_not_to_be_changed() -> None:
         assert not running.can_change
     running = after(started(), begun(0, 1), RateChanged(at(2), 0, 250.0)).stages.running
     assert running is not None
-    assert (running.rate, running.rate_per_s) == ("250/s", 250.0)
+    assert (running.rate, running.rate_per_s) == ("250 req/s", 250.0)
 
 
 def test_a_stage_of_one_rate_or_of_clients_may_be_made_longer() -> None:
@@ -137,13 +137,18 @@ def test_errors_are_counted_over_stages_and_since_when() -> None:
 
 
 def test_what_was_seen_of_an_error_comes_with_its_time_and_only_once() -> None:
-    sample = ErrorSample("timeout", at(3.9), "no complete answer in time, " + "x" * 500)
+    sample = ErrorSample("timeout", at(3.9), "no complete response before the timeout, " + "x" * 500)
     presenter = after(started(), begun(0, 1), ErrorSeen(at(4), 0, sample))
     assert presenter.failures.lines() == (), "not counted yet"
     presenter.handle_event(snapshot(0, 4, 1, errors={"timeout": 2}))
     presenter.handle_event(ErrorSeen(at(5), 0, replace(sample, at_ns=at(5), text="another")))
     (line,) = presenter.failures.lines()
-    assert (line.first_s, line.count, line.sample[:26], len(line.sample)) == (3.9, 2, "no complete answer in time", 300)
+    assert (line.first_s, line.count, line.sample[:39], len(line.sample)) == (
+        3.9,
+        2,
+        "no complete response before the timeout",
+        300,
+    )
 
 
 def test_notes_rates_and_bad_checks_are_marked_on_the_axis() -> None:
@@ -151,7 +156,7 @@ def test_notes_rates_and_bad_checks_are_marked_on_the_axis() -> None:
     presenter = after(started(), Noted(at(2), "n" * 500), RateChanged(at(3), 0, 250.0), CheckCompleted(at(4), check))
     assert [(marker.at_s, marker.text[:24]) for marker in presenter.markers] == [
         (2, "n" * 24),
-        (3, "rate 250/s"),
+        (3, "rate 250 req/s"),
         (4, "INVALID: load worker"),
     ]
     assert len(presenter.markers[0].text) == 60
@@ -168,7 +173,7 @@ def test_variants_tell_their_times_and_why_they_ended() -> None:
     first, second = presenter.variants.lines()
     assert presenter.is_local
     assert (first.state, second.state, second.reason) == ("measured", "ended early", "killed: out of memory")
-    assert first.times == "single-stream: p50 3.99 ms, p95 4.21 ms, 250/s"
+    assert first.times == "single-stream: p50 3.99 ms, p95 4.21 ms, 250 inferences/s"
     assert (presenter.state().done, presenter.state().total) == (2, 2)
 
 

@@ -22,14 +22,14 @@ def test_keys_and_clicks_choose_a_stage(qtbot: QtBot, look: ThemeController) -> 
     qtbot.keyClick(ribbon, Qt.Key.Key_Left)
     assert ribbon.current() is None, "there is none yet"
     ribbon.show_cells(cells(3))
-    assert ribbon.accessibleDescription() == "probe 0: ✓ held; probe 1: ✕ did not hold; probe 2: ✓ held"
+    assert ribbon.accessibleDescription() == "probe 0: ✓ SLO met; probe 1: ✕ SLO missed; probe 2: ✓ SLO met"
     chosen: list[int] = []
     ribbon.stage_selected.connect(chosen.append)
     for key in (Qt.Key.Key_Right, Qt.Key.Key_Left, Qt.Key.Key_Left, Qt.Key.Key_Left):
         qtbot.keyClick(ribbon, key)
     qtbot.mouseClick(ribbon, Qt.MouseButton.LeftButton, pos=QPoint(260, 10))
     assert chosen == [2, 1, 0, 0, 1]
-    assert ribbon.accessibleDescription() == "probe 1: ✕ did not hold"
+    assert ribbon.accessibleDescription() == "probe 1: ✕ SLO missed"
 
 
 def test_of_many_the_newest_are_seen(qtbot: QtBot, look: ThemeController) -> None:

@@ -21,7 +21,7 @@ def test_what_is_not_known_leads_the_recommendation_and_its_absence(qtbot: QtBot
     assert card.sentence.text().startswith("Headline. Next step. 5 × ")
     unknown = replace(plan, recommendation=None, knowledge=replace(UNCERTAIN, state="unknown"))
     card.show_state(PlanState(phase="simulated", plan=unknown, is_current=True))
-    assert card.sentence.text().startswith("Headline. Next step. No offer fits")
+    assert card.sentence.text().startswith("Headline. Next step. No offer handles")
     known = replace(plan, knowledge=replace(UNCERTAIN, state="known"))
     card.show_state(PlanState(phase="simulated", plan=known, is_current=True))
     assert card.sentence.text().startswith("5 × ")

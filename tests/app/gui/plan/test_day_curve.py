@@ -41,7 +41,7 @@ def test_keys_choose_the_hour_and_move_it(qtbot: QtBot, curve: DayCurve) -> None
     qtbot.keyClick(curve, Qt.Key.Key_PageDown)
     assert [rates[10] for rates, _ in told] == [55.0, 54.0, 29.0]
     assert all(rates[:10] == RATES[:10] for rates, _ in told)
-    assert curve.accessibleDescription() == "10:00 – 29.0/s, 29 % of the peak"
+    assert curve.accessibleDescription() == "10:00 – 29.0 req/s, 29 % of peak"
 
 
 def test_a_drag_is_one_stroke_and_keeps_its_scale(qtbot: QtBot, curve: DayCurve) -> None:

@@ -15,7 +15,7 @@ def test_the_catalogues_cards_and_instances_are_there_each_once() -> None:
     assert found[0].kind == "cpu"
     assert len({(one.kind, one.name) for one in found}) == len(found) > 200
     words = {(one.kind, one.name): one.label for one in found}
-    assert words["card", "l4"].endswith("L4, 24 GiB – a card")
+    assert words["card", "l4"].endswith("L4, 24 GiB – GPU")
     assert words["offer", "aws/g6.2xlarge"] == "aws/g6.2xlarge – 1 × NVIDIA L4, 8 vCPUs"
 
 

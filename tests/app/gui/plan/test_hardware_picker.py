@@ -52,15 +52,15 @@ def test_the_plan_follows_and_says_that_nobody_measured_it(
     known = [fleet for fleet in plan.offers if fleet.rejected is None]
     assert known
     assert {fleet.basis for fleet in known} == {"assumed"}
-    assert "was said, not measured" in " ".join(known[0].risk_reasons)
-    assert any("The run does not tell what it ran on." in note for note in plan.notes)
+    assert "was declared, not measured" in " ".join(known[0].risk_reasons)
+    assert any("The run does not report its hardware." in note for note in plan.notes)
 
 
 @pytest.mark.parametrize(
     ("text", "name", "keys"),
     [
-        ("L4 24 card", "How many of it", ("accelerator=l4", "count=2")),
-        ("processor alone", "vCPUs", ("vcpus=2",)),
+        ("L4 24 GPU", "Number of GPUs", ("accelerator=l4", "count=2")),
+        ("CPU only", "vCPUs", ("vcpus=2",)),
     ],
 )
 def test_of_a_card_and_of_a_processor_it_asks_how_many(

@@ -56,7 +56,7 @@ def test_an_edited_price_is_marked_with_what_it_was() -> None:
     font = made.data(index, Qt.ItemDataRole.FontRole)
     assert isinstance(font, QFont)
     assert font.bold()
-    assert made.data(index, Qt.ItemDataRole.ToolTipRole) == "yours; it was 0.9 USD an hour"
+    assert made.data(index, Qt.ItemDataRole.ToolTipRole) == "Custom price (original: $0.9/h)"
     assert made.data(made.index(1, PRICE), Qt.ItemDataRole.FontRole) is None
 
 
@@ -65,5 +65,5 @@ def test_a_refused_offer_says_why_and_has_no_numbers() -> None:
     row = made.find_row(T4)
     assert row is not None
     shown = {name: made.data(made.index(row, column)) for column, name in enumerate(COLUMNS)}
-    assert str(shown["why"]).startswith("refused: its memory of 16 GiB")
+    assert str(shown["why"]).startswith("excluded: its memory of 16 GiB")
     assert (shown["instances"], shown["month"], shown["settled"]) == ("n/a", "n/a", "n/a")

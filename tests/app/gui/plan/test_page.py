@@ -94,9 +94,9 @@ def test_the_day_is_dragged_by_keys_and_the_peak_goes_with_it(
     assert question is not None
     assert question.traffic.peak_per_s == 75.0
     assert question.traffic.hourly_share[13] == pytest.approx(0.8, abs=1e-4)
-    assert day.preset.currentText() == "as drawn here"
-    assert opened.bar.badge.text() == "planning …"
-    qtbot.waitUntil(lambda: opened.bar.badge.text() == "preview", timeout=20_000)
+    assert day.preset.currentText() == "Custom"
+    assert opened.bar.badge.text() == "planning…"
+    qtbot.waitUntil(lambda: opened.bar.badge.text() == "estimate", timeout=20_000)
     settled(opened, qtbot)
     assert opened.bar.badge.text() == "simulated"
     assert_the_command_says_the_same(opened, capsys)
@@ -220,7 +220,7 @@ def test_where_nothing_fits_a_relaxation_is_one_press_away(opened: PlanPage, qtb
     opened.presenter.set_simulation_delay(1)
     put(inputs.rows["plan.budget"], 10)
     settled(opened, qtbot)
-    assert card.sentence.text() == "No offer fits a peak of 60/s inside latency_ms.p95 < 1000."
+    assert card.sentence.text() == "No offer handles a peak of 60 req/s within p95 latency < 1000 ms."
     assert "2 offers: " in card.blockers.text()
     relax = relaxing_button(card, "Set budget to 4380 USD/month")
     qtbot.mouseClick(relax, Qt.MouseButton.LeftButton)
@@ -237,7 +237,7 @@ def test_what_is_chosen_in_the_table_is_shown_beside_it(opened: PlanPage, qtbot:
     row = bench.offers.model.find_row("acme/c4@here")
     assert row is not None
     bench.offers.table.selectRow(row)
-    assert bench.card.title.text() == "Another offer"
+    assert bench.card.title.text() == "Alternative offer"
     assert bench.card.sentence.text().startswith("4 × acme/c4@here")
     qtbot.mouseClick(bench.card.back_button, Qt.MouseButton.LeftButton)
     assert bench.card.title.text() == "Recommendation"
@@ -249,9 +249,9 @@ def test_what_is_chosen_in_the_table_is_shown_beside_it(opened: PlanPage, qtbot:
 def test_the_card_tells_cost_chance_and_what_would_change_it(opened: PlanPage) -> None:
     card = opened.workbench.card
     facts = card.properties.texts()
-    assert facts["A month"] == "4,380 USD"
-    assert facts["Instances"] == "6: 5 for the load, 1 spare"
-    assert "with one fewer" in facts["P(SLO met)"]
+    assert facts["Monthly cost"] == "$4,380"
+    assert facts["Instances"] == "6 (5 for load, 1 spare)"
+    assert "with one fewer" in facts["Chance of meeting SLO"]
     assert "peak" in card.why.text()
     assert "needs one more instance" in card.sensitivity_notes.text()
     assert len(card.sensitivity.texts()) >= 5
@@ -324,5 +324,5 @@ def test_a_run_that_says_nothing_of_traffic_is_planned_for_a_supposed_one_that_i
     question = page.presenter.state.question
     assert question is not None
     assert question.traffic.peak_per_s == 100
-    assert "a peak of 100/s is supposed" in page.strip.text()
+    assert "Assuming a peak of 100 req/s." in page.strip.text()
     assert "--set traffic.peak=100/s" in (page.command_line() or "")

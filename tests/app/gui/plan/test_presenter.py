@@ -87,7 +87,7 @@ def test_of_many_edits_only_the_last_is_answered(presenter: PlanPresenter, qtbot
 def test_what_cannot_be_planned_says_so_and_keeps_the_plan(presenter: PlanPresenter, qtbot: QtBot) -> None:
     before = presenter.state.plan
     presenter.apply_change(Change("provider", (("plan.providers", "[nobody]"),)))
-    assert "no provider 'nobody'" in str(presenter.state.error)
+    assert "unknown provider 'nobody'" in str(presenter.state.error)
     assert presenter.state.plan is before
     assert not presenter.state.is_current
     presenter.undo.undo()
@@ -108,5 +108,5 @@ def test_sources_that_hold_nothing_are_told(qtbot: QtBot, tmp_path: Path) -> Non
     presenter.open(PlanRequest((str(tmp_path / "gone"),)))
     assert presenter.state.phase == "loading"
     qtbot.waitUntil(lambda: presenter.state.phase == "failed", timeout=20_000)
-    assert "no run is" in str(presenter.state.error)
+    assert "no run matches" in str(presenter.state.error)
     presenter.deleteLater()

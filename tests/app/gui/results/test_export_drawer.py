@@ -53,7 +53,7 @@ def test_prompts_are_left_out_until_they_are_ticked(
 ) -> None:
     drawer = _opened(page, opened, prompting, qtbot)
     assert not drawer.contents.prompts.isChecked()
-    assert _rows(drawer) == [(HOST, "as written"), ("workload.body", "(hidden)")]
+    assert _rows(drawer) == [(HOST, "unchanged"), ("workload.body", "(hidden)")]
     assert drawer.path_field.text() == str(prompting / "report-hidden.json")
     assert page.command_line() == "sizewise report stages --format json --hide prompts"
     assert "axolotl" not in _saved(drawer, qtbot).read_text()
@@ -72,9 +72,9 @@ def test_a_form_without_the_profile_has_no_prompts_to_hide(
     page: ResultsPage, opened: OpenRun, prompting: Path, qtbot: QtBot
 ) -> None:
     drawer = _opened(page, opened, prompting, qtbot, "markdown")
-    assert drawer.contents.no_prompts.text() == "This format has no prompts."
+    assert drawer.contents.no_prompts.text() == "This format does not include prompts."
     assert drawer.path_field.text() == str(prompting / "summary.md")
-    assert _rows(drawer) == [(HOST, "as written")]
+    assert _rows(drawer) == [(HOST, "unchanged")]
     drawer.format_box.setCurrentIndex(drawer.format_box.findData("json"))
     assert (drawer.contents.prompts.isVisible(), drawer.contents.redacted_kinds()) == (True, ("prompts",))
     qtbot.waitUntil(drawer.save.isEnabled, timeout=20_000)
@@ -110,7 +110,7 @@ def test_the_summary_that_is_copied_hides_the_same(
     drawer = _opened(page, opened, prompting, qtbot)
     drawer.contents.hosts.click()
     drawer.copy.click()
-    qtbot.waitUntil(lambda: "the names and addresses of hosts" in QGuiApplication.clipboard().text(), timeout=20_000)
+    qtbot.waitUntil(lambda: "host names and addresses" in QGuiApplication.clipboard().text(), timeout=20_000)
 
 
 def test_a_place_of_ones_own_stays_and_takes_the_ending_of_another_form(

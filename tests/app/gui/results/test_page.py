@@ -71,7 +71,7 @@ def test_another_slo_is_judged_at_once_and_as_measured_leads_back(
     assert strict.report.verdict.outcome == "FAIL"
     assert verdict.outcome.text() == "FAIL"
     assert verdict.stamp.isVisibleTo(page)
-    assert verdict.stamp.text().startswith("Re-scored: SLO latency_ms.p95 < 2 and error_rate < 0.1%")
+    assert verdict.stamp.text().startswith("Re-evaluated with SLO p95 latency < 2 ms, error rate < 0.1 %")
     assert editor.lines[0].badge.text() == "FAIL"
     back = rescored(page, qtbot, editor.reset.click)
     assert back.report is own.own_report
@@ -104,7 +104,7 @@ def test_a_window_makes_every_number_again_and_the_command_line_says_so(
     assert formatting.format_value_unit(window.report.tiles[0].quantity) in texts(page)
     content.tabs.setCurrentWidget(content.requests)
     qtbot.waitUntil(lambda: content.requests.model.rowCount() > 0)
-    assert "of the chosen window" in content.requests.status.text()
+    assert "in the selected time range" in content.requests.status.text()
     command = page.command_line()
     assert command is not None
     assert main([*shlex.split(command)[1:], "--format", "text"]) == 0
@@ -121,7 +121,7 @@ def test_an_empty_window_is_refused_in_a_sentence_and_the_page_stays(
     own = opened(stages)
     with qtbot.waitSignal(page.presenter.refused, timeout=20_000):
         page.content().overview.axis.linked.select_span(9_000, 9_010)
-    assert page.strip.text().startswith("Nothing was to be sent from 9000 s to 9010 s")
+    assert page.strip.text().startswith("No request was scheduled from 9000 s to 9010 s of the run.")
     assert page.presenter.shown is own
     assert page.content().overview.axis.linked.span() is None
 
@@ -170,7 +170,7 @@ def test_requests_are_filtered_by_stage_result_and_least_latency(
     requests.min_latency.setText(f"{least_ms}")
     assert requests.model.rowCount() == (low["latency_ms"] >= least_ms).sum() < len(low) / 2
     requests.min_latency.setText("slow")
-    assert "slow is no number of milliseconds" in requests.status.text()
+    assert "slow is not a number of milliseconds" in requests.status.text()
     requests.min_latency.setText("")
     requests.stage.setCurrentIndex(0)
     assert requests.model.rowCount() == every
@@ -226,7 +226,7 @@ def test_tags_and_notes_are_kept_and_undone(page: ResultsPage, opened: OpenRun, 
     assert read_labels(stages).tags == ("baseline", "nightly")
     header.tags.setText("no!tag")
     header.tags.editingFinished.emit()
-    assert "is no tag" in page.strip.text()
+    assert "is not a valid tag" in page.strip.text()
     assert header.tags.text() == "baseline, nightly"
 
 
@@ -264,14 +264,16 @@ def test_a_report_of_another_slo_is_not_written_over_the_runs_own(
     qtbot.waitUntil(drawer.save.isEnabled, timeout=20_000)
     with qtbot.waitSignal(drawer.saved, timeout=20_000):
         drawer.save.click()
-    assert json.loads((stages / "report-rescored.json").read_text())["verdict"]["sentence"].startswith("Re-scored: SLO")
+    assert json.loads((stages / "report-rescored.json").read_text())["verdict"]["sentence"].startswith(
+        "Re-evaluated with SLO"
+    )
 
 
 def test_a_run_cut_short_says_what_is_missing(page: ResultsPage, opened: OpenRun, stages: Path) -> None:
     cut_short(StoredRun(stages), 2)
     shown = opened(stages)
     assert [row.name for row in shown.report.stages] == ["low", "middle"]
-    assert any("2 of 3 stages that had begun came to an end" in text for text in texts(page))
+    assert any("Recovered from an interrupted run: 2 of 3 stages finished" in text for text in texts(page))
     command = page.command_line()
     assert command is not None
     assert command.endswith("--recover")

@@ -29,9 +29,9 @@ def test_the_window_shows_the_same_numbers_as_every_other_format(qapp: QApplicat
     """As tests/reports/test_rendering.py has it of the formats: the window is one more face of the report."""
     report = build_report(result, pd.DataFrame(), _NO_TELEMETRY, SPEC, COMMAND, msgspec.json.encode(result).decode())
     told = render(report, "text")
-    tiles = Tiles()
-    tiles.show_tiles(report.tiles)
-    for tile, card in zip(report.tiles, tiles.cards, strict=True):
+    tiles, shown = Tiles(), formatting.display_tiles(report)
+    tiles.show_tiles(shown)
+    for tile, card in zip(shown, tiles.cards, strict=True):
         number = formatting.format_value_unit(tile.quantity)
         assert card.value.text() == number
         interval = formatting.format_interval(tile.quantity)
@@ -52,7 +52,7 @@ def test_the_window_shows_the_same_numbers_as_every_other_format(qapp: QApplicat
 @pytest.mark.parametrize(
     ("quantity", "is_struck", "lines"),
     [
-        (Quantity(12.3, "ms", (11.0, 14.0), 378), False, ["95 %: 11.0–14.0\u202fms", "measured, n 378", "in low"]),
+        (Quantity(12.3, "ms", (11.0, 14.0), 378), False, ["95 % CI: 11.0–14.0\u202fms", "measured, n = 378", "in low"]),
         (Quantity(12.3, "ms", trust="INVALID"), True, ["INVALID", "measured", "in low"]),
         (Quantity(None, "ms", n=7, reason="needs 368, has 7", trust="INVALID"), False, ["needs 368, has 7"]),
     ],

@@ -46,7 +46,7 @@ def test_one_request_is_told_with_its_times_and_without_its_secret(qtbot: QtBot)
             assert not editor.rows.rows
         assert len(server.requests) == 1
     assert rows["Status"] == "200"
-    assert rows["First byte"].endswith("ms")
+    assert rows["Time to first byte"].endswith("ms")
     assert rows["Sent: Authorization"] == rows["Received: Set-Cookie"] == "<redacted>"
     assert not {"s3cret", "tasty"} & set(" ".join(rows.values()).split())
     assert editor.test_button.isEnabled()
@@ -59,7 +59,7 @@ def test_what_goes_wrong_has_a_title_and_a_remedy(qtbot: QtBot) -> None:
         connection_to(qtbot, asking(server.url)) as editor,
     ):
         said, badge = editor.strip.text(), editor.badge.text()
-    assert said.startswith("Not let in (401)")
+    assert said.startswith("Unauthorized (401)")
     assert "target.headers" in said
     assert badge == "FAIL"
 
@@ -82,5 +82,5 @@ def test_a_test_can_be_stopped(qtbot: QtBot) -> None:
         qtbot.waitUntil(lambda: bool(server.requests), timeout=30_000)
         qtbot.mouseClick(editor.stop_button, Qt.MouseButton.LeftButton)
     assert not editor.command.is_running
-    assert editor.strip.text() == "The test was stopped."
+    assert editor.strip.text() == "Test stopped."
     assert editor.test_button.isEnabled()

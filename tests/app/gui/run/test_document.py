@@ -90,7 +90,7 @@ def test_text_that_is_no_yaml_stays_and_the_tree_waits(document: ProfileDocument
     assert document.text == TEXT + "x: [\n"
     document.set_text("- a list")
     assert document.error is not None
-    assert document.error.hint == "Begin with `sizewise: 1`."
+    assert document.error.hint == "Start with `sizewise: 1`."
     document.stack.undo()
     document.stack.undo()
     assert document.error is None

@@ -76,7 +76,7 @@ def test_lengths_are_drawn_with_the_profiles_seed(qtbot: QtBot, look: ThemeContr
     qtbot.waitUntil(lambda: editor.view.inputs != first, timeout=30_000)
     editor.show_document(bundled("chat", workload={"prompts": {"input_tokens": "many"}}))
     qtbot.waitUntil(lambda: editor.view.reason is not None, timeout=30_000)
-    assert "'many' is not a length" in str(editor.view.reason)
+    assert "'many' is not a valid length" in str(editor.view.reason)
 
 
 def test_lengths_are_drawn_while_the_rest_is_not_right_yet(qtbot: QtBot, look: ThemeController) -> None:
@@ -97,11 +97,9 @@ def test_the_preview_says_what_start_does(qtbot: QtBot) -> None:
     said = {one.name: (one.value, one.detail) for one in preview.tiles()}
     assert said["Work"] == ("1 stage", "")
     assert said["Requests"] == ("about 400", "expected")
-    assert said["Tokens"][0].endswith(" in")
-    assert said["Money"][0] == "n/a"
-    assert preview.start_summary.text().startswith(
-        "Start sends about 400 requests to a server that the run starts itself"
-    )
+    assert said["Tokens"][0].endswith(" input")
+    assert said["Cost"][0] == "n/a"
+    assert preview.start_summary.text().startswith("The run sends about 400 requests to a server that the run starts")
     document.take("load.stages", [{"rate": "x"}])
     preview.show_document(document)
     qtbot.waitUntil(lambda: preview.view.reason is not None, timeout=30_000)
@@ -154,6 +152,6 @@ def test_a_search_is_wanted_given_an_objective_and_edited(qtbot: QtBot, look: Th
     }  # fmt: skip
     editor.hold.setText("long")
     editor.hold.editingFinished.emit()
-    qtbot.waitUntil(lambda: "not right yet" in editor.strip.text(), timeout=30_000)
+    qtbot.waitUntil(lambda: "Search has errors" in editor.strip.text(), timeout=30_000)
     editor.search_box.click()
     assert document.value("load.search") is None

@@ -68,7 +68,7 @@ def test_the_last_tick_stays(qtbot: QtBot) -> None:
 def test_a_refused_model_is_a_strip_with_its_reason(qtbot: QtBot, tmp_path: Path) -> None:
     (tmp_path / "bad.onnx").write_bytes(b"not a model")
     editor = Edited(qtbot, tmp_path / "p.yaml", model="bad.onnx").editor
-    assert editor.strip.text().startswith("bad.onnx is not a model")
+    assert editor.strip.text().startswith("bad.onnx is not a valid ONNX model")
     assert not editor.tree.isVisible()
     assert editor.memory.rows == ()
 
@@ -76,7 +76,7 @@ def test_a_refused_model_is_a_strip_with_its_reason(qtbot: QtBot, tmp_path: Path
 def test_an_open_axis_is_given_a_length(qtbot: QtBot, tmp_path: Path) -> None:
     attention(tmp_path / "m.onnx")
     edited = Edited(qtbot, tmp_path / "p.yaml", model="m.onnx")
-    assert "leaves the length of seq open" in edited.editor.strip.text()
+    assert "Dynamic axes without a length: seq." in edited.editor.strip.text()
     edited.editor.axes.fields["seq"].setValue(16)
     assert edited.document.value("target.runtime.axes") == {"seq": 16}
     qtbot.waitUntil(lambda: not edited.editor.inspector.state.is_busy, timeout=30_000)
@@ -102,7 +102,7 @@ def test_a_model_is_dropped_and_the_drop_says_before_what_it_does(qtbot: QtBot, 
     zone.dragEnterEvent(refused)
     assert not refused.isAccepted()
     zone.dragEnterEvent(QDragEnterEvent(QPoint(5, 5), action, data, _BUTTON, keys))
-    assert zone.heading_label.text() == "Release to look into mine.onnx"
+    assert zone.heading_label.text() == "Release to use mine.onnx"
     zone.dropEvent(QDropEvent(QPointF(5, 5), action, data, _BUTTON, keys))
     assert edited.document.value("target.model") == "mine.onnx"
     qtbot.waitUntil(lambda: edited.editor.inspector.state.inspection is not None, timeout=30_000)

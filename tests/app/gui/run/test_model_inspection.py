@@ -28,19 +28,19 @@ def flat(branches: tuple[TreeNode, ...]) -> dict[str, str]:
 def test_a_tree_holds_all_that_was_found(digits: ModelInspection) -> None:
     told = flat(build_tree(digits))
     assert told["image"] == "float32, batch × 1 × 8 × 8"
-    assert told["batch"] == "filled by the batch"
+    assert told["batch"] == "batch size"
     assert told["Opset"] == "ai.onnx 17 (IR version 8)"
     assert told["Parameters"].startswith("367,855")
     assert told["External files"].startswith("none")
     assert "FLOPs" in told["batch 64"]
-    assert told["GPUs of this machine"] == "none is seen here"
+    assert told["GPUs in this machine"] == "none detected"
 
 
 def test_an_open_axis_is_named(tmp_path: Path) -> None:
     facts = inspect_model(attention(tmp_path / "m.onnx"), ShapeOverrides())
     assert open_axes(facts) == ("seq",)
     told = flat(build_tree(ModelInspection(facts, ())))
-    assert told["seq"] == "open: give it a length"
+    assert told["seq"] == "no length set"
     assert told["FLOPs and memory"].startswith("n/a: ")
     given = inspect_model(tmp_path / "m.onnx", ShapeOverrides(axes={"seq": 8}))
     assert open_axes(given) == ()

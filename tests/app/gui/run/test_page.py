@@ -94,7 +94,7 @@ def test_an_error_is_told_at_its_field_and_the_strip_leads_there(qtbot: QtBot, p
     assert "Write it like 30s" in row.problem.text()
     assert not page.head.start.isEnabled()
     assert "no unit" in page.head.start.accessibleDescription()
-    assert page.head.state.text() == "wrong"
+    assert page.head.state.text() == "Has errors"
     page.form.search.setFocus()
     page.error_strip.action_triggered.emit()
     assert row.editor.line.hasFocus()
@@ -145,7 +145,7 @@ def test_what_a_crash_left_is_offered_and_opened(qtbot: QtBot, navigation: Navig
     page = RunPage(navigation, look)
     qtbot.addWidget(page)
     page.enter()
-    assert "left unsaved" in page.recovery_strip.text()
+    assert "A profile with unsaved changes was recovered" in page.recovery_strip.text()
     page.recovery_strip.action_triggered.emit()
     assert page.presenter.document.text == RIGHT
     assert page.has_unsaved_changes

@@ -37,7 +37,7 @@ def opened(qtbot: QtBot, presenter: RunPresenter, text: str, path: Path | None =
 
 def test_start_is_barred_with_the_reason_until_the_profile_is_right(qtbot: QtBot, presenter: RunPresenter) -> None:
     presenter.document.open(RIGHT.replace("30s", "30"), None)
-    assert presenter.state().blocked_reason == "The profile is being checked."
+    assert presenter.state().blocked_reason == "Checking the profile…"
     qtbot.waitUntil(lambda: presenter.state().is_checked)
     assert "duration" in presenter.state().blocked_reason
     assert presenter.launch() is None
@@ -140,7 +140,7 @@ def test_a_secret_that_is_written_out_is_in_no_file_that_nobody_asked_for(
     draft = drafts.load_draft()
     assert draft is not None
     assert "name: edited" in draft.text
-    assert "target.headers.X-Api-Key holds a secret" in presenter.state().blocked_reason
+    assert "target.headers.X-Api-Key contains a plain-text secret" in presenter.state().blocked_reason
     assert presenter.launch() is None
     presenter.document.set_text(presenter.document.text + "\n: [half-typed")
     presenter.save_draft()

@@ -49,7 +49,7 @@ def test_values_that_lose_nothing_are_cast(values: npt.NDArray[Any], dtype: str)
     ],
 )
 def test_values_that_would_lose_are_refused(values: npt.NDArray[Any], dtype: str) -> None:
-    with pytest.raises(UsageError, match=f"x is {values.dtype} in rows; the model takes {dtype}"):
+    with pytest.raises(UsageError, match=f"x is {values.dtype} in rows, but the model needs {dtype}"):
         as_input(values, TensorSpec("x", dtype, (-1,)), "rows")
 
 
@@ -73,10 +73,10 @@ def test_labels_are_whole_numbers_or_amounts(values: npt.NDArray[Any], dtype: st
 @pytest.mark.parametrize(
     ("values", "sentence"),
     [
-        (np.array([[1]]), "not one number a row"),
-        (np.array(["cat"]), "not one number a row"),
-        (np.array(1), "not one number a row"),
-        (np.array([1.0, math.nan]), "row 2 of rows has a label that is no number"),
+        (np.array([[1]]), "not one number per row"),
+        (np.array(["cat"]), "not one number per row"),
+        (np.array(1), "not one number per row"),
+        (np.array([1.0, math.nan]), "row 2 of rows has a label that is not a number"),
     ],
 )
 def test_labels_that_are_neither_are_refused(values: npt.NDArray[Any], sentence: str) -> None:

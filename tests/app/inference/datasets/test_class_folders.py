@@ -67,15 +67,13 @@ def test_pictures_are_rows_of_their_classes(tmp_path: Path, pillow: Any) -> None
     assert rows.labels is not None
     assert rows.labels.tolist() == [0, 1]
     assert rows.batch(0, 2)["x"].shape == (2, 3, 2, 3)
-    assert rows.notes == (
-        "pictures are resized to the model's input and scaled to 0 to 1; nothing else is done to them",
-    )
+    assert rows.notes == ("images are resized to the model's input and scaled to 0 to 1, without further processing",)
 
 
 @pytest.mark.parametrize("content", [b"", b"GIF89a", b"\x89PNG\r\n\x1a\n cut short", b"\xff\xd8\xff"])
 def test_a_file_that_is_no_picture_is_refused(tmp_path: Path, pillow: Any, content: bytes) -> None:
     (tmp_path / "x.png").write_bytes(content)
-    with pytest.raises(UsageError, match=r"x\.png is not a picture"):
+    with pytest.raises(UsageError, match=r"x\.png is not a valid image"):
         picture_reader(FIRST)(tmp_path / "x.png")
 
 
@@ -83,13 +81,13 @@ def test_another_format_under_the_name_of_a_png_is_refused(tmp_path: Path, pillo
     buffer = io.BytesIO()
     pillow.fromarray(RED).save(buffer, "GIF")
     (tmp_path / "x.png").write_bytes(buffer.getvalue())
-    with pytest.raises(UsageError, match=r"x\.png is not a picture"):
+    with pytest.raises(UsageError, match=r"x\.png is not a valid image"):
         picture_reader(FIRST)(tmp_path / "x.png")
 
 
 def test_a_picture_of_too_many_pixels_is_never_unpacked(tmp_path: Path, pillow: Any) -> None:
     pillow.new("1", (2**14, 2**12 + 1)).save(tmp_path / "x.png")
-    with pytest.raises(UsageError, match="16384 x 4097 pixels, more than 67 million"):
+    with pytest.raises(UsageError, match="16384 x 4097 pixels, above the maximum of 67 million"):
         picture_reader(FIRST)(tmp_path / "x.png")
 
 
@@ -103,13 +101,13 @@ def test_a_picture_of_too_many_pixels_is_never_unpacked(tmp_path: Path, pillow: 
     ],
 )
 def test_an_input_that_takes_no_picture_is_refused(spec: TensorSpec) -> None:
-    with pytest.raises(UsageError, match="pictures do not fit x"):
+    with pytest.raises(UsageError, match="images do not fit x"):
         picture_reader(spec)
 
 
 def test_without_pillow_one_sentence_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "PIL.Image", None)
-    with pytest.raises(UsageError, match="pictures need Pillow, which is not installed"):
+    with pytest.raises(UsageError, match="images need Pillow, which is not installed"):
         picture_reader(FIRST)
 
 
@@ -157,24 +155,24 @@ def test_an_empty_class_keeps_its_place(tmp_path: Path) -> None:
 def test_numbers_out_of_their_order_are_told(tmp_path: Path) -> None:
     for name in ("0", "1", "10", "2"):
         class_folders_stored(tmp_path, f"{name}/x.npy")
-    assert loaded(tmp_path).notes == ("the folder 10 is class 2: classes are numbered by their names in order",)
+    assert loaded(tmp_path).notes == ("the folder 10 is class 2, because classes are numbered by name order",)
 
 
 def test_a_free_axis_is_as_long_as_the_files_have_it(tmp_path: Path) -> None:
     class_folders_stored(tmp_path, "a/x.npy", [1.0] * 5)
     assert loaded(tmp_path, TensorSpec("x", "float32", (-1, -1))).batch(0, 1)["x"].shape == (1, 5)
     class_folders_stored(tmp_path, "a/y.npy", [1.0] * 6)
-    with pytest.raises(UsageError, match=r"a/y\.npy has another shape, 6, than a/x\.npy, 5"):
+    with pytest.raises(UsageError, match="a/y\\.npy has shape 6, but a/x\\.npy has shape 5"):
         loaded(tmp_path, TensorSpec("x", "float32", (-1, -1)))
 
 
 @pytest.mark.parametrize(
     ("values", "sentence"),
     [
-        ((1.0, 2.0, 3.0), "a/x.npy is 3; the model takes 2 a row"),
-        ((0.1, 2.0), "x is float64 in a/x.npy; the model takes float32"),
-        (("a", "b"), "the model takes float32"),
-        ([{"a": 1}, None], "a/x.npy is not a plain array"),
+        ((1.0, 2.0, 3.0), "a/x.npy is 3, but the model needs 2 per row"),
+        ((0.1, 2.0), "x is float64 in a/x.npy, but the model needs float32"),
+        (("a", "b"), "the model needs float32"),
+        ([{"a": 1}, None], "a/x.npy is not a valid array"),
     ],
 )
 def test_an_array_that_does_not_fit_is_refused(tmp_path: Path, values: object, sentence: str) -> None:
@@ -186,7 +184,7 @@ def test_an_array_that_does_not_fit_is_refused(tmp_path: Path, values: object, s
 @pytest.mark.parametrize("content", [b"", b"\x93NUMPY\x01\x00", b"PK\x03\x04", b"\x80\x04.", TORN])
 def test_a_file_that_is_no_array_is_refused(tmp_path: Path, content: bytes) -> None:
     class_folders_stored(tmp_path, "a/x.npy").write_bytes(content)
-    with pytest.raises(UsageError, match=r"a/x\.npy is not a plain array"):
+    with pytest.raises(UsageError, match=r"a/x\.npy is not a valid array"):
         loaded(tmp_path)
 
 
@@ -212,7 +210,7 @@ def test_files_of_another_kind_are_refused(tmp_path: Path, stray: str) -> None:
     class_folders_stored(tmp_path, "a/w.npy")
     (tmp_path / stray).parent.mkdir(exist_ok=True)
     (tmp_path / stray).write_bytes(b"")
-    with pytest.raises(UsageError, match=r"a/\w+(\.txt|\.png)? is not a file like the others"):
+    with pytest.raises(UsageError, match=r"a/\w+(\.txt|\.png)? has a different type from the other files"):
         loaded(tmp_path)
 
 
@@ -220,15 +218,15 @@ def test_files_of_another_kind_are_refused(tmp_path: Path, stray: str) -> None:
 def test_a_pipe_is_never_opened(tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
     os.mkfifo(tmp_path / "a" / "x.npy")
-    with pytest.raises(UsageError, match="is not a file like the others"):
+    with pytest.raises(UsageError, match="has a different type from the other files"):
         loaded(tmp_path)
 
 
 def test_files_without_a_class_are_no_rows(tmp_path: Path) -> None:
     class_folders_stored(tmp_path, "x.npy")
-    with pytest.raises(UsageError, match="holds 0 files in its 0 class folders") as caught:
+    with pytest.raises(UsageError, match="has 0 files in its 0 class folders") as caught:
         loaded(tmp_path)
-    assert (caught.value.hint or "").endswith("or say labels: null in the profile where there are none.")
+    assert (caught.value.hint or "").endswith("or set labels: null in the profile if there are none.")
 
 
 def test_without_labels_files_need_no_class(tmp_path: Path) -> None:
@@ -252,18 +250,18 @@ def test_files_without_a_class_are_of_one_kind(tmp_path: Path, stray: str) -> No
     class_folders_stored(tmp_path, "a.npy")
     (tmp_path / stray).parent.mkdir(exist_ok=True)
     (tmp_path / stray).write_bytes(b"")
-    with pytest.raises(UsageError, match="is not a file like the others"):
+    with pytest.raises(UsageError, match="has a different type from the other files"):
         loaded(tmp_path, is_labelled=False)
 
 
 def test_a_folder_of_nothing_is_no_rows(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="holds 0 files") as caught:
+    with pytest.raises(UsageError, match="has 0 files") as caught:
         loaded(tmp_path, is_labelled=False)
     assert (caught.value.hint or "").endswith("or files in the folder itself.")
 
 
 def test_a_folder_feeds_one_input(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="a folder feeds one input, row by row, and the model has 2 inputs"):
+    with pytest.raises(UsageError, match="a folder provides rows for one input, but the model has 2 inputs"):
         load_class_folders(tmp_path, (X, X), 1)
 
 
@@ -272,5 +270,5 @@ def test_more_than_memory_should_hold_is_refused(tmp_path: Path) -> None:
     first = class_folders_stored(tmp_path, "a/0.npy", np.zeros(2**20, np.uint8))
     for number in range(1, 2_050):
         os.link(first, tmp_path / "a" / f"{number}.npy")
-    with pytest.raises(UsageError, match=r"holds 2\.0 GiB as the model takes it"):
+    with pytest.raises(UsageError, match=r"needs 2\.0 GiB as model input"):
         loaded(tmp_path, spec)

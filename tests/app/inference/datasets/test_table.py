@@ -72,9 +72,12 @@ def test_without_labels_the_rows_are_the_inputs(
 @pytest.mark.parametrize(
     ("arrays", "sentence"),
     [
-        ({"x": np.zeros((3, 2)), "y": np.zeros((4, 2))}, "y is 4 x 2 in r.npz, with 3 rows; the model takes any x 2"),
+        (
+            {"x": np.zeros((3, 2)), "y": np.zeros((4, 2))},
+            "y is 4 x 2 in r.npz, with 3 rows, but the model needs any x 2",
+        ),
         ({"x": np.zeros(()), "y": np.zeros((4, 2))}, "x is a single number in r.npz, with no rows"),
-        ({"x": np.zeros((0, 2)), "y": np.zeros((0, 2))}, "holds no rows"),
+        ({"x": np.zeros((0, 2)), "y": np.zeros((0, 2))}, "has no rows"),
         ({"x": np.zeros((3, 2)), "label": [1]}, "no array named y"),
     ],
 )
@@ -91,7 +94,7 @@ def test_absent_labels_may_be_none(tmp_path: Path) -> None:
     np.savez(tmp_path / "r.npz", x=np.zeros((1, 2), np.float32))
     with pytest.raises(UsageError, match="no array named label") as caught:
         loaded(tmp_path / "r.npz")
-    assert (caught.value.hint or "").endswith("or say labels: null in the profile where there are none.")
+    assert (caught.value.hint or "").endswith("or set labels: null in the profile if there are none.")
 
 
 @pytest.mark.parametrize(
@@ -101,13 +104,13 @@ def test_absent_labels_may_be_none(tmp_path: Path) -> None:
         ({"x": np.zeros((1, 2), np.float32)}, "no array named label"),
         (
             {"x": np.zeros((2, 2), np.float32), "label": [1]},
-            "x is 2 x 2 in r.npz, with 1 labels; the model takes any x 2",
+            "x is 2 x 2 in r.npz, with 1 labels, but the model needs any x 2",
         ),
         ({"x": np.zeros((1, 3), np.float32), "label": [1]}, "x is 1 x 3"),
-        ({"x": np.zeros((0, 2), np.float32), "label": np.zeros(0)}, "holds no rows"),
-        ({"x": np.full((1, 2), 0.1), "label": [1]}, r"x is float64 in r\.npz; the model takes float32"),
-        ({"x": np.array([["a", None]], dtype=object), "label": [1]}, r"not an \.npz of plain arrays"),
-        ({"x": np.zeros((1, 2), np.float32), "label": ["cat"]}, "labels of r.npz are not one number a row"),
+        ({"x": np.zeros((0, 2), np.float32), "label": np.zeros(0)}, "has no rows"),
+        ({"x": np.full((1, 2), 0.1), "label": [1]}, "x is float64 in r\\.npz, but the model needs float32"),
+        ({"x": np.array([["a", None]], dtype=object), "label": [1]}, r"not a valid \.npz file of arrays"),
+        ({"x": np.zeros((1, 2), np.float32), "label": ["cat"]}, "labels of r.npz are not one number per row"),
     ],
 )
 def test_rows_that_do_not_fit_are_refused(tmp_path: Path, arrays: dict[str, object], sentence: str) -> None:
@@ -119,7 +122,7 @@ def test_rows_that_do_not_fit_are_refused(tmp_path: Path, arrays: dict[str, obje
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04 cut short", b"\x93NUMPY\x01\x00\xff\xff"])
 def test_a_file_that_is_no_npz_is_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "r.npz").write_bytes(content)
-    with pytest.raises(UsageError, match=r"not an \.npz of plain arrays"):
+    with pytest.raises(UsageError, match=r"not a valid \.npz file of arrays"):
         loaded(tmp_path / "r.npz")
 
 
@@ -151,7 +154,7 @@ def test_a_header_that_claims_more_than_there_is_is_refused(tmp_path: Path) -> N
     with zipfile.ZipFile(tmp_path / "r.npz", "w") as archive:
         for name in ("x.npy", "label.npy"):
             archive.writestr(name, b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header)
-    with pytest.raises(UsageError, match=r"not an \.npz of plain arrays"):
+    with pytest.raises(UsageError, match=r"not a valid \.npz file of arrays"):
         loaded(tmp_path / "r.npz")
 
 
@@ -161,7 +164,7 @@ def test_an_archive_that_unpacks_to_too_much_is_refused(tmp_path: Path) -> None:
         with archive.open("bomb.npy", "w") as member:
             member.write(b"")
         archive.getinfo("bomb.npy").file_size = 3 * 2**30  # as its directory will say
-    with pytest.raises(UsageError, match=r"unpacks to 3\.0 GiB, and 2 GiB are the most"):
+    with pytest.raises(UsageError, match=r"unpacks to 3\.0 GiB, above the maximum of 2 GiB"):
         loaded(tmp_path / "r.npz")
 
 
@@ -197,14 +200,14 @@ def test_without_labels_all_columns_are_inputs(tmp_path: Path) -> None:
     rows = table_loaded(tmp_path, "a,label\n1,2\n3,4\n5,6\n", X, label=None)
     assert (len(rows), rows.labels) == (3, None)
     assert rows.batch(1, 2)["x"].tolist() == [[3, 4], [5, 6]]
-    with pytest.raises(UsageError, match="has 3 columns; the model takes any x 2"):
+    with pytest.raises(UsageError, match="has 3 columns, but the model needs any x 2"):
         table_loaded(tmp_path, "a,b,label\n1,2,3\n", X, label=None)
 
 
 def test_an_absent_column_of_labels_may_be_none(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no column label") as caught:
         table_loaded(tmp_path, "a,b\n1,2\n", X)
-    assert caught.value.hint == "Name the labels' column, or say labels: null in the profile where there are none."
+    assert caught.value.hint == "Name the column of the labels, or set labels: null in the profile if there are none."
 
 
 @pytest.mark.parametrize(
@@ -232,18 +235,18 @@ def test_words_feed_a_text_input(tmp_path: Path) -> None:
     ("text", "sentence"),
     [
         ("a,b\n1,2\n", "r.csv has no column label; it has a, b"),
-        ("a,b,label\n", "holds no rows"),
-        ("a,b,label\n1,2,cat\n", "labels of r.csv are not one number a row"),
-        ("a,label\n1,2\n", "has 1 columns beside the labels; the model takes any x 2 in x"),
-        ("a,b,label\n1,two,3\n", "the column b of r.csv is not all numbers"),
+        ("a,b,label\n", "has no rows"),
+        ("a,b,label\n1,2,cat\n", "labels of r.csv are not one number per row"),
+        ("a,label\n1,2\n", "has 1 column beside the labels, but the model needs any x 2 in x"),
+        ("a,b,label\n1,two,3\n", "the column b of r.csv contains values that are not numbers"),
         ("a,b,label\n1,2,3\n1,,3\n", "row 2 of r.csv has no value in the column b"),
         ("a,b,label\n1,2,3\n1,2,\n", "row 2 of r.csv has no value in the column label"),
-        ("a,a,label\n1,2,3\n", "more than one column a"),
-        ("a,b,label\n1,2,3\n1,2\n", "is not a table"),
-        ("a,b,label\n1,2,1e999\n", "no number"),
-        ("a,b,label\n1,1e300,3\n", "the model takes float32"),
-        ("", "is not a table"),
-        (b"\xff\xfe\x00\n\x01", "is not a table"),
+        ("a,a,label\n1,2,3\n", "duplicate columns a"),
+        ("a,b,label\n1,2,3\n1,2\n", "is not a valid table"),
+        ("a,b,label\n1,2,1e999\n", "row 1 of r.csv has a label that is not a number"),
+        ("a,b,label\n1,1e300,3\n", "the model needs float32"),
+        ("", "is not a valid table"),
+        (b"\xff\xfe\x00\n\x01", "is not a valid table"),
         (b"a,b,label\n\xff,2,3\n", "the column a of r.csv is neither numbers nor text"),
     ],
 )
@@ -253,17 +256,17 @@ def test_a_table_that_does_not_fit_is_refused(tmp_path: Path, text: str | bytes,
 
 
 def test_a_model_of_several_inputs_needs_their_columns(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="has no column city, and the model has 2 inputs"):
+    with pytest.raises(UsageError, match="has no column city, but the model has 2 inputs"):
         table_loaded(tmp_path, "age,label\n1,2\n", AGE, CITY)
 
 
 def test_a_column_is_one_value_a_row(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="the column x has one value a row; the model takes any x 2"):
+    with pytest.raises(UsageError, match="the column x has one value per row, but the model needs any x 2"):
         table_loaded(tmp_path, "x,label\n1,2\n", X)
 
 
 def test_fractions_do_not_feed_integers(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"x is float64 in r\.csv; the model takes int64"):
+    with pytest.raises(UsageError, match="x is float64 in r\\.csv, but the model needs int64"):
         table_loaded(tmp_path, "a,b,label\n1,2.5,0\n", TensorSpec("x", "int64", (-1, 2)))
 
 
@@ -271,5 +274,5 @@ def test_a_huge_file_is_refused_unread(tmp_path: Path) -> None:
     path = tmp_path / "r.csv"
     with path.open("wb") as file:
         file.truncate(2**30 + 1)
-    with pytest.raises(UsageError, match="more than 1 GiB"):
+    with pytest.raises(UsageError, match="larger than 1 GiB"):
         load_table(path, (X,), "label", 1)

@@ -65,8 +65,15 @@ def test_hostile_model_is_refused_in_a_sentence(maker: Maker, refusals: dict[Mak
     assert re.search(REFUSED[maker], refusal.said), refusal.said
     assert refusal.code == ExitCode.USAGE
     assert "\x1b" not in refusal.said
-    usual_cpu_s = statistics.median(one.cpu_s for one in refusals.values())
-    assert refusal.cpu_s < 5 * usual_cpu_s, "a hostile model costs a few times what any refused model does"
+
+
+@pytest.mark.timing
+def test_no_hostile_model_costs_more_than_a_few_times_what_any_refused_model_does(
+    refusals: dict[Maker, Refusal],
+) -> None:
+    usual_cpu_s = statistics.median(refusal.cpu_s for refusal in refusals.values())
+    costly = {maker.__name__: refusal.cpu_s for maker, refusal in refusals.items() if refusal.cpu_s >= 5 * usual_cpu_s}
+    assert costly == {}
 
 
 def test_no_hostile_model_takes_half_a_gibibyte(refusals: dict[Maker, Refusal]) -> None:
@@ -91,10 +98,10 @@ def test_weights_beside_the_model_are_its_own(tmp_path: Path) -> None:
 def test_shapes_at_odds_cost_the_costs_alone(tmp_path: Path) -> None:
     facts = inspect_model(hostile_models.shapes_at_odds(tmp_path), ShapeOverrides())
     assert facts.cost_reason is not None
-    assert "do not go together" in facts.cost_reason
+    assert "are inconsistent" in facts.cost_reason
     assert (facts.costs, facts.parameters.count) == ((), 12)
 
 
 def test_lengths_of_unknown_axes_are_a_usage_error() -> None:
-    with pytest.raises(UsageError, match="no open axis 'seq'"):
+    with pytest.raises(UsageError, match="no dynamic axis 'seq'"):
         inspect_model(DIGITS_MODEL, ShapeOverrides(axes={"seq": 4}))

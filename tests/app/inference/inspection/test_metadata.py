@@ -46,7 +46,7 @@ def test_attention_is_quadratic_in_the_axis_it_is_given(tmp_path: Path) -> None:
 
 def test_an_open_axis_is_asked_for_and_the_rest_is_told(tmp_path: Path) -> None:
     facts = read_model_metadata(attention(tmp_path / "m.onnx"), NOTHING)
-    assert facts.cost_reason == "the model leaves the length of seq open; give it with --axis seq=VALUE"
+    assert facts.cost_reason == "the model has dynamic axes seq; set them with --axis seq=VALUE"
     assert facts.costs == ()
     assert facts.parameters.count == 3 * 64
     assert {one.operator: (one.nodes, one.flops) for one in facts.operators}["MatMul"] == (5, None)
@@ -65,7 +65,7 @@ def test_a_shape_gives_axes_and_n_leaves_one_open(tmp_path: Path) -> None:
     ("given", "said"),
     [
         (ShapeOverrides(shapes={"z": (1,)}), "no input 'z'"),
-        (ShapeOverrides(shapes={"x": (1, 2)}), "has 3 axes, and 2 are given"),
+        (ShapeOverrides(shapes={"x": (1, 2)}), "has 3 axes, but 2 lengths are given"),
         (ShapeOverrides(shapes={"x": (1, 2, 9)}), "cannot be 9"),
         (ShapeOverrides(axes={"seq": 3}, shapes={"x": (1, 2, 8)}), "cannot be 2"),
         (ShapeOverrides(axes={"seq": 2**41}), "a length of 1 to"),

@@ -99,35 +99,47 @@ def test_two_who_make_the_same_at_once_both_have_it_whole(tmp_path: Path) -> Non
 
 def test_other_rows_to_calibrate_with_make_another_model(cache: Path) -> None:
     made("int8-static", cache)
-    with pytest.raises(MeasurementError, match=r"digits\.onnx cannot be made int8-static: the attempt did not end"):
+    with pytest.raises(
+        MeasurementError, match="digits\\.onnx cannot be converted to int8-static: the conversion did not finish"
+    ):
         convert_precision(
             DIGITS_MODEL, "int8-static", {"image": calibration()["image"][:8]}, cache=cache, timeout_s=NO_TIME_S
         )
 
 
 def test_attempt_cut_short_leaves_nothing(tmp_path: Path) -> None:
-    with pytest.raises(MeasurementError, match=r"did not end within 0\.001 s"):
+    with pytest.raises(MeasurementError, match=r"did not finish within 0\.001 s"):
         made("fp16", tmp_path, timeout_s=NO_TIME_S)
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("rows", [None, {}, {"image": np.zeros((0, 1, 8, 8), np.float32)}])
-def test_int8_static_needs_rows(rows: Feeds | None, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"cannot be made int8-static: .*calibrated") as caught:
+@pytest.mark.parametrize(
+    ("rows", "says"),
+    [
+        (None, "it needs calibration rows, and there are none"),
+        ({}, "it needs calibration rows, and there are none"),
+        (
+            {"image": np.zeros((0, 1, 8, 8), np.float32)},
+            "the calibration arrays must all have the same number of rows, at least one",
+        ),
+    ],
+)
+def test_int8_static_needs_rows(rows: Feeds | None, says: str, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=f"cannot be converted to int8-static: {says}") as caught:
         convert_precision(DIGITS_MODEL, "int8-static", rows, cache=tmp_path, timeout_s=NO_TIME_S)
     assert rows is not None or "int8-dynamic" in str(caught.value.hint)
 
 
 def test_rows_of_another_model_are_a_usage_error(tmp_path: Path) -> None:
     rows = {"picture": np.zeros((4, 1, 8, 8), np.float32)}
-    with pytest.raises(UsageError, match="there are no rows for its input image; there are for picture"):
+    with pytest.raises(UsageError, match="there are no rows for its input image, only for picture"):
         convert_precision(DIGITS_MODEL, "int8-static", rows, cache=tmp_path, timeout_s=60)
 
 
-def test_quantised_model_is_refused_in_every_precision(cache: Path) -> None:
-    quantised = made("int8-static", cache).path
-    with pytest.raises(UsageError, match=r"cannot be made fp16: it is quantised already \(\d+ \w+Linear\)"):
-        convert_precision(quantised, "fp16", cache=cache, timeout_s=60)
+def test_quantized_model_is_refused_in_every_precision(cache: Path) -> None:
+    quantized = made("int8-static", cache).path
+    with pytest.raises(UsageError, match=r"cannot be converted to fp16: it is already quantized \(\d+ \w+Linear\)"):
+        convert_precision(quantized, "fp16", cache=cache, timeout_s=60)
 
 
 def test_input_of_any_name_is_calibrated(tmp_path: Path) -> None:
@@ -139,7 +151,7 @@ def test_input_of_any_name_is_calibrated(tmp_path: Path) -> None:
 def test_hostile_model_is_refused_before_any_tool_reads_it(tmp_path: Path) -> None:
     folder = tmp_path / "model"
     folder.mkdir()
-    with pytest.raises(UsageError, match=r"model\.onnx cannot be made fp16: .* outside the model's folder"):
+    with pytest.raises(UsageError, match=r"model\.onnx cannot be converted to fp16: .* outside the model's folder"):
         convert_precision(hostile_models.in_the_parent_folder(folder), "fp16", cache=tmp_path / "c", timeout_s=60)
     with pytest.raises(UsageError, match="a node has no operator"):
         convert_precision(hostile_models.a_crowd_of_nodes(folder), "fp16", cache=tmp_path / "c", timeout_s=60)
@@ -147,7 +159,7 @@ def test_hostile_model_is_refused_before_any_tool_reads_it(tmp_path: Path) -> No
 
 def test_cache_that_cannot_be_written_is_a_usage_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
-    with pytest.raises(UsageError, match=r"cannot be made fp16: .*Not a directory") as caught:
+    with pytest.raises(UsageError, match=r"cannot be converted to fp16: .*Not a directory") as caught:
         made("fp16", tmp_path / "file" / "cache")
     assert str(tmp_path) in str(caught.value.hint)
 
@@ -159,7 +171,7 @@ def test_model_that_changes_meanwhile_is_not_kept(tmp_path: Path) -> None:
         networks.saved(model, networks.matrix(classes=4))
         return 0
 
-    with pytest.raises(MeasurementError, match="its file was changed meanwhile"):
+    with pytest.raises(MeasurementError, match="its file changed during the conversion"):
         convert_precision(model, "fp16", cache=tmp_path / "c", timeout_s=60, now_ns=overwrite)
     assert list((tmp_path / "c").iterdir()) == []
 

@@ -184,7 +184,7 @@ def test_the_head_tells_what_it_rests_on_and_what_to_fill_in() -> None:
     head = comments(build_kubernetes_manifests(plan, ExportSettings(autoscaler="keda")))
     assert plan.recommendation is not None
     assert plan.recommendation.sentence in head
-    for told in ("plan of 2026-08-01", "P(SLO met) at the peak, spares left out: 93.4%", "over 99.9%", "extrapolated",
+    for told in ("plan of 2026-08-01", "P(SLO met) at the peak, without spares: 93.4%", "over 99.9%", "extrapolated",
                  "the simulation", "Measured on a bench", "latency_ms.p95 < 50", "REPLACE-ME/your-server:tag", "8080",
                  "REPLACE_ME_requests_total"):  # fmt: skip
         assert told in head
@@ -247,5 +247,5 @@ def test_numbers_that_are_text_are_text_to_every_reader() -> None:
 
 
 def test_a_plan_without_a_recommendation_is_refused() -> None:
-    with pytest.raises(UsageError, match=r"recommends no fleet.*No offer fits: too dear"):
+    with pytest.raises(UsageError, match=r"recommends no fleet.*No instance type qualifies: too dear"):
         build_kubernetes_manifests(without_recommendation(PLANS["cpu"]), FULL)

@@ -41,8 +41,8 @@ def test_what_is_not_known_is_not_asked_for() -> None:
     unknown = fleet(vcpus=None)
     assert build_resources(unknown, PLAIN) == {"requests": {}}
     notes = " ".join(list_pod_notes(unknown, PLAIN))
-    assert "no CPU is asked for" in notes
-    assert "no memory is asked for" in notes
+    assert "no CPU is requested" in notes
+    assert "no memory is requested" in notes
 
 
 @pytest.mark.parametrize(
@@ -51,8 +51,8 @@ def test_what_is_not_known_is_not_asked_for() -> None:
         (1.0, 1, 1, None),
         (4.0, 4, 1, None),
         (8.0, 2, 4, None),
-        (8.0, 3, 2, "2 of an instance's 8 l4 stay without a pod"),
-        (1.0, 4, 1, "4 times (time-slicing or MPS), else 3 of every 4 pods"),
+        (8.0, 3, 2, "2 of an instance's 8 l4 are not used by a pod"),
+        (1.0, 4, 1, "4 times (time-slicing or MPS), or 3 of every 4 pods"),
         (2.0, 5, 1, "3 times"),
         (0.25, 1, 1, None),
     ],
@@ -93,13 +93,13 @@ def test_the_nodes_are_those_of_the_offer() -> None:
 def test_a_region_that_no_label_has_is_left_out() -> None:
     for one in (fleet(provider="acme"), fleet(region="any"), fleet(region="over there")):
         assert list(build_placement(one, PLAIN)["nodeSelector"]) == ["node.kubernetes.io/instance-type"]
-    assert "see what acme's nodes are labelled" in " ".join(list_pod_notes(fleet(provider="acme"), PLAIN))
+    assert "Check which label acme's nodes have" in " ".join(list_pod_notes(fleet(provider="acme"), PLAIN))
 
 
 def test_an_instance_type_that_is_no_label_is_left_out_and_told() -> None:
     listed = fleet(instance_type="per-gpu-list:l4", provider="ovhcloud", region="any")
     assert build_placement(listed, PLAIN) == {}
-    assert "select the nodes yourself" in " ".join(list_pod_notes(listed, PLAIN))
+    assert "Select the nodes yourself" in " ".join(list_pod_notes(listed, PLAIN))
 
 
 def test_zones_are_for_fleets_with_a_spare() -> None:

@@ -166,7 +166,7 @@ def test_without_a_price_of_reservation_all_is_on_demand_and_owned_hardware_is_n
     found = commitment(offer(), hourly_share=DAY_AND_NIGHT)
     assert found is not None
     assert found.reserved == 0
-    assert "all on demand; no price of a reservation is known" in found.sentence
+    assert "all on demand; no reserved price is known" in found.sentence
     assert commitment(offer(owned=OwnedHardware(capex_usd=1e4, life_years=3.0))) is None
 
 
@@ -186,7 +186,7 @@ def test_two_types_together_are_told_where_they_cost_less_than_one() -> None:
     assert found is not None
     assert {part.offer: part.instances for part in found.parts} == {"acme/large@here": 1, "acme/small@here": 6}
     assert found.usd_per_month == pytest.approx(14 * HOURS_PER_MONTH)
-    assert "together cost 1,460 USD a month less (12.5 %)" in found.sentence
+    assert "together cost $1,460/month less (12.5 %)" in found.sentence
 
 
 @pytest.mark.parametrize(

@@ -49,7 +49,7 @@ def test_what_was_not_measured_is_the_tdp_and_says_so() -> None:
     assert half is not None
     assert (half.idle_w, half.basis) == (10, "assumed")
     assert build_power_model(None) is None
-    assert compute_fleet_power(None, 4, 0.5).reason == "neither a measured power nor a TDP is known"
+    assert compute_fleet_power(None, 4, 0.5).reason == "neither measured power nor TDP is known"
 
 
 def test_a_month_by_hand() -> None:
@@ -151,7 +151,7 @@ def test_of_a_cpu_nothing_is_known() -> None:
     found = add_costs(fleet, best, demand, asked)
     assert found.kwh_per_month is not None
     assert found.kwh_per_month.value is None
-    assert found.kwh_per_month.reason == "the power of a CPU instance is not known"
+    assert found.kwh_per_month.reason == "the power of a CPU instance is unknown"
 
 
 def test_an_owned_instance_uses_the_energy_that_is_paid_for() -> None:

@@ -48,7 +48,7 @@ def test_a_known_law_is_found_within_the_interval_that_is_told() -> None:
 
 def test_fewer_than_three_numbers_of_clients_tell_no_law() -> None:
     rungs = [measured(2), measured(2), measured(8), replace(measured(4), completed=20)]
-    with pytest.raises(CannotFitError, match="at 3 numbers of clients, and there are 2"):
+    with pytest.raises(CannotFitError, match="at 3 levels of concurrency, but there are 2"):
         fit_closed(rungs)
 
 

@@ -66,7 +66,7 @@ def test_times_per_token_are_fitted_as_tokens_with_the_lengths_they_had() -> Non
 def test_what_cannot_be_fitted_says_why() -> None:
     found = build_measured_target("run", HERE, curve(), measured_rungs(LAW, (0.5,), requests=100))
     assert found.fit is None
-    assert found.why_no_fit == "a service model needs percentiles at 3 rates, and there are 1"
+    assert found.why_no_fit == "a service model needs percentiles at 3 rates, but there are 1"
 
 
 def test_requests_are_as_long_as_measured_unless_the_traffic_says() -> None:
@@ -128,7 +128,7 @@ def test_a_batch_law_becomes_a_server_that_batches_and_all_of_it_is_assumed() ->
     assert (law.fixed_s, law.per_item_s) == pytest.approx((0.008, 0.001))
     (one,) = found
     assert one.is_assumed
-    assert one.name == "run: digits cpu as-is, without a server"
+    assert one.name == "run: digits cpu as-is, model only"
     assert 0 < one.curve.max_rate_per_s < law.max_per_s
     assert one.curve.cores_used == 1.0
     assert one.fit is not None

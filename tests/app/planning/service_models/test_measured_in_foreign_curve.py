@@ -84,7 +84,7 @@ def test_load_points_that_all_miss_the_slo_are_planned_where_a_fleet_may_meet_it
     target = build_foreign_target(curve(*rungs), L4, (parse_objective("latency_ms.p99 < 200"),))
     assert target.fit is not None
     assert (target.curve.max_rate_per_s, len(target.curve.points)) == (0.0, 4)
-    with pytest.raises(UsageError, match=r"held latency_ms\.p99 < 120"):
+    with pytest.raises(UsageError, match=r"met p99 latency < 120 ms"):
         build_foreign_target(curve(*rungs), L4, (parse_objective("latency_ms.p99 < 120"),))
 
 
@@ -105,14 +105,14 @@ def test_a_closed_loop_is_fitted_by_its_clients() -> None:
 def test_too_few_load_points_are_sized_by_the_rate_alone() -> None:
     target = build_foreign_target(curve(rung(10, 0.02)), L4, SLO)
     assert target.fit is None
-    assert target.why_no_fit == "a service model needs percentiles at 3 rates, and there are 1"
+    assert target.why_no_fit == "a service model needs percentiles at 3 rates, but there are 1"
 
 
 @pytest.mark.parametrize(
     ("slo", "message"),
     [
-        ("ttft_ms.p95 < 50", "no load point of run.json tells what ttft_ms.p95 < 50 is of"),
-        ("latency_ms.p95 < 5", "no load point of run.json held latency_ms.p95 < 5"),
+        ("ttft_ms.p95 < 50", "no load point of run.json reports ttft_ms.p95 < 50"),
+        ("latency_ms.p95 < 5", "no load point of run.json met p95 latency < 5 ms"),
     ],
 )
 def test_what_cannot_be_planned_is_refused(slo: str, message: str) -> None:

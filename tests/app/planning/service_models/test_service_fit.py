@@ -98,10 +98,10 @@ def test_small_batches_behind_a_window_are_not_taken_for_larger_ones() -> None:
 
 def test_fewer_than_three_rates_tell_no_law() -> None:
     rungs = measured_rungs(LAWS[0], (0.3, 0.6), requests=200)
-    with pytest.raises(CannotFitError, match="needs percentiles at 3 rates, and there are 2"):
+    with pytest.raises(CannotFitError, match="needs percentiles at 3 rates, but there are 2"):
         fit_service(rungs)
     strange = [replace(rung, gaps="other") for rung in measured_rungs(LAWS[0], SHARES, requests=200)]
-    with pytest.raises(CannotFitError, match="with random or even gaps between requests, and there are 0"):
+    with pytest.raises(CannotFitError, match="with random or evenly spaced requests, but there are 0"):
         fit_service(strange)
 
 

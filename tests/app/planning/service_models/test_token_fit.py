@@ -64,9 +64,9 @@ def test_a_limit_that_requests_waited_for_is_found_and_held_as_tokens() -> None:
 
 def test_too_few_loads_or_untold_lengths_tell_nothing() -> None:
     rungs = [measured(per_s) for per_s in (0.5, 2.0)]
-    with pytest.raises(CannotFitError, match="at 3 loads, and there are 2"):
+    with pytest.raises(CannotFitError, match="at 3 loads, but there are 2"):
         fit_tokens(rungs)
-    with pytest.raises(CannotFitError, match="how many tokens prompts and answers have is not told"):
+    with pytest.raises(CannotFitError, match="the token counts of prompts and responses are not reported"):
         fit_tokens([replace(rung, input_tokens_mean=None) for rung in rungs])
 
 

@@ -69,11 +69,11 @@ def test_no_row_is_of_a_region_that_is_not_there() -> None:
     ("rows", "says"),
     [
         ("aws/x,DE,,,\n", "aws/x is in 'DE', which has no row"),
-        ("DE,DE,,,\n", ":2: g_co2e_per_kwh belongs to countries"),
-        ("aws/x,DE,400,2023-12-31,s\n", ":2: g_co2e_per_kwh belongs to countries"),
-        ("DE,DE,-1,2023-12-31,s\n", ":2: g_co2e_per_kwh is not a number"),
+        ("DE,DE,,,\n", ":2: g_co2e_per_kwh is required for countries"),
+        ("aws/x,DE,400,2023-12-31,s\n", ":2: g_co2e_per_kwh is required for countries"),
+        ("DE,DE,-1,2023-12-31,s\n", ":2: g_co2e_per_kwh must be a number of at least 0, not '-1'"),
         ("DE,DE,400,2023,s\n", ":2: as_of_date"),
-        ("DE,DE,400,2023-12-31,s\nDE,DE,400,2023-12-31,s\n", ":3: DE stands here a second time"),
+        ("DE,DE,400,2023-12-31,s\nDE,DE,400,2023-12-31,s\n", ":3: duplicate row DE"),
     ],
 )
 def test_a_wrong_row_is_told(tmp_path: Path, rows: str, says: str) -> None:
@@ -151,12 +151,16 @@ def test_a_country_gives_a_region_its_grid() -> None:
 @pytest.mark.parametrize(
     ("wrong", "says", "hint"),
     [
-        (row("new", on_demand_usd_per_hour=1.0), "lacks accelerator_key", "none for a CPU"),
+        (
+            row("new", on_demand_usd_per_hour=1.0),
+            "is not in the catalog, so it needs accelerator_key",
+            "none for a CPU",
+        ),
         (row("new", accelerator="none"), "has no price", ""),
-        (row(accelerator="l44"), "'l44' is not in the catalogue", "'l4'"),
-        (row(accelerator="l4"), "accelerator_count: 0 does not go with accelerator_key 'l4'", ""),
-        (row(accelerator_count=2.0), "accelerator_count: 2 does not go with accelerator_key 'none'", ""),
-        (row("g", accelerator="none"), "accelerator_count: 1 does not go with accelerator_key 'none'", ""),
+        (row(accelerator="l44"), "'l44' is not in the catalog", "'l4'"),
+        (row(accelerator="l4"), "accelerator_count: 0 does not match accelerator_key 'l4'", ""),
+        (row(accelerator_count=2.0), "accelerator_count: 2 does not match accelerator_key 'none'", ""),
+        (row("g", accelerator="none"), "accelerator_count: 1 does not match accelerator_key 'none'", ""),
         (row(country="Germany"), "country: 'Germany'", "DE"),
     ],
 )
@@ -217,13 +221,13 @@ def test_wrong_names_get_the_nearest() -> None:
         (3, "l4x", "accelerator_key 'l4x' is not in accelerators.csv"),
         (3, "none", "accelerator_count"),
         (4, "", "accelerator_count"),
-        (5, "four", "vcpus is not a number"),
-        (7, "-1", "on_demand_usd_per_hour is not a number of at least 0"),
+        (5, "four", "vcpus must be a number of at least 0, not 'four'"),
+        (7, "-1", "on_demand_usd_per_hour must be a number of at least 0"),
         (7, "nan", "on_demand_usd_per_hour"),
-        (10, "20.7.2026", "as_of_date is not a date"),
+        (10, "20.7.2026", "as_of_date must be a date such as 2026-07-20"),
         (11, "", "source is empty"),
-        (11, "x,y", "not as many cells"),
-        (1, "g4dn.2xlarge", "a second time"),
+        (11, "x,y", "the number of cells does not match"),
+        (1, "g4dn.2xlarge", "duplicate row"),
     ],
 )
 def test_a_bad_cell_is_told_by_file_and_line(folder: Path, column: int, cell: str, says: str) -> None:

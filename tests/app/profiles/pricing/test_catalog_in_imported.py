@@ -55,7 +55,7 @@ def test_what_is_imported_goes_over_every_catalogue(home: Path) -> None:
     [
         (b"{", "cannot be read"),
         (b"\xff\x00", "cannot be read"),
-        (b'{"rows": [], "imported_from": "f", "imported_on": "2026-08-01", "version": 2}', "is of version 2"),
+        (b'{"rows": [], "imported_from": "f", "imported_on": "2026-08-01", "version": 2}', "has version 2"),
     ],
 )
 def test_a_damaged_list_says_what_to_do(content: bytes, says: str) -> None:

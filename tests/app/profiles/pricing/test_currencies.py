@@ -43,7 +43,10 @@ def test_a_rate_over_90_days_old_is_told() -> None:
     rate = ExchangeRate("EUR", 1.1, DAY, "x")
     assert format_rate_warning(rate, DAY + datetime.timedelta(90)) is None
     note = format_rate_warning(rate, DAY + datetime.timedelta(91))
-    assert note == "EUR is taken at 1.1 USD, of 2026-01-31, 91 days ago: write the amount in USD to be exact."
+    assert (
+        note
+        == "EUR is converted at 1.1 USD, the rate of 2026-01-31 (91 days old). Write the amount in USD to be exact."
+    )
 
 
 def test_the_currencies_of_a_document_are_told_once() -> None:
@@ -58,7 +61,7 @@ def test_the_currencies_of_a_document_are_told_once() -> None:
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("EUR: 1.1", ":1: 'EUR' is not a currency"),
+        ("EUR: 1.1", ":1: 'EUR' is not a valid currency"),
         ("USD: {usd: 1, date: 2026-01-31}\neuro: {usd: 1, date: 2026-01-31}", ":2: 'euro'"),
         ("EUR: {usd: 0, date: 2026-01-31}", "EUR"),
         ("EUR: {usd: true, date: 2026-01-31}", "EUR"),

@@ -61,38 +61,42 @@ def test_owned_hardware_as_it_is_written() -> None:
 @pytest.mark.parametrize(
     ("cells", "cell", "says"),
     [
-        ({"on_demand_usd_per_hour": "=1+1"}, "on_demand_usd_per_hour", "'=1+1' is not a number of at least 0"),
+        ({"on_demand_usd_per_hour": "=1+1"}, "on_demand_usd_per_hour", "'=1+1' must be a number of at least 0"),
         ({"on_demand_usd_per_hour": "=cmd|x"}, "on_demand_usd_per_hour", "'=cmd|x' is not"),
-        ({"on_demand_usd_per_hour": "nan"}, "on_demand_usd_per_hour", "is not a number"),
-        ({"on_demand_usd_per_hour": "-inf"}, "on_demand_usd_per_hour", "is not a number"),
-        ({"on_demand_usd_per_hour": "1e999"}, "on_demand_usd_per_hour", "is not a number"),
-        ({"on_demand_usd_per_hour": "1_000"}, "on_demand_usd_per_hour", "is not a number"),
-        ({"on_demand_usd_per_hour": -1}, "on_demand_usd_per_hour", "is not a number"),
-        ({"on_demand_usd_per_hour": True}, "on_demand_usd_per_hour", "is not a number"),
-        ({"on_demand_usd_per_hour": [1]}, "on_demand_usd_per_hour", "is not a number"),
-        ({"on_demand_usd_per_hour": 10**400}, "on_demand_usd_per_hour", "is not a number"),
+        ({"on_demand_usd_per_hour": "nan"}, "on_demand_usd_per_hour", "must be a number of at least 0"),
+        ({"on_demand_usd_per_hour": "-inf"}, "on_demand_usd_per_hour", "must be a number of at least 0"),
+        ({"on_demand_usd_per_hour": "1e999"}, "on_demand_usd_per_hour", "must be a number of at least 0"),
+        ({"on_demand_usd_per_hour": "1_000"}, "on_demand_usd_per_hour", "must be a number of at least 0"),
+        ({"on_demand_usd_per_hour": -1}, "on_demand_usd_per_hour", "must be a number of at least 0"),
+        ({"on_demand_usd_per_hour": True}, "on_demand_usd_per_hour", "must be a number of at least 0"),
+        ({"on_demand_usd_per_hour": [1]}, "on_demand_usd_per_hour", "must be a number of at least 0"),
+        ({"on_demand_usd_per_hour": 10**400}, "on_demand_usd_per_hour", "must be a number of at least 0"),
         ({"on_demand_usd_per_hour": "1e10"}, "on_demand_usd_per_hour", "more than"),
         ({"on_demand_usd_per_hour": "1 USD/month"}, "on_demand_usd_per_hour", "unknown unit"),
         ({"on_demand_usd_per_hour": "1 EURO/h"}, "on_demand_usd_per_hour", "unknown currency"),
-        ({"provider": "=HYPERLINK(1)"}, "provider", "is not a name"),
-        ({"provider": "a\x1b[31mb"}, "provider", r"'a\x1b[31mb' is not a name"),
-        ({"instance_type": "a/b"}, "instance_type", "is not a name"),
-        ({"region": "x" * 101}, "region", "is not a name"),
+        ({"provider": "=HYPERLINK(1)"}, "provider", "is not a valid name"),
+        ({"provider": "a\x1b[31mb"}, "provider", "'a\\x1b[31mb' is not a valid name"),
+        ({"instance_type": "a/b"}, "instance_type", "is not a valid name"),
+        ({"region": "x" * 101}, "region", "is not a valid name"),
         ({"as_of_date": "20.7.2026"}, "as_of_date", "is not a date"),
-        ({"as_of_date": "2026-08-02"}, "as_of_date", "is after today"),
+        ({"as_of_date": "2026-08-02"}, "as_of_date", "is in the future"),
         ({"cpu_architecture": "riscv"}, "cpu_architecture", "neither"),
-        (RACK | {"life": 4}, "life", "is not a life"),
-        (RACK | {"life": "0y"}, "life", "is not a life"),
+        (RACK | {"life": 4}, "life", "is not a lifetime"),
+        (RACK | {"life": "0y"}, "life", "is not a lifetime"),
         (RACK | {"pue": 0.9, "power_w": 1, "tariff": "1 USD/kWh"}, "pue", "between 1 and 10"),
-        (RACK | {"power_w": 900}, "power_w", "go together"),
-        (RACK | {"tariff": "1 USD/kWh"}, "tariff", "go together"),
+        (RACK | {"power_w": 900}, "power_w", "power_w and tariff must be used together"),
+        (RACK | {"tariff": "1 USD/kWh"}, "tariff", "power_w and tariff must be used together"),
         (RACK | {"tariff": 0.15, "power_w": 1}, "tariff", "no unit"),
-        (RACK | {"residual": "50000 USD"}, "residual", "worth more"),
-        (RACK | {"capex": "1 USD"}, "capex", "beside capex_usd"),
-        (RACK | {"availability": "0%"}, "availability", "never there"),
+        (RACK | {"residual": "50000 USD"}, "residual", "is higher than the purchase price"),
+        (RACK | {"capex": "1 USD"}, "capex", "cannot be combined with capex_usd"),
+        (RACK | {"availability": "0%"}, "availability", "availability must be above 0"),
         (RACK | {"units": 0}, "units", "at least 1"),
-        (RACK | {"on_demand_usd_per_hour": 1}, "on_demand_usd_per_hour", "worked out"),
-        ({"life": "4y"}, "life", "capex_usd is missing"),
+        (
+            RACK | {"on_demand_usd_per_hour": 1},
+            "on_demand_usd_per_hour",
+            "an owned instance has no price: its cost is calculated",
+        ),
+        ({"life": "4y"}, "life", "requires capex_usd"),
     ],
 )
 def test_a_wrong_cell_is_named(cells: dict[str, object], cell: str, says: str) -> None:
@@ -109,7 +113,7 @@ def test_an_unknown_cell_names_the_nearest() -> None:
 
 
 @pytest.mark.parametrize(
-    ("cells", "says"), [({"provider": ""}, "provider is missing"), ({"capex_usd": 4}, "needs its life")]
+    ("cells", "says"), [({"provider": ""}, "provider is missing"), ({"capex_usd": 4}, "needs a lifetime")]
 )
 def test_what_is_missing_is_told(cells: dict[str, Any], says: str) -> None:
     with pytest.raises(BadValueError, match=says):
@@ -119,10 +123,10 @@ def test_what_is_missing_is_told(cells: dict[str, Any], says: str) -> None:
 @pytest.mark.parametrize(
     ("cell", "value", "message"),
     [
-        ("vcpus", 1e9, "is more than any instance has (10,000 vCPUs)"),
-        ("accelerator_count", 1e6, "is more than any instance has (1,000 accelerators)"),
-        ("on_demand_usd_per_hour", 0, "0 is not a price"),
-        ("spot_usd_per_hour", "0 USD/h", "0 is not a price"),
+        ("vcpus", 1e9, "exceeds the maximum of any instance (10,000 vCPUs)"),
+        ("accelerator_count", 1e6, "exceeds the maximum of any instance (1,000 accelerators)"),
+        ("on_demand_usd_per_hour", 0, "0 is not a valid price"),
+        ("spot_usd_per_hour", "0 USD/h", "0 is not a valid price"),
     ],
 )
 def test_what_no_instance_has_and_no_price_is_refused(cell: str, value: object, message: str) -> None:
@@ -215,9 +219,9 @@ def test_every_problem_is_told_and_good_rows_are_kept(tmp_path: Path) -> None:
     reading = read_price_list(path, CATALOGUE, PRICE_LIST_TODAY)
     assert [row.key for row in reading.rows] == ["aws/g6.2xlarge@us-east-1"]
     assert problems(path) == [
-        ":4: on_demand_usd_per_hour: '.nan' is not a number of at least 0",
+        ":4: on_demand_usd_per_hour: '.nan' must be a number of at least 0",
         ":5: unknown key 'vpcus'",
-        ":7: accelerator_key: 'l44' is not in the catalogue",
+        ":7: accelerator_key: 'l44' is not in the catalog",
     ]
 
 
@@ -227,17 +231,17 @@ def test_every_problem_is_told_and_good_rows_are_kept(tmp_path: Path) -> None:
         ("", ":1: the column provider is missing"),
         ("provider;instance_type;region\naws;g6;x\n", ":1: the column provider is missing"),
         ("provider,instance_type\n", ":1: the column region is missing"),
-        ("provider,provider,instance_type,region\n", ":1: the column 'provider' stands here a second time"),
+        ("provider,provider,instance_type,region\n", ":1: duplicate column 'provider'"),
         ("provider,instance_type,region,price\na,b,c,1\n", ":2: unknown key 'price'"),
-        (GOOD + "aws,g6.xlarge\n", ":3: not as many cells as columns"),
-        (GOOD + "aws,g6.xlarge,us-east-1,1,2\n", ":3: not as many cells as columns"),
-        (GOOD + 'aws,"g6\n', ": not a CSV"),
-        (GOOD + GOOD.splitlines()[1] + "\n", ":3: aws/g6.2xlarge@us-east-1 stands here a second time"),
+        (GOOD + "aws,g6.xlarge\n", ":3: the number of cells does not match the number of columns"),
+        (GOOD + "aws,g6.xlarge,us-east-1,1,2\n", ":3: the number of cells does not match the number of columns"),
+        (GOOD + 'aws,"g6\n', ": not a valid CSV file"),
+        (GOOD + GOOD.splitlines()[1] + "\n", ":3: duplicate row aws/g6.2xlarge@us-east-1"),
         (b"\xff\xfe\x00", ":1: not UTF-8 text"),
         (GOOD.encode() + b"\0", ":3"),
         (GOOD.encode() + b"\x80", ":3: not UTF-8 text"),
         (b"a" * (1 << 20) + b"b", ": larger than 1 MiB"),
-        (HEAD + "a" * 200_000 + ",b,c,1\n", ": not a CSV"),
+        (HEAD + "a" * 200_000 + ",b,c,1\n", ": not a valid CSV file"),
     ],
 )
 def test_a_hostile_csv_is_a_problem_not_a_crash(tmp_path: Path, content: str | bytes, says: str) -> None:
@@ -250,12 +254,12 @@ def test_a_hostile_csv_is_a_problem_not_a_crash(tmp_path: Path, content: str | b
         ("a: &a [1]\nb: [*a, *a]\n", ":1: anchors and aliases are not supported"),
         ("!!python/object/apply:os.system ['true']", ":1: tags are not supported"),
         ("[" * 5000, ": "),
-        ("just text", ": a price list is a list of rows"),
-        ("- 5", ":1: a row is a mapping"),
-        ("aws/g6.2xlarge@us-east-1: 0.9", ":1: a row is a mapping"),
+        ("just text", ": a price list must be a list of rows"),
+        ("- 5", ":1: a row must be a mapping"),
+        ("aws/g6.2xlarge@us-east-1: 0.9", ":1: a row must be a mapping"),
         ("g6.2xlarge: {vcpus: 1}", ":1: 'g6.2xlarge' is not provider/instance@region"),
-        ("aws/x@y: {provider: b}", ":1: provider stands in the key already"),
-        ("a: {b: 1}\na: {b: 2}", ":2: key 'a' stands here a second time"),
+        ("aws/x@y: {provider: b}", ":1: provider is already in the key"),
+        ("a: {b: 1}\na: {b: 2}", ":2: duplicate key 'a'"),
         ("a: [", ":"),
         ("- {provider: a, instance_type: b, region: c, vcpus: {x: 1}}", ":1: vcpus: "),
         (b"\x00\x01\x02", ":"),
@@ -276,7 +280,7 @@ def test_what_is_no_file_is_told(tmp_path: Path) -> None:
     assert problems(tmp_path) == [": is not a file"]
     assert problems(tmp_path / "no.csv") == [": No such file or directory"]
     (tmp_path / "p.xlsx").write_text("x")
-    assert problems(tmp_path / "p.xlsx") == [": a price list is a .csv or a .yaml file"]
+    assert problems(tmp_path / "p.xlsx") == [": a price list must be a .csv or .yaml file"]
 
 
 def test_an_empty_list_has_no_rows(tmp_path: Path) -> None:

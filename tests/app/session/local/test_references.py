@@ -16,7 +16,7 @@ from app.session.run_log import RunLog
 from app.storage.run_directory import RunWriter
 from tests.fakes.local import LocalBench, order_of, spec_of
 
-FAILS = {"the reference of m": MeasurementError("it was killed")}
+FAILS = {"the reference run of m": MeasurementError("it was killed")}
 Made = Callable[[LocalSpec], ReferenceCache]
 
 
@@ -44,7 +44,7 @@ def test_a_reference_is_found_once_a_model_on_the_cpu(bench: LocalBench, made: M
     references = made(spec_of(first, other))
     assert references.get(first) is references.get(order_of(1))
     references.get(other)
-    assert bench.names == ["the reference of m", "the reference of other"]
+    assert bench.names == ["the reference run of m", "the reference run of other"]
     job = bench.started[0].job
     assert (job.provider, job.batch, job.model, job.settings.io_binding) == ("cpu", 8, first.model, False)
     assert len(bench.told(PhaseChanged)) == 2

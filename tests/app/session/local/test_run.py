@@ -38,7 +38,7 @@ def test_variants_are_measured_in_their_order_stored_and_compared(bench: LocalBe
     outcome = bench.run(spec_of(order_of(1), order_of(4)))
     result = outcome.result
     assert (result.verdict.status, result.exit.code) == ("VALID", 0), result.verdict
-    assert bench.names == ["the reference of m", "m cpu as-is, batch 1", "m cpu as-is, batch 4"]
+    assert bench.names == ["the reference run of m", "m cpu as-is, batch 1", "m cpu as-is, batch 4"]
     assert [stage.name for stage in result.stages] == [
         "single-stream: m cpu as-is, batch 1",
         "single-stream: m cpu as-is, batch 4",
@@ -52,7 +52,7 @@ def test_variants_are_measured_in_their_order_stored_and_compared(bench: LocalBe
 
 
 def test_the_last_self_test_of_this_machine_stands_in_the_result(bench: LocalBench) -> None:
-    findings = (build_finding("clock", "steps back", 0.0, high=0.0, unit=None),)
+    findings = (build_finding("clock", "backward steps", 0.0, high=0.0, unit=None),)
     proof = build_selftest(findings, at="2026-01-01T00:00:00+00:00", tool="1", fingerprint="f", duration_s=1.0)
     bench.selftests["f"] = proof
     assert bench.run(spec_of(order_of(1))).result.selftest == proof.summarize()
@@ -143,7 +143,7 @@ def test_search_leaves_out_larger_batches_than_one_that_failed(bench: LocalBench
     result = bench.run(spec).result
     facts = local_of(result).variants
     assert [one.is_left_out for one in facts] == [False, False, True, True, False]
-    assert facts[2].failure == "batch 8 is beyond the SLO already"
+    assert facts[2].failure == "batch 8 already misses the SLO"
     assert "m cpu as-is, batch 16" not in bench.names
     assert local_of(result).best == order_of(1).variant
     assert result.exit.code == 0, "one that meets the SLO was found"
@@ -261,7 +261,7 @@ def test_server_is_measured_at_its_share_of_what_the_variant_does(bench: LocalBe
 def test_server_whose_rate_nothing_tells_is_left_out_with_a_note(bench: LocalBench) -> None:
     result = bench.run(spec_of(order_of(1), scenarios=(ScenarioSpec("server", share=0.5),))).result
     assert result.stages == ()
-    assert any("nothing tells what it can do" in note for note in result.notes)
+    assert any("because its capacity is unknown" in note for note in result.notes)
 
 
 def test_cold_starts_are_in_processes_of_their_own_and_told_once_for_all_batches(bench: LocalBench) -> None:
@@ -289,7 +289,7 @@ def test_sampler_that_fails_costs_only_the_telemetry(bench: LocalBench) -> None:
 
 
 def test_model_that_the_reference_cannot_run_is_measured_all_the_same(bench: LocalBench) -> None:
-    bench.script.fails_opening = {"the reference of m": MeasurementError("it takes an operator of CUDA alone")}
+    bench.script.fails_opening = {"the reference run of m": MeasurementError("it takes an operator of CUDA alone")}
     result = bench.run(spec_of(order_of(1, provider="cuda"))).result
     assert result.stages[0].completed > 100
     assert bench.started[-1].job.reference is None
@@ -308,7 +308,7 @@ def test_arrivals_beyond_what_a_variant_can_do_are_told_and_fail_its_objectives(
     (stage,) = result.stages
     assert stage.errors["not-started"] > 1000
     assert stage.metrics["latency_ms"]["p95"].value is None
-    assert "were never begun" in str(stage.metrics["latency_ms"]["p95"].reason)
+    assert "calls were never started because the model" in str(stage.metrics["latency_ms"]["p95"].reason)
     assert [one.judgement for one in getattr(result, key)] == ["FAIL"]
     assert result.exit.code == ExitCode.GATE_FAILED
 
@@ -379,7 +379,7 @@ def test_a_variant_that_crashed_alone_is_no_measurement(bench: LocalBench) -> No
     bench.script.fails_measuring = {"m cpu as-is, batch 1": ChildKilledError("it crashed (SIGSEGV)")}
     result = bench.run(spec_of(order_of(1))).result
     assert result.exit.code == ExitCode.INVALID
-    assert check_named(result, "variants").hint == "Not one variant was measured to its end."
+    assert check_named(result, "variants").hint == "No variant was measured completely."
 
 
 def test_a_limit_of_time_ends_the_cold_starts_too(bench: LocalBench) -> None:

@@ -116,7 +116,7 @@ def wall_clock_set() -> Any:
     return lambda: next(readings)
 
 
-def asleep() -> Any:
+def suspended() -> Any:
     readings = iter([ClockReading(0, 10**18, 0), ClockReading(10**12, 10**18 + 10**12, 10**12 + 3 * 10**9)])
     return lambda: next(readings)
 
@@ -132,17 +132,17 @@ def of_another_base() -> Any:
     [
         ({"estimate_percentiles": rounded}, "percentiles", "largest error"),
         ({"estimate_percentiles": interpolated}, "percentiles", "largest error"),
-        ({"estimate_percentiles": too_sure}, "percentiles", "intervals"),
-        ({"per_s": 700.0}, "null ceiling", "kept up with"),
-        ({"omits": True}, "stall", "latency p95"),
-        ({"servers": Servers(lambda script: replace(script, freeze_s=0.0))}, "stall", "latency p99"),
-        ({"open_run": LosesRows}, "store", "wrongly read back"),
-        ({"open_run": CannotReadWhatWasCut}, "store", "wrongly read back"),
-        ({"now_ns": clock_set_back()}, "clock", "steps back"),
-        ({"now_ns": lambda: 7}, "clock", "smallest step"),
-        ({"read_clock": wall_clock_set()}, "clock", "apart from the wall clock"),
-        ({"read_clock": asleep()}, "clock", "asleep"),
-        ({"read_clock": of_another_base()}, "clock", "outside of the test"),
+        ({"estimate_percentiles": too_sure}, "percentiles", "coverage of the 95 % CI"),
+        ({"per_s": 700.0}, "null ceiling", "max rate to a no-op server"),
+        ({"omits": True}, "stall", "p95 latency"),
+        ({"servers": Servers(lambda script: replace(script, freeze_s=0.0))}, "stall", "p99 latency"),
+        ({"open_run": LosesRows}, "store", "read errors"),
+        ({"open_run": CannotReadWhatWasCut}, "store", "read errors"),
+        ({"now_ns": clock_set_back()}, "clock", "backward steps"),
+        ({"now_ns": lambda: 7}, "clock", "resolution"),
+        ({"read_clock": wall_clock_set()}, "clock", "drift from the wall clock"),
+        ({"read_clock": suspended()}, "clock", "suspended"),
+        ({"read_clock": of_another_base()}, "clock", "outside the test"),
     ],
 )
 def test_what_lies_is_found_out_and_nothing_else_with_it(
@@ -159,9 +159,9 @@ def test_what_lies_is_found_out_and_nothing_else_with_it(
 @pytest.mark.parametrize(
     ("lie", "what"),
     [
-        (lambda script: replace(script, delay_s=min(script.delay_s, 0.05)), "more of the server add"),
-        (lambda script: replace(script, delay_s=script.delay_s + 0.006), "beyond the server's"),
-        (lambda script: replace(script, delay_s=script.delay_s - 0.001), "beyond the server's"),
+        (lambda script: replace(script, delay_s=min(script.delay_s, 0.05)), "added by an injected delay"),
+        (lambda script: replace(script, delay_s=script.delay_s + 0.006), "overhead above the server's"),
+        (lambda script: replace(script, delay_s=script.delay_s - 0.001), "overhead above the server's"),
     ],
     ids=["capped", "slower", "faster than it can be"],
 )
@@ -172,7 +172,7 @@ def test_a_server_that_lies_about_its_delay_is_found_out(tmp_path: Path, lie: An
 
 def test_answers_that_nobody_tells_of_are_missed(tmp_path: Path) -> None:
     failed = [one for one in proved(tmp_path, loses=1).findings if not one.passed]
-    assert "answers" in {one.what for one in failed if one.check == "injection"}
+    assert "responses received" in {one.what for one in failed if one.check == "injection"}
 
 
 def test_a_busy_moment_is_forgiven_once(tmp_path: Path) -> None:
@@ -195,10 +195,10 @@ def test_everything_started_is_closed_when_the_workers_are_lost(
     assert isinstance(load, QueueingLoad)
 
     def lost(*_: object) -> Any:
-        raise LoadError("the worker is lost", hint="look")
+        raise LoadError("the worker was lost", hint="look")
 
     monkeypatch.setattr(load, "run_stage", lost)
-    with pytest.raises(MeasurementError, match="is lost"):
+    with pytest.raises(MeasurementError, match="was lost"):
         run_selftest(replace(parts, start_load=lambda: load), Interruption(), lambda _: None)
     assert load.is_closed
     assert all(server.is_closed for server in servers.started)

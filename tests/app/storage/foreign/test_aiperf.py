@@ -26,7 +26,7 @@ def test_a_summary_of_the_first_schema(curve: Read) -> None:
     assert rung.latencies_s["latency"]["p99"] == pytest.approx(0.7)
     assert rung.latencies_s["ttft"]["mean"] == pytest.approx(0.052)
     assert rung.latencies_s["tpot"]["p50"] == pytest.approx(0.0085), "AIPerf's ITL is others' TPOT"
-    assert any("capped by a concurrency" in note for note in found.notes)
+    assert any("limited by a concurrency" in note for note in found.notes)
 
 
 def test_the_phases_of_later_schemas(curve: Read) -> None:
@@ -52,7 +52,7 @@ def test_requests_alone_tell_no_load(curve: Read) -> None:
         {"mean": 0.44, "p50": 0.4, "p90": 0.48, "p95": 0.48, "p99": 0.48, "p99_9": 0.48, "max": 0.48}
     )
     assert rung.latencies_s["tpot"]["mean"] == pytest.approx(0.0095)
-    assert any("neither rate nor concurrency nor model" in note for note in found.notes)
+    assert any("rate, concurrency and model are unknown" in note for note in found.notes)
 
 
 def test_a_folder_joins_summary_and_requests_and_lets_the_rest_be(curve: Read) -> None:
@@ -73,7 +73,7 @@ def test_requests_of_another_run_are_not_taken(curve: Read, changed: Callable[..
     found = read_foreign([summary, tmp_path / "profile_export.jsonl"])
     assert found.precision == "aggregates"
     assert found.rungs[0].latencies_s["latency"]["p99"] == pytest.approx(0.7)
-    assert any("2 requests lie beside a summary of 3" in note for note in found.notes)
+    assert any("2 requests were found beside a summary of 3" in note for note in found.notes)
 
 
 @pytest.mark.parametrize(
@@ -94,9 +94,9 @@ def test_where_every_request_failed(changed: Callable[..., Path]) -> None:
 @pytest.mark.parametrize(
     ("ways", "why"),
     [
-        ({"request_latency__unit": "fortnights"}, "'fortnights' where a unit of time was expected"),
-        ({"request_throughput": None}, "requests a second was expected"),
-        ({"request_count__avg": 400.5}, "400.5 where a whole number was expected"),
+        ({"request_latency__unit": "fortnights"}, "expected a unit of time, got 'fortnights'"),
+        ({"request_throughput": None}, "expected requests per second"),
+        ({"request_count__avg": 400.5}, "expected a whole number, got 400.5"),
         ({"input_config__phases": [{"name": "a", "kind": "profiling"}, {"name": "b", "kind": "profiling"}]}, "several"),
         ({"input_config__phases": [{"name": "a", "type": "fixed_schedule"}]}, "replays a schedule"),
     ],

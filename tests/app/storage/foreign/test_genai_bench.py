@@ -65,7 +65,7 @@ def test_the_first_version_knows_only_seconds_and_minutes(changed: Callable[...,
 def test_two_scenarios_are_two_curves(curve: Read, changed: Callable[..., Path]) -> None:
     files = Path(__file__).parent / "files"
     other = changed(FOUR, aggregated_metrics__scenario="D(2000,200)")
-    with pytest.raises(UsageError, match=r"of the traffic scenario D\(2000,200\), and another of these files of D"):
+    with pytest.raises(UsageError, match=r"its traffic scenario is D\(2000,200\), but that of another file is D"):
         read_foreign([files / ONE, other])
 
 
@@ -73,8 +73,8 @@ def test_two_scenarios_are_two_curves(curve: Read, changed: Callable[..., Path])
     ("way", "value", "why"),
     [
         ("aggregated_metrics__iteration_type", "batch_size", "varies the batch size"),
-        ("_time_unit", "min", "'min' where a unit of time was expected"),
-        ("individual_request_metrics", {}, "at individual_request_metrics it has an object where a list was expected"),
+        ("_time_unit", "min", "expected a unit of time, got 'min'"),
+        ("individual_request_metrics", {}, "individual_request_metrics: expected a list, got an object"),
         ("aggregated_metrics__num_concurrency", 0, "has no load"),
     ],
 )

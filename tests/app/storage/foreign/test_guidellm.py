@@ -40,7 +40,7 @@ def test_latency_of_a_rate_is_counted_from_the_intended_start(curve: Read) -> No
     assert rate.latencies_s["latency"]["max"] == pytest.approx(0.9)
     assert rate.latencies_s["ttft"]["mean"] == pytest.approx((0.2 + 0.1 + 0.5 + 0.2) / 4)
     assert rate.latencies_s["tpot"]["mean"] == pytest.approx(0.4 / 40), "an answer of one token has none"
-    assert any("from the intended start, out of" in note for note in found.notes)
+    assert any("from the scheduled start, using" in note for note in found.notes)
 
 
 def test_requests_of_the_warm_up_are_not_counted(curve: Read) -> None:
@@ -50,27 +50,27 @@ def test_requests_of_the_warm_up_are_not_counted(curve: Read) -> None:
     assert (found.version, found.model) == ("0.7.3", "example/llama-8b")
     assert rate.latencies_s["latency"]["mean"] == pytest.approx((0.5 + 1.0) / 2)
     assert (rate.completed, rate.failed) == (2, 1)
-    assert any("still under way" in note for note in found.notes)
+    assert any("in flight at the end of a stage" in note for note in found.notes)
 
 
 def test_streams_are_clients_and_throughput_has_no_load(curve: Read) -> None:
     found = curve("guidellm-0.7.json")
     assert [(rung.offered_per_s, rung.clients) for rung in found.rungs] == [(1.0, None), (None, 8.0), (None, None)]
-    assert any("all at once" in note for note in found.notes)
+    assert any("all requests at once" in note for note in found.notes)
 
 
 def test_a_sample_of_the_requests_gives_way_to_the_aggregates(changed: Callable[..., Path]) -> None:
     path = changed("guidellm-0.7.json", benchmarks__0__metrics__request_totals__successful=90)
     found = read_foreign([path])
     assert found.rungs[0].latencies_s["latency"]["p95"] == pytest.approx(0.6)
-    assert any("counted from the send" in note for note in found.notes)
+    assert any("measured from the send" in note for note in found.notes)
 
 
 def test_without_intended_starts_latency_is_from_the_send(changed: Callable[..., Path]) -> None:
     way = "benchmarks__0__requests__successful__1__info__timings__targeted_start"
     found = read_foreign([changed("guidellm-0.7.json", **{way: None})])
     assert found.rungs[0].latencies_s["latency"]["mean"] == pytest.approx(0.5)
-    assert any("counted from the send" in note for note in found.notes)
+    assert any("measured from the send" in note for note in found.notes)
 
 
 @pytest.mark.parametrize("strategy", [{"type_": "trace"}, {}, None, "constant"])

@@ -23,8 +23,8 @@ def test_a_folder_of_stages(curve: Read) -> None:
         (2.0, 1.8, 3),
     ]
     assert found.rungs[1].duration_s == 65.0
-    assert any("summary of all stages is left out" in note for note in found.notes)
-    assert any("late by up to 0.25 s" in note for note in found.notes)
+    assert any("summary of all stages is ignored" in note for note in found.notes)
+    assert any("p99 schedule delay up to 0.25 s" in note for note in found.notes)
 
 
 def test_all_is_in_seconds(curve: Read) -> None:
@@ -43,7 +43,7 @@ def test_version_0_3_in_a_closed_loop(curve: Read) -> None:
     (rung,) = found.rungs
     assert (rung.offered_per_s, rung.clients, rung.duration_s) == (None, 8.0, 12.5)
     assert (rung.input_tokens_mean, rung.output_tokens_mean) == (256.0, 90.0)
-    assert not any("late by" in note for note in found.notes)
+    assert not any("sent late" in note for note in found.notes)
 
 
 def test_the_first_version_calls_its_median_p50(changed: Callable[..., Path]) -> None:
@@ -55,7 +55,7 @@ def test_the_first_version_calls_its_median_p50(changed: Callable[..., Path]) ->
 def test_the_summary_alone_is_a_load_point_that_tells_no_load(curve: Read) -> None:
     found = curve(SUMMARY)
     assert (found.rungs[0].offered_per_s, found.rungs[0].clients) == (None, None)
-    assert any("only where the run had one stage" in note for note in found.notes)
+    assert any("only for a run with one stage" in note for note in found.notes)
 
 
 def test_where_nothing_succeeded_there_is_no_latency(changed: Callable[..., Path]) -> None:
@@ -66,12 +66,12 @@ def test_where_nothing_succeeded_there_is_no_latency(changed: Callable[..., Path
 
 
 def test_one_adapters_requests_are_no_load_point(changed: Callable[..., Path]) -> None:
-    with pytest.raises(UsageError, match="one adapter's requests"):
+    with pytest.raises(UsageError, match="requests of one adapter"):
         read_foreign([changed(STAGE, "adapter_a_stage_0_lifecycle_metrics.json")])
 
 
 def test_a_session_report_is_not_known(tmp_path: Path) -> None:
     path = tmp_path / "stage_0_session_lifecycle_metrics.json"
     path.write_text('{"stage_metadata": {"stage_id": 0}, "num_sessions": 3}')
-    with pytest.raises(UsageError, match="it is no result file that is known"):
+    with pytest.raises(UsageError, match="it is not a supported result file"):
         read_foreign([path])

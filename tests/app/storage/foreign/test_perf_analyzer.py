@@ -37,13 +37,13 @@ def test_a_verbose_file_of_request_rates(curve: Callable[..., ForeignCurve]) -> 
 @pytest.mark.parametrize(
     ("content", "why"),
     [
-        ("Concurrency,Inferences/Second,Client Send\n1,10,5\n", "no columns of latency percentiles"),
+        ("Concurrency,Inferences/Second,Client Send\n1,10,5\n", "no latency percentile columns"),
         ("Concurrency,Inferences/Second,p50 latency\n", "it has no load point"),
-        ("Concurrency,Inferences/Second,p50 latency\n1,10\n", "2 cells where the header has 3: it may be cut short"),
-        ("Concurrency,Inferences/Second,p50 latency\n1,nan,6\n", "'nan' where a number from 0 was expected"),
-        ("Concurrency,Inferences/Second,p50 latency\n1,10,-6\n", "'-6' where a number from 0 was expected"),
+        ("Concurrency,Inferences/Second,p50 latency\n1,10\n", "2 cells, but the header has 3; it may be truncated"),
+        ("Concurrency,Inferences/Second,p50 latency\n1,nan,6\n", "'nan' instead of a number of at least 0"),
+        ("Concurrency,Inferences/Second,p50 latency\n1,10,-6\n", "'-6' instead of a number of at least 0"),
         ("Concurrency,Inferences/Second,p50 latency,p90 latency\n1,10,6,5\n", "p90 of its latency is below p50"),
-        ("Concurrency,Concurrency,Inferences/Second,p50 latency\n1,1,10,6\n", '"Concurrency" is there twice'),
+        ("Concurrency,Concurrency,Inferences/Second,p50 latency\n1,1,10,6\n", '"Concurrency" is duplicated'),
     ],
 )
 def test_what_is_refused(tmp_path: Path, content: str, why: str) -> None:

@@ -40,49 +40,58 @@ HOSTILE: dict[str, tuple[str | bytes, str]] = {
     "latin-1": (b'{"model_id": "\xe9"}', "it is not UTF-8 text"),
     "gzip": (b"\x1f\x8b\x08\x00 rest", "it is compressed"),
     "zip": (b"PK\x03\x04 rest", "it is compressed"),
-    "cut short": (TEXT[: len(TEXT) // 2], "it may have been cut short"),
-    "cut within a word": (TEXT[:-20], "it may have been cut short"),
+    "cut short": (TEXT[: len(TEXT) // 2], "it may be truncated"),
+    "cut within a word": (TEXT[:-20], "it may be truncated"),
     "two objects, one cut": (TEXT + "\n" + TEXT[:50], "line 2 is not JSON"),
     "a comma too many": (TEXT[:-1] + ",}", "is not JSON"),
     "single quotes": (TEXT.replace('"', "'"), "is not JSON"),
     "a comment": ("{ // none\n" + TEXT[1:], "is not JSON"),
-    "a key twice": (TEXT[:-1] + ', "completed": 5}', 'the key "completed" is there twice'),
-    "a key twice, deep down": ('{"benchmarks": [{"a": {"b": 1, "b": 2}}]}', 'the key "b" is there twice'),
-    "a key twice with an escape": ('{"\\u001b[2J": 1, "\\u001b[2J": 2}', "the key .*2J.* is there twice"),
+    "a key twice": (TEXT[:-1] + ', "completed": 5}', 'the key "completed" is duplicated'),
+    "a key twice, deep down": ('{"benchmarks": [{"a": {"b": 1, "b": 2}}]}', 'the key "b" is duplicated'),
+    "a key twice with an escape": ('{"\\u001b[2J": 1, "\\u001b[2J": 2}', "the key .*2J.* is duplicated"),
     "nested lists": (DEEP, "nested too deep"),
     "nested objects": ('{"a":' * 100_000 + "1" + "}" * 100_000, "nested too deep"),
     "nested in a field": (TEXT[:-1] + f', "errors": {DEEP}}}', "nested too deep"),
-    "a list": ("[1, 2]", "it is no result file that is known"),
-    "an empty object": ("{}", "it is no result file that is known"),
-    "another program's": ('{"name": "package", "version": "1.0.0"}', "it is no result file that is known"),
-    "a table of another's": ("a,b\n1,2\n", "it is no result file that is known"),
+    "a list": ("[1, 2]", "it is not a supported result file"),
+    "an empty object": ("{}", "it is not a supported result file"),
+    "another program's": ('{"name": "package", "version": "1.0.0"}', "it is not a supported result file"),
+    "a table of another's": ("a,b\n1,2\n", "it is not a supported result file"),
     "a number of 5,000 digits": (TEXT[:-1] + ', "seed": ' + "9" * 5000 + "}", "digits"),
-    "a large number": (TEXT.replace("36.0", "9" * 400), "at duration it has a huge number where a finite number"),
-    "NaN": (changed(request_throughput=math.nan), "at request_throughput it has nan where a finite number from 0"),
-    "infinity": (changed(duration=math.inf), "at duration it has inf where a finite number"),
-    "what overflows": (TEXT.replace("36.0", "1e999"), "at duration it has inf where"),
-    "a negative": (changed(mean_ttft_ms=-1.0), "at mean_ttft_ms it has -1.0 where a finite number from 0"),
-    "a negative count": (changed(completed=-3), "at completed it has -3"),
-    "text for a number": (changed(request_throughput="8.3"), "it has '8.3' where a number was expected"),
-    "true for a number": (changed(completed=True), "it has True where a number was expected"),
-    "null for a number": (changed(completed=None), "at completed it has nothing where a number was expected"),
-    "an object for a number": (changed(duration={"a": 1}), "at duration it has an object where a number"),
-    "a list for a number": (changed(p99_ttft_ms=[1.0]), "at p99_ttft_ms it has a list where a number"),
-    "half a request": (changed(completed=299.5), "it has 299.5 where a whole number was expected"),
-    "a number for text": (changed(model_id=7), "at model_id it has 7 where text was expected"),
-    "text for a list": (changed(ttfts="0.1"), "at ttfts it has '0.1' where a list was expected"),
-    "text in a list": (changed(latencies=[0.1, "x"]), r"at latencies\[1\] it has 'x' where a number"),
-    "a list in a list": (changed(itls=[[0.1], [[0.2]]]), r"at itls\[1\]\[0\] it has a list where a number"),
-    "no load": (changed(request_rate=0), "a load point of it has no load"),
-    "no clients": (changed(request_rate="inf", max_concurrency=0), "a load point of it has no load"),
-    "another word for infinity": (changed(request_rate="Infinity"), "it has 'Infinity' where a number"),
-    "a rate beyond belief": (changed(request_throughput=1e12), r"a rate of it is above 1e\+09 a second"),
-    "a latency beyond belief": (changed(mean_e2el_ms=1e12), r"its latency reaches 1e\+09 s: its units are not"),
+    "a large number": (
+        TEXT.replace("36.0", "9" * 400),
+        "duration: expected a finite number of at least 0, got a huge number",
+    ),
+    "NaN": (
+        changed(request_throughput=math.nan),
+        "request_throughput: expected a finite number of at least 0, got nan",
+    ),
+    "infinity": (changed(duration=math.inf), "duration: expected a finite number of at least 0, got inf"),
+    "what overflows": (TEXT.replace("36.0", "1e999"), "duration: expected a finite number of at least 0, got inf"),
+    "a negative": (changed(mean_ttft_ms=-1.0), "mean_ttft_ms: expected a finite number of at least 0, got -1.0"),
+    "a negative count": (changed(completed=-3), "completed: expected a finite number of at least 0, got -3"),
+    "text for a number": (changed(request_throughput="8.3"), "expected a number, got '8.3'"),
+    "true for a number": (changed(completed=True), "expected a number, got True"),
+    "null for a number": (changed(completed=None), "completed: expected a number, got nothing"),
+    "an object for a number": (changed(duration={"a": 1}), "duration: expected a number, got an object"),
+    "a list for a number": (changed(p99_ttft_ms=[1.0]), "p99_ttft_ms: expected a number, got a list"),
+    "half a request": (changed(completed=299.5), "expected a whole number, got 299.5"),
+    "a number for text": (changed(model_id=7), "model_id: expected text, got 7"),
+    "text for a list": (changed(ttfts="0.1"), "ttfts: expected a list, got '0.1'"),
+    "text in a list": (changed(latencies=[0.1, "x"]), r"latencies\[1\]: expected a number, got 'x'"),
+    "a list in a list": (changed(itls=[[0.1], [[0.2]]]), r"itls\[1\]\[0\]: expected a number, got a list"),
+    "no load": (changed(request_rate=0), "one of its load points has no load"),
+    "no clients": (changed(request_rate="inf", max_concurrency=0), "one of its load points has no load"),
+    "another word for infinity": (changed(request_rate="Infinity"), "expected a number, got 'Infinity'"),
+    "a rate beyond belief": (changed(request_throughput=1e12), r"one of its rates is above 1e\+09 req/s"),
+    "a latency beyond belief": (
+        changed(mean_e2el_ms=1e12),
+        r"its latency reaches 1e\+09 s, so its unit is probably different",
+    ),
     "percentiles that fall": (changed(p99_ttft_ms=1.0), "p99 of its ttft is below p50"),
-    "terminal codes in a value": (changed(request_rate=ESCAPE), "it has '?.*x1b.*red' where a number"),
+    "terminal codes in a value": (changed(request_rate=ESCAPE), "expected a number, got '?.*x1b.*red'"),
     "a quote left open": ('offered_per_s,latency_ms.p95\n"1,2\n', "it is not a CSV table"),
     "a cell of a megabyte": ("offered_per_s,latency_ms.p95\n" + "1" * 2**20 + ",2\n", "it is not a CSV table"),
-    "a line too long": ("offered_per_s,latency_ms.p95\n1,2,3\n", "a line has 3 cells where the header has 2"),
+    "a line too long": ("offered_per_s,latency_ms.p95\n1,2,3\n", "a line has 3 cells, but the header has 2"),
 }
 
 
@@ -113,7 +122,7 @@ def test_what_is_not_there_is_refused(tmp_path: Path) -> None:
 def test_a_folder_without_results_is_refused(tmp_path: Path) -> None:
     written(tmp_path, '{"data": []}', "inputs.json")
     written(tmp_path, "offered_per_s: 1", "config.yaml")
-    with pytest.raises(UsageError, match="the folder has no result file that is known"):
+    with pytest.raises(UsageError, match="the folder has no supported result file"):
         read_foreign([tmp_path])
 
 
@@ -128,13 +137,13 @@ def test_too_many_files_are_refused(tmp_path: Path) -> None:
 
 def test_the_same_file_twice_is_refused(tmp_path: Path) -> None:
     path = written(tmp_path, TEXT)
-    with pytest.raises(UsageError, match=r"results.json cannot be read as a curve: it was given twice"):
+    with pytest.raises(UsageError, match=r"results.json cannot be read as a curve: the file was given twice"):
         read_foreign([path, tmp_path])
 
 
 def test_two_tools_are_two_curves() -> None:
     with pytest.raises(
-        UsageError, match=r"perf_analyzer.csv is of perf_analyzer and locust_stats.csv of Locust: a curve is of one"
+        UsageError, match=r"perf_analyzer.csv is from perf_analyzer, but locust_stats.csv is from Locust"
     ):
         read_foreign([FILES / "perf_analyzer.csv", FILES / "locust_stats.csv"])
 
@@ -143,7 +152,7 @@ def test_two_models_are_two_curves(tmp_path: Path) -> None:
     other = written(tmp_path, changed(model_id="example/llama-70b"))
     with pytest.raises(
         UsageError,
-        match=r"results.json .* of the model example/llama-70b, and another of these files of example/llama-8b",
+        match=r"results.json .* its model is example/llama-70b, but that of another file is example/llama-8b",
     ):
         read_foreign([FILES / "vllm-aggregates.json", other])
 
@@ -175,8 +184,8 @@ def test_repeats_at_one_rate_stay_apart_and_sources_have_no_folder(tmp_path: Pat
 
 def test_few_requests_and_closed_loops_are_told(curve: Callable[..., ForeignCurve]) -> None:
     notes = curve("vllm-aggregates.json", "vllm-detailed.json").notes
-    assert "a load point rests on 3 requests; p99 needs 368" in notes
-    assert any("closed loop" in note for note in notes)
+    assert "a load point is based on only 3 requests; p99 needs 368" in notes
+    assert any("closed-loop" in note for note in notes)
     assert len(set(notes)) == len(notes)
 
 

@@ -19,7 +19,7 @@ def test_a_csv_in_milliseconds_is_an_assumption(curve: Read) -> None:
     assert found.rungs[1].latencies_s == {"latency": pytest.approx({"p50": 0.012, "p95": 0.02, "p99": 0.0315})}
     assert found.rungs[0].completed is None
     assert "typed in" in found.notes[0]
-    assert "keep up" in found.notes[1]
+    assert "equal the offered rate" in found.notes[1]
 
 
 def test_yaml_has_the_same_keys_and_a_model(curve: Read) -> None:
@@ -47,27 +47,27 @@ def test_where_all_completions_are_given_none_is_assumed(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("content", "why"),
     [
-        ("offered_per_s,latency_ms.p95,latency_s.p99\n1,2,3\n", '"latency_s.p99" is no column of a typed curve'),
-        ("offered_per_s,latency_ms.p100\n1,2\n", '"latency_ms.p100" is no column'),
+        ("offered_per_s,latency_ms.p95,latency_s.p99\n1,2,3\n", '"latency_s.p99" is not a column of a typed-in curve'),
+        ("offered_per_s,latency_ms.p100\n1,2\n", '"latency_ms.p100" is not a column'),
         ("offered_per_s,achieved_per_s\n1,1\n", "it has no latencies"),
         ("offered_per_s,latency_ms.p95\n0,2\n", "has no load"),
-        ("offered_per_s,latency_ms.p95\n,2\n", "'' where a number from 0"),
-        ("offered_per_s,latency_ms.p95\n1_0,2\n", "'1_0' where a number from 0"),
-        ("offered_per_s,latency_ms.p95\n10,inf\n", "'inf' where a number from 0"),
+        ("offered_per_s,latency_ms.p95\n,2\n", "'' instead of a number of at least 0"),
+        ("offered_per_s,latency_ms.p95\n1_0,2\n", "'1_0' instead of a number of at least 0"),
+        ("offered_per_s,latency_ms.p95\n10,inf\n", "'inf' instead of a number of at least 0"),
         ("offered_per_s,latency_ms.p50,latency_ms.p95\n10,20,19\n", "p95 of its latency is below p50"),
         ("offered_per_s,latency_ms.p95\n", "it has no load point"),
         ("- {latency_ms.p95: 20}\n", "offered_per_s"),
-        ("- {offered_per_s: 10, offered_per_s: 11, latency_ms.p95: 20}\n", '"offered_per_s" is there twice'),
+        ("- {offered_per_s: 10, offered_per_s: 11, latency_ms.p95: 20}\n", '"offered_per_s" is duplicated'),
         ("- &a {offered_per_s: 10, latency_ms.p95: 20}\n- *a\n", "it has a YAML alias"),
-        ("- {offered_per_s: {a: 1}, latency_ms.p95: 20}\n", "nested deeper"),
-        ("- 10\n- 20\n", "a point of it is no mapping"),
-        ("points: 10\n", "it is no result file that is known"),
-        ("curve:\n  - {offered_per_s: 10, latency_ms.p95: 20}\n", "it is no result file that is known"),
-        ("points: [\n", "not YAML either"),
-        ("- " * 20_000 + "1\n", "nested deeper"),
-        ("- " + "[" * 20_000 + "\n", "nested deeper"),
-        ("- !!python/object/apply:os.system [id]\n", "a point of it is no mapping"),
-        ("just words\n", "it is no result file that is known"),
+        ("- {offered_per_s: {a: 1}, latency_ms.p95: 20}\n", "nested too deeply"),
+        ("- 10\n- 20\n", "one of its points is not a mapping"),
+        ("points: 10\n", "it is not a supported result file"),
+        ("curve:\n  - {offered_per_s: 10, latency_ms.p95: 20}\n", "it is not a supported result file"),
+        ("points: [\n", "neither a supported result file nor YAML"),
+        ("- " * 20_000 + "1\n", "nested too deeply"),
+        ("- " + "[" * 20_000 + "\n", "nested too deeply"),
+        ("- !!python/object/apply:os.system [id]\n", "one of its points is not a mapping"),
+        ("just words\n", "it is not a supported result file"),
         ("- {offered_per_s: 10, latency_ms.p95: 20}\n" * 2000, "too long"),
     ],
 )

@@ -71,13 +71,13 @@ def test_the_tools_own_latency_with_the_wait_is_taken(changed: Callable[..., Pat
 
 def test_a_cap_without_the_waits_is_told(changed: Callable[..., Path]) -> None:
     found = read_foreign([changed("vllm-aggregates.json", max_concurrency=8)])
-    assert any("capped by max_concurrency" in note for note in found.notes)
+    assert any("limited by max_concurrency" in note for note in found.notes)
 
 
 def test_all_at_once_is_neither_a_rate_nor_clients(changed: Callable[..., Path]) -> None:
     found = read_foreign([changed("vllm-aggregates.json", request_rate="inf")])
     assert (found.rungs[0].offered_per_s, found.rungs[0].clients) == (None, None)
-    assert any("all at once" in note for note in found.notes)
+    assert any("all requests at once" in note for note in found.notes)
 
 
 def test_where_nothing_tells_what_succeeded_the_aggregates_stand(changed: Callable[..., Path]) -> None:
@@ -99,5 +99,5 @@ def test_a_ramp_is_no_load_point(changed: Callable[..., Path]) -> None:
 
 
 def test_lists_of_different_lengths_are_refused(changed: Callable[..., Path]) -> None:
-    with pytest.raises(UsageError, match=r"not equally long \(latencies 4, ttfts 4, itls 4, output_lens 3\)"):
+    with pytest.raises(UsageError, match=r"different lengths \(latencies 4, ttfts 4, itls 4, output_lens 3\)"):
         read_foreign([changed("vllm-detailed.json", output_lens=[3, 0, 5])])

@@ -19,4 +19,4 @@ def test_only_the_stretches_in_which_clocks_were_held_back_are_bands() -> None:
     )
     bands = throttle_bands(telemetry, 10 * SECOND)
     assert [(start, end, state) for start, end, _, state in bands] == [(2.0, 4.0, "warn"), (6.0, 6.0, "warn")]
-    assert bands[0][2].startswith("gpu0 held back: ")
+    assert bands[0][2].startswith("gpu0 throttled: ")
