@@ -392,7 +392,7 @@ def test_a_bad_file_of_certificates_is_the_workloads_fault(tmp_path: Path, conte
         (tmp_path / "ca.pem").write_text(content)
     with LoadProcess() as load:
         load.configure(Endpoint(("https://localhost",), tls=Tls(ca_file=str(tmp_path / "ca.pem"))), HttpWorkload())
-        with pytest.raises(LoadError, match="the CA file .*ca.pem cannot be used: ") as failed:
+        with pytest.raises(LoadError, match=r"the CA file .*ca\.pem cannot be used: ") as failed:
             load.preflight()
     assert (failed.value.error, failed.value.is_workload_wrong) == (None, True)
     assert failed.value.hint is None, "what is wrong is said: the worker's traceback is nobody's hint"
