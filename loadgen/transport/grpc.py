@@ -57,7 +57,7 @@ class GrpcReplicas(BalancedPools):
     def shed(self) -> None:
         """Shed load in each pool."""
         for pool in self._replica_pools:
-            pool.shed_load()
+            pool.shed()
 
 
 class _Call:
@@ -128,7 +128,7 @@ class GrpcPool:
         waiting, self._waiting = self._waiting, deque()
         self._end((*self._cancel_calls(), *waiting), "timeout")
 
-    def shed_load(self) -> None:
+    def shed(self) -> None:
         """End everything in flight because the received data takes too much memory.
 
         All calls end, because gRPC does not report how much memory each one takes. Waiting calls are sent.
