@@ -281,7 +281,7 @@ def test_what_takes_too_much_memory_ends_as_a_local_limit_and_what_waits_is_sent
     async def talk(caller: Caller) -> None:
         asked = [caller.submit() for _ in range(4)]
         await asyncio.to_thread(wait_until, lambda: len(server.seen) == 3)
-        caller.pool.shed_load()
+        caller.pool.shed()
         server.released.set()
         done = await asyncio.gather(*asked)
         assert [each.error for each in done] == ["local-limit"] * 3 + [None]
