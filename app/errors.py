@@ -77,8 +77,8 @@ class ProfileError(UsageError):
     """Error at one place of a profile; `line` counts from 1 and is None if the place is the whole file.
 
     `problem` is the message without the place, `cause` also without the leading `key`. `key_path` holds the keys that
-    lead to the place; if `is_unknown_key`, the last of them is the wrong one. `others` are further errors in the same
-    profile.
+    lead to the place; if `is_unknown_key`, the last of them is the wrong one. `other_errors` are further errors in the
+    same profile.
     """
 
     def __init__(

@@ -78,7 +78,7 @@ def start_module(
 
 
 def terminate_within(timeout_s: float, child: subprocess.Popen[bytes]) -> int:
-    """Return the exit code of a child that was told to quit; kill it if it has not exited within `timeout_s` seconds.
+    """Return the exit code of a child that was asked to quit; kill it if it has not exited within `timeout_s` seconds.
     Blocks."""
     try:
         return child.wait(timeout_s)
@@ -153,7 +153,7 @@ class SuspensionMonitor:
 
 
 class ChildExit:
-    """Reports how a child process ended; `how()` returns None while it runs."""
+    """Reports how a child process ended; `describe()` returns None while it runs."""
 
     def __init__(self, child: subprocess.Popen[bytes]) -> None:
         self._child, self._suspension = child, SuspensionMonitor(child.pid)
@@ -280,7 +280,7 @@ class Child:
         return ProcessSuspendedError(f"the load worker {self._suspension.message}", hint=SUSPENDED_HINT)
 
     def interrupt(self, stop: StopStage) -> None:
-        """Make `next` return `stop` after the reports received before it."""
+        """Make `next_report` return `stop` after the reports received before it."""
         self._received.put(stop)
 
     def close(self) -> None:

@@ -145,7 +145,7 @@ class RateSearch:
         self._max_rate: float | None = None
         self._next: Probe | None = None
         self.is_shortened = False
-        """True if `leave` reduced the number of probes."""
+        """True if `limit_probes` reduced the number of probes."""
         self._choose()
 
     @property
@@ -158,13 +158,13 @@ class RateSearch:
         return self._next
 
     def limit_probes(self, probes: int) -> None:
-        """Limit the number of further probes; this can change the result of `next`."""
+        """Limit the number of further probes; this can change the result of `next_probe`."""
         if probes < self.probes_left:
             self._max_probes, self.is_shortened = self._probe_count + probes, True
             self._choose()
 
     def record(self, probe: Probe, has_passed: bool) -> None:
-        """Record the result of `probe`, which must come from `next`."""
+        """Record the result of `probe`, which must come from `next_probe`."""
         self._trials.append((probe.rate_per_s, has_passed))
         if probe.kind == "hold":
             self._holds += 1
@@ -175,7 +175,7 @@ class RateSearch:
         self._choose()
 
     def record_unsendable(self, probe: Probe) -> None:
-        """Record that the generator could not send the rate of `probe`, which must come from `next`."""
+        """Record that the generator could not send the rate of `probe`, which must come from `next_probe`."""
         self._unsendable_rates.append(probe.rate_per_s)
         self._hold_rate = None
         self._choose()

@@ -18,7 +18,7 @@ its libraries takes about 125 ms."""
 
 
 class GuiThreadGc(QObject):
-    """Replaces automatic garbage collection until `end` is called. It checks the thresholds once a second and collects
+    """Replaces automatic garbage collection until `stop` is called. It checks the thresholds once a second and collects
     about as often as CPython would."""
 
     def __init__(self, parent: QObject) -> None:

@@ -25,7 +25,8 @@ _POLL_MS = 100
 class Recovery(QObject):
     """Runs left behind by the previous window, and the actions on them.
 
-    Call `look` once at startup. The Home page shows what `found` emits, and its buttons call the methods.
+    Call `refresh` once at startup. The Home page shows what `unfinished_changed` emits, and its buttons call the
+    methods.
     """
 
     unfinished_changed = Signal(object)

@@ -18,8 +18,8 @@ class SessionSettings(msgspec.Struct, frozen=True):
     """Configuration of ONNX Runtime.
 
     `axes` maps symbolic axes to lengths; `devices` are ordinals of GPUs as the child sees them, with one session each.
-    `kept_model` is where the optimized model is read from, or written to if it does not exist; `engine_folder` is where
-    TensorRT caches its engines.
+    `cached_model_path` is where the optimized model is read from, or written to if it does not exist; `engine_folder`
+    is where TensorRT caches its engines.
     """
 
     threads: int = 1
@@ -53,9 +53,9 @@ class VariantJob(msgspec.Struct, frozen=True, kw_only=True):
 class Measure(msgspec.Struct, frozen=True, kw_only=True, tag="measure"):
     """Command to run one scenario.
 
-    The warm-up lasts until three windows agree, at most `warmup_most_s`. The measurement then lasts at least `least_s`,
-    until the interval's half-width is at most `half_width` and there are `least_calls` calls, at most `most_s`. The
-    server scenario always lasts `most_s`, at `rate_per_s`.
+    The warm-up lasts until three windows agree, at most `max_warmup_s`. The measurement then lasts at least
+    `min_duration_s`, until the interval's half-width is at most `half_width` and there are `min_calls` calls, at most
+    `max_duration_s`. The server scenario always lasts `max_duration_s`, at `rate_per_s`.
     """
 
     scenario: Scenario
@@ -86,7 +86,7 @@ Command = Measure | ComputeOutputs | Score
 class Opened(msgspec.Struct, frozen=True, kw_only=True, tag="opened"):
     """Report of an opened variant.
 
-    `begun_ns` is the time of the program's first line; `first_inference_ms` is measured at the variant's batch size.
+    `start_ns` is the time of the program's first line; `first_inference_ms` is measured at the variant's batch size.
     """
 
     start_ns: int

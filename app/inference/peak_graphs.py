@@ -21,7 +21,7 @@ _MAX_BYTES = 128 * 2**20
 
 
 class PeakGraph(msgspec.Struct, frozen=True):
-    """A benchmark model. `amount` is the FLOPs or bytes of one call."""
+    """A benchmark model. `work_per_call` is the FLOPs or bytes of one call."""
 
     model: Path
     feeds: dict[str, npt.NDArray[Any]]

@@ -70,7 +70,8 @@ def compute_scores(output: Array, labels: Array, metric: Metric) -> Floats:
 
 
 def check_outputs(output: Array, labels: Array, batch: int) -> None:
-    """Raise UsageError if `scores_of` would fail for this output of the first batch, or for the class of a later label.
+    """Raise UsageError if `compute_scores` would fail for this output of the first batch, or for the class of a later
+    label.
 
     `labels` are those of all rows.
     """

@@ -46,7 +46,7 @@ _LARGER_FLEETS = 4
 class Candidate(msgspec.Struct, frozen=True):
     """Offer that could serve the traffic.
 
-    `refused` and `rejected_by` state which of the plan's limits it violates. `spot_spares` are the spares that are
+    `rejected` and `rejected_by` state which of the plan's limits it violates. `spot_spares` are the spares that are
     needed only because spot instances are interrupted.
     """
 

@@ -9,7 +9,7 @@ from app.records.plan import RefusalId
 
 
 class Refusal(msgspec.Struct, frozen=True):
-    """Reason why a value is not available. `sentence` states what is missing, or what to measure instead."""
+    """Reason why a value is not available. `reason` states what is missing, or what to measure instead."""
 
     id: RefusalId
     reason: str

@@ -104,7 +104,7 @@ class ScriptedTokens(ScriptedSettings):
 
 
 class ScriptedTexts(ScriptedSettings):
-    """A scripted server of which each text in a request takes `row` longer."""
+    """A scripted server that takes `row` longer for each text in a request."""
 
     keys_of_others: ClassVar[dict[str, str]] = _TENSORS | _TOKENS | _ANSWER
     row_s: Seconds = Field(default=0.0, alias="row", examples=["1ms"])

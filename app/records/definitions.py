@@ -22,8 +22,8 @@ TOOL_METRICS = {
 
 
 class ToolMetrics(msgspec.Struct, frozen=True, kw_only=True):
-    """The numbers that one tool would compute from the requests, by metric of `METRICS`, then by aggregate; a rate has
-    only "value".
+    """The numbers that one tool would compute from the requests, by metric of `TOOL_METRICS`, then by aggregate; a rate
+    has only "value".
 
     A metric that the tool does not print is missing from `metrics`; an aggregate that it does not print is missing from
     the metric. A value that it prints but that cannot be computed from rows is None, with the reason.

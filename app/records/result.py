@@ -62,7 +62,7 @@ class Objective(msgspec.Struct, frozen=True):
     tags: dict[str, str] = {}
     """Tags that a stage must have to be evaluated; `stage` is a stage's name."""
     of: str | None = None
-    """Metric of the same stage of which the limit is a share."""
+    """Metric of the same stage; the limit is a share of it."""
     is_change: bool = False
     """True if the objective is on the relative change of the metric against the baseline; the limit is such a share."""
 

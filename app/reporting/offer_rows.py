@@ -28,7 +28,7 @@ _MONEY_CELLS = {
 class PriceListRow(msgspec.Struct, frozen=True):
     """Prices of one offer in USD per hour; `None` where unknown.
 
-    `yours` names the cells that the user has overridden.
+    `overrides` names the cells that the user has overridden.
     """
 
     offer: str

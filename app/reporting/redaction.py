@@ -102,7 +102,7 @@ _MODEL_LABELS = ("model", "model_name", "model_id")
 
 
 class Name(msgspec.Struct, frozen=True):
-    """Name with its spellings, the fullest first; `shown` replaces all of them."""
+    """Name with its spellings, the fullest first; `replacement` replaces all of them."""
 
     kind: NamedKind
     spellings: tuple[str, ...]
@@ -290,9 +290,10 @@ _BEFORE, _AFTER = r"(?:(?<![^\W_])|(?<=%[0-9a-f]{2}))", r"(?![^\W_])"
 
 
 class Redaction(msgspec.Struct, frozen=True):
-    """Replacement of the text `written` by `shown` in `places` places of the report and the documents in it.
+    """Replacement of the text `original` by `replacement` in `occurrences` places of the report and the documents in
+    it.
 
-    For prompts, `written` is the key in the profile.
+    For prompts, `original` is the key in the profile.
     """
 
     kind: RedactedKind

@@ -240,7 +240,7 @@ def _start_time(name: str) -> str | None:
 class Trend(msgspec.Struct, frozen=True):
     """Runs that are comparable with the last one, by time.
 
-    `left_out` counts runs that are INVALID, or have another machine or workload.
+    `excluded_count` counts runs that are INVALID, or have another machine or workload.
     """
 
     name: str

@@ -31,7 +31,7 @@ class DrainingError(Exception):
 class WaitingRequest(msgspec.Struct, frozen=True, eq=False):
     """A request in the queue.
 
-    Requests with equal `joins` can run in one batch; `None` means that the request always runs by itself.
+    Requests with equal `batch_key` can run in one batch; `None` means that the request always runs by itself.
     """
 
     feeds: Feeds

@@ -175,7 +175,8 @@ class _Request(msgspec.Struct):
 class InferenceRequest(msgspec.Struct, frozen=True):
     """A decoded request.
 
-    `wanted` lists the requested outputs: the index among the model's outputs, and whether the response is binary.
+    `requested_outputs` lists the requested outputs: the index among the model's outputs, and whether the response is
+    binary.
     """
 
     id: str | None

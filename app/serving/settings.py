@@ -13,8 +13,8 @@ class ConnectionLimits(msgspec.Struct, frozen=True, kw_only=True):
     """Limits on the connections, time and memory of clients.
 
     `header_s` counts from the connection, or from the first byte of a later request, to the end of the request's
-    headers; `body_s` from there to the end of its body. A single read may exceed `header_bytes`. `bodies_bytes` covers
-    the bodies of all requests without a response.
+    headers; `body_s` from there to the end of its body. A single read may exceed `header_bytes`. `max_bodies_bytes`
+    covers the bodies of all requests without a response.
     """
 
     connections: int = DEFAULT_CONNECTIONS

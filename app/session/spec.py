@@ -45,7 +45,8 @@ class RateShare(msgspec.Struct, frozen=True):
 
 
 class StageSpec(StageLoad, frozen=True):
-    """A stage of the profile. With `share_of`, the rates of the open `arrivals` are multiples of the rate it gives."""
+    """A stage of the profile. With `rate_share`, the rates of the open `arrivals` are multiples of the rate it
+    gives."""
 
     rate_share: RateShare | None = None
     is_in_sweep: bool = False
@@ -60,8 +61,8 @@ class StageSpec(StageLoad, frozen=True):
 class SearchSpec(msgspec.Struct, frozen=True):
     """Search for the highest rate within the SLO.
 
-    `arrivals` have a rate of 1 and are scaled by each tried rate. `within_s` is the time limit in seconds: no probe
-    starts that would end later. `None` means no limit.
+    `arrivals` have a rate of 1 and are scaled by each tried rate. `max_duration_s` is the time limit in seconds: no
+    probe starts that would end later. `None` means no limit.
     """
 
     arrivals: OpenArrivals
@@ -96,7 +97,7 @@ class LimitSpec(msgspec.Struct, frozen=True):
 
 
 class StandaloneModelSpec(msgspec.Struct, frozen=True):
-    """Standalone measurement of the embedded endpoint's model. `seconds` is the maximum time per batch size."""
+    """Standalone measurement of the embedded endpoint's model. `max_duration_s` is the maximum time per batch size."""
 
     job: VariantJob
     name: str

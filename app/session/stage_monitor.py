@@ -132,7 +132,7 @@ class StageMonitor:
 
     @property
     def is_ending(self) -> bool:
-        """Whether the stage has been told to start no more requests."""
+        """Whether the stage was ordered to start no more requests."""
         return self._is_draining or self.is_over_saturated or self._is_behind
 
     @property

@@ -41,7 +41,7 @@ _RUNS = "List the runs with `sizewise runs list`."
 
 
 class CommandInbox:
-    """The engine's side of the control files. Only one thread may call `obey`."""
+    """The engine's side of the control files. Only one thread may call `process`."""
 
     def __init__(self, run_directory: Path) -> None:
         self._folder = run_directory / CONTROL

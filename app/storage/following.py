@@ -65,7 +65,7 @@ class EventFollower:
 
 
 class RunFollower:
-    """Read the events of a run, and tell whether its engine still writes them."""
+    """Read the events of a run, and report whether its engine still writes them."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory

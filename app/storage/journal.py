@@ -95,9 +95,9 @@ class Journal:
 class JournalCheck(msgspec.Struct, frozen=True):
     """The state of a run's files according to its journal.
 
-    `whole` maps each stream to the number of bytes, from its start, that are intact. A stream in `cut` or `changed` has
-    an append that is missing or different after these; `changed` also holds the names of other changed files.
-    `is_journal_intact` is false if the journal lacks lines, or has a line that no engine wrote.
+    `whole` maps each stream to the number of bytes, from its start, that are intact. A stream in `truncated` or
+    `changed` has an append that is missing or different after these; `changed` also holds the names of other changed
+    files. `is_journal_intact` is false if the journal lacks lines, or has a line that no engine wrote.
     """
 
     intact_bytes: dict[str, int]

@@ -24,7 +24,7 @@ LOST_ERRORS = (pynvml.NVMLError_GpuIsLost, pynvml.NVMLError_ResetRequired)
 
 @dataclass(frozen=True)
 class MetricQuery:
-    """A query of one or more metrics, in the order of the call's values. `ways` lists the newest call first; the first
+    """A query of one or more metrics, in the order of the call's values. `calls` lists the newest call first; the first
     supported one is used."""
 
     metrics: tuple[str, ...]

@@ -319,7 +319,7 @@ class Scraper:
         `<source>/host`, `<source>/gpu0`.
 
         Counters are returned unchanged. A value that was present before and is missing now is None; if the page is
-        unavailable, or has no requested samples, `scrape_ok` is 0. Never raises; takes up to `within_s` plus a DNS
+        unavailable, or has no requested samples, `scrape_ok` is 0. Never raises; takes up to `timeout_s` plus a DNS
         lookup.
         """
         start_ns = self._wall_ns()

@@ -81,7 +81,7 @@ class MasterController:
                 stage.extend(command)
 
     def quit_workers(self) -> None:
-        """Tell all workers to quit."""
+        """Send all workers the command to quit."""
         for member in self._pool:
             self._send(member, Quit())
 

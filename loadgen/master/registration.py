@@ -119,7 +119,7 @@ _MAX_REFUSALS = 20
 class WorkerChannel(Protocol):
     """Sends commands to workers, and registers workers with Locust. Nothing here blocks.
 
-    `begin` makes Locust start its users on the enlisted workers, and then calls `then`.
+    `start_users` makes Locust start its users on the enlisted workers, and then calls `then`.
     """
 
     def send(self, client: str, command: Command) -> None: ...

@@ -147,7 +147,7 @@ class DistributedStage:
         self._advance()
 
     def on_rows(self, member: RemoteWorker, body: bytes) -> None:
-        """Handle rows. Raises ValueError in the same cases as `hear`."""
+        """Handle rows. Raises ValueError in the same cases as `on_report`."""
         worker_stage = self._worker_stages.get(member.client)
         if worker_stage is None:
             raise ValueError("sent rows at the wrong time")

@@ -168,7 +168,8 @@ class RemoteWorker:
 
 
 class WorkerPool:
-    """The workers that have sent Hello, in that order, or in the order of their indices after `number` was called."""
+    """The workers that have sent Hello, in that order, or in the order of their indices after `assign_indices` was
+    called."""
 
     def __init__(self) -> None:
         self._workers: dict[str, RemoteWorker] = {}

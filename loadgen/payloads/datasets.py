@@ -45,7 +45,8 @@ class DatasetRow(NamedTuple):
 class DatasetReader:
     """The first rows of a dataset, at least one and as many as `limit_bytes` of the file hold; they can be read once.
 
-    In memory a row takes several times its size in the file. After reading, `was_cut` is true if there were more rows.
+    In memory a row takes several times its size in the file. After reading, `is_truncated` is true if there were more
+    rows.
     """
 
     def __init__(self, dataset: Dataset, limit_bytes: int) -> None:

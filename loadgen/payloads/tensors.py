@@ -221,7 +221,7 @@ def output_kind(tensor: Tensor, rows: int) -> OutputKind | None:
 
 
 def extract_classes(tensor: Tensor, rows: int) -> npt.NDArray[Any]:
-    """Return the class of each of the first rows of an output for which `kind_of` returns a kind."""
+    """Return the class of each of the first rows of an output for which `output_kind` returns a kind."""
     flat = tensor[:rows].reshape(rows, -1)
     return flat[:, 0] if flat.shape[1] == 1 else np.asarray(flat.argmax(axis=1))
 

@@ -127,7 +127,7 @@ class TextGenerator:
     """Makes texts of a given number of tokens.
 
     Without a tokenizer a word counts as one token, which is roughly true for English and current models. With one,
-    lengths are exact where its vocabulary allows it; `missed` counts the texts for which it did not.
+    lengths are exact where its vocabulary allows it; `inexact_count` counts the texts for which it did not.
     """
 
     def __init__(self, rng: np.random.Generator, count_tokens: CountTokens | None) -> None:

@@ -24,7 +24,7 @@ from loadgen.workloads import OipWorkload
 
 
 class OipTransport(Protocol):
-    """The protocol over one transport. `refusal` is the note for a server that rejects binary tensors."""
+    """The protocol over one transport. `refusal_note` is the note for a server that rejects binary tensors."""
 
     @property
     def label(self) -> str: ...

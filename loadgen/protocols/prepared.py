@@ -29,8 +29,9 @@ class WorkloadError(Exception):
 class ResponseCheck(msgspec.Struct, frozen=True):
     """Result of checking a response.
 
-    `error` is one of ERROR_CLASSES, or None if the response is as the protocol promises. `right` is the number of rows
-    that match their labels, or None if there are no labels. `note` is an observation about the target for the result.
+    `error` is one of ERROR_CLASSES, or None if the response is as the protocol promises. `correct_rows` is the number
+    of rows that match their labels, or None if there are no labels. `note` is an observation about the target for the
+    result.
     """
 
     error: str | None = None
@@ -67,9 +68,9 @@ class PreparedWorkload(msgspec.Struct, frozen=True, kw_only=True):
     """A workload that is ready to be sent.
 
     Arrival i sends request `picks[i % len(picks)]`, or all requests in turn if there are no picks. `shown` is the
-    method and URL as text without secrets. `new_reader` creates the reader of a streamed response. `tokens_asked` has
-    the maximum number of output tokens of each request. `notes` are for the result: what is approximate, and what was
-    omitted.
+    method and URL as text without secrets. `new_reader` creates the reader of a streamed response. `max_output_tokens`
+    has the maximum number of output tokens of each request. `notes` are for the result: what is approximate, and what
+    was omitted.
     """
 
     requests: list[bytes]
@@ -164,7 +165,7 @@ def describe_outcome(shown: str, exchange: Exchange, error: str | None) -> str:
 
 
 def describe_failure(exchange: Exchange, error: str) -> str:
-    """Describe a failure like `told`, without the method and URL."""
+    """Describe a failure like `describe_outcome`, without the method and URL."""
     return ", ".join(_failure_parts(exchange, error)) or error
 
 

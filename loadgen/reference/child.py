@@ -17,7 +17,7 @@ _CONTENT_LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 
 
 class RequestSplitter:
-    """Splits received bytes into requests: `cut` returns the complete ones and stores the beginning of the next.
+    """Splits received bytes into requests: `split` returns the complete ones and stores the beginning of the next.
 
     Load generators send the same head repeatedly, so the last head is cached with the length of its request.
     """

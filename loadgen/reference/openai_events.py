@@ -78,8 +78,8 @@ class Generation(msgspec.Struct, frozen=True, kw_only=True):
     """Content of a generated response.
 
     `reasoning` tokens precede the `tokens`, which are a tool's arguments if `tool_call` is true; `per_chunk` of them
-    share an event. `counted` gives the input and output tokens that usage reports, if they should differ from the
-    truth. Without a `finish_reason`, the events stop after the last token.
+    share an event. `reported_tokens` gives the input and output tokens that usage reports, if they should differ from
+    the truth. Without a `finish_reason`, the events stop after the last token.
     """
 
     tokens: int

@@ -48,7 +48,7 @@ def build_failure(error: Exception) -> Failed:
 
 
 class Worker:
-    """Executes commands. `hear` belongs to the thread that reads commands, and `work` to Locust's thread."""
+    """Executes commands. `on_command` belongs to the thread that reads commands, and `run` to Locust's thread."""
 
     def __init__(self, sender: Sender, locust_runner: LocustRunner, listener: ReportSink) -> None:
         self._sender, self._locust_runner, self._listener = sender, locust_runner, listener

@@ -33,7 +33,7 @@ _PROGRESS_INTERVAL_NS = 250_000_000
 
 
 class StageRun:
-    """Runs one stage. `conduct` belongs to a separate thread; everything else may be called by the command reader at
+    """Runs one stage. `run` belongs to a separate thread; everything else may be called by the command reader at
     any time."""
 
     def __init__(self, command: RunStage, sender: Sender, listener: ReportSink) -> None:

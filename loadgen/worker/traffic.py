@@ -123,8 +123,8 @@ class ArrivalSource(Protocol):
 class OpenTraffic:
     """Starts requests on a schedule, independent of responses.
 
-    With sessions, an arrival starts a session, whose further requests follow the responses, until `end_ns`. `arrived`
-    counts the arrivals that were started.
+    With sessions, an arrival starts a session, whose further requests follow the responses, until `end_ns`.
+    `started_count` counts the arrivals that were started.
     """
 
     def __init__(

@@ -27,7 +27,7 @@ TOLERANCE = 0.05
 
 
 class ChangePoint(msgspec.Struct, frozen=True):
-    """A change of level. `place` is the index of the first value of the new level; `ratio` is new over old of the
+    """A change of level. `index` is the index of the first value of the new level; `ratio` is new over old of the
     medians on either side."""
 
     index: int

@@ -67,7 +67,7 @@ def compute_rate(amount: float, start_ns: int, end_ns: int) -> Aggregates:
 
 @dataclass(frozen=True)
 class Deltas:
-    """All non-empty deltas, grouped by response and in their order; `answer` is the response's index."""
+    """All non-empty deltas, grouped by response and in their order; `response_index` is the response's index."""
 
     response_index: Nanoseconds
     at_ns: Nanoseconds

@@ -83,7 +83,7 @@ def is_certainly_missed(slo: Sequence[Objective], stages: Sequence[Stage]) -> bo
 
 
 def is_infinite(objective: Objective, stage: Stage) -> bool:
-    """Return True if so many arrivals were never started that this latency is infinite."""
+    """Return True if this latency is infinite because its share of the arrivals was never started."""
     never_begun = stage.errors.get(NOT_STARTED, 0)
     tail_share = 1 - PERCENTILES.get(objective.aggregate or "max", 1.0)
     return objective.metric == "latency_ms" and never_begun > tail_share * (never_begun + stage.completed)

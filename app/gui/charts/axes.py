@@ -17,7 +17,7 @@ _LOG_MANTISSAS = ((1.0,), (1.0, 3.0), (1.0, 2.0, 5.0))
 
 
 class Axis(msgspec.Struct, frozen=True):
-    """One axis of a chart. `from_zero` makes a linear axis start at 0 unless the data have negative values."""
+    """One axis of a chart. `is_from_zero` makes a linear axis start at 0 unless the data have negative values."""
 
     label: str
     unit: str = ""

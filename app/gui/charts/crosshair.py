@@ -102,7 +102,7 @@ class Crosshair(QObject):
         return x is not None
 
     def select_sample(self) -> bool:
-        """Emit `chosen` for the sample at the crosshair. Return whether there was one."""
+        """Emit `sample_selected` for the sample at the crosshair. Return whether there was one."""
         if self.x is None:
             return False
         if self._point is not None:

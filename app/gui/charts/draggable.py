@@ -28,7 +28,8 @@ _HEADROOM = 1.25
 
 
 class Handle(msgspec.Struct, frozen=True):
-    """Draggable point, in data values. `name` is its accessible name, and `way` the direction in which it can move."""
+    """Draggable point, in data values. `name` is its accessible name, and `drag_axis` the direction in which it can
+    move."""
 
     x: float
     y: float
@@ -41,8 +42,8 @@ class DraggableChart(Chart):
 
     Page Up and Page Down select a handle, arrow keys move it (with Shift ten times as far), and Escape deselects it.
 
-    `moved` reports the requested position; the receiver must update the chart. `is_done` is `False` while the mouse
-    button is down; the ranges are frozen during that time.
+    `handle_moved` reports the requested position; the receiver must update the chart. `is_done` is `False` while the
+    mouse button is down; the ranges are frozen during that time.
     """
 
     handle_moved = Signal(int, float, float, bool)

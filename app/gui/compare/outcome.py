@@ -17,8 +17,8 @@ from reports.model import PercentileCurve, SpectrumMetric
 
 
 class Outcome(msgspec.Struct, frozen=True):
-    """Result of a comparison. `asked` holds the entries with their results. If there is no comparison, `missing` says
-    what is needed."""
+    """Result of a comparison. `request` holds the entries with their results. If there is no comparison,
+    `missing_input` says what is needed."""
 
     request: ComparisonRequest
     comparison: Comparison | None = None

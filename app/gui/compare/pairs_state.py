@@ -27,8 +27,8 @@ class PairRun(msgspec.Struct, frozen=True):
 
 
 class PairsState(msgspec.Struct, frozen=True, kw_only=True):
-    """Progress of the pairs. `said` is the last message other than the turns, such as that more pairs follow or that a
-    run is repeated."""
+    """Progress of the pairs. `last_message` is the last message other than the turns, such as that more pairs follow or
+    that a run is repeated."""
 
     status: PairsStatus = "idle"
     directory: Path | None = None

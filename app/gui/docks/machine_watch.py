@@ -25,8 +25,8 @@ _MAX_BATCHES = 50
 class MachineState(msgspec.Struct, frozen=True):
     """Current data about this machine.
 
-    `facts` is None until the machine has been checked, and `problem` is the error if that failed. `of_run` is true if
-    `now` comes from the telemetry of the current run.
+    `facts` is None until the machine has been checked, and `problem` is the error if that failed. `is_from_run` is true
+    if `now` comes from the telemetry of the current run.
     """
 
     readings: MachineNow | None = None

@@ -18,7 +18,7 @@ __all__ = ["REMOVED", "Editor", "Edits"]
 class Edits(QObject):
     """Signals shared by all editors of a form.
 
-    Relative paths are resolved against `directory`. `special` holds the dotted paths that have a dedicated editor
+    Relative paths are resolved against `directory`. `special_paths` holds the dotted paths that have a dedicated editor
     beside the one of the form.
     """
 

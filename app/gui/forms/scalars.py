@@ -59,7 +59,7 @@ class TextLine(QLineEdit):
 
 
 class FreeTextEdit(QPlainTextEdit):
-    """Multi-line text edit that leaves Ctrl+Z to the window, as `Line` does."""
+    """Multi-line text edit that leaves Ctrl+Z to the window, as `TextLine` does."""
 
     def event(self, event: QEvent) -> bool:
         return False if _is_undo(event) else super().event(event)

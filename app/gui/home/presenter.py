@@ -30,8 +30,8 @@ class MachineLine(msgspec.Struct, frozen=True):
 
 
 class RunLine(msgspec.Struct, frozen=True):
-    """One of the last runs. `outcome` and `trust` are verdict words or empty; `state` is the state of a run without a
-    verdict."""
+    """One of the last runs. `outcome` and `validity` are verdict words or empty; `state` is the state of a run without
+    a verdict."""
 
     directory: str
     name: str

@@ -28,7 +28,7 @@ class _Table(FrameTable):
 class ListPane(QWidget):
     """A filterable table with its buttons.
 
-    `chosen` returns the selected position in the frame. The buttons in `selection_buttons` are enabled while a row is
+    `selected` returns the selected position in the frame. The buttons in `selection_buttons` are enabled while a row is
     selected.
     """
 

@@ -63,7 +63,7 @@ _SLICE_S = 0.5
 class RunsPresenter(QObject):
     """Lists and changes stored runs in the background.
 
-    `listed` is emitted again until every run has been read. The second value of `told` is true if the change can be
+    `listed` is emitted again until every run has been read. The second value of `notified` is true if the change can be
     undone.
     """
 

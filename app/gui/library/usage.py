@@ -49,7 +49,7 @@ class EndpointUsage(msgspec.Struct, frozen=True):
 
 
 class ProfileUsage(msgspec.Struct, frozen=True):
-    """A known profile. `state` is the first validation error, or empty if `is_right` or `is_missing`."""
+    """A known profile. `problem` is the first validation error, or empty if `is_valid` or `is_missing`."""
 
     name: str
     description: str

@@ -19,7 +19,7 @@ _MIN_NOTE_CHARACTERS = 28
 
 
 class RunControls(QWidget):
-    """Controls below the charts. `noted` emits a note when the user presses Enter."""
+    """Controls below the charts. `note_entered` emits a note when the user presses Enter."""
 
     note_entered = Signal(str)
     rate_change_requested = Signal(float)

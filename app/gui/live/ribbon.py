@@ -16,7 +16,7 @@ _DESCRIBED_STAGES = 6
 
 
 class StageRibbon(QWidget):
-    """Strip of stages. A click or the left and right keys select a stage; `chosen` emits its index."""
+    """Strip of stages. A click or the left and right keys select a stage; `stage_selected` emits its index."""
 
     stage_selected = Signal(int)
 

@@ -40,7 +40,7 @@ class LiveState(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class StageCell(msgspec.Struct, frozen=True, kw_only=True):
-    """A stage on the ribbon. `held` and `trust` are None until it has ended."""
+    """A stage on the ribbon. `is_slo_met` and `validity` are None until it has ended."""
 
     index: int
     name: str

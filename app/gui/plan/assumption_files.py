@@ -16,8 +16,8 @@ from app.wiring.planning import PlanRequest
 class TypedCurve(msgspec.Struct, frozen=True):
     """Load curve typed by the user.
 
-    `points` are pairs of a rate in req/s and a latency in ms; `timed` is the metric, such as latency_ms.p95. `hardware`
-    holds keys and values of `target.hardware` for `--set`.
+    `points` are pairs of a rate in req/s and a latency in ms; `metric` is the metric, such as latency_ms.p95.
+    `hardware` holds keys and values of `target.hardware` for `--set`.
     """
 
     name: str

@@ -24,7 +24,7 @@ _KNOWN_MODELS: Mapping[str, tuple[float, ...]] = {
 
 
 class Assumptions(QTabWidget):
-    """Forms for assumptions. `assumed` carries a PlanRequest whose numbers are all marked as not measured."""
+    """Forms for assumptions. `request_ready` carries a PlanRequest whose numbers are all marked as not measured."""
 
     request_ready = Signal(object)
     failed = Signal(object)

@@ -16,7 +16,8 @@ _CHOICE = Qt.ItemDataRole.UserRole
 
 
 class HardwarePicker(QWidget):
-    """Hardware selection. `chosen` carries the keys of `target.hardware` in the form that `--set` expects."""
+    """Hardware selection. `hardware_selected` carries the keys of `target.hardware` in the form that `--set`
+    expects."""
 
     hardware_selected = Signal(object)
     canceled = Signal()

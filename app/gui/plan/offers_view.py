@@ -36,7 +36,7 @@ _NO_CARD = "none"
 
 
 class CustomOfferForm(QFrame):
-    """Form for a custom offer. `written` carries the Path of its price list."""
+    """Form for a custom offer. `price_list_written` carries the Path of its price list."""
 
     price_list_written = Signal(object)
 

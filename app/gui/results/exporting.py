@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class ExportFormat(msgspec.Struct, frozen=True):
-    """A report format. `why_not` is why it is not available here, or None."""
+    """A report format. `unavailable_reason` is why it is not available here, or None."""
 
     key: str
     name: str
@@ -28,7 +28,8 @@ class ExportFormat(msgspec.Struct, frozen=True):
 
 
 class ExportOptions(msgspec.Struct, frozen=True):
-    """Options of an export. `hidden` lists what is redacted. `is_alone` leaves out the files with rows and tables."""
+    """Options of an export. `redacted` lists what is redacted. `is_report_only` leaves out the files with rows and
+    tables."""
 
     format: str = "html"
     redacted: tuple[RedactedKind, ...] = ()

@@ -20,7 +20,7 @@ _DECIMALS = 2
 class ResultsPresenter(QObject):
     """Opens and re-evaluates a run.
 
-    `opened` emits another run, `rescored` the same run with another SLO or time range, and `refused` the error of a
+    `opened` emits another run, `reevaluated` the same run with another SLO or time range, and `refused` the error of a
     request that cannot be fulfilled.
     """
 

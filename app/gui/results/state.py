@@ -28,8 +28,8 @@ class EvaluationRequest(msgspec.Struct, frozen=True):
 
 
 class ShownRun(msgspec.Struct, frozen=True):
-    """A run as shown. `own` is its report as measured, and `report` the one of the requested evaluation; they are the
-    same object if nothing else was requested."""
+    """A run as shown. `own_report` is its report as measured, and `report` the one of the requested evaluation; they
+    are the same object if nothing else was requested."""
 
     opened: OpenedRun
     own_report: Report

@@ -13,8 +13,8 @@ from app.gui.widgets import label, tool_tip_text
 
 
 class CheckBoxOption(msgspec.Struct, frozen=True):
-    """Option of a check box group. `text` is the label; `against` is the reason why the option is not available.
-    `is_known` is `False` while availability is still being checked.
+    """Option of a check box group. `text` is the label; `unavailable_reason` is the reason why the option is not
+    available. `is_known` is `False` while availability is still being checked.
     """
 
     value: str

@@ -16,7 +16,7 @@ _MAX_BYTES = 4_000_000
 class CommandRunner(QObject):
     """Runs one `sizewise` command at a time.
 
-    `ended` carries the exit code, standard output and standard error. A command that was stopped emits nothing.
+    `finished` carries the exit code, standard output and standard error. A command that was stopped emits nothing.
     """
 
     finished = Signal(int, bytes, bytes)

@@ -176,8 +176,8 @@ def _truncated(text: str) -> str:
 
 
 class InspectionState(msgspec.Struct, frozen=True):
-    """Inspection state. `working` is `None` until the providers have been tried; `refusal` is the error that rejected
-    the model.
+    """Inspection state. `working` is `None` until the providers have been tried; `model_error` is the error that
+    rejected the model.
     """
 
     path: Path | None = None

@@ -27,7 +27,7 @@ _FORMS = ("rate", "ramp", "steps", "spike", "sine", "diurnal", "trace", "concurr
 
 
 class StageHandle(msgspec.Struct, frozen=True):
-    """Handle that sets the value `what` of a stage. `start_s` is the time at which the stage begins."""
+    """Handle that sets the value `field` of a stage. `start_s` is the time at which the stage begins."""
 
     stage: int
     field: Literal["rate", "from", "to", "peak", "duration"]

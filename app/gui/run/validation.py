@@ -24,7 +24,7 @@ from app.wiring.secret_consent import secrets_to_allow
 class ProfileIssue(msgspec.Struct, frozen=True):
     """Validation error of a profile.
 
-    `where` is its path, which is empty if no key is to blame. `instead` is the nearest valid name, replacing the key if
+    `path` is its path, which is empty if no key is to blame. `instead` is the nearest valid name, replacing the key if
     `is_key` and its value otherwise. `cause` is the message without the leading `key`.
     """
 

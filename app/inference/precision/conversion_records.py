@@ -36,7 +36,7 @@ def limit_memory(model_bytes: int) -> None:
 class ConvertedModel(msgspec.Struct, frozen=True, kw_only=True):
     """A converted model.
 
-    `took_s` is `None` if nothing was converted: the result was cached, or the file is the user's own.
+    `duration_s` is `None` if nothing was converted: the result was cached, or the file is the user's own.
     """
 
     path: Path

@@ -118,7 +118,7 @@ _NO_FLEET = Fleet(
     "", "", "", "", None, 0, None, "assumed", None, None, None, _NOTHING, _NOTHING, _NOTHING, None, _NOTHING, _NOTHING,
     "", 0, "", 0, (),
 )  # fmt: skip
-"""Fleet of which only the columns are used, for a plan without offers."""
+"""Fleet whose columns alone are used, for a plan without offers."""
 
 
 def _is_same(fleet: Fleet, front_fleet: Fleet) -> bool:

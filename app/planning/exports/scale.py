@@ -23,8 +23,8 @@ _DIGITS = 4
 class Scale(msgspec.Struct, frozen=True):
     """Pods of the recommended fleet, one for each replica.
 
-    `most` serves the peak at the plan's confidence, spares included. `least` is the quietest hour's need in proportion
-    to the peak's, plus the spares; a fleet this small may need slightly more.
+    `max_pods` serves the peak at the plan's confidence, spares included. `min_pods` is the quietest hour's need in
+    proportion to the peak's, plus the spares; a fleet this small may need slightly more.
 
     `target_per_s` is the rate that the plan sizes a pod for, the same in the plan, in `simulate` and in every
     autoscaler. An autoscaler that aims at it runs the pods that the load needs; spares are added where it can add them.

@@ -27,7 +27,7 @@ class MixOffer(msgspec.Struct, frozen=True):
     """Offer in a mix.
 
     `per_s` is the rate of one instance for each bucket alone within the SLO; buckets that it cannot serve are missing.
-    `most` is the number available; `None` means no limit.
+    `max_instances` is the number available; `None` means no limit.
     """
 
     key: str

@@ -94,7 +94,7 @@ class PhaseChange(NamedTuple):
 class ReplicaState:
     """State of one replica; its `number` is never reused.
 
-    The future is known: `ends_s` is the end of this phase, and `ahead` has the phases after it.
+    The future is known: `ends_s` is the end of this phase, and `next_phases` has the phases after it.
     """
 
     number: int

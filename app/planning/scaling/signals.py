@@ -18,8 +18,8 @@ from app.records.scaling import Predictive, ScalingMetric, Scheduled
 class FleetView(msgspec.Struct, frozen=True):
     """State of the fleet over one slot, at its end.
 
-    `wanted` is the number that the autoscaler last requested. `pending` replicas have no container yet, `starting` ones
-    have; neither is ready. Draining replicas are not in any of these counts.
+    `requested` is the number that the autoscaler last requested. `pending` replicas have no container yet, `starting`
+    ones have; neither is ready. Draining replicas are not in any of these counts.
 
     `in_flight` counts the requests in the ready replicas or queued for them, and `busy` sums their busy shares, both as
     means over the slot; `rate_per_s` is the slot's arrival rate.

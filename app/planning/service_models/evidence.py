@@ -78,11 +78,11 @@ class Evidence(msgspec.Struct, frozen=True):
     """Evidence from load points.
 
     `tried` has the rates of one replica under Poisson arrivals and whether the SLO was met, by rising rate.
-    `ceiling_per_s` is the highest rate that the replica can serve, by its slots and its latency at low load; it applies
-    where no rate missed the SLO. `stage_requests` is the median number of requests of those points, `None` where they
-    are long-run values. `lengths` are the input and output tokens that they were measured with, empty where unknown.
-    `spread` is the scale, in ln rate, of the logistic probability that a stage meets the SLO. `passed_per_s` is the
-    highest rate that met it in all its repeats, 0 for none. No plan exceeds `max_rate_per_s`.
+    `max_throughput_per_s` is the highest rate that the replica can serve, by its slots and its latency at low load; it
+    applies where no rate missed the SLO. `stage_requests` is the median number of requests of those points, `None`
+    where they are long-run values. `lengths` are the input and output tokens that they were measured with, empty where
+    unknown. `spread` is the scale, in ln rate, of the logistic probability that a stage meets the SLO. `passed_per_s`
+    is the highest rate that met it in all its repeats, 0 for none. No plan exceeds `max_rate_per_s`.
     """
 
     tested_rates: tuple[tuple[float, bool], ...] = ()
@@ -120,7 +120,7 @@ class Evidence(msgspec.Struct, frozen=True):
     def interval(self) -> tuple[float, float]:
         """Bounds of the max rate; 0 and infinity are open ends.
 
-        The upper end is never below the rate that a plan for `floor_per_s` assumes, since runs differ.
+        The upper end is never below the rate that a plan for `min_rate_per_s` assumes, since runs differ.
         """
         if self.is_contradictory:
             belief = CapacityPosterior(self.tested_rates, self.spread)

@@ -95,8 +95,8 @@ def compute_mean_batch(fleets: Sequence[Fleet]) -> float | None:
 def compute_busy_s(fleet: Fleet, now_s: float) -> Floats:
     """Return each replica's busy time up to now, in whole replicas.
 
-    Work in progress counts for the part that has passed. As of a `settle` at `now_s`. Its increase over a span, divided
-    by the span, is the utilization that an autoscaler reads.
+    Work in progress counts for the part that has passed. The state must be that of an `advance_to` at `now_s`. Its
+    increase over a span, divided by the span, is the utilization that an autoscaler reads.
     """
     busy_s = np.empty(fleet.floats.shape[0])
     _write_busy_s(fleet, now_s, busy_s)

@@ -81,7 +81,7 @@ def advance_to(fleet: Fleet, now_s: float) -> None:
 
 
 def get_totals(fleet: Fleet) -> DayTotals:
-    """Return the counts as of the last `settle`."""
+    """Return the counts as of the last `advance_to`."""
     totals = np.empty(HISTOGRAMS + 1, dtype=np.int64)
     _sum_counts(fleet, totals)
     return DayTotals(*totals.tolist())
@@ -99,7 +99,7 @@ def _sum_counts(fleet: Fleet, totals: Ints) -> None:
 
 
 def get_outstanding(fleet: Fleet) -> Ints:
-    """Return the requests in each replica, as of the last `settle`."""
+    """Return the requests in each replica, as of the last `advance_to`."""
     return np.asarray(fleet.counts[:, WAITING] + fleet.counts[:, WORKING])
 
 

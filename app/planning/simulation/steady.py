@@ -40,8 +40,8 @@ _Simulated = tuple[Fleet, float]
 class SteadyOutcome(msgspec.Struct, frozen=True):
     """Results of a simulation.
 
-    `simulated` of the `replicas` were simulated, at the same rate per replica: fewer where the fleet is larger than a
-    cell, which for power of two choices puts p99 up to 2 % high at four times the cell.
+    `simulated_replicas` of the `replicas` were simulated, at the same rate per replica: fewer where the fleet is larger
+    than a cell, which for power of two choices puts p99 up to 2 % high at four times the cell.
     """
 
     rate_per_s: float

@@ -70,8 +70,8 @@ class DataSpec(msgspec.Struct, frozen=True):
 class LocalSpec(msgspec.Struct, frozen=True, kw_only=True):
     """Specification of a local run.
 
-    `variants` are in measurement order. With `finds_best`, batch sizes larger than one that missed the SLO are skipped.
-    Accuracies are compared with that of the first model.
+    `variants` are in measurement order. With `is_best_search`, batch sizes larger than one that missed the SLO are
+    skipped. Accuracies are compared with that of the first model.
     """
 
     run_id: str
@@ -114,7 +114,7 @@ class LocalSpec(msgspec.Struct, frozen=True, kw_only=True):
 class PreparedModel(msgspec.Struct, frozen=True):
     """The file that a variant runs from: the user's own, or one derived from it.
 
-    `kept_model` is where the runtime's optimized form may be cached; `None` if the runtime does not cache.
+    `cached_model_path` is where the runtime's optimized form may be cached; `None` if the runtime does not cache.
     """
 
     path: str
