@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import struct
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 from loadgen.protocols.open_inference_pb2 import ModelMetadataResponse
+from tests.fakes.stream_server import stream_server
 
 _PREFACE_BYTES = 24
 _FRAME = struct.Struct(">I B I")
@@ -95,21 +95,10 @@ class _Connection:
 @contextmanager
 def endless_grpc_server(metadata: ModelMetadataResponse) -> Iterator[str]:
     """Its URL. The first call is the one for the metadata."""
-    loop, first = asyncio.new_event_loop(), [metadata.SerializeToString()]
+    first = [metadata.SerializeToString()]
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await _Connection(reader, writer, first).serve()
 
-    server = loop.run_until_complete(asyncio.start_server(serve, "127.0.0.1", 0))
-    thread = threading.Thread(target=loop.run_forever)
-    thread.start()
-    try:
-        yield f"grpc://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-    finally:
-        loop.call_soon_threadsafe(loop.stop)
-        thread.join()
-        server.close()
-        for task in asyncio.all_tasks(loop):
-            task.cancel()
-        loop.run_until_complete(asyncio.sleep(0))
-        loop.close()
+    with stream_server(serve) as port:
+        yield f"grpc://127.0.0.1:{port}"

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from time import perf_counter, perf_counter_ns
 
@@ -41,6 +41,7 @@ from tests.fakes.endless_grpc import endless_grpc_server
 from tests.fakes.played import Played, plan
 from tests.fakes.processes import children_of, is_running
 from tests.fakes.program import wait_until
+from tests.fakes.stream_server import stream_server
 
 METADATA = b'{"name": "m", "inputs": [{"name": "x", "datatype": "FP32", "shape": [-1, 2]}]}'
 ANSWER = b'{"outputs": [{"name": "o", "datatype": "FP32", "shape": [1, 2], "data": [0, 1]}]}'
@@ -523,28 +524,16 @@ def peak_mib_until_local_limit(url: str, workload: HttpWorkload | OipWorkload) -
 @contextmanager
 def endless_server() -> Iterator[str]:
     """Each response goes on for as long as it is read."""
-    loop, block = asyncio.new_event_loop(), b"x" * 262_144
+    block = b"x" * 262_144
 
     async def respond(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000000000\r\n\r\n")
-        with suppress(OSError):
-            while True:
-                writer.write(block)
-                await writer.drain()
+        while True:
+            writer.write(block)
+            await writer.drain()
 
-    server = loop.run_until_complete(asyncio.start_server(respond, "127.0.0.1", 0))
-    thread = threading.Thread(target=loop.run_forever)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
-    finally:
-        loop.call_soon_threadsafe(loop.stop)
-        thread.join()
-        server.close()
-        for task in asyncio.all_tasks(loop):
-            task.cancel()
-        loop.run_until_complete(asyncio.sleep(0))
-        loop.close()
+    with stream_server(respond) as port:
+        yield f"http://127.0.0.1:{port}/"
 
 
 @pytest.mark.process
