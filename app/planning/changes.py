@@ -24,15 +24,12 @@ from app.records.plan import Saving
 from app.records.plan_question import PlanQuestion
 from app.records.service import BatchService
 
-_BY_CERTAINTY: tuple[Basis, ...] = ("measured", "interpolated", "extrapolated", "assumed")
-
 
 class WhatIfChange(msgspec.Struct, frozen=True):
     """Hypothetical change.
 
-    `capacity_factor` multiplies the capacity of one replica, `traffic_factor` the requests that reach the fleet, and
-    `headroom_factor` the replicas kept for traffic that arrives while another replica starts. `because` states what the
-    factors are based on.
+    `capacity_factor` multiplies the capacity of one replica, and `traffic_factor` the requests that reach the fleet.
+    `reason` states what the factors are based on.
     """
 
     name: str
@@ -40,7 +37,6 @@ class WhatIfChange(msgspec.Struct, frozen=True):
     reason: str
     capacity_factor: float = 1.0
     traffic_factor: float = 1.0
-    headroom_factor: float = 1.0
     extra_usd_per_month: float = 0.0
     """Cost of the change itself, such as a cache or a warm pool."""
 
@@ -81,33 +77,6 @@ def compute_savings(changes: Iterable[WhatIfChange], size: SizeFleet) -> tuple[W
     )
 
 
-def combine_changes(changes: Iterable[WhatIfChange]) -> WhatIfChange:
-    """Combine changes into one.
-
-    Factors are multiplied, which assumes that no change affects another. The basis is the least certain one.
-    """
-    listed = tuple(changes)
-    combined = NO_CHANGE
-    for change in listed:
-        combined = msgspec.structs.replace(
-            combined,
-            basis=max(combined.basis, change.basis, key=_BY_CERTAINTY.index),
-            capacity_factor=combined.capacity_factor * change.capacity_factor,
-            traffic_factor=combined.traffic_factor * change.traffic_factor,
-            headroom_factor=combined.headroom_factor * change.headroom_factor,
-            extra_usd_per_month=combined.extra_usd_per_month + change.extra_usd_per_month,
-        )
-    names = " + ".join(change.name for change in listed)
-    if len(listed) > 1 and combined.basis == "measured":
-        combined = msgspec.structs.replace(
-            combined, basis="extrapolated"
-        )  # each was measured by itself, not together with
-        # the others
-    return msgspec.structs.replace(
-        combined, name=names or combined.name, reason="; ".join(change.reason for change in listed)
-    )
-
-
 def variant_change(name: str, per_s: float, baseline_per_s: float, basis: Basis = "measured") -> WhatIfChange:
     """Describe a precision, batching window or smaller model that sustains `per_s` instead of `baseline_per_s`."""
     factor = per_s / baseline_per_s
@@ -118,19 +87,6 @@ def cache_change(hit_share: float, basis: Basis = "assumed", usd_per_month: floa
     """Describe a cache; requests that it serves do not reach the fleet."""
     because = f"{hit_share:.0%} of the requests served from a cache, {basis}"
     return WhatIfChange("caching", basis, because, traffic_factor=1 - hit_share, extra_usd_per_month=usd_per_month)
-
-
-def warm_pool_change(
-    warm_start_s: float, cold_start_s: float, basis: Basis = "assumed", usd_per_month: float = 0.0
-) -> WhatIfChange:
-    """Describe a warm pool.
-
-    Replicas kept for rising traffic are as many as the rise fills while the next one starts, so they are in proportion
-    to the start time.
-    """
-    factor = warm_start_s / cold_start_s
-    because = f"a replica starts in {warm_start_s:g} s instead of {cold_start_s:g} s, {basis}"
-    return WhatIfChange("warm pool", basis, because, headroom_factor=factor, extra_usd_per_month=usd_per_month)
 
 
 def _saving(change: WhatIfChange, baseline: Size, changed: Size) -> WhatIfSaving:

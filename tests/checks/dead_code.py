@@ -25,7 +25,7 @@ CALLED_BY_LIBRARIES = (
 )
 CALLED_BY_TEMPLATES = "price_kinds"
 CALLED_BY_TESTS = (
-    "combine_changes compile_all compute_bill extrapolate_service summarize_stage warm_pool_change is_panicking "
+    "compile_all extrapolate_service summarize_stage is_panicking "
     "close_connections endless single_line_event slice_stream until_close with_connection_close "  # scripted server
     "drop_hint edit_price has_listed is_painting notice_text selected_index shown_texts unavailable_reasons"
 )  # the last line: of the window

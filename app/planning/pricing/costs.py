@@ -8,17 +8,9 @@ from __future__ import annotations
 
 import msgspec
 
-from app.planning.sizing import HOURS_PER_MONTH
-
 HOURS_PER_YEAR = 8760
 SECONDS_PER_HOUR = 3600
 THOUSAND, MILLION = 1e3, 1e6
-
-
-class Bill(msgspec.Struct, frozen=True):
-    usd_per_hour: float
-    usd_per_month: float
-    usd_per_year: float
 
 
 class UnitCost(msgspec.Struct, frozen=True):
@@ -72,10 +64,6 @@ class TokenCosts(msgspec.Struct, frozen=True):
     per_1m_input: UnitCost | None
     per_1m_output: UnitCost | None
     per_1m_all: UnitCost | None
-
-
-def compute_bill(usd_per_hour: float) -> Bill:
-    return Bill(usd_per_hour, usd_per_hour * HOURS_PER_MONTH, usd_per_hour * HOURS_PER_YEAR)
 
 
 def compute_request_cost(usd_per_hour_each: float, fleet_usd_per_hour: float, rates: Rates) -> UnitCost:

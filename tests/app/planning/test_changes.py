@@ -14,11 +14,9 @@ from app.planning.changes import (
     WhatIfChange,
     _max_ahead,
     cache_change,
-    combine_changes,
     compute_savings,
     compute_warm_pool_saving,
     variant_change,
-    warm_pool_change,
 )
 from app.planning.fleets import plan_fleets
 from app.planning.sizing import build_demand
@@ -32,7 +30,7 @@ from tests.fakes.services import fit_of, fitted
 def sized(change: WhatIfChange) -> Size:
     """1,000/s over 100/s each, and four kept for a rise; 100 USD a month each."""
     needed = math.ceil(1000 * change.traffic_factor / (100 * change.capacity_factor) - 1e-9)
-    replicas = needed + math.ceil(4 * change.headroom_factor - 1e-9)
+    replicas = needed + 4
     return Size(replicas, 100.0 * replicas)
 
 
@@ -41,20 +39,18 @@ def test_each_change_is_sized_by_itself_and_the_best_leads() -> None:
         [
             cache_change(0.3, usd_per_month=50),
             variant_change("int8", 200, 100),
-            warm_pool_change(20, 80),
             cache_change(0),
         ],
         sized,
     )
     assert [(one.change.name, one.after.replicas, one.usd_per_month) for one in found] == [
         ("int8", 9, 500),
-        ("warm pool", 11, 300),
         ("caching", 11, 250),
         ("caching", 14, 0),
     ]
     assert all(one.before == Size(14, 1400.0) for one in found)
     assert found[0].share == pytest.approx(5 / 14)
-    assert [one.change.basis for one in found] == ["measured", "assumed", "assumed", "assumed"]
+    assert [one.change.basis for one in found] == ["measured", "assumed", "assumed"]
 
 
 def test_a_change_may_cost_more_than_it_saves() -> None:
@@ -68,16 +64,6 @@ def test_a_sizing_that_finds_nothing_saves_nothing_known() -> None:
     known = compute_savings([cache_change(0.5), variant_change("x", 2, 1)],
                     lambda change: sized(change) if change.capacity_factor == 1 else Size(None, None))  # fmt: skip
     assert [one.change.name for one in known] == ["caching", "x"]
-
-
-def test_changes_together_multiply_and_are_as_sure_as_the_least() -> None:
-    both = combine_changes([variant_change("int8", 200, 100), cache_change(0.5, usd_per_month=10), cache_change(0.5)])
-    assert (both.capacity_factor, both.traffic_factor, both.extra_usd_per_month) == (2, 0.25, 10)
-    assert both.basis == "assumed"
-    assert both.name == "int8 + caching + caching"
-    assert combine_changes([variant_change("a", 2, 1), variant_change("b", 2, 1)]).basis == "extrapolated"
-    assert combine_changes([variant_change("a", 2, 1)]).basis == "measured"
-    assert combine_changes([]).capacity_factor == 1
 
 
 def test_what_a_change_rests_on_is_said() -> None:

@@ -5,21 +5,21 @@ import random
 import pytest
 
 from app.planning.pricing.costs import (
+    HOURS_PER_YEAR,
     Rates,
     TokenWork,
     UnitCost,
-    compute_bill,
     compute_request_cost,
     compute_token_costs,
     effective_spot_usd_per_hour,
     per_1k_inferences,
 )
+from app.planning.sizing import HOURS_PER_MONTH
 
 
 def test_a_month_has_730_hours_and_a_year_8760() -> None:
-    assert compute_bill(2.0).usd_per_month == 1460
-    assert compute_bill(2.0).usd_per_year == 17_520
-    assert compute_bill(2.0).usd_per_month * 12 == compute_bill(2.0).usd_per_year
+    assert (HOURS_PER_MONTH, HOURS_PER_YEAR) == (730, 8760)
+    assert 12 * HOURS_PER_MONTH == HOURS_PER_YEAR
 
 
 def test_an_inference_costs_more_the_emptier_the_fleet() -> None:
