@@ -163,9 +163,10 @@ _METRICS = {
 }
 
 
-def metric_name(name: str) -> str:
-    """Return the display name of a time metric; any other name is returned without its unit."""
-    return _METRICS.get(name, name.removesuffix("_ms"))
+def metric_name(name: str, aggregate: str = "") -> str:
+    """Return the display name of a time metric, as in p99.9 latency; any other name is returned without its unit."""
+    shown = _METRICS.get(name, name.removesuffix("_ms"))
+    return f"{aggregate.replace('_', '.')} {shown}" if aggregate else shown
 
 
 StageState = Literal["INVALID", "not judged", "held", "failed"]

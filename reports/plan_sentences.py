@@ -139,9 +139,7 @@ def peak_day_limit(plan: PlanSection) -> tuple[str, str] | None:
 def latency_name(plan: PlanSection) -> str:
     """Return the name of the latency metric, as in p95 latency."""
     name, _, aggregate = plan.latency_metric.partition(".")
-    return (
-        f"{aggregate.replace('_', '.')} {formatting.metric_name(name)}" if aggregate else formatting.metric_name(name)
-    )
+    return formatting.metric_name(name, aggregate)
 
 
 def describe_unit_cost(row: UnitCostRow) -> str:

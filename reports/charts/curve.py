@@ -44,7 +44,7 @@ def rate_curve(report: Report) -> Chart | None:
     points = [_point(stage) for stage in stages if _rate(stage) is not None and stage.judged.value is not None]
     if len({point["offered"] for point in points}) < 2:
         return None
-    latency = f"{report.curve.percentile.replace('_', '.')} {formatting.metric_name(report.curve.metric)}"
+    latency = formatting.metric_name(report.curve.metric, report.curve.percentile)
     missing = len(stages) - len(points)
     return Chart(
         key="curve",

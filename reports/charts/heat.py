@@ -42,7 +42,11 @@ def latency_heat_map(report: Report) -> Chart | None:
             ],
         )
     )
-    line = [] if limit is None else limit_line(limit.value, f"SLO {report.curve.percentile} {times}")
+    line = (
+        []
+        if limit is None
+        else limit_line(limit.value, f"SLO {formatting.metric_name(report.times, report.curve.percentile)}")
+    )
     return Chart(
         key="heat",
         title="Latency heat map",

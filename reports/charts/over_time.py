@@ -78,7 +78,7 @@ def latency_over_time(report: Report) -> Chart | None:
     values = _values(load, columns)
     slo_metric, times = report.curve.metric, formatting.metric_name(report.times)
     limit = report.curve.limit if slo_metric == report.times or (slo_metric == "ttft_ms" and load.ttft_p95_ms) else None
-    limit_label = f"SLO {report.curve.percentile} {formatting.metric_name(slo_metric)}"
+    limit_label = f"SLO {formatting.metric_name(slo_metric, report.curve.percentile)}"
     line = [] if limit is None else limit_line(limit.value, limit_label)
     heights = latencies + ([] if limit is None else [limit.value])
     lines = _lines(values, list(columns), f"{times}, ms", fit_scale(heights, 20))

@@ -39,11 +39,8 @@ def latency_percentiles(report: Report) -> Chart | None:
         .mark_line(point=alt.OverlayMarkDef(size=22))
         .encode(x=x, y=y, tooltip=tooltip, **point_scales([spectrum.label for spectrum in report.spectra]))
     )
-    line = (
-        []
-        if limit is None
-        else limit_line(limit.value, f"SLO {report.curve.percentile} {formatting.metric_name(report.curve.metric)}")
-    )
+    limit_label = f"SLO {formatting.metric_name(report.curve.metric, report.curve.percentile)}"
+    line = [] if limit is None else limit_line(limit.value, limit_label)
     requests = formatting.format_count(report.spectra[0].n)
     return Chart(
         key="spectrum",

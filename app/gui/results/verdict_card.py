@@ -67,8 +67,8 @@ class VerdictCard(QFrame):
         self.checks.setVisible(bool(warnings))
         passed, total = len(report.checks) - len(warnings), len(report.checks)
         hidden = len(warnings) - _MAX_CHECKS
-        text = f"{passed} of {total} checks are valid"
-        suffix = f"; {hidden} more are doubtful" if hidden > 0 else ""
+        text = f"{passed} of {total} checks passed"
+        suffix = f"; {hidden} more need attention" if hidden > 0 else ""
         self.more.setText(f"{text}{suffix}")
         self.more.setVisible(bool(report.checks))
 
