@@ -81,7 +81,7 @@ class Run:
                 "good_per_s": stage.good_per_s.value,
                 "completed": stage.completed,
                 "failed": sum(stage.errors.values()),
-                "held": stage.held,
+                "held": stage.meets_slo,
                 "verdict": stage.verdict.status,
             }
             | _metrics(stage.metrics)

@@ -234,8 +234,8 @@ class Join(msgspec.Struct, frozen=True, tag="join"):
     token: str
     wait_s: float = 60.0
     """Time limit in seconds for reaching the master."""
-    ceiling_per_s: float | None = None
-    chunk_ceiling_per_s: float | None = None
+    capacity_per_s: float | None = None
+    chunk_capacity_per_s: float | None = None
 
 
 class Gather(msgspec.Struct, frozen=True, tag="gather"):
@@ -305,7 +305,7 @@ class Quit(msgspec.Struct, frozen=True, tag="quit"):
     """Command to end the worker; the end of its standard input has the same effect. `why` is the reason for which a
     master dismisses a worker."""
 
-    why: str | None = None
+    reason: str | None = None
 
 
 class Ping(msgspec.Struct, frozen=True, tag="ping"):
@@ -326,14 +326,14 @@ class Hello(msgspec.Struct, frozen=True, tag="hello"):
     """First message of a worker to its master. `clock` identifies the clock it reads: workers with the same clock need
     no offset."""
 
-    wire: int
+    protocol_version: int
     host: str
     pid: int
     clock: str
     pacing: str
     event_loop: str
-    ceiling_per_s: float | None = None
-    chunk_ceiling_per_s: float | None = None
+    capacity_per_s: float | None = None
+    chunk_capacity_per_s: float | None = None
 
 
 class Pong(msgspec.Struct, frozen=True, tag="pong"):
@@ -360,8 +360,8 @@ class LoadWorker(msgspec.Struct, frozen=True):
     host: str
     pid: int
     is_local: bool
-    ceiling_per_s: float | None = None
-    chunk_ceiling_per_s: float | None = None
+    capacity_per_s: float | None = None
+    chunk_capacity_per_s: float | None = None
 
 
 class Ready(msgspec.Struct, frozen=True, tag="ready"):
@@ -472,8 +472,8 @@ class WorkerStageResult(msgspec.Struct, frozen=True):
     max_lag_ms: float
     clock_residual_ms: float | None = None
     lost_ns: int | None = None
-    waited_s: float | None = None
-    """Same as `waited_s` of StageEnded."""
+    cpu_wait_s: float | None = None
+    """Same as `cpu_wait_s` of StageEnded."""
 
 
 class StageEnded(msgspec.Struct, frozen=True, tag="stage_ended"):
@@ -494,7 +494,7 @@ class StageEnded(msgspec.Struct, frozen=True, tag="stage_ended"):
     workers: tuple[WorkerStageResult, ...] = ()
     """Workers of the stage if there are several, including those lost since the previous stage; the other fields are
     their totals."""
-    waited_s: float | None = None
+    cpu_wait_s: float | None = None
     """Seconds between start and end in which the sending thread was ready to run but had no CPU core, for the worker
     that waited longest; None where the system does not report it."""
     first_errors: tuple[FirstError, ...] = ()

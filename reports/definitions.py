@@ -38,13 +38,13 @@ def definition_blocks(section: Definitions, width: int) -> list[list[str]]:
 def _table(table: DefinitionTable, names: Sequence[str], width: int) -> list[str]:
     rows = [[format_label(row), *map(_cell, row.quantities)] for row in table.rows]
     header = [f"{table.stage}, times in ms", *names]
-    counts = ["requests included", *map(formatting.format_count, table.answers)]
+    counts = ["requests included", *map(formatting.format_count, table.requests)]
     widths = [max(map(len, column)) for column in zip(header, counts, *rows, strict=True)]
     lines = [_align_cells(line_cells, widths) for line_cells in (header, counts, *rows)]
     missing = [part for line in missing_reasons(table, names) for part in textwrap.wrap(line, width)]
     invalid_note = (
         [_INVALID]
-        if any(line_cells.trust == "INVALID" for row in table.rows for line_cells in row.quantities if line_cells)
+        if any(line_cells.validity == "INVALID" for row in table.rows for line_cells in row.quantities if line_cells)
         else []
     )
     return [*invalid_note, *lines, f"{NOT_PRINTED} not reported by the tool", *missing]
@@ -76,16 +76,16 @@ def _align_cells(cells: Sequence[str], widths: Sequence[int]) -> str:
 def _reason_lines(section: Definitions, width: int) -> Iterator[str]:
     indent = max(len(tool.name) for tool in section.tools) + 4
     metric = None
-    for definition in section.why:
+    for definition in section.explanations:
         if definition.metric != metric:
             metric = definition.metric
             yield metric
-        yield from _hanging(f"  {definition.tool}", definition.why, indent, width)
+        yield from _hanging(f"  {definition.tool}", definition.explanation, indent, width)
 
 
 def _tool_lines(section: Definitions, width: int) -> Iterator[str]:
     for tool in section.tools:
-        yield f"{tool.name}, based on {tool.read_from}"
+        yield f"{tool.name}, based on {tool.source}"
         for note in tool.notes:
             yield from _hanging("  -", note, 4, width)
 

@@ -174,9 +174,9 @@ StageState = Literal["INVALID", "not judged", "held", "failed"]
 
 def stage_state(row: StageRow) -> StageState:
     """Return the identifier of a stage's state; `display_state` gives its text."""
-    if row.trust == "INVALID":
+    if row.validity == "INVALID":
         return "INVALID"
-    return "not judged" if row.held is None else "held" if row.held else "failed"
+    return "not judged" if row.meets_slo is None else "held" if row.meets_slo else "failed"
 
 
 _STATE_TEXTS = {

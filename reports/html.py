@@ -222,8 +222,8 @@ def _charts_missing(failure: str) -> str:
 def _refusals(plan: PlanSection | None) -> list[tuple[str, list[OfferRow]]]:
     """Group the refused offers by reason, most frequent first."""
     by_reason: defaultdict[str, list[OfferRow]] = defaultdict(list)
-    for row in plan.refused if plan else ():
-        by_reason[row.refused or ""].append(row)
+    for row in plan.rejected_offers if plan else ():
+        by_reason[row.rejected or ""].append(row)
     return sorted(by_reason.items(), key=lambda pair: -len(pair[1]))
 
 

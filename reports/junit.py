@@ -52,13 +52,13 @@ def _run_state(verdict: ReportVerdict) -> State:
 
 def _run_detail(verdict: ReportVerdict) -> str:
     reasons = "".join(f" {reason};" for reason in verdict.reasons).rstrip(";")
-    return f"{verdict.outcome}, measurement {verdict.trust}: {verdict.sentence}{reasons}"
+    return f"{verdict.outcome}, measurement {verdict.validity}: {verdict.sentence}{reasons}"
 
 
 def _objective_state(row: ObjectiveRow, verdict: ReportVerdict) -> State:
-    if verdict.trust == "INVALID" or row.judgement == "INCONCLUSIVE":
+    if verdict.validity == "INVALID" or row.outcome == "INCONCLUSIVE":
         return "open"
-    if row.judgement == "PASS":
+    if row.outcome == "PASS":
         return "passed"
     return "failed" if row.level == "fail" else "warned"
 
@@ -69,7 +69,7 @@ def _objective_detail(row: ObjectiveRow, verdict: ReportVerdict) -> str:
         f"observed {formatting.format_quantity(row.observed)}{location}",
         f"limit {formatting.format_limit(row.limit)}",
         *([row.why] if row.why else []),
-        *(["the measurement is INVALID"] if verdict.trust == "INVALID" else []),
+        *(["the measurement is INVALID"] if verdict.validity == "INVALID" else []),
         *(["warning only"] if row.level == "warn" else []),
     ]
     return "; ".join(parts)

@@ -35,7 +35,7 @@ class ScenarioRow(msgspec.Struct, frozen=True, kw_only=True):
     throughput: Quantity
     calls: int
     parts: tuple[Quantity, ...]
-    trust: Validity
+    validity: Validity
     reasons: tuple[str, ...] = ()
 
 
@@ -45,7 +45,7 @@ class AccuracyRow(msgspec.Struct, frozen=True, kw_only=True):
     reference: Quantity | None
     """Value of the reference variant; None if there is no reference."""
     change: Quantity | None
-    kept: Quantity | None
+    retained: Quantity | None
     p_value: float | None
     test: str | None
 
@@ -56,7 +56,7 @@ class FidelityRow(msgspec.Struct, frozen=True, kw_only=True):
     rows: int
     agreement: Quantity
     cosine_mean: Quantity
-    cosine_least: Quantity
+    cosine_min: Quantity
     max_abs: Quantity
     sqnr: Quantity
     kl_mean: Quantity
@@ -80,13 +80,13 @@ class ColdStartRow(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PlacementRow(msgspec.Struct, frozen=True, kw_only=True):
-    """Number of operators of one kind on one provider. `is_stray` marks fallback nodes, which run on a provider that
+    """Number of operators of one kind on one provider. `is_fallback` marks fallback nodes, which run on a provider that
     was not requested."""
 
     provider: str
     operator: str
     nodes: int
-    is_stray: bool
+    is_fallback: bool
 
 
 class BottleneckRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -120,7 +120,7 @@ class VariantRow(msgspec.Struct, frozen=True, kw_only=True):
     threads: int
     devices: tuple[str, ...]
     state: VariantState
-    why: str | None
+    reason: str | None
     scenarios: tuple[ScenarioRow, ...]
     throughput: Quantity
     """Highest throughput of its scenarios."""
@@ -133,13 +133,13 @@ class VariantRow(msgspec.Struct, frozen=True, kw_only=True):
     cost: Quantity
     energy: Quantity | None
     """Energy per inference, above idle where the idle power is known; None if no power was measured."""
-    on_front: bool
+    is_on_frontier: bool
     accuracy: AccuracyRow | None
     fidelity: FidelityRow | None
     cold_starts: tuple[ColdStartRow, ...]
     provider_used: str | None
     placements: tuple[PlacementRow, ...]
-    bound: BottleneckRow | None
+    bottleneck: BottleneckRow | None
     file: str
     sha256: str | None
     size_bytes: int | None
@@ -172,11 +172,11 @@ class LocalSection(msgspec.Struct, frozen=True, kw_only=True):
     variants: tuple[VariantRow, ...]
     best: str | None
     """Name of the best variant."""
-    shown: str | None
+    headline_variant: str | None
     """Name of the variant whose numbers are the headlines: the best, or else the closest to the SLO; None if nothing
     was measured."""
     best_reason: str | None
-    laws: tuple[BatchModelRow, ...]
+    batch_models: tuple[BatchModelRow, ...]
     axes: FrontAxes
     parts: tuple[str, ...]
     cold_parts: tuple[str, ...]

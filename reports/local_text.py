@@ -41,19 +41,19 @@ def remaining_variant_lines(local: LocalSection) -> list[str]:
     more = [f"… and {hidden} more in the report"] if hidden > 0 else []
     reasons: dict[str, list[str]] = {}
     for variant in local.variants:
-        if variant.why is not None:
-            reasons.setdefault(f"{formatting.display_state(variant.state)}: {variant.why}", []).append(variant.name)
+        if variant.reason is not None:
+            reasons.setdefault(f"{formatting.display_state(variant.state)}: {variant.reason}", []).append(variant.name)
     reason_lines = [f"{_join_names(names)}, {reason}" for reason, names in reasons.items()]
     return [*more, *reason_lines[:_MAX_ROWS]]
 
 
 def headline_variant_lines(local: LocalSection) -> list[tuple[str, list[str]]]:
     """Return titled lines about the variant whose numbers are the headlines."""
-    shown = next((variant for variant in local.variants if variant.name == local.shown), None)
+    shown = next((variant for variant in local.variants if variant.name == local.headline_variant), None)
     if shown is None:
         return []
     return [
-        ("Bottleneck", [f"{shown.name}: {shown.bound.sentence}"] if shown.bound else []),
+        ("Bottleneck", [f"{shown.name}: {shown.bottleneck.sentence}"] if shown.bottleneck else []),
         ("Batching", [*_batch_lines(local, shown)]),
         ("Cold start", [*_cold_start_lines(local, shown)]),
         ("Outputs", [*_output_lines(shown)]),
@@ -68,7 +68,7 @@ def _select_variants(variants: Sequence[VariantRow]) -> list[VariantRow]:
         return list(variants)
     ranked = sorted(
         variants,
-        key=lambda variant: (variant.state != "best", not variant.on_front, -(variant.throughput.value or 0.0)),
+        key=lambda variant: (variant.state != "best", not variant.is_on_frontier, -(variant.throughput.value or 0.0)),
     )[:_MAX_ROWS]
     return [variant for variant in variants if variant in ranked]
 
@@ -99,13 +99,13 @@ def _sequential_cell(variant: VariantRow) -> str:
     return (
         "–"
         if row is None
-        else _mark_invalid(row.trust, f"{formatting.format_value(row.p50)} / {formatting.format_value(row.p99)}")
+        else _mark_invalid(row.validity, f"{formatting.format_value(row.p50)} / {formatting.format_value(row.p99)}")
     )
 
 
 def _throughput_cell(variant: VariantRow) -> str:
     return (
-        _mark_invalid(variant.throughput.trust, formatting.format_value(variant.throughput))
+        _mark_invalid(variant.throughput.validity, formatting.format_value(variant.throughput))
         if variant.scenarios
         else "–"
     )
@@ -115,7 +115,7 @@ def _arrivals_cell(variant: VariantRow) -> str:
     return (
         "–"
         if variant.arrivals is None
-        else _mark_invalid(variant.arrivals.trust, formatting.format_value(variant.arrivals))
+        else _mark_invalid(variant.arrivals.validity, formatting.format_value(variant.arrivals))
     )
 
 
@@ -123,7 +123,7 @@ def _p99_cell(variant: VariantRow, scenario: str) -> str:
     """Return the p99 at the highest arrival rate; rates that a search only tried are excluded."""
     rows = [row for row in variant.scenarios if row.scenario == scenario and not row.tried]
     row = max(rows, key=lambda row: row.rate_per_s or 0.0, default=None)
-    return "–" if row is None else _mark_invalid(row.trust, formatting.format_value(row.p99))
+    return "–" if row is None else _mark_invalid(row.validity, formatting.format_value(row.p99))
 
 
 def _mark_invalid(trust: str, text: str) -> str:
@@ -133,11 +133,11 @@ def _mark_invalid(trust: str, text: str) -> str:
 def _retained_cell(variant: VariantRow) -> str:
     if variant.accuracy is None:
         return "–"
-    return "(ref)" if variant.accuracy.kept is None else formatting.format_value_unit(variant.accuracy.kept)
+    return "(ref)" if variant.accuracy.retained is None else formatting.format_value_unit(variant.accuracy.retained)
 
 
 def _batch_lines(local: LocalSection, shown: VariantRow) -> Iterator[str]:
-    for batch_law in (candidate for candidate in local.laws if candidate.family == shown.family):
+    for batch_law in (candidate for candidate in local.batch_models if candidate.family == shown.family):
         batches = f"{min(batch_law.batches)} to {max(batch_law.batches)}" if batch_law.batches else "none"
         fit = "" if batch_law.r2 is None else f", r² {batch_law.r2:.4f}"
         if batch_law.t0.value is None or batch_law.t1.value is None:
@@ -181,7 +181,7 @@ def _output_lines(shown: VariantRow) -> Iterator[str]:
     elif fidelity is not None:
         metrics = [
             _named_value("agreement", fidelity.agreement),
-            _named_value("min cosine", fidelity.cosine_least),
+            _named_value("min cosine", fidelity.cosine_min),
             _named_value("max abs difference", fidelity.max_abs),
             _named_value("SQNR", fidelity.sqnr),
         ]
@@ -196,7 +196,7 @@ def _named_value(name: str, quantity: Quantity) -> str:
 def _fallback_lines(variants: Sequence[VariantRow]) -> Iterator[str]:
     for variant in variants:
         fallback_nodes = [
-            f"{placement.operator} on {placement.provider}" for placement in variant.placements if placement.is_stray
+            f"{placement.operator} on {placement.provider}" for placement in variant.placements if placement.is_fallback
         ]
         if fallback_nodes:
             yield f"{variant.name}: {', '.join(fallback_nodes)}, instead of {variant.provider}"

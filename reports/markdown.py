@@ -160,7 +160,7 @@ def _section(title: str, lines: Sequence[str]) -> list[str]:
 
 def _head(header: ReportHeader, verdict: ReportVerdict) -> list[str]:
     location = f"{header.target}, on {header.hardware}" if header.hardware else header.target
-    location = location if header.called is None else f"{header.title}: {location}"
+    location = location if header.user_title is None else f"{header.title}: {location}"
     return [
         f"## {verdict.outcome}: {escape_text(header.name)}",
         "",
@@ -168,7 +168,7 @@ def _head(header: ReportHeader, verdict: ReportVerdict) -> list[str]:
         "",
         *bullet_list([*map(escape_text, verdict.reasons)]),
         *([""] if verdict.reasons else []),
-        f"{escape_text(location)}. Measurement **{verdict.trust}**.",
+        f"{escape_text(location)}. Measurement **{verdict.validity}**.",
         "",
     ]
 
@@ -196,11 +196,13 @@ def _quantity(quantity: Quantity) -> str:
             f"{formatting.NOT_AVAILABLE} ({quantity.reason})" if quantity.reason else formatting.NOT_AVAILABLE
         )
     shown = escape_text(formatting.format_quantity(quantity))
-    return f"~~{shown}~~ INVALID" if quantity.trust == "INVALID" else shown
+    return f"~~{shown}~~ INVALID" if quantity.validity == "INVALID" else shown
 
 
 def _cell(quantity: Quantity) -> str:
-    return _quantity(quantity) if quantity.trust == "INVALID" else escape_text(formatting.format_value_unit(quantity))
+    return (
+        _quantity(quantity) if quantity.validity == "INVALID" else escape_text(formatting.format_value_unit(quantity))
+    )
 
 
 def _tiles(tiles: Sequence[HeadlineTile]) -> list[str]:
@@ -226,7 +228,7 @@ def _objectives(rows: Sequence[ObjectiveRow]) -> list[str]:
             "n/a" if row.observed.n is None else formatting.format_count(row.observed.n),
             "n/a" if row.margin is None else escape_text(formatting.format_percent(row.margin)),
             escape_text(row.stage or "n/a"),
-            f"**{row.judgement}**" + (f" {escape_text(row.why)}" if row.why else ""),
+            f"**{row.outcome}**" + (f" {escape_text(row.why)}" if row.why else ""),
         ]
         for row in rows[:_MAX_ROWS]
     ]
@@ -240,7 +242,7 @@ def _stages(rows: Sequence[StageRow], times: str) -> list[str]:
             escape_text(f"{row.name} #{row.repeat}" if row.repeat > 1 else row.name),
             escape_text(row.arrivals or row.kind),
             _cell(row.offered),
-            "n/a" if row.answered is None else _cell(row.answered),
+            "n/a" if row.responses is None else _cell(row.responses),
             *map(_cell, (row.p50, row.p95, row.p99)),
             formatting.format_count(row.failed),
             formatting.display_state(formatting.stage_state(row)),

@@ -22,11 +22,11 @@ from reports.quantity import Limit as Limit
 from reports.quantity import Quantity as Quantity
 from reports.quantity import Validity as Validity
 
-SCHEMA = 1
+SCHEMA = 2
 
 Evaluation = Literal["PASS", "FAIL", "INCONCLUSIVE"]
 ObjectiveKind = Literal["SLO", "gate"]
-StageKind = Literal["warmup", "probe", "hold", "steady", "closed", "varying", "spike"]
+StageKind = Literal["warmup", "probe", "step", "steady", "closed", "varying", "spike"]
 Outcome = Literal["PASS", "FAIL", "INCONCLUSIVE", "INVALID", "MEASURED"]
 """Outcome of a run. MEASURED means valid, without any objective that could pass or fail."""
 
@@ -41,12 +41,12 @@ class ReportHeader(msgspec.Struct, frozen=True, kw_only=True):
     profile_hash: str
     target: str
     hardware: str | None
-    called: str | None = None
+    user_title: str | None = None
     """Name that the user gave this run, in addition to its title, which is the profile's name."""
 
     @property
     def name(self) -> str:
-        return self.called or self.title
+        return self.user_title or self.title
 
 
 class ReportVerdict(msgspec.Struct, frozen=True, kw_only=True):
@@ -57,7 +57,7 @@ class ReportVerdict(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     outcome: Outcome
-    trust: Validity
+    validity: Validity
     sentence: str
     finding: str
     headline: str = ""
@@ -93,7 +93,7 @@ class ObjectiveRow(msgspec.Struct, frozen=True, kw_only=True):
     limit: Limit
     observed: Quantity
     margin: float | None
-    judgement: Evaluation
+    outcome: Evaluation
     level: Literal["fail", "warn"]
     stage: str | None = None
     why: str | None = None
@@ -140,9 +140,9 @@ class ModelSection(msgspec.Struct, frozen=True, kw_only=True):
 class StageRow(msgspec.Struct, frozen=True, kw_only=True):
     """One stage. Failed probes are rows like any other.
 
-    `judged` is the latency metric of the SLO (see `Report.curve`). `scheduled_per_s` is the rate at which arrivals were
-    drawn, of which `offered` is the realization; None in a closed loop, which has `clients` instead. The percentiles
-    are of the metric `Report.times`.
+    `evaluated` is the latency metric of the SLO (see `Report.curve`). `scheduled_per_s` is the rate at which arrivals
+    were drawn, of which `offered` is the realization; None in a closed loop, which has `clients` instead. The
+    percentiles are of the metric `Report.times`.
     """
 
     name: str
@@ -159,16 +159,16 @@ class StageRow(msgspec.Struct, frozen=True, kw_only=True):
     p50: Quantity
     p95: Quantity
     p99: Quantity
-    judged: Quantity
-    trust: Validity
-    held: bool | None
+    evaluated: Quantity
+    validity: Validity
+    meets_slo: bool | None
     pooled: bool = False
     """True if the row represents several other stages together, which also have rows of their own."""
     reasons: tuple[str, ...] = ()
     arrivals: str | None = None
     """Description of the arrivals."""
     clients: int | None = None
-    answered: Quantity | None = None
+    responses: Quantity | None = None
     """Successful responses per second."""
 
 
@@ -195,7 +195,7 @@ class SpikeSummary(msgspec.Struct, frozen=True, kw_only=True):
     baseline_per_s: float
     peak_per_s: float
     spike_s: float
-    slo_broken: Quantity
+    slo_violated: Quantity
     backlog_peak: Quantity
     drained: Quantity
 
@@ -233,9 +233,9 @@ class MaxRateSection(msgspec.Struct, frozen=True, kw_only=True):
     per_s: Quantity
     slo: tuple[str, ...]
     limited_by: str
-    at_least: bool = False
+    is_lower_bound: bool = False
     """True if no higher rate was tried, so that the maximum may be higher."""
-    is_generators: bool = False
+    is_generator_limit: bool = False
     """True if the load generator could not send a higher rate."""
     slo_labels: tuple[str, ...] = ()
     """`slo` as people read it; empty in reports of older versions."""
@@ -361,25 +361,25 @@ class DefinitionRow(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class DefinitionTable(msgspec.Struct, frozen=True, kw_only=True):
-    """Numbers of one stage. `answers` is the number of requests that each tool's times are based on."""
+    """Numbers of one stage. `requests` is the number of requests that each tool's times are based on."""
 
     stage: str
-    answers: tuple[int, ...]
+    requests: tuple[int, ...]
     rows: tuple[DefinitionRow, ...]
 
 
 class Definition(msgspec.Struct, frozen=True, kw_only=True):
     metric: str
     tool: str
-    why: str
+    explanation: str
 
 
 class DefiningTool(msgspec.Struct, frozen=True, kw_only=True):
-    """A tool whose definitions are compared. `read_from` is the version and the place where its definitions were
+    """A tool whose definitions are compared. `source` is the version and the place where its definitions were
     read."""
 
     name: str
-    read_from: str
+    source: str
     notes: tuple[str, ...]
 
 
@@ -388,7 +388,7 @@ class Definitions(msgspec.Struct, frozen=True, kw_only=True):
 
     tools: tuple[DefiningTool, ...]
     tables: tuple[DefinitionTable, ...]
-    why: tuple[Definition, ...]
+    explanations: tuple[Definition, ...]
     remark: str | None = None
     """Reason why some of the tools' numbers are missing."""
 
@@ -418,7 +418,7 @@ class Download(msgspec.Struct, frozen=True, kw_only=True):
 
     name: str
     """File name without a folder."""
-    holds: str
+    contents: str
     sha256: str
     size_bytes: int
 
@@ -430,7 +430,7 @@ class Reproduce(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
-    schema: Literal[1] = 1
+    schema: Literal[2] = 2
     header: ReportHeader
     verdict: ReportVerdict
     tiles: tuple[HeadlineTile, ...]

@@ -96,7 +96,7 @@ def _objective(row: ObjectiveRow) -> Iterator[_Sample]:
     labels = {"objective": row.text, "kind": row.kind, "level": row.level, "unit": row.observed.unit}
     yield from _quantity("sizewise_objective_observed", "Observed value of an objective", labels, row.observed)
     yield _Sample("sizewise_objective_limit", "Limit of an objective", labels, row.limit.value)
-    yield from _states("sizewise_objective", "Result of an objective", labels, row.judgement, get_args(Evaluation))
+    yield from _states("sizewise_objective", "Result of an objective", labels, row.outcome, get_args(Evaluation))
 
 
 def _stage(row: StageRow) -> Iterator[_Sample]:

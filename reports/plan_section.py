@@ -46,7 +46,7 @@ class OfferRow(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     instances: int | None
     spare: int | None
     capacity: Quantity
-    utilisation: Quantity
+    utilization_at_peak: Quantity
     latency: Quantity
     usd_per_hour_each: float | None
     usd_per_month: Quantity
@@ -57,14 +57,14 @@ class OfferRow(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     price_source: str
     risk: int
     risk_reasons: tuple[str, ...] = ()
-    on_front: bool = False
-    refused: str | None = None
-    chances: SloProbabilityRow | None = None
+    is_on_frontier: bool = False
+    rejected: str | None = None
+    slo_probabilities: SloProbabilityRow | None = None
     instances_needed: PercentileRange | None = None
     """Number of instances that carry the peak within the SLO, without spares."""
     usd_per_month_needed: PercentileRange | None = None
     """Cost of the needed instances and the spares, including the uncertainty of prices."""
-    settled: SizingMethod | None = None
+    sizing_method: SizingMethod | None = None
     price_kind: str = "on demand"
     measured_on: str | None = None
     fit_error_at_slo: float | None = None
@@ -74,7 +74,7 @@ class OfferRow(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 class FrontRow(msgspec.Struct, frozen=True, kw_only=True):
     """A fleet that no other fleet beats in both cost and latency; one offer may have several, of different sizes.
 
-    `chance` is the probability of that, given the uncertainties of each fleet.
+    `frontier_probability` is the probability of that, given the uncertainties of each fleet.
     """
 
     offer: str
@@ -82,7 +82,7 @@ class FrontRow(msgspec.Struct, frozen=True, kw_only=True):
     usd_per_month: Quantity
     latency: Quantity
     basis: Basis
-    chance: float | None = None
+    frontier_probability: float | None = None
 
 
 class RecommendationRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -160,7 +160,7 @@ class MixSection(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PlanSection(msgspec.Struct, frozen=True, kw_only=True):
-    """A plan. `offers` are the feasible ones, ordered by cost; `runner_up` and `cheapest_refused` name rows.
+    """A plan. `offers` are the feasible ones, ordered by cost; `runner_up` and `cheapest_rejected` name rows.
 
     Fields with a default were added later; they describe the recommended fleet where they describe a fleet.
     """
@@ -170,36 +170,36 @@ class PlanSection(msgspec.Struct, frozen=True, kw_only=True):
     growth_per_year: float
     hourly_share: tuple[float, ...]
     slo: tuple[str, ...]
-    assurance: float
+    confidence: float
     redundancy: int
     latency_metric: str
     planned_on: str
     recommendation: RecommendationRow | None
     runner_up: str | None
-    cheapest_refused: str | None
+    cheapest_rejected: str | None
     offers: tuple[OfferRow, ...]
-    refused: tuple[OfferRow, ...]
+    rejected_offers: tuple[OfferRow, ...]
     notes: tuple[str, ...] = ()
     latency_limit: Limit | None = None
     """Limit that the SLO sets on `latency_metric`."""
     router: str | None = None
-    front: tuple[FrontRow, ...] = ()
+    frontier: tuple[FrontRow, ...] = ()
     """Fleets on the Pareto front, ordered by cost."""
     unit_costs: tuple[UnitCostRow, ...] = ()
     kwh_per_month: Quantity | None = None
     kg_co2e_per_month: Quantity | None = None
-    swings: tuple[SensitivityRow, ...] = ()
+    sensitivity: tuple[SensitivityRow, ...] = ()
     """Sensitivities, the largest first."""
     day: DaySeries | None = None
     commitment: CommitmentRow | None = None
     savings: tuple[SavingRow, ...] = ()
     mix: MixSection | None = None
-    outlook: str | None = None
+    forecast: str | None = None
     """Forecast of the fleet over the coming year, as a sentence."""
     break_even: tuple[str, ...] = ()
     slo_labels: tuple[str, ...] = ()
     """`slo` as people read it; empty in reports of older versions."""
-    knowledge: CapacityUncertainty | None = None
+    capacity_knowledge: CapacityUncertainty | None = None
     """Set if the capacity is not known well enough; None otherwise."""
 
     @property
@@ -220,12 +220,12 @@ class SourceRow(msgspec.Struct, frozen=True, kw_only=True):
 class PlanReport(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="plan"):
     """A plan without a run. `offers` is the number of offers that were considered."""
 
-    schema: Literal[1] = 1
+    schema: Literal[2] = 2
     tool: str
     plan: PlanSection
     sources: tuple[SourceRow, ...]
     offers: int
-    offers_of_your_own: int
+    own_offers: int
     oldest_price: str | None
     newest_price: str | None
     command: str

@@ -27,7 +27,7 @@ def load_instances(row: OfferRow) -> int | None:
 
 def slo_probability_cells(row: OfferRow) -> list[tuple[str, str]]:
     """Return numbers of instances for the load with their P(SLO met) at the peak: one fewer, as planned, one more."""
-    count, chances = load_instances(row), row.chances
+    count, chances = load_instances(row), row.slo_probabilities
     if count is None or chances is None:
         return []
     fewer = (
@@ -71,11 +71,11 @@ def describe_sizing(plan: PlanSection, row: OfferRow) -> str | None:
     """Describe how the fleet's size was determined; None if an older report does not contain it."""
     spread = f", load balancing {plan.router.replace('_', ' ')}" if plan.router else ""
     location = f" of {row.measured_on}" if row.measured_on else ""
-    if row.settled == "simulated":
+    if row.sizing_method == "simulated":
         return f"simulation{spread}, service model{location}"
-    if row.settled == "formula":
+    if row.sizing_method == "formula":
         return f"queueing formula, not simulated{spread}, service model{location}"
-    return f"measured max rate{location} only" if row.settled == "measured" else None
+    return f"measured max rate{location} only" if row.sizing_method == "measured" else None
 
 
 def price_kinds(rows: Sequence[OfferRow]) -> str:
@@ -84,13 +84,13 @@ def price_kinds(rows: Sequence[OfferRow]) -> str:
 
 def sensitive_inputs(plan: PlanSection) -> list[SensitivityRow]:
     """Return the inputs whose range changes the monthly cost or the cheapest offer."""
-    return [sensitivity for sensitivity in plan.swings if _changes_result(sensitivity, plan.recommended_row)]
+    return [sensitivity for sensitivity in plan.sensitivity if _changes_result(sensitivity, plan.recommended_row)]
 
 
 def describe_insensitive_inputs(plan: PlanSection) -> str | None:
     names = [
         f"{sensitivity.input} ({sensitivity.low} to {sensitivity.high})"
-        for sensitivity in plan.swings
+        for sensitivity in plan.sensitivity
         if not _changes_result(sensitivity, plan.recommended_row)
     ]
     return f"No effect on the monthly cost or the cheapest offer: {', '.join(names)}." if names else None

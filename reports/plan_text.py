@@ -11,7 +11,9 @@ _MAX_INPUTS = 3
 
 
 def summary_lines(plan: PlanSection) -> list[str]:
-    first = [] if plan.knowledge is None else [plan.knowledge.headline, plan.knowledge.next_step]
+    first = (
+        [] if plan.capacity_knowledge is None else [plan.capacity_knowledge.headline, plan.capacity_knowledge.next_step]
+    )
     if plan.recommendation is None:
         return [
             *first,
@@ -65,13 +67,13 @@ def _sensitivity_lines(plan: PlanSection) -> Iterator[str]:
     )
     if len(sensitive) > _MAX_INPUTS:
         yield f"… and {len(sensitive) - _MAX_INPUTS} more in the report"
-    if plan.swings and not sensitive:
+    if plan.sensitivity and not sensitive:
         yield plan_sentences.describe_insensitive_inputs(plan) or ""
 
 
 def _alternative_lines(plan: PlanSection) -> Iterator[str]:
-    if plan.outlook is not None:
-        yield plan.outlook
+    if plan.forecast is not None:
+        yield plan.forecast
     yield from plan.break_even
     if plan.commitment is not None:
         yield plan.commitment.sentence
@@ -86,14 +88,18 @@ def _named_offers(plan: PlanSection) -> Iterator[str]:
     for label, offer, rows in (
         ("Recommended", chosen, plan.offers),
         ("Runner-up", plan.runner_up, plan.offers),
-        ("Cheapest excluded", plan.cheapest_refused, plan.refused),
+        ("Cheapest excluded", plan.cheapest_rejected, plan.rejected_offers),
     ):
         yield from (f"{label}: {_offer_text(row)}" for row in rows if row.offer == offer)
 
 
 def _offer_text(row: OfferRow) -> str:
-    if row.refused is not None:
-        return f"{row.offer}: {row.refused}"
-    chance = "" if row.chances is None else f"P(SLO met) {formatting.format_probability(row.chances.planned)}, "
+    if row.rejected is not None:
+        return f"{row.offer}: {row.rejected}"
+    chance = (
+        ""
+        if row.slo_probabilities is None
+        else f"P(SLO met) {formatting.format_probability(row.slo_probabilities.planned)}, "
+    )
     cost = plan_sentences.format_cost(row)
     return f"{row.instances} × {row.offer}, {cost}, {chance}{row.basis}, price {row.price_date}"

@@ -19,7 +19,7 @@ class Quantity(msgspec.Struct, frozen=True, omit_defaults=True):
     n: int | None = None
     basis: Basis = "measured"
     reason: str | None = None
-    trust: Validity = "VALID"
+    validity: Validity = "VALID"
 
 
 class Limit(msgspec.Struct, frozen=True, kw_only=True):

@@ -30,7 +30,7 @@ def build_tables(report: Report) -> dict[str, str]:
 
 
 def plan_tables(plan: PlanSection) -> dict[str, str]:
-    rows = [*plan.offers, *plan.refused]
+    rows = [*plan.offers, *plan.rejected_offers]
     return {"offers": _offers(plan)} if rows else {}
 
 
@@ -70,14 +70,14 @@ def _stages(stages: Sequence[StageRow]) -> str:
         "stage", "kind", "repeat", "start_s", "end_s", "arrivals", "clients", "scheduled_per_s",
         *_with_interval("offered_per_s"), *_with_interval("achieved_per_s"), *_with_interval("good_per_s"),
         *_with_interval("answered_per_s"), "completed", "failed", *_with_interval("p50_ms"), *_with_interval("p95_ms"),
-        *_with_interval("p99_ms"), "trust", "held", "pooled",
+        *_with_interval("p99_ms"), "validity", "meets_slo", "pooled",
     )  # fmt: skip
     rows = (
         (
             stage.name, stage.kind, stage.repeat, stage.start_s, stage.end_s, stage.arrivals, stage.clients,
             stage.scheduled_per_s, *_with_ci(stage.offered), *_with_ci(stage.achieved), *_with_ci(stage.good),
-            *_with_ci(stage.answered), stage.completed, stage.failed, *_with_ci(stage.p50), *_with_ci(stage.p95),
-            *_with_ci(stage.p99), stage.trust, stage.held, stage.pooled,
+            *_with_ci(stage.responses), stage.completed, stage.failed, *_with_ci(stage.p50), *_with_ci(stage.p95),
+            *_with_ci(stage.p99), stage.validity, stage.meets_slo, stage.pooled,
         )
         for stage in stages
     )  # fmt: skip
@@ -104,14 +104,14 @@ def _variants(local: LocalSection) -> str:
     columns = (
         "variant", "model", "provider", "precision", "batch", "streams", "threads", "state", "slo", "stage", "scenario",
         "times", *_with_interval("p50_ms"), *_with_interval("p95_ms"), *_with_interval("p99_ms"),
-        *_with_interval("throughput_per_s"), "calls", "trust",
+        *_with_interval("throughput_per_s"), "calls", "validity",
     )  # fmt: skip
     rows = (
         (
             variant.name, variant.model, variant.provider, variant.precision, variant.batch, variant.streams,
             variant.threads, variant.state, variant.slo,
             stage.stage, stage.scenario, stage.times, *_with_ci(stage.p50), *_with_ci(stage.p95), *_with_ci(stage.p99),
-            *_with_ci(stage.throughput), stage.calls, stage.trust,
+            *_with_ci(stage.throughput), stage.calls, stage.validity,
         )
         for variant in local.variants
         for stage in variant.scenarios
@@ -121,15 +121,15 @@ def _variants(local: LocalSection) -> str:
 
 def _offers(plan: PlanSection) -> str:
     columns = (
-        "offer", "basis", "instances", "usd_per_month", "usd_per_1k", "latency_at_peak_ms", "utilisation_at_peak",
-        "usd_per_hour_each", "price_kind", "price_date", "price_source", "risk", "refused",
+        "offer", "basis", "instances", "usd_per_month", "usd_per_1k", "latency_at_peak_ms", "utilization_at_peak",
+        "usd_per_hour_each", "price_kind", "price_date", "price_source", "risk", "rejected",
     )  # fmt: skip
     rows = (
         (
             offer.offer, offer.basis, offer.instances, offer.usd_per_month.value, offer.usd_per_1k.value,
-            offer.latency.value, offer.utilisation.value, offer.usd_per_hour_each, offer.price_kind, offer.price_date,
-            offer.price_source, offer.risk, offer.refused,
+            offer.latency.value, offer.utilization_at_peak.value, offer.usd_per_hour_each, offer.price_kind,
+            offer.price_date, offer.price_source, offer.risk, offer.rejected,
         )
-        for offer in (*plan.offers, *plan.refused)
+        for offer in (*plan.offers, *plan.rejected_offers)
     )  # fmt: skip
     return csv_text(columns, rows)

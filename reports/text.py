@@ -44,9 +44,9 @@ def render_text(report: Report, width: int = 100) -> str:
     report = sanitize(report)
     header, verdict = report.header, report.verdict
     location = f"{header.target}, on {header.hardware}" if header.hardware else header.target
-    location = location if header.called is None else f"{header.title}: {location}"
+    location = location if header.user_title is None else f"{header.title}: {location}"
     blocks = [
-        [f"{verdict.outcome}  {header.name} (measurement {verdict.trust})", *_wrapped(location, width, 0)],
+        [f"{verdict.outcome}  {header.name} (measurement {verdict.validity})", *_wrapped(location, width, 0)],
         _block("Checks", _checks(report.checks), width),
         _block("Self-test", _selftest(report.selftest), width),
         _block("Result", [verdict.sentence, *(f"- {reason}" for reason in verdict.reasons)], width),
@@ -144,7 +144,7 @@ def _limit(tile: HeadlineTile) -> str:
 def _basis(tile: HeadlineTile) -> str:
     if tile.quantity.value is None:
         return tile.quantity.reason or ""
-    return "INVALID" if tile.quantity.trust == "INVALID" else tile.quantity.basis
+    return "INVALID" if tile.quantity.validity == "INVALID" else tile.quantity.basis
 
 
 def _distinct_notes(tiles: Sequence[HeadlineTile]) -> Iterator[str]:
@@ -161,7 +161,7 @@ def _objective(row: ObjectiveRow) -> str:
     implied = " (default: no error limit set)" if row.implied else ""
     location = f" in {row.stage}" if row.stage else ""
     reason = f"; {row.why}" if row.why else ""
-    return f"{row.judgement} {row.display_text}{implied}: {formatting.format_quantity(row.observed)}{location}{reason}"
+    return f"{row.outcome} {row.display_text}{implied}: {formatting.format_quantity(row.observed)}{location}{reason}"
 
 
 def _stages(stages: Sequence[StageRow], times: str) -> list[str]:
@@ -169,9 +169,11 @@ def _stages(stages: Sequence[StageRow], times: str) -> list[str]:
     rows = [row for row in stages if row.kind in ("steady", "closed", "varying", "spike")]
     if not rows:
         return []
-    has_results = any(row.held is not None for row in rows)
+    has_results = any(row.meets_slo is not None for row in rows)
     header = ("stage", "load", "throughput", f"p50 {times}", "p95", "failed", "SLO" if has_results else "")
-    invalid_notes = [f"INVALID {row.name}: {row.reasons[0]}" for row in rows if row.trust == "INVALID" and row.reasons]
+    invalid_notes = [
+        f"INVALID {row.name}: {row.reasons[0]}" for row in rows if row.validity == "INVALID" and row.reasons
+    ]
     return [*_table([header, *map(_stage, rows[:_MAX_ROWS])]), *_more_note(len(rows)), *invalid_notes[:_MAX_ROWS]]
 
 
@@ -181,7 +183,7 @@ def _stage(row: StageRow) -> tuple[str, ...]:
     return (
         f"{row.name} #{row.repeat}" if row.repeat > 1 else row.name,
         _arrivals(row),
-        formatting.NOT_AVAILABLE if row.answered is None else formatting.format_value_unit(row.answered),
+        formatting.NOT_AVAILABLE if row.responses is None else formatting.format_value_unit(row.responses),
         formatting.format_value_unit(row.p50),
         formatting.format_value_unit(row.p95),
         formatting.format_count(row.failed),
@@ -248,8 +250,8 @@ def _errors(errors: Sequence[ErrorRow]) -> list[str]:
 
 
 def _spike(row: SpikeSummary) -> str:
-    violated, drained = formatting.format_value_unit(row.slo_broken), formatting.format_value_unit(row.drained)
-    reasons = [f"{quantity.reason}" for quantity in (row.slo_broken, row.drained) if quantity.reason]
+    violated, drained = formatting.format_value_unit(row.slo_violated), formatting.format_value_unit(row.drained)
+    reasons = [f"{quantity.reason}" for quantity in (row.slo_violated, row.drained) if quantity.reason]
     reason_note = f" ({'; '.join(reasons)})" if reasons else ""
     return (
         f"{row.stage}: {formatting.format_plain(row.baseline_per_s)} to "

@@ -77,22 +77,26 @@ def truncate_plan(report: PlanReport, most: int) -> PlanReport:
 
 def _plan(plan: PlanSection, cutter: _TableCutter) -> PlanSection:
     """Cut the offers of a plan, keeping those that the plan refers to."""
-    named = (plan.recommendation.offer if plan.recommendation else None, plan.runner_up, plan.cheapest_refused)
-    offers, refused = (sorted(rows, key=lambda row: row.offer not in named) for rows in (plan.offers, plan.refused))
+    named = (plan.recommendation.offer if plan.recommendation else None, plan.runner_up, plan.cheapest_rejected)
+    offers, refused = (
+        sorted(rows, key=lambda row: row.offer not in named) for rows in (plan.offers, plan.rejected_offers)
+    )
     kept_ids = {id(row) for row in (*cutter.first("offers", offers), *cutter.first("excluded offers", refused))}
     return msgspec.structs.replace(
         plan,
         offers=tuple(row for row in plan.offers if id(row) in kept_ids),
-        refused=tuple(row for row in plan.refused if id(row) in kept_ids),
+        rejected_offers=tuple(row for row in plan.rejected_offers if id(row) in kept_ids),
     )
 
 
 def _local(local: LocalSection, cutter: _TableCutter) -> LocalSection:
     """Cut the variants, keeping the best."""
-    kept = [variant for variant in local.variants if variant.name in (local.best, local.shown)]
-    remaining = [variant for variant in local.variants if variant.name not in (local.best, local.shown)]
+    kept = [variant for variant in local.variants if variant.name in (local.best, local.headline_variant)]
+    remaining = [variant for variant in local.variants if variant.name not in (local.best, local.headline_variant)]
     variants = cutter.first("variants", [*kept, *remaining])
-    return msgspec.structs.replace(local, variants=variants, laws=cutter.first("batch fits", local.laws))
+    return msgspec.structs.replace(
+        local, variants=variants, batch_models=cutter.first("batch fits", local.batch_models)
+    )
 
 
 def _clip_texts(record: _Record, most: int) -> _Record:

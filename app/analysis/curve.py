@@ -20,13 +20,13 @@ from app.analysis.spans import LIMIT_METRICS
 from app.analysis.token_samples import find_sample_error
 from app.records.metrics import PERCENTILES
 from app.records.offers import CapacityCurve, CurvePoint
-from app.records.plan_question import GapDistribution, MeasuredLoadPoint
+from app.records.planning_inputs import GapDistribution, MeasuredLoadPoint
 from app.records.result import SWEEP_TAG, ArrivalKind, Knee, MaxRate, Objective, Stage, StageKind
 
 _DEFAULT_LATENCY = ("latency_ms", "p95")
 
 
-_CURVE_KINDS: tuple[StageKind, ...] = ("probe", "hold", "steady")
+_CURVE_KINDS: tuple[StageKind, ...] = ("probe", "step", "steady")
 
 
 def select_curve_stages(stages: Sequence[Stage]) -> list[Stage]:
@@ -52,7 +52,7 @@ def build_capacity_curve(stages: Sequence[Stage], slo: Sequence[Objective], max_
             [
                 stage
                 for stage in curve_stages
-                if stage.kind in ("hold", "steady") and stage.scheduled_per_s == rate.value
+                if stage.kind in ("step", "steady") and stage.scheduled_per_s == rate.value
             ]
         ),
     )
@@ -122,7 +122,7 @@ def _curve_point(stage: Stage, metric: str, aggregate: str) -> CurvePoint:
         offered_per_s=stage.scheduled_per_s or 0.0,
         latency_ms=None if latency is None else latency.value,
         achieved_per_s=stage.achieved_per_s.value or 0.0,
-        held=bool(stage.held),
+        meets_slo=bool(stage.meets_slo),
     )
 
 

@@ -6,7 +6,7 @@ from itertools import accumulate
 
 from app.analysis.comparisons.environment_differences import NOT_REPORTED
 from app.analysis.headline import mark_headline
-from app.records.plan_question import ForeignCurve, MeasuredLoadPoint
+from app.records.planning_inputs import ImportedCurve, MeasuredLoadPoint
 from app.records.result import (
     Check,
     Clock,
@@ -32,11 +32,11 @@ _MACHINE = Environment(
 """Environment of another tool's run, which its file does not describe."""
 
 
-def build_foreign_result(curve: ForeignCurve) -> Result:
+def build_foreign_result(curve: ImportedCurve) -> Result:
     """Convert a curve to a result. Numbers are the tool's own, without intervals; the verdict is WARN, because no
     Sizewise check observed the measurement."""
-    ends_s = list(accumulate(point.duration_s or 0.0 for point in curve.rungs))
-    stages = tuple(_stage(point, end_s) for point, end_s in zip(curve.rungs, ends_s, strict=True))
+    ends_s = list(accumulate(point.duration_s or 0.0 for point in curve.load_points))
+    stages = tuple(_stage(point, end_s) for point, end_s in zip(curve.load_points, ends_s, strict=True))
     tool = curve.tool if curve.version is None else f"{curve.tool} {curve.version}"
     reason = f"measured by {tool}: not checked by Sizewise"
     check = Check("measured_by", tool, None, None, "WARN", "Measure with `sizewise run` to get validity checks.")

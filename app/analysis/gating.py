@@ -105,14 +105,14 @@ def _evaluate_metric_change(gate: Objective, change: MetricChange) -> ObjectiveR
         share = Estimate(ratio.value - 1, (ratio.ci95[0] - 1, ratio.ci95[1] - 1), ratio.n)
     gate = replace(gate, level="warn") if is_noisy(change) else gate
     evaluated = replace(evaluate_objective(gate, share), stage=change.stage or None)
-    return evaluated if share.ci95 is not None else replace(evaluated, judgement="INCONCLUSIVE")
+    return evaluated if share.ci95 is not None else replace(evaluated, outcome="INCONCLUSIVE")
 
 
 def _find_worst(evaluated: Iterable[ObjectiveResult]) -> ObjectiveResult:
     def badness(candidate: ObjectiveResult) -> tuple[int, float]:
         value = candidate.observed.value
         is_low_good = candidate.objective.comparator in ("<", "<=")
-        return _RANK[candidate.judgement], (-math.inf if value is None else value if is_low_good else -value)
+        return _RANK[candidate.outcome], (-math.inf if value is None else value if is_low_good else -value)
 
     return max(evaluated, key=badness)
 
@@ -191,9 +191,9 @@ def apply_comparison(
 def list_warnings(result: Result, gating: Gating) -> Iterator[str]:
     """Yield sentences on missed limits that fail nothing, and on inconclusive objectives."""
     for outcome in (*result.slo, *result.gates):
-        if outcome.judgement == "FAIL" and not _decides(outcome, gating):
+        if outcome.outcome == "FAIL" and not _decides(outcome, gating):
             yield f"{_failure_text(outcome)} (warning only)"
-        elif outcome.judgement == "INCONCLUSIVE" and gating.on_inconclusive == "warn":
+        elif outcome.outcome == "INCONCLUSIVE" and gating.on_inconclusive == "warn":
             has_no_baseline = outcome.objective.is_change and result.comparison is None
             hint = "; name a baseline with --baseline RUN" if has_no_baseline else ""
             yield f"{_inconclusive_text(outcome)}{hint}"
@@ -208,11 +208,11 @@ def get_gate_kind(objective: Objective) -> GateKind:
 
 
 def _build_cause(result: ObjectiveResult, gating: Gating) -> Cause | None:
-    if result.judgement == "FAIL":
+    if result.outcome == "FAIL":
         if result.objective.is_change:
             return Cause("change_failed", ExitCode.REGRESSION, _failure_text(result))
         return Cause("objective_failed", ExitCode.GATE_FAILED, _failure_text(result))
-    if result.judgement == "INCONCLUSIVE" and gating.on_inconclusive == "fail":
+    if result.outcome == "INCONCLUSIVE" and gating.on_inconclusive == "fail":
         return Cause("objective_inconclusive", ExitCode.INCONCLUSIVE, _inconclusive_text(result))
     return None
 

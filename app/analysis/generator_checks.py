@@ -56,7 +56,7 @@ def generator_checks(rows: StageRows, facts: StageData, window: Window, slo: Seq
     """Run the generator checks. `rows` are those of arrivals inside the window."""
     if facts.arrival_kind == "locust":
         hint = "The capacity applies to Sizewise's own load generator only. For a Locust test, see its CPU."
-        return (Check("generator_ceiling", None, None, "share", "VALID", hint), _cpu_check(facts), _wait_check(facts))
+        return (Check("generator_capacity", None, None, "share", "VALID", hint), _cpu_check(facts), _wait_check(facts))
     demand = compute_demand(rows, facts, window)
     reliable_rate = _reliable_rate_text(demand, facts)
     return (
@@ -81,9 +81,9 @@ def compute_demand(rows: StageRows, facts: StageData, window: Window) -> Generat
     if rows.tokens is not None and (chunks := rows.tokens.chunks) is not None and rows.was_sent.any():
         per_response = float(np.mean(chunks.counts[rows.tokens.chunk_index][rows.was_sent]))
         chunks_per_s = max(_compute_rate(chunks.times_ns, window, is_changing), requests_per_s * per_response)
-    parts = [(requests_per_s, facts.ceiling_per_s)]
+    parts = [(requests_per_s, facts.generator_capacity_per_s)]
     if chunks_per_s:
-        parts.append((chunks_per_s, facts.chunk_ceiling_per_s))
+        parts.append((chunks_per_s, facts.generator_chunk_capacity_per_s))
     shares = [per_s / ceiling for per_s, ceiling in parts if ceiling]
     return GeneratorDemand(requests_per_s, chunks_per_s, sum(shares) if len(shares) == len(parts) else None)
 
@@ -98,7 +98,7 @@ def _compute_rate(times_ns: Nanoseconds, window: Window, is_changing: bool) -> f
 
 def _reliable_rate_text(demand: GeneratorDemand, facts: StageData) -> str:
     """Describe the rate up to which this generator is reliable, as a sentence; empty if unknown."""
-    per_s = demand.reliable_rate_per_s(facts.ceiling_per_s)
+    per_s = demand.reliable_rate_per_s(facts.generator_capacity_per_s)
     if per_s is None or demand.utilization is None:
         return ""
     unit = "streams like these" if demand.chunks_per_s else "requests"
@@ -156,13 +156,13 @@ def _sent_check(rows: StageRows, window: Window, reliable_rate: str) -> Check:
 def _ceiling_check(demand: GeneratorDemand, facts: StageData, reliable_rate: str) -> Check:
     """Check the utilization of the generator. Never INVALID if the capacity is a lower bound: late sends show in the
     other checks."""
-    remedy = _LOWER_BOUND_HINT if facts.ceiling_is_at_least else _CAPACITY_HINT
+    remedy = _LOWER_BOUND_HINT if facts.is_generator_capacity_lower_bound else _CAPACITY_HINT
     return grade_high(
-        "generator_ceiling",
+        "generator_capacity",
         demand.utilization,
         unit="share",
         warn=MAX_UTILIZATION,
-        invalid=math.inf if facts.ceiling_is_at_least else _CEILING_INVALID,
+        invalid=math.inf if facts.is_generator_capacity_lower_bound else _CEILING_INVALID,
         hint=_unknown_text(facts)
         if demand.utilization is None
         else f"{_load_text(demand, facts)}{reliable_rate} {remedy}",
@@ -178,7 +178,7 @@ _LOWER_BOUND_HINT = (
 def _unknown_text(facts: StageData) -> str:
     what = (
         ("how many requests this load generator can send")
-        if facts.ceiling_per_s is None
+        if facts.generator_capacity_per_s is None
         else "how many streams it can read"
     )
     return (
@@ -188,8 +188,11 @@ def _unknown_text(facts: StageData) -> str:
 
 
 def _load_text(demand: GeneratorDemand, facts: StageData) -> str:
-    prefix, suffix = ("at least ", "") if facts.ceiling_is_at_least else ("", " at most")
-    can_send, can_read = f"{prefix}{facts.ceiling_per_s:,.0f}", f"{prefix}{facts.chunk_ceiling_per_s or 0:,.0f}"
+    prefix, suffix = ("at least ", "") if facts.is_generator_capacity_lower_bound else ("", " at most")
+    can_send, can_read = (
+        f"{prefix}{facts.generator_capacity_per_s:,.0f}",
+        f"{prefix}{facts.generator_chunk_capacity_per_s or 0:,.0f}",
+    )
     requests = (
         f"The stage needs {demand.requests_per_s:,.0f} requests per second; the load generator can send "
         f"{can_send}{suffix}"
@@ -217,8 +220,8 @@ def _cpu_check(facts: StageData, reliable_rate: str = "") -> Check:
 def _wait_check(facts: StageData) -> Check:
     """Check the worker that waited longest for a core beyond the allowed time. If responses decide when it sends next,
     or while it reads streams, such waits show neither in the lag nor in the CPU time."""
-    waited_s = [(worker.waited_s, worker.cpu_s) for worker in facts.workers] or [
-        (facts.worker_waited_s, facts.worker_cpu_s)
+    waited_s = [(worker.cpu_wait_s, worker.cpu_s) for worker in facts.workers] or [
+        (facts.worker_cpu_wait_s, facts.worker_cpu_s)
     ]
     excess_s = [max(0.0, waited - _ALLOWED_WAIT_RATIO * cpu_s) for waited, cpu_s in waited_s if waited is not None]
     if not excess_s:

@@ -191,10 +191,10 @@ MIN_KNOWN_SHARE = 0.5
 def compute_gpu_shares(telemetry: pd.DataFrame, source: str, window: Window) -> GpuShares:
     """Compute shares of time. Each reading represents the time that is closest to it, up to half a second on either
     side."""
-    utilisation = select_readings(telemetry, source, "gpu_utilisation_percent")
+    utilization = select_readings(telemetry, source, "gpu_utilization_percent")
     reasons = select_readings(telemetry, source, "gpu_throttle_reasons")
     bits = np.nan_to_num(reasons.values).astype(np.int64)
-    busy = _share(utilisation, utilisation.values > 0, window)
+    busy = _share(utilization, utilization.values > 0, window)
     return GpuShares(
         idle=None if busy is None else 1 - busy,
         busy=busy,

@@ -30,7 +30,7 @@ def find_heaviest_passed(stages: Sequence[Stage]) -> tuple[Stage, ...]:
 
 def find_lightest_failed(stages: Sequence[Stage]) -> Stage | None:
     """Find the first repeat of a sweep's lightest load that failed; None if none failed."""
-    failed = [stage for stage in stages if _is_evaluated(stage) and stage.held is False]
+    failed = [stage for stage in stages if _is_evaluated(stage) and stage.meets_slo is False]
     return min(failed, key=get_load, default=None)
 
 
@@ -40,7 +40,7 @@ def get_load(stage: Stage) -> float:
 
 
 def _is_evaluated(stage: Stage) -> bool:
-    return SWEEP_TAG in stage.tags and stage.held is not None and stage.verdict.status != "INVALID"
+    return SWEEP_TAG in stage.tags and stage.meets_slo is not None and stage.verdict.status != "INVALID"
 
 
 _UNSTEADY_KINDS: tuple[StageKind, ...] = ("closed", "varying", "spike")
@@ -60,8 +60,8 @@ def accepted_hold_indices(stages: Sequence[Stage], search: SearchOutcome | None)
     return tuple(
         index
         for index, stage in enumerate(stages)
-        if stage.kind == "hold"
-        and stage.held
+        if stage.kind == "step"
+        and stage.meets_slo
         and stage.scheduled_per_s == search.max_rate_per_s
         and stage.verdict.status != "INVALID"  # an INVALID hold was run again, so it is not part of the result
     )
@@ -78,7 +78,7 @@ def headline_stages(stages: Sequence[Stage], search: SearchOutcome | None) -> tu
     if holds:
         return tuple(stages[index] for index in holds)
     if search is not None and search.max_rate_per_s is not None:  # with another SLO, a rate that was only probed
-        return tuple(stage for stage in _stages_at_rate(stages, search.max_rate_per_s) if stage.held)
+        return tuple(stage for stage in _stages_at_rate(stages, search.max_rate_per_s) if stage.meets_slo)
     own_stages = tuple(stage for stage in stages if SWEEP_TAG not in stage.tags)
     steady = tuple(stage for stage in own_stages if stage.kind == "steady")
     return steady or tuple(stage for stage in own_stages if stage.kind in _UNSTEADY_KINDS) or _sweep_stages(stages)
@@ -126,7 +126,9 @@ def _stages_at_rate(stages: Sequence[Stage], per_s: float) -> tuple[Stage, ...]:
 
 def _last_holds(stages: Sequence[Stage]) -> tuple[Stage, ...]:
     """Return every repeat of the last hold that met the SLO; empty if none did."""
-    holds = [stage for stage in stages if stage.kind == "hold" and stage.held and stage.verdict.status != "INVALID"]
+    holds = [
+        stage for stage in stages if stage.kind == "step" and stage.meets_slo and stage.verdict.status != "INVALID"
+    ]
     return tuple(stage for stage in holds if stage.name == holds[-1].name)
 
 
@@ -139,4 +141,4 @@ def _is_cut_off(stage: Stage) -> bool:
 def _sweep_stages(stages: Sequence[Stage]) -> tuple[Stage, ...]:
     """Return the stages of a sweep. It continues until the SLO fails, so failed stages count only if none passed."""
     swept = tuple(stage for stage in stages if SWEEP_TAG in stage.tags)
-    return tuple(stage for stage in swept if stage.held is not False) or swept
+    return tuple(stage for stage in swept if stage.meets_slo is not False) or swept

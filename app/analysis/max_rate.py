@@ -16,7 +16,7 @@ from app.records.result import Check, Estimate, MaxRate, Objective, Stage, Stage
 _UTILIZATION_TEXTS = (
     ("endpoint_cpu_cores", "the endpoint used {:.2f} cores"),
     ("host_cpu_percent", "host CPU utilization was {:.0f} %"),
-    ("gpu_utilisation_percent", "GPU utilization was {:.0f} %"),
+    ("gpu_utilization_percent", "GPU utilization was {:.0f} %"),
 )
 
 _LATENESS_CHECKS = ("late_sends", "send_lag_p99")
@@ -33,7 +33,7 @@ def compute_max_rate(stages: Sequence[Stage], slo: Sequence[Objective], outcome:
     curve_stages = select_curve_stages(stages)
     max_rate_per_s = outcome.max_rate_per_s or 0.0
     valid_stages = [stage for stage in curve_stages if is_endpoint_evidence(stage)]
-    failed = [stage for stage in valid_stages if stage.held is False and _scheduled_rate(stage) > max_rate_per_s]
+    failed = [stage for stage in valid_stages if stage.meets_slo is False and _scheduled_rate(stage) > max_rate_per_s]
     limited_by = (
         _generator_limit_text(curve_stages, outcome)
         if outcome.is_generator_limited
@@ -43,9 +43,9 @@ def compute_max_rate(stages: Sequence[Stage], slo: Sequence[Objective], outcome:
         per_s=_estimate(valid_stages, deciding, outcome),
         slo=tuple(objective.text for objective in deciding),
         limited_by=limited_by,
-        at_least=outcome.max_rate_per_s is not None and (outcome.is_generator_limited or not failed),
+        is_lower_bound=outcome.max_rate_per_s is not None and (outcome.is_generator_limited or not failed),
         sessions=any(stage.sessions for stage in curve_stages),
-        is_generators=outcome.is_generator_limited,
+        is_generator_limit=outcome.is_generator_limited,
         failed_per_s=None if outcome.is_generator_limited else min(map(_scheduled_rate, failed), default=None),
     )
 
@@ -65,10 +65,11 @@ def find_highest_passed(stages: Sequence[Stage], kinds: Sequence[StageKind] = ("
             continue
         if not is_endpoint_evidence(stage):
             invalid.append(stage.scheduled_per_s)
-        elif stage.held is not None:
+        elif stage.meets_slo is not None:
             by_rate.setdefault(stage.scheduled_per_s, []).append(stage)
     failed = min(
-        (rate for rate, rate_stages in by_rate.items() if not all(stage.held for stage in rate_stages)), default=None
+        (rate for rate, rate_stages in by_rate.items() if not all(stage.meets_slo for stage in rate_stages)),
+        default=None,
     )
     highest_passed = max((rate for rate in by_rate if failed is None or rate < failed), default=None)
     unsendable = [
@@ -111,7 +112,7 @@ def _estimate(tried: Sequence[Stage], deciding: Sequence[Objective], outcome: Se
     ]
     at_max_rate = by_rate.get(max_rate_per_s, [])
     n = sum(
-        stage.completed for stage in [stage for stage in at_max_rate if stage.kind in ("hold", "steady")] or at_max_rate
+        stage.completed for stage in [stage for stage in at_max_rate if stage.kind in ("step", "steady")] or at_max_rate
     )
     if not inside:
         return Estimate(max_rate_per_s, n=n, reason="no interval: the SLO was not clearly met at any rate")
@@ -138,7 +139,7 @@ def _is_surely_met(stage: Stage, objective: Objective) -> bool:
     if METRICS[objective.metric].unit == "share":
         return is_met(objective, estimate) is True
     if estimate.ci95 is not None:
-        return evaluate_objective(objective, estimate).judgement == "PASS"
+        return evaluate_objective(objective, estimate).outcome == "PASS"
     goodput, q = _goodput(stage, objective)
     return is_met(objective, estimate) is True and q is not None and goodput is not None and _lower(goodput) > q
 
@@ -149,7 +150,7 @@ def _is_surely_missed(stage: Stage, objective: Objective) -> bool:
     largest value."""
     estimate = find_estimate(stage, objective)
     if estimate.ci95 is not None:
-        return evaluate_objective(objective, estimate).judgement == "FAIL"
+        return evaluate_objective(objective, estimate).outcome == "FAIL"
     goodput, q = _goodput(stage, objective)
     return is_met(objective, estimate) is False and q is not None and goodput is not None and _upper(goodput) < q
 

@@ -241,7 +241,7 @@ def evaluate_objective(objective: Objective, estimate: Estimate) -> ObjectiveRes
     A value that has no interval by nature (a maximum) is evaluated by itself. If its interval was withheld (`reason`
     says why), it cannot PASS, but fails if it misses the limit.
     """
-    return ObjectiveResult(objective=objective, observed=estimate, judgement=_evaluate(objective, estimate))
+    return ObjectiveResult(objective=objective, observed=estimate, outcome=_evaluate(objective, estimate))
 
 
 def find_estimate(stage: Stage, objective: Objective) -> Estimate:

@@ -44,14 +44,14 @@ def sum_worker_totals(stages: Iterable[Sequence[WorkerData]]) -> tuple[WorkerDat
 
 def _add_worker_facts(first: WorkerData, second: WorkerData) -> WorkerData:
     residuals_ms = [worker.clock_residual_ms for worker in (first, second) if worker.clock_residual_ms is not None]
-    waited_s = [worker.waited_s for worker in (first, second) if worker.waited_s is not None]
+    waited_s = [worker.cpu_wait_s for worker in (first, second) if worker.cpu_wait_s is not None]
     return replace(
         first,
         cpu_s=first.cpu_s + second.cpu_s,
         sent=first.sent + second.sent,
         max_lag_ms=max(first.max_lag_ms, second.max_lag_ms),
         clock_residual_ms=max(residuals_ms, default=None),
-        waited_s=sum(waited_s) if waited_s else None,
+        cpu_wait_s=sum(waited_s) if waited_s else None,
         lost_ns=second.lost_ns if first.lost_ns is None else first.lost_ns,
     )
 
@@ -78,16 +78,16 @@ def pool_rows(
     offsets_s = accumulate([0.0, *(stage_facts.duration_s for stage_facts in facts)])
     starts_ns = [first.start_ns + round(offset_s * 1e9) for offset_s in offsets_s]
     shifts_ns = [start_ns - stage_facts.start_ns for start_ns, stage_facts in zip(starts_ns, facts, strict=False)]
-    waited_s = [stage_facts.worker_waited_s for stage_facts in facts if stage_facts.worker_waited_s is not None]
+    waited_s = [stage_facts.worker_cpu_wait_s for stage_facts in facts if stage_facts.worker_cpu_wait_s is not None]
     pooled = replace(
         first,
-        name=f"{len(facts)} holds at {format_number(first.rate_per_s or 0.0)}/s",
+        name=f"{len(facts)} steps at {format_number(first.rate_per_s or 0.0)} req/s",
         repeat=1,
         tags={**first.tags, "pooled": str(len(facts))},
         duration_s=sum(stage_facts.duration_s for stage_facts in facts),
         end_ns=first.start_ns + sum(stage_facts.end_ns - stage_facts.start_ns for stage_facts in facts),
         worker_cpu_s=sum(stage_facts.worker_cpu_s for stage_facts in facts),
-        worker_waited_s=sum(waited_s) if waited_s else None,
+        worker_cpu_wait_s=sum(waited_s) if waited_s else None,
         connections_opened=sum(stage_facts.connections_opened for stage_facts in facts),
         error_samples=select_first_samples(stage_facts.error_samples for stage_facts in facts),
         workers=sum_worker_totals(_correct_lost_times(stage_facts, first) for stage_facts in facts),

@@ -77,26 +77,26 @@ def clip_stage(facts: StageData, rows: StageRows, window: Window) -> StageData |
         duration_s=(end_ns - start_ns) / 1e9,
         lead_in_s=lead_in_s,
         rates=tuple((at_s - after_s, per_s) for at_s, per_s in facts.rates),
-        over_saturated=facts.over_saturated and is_to_the_end,
+        is_saturated=facts.is_saturated and is_to_the_end,
         stopped_early=facts.stopped_early and is_to_the_end,
         worker_cpu_s=facts.worker_cpu_s * part,
-        worker_waited_s=None if facts.worker_waited_s is None else facts.worker_waited_s * part,
+        worker_cpu_wait_s=None if facts.worker_cpu_wait_s is None else facts.worker_cpu_wait_s * part,
         workers=tuple(_scale_worker(worker, part) for worker in facts.workers),
     )
 
 
 def _scale_worker(worker: WorkerData, part: float) -> WorkerData:
-    waited_s = None if worker.waited_s is None else worker.waited_s * part
-    return replace(worker, cpu_s=worker.cpu_s * part, sent=round(worker.sent * part), waited_s=waited_s)
+    waited_s = None if worker.cpu_wait_s is None else worker.cpu_wait_s * part
+    return replace(worker, cpu_s=worker.cpu_s * part, sent=round(worker.sent * part), cpu_wait_s=waited_s)
 
 
 def _sending_s(start_ns: int, end_ns: int, lead_in_s: float) -> float:
     return max(1e-9, (end_ns - start_ns) / 1e9 + lead_in_s)
 
 
-_SEARCH_KINDS: tuple[StageKind, ...] = ("probe", "hold")
+_SEARCH_KINDS: tuple[StageKind, ...] = ("probe", "step")
 _KEPT_CAUSES: tuple[CauseId, ...] = ("interrupted", "limit", "cut_short", "target_failed")
-_RUN_CHECKS = ("hold_length", "generator_reach")
+_RUN_CHECKS = ("step_duration", "generator_reach")
 """Run-level checks of the stages that the result is based on, in addition to the checks of each stage."""
 _GPU_ENERGY = "energy_j"
 
@@ -156,7 +156,7 @@ def rescore(run: RunData, slo: tuple[Objective, ...] | None, window_s: tuple[flo
     if is_own:
         return result
     rescored = mark_rescored(result, run.result, slo, window_s, _no_rate_causes(run.result, new_rate))
-    return replace(rescored, rescored=None) if is_same else rescored
+    return replace(rescored, rescoring=None) if is_same else rescored
 
 
 def mark_rescored(
@@ -170,7 +170,7 @@ def mark_rescored(
     are dropped, because they were made for the run's own SLO and whole time."""
     stamp = Rescoring(None if slo is None else tuple(objective.text for objective in slo), window_s, original.exit.code)
     new_exit = _build_exit(original, result, (*result.slo, *result.gates), extra_causes)
-    return replace(result, plan=None, comparison=None, rescored=stamp, exit=new_exit)
+    return replace(result, plan=None, comparison=None, rescoring=stamp, exit=new_exit)
 
 
 _EvaluatedPart = tuple[StageData, StageRows, Stage]
@@ -227,7 +227,7 @@ def _finish_clipped(stage: Stage, original: Stage, slo: Sequence[Objective]) -> 
         kind=original.kind,
         arrivals=original.arrivals,
         arrival_kind=original.arrival_kind,
-        held=None if is_open else stage.held,
+        meets_slo=None if is_open else stage.meets_slo,
     )
 
 
@@ -304,7 +304,7 @@ def _no_rate_causes(original: Result, new_rate: MaxRate | None) -> list[Cause]:
         not _is_searched(original.stages)
         or new_rate is None
         or new_rate.per_s.value is not None
-        or new_rate.is_generators
+        or new_rate.is_generator_limit
     ):
         return []
     return [no_rate_cause(new_rate.per_s.reason)]

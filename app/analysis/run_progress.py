@@ -8,14 +8,14 @@ from msgspec.structs import replace
 from app.records.events import (
     CallsFinished,
     Event,
+    PairRunFinished,
+    PairRunStarted,
     PhaseChanged,
     RunFinished,
     RunStarted,
     StageExtended,
     StageFinished,
     StageStarted,
-    TurnFinished,
-    TurnStarted,
     VariantFinished,
     VariantStarted,
 )
@@ -43,7 +43,7 @@ class RunProgress(msgspec.Struct, frozen=True, kw_only=True):
     spent_s: float = 0.0
     variants_ns: int | None = None
     """Start of the first variant, in ns."""
-    pair_run: TurnStarted | None = None
+    pair_run: PairRunStarted | None = None
     """The last started run of a comparison."""
     finished: RunFinished | None = None
 
@@ -96,9 +96,9 @@ def advance(progress: RunProgress, event: Event) -> RunProgress:
             return replace(progress, stage=None, completed=done, spent_s=progress.spent_s + duration_s)
         case VariantStarted() | CallsFinished() | VariantFinished():
             return _in_variants(replace(progress, stage=None), event)
-        case TurnStarted(pair=pair, pairs=pairs):
+        case PairRunStarted(pair=pair, pairs=pairs):
             return replace(progress, pair_run=event, total=2 * pairs, completed=max(progress.completed, 2 * (pair - 1)))
-        case TurnFinished(status=status):
+        case PairRunFinished(status=status):
             return replace(progress, completed=progress.completed + (status != "INVALID"))
         case RunFinished():
             return replace(progress, finished=event, stage=None)

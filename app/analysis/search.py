@@ -96,7 +96,7 @@ _NEAR_GENERATOR_RATIO = 1.05
 class Probe(msgspec.Struct, frozen=True):
     """One stage to run. `repeat` counts the holds of one rate from 1."""
 
-    kind: Literal["probe", "hold"]
+    kind: Literal["probe", "step"]
     rate_per_s: float
     repeat: int = 1
 
@@ -166,7 +166,7 @@ class RateSearch:
     def record(self, probe: Probe, has_passed: bool) -> None:
         """Record the result of `probe`, which must come from `next_probe`."""
         self._trials.append((probe.rate_per_s, has_passed))
-        if probe.kind == "hold":
+        if probe.kind == "step":
             self._holds += 1
             if has_passed and self._holds == self._repeats:
                 self._max_rate = probe.rate_per_s
@@ -216,10 +216,10 @@ class RateSearch:
     def _choose(self) -> None:
         if self._hold_rate is None:
             self._next = self._choose_rate()
-            if self._next is not None and self._next.kind == "hold":
+            if self._next is not None and self._next.kind == "step":
                 self._hold_rate, self._holds = self._next.rate_per_s, 0
         else:
-            self._next = Probe("hold", self._hold_rate, self._holds + 1)
+            self._next = Probe("step", self._hold_rate, self._holds + 1)
         needed = self._repeats - self._holds if self._hold_rate is not None else 1
         if self.probes_left < needed:
             self._next = self._hold_rate = None
@@ -233,7 +233,7 @@ class RateSearch:
         if sustained is None:
             return self._choose_lower()
         if self.probes_left <= self._repeats or unsendable / sustained <= _NEAR_GENERATOR_RATIO:
-            return Probe("hold", self._nearest_allowed(sustained))
+            return Probe("step", self._nearest_allowed(sustained))
         return Probe("probe", min(sustained * 2, math.sqrt(sustained * unsendable)))
 
     def _choose_lower(self) -> Probe | None:
@@ -248,14 +248,14 @@ class RateSearch:
         if self._max_rate is not None:
             higher = self._nearest_allowed(median * _HOLD_SHARE_OF_MEDIAN)
             is_near = self._max_rate >= median * _SUFFICIENT_SHARE_OF_MEDIAN or higher <= self._max_rate * (1 + STEP)
-            return None if is_near else Probe("hold", higher)
+            return None if is_near else Probe("step", higher)
         is_wide = math.log(posterior.quantile(0.9) / posterior.quantile(0.1)) > _WIDE_LOG_RANGE
         if is_wide and self.probes_left > 2 * self._repeats:
             return self._probe_within_generator(median)
         if (rate_to_retry := self._rate_to_retry) is not None:
             return Probe("probe", rate_to_retry)
         probable = posterior.find_highest_rate(self._repeats, self._required_probability)
-        return Probe("hold", self._nearest_allowed(min(probable, median * _HOLD_SHARE_OF_MEDIAN)))
+        return Probe("step", self._nearest_allowed(min(probable, median * _HOLD_SHARE_OF_MEDIAN)))
 
     @property
     def _rate_to_retry(self) -> float | None:

@@ -29,7 +29,7 @@ def analyze_spike(rows: StageRows, facts: StageData, window: Window, objectives:
         baseline_per_s=float(curve.per_s[0]),
         peak_per_s=float(curve.per_s.max()),
         spike_s=times_s[1] - times_s[0],
-        slo_broken_s=_violation_time(rows, window, objectives),
+        slo_violated_s=_violation_time(rows, window, objectives),
         backlog_peak=_peak_backlog(at_ns, depth, window),
         drained_s=_drain_time(at_ns, depth, Window(window.start_ns, start_ns), Window(end_ns, window.end_ns)),
     )

@@ -166,7 +166,7 @@ def in_step_check(sent_ns: Nanoseconds, facts: StageData, window: Window) -> tup
     counts = _count_runs(((inside - window.start_ns) * (_CYCLE_PARTS / cycle_ns)).astype(np.int64))
     in_step_share = float(np.sum(counts * (counts - 1)) / np.sum(counts)) / (clients - 1)
     check = grade_high(
-        "clients_in_step",
+        "synchronized_clients",
         min(1.0, in_step_share),
         unit="share",
         warn=_MAX_IN_STEP_SHARE,
@@ -244,7 +244,7 @@ def _format_fraction(lost: int, total: int) -> str:
 
 _MAX_COALESCED_SHARE = 0.1
 _MIN_LENGTH_SHARE = 0.9
-_GENERATOR_CHECKS = ("generator_ceiling", "generator_cpu", "generator_core_wait")
+_GENERATOR_CHECKS = ("generator_capacity", "generator_cpu", "generator_core_wait")
 
 
 def stream_checks(rows: StageRows, facts: StageData, send_checks: Sequence[Check]) -> tuple[Check, ...]:
@@ -253,7 +253,7 @@ def stream_checks(rows: StageRows, facts: StageData, send_checks: Sequence[Check
     `rows` are those of arrivals inside the window, `send_checks` the checks of how they were sent; no checks if the
     rows have no token data.
     """
-    return (*_coalesced_check(rows, send_checks), *(_lengths_check(rows) if facts.lengths_asked else ()))
+    return (*_coalesced_check(rows, send_checks), *(_lengths_check(rows) if facts.requests_output_lengths else ()))
 
 
 def _coalesced_check(rows: StageRows, sending: Sequence[Check]) -> tuple[Check, ...]:
@@ -371,12 +371,12 @@ def _samples_check(rows: StageRows, slo: Sequence[Objective]) -> Check:
 
 def _drift_check(rows: StageRows, facts: StageData) -> Check:
     change = latency_drift((rows.end_ns - rows.intended_ns)[rows.is_success] / 1e6)
-    is_steady = change is not None and abs(change) <= CHANGE_LIMIT and not facts.over_saturated
+    is_steady = change is not None and abs(change) <= CHANGE_LIMIT and not facts.is_saturated
     if is_steady:
         return Check("stationarity", change, CHANGE_LIMIT, "share", "VALID")
     if facts.target_ended is not None:
         hint = "The target's process exited during the stage."
-    elif facts.over_saturated:
+    elif facts.is_saturated:
         hint = "The backlog kept growing, so the stage was stopped. The endpoint cannot sustain this rate."
     elif change is None:
         hint = "Too few responses for this check. Use a longer stage."

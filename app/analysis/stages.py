@@ -114,7 +114,7 @@ def reevaluate_stage(rows: StageRows, facts: StageData, original: Stage, slo: Se
         spike=analyze_spike(rows, facts, window, binding_objectives(slo)) if facts.kind == "spike" else None,
         in_headline=False,
     )
-    return msgspec.structs.replace(stage, held=_meets_slo(stage, facts, slo))
+    return msgspec.structs.replace(stage, meets_slo=_meets_slo(stage, facts, slo))
 
 
 def add_telemetry(stage: Stage, telemetry: pd.DataFrame | None, facts: StageData, slo: Sequence[Objective]) -> Stage:
@@ -122,7 +122,7 @@ def add_telemetry(stage: Stage, telemetry: pd.DataFrame | None, facts: StageData
     stage = msgspec.structs.replace(
         stage, metrics={**stage.metrics, **compute_telemetry_metrics(telemetry, stage.window)}
     )
-    return msgspec.structs.replace(stage, held=_meets_slo(stage, facts, slo))
+    return msgspec.structs.replace(stage, meets_slo=_meets_slo(stage, facts, slo))
 
 
 def _meets_slo(stage: Stage, facts: StageData, slo: Sequence[Objective]) -> bool | None:
@@ -133,12 +133,12 @@ def _meets_slo(stage: Stage, facts: StageData, slo: Sequence[Objective]) -> bool
     SLO, or a stage cut short for another reason than its backlog.
     """
     deciding = binding_objectives(slo)
-    if facts.over_saturated:
+    if facts.is_saturated:
         return False
     if facts.kind == "warmup" or facts.stopped_early or not deciding:
         return None
     met = [is_met(objective, find_estimate(stage, objective)) for objective in deciding]
-    if None in met and False not in met and facts.kind not in ("probe", "hold"):
+    if None in met and False not in met and facts.kind not in ("probe", "step"):
         return None
     return all(met)
 

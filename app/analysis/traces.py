@@ -185,7 +185,7 @@ def unpack_token_pairs(rows: TraceRows) -> Ints | None:
 
 def compute_rate_per_s(rows: TraceRows) -> float:
     """Compute the mean rate of the recorded window, including requests without a row."""
-    return len(rows.at_us) / 4 / rows.kept_share / rows.window_s
+    return len(rows.at_us) / 4 / rows.sampled_share / rows.window_s
 
 
 def find_rows_error(rows: TraceRows) -> str | None:
@@ -200,7 +200,7 @@ def find_rows_error(rows: TraceRows) -> str | None:
         return "traffic.rows has columns of different lengths"
     if len(rows.input_tokens) != len(rows.output_tokens):
         return "traffic.rows must have both input tokens and output tokens, or neither"
-    if not 0 < rows.window_s <= 2 * WINDOW_S or not 0 < rows.kept_share <= 1:
+    if not 0 < rows.window_s <= 2 * WINDOW_S or not 0 < rows.sampled_share <= 1:
         return "traffic.rows has an invalid window_s or kept_share"
     at_s = unpack_times_s(rows)
     if (np.diff(at_s) < 0).any() or at_s[-1] > rows.window_s:

@@ -71,7 +71,7 @@ def run_checks(stages: Sequence[Stage]) -> tuple[Check, ...]:
             if previous is None or _RANK[check.verdict] > _RANK[previous.verdict]:
                 hint = None if check.hint is None else f"{_label(stage)}: {check.hint}"
                 worst[check.id] = replace(check, hint=hint)
-    holds = [stage for stage in headline if stage.kind == "hold"]
+    holds = [stage for stage in headline if stage.kind == "step"]
     return (*worst.values(), _hold_check(holds)) if holds else tuple(worst.values())
 
 
@@ -95,7 +95,7 @@ def provider_check(requested: str, used: str, fallback_nodes: Sequence[str], rea
 def list_fallback_nodes(placements: Sequence[Placement]) -> tuple[str, ...]:
     """List compute nodes on a provider that was not requested, as `MatMul on CPUExecutionProvider`."""
     return tuple(
-        sorted({f"{placement.operator} on {placement.provider}" for placement in placements if placement.is_stray})
+        sorted({f"{placement.operator} on {placement.provider}" for placement in placements if placement.is_fallback})
     )
 
 
@@ -140,26 +140,26 @@ def _headline_stages(stages: Sequence[Stage]) -> list[Stage]:
     measured = [stage for stage in stages if stage.kind != "warmup"]
     valid = [stage for stage in measured if stage.verdict.status != "INVALID"]
     headline = [stage for stage in measured if stage.kind in _PROFILE_KINDS and not _is_failed_sweep_stage(stage)]
-    headline += [stage for stage in valid if stage.kind == "hold" and stage.held]
-    return headline or [stage for stage in valid if stage.held] or valid or measured
+    headline += [stage for stage in valid if stage.kind == "step" and stage.meets_slo]
+    return headline or [stage for stage in valid if stage.meets_slo] or valid or measured
 
 
 def _is_failed_sweep_stage(stage: Stage) -> bool:
     """Return True for a failed stage of a sweep, which continues until its rates fail: this is no fault of the
     measurement."""
-    return SWEEP_TAG in stage.tags and stage.held is False and stage.verdict.status != "INVALID"
+    return SWEEP_TAG in stage.tags and stage.meets_slo is False and stage.verdict.status != "INVALID"
 
 
 def _hold_check(holds: Sequence[Stage]) -> Check:
     shortest_s = min((stage.window.end_ns - stage.window.start_ns) / 1e9 for stage in holds)
     return grade_low(
-        "hold_length",
+        "step_duration",
         shortest_s,
         unit="s",
         warn=_MIN_HOLD_S,
         # shares of 100 simulated searches each, by tests.performance.searches: M/M/1 of 1,000/s, p95 met up to 850/s
         hint="In simulated searches, 87 % ended within 5 % of the true rate with 3 s per step, 98 % with 10 s, and "
-        "99 % with 30 s. Increase load.search.hold.",
+        "99 % with 30 s. Increase load.search.step_duration.",
     )
 
 

@@ -11,7 +11,7 @@ from app.cli.options import format_worker_count, parse_worker_count
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from app.records.calibration import Calibration, CalibrationStep, Ceiling, LoadKind
+    from app.records.calibration import Calibration, CalibrationStep, LoadKind, MeasuredCapacity
 
 _UNITS = {"plain": "req/s", "streaming": "chunks/s"}
 
@@ -39,7 +39,7 @@ def execute(arguments: argparse.Namespace) -> int:
         print(msgspec.json.format(msgspec.json.encode(calibration), indent=2).decode())
     else:
         print("\n".join(format_calibration(calibration)))
-    is_known = all(ceiling.per_s is not None for ceiling in calibration.ceilings)
+    is_known = all(ceiling.per_s is not None for ceiling in calibration.capacities)
     return ExitCode.OK if is_known else ExitCode.INVALID
 
 
@@ -48,7 +48,7 @@ def format_calibration(calibration: Calibration) -> Iterator[str]:
     from app.analysis.generator_checks import MAX_UTILIZATION
     from app.cli.tables import format_table
 
-    ceilings = sorted(calibration.ceilings, key=lambda ceiling: (ceiling.kind, ceiling.workers))
+    ceilings = sorted(calibration.capacities, key=lambda ceiling: (ceiling.kind, ceiling.workers))
     rows = [
         (ceiling.kind, ceiling.workers, _capacity_text(ceiling),
          None if ceiling.per_s is None else MAX_UTILIZATION * ceiling.per_s, _UNITS[ceiling.kind],
@@ -59,12 +59,12 @@ def format_calibration(calibration: Calibration) -> Iterator[str]:
         ("load", "workers", "capacity", "usable rate", "unit", "p99 send delay ms", "cores per worker"), rows
     )
     yield ""
-    stored_note = "; stored and used for 24 hours" if calibration.without_disturbed().ceilings else ""
+    stored_note = "; stored and used for 24 hours" if calibration.without_disturbed().capacities else ""
     yield f"pacing: {calibration.pacing}, event loop: {calibration.event_loop}{stored_note}"
     yield from _notes(ceilings)
 
 
-def _notes(ceilings: list[Ceiling]) -> Iterator[str]:
+def _notes(ceilings: list[MeasuredCapacity]) -> Iterator[str]:
     for smaller, larger in pairwise(ceilings):
         is_disturbed = larger.disturbed_by_cores is not None
         if smaller.kind == larger.kind and not is_disturbed and (larger.per_s or 0.0) < (smaller.per_s or 0.0):
@@ -73,7 +73,7 @@ def _notes(ceilings: list[Ceiling]) -> Iterator[str]:
                 "because the "
                 "no-op server uses the same cores, as an endpoint on this machine would"
             )
-    if any(ceiling.is_at_least for ceiling in ceilings):
+    if any(ceiling.is_lower_bound for ceiling in ceilings):
         yield (
             "note: ≥ marks a lower bound: the limit was the no-op server, the highest tested rate or other load on "
             "this "
@@ -84,7 +84,7 @@ def _notes(ceilings: list[Ceiling]) -> Iterator[str]:
         yield "note: n/a means that the lowest rate was already too high. Stop other work on this machine."
 
 
-def _disturbances(ceilings: list[Ceiling]) -> Iterator[str]:
+def _disturbances(ceilings: list[MeasuredCapacity]) -> Iterator[str]:
     for ceiling in ceilings:
         if ceiling.disturbed_by_cores is not None:
             yield (
@@ -93,16 +93,16 @@ def _disturbances(ceilings: list[Ceiling]) -> Iterator[str]:
             )
 
 
-def _capacity_text(ceiling: Ceiling) -> str | None:
+def _capacity_text(ceiling: MeasuredCapacity) -> str | None:
     if ceiling.per_s is None:
         return None
-    return f"{'≥ ' if ceiling.is_at_least else ''}{ceiling.per_s:,.0f}"
+    return f"{'≥ ' if ceiling.is_lower_bound else ''}{ceiling.per_s:,.0f}"
 
 
-def _limiting_step_field(ceiling: Ceiling, field: str) -> float | None:
+def _limiting_step_field(ceiling: MeasuredCapacity, field: str) -> float | None:
     """Return a field of the calibration step that determined the capacity, or `None` if there is none."""
     steps: list[CalibrationStep] = [
-        step for step in ceiling.rungs if step.held and step.achieved_per_s == ceiling.per_s
+        step for step in ceiling.steps if step.passed and step.achieved_per_s == ceiling.per_s
     ]
     value: float | None = getattr(steps[0], field) if steps else None
     return value
@@ -112,8 +112,8 @@ def _show_step(kind: LoadKind, workers: int, step: CalibrationStep) -> None:
     import sys
 
     sent_by = format_worker_count(workers)
-    outcome = "kept up" if step.held else "did not keep up"
+    outcome = "kept up" if step.passed else "did not keep up"
     late = f"{100 * step.late_share:.3g} % late"
-    if step.is_disturbed and not step.held:
+    if step.is_disturbed and not step.passed:
         late += f", other processes used {step.other_cores:.1f} cores"
     print(f"{kind}, {sent_by}: {outcome} at {step.offered_per_s:,.0f} {_UNITS[kind]} ({late})", file=sys.stderr)

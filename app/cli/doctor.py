@@ -23,7 +23,12 @@ def execute(arguments: argparse.Namespace) -> int:
 
     now, facts = read_machine_state(), read_machine_metadata()
     if arguments.json:
-        document = {"environment": facts.environment, "checks": facts.checks, "refused": facts.refused, "now": now}
+        document = {
+            "environment": facts.environment,
+            "checks": facts.checks,
+            "refused": facts.unavailable_providers,
+            "now": now,
+        }
         print(msgspec.json.format(msgspec.json.encode(document), indent=2).decode())
         return 0
     for line in (*format_environment(facts.environment), *_refused_provider_lines(facts), *_gpu_lines(now)):
@@ -35,14 +40,17 @@ def execute(arguments: argparse.Namespace) -> int:
 
 
 def _refused_provider_lines(facts: MachineInfo) -> list[str]:
-    return [f"            not available: {provider.provider} ({provider.reason})" for provider in facts.refused]
+    return [
+        f"            not available: {provider.provider} ({provider.reason})"
+        for provider in facts.unavailable_providers
+    ]
 
 
 def _gpu_lines(now: MachineNow) -> list[str]:
     from app.cli.tables import format_cell
 
     return [
-        f"{gpu.source:<12}{format_cell(gpu.temperature_c)} °C, {format_cell(gpu.utilisation_percent)} % utilization, "
+        f"{gpu.source:<12}{format_cell(gpu.temperature_c)} °C, {format_cell(gpu.utilization_percent)} % utilization, "
         f"{format_cell(gpu.memory_gib)} GiB used, {format_cell(gpu.power_w)} W, {format_cell(gpu.clock_mhz)} MHz"
         + (f", throttled by {', '.join(gpu.throttled_by)}" if gpu.throttled_by else "")
         for gpu in now.gpus

@@ -12,7 +12,7 @@ from app.cli.progress import open_progress
 from app.cli.signals import handle_stop_signals
 from app.errors import ExitCode, SizewiseError, UsageError
 from app.records.comparison import Comparison
-from app.records.events import Event, Noted, PhaseChanged, RunFinished, RunStarted
+from app.records.events import Event, NoteAdded, PhaseChanged, RunFinished, RunStarted
 from app.reporting.comparison import format_pairs_name
 from app.session.control import CommandPoller
 from app.session.interleaved import PairPlan, PairResults, measure_in_turns
@@ -65,7 +65,7 @@ def _measure_turns(arguments: argparse.Namespace, order: PairPlan, store: Compar
             emit(PhaseChanged(time.perf_counter_ns(), "pairs", line))
 
         def note(text: str) -> None:
-            emit(Noted(time.perf_counter_ns(), text))
+            emit(NoteAdded(time.perf_counter_ns(), text))
 
         report_phase("two profiles in interleaved A/B pairs, each run in a new process")
         runs = ProfileRuns(arguments.base, arguments.candidate[0], interruption, emit)

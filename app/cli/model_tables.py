@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from app.cli.tables import format_cell, format_table
-from app.records.model import Growth, ModelFacts, ModelInspection, ModelValue
+from app.records.model import Growth, ModelInspection, ModelMetadata, ModelValue
 
 _TOP_OPERATORS = 12
 _UNITS = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
@@ -26,7 +26,7 @@ def format_inspection(inspection: ModelInspection) -> Iterator[str]:
     yield from _cards(inspection)
 
 
-def _file(facts: ModelFacts) -> Iterator[str]:
+def _file(facts: ModelMetadata) -> Iterator[str]:
     parameters = facts.parameters
     by_dtype = ", ".join(f"{_amount(size, 'B')} {dtype}" for dtype, size in parameters.bytes_by_dtype.items())
     opsets = ", ".join(f"{domain} {version}" for domain, version in facts.opsets.items())
@@ -41,7 +41,7 @@ def _shape(value: ModelValue) -> str:
     return "n/a" if value.shape is None else " × ".join(map(str, value.shape)) or "scalar"
 
 
-def _operators(facts: ModelFacts) -> Iterator[str]:
+def _operators(facts: ModelMetadata) -> Iterator[str]:
     rows = [(usage.operator, usage.nodes, _flops(usage.flops)) for usage in facts.operators[:_TOP_OPERATORS]]
     yield format_table(("operator", "nodes", "FLOPs"), rows)
     others = facts.operators[_TOP_OPERATORS:]
@@ -49,7 +49,7 @@ def _operators(facts: ModelFacts) -> Iterator[str]:
         yield f"plus {sum(usage.nodes for usage in others)} nodes of {len(others)} other operators"
 
 
-def _costs(facts: ModelFacts) -> Iterator[str]:
+def _costs(facts: ModelMetadata) -> Iterator[str]:
     if not facts.costs:
         yield f"FLOPs, bytes and memory  n/a: {facts.cost_reason}"
         return
@@ -76,7 +76,7 @@ def _costs(facts: ModelFacts) -> Iterator[str]:
     yield from _notes(facts)
 
 
-def _notes(facts: ModelFacts) -> Iterator[str]:
+def _notes(facts: ModelMetadata) -> Iterator[str]:
     counted = ", ".join(facts.counted_operators) or "none of the operators"
     yield f"FLOPs: 2 per multiply-add ({counted}). Other arithmetic is not counted."
     if facts.unknown_nodes:
@@ -92,9 +92,9 @@ def _notes(facts: ModelFacts) -> Iterator[str]:
 def _cards(inspection: ModelInspection) -> Iterator[str]:
     if inspection.gpu_note:
         yield f"No GPU detected: {inspection.gpu_note}"
-    if not inspection.cards:
+    if not inspection.gpus:
         return
-    if not any(card.is_here for card in inspection.cards):
+    if not any(card.is_installed for card in inspection.gpus):
         yield "No GPU with known memory detected; showing the GPUs of the catalog."
     yield ""
     last = inspection.model.costs[-1].batch
@@ -103,9 +103,9 @@ def _cards(inspection: ModelInspection) -> Iterator[str]:
             card.name,
             card.memory_gib,
             "does not fit" if card.largest_batch is None else _batch(card.largest_batch, last, inspection.model),
-            "n/a" if card.bound_ms is None else f"≥ {card.bound_ms:.3g} ({card.bound_by})",
+            "n/a" if card.min_latency_ms is None else f"≥ {card.min_latency_ms:.3g} ({card.limited_by})",
         )
-        for card in inspection.cards
+        for card in inspection.gpus
     ]
     yield format_table(("GPU", "GiB", "max batch", "ms/inference"), rows)
     yield (
@@ -117,7 +117,7 @@ def _cards(inspection: ModelInspection) -> Iterator[str]:
     )
 
 
-def _batch(largest: int, last: int, facts: ModelFacts) -> str:
+def _batch(largest: int, last: int, facts: ModelMetadata) -> str:
     return f"{largest} or more" if largest == last and facts.batch_axes else str(largest)
 
 

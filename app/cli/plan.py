@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from app.planning.exports.files import ExportKind
     from app.planning.exports.settings import ExportSettings
     from app.records.plan import Fleet, Plan
-    from app.records.plan_question import PlanQuestion
+    from app.records.planning_inputs import PlanningInputs
 
 _MAX_OFFERS = 10
 _HEADER = (
@@ -35,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--traffic", type=Path, metavar="FILE", help="traffic as YAML, or a request trace")
     parser.add_argument("--slo", action="append", default=[], metavar="TEXT",
                         help='override the SLO of the profile, like "latency_ms.p95 < 50"; repeatable')  # fmt: skip
-    parser.add_argument("--assurance", metavar="P",
+    parser.add_argument("--confidence", metavar="P",
                         help="required probability that the SLO is met at the peak, like 0.9 or 90%%")  # fmt: skip
     parser.add_argument("--offers", type=Path, action="append", default=[], metavar="FILE",
                         help="your own price list, which overrides the catalog")  # fmt: skip
@@ -45,7 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--what-if", action="append", default=[], metavar="KEY=VALUE",
                         help="also plan with this change and show the difference: a key of --set, price.OFFER=$/h, or "
                         "speed=1.3")  # fmt: skip
-    parser.add_argument("--preview", action="store_true", help="use the analytical estimate only, without simulation")
+    parser.add_argument("--estimate", action="store_true", help="use the analytical estimate only, without simulation")
     parser.add_argument(
         "--export", choices=_EXPORTS, help="print the fleet in another tool's format instead of the plan"
     )
@@ -67,10 +67,10 @@ def execute(arguments: argparse.Namespace) -> int:
     if arguments.what_if and (arguments.json or arguments.export):
         hint = "Run `plan` once per change, with --set."
         raise UsageError("--what-if cannot be combined with --json or --export", hint=hint)
-    assurance = [] if arguments.assurance is None else [f"plan.assurance={_percent(arguments.assurance)}"]
+    confidence = [] if arguments.confidence is None else [f"plan.confidence={_percent(arguments.confidence)}"]
     request = PlanRequest(
         sources=tuple(arguments.sources),
-        overrides=(*arguments.overrides, *assurance),
+        overrides=(*arguments.overrides, *confidence),
         traffic=arguments.traffic,
         slo=tuple(arguments.slo),
         offers=tuple(arguments.offers),
@@ -80,7 +80,7 @@ def execute(arguments: argparse.Namespace) -> int:
         print(note, file=sys.stderr)
     variations = {change: apply_change(question, change) for change in arguments.what_if}
     settings = _export_settings(arguments.given)
-    plan = plan_fleets(question, estimate_only=arguments.preview)
+    plan = plan_fleets(question, estimate_only=arguments.estimate)
     if arguments.out is not None and arguments.export is None:
         _save(
             arguments.out, question, plan
@@ -95,7 +95,7 @@ def execute(arguments: argparse.Namespace) -> int:
             _show_relaxations(question)
         if variations:
             plans = {
-                change: plan_fleets(varied, estimate_only=arguments.preview) for change, varied in variations.items()
+                change: plan_fleets(varied, estimate_only=arguments.estimate) for change, varied in variations.items()
             }
             _show_what_if(plan, plans)
     return ExitCode.OK if plan.recommendation is not None else ExitCode.GATE_FAILED
@@ -122,7 +122,7 @@ def _show(plan: Plan) -> None:
         print(format_table(_HEADER, rows))
 
 
-def _show_relaxations(question: PlanQuestion) -> None:
+def _show_relaxations(question: PlanningInputs) -> None:
     from app.planning.relaxation import find_relaxations
 
     relaxations = find_relaxations(question)
@@ -138,17 +138,17 @@ def _show_relaxations(question: PlanQuestion) -> None:
 def _row(fleet: Fleet) -> tuple[Cell, ...]:
     from app.planning.formatting import format_share
 
-    used, needed = fleet.utilisation_at_peak.value, fleet.usd_per_month_needed
+    used, needed = fleet.utilization_at_peak.value, fleet.usd_per_month_needed
     return (
         fleet.instances,
         fleet.offer,
         fleet.usd_per_month.value,
         None if needed is None else f"{needed.p10:,.0f}-{needed.p90:,.0f}",
-        None if fleet.chances is None else format_share(fleet.chances.planned),
+        None if fleet.slo_probabilities is None else format_share(fleet.slo_probabilities.planned),
         None if used is None else 100 * used,
         fleet.latency_at_peak.value,
         fleet.basis,
-        fleet.settled,
+        fleet.sizing_method,
         fleet.risk,
         fleet.price_date,
     )
@@ -175,15 +175,15 @@ def _what_if_row(change: str, plan: Plan, planned: Plan) -> tuple[Cell, ...]:
     before = None if planned.recommendation is None else planned.recommendation.fleet.usd_per_month.value
     cost = fleet.usd_per_month.value
     more = None if before is None or cost is None else f"{cost - before:+,.0f}"
-    chance = None if fleet.chances is None else format_share(fleet.chances.planned)
+    chance = None if fleet.slo_probabilities is None else format_share(fleet.slo_probabilities.planned)
     return (change, f"{fleet.instances} × {fleet.offer}", cost, more, chance)
 
 
-def _save(path: Path, question: PlanQuestion, plan: Plan) -> None:
+def _save(path: Path, question: PlanningInputs, plan: Plan) -> None:
     from app import __version__
     from app.storage.plan_file import PlanFile, write_plan
 
-    write_plan(path, PlanFile(1, f"sizewise {__version__}", plan, question))
+    write_plan(path, PlanFile(2, f"sizewise {__version__}", plan, question))
     print(f"Written: {path}", file=sys.stderr)
 
 

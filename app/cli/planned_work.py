@@ -15,13 +15,13 @@ def format_work(work: PlannedWork) -> str:
 
 def _clauses(work: PlannedWork) -> Iterator[str]:
     yield _stages(work)
-    yield f"about {format_duration(work.duration_s)}, at most {format_duration(work.at_most_s)}"
+    yield f"about {format_duration(work.duration_s)}, at most {format_duration(work.max_duration_s)}"
     if work.requests:
         more = " plus those of closed-loop stages" if work.closed_stages else ""
         yield f"{format_count(round(work.requests))} requests expected{more}"
     if work.search is not None:
         min_requests, max_requests = work.search.requests
-        low, high = work.search.supposed_per_s
+        low, high = work.search.assumed_per_s
         rates = f"between {format_number(low)} and {format_number(high)} req/s"
         yield (
             f"the search sends {format_count(round(min_requests))} to {format_count(round(max_requests))} requests "

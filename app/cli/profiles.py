@@ -35,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         if name == "try":
             add_consent_argument(action)
         if name == "check":
-            action.add_argument("--here", action="store_true",
+            action.add_argument("--this-machine", action="store_true",
                                 help="also list the variants that cannot run on this machine")  # fmt: skip
         action.set_defaults(act=act)
     add_keys(actions)
@@ -60,10 +60,10 @@ def _check(arguments: argparse.Namespace) -> int:
     from app.wiring.planned_work import estimate_work
 
     path, profile = _read(arguments)
-    if arguments.here and not isinstance(profile, LocalProfile):
+    if arguments.this_machine and not isinstance(profile, LocalProfile):
         raise UsageError("--here requires a profile of a local model")
     work = estimate_work(profile, load_catalog())
-    cells = _impossible(profile) if arguments.here and isinstance(profile, LocalProfile) else None
+    cells = _impossible(profile) if arguments.this_machine and isinstance(profile, LocalProfile) else None
     if arguments.json:
         import msgspec
 
@@ -76,7 +76,7 @@ def _check(arguments: argparse.Namespace) -> int:
         print(f"{path} is valid ({profile.name}, hash {compute_profile_hash(profile)[:12]})")
         print(f"will run {format_work(work)}")
         for cell in cells or ():
-            print(f"cannot run here: {cell.cell}: {cell.reason} ({cell.settles})")
+            print(f"cannot run here: {cell.cell}: {cell.reason} ({cell.hint})")
     is_hopeless = bool(cells) and len(cells or ()) == work.variants
     return ExitCode.UNAVAILABLE if is_hopeless else ExitCode.OK
 
@@ -104,8 +104,8 @@ def _try(arguments: argparse.Namespace) -> int:
             print(line)
     is_answered = trial.problem in (None, "not streaming")
     if trial.problem is not None:
-        print(f"{'warning' if is_answered else 'error'}: {trial.problem}: {trial.what}", file=sys.stderr)
-        print(f"hint: {trial.remedy}", file=sys.stderr)
+        print(f"{'warning' if is_answered else 'error'}: {trial.problem}: {trial.summary}", file=sys.stderr)
+        print(f"hint: {trial.hint}", file=sys.stderr)
     return ExitCode.OK if is_answered else ExitCode.UNAVAILABLE
 
 

@@ -21,10 +21,11 @@ from app.cli.streams import escape_controls, unescaped_stream
 from app.records.events import (
     CallsFinished,
     CheckCompleted,
-    ColdStarted,
-    ErrorSeen,
+    ErrorReported,
     Event,
-    Noted,
+    NoteAdded,
+    PairRunFinished,
+    PairRunStarted,
     PhaseChanged,
     RateChanged,
     RateResolved,
@@ -34,8 +35,7 @@ from app.records.events import (
     StageExtended,
     StageFinished,
     StageStarted,
-    TurnFinished,
-    TurnStarted,
+    TargetReady,
     VariantFinished,
     VariantStarted,
 )
@@ -103,9 +103,9 @@ class _Terminal:
                 self._bar.console.print(escape_controls(_load_sentence(event)))
             case PhaseChanged():
                 self._bar.reset(self._task, total=None, description=escape_controls(event.message))
-            case TurnStarted(pairs=pairs):
+            case PairRunStarted(pairs=pairs):
                 self._bar.update(self._task, total=2 * pairs, completed=self._turns, description=_turn_sentence(event))
-            case TurnFinished(status=status):
+            case PairRunFinished(status=status):
                 self._turns += status != "INVALID"
                 self._bar.update(self._task, completed=self._turns)
             case _:
@@ -149,21 +149,21 @@ def _event_sentence(event: Event) -> str | None:
             return _stage(event)
         case CheckCompleted(check=check) if check.verdict != "VALID":
             return f"{check.verdict} {check.name}: {check.hint or check.value}"
-        case RateResolved() | RateChanged() | StageExtended() | Noted():
+        case RateResolved() | RateChanged() | StageExtended() | NoteAdded():
             return _load_sentence(event)
-        case ErrorSeen(sample=sample):
+        case ErrorReported(sample=sample):
             return f"first {sample.error} error: {sample.text}"
-        case ColdStarted(ready_ms=ready_ms, first_answer_ms=first_answer_ms):
-            return f"cold start: ready after {_ms(ready_ms)}, first response after {_ms(first_answer_ms)}"
+        case TargetReady(ready_ms=ready_ms, first_response_ms=first_response_ms):
+            return f"cold start: ready after {_ms(ready_ms)}, first response after {_ms(first_response_ms)}"
         case VariantStarted() | CallsFinished() | VariantFinished():
             return _variant_sentence(event)
-        case TurnStarted() | TurnFinished():
+        case PairRunStarted() | PairRunFinished():
             return _turn_sentence(event)
         case RunStarted() | RunFinished() | StageStarted() | Snapshot() | CheckCompleted():
             return None  # shown in the summary or by the bar
 
 
-def _load_sentence(event: RateResolved | RateChanged | StageExtended | Noted) -> str:
+def _load_sentence(event: RateResolved | RateChanged | StageExtended | NoteAdded) -> str:
     match event:
         case RateResolved(message=message, rate_per_s=rate_per_s):
             return f"{message} is {format_number(rate_per_s)} req/s"
@@ -171,7 +171,7 @@ def _load_sentence(event: RateResolved | RateChanged | StageExtended | Noted) ->
             return f"stage extended by {by_s:g} s to {duration_s:g} s"
         case RateChanged(rate_per_s=rate_per_s):
             return f"rate changed to {format_number(rate_per_s)} req/s"
-        case Noted(text=text):
+        case NoteAdded(text=text):
             return f"note: {text}"
 
 
@@ -181,12 +181,12 @@ def _variant_sentence(event: VariantStarted | CallsFinished | VariantFinished) -
             return f"variant {number} of {total}: {variant.label}"
         case CallsFinished(stage=stage):
             return _calls_sentence(stage)
-        case VariantFinished(facts=facts):
-            return None if facts.failure is None else f"  ended early: {facts.failure}"
+        case VariantFinished(data=data):
+            return None if data.failure is None else f"  ended early: {data.failure}"
 
 
-def _turn_sentence(event: TurnStarted | TurnFinished) -> str | None:
-    if isinstance(event, TurnFinished):
+def _turn_sentence(event: PairRunStarted | PairRunFinished) -> str | None:
+    if isinstance(event, PairRunFinished):
         return None  # reported by the next event or the end
     return f"pair {event.pair} of {event.pairs}: {event.side}"
 
@@ -223,7 +223,7 @@ def _stage(event: StageFinished) -> str | None:
     shown = "n/a" if p95 is None or p95.value is None else f"{format_number(p95.value, 4)} ms"
     failed_checks = [check for check in stage.checks if check.verdict != "VALID"]
     unknown = "too few samples" if any(check.id == "samples" for check in failed_checks) else ""
-    outcomes = {True: "SLO met", False: "SLO missed", None: unknown}[stage.held]
+    outcomes = {True: "SLO met", False: "SLO missed", None: unknown}[stage.meets_slo]
     warnings = ", ".join(check.name for check in failed_checks)
     validity = f"{stage.verdict.status} ({warnings})" if warnings else ""
     texts = (f"  {stage.name}: p95 {shown}", outcomes, validity)

@@ -34,7 +34,7 @@ def execute(arguments: argparse.Namespace) -> int:
 
     step_s = arguments.seconds
     within_s = max(_MIN_SEARCH_S, _MAX_STEPS * step_s)
-    overrides = [f"load.search.hold={step_s:g}s", f"load.search.within={within_s:g}s"]
+    overrides = [f"load.search.step_duration={step_s:g}s", f"load.search.max_duration={within_s:g}s"]
     profile = load_profile(find_profile("quickstart"), [*overrides, *build_workers_override(arguments)])
     arguments.recalibrate = True
     return measure(profile, arguments)

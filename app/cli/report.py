@@ -1,6 +1,6 @@
 """Render the report of a stored run again, or render the report of a plan file.
 
-With `--slo`, `--from`, `--to` and `--recover`, a stored run is evaluated again from its facts. With `--hide
+With `--slo`, `--from`, `--to` and `--recover`, a stored run is evaluated again from its facts. With `--redact
 hosts,models,prompts`, names are redacted for readers who may see only the numbers.
 """
 
@@ -101,7 +101,7 @@ _KINDS = ("hosts", "models", "prompts")  # the same as in app.reporting.redactio
 
 def _add_hide_argument(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--hide",
+        "--redact",
         type=_parse_kinds,
         metavar="WHAT",
         help="redact hosts, models or prompts (separate several with commas): names are replaced and request bodies "
@@ -109,7 +109,7 @@ def _add_hide_argument(parser: argparse.ArgumentParser) -> None:
         "left out of the report and its data files; the run's own report is unchanged",
     )
     parser.add_argument(
-        "--alone",
+        "--report-only",
         action="store_true",
         help="write only the report file, without data files beside an html or json report",
     )
@@ -117,23 +117,23 @@ def _add_hide_argument(parser: argparse.ArgumentParser) -> None:
 
 def redact_report(report: Report, result: Result, arguments: argparse.Namespace) -> RedactedReport | None:
     """Redact a report, and list the redactions on standard error. Return `None` if nothing is to be redacted."""
-    if arguments.hide is None:
+    if arguments.redact is None:
         return None
     from app.reporting.redaction import redact
 
-    redacted = redact(report, result, arguments.hide)
+    redacted = redact(report, result, arguments.redact)
     for redaction in redacted.redactions:
         where = "once" if redaction.occurrences == 1 else f"{redaction.occurrences} times"
         print(f"redacted: {redaction.original} → {redaction.replacement}, {where}", file=sys.stderr)
-    for kind in arguments.hide:
+    for kind in arguments.redact:
         if kind not in redacted.report.hidden:
             print(f"nothing to redact: the report contains no {kind}", file=sys.stderr)
     return redacted
 
 
 def refuse_redaction(arguments: argparse.Namespace, what: str) -> None:
-    if arguments.hide is not None:
-        raise UsageError(f"{what} has no names to redact", hint="Remove --hide, or give a run.")
+    if arguments.redact is not None:
+        raise UsageError(f"{what} has no names to redact", hint="Remove --redact, or give a run.")
 
 
 def redacted_name(name: str) -> str:
@@ -209,7 +209,7 @@ def _execute_run(run: StoredRun, arguments: argparse.Namespace) -> int:
     usual = run.directory / BY_ID[form].file
     if hidden is not None:
         report, usual = hidden.report, usual.with_name(redacted_name(usual.name))
-    if BY_ID[form].has_linked_files and not arguments.alone:
+    if BY_ID[form].has_linked_files and not arguments.report_only:
         report = _add_sidecars(report, run, arguments.out or usual, hidden)
     content = _content(report, form)
     if arguments.out is None and form != "text" and hidden is None:
@@ -254,7 +254,7 @@ def _execute_plan(arguments: argparse.Namespace) -> int:
     if arguments.definitions:
         raise UsageError(f"{path} is a plan, which has no requests to apply other definitions to", hint="Give a run.")
     file = read_plan(path)
-    report = build_plan_report(file.plan, file.question, file.tool, f"sizewise plan {path.name}")
+    report = build_plan_report(file.plan, file.inputs, file.tool, f"sizewise plan {path.name}")
     try:
         content = _content(report, form)
     except ValueError as error:
@@ -284,7 +284,7 @@ def _execute_llm_d(run: StoredRun, arguments: argparse.Namespace) -> int:
     from app.storage.run_directory import write_document
 
     result, spec_text = run.complete_result, run.spec_text or ""
-    hidden = None if arguments.hide is None else redact_report(_report_of(run, False), result, arguments)
+    hidden = None if arguments.redact is None else redact_report(_report_of(run, False), result, arguments)
     if hidden is not None:
         result, spec_text = hidden.result, hidden.report.reproduce.spec_text
     reports = build_llm_d_reports(result, spec_text)

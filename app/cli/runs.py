@@ -196,7 +196,7 @@ def _add_listing_verbs(verbs: Subcommands) -> None:
     listing = verbs.add_parser("list", help="list the stored runs, oldest first")
     listing.add_argument("--tag", dest="tags", action="append", default=[], metavar="TAG",
                          help="only runs with this tag; repeatable, all must match")  # fmt: skip
-    listing.add_argument("--trust", choices=["VALID", "WARN", "INVALID"], help="only runs with this validity")
+    listing.add_argument("--validity", choices=["VALID", "WARN", "INVALID"], help="only runs with this validity")
     listing.add_argument("--find", dest="words", action="append", default=[], metavar="WORDS",
                          help="only runs with all of these words in ID, name, title, target, tags or "
                          "notes")  # fmt: skip
@@ -225,7 +225,7 @@ def _list(arguments: argparse.Namespace) -> int:
 def _empty_message(arguments: argparse.Namespace) -> str:
     if arguments.deleted:
         return "the trash is empty"
-    if arguments.words or arguments.trust:
+    if arguments.words or arguments.validity:
         return "no matching runs"
     return "no run has this tag" if arguments.tags else "no runs yet; start with `sizewise quickstart`"
 
@@ -237,7 +237,7 @@ def _print(rows: list[dict[str, Any]], *, deleted: bool) -> None:
 
     header = ["run", "outcome", "validity", "max rate", "exit"]
     cells: list[list[Cell]] = [
-        [row["run_id"], row["outcome"], row["verdict"] or row["state"], row["carries"], row["exit_code"]]
+        [row["run_id"], row["outcome"], row["verdict"] or row["state"], row["max_rate_text"], row["exit_code"]]
         for row in rows
     ]
     labels = [(", ".join(row["tags"]), "; ".join(note["text"] for note in row["notes"])) for row in rows]
@@ -265,7 +265,7 @@ def _rows(arguments: argparse.Namespace) -> list[dict[str, Any]]:
 
     from app.reporting.run_rows import filter_rows, list_deleted, list_runs
 
-    filters = {"words": " ".join(arguments.words), "tags": arguments.tags, "validity": arguments.trust}
+    filters = {"words": " ".join(arguments.words), "tags": arguments.tags, "validity": arguments.validity}
     if not arguments.deleted:
         return [to_builtins(row) for row in filter_rows(list_runs().rows, **filters)]
     return [

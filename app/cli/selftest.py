@@ -50,7 +50,7 @@ def format_selftest(selftest: SelfTest) -> Iterator[str]:
             "PASS" if finding.passed else "FAIL",
             finding.check,
             finding.what,
-            format_cell(finding.seen),
+            format_cell(finding.observed),
             _limit(finding),
             finding.unit or "",
         )
@@ -63,7 +63,7 @@ def format_selftest(selftest: SelfTest) -> Iterator[str]:
         f"self-test {selftest.id}, {selftest.at}, {outcome} ({selftest.duration_s:.0f} s). Reports of runs on this "
         "machine show this result."
     )
-    if any(finding.tries > 1 for finding in selftest.findings):
+    if any(finding.attempts > 1 for finding in selftest.findings):
         yield "note: failed checks were repeated once; the results shown are of the second attempt"
     if not selftest.passed:
         yield (

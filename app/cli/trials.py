@@ -15,7 +15,7 @@ def format_trial(trial: ConnectionTest) -> Iterator[str]:
     )
     yield (
         "response    "
-        f"{'status ' + str(trial.status) + ': ' if trial.status is not None else ''}{format_cell(trial.what)}"
+        f"{'status ' + str(trial.status) + ': ' if trial.status is not None else ''}{format_cell(trial.summary)}"
     )
     if trial.first_byte_ms is not None or trial.total_ms is not None:
         times = [f"first byte {_ms(trial.first_byte_ms)}"]
@@ -31,9 +31,9 @@ def format_trial(trial: ConnectionTest) -> Iterator[str]:
             f"certificate of {format_cell(tls.subject)}, issued by {format_cell(tls.issuer)}, valid until "
             f"{format_cell(tls.valid_until)}"
         )
-    for name, value in trial.asked_headers:
+    for name, value in trial.request_headers:
         yield f"sent        {format_cell(name)}: {format_cell(value)}"
-    for name, value in trial.answer_headers:
+    for name, value in trial.response_headers:
         yield f"received    {format_cell(name)}: {format_cell(value)}"
     for note in trial.notes:
         yield f"note        {format_cell(note)}"

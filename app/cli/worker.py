@@ -35,7 +35,7 @@ def execute(arguments: argparse.Namespace) -> int:
             _print_line(
                 f"hint: The capacity of this machine is unknown. Run `sizewise calibrate --workers {count}` first."
             )
-        join = msgspec.structs.replace(join, ceiling_per_s=per_s, chunk_ceiling_per_s=chunks_per_s)
+        join = msgspec.structs.replace(join, capacity_per_s=per_s, chunk_capacity_per_s=chunks_per_s)
         with LentWorkers(join, count, should_continue=lambda: not interruption.is_requested) as joined:
             joined.wait(on_joined=lambda number: _print_line(_joined_message(number, count, arguments.master)))
     if interruption.code is not None:

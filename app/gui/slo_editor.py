@@ -50,7 +50,7 @@ class ObjectiveLine(QLineEdit):
             self.badge.show_verdict("", "")
             self.message.setText("")
         else:
-            self.badge.show_verdict(row.judgement, row.why or "")
+            self.badge.show_verdict(row.outcome, row.why or "")
             self.message.setText(observed_text(row))
         self.message.setVisible(bool(self.message.text()))
         self.setAccessibleDescription(f"{self.badge.text()} {self.message.text()}".strip())
@@ -197,7 +197,7 @@ def observed_text(row: ObjectiveRow) -> str:
 def _unlisted_text(row: ObjectiveRow) -> str:
     implied = " (default: no error limit set)" if row.implied else ""
     kind = "Gate: " if row.kind == "gate" else ""
-    return f"{kind}{objective_label(row.text)}{implied}: {row.judgement}, {observed_text(row)}"
+    return f"{kind}{objective_label(row.text)}{implied}: {row.outcome}, {observed_text(row)}"
 
 
 def _completions() -> list[str]:

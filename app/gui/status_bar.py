@@ -97,7 +97,7 @@ class StatusBar(QStatusBar):
             first = now.gpus[0]
             temperature, utilization = (
                 format_reading(first.temperature_c, "°C"),
-                format_reading(first.utilisation_percent, "%"),
+                format_reading(first.utilization_percent, "%"),
             )
             text = f"{gpu_title(first)} {temperature}, {utilization}"
             further = len(now.gpus) - 1

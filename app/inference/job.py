@@ -102,12 +102,12 @@ class Opened(msgspec.Struct, frozen=True, kw_only=True, tag="opened"):
     notes: tuple[str, ...] = ()
 
 
-class MeasurementStarted(msgspec.Struct, frozen=True, kw_only=True, tag="began"):
+class MeasurementStarted(msgspec.Struct, frozen=True, kw_only=True, tag="measurement_started"):
     """Report that the warm-up is over: calls that begin at or after `start_ns` count."""
 
     start_ns: int
     warmup_windows: int
-    has_settled: bool
+    is_stationary: bool
 
 
 class CallRows(msgspec.Struct, frozen=True, tag="calls"):

@@ -36,7 +36,7 @@ def placements_of(session: Any, provider: str, model: Path) -> tuple[Placement, 
     computes = _computing_nodes(model, fallback_nodes)
     counts = Counter((node.op_type, ran_on, ran_on != requested and id(node) in computes) for node, ran_on in nodes)
     return tuple(
-        Placement(operator, ran_on, count, is_stray=is_stray)
+        Placement(operator, ran_on, count, is_fallback=is_stray)
         for (operator, ran_on, is_stray), count in counts.most_common()
     )
 

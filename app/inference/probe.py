@@ -34,7 +34,7 @@ class ProviderProbe(msgspec.Struct, frozen=True):
     runtime_version: str
     listed: tuple[str, ...]
     working: tuple[str, ...]
-    refused: tuple[RefusedProvider, ...]
+    unavailable: tuple[RefusedProvider, ...]
 
 
 def probe_providers(timeout_s: float = 60.0) -> ProviderProbe:
@@ -60,7 +60,7 @@ def _probe() -> ProviderProbe:
         runtime_version=runtime_version(),
         listed=tuple(reasons),
         working=tuple(provider for provider, reason in reasons.items() if reason is None),
-        refused=tuple(RefusedProvider(provider, reason) for provider, reason in reasons.items() if reason),
+        unavailable=tuple(RefusedProvider(provider, reason) for provider, reason in reasons.items() if reason),
     )
 
 

@@ -221,7 +221,7 @@ class _ReportSender:
         self._send = send
 
     def on_started(self, start_ns: int, warmup_windows: int, has_settled: bool) -> None:
-        self._send(MeasurementStarted(start_ns=start_ns, warmup_windows=warmup_windows, has_settled=has_settled))
+        self._send(MeasurementStarted(start_ns=start_ns, warmup_windows=warmup_windows, is_stationary=has_settled))
 
     def on_calls(self, packed: bytes) -> None:
         self._send(CallRows(packed))

@@ -13,7 +13,7 @@ from app.planning.rates import Refusal
 from app.planning.risk import Risk
 from app.planning.service_models.service_times import speed_up
 from app.records.offers import Accelerator, CapacityCurve, Offer
-from app.records.plan_question import AssumedModel, MeasuredTarget, PlanQuestion
+from app.records.planning_inputs import AssumedModel, MeasuredTarget, PlanningInputs
 from app.records.result import Hardware
 from app.records.service import FittedService, ServiceFit
 from app.records.traffic import TokenLengths
@@ -27,12 +27,12 @@ _MIN_SEQUENCES = 8
 """Minimum number of concurrent sequences; a replica without room for them is split over more cards."""
 
 
-def build_assumed_target(card: Accelerator, question: PlanQuestion, goals: Goals) -> MeasuredTarget | Refusal:
+def build_assumed_target(card: Accelerator, question: PlanningInputs, goals: Goals) -> MeasuredTarget | Refusal:
     """Build the target of one replica on as many cards as its weights and cache take.
 
     Refused where they do not fit or are unknown.
     """
-    assumed, lengths = question.supposed, _mean_lengths(question.traffic.tokens)
+    assumed, lengths = question.assumed_model, _mean_lengths(question.traffic.tokens)
     if assumed is None or lengths is None:
         return Refusal("no_language_model", "no language model is described")
     memory = find_smallest_degree(

@@ -123,7 +123,7 @@ def draw_arrivals(bursts: Bursts, share: float) -> tuple[Arrivals, ...] | None:
 
 def _arrivals_of_trace(bursts: Bursts, rows: TraceRows, share: float) -> tuple[Arrivals, ...] | None:
     recorded_s = unpack_times_s(rows)
-    copies = bursts.copies * share / rows.kept_share
+    copies = bursts.copies * share / rows.sampled_share
     requests = copies * recorded_s.size
     if requests > MAX_REQUESTS:
         return None

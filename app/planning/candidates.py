@@ -37,7 +37,7 @@ from app.planning.sizing import (
     sustained_peak_per_s,
 )
 from app.records.offers import Offer, PlanLimits, PriceKind
-from app.records.plan import RefusalId, RejectedBy, SloProbabilities
+from app.records.plan import RejectedBy, RejectionId, SloProbabilities
 from app.records.result import Estimate, Fleet
 
 _LARGER_FLEETS = 4
@@ -75,7 +75,7 @@ class RefusedOffer(msgspec.Struct, frozen=True):
     offer: Offer
     reason: str
     rejected_by: RejectedBy
-    refusal_id: RefusalId | None = None
+    refusal_id: RejectionId | None = None
 
 
 def evaluate_offer(
@@ -120,7 +120,7 @@ def _refused_offer(
     forbidden: tuple[RejectedBy, str] | None,
     by: RejectedBy,
     sentence: str,
-    refusal: RefusalId | None = None,
+    refusal: RejectionId | None = None,
 ) -> RefusedOffer:
     return (
         RefusedOffer(offer, sentence, by, refusal)
@@ -193,7 +193,7 @@ def build_fleet(
     Utilization and latency are those at the day's peak with all instances serving, spares included.
     """
     offer, capacity = candidate.offer, candidate.capacity
-    utilisation = demand.peak_per_s / (instances * capacity.per_s)
+    utilization = demand.peak_per_s / (instances * capacity.per_s)
     low_per_s, high_per_s = capacity.estimate.ci95 or (capacity.per_s, capacity.per_s)
     utilisation_ci95 = (demand.peak_per_s / (instances * high_per_s), demand.peak_per_s / (instances * low_per_s))
     price_log_sigma, spot_count = compute_price_sigma(offer, today), candidate.spot_spares
@@ -220,8 +220,8 @@ def build_fleet(
         spare_instances=instances - candidate.needed,
         replicas_per_instance=capacity.replicas,
         capacity_per_instance_per_s=capacity.estimate,
-        utilisation_at_peak=Estimate(utilisation, utilisation_ci95, basis=capacity.basis),
-        latency_at_peak=estimate_latency_at_peak(curve, utilisation, capacity),
+        utilization_at_peak=Estimate(utilization, utilisation_ci95, basis=capacity.basis),
+        latency_at_peak=estimate_latency_at_peak(curve, utilization, capacity),
         usd_per_hour_each=candidate.usd_per_hour,
         usd_per_month=monthly,
         usd_per_1k_inferences=estimate_cost_per_1k(monthly, demand),
@@ -230,11 +230,11 @@ def build_fleet(
         price_source=offer.source,
         risk=max((risk.level for risk in risks), default=0),
         risk_reasons=tuple(risk.reason for risk in sorted(risks, key=lambda risk: -risk.level)),
-        settled=capacity.settled,
+        sizing_method=capacity.sizing_method,
         price_kind=candidate.price_kind,
         instances_needed=needs,
         usd_per_month_needed=estimate_cost_range(needs, candidate.usd_per_hour, price_log_sigma, demand, spot_count),
-        chances=probabilities,
+        slo_probabilities=probabilities,
         planned_rate_per_replica_per_s=sustained_peak_per_s(1, capacity, demand) / capacity.replicas,
     )
 
@@ -256,7 +256,7 @@ def build_refused_fleet(
     reason: str,
     today: datetime.date,
     rejected_by: RejectedBy = "capacity",
-    refusal_id: RefusalId | None = None,
+    refusal_id: RejectionId | None = None,
 ) -> Fleet:
     unknown = Estimate(None, basis="assumed", reason=reason)
     risks = list_price_risks(offer, today)
@@ -273,7 +273,7 @@ def build_refused_fleet(
         spare_instances=None,
         replicas_per_instance=None,
         capacity_per_instance_per_s=unknown,
-        utilisation_at_peak=unknown,
+        utilization_at_peak=unknown,
         latency_at_peak=unknown,
         usd_per_hour_each=offer.on_demand_usd_per_hour,
         usd_per_month=unknown,
@@ -285,5 +285,5 @@ def build_refused_fleet(
         risk_reasons=tuple(risk.reason for risk in risks),
         rejected=reason,
         rejected_by=rejected_by,
-        refusal=refusal_id,
+        rejection=refusal_id,
     )

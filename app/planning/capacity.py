@@ -11,7 +11,7 @@ from app.planning.extrapolation import estimate_ratio
 from app.planning.memory import GIB, compute_usable_bytes
 from app.planning.rates import Refusal, card_name
 from app.planning.risk import Risk
-from app.records.offers import Accelerator, CapacityCurve, Offer, UnmeasuredAccelerators, split_key
+from app.records.offers import Accelerator, CapacityCurve, Offer, UnmeasuredGpus, split_key
 from app.records.plan import SizingMethod
 from app.records.result import Basis, Estimate, Hardware
 
@@ -34,7 +34,7 @@ class Capacity(msgspec.Struct, frozen=True):
     speed: float = 1.0
     """Speed of one replica relative to the measured one: the median of a log-normal with sigma `speed_sigma`."""
     speed_sigma: float = 0.0
-    settled: SizingMethod = "measured"
+    sizing_method: SizingMethod = "measured"
     extrapolated_per_s: float | None = None
     """Rate according to the service model beyond the highest observed rate, where `per_s` stops at that rate; else
     `None`."""
@@ -63,11 +63,11 @@ def extrapolate_capacity(
     measured_on: Hardware,
     offer: Offer,
     accelerators: Mapping[str, Accelerator],
-    other_cards: UnmeasuredAccelerators | None = None,
+    unmeasured_gpus: UnmeasuredGpus | None = None,
 ) -> Capacity | Refusal:
     """Extrapolate the measured capacity to one instance of the offer.
 
-    The curve is that of the whole machine `measured_on`, all its replicas together. Without `other_cards` an
+    The curve is that of the whole machine `measured_on`, all its replicas together. Without `unmeasured_gpus` an
     accelerator that was not measured is refused.
     """
     if measured_on.offer is not None and split_key(measured_on.offer)[0] == offer.instance:
@@ -76,9 +76,9 @@ def extrapolate_capacity(
         measured_card, other_card = (
             accelerators.get(key or "") for key in (measured_on.accelerator, offer.accelerator)
         )
-        if other_cards is None or measured_card is None or other_card is None:
+        if unmeasured_gpus is None or measured_card is None or other_card is None:
             return Refusal("not_measured", _measurement_hint(measured_on.accelerator, offer, accelerators))
-        return _extrapolate_to_card(curve, measured_on, offer, (measured_card, other_card), other_cards)
+        return _extrapolate_to_card(curve, measured_on, offer, (measured_card, other_card), unmeasured_gpus)
     if offer.accelerator is None:
         return _extrapolate_by_vcpu(curve, measured_on, offer)
     return _extrapolate_by_count(curve, measured_on, offer)
@@ -106,7 +106,7 @@ def _extrapolate_to_card(
     measured_on: Hardware,
     offer: Offer,
     cards: tuple[Accelerator, Accelerator],
-    settings: UnmeasuredAccelerators,
+    settings: UnmeasuredGpus,
 ) -> Capacity | Refusal:
     """Extrapolate to another accelerator.
 
@@ -132,7 +132,7 @@ def _extrapolate_to_card(
     )
 
 
-def _memory_refusal(measured: Accelerator, target: Accelerator, settings: UnmeasuredAccelerators) -> Refusal | None:
+def _memory_refusal(measured: Accelerator, target: Accelerator, settings: UnmeasuredGpus) -> Refusal | None:
     usable = compute_usable_bytes(target)
     if isinstance(usable, Refusal):
         return usable
@@ -148,7 +148,7 @@ def _memory_refusal(measured: Accelerator, target: Accelerator, settings: Unmeas
     here, other = f"{measured.memory_gib:g} GiB", f"{target.memory_gib:g} GiB"
     return Refusal(
         "replica_memory_unknown",
-        f"has {other}, but was measured with {here}; set plan.other_cards.memory to the memory that a replica needs",
+        f"has {other}, but was measured with {here}; set plan.unmeasured_gpus.memory to the memory of a replica",
     )
 
 

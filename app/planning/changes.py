@@ -21,7 +21,7 @@ from app.planning.service_models.service_times import speed_up
 from app.planning.sizing import HOURS_PER_MONTH, Demand, count_instances_at_rate, sustained_peak_per_s
 from app.records.estimate import Basis
 from app.records.plan import Saving
-from app.records.plan_question import PlanQuestion
+from app.records.planning_inputs import PlanningInputs
 from app.records.service import BatchService
 
 
@@ -105,7 +105,7 @@ COLD_MINUTES, WARM_MINUTES = 5, 1
 without."""
 
 
-def compute_warm_pool_saving(best: Candidate, demand: Demand, question: PlanQuestion) -> Iterator[Saving]:
+def compute_warm_pool_saving(best: Candidate, demand: Demand, question: PlanningInputs) -> Iterator[Saving]:
     """Yield the saving of a warm pool compared with autoscaling from cold starts.
 
     Without the pool, instances are requested early enough for the traffic that arrives while they start.
@@ -148,7 +148,7 @@ _MAX_VARIANTS = 8
 
 
 def plan_savings(
-    options: Sequence[Option], best: Option, demand: Demand, question: PlanQuestion, goals: Goals, *, preview: bool
+    options: Sequence[Option], best: Option, demand: Demand, question: PlanningInputs, goals: Goals, *, preview: bool
 ) -> tuple[Saving, ...]:
     """Return the savings shown with a plan.
 
@@ -174,7 +174,7 @@ def plan_savings(
     return (*_savings_of_targets(best, demand, question, goals), *assumed, *pool)
 
 
-def _savings_of_targets(best: Option, demand: Demand, question: PlanQuestion, goals: Goals) -> Iterator[Saving]:
+def _savings_of_targets(best: Option, demand: Demand, question: PlanningInputs, goals: Goals) -> Iterator[Saving]:
     """Yield the cheapest fleet of each other measured target compared with the recommended one."""
     current_usd = get_candidate(best).usd_per_month
     for target in question.measured[:_MAX_VARIANTS]:
@@ -187,12 +187,12 @@ def _savings_of_targets(best: Option, demand: Demand, question: PlanQuestion, go
         yield Saving(f"{target.name} only", basis, cheapest, None if cheapest is None else current_usd - cheapest)
 
 
-def _batching_window_change(best: Option, question: PlanQuestion, goals: Goals) -> Iterator[WhatIfChange]:
+def _batching_window_change(best: Option, question: PlanningInputs, goals: Goals) -> Iterator[WhatIfChange]:
     """Yield the batching window at which one replica sustains most according to the formulas, if it is another one."""
     from app.planning.formulas import estimate_rate_within_slo
 
     fit, router = best.target.fit, question.limits.router
-    service = None if fit is None else speed_up(fit.laws[0].service, get_candidate(best).capacity.speed)
+    service = None if fit is None else speed_up(fit.services[0].service, get_candidate(best).capacity.speed)
     if not isinstance(service, BatchService):
         return
     whole_s = service.window_s or service.fixed_s + service.per_item_s * service.max_batch

@@ -78,7 +78,7 @@ def play_day(
     cell = _cell_of_fleet(rates_per_s, bin_s, autoscaler, operations, per_replica_per_s)
     replicas = count_initial_replicas(cell.autoscaler, per_replica_per_s, cell.rates_per_s, bin_s, start_s)
     place_count = _places(cell, per_replica_per_s)
-    has_activator = isinstance(autoscaler, Knative) or (isinstance(autoscaler, Keda) and autoscaler.holds)
+    has_activator = isinstance(autoscaler, Knative) or (isinstance(autoscaler, Keda) and autoscaler.buffers_requests)
     plane = create_fleet(_design_of_places(design, place_count, has_activator), np.random.SeedSequence((seed, 1)))
     lives = ReplicaPool(
         cell.operations.cold_start, operations.failures, seed, replicas=min(replicas, place_count), now_s=start_s
@@ -206,7 +206,7 @@ def _outcome(
         notes.append(
             f"Simulated as a cell: one of {times} equal cells, each with 1/{times} of the traffic and of the replicas."
         )
-    if any(minute.wanted > place_count * times for minute in minutes):
+    if any(minute.desired > place_count * times for minute in minutes):
         notes.append(
             f"At times, the autoscaler requested more than {format_number(place_count * times)} replicas; the "
             "excess had no capacity."
@@ -220,6 +220,6 @@ def _outcome(
         p99_s=p99_s,
         billed_s=billed_s,
         usd=sum(billed_s.values()) / 3600 * usd_per_hour,
-        cell_of=times,
+        scale_divisor=times,
         notes=tuple(notes),
     )

@@ -65,9 +65,9 @@ def _verdict(day: SimulatedDay) -> str:
 
 
 def _meets_share(day: SimulatedDay) -> bool | None:
-    if day.asked_share is None or day.attainment is None:
+    if day.target_share is None or day.attainment is None:
         return None
-    return day.attainment >= day.asked_share
+    return day.attainment >= day.target_share
 
 
 def _meets_error_rate(day: SimulatedDay) -> bool | None:
@@ -87,13 +87,13 @@ def _lost_share(totals: DayTotals) -> float | None:
 
 
 def _attainment(day: SimulatedDay, planned: PlannedFleet) -> Iterator[str]:
-    if day.attainment is None or day.asked_share is None:
+    if day.attainment is None or day.target_share is None:
         return
     limits = " and ".join(goal.text for goal in planned.shape.goals.time_goals)
     shares = [hour.good_share for hour in day.hours if hour.good_share is not None]
-    met = sum(1 for good in shares if good >= day.asked_share)
+    met = sum(1 for good in shares if good >= day.target_share)
     inside = f"met the limit{'' if len(planned.shape.goals.time_goals) == 1 else 's'} of {limits or 'the SLO'}"
-    target_text = f"the target of {format_share(day.asked_share)} was reached in {met} of {len(shares)} hours"
+    target_text = f"the target of {format_share(day.target_share)} was reached in {met} of {len(shares)} hours"
     yield f"{format_share(day.attainment).capitalize()} of {day.totals.arrivals:,} requests {inside}; {target_text}."
 
 
@@ -104,17 +104,17 @@ def _lost(day: SimulatedDay) -> str:
 
 def _cost(day: SimulatedDay, planned: PlannedFleet) -> str:
     span = day.billed_instances
-    noun = "instance" if span.least == span.most == 1 else "instances"
+    noun = "instance" if span.min == span.max == 1 else "instances"
     replicas_text = "" if day.replicas_per_instance == 1 else f" of {day.replicas_per_instance} replicas"
     instances = f"{_span(span)} {noun}{replicas_text} at {format_usd(planned.usd_per_hour_each)}/h each"
-    ready = f"{_span(day.ready)} {'replica was' if day.ready.most == 1 else 'replicas were'} ready"
+    ready = f"{_span(day.ready)} {'replica was' if day.ready.max == 1 else 'replicas were'} ready"
     return f"The day costs {format_usd(day.usd)}: {instances}; {ready}."
 
 
 def _span(span: Range) -> str:
-    if span.least == span.most:
-        return format_number(span.most)
-    return f"{format_number(span.least)}–{format_number(span.most)} (mean {format_number(span.mean)})"
+    if span.min == span.max:
+        return format_number(span.max)
+    return f"{format_number(span.min)}–{format_number(span.max)} (mean {format_number(span.mean)})"
 
 
 def _comparison(day: SimulatedDay, planned: PlannedFleet) -> Iterator[str]:
@@ -143,8 +143,8 @@ def _autoscaler_text(autoscaler: Autoscaler) -> str:
         case Keda():
             return f"KEDA: {_target(autoscaler.metric, autoscaler.target)}, {_bounds(autoscaler.min, autoscaler.max)}"
         case Knative():
-            goal = _target(autoscaler.metric, autoscaler.capacity * autoscaler.utilisation)
-            note = f"{100 * autoscaler.utilisation:g}% of a target of {format_number(autoscaler.capacity)}"
+            goal = _target(autoscaler.metric, autoscaler.capacity * autoscaler.utilization)
+            note = f"{100 * autoscaler.utilization:g}% of a target of {format_number(autoscaler.capacity)}"
             return f"Knative (also KServe serverless): {goal} ({note}), {_bounds(autoscaler.min, autoscaler.max)}"
         case Scheduled(table=table):
             rows = [row for index, row in enumerate(table) if not index or row.replicas != table[index - 1].replicas]
@@ -243,7 +243,7 @@ def _event_notes(operations: Operations) -> Iterator[str]:
 
 
 def _cell_note(note: str, day: SimulatedDay) -> str:
-    if day.cell_of == 1 or "cell" not in note:
+    if day.scale_divisor == 1 or "cell" not in note:
         return note
     return f"{note} Smaller cells have higher percentiles: p99 is up to 7 % higher at 16 replicas."
 

@@ -24,7 +24,7 @@ from app.planning.sizing import (
 from app.records.checks import Check
 from app.records.offers import ApiPrice, CapacityCurve, PlanLimits
 from app.records.plan import CapacityKnowledge
-from app.records.plan_question import PlanQuestion
+from app.records.planning_inputs import PlanningInputs
 from app.records.result import Fleet, Objective, Recommendation
 
 _MAX_STEPS = 2000
@@ -87,7 +87,7 @@ def _binding_constraint(
     elif best.needed == 1:
         text = f"instance size: {sized_text}, more than {peak} needs"
     else:
-        text = f"peak: {sized_text} at {format_share(limits.assurance)} confidence, so {peak} needs {best.needed}"
+        text = f"peak: {sized_text} at {format_share(limits.confidence)} confidence, so {peak} needs {best.needed}"
         text += f", and n+{best.spares} makes it {best.instances}" if best.spares else ""
     budget = limits.budget_usd_per_month
     if budget is not None and compute_monthly_cost(best.instances + 1, best.usd_per_hour) > budget:
@@ -99,7 +99,9 @@ def _why(choice: Selection, demand: Demand, limits: PlanLimits, knowledge: Capac
     best, runner_up, rejected = choice.best, choice.runner_up, choice.cheapest_rejected
     reached = format_share(compute_confidence(best.needed, best.capacity, demand))
     subject = "One instance sustains" if best.needed == 1 else f"{best.needed} instances sustain"
-    sentences = [f"{subject} the peak with a probability of {reached}; the target is {format_share(limits.assurance)}."]
+    sentences = [
+        f"{subject} the peak with a probability of {reached}; the target is {format_share(limits.confidence)}."
+    ]
     if knowledge is not None and knowledge.state != "known":
         sentences = [knowledge.headline, knowledge.next_step, *sentences]
     if knowledge is not None and knowledge.reason == "contradictory load points":
@@ -169,7 +171,7 @@ def _break_even_peaks(other: Candidate, best: Candidate, demand: Demand) -> tupl
 _SECONDS_PER_MONTH = HOURS_PER_MONTH * 3600
 
 
-def explain_break_even(options: Sequence[Option], demand: Demand, question: PlanQuestion) -> tuple[str, ...]:
+def explain_break_even(options: Sequence[Option], demand: Demand, question: PlanningInputs) -> tuple[str, ...]:
     feasible = sorted(
         (get_candidate(option) for option in options if option.is_feasible), key=lambda option: option.usd_per_month
     )
@@ -190,7 +192,7 @@ def _owned_break_even(feasible: Sequence[Candidate]) -> Iterator[str]:
             yield (f"{fleet} pays off against {beside} after {format_number(months)} months (without interest).")
 
 
-def _api_break_even(best: Candidate, demand: Demand, question: PlanQuestion) -> Iterator[str]:
+def _api_break_even(best: Candidate, demand: Demand, question: PlanningInputs) -> Iterator[str]:
     price = question.limits.api
     if price is None:
         return
@@ -209,7 +211,7 @@ def _api_break_even(best: Candidate, demand: Demand, question: PlanQuestion) -> 
     )
 
 
-def _units_per_month(price: ApiPrice, demand: Demand, question: PlanQuestion) -> float | None:
+def _units_per_month(price: ApiPrice, demand: Demand, question: PlanningInputs) -> float | None:
     """Return the API's billing units per month.
 
     Requests that the cache serves reach neither the API nor the fleet, so they are not counted.

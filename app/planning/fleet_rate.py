@@ -154,7 +154,7 @@ class ReplicaRate(msgspec.Struct, frozen=True):
     """Request rate of one replica within the SLO: median and sigma of a log-normal; 0 where no rate meets the SLO.
 
     `unseen_per_s` is the rate of the service model beyond the highest observed rate, `None` where that is not the
-    limit. `model_sigma` is the sigma before load points at the SLO narrowed it. `ceiling_per_s` is the service model's
+    limit. `model_sigma` is the sigma before load points at the SLO narrowed it. `capacity_per_s` is the service model's
     throughput when always busy, at the 90th percentile of its uncertainty.
     """
 
@@ -185,7 +185,7 @@ def estimate_rate(
     fit: ServiceFit, shape: FleetShape, replicas: int, speed: float, speed_sigma: float,
     evidence: Evidence = NO_EVIDENCE,
 ) -> ReplicaRate:  # fmt: skip
-    best, goals, lengths = fit.laws[0], shape.goals, shape.mean_lengths
+    best, goals, lengths = fit.services[0], shape.goals, shape.mean_lengths
     service = speed_up(best.service, speed)
     per_s = estimate_rate_within_slo(speed_up(service, 1 / shape.mean_work), goals, replicas, shape.router, lengths)
     sigma = math.hypot(speed_sigma, _throughput_sigma(best, shape), RUN_TO_RUN_SIGMA)
@@ -317,7 +317,7 @@ def simulate_rate(
 
     `speed` is relative to the measured replica; `speed_sigma` is the sigma of its logarithm.
     """
-    simulated = _simulated_model(fit.laws[0], shape, replicas, speed, speed_sigma)
+    simulated = _simulated_model(fit.services[0], shape, replicas, speed, speed_sigma)
     middle, evidence = simulated.per_s, evidence.scale(speed)
     if middle <= 0:
         unknown = _ModelRates(0.0, 0.0, _NO_MODEL_SIGMA, speed_sigma)
@@ -327,19 +327,20 @@ def simulate_rate(
             else simulated
         )
     variance_of_others = sum(
-        fitted.chance * math.log(_rough_rate(speed_up(fitted.service, speed), shape, replicas, middle) / middle) ** 2
-        for fitted in fit.laws[1:]
+        fitted.probability
+        * math.log(_rough_rate(speed_up(fitted.service, speed), shape, replicas, middle) / middle) ** 2
+        for fitted in fit.services[1:]
     )
     most_seen_per_s = fit.highest_per_s * speed
     service, sigma = (
-        speed_up(fit.laws[0].service, speed),
+        speed_up(fit.services[0].service, speed),
         math.hypot(simulated.sigma, math.sqrt(variance_of_others), RUN_TO_RUN_SIGMA),
     )
     single = _predict_single_replica(service, shape, middle, most_seen_per_s, evidence, fit.spread)
     effect = _burst_effect(service, shape, replicas, (middle, single.most_seen_per_s), True)
     model = _ModelRates(middle, single.per_s, sigma, speed_sigma)
     rate = effect.widen(_correct_by_load_points(model, single.evidence, single.most_seen_per_s, shape, effect.factor))
-    ceiling_per_s = max(_upper_throughput_per_s(fitted, shape, speed, speed_sigma) for fitted in fit.laws)
+    ceiling_per_s = max(_upper_throughput_per_s(fitted, shape, speed, speed_sigma) for fitted in fit.services)
     return msgspec.structs.replace(rate, max_throughput_per_s=ceiling_per_s)
 
 
@@ -352,7 +353,7 @@ def simulate_median_rate(
     `steady_replicas` is a nearby number of replicas at which the steady rate is taken: only bursts need the exact
     number.
     """
-    service, most_seen_per_s = speed_up(fit.laws[0].service, speed), fit.highest_per_s * speed
+    service, most_seen_per_s = speed_up(fit.services[0].service, speed), fit.highest_per_s * speed
     middle = _steady_rate(service, shape, steady_replicas or replicas, similar_rate.per_s)
     single = _predict_single_replica(service, shape, middle, most_seen_per_s, evidence.scale(speed), fit.spread)
     effect = _burst_effect(service, shape, replicas, (middle, single.most_seen_per_s), False)

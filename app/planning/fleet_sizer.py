@@ -32,7 +32,7 @@ from app.planning.service_models.evidence import Evidence, collect_evidence
 from app.planning.service_models.service_times import speed_up
 from app.planning.sizing import Demand, count_instances, sustained_peak_per_s
 from app.records.plan import SizingMethod
-from app.records.plan_question import MeasuredTarget
+from app.records.planning_inputs import MeasuredTarget
 from app.records.result import Objective
 from app.records.service import ServiceFit
 
@@ -51,7 +51,7 @@ def simulate_fleet_curve(
         if shape.goals.time_goals
         else Goal("", DEFAULT_LATENCY_METRIC, "latency", 0.95, math.inf)
     )
-    service = speed_up(fit.laws[0].service, speed)
+    service = speed_up(fit.services[0].service, speed)
     rates = [load * highest_per_s for load in _LOADS]
     requests = count_requests(replicas, *_REQUESTS)
     times_ms = [
@@ -203,7 +203,7 @@ class FleetSizer:
         return count_instances(self._demand, capacity, self._demand.z)
 
     def _formula(self, target: MeasuredTarget, fit: ServiceFit, capacity: Capacity, replicas: int) -> ReplicaRate:
-        replicas = replicas if depends_on_replicas(fit.laws[0].service) else 1
+        replicas = replicas if depends_on_replicas(fit.services[0].service) else 1
         key = (_kind(target.name, capacity), replicas)
         if key not in self._formulae:
             evidence = self._evidence_of(target)
@@ -267,7 +267,7 @@ class FleetSizer:
 def _with_rate(rate: ReplicaRate, capacity: Capacity, method: SizingMethod) -> Capacity:
     extrapolated = None if rate.extrapolated_per_s is None else rate.extrapolated_per_s * capacity.replicas
     return msgspec.structs.replace(
-        capacity, per_s=rate.per_s * capacity.replicas, sigma=rate.sigma, settled=method,
+        capacity, per_s=rate.per_s * capacity.replicas, sigma=rate.sigma, sizing_method=method,
         extrapolated_per_s=extrapolated,
         max_throughput_per_s=rate.max_throughput_per_s * capacity.replicas,
     )  # fmt: skip

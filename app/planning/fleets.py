@@ -28,11 +28,11 @@ from app.planning.sensitivity import compute_sensitivity
 from app.planning.service_models.measured import add_measured_tokens
 from app.planning.sizing import Demand, build_demand
 from app.records.plan import CapacityKnowledge, Fleet, Plan
-from app.records.plan_question import MeasuredTarget, PlanQuestion
+from app.records.planning_inputs import MeasuredTarget, PlanningInputs
 
 
 def plan_fleets(
-    question: PlanQuestion, *, estimate_only: bool = False, should_continue: ShouldContinue = always_continue
+    question: PlanningInputs, *, estimate_only: bool = False, should_continue: ShouldContinue = always_continue
 ) -> Plan:
     """Compute the plan for a question.
 
@@ -61,7 +61,7 @@ def plan_fleets(
     plan = Plan(
         traffic=msgspec.structs.replace(question.traffic, rows=None, token_sample=None),
         slo=tuple(objective.text for objective in question.slo),
-        assurance=limits.assurance,
+        confidence=limits.confidence,
         redundancy=limits.redundancy,
         latency_metric=_latency_metric(target, goals),
         planned_on=question.today.isoformat(),
@@ -72,7 +72,7 @@ def plan_fleets(
         pareto=(),
         notes=build_plan_notes(question, demand, goals, [fleet for _, fleet in ranked], refused),
         router=limits.router,
-        knowledge=_leading_knowledge(best, options, knowledge),
+        capacity_knowledge=_leading_knowledge(best, options, knowledge),
     )
     if best is None or best_fleet is None:
         return plan
@@ -87,12 +87,14 @@ def plan_fleets(
             *plan.notes,
             *(() if bound is None else (bound,)),
         ),
-        recommendation=build_recommendation(choice, demand, limits, target.curve, question.slo, plan.knowledge, checks),
+        recommendation=build_recommendation(
+            choice, demand, limits, target.curve, question.slo, plan.capacity_knowledge, checks
+        ),
         checks=checks,
         pareto=_front(options, demand, question),
         sensitivity=compute_sensitivity(options, demand, question, goals),
         day=() if estimate_only else simulate_peak_day(best, question, goals),
-        outlook=None if estimate_only else forecast_year(chosen, demand, question),
+        forecast=None if estimate_only else forecast_year(chosen, demand, question),
         commitment=plan_commitment(chosen, demand, question),
         break_even=explain_break_even(options, demand, question),
         savings=plan_savings(options, best, demand, question, goals, preview=estimate_only),
@@ -100,7 +102,7 @@ def plan_fleets(
     )
 
 
-def _slo_evidence(options: Sequence[Option], question: PlanQuestion, goals: Goals) -> dict[str, SloEvidence]:
+def _slo_evidence(options: Sequence[Option], question: PlanningInputs, goals: Goals) -> dict[str, SloEvidence]:
     """Return the evidence by the name of the target, since many offers share one target."""
     targets = {option.target.name: option.target for option in options}
     return {name: collect_slo_evidence(target, question.slo, goals) for name, target in targets.items()}
@@ -139,7 +141,7 @@ def _leading_knowledge(
     return cheapest[1]
 
 
-def _front(options: Sequence[Option], demand: Demand, question: PlanQuestion) -> tuple[Fleet, ...]:
+def _front(options: Sequence[Option], demand: Demand, question: PlanningInputs) -> tuple[Fleet, ...]:
     """Return the Pareto front of the fleets whose latency is known; other fleets do not affect it."""
     budget, sized = question.limits.budget_usd_per_month, []
     for option in (option for option in options if option.is_feasible and option.latencies.rates_per_s):
@@ -155,7 +157,7 @@ def _latency_metric(target: MeasuredTarget, goals: Goals) -> str:
 
 
 def _rank(
-    options: Sequence[Option], demand: Demand, question: PlanQuestion, evidence: Mapping[str, SloEvidence]
+    options: Sequence[Option], demand: Demand, question: PlanningInputs, evidence: Mapping[str, SloEvidence]
 ) -> list[tuple[Option, Fleet]]:
     """Return the feasible fleets by cost, then by risk, then by latency.
 
@@ -178,14 +180,14 @@ def _rank(
     )
 
 
-def _fleet(option: Option, demand: Demand, question: PlanQuestion, evidence: SloEvidence) -> Fleet:
+def _fleet(option: Option, demand: Demand, question: PlanningInputs, evidence: SloEvidence) -> Fleet:
     candidate = get_candidate(option)
     fleet = build_fleet(candidate, candidate.instances, demand, option.latencies, question.today)
     fleet = msgspec.structs.replace(
         fleet,
         measured_on=option.target.name,
         fit_error_at_slo=evidence.fit_error,
-        chances=None if evidence.is_contradictory else fleet.chances,
+        slo_probabilities=None if evidence.is_contradictory else fleet.slo_probabilities,
     )
     return add_costs(fleet, option, demand, question)
 

@@ -15,7 +15,7 @@ from app.planning.goals import Goal, Goals
 from app.planning.service_models.evidence import Z80, Evidence, collect_evidence
 from app.planning.sizing import Demand, estimate_instance_range
 from app.records.plan import CapacityKnowledge, KnowledgeReason, KnowledgeState, NextMeasurement, Spread
-from app.records.plan_question import MeasuredTarget
+from app.records.planning_inputs import MeasuredTarget
 from app.records.result import Objective
 from app.records.service import ServiceFit
 

@@ -21,7 +21,7 @@ from app.planning.rates import Refusal, card_name, find_peak_per_s
 from app.planning.risk import Risk
 from app.records.estimate import Basis
 from app.records.offers import Accelerator
-from app.records.plan_question import Engine, LanguageModel, Precision
+from app.records.planning_inputs import Engine, LanguageModel, Precision
 from app.records.service import UNLIMITED_TOKENS, TokenService
 
 # one direction over PCIe 4.0 x16, as collectives achieve it
@@ -312,7 +312,7 @@ def _cache_ratio(replicated: MeasuredReplica, measured: Accelerator, other: Acce
         usable = compute_usable_bytes(card)
         if isinstance(usable, Refusal):
             return usable
-        free_bytes.append(replicated.engine.utilisation * usable * replicated.degree - replicated.weight_bytes)
+        free_bytes.append(replicated.engine.utilization * usable * replicated.degree - replicated.weight_bytes)
     measured_bytes, other_bytes = free_bytes
     if other_bytes <= 0:
         cards = "one" if replicated.degree == 1 else str(replicated.degree)

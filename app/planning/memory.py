@@ -9,7 +9,7 @@ import msgspec
 
 from app.planning.rates import Refusal, card_name
 from app.records.offers import Accelerator
-from app.records.plan_question import Engine, LanguageModel, Precision
+from app.records.planning_inputs import Engine, LanguageModel, Precision
 from app.records.service import UNLIMITED_TOKENS
 
 GIB = 2.0**30
@@ -80,12 +80,12 @@ def plan_memory(
         _ACTIVATION_WIDTHS * engine.chunk_tokens * model.hidden * 2 + 2 * engine.max_sequences * model.vocabulary * 4
     ) / degree
     overhead = activations + (_RUNTIME_BYTES_SINGLE if degree == 1 else _RUNTIME_BYTES_SHARDED)
-    pool = engine.utilisation * usable - weights - overhead
+    pool = engine.utilization * usable - weights - overhead
     if pool <= 0:
         return Refusal(
             "memory",
             f"the weights need {weights / GIB:.1f} GiB and the inference server {overhead / GIB:.1f} GiB, but only "
-            f"{engine.utilisation * usable / GIB:.1f} GiB are available on {_cards_text(card, degree)}",
+            f"{engine.utilization * usable / GIB:.1f} GiB are available on {_cards_text(card, degree)}",
         )
     return MemoryPlan(degree, usable, weights, overhead, pool)
 

@@ -17,7 +17,7 @@ from app.planning.risk import Risk
 from app.planning.sizing import Demand
 from app.records.metrics import metric_label
 from app.records.offers import CapacityCurve, Offer
-from app.records.plan_question import MeasuredTarget, PlanQuestion
+from app.records.planning_inputs import MeasuredTarget, PlanningInputs
 from app.records.result import Hardware
 from app.records.service import TokenService
 
@@ -46,7 +46,7 @@ class Option(msgspec.Struct, frozen=True):
 
 
 def list_options(
-    question: PlanQuestion,
+    question: PlanningInputs,
     demand: Demand,
     goals: Goals,
     *,
@@ -56,7 +56,7 @@ def list_options(
     """Return one option per offer, in the order of the catalog."""
     sizer = _build_sizer(question, demand, goals, should_continue)
     assumed_targets = _assumed_targets(question, goals)
-    options = [_option(offer, question, demand, sizer, assumed_targets) for offer in question.catalogue.offers]
+    options = [_option(offer, question, demand, sizer, assumed_targets) for offer in question.catalog.offers]
     return options if sizer is None or estimate_only else _simulate_leading(options, question, demand, sizer)
 
 
@@ -66,10 +66,10 @@ def get_candidate(option: Option) -> Candidate:
 
 
 def _build_sizer(
-    question: PlanQuestion, demand: Demand, goals: Goals, should_continue: ShouldContinue
+    question: PlanningInputs, demand: Demand, goals: Goals, should_continue: ShouldContinue
 ) -> FleetSizer | None:
     """Return the fleet sizer; `None` where no target has a service model, so that only its max rate is known."""
-    if question.supposed is None and all(target.fit is None for target in question.measured):
+    if question.assumed_model is None and all(target.fit is None for target in question.measured):
         return None
     from app.planning.fleet_rate import (
         build_fleet_shape,
@@ -80,20 +80,20 @@ def _build_sizer(
     return FleetSizer(shape, demand, should_continue, question.slo)
 
 
-def _assumed_targets(question: PlanQuestion, goals: Goals) -> dict[str, MeasuredTarget | Refusal]:
+def _assumed_targets(question: PlanningInputs, goals: Goals) -> dict[str, MeasuredTarget | Refusal]:
     """Return the assumed target of each card, where a model is planned by arithmetic."""
-    if question.supposed is None:
+    if question.assumed_model is None:
         return {}
-    cards = {offer.accelerator for offer in question.catalogue.offers if offer.accelerator is not None}
+    cards = {offer.accelerator for offer in question.catalog.offers if offer.accelerator is not None}
     return {
-        card_key: build_assumed_target(question.catalogue.accelerators[card_key], question, goals)
+        card_key: build_assumed_target(question.catalog.accelerators[card_key], question, goals)
         for card_key in sorted(cards)
     }
 
 
 def _option(
     offer: Offer,
-    question: PlanQuestion,
+    question: PlanningInputs,
     demand: Demand,
     sizer: FleetSizer | None,
     assumed_targets: dict[str, MeasuredTarget | Refusal],
@@ -105,12 +105,14 @@ def _option(
     capacities = [(target, _extrapolated(target, offer, question)) for target in question.measured]
     known = [(target, capacity) for target, capacity in capacities if isinstance(capacity, Capacity)]
     refusals = [capacity for _, capacity in capacities if isinstance(capacity, Refusal)]
-    if not known and question.supposed is not None:
+    if not known and question.assumed_model is not None:
         assumed = assumed_targets.get(
             offer.accelerator or "", Refusal("no_accelerator", "a language model is planned on accelerators only")
         )
         capacity = (
-            assumed if isinstance(assumed, Refusal) else compute_assumed_capacity(assumed, offer, question.supposed)
+            assumed
+            if isinstance(assumed, Refusal)
+            else compute_assumed_capacity(assumed, offer, question.assumed_model)
         )
         if isinstance(assumed, MeasuredTarget) and isinstance(capacity, Capacity):
             known = [(assumed, capacity)]
@@ -131,10 +133,10 @@ def _option(
 
 
 def _evaluate(
-    offer: Offer, target: MeasuredTarget, capacity: Capacity, demand: Demand, question: PlanQuestion
+    offer: Offer, target: MeasuredTarget, capacity: Capacity, demand: Demand, question: PlanningInputs
 ) -> Candidate | RefusedOffer:
     """Evaluate the offer, including the limits that need the accelerator's data sheet."""
-    limits, card = question.limits, question.catalogue.accelerators.get(offer.accelerator or "")
+    limits, card = question.limits, question.catalog.accelerators.get(offer.accelerator or "")
     evaluated = evaluate_offer(offer, capacity, demand, limits, question.today)
     time_reason = _missing_time_reason(target, question)
     if time_reason is not None and (isinstance(evaluated, Candidate) or evaluated.rejected_by == "slo"):
@@ -160,9 +162,9 @@ def _evaluate(
     return evaluated
 
 
-def _missing_time_reason(target: MeasuredTarget, question: PlanQuestion) -> str | None:
+def _missing_time_reason(target: MeasuredTarget, question: PlanningInputs) -> str | None:
     """Return why this target cannot evaluate an SLO on the time of tokens; `None` where it can."""
-    if target.fit is None or isinstance(target.fit.laws[0].service, TokenService):
+    if target.fit is None or isinstance(target.fit.services[0].service, TokenService):
         return None
     goal = next(
         (goal_of_slo for goal_of_slo in build_goals(question.slo).time_goals if goal_of_slo.time != "latency"), None
@@ -175,10 +177,10 @@ def _missing_time_reason(target: MeasuredTarget, question: PlanQuestion) -> str 
     )
 
 
-def _extrapolated(target: MeasuredTarget, offer: Offer, question: PlanQuestion) -> Capacity | Refusal:
-    accelerators, other_cards = question.catalogue.accelerators, question.limits.other_cards
-    capacity = extrapolate_capacity(target.curve, target.hardware, offer, accelerators, other_cards)
-    if isinstance(capacity, Refusal) or not (target.is_assumed or target.is_hardware_said):
+def _extrapolated(target: MeasuredTarget, offer: Offer, question: PlanningInputs) -> Capacity | Refusal:
+    accelerators, unmeasured_gpus = question.catalog.accelerators, question.limits.unmeasured_gpus
+    capacity = extrapolate_capacity(target.curve, target.hardware, offer, accelerators, unmeasured_gpus)
+    if isinstance(capacity, Refusal) or not (target.is_assumed or target.is_hardware_declared):
         return capacity
     risk = Risk(3, f"{target.name} is assumed, not measured")
     if not target.is_assumed:
@@ -190,7 +192,9 @@ def _risk(capacity: Capacity) -> int:
     return max((risk.level for risk in capacity.risks), default=0)
 
 
-def _simulate_leading(options: list[Option], question: PlanQuestion, demand: Demand, sizer: FleetSizer) -> list[Option]:
+def _simulate_leading(
+    options: list[Option], question: PlanningInputs, demand: Demand, sizer: FleetSizer
+) -> list[Option]:
     """Simulate the kinds of replica of the cheapest offers until every leading one is simulated.
 
     Those that miss the SLO by formula are simulated after them: the formulas know less of pooled queues than the
@@ -231,7 +235,7 @@ def _kind(option: Option) -> tuple[str, float, float]:
     return option.target.name, round(option.capacity.speed, 9), round(option.capacity.speed_sigma, 9)
 
 
-def _simulate_option(option: Option, question: PlanQuestion, demand: Demand, sizer: FleetSizer) -> Option:
+def _simulate_option(option: Option, question: PlanningInputs, demand: Demand, sizer: FleetSizer) -> Option:
     assert option.capacity is not None
     if not (isinstance(option.evaluation, Candidate) or _misses_by_formula(option)):
         return option

@@ -71,7 +71,7 @@ def add_front_probabilities(
         dominated[:, index] = (cheaper & faster & better).any(axis=1) | np.isinf(times[:, index])
     probabilities = 1 - dominated.mean(axis=0)
     return tuple(
-        msgspec.structs.replace(fleet_of_front, front_chance=float(probability))
+        msgspec.structs.replace(fleet_of_front, frontier_probability=float(probability))
         for fleet_of_front, probability in zip(front, probabilities, strict=True)
     )
 

@@ -13,7 +13,7 @@ from app.planning.goals import Goals
 from app.planning.options import Option, get_candidate
 from app.planning.service_models.service_times import speed_up
 from app.records.plan import Hour
-from app.records.plan_question import PlanQuestion
+from app.records.planning_inputs import PlanningInputs
 
 if TYPE_CHECKING:
     from app.planning.simulation.steady import SteadyOutcome
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 _REQUESTS = 4_000
 
 
-def simulate_peak_day(best: Option, question: PlanQuestion, goals: Goals) -> tuple[Hour, ...]:
+def simulate_peak_day(best: Option, question: PlanningInputs, goals: Goals) -> tuple[Hour, ...]:
     """Simulate the busiest of the coming seven days at today's level; empty without a service model.
 
     Requests that one hour leaves unanswered do not carry over to the next: `sizewise simulate` simulates a whole day.
@@ -38,7 +38,7 @@ def simulate_peak_day(best: Option, question: PlanQuestion, goals: Goals) -> tup
     candidate = get_candidate(best)
     shape = build_fleet_shape(question.traffic, goals, question.limits.router)
     replicas = candidate.instances * candidate.capacity.replicas
-    service = speed_up(fit.laws[0].service, candidate.capacity.speed)
+    service = speed_up(fit.services[0].service, candidate.capacity.speed)
     hours: list[Hour] = []
     outcomes: dict[float, SteadyOutcome] = {}
     for hour, rate in enumerate(find_busiest_day(question)):
@@ -58,7 +58,7 @@ def _ms(seconds: float | None) -> float | None:
     return None if seconds is None else 1000 * seconds
 
 
-def find_busiest_day(question: PlanQuestion) -> Floats:
+def find_busiest_day(question: PlanningInputs) -> Floats:
     """Return 24 mean rates of the one of the coming seven days that has the busiest hour."""
     start = datetime.datetime.combine(question.today, datetime.time())
     week = compute_rates_per_s(question.traffic, start, 7 * 24, 3600.0, today=question.today).reshape(7, 24)

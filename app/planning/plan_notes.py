@@ -14,7 +14,7 @@ from app.planning.goals import Goals
 from app.planning.service_models.measured import build_measured_tokens
 from app.planning.sizing import HOURS_PER_MONTH, Demand
 from app.records.plan import Fleet, RejectedBy
-from app.records.plan_question import MeasuredTarget, PlanQuestion
+from app.records.planning_inputs import MeasuredTarget, PlanningInputs
 from app.records.service import RequestService, ServiceModel
 from app.records.traffic import TraceRows, TraceStatistics
 
@@ -22,7 +22,7 @@ _SAME_LEVEL = 0.005
 
 
 def build_plan_notes(
-    question: PlanQuestion,
+    question: PlanningInputs,
     demand: Demand,
     goals: Goals,
     ranked: Sequence[Fleet],
@@ -48,18 +48,18 @@ def _measurement_notes(target: MeasuredTarget) -> Iterator[str]:
     hardware = target.hardware.description
     if target.is_assumed:
         yield f"Assumed for {target.name} on {hardware}: {rate_text}."
-    elif target.is_hardware_said:
+    elif target.is_hardware_declared:
         yield f"Measured on {hardware} (as declared): {rate_text}. The run does not report its hardware."
     else:
         yield f"Measured on {hardware}: {rate_text}."
     yield from target.notes
-    if target.why_no_fit is not None:
+    if target.no_fit_reason is not None:
         sizing_text = "Fleets are sized by this rate only, as if each replica had its own share of requests"
-        yield f"{sizing_text}: {target.why_no_fit}."
+        yield f"{sizing_text}: {target.no_fit_reason}."
     elif target.fit is not None:
         error_text = f"median error against measured percentiles {100 * target.fit.median_error:.0f} %"
         fit_text = error_text if target.fit.errors else "no measured percentiles to compare with"
-        yield (f"Service model: {format_service_model(target.fit.laws[0].service)}; {fit_text}.")
+        yield (f"Service model: {format_service_model(target.fit.services[0].service)}; {fit_text}.")
 
 
 def explain_rate_limit(capacity: Capacity, measured_on: str) -> str | None:
@@ -78,17 +78,17 @@ def explain_rate_limit(capacity: Capacity, measured_on: str) -> str | None:
     )
 
 
-def _assumption_notes(question: PlanQuestion) -> Iterator[str]:
-    if question.supposed is not None:
-        billions = f"{question.supposed.model.parameters / 1e9:.3g} billion parameters"
+def _assumption_notes(question: PlanningInputs) -> Iterator[str]:
+    if question.assumed_model is not None:
+        billions = f"{question.assumed_model.model.parameters / 1e9:.3g} billion parameters"
         yield (
-            f"{question.supposed.name} ({billions}) is planned from its shape and each card's data sheet where "
+            f"{question.assumed_model.name} ({billions}) is planned from its shape and each card's data sheet where "
             "there are no measurements. With 80 % probability the true value is within a factor of 1.6. One minute "
             "on a rented card removes most of this uncertainty."
         )
 
 
-def _traffic_notes(question: PlanQuestion, demand: Demand) -> Iterator[str]:
+def _traffic_notes(question: PlanningInputs, demand: Demand) -> Iterator[str]:
     traffic = question.traffic
     targets = [
         target.name
@@ -107,7 +107,7 @@ def _traffic_notes(question: PlanQuestion, demand: Demand) -> Iterator[str]:
     if demand.peak_per_s > traffic.peak_per_s * (1 - traffic.cache_share) * (1 + 1e-9):
         yield f"Sized for the peak in 12 months, {format_number(demand.peak_per_s)} req/s."
     if traffic.rows is not None:
-        services = [target.fit.laws[0].service for target in question.measured if target.fit is not None]
+        services = [target.fit.services[0].service for target in question.measured if target.fit is not None]
         yield from _trace_notes(traffic.rows, traffic.trace, demand.peak_per_s, services)
     elif traffic.dispersion.index > 1:
         index, window_s = traffic.dispersion.index, traffic.dispersion.window_s
@@ -144,8 +144,8 @@ def _trace_notes(
         )
         if indices:
             yield f"The trace's counts vary more than in a Poisson process: {', '.join(indices)}{busiest}."
-    if rows.kept_share < 1:
-        yield f"A random {100 * rows.kept_share:.2g} % of the trace's requests are replayed instead of all."
+    if rows.sampled_share < 1:
+        yield f"A random {100 * rows.sampled_share:.2g} % of the trace's requests are replayed instead of all."
     if rows.window_s < (1 - _SAME_LEVEL) * WINDOW_S:
         yield (
             "The trace is shorter than an hour, so the uncertainty about the rest of the peak hour widens the interval."
@@ -155,7 +155,7 @@ def _trace_notes(
 def _fleet_notes(ranked: Sequence[Fleet], refused: Sequence[Fleet]) -> Iterator[str]:
     if any(fleet.basis == "extrapolated" and fleet.accelerator is None for fleet in ranked):
         yield "vCPUs vary (core or hyperthread). Benchmark on this instance type to narrow the range."
-    if any(fleet.settled == "formula" for fleet in ranked):
+    if any(fleet.sizing_method == "formula" for fleet in ranked):
         yield "Lower-ranked options are sized analytically, not simulated."
     if not ranked:
         yield explain_no_fit(refused)

@@ -18,7 +18,7 @@ from app.planning.planned_fleet import BIN_S, PlannedFleet, compute_day_rates, r
 from app.planning.simulation.design import FleetDesign
 from app.records.day import DayMinute, DayOutcome, Range, SimulatedDay, SimulatedHour
 from app.records.offers import Router
-from app.records.plan_question import PlanQuestion
+from app.records.planning_inputs import PlanningInputs
 from app.records.scaling import Autoscaler, Fixed, Operations
 
 _HOUR_S = 3600.0
@@ -39,7 +39,7 @@ class DayOptions(msgspec.Struct, frozen=True):
 
 
 def simulate_day(
-    planned: PlannedFleet, question: PlanQuestion, day: DayOptions, on_progress: Callable[[float], None] | None = None
+    planned: PlannedFleet, question: PlanningInputs, day: DayOptions, on_progress: Callable[[float], None] | None = None
 ) -> SimulatedDay:
     """Simulate the day. `on_progress` is called from time to time with the share of the day simulated so far."""
     rates = compute_day_rates(question, day.date)
@@ -77,7 +77,7 @@ def _design(planned: PlannedFleet, day: DayOptions) -> FleetDesign:
 
 
 def summarize_day(
-    planned: PlannedFleet, question: PlanQuestion, day: DayOptions, outcome: DayOutcome, rates: Floats
+    planned: PlannedFleet, question: PlanningInputs, day: DayOptions, outcome: DayOutcome, rates: Floats
 ) -> SimulatedDay:
     """Return the results of an outcome of `play_day`, whose `usd_per_hour` was the price of one replica."""
     minutes = outcome.minutes
@@ -90,7 +90,7 @@ def summarize_day(
         autoscaler=day.autoscaler,
         operations=day.operations,
         slo=tuple(objective.text for objective in question.slo),
-        asked_share=required_share(planned.shape.goals),
+        target_share=required_share(planned.shape.goals),
         attainment=outcome.totals.attainment,
         totals=outcome.totals,
         conservation=format_request_counts(outcome.totals),
@@ -103,7 +103,7 @@ def summarize_day(
         usd=float(instances.sum()) / _MINUTES_PER_HOUR * planned.usd_per_hour_each,
         usd_static=24 * planned.instances * planned.usd_per_hour_each,
         seed=day.seed,
-        cell_of=outcome.cell_of,
+        scale_divisor=outcome.scale_divisor,
         sentences=(),
         notes=(),
         hours=_hours(planned, outcome, instances),

@@ -25,7 +25,7 @@ from app.planning.service_models.service_times import speed_up
 from app.planning.simulation.design import compute_max_throughput_per_s
 from app.planning.sizing import get_planned_rate_per_s
 from app.records.plan import Fleet, Plan
-from app.records.plan_question import MeasuredTarget, PlanQuestion
+from app.records.planning_inputs import MeasuredTarget, PlanningInputs
 from app.records.scaling import PlannedReplica
 from app.records.service import ServiceFit, ServiceModel
 
@@ -52,7 +52,7 @@ class PlannedFleet(msgspec.Struct, frozen=True):
         return self.instances * self.replicas_per_instance
 
 
-def prepare_fleet(plan: Plan, question: PlanQuestion, offer_key: str | None, instances: int | None) -> PlannedFleet:
+def prepare_fleet(plan: Plan, question: PlanningInputs, offer_key: str | None, instances: int | None) -> PlannedFleet:
     """Return the recommended fleet, or that of the offer with this key.
 
     Raises UsageError where it cannot be simulated.
@@ -74,7 +74,7 @@ def prepare_fleet(plan: Plan, question: PlanQuestion, offer_key: str | None, ins
         instances=count,
         replicas_per_instance=per_instance,
         usd_per_hour_each=fleet.usd_per_hour_each,
-        service=speed_up(fit.laws[0].service, speed),
+        service=speed_up(fit.services[0].service, speed),
         shape=shape,
         planned_rate_per_s=sized_per_s,
         median_error=fit.median_error,
@@ -116,13 +116,13 @@ def prepare_replica(planned: PlannedFleet, rates: Floats) -> PlannedReplica:
     return PlannedReplica(replicas, per_s, outcome.utilization, max(_MIN_IN_FLIGHT, per_s * held_s), by_hour)
 
 
-def compute_day_rates(question: PlanQuestion, date: datetime.date) -> Floats:
+def compute_day_rates(question: PlanningInputs, date: datetime.date) -> Floats:
     """Return the rates of the day, one per minute."""
     midnight = datetime.datetime.combine(date, datetime.time())
     return compute_rates_per_s(question.traffic, midnight, 24, BIN_S, today=question.today)
 
 
-def find_busiest_date(question: PlanQuestion) -> datetime.date:
+def find_busiest_date(question: PlanningInputs) -> datetime.date:
     """Return the day of the next 12 months with the busiest minute, for which the fleet is sized.
 
     It is the first of several such days.
@@ -154,11 +154,11 @@ def _fleet(plan: Plan, key: str | None) -> Fleet:
     return match
 
 
-def _target(fleet: Fleet, question: PlanQuestion) -> MeasuredTarget:
+def _target(fleet: Fleet, question: PlanningInputs) -> MeasuredTarget:
     """Return the target that the fleet is based on, or the assumed one of its card where no measurement applies."""
     target = next((measured for measured in question.measured if measured.name == fleet.measured_on), None)
-    if target is None and question.supposed is not None and fleet.accelerator is not None:
-        card = question.catalogue.accelerators[fleet.accelerator]
+    if target is None and question.assumed_model is not None and fleet.accelerator is not None:
+        card = question.catalog.accelerators[fleet.accelerator]
         assumed = build_assumed_target(card, question, build_goals(question.slo))
         target = None if isinstance(assumed, Refusal) else assumed
     return target or question.measured[0]
@@ -167,19 +167,21 @@ def _target(fleet: Fleet, question: PlanQuestion) -> MeasuredTarget:
 def _fit(target: MeasuredTarget) -> ServiceFit:
     if target.fit is None:
         raise UsageError(
-            f"{target.name} has no service model, so a day cannot be simulated: {target.why_no_fit}",
+            f"{target.name} has no service model, so a day cannot be simulated: {target.no_fit_reason}",
             hint="Measure it with open-loop stages at several rates, such as those of a profile with load.search.",
         )
     return target.fit
 
 
-def _speed(fleet: Fleet, target: MeasuredTarget, question: PlanQuestion) -> float:
+def _speed(fleet: Fleet, target: MeasuredTarget, question: PlanningInputs) -> float:
     """Return the speed of one of the fleet's replicas relative to the measured replica."""
     if target not in question.measured:
         return 1.0
-    offer = next(candidate for candidate in question.catalogue.offers if candidate.key == fleet.offer)
-    catalogue, limits = question.catalogue, question.limits
-    capacity = extrapolate_capacity(target.curve, target.hardware, offer, catalogue.accelerators, limits.other_cards)
+    offer = next(candidate for candidate in question.catalog.offers if candidate.key == fleet.offer)
+    catalogue, limits = question.catalog, question.limits
+    capacity = extrapolate_capacity(
+        target.curve, target.hardware, offer, catalogue.accelerators, limits.unmeasured_gpus
+    )
     if isinstance(capacity, Refusal):
         raise UsageError(f"{fleet.offer} cannot be simulated: {capacity.reason}")
     return capacity.speed

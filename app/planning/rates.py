@@ -5,13 +5,13 @@ from __future__ import annotations
 import msgspec
 
 from app.records.offers import Accelerator
-from app.records.plan import RefusalId
+from app.records.plan import RejectionId
 
 
 class Refusal(msgspec.Struct, frozen=True):
     """Reason why a value is not available. `reason` states what is missing, or what to measure instead."""
 
-    id: RefusalId
+    id: RejectionId
     reason: str
 
 

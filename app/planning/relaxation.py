@@ -13,7 +13,7 @@ from app.planning.formatting import format_number, format_usd
 from app.records.metrics import format_metric
 from app.records.offers import PlanLimits
 from app.records.plan import Fleet
-from app.records.plan_question import PlanQuestion
+from app.records.planning_inputs import PlanningInputs
 from app.records.result import Objective
 
 _LIMIT_FACTORS = (1.1, 1.25, 1.5, 2.0, 3.0, 5.0, 10.0)
@@ -31,7 +31,7 @@ class Relaxation(msgspec.Struct, frozen=True):
     slo: tuple[str, ...] = ()
 
 
-def find_relaxations(question: PlanQuestion) -> tuple[Relaxation, ...]:
+def find_relaxations(question: PlanningInputs) -> tuple[Relaxation, ...]:
     """Return the relaxations that let an offer fit.
 
     They are found by formula and then planned in full, so that each is verified. Empty where no single limit is the
@@ -42,17 +42,17 @@ def find_relaxations(question: PlanQuestion) -> tuple[Relaxation, ...]:
     return (*_relax_limits(question), *_relax_slo(question), *_relax_peak(question))
 
 
-def _cheapest(question: PlanQuestion) -> Fleet | None:
+def _cheapest(question: PlanningInputs) -> Fleet | None:
     """Return the cheapest fleet of the full plan; what the formulas rule out is not simulated."""
     return None if _recommended_fleet(question, preview=True) is None else _recommended_fleet(question, preview=False)
 
 
-def _recommended_fleet(question: PlanQuestion, *, preview: bool) -> Fleet | None:
+def _recommended_fleet(question: PlanningInputs, *, preview: bool) -> Fleet | None:
     recommendation = plan_fleets(question, estimate_only=preview).recommendation
     return None if recommendation is None else recommendation.fleet
 
 
-def _relax_limits(question: PlanQuestion) -> Iterator[Relaxation]:
+def _relax_limits(question: PlanningInputs) -> Iterator[Relaxation]:
     limits = question.limits
     attempts: tuple[tuple[bool, dict[str, object], Callable[[Fleet], tuple[str, str]]], ...] = (
         (limits.budget_usd_per_month is not None, {"budget_usd_per_month": None}, _budget),
@@ -82,7 +82,7 @@ def _relax_limits(question: PlanQuestion) -> Iterator[Relaxation]:
             yield Relaxation((change,), f"With {description}, {_fleet_text(fleet)} qualifies.")
 
 
-def _with_limits(question: PlanQuestion, lifted: dict[str, object]) -> PlanQuestion:
+def _with_limits(question: PlanningInputs, lifted: dict[str, object]) -> PlanningInputs:
     limits: PlanLimits = msgspec.structs.replace(question.limits, **lifted)
     return msgspec.structs.replace(question, limits=limits)
 
@@ -105,7 +105,7 @@ def _with_one_more(key: str, allowed: tuple[str, ...], value: str) -> tuple[str,
     return f"plan.{key}=[{', '.join((*allowed, value))}]", f"{value} allowed in {key}"
 
 
-def _relax_slo(question: PlanQuestion) -> Iterator[Relaxation]:
+def _relax_slo(question: PlanningInputs) -> Iterator[Relaxation]:
     for index, objective in enumerate(question.slo):
         if not objective.comparator.startswith("<") or objective.level != "fail":
             continue
@@ -126,7 +126,7 @@ def _looser(objective: Objective, factor: float) -> Objective:
     return msgspec.structs.replace(objective, limit=limit, text=text)
 
 
-def _relax_peak(question: PlanQuestion) -> Iterator[Relaxation]:
+def _relax_peak(question: PlanningInputs) -> Iterator[Relaxation]:
     for share in _PEAK_SHARES:
         peak_per_s = float(f"{question.traffic.peak_per_s * share:.3g}")
         fleet = _cheapest(_at_peak(question, peak_per_s)) if peak_per_s > 0 else None
@@ -136,7 +136,7 @@ def _relax_peak(question: PlanQuestion) -> Iterator[Relaxation]:
             return
 
 
-def _at_peak(question: PlanQuestion, peak_per_s: float) -> PlanQuestion:
+def _at_peak(question: PlanningInputs, peak_per_s: float) -> PlanningInputs:
     traffic = msgspec.structs.replace(question.traffic, peak_per_s=peak_per_s)
     return msgspec.structs.replace(question, traffic=traffic)
 

@@ -15,13 +15,13 @@ from app.planning.options import Option, get_candidate
 from app.planning.sizing import HOURS_PER_MONTH, Z80, Demand, count_instances_at_rate
 from app.records.offers import Router
 from app.records.plan import SensitivityRange
-from app.records.plan_question import PlanQuestion
+from app.records.planning_inputs import PlanningInputs
 
 _CHANGE_SHARE = 0.2
 
 
 def compute_sensitivity(
-    options: Sequence[Option], demand: Demand, question: PlanQuestion, goals: Goals
+    options: Sequence[Option], demand: Demand, question: PlanningInputs, goals: Goals
 ) -> tuple[SensitivityRange, ...]:
     """Return the sensitivity to each input, widest range first.
 
@@ -40,7 +40,7 @@ _Case = tuple[Demand, Callable[[Capacity], float], Callable[[Candidate], float]]
 
 
 def _inputs(
-    demand: Demand, question: PlanQuestion, goals: Goals, best: Option
+    demand: Demand, question: PlanningInputs, goals: Goals, best: Option
 ) -> Iterator[tuple[str, tuple[str, str], tuple[_Case, _Case]]]:
     peak = demand.peak_per_s
     sigma = demand.peak_sigma * Z80
@@ -71,7 +71,7 @@ def _inputs(
         ),
     )
     yield (
-        "assurance",
+        "confidence",
         ("80 %", "99 %"),
         (
             (_with(demand, z=0.841621), _unchanged_rate, _unchanged_price),
@@ -91,7 +91,7 @@ def _inputs(
 
 
 def _model_inputs(
-    demand: Demand, question: PlanQuestion, goals: Goals, best: Option
+    demand: Demand, question: PlanningInputs, goals: Goals, best: Option
 ) -> Iterator[tuple[str, tuple[str, str], tuple[_Case, _Case]]]:
     """Yield the cases of the SLO's limits and the router, by the ratio of the formulas' rates."""
 
@@ -127,7 +127,7 @@ def _formula_rate(option: Option, goals: Goals, router: Router) -> float:
     fit, candidate = option.target.fit, get_candidate(option)
     assert fit is not None
     replicas = candidate.needed * candidate.capacity.replicas
-    service = speed_up(fit.laws[0].service, candidate.capacity.speed)
+    service = speed_up(fit.services[0].service, candidate.capacity.speed)
     return min(estimate_rate_within_slo(service, goals, replicas, router), fit.highest_per_s * candidate.capacity.speed)
 
 

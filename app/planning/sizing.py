@@ -57,7 +57,7 @@ def build_demand(traffic: Traffic, limits: PlanLimits, today: datetime.date | No
     return Demand(
         peak_per_s=peak_per_s(traffic, today),
         mean_per_s=compute_mean_per_s(traffic),
-        z=_NORMAL.inv_cdf(limits.assurance),
+        z=_NORMAL.inv_cdf(limits.confidence),
         spares=limits.redundancy + limits.surge,
         peak_sigma=compute_peak_sigma(traffic),
         zones=limits.zones,
@@ -87,7 +87,7 @@ def get_planned_rate_per_s(fleet: Fleet) -> float | None:
     """
     if fleet.planned_rate_per_replica_per_s is not None:
         return fleet.planned_rate_per_replica_per_s
-    utilization, capacity = fleet.utilisation_at_peak.value, fleet.capacity_per_instance_per_s.value
+    utilization, capacity = fleet.utilization_at_peak.value, fleet.capacity_per_instance_per_s.value
     if utilization is None or capacity is None or not fleet.instances:
         return None
     needed = max(1, fleet.instances - (fleet.spare_instances or 0))

@@ -131,7 +131,7 @@ def _check_abort_rule(profile: EndpointProfile) -> tuple[str, str] | None:
         return f"{rule.objective.metric} is not available while a Locust test runs", "Use error_rate."
     load = profile.load
     lengths_s = [stage.duration_s for stage in load.stages]
-    lengths_s += [form.hold_s for form in (load.sweep, load.search) if form is not None]
+    lengths_s += [form.step_duration_s for form in (load.sweep, load.search) if form is not None]
     longest_s = max((math.inf if length_s is None else length_s for length_s in lengths_s), default=0.0)
     if rule.after_s >= longest_s:
         after = format_duration(rule.after_s)
@@ -221,7 +221,7 @@ def _check_goodput(profile: EndpointProfile, objective: Objective) -> tuple[str,
 
 def _check_measured_locally(profile: LocalProfile, objective: Objective) -> tuple[str, str] | None:
     metric, scenarios = objective.metric, profile.load.scenarios
-    if metric in ("accuracy", "accuracy_kept") and profile.workload.tensors is None:
+    if metric in ("accuracy", "accuracy_retained") and profile.workload.tensors is None:
         return f"{metric} needs labeled rows", "Give them in workload.tensors."
     if metric in ("latency_ms", "send_lag_ms") and not {"server", "multi-stream"} & set(scenarios):
         return f"{metric} needs calls with a scheduled start: the server or multi-stream scenario", "Use service_ms."

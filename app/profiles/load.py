@@ -60,7 +60,7 @@ Speed = Annotated[float, BeforeValidator(units.parse_speed), PlainSerializer(uni
 MAX_ARRIVALS = 50_000_000
 """Maximum number of arrivals in a stage. The schedule is built before the stage starts: 400 MB of times."""
 _FORMS = ("rate", "ramp", "steps", "spike", "sine", "diurnal", "trace", "concurrency")
-_FORM_OF = {"speed": "trace", "superpose": "trace", "think": "concurrency"}
+_FORM_OF = {"speed": "trace", "superpose": "trace", "think_time": "concurrency"}
 _WITHOUT_PROCESS = ("trace", "concurrency")
 
 
@@ -101,7 +101,7 @@ class StageSettings(Settings):
     """Number of shifted copies of the trace that are replayed at once, like 1."""
     concurrency: Annotated[Count, upper_bound(100_000)] | None = Field(default=None, examples=[8])
     """Number of clients that each send one request after another, like 8."""
-    think_s: Seconds | None = Field(default=None, alias="think", examples=["500ms"])
+    think_s: Seconds | None = Field(default=None, alias="think_time", examples=["500ms"])
     """Pause of a client between two requests (think time), like 500ms."""
     duration_s: PositiveSeconds | None = Field(default=None, alias="duration", examples=["30s"])
     """Duration of the stage, after its lead-in, like 30s. A trace without a duration is replayed to its end."""
@@ -119,7 +119,7 @@ class StageSettings(Settings):
         if form == "trace":
             defaults: dict[str, Any] = {"speed": "1x", "superpose": 1}
         else:
-            defaults = {"think": "0s"} if form == "concurrency" else {"arrivals": "poisson"}
+            defaults = {"think_time": "0s"} if form == "concurrency" else {"arrivals": "poisson"}
         return {**value, **{key: given for key, given in defaults.items() if value.get(key) is None}}
 
     @model_validator(mode="after")
@@ -173,7 +173,7 @@ class StageSettings(Settings):
         return "varying" if self.rate_per_s is None else "steady"
 
     def _is_given(self, key: str) -> bool:
-        values = {"rate": self.rate_per_s, "steps": self.steps_per_s or None, "think": self.think_s}
+        values = {"rate": self.rate_per_s, "steps": self.steps_per_s or None, "think_time": self.think_s}
         return values.get(key, getattr(self, key, None)) is not None
 
     def _check_trace(self, trace: Trace) -> Trace:
@@ -236,7 +236,7 @@ Workers = Annotated[int | Literal["auto"], BeforeValidator(_read_workers)]
 _MAX_LOADS = 100
 _MAX_CLIENTS = 100_000
 _POINTS = 8
-_SWEEP_FORMS = ("rates", "from and to", "concurrency", "up_to")
+_SWEEP_FORMS = ("rates", "from and to", "concurrency", "max_concurrency")
 
 Clients = Annotated[Count, Field(ge=1), upper_bound(_MAX_CLIENTS)]
 
@@ -244,11 +244,14 @@ Clients = Annotated[Count, Field(ge=1), upper_bound(_MAX_CLIENTS)]
 class SweepSettings(Settings):
     """A sweep over several loads.
 
-    Exactly one of `rates`, `from` with `to` (`points` rates, evenly spaced on a log scale), `concurrency` and `up_to`
-    (1, 2, 4 … clients up to this number) gives the loads. Each load lasts `hold` and is run `repeats` times.
+    Exactly one of `rates`, `from` with `to` (`points` rates, evenly spaced on a log scale), `concurrency` and
+    `max_concurrency` (1, 2, 4 … clients up to this number) gives the loads. Each load lasts `step_duration` and is run
+    `repeats` times.
     """
 
-    one_of: ClassVar[dict[str, tuple[str, ...]]] = {"which loads": ("rates", "from+to", "concurrency", "up_to")}
+    one_of: ClassVar[dict[str, tuple[str, ...]]] = {
+        "which loads": ("rates", "from+to", "concurrency", "max_concurrency")
+    }
 
     rates_per_s: Listed[Rate] = Field(default=(), alias="rates", examples=[["10/s", "50/s", "200/s"]])
     """Rates in ascending order, like 10/s, 50/s, 200/s."""
@@ -260,13 +263,13 @@ class SweepSettings(Settings):
     """Number of rates from the lowest to the highest, evenly spaced on a log scale, like 8."""
     concurrency: Listed[Clients] = Field(default=(), examples=[[1, 4, 16]])
     """Numbers of clients in ascending order, like 1, 4, 16."""
-    up_to: Clients | None = Field(default=None, examples=[64])
+    max_concurrency: Clients | None = Field(default=None, examples=[64])
     """Largest number of clients of the sequence 1, 2, 4 …, like 64."""
     arrivals: Arrivals | None = None
     """Arrival process: random (poisson), evenly spaced (constant) or bursty (gamma)."""
     burstiness: Burstiness | None = None
     """Coefficient of variation of the gaps between gamma arrivals: 1 is Poisson, larger values are burstier."""
-    hold_s: PositiveSeconds = Field(default=10.0, alias="hold", examples=["10s"])
+    step_duration_s: PositiveSeconds = Field(default=10.0, alias="step_duration", examples=["10s"])
     """Duration of each load, like 10s."""
     repeats: Repeats = Field(default=1, examples=[1])
     """Number of times each load is run, like 1."""
@@ -282,7 +285,7 @@ class SweepSettings(Settings):
     @model_validator(mode="after")
     def _check_form(self) -> Self:
         has_range = self.from_per_s is not None or self.to_per_s is not None
-        given = (bool(self.rates_per_s), has_range, bool(self.concurrency), self.up_to is not None)
+        given = (bool(self.rates_per_s), has_range, bool(self.concurrency), self.max_concurrency is not None)
         if sum(given) != 1:
             named = " and ".join(form for form, is_given in zip(_SWEEP_FORMS, given, strict=True) if is_given)
             what = f"{named} cannot be combined" if named else "it has no loads"
@@ -305,9 +308,9 @@ class SweepSettings(Settings):
             raise BadValueError(f"has {len(loads)} loads, above the maximum of {_MAX_LOADS}")
         if any(later <= earlier for earlier, later in itertools.pairwise(loads)):
             raise BadValueError("the loads must increase", hint="List them from low to high.")
-        if self.swept_rates_per_s and self.swept_rates_per_s[-1] * self.hold_s > MAX_ARRIVALS:
+        if self.swept_rates_per_s and self.swept_rates_per_s[-1] * self.step_duration_s > MAX_ARRIVALS:
             rate = units.format_rate(self.swept_rates_per_s[-1])
-            raise BadValueError(f"{rate} for {units.format_duration(self.hold_s)} are too many requests")
+            raise BadValueError(f"{rate} for {units.format_duration(self.step_duration_s)} are too many requests")
         return self
 
     @property
@@ -320,10 +323,12 @@ class SweepSettings(Settings):
     @property
     def swept_concurrency(self) -> tuple[int, ...]:
         """Numbers of clients of the sweep; empty for a sweep over rates."""
-        if self.up_to is None:
+        if self.max_concurrency is None:
             return self.concurrency
-        doubled = itertools.takewhile(lambda clients: clients < self.up_to, (2**step for step in itertools.count()))
-        return (*doubled, self.up_to)
+        doubled = itertools.takewhile(
+            lambda clients: clients < self.max_concurrency, (2**step for step in itertools.count())
+        )
+        return (*doubled, self.max_concurrency)
 
     @property
     def stage_names(self) -> tuple[str, ...]:
@@ -344,11 +349,11 @@ class SearchSettings(Settings):
     """Coefficient of variation of the gaps between gamma arrivals: 1 is Poisson, larger values are burstier."""
     start_per_s: Rate = Field(default=10.0, alias="start", examples=["10/s"])
     """Rate at which the search starts, like 10/s."""
-    hold_s: PositiveSeconds = Field(default=10.0, alias="hold", examples=["10s"])
+    step_duration_s: PositiveSeconds = Field(default=10.0, alias="step_duration", examples=["10s"])
     """Step duration: how long each rate is applied, like 10s. Longer steps give more reliable results."""
     repeats: Repeats = Field(default=3, examples=[3])
     """Number of times the resulting rate is measured again, like 3."""
-    within_s: PositiveSeconds | None = Field(default=None, alias="within", examples=["2m"])
+    max_duration_s: PositiveSeconds | None = Field(default=None, alias="max_duration", examples=["2m"])
     """Time limit, after which the search ends with the rate confirmed so far, like 2m. Leave it empty for no limit."""
 
     @model_validator(mode="after")

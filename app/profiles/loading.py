@@ -26,7 +26,7 @@ from app.profiles.settings import Listed, ObjectiveText, Settings
 from app.profiles.traces import is_trace, read_trace_facts
 from app.profiles.traffic import TrafficSettings
 from app.records.offers import Catalog
-from app.records.plan_question import AssumedModel
+from app.records.planning_inputs import AssumedModel
 
 _EXPECTED = {
     "model_type": "a mapping of keys",

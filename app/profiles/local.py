@@ -301,7 +301,7 @@ class LocalLoad(Settings):
     """Scenarios and measurement settings of a local model.
 
     Each scenario is measured until the half-width of the confidence interval is at most `half_width` of the mean, for
-    at least `at_least` and at most `at_most`. `warmup` limits the wait until three windows agree.
+    at least `min_duration` and at most `at_most`. `warmup` limits the wait until three windows agree.
     """
 
     keys_of_others: ClassVar[dict[str, str]] = dict.fromkeys(("stages", "sweep", "workers"), _ENDPOINT_ONLY)
@@ -319,9 +319,9 @@ class LocalLoad(Settings):
     """Rates of the server scenario: 100/s, 80% of the maximum throughput, or max (the highest within the SLO)."""
     warmup_s: Seconds = Field(default=10.0, alias="warmup", examples=["10s"])
     """Maximum warm-up time to wait until three windows agree, like 10s."""
-    at_least_s: PositiveSeconds = Field(default=1.0, alias="at_least", examples=["1s"])
+    min_duration_s: PositiveSeconds = Field(default=1.0, alias="min_duration", examples=["1s"])
     """Minimum measurement time of each scenario, like 1s."""
-    at_most_s: PositiveSeconds = Field(default=10.0, alias="at_most", examples=["10s"])
+    max_duration_s: PositiveSeconds = Field(default=10.0, alias="max_duration", examples=["10s"])
     """Maximum measurement time of each scenario, like 10s."""
     half_width: Share = Field(default=0.02, examples=["2%"])
     """Half-width of the confidence interval, relative to the mean, at which a measurement ends, like 2%."""
@@ -332,14 +332,14 @@ class LocalLoad(Settings):
 
     @model_validator(mode="after")
     def _check_consistency(self) -> Self:
-        if self.at_least_s > self.at_most_s:
-            raise BadValueError("load.at_least is longer than load.at_most")
+        if self.min_duration_s > self.max_duration_s:
+            raise BadValueError("load.min_duration is longer than load.max_duration")
         if len(set(self.scenarios)) < len(self.scenarios):
             raise BadValueError("load.scenarios contains a duplicate")
         highest = max((rate for rate in self.server_rates if isinstance(rate, float)), default=0.0)
-        if highest * self.at_most_s > _MAX_ARRIVALS:
+        if highest * self.max_duration_s > _MAX_ARRIVALS:
             raise BadValueError(
-                f"load.rates: {units.format_rate(highest)} for {units.format_duration(self.at_most_s)} exceed the "
+                f"load.rates: {units.format_rate(highest)} for {units.format_duration(self.max_duration_s)} exceed the "
                 f"maximum of {_MAX_ARRIVALS:,} arrivals"
             )
         if self.server_rates and "server" not in self.scenarios:
@@ -395,8 +395,8 @@ class LocalProfile(CommonProfile):
     """Service level objectives, one per line, like service_ms.p95 < 20."""
     limits: LocalLimits = LocalLimits()
     """Limits on the duration of the run and on the memory of a variant."""
-    gates: Listed[GateText] = Field(default=(), examples=[["accuracy_kept >= 95% | warn"]])
-    """Conditions on which a CI pipeline fails, one per line, like accuracy_kept >= 95% | warn."""
+    gates: Listed[GateText] = Field(default=(), examples=[["accuracy_retained >= 95% | warn"]])
+    """Conditions on which a CI pipeline fails, one per line, like accuracy_retained >= 95% | warn."""
 
     @model_validator(mode="after")
     def _check_profile(self) -> Self:

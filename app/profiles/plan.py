@@ -26,8 +26,8 @@ from app.profiles.settings import (
     upper_bound,
 )
 from app.profiles.units import format_power, parse_bytes, parse_power_w, parse_usd_per_unit
-from app.records.offers import ApiPrice, PlanLimits, PriceKind, Router, UnmeasuredAccelerators
-from app.records.plan_question import AssumedModel, Engine, LanguageModel, Precision
+from app.records.offers import ApiPrice, PlanLimits, PriceKind, Router, UnmeasuredGpus
+from app.records.planning_inputs import AssumedModel, Engine, LanguageModel, Precision
 
 _Dtype = Literal["fp32", "tf32", "fp16", "bf16", "fp8", "int8", "int4", "fp4"]
 _Whole = Annotated[int, Field(ge=1, le=10_000_000)]
@@ -38,7 +38,7 @@ _NUMBERS = {int: _Whole, int | None: _Whole | None, float: _Parameters, float | 
 ShapeSettings = build_settings(LanguageModel, _NUMBERS, window_layers=_Layers, linear_layers=_Layers)
 PrecisionSettings = build_settings(Precision, {str: _Dtype})
 EngineSettings = build_settings(
-    Engine, _NUMBERS, utilisation=Annotated[float, Field(gt=0, le=1)], without=("block_tokens",)
+    Engine, _NUMBERS, utilization=Annotated[float, Field(gt=0, le=1)], without=("block_tokens",)
 )
 
 
@@ -129,15 +129,15 @@ _LIMITS = PlanLimits()
 class PlanSettings(Settings):
     """Requirements and limits of a planned fleet.
 
-    `assurance` is the probability that the fleet meets the SLO at its peak. Empty lists admit every region and
+    `confidence` is the probability that the fleet meets the SLO at its peak. Empty lists admit every region and
     provider. `router` is the load-balancing strategy. With several `zones`, the fleet survives the loss of any one of
     them. The spare instances are `redundancy` plus `surge`, or the capacity of one zone if that is more. With
-    `other_cards`, accelerators that were not measured are estimated by ratios, with wide intervals; otherwise they are
-    refused. `vendors` are those of accelerators, `max_power` is the sum of all accelerators' TDP, and `api_price` is
-    the price of the same work from an API, per 1k requests or per 1M tokens.
+    `unmeasured_gpus`, accelerators that were not measured are estimated by ratios, with wide intervals; otherwise they
+    are rejected. `vendors` are those of accelerators, `max_power` is the sum of all accelerators' TDP, and `api_price`
+    is the price of the same work from an API, per 1k requests or per 1M tokens.
     """
 
-    assurance: Annotated[Share, Field(ge=0.5, le=0.9999)] = Field(default=_LIMITS.assurance, examples=["90%"])
+    confidence: Annotated[Share, Field(ge=0.5, le=0.9999)] = Field(default=_LIMITS.confidence, examples=["90%"])
     """Probability that the fleet meets the SLO at its peak, given all uncertainties, like 90%."""
     redundancy: Redundancy = _LIMITS.redundancy
     """Spare instances for failures: n, n+1, n+2. `surge` adds to them; several zones may need more."""
@@ -178,14 +178,14 @@ class PlanSettings(Settings):
     """Leaves out prices older than this, like 180d. Without it, prices older than 90 days carry a warning."""
     low_trust_prices: bool = Field(default=_LIMITS.low_trust_prices, examples=[True])
     """Allows recommendations based on marketplace asks and manually maintained prices (trust "low"), like true."""
-    other_cards: UnmeasuredGpuSettings | None = None
+    unmeasured_gpus: UnmeasuredGpuSettings | None = None
     """Settings to plan accelerators that were not measured, by ratios and with wide intervals."""
 
 
 def build_plan_limits(settings: PlanSettings) -> PlanLimits:
-    other_cards = settings.other_cards
+    unmeasured_gpus = settings.unmeasured_gpus
     return PlanLimits(
-        assurance=settings.assurance,
+        confidence=settings.confidence,
         redundancy=settings.redundancy,
         regions=settings.regions,
         providers=settings.providers,
@@ -200,7 +200,7 @@ def build_plan_limits(settings: PlanSettings) -> PlanLimits:
         api=settings.api_price,
         price=_PRICES[settings.price],
         low_trust_prices=settings.low_trust_prices,
-        other_cards=None
-        if other_cards is None
-        else UnmeasuredAccelerators(other_cards.dtype, other_cards.work, other_cards.memory_gib),
+        unmeasured_gpus=None
+        if unmeasured_gpus is None
+        else UnmeasuredGpus(unmeasured_gpus.dtype, unmeasured_gpus.work, unmeasured_gpus.memory_gib),
     )

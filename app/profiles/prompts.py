@@ -155,7 +155,7 @@ TokenLength = Annotated[Length, PlainValidator(parse_length), PlainSerializer(fo
 Column = Annotated[str, Field(min_length=1, max_length=256)]
 _GENERATING = {
     key: f"{key} is only for openai-chat, openai-completions and openai-responses."
-    for key in ("output_tokens", "turns", "think", "stream", "trace")
+    for key in ("output_tokens", "turns", "think_time", "stream", "trace")
 }
 _DOCUMENTS = {"documents": "documents is only for openai-rerank."}
 
@@ -194,13 +194,13 @@ class PromptSettings(TextSettings):
     """Length of the responses in tokens: 128, or a distribution. Leave it empty to let the model decide."""
     turns: TokenLength | None = Field(default=None, examples=[4])
     """Number of requests per session, like 4, or a distribution. Leave it empty for single requests."""
-    think_s: Seconds = Field(default=0.0, alias="think", examples=["5s"])
+    think_s: Seconds = Field(default=0.0, alias="think_time", examples=["5s"])
     """Mean pause between the turns of a session, like 5s."""
 
     @model_validator(mode="after")
     def _check_session(self) -> Self:
         if self.turns is None and self.think_s > 0:
-            raise BadValueError("prompts.think is the pause between turns and requires prompts.turns")
+            raise BadValueError("prompts.think_time is the pause between turns and requires prompts.turns")
         if self.turns is not None and self.output_tokens is None:
             raise BadValueError(
                 "prompts.turns requires output_tokens, because the responses in a session's history are generated"

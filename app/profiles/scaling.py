@@ -82,14 +82,14 @@ class UpSettings(Settings):
     limit off.
     """
 
-    stabilisation_s: Seconds = Field(default=DEFAULT_SCALE_UP.stabilisation_s, alias="stabilisation")
+    stabilization_s: Seconds = Field(default=DEFAULT_SCALE_UP.stabilization_s, alias="stabilization")
     pods: PositiveReplicas | None = 4
     percent: Multiple | None = 1.0
     period_s: PositiveSeconds = Field(default=15.0, alias="period")
 
 
 class DownSettings(UpSettings):
-    stabilisation_s: Seconds = Field(default=DEFAULT_SCALE_DOWN.stabilisation_s, alias="stabilisation")
+    stabilization_s: Seconds = Field(default=DEFAULT_SCALE_DOWN.stabilization_s, alias="stabilization")
     pods: PositiveReplicas | None = None
 
 
@@ -133,7 +133,7 @@ class _Scaling(Settings):
         if self.target is not None:
             return self.target
         metric = self.own_metric if self.metric is None else _METRICS[self.metric]
-        return metric, {"busy": planned.busy, "in_flight": planned.in_flight, "rate": planned.per_s}[metric]
+        return metric, {"busy": planned.utilization, "in_flight": planned.in_flight, "rate": planned.per_s}[metric]
 
     def most(self, planned: PlannedReplica) -> int:
         return max(self.min, planned.replicas) if self.max is None else self.max
@@ -157,7 +157,7 @@ class HpaSettings(_HpaLike):
 class KedaSettings(_HpaLike):
     """A KEDA autoscaler.
 
-    With `holds`, a queue stores requests that arrive while no replica is ready. Otherwise they are refused.
+    With `buffers_requests`, a queue stores requests that arrive while no replica is ready. Otherwise they are refused.
     """
 
     own_metric = "in_flight"
@@ -165,19 +165,19 @@ class KedaSettings(_HpaLike):
 
     min: Replicas = _KEDA.min
     activation: Annotated[float, Field(ge=0)] = _KEDA.activation
-    holds: bool = _KEDA.holds
+    buffers_requests: bool = _KEDA.buffers_requests
     polling_s: PositiveSeconds = Field(default=_KEDA.polling_s, alias="polling")
     cool_down_s: Seconds = Field(default=_KEDA.cool_down_s, alias="cool_down")
 
 
 class KnativeSettings(_Scaling):
-    """A Knative autoscaler. It aims at the share `utilisation` of `target`."""
+    """A Knative autoscaler. It aims at the share `utilization` of `target`."""
 
     own_metric = "in_flight"
     metrics = ("in-flight", "rate")
 
     min: Replicas = _KNATIVE.min
-    utilisation: Annotated[Share, Field(gt=0)] = _KNATIVE.utilisation
+    utilization: Annotated[Share, Field(gt=0)] = _KNATIVE.utilization
     tick_s: PositiveSeconds = Field(default=_KNATIVE.tick_s, alias="tick")
     window_s: PositiveSeconds = Field(default=_KNATIVE.stable_s, alias="window")
     panic_window_s: PositiveSeconds = Field(default=_KNATIVE.panic_s, alias="panic_window")
@@ -266,7 +266,7 @@ class ColdStartSettings(Settings):
 
     The defaults are assumptions: a cloud VM that takes minutes, a container of 5 GB, a small model. `image` is loaded
     over the network, `weights` over the slowest of the given links. `spread` is the coefficient of variation of each
-    phase. A node request is refused with probability `refused` and repeated after `retry`.
+    phase. A node request is refused with probability `refusal_probability` and repeated after `retry`.
     """
 
     node_s: Seconds = Field(default=90.0, alias="node")
@@ -278,7 +278,7 @@ class ColdStartSettings(Settings):
     disk: Bandwidth | None = None
     pcie: Bandwidth | None = None
     spread: Share = 0.3
-    refused: Annotated[Share, Field(lt=1)] = 0.0
+    refusal_probability: Annotated[Share, Field(lt=1)] = 0.0
     retry_s: PositiveSeconds = Field(default=ColdStartModel().retry_s, alias="retry")
 
 
@@ -310,7 +310,7 @@ def build_cold_start(settings: ColdStartSettings, warm_nodes: int) -> ColdStartM
         warm_up_s=settings.warm_up_s,
         cv=settings.spread,
         warm_nodes=warm_nodes,
-        refusal_probability=settings.refused,
+        refusal_probability=settings.refusal_probability,
         retry_s=settings.retry_s,
     )
 
@@ -449,7 +449,7 @@ def _keda(settings: KedaSettings, planned: PlannedReplica) -> Keda:
         metric="rate" if metric == "rate" else "in_flight",
         min=settings.min,
         activation=settings.activation,
-        holds=settings.holds,
+        buffers_requests=settings.buffers_requests,
         polling_s=settings.polling_s,
         cool_down_s=settings.cool_down_s,
         tolerance=settings.tolerance,
@@ -463,9 +463,9 @@ def _keda(settings: KedaSettings, planned: PlannedReplica) -> Keda:
 def _knative(settings: KnativeSettings, planned: PlannedReplica) -> Knative:
     metric, aimed = settings.aim(planned)
     return Knative(
-        capacity=aimed / settings.utilisation if settings.target is None else aimed,
+        capacity=aimed / settings.utilization if settings.target is None else aimed,
         metric="rate" if metric == "rate" else "in_flight",
-        utilisation=settings.utilisation,
+        utilization=settings.utilization,
         min=settings.min,
         max=settings.most(planned),
         tick_s=settings.tick_s,
@@ -497,4 +497,4 @@ def _rules(settings: UpSettings) -> ScalingRules:
     if settings.pods is not None:
         policies.append(RatePolicy("pods", settings.pods, settings.period_s))
     select: Literal["max", "disabled"] = "max" if policies else "disabled"
-    return ScalingRules(settings.stabilisation_s, tuple(policies), select)
+    return ScalingRules(settings.stabilization_s, tuple(policies), select)

@@ -60,7 +60,7 @@ _TOKENS = {
     key: f"{key} is only for openai-chat, openai-completions and openai-responses."
     for key in ("tokens", "output_tokens")
 }
-_ANSWER = {"answer": "answer is only for http and torchserve targets."}
+_ANSWER = {"response": "response is only for http and torchserve targets."}
 
 
 class ScriptedSettings(Settings):
@@ -85,7 +85,7 @@ class ScriptedResponses(ScriptedSettings):
     """A scripted server that answers every request with the same JSON."""
 
     keys_of_others: ClassVar[dict[str, str]] = _ROW | _TENSORS | _TOKENS
-    answer: JsonValue = Field(default_factory=dict)
+    response: JsonValue = Field(default_factory=dict)
     """Response to every request, as JSON."""
 
 

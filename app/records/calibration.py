@@ -34,7 +34,7 @@ class CalibrationStep(msgspec.Struct, frozen=True):
     late_share: float
     worker_cpu_cores: float
     """CPU cores used by the busiest worker."""
-    held: bool
+    passed: bool
     server_cpu_cores: float | None = None
     """CPU cores used by the busiest null server; None if not readable."""
     other_cores: float | None = None
@@ -52,13 +52,13 @@ class CalibrationStep(msgspec.Struct, frozen=True):
     def is_generator_limit(self) -> bool:
         """True if the step failed and neither the null server nor other processes explain it."""
         is_server_full = self.server_cpu_cores is not None and self.server_cpu_cores >= SERVER_FULL_CORES
-        return not (self.held or is_server_full or self.is_disturbed)
+        return not (self.passed or is_server_full or self.is_disturbed)
 
 
-class Ceiling(msgspec.Struct, frozen=True):
+class MeasuredCapacity(msgspec.Struct, frozen=True):
     """Capacity of the generator with this many workers. `per_s`, in requests or chunks per second, is the highest rate
-    that passed; None if not even the lowest did. `is_at_least` is True if the next higher rate did not fail because of
-    the generator, so that the capacity may be higher.
+    that passed; None if not even the lowest did. `is_lower_bound` is True if the next higher rate did not fail because
+    of the generator, so that the capacity may be higher.
 
     `disturbed_by_cores` is the CPU used by other processes if that explains why the next rate failed; the capacity is
     then valid for at most one run.
@@ -67,35 +67,39 @@ class Ceiling(msgspec.Struct, frozen=True):
     kind: LoadKind
     workers: int
     per_s: float | None
-    rungs: tuple[CalibrationStep, ...]
-    is_at_least: bool = False
+    steps: tuple[CalibrationStep, ...]
+    is_lower_bound: bool = False
     disturbed_by_cores: float | None = None
 
 
 class Calibration(msgspec.Struct, frozen=True):
     """Generator capacities of one machine. `measured_at` is the time of the oldest one."""
 
-    ceilings: tuple[Ceiling, ...]
+    capacities: tuple[MeasuredCapacity, ...]
     measured_at: str
     fingerprint: str
     pacing: str
     event_loop: str
 
-    def find_capacity(self, kind: LoadKind, workers: int) -> Ceiling | None:
+    def find_capacity(self, kind: LoadKind, workers: int) -> MeasuredCapacity | None:
         """Find the capacity for a kind of load and a number of workers; None if not measured."""
-        return next((ceiling for ceiling in self.ceilings if ceiling.kind == kind and ceiling.workers == workers), None)
+        return next(
+            (ceiling for ceiling in self.capacities if ceiling.kind == kind and ceiling.workers == workers), None
+        )
 
     def without_disturbed(self) -> Calibration:
         """Return a copy without the capacities that other processes disturbed."""
-        return replace(self, ceilings=tuple(ceiling for ceiling in self.ceilings if ceiling.disturbed_by_cores is None))
+        return replace(
+            self, capacities=tuple(ceiling for ceiling in self.capacities if ceiling.disturbed_by_cores is None)
+        )
 
     def merge(self, newer: Calibration) -> Calibration:
         """Merge with the capacities of `newer`, measured on the same machine, which replace those that both have."""
         retained = tuple(
-            ceiling for ceiling in self.ceilings if newer.find_capacity(ceiling.kind, ceiling.workers) is None
+            ceiling for ceiling in self.capacities if newer.find_capacity(ceiling.kind, ceiling.workers) is None
         )
         if not retained:
             return newer
-        merged = sorted((*retained, *newer.ceilings), key=lambda ceiling: (ceiling.kind, ceiling.workers))
+        merged = sorted((*retained, *newer.capacities), key=lambda ceiling: (ceiling.kind, ceiling.workers))
         oldest = min(self.measured_at, newer.measured_at, key=datetime.fromisoformat)
-        return replace(newer, ceilings=tuple(merged), measured_at=oldest)
+        return replace(newer, capacities=tuple(merged), measured_at=oldest)

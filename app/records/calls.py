@@ -58,11 +58,11 @@ class CallStage(msgspec.Struct, frozen=True, kw_only=True):
     start_ns: int
     end_ns: int
     warmup_windows: int
-    has_settled: bool
+    is_stationary: bool
     """True if the last three warm-up windows agreed before the warm-up time limit."""
     half_width: float | None
     """Half-width of the 95 % confidence interval of the mean time, as a share of the mean, at the end of the stage."""
-    wanted_half_width: float
+    target_half_width: float
     rate_per_s: float | None = None
     """Rate of the Poisson arrivals in the server scenario."""
     in_search: bool = False

@@ -87,7 +87,7 @@ class MetricChange(StageMetric, frozen=True):
     noise: float | None = None
     """Coefficient of variation between repeats; above 0.1, a headline does not fail a run either. None with one
     repeat."""
-    p_alone: float | None = None
+    unadjusted_p_value: float | None = None
     """p-value before Holm's correction."""
 
 

@@ -37,5 +37,5 @@ ControlCommand = StopRun | AddNote | SetRate | Extend
 class ControlResponse(msgspec.Struct, frozen=True):
     """Response to a command: whether it was accepted, and a message for the sender."""
 
-    granted: bool
+    is_accepted: bool
     message: str

@@ -14,9 +14,9 @@ class DayMinute(msgspec.Struct, frozen=True):
 
     at_s: float
     arrivals_per_s: float
-    wanted: int
+    desired: int
     ready: int
-    coming: int
+    starting: int
     billed: int
     in_flight: int
     good: int
@@ -51,9 +51,9 @@ class DayTotals(msgspec.Struct, frozen=True):
 class DayOutcome(msgspec.Struct, frozen=True):
     """Outcome of one simulated day.
 
-    `hours` are counted from the first minute; the last one may be incomplete. `cell_of` is the factor by which rates
-    and replicas were divided for the simulation; every number here is scaled back to the whole fleet. `billed_s` is
-    keyed by phase of a replica's life; `pooled` counts warm nodes without a replica.
+    `hours` are counted from the first minute; the last one may be incomplete. `scale_divisor` is the factor by which
+    rates and replicas were divided for the simulation; every number here is scaled back to the whole fleet. `billed_s`
+    is keyed by phase of a replica's life; `pooled` counts warm nodes without a replica.
     """
 
     minutes: tuple[DayMinute, ...]
@@ -64,16 +64,16 @@ class DayOutcome(msgspec.Struct, frozen=True):
     p99_s: float | None
     billed_s: dict[str, float]
     usd: float
-    cell_of: int
+    scale_divisor: int
     notes: tuple[str, ...]
 
 
 class Range(msgspec.Struct, frozen=True):
     """Minimum, mean and maximum of a count over the minutes of the day."""
 
-    least: float
+    min: float
     mean: float
-    most: float
+    max: float
 
 
 class SimulatedHour(Hour, frozen=True):
@@ -87,10 +87,10 @@ class SimulatedHour(Hour, frozen=True):
 class SimulatedDay(msgspec.Struct, frozen=True):
     """A simulated day with its SLO attainment and cost.
 
-    `attainment` is the good share of all requests that ended; the SLO requires `asked_share`, None if it requires none.
-    An instance holds `replicas_per_instance` replicas; billed replicas are assumed to be packed on as few instances as
-    possible, and each instance is billed per started minute. `usd_static` is the cost of all planned instances on that
-    day without autoscaling.
+    `attainment` is the good share of all requests that ended; the SLO requires `target_share`, None if it requires
+    none. An instance holds `replicas_per_instance` replicas; billed replicas are assumed to be packed on as few
+    instances as possible, and each instance is billed per started minute. `usd_static` is the cost of all planned
+    instances on that day without autoscaling.
     """
 
     date: str
@@ -100,7 +100,7 @@ class SimulatedDay(msgspec.Struct, frozen=True):
     autoscaler: Autoscaler
     operations: Operations
     slo: tuple[str, ...]
-    asked_share: float | None
+    target_share: float | None
     attainment: float | None
     totals: DayTotals
     conservation: str
@@ -113,7 +113,7 @@ class SimulatedDay(msgspec.Struct, frozen=True):
     usd: float
     usd_static: float
     seed: int
-    cell_of: int
+    scale_divisor: int
     sentences: tuple[str, ...]
     notes: tuple[str, ...]
     hours: tuple[SimulatedHour, ...]

@@ -30,12 +30,12 @@ class ToolMetrics(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     tool: str
-    read_from: str
+    source: str
     """Version of the tool that was read, and the location of its definitions."""
-    answers: int
+    requests: int
     """Number of requests from which the tool's times are computed."""
     metrics: dict[str, dict[str, Estimate]]
-    why: dict[str, str]
+    explanations: dict[str, str]
     """One-line definition of each metric in this tool."""
     notes: tuple[str, ...] = ()
     """Notes that apply to all of its numbers, and parts of them that rows cannot reproduce."""

@@ -22,7 +22,7 @@ class RunStarted(msgspec.Struct, frozen=True, tag="run_started"):
     """Schema of the run's `result.json`; schema 1 did not write it."""
 
 
-class PhaseChanged(msgspec.Struct, frozen=True, tag="phase"):
+class PhaseChanged(msgspec.Struct, frozen=True, tag="phase_changed"):
     """Start of a phase: doctor, model, idle, reference, cold start, endpoint, start, workers, preflight, calibrate,
     warmup, stages, search, report.
 
@@ -79,7 +79,7 @@ class Snapshot(msgspec.Struct, frozen=True, tag="snapshot"):
     errors: dict[str, int] = {}
 
 
-class ErrorSeen(msgspec.Struct, frozen=True, tag="error_seen"):
+class ErrorReported(msgspec.Struct, frozen=True, tag="error_reported"):
     """First error of its class in the run; sent once, at about the time when the first Snapshot counts it."""
 
     at_ns: int
@@ -92,11 +92,11 @@ class StageFinished(msgspec.Struct, frozen=True, tag="stage_finished"):
 
     at_ns: int
     index: int
-    facts: StageData
+    data: StageData
     stage: Stage
 
 
-class CheckCompleted(msgspec.Struct, frozen=True, tag="checked"):
+class CheckCompleted(msgspec.Struct, frozen=True, tag="check_completed"):
     at_ns: int
     check: Check
 
@@ -127,19 +127,19 @@ class StageExtended(msgspec.Struct, frozen=True, tag="stage_extended"):
     duration_s: float
 
 
-class Noted(msgspec.Struct, frozen=True, tag="noted"):
+class NoteAdded(msgspec.Struct, frozen=True, tag="note_added"):
     """Note added by the user during the run."""
 
     at_ns: int
     text: str
 
 
-class ColdStarted(msgspec.Struct, frozen=True, tag="cold_started"):
+class TargetReady(msgspec.Struct, frozen=True, tag="target_ready"):
     """Start or wake-up of the target for this run; it has not reached its steady state yet."""
 
     at_ns: int
     ready_ms: float | None
-    first_answer_ms: float | None
+    first_response_ms: float | None
 
 
 class VariantStarted(msgspec.Struct, frozen=True, tag="variant_started"):
@@ -155,17 +155,17 @@ class CallsFinished(msgspec.Struct, frozen=True, tag="calls_finished"):
     """End of one scenario of a variant. `stage` lacks machine telemetry; `result.json` has the complete stage."""
 
     at_ns: int
-    facts: CallStage
+    data: CallStage
     stage: Stage
 
 
 class VariantFinished(msgspec.Struct, frozen=True, tag="variant_finished"):
-    """End of a variant. `facts` lack values that need the whole run: accuracy beside the reference's, and the
+    """End of a variant. `data` lack values that need the whole run: accuracy beside the reference's, and the
     bottleneck."""
 
     at_ns: int
     number: int
-    facts: VariantData
+    data: VariantData
 
 
 class PairRunEvent(msgspec.Struct, frozen=True):
@@ -179,14 +179,14 @@ class PairRunEvent(msgspec.Struct, frozen=True):
     """Directory of that run."""
 
 
-class TurnStarted(PairRunEvent, frozen=True, tag="turn_started"):
+class PairRunStarted(PairRunEvent, frozen=True, tag="pair_run_started"):
     """Start of one run of a pair."""
 
     pairs: int
     """Planned number of pairs; a suspected change adds some."""
 
 
-class TurnFinished(PairRunEvent, frozen=True, tag="turn_finished"):
+class PairRunFinished(PairRunEvent, frozen=True, tag="pair_run_finished"):
     """End of one run of a pair. An INVALID one is repeated."""
 
     status: Validity
@@ -211,18 +211,18 @@ Event = (
     | PhaseChanged
     | StageStarted
     | Snapshot
-    | ErrorSeen
+    | ErrorReported
     | StageFinished
     | CheckCompleted
     | RateResolved
     | RateChanged
     | StageExtended
-    | Noted
-    | ColdStarted
+    | NoteAdded
+    | TargetReady
     | VariantStarted
     | CallsFinished
     | VariantFinished
-    | TurnStarted
-    | TurnFinished
+    | PairRunStarted
+    | PairRunFinished
     | RunFinished
 )

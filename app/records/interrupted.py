@@ -9,7 +9,7 @@ from app.records.stage import StageData
 
 
 class CompletedStage(msgspec.Struct, frozen=True):
-    facts: StageData
+    data: StageData
     stage: Stage
 
 
@@ -24,4 +24,4 @@ class InterruptedRun(msgspec.Struct, frozen=True):
     @property
     def ended_ns(self) -> int:
         """End of the last complete stage, in ns."""
-        return self.stages[-1].facts.end_ns
+        return self.stages[-1].data.end_ns

@@ -18,13 +18,13 @@ query has ended; as many calls as possible; calls that arrive in a Poisson proce
 
 
 class Placement(msgspec.Struct, frozen=True):
-    """Nodes of one operator that one provider runs. `is_stray` marks compute nodes on a provider that was not
+    """Nodes of one operator that one provider runs. `is_fallback` marks compute nodes on a provider that was not
     requested."""
 
     operator: str
     provider: str
     nodes: int
-    is_stray: bool = False
+    is_fallback: bool = False
 
 
 class Fidelity(msgspec.Struct, frozen=True, kw_only=True):
@@ -40,7 +40,7 @@ class Fidelity(msgspec.Struct, frozen=True, kw_only=True):
     top1_agreement: Estimate | None
     """Share of rows whose largest score is for the same class."""
     cosine_mean: float | None
-    cosine_least: float | None
+    cosine_min: float | None
     max_abs: float | None
     """Largest absolute difference; None if no row is finite on both sides."""
     sqnr_db: float | None
@@ -66,7 +66,7 @@ class Accuracy(msgspec.Struct, frozen=True, kw_only=True):
     """Metric of the reference; None if this variant is the reference, or if there is none."""
     change: Estimate | None
     """`value` minus `reference`, paired row by row."""
-    kept: Estimate | None
+    retained: Estimate | None
     """Retained accuracy: for top-1, value over reference; for an error, reference over value."""
     p_value: float | None
     test: Literal["McNemar", "paired bootstrap"] | None
@@ -133,14 +133,14 @@ class VariantData(msgspec.Struct, frozen=True, kw_only=True):
     size_bytes: int | None
     failure: str | None
     hint: str | None = None
-    is_left_out: bool = False
+    is_excluded: bool = False
     """True if the variant was never started, because a search no longer needed it."""
     provider_used: str | None = None
     placements: tuple[Placement, ...] = ()
     cold_starts: tuple[VariantColdStart, ...] = ()
     fidelity: Fidelity | None = None
     accuracy: Accuracy | None = None
-    bound: Bottleneck | None = None
+    bottleneck: Bottleneck | None = None
     server_per_s: Estimate | None = None
     """Highest arrival rate (in calls of the variant's batch) that met the SLO; None if not searched."""
     peak_memory_gib: float | None = None
@@ -153,10 +153,10 @@ class LocalResult(msgspec.Struct, frozen=True, kw_only=True):
     of the reference's accuracy; None with the `best_reason`."""
 
     variants: tuple[VariantData, ...]
-    batch_laws: tuple[BatchModel, ...] = ()
+    batch_models: tuple[BatchModel, ...] = ()
     best: Variant | None = None
     best_reason: NoBestReason | None = None
-    as_fast: tuple[Variant, ...] = ()
+    equally_fast: tuple[Variant, ...] = ()
     """Other variants that met every SLO and whose throughput intervals do not distinguish them from the best."""
     usd_per_hour: float | None = None
     """Price per hour of the hardware that the profile names."""

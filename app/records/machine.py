@@ -17,7 +17,7 @@ class UnavailableProvider(msgspec.Struct, frozen=True):
 class MachineInfo(msgspec.Struct, frozen=True):
     environment: Environment
     checks: tuple[Check, ...]
-    refused: tuple[UnavailableProvider, ...]
+    unavailable_providers: tuple[UnavailableProvider, ...]
 
 
 class GpuState(msgspec.Struct, frozen=True, kw_only=True):
@@ -26,14 +26,14 @@ class GpuState(msgspec.Struct, frozen=True, kw_only=True):
 
     source: str
     name: str
-    utilisation_percent: float | None = None
+    utilization_percent: float | None = None
     memory_gib: float | None = None
     memory_total_gib: float | None = None
     power_w: float | None = None
     power_limit_w: float | None = None
     temperature_c: float | None = None
     clock_mhz: float | None = None
-    clock_most_mhz: float | None = None
+    max_clock_mhz: float | None = None
     throttled_by: tuple[str, ...] | None = None
     """Reasons why the clocks are throttled; empty if they are not."""
 

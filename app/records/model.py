@@ -56,7 +56,7 @@ class Growth(msgspec.Struct, frozen=True):
 class BatchCost(msgspec.Struct, frozen=True, kw_only=True):
     """Estimated cost of one inference of `batch` rows. One multiply-add of the counted operators is two FLOPs.
 
-    `moved_bytes`: each operator reads its inputs and writes its outputs once, without fusion. `least_bytes`: weights,
+    `moved_bytes`: each operator reads its inputs and writes its outputs once, without fusion. `min_bytes`: weights,
     inputs and outputs are moved once, as if everything were fused. `memory_bytes`: weights plus the peak of live
     activations.
     """
@@ -64,13 +64,13 @@ class BatchCost(msgspec.Struct, frozen=True, kw_only=True):
     batch: int
     flops: int
     moved_bytes: int
-    least_bytes: int
+    min_bytes: int
     memory_bytes: int
     flops_per_byte: float | None
     """Arithmetic intensity: FLOPs divided by `moved_bytes`; None if no bytes are moved."""
 
 
-class ModelFacts(msgspec.Struct, frozen=True, kw_only=True):
+class ModelMetadata(msgspec.Struct, frozen=True, kw_only=True):
     file: str
     size_bytes: int
     sha256: str
@@ -103,28 +103,29 @@ class ModelFacts(msgspec.Struct, frozen=True, kw_only=True):
     """Number of activations of unknown size; byte and memory counts exclude them."""
 
 
-class CardFit(msgspec.Struct, frozen=True, kw_only=True):
+class GpuFit(msgspec.Struct, frozen=True, kw_only=True):
     """Result of the check whether a model fits on one card with 10 % of its memory kept free.
 
-    `key` is the card's key in the catalog; None for a GPU of this machine that the catalog does not list. `bound_ms` is
-    the lower bound of the latency of an inference of `largest_batch` rows, from the card's published peaks.
+    `key` is the card's key in the catalog; None for a GPU of this machine that the catalog does not list.
+    `min_latency_ms` is the lower bound of the latency of an inference of `largest_batch` rows, from the card's
+    published peaks.
     """
 
     name: str
     key: str | None
-    is_here: bool
+    is_installed: bool
     memory_gib: float
     largest_batch: int | None
     """Largest batch size that fits, of those examined; None if none fits."""
-    bound_ms: float | None
-    bound_by: str | None
+    min_latency_ms: float | None
+    limited_by: str | None
     """Limiting resource: compute or memory."""
-    bound_basis: str = "extrapolated"
+    min_latency_basis: str = "extrapolated"
 
 
 class ModelInspection(msgspec.Struct, frozen=True):
     """Inspection of a model file. `gpu_note` is the driver's message about why expected GPUs are not visible."""
 
-    model: ModelFacts
-    cards: tuple[CardFit, ...]
+    model: ModelMetadata
+    gpus: tuple[GpuFit, ...]
     gpu_note: str | None = None

@@ -35,8 +35,8 @@ class OwnedHardware(msgspec.Struct, frozen=True, kw_only=True):
 class Override(msgspec.Struct, frozen=True):
     """One cell of an offer that the user changed. `was` is the catalog's value; None if the catalog has none."""
 
-    cell: str
-    was: float | str | None
+    column: str
+    original_value: float | str | None
     as_of: datetime.date
 
 
@@ -182,7 +182,7 @@ class CurvePoint(msgspec.Struct, frozen=True):
     offered_per_s: float
     latency_ms: float | None
     achieved_per_s: float
-    held: bool
+    meets_slo: bool
 
 
 class CapacityCurve(msgspec.Struct, frozen=True):
@@ -203,7 +203,7 @@ class ApiPrice(msgspec.Struct, frozen=True):
     per: Literal["1k requests", "1M tokens"]
 
 
-class UnmeasuredAccelerators(msgspec.Struct, frozen=True):
+class UnmeasuredGpus(msgspec.Struct, frozen=True):
     """Settings that allow planning with unmeasured accelerators by performance ratios: data type and kind of the
     model's work.
 
@@ -217,14 +217,14 @@ class UnmeasuredAccelerators(msgspec.Struct, frozen=True):
 
 
 class PlanLimits(msgspec.Struct, frozen=True):
-    """Constraints of a fleet besides the SLO. `assurance` is the required probability that the SLO is met; `redundancy`
-    counts spare instances; empty `regions` and `providers` allow all; None is no limit.
+    """Constraints of a fleet besides the SLO. `confidence` is the required probability that the SLO is met;
+    `redundancy` counts spare instances; empty `regions` and `providers` allow all; None is no limit.
 
     `surge` counts further spare instances for those that a rolling update takes out at once; with `zones` above 1, the
     loss of any one zone leaves enough instances. `max_accelerators` applies to one instance.
     """
 
-    assurance: float = 0.90
+    confidence: float = 0.90
     redundancy: int = 1
     regions: tuple[str, ...] = ()
     providers: tuple[str, ...] = ()
@@ -235,7 +235,7 @@ class PlanLimits(msgspec.Struct, frozen=True):
     surge: int = 0
     max_accelerators: float | None = None
     price: PriceKind = "on demand"
-    other_cards: UnmeasuredAccelerators | None = None
+    unmeasured_gpus: UnmeasuredGpus | None = None
     vendors: tuple[str, ...] = ()
     max_power_w: float | None = None
     """Maximum power of all accelerators of the fleet at their TDP, in W."""

@@ -22,7 +22,7 @@ RejectedBy = Literal[
 ]  # fmt: skip
 """Filter that excludes an offer, sorted by how close the offer is to fitting, closest first; the last four are the
 user's own filters."""
-RefusalId = Literal[
+RejectionId = Literal[
     "accelerator_count", "attention_heads", "measured_memory", "measured_vcpus_unknown", "memory", "no_accelerator",
     "no_language_model", "not_measured", "precision", "processor", "replica_memory_unknown", "runtime",
     "shared_accelerator", "token_time", "token_times_unknown", "unknown_figure", "unknown_precision",
@@ -112,7 +112,7 @@ class Fleet(msgspec.Struct, frozen=True):
     spare_instances: int | None
     replicas_per_instance: int | None
     capacity_per_instance_per_s: Estimate
-    utilisation_at_peak: Estimate
+    utilization_at_peak: Estimate
     latency_at_peak: Estimate
     usd_per_hour_each: float | None
     usd_per_month: Estimate
@@ -124,7 +124,7 @@ class Fleet(msgspec.Struct, frozen=True):
     """Risk from 0 to 4, that of the worst of its `risk_reasons`."""
     risk_reasons: tuple[str, ...]
     rejected: str | None = None
-    settled: SizingMethod = "measured"
+    sizing_method: SizingMethod = "measured"
     measured_on: str | None = None
     """Name of the measurement on which the fleet is based."""
     price_kind: PriceKind = "on demand"
@@ -132,15 +132,15 @@ class Fleet(msgspec.Struct, frozen=True):
     """Instances needed to serve the peak within the SLO, without spares."""
     usd_per_month_needed: Spread | None = None
     """Monthly cost of the needed instances and the spares."""
-    chances: SloProbabilities | None = None
+    slo_probabilities: SloProbabilities | None = None
     per_1k_inferences: UnitCosts | None = None
     per_1m_tokens: TokenUnitCosts | None = None
     kwh_per_month: Estimate | None = None
     kg_co2e_per_month: Estimate | None = None
     rejected_by: RejectedBy | None = None
-    refusal: RefusalId | None = None
+    rejection: RejectionId | None = None
     """Reason id, set if the capacity is unknown; `rejected` is its text."""
-    front_chance: float | None = None
+    frontier_probability: float | None = None
     """Probability that no other fleet is both cheaper and faster, given the uncertainty of each."""
     fit_error_at_slo: float | None = None
     """Error of the service model at the SLO's own percentile: the median over all rates of the ratio of fitted to
@@ -192,7 +192,7 @@ class AnnualForecast(msgspec.Struct, frozen=True):
     hours_over: float
     delayed_share: float
     worst_wait_s: float
-    mean_utilisation: float
+    mean_utilization: float
 
 
 class Commitment(msgspec.Struct, frozen=True):
@@ -229,7 +229,7 @@ class Mix(msgspec.Struct, frozen=True):
 class Plan(msgspec.Struct, frozen=True):
     traffic: Traffic
     slo: tuple[str, ...]
-    assurance: float
+    confidence: float
     redundancy: int
     latency_metric: str
     """Metric of `latency_at_peak`, as `metric.aggregate`."""
@@ -245,13 +245,13 @@ class Plan(msgspec.Struct, frozen=True):
     sensitivity: tuple[SensitivityRange, ...] = ()
     """Sensitivities, widest range first."""
     day: tuple[Hour, ...] = ()
-    outlook: AnnualForecast | None = None
+    forecast: AnnualForecast | None = None
     commitment: Commitment | None = None
     break_even: tuple[str, ...] = ()
     """Break-even points of owned against rented hardware, and of the fleet against an API's price."""
     savings: tuple[Saving, ...] = ()
     mix: Mix | None = None
-    knowledge: CapacityKnowledge | None = None
+    capacity_knowledge: CapacityKnowledge | None = None
     """Knowledge of the recommended fleet, or else of the fleet that would be recommended if its capacity were known."""
     checks: tuple[Check, ...] = ()
     """Checks of the recommended fleet that warn, each with its id, its limit and a remedy."""

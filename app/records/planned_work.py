@@ -6,21 +6,21 @@ import msgspec
 
 
 class PlannedSearch(msgspec.Struct, frozen=True, kw_only=True):
-    """Estimated size of a search, as ranges (lowest, highest) over the assumed max rates in `supposed_per_s`: the
+    """Estimated size of a search, as ranges (lowest, highest) over the assumed max rates in `assumed_per_s`: the
     number of probes depends on what the search finds."""
 
     probes: tuple[int, int]
     duration_s: tuple[float, float]
     requests: tuple[float, float]
-    supposed_per_s: tuple[float, float]
+    assumed_per_s: tuple[float, float]
 
 
 class ImpossibleVariant(msgspec.Struct, frozen=True, kw_only=True):
-    """A variant of a grid that would fail, and the reason. `settles` names the field that could change that."""
+    """A variant of a grid that would fail, and the reason. `hint` names the field that could change that."""
 
     cell: str
     reason: str
-    settles: str
+    hint: str
 
 
 class PlannedWork(msgspec.Struct, frozen=True, kw_only=True):
@@ -33,7 +33,7 @@ class PlannedWork(msgspec.Struct, frozen=True, kw_only=True):
 
     stages: int
     duration_s: float
-    at_most_s: float
+    max_duration_s: float
     requests: float | None = None
     closed_stages: int = 0
     relative_stages: int = 0

@@ -1,4 +1,4 @@
-"""`result.json`: all data shown for a run, schema 2.
+"""`result.json`: all data shown for a run, schema 3.
 
 Schema history: 1 is that of version 0.1.0; since 2, checks and exit causes have ids. Additions keep the number; a
 change of meaning or a removal raises it.
@@ -27,11 +27,11 @@ from app.records.plan import Recommendation as Recommendation
 from app.records.selftest import SelfTestSummary
 from app.records.traffic import Traffic as Traffic
 
-SCHEMA = 2
+SCHEMA = 3
 
 ObjectiveOutcome = Literal["PASS", "FAIL", "INCONCLUSIVE"]
 ArrivalKind = Literal["constant", "poisson", "gamma", "trace", "closed", "locust"]
-StageKind = Literal["warmup", "probe", "hold", "steady", "closed", "varying", "spike"]
+StageKind = Literal["warmup", "probe", "step", "steady", "closed", "varying", "spike"]
 """Kind of a stage. `closed`: clients that wait for responses; `varying`: a rate that changes continuously; `spike`: a
 rate that jumps up and returns. Only probes, holds and steady stages are points of the capacity curve."""
 
@@ -89,7 +89,7 @@ class ObjectiveResult(msgspec.Struct, frozen=True):
 
     objective: Objective
     observed: Estimate
-    judgement: ObjectiveOutcome
+    outcome: ObjectiveOutcome
     stage: str | None = None
     """Stage in which the value was observed: the worst of several."""
 
@@ -107,7 +107,7 @@ class Spike(msgspec.Struct, frozen=True):
     baseline_per_s: float
     peak_per_s: float
     spike_s: float
-    slo_broken_s: Estimate
+    slo_violated_s: Estimate
     """Time from the first second that violated the SLO to the last, in s."""
     backlog_peak: Estimate
     """Maximum number of requests due and not yet completed."""
@@ -130,7 +130,7 @@ class WorkerData(msgspec.Struct, frozen=True):
     max_lag_ms: float
     clock_residual_ms: float | None = None
     lost_ns: int | None = None
-    waited_s: float | None = None
+    cpu_wait_s: float | None = None
     """Time in which the sending thread was ready to run and had no core, in s; None if not reported by its OS."""
 
 
@@ -158,7 +158,7 @@ class Stage(msgspec.Struct, frozen=True):
     """Estimates by metric name, then by aggregate; a metric without aggregates has the single key "value"."""
     verdict: Verdict
     checks: tuple[Check, ...] = ()
-    held: bool | None = None
+    meets_slo: bool | None = None
     """True if the point estimates met every SLO; None if nothing was evaluated (a warm-up), or with too few
     responses."""
     scheduled_per_s: float | None = None
@@ -196,11 +196,11 @@ class MaxRate(msgspec.Struct, frozen=True):
     per_s: Estimate
     slo: tuple[str, ...]
     limited_by: str
-    at_least: bool = False
+    is_lower_bound: bool = False
     """True if no higher rate was tried, so that the endpoint may sustain more."""
     sessions: bool = False
     """True if the rate is in sessions per second, not in requests per second."""
-    is_generators: bool = False
+    is_generator_limit: bool = False
     """True if the load generator ended the search: the rate is the highest that it can send reliably, not the
     endpoint's limit."""
     failed_per_s: float | None = None
@@ -345,7 +345,7 @@ class ColdStart(msgspec.Struct, frozen=True):
     response, and to the first of three consecutive windows whose medians agree."""
 
     ready_ms: Estimate
-    first_answer_ms: Estimate
+    first_response_ms: Estimate
     steady_ms: Estimate
 
 
@@ -354,12 +354,12 @@ class Rescoring(msgspec.Struct, frozen=True):
 
     slo: tuple[str, ...] | None
     window_s: tuple[float, float] | None
-    own_exit_code: int
+    original_exit_code: int
     """Exit code of the original run."""
 
 
 class Result(msgspec.Struct, frozen=True, kw_only=True):
-    schema: Literal[2] = 2
+    schema: Literal[3] = 3
     tool: Tool
     run_id: str
     name: str
@@ -386,7 +386,7 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     """Notes on how the run was measured: approximate prompt lengths, the source of token counts."""
     selftest: SelfTestSummary | None = None
     """Last self-test of this machine and version at the time of the run; None if there was none."""
-    rescored: Rescoring | None = None
+    rescoring: Rescoring | None = None
     """Parameters of the re-evaluation that this result comes from; None for a run's original result."""
     artifacts: tuple[Artifact, ...]
     exit: Exit

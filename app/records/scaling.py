@@ -26,7 +26,7 @@ class ScalingRules(msgspec.Struct, frozen=True):
     """One direction of an HPA's `behavior`. `select` chooses between differing policies: the one that changes most, the
     one that changes least, or none at all."""
 
-    stabilisation_s: float
+    stabilization_s: float
     policies: tuple[RatePolicy, ...]
     select: Literal["max", "min", "disabled"] = "max"
 
@@ -63,25 +63,26 @@ class Keda(HpaRules, frozen=True, tag_field="kind", tag="keda"):
     """KEDA: its own poll scales from zero and, after the cool-down, to zero if `min` is 0; between 1 and `max` an HPA
     scales on the metric's sum, with `target` per replica. The metric is requests or arrivals/s.
 
-    With `holds`, a queue or an interceptor buffers requests while no replica is ready; otherwise they are refused.
+    With `buffers_requests`, a queue or an interceptor buffers requests while no replica is ready; otherwise they are
+    refused.
     """
 
     metric: Literal["in_flight", "rate"] = "in_flight"
     min: int = 0
     activation: float = 0.0
-    holds: bool = True
+    buffers_requests: bool = True
     polling_s: float = 30.0
     cool_down_s: float = 300.0
 
 
 class Knative(msgspec.Struct, frozen=True, tag_field="kind", tag="knative"):
     """Knative's autoscaler, which is also KServe's serverless mode. `capacity` is the concurrency limit of one replica
-    (or arrivals/s), of which `utilisation` is the target; a `max` of 0 is no limit. If there is no room for `burst`
+    (or arrivals/s), of which `utilization` is the target; a `max` of 0 is no limit. If there is no room for `burst`
     requests beyond those in flight, the activator is put in front of the replicas; −1 keeps it there always."""
 
     capacity: float = 100.0
     metric: Literal["in_flight", "rate"] = "in_flight"
-    utilisation: float = 0.7
+    utilization: float = 0.7
     min: int = 0
     max: int = 0
     tick_s: float = 2.0
@@ -126,7 +127,7 @@ class PlannedReplica(msgspec.Struct, frozen=True):
 
     replicas: int
     per_s: float
-    busy: float
+    utilization: float
     in_flight: float
     by_hour: tuple[int, ...]
 

@@ -13,12 +13,12 @@ class Finding(msgspec.Struct, frozen=True):
 
     check: str
     what: str
-    seen: float | None
+    observed: float | None
     low: float | None
     high: float | None
     unit: str | None
     passed: bool
-    tries: int = 1
+    attempts: int = 1
 
 
 def build_finding(

@@ -93,7 +93,7 @@ class FittedService(msgspec.Struct, frozen=True):
     """
 
     service: ServiceModel
-    chance: float
+    probability: float
     parameters: tuple[str, ...]
     log_covariance: tuple[tuple[float, ...], ...]
 
@@ -117,7 +117,7 @@ class ServiceFit(msgspec.Struct, frozen=True):
     No statement is made about rates above `highest_per_s`, the highest rate that one replica was observed to serve.
     """
 
-    laws: tuple[FittedService, ...]
+    services: tuple[FittedService, ...]
     errors: tuple[FitError, ...]
     median_error: float
     """Median of |fitted / measured − 1| over the percentiles of all rates."""

@@ -11,9 +11,10 @@ class StageData(msgspec.Struct, frozen=True, kw_only=True):
     """Data of one stage. `start_ns` to `end_ns` includes the drain; arrivals were intended from `start_ns` for
     `duration_s`.
 
-    `ceiling_per_s` is the calibrated capacity of the generator with all its workers, and `chunk_ceiling_per_s` that for
-    the chunks of streams; None if not measured. `over_saturated` is True if the stage was ended because its backlog
-    kept growing, `stopped_early` if it ended before its last arrival for any reason.
+    `generator_capacity_per_s` is the calibrated capacity of the generator with all its workers, and
+    `generator_chunk_capacity_per_s` that for the chunks of streams; None if not measured. `is_saturated` is True if the
+    stage was ended because its backlog kept growing, `stopped_early` if it ended before its last arrival for any
+    reason.
     """
 
     index: int
@@ -30,8 +31,8 @@ class StageData(msgspec.Struct, frozen=True, kw_only=True):
     worker_cpu_s: float
     connections_opened: int
     stopped_early: bool
-    ceiling_per_s: float | None
-    over_saturated: bool
+    generator_capacity_per_s: float | None
+    is_saturated: bool
     rates: tuple[tuple[float, float], ...] = ()
     """Rate curve of open arrivals, as points (seconds from `start_ns`, requests per second) joined by lines; the first
     and last rate apply beyond them."""
@@ -47,14 +48,14 @@ class StageData(msgspec.Struct, frozen=True, kw_only=True):
     """Duration of arrivals before `start_ns`, which are in the rows but not counted in any number."""
     rows_per_request: int = 1
     """Rows of a labeled data set in one request, the maximum of `right` in a row."""
-    chunk_ceiling_per_s: float | None = None
+    generator_chunk_capacity_per_s: float | None = None
     workers: tuple[WorkerData, ...] = ()
     """Data of each load worker if there were several; empty if there was one."""
-    worker_waited_s: float | None = None
+    worker_cpu_wait_s: float | None = None
     """Time without a core, as in WorkerFacts, of the worker that waited longest."""
-    ceiling_is_at_least: bool = False
+    is_generator_capacity_lower_bound: bool = False
     """True if one of the capacities is a lower bound, because no higher rate failed due to the generator."""
-    lengths_asked: bool = False
+    requests_output_lengths: bool = False
     """True if the profile requests response lengths in tokens; a limit that only prevents endless responses does not
     count."""
     error_samples: tuple[ErrorSample, ...] = ()

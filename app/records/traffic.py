@@ -95,7 +95,7 @@ class TraceRows(msgspec.Struct, frozen=True):
     at_us: bytes
     input_tokens: bytes = b""
     output_tokens: bytes = b""
-    kept_share: float = 1.0
+    sampled_share: float = 1.0
     """Share of the window's requests that have a row; less than 1 if there are more requests than rows allowed."""
 
 

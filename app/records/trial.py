@@ -8,8 +8,8 @@ from typing import Literal
 import msgspec
 
 Problem = Literal[
-    "dns", "connect", "tls", "unauthorised", "forbidden", "not found", "refused", "busy", "server error", "timeout",
-    "cut off", "wrong answer", "not streaming", "local limit",
+    "dns", "connect", "tls", "unauthorized", "forbidden", "not found", "refused", "busy", "server error", "timeout",
+    "cut off", "wrong response", "not streaming", "local limit",
 ]  # fmt: skip
 
 
@@ -25,7 +25,7 @@ class TlsInfo(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ConnectionTest(msgspec.Struct, frozen=True, kw_only=True):
-    """Result of a test request. `remedy` says how to fix the `problem`. Headers are name and value, without secrets;
+    """Result of a test request. `hint` says how to fix the `problem`. Headers are name and value, without secrets;
     times count from the send.
 
     `is_measurable` is True if a run would start; it may still have a problem that a run would only note, such as a
@@ -37,8 +37,8 @@ class ConnectionTest(msgspec.Struct, frozen=True, kw_only=True):
     model: str | None
     is_measurable: bool
     problem: Problem | None
-    what: str
-    remedy: str | None
+    summary: str
+    hint: str | None
     status: int | None = None
     wants_stream: bool = False
     first_byte_ms: float | None = None
@@ -47,8 +47,8 @@ class ConnectionTest(msgspec.Struct, frozen=True, kw_only=True):
     tokens_out: int | None = None
     bytes_received: int | None = None
     tls: TlsInfo | None = None
-    asked_headers: tuple[tuple[str, str], ...] = ()
-    answer_headers: tuple[tuple[str, str], ...] = ()
+    request_headers: tuple[tuple[str, str], ...] = ()
+    response_headers: tuple[tuple[str, str], ...] = ()
     notes: tuple[str, ...] = ()
 
 

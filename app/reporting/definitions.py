@@ -49,9 +49,9 @@ def build_definitions(rows: pa.Table, result: Result) -> model.Definitions | Non
     tables = tuple(_table(stage, numbers) for stage, numbers in numbered)
     tools, metrics = numbered[0][1], {row.metric for table in tables for row in table.rows}
     return model.Definitions(
-        tools=tuple(model.DefiningTool(name=tool.tool, read_from=tool.read_from, notes=tool.notes) for tool in tools),
+        tools=tuple(model.DefiningTool(name=tool.tool, source=tool.source, notes=tool.notes) for tool in tools),
         tables=tables,
-        why=tuple(_why(tools, metrics)),
+        explanations=tuple(_why(tools, metrics)),
         remark=_remark(metrics, result.target.protocol),
     )
 
@@ -66,7 +66,7 @@ def _numbers(rows: pa.Table, stage: Stage) -> tuple[ToolMetrics, ...]:
 def _table(stage: Stage, tools: Sequence[ToolMetrics]) -> model.DefinitionTable:
     return model.DefinitionTable(
         stage=f"{stage.name} #{stage.repeat}" if stage.repeat > 1 else stage.name,
-        answers=tuple(tool.answers for tool in tools),
+        requests=tuple(tool.requests for tool in tools),
         rows=tuple(_rows(stage, tools)),
     )
 
@@ -92,9 +92,9 @@ def _why(tools: Sequence[ToolMetrics], metrics: set[str]) -> Iterator[model.Defi
     for metric, label in _LABELS.items():
         if label in metrics:
             yield from (
-                model.Definition(metric=label, tool=tool.tool, why=tool.why[metric])
+                model.Definition(metric=label, tool=tool.tool, explanation=tool.explanations[metric])
                 for tool in tools
-                if metric in tool.why
+                if metric in tool.explanations
             )
 
 

@@ -79,14 +79,14 @@ def build_stage_row(stage: Stage, curve: model.CurveLabels, latency_metric: str,
         p50=build_stage_quantity(stage, latency_metric, "p50"),
         p95=build_stage_quantity(stage, latency_metric, "p95"),
         p99=build_stage_quantity(stage, latency_metric, "p99"),
-        judged=build_stage_quantity(stage, curve.metric, curve.percentile),
-        trust=trust,
-        held=stage.held,
+        evaluated=build_stage_quantity(stage, curve.metric, curve.percentile),
+        validity=trust,
+        meets_slo=stage.meets_slo,
         pooled=stage.is_pooled,
         reasons=stage.verdict.reasons,
         arrivals=stage.arrivals,
         clients=stage.concurrency,
-        answered=build_stage_quantity(stage, "completed_per_s"),
+        responses=build_stage_quantity(stage, "completed_per_s"),
     )
 
 
@@ -97,7 +97,7 @@ def build_spike_rows(result: Result) -> tuple[model.SpikeSummary, ...]:
             baseline_per_s=stage.spike.baseline_per_s,
             peak_per_s=stage.spike.peak_per_s,
             spike_s=stage.spike.spike_s,
-            slo_broken=build_quantity(stage.spike.slo_broken_s, "s", stage.verdict.status),
+            slo_violated=build_quantity(stage.spike.slo_violated_s, "s", stage.verdict.status),
             backlog_peak=build_quantity(stage.spike.backlog_peak, "requests", stage.verdict.status),
             drained=build_quantity(stage.spike.drained_s, "s", stage.verdict.status),
         )
@@ -121,7 +121,7 @@ def _objective_row(evaluation: ObjectiveResult, kind: model.ObjectiveKind, resul
         limit=build_limit(objective),
         observed=build_quantity(evaluation.observed, unit_of_limit(objective), result.verdict.status),
         margin=_margin(evaluation),
-        judgement=evaluation.judgement,
+        outcome=evaluation.outcome,
         level=objective.level,
         stage=evaluation.stage,
         why=_inconclusive_reason(evaluation, result),
@@ -131,14 +131,14 @@ def _objective_row(evaluation: ObjectiveResult, kind: model.ObjectiveKind, resul
 
 def _inconclusive_reason(evaluation: ObjectiveResult, result: Result) -> str | None:
     """Return why the objective is inconclusive."""
-    if evaluation.judgement != "INCONCLUSIVE":
+    if evaluation.outcome != "INCONCLUSIVE":
         return None
     observed, limit = evaluation.observed, evaluation.objective.limit
     if observed.value is None:
         return observed.reason
     if evaluation.objective.is_change or evaluation.objective.metric in RUN_METRICS:
         return _inconclusive_reason_of_run(evaluation)
-    if evaluation.objective.metric in ("accuracy", "accuracy_kept"):
+    if evaluation.objective.metric in ("accuracy", "accuracy_retained"):
         reason = _CI_CROSSES if observed.ci95 is not None else observed.reason
         return f"{reason}; add labeled rows{_rows_needed(evaluation, result)}"
     if observed.ci95 is None:
@@ -169,7 +169,7 @@ def _rows_needed(evaluation: ObjectiveResult, result: Result) -> str:
     variant = next((stage.variant for stage in result.stages if stage.name == evaluation.stage), None)
     variants = () if result.local is None else result.local.variants
     accuracy = next((row.accuracy for row in variants if row.variant == variant), None)
-    if evaluation.objective.metric != "accuracy_kept" or accuracy is None:
+    if evaluation.objective.metric != "accuracy_retained" or accuracy is None:
         return ""
     rows = estimate_rows_needed(accuracy, evaluation.objective.limit)
     return "" if rows is None else f", about {formatting.format_number(rows)} in total if they are similar"
@@ -221,7 +221,7 @@ def build_cold_start_rows(result: Result) -> tuple[model.NamedQuantity, ...]:
         return ()
     parts = {
         "ready": cold_start.ready_ms,
-        "first response": cold_start.first_answer_ms,
+        "first response": cold_start.first_response_ms,
         "steady latency": cold_start.steady_ms,
     }
     return tuple(

@@ -63,9 +63,9 @@ def build_local_section(result: Result) -> local_model.LocalSection | None:
             for variant, position in zip(local.variants, positions, strict=True)
         ),
         best=None if local.best is None else names[local.best],
-        shown=None if (shown_name := find_shown_variant(result)) is None else names[shown_name],
+        headline_variant=None if (shown_name := find_shown_variant(result)) is None else names[shown_name],
         best_reason=None if local.best_reason is None else NO_BEST_TEXTS[local.best_reason],
-        laws=tuple(_batch_law_row(batch_law, families) for batch_law in local.batch_laws),
+        batch_models=tuple(_batch_law_row(batch_law, families) for batch_law in local.batch_models),
         axes=local_model.FrontAxes(latency=axes.latency_text, cost=axes.cost_text),
         parts=tuple(CALL_PARTS.values()),
         cold_parts=COLD_START_PARTS,
@@ -244,8 +244,8 @@ def _accuracy_tiles(variant: VariantData) -> list[model.HeadlineTile]:
     row = build_accuracy_row(variant.accuracy)
     label = "Accuracy" if row.metric == "top-1" else row.metric.capitalize()
     tiles = [model.HeadlineTile(label=label, quantity=row.value, note="on labeled rows")]
-    if row.kept is not None:
-        tiles.append(model.HeadlineTile(label="Accuracy retained", quantity=row.kept, note="relative to fp32"))
+    if row.retained is not None:
+        tiles.append(model.HeadlineTile(label="Accuracy retained", quantity=row.retained, note="relative to fp32"))
     return tiles
 
 

@@ -120,7 +120,7 @@ class FrontPosition(msgspec.Struct, frozen=True, kw_only=True):
     latency: Quantity
     cost: Quantity
     throughput: Quantity
-    is_on_front: bool
+    is_on_frontier: bool
 
 
 def choose_time_metric(scenario: str) -> str:
@@ -153,7 +153,7 @@ def find_front_positions(local: LocalResult, stages: StagesByVariant, axes: Axes
     ]
     front = find_pareto_front(points)
     return tuple(
-        msgspec.structs.replace(position, is_on_front=index in front and len(points) > 1)
+        msgspec.structs.replace(position, is_on_frontier=index in front and len(points) > 1)
         for index, position in enumerate(positions)
     )
 
@@ -190,7 +190,7 @@ def _position(variant: VariantData, stages: Sequence[Stage], axes: Axes) -> Fron
         latency=_worst_latency(stages, axes),
         cost=build_quantity(cost, unit, trust),
         throughput=build_quantity(throughput, "1/s", trust),
-        is_on_front=False,
+        is_on_frontier=False,
     )
 
 

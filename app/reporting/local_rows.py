@@ -105,7 +105,7 @@ def _scenario_row(stage: Stage, tried: Literal["held", "did not hold"] | None) -
         throughput=build_stage_quantity(stage, "throughput_per_s"),
         calls=stage.completed,
         parts=tuple(_part(stage, part) for part in CALL_PARTS),
-        trust=trust,
+        validity=trust,
         reasons=reasons,
     )
 
@@ -125,7 +125,7 @@ def _validity(stage: Stage) -> tuple[Validity, tuple[str, ...]]:
 def _part(stage: Stage, metric: str) -> Quantity:
     if metric not in stage.metrics:
         reason = "included in model execution"
-        return Quantity(None, "ms", reason=reason, trust=stage.verdict.status)
+        return Quantity(None, "ms", reason=reason, validity=stage.verdict.status)
     return build_stage_quantity(stage, metric, "p50")
 
 
@@ -155,7 +155,7 @@ def build_variant_row(
         threads=variant.threads,
         devices=variant.devices,
         state="best" if is_best else _state(facts, headline_stages),
-        why=_failure_text(facts),
+        reason=_failure_text(facts),
         scenarios=build_scenario_rows(slo, stages),
         throughput=position.throughput,
         arrivals=get_max_arrivals(facts, headline_stages),
@@ -164,7 +164,7 @@ def build_variant_row(
         latency=position.latency,
         cost=position.cost,
         energy=find_energy(headline_stages),
-        on_front=position.is_on_front,
+        is_on_frontier=position.is_on_frontier,
         accuracy=None if facts.accuracy is None else build_accuracy_row(facts.accuracy),
         fidelity=None if facts.fidelity is None else _fidelity_row(facts.fidelity),
         cold_starts=build_cold_start_rows(facts.cold_starts),
@@ -174,11 +174,11 @@ def build_variant_row(
                 provider=placement.provider,
                 operator=placement.operator,
                 nodes=placement.nodes,
-                is_stray=placement.is_stray,
+                is_fallback=placement.is_fallback,
             )
             for placement in facts.placements
         ),
-        bound=None if facts.bound is None else _bound_row(facts.bound),
+        bottleneck=None if facts.bottleneck is None else _bound_row(facts.bottleneck),
         file=PureWindowsPath(facts.model_file).name,  # accepts both slashes; the file's folder is private to the user
         sha256=facts.model_sha256,
         size_bytes=facts.size_bytes,
@@ -195,7 +195,7 @@ def build_accuracy_row(accuracy: Accuracy) -> AccuracyRow:
         value=build_quantity(accuracy.value, unit),
         reference=None if accuracy.reference is None else build_quantity(accuracy.reference, unit),
         change=None if accuracy.change is None else build_quantity(accuracy.change, unit),
-        kept=None if accuracy.kept is None else build_quantity(accuracy.kept, "share"),
+        retained=None if accuracy.retained is None else build_quantity(accuracy.retained, "share"),
         p_value=accuracy.p_value,
         test=accuracy.test,
     )
@@ -212,7 +212,7 @@ def find_energy(stages: Sequence[Stage]) -> Quantity | None:
 
 
 def _state(variant: VariantData, stages: Sequence[Stage]) -> VariantState:
-    if variant.is_left_out:
+    if variant.is_excluded:
         return "left out"
     if variant.failure is not None:
         return "ended early"
@@ -244,7 +244,7 @@ def _fidelity_row(fidelity: Fidelity) -> FidelityRow:
         rows=fidelity.rows,
         agreement=no_scores if fidelity.top1_agreement is None else build_quantity(fidelity.top1_agreement, "share"),
         cosine_mean=_plain(fidelity.cosine_mean, "", "not defined for scalar outputs"),
-        cosine_least=_plain(fidelity.cosine_least, "", "not defined for scalar outputs"),
+        cosine_min=_plain(fidelity.cosine_min, "", "not defined for scalar outputs"),
         max_abs=_plain(fidelity.max_abs, "", "no row is finite in both outputs"),
         sqnr=_plain(
             fidelity.sqnr_db, "dB", "infinite: the outputs are identical" if fidelity.is_equal else "not defined"

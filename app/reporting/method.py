@@ -82,13 +82,13 @@ def _warm_up(load: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _stop(stages: Sequence[Stage], load: Mapping[str, Any]) -> Iterator[str]:
-    if not all(load.get(name) for name in ("half_width", "at_least", "at_most")):
+    if not all(load.get(name) for name in ("half_width", "min_duration", "max_duration")):
         return
     closed = [stage for stage in stages if stage.kind == "closed"]
     if closed:
         yield (
-            f"Each scenario ran for at least {load['at_least']}, until half of the 95{formatting.THIN}% CI of "
-            f"the mean time was {load['half_width']} of the mean, and for at most {load['at_most']}."
+            f"Each scenario ran for at least {load['min_duration']}, until half of the 95{formatting.THIN}% CI of "
+            f"the mean time was {load['half_width']} of the mean, and for at most {load['max_duration']}."
         )
 
 
@@ -263,10 +263,10 @@ def _has_value(estimates: dict[str, Estimate]) -> bool:
 def _search_sentences(loaded: list[Stage]) -> tuple[str, ...]:
     """Return how the search decided. Not every hold met the SLO: the search steps back until one rate does."""
     probes = [stage for stage in loaded if stage.kind == "probe"]
-    holds = [stage for stage in loaded if stage.kind == "hold" and not stage.is_pooled]
+    holds = [stage for stage in loaded if stage.kind == "step" and not stage.is_pooled]
     if not probes:
         return ()
-    failed = sum(stage.held is False for stage in probes)
+    failed = sum(stage.meets_slo is False for stage in probes)
     search = (
         f"The search for the max rate used {format_count_noun(len(probes), 'probe')} ({failed} missed the SLO and are "
         "part of the curve)"

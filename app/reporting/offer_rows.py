@@ -98,4 +98,4 @@ def _overridden_cells(offer: Offer) -> str:
         return "owned"
     if offer.source == "yours":
         return "all"
-    return ", ".join(_MONEY_CELLS.get(override.cell, override.cell) for override in offer.overrides)
+    return ", ".join(_MONEY_CELLS.get(override.column, override.column) for override in offer.overrides)

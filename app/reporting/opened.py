@@ -21,7 +21,7 @@ from app.analysis.rescoring import RunData, rescore
 from app.analysis.rows import StageRows, join_rows, read_rows
 from app.errors import CorruptedFileError, ProfileError, UsageError
 from app.profiles.document import read_document
-from app.records.events import CallsFinished, Event, Noted, PhaseChanged, RunFinished, RunStarted, StageFinished
+from app.records.events import CallsFinished, Event, NoteAdded, PhaseChanged, RunFinished, RunStarted, StageFinished
 from app.records.result import Objective, Result, Stage, Window
 from app.records.stage import StageData
 from app.reporting.recovery import RecoveredData, mark_damaged, recover_result
@@ -117,9 +117,9 @@ class OpenedRun:
         )
 
     def report(self, result: Result | None = None) -> Report:
-        """Build the report of the run, or of a result of `rescored`."""
+        """Build the report of the run, or of a result of `rescoring`."""
         reported = self.result if result is None else result
-        stamp = reported.rescored
+        stamp = reported.rescoring
         rows = self.rows if stamp is None or stamp.window_s is None else self._within(stamp.window_s)
         is_stored = reported is self.result and not self.damage
         text = self.result_text if is_stored else msgspec.json.encode(reported).decode()
@@ -216,8 +216,8 @@ def load_run(run: StoredRun, *, recover: bool = False) -> OpenedRun:
     data = RunData(
         result=result,
         slo=(() if recovery is None else _initial_slo(events)) or read_slo(spec_text, result),
-        stage_data=tuple(event.facts for event in finished),
-        rows=tuple(_rows_of(table, [event.facts for event in finished])),
+        stage_data=tuple(event.data for event in finished),
+        rows=tuple(_rows_of(table, [event.data for event in finished])),
         telemetry=_telemetry(run, damaged_files, is_lost=is_lost).to_pandas(),
         idle=_idle_window(events),
         is_whole=recovery is None,
@@ -257,9 +257,9 @@ def _table(
     table = run.requests(_SKIPPED_COLUMNS, errors, _undamaged_bytes(damaged_files, REQUESTS))
     counts = Counter(table["stage"].to_pylist())
     incomplete = [
-        stage_finished.facts.index
+        stage_finished.data.index
         for stage_finished in finished
-        if counts[stage_finished.facts.index] < _min_rows(stage_finished.stage)
+        if counts[stage_finished.data.index] < _min_rows(stage_finished.stage)
     ]
     if incomplete:
         table = table.filter(pa.compute.invert(pa.compute.is_in(table["stage"], pa.array(incomplete, pa.int32()))))
@@ -343,7 +343,7 @@ def _without_chunks(rows: StageRows) -> StageRows:
 
 def _notes(events: Sequence[Event], start_ns: int) -> Iterator[tuple[float, str]]:
     for event in events:
-        if isinstance(event, Noted):
+        if isinstance(event, NoteAdded):
             yield (event.at_ns - start_ns) / 1e9, event.text
 
 

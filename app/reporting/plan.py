@@ -9,7 +9,7 @@ from app.analysis.objectives import parse_objective
 from app.records import plan as records
 from app.records.estimate import Estimate
 from app.records.plan import Fleet, Plan
-from app.records.plan_question import PlanQuestion
+from app.records.planning_inputs import PlanningInputs
 from app.reporting.quantities import build_limit, build_quantity
 from reports import model
 from reports.plan_section import (
@@ -35,7 +35,7 @@ _NO_RATE = "no feasible fleet"
 def build_plan_section(plan: Plan) -> model.PlanSection:
     front = {(fleet.offer, fleet.instances) for fleet in plan.pareto}
     by_cost = sorted(plan.offers, key=_by_cost)
-    rows = [_offer_row(fleet, on_front=(fleet.offer, fleet.instances) in front) for fleet in by_cost]
+    rows = [_offer_row(fleet, is_on_frontier=(fleet.offer, fleet.instances) in front) for fleet in by_cost]
     chosen = plan.recommendation.fleet if plan.recommendation else None
     return model.PlanSection(
         peak_per_s=plan.traffic.peak_per_s,
@@ -44,36 +44,36 @@ def build_plan_section(plan: Plan) -> model.PlanSection:
         hourly_share=plan.traffic.hourly_share,
         slo=plan.slo,
         slo_labels=tuple(parse_objective(text).label for text in plan.slo),
-        assurance=plan.assurance,
+        confidence=plan.confidence,
         redundancy=plan.redundancy,
         latency_metric=plan.latency_metric,
         planned_on=plan.planned_on,
         recommendation=_recommendation(plan.recommendation),
         runner_up=plan.runner_up.offer if plan.runner_up else None,
-        cheapest_refused=plan.cheapest_rejected.offer if plan.cheapest_rejected else None,
-        offers=tuple(row for row in rows if row.refused is None),
-        refused=tuple(row for row in rows if row.refused is not None),
+        cheapest_rejected=plan.cheapest_rejected.offer if plan.cheapest_rejected else None,
+        offers=tuple(row for row in rows if row.rejected is None),
+        rejected_offers=tuple(row for row in rows if row.rejected is not None),
         notes=plan.notes,
         latency_limit=_latency_limit(plan),
         router=plan.router,
-        front=tuple(map(_front_row, sorted(plan.pareto, key=_by_cost))),
+        frontier=tuple(map(_front_row, sorted(plan.pareto, key=_by_cost))),
         unit_costs=() if chosen is None else tuple(_unit_costs(chosen)),
         kwh_per_month=_energy(chosen.kwh_per_month, "kWh/month") if chosen else None,
         kg_co2e_per_month=_energy(chosen.kg_co2e_per_month, "kg CO2e/month") if chosen else None,
-        swings=tuple(map(_sensitivity_row, plan.sensitivity)),
+        sensitivity=tuple(map(_sensitivity_row, plan.sensitivity)),
         day=_day(plan.day),
         commitment=_commitment(plan.commitment),
         savings=tuple(map(_saving_row, plan.savings)),
         mix=_mix(plan.mix),
-        outlook=_forecast_text(plan.outlook),
+        forecast=_forecast_text(plan.forecast),
         break_even=plan.break_even,
-        knowledge=_knowledge(plan.knowledge),
+        capacity_knowledge=_knowledge(plan.capacity_knowledge),
     )
 
 
-def build_plan_report(plan: Plan, question: PlanQuestion, tool: str, command: str) -> PlanReport:
+def build_plan_report(plan: Plan, question: PlanningInputs, tool: str, command: str) -> PlanReport:
     """Build the report of a plan file, which has no run of its own."""
-    prices = sorted(offer.as_of.isoformat() for offer in question.catalogue.offers)
+    prices = sorted(offer.as_of.isoformat() for offer in question.catalog.offers)
     return PlanReport(
         tool=tool,
         plan=build_plan_section(plan),
@@ -81,7 +81,7 @@ def build_plan_report(plan: Plan, question: PlanQuestion, tool: str, command: st
             SourceRow(
                 name=target.name,
                 hardware=f"{target.hardware.description} (as specified)"
-                if target.is_hardware_said
+                if target.is_hardware_declared
                 else target.hardware.description,
                 max_rate=build_quantity(
                     Estimate(
@@ -95,7 +95,7 @@ def build_plan_report(plan: Plan, question: PlanQuestion, tool: str, command: st
             for target in question.measured
         ),
         offers=len(prices),
-        offers_of_your_own=sum(offer.is_customized for offer in question.catalogue.offers),
+        own_offers=sum(offer.is_customized for offer in question.catalog.offers),
         oldest_price=prices[0] if prices else None,
         newest_price=prices[-1] if prices else None,
         command=command,
@@ -132,7 +132,7 @@ def _by_cost(fleet: Fleet) -> tuple[float, float, str]:
     )
 
 
-def _offer_row(fleet: Fleet, *, on_front: bool) -> model.OfferRow:
+def _offer_row(fleet: Fleet, *, is_on_frontier: bool) -> model.OfferRow:
     def number(estimate: Estimate, unit: str) -> model.Quantity:  # the reason for a missing value is in the row itself
         return (
             build_quantity(estimate, unit)
@@ -145,7 +145,7 @@ def _offer_row(fleet: Fleet, *, on_front: bool) -> model.OfferRow:
         instances=fleet.instances,
         spare=fleet.spare_instances,
         capacity=number(fleet.capacity_per_instance_per_s, "1/s"),
-        utilisation=number(fleet.utilisation_at_peak, "share"),
+        utilization_at_peak=number(fleet.utilization_at_peak, "share"),
         latency=number(fleet.latency_at_peak, "ms"),
         usd_per_hour_each=fleet.usd_per_hour_each,
         usd_per_month=number(fleet.usd_per_month, "USD/month"),
@@ -156,12 +156,12 @@ def _offer_row(fleet: Fleet, *, on_front: bool) -> model.OfferRow:
         price_source=fleet.price_source,
         risk=fleet.risk,
         risk_reasons=fleet.risk_reasons,
-        on_front=on_front,
-        refused=fleet.rejected,
-        chances=_chances(fleet.chances),
+        is_on_frontier=is_on_frontier,
+        rejected=fleet.rejected,
+        slo_probabilities=_chances(fleet.slo_probabilities),
         instances_needed=_spread(fleet.instances_needed),
         usd_per_month_needed=_spread(fleet.usd_per_month_needed),
-        settled=fleet.settled if fleet.rejected is None else None,
+        sizing_method=fleet.sizing_method if fleet.rejected is None else None,
         price_kind=fleet.price_kind,
         measured_on=fleet.measured_on,
         fit_error_at_slo=fleet.fit_error_at_slo,
@@ -199,7 +199,7 @@ def _front_row(fleet: Fleet) -> FrontRow:
         usd_per_month=build_quantity(fleet.usd_per_month, "USD/month"),
         latency=build_quantity(fleet.latency_at_peak, "ms"),
         basis=fleet.basis,
-        chance=fleet.front_chance,
+        frontier_probability=fleet.frontier_probability,
     )
 
 
@@ -255,7 +255,7 @@ def _day(hours: Sequence[records.Hour]) -> DaySeries | None:
 def _forecast_text(year: records.AnnualForecast | None) -> str | None:
     if year is None:
         return None
-    base_text = f"12-month forecast: mean utilization {100 * year.mean_utilisation:.0f} %"
+    base_text = f"12-month forecast: mean utilization {100 * year.mean_utilization:.0f} %"
     if year.hours_over < 1 / 60:
         return f"{base_text}; demand stays within capacity at all times."
     return (

@@ -16,7 +16,7 @@ def build_quantity(estimate: Estimate, unit: str, trust: Validity = "VALID") -> 
         n=estimate.n,
         basis=estimate.basis,
         reason=estimate.reason,
-        trust=trust,
+        validity=trust,
     )
 
 

@@ -19,7 +19,7 @@ from app.records.events import (
     CallsFinished,
     CheckCompleted,
     Event,
-    Noted,
+    NoteAdded,
     RunStarted,
     StageFinished,
     StageStarted,
@@ -65,7 +65,7 @@ def recover_result(run: StoredRun, events: Sequence[Event], table: pa.Table) -> 
     checks = tuple(event.check for event in events if isinstance(event, CheckCompleted))
     recovery = _recovery(events, table)
     local = _local(events)
-    notes = tuple(f"note: {event.text}" for event in events if isinstance(event, Noted))
+    notes = tuple(f"note: {event.text}" for event in events if isinstance(event, NoteAdded))
     result = Result(
         tool=Tool("sizewise", __version__),
         run_id=started.run_id,
@@ -122,7 +122,7 @@ def _recovery(events: Sequence[Event], table: pa.Table) -> RecoveredData:
 
 
 def _local(events: Sequence[Event]) -> LocalResult | None:
-    variants = tuple(event.facts for event in events if isinstance(event, VariantFinished))
+    variants = tuple(event.data for event in events if isinstance(event, VariantFinished))
     is_local = any(isinstance(event, VariantStarted) for event in events)
     return LocalResult(variants=variants, best_reason="cut_short") if is_local else None
 

@@ -277,7 +277,7 @@ _KIND_TEXTS: dict[RedactedKind, str] = {
 }
 _PROMPT_KEYS = (
     ("workload", "body"), ("workload", "bodies"), ("workload", "template"), ("workload", "extra_body"),
-    ("workload", "expect"), ("target", "scripted", "answer"),
+    ("workload", "expect"), ("target", "scripted", "response"),
 )  # fmt: skip
 _UNREADABLE = "# Omitted: this file cannot be read, so nothing in it can be redacted.\n"
 _COMMON_WORDS = {

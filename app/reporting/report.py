@@ -113,7 +113,7 @@ def apply_labels(report: model.Report, result: Result, labels: Labels, unverifie
     """Return the report with the run's present labels and notes in place of the previous ones."""
     return msgspec.structs.replace(
         report,
-        header=msgspec.structs.replace(report.header, called=labels.title or None),
+        header=msgspec.structs.replace(report.header, user_title=labels.title or None),
         notes=(*_rescored(result), *_unverified(unverified), *map(_sentence, result.notes), *_label_notes(labels)),
     )
 
@@ -127,7 +127,7 @@ def _plan(result: Result) -> model.PlanSection | None:
     if result.plan is None:
         return None
     section = build_plan_section(result.plan)
-    if result.max_rate is None or not result.max_rate.at_least:
+    if result.max_rate is None or not result.max_rate.is_lower_bound:
         return section
     return msgspec.structs.replace(section, notes=(_OVERSIZED, *section.notes))
 
@@ -164,8 +164,8 @@ def _selftest(result: Result) -> model.SelfTestRow | None:
 
 
 def _rescored(result: Result) -> Iterator[str]:
-    if result.rescored is not None:
-        yield f"{format_rescored(result.rescored)}."
+    if result.rescoring is not None:
+        yield f"{format_rescored(result.rescoring)}."
 
 
 def _unverified(files: Sequence[str]) -> Iterator[str]:
@@ -213,8 +213,8 @@ def _max_rate(result: Result) -> model.MaxRateSection | None:
         per_s=per_s,
         slo=max_rate.slo,
         limited_by=max_rate.limited_by,
-        at_least=max_rate.at_least,
-        is_generators=max_rate.is_generators,
+        is_lower_bound=max_rate.is_lower_bound,
+        is_generator_limit=max_rate.is_generator_limit,
         slo_labels=tuple(map(format_objective, max_rate.slo)),
         has_failed_rate=max_rate.failed_per_s is not None,
     )
@@ -232,8 +232,8 @@ def _max_rate_tile(result: Result) -> tuple[model.HeadlineTile, ...]:
     section = _max_rate(result)
     if section is None or (section.per_s.value is None and not any(stage.kind == "probe" for stage in result.stages)):
         return ()  # a rate that nobody searched for is not missing
-    if section.at_least:
-        note = "load generator limit" if section.is_generators else "highest rate tested"
+    if section.is_lower_bound:
+        note = "load generator limit" if section.is_generator_limit else "highest rate tested"
         return (model.HeadlineTile(label="Max rate (lower bound)", quantity=section.per_s, note=note),)
     return (model.HeadlineTile(label="Max rate", quantity=section.per_s),)
 

@@ -81,7 +81,7 @@ class RunRow(msgspec.Struct, frozen=True):
     outcome: str | None = None
     verdict: str | None = None
     max_rate_per_s: float | None = None
-    carries: str | None = None
+    max_rate_text: str | None = None
     exit_code: int | None = None
     tags: tuple[str, ...] = ()
     notes: tuple[Note, ...] = ()
@@ -176,7 +176,7 @@ def filter_rows(
 def build_search_text(row: RunRow) -> str:
     """Return the text of a row that is searched for words."""
     run_texts = (row.run_id, row.name, row.title, row.outcome, row.verdict or row.state)
-    target_texts = (*run_texts, row.carries, row.url, row.model, row.protocol)
+    target_texts = (*run_texts, row.max_rate_text, row.url, row.model, row.protocol)
     notes = (note.text for note in row.notes)
     return " ".join(text for text in (*target_texts, *row.tags, *notes) if text).casefold()
 
@@ -207,7 +207,7 @@ def _with_result(result: Result, row: RunRow) -> RunRow:
         outcome=build_verdict(result).outcome,
         verdict=result.verdict.status,
         max_rate_per_s=result.max_rate.per_s.value if result.max_rate else None,
-        carries=format_max_rate(result),
+        max_rate_text=format_max_rate(result),
         exit_code=result.exit.code,
         started_at=result.clock.wall_start,
         duration_s=result.clock.duration_s,

@@ -43,4 +43,4 @@ def write_sidecars(report: Report, run: Path, page: Path, rename: Callable[[str]
 def _download(path: Path, description: str) -> Download:
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
-    return Download(name=path.name, holds=description, sha256=digest, size_bytes=path.stat().st_size)
+    return Download(name=path.name, contents=description, sha256=digest, size_bytes=path.stat().st_size)

@@ -104,7 +104,7 @@ def _within(objectives: Sequence[str]) -> str:
 def _equally_fast(result: Result) -> str:
     assert result.local is not None
     names = name_variants([variant.variant for variant in result.local.variants])
-    other_names = [names[variant] for variant in result.local.as_fast]
+    other_names = [names[variant] for variant in result.local.equally_fast]
     if not other_names:
         return ""
     names_text = "; ".join(other_names[:_MAX_NAMES]) + (
@@ -139,8 +139,8 @@ def _observed_text(objective: Objective, estimate: Estimate) -> str:
 def _counts(result: Result) -> str:
     assert result.local is not None
     variants = result.local.variants
-    left_out = sum(variant.is_left_out for variant in variants)
-    early = sum(variant.failure is not None and not variant.is_left_out for variant in variants)
+    left_out = sum(variant.is_excluded for variant in variants)
+    early = sum(variant.failure is not None and not variant.is_excluded for variant in variants)
     completed = len(variants) - left_out - early
     parts = [f"{completed} {'variant' if completed == 1 else 'variants'} measured"]
     parts += [f"{early} ended early"] if early else []
@@ -157,10 +157,10 @@ def build_verdict(result: Result) -> model.ReportVerdict:
     reasons = result.verdict.unchecked if outcome == "INVALID" and result.verdict.reasons else result.exit.texts
     headline = _headline(result, outcome)
     sentence = headline.sentence
-    stamp = None if result.rescored is None else f"{format_rescored(result.rescored)}. Not the run's own verdict."
+    stamp = None if result.rescoring is None else f"{format_rescored(result.rescoring)}. Not the run's own verdict."
     return model.ReportVerdict(
         outcome=outcome,
-        trust=result.verdict.status,
+        validity=result.verdict.status,
         sentence=sentence if stamp is None else f"{stamp} {sentence}",
         finding=sentence,
         headline=headline.text,
@@ -173,7 +173,7 @@ def build_verdict(result: Result) -> model.ReportVerdict:
 
 def _outcome(result: Result) -> Outcome:
     evaluated = [evaluation for evaluation in (*result.slo, *result.gates) if evaluation.objective.level == "fail"]
-    judgements = {evaluation.judgement for evaluation in evaluated}
+    judgements = {evaluation.outcome for evaluation in evaluated}
     code = result.exit.code
     if result.verdict.status == "INVALID":
         return "INVALID"
@@ -216,10 +216,10 @@ def _max_rate_headline(max_rate: MaxRate, outcome: Outcome) -> Headline:
         return Headline(f"No tested rate {met_text} the SLO ({', '.join(slo)})", f"{_capitalized(reason)}.")
     unit = "sessions/s" if max_rate.sessions else "req/s"
     rate = formatting.with_unit(formatting.format_number(estimate.value), unit)
-    if max_rate.at_least:
+    if max_rate.is_lower_bound:
         detail = (
             f"Limited by {max_rate.limited_by}."
-            if max_rate.is_generators
+            if max_rate.is_generator_limit
             else "No higher rate was tested, so the maximum may be higher."
         )
         return Headline(f"Max rate at least {rate}{_within(slo)}", detail)
@@ -246,7 +246,7 @@ def _inconclusive_note(result: Result, outcome: Outcome) -> str:
 
     Point estimates decide whether a load met the SLO, intervals whether an objective passed.
     """
-    inconclusive = [objective for objective in (*result.slo, *result.gates) if objective.judgement == "INCONCLUSIVE"]
+    inconclusive = [objective for objective in (*result.slo, *result.gates) if objective.outcome == "INCONCLUSIVE"]
     is_found = result.max_rate is None or result.max_rate.per_s.value is not None
     if outcome != "INCONCLUSIVE" or not inconclusive or not is_found:
         return ""
@@ -256,8 +256,8 @@ def _inconclusive_note(result: Result, outcome: Outcome) -> str:
 def _objectives_headline(evaluations: tuple[ObjectiveResult, ...], stages: int) -> Headline:
     if not evaluations:
         return Headline(f"{formatting.format_count_noun(stages, 'stage')} measured", "No SLO set, so no verdict.")
-    missed = [objective for objective in evaluations if objective.judgement == "FAIL"]
-    inconclusive = [objective for objective in evaluations if objective.judgement == "INCONCLUSIVE"]
+    missed = [objective for objective in evaluations if objective.outcome == "FAIL"]
+    inconclusive = [objective for objective in evaluations if objective.outcome == "INCONCLUSIVE"]
     of_all = f"of {formatting.format_count_noun(len(evaluations), 'objective')}"
     if missed:
         return Headline(f"{len(missed)} {of_all} missed", f"{_texts(missed)}.")

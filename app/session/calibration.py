@@ -14,7 +14,7 @@ import msgspec
 import numpy as np
 import pyarrow as pa
 
-from app.records.calibration import CalibrationStep, Ceiling, LoadKind
+from app.records.calibration import CalibrationStep, LoadKind, MeasuredCapacity
 from app.session.dependencies import Load, NullServer
 from app.session.interruption import Interruption
 from app.telemetry.processes import CoreUse
@@ -75,8 +75,8 @@ def search_rates(
             if step is None:
                 return None
             steps.append(step)
-            if step.held or is_retry or not retries:
-                return step.held
+            if step.passed or is_retry or not retries:
+                return step.passed
             retries, is_retry = retries - 1, True
 
     rate, outcome = rate_range.start, try_step(rate_range.start)
@@ -92,7 +92,7 @@ def search_rates(
 
 def max_achieved_rate(steps: tuple[CalibrationStep, ...]) -> float | None:
     """Return the highest achieved rate among the steps that passed; `None` if none did."""
-    return max((step.achieved_per_s for step in steps if step.held), default=None)
+    return max((step.achieved_per_s for step in steps if step.passed), default=None)
 
 
 def is_lower_bound(steps: tuple[CalibrationStep, ...]) -> bool:
@@ -116,7 +116,7 @@ def disturbing_cores(steps: tuple[CalibrationStep, ...]) -> float | None:
 
 def _decisive_steps(steps: tuple[CalibrationStep, ...]) -> list[CalibrationStep]:
     """Return the steps at the lowest rate above all that passed: higher rates failed by a wider margin."""
-    highest = max((step.offered_per_s for step in steps if step.held), default=0.0)
+    highest = max((step.offered_per_s for step in steps if step.passed), default=0.0)
     above = [step for step in steps if step.offered_per_s > highest]
     lowest = min((step.offered_per_s for step in above), default=0.0)
     return [step for step in above if step.offered_per_s == lowest]
@@ -212,7 +212,7 @@ def _evaluate_step(
         lag_p99_ms=float(np.percentile(lag_ms, 99, method="inverted_cdf")),
         late_share=late_share,
         worker_cpu_cores=used_s / (measured_s + trial.lead_in_s),
-        held=is_whole and is_passed(in_time / max(1, cast(int, ended.scheduled)), late_share),
+        passed=is_whole and is_passed(in_time / max(1, cast(int, ended.scheduled)), late_share),
         server_cpu_cores=max(known_s) / (measured_s + trial.lead_in_s) if known_s else None,
     )
 
@@ -273,7 +273,7 @@ def measure_capacity(
     interruption: Interruption,
     read_core_use: Callable[[Collection[int]], CoreUse | None],
     on_step: Callable[[CalibrationStep], None] = lambda _: None,
-) -> Ceiling:
+) -> MeasuredCapacity:
     """Measure the capacity of all workers of `load`, which must run on this machine.
 
     The workers must be configured again afterwards. Ends early if the run is being stopped.
@@ -300,4 +300,6 @@ def measure_capacity(
         # The first stage of a worker loads code and opens connections, so it is not representative.
         run_step(trial, load, servers, read_core_use, ladder.start / _WARMUP_DIVISOR)
         steps = () if interruption.is_requested else search_rates(try_one_rate, ladder)
-    return Ceiling(kind, workers, max_achieved_rate(steps), steps, is_lower_bound(steps), disturbing_cores(steps))
+    return MeasuredCapacity(
+        kind, workers, max_achieved_rate(steps), steps, is_lower_bound(steps), disturbing_cores(steps)
+    )

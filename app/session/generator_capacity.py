@@ -19,12 +19,12 @@ _STREAMING_APIS = ("chat", "completions", "responses")
 class GeneratorCapacity(msgspec.Struct, frozen=True):
     """Maximum rates of all `workers` together: requests/s and streamed chunks/s.
 
-    A rate is `None` if it is unknown or not needed. `is_at_least` is true if any of them is a lower bound."""
+    A rate is `None` if it is unknown or not needed. `is_lower_bound` is true if any of them is a lower bound."""
 
     workers: int = 1
     per_s: float | None = None
     chunks_per_s: float | None = None
-    is_at_least: bool = False
+    is_lower_bound: bool = False
 
     def for_connected_workers(self, workers: Sequence[WorkerStageResult]) -> GeneratorCapacity:
         """Return the capacity of the workers that are still connected after a stage.
@@ -36,7 +36,7 @@ class GeneratorCapacity(msgspec.Struct, frozen=True):
             return self
         share = connected / self.workers
         per_s, chunks_per_s = (None if rate is None else rate * share for rate in (self.per_s, self.chunks_per_s))
-        return GeneratorCapacity(connected, per_s, chunks_per_s, self.is_at_least)
+        return GeneratorCapacity(connected, per_s, chunks_per_s, self.is_lower_bound)
 
 
 def required_load_kinds(workload: Workload) -> tuple[LoadKind, ...]:
@@ -83,7 +83,7 @@ class CapacityFinder:
         used = [
             kind_ceiling for kind in kinds if (kind_ceiling := calibration.find_capacity(kind, workers)) is not None
         ]
-        self._parts.store.write_calibration(msgspec.structs.replace(calibration, ceilings=tuple(used)))
+        self._parts.store.write_calibration(msgspec.structs.replace(calibration, capacities=tuple(used)))
         rates_by_kind = {kind_ceiling.kind: kind_ceiling.per_s for kind_ceiling in used}
         per_s, chunks_per_s = (rates_by_kind.get(kind) for kind in LOAD_KINDS)
         return GeneratorCapacity(workers, per_s, chunks_per_s, _is_at_least(calibration, kinds, workers))
@@ -107,7 +107,7 @@ class CapacityFinder:
             if self._interruption.is_requested:
                 return None
         measured = Calibration(
-            ceilings=tuple(ceilings),
+            capacities=tuple(ceilings),
             measured_at=self._parts.wall_now().isoformat(timespec="seconds"),
             fingerprint=self._fingerprint,
             pacing=load.pacing,
@@ -119,7 +119,7 @@ class CapacityFinder:
 
 def _is_at_least(calibration: Calibration | None, kinds: Sequence[LoadKind], workers: int) -> bool:
     ceilings = [None if calibration is None else calibration.find_capacity(kind, workers) for kind in kinds]
-    return any(kind_ceiling is not None and kind_ceiling.is_at_least for kind_ceiling in ceilings)
+    return any(kind_ceiling is not None and kind_ceiling.is_lower_bound for kind_ceiling in ceilings)
 
 
 def _reported_ceiling(workers: Sequence[LoadWorker], kind: LoadKind, calibration: Calibration | None) -> float | None:
@@ -141,4 +141,4 @@ def _reported_ceiling(workers: Sequence[LoadWorker], kind: LoadKind, calibration
 
 
 def _ceiling_of(worker: LoadWorker, kind: LoadKind) -> float | None:
-    return worker.ceiling_per_s if kind == "plain" else worker.chunk_ceiling_per_s
+    return worker.capacity_per_s if kind == "plain" else worker.chunk_capacity_per_s

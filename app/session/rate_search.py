@@ -53,7 +53,7 @@ def find_max_rate(
                 # Cut short by the user, a limit, or the end of a server: this stage says nothing about the rate.
                 return search.outcome()
             if not _is_generator_limited(stage):
-                search.record(probe, bool(stage.held))
+                search.record(probe, bool(stage.meets_slo))
                 break
             retries_left -= 1
         else:
@@ -62,7 +62,8 @@ def find_max_rate(
     if outcome.reason is not None and search.is_shortened:
         return msgspec.structs.replace(
             outcome,
-            reason=f"{outcome.reason}; the search was limited to {search_spec.max_duration_s:g} s (load.search.within)",
+            reason=f"{outcome.reason}; the search was limited to {search_spec.max_duration_s:g} s "
+            "(load.search.max_duration)",
         )
     return outcome
 
@@ -97,7 +98,7 @@ def _stage_order(
     probe: Probe, search: SearchSpec, slo: tuple[Objective, ...], longest_answer_s: float
 ) -> ResolvedStage:
     return ResolvedStage(
-        name=f"{probe.kind} {format_number(probe.rate_per_s)}/s",
+        name=f"{probe.kind} {format_number(probe.rate_per_s)} req/s",
         kind=probe.kind,
         repeat=probe.repeat,
         arrivals=scale_arrivals(search.arrivals, probe.rate_per_s),
@@ -111,4 +112,4 @@ def _is_generator_limited(stage: Stage) -> bool:
     """Return whether the load generator caused the stage to fail.
 
     A stage without an SLO evaluation was ended by the generator's own backlog."""
-    return stage.verdict.status == "INVALID" or stage.held is None
+    return stage.verdict.status == "INVALID" or stage.meets_slo is None

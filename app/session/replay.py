@@ -20,7 +20,7 @@ class Replay:
         self._resumed_ns = 0 if interrupted is None else interrupted.started_ns
         self._now_ns = now_ns
         self._gap_ns = 0
-        self.needs_warmup = any(stage.facts.kind != "warmup" for stage in self._left)
+        self.needs_warmup = any(stage.data.kind != "warmup" for stage in self._left)
         """Whether stages were measured earlier on a warm target, which may be cold by now."""
 
     @property
@@ -41,7 +41,7 @@ class Replay:
         Raises UsageError if the stored stages are not those of this profile."""
         skipped: list[CompletedStage] = []
         while self._left:
-            facts = self._left[0].facts
+            facts = self._left[0].data
             is_warmup = facts.kind == "warmup"
             if (facts.name, facts.repeat, is_warmup) == (
                 resolved_stage.name,
@@ -65,7 +65,7 @@ class Replay:
 
     def _next(self) -> CompletedStage:
         stage = self._left.popleft()
-        self._resumed_ns = stage.facts.end_ns
+        self._resumed_ns = stage.data.end_ns
         if not self._left:
-            self._gap_ns = self._now_ns() - stage.facts.end_ns
+            self._gap_ns = self._now_ns() - stage.data.end_ns
         return stage

@@ -49,7 +49,7 @@ from app.errors import ExitCode, UsageError
 from app.planning.fleets import plan_fleets
 from app.planning.service_models.measured import build_measured_target
 from app.records.comparison import Comparison
-from app.records.plan_question import PlanQuestion
+from app.records.planning_inputs import PlanningInputs
 from app.records.result import (
     Artifact,
     Cause,
@@ -286,7 +286,7 @@ def _causes(
     elif measured.target_failure is not None:
         causes.append(Cause("target_failed", ExitCode.GATE_FAILED, measured.target_failure))
     causes += find_causes(evaluations, spec.gating)
-    is_without = highest is None or (highest.per_s.value is None and not highest.is_generators)
+    is_without = highest is None or (highest.per_s.value is None and not highest.is_generator_limit)
     is_searched = spec.search is not None and measured.interrupted is None and not has_ended
     if is_searched and is_without and "slo" in spec.gating.kinds:
         causes.append(no_rate_cause(highest.per_s.reason if highest else "the search did not start"))
@@ -304,5 +304,5 @@ def _plan(spec: RunSpec, stages: tuple[Stage, ...], highest: MaxRate | None) -> 
         build_load_points(valid_stages, spec.target.hardware.replicas),
     )
     return plan_fleets(
-        PlanQuestion((target,), spec.plan.traffic, spec.slo, spec.plan.limits, spec.plan.catalogue, spec.plan.today)
+        PlanningInputs((target,), spec.plan.traffic, spec.slo, spec.plan.limits, spec.plan.catalog, spec.plan.today)
     )

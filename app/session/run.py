@@ -177,7 +177,7 @@ class _Session:
             measured = measure_standalone(standalone, self._parts, self._telling, self._interruption)
         except MeasurementError as error:
             if not self._interruption.is_requested:
-                self._telling.add_check(Check("model_alone", str(error), None, None, "WARN", error.hint))
+                self._telling.add_check(Check("standalone_model", str(error), None, None, "WARN", error.hint))
             return
         self._local = measured.stages
         if measured.provider_check.verdict == "INVALID":

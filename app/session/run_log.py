@@ -40,4 +40,4 @@ class RunLog:
 
     def add_user_note(self, text: str) -> None:
         self.user_notes.append(text)
-        self.emit(events.Noted(at_ns=self._now_ns(), text=text))
+        self.emit(events.NoteAdded(at_ns=self._now_ns(), text=text))

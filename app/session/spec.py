@@ -110,7 +110,7 @@ class PlanSpec(msgspec.Struct, frozen=True):
 
     traffic: Traffic
     limits: PlanLimits
-    catalogue: Catalog
+    catalog: Catalog
     today: datetime.date
 
 
@@ -154,7 +154,7 @@ class RunSpec(msgspec.Struct, frozen=True, kw_only=True):
     is_local_target: bool = False
     """Whether the only target runs on this machine, so that GPU power and energy are attributed to it."""
     start: StartSpec | None = None
-    can_be_asleep: bool = False
+    may_be_scaled_to_zero: bool = False
     """Whether the endpoint may be scaled to zero: retry until it responds, and report how long that took."""
     gating: Gating = Gating()
     notes: tuple[str, ...] = ()

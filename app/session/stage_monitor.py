@@ -18,7 +18,7 @@ from app.analysis.pooling import MAX_CLASSES
 from app.analysis.rows import read_rows
 from app.analysis.spans import INTENDED_START_METRICS, compute_span_ms, within_limits
 from app.records import events
-from app.records.events import ErrorSeen
+from app.records.events import ErrorReported
 from app.records.result import ErrorSample, Objective
 from app.session.dependencies import Emit
 from app.session.limits import LimitMonitor
@@ -40,7 +40,7 @@ class FirstErrorReporter:
         for sample in samples:
             if sample.error not in self._emitted and len(self._emitted) < MAX_CLASSES:
                 self._emitted.add(sample.error)
-                self._emit(ErrorSeen(at_ns=now_ns, stage=stage, sample=sample))
+                self._emit(ErrorReported(at_ns=now_ns, stage=stage, sample=sample))
         return samples
 
 

@@ -61,7 +61,7 @@ def _is_sweep_saturated(stage: StageSpec, runner: StageRunner) -> bool:
     swept: dict[float, bool] = {}
     for facts in runner.facts:
         if SWEEP_TAG in facts.tags and facts.rate_per_s is not None and facts.rate_per_s != rate_per_s:
-            swept[facts.rate_per_s] = swept.get(facts.rate_per_s, True) and facts.over_saturated
+            swept[facts.rate_per_s] = swept.get(facts.rate_per_s, True) and facts.is_saturated
     return len(swept) >= _MAX_SATURATED_RATES and all(list(swept.values())[-_MAX_SATURATED_RATES:])
 
 
@@ -77,5 +77,5 @@ def _resolve_rate(
         reason = f"at {format_number(rate_per_s)} req/s it would exceed {MAX_ARRIVALS:,} requests"
     else:
         return resolved
-    telling.add_check(Check("stage_left_out", stage.name, None, None, "WARN", f"{stage.name} was skipped: {reason}."))
+    telling.add_check(Check("excluded_stage", stage.name, None, None, "WARN", f"{stage.name} was skipped: {reason}."))
     return None

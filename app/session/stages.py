@@ -166,7 +166,7 @@ class StageRunner:
         self.facts.append(facts)
         self.stages.append(stage)
         self._store.sync_rows()
-        self._emit(events.StageFinished(at_ns=self._now_ns(), index=index, facts=facts, stage=stage))
+        self._emit(events.StageFinished(at_ns=self._now_ns(), index=index, data=facts, stage=stage))
         return stage
 
     def restore_remaining(self) -> None:
@@ -175,12 +175,12 @@ class StageRunner:
 
     def _restore(self, earlier: Sequence[CompletedStage]) -> None:
         for stored in earlier:
-            rows = self._store.stage_requests(stored.facts.index, ())
+            rows = self._store.stage_requests(stored.data.index, ())
             sent = len(rows) - rows["sent_ns"].null_count
             self.sent += sent
             self._limits.add_sent(sent)
             self.token_sources.update(rows["tokens_from"].drop_null().to_pylist())
-            self.facts.append(stored.facts)
+            self.facts.append(stored.data)
             self.stages.append(stored.stage)
 
     def change_rate(self, rate_per_s: float) -> str:
@@ -257,9 +257,9 @@ class StageRunner:
             worker_cpu_s=ended.cpu_s,
             connections_opened=ended.connections_opened,
             stopped_early=ended.stopped_early,
-            ceiling_per_s=ceilings.per_s,
-            chunk_ceiling_per_s=ceilings.chunks_per_s,
-            over_saturated=over_saturated,
+            generator_capacity_per_s=ceilings.per_s,
+            generator_chunk_capacity_per_s=ceilings.chunks_per_s,
+            is_saturated=over_saturated,
             rates=rates,
             cv=arrivals.cv if isinstance(arrivals, OpenArrivals) else 1.0,
             concurrency=arrivals.concurrency if isinstance(arrivals, ClosedArrivals) else None,
@@ -268,9 +268,9 @@ class StageRunner:
             lead_in_s=order.lead_in_s,
             rows_per_request=workload.rows_per_request if isinstance(workload, OipWorkload) else 1,
             workers=build_worker_facts(ended.workers),
-            worker_waited_s=ended.waited_s,
-            ceiling_is_at_least=ceilings.is_at_least,
-            lengths_asked=has_output_lengths(workload),
+            worker_cpu_wait_s=ended.cpu_wait_s,
+            is_generator_capacity_lower_bound=ceilings.is_lower_bound,
+            requests_output_lengths=has_output_lengths(workload),
             target_ended=self._target_ending(),
             error_samples=self._first_errors.report(ended.first_errors, ended.index, self._now_ns()),
         )
@@ -286,7 +286,7 @@ def _has_sessions(workload: Workload) -> bool:
 
 def _refuse_to_extend(order: ResolvedStage) -> None:
     """Raise UsageError if the stage determines its own end."""
-    if order.kind in ("warmup", "probe", "hold"):
+    if order.kind in ("warmup", "probe", "step"):
         raise UsageError(f"the duration of the current stage, {order.name}, is set by the search")
     if order.kind not in _EXTENDABLE or isinstance(order.arrivals, TraceArrivals):
         source = "a trace" if isinstance(order.arrivals, TraceArrivals) else "a rate curve"

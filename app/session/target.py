@@ -135,7 +135,7 @@ def estimate_cold_start(
         ready_ms=_elapsed(
             start_ns, ready_ns, "for a sleeping endpoint, readiness cannot be separated from the first response"
         ),
-        first_answer_ms=_elapsed(start_ns, first_response_ns, "the first request failed"),
+        first_response_ms=_elapsed(start_ns, first_response_ns, "the first request failed"),
         steady_ms=_elapsed(start_ns, steady_ns, unsteady),
     )
 
@@ -183,7 +183,7 @@ class TargetRunner:
 
     @property
     def is_cold_start(self) -> bool:
-        return self._spec.start is not None or self._spec.can_be_asleep
+        return self._spec.start is not None or self._spec.may_be_scaled_to_zero
 
     def start_built_in(self) -> None:
         """Start the embedded endpoint or the scripted server if the profile requests one of them."""
@@ -236,7 +236,7 @@ class TargetRunner:
         self._apply_preflight(report, load)
         cold_start = self.cold_start(None)
         self._telling.emit(
-            events.ColdStarted(self._parts.now_ns(), cold_start.ready_ms.value, cold_start.first_answer_ms.value)
+            events.TargetReady(self._parts.now_ns(), cold_start.ready_ms.value, cold_start.first_response_ms.value)
         )
 
     def end_reason(self) -> str | None:

@@ -45,7 +45,7 @@ def build_worker_facts(parts: Sequence[WorkerStageResult]) -> tuple[WorkerData, 
             max_lag_ms=part.max_lag_ms,
             clock_residual_ms=part.clock_residual_ms,
             lost_ns=part.lost_ns,
-            waited_s=part.waited_s,
+            cpu_wait_s=part.cpu_wait_s,
         )
         for part in parts
     )

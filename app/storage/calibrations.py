@@ -30,7 +30,7 @@ def store_calibration(calibration: Calibration) -> None:
     Measurements disturbed by other processes are not stored.
     """
     calibration = calibration.without_disturbed()
-    if not calibration.ceilings:
+    if not calibration.capacities:
         return
     stored = load_calibration(calibration.fingerprint, datetime.fromisoformat(calibration.measured_at))
     merged = calibration if stored is None else stored.merge(calibration)

@@ -174,7 +174,7 @@ def send_command(run_directory: Path, command: ControlCommand, *, timeout_s: flo
     except OSError as error:
         raise _ended_error(run_directory) from error
     reply = _await_reply(path, timeout_s)
-    if not reply.granted:
+    if not reply.is_accepted:
         raise UsageError(reply.message)
     return reply.message
 

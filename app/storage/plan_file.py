@@ -19,7 +19,7 @@ from app.analysis.token_samples import find_sample_error
 from app.analysis.traces import find_rows_error
 from app.errors import UsageError
 from app.records.plan import Plan
-from app.records.plan_question import MeasuredTarget, PlanQuestion
+from app.records.planning_inputs import MeasuredTarget, PlanningInputs
 from app.records.service import BatchService, FittedService, RequestService, TokenService
 
 _MIN, _MAX = 1e-9, 1e9
@@ -29,13 +29,13 @@ Bound = tuple[str, float, float, float]
 """Description of a value, the value, its minimum and its maximum."""
 
 
-def find_impossible_input(question: PlanQuestion) -> str | None:
+def find_impossible_input(question: PlanningInputs) -> str | None:
     """Return what is impossible about the inputs of a plan, or `None` if all are possible."""
     return next(_iter_impossible(question), None)
 
 
-def _iter_impossible(question: PlanQuestion) -> Iterator[str]:
-    yield from _find_nan(msgspec.to_builtins(question), "question")
+def _iter_impossible(question: PlanningInputs) -> Iterator[str]:
+    yield from _find_nan(msgspec.to_builtins(question), "inputs")
     if question.traffic.rows is not None and (problem := find_rows_error(question.traffic.rows)) is not None:
         yield problem
     samples = [question.traffic.token_sample, *(target.token_sample for target in question.measured)]
@@ -46,7 +46,7 @@ def _iter_impossible(question: PlanQuestion) -> Iterator[str]:
         if not minimum <= value <= maximum:
             yield f"{name} is {value:g}, but must be {minimum:g} to {maximum:g}"
     for target in question.measured:
-        for fitted in () if target.fit is None else target.fit.laws:
+        for fitted in () if target.fit is None else target.fit.services:
             unknown = next((name for name in fitted.parameters if name not in fitted.service.__struct_fields__), None)
             if unknown is not None:
                 yield f"{target.name} has a service model with an unknown parameter {unknown!r}"
@@ -65,7 +65,7 @@ def _find_nan(value: object, name: str) -> Iterator[str]:
         yield f"{name} is not a number"
 
 
-def _bounds(question: PlanQuestion) -> Iterator[Bound]:
+def _bounds(question: PlanningInputs) -> Iterator[Bound]:
     traffic, limits = question.traffic, question.limits
     yield "traffic.peak_per_s", traffic.peak_per_s, _MIN, 1e7
     yield "traffic.growth_per_year", traffic.growth_per_year, _MIN - 1, 100.0
@@ -86,11 +86,11 @@ def _bounds(question: PlanQuestion) -> Iterator[Bound]:
             0.99,
             1.01,
         )
-    yield "limits.assurance", limits.assurance, 0.5, 0.9999
+    yield "limits.confidence", limits.confidence, 0.5, 0.9999
     yield "limits.redundancy", limits.redundancy, 0, 999
     yield "limits.zones", limits.zones, 1, 9
     yield "limits.surge", limits.surge, 0, 1000
-    for offer in question.catalogue.offers:
+    for offer in question.catalog.offers:
         yield f"the price of {offer.key}", offer.on_demand_usd_per_hour or 0.0, 0.0, _MAX
         yield f"the vCPUs of {offer.key}", offer.vcpus or 0.0, 0.0, 10_000
         yield f"the accelerators of {offer.key}", offer.accelerator_count, 0.0, 1_000
@@ -103,14 +103,14 @@ def _target_bounds(target: MeasuredTarget) -> Iterator[Bound]:
     yield f"max_rate_per_s of {target.name}", target.curve.max_rate_per_s, 0.0, _MAX
     for point in target.load_points:
         yield f"offered_per_s of a load point of {target.name}", point.offered_per_s or 0.0, 0.0, _MAX
-    for fitted in () if target.fit is None else target.fit.laws:
+    for fitted in () if target.fit is None else target.fit.services:
         for name, value, minimum, maximum in _service_bounds(fitted):
             yield f"{name} of a service model of {target.name}", value, minimum, maximum
     if target.fit is not None:
-        yield f"the number of service models of {target.name}", len(target.fit.laws), 1, 1000
+        yield f"the number of service models of {target.name}", len(target.fit.services), 1, 1000
         yield (
             f"the sum of probabilities of {target.name}",
-            math.fsum(fitted.chance for fitted in target.fit.laws),
+            math.fsum(fitted.probability for fitted in target.fit.services),
             _MIN,
             _MAX,
         )
@@ -140,17 +140,17 @@ A plan over the whole catalog takes 0.7 MiB, and the requests of a trace at most
 """
 MAX_EVENTS = 500_000
 """Maximum number of YAML scalars and brackets. A plan over the whole catalog has 55,000, which are read in 0.6 s."""
-VERSION = 1
+VERSION = 2
 _MARK = b"sizewise_plan:"
 
 
 class PlanFile(msgspec.Struct, frozen=True):
     """Contents of a plan file. `sizewise_plan` is the format version; additions do not change it."""
 
-    sizewise_plan: Literal[1]
+    sizewise_plan: Literal[2]
     tool: str
     plan: Plan
-    question: PlanQuestion
+    inputs: PlanningInputs
 
 
 def is_plan_file(path: Path) -> bool:
@@ -174,9 +174,9 @@ def read_plan(path: Path) -> PlanFile:
             if count > MAX_EVENTS:
                 raise yaml.YAMLError("it has too many values for a plan")
         written = yaml.load(text, Loader=yaml.CSafeLoader)
-        _refuse_newer(path, written)
+        _refuse_other_version(path, written)
         file = msgspec.convert(written, PlanFile)
-        if (problem := find_impossible_input(file.question)) is not None:
+        if (problem := find_impossible_input(file.inputs)) is not None:
             raise ValueError(problem)
         return file
     except (OSError, RecursionError, ValueError, yaml.YAMLError, msgspec.ValidationError) as error:
@@ -185,9 +185,9 @@ def read_plan(path: Path) -> PlanFile:
         raise UsageError(f"{path} is not a valid plan file: {reason}", hint=hint) from error
 
 
-def _refuse_newer(path: Path, written: object) -> None:
+def _refuse_other_version(path: Path, written: object) -> None:
     version = written.get("sizewise_plan") if isinstance(written, dict) else None
-    if isinstance(version, int) and version > VERSION:
+    if isinstance(version, int) and version != VERSION:
         what = f"{path} is a plan file of version {version}, but this version of Sizewise reads version {VERSION}"
         raise UsageError(what, hint="Update Sizewise, or create the plan again from the runs.")
 

@@ -82,10 +82,10 @@ def read_interrupted_run(run: StoredRun) -> InterruptedRun:
         if damage:
             raise build_damaged_error(run.directory, damage)
         raise UsageError(f"{run.directory} was interrupted before a stage was complete", hint=_RERUN_HINT)
-    if any(file.path == TELEMETRY for file in damage) and _last_reading_ns(run, whole_bytes) < ended[-1].facts.end_ns:
+    if any(file.path == TELEMETRY for file in damage) and _last_reading_ns(run, whole_bytes) < ended[-1].data.end_ns:
         raise build_damaged_error(run.directory, damage)
     return InterruptedRun(
-        started.run_id, started.at_ns, tuple(CompletedStage(event.facts, event.stage) for event in ended)
+        started.run_id, started.at_ns, tuple(CompletedStage(event.data, event.stage) for event in ended)
     )
 
 
@@ -96,14 +96,14 @@ def reopen_run(run: StoredRun, interrupted: InterruptedRun) -> RunWriter:
     interrupted part. Everything before stays unchanged.
     """
     whole_bytes = _whole_bytes(run)
-    events, last = run.events(whole_bytes.get(EVENTS)), interrupted.stages[-1].facts.index
+    events, last = run.events(whole_bytes.get(EVENTS)), interrupted.stages[-1].data.index
     last_event = next(i for i, event in enumerate(events) if isinstance(event, StageFinished) and event.index == last)
     started = msgspec.structs.replace(_first_started(run, events), pid=os.getpid())
     lines = (run.directory / EVENTS).read_bytes().splitlines(keepends=True)[: last_event + 1]
     lines[0] = msgspec.json.encode(started) + b"\n"
     content = b"".join(lines)
     spans, end = find_stage_spans(run.directory / REQUESTS, REQUEST_SCHEMA, whole_bytes.get(REQUESTS))
-    indices = {stage_run.facts.index for stage_run in interrupted.stages}
+    indices = {stage_run.data.index for stage_run in interrupted.stages}
     dropped = [start for stage, (start, _) in spans.items() if stage not in indices]
     kept_parts = KeptData(
         events_bytes=len(content),
@@ -126,7 +126,7 @@ def _first_started(run: StoredRun, events: list[Event]) -> RunStarted:
 
 def _is_cut_by_run_end(event: StageFinished) -> bool:
     """Return whether the stage was stopped by the event that ended the run."""
-    return event.facts.stopped_early and not event.facts.over_saturated
+    return event.data.stopped_early and not event.data.is_saturated
 
 
 def _min_rows(event: StageFinished) -> int:

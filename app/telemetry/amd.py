@@ -20,7 +20,7 @@ _NO_READING = 0xFFFF
 def _activity(smi: ModuleType, handle: Any) -> Readings:
     activity = smi.amdsmi_get_gpu_activity(handle)
     return {
-        "gpu_utilisation_percent": _number(activity.get("gfx_activity")),
+        "gpu_utilization_percent": _number(activity.get("gfx_activity")),
         "gpu_memory_busy_percent": _number(activity.get("umc_activity")),
     }
 
@@ -62,7 +62,7 @@ def _clock(metric: str, clock: str) -> Callable[[ModuleType, Any], Readings]:
 
 
 _QUERIES: tuple[tuple[tuple[str, ...], Callable[[ModuleType, Any], Readings]], ...] = (
-    (("gpu_utilisation_percent", "gpu_memory_busy_percent"), _activity),
+    (("gpu_utilization_percent", "gpu_memory_busy_percent"), _activity),
     (("gpu_memory_gib",), _memory),
     (("gpu_power_w", "gpu_power_average_w"), _power),
     (("gpu_energy_j",), _energy),

@@ -141,7 +141,7 @@ def _utilization(handle: Any) -> tuple[float, float]:
 
 # These run at every tick: calls that may take a driver long are in gpu_rare.py.
 _QUERIES = (
-    MetricQuery(("gpu_utilisation_percent", "gpu_memory_busy_percent"), (_utilization,)),
+    MetricQuery(("gpu_utilization_percent", "gpu_memory_busy_percent"), (_utilization,)),
     MetricQuery(("gpu_memory_gib",), (lambda handle: (used_gib(handle),),)),
     MetricQuery(
         ("gpu_temperature_c",),

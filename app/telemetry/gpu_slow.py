@@ -90,4 +90,4 @@ class SlowGpuReader:
         for mig_index, handle in self._mig.get(index, ()):
             # NVML does not report the utilization of an instance
             memory_gib = None if reader.is_lost else none_on_error(used_gib, handle)
-            yield f"{source}/mig{mig_index}", {"gpu_mig_memory_gib": memory_gib, "gpu_utilisation_percent": None}
+            yield f"{source}/mig{mig_index}", {"gpu_mig_memory_gib": memory_gib, "gpu_utilization_percent": None}

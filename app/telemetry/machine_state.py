@@ -125,13 +125,13 @@ def _build_gpu_state(source: str, readings: Readings, card: Gpu | None) -> GpuSt
     return GpuState(
         source=source,
         name="AMD GPU" if card is None else card.name,
-        utilisation_percent=readings.get("gpu_utilisation_percent"),
+        utilization_percent=readings.get("gpu_utilization_percent"),
         memory_gib=readings.get("gpu_memory_gib"),
         memory_total_gib=None if card is None else card.memory_gib,
         power_w=readings.get("gpu_power_average_w") if power_w is None else power_w,
         power_limit_w=None if card is None else card.power_limit_w,
         temperature_c=readings.get("gpu_temperature_c"),
         clock_mhz=readings.get("gpu_sm_clock_mhz"),
-        clock_most_mhz=None if card is None else card.max_sm_clock_mhz,
+        max_clock_mhz=None if card is None else card.max_sm_clock_mhz,
         throttled_by=None if reasons is None else list_throttle_reasons(reasons),
     )

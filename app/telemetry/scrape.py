@@ -162,7 +162,7 @@ _HOST_METRICS = {
     "nv_cpu_memory_used_bytes": _MetricMapping("host_memory_gib", 1 / _GIB),
 }
 _DCGM_GPU_METRICS = {
-    "DCGM_FI_DEV_GPU_UTIL": _MetricMapping("gpu_utilisation_percent"),
+    "DCGM_FI_DEV_GPU_UTIL": _MetricMapping("gpu_utilization_percent"),
     "DCGM_FI_DEV_MEM_COPY_UTIL": _MetricMapping("gpu_memory_busy_percent"),
     "DCGM_FI_DEV_FB_USED": _MetricMapping("gpu_memory_gib", 1 / 1024),
     "DCGM_FI_DEV_POWER_USAGE": _MetricMapping("gpu_power_w"),
@@ -180,7 +180,7 @@ _DCGM_GPU_METRICS = {
 # for a MIG instance, DCGM reports power and temperature of the whole GPU
 _DCGM_MIG_METRICS = {"DCGM_FI_DEV_FB_USED": _MetricMapping("gpu_mig_memory_gib", 1 / 1024)}
 _TRITON_GPU_METRICS = {
-    "nv_gpu_utilization": _MetricMapping("gpu_utilisation_percent", 100),
+    "nv_gpu_utilization": _MetricMapping("gpu_utilization_percent", 100),
     "nv_gpu_memory_used_bytes": _MetricMapping("gpu_memory_gib", 1 / _GIB),
     "nv_gpu_power_usage": _MetricMapping("gpu_power_w"),
     "nv_energy_consumption": _MetricMapping("gpu_energy_j"),

@@ -8,7 +8,7 @@ from functools import partial
 from app.errors import MeasurementError, UsageError
 from app.profiles.problems import BadValueError
 from app.profiles.units import parse_duration_s
-from app.records.calibration import LOAD_KINDS, Calibration, CalibrationStep, Ceiling, LoadKind
+from app.records.calibration import LOAD_KINDS, Calibration, CalibrationStep, LoadKind, MeasuredCapacity
 from app.session.calibration import measure_capacity
 from app.session.interruption import Interruption
 from app.storage.calibrations import load_calibration, store_calibration
@@ -36,7 +36,7 @@ def calibrate_machine(counts: Sequence[int], interruption: Interruption, on_step
     InstrumentError.
     """
     environment, _ = inspect_machine()
-    ceilings: list[Ceiling] = []
+    ceilings: list[MeasuredCapacity] = []
     pacing = event_loop = ""
     for workers in counts:
         if interruption.is_requested:
@@ -49,7 +49,7 @@ def calibrate_machine(counts: Sequence[int], interruption: Interruption, on_step
         except LoadError as error:
             raise MeasurementError(error.message, hint=error.hint) from error
     calibration = Calibration(
-        ceilings=tuple(ceilings),
+        capacities=tuple(ceilings),
         measured_at=wall_now().isoformat(timespec="seconds"),
         fingerprint=environment.fingerprint,
         pacing=pacing,
@@ -62,7 +62,7 @@ def calibrate_machine(counts: Sequence[int], interruption: Interruption, on_step
 
 def _measure_ceilings(
     load: LoadProcess, workers: int, interruption: Interruption, report_step: OnStep
-) -> Iterator[Ceiling]:
+) -> Iterator[MeasuredCapacity]:
     for kind in LOAD_KINDS:
         on_step = partial(report_step, kind, workers)
         if not interruption.is_requested:
@@ -98,7 +98,7 @@ def local_capacity_per_worker(workers: int) -> tuple[float | None, float | None]
     )
 
 
-def _per_worker(ceiling: Ceiling | None, workers: int) -> float | None:
+def _per_worker(ceiling: MeasuredCapacity | None, workers: int) -> float | None:
     return None if ceiling is None or ceiling.per_s is None else ceiling.per_s / workers
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from app.inference.inspection.client import inspect_model
 from app.profiles.pricing.catalog import load_catalog
-from app.records.model import BatchCost, CardFit, ModelFacts, ModelInspection, ShapeOverrides
+from app.records.model import BatchCost, GpuFit, ModelInspection, ModelMetadata, ShapeOverrides
 from app.records.offers import Accelerator
 from app.records.result import Gpu
 from app.telemetry.gpu import open_gpus
@@ -27,7 +27,9 @@ def inspect_with_gpus(model: Path, given_shapes: ShapeOverrides) -> ModelInspect
     return ModelInspection(facts, fit_gpus(facts, local_gpus, load_catalog().accelerators.values()), note)
 
 
-def fit_gpus(facts: ModelFacts, local_gpus: Iterable[Gpu], catalog_gpus: Iterable[Accelerator]) -> tuple[CardFit, ...]:
+def fit_gpus(
+    facts: ModelMetadata, local_gpus: Iterable[Gpu], catalog_gpus: Iterable[Accelerator]
+) -> tuple[GpuFit, ...]:
     """Return how the model fits each GPU: this machine's first, then the catalog's by memory.
 
     GPUs of unknown memory are omitted, and all GPUs if the model's costs are unknown."""
@@ -43,7 +45,7 @@ def fit_gpus(facts: ModelFacts, local_gpus: Iterable[Gpu], catalog_gpus: Iterabl
     )
 
 
-def _local_fits(facts: ModelFacts, gpus: Iterable[Gpu], catalog_cards: tuple[Accelerator, ...]) -> Iterator[CardFit]:
+def _local_fits(facts: ModelMetadata, gpus: Iterable[Gpu], catalog_cards: tuple[Accelerator, ...]) -> Iterator[GpuFit]:
     for gpu in gpus:
         if gpu.memory_gib:
             name = f"GPU {gpu.index}: {gpu.name}"
@@ -57,22 +59,22 @@ def find_catalog_gpu(name: str, catalog_gpus: Iterable[Accelerator]) -> Accelera
     )
 
 
-def _fit(facts: ModelFacts, name: str, memory_gib: float, part: Accelerator | None, *, is_here: bool) -> CardFit:
+def _fit(facts: ModelMetadata, name: str, memory_gib: float, part: Accelerator | None, *, is_here: bool) -> GpuFit:
     fitting = [cost for cost in facts.costs if cost.memory_bytes <= memory_gib * _GIB * USABLE_MEMORY_SHARE]
     largest = max(fitting, key=lambda cost: cost.batch, default=None)
     bound = None if part is None or largest is None or facts.unknown_nodes else _bound(facts, largest, part)
-    return CardFit(
+    return GpuFit(
         name=name,
         key=None if part is None else part.key,
-        is_here=is_here,
+        is_installed=is_here,
         memory_gib=memory_gib,
         largest_batch=None if largest is None else largest.batch,
-        bound_ms=None if bound is None else bound[0],
-        bound_by=None if bound is None else bound[1],
+        min_latency_ms=None if bound is None else bound[0],
+        limited_by=None if bound is None else bound[1],
     )
 
 
-def _bound(facts: ModelFacts, cost: BatchCost, part: Accelerator) -> tuple[float, str] | None:
+def _bound(facts: ModelMetadata, cost: BatchCost, part: Accelerator) -> tuple[float, str] | None:
     """Return the minimum time of an inference in ms and its bottleneck, by the roofline model.
 
     The time is at least the arithmetic at the GPU's peak, and at least the minimum traffic at its memory bandwidth. The
@@ -83,5 +85,5 @@ def _bound(facts: ModelFacts, cost: BatchCost, part: Accelerator) -> tuple[float
     if peak is None or not part.memory_bandwidth_gb_s:
         return None
     compute_ms = cost.flops / (peak * 1e12) * 1e3
-    memory_ms = cost.least_bytes / (part.memory_bandwidth_gb_s * 1e9) * 1e3
+    memory_ms = cost.min_bytes / (part.memory_bandwidth_gb_s * 1e9) * 1e3
     return max((compute_ms, "compute"), (memory_ms, "memory"))

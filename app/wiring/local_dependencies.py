@@ -25,7 +25,7 @@ from app.inference.tensor_spec import TensorSpec
 from app.profiles.local import LocalProfile
 from app.profiles.pricing.catalog import load_catalog
 from app.records.local import Peaks, Precision
-from app.records.model import BatchCost, ModelFacts, ModelValue, ShapeOverrides
+from app.records.model import BatchCost, ModelMetadata, ModelValue, ShapeOverrides
 from app.records.result import Environment
 from app.session.local.spec import DataSpec, LocalDependencies, PreparedModel, VariantSpec
 from app.session.machine import find_gpus
@@ -107,21 +107,21 @@ def compute_cost(path: str, batch: int, axes: dict[str, int]) -> BatchCost | Non
     if flops is None or moved is None or memory is None or len(facts.costs) < 2:
         return None
     first, second = facts.costs[:2]
-    least_per_row = (second.least_bytes - first.least_bytes) // (second.batch - first.batch)
+    least_per_row = (second.min_bytes - first.min_bytes) // (second.batch - first.batch)
     moved_bytes = moved.fixed + moved.per_row * batch
     all_flops = flops.fixed + flops.per_row * batch
     return BatchCost(
         batch=batch,
         flops=all_flops,
         moved_bytes=moved_bytes,
-        least_bytes=first.least_bytes + least_per_row * (batch - first.batch),
+        min_bytes=first.min_bytes + least_per_row * (batch - first.batch),
         memory_bytes=memory.fixed + memory.per_row * batch,
         flops_per_byte=all_flops / moved_bytes if moved_bytes else None,
     )
 
 
 @functools.lru_cache(maxsize=64)
-def _inspect(path: str, axes: tuple[tuple[str, int], ...]) -> ModelFacts:
+def _inspect(path: str, axes: tuple[tuple[str, int], ...]) -> ModelMetadata:
     return inspect_model(Path(path), ShapeOverrides(axes=dict(axes)))
 
 

@@ -32,7 +32,7 @@ def read_machine_metadata() -> MachineInfo:
     """
     probe = probe_providers()
     environment = read_environment(probe.working, probe.runtime_version)
-    refused = tuple(UnavailableProvider(refusal.provider, refusal.reason) for refusal in probe.refused)
+    refused = tuple(UnavailableProvider(refusal.provider, refusal.reason) for refusal in probe.unavailable)
     return MachineInfo(environment, machine_checks(environment), refused)
 
 

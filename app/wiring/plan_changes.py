@@ -16,13 +16,13 @@ from app.profiles.problems import BadValueError
 from app.profiles.traffic import build_traffic
 from app.profiles.units import parse_usd_per_hour
 from app.records.offers import PlanLimits, PriceKind
-from app.records.plan_question import PlanQuestion
+from app.records.planning_inputs import PlanningInputs
 from app.records.traffic import Traffic
 
 PRICE_PREFIX = "price."
 
 
-def apply_change(question: PlanQuestion, change: str) -> PlanQuestion:
+def apply_change(question: PlanningInputs, change: str) -> PlanningInputs:
     """Return the question with one change: `key=value` of a plan, `price.OFFER=USD/h`, or `speed=1.3`."""
     key, equals, value = change.partition("=")
     if not equals:
@@ -34,7 +34,7 @@ def apply_change(question: PlanQuestion, change: str) -> PlanQuestion:
     return apply_overrides(question, (change,))
 
 
-def apply_overrides(question: PlanQuestion, overrides: Sequence[str]) -> PlanQuestion:
+def apply_overrides(question: PlanningInputs, overrides: Sequence[str]) -> PlanningInputs:
     """Return the question with the overrides applied to its limits, traffic and SLO; everything else stays."""
     traffic_overrides: list[str] = []
     plan_overrides: list[str] = []
@@ -61,8 +61,8 @@ def apply_overrides(question: PlanQuestion, overrides: Sequence[str]) -> PlanQue
     return apply_prices(updated, prices)
 
 
-def _apply_limits(question: PlanQuestion, overrides: Sequence[str]) -> PlanLimits:
-    parsed = build_plan_limits(load_planning(overrides, question.catalogue).plan)
+def _apply_limits(question: PlanningInputs, overrides: Sequence[str]) -> PlanLimits:
+    parsed = build_plan_limits(load_planning(overrides, question.catalog).plan)
     fields = [_LIMIT_FIELDS.get(name, name) for name in map(_section_key, overrides)]
     return msgspec.structs.replace(question.limits, **{field: getattr(parsed, field) for field in fields})
 
@@ -118,7 +118,7 @@ _PRICE_FIELDS: dict[PriceKind, str] = {
 }
 
 
-def _apply_speed(question: PlanQuestion, value: str) -> PlanQuestion:
+def _apply_speed(question: PlanningInputs, value: str) -> PlanningInputs:
     try:
         speed = float(value.removesuffix("x"))
     except ValueError:
@@ -131,7 +131,7 @@ def _apply_speed(question: PlanQuestion, value: str) -> PlanQuestion:
     return msgspec.structs.replace(question, measured=targets)
 
 
-def apply_prices(question: PlanQuestion, changes: Sequence[str], *, option: str = "--set") -> PlanQuestion:
+def apply_prices(question: PlanningInputs, changes: Sequence[str], *, option: str = "--set") -> PlanningInputs:
     """Return the question with the user's prices, each given as `price.OFFER=USD/h`.
 
     They replace the price of the kind that the plan uses.
@@ -146,12 +146,12 @@ def apply_prices(question: PlanQuestion, changes: Sequence[str], *, option: str 
         )
         if offer.key in prices
         else offer
-        for offer in question.catalogue.offers
+        for offer in question.catalog.offers
     )
-    return msgspec.structs.replace(question, catalogue=msgspec.structs.replace(question.catalogue, offers=offers))
+    return msgspec.structs.replace(question, catalog=msgspec.structs.replace(question.catalog, offers=offers))
 
 
-def _parse_price(question: PlanQuestion, change: str, of: str) -> tuple[str, float]:
+def _parse_price(question: PlanningInputs, change: str, of: str) -> tuple[str, float]:
     """Parse a price change and return the key of its offer and the price in USD/h."""
     name, _, value = change.removeprefix(PRICE_PREFIX).partition("=")
     try:
@@ -162,4 +162,4 @@ def _parse_price(question: PlanQuestion, change: str, of: str) -> tuple[str, flo
         raise UsageError(
             f"{of} {change}: the price must be greater than 0", hint="Use a price above 0, like 0.7 ($/h)."
         )
-    return find_offer(question.catalogue, name).key, usd
+    return find_offer(question.catalog, name).key, usd

@@ -125,7 +125,7 @@ def _plan_endpoint(profile: EndpointProfile, catalogue: Catalog) -> PlannedWork:
     work = PlannedWork(
         stages=len(stages),
         duration_s=duration_s,
-        at_most_s=at_most_s,
+        max_duration_s=at_most_s,
         requests=sum(count for count in expected if count is not None),
         closed_stages=sum(isinstance(stage.arrivals, ClosedArrivals) for stage in stages),
         relative_stages=sum(stage.rate_share is not None for stage in stages),
@@ -163,7 +163,7 @@ def preview_search(search_spec: SearchSpec, slo: tuple[Objective, ...], max_resp
         probes=(min(probes), max(probes)),
         duration_s=(min(durations_s), max(durations_s)),
         requests=(min(requests), max(requests)),
-        supposed_per_s=(search_spec.start_per_s * _ASSUMED_FACTORS[0], search_spec.start_per_s * _ASSUMED_FACTORS[-1]),
+        assumed_per_s=(search_spec.start_per_s * _ASSUMED_FACTORS[0], search_spec.start_per_s * _ASSUMED_FACTORS[-1]),
     )
 
 
@@ -213,8 +213,8 @@ def _apply_limits(work: PlannedWork, profile: Profile) -> PlannedWork:
     """Apply those limits that would end the run early, as far as that is known."""
     limits = profile.limits
     work = msgspec.structs.replace(work, limits=tuple(_format_limits(profile)))
-    if limits.duration_s is not None and limits.duration_s < work.at_most_s:
-        work = msgspec.structs.replace(work, at_most_s=limits.duration_s)
+    if limits.duration_s is not None and limits.duration_s < work.max_duration_s:
+        work = msgspec.structs.replace(work, max_duration_s=limits.duration_s)
         if limits.duration_s < work.duration_s:
             after = f"limits.duration ends the run after {format_duration(limits.duration_s)}"
             return msgspec.structs.replace(work, cut_after=after, duration_s=limits.duration_s)
@@ -247,7 +247,7 @@ def _add_cost(work: PlannedWork, profile: Profile, catalogue: Catalog) -> Planne
     usd_per_hour = find_offer(catalogue, hardware.offer).on_demand_usd_per_hour
     if usd_per_hour is None:
         return msgspec.structs.replace(work, usd_reason=f"the catalog has no on-demand price for {hardware.offer}")
-    expected_usd, max_usd = (usd_per_hour * duration_s / 3600 for duration_s in (work.duration_s, work.at_most_s))
+    expected_usd, max_usd = (usd_per_hour * duration_s / 3600 for duration_s in (work.duration_s, work.max_duration_s))
     limit = None if isinstance(profile, LocalProfile) else profile.limits.usd
     if limit is not None and expected_usd > limit and work.cut_after is None:
         work = msgspec.structs.replace(work, cut_after=f"limits.usd ends the run after ${limit:g}")
@@ -269,7 +269,7 @@ def _plan_local(profile: LocalProfile, catalogue: Catalog) -> PlannedWork:
     work = PlannedWork(
         stages=stages,
         variants=len(variants),
-        duration_s=stages * load.at_least_s + (max_stages - stages) * load.at_least_s / 2,
-        at_most_s=max_stages * (load.warmup_s + load.at_most_s),
+        duration_s=stages * load.min_duration_s + (max_stages - stages) * load.min_duration_s / 2,
+        max_duration_s=max_stages * (load.warmup_s + load.max_duration_s),
     )
     return _add_cost(_apply_limits(work, profile), profile, catalogue)

@@ -23,7 +23,7 @@ from app.profiles.pricing.price_list import load_offers
 from app.profiles.profile import EndpointProfile, Profile
 from app.profiles.traffic import build_traffic
 from app.records.offers import Catalog, PlanLimits
-from app.records.plan_question import MeasuredTarget, PlanQuestion
+from app.records.planning_inputs import MeasuredTarget, PlanningInputs
 from app.records.result import Objective
 from app.records.traffic import Traffic
 from app.storage.plan_file import is_plan_file, read_plan
@@ -56,13 +56,13 @@ class PlanRequest(msgspec.Struct, frozen=True):
     what_if: tuple[str, ...] = ()
 
 
-def build_question(request: PlanRequest, today: datetime.date) -> PlanQuestion:
+def build_question(request: PlanRequest, today: datetime.date) -> PlanningInputs:
     """Build the question of a plan. Raises UsageError that says what is missing."""
     paths = [Path(source) for source in request.sources]
     if any(is_plan_file(path) for path in paths):
         if len(paths) > 1:
             raise UsageError("a plan file cannot be combined with other sources")
-        return _apply_request(read_plan(paths[0]).question, request, today)
+        return _apply_request(read_plan(paths[0]).inputs, request, today)
     catalogue = load_offers(request.offers, today) if request.offers else load_catalog()
     shapes = [path for path in paths if is_language_model(path)]
     if len(shapes) > 1:
@@ -80,7 +80,7 @@ def build_question(request: PlanRequest, today: datetime.date) -> PlanQuestion:
     if assumed is not None and not (slo and traffic.tokens):
         hint = 'For example: --slo "ttft_ms.p95 < 1000" --set "traffic.tokens={input: 900, output: 120}".'
         raise UsageError("planning a language model from its configuration needs an SLO and traffic.tokens", hint=hint)
-    question = PlanQuestion(tuple(targets), traffic, slo, declared.limits, catalogue, today, assumed)
+    question = PlanningInputs(tuple(targets), traffic, slo, declared.limits, catalogue, today, assumed)
     return apply_prices(question, [override for override in request.overrides if override.startswith(PRICE_PREFIX)])
 
 
@@ -156,7 +156,7 @@ def _targets_of_run(
         targets = build_local_targets(result.run_id, result, hardware, slo)
         if not targets:
             reasons = "; ".join(
-                f"{law.variant.label}: {law.reason}" for law in result.local.batch_laws[:3] if law.reason
+                f"{law.variant.label}: {law.reason}" for law in result.local.batch_models[:3] if law.reason
             )
             message = f"{run.directory} has no variant that can be planned" + (f" ({reasons})" if reasons else "")
             hint = (
@@ -175,7 +175,7 @@ def _targets_of_run(
     target = build_measured_target(result.run_id, hardware, curve, build_load_points(result.stages, hardware.replicas))
     if curve.max_rate_per_s == 0 and not may_meet_slo_in_fleet(target, slo):
         raise no_rate_error
-    return (msgspec.structs.replace(target, is_hardware_said=hardware != recorded),)
+    return (msgspec.structs.replace(target, is_hardware_declared=hardware != recorded),)
 
 
 def _foreign_target(
@@ -194,10 +194,10 @@ def _foreign_target(
     return build_foreign_target(read_foreign(paths), hardware_from_settings(declared.hardware, catalogue), slo)
 
 
-def _apply_request(question: PlanQuestion, request: PlanRequest, today: datetime.date) -> PlanQuestion:
+def _apply_request(question: PlanningInputs, request: PlanRequest, today: datetime.date) -> PlanningInputs:
     """Apply a request to the question of a plan file, which keeps its date and prices unless others are given."""
     if request.offers:
-        question = msgspec.structs.replace(question, catalogue=load_offers(request.offers, today), today=today)
+        question = msgspec.structs.replace(question, catalog=load_offers(request.offers, today), today=today)
     if request.traffic is not None:
         question = msgspec.structs.replace(question, traffic=build_traffic(load_traffic(request.traffic)))
     if request.slo:

@@ -15,7 +15,7 @@ from app.profiles.bundled import find_profile
 from app.profiles.loading import load_profile
 from app.profiles.secrets import REDACTED
 from app.records.comparison import Side
-from app.records.events import Event, TurnFinished, TurnStarted
+from app.records.events import Event, PairRunFinished, PairRunStarted
 from app.records.result import Result
 from app.session.interleaved import PairRun
 from app.session.interruption import Interruption
@@ -74,11 +74,11 @@ class ProfileRuns:
             raise ComparedRunError("the comparison was interrupted between two runs", self._interruption.code)
         directory = (runs_home() / new_run_id(self._names[turn.side], datetime.now(UTC))).absolute()
         directory_text = str(directory)
-        self._emit(TurnStarted(time.perf_counter_ns(), turn.pair, turn.side, directory_text, turn.pairs))
+        self._emit(PairRunStarted(time.perf_counter_ns(), turn.pair, turn.side, directory_text, turn.pairs))
         result = self._run_child(turn, directory)
         if result is not None:
             status = result.verdict.status
-            self._emit(TurnFinished(time.perf_counter_ns(), turn.pair, turn.side, directory_text, status))
+            self._emit(PairRunFinished(time.perf_counter_ns(), turn.pair, turn.side, directory_text, status))
         return result
 
     def _run_child(self, turn: PairRun, directory: Path) -> Result | None:

@@ -31,12 +31,12 @@ from loadgen.child import ChildExit, start_module, terminate_within
 from loadgen.payloads.tensors import TensorInput
 from loadgen.reference.script import (
     HttpMock,
-    Law,
     MockProtocol,
     OipMock,
     OpenAiMock,
     Reply,
     Script,
+    ServiceModel,
     TfServingMock,
     TorchServeMock,
 )
@@ -96,7 +96,7 @@ def find_mock_protocol(profile: EndpointProfile) -> MockProtocol | None:
     match profile:
         case HttpProfile():
             http = profile.target.scripted
-            return None if http is None else HttpMock(_service_model(http), answer=http.answer)
+            return None if http is None else HttpMock(_service_model(http), response=http.response)
         case GeneratingProfile():
             tokens = profile.target.scripted
             if tokens is None:
@@ -115,7 +115,9 @@ def find_mock_protocol(profile: EndpointProfile) -> MockProtocol | None:
             return TfServingMock(_service_model(tf), profile.target.model, *_tensors(tf), profile.target.signature)
         case TorchServeProfile():
             torch = profile.target.scripted
-            return None if torch is None else TorchServeMock(_service_model(torch), profile.target.model, torch.answer)
+            return (
+                None if torch is None else TorchServeMock(_service_model(torch), profile.target.model, torch.response)
+            )
         case OipGrpcProfile() | LocustProfile():
             return None
         case _:
@@ -128,12 +130,12 @@ def start_scripted(mock_protocol: MockProtocol) -> ReferenceServer:
     path = "/v1" if isinstance(mock_protocol, OpenAiMock) else "/" if isinstance(mock_protocol, HttpMock) else ""
     with tempfile.TemporaryDirectory(prefix="sizewise-") as folder:
         script = Path(folder) / "script.json"
-        script.write_bytes(msgspec.json.encode(Script(reply=reply, faces=(mock_protocol,))))
+        script.write_bytes(msgspec.json.encode(Script(reply=reply, protocols=(mock_protocol,))))
         return ReferenceServer("loadgen.reference.scripted", "--script", str(script), path=path)
 
 
-def _service_model(settings: ScriptedSettings) -> Law:
-    return Law(
+def _service_model(settings: ScriptedSettings) -> ServiceModel:
+    return ServiceModel(
         delay_s=settings.delay_s,
         sigma=settings.spread,
         servers=settings.parallel,

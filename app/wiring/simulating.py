@@ -21,7 +21,7 @@ from app.planning.planned_fleet import (
 from app.profiles.scaling import DaySettings, build_autoscaler, build_operations, find_router, load_day
 from app.records.day import SimulatedDay
 from app.records.plan import Plan
-from app.records.plan_question import PlanQuestion
+from app.records.planning_inputs import PlanningInputs
 from app.storage.plan_file import is_plan_file, read_plan
 from app.wiring.planning import PlanRequest, build_question
 
@@ -65,12 +65,12 @@ def simulate_plan_day(
     return simulate_day(fleet, question, day, on_progress)
 
 
-def load_or_compute_plan(source: str, today: datetime.date) -> tuple[Plan, PlanQuestion]:
+def load_or_compute_plan(source: str, today: datetime.date) -> tuple[Plan, PlanningInputs]:
     """Return the plan and question of a plan file; for other sources, compute the plan as `sizewise plan` does."""
     path = Path(source)
     if is_plan_file(path):
         file = read_plan(path)
-        return file.plan, file.question
+        return file.plan, file.inputs
     if path.suffix in _PLAN_SUFFIXES and not path.exists():
         raise UsageError(
             f"{source} does not exist", hint="Create a plan file with `sizewise plan RUN --out plan.yaml`."
@@ -80,7 +80,7 @@ def load_or_compute_plan(source: str, today: datetime.date) -> tuple[Plan, PlanQ
 
 
 def _day(
-    request: DayRequest, settings: DaySettings, fleet: PlannedFleet, question: PlanQuestion, date: datetime.date
+    request: DayRequest, settings: DaySettings, fleet: PlannedFleet, question: PlanningInputs, date: datetime.date
 ) -> DayOptions:
     replica = prepare_replica(fleet, compute_day_rates(question, date))
     operations = build_operations(settings, fleet.replicas_per_instance)

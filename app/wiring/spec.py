@@ -105,7 +105,7 @@ def build_spec(
         standalone_model=build_standalone_spec(profile),
         is_local_target=is_local_target(profile),
         start=build_start_spec(profile),
-        can_be_asleep=isinstance(profile.target, EndpointSettings) and profile.target.wake,
+        may_be_scaled_to_zero=isinstance(profile.target, EndpointSettings) and profile.target.wake,
         gating=gating,
         notes=_notes(profile, endpoint),
         workload_hash=compute_workload_hash(profile),

@@ -73,9 +73,9 @@ def build_search(search: SearchSettings | None) -> SearchSpec | None:
     return SearchSpec(
         OpenArrivals(search.arrivals, ((0.0, 1.0),), search.burstiness or 1.0),
         search.start_per_s,
-        search.hold_s,
+        search.step_duration_s,
         search.repeats,
-        search.within_s,
+        search.max_duration_s,
     )
 
 
@@ -85,7 +85,7 @@ def _sweep(sweep: SweepSettings) -> list[StageSpec]:
     ]
     loads += [("closed", ClosedArrivals(clients, 0.0)) for clients in sweep.swept_concurrency]
     return [
-        StageSpec(name, kind, arrivals, sweep.hold_s, repeat=repeat, is_in_sweep=True)
+        StageSpec(name, kind, arrivals, sweep.step_duration_s, repeat=repeat, is_in_sweep=True)
         for name, (kind, arrivals) in zip(sweep.stage_names, loads, strict=True)
         for repeat in range(1, sweep.repeats + 1)
     ]

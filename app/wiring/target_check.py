@@ -74,10 +74,10 @@ def _name(parts: tuple[tuple[tuple[str, str], ...], ...]) -> str | None:
     return None if name is None else "".join(char for char in name if char.isprintable())[:200]
 
 
-_BY_STATUS: dict[int, Problem] = {401: "unauthorised", 403: "forbidden", 404: "not found", 408: "timeout", 429: "busy"}
+_BY_STATUS: dict[int, Problem] = {401: "unauthorized", 403: "forbidden", 404: "not found", 408: "timeout", 429: "busy"}
 _BY_ERROR: dict[str, Problem] = {
     "dns": "dns", "connect": "connect", "tls": "tls", "send": "cut off", "truncated": "cut off", "timeout": "timeout",
-    "http-4xx": "refused", "http-5xx": "server error", "bad-payload": "wrong answer", "bad-output": "wrong answer",
+    "http-4xx": "refused", "http-5xx": "server error", "bad-payload": "wrong response", "bad-output": "wrong response",
     "local-limit": "local limit",
 }  # fmt: skip
 _REMEDIES: dict[Problem, str] = {
@@ -86,7 +86,7 @@ _REMEDIES: dict[Problem, str] = {
     "server error": "The server failed on this request. Check the server log.",
     "timeout": "The server may still be loading its model. Wait, or raise target.timeouts.total.",
     "cut off": "The connection closed before the response was complete. Check the server log and any proxies.",
-    "wrong answer": "Check that target.protocol is the server's protocol, and that workload.expect matches its "
+    "wrong response": "Check that target.protocol is the server's protocol, and that workload.expect matches its "
     "responses.",
     "local limit": "This machine is out of file descriptors, local ports or memory. Raise its limits.",
     "not streaming": "Enable streaming on the server, or set workload.stream: false.",
@@ -158,8 +158,8 @@ def _trial(profile: EndpointProfile, report: PreflightDone, endpoint: Endpoint |
         model=None if isinstance(target, HttpTarget | LocustTarget) else target.model,
         is_measurable=unreachable is None,
         problem=problem,
-        what=_NOT_STREAMED_MESSAGE if problem == "not streaming" else report.detail,
-        remedy=remedy,
+        summary=_NOT_STREAMED_MESSAGE if problem == "not streaming" else report.detail,
+        hint=remedy,
         status=report.status,
         wants_stream=wants_stream,
         first_byte_ms=report.first_byte_ms,
@@ -168,8 +168,8 @@ def _trial(profile: EndpointProfile, report: PreflightDone, endpoint: Endpoint |
         tokens_out=report.tokens_out,
         bytes_received=report.bytes_received,
         tls=None if endpoint is None or problem in ("dns", "connect", "local limit") else read_tls_parameters(endpoint),
-        asked_headers=_request_headers(target) if isinstance(target, EndpointSettings) else (),
-        answer_headers=report.headers,
+        request_headers=_request_headers(target) if isinstance(target, EndpointSettings) else (),
+        response_headers=report.headers,
         notes=report.notes,
     )
 

@@ -13,7 +13,7 @@ from app.inference.probe import ProviderProbe, probe_providers
 from app.inference.providers import too_many_threads_message, usable_cores
 from app.profiles.local import LocalProfile, VariantSettings
 from app.profiles.serve import model_path
-from app.records.model import ModelFacts, ShapeOverrides
+from app.records.model import ModelMetadata, ShapeOverrides
 from app.records.planned_work import ImpossibleVariant
 from app.wiring.local_spec import build_variants, spare_memory_bytes
 
@@ -48,12 +48,12 @@ def local_machine() -> LocalMachine:
 
 def refusal_reasons(probe: ProviderProbe) -> dict[str, str]:
     """Return the reason for each provider that is unavailable."""
-    return {refusal.provider: refusal.reason for refusal in probe.refused}
+    return {refusal.provider: refusal.reason for refusal in probe.unavailable}
 
 
-def inspect_models(profile: LocalProfile) -> dict[Path, ModelFacts | UsageError]:
+def inspect_models(profile: LocalProfile) -> dict[Path, ModelMetadata | UsageError]:
     """Inspect each model in a limited child process. The value is an error if the model is rejected."""
-    facts_by_path: dict[Path, ModelFacts | UsageError] = {}
+    facts_by_path: dict[Path, ModelMetadata | UsageError] = {}
     shapes = ShapeOverrides(axes=dict(profile.target.runtime.axes))
     for variant in profile.target.all_variants:
         path = _path(variant)
@@ -67,7 +67,7 @@ def inspect_models(profile: LocalProfile) -> dict[Path, ModelFacts | UsageError]
 
 
 def find_unrunnable_variants(
-    profile: LocalProfile, machine: LocalMachine, models: Mapping[Path, ModelFacts | UsageError]
+    profile: LocalProfile, machine: LocalMachine, models: Mapping[Path, ModelMetadata | UsageError]
 ) -> tuple[ImpossibleVariant, ...]:
     """Return the variants that cannot run, each with the first reason."""
     limit = profile.limits.memory_bytes
@@ -75,13 +75,13 @@ def find_unrunnable_variants(
     for variant, named in zip(profile.target.all_variants, build_variants(profile), strict=True):
         facts = models.get(_path(variant))
         for settles, reason in _objections(variant, machine, facts, limit):
-            cells.append(ImpossibleVariant(cell=named.label, reason=reason, settles=settles))
+            cells.append(ImpossibleVariant(cell=named.label, reason=reason, hint=settles))
             break
     return tuple(cells)
 
 
 def _objections(
-    variant: VariantSettings, machine: LocalMachine, facts: ModelFacts | UsageError | None, limit_bytes: int | None
+    variant: VariantSettings, machine: LocalMachine, facts: ModelMetadata | UsageError | None, limit_bytes: int | None
 ) -> Iterator[tuple[str, str]]:
     if isinstance(facts, UsageError):
         yield "target.model", str(facts)
@@ -94,7 +94,7 @@ def _objections(
         yield "target.providers", f"{variant.provider} is not in this build of ONNX Runtime"
     if variant.threads > machine.cores:
         yield "target.threads", too_many_threads_message(variant.threads, machine.cores)
-    if not isinstance(facts, ModelFacts):
+    if not isinstance(facts, ModelMetadata):
         return
     if not facts.batch_axes and facts.costs and facts.costs[0].batch != variant.batch:
         yield "target.batch", f"the model has a fixed batch size of {facts.costs[0].batch}"
@@ -110,7 +110,7 @@ def _objections(
         )
 
 
-def estimate_memory(facts: ModelFacts, batch: int, precision: str = "as-is") -> int | None:
+def estimate_memory(facts: ModelMetadata, batch: int, precision: str = "as-is") -> int | None:
     """Estimate the memory of one inference in bytes, from weights and live activations; `None` if unknown."""
     memory_bytes = next((cost.memory_bytes for cost in facts.costs if cost.batch == batch), None)
     if memory_bytes is None and facts.memory_growth is not None:

@@ -90,7 +90,7 @@ class LocustStage:
                 cpu_s=time.process_time() - cpu_s,
                 connections_opened=0,
                 stopped_early=self._was_stopped,
-                waited_s=cpu_wait_between_s(waited_before_s, read_cpu_wait_s(thread)),
+                cpu_wait_s=cpu_wait_between_s(waited_before_s, read_cpu_wait_s(thread)),
                 first_errors=log.first_errors,
                 duration_s=self._duration_s,
             )

@@ -25,8 +25,9 @@ class JoinCriteria:
     def admit(self, client: str, hello: Hello, pool: WorkerPool, now_ns: int) -> RemoteWorker | str:
         """Return a worker for the sender of Hello, or the reason why it cannot join the pool."""
         worker = f"the worker at {hello.host} (process {hello.pid})"
-        if hello.wire != WIRE_VERSION:
-            return f"{worker} has another version of Sizewise: its protocol version is {hello.wire}, not {WIRE_VERSION}"
+        if hello.protocol_version != WIRE_VERSION:
+            version = f"its protocol version is {hello.protocol_version}, not {WIRE_VERSION}"
+            return f"{worker} has another version of Sizewise: {version}"
         is_same_clock = hello.clock == get_clock_id()
         local = self._find_local(hello.pid) if is_same_clock and hello.host == socket.gethostname() else None
         if local is not None and any(member.local is local for member in pool):

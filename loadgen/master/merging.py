@@ -80,7 +80,7 @@ def merge_stage_ends(
         stopped_early=any(end.stopped_early for end in ends),
         rates=ends[0].rates,
         workers=workers,
-        waited_s=max((end.waited_s for end in ends if end.waited_s is not None), default=None),
+        cpu_wait_s=max((end.cpu_wait_s for end in ends if end.cpu_wait_s is not None), default=None),
         first_errors=first_errors,
         duration_s=min((end.duration_s for end in ends if end.duration_s is not None), default=None),
     )

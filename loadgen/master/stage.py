@@ -92,7 +92,7 @@ class WorkerStage:
             lost_ns=max(member.last_received_ns, since_ns)
             if member.lost_reason is not None and self.ended is None
             else None,
-            waited_s=None if self.ended is None else self.ended.waited_s,
+            cpu_wait_s=None if self.ended is None else self.ended.cpu_wait_s,
         )
 
 

@@ -97,7 +97,7 @@ class RemoteWorker:
     def load_worker(self) -> LoadWorker:
         hello = self.hello
         is_local = self.local is not None
-        return LoadWorker(self.index, hello.host, hello.pid, is_local, hello.ceiling_per_s, hello.chunk_ceiling_per_s)
+        return LoadWorker(self.index, hello.host, hello.pid, is_local, hello.capacity_per_s, hello.chunk_capacity_per_s)
 
     @property
     def has_clock_offset(self) -> bool:

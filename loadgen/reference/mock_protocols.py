@@ -102,7 +102,7 @@ def oip_handler(mock: OipMock) -> RequestHandler:
 
 
 def _infer_handler(face: OipMock) -> RequestHandler:
-    service = FifoService(face.law)
+    service = FifoService(face.service_model)
 
     @lru_cache(64)
     def cached_outputs(rows: int, is_binary: bool) -> tuple[bytes, tuple[str, ...]]:
@@ -186,7 +186,7 @@ def tf_serving_handler(face: TfServingMock) -> RequestHandler:
 
 
 def _predict_handler(face: TfServingMock) -> RequestHandler:
-    service = FifoService(face.law)
+    service = FifoService(face.service_model)
 
     @lru_cache(64)
     def cached_body(rows: int, is_by_row: bool) -> bytes:
@@ -261,7 +261,7 @@ def build_handler(face: MockProtocol) -> RequestHandler:
 
 
 def _http_answer(face: HttpMock) -> RequestHandler:
-    service, body = FifoService(face.law), msgspec.json.encode(face.answer)
+    service, body = FifoService(face.service_model), msgspec.json.encode(face.response)
 
     def handle(request: Request) -> ResponseScript | None:
         return _serve_json(service, request, body) if face.path in (None, request.path) else None
@@ -270,7 +270,7 @@ def _http_answer(face: HttpMock) -> RequestHandler:
 
 
 def _torchserve_answer(face: TorchServeMock) -> RequestHandler:
-    service, body = FifoService(face.law), msgspec.json.encode(face.answer)
+    service, body = FifoService(face.service_model), msgspec.json.encode(face.response)
     path = f"/predictions/{quote(face.model, safe='')}"
 
     def handle(request: Request) -> ResponseScript | None:

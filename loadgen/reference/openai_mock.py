@@ -48,7 +48,7 @@ Handle = Callable[[Request, _OpenAiRequest], ResponseScript]
 
 
 def openai_handler(face: OpenAiMock) -> RequestHandler:
-    service = FifoService(face.law)
+    service = FifoService(face.service_model)
     models = {"object": "list", "data": [{"id": face.model, "object": "model", "created": 0, "owned_by": "sizewise"}]}
     models_body = msgspec.json.encode(models)
     handlers: dict[str, Handle] = {

@@ -136,7 +136,7 @@ _CLOSING = ("until-close", "close-after", "close-unsaid", "cut-body", "drop", "h
 
 
 def script_reply(reply: Reply, delay_ns: int, *, is_head: bool) -> ResponseScript:
-    mode = reply.manner
+    mode = reply.mode
     head, body = _head_and_body(reply)
     end: End = "close" if mode in _CLOSING else "reset" if mode == "reset" else "open"
     if mode in ("hang", "drop", "reset"):
@@ -150,21 +150,21 @@ def script_reply(reply: Reply, delay_ns: int, *, is_head: bool) -> ResponseScrip
 
 def _head_and_body(reply: Reply) -> tuple[bytes, bytes]:
     """Return head and body as they are sent."""
-    if reply.manner == "garbage":
+    if reply.mode == "garbage":
         return b"this is not HTTP\r\n\r\n", b""
     body, fields = reply.body, [f"{name}: {value}" for name, value in reply.headers]
-    if reply.manner == "chunked":
+    if reply.mode == "chunked":
         fields.append("Transfer-Encoding: chunked")
         half = len(body) // 2
         body = b"".join(encode_chunk(part) for part in (body[:half], body[half:]) if part) + LAST_CHUNK
-    elif reply.manner not in ("until-close", "http-1.0"):
+    elif reply.mode not in ("until-close", "http-1.0"):
         fields.append(f"Content-Length: {len(body)}")
-    if reply.manner == "close-after":
+    if reply.mode == "close-after":
         fields.append("Connection: close")
-    interim = b"HTTP/1.1 100 Continue\r\n\r\n" if reply.manner == "interim" else b""
-    if reply.manner == "cut-body":
+    interim = b"HTTP/1.1 100 Continue\r\n\r\n" if reply.mode == "interim" else b""
+    if reply.mode == "cut-body":
         body = body[: len(body) // 2]
-    return interim + encode_head(reply.status, fields, "1.0" if reply.manner == "http-1.0" else "1.1"), body
+    return interim + encode_head(reply.status, fields, "1.0" if reply.mode == "http-1.0" else "1.1"), body
 
 
 LAST_CHUNK = b"0\r\n\r\n"

@@ -33,7 +33,7 @@ class Reply(msgspec.Struct, frozen=True, tag="reply"):
     status: int = 200
     body: bytes = b"{}"
     headers: tuple[tuple[str, str], ...] = ()
-    manner: ReplyMode = "whole"
+    mode: ReplyMode = "whole"
 
 
 class Stream(msgspec.Struct, frozen=True, tag="stream"):
@@ -50,7 +50,7 @@ class Stream(msgspec.Struct, frozen=True, tag="stream"):
     period_s: float = 0.02
 
 
-class Law(msgspec.Struct, frozen=True):
+class ServiceModel(msgspec.Struct, frozen=True):
     """Service model: how long requests take.
 
     `servers` requests are processed at a time and the rest queue; None means no limit. A response, or its first token,
@@ -67,11 +67,11 @@ class Law(msgspec.Struct, frozen=True):
 
 
 class HttpMock(msgspec.Struct, frozen=True, tag="http"):
-    """Plain HTTP: any request to `path` (None: any path) gets `answer` as JSON."""
+    """Plain HTTP: any request to `path` (None: any path) gets `response` as JSON."""
 
-    law: Law = Law()
+    service_model: ServiceModel = ServiceModel()
     path: str | None = None
-    answer: Any = msgspec.field(default_factory=dict)
+    response: Any = msgspec.field(default_factory=dict)
 
 
 class OpenAiMock(msgspec.Struct, frozen=True, tag="openai"):
@@ -80,7 +80,7 @@ class OpenAiMock(msgspec.Struct, frozen=True, tag="openai"):
     A response has as many tokens as the request allows, or else `output_tokens`; each is "tok ".
     """
 
-    law: Law = Law()
+    service_model: ServiceModel = ServiceModel()
     model: str = "scripted"
     output_tokens: int = 16
     embedding_size: int = 8
@@ -89,7 +89,7 @@ class OpenAiMock(msgspec.Struct, frozen=True, tag="openai"):
 class TensorModel(msgspec.Struct, frozen=True):
     """A model with typed inputs and outputs. Its outputs are zeros, one row per input row."""
 
-    law: Law = Law()
+    service_model: ServiceModel = ServiceModel()
     model: str = "scripted"
     inputs: tuple[TensorInput, ...] = (TensorInput("input", "FP32", (-1, 4)),)
     outputs: tuple[TensorInput, ...] = (TensorInput("output", "FP32", (-1, 2)),)
@@ -106,11 +106,11 @@ class TfServingMock(TensorModel, frozen=True, tag="tf-serving"):
 
 
 class TorchServeMock(msgspec.Struct, frozen=True, tag="torchserve"):
-    """A model served by TorchServe's inference API; every prediction is `answer` as JSON."""
+    """A model served by TorchServe's inference API; every prediction is `response` as JSON."""
 
-    law: Law = Law()
+    service_model: ServiceModel = ServiceModel()
     model: str = "scripted"
-    answer: Any = msgspec.field(default_factory=dict)
+    response: Any = msgspec.field(default_factory=dict)
 
 
 MockProtocol = HttpMock | OpenAiMock | OipMock | TfServingMock | TorchServeMock
@@ -119,7 +119,7 @@ MockProtocol = HttpMock | OpenAiMock | OipMock | TfServingMock | TorchServeMock
 class Script(msgspec.Struct, frozen=True):
     """Behavior of a scripted server.
 
-    Each reply is due `delay_s` after its request, with no limit on concurrency. The first of `faces` that accepts a
+    Each reply is due `delay_s` after its request, with no limit on concurrency. The first of `protocols` that accepts a
     request responds to it according to its own service model.
 
     The freeze begins `freeze_after_s` after the first request and lasts `freeze_s`: replies due during it are sent at
@@ -133,7 +133,7 @@ class Script(msgspec.Struct, frozen=True):
     delay_s: float = 0.0
     freeze_after_s: float = 0.0
     freeze_s: float = 0.0
-    faces: tuple[MockProtocol, ...] = ()
+    protocols: tuple[MockProtocol, ...] = ()
     ready_after_s: float = 0.0
     """Seconds from the server's start during which every response is an immediate 503."""
 
@@ -141,7 +141,7 @@ class Script(msgspec.Struct, frozen=True):
 class FifoService:
     """A FIFO queue: requests are served in order of arrival, so the times of each one are known immediately."""
 
-    def __init__(self, model: Law) -> None:
+    def __init__(self, model: ServiceModel) -> None:
         self._service_model = model
         self._random = random.Random(model.seed)
         self._free_ns = None if model.servers is None else [0] * model.servers

@@ -117,7 +117,7 @@ class _ResponseSelector:
         delay_ns = round(script.delay_s * 1e9)
         self._default = _response_scripts(script.reply, delay_ns)
         self._by_path = {path: _response_scripts(reply, delay_ns) for path, reply in script.paths.items()}
-        self._faces = [build_handler(face) for face in script.faces]
+        self._faces = [build_handler(face) for face in script.protocols]
         self._not_ready = script_reply(Reply(503), 0, is_head=False)
         self._ready_ns = time.perf_counter_ns() + round(script.ready_after_s * 1e9)
 
@@ -191,7 +191,7 @@ def _script(options: argparse.Namespace) -> Script:
         is_text = options.script.lstrip().startswith("{")
         return decode_json(options.script if is_text else Path(options.script).read_bytes(), Script)
     return Script(
-        reply=Reply(status=options.status, manner=options.manner),
+        reply=Reply(status=options.status, mode=options.manner),
         delay_s=options.delay,
         freeze_after_s=options.freeze_after,
         freeze_s=options.freeze,

@@ -60,9 +60,9 @@ def serve_master(commands: BinaryIO, reports: ReportWriter) -> NoReturn:
 
     def on_command(command: Command | Exception) -> None:
         if isinstance(command, Quit):  # at once, whatever the thread that executes commands is doing
-            if command.why is None:
+            if command.reason is None:
                 os._exit(0)
-            _exit(EXIT_SENT_AWAY, f"the master dismissed this worker: {sanitize_text(command.why)}")
+            _exit(EXIT_SENT_AWAY, f"the master dismissed this worker: {sanitize_text(command.reason)}")
         received.put(command)
 
     sender, orchestra = Sender(), LocustRunner()
@@ -89,14 +89,14 @@ def serve_master(commands: BinaryIO, reports: ReportWriter) -> NoReturn:
 
 def _hello(join: Join, event_loop: str) -> Hello:
     return Hello(
-        wire=WIRE_VERSION,
+        protocol_version=WIRE_VERSION,
         host=socket.gethostname(),
         pid=os.getpid(),
         clock=get_clock_id(),
         pacing=PACING,
         event_loop=event_loop,
-        ceiling_per_s=join.ceiling_per_s,
-        chunk_ceiling_per_s=join.chunk_ceiling_per_s,
+        capacity_per_s=join.capacity_per_s,
+        chunk_capacity_per_s=join.chunk_capacity_per_s,
     )
 
 

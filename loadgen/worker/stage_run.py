@@ -126,7 +126,7 @@ class StageRun:
                 connections_opened=target.transport.opened - opened,
                 stopped_early=stage.was_stopped,
                 rates=stage.executed_rates(),
-                waited_s=waited_s,
+                cpu_wait_s=waited_s,
                 first_errors=describe_first_errors(stage.first_errors),
                 duration_s=stage.duration_s,
             )

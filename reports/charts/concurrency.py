@@ -28,7 +28,7 @@ def concurrency_charts(report: Report) -> tuple[Chart, ...]:
         _chart(
             report,
             rows,
-            {"throughput": lambda row: row.answered},
+            {"throughput": lambda row: row.responses},
             "clients-rate",
             "successful req/s",
             "Throughput by concurrency",

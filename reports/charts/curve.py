@@ -34,14 +34,14 @@ _STATES = {
 }
 
 
-_FIXED_RATE_KINDS = ("probe", "hold", "steady")
+_FIXED_RATE_KINDS = ("probe", "step", "steady")
 """Kinds of stages with a single rate that was chosen."""
 
 
 def rate_curve(report: Report) -> Chart | None:
     """Draw the curve; None if there are not two rates with a latency, because one point is not a curve."""
     stages = [stage for stage in report.stages if stage.kind in _FIXED_RATE_KINDS and not stage.pooled]
-    points = [_point(stage) for stage in stages if _rate(stage) is not None and stage.judged.value is not None]
+    points = [_point(stage) for stage in stages if _rate(stage) is not None and stage.evaluated.value is not None]
     if len({point["offered"] for point in points}) < 2:
         return None
     latency = formatting.metric_name(report.curve.metric, report.curve.percentile)
@@ -63,16 +63,16 @@ def _rate(stage: StageRow) -> float | None:
 
 
 def _point(stage: StageRow) -> dict[str, Any]:
-    low, high = stage.judged.ci95 or (stage.judged.value, stage.judged.value)
+    low, high = stage.evaluated.ci95 or (stage.evaluated.value, stage.evaluated.value)
     return {
         "offered": _rate(stage),
-        "latency": stage.judged.value,
+        "latency": stage.evaluated.value,
         "low": low,
         "high": high,
         "state": formatting.stage_state(stage),
         "result": formatting.display_state(formatting.stage_state(stage)),
         "stage": f"{stage.name} #{stage.repeat}",
-        "shown": formatting.format_quantity(stage.judged),
+        "shown": formatting.format_quantity(stage.evaluated),
     }
 
 
@@ -129,7 +129,7 @@ def _max_rate(report: Report, x: alt.X) -> list[alt.Chart]:
         return []
     max_rate = report.max_rate.per_s
     low, high = max_rate.ci95 or (max_rate.value, max_rate.value)
-    text = f"{'max ≥' if report.max_rate.at_least else 'max'} {formatting.format_value_unit(max_rate)}"
+    text = f"{'max ≥' if report.max_rate.is_lower_bound else 'max'} {formatting.format_value_unit(max_rate)}"
     data = new_chart([{"offered": max_rate.value, "low": low, "high": high, "text": text}])
     band = data.mark_rect(color=ACCENT, opacity=0.15).encode(x=alt.X("low:Q"), x2=alt.X2("high:Q"))
     rule = data.mark_rule(color=INK, strokeWidth=1).encode(x=x)
@@ -140,7 +140,7 @@ def _max_rate(report: Report, x: alt.X) -> list[alt.Chart]:
 
 
 def _row(stage: StageRow) -> tuple[str, ...]:
-    cells = (stage.offered, stage.achieved, stage.good, stage.judged)
+    cells = (stage.offered, stage.achieved, stage.good, stage.evaluated)
     return (
         f"{stage.name} #{stage.repeat}",
         *(formatting.format_quantity(cell) for cell in cells),
@@ -159,6 +159,6 @@ def _alternative(report: Report, points: list[dict[str, Any]], latency: str) -> 
     )
     if report.max_rate is not None and report.max_rate.per_s.value is not None:
         rate = formatting.format_quantity(report.max_rate.per_s)
-        is_bound = report.max_rate.at_least
+        is_bound = report.max_rate.is_lower_bound
         text += f" Max rate at least {rate}; no higher rate was tested." if is_bound else f" Max rate: {rate}."
     return text

@@ -26,7 +26,7 @@ _RATES = ("offered", "sent", "completed", "good")
 _KINDS = {
     "warmup": MUTED,
     "probe": SERIES[1],
-    "hold": ACCENT,
+    "step": ACCENT,
     "steady": ACCENT,
     "closed": SERIES[2],
     "varying": SERIES[3],

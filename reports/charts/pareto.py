@@ -48,7 +48,7 @@ def cost_pareto_front(plan: PlanSection | None) -> Chart | None:
                 point["shown_latency"],
                 point["basis"],
                 point["role"],
-                point["chance"],
+                point["probability"],
             )
             for point in points
         ),
@@ -61,12 +61,12 @@ def role_of(row: OfferRow, plan: PlanSection) -> str:
         return "recommended"
     if row.offer == plan.runner_up:
         return "runner-up"
-    return "Pareto-optimal" if row.on_front else "feasible"
+    return "Pareto-optimal" if row.is_on_frontier else "feasible"
 
 
 def _points(plan: PlanSection) -> list[dict[str, Any]]:
     """Return the feasible offers by cost, then the fleets on the front that are larger than their offer's row."""
-    front = {(fleet.offer, fleet.instances): fleet for fleet in plan.front}
+    front = {(fleet.offer, fleet.instances): fleet for fleet in plan.frontier}
     rows = [row for row in plan.offers if _is_drawable(row.usd_per_month, row.latency)]
     points = [_point(row, role_of(row, plan), front.pop((row.offer, row.instances or 0), None)) for row in rows]
     larger = (fleet for fleet in front.values() if _is_drawable(fleet.usd_per_month, fleet.latency))
@@ -78,8 +78,8 @@ def _is_drawable(cost: Quantity, latency: Quantity) -> bool:
 
 
 def _point(row: OfferRow | FrontRow, role: str, front: FrontRow | None) -> dict[str, Any]:
-    chance = None if front is None else front.chance
-    is_on_front = front is not None or (isinstance(row, OfferRow) and row.on_front)
+    chance = None if front is None else front.frontier_probability
+    is_on_frontier = front is not None or (isinstance(row, OfferRow) and row.is_on_frontier)
     return {
         "cost": row.usd_per_month.value,
         "latency": row.latency.value,
@@ -92,9 +92,11 @@ def _point(row: OfferRow | FrontRow, role: str, front: FrontRow | None) -> dict[
         else formatting.format_value_unit(row.usd_per_month),
         "shown_latency": formatting.format_quantity(row.latency),
         "basis": row.basis,
-        "on_front": is_on_front,
+        "is_on_frontier": is_on_frontier,
         "has_chance": chance is not None,
-        "chance": _NONE if chance is None else formatting.with_unit(formatting.format_plain(round(100 * chance)), "%"),
+        "probability": _NONE
+        if chance is None
+        else formatting.with_unit(formatting.format_plain(round(100 * chance)), "%"),
     }
 
 
@@ -105,7 +107,7 @@ def _layers(points: list[dict[str, Any]], plan: PlanSection) -> list[alt.Chart]:
     heights = [*latencies, *room, *([] if limit is None else [limit.value])]
     x = alt.X("cost:Q", title="$/month", **fit_scale(costs, _LOG_RATIO, from_zero=False))
     y = alt.Y("latency:Q", title=f"{plan_sentences.latency_name(plan)} at peak, ms", **fit_scale(heights, 20))
-    front = sorted((point for point in points if point["on_front"]), key=lambda point: point["cost"])
+    front = sorted((point for point in points if point["is_on_frontier"]), key=lambda point: point["cost"])
     line = (
         new_chart(front)
         .mark_line(interpolate="step-after", color=SERIES[2], strokeWidth=1.5, strokeDash=[4, 3])
@@ -127,7 +129,7 @@ def _labels(points: list[dict[str, Any]], middle: float, x: alt.X, y: alt.Y) -> 
     """Return the label of the recommended fleet above its mark, and the probabilities of the others on the front
     below."""
     recommended = [{**point, "label": point["fleet"]} for point in points if point["role"] == "recommended"]
-    with_probability = [{**point, "label": point["chance"]} for point in _non_overlapping(points)]
+    with_probability = [{**point, "label": point["probability"]} for point in _non_overlapping(points)]
     sides = {
         align: [point for point in recommended if (point["cost"] > middle) == (align == "right")] for align in _SIDES
     }

@@ -64,7 +64,7 @@ def roofline(report: Report) -> Chart | None:
 
 
 def _drawable_bound(variant: VariantRow) -> BottleneckRow | None:
-    bound = variant.bound
+    bound = variant.bottleneck
     if bound is None or variant.state == "INVALID" or not bound.flops_per_s or not bound.flops_per_byte:
         return None
     return bound if bound.peak_flops_per_s and bound.peak_bytes_per_s else None

@@ -13,7 +13,7 @@ from reports.charts.style import MAX_SERIES, build_spec, new_chart, series_scale
 from reports.model import Report, TelemetrySeries
 
 _CHARTS = {
-    "%": ("busy", "Utilization", ("host_cpu_percent", "gpu_utilisation_percent", "core_cpu_percent")),
+    "%": ("busy", "Utilization", ("host_cpu_percent", "gpu_utilization_percent", "core_cpu_percent")),
     "cores": ("cores", "CPU cores used by process",
               ("endpoint_cpu_cores", "model_cpu_cores", "generator_cpu_cores", "engine_cpu_cores")),
     "GiB": ("memory", "Memory in use", ("host_memory_gib", "model_memory_gib", "gpu_memory_gib")),

@@ -34,7 +34,7 @@ def tornado(plan: PlanSection | None) -> Chart | None:
         alternative=_alternative(shown, chosen),
         spec=build_spec(_layers(shown, chosen, chosen.usd_per_month.value), "tornado"),
         columns=("input", "low", "$/month", "cheapest offer", "high", "$/month", "cheapest offer"),
-        rows=tuple(_row(sensitivity) for sensitivity in plan.swings),
+        rows=tuple(_row(sensitivity) for sensitivity in plan.sensitivity),
         note=" ".join(text for text in (_NOTE, plan_sentences.describe_insensitive_inputs(plan)) if text),
     )
 

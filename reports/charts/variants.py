@@ -55,7 +55,7 @@ def role_of(variant: VariantRow) -> str:
         return "best"
     if variant.slo == "missed":
         return "SLO missed"
-    return "Pareto-optimal" if variant.on_front else "dominated"
+    return "Pareto-optimal" if variant.is_on_frontier else "dominated"
 
 
 def _point(variant: VariantRow) -> dict[str, Any]:
@@ -71,12 +71,12 @@ def _point(variant: VariantRow) -> dict[str, Any]:
         "shown_cost": formatting.format_quantity(variant.cost),
         "shown_latency": formatting.format_quantity(variant.latency),
         "throughput": formatting.format_quantity(variant.throughput),
-        "on_front": variant.on_front,
+        "is_on_frontier": variant.is_on_frontier,
     }
 
 
 def _row(variant: VariantRow) -> tuple[str, ...]:
-    front = ", Pareto-optimal" if variant.on_front and role_of(variant) != "Pareto-optimal" else ""
+    front = ", Pareto-optimal" if variant.is_on_frontier and role_of(variant) != "Pareto-optimal" else ""
     costs = (formatting.format_quantity(variant.cost), formatting.format_quantity(variant.latency))
     return (variant.name, *costs, _accuracy(variant), role_of(variant) + front)
 
@@ -122,7 +122,7 @@ def _two_axis_front(points: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Return the points on the front that none beats in cost and latency alone, ordered by cost."""
     front: list[dict[str, Any]] = []
     for point in sorted(
-        (point for point in points if point["on_front"]), key=lambda point: (point["cost"], point["latency"])
+        (point for point in points if point["is_on_frontier"]), key=lambda point: (point["cost"], point["latency"])
     ):
         if not front or point["latency"] < front[-1]["latency"]:
             front.append(point)
@@ -131,7 +131,7 @@ def _two_axis_front(points: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def _labelled(points: list[dict[str, Any]], middle: float) -> list[dict[str, Any]]:
     """Return the labels: the name of the best, and the accuracies of those on the front if there are few."""
-    front = [point for point in points if point["on_front"] or point["role"] == "best"]
+    front = [point for point in points if point["is_on_frontier"] or point["role"] == "best"]
     with_accuracy = [point for point in front if point["has_accuracy"]]
     named = [point for point in points if point["role"] == "best"]
     chosen = {id(point): point for point in (*named, *(with_accuracy if len(with_accuracy) <= _MAX_LABELS else []))}
@@ -161,7 +161,7 @@ def _alternative(local: LocalSection, shown: list[VariantRow]) -> str:
 
 def _note(local: LocalSection, shown: list[VariantRow], missing: int) -> str:
     sentences = ["Lower left is better."]
-    if sum(variant.on_front for variant in shown) > 1:
+    if sum(variant.is_on_frontier for variant in shown) > 1:
         beaten = (
             "cost, latency and accuracy"
             if any(variant.accuracy is not None for variant in shown)

@@ -28,7 +28,7 @@ from app.planning.service_models.service_fit import fit_service, group_load_poin
 from app.planning.simulation.design import FleetDesign
 from app.planning.simulation.steady import simulate_steady
 from app.records.offers import Router
-from app.records.plan_question import MeasuredLoadPoint
+from app.records.planning_inputs import MeasuredLoadPoint
 from app.records.result import Stage
 from app.records.service import BatchService, RequestService, ServiceFit
 from app.storage.run_directory import StoredRun
@@ -95,7 +95,7 @@ class Bench:
         """Rates that were not sent on time are measured again, a few times; those late even then are left out."""
         rates, on_time = [f"{share * most_per_s:.4g}/s" for share in shares], list[Stage]()
         for number in range(TRIES):
-            sweep = {"rates": rates, "hold": f"{self._hold_s:g}s"}
+            sweep = {"rates": rates, "step_duration": f"{self._hold_s:g}s"}
             stages = self._measured(port, sweep, f"{run}-try-{number}", seed + 100 * number)
             on_time += [stage for stage in stages if not was_late(stage)]
             rates = [f"{stage.scheduled_per_s:.4g}/s" for stage in stages if was_late(stage)]
@@ -106,7 +106,7 @@ class Bench:
 
     def most_per_s(self, port: int) -> float:
         """What clients get that ask again at once."""
-        (stage,) = self._measured(port, {"concurrency": [CLIENTS], "hold": f"{CLIENTS_S}s"}, "most", 1)
+        (stage,) = self._measured(port, {"concurrency": [CLIENTS], "step_duration": f"{CLIENTS_S}s"}, "most", 1)
         assert stage.achieved_per_s.value is not None
         return stage.achieved_per_s.value
 
@@ -134,7 +134,7 @@ def was_late(stage: Stage) -> bool:
 
 
 def held(name: str, fit: ServiceFit, replicas: int, router: Router, most_per_s: float, observed: ObservedLoad) -> Held:
-    design, per_s = FleetDesign((fit.laws[0].service,) * replicas, router), observed.offered_per_s
+    design, per_s = FleetDesign((fit.services[0].service,) * replicas, router), observed.offered_per_s
     known = {name: float(np.exp(log)) for name, log in zip(observed.names, observed.logs, strict=True)}
     names = [name for name in PERCENTILES if name in known]
     asked = [PERCENTILES[name] for name in names]
@@ -144,7 +144,7 @@ def held(name: str, fit: ServiceFit, replicas: int, router: Router, most_per_s: 
     scatter = logs.std(axis=0, ddof=1) / np.sqrt(observed.points)
     deviations = (np.log([known[name] for name in names]) - logs.mean(axis=0)) / scatter
     goals = build_goals([parse_objective(f"latency_ms.p95 < {1000 * known['p95']:.9g}")])
-    planned_per_s, _ = find_highest_rate(fit.laws[0].service, FleetShape(router, goals), replicas, per_s / replicas)
+    planned_per_s, _ = find_highest_rate(fit.services[0].service, FleetShape(router, goals), replicas, per_s / replicas)
     return Held(
         name,
         per_s,
@@ -194,7 +194,7 @@ def latencies(rung: MeasuredLoadPoint) -> dict[str, float]:
 
 
 def found(fit: ServiceFit) -> str:
-    match law := fit.laws[0].service:
+    match law := fit.services[0].service:
         case RequestService():
             many = f"{law.slots} slot{'s' if law.slots > 1 else ''}"
             words = f"{many}, {1000 * law.mean_s:.1f} ms, cv {law.cv:.2f}"
@@ -203,7 +203,7 @@ def found(fit: ServiceFit) -> str:
             words += f"window {1000 * law.window_s:.1f} ms, cv {law.cv:.2f}"
         case _:
             raise TypeError("no server here makes tokens")
-    return f"{words}, outside {1000 * law.outside_s:.1f} ms; chance {fit.laws[0].chance:.0%}"
+    return f"{words}, outside {1000 * law.outside_s:.1f} ms; chance {fit.services[0].probability:.0%}"
 
 
 def print_loads(all_held: Sequence[Held]) -> None:

@@ -15,7 +15,7 @@ import msgspec
 from app.records.offers import Router
 from app.serving.process import EndpointProcess
 from app.serving.settings import ServingSettings
-from loadgen.reference.script import HttpMock, Law, Script
+from loadgen.reference.script import HttpMock, Script, ServiceModel
 from tests.fakes.onnx_models import convolutions
 
 SHARES = (0.2, 0.35, 0.5, 0.6, 0.7, 0.8, 0.87, 0.92, 0.95)
@@ -54,9 +54,9 @@ def child(module: str, *args: str) -> Iterator[int]:
             process.stdin.close()
 
 
-def _scripted(law: Law) -> Start:
+def _scripted(law: ServiceModel) -> Start:
     def start(stack: contextlib.ExitStack, folder: Path, number: int) -> int:
-        script = Script(faces=(HttpMock(msgspec.structs.replace(law, seed=number)),))
+        script = Script(protocols=(HttpMock(msgspec.structs.replace(law, seed=number)),))
         return stack.enter_context(
             child("loadgen.reference.scripted", "--script", msgspec.json.encode(script).decode())
         )
@@ -80,8 +80,8 @@ def _model(stack: contextlib.ExitStack, folder: Path, number: int) -> int:
     return int(endpoint.ready.url.rpartition(":")[2])
 
 
-FOUR, ONE = Law(delay_s=0.020, sigma=0.5, servers=4), Law(delay_s=0.006, sigma=0.6, servers=1)
-CONSTANT, CONSTANT_PER_S = Server("always 10 ms", _scripted(Law(delay_s=0.010)), None, ()), 50.0
+FOUR, ONE = ServiceModel(delay_s=0.020, sigma=0.5, servers=4), ServiceModel(delay_s=0.006, sigma=0.6, servers=1)
+CONSTANT, CONSTANT_PER_S = Server("always 10 ms", _scripted(ServiceModel(delay_s=0.010)), None, ()), 50.0
 SERVERS = (
     Server("4 slots", _scripted(FOUR), 4 / (0.020 * math.exp(0.5**2 / 2)), ("least_outstanding",)),
     Server("1 slot", _scripted(ONE), 1 / (0.006 * math.exp(0.6**2 / 2)), ("round_robin", "least_outstanding")),

@@ -29,7 +29,7 @@ from app.planning.service_models.service_times import speed_up
 from app.planning.simulation.replica import simulate_batch_latencies, simulate_request_latencies
 from app.planning.simulation.replica_kernels import simulate_requests
 from app.records.offers import CapacityCurve, CurvePoint, PlanLimits, Router
-from app.records.plan_question import MeasuredLoadPoint, MeasuredTarget, PlanQuestion
+from app.records.planning_inputs import MeasuredLoadPoint, MeasuredTarget, PlanningInputs
 from app.records.result import Hardware, Traffic
 from app.records.service import BatchService, RequestService
 from tests.fakes.offers import TODAY, catalogue, offer
@@ -208,14 +208,14 @@ def checked(seed: int, family: Family) -> Outcome:
         return Outcome(family, truth.router, 0, "no rate held")
     rates = len(target.curve.points)
     if target.fit is None:
-        return Outcome(family, truth.router, rates, target.why_no_fit)
+        return Outcome(family, truth.router, rates, target.no_fit_reason)
     per_s = true_rate(truth)
     if per_s <= 0:
         return Outcome(family, truth.router, rates, "no load is light enough in production")
     peak_per_s = REPLICAS_AT_THE_PEAK * per_s
-    question = PlanQuestion(
+    question = PlanningInputs(
         (target,), Traffic(peak_per_s, "flat", (1.0,) * 24), (parse_objective(truth.slo),),
-        PlanLimits(assurance=0.9, redundancy=0, router=truth.router), catalogue(offer()), TODAY,
+        PlanLimits(confidence=0.9, redundancy=0, router=truth.router), catalogue(offer()), TODAY,
     )  # fmt: skip
     fleet = plan_fleets(question).offers[0]
     needs, capacity = fleet.instances_needed, fleet.capacity_per_instance_per_s

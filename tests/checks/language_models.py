@@ -12,7 +12,7 @@ from typing import NamedTuple
 from app.planning.llm import Deployment, Replica, size_replica
 from app.planning.memory import MemoryPlan, find_smallest_degree
 from app.profiles.pricing.catalog import load_catalog
-from app.records.plan_question import Engine, LanguageModel, Precision
+from app.records.planning_inputs import Engine, LanguageModel, Precision
 from tests.checks.published import PublishedResult, load_published
 from tests.fakes.language_models import LLAMA_2_70B, LLAMA_8B, MIXTRAL
 

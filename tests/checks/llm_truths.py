@@ -36,7 +36,7 @@ from app.planning.service_models.evidence import collect_evidence
 from app.planning.service_models.measured import build_measured_target
 from app.records.estimate import Estimate
 from app.records.offers import PlanLimits
-from app.records.plan_question import PlanQuestion
+from app.records.planning_inputs import PlanningInputs
 from app.records.result import Hardware, MaxRate, Objective, Stage, Traffic
 from app.records.stage import StageData
 from tests.fakes.offers import TODAY, catalogue, offer
@@ -347,7 +347,7 @@ def measure(truth: Truth, objectives: tuple[Objective, ...], rng: np.random.Gene
     def held(rate_per_s: float) -> bool:
         requests = poisson(rate_per_s, truth.stage_requests, truth.lengths, rng)
         stages.append(stage_of(len(stages), rate_per_s, requests, simulate(server, requests, rng), objectives))
-        return bool(stages[-1].held)
+        return bool(stages[-1].meets_slo)
 
     if truth.is_search:
         search = RateSearch(truth.saturation_per_s * float(rng.uniform(0.1, 0.3)), repeats=2, max_probes=12)
@@ -383,7 +383,7 @@ def stage_of(
     facts = StageData(
         index=index, name=f"{rate_per_s:g}/s", kind="probe", repeat=1, tags={}, arrival_kind="poisson",
         rate_per_s=rate_per_s, duration_s=duration_s, start_ns=start_ns, end_ns=int(end_ns.max()) + 1,
-        worker_cpu_s=0.1, connections_opened=10, stopped_early=False, ceiling_per_s=1e6, over_saturated=False,
+        worker_cpu_s=0.1, connections_opened=10, stopped_early=False, generator_capacity_per_s=1e6, is_saturated=False,
     )  # fmt: skip
     return summarize_stage(frame[is_inside], None, facts, objectives)
 
@@ -481,13 +481,13 @@ def check(seed: int, number: int) -> Outcome:
     if per_s <= 0:
         return dataclasses.replace(outcome, no_plan="no rate meets the SLO in production")
     peak_per_s = (truth.replicas - truth.headroom) * per_s
-    question = PlanQuestion(
+    question = PlanningInputs(
         (target,), Traffic(peak_per_s, "flat", (1.0,) * 24), objectives,
-        PlanLimits(assurance=STATED_CONFIDENCE, redundancy=0, router=truth.router), catalogue(offer()), TODAY,
+        PlanLimits(confidence=STATED_CONFIDENCE, redundancy=0, router=truth.router), catalogue(offer()), TODAY,
     )  # fmt: skip
     fleet = plan_fleets(question).offers[0]
-    capacity, chances = fleet.capacity_per_instance_per_s.value, fleet.chances
-    fitted = "" if target.fit is None else repr(target.fit.laws[0].service)
+    capacity, chances = fleet.capacity_per_instance_per_s.value, fleet.slo_probabilities
+    fitted = "" if target.fit is None else repr(target.fit.services[0].service)
     if fleet.instances is None or fleet.instances_needed is None or chances is None or capacity is None:
         return dataclasses.replace(outcome, no_plan=fleet.rejected or "no fleet", needed=truth.replicas, fitted=fitted)
     evidence = collect_evidence(target, objectives)

@@ -33,7 +33,7 @@ from app.planning.fleets import plan_fleets
 from app.planning.service_models.evidence import collect_evidence
 from app.planning.service_models.measured import build_measured_target
 from app.records.offers import CapacityCurve, CurvePoint, PlanLimits
-from app.records.plan_question import MeasuredLoadPoint, MeasuredTarget, PlanQuestion
+from app.records.planning_inputs import MeasuredLoadPoint, MeasuredTarget, PlanningInputs
 from app.records.result import Hardware, Traffic
 from tests.checks.event_simulator import ROUTERS, Batches, ProcessorSharing, Replica, Router, Slots, simulate
 from tests.fakes.offers import TODAY, catalogue, offer
@@ -291,12 +291,12 @@ def checked(seed: int, number: int) -> Outcome:
     if needed == 0:
         return msgspec.structs.replace(outcome, why_not="no number of replicas meets the SLO")
     slo = (parse_objective(truth.slo),)
-    question = PlanQuestion(
+    question = PlanningInputs(
         (target,), Traffic(truth.peak_per_s, "flat", (1.0,) * 24), slo,
-        PlanLimits(assurance=ASSURANCE, redundancy=0, router=truth.router), catalogue(offer()), TODAY,
+        PlanLimits(confidence=ASSURANCE, redundancy=0, router=truth.router), catalogue(offer()), TODAY,
     )  # fmt: skip
     plan = plan_fleets(question)
-    fleet, state = plan.offers[0], "known" if plan.knowledge is None else plan.knowledge.state
+    fleet, state = plan.offers[0], "known" if plan.capacity_knowledge is None else plan.capacity_knowledge.state
     outcome = msgspec.structs.replace(outcome, needed=needed, state=state, seconds=time.monotonic() - started)
     needs, capacity = fleet.instances_needed, fleet.capacity_per_instance_per_s.value
     if fleet.instances is None or needs is None or capacity is None:
@@ -308,7 +308,7 @@ def checked(seed: int, number: int) -> Outcome:
     return msgspec.structs.replace(
         outcome,
         bought=fleet.instances, p10=needs.p10, p90=needs.p90,
-        stated=None if fleet.chances is None else fleet.chances.planned,
+        stated=None if fleet.slo_probabilities is None else fleet.slo_probabilities.planned,
         is_above_a_miss=capacity > misses * (1 + 1e-9),
         is_below_a_pass=each_per_s < 0.8 * evidence.passed_per_s,
         seconds=time.monotonic() - started,

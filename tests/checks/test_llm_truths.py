@@ -87,7 +87,7 @@ def test_the_limit_of_a_random_server_is_found_from_the_rows_of_its_run(number: 
     assert truth.limit == limit
     objectives = tuple(parse_objective(text) for text in truth.slo)
     stages, _ = measure(truth, objectives, np.random.default_rng([2, number, 1]))
-    service = fit_tokens(build_load_points(stages)).laws[0].service
+    service = fit_tokens(build_load_points(stages)).services[0].service
     assert isinstance(service, TokenService)
     if limit == "sequences":
         assert service.max_sequences == pytest.approx(truth.server.max_sequences, rel=0.1)
@@ -102,7 +102,7 @@ def test_long_steps_under_load_are_not_taken_for_slow_prompts() -> None:
     objectives = tuple(parse_objective(text) for text in truth.slo)
     stages, _ = measure(truth, objectives, np.random.default_rng([1, 2, 1]))
     fit = fit_tokens(build_load_points(stages))
-    service = fit.laws[0].service
+    service = fit.services[0].service
     assert isinstance(service, TokenService)
     assert service.per_sequence_s == pytest.approx(truth.server.sequence_s, rel=0.3)
     assert service.prefill_s_per_token == pytest.approx(truth.server.prompt_token_s, rel=0.5)

@@ -195,7 +195,7 @@ def planned_replicas(folder: Path, traffic: Sequence[str], slo: str, confidence:
     command = [
         sys.executable, "-P", "-m", "app", "plan", str(folder / "curve.csv"), *traffic, "--json",
         "--offers", str(offers),
-        "--slo", slo, "--assurance", f"{confidence}", "--set", "target.hardware.offer=own/one",
+        "--slo", slo, "--confidence", f"{confidence}", "--set", "target.hardware.offer=own/one",
         "--set", "plan.providers=[own]", "--set", f"plan.router={ROUTER.replace('_', '-')}",
     ]  # fmt: skip
     environment = os.environ | {"SIZEWISE_HOME": str(folder)}
@@ -205,7 +205,9 @@ def planned_replicas(folder: Path, traffic: Sequence[str], slo: str, confidence:
     fleet = next(one for one in json.loads(done.stdout)["offers"] if one["provider"] == "own")
     if fleet["instances"] is None:
         raise RuntimeError(fleet["rejected"])
-    return fleet["instances"] - (fleet["spare_instances"] or 0), (fleet["chances"] or {}).get("planned", math.nan)
+    return fleet["instances"] - (fleet["spare_instances"] or 0), (fleet["slo_probabilities"] or {}).get(
+        "planned", math.nan
+    )
 
 
 def judged(

@@ -61,8 +61,8 @@ def stage_of(
         start_ns=START_NS,
         end_ns=START_NS + round(seconds * 1e9),
         warmup_windows=3,
-        has_settled=has_settled,
+        is_stationary=has_settled,
         half_width=half_width,
-        wanted_half_width=0.02,
+        target_half_width=0.02,
         rate_per_s=rate_per_s,
     )

@@ -89,7 +89,7 @@ def shows_the_verdict_of(qtbot: QtBot, window: Window, run: StoredRun) -> None:
     badges = [one.text() for one in page.findChildren(Badge) if one.isVisible() and one.text()]
     assert said["verdict"]["status"] in badges
     outcomes = {0: {"PASS", "MEASURED"}, 4: {"INVALID"}, 10: {"FAIL"}, 12: {"INCONCLUSIVE"}}
-    is_open = "INCONCLUSIVE" in [one["judgement"] for one in said["slo"]]
+    is_open = "INCONCLUSIVE" in [one["outcome"] for one in said["slo"]]
     if said["verdict"]["status"] != "INVALID":
         expected = outcomes[12 if said["exit"]["code"] == 0 and is_open else said["exit"]["code"]]
         assert expected & set(badges), (said["exit"], badges)

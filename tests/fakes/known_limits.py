@@ -192,7 +192,7 @@ class VirtualRunner:
             scheduled_per_s=rate_per_s,
         )
         met = (is_met(one, find_estimate(stage, one)) for one in binding_objectives(self._target.slo))
-        self.stages.append(replace(stage, held=not is_lost and all(met)))
+        self.stages.append(replace(stage, meets_slo=not is_lost and all(met)))
         return self.stages[-1]
 
     def answers_of(self, order: ResolvedStage, place: int) -> tuple[Floats, Answers]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from app.records.plan_question import LanguageModel
+from app.records.planning_inputs import LanguageModel
 
 LLAMA_8B = LanguageModel(8.03e9, 32, 4096, 32, 8, 128, 128256)
 LLAMA_2_70B = LanguageModel(68.98e9, 80, 8192, 64, 8, 128, 32000)

@@ -77,7 +77,7 @@ def ended(
         repeat=1,
         checks=(check,),
         verdict=Verdict(check.verdict),
-        held=held,
+        meets_slo=held,
         errors=errors or {},
     )
     return StageFinished(at(at_s), index, stage_facts(), stage)

@@ -117,7 +117,7 @@ class PlayedVariant:
             runtime_version="1.0",
             provider_used=used,
             provider_reason=None if used == self.job.provider else "it is not here",
-            placements=(Placement("Gemm", CPU, 2, is_stray=used != self.job.provider),),
+            placements=(Placement("Gemm", CPU, 2, is_fallback=used != self.job.provider),),
         )
 
     def measure(self, plan: Measure, on_told: Callable[[MeasurementStarted | CallRows], None]) -> VariantMeasured:
@@ -128,7 +128,7 @@ class PlayedVariant:
         on_told(CallRows(warm.tobytes()))
         self._clock.now_ns = int(warm[:, -1].max())
         start_ns = self._clock.now_ns
-        on_told(MeasurementStarted(start_ns=start_ns, warmup_windows=3, has_settled=True))
+        on_told(MeasurementStarted(start_ns=start_ns, warmup_windows=3, is_stationary=True))
         rows = played_calls(plan, start_ns, service_ns, plan.max_duration_s)
         for window in np.split(rows, range(WINDOW_CALLS, len(rows), WINDOW_CALLS)):
             on_told(CallRows(window.tobytes()))

@@ -42,7 +42,7 @@ SPEC = """\
 sizewise: 1
 name: digits-here
 target: {protocol: local, model: [digits], precision: [as-is, int8-static], batch: [1, 4, 16]}
-load: {seed: 7, warmup: 10s, at_least: 1s, at_most: 5s, half_width: 2%, cold_starts: 2}
+load: {seed: 7, warmup: 10s, min_duration: 1s, max_duration: 5s, half_width: 2%, cold_starts: 2}
 slo: ["service_ms.p99 < 8"]
 """
 ROWS = pd.DataFrame()
@@ -108,7 +108,7 @@ def facts(of: Variant, **changes: object) -> VariantData:
             Placement("Gemm", "CPUExecutionProvider", 1),
         ),
         fidelity=_fidelity(of),
-        bound=_bound(),
+        bottleneck=_bound(),
         peak_memory_gib=0.21,
     )
     return msgspec.structs.replace(known, **changes)
@@ -135,7 +135,7 @@ def local_run(*, usd_per_hour: float | None = 0.36) -> Run:
         facts(plain[2], accuracy=compute_accuracy(labelled, labelled, "top-1")),
         facts(small[0], accuracy=compute_accuracy(quantised, labelled, "top-1")),
         facts(small[1], accuracy=compute_accuracy(quantised, labelled, "top-1"), notes=("calibrated with 128 rows.",)),
-        _never_ran(small[2], failure="batch 4 is beyond the SLO already", is_left_out=True),
+        _never_ran(small[2], failure="batch 4 is beyond the SLO already", is_excluded=True),
         _never_ran(
             variant("as-is", 1, provider="cuda"),
             failure="cuda needs an NVIDIA GPU",
@@ -146,7 +146,11 @@ def local_run(*, usd_per_hour: float | None = 0.36) -> Run:
     return run_of(
         stages,
         LocalResult(
-            variants=variants, batch_laws=(_law(plain[0]),), best=small[1], best_reason=None, usd_per_hour=usd_per_hour
+            variants=variants,
+            batch_models=(_law(plain[0]),),
+            best=small[1],
+            best_reason=None,
+            usd_per_hour=usd_per_hour,
         ),
         slo=(ObjectiveResult(SLO, judged, "PASS", stages[-1].name),),
     )
@@ -155,7 +159,7 @@ def local_run(*, usd_per_hour: float | None = 0.36) -> Run:
 def one_variant() -> Run:
     """Five seconds of one model: no labels, no SLO, no price, no cold starts."""
     only = variant()
-    bare = facts(only, fidelity=None, bound=None, peak_memory_gib=None)
+    bare = facts(only, fidelity=None, bottleneck=None, peak_memory_gib=None)
     return run_of((stage(only, "single-stream", 2.0),), LocalResult(variants=(bare,), best=only))
 
 
@@ -172,7 +176,7 @@ def strayed() -> Run:
     astray, plain = variant("as-is", provider="cuda"), variant("as-is")
     check = Check("provider", "cuda; Conv on CPUExecutionProvider", "cuda", None, "INVALID", "Measure on another.")
     placements = (
-        Placement("Conv", "CPUExecutionProvider", 10, is_stray=True),
+        Placement("Conv", "CPUExecutionProvider", 10, is_fallback=True),
         Placement("Gemm", "CUDAExecutionProvider", 1),
     )
     stages = (
@@ -210,7 +214,7 @@ def run_of(
 
 
 def _never_ran(of: Variant, **changes: object) -> VariantData:
-    nothing = {"provider_used": None, "placements": (), "fidelity": None, "bound": None, "peak_memory_gib": None}
+    nothing = {"provider_used": None, "placements": (), "fidelity": None, "bottleneck": None, "peak_memory_gib": None}
     return facts(of, **{**nothing, **changes})
 
 
@@ -224,7 +228,7 @@ def _fidelity(of: Variant) -> Fidelity:
         rows=64,
         top1_agreement=share(64 if is_equal else 63, 64),
         cosine_mean=1.0 if is_equal else 0.9991,
-        cosine_least=1.0 if is_equal else 0.9972,
+        cosine_min=1.0 if is_equal else 0.9972,
         max_abs=0.0 if is_equal else 0.21,
         sqnr_db=None if is_equal else 34.1,
         kl_mean=0.0 if is_equal else 0.0003,

@@ -7,7 +7,7 @@ from typing import Any
 
 from app.analysis.objectives import parse_objective
 from app.records.offers import Accelerator, CapacityCurve, Catalog, CurvePoint, Offer, PlanLimits
-from app.records.plan_question import MeasuredTarget, PlanQuestion
+from app.records.planning_inputs import MeasuredTarget, PlanningInputs
 from app.records.result import Hardware, Traffic
 from app.records.service import ServiceFit
 
@@ -58,7 +58,13 @@ def target(
     """Measured on acme/c16 where nothing is said; without a fit its max rate is all that is known."""
     why = None if fit is not None else "too few rates were measured"
     on = hardware or Hardware("acme/c16", offer="acme/c16", vcpus=16, architecture="x86_64")
-    fields: dict[str, Any] = {"name": "run-1", "hardware": on, "curve": what or curve(), "fit": fit, "why_no_fit": why}
+    fields: dict[str, Any] = {
+        "name": "run-1",
+        "hardware": on,
+        "curve": what or curve(),
+        "fit": fit,
+        "no_fit_reason": why,
+    }
     return MeasuredTarget(**(fields | changes))
 
 
@@ -66,14 +72,14 @@ def question(
     *measured: MeasuredTarget, peak_per_s: float = 2000.0, of: Catalog | None = None,
     limits: PlanLimits | None = None, slo: tuple[str, ...] = ("latency_ms.p95 < 50",),
     today: datetime.date = TODAY, **traffic: Any,
-) -> PlanQuestion:  # fmt: skip
+) -> PlanningInputs:  # fmt: skip
     """Of flat traffic at the peak, asked of one offer where no catalogue is given."""
     fields: dict[str, Any] = {"peak_per_s": peak_per_s, "shape": "flat", "hourly_share": (1.0,) * 24}
-    return PlanQuestion(
+    return PlanningInputs(
         measured=measured or (target(),),
         traffic=Traffic(**(fields | traffic)),
         slo=tuple(parse_objective(text) for text in slo),
         limits=limits or PlanLimits(),
-        catalogue=of or catalogue(offer()),
+        catalog=of or catalogue(offer()),
         today=today,
     )

@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from app.analysis.generator_checks import MachineLimits
 from app.inference.job import VariantJob
-from app.records.calibration import Calibration, CalibrationStep, Ceiling, LoadKind
+from app.records.calibration import Calibration, CalibrationStep, LoadKind, MeasuredCapacity
 from app.records.gpu import GpuProcess
 from app.records.result import Check, Environment
 from app.records.selftest import SelfTest
@@ -26,8 +26,8 @@ from tests.fakes.load import ScriptedLoad
 NOON = datetime.datetime(2026, 1, 2, 12, tzinfo=datetime.UTC)
 _PER_S: dict[LoadKind, float] = {"plain": 20_000.0, "streaming": 40_000.0}
 CALIBRATION = Calibration(
-    ceilings=tuple(
-        Ceiling(kind, workers, per_s, (CalibrationStep(per_s, per_s, 0.05, 1.0, 0.0, 0.6, True),))
+    capacities=tuple(
+        MeasuredCapacity(kind, workers, per_s, (CalibrationStep(per_s, per_s, 0.05, 1.0, 0.0, 0.6, True),))
         for kind, per_s in _PER_S.items()
         for workers in (1, 2)
     ),

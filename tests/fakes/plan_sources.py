@@ -8,7 +8,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from app.planning.fleets import plan_fleets
-from app.records.plan_question import PlanQuestion
+from app.records.planning_inputs import PlanningInputs
 from app.records.result import Result
 from app.storage.plan_file import PlanFile, write_plan
 from app.storage.run_directory import RunWriter
@@ -62,6 +62,6 @@ def written(path: Path, text: str) -> str:
     return str(path)
 
 
-def plan_file(path: Path, question: PlanQuestion) -> str:
-    write_plan(path, PlanFile(1, "sizewise 0.1.0", plan_fleets(question, estimate_only=True), question))
+def plan_file(path: Path, question: PlanningInputs) -> str:
+    write_plan(path, PlanFile(2, "sizewise 0.1.0", plan_fleets(question, estimate_only=True), question))
     return str(path)

@@ -11,7 +11,7 @@ from app.planning.options import Option, list_options
 from app.planning.sizing import Demand, build_demand
 from app.records.offers import PlanLimits
 from app.records.plan import Plan
-from app.records.plan_question import MeasuredTarget, PlanQuestion
+from app.records.planning_inputs import MeasuredTarget, PlanningInputs
 from app.records.result import Hardware
 from app.records.service import FittedService, RequestService, ServiceFit, ServiceModel
 from app.records.traffic import Traffic
@@ -21,7 +21,7 @@ LAW = RequestService(slots=2, mean_s=0.2, cv=0.5)  # 10/s each
 DAYTIME = tuple(0.1 if hour < 6 else 1.0 if hour in (12, 13) else 0.5 for hour in range(24))
 
 
-def question(law: ServiceModel = LAW, *, slo: str = "latency_ms.p95 < 1000", **changes: Any) -> PlanQuestion:
+def question(law: ServiceModel = LAW, *, slo: str = "latency_ms.p95 < 1000", **changes: Any) -> PlanningInputs:
     """Each vCPU is a replica: the c2 holds two at 1 USD an hour, the c4 four at 3 USD."""
     fit = ServiceFit((FittedService(law, 1.0, (), ()),), (), 0.04, 1.0, 1.0, 9.0)
     hardware = Hardware("half a c16", vcpus=8, architecture="x86_64")
@@ -31,17 +31,17 @@ def question(law: ServiceModel = LAW, *, slo: str = "latency_ms.p95 < 1000", **c
         "traffic": Traffic(60.0, "custom", DAYTIME),
         "slo": (parse_objective(slo),),
         "limits": PlanLimits(router="least_outstanding"),
-        "catalogue": catalogue(offer("c2", vcpus=2.0), offer("c4", vcpus=4.0, on_demand_usd_per_hour=3.0)),
+        "catalog": catalogue(offer("c2", vcpus=2.0), offer("c4", vcpus=4.0, on_demand_usd_per_hour=3.0)),
         "today": TODAY,
     }
-    return PlanQuestion(**(fields | changes))
+    return PlanningInputs(**(fields | changes))
 
 
-def planned(asked: PlanQuestion) -> Plan:
+def planned(asked: PlanningInputs) -> Plan:
     return plan_fleets(asked)
 
 
-def sized(asked: PlanQuestion) -> tuple[list[Option], Demand]:
+def sized(asked: PlanningInputs) -> tuple[list[Option], Demand]:
     """By formula, in the catalogue's order."""
     demand = build_demand(asked.traffic, asked.limits, asked.today)
     return list_options(asked, demand, build_goals(asked.slo), estimate_only=True), demand

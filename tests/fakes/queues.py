@@ -87,6 +87,6 @@ def stage_facts(
         worker_cpu_s=worker_cpu_s,
         connections_opened=1,
         stopped_early=stopped_early,
-        ceiling_per_s=ceiling_per_s,
-        over_saturated=over_saturated,
+        generator_capacity_per_s=ceiling_per_s,
+        is_saturated=over_saturated,
     )

@@ -10,7 +10,7 @@ from app.records.result import Estimate, Result, Stage
 from tests.fakes.results import full_run
 
 FULL = full_run().result
-_STEADY = next(stage for stage in FULL.stages if stage.kind == "hold")
+_STEADY = next(stage for stage in FULL.stages if stage.kind == "step")
 
 
 def steady(p95_ms: float, half_ms: float | None = None, *, repeat: int = 1, errors: float = 0.0) -> Stage:

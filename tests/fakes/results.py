@@ -52,23 +52,23 @@ name: quickstart
 target: {protocol: oip, url: "http://127.0.0.1:41837", model: digits}
 load:
   seed: 7
-  search: {arrivals: poisson, start: 25/s, hold: 3s, repeats: 3}
+  search: {arrivals: poisson, start: 25/s, step_duration: 3s, repeats: 3}
 slo: ["latency_ms.p95 < 50", "error_rate < 1%"]
 traffic: {peak: 900/s, shape: workday}
 """
 _SEARCH: tuple[tuple[str, StageKind, int, float], ...] = (
     ("warm-up", "warmup", 1, 50.0),
-    ("probe 25/s", "probe", 1, 25.0),
-    ("probe 50/s", "probe", 1, 50.0),
-    ("probe 100/s", "probe", 1, 100.0),
-    ("probe 200/s", "probe", 1, 200.0),
-    ("probe 400/s", "probe", 1, 400.0),
-    ("probe 283/s", "probe", 1, 283.0),
-    ("probe 238/s", "probe", 1, 238.0),
-    ("probe 218/s", "probe", 1, 218.0),
-    ("hold 218/s", "hold", 1, 218.0),
-    ("hold 218/s", "hold", 2, 218.0),
-    ("hold 218/s", "hold", 3, 218.0),
+    ("probe 25 req/s", "probe", 1, 25.0),
+    ("probe 50 req/s", "probe", 1, 50.0),
+    ("probe 100 req/s", "probe", 1, 100.0),
+    ("probe 200 req/s", "probe", 1, 200.0),
+    ("probe 400 req/s", "probe", 1, 400.0),
+    ("probe 283 req/s", "probe", 1, 283.0),
+    ("probe 238 req/s", "probe", 1, 238.0),
+    ("probe 218 req/s", "probe", 1, 218.0),
+    ("step 218 req/s", "step", 1, 218.0),
+    ("step 218 req/s", "step", 2, 218.0),
+    ("step 218 req/s", "step", 3, 218.0),
 )
 _STAGE_S = 3.0
 
@@ -105,10 +105,10 @@ def full_run(*, gpu: bool = False) -> Run:
             "cores",
         ),
         slo=(
-            ObjectiveResult(SLO, loaded[-1].metrics["latency_ms"]["p95"], "PASS", "3 holds at 218/s"),
-            ObjectiveResult(ERRORS_SLO, loaded[-1].metrics["error_rate"]["value"], "PASS", "3 holds at 218/s"),
+            ObjectiveResult(SLO, loaded[-1].metrics["latency_ms"]["p95"], "PASS", "3 steps at 218 req/s"),
+            ObjectiveResult(ERRORS_SLO, loaded[-1].metrics["error_rate"]["value"], "PASS", "3 steps at 218 req/s"),
         ),
-        gates=(ObjectiveResult(GATE, loaded[-1].metrics["latency_ms"]["p99"], "INCONCLUSIVE", "3 holds at 218/s"),),
+        gates=(ObjectiveResult(GATE, loaded[-1].metrics["latency_ms"]["p99"], "INCONCLUSIVE", "3 steps at 218 req/s"),),
         plan=_plan(),
         artifacts=(),
         exit=Exit(0, ()),
@@ -119,7 +119,7 @@ def full_run(*, gpu: bool = False) -> Run:
 def nothing_measured() -> Run:
     """A run that ended before any load: INVALID, without stages, rows or telemetry."""
     full = full_run().result
-    check = Check("generator_ceiling", None, 250.0, "1/s", "INVALID", "Close other programs and calibrate again.")
+    check = Check("generator_capacity", None, 250.0, "1/s", "INVALID", "Close other programs and calibrate again.")
     result = msgspec.structs.replace(
         full,
         verdict=Verdict("INVALID", *[("the load generator could not be calibrated",)] * 2),
@@ -163,7 +163,7 @@ def _loaded() -> tuple[pd.DataFrame, tuple[Stage, ...]]:
         start_s += _STAGE_S + 0.2
     holds = pd.concat(frames[-3:], ignore_index=True)
     length_s = 3 * _STAGE_S + 2 * 0.2
-    pooled = _stage(holds, "3 holds at 218/s", "hold", 1, start_s - 0.2 - length_s, 218.0, length_s)
+    pooled = _stage(holds, "3 steps at 218 req/s", "step", 1, start_s - 0.2 - length_s, 218.0, length_s)
     stages.append(msgspec.structs.replace(pooled, tags={"pooled": "3"}))
     return pd.concat(frames, ignore_index=True), tuple(stages)
 
@@ -239,7 +239,7 @@ def _stage(
         },
         verdict=Verdict("VALID"),
         scheduled_per_s=per_s,
-        held=None if kind == "warmup" else p95 is not None and p95 < LIMIT_MS and failed == 0,
+        meets_slo=None if kind == "warmup" else p95 is not None and p95 < LIMIT_MS and failed == 0,
     )
 
 
@@ -285,11 +285,11 @@ def _local() -> tuple[Stage, ...]:
 def _checks() -> tuple[Check, ...]:
     return (
         Check("send_lag_p99", 0.214, 1.0, "ms", "VALID"),
-        Check("generator_ceiling", 0.031, 0.7, "share", "VALID"),
+        Check("generator_capacity", 0.031, 0.7, "share", "VALID"),
         Check("achieved_of_offered", 0.999, 0.98, "share", "VALID"),
         Check("arrival_dispersion", 1.03, 1.3, None, "VALID"),
         Check("samples", 654.0, 72.0, None, "VALID"),
-        Check("hold_length", 3.0, 10.0, "s", "WARN", "Let each hold last 10 s: --seconds 10."),
+        Check("step_duration", 3.0, 10.0, "s", "WARN", "Lengthen each step to 10 s: --seconds 10."),
         Check("stationarity", "level", "level", None, "VALID"),
         Check("provider", "CPUExecutionProvider", "CPUExecutionProvider", None, "VALID"),
         Check("clock", 2.1, 500.0, "ppm", "VALID"),
@@ -332,7 +332,7 @@ def _telemetry(gpu: bool) -> pd.DataFrame:
     }
     if gpu:
         levels |= {
-            ("gpu0", "gpu_utilisation_percent"): 5 + 60 * load,
+            ("gpu0", "gpu_utilization_percent"): 5 + 60 * load,
             ("gpu0", "gpu_memory_gib"): np.full(len(at_s), 1.3),
             ("gpu0", "gpu_power_w"): np.full(len(at_s), np.nan),
         }
@@ -373,7 +373,7 @@ def _fleet(offer: str, vcpus: float, usd_per_hour: float, *, accelerator: str | 
         capacity_per_instance_per_s=missing
         if instances is None
         else Estimate(per_instance, (per_instance * 0.8, per_instance * 1.2), basis="extrapolated"),
-        utilisation_at_peak=missing
+        utilization_at_peak=missing
         if instances is None
         else Estimate(900 / (per_instance * (instances - 1)), basis="extrapolated"),
         latency_at_peak=missing
@@ -411,7 +411,7 @@ def _plan() -> Plan:
             900.0, "workday", tuple(0.2 + 0.8 * max(0.0, math.sin((hour - 6) / 14 * math.pi)) for hour in range(24))
         ),
         slo=(SLO.text, ERRORS_SLO.text),
-        assurance=0.9,
+        confidence=0.9,
         redundancy=1,
         latency_metric="latency_ms.p95",
         planned_on="2026-08-01",

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from app.planning.simulation.replica import simulate_batch_latencies, simulate_request_latencies
-from app.records.plan_question import MeasuredLoadPoint
+from app.records.planning_inputs import MeasuredLoadPoint
 from app.records.service import BatchService, FittedService, RequestService, ServiceFit, ServiceModel
 
 PERCENTILES = {"p50": 0.50, "p90": 0.90, "p95": 0.95, "p99": 0.99}

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from app.records.checks import Validity
 from app.records.comparison import Side
-from app.records.events import RunFinished, RunStarted, TurnFinished, TurnStarted
+from app.records.events import PairRunFinished, PairRunStarted, RunFinished, RunStarted
 from app.storage.comparisons import ComparisonWriter, comparisons_home
 
 SECOND = 1_000_000_000
@@ -25,11 +25,11 @@ class WrittenPairs:
         self.store.append_event(RunStarted(SECOND, run_id, NAME, str(self.directory), pid or os.getpid()))
 
     def tell_begun(self, pair: int, side: Side, run: Path) -> None:
-        self.store.append_event(TurnStarted(self._later(), pair, side, str(run), self.pairs))
+        self.store.append_event(PairRunStarted(self._later(), pair, side, str(run), self.pairs))
 
     def tell_done(self, pair: int, side: Side, run: Path, *, is_invalid: bool = False) -> None:
         status: Validity = "INVALID" if is_invalid else "VALID"
-        self.store.append_event(TurnFinished(self._later(), pair, side, str(run), status))
+        self.store.append_event(PairRunFinished(self._later(), pair, side, str(run), status))
 
     def tell_pairs(self, pairs: Sequence[tuple[Path, Path]]) -> None:
         """Whole ones, from the first."""

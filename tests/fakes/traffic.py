@@ -28,7 +28,7 @@ def streaming_run() -> Run:
     """Chat answers of some 30 tokens at 8/s for 60 s, over two targets, from an endpoint that had to be woken."""
     rng = np.random.default_rng(3)
     answers = [_chat(at_s * 1e3, rng) for at_s in poisson_s(8, 60, rng)]
-    facts = msgspec.structs.replace(_named(stage_facts(8, 60), "chat"), chunk_ceiling_per_s=100_000.0)
+    facts = msgspec.structs.replace(_named(stage_facts(8, 60), "chat"), generator_chunk_capacity_per_s=100_000.0)
     slo = tuple(map(parse_objective, ("ttft_ms.p95 < 250", "tpot_ms.p95 < 30", "error_rate < 1%")))
     run = _run("chat", [(facts, stream_rows(answers))], slo)
     result = msgspec.structs.replace(

@@ -24,7 +24,7 @@ from app.records.plan import (
     TokenUnitCosts,
     UnitCosts,
 )
-from app.records.plan_question import MeasuredTarget, PlanQuestion
+from app.records.planning_inputs import MeasuredTarget, PlanningInputs
 from app.records.result import Hardware, Objective
 from app.records.traffic import Traffic
 from tests.fakes.offers import TODAY, catalogue, curve, offer
@@ -41,14 +41,26 @@ _SHARES = tuple(0.2 + 0.8 * min(1.0, max(0.0, (hour - 6) / 4)) for hour in range
 
 def whole_plan() -> Plan:
     """Recommends 5 × L4, of which 4 carry the load."""
-    best = fleet(L4, 5, 0.706, 380.0, chances=SloProbabilities(0.412, 0.953, 0.9998), front_chance=0.62)
-    second = fleet(A10G, 5, 1.006, 310.0, chances=SloProbabilities(0.5, 0.931, 0.99), front_chance=0.41)
-    own = fleet(OWN, 9, 0.55, 420.0, settled="formula", price_kind="owned", chances=SloProbabilities(0.7, 0.9, 0.95))
-    larger = replace(fleet(A10G, 7, 1.006, 240.0, front_chance=0.74), chances=None)
+    best = fleet(
+        L4, 5, 0.706, 380.0, slo_probabilities=SloProbabilities(0.412, 0.953, 0.9998), frontier_probability=0.62
+    )
+    second = fleet(
+        A10G, 5, 1.006, 310.0, slo_probabilities=SloProbabilities(0.5, 0.931, 0.99), frontier_probability=0.41
+    )
+    own = fleet(
+        OWN,
+        9,
+        0.55,
+        420.0,
+        sizing_method="formula",
+        price_kind="owned",
+        slo_probabilities=SloProbabilities(0.7, 0.9, 0.95),
+    )
+    larger = replace(fleet(A10G, 7, 1.006, 240.0, frontier_probability=0.74), slo_probabilities=None)
     return Plan(
         traffic=Traffic(90.0, "office", _SHARES),
         slo=("ttft_ms.p95 < 500", "latency_ms.p95 < 9000 | warn"),
-        assurance=0.95,
+        confidence=0.95,
         redundancy=1,
         latency_metric="ttft_ms.p95",
         planned_on="2026-08-01",
@@ -76,7 +88,7 @@ def whole_plan() -> Plan:
 def swings() -> tuple[SensitivityRange, ...]:
     return (
         SensitivityRange("peak", "72/s", "108/s", 2061.52, 3607.66, L4, A10G),
-        SensitivityRange("assurance", "80 %", "99 %", 2061.52, None, L4, None),
+        SensitivityRange("confidence", "80 %", "99 %", 2061.52, None, L4, None),
         SensitivityRange("spare instances", "0", "2", 2061.52, 3092.28, L4, L4),
         SensitivityRange("price of the recommended offer", "−20 %", "+20 %", 2061.52, 3092.28, L4, L4),
         SensitivityRange("router", "least outstanding", "random", 2576.9, 2576.9, L4, L4),
@@ -89,7 +101,7 @@ def nothing_fits() -> Plan:
     return Plan(
         traffic=plan.traffic,
         slo=plan.slo,
-        assurance=0.95,
+        confidence=0.95,
         redundancy=1,
         latency_metric=plan.latency_metric,
         planned_on=plan.planned_on,
@@ -108,7 +120,7 @@ def by_max_rate() -> Plan:
     plan = whole_plan()
     assert plan.recommendation is not None
     costs = UnitCosts(None, 0.00031, 0.0021)
-    best = replace(plan.recommendation.fleet, settled="measured", per_1k_inferences=costs, per_1m_tokens=None)
+    best = replace(plan.recommendation.fleet, sizing_method="measured", per_1k_inferences=costs, per_1m_tokens=None)
     unknown = Estimate(None, basis="assumed", reason="the power of a CPU instance is unknown")
     best = replace(best, kwh_per_month=unknown, kg_co2e_per_month=unknown)
     return replace(
@@ -138,7 +150,7 @@ def fleet(offer: str, instances: int, usd_per_hour: float, latency_ms: float, **
         spare_instances=1,
         replicas_per_instance=1,
         capacity_per_instance_per_s=Estimate(24.0, (21.0, 27.0)),
-        utilisation_at_peak=Estimate(0.9375, (0.83, 1.07)),
+        utilization_at_peak=Estimate(0.9375, (0.83, 1.07)),
         latency_at_peak=Estimate(latency_ms, (0.9 * latency_ms, 1.2 * latency_ms)),
         usd_per_hour_each=usd_per_hour,
         usd_per_month=Estimate(month, (0.8 * month, 1.2 * month)),
@@ -148,7 +160,7 @@ def fleet(offer: str, instances: int, usd_per_hour: float, latency_ms: float, **
         price_source="list",
         risk=1,
         risk_reasons=("measured elsewhere",),
-        **{"settled": "simulated", **_sureness(instances, month), **more},
+        **{"sizing_method": "simulated", **_sureness(instances, month), **more},
     )
 
 
@@ -171,12 +183,12 @@ def refused(offer: str) -> Fleet:
         instances=None,
         spare_instances=None,
         capacity_per_instance_per_s=missing,
-        utilisation_at_peak=missing,
+        utilization_at_peak=missing,
         latency_at_peak=missing,
         usd_per_month=missing,
         usd_per_1k_inferences=missing,
         rejected=REFUSAL,
-        settled="measured",
+        sizing_method="measured",
     )
 
 
@@ -190,15 +202,15 @@ def _hour(hour: int) -> Hour:
     return Hour(hour, rate, instances, 1200 + rate, 3000 + 20 * rate, 5000 + 30 * rate, 0.999, usd)
 
 
-def question() -> PlanQuestion:
+def question() -> PlanningInputs:
     """What the plan could have answered: one measured target and three offers, one of them the user's own."""
     plan = whole_plan()
     own = offer("rack", overrides=(Override("on_demand_usd_per_hour", 0.7, TODAY),))
-    return PlanQuestion(
+    return PlanningInputs(
         measured=(MeasuredTarget("20260801-chat", Hardware("one L4", accelerator="l4"), curve(24.0)),),
         traffic=plan.traffic,
         slo=(Objective("ttft_ms.p95 < 500", "ttft_ms", "p95", "<", 500.0),),
         limits=PlanLimits(),
-        catalogue=catalogue(offer(), offer("c8", as_of=datetime.date(2026, 7, 9)), own),
+        catalog=catalogue(offer(), offer("c8", as_of=datetime.date(2026, 7, 9)), own),
         today=TODAY,
     )

@@ -28,7 +28,7 @@ def findings() -> Iterator[Findings]:
         found = Findings(gpus.readers[0].description)
     probe = probe_providers()
     if "cuda" not in probe.working:
-        why = next((one.reason for one in probe.refused if one.provider == "cuda"), "this build has none")
+        why = next((one.reason for one in probe.unavailable if one.provider == "cuda"), "this build has none")
         pytest.skip(f"a GPU, but no CUDA provider that opens a session: {why}")
     found.add("ONNX Runtime", f"{probe.runtime_version}; opens {', '.join(probe.working)}")
     yield found

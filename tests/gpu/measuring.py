@@ -73,8 +73,8 @@ def run_for(process: VariantProcess, variant: Variant, seconds: float) -> Stage:
         start_ns=began[0].start_ns,
         end_ns=measured.end_ns,
         warmup_windows=began[0].warmup_windows,
-        has_settled=began[0].has_settled,
+        is_stationary=began[0].is_stationary,
         half_width=measured.half_width,
-        wanted_half_width=plan.half_width,
+        target_half_width=plan.half_width,
     )
     return summarize_calls(unpack_calls(0, b"".join(packed)).to_pandas(), facts)

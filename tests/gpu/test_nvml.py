@@ -21,7 +21,7 @@ BEAT_BUDGET_US = 50_000.0
 """20 beats a second: a driver that takes longer cannot be read so often, and the sampler leaves beats out."""
 
 CALLS: dict[str, Callable[[Any], Any]] = {
-    "utilisation": pynvml.nvmlDeviceGetUtilizationRates,
+    "utilization": pynvml.nvmlDeviceGetUtilizationRates,
     "memory": read_memory,
     "temperature": lambda card: pynvml.nvmlDeviceGetTemperature(card, pynvml.NVML_TEMPERATURE_GPU),
     "SM clock": lambda card: pynvml.nvmlDeviceGetClockInfo(card, pynvml.NVML_CLOCK_SM),

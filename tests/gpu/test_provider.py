@@ -13,7 +13,7 @@ from tests.gpu.findings import Findings
 PROFILE = """sizewise: 1
 name: gpu
 target: {{model: {model}, providers: {providers}}}
-load: {{at_least: 1s, at_most: 3s, cold_starts: 1}}
+load: {{min_duration: 1s, max_duration: 3s, cold_starts: 1}}
 """
 
 
@@ -31,7 +31,7 @@ def test_a_run_on_cuda_is_proven_node_by_node(
     result = sizewise.result(tmp_path / "run")
     on_cuda, on_cpu = result["local"]["variants"]
     assert (on_cuda["provider_used"], on_cpu["provider_used"]) == ("cuda", "cpu")
-    assert not any(one.get("is_stray") for one in on_cuda["placements"])
+    assert not any(one.get("is_fallback") for one in on_cuda["placements"])
     operators = ", ".join(f"{one['nodes']} {one['operator']} on {one['provider']}" for one in on_cuda["placements"])
     findings.add("nodes of ResNet-50", operators)
     assert any(

@@ -48,19 +48,19 @@ def test_digits_answers_as_on_the_cpu(name: str, findings: Findings) -> None:
     seen, on_cpu = seen_of(DIGITS_MODEL, "cuda", SETTINGS[name], 0.5), seen_of(DIGITS_MODEL, "cpu", seconds=0.5)
     fidelity = compute_fidelity(seen.outputs, on_cpu.outputs)
     findings.add(
-        f"digits on CUDA, {name}", f"least cosine {fidelity.cosine_least}, at most {fidelity.max_abs} from the CPU's"
+        f"digits on CUDA, {name}", f"least cosine {fidelity.cosine_min}, at most {fidelity.max_abs} from the CPU's"
     )
     assert seen.opened.provider_used == "cuda"
     assert fidelity.top1_agreement is not None
     assert fidelity.top1_agreement.value == 1
-    assert fidelity.cosine_least is not None
-    assert fidelity.cosine_least > LEAST_COSINE
+    assert fidelity.cosine_min is not None
+    assert fidelity.cosine_min > LEAST_COSINE
 
 
 def check(what: str, seen: Seen, on_cpu: Seen, findings: Findings) -> None:
     findings.add(what, told(seen))
     assert seen.opened.provider_used == "cuda"
-    assert not any(one.is_stray for one in seen.opened.placements)
+    assert not any(one.is_fallback for one in seen.opened.placements)
     assert seen.per_s > on_cpu.per_s
 
 

@@ -33,7 +33,7 @@ load:
     - {{name: high, arrivals: poisson, rate: 200/s, duration: 2s}}
 slo: ["latency_ms.p95 < 200", "error_rate < 1%"]
 traffic: {{peak: 900/s, shape: workday}}
-plan: {{assurance: 90%, redundancy: n+1}}
+plan: {{confidence: 90%, redundancy: n+1}}
 """
 
 

@@ -16,9 +16,9 @@ from app.gui.run.preview import Preview
 from app.gui.run.search_editor import SearchEditor
 from app.gui.window import Window
 from app.profiles.document import KeyPath
-from app.records.events import Noted
+from app.records.events import NoteAdded
 from app.storage.run_directory import StoredRun, find_run
-from loadgen.reference.script import HttpMock, Law, Script
+from loadgen.reference.script import HttpMock, Script, ServiceModel
 from loadgen.reference.scripted import ScriptedServer
 from reports.formatting import format_number
 from tests.fakes.driving import fill_in, find, press, press_key, shows, shows_the_verdict_of, texts_of
@@ -30,7 +30,7 @@ _PATIENCE_MS = 90_000
 @pytest.fixture
 def endpoint() -> Iterator[str]:
     """Two requests at a time, 20 ms each: it carries 100/s."""
-    with ScriptedServer(Script(faces=(HttpMock(Law(delay_s=0.02, servers=2)),))) as server:
+    with ScriptedServer(Script(protocols=(HttpMock(ServiceModel(delay_s=0.02, servers=2)),))) as server:
         yield f"{server.url}/score"
 
 
@@ -84,7 +84,7 @@ def test_an_endpoint_is_tried_loaded_noted_and_shown(open_window: OpenWindow, en
     qtbot.waitUntil(lambda: body.charts.rates.frame().notna().to_numpy().sum() > 3, timeout=_PATIENCE_MS)
     fill_in(qtbot, body.controls.note, "the cache is warm now")
     ended(qtbot, window, run)
-    assert [event.text for event in run.events() if isinstance(event, Noted)] == ["the cache is warm now"]
+    assert [event.text for event in run.events() if isinstance(event, NoteAdded)] == ["the cache is warm now"]
     content = window.pages.results.content()
     content.tabs.setCurrentWidget(content.validity)
     qtbot.waitUntil(lambda: any("the cache is warm now" in text for text in texts_of(content.validity)))
@@ -106,12 +106,12 @@ def test_the_highest_rate_is_found_and_its_curve_keeps_what_failed(
     search = find(page, SearchEditor)
     qtbot.waitUntil(search.fields.isVisible)
     fill_in(qtbot, search.start, "40/s")
-    fill_in(qtbot, search.hold, "500ms")
+    fill_in(qtbot, search.step_duration, "500ms")
     search.repeats.setValue(1)
     run = start(qtbot, window)
     ended(qtbot, window, run)
     said = json.loads((run.directory / "result.json").read_text())
-    stages = [one for one in said["stages"] if one["kind"] in ("probe", "hold")]
+    stages = [one for one in said["stages"] if one["kind"] in ("probe", "step")]
     content = window.pages.results.content()
     curve = find(window.pages.results, ThroughputTab).curve
     content.tabs.setCurrentWidget(find(window.pages.results, ThroughputTab))
@@ -123,7 +123,7 @@ def test_the_highest_rate_is_found_and_its_curve_keeps_what_failed(
     ]
     assert shown, texts_of(content.tiles)
     points = curve.frame()
-    failed = {one["name"] for one in stages if one["held"] is False}
+    failed = {one["name"] for one in stages if one["meets_slo"] is False}
     drawn = points[points["Hollow"] == True]["Name"]  # noqa: E712 - lines have none
     assert failed
     assert {name.partition(":")[0] for name in drawn} >= failed

@@ -102,7 +102,7 @@ def test_a_stored_run_is_planned_from_and_a_point_is_clicked(
     line = QGuiApplication.clipboard().text()
     assert line == f"sizewise plan {run} --set traffic.peak=3000.0/s"
     capsys.readouterr()
-    assert main([*shlex.split(line)[1:], "--json", "--preview"]) == 0
+    assert main([*shlex.split(line)[1:], "--json", "--estimate"]) == 0
     told = json.loads(capsys.readouterr().out)["recommendation"]
     assert told["fleet"]["offer"] == best
     assert told["sentence"] == plan.recommendation.sentence

@@ -53,7 +53,7 @@ def test_a_run_is_judged_again_in_a_window_and_exported(
     assert drawer.path_field.text() == str(run / "report-rescored-hidden.html")  # the body is not told unasked
     drawer.path_field.setText(str(tmp_path / "window.html"))
     line = (results.command_line() or "").partition(" --out ")[0]
-    assert "--hide prompts" in line
+    assert "--redact prompts" in line
     qtbot.waitUntil(drawer.save.isEnabled, timeout=PATIENCE_MS)
     with qtbot.waitSignal(drawer.saved, timeout=PATIENCE_MS):
         drawer.save.click()

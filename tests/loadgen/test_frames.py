@@ -56,7 +56,7 @@ ROW = dict.fromkeys(REQUEST_SCHEMA.names) | {
         RunStage(StagePlan(1, "s", ClosedArrivals(5), 10, 3), Share(2, 3)),
         StartStage(1, 2**62),
         ChangeRate(12.5, 2**62),
-        Join("h", 5557, "token", ceiling_per_s=1000.0),
+        Join("h", 5557, "token", capacity_per_s=1000.0),
         Gather(local=2, remote=1, host="h"),
         Ping(5),
         StopStage(drain=True),

@@ -162,9 +162,9 @@ def test_a_generator_that_was_stopped_counts_its_own_delay(load: LoadProcess) ->
         (Reply(404), "http-4xx"),
         (Reply(500), "http-5xx"),
         (Reply(302), "bad-payload"),
-        (Reply(manner="cut-body"), "truncated"),
-        (Reply(manner="drop"), "send"),
-        (Reply(manner="hang"), "timeout"),
+        (Reply(mode="cut-body"), "truncated"),
+        (Reply(mode="drop"), "send"),
+        (Reply(mode="hang"), "timeout"),
     ],
 )
 def test_failures_have_their_class_in_rows_and_preflight(load: LoadProcess, reply: Reply, error: str) -> None:
@@ -198,7 +198,7 @@ def test_a_preflight_tells_its_times_and_no_header_that_may_hold_a_secret(load: 
 @pytest.mark.process
 @pytest.mark.parametrize("drain", [True, False])
 def test_the_answer_of_the_preflight_need_not_be_waited_for(drain: bool) -> None:
-    with ScriptedServer(Script(Reply(manner="hang"))) as server, LoadProcess() as load:
+    with ScriptedServer(Script(Reply(mode="hang"))) as server, LoadProcess() as load:
         load.configure(Endpoint((server.url,)), HttpWorkload())
 
         def stop() -> None:
@@ -233,7 +233,7 @@ def test_a_host_without_an_address(load: LoadProcess) -> None:
 
 @pytest.mark.timing
 def test_the_end_of_the_drain_cuts_what_is_in_flight_and_what_waits(load: LoadProcess) -> None:
-    with ScriptedServer(Script(Reply(manner="hang"))) as server:
+    with ScriptedServer(Script(Reply(mode="hang"))) as server:
         load.configure(Endpoint((server.url,), max_connections=4), HttpWorkload())
         played = Played(load, plan(rate=100, duration=0.2, drain_s=0.3))
     assert set(played.rows["error"]) == {"timeout"}
@@ -289,7 +289,7 @@ def test_a_stop_between_two_stages_is_of_the_next(load: LoadProcess) -> None:
 
 @pytest.mark.process
 def test_a_stop_before_the_preflight_spares_it() -> None:
-    with ScriptedServer(Script(Reply(manner="hang"))) as server, LoadProcess() as load:
+    with ScriptedServer(Script(Reply(mode="hang"))) as server, LoadProcess() as load:
         load.configure(Endpoint((server.url,)), HttpWorkload())
         load.stop(drain=True)
         with pytest.raises(LoadError, match="interrupted while waiting"):
@@ -339,7 +339,7 @@ def test_a_model_that_does_not_exist(load: LoadProcess) -> None:
 
 
 @pytest.mark.timing
-@pytest.mark.parametrize(("reply", "error"), [(Reply(500), "http-5xx"), (Reply(manner="hang"), "timeout")])
+@pytest.mark.parametrize(("reply", "error"), [(Reply(500), "http-5xx"), (Reply(mode="hang"), "timeout")])
 def test_a_server_that_does_not_tell_its_metadata(load: LoadProcess, reply: Reply, error: str) -> None:
     with ScriptedServer(Script(reply)) as server:
         load.configure(Endpoint((server.url,), timeouts=Timeouts(idle_s=0.3)), OipWorkload("m"))
@@ -539,7 +539,7 @@ def endless_server() -> Iterator[str]:
 @pytest.mark.process
 def test_the_end_of_stdin_ends_the_worker_in_the_middle_of_a_stage() -> None:
     child = start_module("loadgen.worker", stdout=subprocess.PIPE)
-    with ScriptedServer(Script(Reply(manner="hang"))) as server, child:
+    with ScriptedServer(Script(Reply(mode="hang"))) as server, child:
         assert child.stdin is not None
         assert child.stdout is not None
         stage = plan(duration=60)

@@ -138,7 +138,7 @@ class Heard:
     def take(self, report: MeasurementStarted | CallRows) -> None:
         match report:
             case MeasurementStarted():
-                self.on_started(report.start_ns, report.warmup_windows, report.has_settled)
+                self.on_started(report.start_ns, report.warmup_windows, report.is_stationary)
             case CallRows():
                 self.on_calls(report.packed)
 

@@ -19,8 +19,8 @@ from app.analysis.objectives import parse_objective
 from app.planning.fleets import plan_fleets
 from app.profiles.pricing.catalog import load_bundled_catalog
 from app.profiles.traffic import SHAPES
-from app.records.offers import CapacityCurve, PlanLimits, UnmeasuredAccelerators
-from app.records.plan_question import MeasuredTarget, PlanQuestion
+from app.records.offers import CapacityCurve, PlanLimits, UnmeasuredGpus
+from app.records.planning_inputs import MeasuredTarget, PlanningInputs
 from app.records.result import Hardware
 from app.records.service import BatchService, FittedService, ServiceFit
 from app.records.traffic import Traffic
@@ -29,7 +29,7 @@ _ROUNDS = 7
 _DATE = datetime.date(2026, 8, 1)
 
 
-def question() -> PlanQuestion:
+def question() -> PlanningInputs:
     law = BatchService(0.004, 0.0006, 16, 0.001, 0.1, 0.002)
     doubt = tuple(tuple(0.0004 if row == column else 0.0 for column in range(4)) for row in range(4))
     fitted = FittedService(law, 1.0, ("fixed_s", "per_item_s", "cv", "outside_s"), doubt)
@@ -39,10 +39,10 @@ def question() -> PlanQuestion:
         CapacityCurve((), "latency_ms.p95", 900.0, (880.0, 920.0), None),
         ServiceFit((fitted,), (), 0.0, 1.0, 10.0, law.max_per_s),
     )
-    limits = PlanLimits(other_cards=UnmeasuredAccelerators("fp16", "saturated", 4.0), router="power_of_two")
+    limits = PlanLimits(unmeasured_gpus=UnmeasuredGpus("fp16", "saturated", 4.0), router="power_of_two")
     traffic = Traffic(20_000.0, "workday", SHAPES["workday"])
     slo = (parse_objective("latency_ms.p95 < 40"),)
-    return PlanQuestion((target,), traffic, slo, limits, load_bundled_catalog(), _DATE)
+    return PlanningInputs((target,), traffic, slo, limits, load_bundled_catalog(), _DATE)
 
 
 def main() -> None:
@@ -54,7 +54,7 @@ def main() -> None:
     asked = question()
     plan = plan_fleets(asked)
     feasible = [fleet for fleet in plan.offers if fleet.rejected is None]
-    settled = sum(fleet.settled == "simulated" for fleet in feasible)
+    settled = sum(fleet.sizing_method == "simulated" for fleet in feasible)
     print(f"{len(plan.offers)} offers, {len(feasible)} feasible, {settled} of them settled by simulation")
     print(f"previewed, warm: {_median_ms(lambda: plan_fleets(asked, estimate_only=True)):.0f} ms")
     print(f"planned, warm: {_median_ms(lambda: plan_fleets(asked)):.0f} ms")

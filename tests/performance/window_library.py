@@ -66,7 +66,7 @@ def _row(place: int) -> RunRow:
         name=("scoring", "chat", "quickstart")[place % 3],
         outcome="PASS",
         verdict=_TRUSTS[place % 7 % 3],
-        carries=f"{place % 900}/s",
+        max_rate_text=f"{place % 900}/s",
         tags=("nightly",) if place % 5 == 0 else (),
         started_at=f"2026-08-01T{place // 3600 % 24:02d}:{place // 60 % 60:02d}:{place % 60:02d}+00:00",
         url="http://10.0.0.7/v1",

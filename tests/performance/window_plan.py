@@ -40,7 +40,7 @@ def main() -> None:
         page.enter()
         asked = question()
         path = Path(home) / "plan.yaml"
-        write_plan(path, PlanFile(1, "sizewise", plan_fleets(asked, estimate_only=True), asked))
+        write_plan(path, PlanFile(2, "sizewise", plan_fleets(asked, estimate_only=True), asked))
         page.open_sources((path,))
         presenter = page.presenter
         _wait(application, lambda: presenter.state.phase == "simulated" and presenter.state.simulator_status == "ready")

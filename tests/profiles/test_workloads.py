@@ -21,7 +21,7 @@ FASTER = {
     "speech": ["load.stages.1.ramp.to=15/s"],
     "recommendation": ["load.stages.1.duration=1200ms"],
     "medical-imaging": ["load.stages.1.spike.at=300ms", "load.stages.1.spike.for=200ms"],
-    "agents": ["workload.prompts.turns=3", "workload.prompts.think=50ms", "load.stages.0.rate=3/s"],
+    "agents": ["workload.prompts.turns=3", "workload.prompts.think_time=50ms", "load.stages.0.rate=3/s"],
 }
 """What makes the stages of a second right for each."""
 
@@ -61,8 +61,8 @@ def test_it_runs_as_it_is(calibrated_home: Path, tmp_path: Path, name: str) -> N
 def test_the_local_one_runs_as_it_is(tmp_path: Path) -> None:
     shorter = (
         "load.warmup=500ms",
-        "load.at_least=200ms",
-        "load.at_most=300ms",
+        "load.min_duration=200ms",
+        "load.max_duration=300ms",
         "load.cold_starts=1",
         "target.batch=[1, 4]",
     )

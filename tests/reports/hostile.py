@@ -63,8 +63,8 @@ MORE_PAYLOADS = (
     "x" * 3000 + "<b>",
 )  # fmt: skip
 _MEANT = {  # fields a renderer decides by
-    "basis", "trust", "verdict", "judgement", "outcome", "level", "metric", "percentile", "comparator", "kind",
-    "counts", "state", "slo", "settled", "latency_metric",
+    "basis", "validity", "verdict", "outcome", "level", "metric", "percentile", "comparator", "kind",
+    "counts", "state", "slo", "sizing_method", "latency_metric",
 }  # fmt: skip
 
 

@@ -11,7 +11,7 @@ from tests.reports.hostile import PAYLOADS, hostile
 
 def _failing(report: Report, times: int = 1) -> Report:
     missed = [
-        msgspec.structs.replace(report.objectives[0], text=f"latency_ms.p95 < {limit}", judgement="FAIL")
+        msgspec.structs.replace(report.objectives[0], text=f"latency_ms.p95 < {limit}", outcome="FAIL")
         for limit in range(50, 50 + times)
     ]
     verdict = msgspec.structs.replace(report.verdict, outcome="FAIL", exit_code=10)
@@ -22,7 +22,7 @@ def test_a_failed_objective_is_an_error_at_its_line_before_all_warnings(full_rep
     first, *others = workflow_commands(_failing(full_report), "bench/p.yaml", {"latency_ms.p95 < 50": 11})
     assert first.replace("\u202f", " ") == (
         "::error file=bench/p.yaml,line=11,title=sizewise%3A SLO::latency_ms.p95 < 50: observed 36.7 (32.8–46.4) "
-        "ms in 3 holds at 218/s; limit < 50 ms"
+        "ms in 3 steps at 218 req/s; limit < 50 ms"
     )
     assert [one.partition(" ")[0] for one in others] == ["::warning", "::warning"]
     assert all(one.startswith("::warning file=bench/p.yaml,title=") for one in others)

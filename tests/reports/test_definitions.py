@@ -8,12 +8,12 @@ from reports.model import DefiningTool, Definition, DefinitionRow, Definitions, 
 from reports.text import render_text
 
 SECTION = Definitions(
-    tools=(DefiningTool(name="Sizewise", read_from="docs", notes=("a note",)),
-           DefiningTool(name="vLLM", read_from="serve.py", notes=("its notes " * 20,))),
+    tools=(DefiningTool(name="Sizewise", source="docs", notes=("a note",)),
+           DefiningTool(name="vLLM", source="serve.py", notes=("its notes " * 20,))),
     tables=(
         DefinitionTable(
             stage="chat <b>",
-            answers=(1200, 1199),
+            requests=(1200, 1199),
             rows=(
                 DefinitionRow(metric="TTFT", aggregate="p50", quantities=(Quantity(123.4, "ms"), Quantity(0.5, "ms"))),
                 DefinitionRow(metric="TTFT", aggregate="p90", quantities=(Quantity(200.0, "ms"), None)),
@@ -25,9 +25,9 @@ SECTION = Definitions(
             ),
         ),
     ),
-    why=(Definition(metric="TTFT", tool="Sizewise", why="from when it was due"),
-         Definition(metric="TTFT", tool="vLLM", why="from the send, and " + "so on " * 20),
-         Definition(metric="TPOT", tool="vLLM", why="otherwise")),
+    explanations=(Definition(metric="TTFT", tool="Sizewise", explanation="from when it was due"),
+         Definition(metric="TTFT", tool="vLLM", explanation="from the send, and " + "so on " * 20),
+         Definition(metric="TPOT", tool="vLLM", explanation="otherwise")),
     remark="Mind this.",
 )  # fmt: skip
 
@@ -54,7 +54,7 @@ def test_numbers_stand_side_by_side_and_reasons_below() -> None:
 
 def test_an_invalid_measurement_is_called_so_above_its_numbers() -> None:
     (table,) = SECTION.tables
-    doubted = DefinitionRow(metric="TTFT", aggregate="p50", quantities=(Quantity(1.0, "ms", trust="INVALID"), None))
+    doubted = DefinitionRow(metric="TTFT", aggregate="p50", quantities=(Quantity(1.0, "ms", validity="INVALID"), None))
     section = msgspec.structs.replace(SECTION, tables=(msgspec.structs.replace(table, rows=(doubted,)),))
     assert render_definitions(section).splitlines()[3].startswith("This measurement is INVALID")
 

@@ -108,7 +108,7 @@ def test_the_raw_result_can_be_taken_out_again(full_report: Report, full_html: s
 
 def test_files_beside_the_page_are_linked_in_its_own_folder_with_their_checksums(full_report: Report) -> None:
     names = ("report-requests.parquet", "javascript:hit()", "//example.invalid/x", "../up", "a b?#")
-    downloads = tuple(Download(name=name, holds="rows", sha256="ab" * 32, size_bytes=1200) for name in names)
+    downloads = tuple(Download(name=name, contents="rows", sha256="ab" * 32, size_bytes=1200) for name in names)
     html = render_html(msgspec.structs.replace(full_report, downloads=downloads))
     links = [one for one in re.findall(r'href="([^"]*)"', html) if not one.startswith("#")]
     assert links == [
@@ -120,7 +120,7 @@ def test_files_beside_the_page_are_linked_in_its_own_folder_with_their_checksums
 
 def test_verdict_and_checks_stand_above_the_first_number(full_html: str) -> None:
     text = _text(full_html)
-    order = [text.index(part) for part in ("PASS", "hold length", "9 of 10 checks passed", "Max rate 218", "41.6")]
+    order = [text.index(part) for part in ("PASS", "step duration", "9 of 10 checks passed", "Max rate 218", "41.6")]
     assert order == sorted(order)
 
 
@@ -214,7 +214,7 @@ def test_an_interrupted_run_shows_what_it_has(rendered: Rendered) -> None:
 @pytest.mark.parametrize("requests", [1, 2, 150])
 def test_a_run_of_one_stage_of_a_few_seconds_has_all_its_sections(requests: int) -> None:
     run = full_run()
-    probe = next(one for one in run.result.stages if one.name == "probe 50/s")
+    probe = next(one for one in run.result.stages if one.name == "probe 50 req/s")
     stage = msgspec.structs.replace(probe, name="steady", kind="steady")
     rows = run.rows[run.rows["stage"] == 2].iloc[:requests]
     result = msgspec.structs.replace(
@@ -235,7 +235,7 @@ def test_a_run_of_one_stage_of_a_few_seconds_has_all_its_sections(requests: int)
 
 def test_invalid_numbers_are_struck_through(full_report: Report) -> None:
     def distrusted(one: msgspec.Struct) -> msgspec.Struct:
-        return msgspec.structs.replace(one, trust="INVALID")
+        return msgspec.structs.replace(one, validity="INVALID")
 
     tile = full_report.tiles[0]
     tiles = (msgspec.structs.replace(tile, quantity=distrusted(tile.quantity)),)
@@ -409,9 +409,10 @@ def test_every_number_of_a_plan_is_the_same_in_page_and_text(rendered: Rendered,
     text = " ".join(render_plan(whole_plan_report.plan).split())
     row = whole_plan_report.plan.recommended_row
     assert row is not None
-    assert row.chances is not None
+    assert row.slo_probabilities is not None
     shown = (
-        f"{100 * row.chances.planned:.1f} %", f"{100 * row.chances.one_fewer:.1f} %", "over 99.9 %", "1,984–3,067",
+        f"{100 * row.slo_probabilities.planned:.1f} %", f"{100 * row.slo_probabilities.one_fewer:.1f} %",
+        "over 99.9 %", "1,984–3,067",
         "0.0000201", "0.00815", "0.0173", "262 (190–330) kWh/month", "$67.78/day", "p95 at most 4,800 ms",
         "2,062", "3,608", "1,031", "a month would cost 1,710 USD", "Measured on one L4.",
     )  # fmt: skip
@@ -457,7 +458,7 @@ def test_a_plan_says_first_that_the_capacity_is_not_known_well_enough(max_rate_p
     unsure = CapacityUncertainty(
         state="uncertain", per_instance_per_s=spread, headline="Not known.", next_step="Measure it."
     )
-    plan = msgspec.structs.replace(max_rate_plan_report.plan, knowledge=unsure)
+    plan = msgspec.structs.replace(max_rate_plan_report.plan, capacity_knowledge=unsure)
     text = _text(render_plan_html(msgspec.structs.replace(max_rate_plan_report, plan=plan)))
     assert text.index("Not known.") < text.index("Measure it.") < text.index("Limiting factor")
 

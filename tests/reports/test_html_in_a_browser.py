@@ -99,7 +99,7 @@ def test_hovering_a_point_shows_its_numbers(browser: webdriver.Chrome, full_html
     webdriver.ActionChains(browser).move_to_element(point).perform()
 
     WebDriverWait(browser, 10).until(
-        lambda driver: "probe 25/s" in driver.find_element(By.ID, "vg-tooltip-element").text
+        lambda driver: "probe 25 req/s" in driver.find_element(By.ID, "vg-tooltip-element").text
     )
     assert [entry["message"] for entry in browser.get_log("browser")] == []
 

@@ -80,7 +80,7 @@ FIELDS: dict[str, Put] = {
     "profile": _in("reproduce", "spec_text"),
     "file of the run": _in_first("artifacts", "path"),
     "file beside it": lambda report, text: _replace(
-        report, downloads=(Download(name=text, holds=text, sha256="0", size_bytes=1),)
+        report, downloads=(Download(name=text, contents=text, sha256="0", size_bytes=1),)
     ),
 }
 

@@ -25,11 +25,11 @@ def _row(report: Report, **changes: object) -> ObjectiveRow:
 @pytest.mark.parametrize(
     ("row", "verdict", "state"),
     [
-        ({"judgement": "PASS"}, {}, "passed"),
-        ({"judgement": "FAIL"}, {}, "failed"),
-        ({"judgement": "FAIL", "level": "warn"}, {}, "warned"),
-        ({"judgement": "INCONCLUSIVE"}, {}, "open"),
-        ({"judgement": "PASS"}, {"trust": "INVALID"}, "open"),
+        ({"outcome": "PASS"}, {}, "passed"),
+        ({"outcome": "FAIL"}, {}, "failed"),
+        ({"outcome": "FAIL", "level": "warn"}, {}, "warned"),
+        ({"outcome": "INCONCLUSIVE"}, {}, "open"),
+        ({"outcome": "PASS"}, {"validity": "INVALID"}, "open"),
     ],
 )
 def test_an_objective_is_judged_unless_the_measurement_is_not_to_be_relied_on(
@@ -56,14 +56,14 @@ def test_the_runs_own_fails_exactly_where_the_command_did(
 
 def test_a_detail_has_the_observed_value_its_interval_and_the_limit(full_report: Report) -> None:
     found = next(one for one in case_results(full_report) if one.subject == "SLO")
-    assert found.detail.replace("\u202f", " ") == "observed 36.7 (32.8–46.4) ms in 3 holds at 218/s; limit < 50 ms"
+    assert found.detail.replace("\u202f", " ") == "observed 36.7 (32.8–46.4) ms in 3 steps at 218 req/s; limit < 50 ms"
 
 
 def test_each_validity_check_is_one(full_report: Report) -> None:
     found = {one.name: one for one in case_results(full_report) if one.subject == "validity"}
     assert set(found) == {check.name for check in full_report.checks}
-    assert found["hold length"].state == "warned"
-    assert "Let each hold last 10 s" in found["hold length"].detail
+    assert found["step duration"].state == "warned"
+    assert "Lengthen each step to 10 s" in found["step duration"].detail
 
 
 _SCHEMA = xmlschema.XMLSchema(Path(__file__).parent / "junit.xsd")
@@ -72,7 +72,7 @@ _NAMES = ("full_report", "empty_report", "interrupted_report", "streaming_report
 
 
 def _failing(report: Report) -> Report:
-    missed = msgspec.structs.replace(report.objectives[0], judgement="FAIL", margin=-0.2)
+    missed = msgspec.structs.replace(report.objectives[0], outcome="FAIL", margin=-0.2)
     verdict = msgspec.structs.replace(report.verdict, outcome="FAIL", exit_code=10, reasons=("x failed",))
     return msgspec.structs.replace(report, objectives=(missed, *report.objectives[1:]), verdict=verdict)
 
@@ -92,7 +92,7 @@ def test_an_invalid_measurement_is_an_error_and_no_case_passes_for_a_number(empt
     suite = ElementTree.fromstring(render_junit(empty_report))[0]
     assert suite.get("errors") == "2"
     assert [case.get("name") for case in suite.iter("testcase") if case.find("error") is not None] == [
-        "verdict", "generator ceiling",
+        "verdict", "generator capacity",
     ]  # fmt: skip
 
 

@@ -18,7 +18,7 @@ def _many(local: LocalSection, count: int) -> LocalSection:
     others = [one for one in local.variants if one.state == "measured"]
     best = next(one for one in local.variants if one.state == "best")
     slow = msgspec.structs.replace(best.throughput, value=1.0)
-    best = msgspec.structs.replace(best, throughput=slow, on_front=False)
+    best = msgspec.structs.replace(best, throughput=slow, is_on_frontier=False)
     more = [msgspec.structs.replace(others[at % len(others)], name=f"variant {at}") for at in range(count - 1)]
     return msgspec.structs.replace(local, variants=(*more, best))
 
@@ -63,7 +63,7 @@ def test_reasons_are_told_once_for_all_variants_that_share_them(local_report: Re
 
 def test_the_cold_start_of_a_variant_that_is_opened_alike_counts(local_report: Report) -> None:
     local = _local(local_report)
-    shown = msgspec.structs.replace(local, shown="cpu as-is, batch 16")
+    shown = msgspec.structs.replace(local, headline_variant="cpu as-is, batch 16")
     cold, cached = dict(headline_variant_lines(shown))["Cold start"]
     assert cold.startswith("cold: 207\u202fms, max 227\u202fms: process 25.0\u202fms, library load 155\u202fms")
     assert cached.startswith("cached optimized model: 199")
@@ -93,7 +93,7 @@ def test_outputs_that_differ_are_told_by_how_much(local_report: Report) -> None:
     assert scores == "top-1 96.9 (94.8–98.1)\u202f%, fp32 97.8\u202f% (p 0.062, McNemar)"
     assert outputs.startswith("compared with fp32 on the CPU, 64 rows of the measured run: agreement 98.4\u202f%")
     plain: VariantRow = _local(local_report).variants[0]
-    shown = msgspec.structs.replace(_local(local_report), shown=plain.name)
+    shown = msgspec.structs.replace(_local(local_report), headline_variant=plain.name)
     assert (
         dict(headline_variant_lines(shown))["Outputs"][1]
         == "identical to fp32 on the CPU in 64 rows of the measured run"

@@ -87,13 +87,13 @@ def test_a_plans_is_the_golden_one(whole_plan_report: PlanReport) -> None:
 
 def test_the_verdict_stands_first_and_doubts_above_the_first_number(full_report: Report) -> None:
     text = render_markdown(full_report)
-    order = [text.index(part) for part in ("## PASS: quickstart", "hold length", "9 of 10 checks", "| Max rate")]
+    order = [text.index(part) for part in ("## PASS: quickstart", "step duration", "9 of 10 checks", "| Max rate")]
     assert order == sorted(order)
 
 
 def test_numbers_of_an_invalid_measurement_are_struck_through(full_report: Report) -> None:
     tile = full_report.tiles[0]
-    quantity = msgspec.structs.replace(tile.quantity, trust="INVALID")
+    quantity = msgspec.structs.replace(tile.quantity, validity="INVALID")
     report = msgspec.structs.replace(full_report, tiles=(msgspec.structs.replace(tile, quantity=quantity),))
     assert "~~218 (218–238) req/s~~ INVALID" in render_markdown(report)
 

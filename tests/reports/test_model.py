@@ -16,19 +16,26 @@ def test_a_plans_own_report_survives_its_json(whole_plan_report: PlanReport) -> 
 
 def test_a_report_from_before_plans_told_how_sure_they_are_is_read(full_report: Report) -> None:
     before = msgspec.json.decode(msgspec.json.encode(full_report))
-    late = {"latency_limit", "router", "front", "unit_costs", "kwh_per_month", "kg_co2e_per_month", "swings", "day",
-            "commitment", "savings", "mix"}  # fmt: skip
+    late = {"latency_limit", "router", "frontier", "unit_costs", "kwh_per_month", "kg_co2e_per_month", "sensitivity",
+            "day", "commitment", "savings", "mix"}  # fmt: skip
     before["plan"] = {name: value for name, value in before["plan"].items() if name not in late}
     for row in before["plan"]["offers"]:
-        for name in ("chances", "instances_needed", "usd_per_month_needed", "settled", "price_kind", "measured_on"):
+        for name in (
+            "slo_probabilities",
+            "instances_needed",
+            "usd_per_month_needed",
+            "sizing_method",
+            "price_kind",
+            "measured_on",
+        ):
             row.pop(name, None)
     read = read_report(msgspec.json.encode(before))
     assert isinstance(read, Report)
     assert read.plan is not None
-    assert (read.plan.day, read.plan.offers[0].chances) == (None, None)
+    assert (read.plan.day, read.plan.offers[0].slo_probabilities) == (None, None)
 
 
 @pytest.mark.parametrize("text", [b"", b"{}", b'{"schema": 2}', b"[]", b'{"kind": "plan"}'])
 def test_what_is_no_report_is_refused(text: bytes) -> None:
-    with pytest.raises(ValueError, match="not a report of schema 1"):
+    with pytest.raises(ValueError, match="not a report of schema 2"):
         read_report(text)

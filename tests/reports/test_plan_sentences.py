@@ -46,27 +46,27 @@ def test_the_range_is_told_beside_the_plan(plan: PlanSection) -> None:
     ],
 )  # fmt: skip
 def test_how_a_fleet_was_sized(plan: PlanSection, settled: str | None, words: str | None) -> None:
-    assert plan_sentences.describe_sizing(plan, replace(_chosen(plan), settled=settled)) == words
+    assert plan_sentences.describe_sizing(plan, replace(_chosen(plan), sizing_method=settled)) == words
 
 
 def test_a_swing_names_who_would_win_and_what_would_not_fit(plan: PlanSection) -> None:
-    peak, assurance = plan.swings[:2]
+    peak, assurance = plan.sensitivity[:2]
     assert (
         plan_sentences.format_sensitivity(peak, plan.recommended_row)
         == "peak 72/s: $2,062/month; 108/s: $3,608/month (cheapest: aws/g5.xlarge@us-east-1)"
     )
     assert (
         plan_sentences.format_sensitivity(assurance, plan.recommended_row)
-        == "assurance 80 %: $2,062/month; 99 %: no offer fits"
+        == "confidence 80 %: $2,062/month; 99 %: no offer fits"
     )
 
 
 def test_the_same_cost_summed_in_another_order_moves_nothing(plan: PlanSection) -> None:
     cost = _chosen(plan).usd_per_month.value or 0.0
-    noise = replace(plan.swings[-1], usd_per_month_low=cost + 1e-9, usd_per_month_high=cost - 1e-9)
-    assert plan_sentences.sensitive_inputs(replace(plan, swings=(noise,))) == []
+    noise = replace(plan.sensitivity[-1], usd_per_month_low=cost + 1e-9, usd_per_month_high=cost - 1e-9)
+    assert plan_sentences.sensitive_inputs(replace(plan, sensitivity=(noise,))) == []
     won = replace(noise, winner_high="another")
-    assert plan_sentences.sensitive_inputs(replace(plan, swings=(won,))) == [won]
+    assert plan_sentences.sensitive_inputs(replace(plan, sensitivity=(won,))) == [won]
 
 
 def test_the_day_tells_its_worst_hour_and_its_cost(plan: PlanSection) -> None:

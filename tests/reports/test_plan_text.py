@@ -17,7 +17,7 @@ def test_the_recommended_and_the_next_tell_their_chance_and_range(plan: PlanSect
 
 def test_the_three_widest_swings_are_told_and_how_many_more(plan: PlanSection) -> None:
     inputs = dict(detail_lines(plan))["Sensitivity"]
-    assert [line.split()[0] for line in inputs] == ["peak", "assurance", "spare", "…"]
+    assert [line.split()[0] for line in inputs] == ["peak", "confidence", "spare", "…"]
     assert inputs[-1] == "… and 1 more in the report"
 
 
@@ -40,7 +40,7 @@ def test_what_is_not_known_leads_and_the_models_error_stands_beside_the_probabil
         next_step="Measure.",
     )
     row = replace(plan.offers[0], fit_error_at_slo=0.123)
-    unsure = replace(plan, knowledge=knowledge, offers=(row, *plan.offers[1:]))
+    unsure = replace(plan, capacity_knowledge=knowledge, offers=(row, *plan.offers[1:]))
     assert summary_lines(unsure)[:2] == ["Unsure.", "Measure."]
     assert summary_lines(replace(unsure, recommendation=None))[:2] == ["Unsure.", "Measure."]
     (confidence, *_) = dict(detail_lines(unsure))["Confidence"]
@@ -48,7 +48,9 @@ def test_what_is_not_known_leads_and_the_models_error_stands_beside_the_probabil
 
 
 def test_a_plan_of_before_is_told_as_before(plan: PlanSection) -> None:
-    row = replace(plan.offers[0], chances=None, instances_needed=None, usd_per_month_needed=None, settled=None)
+    row = replace(
+        plan.offers[0], slo_probabilities=None, instances_needed=None, usd_per_month_needed=None, sizing_method=None
+    )
     before = PlanSection(
         **{name: getattr(plan, name) for name in PlanSection.__struct_fields__[:15]} | {"offers": (row,)}  # up to notes
     )

@@ -63,11 +63,11 @@ def test_every_format_shows_the_same_numbers_as_the_stored_result(result: Result
     judged = (*stored.slo, *stored.gates)
     assert len(judged) == len(report.objectives)
     for one, row in zip(judged, report.objectives, strict=True):
-        assert (one.observed.value, one.observed.ci95, one.judgement) == (
-            row.observed.value, row.observed.ci95, row.judgement,
+        assert (one.observed.value, one.observed.ci95, one.outcome) == (
+            row.observed.value, row.observed.ci95, row.outcome,
         )  # fmt: skip
         number = _plain(formatting.format_quantity(row.observed))
-        assert f"{one.judgement} {one.objective.label}: {number}" in shown["text"]
+        assert f"{one.outcome} {one.objective.label}: {number}" in shown["text"]
         assert f"{one.objective.label} {row.kind}" in shown["html"]
         assert number in shown["html"]
         assert number in shown["markdown"]

@@ -68,5 +68,5 @@ def test_a_plan_without_offers_and_a_run_without_stages_have_no_table(
     full_report: Report, empty_report: Report
 ) -> None:
     assert full_report.plan is not None
-    assert plan_tables(msgspec.structs.replace(full_report.plan, offers=(), refused=())) == {}
+    assert plan_tables(msgspec.structs.replace(full_report.plan, offers=(), rejected_offers=())) == {}
     assert build_tables(empty_report) == {}

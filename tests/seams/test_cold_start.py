@@ -52,8 +52,8 @@ def test_a_started_server_is_timed_and_stopped(
     result = sizewise_here.result(tmp_path / "run")
     cold = {name: estimate["value"] for name, estimate in result["cold_start"].items()}
     assert 700 <= cold["ready_ms"] < 5_000
-    assert cold["ready_ms"] <= cold["first_answer_ms"]
-    assert cold["steady_ms"] is None or cold["first_answer_ms"] <= cold["steady_ms"]
+    assert cold["ready_ms"] <= cold["first_response_ms"]
+    assert cold["steady_ms"] is None or cold["first_response_ms"] <= cold["steady_ms"]
     assert "cold start: ready after" in done.stderr
     assert "endpoint_cpu_cores" in result["stages"][-1]["metrics"]
     assert not is_running(int((tmp_path / "child").read_text()))
@@ -124,4 +124,4 @@ def test_an_endpoint_that_wakes_is_waited_for(sizewise: Sizewise, profile: Write
     assert process.returncode in (0, 4), stderr
     cold = sizewise.result(tmp_path / "run")["cold_start"]
     assert cold["ready_ms"]["value"] is None
-    assert cold["first_answer_ms"]["value"] > 0
+    assert cold["first_response_ms"]["value"] > 0

@@ -10,7 +10,7 @@ import pytest
 
 from app.errors import ExitCode
 from app.records.comparison import Comparison
-from app.records.events import TurnFinished, TurnStarted
+from app.records.events import PairRunFinished, PairRunStarted
 from app.storage.run_directory import StoredRun
 from loadgen.reference.scripted import Script, ScriptedServer
 from tests.fakes.processes import free_port
@@ -55,7 +55,7 @@ def test_two_profiles_are_measured_in_new_processes_and_stored(
         runs = {path.name for path in (sizewise_here.home / "runs").iterdir()}
         assert {*comparison.base, *comparison.candidate} <= runs
         assert json.loads((record / "comparison.json").read_text()) == json.loads(done.stdout)
-        told = [event for event in StoredRun(record).events() if isinstance(event, TurnFinished)]
+        told = [event for event in StoredRun(record).events() if isinstance(event, PairRunFinished)]
         assert [(one.pair, one.side) for one in told if one.status != "INVALID"] == [(1, "base"), (1, "candidate")]
         assert {Path(one.directory).name for one in told} <= runs
     finished = StoredRun(record).finished
@@ -88,7 +88,7 @@ def events_of_runs(record: Path) -> list[Path]:
     """Of the comparison's own, as far as they are there."""
     if not (record / "events.jsonl").exists():
         return []
-    told = (event for event in StoredRun(record).events() if isinstance(event, TurnStarted))
+    told = (event for event in StoredRun(record).events() if isinstance(event, PairRunStarted))
     files = [Path(one.directory) / "events.jsonl" for one in told]
     return [path for path in files if path.exists()]
 

@@ -77,7 +77,7 @@ def test_a_running_stage_is_made_longer_and_its_errors_are_told(
     assert attached.stderr.count("first http-5xx error: status 503 (Service Unavailable)\n") == 1
     assert "stage extended by 2 s to 7 s" in attached.stderr
     events = [json.loads(line) for line in (run / "events.jsonl").read_text().splitlines()]
-    facts = next(event["facts"] for event in events if event["type"] == "stage_finished")
+    facts = next(event["data"] for event in events if event["type"] == "stage_finished")
     assert (facts["duration_s"], facts["extended_s"], facts["kind"]) == (7.0, 2.0, "steady")
     (stage,) = sizewise_here.result(run)["stages"]
     assert [(one["error"], one["text"]) for one in stage["error_samples"]] == [

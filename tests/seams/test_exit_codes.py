@@ -42,7 +42,7 @@ def test_a_good_run_has_its_result_and_its_report(good: tuple[Path, str]) -> Non
 
 def test_a_gate_that_only_warns_does_not_fail_the_run(good: tuple[Path, str]) -> None:
     (gate,) = json.loads((good[0] / "result.json").read_text())["gates"]
-    assert gate["judgement"] == "FAIL"
+    assert gate["outcome"] == "FAIL"
 
 
 def test_a_port_that_nobody_listens_on_is_3(sizewise_here: SizewiseHere, profile: WriteProfile) -> None:
@@ -92,8 +92,8 @@ def test_another_protocol_than_the_profiles_is_3_before_any_load(
     ("reply", "error"),
     [
         (Reply(status=500), "http-5xx"),
-        (Reply(manner="drop"), "send"),
-        (Reply(manner="hang"), "timeout"),
+        (Reply(mode="drop"), "send"),
+        (Reply(mode="hang"), "timeout"),
     ],
 )
 def test_a_target_without_one_success_is_10(

@@ -20,8 +20,8 @@ from tests.fakes.program import SIZEWISE, Sizewise, write_profile
 def calibrated(measured_home: Path, tmp_path: Path) -> tuple[dict[str, Any], Sizewise]:
     """What was found of one worker and plain requests, and a program with a home of its own."""
     calibration = json.loads((measured_home / "calibration.json").read_text())
-    (ceiling,) = (one for one in calibration["ceilings"] if one["kind"] == "plain" and one["workers"] == 1)
-    calibration["ceilings"] = [ceiling]
+    (ceiling,) = (one for one in calibration["capacities"] if one["kind"] == "plain" and one["workers"] == 1)
+    calibration["capacities"] = [ceiling]
     return calibration, Sizewise(tmp_path / "home", tmp_path)
 
 
@@ -30,7 +30,7 @@ def asked_for(
 ) -> tuple[dict[str, Any], str]:
     """The checks of one second at that rate, and what was printed, where `known` is what the ceiling is taken for."""
     calibration, sizewise = calibrated
-    calibration["ceilings"][0].update(known)
+    calibration["capacities"][0].update(known)
     sizewise.home.mkdir()
     (sizewise.home / "calibration.json").write_text(json.dumps(calibration))
     server = NullServerProcess("plain")
@@ -65,9 +65,9 @@ def test_too_few_file_descriptors_are_invalid_and_not_the_targets_fault(calibrat
 def test_twice_the_ceiling_is_invalid_with_the_rate_to_vouch_for(
     calibrated: tuple[dict[str, Any], Sizewise], tmp_path: Path
 ) -> None:
-    per_s = calibrated[0]["ceilings"][0]["per_s"]
-    checks, printed = asked_for(2 * per_s, calibrated, tmp_path, is_at_least=False)
-    found = checks["generator_ceiling"]
+    per_s = calibrated[0]["capacities"][0]["per_s"]
+    checks, printed = asked_for(2 * per_s, calibrated, tmp_path, is_lower_bound=False)
+    found = checks["generator_capacity"]
     assert found["verdict"] == "INVALID"
     assert 1.9 < found["value"] < 2.1
     assert f"is reliable up to {0.7 * per_s:,.0f} requests per second" in found["hint"]
@@ -78,8 +78,8 @@ def test_twice_the_ceiling_is_invalid_with_the_rate_to_vouch_for(
 def test_where_the_ceiling_is_a_lower_bound_it_is_invalid_by_what_was_late(
     calibrated: tuple[dict[str, Any], Sizewise], tmp_path: Path
 ) -> None:
-    checks, printed = asked_for(200_000, calibrated, tmp_path, is_at_least=True)  # no worker sends so much
-    assert checks["generator_ceiling"]["verdict"] == "WARN"
-    assert "the load generator can send at least" in checks["generator_ceiling"]["hint"]
+    checks, printed = asked_for(200_000, calibrated, tmp_path, is_lower_bound=True)  # no worker sends so much
+    assert checks["generator_capacity"]["verdict"] == "WARN"
+    assert "the load generator can send at least" in checks["generator_capacity"]["hint"]
     assert checks["late_sends"]["verdict"] == "INVALID"
     assert checks["late_sends"]["hint"] in printed

@@ -18,7 +18,7 @@ from tests.fakes.program import Sizewise, SizewiseHere, until_valid, wait_until
 
 LIGHT = Path(onnx.__file__).parent / "backend" / "test" / "data" / "light" / "light_shufflenet.onnx"
 """The quickest of the real graphs that come with the onnx package, with made-up weights."""
-SHORT = {"warmup": "0s", "at_least": "300ms", "at_most": "300ms", "cold_starts": 0}
+SHORT = {"warmup": "0s", "min_duration": "300ms", "max_duration": "300ms", "cold_starts": 0}
 Written = Callable[..., str]
 
 
@@ -52,7 +52,10 @@ def test_variants_of_a_model_are_measured_and_the_best_is_named(
         "model": "digits",
         "variants": [{}, {"precision": "int8-dynamic", "batch": 8}, {"provider": "cuda"}],
     }
-    length = {"at_least": "1s", "at_most": "1s"}  # batches of 8 at half the rate: ten a second on a slow machine
+    length = {
+        "min_duration": "1s",
+        "max_duration": "1s",
+    }  # batches of 8 at half the rate: ten a second on a slow machine
     load = SHORT | length | {
         "warmup": "1s", "cold_starts": 1, "scenarios": ["single-stream", "server"], "rates": ["50%"],
     }  # fmt: skip
@@ -126,12 +129,12 @@ def test_cuda_that_falls_back_in_silence_is_4(
     result = sizewise.result(out)
     check = next(check for check in result["validity"] if check["id"] == "provider")
     assert check["verdict"] == "INVALID"
-    assert any(one["is_stray"] for one in result["local"]["variants"][0]["placements"])
+    assert any(one["is_fallback"] for one in result["local"]["variants"][0]["placements"])
 
 
 @pytest.mark.process
 def test_interrupted_run_is_130_with_the_calls_until_then(sizewise: Sizewise, written: Written, tmp_path: Path) -> None:
-    load = SHORT | {"at_least": "100s", "at_most": "100s"}
+    load = SHORT | {"min_duration": "100s", "max_duration": "100s"}
     out = tmp_path / "run"
     process = sizewise.start("run", written({"model": "digits", "batch": [1, 2]}, load), "--out", str(out))
     calls = out / "calls.arrow"
@@ -159,7 +162,7 @@ def test_models_of_many_kinds_are_each_run_or_refused_in_a_sentence(
     refused = {"only": odd_models.only_a_sequence, "takes": odd_models.takes_a_sequence}
     made = {"hungry": odd_models.hungry, **refused, **runs}
     models = [str(make(tmp_path / f"{name}.onnx").name) for name, make in made.items()]
-    load = SHORT | {"scenarios": ["offline"], "at_least": "100ms", "at_most": "100ms"}
+    load = SHORT | {"scenarios": ["offline"], "min_duration": "100ms", "max_duration": "100ms"}
     out = tmp_path / "run"
     profile = written({"model": [*models, str(LIGHT)]}, load, limits={"memory": "2 GiB"})
     done = sizewise_here("run", profile, "--out", str(out))

@@ -25,7 +25,7 @@ pytestmark = [pytest.mark.timing, pytest.mark.skipif(sys.platform != "linux", re
 _PROFILE = """sizewise: 1
 name: private
 target: {model: digits}
-load: {warmup: 0s, at_least: 300ms, at_most: 300ms, cold_starts: 0}
+load: {warmup: 0s, min_duration: 300ms, max_duration: 300ms, cold_starts: 0}
 """
 _ASK = "import sys, urllib.request; print(urllib.request.urlopen(sys.argv[1]).status)"
 

@@ -9,7 +9,16 @@ import pytest
 from loadgen.payloads.tensors import TensorInput
 from loadgen.process import LoadProcess
 from loadgen.records import ClosedArrivals, Endpoint
-from loadgen.reference.script import HttpMock, Law, OipMock, OpenAiMock, Reply, Script, TfServingMock, TorchServeMock
+from loadgen.reference.script import (
+    HttpMock,
+    OipMock,
+    OpenAiMock,
+    Reply,
+    Script,
+    ServiceModel,
+    TfServingMock,
+    TorchServeMock,
+)
 from loadgen.reference.scripted import ScriptedServer
 from loadgen.workloads import (
     Dataset,
@@ -30,10 +39,10 @@ pytestmark = pytest.mark.process
 
 PROMPTS = SyntheticPrompts(UniformLength(5, 20), FixedLength(4), unique=20)
 INPUTS = (TensorInput("x", "FP32", (-1, 3)), TensorInput("id", "INT64", (-1, 1)), TensorInput("t", "BYTES", (-1, 1)))
-LAW = Law(delay_s=0.002)
+LAW = ServiceModel(delay_s=0.002)
 SCRIPT = Script(
     reply=Reply(404),
-    faces=(
+    protocols=(
         HttpMock(LAW, "/score"),
         OpenAiMock(LAW),
         OipMock(LAW, inputs=INPUTS),
@@ -99,8 +108,8 @@ def test_popular_rows_of_a_folder_are_sent_more_often(load: LoadProcess, tmp_pat
 
 def test_a_law_with_servers_has_a_knee(load: LoadProcess) -> None:
     """Two servers of 10 ms carry 200/s, however many ask."""
-    face = HttpMock(Law(delay_s=0.01, servers=2))
-    with ScriptedServer(Script(faces=(face,))) as server:
+    face = HttpMock(ServiceModel(delay_s=0.01, servers=2))
+    with ScriptedServer(Script(protocols=(face,))) as server:
         load.configure(Endpoint((server.url,)), HttpWorkload())
         below = Played(load, plan(arrivals=ClosedArrivals(1), duration=0.5))
         beyond = Played(load, plan(arrivals=ClosedArrivals(8), duration=0.5))

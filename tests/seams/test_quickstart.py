@@ -59,7 +59,7 @@ def test_it_finds_a_rate_and_keeps_the_failed_probes(result: dict[str, Any]) -> 
 
 
 def test_short_holds_carry_a_warning(result: dict[str, Any]) -> None:
-    check = next(check for check in result["validity"] if check["id"] == "hold_length")
+    check = next(check for check in result["validity"] if check["id"] == "step_duration")
     assert check["verdict"] == "WARN"
 
 

@@ -44,7 +44,7 @@ def test_every_stage_comes_out_as_the_engine_stored_it(
     told = sizewise_here("report", str(run), "--slo", "latency_ms.p50 < 0.01", "--format", "json")
     assert told.returncode in (4, 10)
     report = json.loads((run / "report-rescored.json").read_text())
-    assert report["objectives"][0]["judgement"] == "FAIL"
+    assert report["objectives"][0]["outcome"] == "FAIL"
 
 
 def test_what_a_killed_engine_had_finished_is_recovered(

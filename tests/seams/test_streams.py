@@ -151,7 +151,7 @@ def test_a_stream_that_does_not_end_as_it_should(
         (Reply(503), "http-5xx"),
         (Reply(body=b"data: not JSON\n\n", headers=(("Content-Type", "text/event-stream"),)), "bad-payload"),
         (
-            Reply(body=b"data: not JSON\n\n", headers=(("Content-Type", "text/event-stream"),), manner="cut-body"),
+            Reply(body=b"data: not JSON\n\n", headers=(("Content-Type", "text/event-stream"),), mode="cut-body"),
             "truncated",
         ),
     ],

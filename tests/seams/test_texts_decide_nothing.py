@@ -20,7 +20,7 @@ from app.analysis.comparisons.comparison import compare_runs
 from app.analysis.curve import build_capacity_curve, build_load_points
 from app.records.comparison import Comparison
 from app.records.offers import CapacityCurve
-from app.records.plan_question import MeasuredLoadPoint
+from app.records.planning_inputs import MeasuredLoadPoint
 from app.reporting.opened import load_run
 from app.storage.run_directory import EVENTS, RESULT, StoredRun
 from tests.fakes.golden_runs import golden_run
@@ -35,7 +35,7 @@ target: {protocol: http, scripted: {delay: 20ms, spread: 0.4, parallel: 2}}
 workload: {method: POST, body: {a: 1}}
 load:
   warmup: 0s
-  search: {start: 16/s, hold: 1s, repeats: 1, within: 8s}
+  search: {start: 16/s, step_duration: 1s, repeats: 1, max_duration: 8s}
 slo: ["latency_ms.p95 < 100", "error_rate < 1%"]
 """
 _TEXTS = (
@@ -166,7 +166,11 @@ def test_runs_are_compared_alike(runs: dict[str, tuple[StoredRun, StoredRun]]) -
 def test_the_verdict_of_a_report_is_alike(runs: dict[str, tuple[StoredRun, StoredRun]]) -> None:
     for pair in runs.values():
         as_is, replaced = (load_run(run).report().verdict for run in pair)
-        assert (as_is.outcome, as_is.trust, as_is.exit_code) == (replaced.outcome, replaced.trust, replaced.exit_code)
+        assert (as_is.outcome, as_is.validity, as_is.exit_code) == (
+            replaced.outcome,
+            replaced.validity,
+            replaced.exit_code,
+        )
 
 
 def test_what_a_plan_is_made_of_is_alike(runs: dict[str, tuple[StoredRun, StoredRun]]) -> None:

@@ -134,5 +134,5 @@ slo: ["ttft_ms.p95 < 500"]
     assert metrics["output_tokens"]["mean"]["value"] == pytest.approx(10)
     assert metrics["ttft_ms"]["p50"]["value"] == pytest.approx(50, abs=15)
     assert metrics["tpot_ms"]["p50"]["value"] == pytest.approx(10, abs=3)
-    (ceiling,) = (check for check in stage["checks"] if check["id"] == "generator_ceiling")
+    (ceiling,) = (check for check in stage["checks"] if check["id"] == "generator_capacity")
     assert 0 < ceiling["value"] < 0.5, "of what it can read as well as of what it can send"

@@ -173,8 +173,8 @@ def has_suspected_change(changes: Sequence[MetricChange], tolerance: float) -> b
     that the same number of repeats must be added to decide."""
     return any(
         change.is_headline
-        and change.p_alone is not None
-        and change.p_alone < _SUSPICION_P_VALUE
+        and change.unadjusted_p_value is not None
+        and change.unadjusted_p_value < _SUSPICION_P_VALUE
         and change.ratio.value is not None
         and abs(_log(change.ratio.value)) > math.log1p(tolerance)
         for change in changes
@@ -218,7 +218,7 @@ def _build_change(
         else None,
         is_headline=comparable.is_headline,
         noise=compute_noise(comparable.repeats),
-        p_alone=p_alone,
+        unadjusted_p_value=p_alone,
     )
 
 

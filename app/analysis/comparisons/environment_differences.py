@@ -252,7 +252,7 @@ def _arrivals_by_stage(runs: Sequence[Result]) -> dict[str, set[str]]:
             if stage.variant is None:
                 arrivals_by_stage.setdefault(place.stage_name, set()).add(_format_arrivals(stage))
         if run.max_rate is not None:
-            tried = [stage for stage in run.stages if stage.kind in ("probe", "hold")]
+            tried = [stage for stage in run.stages if stage.kind in ("probe", "step")]
             arrivals_by_stage.setdefault("search", set()).update(
                 format_search_arrivals(stage) or NOT_REPORTED for stage in tried
             )

@@ -58,7 +58,9 @@ def pair_metrics(base_runs: Sequence[Result], candidate_runs: Sequence[Result]) 
     a higher one. The repeats of a single run are those of its stages; each of several runs is one repeat.
     """
     one_model = all(len(_models(run)) == 1 for run in (*base_runs, *candidate_runs))
-    has_limit = not all(run.max_rate is not None and run.max_rate.at_least for run in (*base_runs, *candidate_runs))
+    has_limit = not all(
+        run.max_rate is not None and run.max_rate.is_lower_bound for run in (*base_runs, *candidate_runs)
+    )
     before, after = _collect_side(base_runs, one_model), _collect_side(candidate_runs, one_model)
     objectives = {(result.objective.metric, result.objective.aggregate) for run in candidate_runs for result in run.slo}
     paired = [

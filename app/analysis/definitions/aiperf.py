@@ -52,10 +52,10 @@ def compute_aiperf_metrics(requests: ObservedRequests) -> ToolMetrics:
         metrics["output_tokens_per_s"] = compute_rate(float(np.nansum(requests.tokens_out)), *bounds)
     return ToolMetrics(
         tool="AIPerf",
-        read_from="0.11.0 (58028d5), src/aiperf/metrics/types",
-        answers=requests.response_count,
+        source="0.11.0 (58028d5), src/aiperf/metrics/types",
+        requests=requests.response_count,
         metrics=metrics,
-        why=_WHY,
+        explanations=_WHY,
         notes=_NOTES,
     )
 

@@ -47,10 +47,10 @@ def compute_genai_bench_metrics(requests: ObservedRequests) -> ToolMetrics:
         metrics["output_tokens_per_s"] = compute_rate(float(np.nansum(requests.tokens_out)), *bounds)
     return ToolMetrics(
         tool="genai-bench",
-        read_from="0.0.5 (7fd04d8), genai_bench/metrics and user/openai_user.py",
-        answers=requests.response_count,
+        source="0.0.5 (7fd04d8), genai_bench/metrics and user/openai_user.py",
+        requests=requests.response_count,
         metrics=metrics,
-        why=_WHY,
+        explanations=_WHY,
         notes=_NOTES,
     )
 

@@ -54,10 +54,10 @@ def compute_guidellm_metrics(requests: ObservedRequests) -> ToolMetrics:
         metrics["output_tokens_per_s"] = compute_rate(float(tokens.sum()) + requests.failed_deltas, *bounds)
     return ToolMetrics(
         tool="GuideLLM",
-        read_from="0.7.3 (ee7a774), src/guidellm/schemas and benchmark/schemas",
-        answers=requests.response_count,
+        source="0.7.3 (ee7a774), src/guidellm/schemas and benchmark/schemas",
+        requests=requests.response_count,
         metrics=metrics,
-        why=_WHY,
+        explanations=_WHY,
         notes=_NOTES,
     )
 

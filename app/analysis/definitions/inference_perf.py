@@ -70,10 +70,10 @@ def compute_inference_perf_metrics(requests: ObservedRequests) -> ToolMetrics:
         metrics["output_tokens_per_s"] = rate
     return ToolMetrics(
         tool="inference-perf",
-        read_from="0.6.1 (7de5ef2), inference_perf/reportgen/base.py",
-        answers=requests.response_count,
+        source="0.6.1 (7de5ef2), inference_perf/reportgen/base.py",
+        requests=requests.response_count,
         metrics=metrics,
-        why=_WHY,
+        explanations=_WHY,
         notes=_NOTES,
     )
 

@@ -195,10 +195,10 @@ _NOTES = ("percentiles are observed values; n/a if there are too few for a confi
 def compute_own_metrics(stage: Stage) -> ToolMetrics:
     return ToolMetrics(
         tool="Sizewise",
-        read_from="docs/reference/metrics.md",
-        answers=stage.completed,
+        source="docs/reference/metrics.md",
+        requests=stage.completed,
         metrics={name: estimates for name in TOOL_METRICS if (estimates := _find_own(stage, name))},
-        why=_WHY,
+        explanations=_WHY,
         notes=_NOTES,
     )
 

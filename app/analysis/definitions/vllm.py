@@ -60,10 +60,10 @@ def compute_vllm_metrics(requests: ObservedRequests) -> ToolMetrics:
         metrics["output_tokens_per_s"] = compute_rate(float(np.nansum(requests.tokens_out)), *bounds)
     return ToolMetrics(
         tool="vLLM",
-        read_from="vllm bench serve at 009e6d4, vllm/benchmarks/serve.py",
-        answers=requests.response_count,
+        source="vllm bench serve at 009e6d4, vllm/benchmarks/serve.py",
+        requests=requests.response_count,
         metrics=metrics,
-        why=_WHY,
+        explanations=_WHY,
         notes=_NOTES,
     )
 

@@ -246,7 +246,7 @@ def estimate_rows_needed(accuracy: Accuracy, limit: float) -> int | None:
     None if no number of rows would, or if it is unknown. If hardly a row differs, the second term dominates: the width
     of a score interval without any difference, which shrinks with the number of rows and not with its root.
     """
-    kept = accuracy.kept
+    kept = accuracy.retained
     if kept is None or kept.value is None or kept.ci95 is None or kept.n is None or kept.value == limit:
         return None
     half_width = kept.value - kept.ci95[0] if kept.value > limit else kept.ci95[1] - kept.value
@@ -274,7 +274,7 @@ def _compare_shares(now: Floats, reference_scores: Floats | None) -> Accuracy:
         value=value,
         reference=share(counts.reference, now.size),
         change=Estimate(counts.difference, difference_interval(counts), now.size),
-        kept=Estimate(counts.variant / counts.reference, ratio_interval(counts), now.size)
+        retained=Estimate(counts.variant / counts.reference, ratio_interval(counts), now.size)
         if counts.reference
         else undefined,
         p_value=mcnemar(counts),
@@ -300,7 +300,7 @@ def _compare_errors(now: Floats, reference_errors: Floats | None) -> Accuracy:
             rows,
             reason=None if compared.difference else compared.reason,
         ),
-        kept=Estimate(reference.value / value.value, compared.ratio, rows, reason=compared.reason)
+        retained=Estimate(reference.value / value.value, compared.ratio, rows, reason=compared.reason)
         if value.value
         else Estimate(None, n=rows, reason="no row has an error"),
         p_value=compared.p_value,
@@ -316,14 +316,14 @@ def _without_mean(value: Estimate, reference: Estimate) -> Accuracy:
         value=value,
         reference=reference,
         change=Estimate(None, n=value.n, reason=reason),
-        kept=Estimate(0.0 if is_lost else None, (0.0, 0.0) if is_lost else None, value.n, reason=reason),
+        retained=Estimate(0.0 if is_lost else None, (0.0, 0.0) if is_lost else None, value.n, reason=reason),
         p_value=None,
         test=None,
     )
 
 
 def _without_reference(metric: Metric, value: Estimate) -> Accuracy:
-    return Accuracy(metric=metric, value=value, reference=None, change=None, kept=None, p_value=None, test=None)
+    return Accuracy(metric=metric, value=value, reference=None, change=None, retained=None, p_value=None, test=None)
 
 
 def _mean_error(errors: Floats) -> Estimate:

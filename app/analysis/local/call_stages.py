@@ -121,7 +121,7 @@ _MAX_LOOP_SHARE = 0.05
 
 def call_checks(calls: CallRows, facts: CallStage) -> tuple[Check, ...]:
     if not len(calls):
-        return (Check("calls", 0, _MIN_CALLS, "calls", "INVALID", "No call completed. Increase load.at_most."),)
+        return (Check("calls", 0, _MIN_CALLS, "calls", "INVALID", "No call completed. Increase load.max_duration."),)
     checks = [_warm_up_check(facts), _count_check(calls), _steady_check(calls, facts)]
     if facts.stopped_early:
         checks.append(_cut_short_check(facts))
@@ -158,13 +158,11 @@ def _never_begun_check(calls: CallRows) -> Check:
     """Check for arrivals that were never started."""
     never_begun = len(calls.never_started_ns)
     hint = "The model could not keep up, and these calls would have waited longest. Lower the rate."
-    return grade_high(
-        "arrivals_never_begun", never_begun / (never_begun + len(calls)), unit="share", warn=0.0, hint=hint
-    )
+    return grade_high("arrivals_not_begun", never_begun / (never_begun + len(calls)), unit="share", warn=0.0, hint=hint)
 
 
 def _warm_up_check(facts: CallStage) -> Check:
-    if facts.has_settled:
+    if facts.is_stationary:
         return Check("warm_up", facts.warmup_windows, None, "windows", "VALID")
     hint = "No three consecutive windows agreed within 10 % before the warm-up limit. Increase load.warmup."
     return Check("warm_up", facts.warmup_windows, None, "windows", "WARN", hint)
@@ -172,7 +170,7 @@ def _warm_up_check(facts: CallStage) -> Check:
 
 def _count_check(calls: CallRows) -> Check:
     is_enough = len(calls) >= _MIN_CALLS
-    hint = None if is_enough else "Too few calls for a confidence interval. Increase load.at_most."
+    hint = None if is_enough else "Too few calls for a confidence interval. Increase load.max_duration."
     return Check("calls", len(calls), _MIN_CALLS, "calls", "VALID" if is_enough else "WARN", hint)
 
 
@@ -203,9 +201,9 @@ def _precision_check(facts: CallStage) -> Check:
         "mean_time_half_width",
         facts.half_width,
         unit="share",
-        warn=max(facts.wanted_half_width, 0.0),
+        warn=max(facts.target_half_width, 0.0),
         hint=(
-            "The time limit was reached before the interval was narrow enough. Increase load.at_most, or use a "
+            "The time limit was reached before the interval was narrow enough. Increase load.max_duration, or use a "
             "quieter machine."
         )
         if facts.half_width is not None

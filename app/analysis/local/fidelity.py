@@ -57,7 +57,7 @@ def compute_fidelity(outputs: Array, reference: Array) -> Fidelity:
         rows=rows,
         top1_agreement=share(int(rows_compared["agrees"].sum()), rows) if has_scores else None,
         cosine_mean=_reduce_finite(finite_rows["cosine"], np.mean) if width > 1 else None,
-        cosine_least=_reduce_finite(finite_rows["cosine"], np.min) if width > 1 else None,
+        cosine_min=_reduce_finite(finite_rows["cosine"], np.min) if width > 1 else None,
         max_abs=_reduce_finite(finite_rows["max_abs"], np.max),
         sqnr_db=_decibels(float(finite_rows["signal"].sum()), float(finite_rows["noise"].sum())),
         kl_mean=_reduce_finite(finite_rows["divergence"], np.mean) if has_scores else None,

@@ -59,7 +59,7 @@ def locate_on_roofline(
         peak_flops_per_s=peaks.flops_per_s,
         peak_bytes_per_s=peaks.bytes_per_s,
         compute_share=cost.flops / peaks.flops_per_s / execute_s,
-        min_bytes_share=cost.least_bytes / peaks.bytes_per_s / execute_s,
+        min_bytes_share=cost.min_bytes / peaks.bytes_per_s / execute_s,
         moved_share=cost.moved_bytes / peaks.bytes_per_s / execute_s,
     )
 
@@ -69,7 +69,7 @@ MOVED_BYTES_NOTE = "bytes from the graph, without fusion or caching"
 
 
 def format_compute_bound(place: RooflinePosition) -> str:
-    intensity = _intensity(place, place.cost.least_bytes)
+    intensity = _intensity(place, place.cost.min_bytes)
     return f"compute bound: {_arithmetic(place)}, {intensity} ({MIN_BYTES_NOTE}){_caveat(place.peaks)}"
 
 
@@ -111,7 +111,7 @@ def format_faster_than_peak(place: RooflinePosition) -> str:
 
 def format_faster_than_memory(place: RooflinePosition) -> str:
     return (
-        f"no single bottleneck: {_traffic(place, place.cost.least_bytes)}, which is above the memory bandwidth, so "
+        f"no single bottleneck: {_traffic(place, place.cost.min_bytes)}, which is above the memory bandwidth, so "
         f"caches serve part of the data or not all of it is read; {_arithmetic(place)} "
         f"({MIN_BYTES_NOTE}){_caveat(place.peaks)}"
     )
@@ -141,7 +141,7 @@ def _dominant(position: RooflinePosition) -> str:
     return (
         _arithmetic(position)
         if position.compute_share >= position.min_bytes_share
-        else _traffic(position, position.cost.least_bytes)
+        else _traffic(position, position.cost.min_bytes)
     )
 
 
@@ -224,7 +224,7 @@ def find_bottleneck(
     )
     execute_s = times.execute_ms / 1e3 if times.execute_ms else None
     is_moved = position is not None and limit == "memory" and not _is_near_memory_roof(position)
-    moved_bytes = None if cost is None else cost.moved_bytes if is_moved else cost.least_bytes
+    moved_bytes = None if cost is None else cost.moved_bytes if is_moved else cost.min_bytes
     return Bottleneck(
         limit=limit,
         sentence=sentence,
@@ -276,7 +276,7 @@ def _bottleneck_of_execution(
     if position.min_bytes_share > _MAX_PEAK_SHARE:
         return None, format_faster_than_memory(position)
     if _is_near_memory_roof(position):
-        return "memory", format_memory_bound(position, position.cost.least_bytes, MIN_BYTES_NOTE)
+        return "memory", format_memory_bound(position, position.cost.min_bytes, MIN_BYTES_NOTE)
     if _MIN_UNFUSED_SHARE <= position.moved_share <= _MAX_PEAK_SHARE:
         return "memory", format_memory_bound(position, position.cost.moved_bytes, MOVED_BYTES_NOTE)
     return None, format_no_bottleneck(position, fixed_share)

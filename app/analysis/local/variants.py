@@ -200,7 +200,7 @@ def evaluate_variant_objective(objective: Objective, stages: Sequence[Stage]) ->
         evaluate_objective(objective, estimate), stage=None if stage is None else stage.name
     )
     is_over = stage is not None and is_infinite(objective, stage) and objective.comparator in ("<", "<=")
-    return msgspec.structs.replace(evaluated, judgement="FAIL") if is_over else evaluated
+    return msgspec.structs.replace(evaluated, outcome="FAIL") if is_over else evaluated
 
 
 def evaluate_variant_gate(gate: Objective, evaluated_on: Sequence[Stage], stages: Sequence[Stage]) -> ObjectiveResult:
@@ -230,11 +230,11 @@ def rescore_variants(original: Result, slo: tuple[Objective, ...]) -> Result:
         original.local,
         best=None if best is None else best.data.variant,
         best_reason=reason,
-        as_fast=() if best is None else find_equally_fast(best, variants, slo),
+        equally_fast=() if best is None else find_equally_fast(best, variants, slo),
     )
     slo_results = tuple(evaluate_variant_objective(objective, judged_on) for objective in slo)
     gates = tuple(evaluate_variant_gate(gate.objective, judged_on, original.stages) for gate in original.gates)
-    is_missed = reason == "missed" and all(evaluated.judgement != "FAIL" for evaluated in slo_results)
+    is_missed = reason == "missed" and all(evaluated.outcome != "FAIL" for evaluated in slo_results)
     extra_causes = [NO_VARIANT] if is_missed else []
     stages = mark_variant_headlines(slo, original.stages)
     return mark_rescored(

@@ -13,7 +13,7 @@ from app.errors import ExitCode
 from app.gui.compare.entries import ComparisonRequest, Entry, Side
 from app.gui.navigation import Notice
 from app.records.comparison import Side as Measured
-from app.records.events import Event, PhaseChanged, TurnFinished
+from app.records.events import Event, PairRunFinished, PhaseChanged
 
 PairsStatus = Literal["idle", "starting", "running", "stopping", "ended", "lost", "failed"]
 _STOPPED = (ExitCode.INTERRUPTED, ExitCode.TERMINATED)
@@ -65,7 +65,7 @@ def apply_event(state: PairsState, event: Event) -> PairsState:
     match event:
         case PhaseChanged(message=message):
             return state if progress.pair_run is None else replace(state, last_message=message)
-        case TurnFinished(pair=pair, side=side, directory=directory, status=status) if status != "INVALID":
+        case PairRunFinished(pair=pair, side=side, directory=directory, status=status) if status != "INVALID":
             return replace(state, finished_runs=(*state.finished_runs, PairRun(pair, side, Path(directory))))
         case _:
             return state  # all other events only change the progress

@@ -109,7 +109,7 @@ class GpuCard(QFrame):
         self.title.setText(gpu_title(gpu))
         self.name.setText(shorten(gpu.name))
         self.setAccessibleName(f"{gpu_title(gpu)}, {shorten(gpu.name)}")
-        utilization = gpu.utilisation_percent
+        utilization = gpu.utilization_percent
         self.utilization.set_reading(
             format_reading(utilization, "%"), None if utilization is None else utilization / 100
         )
@@ -122,7 +122,7 @@ class GpuCard(QFrame):
         )
         self.temperature.set_reading(format_reading(gpu.temperature_c, "°C"), None)
         self.clock.set_reading(
-            format_with_maximum(gpu.clock_mhz, gpu.clock_most_mhz, "MHz"), share(gpu.clock_mhz, gpu.clock_most_mhz)
+            format_with_maximum(gpu.clock_mhz, gpu.max_clock_mhz, "MHz"), share(gpu.clock_mhz, gpu.max_clock_mhz)
         )
         self.throttling.setText(throttle_text(gpu))
         restyle(self.throttling, "warn" if gpu.throttled_by else "plain")

@@ -9,7 +9,7 @@ from app.gui.docks.machine_format import shorten
 from app.gui.formatting import elapsed
 
 if TYPE_CHECKING:
-    from app.records.events import TurnStarted
+    from app.records.events import PairRunStarted
 
 
 def job_line(job: Job) -> str:
@@ -37,7 +37,7 @@ def phase_line(job: Job) -> str:
     return shorten(activity)
 
 
-def turn_line(turn: TurnStarted) -> str:
+def turn_line(turn: PairRunStarted) -> str:
     side = "baseline" if turn.side == "base" else "candidate"
     return f"Pair {turn.pair} of {turn.pairs}: measuring {side}"
 

@@ -24,14 +24,14 @@ _RARE: dict[tuple[str, ...], tuple[str, ...]] = {
         "popularity", "content_type", "template", "expect", "tokenizer", "extra_body", "calibration",
         "calibration_rows", "binary", "rows_per_request", "user_classes",
     ),
-    ("workload", "prompts"): ("unique", "turns", "think"),
-    ("load",): ("workers", "seed", "half_width", "at_least", "cold_starts"),
+    ("workload", "prompts"): ("unique", "turns", "think_time"),
+    ("load",): ("workers", "seed", "half_width", "min_duration", "cold_starts"),
     ("load", "stages", "*"): ("lead_in", "repeats", "superpose"),
     ("load", "sweep"): ("repeats", "points"),
     ("traffic",): ("campaigns", "spikes", "uncertainty", "dispersion", "classes", "week", "cache", "tokens"),
     ("plan",): (
         "surge", "zones", "router", "vendors", "max_power", "max_accelerators", "max_price_age",
-        "low_trust_prices", "other_cards", "api_price",
+        "low_trust_prices", "unmeasured_gpus", "api_price",
     ),
 }  # fmt: skip
 _FIRST_FIELDS: dict[tuple[str, ...], tuple[str, ...]] = {
@@ -42,13 +42,13 @@ _FIRST_FIELDS: dict[tuple[str, ...], tuple[str, ...]] = {
     ("load",): ("stages", "sweep", "search"),
     ("load", "stages", "*"): (
         "name", "rate", "ramp", "steps", "spike", "sine", "diurnal", "trace", "concurrency", "arrivals",
-        "burstiness", "speed", "think", "duration",
+        "burstiness", "speed", "think_time", "duration",
     ),
 }  # fmt: skip
 _SHOWN_WITH: dict[tuple[str, str], tuple[str, ...]] = {
     ("StageSettings", "speed"): ("trace",),
     ("StageSettings", "superpose"): ("trace",),
-    ("StageSettings", "think"): ("concurrency",),
+    ("StageSettings", "think_time"): ("concurrency",),
     ("StageSettings", "arrivals"): ("rate", "ramp", "steps", "spike", "sine", "diurnal"),
     ("SweepSettings", "points"): ("from", "to"),
     ("SweepSettings", "arrivals"): ("from", "to", "rates"),

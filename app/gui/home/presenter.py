@@ -54,7 +54,7 @@ def run_line(row: RunRow) -> RunLine:
         directory=row.directory,
         name=shorten(row.label),
         started="" if row.started_at is None else formatting.clock_time(row.started_at),
-        max_rate=shorten(row.carries or ""),
+        max_rate=shorten(row.max_rate_text or ""),
         outcome=row.outcome or "",
         validity=row.verdict or "" if is_read else "",
         state="" if is_read else row.state,
@@ -107,7 +107,7 @@ def _gpu(gpu: GpuState, now: MachineNow) -> MachineLine:
     text = "{name}, {degrees}, {percent} busy".format(
         name=shorten(gpu.name),
         degrees=format_reading(gpu.temperature_c, "°C"),
-        percent=format_reading(gpu.utilisation_percent, "%"),
+        percent=format_reading(gpu.utilization_percent, "%"),
     )
     if now.driver is not None and "amd" not in gpu.source:
         text = f"{text}, driver {shorten(now.driver)}"
@@ -151,7 +151,8 @@ def _problems(facts: MachineInfo | None) -> tuple[MachineLine, ...]:
     if not facts.environment.gpus:
         return tuple(warnings)
     unavailable = [
-        MachineLine(f"{provider.provider} unavailable", provider.reason, "warn") for provider in facts.refused
+        MachineLine(f"{provider.provider} unavailable", provider.reason, "warn")
+        for provider in facts.unavailable_providers
     ]
     return (*warnings, *unavailable)
 

@@ -68,13 +68,13 @@ def inspection_lines(inspection: ModelInspection) -> Iterator[str]:
         yield f"Per inference at batch size {cost.batch}: {gflop} GFLOP, {memory} memory"
     elif model.cost_reason:
         yield f"Cost per inference not available: {model.cost_reason[:200]}"
-    fitting = [gpu.name for gpu in inspection.cards if gpu.largest_batch is not None]
-    if inspection.cards:
+    fitting = [gpu.name for gpu in inspection.gpus if gpu.largest_batch is not None]
+    if inspection.gpus:
         names = ", ".join(fitting[:_MAX_CARDS])
         yield (
-            f"Fits {len(fitting)} of {len(inspection.cards)} known GPUs: {names}…"
+            f"Fits {len(fitting)} of {len(inspection.gpus)} known GPUs: {names}…"
             if fitting
-            else f"Fits none of {len(inspection.cards)} known GPUs."
+            else f"Fits none of {len(inspection.gpus)} known GPUs."
         )
 
 
@@ -107,7 +107,7 @@ class ModelsTab(QWidget):
         self.pane = ListPane(
             "Models",
             "ONNX models that are bundled with Sizewise, measured by your runs, or added by you.",
-            (_HEADERS, {"size": format_bytes, "last": format_time, "carries": _text_or_na}),
+            (_HEADERS, {"size": format_bytes, "last": format_time, "max_rate": _text_or_na}),
             [self._benchmark],
             [
                 self.file_actions.relocate_button,
@@ -169,7 +169,7 @@ _HEADERS = {
     "size": "Size",
     "runs": "Runs",
     "last": "Last measured",
-    "carries": "Last max rate",
+    "max_rate": "Last max rate",
     "file": "File",
 }
 
@@ -185,7 +185,7 @@ def _frame(models: Sequence[ModelUsage]) -> pd.DataFrame:
             "size": [model.size_bytes for model in models],
             "runs": [model.runs for model in models],
             "last": [model.last_run for model in models],
-            "carries": [model.last_max_rate for model in models],
+            "max_rate": [model.last_max_rate for model in models],
             "file": ["" if model.path is None else str(model.path) for model in models],
         }
     )

@@ -95,7 +95,7 @@ def properties_text(row: RunRow) -> str:
     """Return the properties of a run as one line."""
     parts = (
         row.outcome,
-        None if row.carries is None else f"max rate {row.carries}",
+        None if row.max_rate_text is None else f"max rate {row.max_rate_text}",
         None if row.duration_s is None else f"duration {format_duration(row.duration_s)}",
         row.url,
         row.model,

@@ -12,7 +12,7 @@ import pandas as pd
 from app.gui.formatting import NOT_AVAILABLE, clock_time, format_size, one_line
 from app.reporting.run_rows import Listing, RunRow, build_search_text
 
-COLUMNS = ("name", "when", "target", "outcome", "trust", "carries", "size", "tags")
+COLUMNS = ("name", "when", "target", "outcome", "validity", "max_rate", "size", "tags")
 
 
 class ListedRuns(msgspec.Struct, frozen=True):
@@ -44,8 +44,8 @@ def build_frame(rows: Sequence[RunRow]) -> pd.DataFrame:
                 None if row.protocol is None else one_line(row.url or row.model or row.protocol) for row in rows
             ],
             "outcome": [row.outcome for row in rows],
-            "trust": [row.verdict or row.state for row in rows],
-            "carries": [None if row.carries is None else one_line(row.carries) for row in rows],
+            "validity": [row.verdict or row.state for row in rows],
+            "max_rate": [None if row.max_rate_text is None else one_line(row.max_rate_text) for row in rows],
             "size": [row.size_bytes for row in rows],
             "tags": [", ".join(row.tags) for row in rows],
         },
@@ -80,8 +80,8 @@ HEADERS = {
     "when": "Started",
     "target": "Target",
     "outcome": "Outcome",
-    "trust": "Validity",
-    "carries": "Max rate",
+    "validity": "Validity",
+    "max_rate": "Max rate",
     "tags": "Tags",
     "size": "Size",
 }

@@ -24,7 +24,7 @@ Index = QModelIndex | QPersistentModelIndex
 MAX_TICKED = 8
 _PLAIN = Qt.ItemFlag.ItemIsEnabled | Qt.ItemFlag.ItemIsSelectable | Qt.ItemFlag.ItemIsDragEnabled
 _TICKED = _PLAIN | Qt.ItemFlag.ItemIsUserCheckable
-_NAME, _OUTCOME, _TRUST, _CARRIES = (COLUMNS.index(name) for name in ("name", "outcome", "trust", "carries"))
+_NAME, _OUTCOME, _TRUST, _CARRIES = (COLUMNS.index(name) for name in ("name", "outcome", "validity", "max_rate"))
 
 
 class RunsModel(FrameModel):

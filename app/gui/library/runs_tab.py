@@ -93,7 +93,7 @@ class RunsTab(QWidget):
             return ("runs", "show", rows[0].directory)
         filters = self.filters.values()
         tag = ("--tag", filters.tag) if filters.tag else ()
-        trust = ("--trust", filters.validity) if filters.validity else ()
+        trust = ("--validity", filters.validity) if filters.validity else ()
         return ("runs", "list", *tag, *trust, *(("--find", filters.search_text) if filters.search_text else ()))
 
     # Actions

@@ -130,7 +130,7 @@ def _model(name: str, origin: Origin, path: Path | None, local: Mapping[str, Seq
         size_bytes=path.stat().st_size if path is not None and path.is_file() else None,
         runs=len(matching_rows),
         last_run=None if last is None else last.started_at,
-        last_max_rate=None if last is None else last.carries,
+        last_max_rate=None if last is None else last.max_rate_text,
     )
 
 

@@ -72,7 +72,7 @@ _POINT_S = 0.5
 _MAX_GAP_S = 2.0
 _MAX_BANDS = 200
 _THROTTLE = "gpu_throttle_reasons"
-_GPU_METRICS = ("gpu_utilisation_percent", "gpu_memory_gib", "gpu_power_w", "gpu_sm_clock_mhz")
+_GPU_METRICS = ("gpu_utilization_percent", "gpu_memory_gib", "gpu_power_w", "gpu_sm_clock_mhz")
 _HOST_METRICS = ("host_cpu_percent", "host_memory_gib")
 _PROCESS_METRICS = tuple(
     f"{source}_{what}"
@@ -181,7 +181,7 @@ _PROCESSES = {
 def views(*, has_gpus: bool) -> dict[str, str]:
     """Return the titles of the views of the machine chart by key. The first is the default."""
     gpu_views = {
-        "gpu_utilisation_percent": "GPU utilization (%)",
+        "gpu_utilization_percent": "GPU utilization (%)",
         "gpu_memory_gib": "GPU memory (GiB)",
         "gpu_power_w": "GPU power (W)",
         "gpu_sm_clock_mhz": "GPU clock (MHz)",

@@ -15,10 +15,9 @@ from app.gui.live.state import LiveState, Marker, RunStatus
 from app.records.events import (
     CallsFinished,
     CheckCompleted,
-    ColdStarted,
-    ErrorSeen,
+    ErrorReported,
     Event,
-    Noted,
+    NoteAdded,
     PhaseChanged,
     RateChanged,
     RateResolved,
@@ -28,6 +27,7 @@ from app.records.events import (
     StageExtended,
     StageFinished,
     StageStarted,
+    TargetReady,
     VariantFinished,
     VariantStarted,
 )
@@ -75,9 +75,9 @@ class LivePresenter:
             case RunStarted(slo=slo):
                 self.slo = slo
                 self._process_early_batches()
-            case Snapshot() | ErrorSeen() | StageStarted() | StageFinished() | CallsFinished():
+            case Snapshot() | ErrorReported() | StageStarted() | StageFinished() | CallsFinished():
                 self._on_stage_event(event)
-            case RateChanged() | StageExtended() | Noted() | ColdStarted() | RateResolved():
+            case RateChanged() | StageExtended() | NoteAdded() | TargetReady() | RateResolved():
                 self._on_moment_event(event)
             case VariantStarted() | VariantFinished():
                 self._on_variant_event(event)
@@ -146,13 +146,13 @@ class LivePresenter:
         for batch in early:
             self.handle_readings(batch)
 
-    def _on_moment_event(self, event: RateChanged | StageExtended | Noted | ColdStarted | RateResolved) -> None:
+    def _on_moment_event(self, event: RateChanged | StageExtended | NoteAdded | TargetReady | RateResolved) -> None:
         self._add_marker(event.at_ns, _marker_text(event))
         if isinstance(event, RateChanged | StageExtended):
             self.stages.change(event)
             self.changed.add("stages")
 
-    def _on_stage_event(self, event: Snapshot | ErrorSeen | StageStarted | StageFinished | CallsFinished) -> None:
+    def _on_stage_event(self, event: Snapshot | ErrorReported | StageStarted | StageFinished | CallsFinished) -> None:
         zero_ns, at_s = self._zero_ns or 0, self._at_s(event.at_ns)
         match event:
             case Snapshot():
@@ -161,7 +161,7 @@ class LivePresenter:
                 if self.failures.update(event, at_s):
                     self.changed.add("failures")
                 self.changed.add("charts")
-            case ErrorSeen(sample=sample):
+            case ErrorReported(sample=sample):
                 self.failures.add_sample(event, self._at_s(sample.at_ns))
                 self.changed.add("failures")
             case StageStarted():
@@ -205,15 +205,15 @@ class LivePresenter:
         self.changed.update(("stages", "marks", "charts"))
 
 
-def _marker_text(event: RateChanged | StageExtended | Noted | ColdStarted | RateResolved) -> str:
+def _marker_text(event: RateChanged | StageExtended | NoteAdded | TargetReady | RateResolved) -> str:
     match event:
         case RateChanged(rate_per_s=rate_per_s):
             return f"rate {format_number(rate_per_s)} req/s"
         case StageExtended(by_s=by_s):
             return f"extended by {format_number(by_s)} s"
-        case Noted(text=text):
+        case NoteAdded(text=text):
             return text
         case RateResolved(stage=stage, rate_per_s=rate_per_s):
             return f"{stage}: {format_number(rate_per_s)} req/s"
-        case ColdStarted():
+        case TargetReady():
             return "cold start"

@@ -118,7 +118,7 @@ class StageRibbon(QWidget):
 
     @staticmethod
     def _min_cell_width(metrics: QFontMetrics) -> int:
-        return metrics.horizontalAdvance("probe 226.3/s #3") + 2 * _PADDING
+        return metrics.horizontalAdvance("probe 226.3 req/s #3") + 2 * _PADDING
 
     def _paint_cell(self, painter: QPainter, theme: Theme, rect: QRect, cell: StageCell) -> None:
         is_current = cell.index == self._current and self.hasFocus()

@@ -13,7 +13,7 @@ from app.analysis.run_progress import stage_duration_s, stage_elapsed_s
 from app.gui.live.state import Band, FailureLine, StageCell, VariantLine
 from app.records.events import (
     CallsFinished,
-    ErrorSeen,
+    ErrorReported,
     RateChanged,
     Snapshot,
     StageExtended,
@@ -96,7 +96,7 @@ class Failures:
         self._running = {}
         return had_any
 
-    def add_sample(self, event: ErrorSeen, at_s: float) -> None:
+    def add_sample(self, event: ErrorReported, at_s: float) -> None:
         """Store the sample of an error. `at_s` is the exact time of the error, which the counts only give
         approximately."""
         error = event.sample.error
@@ -161,14 +161,14 @@ class LiveStages:
             self._cells[event.index] = replace(self._cells[event.index], rate=rate, rate_per_s=event.rate_per_s)
 
     def end(self, event: StageFinished | CallsFinished, at_s: float) -> None:
-        index = event.index if isinstance(event, StageFinished) else event.facts.index
+        index = event.index if isinstance(event, StageFinished) else event.data.index
         self._running = None
         if index in self._cells:
             self._cells[index] = replace(
                 self._cells[index],
                 end_s=at_s,
                 share_done=1.0,
-                is_slo_met=event.stage.held,
+                is_slo_met=event.stage.meets_slo,
                 validity=event.stage.verdict.status,
                 can_change=False,
                 can_extend=False,
@@ -227,7 +227,7 @@ class LiveVariants:
     def end(self, event: VariantFinished) -> None:
         line = self._lines.get(event.number)
         if line is not None:
-            failure = event.facts.failure
+            failure = event.data.failure
             state = "measured" if failure is None else "ended early"
             self._lines[event.number] = replace(line, state=state, reason=failure)
 

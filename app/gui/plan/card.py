@@ -199,7 +199,7 @@ class PlanCard(SideColumn):
 
 def _headline(plan: Plan, text: str) -> str:
     """Return the headline. Missing knowledge comes first, with the measurement that would provide it."""
-    knowledge = plan.knowledge
+    knowledge = plan.capacity_knowledge
     if knowledge is None or knowledge.state == "known":
         return text
     return f"{knowledge.headline} {knowledge.next_step} {text}"
@@ -239,10 +239,10 @@ def _facts(fleet: Fleet, plan: Plan) -> tuple[tuple[str, str], ...]:
         ("Monthly cost", format_usd(fleet.usd_per_month.value)),
         ("Cost range (80 %)", format_spread(fleet.usd_per_month_needed)),
         ("Instances", _instances_text(fleet)),
-        ("Chance of meeting SLO", format_slo_probabilities(fleet.chances)),
+        ("Chance of meeting SLO", format_slo_probabilities(fleet.slo_probabilities)),
         ("Model error at SLO", format_percent(fleet.fit_error_at_slo)),
         (format_latency_metric(plan.latency_metric), format_quantity(fleet.latency_at_peak.value, "ms")),
-        ("Peak utilization", format_percent(fleet.utilisation_at_peak.value)),
+        ("Peak utilization", format_percent(fleet.utilization_at_peak.value)),
         ("Capacity per instance", format_quantity(fleet.capacity_per_instance_per_s.value, "req/s")),
         ("Cost per 1,000 inferences", format_usd(fleet.usd_per_1k_inferences.value)),
     ]

@@ -10,7 +10,7 @@ from app.errors import UsageError
 from app.planning.exports.files import export_plan
 from app.planning.exports.settings import ExportSettings
 from app.records.plan import Plan
-from app.records.plan_question import PlanQuestion
+from app.records.planning_inputs import PlanningInputs
 from app.reporting.plan import build_plan_report
 from app.storage.plan_file import PlanFile, write_plan
 from reports.rendering import render
@@ -21,14 +21,14 @@ DIRECTORY_KINDS: tuple[ExportKind, ...] = ("k8s", "kserve", "terraform", "csv")
 
 
 def write_export(
-    kind: ExportKind, plan: Plan, question: PlanQuestion, command: str, destination: Path
+    kind: ExportKind, plan: Plan, question: PlanningInputs, command: str, destination: Path
 ) -> tuple[Path, ...]:
     """Write an export and return its files. `destination` is a file for a plan or report, otherwise a directory. Raise
     UsageError if it cannot be written.
     """
     tool = f"sizewise {__version__}"
     if kind == "plan":
-        write_plan(destination, PlanFile(1, tool, plan, question))
+        write_plan(destination, PlanFile(2, tool, plan, question))
         return (destination,)
     if kind == "report":
         files = {destination.name: render(build_plan_report(plan, question, tool, command), "html")}

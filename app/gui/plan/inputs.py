@@ -17,7 +17,7 @@ from app.gui.theme import ThemeController
 from app.gui.widgets import label, vbox
 from app.profiles.plan import ROUTERS
 from app.profiles.traffic import WEEKS
-from app.records.plan_question import PlanQuestion
+from app.records.planning_inputs import PlanningInputs
 
 
 class PlanInputs(SideColumn):
@@ -54,14 +54,14 @@ class PlanInputs(SideColumn):
         self._shown_loaded: object = None
 
     def show_state(self, state: PlanState) -> None:
-        question = state.question
+        question = state.inputs
         if question is None or state.loaded is None:
             return
         if self._shown_loaded is not state.loaded:
             self._shown_loaded = state.loaded
-            self.traffic.reset(state.loaded.traffic_source, state.loaded.question.traffic.peak_per_s)
+            self.traffic.reset(state.loaded.traffic_source, state.loaded.inputs.traffic.peak_per_s)
         self.traffic.show_question(question, state.edits)
-        self.slo.show_slo(state.edits.slo or _texts(question), _texts(state.loaded.question))
+        self.slo.show_slo(state.edits.slo or _texts(question), _texts(state.loaded.inputs))
         for row in self.rows.values():
             row.show_question(question, state.edits)
 
@@ -78,7 +78,7 @@ class PlanInputs(SideColumn):
         self._slo_stroke = new_stroke()
 
 
-def _texts(question: PlanQuestion) -> tuple[str, ...]:
+def _texts(question: PlanningInputs) -> tuple[str, ...]:
     return tuple(objective.text for objective in question.slo)
 
 
@@ -123,10 +123,10 @@ def _traffic_rows() -> tuple[InputRow, ...]:
 def _risk_rows() -> tuple[InputRow, ...]:
     return (
         NumberRow(
-            "plan.assurance",
+            "plan.confidence",
             "Co&nfidence",
             NumberField(50, 99.99, 2, " %"),
-            lambda question: 100 * question.limits.assurance,
+            lambda question: 100 * question.limits.confidence,
             _percent,
         ),
         NumberRow(
@@ -193,7 +193,7 @@ def _limit_rows() -> tuple[InputRow, ...]:
             lambda question: "true" if question.limits.low_trust_prices else "false",
         ),
         ChoiceRow(
-            "plan.other_cards",
+            "plan.unmeasured_gpus",
             "Un&measured GPUs",
             (
                 ("null", "Exclude"),
@@ -203,7 +203,9 @@ def _limit_rows() -> tuple[InputRow, ...]:
                 ),
             ),
             lambda question: (
-                "null" if question.limits.other_cards is None else f"{{dtype: {question.limits.other_cards.dtype}}}"
+                "null"
+                if question.limits.unmeasured_gpus is None
+                else f"{{dtype: {question.limits.unmeasured_gpus.dtype}}}"
             ),
         ),
     )
@@ -214,13 +216,13 @@ def _unlimited(field: NumberField) -> NumberField:
     return field
 
 
-def _providers(question: PlanQuestion) -> tuple[str, ...]:
-    return tuple({offer.provider for offer in question.catalogue.offers})
+def _providers(question: PlanningInputs) -> tuple[str, ...]:
+    return tuple({offer.provider for offer in question.catalog.offers})
 
 
-def _regions(question: PlanQuestion) -> tuple[str, ...]:
-    return tuple({offer.region for offer in question.catalogue.offers})
+def _regions(question: PlanningInputs) -> tuple[str, ...]:
+    return tuple({offer.region for offer in question.catalog.offers})
 
 
-def _vendors(question: PlanQuestion) -> tuple[str, ...]:
-    return tuple({card.vendor for card in question.catalogue.accelerators.values()})
+def _vendors(question: PlanningInputs) -> tuple[str, ...]:
+    return tuple({card.vendor for card in question.catalog.accelerators.values()})

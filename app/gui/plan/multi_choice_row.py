@@ -11,7 +11,7 @@ from PySide6.QtWidgets import QLineEdit, QListView, QToolButton, QWidget
 from app.gui.plan.rows import InputRow
 from app.gui.plan.state import Change, Edits
 from app.gui.widgets import tool_tip_text, vbox
-from app.records.plan_question import PlanQuestion
+from app.records.planning_inputs import PlanningInputs
 
 _MAX_ROWS = 8
 _MAX_NAMES = 3
@@ -22,8 +22,8 @@ class MultiChoiceRow(InputRow):
         self,
         key: str,
         name: str,
-        all_names: Callable[[PlanQuestion], tuple[str, ...]],
-        read: Callable[[PlanQuestion], tuple[str, ...]],
+        all_names: Callable[[PlanningInputs], tuple[str, ...]],
+        read: Callable[[PlanningInputs], tuple[str, ...]],
     ) -> None:
         super().__init__(key, name)
         self._all_names, self._read = all_names, read
@@ -53,7 +53,7 @@ class MultiChoiceRow(InputRow):
         self.column.addWidget(self._inner)
         self._inner.hide()
 
-    def show_question(self, question: PlanQuestion, edits: Edits) -> None:
+    def show_question(self, question: PlanningInputs, edits: Edits) -> None:
         super().show_question(question, edits)
         ticked = self._read(question)
         names = tuple(sorted({*self._all_names(question), *ticked}))

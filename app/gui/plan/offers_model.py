@@ -22,11 +22,11 @@ _PRICE_ROLES = frozenset(
 )  # fmt: skip
 """Roles for which price cells differ from other cells."""
 COLUMNS = (
-    "offer", "instances", "month", "spread", PRICE_COLUMN, "chance", "used", "latency", "risk", "basis", "why",
-    "settled", "age", "dated", "rate",
+    "offer", "instances", "month", "spread", PRICE_COLUMN, "probability", "used", "latency", "risk", "basis", "why",
+    "sizing_method", "age", "dated", "rate",
 )  # fmt: skip
 _PRICE_INDEX, _WHY_INDEX = COLUMNS.index(PRICE_COLUMN), COLUMNS.index("why")
-_FRACTIONS = ("month", PRICE_COLUMN, "chance", "used", "latency", "rate")
+_FRACTIONS = ("month", PRICE_COLUMN, "probability", "used", "latency", "rate")
 _MAX_CHARACTERS = 300
 _EDITED_MARK = "✎"
 
@@ -38,7 +38,7 @@ def headers() -> dict[str, str]:
         "month": "Cost ($/month)",
         "spread": "Cost range (80 %)",
         PRICE_COLUMN: "Price ($/h)",
-        "chance": "Chance of meeting SLO",
+        "probability": "Chance of meeting SLO",
         "used": "Peak utilization",
         "latency": "Latency at peak (ms)",
         "rate": "Capacity/instance (req/s)",
@@ -46,7 +46,7 @@ def headers() -> dict[str, str]:
         "dated": "Price date",
         "age": "Price age (days)",
         "basis": "Basis",
-        "settled": "Method",
+        "sizing_method": "Method",
         "why": "Notes",
     }
 
@@ -79,13 +79,13 @@ def _row(fleet: Fleet, mark: str | None) -> tuple[object, ...]:
         fleet.usd_per_month.value,
         None if monthly is None else f"{format_amount(monthly.p10)}–{format_amount(monthly.p90)}",
         fleet.usd_per_hour_each,
-        None if fleet.chances is None else fleet.chances.planned,
-        fleet.utilisation_at_peak.value,
+        None if fleet.slo_probabilities is None else fleet.slo_probabilities.planned,
+        fleet.utilization_at_peak.value,
         fleet.latency_at_peak.value,
         fleet.risk,
         fleet.basis if is_feasible else None,
         _remark(fleet, mark),
-        fleet.settled if is_feasible else None,
+        fleet.sizing_method if is_feasible else None,
         fleet.price_age_days,
         fleet.price_date,
         fleet.capacity_per_instance_per_s.value,
@@ -130,7 +130,7 @@ class OffersModel(FrameModel):
                 "instances": _integer,
                 "month": _usd,
                 PRICE_COLUMN: self._price,
-                "chance": _share,
+                "probability": _share,
                 "used": _percent,
             },
         )

@@ -29,7 +29,7 @@ from app.gui.tables import FrameTable, set_table_description
 from app.gui.widgets import button, hbox, label, search_field, tool_button, vbox
 from app.records.offers import Catalog, Offer
 from app.records.plan import Plan
-from app.records.plan_question import PlanQuestion
+from app.records.planning_inputs import PlanningInputs
 from app.wiring.plan_changes import PRICE_PREFIX
 
 _NO_CARD = "none"
@@ -194,13 +194,13 @@ class OffersView(QWidget):
         vbox(head, (self.table, 1), self.form, within=self)
 
     def show_state(self, state: PlanState) -> None:
-        if state.plan is None or state.question is None or state.loaded is None or state.plan is self._plan:
+        if state.plan is None or state.inputs is None or state.loaded is None or state.plan is self._plan:
             return
         is_first = self._plan is None
         self._plan = state.plan
         chosen = self.selected_offer()
         self.model.set_edited_prices(
-            state.edits.edited_prices, _original_prices(state.loaded.question, state.edits.edited_prices)
+            state.edits.edited_prices, _original_prices(state.loaded.inputs, state.edits.edited_prices)
         )
         self._is_choosing = True
         self.model.set_frame(build_frame(state.plan))
@@ -209,7 +209,7 @@ class OffersView(QWidget):
             self.fit_columns()
         self._is_choosing = False
         self.select_offer(chosen)
-        self.form.set_catalog(state.question.catalogue)
+        self.form.set_catalog(state.inputs.catalog)
 
     def fit_columns(self, _: object = None) -> None:
         """Fit the columns to their contents. Reasons are cut off; the full text is in the tooltip and the card."""
@@ -296,11 +296,11 @@ class OffersView(QWidget):
                 self.price_list_requested.emit(Path(url.toLocalFile()))
 
 
-def _original_prices(question: PlanQuestion, edited: dict[str, str]) -> dict[str, float | None]:
-    return {offer.key: _price(offer, question) for offer in question.catalogue.offers if offer.key in edited}
+def _original_prices(question: PlanningInputs, edited: dict[str, str]) -> dict[str, float | None]:
+    return {offer.key: _price(offer, question) for offer in question.catalog.offers if offer.key in edited}
 
 
-def _price(offer: Offer, question: PlanQuestion) -> float | None:
+def _price(offer: Offer, question: PlanningInputs) -> float | None:
     kind = question.limits.price
     if kind == "spot":
         return offer.spot_usd_per_hour

@@ -101,7 +101,7 @@ class PlanPage(Page):
 
     def export_to(self, kind: ExportKind, destination: Path) -> None:
         state, command = self.presenter.state, self.presenter.command_line()
-        plan, question = state.plan, state.question
+        plan, question = state.plan, state.inputs
         if plan is None or question is None or command is None:
             return
         submit(
@@ -144,7 +144,7 @@ class PlanPage(Page):
         self._loaded = loaded
         if loaded is not None and loaded.is_traffic_assumed:
             template = "No traffic in this run. Assuming a peak of {peak} req/s."
-            peak = f"{loaded.question.traffic.peak_per_s:g}"
+            peak = f"{loaded.inputs.traffic.peak_per_s:g}"
             self.strip.show_notice(Notice("warning", template.format(peak=peak), None, "Set your own under Traffic."))
 
     def _show_error(self, state: PlanState) -> None:

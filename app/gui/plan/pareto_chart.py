@@ -195,8 +195,8 @@ class ParetoChart(QWidget):
     def _draw_region(self, plan: Plan) -> None:
         limit = _limit_ms(self._state, plan)
         budget = None
-        if self._state.question is not None and self.cost.currentData() == "month":
-            budget = self._state.question.limits.budget_usd_per_month
+        if self._state.inputs is not None and self.cost.currentData() == "month":
+            budget = self._state.inputs.limits.budget_usd_per_month
         if limit is None:
             return
         text = "within SLO" if budget is None else "within SLO and budget"
@@ -242,7 +242,7 @@ def _groups(fleets: Sequence[Fleet]) -> dict[str, list[Fleet]]:
 
 def _limit_ms(state: PlanState, plan: Plan) -> float | None:
     """Return the latency limit of the SLO for the metric that the chart shows."""
-    for objective in () if state.question is None else state.question.slo:
+    for objective in () if state.inputs is None else state.inputs.slo:
         if objective.name == plan.latency_metric and objective.level == "fail":
             return objective.limit
     return None

@@ -14,7 +14,7 @@ from app.planning.fleets import plan_fleets
 from app.planning.goals import ShouldContinue, always_continue
 from app.planning.relaxation import Relaxation, find_relaxations
 from app.records.plan import Plan
-from app.records.plan_question import PlanQuestion
+from app.records.planning_inputs import PlanningInputs
 from app.storage.plan_file import is_plan_file
 from app.wiring.plan_changes import apply_overrides
 from app.wiring.planning import NoTrafficError, PlanRequest, build_question
@@ -23,7 +23,7 @@ _ASSUMED_TRAFFIC = "traffic.peak=100/s"
 
 
 class PlanOutcome(msgspec.Struct, frozen=True):
-    question: PlanQuestion
+    inputs: PlanningInputs
     plan: Plan
     relaxations: tuple[Relaxation, ...]
     took_ms: float
@@ -45,22 +45,22 @@ def load_sources(request: PlanRequest, today: datetime.date) -> LoadedSources:
 
 
 @lru_cache(maxsize=4)
-def build_cached_question(request: PlanRequest, today: datetime.date) -> PlanQuestion:
+def build_cached_question(request: PlanRequest, today: datetime.date) -> PlanningInputs:
     """Build the question of a request. Cached, since reading runs and fitting service models take seconds and edits do
     not change them.
     """
     return build_question(request, today)
 
 
-def build_edited_question(loaded: LoadedSources, edits: Edits, today: datetime.date) -> PlanQuestion:
+def build_edited_question(loaded: LoadedSources, edits: Edits, today: datetime.date) -> PlanningInputs:
     """Return the question that `sizewise plan` would build with these edits on its command line."""
     if edits.prices or (loaded.needs_refit and edits.slo is not None):
         request = apply_to_request(loaded.request, Edits((), edits.slo if loaded.needs_refit else None, edits.prices))
         return apply_edits(build_cached_question(request, today), edits)
-    return apply_edits(loaded.question, edits)
+    return apply_edits(loaded.inputs, edits)
 
 
-def apply_edits(question: PlanQuestion, edits: Edits) -> PlanQuestion:
+def apply_edits(question: PlanningInputs, edits: Edits) -> PlanningInputs:
     """Apply edits to a question. Raise SizewiseError if an edit is invalid."""
     from app.analysis.objectives import parse_objective
 

@@ -18,7 +18,7 @@ from app.gui.plan.hardware_choices import with_hardware
 from app.gui.plan.planning_tasks import PlanOutcome, apply_edits, compile_simulator, compute_plan, load_sources
 from app.gui.plan.state import NO_EDITS, Change, Edits, LoadedSources, PlanState, apply_to_request, build_command
 from app.planning.goals import always_continue
-from app.records.plan_question import PlanQuestion
+from app.records.planning_inputs import PlanningInputs
 from app.wiring.dependencies import wall_now
 from app.wiring.planning import NoHardwareError, PlanRequest
 
@@ -124,9 +124,9 @@ class PlanPresenter(QObject):
         if loaded is None:
             return
         self._cancel_pending()
-        question = self.state.question
+        question = self.state.inputs
         try:
-            question = apply_edits(self._with_read_offers(loaded.question, edits), edits)
+            question = apply_edits(self._with_read_offers(loaded.inputs, edits), edits)
         except SizewiseError as error:
             # with price lists, the edit may refer to an offer that is read together with the result, which reports it
             if not edits.prices:
@@ -135,11 +135,11 @@ class PlanPresenter(QObject):
         self._update(edits=edits, question=question, error=None, is_current=False, relaxations=None)
         self._estimate()
 
-    def _with_read_offers(self, question: PlanQuestion, edits: Edits) -> PlanQuestion:
+    def _with_read_offers(self, question: PlanningInputs, edits: Edits) -> PlanningInputs:
         """Return the question with the offers of price lists that were read for the last result."""
-        if not edits.prices or self.state.question is None:
+        if not edits.prices or self.state.inputs is None:
             return question
-        return msgspec.structs.replace(question, catalogue=self.state.question.catalogue)
+        return msgspec.structs.replace(question, catalog=self.state.inputs.catalog)
 
     def _estimate(self) -> None:
         assert self.state.loaded is not None
@@ -160,7 +160,7 @@ class PlanPresenter(QObject):
         self._simulator.cancel()
 
     def _on_loaded(self, loaded: LoadedSources) -> None:
-        self._update(phase="planning", loaded=loaded, question=loaded.question, error=None)
+        self._update(phase="planning", loaded=loaded, question=loaded.inputs, error=None)
         self._estimate()
 
     def _on_load_error(self, error: Exception) -> None:
@@ -182,7 +182,7 @@ class PlanPresenter(QObject):
         relaxations = outcome.relaxations if phase == "simulated" else None
         self._update(
             phase=phase,
-            question=outcome.question,
+            question=outcome.inputs,
             plan=outcome.plan,
             is_current=True,
             took_ms=outcome.took_ms,

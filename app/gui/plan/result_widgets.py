@@ -76,7 +76,7 @@ def rejection_reasons(plan: Plan) -> tuple[str, ...]:
     with one of them as the example.
     """
     refusals = [
-        ((fleet.rejected_by, fleet.refusal), fleet.rejected) for fleet in plan.offers if fleet.rejected is not None
+        ((fleet.rejected_by, fleet.rejection), fleet.rejected) for fleet in plan.offers if fleet.rejected is not None
     ]
     counted = Counter(kind for kind, _ in refusals)
     examples = dict(reversed(refusals))

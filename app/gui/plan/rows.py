@@ -12,7 +12,7 @@ from app.gui.plan.presenter import new_stroke
 from app.gui.plan.state import Change, Edits
 from app.gui.widgets import hbox, label, tool_button, vbox
 from app.profiles.fields import profile_fields
-from app.records.plan_question import PlanQuestion
+from app.records.planning_inputs import PlanningInputs
 
 
 class InputRow(QWidget):
@@ -45,7 +45,7 @@ class InputRow(QWidget):
         else:
             self.column.addWidget(field)
 
-    def show_question(self, question: PlanQuestion, edits: Edits) -> None:  # noqa: ARG002 - rows read it
+    def show_question(self, question: PlanningInputs, edits: Edits) -> None:  # noqa: ARG002 - rows read it
         self._mark(any(edits.is_set(key) for key in self.keys()))
 
     def keys(self) -> tuple[str, ...]:
@@ -69,7 +69,7 @@ class NumberRow(InputRow):
         key: str,
         name: str,
         field: NumberField | CountField,
-        read: Callable[[PlanQuestion], float],
+        read: Callable[[PlanningInputs], float],
         write: Callable[[float], str],
     ) -> None:
         super().__init__(key, name)
@@ -79,7 +79,7 @@ class NumberRow(InputRow):
         field.valueChanged.connect(self._request)
         field.editingFinished.connect(self._end_stroke)
 
-    def show_question(self, question: PlanQuestion, edits: Edits) -> None:
+    def show_question(self, question: PlanningInputs, edits: Edits) -> None:
         super().show_question(question, edits)
         self.field.show_value(self._read(question))
 
@@ -100,14 +100,14 @@ class ChoiceRow(InputRow):
         key: str,
         name: str,
         choices: tuple[tuple[object, str], ...],
-        read: Callable[[PlanQuestion], object],
+        read: Callable[[PlanningInputs], object],
     ) -> None:
         super().__init__(key, name)
         self.field, self._read = ChoiceField(choices), read
         self.set_field(self.field, is_beside=True)
         self.field.activated.connect(self._request)
 
-    def show_question(self, question: PlanQuestion, edits: Edits) -> None:
+    def show_question(self, question: PlanningInputs, edits: Edits) -> None:
         super().show_question(question, edits)
         self.field.show_value(self._read(question))
 

@@ -10,7 +10,7 @@ import msgspec
 
 from app.planning.relaxation import Relaxation
 from app.records.plan import Plan
-from app.records.plan_question import PlanQuestion
+from app.records.planning_inputs import PlanningInputs
 from app.wiring.plan_changes import PRICE_PREFIX
 from app.wiring.planning import PlanRequest
 
@@ -102,7 +102,7 @@ class LoadedSources(msgspec.Struct, frozen=True):
     measurements."""
 
     request: PlanRequest
-    question: PlanQuestion
+    inputs: PlanningInputs
     traffic_source: TrafficSource
     needs_refit: bool
     is_traffic_assumed: bool = False
@@ -119,7 +119,7 @@ class PlanState(msgspec.Struct, frozen=True):
     phase: Phase = "empty"
     loaded: LoadedSources | None = None
     edits: Edits = NO_EDITS
-    question: PlanQuestion | None = None
+    inputs: PlanningInputs | None = None
     plan: Plan | None = None
     is_current: bool = False
     took_ms: float = 0.0

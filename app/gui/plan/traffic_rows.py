@@ -13,7 +13,7 @@ from app.gui.plan.state import Change, Edits, TrafficSource, Values
 from app.gui.theme import ThemeController
 from app.gui.widgets import hbox, label, vbox
 from app.profiles.traffic import SHAPES
-from app.records.plan_question import PlanQuestion
+from app.records.planning_inputs import PlanningInputs
 from app.records.traffic import RecurringSpike, Traffic
 
 _MAX_PER_S = 1e6
@@ -64,7 +64,7 @@ class PeakRow(InputRow):
         self._source = source
         self.slider.set_bounds(max(peak_per_s / _SLIDER_FACTOR, 1e-3), min(peak_per_s * _SLIDER_FACTOR, _MAX_PER_S))
 
-    def show_question(self, question: PlanQuestion, edits: Edits) -> None:
+    def show_question(self, question: PlanningInputs, edits: Edits) -> None:
         super().show_question(question, edits)
         peak = question.traffic.peak_per_s
         self._shares = question.traffic.hourly_share
@@ -165,7 +165,7 @@ class DayRow(InputRow):
     def set_source(self, source: TrafficSource) -> None:
         self._source = source
 
-    def show_question(self, question: PlanQuestion, edits: Edits) -> None:
+    def show_question(self, question: PlanningInputs, edits: Edits) -> None:
         super().show_question(question, edits)
         traffic = question.traffic
         self.curve.set_rates(tuple(traffic.peak_per_s * share for share in traffic.hourly_share))
@@ -232,7 +232,7 @@ class SpikeRow(InputRow):
         self.start_time.timeChanged.connect(self._request)
         self._is_showing = False
 
-    def show_question(self, question: PlanQuestion, edits: Edits) -> None:
+    def show_question(self, question: PlanningInputs, edits: Edits) -> None:
         super().show_question(question, edits)
         spikes = question.traffic.spikes
         spike = spikes[0] if spikes else RecurringSpike(12 * 3600.0, 1800.0, 2.0)
@@ -276,6 +276,6 @@ class TrafficRows(QWidget):
         self.peak.reset_range(source, peak_per_s)
         self.day.set_source(source)
 
-    def show_question(self, question: PlanQuestion, edits: Edits) -> None:
+    def show_question(self, question: PlanningInputs, edits: Edits) -> None:
         for row in self.rows:
             row.show_question(question, edits)

@@ -145,6 +145,6 @@ def _why_no_comparison(shown: ShownRun) -> str | None:
 
 def _why_no_plan(shown: ShownRun) -> str | None:
     """Return why no plan can be based on the run, or None if one can."""
-    if shown.own_report.verdict.trust == "INVALID":
+    if shown.own_report.verdict.validity == "INVALID":
         return "The measurement is INVALID. It cannot be used for a plan."
     return _why_no_comparison(shown)

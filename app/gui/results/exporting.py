@@ -154,8 +154,8 @@ def report_command(
         arguments.append("--recover")
     if choice is not None:
         arguments += [] if choice.format == "html" else ["--format", choice.format]
-        arguments += ["--hide", ",".join(choice.redacted)] if choice.redacted else []
-        arguments += ["--alone"] if choice.is_report_only else []
+        arguments += ["--redact", ",".join(choice.redacted)] if choice.redacted else []
+        arguments += ["--report-only"] if choice.is_report_only else []
     if out is not None:
         arguments += ["--out", str(out)]
     return shlex.join(arguments)

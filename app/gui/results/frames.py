@@ -26,20 +26,20 @@ from reports.model import (
     WorkerRow,
 )
 
-STAGE_QUANTITIES = ("offered", "achieved", "answered", "good", "p50", "p95", "p99")
+STAGE_QUANTITIES = ("offered", "achieved", "throughput", "good", "p50", "p95", "p99")
 TOKEN_QUANTITIES = (
     "ttft_p50", "ttft_p95", "ttft_p99", "tpot_p50", "tpot_p95", "itl_p50", "itl_p99", "icl_p99", "coalesced",
     "output_tokens", "tokens_per_s",
 )  # fmt: skip
 VARIANT_QUANTITIES = ("p50", "p95", "p99", "throughput", "cost")
-OFFER_QUANTITIES = ("usd_per_month", "usd_per_1k", "latency", "utilisation")
+OFFER_QUANTITIES = ("usd_per_month", "usd_per_1k", "latency", "utilization")
 BATCH_QUANTITIES = ("p50", "p95", "p99", "throughput")
 
 
 def stage_headers(report: Report) -> dict[str, str]:
     return {
         "stage": "Stage", "result": "Result", "load": "Load", "offered": "Offered",
-        "achieved": "Sent", "answered": "Throughput", "good": "Goodput", "completed": "Responses",
+        "achieved": "Sent", "throughput": "Throughput", "good": "Goodput", "completed": "Responses",
         "failed": "Failed", "p50": metric_label(report.times, "p50"), "p95": "p95", "p99": "p99",
         "from": "Start", "measurement": "Validity",
     }  # fmt: skip
@@ -51,21 +51,21 @@ def stage_frame(stages: Sequence[StageRow]) -> pd.DataFrame:
             {
                 "stage": stage_name(row), "result": stage_result(row), "load": load_text(row),
                 "good": row.good, "p50": row.p50, "p95": row.p95, "p99": row.p99, "completed": row.completed,
-                "failed": row.failed, "offered": row.offered, "achieved": row.achieved, "answered": row.answered,
-                "from": format_duration(max(0.0, row.start_s)), "measurement": row.trust,
+                "failed": row.failed, "offered": row.offered, "achieved": row.achieved, "throughput": row.responses,
+                "from": format_duration(max(0.0, row.start_s)), "measurement": row.validity,
             }
             for row in stages
         ],
         ("stage", "result", "load", "good", "p50", "p95", "p99", "completed", "failed", "offered", "achieved",
-         "answered", "from", "measurement"),
+         "throughput", "from", "measurement"),
     )  # fmt: skip
 
 
 def stage_result(row: StageRow) -> str:
     """Return the outcome of a stage in one or two words."""
-    if row.trust == "INVALID":
+    if row.validity == "INVALID":
         return "INVALID"
-    return "not evaluated" if row.held is None else "SLO met" if row.held else "SLO missed"
+    return "not evaluated" if row.meets_slo is None else "SLO met" if row.meets_slo else "SLO missed"
 
 
 def stage_name(row: StageRow) -> str:
@@ -81,11 +81,11 @@ def load_text(row: StageRow) -> str:
 
 
 def invalid_rows(stages: Sequence[StageRow]) -> tuple[int, ...]:
-    return tuple(number for number, row in enumerate(stages) if row.trust == "INVALID")
+    return tuple(number for number, row in enumerate(stages) if row.validity == "INVALID")
 
 
 def reasons_by_row(stages: Sequence[StageRow]) -> dict[int, str]:
-    return {number: f"{row.trust}: {'; '.join(row.reasons)}" for number, row in enumerate(stages) if row.reasons}
+    return {number: f"{row.validity}: {'; '.join(row.reasons)}" for number, row in enumerate(stages) if row.reasons}
 
 
 def token_headers() -> dict[str, str]:
@@ -139,11 +139,11 @@ def spike_frame(rows: Sequence[SpikeSummary]) -> pd.DataFrame:
         [
             {"stage": row.stage, "jump": f"{formatting.format_number(row.baseline_per_s)} → "
              f"{formatting.format_number(row.peak_per_s)} req/s", "spike": format_duration(row.spike_s),
-             "slo_broken": row.slo_broken,
+             "slo_violated": row.slo_violated,
              "backlog_peak": row.backlog_peak, "drained": row.drained}
             for row in rows
         ],
-        ("stage", "jump", "spike", "slo_broken", "backlog_peak", "drained"),
+        ("stage", "jump", "spike", "slo_violated", "backlog_peak", "drained"),
     )  # fmt: skip
 
 
@@ -187,20 +187,20 @@ def variant_frame(local: LocalSection) -> tuple[pd.DataFrame, tuple[int, ...], d
     hints: dict[int, str] = {}
     for variant in local.variants:
         for row in variant.scenarios:
-            if row.trust == "INVALID":
+            if row.validity == "INVALID":
                 invalid.append(len(rows))
-            lines = [*row.reasons, *variant.misses, *([variant.bound.sentence] if variant.bound else [])]
+            lines = [*row.reasons, *variant.misses, *([variant.bottleneck.sentence] if variant.bottleneck else [])]
             if lines:
                 hints[len(rows)] = "\n".join(lines)
             tried = "" if row.tried is None else f" (tried, {row.tried})"
             rows.append(
                 {"variant": variant.name, "state": variant.state, "slo": variant.slo or formatting.NOT_AVAILABLE,
                  "scenario": f"{row.scenario}{tried}", "p50": row.p50, "p95": row.p95, "p99": row.p99,
-                 "throughput": row.throughput, "cost": variant.cost, "calls": row.calls, "measurement": row.trust}
+                 "throughput": row.throughput, "cost": variant.cost, "calls": row.calls, "measurement": row.validity}
             )  # fmt: skip
         if not variant.scenarios:
-            hints[len(rows)] = variant.why or ""
-            rows.append({"variant": variant.name, "state": variant.state, "scenario": variant.why or ""})
+            hints[len(rows)] = variant.reason or ""
+            rows.append({"variant": variant.name, "state": variant.state, "scenario": variant.reason or ""})
     columns = ("variant", "state", "slo", "scenario", "p50", "p95", "p99", "throughput", "cost", "calls", "measurement")
     return _frame(rows, columns), tuple(invalid), hints
 
@@ -209,11 +209,11 @@ def offer_frame(plan: PlanSection) -> pd.DataFrame:
     return _frame(
         [
             {"offer": row.offer, "instances": row.instances, "usd_per_month": row.usd_per_month,
-             "usd_per_1k": row.usd_per_1k, "latency": row.latency, "utilisation": row.utilisation,
+             "usd_per_1k": row.usd_per_1k, "latency": row.latency, "utilization": row.utilization_at_peak,
              "basis": row.basis, "risk": row.risk, "price": clock_time(row.price_date)}
             for row in plan.offers
         ],
-        ("offer", "instances", "usd_per_month", "usd_per_1k", "latency", "utilisation", "basis", "risk", "price"),
+        ("offer", "instances", "usd_per_month", "usd_per_1k", "latency", "utilization", "basis", "risk", "price"),
     )  # fmt: skip
 
 

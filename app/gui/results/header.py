@@ -49,7 +49,7 @@ class Header(QWidget):
     def show_run(self, shown: ShownRun) -> None:
         header = shown.own_report.header
         self._name = header.title[:_MAX_CHARACTERS]
-        self.badge.show_verdict(shown.own_report.verdict.trust, "; ".join(shown.result.verdict.reasons))
+        self.badge.show_verdict(shown.own_report.verdict.validity, "; ".join(shown.result.verdict.reasons))
         target = f"{header.target}, on {header.hardware}" if header.hardware else header.target
         self._facts = (
             clock_time(header.started),

@@ -83,8 +83,8 @@ def describe_quantity(quantity: Quantity) -> str:
     if quantity.ci95 is not None:
         parts.append("95 % CI in parentheses")
     parts.append(quantity.basis if quantity.value is not None else "")
-    if quantity.trust != "VALID" and quantity.value is not None:
-        parts.append(quantity.trust)
+    if quantity.validity != "VALID" and quantity.value is not None:
+        parts.append(quantity.validity)
     return ", ".join(part for part in parts if part)
 
 

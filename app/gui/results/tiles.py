@@ -41,7 +41,7 @@ class TileCard(QFrame):
         super().__init__()
         self.setProperty("role", "card")
         quantity = tile.quantity
-        is_invalid = quantity.trust == "INVALID" and quantity.value is not None
+        is_invalid = quantity.validity == "INVALID" and quantity.value is not None
         self.value = label(formatting.format_value_unit(quantity), "big")
         if is_invalid:
             font = self.value.font()

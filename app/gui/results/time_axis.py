@@ -126,13 +126,13 @@ def stage_bands(report: Report) -> tuple[tuple[float, float, str, State], ...]:
 
 
 def _name(row: StageRow) -> str:
-    return row.name if row.trust != "INVALID" and row.held is None else f"{row.name}: {stage_result(row)}"
+    return row.name if row.validity != "INVALID" and row.meets_slo is None else f"{row.name}: {stage_result(row)}"
 
 
 def _state(row: StageRow) -> State:
-    if row.trust == "INVALID":
+    if row.validity == "INVALID":
         return "bad"
-    return "plain" if row.held is None else "good" if row.held else "warn"
+    return "plain" if row.meets_slo is None else "good" if row.meets_slo else "warn"
 
 
 def _with_nan(values: tuple[float | None, ...]) -> np.ndarray:

@@ -104,7 +104,7 @@ class ConnectionEditor(SpecialEditor):
         if trial.problem is not None:
             self.strip.show_notice(notice)
         self.rows.show_rows(trial_rows(trial))
-        self._card.setVisible(trial.status is not None or bool(trial.answer_headers))
+        self._card.setVisible(trial.status is not None or bool(trial.response_headers))
 
 
 def _secrets_to_allow(profile: bytes, folder: Path) -> tuple[AllowedSecrets, ...]:

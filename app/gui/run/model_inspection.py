@@ -15,7 +15,7 @@ from PySide6.QtCore import QObject, Signal
 
 from app.gui.background import Latest
 from app.gui.formatting import NOT_AVAILABLE, format_count, format_number, format_size, with_unit
-from app.records.model import CardFit, ModelFacts, ModelInspection, ModelValue, ShapeOverrides
+from app.records.model import GpuFit, ModelInspection, ModelMetadata, ModelValue, ShapeOverrides
 
 if TYPE_CHECKING:
     from app.wiring.unrunnable_variants import LocalMachine
@@ -47,7 +47,7 @@ def build_tree(inspection: ModelInspection) -> tuple[TreeNode, ...]:
     return tuple(_branches(facts, inspection))
 
 
-def _branches(facts: ModelFacts, inspection: ModelInspection) -> Iterator[TreeNode]:
+def _branches(facts: ModelMetadata, inspection: ModelInspection) -> Iterator[TreeNode]:
     yield TreeNode("Inputs", format_count(len(facts.inputs)), tuple(_value(item) for item in facts.inputs))
     yield TreeNode("Outputs", format_count(len(facts.outputs)), tuple(_value(item) for item in facts.outputs))
     yield _axes(facts)
@@ -74,20 +74,20 @@ def _value(value: ModelValue) -> TreeNode:
     return TreeNode(_truncated(value.name), _truncated(f"{value.dtype}, {shape}"))
 
 
-def _axes(facts: ModelFacts) -> TreeNode:
+def _axes(facts: ModelMetadata) -> TreeNode:
     below = [TreeNode(_truncated(axis), "batch size") for axis in facts.batch_axes]
     below += [TreeNode(_truncated(axis), f"length {format_count(length)}") for axis, length in facts.axes.items()]
     below += [TreeNode(_truncated(axis), "no length set") for axis in open_axes(facts)]
     return TreeNode("Dynamic axes", format_count(len(below)) if below else "none", tuple(below))
 
 
-def open_axes(facts: ModelFacts) -> tuple[str, ...]:
+def open_axes(facts: ModelMetadata) -> tuple[str, ...]:
     """Return the dynamic axes that are neither the batch axis nor given a length."""
     symbolic = {axis for value in facts.inputs for axis in value.shape or () if isinstance(axis, str)}
     return tuple(sorted(symbolic - set(facts.batch_axes) - set(facts.axes)))
 
 
-def _costs(facts: ModelFacts) -> TreeNode:
+def _costs(facts: ModelMetadata) -> TreeNode:
     if not facts.costs:
         return TreeNode("FLOPs and memory", _truncated(f"{NOT_AVAILABLE}: {facts.cost_reason}"))
     prefix = "≥ " if facts.unknown_nodes else ""
@@ -109,7 +109,7 @@ def _costs(facts: ModelFacts) -> TreeNode:
     return TreeNode("FLOPs and memory", summary, below)
 
 
-def _operators(facts: ModelFacts) -> Iterator[TreeNode]:
+def _operators(facts: ModelMetadata) -> Iterator[TreeNode]:
     for operator in facts.operators[:_TOP_OPERATORS]:
         flops = "" if operator.flops is None else f", {format_amount(operator.flops)} FLOPs" if operator.flops else ""
         yield TreeNode(_truncated(operator.operator), format_count(operator.nodes) + flops)
@@ -119,13 +119,13 @@ def _operators(facts: ModelFacts) -> Iterator[TreeNode]:
 
 
 def _gpus(inspection: ModelInspection) -> Iterator[TreeNode]:
-    local = [card for card in inspection.cards if card.is_here]
+    local = [card for card in inspection.gpus if card.is_installed]
     below = tuple(TreeNode(card.name, _gpu_text(card)) for card in local)
     summary = format_count(len(local)) if local else _truncated(inspection.gpu_note or "none detected")
     yield TreeNode("GPUs in this machine", summary, below)
 
 
-def _gpu_text(card: CardFit) -> str:
+def _gpu_text(card: GpuFit) -> str:
     if card.largest_batch is None:
         return "does not fit"
     memory = format_number(card.memory_gib)
@@ -143,7 +143,9 @@ def estimate_fits(
 
     capacities = [("this machine's memory", free_bytes)] if free_bytes is not None else []
     capacities += [
-        (card.name, round(card.memory_gib * _GIB * USABLE_MEMORY_SHARE)) for card in inspection.cards if card.is_here
+        (card.name, round(card.memory_gib * _GIB * USABLE_MEMORY_SHARE))
+        for card in inspection.gpus
+        if card.is_installed
     ]
     fits = []
     for precision in precisions:

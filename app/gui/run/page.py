@@ -260,7 +260,7 @@ class RunPage(Page):
     def _apply_offer(self) -> None:
         self.notice_strip.hide()
         if self._offered_protocol == "search":
-            self.presenter.document.set_value(("load", "search"), {"start": "10/s", "hold": "10s"})
+            self.presenter.document.set_value(("load", "search"), {"start": "10/s", "step_duration": "10s"})
         elif self._offered_protocol:
             self.presenter.convert_to(self._offered_protocol)
         self._offered_protocol = ""

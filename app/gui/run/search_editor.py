@@ -37,15 +37,15 @@ class SearchEditor(SpecialEditor):
         self.search_box = QCheckBox("Find the &highest rate within the SLO")
         self.search_box.setAccessibleName("Find the highest rate within the SLO")
         self.search_box.clicked.connect(self._switch)
-        self.start, self.hold, self.within = QLineEdit(), QLineEdit(), QLineEdit()
-        self.within.setPlaceholderText("No limit")
+        self.start, self.step_duration, self.max_duration = QLineEdit(), QLineEdit(), QLineEdit()
+        self.max_duration.setPlaceholderText("No limit")
         self.repeats, self.arrivals = QSpinBox(), QComboBox()
         self.repeats.setRange(1, 1000)
         self.repeats.setKeyboardTracking(False)
         self.arrivals.addItems(list(ARRIVALS_BY_PROCESS))
         self.start.editingFinished.connect(self._edit_start)
-        self.hold.editingFinished.connect(self._edit_hold)
-        self.within.editingFinished.connect(self._edit_within)
+        self.step_duration.editingFinished.connect(self._edit_hold)
+        self.max_duration.editingFinished.connect(self._edit_within)
         self.repeats.valueChanged.connect(self._edit_repeats)
         self.arrivals.activated.connect(self._edit_arrivals)
         self.fields = self._make_fields()
@@ -83,7 +83,11 @@ class SearchEditor(SpecialEditor):
         return dict(search) if isinstance(search, dict) else None
 
     def _fill(self, search: dict[str, Any]) -> None:
-        for field, key in ((self.start, "start"), (self.hold, "hold"), (self.within, "within")):
+        for field, key in (
+            (self.start, "start"),
+            (self.step_duration, "step_duration"),
+            (self.max_duration, "max_duration"),
+        ):
             if not field.hasFocus() or not field.isModified():
                 field.setText(str(search.get(key, "")))
         repeats = search["repeats"]
@@ -136,10 +140,10 @@ class SearchEditor(SpecialEditor):
         self._edit("start", self.start)
 
     def _edit_hold(self) -> None:
-        self._edit("hold", self.hold)
+        self._edit("step_duration", self.step_duration)
 
     def _edit_within(self) -> None:
-        self._edit("within", self.within)
+        self._edit("max_duration", self.max_duration)
 
     def _edit(self, key: str, field: QLineEdit) -> None:
         """Apply an edited text. An empty text removes the key, unless the key has a default."""
@@ -166,10 +170,10 @@ class SearchEditor(SpecialEditor):
         grid.setContentsMargins(0, 0, 0, 0)
         fields: tuple[tuple[str, QWidget, str], ...] = (
             ("St&art rate", self.start, "First rate to test; doubled or halved from there"),
-            ("St&ep duration", self.hold, "Minimum duration of each tested rate"),
+            ("St&ep duration", self.step_duration, "Minimum duration of each tested rate"),
             ("&Repeats", self.repeats, "Number of times the result has to be confirmed"),
             ("Arri&vals", self.arrivals, "Arrival process of requests"),
-            ("Time &limit", self.within, "The search ends at this time and reports the highest confirmed rate"),
+            ("Time &limit", self.max_duration, "The search ends at this time and reports the highest confirmed rate"),
         )
         for index, (text, field, help_text) in enumerate(fields):
             caption = label(text, buddy=field)

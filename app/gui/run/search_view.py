@@ -9,7 +9,7 @@ import msgspec
 
 from app.records.planned_work import PlannedSearch
 
-DEFAULTS: Mapping[str, Any] = {"arrivals": "poisson", "start": "10/s", "hold": "10s", "repeats": 3}
+DEFAULTS: Mapping[str, Any] = {"arrivals": "poisson", "start": "10/s", "step_duration": "10s", "repeats": 3}
 _ASSUMED_FACTOR = 8.0
 
 
@@ -66,7 +66,7 @@ def can_fail_rate(slo: Sequence[Any]) -> bool:
 def format_search(planned: PlannedSearch) -> str:
     from app.gui.formatting import format_count, format_duration, format_number
 
-    low, high = planned.supposed_per_s
+    low, high = planned.assumed_per_s
     shortest, longest = map(format_duration, planned.duration_s)
     least, most = (format_count(round(requests)) for requests in planned.requests)
     return (

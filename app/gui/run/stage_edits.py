@@ -95,7 +95,7 @@ def with_load(stage: Stage, text: str) -> dict[str, Any]:
     """Set the load from a text: a rate, a share such as `80% of steady`, a ramp such as `10/s → 50/s`, or steps such as
     `10/s, 20/s`.
     """
-    remaining = {key: value for key, value in stage.items() if key not in (*_RATE_KEYS, "concurrency", "think")}
+    remaining = {key: value for key, value in stage.items() if key not in (*_RATE_KEYS, "concurrency", "think_time")}
     if (ramp := _RAMP.fullmatch(text.strip())) is not None:
         return {**remaining, "ramp": {"from": _rate_text(ramp[1]), "to": _rate_text(ramp[2])}}
     if "," in text:

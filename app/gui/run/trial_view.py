@@ -29,8 +29,8 @@ def trial_rows(trial: ConnectionTest) -> tuple[tuple[str, str], ...]:
         tls = trial.tls
         rows.append(("TLS", f"{tls.version}, {tls.cipher}"))
         rows.append(("Certificate", _certificate(trial)))
-    rows += [(f"Sent: {name}", value) for name, value in trial.asked_headers]
-    rows += [(f"Received: {name}", value) for name, value in trial.answer_headers]
+    rows += [(f"Sent: {name}", value) for name, value in trial.request_headers]
+    rows += [(f"Received: {name}", value) for name, value in trial.response_headers]
     rows += [("Note", note) for note in trial.notes]
     return tuple((name[:80], text[:_MAX_LETTERS]) for name, text in rows)
 
@@ -39,9 +39,9 @@ def trial_notice(trial: ConnectionTest) -> Notice:
     if trial.problem is None:
         return Notice("news", "Connection OK – response matches the profile.")
     severity: Severity = "warning" if trial.is_measurable else "error"
-    message = "{problem}: {what}.".format(problem=_TITLES[trial.problem], what=trial.what[:_MAX_LETTERS].rstrip("."))
+    message = "{problem}: {what}.".format(problem=_TITLES[trial.problem], what=trial.summary[:_MAX_LETTERS].rstrip("."))
     consequence = None if trial.is_measurable else "A run would stop before sending load."
-    return Notice(severity, message, consequence, trial.remedy)
+    return Notice(severity, message, consequence, trial.hint)
 
 
 def error_notice(code: int, stderr: bytes) -> Notice:
@@ -56,7 +56,7 @@ _TITLES = {
     "dns": "Host not found",
     "connect": "Connection failed",
     "tls": "TLS certificate not trusted",
-    "unauthorised": "Unauthorized (401)",
+    "unauthorized": "Unauthorized (401)",
     "forbidden": "Forbidden (403)",
     "not found": "Not found (404)",
     "refused": "Request rejected",
@@ -64,7 +64,7 @@ _TITLES = {
     "server error": "Server error",
     "timeout": "Timeout",
     "cut off": "Incomplete response",
-    "wrong answer": "Unexpected response",
+    "wrong response": "Unexpected response",
     "local limit": "Limit of this machine",
     "not streaming": "Not streaming",
 }  # one entry per problem, so that each is translated when it is shown

@@ -80,18 +80,17 @@ def format_start_summary(view: WorkView) -> str:
     if work is None:
         return ""
     destination = view.target[:200] or "a server that the run starts"
+    max_duration = format_duration(work.max_duration_s)
     if work.variants is not None:
-        return (
-            f"The run measures {_stages(work.stages)} on {destination}, for at most {format_duration(work.at_most_s)}."
-        )
-    return f"The run sends {_all_requests(work)} to {destination}, for at most {format_duration(work.at_most_s)}."
+        return f"The run measures {_stages(work.stages)} on {destination}, for at most {max_duration}."
+    return f"The run sends {_all_requests(work)} to {destination}, for at most {max_duration}."
 
 
 def group_cells(cells: tuple[ImpossibleVariant, ...]) -> tuple[tuple[str, str], ...]:
     """Group the impossible variants by reason: their number, and the reason with the first variant as an example."""
     by_reason: dict[tuple[str, str], list[str]] = {}
     for cell in cells:
-        by_reason.setdefault((cell.settles, cell.reason), []).append(cell.cell)
+        by_reason.setdefault((cell.hint, cell.reason), []).append(cell.cell)
     rows = []
     for (decided, reason), names in list(by_reason.items())[:_MAX_REASONS]:
         heading = "1 variant" if len(names) == 1 else f"{format_count(len(names))} variants"
@@ -131,15 +130,15 @@ def _stages(number_of: int) -> str:
 
 
 def _time_tile(work: PlannedWork, now: datetime) -> Tile:
-    until = (now + timedelta(seconds=work.at_most_s)).strftime("%H:%M")
-    maximum = f"at most {format_duration(work.at_most_s)} (until {until})"
+    until = (now + timedelta(seconds=work.max_duration_s)).strftime("%H:%M")
+    maximum = f"at most {format_duration(work.max_duration_s)} (until {until})"
     return Tile("Duration", f"about {format_duration(work.duration_s)}", maximum)
 
 
 def _requests_tile(work: PlannedWork) -> Tile:
     name = "Requests"
     if work.search is not None:
-        low, high = (format_number(number_of) for number_of in work.search.supposed_per_s)
+        low, high = (format_number(number_of) for number_of in work.search.assumed_per_s)
         low_count, high_count = (
             format_count(round((work.requests or 0) + number_of)) for number_of in work.search.requests
         )

@@ -10,10 +10,10 @@ from app.errors import UsageError
 from app.inference.inspection.limits import WALL_TIME_LIMIT_S
 from app.inference.model_file import check_model_file
 from app.inference.parent import ChildKilledError, run_child
-from app.records.model import ModelFacts, ShapeOverrides
+from app.records.model import ModelMetadata, ShapeOverrides
 
 
-def inspect_model(model: Path, given_shapes: ShapeOverrides) -> ModelFacts:
+def inspect_model(model: Path, given_shapes: ShapeOverrides) -> ModelMetadata:
     """Inspect a model file. Raises UsageError for a file that is not a model or is rejected, and for invalid axis
     lengths.
     """
@@ -31,4 +31,4 @@ def inspect_model(model: Path, given_shapes: ShapeOverrides) -> ModelFacts:
                 "you trust."
             ),
         ) from error
-    return msgspec.msgpack.decode(output, type=ModelFacts)
+    return msgspec.msgpack.decode(output, type=ModelMetadata)

@@ -346,7 +346,7 @@ def batch_cost(flow: Dataflow, sizes: ValueSizes, batch: int) -> BatchCost:
         batch=batch,
         flops=flops,
         moved_bytes=moved,
-        least_bytes=read_whole + total(outer),
+        min_bytes=read_whole + total(outer),
         memory_bytes=memory,
         flops_per_byte=flops / moved if moved else None,
     )

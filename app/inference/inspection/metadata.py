@@ -27,7 +27,7 @@ from app.inference.inspection.costs import (
 from app.inference.inspection.reading import all_nodes, check_domains, check_versions, input_names, read_model
 from app.inference.inspection.tensors import check_stored, dtype_name, stored_tensors, weight_files
 from app.inference.tensor_spec import printable
-from app.records.model import BatchCost, ExternalFile, ModelFacts, ModelValue, OperatorCount, ShapeOverrides
+from app.records.model import BatchCost, ExternalFile, ModelMetadata, ModelValue, OperatorCount, ShapeOverrides
 
 Shape = tuple[int | str, ...]
 
@@ -155,7 +155,7 @@ class _Inferred(msgspec.Struct, frozen=True):
     missing: str | None
 
 
-def read_model_metadata(path: Path, given_shapes: ShapeOverrides) -> ModelFacts:
+def read_model_metadata(path: Path, given_shapes: ShapeOverrides) -> ModelMetadata:
     """Inspect a model file. Raises UsageError for a file that is not a model, or that a careful runtime would not
     open.
     """
@@ -170,7 +170,7 @@ def read_model_metadata(path: Path, given_shapes: ShapeOverrides) -> ModelFacts:
     inferred = _inferred(model, flow, shapes)
     flops = costs.operator_flops(flow, inferred.sizes)
     batch_costs = inferred.costs
-    return ModelFacts(
+    return ModelMetadata(
         file=path.name,
         size_bytes=path.stat().st_size,
         sha256=_sha256(path),

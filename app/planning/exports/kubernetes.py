@@ -135,7 +135,7 @@ def _scaling_notes(plan: Plan, scale: Scale, settings: ExportSettings) -> list[s
         return []
     bounds = (
         f"{scale.min_pods} to {scale.max_pods} pods, including {scale.spare_pods} spare: the minimum scales with "
-        f"the quietest hour, the maximum covers the peak at {format_share(plan.assurance)} confidence. The plan's "
+        f"the quietest hour, the maximum covers the peak at {format_share(plan.confidence)} confidence. The plan's "
         f"monthly cost covers {scale.max_pods} pods."
     )
     nodes = "Fewer pods cost less only if the cluster removes the nodes that become empty."

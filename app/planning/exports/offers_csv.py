@@ -20,7 +20,7 @@ Cell = str | float | int | None
 _FORMULA_PREFIXES = tuple("=+-@\t\r\n＝＋－＠")
 _ESTIMATES = {
     "capacity_per_instance_per_s": "capacity_per_instance_per_s",
-    "utilisation_at_peak": "utilisation_at_peak_share",
+    "utilization_at_peak": "utilization_at_peak_share",
     "latency_at_peak": "latency_at_peak_ms",
     "usd_per_month": "usd_per_month",
     "usd_per_1k_inferences": "usd_per_1k_inferences",
@@ -49,7 +49,7 @@ def build_offers_csv(plan: Plan) -> str:
 def _row(fleet: Fleet, plan: Plan, best: Fleet | None) -> Iterator[tuple[str, Cell]]:
     yield from (("offer", fleet.offer), ("rejected", fleet.rejected))
     yield "is_recommended", _yes_no(fleet == best)
-    yield "is_on_front", _yes_no(any(_is_same(fleet, front_fleet) for front_fleet in plan.pareto))
+    yield "is_on_frontier", _yes_no(any(_is_same(fleet, front_fleet) for front_fleet in plan.pareto))
     for field in ("provider", "instance_type", "region", "accelerator"):
         yield field, getattr(fleet, field)
     for field in ("accelerator_count", "vcpus", "instances", "spare_instances", "replicas_per_instance"):
@@ -61,11 +61,14 @@ def _row(fleet: Fleet, plan: Plan, best: Fleet | None) -> Iterator[tuple[str, Ce
     for field, column in _SPREADS.items():
         yield from _spread(column, getattr(fleet, field))
     for outcome in _PROBABILITIES:
-        yield f"chance_slo_met_{outcome}_share", None if fleet.chances is None else getattr(fleet.chances, outcome)
+        yield (
+            f"probability_slo_met_{outcome}_share",
+            None if fleet.slo_probabilities is None else getattr(fleet.slo_probabilities, outcome),
+        )
     for field, column in _UNIT_COSTS.items():
         yield from _unit_costs(column, _unit_costs_at(fleet, field))
-    yield "front_chance_share", fleet.front_chance
-    for field in ("basis", "settled", "measured_on", "price_kind", "price_date"):
+    yield "front_chance_share", fleet.frontier_probability
+    for field in ("basis", "sizing_method", "measured_on", "price_kind", "price_date"):
         yield field, getattr(fleet, field)
     yield from (("price_age_days", fleet.price_age_days), ("price_source", fleet.price_source))
     yield from (("risk_0_to_4", fleet.risk), ("risk_reasons", "; ".join(fleet.risk_reasons)))

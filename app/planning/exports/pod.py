@@ -39,10 +39,10 @@ def build_comment(plan: Plan, placeholders: Iterable[str], notes: Iterable[str])
 
 
 def format_slo_probability(plan: Plan, fleet: Fleet) -> str:
-    target_text = f"target {format_share(plan.assurance)}"
-    if fleet.chances is None:
-        return f"P(SLO met) at the peak: not simulated; sized for {format_share(plan.assurance)}."
-    probabilities = fleet.chances
+    target_text = f"target {format_share(plan.confidence)}"
+    if fleet.slo_probabilities is None:
+        return f"P(SLO met) at the peak: not simulated; sized for {format_share(plan.confidence)}."
+    probabilities = fleet.slo_probabilities
     return (
         f"P(SLO met) at the peak, without spares: {format_share(probabilities.planned)}; {target_text}. One "
         f"instance fewer: {format_share(probabilities.one_fewer)}; one more: {format_share(probabilities.one_more)}."
@@ -53,7 +53,7 @@ def format_basis(fleet: Fleet) -> list[str]:
     measured_on = f" Measured on {fleet.measured_on}." if fleet.measured_on else ""
     age = f"{fleet.price_age_days} days old when planned"
     lines = [
-        f"Based on: {fleet.basis} capacity; sized by {_METHODS[fleet.settled]}.{measured_on}",
+        f"Based on: {fleet.basis} capacity; sized by {_METHODS[fleet.sizing_method]}.{measured_on}",
         f"Price: {fleet.price_kind}, of {fleet.price_date}, {age} ({fleet.price_source})",
     ]
     reasons = "; ".join(fleet.risk_reasons)

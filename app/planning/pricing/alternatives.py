@@ -25,7 +25,7 @@ from app.planning.pricing.mixes import MixLimits, MixOffer, solve_mix
 from app.planning.pricing.year import count_replicas_by_hour
 from app.planning.sizing import HOURS_PER_MONTH, Demand, sustained_peak_per_s
 from app.records.plan import Commitment, Mix, MixPart
-from app.records.plan_question import PlanQuestion
+from app.records.planning_inputs import PlanningInputs
 
 Hours = npt.NDArray[np.int64]
 MAX_REPLICAS = 10_000_000
@@ -170,7 +170,7 @@ _MAX_OFFERS = 40
 """Number of offers to mix, those with the highest rate per price; others would not be in the cheapest mix."""
 
 
-def plan_commitment(best: Candidate, demand: Demand, question: PlanQuestion) -> Commitment | None:
+def plan_commitment(best: Candidate, demand: Demand, question: PlanningInputs) -> Commitment | None:
     """Return the cost if instances followed each hour's demand over a year, some of them reserved.
 
     `None` for owned hardware, and where the saving is too small.
@@ -197,7 +197,7 @@ def plan_commitment(best: Candidate, demand: Demand, question: PlanQuestion) -> 
     return Commitment(split.reserved, cost_usd, fixed_usd, sentence)
 
 
-def plan_mix(options: Sequence[Option], demand: Demand, question: PlanQuestion) -> Mix | None:
+def plan_mix(options: Sequence[Option], demand: Demand, question: PlanningInputs) -> Mix | None:
     """Return a mix of two instance types where that is cheaper than either alone."""
     feasible = sorted((get_candidate(candidate) for candidate in options if candidate.is_feasible), key=_usd_per_rate)[
         :_MAX_OFFERS

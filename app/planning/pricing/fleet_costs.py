@@ -23,7 +23,7 @@ from app.planning.sizing import HOURS_PER_MONTH, Demand
 from app.records.estimate import Basis, Estimate
 from app.records.offers import Accelerator, GridIntensity
 from app.records.plan import Fleet, TokenUnitCosts, UnitCosts
-from app.records.plan_question import PlanQuestion
+from app.records.planning_inputs import PlanningInputs
 from app.records.service import UNLIMITED_TOKENS, ServiceFit, TokenService
 
 ASSUMED_IDLE_SHARE = 0.2
@@ -131,7 +131,7 @@ def _unknown(reason: str) -> Estimate:
     return Estimate(None, basis="assumed", reason=reason)
 
 
-def add_costs(fleet: Fleet, option: Option, demand: Demand, question: PlanQuestion) -> Fleet:
+def add_costs(fleet: Fleet, option: Option, demand: Demand, question: PlanningInputs) -> Fleet:
     candidate = get_candidate(option)
     rates = _rates(option, demand)
     fleet_usd_per_hour = candidate.usd_per_hour * candidate.instances
@@ -159,17 +159,17 @@ def _rates(option: Option, demand: Demand) -> Rates:
 
 
 def _saturation_per_s(fit: ServiceFit, speed: float) -> float | None:
-    service = fit.laws[0].service
+    service = fit.services[0].service
     if not isinstance(service, TokenService):
         return service.max_per_s * speed
     return fit.highest_per_s * speed if service.kv_tokens < UNLIMITED_TOKENS else None
 
 
-def _token_unit_costs(per_request: UnitCost, option: Option, question: PlanQuestion) -> TokenUnitCosts | None:
+def _token_unit_costs(per_request: UnitCost, option: Option, question: PlanningInputs) -> TokenUnitCosts | None:
     tokens, fit = question.traffic.tokens, option.target.fit
-    if not tokens or fit is None or not isinstance(fit.laws[0].service, TokenService):
+    if not tokens or fit is None or not isinstance(fit.services[0].service, TokenService):
         return None
-    service = speed_up(fit.laws[0].service, get_candidate(option).capacity.speed)
+    service = speed_up(fit.services[0].service, get_candidate(option).capacity.speed)
     assert isinstance(service, TokenService)
     inputs = sum(lengths.share * lengths.input for lengths in tokens) / sum(lengths.share for lengths in tokens)
     outputs = sum(lengths.share * lengths.output for lengths in tokens) / sum(lengths.share for lengths in tokens)
@@ -191,7 +191,7 @@ class _Energy(msgspec.Struct, frozen=True):
     kg_co2e_per_month: Estimate
 
 
-def _energy(option: Option, demand: Demand, question: PlanQuestion) -> _Energy:
+def _energy(option: Option, demand: Demand, question: PlanningInputs) -> _Energy:
     """Return the energy of the accelerators alone, or of everything that an owned instance is stated to draw.
 
     The energy of a rented CPU is unknown.
@@ -200,20 +200,20 @@ def _energy(option: Option, demand: Demand, question: PlanQuestion) -> _Energy:
     offer = candidate.offer
     if offer.owned is not None and offer.owned.power_w > 0:
         power_of_owned = Estimate(offer.owned.power_w * candidate.instances, basis="assumed")
-        site = Site(pue=offer.owned.pue, grid=question.catalogue.find_grid(offer))
+        site = Site(pue=offer.owned.pue, grid=question.catalog.find_grid(offer))
         bill = compute_energy_bill(power_of_owned, site, demand.mean_per_s)
         return _Energy(bill.kwh_per_month, bill.kg_co2e_per_month)
     if offer.accelerator is None:
         unknown = Estimate(None, basis="assumed", reason="the power of a CPU instance is unknown")
         return _Energy(unknown, unknown)
-    line = build_power_model(question.catalogue.accelerators.get(offer.accelerator))
+    line = build_power_model(question.catalog.accelerators.get(offer.accelerator))
     cards = offer.accelerator_count * candidate.instances
-    utilisation = demand.mean_per_s / (candidate.instances * candidate.capacity.per_s)
-    power = compute_fleet_power(line, cards, utilisation)
+    utilization = demand.mean_per_s / (candidate.instances * candidate.capacity.per_s)
+    power = compute_fleet_power(line, cards, utilization)
     joules = option.target.joules_per_inference
     if joules is not None and candidate.capacity.basis == "measured" and line is not None:
         idle = Estimate(line.idle_w, basis=line.basis)
         power = compute_power_from_inferences(Estimate(joules), demand.mean_per_s, idle, cards)
-    site = Site(pue=offer.owned.pue if offer.owned else ASSUMED_PUE, grid=question.catalogue.find_grid(offer))
+    site = Site(pue=offer.owned.pue if offer.owned else ASSUMED_PUE, grid=question.catalog.find_grid(offer))
     bill = compute_energy_bill(power, site, demand.mean_per_s)
     return _Energy(bill.kwh_per_month, bill.kg_co2e_per_month)

@@ -18,7 +18,7 @@ from app.planning.candidates import Candidate
 from app.planning.demand import compute_year_rates_per_s
 from app.planning.sizing import Demand, sustained_peak_per_s
 from app.records.plan import AnnualForecast
-from app.records.plan_question import PlanQuestion
+from app.records.planning_inputs import PlanningInputs
 
 WORST_HOURS = 20
 _HOUR_S = 3_600.0
@@ -43,7 +43,7 @@ class YearResult(msgspec.Struct, frozen=True):
     worst_backlog: Floats
     worst_wait_s: Floats
     backlog_left: Floats
-    mean_utilisation: Floats
+    mean_utilization: Floats
     worst_bins: Ints
     worst_waits_s: Floats
 
@@ -147,7 +147,7 @@ def _simulate_queue(
     return bins_over, delayed, delayed_requests, queue, served
 
 
-def forecast_year(best: Candidate, demand: Demand, question: PlanQuestion) -> AnnualForecast:
+def forecast_year(best: Candidate, demand: Demand, question: PlanningInputs) -> AnnualForecast:
     """Return the 12-month forecast of the fleet with all its instances, spares included.
 
     Each instance sustains its rate within the SLO at the plan's confidence.
@@ -158,5 +158,5 @@ def forecast_year(best: Candidate, demand: Demand, question: PlanQuestion) -> An
         hours_over=float(year.hours_over[0]),
         delayed_share=float(year.delayed_share[0]),
         worst_wait_s=float(year.worst_wait_s[0]),
-        mean_utilisation=float(year.mean_utilisation[0]),
+        mean_utilization=float(year.mean_utilization[0]),
     )

@@ -78,7 +78,7 @@ def _target_share(settings: Hpa | Keda | Knative) -> float:
         case Hpa(metric="busy"):
             return settings.target
         case Knative():
-            return settings.utilisation
+            return settings.utilization
         case _:
             return 0.7
 

@@ -65,7 +65,7 @@ class ScalingHistory:
         self._up, self._down = up, down
         self._recommended: list[tuple[float, int]] = []
         self._applied: list[tuple[float, int]] = []
-        self._remembered_s = max(up.stabilisation_s, down.stabilisation_s)
+        self._remembered_s = max(up.stabilization_s, down.stabilization_s)
         self._longest_s = max((policy.period_s for policy in (*up.policies, *down.policies)), default=0.0)
 
     def limit(self, now_s: float, current: int, proposed: int, min_replicas: int, max_replicas: int) -> int:
@@ -89,8 +89,8 @@ class ScalingHistory:
 
         It goes up to the minimum of one direction's window, and down to the maximum of the other's.
         """
-        lowest = min([proposed, *self._recommended_since(now_s - self._up.stabilisation_s)])
-        highest = max([proposed, *self._recommended_since(now_s - self._down.stabilisation_s)])
+        lowest = min([proposed, *self._recommended_since(now_s - self._up.stabilization_s)])
+        highest = max([proposed, *self._recommended_since(now_s - self._down.stabilization_s)])
         return min(max(current, lowest), highest)
 
     def _recommended_since(self, cut_s: float) -> list[int]:

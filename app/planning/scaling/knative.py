@@ -54,7 +54,7 @@ class KnativeState:
 
     def _scale(self, view: FleetView, stable: float, panic: float) -> int:
         settings = self._settings
-        target = settings.capacity * settings.utilisation
+        target = settings.capacity * settings.utilization
         ready = max(1, view.ready)
         highest = math.ceil(settings.max_up_rate * ready)
         lowest = math.floor(ready / settings.max_down_rate)

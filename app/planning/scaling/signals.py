@@ -29,7 +29,7 @@ class FleetView(msgspec.Struct, frozen=True):
     requested: int
     ready: int
     in_flight: float
-    busy: float
+    utilization: float
     rate_per_s: float
     pending: int = 0
     starting: int = 0
@@ -42,7 +42,7 @@ class FleetView(msgspec.Struct, frozen=True):
         """Return the metric over all replicas."""
         match metric:
             case "busy":
-                return self.busy
+                return self.utilization
             case "in_flight":
                 return self.in_flight
             case "rate":

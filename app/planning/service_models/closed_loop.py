@@ -30,7 +30,7 @@ from app.planning.service_models.moments import (
 )
 from app.planning.service_models.service_fit import AGGREGATES, add_shared_cores, count_requests
 from app.planning.simulation.closed_loop import simulate_closed_batches, simulate_closed_requests
-from app.records.plan_question import MeasuredLoadPoint
+from app.records.planning_inputs import MeasuredLoadPoint
 from app.records.service import BatchService, RequestService, ServiceFit, ServiceModel
 
 RESPONSE_GAP = "between answers"

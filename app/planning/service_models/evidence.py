@@ -19,7 +19,7 @@ from app.analysis.objectives import binding_objectives, is_met
 from app.analysis.search import SPREAD, CapacityPosterior, log_likelihood
 from app.analysis.token_samples import unpack_pairs
 from app.records.estimate import Estimate
-from app.records.plan_question import MeasuredLoadPoint, MeasuredTarget
+from app.records.planning_inputs import MeasuredLoadPoint, MeasuredTarget
 from app.records.result import Objective
 from app.records.service import BatchService, RequestService, ServiceFit
 
@@ -264,7 +264,7 @@ def _max_rate_of_models_per_s(fit: ServiceFit) -> float:
     if not typical:
         return math.inf
     widths = []
-    for fitted in fit.laws:
+    for fitted in fit.services:
         match fitted.service:
             case RequestService(slots=slots):
                 widths.append(slots)

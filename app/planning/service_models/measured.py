@@ -22,7 +22,7 @@ from app.planning.service_models.evidence import TIMES_BY_METRIC, collect_eviden
 from app.records.estimate import Estimate, Variant
 from app.records.local import BatchModel, VariantData
 from app.records.offers import CapacityCurve, CurvePoint
-from app.records.plan_question import ForeignCurve, MeasuredLoadPoint, MeasuredTarget, PlanQuestion
+from app.records.planning_inputs import ImportedCurve, MeasuredLoadPoint, MeasuredTarget, PlanningInputs
 from app.records.result import Hardware, Objective, Result, Stage
 from app.records.service import BatchService, FittedService, RequestService, ServiceFit, TokenService
 from app.records.traffic import TokenLengths
@@ -38,7 +38,9 @@ def build_measured_target(
     try:
         fit = _fit(load_points)
     except CannotFitError as error:
-        return MeasuredTarget(name, hardware, curve, why_no_fit=str(error), load_points=_without_lengths(load_points))
+        return MeasuredTarget(
+            name, hardware, curve, no_fit_reason=str(error), load_points=_without_lengths(load_points)
+        )
     return MeasuredTarget(
         name, hardware, curve, fit,
         lengths=compute_mean_lengths(load_points), load_points=_without_lengths(load_points),
@@ -55,7 +57,7 @@ def may_meet_slo_in_fleet(target: MeasuredTarget, slo: Sequence[Objective]) -> b
     """Return whether a fleet may meet the SLO although each replica alone misses it, since a fleet pools its queues."""
     from app.planning.formulas import meets_without_waiting
 
-    return target.fit is not None and meets_without_waiting(target.fit.laws[0].service, build_goals(slo))
+    return target.fit is not None and meets_without_waiting(target.fit.services[0].service, build_goals(slo))
 
 
 def build_measured_tokens(lengths: tuple[float, float]) -> tuple[TokenLengths, ...]:
@@ -63,7 +65,7 @@ def build_measured_tokens(lengths: tuple[float, float]) -> tuple[TokenLengths, .
     return (TokenLengths(1.0, *lengths),)
 
 
-def add_measured_tokens(question: PlanQuestion) -> PlanQuestion:
+def add_measured_tokens(question: PlanningInputs) -> PlanningInputs:
     """Return the question with the measured joint token lengths, scaled to the stated means, if any.
 
     A trace has its own lengths.
@@ -105,16 +107,16 @@ _FORMULA_SIGMA = 0.1
 """Assumed error of a formula's rate, as one sigma of its logarithm."""
 
 
-def build_foreign_target(curve: ForeignCurve, hardware: Hardware, slo: Sequence[Objective]) -> MeasuredTarget:
+def build_foreign_target(curve: ImportedCurve, hardware: Hardware, slo: Sequence[Objective]) -> MeasuredTarget:
     """Build a target from load points of the hardware as a whole, all its replicas together.
 
     Raises UsageError where the SLO has a time that no load point reports, or where not even a fitted model meets it.
     """
     goals = build_goals(slo)
-    points = tuple(point for rung in curve.rungs if (point := _point(rung, slo)) is not None)
-    max_rate_per_s = max((point.offered_per_s for point in points if point.held), default=0.0)
+    points = tuple(point for rung in curve.load_points if (point := _point(rung, slo)) is not None)
+    max_rate_per_s = max((point.offered_per_s for point in points if point.meets_slo), default=0.0)
     capacity = CapacityCurve(points, _metric(slo), max_rate_per_s, None, None)
-    rungs = [_per_replica(rung, hardware.replicas) for rung in curve.rungs]
+    rungs = [_per_replica(rung, hardware.replicas) for rung in curve.load_points]
     target = build_measured_target(curve.source, hardware, capacity, rungs)
     if max_rate_per_s == 0:
         target = msgspec.structs.replace(target, curve=_curve_from_fit(target, goals, curve, slo))
@@ -124,7 +126,7 @@ def build_foreign_target(curve: ForeignCurve, hardware: Hardware, slo: Sequence[
 
 
 def _curve_from_fit(
-    target: MeasuredTarget, goals: Goals, curve: ForeignCurve, slo: Sequence[Objective]
+    target: MeasuredTarget, goals: Goals, curve: ImportedCurve, slo: Sequence[Objective]
 ) -> CapacityCurve:
     """Return the rate at which the service model meets the SLO, where no load point does, or none can be evaluated."""
     rate = 0.0 if target.fit is None else _rate_from_fit(target, target.fit, goals, slo)
@@ -132,7 +134,7 @@ def _curve_from_fit(
         missing = [
             objective.text
             for objective in _latency_objectives(slo)
-            if all(get_time_s(rung, objective) is None for rung in curve.rungs)
+            if all(get_time_s(rung, objective) is None for rung in curve.load_points)
         ]
         if missing:
             message = f"no load point of {curve.source} reports {missing[0]}"
@@ -151,7 +153,7 @@ def _rate_from_fit(target: MeasuredTarget, fit: ServiceFit, goals: Goals, slo: S
     from app.planning.formulas import estimate_rate_within_slo
 
     lengths = target.lengths or (1.0, 1.0)
-    rate = min(estimate_rate_within_slo(fit.laws[0].service, goals, 1, "random", lengths), fit.highest_per_s)
+    rate = min(estimate_rate_within_slo(fit.services[0].service, goals, 1, "random", lengths), fit.highest_per_s)
     rate = collect_evidence(target, slo).compute_posterior(rate, _FORMULA_SIGMA).p50
     return rate * target.hardware.replicas
 
@@ -191,13 +193,15 @@ def _metric(slo: Sequence[Objective]) -> str:
     return DEFAULT_LATENCY_METRIC if objective is None else objective.name
 
 
-def _reported_metrics(curve: ForeignCurve) -> Iterator[str]:
-    reported = {(metric, name) for rung in curve.rungs for metric, times in rung.latencies_s.items() for name in times}
+def _reported_metrics(curve: ImportedCurve) -> Iterator[str]:
+    reported = {
+        (metric, name) for rung in curve.load_points for metric, times in rung.latencies_s.items() for name in times
+    }
     for metric, name in sorted(reported):
         yield f"{metric}_ms.{name.replace('_', '.')}"
 
 
-def _tool(curve: ForeignCurve) -> str:
+def _tool(curve: ImportedCurve) -> str:
     return curve.tool if curve.version is None else f"{curve.tool} {curve.version}"
 
 
@@ -222,7 +226,7 @@ def build_local_targets(
     variants = {variant.variant.label: variant for variant in result.local.variants}
     goals = build_goals(slo)
     targets = []
-    for batch_law in result.local.batch_laws:
+    for batch_law in result.local.batch_models:
         if not _is_accurate(variants.get(batch_law.variant.label)):
             continue
         fitted = (
@@ -238,7 +242,7 @@ def build_local_targets(
 def _is_accurate(variant: VariantData | None) -> bool:
     if variant is None or variant.failure is not None:
         return False
-    retained = variant.accuracy.kept if variant.accuracy is not None else None
+    retained = variant.accuracy.retained if variant.accuracy is not None else None
     return retained is None or retained.value is None or retained.value >= _MIN_ACCURACY_RETAINED
 
 

@@ -17,7 +17,7 @@ import numpy as np
 
 from app.analysis.columns import Floats
 from app.planning.service_models.families import ADMISSION_LIMITS, LIMITS, ServiceFamily, with_parameters
-from app.records.plan_question import GapDistribution
+from app.records.planning_inputs import GapDistribution
 from app.records.service import (
     BatchService,
     FitError,
@@ -240,7 +240,7 @@ def build_service_fit(fits: Sequence[Fitted], stages: Sequence[ObservedStage], h
     )
     errors = tuple(error for stage in stages for error in _errors(stage, services[0].service))
     return ServiceFit(
-        laws=services,
+        services=services,
         errors=errors,
         median_error=_median_error(errors, highest_per_s),
         spread=spread,

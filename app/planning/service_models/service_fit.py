@@ -33,7 +33,7 @@ from app.planning.service_models.moments import (
     pick_evenly,
 )
 from app.planning.service_models.stage_simulation import StageSimulation
-from app.records.plan_question import GapDistribution, MeasuredLoadPoint
+from app.records.planning_inputs import GapDistribution, MeasuredLoadPoint
 from app.records.service import RequestService, ServiceFit
 
 AGGREGATES = {"p50": 0.50, "p90": 0.90, "p95": 0.95, "p99": 0.99}

@@ -16,7 +16,7 @@ from scipy import special
 
 from app.analysis.columns import Floats
 from app.records.offers import CapacityCurve
-from app.records.plan_question import MeasuredLoadPoint, MeasuredTarget
+from app.records.planning_inputs import MeasuredLoadPoint, MeasuredTarget
 from app.records.service import BatchService, RequestService, ServiceFit, ServiceModel, TokenService
 
 _GRID = np.linspace(math.log(1e-4), math.log(300.0), 1200)
@@ -143,9 +143,11 @@ def _faster_point(point: MeasuredLoadPoint, speed: float) -> MeasuredLoadPoint:
 
 
 def _faster_fit(fit: ServiceFit, speed: float) -> ServiceFit:
-    services = tuple(msgspec.structs.replace(fitted, service=speed_up(fitted.service, speed)) for fitted in fit.laws)
+    services = tuple(
+        msgspec.structs.replace(fitted, service=speed_up(fitted.service, speed)) for fitted in fit.services
+    )
     return msgspec.structs.replace(
-        fit, laws=services, lowest_per_s=fit.lowest_per_s * speed, highest_per_s=fit.highest_per_s * speed
+        fit, services=services, lowest_per_s=fit.lowest_per_s * speed, highest_per_s=fit.highest_per_s * speed
     )
 
 

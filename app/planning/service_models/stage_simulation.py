@@ -26,7 +26,7 @@ from app.planning.simulation.replica import (
     simulate_token_latencies,
 )
 from app.records.metrics import PERCENTILES
-from app.records.plan_question import GapDistribution
+from app.records.planning_inputs import GapDistribution
 from app.records.service import BatchService, RequestService, ServiceModel, TokenService
 
 

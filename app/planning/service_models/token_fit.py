@@ -42,7 +42,7 @@ from app.planning.service_models.service_times import compute_lognormal_factors
 from app.planning.service_models.stage_simulation import RESPONSE_GAP, TokenLoad, TokenSimulation
 from app.planning.simulation.compiled import Ints
 from app.records.estimate import TokenSample
-from app.records.plan_question import GapDistribution, MeasuredLoadPoint
+from app.records.planning_inputs import GapDistribution, MeasuredLoadPoint
 from app.records.service import UNLIMITED_TOKENS, FittedService, ServiceFit, ServiceModel, TokenService
 
 _COMPARED_AGGREGATES = (("p50", "mean"), ("p95", "p90"), ("p99",))
@@ -382,15 +382,15 @@ def _stage(point: _Point, simulation: TokenSimulation) -> ObservedStage:
 def _drop_unshown_limits(fit: ServiceFit, free: ServiceModel) -> ServiceFit:
     """Replace models whose limit the load points leave as uncertain as before by the model without a limit."""
     merged_laws: dict[tuple[str, ...], FittedService] = {}
-    for fitted in fit.laws:
+    for fitted in fit.services:
         limits = [index for index, name in enumerate(fitted.parameters) if name in ADMISSION_LIMITS]
         if limits and fitted.log_covariance[limits[0]][limits[0]] > _UNSHOWN_SHARE * _LIMIT_SIGMA**2:
             fitted = _without_parameter(fitted, limits[0], free)
         previous = merged_laws.get(fitted.parameters)
-        probability = fitted.chance + (previous.chance if previous else 0.0)
-        merged_laws[fitted.parameters] = msgspec.structs.replace(previous or fitted, chance=probability)
-    ranked = sorted(merged_laws.values(), key=lambda fitted: -fitted.chance)
-    return msgspec.structs.replace(fit, laws=tuple(ranked))
+        probability = fitted.probability + (previous.probability if previous else 0.0)
+        merged_laws[fitted.parameters] = msgspec.structs.replace(previous or fitted, probability=probability)
+    ranked = sorted(merged_laws.values(), key=lambda fitted: -fitted.probability)
+    return msgspec.structs.replace(fit, services=tuple(ranked))
 
 
 def _without_parameter(fitted: FittedService, index: int, free: ServiceModel) -> FittedService:
@@ -413,10 +413,10 @@ def _with_cache(fit: ServiceFit, points: Sequence[_Point]) -> ServiceFit:
     """
     tokens = max(int(point.load.pairs.sum(axis=1).max()) for point in points)
     services = []
-    for fitted in fit.laws:
+    for fitted in fit.services:
         assert isinstance(fitted.service, TokenService)
         service = fitted.service
         if "max_sequences" in fitted.parameters:
             service = msgspec.structs.replace(service, kv_tokens=service.max_sequences * tokens)
         services.append(msgspec.structs.replace(fitted, service=service))
-    return msgspec.structs.replace(fit, laws=tuple(services))
+    return msgspec.structs.replace(fit, services=tuple(services))

@@ -158,9 +158,9 @@ def _change_offer(offer: Offer, row: PriceRow) -> Offer:
     is_new_price = row.on_demand_usd_per_hour is not None or row.owned is not None
     if row.on_demand_usd_per_hour is not None:
         changes["owned"] = None
-    earlier = {override.cell: override for override in offer.overrides}
+    earlier = {override.column: override for override in offer.overrides}
     overrides = earlier | {
-        cell: Override(cell, earlier[cell].was if cell in earlier else getattr(offer, cell), row.as_of)
+        cell: Override(cell, earlier[cell].original_value if cell in earlier else getattr(offer, cell), row.as_of)
         for cell in given
     }
     return msgspec.structs.replace(

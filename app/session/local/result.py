@@ -174,10 +174,10 @@ def build_local_result(
         plan=None,
         local=LocalResult(
             variants=tuple(variant.data for variant in variants),
-            batch_laws=laws,
+            batch_models=laws,
             best=None if best is None else best.data.variant,
             best_reason=reason,
-            as_fast=() if best is None else find_equally_fast(best, variants, spec.slo),
+            equally_fast=() if best is None else find_equally_fast(best, variants, spec.slo),
             usd_per_hour=spec.usd_per_hour,
             price_note=spec.price_note,
             price_basis="measured" if spec.usd_per_hour is None else "assumed",
@@ -203,7 +203,7 @@ def _evaluate_variant(
             measured_variant.is_reference
         ):  # The accuracy that a model keeps relative to itself is exactly 1, so there is no test.
             unchanged = Estimate(1.0, (1.0, 1.0), n=accuracy.value.n)
-            accuracy = msgspec.structs.replace(accuracy, change=None, kept=unchanged, p_value=None, test=None)
+            accuracy = msgspec.structs.replace(accuracy, change=None, retained=unchanged, p_value=None, test=None)
     stages = []
     for number, facts in enumerate(measured_variant.call_stages):
         stage = summarize_calls(parts.store.stage_calls(facts.index), facts, measured_variant.checks)
@@ -275,7 +275,7 @@ def _with_bound(
         parts,
         measured.environment,
     )
-    return msgspec.structs.replace(result, data=msgspec.structs.replace(result.data, bound=bound))
+    return msgspec.structs.replace(result, data=msgspec.structs.replace(result.data, bottleneck=bound))
 
 
 def _cold_start_metrics(facts: VariantData) -> dict[str, dict[str, Estimate]]:
@@ -298,8 +298,8 @@ def _accuracy_metrics(accuracy: Accuracy | None) -> dict[str, dict[str, Estimate
     if accuracy is None:
         return {}
     metrics = {"accuracy": {"value": accuracy.value}} if accuracy.metric == "top-1" else {}
-    if accuracy.kept is not None:
-        metrics["accuracy_kept"] = {"value": accuracy.kept}
+    if accuracy.retained is not None:
+        metrics["accuracy_retained"] = {"value": accuracy.retained}
     return metrics
 
 
@@ -307,7 +307,7 @@ def _checks(spec: LocalSpec, measured: LocalMeasurements, variants: tuple[Varian
     stages = [stage for result in variants for stage in result.headline_stages(spec.slo)]
     checks = [*run_checks(stages)]
     for result in variants:
-        if result.data.failure is not None and not result.data.is_left_out:
+        if result.data.failure is not None and not result.data.is_excluded:
             text = f"{result.data.failure}." + (f" {result.data.hint}" if result.data.hint else "")
             checks.append(Check("variant_ended", result.data.variant.label, None, None, "WARN", text))
     was_ended = measured.interrupted is not None or measured.limit_reached is not None
@@ -342,7 +342,7 @@ def _repeatability_check(facts: VariantData) -> Check | None:
     `None` if its outputs are the same each time, or if this variant is another one.
     """
     is_unmodified = facts.variant.provider == "cpu" and facts.variant.precision == "as-is"
-    min_cosine = None if facts.fidelity is None else facts.fidelity.cosine_least
+    min_cosine = None if facts.fidelity is None else facts.fidelity.cosine_min
     if not is_unmodified or min_cosine is None or min_cosine >= _MIN_COSINE:
         return None
     hint = f"{facts.variant.model} is not deterministic, so the accuracy retained by its variants cannot be determined."
@@ -352,7 +352,7 @@ def _repeatability_check(facts: VariantData) -> Check | None:
 def _variant_notes(variants: Sequence[VariantResult]) -> Iterator[str]:
     """Yield the notes of the variants without duplicates, with a label where a note does not apply to all of them."""
     labels_by_note: dict[str, list[str]] = {}
-    variants = [result for result in variants if not result.data.is_left_out]
+    variants = [result for result in variants if not result.data.is_excluded]
     for result in variants:
         for note in result.data.notes:
             labels_by_note.setdefault(note, []).append(result.data.variant.label)

@@ -62,9 +62,9 @@ def measure_standalone(
                 start_ns=began[0].start_ns,
                 end_ns=measured.end_ns,
                 warmup_windows=began[0].warmup_windows,
-                has_settled=began[0].has_settled,
+                is_stationary=began[0].is_stationary,
                 half_width=measured.half_width,
-                wanted_half_width=_HALF_WIDTH,
+                target_half_width=_HALF_WIDTH,
             )
             calls = pa.Table.from_batches([unpack_calls(index, b"".join(packed))])
             stages.append(_finalize_stage(summarize_calls(calls, facts, (check,)), check))

@@ -161,7 +161,7 @@ class VariantStages:
         while (probe := search.next_probe()) is not None and self._may_go_on():
             if probe.rate_per_s * self._spec.max_duration_s < _MIN_ARRIVALS:
                 return Estimate(
-                    None, reason=f"no rate with at least {_MIN_ARRIVALS} arrivals within load.at_most met the SLO"
+                    None, reason=f"no rate with at least {_MIN_ARRIVALS} arrivals within load.max_duration met the SLO"
                 )
             stage = self._run("server", probe.rate_per_s, running, in_search=True)
             if stage is None or stage.verdict.status == "INVALID":
@@ -210,9 +210,9 @@ class VariantStages:
                     start_ns=began.start_ns,
                     end_ns=end_ns,
                     warmup_windows=began.warmup_windows,
-                    has_settled=began.has_settled,
+                    is_stationary=began.is_stationary,
                     half_width=None if measured is None else measured.half_width,
-                    wanted_half_width=plan.half_width,
+                    target_half_width=plan.half_width,
                     rate_per_s=rate_per_s,
                     in_search=in_search,
                     stopped_early=measured is None,

@@ -192,7 +192,7 @@ class VariantRunner:
             model_sha256=None,
             size_bytes=None,
             failure=reason,
-            is_left_out=True,
+            is_excluded=True,
         )
         self.variants.append(MeasuredVariant(variant_spec=order, facts=facts))
 
@@ -270,7 +270,7 @@ class VariantRunner:
                 f"Memory was not released within {_MEMORY_WAIT_S:g} s after {order.variant.label}. Check for other "
                 "processes."
             )
-            self._telling.add_check(Check("gpu_memory_given_back", names, None, None, "WARN", hint))
+            self._telling.add_check(Check("gpu_memory_released", names, None, None, "WARN", hint))
 
     def _unreleased_gpus(self, before_gib: dict[int, float]) -> list[int]:
         now_gib = self._parts.read_gpu_memory_gib()

@@ -224,8 +224,8 @@ def expected_latency_s(q: float) -> float:
     freeze therefore receives its response at thaw + utilization · t. A request in flight at the start of the freeze,
     sent up to `DELAY_S` before it, receives its response at the thaw.
     """
-    utilisation = STALL_RATE_PER_S * STALL_DELAY_S / CONNECTIONS
-    return FREEZE_S + (1 - utilisation) * (STALL_DELAY_S - (1 - q) * STALL_DURATION_S)
+    utilization = STALL_RATE_PER_S * STALL_DELAY_S / CONNECTIONS
+    return FREEZE_S + (1 - utilization) * (STALL_DELAY_S - (1 - q) * STALL_DURATION_S)
 
 
 INJECTION_RATE_PER_S, INJECTION_DURATION_S = 100.0, 2.0
@@ -356,7 +356,7 @@ class _SelfTestRun:
         may_retry = is_timed and not self._interruption.is_requested and self._elapsed_s() < _MAX_RETRY_START_S
         if may_retry and not all(item.passed for item in findings):
             self._on_check(f"{name} (retry)")
-            findings = tuple(replace(item, tries=2) for item in check())
+            findings = tuple(replace(item, attempts=2) for item in check())
         self._findings += findings
 
     def _elapsed_s(self) -> float:

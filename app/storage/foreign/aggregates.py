@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 
 from app.records.metrics import PERCENTILES
-from app.records.plan_question import CurvePrecision
+from app.records.planning_inputs import CurvePrecision
 from app.storage.foreign.documents import file_error
 from app.storage.foreign.node import Node
 

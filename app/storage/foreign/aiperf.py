@@ -13,7 +13,7 @@ import msgspec
 
 from app.analysis.token_samples import sample_of_percentiles, sample_of_rows
 from app.records.estimate import TokenSample
-from app.records.plan_question import CurvePrecision, ForeignCurve, GapDistribution, MeasuredLoadPoint
+from app.records.planning_inputs import CurvePrecision, GapDistribution, ImportedCurve, MeasuredLoadPoint
 from app.storage.foreign.aggregates import (
     FROM_SEND_NOTE,
     UNITS_S,
@@ -44,7 +44,7 @@ def recognizes(document: ForeignDocument) -> bool:
     return _is_summary(document) or _is_requests(document)
 
 
-def read(documents: tuple[ForeignDocument, ...]) -> ForeignCurve:
+def read(documents: tuple[ForeignDocument, ...]) -> ImportedCurve:
     rows = _by_folder(document for document in documents if not _is_summary(document))
     summaries = _by_folder(document for document in documents if _is_summary(document))
     models: list[tuple[str, str | None]] = []
@@ -77,12 +77,12 @@ def read(documents: tuple[ForeignDocument, ...]) -> ForeignCurve:
         precisions.append("requests")
         notes.append(_NO_LOAD)
     notes += [_TPOT] * any("tpot" in load_point.latencies_s for load_point in load_points)
-    return ForeignCurve(
+    return ImportedCurve(
         tool=TOOL,
         version=" and ".join(sorted(versions)) or None,
         model=require_single_value("model", models),
         precision=find_lowest_precision(precisions),
-        rungs=tuple(load_points),
+        load_points=tuple(load_points),
         notes=tuple(notes),
     )
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from app.analysis.token_samples import sample_of_rows
 from app.records.estimate import TokenSample
-from app.records.plan_question import CurvePrecision, ForeignCurve, MeasuredLoadPoint
+from app.records.planning_inputs import CurvePrecision, ImportedCurve, MeasuredLoadPoint
 from app.storage.foreign.aggregates import (
     FROM_SEND_NOTE,
     UNITS_S,
@@ -35,18 +35,18 @@ def recognizes(document: ForeignDocument) -> bool:
     return _is_run(document) or _is_metadata(document)
 
 
-def read(documents: tuple[ForeignDocument, ...]) -> ForeignCurve:
+def read(documents: tuple[ForeignDocument, ...]) -> ImportedCurve:
     runs = [document for document in documents if _is_run(document)]
     about = [Node(document.value, document.name) for document in documents if not _is_run(document)]
     scenario = require_single_value("traffic scenario", ((run.name, _scenario(run)) for run in runs))
     results = [_load_point(document) for document in runs]
     notes = [FROM_SEND_NOTE, *(note for _, _, point_notes in results for note in point_notes)]
-    return ForeignCurve(
+    return ImportedCurve(
         tool=TOOL,
         version=" and ".join(sorted({text for node in about if (text := node.at("benchmark_version").text())})) or None,
         model=require_single_value("model", (("experiment_metadata.json", node.at("model").text()) for node in about)),
         precision=find_lowest_precision([precision for _, precision, _ in results] or ["aggregates"]),
-        rungs=tuple(load_point for load_point, _, _ in results),
+        load_points=tuple(load_point for load_point, _, _ in results),
         notes=(*notes, f"traffic scenario {scenario}") if scenario else tuple(notes),
     )
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from app.analysis.token_samples import sample_of_percentiles, sample_of_rows
 from app.records.estimate import TokenSample
-from app.records.plan_question import CurvePrecision, ForeignCurve, MeasuredLoadPoint
+from app.records.planning_inputs import CurvePrecision, ImportedCurve, MeasuredLoadPoint
 from app.storage.foreign.aggregates import (
     FROM_SEND_NOTE,
     UNLIMITED_RATE_NOTE,
@@ -42,7 +42,7 @@ def recognizes(document: ForeignDocument) -> bool:
     )
 
 
-def read(documents: tuple[ForeignDocument, ...]) -> ForeignCurve:
+def read(documents: tuple[ForeignDocument, ...]) -> ImportedCurve:
     load_points: list[MeasuredLoadPoint] = []
     precisions: list[CurvePrecision] = []
     notes: list[str] = []
@@ -60,12 +60,12 @@ def read(documents: tuple[ForeignDocument, ...]) -> ForeignCurve:
             load_points.append(load_point)
             precisions.append(precision)
             notes += point_notes
-    return ForeignCurve(
+    return ImportedCurve(
         tool=TOOL,
         version=" and ".join(sorted(filter(None, versions))) or None,
         model=require_single_value("model", models),
         precision=find_lowest_precision(precisions),
-        rungs=tuple(load_points),
+        load_points=tuple(load_points),
         notes=tuple(notes),
     )
 

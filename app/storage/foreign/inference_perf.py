@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from app.analysis.token_samples import sample_of_percentiles
-from app.records.plan_question import ForeignCurve, MeasuredLoadPoint
+from app.records.planning_inputs import ImportedCurve, MeasuredLoadPoint
 from app.storage.foreign.aggregates import (
     FROM_SEND_NOTE,
     convert_to_seconds,
@@ -35,7 +35,7 @@ def recognizes(document: ForeignDocument) -> bool:
     return isinstance(value, dict) and {"load_summary", "successes", "failures"} <= value.keys()
 
 
-def read(documents: tuple[ForeignDocument, ...]) -> ForeignCurve:
+def read(documents: tuple[ForeignDocument, ...]) -> ImportedCurve:
     for document in documents:
         if document.name.startswith("adapter_"):
             raise file_error(document.name, "it covers the requests of one adapter, which are only part of the load")
@@ -51,7 +51,7 @@ def read(documents: tuple[ForeignDocument, ...]) -> ForeignCurve:
     read_points = stages or points
     load_points = [_load_point(point) for point in read_points]
     notes += [_ITL] * any("itl" in load_point.latencies_s for load_point in load_points) + _late(read_points)
-    return ForeignCurve(tool=TOOL, precision="aggregates", rungs=tuple(load_points), notes=tuple(notes))
+    return ImportedCurve(tool=TOOL, precision="aggregates", load_points=tuple(load_points), notes=tuple(notes))
 
 
 def _load_point(point: Node) -> MeasuredLoadPoint:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from app.records.plan_question import ForeignCurve, MeasuredLoadPoint
+from app.records.planning_inputs import ImportedCurve, MeasuredLoadPoint
 from app.storage.foreign.aggregates import FROM_SEND_NOTE, convert_to_seconds, drop_empty, percentile_name
 from app.storage.foreign.documents import ForeignDocument, file_error
 from app.storage.foreign.node import cell_number
@@ -27,7 +27,7 @@ def recognizes(document: ForeignDocument) -> bool:
     return _is_stats(document) or _is_history(document)
 
 
-def read(documents: tuple[ForeignDocument, ...]) -> ForeignCurve:
+def read(documents: tuple[ForeignDocument, ...]) -> ImportedCurve:
     histories = {_run(document): document for document in documents if _is_history(document)}
     stats = {_run(document): document for document in documents if _is_stats(document)}
     for run, document in histories.items():
@@ -39,7 +39,7 @@ def read(documents: tuple[ForeignDocument, ...]) -> ForeignCurve:
         load_points.append(_load_point(document, max(users, default=None)))
         notes += [_VARIED] if len(set(users)) > 1 else [] if users else [_NO_USERS]
     notes += [_FAILURES] * any(load_point.failed for load_point in load_points)
-    return ForeignCurve(tool=TOOL, precision="rounded", rungs=tuple(load_points), notes=tuple(notes))
+    return ImportedCurve(tool=TOOL, precision="rounded", load_points=tuple(load_points), notes=tuple(notes))
 
 
 def _is_stats(document: ForeignDocument) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from app.records.plan_question import ForeignCurve, MeasuredLoadPoint
+from app.records.planning_inputs import ImportedCurve, MeasuredLoadPoint
 from app.storage.foreign.aggregates import FROM_SEND_NOTE, convert_to_seconds, drop_empty, percentile_name
 from app.storage.foreign.documents import ForeignDocument, file_error
 from app.storage.foreign.node import cell_number
@@ -21,11 +21,11 @@ def recognizes(document: ForeignDocument) -> bool:
     return "Inferences/Second" in document.header and any(load in document.header for load in _LOADS)
 
 
-def read(documents: tuple[ForeignDocument, ...]) -> ForeignCurve:
+def read(documents: tuple[ForeignDocument, ...]) -> ImportedCurve:
     load_points = tuple(load_point for document in documents for load_point in _load_points(document))
     even = [_EVEN] * any(load_point.offered_per_s is not None for load_point in load_points)
-    return ForeignCurve(
-        tool=TOOL, precision="aggregates", rungs=load_points, notes=(FROM_SEND_NOTE, _BATCH, *even, _COUNTS)
+    return ImportedCurve(
+        tool=TOOL, precision="aggregates", load_points=load_points, notes=(FROM_SEND_NOTE, _BATCH, *even, _COUNTS)
     )
 
 

@@ -15,7 +15,7 @@ from msgspec.structs import replace
 
 from app.analysis.sample_size import needed_samples
 from app.errors import UsageError
-from app.records.plan_question import ForeignCurve, MeasuredLoadPoint
+from app.records.planning_inputs import ImportedCurve, MeasuredLoadPoint
 from app.storage.foreign import aiperf, genai_bench, guidellm, inference_perf, locust, perf_analyzer, typed, vllm
 from app.storage.foreign.documents import ForeignDocument, file_error, open_document, printable
 
@@ -31,7 +31,7 @@ _KNOWN = (
 )
 
 
-def read_foreign(paths: Sequence[Path]) -> ForeignCurve:
+def read_foreign(paths: Sequence[Path]) -> ImportedCurve:
     """Read files as one curve. Of a folder, the recognized files are read, without those in subfolders.
 
     Raises UsageError if a file cannot be read, is of no known tool or lacks what a load point needs, or if files are of
@@ -43,10 +43,10 @@ def read_foreign(paths: Sequence[Path]) -> ForeignCurve:
         if other_module is not module:
             tools = f"{first.name} is from {module.TOOL}, but {document.name} is from {other_module.TOOL}"
             raise UsageError(tools, hint="Use files of one tool only.")
-    curve: ForeignCurve = module.read(tuple(document for _, document in documents))
+    curve: ImportedCurve = module.read(tuple(document for _, document in documents))
     source = first.name if len(documents) == 1 else f"{first.name} and {len(documents) - 1} more"
     _check_plausible(source, curve)
-    return replace(curve, source=source, rungs=tuple(_sort_by_load(curve.rungs)), notes=_notes(curve))
+    return replace(curve, source=source, load_points=tuple(_sort_by_load(curve.load_points)), notes=_notes(curve))
 
 
 def _documents(paths: Sequence[Path]) -> list[tuple[ModuleType, ForeignDocument]]:
@@ -94,12 +94,12 @@ def _find_format(document: ForeignDocument) -> ModuleType | None:
     return next((module for module in _FORMATS if module.recognizes(document)), None)
 
 
-def _check_plausible(source: str, curve: ForeignCurve) -> None:
-    if not curve.rungs:
+def _check_plausible(source: str, curve: ImportedCurve) -> None:
+    if not curve.load_points:
         raise file_error(source, "it has no load point")
-    if len(curve.rungs) > _MAX_LOAD_POINTS:
+    if len(curve.load_points) > _MAX_LOAD_POINTS:
         raise file_error(source, f"it has more than {_MAX_LOAD_POINTS} load points")
-    for load_point in curve.rungs:
+    for load_point in curve.load_points:
         if load_point.offered_per_s == 0 or load_point.clients == 0:
             raise file_error(source, "one of its load points has no load")
         if max(load_point.offered_per_s or 0.0, load_point.achieved_per_s) > _MAX_PER_S:
@@ -136,11 +136,11 @@ def _sort_by_load(load_points: tuple[MeasuredLoadPoint, ...]) -> list[MeasuredLo
     )
 
 
-def _notes(curve: ForeignCurve) -> tuple[str, ...]:
+def _notes(curve: ImportedCurve) -> tuple[str, ...]:
     needed = needed_samples(0.99)
     counts = [
         load_point.completed
-        for load_point in curve.rungs
+        for load_point in curve.load_points
         if load_point.completed is not None and load_point.latencies_s
     ]
     few = (
@@ -148,5 +148,5 @@ def _notes(curve: ForeignCurve) -> tuple[str, ...]:
         if counts and min(counts) < needed
         else None
     )
-    closed = _CLOSED if any(load_point.clients is not None for load_point in curve.rungs) else None
+    closed = _CLOSED if any(load_point.clients is not None for load_point in curve.load_points) else None
     return tuple(dict.fromkeys(note for note in (*curve.notes, closed, few) if note is not None))

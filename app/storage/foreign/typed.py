@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 import yaml
 
-from app.records.plan_question import ForeignCurve, MeasuredLoadPoint
+from app.records.planning_inputs import ImportedCurve, MeasuredLoadPoint
 from app.storage.foreign.aggregates import convert_to_seconds, drop_empty, require_single_value
 from app.storage.foreign.documents import ForeignDocument, file_error, printable
 from app.storage.foreign.node import cell_number
@@ -32,7 +32,7 @@ def recognizes(document: ForeignDocument) -> bool:
     return _OFFERED in document.header or bool(document.text)
 
 
-def read(documents: tuple[ForeignDocument, ...]) -> ForeignCurve:
+def read(documents: tuple[ForeignDocument, ...]) -> ImportedCurve:
     models: list[tuple[str, str | None]] = []
     rows: list[tuple[str, dict[str, str]]] = []
     for document in documents:
@@ -41,8 +41,8 @@ def read(documents: tuple[ForeignDocument, ...]) -> ForeignCurve:
         rows += [(document.name, point) for point in points]
     notes = (_ASSUMED, _AS_OFFERED) if any(_ACHIEVED not in row for _, row in rows) else (_ASSUMED,)
     load_points = tuple(_load_point(name, row) for name, row in rows)
-    return ForeignCurve(
-        tool=TOOL, precision="typed", rungs=load_points, notes=notes, model=require_single_value("model", models)
+    return ImportedCurve(
+        tool=TOOL, precision="typed", load_points=load_points, notes=notes, model=require_single_value("model", models)
     )
 
 

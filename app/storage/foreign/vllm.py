@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 from app.analysis.token_samples import sample_of_rows
 from app.records.estimate import TokenSample
-from app.records.plan_question import CurvePrecision, ForeignCurve, MeasuredLoadPoint
+from app.records.planning_inputs import CurvePrecision, ImportedCurve, MeasuredLoadPoint
 from app.storage.foreign.aggregates import (
     FROM_SEND_NOTE,
     UNLIMITED_RATE_NOTE,
@@ -47,15 +47,15 @@ def recognizes(document: ForeignDocument) -> bool:
     )
 
 
-def read(documents: tuple[ForeignDocument, ...]) -> ForeignCurve:
+def read(documents: tuple[ForeignDocument, ...]) -> ImportedCurve:
     points = [(document.name, Node(value, document.name)) for document in documents for value in document.values]
     results = [_load_point(name, point) for name, point in points]
     notes = [note for _, _, point_notes in results for note in point_notes]
-    return ForeignCurve(
+    return ImportedCurve(
         tool=TOOL,
         model=require_single_value("model", ((name, point.at("model_id").text()) for name, point in points)),
         precision=find_lowest_precision([precision for _, precision, _ in results]),
-        rungs=tuple(load_point for load_point, _, _ in results),
+        load_points=tuple(load_point for load_point, _, _ in results),
         notes=tuple(notes),
     )
 

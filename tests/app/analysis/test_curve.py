@@ -47,7 +47,7 @@ def stage(rate: float | None, kind: StageKind, *, held: bool | None, cores: floa
             **telemetry,
         },
         verdict=Verdict("VALID"),
-        held=held,
+        meets_slo=held,
         scheduled_per_s=rate,
     )
 
@@ -57,9 +57,9 @@ STAGES = (
     stage(100, "probe", held=True, cores=9.0),
     stage(200, "probe", held=False),
     stage(50, "probe", held=True),
-    stage(104, "hold", held=False, cores=9.0),
-    stage(100, "hold", held=True, cores=1.0),
-    stage(100, "hold", held=True, cores=2.0),
+    stage(104, "step", held=False, cores=9.0),
+    stage(100, "step", held=True, cores=1.0),
+    stage(100, "step", held=True, cores=2.0),
     stage(None, "steady", held=None),
 )
 
@@ -75,7 +75,7 @@ def test_every_rate_tried_is_a_point_of_the_slos_own_latency() -> None:
 
 def test_the_cores_are_those_of_the_holds_at_the_max_rate() -> None:
     assert build_capacity_curve(STAGES, SLO, FOUND).cores_used == 1.5
-    assert build_capacity_curve([stage(100, "hold", held=True)], SLO, FOUND).cores_used is None
+    assert build_capacity_curve([stage(100, "step", held=True)], SLO, FOUND).cores_used is None
 
 
 @pytest.mark.parametrize("slo", ["error_rate < 1%", "latency_ms.mean < 9", "service_ms.p99 < 9 | warn"])
@@ -104,7 +104,7 @@ def test_without_a_rate_that_met_the_slo_the_curve_has_points_and_a_max_rate_of_
 
 def long_stage(rate: float, **changes: Any) -> Stage:
     """Ten seconds of requests that are all answered."""
-    one = stage(rate, "hold", held=True)
+    one = stage(rate, "step", held=True)
     told = {"window": Window(0, 10 * 10**9), "completed": int(10 * rate), "arrival_kind": "poisson"}
     return replace(one, **(told | changes))
 
@@ -150,8 +150,8 @@ def test_what_many_sessions_bring_is_not_known_to_be_random() -> None:
 
 
 def test_pooled_holds_are_one_point_each_so_that_a_stored_run_is_planned_as_it_was_measured() -> None:
-    holds = [stage(100.0, "hold", held=True), stage(50.0, "probe", held=True)]
-    stored = [*holds, replace(holds[0], name="3 holds at 100/s", tags={"pooled": "3"})]
+    holds = [stage(100.0, "step", held=True), stage(50.0, "probe", held=True)]
+    stored = [*holds, replace(holds[0], name="3 steps at 100 req/s", tags={"pooled": "3"})]
     assert build_capacity_curve(stored, SLO, FOUND) == build_capacity_curve(holds, SLO, FOUND)
     assert build_load_points(stored) == build_load_points(holds)
 

@@ -336,8 +336,8 @@ def test_ours_count_from_the_intended_time_and_withhold_what_is_too_little(ten: 
 
 def test_every_number_says_why_it_differs(ten: dict[str, ToolMetrics]) -> None:
     for one in ten.values():
-        assert {*one.metrics} <= {*one.why} <= {*TOOL_METRICS}
-        assert one.read_from
+        assert {*one.metrics} <= {*one.explanations} <= {*TOOL_METRICS}
+        assert one.source
         assert one.notes
 
 
@@ -417,5 +417,5 @@ def test_an_answer_without_a_token_counts_as_0_to_guidellm_alone() -> None:
 
 def test_without_a_success_there_is_no_number() -> None:
     for one in tools(Answer(end_ms=20, error="timeout")).values():
-        assert one.answers == 0
+        assert one.requests == 0
         assert all(of.value is None for spread in [one.metrics.get("e2e_ms", {})] for of in spread.values())

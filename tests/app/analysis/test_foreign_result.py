@@ -4,7 +4,7 @@ import pytest
 
 from app.analysis.comparisons.comparison import compare_runs
 from app.analysis.foreign_result import build_foreign_result
-from app.records.plan_question import ForeignCurve, MeasuredLoadPoint
+from app.records.planning_inputs import ImportedCurve, MeasuredLoadPoint
 from app.records.result import Stage
 from tests.fakes.results import full_run
 
@@ -14,14 +14,14 @@ CLOSED = MeasuredLoadPoint(None, 4.0, 30.0, None, None, None, {"latency": {"p95"
 AT_ONCE = MeasuredLoadPoint(None, None, 40.0, 10.0, 400, 0, {})
 
 
-def curve(*rungs: MeasuredLoadPoint) -> ForeignCurve:
-    return ForeignCurve(
+def curve(*rungs: MeasuredLoadPoint) -> ImportedCurve:
+    return ImportedCurve(
         tool="AIPerf",
         version="0.13",
         model="llama",
         source="run.json",
         precision="requests",
-        rungs=rungs,
+        load_points=rungs,
         notes=("measured from the send",),
     )
 

@@ -92,22 +92,22 @@ def test_a_gate_is_judged_in_the_stages_of_its_tags(
     gate: str, judgement: ObjectiveOutcome, judged_in: str | None
 ) -> None:
     judged = evaluate_gate(parse_gate(gate), (CALM,), STAGES, {})
-    assert (judged.judgement, judged.stage) == (judgement, judged_in)
+    assert (judged.outcome, judged.stage) == (judgement, judged_in)
 
 
 def test_the_worst_of_several_stages_decides() -> None:
     twice = (CALM, PEAK, stage("peak", Estimate(40.0, (30.0, 49.0))))
     judged = evaluate_gate(parse_gate("latency_ms.p95{stage=peak} < 50"), (), twice, {})
-    assert (judged.judgement, judged.observed.value) == ("FAIL", 60.0)
+    assert (judged.outcome, judged.observed.value) == ("FAIL", 60.0)
     untagged = evaluate_gate(parse_gate("latency_ms.p95 < 58"), (CALM, PEAK), twice, {})
-    assert (untagged.judgement, untagged.stage) == ("INCONCLUSIVE", "peak")
+    assert (untagged.outcome, untagged.stage) == ("INCONCLUSIVE", "peak")
 
 
 def test_a_stage_that_was_not_run_is_named() -> None:
     judged = evaluate_gate(parse_gate("latency_ms.p95{stage=gone} < 60"), (CALM,), STAGES, {})
     assert judged.observed.reason == "no stage with {stage=gone} was run"
     nothing = evaluate_gate(parse_gate("latency_ms.p95 < 60"), (), (), {})
-    assert (nothing.judgement, nothing.observed.reason) == ("INCONCLUSIVE", "not evaluated: no stage qualified")
+    assert (nothing.outcome, nothing.observed.reason) == ("INCONCLUSIVE", "not evaluated: no stage qualified")
 
 
 def test_the_variants_of_a_model_are_chosen_by_what_they_are() -> None:
@@ -117,9 +117,9 @@ def test_the_variants_of_a_model_are_chosen_by_what_they_are() -> None:
         for batch in (1, 8)
     )  # fmt: skip
     judged = evaluate_gate(parse_gate("latency_ms.p95{batch=8, scenario=offline} < 7"), (small,), (small, large), {})
-    assert (judged.judgement, judged.stage) == ("FAIL", "8")
+    assert (judged.outcome, judged.stage) == ("FAIL", "8")
     judged = evaluate_gate(parse_gate("latency_ms.p95{batch=1} < 7"), (large,), (small, large), {})
-    assert (judged.judgement, judged.stage) == ("PASS", "1")
+    assert (judged.outcome, judged.stage) == ("PASS", "1")
 
 
 @pytest.mark.parametrize(
@@ -133,7 +133,7 @@ def test_the_variants_of_a_model_are_chosen_by_what_they_are() -> None:
 def test_a_metric_of_the_run_is_judged_without_a_stage(gate: str, judgement: ObjectiveOutcome) -> None:
     of_run = {"max_rate_within_slo": Estimate(205.0, (190.0, 220.0))}
     judged = evaluate_gate(parse_gate(gate), (CALM,), STAGES, of_run)
-    assert (judged.judgement, judged.stage) == (judgement, None)
+    assert (judged.outcome, judged.stage) == (judgement, None)
 
 
 def change(
@@ -168,7 +168,7 @@ def test_a_change_is_judged_by_the_interval_of_its_ratio(
     gate: str, ratio: Estimate, judgement: ObjectiveOutcome
 ) -> None:
     judged = evaluate_change(parse_gate(gate), STAGES, compared(change(ratio)))
-    assert (judged.judgement, judged.stage) == (judgement, "peak")
+    assert (judged.outcome, judged.stage) == (judgement, "peak")
     if ratio.ci95 is not None and ratio.value is not None:
         assert judged.observed.value == pytest.approx(ratio.value - 1)
         assert judged.observed.ci95 == pytest.approx((ratio.ci95[0] - 1, ratio.ci95[1] - 1))
@@ -183,7 +183,7 @@ def test_a_change_is_looked_for_in_the_stages_of_its_tags() -> None:
         ("change(latency_ms.p99) < +8%", "INCONCLUSIVE"),
         ("change(latency_ms.p95{sweep=yes}) < +8%", "INCONCLUSIVE"),
     ):
-        assert evaluate_change(parse_gate(gate), STAGES, both).judgement == judgement
+        assert evaluate_change(parse_gate(gate), STAGES, both).outcome == judgement
     missing = evaluate_change(parse_gate("change(latency_ms.p95{sweep=yes}) < +8%"), STAGES, both)
     assert missing.observed.reason == "the comparison does not contain p95 latency{sweep=yes}"
 
@@ -191,37 +191,37 @@ def test_a_change_is_looked_for_in_the_stages_of_its_tags() -> None:
 def test_the_change_of_the_max_rate_is_of_no_stage() -> None:
     lower = compared(change(Estimate(0.8, (0.75, 0.85)), "", "max_rate_within_slo", None))
     judged = evaluate_change(parse_gate("change(max_rate_within_slo) > -5%"), STAGES, lower)
-    assert (judged.judgement, judged.stage) == ("FAIL", None)
-    assert evaluate_change(parse_gate("change(max_rate_within_slo) > -30%"), STAGES, lower).judgement == "PASS"
+    assert (judged.outcome, judged.stage) == ("FAIL", None)
+    assert evaluate_change(parse_gate("change(max_rate_within_slo) > -30%"), STAGES, lower).outcome == "PASS"
 
 
 def test_without_a_baseline_a_change_is_inconclusive_and_says_why() -> None:
     gate = parse_gate("change(latency_ms.p95) < +8%")
     for judged in (evaluate_change(gate, STAGES, None), evaluate_gate(gate, STAGES, STAGES, {})):
-        assert (judged.judgement, judged.observed.reason) == ("INCONCLUSIVE", "no baseline was given")
+        assert (judged.outcome, judged.observed.reason) == ("INCONCLUSIVE", "no baseline was given")
 
 
 def test_an_advisory_comparison_fails_nothing() -> None:
     judged = evaluate_change(
         parse_gate("change(latency_ms.p95) < +8%"), STAGES, compared(change(WORSE), is_advisory=True)
     )
-    assert (judged.judgement, judged.objective.level) == ("FAIL", "warn")
+    assert (judged.outcome, judged.objective.level) == ("FAIL", "warn")
 
 
 def test_a_probe_counts_only_where_nothing_else_was_compared_or_its_tags_ask_for_it() -> None:
     probe = msgspec.structs.replace(change(WORSE, "sweep 40/s"), is_headline=False)
     same = change(Estimate(1.0, (0.99, 1.01)), "calm")
     gate, of_probe = (parse_gate(f"change(latency_ms.p95{tags}) < +8%") for tags in ("", "{sweep=yes}"))
-    assert evaluate_change(gate, STAGES, compared(same, probe)).judgement == "PASS"
-    assert evaluate_change(gate, STAGES, compared(probe)).judgement == "FAIL"
-    assert evaluate_change(of_probe, STAGES, compared(same, probe)).judgement == "FAIL"
+    assert evaluate_change(gate, STAGES, compared(same, probe)).outcome == "PASS"
+    assert evaluate_change(gate, STAGES, compared(probe)).outcome == "FAIL"
+    assert evaluate_change(of_probe, STAGES, compared(same, probe)).outcome == "FAIL"
 
 
 def test_a_metric_that_is_too_noisy_fails_nothing() -> None:
     for noise, level in ((0.09, "fail"), (0.11, "warn")):
         noisy = msgspec.structs.replace(change(WORSE), noise=noise)
         judged = evaluate_change(parse_gate("change(latency_ms.p95) < +8%"), STAGES, compared(noisy))
-        assert (judged.judgement, judged.objective.level) == ("FAIL", level)
+        assert (judged.outcome, judged.objective.level) == ("FAIL", level)
 
 
 CHANGE = parse_gate("change(latency_ms.p95) < +8%")
@@ -389,9 +389,9 @@ def test_a_cost_gate_can_pass_and_fail(share: float, judgement: ObjectiveOutcome
     fleet = replace(plan.recommendation.fleet, usd_per_1k_inferences=cost)
     of_run = collect_run_metrics(FOUND, replace(plan, recommendation=replace(plan.recommendation, fleet=fleet)))
     gate = parse_gate(f"usd_per_1k_inferences <= {0.2 * share}")
-    assert evaluate_gate(gate, (), (), of_run).judgement == judgement
+    assert evaluate_gate(gate, (), (), of_run).outcome == judgement
 
 
 def test_a_cost_gate_without_a_fleet_is_inconclusive() -> None:
     judged = evaluate_gate(parse_gate("usd_per_month < 60"), (), (), collect_run_metrics(FOUND, nothing_fits()))
-    assert (judged.judgement, judged.observed.reason) == ("INCONCLUSIVE", "the plan recommends no fleet")
+    assert (judged.outcome, judged.observed.reason) == ("INCONCLUSIVE", "the plan recommends no fleet")

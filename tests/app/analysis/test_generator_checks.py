@@ -48,7 +48,7 @@ def streams(per_s: int, chunks: int, seconds: int = 10, gap_ms: float = 10.0) ->
 
 
 def test_requests_and_chunks_share_the_cpu_and_so_their_shares_add_up() -> None:
-    facts = replace(FACTS, ceiling_per_s=200.0, chunk_ceiling_per_s=4_000.0)
+    facts = replace(FACTS, generator_capacity_per_s=200.0, generator_chunk_capacity_per_s=4_000.0)
     read = read_rows(streams(20, 50))
     demand = compute_demand(read, facts, compute_offered_window(read, facts))
     assert (demand.requests_per_s, demand.chunks_per_s) == (20.0, 1_000.0)
@@ -58,8 +58,8 @@ def test_requests_and_chunks_share_the_cpu_and_so_their_shares_add_up() -> None:
 
 @pytest.mark.parametrize(("chunk_ceiling", "verdict"), [(2_000.0, "VALID"), (1_500.0, "WARN"), (1_200.0, "INVALID")])
 def test_streams_have_a_ceiling_of_their_own(chunk_ceiling: float, verdict: str) -> None:
-    facts = replace(FACTS, ceiling_per_s=200.0, chunk_ceiling_per_s=chunk_ceiling)
-    found = checks(streams(20, 50), facts)["generator_ceiling"]
+    facts = replace(FACTS, generator_capacity_per_s=200.0, generator_chunk_capacity_per_s=chunk_ceiling)
+    found = checks(streams(20, 50), facts)["generator_capacity"]
     assert found.verdict == verdict
     assert (found.hint is None) == (verdict == "VALID")
     if found.hint is not None:
@@ -69,18 +69,18 @@ def test_streams_have_a_ceiling_of_their_own(chunk_ceiling: float, verdict: str)
 
 
 def test_chunks_that_were_read_too_late_were_asked_for_all_the_same() -> None:
-    facts = replace(FACTS, ceiling_per_s=200.0, chunk_ceiling_per_s=1_200.0)
+    facts = replace(FACTS, generator_capacity_per_s=200.0, generator_chunk_capacity_per_s=1_200.0)
     put_off = streams(20, 50, gap_ms=1_000.0)
-    assert checks(put_off, facts)["generator_ceiling"].verdict == "INVALID"
+    assert checks(put_off, facts)["generator_capacity"].verdict == "INVALID"
     read = read_rows(put_off)
     assert compute_demand(read, facts, compute_offered_window(read, facts)).chunks_per_s == pytest.approx(1_000.0)
 
 
 def test_without_a_ceiling_for_chunks_the_share_of_streams_is_not_known() -> None:
-    found = checks(streams(20, 5), replace(FACTS, chunk_ceiling_per_s=None))["generator_ceiling"]
+    found = checks(streams(20, 5), replace(FACTS, generator_chunk_capacity_per_s=None))["generator_capacity"]
     assert (found.value, found.verdict) == (None, "WARN")
     assert "It is unknown how many streams it can read" in str(found.hint)
-    found = checks(rows(), replace(FACTS, ceiling_per_s=None))["generator_ceiling"]
+    found = checks(rows(), replace(FACTS, generator_capacity_per_s=None))["generator_capacity"]
     assert (found.value, found.verdict) == (None, "WARN")
     assert "on each machine that generates load" in str(found.hint)
 
@@ -88,7 +88,7 @@ def test_without_a_ceiling_for_chunks_the_share_of_streams_is_not_known() -> Non
 def test_what_was_never_sent_was_asked_for_all_the_same() -> None:
     frame = rows()
     frame["sent_ns"] = frame["sent_ns"].astype(float).where(frame["index"] < 500, axis=0)
-    found = checks(frame, replace(FACTS, ceiling_per_s=220.0))["generator_ceiling"]
+    found = checks(frame, replace(FACTS, generator_capacity_per_s=220.0))["generator_capacity"]
     assert found.value == pytest.approx(200 / 220)
     assert found.verdict == "INVALID"
     assert "reliable up to 154 requests per second" in str(found.hint)
@@ -98,14 +98,14 @@ def test_where_the_rate_changes_the_busiest_second_counts() -> None:
     spike = np.concatenate([constant_s(100, 4), 4 + constant_s(900, 1), 5 + constant_s(100, 5)])
     frame = request_rows(spike, np.full(spike.size, 0.02))
     facts = replace(stage_facts(100, 10, kind="spike", ceiling_per_s=1_000.0), rate_per_s=None)
-    assert checks(frame, facts)["generator_ceiling"].value == pytest.approx(0.9)
-    assert checks(frame, replace(facts, kind="steady"))["generator_ceiling"].value == pytest.approx(0.18)
+    assert checks(frame, facts)["generator_capacity"].value == pytest.approx(0.9)
+    assert checks(frame, replace(facts, kind="steady"))["generator_capacity"].value == pytest.approx(0.18)
 
 
 def test_a_closed_loop_has_its_ceiling_and_its_cpu() -> None:
     facts = replace(stage_facts(1, 10, kind="closed", arrivals="closed", ceiling_per_s=210.0), concurrency=4)
     found = checks(rows(), facts)
-    assert found["generator_ceiling"].verdict == "INVALID"
+    assert found["generator_capacity"].verdict == "INVALID"
     assert found["late_sends"].verdict == "VALID", "clients that wait for answers are never late"
 
 
@@ -134,10 +134,10 @@ def test_a_late_send_is_late_whatever_the_slo_allows() -> None:
 
 def test_the_hint_of_late_sends_names_the_rate_to_vouch_for() -> None:
     frame = request_rows(constant_s(200, 10), np.full(2_000, 0.02), lag_s=0.12)
-    near = checks(frame, replace(FACTS, ceiling_per_s=220.0))
-    for name in ("late_sends", "generator_ceiling"):
+    near = checks(frame, replace(FACTS, generator_capacity_per_s=220.0))
+    for name in ("late_sends", "generator_capacity"):
         assert "is reliable up to 154 requests per second." in str(near[name].hint)
-    far = checks(frame, replace(FACTS, ceiling_per_s=20_000.0))["late_sends"]
+    far = checks(frame, replace(FACTS, generator_capacity_per_s=20_000.0))["late_sends"]
     assert "up to 14,000 requests per second if nothing else uses the CPU of its machine" in str(far.hint)
 
 
@@ -171,7 +171,7 @@ def test_twice_what_the_generator_can_send_is_invalid_every_time(
         assert stage.verdict.status == "INVALID", stage.verdict
         reasons = [one for one in stage.checks if one.verdict == "INVALID"]
         if ceiling is not None:
-            (found,) = [one for one in reasons if one.id == "generator_ceiling"]
+            (found,) = [one for one in reasons if one.id == "generator_capacity"]
             assert f"is reliable up to {0.7 * ceiling:,.0f} requests per second" in str(found.hint)
 
 
@@ -185,23 +185,30 @@ def test_twice_what_it_can_send_is_invalid_even_where_the_ceiling_is_a_lower_bou
     for seed, true_per_s in enumerate((500.0, 2_000.0, 8_000.0)):
         facts = stage_facts(2 * true_per_s, 3, drain_s=drain_s, ceiling_per_s=believed * true_per_s)
         frame = overloaded(true_per_s, 2, answer_s, seed, drain_s)
-        stage = summarize_stage(frame, None, replace(facts, ceiling_is_at_least=True), (parse_objective(slo),))
+        stage = summarize_stage(
+            frame, None, replace(facts, is_generator_capacity_lower_bound=True), (parse_objective(slo),)
+        )
         assert stage.verdict.status == "INVALID", stage.verdict
         invalid = {one.id for one in stage.checks if one.verdict == "INVALID"}
         assert "late_sends" in invalid
-        assert "generator_ceiling" not in invalid
+        assert "generator_capacity" not in invalid
 
 
 def test_beyond_a_ceiling_that_may_be_higher_is_a_doubt_and_no_more() -> None:
-    facts = replace(FACTS, ceiling_per_s=135.0, ceiling_is_at_least=True)
-    found = checks(rows(), facts)["generator_ceiling"]
+    facts = replace(FACTS, generator_capacity_per_s=135.0, is_generator_capacity_lower_bound=True)
+    found = checks(rows(), facts)["generator_capacity"]
     assert (found.verdict, found.limit) == ("WARN", 0.7)
     assert found.value == pytest.approx(200 / 135)
     assert "The stage needs 200 requests per second; the load generator can send at least 135." in str(found.hint)
     assert "The capacity may be higher. Run `sizewise calibrate`" in str(found.hint)
-    assert checks(rows(), replace(facts, ceiling_per_s=300.0))["generator_ceiling"].verdict == "VALID"
-    of_streams = replace(FACTS, ceiling_per_s=200.0, chunk_ceiling_per_s=940.0, ceiling_is_at_least=True)
-    found = checks(streams(20, 50), of_streams)["generator_ceiling"]
+    assert checks(rows(), replace(facts, generator_capacity_per_s=300.0))["generator_capacity"].verdict == "VALID"
+    of_streams = replace(
+        FACTS,
+        generator_capacity_per_s=200.0,
+        generator_chunk_capacity_per_s=940.0,
+        is_generator_capacity_lower_bound=True,
+    )
+    found = checks(streams(20, 50), of_streams)["generator_capacity"]
     assert found.verdict == "WARN"
     assert "1,000 chunks per second; it can read at least 940. Both" in str(found.hint)
 
@@ -214,11 +221,11 @@ WAIT = "generator_core_wait"
 )
 def test_waiting_for_a_core_counts_beyond_half_of_what_the_worker_ran(waited_s: float, verdict: str) -> None:
     facts = stage_facts(200, 10, kind="closed", arrivals="closed", worker_cpu_s=2.2)  # 11 s with the drain
-    found = checks(rows(), replace(facts, worker_waited_s=waited_s))[WAIT]
+    found = checks(rows(), replace(facts, worker_cpu_wait_s=waited_s))[WAIT]
     assert found.verdict == verdict
     assert found.value == pytest.approx(max(0.0, waited_s - 1.1) / 11)
     assert (found.hint is None) == (verdict == "VALID")
-    led_in = checks(rows(), replace(facts, worker_waited_s=waited_s, lead_in_s=11.0))[WAIT]
+    led_in = checks(rows(), replace(facts, worker_cpu_wait_s=waited_s, lead_in_s=11.0))[WAIT]
     assert led_in.value == pytest.approx(max(0.0, waited_s - 1.1) / 22)
 
 
@@ -229,10 +236,10 @@ def test_where_the_system_does_not_tell_of_waiting_there_is_no_doubt() -> None:
 
 
 def test_of_several_workers_the_one_that_waited_most_beyond_its_running_counts() -> None:
-    calm, starved = replace(worker(0, 10.0), waited_s=5.0), replace(worker(1, 2.0), waited_s=3.0)
-    facts = replace(FACTS, workers=(calm, starved, worker(2, 1.0)), worker_waited_s=5.0)
+    calm, starved = replace(worker(0, 10.0), cpu_wait_s=5.0), replace(worker(1, 2.0), cpu_wait_s=3.0)
+    facts = replace(FACTS, workers=(calm, starved, worker(2, 1.0)), worker_cpu_wait_s=5.0)
     assert checks(rows(), facts)[WAIT].value == pytest.approx(2 / 11)
-    assert checks(rows(), replace(FACTS, arrival_kind="locust", worker_waited_s=3.0))[WAIT].verdict == "INVALID"
+    assert checks(rows(), replace(FACTS, arrival_kind="locust", worker_cpu_wait_s=3.0))[WAIT].verdict == "INVALID"
 
 
 def test_good_times_cannot_hide_sends_that_were_late() -> None:
@@ -245,7 +252,7 @@ def test_good_times_cannot_hide_sends_that_were_late() -> None:
     assert latency is not None
     assert latency > 1_450
     assert stage.verdict.status == "INVALID"
-    assert stage.held is False
+    assert stage.meets_slo is False
 
 
 DEMAND = ConnectionDemand(rate_per_s=150, service_s=1.0, max_connections=2048)

@@ -169,7 +169,7 @@ GPU_SHARES_BEATS = every(0.1, 10)
 def test_shares_are_of_the_windows_time() -> None:
     telemetry = pd.concat(
         [
-            readings("gpu_utilisation_percent", GPU_SHARES_BEATS, lambda seconds: 90.0 if seconds > 3.95 else 0.0),
+            readings("gpu_utilization_percent", GPU_SHARES_BEATS, lambda seconds: 90.0 if seconds > 3.95 else 0.0),
             readings("gpu_throttle_reasons", GPU_SHARES_BEATS, lambda seconds: 0x44 if seconds > 7.95 else 0x3),
         ]
     )
@@ -180,7 +180,7 @@ def test_shares_are_of_the_windows_time() -> None:
 
 
 def test_readings_weigh_by_the_time_they_stand_for() -> None:
-    telemetry = readings("gpu_utilisation_percent", [0, 0.8, 0.9, 1.0], lambda seconds: float(seconds == 0.8))
+    telemetry = readings("gpu_utilization_percent", [0, 0.8, 0.9, 1.0], lambda seconds: float(seconds == 0.8))
     assert compute_gpu_shares(telemetry, "gpu0", window(0, 1)).busy == pytest.approx(0.85 - 0.4)
 
 
@@ -197,14 +197,14 @@ def test_every_other_reason_is(bits: int) -> None:
 
 
 def test_what_is_not_told_is_none_and_not_0() -> None:
-    telemetry = readings("gpu_utilisation_percent", GPU_SHARES_BEATS, lambda _: None)
+    telemetry = readings("gpu_utilization_percent", GPU_SHARES_BEATS, lambda _: None)
     assert compute_gpu_shares(telemetry, "gpu0", window(1, 9)) == GpuShares(None, None, None)
     assert compute_gpu_shares(telemetry.iloc[:0], "gpu0", window(1, 9)) == GpuShares(None, None, None)
 
 
 def test_a_gap_counts_for_nothing_and_half_a_window_of_gaps_withholds() -> None:
     telemetry = readings(
-        "gpu_utilisation_percent", [*every(0.1, 3), *every(0.1, 10, since_s=9)], lambda s: float(s < 4)
+        "gpu_utilization_percent", [*every(0.1, 3), *every(0.1, 10, since_s=9)], lambda s: float(s < 4)
     )
     assert compute_gpu_shares(telemetry, "gpu0", window(0, 6)).busy == 1
     assert compute_gpu_shares(telemetry, "gpu0", window(0, 8)).busy is None
@@ -218,7 +218,7 @@ def telemetry(*, throttle_bits: float = 0.0, gpu: str = "gpu0") -> pd.DataFrame:
     """100 W for three seconds, 300 W after."""
     told = [
         readings("gpu_power_w", BEATS, lambda seconds: 100.0 if seconds < 3 else 300.0),
-        readings("gpu_utilisation_percent", BEATS, lambda seconds: 0.0 if seconds < 3 else 80.0),
+        readings("gpu_utilization_percent", BEATS, lambda seconds: 0.0 if seconds < 3 else 80.0),
         readings("gpu_throttle_reasons", BEATS, lambda seconds: throttle_bits if seconds >= 10 else 0.0),
     ]
     return pd.concat(told, ignore_index=True).assign(source=gpu)

@@ -21,7 +21,7 @@ STAGE = next(stage for stage in clients_run().result.stages if stage.kind == "cl
 
 
 def swept(clients: int, held: bool | None) -> Stage:
-    return replace(STAGE, tags={SWEEP_TAG: "yes"}, concurrency=clients, held=held, verdict=Verdict("VALID"))
+    return replace(STAGE, tags={SWEEP_TAG: "yes"}, concurrency=clients, meets_slo=held, verdict=Verdict("VALID"))
 
 
 def test_the_heaviest_load_below_the_lightest_that_failed_is_the_answer() -> None:
@@ -57,13 +57,13 @@ INVALID = Verdict("INVALID", ("send lag",))
 
 
 def stage(name: str, kind: str, rate: float | None = None, **changes: Any) -> Stage:
-    changes = {"held": True, "tags": {}, "verdict": Verdict("VALID"), "checks": (), **changes}
+    changes = {"meets_slo": True, "tags": {}, "verdict": Verdict("VALID"), "checks": (), **changes}
     return replace(full_run().result.stages[-1], name=name, kind=kind, scheduled_per_s=rate, **changes)
 
 
 def headline(*stages: Stage, found: float | None = None, pooled: Stage | None = None) -> list[str]:
     """Names of the stages that are marked when the run searched for a rate, or found one among those it was given."""
-    is_searched = any(one.kind in ("probe", "hold") for one in stages)
+    is_searched = any(one.kind in ("probe", "step") for one in stages)
     search = SearchOutcome(found, None, (found, None), len(stages)) if is_searched else None
     judged_on = evaluated_stages(stages, headline_stages(stages, search), pooled)
     max_rate = None if found is None else MaxRate(Estimate(found), (), "the endpoint")
@@ -71,23 +71,23 @@ def headline(*stages: Stage, found: float | None = None, pooled: Stage | None = 
     return [one.name for one in mark_headline(every, judged_on, max_rate) if one.in_headline]
 
 
-HOLDS = (stage("probe 40/s", "probe", 40), stage("hold 40/s", "hold", 40), stage("hold 40/s", "hold", 40))
+HOLDS = (stage("probe 40 req/s", "probe", 40), stage("step 40 req/s", "step", 40), stage("step 40 req/s", "step", 40))
 
 
 @pytest.mark.parametrize("held", [True, False, None])
 def test_the_headline_of_a_search_is_based_on_its_holds_together(held: bool | None) -> None:
-    pooled = stage("2 holds at 40/s", "hold", 40, tags={"pooled": "2"}, held=held)
-    assert headline(*HOLDS, found=40, pooled=pooled) == ["2 holds at 40/s"]
+    pooled = stage("2 steps at 40 req/s", "step", 40, tags={"pooled": "2"}, meets_slo=held)
+    assert headline(*HOLDS, found=40, pooled=pooled) == ["2 steps at 40 req/s"]
 
 
 def test_a_rate_that_was_only_probed_is_the_headline_of_another_slo() -> None:
-    probes = stage("probe 20/s", "probe", 20), stage("again", "probe", 20, verdict=INVALID)
-    assert headline(*probes, *HOLDS, found=20) == ["probe 20/s"]
+    probes = stage("probe 20 req/s", "probe", 20), stage("again", "probe", 20, verdict=INVALID)
+    assert headline(*probes, *HOLDS, found=20) == ["probe 20 req/s"]
 
 
 def test_a_search_that_was_cut_short_shows_its_last_holds() -> None:
-    last = stage("hold 30/s", "hold", 30)
-    assert headline(*HOLDS, last, stage("hold 30/s", "hold", 30, verdict=INVALID)) == ["hold 30/s"]
+    last = stage("step 30 req/s", "step", 30)
+    assert headline(*HOLDS, last, stage("step 30 req/s", "step", 30, verdict=INVALID)) == ["step 30 req/s"]
     assert headline(HOLDS[0]) == []
 
 
@@ -99,6 +99,6 @@ def test_of_given_rates_the_headline_is_the_max_rate_without_invalid_stages() ->
 
 def test_a_sweep_is_the_headline_only_where_nothing_else_was_asked() -> None:
     sweep = [stage(f"{clients} clients", "closed", concurrency=clients, tags=SWEEP) for clients in (1, 4)]
-    failed = stage("16 clients", "closed", concurrency=16, tags=SWEEP, held=False)
+    failed = stage("16 clients", "closed", concurrency=16, tags=SWEEP, meets_slo=False)
     assert headline(*sweep, failed) == ["4 clients"]
     assert headline(*sweep, failed, stage("asked", "closed", concurrency=2)) == ["asked"]

@@ -45,12 +45,12 @@ def stage(
             **{name: {"mean": Estimate(value)} for name, value in telemetry.items()},
         },
         verdict=Verdict("INVALID" if invalid else "VALID"),
-        held=held,
+        meets_slo=held,
         scheduled_per_s=rate,
     )
 
 
-HOLDS = [stage(100, 45, (40, 55), kind="hold") for _ in range(3)]
+HOLDS = [stage(100, 45, (40, 55), kind="step") for _ in range(3)]
 
 
 def test_the_interval_runs_from_surely_inside_to_surely_outside() -> None:
@@ -138,7 +138,7 @@ def test_what_limits_is_what_failed_just_above_with_its_evidence() -> None:
             held=False,
             endpoint_cpu_cores=1.936,
             host_cpu_percent=97.2,
-            gpu_utilisation_percent=35.0,
+            gpu_utilization_percent=35.0,
         ),
     ]
     assert compute_max_rate(stages, SLO, FOUND).limited_by == (
@@ -163,11 +163,11 @@ BEYOND = SearchOutcome(100.0, None, (100.0, None), 12, unsendable_per_s=110.0)
 
 def test_a_generator_that_could_not_send_more_is_the_limit_and_not_the_endpoint() -> None:
     late = stage(110, 60, (55, 70), held=False, invalid=True)
-    late = replace(late, verdict=Verdict("INVALID", ("generator ceiling: 96 % (limit 85 %)", "late sends: 4 %")))
+    late = replace(late, verdict=Verdict("INVALID", ("generator capacity: 96 % (limit 85 %)", "late sends: 4 %")))
     found = compute_max_rate([*HOLDS, late], SLO, BEYOND)
-    assert (found.at_least, found.is_generators, found.per_s.value) == (True, True, 100.0)
+    assert (found.is_lower_bound, found.is_generator_limit, found.per_s.value) == (True, True, 100.0)
     assert found.limited_by == (
-        "the load generator, not the endpoint: it could not send 110 req/s (generator ceiling: 96 % (limit 85 %)); it "
+        "the load generator, not the endpoint: it could not send 110 req/s (generator capacity: 96 % (limit 85 %)); it "
         "is reliable up to 100 req/s, and the endpoint may sustain more. Add workers (load.workers, `sizewise "
         "worker`), or use a faster or quieter machine for them"
     )
@@ -190,7 +190,7 @@ def test_an_endpoint_that_failed_below_what_could_not_be_sent_is_the_limit() -> 
     )
     assert SearchOutcome(100.0, None, (100.0, 140.0), 12, unsendable_per_s=110.0).is_generator_limited
     found = compute_max_rate([*HOLDS, stage(105, 60, (55, 70), held=False)], SLO, outcome)
-    assert (found.at_least, found.is_generators) == (False, False)
+    assert (found.is_lower_bound, found.is_generator_limit) == (False, False)
     assert found.limited_by.startswith("at 105 req/s p95 latency was 60 ms")
 
 
@@ -229,10 +229,10 @@ def test_one_stage_that_held_is_a_rate_without_an_upper_end() -> None:
     found = compute_max_rate(steady(50, True), SLO, find_highest_passed(steady(50, True)))
     assert (found.per_s.value, found.per_s.ci95) == (50.0, None)
     assert found.limited_by == "highest rate tested; the maximum may be higher"
-    assert found.at_least
+    assert found.is_lower_bound
     assert not compute_max_rate(
         [*steady(50, True), *steady(80, False)], SLO, find_highest_passed(steady(50, True))
-    ).at_least
+    ).is_lower_bound
 
 
 def test_a_rate_of_sessions_is_told_as_one() -> None:

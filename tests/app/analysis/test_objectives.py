@@ -48,13 +48,13 @@ def stage(**metrics: dict[str, Estimate]) -> Stage:
     ],
 )
 def test_a_gate_judges_the_whole_interval(estimate: Estimate, judgement: ObjectiveOutcome) -> None:
-    assert evaluate_objective(parse_objective("latency_ms.p95 < 50"), estimate).judgement == judgement
+    assert evaluate_objective(parse_objective("latency_ms.p95 < 50"), estimate).outcome == judgement
 
 
 def test_a_lower_limit_is_judged_from_its_own_side() -> None:
     objective = parse_objective("goodput_share >= 95%")
-    assert evaluate_objective(objective, Estimate(0.97, (0.95, 0.98))).judgement == "PASS"
-    assert evaluate_objective(objective, Estimate(0.9, (0.8, 0.949))).judgement == "FAIL"
+    assert evaluate_objective(objective, Estimate(0.97, (0.95, 0.98))).outcome == "PASS"
+    assert evaluate_objective(objective, Estimate(0.9, (0.8, 0.949))).outcome == "FAIL"
 
 
 @pytest.mark.parametrize(("value", "met"), [(49.9, True), (50.0, False), (None, None)])
@@ -128,7 +128,7 @@ def test_a_share_of_what_is_not_there_is_withheld(metrics: dict[str, dict[str, E
 def test_a_share_whose_interval_is_withheld_does_not_pass() -> None:
     open_ended = {"p50": Estimate(10.0, (8.0, 12.0)), "p99": Estimate(40.0, reason="too few samples in the tail")}
     gate = parse_gate("latency_ms.p99 < 500% of latency_ms.p50")
-    assert evaluate_objective(gate, find_estimate(stage(latency_ms=open_ended), gate)).judgement == "INCONCLUSIVE"
+    assert evaluate_objective(gate, find_estimate(stage(latency_ms=open_ended), gate)).outcome == "INCONCLUSIVE"
 
 
 def test_an_objective_is_read_in_all_its_parts() -> None:

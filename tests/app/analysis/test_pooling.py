@@ -25,8 +25,8 @@ def test_workers_are_added_up_by_their_number() -> None:
 
 
 def test_what_workers_waited_is_added_up_where_it_is_known() -> None:
-    (one,) = sum_worker_totals([(replace(FIRST, waited_s=0.25),), (FIRST,), (replace(FIRST, waited_s=0.5),)])
-    assert one.waited_s == 0.75
+    (one,) = sum_worker_totals([(replace(FIRST, cpu_wait_s=0.25),), (FIRST,), (replace(FIRST, cpu_wait_s=0.5),)])
+    assert one.cpu_wait_s == 0.75
 
 
 def test_no_stage_had_workers() -> None:
@@ -46,7 +46,7 @@ def test_holds_together_are_one_long_hold_without_the_pauses() -> None:
     arrivals = constant_s(100, 30)
     latency = np.random.default_rng(1).exponential(0.02, arrivals.size)
     whole = request_rows(arrivals, latency)
-    facts = [replace(stage_facts(100, 10, kind="hold", arrivals="constant"), repeat=k + 1) for k in range(3)]
+    facts = [replace(stage_facts(100, 10, kind="step", arrivals="constant"), repeat=k + 1) for k in range(3)]
     step_ns = 10_000_000_000
     rows, moved = [], []
     for k, one in enumerate(facts):
@@ -55,16 +55,16 @@ def test_holds_together_are_one_long_hold_without_the_pauses() -> None:
         rows.append(later(inside, k * PAUSE_NS))
         moved.append(replace(one, start_ns=start_ns + k * PAUSE_NS, end_ns=one.end_ns + k * (step_ns + PAUSE_NS)))
     pooled = pool_stages(rows, NO_TELEMETRY, moved, SLO)
-    alone = summarize_stage(whole, NO_TELEMETRY, stage_facts(100, 30, kind="hold", arrivals="constant"), SLO)
+    alone = summarize_stage(whole, NO_TELEMETRY, stage_facts(100, 30, kind="step", arrivals="constant"), SLO)
     assert pooled.completed == 3000
     assert pooled.metrics == alone.metrics
-    assert pooled.name == "3 holds at 100/s"
+    assert pooled.name == "3 steps at 100 req/s"
     assert pooled.window.end_ns - pooled.window.start_ns == 3 * step_ns + 2 * PAUSE_NS
 
 
 def test_what_the_worker_waited_is_of_all_holds() -> None:
     """8.1 s of 22 s beyond half of what it ran."""
-    holds = [replace(stage_facts(100, 10, kind="hold"), worker_waited_s=waited_s) for waited_s in (0.2, 8.0)]
+    holds = [replace(stage_facts(100, 10, kind="step"), worker_cpu_wait_s=waited_s) for waited_s in (0.2, 8.0)]
     rows = [request_rows(constant_s(100, 10), np.full(1000, 0.01))] * 2
     checks = {one.id: one for one in pool_stages(rows, NO_TELEMETRY, holds, SLO).checks}
     assert checks["generator_core_wait"].value == pytest.approx((8.2 - 0.1) / 22)
@@ -72,13 +72,13 @@ def test_what_the_worker_waited_is_of_all_holds() -> None:
 
 def test_the_first_error_of_each_class_is_of_all_holds() -> None:
     early, late, other = (ErrorSample(error, at, "seen") for error, at in (("tls", 1), ("tls", 5), ("send", 3)))
-    holds = [replace(stage_facts(100, 10, kind="hold"), error_samples=told) for told in ((late,), (other, early))]
+    holds = [replace(stage_facts(100, 10, kind="step"), error_samples=told) for told in ((late,), (other, early))]
     rows = [request_rows(constant_s(100, 10), np.full(1000, 0.01))] * 2
     assert pool_stages(rows, NO_TELEMETRY, holds, SLO).error_samples == (early, other)
 
 
 def test_telemetry_of_the_pauses_is_left_out() -> None:
-    facts = [stage_facts(100, 10, kind="hold"), stage_facts(100, 10, kind="hold")]
+    facts = [stage_facts(100, 10, kind="step"), stage_facts(100, 10, kind="step")]
     facts[1] = replace(facts[1], start_ns=facts[0].start_ns + 20_000_000_000, end_ns=facts[0].end_ns + 20_000_000_000)
     rows = request_rows(constant_s(100, 10), np.full(1000, 0.01))
     at_s = np.arange(0, 30, 1.0)
@@ -99,17 +99,17 @@ def test_streams_of_several_holds_are_those_of_one() -> None:
         starts = [begin_ms + 10 * at for at in range(1_000)]
         return [Answer(intended_ms=at, chunks_ms=(at + 20, at + 25, at + 40), tokens_out=3) for at in starts]
 
-    facts = [replace(stage_facts(100, 10, kind="hold", arrivals="constant"), repeat=k + 1) for k in range(2)]
+    facts = [replace(stage_facts(100, 10, kind="step", arrivals="constant"), repeat=k + 1) for k in range(2)]
     facts[1] = replace(facts[1], start_ns=facts[0].start_ns + 12 * 10**9, end_ns=facts[0].end_ns + 12 * 10**9)
     pooled = pool_stages([stream_table(answers(0)), stream_table(answers(12_000))], NO_TELEMETRY, facts, SLO)
     whole = stream_table([*answers(0), *answers(10_000)])
-    alone = summarize_stage(whole, NO_TELEMETRY, stage_facts(100, 20, kind="hold", arrivals="constant"), SLO)
+    alone = summarize_stage(whole, NO_TELEMETRY, stage_facts(100, 20, kind="step", arrivals="constant"), SLO)
     assert pooled.metrics == alone.metrics
     assert pooled.metrics["icl_ms"]["mean"].value == 10
 
 
 def test_the_lead_in_of_a_hold_is_no_part_of_the_hold_before_it() -> None:
-    facts = [replace(stage_facts(100, 10, kind="hold", arrivals="constant"), lead_in_s=2.0) for _ in range(2)]
+    facts = [replace(stage_facts(100, 10, kind="step", arrivals="constant"), lead_in_s=2.0) for _ in range(2)]
     facts[1] = replace(facts[1], start_ns=facts[0].start_ns + 12 * 10**9, end_ns=facts[0].end_ns + 12 * 10**9)
     rows = request_rows(constant_s(100, 12) - 2, np.full(1200, 0.01))
     pooled = pool_stages([rows, later(rows, 12 * 10**9)], NO_TELEMETRY, facts, SLO)
@@ -118,7 +118,7 @@ def test_the_lead_in_of_a_hold_is_no_part_of_the_hold_before_it() -> None:
 
 
 def test_a_worker_lost_between_two_holds_was_lost_before_them_and_one_lost_in_a_hold_spoils_all() -> None:
-    first = stage_facts(100, 10, kind="hold", arrivals="constant")
+    first = stage_facts(100, 10, kind="step", arrivals="constant")
     second = replace(first, start_ns=first.start_ns + 20_000_000_000, end_ns=first.end_ns + 20_000_000_000)
     rows = request_rows(constant_s(100, 10), np.full(1000, 0.01))
     stayed, left = (WorkerData(number, "bench", 10 + number, 0.1, 500, 1.0) for number in (0, 1))

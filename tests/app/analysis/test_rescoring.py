@@ -46,9 +46,9 @@ def test_of_a_cut_stage_only_what_was_intended_inside_counts(facts: StageData) -
 def test_a_backlog_that_ended_a_stage_is_no_matter_of_its_beginning(facts: StageData) -> None:
     arrivals = constant_s(100.0, 10.0)
     rows = read_rows(request_rows(arrivals, np.full(arrivals.size, 0.01)))
-    saturated = replace(facts, over_saturated=True, stopped_early=True)
+    saturated = replace(facts, is_saturated=True, stopped_early=True)
     first = clip_stage(saturated, rows, Window(facts.start_ns, facts.start_ns + 3 * SECOND))
     last = clip_stage(saturated, rows, Window(facts.start_ns + 3 * SECOND, facts.start_ns + 20 * SECOND))
     assert first is not None
     assert last is not None
-    assert (first.over_saturated, last.over_saturated) == (False, True)
+    assert (first.is_saturated, last.is_saturated) == (False, True)

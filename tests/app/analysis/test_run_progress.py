@@ -7,15 +7,15 @@ from app.analysis.run_progress import RunProgress, advance, stage_elapsed_s
 from app.records.estimate import Variant
 from app.records.events import (
     Event,
-    Noted,
+    NoteAdded,
+    PairRunFinished,
+    PairRunStarted,
     PhaseChanged,
     RunFinished,
     RunStarted,
     StageExtended,
     StageFinished,
     StageStarted,
-    TurnFinished,
-    TurnStarted,
     VariantFinished,
     VariantStarted,
 )
@@ -79,16 +79,16 @@ def test_variants_tell_the_time_of_those_to_come() -> None:
 
 
 def test_turns_tell_the_time_of_those_to_come_and_an_invalid_one_is_made_again() -> None:
-    first = (TurnStarted(10 * S, 1, "base", "a", 2), TurnFinished(20 * S, 1, "base", "a", "VALID"))
-    again = (TurnStarted(20 * S, 1, "candidate", "b", 2), TurnFinished(30 * S, 1, "candidate", "b", "INVALID"))
-    progress = after(STARTED, *first, *again, TurnStarted(30 * S, 1, "candidate", "c", 2))
+    first = (PairRunStarted(10 * S, 1, "base", "a", 2), PairRunFinished(20 * S, 1, "base", "a", "VALID"))
+    again = (PairRunStarted(20 * S, 1, "candidate", "b", 2), PairRunFinished(30 * S, 1, "candidate", "b", "INVALID"))
+    progress = after(STARTED, *first, *again, PairRunStarted(30 * S, 1, "candidate", "c", 2))
     assert (progress.completed, progress.total) == (1, 4)
     assert progress.eta_s(40 * S) == pytest.approx(30 / 1.5 * 2.5)
 
 
 def test_the_end_is_kept_and_notes_move_nothing() -> None:
     end = RunFinished(50 * S, "VALID", 0)
-    progress = after(STARTED, begun(12), Noted(13 * S, "x"), end)
+    progress = after(STARTED, begun(12), NoteAdded(13 * S, "x"), end)
     assert (progress.finished, progress.stage, progress.eta_s(60 * S)) == (end, None, None)
     assert progress.elapsed_s == 40
 

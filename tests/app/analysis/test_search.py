@@ -67,7 +67,7 @@ def test_a_sharp_limit_is_found_to_2_5_percent(limit_per_s: float) -> None:
     assert low == outcome.max_rate_per_s
     assert high is not None
     assert low <= limit_per_s < high
-    holds = [probe.repeat for probe, _ in tried if probe.rate_per_s == outcome.max_rate_per_s and probe.kind == "hold"]
+    holds = [probe.repeat for probe, _ in tried if probe.rate_per_s == outcome.max_rate_per_s and probe.kind == "step"]
     assert holds == [1, 2, 3]
     assert outcome.probes == len(tried) <= 25
 
@@ -113,10 +113,10 @@ def test_a_search_that_is_told_how_little_is_left_holds_what_it_is_sure_of() -> 
             assert search.probes_left == 3
             probe = search.next_probe()
             assert probe is not None
-            assert (probe.kind, probe.repeat) == ("hold", 1)
+            assert (probe.kind, probe.repeat) == ("step", 1)
         tried.append(probe)
         search.record(probe, probe.rate_per_s < 60)
-    assert [probe.kind for probe in tried[4:]] == ["hold"] * 3
+    assert [probe.kind for probe in tried[4:]] == ["step"] * 3
     assert 40 <= (search.outcome().max_rate_per_s or 0) < 60
 
 
@@ -138,13 +138,13 @@ def test_a_hold_that_fails_fails_its_rate() -> None:
     def holds(rate_per_s: float) -> bool:
         probe = search.next_probe()
         assert probe is not None
-        if probe.kind == "hold" and probe.repeat == 2 and not first:
+        if probe.kind == "step" and probe.repeat == 2 and not first:
             first.append(rate_per_s)
             return False
         return rate_per_s < 90
 
     tried = run(search, holds)
-    assert [held for probe, held in tried if probe.kind == "hold" and probe.rate_per_s == first[0]] == [True, False]
+    assert [held for probe, held in tried if probe.kind == "step" and probe.rate_per_s == first[0]] == [True, False]
     found = search.outcome().max_rate_per_s
     assert found is not None
     assert 85 < found < 90
@@ -175,7 +175,7 @@ def test_a_rate_that_held_far_below_the_limit_is_followed_by_a_higher_one() -> N
         return rate_per_s <= 100 and (rate_per_s < 85 or next(unlucky, True))
 
     tried = run(search, holds)
-    held = {probe.rate_per_s for probe, has_held in tried if probe.kind == "hold" and probe.repeat == 3 and has_held}
+    held = {probe.rate_per_s for probe, has_held in tried if probe.kind == "step" and probe.repeat == 3 and has_held}
     found = search.outcome().max_rate_per_s
     assert len(held) > 1
     assert found == max(held)
@@ -205,7 +205,7 @@ def test_what_the_generator_cannot_send_bounds_the_search_and_is_no_failure(ceil
     assert outcome.is_generator_limited
     assert outcome.unsendable_per_s is not None
     assert outcome.bracket[1] is None
-    assert not [probe for probe in tried if probe.kind == "hold" and probe.rate_per_s > ceiling_per_s]
+    assert not [probe for probe in tried if probe.kind == "step" and probe.rate_per_s > ceiling_per_s]
 
 
 def test_an_endpoint_that_fails_below_what_the_generator_cannot_send_is_the_limit() -> None:
@@ -230,7 +230,7 @@ def test_a_hold_beyond_the_generator_is_followed_by_one_below_it() -> None:
     """The ceiling sinks from 100 to 80/s when holds begin."""
     search = RateSearch(start_per_s=10, repeats=3)
     while (probe := search.next_probe()) is not None:
-        ceiling_per_s = 80 if probe.kind == "hold" else 100
+        ceiling_per_s = 80 if probe.kind == "step" else 100
         if probe.rate_per_s > ceiling_per_s:
             search.record_unsendable(probe)
         else:
@@ -255,5 +255,5 @@ def test_no_rate_is_reported_that_failed_a_hold_or_held_too_seldom(seed: int) ->
         return
     at_the_answer = [(probe.kind, held) for probe, held in tried if probe.rate_per_s == outcome.max_rate_per_s]
     assert all(held for _, held in at_the_answer)
-    assert at_the_answer.count(("hold", True)) == repeats
+    assert at_the_answer.count(("step", True)) == repeats
     assert outcome.bracket[1] is None or outcome.bracket[1] > outcome.max_rate_per_s

@@ -46,12 +46,12 @@ def test_a_server_of_100_a_second_falls_behind_and_catches_up_as_a_fluid_does() 
     assert (found.baseline_per_s, found.peak_per_s, found.spike_s) == (50, 200, 5)
     assert found.backlog_peak.value == pytest.approx(500, abs=3)
     assert found.drained_s.value == pytest.approx(10, abs=0.1)
-    assert found.slo_broken_s.value == 15
+    assert found.slo_violated_s.value == 15
 
 
 def test_an_slo_that_held_was_broken_for_0_s() -> None:
     found = spike(np.full(ARRIVALS.size, 0.01), "latency_ms.p95 < 100")
-    assert found.slo_broken_s == Estimate(0.0, n=0)
+    assert found.slo_violated_s == Estimate(0.0, n=0)
     assert found.backlog_peak.value == 2
     assert found.drained_s.value == pytest.approx(0.0, abs=0.02)
 
@@ -60,17 +60,17 @@ def test_a_backlog_that_stays_is_not_drained() -> None:
     found = spike(served_per_s(60), "latency_ms.p95 < 100")
     assert found.drained_s.value is None
     assert found.drained_s.reason == "the backlog had not drained when the load ended"
-    assert found.slo_broken_s.value == 30
-    assert str(found.slo_broken_s.reason).startswith("lower bound: ")
+    assert found.slo_violated_s.value == 30
+    assert str(found.slo_violated_s.reason).startswith("lower bound: ")
 
 
 def test_failures_break_the_slo_too() -> None:
     """Refused at once from second 12 to second 13: no latency is over its limit."""
     errors = ["http-5xx" if 12 <= at < 14 else None for at in ARRIVALS]
     quick = np.full(ARRIVALS.size, 0.01)
-    assert spike(quick, "latency_ms.p95 < 100", errors=errors).slo_broken_s.value == 2
-    assert spike(quick, "error_rate <= 1%", errors=errors).slo_broken_s.value == 2
-    assert spike(quick, "error_rate <= 100%", errors=errors).slo_broken_s.value == 0
+    assert spike(quick, "latency_ms.p95 < 100", errors=errors).slo_violated_s.value == 2
+    assert spike(quick, "error_rate <= 1%", errors=errors).slo_violated_s.value == 2
+    assert spike(quick, "error_rate <= 100%", errors=errors).slo_violated_s.value == 0
 
 
 @pytest.mark.parametrize(
@@ -80,13 +80,13 @@ def test_each_second_is_held_against_the_aggregate_of_the_slo(aggregate: str, br
     """One slow answer among 50 in second 3."""
     latency = np.full(ARRIVALS.size, 0.01)
     latency[160] = 1.0
-    assert spike(latency, f"latency_ms.{aggregate} < 100").slo_broken_s.value == broken_s
+    assert spike(latency, f"latency_ms.{aggregate} < 100").slo_violated_s.value == broken_s
 
 
 def test_an_slo_without_limits_on_requests_breaks_in_no_second() -> None:
     found = spike(np.full(ARRIVALS.size, 0.01), "achieved_per_s > 10 | warn")
-    assert found.slo_broken_s.value is None
-    assert found.slo_broken_s.reason == "the SLO has no limit that can be evaluated per second"
+    assert found.slo_violated_s.value is None
+    assert found.slo_violated_s.reason == "the SLO has no limit that can be evaluated per second"
 
 
 def test_a_spike_from_the_start_has_nothing_to_come_back_to() -> None:
@@ -115,7 +115,7 @@ def test_a_lead_in_deepens_the_backlog_and_is_no_second_of_the_stage() -> None:
         binding_objectives((parse_objective("latency_ms.p95 < 100"),)),
     )
     assert found is not None
-    assert found.slo_broken_s.value == 15
+    assert found.slo_violated_s.value == 15
     assert found.drained_s.reason == "no requests arrived before the spike"
 
 

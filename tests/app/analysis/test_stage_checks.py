@@ -69,7 +69,7 @@ def test_late_sends_are_judged_by_the_slo(share: float, by_s: float, slo: str | 
 
 
 def test_a_target_process_that_ended_makes_the_stage_invalid_and_is_the_reason_for_a_backlog() -> None:
-    facts = replace(FACTS, target_ended="the scripted server was killed by SIGKILL", over_saturated=True)
+    facts = replace(FACTS, target_ended="the scripted server was killed by SIGKILL", is_saturated=True)
     found = check("target_process", rows(), facts)
     assert (found.verdict, found.value) == ("INVALID", "the scripted server was killed by SIGKILL")
     assert "endpoint" not in str(check("stationarity", rows(), facts).hint)
@@ -127,7 +127,7 @@ def test_an_overloaded_server_leaves_an_open_loop_client_valid() -> None:
     ("ceiling", "verdict"), [(300.0, "VALID"), (280.0, "WARN"), (230.0, "INVALID"), (None, "WARN")]
 )
 def test_the_generator_must_stay_under_its_ceiling(ceiling: float | None, verdict: str) -> None:
-    found = check("generator_ceiling", rows(), stage_facts(200, 10, ceiling_per_s=ceiling))
+    found = check("generator_capacity", rows(), stage_facts(200, 10, ceiling_per_s=ceiling))
     assert found.verdict == verdict
     assert (found.value is None) == (ceiling is None)
 
@@ -200,13 +200,15 @@ def test_a_rate_that_changes_is_not_asked_to_stand_still(kind: str) -> None:
 
 def test_a_locust_test_has_one_doubt_of_its_own_and_no_lag() -> None:
     frame = rows().assign(intended_ns=pd.array([None] * 2_000, dtype="Int64"))
-    facts = replace(FACTS, arrival_kind="locust", kind="closed", rate_per_s=None, ceiling_per_s=None, concurrency=10)
+    facts = replace(
+        FACTS, arrival_kind="locust", kind="closed", rate_per_s=None, generator_capacity_per_s=None, concurrency=10
+    )
     read = read_rows(frame)
     found = stage_checks(read, facts, compute_offered_window(read, facts), SLO)
     doubts = [one for one in found if one.verdict != "VALID"]
     assert compute_verdict(doubts).reasons == ("Locust transport: coordinated omission cannot be ruled out",)
     assert not {"late_sends", "send_lag_p99"} & {one.id for one in found}
-    (ceiling,) = [one for one in found if one.id == "generator_ceiling"]
+    (ceiling,) = [one for one in found if one.id == "generator_capacity"]
     assert (ceiling.value, ceiling.verdict) == (None, "VALID")
     assert "Locust" in str(ceiling.hint)
 
@@ -525,7 +527,7 @@ def test_clocks_are_as_good_as_the_worst_of_them(residual_ms: float, verdict: st
     assert (clocks.value, clocks.unit, clocks.verdict) == (residual_ms, "ms", verdict)
 
 
-STREAM_CHECKS_FACTS = replace(stage_facts(10, 10), lengths_asked=True)
+STREAM_CHECKS_FACTS = replace(stage_facts(10, 10), requests_output_lengths=True)
 
 
 def stream_checks_checks(
@@ -565,10 +567,10 @@ def load(name: CheckId, value: float | None, verdict: Validity) -> Check:
     ("sending", "whose"),
     [
         (load("generator_cpu", 0.8, "WARN"), "The load worker was busy"),
-        (load("generator_ceiling", 0.9, "INVALID"), "The load worker was busy"),
+        (load("generator_capacity", 0.9, "INVALID"), "The load worker was busy"),
         (load("generator_core_wait", 0.2, "INVALID"), "The load worker was busy or had no core"),
-        (load("generator_ceiling", 0.1, "VALID"), "The server, or a proxy"),
-        (load("generator_ceiling", None, "WARN"), "The server, or a proxy"),
+        (load("generator_capacity", 0.1, "VALID"), "The server, or a proxy"),
+        (load("generator_capacity", None, "WARN"), "The server, or a proxy"),
         (load("late_sends", 0.5, "INVALID"), "The server, or a proxy"),
     ],
 )
@@ -601,7 +603,7 @@ def test_lengths_that_nobody_asked_for_or_counted_are_not_judged() -> None:
     assert "output_lengths" not in stream_checks_checks(answered([None], 100))
     assert "output_lengths" not in stream_checks_checks(answered([41], 100, source="chunks"))
     assert "output_lengths" not in stream_checks_checks(
-        answered([41], 100), replace(STREAM_CHECKS_FACTS, lengths_asked=False)
+        answered([41], 100), replace(STREAM_CHECKS_FACTS, requests_output_lengths=False)
     )
 
 

@@ -35,7 +35,7 @@ def test_latency_counts_the_wait_behind_a_stall_and_service_time_does_not() -> N
     assert latency["p99"].value == pytest.approx(930, rel=0.05)
     assert service["p99"].value == pytest.approx(50)
     assert stage.metrics["send_lag_ms"]["max"].value == pytest.approx(1000)
-    assert stage.held is False
+    assert stage.meets_slo is False
 
 
 def test_a_quiet_stage_holds_and_is_valid() -> None:
@@ -44,7 +44,7 @@ def test_a_quiet_stage_holds_and_is_valid() -> None:
     latency = latency_s(intended, np.full(intended.size, 0.003))
     stage = summarize_stage(request_rows(intended, latency), None, stage_facts(200, 10), SLO)
     assert stage.verdict.status == "VALID", stage.verdict.reasons
-    assert stage.held is True
+    assert stage.meets_slo is True
     assert stage.errors == {}
     assert stage.completed == intended.size
     assert stage.scheduled_per_s == 200
@@ -71,8 +71,8 @@ def test_failures_leave_latency_alone_and_cost_goodput() -> None:
 def test_an_slo_on_latency_alone_does_not_hold_while_requests_fail(slo: str, held: bool) -> None:
     errors = [None, None, None, "http-4xx"] * 250
     rows = request_rows(constant_s(100, 10), np.full(1000, 0.02), errors=errors)
-    assert summarize_stage(rows, None, stage_facts(100, 10), SLO).held is False
-    assert summarize_stage(rows, None, stage_facts(100, 10), (*SLO, parse_objective(slo))).held is held
+    assert summarize_stage(rows, None, stage_facts(100, 10), SLO).meets_slo is False
+    assert summarize_stage(rows, None, stage_facts(100, 10), (*SLO, parse_objective(slo))).meets_slo is held
 
 
 def test_arrivals_never_started_are_no_errors_of_the_target_and_cost_goodput() -> None:
@@ -94,7 +94,7 @@ def test_what_is_answered_in_the_drain_is_counted_and_is_no_throughput() -> None
     assert stage.completed == 1000
     assert stage.metrics["completed_per_s"]["value"].value == pytest.approx(50, rel=0.01)
     assert stage.metrics["latency_ms"]["max"].value == pytest.approx(10_010, rel=0.01)
-    assert stage.held is False
+    assert stage.meets_slo is False
 
 
 @pytest.mark.parametrize(
@@ -103,12 +103,12 @@ def test_what_is_answered_in_the_drain_is_counted_and_is_no_throughput() -> None
         (stage_facts(100, 10, kind="warmup"), None),
         (stage_facts(100, 10, stopped_early=True), None),
         (stage_facts(100, 10, stopped_early=True, over_saturated=True), False),
-        (stage_facts(100, 10, kind="hold"), True),
+        (stage_facts(100, 10, kind="step"), True),
     ],
 )
 def test_only_a_whole_stage_is_judged(facts: object, held: bool | None) -> None:
     rows = request_rows(constant_s(100, 10), np.full(1000, 0.02))
-    assert summarize_stage(rows, None, facts, SLO).held is held  # type: ignore[arg-type]
+    assert summarize_stage(rows, None, facts, SLO).meets_slo is held  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(("kind", "held"), [("steady", None), ("probe", False)])
@@ -118,21 +118,21 @@ def test_a_percentile_with_too_few_samples_holds_in_no_search_and_leaves_a_stage
     rows = request_rows(constant_s(10, 3), np.full(30, 0.02))
     stage = summarize_stage(rows, None, msgspec.structs.replace(stage_facts(10, 3), kind=kind), SLO)
     assert stage.metrics["latency_ms"]["p95"].reason == "needs 72, has 30"
-    assert stage.held is held
+    assert stage.meets_slo is held
 
 
 def test_what_is_missed_decides_whatever_is_withheld() -> None:
     rows = request_rows(constant_s(10, 3), np.full(30, 0.02), errors=["http-5xx"] * 5 + [None] * 25)
     stage = summarize_stage(rows, None, stage_facts(10, 3), binding_objectives(SLO))
     assert stage.metrics["latency_ms"]["p95"].value is None
-    assert stage.held is False
+    assert stage.meets_slo is False
     assert "samples" in " ".join(stage.verdict.reasons)
 
 
 @pytest.mark.parametrize("rows", [request_rows(constant_s(100, 0), np.empty(0))])
 def test_a_stage_without_rows_is_not_valid(rows: pd.DataFrame) -> None:
     stage = summarize_stage(rows, None, stage_facts(100, 3), SLO)
-    assert (stage.completed, stage.errors, stage.held) == (0, {}, None)
+    assert (stage.completed, stage.errors, stage.meets_slo) == (0, {}, None)
     assert stage.verdict.status != "VALID"
     assert stage.metrics["error_rate"]["value"].value is None
 
@@ -140,7 +140,7 @@ def test_a_stage_without_rows_is_not_valid(rows: pd.DataFrame) -> None:
 def test_a_target_that_only_fails_is_not_valid_and_does_not_hold() -> None:
     rows = request_rows(constant_s(100, 5), np.full(500, 0.02), errors=["http-5xx"] * 500)
     stage = summarize_stage(rows, None, stage_facts(100, 5), SLO)
-    assert (stage.completed, stage.held) == (0, False)
+    assert (stage.completed, stage.meets_slo) == (0, False)
     assert stage.verdict.status == "WARN"
 
 
@@ -162,10 +162,10 @@ def test_telemetry_that_comes_later_judges_as_if_it_had_been_there() -> None:
     for limit, held in ((60, True), (40, False)):
         slo = (parse_objective(f"host_cpu_percent.mean < {limit}"),)
         first = summarize_stage(rows, None, facts, slo)
-        assert first.held is None, "what is not known is neither met nor missed"
+        assert first.meets_slo is None, "what is not known is neither met nor missed"
         later = add_telemetry(first, readings, facts, slo)
         assert later == summarize_stage(rows, readings, facts, slo)
-        assert later.held is held
+        assert later.meets_slo is held
 
 
 def test_telemetry_inside_the_window_is_summed_up_by_metric() -> None:
@@ -224,7 +224,7 @@ def test_without_intended_starts_what_counts_from_them_is_withheld_with_its_reas
     assert stage.metrics["goodput_share"]["value"].value is None
     served = (parse_objective("service_ms.p95 < 50"),)
     assert summarize_stage(frame, None, facts, served).metrics["goodput_share"]["value"].value == 1.0
-    assert summarize_stage(frame, None, facts, served).held is True
+    assert summarize_stage(frame, None, facts, served).meets_slo is True
 
 
 ROWS = [

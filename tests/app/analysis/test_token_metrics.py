@@ -149,9 +149,9 @@ def test_an_answer_counts_as_good_by_its_first_token_and_its_time_per_token() ->
 
 def test_an_slo_on_tokens_holds_or_does_not() -> None:
     answers = [Answer(intended_ms=at * 10, chunks_ms=(at * 10 + 30, at * 10 + 50), tokens_out=2) for at in range(500)]
-    assert summarise(*answers, slo="ttft_ms.p99 < 50").held is True
-    assert summarise(*answers, slo="ttft_ms.p99 < 20").held is False
-    assert summarise(*answers, slo="output_tokens_per_s > 99").held is True
+    assert summarise(*answers, slo="ttft_ms.p99 < 50").meets_slo is True
+    assert summarise(*answers, slo="ttft_ms.p99 < 20").meets_slo is False
+    assert summarise(*answers, slo="output_tokens_per_s > 99").meets_slo is True
 
 
 def test_an_intended_start_that_is_not_known_costs_what_counts_from_it() -> None:

@@ -168,7 +168,7 @@ def test_rows_of_an_edited_file_are_checked() -> None:
         {"at_us": rows.at_us[:4]},
         {"window_s": 1.0},
         {"window_s": 0.0},
-        {"kept_share": 0.0},
+        {"sampled_share": 0.0},
         {"input_tokens": b"1234"},
         {"input_tokens": rows.at_us},
     ):

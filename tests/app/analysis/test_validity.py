@@ -28,7 +28,7 @@ from app.records.telemetry import Samples
     [(0.70, "VALID", 0.70), (0.71, "WARN", 0.70), (0.85, "WARN", 0.70), (0.86, "INVALID", 0.85), (None, "WARN", 0.70)],
 )
 def test_too_much_is_graded(value: float | None, verdict: str, limit: float) -> None:
-    check = grade_high("generator_ceiling", value, unit="share", warn=0.70, invalid=0.85, hint="lower it")
+    check = grade_high("generator_capacity", value, unit="share", warn=0.70, invalid=0.85, hint="lower it")
     assert (check.verdict, check.limit, check.hint is None) == (verdict, limit, verdict == "VALID")
 
 
@@ -65,7 +65,7 @@ def stage(kind: StageKind, verdict: Validity, *, held: bool | None, seconds: flo
         metrics={},
         verdict=Verdict(verdict),
         checks=(check(verdict),),
-        held=held,
+        meets_slo=held,
     )
 
 
@@ -83,8 +83,8 @@ def test_the_verdict_is_the_worst_check_with_all_reasons() -> None:
 def test_a_failed_probe_does_not_make_the_run_invalid() -> None:
     stages = (
         stage("probe", "INVALID", held=False),
-        stage("hold", "INVALID", held=False),
-        stage("hold", "WARN", held=True),
+        stage("step", "INVALID", held=False),
+        stage("step", "WARN", held=True),
     )
     assert found(*stages)["late_sends"].verdict == "WARN"
 
@@ -92,7 +92,7 @@ def test_a_failed_probe_does_not_make_the_run_invalid() -> None:
 @pytest.mark.parametrize("kind", ["steady", "closed", "varying", "spike"])
 def test_a_stage_that_was_asked_for_counts_whether_or_not_it_held(kind: StageKind) -> None:
     assert (
-        found(stage(kind, "INVALID", held=False), stage("hold", "VALID", held=True))["late_sends"].verdict == "INVALID"
+        found(stage(kind, "INVALID", held=False), stage("step", "VALID", held=True))["late_sends"].verdict == "INVALID"
     )
 
 
@@ -118,9 +118,9 @@ def test_where_nothing_held_the_probes_that_carried_count_then_all() -> None:
 
 @pytest.mark.parametrize(("seconds", "verdict"), [(3.0, "WARN"), (9.9, "WARN"), (10.0, "VALID")])
 def test_short_holds_are_a_warning(seconds: float, verdict: str) -> None:
-    stages = stage("hold", "VALID", held=True), stage("hold", "VALID", held=True, seconds=seconds)
-    assert found(*stages)["hold_length"].verdict == verdict
-    assert "hold_length" not in found(stage("steady", "VALID", held=True, seconds=seconds))
+    stages = stage("step", "VALID", held=True), stage("step", "VALID", held=True, seconds=seconds)
+    assert found(*stages)["step_duration"].verdict == verdict
+    assert "step_duration" not in found(stage("steady", "VALID", held=True, seconds=seconds))
 
 
 def test_another_provider_than_asked_for_is_invalid() -> None:
@@ -171,13 +171,13 @@ def test_no_telemetry_is_a_warning() -> None:
 
 
 def test_checks_survive_the_result_file() -> None:
-    checks = run_checks((stage("hold", "WARN", held=True),))
+    checks = run_checks((stage("step", "WARN", held=True),))
     assert msgspec.json.decode(msgspec.json.encode(checks), type=tuple[Check, ...]) == checks
 
 
 def test_a_hold_beyond_the_generator_is_no_part_of_an_answer_that_holds_below_it() -> None:
     checks = found(
-        stage("hold", "INVALID", held=True), stage("hold", "VALID", held=True), stage("probe", "INVALID", held=None)
+        stage("step", "INVALID", held=True), stage("step", "VALID", held=True), stage("probe", "INVALID", held=None)
     )
     assert checks["late_sends"].verdict == "VALID"
 

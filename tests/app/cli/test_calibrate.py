@@ -1,18 +1,18 @@
 from __future__ import annotations
 
 from app.cli.calibrate import format_calibration
-from app.records.calibration import Calibration, CalibrationStep, Ceiling, LoadKind
+from app.records.calibration import Calibration, CalibrationStep, LoadKind, MeasuredCapacity
 
 
 def ceiling(
     kind: LoadKind, workers: int, per_s: float | None, *, is_at_least: bool = False, disturbed: float | None = None
-) -> Ceiling:
+) -> MeasuredCapacity:
     tried = 8_000.0 if per_s is None else per_s
-    rung = CalibrationStep(tried, tried, 0.05, 0.8, 0.0, 0.6, held=per_s is not None)
-    return Ceiling(kind, workers, per_s, (rung,), is_at_least, disturbed)
+    rung = CalibrationStep(tried, tried, 0.05, 0.8, 0.0, 0.6, passed=per_s is not None)
+    return MeasuredCapacity(kind, workers, per_s, (rung,), is_at_least, disturbed)
 
 
-def printed(*ceilings: Ceiling) -> list[str]:
+def printed(*ceilings: MeasuredCapacity) -> list[str]:
     return list(format_calibration(Calibration(ceilings, "2026-01-02T12:00:00+00:00", "f", "timerfd", "uvloop")))
 
 

@@ -45,7 +45,7 @@ def whole(home: Path) -> tuple[Path, str]:
     with pytest.MonkeyPatch.context() as patched:
         patched.setenv("SIZEWISE_HOME", str(home))
         traffic = sources.written(home / "traffic.yaml", "traffic: {peak: 600/s, shape: evening}\n")
-        asked = ["1-sc", "--traffic", traffic, "--slo", "latency_ms.p95 < 80", "--assurance", "0.95"]
+        asked = ["1-sc", "--traffic", traffic, "--slo", "latency_ms.p95 < 80", "--confidence", "0.95"]
         among = ["--offers", str(home / "own.yaml"), "--set", "plan.providers=[acme]"]
         with contextlib.redirect_stdout(io.StringIO()) as out:
             assert main(["plan", *asked, *among, "--json", "--out", str(home / "whole.yaml")]) == ExitCode.OK
@@ -55,10 +55,10 @@ def whole(home: Path) -> tuple[Path, str]:
 def test_a_run_is_planned_with_all_that_is_said(whole: tuple[Path, str]) -> None:
     plan = read_plan(whole[0]).plan
     assert (plan.traffic.peak_per_s, plan.traffic.shape) == (600.0, "evening")
-    assert (plan.slo, plan.assurance) == (("latency_ms.p95 < 80",), 0.95)
+    assert (plan.slo, plan.confidence) == (("latency_ms.p95 < 80",), 0.95)
     assert plan.recommendation is not None
     assert plan.recommendation.fleet.offer == "acme/c4@here"
-    assert plan.recommendation.fleet.settled == "simulated"
+    assert plan.recommendation.fleet.sizing_method == "simulated"
     assert {fleet.offer for fleet in plan.offers if fleet.rejected is None} == {"acme/c4@here", "acme/c8@here"}
 
 
@@ -79,7 +79,7 @@ def test_a_plan_file_planned_again_is_the_same_to_the_byte(
 def test_the_terminal_tells_the_fleet_what_binds_and_what_comes_next(
     capsys: pytest.CaptureFixture[str], home: Path
 ) -> None:
-    assert main(["plan", "small.yaml", "--preview"]) == ExitCode.OK
+    assert main(["plan", "small.yaml", "--estimate"]) == ExitCode.OK
     out, err = capsys.readouterr()
     lines = out.splitlines()
     assert lines[0].startswith("Plan         6 × acme/c2 in here (5 for the load, 1 spare): $4,380/month")
@@ -94,7 +94,7 @@ def test_the_terminal_tells_the_fleet_what_binds_and_what_comes_next(
 def test_a_what_if_is_a_line_beside_the_plan_with_what_it_costs_more(capsys: pytest.CaptureFixture[str]) -> None:
     changes = ("traffic.peak=120/s", "speed=2", "price.acme/c4=0.5", "plan.budget=1 USD/month")
     options = [word for change in changes for word in ("--what-if", change)]
-    assert main(["plan", "small.yaml", "--preview", *options]) == ExitCode.OK
+    assert main(["plan", "small.yaml", "--estimate", *options]) == ExitCode.OK
     lines = capsys.readouterr().out.splitlines()
     at = next(at for at, line in enumerate(lines) if line.startswith("what if "))
     rows = [" ".join(line.split()) for line in lines[at + 2 :]]
@@ -107,27 +107,27 @@ def test_a_what_if_is_a_line_beside_the_plan_with_what_it_costs_more(capsys: pyt
 
 
 def test_where_no_offer_fits_that_is_the_answer_and_no_table_follows(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["plan", "small.yaml", "--preview", "--set", "plan.budget=1 USD/month"]) == ExitCode.GATE_FAILED
+    assert main(["plan", "small.yaml", "--estimate", "--set", "plan.budget=1 USD/month"]) == ExitCode.GATE_FAILED
     out = capsys.readouterr().out
     assert out.startswith("Plan         No offer fits a peak of 60.0 req/s.\n")
     assert "instances  offer" not in out
     for kind in ("csv", "json"):
-        assert main(["plan", "small.yaml", "--preview", "--set", "plan.budget=1 USD/month", "--export", kind]) == 10
-    assert main(["plan", "small.yaml", "--preview", "--set", "plan.budget=1 USD/month", "--export", "k8s"]) == 2
+        assert main(["plan", "small.yaml", "--estimate", "--set", "plan.budget=1 USD/month", "--export", kind]) == 10
+    assert main(["plan", "small.yaml", "--estimate", "--set", "plan.budget=1 USD/month", "--export", "k8s"]) == 2
     assert "recommends no fleet" in capsys.readouterr().err
 
 
 def test_where_no_offer_fits_it_says_what_would_let_one(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["plan", "small.yaml", "--preview", "--set", "plan.budget=1 USD/month"]) == ExitCode.GATE_FAILED
+    assert main(["plan", "small.yaml", "--estimate", "--set", "plan.budget=1 USD/month"]) == ExitCode.GATE_FAILED
     out = capsys.readouterr().out
     assert '--set "plan.budget=4380 USD/month"' in out
-    assert main(["plan", "small.yaml", "--preview", "--set", "plan.budget=4380 USD/month"]) == ExitCode.OK
+    assert main(["plan", "small.yaml", "--estimate", "--set", "plan.budget=4380 USD/month"]) == ExitCode.OK
 
 
 def test_a_price_of_your_own_is_planned_with(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for source in ("small.yaml", "1-sc"):
         options = ["--offers", "own.yaml", "--set", "plan.providers=[acme]"] if source == "1-sc" else []
-        asked = ["plan", source, "--preview", "--json", *options]
+        asked = ["plan", source, "--estimate", "--json", *options]
         assert main([*asked, "--set", "price.acme/c4=0.01", "--set", "traffic.peak=90/s"]) == ExitCode.OK
         plan = msgspec.json.decode(capsys.readouterr().out, type=Plan)
         assert plan.recommendation is not None
@@ -148,7 +148,7 @@ def test_a_price_of_your_own_is_planned_with(home: Path, capsys: pytest.CaptureF
 def test_an_export_is_printed_or_written_into_a_folder(
     kind: str, files: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    export = ["plan", "small.yaml", "--preview", "--export", kind, "--with", "name=Fraud"]
+    export = ["plan", "small.yaml", "--estimate", "--export", kind, "--with", "name=Fraud"]
     assert main(export) == ExitCode.OK
     printed = capsys.readouterr().out
     folder = tmp_path / "new" / "folder"
@@ -163,7 +163,7 @@ def test_an_export_is_printed_or_written_into_a_folder(
 def test_what_is_given_to_an_export_is_in_it(capsys: pytest.CaptureFixture[str]) -> None:
     given = ("image=registry/server:1", "port=9000", "autoscaler=hpa")
     options = [word for one in given for word in ("--with", one)]
-    assert main(["plan", "small.yaml", "--preview", "--export", "k8s", *options]) == ExitCode.OK
+    assert main(["plan", "small.yaml", "--estimate", "--export", "k8s", *options]) == ExitCode.OK
     by_kind = {one["kind"]: one for one in yaml.safe_load_all(capsys.readouterr().out)}
     (container,) = by_kind["Deployment"]["spec"]["template"]["spec"]["containers"]
     assert (container["image"], container["ports"][0]["containerPort"]) == ("registry/server:1", 9000)
@@ -175,7 +175,7 @@ def test_the_exports_offered_are_those_there_are() -> None:
 
 
 def test_an_old_rate_of_another_currency_is_told_beside_the_plan(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["plan", "small.yaml", "--preview", "--set", "plan.budget=90000 EUR/month"]) == ExitCode.OK
+    assert main(["plan", "small.yaml", "--estimate", "--set", "plan.budget=90000 EUR/month"]) == ExitCode.OK
     assert capsys.readouterr().err.startswith("EUR is converted at ")
 
 
@@ -186,8 +186,8 @@ def test_an_old_rate_of_another_currency_is_told_beside_the_plan(capsys: pytest.
         (["2-slow"], "2-slow has no rate that met its SLO"),
         (["small.yaml", "1-scores"], "cannot be combined with other sources"),
         (["small.yaml", "--set", "plan.zoness=3"], "unknown key 'zoness' in plan"),
-        (["small.yaml", "--assurance", "2"], "plan.assurance"),
-        (["small.yaml", "--assurance", "often"], "'often' is not a share"),
+        (["small.yaml", "--confidence", "2"], "plan.confidence"),
+        (["small.yaml", "--confidence", "often"], "'often' is not a share"),
         (["small.yaml", "--slo", "fast"], '"fast" is not a valid objective'),
         (["small.yaml", "--traffic", "own.yaml"], "own.yaml"),
         (["small.yaml", "--offers", "small.yaml"], "small.yaml"),
@@ -201,7 +201,7 @@ def test_an_old_rate_of_another_currency_is_told_beside_the_plan(capsys: pytest.
 def test_what_is_wrong_is_one_sentence_and_nothing_is_printed_or_written(
     options: list[str], says: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["plan", *options, "--preview", "--out", str(tmp_path / "out")]) == ExitCode.USAGE
+    assert main(["plan", *options, "--estimate", "--out", str(tmp_path / "out")]) == ExitCode.USAGE
     out, err = capsys.readouterr()
     first, *hint = err.splitlines()
     assert first.startswith("error: ")
@@ -213,7 +213,7 @@ def test_what_is_wrong_is_one_sentence_and_nothing_is_printed_or_written(
 
 @pytest.mark.parametrize("more", [[], ["--export", "csv"]])
 def test_a_place_that_cannot_be_written_is_told(more: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["plan", "small.yaml", "--preview", *more, "--out", "own.yaml/plan.yaml"]) == ExitCode.USAGE
+    assert main(["plan", "small.yaml", "--estimate", *more, "--out", "own.yaml/plan.yaml"]) == ExitCode.USAGE
     assert "cannot be written: Not a directory" in capsys.readouterr().err
 
 
@@ -227,5 +227,5 @@ class _Closed(io.StringIO):
 def test_the_plan_is_written_though_nobody_reads_the_rest_of_the_output(tmp_path: Path) -> None:
     path = tmp_path / "plan.yaml"
     with contextlib.redirect_stdout(_Closed()), contextlib.suppress(BrokenPipeError, SystemExit):
-        main(["plan", "small.yaml", "--preview", "--out", str(path)])
+        main(["plan", "small.yaml", "--estimate", "--out", str(path)])
     assert read_plan(path).plan.offers

@@ -7,7 +7,7 @@ from app.records.planned_work import PlannedSearch, PlannedWork
 
 
 def test_stages_of_clients_and_tokens_and_money_are_in_one_line() -> None:
-    work = PlannedWork(stages=1, duration_s=42, at_most_s=90, requests=400.4, closed_stages=1, tokens_in=1234.5,
+    work = PlannedWork(stages=1, duration_s=42, max_duration_s=90, requests=400.4, closed_stages=1, tokens_in=1234.5,
                        usd=(0.5, 1.25), cut_after="limits.duration ends the run after 30s")  # fmt: skip
     assert format_work(work).replace("\u202f", " ") == (
         "1 stage; about 42.0 s, at most 1 min 30 s; 400 requests expected plus those of closed-loop stages; 1,234 "
@@ -16,8 +16,8 @@ def test_stages_of_clients_and_tokens_and_money_are_in_one_line() -> None:
 
 
 def test_a_search_says_what_it_depends_on() -> None:
-    search = PlannedSearch(probes=(13, 23), duration_s=(1, 2), requests=(100, 9000), supposed_per_s=(10, 2500))
-    work = PlannedWork(stages=0, duration_s=1, at_most_s=2, search=search)
+    search = PlannedSearch(probes=(13, 23), duration_s=(1, 2), requests=(100, 9000), assumed_per_s=(10, 2500))
+    work = PlannedWork(stages=0, duration_s=1, max_duration_s=2, search=search)
     line = format_work(work)
     assert line.startswith("a search of 13 to 23 probes; ")
     assert line.endswith("the search sends 100 to 9,000 requests if the max rate is between 10.0 and 2,500 req/s")
@@ -25,11 +25,11 @@ def test_a_search_says_what_it_depends_on() -> None:
 
 
 def test_limits_that_cut_nothing_are_named() -> None:
-    work = PlannedWork(stages=1, duration_s=1, at_most_s=2, limits=("10m", "$5"))
+    work = PlannedWork(stages=1, duration_s=1, max_duration_s=2, limits=("10m", "$5"))
     assert format_work(work).endswith("; limited to 10m, $5")
 
 
 def test_a_grid_is_variants_and_their_stages() -> None:
-    assert format_work(PlannedWork(stages=6, duration_s=1, at_most_s=2, variants=3)).startswith(
+    assert format_work(PlannedWork(stages=6, duration_s=1, max_duration_s=2, variants=3)).startswith(
         "3 variants, 6 stages; "
     )

@@ -46,7 +46,7 @@ def test_what_is_not_there_is_told_with_its_remedy_and_exit_code(
         file.write_text(PROFILE.format(url=server.url))
         assert main(["profiles", "try", str(file), "--json"]) == ExitCode.UNAVAILABLE
     told = capsys.readouterr()
-    assert json.loads(told.out)["problem"] == "unauthorised"
+    assert json.loads(told.out)["problem"] == "unauthorized"
     assert "hint: Set a valid credential in target.headers" in told.err
 
 
@@ -70,8 +70,17 @@ def test_checking_says_how_much_is_asked_for(tmp_path: Path, capsys: pytest.Capt
 
 
 def test_what_cannot_run_here_is_told_on_request(capsys: pytest.CaptureFixture[str]) -> None:
-    call = ["profiles", "check", "local-model", "--here", "--set", "target.precision=as-is", "--set", "target.batch=1"]
+    call = [
+        "profiles",
+        "check",
+        "local-model",
+        "--this-machine",
+        "--set",
+        "target.precision=as-is",
+        "--set",
+        "target.batch=1",
+    ]
     assert main([*call, "--set", "target.threads=[1, 1000]"]) == 0
     assert "cannot run here: digits cpu as-is, batch 1, 1000 threads: " in capsys.readouterr().out
     assert main([*call, "--set", "target.threads=1000"]) == ExitCode.UNAVAILABLE
-    assert main(["profiles", "check", "chat", "--here"]) == ExitCode.USAGE
+    assert main(["profiles", "check", "chat", "--this-machine"]) == ExitCode.USAGE

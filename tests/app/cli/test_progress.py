@@ -11,9 +11,10 @@ from app.cli.progress import open_progress
 from app.records.events import (
     CallsFinished,
     CheckCompleted,
-    ColdStarted,
-    ErrorSeen,
-    Noted,
+    ErrorReported,
+    NoteAdded,
+    PairRunFinished,
+    PairRunStarted,
     PhaseChanged,
     RateChanged,
     RateResolved,
@@ -21,8 +22,7 @@ from app.records.events import (
     StageExtended,
     StageFinished,
     StageStarted,
-    TurnFinished,
-    TurnStarted,
+    TargetReady,
     VariantFinished,
     VariantStarted,
 )
@@ -79,10 +79,12 @@ def test_long_latencies_are_told_in_plain_numbers(capsys: pytest.CaptureFixture[
 
 
 def test_a_stage_with_too_few_answers_is_not_said_to_have_failed(capsys: pytest.CaptureFixture[str]) -> None:
-    hold = next(stage for stage in full_run().result.stages if stage.kind == "hold")
+    hold = next(stage for stage in full_run().result.stages if stage.kind == "step")
     few = Check("samples", 12.0, 72.0, "answers", "WARN", "Lengthen the stage.")
     metrics = {**hold.metrics, "latency_ms": {"p95": Estimate(None, reason="needs 72, has 12")}}
-    stage = replace(hold, kind="steady", tags={}, held=None, checks=(few,), metrics=metrics, verdict=Verdict("WARN"))
+    stage = replace(
+        hold, kind="steady", tags={}, meets_slo=None, checks=(few,), metrics=metrics, verdict=Verdict("WARN")
+    )
     (line,) = told(capsys, StageFinished(1, 0, stage_facts(), stage))
     assert "p95 n/a too few samples WARN (samples)" in line
 
@@ -95,7 +97,7 @@ def test_phases_and_doubtful_checks_are_told(capsys: pytest.CaptureFixture[str])
 
 
 def test_a_stage_tells_its_percentile_and_whether_it_held(capsys: pytest.CaptureFixture[str]) -> None:
-    stage = next(stage for stage in full_run().result.stages if stage.kind == "hold")
+    stage = next(stage for stage in full_run().result.stages if stage.kind == "step")
     lines = told(capsys, StageFinished(1, 0, stage_facts(), stage))
     assert len(lines) == 1
     assert stage.name in lines[0]
@@ -128,12 +130,12 @@ def test_a_terminal_shows_brackets_and_colons_as_they_are(
 def test_what_happens_to_a_run_is_told(capsys: pytest.CaptureFixture[str]) -> None:
     assert told(
         capsys,
-        ColdStarted(1, 1234.5, None),
+        TargetReady(1, 1234.5, None),
         RateResolved(2, "half", 104.3, "half: 50 % of the completed rate of full"),
         RateChanged(3, 0, 300.0),
         StageExtended(4, 0, 30.0, 90.0),
-        Noted(4, "a fan came on"),
-        ErrorSeen(5, 0, ErrorSample("http-5xx", 4, "status 503 (Service Unavailable)")),
+        NoteAdded(4, "a fan came on"),
+        ErrorReported(5, 0, ErrorSample("http-5xx", 4, "status 503 (Service Unavailable)")),
     ) == [
         "cold start: ready after 1,234 ms, first response after n/a",
         "half: 50 % of the completed rate of full is 104.3 req/s",
@@ -152,14 +154,14 @@ def test_a_bar_tells_clients_or_the_rate(capsys: pytest.CaptureFixture[str], mon
         StageStarted(2, 0, "full", "closed", 1, None, 5.0, 2, concurrency=8),
         StageStarted(2, 0, "steady", "steady", 1, 40.0, 5.0, 2),
         StageStarted(2, 0, "ramp", "varying", 1, None, 5.0, 2),
-        StageStarted(2, 0, "probe 40/s", "probe", 1, 40.0, 5.0, 2),
+        StageStarted(2, 0, "probe 40 req/s", "probe", 1, 40.0, 5.0, 2),
     ):
         snapshot = Snapshot(3, 0, 1, 1, 1, 0, 0, 1.0, 2.0)
         shown.append("\n".join(told(capsys, stage, snapshot)))
     assert "full (8 clients): p95" in shown[0]
     assert "steady (40 req/s): p95" in shown[1]
     assert "ramp: p95" in shown[2]
-    assert "probe 40/s: p95" in shown[3]
+    assert "probe 40 req/s: p95" in shown[3]
 
 
 def test_variants_of_a_model_are_told_with_their_times_and_how_they_ended(capsys: pytest.CaptureFixture[str]) -> None:
@@ -208,7 +210,7 @@ def test_what_is_not_known_of_calls_in_flight_is_left_out(
 def test_a_comparison_tells_whose_turn_it_is(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    turns = TurnStarted(1, 2, "candidate", "a", 7), TurnFinished(2, 2, "candidate", "a", "VALID")
+    turns = PairRunStarted(1, 2, "candidate", "a", 7), PairRunFinished(2, 2, "candidate", "a", "VALID")
     assert told(capsys, *turns) == ["pair 2 of 7: candidate"]
     at_a_terminal(monkeypatch)
     assert "pair 2 of 7: candidate" in "\n".join(told(capsys, *turns))

@@ -166,7 +166,7 @@ def test_a_run_that_sent_nothing_has_no_request_to_compare(runs: Path, capsys: p
 
 def test_a_plan_file_has_a_report_of_its_own_beside_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "chat.yaml"
-    write_plan(path, PlanFile(1, "sizewise 0.1.0", whole_plan(), question()))
+    write_plan(path, PlanFile(2, "sizewise 0.1.0", whole_plan(), question()))
 
     assert main(["report", str(path)]) == 0
     assert capsys.readouterr().out == f"{tmp_path / 'chat.html'}\n"
@@ -184,10 +184,10 @@ def test_a_plan_file_that_is_broken_or_asked_for_definitions_is_a_usage_error(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = tmp_path / "broken.yaml"
-    path.write_text("sizewise_plan: 1\ntool: x\n")
+    path.write_text("sizewise_plan: 2\ntool: x\n")
     assert main(["report", str(path)]) == ExitCode.USAGE
     assert "is not a valid plan file" in capsys.readouterr().err
-    write_plan(path, PlanFile(1, "sizewise 0.1.0", whole_plan(), question()))
+    write_plan(path, PlanFile(2, "sizewise 0.1.0", whole_plan(), question()))
     for form, told in (("junit", "is not"), ("openmetrics", "is not"), ("llm-d", "cannot be")):
         assert main(["report", str(path), "--format", form]) == ExitCode.USAGE
         assert f"a plan {told} written as {form}" in capsys.readouterr().err

@@ -49,7 +49,7 @@ def test_it_is_written_beside_the_run_and_changes_nothing_of_it(run: Path, capsy
     assert main(["report", str(run), "--format", "json"]) == 0
     before = _digests(run)
     capsys.readouterr()
-    assert main(["report", str(run), "--hide", "hosts,models,prompts", "--format", "json"]) == 0
+    assert main(["report", str(run), "--redact", "hosts,models,prompts", "--format", "json"]) == 0
     said = capsys.readouterr()
     assert said.out == f"{run / 'report-hidden.json'}\n"
     assert "redacted: quokka.corp.example → host-1, " in said.err
@@ -69,14 +69,16 @@ def test_it_is_written_beside_the_run_and_changes_nothing_of_it(run: Path, capsy
 def test_alone_there_is_nothing_beside_it(run: Path, tmp_path: Path) -> None:
     out = tmp_path / "out" / "nightly.json"
     out.parent.mkdir()
-    assert main(["report", str(run), "--format", "json", "--alone", "--hide", "prompts", "--out", str(out)]) == 0
+    assert (
+        main(["report", str(run), "--format", "json", "--report-only", "--redact", "prompts", "--out", str(out)]) == 0
+    )
     assert [path.name for path in out.parent.iterdir()] == ["nightly.json"]
     assert json.loads(out.read_text())["downloads"] == []
 
 
 def test_a_run_judged_again_is_hidden_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = stored_run(tmp_path / "run").directory
-    asked = ["--slo", "latency_ms.p95 < 900", "--hide", "hosts", "--format", "json"]
+    asked = ["--slo", "latency_ms.p95 < 900", "--redact", "hosts", "--format", "json"]
     assert main(["report", str(run), *asked]) == 0
     said = capsys.readouterr()
     assert said.out == f"{run / 'report-rescored-hidden.json'}\n"
@@ -88,7 +90,7 @@ def test_a_run_judged_again_is_hidden_too(tmp_path: Path, capsys: pytest.Capture
 
 
 def test_the_load_points_of_llm_d_are_hidden_too(run: Path) -> None:
-    assert main(["report", str(run), "--format", "llm-d", "--hide", "hosts,models,prompts"]) == 0
+    assert main(["report", str(run), "--format", "llm-d", "--redact", "hosts,models,prompts"]) == 0
     texts = [path.read_text() for path in (run / "llm-d-hidden").iterdir()]
     assert texts
     assert [text for text in texts if "zebrafish" in text or "quokka" in text or "axolotl" in text] == []
@@ -97,12 +99,12 @@ def test_the_load_points_of_llm_d_are_hidden_too(run: Path) -> None:
 def test_what_is_not_there_is_said(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (run / "spec.yaml").write_text("sizewise: 1\n")
     sealed_again(run)
-    assert main(["report", str(run), "--format", "text", "--hide", "prompts"]) == 0
+    assert main(["report", str(run), "--format", "text", "--redact", "prompts"]) == 0
     assert "nothing to redact: the report contains no prompts" in capsys.readouterr().err
 
 
 def test_what_cannot_be_hidden_is_refused(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
-        main(["report", str(run), "--hide", "hosts,faces"])
+        main(["report", str(run), "--redact", "hosts,faces"])
     assert "'faces' is not one of hosts, models, prompts" in capsys.readouterr().err
-    assert main(["report", str(run), "--hide", "hosts", "--definitions"]) == ExitCode.USAGE
+    assert main(["report", str(run), "--redact", "hosts", "--definitions"]) == ExitCode.USAGE

@@ -212,7 +212,7 @@ def test_of_a_local_run_the_best_variant_is_listed(runs: Path, capsys: pytest.Ca
     assert "1,600 inferences/s, cpu int8-static, batch 4" in capsys.readouterr().out.splitlines()[-1]
     assert main(["runs", "list", "--json"]) == 0
     row = json.loads(capsys.readouterr().out)[-1]
-    assert (row["max_rate_per_s"], row["carries"]) == (None, "1,600 inferences/s, cpu int8-static, batch 4")
+    assert (row["max_rate_per_s"], row["max_rate_text"]) == (None, "1,600 inferences/s, cpu int8-static, batch 4")
 
 
 def test_an_empty_list_says_what_makes_a_run(
@@ -380,7 +380,7 @@ def test_a_report_that_cannot_be_written_is_a_usage_error(
 
 
 @pytest.mark.parametrize(
-    ("asked", "found"), [(["--trust", "WARN"], 1), (["--trust", "VALID"], 0), (["--find", "quick 127.0.0.1"], 1)]
+    ("asked", "found"), [(["--validity", "WARN"], 1), (["--validity", "VALID"], 0), (["--find", "quick 127.0.0.1"], 1)]
 )
 def test_the_list_by_trust_and_by_words(
     runs: Path, asked: list[str], found: int, capsys: pytest.CaptureFixture[str]

@@ -39,7 +39,7 @@ def test_what_was_seen_stands_beside_its_limit(capsys: pytest.CaptureFixture[str
 
 def test_one_that_fails_is_the_exit_code_of_the_instrument(capsys: pytest.CaptureFixture[str]) -> None:
     unseen = build_finding("injection", "p50", None, low=9.0, high=11.0, unit="ms")
-    late = replace(build_finding("stall", "latency p95", 51.0, low=855.0, high=945.0, unit="ms"), tries=2)
+    late = replace(build_finding("stall", "latency p95", 51.0, low=855.0, high=945.0, unit="ms"), attempts=2)
     assert print_selftest(of(*FINDINGS, late, unseen), as_json=False) == int(ExitCode.INVALID) == 4
     out = capsys.readouterr().out
     assert "FAIL     stall" in out
@@ -55,4 +55,4 @@ def test_as_json_it_says_the_same(capsys: pytest.CaptureFixture[str]) -> None:
     assert print_selftest(found, as_json=True) == ExitCode.OK
     told = json.loads(capsys.readouterr().out)
     assert (told["id"], told["passed"], len(told["findings"])) == (found.id, True, 5)
-    assert told["findings"][1]["seen"] == 901.2
+    assert told["findings"][1]["observed"] == 901.2

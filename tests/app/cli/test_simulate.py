@@ -20,7 +20,7 @@ QUESTION = fakes.question()
 @pytest.fixture
 def plan(tmp_path: Path) -> str:
     path = tmp_path / "plan.yaml"
-    write_plan(path, PlanFile(1, "sizewise", fakes.planned(QUESTION), QUESTION))
+    write_plan(path, PlanFile(2, "sizewise", fakes.planned(QUESTION), QUESTION))
     return str(path)
 
 

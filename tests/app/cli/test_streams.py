@@ -76,7 +76,7 @@ def test_nothing_that_a_file_holds_steers_the_terminal(
 ) -> None:
     monkeypatch.setenv("SIZEWISE_HOME", str(tmp_path))
     question = fakes.question()
-    file = PlanFile(1, "sizewise", fakes.planned(question), question)
+    file = PlanFile(2, "sizewise", fakes.planned(question), question)
     hostile = msgspec.convert(_with_hostile_regions(msgspec.to_builtins(file)), PlanFile)
     write_plan(tmp_path / "plan.yaml", hostile)
     with RunWriter(tmp_path / "runs" / "run") as writer:

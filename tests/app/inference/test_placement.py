@@ -36,14 +36,14 @@ def test_nodes_that_compute_elsewhere_are_strays_and_those_of_shapes_are_none(tm
         Placement("Relu", CUDA, 1),
         Placement("Shape", CPU, 1),
         Placement("Gather", CPU, 1),
-        Placement("Resize", CPU, 1, is_stray=True),
+        Placement("Resize", CPU, 1, is_fallback=True),
     )
 
 
 def test_one_operator_may_be_on_two_providers(tmp_path: Path) -> None:
     model = reshaping(tmp_path / "m.onnx")
     session = session_of(CUDAExecutionProvider=("Conv", "Conv"), CPUExecutionProvider=("Conv",))
-    assert [(one.nodes, one.is_stray) for one in placements_of(session, "cuda", model)] == [(2, False), (1, True)]
+    assert [(one.nodes, one.is_fallback) for one in placements_of(session, "cuda", model)] == [(2, False), (1, True)]
 
 
 def test_runtime_that_cannot_tell_is_unavailable_but_for_the_cpu() -> None:
@@ -55,4 +55,4 @@ def test_runtime_that_cannot_tell_is_unavailable_but_for_the_cpu() -> None:
 def test_a_table_that_is_looked_up_in_elsewhere_is_no_bookkeeping() -> None:
     model = DIGITS_MODEL.with_name("recommendation.onnx")
     session = session_of(CUDAExecutionProvider=("MatMul",), CPUExecutionProvider=("Gather", "Gather"))
-    assert placements_of(session, "cuda", model)[0] == Placement("Gather", CPU, 2, is_stray=True)
+    assert placements_of(session, "cuda", model)[0] == Placement("Gather", CPU, 2, is_fallback=True)

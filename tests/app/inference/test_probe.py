@@ -14,7 +14,7 @@ pytestmark = pytest.mark.process
 def test_only_providers_that_open_a_session_work() -> None:
     probe = probe_providers()
     assert "cpu" in probe.working
-    assert set(probe.listed) == {*probe.working, *(refused.provider for refused in probe.refused)}
+    assert set(probe.listed) == {*probe.working, *(refused.provider for refused in probe.unavailable)}
     assert probe.runtime_version.count(".") == 2
 
 
@@ -24,7 +24,7 @@ def test_missing_libraries_are_told_from_a_missing_driver(nvml_stand_in: Path, m
     if "cuda" not in probe.listed or "cuda" in probe.working:
         pytest.skip("CUDA is not missing from this machine, or not listed by this build")
     if not nvidia_driver_loads():
-        assert "no NVIDIA driver" in {refused.provider: refused.reason for refused in probe.refused}["cuda"]
+        assert "no NVIDIA driver" in {refused.provider: refused.reason for refused in probe.unavailable}["cuda"]
     monkeypatch.setenv("LD_LIBRARY_PATH", str(nvml_stand_in))
-    reasons = {refused.provider: refused.reason for refused in probe_providers().refused}
+    reasons = {refused.provider: refused.reason for refused in probe_providers().unavailable}
     assert reasons["cuda"].startswith("libraries of the provider are missing: lib")

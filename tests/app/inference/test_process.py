@@ -210,5 +210,5 @@ def test_silent_fall_back_is_told_with_its_strays(start: Start, nvml_stand_in: P
     )
     assert opened.provider_used == "cpu"
     assert opened.provider_reason is not None
-    strays = {one.operator for one in opened.placements if one.is_stray}
+    strays = {one.operator for one in opened.placements if one.is_fallback}
     assert {"Gemm", "Conv"} <= strays

@@ -9,7 +9,7 @@ from app.planning.goals import build_goals
 from app.planning.llm import SIGMA_ASSUMED
 from app.planning.rates import Refusal
 from app.profiles.pricing.catalog import load_catalog
-from app.records.plan_question import AssumedModel, LanguageModel, MeasuredTarget, PlanQuestion
+from app.records.planning_inputs import AssumedModel, LanguageModel, MeasuredTarget, PlanningInputs
 from app.records.service import TokenService
 from app.records.traffic import TokenLengths
 from tests.fakes.language_models import LLAMA_2_70B, LLAMA_8B
@@ -20,16 +20,16 @@ TOKENS = (TokenLengths(1.0, 1000.0, 200.0),)
 LLAMA = AssumedModel("llama", LLAMA_8B)
 
 
-def asked(model: LanguageModel = LLAMA_8B, tokens: tuple[TokenLengths, ...] = TOKENS) -> PlanQuestion:
+def asked(model: LanguageModel = LLAMA_8B, tokens: tuple[TokenLengths, ...] = TOKENS) -> PlanningInputs:
     plain = question(slo=("ttft_ms.p95 < 2000",), tokens=tokens)
-    return replace(plain, measured=(), supposed=AssumedModel("llama", model))
+    return replace(plain, measured=(), assumed_model=AssumedModel("llama", model))
 
 
-def on(card: str, of: PlanQuestion) -> MeasuredTarget | Refusal:
+def on(card: str, of: PlanningInputs) -> MeasuredTarget | Refusal:
     return build_assumed_target(CARDS[card], of, build_goals(of.slo))
 
 
-def known(card: str, of: PlanQuestion) -> MeasuredTarget:
+def known(card: str, of: PlanningInputs) -> MeasuredTarget:
     found = on(card, of)
     assert isinstance(found, MeasuredTarget)
     return found
@@ -50,7 +50,7 @@ def test_a_faster_card_is_a_faster_service_and_longer_answers_a_lower_rate() -> 
     for card in ("l4", "h100-sxm5-80gb"):
         fit = known(card, asked()).fit
         assert fit is not None
-        service = fit.laws[0].service
+        service = fit.services[0].service
         assert isinstance(service, TokenService)
         steps.append(service.step_s)
     assert steps[0] > 5 * steps[1]

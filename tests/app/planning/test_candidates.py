@@ -54,7 +54,7 @@ def test_without_price_or_capacity_nothing_can_be_said() -> None:
 
 def test_utilisation_and_latency_are_those_of_all_instances_at_the_peak() -> None:
     fleet = build_fleet(candidate(offer()), 10, DEMAND, build_latency_curve(curve(100.0)), TODAY)
-    assert fleet.utilisation_at_peak.value == pytest.approx(0.75)
+    assert fleet.utilization_at_peak.value == pytest.approx(0.75)
     assert fleet.spare_instances == 2
     assert 10.0 < (fleet.latency_at_peak.value or 0) < 24.0
     assert fleet.usd_per_month.value == 7300.0

@@ -7,7 +7,7 @@ import pytest
 
 from app.planning.capacity import Capacity, extrapolate_capacity
 from app.planning.rates import Refusal
-from app.records.offers import CapacityCurve, Offer, UnmeasuredAccelerators
+from app.records.offers import CapacityCurve, Offer, UnmeasuredGpus
 from app.records.result import Hardware
 from tests.fakes.offers import accelerator, catalogue, curve, gpu_offer, offer
 
@@ -110,12 +110,12 @@ def test_an_accelerator_outside_the_catalogue_goes_by_its_key() -> None:
 def test_a_card_with_less_memory_is_refused_until_it_is_said_what_a_replica_takes() -> None:
     parts = {"l4": accelerator("l4", "L4"), "small": msgspec.structs.replace(accelerator("small", "S"), memory_gib=12)}
     on_l4, small = Hardware("one L4", accelerator="l4", accelerator_count=1), gpu_offer("s1", "small")
-    untold = extrapolate_capacity(curve(), on_l4, small, parts, UnmeasuredAccelerators("fp16", "saturated"))
+    untold = extrapolate_capacity(curve(), on_l4, small, parts, UnmeasuredGpus("fp16", "saturated"))
     assert isinstance(untold, Refusal)
-    assert "has 12 GiB, but was measured with 24 GiB; set plan.other_cards.memory" in untold.reason
+    assert "has 12 GiB, but was measured with 24 GiB; set plan.unmeasured_gpus.memory" in untold.reason
     assert isinstance(
-        extrapolate_capacity(curve(), on_l4, small, parts, UnmeasuredAccelerators("fp16", "saturated", 6)), Capacity
+        extrapolate_capacity(curve(), on_l4, small, parts, UnmeasuredGpus("fp16", "saturated", 6)), Capacity
     )
-    over = extrapolate_capacity(curve(), on_l4, small, parts, UnmeasuredAccelerators("fp16", "saturated", 14))
+    over = extrapolate_capacity(curve(), on_l4, small, parts, UnmeasuredGpus("fp16", "saturated", 14))
     assert isinstance(over, Refusal)
     assert "a replica needs 14 GiB" in over.reason

@@ -21,7 +21,7 @@ from app.planning.changes import (
 from app.planning.fleets import plan_fleets
 from app.planning.sizing import build_demand
 from app.records.plan import Plan, Saving
-from app.records.plan_question import MeasuredTarget, PlanQuestion
+from app.records.planning_inputs import MeasuredTarget, PlanningInputs
 from app.records.service import BatchService
 from tests.fakes.offers import offer, question, target
 from tests.fakes.services import fit_of, fitted
@@ -74,7 +74,7 @@ def test_what_a_change_rests_on_is_said() -> None:
 HOURS = (0.1,) * 12 + (1.0,) * 12
 
 
-def saving(asked: PlanQuestion, per_s: float = 100.0) -> Saving:
+def saving(asked: PlanningInputs, per_s: float = 100.0) -> Saving:
     demand = build_demand(asked.traffic, asked.limits, asked.today)
     found = evaluate_offer(offer(), Capacity(per_s, 0.0, 1, "measured"), demand, asked.limits, asked.today)
     assert isinstance(found, Candidate)

@@ -58,7 +58,7 @@ def assert_nothing_is_lost(outcome: DayOutcome) -> None:
         Fixed(3),
         HPA,
         Keda(target=3.0, max=12),
-        Keda(target=9.0, max=12, metric="rate", holds=False),
+        Keda(target=9.0, max=12, metric="rate", buffers_requests=False),
         Knative(capacity=4.0),
         Predictive(9.0, 60.0, max=12),
         Scheduled((ScheduledReplicas(0.0, 2), ScheduledReplicas(300.0, 4))),
@@ -117,7 +117,7 @@ def test_a_longer_cold_start_is_never_better_on_a_spike() -> None:
 
 def test_what_comes_is_paid_for_before_it_serves() -> None:
     outcome = played(SPIKE, HPA, Operations(ColdStartModel(node_s=200.0, engine_s=60.0)))
-    first = next(minute for minute in outcome.minutes if minute.coming)
+    first = next(minute for minute in outcome.minutes if minute.starting)
     ready = next(minute for minute in outcome.minutes if minute.ready > outcome.minutes[0].ready)
     assert first.billed > first.ready
     assert 240.0 <= ready.at_s - first.at_s <= 300.0
@@ -150,7 +150,7 @@ def test_knative_holds_what_comes_while_it_wakes_and_a_refusing_fleet_drops_it()
     assert (held.totals.dropped, held.totals.timed_out) == (0, 0)
     assert held.minutes[3].p99_s is not None
     assert 10.0 < held.minutes[3].p99_s < 18.0
-    refused = played(rates, Keda(target=9.0, max=9, metric="rate", holds=False, polling_s=30.0), operations)
+    refused = played(rates, Keda(target=9.0, max=9, metric="rate", buffers_requests=False, polling_s=30.0), operations)
     assert refused.totals.dropped >= 15
     assert refused.totals.good > 0
 
@@ -180,7 +180,7 @@ def test_a_large_day_is_played_as_a_cell_of_it() -> None:
     design = FleetDesign((service,), router="power_of_two", classes=(SimulatedClass(limit_s=0.2),))
     rates = np.full(2, 170_000.0)
     outcome = play_day(design, rates, 60.0, Fixed(256), Operations(), seed=5, usd_per_hour=1.0)
-    assert outcome.cell_of == 2
+    assert outcome.scale_divisor == 2
     assert outcome.totals.arrivals == pytest.approx(170_000 * 120, rel=0.001)
     assert outcome.minutes[0].ready == 256
     assert outcome.billed_s["ready"] == 256 * 120.0

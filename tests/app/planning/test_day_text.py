@@ -38,9 +38,9 @@ def day(totals: DayTotals = GOOD, **changes: Any) -> SimulatedDay:
     fields: dict[str, Any] = {
         "date": "2026-08-01", "offer": "acme/c2@here", "instances": 6, "replicas_per_instance": 2,
         "autoscaler": Hpa(0.6, 12), "operations": Operations(), "slo": ("latency_ms.p95 < 1000",),
-        "asked_share": 0.95, "attainment": totals.attainment, "totals": totals, "conservation": "", "p50_ms": 5.0,
+        "target_share": 0.95, "attainment": totals.attainment, "totals": totals, "conservation": "", "p50_ms": 5.0,
         "p95_ms": 9.0, "p99_ms": 12.0, "ready": Range(2, 4.5, 9), "billed": Range(2, 5, 10),
-        "billed_instances": Range(1, 2.5, 5), "usd": 60.0, "usd_static": 144.0, "seed": 1, "cell_of": 1,
+        "billed_instances": Range(1, 2.5, 5), "usd": 60.0, "usd_static": 144.0, "seed": 1, "scale_divisor": 1,
         "sentences": (), "notes": (), "hours": (hour(0.99), hour(0.94)),
     }  # fmt: skip
     return SimulatedDay(**(fields | changes))
@@ -82,7 +82,7 @@ def test_what_is_lost_counts_against_the_share_and_as_errors(dropped: int, slo: 
 def test_a_day_without_answers_or_without_a_goal_judges_nothing() -> None:
     empty = format_day(day(DayTotals(0, 0, 0, 0, 0, 0, 0), hours=()), FLEET)
     assert empty[0] == "No responses: there were no requests, or all are still in flight."
-    assert format_day(day(asked_share=None, slo=()), FLEET)[0] == (
+    assert format_day(day(target_share=None, slo=()), FLEET)[0] == (
         "The SLO has no objective that a simulated day can evaluate."
     )
 
@@ -131,7 +131,7 @@ def test_what_is_assumed_and_what_befalls_the_fleet_is_told() -> None:
 
 def test_a_cell_and_an_overload_are_told() -> None:
     cell = "Simulated as a cell: one of 5 equal cells."
-    assert f"{cell} Smaller cells have higher percentiles" in notes(day(cell_of=5), cell)
+    assert f"{cell} Smaller cells have higher percentiles" in notes(day(scale_divisor=5), cell)
     assert "cannot handle the busiest minute" not in notes(day())
     assert "All 12 planned replicas together cannot handle the busiest minute." in notes(day(), peak=121.0)
 

@@ -95,7 +95,7 @@ def needed(peak_per_s: float, start: Capacity) -> tuple[int, Capacity]:
 def test_a_fleet_carries_the_load_at_its_own_rate(peak_per_s: float, instances: int, start_per_s: float) -> None:
     count, found = needed(peak_per_s, capacity(start_per_s))
     assert count == instances
-    assert found.settled == "formula"
+    assert found.sizing_method == "formula"
     if peak_per_s == 0.5:
         assert found.per_s == pytest.approx(ALONE, rel=1e-3)
     if peak_per_s == 1.05:
@@ -141,7 +141,7 @@ def test_what_is_simulated_has_its_own_sigma_and_latencies() -> None:
     found = settling.simulate(MEASURED, previewed)
     assert found is not None
     settled, latencies = found
-    assert (settled.settled, settled.replicas) == ("simulated", 2)
+    assert (settled.sizing_method, settled.replicas) == ("simulated", 2)
     assert settled.per_s == pytest.approx(previewed.per_s, rel=0.1)
     assert latencies.max_rate_per_s == pytest.approx(settled.per_s / 2)
     slowest = latencies.at(latencies.max_rate_per_s)
@@ -171,8 +171,8 @@ def test_short_bursts_of_a_trace_are_bought_for(burst_s: float, times: float, ev
     traffic = Traffic(compute_rate_per_s(rows), "flat", (1.0,) * 24, rows=rows)
     law = RequestService(2, mean_s, 0.0)
     slo = f"latency_ms.p99 < {2500 * mean_s}"
-    limits = PlanLimits(router="least_outstanding", assurance=0.5)
-    asked = question(law, slo=slo, traffic=traffic, catalogue=catalogue(offer("c1", vcpus=1.0)), limits=limits)
+    limits = PlanLimits(router="least_outstanding", confidence=0.5)
+    asked = question(law, slo=slo, traffic=traffic, catalog=catalogue(offer("c1", vcpus=1.0)), limits=limits)
     target = asked.measured[0]
     assert target.fit is not None
     fit = msgspec.structs.replace(target.fit, highest_per_s=law.max_per_s)

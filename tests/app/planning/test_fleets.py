@@ -127,20 +127,20 @@ def test_a_price_of_0_is_no_price() -> None:
     assert plan.offers[0].rejected == "no on demand price available"
 
 
-@pytest.mark.parametrize(("redundancy", "assurance"), [(0, 0.9), (1, 0.9), (2, 0.9), (0, 0.99), (1, 0.999)])
-def test_a_fleet_on_spot_has_the_spares_that_reach_the_assurance(redundancy: int, assurance: float) -> None:
-    """The issue's case: P(SLO met) was 79 % at an assurance of 90 %, without another instance."""
+@pytest.mark.parametrize(("redundancy", "confidence"), [(0, 0.9), (1, 0.9), (2, 0.9), (0, 0.99), (1, 0.999)])
+def test_a_fleet_on_spot_has_the_spares_that_reach_the_assurance(redundancy: int, confidence: float) -> None:
+    """The issue's case: P(SLO met) was 79 % at an confidence of 90 %, without another instance."""
 
     def best(price: PriceKind) -> Fleet:
-        limits = PlanLimits(redundancy=redundancy, assurance=assurance, price=price)
+        limits = PlanLimits(redundancy=redundancy, confidence=confidence, price=price)
         plan = plan_fleets(question(of=catalogue(offer(spot_usd_per_hour=0.3)), limits=limits))
         assert plan.recommendation is not None
         return plan.recommendation.fleet
 
     on_demand, spot = best("on demand"), best("spot")
-    assert spot.chances is not None
-    assert spot.chances.planned >= assurance
-    assert spot.chances.one_fewer < assurance
+    assert spot.slo_probabilities is not None
+    assert spot.slo_probabilities.planned >= confidence
+    assert spot.slo_probabilities.one_fewer < confidence
     assert spot.instances is not None
     assert on_demand.instances is not None
     more = spot.instances - on_demand.instances
@@ -196,7 +196,7 @@ def test_the_front_is_not_dominated_and_starts_with_the_cheapest() -> None:
 
 def test_the_smallest_fleet_is_never_busier_than_measured() -> None:
     for fleet in planned().offers:
-        assert fleet.rejected or (fleet.utilisation_at_peak.value or 9) <= 1.0
+        assert fleet.rejected or (fleet.utilization_at_peak.value or 9) <= 1.0
         assert fleet.rejected or (fleet.latency_at_peak.value or 99) <= 47.0
 
 

@@ -14,7 +14,7 @@ from app.analysis.objectives import parse_objective
 from app.planning.fleets import plan_fleets
 from app.records.offers import PlanLimits, Router
 from app.records.plan import Plan
-from app.records.plan_question import MeasuredTarget, PlanQuestion
+from app.records.planning_inputs import MeasuredTarget, PlanningInputs
 from app.records.result import Hardware
 from app.records.service import BatchService, RequestService
 from app.records.traffic import Traffic
@@ -31,7 +31,7 @@ def law(dice: random.Random) -> RequestService | BatchService:
     return BatchService(dice.uniform(0.01, 0.2), dice.uniform(0.001, 0.02), dice.choice((4, 8, 32)), cv=0.1)
 
 
-def question(dice: random.Random) -> PlanQuestion:
+def question(dice: random.Random) -> PlanningInputs:
     """Of one to dozens of replicas, each on a vCPU, behind an SLO that some of them miss."""
     service, cv = law(dice), dice.choice((0.01, 0.1))
     alone_s = service.mean_s if isinstance(service, RequestService) else service.max_batch / service.max_per_s
@@ -44,12 +44,12 @@ def question(dice: random.Random) -> PlanQuestion:
     ]
     limits = PlanLimits(
         router=dice.choice(ROUTERS),
-        assurance=dice.choice((0.5, 0.8, 0.95)),
+        confidence=dice.choice((0.5, 0.8, 0.95)),
         redundancy=dice.choice((0, 1)),
         zones=dice.choice((1, 1, 3)),
     )
     peak_per_s = service.max_per_s * math.exp(dice.uniform(math.log(0.3), math.log(50)))
-    return PlanQuestion(
+    return PlanningInputs(
         (MeasuredTarget("one", hardware, curve(service.max_per_s * 0.7), fit),),
         Traffic(peak_per_s, "flat", (1.0,) * 24, uncertainty=dice.choice((0.0, 0.2))),
         (parse_objective(f"latency_ms.p{dice.choice((50, 95, 99))} < {1000 * alone_s * dice.uniform(2, 8):.3f}"),),
@@ -64,7 +64,7 @@ def planned(seed: int, is_preview: bool) -> Plan:
     return plan_fleets(question(random.Random(seed)), estimate_only=is_preview)
 
 
-def cases() -> Iterator[tuple[random.Random, PlanQuestion, bool, Plan]]:
+def cases() -> Iterator[tuple[random.Random, PlanningInputs, bool, Plan]]:
     """The dice are left where the question was drawn."""
     for is_preview, seeds in ((True, range(FORMULAE)), (False, range(SIMULATIONS))):
         for seed in seeds:
@@ -112,17 +112,17 @@ def test_a_tighter_slo_never_costs_less() -> None:
 
 def test_a_dearer_offer_never_wins_by_its_price_and_leaves_all_sizes() -> None:
     for dice, asked, is_preview, plan in cases():
-        offers = list(asked.catalogue.offers)
+        offers = list(asked.catalog.offers)
         place = dice.randrange(len(offers))
         usd = (offers[place].on_demand_usd_per_hour or 0.0) * dice.choice((1.01, 1.3, 3.0))
         offers[place] = replace(offers[place], on_demand_usd_per_hour=usd)
-        dearer = plan_fleets(replace(asked, catalogue=catalogue(*offers)), estimate_only=is_preview)
+        dearer = plan_fleets(replace(asked, catalog=catalogue(*offers)), estimate_only=is_preview)
         assert sizes(dearer) == sizes(plan)
         assert winner(dearer) == winner(plan) or winner(dearer) != offers[place].key
 
 
 def test_asking_to_be_surer_never_needs_fewer() -> None:
-    wishes: list[dict[str, float]] = [{"assurance": 0.99}, {"redundancy": 3}, {"surge": 2}, {"zones": 4}]
+    wishes: list[dict[str, float]] = [{"confidence": 0.99}, {"redundancy": 3}, {"surge": 2}, {"zones": 4}]
     for dice, asked, is_preview, plan in cases():
         # losing one of four zones takes fewer than losing one of three
         more = dice.choice(wishes if asked.limits.zones == 1 else wishes[:3])

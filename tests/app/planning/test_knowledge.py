@@ -11,7 +11,7 @@ from app.planning.knowledge import assess_knowledge, collect_slo_evidence, compu
 from app.planning.sizing import Demand
 from app.records.offers import PlanLimits
 from app.records.plan import Plan
-from app.records.plan_question import MeasuredLoadPoint, MeasuredTarget
+from app.records.planning_inputs import MeasuredLoadPoint, MeasuredTarget
 from app.records.service import FitError, RequestService, ServiceFit
 from tests.fakes.offers import question, target
 from tests.fakes.services import fit_of, fitted
@@ -27,7 +27,7 @@ def point(per_s: float, p95_s: float) -> MeasuredLoadPoint:
 
 
 def planned(measured: MeasuredTarget, peak_per_s: float = 60.0, assurance: float = 0.9) -> Plan:
-    limits = PlanLimits(router="random", redundancy=0, assurance=assurance)
+    limits = PlanLimits(router="random", redundancy=0, confidence=assurance)
     return plan_fleets(question(measured, peak_per_s=peak_per_s, slo=(SLO.text,), limits=limits))
 
 
@@ -43,15 +43,15 @@ def test_an_unsaturated_curve_buys_by_the_highest_throughput_seen_and_not_by_the
     plan = planned(never_saturated(0.5))
     assert plan.recommendation is not None
     assert plan.recommendation.fleet.instances in (30, 31, 32)
-    assert plan.knowledge is not None
-    assert plan.knowledge.state == "uncertain"
-    assert plan.knowledge.per_instance_per_s.p90 <= 8 / 0.97 * 1.2  # slots over the time at low load
+    assert plan.capacity_knowledge is not None
+    assert plan.capacity_knowledge.state == "uncertain"
+    assert plan.capacity_knowledge.per_instance_per_s.p90 <= 8 / 0.97 * 1.2  # slots over the time at low load
 
 
 def test_what_one_instance_is_enough_for_in_any_case_is_known() -> None:
     plan = planned(never_saturated(0.5), peak_per_s=1.5)
-    assert plan.knowledge is not None
-    assert plan.knowledge.state == "known"
+    assert plan.capacity_knowledge is not None
+    assert plan.capacity_knowledge.state == "known"
 
 
 @pytest.mark.parametrize(
@@ -79,31 +79,31 @@ def test_the_next_measurement_is_at_the_middle_of_one_replicas_range_and_long_en
 
 def test_a_wide_range_leads_the_recommendation() -> None:
     plan = planned(target(fit=fit_of(fitted(ONE, mean_s=0.32))))
-    assert plan.knowledge is not None
-    assert plan.knowledge.state == "uncertain"
+    assert plan.capacity_knowledge is not None
+    assert plan.capacity_knowledge.state == "uncertain"
     assert plan.recommendation is not None
-    assert plan.recommendation.why[:2] == (plan.knowledge.headline, plan.knowledge.next_step)
+    assert plan.recommendation.why[:2] == (plan.capacity_knowledge.headline, plan.capacity_knowledge.next_step)
 
 
 def test_a_range_over_ten_times_recommends_nothing() -> None:
     plan = planned(target(fit=fit_of(fitted(ONE, mean_s=1.5))))
-    assert plan.knowledge is not None
-    assert plan.knowledge.state == "unknown"
+    assert plan.capacity_knowledge is not None
+    assert plan.capacity_knowledge.state == "unknown"
     assert plan.recommendation is None
-    assert plan.knowledge.next_measurement is not None
+    assert plan.capacity_knowledge.next_measurement is not None
     assert plan.cheapest_rejected is not None
 
 
 def test_contradictory_load_points_have_no_probability() -> None:
     points = (point(1.0, 2.0), point(2.0, 9.0), point(2.2, 8.0), point(3.0, 2.0), point(3.2, 2.5), point(4.0, 9.0))
     plan = planned(target(fit=fit_of(fitted(ONE, mean_s=0.05)), load_points=points))
-    assert plan.knowledge is not None
-    assert (plan.knowledge.state, plan.knowledge.reason) == ("uncertain", "contradictory load points")
+    assert plan.capacity_knowledge is not None
+    assert (plan.capacity_knowledge.state, plan.capacity_knowledge.reason) == ("uncertain", "contradictory load points")
     assert plan.recommendation is not None
-    assert plan.recommendation.fleet.chances is None
+    assert plan.recommendation.fleet.slo_probabilities is None
     assert not any("with a probability of" in one for one in plan.recommendation.why)
-    assert plan.knowledge.next_measurement is not None
-    assert 2.0 < plan.knowledge.next_measurement.rate_per_s < 3.2
+    assert plan.capacity_knowledge.next_measurement is not None
+    assert 2.0 < plan.capacity_knowledge.next_measurement.rate_per_s < 3.2
 
 
 def with_errors(*errors: tuple[float, str, float, float]) -> ServiceFit:

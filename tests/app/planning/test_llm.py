@@ -23,7 +23,7 @@ from app.planning.llm import (
 )
 from app.planning.rates import Refusal
 from app.profiles.pricing.catalog import load_catalog
-from app.records.plan_question import Engine, LanguageModel, Precision
+from app.records.planning_inputs import Engine, LanguageModel, Precision
 from app.records.service import TokenService
 from tests.checks.language_models import held_against_published
 from tests.fakes.language_models import DEEPSEEK_V3, LLAMA_2_70B, LLAMA_8B, MIXTRAL
@@ -282,5 +282,5 @@ def test_what_cannot_be_carried_is_refused(other: str, replicated: MeasuredRepli
 
 
 def test_two_cards_share_the_weights() -> None:
-    on_two = MeasuredReplica(100e9, "bf16", degree=2, engine=Engine(utilisation=0.8))
+    on_two = MeasuredReplica(100e9, "bf16", degree=2, engine=Engine(utilization=0.8))
     assert carried("h200-sxm-141gb", on_two).service.kv_tokens > 2 * MEASURED.kv_tokens

@@ -16,7 +16,7 @@ from app.planning.memory import (
 )
 from app.planning.rates import Refusal
 from app.profiles.pricing.catalog import load_catalog
-from app.records.plan_question import Engine, LanguageModel, Precision
+from app.records.planning_inputs import Engine, LanguageModel, Precision
 from tests.fakes.language_models import DEEPSEEK_V3, LLAMA_2_70B, LLAMA_8B
 
 CARDS = load_catalog().accelerators

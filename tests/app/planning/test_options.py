@@ -8,7 +8,7 @@ from app.planning.goals import build_goals
 from app.planning.options import Option, get_candidate, list_options
 from app.planning.sizing import build_demand
 from app.records.offers import PlanLimits
-from app.records.plan_question import PlanQuestion
+from app.records.planning_inputs import PlanningInputs
 from app.records.result import Hardware
 from app.records.service import BatchService, RequestService
 from tests.fakes.offers import accelerator, catalogue, curve, gpu_offer, offer, question, target
@@ -18,7 +18,7 @@ from tests.fakes.services import fit_of, fitted
 LAW = fit_of(fitted(RequestService(1, 0.01, 0.5)))
 
 
-def only(asked: PlanQuestion) -> Option:
+def only(asked: PlanningInputs) -> Option:
     (option,), _ = sized(asked)
     return option
 
@@ -64,7 +64,7 @@ def gpu(limits: PlanLimits, tdp_w: float | None = 72.0) -> Option:
     of = replace(
         catalogue(gpu_offer("g", "l4", 2.0)), accelerators={"l4": replace(accelerator("l4", "L4"), tdp_w=tdp_w)}
     )
-    return only(question(measured, of=of, limits=replace(limits, assurance=0.5, redundancy=5)))
+    return only(question(measured, of=of, limits=replace(limits, confidence=0.5, redundancy=5)))
 
 
 def test_the_vendor_and_the_power_of_all_cards_may_be_limited() -> None:
@@ -83,7 +83,7 @@ def settled(count: int, slo_ms: int = 500) -> list[str]:
     demand = build_demand(asked.traffic, asked.limits, asked.today)
     found = list_options(asked, demand, build_goals(asked.slo), estimate_only=False)
     assert [option.evaluation.offer.instance_type for option in found] == [one.instance_type for one in offers]
-    return [option.evaluation.capacity.settled for option in found if isinstance(option.evaluation, Candidate)]
+    return [option.evaluation.capacity.sizing_method for option in found if isinstance(option.evaluation, Candidate)]
 
 
 def test_the_five_cheapest_kinds_are_simulated_and_the_rest_left_to_formulae() -> None:
@@ -96,7 +96,7 @@ def test_offers_of_one_kind_are_simulated_together() -> None:
     asked = question(measured, of=catalogue(*offers), peak_per_s=300.0, slo=("latency_ms.p95 < 500",))
     demand = build_demand(asked.traffic, asked.limits, asked.today)
     found = list_options(asked, demand, build_goals(asked.slo), estimate_only=False)
-    assert {get_candidate(option).capacity.settled for option in found} == {"simulated"}
+    assert {get_candidate(option).capacity.sizing_method for option in found} == {"simulated"}
     assert all(option.latencies.rates_per_s for option in found)
 
 
@@ -109,6 +109,6 @@ def test_without_a_measurement_nothing_is_said_of_an_offer() -> None:
 
 
 def test_hardware_that_a_person_said_is_a_risk_too() -> None:
-    found = get_candidate(only(question(target(is_hardware_said=True)))).capacity
+    found = get_candidate(only(question(target(is_hardware_declared=True)))).capacity
     assert (found.basis, found.risks[0].level) == ("assumed", 2)
     assert found.risks[0].reason == "the hardware of run-1 (acme/c16) was declared, not measured"

@@ -61,7 +61,7 @@ def sized(name: str, usd: float, per_s: float, sigma: float = 0.0, slowness: flo
 def chances(front: list[Sized], *rivals: Sized, today: datetime.date = TODAY) -> list[float]:
     found = add_front_probabilities(tuple(fleet for _, fleet in front), [*front, *rivals], DEMAND, today)
     assert [fleet.offer for fleet in found] == [fleet.offer for _, fleet in front]
-    return [fleet.front_chance or 0.0 for fleet in found]
+    return [fleet.frontier_probability or 0.0 for fleet in found]
 
 
 def test_what_is_certain_has_a_chance_of_one_or_none() -> None:
@@ -96,4 +96,4 @@ def test_a_peak_that_is_not_sure_is_a_chance_too() -> None:
     one = sized("full", 1.0, 60.0)
     unsure = Demand(100.0, 100.0, z=0.0, spares=0, peak_sigma=0.18232)  # by a sigma up, it is just full
     (found,) = add_front_probabilities((one[1],), [one], unsure, TODAY)
-    assert found.front_chance == pytest.approx(0.84, abs=0.07)
+    assert found.frontier_probability == pytest.approx(0.84, abs=0.07)

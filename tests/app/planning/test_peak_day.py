@@ -9,7 +9,7 @@ from app.planning.demand import compute_rates_per_s
 from app.planning.goals import build_goals
 from app.planning.options import get_candidate
 from app.planning.peak_day import find_busiest_day, simulate_peak_day
-from app.records.plan_question import PlanQuestion
+from app.records.planning_inputs import PlanningInputs
 from app.records.traffic import RecurringSpike, Traffic
 from tests.fakes.offers import TODAY
 from tests.fakes.planned import DAYTIME, question, sized
@@ -37,7 +37,7 @@ def test_a_spike_may_make_another_day_the_busiest() -> None:
     assert find_busiest_day(spiky)[20] > 60.0
 
 
-def played(asked: PlanQuestion) -> tuple[float, list[tuple[float, float, float]]]:
+def played(asked: PlanningInputs) -> tuple[float, list[tuple[float, float, float]]]:
     (best, *_), _ = sized(asked)
     day = simulate_peak_day(best, asked, build_goals(asked.slo))
     assert [hour.hour for hour in day] == list(range(24))

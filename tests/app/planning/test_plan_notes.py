@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from app.analysis.traces import compute_rate_per_s, compute_trace_statistics, select_busiest_rows
 from app.planning.fleets import plan_fleets
 from app.records.offers import PlanLimits
-from app.records.plan_question import PlanQuestion
+from app.records.planning_inputs import PlanningInputs
 from app.records.service import FitError, RequestService
 from app.records.traffic import Dispersion, TokenLengths
 from tests.fakes.offers import catalogue, offer, question, target
@@ -19,7 +19,7 @@ from tests.fakes.planned import question as modelled
 from tests.fakes.services import fit_of, fitted
 
 
-def notes(asked: PlanQuestion) -> str:
+def notes(asked: PlanningInputs) -> str:
     return "\n".join(plan_fleets(asked, estimate_only=True).notes)
 
 
@@ -98,7 +98,7 @@ def test_formulae_and_vcpus_are_owned_up_to() -> None:
 
 
 def test_hardware_that_was_said_is_told_as_that() -> None:
-    told = notes(question(target(is_hardware_said=True)))
+    told = notes(question(target(is_hardware_declared=True)))
     assert "Measured on acme/c16 (as declared): 100 req/s within the SLO. The run does not report" in told
 
 

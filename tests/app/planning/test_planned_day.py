@@ -10,7 +10,7 @@ from app.planning.fleet_rate import build_design, simulate_traffic
 from app.planning.planned_day import DayOptions, simulate_day, summarize_day
 from app.planning.planned_fleet import BIN_S, compute_day_rates, prepare_fleet, prepare_replica
 from app.records.day import SimulatedDay
-from app.records.plan_question import PlanQuestion
+from app.records.planning_inputs import PlanningInputs
 from app.records.scaling import Autoscaler, ColdStartModel, FailureModel, Fixed, Hpa, Operations, RollingUpdate
 from app.records.service import TokenService
 from app.records.traffic import Dispersion, TokenLengths, Traffic
@@ -47,7 +47,7 @@ def test_a_static_day_is_paid_and_answered_as_planned() -> None:
     assert day.totals.arrivals == pytest.approx(compute_day_rates(QUESTION, TODAY).sum() * 60, rel=0.01)
     assert day.attainment is not None
     assert day.attainment > 0.95
-    assert day.asked_share == 0.95
+    assert day.target_share == 0.95
     assert day.sentences[0] == "The SLO is met over the day."
     assert "reached in 24 of 24 hours" in day.sentences[1]
     assert not any("less than" in text for text in day.sentences)
@@ -69,8 +69,8 @@ def test_an_autoscaler_is_billed_by_whole_instances_and_compared() -> None:
     day = morning()
     counts = [minute.billed for minute in day.minutes]
     assert min(counts) < max(counts)
-    assert day.billed_instances.least == pytest.approx(np.ceil(min(counts) / 2))
-    assert day.billed_instances.most == pytest.approx(np.ceil(max(counts) / 2))
+    assert day.billed_instances.min == pytest.approx(np.ceil(min(counts) / 2))
+    assert day.billed_instances.max == pytest.approx(np.ceil(max(counts) / 2))
     assert day.billed_instances.mean >= day.billed.mean / 2
     assert day.usd == pytest.approx(day.billed_instances.mean * 2)
     assert day.usd > sum(minute.usd for minute in day.minutes)
@@ -145,7 +145,7 @@ def test_a_day_replays_the_trace_that_the_fleet_was_sized_by() -> None:
     even = msgspec.structs.replace(asked, traffic=msgspec.structs.replace(traffic, rows=None))
     assert fleet.replicas == 6
 
-    def attainment(what: PlanQuestion) -> float:
+    def attainment(what: PlanningInputs) -> float:
         day = simulate_day(fleet, what, DayOptions(TODAY, Fixed(fleet.replicas), Operations()))
         assert day.totals.arrivals == pytest.approx(86_400 * traffic.peak_per_s, rel=0.02)
         assert day.attainment is not None

@@ -31,9 +31,9 @@ from app.planning.planned_fleet import (
 )
 from app.planning.sizing import build_demand
 from app.profiles.pricing.catalog import load_catalog
-from app.records.offers import PlanLimits, UnmeasuredAccelerators
+from app.records.offers import PlanLimits, UnmeasuredGpus
 from app.records.plan import Spread
-from app.records.plan_question import AssumedModel
+from app.records.planning_inputs import AssumedModel
 from app.records.result import Hardware
 from app.records.service import RequestService, TokenService
 from app.records.traffic import Campaign, TokenLengths, Traffic
@@ -107,7 +107,7 @@ def test_a_plan_file_of_0_1_0_is_simulated_at_the_share_of_the_peak_of_each_repl
 def test_where_an_autoscaler_begins_is_what_a_sized_replica_does() -> None:
     fleet = prepare_fleet(PLAN, QUESTION, None, None)
     replica = prepare_replica(fleet, compute_day_rates(QUESTION, TODAY))
-    assert replica.busy == pytest.approx(fleet.planned_rate_per_s / LAW.max_per_s, rel=0.03)
+    assert replica.utilization == pytest.approx(fleet.planned_rate_per_s / LAW.max_per_s, rel=0.03)
     assert 0.2 * fleet.planned_rate_per_s < replica.in_flight < 0.3 * fleet.planned_rate_per_s
     assert all(count % 2 == 0 and count <= fleet.replicas for count in replica.by_hour)
     assert replica.by_hour[3] * fleet.planned_rate_per_s >= 6
@@ -147,7 +147,7 @@ def test_what_cannot_be_played_says_why() -> None:
     with pytest.raises(UsageError, match="no offer 'acme/c2x@here'") as caught:
         prepare_fleet(PLAN, QUESTION, "acme/c2x@here", None)
     assert caught.value.hint == "Did you mean 'acme/c2@here'?"
-    unfitted = msgspec.structs.replace(QUESTION.measured[0], fit=None, why_no_fit="it has one rate only")
+    unfitted = msgspec.structs.replace(QUESTION.measured[0], fit=None, no_fit_reason="it has one rate only")
     with pytest.raises(UsageError, match="no service model, so a day cannot be simulated: it has one rate only"):
         prepare_fleet(PLAN, msgspec.structs.replace(QUESTION, measured=(unfitted,)), None, None)
     with pytest.raises(UsageError, match="recommends no fleet"):
@@ -162,8 +162,8 @@ def test_another_card_is_played_at_the_speed_it_is_planned_at() -> None:
     faster_card = msgspec.structs.replace(offers.accelerators["l40s"], fp16_tflops=480.0, tdp_w=288.0)
     asked = question(
         measured=(measured,),
-        catalogue=msgspec.structs.replace(offers, accelerators={**offers.accelerators, "l40s": faster_card}),
-        limits=PlanLimits(other_cards=UnmeasuredAccelerators("fp16", "saturated")),
+        catalog=msgspec.structs.replace(offers, accelerators={**offers.accelerators, "l40s": faster_card}),
+        limits=PlanLimits(unmeasured_gpus=UnmeasuredGpus("fp16", "saturated")),
     )
     fleet = prepare_fleet(planned(asked), asked, None, None)
     assert isinstance(fleet.service, RequestService)
@@ -175,9 +175,9 @@ def test_a_fleet_planned_from_a_shape_alone_is_simulated_with_its_cards_law() ->
     offers = msgspec.structs.replace(catalogue(gpu_offer("h", "h100-sxm5-80gb")), accelerators=cards)
     asked = question(
         measured=(),
-        catalogue=offers,
+        catalog=offers,
         slo="ttft_ms.p95 < 2000",
-        supposed=AssumedModel("llama", LLAMA_8B),
+        assumed_model=AssumedModel("llama", LLAMA_8B),
         traffic=Traffic(20.0, "flat", (1.0,) * 24, tokens=(TokenLengths(1.0, 1000.0, 200.0),)),
     )
     plan = plan_fleets(asked, estimate_only=True)

@@ -10,7 +10,7 @@ from app.planning.goals import build_goals
 from app.planning.sensitivity import compute_sensitivity
 from app.records.offers import PlanLimits
 from app.records.plan import SensitivityRange
-from app.records.plan_question import PlanQuestion
+from app.records.planning_inputs import PlanningInputs
 from app.records.service import RequestService
 from tests.fakes.offers import catalogue, curve, offer, question, target
 from tests.fakes.planned import question as modelled
@@ -23,12 +23,12 @@ OFFERS = (
 )
 
 
-def asked(**changes: Any) -> PlanQuestion:
-    fields: dict[str, Any] = {"peak_per_s": 1500.0, "limits": PlanLimits(assurance=0.9, redundancy=1)}
+def asked(**changes: Any) -> PlanningInputs:
+    fields: dict[str, Any] = {"peak_per_s": 1500.0, "limits": PlanLimits(confidence=0.9, redundancy=1)}
     return question(target(curve(100.0)), of=catalogue(*OFFERS), **(fields | changes))
 
 
-def swings(of: PlanQuestion) -> dict[str, SensitivityRange]:
+def swings(of: PlanningInputs) -> dict[str, SensitivityRange]:
     options, demand = sized(of)
     found = compute_sensitivity(options, demand, of, build_goals(of.slo))
     widths = [abs((one.usd_per_month_high or 0) - (one.usd_per_month_low or 0)) for one in found]
@@ -36,15 +36,15 @@ def swings(of: PlanQuestion) -> dict[str, SensitivityRange]:
     return {one.input: one for one in found}
 
 
-def planned(of: PlanQuestion) -> tuple[float | None, str | None]:
+def planned(of: PlanningInputs) -> tuple[float | None, str | None]:
     best = plan_fleets(of, estimate_only=True).recommendation
     assert best is not None
     return best.fleet.usd_per_month.value, best.fleet.offer
 
 
-def priced(times: float) -> PlanQuestion:
+def priced(times: float) -> PlanningInputs:
     dearer = replace(OFFERS[0], on_demand_usd_per_hour=times)
-    return replace(asked(), catalogue=catalogue(dearer, OFFERS[1]))
+    return replace(asked(), catalog=catalogue(dearer, OFFERS[1]))
 
 
 @pytest.mark.parametrize(
@@ -52,11 +52,11 @@ def priced(times: float) -> PlanQuestion:
     [
         ("peak", asked(peak_per_s=1200.0), asked(peak_per_s=1800.0)),
         ("price of the recommended offer", priced(0.8), priced(1.2)),
-        ("assurance", asked(limits=PlanLimits(assurance=0.8)), asked(limits=PlanLimits(assurance=0.99))),
+        ("confidence", asked(limits=PlanLimits(confidence=0.8)), asked(limits=PlanLimits(confidence=0.99))),
         ("spare instances", asked(limits=PlanLimits(redundancy=0)), asked(limits=PlanLimits(redundancy=2))),
     ],
 )
-def test_each_end_is_what_planning_it_anew_gives(name: str, low: PlanQuestion, high: PlanQuestion) -> None:
+def test_each_end_is_what_planning_it_anew_gives(name: str, low: PlanningInputs, high: PlanningInputs) -> None:
     swing = swings(asked())[name]
     assert (swing.usd_per_month_low, swing.winner_low) == pytest.approx(planned(low))
     assert (swing.usd_per_month_high, swing.winner_high) == pytest.approx(planned(high))

@@ -93,7 +93,7 @@ def test_the_peak_a_fleet_carries_is_the_one_that_fills_it() -> None:
 
 def test_demand_grows_for_a_year_and_never_shrinks() -> None:
     traffic = Traffic(900.0, "workday", (0.5,) * 12 + (1.0,) * 12, growth_per_year=0.2)
-    demand = build_demand(traffic, PlanLimits(assurance=0.9, redundancy=2))
+    demand = build_demand(traffic, PlanLimits(confidence=0.9, redundancy=2))
     assert demand.peak_per_s == pytest.approx(1080.0)
     assert demand.mean_per_s == pytest.approx(675.0)
     assert demand.z == pytest.approx(1.2816, abs=1e-4)

@@ -75,7 +75,7 @@ def test_a_default_is_as_a_profile_writes_it(protocol: str) -> None:
 def test_units_and_bounds_are_told_as_they_are_written() -> None:
     http = profile_fields("http")
     assert field_at(http, "load", "warmup").unit == "ms, s, m, h"
-    assert field_at(http, "plan", "assurance").bounds == "at least 50%, at most 99.99%"
+    assert field_at(http, "plan", "confidence").bounds == "at least 50%, at most 99.99%"
     assert field_at(http, "load", "stages", "concurrency").bounds == "at least 1, at most 100,000"
     assert field_at(http, "load", "stages", "rate").example == "50/s"
     assert field_at(http, "workload", "method").choices[0] == "GET"

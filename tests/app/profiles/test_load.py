@@ -25,7 +25,7 @@ FORMS: dict[str, dict[str, Any]] = {
     "diurnal": {"diurnal": {"peak": "5/s"}, "duration": "24s"},
     "trace": {"trace": "trace.csv", "speed": "2x", "superpose": 3},
     "cut": {"trace": "trace.csv", "duration": "2s", "lead_in": "1s"},
-    "closed": {"concurrency": 32, "think": "1s", "duration": "1s"},
+    "closed": {"concurrency": 32, "think_time": "1s", "duration": "1s"},
     "then-open": {"rate": "80% of closed", "duration": "1s"},
 }
 KINDS = {"gamma": "steady", "then-open": "steady", "spike": "spike", "closed": "closed"}
@@ -61,7 +61,7 @@ def test_every_form_is_read_and_written_back_with_its_units(folder: Path) -> Non
     assert written["trace"]["speed"] == "2x"
     assert written["then-open"]["rate"] == "80% of closed"
     assert written["closed"] == {
-        "name": "closed", "concurrency": 32, "think": "1s", "duration": "1s", "lead_in": "0s", "repeats": 1,
+        "name": "closed", "concurrency": 32, "think_time": "1s", "duration": "1s", "lead_in": "0s", "repeats": 1,
     }  # fmt: skip
 
 
@@ -80,7 +80,7 @@ def test_a_share_names_its_stage(folder: Path) -> None:
         ({"rate": "2e6/s", "duration": "1s"}, "exceeds the maximum of 1000000/s"),
         ({"rate": "80% of nothing", "duration": "1s"}, "'nothing', which is not an earlier stage"),
         ({"rate": "0% of steady", "duration": "1s"}, "above 0%"),
-        ({"rate": "1/s", "think": "1s", "duration": "1s"}, "think requires concurrency"),
+        ({"rate": "1/s", "think_time": "1s", "duration": "1s"}, "think_time requires concurrency"),
         ({"rate": "1/s", "speed": "2x", "duration": "1s"}, "speed requires trace"),
         ({"rate": "1/s", "arrivals": "gamma", "duration": "1s"}, "gamma and burstiness must be used together"),
         ({"rate": "1/s", "burstiness": 2.0, "duration": "1s"}, "gamma and burstiness must be used together"),
@@ -136,8 +136,8 @@ def sweep(load: Load, **keys: Any) -> SweepSettings:
 
 
 def test_rates_as_listed_and_along_a_range(load: Load) -> None:
-    listed = sweep(load, rates=["50/s", "100/s"], hold="5s", repeats=2)
-    assert (listed.swept_rates_per_s, listed.swept_concurrency, listed.hold_s, listed.arrivals) == (
+    listed = sweep(load, rates=["50/s", "100/s"], step_duration="5s", repeats=2)
+    assert (listed.swept_rates_per_s, listed.swept_concurrency, listed.step_duration_s, listed.arrivals) == (
         (50.0, 100.0),
         (),
         5.0,
@@ -149,25 +149,25 @@ def test_rates_as_listed_and_along_a_range(load: Load) -> None:
 
 def test_clients_as_listed_and_doubling(load: Load) -> None:
     assert sweep(load, concurrency=[1, 3, 9]).swept_concurrency == (1, 3, 9)
-    assert sweep(load, up_to=64).swept_concurrency == (1, 2, 4, 8, 16, 32, 64)
-    assert sweep(load, up_to=20).swept_concurrency == (1, 2, 4, 8, 16, 20)
-    assert sweep(load, up_to=1).swept_concurrency == (1,)
+    assert sweep(load, max_concurrency=64).swept_concurrency == (1, 2, 4, 8, 16, 32, 64)
+    assert sweep(load, max_concurrency=20).swept_concurrency == (1, 2, 4, 8, 16, 20)
+    assert sweep(load, max_concurrency=1).swept_concurrency == (1,)
 
 
 @pytest.mark.parametrize(
     ("keys", "says"),
     [
         ({}, "has no loads"),
-        ({"rates": ["1/s"], "up_to": 4}, "rates and up_to"),
+        ({"rates": ["1/s"], "max_concurrency": 4}, "rates and max_concurrency"),
         ({"from": "10/s"}, "from and to must be used together"),
         ({"from": "10/s", "to": "5/s"}, "from must be lower than to"),
         ({"rates": ["10/s", "5/s"]}, "must increase"),
         ({"concurrency": [4, 4]}, "must increase"),
         ({"concurrency": [0]}, "concurrency"),
-        ({"up_to": 4, "arrivals": "poisson"}, "clients determines"),
-        ({"up_to": 4, "points": 4}, "points requires"),
+        ({"max_concurrency": 4, "arrivals": "poisson"}, "clients determines"),
+        ({"max_concurrency": 4, "points": 4}, "points requires"),
         ({"rates": ["1/s"], "arrivals": "gamma"}, "gamma and burstiness"),
-        ({"rates": ["900000/s"], "hold": "10m"}, "too many requests"),
+        ({"rates": ["900000/s"], "step_duration": "10m"}, "too many requests"),
         ({"rates": ["1/s"], "step": 4}, "unknown key"),
     ],
 )
@@ -181,7 +181,7 @@ def test_a_sweep_that_cannot_be_is_refused(load: Load, keys: dict[str, Any], say
     [
         {"rates": ["50/s", "100/s"], "arrivals": "constant"},
         {"from": "10/s", "to": "100/s", "points": 4},
-        {"up_to": 8, "hold": "2s"},
+        {"max_concurrency": 8, "step_duration": "2s"},
         {"concurrency": [1, 2]},
     ],
 )
@@ -195,6 +195,6 @@ def test_what_is_written_back_is_the_same_sweep(load: Load, keys: dict[str, Any]
 def test_a_locust_test_is_swept_by_clients_alone(load: Load, tmp_path: Any) -> None:
     (tmp_path / "locustfile.py").write_text("")
     locust = {"protocol": "locust", "file": "locustfile.py"}
-    assert load(locust, load={"sweep": {"up_to": 4}}).load.sweep
+    assert load(locust, load={"sweep": {"max_concurrency": 4}}).load.sweep
     with pytest.raises(ProfileError, match="needs rates"):
         load(locust, load={"sweep": {"rates": ["1/s"]}})

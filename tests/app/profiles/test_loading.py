@@ -66,7 +66,7 @@ def test_an_http_profile(folder: Path) -> None:
     assert [stage.rate_per_s for stage in profile.load.stages] == [200.0, 100.0]
     assert profile.load.stages[1].duration_s == 60.0
     assert [objective.limit for objective in profile.slo] == [50.0, 0.001]
-    assert profile.plan.assurance == 0.9
+    assert profile.plan.confidence == 0.9
     assert profile.traffic is not None
     assert profile.traffic.growth_per_year == 0.2
 

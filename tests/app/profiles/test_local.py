@@ -137,11 +137,11 @@ def test_wrong_targets_are_told_with_their_line(
         ({"load": {"scenarios": ["offlin"]}}, "not 'offlin'"),
         ({"load": {"scenarios": ["server", "server"], "rates": ["9/s"]}}, "contains a duplicate"),
         (
-            {"load": {"scenarios": ["server"], "rates": ["200000/s"], "at_most": "10s"}},
+            {"load": {"scenarios": ["server"], "rates": ["200000/s"], "max_duration": "10s"}},
             "the maximum of 1,000,000 arrivals",
         ),
         ({"load": {"rates": ["9/s"]}}, "load.rates requires the server scenario"),
-        ({"load": {"at_least": "9s", "at_most": "1s"}}, "load.at_least is longer than load.at_most"),
+        ({"load": {"min_duration": "9s", "max_duration": "1s"}}, "load.min_duration is longer than load.max_duration"),
         ({"load": {"search": "best"}}, "slo is empty"),
         ({"load": {"search": "best"}, "slo": ["service_ms.p99 < 20 | warn"]}, "slo is empty"),
         ({"limits": {"requests": 100}}, "limited only by duration and memory"),

@@ -17,8 +17,8 @@ from app.profiles.plan import (
     build_plan_limits,
     is_language_model,
 )
-from app.records.offers import ApiPrice, PlanLimits, UnmeasuredAccelerators
-from app.records.plan_question import AssumedModel, Engine, LanguageModel, Precision
+from app.records.offers import ApiPrice, PlanLimits, UnmeasuredGpus
+from app.records.planning_inputs import AssumedModel, Engine, LanguageModel, Precision
 from tests.fakes.language_models import DEEPSEEK_V3, LLAMA_8B
 from tests.fakes.offers import catalogue, offer
 from tests.fakes.plan_sources import MODEL
@@ -40,7 +40,7 @@ SHAPE = {
     "linear_layers": 4,
 }
 PRECISION = {"weights": "int4", "compute": "fp16", "kv": "fp8"}
-ENGINE = {"chunk_tokens": 8192, "max_sequences": 64, "utilisation": 0.8}
+ENGINE = {"chunk_tokens": 8192, "max_sequences": 64, "utilization": 0.8}
 
 
 @pytest.fixture
@@ -59,7 +59,7 @@ def test_a_shape_alone_is_a_model_in_bf16_on_an_engine_as_it_comes(path: Path) -
 def test_every_key_is_taken(path: Path) -> None:
     path.write_text(yaml.safe_dump({"language_model": SHAPE, "precision": PRECISION, "engine": ENGINE}))
     model = LanguageModel(46.7e9, 32, 4096, 32, 8, 128, 32000, 12.9e9, 8, 2, 576, 16, 1024, 4)
-    engine = Engine(chunk_tokens=8192, max_sequences=64, utilisation=0.8)
+    engine = Engine(chunk_tokens=8192, max_sequences=64, utilization=0.8)
     assert load_language_model(path) == AssumedModel("model", model, Precision("int4", "fp16", "fp8"), engine)
     for kind, said in ((ShapeSettings, SHAPE), (PrecisionSettings, PRECISION), (EngineSettings, ENGINE)):
         assert set(kind.model_fields) == set(said)
@@ -93,9 +93,9 @@ def test_a_mixture_with_latent_attention_is_the_model_that_its_file_tells(path: 
         ("name: small", "precision: {weights: int3}", 1, "precision.weights must be", "Did you mean 'int"),
         ("name: small", "precision: {kv: bf61}", 1, "precision.kv must be", "Did you mean 'bf16'?"),
         ("name: small", "precision: {compute: 16}", 1, "precision.compute must be", None),
-        ("name: small", "engine: {utilisation: 0}", 1, "engine.utilisation must be greater than 0", None),
-        ("name: small", "engine: {utilisation: 90}", 1, "engine.utilisation must be less than or equal to 1", None),
-        ("name: small", "engine: {utilization: 0.9}", 1, "unknown key 'utilization'", "Did you mean 'utilisation'?"),
+        ("name: small", "engine: {utilization: 0}", 1, "engine.utilization must be greater than 0", None),
+        ("name: small", "engine: {utilization: 90}", 1, "engine.utilization must be less than or equal to 1", None),
+        ("name: small", "engine: {utilisation: 0.9}", 1, "unknown key 'utilisation'", "Did you mean 'utilization'?"),
         ("name: small", "engine: {max_sequences: 0}", 1, "engine.max_sequences must be greater", None),
         ("name: small", "engine: {chunk_tokens: 0}", 1, "engine.chunk_tokens must be greater", None),
         ("name: small", "engine: &a {}", 1, "anchors and aliases are not supported", None),
@@ -139,7 +139,7 @@ def test_what_cannot_be_opened_is_none(tmp_path: Path) -> None:
 
 
 SAID = {
-    "assurance": "95%",
+    "confidence": "95%",
     "redundancy": "n+2",
     "zones": 3,
     "surge": 1,
@@ -154,7 +154,7 @@ SAID = {
     "price": "spot",
     "max_price_age": "90d",
     "low_trust_prices": True,
-    "other_cards": {"dtype": "fp16", "work": "saturated"},
+    "unmeasured_gpus": {"dtype": "fp16", "work": "saturated"},
 }
 
 
@@ -169,7 +169,7 @@ def test_what_is_not_said_is_the_records_own() -> None:
 def test_every_key_is_taken_of_plan() -> None:
     said = PlanSettings.model_validate(SAID, context={})
     assert build_plan_limits(said) == PlanLimits(
-        assurance=0.95,
+        confidence=0.95,
         redundancy=2,
         regions=("us-east-1", "eu-west-1"),
         providers=("aws",),
@@ -180,7 +180,7 @@ def test_every_key_is_taken_of_plan() -> None:
         surge=1,
         max_accelerators=4,
         price="spot",
-        other_cards=UnmeasuredAccelerators("fp16", "saturated"),
+        unmeasured_gpus=UnmeasuredGpus("fp16", "saturated"),
         vendors=("nvidia",),
         max_power_w=20_000.0,
         api=ApiPrice(0.6, "1M tokens"),
@@ -200,8 +200,8 @@ def test_what_is_printed_back_reads_the_same() -> None:
 @pytest.mark.parametrize(
     ("override", "field", "value"),
     [
-        ("assurance=50%", "assurance", 0.5),
-        ("assurance=99%", "assurance", 0.99),
+        ("confidence=50%", "confidence", 0.5),
+        ("confidence=99%", "confidence", 0.99),
         ("redundancy=n", "redundancy", 0),
         ("redundancy=N+1", "redundancy", 1),
         ("zones=9", "zones", 9),
@@ -214,7 +214,7 @@ def test_what_is_printed_back_reads_the_same() -> None:
         ("price=reserved-1y", "price", "reserved 1y"),
         ("price=on-demand", "price", "on demand"),
         ("max_accelerators=0.5", "max_accelerators", 0.5),
-        ("other_cards={dtype: int8}", "other_cards", UnmeasuredAccelerators("int8", "unknown")),
+        ("unmeasured_gpus={dtype: int8}", "unmeasured_gpus", UnmeasuredGpus("int8", "unknown")),
         *((f"router={name}", "router", router) for name, router in ROUTERS.items()),
     ],
 )
@@ -225,13 +225,13 @@ def test_each_value_as_it_may_be_written(override: str, field: str, value: objec
 @pytest.mark.parametrize(
     ("override", "says", "hint"),
     [
-        ("assurence=95%", "unknown key 'assurence' in plan", "Did you mean 'assurance'?"),
+        ("confidance=95%", "unknown key 'confidance' in plan", "Did you mean 'confidence'?"),
         ("zone=3", "unknown key 'zone' in plan", "Did you mean 'zones'?"),
         ("budget_usd_per_month=3 USD/month", "unknown key 'budget_usd_per_month'", "max_power, api_price"),
-        ("assurance=0.95", "0.95 has no unit", "90%"),
-        ("assurance=49%", "plan.assurance must be greater than or equal to 0.5", None),
-        ("assurance=100%", "plan.assurance must be less than or equal to 0.9999", None),
-        ("assurance=101%", "'101%' must be between 0% and 100%", None),
+        ("confidence=0.95", "0.95 has no unit", "90%"),
+        ("confidence=49%", "plan.confidence must be greater than or equal to 0.5", None),
+        ("confidence=100%", "plan.confidence must be less than or equal to 0.9999", None),
+        ("confidence=101%", "'101%' must be between 0% and 100%", None),
         ("redundancy=1", "1 is not a valid redundancy", "n+1"),
         ("redundancy=n-1", "'n-1' is not a valid redundancy", "n+1"),
         ("zones=0", "0 must be a whole number of at least 1", None),
@@ -259,11 +259,19 @@ def test_each_value_as_it_may_be_written(override: str, field: str, value: objec
         ("price=owned", "plan.price must be", None),
         ("max_price_age=90", "90 has no unit", "30s"),
         ("max_price_age=36h", "is not a whole number of days", "180d"),
-        ("other_cards={}", "plan.other_cards is missing the key dtype", None),
-        ("other_cards=fp16", "plan.other_cards must be a mapping of keys", None),
-        ("other_cards={dtype: f16}", "plan.other_cards.dtype must be", "Did you mean"),
-        ("other_cards={dtype: fp16, work: decoding}", "plan.other_cards.work must be", "Did you mean 'decode'?"),
-        ("other_cards={dtype: fp16, wrk: decode}", "unknown key 'wrk' in plan.other_cards", "Did you mean 'work'?"),
+        ("unmeasured_gpus={}", "plan.unmeasured_gpus is missing the key dtype", None),
+        ("unmeasured_gpus=fp16", "plan.unmeasured_gpus must be a mapping of keys", None),
+        ("unmeasured_gpus={dtype: f16}", "plan.unmeasured_gpus.dtype must be", "Did you mean"),
+        (
+            "unmeasured_gpus={dtype: fp16, work: decoding}",
+            "plan.unmeasured_gpus.work must be",
+            "Did you mean 'decode'?",
+        ),
+        (
+            "unmeasured_gpus={dtype: fp16, wrk: decode}",
+            "unknown key 'wrk' in plan.unmeasured_gpus",
+            "Did you mean 'work'?",
+        ),
     ],
 )
 def test_each_bad_value_is_named_with_what_is_right(override: str, says: str, hint: str | None) -> None:

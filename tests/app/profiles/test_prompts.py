@@ -35,7 +35,7 @@ def test_a_dataset_may_be_a_path(load: Load) -> None:
         ("chat", {"prompts": {"input_tokens": 5}, "trace": "trace.csv"}, "exactly one of prompts, dataset and trace"),
         ("chat", {"prompts": {}}, "is missing the key input_tokens"),
         ("chat", {"prompts": {"input_tokens": {"lognormal": {"median": 3, "sgma": 1}}}}, "unknown key 'sgma'"),
-        ("chat", {"prompts": {"input_tokens": 5, "think": "1s"}}, "requires prompts.turns"),
+        ("chat", {"prompts": {"input_tokens": 5, "think_time": "1s"}}, "requires prompts.turns"),
         ("chat", {"prompts": {"input_tokens": 5, "turns": 3}}, "turns requires output_tokens"),
         ("chat", {"prompts": {"input_tokens": 5, "output_tokens": 5, "turns": 2000}}, "exceeds the maximum of 1,000"),
         ("chat", {"prompts": {"input_tokens": 5, "prefix": {"groups": 2}}}, "is missing the key tokens"),

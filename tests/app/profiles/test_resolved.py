@@ -61,7 +61,7 @@ def test_every_default_is_printed_with_its_unit(path: Path) -> None:
         "name": "steady", "arrivals": "poisson", "rate": "1.6666666666666667/s", "duration": "1.5m", "lead_in": "0s",
         "repeats": 1,
     }  # fmt: skip
-    assert spec["plan"]["assurance"] == "90%"
+    assert spec["plan"]["confidence"] == "90%"
     assert spec["plan"]["redundancy"] == "n+1"
     assert spec["traffic"]["growth"] == "7.3%/year"
     assert spec["target"]["timeouts"] == {"connect": "5s", "idle": "30s", "total": "1m"}

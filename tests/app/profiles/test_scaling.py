@@ -57,7 +57,7 @@ def test_every_phase_of_a_cold_start_can_be_given() -> None:
 def test_failures_updates_and_the_pool_are_those_said() -> None:
     said = operations(
         "failures.mtbf=30d", "failures.detect=1m", "failures.new_node=true", "update.at=10:30", "update.surge=10%",
-        "warm_pool=2", "drain=1m", "cold_start.refused=20%", "cold_start.retry=5m", per_instance=4,
+        "warm_pool=2", "drain=1m", "cold_start.refusal_probability=20%", "cold_start.retry=5m", per_instance=4,
     )  # fmt: skip
     assert said.failures == FailureModel(720, 60, True)
     assert said.updates == (RollingUpdate(37_800, 0.1, 0.25),)
@@ -72,7 +72,7 @@ def test_failures_updates_and_the_pool_are_those_said() -> None:
         ("cold_start.image=8", "8 is neither a size nor a duration", "Write it like 8GB or 40s."),
         ("cold_start.network=5Gbit", "unknown unit 'Gbit'", "Did you mean 'Gbit/s'?"),
         ("cold_start.network=0MB/s", "'0MB/s' must be above zero", None),
-        ("cold_start.refused=100%", "cold_start.refused must be less than 1", None),
+        ("cold_start.refusal_probability=100%", "cold_start.refusal_probability must be less than 1", None),
         ("cold_start.wieghts=8GB", "unknown key 'wieghts' in cold_start", "Did you mean 'weights'?"),
         ("failures.mtbf=0s", "failures.mtbf must be greater than 0", None),
         ("failures.detect=5s", "failures is missing the key mtbf", None),
@@ -87,7 +87,7 @@ def test_what_is_wrong_is_named(override: str, message: str, hint: str | None) -
     assert caught.value.hint == hint
 
 
-PLANNED = PlannedReplica(replicas=12, per_s=9.0, busy=0.6, in_flight=2.0, by_hour=(2,) * 8 + (12,) * 16)
+PLANNED = PlannedReplica(replicas=12, per_s=9.0, utilization=0.6, in_flight=2.0, by_hour=(2,) * 8 + (12,) * 16)
 
 
 def autoscaler(name: str, *overrides: str) -> Autoscaler:
@@ -123,11 +123,11 @@ def test_a_metric_without_a_target_has_the_plans() -> None:
     assert autoscaler("hpa", "metric=in-flight", "target=4") == Hpa(4.0, 12, "in_flight")
     assert autoscaler("keda", "target=4", "min=1", "max=30") == Keda(4.0, 30, min=1)
     assert autoscaler("knative", "target=7/s") == Knative(capacity=7.0, metric="rate", max=12)
-    assert autoscaler("kserve", "utilisation=50%") == Knative(capacity=4.0, utilisation=0.5, max=12, min=1)
+    assert autoscaler("kserve", "utilization=50%") == Knative(capacity=4.0, utilization=0.5, max=12, min=1)
 
 
 def test_rules_of_change_are_those_of_kubernetes_until_said() -> None:
-    said = autoscaler("hpa", "up.pods=2", "up.period=1m", "down.percent=10%", "down.stabilisation=1m")
+    said = autoscaler("hpa", "up.pods=2", "up.period=1m", "down.percent=10%", "down.stabilization=1m")
     assert isinstance(said, Hpa)
     assert said.up == ScalingRules(0.0, (RatePolicy("percent", 100.0, 60.0), RatePolicy("pods", 2, 60.0)))
     assert said.down == ScalingRules(60.0, (RatePolicy("percent", 10.0),))

@@ -77,11 +77,11 @@ def test_traffic_and_limits_take_over_what_the_profile_says() -> None:
     assert traffic.hourly_share == SHAPES["evening"]
     limits = build_plan_limits(
         PlanSettings.model_validate(
-            {"assurance": "95%", "redundancy": "n+2", "regions": ["r"], "providers": ["p"], "budget": "5 USD/month",
+            {"confidence": "95%", "redundancy": "n+2", "regions": ["r"], "providers": ["p"], "budget": "5 USD/month",
              "max_price_age": "90d"}
         )
     )  # fmt: skip
-    assert (limits.assurance, limits.redundancy, limits.regions, limits.providers) == (0.95, 2, ("r",), ("p",))
+    assert (limits.confidence, limits.redundancy, limits.regions, limits.providers) == (0.95, 2, ("r",), ("p",))
     assert (limits.budget_usd_per_month, limits.max_price_age_days) == (5.0, 90)
 
 

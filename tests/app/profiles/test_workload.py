@@ -71,7 +71,7 @@ def test_nonsense_is_told(load: Load, protocol: str, workload: dict[str, Any], s
     ("loads", "says"),
     [
         ({"stages": [{"rate": "1/s", "duration": "1s"}]}, "has no concurrency"),
-        ({"stages": [{"concurrency": 1, "think": "1s", "duration": "1s"}]}, "cannot be used with a Locust test"),
+        ({"stages": [{"concurrency": 1, "think_time": "1s", "duration": "1s"}]}, "cannot be used with a Locust test"),
         ({"search": {}}, "search needs arrivals at a rate"),
     ],
 )

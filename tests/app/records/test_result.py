@@ -26,7 +26,7 @@ def test_a_full_result_meets_the_published_schema() -> None:
 
 
 def test_another_schema_number_does_not_meet_it() -> None:
-    document = json.loads(msgspec.json.encode(full_run().result)) | {"schema": 3}
+    document = json.loads(msgspec.json.encode(full_run().result)) | {"schema": 4}
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate(document, json.loads(PUBLISHED.read_text()))
 

@@ -32,7 +32,7 @@ def test_each_stage_is_a_table_of_all_tools(chat: Definitions) -> None:
     stage = streaming_run().result.stages[0]
     (table,) = chat.tables
     assert (table.stage, [tool.name for tool in chat.tools]) == ("chat", TOOLS)
-    assert table.answers == (stage.completed,) * 6
+    assert table.requests == (stage.completed,) * 6
     ttft = row(table, "TTFT mean")
     own, sent = stage.metrics["ttft_ms"]["mean"].value, stage.metrics["ttft_service_ms"]["mean"].value
     assert ttft["Sizewise"] is not None
@@ -45,8 +45,8 @@ def test_each_stage_is_a_table_of_all_tools(chat: Definitions) -> None:
 
 def test_what_is_shown_is_explained(chat: Definitions) -> None:
     shown = list(dict.fromkeys(one.metric for one in chat.tables[0].rows))
-    assert list(dict.fromkeys(one.metric for one in chat.why)) == shown
-    explained = {(one.metric, one.tool) for one in chat.why}
+    assert list(dict.fromkeys(one.metric for one in chat.explanations)) == shown
+    explained = {(one.metric, one.tool) for one in chat.explanations}
     for line in chat.tables[0].rows:
         printed = [name for name, one in zip(TOOLS, line.quantities, strict=True) if one is not None]
         assert {(line.metric, name) for name in printed} <= explained

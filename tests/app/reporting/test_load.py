@@ -34,7 +34,7 @@ def with_steady(*rates: float, found: float | None, at_least: bool = False) -> R
     stages = tuple(
         msgspec.structs.replace(first, name=f"at {rate:g}/s", kind="steady", scheduled_per_s=rate) for rate in rates
     )
-    max_rate = MaxRate(Estimate(found), ("latency_ms.p95 < 50",), "at 300/s …", at_least=at_least)
+    max_rate = MaxRate(Estimate(found), ("latency_ms.p95 < 50",), "at 300/s …", is_lower_bound=at_least)
     stages = mark_headline(stages, stages, max_rate)
     return msgspec.structs.replace(full_run().result, stages=stages, max_rate=max_rate)
 
@@ -72,13 +72,13 @@ def test_what_is_not_settled_says_why(judged: ObjectiveResult, why: str | None) 
     assert row.why == why
 
 
-@pytest.mark.parametrize(("written", "needed"), [("accuracy_kept >= 99%", True), ("accuracy > 96%", False)])
+@pytest.mark.parametrize(("written", "needed"), [("accuracy_retained >= 99%", True), ("accuracy > 96%", False)])
 def test_only_labelled_rows_settle_an_accuracy(written: str, needed: bool) -> None:
     result = local_run().result
     assert result.local is not None
     accuracy, objective = result.local.variants[4].accuracy, parse_objective(written)
     assert accuracy is not None
-    observed = accuracy.kept if needed else accuracy.value
+    observed = accuracy.retained if needed else accuracy.value
     assert observed is not None
     judged = ObjectiveResult(objective, observed, "INCONCLUSIVE", result.stages[-1].name)
     (row,) = build_objective_rows(msgspec.structs.replace(result, slo=(judged,)))
@@ -123,7 +123,7 @@ def test_a_gate_is_shown_with_its_interval_in_the_unit_of_its_limit(gate: str, o
     judged = msgspec.structs.replace(evaluate_objective(parse_gate(gate), observed), stage="peak")
     result = msgspec.structs.replace(run.result, slo=(), gates=(judged,))
     report = build_report(result, run.rows, run.telemetry, "", "", "{}")
-    assert f"{judged.judgement} {told}" in render_text(report, width=1000)
+    assert f"{judged.outcome} {told}" in render_text(report, width=1000)
     (row,) = report.objectives
     assert row.limit.unit == row.observed.unit
 
@@ -138,14 +138,14 @@ def test_a_limit_below_zero_has_a_margin_too(value: float, margin: float) -> Non
 def test_so_many_requests_without_an_error_settle_it() -> None:
     from app.analysis.estimates import share
 
-    assert evaluate_objective(ERRORS, share(0, 381)).judgement == "PASS"
-    assert evaluate_objective(ERRORS, share(0, 379)).judgement == "INCONCLUSIVE"
+    assert evaluate_objective(ERRORS, share(0, 381)).outcome == "PASS"
+    assert evaluate_objective(ERRORS, share(0, 379)).outcome == "INCONCLUSIVE"
 
 
 @pytest.mark.parametrize(("second", "pooled"), [("poisson", True), ("gamma", False)])
 def test_only_stages_of_the_same_arrivals_make_one_distribution(second: str, pooled: bool) -> None:
     run = full_run()
-    holds = [stage for stage in run.result.stages if stage.kind == "hold"][:2]
+    holds = [stage for stage in run.result.stages if stage.kind == "step"][:2]
     kinds = ("poisson", second)
     stages = tuple(
         msgspec.structs.replace(stage, kind="steady", arrival_kind=one) for stage, one in zip(holds, kinds, strict=True)
@@ -168,7 +168,7 @@ def test_a_rate_above_which_none_was_tried_is_no_maximum_and_may_size_too_large_
     report = build_report(with_steady(100, found=100, at_least=True), run.rows, run.telemetry, "", "", "{}")
     assert report.tiles[0].label == "Max rate (lower bound)"
     assert report.max_rate is not None
-    assert report.max_rate.at_least
+    assert report.max_rate.is_lower_bound
     assert report.plan is not None
     assert "No higher rate was tested" in report.plan.notes[0]
 

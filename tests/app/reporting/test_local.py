@@ -24,9 +24,9 @@ def test_every_variant_is_a_row_those_that_never_ran_too() -> None:
         ("cpu int8-static, batch 16", "left out"),
         ("cuda as-is, batch 1", "ended early"),
     ]
-    assert (section.best, section.shown) == ("cpu int8-static, batch 4", "cpu int8-static, batch 4")
+    assert (section.best, section.headline_variant) == ("cpu int8-static, batch 4", "cpu int8-static, batch 4")
     assert [len(one.scenarios) for one in section.variants] == [2, 1, 1, 2, 1, 0, 0]
-    assert [law.family for law in section.laws] == ["cpu as-is"]
+    assert [law.family for law in section.batch_models] == ["cpu as-is"]
 
 
 def test_a_model_that_was_served_is_no_local_run() -> None:
@@ -39,11 +39,11 @@ def test_a_model_that_was_served_is_no_local_run() -> None:
 def test_a_run_that_ended_before_its_first_variant_is_a_section_without_rows() -> None:
     assert _RESULT.local is not None
     empty: Result = msgspec.structs.replace(
-        _RESULT, local=msgspec.structs.replace(_RESULT.local, variants=(), best=None, batch_laws=()), stages=()
+        _RESULT, local=msgspec.structs.replace(_RESULT.local, variants=(), best=None, batch_models=()), stages=()
     )
     section = build_local_section(empty)
     assert section is not None
-    assert (section.variants, section.shown, section.common) == ((), None, "")
+    assert (section.variants, section.headline_variant, section.common) == ((), None, "")
 
 
 def test_without_a_best_one_the_variant_is_shown_that_was_judged() -> None:

@@ -64,7 +64,7 @@ _FACTS = _RESULT.local.variants[0]
 def test_the_most_arrivals_are_as_sure_as_the_stage_that_held(trust: Validity) -> None:
     most = get_max_arrivals(_FACTS, [replace(searched_stage(400.0, 4.0), verdict=Verdict(trust))])
     assert most is not None
-    assert (most.value, most.unit, most.trust) == (400.0, "calls/s", trust)
+    assert (most.value, most.unit, most.validity) == (400.0, "calls/s", trust)
 
 
 def test_where_nobody_searched_there_is_no_number() -> None:
@@ -104,7 +104,7 @@ def test_a_percentile_that_most_do_not_have_gives_way_to_one_they_have() -> None
 
 def test_what_is_cheaper_and_quicker_and_as_accurate_stands_on_the_front() -> None:
     places = find_front_positions(_LOCAL, _STAGES, choose_axes(_LOCAL, _STAGES))
-    front = [facts.variant for facts, place in zip(_LOCAL.variants, places, strict=True) if place.is_on_front]
+    front = [facts.variant for facts, place in zip(_LOCAL.variants, places, strict=True) if place.is_on_frontier]
     assert front == [variant("as-is", 1), variant("as-is", 4), variant("as-is", 16), variant("int8-static", 1),
                      variant("int8-static", 4)]  # fmt: skip
     assert places[-1].latency.value is None
@@ -116,12 +116,12 @@ def test_what_cannot_be_relied_on_or_ended_early_is_on_no_front() -> None:
     assert result.local is not None
     stages = group_stages_by_variant(result)
     places = find_front_positions(result.local, stages, choose_axes(result.local, stages))
-    assert [place.is_on_front for place in places] == [False, True]
-    assert places[0].throughput.trust == "INVALID"
+    assert [place.is_on_frontier for place in places] == [False, True]
+    assert places[0].throughput.validity == "INVALID"
 
     early = msgspec.structs.replace(result.local.variants[1], failure="killed")
     local = msgspec.structs.replace(result.local, variants=(result.local.variants[0], early))
-    assert not any(place.is_on_front for place in find_front_positions(local, stages, choose_axes(local, stages)))
+    assert not any(place.is_on_frontier for place in find_front_positions(local, stages, choose_axes(local, stages)))
 
 
 def test_cost_is_arithmetic_on_throughput_and_its_interval_turns_round() -> None:
@@ -147,5 +147,5 @@ def test_a_variant_alone_is_no_front() -> None:
     local = LocalResult(variants=(facts(one),), best=one)
     stages = {one: [stage(one, "offline", 2.0)]}
     (place,) = find_front_positions(local, stages, choose_axes(local, stages))
-    assert place.is_on_front is False
+    assert place.is_on_frontier is False
     assert place.cost.unit == "s"

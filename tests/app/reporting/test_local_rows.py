@@ -65,18 +65,18 @@ def test_where_no_rate_held_none_is_the_answer() -> None:
 def test_arrivals_that_were_never_begun_are_a_reason_to_doubt() -> None:
     endless = endless_stage(1600.0)
     (row,) = build_scenario_rows([LATENCY], [endless])
-    assert (row.trust, row.reasons) == ("WARN", (ENDLESS,))
+    assert (row.validity, row.reasons) == ("WARN", (ENDLESS,))
     (asked,) = build_scenario_rows([LATENCY], [replace(endless, tags={"scenario": "server"})])
-    assert (asked.tried, asked.trust, asked.reasons) == (None, "WARN", (ENDLESS,))
+    assert (asked.tried, asked.validity, asked.reasons) == (None, "WARN", (ENDLESS,))
 
 
 def test_rates_that_a_user_asked_for_are_not_tried_ones() -> None:
     (row,) = build_scenario_rows([LATENCY], [stage(variant(), "server", 20.0)])
-    assert (row.tried, row.trust) == (None, "VALID")
+    assert (row.tried, row.validity) == (None, "VALID")
 
 
 PLACE = FrontPosition(
-    latency=Quantity(2.0, "ms"), cost=Quantity(1.0, "s"), throughput=Quantity(500.0, "1/s"), is_on_front=False
+    latency=Quantity(2.0, "ms"), cost=Quantity(1.0, "s"), throughput=Quantity(500.0, "1/s"), is_on_frontier=False
 )
 
 
@@ -125,8 +125,8 @@ def test_states_tell_what_became_of_it() -> None:
     assert _row(timed, is_best=True).state == "best"
     assert _row(timed).state == "measured"
     early = _row(timed, failure="killed by the system", hint="Give it more memory.")
-    assert (early.state, early.why) == ("ended early", "killed by the system. Give it more memory.")
-    left_out = _row(failure="batch 4 is beyond the SLO already", is_left_out=True)
+    assert (early.state, early.reason) == ("ended early", "killed by the system. Give it more memory.")
+    left_out = _row(failure="batch 4 is beyond the SLO already", is_excluded=True)
     assert (left_out.state, left_out.slo) == ("left out", None)
 
 

@@ -67,7 +67,7 @@ def test_another_slo_finds_another_rate_and_says_that_it_is_not_the_runs_own(sea
     assert strict.max_rate.per_s.value is not None
     assert strict.max_rate.per_s.value < own.per_s.value
     assert strict.max_rate.slo == ("latency_ms.p95 < 8", "error_rate <= 1%")
-    assert strict.rescored is not None
+    assert strict.rescoring is not None
     report = searched.report(strict)
     assert report.notes[0] == "Re-evaluated with SLO p95 latency < 8 ms."
     assert report.verdict.sentence.startswith(
@@ -80,11 +80,11 @@ def test_another_slo_finds_another_rate_and_says_that_it_is_not_the_runs_own(sea
 
 def test_an_slo_that_nothing_holds_fails_with_10_and_one_that_all_hold_is_at_least(stages: OpenedRun) -> None:
     failed = stages.rescore(["latency_ms.p50 < 0.5"])
-    assert (failed.exit.code, {one.held for one in failed.stages}) == (10, {False})
+    assert (failed.exit.code, {one.meets_slo for one in failed.stages}) == (10, {False})
     lax = stages.rescore(["latency_ms.p95 < 5000"])
     assert lax.exit.code == 0
     assert lax.max_rate is not None
-    assert (lax.max_rate.per_s.value, lax.max_rate.at_least) == (230.0, True)
+    assert (lax.max_rate.per_s.value, lax.max_rate.is_lower_bound) == (230.0, True)
 
 
 def test_a_window_leaves_out_what_lies_outside_and_clips_what_it_cuts(stages: OpenedRun) -> None:
@@ -131,7 +131,7 @@ def test_few_samples_withhold_percentiles(stages: OpenedRun) -> None:
     start_s = (stages.result.stages[0].window.start_ns - stages.result.clock.monotonic_start_ns) / 1e9
     part = stages.rescore(None, (start_s, start_s + 1.0))
     assert part.stages[0].metrics["latency_ms"]["p95"].value is None
-    assert part.slo[0].judgement == "INCONCLUSIVE"
+    assert part.slo[0].outcome == "INCONCLUSIVE"
 
 
 def test_a_run_cut_short_is_told_from_its_facts_and_what_is_missing_too(tmp_path: Path) -> None:
@@ -149,7 +149,7 @@ def test_a_run_cut_short_is_told_from_its_facts_and_what_is_missing_too(tmp_path
     assert f"2 of 3 stages finished; {left_out:,} of" in report.notes[0]
     assert (report.verdict.outcome, report.verdict.exit_code) == ("INCONCLUSIVE", 143)
     assert report.verdict.sentence.startswith("Stopped early: partial results")
-    assert run.rescore(["latency_ms.p95 < 5"]).rescored is not None
+    assert run.rescore(["latency_ms.p95 < 5"]).rescoring is not None
 
 
 def test_nothing_is_recovered_where_no_stage_had_ended(tmp_path: Path) -> None:

@@ -23,39 +23,39 @@ def section(plan: Plan) -> PlanSection:
 
 def test_feasible_offers_come_by_cost_and_refused_ones_apart(section: PlanSection) -> None:
     assert [row.offer for row in section.offers] == [L4, OWN, A10G]
-    assert [row.offer for row in section.refused] == [T4]
-    assert (section.runner_up, section.cheapest_refused) == (A10G, T4)
+    assert [row.offer for row in section.rejected_offers] == [T4]
+    assert (section.runner_up, section.cheapest_rejected) == (A10G, T4)
 
 
 def test_a_fleets_chances_and_ranges_are_its_own(section: PlanSection) -> None:
     row = section.recommended_row
     assert row is not None
-    assert row.chances == SloProbabilityRow(one_fewer=0.412, planned=0.953, one_more=0.9998)
+    assert row.slo_probabilities == SloProbabilityRow(one_fewer=0.412, planned=0.953, one_more=0.9998)
     assert row.instances_needed == PercentileRange(p10=3, p50=4, p90=5)
     assert row.usd_per_month_needed is not None
     assert row.usd_per_month_needed.p50 == row.usd_per_month.value
-    assert (row.settled, row.measured_on, row.price_kind) == ("simulated", "20260801-chat", "on demand")
+    assert (row.sizing_method, row.measured_on, row.price_kind) == ("simulated", "20260801-chat", "on demand")
     assert [one.price_kind for one in section.offers if one.offer == OWN] == ["owned"]
 
 
 def test_a_refused_fleet_tells_why_once(section: PlanSection) -> None:
-    (row,) = section.refused
-    assert row.refused == REFUSAL
-    assert row.settled is None
+    (row,) = section.rejected_offers
+    assert row.rejected == REFUSAL
+    assert row.sizing_method is None
     assert (row.usd_per_month.value, row.usd_per_month.reason) == (None, None)
     assert msgspec.json.encode(row).count(REFUSAL.encode()) == 1
 
 
 def test_the_front_has_fleets_of_several_sizes_with_their_chances(section: PlanSection) -> None:
-    assert [(one.offer, one.instances, one.chance) for one in section.front] == [
+    assert [(one.offer, one.instances, one.frontier_probability) for one in section.frontier] == [
         (L4, 5, 0.62), (A10G, 5, 0.41), (A10G, 7, 0.74),
     ]  # fmt: skip
-    assert [row.offer for row in section.offers if row.on_front] == [L4, A10G]
+    assert [row.offer for row in section.offers if row.is_on_frontier] == [L4, A10G]
 
 
 def test_an_offer_of_which_only_a_larger_fleet_is_on_the_front_is_not_on_it(plan: Plan) -> None:
     larger = build_plan_section(replace(plan, pareto=plan.pareto[2:]))
-    assert not any(row.on_front for row in larger.offers)
+    assert not any(row.is_on_frontier for row in larger.offers)
 
 
 def test_the_limit_is_that_of_the_objective_that_the_latency_is_of(plan: Plan, section: PlanSection) -> None:
@@ -94,7 +94,7 @@ def test_energy_and_carbon_keep_their_basis_and_reason(section: PlanSection) -> 
 
 
 def test_sensitivity_day_and_alternatives_are_the_plans(plan: Plan, section: PlanSection) -> None:
-    assert [msgspec.to_builtins(one) for one in section.swings] == [
+    assert [msgspec.to_builtins(one) for one in section.sensitivity] == [
         msgspec.to_builtins(one) for one in plan.sensitivity
     ]
     assert [msgspec.to_builtins(one) for one in section.savings] == [msgspec.to_builtins(one) for one in plan.savings]
@@ -110,8 +110,8 @@ def test_sensitivity_day_and_alternatives_are_the_plans(plan: Plan, section: Pla
 def test_a_plan_without_a_feasible_offer_has_nothing_of_a_fleet() -> None:
     section = build_plan_section(nothing_fits())
     assert section.recommended_row is None
-    assert (section.unit_costs, section.kwh_per_month, section.day, section.front) == ((), None, None, ())
-    assert len(section.refused) == 2
+    assert (section.unit_costs, section.kwh_per_month, section.day, section.frontier) == ((), None, None, ())
+    assert len(section.rejected_offers) == 2
 
 
 def test_a_plan_of_before_has_none_of_it() -> None:
@@ -119,7 +119,13 @@ def test_a_plan_of_before_has_none_of_it() -> None:
     section = build_plan_section(
         replace(plan, sensitivity=(), day=(), commitment=None, savings=(), mix=None, router=None)
     )
-    assert (section.swings, section.day, section.commitment, section.savings, section.mix) == ((), None, None, (), None)
+    assert (section.sensitivity, section.day, section.commitment, section.savings, section.mix) == (
+        (),
+        None,
+        None,
+        (),
+        None,
+    )
 
 
 def test_a_plans_own_report_says_what_it_rests_on(plan: Plan) -> None:
@@ -128,7 +134,7 @@ def test_a_plans_own_report_says_what_it_rests_on(plan: Plan) -> None:
     assert (source.name, source.hardware, source.max_rate.value, source.max_rate.basis) == (
         "20260801-chat", "one L4", 24.0, "measured",
     )  # fmt: skip
-    assert (report.offers, report.offers_of_your_own) == (3, 1)
+    assert (report.offers, report.own_offers) == (3, 1)
     assert (report.oldest_price, report.newest_price) == ("2026-07-09", "2026-08-01")
     assert report.plan == build_plan_section(plan)
 

@@ -30,7 +30,7 @@ target:
   start:
     command: [vllm, serve, /srv/weights/narwhal.gguf, --host, 10.20.30.41]
     env: {MODEL_ID: pangolin-draft}
-  scripted: {answer: {said: the okapi sings}}
+  scripted: {response: {said: the okapi sings}}
 workload:
   body: {messages: [{role: user, content: why do axolotls smile}]}
   template: "why do axolotls {mood}"
@@ -147,7 +147,7 @@ def test_what_is_replaced_is_told_with_how_often(report: Report, result: Result)
     assert told["walrus-labs/Zebrafish-70B"].replacement == "model-1"
     assert told["walrus-labs/Zebrafish-70B"].occurrences > 5
     assert [one for one in told if told[one].kind == "prompts"] == [
-        "workload.body", "workload.template", "workload.extra_body", "target.scripted.answer",
+        "workload.body", "workload.template", "workload.extra_body", "target.scripted.response",
     ]  # fmt: skip
     assert told["workload.body"].replacement == REDACTED_TEXT
 

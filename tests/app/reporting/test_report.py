@@ -42,11 +42,11 @@ def test_headlines_are_the_max_rate_the_holds_together_and_the_cost(full: Report
 
 
 def test_every_stage_stays_the_failed_ones_too(full: Report) -> None:
-    assert [stage.name for stage in full.stages].count("probe 400/s") == 1
-    failed = next(stage for stage in full.stages if stage.name == "probe 400/s")
-    assert failed.held is False
+    assert [stage.name for stage in full.stages].count("probe 400 req/s") == 1
+    failed = next(stage for stage in full.stages if stage.name == "probe 400 req/s")
+    assert failed.meets_slo is False
     assert failed.failed == 790
-    assert failed.judged == failed.p95
+    assert failed.evaluated == failed.p95
     assert full.stages[0].start_s == 0
 
 
@@ -86,9 +86,9 @@ def test_offers_are_by_cost_and_the_refused_apart(full: Report) -> None:
     assert full.plan is not None
     costs = [row.usd_per_month.value or 0 for row in full.plan.offers]
     assert costs == sorted(costs)
-    assert [row.offer for row in full.plan.refused] == ["aws/g4dn.xlarge@us-east-1", "aws/g6.xlarge@us-east-1"]
-    assert full.plan.cheapest_refused == "aws/g4dn.xlarge@us-east-1"
-    assert sum(row.on_front for row in full.plan.offers) == 2
+    assert [row.offer for row in full.plan.rejected_offers] == ["aws/g4dn.xlarge@us-east-1", "aws/g6.xlarge@us-east-1"]
+    assert full.plan.cheapest_rejected == "aws/g4dn.xlarge@us-east-1"
+    assert sum(row.is_on_frontier for row in full.plan.offers) == 2
 
 
 def test_unknown_facts_have_no_value(full: Report) -> None:

@@ -104,7 +104,7 @@ def test_the_spectrum_pools_the_holds_and_ends_where_samples_do() -> None:
     stages = find_headline_stages(run.result)
     latency, service = build_spectra(read_request_times(run.rows, run.result), stages)
 
-    assert [stage.name for stage in stages] == ["3 holds at 218/s"]
+    assert [stage.name for stage in stages] == ["3 steps at 218 req/s"]
     assert latency.n == service.n == stages[0].completed
     assert list(latency.ms) == sorted(latency.ms)
     assert 0.99 < latency.share[-1] < 0.999
@@ -202,10 +202,10 @@ def test_an_endpoints_answers_are_those_of_the_stages_window(tmp_path: Path) -> 
             writer.append_requests(batch)
         writer.write_result(whole.result)
     run = StoredRun(tmp_path / "run")
-    assert list_comparable_stages(whole.result)[0] == "probe 25/s"
+    assert list_comparable_stages(whole.result)[0] == "probe 25 req/s"
     assert "batch 1" not in list_comparable_stages(whole.result)
-    drawn, service = build_stage_distributions(run, whole.result, "hold 218/s")
-    asked = [stage for stage in whole.result.stages if stage.name == "hold 218/s"]
+    drawn, service = build_stage_distributions(run, whole.result, "step 218 req/s")
+    asked = [stage for stage in whole.result.stages if stage.name == "step 218 req/s"]
     assert drawn.n == sum(stage.completed for stage in asked)
     assert drawn.share[-1] == 1.0
     assert list(drawn.ms) == sorted(drawn.ms)

@@ -70,7 +70,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 def test_a_row_tells_what_a_list_shows(home: Path) -> None:
     row = list_runs().rows[0]
     assert (row.run_id, row.name, row.verdict, row.url) == ("run-0", WHOLE.name, "WARN", WHOLE.target.urls[0])
-    assert (row.carries, row.started_at, row.duration_s) == (
+    assert (row.max_rate_text, row.started_at, row.duration_s) == (
         "218 req/s",
         WHOLE.clock.wall_start,
         WHOLE.clock.duration_s,

@@ -18,7 +18,7 @@ _RESULT = local_run().result
 def _without_best() -> Result:
     assert _RESULT.local is not None
     local = msgspec.structs.replace(_RESULT.local, best=None, best_reason="missed")
-    missed = msgspec.structs.replace(_RESULT.slo[0], judgement="FAIL", stage=_RESULT.stages[3].name)
+    missed = msgspec.structs.replace(_RESULT.slo[0], outcome="FAIL", stage=_RESULT.stages[3].name)
     return msgspec.structs.replace(
         _RESULT, local=local, slo=(missed,), exit=ended(10, "service_ms.p99 < 8 failed in single-stream")
     )
@@ -76,7 +76,7 @@ def test_an_invalid_variant_does_not_hide_one_that_can_be_relied_on() -> None:
 
 
 def test_what_the_interval_does_not_settle_is_added() -> None:
-    judged = msgspec.structs.replace(_RESULT.slo[0], judgement="INCONCLUSIVE")
+    judged = msgspec.structs.replace(_RESULT.slo[0], outcome="INCONCLUSIVE")
     sentence = build_verdict(msgspec.structs.replace(_RESULT, slo=(judged,))).sentence
     assert sentence.endswith("Inconclusive at 95\u202f% confidence: p99 service time < 8 ms.")
 
@@ -119,13 +119,16 @@ MET, MISSED, OPEN = (ObjectiveResult(SLO, Estimate(1.0), judgement) for judgemen
             "No tested rate met the SLO (p95 latency < 50 ms). At 9/s latency_ms.p95 was 70 ms.",
         ),
         (
-            {"max_rate": MaxRate(Estimate(20.0), (SLO.text,), "nothing failed", at_least=True), "slo": (MET,)},
+            {"max_rate": MaxRate(Estimate(20.0), (SLO.text,), "nothing failed", is_lower_bound=True), "slo": (MET,)},
             "PASS",
             "Max rate at least 20.0\u202freq/s within SLO (p95 latency < 50 ms). No higher rate was tested, so the "
             "maximum may be higher.",
         ),
         (
-            {"max_rate": MaxRate(Estimate(8.0), (SLO.text,), "nothing", at_least=True, sessions=True), "slo": (MET,)},
+            {
+                "max_rate": MaxRate(Estimate(8.0), (SLO.text,), "nothing", is_lower_bound=True, sessions=True),
+                "slo": (MET,),
+            },
             "PASS",
             "Max rate at least 8.00\u202fsessions/s within SLO",
         ),
@@ -146,7 +149,7 @@ def swept(clients: int, p95_ms: float, held: bool) -> Stage:
         "latency_ms": {"p95": Estimate(p95_ms)},
         "completed_per_s": {"value": Estimate(50.0 * clients)},
     }
-    changes = {"concurrency": clients, "held": held, "metrics": metrics, "verdict": Verdict("VALID")}
+    changes = {"concurrency": clients, "meets_slo": held, "metrics": metrics, "verdict": Verdict("VALID")}
     return msgspec.structs.replace(stage, tags={SWEEP_TAG: "yes"}, **changes)
 
 

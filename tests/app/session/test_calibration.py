@@ -127,7 +127,7 @@ def tried(kind: LoadKind, load: LimitedLoad, rate_per_s: float, cores: float | N
 
 def test_a_rung_that_is_sent_in_time_holds() -> None:
     rung = tried("plain", LimitedLoad(50_000.0), 8_000.0)
-    assert rung.held
+    assert rung.passed
     assert rung.achieved_per_s == pytest.approx(8_000, rel=0.05)
     assert rung.late_share == 0
     assert not rung.is_generator_limit
@@ -135,7 +135,7 @@ def test_a_rung_that_is_sent_in_time_holds() -> None:
 
 def test_one_that_is_sent_late_does_not() -> None:
     rung = tried("plain", LimitedLoad(7_000.0), 8_000.0)
-    assert not rung.held
+    assert not rung.passed
     assert rung.late_share > 0.5
     assert rung.lag_p99_ms > 50
 
@@ -149,18 +149,18 @@ def test_a_server_that_was_at_its_limit_is_an_excuse(cores: float | None, is_aga
 
 def test_chunks_count_by_themselves_however_punctual_the_requests_are() -> None:
     held = tried("streaming", LimitedLoad(1e6, 50_000.0), 32_000.0)
-    assert held.held
+    assert held.passed
     assert held.achieved_per_s == pytest.approx(32_000, rel=0.1)
     late = tried("streaming", LimitedLoad(1e6, 30_000.0), 32_000.0)
     assert late.lag_p99_ms == 0
     assert late.late_share > 0.3
-    assert not late.held
+    assert not late.passed
 
 
 @pytest.mark.parametrize(("cut_off", "held"), [(0, True), (1_000, True), (50, False), (1, False)])
 def test_an_answer_without_its_end_is_late_as_a_whole(cut_off: int, held: bool) -> None:
     rung = tried("streaming", LimitedLoad(1e6, 1e9, cut_off=cut_off), 32_000.0)
-    assert rung.held is held
+    assert rung.passed is held
     assert rung.late_share == pytest.approx(1 / cut_off if cut_off else 0.0, abs=0.001)
 
 
@@ -206,9 +206,9 @@ def test_the_ceiling_is_what_the_generator_kept_up_with() -> None:
     told: list[CalibrationStep] = []
     load = LimitedLoad(25_000.0)
     found = measure_capacity("plain", load, start, Interruption(), nobody_knows, told.append)
-    assert (found.kind, found.workers, found.is_at_least) == ("plain", 1, False)
+    assert (found.kind, found.workers, found.is_lower_bound) == ("plain", 1, False)
     assert found.per_s == pytest.approx(22_627, rel=0.02)
-    assert list(found.rungs) == told
+    assert list(found.steps) == told
     assert [server.is_closed for server in servers] == [True]
 
 
@@ -216,7 +216,7 @@ def test_of_streams_it_is_in_chunks() -> None:
     _, start = null_servers()
     found = measure_capacity("streaming", LimitedLoad(1e6, 50_000.0), start, Interruption(), nobody_knows)
     assert found.per_s == pytest.approx(45_255, rel=0.1)  # of 1,000 streams, by chance some more or less
-    assert any(rung.late_share > 0.01 for rung in found.rungs)
+    assert any(rung.late_share > 0.01 for rung in found.steps)
 
 
 def test_several_workers_are_calibrated_together_each_two_on_a_server_of_their_own() -> None:
@@ -231,15 +231,15 @@ def test_several_workers_are_calibrated_together_each_two_on_a_server_of_their_o
 
 def test_a_null_server_at_its_own_limit_says_nothing_against_the_generator() -> None:
     _, start = null_servers(cores=2.0)
-    assert measure_capacity("plain", LimitedLoad(25_000.0), start, Interruption(), nobody_knows).is_at_least
+    assert measure_capacity("plain", LimitedLoad(25_000.0), start, Interruption(), nobody_knows).is_lower_bound
     _, start = null_servers(cores=None)
-    assert not measure_capacity("plain", LimitedLoad(25_000.0), start, Interruption(), nobody_knows).is_at_least
+    assert not measure_capacity("plain", LimitedLoad(25_000.0), start, Interruption(), nobody_knows).is_lower_bound
 
 
 def test_a_generator_that_keeps_up_with_everything_has_no_known_end() -> None:
     _, start = null_servers()
     found = measure_capacity("plain", LimitedLoad(1e6), start, Interruption(), nobody_knows)
-    assert found.is_at_least
+    assert found.is_lower_bound
     assert found.per_s == pytest.approx(64_000, rel=0.02)
 
 
@@ -262,7 +262,7 @@ def test_a_busy_machine_gives_a_lower_bound_and_says_by_what() -> None:
     _, start = null_servers()
     found = measure_capacity("plain", LimitedLoad(25_000.0), start, Interruption(), FakeMachine(1.5))
     assert found.per_s == pytest.approx(22_627, rel=0.02)
-    assert found.is_at_least is True
+    assert found.is_lower_bound is True
     assert found.disturbed_by_cores == pytest.approx(1.5)
 
 
@@ -270,4 +270,4 @@ def test_other_work_before_and_between_does_not_matter() -> None:
     _, start = null_servers()
     machine = FakeMachine(1.5, stages=(0, 1, 2))
     found = measure_capacity("plain", LimitedLoad(25_000.0), start, Interruption(), machine)
-    assert (found.is_at_least, found.disturbed_by_cores) == (False, None)
+    assert (found.is_lower_bound, found.disturbed_by_cores) == (False, None)

@@ -62,4 +62,4 @@ def test_requests_that_failed_by_a_local_limit_are_the_only_cause_of_the_exit(be
     result = bench.run(SPEC, ScriptedLoad(bench.clock, error="local-limit", error_share=0.5)).result
     assert [cause.code for cause in result.exit.causes] == [ExitCode.INVALID]
     assert "local limits" in result.exit.texts[0]
-    assert {one.judgement for one in result.slo} == {"INCONCLUSIVE"}
+    assert {one.outcome for one in result.slo} == {"INCONCLUSIVE"}

@@ -10,7 +10,7 @@ import pytest
 
 from app.errors import ExitCode, UsageError
 from app.records.control import AddNote, ControlCommand, Extend, SetRate, StopRun
-from app.records.events import Noted, RateChanged, StageExtended, StageFinished
+from app.records.events import NoteAdded, RateChanged, StageExtended, StageFinished
 from app.session.spec import LimitSpec, RunSpec, StageSpec
 from app.storage.control import CONTROL, send_command
 from loadgen.records import ClosedArrivals, OpenArrivals, PreflightDone, Progress, TraceArrivals
@@ -37,7 +37,7 @@ def test_a_note_is_an_event_and_in_the_result(bench: Bench) -> None:
     asked = Asked(bench.directory, AddNote("a fan\n\x1b[31m came on"))
     outcome = bench.run(SPEC, ScriptedLoad(bench.clock, on_progress=asked))
     assert asked.answers == ["noted"]
-    assert [event.text for event in bench.told(Noted)] == ["a fan [31m came on"]
+    assert [event.text for event in bench.told(NoteAdded)] == ["a fan [31m came on"]
     assert outcome.result.notes == ("User note: a fan [31m came on",)
 
 
@@ -117,7 +117,7 @@ def test_a_stage_of_one_rate_or_of_clients_is_made_longer_and_told(bench: Bench)
         told = [(event.index, event.by_s, event.duration_s) for event in bench.told(StageExtended)]
         assert told == [(0, 5.0, 15.0), (0, 2.5, 17.5)]
         (finished,) = bench.told(StageFinished)
-        assert (finished.facts.duration_s, finished.facts.extended_s) == (17.5, 7.5)
+        assert (finished.data.duration_s, finished.data.extended_s) == (17.5, 7.5)
         notes = [note for note in outcome.result.notes if "extended" in note]
         assert notes[0].startswith("User action ")
         assert notes[0].endswith(" s after the start: stage s was extended by 5 s to 15 s.")

@@ -99,14 +99,14 @@ def test_a_run_keeps_only_the_ceilings_it_needs(run: Path) -> None:
 
 
 def test_only_what_is_missing_is_measured(run: Path) -> None:
-    plain_only = replace(CALIBRATION, ceilings=CALIBRATION.ceilings[:1])
+    plain_only = replace(CALIBRATION, capacities=CALIBRATION.capacities[:1])
     found = Found(run, CHAT, stored=plain_only)
     assert found.measured == ["streaming"]
     assert found.finder.has_measured
     assert found.ceilings.per_s == 20_000.0
     assert found.ceilings.chunks_per_s == pytest.approx(45_255, rel=0.1)
     (stored,) = found.stored
-    assert [(one.kind, one.workers) for one in stored.ceilings] == [("streaming", 1)]
+    assert [(one.kind, one.workers) for one in stored.capacities] == [("streaming", 1)]
 
 
 def test_another_number_of_workers_is_another_ceiling(run: Path) -> None:
@@ -156,33 +156,33 @@ def test_what_is_left_after_a_loss_can_send_less() -> None:
     assert four.for_connected_workers([part(index) for index in range(4)]) == four
     assert four.for_connected_workers([part(0), part(1), part(2), part(3, lost_ns=5)]) == GeneratorCapacity(3, 30_000.0)
     assert GeneratorCapacity(1, 9.0, 8.0).for_connected_workers(()) == GeneratorCapacity(1, 9.0, 8.0)
-    lower_bound = GeneratorCapacity(4, 40_000.0, is_at_least=True)
-    assert lower_bound.for_connected_workers([part(0), part(1, lost_ns=5), part(2), part(3)]).is_at_least
+    lower_bound = GeneratorCapacity(4, 40_000.0, is_lower_bound=True)
+    assert lower_bound.for_connected_workers([part(0), part(1, lost_ns=5), part(2), part(3)]).is_lower_bound
 
 
 def test_what_a_busy_machine_showed_is_good_for_this_run_as_a_lower_bound(run: Path) -> None:
     found = Found(run, HttpWorkload(), stored=None, others=1.5)
     assert found.ceilings.per_s == pytest.approx(22_627, rel=0.02)
-    assert found.ceilings.is_at_least
-    (ceiling,) = found.stored[0].ceilings
+    assert found.ceilings.is_lower_bound
+    (ceiling,) = found.stored[0].capacities
     assert ceiling.disturbed_by_cores == pytest.approx(1.5)
     assert '"disturbed_by_cores": 1.' in found.file.read_text()
-    assert not Found(run.with_name("quiet"), HttpWorkload(), stored=None).ceilings.is_at_least
+    assert not Found(run.with_name("quiet"), HttpWorkload(), stored=None).ceilings.is_lower_bound
 
 
 def test_one_lower_bound_of_two_makes_both_together_one(run: Path) -> None:
     plain, streaming = (CALIBRATION.find_capacity(kind, 1) for kind in ("plain", "streaming"))
     assert plain is not None
     assert streaming is not None
-    known = replace(CALIBRATION, ceilings=(plain, replace(streaming, is_at_least=True)))
-    assert Found(run, CHAT, stored=known).ceilings == GeneratorCapacity(1, 20_000.0, 40_000.0, is_at_least=True)
+    known = replace(CALIBRATION, capacities=(plain, replace(streaming, is_lower_bound=True)))
+    assert Found(run, CHAT, stored=known).ceilings == GeneratorCapacity(1, 20_000.0, 40_000.0, is_lower_bound=True)
     assert Found(run.with_name("plain"), HttpWorkload(), stored=known).ceilings == GeneratorCapacity(1, 20_000.0)
 
 
 def test_a_lower_bound_here_is_one_of_the_sum(run: Path) -> None:
     two = CALIBRATION.find_capacity("plain", 2)
     assert two is not None
-    known = replace(CALIBRATION, ceilings=(replace(two, is_at_least=True),))
+    known = replace(CALIBRATION, capacities=(replace(two, is_lower_bound=True),))
     here = (worker(0, is_local=True), worker(1, is_local=True))
     found = Found(run, HttpWorkload(), workers=(*here, worker(2, is_local=False, per_s=9_000.0)), stored=known)
-    assert found.ceilings == GeneratorCapacity(3, 29_000.0, is_at_least=True)
+    assert found.ceilings == GeneratorCapacity(3, 29_000.0, is_lower_bound=True)

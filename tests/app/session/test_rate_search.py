@@ -24,7 +24,7 @@ from tests.fakes.load import ScriptedLoad
 from tests.fakes.queues import request_rows, stage_facts
 
 _BURST = 50
-_NOTHING = "no rate met the SLO 3 times within 0 probes; the search was limited to 29 s (load.search.within)"
+_NOTHING = "no rate met the SLO 3 times within 0 probes; the search was limited to 29 s (load.search.max_duration)"
 WANTED = SearchSpec(OpenArrivals("poisson", ((0.0, 1.0),)), start_per_s=10.0, step_duration_s=30.0, repeats=3)
 
 
@@ -46,8 +46,8 @@ def test_a_known_limit_is_found_within_5_percent_and_only_where_every_hold_held(
         assert outcome.probes == len(stages) <= 25
         assert outcome.max_rate_per_s is not None
         there = [stage for stage in stages if stage.scheduled_per_s == outcome.max_rate_per_s]
-        assert all(stage.held for stage in there)
-        assert [stage.repeat for stage in there if stage.kind == "hold"] == [1, 2, 3]
+        assert all(stage.meets_slo for stage in there)
+        assert [stage.repeat for stage in there if stage.kind == "step"] == [1, 2, 3]
         errors.append(outcome.max_rate_per_s / target.limit_per_s - 1)
     assert sum(abs(error) <= 0.05 for error in errors) >= 19, errors
 
@@ -69,8 +69,8 @@ def test_the_virtual_runner_judges_as_a_session_does(name: str) -> None:
         errors = None if answers.failed is None else ["http-5xx" if failed else None for failed in answers.failed]
         rows = request_rows(arrivals_s, answers.latency_s, errors=errors)
         stage = summarize_stage(rows, None, stage_facts(rate_per_s, 30.0, kind="probe", drain_s=3.0), target.slo)
-        held.append(stage.held)
-        assert runner.run(order).held is stage.held
+        held.append(stage.meets_slo)
+        assert runner.run(order).meets_slo is stage.meets_slo
     assert (held[0], held[-1]) == (True, False)
 
 
@@ -89,8 +89,8 @@ class Generator:
         is_invalid = rate_per_s > self._ceiling_per_s or len(self.orders) in self._disturbed
         self.orders.append(order)
         stage = VirtualRunner(server("M/D/1"), 0).run(order)
-        verdict = Verdict("INVALID", ("generator ceiling: 120 % (limit 85 %)",)) if is_invalid else Verdict("VALID")
-        return replace(stage, verdict=verdict, held=rate_per_s <= self._limit_per_s)
+        verdict = Verdict("INVALID", ("generator capacity: 120 % (limit 85 %)",)) if is_invalid else Verdict("VALID")
+        return replace(stage, verdict=verdict, meets_slo=rate_per_s <= self._limit_per_s)
 
     @property
     def spent_ns(self) -> int:
@@ -138,7 +138,7 @@ def test_a_search_ends_in_its_time_however_slow_the_endpoint_is(limit_per_s: flo
     if limit_per_s < 1:
         assert outcome.reason is not None
         assert outcome.reason.startswith("even ")
-        assert outcome.reason.endswith("; the search was limited to 390 s (load.search.within)")
+        assert outcome.reason.endswith("; the search was limited to 390 s (load.search.max_duration)")
         assert len(runner.rates) < 7, "it would have gone down to a sixty-fourth"
     else:
         assert outcome.max_rate_per_s == pytest.approx(limit_per_s, rel=0.1)
@@ -196,8 +196,8 @@ def test_a_generator_that_cannot_keep_up_gives_a_rate_it_can_vouch_for(bench: Be
     outcome = bench.run(SEARCH, LateLoad(bench.clock))
     found = outcome.result.max_rate
     assert found is not None
-    assert found.at_least
-    assert found.is_generators
+    assert found.is_lower_bound
+    assert found.is_generator_limit
     assert found.per_s.value is not None
     assert 60 < found.per_s.value <= 100
     assert found.limited_by.startswith("the load generator, not the endpoint: it could not send")

@@ -107,7 +107,7 @@ def test_a_run_that_a_signal_stopped_measures_the_stage_that_it_cut_again(uncut:
     lines = (tmp_path / "run" / EVENTS).read_bytes().splitlines()
     finished = msgspec.json.decode(lines[-1], type=RunFinished)
     high = next(event for event in reversed(stored.events()) if isinstance(event, StageFinished))
-    stopped = msgspec.structs.replace(high, facts=msgspec.structs.replace(high.facts, stopped_early=True))
+    stopped = msgspec.structs.replace(high, data=msgspec.structs.replace(high.data, stopped_early=True))
     ended = msgspec.structs.replace(finished, exit_code=130)
     cut = [msgspec.json.encode(stopped) if b'"stage_finished"' in line and b'"index":2' in line else line
            for line in lines[:-1]]  # fmt: skip

@@ -183,12 +183,12 @@ def test_the_objectives_of_a_sweep_are_judged_where_it_was_heaviest_and_held(ben
     )
     result = bench.run(msgspec.structs.replace(SPEC, stages=rates, slo=slo)).result
     assert [one.stage for one in result.slo] == ["sweep 180/s"] * 2
-    assert result.slo[1].judgement == "PASS"
+    assert result.slo[1].outcome == "PASS"
     clients = tuple(
         StageSpec(f"sweep {n} clients", "closed", ClosedArrivals(n), 5.0, is_in_sweep=True) for n in (1, 4, 8, 64)
     )
     closed = Bench(bench.directory.parent / "closed").run(msgspec.structs.replace(SPEC, stages=clients, slo=slo))
-    assert [(one.stage, one.judgement) for one in closed.result.slo] == [("sweep 8 clients", "PASS")] * 2
+    assert [(one.stage, one.outcome) for one in closed.result.slo] == [("sweep 8 clients", "PASS")] * 2
 
 
 CALM_AND_PEAK = (
@@ -232,7 +232,7 @@ def test_gates_pass_and_fail_by_what_was_measured(
     spec = msgspec.structs.replace(spec, gating=Gating("fail"))
     result = bench.run(spec, ScriptedLoad(bench.clock, **load)).result
     (judged,) = result.gates
-    assert (judged.judgement, judged.stage) == (judgement, judged_in), judged.observed
+    assert (judged.outcome, judged.stage) == (judgement, judged_in), judged.observed
     is_told = any(gate in FAILURES and cause.startswith(FAILURES[gate]) for cause in result.exit.texts)
     assert is_told is (judgement == "FAIL")
 

@@ -33,8 +33,8 @@ def test_a_stage_is_measured_stored_and_judged(bench: Bench) -> None:
     (stage,) = outcome.result.stages
     assert stage.completed == len(bench.rows())
     assert StoredRun(bench.directory).result == outcome.result
-    assert outcome.result.slo[0].judgement == "PASS"
-    assert outcome.result.slo[1].judgement == "INCONCLUSIVE", "1,000 answers cannot show an error rate below 0.1 %"
+    assert outcome.result.slo[0].outcome == "PASS"
+    assert outcome.result.slo[1].outcome == "INCONCLUSIVE", "1,000 answers cannot show an error rate below 0.1 %"
 
 
 def test_the_events_tell_the_run(bench: Bench) -> None:
@@ -82,9 +82,9 @@ def test_the_search_finds_the_rate_that_holds(bench: Bench) -> None:
     assert found is not None
     # M/D/1, P(W > t) ~ rho exp(-2 (mu - lambda) t): the p95 of wait and service passes 50 ms at 218.6/s
     assert found == pytest.approx(218.6, rel=0.05)
-    held = [stage for stage in result.stages if stage.kind == "hold" and stage.offered_per_s.value]
-    assert len([stage for stage in held if stage.held]) >= 3
-    assert any(stage.held is False for stage in result.stages), "failed probes stay on the curve"
+    held = [stage for stage in result.stages if stage.kind == "step" and stage.offered_per_s.value]
+    assert len([stage for stage in held if stage.meets_slo]) >= 3
+    assert any(stage.meets_slo is False for stage in result.stages), "failed probes stay on the curve"
     assert "p95 latency" in result.max_rate.limited_by
 
 
@@ -160,7 +160,7 @@ def test_what_was_in_flight_at_a_limit_is_the_targets_to_answer(bench: Bench) ->
 def test_an_slo_without_an_error_rate_is_held_to_one_percent_all_the_same(bench: Bench) -> None:
     spec = msgspec.structs.replace(SPEC, slo=SPEC.slo[:1])
     result = bench.run(spec, ScriptedLoad(bench.clock, error="http-5xx", error_share=0.5)).result
-    assert [judged.judgement for judged in result.slo] == ["PASS", "FAIL"]
+    assert [judged.outcome for judged in result.slo] == ["PASS", "FAIL"]
     assert result.exit.code == ExitCode.GATE_FAILED
 
 
@@ -224,7 +224,7 @@ def test_a_model_that_cannot_be_measured_alone_is_loaded_all_the_same(bench: Ben
     alone = StandaloneModelSpec(VariantJob(model="m.onnx", provider="cpu", batch=1), "m", (1,), 0.1)
     result = bench.run(msgspec.structs.replace(SPEC, standalone_model=alone), start_alone=fail).result
     assert result.stages[0].completed > 900
-    assert any(check.id == "model_alone" and check.verdict == "WARN" for check in result.validity)
+    assert any(check.id == "standalone_model" and check.verdict == "WARN" for check in result.validity)
 
 
 def test_an_interrupted_start_sends_nothing(bench: Bench) -> None:
@@ -282,7 +282,7 @@ def test_a_generator_near_its_ceiling_makes_the_measurement_invalid(bench: Bench
     assert result.verdict.status == "INVALID"
     assert result.exit.code == ExitCode.INVALID
     (cause,) = result.exit.texts
-    assert "generator ceiling" in cause
+    assert "generator capacity" in cause
     assert "other load" not in cause, "a warning makes nothing invalid"
 
 

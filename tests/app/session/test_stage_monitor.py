@@ -7,7 +7,7 @@ from msgspec.structs import replace
 
 from app.analysis.objectives import parse_objective
 from app.records.abort import AbortRule
-from app.records.events import ErrorSeen, Event, Snapshot, StageFinished
+from app.records.events import ErrorReported, Event, Snapshot, StageFinished
 from app.records.result import ErrorSample, StageKind
 from app.session.limits import LimitMonitor
 from app.session.spec import LimitSpec, ResolvedStage, StageSpec
@@ -21,10 +21,10 @@ def test_what_was_seen_is_told_once_a_run_and_kept_of_each_stage(bench: Bench) -
     stages = tuple(StageSpec(name, "steady", poisson(100.0), 3.0) for name in ("one", "two"))
     load = ScriptedLoad(bench.clock, error="http-5xx", error_share=0.25)
     outcome = bench.run(msgspec.structs.replace(SPEC, stages=stages), load)
-    (seen,) = bench.told(ErrorSeen)
+    (seen,) = bench.told(ErrorReported)
     assert (seen.stage, seen.sample.error, seen.sample.text) == (0, "http-5xx", "seen http-5xx")
     assert bench.events.index(seen) < bench.events.index(bench.told(Snapshot)[0])
-    facts = [event.facts.error_samples for event in bench.told(StageFinished)]
+    facts = [event.data.error_samples for event in bench.told(StageFinished)]
     assert [[one.text for one in each] for each in facts] == [["seen http-5xx"]] * 2
     assert [stage.error_samples for stage in outcome.result.stages] == facts
     assert facts[0][0] == seen.sample
@@ -32,7 +32,7 @@ def test_what_was_seen_is_told_once_a_run_and_kept_of_each_stage(bench: Bench) -
 
 def test_a_run_without_errors_tells_of_none(bench: Bench) -> None:
     outcome = bench.run(SPEC)
-    assert bench.told(ErrorSeen) == []
+    assert bench.told(ErrorReported) == []
     assert outcome.result.stages[0].error_samples == ()
 
 

@@ -28,7 +28,7 @@ def test_a_rate_is_a_share_of_what_an_earlier_stage_completed(bench: Bench) -> N
 def test_a_whole_curve_is_scaled(bench: Bench) -> None:
     ramp = msgspec.structs.replace(HALF, kind="varying", arrivals=OpenArrivals("constant", ((0.0, 0.1), (5.0, 0.8))))
     bench.run(msgspec.structs.replace(SPEC, stages=(FULL, ramp)))
-    facts = bench.told(StageFinished)[-1].facts
+    facts = bench.told(StageFinished)[-1].data
     (low, high) = (rate for _, rate in facts.rates)
     assert high == pytest.approx(8 * low)
     assert bench.told(RateResolved)[0].rate_per_s == high
@@ -40,7 +40,7 @@ def test_a_stage_whose_rate_cannot_be_known_is_left_out_and_said_so(bench: Bench
     load = ScriptedLoad(bench.clock, error="http-5xx")
     outcome = bench.run(spec, load)
     assert [plan.name for plan in load.plans] == ["full", "after"], "the run goes on"
-    check = check_of(outcome, "stage_left_out")
+    check = check_of(outcome, "excluded_stage")
     assert check is not None
     assert (check.value, check.verdict) == ("half", "WARN")
     assert "share of the completed rate of full" in str(check.hint)
@@ -50,7 +50,7 @@ def test_a_stage_whose_rate_cannot_be_known_is_left_out_and_said_so(bench: Bench
 def test_a_share_that_would_be_too_many_requests_is_left_out(bench: Bench) -> None:
     huge = msgspec.structs.replace(HALF, rate_share=RateShare("full", 1.0), duration_s=1e7)
     outcome = bench.run(msgspec.structs.replace(SPEC, stages=(FULL, huge)))
-    check = check_of(outcome, "stage_left_out")
+    check = check_of(outcome, "excluded_stage")
     assert check is not None
     assert "exceed 50,000,000 requests" in str(check.hint)
 
@@ -74,7 +74,7 @@ def test_a_sweep_ends_after_two_rates_in_a_row_that_the_target_cannot_carry(benc
     found = outcome.result.max_rate
     assert found is not None
     assert found.per_s.value in (200, 225)
-    assert not found.at_least
+    assert not found.is_lower_bound
     assert outcome.result.exit.code == ExitCode.OK, "what failed was to be found out"
     assert outcome.result.verdict.status != "INVALID"
     assert [knee.load for knee in outcome.result.knees] == ["rate"] * 3

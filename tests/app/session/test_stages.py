@@ -21,7 +21,7 @@ def of(*stages: StageSpec, **changes: object) -> RunSpec:
 
 
 def facts_of(bench: Bench) -> list[StageData]:
-    return [event.facts for event in bench.told(StageFinished)]
+    return [event.data for event in bench.told(StageFinished)]
 
 
 def test_clients_that_wait_for_answers_have_no_rate(bench: Bench) -> None:
@@ -80,7 +80,7 @@ def test_a_locust_test_has_no_intended_times_and_no_ceiling(bench: Bench) -> Non
     spec = of(StageSpec("users", "closed", ClosedArrivals(5), 5.0), workload=LocustWorkload("l.py"))
     outcome = bench.run(spec, ScriptedLoad(bench.clock, is_locust=True))
     (facts,) = facts_of(bench)
-    assert (facts.arrival_kind, facts.concurrency, facts.ceiling_per_s) == ("locust", 5, None)
+    assert (facts.arrival_kind, facts.concurrency, facts.generator_capacity_per_s) == ("locust", 5, None)
     assert "loading l.py" in [phase.message for phase in bench.told(PhaseChanged)]
     assert outcome.result.stages[0].metrics["service_ms"]["p50"].value is not None
 

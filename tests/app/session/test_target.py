@@ -4,7 +4,7 @@ import msgspec
 import pytest
 
 from app.errors import ExitCode, UnavailableError
-from app.records.events import ColdStarted, PhaseChanged
+from app.records.events import PhaseChanged, TargetReady
 from app.session.spec import RunSpec, StageSpec, StartSpec
 from app.session.target import require_reachable
 from loadgen.records import PreflightDone, Progress, StagePlan
@@ -50,7 +50,7 @@ def test_a_target_without_the_metadata_to_build_requests_from_is_unavailable() -
 
 START = StartSpec(("serve-it", "--port", "1"), "http://127.0.0.1:1/ready", 30.0, ".")
 STARTS: RunSpec = msgspec.structs.replace(SPEC, start=START, warmup_s=6.0)
-WAKES: RunSpec = msgspec.structs.replace(SPEC, can_be_asleep=True)
+WAKES: RunSpec = msgspec.structs.replace(SPEC, may_be_scaled_to_zero=True)
 NOT_YET = PreflightDone("connect", None, "connection refused", None)
 LOADING = PreflightDone("http-5xx", 503, "answered 503", 1.0)
 
@@ -62,10 +62,10 @@ def test_a_started_server_is_timed_to_ready_answer_and_steady_state(bench: Bench
     cold = outcome.result.cold_start
     assert cold is not None
     assert cold.ready_ms.value == pytest.approx(500, abs=20)
-    assert cold.first_answer_ms.value == pytest.approx(540, abs=20), "asked again twice, 20 ms apart"
-    assert cold.steady_ms.value == cold.first_answer_ms.value, "the first three windows agreed"
+    assert cold.first_response_ms.value == pytest.approx(540, abs=20), "asked again twice, 20 ms apart"
+    assert cold.steady_ms.value == cold.first_response_ms.value, "the first three windows agreed"
     assert cold.ready_ms.n == 1
-    assert bench.told(ColdStarted)[0].first_answer_ms == cold.first_answer_ms.value
+    assert bench.told(TargetReady)[0].first_response_ms == cold.first_response_ms.value
     assert bench.telemetry.watched["endpoint"] == server.pid
     assert server.is_stopped
     assert outcome.result.exit.code == 0
@@ -146,7 +146,7 @@ def test_a_sleeping_endpoint_is_asked_until_it_answers(bench: Bench) -> None:
     outcome = bench.run(WAKES, load)
     cold = outcome.result.cold_start
     assert cold is not None
-    assert cold.first_answer_ms.value == pytest.approx(51 * 20)
+    assert cold.first_response_ms.value == pytest.approx(51 * 20)
     assert cold.ready_ms.value is None
     assert "readiness cannot be separated" in str(cold.ready_ms.reason)
     assert cold.steady_ms.reason == "load.warmup is 0s"
@@ -171,7 +171,7 @@ def test_a_workload_that_the_target_refuses_is_measured_without_waiting(bench: B
     outcome = bench.run(WAKES, ScriptedLoad(bench.clock, preflights=(refused,)))
     assert bench.load.asked == 1
     assert outcome.result.cold_start is not None
-    assert outcome.result.cold_start.first_answer_ms.value is None
+    assert outcome.result.cold_start.first_response_ms.value is None
 
 
 def test_a_run_that_starts_nothing_has_no_cold_start(bench: Bench) -> None:

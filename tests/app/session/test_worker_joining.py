@@ -33,5 +33,5 @@ def test_a_wish_to_stop_ends_the_waiting() -> None:
 
 
 def test_what_each_did_is_kept() -> None:
-    part = WorkerStageResult(1, "other", 77, 0.5, 100, 2.0, clock_residual_ms=0.3, lost_ns=9, waited_s=0.4)
+    part = WorkerStageResult(1, "other", 77, 0.5, 100, 2.0, clock_residual_ms=0.3, lost_ns=9, cpu_wait_s=0.4)
     assert build_worker_facts([part]) == (WorkerData(1, "other", 77, 0.5, 100, 2.0, 0.3, 9, 0.4),)

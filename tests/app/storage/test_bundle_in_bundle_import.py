@@ -184,7 +184,7 @@ def has_a_result_that_is_none(forged: Forged) -> None:
 
 
 def has_a_newer_result(forged: Forged) -> None:
-    forged.put("result.json", forged.contents[f"{ID}/result.json"].replace(b'"schema": 2', b'"schema": 3'))
+    forged.put("result.json", forged.contents[f"{ID}/result.json"].replace(b'"schema": 3', b'"schema": 4'))
 
 
 def has_the_result_of_another(forged: Forged) -> None:
@@ -225,7 +225,7 @@ def has_many_files(forged: Forged) -> None:
         (lies_about_a_size, "its list of files does not match its contents"),
         (lacks_its_result, "it has no result.json"),
         (has_a_result_that_is_none, "its result.json cannot be read"),
-        (has_a_newer_result, "it has schema 3, but this version of Sizewise reads schema 2"),
+        (has_a_newer_result, "it has schema 4, but this version of Sizewise reads schema 3"),
         (has_the_result_of_another, "its result.json belongs to another run"),
         (is_newer, "from a newer version"),
         (is_a_bomb, "more than 250 times its size"),

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from app.records.calibration import Calibration, Ceiling, LoadKind
+from app.records.calibration import Calibration, LoadKind, MeasuredCapacity
 from app.storage.calibrations import calibration_path, load_calibration, store_calibration
 
 NOON = datetime.datetime(2026, 1, 2, 12, tzinfo=datetime.UTC)
@@ -21,14 +21,14 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def measured(*cells: tuple[LoadKind, int, float], hours: float = 0.0, fingerprint: str = "f") -> Calibration:
     at = NOON + datetime.timedelta(hours=hours)
-    ceilings = tuple(Ceiling(kind, workers, per_s, ()) for kind, workers, per_s in cells)
+    ceilings = tuple(MeasuredCapacity(kind, workers, per_s, ()) for kind, workers, per_s in cells)
     return Calibration(ceilings, at.isoformat(timespec="seconds"), fingerprint, "timerfd", "uvloop")
 
 
 def stored(hours: float, fingerprint: str = "f") -> dict[tuple[LoadKind, int], float | None] | None:
     """What still counts so many hours after noon."""
     found = load_calibration(fingerprint, NOON + datetime.timedelta(hours=hours))
-    return None if found is None else {(one.kind, one.workers): one.per_s for one in found.ceilings}
+    return None if found is None else {(one.kind, one.workers): one.per_s for one in found.capacities}
 
 
 def test_one_more_ceiling_joins_those_of_the_same_machine() -> None:
@@ -69,11 +69,11 @@ def test_one_from_the_future_does_not_count() -> None:
     [
         "",
         "{}",
-        '{"ceiling_per_s": 9000.0, "rungs": [], "measured_at": "2026-01-02T12:00:00+00:00", "fingerprint": "f", '
+        '{"ceiling_per_s": 9000.0, "steps": [], "measured_at": "2026-01-02T12:00:00+00:00", "fingerprint": "f", '
         '"pacing": "timerfd", "event_loop": "uvloop"}',
-        json.dumps({"ceilings": [], "measured_at": "now", "fingerprint": "f", "pacing": "", "event_loop": ""}),
+        json.dumps({"capacities": [], "measured_at": "now", "fingerprint": "f", "pacing": "", "event_loop": ""}),
         json.dumps(
-            {"ceilings": [], "measured_at": "2026-01-02T12:00:00", "fingerprint": "f", "pacing": "", "event_loop": ""}
+            {"capacities": [], "measured_at": "2026-01-02T12:00:00", "fingerprint": "f", "pacing": "", "event_loop": ""}
         ),
     ],
     ids=["empty", "nothing", "before there were workers", "no date", "a date of no zone"],
@@ -89,15 +89,17 @@ def test_what_cannot_be_read_counts_as_none(content: str) -> None:
 def test_what_others_disturbed_is_not_stored() -> None:
     store_calibration(measured(("plain", 1, 10.0)))
     both = measured(("plain", 1, 4.0), ("streaming", 1, 30.0), hours=1)
-    store_calibration(replace(both, ceilings=(replace(both.ceilings[0], disturbed_by_cores=1.5), both.ceilings[1])))
+    store_calibration(
+        replace(both, capacities=(replace(both.capacities[0], disturbed_by_cores=1.5), both.capacities[1]))
+    )
     assert stored(2) == {("plain", 1): 10.0, ("streaming", 1): 30.0}
-    store_calibration(replace(both, ceilings=(replace(both.ceilings[1], disturbed_by_cores=1.5),)))
+    store_calibration(replace(both, capacities=(replace(both.capacities[1], disturbed_by_cores=1.5),)))
     assert stored(2) == {("plain", 1): 10.0, ("streaming", 1): 30.0}
 
 
 def test_where_all_was_disturbed_nothing_is_written() -> None:
     one = measured(("plain", 1, 10.0))
-    store_calibration(replace(one, ceilings=(replace(one.ceilings[0], disturbed_by_cores=1.5),)))
+    store_calibration(replace(one, capacities=(replace(one.capacities[0], disturbed_by_cores=1.5),)))
     assert not calibration_path().exists()
 
 
@@ -107,6 +109,6 @@ def test_nothing_stored_is_nothing_known() -> None:
 
 def test_a_ceiling_is_found_by_its_kind_and_workers() -> None:
     known = measured(("plain", 1, 10.0), ("streaming", 2, 20.0))
-    assert known.find_capacity("streaming", 2) == known.ceilings[1]
+    assert known.find_capacity("streaming", 2) == known.capacities[1]
     assert known.find_capacity("plain", 2) is None
-    assert replace(known, ceilings=()).find_capacity("plain", 1) is None
+    assert replace(known, capacities=()).find_capacity("plain", 1) is None

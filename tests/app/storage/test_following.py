@@ -5,7 +5,7 @@ from pathlib import Path
 import msgspec
 import pyarrow as pa
 
-from app.records.events import Event, Noted
+from app.records.events import Event, NoteAdded
 from app.storage.following import EventFollower, StreamFollower
 from app.storage.streams import StreamWriter
 
@@ -13,7 +13,7 @@ SCHEMA = pa.schema([("n", pa.int64())])
 
 
 def line(number: int) -> bytes:
-    return msgspec.json.encode(Noted(number, f"note {number} – ü")) + b"\n"
+    return msgspec.json.encode(NoteAdded(number, f"note {number} – ü")) + b"\n"
 
 
 def taken(follower: EventFollower) -> list[int]:

@@ -12,7 +12,7 @@ from app.storage.plan_file import MAX_BYTES, PlanFile, format_plan, is_plan_file
 from tests.fakes import planned
 from tests.fakes.whole_plan import question, whole_plan
 
-WHOLE = PlanFile(1, "sizewise 0.1.0", whole_plan(), question())
+WHOLE = PlanFile(2, "sizewise 0.1.0", whole_plan(), question())
 TEXT = format_plan(WHOLE)
 ODD_NOTES = (
     "1e6",
@@ -46,7 +46,7 @@ def test_it_begins_with_its_mark_and_shows_nothing_twice_by_reference(path: Path
     fleet = WHOLE.plan.offers[0]
     shared = replace(WHOLE, plan=replace(WHOLE.plan, offers=(fleet, fleet), runner_up=fleet))
     text = format_plan(shared)
-    assert text.startswith("sizewise_plan: 1\ntool: sizewise 0.1.0\nplan:\n")
+    assert text.startswith("sizewise_plan: 2\ntool: sizewise 0.1.0\nplan:\n")
     assert " &id" not in text
     path.write_text(text, encoding="utf-8")
     assert read_plan(path) == shared
@@ -54,9 +54,9 @@ def test_it_begins_with_its_mark_and_shows_nothing_twice_by_reference(path: Path
 
 def test_what_was_read_is_planned_and_written_again_to_the_byte(path: Path) -> None:
     asked = planned.question()
-    write_plan(path, PlanFile(1, "sizewise 0.1.0", plan_fleets(asked, estimate_only=True), asked))
+    write_plan(path, PlanFile(2, "sizewise 0.1.0", plan_fleets(asked, estimate_only=True), asked))
     first, file = path.read_bytes(), read_plan(path)
-    write_plan(path, replace(file, plan=plan_fleets(file.question, estimate_only=True)))
+    write_plan(path, replace(file, plan=plan_fleets(file.inputs, estimate_only=True)))
     assert path.read_bytes() == first
 
 
@@ -68,14 +68,14 @@ def test_what_a_later_version_added_is_left_out(path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "says"),
     [
-        (TEXT[: TEXT.index("question:")], "missing required field `question`"),
+        (TEXT[: TEXT.index("inputs:")], "missing required field `inputs`"),
         (TEXT[: TEXT.index("provider:") + 4], "could not find expected ':'"),
-        ("sizewise_plan: 1\n", "missing required field `tool`"),
+        ("sizewise_plan: 2\n", "missing required field `tool`"),
         (
-            TEXT.replace("sizewise_plan: 1", "sizewise_plan: 2"),
-            "is a plan file of version 2, but this version of Sizewise reads version 1",
+            TEXT.replace("sizewise_plan: 2", "sizewise_plan: 3"),
+            "is a plan file of version 3, but this version of Sizewise reads version 2",
         ),
-        (TEXT.replace("sizewise_plan: 1", "sizewise_plan: '1'"), "`$.sizewise_plan`"),
+        (TEXT.replace("sizewise_plan: 2", "sizewise_plan: '1'"), "`$.sizewise_plan`"),
         (TEXT.replace("peak_per_s: 90.0", "peak_per_s: many"), "Expected `float`, got `str` - at `$.plan.traffic"),
         (TEXT.replace("slo:", "slo: 3\nx:", 1), "while parsing"),
         ("sizewise_plan: !!python/object/apply:pathlib.Path.touch [ran]\n", "could not determine a constructor"),
@@ -84,11 +84,11 @@ def test_what_a_later_version_added_is_left_out(path: Path) -> None:
         ("sizewise_plan: &a [x]\ntool: [*a, *a]\n", "it has YAML aliases"),
         ("sizewise_plan: " + "[" * 100_000, "maximum nesting depth"),
         ("sizewise_plan: " + "9" * 5000, "digits"),
-        ("sizewise_plan: 1\n? [a]\n: b\n", "unhashable key"),
-        ("sizewise_plan: 1\ntool: 2026-99-99\n", "month must be in 1..12"),
+        ("sizewise_plan: 2\n? [a]\n: b\n", "unhashable key"),
+        ("sizewise_plan: 2\ntool: 2026-99-99\n", "month must be in 1..12"),
         (TEXT + "---\n" + TEXT, "a single document"),
-        ("sizewise_plan: 1\n\0", "control characters"),
-        (b"sizewise_plan: 1\n\xff", "invalid leading UTF-8"),
+        ("sizewise_plan: 2\n\0", "control characters"),
+        (b"sizewise_plan: 2\n\xff", "invalid leading UTF-8"),
         ("", "Expected `object`, got `null`"),
     ],
     ids=lambda one: (one if isinstance(one, str) else repr(one))[:24],
@@ -142,10 +142,10 @@ def test_a_place_that_cannot_be_written_is_told_and_nothing_is_left_there(tmp_pa
 @pytest.mark.parametrize(
     ("content", "is_one"),
     [
-        (b"sizewise_plan: 1\n", True),
+        (b"sizewise_plan: 2\n", True),
         (b"sizewise_plan:", True),
         (b"sizewise: 1\nname: a-profile\n", False),
-        (b"# sizewise_plan: 1\n", False),
+        (b"# sizewise_plan: 2\n", False),
         (b"sizewise_plan", False),
         (b'{"sizewise_plan": 1}', False),
         (b"language_model: {}\n", False),
@@ -164,7 +164,7 @@ def test_what_cannot_be_opened_is_no_plan_file(path: Path) -> None:
 
 def test_more_values_than_any_plan_has_are_refused_before_they_are_made(tmp_path: Path) -> None:
     path = tmp_path / "many.yaml"
-    path.write_text("sizewise_plan: 1\nplan: [" + "1," * (plan_file.MAX_EVENTS + 1) + "1]\n")
+    path.write_text("sizewise_plan: 2\nplan: [" + "1," * (plan_file.MAX_EVENTS + 1) + "1]\n")
     assert path.stat().st_size < MAX_BYTES
     with pytest.raises(UsageError, match="too many values for a plan"):
         read_plan(path)

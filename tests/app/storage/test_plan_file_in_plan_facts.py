@@ -6,7 +6,7 @@ import pytest
 from msgspec.structs import replace
 
 from app.errors import UsageError
-from app.records.plan_question import PlanQuestion
+from app.records.planning_inputs import PlanningInputs
 from app.records.service import BatchService, FitError, FittedService, TokenService
 from app.records.traffic import Traffic
 from app.storage.plan_file import PlanFile, find_impossible_input, format_plan, read_plan
@@ -18,7 +18,7 @@ LAWS = (
     FittedService(TokenService(0.01, 1e-4, 1e-5, 64, 100_000), 0.5, (), ()),
 )
 ASKED = planned.question()
-TEXT = format_plan(PlanFile(1, "sizewise 0.1.0", whole_plan.whole_plan(), ASKED))
+TEXT = format_plan(PlanFile(2, "sizewise 0.1.0", whole_plan.whole_plan(), ASKED))
 HOURS = "hourly_share: [0.1, "
 
 
@@ -32,7 +32,7 @@ HOURS = "hourly_share: [0.1, "
         whole_plan.question(),
     ],
 )
-def test_facts_that_can_be_are_let_through(asked: PlanQuestion) -> None:
+def test_facts_that_can_be_are_let_through(asked: PlanningInputs) -> None:
     """A fit's highest rate may be endless, what it misses may be below zero, and traffic may shrink."""
     assert find_impossible_input(asked) is None
 
@@ -40,7 +40,7 @@ def test_facts_that_can_be_are_let_through(asked: PlanQuestion) -> None:
 @pytest.mark.parametrize(
     ("right", "wrong", "says"),
     [
-        ("peak_per_s: 60.0", "peak_per_s: .nan", "question.traffic.peak_per_s is not a number"),
+        ("peak_per_s: 60.0", "peak_per_s: .nan", "inputs.traffic.peak_per_s is not a number"),
         ("peak_per_s: 60.0", "peak_per_s: -1.0", "traffic.peak_per_s is -1"),
         ("peak_per_s: 60.0", "peak_per_s: 0.0", "traffic.peak_per_s is 0"),
         ("peak_per_s: 60.0", "peak_per_s: .inf", "traffic.peak_per_s is inf"),
@@ -55,7 +55,7 @@ def test_facts_that_can_be_are_let_through(asked: PlanQuestion) -> None:
         "1e+300"),
         ("classes: []", "classes: [{name: a, share: 1, work: 0}]", "work of the class a is 0"),
         ("classes: []", "classes: [{name: a, share: 0.5}]", "the sum of shares of traffic.classes is 0.5"),
-        ("assurance: 0.9", "assurance: 1.0", "limits.assurance is 1, but must be 0.5 to 0.9999"),
+        ("confidence: 0.9", "confidence: 1.0", "limits.confidence is 1, but must be 0.5 to 0.9999"),
         ("redundancy: 1", "redundancy: 1000000000000", "limits.redundancy is 1e+12"),
         ("zones: 1", "zones: 0", "limits.zones is 0"),
         ("surge: 0", "surge: 1001", "limits.surge is 1001"),
@@ -65,14 +65,14 @@ def test_facts_that_can_be_are_let_through(asked: PlanQuestion) -> None:
         ("max_rate_per_s: 8.0", "max_rate_per_s: .inf", "max_rate_per_s of measured is inf"),
         ("slots: 2", "slots: 1000000000", "slots of a service model of measured is 1e+09"),
         ("mean_s: 0.2", "mean_s: 0.0", "mean_s of a service model of measured is 0"),
-        ("cv: 0.5", "cv: .nan", "question.measured.fit.laws.service.cv is not a number"),
-        ("chance: 1.0", "chance: 0.0", "the sum of probabilities of measured is 0"),
+        ("cv: 0.5", "cv: .nan", "inputs.measured.fit.services.service.cv is not a number"),
+        ("probability: 1.0", "probability: 0.0", "the sum of probabilities of measured is 0"),
         ("parameters: []", "parameters: [mean]", "has a service model with an unknown parameter 'mean'"),
         ("parameters: []", "parameters: [mean_s]", "log_covariance does not match its parameters"),
     ],
 )  # fmt: skip
 def test_a_plan_file_edited_to_what_cannot_be_is_refused(tmp_path: Path, right: str, wrong: str, says: str) -> None:
-    answer, mark, asked = TEXT.partition("\nquestion:")
+    answer, mark, asked = TEXT.partition("\ninputs:")
     assert right in asked
     path = tmp_path / "plan.yaml"
     path.write_text(answer + mark + asked.replace(right, wrong, 1), encoding="utf-8")

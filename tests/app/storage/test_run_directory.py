@@ -87,16 +87,16 @@ def test_a_directory_without_a_run_is_a_usage_error(tmp_path: Path) -> None:
 
 
 def test_a_damaged_result_is_a_usage_error(tmp_path: Path) -> None:
-    (tmp_path / "result.json").write_text('{"schema": 2}')
+    (tmp_path / "result.json").write_text('{"schema": 3}')
     with pytest.raises(UsageError, match="cannot be read"):
         _ = StoredRun(tmp_path).result
 
 
-@pytest.mark.parametrize("schema", [1, 3])
+@pytest.mark.parametrize("schema", [1, 2, 4])
 def test_a_run_of_another_schema_names_it(tmp_path: Path, schema: int) -> None:
     (tmp_path / "result.json").write_text(f'{{"schema": {schema}}}')
     with pytest.raises(
-        UsageError, match=f"it has schema {schema}, but this version of Sizewise reads schema 2"
+        UsageError, match=f"it has schema {schema}, but this version of Sizewise reads schema 3"
     ) as caught:
         _ = StoredRun(tmp_path).result
     assert "\n" not in str(caught.value)
@@ -105,7 +105,7 @@ def test_a_run_of_another_schema_names_it(tmp_path: Path, schema: int) -> None:
 def test_the_events_of_a_killed_run_of_another_schema_name_it(tmp_path: Path) -> None:
     checked = '{"type":"checked","at_ns":2,"check":{"check":"cores"}}'
     (tmp_path / "events.jsonl").write_text(f'{{"type":"run_started"}}\n{checked}\n')
-    with pytest.raises(UsageError, match="it has schema 1, but this version of Sizewise reads schema 2"):
+    with pytest.raises(UsageError, match="it has schema 1, but this version of Sizewise reads schema 3"):
         StoredRun(tmp_path).events()
 
 

@@ -51,7 +51,7 @@ def test_values_come_through_in_the_units_of_their_names() -> None:
     ((first, second),) = read()
     assert first == second
     assert first["gpu-amd0"] == {
-        "gpu_utilisation_percent": 93.0,
+        "gpu_utilization_percent": 93.0,
         "gpu_memory_busy_percent": 41.0,
         "gpu_memory_gib": 2.5,
         "gpu_power_w": 512.0,

@@ -72,7 +72,7 @@ def test_values_come_through_in_the_units_of_their_names(nvml_stand_in: Path) ->
     first, second = (readings[0] for readings in told["readings"])
     assert 0 <= first.pop("gpu_energy_j") < 250 * 60
     assert first == {
-        "gpu_utilisation_percent": 87.0,
+        "gpu_utilization_percent": 87.0,
         "gpu_memory_busy_percent": 43.0,
         "gpu_memory_gib": 3.0,
         "gpu_power_w": 250.0,
@@ -93,7 +93,7 @@ def test_values_come_through_in_the_units_of_their_names(nvml_stand_in: Path) ->
 def test_a_reading_the_card_does_not_offer_is_none_and_never_0(nvml_stand_in: Path, code: str) -> None:
     told = run(READ, "[0]", library=nvml_stand_in, faults=f"nvmlDeviceGetUtilizationRates={code}")
     reading = told["readings"][0][0]
-    assert reading["gpu_utilisation_percent"] is None
+    assert reading["gpu_utilization_percent"] is None
     assert reading["gpu_memory_busy_percent"] is None
     assert reading["gpu_power_w"] == 250.0
     assert told["lost"] == [False]
@@ -239,4 +239,4 @@ def test_the_sampler_tells_of_slices_and_of_who_computes(nvml_stand_in: Path) ->
     values = {(row["source"], row["metric"]): row["value"] for row in told["rows"]}
     assert values["gpu0/mig1", "gpu_mig_memory_gib"] == 0.5
     assert values["gpu0/pid4711", "gpu_process_memory_gib"] == 1.0
-    assert values["gpu0", "gpu_utilisation_percent"] is None  # NVML cannot say how busy a sliced GPU is
+    assert values["gpu0", "gpu_utilization_percent"] is None  # NVML cannot say how busy a sliced GPU is

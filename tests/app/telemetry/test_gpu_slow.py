@@ -64,7 +64,7 @@ def test_processes_that_may_not_be_listed_are_none_and_not_0(nvml_stand_in: Path
 
 def test_a_slice_tells_its_memory_and_not_how_busy_it_is(nvml_stand_in: Path) -> None:
     (told,) = read(nvml_stand_in, "[0]", values="mig_instances=2;mig_memory_used_mib=256")["told"]
-    assert told["readings"]["gpu0/mig1"] == {"gpu_mig_memory_gib": 0.25, "gpu_utilisation_percent": None}
+    assert told["readings"]["gpu0/mig1"] == {"gpu_mig_memory_gib": 0.25, "gpu_utilization_percent": None}
     assert "gpu0/mig2" not in told["readings"]
 
 

@@ -40,7 +40,7 @@ def test_what_a_card_does_not_tell_is_none(nvml_stand_in: Path) -> None:
     faults = "nvmlDeviceGetTemperatureV=NOT_SUPPORTED;nvmlDeviceGetTemperature=NOT_SUPPORTED"
     told = msgspec.convert(run(READ, library=nvml_stand_in, faults=faults), MachineNow)
     assert told.gpus[0].temperature_c is None
-    assert told.gpus[0].utilisation_percent == 42.0
+    assert told.gpus[0].utilization_percent == 42.0
 
 
 def test_without_a_driver_there_is_the_host() -> None:
@@ -58,7 +58,7 @@ def test_without_a_driver_there_is_the_host() -> None:
 def test_a_runs_telemetry_tells_the_same() -> None:
     readings: dict[str, dict[str, float | None]] = {
         "host": {"host_cpu_percent": 40.0, "host_memory_gib": 3.0},
-        "gpu0": {"gpu_utilisation_percent": 90.0, "gpu_throttle_reasons": 4.0},
+        "gpu0": {"gpu_utilization_percent": 90.0, "gpu_throttle_reasons": 4.0},
         "gpu0/mig1": {"gpu_memory_gib": 1.0},
         "gpu-amd0": {"gpu_power_w": None, "gpu_power_average_w": 200.0},
     }

@@ -46,7 +46,7 @@ def test_dcgm_is_told_by_its_names_and_by_ours() -> None:
         "gpu_temperature_c": 48,
         "gpu_power_w": 71.5,
         "gpu_energy_j": 9_000,
-        "gpu_utilisation_percent": 93,
+        "gpu_utilization_percent": 93,
         "gpu_memory_gib": 2,
         "gpu_tensor_active_percent": 25,
     }
@@ -82,12 +82,12 @@ def test_gpus_of_one_number_on_several_nodes_are_told_apart_by_labels_or_not_at_
 def test_triton_is_told_in_our_units() -> None:
     readings = scraped(exporters.TRITON)
     assert readings["scrape1/gpu0"] == {
-        "gpu_utilisation_percent": 91,
+        "gpu_utilization_percent": 91,
         "gpu_memory_gib": 1,
         "gpu_power_w": 61.5,
         "gpu_energy_j": 1234.5,
     }
-    assert readings["scrape1/gpu1"] == {"gpu_utilisation_percent": 12}
+    assert readings["scrape1/gpu1"] == {"gpu_utilization_percent": 12}
     assert readings["scrape1/host"] == {"host_cpu_percent": 40, "host_memory_gib": 2}
     assert own_words(readings["scrape1"]) == {"server_requests_total": 42, "server_waiting_requests": 3}
     assert readings["scrape1"]["nv_inference_queue_duration_us"] == 2500

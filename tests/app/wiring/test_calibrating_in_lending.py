@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from app.records.calibration import Calibration, Ceiling
+from app.records.calibration import Calibration, MeasuredCapacity
 from app.storage.calibrations import store_calibration
 from app.wiring.calibrating import join_command, local_capacity_per_worker
 from app.wiring.dependencies import wall_now
@@ -23,7 +23,11 @@ def test_each_worker_has_its_part_of_what_its_machine_can_send(tmp_path: Path, m
     monkeypatch.setenv("SIZEWISE_HOME", str(tmp_path))
     assert local_capacity_per_worker(2) == (None, None)
     fingerprint = inspect_machine()[0].fingerprint
-    ceilings = (Ceiling("plain", 1, 20_000.0, ()), Ceiling("plain", 2, 30_000.0, ()), Ceiling("streaming", 2, None, ()))
+    ceilings = (
+        MeasuredCapacity("plain", 1, 20_000.0, ()),
+        MeasuredCapacity("plain", 2, 30_000.0, ()),
+        MeasuredCapacity("streaming", 2, None, ()),
+    )
     store_calibration(Calibration(ceilings, wall_now().isoformat(), fingerprint, "timerfd", "uvloop"))
     assert local_capacity_per_worker(2) == (15_000.0, None)
     assert local_capacity_per_worker(3) == (None, None)

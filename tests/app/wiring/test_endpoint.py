@@ -20,7 +20,7 @@ def test_a_plain_target(written: Written) -> None:
     [
         ({}, {"stages": [{"rate": "1/s", "duration": "1s"}]}, 2048),
         ({}, {"stages": [{"concurrency": 10_000, "duration": "1s"}]}, 10_000),
-        ({}, {"sweep": {"concurrency": [10, 4_000], "hold": "1s"}}, 4_000),
+        ({}, {"sweep": {"concurrency": [10, 4_000], "step_duration": "1s"}}, 4_000),
         ({"max_connections": 500}, {"stages": [{"concurrency": 10_000, "duration": "1s"}]}, 500),
     ],
 )

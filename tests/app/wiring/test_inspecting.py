@@ -6,7 +6,7 @@ import pytest
 from app.inference.inspection.metadata import read_model_metadata
 from app.inference.probe import DIGITS_MODEL
 from app.profiles.pricing.catalog import load_catalog
-from app.records.model import BatchCost, CardFit, ModelFacts, ShapeOverrides
+from app.records.model import BatchCost, GpuFit, ModelMetadata, ShapeOverrides
 from app.records.offers import Accelerator
 from app.records.result import Gpu
 from app.wiring.inspecting import fit_gpus
@@ -16,7 +16,7 @@ CARD = Accelerator("a10", "NVIDIA", "A10", "^NVIDIA A10$", "Ampere", 10, 500, 10
 
 
 @pytest.fixture(scope="module")
-def digits() -> ModelFacts:
+def digits() -> ModelMetadata:
     return read_model_metadata(DIGITS_MODEL, ShapeOverrides())
 
 
@@ -25,55 +25,55 @@ def _cost(batch: int, memory_bytes: int, flops: int = 0, least_bytes: int = 0) -
         batch=batch,
         flops=flops,
         moved_bytes=least_bytes,
-        least_bytes=least_bytes,
+        min_bytes=least_bytes,
         memory_bytes=memory_bytes,
         flops_per_byte=None,
     )
 
 
-def _fits(digits: ModelFacts, *costs: BatchCost, card: Accelerator = CARD) -> CardFit:
+def _fits(digits: ModelMetadata, *costs: BatchCost, card: Accelerator = CARD) -> GpuFit:
     (fit,) = fit_gpus(msgspec.structs.replace(digits, costs=costs), (), [card])
     return fit
 
 
-def test_a_tenth_of_the_memory_stays_free(digits: ModelFacts) -> None:
+def test_a_tenth_of_the_memory_stays_free(digits: ModelMetadata) -> None:
     assert _fits(digits, _cost(1, 9 * GIB), _cost(2, 9 * GIB + 1)).largest_batch == 1
     assert _fits(digits, _cost(1, 9 * GIB + 1)).largest_batch is None
 
 
-def test_the_bound_is_the_longer_of_arithmetic_and_traffic(digits: ModelFacts) -> None:
+def test_the_bound_is_the_longer_of_arithmetic_and_traffic(digits: ModelMetadata) -> None:
     by_compute = _fits(digits, _cost(1, 1, flops=10**12, least_bytes=10**9))
-    assert by_compute.bound_by == "compute"
-    assert by_compute.bound_ms == pytest.approx(10)
+    assert by_compute.limited_by == "compute"
+    assert by_compute.min_latency_ms == pytest.approx(10)
     by_memory = _fits(digits, _cost(1, 1, flops=10**11, least_bytes=10**9))
-    assert by_memory.bound_by == "memory"
-    assert by_memory.bound_ms == pytest.approx(2)
-    assert by_memory.bound_basis == "extrapolated"
+    assert by_memory.limited_by == "memory"
+    assert by_memory.min_latency_ms == pytest.approx(2)
+    assert by_memory.min_latency_basis == "extrapolated"
 
 
-def test_no_bound_where_peaks_or_the_work_are_unknown(digits: ModelFacts) -> None:
+def test_no_bound_where_peaks_or_the_work_are_unknown(digits: ModelMetadata) -> None:
     cost = _cost(1, 1, flops=10**12)
-    assert _fits(digits, cost, card=msgspec.structs.replace(CARD, memory_bandwidth_gb_s=None)).bound_ms is None
-    assert _fits(msgspec.structs.replace(digits, unknown_nodes=1), cost).bound_ms is None
+    assert _fits(digits, cost, card=msgspec.structs.replace(CARD, memory_bandwidth_gb_s=None)).min_latency_ms is None
+    assert _fits(msgspec.structs.replace(digits, unknown_nodes=1), cost).min_latency_ms is None
 
 
-def test_cards_here_come_first_with_the_memory_the_driver_tells(digits: ModelFacts) -> None:
+def test_cards_here_come_first_with_the_memory_the_driver_tells(digits: ModelMetadata) -> None:
     gpus = [Gpu(0, "NVIDIA A10", None, 9.5, None), Gpu(1, "Unheard Of", None, 4.0, None)]
     fits = fit_gpus(digits, gpus, [CARD, msgspec.structs.replace(CARD, key="none", memory_gib=None)])
-    assert [(fit.key, fit.is_here, fit.memory_gib) for fit in fits] == [
+    assert [(fit.key, fit.is_installed, fit.memory_gib) for fit in fits] == [
         ("a10", True, 9.5),
         (None, True, 4.0),
         ("a10", False, 10),
     ]
-    assert [fit.bound_ms is None for fit in fits] == [False, True, False]
+    assert [fit.min_latency_ms is None for fit in fits] == [False, True, False]
 
 
-def test_the_digits_fit_every_card_of_the_catalogue(digits: ModelFacts) -> None:
+def test_the_digits_fit_every_card_of_the_catalogue(digits: ModelMetadata) -> None:
     accelerators = load_catalog().accelerators.values()
     fits = fit_gpus(digits, (), accelerators)
     assert len(fits) == sum(part.memory_gib is not None for part in accelerators)
     assert {fit.largest_batch for fit in fits} == {64}
 
 
-def test_nothing_is_said_of_cards_where_costs_are_unknown(digits: ModelFacts) -> None:
+def test_nothing_is_said_of_cards_where_costs_are_unknown(digits: ModelMetadata) -> None:
     assert fit_gpus(msgspec.structs.replace(digits, costs=()), (), [CARD]) == ()

@@ -59,4 +59,4 @@ def test_cost_of_a_batch_that_was_not_looked_at_lies_on_the_line() -> None:
     assert odd.flops == pytest.approx(one.flops + 36 * a_row)
     assert odd.batch == 37
     assert one.moved_bytes < eight.moved_bytes < odd.moved_bytes
-    assert one.least_bytes < odd.least_bytes <= odd.moved_bytes
+    assert one.min_bytes < odd.min_bytes <= odd.moved_bytes

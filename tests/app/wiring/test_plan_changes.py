@@ -6,7 +6,7 @@ import pytest
 from msgspec.structs import replace
 
 from app.errors import UsageError
-from app.records.offers import OwnedHardware, UnmeasuredAccelerators
+from app.records.offers import OwnedHardware, UnmeasuredGpus
 from app.records.traffic import Dispersion, TokenLengths
 from app.wiring.plan_changes import apply_change, apply_overrides
 from tests.fakes import planned
@@ -46,7 +46,7 @@ def test_a_shape_brings_its_hours_and_a_trace_all_that_it_tells(tmp_path: Path) 
 @pytest.mark.parametrize(
     ("change", "field", "value"),
     [
-        ("plan.assurance=95%", "assurance", 0.95),
+        ("plan.confidence=95%", "confidence", 0.95),
         ("plan.redundancy=n+2", "redundancy", 2),
         ("plan.budget=900 USD/month", "budget_usd_per_month", 900.0),
         ("plan.max_price_age=90d", "max_price_age_days", 90),
@@ -59,7 +59,7 @@ def test_a_shape_brings_its_hours_and_a_trace_all_that_it_tells(tmp_path: Path) 
         ("plan.vendors=[nvidia]", "vendors", ("nvidia",)),
         ("plan.providers=[acme]", "providers", ("acme",)),
         ("plan.regions=[here]", "regions", ("here",)),
-        ("plan.other_cards={dtype: fp16}", "other_cards", UnmeasuredAccelerators("fp16")),
+        ("plan.unmeasured_gpus={dtype: fp16}", "unmeasured_gpus", UnmeasuredGpus("fp16")),
     ],
 )
 def test_a_limit_is_otherwise_and_no_other(change: str, field: str, value: object) -> None:
@@ -73,10 +73,10 @@ def test_an_objective_is_written_alone_or_in_a_list(value: str) -> None:
 
 
 def test_what_belongs_together_may_be_said_part_by_part() -> None:
-    parts = ("traffic.dispersion.index=8", "plan.other_cards.dtype=fp16", "traffic.dispersion.window=10s")
-    question = apply_overrides(QUESTION, (*parts, "plan.other_cards.work=decode"))
+    parts = ("traffic.dispersion.index=8", "plan.unmeasured_gpus.dtype=fp16", "traffic.dispersion.window=10s")
+    question = apply_overrides(QUESTION, (*parts, "plan.unmeasured_gpus.work=decode"))
     assert question.traffic.dispersion == Dispersion(8.0, 10.0)
-    assert question.limits.other_cards == UnmeasuredAccelerators("fp16", "decode")
+    assert question.limits.unmeasured_gpus == UnmeasuredGpus("fp16", "decode")
 
 
 def test_faster_is_every_target_at_so_many_times_its_rate_and_assumed() -> None:
@@ -89,22 +89,22 @@ def test_faster_is_every_target_at_so_many_times_its_rate_and_assumed() -> None:
 
 @pytest.mark.parametrize(("price", "usd"), [("0.7", 0.7), ("0.7 USD/h", 0.7)])
 def test_a_price_is_yours_of_the_plans_day_and_of_one_offer(price: str, usd: float) -> None:
-    c2, c4 = apply_change(QUESTION, f"price.acme/c2={price}").catalogue.offers
+    c2, c4 = apply_change(QUESTION, f"price.acme/c2={price}").catalog.offers
     assert (c2.on_demand_usd_per_hour, c2.source, c2.as_of) == (usd, "yours", TODAY)
-    assert c4 == QUESTION.catalogue.offers[1]
+    assert c4 == QUESTION.catalog.offers[1]
 
 
 def test_a_price_is_of_the_kind_that_is_planned_with() -> None:
-    c2, _ = apply_overrides(QUESTION, ("price.acme/c2=0.3", "plan.price=spot")).catalogue.offers
+    c2, _ = apply_overrides(QUESTION, ("price.acme/c2=0.3", "plan.price=spot")).catalog.offers
     assert (c2.spot_usd_per_hour, c2.on_demand_usd_per_hour) == (
         0.3,
-        QUESTION.catalogue.offers[0].on_demand_usd_per_hour,
+        QUESTION.catalog.offers[0].on_demand_usd_per_hour,
     )
 
 
 def test_an_owned_offer_given_a_price_is_rented() -> None:
-    own = replace(QUESTION, catalogue=catalogue(offer("c2", owned=OWNED, on_demand_usd_per_hour=None)))
-    (one,) = apply_change(own, "price.acme/c2@here=0.7").catalogue.offers
+    own = replace(QUESTION, catalog=catalogue(offer("c2", owned=OWNED, on_demand_usd_per_hour=None)))
+    (one,) = apply_change(own, "price.acme/c2@here=0.7").catalog.offers
     assert (one.on_demand_usd_per_hour, one.owned) == (0.7, None)
 
 
@@ -126,7 +126,7 @@ def test_an_owned_offer_given_a_price_is_rented() -> None:
         ("target.hardware.vcpus=3", "target.hardware.vcpus is not an input of a plan", "traffic.…, plan.…"),
         ("traffic.peak=80", "80 has no unit", "200/s"),
         ("traffic.grwth=2%/year", "unknown key 'grwth' in traffic", "Did you mean 'growth'?"),
-        ("plan.assurence=95%", "unknown key 'assurence' in plan", "Did you mean 'assurance'?"),
+        ("plan.confidance=95%", "unknown key 'confidance' in plan", "Did you mean 'confidence'?"),
         ("plan.providers=[acmee]", "unknown provider 'acmee'", "Did you mean 'acme'?"),
         ("slo=latency_ms.p95 = 50", "not a valid objective", "latency_ms.p95 < 50"),
         ("slo=[latency_ms.p95 = 50]", "not a valid objective", "latency_ms.p95 < 50"),

@@ -78,7 +78,7 @@ def test_stages_are_counted_with_their_repeats_and_requests_are_the_area_under_t
     assert work.stages == 3
     assert work.requests == pytest.approx(2 * 200 + 150)
     assert work.duration_s == pytest.approx(3 + 40 + 11)
-    assert work.at_most_s == pytest.approx(6 * (1 + 10) + 51 + 3 * 10)
+    assert work.max_duration_s == pytest.approx(6 * (1 + 10) + 51 + 3 * 10)
     assert work.search is None
 
 
@@ -86,7 +86,7 @@ def test_clients_send_as_many_as_come_and_a_share_of_a_stage_is_not_known() -> N
     stages = [{"name": "most", "concurrency": 8, "duration": "5s"}, {"rate": "50% of most", "duration": "5s"}]
     work = planned(load={"warmup": "0s", "stages": stages})
     assert (work.requests, work.closed_stages, work.relative_stages) == (0, 1, 1)
-    assert work.at_most_s == 10 + 2 * 10
+    assert work.max_duration_s == 10 + 2 * 10
 
 
 def test_a_trace_is_counted_line_by_line(tmp_path: Path) -> None:
@@ -97,10 +97,10 @@ def test_a_trace_is_counted_line_by_line(tmp_path: Path) -> None:
 
 
 def test_a_search_is_played_against_servers_of_known_limits() -> None:
-    work = planned(load={"search": {"start": "10/s", "hold": "10s"}}, slo=["latency_ms.p50 < 50"])
+    work = planned(load={"search": {"start": "10/s", "step_duration": "10s"}}, slo=["latency_ms.p50 < 50"])
     assert work.search is not None
     assert work.search.probes[0] < work.search.probes[1] <= 25
-    assert work.search.supposed_per_s[0] == 10
+    assert work.search.assumed_per_s[0] == 10
     assert work.duration_s >= work.search.duration_s[0] >= 10 * work.search.probes[0]
     assert work.search.requests[0] < work.search.requests[1]
 
@@ -121,7 +121,7 @@ def test_the_probes_of_a_search_end_at_what_the_server_carries() -> None:
 
 
 def test_a_search_that_ends_in_its_time_is_planned_so() -> None:
-    load = {"warmup": "0s", "search": {"start": "10/s", "hold": "10s", "within": "1m"}}
+    load = {"warmup": "0s", "search": {"start": "10/s", "step_duration": "10s", "max_duration": "1m"}}
     work = planned(load=load, slo=["error_rate < 1%"])
     assert work.search is not None
     assert work.search.probes[1] == 6
@@ -131,7 +131,7 @@ def test_a_search_that_ends_in_its_time_is_planned_so() -> None:
 def test_limits_cut_what_they_end() -> None:
     load = {"warmup": "0s", "stages": [{"rate": "100/s", "duration": "60s"}]}
     by_time = planned(load=load, limits={"duration": "30s"})
-    assert (by_time.at_most_s, by_time.cut_after) == (30, "limits.duration ends the run after 30s")
+    assert (by_time.max_duration_s, by_time.cut_after) == (30, "limits.duration ends the run after 30s")
     by_requests = planned(load=load, limits={"requests": 500})
     assert by_requests.cut_after == "limits.requests ends the run after 500 requests"
     neither = planned(load=load, limits={"duration": "10m", "requests": 1e6})
@@ -163,11 +163,11 @@ def test_tokens_are_those_of_the_drawn_lengths() -> None:
 def test_a_grid_of_a_local_model_is_variants_times_scenarios() -> None:
     load = {
         "scenarios": ["single-stream", "multi-stream", "offline"],
-        "at_least": "1s",
-        "at_most": "5s",
+        "min_duration": "1s",
+        "max_duration": "5s",
         "warmup": "2s",
     }
     work = local(target={"batch": [1, 4], "streams": [1, 2]}, load=load)
     assert (work.variants, work.stages) == (4, 4 * 2 + 2)
-    assert (work.duration_s, work.at_most_s) == (10, 10 * 7)
+    assert (work.duration_s, work.max_duration_s) == (10, 10 * 7)
     assert work.requests is None

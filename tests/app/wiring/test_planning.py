@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from app.errors import UsageError
 from app.records.local import BatchModel
-from app.records.plan_question import PlanQuestion
+from app.records.planning_inputs import PlanningInputs
 from app.records.result import Estimate
 from app.records.traffic import TokenLengths
 from app.wiring.planning import NoHardwareError, PlanRequest, build_question
@@ -23,7 +23,7 @@ from tests.fakes.results import full_run
 LATER = datetime.date(2026, 9, 1)
 SLO = ("ttft_ms.p95 < 1000",)
 TOKENS = "traffic.tokens={input: 900, output: 120}"
-Asked = Callable[..., PlanQuestion]
+Asked = Callable[..., PlanningInputs]
 
 
 @pytest.fixture(autouse=True)
@@ -45,11 +45,11 @@ def asked(tmp_path: Path) -> Asked:
         "nowhere": lambda path: sources.endpoint_run(path, target=replace(full_run().result.target, hardware=None)),
         "no-rate": lambda path: sources.endpoint_run(path, max_rate=None),
         "no-traffic": lambda path: sources.endpoint_run(path, spec=sources.ENDPOINT_SPEC.partition("traffic:")[0]),
-        "no-law": lambda path: sources.local(path, batch_laws=()),
-        "bad-law": lambda path: sources.local(path, batch_laws=(_failed_law(),)),
+        "no-law": lambda path: sources.local(path, batch_models=()),
+        "bad-law": lambda path: sources.local(path, batch_models=(_failed_law(),)),
     }
 
-    def ask(*names: str, today: datetime.date = TODAY, **more: Any) -> PlanQuestion:
+    def ask(*names: str, today: datetime.date = TODAY, **more: Any) -> PlanningInputs:
         found = tuple(make[name](tmp_path / name) if name in make else name for name in names)
         return build_question(PlanRequest(found, **more), today)
 
@@ -70,23 +70,23 @@ def test_a_stored_run_is_planned_with_what_its_profile_says(asked: Asked) -> Non
     assert len(target.curve.points) == 11, "pooled holds are points alone"
     assert (question.traffic.peak_per_s, question.traffic.shape) == (900.0, "workday")
     assert [one.text for one in question.slo] == ["latency_ms.p95 < 50", "error_rate < 1%"]
-    assert (question.limits.assurance, question.today) == (0.9, TODAY)
-    assert question.supposed is None
+    assert (question.limits.confidence, question.today) == (0.9, TODAY)
+    assert question.assumed_model is None
 
 
 def test_what_is_said_beside_a_run_goes_before_its_profile(asked: Asked, tmp_path: Path) -> None:
     question = asked(
         "run",
-        overrides=("plan.assurance=95%", "plan.providers=[acme]", "target.hardware.offer=acme/c4", "traffic.peak=5/s"),
+        overrides=("plan.confidence=95%", "plan.providers=[acme]", "target.hardware.offer=acme/c4", "traffic.peak=5/s"),
         traffic=Path(sources.written(tmp_path / "traffic.yaml", "peak: 70/s\nshape: flat\n")),
         slo=("latency_ms.p99 < 80",),
         offers=(Path(sources.written(tmp_path / "own.yaml", sources.OFFERS)),),
     )
     assert (question.traffic.peak_per_s, question.traffic.shape) == (70.0, "flat")
     assert [one.text for one in question.slo] == ["latency_ms.p99 < 80"]
-    assert (question.limits.assurance, question.limits.providers) == (0.95, ("acme",))
+    assert (question.limits.confidence, question.limits.providers) == (0.95, ("acme",))
     assert question.measured[0].hardware.offer == "acme/c4@here"
-    assert [one.key for one in question.catalogue.offers if one.is_customized] == [
+    assert [one.key for one in question.catalog.offers if one.is_customized] == [
         "acme/c4@here",
         "acme/c8@here",
         "own/rack@cellar",
@@ -134,7 +134,7 @@ def test_hardware_that_the_run_does_not_tell_is_known_to_be_said(
     asked: Asked, name: str, said: tuple[str, ...], is_said: bool
 ) -> None:
     (target,) = asked(name, overrides=said).measured
-    assert target.is_hardware_said == is_said
+    assert target.is_hardware_declared == is_said
 
 
 def test_who_is_to_say_it_is_told_apart_from_what_ran_on_nothing(asked: Asked, tmp_path: Path) -> None:
@@ -151,8 +151,8 @@ def test_who_is_to_say_it_is_told_apart_from_what_ran_on_nothing(asked: Asked, t
 def test_a_language_models_shape_needs_no_measurement(asked: Asked) -> None:
     question = asked("model.yaml", overrides=("traffic.peak=9/s", TOKENS), slo=SLO)
     assert question.measured == ()
-    assert question.supposed is not None
-    assert (question.supposed.name, question.supposed.model.layers) == ("small", 32)
+    assert question.assumed_model is not None
+    assert (question.assumed_model.name, question.assumed_model.model.layers) == ("small", 32)
     assert question.traffic.tokens == (TokenLengths(1.0, 900.0, 120.0),)
 
 
@@ -161,8 +161,8 @@ def test_a_plan_file_keeps_its_date_and_every_fact_until_it_is_given_offers(aske
     own = Path(sources.written(tmp_path / "own.yaml", sources.OFFERS))
     renewed = asked("plan.yaml", today=LATER, offers=(own,))
     assert renewed.today == LATER
-    assert "acme/c8@here" in {one.key for one in renewed.catalogue.offers}
-    assert replace(renewed, today=TODAY, catalogue=planned.question().catalogue) == planned.question()
+    assert "acme/c8@here" in {one.key for one in renewed.catalog.offers}
+    assert replace(renewed, today=TODAY, catalog=planned.question().catalog) == planned.question()
 
 
 def test_a_plan_file_is_asked_otherwise_in_what_is_named_alone(asked: Asked, tmp_path: Path) -> None:
@@ -176,7 +176,7 @@ def test_a_plan_file_is_asked_otherwise_in_what_is_named_alone(asked: Asked, tmp
     assert question.limits == replace(before.limits, redundancy=2)
     assert (question.traffic.peak_per_s, question.traffic.growth_per_year) == (70.0, 0.2)
     assert [one.text for one in question.slo] == ["latency_ms.p99 < 80"]
-    assert (question.measured, question.catalogue, question.today) == (before.measured, before.catalogue, TODAY)
+    assert (question.measured, question.catalog, question.today) == (before.measured, before.catalog, TODAY)
 
 
 @pytest.mark.parametrize(

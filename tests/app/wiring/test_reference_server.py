@@ -12,7 +12,15 @@ import pytest
 from app.errors import MeasurementError
 from app.wiring.reference_server import ReferenceServer, find_mock_protocol, start_scripted
 from loadgen.payloads.tensors import TensorInput
-from loadgen.reference.script import HttpMock, Law, MockProtocol, OipMock, OpenAiMock, TfServingMock, TorchServeMock
+from loadgen.reference.script import (
+    HttpMock,
+    MockProtocol,
+    OipMock,
+    OpenAiMock,
+    ServiceModel,
+    TfServingMock,
+    TorchServeMock,
+)
 from tests.app.wiring.conftest import Written
 from tests.fakes.program import wait_until
 
@@ -41,22 +49,27 @@ SPECS = ((TensorInput("x", "FP32", (-1, 3)),), (TensorInput("output", "FP32", (-
 @pytest.mark.parametrize(
     ("protocol", "scripted", "workload", "face"),
     [
-        ("http", {"delay": "5ms", "answer": [1]}, None, HttpMock(Law(0.005), answer=[1])),
+        ("http", {"delay": "5ms", "answer": [1]}, None, HttpMock(ServiceModel(0.005), response=[1])),
         (
             "openai-chat",
             {"delay": "5ms", "spread": 0.5, "parallel": 4, "tokens": "50/s"},
             PROMPTS,
-            OpenAiMock(Law(0.005, 0.5, 4, 50.0), output_tokens=64),
+            OpenAiMock(ServiceModel(0.005, 0.5, 4, 50.0), output_tokens=64),
         ),
-        ("openai-embeddings", {"row": "1ms"}, PROMPTS, OpenAiMock(Law(row_s=0.001))),
-        ("oip", {"row": "1ms", "inputs": {"x": "FP32[-1, 3]"}}, None, OipMock(Law(row_s=0.001), "scripted", *SPECS)),
+        ("openai-embeddings", {"row": "1ms"}, PROMPTS, OpenAiMock(ServiceModel(row_s=0.001))),
+        (
+            "oip",
+            {"row": "1ms", "inputs": {"x": "FP32[-1, 3]"}},
+            None,
+            OipMock(ServiceModel(row_s=0.001), "scripted", *SPECS),
+        ),
         (
             "tf-serving",
             {"inputs": {"x": "FP32[-1, 3]"}},
             None,
-            TfServingMock(Law(), "scripted", *SPECS, "serving_default"),
+            TfServingMock(ServiceModel(), "scripted", *SPECS, "serving_default"),
         ),
-        ("torchserve", {"seed": 3}, {"body": 1}, TorchServeMock(Law(seed=3))),
+        ("torchserve", {"seed": 3}, {"body": 1}, TorchServeMock(ServiceModel(seed=3))),
     ],
 )
 def test_each_protocol_has_its_face(
@@ -70,7 +83,7 @@ def test_what_is_not_scripted_has_none(written: Written) -> None:
 
 
 def test_a_killed_server_reports_the_signal() -> None:
-    server = start_scripted(HttpMock(Law()))
+    server = start_scripted(HttpMock(ServiceModel()))
     try:
         assert server.end_reason() is None
         os.kill(server.pid, signal.SIGKILL)
@@ -83,7 +96,7 @@ def test_a_killed_server_reports_the_signal() -> None:
 @pytest.mark.skipif(sys.platform != "linux", reason="whether a process is stopped is read from /proc")
 def test_a_server_that_stays_stopped_has_ended_too(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("loadgen.child._MAX_STOPPED_S", 0.5)
-    server = start_scripted(HttpMock(Law()))
+    server = start_scripted(HttpMock(ServiceModel()))
     try:
         os.kill(server.pid, signal.SIGSTOP)
         wait_until(lambda: server.end_reason() is not None)
@@ -94,7 +107,7 @@ def test_a_server_that_stays_stopped_has_ended_too(monkeypatch: pytest.MonkeyPat
 
 
 def test_the_server_answers_and_leaves() -> None:
-    server = start_scripted(OpenAiMock(Law(tokens_per_s=1000.0), model="little"))
+    server = start_scripted(OpenAiMock(ServiceModel(tokens_per_s=1000.0), model="little"))
     try:
         assert server.url.endswith("/v1")
         request = urllib.request.Request(

@@ -69,7 +69,7 @@ def test_an_endpoint_on_this_machine_is_planned_for(spec: Spec) -> None:
     assert made.target.urls == ("http://127.0.0.1:8000/score",)
     assert made.target.model is None
     assert made.notes == ()
-    assert not made.can_be_asleep
+    assert not made.may_be_scaled_to_zero
     assert made.start is None
 
 
@@ -98,4 +98,4 @@ def test_more_connections_than_usual_are_announced(spec: Spec) -> None:
 
 
 def test_what_sleeps_is_woken(spec: Spec) -> None:
-    assert spec({**HTTP, "wake": True}).can_be_asleep
+    assert spec({**HTTP, "wake": True}).may_be_scaled_to_zero

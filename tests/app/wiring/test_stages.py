@@ -76,7 +76,7 @@ def test_repeats_are_stages_of_their_own() -> None:
 def test_closed_then_open() -> None:
     closed, opened = build_stages(
         load(
-            {"name": "closed", "concurrency": 8, "think": "100ms", "duration": "2s"},
+            {"name": "closed", "concurrency": 8, "think_time": "100ms", "duration": "2s"},
             {"name": "open", "rate": "80% of closed", "duration": "2s"},
         )
     )
@@ -120,5 +120,5 @@ def test_a_sweep_comes_last_and_says_its_load() -> None:
         ("sweep 100/s", "steady", 2, True),
     ]
     assert stages[-1].arrivals == OpenArrivals("poisson", ((0.0, 100.0),))
-    one, two = build_stages(load(sweep={"up_to": 2}))
+    one, two = build_stages(load(sweep={"max_concurrency": 2}))
     assert (one.name, one.arrivals, two.name) == ("sweep 1 client", ClosedArrivals(1, 0.0), "sweep 2 clients")

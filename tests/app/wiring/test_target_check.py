@@ -49,31 +49,31 @@ def test_one_request_is_sent_and_told() -> None:
     assert trial.first_byte_ms is not None
     assert trial.total_ms is not None
     assert 0 < trial.first_byte_ms <= trial.total_ms
-    assert ("Authorization", "<redacted>") in trial.asked_headers
-    assert ("Accept", "text/plain") in trial.asked_headers
-    assert ("Set-Cookie", "<redacted>") in trial.answer_headers
-    assert ("Server", "made-up") in trial.answer_headers
+    assert ("Authorization", "<redacted>") in trial.request_headers
+    assert ("Accept", "text/plain") in trial.request_headers
+    assert ("Set-Cookie", "<redacted>") in trial.response_headers
+    assert ("Server", "made-up") in trial.response_headers
     assert not {"s3cret", "4711"} & set(str(trial).replace("=", " ").replace("'", " ").split())
 
 
 @pytest.mark.parametrize(
     ("reply", "problem", "is_measurable"),
     [
-        ({"status": 401}, "unauthorised", False),
+        ({"status": 401}, "unauthorized", False),
         ({"status": 403}, "forbidden", False),
         ({"status": 404}, "not found", False),
         ({"status": 422}, "refused", True),
         ({"status": 429}, "busy", True),
         ({"status": 500}, "server error", True),
         ({"manner": "cut-body"}, "cut off", True),
-        ({"manner": "garbage"}, "wrong answer", False),
+        ({"manner": "garbage"}, "wrong response", False),
     ],
 )
 def test_each_failure_has_its_word_and_a_remedy(reply: dict[str, Any], problem: Problem, is_measurable: bool) -> None:
     with answering(**reply) as server:
         trial = http(server.url)
     assert (trial.problem, trial.is_measurable) == (problem, is_measurable)
-    assert trial.remedy
+    assert trial.hint
 
 
 def test_a_status_that_is_expected_is_no_problem() -> None:
@@ -81,14 +81,14 @@ def test_a_status_that_is_expected_is_no_problem() -> None:
         values = {"sizewise": 1, "name": "try", "target": {"protocol": "http", "url": server.url},
                   "workload": {"body": {"x": 1}, "expect": {"status": 404}}, "load": STAGE}  # fmt: skip
         trial = check_target(load_values(values, "try.yaml"))
-    assert (trial.problem, trial.status, trial.is_measurable, trial.remedy) == (None, 404, True, None)
+    assert (trial.problem, trial.status, trial.is_measurable, trial.hint) == (None, 404, True, None)
 
 
 def test_a_server_that_never_answers_is_a_timeout() -> None:
-    with answering(manner="hang") as server:
+    with answering(mode="hang") as server:
         trial = http(server.url, timeouts={"total": "0.3s", "idle": "0.3s"})
     assert trial.problem == "timeout"
-    assert "target.timeouts.total" in str(trial.remedy)
+    assert "target.timeouts.total" in str(trial.hint)
 
 
 def test_nobody_at_the_port_is_a_connection_refused() -> None:
@@ -96,7 +96,7 @@ def test_nobody_at_the_port_is_a_connection_refused() -> None:
         url = server.url
     assert http(url).problem == "connect"
     started = http(url, start={"command": ["true"], "ready": "/"})
-    assert "target.start" in str(started.remedy)
+    assert "target.start" in str(started.hint)
 
 
 def test_a_name_without_an_address() -> None:
@@ -109,7 +109,7 @@ def test_a_certificate_of_nobody_we_trust_and_one_that_is_verified(tmp_path: Pat
         refused = http(server.url)
         trusted = http(server.url, tls={"ca_file": str(certificate)})
     assert (refused.problem, refused.tls) == ("tls", None)
-    assert "not trusted" in refused.what
+    assert "not trusted" in refused.summary
     assert trusted.problem is None
     assert trusted.tls is not None
     assert trusted.tls.version.startswith("TLS")
@@ -117,7 +117,7 @@ def test_a_certificate_of_nobody_we_trust_and_one_that_is_verified(tmp_path: Pat
 
 
 def test_a_stream_has_its_first_token() -> None:
-    with ScriptedServer(Script(faces=(OpenAiMock(),))) as server:
+    with ScriptedServer(Script(protocols=(OpenAiMock(),))) as server:
         trial = chat(server.url)
     assert (trial.problem, trial.tokens_out, trial.wants_stream) == (None, 4, True)
     assert trial.first_token_ms is not None
@@ -129,10 +129,10 @@ def test_a_whole_answer_where_a_stream_was_asked_for_is_said() -> None:
         "choices": [{"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": "tok "}}],
         "usage": {"prompt_tokens": 8, "completion_tokens": 1},
     }
-    with ScriptedServer(Script(faces=(HttpMock(answer=answer),))) as server:
+    with ScriptedServer(Script(protocols=(HttpMock(response=answer),))) as server:
         streamed, whole = chat(server.url), chat(server.url, stream=False)
     assert (streamed.problem, streamed.is_measurable) == ("not streaming", True)
-    assert "workload.stream: false" in str(streamed.remedy)
+    assert "workload.stream: false" in str(streamed.hint)
     assert whole.problem is None
 
 

@@ -11,7 +11,7 @@ from app.inference.inspection.client import inspect_model
 from app.inference.probe import DIGITS_MODEL
 from app.profiles.loading import load_values
 from app.profiles.local import LocalProfile
-from app.records.model import ModelFacts, ShapeOverrides
+from app.records.model import ModelMetadata, ShapeOverrides
 from app.wiring.local_spec import build_variants
 from app.wiring.unrunnable_variants import (
     LocalMachine,
@@ -27,7 +27,7 @@ MACHINE = LocalMachine(working=("cpu",), refused={"cuda": "no driver"}, cores=4,
 
 
 @pytest.fixture(scope="module")
-def digits() -> ModelFacts:
+def digits() -> ModelMetadata:
     return inspect_model(DIGITS_MODEL, ShapeOverrides())
 
 
@@ -38,16 +38,16 @@ def profile(**parts: Any) -> LocalProfile:
     return made
 
 
-def against(facts: ModelFacts, **parts: Any) -> dict[str, tuple[str, str]]:
+def against(facts: ModelMetadata, **parts: Any) -> dict[str, tuple[str, str]]:
     cells = find_unrunnable_variants(profile(**parts), MACHINE, {DIGITS_MODEL: facts})
-    return {one.cell: (one.settles, one.reason) for one in cells}
+    return {one.cell: (one.hint, one.reason) for one in cells}
 
 
-def test_what_can_run_is_not_told(digits: ModelFacts) -> None:
+def test_what_can_run_is_not_told(digits: ModelMetadata) -> None:
     assert against(digits, target={"batch": [1, 64], "threads": [1, 4], "precision": ["as-is", "fp16"]}) == {}
 
 
-def test_providers_that_are_not_here_say_why(digits: ModelFacts) -> None:
+def test_providers_that_are_not_here_say_why(digits: ModelMetadata) -> None:
     told = against(digits, target={"providers": ["cpu", "cuda", "openvino"]})
     assert told == {
         "digits cuda as-is, batch 1": ("target.providers", "cuda is not available on this machine: no driver"),
@@ -55,17 +55,17 @@ def test_providers_that_are_not_here_say_why(digits: ModelFacts) -> None:
     }
 
 
-def test_more_threads_than_cores(digits: ModelFacts) -> None:
+def test_more_threads_than_cores(digits: ModelMetadata) -> None:
     told = against(digits, target={"threads": [4, 5]})
     assert list(told) == ["digits cpu as-is, batch 1, 5 threads"]
 
 
-def test_a_model_of_one_batch_takes_no_other(digits: ModelFacts) -> None:
+def test_a_model_of_one_batch_takes_no_other(digits: ModelMetadata) -> None:
     fixed = msgspec.structs.replace(digits, batch_axes=(), costs=digits.costs[:1])
     assert list(against(fixed, target={"batch": [1, 2]})) == ["digits cpu as-is, batch 2"]
 
 
-def test_what_needs_more_memory_than_there_is(digits: ModelFacts) -> None:
+def test_what_needs_more_memory_than_there_is(digits: ModelMetadata) -> None:
     told = against(digits, target={"batch": [1, 64]}, limits={"memory": "3 MiB"})
     ((cell, (settles, reason)),) = told.items()
     assert cell.endswith("batch 64")
@@ -73,7 +73,7 @@ def test_what_needs_more_memory_than_there_is(digits: ModelFacts) -> None:
     assert "limits.memory allows 0.00293 GiB" in reason
 
 
-def test_half_the_precision_takes_half_the_memory_and_int8_less_of_the_weights(digits: ModelFacts) -> None:
+def test_half_the_precision_takes_half_the_memory_and_int8_less_of_the_weights(digits: ModelMetadata) -> None:
     whole = estimate_memory(digits, 48)
     assert whole is not None
     assert digits.memory_growth is not None
@@ -90,10 +90,10 @@ def test_a_refused_model_is_against_each_of_its_variants(tmp_path: Path) -> None
     models = inspect_models(mine)
     assert isinstance(models[bad], UsageError)
     (cell,) = find_unrunnable_variants(mine, MACHINE, models)
-    assert (cell.settles, cell.cell) == ("target.model", "bad cpu as-is, batch 1")
+    assert (cell.hint, cell.cell) == ("target.model", "bad cpu as-is, batch 1")
 
 
-def test_variants_are_called_as_in_results(digits: ModelFacts) -> None:
+def test_variants_are_called_as_in_results(digits: ModelMetadata) -> None:
     """Devices tell them apart too, which a card that is not there refuses each."""
     told = against(digits, target={"providers": ["cuda"], "devices": [0, 1]})
     assert list(told) == [

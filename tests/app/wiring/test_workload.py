@@ -72,7 +72,7 @@ def test_a_folder_is_sent_as_it_is(written: Written, tmp_path: Path) -> None:
 
 def test_sessions_of_prompts(written: Written) -> None:
     prompts = {"input_tokens": {"lognormal": {"median": 200, "sigma": 0.8}}, "output_tokens": 80, "unique": 5,
-               "prefix": {"groups": 3, "tokens": 100}, "turns": "uniform 3 to 10", "think": "500ms"}  # fmt: skip
+               "prefix": {"groups": 3, "tokens": 100}, "turns": "uniform 3 to 10", "think_time": "500ms"}  # fmt: skip
     workload = build_workload(
         written(model("openai-chat"), {"prompts": prompts, "extra_body": {"temperature": 0.2}, "stream": False})
     )

@@ -14,7 +14,7 @@ from loadgen.reference.scripted import Reply, Script, ScriptedServer, Stream
 from loadgen.workloads import LocustWorkload
 from tests.fakes.played import Played, plan
 
-PATHS: dict[str, Reply | Stream] = {"/missing": Reply(404), "/broken": Reply(503), "/dropped": Reply(manner="drop")}
+PATHS: dict[str, Reply | Stream] = {"/missing": Reply(404), "/broken": Reply(503), "/dropped": Reply(mode="drop")}
 TWO_CLASSES = """
     from locust import FastHttpUser, HttpUser, LoadTestShape, between, events, task
     print("a test may print")
@@ -127,7 +127,7 @@ def test_stages_follow_each_other_and_locusts_events_are_fired(tmp_path: Path) -
         stages = [Played(load, plan(duration=0.3, arrivals=ClosedArrivals(2))) for _ in range(2)]
     assert [played.rows["error"].isna().all() and len(played.rows) > 5 for played in stages] == [True, True]
     if sys.platform == "linux":
-        assert all(played.ended.waited_s is not None and played.ended.waited_s >= 0 for played in stages)
+        assert all(played.ended.cpu_wait_s is not None and played.ended.cpu_wait_s >= 0 for played in stages)
     log = (tmp_path / "test_of_mine.log").read_text()
     assert log == "init a-default start stop start stop quitting "
 
@@ -171,7 +171,7 @@ def test_max_requests_and_stop_end_a_stage_early(tmp_path: Path) -> None:
 
 @pytest.mark.timing
 def test_a_cut_does_not_wait_for_users_that_hang(tmp_path: Path) -> None:
-    with ScriptedServer(Script(Reply(manner="hang"))) as server, LoadProcess("loadgen.locustfile") as load:
+    with ScriptedServer(Script(Reply(mode="hang"))) as server, LoadProcess("loadgen.locustfile") as load:
         load.configure(Endpoint((server.url,)), LocustWorkload(written(tmp_path, ONE_CLASS)))
         before_s = perf_counter()
         played = Played(load, plan(duration=60, arrivals=ClosedArrivals(2), drain_s=30), goes_on=False)

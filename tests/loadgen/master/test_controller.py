@@ -121,7 +121,7 @@ def test_who_is_too_many_too_late_or_of_another_version_is_sent_away(capsys: pyt
         assert why in said
         (leave,) = conducted.told(client, Quit)
         assert isinstance(leave, Quit)
-        assert why in str(leave.why)
+        assert why in str(leave.reason)
 
 
 def test_gathering_ends_when_nobody_comes() -> None:

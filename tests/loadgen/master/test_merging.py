@@ -59,8 +59,8 @@ def test_ends_add_up_and_the_last_one_ends_the_stage() -> None:
 
 def test_who_waited_longest_tells_of_the_wait() -> None:
     def merged_wait(*waits: float | None) -> float | None:
-        ends = [msgspec.structs.replace(ENDED, waited_s=waited_s) for waited_s in waits]
-        return merge_stage_ends(3, 101, 21, ends, ()).waited_s
+        ends = [msgspec.structs.replace(ENDED, cpu_wait_s=waited_s) for waited_s in waits]
+        return merge_stage_ends(3, 101, 21, ends, ()).cpu_wait_s
 
     assert merged_wait(0.2, None, 0.7) == 0.7
     assert merged_wait(None, None) is None

@@ -19,14 +19,14 @@ from loadgen.reference.openai_events import (
     until_close,
     with_connection_close,
 )
-from loadgen.reference.script import Law, OpenAiMock, Reply, Script, Stream
+from loadgen.reference.script import OpenAiMock, Reply, Script, ServiceModel, Stream
 from loadgen.reference.scripted import ScriptedServer
 from loadgen.transport.address import parse_url
 from loadgen.transport.exchange import Exchange, Tokens
 from loadgen.workloads import FixedLength, OpenAiWorkload, SyntheticPrompts
 from tests.fakes.asker import Asker, converse_on
 
-FACE = Script(faces=(OpenAiMock(law=Law(delay_s=0.01, tokens_per_s=500.0)),))
+FACE = Script(protocols=(OpenAiMock(service_model=ServiceModel(delay_s=0.01, tokens_per_s=500.0)),))
 TIMEOUTS = Timeouts(connect_s=5, idle_s=0.4, total_s=1.0)
 
 

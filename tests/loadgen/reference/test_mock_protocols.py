@@ -14,10 +14,10 @@ from loadgen.payloads.tensors import TensorInput
 from loadgen.reference.mock_protocols import build_handler
 from loadgen.reference.script import (
     HttpMock,
-    Law,
     OipMock,
     OpenAiMock,
     Script,
+    ServiceModel,
     TfServingMock,
     TorchServeMock,
 )
@@ -27,12 +27,12 @@ pytestmark = pytest.mark.timing
 
 TWO = (TensorInput("a", "FP32", (-1, 2)), TensorInput("b", "INT64", (-1,)))
 SCRIPT = Script(
-    faces=(
-        HttpMock(path="/score", answer={"fraud": 0.5}),
-        OpenAiMock(Law(tokens_per_s=1_000), output_tokens=3),
+    protocols=(
+        HttpMock(path="/score", response={"fraud": 0.5}),
+        OpenAiMock(ServiceModel(tokens_per_s=1_000), output_tokens=3),
         OipMock(model="a/b", outputs=TWO),
         TfServingMock(outputs=TWO),
-        TorchServeMock(answer=[1, 2]),
+        TorchServeMock(response=[1, 2]),
     )
 )
 
@@ -167,7 +167,7 @@ def test_a_wrong_request_is_refused(port: int, path: str, body: Any, status: int
 
 
 def test_a_law_makes_requests_wait_for_a_server() -> None:
-    with ScriptedServer(Script(faces=(HttpMock(Law(delay_s=0.05, servers=1)),))) as server:
+    with ScriptedServer(Script(protocols=(HttpMock(ServiceModel(delay_s=0.05, servers=1)),))) as server:
         connections = [http.client.HTTPConnection("127.0.0.1", server.port, timeout=5) for _ in range(4)]
         before_s = perf_counter()
         for connection in connections:

@@ -90,7 +90,7 @@ def test_a_stream_may_be_reset() -> None:
 
 @pytest.mark.parametrize("manner", ["reset", "drop"])
 def test_a_connection_may_end_before_any_answer(manner: ReplyMode) -> None:
-    with asked(Reply(manner=manner)) as client:
+    with asked(Reply(mode=manner)) as client:
         if manner == "reset":
             with pytest.raises(ConnectionResetError):
                 read_all(client)
@@ -101,7 +101,7 @@ def test_a_connection_may_end_before_any_answer(manner: ReplyMode) -> None:
 def test_a_slow_body_comes_byte_by_byte() -> None:
     most: list[bytes] = []
     for _ in range(5):  # a busy machine reads some together
-        with asked(Reply(body=b"0123456789", manner="slow-body")) as client:
+        with asked(Reply(body=b"0123456789", mode="slow-body")) as client:
             reads = [client.recv(65_536)]
             while not reads[-1].endswith(b"9"):
                 reads.append(client.recv(65_536))

@@ -2,7 +2,7 @@ import statistics
 
 import pytest
 
-from loadgen.reference.script import FifoService, Law, Script, build_freeze
+from loadgen.reference.script import FifoService, Script, ServiceModel, build_freeze
 
 FREEZE = Script(delay_s=0.05, freeze_after_s=4, freeze_s=1)
 
@@ -15,7 +15,7 @@ def test_a_freeze_holds_what_is_due_in_it(due_s: float, out_s: float) -> None:
 
 
 def test_requests_beyond_the_servers_wait_for_the_first_that_is_free() -> None:
-    desk = FifoService(Law(delay_s=1, servers=2))
+    desk = FifoService(ServiceModel(delay_s=1, servers=2))
     assert [desk.schedule(at_ns) for at_ns in (0, 0, 0, 400_000_000, 5 * 10**9)] == [
         (0, 10**9),
         (0, 10**9),
@@ -26,7 +26,7 @@ def test_requests_beyond_the_servers_wait_for_the_first_that_is_free() -> None:
 
 
 def test_tokens_and_rows_take_their_time() -> None:
-    desk = FifoService(Law(delay_s=0.1, servers=1, tokens_per_s=100, row_s=0.01))
+    desk = FifoService(ServiceModel(delay_s=0.1, servers=1, tokens_per_s=100, row_s=0.01))
     assert desk.schedule(0, tokens=11) == (0, 100_000_000)
     assert desk.schedule(0, rows=5) == (200_000_000, 150_000_000)
     assert desk.gap_ns == 10_000_000
@@ -34,7 +34,7 @@ def test_tokens_and_rows_take_their_time() -> None:
 
 def test_a_spread_delay_is_lognormal_about_its_median_and_seeded() -> None:
     def draws(seed: int) -> list[int]:
-        desk = FifoService(Law(delay_s=0.1, sigma=0.5, seed=seed))
+        desk = FifoService(ServiceModel(delay_s=0.1, sigma=0.5, seed=seed))
         return [desk.schedule(0)[1] for _ in range(4_000)]
 
     assert draws(1) == draws(1) != draws(2)

@@ -42,7 +42,7 @@ def test_a_slow_replica_gets_less(converse: Converse, balance: Balance) -> None:
         asker.transport.cut()
         assert [each.result().error for each in stuck].count("timeout") >= 1
 
-    with ScriptedServer(Script()) as fast, ScriptedServer(Script(Reply(manner="hang"))) as slow:
+    with ScriptedServer(Script()) as fast, ScriptedServer(Script(Reply(mode="hang"))) as slow:
         converse(Endpoint((fast.url, slow.url), balance=balance), talk)
 
 

@@ -30,7 +30,7 @@ def closed_port() -> int:
     "manner", ["whole", "chunked", "until-close", "close-after", "interim", "slow-head", "slow-body", "http-1.0"]
 )
 def test_every_way_to_frame_a_body_is_read(converse: Converse, manner: ReplyMode) -> None:
-    reply = Reply(status=201, body=b'{"a": 1}', headers=(("X-Kept", "yes"),), manner=manner)
+    reply = Reply(status=201, body=b'{"a": 1}', headers=(("X-Kept", "yes"),), mode=manner)
 
     async def talk(asker: Asker) -> None:
         for _ in range(2):
@@ -62,7 +62,7 @@ def test_a_connection_closed_without_a_word_is_seen_and_one_that_is_not_reused_i
             assert (await asker.ask()).error is None
         assert asker.transport.closed_idle == 0
 
-    with ScriptedServer(Script(Reply(manner="close-unsaid"))) as server:
+    with ScriptedServer(Script(Reply(mode="close-unsaid"))) as server:
         converse(Endpoint((server.url,)), talk_once)
         converse(Endpoint((server.url,), reuses_connections=False), talk)
         assert server.connections >= 21  # those of two event loops
@@ -76,7 +76,7 @@ def test_each_fault_has_its_class_and_is_not_sent_again(converse: Converse, mann
     async def talk(asker: Asker) -> None:
         assert (await asker.ask()).error == error
 
-    with ScriptedServer(Script(Reply(manner=manner))) as server:
+    with ScriptedServer(Script(Reply(mode=manner))) as server:
         converse(Endpoint((server.url,), timeouts=Timeouts(idle_s=0.3)), talk)
         assert len(server.requests) == 1
 
@@ -88,12 +88,12 @@ def test_a_hang_ends_within_half_a_second_of_its_deadline(converse: Converse, ti
         assert (await asker.ask()).error == "timeout"
         assert 0.4 <= perf_counter() - start_s < 0.9
 
-    with ScriptedServer(Script(Reply(manner="hang"))) as server:
+    with ScriptedServer(Script(Reply(mode="hang"))) as server:
         converse(Endpoint((server.url,), timeouts=timeouts), talk)
 
 
 def test_bytes_that_keep_coming_hold_off_the_idle_deadline_only(converse: Converse) -> None:
-    slow = Reply(body=b"x" * 300, manner="slow-head")
+    slow = Reply(body=b"x" * 300, mode="slow-head")
 
     async def talk(asker: Asker) -> None:
         assert (await asker.ask()).error is None
@@ -216,7 +216,7 @@ def test_who_waits_for_a_connection_gives_up_when_an_answer_would_be_late(conver
         }
         assert (asker.pool.sent, asker.pool.outstanding) == (1, 0)
 
-    with ScriptedServer(Script(Reply(manner="hang"))) as server:
+    with ScriptedServer(Script(Reply(mode="hang"))) as server:
         converse(Endpoint((server.url,), max_connections=1, timeouts=Timeouts(connect_s=0.1, total_s=0.4)), talk)
 
 
@@ -247,7 +247,7 @@ def test_a_cut_keeps_the_connections_that_carry_nothing(converse: Converse) -> N
         assert (await asker.ask()).reused
         assert (asker.transport.opened, asker.transport.closed_idle) == (2, 0)
 
-    with ScriptedServer(Script(delay_s=0.02, paths={"/hang": Reply(manner="hang")})) as server:
+    with ScriptedServer(Script(delay_s=0.02, paths={"/hang": Reply(mode="hang")})) as server:
         converse(Endpoint((server.url,)), talk)
 
 
@@ -292,7 +292,7 @@ def test_a_kept_connection_that_dies_under_a_request_is_an_error_and_sends_nothi
         assert (done.error, done.reused, done.status) == ("send", True, None)
         assert (await asker.ask()).error is None
 
-    with ScriptedServer(Script(paths={"/drop": Reply(manner="drop")})) as server:
+    with ScriptedServer(Script(paths={"/drop": Reply(mode="drop")})) as server:
         converse(Endpoint((server.url,)), talk)
         assert [request.split()[1] for request in server.requests] == [b"/", b"/drop", b"/"]
 
@@ -317,7 +317,7 @@ def test_a_connection_for_each_request_is_opened_once_for_each(converse: Convers
             assert not any(each.reused or each.error for each in done)
         assert asker.transport.opened == server.connections == 7
 
-    with ScriptedServer(Script(Reply(manner="close-after"))) as server:
+    with ScriptedServer(Script(Reply(mode="close-after"))) as server:
         converse(Endpoint((server.url,)), talk)
 
 
@@ -336,7 +336,7 @@ def test_who_asks_again_when_cut_holds_up_neither_the_cut_nor_the_close(converse
         assert [each.error for each in done] == ["timeout"] * 2
         again = done.append
 
-    with ScriptedServer(Script(Reply(manner="hang"))) as server:
+    with ScriptedServer(Script(Reply(mode="hang"))) as server:
         converse(Endpoint((server.url,), max_connections=1), talk)
 
 
@@ -358,7 +358,7 @@ def test_a_head_request_has_no_body_and_keeps_its_connection(
             assert (done.error, done.status, done.body) == (None, 200, b"")
         assert asker.transport.opened == opened
 
-    with ScriptedServer(Script(Reply(manner=manner))) as server:
+    with ScriptedServer(Script(Reply(mode=manner))) as server:
         converse(Endpoint((server.url,)), talk)
 
 
@@ -372,5 +372,5 @@ def test_cut_ends_what_is_in_flight_and_what_waits(converse: Converse) -> None:
         assert sent.result().sent_ns is not None
         assert waiting.result().sent_ns is None
 
-    with ScriptedServer(Script(Reply(manner="hang"))) as server:
+    with ScriptedServer(Script(Reply(mode="hang"))) as server:
         converse(Endpoint((server.url,), max_connections=1), talk)

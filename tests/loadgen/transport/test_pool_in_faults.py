@@ -64,7 +64,7 @@ def test_every_fault_ends_in_time_with_its_class(
     times = 1 if error == "timeout" else 2
 
     with (
-        ScriptedServer(Script(Reply(body=BODY, manner=manner))) as server,
+        ScriptedServer(Script(Reply(body=BODY, mode=manner))) as server,
         FaultyProxy(server.port, toxics) as proxy,
     ):
         converse(Endpoint((proxy.url,), timeouts=TIMEOUTS), talk)
@@ -80,7 +80,7 @@ def test_an_answer_that_ends_with_its_connection_waits_for_that_end(
         assert (await asked_in_time(asker)).error == error
 
     with (
-        ScriptedServer(Script(Reply(manner="until-close"))) as server,
+        ScriptedServer(Script(Reply(mode="until-close"))) as server,
         FaultyProxy(server.port, Toxics(slow_close_s=slow_close_s)) as proxy,
     ):
         converse(Endpoint((proxy.url,), timeouts=TIMEOUTS), talk)

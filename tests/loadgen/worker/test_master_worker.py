@@ -93,14 +93,14 @@ def begin(master: BareMaster, url: str, of: StagePlan) -> StageStarted:
 
 @pytest.mark.process
 def test_its_first_word_is_who_it_is(master: BareMaster) -> None:
-    join = Join("127.0.0.1", master.port, TOKEN, ceiling_per_s=900.0, chunk_ceiling_per_s=8_000.0)
+    join = Join("127.0.0.1", master.port, TOKEN, capacity_per_s=900.0, chunk_capacity_per_s=8_000.0)
     with Joined(join) as worker:
         master.pings = False
         master.accept()
         hello = master.heard(Hello)
         assert master.reports == [hello]
-        assert (hello.wire, hello.pid, hello.clock) == (WIRE_VERSION, worker.child.pid, get_clock_id())
-        assert (hello.ceiling_per_s, hello.chunk_ceiling_per_s) == (900.0, 8_000.0)
+        assert (hello.protocol_version, hello.pid, hello.clock) == (WIRE_VERSION, worker.child.pid, get_clock_id())
+        assert (hello.capacity_per_s, hello.chunk_capacity_per_s) == (900.0, 8_000.0)
         assert hello.host == os.uname().nodename
         assert worker.child.stdout is not None
         assert not select.select([worker.child.stdout], [], [], 0)[0]
@@ -195,7 +195,7 @@ def test_a_master_may_come_later_than_its_worker() -> None:
             stranger.listen()
         with BareMaster(port=port) as master:
             master.accept()
-            assert master.heard(Hello).wire == WIRE_VERSION
+            assert master.heard(Hello).protocol_version == WIRE_VERSION
             assert master.kinds.count("client_ready") == 1
 
 

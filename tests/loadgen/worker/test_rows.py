@@ -30,7 +30,11 @@ def test_a_row_says_what_the_exchange_says() -> None:
 
 def test_columns_that_are_alike_and_columns_that_are_not_hold_the_same() -> None:
     alike = [exchange(index) for index in range(3)]
-    mixed = [exchange(0), exchange(1, status=None, error="timeout", sent_ns=None), exchange(2, reused=True, right=0)]
+    mixed = [
+        exchange(0),
+        exchange(1, status=None, error="timeout", sent_ns=None),
+        exchange(2, reused=True, right=0),
+    ]
     assert build_record_batch(1, alike).column("status").to_pylist() == [200, 200, 200]
     rows = build_record_batch(1, mixed)
     assert rows.column("status").to_pylist() == [200, None, 200]

@@ -25,7 +25,7 @@ MANNERS: dict[ReplyMode, int] = {
     "drop": 1, "reset": 1, "garbage": 1, "hang": 1,
 }  # fmt: skip
 REQUESTS = [f"GET /{manner} HTTP/1.1\r\nHost: x\r\n\r\n".encode() for manner in MANNERS]
-SCRIPT = Script(paths={f"/{manner}": Reply(manner=manner) for manner in MANNERS}, delay_s=0.005)
+SCRIPT = Script(paths={f"/{manner}": Reply(mode=manner) for manner in MANNERS}, delay_s=0.005)
 
 
 @pytest.mark.parametrize("seed", range(16))

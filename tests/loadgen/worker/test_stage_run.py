@@ -9,7 +9,7 @@ import pytest
 
 from loadgen.process import LoadError, LoadProcess
 from loadgen.records import ClosedArrivals, Endpoint, KeyFile, TraceArrivals
-from loadgen.reference.script import Law, OpenAiMock, ReplyMode
+from loadgen.reference.script import OpenAiMock, ReplyMode, ServiceModel
 from loadgen.reference.scripted import Reply, Script, ScriptedServer
 from loadgen.workloads import FixedLength, HttpWorkload, OpenAiWorkload, SyntheticPrompts
 from tests.fakes.played import Played, plan
@@ -42,7 +42,7 @@ def test_clients_take_turns_and_no_more_ask_at_once_than_there_are(load: LoadPro
 def test_the_end_tells_how_long_the_sender_had_no_core(load: LoadProcess) -> None:
     with ScriptedServer(Script()) as server:
         load.configure(Endpoint((server.url,)), HttpWorkload())
-        waits = [Played(load, plan(rate=500, duration=0.3)).ended.waited_s for _ in range(2)]
+        waits = [Played(load, plan(rate=500, duration=0.3)).ended.cpu_wait_s for _ in range(2)]
     assert all(waited_s is not None and 0 <= waited_s < 10 for waited_s in waits)
     assert any(waits), "a thousand wakes, some of which the server that it shares the machine with put off"
 
@@ -128,8 +128,8 @@ def test_a_key_that_is_none_is_told_without_showing_it(tmp_path: Path, content: 
 @pytest.mark.parametrize("stream", [True, False])
 def test_turns_of_a_session_are_streamed_and_follow_their_answers(load: LoadProcess, stream: bool) -> None:
     prompts = SyntheticPrompts(FixedLength(20), FixedLength(4), turns=FixedLength(3), think_s=0.02, unique=50)
-    face = OpenAiMock(Law(delay_s=0.02, tokens_per_s=200))
-    with ScriptedServer(Script(faces=(face,))) as server:
+    face = OpenAiMock(ServiceModel(delay_s=0.02, tokens_per_s=200))
+    with ScriptedServer(Script(protocols=(face,))) as server:
         load.configure(Endpoint((f"{server.url}/v1",)), OpenAiWorkload("chat", "scripted", prompts, stream=stream))
         assert load.preflight().error is None
         before = len(server.requests)
@@ -159,7 +159,7 @@ def test_what_the_first_answer_shows_of_the_target_is_a_note(load: LoadProcess) 
 def test_a_target_that_closes_at_once_is_seen_however_soon(load: LoadProcess) -> None:
     manners: dict[ReplyMode, bool] = {"close-unsaid": False, "whole": True, "close-after": True}
     for manner, keeps in manners.items():
-        with ScriptedServer(Script(Reply(manner=manner))) as server:
+        with ScriptedServer(Script(Reply(mode=manner))) as server:
             load.configure(Endpoint((server.url,)), HttpWorkload())
             assert load.preflight().keeps_connection is keeps
 

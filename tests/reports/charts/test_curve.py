@@ -25,22 +25,22 @@ def _changed(report: Report, name: str, **changes: Any) -> Report:
 
 def test_failed_probes_stay_and_the_warm_up_is_not_on_it(full_report: Report) -> None:
     points = _points(full_report)
-    assert points["probe 400/s #1"]["state"] == "failed"
-    assert points["hold 218/s #3"]["state"] == "held"
+    assert points["probe 400 req/s #1"]["state"] == "failed"
+    assert points["step 218 req/s #3"]["state"] == "held"
     assert "warm-up #1" not in points
 
 
 def test_an_invalid_stage_is_marked_and_does_not_bend_the_line(full_report: Report) -> None:
-    report = _changed(full_report, "probe 283/s", trust="INVALID")
+    report = _changed(full_report, "probe 283 req/s", validity="INVALID")
     drawing = rate_curve(report)
     assert drawing is not None
-    assert _points(report)["probe 283/s #1"]["state"] == "INVALID"
+    assert _points(report)["probe 283 req/s #1"]["state"] == "INVALID"
     lines = [rows for rows in drawing.spec["datasets"].values() if set(rows[0]) == {"offered", "latency"}]
     assert 283.0 not in {row["offered"] for row in lines[0]}
 
 
 def test_where_every_stage_is_invalid_the_points_are_drawn_and_no_line(full_report: Report) -> None:
-    stages = tuple(msgspec.structs.replace(stage, trust="INVALID") for stage in full_report.stages)
+    stages = tuple(msgspec.structs.replace(stage, validity="INVALID") for stage in full_report.stages)
     drawing = rate_curve(msgspec.structs.replace(full_report, stages=stages))
     assert drawing is not None
     assert all(drawing.spec["datasets"].values()), "a layer of nothing makes the browser's console complain"
@@ -48,8 +48,8 @@ def test_where_every_stage_is_invalid_the_points_are_drawn_and_no_line(full_repo
 
 
 def test_a_stage_without_latency_is_told_of_and_kept_in_the_table(full_report: Report) -> None:
-    stage = next(one for one in full_report.stages if one.name == "probe 400/s")
-    report = _changed(full_report, stage.name, judged=msgspec.structs.replace(stage.judged, value=None))
+    stage = next(one for one in full_report.stages if one.name == "probe 400 req/s")
+    report = _changed(full_report, stage.name, evaluated=msgspec.structs.replace(stage.evaluated, value=None))
     drawing = rate_curve(report)
     assert drawing is not None
     assert drawing.note == "1 of 11 stages have no p95 latency and are only in the table."

@@ -36,14 +36,14 @@ def test_without_a_recommendation_the_offers_are_still_drawn(full_report: Report
 
 
 def test_no_plan_or_no_feasible_offer_is_no_chart(full_report: Report) -> None:
-    assert cost_pareto_front(msgspec.structs.replace(_plan(full_report), offers=(), front=())) is None
+    assert cost_pareto_front(msgspec.structs.replace(_plan(full_report), offers=(), frontier=())) is None
     assert cost_pareto_front(None) is None
 
 
 def test_a_fleet_of_the_front_that_is_likely_not_on_it_is_faint_and_says_so(plan: PlanSection) -> None:
     points = {one["fleet"]: one for one in _points(cost_pareto_front(plan))}
-    assert (points[f"5 × {L4}"]["opacity"], points[f"5 × {L4}"]["chance"]) == (1.0, "62\u202f%")
-    assert (points[f"5 × {A10G}"]["opacity"], points[f"5 × {A10G}"]["chance"]) == (0.5, "41\u202f%")
+    assert (points[f"5 × {L4}"]["opacity"], points[f"5 × {L4}"]["probability"]) == (1.0, "62\u202f%")
+    assert (points[f"5 × {A10G}"]["opacity"], points[f"5 × {A10G}"]["probability"]) == (0.5, "41\u202f%")
 
 
 def test_a_larger_fleet_of_the_front_stands_beside_its_offers_row(plan: PlanSection) -> None:
@@ -67,9 +67,9 @@ def test_percentages_that_would_overlap_are_left_to_the_table(plan: PlanSection)
     assert shown == ["62\u202f%", "41\u202f%", "74\u202f%"]
     near = tuple(
         msgspec.structs.replace(one, usd_per_month=msgspec.structs.replace(one.usd_per_month, value=2577.0 + place))
-        for place, one in enumerate(plan.front)
+        for place, one in enumerate(plan.frontier)
     )
-    crowded = msgspec.structs.replace(plan, front=near)
+    crowded = msgspec.structs.replace(plan, frontier=near)
     labels = [one["label"] for rows in _datasets(crowded) for one in rows if one.get("label", "").endswith("%")]
     assert labels == ["62\u202f%", "41\u202f%"]
     assert drawing is not None

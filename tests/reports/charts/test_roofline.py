@@ -14,7 +14,8 @@ from reports.model import Report
 def _with_bounds(report: Report, *bounds: BottleneckRow | None) -> Report:
     assert report.local is not None
     variants = tuple(
-        msgspec.structs.replace(one, bound=bound) for one, bound in zip(report.local.variants, bounds, strict=False)
+        msgspec.structs.replace(one, bottleneck=bound)
+        for one, bound in zip(report.local.variants, bounds, strict=False)
     )
     return msgspec.structs.replace(report, local=msgspec.structs.replace(report.local, variants=variants))
 

@@ -12,7 +12,7 @@ def test_one_chart_a_unit_and_none_for_what_was_never_read(full_report: Report) 
 
 
 def test_clocks_and_temperature_of_a_gpu_are_charts_of_their_own(full_report: Report) -> None:
-    one = next(series for series in full_report.telemetry if series.metric == "gpu_utilisation_percent")
+    one = next(series for series in full_report.telemetry if series.metric == "gpu_utilization_percent")
     clock = msgspec.structs.replace(one, metric="gpu_sm_clock_mhz", unit="MHz", values=(1410.0,) * len(one.values))
     heat = msgspec.structs.replace(one, metric="gpu_temperature_c", unit="°C")
     clocks, temperature = machine_charts(msgspec.structs.replace(full_report, telemetry=(clock, heat)))
@@ -21,7 +21,7 @@ def test_clocks_and_temperature_of_a_gpu_are_charts_of_their_own(full_report: Re
 
 
 def test_many_gpus_leave_the_chart_readable_and_the_table_whole(full_report: Report) -> None:
-    one = next(series for series in full_report.telemetry if series.metric == "gpu_utilisation_percent")
+    one = next(series for series in full_report.telemetry if series.metric == "gpu_utilization_percent")
     gpus = tuple(msgspec.structs.replace(one, source=f"gpu{index}") for index in range(8))
     (drawing,) = machine_charts(msgspec.structs.replace(full_report, telemetry=gpus))
     (values,) = drawing.spec["datasets"].values()

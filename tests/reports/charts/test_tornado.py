@@ -19,7 +19,7 @@ def _bars(plan: PlanSection) -> dict[tuple[str, str], dict[str, Any]]:
 
 
 def _with(plan: PlanSection, *swings: SensitivityRow) -> PlanSection:
-    return replace(plan, swings=swings)
+    return replace(plan, sensitivity=swings)
 
 
 def test_each_input_has_a_bar_to_both_its_ends_and_names_who_would_win(plan: PlanSection) -> None:
@@ -32,12 +32,12 @@ def test_each_input_has_a_bar_to_both_its_ends_and_names_who_would_win(plan: Pla
 
 
 def test_an_end_where_nothing_fits_has_no_bar_and_the_table_says_so(plan: PlanSection) -> None:
-    end = _bars(plan)["assurance", "99 %"]
+    end = _bars(plan)["confidence", "99 %"]
     assert (end["usd"], end["words"], end["shown"]) == (end["planned"], "99 %: no offer fits", "n/a")
-    assert _bars(plan)["assurance", "80 %"]["usd"] < end["planned"]
+    assert _bars(plan)["confidence", "80 %"]["usd"] < end["planned"]
     drawing = tornado(plan)
     assert drawing is not None
-    assert ("assurance", "80 %", "2,062", L4, "99 %", "n/a", "no offer fits") in drawing.rows
+    assert ("confidence", "80 %", "2,062", L4, "99 %", "n/a", "no offer fits") in drawing.rows
 
 
 def test_what_moves_nothing_is_named_and_not_drawn(plan: PlanSection) -> None:
@@ -47,7 +47,7 @@ def test_what_moves_nothing_is_named_and_not_drawn(plan: PlanSection) -> None:
     assert "No effect on the monthly cost or the cheapest offer: router (least outstanding to random)." in (
         drawing.note or ""
     )
-    assert tornado(_with(plan, plan.swings[-1])) is None
+    assert tornado(_with(plan, plan.sensitivity[-1])) is None
     assert tornado(None) is None
 
 
@@ -67,7 +67,7 @@ def test_the_same_instance_elsewhere_is_named_by_its_region(plan: PlanSection) -
 
 @pytest.mark.parametrize("costs", [(3000.0, 3500.0), (2000.0, 2200.0), (2576.9, 4000.0)])
 def test_words_stand_outside_both_bars_whatever_side_they_are_on(plan: PlanSection, costs: tuple[float, float]) -> None:
-    swing = replace(plan.swings[0], usd_per_month_low=costs[0], usd_per_month_high=costs[1], winner_high=L4)
+    swing = replace(plan.sensitivity[0], usd_per_month_low=costs[0], usd_per_month_high=costs[1], winner_high=L4)
     bars = _bars(_with(plan, swing))
     planned = bars["peak", "72/s"]["planned"]
     assert bars["peak", "72/s"]["edge"] == min(planned, *costs)
@@ -75,7 +75,7 @@ def test_words_stand_outside_both_bars_whatever_side_they_are_on(plan: PlanSecti
 
 
 def test_ticks_are_round_and_never_negative(plan: PlanSection) -> None:
-    cheap = replace(plan.swings[0], usd_per_month_low=10.0, low="a long word for this end", winner_low=A10G)
+    cheap = replace(plan.sensitivity[0], usd_per_month_low=10.0, low="a long word for this end", winner_low=A10G)
     drawing = tornado(_with(plan, cheap))
     assert drawing is not None
     (axis,) = [

@@ -121,7 +121,7 @@ class TokensTab(Tab):
         invalid = [
             number
             for number, row in enumerate(report.tokens)
-            if row.stage in stages and stages[row.stage].trust == "INVALID"
+            if row.stage in stages and stages[row.stage].validity == "INVALID"
         ]
         self.model.set_rows(frames.token_frame(report.tokens), invalid)
         fit_columns(self.table)

@@ -20,7 +20,7 @@ class PlanTab(Tab):
         self.about = label("", wrap=True)
         headers = {"offer": "Offer", "instances": "Instances", "usd_per_month": "Monthly cost",
                    "usd_per_1k": "Cost per 1k", "latency": "Latency at peak",
-                   "utilisation": "Peak utilization", "basis": "Basis", "risk": "Risk",
+                   "utilization": "Peak utilization", "basis": "Basis", "risk": "Risk",
                    "price": "Price date"}  # fmt: skip
         self.model = QuantityModel(headers, frames.OFFER_QUANTITIES)
         self.table = create_table(self.model, "Offers")

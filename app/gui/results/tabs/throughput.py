@@ -19,7 +19,7 @@ from reports import formatting
 from reports.model import Report, StageRow
 
 _MAX_CHARACTERS = 400
-_CURVE_KINDS = ("probe", "hold", "steady")
+_CURVE_KINDS = ("probe", "step", "steady")
 
 
 class ThroughputTab(Tab):
@@ -61,7 +61,7 @@ class ThroughputTab(Tab):
     def _draw(self, report: Report) -> None:
         self.curve.clear()
         points = [row for row in report.stages if row.kind in _CURVE_KINDS and not row.pooled]
-        points = [row for row in points if _rate(row) is not None and row.judged.value is not None]
+        points = [row for row in points if _rate(row) is not None and row.evaluated.value is not None]
         self.curve.setVisible(bool(points))
         if not points:
             return
@@ -84,11 +84,11 @@ class ThroughputTab(Tab):
                 state,
                 state,
                 np.array([_rate(row) for row in rows], dtype=np.float64),
-                np.array([row.judged.value for row in rows], dtype=np.float64),
+                np.array([row.evaluated.value for row in rows], dtype=np.float64),
                 series=series,
                 hollow=np.full(len(rows), is_hollow),
                 names=tuple(
-                    f"{frames.stage_name(row)}: {state}, {formatting.format_quantity(row.judged)}" for row in rows
+                    f"{frames.stage_name(row)}: {state}, {formatting.format_quantity(row.evaluated)}" for row in rows
                 ),
             )
 
@@ -96,7 +96,7 @@ class ThroughputTab(Tab):
         max_rate = report.max_rate
         marks = []
         if max_rate is not None and max_rate.per_s.value is not None:
-            marks.append((max_rate.per_s.value, "max rate (lower bound)" if max_rate.at_least else "max rate"))
+            marks.append((max_rate.per_s.value, "max rate (lower bound)" if max_rate.is_lower_bound else "max rate"))
             if max_rate.per_s.ci95 is not None:
                 self.curve.set_region(*max_rate.per_s.ci95, None, None, "95 % CI")
         if report.knees is not None:
@@ -126,9 +126,9 @@ class _Tables(QWidget):
             if report.knees.note:
                 self._layout.addWidget(label(report.knees.note, "muted", wrap=True))
         if report.spikes:
-            headers = {"stage": "Stage", "jump": "Jump", "spike": "Duration", "slo_broken": "SLO violated",
+            headers = {"stage": "Stage", "jump": "Jump", "spike": "Duration", "slo_violated": "SLO violated",
                        "backlog_peak": "Max backlog", "drained": "Drain time"}  # fmt: skip
-            model = QuantityModel(headers, ("slo_broken", "backlog_peak", "drained"))
+            model = QuantityModel(headers, ("slo_violated", "backlog_peak", "drained"))
             self._add("Spikes", model, frames.spike_frame(report.spikes))
         for group in report.groups:
             headers = {"label": group.column, "requests": "Requests", "share": "Share", "failed": "Failed"}
@@ -159,5 +159,5 @@ def _rate(row: StageRow) -> float | None:
 def _mean_by_rate(rows: list[StageRow]) -> tuple[np.ndarray, np.ndarray]:
     by_rate: dict[float, list[float]] = {}
     for row in rows:
-        by_rate.setdefault(_rate(row) or 0.0, []).append(row.judged.value or 0.0)
+        by_rate.setdefault(_rate(row) or 0.0, []).append(row.evaluated.value or 0.0)
     return np.array(list(by_rate)), np.array([np.mean(values) for values in by_rate.values()])

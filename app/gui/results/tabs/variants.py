@@ -51,9 +51,9 @@ class VariantsTab(Tab):
         fit_columns(self.table)
         fit_height(self.table)
         lines = [
-            f"{variant.name}: {variant.bound.sentence}"
+            f"{variant.name}: {variant.bottleneck.sentence}"
             for variant in local.variants[:_MAX_BOTTLENECKS]
-            if variant.bound is not None
+            if variant.bottleneck is not None
         ]
         self.bottlenecks.setText("\n".join(lines) or "Not available")
         self._draw(local)
@@ -78,8 +78,8 @@ class VariantsTab(Tab):
         front.setMinimumHeight(260)
         for series, (state, variants) in enumerate(
             (
-                ("Pareto-optimal", [variant for variant in placed if variant.on_front]),
-                ("dominated", [variant for variant in placed if not variant.on_front]),
+                ("Pareto-optimal", [variant for variant in placed if variant.is_on_frontier]),
+                ("dominated", [variant for variant in placed if not variant.is_on_frontier]),
             )
         ):
             if variants:

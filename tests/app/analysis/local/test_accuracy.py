@@ -28,9 +28,9 @@ from app.records.local import Accuracy
 
 
 def keeps(accuracy: Accuracy, limit: float) -> str:
-    """The judgement of a gate `accuracy_kept >= limit`."""
-    kept = accuracy.kept or Estimate(None, reason="not known")
-    return evaluate_objective(parse_gate(f"accuracy_kept >= {100 * limit:g}%"), kept).judgement
+    """The judgement of a gate `accuracy_retained >= limit`."""
+    kept = accuracy.retained or Estimate(None, reason="not known")
+    return evaluate_objective(parse_gate(f"accuracy_retained >= {100 * limit:g}%"), kept).outcome
 
 
 def errors(rows: int, seed: int, shift: float = 0.1) -> tuple[Floats, Floats]:
@@ -185,8 +185,8 @@ def test_shares_of_rows_that_are_right() -> None:
     assert found.reference == share(880, 1_000)
     assert found.change is not None
     assert found.change.value == pytest.approx(-0.02)
-    assert found.kept is not None
-    assert found.kept.value == pytest.approx(860 / 880)
+    assert found.retained is not None
+    assert found.retained.value == pytest.approx(860 / 880)
     assert found.p_value == pytest.approx(0.0016, abs=2e-4)  # both tails of Binomial(40, 1/2) at 10, the first half
     assert found.test == "McNemar"
 
@@ -209,8 +209,8 @@ def test_an_error_that_grew_keeps_the_inverse() -> None:
     assert found.value.value is not None
     assert found.reference is not None
     assert found.reference.value is not None
-    assert found.kept is not None
-    assert found.kept.value == found.reference.value / found.value.value == pytest.approx(0.8, rel=0.01)
+    assert found.retained is not None
+    assert found.retained.value == found.reference.value / found.value.value == pytest.approx(0.8, rel=0.01)
     assert found.change is not None
     assert found.change.value == found.value.value - found.reference.value
     assert found.p_value == pytest.approx(2 / 2_001)
@@ -220,7 +220,7 @@ def test_an_error_that_grew_keeps_the_inverse() -> None:
 @pytest.mark.parametrize("metric", ["top-1", "mean absolute error"])
 def test_without_a_reference_there_is_only_the_value(metric: str) -> None:
     found = compute_accuracy([1, 0, 1], None, metric)  # type: ignore[arg-type]
-    assert (found.reference, found.change, found.kept, found.p_value, found.test) == (None, None, None, None, None)
+    assert (found.reference, found.change, found.retained, found.p_value, found.test) == (None, None, None, None, None)
     assert found.value.value == pytest.approx(2 / 3)
     assert keeps(found, 0.5) == "INCONCLUSIVE"
     assert estimate_rows_needed(found, 0.5) is None
@@ -230,7 +230,7 @@ def test_without_a_reference_there_is_only_the_value(metric: str) -> None:
 def test_no_rows_at_all(metric: str) -> None:
     found = compute_accuracy([], [], metric)  # type: ignore[arg-type]
     assert found.value.value is None
-    assert found.kept is None
+    assert found.retained is None
 
 
 def test_other_rows_than_the_references_are_refused() -> None:
@@ -240,8 +240,8 @@ def test_other_rows_than_the_references_are_refused() -> None:
 
 def test_a_reference_that_is_never_right_leaves_nothing_to_keep() -> None:
     found = marks(both=0, only_now=4, only_reference=0, neither=6)
-    assert found.kept is not None
-    assert (found.kept.value, found.kept.reason) == (None, "the reference predicts no row correctly")
+    assert found.retained is not None
+    assert (found.retained.value, found.retained.reason) == (None, "the reference predicts no row correctly")
     assert keeps(found, 0.99) == "INCONCLUSIVE"
 
 
@@ -249,8 +249,8 @@ def test_a_reference_that_is_never_right_leaves_nothing_to_keep() -> None:
 def test_a_row_without_a_finite_error_keeps_nothing(lost: float) -> None:
     found = compute_accuracy([lost, *[1.0] * 30], [1.0] * 31, "mean absolute error")
     assert (found.value.value, found.value.reason) == (None, "1 of 31 rows have no finite error")
-    assert found.kept is not None
-    assert found.kept.value == 0.0
+    assert found.retained is not None
+    assert found.retained.value == 0.0
     assert keeps(found, 0.5) == "FAIL"
     assert msgspec.json.decode(msgspec.json.encode(found), type=Accuracy) == found
 
@@ -298,12 +298,12 @@ def test_that_many_rows_settle_it(accuracy: Accuracy) -> None:
     """The interval's half-width, shrunk to so many, leaves the limit out."""
     found = estimate_rows_needed(accuracy, 0.99)
     assert found is not None
-    assert accuracy.kept is not None
-    assert accuracy.kept.n is not None
-    assert accuracy.kept.ci95 is not None
-    assert accuracy.kept.value is not None
-    half = np.ptp(accuracy.kept.ci95) / 2 * math.sqrt(accuracy.kept.n / found)
-    assert half == pytest.approx(abs(accuracy.kept.value - 0.99) / 1.43, rel=0.15)
+    assert accuracy.retained is not None
+    assert accuracy.retained.n is not None
+    assert accuracy.retained.ci95 is not None
+    assert accuracy.retained.value is not None
+    half = np.ptp(accuracy.retained.ci95) / 2 * math.sqrt(accuracy.retained.n / found)
+    assert half == pytest.approx(abs(accuracy.retained.value - 0.99) / 1.43, rel=0.15)
 
 
 def test_no_number_of_rows_tells_equal_things_apart() -> None:

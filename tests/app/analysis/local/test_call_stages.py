@@ -132,7 +132,7 @@ def test_a_backlog_that_grows_is_no_steady_state() -> None:
 
 def test_arrivals_that_nobody_got_to_are_told() -> None:
     rows = [call(10 * n, 10, query=n, due_ms=5 * n) for n in range(75)] + [never(n, 5 * n) for n in range(75, 100)]
-    found = checked(rows, stage_of("server", rate_per_s=200.0))["arrivals_never_begun"]
+    found = checked(rows, stage_of("server", rate_per_s=200.0))["arrivals_not_begun"]
     assert (found.value, found.verdict) == (0.25, "WARN")
 
 

@@ -33,7 +33,7 @@ def test_equal_outputs(reference: Array) -> None:
     assert (found.max_abs, found.sqnr_db, found.not_finite) == (0.0, None, 0)
     if found.top1_agreement is not None:
         assert found.top1_agreement == share(400, 400)
-        assert found.cosine_least == pytest.approx(1.0)
+        assert found.cosine_min == pytest.approx(1.0)
         assert (found.kl_mean, found.kl_p99) == (0.0, 0.0)
 
 
@@ -48,7 +48,7 @@ def test_distances_are_those_of_their_definitions() -> None:
     assert found.top1_agreement == share(int((y.argmax(1) == x.argmax(1)).sum()), 400)
     assert found.top1_agreement.value != 1.0
     assert found.cosine_mean == pytest.approx(cosines.mean())
-    assert found.cosine_least == pytest.approx(cosines.min())
+    assert found.cosine_min == pytest.approx(cosines.min())
     assert found.max_abs == pytest.approx(np.abs(y - x).max())
     assert found.sqnr_db == pytest.approx(10 * np.log10((x**2).sum() / ((x - y) ** 2).sum()))
     assert found.kl_mean == pytest.approx(divergences.mean())
@@ -108,12 +108,12 @@ def test_half_precision_is_compared_in_double() -> None:
     """Differences of 60,000 squared overflow a half."""
     found = compute_fidelity(np.full((2, 3), 60_000, np.float16), np.zeros((2, 3), np.float32))
     assert found.max_abs == 60_000
-    assert found.cosine_least == 0.0
+    assert found.cosine_min == 0.0
     assert found.sqnr_db is None, "there is no signal"
 
 
 def test_rows_of_zeros_are_alike() -> None:
-    assert compute_fidelity(np.zeros((2, 3)), np.zeros((2, 3))).cosine_least == 1.0
+    assert compute_fidelity(np.zeros((2, 3)), np.zeros((2, 3))).cosine_min == 1.0
 
 
 @pytest.mark.parametrize("lost", [math.nan, math.inf, -math.inf])

@@ -26,7 +26,7 @@ def cost(mflop: float, least_mb: float, moved_mb: float | None = None, batch: in
         batch=batch,
         flops=round(mflop * 1e6),
         moved_bytes=moved_bytes,
-        least_bytes=round(least_mb * 1e6),
+        min_bytes=round(least_mb * 1e6),
         memory_bytes=0,
         flops_per_byte=mflop * 1e6 / moved_bytes if moved_bytes else None,
     )

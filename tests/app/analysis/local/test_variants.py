@@ -119,8 +119,8 @@ def test_a_stricter_slo_makes_another_variant_the_best_and_leaves_all_stages_as_
     assert (own.local.best, again.local.best) == (variant("int8-static", 4), variant("int8-static", 1))
     assert again.stages == own.stages
     assert [one.objective.text for one in again.slo] == ["service_ms.p99 < 1.5"]
-    assert again.slo[0].judgement == "PASS"
-    assert again.rescored is not None
+    assert again.slo[0].outcome == "PASS"
+    assert again.rescoring is not None
     assert again.exit.code == 0
 
 
@@ -128,7 +128,7 @@ def test_where_none_meets_it_the_nearest_is_told_of_and_the_exit_is_10() -> None
     again = rescore_variants(local_run().result, (parse_objective("service_ms.p99 < 0.1"),))
     assert again.local is not None
     assert (again.local.best, again.local.best_reason) == (None, "missed")
-    assert again.slo[0].judgement == "FAIL"
+    assert again.slo[0].outcome == "FAIL"
     assert again.exit.code == 10
 
 

@@ -208,10 +208,10 @@ def test_answers_lie_over_each_other_stage_by_stage(
     first, second = answers.chart.series()
     assert first.label == "1 quickstart"
     assert np.median(first.x) == pytest.approx(2 * np.median(second.x), rel=0.1)
-    assert answers.stage.currentText() == "hold 218/s"
+    assert answers.stage.currentText() == "step 218 req/s"
     answers.stage.setCurrentIndex(0)
     settle(qtbot, page)
-    assert answers.stage.currentText() == "probe 25/s"
+    assert answers.stage.currentText() == "probe 25 req/s"
     assert "1 quickstart: 75 responses." in answers.note
     before = answers.chart.series()[0].x.copy()
     answers.time.setCurrentIndex(answers.time.findText("service time (from send)"))
@@ -226,8 +226,8 @@ def test_each_stage_has_its_verdicts_in_a_row(searched: tuple[Path, ...], open_p
     assert table is not None
     frame = table.frame_model.frame
     assert "latency_ms.p95" in frame.columns
-    assert "hold 218/s" in frame["stage"].tolist()
-    (cell,) = frame.loc[frame["stage"] == "hold 218/s", "latency_ms.p95"]
+    assert "step 218 req/s" in frame["stage"].tolist()
+    (cell,) = frame.loc[frame["stage"] == "step 218 req/s", "latency_ms.p95"]
     assert cell.split()[0] in ("better", "worse", "same", "inconclusive")
 
 

@@ -7,18 +7,18 @@ import pytest
 from app.gui.compare.entries import ComparisonRequest, Entry
 from app.gui.compare.pairs_state import PairsState, add_measured_runs, apply_event, end_notice
 from app.records.comparison import Side
-from app.records.events import Event, PhaseChanged, RunFinished, RunStarted, TurnFinished, TurnStarted
+from app.records.events import Event, PairRunFinished, PairRunStarted, PhaseChanged, RunFinished, RunStarted
 from app.records.result import Validity
 
 SECOND = 1_000_000_000
 
 
-def begun(at_s: int, pair: int, side: Side, pairs: int = 2) -> TurnStarted:
-    return TurnStarted(at_s * SECOND, pair, side, f"{side}-{pair}", pairs)
+def begun(at_s: int, pair: int, side: Side, pairs: int = 2) -> PairRunStarted:
+    return PairRunStarted(at_s * SECOND, pair, side, f"{side}-{pair}", pairs)
 
 
-def done(at_s: int, pair: int, side: Side, status: Validity = "VALID") -> TurnFinished:
-    return TurnFinished(at_s * SECOND, pair, side, f"{side}-{pair}", status)
+def done(at_s: int, pair: int, side: Side, status: Validity = "VALID") -> PairRunFinished:
+    return PairRunFinished(at_s * SECOND, pair, side, f"{side}-{pair}", status)
 
 
 def after(*events: Event) -> PairsState:

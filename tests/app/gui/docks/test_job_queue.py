@@ -161,7 +161,7 @@ def test_how_far_it_is_comes_from_its_events_and_the_last_run_of_its_name(
     assert job is not None
     assert phase_line(job) == "Starting benchmark…"
     going_on(tmp_path / "a", os.getpid(), "a", [PhaseChanged(2 * SECOND, "search", "searching")])
-    stage = StageStarted(11 * SECOND, 0, "probe 80/s", "probe", 1, 80.0, 1.0, 11 * SECOND)
+    stage = StageStarted(11 * SECOND, 0, "probe 80 req/s", "probe", 1, 80.0, 1.0, 11 * SECOND)
     tell(tmp_path / "a", stage)
 
     def is_known() -> bool:
@@ -171,7 +171,7 @@ def test_how_far_it_is_comes_from_its_events_and_the_last_run_of_its_name(
     qtbot.waitUntil(is_known)
     job = queues.queue.running
     assert job is not None
-    assert (phase_line(job), time_line(job)) == ("probe 80/s", "0:10 elapsed, about 0:30 left")
+    assert (phase_line(job), time_line(job)) == ("probe 80 req/s", "0:10 elapsed, about 0:30 left")
     assert done_percent(job) == 25
 
 

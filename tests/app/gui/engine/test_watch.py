@@ -8,7 +8,7 @@ import pytest
 from pytestqt.qtbot import QtBot
 
 from app.gui.engine.watch import MAX_EVENTS_PER_SLICE, EngineWatch
-from app.records.events import Event, Noted
+from app.records.events import Event, NoteAdded
 from app.storage.control import CONTROL
 from app.storage.run_directory import EVENTS
 from tests.fakes.live_runs import GONE, finished, second_of_host, started, whole_run, write_events, write_telemetry
@@ -33,7 +33,7 @@ class Heard:
 
 
 def test_a_flood_is_told_in_bounded_slices(tmp_path: Path, qtbot: QtBot) -> None:
-    notes = [Noted(number, "x") for number in range(50_000)]
+    notes = [NoteAdded(number, "x") for number in range(50_000)]
     write_events(tmp_path, [started(pid=os.getpid()), *notes, finished(1, 4, "because")])
     watch = EngineWatch(tmp_path, clock=lambda: 0.0)
     heard = Heard(watch)
@@ -49,7 +49,7 @@ def test_a_flood_is_told_in_bounded_slices(tmp_path: Path, qtbot: QtBot) -> None
 
 def test_a_slice_ends_when_its_time_is_over(tmp_path: Path, qtbot: QtBot) -> None:
     """Each look at the clock of this test takes a millisecond."""
-    write_events(tmp_path, [started(pid=os.getpid()), *[Noted(number, "x") for number in range(60)], finished(1)])
+    write_events(tmp_path, [started(pid=os.getpid()), *[NoteAdded(number, "x") for number in range(60)], finished(1)])
     ticks = iter(range(10**9))
     watch = EngineWatch(tmp_path, clock=lambda: next(ticks) / 1000)
     heard = Heard(watch)
@@ -61,7 +61,7 @@ def test_a_slice_ends_when_its_time_is_over(tmp_path: Path, qtbot: QtBot) -> Non
 
 def test_readings_have_a_share_of_every_slice(tmp_path: Path, qtbot: QtBot) -> None:
     """Each look at the clock of this test takes a millisecond."""
-    write_events(tmp_path, [started(pid=os.getpid()), *[Noted(number, "x") for number in range(60)], finished(1)])
+    write_events(tmp_path, [started(pid=os.getpid()), *[NoteAdded(number, "x") for number in range(60)], finished(1)])
     write_telemetry(tmp_path, map(second_of_host, range(20)))
     ticks = iter(range(10**9))
     watch = EngineWatch(tmp_path, clock=lambda: next(ticks) / 1000)
@@ -80,7 +80,7 @@ def test_a_line_on_its_way_is_waited_for(tmp_path: Path, qtbot: QtBot) -> None:
     heard = Heard(watch)
     watch.start()
     qtbot.waitUntil(lambda: len(heard.events) == 1)
-    line = msgspec.json.encode(Noted(7, "whole")) + b"\n"
+    line = msgspec.json.encode(NoteAdded(7, "whole")) + b"\n"
     with (tmp_path / EVENTS).open("ab", buffering=0) as file:
         file.write(line[:9])
         with qtbot.waitSignal(watch.slice_finished):
@@ -108,7 +108,7 @@ def test_damage_is_told_once_and_the_rest_of_the_run_too(tmp_path: Path, qtbot: 
 def test_an_engine_that_is_gone_is_lost_after_what_it_told(tmp_path: Path, qtbot: QtBot, has_control: bool) -> None:
     if has_control:
         (tmp_path / CONTROL).mkdir()
-    write_events(tmp_path, [started(pid=GONE if has_control else os.getpid()), Noted(1, "x")])
+    write_events(tmp_path, [started(pid=GONE if has_control else os.getpid()), NoteAdded(1, "x")])
     watch = EngineWatch(tmp_path)
     heard = Heard(watch)
     with qtbot.waitSignal(watch.process_lost):
@@ -138,7 +138,7 @@ def test_telemetry_is_told_before_the_end(tmp_path: Path, qtbot: QtBot) -> None:
 
 
 def test_nothing_is_told_once_it_is_stopped(tmp_path: Path, qtbot: QtBot) -> None:
-    write_events(tmp_path, [started(), *[Noted(number, "x") for number in range(100)], finished(1)])
+    write_events(tmp_path, [started(), *[NoteAdded(number, "x") for number in range(100)], finished(1)])
     watch = EngineWatch(tmp_path)
     heard = Heard(watch)
     watch.received.connect(watch.stop)

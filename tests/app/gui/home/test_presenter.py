@@ -11,7 +11,7 @@ from app.storage.run_directory import runs_home
 from tests.fakes.parts import ENVIRONMENT
 
 HOST = MachineNow(cpu_percent=12.0, cores=8, memory_gib=3.0, memory_total_gib=16.0)
-GPU = GpuState(source="gpu0", name="NVIDIA L4", temperature_c=41.0, utilisation_percent=None)
+GPU = GpuState(source="gpu0", name="NVIDIA L4", temperature_c=41.0, utilization_percent=None)
 NO_GPU = replace(ENVIRONMENT, gpus=(), providers=("cpu",), cpu_governor=None)
 REFUSED = (UnavailableProvider("cuda", "libcublasLt.so.13 is missing"),)
 
@@ -61,7 +61,7 @@ def test_a_look_that_failed_says_why() -> None:
 
 
 def test_a_run_has_its_outcome_and_its_trust_or_what_it_is() -> None:
-    measured = RunRow("id", "/runs/id", "fraud", outcome="FAIL", verdict="INVALID", carries="198/s")
+    measured = RunRow("id", "/runs/id", "fraud", outcome="FAIL", verdict="INVALID", max_rate_text="198/s")
     assert (run_line(measured).outcome, run_line(measured).validity, run_line(measured).state) == (
         "FAIL",
         "INVALID",

@@ -41,7 +41,7 @@ def test_the_runs_stand_newest_first_and_a_damaged_one_hides_no_other(stored: li
 
 
 @pytest.mark.parametrize(
-    ("words", "trust", "tag", "found"),
+    ("words", "validity", "tag", "found"),
     [
         ("", None, None, ["run-c", "run-b", "run-a", "run-d"]),
         ("SCOR night", None, None, ["run-b"]),
@@ -52,7 +52,7 @@ def test_the_runs_stand_newest_first_and_a_damaged_one_hides_no_other(stored: li
 )
 def test_words_trust_and_tag_find_what_the_command_finds(
     words: str,
-    trust: str | None,
+    validity: str | None,
     tag: str | None,
     found: list[str],
     stored: list[Path],
@@ -62,7 +62,7 @@ def test_words_trust_and_tag_find_what_the_command_finds(
     page = open_page()
     filters = page.runs_tab.filters
     filters.search_field.setText(words)
-    filters.validity.setCurrentIndex(filters.validity.findData(trust))
+    filters.validity.setCurrentIndex(filters.validity.findData(validity))
     filters.tag.setCurrentIndex(filters.tag.findData(tag))
     assert names(page) == found
     line = page.command_line()

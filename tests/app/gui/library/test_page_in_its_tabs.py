@@ -82,7 +82,7 @@ def test_an_endpoint_has_its_last_verdict_and_its_best_rate_and_is_tested_again(
     frame = tab.pane.table.frame_model.frame
     assert frame["where"].tolist() == ["http://10.0.0.7/v1", WHOLE.target.urls[0]]
     assert frame["runs"].tolist() == [1, 3]
-    assert frame["trust"].tolist() == ["WARN", "INVALID"]
+    assert frame["validity"].tolist() == ["WARN", "INVALID"]
     assert frame["best"].tolist() == [218.0, 218.0]
     tab.pane.select(0)
     with qtbot.waitSignal(navigation.open_profile_requested) as opened:

@@ -85,5 +85,5 @@ def test_pages_of_other_servers_are_not_this_machine() -> None:
 
 
 def test_what_can_be_shown_begins_with_the_gpus() -> None:
-    assert next(iter(views(has_gpus=True))) == "gpu_utilisation_percent"
+    assert next(iter(views(has_gpus=True))) == "gpu_utilization_percent"
     assert next(iter(views(has_gpus=False))) == "cpu"

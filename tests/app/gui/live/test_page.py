@@ -19,7 +19,7 @@ from app.gui.live.state import FailureLine, LiveState, RunStatus
 from app.gui.message_strip import MessageStrip
 from app.gui.navigation import Launch, Navigation
 from app.gui.theme import ThemeController
-from app.records.events import ErrorSeen, Event, PhaseChanged, RunStarted
+from app.records.events import ErrorReported, Event, PhaseChanged, RunStarted
 from app.records.result import ErrorSample
 from app.storage.control import CONTROL
 from app.storage.run_directory import RESULT, StoredRun, runs_home
@@ -163,21 +163,21 @@ def test_the_machines_chart_shows_what_is_chosen(page: LivePage, qtbot: QtBot, t
 
 def test_invalid_is_told_as_it_happens_and_taken_back(page: LivePage, qtbot: QtBot, tmp_path: Path) -> None:
     (tmp_path / CONTROL).mkdir()
-    events: list[Event] = [started(tmp_path, os.getpid()), begun(0, 1), ended(0, 11, INVALID, name="hold")]
+    events: list[Event] = [started(tmp_path, os.getpid()), begun(0, 1), ended(0, 11, INVALID, name="step")]
     write_events(tmp_path, events)
     body = watch_whole(page, qtbot, tmp_path, lambda state: state.validity == "INVALID")
     assert "Measurement invalid so far" in page.strip.text()
     assert "send lag p99: 80 ms" in page.strip.text()
     qtbot.waitUntil(lambda: [mark for mark, _, _ in body.validity.shown_texts()] == ["✕ INVALID"])
     assert "stop other work" in body.validity.shown_texts()[0][2]
-    write_events(tmp_path, [begun(1, 12), ended(1, 22, name="hold")])
+    write_events(tmp_path, [begun(1, 12), ended(1, 22, name="step")])
     qtbot.waitUntil(lambda: page.strip.text() == "")
     write_events(tmp_path, [finished(30)])
     qtbot.waitUntil(lambda: page.state.status == "finished")
 
 
 def test_errors_are_a_table(page: LivePage, qtbot: QtBot, tmp_path: Path) -> None:
-    seen = ErrorSeen(at(4), 0, ErrorSample("timeout", at(4), "no complete response before the timeout"))
+    seen = ErrorReported(at(4), 0, ErrorSample("timeout", at(4), "no complete response before the timeout"))
     write_events(tmp_path, [started(), begun(0, 1), seen, snapshot(0, 4, 1, errors={"timeout": 2}), finished(5)])
     body = watch_whole(page, qtbot, tmp_path, lambda state: state.status == "finished")
     qtbot.waitUntil(lambda: body.failures.table.frame_model.rowCount() == 1)

@@ -8,9 +8,9 @@ from app.gui.live.presenter import LivePresenter
 from app.records.events import (
     CallsFinished,
     CheckCompleted,
-    ErrorSeen,
+    ErrorReported,
     Event,
-    Noted,
+    NoteAdded,
     PhaseChanged,
     RateChanged,
     StageExtended,
@@ -107,14 +107,14 @@ def test_a_stage_of_one_rate_or_of_clients_may_be_made_longer() -> None:
 
 def test_trust_is_judged_as_it_will_be_and_a_stage_that_is_run_again_forgives() -> None:
     doubtful = Check("other_load", 1.2, 0.3, "cores", "WARN", "End other processes.")
-    presenter = after(started(), CheckCompleted(at(1), doubtful), begun(0, 2), ended(0, 12, INVALID, name="hold"))
+    presenter = after(started(), CheckCompleted(at(1), doubtful), begun(0, 2), ended(0, 12, INVALID, name="step"))
     assert presenter.state().validity == "INVALID"
     assert [line.verdict for line in presenter.checks.lines()] == ["INVALID", "WARN"]
     assert presenter.checks.invalid_reasons() == ("send lag p99: 80 ms (limit 5 ms)",)
     line = presenter.checks.lines()[0]
     assert line.hint is not None
     assert line.hint.startswith("hold: ")
-    for event in (begun(1, 13), ended(1, 23, name="hold")):
+    for event in (begun(1, 13), ended(1, 23, name="step")):
         presenter.handle_event(event)
     assert presenter.state().validity == "WARN"
     assert presenter.state().reasons == ("other load: 1.2 cores (limit 0.3 cores)",)
@@ -138,10 +138,10 @@ def test_errors_are_counted_over_stages_and_since_when() -> None:
 
 def test_what_was_seen_of_an_error_comes_with_its_time_and_only_once() -> None:
     sample = ErrorSample("timeout", at(3.9), "no complete response before the timeout, " + "x" * 500)
-    presenter = after(started(), begun(0, 1), ErrorSeen(at(4), 0, sample))
+    presenter = after(started(), begun(0, 1), ErrorReported(at(4), 0, sample))
     assert presenter.failures.lines() == (), "not counted yet"
     presenter.handle_event(snapshot(0, 4, 1, errors={"timeout": 2}))
-    presenter.handle_event(ErrorSeen(at(5), 0, replace(sample, at_ns=at(5), text="another")))
+    presenter.handle_event(ErrorReported(at(5), 0, replace(sample, at_ns=at(5), text="another")))
     (line,) = presenter.failures.lines()
     assert (line.first_s, line.count, line.sample[:39], len(line.sample)) == (
         3.9,
@@ -153,7 +153,9 @@ def test_what_was_seen_of_an_error_comes_with_its_time_and_only_once() -> None:
 
 def test_notes_rates_and_bad_checks_are_marked_on_the_axis() -> None:
     check = Check("load_worker", "it died", None, None, "INVALID", None)
-    presenter = after(started(), Noted(at(2), "n" * 500), RateChanged(at(3), 0, 250.0), CheckCompleted(at(4), check))
+    presenter = after(
+        started(), NoteAdded(at(2), "n" * 500), RateChanged(at(3), 0, 250.0), CheckCompleted(at(4), check)
+    )
     assert [(marker.at_s, marker.text[:24]) for marker in presenter.markers] == [
         (2, "n" * 24),
         (3, "rate 250 req/s"),

@@ -66,4 +66,4 @@ def test_a_refused_offer_says_why_and_has_no_numbers() -> None:
     assert row is not None
     shown = {name: made.data(made.index(row, column)) for column, name in enumerate(COLUMNS)}
     assert str(shown["why"]).startswith("excluded: its memory of 16 GiB")
-    assert (shown["instances"], shown["month"], shown["settled"]) == ("n/a", "n/a", "n/a")
+    assert (shown["instances"], shown["month"], shown["sizing_method"]) == ("n/a", "n/a", "n/a")

@@ -39,7 +39,7 @@ def said_by_the_command(page: PlanPage, capsys: pytest.CaptureFixture[str]) -> d
     assert line is not None
     words = shlex.split(line)
     capsys.readouterr()
-    preview = ["--preview"] if page.presenter.state.phase == "preview" else []
+    preview = ["--estimate"] if page.presenter.state.phase == "preview" else []
     main([*words[1:], "--json", *preview])
     told: dict[str, object] = json.loads(capsys.readouterr().out)
     return told
@@ -90,7 +90,7 @@ def test_the_day_is_dragged_by_keys_and_the_peak_goes_with_it(
     day.curve.setFocus()
     day.curve.select_hour(12)
     qtbot.keyClick(day.curve, Qt.Key.Key_PageUp)
-    question = opened.presenter.state.question
+    question = opened.presenter.state.inputs
     assert question is not None
     assert question.traffic.peak_per_s == 75.0
     assert question.traffic.hourly_share[13] == pytest.approx(0.8, abs=1e-4)
@@ -159,7 +159,7 @@ def test_every_field_has_a_form_on_the_command_line(
     put(traffic.rows[4], 10)
     put(traffic.rows[5], 25)
     qtbot.mouseClick(traffic.spike.is_on, Qt.MouseButton.LeftButton, pos=QPoint(8, traffic.spike.is_on.height() // 2))
-    put(rows["plan.assurance"], 95)
+    put(rows["plan.confidence"], 95)
     put(rows["plan.redundancy"], 2)
     put(rows["plan.zones"], 2)
     choose(rows["plan.router"], 2)
@@ -175,7 +175,7 @@ def test_every_field_has_a_form_on_the_command_line(
     edits = opened.presenter.state.edits
     assert {key for key, _ in edits.values} == {
         "traffic.peak", "traffic.week", "traffic.growth", "traffic.uncertainty", "traffic.cache", "traffic.spikes",
-        "plan.assurance", "plan.redundancy", "plan.zones", "plan.router", "plan.budget", "plan.max_price_age",
+        "plan.confidence", "plan.redundancy", "plan.zones", "plan.router", "plan.budget", "plan.max_price_age",
         "plan.max_accelerators", "plan.low_trust_prices", "plan.providers",
     }  # fmt: skip
     assert edits.slo == ("latency_ms.p95 < 900",)
@@ -208,7 +208,7 @@ def test_a_run_is_planned_with_users_and_another_slo(
     peak.user_count.setValue(36_000)
     inputs.slo.lines[0].setText("latency_ms.p95 < 80")
     qtbot.waitUntil(lambda: presenter.state.is_current, timeout=60_000)
-    question = page.presenter.state.question
+    question = page.presenter.state.inputs
     assert question is not None
     assert question.traffic.peak_per_s == pytest.approx(60.0)
     assert not peak.rate.isEnabled()
@@ -321,7 +321,7 @@ def test_a_run_that_says_nothing_of_traffic_is_planned_for_a_supposed_one_that_i
     page.presenter.set_simulation_delay(600_000)
     page.open_sources((Path(run),))
     answered(page, qtbot)
-    question = page.presenter.state.question
+    question = page.presenter.state.inputs
     assert question is not None
     assert question.traffic.peak_per_s == 100
     assert "Assuming a peak of 100 req/s." in page.strip.text()

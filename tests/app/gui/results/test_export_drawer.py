@@ -55,7 +55,7 @@ def test_prompts_are_left_out_until_they_are_ticked(
     assert not drawer.contents.prompts.isChecked()
     assert _rows(drawer) == [(HOST, "unchanged"), ("workload.body", "(hidden)")]
     assert drawer.path_field.text() == str(prompting / "report-hidden.json")
-    assert page.command_line() == "sizewise report stages --format json --hide prompts"
+    assert page.command_line() == "sizewise report stages --format json --redact prompts"
     assert "axolotl" not in _saved(drawer, qtbot).read_text()
     drawer.contents.prompts.click()
     assert page.command_line() == "sizewise report stages --format json"
@@ -93,7 +93,8 @@ def test_the_command_line_writes_the_same_file_and_the_run_stays_as_it_was(
     drawer.path_field.setText(str(tmp_path / "out" / "told.json"))
     command = page.command_line()
     assert command == (
-        f"sizewise report stages --format json --hide hosts,prompts --alone --out {tmp_path / 'out' / 'told.json'}"
+        "sizewise report stages --format json --redact hosts,prompts --report-only"
+        f" --out {tmp_path / 'out' / 'told.json'}"
     )
     written = _saved(drawer, qtbot)
     assert [path.name for path in written.parent.iterdir()] == ["told.json"]

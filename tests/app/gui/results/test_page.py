@@ -16,7 +16,7 @@ from app.gui.navigation import Navigation
 from app.gui.results.page import ResultsPage
 from app.gui.results.state import ShownRun
 from app.gui.results.tiles import tile_lines
-from app.records.events import Noted
+from app.records.events import NoteAdded
 from app.reporting.stored import build_stored_report
 from app.storage.labels import read_labels, set_title
 from app.storage.run_directory import RESULT, StoredRun
@@ -128,7 +128,7 @@ def test_an_empty_window_is_refused_in_a_sentence_and_the_page_stays(
 
 def test_what_was_noted_while_it_ran_stands_at_its_moment(page: ResultsPage, opened: OpenRun, stages: Path) -> None:
     clock = StoredRun(stages).complete_result.clock
-    line = msgspec.json.encode(Noted(at_ns=clock.monotonic_start_ns + 1_500_000_000, text="a deploy\nbegan"))
+    line = msgspec.json.encode(NoteAdded(at_ns=clock.monotonic_start_ns + 1_500_000_000, text="a deploy\nbegan"))
     with (stages / "events.jsonl").open("ab") as events:
         events.write(line + b"\n")
     opened(stages)

@@ -53,8 +53,8 @@ def test_the_window_shows_the_same_numbers_as_every_other_format(qapp: QApplicat
     ("quantity", "is_struck", "lines"),
     [
         (Quantity(12.3, "ms", (11.0, 14.0), 378), False, ["95 % CI: 11.0–14.0\u202fms", "measured, n = 378", "in low"]),
-        (Quantity(12.3, "ms", trust="INVALID"), True, ["INVALID", "measured", "in low"]),
-        (Quantity(None, "ms", n=7, reason="needs 368, has 7", trust="INVALID"), False, ["needs 368, has 7"]),
+        (Quantity(12.3, "ms", validity="INVALID"), True, ["INVALID", "measured", "in low"]),
+        (Quantity(None, "ms", n=7, reason="needs 368, has 7", validity="INVALID"), False, ["needs 368, has 7"]),
     ],
 )
 def test_what_is_not_to_be_relied_on_is_struck_through_with_the_word(

@@ -75,7 +75,7 @@ def test_a_profile_that_is_not_right_is_told_with_its_place(qtbot: QtBot) -> Non
 def test_a_test_can_be_stopped(qtbot: QtBot) -> None:
     editor = ConnectionEditor()
     qtbot.addWidget(editor)
-    with ScriptedServer(Script(reply=Reply(manner="hang"))) as server:
+    with ScriptedServer(Script(reply=Reply(mode="hang"))) as server:
         editor.show_document(asking(server.url))
         editor.show()
         qtbot.mouseClick(editor.test_button, Qt.MouseButton.LeftButton)

@@ -148,10 +148,10 @@ def test_a_search_is_wanted_given_an_objective_and_edited(qtbot: QtBot, look: Th
     editor.arrivals.activated.emit(2)
     editor.repeats.setValue(2)
     assert document.value("load.search") == {
-        "arrivals": "gamma", "burstiness": 2.0, "start": "40/s", "hold": "10s", "repeats": 2
+        "arrivals": "gamma", "burstiness": 2.0, "start": "40/s", "step_duration": "10s", "repeats": 2
     }  # fmt: skip
-    editor.hold.setText("long")
-    editor.hold.editingFinished.emit()
+    editor.step_duration.setText("long")
+    editor.step_duration.editingFinished.emit()
     qtbot.waitUntil(lambda: "Search has errors" in editor.strip.text(), timeout=30_000)
     editor.search_box.click()
     assert document.value("load.search") is None

@@ -8,7 +8,7 @@ import pytest
 from app.gui.run.model_inspection import TreeNode, build_tree, estimate_fits, format_fit, open_axes
 from app.inference.inspection.client import inspect_model
 from app.inference.probe import DIGITS_MODEL
-from app.records.model import CardFit, ExternalFile, ModelInspection, ShapeOverrides
+from app.records.model import ExternalFile, GpuFit, ModelInspection, ShapeOverrides
 from tests.fakes.graphs import attention
 
 
@@ -48,8 +48,8 @@ def test_an_open_axis_is_named(tmp_path: Path) -> None:
 
 
 def test_external_files_and_cards_of_this_machine_are_told(digits: ModelInspection) -> None:
-    card = CardFit(name="GPU 0: L4", key="l4", is_here=True, memory_gib=24, largest_batch=None, bound_ms=None,
-                   bound_by=None)  # fmt: skip
+    card = GpuFit(name="GPU 0: L4", key="l4", is_installed=True, memory_gib=24, largest_batch=None, min_latency_ms=None,
+                   limited_by=None)  # fmt: skip
     facts = msgspec.structs.replace(digits.model, external_files=(ExternalFile("weights.bin", 1_500_000),))
     told = flat(build_tree(ModelInspection(facts, (card,))))
     assert told["weights.bin"].startswith("1.50")
@@ -57,8 +57,8 @@ def test_external_files_and_cards_of_this_machine_are_told(digits: ModelInspecti
 
 
 def test_memory_is_held_against_what_this_machine_has(digits: ModelInspection) -> None:
-    card = CardFit(name="GPU 0: tiny", key=None, is_here=True, memory_gib=0.005, largest_batch=1, bound_ms=None,
-                   bound_by=None)  # fmt: skip
+    card = GpuFit(name="GPU 0: tiny", key=None, is_installed=True, memory_gib=0.005, largest_batch=1,
+                  min_latency_ms=None, limited_by=None)  # fmt: skip
     inspection = ModelInspection(digits.model, (card,))
     small, large = estimate_fits(inspection, (1, 64), ("as-is",), 10**9)
     (half,) = estimate_fits(inspection, (64,), ("fp16",), None)

@@ -50,7 +50,7 @@ def test_start_launches_a_draft_that_loads_as_the_form_showed(qtbot: QtBot, pres
     path = bundled_profiles()["local-model"]
     opened(qtbot, presenter, path.read_text(), path)
     assert presenter.command_line() == "sizewise run local-model"
-    presenter.document.set_dotted_value("load.at_most", "2s")
+    presenter.document.set_dotted_value("load.max_duration", "2s")
     qtbot.waitUntil(lambda: presenter.state().is_checked)
     launch = presenter.launch()
     assert launch is not None
@@ -58,7 +58,7 @@ def test_start_launches_a_draft_that_loads_as_the_form_showed(qtbot: QtBot, pres
     assert launch.directory.parent == runs_home()
     assert launch.name == "local-model"
     started = load_profile(Path(launch.arguments[1]))
-    assert compute_profile_hash(started) == compute_profile_hash(load_profile(path, ["load.at_most=2s"]))
+    assert compute_profile_hash(started) == compute_profile_hash(load_profile(path, ["load.max_duration=2s"]))
     assert presenter.command_line() == f"sizewise run {launch.arguments[1]}"
 
 

@@ -10,11 +10,11 @@ from app.records.trial import ConnectionTest, Failure, Problem, TlsInfo
 
 ANSWERED = ConnectionTest(
     url="https://llm.example/v1", protocol="openai-chat", model="m", is_measurable=True, problem=None,
-    what="as expected", remedy=None, status=200, wants_stream=True,
+    summary="as expected", hint=None, status=200, wants_stream=True,
     first_byte_ms=12.34, first_token_ms=180.0, total_ms=1200.0,
     tokens_out=64, bytes_received=4321, tls=TlsInfo(version="TLSv1.3", cipher="AES", subject="llm", issuer="CA",
                                                      valid_until="Jan 1 2030"),
-    asked_headers=(("Authorization", "Bearer env:KEY"),), answer_headers=(("Server", "s"),), notes=("approximate",),
+    request_headers=(("Authorization", "Bearer env:KEY"),), response_headers=(("Server", "s"),), notes=("approximate",),
 )  # fmt: skip
 
 
@@ -39,7 +39,7 @@ def test_what_is_not_known_is_not_available() -> None:
 
 @pytest.mark.parametrize("problem", get_args(Problem))
 def test_every_problem_has_a_title_and_its_remedy(problem: Problem) -> None:
-    trial = msgspec.structs.replace(ANSWERED, problem=problem, what="it went wrong", remedy="Mend it.")
+    trial = msgspec.structs.replace(ANSWERED, problem=problem, summary="it went wrong", hint="Mend it.")
     notice = trial_notice(trial)
     assert notice.summary.endswith(": it went wrong.")
     assert (notice.severity, notice.reason, notice.next_step) == ("warning", None, "Mend it.")

@@ -8,7 +8,7 @@ from app.gui.run.work_view import WorkView, build_tiles, format_start_summary, g
 from app.records.planned_work import ImpossibleVariant, PlannedSearch, PlannedWork
 
 NOON = datetime(2026, 11, 27, 12, 0)  # noqa: DTZ001 - the window's clock is local
-WORK = PlannedWork(stages=2, duration_s=60, at_most_s=600, requests=1200, usd_reason="no price")
+WORK = PlannedWork(stages=2, duration_s=60, max_duration_s=600, requests=1200, usd_reason="no price")
 
 
 def tiles(work: PlannedWork) -> dict[str, tuple[str, str]]:
@@ -28,7 +28,7 @@ def test_money_is_told_where_a_price_is_known() -> None:
 
 
 def test_a_search_is_a_range_that_depends_on_the_answer() -> None:
-    search = PlannedSearch(probes=(13, 23), duration_s=(60, 90), requests=(100, 9000), supposed_per_s=(10, 2500))
+    search = PlannedSearch(probes=(13, 23), duration_s=(60, 90), requests=(100, 9000), assumed_per_s=(10, 2500))
     work = msgspec.structs.replace(WORK, stages=0, requests=0.0, search=search, tokens_in=0.0, tokens_out=0.0)
     told = tiles(work)
     assert told["Work"] == ("13 to 23 probes", "search")
@@ -46,8 +46,8 @@ def test_clients_send_as_much_as_is_answered() -> None:
 
 
 def test_impossible_cells_are_told_by_their_reasons() -> None:
-    same = tuple(ImpossibleVariant(cell=f"c{at}", reason="r", settles="target.batch") for at in range(40))
-    other = ImpossibleVariant(cell="d", reason="q", settles="target.model")
+    same = tuple(ImpossibleVariant(cell=f"c{at}", reason="r", hint="target.batch") for at in range(40))
+    other = ImpossibleVariant(cell="d", reason="q", hint="target.model")
     assert group_cells((*same, other)) == (
         ("40 variants", "r (target.batch): such as c0"),
         ("1 variant", "q (target.model): d"),

@@ -81,7 +81,7 @@ def test_bytes_are_what_an_unfused_run_reads_and_writes(tmp_path: Path) -> None:
     facts = read_model_metadata(written(tmp_path / "m.onnx", graph_of(nodes, {"x": ["n", 4]}, {"w": [4, 6]})), NOTHING)
     weights, row_in, row_hidden = 4 * 24, 4 * 4, 4 * 6
     assert facts.moved_growth == Growth(weights, row_in + row_hidden + row_hidden + row_hidden)
-    assert facts.costs[0].least_bytes == weights + row_in + row_hidden
+    assert facts.costs[0].min_bytes == weights + row_in + row_hidden
     assert facts.costs[0].flops_per_byte == 2 * 24 / (weights + 16 + 3 * 24)
 
 

@@ -12,7 +12,7 @@ from app.planning.fleets import plan_fleets
 from app.records.estimate import Estimate
 from app.records.offers import Offer, PlanLimits
 from app.records.plan import Fleet, Plan, SloProbabilities
-from app.records.plan_question import MeasuredTarget, PlanQuestion
+from app.records.planning_inputs import MeasuredTarget, PlanningInputs
 from app.records.result import Hardware, Traffic
 from tests.fakes.offers import TODAY, catalogue, curve, gpu_offer, offer
 
@@ -25,10 +25,10 @@ ON_A_CARD = Hardware("one L4", offer="acme/g1@here", accelerator="l4", accelerat
 def planned(*offers: Offer, measured_on: Hardware = HERE, redundancy: int = 1, **traffic: Any) -> Plan:
     facts: dict[str, Any] = {"peak_per_s": 5000.0, "shape": "workday", "hourly_share": WORKDAY} | traffic
     offered = catalogue(*(offers or (offer(provider="aws", instance_type="c7i.4xlarge", region="us-east-1"),)))
-    target = MeasuredTarget("a run", measured_on, curve(100.0), why_no_fit="its rates are too few")
+    target = MeasuredTarget("a run", measured_on, curve(100.0), no_fit_reason="its rates are too few")
     slo = (parse_objective("latency_ms.p95 < 50"),)
     limits = PlanLimits(redundancy=redundancy)
-    return plan_fleets(PlanQuestion((target,), Traffic(**facts), slo, limits, offered, TODAY))
+    return plan_fleets(PlanningInputs((target,), Traffic(**facts), slo, limits, offered, TODAY))
 
 
 def planned_on_cards(count: float = 1.0, replicas: int = 1, **changes: Any) -> Plan:
@@ -46,7 +46,9 @@ def with_fleet(plan: Plan, **changes: Any) -> Plan:
 
 
 def simulated(plan: Plan) -> Plan:
-    return with_fleet(plan, settled="simulated", chances=SloProbabilities(0.61, 0.934, 0.9999), measured_on="a bench")
+    return with_fleet(
+        plan, sizing_method="simulated", slo_probabilities=SloProbabilities(0.61, 0.934, 0.9999), measured_on="a bench"
+    )
 
 
 def without_recommendation(plan: Plan) -> Plan:

@@ -188,7 +188,7 @@ def test_the_head_tells_what_it_rests_on_and_what_to_fill_in() -> None:
                  "the simulation", "Measured on a bench", "latency_ms.p95 < 50", "REPLACE-ME/your-server:tag", "8080",
                  "REPLACE_ME_requests_total"):  # fmt: skip
         assert told in head
-    unknown = with_fleet(PLANS["cpu"], chances=None)
+    unknown = with_fleet(PLANS["cpu"], slo_probabilities=None)
     assert "not simulated; sized for 90%" in comments(build_kubernetes_manifests(unknown, FULL))
 
 

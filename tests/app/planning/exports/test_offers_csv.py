@@ -42,17 +42,17 @@ def test_numbers_come_back_as_they_are() -> None:
         per_1k_inferences=UnitCosts(0.1, 0.2, 0.3),
         per_1m_tokens=TokenUnitCosts(None, UnitCosts(1.0, 2.0, None), UnitCosts(4.0, 5.0, 6.0)),
         kg_co2e_per_month=Estimate(-3.25, (-4.0, -2.0)),
-        front_chance=0.75,
+        frontier_probability=0.75,
     )
     row, fleet = rows_of(plan)[0], fleet_of(plan)
     expected = {
         "instances": fleet.instances, "usd_per_hour_each": 0.5, "usd_per_month": fleet.usd_per_month.value,
         "capacity_per_instance_per_s": fleet.capacity_per_instance_per_s.value,
-        "utilisation_at_peak_share": fleet.utilisation_at_peak.value,
+        "utilization_at_peak_share": fleet.utilization_at_peak.value,
         "latency_at_peak_ms": fleet.latency_at_peak.value,
         "instances_needed_p10": 4, "instances_needed_p90": 7, "usd_per_month_needed_p50": 2.5,
-        "chance_slo_met_one_fewer_share": 0.61, "chance_slo_met_planned_share": 0.934,
-        "chance_slo_met_one_more_share": 0.9999, "usd_per_1k_inferences_at_slo": 0.2,
+        "probability_slo_met_one_fewer_share": 0.61, "probability_slo_met_planned_share": 0.934,
+        "probability_slo_met_one_more_share": 0.9999, "usd_per_1k_inferences_at_slo": 0.2,
         "usd_per_1m_output_tokens_at_saturation": 1.0, "usd_per_1m_tokens_at_mean": 6.0,
         "kg_co2e_per_month": -3.25, "kg_co2e_per_month_ci95_low": -4.0, "front_chance_share": 0.75,
     }  # fmt: skip
@@ -66,7 +66,7 @@ def test_what_is_not_available_is_blank() -> None:
     rejected = rows_of(THREE)[-1]
     for column in ("instances", "usd_per_month", "latency_at_peak_ms", "kwh_per_month", "instances_needed_p50"):
         assert rejected[column] == ""
-    endless = with_fleet(THREE, usd_per_month=Estimate(float("inf")), front_chance=float("nan"))
+    endless = with_fleet(THREE, usd_per_month=Estimate(float("inf")), frontier_probability=float("nan"))
     assert rows_of(endless)[0]["usd_per_month"] == rows_of(endless)[0]["front_chance_share"] == ""
 
 

@@ -110,7 +110,7 @@ def test_nothing_to_scale_is_refused() -> None:
     for plan in (without_recommendation(planned()), with_fleet(planned(), instances=None)):
         with pytest.raises(UsageError, match="recommends no fleet"):
             compute_scale(plan)
-    silent = with_fleet(planned(), planned_rate_per_replica_per_s=None, utilisation_at_peak=UNKNOWN)
+    silent = with_fleet(planned(), planned_rate_per_replica_per_s=None, utilization_at_peak=UNKNOWN)
     with pytest.raises(UsageError, match="no requests"):
         compute_scale(silent)
     assert fleet_of(silent).instances

@@ -76,12 +76,12 @@ def test_it_says_what_the_plan_says() -> None:
         "name": "fraud-scoring", "provider": "acme", "region": "here", "instance_type": "g1",
         "instance_count": fleet.instances, "max_instance_count": fleet.instances, "spare_instance_count": 1,
         "accelerator": "l4", "accelerator_count": 1.0, "usd_per_hour_each": 1.0,
-        "usd_per_month": fleet.usd_per_month.value, "price_date": "2026-08-01", "assurance": 0.9,
-        "chance_slo_met": 0.934, "plan_date": "2026-08-01", "recommendation": plan.recommendation.sentence,
+        "usd_per_month": fleet.usd_per_month.value, "price_date": "2026-08-01", "confidence": 0.9,
+        "probability_slo_met": 0.934, "plan_date": "2026-08-01", "recommendation": plan.recommendation.sentence,
     }  # fmt: skip
     assert {name: values[name] for name in expected} == expected
     assert values_of(planned())["min_instance_count"] == 2  # 24 pods, 16 an instance
-    assert values_of(with_fleet(planned(), chances=None))["chance_slo_met"] is None
+    assert values_of(with_fleet(planned(), slo_probabilities=None))["probability_slo_met"] is None
 
 
 def test_the_order_is_always_the_same_and_that_of_the_declarations() -> None:

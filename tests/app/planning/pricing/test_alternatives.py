@@ -132,7 +132,7 @@ def test_what_is_no_demand_is_refused(demand: list[float]) -> None:
 
 
 DAY_AND_NIGHT = (0.25,) * 12 + (1.0,) * 12
-SURE = PlanLimits(assurance=0.5, redundancy=0)
+SURE = PlanLimits(confidence=0.5, redundancy=0)
 
 
 def commitment(one: Offer, peak_per_s: float = 395.0, limits: PlanLimits = SURE, **traffic: Any) -> Commitment | None:
@@ -156,7 +156,7 @@ def test_of_a_need_that_falls_at_night_what_is_always_needed_is_reserved_and_spa
     assert found.reserved == 1
     assert found.usd_per_month < 0.75 * found.usd_per_month_on_demand
     spare = commitment(
-        offer(reserved_1y_usd_per_hour=0.6), limits=PlanLimits(assurance=0.5, redundancy=2), hourly_share=DAY_AND_NIGHT
+        offer(reserved_1y_usd_per_hour=0.6), limits=PlanLimits(confidence=0.5, redundancy=2), hourly_share=DAY_AND_NIGHT
     )
     assert spare is not None
     assert spare.reserved == 3
@@ -193,7 +193,7 @@ def test_two_types_together_are_told_where_they_cost_less_than_one() -> None:
     ("offers", "limits", "peak_per_s"),
     [
         ((SMALL,), SURE, 1180.0),
-        ((SMALL, LARGE), PlanLimits(assurance=0.5, redundancy=0, zones=2), 1180.0),
+        ((SMALL, LARGE), PlanLimits(confidence=0.5, redundancy=0, zones=2), 1180.0),
         ((SMALL, LARGE), SURE, 990.0),  # one large is cheapest
     ],
 )

@@ -21,7 +21,7 @@ from app.planning.sizing import HOURS_PER_MONTH
 from app.records.estimate import Estimate
 from app.records.offers import GridIntensity, OwnedHardware, PlanLimits
 from app.records.plan import Fleet
-from app.records.plan_question import MeasuredTarget
+from app.records.planning_inputs import MeasuredTarget
 from app.records.result import Hardware
 from app.records.service import BatchService, TokenService
 from app.records.traffic import TokenLengths
@@ -92,7 +92,7 @@ FLEET_COSTS_GRID = GridIntensity("ZZ", 250.0, TODAY, "a table")
 def costed(measured: MeasuredTarget, peak_per_s: float = 500.0, **traffic: Any) -> Fleet:
     """Instances of two L4, of 72 W each."""
     of = replace(catalogue(gpu_offer("g", "l4", 2.0)), grid={"acme/here": FLEET_COSTS_GRID})
-    limits = PlanLimits(assurance=0.5, redundancy=0)
+    limits = PlanLimits(confidence=0.5, redundancy=0)
     asked = question(measured, of=of, limits=limits, peak_per_s=peak_per_s, slo=("latency_ms.p95 < 20000",), **traffic)
     (best,), demand = sized(asked)
     candidate = get_candidate(best)
@@ -157,7 +157,9 @@ def test_of_a_cpu_nothing_is_known() -> None:
 def test_an_owned_instance_uses_the_energy_that_is_paid_for() -> None:
     owned = OwnedHardware(capex_usd=10_000.0, life_years=4.0, power_w=900.0, pue=1.4, tariff_usd_per_kwh=0.15)
     of = replace(catalogue(gpu_offer("g", "l4", 2.0, owned=owned, on_demand_usd_per_hour=None)), grid={})
-    asked = question(target(curve(100.0), GPU), of=of, limits=PlanLimits(assurance=0.5, redundancy=0), peak_per_s=500.0)
+    asked = question(
+        target(curve(100.0), GPU), of=of, limits=PlanLimits(confidence=0.5, redundancy=0), peak_per_s=500.0
+    )
     (best,), demand = sized(asked)
     candidate = get_candidate(best)
     fleet = build_fleet(candidate, candidate.instances, demand, best.latencies, TODAY)

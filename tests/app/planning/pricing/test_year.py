@@ -32,9 +32,9 @@ def test_what_fits_does_not_wait() -> None:
     year = simulate_year(np.full(1440, 80.0), np.array([100.0, 160.0]))
     assert year.hours_over.tolist() == year.hours_delayed.tolist() == [0.0, 0.0]
     assert year.worst_backlog.tolist() == year.worst_wait_s.tolist() == [0.0, 0.0]
-    assert year.mean_utilisation.tolist() == pytest.approx([0.8, 0.5])
+    assert year.mean_utilization.tolist() == pytest.approx([0.8, 0.5])
     full = simulate_year(np.full(1440, 100.0), np.array([100.0]))
-    assert (full.hours_over[0], full.hours_delayed[0], full.mean_utilisation[0]) == (0.0, 0.0, pytest.approx(1.0))
+    assert (full.hours_over[0], full.hours_delayed[0], full.mean_utilization[0]) == (0.0, 0.0, pytest.approx(1.0))
 
 
 def test_an_hour_over_the_capacity_by_hand() -> None:
@@ -47,7 +47,7 @@ def test_an_hour_over_the_capacity_by_hand() -> None:
     assert year.hours_delayed.tolist() == [pytest.approx(119 / 60)]
     assert year.delayed_share.tolist() == [pytest.approx((150 * 60 + 50 * 59) / (300 * 60))]
     assert year.backlog_left.tolist() == [0.0]
-    assert year.mean_utilisation.tolist() == [pytest.approx(0.75)]
+    assert year.mean_utilization.tolist() == [pytest.approx(0.75)]
     assert year.worst_bins[0, :4].tolist() == [119, 120, 0, 180]
     assert year.worst_waits_s[0, :4].tolist() == pytest.approx([1800.0, 1770.0, 0.0, 0.0])
     assert year.worst_bins[0, 4:].tolist() == [-1] * (WORST_HOURS - 4)
@@ -66,7 +66,7 @@ def test_many_designs_follow_the_recurrence() -> None:
         assert year.hours_over[design] == pytest.approx((rates > capacity).sum() / 60)
         assert year.hours_delayed[design] == pytest.approx((backlogs > 1e-7).sum() / 60)
         served = rates.sum() * 60 - backlogs[-1]
-        assert year.mean_utilisation[design] == pytest.approx(served / (capacity * rates.size * 60))
+        assert year.mean_utilization[design] == pytest.approx(served / (capacity * rates.size * 60))
 
 
 def test_a_capacity_of_every_hour() -> None:
@@ -106,12 +106,12 @@ def test_what_serves_nothing_waits_for_ever() -> None:
     year = simulate_year(np.ones(120), np.array([0.0]))
     assert year.worst_wait_s.tolist() == [np.inf]
     assert year.backlog_left.tolist() == [120 * 60.0]
-    assert year.mean_utilisation.tolist() == [0.0]
+    assert year.mean_utilization.tolist() == [0.0]
 
 
 def test_traffic_of_nothing() -> None:
     year = simulate_year(np.zeros(120), np.array([10.0]))
-    assert (year.delayed_share[0], year.worst_wait_s[0], year.mean_utilisation[0]) == (0.0, 0.0, 0.0)
+    assert (year.delayed_share[0], year.worst_wait_s[0], year.mean_utilization[0]) == (0.0, 0.0, 0.0)
 
 
 def test_bins_of_another_length_and_a_last_hour_in_part() -> None:
@@ -119,7 +119,7 @@ def test_bins_of_another_length_and_a_last_hour_in_part() -> None:
     year = simulate_year(rates, np.array([100.0]), bin_s=300.0)
     assert year.hours_over.tolist() == [1.25]
     assert year.worst_backlog.tolist() == [pytest.approx(15 * 300 * 100)]
-    assert year.mean_utilisation.tolist() == [1.0]
+    assert year.mean_utilization.tolist() == [1.0]
 
 
 def test_replicas_carry_the_busiest_minute_of_each_hour() -> None:
@@ -134,7 +134,7 @@ def test_planning_is_imported_without_the_compiler() -> None:
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-SURE = PlanLimits(assurance=0.5, redundancy=0)
+SURE = PlanLimits(confidence=0.5, redundancy=0)
 
 
 def outlook(peak_per_s: float, instances: int = 2, limits: PlanLimits = SURE, **traffic: Any) -> AnnualForecast:
@@ -147,7 +147,7 @@ def outlook(peak_per_s: float, instances: int = 2, limits: PlanLimits = SURE, **
 def test_a_steady_load_inside_fills_as_much_all_year() -> None:
     found = outlook(150.0)
     assert (found.hours_over, found.delayed_share, found.worst_wait_s) == (0.0, 0.0, 0.0)
-    assert found.mean_utilisation == pytest.approx(0.75)
+    assert found.mean_utilization == pytest.approx(0.75)
 
 
 def test_a_load_beyond_is_over_all_year() -> None:
@@ -164,8 +164,8 @@ def test_growth_reaches_what_is_carried_part_way_through_the_year() -> None:
 
 
 def test_spares_serve_too_and_surer_is_less() -> None:
-    spare = outlook(250.0, limits=PlanLimits(assurance=0.5, redundancy=1))
+    spare = outlook(250.0, limits=PlanLimits(confidence=0.5, redundancy=1))
     assert spare.hours_over == 0
-    assert spare.mean_utilisation == pytest.approx(250 / 300)
-    surer = outlook(199.0, limits=PlanLimits(assurance=0.99, redundancy=0))
+    assert spare.mean_utilization == pytest.approx(250 / 300)
+    surer = outlook(199.0, limits=PlanLimits(confidence=0.99, redundancy=0))
     assert surer.hours_over == pytest.approx(8760)

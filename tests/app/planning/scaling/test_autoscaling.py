@@ -30,8 +30,8 @@ TABLE = Scheduled((ScheduledReplicas(0.0, 2), ScheduledReplicas(60.0, 7)))
         (Hpa(target=0.5, max=50), 20, 50),  # 100/s over 10/s, half of it aimed at
         (Hpa(target=0.5, max=12), 12, 12),
         (Keda(target=3.0, max=50), 15, 50),
-        (Knative(utilisation=0.8), 13, None),
-        (Knative(utilisation=0.8, max=9), 9, 9),
+        (Knative(utilization=0.8), 13, None),
+        (Knative(utilization=0.8, max=9), 9, 9),
     ],
 )
 def test_where_an_autoscaler_begins_and_ends(settings: Autoscaler, at_start: int, most: int | None) -> None:
@@ -58,7 +58,7 @@ def test_a_fleet_that_may_sleep_begins_asleep_without_traffic() -> None:
 )
 def test_each_kind_is_at_work(settings: Autoscaler, wanted: int) -> None:
     decide = build_autoscaler(settings, 3, 1.0, RATES, 60.0)
-    assert decide(FleetView(60.0, 3, 3, in_flight=14.0, busy=3.0, rate_per_s=90.0)) == wanted
+    assert decide(FleetView(60.0, 3, 3, in_flight=14.0, utilization=3.0, rate_per_s=90.0)) == wanted
 
 
 def test_settings_are_written_and_read_by_their_kind() -> None:

@@ -6,7 +6,7 @@ from app.planning.scaling.knative import KnativeState
 from app.planning.scaling.signals import FleetView
 from app.records.scaling import Knative
 
-NO_ACTIVATOR = Knative(capacity=10.0, utilisation=0.7, burst=0.0)
+NO_ACTIVATOR = Knative(capacity=10.0, utilization=0.7, burst=0.0)
 
 
 def followed(

@@ -33,11 +33,11 @@ def test_the_meter_reads_means_over_the_slot() -> None:
     first = meter.read(fleet, 2.0, 2)
     assert (first.ready, first.rate_per_s) == (2, 1.5)
     assert first.in_flight == pytest.approx((1.5 + 0.5 + 0.25) / 2)
-    assert first.busy == pytest.approx((1.5 + 0.5 + 0.25) / 2 / 2)
+    assert first.utilization == pytest.approx((1.5 + 0.5 + 0.25) / 2 / 2)
     advance_to(plane, 6.0)
     second = meter.read(fleet, 6.0, 2)
     assert second.in_flight == pytest.approx((2.5 + 3.5 + 3.75) / 4)
-    assert second.busy == pytest.approx((2.5 + 3.5 + 3.75) / 4 / 2)
+    assert second.utilization == pytest.approx((2.5 + 3.5 + 3.75) / 4 / 2)
 
 
 def test_what_is_spent_outside_the_replica_is_not_in_flight() -> None:
@@ -69,7 +69,7 @@ def test_what_drains_or_has_failed_is_not_in_flight() -> None:
     advance_to(plane, 2.0)
     view = meter.read(fleet, 2.0, 1)
     assert view.ready == 1
-    assert (view.in_flight, view.busy) == pytest.approx((1.0, 0.5))
+    assert (view.in_flight, view.utilization) == pytest.approx((1.0, 0.5))
 
 
 def test_what_comes_is_pending_without_a_container_and_then_starting() -> None:

@@ -9,7 +9,7 @@ from msgspec.structs import replace
 from app.planning.service_models.closed_loop import RESPONSE_GAP, ClosedLoopSimulation, fit_closed
 from app.planning.service_models.moments import CannotFitError
 from app.planning.simulation.closed_loop import simulate_closed_requests
-from app.records.plan_question import MeasuredLoadPoint
+from app.records.planning_inputs import MeasuredLoadPoint
 from app.records.service import RequestService
 
 LAW = RequestService(4, 0.05, 0.5, outside_s=0.005)
@@ -36,7 +36,7 @@ def test_what_slots_can_do_at_most_is_what_many_clients_see() -> None:
 
 def test_a_known_law_is_found_within_the_interval_that_is_told() -> None:
     fit = fit_closed([measured(clients) for clients in (1, 2, 4, 8, 16)])
-    best = fit.laws[0]
+    best = fit.services[0]
     assert isinstance(best.service, RequestService)
     assert best.service.slots == LAW.slots
     place = best.parameters.index("mean_s")
@@ -55,8 +55,8 @@ def test_fewer_than_three_numbers_of_clients_tell_no_law() -> None:
 def test_a_mean_stands_in_for_a_median_and_little_for_both() -> None:
     known = {"mean": 0.0551}
     alone = [replace(measured(clients), latencies_s={"latency": known}) for clients in (1, 2, 4)]
-    by_mean = fit_closed(alone).laws[0].service
-    by_rate = fit_closed([replace(rung, latencies_s={}) for rung in alone]).laws[0].service
+    by_mean = fit_closed(alone).services[0].service
+    by_rate = fit_closed([replace(rung, latencies_s={}) for rung in alone]).services[0].service
     for found in (by_mean, by_rate):
         assert isinstance(found, RequestService)
         assert found.mean_s + found.outside_s == pytest.approx(LAW.mean_s + LAW.outside_s, rel=0.1)

@@ -14,7 +14,7 @@ from app.planning.goals import build_goals
 from app.planning.service_models.evidence import Evidence, StageEffect, collect_evidence, meets_slo
 from app.planning.sizing import Demand
 from app.records.offers import PlanLimits, Router
-from app.records.plan_question import GapDistribution, MeasuredLoadPoint
+from app.records.planning_inputs import GapDistribution, MeasuredLoadPoint
 from app.records.service import RequestService
 from app.records.traffic import Traffic
 from tests.fakes.offers import question, target

@@ -20,7 +20,7 @@ from app.planning.service_models.measured import (
 )
 from app.records.estimate import Estimate
 from app.records.local import BatchModel, LocalResult, VariantData
-from app.records.plan_question import MeasuredLoadPoint, MeasuredTarget
+from app.records.planning_inputs import MeasuredLoadPoint, MeasuredTarget
 from app.records.result import Hardware
 from app.records.service import BatchService, RequestService, TokenService
 from app.records.traffic import TokenLengths
@@ -36,8 +36,8 @@ LATENCIES = {"latency": {"p50": 2.1}, "ttft": {"p50": 0.1}, "tpot": {"p50": 0.02
 def test_an_open_loops_latencies_are_fitted_by_rate() -> None:
     found = build_measured_target("run", HERE, curve(), measured_rungs(LAW, (0.2, 0.5, 0.8), requests=500))
     assert found.fit is not None
-    assert isinstance(found.fit.laws[0].service, RequestService)
-    assert (found.why_no_fit, found.lengths, found.is_assumed) == (None, None, False)
+    assert isinstance(found.fit.services[0].service, RequestService)
+    assert (found.no_fit_reason, found.lengths, found.is_assumed) == (None, None, False)
     assert found.curve == curve()
 
 
@@ -59,14 +59,14 @@ def token_rung(clients: int) -> MeasuredLoadPoint:
 def test_times_per_token_are_fitted_as_tokens_with_the_lengths_they_had() -> None:
     found = build_measured_target("run", HERE, curve(), [token_rung(clients) for clients in (1, 2, 4)])
     assert found.fit is not None
-    assert isinstance(found.fit.laws[0].service, TokenService)
+    assert isinstance(found.fit.services[0].service, TokenService)
     assert found.lengths == (300.0, 101.0)
 
 
 def test_what_cannot_be_fitted_says_why() -> None:
     found = build_measured_target("run", HERE, curve(), measured_rungs(LAW, (0.5,), requests=100))
     assert found.fit is None
-    assert found.why_no_fit == "a service model needs percentiles at 3 rates, but there are 1"
+    assert found.no_fit_reason == "a service model needs percentiles at 3 rates, but there are 1"
 
 
 def test_requests_are_as_long_as_measured_unless_the_traffic_says() -> None:
@@ -108,7 +108,7 @@ LOCAL_SERVICE_LAW = BatchModel(
 def targets(
     law: BatchModel = LOCAL_SERVICE_LAW, of: VariantData | None = None, slo_ms: float = 60.0
 ) -> tuple[MeasuredTarget, ...]:
-    local = LocalResult(variants=(of or facts(PLAIN),), batch_laws=(law,))
+    local = LocalResult(variants=(of or facts(PLAIN),), batch_models=(law,))
     result = run_of((stage(PLAIN, "single-stream", 9.0),), local).result
     return build_local_targets("run", result, LOCAL_SERVICE_HERE, (parse_objective(f"latency_ms.p95 < {slo_ms}"),))
 
@@ -116,7 +116,7 @@ def targets(
 def service(found: tuple[MeasuredTarget, ...]) -> BatchService | RequestService:
     (one,) = found
     assert one.fit is not None
-    law = one.fit.laws[0].service
+    law = one.fit.services[0].service
     assert isinstance(law, BatchService | RequestService)
     return law
 
@@ -133,7 +133,7 @@ def test_a_batch_law_becomes_a_server_that_batches_and_all_of_it_is_assumed() ->
     assert one.curve.cores_used == 1.0
     assert one.fit is not None
     assert one.fit.highest_per_s == law.max_per_s
-    first, second = one.fit.laws[0].log_covariance
+    first, second = one.fit.services[0].log_covariance
     assert math.sqrt(first[0]) == pytest.approx(math.log(9 / 7) / (2 * 1.96), rel=1e-3)
     assert second[0] == 0.0
 

@@ -8,7 +8,7 @@ from app.analysis.objectives import parse_objective
 from app.errors import UsageError
 from app.planning.service_models.measured import build_foreign_target
 from app.records.offers import CurvePoint
-from app.records.plan_question import CurvePrecision, ForeignCurve, MeasuredLoadPoint
+from app.records.planning_inputs import CurvePrecision, ImportedCurve, MeasuredLoadPoint
 from app.records.result import Hardware
 from app.records.service import RequestService
 from tests.fakes.services import measured_rungs
@@ -24,14 +24,14 @@ def rung(rate: float | None, p95_s: float, clients: float | None = None, failed:
 
 def curve(
     *rungs: MeasuredLoadPoint, precision: CurvePrecision = "requests", notes: tuple[str, ...] = ()
-) -> ForeignCurve:
-    return ForeignCurve(
+) -> ImportedCurve:
+    return ImportedCurve(
         tool="a tool",
         version="1.2",
         model="resnet",
         source="run.json",
         precision=precision,
-        rungs=rungs,
+        load_points=rungs,
         notes=notes,
     )
 
@@ -40,7 +40,7 @@ def test_the_highest_load_point_that_held_is_its_max_rate() -> None:
     target = build_foreign_target(curve(rung(10, 0.02), rung(20, 0.04), rung(30, 0.2)), L4, SLO)
     assert (target.name, target.hardware) == ("run.json", L4)
     assert (target.curve.max_rate_per_s, target.curve.latency_metric) == (20, "latency_ms.p95")
-    assert target.curve.points[-1] == CurvePoint(30, 200.0, 30, held=False)
+    assert target.curve.points[-1] == CurvePoint(30, 200.0, 30, meets_slo=False)
 
 
 def test_errors_count_where_the_file_tells_them_and_are_taken_to_be_none_where_not() -> None:
@@ -76,7 +76,7 @@ def test_a_fitted_model_says_what_no_load_point_tells() -> None:
     target = build_foreign_target(curve(*rungs), L4, (parse_objective("latency_ms.p99.9 < 100"),))
     assert target.fit is not None
     assert 0 < target.curve.max_rate_per_s <= target.fit.highest_per_s
-    assert not any(point.held for point in target.curve.points)
+    assert not any(point.meets_slo for point in target.curve.points)
 
 
 def test_load_points_that_all_miss_the_slo_are_planned_where_a_fleet_may_meet_it() -> None:
@@ -99,13 +99,13 @@ def test_a_closed_loop_is_fitted_by_its_clients() -> None:
     fit = build_foreign_target(curve(*told), L4, (parse_objective("latency_ms.p50 < 15"),)).fit
     assert fit is not None
     assert fit.highest_per_s == pytest.approx(400)
-    assert math.isclose(fit.laws[0].service.max_per_s, 400, rel_tol=0.1)  # type: ignore[union-attr]
+    assert math.isclose(fit.services[0].service.max_per_s, 400, rel_tol=0.1)  # type: ignore[union-attr]
 
 
 def test_too_few_load_points_are_sized_by_the_rate_alone() -> None:
     target = build_foreign_target(curve(rung(10, 0.02)), L4, SLO)
     assert target.fit is None
-    assert target.why_no_fit == "a service model needs percentiles at 3 rates, but there are 1"
+    assert target.no_fit_reason == "a service model needs percentiles at 3 rates, but there are 1"
 
 
 @pytest.mark.parametrize(

@@ -47,12 +47,12 @@ def fitted(measured_s: Sequence[float], *laws: ServiceFamily, share: float = 1.0
 
 
 def sigma(measured_s: Sequence[float], share: float = 1.0) -> float:
-    return math.sqrt(fitted(measured_s, share=share).laws[0].log_covariance[0][0])
+    return math.sqrt(fitted(measured_s, share=share).services[0].log_covariance[0][0])
 
 
 def test_the_parameter_is_the_mean_of_what_was_measured_and_as_sure() -> None:
     fit = fitted(CLOSE)
-    service = fit.laws[0].service
+    service = fit.services[0].service
     assert isinstance(service, RequestService)
     assert service.mean_s == pytest.approx(2.1, rel=2e-3)
     # of a play, and of what no queue explains
@@ -69,11 +69,11 @@ def test_longer_stages_are_surer_and_unexplained_ones_less_sure() -> None:
 
 def test_laws_that_explain_as_well_share_the_chance_and_what_does_not_has_none() -> None:
     alike = fitted(NEAR, law(1), law(2))
-    assert [one.chance for one in alike.laws] == pytest.approx([0.5, 0.5], abs=1e-3)
+    assert [one.probability for one in alike.services] == pytest.approx([0.5, 0.5], abs=1e-3)
     bound = ServiceFamily(RequestService(2, 1.0, 0.5), {"mean_s": Prior(1.0, 10.0, 0.5, 1.5)})
     sole = fitted(NEAR, bound, law(1))
-    assert [one.service for one in sole.laws] == [alike.laws[0].service]
-    assert sole.laws[0].chance == 1.0
+    assert [one.service for one in sole.services] == [alike.services[0].service]
+    assert sole.services[0].probability == 1.0
 
 
 def robust(squared_s: float) -> float:
@@ -121,7 +121,7 @@ def test_a_law_that_only_follows_the_noise_of_the_points_is_not_preferred() -> N
     assert by_fit[0].family.parameters == trend.parameters
     by_held_out = find_best_fits([plain, trend], stages, stages, max_fits=2, use_held_out=True)
     assert by_held_out[0].family.parameters == plain.parameters
-    chances = [one.chance for one in build_service_fit(by_held_out, stages, 9.0).laws]
+    chances = [one.probability for one in build_service_fit(by_held_out, stages, 9.0).services]
     assert chances == sorted(chances, reverse=True)
     assert chances[0] > 0.5
 

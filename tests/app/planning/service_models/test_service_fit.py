@@ -15,7 +15,7 @@ from app.planning.service_models import stage_simulation
 from app.planning.service_models.moments import CannotFitError
 from app.planning.service_models.service_fit import count_requests, fit_service, group_load_points
 from app.planning.simulation.replica import simulate_batch_latencies, simulate_request_latencies
-from app.records.plan_question import MeasuredLoadPoint
+from app.records.planning_inputs import MeasuredLoadPoint
 from app.records.service import BatchService, RequestService, ServiceModel, TokenService
 from tests.fakes.services import measured_rungs
 
@@ -26,7 +26,7 @@ LAWS = (RequestService(2, 0.05, 0.6, 0.004), BatchService(0.03, 0.004, 16, cv=0.
 @pytest.mark.parametrize("law", LAWS)
 def test_a_known_law_is_found_within_the_interval_that_is_told(law: RequestService | BatchService) -> None:
     fit = fit_service(measured_rungs(law, SHARES))
-    best = fit.laws[0]
+    best = fit.services[0]
     assert type(best.service) is type(law)
     if isinstance(law, RequestService):
         assert isinstance(best.service, RequestService)
@@ -40,7 +40,7 @@ def test_a_known_law_is_found_within_the_interval_that_is_told(law: RequestServi
         assert 0 < sigma < 0.5
         off = math.log(getattr(best.service, name) / getattr(law, name))
         assert abs(off) < 3 * sigma
-    assert sum(one.chance for one in fit.laws) == pytest.approx(1.0)
+    assert sum(one.probability for one in fit.services) == pytest.approx(1.0)
     assert fit.median_error < 0.05
     assert fit.highest_per_s == max(rung.achieved_per_s for rung in measured_rungs(law, SHARES))
 
@@ -62,7 +62,7 @@ def p95_s(law: ServiceModel, per_s: float) -> float:
     ],
 )
 def test_slow_and_fast_requests_are_told_apart(law: RequestService) -> None:
-    found = fit_service(measured_rungs(law, SHARES)).laws[0].service
+    found = fit_service(measured_rungs(law, SHARES)).services[0].service
     assert isinstance(found, RequestService)
     assert found.slow_share > 0
     per_s = 0.85 * law.max_per_s
@@ -72,15 +72,15 @@ def test_slow_and_fast_requests_are_told_apart(law: RequestService) -> None:
 def test_a_number_of_slots_between_those_that_are_screened_has_its_chance() -> None:
     law = RequestService(5, 0.05, 0.4, 0.004)
     fit = fit_service(measured_rungs(law, (0.3, 0.6, 0.8, 0.9), requests=5000))
-    (found,) = (one for one in fit.laws if isinstance(one.service, RequestService) and one.service.slots == 5)
-    assert found.chance > 0.3
+    (found,) = (one for one in fit.services if isinstance(one.service, RequestService) and one.service.slots == 5)
+    assert found.probability > 0.3
     assert found.service.mean_s == pytest.approx(law.mean_s, rel=0.03)  # type: ignore[union-attr]
 
 
 @pytest.mark.parametrize("cores", [1, 4])
 def test_requests_that_share_cores_are_told_from_requests_in_a_queue(cores: int) -> None:
     law = RequestService(cores, 0.05, 0.5, 0.004, discipline="processor sharing")
-    found = fit_service(measured_rungs(law, (0.2, 0.4, 0.6, 0.75, 0.88))).laws[0].service
+    found = fit_service(measured_rungs(law, (0.2, 0.4, 0.6, 0.75, 0.88))).services[0].service
     assert isinstance(found, RequestService)
     assert (found.discipline, found.slots) == ("processor sharing", cores)
     per_s = 0.85 * law.max_per_s
@@ -89,7 +89,7 @@ def test_requests_that_share_cores_are_told_from_requests_in_a_queue(cores: int)
 
 def test_small_batches_behind_a_window_are_not_taken_for_larger_ones() -> None:
     law = BatchService(0.02, 0.002, 4, 0.010, 0.1, 0.002)
-    found = fit_service(measured_rungs(law, (0.2, 0.4, 0.6, 0.75, 0.88), requests=4000)).laws[0].service
+    found = fit_service(measured_rungs(law, (0.2, 0.4, 0.6, 0.75, 0.88), requests=4000)).services[0].service
     assert isinstance(found, BatchService)
     assert found.max_batch == 4
     per_s = 0.93 * law.max_per_s
@@ -139,7 +139,7 @@ def test_percentiles_without_counts_or_durations_are_of_a_steady_state() -> None
     typed = [replace(one, completed=None, failed=None, duration_s=None) for one in steady]
     assert all(one.is_steady for one in group_load_points(typed))
     assert not any(one.is_steady for one in group_load_points(steady))
-    fitted = fit_service(typed).laws[0].service
+    fitted = fit_service(typed).services[0].service
     assert isinstance(fitted, RequestService)
     goals = build_goals([parse_objective("latency_ms.p95 < 1000")])
     rates = [estimate_rate_within_slo(one, goals, 1, "random") for one in (fitted, law)]

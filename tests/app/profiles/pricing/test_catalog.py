@@ -110,13 +110,13 @@ def test_only_the_cells_that_are_given_change() -> None:
 def test_the_date_and_first_source_stay_those_of_the_on_demand_price() -> None:
     found = merged(row(spot_usd_per_hour=0.4, vcpus=8))
     assert (found.as_of, found.source) == (TODAY, "karp-aws+yours")
-    assert {one.cell: one.was for one in found.overrides} == {"spot_usd_per_hour": None, "vcpus": 16.0}
+    assert {one.column: one.original_value for one in found.overrides} == {"spot_usd_per_hour": None, "vcpus": 16.0}
 
 
 def test_a_second_list_goes_over_the_first_and_what_was_stays_the_catalogues() -> None:
     found = merged(row(on_demand_usd_per_hour=0.9), row(on_demand_usd_per_hour=0.8, as_of=LATEST), row(vcpus=4))
     assert found.on_demand_usd_per_hour == 0.8
-    assert {one.cell: (one.was, one.as_of) for one in found.overrides} == {
+    assert {one.column: (one.original_value, one.as_of) for one in found.overrides} == {
         "on_demand_usd_per_hour": (1.0, LATEST),
         "vcpus": (16.0, LATER),
     }

@@ -179,7 +179,7 @@ def test_the_same_price_in_every_form(tmp_path: Path, name: str, content: str) -
     path.write_text(content)
     offer = find_offer(load_offers([path], PRICE_LIST_TODAY, CATALOGUE), "aws/g6.2xlarge")
     assert (offer.on_demand_usd_per_hour, offer.as_of, offer.vcpus) == (0.9, PRICE_LIST_TODAY, 8)
-    assert [one.cell for one in offer.overrides] == ["on_demand_usd_per_hour"]
+    assert [one.column for one in offer.overrides] == ["on_demand_usd_per_hour"]
 
 
 def test_lists_go_over_each_other(tmp_path: Path) -> None:

@@ -27,9 +27,7 @@ def alone(batch: int, *, streams: int = 1, checks: tuple[Check, ...] = ()) -> St
 @pytest.fixture
 def parts(tmp_path: Path) -> LocalDependencies:
     """Of a model that adds a million numbers for each row."""
-    cost = BatchCost(
-        batch=1, flops=10**6, moved_bytes=10**4, least_bytes=10**4, memory_bytes=10**4, flops_per_byte=100.0
-    )
+    cost = BatchCost(batch=1, flops=10**6, moved_bytes=10**4, min_bytes=10**4, memory_bytes=10**4, flops_per_byte=100.0)
     with RunWriter(tmp_path / "run") as store:
         return replace(LocalBench(tmp_path).parts(store), compute_cost=lambda _path, _batch, _axes: cost)
 

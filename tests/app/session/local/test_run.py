@@ -63,7 +63,7 @@ def test_events_tell_the_run(bench: LocalBench) -> None:
     phases = [event.phase for event in bench.told(PhaseChanged)]
     assert phases == ["doctor", "reference", "report"]
     assert [(event.number, event.total) for event in bench.told(VariantStarted)] == [(1, 2), (2, 2)]
-    assert [event.facts.index for event in bench.told(CallsFinished)] == [0, 1, 2, 3]
+    assert [event.data.index for event in bench.told(CallsFinished)] == [0, 1, 2, 3]
     assert [event.number for event in bench.told(VariantFinished)] == [1, 2]
     assert {event.stage for event in bench.told(Snapshot)} == {0, 1, 2, 3}
 
@@ -98,7 +98,7 @@ def test_crash_costs_one_variant_and_keeps_its_rows(bench: LocalBench) -> None:
     assert (check.value, check.verdict) == ("m cpu as-is, batch 4", "WARN")
     crashed = next(stage for stage in result.stages if stage.variant == order_of(4).variant)
     assert crashed.completed == 50, "what was told until then"
-    assert next(e.facts for e in bench.told(CallsFinished) if e.facts.index == 1).stopped_early
+    assert next(e.data for e in bench.told(CallsFinished) if e.data.index == 1).stopped_early
     assert all(one.is_closed for one in bench.started)
 
 
@@ -142,7 +142,7 @@ def test_search_leaves_out_larger_batches_than_one_that_failed(bench: LocalBench
     spec = spec_of(*orders, order_of(32, precision="fp16"), slo=("service_ms.p95 < 4",), is_best_search=True)
     result = bench.run(spec).result
     facts = local_of(result).variants
-    assert [one.is_left_out for one in facts] == [False, False, True, True, False]
+    assert [one.is_excluded for one in facts] == [False, False, True, True, False]
     assert facts[2].failure == "batch 8 already misses the SLO"
     assert "m cpu as-is, batch 16" not in bench.names
     assert local_of(result).best == order_of(1).variant
@@ -151,9 +151,9 @@ def test_search_leaves_out_larger_batches_than_one_that_failed(bench: LocalBench
 
 
 def test_search_waits_for_what_only_the_whole_run_tells(bench: LocalBench) -> None:
-    slo = ("service_ms.p95 < 100", "accuracy_kept >= 99%")
+    slo = ("service_ms.p95 < 100", "accuracy_retained >= 99%")
     result = bench.run(spec_of(order_of(1), order_of(8), slo=slo, is_best_search=True, data=LABELLED)).result
-    assert [one.is_left_out for one in local_of(result).variants] == [False, False]
+    assert [one.is_excluded for one in local_of(result).variants] == [False, False]
     assert local_of(result).best == order_of(8).variant
 
 
@@ -214,14 +214,14 @@ def test_a_gate_is_judged_on_the_variants_of_its_tags(
 ) -> None:
     result = bench.run(spec_of(order_of(1), order_of(8), gates=(gate,), gating=Gating("fail"))).result
     (judged,) = result.gates
-    assert (judged.judgement, judged.stage) == (judgement, judged_in), judged.observed
+    assert (judged.outcome, judged.stage) == (judgement, judged_in), judged.observed
     codes = {"PASS": ExitCode.OK, "FAIL": ExitCode.GATE_FAILED, "INCONCLUSIVE": ExitCode.INCONCLUSIVE}
     assert result.exit.code == codes[judgement]
 
 
 def test_slo_that_nobody_meets_is_judged_by_the_one_that_came_nearest(bench: LocalBench) -> None:
     result = bench.run(spec_of(order_of(1), order_of(8), slo=("service_ms.p95 < 1", "throughput_per_s > 1500"))).result
-    assert [(one.judgement, one.stage) for one in result.slo] == [
+    assert [(one.outcome, one.stage) for one in result.slo] == [
         ("FAIL", "single-stream: m cpu as-is, batch 8"),
         ("PASS", "single-stream: m cpu as-is, batch 8"),
     ]
@@ -233,9 +233,9 @@ def test_accuracy_kept_is_judged_by_its_interval(bench: LocalBench, right: int, 
     bench.script.right = {"m cpu int8-dynamic, batch 8": right}
     bench.script.service_ms = lambda job: 9.0 if "as-is" in bench.started[-1].what else 1.0 + 0.1 * job.batch
     orders = order_of(8), order_of(8, precision="int8-dynamic")
-    result = bench.run(spec_of(*orders, gates=("accuracy_kept >= 98%",), data=LABELLED)).result
+    result = bench.run(spec_of(*orders, gates=("accuracy_retained >= 98%",), data=LABELLED)).result
     assert local_of(result).best == orders[1].variant
-    assert result.gates[0].judgement == judged, result.gates[0].observed
+    assert result.gates[0].outcome == judged, result.gates[0].observed
     assert result.exit.code == (ExitCode.GATE_FAILED if judged == "FAIL" else 0)
     reference, quantised = (facts.accuracy for facts in local_of(result).variants)
     assert reference is not None
@@ -309,13 +309,13 @@ def test_arrivals_beyond_what_a_variant_can_do_are_told_and_fail_its_objectives(
     assert stage.errors["not-started"] > 1000
     assert stage.metrics["latency_ms"]["p95"].value is None
     assert "calls were never started because the model" in str(stage.metrics["latency_ms"]["p95"].reason)
-    assert [one.judgement for one in getattr(result, key)] == ["FAIL"]
+    assert [one.outcome for one in getattr(result, key)] == ["FAIL"]
     assert result.exit.code == ExitCode.GATE_FAILED
 
 
 def test_highest_rate_inside_the_slo_is_searched(bench: LocalBench) -> None:
     scenarios = (ScenarioSpec("offline"), ScenarioSpec("server", share=0.5, is_max_search=True))
-    spec = spec_of(order_of(1), scenarios=scenarios, slo=("latency_ms.p95 < 20", "accuracy_kept >= 99%"),
+    spec = spec_of(order_of(1), scenarios=scenarios, slo=("latency_ms.p95 < 20", "accuracy_retained >= 99%"),
                    data=LABELLED)  # fmt: skip
     result = bench.run(spec).result
     (facts,) = local_of(result).variants
@@ -347,7 +347,7 @@ def test_a_variant_that_crashed_is_not_the_best_however_fast_it_was(bench: Local
 
 def test_a_search_leaves_out_larger_batches_for_their_times_alone(bench: LocalBench) -> None:
     slow = bench.run(spec_of(order_of(1), order_of(8), slo=("service_ms.p95 < 1",), is_best_search=True)).result
-    assert [one.is_left_out for one in local_of(slow).variants] == [False, True]
+    assert [one.is_excluded for one in local_of(slow).variants] == [False, True]
 
 
 def test_a_search_goes_on_where_throughput_is_too_low_so_far(bench: LocalBench) -> None:

@@ -34,9 +34,9 @@ def test_what_is_expected_is_what_a_queue_gives_played_request_by_request(tmp_pa
     with parts.open_store() as store:  # type: ignore[attr-defined]
         bench = Bench(parts, parts.start_load(), store, LimitMonitor(LimitSpec(), 0), Interruption())
         p95, p99, from_send = check_stall(bench)
-    assert p95.seen == pytest.approx(1e3 * expected_latency_s(0.95), rel=0.005)
-    assert p99.seen == pytest.approx(1e3 * expected_latency_s(0.99), rel=0.005)
-    assert from_send.seen == 50.0
+    assert p95.observed == pytest.approx(1e3 * expected_latency_s(0.95), rel=0.005)
+    assert p99.observed == pytest.approx(1e3 * expected_latency_s(0.99), rel=0.005)
+    assert from_send.observed == 50.0
 
 
 CHECKS = ["percentiles", "null ceiling", "stall", "injection", "store", "clock"]
@@ -53,7 +53,7 @@ def test_an_instrument_that_tells_the_truth_passes(tmp_path: Path) -> None:
     assert [one.what for one in found.findings if not one.passed] == []
     assert found.passed
     assert [*dict.fromkeys(one.check for one in found.findings)] == CHECKS
-    assert all(one.tries == 1 for one in found.findings)
+    assert all(one.attempts == 1 for one in found.findings)
 
 
 def rounded(values: npt.NDArray[np.float64]) -> dict[str, Estimate]:
@@ -183,7 +183,7 @@ def test_a_busy_moment_is_forgiven_once(tmp_path: Path) -> None:
 
     found = proved(tmp_path, servers=Servers(busy_once))
     assert found.passed
-    assert {one.check for one in found.findings if one.tries == 2} == {"stall"}
+    assert {one.check for one in found.findings if one.attempts == 2} == {"stall"}
 
 
 def test_everything_started_is_closed_when_the_workers_are_lost(

@@ -7,14 +7,14 @@ from typing import Any
 
 import pytest
 
-from app.records.plan_question import ForeignCurve
+from app.records.planning_inputs import ImportedCurve
 from app.storage.foreign.reading import read_foreign
 
 FILES = Path(__file__).parent / "files"
 
 
 @pytest.fixture
-def curve() -> Callable[..., ForeignCurve]:
+def curve() -> Callable[..., ImportedCurve]:
     """The curve of fixture files, by name."""
     return lambda *names: read_foreign([FILES / name for name in names])
 

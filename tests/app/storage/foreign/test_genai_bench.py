@@ -6,21 +6,21 @@ from pathlib import Path
 import pytest
 
 from app.errors import UsageError
-from app.records.plan_question import ForeignCurve
+from app.records.planning_inputs import ImportedCurve
 from app.storage.foreign.reading import read_foreign
 
-Read = Callable[..., ForeignCurve]
+Read = Callable[..., ImportedCurve]
 ONE, FOUR = (f"genai-bench/D100_100_text-to-text_num_concurrency_{n}_time_60s.json" for n in (1, 4))
 
 
 def test_an_experiments_folder_is_a_curve_of_closed_loops(curve: Read) -> None:
     found = curve("genai-bench")
     assert (found.tool, found.version, found.model) == ("genai-bench", "0.0.5", "llama-8b")
-    assert [(rung.offered_per_s, rung.clients, rung.achieved_per_s) for rung in found.rungs] == [
+    assert [(rung.offered_per_s, rung.clients, rung.achieved_per_s) for rung in found.load_points] == [
         (None, 1.0, 0.5),
         (None, 4.0, 0.75),
     ]
-    assert [(rung.completed, rung.failed) for rung in found.rungs] == [(2, 1), (3, 1)]
+    assert [(rung.completed, rung.failed) for rung in found.load_points] == [(2, 1), (3, 1)]
     assert "traffic scenario D(100,100)" in found.notes
 
 
@@ -28,25 +28,25 @@ def test_requests_give_exact_aggregates_without_the_failed(curve: Read) -> None:
     """1.5 and 2 s."""
     found = curve(ONE)
     assert (found.precision, found.model) == ("requests", None)
-    assert found.rungs[0].latencies_s["latency"]["p50"] == pytest.approx(1.5)
-    assert found.rungs[0].latencies_s["latency"]["p99_9"] == pytest.approx(2.0)
-    assert found.rungs[0].latencies_s["tpot"]["mean"] == pytest.approx(0.01375)
+    assert found.load_points[0].latencies_s["latency"]["p50"] == pytest.approx(1.5)
+    assert found.load_points[0].latencies_s["latency"]["p99_9"] == pytest.approx(2.0)
+    assert found.load_points[0].latencies_s["tpot"]["mean"] == pytest.approx(0.01375)
 
 
 def test_a_failed_request_with_a_latency_does_not_count(changed: Callable[..., Path]) -> None:
     found = read_foreign([changed(ONE, individual_request_metrics__2__e2e_latency=60.0)])
     assert found.precision == "requests"
-    assert found.rungs[0].latencies_s["latency"]["max"] == pytest.approx(2.0)
+    assert found.load_points[0].latencies_s["latency"]["max"] == pytest.approx(2.0)
 
 
 def test_a_file_in_milliseconds_whose_aggregates_leave_out_the_warm_up(curve: Read) -> None:
     """The requests include one of 9,000 ms that the tool's mean of 2,200 ms does not."""
     found = curve(FOUR)
     assert found.precision == "aggregates"
-    assert found.rungs[0].latencies_s["latency"] == pytest.approx(
+    assert found.load_points[0].latencies_s["latency"] == pytest.approx(
         {"mean": 2.2, "p50": 2.2, "p90": 2.36, "p95": 2.38, "p99": 2.396, "max": 2.4}
     )
-    assert found.rungs[0].latencies_s["ttft"]["p99"] == pytest.approx(0.598)
+    assert found.load_points[0].latencies_s["ttft"]["p99"] == pytest.approx(0.598)
     assert any("warm-up" in note for note in found.notes)
 
 
@@ -57,7 +57,7 @@ def test_the_first_version_knows_only_seconds_and_minutes(changed: Callable[...,
         "aggregated_metrics__requests_per_minute": 30.0,
         "aggregated_metrics__run_duration": None,
     }
-    (rung,) = read_foreign([changed(ONE, **ways)]).rungs
+    (rung,) = read_foreign([changed(ONE, **ways)]).load_points
     assert (rung.achieved_per_s, rung.duration_s) == (0.5, 4.0)
     assert rung.latencies_s["latency"]["mean"] == pytest.approx(1.75)
 

@@ -7,23 +7,26 @@ from typing import Any
 import pytest
 
 from app.errors import UsageError
-from app.records.plan_question import ForeignCurve
+from app.records.planning_inputs import ImportedCurve
 from app.storage.foreign.reading import read_foreign
 
-Read = Callable[..., ForeignCurve]
+Read = Callable[..., ImportedCurve]
 
 
 def test_version_0_3_has_strategy_and_model_in_places_of_its_own(curve: Read) -> None:
     found = curve("guidellm-0.3.json")
     assert (found.tool, found.version, found.model) == ("GuideLLM", None, "example/llama-8b")
-    assert [(rung.offered_per_s, rung.clients) for rung in found.rungs] == [(None, 1.0), (2.0, None)]
-    assert [(rung.completed, rung.failed, rung.achieved_per_s) for rung in found.rungs] == [(40, 1, 1.6), (4, 1, 1.9)]
+    assert [(rung.offered_per_s, rung.clients) for rung in found.load_points] == [(None, 1.0), (2.0, None)]
+    assert [(rung.completed, rung.failed, rung.achieved_per_s) for rung in found.load_points] == [
+        (40, 1, 1.6),
+        (4, 1, 1.9),
+    ]
     assert found.precision == "aggregates", "one of its load points keeps no requests"
 
 
 def test_aggregates_come_from_seconds_and_milliseconds(curve: Read) -> None:
     """In the file: latency p95 0.6 s, p99.9 0.8 s; TTFT p50 95 ms; inter-token latency p99 12.5 ms."""
-    latencies = curve("guidellm-0.3.json").rungs[0].latencies_s
+    latencies = curve("guidellm-0.3.json").load_points[0].latencies_s
     assert latencies["latency"]["p95"] == pytest.approx(0.6)
     assert latencies["latency"]["p99_9"] == pytest.approx(0.8)
     assert latencies["ttft"]["p50"] == pytest.approx(0.095)
@@ -34,7 +37,7 @@ def test_aggregates_come_from_seconds_and_milliseconds(curve: Read) -> None:
 def test_latency_of_a_rate_is_counted_from_the_intended_start(curve: Read) -> None:
     """Sent 0.1, 0, 0.4 and 0 s late, and served in 0.5, 0.5, 0.5 and 0.2 s; first tokens after 0.1, 0.1, 0.1, 0.2."""
     found = curve("guidellm-0.3.json")
-    rate = found.rungs[1]
+    rate = found.load_points[1]
     assert rate.latencies_s["latency"]["mean"] == pytest.approx((0.6 + 0.5 + 0.9 + 0.2) / 4)
     assert rate.latencies_s["latency"]["p50"] == pytest.approx(0.5)
     assert rate.latencies_s["latency"]["max"] == pytest.approx(0.9)
@@ -46,7 +49,7 @@ def test_latency_of_a_rate_is_counted_from_the_intended_start(curve: Read) -> No
 def test_requests_of_the_warm_up_are_not_counted(curve: Read) -> None:
     """Three requests are in the report and two in its window: 0.4 s, and 0.5 s late plus 0.5 s."""
     found = curve("guidellm-0.7.json")
-    rate = found.rungs[0]
+    rate = found.load_points[0]
     assert (found.version, found.model) == ("0.7.3", "example/llama-8b")
     assert rate.latencies_s["latency"]["mean"] == pytest.approx((0.5 + 1.0) / 2)
     assert (rate.completed, rate.failed) == (2, 1)
@@ -55,21 +58,25 @@ def test_requests_of_the_warm_up_are_not_counted(curve: Read) -> None:
 
 def test_streams_are_clients_and_throughput_has_no_load(curve: Read) -> None:
     found = curve("guidellm-0.7.json")
-    assert [(rung.offered_per_s, rung.clients) for rung in found.rungs] == [(1.0, None), (None, 8.0), (None, None)]
+    assert [(rung.offered_per_s, rung.clients) for rung in found.load_points] == [
+        (1.0, None),
+        (None, 8.0),
+        (None, None),
+    ]
     assert any("all requests at once" in note for note in found.notes)
 
 
 def test_a_sample_of_the_requests_gives_way_to_the_aggregates(changed: Callable[..., Path]) -> None:
     path = changed("guidellm-0.7.json", benchmarks__0__metrics__request_totals__successful=90)
     found = read_foreign([path])
-    assert found.rungs[0].latencies_s["latency"]["p95"] == pytest.approx(0.6)
+    assert found.load_points[0].latencies_s["latency"]["p95"] == pytest.approx(0.6)
     assert any("measured from the send" in note for note in found.notes)
 
 
 def test_without_intended_starts_latency_is_from_the_send(changed: Callable[..., Path]) -> None:
     way = "benchmarks__0__requests__successful__1__info__timings__targeted_start"
     found = read_foreign([changed("guidellm-0.7.json", **{way: None})])
-    assert found.rungs[0].latencies_s["latency"]["mean"] == pytest.approx(0.5)
+    assert found.load_points[0].latencies_s["latency"]["mean"] == pytest.approx(0.5)
     assert any("measured from the send" in note for note in found.notes)
 
 

@@ -6,17 +6,17 @@ from pathlib import Path
 import pytest
 
 from app.errors import UsageError
-from app.records.plan_question import ForeignCurve
+from app.records.planning_inputs import ImportedCurve
 from app.storage.foreign.reading import read_foreign
 
-Read = Callable[..., ForeignCurve]
+Read = Callable[..., ImportedCurve]
 FILES = Path(__file__).parent / "files"
 
 
 def test_the_aggregated_row_is_the_load_point(curve: Read) -> None:
     """900 requests and 30 failures at 30/s, of which 1/s failed; p95 230 ms and a mean of 135.5 ms."""
     found = curve("locust_stats.csv")
-    (rung,) = found.rungs
+    (rung,) = found.load_points
     assert (found.tool, found.precision) == ("Locust", "rounded")
     assert (rung.offered_per_s, rung.clients, rung.achieved_per_s, rung.duration_s) == (None, None, 29.0, 30.0)
     assert (rung.completed, rung.failed) == (870, 30)
@@ -34,7 +34,7 @@ def test_the_aggregated_row_is_the_load_point(curve: Read) -> None:
 
 def test_the_history_tells_the_users(curve: Read) -> None:
     found = curve("locust_stats.csv", "locust_stats_history.csv")
-    assert found.rungs[0].clients == 8.0
+    assert found.load_points[0].clients == 8.0
     assert not any("users" in note for note in found.notes)
 
 
@@ -42,7 +42,7 @@ def test_users_that_varied_are_told(tmp_path: Path) -> None:
     for name in ("locust_stats.csv", "locust_stats_history.csv"):
         (tmp_path / name).write_text((FILES / name).read_text().replace("1767600030,8", "1767600030,16"))
     found = read_foreign([tmp_path])
-    assert found.rungs[0].clients == 16.0
+    assert found.load_points[0].clients == 16.0
     assert any("users varied" in note for note in found.notes)
 
 
@@ -50,7 +50,7 @@ def test_a_run_without_a_request_has_no_latency(tmp_path: Path) -> None:
     lines = (FILES / "locust_stats.csv").read_text().splitlines()
     empty = ",Aggregated,0,0,0,0.0,0,0,0,0.0,0.0" + ",N/A" * 11
     (tmp_path / "a_stats.csv").write_text(f"{lines[0]}\n{empty}\n")
-    (rung,) = read_foreign([tmp_path / "a_stats.csv"]).rungs
+    (rung,) = read_foreign([tmp_path / "a_stats.csv"]).load_points
     assert (rung.completed, rung.achieved_per_s, rung.latencies_s) == (0, 0.0, {})
 
 

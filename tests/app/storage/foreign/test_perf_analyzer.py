@@ -6,29 +6,29 @@ from pathlib import Path
 import pytest
 
 from app.errors import UsageError
-from app.records.plan_question import ForeignCurve
+from app.records.planning_inputs import ImportedCurve
 from app.storage.foreign.reading import read_foreign
 
 
-def test_rows_are_closed_loops_in_microseconds(curve: Callable[..., ForeignCurve]) -> None:
+def test_rows_are_closed_loops_in_microseconds(curve: Callable[..., ImportedCurve]) -> None:
     """The file is by rising throughput; the curve is by rising concurrency."""
     found = curve("perf_analyzer.csv")
     assert (found.tool, found.precision, found.model) == ("perf_analyzer", "aggregates", None)
-    assert [(rung.clients, rung.achieved_per_s) for rung in found.rungs] == [(1, 160.5), (2, 207.75), (4, 208.25)]
-    assert found.rungs[0].latencies_s == {
+    assert [(rung.clients, rung.achieved_per_s) for rung in found.load_points] == [(1, 160.5), (2, 207.75), (4, 208.25)]
+    assert found.load_points[0].latencies_s == {
         "latency": pytest.approx({"p50": 0.006212, "p90": 0.006289, "p95": 0.006328, "p99": 0.007407})
     }
-    assert (found.rungs[0].completed, found.rungs[0].failed) == (None, None)
+    assert (found.load_points[0].completed, found.load_points[0].failed) == (None, None)
 
 
 def test_beyond_the_peak_more_clients_are_still_more_load(tmp_path: Path) -> None:
     path = tmp_path / "perf.csv"
     path.write_text("Concurrency,Inferences/Second,p50 latency\n8,90,9\n1,50,5\n4,100,7\n")
-    assert [rung.clients for rung in read_foreign([path]).rungs] == [1, 4, 8]
+    assert [rung.clients for rung in read_foreign([path]).load_points] == [1, 4, 8]
 
 
-def test_a_verbose_file_of_request_rates(curve: Callable[..., ForeignCurve]) -> None:
-    (rung,) = curve("perf_analyzer-verbose.csv").rungs
+def test_a_verbose_file_of_request_rates(curve: Callable[..., ImportedCurve]) -> None:
+    (rung,) = curve("perf_analyzer-verbose.csv").load_points
     assert (rung.offered_per_s, rung.clients, rung.achieved_per_s) == (100.0, None, 99.5)
     assert rung.latencies_s["latency"]["p98"] == pytest.approx(0.0064)
     assert rung.latencies_s["latency"]["mean"] == pytest.approx(0.0063)

@@ -12,7 +12,7 @@ import msgspec
 import pytest
 
 from app.errors import UsageError
-from app.records.plan_question import ForeignCurve
+from app.records.planning_inputs import ImportedCurve
 from app.storage.foreign.reading import MAX_FILES, read_foreign
 
 FILES = Path(__file__).parent / "files"
@@ -109,7 +109,7 @@ def test_hostile_files_are_refused_in_a_sentence(tmp_path: Path, content: str | 
 
 def test_the_hostile_files_are_hostile_by_themselves(tmp_path: Path) -> None:
     """What they were made from is read."""
-    assert read_foreign([written(tmp_path, TEXT)]).rungs[0].completed == 300
+    assert read_foreign([written(tmp_path, TEXT)]).load_points[0].completed == 300
 
 
 def test_what_is_not_there_is_refused(tmp_path: Path) -> None:
@@ -172,17 +172,17 @@ def test_text_of_a_file_is_made_printable(tmp_path: Path) -> None:
 
 
 def test_nan_where_nothing_looks_does_no_harm(tmp_path: Path) -> None:
-    assert read_foreign([written(tmp_path, changed(std_ttft_ms=math.nan))]).rungs[0].completed == 300
+    assert read_foreign([written(tmp_path, changed(std_ttft_ms=math.nan))]).load_points[0].completed == 300
 
 
 def test_repeats_at_one_rate_stay_apart_and_sources_have_no_folder(tmp_path: Path) -> None:
     paths = [written(tmp_path, changed(request_throughput=per_s), f"{per_s}.json") for per_s in (8.5, 8.25)]
     found = read_foreign(paths)
-    assert [rung.achieved_per_s for rung in found.rungs] == [8.25, 8.5]
+    assert [rung.achieved_per_s for rung in found.load_points] == [8.25, 8.5]
     assert found.source == "8.5.json and 1 more"
 
 
-def test_few_requests_and_closed_loops_are_told(curve: Callable[..., ForeignCurve]) -> None:
+def test_few_requests_and_closed_loops_are_told(curve: Callable[..., ImportedCurve]) -> None:
     notes = curve("vllm-aggregates.json", "vllm-detailed.json").notes
     assert "a load point is based on only 3 requests; p99 needs 368" in notes
     assert any("closed-loop" in note for note in notes)

@@ -7,16 +7,16 @@ import pytest
 
 from app.analysis.token_samples import unpack_pairs
 from app.errors import UsageError
-from app.records.plan_question import ForeignCurve
+from app.records.planning_inputs import ImportedCurve
 from app.storage.foreign.reading import read_foreign
 
-Read = Callable[..., ForeignCurve]
+Read = Callable[..., ImportedCurve]
 
 
 def test_aggregates_are_in_milliseconds(curve: Read) -> None:
     """300 answers in 36 s; latency p50 3,600 ms and p99.9 5,250 ms; ITL p99 34.25 ms; 1,000 tokens in, 270 out."""
     found = curve("vllm-aggregates.json")
-    (rung,) = found.rungs
+    (rung,) = found.load_points
     assert (found.tool, found.model, found.precision) == ("vllm bench serve", "example/llama-8b", "aggregates")
     assert (rung.offered_per_s, rung.clients, rung.duration_s) == (10.0, None, 36.0)
     assert (rung.completed, rung.failed) == (300, 0), "older versions do not count failures"
@@ -30,7 +30,7 @@ def test_aggregates_are_in_milliseconds(curve: Read) -> None:
 def test_saved_details_give_exact_aggregates_of_what_succeeded(curve: Read) -> None:
     """Three succeeded: 0.2 + 0.1 + 0.3, 0.3 + 4 x 0.1 and 0.4 s. TPOT: 0.4 / 2 and 0.4 / 4; one token has none."""
     found = curve("vllm-detailed.json")
-    (rung,) = found.rungs
+    (rung,) = found.load_points
     assert found.precision == "requests"
     assert (rung.offered_per_s, rung.clients) == (None, 2.0), "an infinite rate under max_concurrency is a closed loop"
     assert (rung.completed, rung.failed) == (3, 1)
@@ -46,26 +46,26 @@ def test_saved_details_give_exact_aggregates_of_what_succeeded(curve: Read) -> N
 def test_a_request_that_failed_midway_does_not_count(changed: Callable[..., Path]) -> None:
     found = read_foreign([changed("vllm-detailed.json", ttfts__1=0.9)])
     assert found.precision == "requests"
-    assert found.rungs[0].latencies_s["latency"]["max"] == pytest.approx(0.7)
+    assert found.load_points[0].latencies_s["latency"]["max"] == pytest.approx(0.7)
 
 
 def test_files_and_appended_objects_are_one_curve_by_rising_load(curve: Read) -> None:
     found = curve("vllm-aggregates.json", "vllm-appended.json")
-    assert [rung.offered_per_s for rung in found.rungs] == [1.0, 2.0, 10.0]
+    assert [rung.offered_per_s for rung in found.load_points] == [1.0, 2.0, 10.0]
     assert found.source == "vllm-aggregates.json and 1 more"
 
 
 def test_waiting_under_max_concurrency_is_part_of_the_latency(curve: Read) -> None:
     """At 2/s: 0.5 s without a wait and 0.7 s after one of 0.25 s."""
     found = curve("vllm-appended.json")
-    assert found.rungs[1].latencies_s["latency"]["mean"] == pytest.approx((0.5 + 0.95) / 2)
-    assert found.rungs[1].latencies_s["latency"]["max"] == pytest.approx(0.95)
+    assert found.load_points[1].latencies_s["latency"]["mean"] == pytest.approx((0.5 + 0.95) / 2)
+    assert found.load_points[1].latencies_s["latency"]["max"] == pytest.approx(0.95)
     assert any("includes the wait" in note for note in found.notes)
 
 
 def test_the_tools_own_latency_with_the_wait_is_taken(changed: Callable[..., Path]) -> None:
     ways = {"max_concurrency": 8, "mean_e2el_including_client_queue_ms": 4100.0}
-    (rung,) = read_foreign([changed("vllm-aggregates.json", **ways)]).rungs
+    (rung,) = read_foreign([changed("vllm-aggregates.json", **ways)]).load_points
     assert rung.latencies_s["latency"] == pytest.approx({"mean": 4.1})
 
 
@@ -76,20 +76,20 @@ def test_a_cap_without_the_waits_is_told(changed: Callable[..., Path]) -> None:
 
 def test_all_at_once_is_neither_a_rate_nor_clients(changed: Callable[..., Path]) -> None:
     found = read_foreign([changed("vllm-aggregates.json", request_rate="inf")])
-    assert (found.rungs[0].offered_per_s, found.rungs[0].clients) == (None, None)
+    assert (found.load_points[0].offered_per_s, found.load_points[0].clients) == (None, None)
     assert any("all requests at once" in note for note in found.notes)
 
 
 def test_where_nothing_tells_what_succeeded_the_aggregates_stand(changed: Callable[..., Path]) -> None:
     found = read_foreign([changed("vllm-detailed.json", completed=2)])
     assert found.precision == "aggregates"
-    assert "latency" not in found.rungs[0].latencies_s
+    assert "latency" not in found.load_points[0].latencies_s
     assert any("no end-to-end latency" in note for note in found.notes)
 
 
 def test_where_nothing_succeeded_there_is_no_latency(changed: Callable[..., Path]) -> None:
     ways = {"completed": 0, "request_throughput": 0.0, "mean_ttft_ms": 0.0, "median_ttft_ms": 0.0, "p99_ttft_ms": 0.0}
-    (rung,) = read_foreign([changed("vllm-aggregates.json", **ways)]).rungs
+    (rung,) = read_foreign([changed("vllm-aggregates.json", **ways)]).load_points
     assert (rung.completed, rung.failed, rung.latencies_s) == (0, 300, {})
 
 

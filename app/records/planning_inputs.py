@@ -47,7 +47,7 @@ class MeasuredLoadPoint(msgspec.Struct, frozen=True):
     """Joint input and output lengths of the requests at this load; None if the source reports at most means."""
 
 
-class ForeignCurve(msgspec.Struct, frozen=True, kw_only=True):
+class ImportedCurve(msgspec.Struct, frozen=True, kw_only=True):
     """Load points of another tool, by rising load, with the notes a reader needs.
 
     `source` lists file names without folders; it is empty until all files of a curve have been read.
@@ -58,7 +58,7 @@ class ForeignCurve(msgspec.Struct, frozen=True, kw_only=True):
     model: str | None = None
     source: str = ""
     precision: CurvePrecision
-    rungs: tuple[MeasuredLoadPoint, ...]
+    load_points: tuple[MeasuredLoadPoint, ...]
     notes: tuple[str, ...] = ()
 
 
@@ -114,12 +114,12 @@ class Precision(msgspec.Struct, frozen=True):
 
 
 class Engine(msgspec.Struct, frozen=True):
-    """Settings of a serving engine. `utilisation` is the share of usable memory it may allocate; blocks are blocks of
+    """Settings of a serving engine. `utilization` is the share of usable memory it may allocate; blocks are blocks of
     KV cache."""
 
     chunk_tokens: int = 2048
     max_sequences: int = 256
-    utilisation: float = 0.90
+    utilization: float = 0.90
     block_tokens: int = 16
 
 
@@ -136,17 +136,17 @@ class MeasuredTarget(msgspec.Struct, frozen=True):
     """Measured capacity of one target with all its replicas, and the service model of one replica if one could be
     fitted.
 
-    `why_no_fit` explains why there is no service model; fleets are then sized by the maximum rate alone.
+    `no_fit_reason` explains why there is no service model; fleets are then sized by the maximum rate alone.
     """
 
     name: str
     hardware: Hardware
     curve: CapacityCurve
     fit: ServiceFit | None = None
-    why_no_fit: str | None = None
+    no_fit_reason: str | None = None
     is_assumed: bool = False
     """True if the load points were entered by the user, so that everything derived from them is assumed."""
-    is_hardware_said: bool = False
+    is_hardware_declared: bool = False
     """True if the user declared the hardware for the plan, because the measurement does not report it or reports
     something else."""
     joules_per_inference: float | None = None
@@ -161,14 +161,14 @@ class MeasuredTarget(msgspec.Struct, frozen=True):
     """Load points of one replica: a plan must agree with the rates at which they met or missed the SLO."""
 
 
-class PlanQuestion(msgspec.Struct, frozen=True):
+class PlanningInputs(msgspec.Struct, frozen=True):
     """Input of a plan. `today` is the date from which price ages and growth are counted."""
 
     measured: tuple[MeasuredTarget, ...]
     traffic: Traffic
     slo: tuple[Objective, ...]
     limits: PlanLimits
-    catalogue: Catalog
+    catalog: Catalog
     today: datetime.date
-    supposed: AssumedModel | None = None
+    assumed_model: AssumedModel | None = None
     """Model that is planned analytically on accelerators without a measurement; None if there is none."""
