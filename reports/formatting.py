@@ -169,7 +169,7 @@ def metric_name(name: str, aggregate: str = "") -> str:
     return f"{aggregate.replace('_', '.')} {shown}" if aggregate else shown
 
 
-StageState = Literal["INVALID", "not judged", "held", "failed"]
+StageState = Literal["held", "not judged", "failed", "INVALID"]
 
 
 def stage_state(row: StageRow) -> StageState:

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from reports import formatting
 from reports.local_model import ColdStartRow, LocalSection, VariantRow
 from reports.model import Quantity
 
 _MAX_ROWS = 12
-_MARKS = {"best": "", "measured": "", "INVALID": "INVALID", "ended early": "ended early", "left out": "skipped"}
+_STATES = {"best": "", "measured": "", "INVALID": "INVALID", "ended early": "ended early", "left out": "skipped"}
 
 
-def variant_table(local: LocalSection, width: int) -> list[list[str]]:
+def variant_table(local: LocalSection, width: int, write_state: Callable[[str], str] = str) -> list[list[str]]:
     """Return rows of cells, with the header first. Times are in ms. Less important columns are omitted if the table
     would be wider than `width`."""
     shown = _select_variants(local.variants)
@@ -20,7 +20,12 @@ def variant_table(local: LocalSection, width: int) -> list[list[str]]:
         return []
     columns = [["variant", *(_variant_label(variant, shown) for variant in shown)]]
     columns += [["p50 / p99", *map(_sequential_cell, shown)], ["infer/s", *map(_throughput_cell, shown)]]
-    columns += [["SLO" if any(variant.slo for variant in shown) else "", *map(_result_cell, shown)]]
+    columns += [
+        [
+            "SLO" if any(variant.slo for variant in shown) else "",
+            *(write_state(_STATES[variant.state]) or formatting.display_state(variant.slo or "") for variant in shown),
+        ]
+    ]
     if any(variant.arrivals for variant in shown):
         columns.insert(2, ["max calls/s", *map(_arrivals_cell, shown)])
     optional_columns = [["retained", *map(_retained_cell, shown)]] if any(variant.accuracy for variant in shown) else []
@@ -75,10 +80,6 @@ def _select_variants(variants: Sequence[VariantRow]) -> list[VariantRow]:
 
 def _variant_label(variant: VariantRow, shown: Sequence[VariantRow]) -> str:
     return f"{variant.name} (best)" if variant.state == "best" and len(shown) > 1 else variant.name
-
-
-def _result_cell(variant: VariantRow) -> str:
-    return _MARKS[variant.state] or formatting.display_state(variant.slo or "")
 
 
 def _column_width(column: Sequence[str]) -> int:

@@ -117,6 +117,10 @@ class SensitivityRow(msgspec.Struct, frozen=True, kw_only=True):
     usd_per_month_high: float | None
     winner_low: str | None
     winner_high: str | None
+    winner_low_name: str | None = None
+    """Short name of that offer, for charts: the region if it is the instance of the recommended fleet, else the
+    instance type."""
+    winner_high_name: str | None = None
 
 
 class DaySeries(msgspec.Struct, frozen=True, kw_only=True):

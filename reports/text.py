@@ -32,6 +32,7 @@ from reports.model import (
 )
 from reports.plan_text import detail_lines as plan_lines
 from reports.plan_text import summary_lines
+from reports.statuses import mark_status, write_statuses
 
 _MARGIN = 11
 _PLAN_MARGIN = 13
@@ -39,14 +40,20 @@ _MIN_COLUMN_WIDTH = 14
 _MAX_ROWS = 8
 
 
-def render_text(report: Report, width: int = 100) -> str:
-    """Render a summary of at most a screen or two, without a trailing line break."""
+def render_text(report: Report, width: int = 100, *, with_marks: bool = False) -> str:
+    """Render a summary of at most a screen or two, without a trailing line break.
+
+    `with_marks` leaves statuses marked, for a terminal that colors them.
+    """
     report = sanitize(report)
     header, verdict = report.header, report.verdict
     location = f"{header.target}, on {header.hardware}" if header.hardware else header.target
     location = location if header.user_title is None else f"{header.title}: {location}"
     blocks = [
-        [f"{verdict.outcome}  {header.name} (measurement {verdict.validity})", *_wrapped(location, width, 0)],
+        [
+            f"{mark_status(verdict.outcome)}  {header.name} (measurement {mark_status(verdict.validity)})",
+            *_wrapped(location, width, 0),
+        ],
         _block("Checks", _checks(report.checks), width),
         _block("Self-test", _selftest(report.selftest), width),
         _block("Result", [verdict.sentence, *(f"- {reason}" for reason in verdict.reasons)], width),
@@ -69,7 +76,8 @@ def render_text(report: Report, width: int = 100) -> str:
     if report.definitions is not None:
         blocks += definition_blocks(report.definitions, width)
     text = "\n\n".join("\n".join(block) for block in blocks if block)
-    return text.replace(formatting.THIN, " ")  # not every terminal font has a thin space
+    text = text.replace(formatting.THIN, " ")  # not every terminal font has a thin space
+    return text if with_marks else write_statuses(text)
 
 
 def render_plan(plan: PlanSection, width: int = 100) -> str:
@@ -110,14 +118,14 @@ def _selftest(selftest: SelfTestRow | None) -> list[str]:
     """Return the self-test's outcome. Without a self-test, only the report mentions it, not the summary."""
     if selftest is None:
         return []
-    outcome = "passed" if selftest.passed else f"FAILED: {', '.join(selftest.failed)}"
+    outcome = "passed" if selftest.passed else f"{mark_status('FAILED')}: {', '.join(selftest.failed)}"
     return [f"{selftest.id}, {selftest.at[:10]}, {outcome}"]
 
 
 def _check(check: CheckRow) -> str:
     limit = "" if check.limit is None else f", limit {formatting.check_limit(check)}"
     hint = f" {check.hint}" if check.hint else ""
-    return f"{check.verdict} {check.name}: {formatting.check_value(check)}{limit}.{hint}"
+    return f"{mark_status(check.verdict)} {check.name}: {formatting.check_value(check)}{limit}.{hint}"
 
 
 def _tiles(tiles: Sequence[HeadlineTile], width: int) -> list[str]:
@@ -144,7 +152,7 @@ def _limit(tile: HeadlineTile) -> str:
 def _basis(tile: HeadlineTile) -> str:
     if tile.quantity.value is None:
         return tile.quantity.reason or ""
-    return "INVALID" if tile.quantity.validity == "INVALID" else tile.quantity.basis
+    return mark_status("INVALID") if tile.quantity.validity == "INVALID" else tile.quantity.basis
 
 
 def _distinct_notes(tiles: Sequence[HeadlineTile]) -> Iterator[str]:
@@ -161,7 +169,8 @@ def _objective(row: ObjectiveRow) -> str:
     implied = " (default: no error limit set)" if row.implied else ""
     location = f" in {row.stage}" if row.stage else ""
     reason = f"; {row.why}" if row.why else ""
-    return f"{row.outcome} {row.display_text}{implied}: {formatting.format_quantity(row.observed)}{location}{reason}"
+    observed = formatting.format_quantity(row.observed)
+    return f"{mark_status(row.outcome)} {row.display_text}{implied}: {observed}{location}{reason}"
 
 
 def _stages(stages: Sequence[StageRow], times: str) -> list[str]:
@@ -172,13 +181,15 @@ def _stages(stages: Sequence[StageRow], times: str) -> list[str]:
     has_results = any(row.meets_slo is not None for row in rows)
     header = ("stage", "load", "throughput", f"p50 {times}", "p95", "failed", "SLO" if has_results else "")
     invalid_notes = [
-        f"INVALID {row.name}: {row.reasons[0]}" for row in rows if row.validity == "INVALID" and row.reasons
+        f"{mark_status(row.validity)} {row.name}: {row.reasons[0]}"
+        for row in rows
+        if row.validity == "INVALID" and row.reasons
     ]
     return [*_table([header, *map(_stage, rows[:_MAX_ROWS])]), *_more_note(len(rows)), *invalid_notes[:_MAX_ROWS]]
 
 
 def _stage(row: StageRow) -> tuple[str, ...]:
-    states = {"failed": "missed", "not judged": "", "held": "met"}
+    states = {"failed": "missed", "not judged": "", "held": "met", "INVALID": mark_status("INVALID")}
     state = formatting.stage_state(row)
     return (
         f"{row.name} #{row.repeat}" if row.repeat > 1 else row.name,
@@ -187,7 +198,7 @@ def _stage(row: StageRow) -> tuple[str, ...]:
         formatting.format_value_unit(row.p50),
         formatting.format_value_unit(row.p95),
         formatting.format_count(row.failed),
-        states.get(state, state),
+        states[state],
     )
 
 
@@ -326,7 +337,7 @@ def _model(model: ModelSection | None) -> list[str]:
 def _local(local: LocalSection | None, width: int) -> list[list[str]]:
     if local is None:
         return []
-    table = _table(variant_table(local, width - _MARGIN))
+    table = _table(variant_table(local, width - _MARGIN, mark_status))
     variants = [f"{local.common}; times in ms" if table else local.common, *table, *remaining_variant_lines(local)]
     return [_block(title, lines, width) for title, lines in (("Variants", variants), *headline_variant_lines(local))]
 

@@ -1,4 +1,4 @@
-"""Text descriptions of how a stage's requests arrive, and its rate curve.
+"""How a stage's requests arrive: as a text, as a key for comparisons, and as a rate curve.
 
 A rate curve consists of points joined by straight lines; the first and the last rate apply beyond them.
 """
@@ -30,40 +30,65 @@ def format_search_arrivals(stage: Stage) -> str | None:
     return stage.arrivals if kind is None or kind not in _NAMES else format_process(kind, stage.arrival_cv)
 
 
+def build_arrivals_key(stage: Stage) -> tuple[object, ...]:
+    """Return a key that is equal for stages whose requests arrive alike.
+
+    Numbers are rounded to 4 significant digits, because a rate that is a share of an earlier stage's differs slightly
+    from run to run. Of a rate curve, rates and jumps count, and their times do not: stages may differ in duration.
+    """
+    rate_per_s = stage.scheduled_per_s
+    curve = tuple(
+        (_round(per_s), index > 0 and stage.rates[index - 1][0] == at_s)
+        for index, (at_s, per_s) in enumerate(stage.rates)
+        if rate_per_s is None
+    )
+    clients = (stage.concurrency, _round(stage.think_s))
+    return (*build_process_key(stage), _round(rate_per_s), stage.sessions, stage.kind == "spike", curve, *clients)
+
+
+def build_process_key(stage: Stage) -> tuple[object, ...]:
+    """Return a key that is equal for stages of the same arrival process, whatever their rates."""
+    return stage.arrival_kind, _round(stage.arrival_cv)
+
+
+def _round(value: float | None) -> float | None:
+    return None if value is None else float(f"{value:.4g}")
+
+
 def format_arrivals(facts: StageData) -> str:
-    """Describe the arrivals of a stage, such as "Poisson at 200/s" or "Poisson along a ramp 10 → 200/s"."""
+    """Describe the arrivals of a stage, such as "Poisson at 200 req/s" or "Poisson, ramp 10→200 req/s"."""
     if facts.arrival_kind == "trace":
-        return "a recorded trace"
+        return "trace replay"
     if facts.arrival_kind in ("closed", "locust"):
         return _describe_clients(facts)
     name = format_process(facts.arrival_kind, facts.cv)
-    unit = " sessions/s" if facts.sessions else "/s"
+    unit = "sessions/s" if facts.sessions else "req/s"
     if facts.rate_per_s is not None:
-        return f"{name} at {format_number(facts.rate_per_s)}{unit}"
-    return f"{name} {_describe_curve(facts, unit)}"
+        return f"{name} at {format_number(facts.rate_per_s)} {unit}"
+    return f"{name}, {_describe_curve(facts, unit)}"
 
 
 def _describe_clients(facts: StageData) -> str:
     plural_s = "" if facts.concurrency == 1 else "s"
-    who = f"user{plural_s} of the Locust test" if facts.arrival_kind == "locust" else f"client{plural_s}"
+    who = f"Locust user{plural_s}" if facts.arrival_kind == "locust" else f"client{plural_s}"
     number = "" if facts.concurrency is None else f"{facts.concurrency:,} "
-    think = f", thinking {facts.think_s:.4g} s" if facts.think_s else ""
+    think = f", {facts.think_s:.4g} s think time" if facts.think_s else ""
     return f"closed loop, {number}{who}{think}"
 
 
 def _describe_curve(facts: StageData, unit: str) -> str:
     rates = [rate for _, rate in facts.rates]
     if not rates:
-        return "at a varying rate"
+        return "varying rate"
     if facts.kind == "spike":
-        return f"spike {format_number(rates[0])} → {format_number(max(rates))} → {format_number(rates[-1])}{unit}"
+        return f"spike {format_number(rates[0])}→{format_number(max(rates))}→{format_number(rates[-1])} {unit}"
     if _is_stepped(facts):
         steps = [rate for index, rate in enumerate(rates) if index == 0 or rate != rates[index - 1]]
         if len(steps) <= 6:
-            return f"in steps {' → '.join(format_number(rate) for rate in steps)}{unit}"
+            return f"steps {'→'.join(format_number(rate) for rate in steps)} {unit}"
     elif len(rates) == 2:
-        return f"along a ramp {format_number(rates[0])} → {format_number(rates[1])}{unit}"
-    return f"varying {format_number(min(rates))} to {format_number(max(rates))}{unit}"
+        return f"ramp {format_number(rates[0])}→{format_number(rates[1])} {unit}"
+    return f"varying from {format_number(min(rates))} to {format_number(max(rates))} {unit}"
 
 
 def _is_stepped(facts: StageData) -> bool:

@@ -6,8 +6,9 @@ from itertools import accumulate
 
 from app.analysis.comparisons.environment_differences import NOT_REPORTED
 from app.analysis.headline import mark_headline
-from app.records.planning_inputs import ImportedCurve, MeasuredLoadPoint
+from app.records.planning_inputs import GapDistribution, ImportedCurve, MeasuredLoadPoint
 from app.records.result import (
+    ArrivalKind,
     Check,
     Clock,
     Environment,
@@ -94,10 +95,12 @@ def _stage(point: MeasuredLoadPoint, end_s: float) -> Stage:
         scheduled_per_s=point.offered_per_s,
         concurrency=None if point.clients is None else max(1, round(point.clients)),
         arrivals=_ARRIVALS[point.gaps] if is_open else "closed loop",
+        arrival_kind=_ARRIVAL_KINDS.get(point.gaps) if is_open else "closed",
     )
 
 
-_ARRIVALS = {"random": "at a rate, assumed to be Poisson", "even": "at a constant rate", "other": "in bursts"}
+_ARRIVALS: dict[GapDistribution, str] = {"random": "Poisson (assumed)", "even": "constant", "other": "bursty"}
+_ARRIVAL_KINDS: dict[GapDistribution, ArrivalKind] = {"random": "poisson", "even": "constant"}
 
 
 def _clients(point: MeasuredLoadPoint) -> str:

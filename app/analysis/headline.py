@@ -129,7 +129,11 @@ def _last_holds(stages: Sequence[Stage]) -> tuple[Stage, ...]:
     holds = [
         stage for stage in stages if stage.kind == "step" and stage.meets_slo and stage.verdict.status != "INVALID"
     ]
-    return tuple(stage for stage in holds if stage.name == holds[-1].name)
+    return tuple(stage for stage in holds if _hold_key(stage) == _hold_key(holds[-1]))
+
+
+def _hold_key(stage: Stage) -> tuple[float | None, bool]:
+    return stage.scheduled_per_s, stage.is_pooled
 
 
 def _is_cut_off(stage: Stage) -> bool:

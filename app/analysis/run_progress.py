@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 from msgspec.structs import replace
 
+from app.analysis.number_format import format_number
 from app.records.events import (
     CallsFinished,
     Event,
@@ -77,6 +78,15 @@ def stage_duration_s(stage: StageStarted) -> float:
 def stage_elapsed_s(stage: StageStarted, now_ns: int) -> float:
     """Return how much of the stage has passed, in s, including its lead-in but not its drain."""
     return max(0.0, min((now_ns - stage.start_ns) / 1e9, stage.duration_s) + stage.lead_in_s)
+
+
+def format_load(stage: StageStarted) -> str | None:
+    """Format the rate or the number of clients of a stage; None if it varies, or if the name of the stage has it."""
+    if stage.has_load_in_name:
+        return None
+    if stage.concurrency is not None:
+        return f"{stage.concurrency:,} client{'s' if stage.concurrency > 1 else ''}"
+    return None if stage.offered_per_s is None else f"{format_number(stage.offered_per_s)} req/s"
 
 
 def advance(progress: RunProgress, event: Event) -> RunProgress:

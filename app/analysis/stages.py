@@ -84,6 +84,8 @@ def summarize_rows(
         arrivals=format_arrivals(facts),
         arrival_kind=facts.arrival_kind,
         arrival_cv=facts.cv if facts.arrival_kind == "gamma" else None,
+        rates=facts.rates,
+        think_s=facts.think_s,
         sessions=facts.sessions,
         spike=analyze_spike(rows, facts, window, binding_objectives(slo)) if facts.kind == "spike" else None,
         workers=facts.workers,

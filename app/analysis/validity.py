@@ -58,20 +58,20 @@ def compute_verdict(checks: Sequence[Check]) -> Verdict:
 
 
 def run_checks(stages: Sequence[Stage]) -> tuple[Check, ...]:
-    """Return the worst of each check over the stages that the result is based on, and a check of the hold duration.
+    """Return the worst of each check over the checked stages, and a check of the hold duration.
 
-    These stages are those that the profile requested and the holds. A rate that failed is a finding about the endpoint,
+    Checked are the stages that the profile requested and the holds. A rate that failed is a finding about the endpoint,
     so failed probes and holds count only if no stage passed; a stage cut off by its backlog is then reported as such.
     """
-    headline = _headline_stages(stages)
+    checked = _checked_stages(stages)
     worst: dict[str, Check] = {}
-    for stage in headline:
+    for stage in checked:
         for check in stage.checks:
             previous = worst.get(check.id)
             if previous is None or _RANK[check.verdict] > _RANK[previous.verdict]:
                 hint = None if check.hint is None else f"{_label(stage)}: {check.hint}"
                 worst[check.id] = replace(check, hint=hint)
-    holds = [stage for stage in headline if stage.kind == "step"]
+    holds = [stage for stage in checked if stage.kind == "step"]
     return (*worst.values(), _hold_check(holds)) if holds else tuple(worst.values())
 
 
@@ -136,12 +136,14 @@ def telemetry_check(telemetry: pd.DataFrame) -> Check:
     )
 
 
-def _headline_stages(stages: Sequence[Stage]) -> list[Stage]:
+def _checked_stages(stages: Sequence[Stage]) -> list[Stage]:
+    # Not the stages with `in_headline`: every stage that the profile requested counts, also a spike beside steady
+    # stages, which is in no headline; and the window shows these checks during the run, before there is a headline.
     measured = [stage for stage in stages if stage.kind != "warmup"]
     valid = [stage for stage in measured if stage.verdict.status != "INVALID"]
-    headline = [stage for stage in measured if stage.kind in _PROFILE_KINDS and not _is_failed_sweep_stage(stage)]
-    headline += [stage for stage in valid if stage.kind == "step" and stage.meets_slo]
-    return headline or [stage for stage in valid if stage.meets_slo] or valid or measured
+    checked = [stage for stage in measured if stage.kind in _PROFILE_KINDS and not _is_failed_sweep_stage(stage)]
+    checked += [stage for stage in valid if stage.kind == "step" and stage.meets_slo]
+    return checked or [stage for stage in valid if stage.meets_slo] or valid or measured
 
 
 def _is_failed_sweep_stage(stage: Stage) -> bool:

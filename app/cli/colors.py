@@ -1,26 +1,26 @@
-"""Color verdicts such as PASS and INVALID in texts for a terminal."""
+"""Color marked statuses such as PASS and INVALID on a terminal."""
 
 from __future__ import annotations
 
 import os
-import re
 import sys
 from typing import TextIO
 
 from app.cli.streams import escape_controls, unescaped_stream
+from reports.statuses import write_statuses
 
 _GREEN, _YELLOW, _RED = "32", "33", "31"
 _COLORS = {"PASS": _GREEN, "WARN": _YELLOW, "FAIL": _RED, "FAILED": _RED, "INVALID": _RED}
-_VERDICT = re.compile(rf"(?<![\w-])({'|'.join(_COLORS)})(?![\w-])")
 
 
 def print_with_colors(text: str, stream: TextIO | None = None) -> None:
-    """Print a text to the stream, by default to standard output. Verdicts are colored if the stream is a terminal."""
+    """Print a text to the stream, by default to standard output. Its marked statuses are colored if the stream is a
+    terminal."""
     stream = sys.stdout if stream is None else stream
     if is_colored(stream):
-        print(color_verdicts(escape_controls(text)), file=unescaped_stream(stream))
+        print(color_statuses(escape_controls(text)), file=unescaped_stream(stream))
     else:
-        print(text, file=stream)
+        print(write_statuses(text), file=stream)
 
 
 def is_colored(stream: TextIO) -> bool:
@@ -28,6 +28,8 @@ def is_colored(stream: TextIO) -> bool:
     return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
-def color_verdicts(text: str) -> str:
-    """Return the text with an escape sequence around each verdict that is a word of its own."""
-    return _VERDICT.sub(lambda match: f"\x1b[{_COLORS[match[0]]}m{match[0]}\x1b[0m", text)
+def color_statuses(text: str) -> str:
+    """Return the text with its marked statuses in their colors."""
+    return write_statuses(
+        text, lambda status: f"\x1b[{_COLORS[status]}m{status}\x1b[0m" if status in _COLORS else status
+    )

@@ -35,7 +35,7 @@ def execute(arguments: argparse.Namespace) -> int:
         print(line)
     print()
     rows = [(check.verdict, check.name, check.value, check.unit, check.hint) for check in facts.checks]
-    print_with_colors(format_table(("verdict", "check", "value", "unit", "action"), rows))
+    print_with_colors(format_table(("verdict", "check", "value", "unit", "action"), rows, status_columns=(0,)))
     return 0
 
 

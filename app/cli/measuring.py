@@ -162,7 +162,7 @@ def _run_and_report(
         hint = OPEN_FILES_HINT if is_too_many_open_files(error) else _NOT_WRITTEN_HINT
         raise StorageError(f"{directory} could not be written: {error.strerror}", hint=hint) from error
     with ignore_broken_pipe():
-        _print(outcome, render_text(report), str(directory), arguments, gating)
+        _print(outcome, render_text(report, with_marks=True), str(directory), arguments, gating)
     write_github_annotations(report, getattr(arguments, "profile", None), os.environ)
     return outcome.result.exit.code
 

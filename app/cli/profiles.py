@@ -61,7 +61,7 @@ def _check(arguments: argparse.Namespace) -> int:
 
     path, profile = _read(arguments)
     if arguments.this_machine and not isinstance(profile, LocalProfile):
-        raise UsageError("--here requires a profile of a local model")
+        raise UsageError("--this-machine requires a profile of a local model")
     work = estimate_work(profile, load_catalog())
     cells = _impossible(profile) if arguments.this_machine and isinstance(profile, LocalProfile) else None
     if arguments.json:

@@ -15,8 +15,8 @@ from rich.progress import Progress as Bar
 from rich.text import Text
 
 from app.analysis.number_format import format_number
-from app.analysis.run_progress import stage_duration_s, stage_elapsed_s
-from app.cli.colors import color_verdicts
+from app.analysis.run_progress import format_load, stage_duration_s, stage_elapsed_s
+from app.cli.colors import color_statuses
 from app.cli.streams import escape_controls, unescaped_stream
 from app.records.events import (
     CallsFinished,
@@ -40,6 +40,7 @@ from app.records.events import (
     VariantStarted,
 )
 from app.records.result import Stage
+from reports.statuses import mark_status, write_statuses
 
 
 class ProgressView(Protocol):
@@ -72,7 +73,7 @@ class _Lines:
             line = _snapshot_text(event)
         if line is not None:
             self._last_s = time.monotonic()
-            print(line, file=sys.stderr, flush=True)
+            print(write_statuses(line), file=sys.stderr, flush=True)
 
 
 class _Terminal:
@@ -93,7 +94,8 @@ class _Terminal:
                 self._stage = event
                 self._bar.reset(self._task, total=stage_duration_s(event), description=escape_controls(event.name))
             case Snapshot() if (stage := self._stage) is not None:
-                text = f"{stage.name}{_load_text(stage)}{_progress_text(event)}"
+                load = format_load(stage)
+                text = f"{stage.name}{f' ({load})' if load else ''}{_progress_text(event)}"
                 self._bar.update(
                     self._task, completed=stage_elapsed_s(stage, event.at_ns), description=escape_controls(text)
                 )
@@ -111,17 +113,7 @@ class _Terminal:
             case _:
                 line = _event_sentence(event)
                 if line is not None:
-                    self._bar.console.print(Text.from_ansi(color_verdicts(escape_controls(line))))
-
-
-def _load_text(stage: StageStarted) -> str:
-    if stage.concurrency is not None:
-        return f" ({stage.concurrency:,} client{'s' if stage.concurrency > 1 else ''})"
-    return (
-        ""
-        if stage.offered_per_s is None or f"{format_number(stage.offered_per_s)}/s" in stage.name
-        else f" ({format_number(stage.offered_per_s)} req/s)"
-    )
+                    self._bar.console.print(Text.from_ansi(color_statuses(escape_controls(line))))
 
 
 def _snapshot_text(event: Snapshot) -> str:
@@ -148,7 +140,7 @@ def _event_sentence(event: Event) -> str | None:
         case StageFinished():
             return _stage(event)
         case CheckCompleted(check=check) if check.verdict != "VALID":
-            return f"{check.verdict} {check.name}: {check.hint or check.value}"
+            return f"{mark_status(check.verdict)} {check.name}: {check.hint or check.value}"
         case RateResolved() | RateChanged() | StageExtended() | NoteAdded():
             return _load_sentence(event)
         case ErrorReported(sample=sample):
@@ -195,7 +187,7 @@ def _calls_sentence(stage: Stage) -> str:
     schedule = "" if stage.scheduled_per_s is None else f" at {_per_s(stage.scheduled_per_s)}"
     rate = _per_s(stage.metrics["throughput_per_s"]["value"].value)
     warnings = ", ".join(check.name for check in stage.checks if check.verdict != "VALID")
-    validity = f" {stage.verdict.status} ({warnings})" if warnings else ""
+    validity = f" {mark_status(stage.verdict.status)} ({warnings})" if warnings else ""
     return f"  {stage.tags['scenario']}{schedule}: {_latency_summary(stage)}, {rate}{validity}"
 
 
@@ -225,6 +217,6 @@ def _stage(event: StageFinished) -> str | None:
     unknown = "too few samples" if any(check.id == "samples" for check in failed_checks) else ""
     outcomes = {True: "SLO met", False: "SLO missed", None: unknown}[stage.meets_slo]
     warnings = ", ".join(check.name for check in failed_checks)
-    validity = f"{stage.verdict.status} ({warnings})" if warnings else ""
+    validity = f"{mark_status(stage.verdict.status)} ({warnings})" if warnings else ""
     texts = (f"  {stage.name}: p95 {shown}", outcomes, validity)
     return " ".join(text for text in texts if text)

@@ -305,11 +305,15 @@ def _has_definitions(form: str | None) -> bool:
 
 
 def _content(report: Report | PlanReport, form: str) -> bytes:
-    """Render a report. Raises ValueError if a plan has no such format."""
+    """Render a report, as text with marked statuses. Raises ValueError if a plan has no such format."""
+    from reports.model import Report
     from reports.rendering import render_document
+    from reports.text import render_text
 
     if form == _LLM_D:
         raise ValueError(f"a plan cannot be written as {form} because it has no load point")
+    if form == "text" and isinstance(report, Report):
+        return render_text(report, with_marks=True).encode()
     try:
         return render_document(report, form, warn)
     except ValueError as error:
@@ -325,7 +329,9 @@ def _deliver(content: bytes, form: str, out: Path | None, usual: Path) -> int:
         print_with_colors(content.decode())
         return 0
     from app.storage.run_directory import write_document
+    from reports.statuses import write_statuses
 
+    content = write_statuses(content.decode()).encode() if form == "text" else content
     print(write_document(out or usual, content))
     return 0
 

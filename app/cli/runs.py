@@ -253,7 +253,7 @@ def _print(rows: list[dict[str, Any]], *, deleted: bool) -> None:
             header.append(title)
             for line, text in zip(cells, texts, strict=True):
                 line.append(text)
-    print_with_colors(format_table(header, cells))
+    print_with_colors(format_table(header, cells, status_columns=(1, 2)))
 
 
 def _shorten(text: str) -> str:
@@ -286,7 +286,7 @@ def _show(arguments: argparse.Namespace) -> int:
         _ = run.complete_result  # raises if the run is damaged, so that a damaged result is not printed
         print(run.result_text)
         return 0
-    print_with_colors(render_text(build_stored_report(run)))
+    print_with_colors(render_text(build_stored_report(run), with_marks=True))
     return 0
 
 

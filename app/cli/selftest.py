@@ -44,6 +44,7 @@ def print_selftest(selftest: SelfTest, *, as_json: bool) -> int:
 
 def format_selftest(selftest: SelfTest) -> Iterator[str]:
     from app.cli.tables import format_cell, format_table
+    from reports.statuses import mark_status
 
     rows = [
         (
@@ -56,9 +57,10 @@ def format_selftest(selftest: SelfTest) -> Iterator[str]:
         )
         for finding in selftest.findings
     ]
-    yield format_table(("verdict", "check", "description", "measured", "limit", "unit"), rows)
+    yield format_table(("verdict", "check", "description", "measured", "limit", "unit"), rows, status_columns=(0,))
     yield ""
-    outcome = "passed" if selftest.passed else f"FAILED: {', '.join(selftest.summarize().failed)}"
+    failed = ", ".join(selftest.summarize().failed)
+    outcome = "passed" if selftest.passed else f"{mark_status('FAILED')}: {failed}"
     yield (
         f"self-test {selftest.id}, {selftest.at}, {outcome} ({selftest.duration_s:.0f} s). Reports of runs on this "
         "machine show this result."

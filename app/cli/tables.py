@@ -6,17 +6,23 @@ The module also defines the type of subcommand parsers.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from typing import TypeAlias
 
 from app.records.result import Environment
+from reports.statuses import mark_status
 
 Cell = str | float | int | None
 
 
-def format_table(header: Sequence[str], rows: Iterable[Sequence[Cell]]) -> str:
-    """Format a table with columns as wide as their widest cell; numbers are right-aligned, `None` is n/a."""
-    cells = [[format_cell(cell) for cell in row] for row in rows]
+def format_table(header: Sequence[str], rows: Iterable[Sequence[Cell]], status_columns: Container[int] = ()) -> str:
+    """Format a table with columns as wide as their widest cell; numbers are right-aligned, `None` is n/a.
+
+    `status_columns` are the columns whose cells are marked for `print_with_colors`."""
+    cells = [
+        [mark_status(format_cell(cell)) if i in status_columns else format_cell(cell) for i, cell in enumerate(row)]
+        for row in rows
+    ]
     numeric = [bool(cells) and all(_is_number(row[i]) for row in cells) for i in range(len(header))]
     widths = [max([len(title), *(len(row[i]) for row in cells)]) for i, title in enumerate(header)]
 

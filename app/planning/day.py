@@ -204,7 +204,8 @@ def _outcome(
     notes = []
     if times > 1:
         notes.append(
-            f"Simulated as a cell: one of {times} equal cells, each with 1/{times} of the traffic and of the replicas."
+            f"Simulated as a cell: one of {times} equal cells, each with 1/{times} of the traffic and of the replicas. "
+            "Smaller cells have higher percentiles: p99 is up to 7 % higher at 16 replicas."
         )
     if any(minute.desired > place_count * times for minute in minutes):
         notes.append(

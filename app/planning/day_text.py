@@ -44,7 +44,7 @@ def format_day_notes(
         *_instance_notes(day),
         *_cold_start_notes(day),
         *_event_notes(day.operations),
-        *(_cell_note(note, day) for note in simulation_notes),
+        *simulation_notes,
         f"{_timeout_text(timeout_s)}, and a request that finds {queue_limit:,} queued at its replica is dropped.",
         "The median error of the service model against the measured percentiles is "
         f"{100 * planned.median_error:.0f} %, and the instance capacity is {planned.fleet.basis}. The day is "
@@ -240,12 +240,6 @@ def _event_notes(operations: Operations) -> Iterator[str]:
         yield f"Rolling update of all replicas from {_clock(update.at_s)}: {limits}."
     if warm_nodes:
         yield f"Nodes for {warm_nodes:,} replicas are kept warm and empty, and are billed."
-
-
-def _cell_note(note: str, day: SimulatedDay) -> str:
-    if day.scale_divisor == 1 or "cell" not in note:
-        return note
-    return f"{note} Smaller cells have higher percentiles: p99 is up to 7 % higher at 16 replicas."
 
 
 def _timeout_text(timeout_s: float) -> str:

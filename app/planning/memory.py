@@ -19,6 +19,8 @@ BYTES_PER_PARAMETER = {
 }  # fmt: skip
 # a driver reports 99 % of the nominal size for stacked memory, 93 % where error correction uses part of GDDR6
 _MIN_STACKED_GB_S = 1500.0
+_GDDR7_CARDS = ("rtx-5090", "rtx-pro-6000-server", "rtx-pro-6000-workstation")
+"""Keys of cards with a bandwidth as of stacked memory that have none."""
 _USABLE_STACKED, _USABLE_OTHER = 0.985, 0.93
 # memory of context, kernels and collectives outside the engine's own pool
 _RUNTIME_BYTES_SINGLE, _RUNTIME_BYTES_SHARDED = 0.25 * GIB, 2.1 * GIB
@@ -42,7 +44,7 @@ def compute_usable_bytes(card: Accelerator) -> float | Refusal:
     """Return the memory that a driver makes available to a program, which is less than the nominal size."""
     if card.memory_gib is None:
         return Refusal("unknown_figure", f"the memory of {card_name(card)} is unknown")
-    is_stacked = (card.memory_bandwidth_gb_s or 0) >= _MIN_STACKED_GB_S and not card.name.startswith(("GeForce", "RTX"))
+    is_stacked = (card.memory_bandwidth_gb_s or 0) >= _MIN_STACKED_GB_S and card.key not in _GDDR7_CARDS
     return card.memory_gib * GIB * (_USABLE_STACKED if is_stacked else _USABLE_OTHER)
 
 

@@ -53,6 +53,8 @@ class StageStarted(msgspec.Struct, frozen=True, tag="stage_started"):
     start_ns: int
     concurrency: int | None = None
     lead_in_s: float = 0.0
+    has_load_in_name: bool = False
+    """True if the name contains the rate or the number of clients, which is then not shown beside the name."""
 
 
 class Snapshot(msgspec.Struct, frozen=True, tag="snapshot"):

@@ -167,10 +167,14 @@ class Stage(msgspec.Struct, frozen=True):
     """Number of clients of a closed loop."""
     spike: Spike | None = None
     arrivals: str | None = None
-    """Text that describes the arrivals, such as "Poisson along a ramp 10 → 200/s"."""
+    """Text that describes the arrivals, such as "Poisson, ramp 10→200 req/s"."""
     arrival_kind: ArrivalKind | None = None
     arrival_cv: float | None = None
     """Coefficient of variation of the gaps of gamma arrivals."""
+    rates: tuple[tuple[float, float], ...] = ()
+    """Rate curve of open arrivals, as in StageData."""
+    think_s: float = 0.0
+    """Mean pause of a closed-loop client between a response and its next request."""
     sessions: bool = False
     """True if `scheduled_per_s` is in sessions per second; the other rates are in requests per second."""
     workers: tuple[WorkerData, ...] = ()

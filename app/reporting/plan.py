@@ -60,7 +60,7 @@ def build_plan_section(plan: Plan) -> model.PlanSection:
         unit_costs=() if chosen is None else tuple(_unit_costs(chosen)),
         kwh_per_month=_energy(chosen.kwh_per_month, "kWh/month") if chosen else None,
         kg_co2e_per_month=_energy(chosen.kg_co2e_per_month, "kg CO2e/month") if chosen else None,
-        sensitivity=tuple(map(_sensitivity_row, plan.sensitivity)),
+        sensitivity=tuple(_sensitivity_row(sensitivity, plan.offers, chosen) for sensitivity in plan.sensitivity),
         day=_day(plan.day),
         commitment=_commitment(plan.commitment),
         savings=tuple(map(_saving_row, plan.savings)),
@@ -225,7 +225,10 @@ def _energy(estimate: Estimate | None, unit: str) -> model.Quantity | None:
     return None if estimate is None else build_quantity(estimate, unit)
 
 
-def _sensitivity_row(sensitivity: records.SensitivityRange) -> SensitivityRow:
+def _sensitivity_row(
+    sensitivity: records.SensitivityRange, offers: Sequence[Fleet], chosen: Fleet | None
+) -> SensitivityRow:
+    fleets = {fleet.offer: fleet for fleet in offers}
     return SensitivityRow(
         input=sensitivity.input,
         low=sensitivity.low,
@@ -234,7 +237,16 @@ def _sensitivity_row(sensitivity: records.SensitivityRange) -> SensitivityRow:
         usd_per_month_high=sensitivity.usd_per_month_high,
         winner_low=sensitivity.winner_low,
         winner_high=sensitivity.winner_high,
+        winner_low_name=_short_name(fleets.get(sensitivity.winner_low or ""), chosen),
+        winner_high_name=_short_name(fleets.get(sensitivity.winner_high or ""), chosen),
     )
+
+
+def _short_name(fleet: Fleet | None, chosen: Fleet | None) -> str | None:
+    if fleet is None or chosen is None:
+        return None
+    is_same_instance = (fleet.provider, fleet.instance_type) == (chosen.provider, chosen.instance_type)
+    return fleet.region if is_same_instance else fleet.instance_type
 
 
 def _day(hours: Sequence[records.Hour]) -> DaySeries | None:

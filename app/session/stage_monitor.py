@@ -19,7 +19,7 @@ from app.analysis.rows import read_rows
 from app.analysis.spans import INTENDED_START_METRICS, compute_span_ms, within_limits
 from app.records import events
 from app.records.events import ErrorReported
-from app.records.result import ErrorSample, Objective
+from app.records.result import SWEEP_TAG, ErrorSample, Objective
 from app.session.dependencies import Emit
 from app.session.limits import LimitMonitor
 from app.session.rates import constant_rate
@@ -153,6 +153,7 @@ class StageMonitor:
                 start_ns=report.start_ns,
                 concurrency=order.arrivals.concurrency if isinstance(order.arrivals, ClosedArrivals) else None,
                 lead_in_s=order.lead_in_s,
+                has_load_in_name=order.kind in ("probe", "step") or SWEEP_TAG in order.tags,
             )
         )
 

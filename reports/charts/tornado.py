@@ -107,12 +107,12 @@ def _bars(sensitivity: SensitivityRow, chosen: OfferRow, planned: float) -> Iter
     An end where nothing fits has a text and no bar.
     """
     ends = (
-        (sensitivity.usd_per_month_low, sensitivity.low, sensitivity.winner_low),
-        (sensitivity.usd_per_month_high, sensitivity.high, sensitivity.winner_high),
+        (sensitivity.usd_per_month_low, sensitivity.low, sensitivity.winner_low, sensitivity.winner_low_name),
+        (sensitivity.usd_per_month_high, sensitivity.high, sensitivity.winner_high, sensitivity.winner_high_name),
     )
-    costs = [planned, *(usd for usd, _, _ in ends if usd is not None)]
+    costs = [planned, *(end[0] for end in ends if end[0] is not None)]
     ranked = sorted(ends, key=lambda end: math.inf if end[0] is None else end[0])
-    for (usd, at, winner), side in zip(ranked, ("left", "right"), strict=True):
+    for (usd, at, winner, name), side in zip(ranked, ("left", "right"), strict=True):
         next_winner = None if usd is None else plan_sentences.other_cheapest(winner, chosen)
         yield {
             "input": sensitivity.input,
@@ -123,21 +123,9 @@ def _bars(sensitivity: SensitivityRow, chosen: OfferRow, planned: float) -> Iter
             "edge": min(costs) if side == "left" else max(costs),
             "side": side,
             "colour": ACCENT if usd is not None and usd < planned else SERIES[1],
-            "words": f"{at}: no offer fits"
-            if usd is None
-            else f"{at} → {_short_offer(next_winner, chosen.offer)}"
-            if next_winner
-            else at,
+            "words": f"{at}: no offer fits" if usd is None else f"{at} → {name or next_winner}" if next_winner else at,
             "shown": formatting.NOT_AVAILABLE if usd is None else formatting.format_money(usd),
         }
-
-
-def _short_offer(offer: str, chosen: str) -> str:
-    """Return the instance, or the region if the instance is the same, because a picture has no room for more."""
-    instance, _, region = offer.partition("@")
-    if region and instance == chosen.partition("@")[0]:
-        return region
-    return instance.partition("/")[2] or offer
 
 
 def _ends(bars: list[dict[str, Any]], y: alt.Y, longest_px: float) -> Iterator[alt.Chart]:

@@ -22,7 +22,7 @@ def steady(p95_ms: float, half_ms: float | None = None, *, repeat: int = 1, erro
         name="steady",
         kind="steady",
         repeat=repeat,
-        arrivals="Poisson at 200/s",
+        arrivals="Poisson at 200 req/s",
         arrival_kind="poisson",
         metrics={"latency_ms": {"p95": Estimate(p95_ms, ci95, 2_000)}, "error_rate": {"value": rate}},
     )

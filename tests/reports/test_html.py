@@ -279,7 +279,7 @@ def test_a_spike_shows_how_it_passed(rendered: Rendered) -> None:
     text = _text(rendered("spike_report"))
     assert "Spikes" in text
     assert "burst 40 → 200 req/s 4.00 s 10.0 s 373 requests 6.03 s" in text
-    assert "Stage morning: Poisson along a ramp 0 → 150/s." in text
+    assert "Stage morning: Poisson, ramp 0→150 req/s." in text
 
 
 def test_a_closed_loop_shows_its_clients(rendered: Rendered) -> None:

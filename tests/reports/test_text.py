@@ -4,6 +4,7 @@ import msgspec
 import pytest
 
 from reports.model import Report, SelfTestRow
+from reports.statuses import write_statuses
 from reports.text import render_plan, render_text
 from tests.fakes.golden import assert_golden
 
@@ -52,6 +53,22 @@ def test_without_doubt_the_checks_are_one_line_above_the_first_number(full_repor
 def test_the_self_test_is_above_the_first_number(full_report: Report, selftest: SelfTestRow, line: str) -> None:
     text = render_text(msgspec.structs.replace(full_report, selftest=selftest))
     assert text.index(f"Self-test  {line}") < text.index("Max rate 218 req/s")
+
+
+def test_statuses_are_marked_and_the_same_words_in_names_are_not(full_report: Report) -> None:
+    header = msgspec.structs.replace(full_report.header, title="FAIL", target="INVALID")
+    report, found = msgspec.structs.replace(full_report, header=header), list[str]()
+
+    def collect(status: str) -> str:
+        found.append(status)
+        return status
+
+    text = write_statuses(render_text(report, with_marks=True), collect)
+    assert text == render_text(report)
+    checks = [check.verdict for check in report.checks if check.verdict != "VALID"]
+    above, below = found[: -len(report.objectives)], found[-len(report.objectives) :]
+    assert above == [report.verdict.outcome, report.verdict.validity, *checks]
+    assert set(below) <= {"PASS", "FAIL", "INCONCLUSIVE"}
 
 
 def test_no_text_can_steer_the_terminal(full_report: Report) -> None:

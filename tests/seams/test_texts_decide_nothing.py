@@ -17,6 +17,7 @@ import msgspec
 import pytest
 
 from app.analysis.comparisons.comparison import compare_runs
+from app.analysis.comparisons.environment_differences import find_differences
 from app.analysis.curve import build_capacity_curve, build_load_points
 from app.records.comparison import Comparison
 from app.records.offers import CapacityCurve
@@ -161,6 +162,11 @@ def test_runs_are_compared_alike(runs: dict[str, tuple[StoredRun, StoredRun]]) -
         return compare_runs([first], [second], is_forced=True)
 
     assert plain(compared(0)) == plain(compared(1))
+
+
+def test_a_run_does_not_differ_from_itself_with_other_texts(runs: dict[str, tuple[StoredRun, StoredRun]]) -> None:
+    for as_is, replaced in runs.values():
+        assert find_differences([as_is.complete_result], [replaced.complete_result]) == ()
 
 
 def test_the_verdict_of_a_report_is_alike(runs: dict[str, tuple[StoredRun, StoredRun]]) -> None:

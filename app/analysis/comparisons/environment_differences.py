@@ -8,10 +8,10 @@ from typing import TypeVar
 
 import msgspec
 
-from app.analysis.arrivals import format_search_arrivals
+from app.analysis.arrivals import build_arrivals_key, build_process_key, format_search_arrivals
 from app.analysis.comparisons.metric_pairs import list_places
 from app.records.comparison import DifferenceId, EnvironmentDifference
-from app.records.result import Environment, Result, Stage, Target
+from app.records.result import Environment, Result, Target
 
 NOT_REPORTED = "n/a"
 _CPU_DIFFERENCES: tuple[DifferenceId, ...] = ("cpu", "cores", "machine")
@@ -234,33 +234,35 @@ def _arrivals_difference(base: Sequence[Result], candidate: Sequence[Result]) ->
     """Compare the arrivals of stages with the same name, which are not the same stages if requests arrived
     differently."""
     before, after = _arrivals_by_stage(base), _arrivals_by_stage(candidate)
-    differing = [name for name, arrivals in before.items() if after.get(name, arrivals) != arrivals]
+    differing = [name for name, texts in before.items() if after.get(name, texts).keys() != texts.keys()]
     if not differing:
         return None
     suffix = () if len(differing) <= _MAX_NAMED else (f"and {len(differing) - _MAX_NAMED} more",)
     before_values, after_values = (
-        (*(f"{name}: {' / '.join(sorted(side[name]))}" for name in differing[:_MAX_NAMED]), *suffix)
+        (*(f"{name}: {' / '.join(sorted(set(side[name].values())))}" for name in differing[:_MAX_NAMED]), *suffix)
         for side in (before, after)
     )
     return EnvironmentDifference("arrivals", before_values, after_values, forbids=True)
 
 
-def _arrivals_by_stage(runs: Sequence[Result]) -> dict[str, set[str]]:
-    arrivals_by_stage: dict[str, set[str]] = {}
+def _arrivals_by_stage(runs: Sequence[Result]) -> dict[str, dict[tuple[object, ...], str]]:
+    """Return the arrivals of each stage: keys to compare, and the text of each.
+
+    Arrivals of another tool, which may only be assumed, never equal those of Sizewise.
+    """
+    arrivals_by_stage: dict[str, dict[tuple[object, ...], str]] = {}
     for run in runs:
+        is_own = run.tool.name == "sizewise"
         for place, stage in list_places(run, is_single_model=False):
             if stage.variant is None:
-                arrivals_by_stage.setdefault(place.stage_name, set()).add(_format_arrivals(stage))
+                key = is_own, *build_arrivals_key(stage)
+                arrivals_by_stage.setdefault(place.stage_name, {})[key] = stage.arrivals or NOT_REPORTED
         if run.max_rate is not None:
-            tried = [stage for stage in run.stages if stage.kind in ("probe", "step")]
-            arrivals_by_stage.setdefault("search", set()).update(
-                format_search_arrivals(stage) or NOT_REPORTED for stage in tried
-            )
+            searched = arrivals_by_stage.setdefault("search", {})
+            for stage in run.stages:
+                if stage.kind in ("probe", "step"):
+                    searched[is_own, *build_process_key(stage)] = format_search_arrivals(stage) or NOT_REPORTED
     return arrivals_by_stage
-
-
-def _format_arrivals(stage: Stage) -> str:
-    return stage.arrivals or NOT_REPORTED
 
 
 def _short_hash(text: str | None) -> str | None:

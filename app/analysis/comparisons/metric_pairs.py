@@ -90,9 +90,8 @@ def list_places(result: Result, *, is_single_model: bool) -> Iterator[tuple[Stag
             continue
         scenario = stage.tags.get("scenario", "")
         rate = "" if stage.scheduled_per_s is None else f"{stage.scheduled_per_s:.4g}/s"
-        label = stage.variant.label
-        key = label.removeprefix(stage.variant.model) if is_single_model else label
-        yield StagePlace((key, scenario, rate), stage.name, result.local is not None), stage
+        variant = msgspec.structs.replace(stage.variant, model="") if is_single_model else stage.variant
+        yield StagePlace((variant.label, scenario, rate), stage.name, result.local is not None), stage
 
 
 def _load_stages(result: Result) -> Iterator[Stage]:

@@ -40,6 +40,10 @@ def series_name(series: MetricHistory) -> str:
     return f"{series_metric(series)} · {series.stage}"
 
 
+def series_key(series: MetricHistory) -> tuple[str, str | None, str]:
+    return series.metric, series.aggregate, series.stage
+
+
 def summary_text(trend: Trend) -> str:
     template = "{name}: 1 run." if len(trend.runs) == 1 else "{name}: {count} runs."
     parts = [template.format(name=trend.name, count=len(trend.runs))]

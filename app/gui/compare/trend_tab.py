@@ -15,6 +15,7 @@ from app.gui.compare.trend_data import (
     TREND_HEADERS,
     compute_levels,
     profile_names,
+    series_key,
     series_metric,
     series_name,
     summary_text,
@@ -109,16 +110,17 @@ class TrendTab(QWidget):
         self._summary.setText(" ".join(part for part in (notice.summary, notice.next_step) if part))
 
     def _show_trend(self, trend: Trend) -> None:
+        shown = self._selected()
         self._trend = trend
         self._summary.setText(summary_text(trend))
-        chosen = self.series.currentText()
         with QSignalBlocker(self.series):
             self.series.clear()
             for item in trend.series:
                 self.series.addItem(series_name(item)[:_MAX_CHARACTERS])
-            changed = next((index for index, item in enumerate(trend.series) if item.changes), 0)
-            previous_index = self.series.findText(chosen)
-            self.series.setCurrentIndex(-1 if not trend.series else previous_index if previous_index >= 0 else changed)
+            keys = [series_key(item) for item in trend.series]
+            changed = next((index for index, item in enumerate(trend.series) if item.changes), 0 if keys else -1)
+            previous = None if shown is None else series_key(shown)
+            self.series.setCurrentIndex(keys.index(previous) if previous in keys else changed)
         self.table.setVisible(bool(trend.series))
         self.table.set_frame(trend_frame(trend.series))
         set_table_description(self.table, "Trends")

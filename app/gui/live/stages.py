@@ -9,7 +9,7 @@ from __future__ import annotations
 from msgspec.structs import replace
 
 from app.analysis.number_format import format_number
-from app.analysis.run_progress import stage_duration_s, stage_elapsed_s
+from app.analysis.run_progress import format_load, stage_duration_s, stage_elapsed_s
 from app.gui.live.state import Band, FailureLine, StageCell, VariantLine
 from app.records.events import (
     CallsFinished,
@@ -137,7 +137,7 @@ class LiveStages:
         self._cells[stage.index] = StageCell(
             index=stage.index,
             name=f"{stage.name} #{stage.repeat}" if stage.repeat > 1 else stage.name,
-            rate=_rate(stage),
+            rate=format_load(stage) or "",
             start_s=(stage.start_ns - zero_ns) / 1e9 - stage.lead_in_s,
             end_s=None,
             share_done=0.0,
@@ -195,14 +195,6 @@ class LiveStages:
             for cell in self._cells.values()
             if cell.end_s is not None and cell.validity == "INVALID"
         )
-
-
-def _rate(stage: StageStarted) -> str:
-    if stage.concurrency is not None:
-        return "{count} clients".format(count=f"{stage.concurrency:,}")
-    if stage.offered_per_s is None or f"{format_number(stage.offered_per_s)}/s" in stage.name:
-        return ""
-    return f"{format_number(stage.offered_per_s)} req/s"
 
 
 class LiveVariants:

@@ -63,9 +63,7 @@ def stage_frame(stages: Sequence[StageRow]) -> pd.DataFrame:
 
 def stage_result(row: StageRow) -> str:
     """Return the outcome of a stage in one or two words."""
-    if row.validity == "INVALID":
-        return "INVALID"
-    return "not evaluated" if row.meets_slo is None else "SLO met" if row.meets_slo else "SLO missed"
+    return formatting.display_state(formatting.stage_state(row))
 
 
 def stage_name(row: StageRow) -> str:

@@ -14,31 +14,31 @@ from tests.fakes.queues import stage_facts
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({}, "Poisson at 200/s"),
-        ({"arrival_kind": "constant"}, "constant at 200/s"),
-        ({"arrival_kind": "gamma", "cv": 2.5}, "gamma (cv 2.5) at 200/s"),
+        ({}, "Poisson at 200 req/s"),
+        ({"arrival_kind": "constant"}, "constant at 200 req/s"),
+        ({"arrival_kind": "gamma", "cv": 2.5}, "gamma (cv 2.5) at 200 req/s"),
         ({"sessions": True}, "Poisson at 200 sessions/s"),
-        ({"rate_per_s": None, "rates": ((0, 10), (30, 200))}, "Poisson along a ramp 10 → 200/s"),
+        ({"rate_per_s": None, "rates": ((0, 10), (30, 200))}, "Poisson, ramp 10→200 req/s"),
         (
             {"rate_per_s": None, "rates": ((0, 10), (5, 10), (5, 20), (9, 20), (9, 40))},
-            "Poisson in steps 10 → 20 → 40/s",
+            "Poisson, steps 10→20→40 req/s",
         ),
         (
             {"rate_per_s": None, "kind": "spike", "rates": ((0, 50), (5, 50), (5, 500), (9, 500), (9, 50))},
-            "Poisson spike 50 → 500 → 50/s",
+            "Poisson, spike 50→500→50 req/s",
         ),
         (
             {"rate_per_s": None, "rates": tuple((at, 50 + 10 * (at % 5)) for at in range(20))},
-            "Poisson varying 50 to 90/s",
+            "Poisson, varying from 50 to 90 req/s",
         ),
-        ({"rate_per_s": None}, "Poisson at a varying rate"),
-        ({"arrival_kind": "trace", "rate_per_s": None}, "a recorded trace"),
+        ({"rate_per_s": None}, "Poisson, varying rate"),
+        ({"arrival_kind": "trace", "rate_per_s": None}, "trace replay"),
         ({"arrival_kind": "closed", "concurrency": 64}, "closed loop, 64 clients"),
         (
             {"arrival_kind": "closed", "concurrency": 1_000, "think_s": 0.5},
-            "closed loop, 1,000 clients, thinking 0.5 s",
+            "closed loop, 1,000 clients, 0.5 s think time",
         ),
-        ({"arrival_kind": "locust", "concurrency": 10}, "closed loop, 10 users of the Locust test"),
+        ({"arrival_kind": "locust", "concurrency": 10}, "closed loop, 10 Locust users"),
     ],
 )
 def test_how_requests_came_in_words(changes: dict[str, Any], words: str) -> None:

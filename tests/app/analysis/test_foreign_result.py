@@ -32,7 +32,7 @@ def stages(*rungs: MeasuredLoadPoint) -> tuple[Stage, ...]:
 
 def test_a_load_point_is_a_stage_in_our_units_without_intervals() -> None:
     (one,) = stages(OPEN)
-    assert (one.name, one.kind, one.scheduled_per_s, one.arrivals) == ("9/s", "steady", 9.0, "at a constant rate")
+    assert (one.name, one.kind, one.scheduled_per_s, one.arrivals) == ("9/s", "steady", 9.0, "constant")
     p95 = one.metrics["latency_ms"]["p95"]
     assert (p95.value, p95.ci95) == (20.0, None)
     assert one.metrics["ttft_ms"]["p99"].value == 5.0

@@ -5,8 +5,10 @@ import sys
 
 import pytest
 
-from app.cli.colors import color_verdicts, print_with_colors
+from app.cli.colors import color_statuses, print_with_colors
 from app.cli.streams import escape_output
+from app.cli.tables import format_table
+from reports.statuses import mark_status
 
 
 class Terminal(io.StringIO):
@@ -14,10 +16,15 @@ class Terminal(io.StringIO):
         return True
 
 
-def test_verdicts_are_colored_and_other_words_are_not() -> None:
-    assert color_verdicts("PASS clock, INVALID run") == "\x1b[32mPASS\x1b[0m clock, \x1b[31mINVALID\x1b[0m run"
-    assert color_verdicts("WARN: x") == "\x1b[33mWARN\x1b[0m: x"
-    assert color_verdicts("pass, PASSED, run-FAIL, WARNING") == "pass, PASSED, run-FAIL, WARNING"
+def test_marked_statuses_are_colored_and_the_same_words_without_marks_are_not() -> None:
+    text = f"{mark_status('PASS')} PASS, {mark_status('INVALID')} INVALID, {mark_status('VALID')} VALID"
+    assert color_statuses(text) == "\x1b[32mPASS\x1b[0m PASS, \x1b[31mINVALID\x1b[0m INVALID, VALID VALID"
+    assert color_statuses(f"{mark_status('WARN')}: x") == "\x1b[33mWARN\x1b[0m: x"
+
+
+def test_only_the_status_columns_of_a_table_are_colored_and_columns_stay_aligned() -> None:
+    table = format_table(("verdict", "note"), [("WARN", "WARN"), ("n/a", "x")], status_columns=(0,))
+    assert color_statuses(table).splitlines()[2:] == ["\x1b[33mWARN\x1b[0m     WARN", "n/a      x"]
 
 
 @pytest.mark.parametrize(
@@ -39,7 +46,7 @@ def test_only_a_terminal_gets_colors(
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(sys, "stdout", output := stream())
     with escape_output():
-        print_with_colors("FAIL stall")
+        print_with_colors(f"{mark_status('FAIL')} stall")
     assert output.getvalue() == ("\x1b[31mFAIL\x1b[0m stall\n" if is_colored else "FAIL stall\n")
 
 
@@ -48,5 +55,5 @@ def test_control_characters_of_a_colored_text_are_escaped(monkeypatch: pytest.Mo
     monkeypatch.delenv("NO_COLOR", raising=False)
     monkeypatch.setattr(sys, "stdout", output := Terminal())
     with escape_output():
-        print_with_colors("WARN \x1b[2J")
+        print_with_colors(f"{mark_status('WARN')} \x1b[2J")
     assert output.getvalue() == "\x1b[33mWARN\x1b[0m \\u001b[2J\n"

@@ -154,7 +154,8 @@ def test_a_bar_tells_clients_or_the_rate(capsys: pytest.CaptureFixture[str], mon
         StageStarted(2, 0, "full", "closed", 1, None, 5.0, 2, concurrency=8),
         StageStarted(2, 0, "steady", "steady", 1, 40.0, 5.0, 2),
         StageStarted(2, 0, "ramp", "varying", 1, None, 5.0, 2),
-        StageStarted(2, 0, "probe 40 req/s", "probe", 1, 40.0, 5.0, 2),
+        StageStarted(2, 0, "probe 40 req/s", "probe", 1, 40.0, 5.0, 2, has_load_in_name=True),
+        StageStarted(2, 0, "sweep 8 clients", "closed", 1, None, 5.0, 2, concurrency=8, has_load_in_name=True),
     ):
         snapshot = Snapshot(3, 0, 1, 1, 1, 0, 0, 1.0, 2.0)
         shown.append("\n".join(told(capsys, stage, snapshot)))
@@ -162,6 +163,7 @@ def test_a_bar_tells_clients_or_the_rate(capsys: pytest.CaptureFixture[str], mon
     assert "steady (40 req/s): p95" in shown[1]
     assert "ramp: p95" in shown[2]
     assert "probe 40 req/s: p95" in shown[3]
+    assert "sweep 8 clients: p95" in shown[4]
 
 
 def test_variants_of_a_model_are_told_with_their_times_and_how_they_ended(capsys: pytest.CaptureFixture[str]) -> None:

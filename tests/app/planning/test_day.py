@@ -185,6 +185,7 @@ def test_a_large_day_is_played_as_a_cell_of_it() -> None:
     assert outcome.minutes[0].ready == 256
     assert outcome.billed_s["ready"] == 256 * 120.0
     assert "one of 2" in outcome.notes[0]
+    assert "Smaller cells have higher percentiles" in outcome.notes[0]
 
 
 @pytest.mark.parametrize(("rates", "slot_s"), [(np.array([]), 1.0), (np.array([-1.0]), 1.0), (np.ones(3), 7.0)])

@@ -72,7 +72,7 @@ def test_a_spec_that_no_profile_could_be_is_no_spec(text: str) -> None:
     ("run", "told", "untold"),
     [
         (streaming_run(), "TTFT runs from the scheduled start", "closed loop"),
-        (spike_run(), "Stage burst: Poisson spike 40 → 200 → 40/s.", "closed loop"),
+        (spike_run(), "Stage burst: Poisson, spike 40→200→40 req/s.", "closed loop"),
         (clients_run(), "In 6 stages, load was closed loop", "open loop"),
         (locust_run(), "Locust does not report the scheduled start of a request", "open loop"),
     ],

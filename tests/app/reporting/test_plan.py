@@ -4,7 +4,7 @@ import msgspec
 import pytest
 from msgspec.structs import replace
 
-from app.records.plan import Plan
+from app.records.plan import Plan, SensitivityRange
 from app.reporting.plan import build_plan_report, build_plan_section
 from reports.model import Limit
 from reports.plan_section import PercentileRange, PlanSection, SloProbabilityRow
@@ -94,9 +94,8 @@ def test_energy_and_carbon_keep_their_basis_and_reason(section: PlanSection) -> 
 
 
 def test_sensitivity_day_and_alternatives_are_the_plans(plan: Plan, section: PlanSection) -> None:
-    assert [msgspec.to_builtins(one) for one in section.sensitivity] == [
-        msgspec.to_builtins(one) for one in plan.sensitivity
-    ]
+    swings = [msgspec.convert(msgspec.to_builtins(one), SensitivityRange) for one in section.sensitivity]
+    assert swings == list(plan.sensitivity)
     assert [msgspec.to_builtins(one) for one in section.savings] == [msgspec.to_builtins(one) for one in plan.savings]
     assert msgspec.to_builtins(section.mix) == msgspec.to_builtins(plan.mix)
     assert msgspec.to_builtins(section.commitment) == msgspec.to_builtins(plan.commitment)
@@ -105,6 +104,15 @@ def test_sensitivity_day_and_alternatives_are_the_plans(plan: Plan, section: Pla
     assert day.hours == tuple(range(24))
     for name in ("arrivals_per_s", "instances", "p50_ms", "p95_ms", "p99_ms", "good_share", "usd"):
         assert getattr(day, name) == tuple(getattr(hour, name) for hour in plan.day), name
+
+
+def test_another_cheapest_offer_has_the_short_name_that_differs(plan: Plan) -> None:
+    elsewhere = replace(plan.offers[0], offer="gcp/g2-standard-4@europe-west4", region="europe-west4")
+    unknown = replace(plan.sensitivity[0], winner_low="acme/gone@here", winner_high=elsewhere.offer)
+    moved = replace(plan, offers=(*plan.offers, elsewhere), sensitivity=(*plan.sensitivity, unknown))
+    rows = build_plan_section(moved).sensitivity
+    assert (rows[0].winner_low_name, rows[0].winner_high_name) == ("us-central1", "g5.xlarge")
+    assert (rows[-1].winner_low_name, rows[-1].winner_high_name) == (None, "europe-west4")
 
 
 def test_a_plan_without_a_feasible_offer_has_nothing_of_a_fleet() -> None:

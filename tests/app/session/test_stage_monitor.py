@@ -6,9 +6,10 @@ import pytest
 from msgspec.structs import replace
 
 from app.analysis.objectives import parse_objective
+from app.records import events
 from app.records.abort import AbortRule
 from app.records.events import ErrorReported, Event, Snapshot, StageFinished
-from app.records.result import ErrorSample, StageKind
+from app.records.result import SWEEP_TAG, ErrorSample, StageKind
 from app.session.limits import LimitMonitor
 from app.session.spec import LimitSpec, ResolvedStage, StageSpec
 from app.session.stage_monitor import FirstErrorReporter, RowTally, StageMonitor
@@ -180,6 +181,20 @@ def test_a_stage_that_comes_to_what_the_profile_gives_up_at_drains(
         watched.watch.on_progress(Progress(0, began_ns + round(at_s * 1e9), 10, 10, 10 - failed, failed, 0, 0.1))
     assert watched.drained == drained
     assert (watched.limits.limit_reached is not None) is bool(drained)
+
+
+@pytest.mark.parametrize(
+    ("kind", "tags", "has_load"),
+    [("probe", {}, True), ("step", {}, True), ("closed", {SWEEP_TAG: "yes"}, True), ("steady", {}, False)],
+)
+def test_stages_of_a_search_or_a_sweep_are_named_by_their_load(
+    kind: StageKind, tags: dict[str, str], has_load: bool
+) -> None:
+    watched = Watched(replace(order(), kind=kind, tags=tags))
+    watched.watch.on_started(StageStarted(0, 0, 10))
+    (started,) = watched.events
+    assert isinstance(started, events.StageStarted)
+    assert started.has_load_in_name == has_load
 
 
 def test_a_backlog_that_was_not_even_sent_is_the_generators() -> None:

@@ -51,7 +51,7 @@ def test_what_moves_nothing_is_named_and_not_drawn(plan: PlanSection) -> None:
     assert tornado(None) is None
 
 
-def test_the_same_instance_elsewhere_is_named_by_its_region(plan: PlanSection) -> None:
+def test_another_cheapest_offer_is_named_shortly_if_it_has_a_short_name(plan: PlanSection) -> None:
     elsewhere = "gcp/g2-standard-4@europe-west4"
     swing = SensitivityRow(
         input="price",
@@ -61,8 +61,12 @@ def test_the_same_instance_elsewhere_is_named_by_its_region(plan: PlanSection) -
         usd_per_month_high=2700.0,
         winner_low=L4,
         winner_high=elsewhere,
+        winner_high_name="europe-west4",
     )
     assert _bars(_with(plan, swing))["price", "+20 %"]["words"] == "+20 % → europe-west4"
+    assert (
+        _bars(_with(plan, replace(swing, winner_high_name=None)))["price", "+20 %"]["words"] == f"+20 % → {elsewhere}"
+    )
 
 
 @pytest.mark.parametrize("costs", [(3000.0, 3500.0), (2000.0, 2200.0), (2576.9, 4000.0)])

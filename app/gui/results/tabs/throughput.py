@@ -3,6 +3,8 @@ are hollow."""
 
 from __future__ import annotations
 
+from typing import get_args
+
 import numpy as np
 from PySide6.QtWidgets import QWidget
 
@@ -16,8 +18,10 @@ from app.gui.theme import ThemeController
 from app.gui.widgets import clear, label, vbox
 from app.records.metrics import metric_label
 from reports import formatting
+from reports.formatting import StageState
 from reports.model import Report, StageRow
 
+_STATES: tuple[StageState, ...] = get_args(StageState)
 _MAX_CHARACTERS = 400
 _CURVE_KINDS = ("probe", "step", "steady")
 
@@ -66,29 +70,29 @@ class ThroughputTab(Tab):
         if not points:
             return
         name = metric_label(report.curve.metric, report.curve.percentile)
-        passed = [row for row in points if frames.stage_result(row) == "SLO met"]
+        passed = [row for row in points if formatting.stage_state(row) == "held"]
         x, y = _mean_by_rate(sorted(passed, key=lambda row: _rate(row) or 0.0))
         if len(x) > 1:
             self.curve.set_line("curve", "within SLO (mean of repeats)", x, y, series=0)
-        for series, state in enumerate(("SLO met", "not evaluated", "SLO missed", "INVALID")):
-            self._draw_points(state, [row for row in points if frames.stage_result(row) == state], series)
+        for series, state in enumerate(_STATES):
+            self._draw_points(state, [row for row in points if formatting.stage_state(row) == state], series)
         if report.curve.limit is not None:
             self.curve.set_limit(report.curve.limit.value, f"SLO {name} {formatting.format_limit(report.curve.limit)}")
         self._draw_markers(report)
 
-    def _draw_points(self, state: str, rows: list[StageRow], series: int) -> None:
+    def _draw_points(self, state: StageState, rows: list[StageRow], series: int) -> None:
         """Draw the points of one state. Points that missed the SLO or are INVALID are hollow."""
         if rows:
-            is_hollow = state in ("SLO missed", "INVALID")
+            text = formatting.display_state(state)
             self.curve.set_points(
                 state,
-                state,
+                text,
                 np.array([_rate(row) for row in rows], dtype=np.float64),
                 np.array([row.evaluated.value for row in rows], dtype=np.float64),
                 series=series,
-                hollow=np.full(len(rows), is_hollow),
+                hollow=np.full(len(rows), state in ("failed", "INVALID")),
                 names=tuple(
-                    f"{frames.stage_name(row)}: {state}, {formatting.format_quantity(row.evaluated)}" for row in rows
+                    f"{frames.stage_name(row)}: {text}, {formatting.format_quantity(row.evaluated)}" for row in rows
                 ),
             )
 

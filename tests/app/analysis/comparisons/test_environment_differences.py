@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import msgspec
@@ -95,11 +96,35 @@ def test_another_workload_forbids_and_one_that_is_not_told_does_not() -> None:
 
 
 def test_stages_of_one_name_with_other_arrivals_forbid() -> None:
-    other = msgspec.structs.replace(steady(10.0, 0.1), arrivals="constant at 200/s")
+    other = msgspec.structs.replace(steady(10.0, 0.1), arrivals="constant at 200 req/s", arrival_kind="constant")
     difference = found(result(steady(10.0, 0.1)), result(other))["arrivals"]
     assert difference.forbids
     assert "Poisson" in difference.base
     assert "constant" in difference.candidate
+
+
+def test_arrivals_are_compared_by_their_numbers_and_not_by_their_texts() -> None:
+    base = result(steady(10.0, 0.1))
+    renamed = msgspec.structs.replace(steady(10.0, 0.1), arrivals="Poisson, 200 per second")
+    assert "arrivals" not in found(base, result(renamed))
+    ramp, jump = ((0.0, 10.0), (30.0, 200.0)), ((0.0, 10.0), (30.0, 10.0), (30.0, 200.0))
+    changes: list[dict[str, Any]] = [
+        {"scheduled_per_s": 201.0},
+        {"arrival_kind": "gamma", "arrival_cv": 2.0},
+        {"sessions": True},
+        {"scheduled_per_s": None, "concurrency": 8},
+        {"scheduled_per_s": None, "think_s": 0.5},
+        {"scheduled_per_s": None, "rates": ramp},
+        {"scheduled_per_s": None, "rates": jump},
+        {"scheduled_per_s": None, "rates": ramp, "kind": "spike"},
+    ]
+    stages = [steady(10.0, 0.1), *(msgspec.structs.replace(steady(10.0, 0.1), **change) for change in changes)]
+    for first, second in itertools.combinations(stages, 2):
+        assert found(result(first), result(second))["arrivals"].forbids
+    longer = msgspec.structs.replace(stages[6], rates=((0.0, 10.0), (60.0, 200.0)))
+    assert "arrivals" not in found(result(stages[6]), result(longer))
+    nearly = msgspec.structs.replace(stages[0], scheduled_per_s=1.000001 * (stages[0].scheduled_per_s or 0))
+    assert "arrivals" not in found(base, result(nearly))
 
 
 def test_rates_found_for_another_slo_are_not_compared() -> None:

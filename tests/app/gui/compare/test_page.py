@@ -250,6 +250,12 @@ def test_a_change_of_level_is_drawn_where_the_command_tells_it(
     changed = trend.table.frame_model.frame.set_index("metric")["changed"]
     assert changed["p50 latency"] in out
     assert f"since run-{SLOWER_FROM:02d} (worse)" in changed["p50 latency"]
+    first, last = trend.trend, trend.series.count() - 1
+    assert trend.series.currentIndex() != last
+    trend.series.setCurrentIndex(last)
+    trend.enter(None)
+    qtbot.waitUntil(lambda: trend.trend is not first, timeout=15_000)
+    assert trend.series.currentIndex() == last, "the metric stays selected"
 
 
 def test_an_empty_comparison_says_where_runs_are_and_can_take_the_last_two(

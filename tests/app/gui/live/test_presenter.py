@@ -85,6 +85,9 @@ def test_the_rate_of_a_closed_loop_or_a_search_is_not_to_be_changed() -> None:
         running = after(started(), stage).stages.running
         assert running is not None
         assert not running.can_change
+    named = after(started(), replace(begun(0, 1), has_load_in_name=True)).stages.running
+    assert named is not None
+    assert (named.rate, named.rate_per_s) == ("", 100.0)
     running = after(started(), begun(0, 1), RateChanged(at(2), 0, 250.0)).stages.running
     assert running is not None
     assert (running.rate, running.rate_per_s) == ("250 req/s", 250.0)
