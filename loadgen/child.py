@@ -1,4 +1,4 @@
-"""Child processes of the engine that exchange frames: sending commands, receiving reports, and diagnosing a lost
+"""Child processes of the engine that exchange frames: send commands, receive reports, and diagnose the loss of a
 child."""
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from loadgen.records import Command, Failed, Quit, Report, StopStage
 _QUIT_S = 2.0
 _SLICE_S = 0.25
 _MAX_STOPPED_S = 3.0
-"""Longest time in seconds that a child process may be stopped (for example by SIGSTOP). A busy machine, however slow,
-does not stop processes."""
+"""Maximum time in seconds that a child process may be stopped, for example by SIGSTOP. An overloaded machine is slow
+but does not stop processes."""
 SUSPENDED_HINT = "A signal such as SIGSTOP suspended it. Run again without suspending the processes of the run."
 _STDERR_LINES = 20
 _MAX_LINE_BYTES = 4096
@@ -35,7 +35,7 @@ class LoadError(Exception):
     """Raised when the load worker cannot continue.
 
     `error` is one of ERROR_CLASSES if the target is at fault. `is_workload_wrong` is true if the settings of the
-    endpoint or the workload are at fault. With neither, the worker itself failed.
+    endpoint or the workload are at fault. Otherwise the worker itself failed.
     """
 
     def __init__(
@@ -46,11 +46,11 @@ class LoadError(Exception):
 
 
 class ReportTimeoutError(LoadError):
-    """Raised when nothing was received within the time allowed."""
+    """Raised when no report was received within the timeout."""
 
 
 class ProcessSuspendedError(LoadError):
-    """Raised when the child process is stopped, so that waiting for it is pointless."""
+    """Raised when the child process is suspended, for example by SIGSTOP, so that waiting for a report is pointless."""
 
 
 def start_module(
@@ -60,7 +60,7 @@ def start_module(
     stderr: int | IO[bytes] | None = None,
     env: dict[str, str] | None = None,
 ) -> subprocess.Popen[bytes]:
-    """Start `python -m module` as a child that exits when its standard input closes, like all of our child processes.
+    """Start `python -m module` as a child process with a pipe as standard input; it exits when the pipe is closed.
 
     The child has its own process group, so that Ctrl-C in a terminal does not reach it; -P keeps the working directory
     off its import path.
@@ -78,8 +78,8 @@ def start_module(
 
 
 def terminate_within(timeout_s: float, child: subprocess.Popen[bytes]) -> int:
-    """Return the exit code of a child that was asked to quit; kill it if it has not exited within `timeout_s` seconds.
-    Blocks."""
+    """Wait for a child that was requested to quit and return its exit code. Kill the child if it has not exited within
+    `timeout_s` seconds."""
     try:
         return child.wait(timeout_s)
     except subprocess.TimeoutExpired:
@@ -99,8 +99,8 @@ def describe_exit(code: int) -> str:
 def is_stopped(pid: int) -> bool:
     """Return True if a signal such as SIGSTOP has suspended the process.
 
-    Return False where the system does not report it (only Linux does). A process that is waiting, or that gets no CPU,
-    is not stopped.
+    Return False if not reported by the OS; only Linux reports it. A process that is waiting, or that gets no CPU, is
+    not stopped.
     """
     try:
         stat = Path(f"/proc/{pid}/stat").read_bytes()
@@ -110,9 +110,9 @@ def is_stopped(pid: int) -> bool:
 
 
 def read_cpu_s(pid: int) -> float | None:
-    """Return the CPU time in seconds of the process and all of its threads so far, in steps of 10 ms.
+    """Return the CPU time of the process and all of its threads so far, in seconds with a resolution of 10 ms.
 
-    Return None where the system does not report it (only Linux does).
+    Return None if not reported by the OS; only Linux reports it.
     """
     try:
         stat = Path(f"/proc/{pid}/stat").read_bytes()
@@ -123,63 +123,64 @@ def read_cpu_s(pid: int) -> float | None:
 
 
 class SuspensionMonitor:
-    """Detects that a process we wait for has been stopped for longer than happens by chance."""
+    """Detects that an awaited process has been suspended for too long, for example by SIGSTOP."""
 
     def __init__(self, pid: int) -> None:
         self._pid, self._stopped_s = pid, 0.0
         self._polled_s = time.monotonic()
 
     def poll(self) -> bool:
-        """Update with the time since the last call, and return True if the suspension lasts too long.
+        """Add the time since the last call if the process is suspended, and return True if the suspension time exceeds
+        the limit.
 
-        Call it repeatedly. A long pause between two calls, for example of this process, counts only up to a limit.
+        Call `poll` repeatedly. A long gap between two calls, for example because this process paused, counts only up to
+        a limit.
         """
         before_s, self._polled_s = self._polled_s, time.monotonic()
         return self.add_silence(min(self._polled_s - before_s, 2 * _SLICE_S))
 
     def add_silence(self, slice_s: float) -> bool:
-        """Update after `slice_s` seconds in which nothing was received, and return True if the suspension lasts too
-        long."""
+        """Add `slice_s` seconds without a message if the process is suspended, and return True if the suspension time
+        exceeds the limit."""
         self._stopped_s = self._stopped_s + slice_s if is_stopped(self._pid) else 0.0
         return self._stopped_s >= _MAX_STOPPED_S
 
     def reset(self) -> None:
-        """Reset the suspension time, because something was received."""
+        """Reset the suspension time after a message was received."""
         self._stopped_s = 0.0
 
     @property
     def message(self) -> str:
-        return f"has not responded for {_MAX_STOPPED_S:g} s: process {self._pid} is stopped"
+        return f"has not responded for {_MAX_STOPPED_S:g} s: process {self._pid} is suspended"
 
 
 class ChildExit:
-    """Reports how a child process ended; `describe()` returns None while it runs."""
+    """Describes how a child process ended; `describe()` returns None while the process runs."""
 
     def __init__(self, child: subprocess.Popen[bytes]) -> None:
         self._child, self._suspension = child, SuspensionMonitor(child.pid)
         self._was_stopped = False
 
     def describe(self) -> str | None:
-        """Return how the child ended, or None while it runs.
+        """Return how the child process ended, or None while it runs.
 
-        A child that stays stopped counts as ended for whoever waits for its responses, even if it is continued
-        later.
+        A child that stays suspended counts as ended, even if it is continued later.
         """
         code = self._child.poll()
         if code is not None:
             return describe_exit(code)
         self._was_stopped = self._was_stopped or self._suspension.poll()
-        return "was stopped by a signal such as SIGSTOP" if self._was_stopped else None
+        return "was suspended by a signal such as SIGSTOP" if self._was_stopped else None
 
 
 class StderrTail:
-    """The last lines of a child's standard error, read by a separate thread so that the child never blocks on writing
-    it."""
+    """The last lines of a child's standard error, which a separate thread reads so that the child never blocks on
+    writing."""
 
     def __init__(self, stderr: IO[bytes]) -> None:
         self._stderr = stderr
         self._lines: deque[str] = deque(maxlen=_STDERR_LINES)
-        self._reader = threading.Thread(target=self._read, name="last-words", daemon=True)
+        self._reader = threading.Thread(target=self._read, name="stderr-tail", daemon=True)
         self._reader.start()
 
     @property
@@ -187,7 +188,8 @@ class StderrTail:
         return "\n".join(self._lines) or None
 
     def wait(self, timeout_s: float | None = None) -> None:
-        """Wait until everything has been read, which happens when the child ends, or at most `timeout_s` seconds."""
+        """Wait until all output has been read, which happens after the child has ended, or at most `timeout_s`
+        seconds."""
         self._reader.join(timeout_s)
 
     def _read(self) -> None:
@@ -198,8 +200,8 @@ class StderrTail:
 class Child:
     """A child process that receives commands and sends reports.
 
-    `write` may be called from a signal handler and `interrupt` from any thread; everything else belongs to the thread
-    that drives the child.
+    `write` may be called from a signal handler and `interrupt` from any thread; a single thread calls all other
+    methods.
     """
 
     def __init__(self, module: str) -> None:
@@ -220,11 +222,11 @@ class Child:
         try:
             self.write(command)
         except (OSError, ValueError) as error:
-            raise self._lost() from error
+            raise self._lost_error() from error
 
     def write(self, command: Command) -> None:
         """Send a command. Raises OSError or ValueError if the child can no longer receive it."""
-        # Write past the buffer: a short frame is then a single write, which a signal handler may do at any point of a
+        # Bypass the buffer: a short frame is then a single write, which a signal handler may do at any point of a
         # stage.
         frame = memoryview(encode_message_frame(command))
         while frame:
@@ -234,7 +236,7 @@ class Child:
                 self._wait_for_room()
 
     def _wait_for_room(self) -> None:
-        """Wait until the pipe has room. Raises BlockingIOError if the child is stopped and will not read anything."""
+        """Wait until the pipe accepts data. Raises BlockingIOError if the child is suspended and cannot read."""
         poll = select.poll()
         poll.register(self._stdin.fileno(), select.POLLOUT)
         suspension = SuspensionMonitor(self.pid)
@@ -243,48 +245,49 @@ class Child:
                 raise BlockingIOError
 
     def next_report(self, timeout_s: float, busy_timeout_s: float = 0.0) -> Report | pa.RecordBatch | StopStage:
-        """Return the next report. Raises LoadError if the child fails or is lost, and SilenceError if nothing is
-        received.
+        """Return the next report. Raises LoadError if the child fails or is lost, and ReportTimeoutError if no report
+        is received within `timeout_s`.
 
-        A busy machine can also delay a child. For up to `busy_timeout_s`, time in which the child used the CPU counts
-        only by the CPU time it used; a child that used none is waiting for something other than the CPU.
+        An overloaded machine can delay a child. During the first `busy_timeout_s` seconds, a time slice in which the
+        child used the CPU therefore counts only as the CPU time used. A child that used no CPU time waits for something
+        else, so the whole slice counts.
         """
         report = self._wait(timeout_s, busy_timeout_s)
         if report is None:
-            raise self._lost()
+            raise self._lost_error()
         if isinstance(report, Failed):
             raise self._load_error(report)
         return report
 
-    def _wait(self, patience_s: float, busy_patience_s: float) -> Report | pa.RecordBatch | StopStage | None:
-        """Wait in slices, so that a pause of this process counts as one slice of silence and is not attributed to the
+    def _wait(self, timeout_s: float, busy_timeout_s: float) -> Report | pa.RecordBatch | StopStage | None:
+        """Wait for a report in slices, so that a pause of this process counts as one slice and is not attributed to the
         child."""
-        slice_s = min(patience_s, _SLICE_S)
+        slice_s = min(timeout_s, _SLICE_S)
         silent_s = counted_s = 0.0
         used_s = read_cpu_s(self.pid)
-        while counted_s < patience_s:
+        while counted_s < timeout_s:
             with contextlib.suppress(queue.Empty):
                 report = self._received.get(timeout=slice_s)
                 self._suspension.reset()
                 return report
             if self._suspension.add_silence(slice_s):
-                raise self._stopped()
+                raise self._suspended_error()
             silent_s += slice_s
             before_s, used_s = used_s, read_cpu_s(self.pid)
             spent_s = 0.0 if before_s is None or used_s is None else used_s - before_s
-            counted_s += min(spent_s, slice_s) if spent_s > 0 and silent_s < busy_patience_s else slice_s
+            counted_s += min(spent_s, slice_s) if spent_s > 0 and silent_s < busy_timeout_s else slice_s
         message = f"the load worker has not responded for {silent_s:g} s"
         raise ReportTimeoutError(message, hint=self._stderr_tail.text)
 
-    def _stopped(self) -> ProcessSuspendedError:
+    def _suspended_error(self) -> ProcessSuspendedError:
         return ProcessSuspendedError(f"the load worker {self._suspension.message}", hint=SUSPENDED_HINT)
 
     def interrupt(self, stop: StopStage) -> None:
-        """Make `next_report` return `stop` after the reports received before it."""
+        """Make `next_report` return `stop` after all reports that were received earlier."""
         self._received.put(stop)
 
     def close(self) -> None:
-        """End the child; kill it if it does not exit by itself."""
+        """End the child process; kill it if it does not exit by itself."""
         with contextlib.suppress(OSError, ValueError):  # the child has exited already
             self.write(Quit())
         self._stdin.close()
@@ -295,7 +298,9 @@ class Child:
             cast(IO[bytes], pipe).close()
 
     def _load_error(self, failed: Failed) -> LoadError:
-        is_explained = failed.is_workload_wrong or failed.error is not None  # the worker's stderr adds nothing then
+        is_explained = (
+            failed.is_workload_wrong or failed.error is not None
+        )  # the worker's standard error has no further information
         return LoadError(
             failed.message,
             hint=failed.hint or (None if is_explained else self._stderr_tail.text),
@@ -303,14 +308,14 @@ class Child:
             is_workload_wrong=failed.is_workload_wrong,
         )
 
-    def _lost(self) -> LoadError:
+    def _lost_error(self) -> LoadError:
         try:
             code = self._process.wait(_QUIT_S)
         except subprocess.TimeoutExpired:
             if is_stopped(self.pid):
-                return self._stopped()
+                return self._suspended_error()
             return LoadError("the load worker closed its pipe", hint=self._stderr_tail.text)
-        self._reader.join(_QUIT_S)  # the reason it exited and its stderr may still be in the pipes
+        self._reader.join(_QUIT_S)  # the reason for the exit and the standard error may still be in the pipes
         self._stderr_tail.wait(_QUIT_S)
         if self._failure is not None:
             return self._load_error(self._failure)

@@ -1,8 +1,8 @@
-"""CURVE authentication (RFC 26 of ZeroMQ): only clients that have a master's token may talk to it.
+"""CURVE authentication (RFC 26 of ZeroMQ): only clients with a master's token can connect to the master.
 
 Both key pairs are derived from the token. The master's public key is never sent, so a client without the token cannot
-complete the handshake: ZeroMQ drops it before Locust or Sizewise sees a byte. All traffic is encrypted, which it must
-be because a plan holds the target's API keys. Until the handshake fails, ZeroMQ stores at most one frame of an unknown
+complete the handshake: ZeroMQ drops its connection before Locust or Sizewise receives a byte. All traffic is encrypted,
+because commands contain the target's API keys. Until the handshake fails, ZeroMQ stores at most one frame of an unknown
 client, for a few seconds.
 """
 
@@ -17,12 +17,12 @@ import zmq
 from zmq.utils import z85
 
 MIN_TOKEN_CHARS = 16
-"""Minimum length of a token in characters: anyone who records the traffic could try short tokens offline."""
+"""Minimum length of a token in characters. Anyone who records the traffic could guess shorter tokens offline."""
 
 MAX_FRAME_BYTES = 2**18
-"""Maximum size in bytes of one frame of a message to a master. A message may have many frames."""
+"""Maximum size of one frame of a message to a master, in bytes. A message may have many frames."""
 _ENCRYPTED = 64
-"""Upper bound of the bytes that encryption adds to a frame."""
+"""Maximum number of bytes that encryption adds to a frame."""
 _HANDSHAKE_MS = 5_000
 
 _SCRYPT = {"n": 2**15, "r": 8, "p": 1, "maxmem": 64 * 2**20, "dklen": 64}
@@ -33,11 +33,11 @@ def generate_token() -> str:
 
 
 def secure_master_socket(socket: zmq.Socket[bytes], token: str) -> None:
-    """Set up the socket of a master; call it before the socket is bound.
+    """Enable authentication and encryption on the socket of a master. Call this before the socket is bound.
 
-    The socket then accepts only messages that were split by `split_into_frames`.
+    The socket then accepts only messages whose frames were split by `split_into_frames`.
     """
-    secret, _ = _keys(token)
+    secret, _ = _derive_keys(token)
     socket.curve_secretkey = secret
     socket.curve_publickey = zmq.curve_public(secret)
     socket.curve_server = True
@@ -46,15 +46,15 @@ def secure_master_socket(socket: zmq.Socket[bytes], token: str) -> None:
 
 
 def secure_worker_socket(socket: zmq.Socket[bytes], token: str) -> None:
-    """Set up the socket of a worker; call it before the socket is connected."""
-    master_secret, secret = _keys(token)
+    """Enable authentication and encryption on the socket of a worker. Call this before the socket is connected."""
+    master_secret, secret = _derive_keys(token)
     socket.curve_secretkey = secret
     socket.curve_publickey = zmq.curve_public(secret)
     socket.curve_serverkey = zmq.curve_public(master_secret)
 
 
 def split_into_frames(message: bytes) -> Sequence[bytes | memoryview]:
-    """Split a message to a master into frames that the master accepts."""
+    """Split a message to a master into frames of at most MAX_FRAME_BYTES."""
     if len(message) <= MAX_FRAME_BYTES:
         return (message,)
     view = memoryview(message)
@@ -62,7 +62,7 @@ def split_into_frames(message: bytes) -> Sequence[bytes | memoryview]:
 
 
 @lru_cache(maxsize=4)
-def _keys(token: str) -> tuple[bytes, bytes]:
+def _derive_keys(token: str) -> tuple[bytes, bytes]:
     """Derive the secret keys of the master and of the workers from the token."""
     key_bytes = hashlib.scrypt(token.encode(), salt=b"sizewise load workers", **_SCRYPT)
     return z85.encode(key_bytes[:32]), z85.encode(key_bytes[32:])

@@ -22,12 +22,12 @@ def encode_message(message: Command | Report) -> bytes:
 
 
 def decode_command(body: bytes) -> Command:
-    """Decode a command. Raises msgspec.DecodeError if `body` is not one."""
+    """Decode a command. Raises msgspec.DecodeError if `body` is not a command."""
     return _commands.decode(body)
 
 
 def decode_report(body: bytes) -> Report:
-    """Decode a report. Raises msgspec.DecodeError if `body` is not one."""
+    """Decode a report. Raises msgspec.DecodeError if `body` is not a report."""
     return _reports.decode(body)
 
 
@@ -37,7 +37,8 @@ def encode_rows(batch: pa.RecordBatch) -> bytes:
 
 
 def decode_rows(body: bytes) -> pa.RecordBatch:
-    """Decode a record batch. Raises pyarrow.ArrowException or OSError if `body` is not one."""
+    """Decode a record batch of request rows. Raises pyarrow.ArrowException or OSError if `body` is not a record
+    batch."""
     return pa.ipc.read_record_batch(pa.py_buffer(body), REQUEST_SCHEMA)
 
 
@@ -55,7 +56,7 @@ def wrap_rows_frame(body: bytes) -> bytes:
 
 
 class ReportSink(Protocol):
-    """Receives the reports and rows of a load worker, from any thread."""
+    """Receiver of the reports and rows of a load worker; any thread may call it."""
 
     def send(self, report: Report) -> None: ...
 
@@ -63,7 +64,7 @@ class ReportSink(Protocol):
 
 
 class ReportWriter:
-    """Sends reports and rows to the engine as whole frames on a pipe, from any thread."""
+    """Writes reports and rows as frames to the pipe to the engine; thread-safe."""
 
     def __init__(self, pipe: BinaryIO) -> None:
         self._pipe = pipe
@@ -82,13 +83,13 @@ class ReportWriter:
 
 
 def read_command(stream: IO[bytes]) -> Command | None:
-    """Read the next command; return None at the end of the stream, even if it ends inside a frame."""
+    """Read the next command; return None at the end of the stream, even if the stream ends inside a frame."""
     frame = _read_frame(stream)
     return None if frame is None else decode_command(frame[1])
 
 
 def read_report(stream: IO[bytes]) -> Report | pa.RecordBatch | None:
-    """Read the next report or batch of rows; return None at the end of the stream, even if it ends inside a frame."""
+    """Read the next report or batch of rows; return None at the end of the stream, even inside a frame."""
     frame = _read_frame(stream)
     if frame is None:
         return None

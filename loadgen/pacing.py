@@ -1,7 +1,7 @@
-"""Follows a schedule against a clock inside an event loop.
+"""Follow a schedule against a clock inside an event loop.
 
-Event loops wake on whole milliseconds. On Linux a timerfd, waited for like a socket, wakes within tens of microseconds;
-elsewhere the loop's own timer is used, and the send lag shows how accurate it is.
+Event loops wake with millisecond resolution. On Linux, a timerfd that the loop polls like a socket wakes it within tens
+of microseconds. Elsewhere the loop's own timer is used, and the send lag shows its accuracy.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ T = TypeVar("T")
 
 
 class Alarm(Protocol):
-    """Calls one function at the time last set, or as soon as possible if that time has passed."""
+    """A timer that calls one function at the time last set, or as soon as possible if that time has passed."""
 
     def set(self, at_ns: int) -> None: ...
 
@@ -32,12 +32,12 @@ class Alarm(Protocol):
 
 
 class Pacer:
-    """Calls `send(intended_ns)` for each arrival when it is due, in order, and `on_end()` after the last one but not
-    before `end_ns`.
+    """Sends arrivals on schedule: calls `send(intended_ns)` for each arrival when it is due, in order, and `on_end()`
+    after the last arrival but not before `end_ns`.
 
-    After a late wake-up everything that is due is sent, each request with its own intended time: a stall delays
-    arrivals but never drops or moves them. In between, the event loop runs, so that responses do not wait for all of
-    them.
+    After a late wake-up, all due arrivals are sent with their original intended times: a stall delays arrivals but
+    never drops or reschedules them. The event loop runs between bursts, so that responses are processed while a backlog
+    is sent.
     """
 
     def __init__(
@@ -67,14 +67,14 @@ class Pacer:
             self._wake()
 
     def cancel(self) -> None:
-        """Start no more arrivals, and end the schedule."""
+        """End the schedule without starting the remaining arrivals."""
         self._next_ns = None
         self._end()
 
     def _wake(self) -> None:
         now_ns = self._now_ns()
         self._send_due(now_ns, _MAX_BURST)
-        if self.has_ended:  # canceled by what was sent
+        if self.has_ended:  # `send` canceled the schedule
             return
         if self._next_ns is not None:
             self._alarm.set(self._next_ns)
@@ -97,7 +97,7 @@ class Pacer:
 
 
 class TimerQueue(Generic[T]):
-    """A timer queue: calls `start(due_ns, what)` for each item when it is due, in order of due time."""
+    """A timer queue that calls `start(due_ns, item)` for each item when it is due, in order of due time."""
 
     def __init__(
         self,
@@ -138,7 +138,7 @@ class TimerQueue(Generic[T]):
 
 
 def alarm_factory(loop: asyncio.AbstractEventLoop) -> Callable[[Callable[[], None]], Alarm]:
-    """Return a factory for the most accurate alarm that this machine supports on `loop`."""
+    """Return a factory of alarms for `loop` that use the most accurate timer of the OS."""
     if HAS_TIMERFD:
         return lambda wake: TimerfdAlarm(loop, wake)
     return lambda wake: LoopAlarm(loop, wake)
@@ -179,7 +179,7 @@ else:
 
     class _Timer:
         def __init__(self) -> None:
-            # PyDLL keeps the GIL: setting a timer never blocks, whereas reacquiring the GIL could.
+            # PyDLL does not release the GIL: setting a timer never blocks, whereas reacquiring the GIL could.
             self._libc = ctypes.PyDLL(None, use_errno=True)
             self.fd = self._libc.timerfd_create(time.CLOCK_MONOTONIC, os.O_NONBLOCK | os.O_CLOEXEC)
             if self.fd < 0:
@@ -196,10 +196,10 @@ else:
 
 
 class TimerfdAlarm:
-    """An alarm that uses a Linux timer on CLOCK_MONOTONIC, as a file descriptor that the event loop waits for.
+    """An alarm that uses a Linux timerfd on CLOCK_MONOTONIC, which the event loop polls.
 
-    The descriptor is never read: setting the timer again also clears its readiness, and it is closed after the last
-    alarm.
+    The file descriptor is never read: setting the timer again also clears its readiness, and the descriptor is closed
+    after the last alarm.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop, wake: Callable[[], None]) -> None:

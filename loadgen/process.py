@@ -1,4 +1,4 @@
-"""The engine's handle on a load worker process: start it, send commands, receive reports, and end it."""
+"""Control a load worker process from the engine: start it, send commands, receive reports, and end the process."""
 
 from __future__ import annotations
 
@@ -36,29 +36,31 @@ from loadgen.workloads import Workload
 
 __all__ = ("LoadError", "LoadProcess")
 
-_SILENCE_S = 30.0
-_SILENCE_IN_STAGE_S = 3.0
-"""Seconds without a report after which a sending load worker counts as lost; it reports progress every 0.25 s. A worker
-that gets too little CPU is allowed longer. A master monitors its several workers itself."""
+_SILENCE_TIMEOUT_S = 30.0
+_STAGE_SILENCE_TIMEOUT_S = 3.0
+"""Seconds without a report after which a load worker that runs a stage counts as lost. Workers report progress every
+0.25 s; a worker short of CPU time is given longer. The limit does not apply to a master, which monitors its workers
+itself."""
 _JOINING_INTERVAL_S = 0.25
 
 _LEAD_NS = 50_000_000
-"""Time in ns between sending the start time of a prepared stage and the first arrival of its lead-in, so that the first
-arrivals are on time too."""
+"""Time in ns between sending the start time of a prepared stage and the first arrival of the lead-in, long enough for
+the first arrivals to be on time."""
 
 T = TypeVar("T", bound=Report)
 
 
 class LoadProcess:
-    """One load worker, the child that runs a user's Locust test (`module`), or with `gather` the master of several
-    workers.
+    """Child process that generates load: a single load worker or a user's Locust test, depending on `module`; with
+    `gather`, the master of several workers.
 
-    One thread drives it; `stop`, `change_rate` and `extend` may be called from any thread or a signal handler.
+    A single thread uses the methods, except `stop`, `change_rate` and `extend`, which any thread or a signal handler
+    may call.
 
-    While workers are gathered, `on_joining` is called for each worker that joins, and every 0.25 s again with the last
-    report. An exception that it raises ends the wait, and the child with it.
+    While workers join, `on_joining` is called for each worker that joins, and every 0.25 s with the last report. If
+    `on_joining` raises an exception, the wait and the child process end.
 
-    Every method raises LoadError when the worker reports a failure, is lost, or sends nothing for too long.
+    Every method raises LoadError if the worker reports a failure, is lost, or sends nothing for too long.
     """
 
     def __init__(
@@ -71,11 +73,11 @@ class LoadProcess:
         self._child = Child(module if gather is None else "loadgen.master")
         self._timeouts = Timeouts()
         is_one_worker = module == "loadgen.worker" and gather is None
-        self._silence_in_stage_s = _SILENCE_IN_STAGE_S if is_one_worker else _SILENCE_S
+        self._silence_in_stage_s = _STAGE_SILENCE_TIMEOUT_S if is_one_worker else _SILENCE_TIMEOUT_S
         self._is_running = self._is_in_preflight = False
         self._stop_requested: StopStage | None = None
         try:
-            ready = self._expect(Ready, _SILENCE_S) if gather is None else self._gather(gather, on_joining)
+            ready = self._expect(Ready, _SILENCE_TIMEOUT_S) if gather is None else self._gather(gather, on_joining)
         except BaseException:
             self.close()
             raise
@@ -89,14 +91,14 @@ class LoadProcess:
         self.close()
 
     def configure(self, endpoint: Endpoint, workload: Workload) -> None:
-        """Set the endpoint and the workload. Errors in either are reported by the next call."""
+        """Set the endpoint and the workload. The next call raises LoadError if either is invalid."""
         self._timeouts = endpoint.timeouts
         self._child.send(Configure(endpoint, workload))
 
     def preflight(self) -> PreflightDone:
         """Send one request of the workload and return the result.
 
-        Also raises LoadError when `stop` ends the wait for it; the worker cannot be used after that.
+        Raises LoadError if `stop` interrupts the wait for the response; the worker cannot be used after that.
         """
         self._child.send(Preflight())
         self._is_in_preflight = True
@@ -114,41 +116,41 @@ class LoadProcess:
         on_started: Callable[[StageStarted], None],
         on_progress: Callable[[Progress], bool],
     ) -> StageEnded:
-        """Run a stage and block until it ends; all of its rows have been passed to `on_rows` by then.
+        """Run a stage and block until the stage has ended and all of its rows have been passed to `on_rows`.
 
-        The first False that `on_progress` returns cuts the stage: requests in flight end as timed out.
+        If `on_progress` returns False, the stage is interrupted and requests in flight end as timed out.
         """
         self._child.send(RunStage(plan))
         self._is_running = True
-        # requested since the last stage ended: the caller cannot know whether a stage is running
+        # A stop may have been requested since the last stage ended: its caller cannot know whether a stage is running.
         if self._stop_requested is not None:
             self._child.send(self._stop_requested)
-        is_cut, patience_s, busy_patience_s = False, self._preparation_timeout_s(), 0.0
+        is_interrupted, timeout_s, busy_timeout_s = False, self._preparation_timeout_s(), 0.0
         while True:
-            report = self._next(patience_s, busy_patience_s)
+            report = self._next(timeout_s, busy_timeout_s)
             match report:
                 case pa.RecordBatch() as rows:
                     on_rows(rows)
                 case StagePrepared():
-                    patience_s, busy_patience_s = self._silence_in_stage_s, _SILENCE_S
+                    timeout_s, busy_timeout_s = self._silence_in_stage_s, _SILENCE_TIMEOUT_S
                     start_ns = time.perf_counter_ns() + _LEAD_NS + round(plan.lead_in_s * 1e9)
                     self._child.send(StartStage(plan.index, start_ns))
                 case StageStarted() as started:
                     on_started(started)
                 case Progress() as progress:
-                    if not on_progress(progress) and not is_cut:
-                        is_cut = True
+                    if not on_progress(progress) and not is_interrupted:
+                        is_interrupted = True
                         self.stop(drain=False)
                 case StageEnded() as stage_ended:
                     self._is_running, self._stop_requested = False, None
                     return stage_ended
                 case report_:
-                    raise _unexpected_report(report_)
+                    raise _unexpected_report_error(report_)
 
     def stop(self, drain: bool) -> None:
-        """Start no more arrivals in the running stage; without `drain`, also cut requests in flight.
+        """Stop the arrivals of the running stage; if `drain` is false, also interrupt the requests in flight.
 
-        If no stage is running, the next one is stopped.
+        If no stage is running, the next stage is stopped.
         """
         self._stop_requested = StopStage(drain)
         if self._is_in_preflight:
@@ -158,35 +160,35 @@ class LoadProcess:
                 self._child.write(self._stop_requested)
 
     def change_rate(self, rate_per_s: float) -> None:
-        """Change the rate of open arrivals of the running stage from now on. It has no effect on other kinds of stages.
+        """Change the rate of the running stage's open arrivals from now on. Other kinds of arrivals are unaffected.
 
         Raises ValueError unless the rate is positive and finite.
         """
         if not (0 < rate_per_s < math.inf):
             raise ValueError(f"a rate must be finite and greater than 0 (got {rate_per_s})")
         if self._is_running:
-            with contextlib.suppress(OSError, ValueError):  # as above
+            with contextlib.suppress(OSError, ValueError):  # the loop that waits for the stage reports a lost worker
                 self._child.write(ChangeRate(rate_per_s, time.perf_counter_ns()))
 
     def extend(self, duration_s: float) -> None:
-        """Set the duration of the running stage's measured part, from its start.
+        """Set the duration of the running stage's measured part, in seconds from the start of that part.
 
-        It has no effect on a stage that has no arrivals left or already lasts longer. Raises ValueError unless the
+        A stage that has no arrivals left, or already has a longer duration, is unaffected. Raises ValueError unless the
         duration is positive and finite.
         """
         if not (0 < duration_s < math.inf):
             raise ValueError(f"the duration of a stage must be finite and greater than 0 s (got {duration_s} s)")
         if self._is_running:
-            with contextlib.suppress(OSError, ValueError):  # as above
+            with contextlib.suppress(OSError, ValueError):  # the loop that waits for the stage reports a lost worker
                 self._child.write(ExtendStage(duration_s))
 
     def close(self) -> None:
-        """End the worker; kill it if it does not exit by itself."""
+        """End the child process; kill it if it does not exit by itself."""
         self._child.close()
 
     def _gather(self, gather: Gather, on_joining: Callable[[Joining], None]) -> Ready:
         self._child.send(gather)
-        until_s = time.monotonic() + gather.wait_s + _SILENCE_S
+        until_s = time.monotonic() + gather.wait_s + _SILENCE_TIMEOUT_S
         last_joining: Joining | None = None
         while True:
             try:
@@ -204,26 +206,26 @@ class LoadProcess:
                     case Joining() as last_joining:
                         pass
                     case unexpected:
-                        raise _unexpected_report(unexpected)
+                        raise _unexpected_report_error(unexpected)
             if last_joining is not None:
                 on_joining(last_joining)
 
     def _preparation_timeout_s(self) -> float:
-        """Return how long in seconds the worker may be silent while it requests the metadata and sends one request."""
-        return 2 * (self._timeouts.connect_s + self._timeouts.total_s) + _SILENCE_S
+        """Return the time limit, in seconds, for the worker to request the metadata and send one request."""
+        return 2 * (self._timeouts.connect_s + self._timeouts.total_s) + _SILENCE_TIMEOUT_S
 
-    def _expect(self, expected: type[T], patience_s: float) -> T:
-        report = self._next(patience_s)
+    def _expect(self, expected: type[T], timeout_s: float) -> T:
+        report = self._next(timeout_s)
         if not isinstance(report, expected):
-            raise _unexpected_report(report)
+            raise _unexpected_report_error(report)
         return report
 
-    def _next(self, patience_s: float, busy_patience_s: float = 0.0) -> Report | pa.RecordBatch:
-        report = self._child.next_report(patience_s, busy_patience_s)
+    def _next(self, timeout_s: float, busy_timeout_s: float = 0.0) -> Report | pa.RecordBatch:
+        report = self._child.next_report(timeout_s, busy_timeout_s)
         if isinstance(report, StopStage):
             raise LoadError("interrupted while waiting for the target's first response")
         return report
 
 
-def _unexpected_report(report: object) -> LoadError:
-    return LoadError(f"the load worker sent {type(report).__name__} at the wrong time")
+def _unexpected_report_error(report: object) -> LoadError:
+    return LoadError(f"the load worker sent an unexpected {type(report).__name__} report")

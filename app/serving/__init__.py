@@ -1,4 +1,4 @@
-"""The embedded endpoint: an ONNX model behind the Open Inference Protocol v2 over HTTP, with dynamic batching."""
+"""Serve an ONNX model over the Open Inference Protocol v2 (HTTP), with dynamic batching: the embedded endpoint."""
 
 from __future__ import annotations
 
@@ -10,9 +10,11 @@ if TYPE_CHECKING:
 
 
 def serve(arguments: argparse.Namespace, token: str | None) -> int:
-    """Serve in this process until a signal asks to stop. `arguments` are those of `add_serving_arguments`.
+    """Serve a model in this process until a signal stops it, and return the exit code 0. `arguments` are the options
+    added by `add_serving_arguments`.
 
-    Requests must carry `token`. Without one, a new token is generated if other machines can reach the endpoint."""
+    Requests must include `token`. If it is None, a token is generated if other machines can reach the endpoint.
+    """
     import msgspec
 
     from app.serving.arguments import parse_settings
@@ -22,16 +24,16 @@ def serve(arguments: argparse.Namespace, token: str | None) -> int:
     return 0
 
 
-def _announce(ready: EndpointReady, given_token: str | None) -> None:
-    """Write the URL for a profile's target to standard output, and messages for the user to standard error."""
+def _announce(ready: EndpointReady, explicit_token: str | None) -> None:
+    """Write the URL of the endpoint to standard output, and messages for the user to standard error."""
     import sys
 
     sys.stdout.write(f"{ready.url}\n")
     sys.stdout.flush()
-    if ready.token is not None and given_token is None:
+    if ready.token is not None and explicit_token is None:
         sys.stderr.write(
             f"warning: {ready.url} is reachable from other machines without encryption. "
-            "Requests need this token, which changes at each start unless you set --token:\n"
+            "Requests require this token, which changes at each start unless you set --token:\n"
             f"  Authorization: Bearer {ready.token}\n"
         )
     reason = f" ({ready.provider_reason})" if ready.provider_reason else ""

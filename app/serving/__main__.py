@@ -1,6 +1,6 @@
-"""`python -m app.serving MODEL`: serve a model.
+"""Serve a model: `python -m app.serving MODEL`.
 
-When ready, it writes an EndpointReady as one line of JSON to standard output.
+When the endpoint is ready, it writes an EndpointReady as one line of JSON to standard output.
 """
 
 from __future__ import annotations

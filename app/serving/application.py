@@ -1,4 +1,4 @@
-"""HTTP interface of the endpoint: Open Inference Protocol v2, and counters for Prometheus."""
+"""HTTP interface of the endpoint: the Open Inference Protocol v2, and metrics in the Prometheus format."""
 
 from __future__ import annotations
 
@@ -48,8 +48,8 @@ class ServedModel(msgspec.Struct, frozen=True):
     is_batchable: bool
 
 
-class _RefusedError(Exception):
-    """A request that is rejected with an error response. `outcome` is the label under which it is counted."""
+class _RejectedError(Exception):
+    """Raised to reject a request with an error response. `outcome` is the label of the request in the metrics."""
 
     def __init__(self, status: int, outcome: str, sentence: str, *headers: Header) -> None:
         super().__init__(sentence)
@@ -61,7 +61,8 @@ class _RefusedError(Exception):
 def application(
     model: ServedModel, batcher: Batcher, counters: Counters, bodies_bytes: int = ConnectionLimits().max_bodies_bytes
 ) -> Starlette:
-    """Build the ASGI application of the endpoint. `bodies_bytes` limits the bodies of all requests in flight."""
+    """Build the ASGI application of the endpoint. `bodies_bytes` is the maximum total size in bytes of the bodies of
+    all requests in flight."""
     pages = _Pages(model, batcher, counters)
     infer = Inference(model, batcher, counters, bodies_bytes)
     model_path = "/v2/models/{model}"
@@ -84,7 +85,8 @@ def application(
 
 
 class Inference:
-    """POST …/infer as a plain ASGI application, since this is the path that benchmarks measure."""
+    """Handler of POST …/infer. It is a plain ASGI application without framework overhead, because benchmarks measure
+    this path."""
 
     def __init__(self, model: ServedModel, batcher: Batcher, counters: Counters, bodies_bytes: int) -> None:
         self._model = model
@@ -98,33 +100,33 @@ class Inference:
         try:
             status, headers, body = 200, *await self._respond(scope, receive)
             outcome = "ok"
-        except _RefusedError as refused:
-            outcome = refused.outcome
-            status, headers, body = refused.status, (_JSON, *refused.headers), _error_body(str(refused))
+        except _RejectedError as rejection:
+            outcome = rejection.outcome
+            status, headers, body = rejection.status, (_JSON, *rejection.headers), _encode_error_body(str(rejection))
         finally:
             self._counters.in_flight -= 1
             self._counters.count_request(outcome)
-        await send({"type": "http.response.start", "status": status, "headers": [*headers, _length_header(body)]})
+        await send({"type": "http.response.start", "status": status, "headers": [*headers, _build_length_header(body)]})
         await send({"type": "http.response.body", "body": body})
 
     async def _respond(self, scope: Scope, receive: Receive) -> tuple[tuple[Header, ...], bytes]:
         model = self._model
-        not_found_error = _unknown_model_error(model, scope["path_params"])
-        if not_found_error is not None:
-            raise _RefusedError(404, "not_found", not_found_error)
+        not_found_message = _describe_unknown_model(model, scope["path_params"])
+        if not_found_message is not None:
+            raise _RejectedError(404, "not_found", not_found_message)
         if self._batcher.is_draining:
-            raise _RefusedError(503, "draining", "the endpoint is shutting down")
-        body_length, json_length = _lengths(scope["headers"])
+            raise _RejectedError(503, "draining", "the endpoint is shutting down")
+        body_length, json_length = _parse_lengths(scope["headers"])
         parts: list[bytes] = []
         try:
             await self._receive_body(receive, body_length, parts)
             body = parts[0] if len(parts) == 1 else b"".join(parts)
             request = decode_request(body, json_length, model.inputs, model.outputs)
-            arrays = await self._outputs(request)
+            arrays = await self._run_model(request)
         except (BadRequestError, UsageError) as error:
-            raise _RefusedError(400, "bad_request", str(error)) from error
+            raise _RejectedError(400, "bad_request", str(error)) from error
         except SizewiseError as error:
-            raise _RefusedError(500, "failed", str(error)) from error
+            raise _RejectedError(500, "failed", str(error)) from error
         finally:
             self._buffered_bytes -= sum(map(len, parts))
         response, json_part = encode_response(model.name, request, model.outputs, arrays)
@@ -137,33 +139,33 @@ class Inference:
         is_more = True
         while is_more:
             if max(received, expected_bytes) > BODY_LIMIT_BYTES:
-                raise _RefusedError(413, "too_large", f"the maximum size of a request is {BODY_LIMIT_BYTES} bytes")
+                raise _RejectedError(413, "too_large", f"the maximum size of a request is {BODY_LIMIT_BYTES} bytes")
             message = await receive()
             if message["type"] == "http.disconnect":
-                raise _RefusedError(400, "bad_request", "the request ended before its body")
+                raise _RejectedError(400, "bad_request", "the request ended before its body")
             part = message.get("body", b"")
             received += len(part)
             self._buffered_bytes += len(part)
             parts.append(part)
             if self._buffered_bytes > self._bodies_bytes:
-                sentence = f"the requests in flight have {self._bodies_bytes} bytes together, which is the maximum"
-                raise _RefusedError(503, "bodies_full", sentence, _RETRY_HEADER)
+                sentence = f"the bodies of the requests in flight exceed {self._bodies_bytes} bytes in total"
+                raise _RejectedError(503, "bodies_full", sentence, _RETRY_HEADER)
             is_more = message.get("more_body", False)
         if received > BODY_LIMIT_BYTES:
-            raise _RefusedError(413, "too_large", f"the maximum size of a request is {BODY_LIMIT_BYTES} bytes")
+            raise _RejectedError(413, "too_large", f"the maximum size of a request is {BODY_LIMIT_BYTES} bytes")
 
-    async def _outputs(self, request: InferenceRequest) -> Any:
-        rows, joins = find_batch_key(request.feeds, is_batchable=self._model.is_batchable)
+    async def _run_model(self, request: InferenceRequest) -> Any:
+        rows, batch_key = find_batch_key(request.feeds, is_batchable=self._model.is_batchable)
         try:
-            return await self._batcher.submit(request.feeds, rows, joins)
+            return await self._batcher.submit(request.feeds, rows, batch_key)
         except QueueFullError as error:
-            raise _RefusedError(429, "queue_full", "the queue is full", _RETRY_HEADER) from error
+            raise _RejectedError(429, "queue_full", "the queue is full", _RETRY_HEADER) from error
         except DrainingError as error:
-            raise _RefusedError(503, "draining", "the endpoint is shutting down") from error
+            raise _RejectedError(503, "draining", "the endpoint is shutting down") from error
 
 
 class _Pages:
-    """All routes except inference."""
+    """Handlers of all routes except inference: server and model metadata, health and metrics."""
 
     def __init__(self, model: ServedModel, batcher: Batcher, counters: Counters) -> None:
         self._model = model
@@ -171,23 +173,23 @@ class _Pages:
         self._counters = counters
 
     async def server(self, _: Request) -> Response:
-        return _json({"name": "sizewise", "version": __version__, "extensions": ["binary_tensor_data"]})
+        return _json_response({"name": "sizewise", "version": __version__, "extensions": ["binary_tensor_data"]})
 
     async def live(self, _: Request) -> Response:
-        return _json({"live": True})
+        return _json_response({"live": True})
 
     async def ready(self, _: Request) -> Response:
         is_ready = not self._batcher.is_draining
-        return _json({"ready": is_ready}, 200 if is_ready else 503)
+        return _json_response({"ready": is_ready}, 200 if is_ready else 503)
 
     async def model_ready(self, request: Request) -> Response:
         self._require_known_model(request)
         is_ready = not self._batcher.is_draining
-        return _json({"name": self._model.name, "ready": is_ready}, 200 if is_ready else 503)
+        return _json_response({"name": self._model.name, "ready": is_ready}, 200 if is_ready else 503)
 
     async def metadata(self, request: Request) -> Response:
         self._require_known_model(request)
-        return _json(
+        return _json_response(
             {
                 "name": self._model.name,
                 "versions": [VERSION],
@@ -202,21 +204,22 @@ class _Pages:
         return Response(text, media_type="text/plain; version=0.0.4; charset=utf-8")
 
     def _require_known_model(self, request: Request) -> None:
-        unknown = _unknown_model_error(self._model, request.path_params)
+        unknown = _describe_unknown_model(self._model, request.path_params)
         if unknown is not None:
             raise HTTPException(404, unknown)
 
 
-def _unknown_model_error(model: ServedModel, path: dict[str, str]) -> str | None:
+def _describe_unknown_model(model: ServedModel, path: dict[str, str]) -> str | None:
     if path["model"] != model.name:
         return f"unknown model {path['model']!r}; this endpoint serves {model.name!r}"
     if path.get("version", VERSION) != VERSION:
-        return f"model {model.name!r} has no version {path['version']!r}, only {VERSION!r}"
+        return f"model {model.name!r} has no version {path['version']!r}; the only version is {VERSION!r}"
     return None
 
 
-def _lengths(headers: Iterable[Header]) -> tuple[int, int | None]:
-    """Return the length of the body, 0 if unknown, and that of its JSON part, `None` if the whole body is JSON."""
+def _parse_lengths(headers: Iterable[Header]) -> tuple[int, int | None]:
+    """Return the length of the body (0 if unknown) and the length of the JSON part (`None` if the whole body is
+    JSON)."""
     body_length, json_length = 0, None
     for name, value in headers:
         if name == b"content-length":
@@ -228,26 +231,26 @@ def _lengths(headers: Iterable[Header]) -> tuple[int, int | None]:
 
 def _parse_length(name: bytes, value: bytes) -> int:
     if not value.isdigit() or len(value) > 18:
-        raise _RefusedError(400, "bad_request", f"the header {name.decode()} is not a valid length")
+        raise _RejectedError(400, "bad_request", f"the header {name.decode()} is not a valid length")
     return int(value)
 
 
 async def _http_error(_: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    return _json({"error": error.detail}, error.status_code, error.headers)
+    return _json_response({"error": error.detail}, error.status_code, error.headers)
 
 
 async def _internal_error(_: Request, error: Exception) -> Response:
-    return _json({"error": f"the endpoint failed: {type(error).__name__}"}, 500)
+    return _json_response({"error": f"the endpoint failed: {type(error).__name__}"}, 500)
 
 
-def _json(document: Any, status: int = 200, headers: Any = None) -> Response:
+def _json_response(document: Any, status: int = 200, headers: Any = None) -> Response:
     return Response(msgspec.json.encode(document), status, headers, media_type="application/json")
 
 
-def _error_body(sentence: str) -> bytes:
+def _encode_error_body(sentence: str) -> bytes:
     return msgspec.json.encode({"error": sentence})
 
 
-def _length_header(body: bytes) -> Header:
+def _build_length_header(body: bytes) -> Header:
     return b"content-length", b"%d" % len(body)

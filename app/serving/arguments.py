@@ -1,4 +1,5 @@
-"""Command-line arguments of the endpoint: parsed by it, and written for a child process."""
+"""Command-line arguments of the endpoint: parse them to settings, and format settings as arguments for a child
+process."""
 
 from __future__ import annotations
 
@@ -17,9 +18,9 @@ _MAX_VALUES = {"max_batch": 4096, "queue_limit": 100_000}
 
 
 def add_serving_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the options of the endpoint to a parser."""
+    """Add the command-line options of the endpoint to a parser."""
     parser.add_argument("model", metavar="MODEL", help="path of an .onnx file")
-    parser.add_argument("--name", help="name of the model in URLs (default: name of the file)")
+    parser.add_argument("--name", help="name of the model in URLs (default: derived from the file name)")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
     parser.add_argument("--port", type=int, default=0, help="port to listen on (default: any free port)")
     parser.add_argument("--provider", default="cpu", help="execution provider (default: %(default)s)")
@@ -28,17 +29,17 @@ def add_serving_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--queue-delay",
         default="2ms",
-        help="maximum time that a row waits for others to form a batch (default: %(default)s)",
+        help="maximum time that a request waits for more requests to form a batch (default: %(default)s)",
     )
     parser.add_argument(
         "--queue-limit",
         type=int,
         default=128,
-        help="maximum number of queued requests; more get 429 (default: %(default)s)",
+        help="maximum number of queued requests; further requests get status 429 (default: %(default)s)",
     )
     parser.add_argument(
         "--max-connections", type=int, default=DEFAULT_CONNECTIONS,
-        help="maximum number of open connections; more get 503 (default: %(default)s)",
+        help="maximum number of open connections; further connections get status 503 (default: %(default)s)",
     )  # fmt: skip
     parser.add_argument("--leave-with-stdin", action="store_true", help="drain and exit when standard input closes")
 
@@ -57,7 +58,7 @@ def parse_settings(arguments: argparse.Namespace) -> ServingSettings:
         )
     return ServingSettings(
         model=arguments.model,
-        name=model_name(arguments.model) if arguments.name is None else _checked_name(arguments.name),
+        name=model_name(arguments.model) if arguments.name is None else _check_name(arguments.name),
         host=arguments.host,
         port=arguments.port,
         provider=arguments.provider,
@@ -71,7 +72,7 @@ def parse_settings(arguments: argparse.Namespace) -> ServingSettings:
 
 
 def format_arguments(settings: ServingSettings) -> list[str]:
-    """Return command-line arguments that parse to these settings."""
+    """Return the command-line arguments from which `parse_settings` restores these settings."""
     line = [
         f"--name={settings.name}",
         f"--host={settings.host}",
@@ -89,11 +90,11 @@ def format_arguments(settings: ServingSettings) -> list[str]:
 
 
 def model_name(model: str) -> str:
-    """Return the file's stem, with characters replaced that would need quoting in a URL."""
+    """Derive a model name from the stem of the file name, with characters replaced that a URL would have to escape."""
     return re.sub(r"[^A-Za-z0-9._-]+", "-", Path(model).stem).lstrip("._-") or "model"
 
 
-def _checked_name(name: str) -> str:
+def _check_name(name: str) -> str:
     if not _NAME_PATTERN.fullmatch(name):
         raise UsageError(f"{name!r} is not a valid model name", hint="Use letters, digits, '.', '_' and '-'.")
     return name
@@ -102,7 +103,7 @@ def _checked_name(name: str) -> str:
 def _parse_delay_s(text: str) -> float:
     match = _DELAY_PATTERN.fullmatch(text.strip())
     if match is None:
-        raise UsageError(f"{text!r} is not a valid queue delay", hint="Write it like 2ms, 500us or 0s.")
+        raise UsageError(f"{text!r} is not a valid queue delay", hint="Use a value such as 2ms, 500us or 0s.")
     seconds = float(match[1]) * _UNIT_SECONDS[match[2]]
     if seconds > _MAX_DELAY_S:
         raise UsageError(f"a queue delay of {text} is too long", hint=f"Use at most {_MAX_DELAY_S:g}s.")

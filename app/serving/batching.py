@@ -1,7 +1,7 @@
-"""Dynamic batching: decides which waiting requests run together, and when.
+"""Dynamic batching: select the queued requests that run together, and start each batch.
 
-A batch starts when the model is idle and either no later request could join it, or its oldest request has waited for
-the queue delay. Requests are served in arrival order, and a request with several rows is never split.
+A batch starts when the model is idle and either no later request could join the batch, or the oldest request has waited
+for the queue delay. Requests are served in order of arrival, and a request with several rows is never split.
 """
 
 from __future__ import annotations
@@ -21,18 +21,16 @@ BatchResult = Outputs | SizewiseError
 
 
 class QueueFullError(Exception):
-    """Raised when the queue has reached its limit."""
+    """Raised when a request is submitted while the queue is full."""
 
 
 class DrainingError(Exception):
-    """Raised when the endpoint is stopping and accepts no more requests."""
+    """Raised when a request is submitted while the endpoint is shutting down."""
 
 
 class WaitingRequest(msgspec.Struct, frozen=True, eq=False):
-    """A request in the queue.
-
-    Requests with equal `batch_key` can run in one batch; `None` means that the request always runs by itself.
-    """
+    """A request in the queue. Requests with the same `batch_key` can run in one batch; if it is `None`, the request
+    always runs as a separate batch."""
 
     feeds: Feeds
     rows: int
@@ -42,7 +40,7 @@ class WaitingRequest(msgspec.Struct, frozen=True, eq=False):
 
 
 class BatchQueue:
-    """Queue of requests in arrival order. It is independent of clocks and event loops."""
+    """Queue of requests in order of arrival, which selects the batches. It uses no clock and no event loop."""
 
     def __init__(self, max_rows: int, delay_ns: int, limit: int) -> None:
         self._waiting: deque[WaitingRequest] = deque()
@@ -55,21 +53,23 @@ class BatchQueue:
         return len(self._waiting)
 
     def add(self, request: WaitingRequest) -> None:
-        """Append a request. Raises QueueFullError at the limit."""
+        """Append a request. Raises QueueFullError if the queue is full."""
         if len(self._waiting) >= self._limit:
             raise QueueFullError
         self._waiting.append(request)
 
     def close(self) -> None:
-        """Stop waiting for further requests, since none will arrive."""
+        """Make `next_batch` stop waiting for further requests, because none will arrive."""
         self._is_closed = True
 
     def due_ns(self) -> int | None:
-        """Return the time at which the oldest request has waited long enough, in ns; `None` if the queue is empty."""
+        """Return the time in ns at which the oldest request has waited for the queue delay; `None` if the queue is
+        empty."""
         return self._waiting[0].arrived_ns + self._delay_ns if self._waiting else None
 
     def next_batch(self, now_ns: int) -> list[WaitingRequest]:
-        """Remove and return the next batch; empty while waiting for more requests is worthwhile."""
+        """Remove the next batch from the queue and return it; return an empty list while the batch can still wait for
+        further requests."""
         due_ns = self.due_ns()
         if due_ns is None:
             return []
@@ -79,7 +79,8 @@ class BatchQueue:
         return [self._waiting.popleft() for _ in range(count)]
 
     def _next_batch_size(self) -> tuple[int, bool]:
-        """Return how many requests from the front form a batch, and whether no later request could join them."""
+        """Return the number of requests at the front of the queue that form the next batch, and True if no later
+        request could join the batch."""
         first = self._waiting[0]
         rows = count = 0
         for request in self._waiting:
@@ -93,9 +94,10 @@ class BatchQueue:
 
 
 class Batcher:
-    """Passes batches to a model, one at a time. All methods must be called on the event loop's thread.
+    """Dynamic batcher: submits one batch at a time. All methods must be called on the event loop's thread.
 
-    `submit(batch, done)` starts a batch elsewhere and calls `done` on the event loop with one response per request.
+    `submit(batch, done)` must run the batch on a different thread and then call `done` on the event loop with one
+    result per request.
     """
 
     def __init__(
@@ -123,7 +125,8 @@ class Batcher:
         return self._drained is not None
 
     def submit(self, feeds: Feeds, rows: int, batch_key: object) -> asyncio.Future[Outputs]:
-        """Queue a request and return a future with its outputs. Raises QueueFullError or DrainingError immediately."""
+        """Queue a request and return a future of the outputs. Raises QueueFullError if the queue is full, and
+        DrainingError after `drain`."""
         if self._drained is not None:
             raise DrainingError
         future: asyncio.Future[Outputs] = asyncio.get_running_loop().create_future()
@@ -132,7 +135,7 @@ class Batcher:
         return future
 
     async def drain(self) -> None:
-        """Accept no more requests, and return when all waiting requests have been completed."""
+        """Reject further requests, and wait until all queued requests have been completed."""
         if self._drained is None:
             self._drained = asyncio.Event()
             self._queue.close()
@@ -159,7 +162,7 @@ class Batcher:
 
     def _finish(self, results: Sequence[BatchResult]) -> None:
         finished, self._running = self._running, []
-        # Start the next batch before the responses of the last one are written.
+        # Start the next batch before the responses of the finished batch are written.
         self._start_batch()
         for request, result in zip(finished, results, strict=True):
             if request.future.done():

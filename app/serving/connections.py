@@ -1,6 +1,6 @@
-"""Connection limits and authorization of the endpoint.
+"""Enforce the connection limits of the endpoint, and authorize requests.
 
-Connections that exceed the limits are closed. An endpoint that other machines can reach requires a token.
+Connections that exceed a limit are closed. An endpoint that other machines can reach requires a token.
 """
 
 from __future__ import annotations
@@ -18,21 +18,20 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from app.serving.settings import ConnectionLimits
 
 _OPEN_PATHS = ("/v2/health/live", "/v2/health/ready")
-"""Paths that need no token: health checks of load balancers and orchestrators, which reveal nothing of the model."""
+"""Paths that require no token: the health checks for load balancers and orchestrators, which reveal nothing about the
+model."""
 
 
 def resolve_token(address: str, explicit_token: str | None) -> str | None:
-    """Return the token that requests must carry: `explicit_token`, or a new one if other machines can reach `address`.
-
-    `None` on a loopback address without a given token.
-    """
+    """Return the token that requests must include: `explicit_token`, or a new token if other machines can reach
+    `address`. Return `None` for a loopback address without `explicit_token`."""
     if explicit_token is not None:
         return explicit_token
     return None if ip_address(address.partition("%")[0]).is_loopback else token_urlsafe(24)
 
 
 class TokenGuard:
-    """ASGI middleware that responds with 401 to requests without `Authorization: Bearer TOKEN`."""
+    """ASGI middleware that rejects requests without `Authorization: Bearer TOKEN` with status 401."""
 
     def __init__(self, app: ASGIApp, token: str) -> None:
         self._app, self._expected = app, f"Bearer {token}".encode()
@@ -41,7 +40,9 @@ class TokenGuard:
         if scope["path"] in _OPEN_PATHS or self._is_authorized(scope):
             await self._app(scope, receive, send)
             return
-        body = msgspec.json.encode({"error": "this endpoint requires a token: send Authorization: Bearer TOKEN"})
+        body = msgspec.json.encode(
+            {"error": "this endpoint requires a token. Send the header Authorization: Bearer TOKEN."}
+        )
         headers = [
             (b"content-type", b"application/json"),
             (b"content-length", b"%d" % len(body)),
@@ -57,7 +58,8 @@ class TokenGuard:
 
 
 class BoundedProtocol(HttpToolsProtocol):
-    """An HTTP connection within `limits`. `close_overdue` checks the deadlines, so that requests need no timers."""
+    """HTTP connection that enforces `limits`. Deadlines are checked by calls of `close_overdue`, so that requests need
+    no timers."""
 
     limits = ConnectionLimits()
 
@@ -66,7 +68,9 @@ class BoundedProtocol(HttpToolsProtocol):
         self._is_in_head, self._head_bytes = True, 0
         self._due_s: float | None = self.loop.time() + self.limits.header_s
         if len(self.connections) > self.limits.connections:
-            self._refuse(b"503 Service Unavailable", b"as many connections are open as may", b"retry-after: 1\r\n")
+            self._reject(
+                b"503 Service Unavailable", b"the maximum number of connections is open", b"retry-after: 1\r\n"
+            )
 
     def data_received(self, data: bytes) -> None:
         if self.transport.is_closing():
@@ -76,10 +80,10 @@ class BoundedProtocol(HttpToolsProtocol):
         if was_in_head and self._is_in_head:
             self._head_bytes += len(data)
             if self._head_bytes > self.limits.header_bytes:
-                reason = b"a request's headers have at most %d bytes" % self.limits.header_bytes
-                self._refuse(b"431 Request Header Fields Too Large", reason)
+                reason = b"the headers of the request exceed %d bytes" % self.limits.header_bytes
+                self._reject(b"431 Request Header Fields Too Large", reason)
         elif self._due_s is None and (self.cycle is None or self.cycle.response_complete):
-            self._due_s = self.loop.time() + self.limits.header_s  # Bytes that do not start a request.
+            self._due_s = self.loop.time() + self.limits.header_s  # bytes that do not start a request
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
@@ -99,10 +103,10 @@ class BoundedProtocol(HttpToolsProtocol):
         if self._due_s is None or self._due_s > now_s or self.transport.is_closing():
             return
         part, limit_s = ("headers", self.limits.header_s) if self._is_in_head else ("body", self.limits.body_s)
-        self._refuse(b"408 Request Timeout", f"a request's {part} must arrive within {limit_s:g} s".encode())
+        self._reject(b"408 Request Timeout", f"the {part} of the request did not arrive within {limit_s:g} s".encode())
 
-    def _refuse(self, status: bytes, sentence: bytes, header: bytes = b"") -> None:
-        """Close the connection, with an error response if none has been started."""
+    def _reject(self, status: bytes, sentence: bytes, header: bytes = b"") -> None:
+        """Close the connection, after an error response unless a response has already been started."""
         if self.cycle is None or self.cycle.response_complete or not self.cycle.response_started:
             body = msgspec.json.encode({"error": sentence.decode()})
             self.transport.write(
@@ -113,11 +117,11 @@ class BoundedProtocol(HttpToolsProtocol):
 
 
 def bounded_protocol(limits: ConnectionLimits) -> type[BoundedProtocol]:
-    """Return the class from which uvicorn creates each connection, with these limits."""
+    """Create a protocol class for uvicorn that enforces these limits on each connection."""
     return type("BoundedProtocol", (BoundedProtocol,), {"limits": limits})
 
 
 def close_overdue(connections: set[Any], now_s: float) -> None:
-    """Close those connections whose request has exceeded its deadline."""
+    """Close all connections whose current request has exceeded its deadline."""
     for connection in tuple(connections):
         connection.close_overdue(now_s)

@@ -1,4 +1,4 @@
-"""Counters of the endpoint, and their Prometheus text format (version 0.0.4)."""
+"""Metrics of the endpoint, formatted in the Prometheus text format (version 0.0.4)."""
 
 from __future__ import annotations
 
@@ -30,7 +30,8 @@ class BucketHistogram:
 
 
 class Counters:
-    """Metrics of the endpoint. Used on the event loop's thread only."""
+    """Metrics of the endpoint: requests by outcome, requests in flight, batch sizes and inference times. Must be used
+    on the event loop's thread only."""
 
     def __init__(self, max_batch: int) -> None:
         self.in_flight = 0
@@ -46,20 +47,20 @@ class Counters:
         self._inference_s.observe(duration_s)
 
     def format_metrics(self, waiting: int) -> str:
-        lines = [*_heading("sizewise_endpoint_requests_total", "counter", "Completed requests by outcome.")]
+        lines = [*_format_heading("sizewise_endpoint_requests_total", "counter", "Completed requests by outcome.")]
         lines += [
             f'sizewise_endpoint_requests_total{{outcome="{outcome}"}} {self._requests[outcome]}' for outcome in OUTCOMES
         ]
-        lines += _heading("sizewise_endpoint_in_flight", "gauge", "Requests in flight.")
+        lines += _format_heading("sizewise_endpoint_in_flight", "gauge", "Requests in flight.")
         lines.append(f"sizewise_endpoint_in_flight {self.in_flight}")
-        lines += _heading("sizewise_endpoint_queue_depth", "gauge", "Requests queued for the model.")
+        lines += _format_heading("sizewise_endpoint_queue_depth", "gauge", "Requests queued for the model.")
         lines.append(f"sizewise_endpoint_queue_depth {waiting}")
-        lines += _heading("sizewise_endpoint_batch_rows", "histogram", "Rows per batch.")
+        lines += _format_heading("sizewise_endpoint_batch_rows", "histogram", "Rows per batch.")
         lines += self._batch_rows.lines("sizewise_endpoint_batch_rows")
-        lines += _heading("sizewise_endpoint_inference_seconds", "histogram", "Inference time per batch.")
+        lines += _format_heading("sizewise_endpoint_inference_seconds", "histogram", "Inference time per batch.")
         lines += self._inference_s.lines("sizewise_endpoint_inference_seconds")
         return "\n".join(lines) + "\n"
 
 
-def _heading(name: str, kind: str, help_text: str) -> tuple[str, str]:
+def _format_heading(name: str, kind: str, help_text: str) -> tuple[str, str]:
     return f"# HELP {name} {help_text}", f"# TYPE {name} {kind}"

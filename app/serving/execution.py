@@ -1,4 +1,4 @@
-"""Runs batches on the model in a thread of its own."""
+"""Run batches on the model in a separate thread."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ RunModel = Callable[[Feeds], Outputs]
 
 
 class Executor:
-    """Runs batches in one thread. `submit` is called on the event loop, and calls back on it."""
+    """Executor that runs batches in a single thread. `submit` must be called on the event loop, on which `done` is then
+    called with the results."""
 
     def __init__(self, run: RunModel, counters: Counters, loop: asyncio.AbstractEventLoop) -> None:
         self._run = run
@@ -37,28 +38,28 @@ class Executor:
     def _execute(self, batch: list[WaitingRequest], done: Callable[[Sequence[BatchResult]], None]) -> None:
         start_ns = perf_counter_ns()
         results = run_batch(self._run, batch)
-        took_s = (perf_counter_ns() - start_ns) / 1e9
+        duration_s = (perf_counter_ns() - start_ns) / 1e9
         rows = sum(request.rows for request in batch)
-        self._loop.call_soon_threadsafe(self._finish, done, results, rows, took_s)
+        self._loop.call_soon_threadsafe(self._finish, done, results, rows, duration_s)
 
     def _finish(
-        self, done: Callable[[Sequence[BatchResult]], None], results: list[BatchResult], rows: int, took_s: float
+        self, done: Callable[[Sequence[BatchResult]], None], results: list[BatchResult], rows: int, duration_s: float
     ) -> None:
-        self._counters.count_batch(rows, took_s)
+        self._counters.count_batch(rows, duration_s)
         done(results)
 
 
 def run_batch(run: RunModel, batch: list[WaitingRequest]) -> list[BatchResult]:
-    """Return one response per request, in order: its rows of the outputs, or its own error."""
+    """Run a batch, and return one result per request in order: the output rows of the request, or its error."""
     if len(batch) == 1:
         return [_run_single(run, batch[0])]
     row_ends = np.cumsum([request.rows for request in batch])
     try:
         outputs = run({name: np.concatenate([request.feeds[name] for request in batch]) for name in batch[0].feeds})
-    except Exception:  # Each request then runs by itself and receives its own error.
+    except Exception:  # run each request separately, so that each receives its own result or error
         outputs = ()
     if not outputs or any(output.shape[:1] != (row_ends[-1],) for output in outputs):
-        # One bad request must not fail the others, and rows that the model has mixed cannot be separated.
+        # An invalid request must not fail the whole batch, and outputs without a batch axis cannot be split.
         return [_run_single(run, request) for request in batch]
     parts = [np.split(output, row_ends[:-1]) for output in outputs]
     return [[part[index] for part in parts] for index in range(len(batch))]
@@ -69,12 +70,13 @@ def _run_single(run: RunModel, request: WaitingRequest) -> BatchResult:
         return run(request.feeds)
     except SizewiseError as error:
         return error
-    except Exception as error:  # Every request must receive a response, otherwise it would wait forever.
+    except Exception as error:  # every request must receive a result, otherwise it would wait forever
         return MeasurementError(f"the inference failed: {error!r}")
 
 
 def find_batch_key(feeds: dict[str, Any], *, is_batchable: bool) -> tuple[int, object]:
-    """Return the number of rows of a request, and a key that is equal for requests that can run in one batch."""
+    """Return the number of rows of a request, and a key that is the same for requests that can run in one batch (None
+    if the request cannot be batched)."""
     lengths = {len(array) for array in feeds.values() if array.ndim}
     if not is_batchable or len(lengths) != 1:
         return 1, None

@@ -1,6 +1,7 @@
-"""Requests and responses of the Open Inference Protocol v2 over HTTP, with tensors as JSON or as binary data after it.
+"""Decode requests and encode responses of the Open Inference Protocol v2 over HTTP. Tensors are JSON, or binary data
+after the JSON part.
 
-Also maps the datatypes of the protocol, and converts arrays to and from JSON and binary data.
+The module also maps the datatypes of the protocol, and converts arrays from and to JSON and binary data.
 """
 
 from __future__ import annotations
@@ -34,47 +35,48 @@ DATATYPES = {
     "float64": "FP64",
     "object": "BYTES",
 }
-"""Datatype names of the protocol, by NumPy type."""
+"""Datatype names of the Open Inference Protocol, by NumPy dtype."""
 
 _ACCEPTED_KINDS = {"f": "iuf", "i": "iu", "u": "iu", "b": "b"}
-"""NumPy kinds of JSON values that a tensor of each kind accepts."""
+"""NumPy kinds of JSON values that can be converted to a tensor, by kind of the tensor."""
 _PREFIX_BYTES = 4
 
 
 class BadTensorError(Exception):
-    """Raised if a tensor contradicts its declaration or the model's input. The message is for the client."""
+    """Raised if the data of a tensor does not match its declared datatype and shape. The message is for the client."""
 
 
 def decode_json_array(data: msgspec.Raw, dtype: str, shape: list[int]) -> Array:
-    """Decode a tensor from flat or nested JSON data in row-major order. Raises BadTensorError."""
+    """Decode a tensor from a flat or nested JSON array in row-major order. Raises BadTensorError if the data does not
+    match `dtype` and `shape`."""
     if dtype != "object" and b'"' in bytes(data):
         # NumPy would allocate the length of the longest string for every element.
-        raise BadTensorError(f"its data has values that {DATATYPES[dtype]} cannot represent")
+        raise BadTensorError(f"the data has values that {DATATYPES[dtype]} cannot represent")
     try:
         values: Array = np.array(decode_json(data), dtype=object if dtype == "object" else None)
     except (msgspec.DecodeError, RecursionError, ValueError, OverflowError) as error:
-        raise BadTensorError(f"its data is not an array of rows of equal length: {error}") from error
+        raise BadTensorError(f"the data is not an array of rows of equal length: {error}") from error
     _check_count(values.size, shape)
     if dtype == "object":
         if not all(isinstance(value, str) for value in values.flat):
-            raise BadTensorError("its data has values that are not strings")
+            raise BadTensorError("the data has values that are not strings")
         return _reshape(values, shape)
     return _reshape(_cast(values, np.dtype(dtype)), shape)
 
 
 def decode_binary_array(data: memoryview, dtype: str, shape: list[int]) -> Array:
-    """Decode a tensor from little-endian, row-major binary data, with a length before each string.
+    """Decode a tensor from little-endian binary data in row-major order, with length-prefixed strings.
 
-    The array may share memory with `data`. Raises BadTensorError.
+    The array may share memory with `data`. Raises BadTensorError if the data does not match `dtype` and `shape`.
     """
     if dtype == "object":
-        texts = _decode_texts(data)
-        _check_count(len(texts), shape)
-        return _reshape(np.array(texts, dtype=object), shape)
+        strings = _decode_strings(data)
+        _check_count(len(strings), shape)
+        return _reshape(np.array(strings, dtype=object), shape)
     item_type = np.dtype(dtype)
     if len(data) != math.prod(shape) * item_type.itemsize:
         raise BadTensorError(
-            f"it has {len(data)} bytes, but {DATATYPES[dtype]} of shape {shape} needs "
+            f"the data has {len(data)} bytes, but {DATATYPES[dtype]} of shape {shape} requires "
             f"{math.prod(shape) * item_type.itemsize}"
         )
     if item_type.kind == "b":
@@ -93,21 +95,21 @@ def encode_json_values(array: Array) -> list[Any]:
 def encode_binary_values(array: Array) -> bytes:
     if array.dtype.kind != "O":
         return array.tobytes()
-    texts = [value if isinstance(value, bytes) else str(value).encode() for value in array.ravel()]
-    return b"".join(len(text).to_bytes(_PREFIX_BYTES, "little") + text for text in texts)
+    strings = [value if isinstance(value, bytes) else str(value).encode() for value in array.ravel()]
+    return b"".join(len(string).to_bytes(_PREFIX_BYTES, "little") + string for string in strings)
 
 
 def _cast(values: Array, dtype: np.dtype[Any]) -> Array:
     if values.dtype.kind not in _ACCEPTED_KINDS[dtype.kind]:
-        raise BadTensorError(f"its data has values that {DATATYPES[dtype.name]} cannot represent")
+        raise BadTensorError(f"the data has values that {DATATYPES[dtype.name]} cannot represent")
     if dtype.kind in "iu" and values.size:
         limits = np.iinfo(dtype)
         if int(values.min()) < limits.min or int(values.max()) > limits.max:
-            raise BadTensorError(f"its data does not fit {DATATYPES[dtype.name]}")
+            raise BadTensorError(f"the data has values outside the range of {DATATYPES[dtype.name]}")
     with np.errstate(over="ignore"):
         cast: Array = values.astype(dtype)
     if dtype.kind == "f" and not np.isfinite(cast).all():
-        raise BadTensorError(f"its data does not fit {DATATYPES[dtype.name]}")
+        raise BadTensorError(f"the data has values outside the range of {DATATYPES[dtype.name]}")
     return cast
 
 
@@ -115,27 +117,27 @@ def _reshape(values: Array, shape: list[int]) -> Array:
     try:
         return values.reshape(shape)
     except (ValueError, OverflowError) as error:
-        raise BadTensorError("its shape is not a valid array shape") from error
+        raise BadTensorError("the shape is not a valid array shape") from error
 
 
 def _check_count(count: int, shape: list[int]) -> None:
     if count != math.prod(shape):
-        raise BadTensorError(f"it has {count} values, but shape {shape} needs {math.prod(shape)}")
+        raise BadTensorError(f"the data has {count} values, but shape {shape} requires {math.prod(shape)}")
 
 
-def _decode_texts(data: memoryview) -> list[str]:
-    texts = []
+def _decode_strings(data: memoryview) -> list[str]:
+    strings = []
     at = 0
     while at < len(data):
         end = at + _PREFIX_BYTES + int.from_bytes(data[at : at + _PREFIX_BYTES], "little")
         if end > len(data) or at + _PREFIX_BYTES > len(data):
-            raise BadTensorError("its strings are longer than its data")
+            raise BadTensorError("the strings are longer than the data")
         try:
-            texts.append(str(data[at + _PREFIX_BYTES : end], "utf-8"))
+            strings.append(str(data[at + _PREFIX_BYTES : end], "utf-8"))
         except UnicodeDecodeError as error:
-            raise BadTensorError("its strings are not valid UTF-8") from error
+            raise BadTensorError("the strings are not valid UTF-8") from error
         at = end
-    return texts
+    return strings
 
 
 VERSION = "1"
@@ -173,10 +175,10 @@ class _Request(msgspec.Struct):
 
 
 class InferenceRequest(msgspec.Struct, frozen=True):
-    """A decoded request.
+    """A decoded inference request.
 
-    `requested_outputs` lists the requested outputs: the index among the model's outputs, and whether the response is
-    binary.
+    `feeds` are the input arrays by name. `requested_outputs` lists, for each requested output, the index among the
+    model's outputs and whether the response contains it as binary data.
     """
 
     id: str | None
@@ -190,10 +192,9 @@ _decode = json_decoder(_Request)
 def decode_request(
     body: bytes, json_length: int | None, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]
 ) -> InferenceRequest:
-    """Decode a request. `json_length` is the header with the length of the JSON part, `None` if there is no binary
-    part.
+    """Decode an inference request. `json_length` is the length of the JSON part, `None` if there is no binary part.
 
-    Raises BadRequestError.
+    Raises BadRequestError if the body is invalid or does not match the model's inputs and outputs.
     """
     if json_length is not None and not 0 <= json_length <= len(body):
         raise BadRequestError(f"Inference-Header-Content-Length is {json_length}, but the body has {len(body)} bytes")
@@ -203,13 +204,14 @@ def decode_request(
     except msgspec.DecodeError as error:
         raise BadRequestError(f"the body is not a valid request of the Open Inference Protocol: {error}") from error
     feeds = _decode_feeds(request, memoryview(body)[len(text) :], {spec.name: spec for spec in inputs})
-    return InferenceRequest(request.id, feeds, _requested_outputs(request, [spec.name for spec in outputs]))
+    return InferenceRequest(request.id, feeds, _find_requested_outputs(request, [spec.name for spec in outputs]))
 
 
 def encode_response(
     model: str, request: InferenceRequest, outputs: Sequence[TensorSpec], arrays: Sequence[Array]
 ) -> tuple[bytes, int | None]:
-    """Return the response body, and the length of its JSON part if binary data follows."""
+    """Encode the response to an inference request. Return the body, and the length of the JSON part if binary data
+    follows (otherwise `None`)."""
     described: list[dict[str, Any]] = []
     binary: list[bytes] = []
     for index, is_binary in request.requested_outputs:
@@ -237,13 +239,15 @@ def _decode_feeds(request: _Request, data: memoryview, specs: dict[str, TensorSp
     for tensor in request.inputs:
         spec = specs.get(tensor.name)
         if spec is None:
-            raise BadRequestError(f"the model has no input {tensor.name!r}, only {', '.join(specs)}")
+            raise BadRequestError(f"the model has no input {tensor.name!r}; available inputs: {', '.join(specs)}")
         if tensor.name in feeds:
-            raise BadRequestError(f"input {tensor.name!r} is given twice")
+            raise BadRequestError(f"input {tensor.name!r} occurs more than once")
         _check_declared(tensor, spec)
         size = tensor.parameters.binary_data_size
         if size is not None and not 0 <= size <= len(data):
-            raise BadRequestError(f"input {tensor.name!r} has {size} bytes, but only {len(data)} are left in the body")
+            raise BadRequestError(
+                f"input {tensor.name!r} has {size} bytes, but only {len(data)} bytes remain in the body"
+            )
         try:
             if size is None:
                 feeds[tensor.name] = decode_json_array(tensor.data, spec.dtype, list(tensor.shape))
@@ -256,33 +260,33 @@ def _decode_feeds(request: _Request, data: memoryview, specs: dict[str, TensorSp
     if missing:
         raise BadRequestError(f"missing inputs: {', '.join(missing)}")
     if data:
-        raise BadRequestError(f"{len(data)} bytes at the end of the body belong to no input")
+        raise BadRequestError(f"the body has {len(data)} extra bytes after the last input")
     return feeds
 
 
 def _check_declared(tensor: _Input, spec: TensorSpec) -> None:
     if tensor.datatype != DATATYPES[spec.dtype]:
         raise BadRequestError(
-            f"input {tensor.name!r} is {tensor.datatype}, but the model needs {DATATYPES[spec.dtype]}"
+            f"input {tensor.name!r} is {tensor.datatype}, but the model requires {DATATYPES[spec.dtype]}"
         )
-    fits = len(tensor.shape) == len(spec.shape) and all(
+    is_matching = len(tensor.shape) == len(spec.shape) and all(
         length == axis or (axis == -1 and length > 0) for length, axis in zip(tensor.shape, spec.shape, strict=True)
     )
-    if not fits:
+    if not is_matching:
         shape = list(tensor.shape)
-        raise BadRequestError(f"input {tensor.name!r} has shape {shape}, but the model needs {list(spec.shape)}")
+        raise BadRequestError(f"input {tensor.name!r} has shape {shape}, but the model requires {list(spec.shape)}")
     if (tensor.parameters.binary_data_size is None) == (not tensor.data):
-        raise BadRequestError(f"input {tensor.name!r} needs either data or binary_data_size")
+        raise BadRequestError(f"input {tensor.name!r} must have either data or binary_data_size")
 
 
-def _requested_outputs(request: _Request, names: list[str]) -> tuple[tuple[int, bool], ...]:
+def _find_requested_outputs(request: _Request, names: list[str]) -> tuple[tuple[int, bool], ...]:
     default = bool(request.parameters.binary_data_output)
     if not request.outputs:
         return tuple((index, default) for index in range(len(names)))
     requested = {}
     for output in request.outputs:
         if output.name not in names:
-            raise BadRequestError(f"the model has no output {output.name!r}, only {', '.join(names)}")
+            raise BadRequestError(f"the model has no output {output.name!r}; available outputs: {', '.join(names)}")
         is_binary = output.parameters.binary_data
         requested[names.index(output.name)] = default if is_binary is None else is_binary
     return tuple(requested.items())

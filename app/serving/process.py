@@ -1,4 +1,4 @@
-"""The endpoint as a child process, from the parent's side."""
+"""Control an endpoint that runs as a child process."""
 
 from __future__ import annotations
 
@@ -17,19 +17,18 @@ from loadgen.child import ChildExit, start_module, terminate_within
 from loadgen.decoding import decode_json
 
 _STOP_LIMIT_S = 12.0
-"""Seconds to wait for the endpoint to stop: more than the endpoint's own drain limit."""
+"""Time in seconds to wait for the endpoint to stop; longer than the endpoint's drain limit."""
 
 
 class EndpointProcess:
-    """The endpoint in a child process, running while the context is active. `stop` may be called repeatedly at any
-    time.
-    """
+    """Context manager of an endpoint in a child process, which runs while the context is active. `stop` may be called
+    at any time, also repeatedly."""
 
     def __init__(self, settings: ServingSettings, *, start_limit_s: float = 60.0) -> None:
         self._settings = msgspec.structs.replace(settings, leave_with_stdin=True)
         self._start_limit_s = start_limit_s
         self._process: subprocess.Popen[bytes] | None = None
-        self._ending: ChildExit | None = None
+        self._exit_status: ChildExit | None = None
         self._ready: EndpointReady | None = None
         self._has_timed_out = False
 
@@ -52,15 +51,15 @@ class EndpointProcess:
         return self.ready.pid
 
     def start(self) -> None:
-        """Start the endpoint and return once it responds.
+        """Start the endpoint and wait until it is ready.
 
-        Raises the error that it reported, or UnavailableError if it was not ready in time.
+        Raises the error that the endpoint reports, or UnavailableError if it is not ready within the start limit.
         """
         with tempfile.TemporaryFile() as errors:
             arguments = format_arguments(self._settings)
             process = start_module("app.serving", *arguments, stdout=subprocess.PIPE, stderr=errors)
-            self._process, self._ending = process, ChildExit(process)
-            line = self._first_line(process)
+            self._process, self._exit_status = process, ChildExit(process)
+            line = self._read_first_line(process)
             if line.endswith(b"\n"):
                 self._ready = decode_json(line, EndpointReady)
                 return
@@ -73,11 +72,12 @@ class EndpointProcess:
         raise child_error(description, code, text)
 
     def end_reason(self) -> str | None:
-        """Return how the endpoint's process ended; `None` while it runs, and before it was started."""
-        return None if self._ending is None else self._ending.describe()
+        """Return how the endpoint's process ended; `None` while the process runs and before it was started."""
+        return None if self._exit_status is None else self._exit_status.describe()
 
     def stop(self) -> int:
-        """Let the endpoint complete waiting requests, then end it. Returns its exit code; 0 if it was never started."""
+        """Stop the endpoint after it has completed the queued requests. Return the exit code of the process, or 0 if it
+        was never started."""
         process = self._process
         if process is None:
             return 0
@@ -88,7 +88,7 @@ class EndpointProcess:
         process.stdout.close()
         return code
 
-    def _first_line(self, process: subprocess.Popen[bytes]) -> bytes:
+    def _read_first_line(self, process: subprocess.Popen[bytes]) -> bytes:
         assert process.stdout is not None
 
         def kill_overdue() -> None:

@@ -1,4 +1,4 @@
-"""Runs one endpoint in this process, from start to drain."""
+"""Run an endpoint in this process, from start to drain."""
 
 from __future__ import annotations
 
@@ -29,7 +29,8 @@ from app.serving.settings import ConnectionLimits, EndpointReady, ServingSetting
 DRAIN_LIMIT_S = 8.0
 _CLOSE_LIMIT_S = 1
 _IDLE_CONNECTION_S = 300
-"""Keep-alive timeout in seconds: longer than any load leaves a connection idle, so that none closes under a request."""
+"""Keep-alive timeout in seconds. It is longer than any load leaves a connection idle, so that the server never closes a
+connection while a client sends a request."""
 
 Announce = Callable[[EndpointReady], None]
 
@@ -37,10 +38,10 @@ Announce = Callable[[EndpointReady], None]
 def run(settings: ServingSettings, announce: Announce) -> None:
     """Serve until SIGINT, SIGTERM or, if configured, the end of standard input; then drain and return.
 
-    Must be called on the main thread. Raises UsageError or UnavailableError if it cannot start.
+    Must be called on the main thread. Raises UsageError or UnavailableError if the endpoint cannot start.
     """
     session = open_session(Path(settings.model), settings.provider, settings.threads)
-    with _listen(settings.host, settings.port) as listener, asyncio.Runner(loop_factory=_loop_factory()) as runner:
+    with _listen(settings.host, settings.port) as listener, asyncio.Runner(loop_factory=_get_loop_factory()) as runner:
         runner.run(_serve(settings, session, listener, announce))
 
 
@@ -56,7 +57,7 @@ async def _serve(settings: ServingSettings, session: ModelSession, listener: soc
         call_later=loop.call_later,
     )
     model = ServedModel(settings.name, session.inputs, session.outputs, session.is_batchable)
-    ready = _ready(settings, session, listener, max_batch)
+    ready = _build_ready_report(settings, session, listener, max_batch)
     pages: ASGIApp = application(model, batcher, counters, settings.limits.max_bodies_bytes)
     if ready.token is not None:
         pages = TokenGuard(pages, ready.token)
@@ -70,7 +71,8 @@ async def _serve(settings: ServingSettings, session: ModelSession, listener: soc
 
 
 class DrainingServer(uvicorn.Server):
-    """Server that completes waiting requests before it closes, and responds with 503 to new ones meanwhile."""
+    """HTTP server that drains before it stops: it completes queued requests, and rejects new requests with status
+    503."""
 
     def __init__(self, app: Any, batcher: Batcher, limits: ConnectionLimits, on_started: Callable[[], None]) -> None:
         config = uvicorn.Config(
@@ -89,8 +91,8 @@ class DrainingServer(uvicorn.Server):
         )
         super().__init__(config)
         self._batcher = batcher
-        # Ticks last 0.1 s, so this is a tenth of the time.
-        self._ticks_between = max(1, round(min(limits.header_s, limits.body_s)))
+        # A tick is 0.1 s, so this interval is a tenth of the shorter limit.
+        self._ticks_per_check = max(1, round(min(limits.header_s, limits.body_s)))
         self._on_started = on_started
         self._draining: asyncio.Task[None] | None = None
         self._loop = asyncio.get_running_loop()
@@ -100,12 +102,13 @@ class DrainingServer(uvicorn.Server):
         self._on_started()
 
     async def on_tick(self, counter: int) -> bool:
-        if counter % self._ticks_between == 0:
+        if counter % self._ticks_per_check == 0:
             close_overdue(self.server_state.connections, self._loop.time())
         return await super().on_tick(counter)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002
-        """Drain at the first signal and close immediately at the second. Neither signal is raised again afterwards."""
+        """Drain at the first signal, and close immediately at the second signal. The signals are not raised again
+        after the shutdown."""
         self._loop.call_soon_threadsafe(self.drain if self._draining is None else self._close_now)
 
     def drain(self) -> None:
@@ -124,7 +127,9 @@ class DrainingServer(uvicorn.Server):
         self.should_exit = True
 
 
-def _ready(settings: ServingSettings, session: ModelSession, listener: socket.socket, max_batch: int) -> EndpointReady:
+def _build_ready_report(
+    settings: ServingSettings, session: ModelSession, listener: socket.socket, max_batch: int
+) -> EndpointReady:
     host, port = listener.getsockname()[:2]
     return EndpointReady(
         url=f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}",
@@ -151,8 +156,8 @@ def _listen(host: str, port: int) -> socket.socket:
         return socket.create_server((host, port), family=family, backlog=2048)
     except OSError as error:
         hint = (
-            "Check that this machine has the address. If the port is in use, choose another one, or 0 for any free "
-            "port."
+            "Check that this machine has the address. If the port is in use, choose a different port, or 0 for any "
+            "free port."
         )
         raise UnavailableError(f"cannot listen on {host}:{port}: {error.strerror}", hint=hint) from error
 
@@ -163,7 +168,7 @@ def _wait_for_stdin(loop: asyncio.AbstractEventLoop, drain: Callable[[], None]) 
     loop.call_soon_threadsafe(drain)
 
 
-def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
+def _get_loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
     if sys.platform == "win32":
         return asyncio.SelectorEventLoop
     import uvloop

@@ -1,4 +1,4 @@
-"""Settings and limits of an endpoint, and its startup report."""
+"""Settings, connection limits and startup report of an endpoint."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ DEFAULT_CONNECTIONS = 4096
 
 
 class ConnectionLimits(msgspec.Struct, frozen=True, kw_only=True):
-    """Limits on the connections, time and memory of clients.
+    """Limits on the number of connections, and on the time and memory that requests may use.
 
-    `header_s` counts from the connection, or from the first byte of a later request, to the end of the request's
-    headers; `body_s` from there to the end of its body. A single read may exceed `header_bytes`. `max_bodies_bytes`
-    covers the bodies of all requests without a response.
+    `header_s` is the time limit for receiving the headers, from the connection or from the first byte of a later
+    request; `body_s` is the time limit for receiving the body after the headers. `header_bytes` limits the size of the
+    headers; a single read may exceed it. `max_bodies_bytes` limits the total size of the bodies of all requests in
+    flight.
     """
 
     connections: int = DEFAULT_CONNECTIONS
@@ -27,7 +28,9 @@ class ConnectionLimits(msgspec.Struct, frozen=True, kw_only=True):
 class ServingSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Settings of an endpoint.
 
-    `name` is the model's name in URLs; `port` 0 selects a free port; `queue_limit` counts waiting requests.
+    `model` is the path of the ONNX file and `name` the model name in URLs. Port 0 selects a free port. `queue_limit` is
+    the maximum number of queued requests, `queue_delay_s` the maximum time that a request waits for more requests to
+    form a batch.
     """
 
     model: str
@@ -41,14 +44,15 @@ class ServingSettings(msgspec.Struct, frozen=True, kw_only=True):
     queue_limit: int = 128
     leave_with_stdin: bool = False
     token: str | None = None
-    """Token that requests must carry. `None` generates one if other machines can reach the endpoint."""
+    """Token that requests must include. If `None`, a token is generated if other machines can reach the endpoint."""
     limits: ConnectionLimits = ConnectionLimits()
 
 
 class EndpointReady(msgspec.Struct, frozen=True, kw_only=True):
-    """Report of an endpoint once it serves requests.
+    """Startup report of an endpoint that is ready to serve requests.
 
-    `url` has no path, since paths of the protocol begin with /v2. `max_batch` is 1 for a model that cannot be batched.
+    `url` has no path, because the paths of the protocol begin with /v2. `max_batch` is 1 if the model cannot be
+    batched.
     """
 
     url: str
@@ -57,9 +61,9 @@ class EndpointReady(msgspec.Struct, frozen=True, kw_only=True):
     provider_requested: str
     provider_used: str
     provider_reason: str | None
-    """Why the provider in use is not the requested one; `None` if it is."""
+    """Reason why the requested execution provider is not used; `None` if it is used."""
     fallback_nodes: tuple[str, ...]
-    """Compute nodes on a fallback provider, such as `MatMul on CPUExecutionProvider`."""
+    """Compute nodes that run on a fallback execution provider, such as `MatMul on CPUExecutionProvider`."""
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     threads: int
@@ -68,4 +72,4 @@ class EndpointReady(msgspec.Struct, frozen=True, kw_only=True):
     queue_limit: int
     runtime_version: str
     token: str | None = None
-    """Token that requests must carry as `Authorization: Bearer TOKEN`; `None` if none is needed."""
+    """Token that requests must include as `Authorization: Bearer TOKEN`; `None` if no token is required."""

@@ -1,6 +1,6 @@
-"""Limits and usage of this process's control group: a container's share of its machine (Linux, v1 and v2).
+"""Read the limits and the usage of this process's control group, such as a container's (Linux, cgroup v1 and v2).
 
-Includes the utilization of each core that this process may run on.
+The module also reads the utilization of each core that this process may run on.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ import psutil
 
 
 class CoreReader:
-    """Reads the utilization of cores, numbered as the OS lists those that are online."""
+    """Reader of the utilization of each core, by the core's index among the online cores of the OS."""
 
     def __init__(self) -> None:
-        self._last_s = _core_times()
+        self._last_s = _read_core_times()
 
     def read(self) -> dict[int, float | None]:
-        """Return the busy percentage of each core since the last reading; None within one tick of the system's
-        clock."""
-        before_s, self._last_s = self._last_s, _core_times()
+        """Return the utilization of each core in percent since the last reading; None if less than one tick of the OS
+        timer has passed."""
+        before_s, self._last_s = self._last_s, _read_core_times()
         return {
             core: None if core not in before_s else busy_percent(before_s[core], times_s)
             for core, times_s in self._last_s.items()
@@ -30,35 +30,35 @@ class CoreReader:
 
 
 def busy_percent(before_s: tuple[float, float], now_s: tuple[float, float]) -> float | None:
-    """Compute the busy percentage between two pairs of busy and total core-seconds; None if no time passed, or the
-    counters were reset."""
-    busy_s, all_s = now_s[0] - before_s[0], now_s[1] - before_s[1]
-    return min(100.0, max(0.0, 100 * busy_s / all_s)) if all_s > 0 else None
+    """Compute the CPU utilization in percent (0 to 100) between two readings of busy and total core-seconds; None if no
+    time passed or the counters were reset."""
+    busy_s, total_s = now_s[0] - before_s[0], now_s[1] - before_s[1]
+    return min(100.0, max(0.0, 100 * busy_s / total_s)) if total_s > 0 else None
 
 
 def busy_and_total(times: Any) -> tuple[float, float]:
-    """Return core-seconds spent on work, and in total."""
-    # Linux also counts a guest's time in `user`
+    """Return the busy and the total core-seconds of CPU times from psutil. Idle and iowait are not busy."""
+    # Linux also counts guest time in `user`.
     total_s = sum(times) - getattr(times, "guest", 0.0) - getattr(times, "guest_nice", 0.0)
     return total_s - times.idle - getattr(times, "iowait", 0.0), total_s
 
 
-def _core_times() -> dict[int, tuple[float, float]]:
-    by_core = dict(enumerate(psutil.cpu_times(percpu=True)))
-    usable = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else by_core.keys()
-    # a container may see fewer cores than the numbers in its affinity mask suggest
-    cores = [core for core in by_core if core in usable] or list(by_core)
-    return {core: busy_and_total(by_core[core]) for core in cores}
+def _read_core_times() -> dict[int, tuple[float, float]]:
+    times_by_core = dict(enumerate(psutil.cpu_times(percpu=True)))
+    usable = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else times_by_core.keys()
+    # In a container, the affinity mask may contain higher numbers than the listed cores.
+    cores = [core for core in times_by_core if core in usable] or list(times_by_core)
+    return {core: busy_and_total(times_by_core[core]) for core in cores}
 
 
 _UNLIMITED_BYTES = 2**60
-"""Limit from which a value means "no limit": version 1 reports a number just under 2**63."""
+"""Smallest memory limit that means "no limit". Cgroup v1 reports a number just under 2**63 if there is no limit."""
 
 
 @dataclass(frozen=True)
 class Cgroup:
-    """Limits of a control group, the lowest of the group and its ancestors; None without a limit, or without control
-    groups."""
+    """Effective limits of a control group: the lowest limits of the group and its ancestors; None if there is no limit
+    or the OS has no control groups."""
 
     cpu_limit_cores: float | None = None
     memory_limit_bytes: int | None = None
@@ -66,52 +66,53 @@ class Cgroup:
     _memory_directory: Path | None = None
 
     def cpu_used_s(self) -> float | None:
-        """Return the CPU time used by the group since its creation, in s."""
+        """Return the CPU time in seconds that the group has used since its creation; None if unknown."""
         directory = self._cpu_directory
         if directory is None:
             return None
-        usage_us = _entry(directory / "cpu.stat", "usage_usec")
+        usage_us = _read_entry(directory / "cpu.stat", "usage_usec")
         if usage_us is not None:
             return usage_us / 1e6
-        usage_ns = _number(directory / "cpuacct.usage")
+        usage_ns = _read_int(directory / "cpuacct.usage")
         return None if usage_ns is None else usage_ns / 1e9
 
     def memory_used_bytes(self) -> int | None:
-        """Return memory in bytes that counts against the limit under pressure: file pages not used recently are
-        excluded."""
+        """Return the memory usage of the group in bytes, without inactive file pages, which the OS reclaims under
+        memory pressure; None if unknown."""
         directory = self._memory_directory
         if directory is None:
             return None
-        used = _number(directory / "memory.current") or _number(directory / "memory.usage_in_bytes")
-        if used is None:
+        used_bytes = _read_int(directory / "memory.current") or _read_int(directory / "memory.usage_in_bytes")
+        if used_bytes is None:
             return None
         stat = directory / "memory.stat"
-        # in version 1 the plain entry excludes child groups
-        reclaimable = _entry(stat, "total_inactive_file") or _entry(stat, "inactive_file") or 0
-        return max(0, used - reclaimable)
+        # In cgroup v1, the entry without the prefix excludes child groups.
+        reclaimable = _read_entry(stat, "total_inactive_file") or _read_entry(stat, "inactive_file") or 0
+        return max(0, used_bytes - reclaimable)
 
 
 def read_cgroup(proc: Path = Path("/proc/self")) -> Cgroup:
-    cpu = _directories(proc, "cpu")
-    memory = _directories(proc, "memory")
-    used_cpu = cpu if _is_version_2(cpu) else _directories(proc, "cpuacct")
+    cpu = _find_directories(proc, "cpu")
+    memory = _find_directories(proc, "memory")
+    cpu_usage = cpu if _is_version_2(cpu) else _find_directories(proc, "cpuacct")
     return Cgroup(
-        cpu_limit_cores=_tightest([_cpu_limit(directory) for directory in cpu]),
-        memory_limit_bytes=_to_int(_tightest([_memory_limit(directory) for directory in memory])),
-        _cpu_directory=used_cpu[0] if used_cpu else None,
+        cpu_limit_cores=_min_limit([_read_cpu_limit(directory) for directory in cpu]),
+        memory_limit_bytes=_to_int(_min_limit([_read_memory_limit(directory) for directory in memory])),
+        _cpu_directory=cpu_usage[0] if cpu_usage else None,
         _memory_directory=memory[0] if memory else None,
     )
 
 
-def _directories(proc: Path, controller: str) -> list[Path]:
-    """Return the group's directory for a controller and its ancestors, up to the mount; empty if there is none."""
+def _find_directories(proc: Path, controller: str) -> list[Path]:
+    """Return the directory of the group for a controller, followed by all ancestors up to the mount point; empty if the
+    controller is not mounted."""
     groups = {}
-    for line in _lines(proc / "cgroup"):
+    for line in _read_lines(proc / "cgroup"):
         _, controllers, path = line.split(":", 2)
         groups.update(dict.fromkeys(controllers.split(","), path))
     for version_1 in (True, False):
         group = groups.get(controller if version_1 else "")
-        mount = _mount(proc, controller if version_1 else None)
+        mount = _find_mount(proc, controller if version_1 else None)
         if group is None or mount is None:
             continue
         root, point = mount
@@ -121,10 +122,10 @@ def _directories(proc: Path, controller: str) -> list[Path]:
     return []
 
 
-def _mount(proc: Path, controller: str | None) -> tuple[str, Path] | None:
-    """Find (root within the hierarchy, mount point) of a version 1 controller, or of version 2 if `controller` is
-    None."""
-    for line in _lines(proc / "mountinfo"):
+def _find_mount(proc: Path, controller: str | None) -> tuple[str, Path] | None:
+    """Return the root within the hierarchy and the mount point of a cgroup v1 controller, or of cgroup v2 if
+    `controller` is None; None if it is not mounted."""
+    for line in _read_lines(proc / "mountinfo"):
         mount_fields, _, kind = line.partition(" - ")
         fields, type_fields = mount_fields.split(), kind.split()
         if controller is None and type_fields[0] == "cgroup2":
@@ -138,20 +139,20 @@ def _is_version_2(directories: list[Path]) -> bool:
     return bool(directories) and (directories[0] / "cgroup.controllers").exists()
 
 
-def _cpu_limit(directory: Path) -> float | None:
-    words = _text(directory / "cpu.max").split()
-    if len(words) == 2:
-        return None if words[0] == "max" else int(words[0]) / int(words[1])
-    quota, period = _number(directory / "cpu.cfs_quota_us"), _number(directory / "cpu.cfs_period_us")
+def _read_cpu_limit(directory: Path) -> float | None:
+    fields = _read_text(directory / "cpu.max").split()
+    if len(fields) == 2:
+        return None if fields[0] == "max" else int(fields[0]) / int(fields[1])
+    quota, period = _read_int(directory / "cpu.cfs_quota_us"), _read_int(directory / "cpu.cfs_period_us")
     return quota / period if quota is not None and quota > 0 and period else None
 
 
-def _memory_limit(directory: Path) -> int | None:
-    limit = _number(directory / "memory.max") or _number(directory / "memory.limit_in_bytes")
+def _read_memory_limit(directory: Path) -> int | None:
+    limit = _read_int(directory / "memory.max") or _read_int(directory / "memory.limit_in_bytes")
     return limit if limit is not None and limit < _UNLIMITED_BYTES else None
 
 
-def _tightest(limits: list[float | None] | list[int | None]) -> float | None:
+def _min_limit(limits: list[float | None] | list[int | None]) -> float | None:
     return min((limit for limit in limits if limit is not None), default=None)
 
 
@@ -159,24 +160,24 @@ def _to_int(limit: float | None) -> int | None:
     return None if limit is None else int(limit)
 
 
-def _entry(path: Path, key: str) -> int | None:
-    for line in _lines(path):
+def _read_entry(path: Path, key: str) -> int | None:
+    for line in _read_lines(path):
         name, _, value = line.partition(" ")
         if name == key:
             return int(value)
     return None
 
 
-def _number(path: Path) -> int | None:
-    text = _text(path).strip()
+def _read_int(path: Path) -> int | None:
+    text = _read_text(path).strip()
     return int(text) if text.lstrip("-").isdigit() else None
 
 
-def _lines(path: Path) -> list[str]:
-    return _text(path).splitlines()
+def _read_lines(path: Path) -> list[str]:
+    return _read_text(path).splitlines()
 
 
-def _text(path: Path) -> str:
+def _read_text(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8")
     except OSError:  # no such file on this OS, in this version, or in this group

@@ -1,4 +1,4 @@
-"""Describes the machine on which a measurement is made."""
+"""Describe the environment of a measurement: hardware, OS and software of this machine."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ PACKAGES = ("onnxruntime-gpu", "onnxruntime", "locust", "numpy", "pandas", "uvlo
 
 
 def read_environment(providers: tuple[str, ...], onnxruntime_version: str | None) -> Environment:
-    """Read the environment. `providers` are those that opened a session here; the caller tests them, because only a
-    child process may load them."""
+    """Read the environment of this machine. `providers` are the execution providers that can open a session; the caller
+    must test them, because only a child process may load them."""
     cgroup = read_cgroup()
     logical = psutil.cpu_count() or 1
     usable = usable_cores(cgroup)
@@ -31,18 +31,18 @@ def read_environment(providers: tuple[str, ...], onnxruntime_version: str | None
             host=platform.node(),
             os=platform.platform(),
             python=platform.python_version(),
-            cpu_model=_cpu_model(),
+            cpu_model=_read_cpu_model(),
             cpu_architecture=platform.machine(),
             physical_cores=psutil.cpu_count(logical=False),
             logical_cores=logical,
             memory_gib=usable_memory_gib(cgroup),
-            cpu_governor=_cpu_governor(),
+            cpu_governor=_read_cpu_governor(),
             cpu_limit_cores=usable if usable < logical else None,
             gpus=tuple(reader.description for reader in gpus.readers),
             nvidia_driver=gpus.driver,
             onnxruntime=onnxruntime_version,
             providers=providers,
-            packages=_package_versions(),
+            packages=_read_package_versions(),
             clock_resolution_ns=clock_resolution_ns(),
             fingerprint="",
             gpu_note=gpus.note,
@@ -51,8 +51,8 @@ def read_environment(providers: tuple[str, ...], onnxruntime_version: str | None
 
 
 def fingerprint(environment: Environment) -> str:
-    """Hash the properties of a machine. Measurements of two machines with the same hash are comparable: they differ at
-    most in names, serial numbers and clock resolution."""
+    """Return a hash of the environment that ignores names, serial numbers and clock resolution. Measurements from
+    machines with the same hash are comparable."""
     normalized = msgspec.structs.replace(
         environment,
         host="",
@@ -65,13 +65,13 @@ def fingerprint(environment: Environment) -> str:
 
 
 def _normalize_gpu(gpu: Gpu) -> Gpu:
-    """Remove properties that differ between two cards of one kind, and link values that change while the card is
-    idle."""
+    """Remove properties that differ between two GPUs of the same model, and the properties of the PCIe link, which
+    change while a GPU is idle."""
     mig = tuple(msgspec.structs.replace(instance, uuid_hash=None) for instance in gpu.mig)
     return msgspec.structs.replace(gpu, uuid_hash=None, pcie_generation=None, pcie_width=None, mig=mig)
 
 
-def _cpu_model(cpuinfo: Path = Path("/proc/cpuinfo")) -> str | None:
+def _read_cpu_model(cpuinfo: Path = Path("/proc/cpuinfo")) -> str | None:
     if cpuinfo.exists():
         for line in cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines():
             key, _, value = line.partition(":")
@@ -80,21 +80,24 @@ def _cpu_model(cpuinfo: Path = Path("/proc/cpuinfo")) -> str | None:
     return platform.processor() or None
 
 
-def _cpu_governor(cpus: Path = Path("/sys/devices/system/cpu")) -> str | None:
-    """Return the power governor; several, separated by commas, if cores differ. None in most virtual machines."""
+def _read_cpu_governor(cpus: Path = Path("/sys/devices/system/cpu")) -> str | None:
+    """Return the CPU frequency governor, or several separated by commas if cores differ; None if not reported by the
+    OS, as in most virtual machines."""
     governors = set()
     for path in cpus.glob("cpu[0-9]*/cpufreq/scaling_governor"):
-        with suppress(OSError):  # the core was taken offline meanwhile
+        with suppress(OSError):  # the core may have been taken offline
             governors.add(path.read_text(encoding="ascii").strip())
     return ", ".join(sorted(governors)) or None
 
 
 def runtime_packages() -> tuple[tuple[str, str], ...]:
-    """Return name and version of the installed builds of ONNX Runtime."""
-    return tuple((name, version) for name, version in _package_versions().items() if name.startswith("onnxruntime"))
+    """Return the package names and versions of the installed builds of ONNX Runtime."""
+    return tuple(
+        (name, version) for name, version in _read_package_versions().items() if name.startswith("onnxruntime")
+    )
 
 
-def _package_versions() -> dict[str, str]:
+def _read_package_versions() -> dict[str, str]:
     versions = {}
     for package in PACKAGES:
         try:

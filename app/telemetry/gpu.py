@@ -1,6 +1,6 @@
-"""NVIDIA GPUs, read through NVML. A machine without the driver has no GPUs: a normal condition, never an error.
+"""Read NVIDIA GPUs through NVML. On a machine without the driver there are no GPUs, which is not an error.
 
-NVML's field values give several readings in one call, each with its own return code and timestamp.
+A single NVML call for field values returns several metrics, each with a return code and a timestamp.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from app.telemetry.nvml_query import LOST_ERRORS, RETRY_NS, UNSUPPORTED_ERRORS, 
 
 _TX, _RX = "gpu_pcie_tx_mb_per_s", "gpu_pcie_rx_mb_per_s"
 
-# older versions of the binding lack names for some of them
+# Numbers instead of names, because older versions of the binding lack some of the names.
 FIELDS: dict[str, tuple[int, float]] = {
     "gpu_power_w": (186, 1e-3),
     "gpu_power_average_w": (185, 1e-3),
@@ -26,9 +26,10 @@ FIELDS: dict[str, tuple[int, float]] = {
     _TX: (197, 1.0),
     _RX: (198, 1.0),
 }
-"""NVML field number of each metric, and the factor from its unit to that of the metric; PCIe fields count bytes."""
+"""NVML field number of each metric, and the factor that converts the field's unit to the metric's unit. PCIe fields are
+byte counters."""
 
-_MEMBERS = {
+_UNION_MEMBERS = {
     pynvml.NVML_VALUE_TYPE_DOUBLE: "dVal",
     pynvml.NVML_VALUE_TYPE_UNSIGNED_INT: "uiVal",
     pynvml.NVML_VALUE_TYPE_UNSIGNED_LONG: "ulVal",
@@ -40,32 +41,32 @@ _COUNTER_WRAP = 2**32
 
 
 class ByteRate:
-    """Converts a byte counter to MB/s between two of its values, by the driver's clock."""
+    """Converter of a byte counter to a rate in MB/s between two updates, measured by the driver's clock."""
 
     def __init__(self) -> None:
         self._last: tuple[float, int] | None = None
         self._mb_per_s: float | None = None
 
     def update(self, count: float, at_us: int, can_wrap: bool) -> float | None:
-        """Return the rate since the counter's last update; None at first, and if its clock or the counter itself went
-        back."""
+        """Return the rate in MB/s between the last two updates of the counter; None before the second update, and if
+        the time or the counter decreased."""
         if self._last is None or at_us != self._last[1]:
-            self._mb_per_s = None if self._last is None else self._rate(count, at_us, can_wrap)
+            self._mb_per_s = None if self._last is None else self._compute_rate(count, at_us, can_wrap)
             self._last = count, at_us
         return self._mb_per_s
 
-    def _rate(self, counted: float, at_us: int, wraps: bool) -> float | None:
+    def _compute_rate(self, count: float, at_us: int, can_wrap: bool) -> float | None:
         assert self._last is not None
-        delta_bytes, elapsed_us = counted - self._last[0], at_us - self._last[1]
-        if delta_bytes < 0 and wraps:
+        delta_bytes, elapsed_us = count - self._last[0], at_us - self._last[1]
+        if delta_bytes < 0 and can_wrap:
             delta_bytes += _COUNTER_WRAP
-        return delta_bytes / elapsed_us if delta_bytes >= 0 and elapsed_us > 0 else None  # bytes/µs are MB/s
+        return delta_bytes / elapsed_us if delta_bytes >= 0 and elapsed_us > 0 else None  # bytes/µs equal MB/s
 
 
 class FieldReader:
-    """Reads the fields of one GPU. Unsupported fields are left out of the call, and retried once a minute.
+    """Reader of the NVML fields of one GPU. Unsupported fields are omitted from the call and retried once per minute.
 
-    The call's structures are built once: rebuilding them would cost more than the call.
+    The structures for the call are built once, because building them takes longer than the call.
     """
 
     def __init__(self, handle: Any, query: NvmlQueryRunner) -> None:
@@ -90,7 +91,7 @@ class FieldReader:
         except LOST_ERRORS:
             self._query.is_lost = True
         except pynvml.NVMLError:
-            pass  # a transient driver error only costs these readings
+            pass  # after a transient driver error, only these readings are missing
         return readings
 
     def _read_into(self, readings: Readings, at_ns: int) -> None:
@@ -99,9 +100,9 @@ class FieldReader:
         code = pynvml.nvmlLib.nvmlDeviceGetFieldValues(self._handle, len(self._metrics), self._values)
         if code != pynvml.NVML_SUCCESS:
             raise pynvml.NVMLError(code)
-        offered = [metric for metric in self._metrics if self._read_field(metric, readings, at_ns)]
-        if len(offered) < len(self._metrics):
-            self._prepare(tuple(offered))
+        supported = [metric for metric in self._metrics if self._read_field(metric, readings, at_ns)]
+        if len(supported) < len(self._metrics):
+            self._prepare(tuple(supported))
 
     def _prepare(self, metrics: tuple[str, ...]) -> None:
         self._metrics = metrics
@@ -112,8 +113,8 @@ class FieldReader:
             self._views[metric] = value, value.value
 
     def _read_field(self, metric: str, readings: Readings, at_ns: int) -> bool:
-        """Read one field; returns whether the card supports it. A transient error does not mean that it is
-        unsupported."""
+        """Read one field into `readings`, and return False if the GPU does not support the field. After a transient
+        error, a field counts as supported."""
         value, union = self._views[metric]
         if value.nvmlReturn != pynvml.NVML_SUCCESS:
             error = pynvml.NVMLError(value.nvmlReturn)
@@ -121,27 +122,27 @@ class FieldReader:
                 raise error
             return not isinstance(error, _UNKNOWN_FIELD)
         kind = value.valueType
-        number = getattr(union, _MEMBERS.get(kind, "ullVal"))
+        number = getattr(union, _UNION_MEMBERS.get(kind, "ullVal"))
         byte_rate = self._byte_rates.get(metric)
         if byte_rate is None:
             readings[metric] = number * FIELDS[metric][1]
         else:
-            wraps = kind == pynvml.NVML_VALUE_TYPE_UNSIGNED_INT
-            readings[metric] = byte_rate.update(number, value.timestamp or at_ns // 1_000, wraps)
+            can_wrap = kind == pynvml.NVML_VALUE_TYPE_UNSIGNED_INT
+            readings[metric] = byte_rate.update(number, value.timestamp or at_ns // 1_000, can_wrap)
         return True
 
 
 _NO_DRIVER = (pynvml.NVMLError_LibraryNotFound, pynvml.NVMLError_DriverNotLoaded)
 
 
-def _utilization(handle: Any) -> tuple[float, float]:
+def _read_utilization(handle: Any) -> tuple[float, float]:
     rates = pynvml.nvmlDeviceGetUtilizationRates(handle)
     return float(rates.gpu), float(rates.memory)
 
 
-# These run at every tick: calls that may take a driver long are in gpu_rare.py.
+# These queries run at every tick; queries that may take the driver long are in gpu_slow.py.
 _QUERIES = (
-    MetricQuery(("gpu_utilization_percent", "gpu_memory_busy_percent"), (_utilization,)),
+    MetricQuery(("gpu_utilization_percent", "gpu_memory_busy_percent"), (_read_utilization,)),
     MetricQuery(("gpu_memory_gib",), (lambda handle: (used_gib(handle),),)),
     MetricQuery(
         ("gpu_temperature_c",),
@@ -150,8 +151,8 @@ _QUERIES = (
             lambda handle: (float(pynvml.nvmlDeviceGetTemperature(handle, pynvml.NVML_TEMPERATURE_GPU)),),
         ),
     ),
-    MetricQuery(("gpu_sm_clock_mhz",), (lambda handle: (_clock_mhz(handle, pynvml.NVML_CLOCK_SM),),)),
-    MetricQuery(("gpu_memory_clock_mhz",), (lambda handle: (_clock_mhz(handle, pynvml.NVML_CLOCK_MEM),),)),
+    MetricQuery(("gpu_sm_clock_mhz",), (lambda handle: (_read_clock_mhz(handle, pynvml.NVML_CLOCK_SM),),)),
+    MetricQuery(("gpu_memory_clock_mhz",), (lambda handle: (_read_clock_mhz(handle, pynvml.NVML_CLOCK_MEM),),)),
     MetricQuery(
         ("gpu_throttle_reasons",),
         (
@@ -160,12 +161,12 @@ _QUERIES = (
         ),
     ),
 )
-# On Ampere and later this is a mean over the last second.
+# On Ampere and later, this is the average power over the last second.
 _POWER_QUERY = MetricQuery(("gpu_power_w",), (lambda handle: (pynvml.nvmlDeviceGetPowerUsage(handle) / 1_000,),))
 
 
 class GpuReader:
-    """Reads one GPU. A lost GPU is not queried again, and all its readings are None."""
+    """Reader of one NVIDIA GPU. A lost GPU is not queried again; all of its metrics are then None."""
 
     def __init__(self, index: int, handle: Any) -> None:
         self.description = describe_gpu(index, handle)
@@ -182,10 +183,10 @@ class GpuReader:
         return self.query.is_lost
 
     def read(self, at_ns: int) -> Readings:
-        """Read fast-changing metrics. Unsupported ones are None, and are retried once a minute."""
+        """Read the fast-changing metrics. Unsupported metrics are None and are retried once per minute."""
         readings = self._fields.read(at_ns)
-        for question in _QUERIES:
-            readings |= self.query.run(question, self.handle, at_ns)
+        for metric_query in _QUERIES:
+            readings |= self.query.run(metric_query, self.handle, at_ns)
         if readings["gpu_power_w"] is None:
             readings |= self.query.run(_POWER_QUERY, self.handle, at_ns)
         return readings
@@ -193,7 +194,8 @@ class GpuReader:
 
 @dataclass
 class Gpus:
-    """The GPUs of this machine. `note` is the driver's message about missing GPUs; None without a driver."""
+    """The NVIDIA GPUs of this machine. `note` is the driver's message about GPUs that cannot be opened; None without
+    such a message."""
 
     readers: tuple[GpuReader, ...]
     driver: str | None
@@ -201,9 +203,9 @@ class Gpus:
     device_count: int | None = None
 
     def rescan(self) -> None:
-        """Add new GPUs and mark removed ones as lost, if their number has changed.
+        """If the number of GPUs has changed, add new GPUs and mark removed GPUs as lost.
 
-        A GPU keeps the index it was found with; a later one may get another index than the driver's.
+        The index of a GPU never changes, so the index of a new GPU may differ from the driver's index.
         """
         count = none_on_error(pynvml.nvmlDeviceGetCount)
         if count is None or count == self.device_count:
@@ -221,15 +223,16 @@ class Gpus:
                 self._add_gpu(index, handle)
 
     def _add_gpu(self, index: int, handle: Any) -> None:
-        used_indexes = {reader.index for reader in self.readers}
-        with suppress(pynvml.NVMLError):  # it was removed again
-            reader = GpuReader(max(used_indexes) + 1 if index in used_indexes else index, handle)
+        used_indices = {reader.index for reader in self.readers}
+        with suppress(pynvml.NVMLError):  # the GPU was removed again
+            reader = GpuReader(max(used_indices) + 1 if index in used_indices else index, handle)
             self.readers = (*self.readers, reader)
 
 
 @contextmanager
 def open_gpus() -> Iterator[Gpus]:
-    """Open the driver's library and the GPUs of this machine. Opening can take a second on an idle GPU."""
+    """Context manager that opens the NVIDIA driver library and the GPUs of this machine. Opening an idle GPU can take a
+    second."""
     try:
         pynvml.nvmlInit()
     except pynvml.NVMLError as error:
@@ -238,16 +241,16 @@ def open_gpus() -> Iterator[Gpus]:
     try:
         yield _find_gpus()
     finally:
-        with suppress(pynvml.NVMLError):  # a failing driver already shows in its readings
+        with suppress(pynvml.NVMLError):  # readings already show that the driver fails
             pynvml.nvmlShutdown()
 
 
 def gpu_memory_used_gib() -> dict[int, float]:
-    """Return the memory in use on each GPU at this moment, by index: without those that do not report it, empty without
-    a driver."""
+    """Return the current memory usage of each GPU in GiB, by GPU index. GPUs that do not report it are omitted; the
+    result is empty without a driver."""
     with open_gpus() as gpus:
-        used = {reader.index: none_on_error(used_gib, reader.handle) for reader in gpus.readers}
-    return {index: gib for index, gib in used.items() if gib is not None}
+        used_by_index = {reader.index: none_on_error(used_gib, reader.handle) for reader in gpus.readers}
+    return {index: gib for index, gib in used_by_index.items() if gib is not None}
 
 
 def _find_gpus() -> Gpus:
@@ -266,7 +269,8 @@ def _find_gpus() -> Gpus:
 
 
 def _open_handles(count: int) -> tuple[list[tuple[int, Any]], list[str]]:
-    """Open the GPUs by index; returns handles, and why others cannot be opened."""
+    """Open all GPUs. Return indices and handles of the GPUs, and an error message for each GPU that cannot be
+    opened."""
     handles: list[tuple[int, Any]] = []
     notes: list[str] = []
     for index in range(count):
@@ -277,5 +281,5 @@ def _open_handles(count: int) -> tuple[list[tuple[int, Any]], list[str]]:
     return handles, notes
 
 
-def _clock_mhz(handle: Any, clock: int) -> float:
+def _read_clock_mhz(handle: Any, clock: int) -> float:
     return float(pynvml.nvmlDeviceGetClockInfo(handle, clock))

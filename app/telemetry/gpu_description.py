@@ -1,4 +1,4 @@
-"""Static description of one GPU, read once when it is found, and the processes that use it."""
+"""Read the static description of an NVIDIA GPU, and the processes that use the GPU."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ def describe_gpu(index: int, handle: Any) -> Gpu:
         name=pynvml.nvmlDeviceGetName(handle),
         uuid_hash=uuid_hash(handle),
         memory_gib=None if memory_bytes is None else memory_bytes / GIB,
-        power_limit_w=_watts(none_on_error(pynvml.nvmlDeviceGetEnforcedPowerLimit, handle)),
-        power_limit_default_w=_watts(none_on_error(pynvml.nvmlDeviceGetPowerManagementDefaultLimit, handle)),
-        power_limit_lowest_w=_watts(lowest_mw),
-        power_limit_highest_w=_watts(highest_mw),
+        power_limit_w=_to_watts(none_on_error(pynvml.nvmlDeviceGetEnforcedPowerLimit, handle)),
+        power_limit_default_w=_to_watts(none_on_error(pynvml.nvmlDeviceGetPowerManagementDefaultLimit, handle)),
+        power_limit_lowest_w=_to_watts(lowest_mw),
+        power_limit_highest_w=_to_watts(highest_mw),
         max_sm_clock_mhz=none_on_error(pynvml.nvmlDeviceGetMaxClockInfo, handle, pynvml.NVML_CLOCK_SM),
         max_memory_clock_mhz=none_on_error(pynvml.nvmlDeviceGetMaxClockInfo, handle, pynvml.NVML_CLOCK_MEM),
         pcie_generation=none_on_error(pynvml.nvmlDeviceGetCurrPcieLinkGeneration, handle),
@@ -35,13 +35,14 @@ def describe_gpu(index: int, handle: Any) -> Gpu:
         pcie_max_width=none_on_error(pynvml.nvmlDeviceGetMaxPcieLinkWidth, handle),
         vbios=none_on_error(pynvml.nvmlDeviceGetVbiosVersion, handle),
         driver=none_on_error(pynvml.nvmlSystemGetDriverVersion),
-        cuda_driver=_cuda_version(none_on_error(pynvml.nvmlSystemGetCudaDriverVersion_v2)),
+        cuda_driver=_format_cuda_version(none_on_error(pynvml.nvmlSystemGetCudaDriverVersion_v2)),
         mig=tuple(_describe_mig(index, instance) for index, instance in mig_handles(handle)),
     )
 
 
 def mig_handles(handle: Any) -> Iterator[tuple[int, Any]]:
-    """Yield the MIG instances of a GPU by the driver's index, which may have gaps; none if MIG is off."""
+    """Yield the driver's index (which may have gaps) and the handle of each MIG instance of a GPU; nothing if MIG is
+    disabled."""
     for index in range(none_on_error(pynvml.nvmlDeviceGetMaxMigDeviceCount, handle) or 0):
         instance = none_on_error(pynvml.nvmlDeviceGetMigDeviceHandleByIndex, handle, index)
         if instance is not None:
@@ -49,8 +50,8 @@ def mig_handles(handle: Any) -> Iterator[tuple[int, Any]]:
 
 
 def read_memory(handle: Any) -> Any:
-    """Return memory information. `used` excludes the driver's reserved memory; drivers before 510 cannot separate
-    it."""
+    """Return NVML's memory information for a GPU. `used` excludes memory reserved by the driver, except for drivers
+    before 510, which do not separate it."""
     try:
         return pynvml.nvmlDeviceGetMemoryInfo(handle, version=pynvml.nvmlMemory_v2)
     except (pynvml.NVMLError_FunctionNotFound, pynvml.NVMLError_ArgumentVersionMismatch):
@@ -66,7 +67,8 @@ def used_gib(handle: Any) -> float:
 
 
 def uuid_hash(handle: Any) -> str | None:
-    """Hash the UUID, which identifies a card without revealing its serial number."""
+    """Return a hash of the GPU's UUID, which identifies the GPU without revealing the serial number; None if not
+    supported."""
     uuid = none_on_error(pynvml.nvmlDeviceGetUUID, handle)
     return None if uuid is None else hashlib.sha256(uuid.encode()).hexdigest()[:12]
 
@@ -88,36 +90,36 @@ def _describe_mig(index: int, handle: Any) -> MigInstance:
     )
 
 
-def _watts(milliwatts: int | None) -> float | None:
+def _to_watts(milliwatts: int | None) -> float | None:
     return None if milliwatts is None else milliwatts / 1_000
 
 
-def _cuda_version(number: int | None) -> str | None:
-    """Format a CUDA version number: 13010 is CUDA 13.1."""
+def _format_cuda_version(number: int | None) -> str | None:
+    """Format a numeric CUDA version, such as 13010 for CUDA 13.1."""
     return None if number is None else f"{number // 1_000}.{number % 1_000 // 10}"
 
 
 def list_processes(gpu: int, handle: Any) -> Iterator[GpuProcess]:
-    """Yield the processes that compute; raises NVML's errors."""
+    """Yield the processes that compute on a GPU. Raises pynvml.NVMLError."""
     for process in pynvml.nvmlDeviceGetComputeRunningProcesses(handle):
         yield GpuProcess(gpu, process.pid, None if process.usedGpuMemory is None else process.usedGpuMemory / GIB)
 
 
 def foreign_processes(processes: Iterable[GpuProcess], own_pids: Collection[int]) -> tuple[GpuProcess, ...]:
-    """Return the processes that are not in `own_pids`, nor children of those.
+    """Return the processes that are neither in `own_pids` nor descendants of processes in `own_pids`.
 
-    A process that is not visible here is not foreign: it has ended, or its number is from outside this container, where
-    our own processes may have such numbers too.
+    Processes that this machine or container cannot see are not foreign: they have ended, or their PIDs are from outside
+    the container, where processes of this run may also have such PIDs.
     """
     return tuple(process for process in processes if _is_foreign(process.pid, own_pids))
 
 
-def _is_foreign(pid: int, ours: Collection[int]) -> bool:
-    if pid in ours:
+def _is_foreign(pid: int, own_pids: Collection[int]) -> bool:
+    if pid in own_pids:
         return False
     try:
-        return all(parent.pid not in ours for parent in psutil.Process(pid).parents())
+        return all(parent.pid not in own_pids for parent in psutil.Process(pid).parents())
     except psutil.NoSuchProcess:
         return False
-    except psutil.AccessDenied:  # it belongs to another user
+    except psutil.AccessDenied:  # the process belongs to a different user
         return True

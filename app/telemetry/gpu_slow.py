@@ -1,4 +1,4 @@
-"""Slow GPU metrics: values that change slowly, or that a driver may take long to return, read once a second."""
+"""Read slow GPU metrics once per second: values that change slowly, or that a driver may take long to return."""
 
 from __future__ import annotations
 
@@ -15,14 +15,18 @@ from app.telemetry.nvml_query import MetricQuery, Readings
 RESCAN_NS = 10_000_000_000
 
 
-def _ecc(handle: Any, error: int) -> tuple[float]:
+def _read_ecc_errors(handle: Any, error: int) -> tuple[float]:
     return (float(pynvml.nvmlDeviceGetTotalEccErrors(handle, error, pynvml.NVML_VOLATILE_ECC)),)
 
 
 _QUERIES = (
-    MetricQuery(("gpu_ecc_corrected_errors",), (lambda handle: _ecc(handle, pynvml.NVML_MEMORY_ERROR_TYPE_CORRECTED),)),
     MetricQuery(
-        ("gpu_ecc_uncorrected_errors",), (lambda handle: _ecc(handle, pynvml.NVML_MEMORY_ERROR_TYPE_UNCORRECTED),)
+        ("gpu_ecc_corrected_errors",),
+        (lambda handle: _read_ecc_errors(handle, pynvml.NVML_MEMORY_ERROR_TYPE_CORRECTED),),
+    ),
+    MetricQuery(
+        ("gpu_ecc_uncorrected_errors",),
+        (lambda handle: _read_ecc_errors(handle, pynvml.NVML_MEMORY_ERROR_TYPE_UNCORRECTED),),
     ),
     MetricQuery(("gpu_fan_percent",), (lambda handle: (float(pynvml.nvmlDeviceGetFanSpeed(handle)),),)),
     MetricQuery(
@@ -35,16 +39,16 @@ _QUERIES = (
 
 
 class _ProcessList:
-    """Processes that compute on one GPU, as last reported by the driver."""
+    """Processes that compute on one GPU, according to the driver's last report."""
 
     def __init__(self, gpu: int) -> None:
         self.found: tuple[GpuProcess, ...] = ()
         self._gpu = gpu
-        self._question = MetricQuery(("gpu_processes",), (self._count,))
+        self._metric_query = MetricQuery(("gpu_processes",), (self._count,))
 
     def read(self, reader: GpuReader, at_ns: int) -> Readings:
         self.found = ()
-        return reader.query.run(self._question, reader.handle, at_ns)
+        return reader.query.run(self._metric_query, reader.handle, at_ns)
 
     def _count(self, handle: Any) -> tuple[float]:
         self.found = tuple(list_processes(self._gpu, handle))
@@ -52,8 +56,8 @@ class _ProcessList:
 
 
 class SlowGpuReader:
-    """Reads all GPUs once a second; every ten seconds it looks for GPUs and MIG instances that were added or
-    removed."""
+    """Reader of the slow metrics of all GPUs, once per second. Every ten seconds, it also detects GPUs and MIG
+    instances that were added or removed."""
 
     interval_s = 1.0
 
@@ -65,11 +69,12 @@ class SlowGpuReader:
 
     @property
     def processes(self) -> tuple[GpuProcess, ...]:
-        """Processes that computed at the last reading."""
+        """Processes that were computing on the GPUs at the last reading."""
         return tuple(process for process_list in list(self._process_lists.values()) for process in process_list.found)
 
     def read(self, at_ns: int) -> Iterator[tuple[str, Readings]]:
-        """Yield readings by source: gpuN, gpuN/migI for its MIG instances and gpuN/pidP for its processes."""
+        """Yield the readings of each source: gpuN for a GPU, gpuN/migI for a MIG instance, and gpuN/pidP for a process
+        on the GPU."""
         if self._rescan_at_ns is None or at_ns >= self._rescan_at_ns:
             self._rescan_at_ns = at_ns + RESCAN_NS
             self._gpus.rescan()
@@ -80,14 +85,14 @@ class SlowGpuReader:
     def _read_gpu(self, reader: GpuReader, at_ns: int) -> Iterator[tuple[str, Readings]]:
         source, index = f"gpu{reader.index}", reader.index
         readings: Readings = {}
-        for question in _QUERIES:
-            readings |= reader.query.run(question, reader.handle, at_ns)
+        for metric_query in _QUERIES:
+            readings |= reader.query.run(metric_query, reader.handle, at_ns)
         process_list = self._process_lists.setdefault(index, _ProcessList(index))
         readings |= process_list.read(reader, at_ns)
         yield source, readings
         for process in process_list.found:
             yield f"{source}/pid{process.pid}", {"gpu_process_memory_gib": process.memory_gib}
         for mig_index, handle in self._mig.get(index, ()):
-            # NVML does not report the utilization of an instance
+            # NVML does not report the utilization of a MIG instance.
             memory_gib = None if reader.is_lost else none_on_error(used_gib, handle)
             yield f"{source}/mig{mig_index}", {"gpu_mig_memory_gib": memory_gib, "gpu_utilization_percent": None}

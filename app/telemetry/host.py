@@ -1,6 +1,7 @@
-"""CPU and memory use of the machine, or of the container that this process runs in.
+"""Read the CPU utilization and memory usage of the machine, or of the container that this process runs in.
 
-Includes bytes transferred over networks and to disks, and the number of local ports for connections to one address.
+The module also reads the bytes transferred over networks and to disks, and the number of local ports for connections to
+one address.
 """
 
 from __future__ import annotations
@@ -19,22 +20,23 @@ _Totals = dict[str, tuple[int, int]]
 
 
 class TransferReader:
-    """Reads transferred bytes per second since the last reading. In a container these are of its own networks, and of
-    all disks of the machine."""
+    """Reader of network and disk transfer rates in bytes per second since the last reading. In a container, the rates
+    include only the container's networks, but all disks of the machine."""
 
     def __init__(self, at_ns: int, block_devices: Path = Path("/sys/block")) -> None:
         self._block_devices = block_devices
         self._last_ns = at_ns
-        self._last_network = _read_totals(_network)
-        self._last_disks = self._disks()
+        self._last_network = _read_totals(_read_network_totals)
+        self._last_disks = self._filter_disks()
 
     def read(self, at_ns: int) -> dict[str, float | None]:
-        """Read the rates. Loopback interfaces are excluded; traffic through a bridge counts once on each side of it."""
+        """Return the rates since the last reading by metric. Loopback interfaces are excluded; traffic through a bridge
+        is counted on both sides."""
         elapsed_s, self._last_ns = (at_ns - self._last_ns) / 1e9, at_ns
-        network_before, self._last_network = self._last_network, _read_totals(_network)
-        disks_before, self._last_disks = self._last_disks, self._disks()
-        sent, received = _rates(network_before, self._last_network, elapsed_s)
-        read, written = _rates(disks_before, self._last_disks, elapsed_s)
+        network_before, self._last_network = self._last_network, _read_totals(_read_network_totals)
+        disks_before, self._last_disks = self._last_disks, self._filter_disks()
+        sent, received = _compute_rates(network_before, self._last_network, elapsed_s)
+        read, written = _compute_rates(disks_before, self._last_disks, elapsed_s)
         return {
             "host_network_sent_bytes_per_s": sent,
             "host_network_received_bytes_per_s": received,
@@ -42,16 +44,16 @@ class TransferReader:
             "host_disk_written_bytes_per_s": written,
         }
 
-    def _disks(self) -> _Totals:
-        return {name: totals for name, totals in _read_totals(_disks).items() if self._is_disk(name)}
+    def _filter_disks(self) -> _Totals:
+        return {name: totals for name, totals in _read_totals(_read_disk_totals).items() if self._is_disk(name)}
 
     def _is_disk(self, name: str) -> bool:
-        """Return True for a disk. Linux also lists partitions and volumes made of disks, which would count a byte
-        twice."""
+        """Return True if the device is a physical disk. Linux also lists partitions and volumes, whose bytes would be
+        counted twice."""
         return not self._block_devices.is_dir() or (self._block_devices / name / "device").exists()
 
 
-def _network() -> _Totals:
+def _read_network_totals() -> _Totals:
     counters = psutil.net_io_counters(pernic=True, nowrap=False)
     return {
         name: (totals.bytes_sent, totals.bytes_recv)
@@ -60,7 +62,7 @@ def _network() -> _Totals:
     }
 
 
-def _disks() -> _Totals:
+def _read_disk_totals() -> _Totals:
     counters = psutil.disk_io_counters(perdisk=True, nowrap=False)
     return {name: (totals.read_bytes, totals.write_bytes) for name, totals in counters.items()}
 
@@ -68,12 +70,13 @@ def _disks() -> _Totals:
 def _read_totals(read: Callable[[], _Totals]) -> _Totals:
     try:
         return read()
-    except (OSError, RuntimeError):  # a sandbox may hide the counters, and an unusual OS may lack them
+    except (OSError, RuntimeError):  # not provided by a sandbox or an uncommon OS
         return {}
 
 
-def _rates(before: _Totals, now: _Totals, elapsed_s: float) -> tuple[float | None, float | None]:
-    """Compute the rates over the devices present at both times whose counters were not reset."""
+def _compute_rates(before: _Totals, now: _Totals, elapsed_s: float) -> tuple[float | None, float | None]:
+    """Compute the total rates of both counters, over the devices that were present at both times and whose counters
+    were not reset."""
     common = [name for name in now if name in before and all(map(ge, now[name], before[name]))]
     if not common or elapsed_s <= 0:
         return None, None
@@ -81,11 +84,12 @@ def _rates(before: _Totals, now: _Totals, elapsed_s: float) -> tuple[float | Non
     return first, second
 
 
-_RANGE = Path("/proc/sys/net/ipv4/ip_local_port_range")
+_PORT_RANGE_PATH = Path("/proc/sys/net/ipv4/ip_local_port_range")
 
 
-def count_local_ports(path: Path = _RANGE) -> int | None:
-    """Return the number of local ports; None if not reported by this OS, as on all but Linux."""
+def count_local_ports(path: Path = _PORT_RANGE_PATH) -> int | None:
+    """Return the number of local ports for outgoing connections; None if not reported by the OS (only Linux reports
+    it)."""
     try:
         first, last = map(int, path.read_text("ascii").split())
     except (OSError, ValueError):
@@ -95,30 +99,34 @@ def count_local_ports(path: Path = _RANGE) -> int | None:
 
 GIB = 2**30
 DETAILS_NS = 1_000_000_000
-"""Interval of detail readings: core times are counted in ticks of 10 ms, and a large machine has many cores and
-networks, so these are read less often than totals."""
+"""Interval in ns between readings of cores and transfers. They are read less often than the totals, because core times
+have a resolution of 10 ms and a large machine has many cores and networks."""
 
 
 def usable_cores(cgroup: Cgroup) -> float:
-    """Return the cores that this process can use: the machine's, or fewer by affinity or by the container's limit."""
+    """Return the number of cores that this process can use: the cores of the machine, limited by CPU affinity and by
+    the container."""
     logical = psutil.cpu_count() or 1
     affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else logical
     return min(logical, affinity, cgroup.cpu_limit_cores or logical)
 
 
 def usable_memory_gib(cgroup: Cgroup) -> float:
-    """Return the memory of the machine, or of the container if its limit is lower."""
+    """Return the total memory in GiB of the machine, or the memory limit of the container if it is lower."""
     total_bytes = psutil.virtual_memory().total
     return min(total_bytes, cgroup.memory_limit_bytes or total_bytes) / GIB
 
 
 class HostReader:
-    """Reads CPU and memory use of the machine, or of the container if its limits are lower."""
+    """Reader of the CPU utilization and memory usage of the machine, or of the container if the container's limits are
+    lower."""
 
     def __init__(self, at_ns: int, cgroup: Cgroup | None = None) -> None:
         self._cgroup = read_cgroup() if cgroup is None else cgroup
-        self._limit_cores = _limit_below(self._cgroup.cpu_limit_cores, psutil.cpu_count())
-        self._limits_memory = _limit_below(self._cgroup.memory_limit_bytes, psutil.virtual_memory().total) is not None
+        self._limit_cores = _select_limit_below(self._cgroup.cpu_limit_cores, psutil.cpu_count())
+        self._is_memory_limited = (
+            _select_limit_below(self._cgroup.memory_limit_bytes, psutil.virtual_memory().total) is not None
+        )
         self._last_ns = at_ns
         self._last_used_s = self._cgroup.cpu_used_s()
         self._last_times_s = busy_and_total_s()
@@ -127,8 +135,8 @@ class HostReader:
         self._details_due_ns = at_ns + DETAILS_NS
 
     def readings(self, at_ns: int) -> Iterator[tuple[str, dict[str, float | None]]]:
-        """Yield readings by source: the machine each time; once a second also its transfers, and its cores as
-        `host/core0`, ..."""
+        """Yield the readings of each source: `host` at each call; once per second also the transfers of `host`, and the
+        cores as `host/core0` and so on."""
         yield "host", self.read(at_ns)
         if at_ns < self._details_due_ns:
             return
@@ -138,15 +146,15 @@ class HostReader:
             yield f"host/core{core}", {"core_cpu_percent": percent}
 
     def read(self, at_ns: int) -> dict[str, float | None]:
-        """Read the CPU use since the last reading, and current memory use."""
-        cpu_percent = self._machine_percent() if self._limit_cores is None else self._container_percent(at_ns)
-        return {"host_cpu_percent": cpu_percent, "host_memory_gib": self._memory_gib()}
+        """Return the CPU utilization since the last reading, and the current memory usage, by metric."""
+        cpu_percent = self._read_machine_percent() if self._limit_cores is None else self._read_container_percent(at_ns)
+        return {"host_cpu_percent": cpu_percent, "host_memory_gib": self._read_memory_gib()}
 
-    def _machine_percent(self) -> float | None:
+    def _read_machine_percent(self) -> float | None:
         before_s, self._last_times_s = self._last_times_s, busy_and_total_s()
         return busy_percent(before_s, self._last_times_s)
 
-    def _container_percent(self, at_ns: int) -> float | None:
+    def _read_container_percent(self, at_ns: int) -> float | None:
         before_s, before_ns = self._last_used_s, self._last_ns
         used_s = self._last_used_s = self._cgroup.cpu_used_s()
         self._last_ns = at_ns
@@ -154,18 +162,18 @@ class HostReader:
             return None
         return 100 * (used_s - before_s) / ((at_ns - before_ns) / 1e9) / self._limit_cores
 
-    def _memory_gib(self) -> float | None:
-        if self._limits_memory:
+    def _read_memory_gib(self) -> float | None:
+        if self._is_memory_limited:
             used = self._cgroup.memory_used_bytes()
             return None if used is None else used / GIB
         memory = psutil.virtual_memory()
         return (memory.total - memory.available) / GIB
 
 
-def _limit_below(limit: float | None, machine: float | None) -> float | None:
+def _select_limit_below(limit: float | None, machine: float | None) -> float | None:
     return limit if limit is not None and machine is not None and limit < machine else None
 
 
 def busy_and_total_s() -> tuple[float, float]:
-    """Return core-seconds since the machine started: spent on work, and in total."""
+    """Return the busy and the total core-seconds of the machine since it started."""
     return busy_and_total(psutil.cpu_times())

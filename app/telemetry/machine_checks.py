@@ -1,4 +1,4 @@
-"""Checks whether a machine is suitable for measurements, before anything is measured on it."""
+"""Check whether a machine is suitable for measurements, before the first measurement."""
 
 from __future__ import annotations
 
@@ -21,32 +21,34 @@ NVIDIA_PROVIDERS = {"cuda", "tensorrt"}
 
 @dataclass(frozen=True)
 class MachineLoad:
-    """Load of other processes on the machine. `busy_cores` is the CPU used by all other processes."""
+    """Load on the machine before a measurement. `busy_cores` is the number of cores that other processes use;
+    `free_memory_gib` is the available memory."""
 
     busy_cores: float
     free_memory_gib: float
 
 
 def machine_checks(environment: Environment) -> tuple[Check, ...]:
-    """Run all machine checks. Takes half a second, to observe the load of other processes."""
+    """Run all machine checks. The call takes half a second to measure the load of other processes."""
     return evaluate_machine(environment, read_machine_load())
 
 
 def read_machine_load(window_s: float = 0.5, sleep: Callable[[float], None] = time.sleep) -> MachineLoad:
-    start_ns, busy_s = time.perf_counter_ns(), _other_cpu_s()
+    start_ns, busy_s = time.perf_counter_ns(), _read_other_cpu_s()
     sleep(window_s)
     elapsed_s = (time.perf_counter_ns() - start_ns) / 1e9
-    return MachineLoad(max(0.0, _other_cpu_s() - busy_s) / elapsed_s, free_memory_bytes() / GIB)
+    return MachineLoad(max(0.0, _read_other_cpu_s() - busy_s) / elapsed_s, free_memory_bytes() / GIB)
 
 
-def _other_cpu_s() -> float:
+def _read_other_cpu_s() -> float:
     busy_s, _ = busy_and_total_s()
     own_times = psutil.Process().cpu_times()
     return busy_s - own_times.user - own_times.system
 
 
 def free_memory_bytes() -> int:
-    """Return the free memory of the machine, or the rest of the container's limit."""
+    """Return the available memory in bytes of the machine, or the unused part of the container's memory limit if it is
+    lower."""
     available = psutil.virtual_memory().available
     cgroup = read_cgroup()
     used = cgroup.memory_used_bytes()
@@ -57,17 +59,17 @@ def free_memory_bytes() -> int:
 
 def evaluate_machine(environment: Environment, load: MachineLoad) -> tuple[Check, ...]:
     return (
-        _cores_check(environment),
-        _other_load_check(load),
-        _free_memory_check(load),
-        _power_governor_check(environment),
-        _clock_resolution_check(environment),
-        _gpus_check(environment),
-        _providers_check(environment),
+        _check_cores(environment),
+        _check_other_load(load),
+        _check_free_memory(load),
+        _check_power_governor(environment),
+        _check_clock_resolution(environment),
+        _check_gpus(environment),
+        _check_providers(environment),
     )
 
 
-def _cores_check(environment: Environment) -> Check:
+def _check_cores(environment: Environment) -> Check:
     cores = environment.cpu_limit_cores or environment.logical_cores
     hint = (
         "The load generator and the endpoint would share one core. Add cores, or run the endpoint on another machine."
@@ -75,32 +77,32 @@ def _cores_check(environment: Environment) -> Check:
     return _build_check("cores", cores, CORES_LIMIT, "cores", cores >= CORES_LIMIT, hint)
 
 
-def _other_load_check(load: MachineLoad) -> Check:
+def _check_other_load(load: MachineLoad) -> Check:
     hint = "Other processes are using the CPU. Stop them, or expect noisy results."
     is_quiet = load.busy_cores <= BUSY_LIMIT_CORES
     return _build_check("other_load", round(load.busy_cores, 2), BUSY_LIMIT_CORES, "cores", is_quiet, hint)
 
 
-def _free_memory_check(load: MachineLoad) -> Check:
-    hint = "Free some memory. A machine that swaps measures its disk."
+def _check_free_memory(load: MachineLoad) -> Check:
+    hint = "Free some memory. If the machine swaps, the results depend on the disk."
     is_enough = load.free_memory_gib >= FREE_MEMORY_LIMIT_GIB
     return _build_check("free_memory", round(load.free_memory_gib, 2), FREE_MEMORY_LIMIT_GIB, "GiB", is_enough, hint)
 
 
-def _power_governor_check(environment: Environment) -> Check:
+def _check_power_governor(environment: Environment) -> Check:
     hint = "The CPU frequency varies with load. Run `sudo cpupower frequency-set -g performance` before measuring."
     governor = environment.cpu_governor
     return _build_check("power_governor", governor, "performance", None, governor in (None, "performance"), hint)
 
 
-def _clock_resolution_check(environment: Environment) -> Check:
+def _check_clock_resolution(environment: Environment) -> Check:
     hint = "Choose a finer clock source (`tsc` in /sys/devices/system/clocksource on Linux)."
     resolution_ns = environment.clock_resolution_ns
     return _build_check("clock_resolution", resolution_ns, CLOCK_LIMIT_NS, "ns", resolution_ns <= CLOCK_LIMIT_NS, hint)
 
 
-def _gpus_check(environment: Environment) -> Check:
-    """Check the GPUs. A machine without a GPU passes; a GPU that the driver cannot show is a WARN."""
+def _check_gpus(environment: Environment) -> Check:
+    """Check the GPUs: VALID on a machine without a GPU, WARN if the driver reports a GPU that cannot be opened."""
     names = ", ".join(gpu.name for gpu in environment.gpus) or None
     note = environment.gpu_note
     return _build_check(
@@ -108,17 +110,18 @@ def _gpus_check(environment: Environment) -> Check:
     )
 
 
-def _providers_check(environment: Environment) -> Check:
-    """Check the execution providers; VALID if ONNX Runtime was not requested."""
+def _check_providers(environment: Environment) -> Check:
+    """Check the execution providers: VALID if ONNX Runtime was not requested, WARN if no session can be opened or a GPU
+    is not used."""
     providers = environment.providers
     if environment.onnxruntime is None:
         return Check("providers", None, None, None, "VALID")
     hint = "ONNX Runtime cannot create a session. Reinstall it."
     if providers:
         hint = "ONNX Runtime cannot use the GPU of this machine. Install its CUDA libraries, or measure on the CPU."
-    has_idle_gpu = bool(environment.gpus) and NVIDIA_PROVIDERS.isdisjoint(providers)
+    has_unused_gpu = bool(environment.gpus) and NVIDIA_PROVIDERS.isdisjoint(providers)
     return _build_check(
-        "providers", ", ".join(providers) or None, None, None, bool(providers) and not has_idle_gpu, hint
+        "providers", ", ".join(providers) or None, None, None, bool(providers) and not has_unused_gpu, hint
     )
 
 

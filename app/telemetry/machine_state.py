@@ -1,4 +1,4 @@
-"""Current state of this machine: read on request, or taken from the telemetry of a running run."""
+"""Current state of this machine, read on request or derived from the telemetry of a running run."""
 
 from __future__ import annotations
 
@@ -20,10 +20,9 @@ _NO_READINGS: Readings = {}
 
 
 class MachineReader:
-    """Reads the machine's state. Opens the GPU drivers at the first reading, which may take a second, and keeps them
-    open until `close`.
+    """Thread-safe reader of the machine's state.
 
-    Any thread may read or close, one at a time.
+    The first reading opens the GPU drivers, which may take a second; they stay open until `close`.
     """
 
     def __init__(self) -> None:
@@ -34,7 +33,7 @@ class MachineReader:
         self._host: HostReader | None = None
 
     def read(self) -> MachineNow:
-        """Read the state. CPU use is of the time since the previous reading; None at the first."""
+        """Read the state. CPU utilization is averaged since the previous reading; None at the first reading."""
         with self._lock:
             at_ns = time.perf_counter_ns()
             readings: dict[str, Readings] = {}
@@ -59,7 +58,7 @@ class MachineReader:
             )
 
     def close(self) -> None:
-        """Close the drivers; the next reading opens them again."""
+        """Close the GPU drivers. The next reading opens them again."""
         with self._lock:
             self._exit_stack.close()
             self._gpus, self._host = None, None
@@ -72,7 +71,7 @@ class MachineReader:
 
 
 def read_machine_state() -> MachineNow:
-    """Take a single reading, without CPU use."""
+    """Read the state once, without CPU utilization."""
     reader = MachineReader()
     try:
         return reader.read()
@@ -81,7 +80,7 @@ def read_machine_state() -> MachineNow:
 
 
 def build_state_in_run(readings: Mapping[str, Readings], environment: Environment | None) -> MachineNow:
-    """Build the state from the last telemetry values of a run, by source and metric."""
+    """Build the machine state from the last telemetry values of a run. `readings` are by source and metric."""
     if environment is None:
         return build_machine_state(readings, (), cores=None, memory_total_gib=None, driver=None, gpu_note=None)
     return build_machine_state(
@@ -104,7 +103,7 @@ def build_machine_state(
     gpu_note: str | None,
 ) -> MachineNow:
     host = readings.get("host", _NO_READINGS)
-    cards = {f"gpu{gpu.index}": gpu for gpu in gpus}
+    gpu_by_source = {f"gpu{gpu.index}": gpu for gpu in gpus}
     gpu_sources = [source for source in readings if source.startswith("gpu") and "/" not in source]
     return MachineNow(
         cpu_percent=host.get("host_cpu_percent"),
@@ -112,26 +111,26 @@ def build_machine_state(
         memory_gib=host.get("host_memory_gib"),
         memory_total_gib=memory_total_gib,
         gpus=tuple(
-            _build_gpu_state(source, readings.get(source, _NO_READINGS), cards.get(source))
-            for source in dict.fromkeys((*cards, *sorted(gpu_sources)))
+            _build_gpu_state(source, readings.get(source, _NO_READINGS), gpu_by_source.get(source))
+            for source in dict.fromkeys((*gpu_by_source, *sorted(gpu_sources)))
         ),
         driver=driver,
         gpu_note=gpu_note,
     )
 
 
-def _build_gpu_state(source: str, readings: Readings, card: Gpu | None) -> GpuState:
+def _build_gpu_state(source: str, readings: Readings, gpu: Gpu | None) -> GpuState:
     power_w, reasons = readings.get("gpu_power_w"), readings.get("gpu_throttle_reasons")
     return GpuState(
         source=source,
-        name="AMD GPU" if card is None else card.name,
+        name="AMD GPU" if gpu is None else gpu.name,
         utilization_percent=readings.get("gpu_utilization_percent"),
         memory_gib=readings.get("gpu_memory_gib"),
-        memory_total_gib=None if card is None else card.memory_gib,
+        memory_total_gib=None if gpu is None else gpu.memory_gib,
         power_w=readings.get("gpu_power_average_w") if power_w is None else power_w,
-        power_limit_w=None if card is None else card.power_limit_w,
+        power_limit_w=None if gpu is None else gpu.power_limit_w,
         temperature_c=readings.get("gpu_temperature_c"),
         clock_mhz=readings.get("gpu_sm_clock_mhz"),
-        max_clock_mhz=None if card is None else card.max_sm_clock_mhz,
+        max_clock_mhz=None if gpu is None else gpu.max_sm_clock_mhz,
         throttled_by=None if reasons is None else list_throttle_reasons(reasons),
     )

@@ -1,8 +1,8 @@
-"""Fetches and parses the metrics page of a server, in the Prometheus text format:
-prometheus.io/docs/instrumenting/exposition_formats.
+"""Fetch and parse the metrics page of a server in the Prometheus text format
+(prometheus.io/docs/instrumenting/exposition_formats). Many inference servers expose metrics at /metrics.
 
-One GET is limited in size and time. The page is untrusted: lines that are not samples are skipped, and parsing takes
-linear time for any content. Many inference servers expose their own counters at /metrics.
+Size and time of a request are limited. The page is untrusted: lines that are not samples are skipped, and parsing takes
+linear time for any content.
 """
 
 from __future__ import annotations
@@ -29,14 +29,15 @@ _UNESCAPED = {"n": "\n"}
 
 
 class Sample(NamedTuple):
-    """One sample of a page. `labels_text` is the text between the braces."""
+    """A sample of a Prometheus page: metric name, labels and value. `labels_text` is the unparsed text between the
+    braces."""
 
     name: str
     labels_text: str
     value: float
 
     def labels(self) -> dict[str, str]:
-        """Parse the labels, as far as they are valid."""
+        """Parse the labels, up to the first invalid label."""
         labels, position = {}, 0
         while (match := _LABEL.match(self.labels_text, position)) is not None:
             labels[match[1]] = _ESCAPED.sub(lambda escape: _UNESCAPED.get(escape[1], escape[1]), match[2])
@@ -45,15 +46,16 @@ class Sample(NamedTuple):
 
 
 def parse_samples(page: str) -> Iterator[Sample]:
-    """Yield the samples with a finite value. A last line without its end was truncated and is skipped."""
+    """Yield the samples of a page that have a finite value. A last line without a line break is skipped, because it may
+    be truncated."""
     for line in page[: page.rfind("\n") + 1].split("\n"):
         match = _SAMPLE.match(line)
-        value = None if match is None else _number(match[3])
+        value = None if match is None else _parse_finite(match[3])
         if match is not None and value is not None:
             yield Sample(match[1], match[2] or "", value)
 
 
-def _number(text: str) -> float | None:
+def _parse_finite(text: str) -> float | None:
     try:
         value = float(text)
     except ValueError:
@@ -67,26 +69,26 @@ _BLOCK_BYTES = 65_536
 
 Headers = tuple[tuple[str, str], ...]
 RemainingTime = Callable[[], float]
-"""Function that returns the remaining time in s, and raises TimeoutError if there is none."""
+"""Function that returns the time in seconds until a deadline, and raises TimeoutError after the deadline."""
 
 
 class ScrapedPage(NamedTuple):
-    """A fetched page. `date` is the server's Date header."""
+    """A fetched metrics page. `date` is the value of the Date header, None if missing."""
 
     text: str
     date: str | None
 
 
 def make_deadline(end_s: float) -> RemainingTime:
-    """Return a function that gives the time until a moment of `time.monotonic`."""
+    """Return a function that computes the remaining time until `end_s` on the clock `time.monotonic`."""
 
-    def left() -> float:
+    def remaining_s() -> float:
         seconds = end_s - time.monotonic()
         if seconds <= 0:
             raise TimeoutError
         return seconds
 
-    return left
+    return remaining_s
 
 
 def fetch_page(
@@ -96,9 +98,9 @@ def fetch_page(
     path: str = "/metrics",
     headers: Headers = (),
 ) -> ScrapedPage | None:
-    """Fetch a page; returns the complete body of a 200 response, None for anything else. Redirects are not followed.
+    """Fetch a page. Return the body of a complete response with status 200, otherwise None. Redirects are not followed.
 
-    The duration of the DNS lookup is not limited.
+    The time limit does not apply to the DNS lookup.
     """
     try:
         connection = _connect(address, remaining_s)
@@ -113,16 +115,16 @@ def fetch_page(
         OSError,
         ValueError,
         httptools.HttpParserError,
-    ):  # not reachable, too slow, or not HTTP: then there is no page
+    ):  # not reachable, too slow, or not HTTP
         return None
 
 
-def _connect(address: Address, left: RemainingTime) -> socket.socket:
-    """Connect to the first of the host's addresses that accepts. Raises OSError."""
+def _connect(address: Address, remaining_s: RemainingTime) -> socket.socket:
+    """Connect to the first address of the host that accepts a connection. Raises OSError."""
     last_error: OSError = ConnectionError()
     for address_info in socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM):
         try:
-            return socket.create_connection((str(address_info[4][0]), address.port), timeout=left())
+            return socket.create_connection((str(address_info[4][0]), address.port), timeout=remaining_s())
         except OSError as error:
             last_error = error
     raise last_error
@@ -136,14 +138,14 @@ def _build_request(address: Address, path: str, headers: Headers) -> bytes:
     return "\r\n".join([f"GET {path} HTTP/1.1", *lines, "", ""]).encode()
 
 
-def _fetch(connection: socket.socket, request: bytes, left: RemainingTime) -> ScrapedPage | None:
-    connection.settimeout(left())
+def _fetch(connection: socket.socket, request: bytes, remaining_s: RemainingTime) -> ScrapedPage | None:
+    connection.settimeout(remaining_s())
     connection.sendall(request)
     response = _ResponseHandler()
     parser = httptools.HttpResponseParser(response)
     received = 0
-    while not response.is_whole:
-        connection.settimeout(left())
+    while not response.is_complete:
+        connection.settimeout(remaining_s())
         block = connection.recv(_BLOCK_BYTES)
         if not block:
             break
@@ -151,18 +153,18 @@ def _fetch(connection: socket.socket, request: bytes, left: RemainingTime) -> Sc
         if received > _MAX_BYTES:
             return None
         parser.feed_data(block)
-    if parser.get_status_code() != 200 or not (response.is_whole or response.ends_with_connection):
+    if parser.get_status_code() != 200 or not (response.is_complete or response.ends_with_connection):
         return None
     return ScrapedPage(response.body.decode(errors="replace"), response.date)
 
 
 class _ResponseHandler:
-    """Callbacks of an httptools parser, with the names that it requires."""
+    """Callbacks for an httptools parser, which collect the body and the Date header of a response."""
 
     def __init__(self) -> None:
         self.body = bytearray()
         self.date: str | None = None
-        self.is_whole = False
+        self.is_complete = False
         self.ends_with_connection = True
 
     def on_header(self, name: bytes, value: bytes) -> None:
@@ -176,30 +178,30 @@ class _ResponseHandler:
         self.body += part
 
     def on_message_complete(self) -> None:
-        self.is_whole = True
+        self.is_complete = True
 
 
 def read_metrics(endpoint: Endpoint, timeout_s: float = LIMIT_S) -> tuple[Samples | None, ...]:
-    """Fetch the metrics of each URL's server one after another, within `timeout_s` in total; None for a server without
-    such a page.
+    """Fetch /metrics from the server of each URL, one after another, within `timeout_s` in total. The result has one
+    entry per URL, None for a server without metrics.
 
-    Only scheme, host and port of the URLs are used, and none of the endpoint's headers. Nothing is fetched through a
-    Unix socket or a proxy.
+    Only scheme, host and port of the URLs are used, and no headers of the endpoint. The result is empty for an endpoint
+    with a Unix socket or a proxy.
     """
     if endpoint.unix_socket is not None or endpoint.proxy is not None:
         return ()
-    left = make_deadline(time.monotonic() + timeout_s)
+    remaining_s = make_deadline(time.monotonic() + timeout_s)
     try:
         addresses = [parse_url(url) for url in endpoint.urls]
         context = build_tls_context(endpoint.tls) if any(address.is_tls for address in addresses) else None
     except EndpointError:  # the worker reports the error
         return ()
-    pages = [fetch_page(address, context if address.is_tls else None, left) for address in addresses]
+    pages = [fetch_page(address, context if address.is_tls else None, remaining_s) for address in addresses]
     return tuple(None if page is None else parse_metrics(page.text) for page in pages)
 
 
 def parse_metrics(page: str) -> Samples | None:
-    """Parse a page, summing each metric over its labels; None if it has no samples."""
+    """Parse a page and sum each metric over all label values; None if the page has no samples."""
     totals: dict[str, float] = {}
     for sample in parse_samples(page):
         totals[sample.name] = totals.get(sample.name, 0.0) + sample.value

@@ -1,4 +1,4 @@
-"""Queries a driver one call at a time, and remembers which calls it supports."""
+"""Query the NVIDIA driver with individual calls, and cache which calls it supports."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ LOST_ERRORS = (pynvml.NVMLError_GpuIsLost, pynvml.NVMLError_ResetRequired)
 
 @dataclass(frozen=True)
 class MetricQuery:
-    """A query of one or more metrics, in the order of the call's values. `calls` lists the newest call first; the first
-    supported one is used."""
+    """A query of one or more metrics. `calls` are alternative NVML calls, newest first, each returning the values of
+    `metrics` in order; the first call that the driver supports is used."""
 
     metrics: tuple[str, ...]
     calls: tuple[Callable[[Any], tuple[float, ...]], ...]
 
 
 class NvmlQueryRunner:
-    """Runs queries for one GPU. A lost GPU is not queried again, and all its readings are None.
+    """Runner of metric queries for one GPU. A lost GPU is not queried again; all of its metrics are then None.
 
-    Threads may share an instance if each has its own questions.
+    Several threads may use one runner if they run different queries.
     """
 
     def __init__(self) -> None:
@@ -42,23 +42,24 @@ class NvmlQueryRunner:
         self._retry_at_ns: dict[MetricQuery, int] = {}
         self._call_indices: dict[MetricQuery, int] = {}
 
-    def run(self, question: MetricQuery, handle: Any, at_ns: int) -> Readings:
-        """Run a query. Values are None if the card does not support it; it is then retried once a minute."""
-        if not self.is_lost and at_ns >= self._retry_at_ns.get(question, at_ns):
-            for index in range(self._call_indices.get(question, 0), len(question.calls)):
+    def run(self, query: MetricQuery, handle: Any, at_ns: int) -> Readings:
+        """Run a query and return the values by metric. If the GPU does not support the query, the values are None and
+        the query is retried once per minute."""
+        if not self.is_lost and at_ns >= self._retry_at_ns.get(query, at_ns):
+            for index in range(self._call_indices.get(query, 0), len(query.calls)):
                 try:
-                    values = question.calls[index](handle)
+                    values = query.calls[index](handle)
                 except UNSUPPORTED_ERRORS:
                     continue
                 except LOST_ERRORS:
                     self.is_lost = True
                 except pynvml.NVMLError:
-                    pass  # a transient driver error only costs this reading
+                    pass  # after a transient driver error, only this reading is missing
                 else:
-                    self._call_indices[question] = index
-                    return dict(zip(question.metrics, values, strict=True))
+                    self._call_indices[query] = index
+                    return dict(zip(query.metrics, values, strict=True))
                 break
             else:
-                self._call_indices.pop(question, None)
-                self._retry_at_ns[question] = at_ns + RETRY_NS
-        return dict.fromkeys(question.metrics)
+                self._call_indices.pop(query, None)
+                self._retry_at_ns[query] = at_ns + RETRY_NS
+        return dict.fromkeys(query.metrics)

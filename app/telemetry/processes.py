@@ -1,4 +1,4 @@
-"""CPU and memory use of chosen processes, and the use of the cores that this process may run on."""
+"""Read the CPU and memory usage of watched processes, and the utilization of the cores that this process may run on."""
 
 from __future__ import annotations
 
@@ -15,16 +15,17 @@ from app.telemetry.host import GIB
 
 SWEEP_NS = 5_000_000_000
 SWEEP_SHARE = 200
-"""Finding children reads every process of the machine: it may use at most 1/SWEEP_SHARE of a core."""
+"""Limit for the search for child processes, which reads every process of the machine: the search may use at most
+1/SWEEP_SHARE of a core."""
 
 
-class _Tree:
-    """A watched process and its children: CPU between two readings, of the members present at both."""
+class _ProcessTree:
+    """A watched process and its children. CPU usage covers the processes that exist at two consecutive readings."""
 
     def __init__(self, pid: int, at_ns: int) -> None:
         self.pid = pid
         self._last_ns = at_ns
-        self._members: dict[psutil.Process, float] = {}
+        self._cpu_s_by_process: dict[psutil.Process, float] = {}
         try:
             self._root: psutil.Process | None = psutil.Process(pid)
         except psutil.NoSuchProcess:
@@ -35,43 +36,44 @@ class _Tree:
             return set()
         try:
             return {self._root, *self._root.children(recursive=True)}
-        except psutil.Error:  # it ended, or its id now belongs to another process
+        except psutil.Error:  # the process has ended, or its PID now belongs to a different process
             self._root = None
             return set()
 
-    def follow(self, members: set[psutil.Process]) -> None:
-        for process in self._members.keys() - members:
-            del self._members[process]
-        for process in members - self._members.keys():
-            used_s = _cpu_s(process)
-            if used_s is not None:
-                self._members[process] = used_s
+    def set_processes(self, processes: set[psutil.Process]) -> None:
+        for process in self._cpu_s_by_process.keys() - processes:
+            del self._cpu_s_by_process[process]
+        for process in processes - self._cpu_s_by_process.keys():
+            cpu_s = _read_cpu_s(process)
+            if cpu_s is not None:
+                self._cpu_s_by_process[process] = cpu_s
 
     def cpu_cores(self, at_ns: int) -> float | None:
         elapsed_s, self._last_ns = (at_ns - self._last_ns) / 1e9, at_ns
         used_s = 0.0
-        for process, before_s in list(self._members.items()):
-            now_s = _cpu_s(process)
-            if now_s is None:
-                del self._members[process]
+        for process, before_s in list(self._cpu_s_by_process.items()):
+            cpu_s = _read_cpu_s(process)
+            if cpu_s is None:
+                del self._cpu_s_by_process[process]
             else:
-                self._members[process] = now_s
-                used_s += max(0.0, now_s - before_s)
+                self._cpu_s_by_process[process] = cpu_s
+                used_s += max(0.0, cpu_s - before_s)
         if used_s == 0 and self._has_ended():
             self._root = None
-        if self._root not in self._members or elapsed_s <= 0:
+        if self._root not in self._cpu_s_by_process or elapsed_s <= 0:
             return None
         return used_s / elapsed_s
 
     def memory_gib(self) -> float | None:
-        """Return the resident memory of the members that `cpu_cores` found; shared memory counts for each of them."""
-        resident = {process: _resident_bytes(process) for process in self._members}
-        if self._root is None or resident.get(self._root) is None:
+        """Return the resident memory of the process tree in GiB, where shared memory counts for each process; None if
+        the watched process has ended."""
+        bytes_by_process = {process: _read_resident_bytes(process) for process in self._cpu_s_by_process}
+        if self._root is None or bytes_by_process.get(self._root) is None:
             return None
-        return sum(size_bytes for size_bytes in resident.values() if size_bytes is not None) / GIB
+        return sum(size_bytes for size_bytes in bytes_by_process.values() if size_bytes is not None) / GIB
 
     def _has_ended(self) -> bool:
-        """Return True if the process has ended, including a process that its parent has not waited for yet."""
+        """Return True if the watched process has ended, even if its parent has not waited for it yet."""
         if self._root is None:
             return True
         try:
@@ -80,41 +82,42 @@ class _Tree:
             return True
 
 
-def _cpu_s(process: psutil.Process) -> float | None:
+def _read_cpu_s(process: psutil.Process) -> float | None:
     try:
         times = process.cpu_times()
-    except psutil.Error:  # it ended, or belongs to another user
+    except psutil.Error:  # the process has ended, or belongs to a different user
         return None
     return times.user + times.system
 
 
-def _resident_bytes(process: psutil.Process) -> int | None:
+def _read_resident_bytes(process: psutil.Process) -> int | None:
     try:
-        # a process that its parent has not waited for yet has none left
+        # A process that has ended but that its parent has not waited for yet has 0 bytes.
         return int(process.memory_info().rss) or None
-    except psutil.Error:  # see `_cpu_s`
+    except psutil.Error:  # the process has ended, or belongs to a different user
         return None
 
 
 def read_cpu_s(pid: int) -> float | None:
-    """Return the CPU time of the process since its start, in s; None if it has ended."""
+    """Return the CPU time in seconds that the process has used since its start; None if the process has ended."""
     try:
-        return _cpu_s(psutil.Process(pid))
+        return _read_cpu_s(psutil.Process(pid))
     except psutil.NoSuchProcess:
         return None
 
 
 class ProcessReader:
-    """Reads CPU and memory of watched processes with their children. A child that is watched itself counts only there.
+    """Reader of the CPU and memory usage of watched processes, including their children. A child that is itself watched
+    is not included in its parent's usage.
 
-    `watch` may be called from any thread, `read` from only one.
+    `watch` may be called from any thread, `read` from a single thread only.
     """
 
     def __init__(self, now: Callable[[], int] = time.perf_counter_ns) -> None:
         self._now = now
         self._lock = threading.Lock()
         self._watched: dict[str, int] = {}
-        self._trees: dict[str, _Tree] = {}
+        self._trees: dict[str, _ProcessTree] = {}
         self._sweep_due_ns = 0
 
     def watch(self, source: str, pid: int) -> None:
@@ -122,13 +125,14 @@ class ProcessReader:
             self._watched[source] = pid
 
     def readings(self, at_ns: int) -> Iterator[tuple[str, dict[str, float | None]]]:
-        """Yield `<source>_cpu_cores` as `read` returns it, and the current `<source>_memory_gib`."""
+        """Yield the readings of each source: `<source>_cpu_cores` since the last reading, and the current
+        `<source>_memory_gib`."""
         for source, cores in self.read(at_ns).items():
             yield source, {f"{source}_cpu_cores": cores, f"{source}_memory_gib": self._trees[source].memory_gib()}
 
     def read(self, at_ns: int) -> dict[str, float | None]:
-        """Return the cores used since the last reading, by source: from the second reading on; None for a process that
-        ended."""
+        """Return the number of cores used since the last reading, by source; None for a process that has ended. A new
+        source is included from the second reading."""
         new = self._update_trees(at_ns)
         readings = {source: tree.cpu_cores(at_ns) for source, tree in self._trees.items() if source not in new}
         if new or at_ns >= self._sweep_due_ns:
@@ -140,7 +144,7 @@ class ProcessReader:
             watched = dict(self._watched)
         retained = {source: tree for source, tree in self._trees.items() if watched.get(source) == tree.pid}
         new = watched.keys() - retained.keys()
-        self._trees = retained | {source: _Tree(watched[source], at_ns) for source in new}
+        self._trees = retained | {source: _ProcessTree(watched[source], at_ns) for source in new}
         return new
 
     def _sweep(self, at_ns: int) -> None:
@@ -152,20 +156,20 @@ class ProcessReader:
                 for other_source, family in families.items()
                 if other_source != source and family < families[source]
             )
-            tree.follow(families[source].difference(*nested))
+            tree.set_processes(families[source].difference(*nested))
         duration_ns = self._now() - start_ns
         self._sweep_due_ns = at_ns + max(SWEEP_NS, SWEEP_SHARE * duration_ns)
 
 
 _NON_PROCESS_TIMES = ("idle", "iowait", "irq", "softirq", "interrupt", "dpc", "guest", "guest_nice")
-"""CPU times that belong to no process. Interrupts, under load, are mostly for the packets of the load itself. Linux
-also counts a guest's time in `user`."""
+"""CPU times that are not attributed to a process. Under load, interrupts mostly handle packets of the load itself.
+Linux also counts guest time in `user`."""
 
 
 @dataclass(frozen=True)
 class CoreUse:
-    """Core-seconds since an arbitrary earlier time: of all processes, including those stolen by other virtual machines
-    of the host; idle; and of this process and the requested ones, None if one of them cannot be read."""
+    """Core-seconds since an arbitrary reference time: `busy_s` of all processes, including time stolen by other virtual
+    machines; `idle_s`; and `own_s` of this process and the requested processes, None if a process cannot be read."""
 
     at_ns: int
     busy_s: float
@@ -174,20 +178,20 @@ class CoreUse:
 
 
 def read_core_use(pids: Collection[int]) -> CoreUse:
-    own_times = [read_cpu_s(pid) for pid in {os.getpid(), *pids}]
-    known = [used_s for used_s in own_times if used_s is not None]
-    times = _core_times()
+    own_times_s = [read_cpu_s(pid) for pid in {os.getpid(), *pids}]
+    known_times_s = [cpu_s for cpu_s in own_times_s if cpu_s is not None]
+    times = _read_core_times()
     return CoreUse(
         at_ns=time.perf_counter_ns(),
         busy_s=sum(
             sum(core_times) - sum(getattr(core_times, name, 0.0) for name in _NON_PROCESS_TIMES) for core_times in times
         ),
         idle_s=sum(core_times.idle + getattr(core_times, "iowait", 0.0) for core_times in times),
-        own_s=sum(known) if len(known) == len(own_times) else None,
+        own_s=sum(known_times_s) if len(known_times_s) == len(own_times_s) else None,
     )
 
 
-def _core_times() -> list[Any]:
+def _read_core_times() -> list[Any]:
     all_cores = psutil.cpu_times(percpu=True)
     if not hasattr(os, "sched_getaffinity"):
         return all_cores

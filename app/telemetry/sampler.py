@@ -1,4 +1,4 @@
-"""Samples telemetry at fixed intervals, as tidy rows on the clock of the requests."""
+"""Sample telemetry at fixed intervals, as tidy rows with timestamps on the same clock as the requests."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ from app.telemetry.processes import ProcessReader
 BATCH_NS = 1_000_000_000
 HOST_NS = 100_000_000
 HANG_S = 2.0
-"""A GPU whose driver has not responded for this time counts as lost; `close` abandons its thread."""
+"""Time in seconds without a response of the driver after which a GPU counts as lost. `close` waits at most this long
+for the sampling threads."""
 
 Sink = Callable[[pa.RecordBatch], None]
 Wait = Callable[[threading.Event, float], bool]
@@ -28,35 +29,36 @@ _Row = tuple[int, str, str, float | None]
 
 
 def ticks(interval_ns: int, now: Callable[[], int], wait: Callable[[float], bool]) -> Iterator[int]:
-    """Yield the times to sample at, on a schedule without drift, until `wait` returns True.
+    """Yield the sampling times in ns, on a schedule without drift, until `wait` returns True.
 
-    A sample that takes longer than an interval skips the ticks that it overran, and does not move later ones.
+    If a sample takes longer than an interval, the missed ticks are skipped and later ticks are not shifted.
     """
     due_ns = now()
     while True:
         yield due_ns
-        overran = max(0, now() - due_ns) // interval_ns
-        due_ns += (overran + 1) * interval_ns
+        missed_ticks = max(0, now() - due_ns) // interval_ns
+        due_ns += (missed_ticks + 1) * interval_ns
         if wait(max(0, due_ns - now()) / 1e9):
             return
 
 
 class Poller(Protocol):
-    """A source with its own sampling interval. Values that cannot be read are None: an exception ends all sampling."""
+    """A telemetry source with its own sampling interval. Values that cannot be read must be None, because an exception
+    ends all sampling."""
 
     interval_s: float
 
     def read(self, at_ns: int) -> Iterable[tuple[str, dict[str, float | None]]]:
-        """Return readings by metric, of one source or several."""
+        """Return the readings of one or more sources: pairs of a source and its values by metric."""
 
 
 class Sampler:
-    """Samples telemetry from `start` to `close`: GPUs every `interval_s`, the host and its processes at 10 Hz, each of
-    `pollers` and the slow metrics of GPUs at their own interval. Each has a thread, so a slow source only delays
-    itself.
+    """Sampler of telemetry from `start` to `close`: GPUs every `interval_s`, the host and processes at 10 Hz, and each
+    of `pollers` and the slow GPU metrics at their own intervals. Each source has a separate thread, so that a slow
+    source does not delay others.
 
-    The sink gets a batch about once a second and the rest at `close`, always from the host's thread. If the sink raises
-    an exception, sampling ends and `close` raises it again.
+    The sink receives a batch about once per second and the remaining rows at `close`, always on the host's thread. If
+    the sink or a source raises an exception, sampling ends and `close` raises the exception again.
     """
 
     def __init__(
@@ -78,26 +80,28 @@ class Sampler:
         self._lock = threading.Lock()
         self._rows: list[_Row] = []
         self._lost_gpus: tuple[int, ...] = ()
-        self._current_read: tuple[int, int] | None = None  # a GPU, and since when it is being read
+        self._current_read: tuple[int, int] | None = None  # index of the GPU being read, and the start time in ns
         self._failure: Exception | None = None
         self._stop = threading.Event()
         self._host_thread: threading.Thread | None = None
 
     @property
     def gpu_processes(self) -> tuple[GpuProcess, ...]:
-        """Processes that compute on the GPUs, up to one or two seconds old: see `foreign_processes`."""
+        """Processes that compute on the GPUs. The list may be up to two seconds old."""
         return () if self._slow_reader is None else self._slow_reader.processes
 
     @property
     def lost_gpus(self) -> tuple[int, ...]:
-        """Indices of the GPUs that were lost since `start`, or whose driver hangs; up to one tick old."""
+        """Indices of the GPUs that were lost since `start` or whose driver hangs. The tuple may be up to one tick
+        old."""
         current_read = self._current_read
         if current_read is not None and self._now() - current_read[1] > HANG_S * 1e9:
             return tuple(sorted({*self._lost_gpus, current_read[0]}))
         return self._lost_gpus
 
     def watch(self, source: str, pid: int) -> None:
-        """Start sampling CPU of this process and its children, as `<source>_cpu_cores`, and their memory."""
+        """Start sampling the CPU usage of a process and its children as `<source>_cpu_cores`, and their memory as
+        `<source>_memory_gib`."""
         self._processes.watch(source, pid)
 
     def start(self, sink: Sink) -> None:
@@ -123,7 +127,7 @@ class Sampler:
     def _guard(self, sample: Callable[..., None], *arguments: object) -> None:
         try:
             sample(*arguments)
-        except Exception as failure:  # a thread has no caller to raise to: `close` raises it
+        except Exception as failure:  # `close` raises it, because a thread has no caller
             self._failure = failure
             self._stop.set()
 
@@ -132,18 +136,18 @@ class Sampler:
 
     def _sample_host(self, sink: Sink, threads: Sequence[threading.Thread]) -> None:
         host_ticks = self._ticks(HOST_NS)
-        start_ns = next(host_ticks)  # the first tick sets the reference of the second
+        start_ns = next(host_ticks)  # the first tick is the reference for the second
         host = HostReader(start_ns)
         self._processes.read(start_ns)
-        ship_due_ns = start_ns + BATCH_NS
+        flush_due_ns = start_ns + BATCH_NS
         for due_ns in host_ticks:
             at_ns = self._now()
             for source, readings in (*host.readings(at_ns), *self._processes.readings(at_ns)):
                 self._add_rows(at_ns, source, readings)
-            if due_ns >= ship_due_ns:
-                ship_due_ns = due_ns + BATCH_NS
+            if due_ns >= flush_due_ns:
+                flush_due_ns = due_ns + BATCH_NS
                 self._flush(sink)
-        # In real time, whatever the clock: a thread that hangs would keep a test's clock from moving.
+        # Use real time instead of `now`: a hanging thread would stop the simulated clock of a test.
         deadline_s = time.monotonic() + HANG_S
         for thread in threads:
             thread.join(max(0.0, deadline_s - time.monotonic()))
@@ -160,7 +164,7 @@ class Sampler:
             if gpus.driver is None and not gpus.readers:
                 return
             self._slow_reader = SlowGpuReader(gpus)
-            rare_thread = self._start_thread("telemetry-gpus-rare", self._poll, self._slow_reader)
+            slow_thread = self._start_thread("telemetry-gpus-slow", self._poll, self._slow_reader)
             for _ in self._ticks(self._interval_ns):
                 for reader in gpus.readers:
                     at_ns = self._now()
@@ -168,7 +172,7 @@ class Sampler:
                     self._add_rows(at_ns, f"gpu{reader.index}", reader.read(at_ns))
                     self._current_read = None
                 self._lost_gpus = tuple(reader.index for reader in gpus.readers if reader.is_lost)
-            rare_thread.join()  # the driver must not be closed during a query; `close` does not wait for this thread
+            slow_thread.join()  # the driver must not be closed during a query; `close` does not wait for this thread
 
     def _add_rows(self, at_ns: int, source: str, readings: dict[str, float | None]) -> None:
         with self._lock:

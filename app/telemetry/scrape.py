@@ -1,6 +1,7 @@
-"""Reads telemetry of other machines from their Prometheus pages.
+"""Scrape telemetry of other machines from Prometheus pages.
 
-Selects series of an untrusted page, and converts names and units of known exporters to those of Sizewise.
+The pages are untrusted: the number of series is limited. Names and units of known exporters are converted to the
+metrics of Sizewise.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from loadgen.transport.tls import build_tls_context
 
 MAX_SERIES = 200
 MAX_OTHER_SERIES = 100
-"""Maximum number of series of unknown exporters, so that they leave room for known ones."""
+"""Maximum number of series of unknown exporters, so that capacity remains for series of known exporters."""
 MAX_NAME_LENGTH = 200
 _MAX_SAMPLES = 5_000
 _MAX_LABELS = 32
@@ -32,7 +33,7 @@ _NODE_METRICS = frozenset((
     "node_disk_read_bytes_total", "node_disk_written_bytes_total",
 ))  # fmt: skip
 _CPU_METRIC = "node_cpu_seconds_total"
-"""This metric has eight series per core: only their sums are stored."""
+"""Metric of node_exporter with eight series per core. Only the sums over all cores are stored."""
 _KNOWN_PREFIXES = (
     "DCGM_", "nv_", "node_", "vllm:", "llamacpp:", "sglang:", "sizewise_endpoint_", "queue_", "revision_", "kn_",
     "request_preprocess_", "request_predict_", "request_postprocess_", "request_explain_", "process_",
@@ -42,7 +43,7 @@ _HISTOGRAM_SUFFIXES = ("_bucket", "_created")
 
 
 def select_samples(page: str, labels: Mapping[str, str]) -> list[Sample]:
-    """Select relevant samples that have the labels; of a very long page, only the first ones."""
+    """Return the relevant samples of a page that have all of `labels`, up to a maximum number."""
     relevant = (sample for sample in parse_samples(page) if _is_relevant(sample.name) and _has_labels(sample, labels))
     return list(islice(relevant, _MAX_SAMPLES))
 
@@ -54,7 +55,7 @@ def _is_relevant(name: str) -> bool:
 
 
 def _has_labels(sample: Sample, required: Mapping[str, str]) -> bool:
-    # most samples of a long page do not even contain the text
+    # Fast check: most samples of a long page do not contain the value at all.
     if any(f'"{value}"' not in sample.labels_text for value in required.values() if value.isalnum()):
         return False
     labels = sample.labels() if required else {}
@@ -62,32 +63,35 @@ def _has_labels(sample: Sample, required: Mapping[str, str]) -> bool:
 
 
 def name_series(chosen: Iterable[Sample]) -> Iterator[tuple[str, Sample]]:
-    """Yield each sample with a unique name, which contains only as many labels as distinguish it from others of its
-    metric.
+    """Yield each sample with a unique name, which contains only the labels that distinguish the samples of a metric.
 
-    A sample is skipped if its name would be too long, or if it occurs twice.
+    Samples whose name would be too long, and duplicate samples, are skipped.
     """
-    by_name: dict[str, list[Sample]] = {}
+    samples_by_name: dict[str, list[Sample]] = {}
     for sample in chosen:
         if sample.name != _CPU_METRIC and len(sample.name) <= MAX_NAME_LENGTH:
-            by_name.setdefault(sample.name, []).append(sample)
-    for name, same_name in by_name.items():
-        if len(same_name) == 1:
-            yield name, same_name[0]
+            samples_by_name.setdefault(sample.name, []).append(sample)
+    for name, samples in samples_by_name.items():
+        if len(samples) == 1:
+            yield name, samples[0]
             continue
-        labels = [sample.labels() for sample in same_name]
-        label_names = _distinguishing_labels(labels)
-        named: dict[str, Sample] = {}
-        for sample, sample_labels in zip(same_name, labels, strict=True):
+        labels = [sample.labels() for sample in samples]
+        label_names = _select_distinguishing_labels(labels)
+        sample_by_full_name: dict[str, Sample] = {}
+        for sample, sample_labels in zip(samples, labels, strict=True):
             text = ",".join(
                 f'{label}="{_escape(sample_labels[label])}"' for label in label_names if label in sample_labels
             )
-            named.setdefault(f"{name}{{{text}}}" if text else name, sample)
-        yield from ((full, sample) for full, sample in named.items() if len(full) <= MAX_NAME_LENGTH)
+            sample_by_full_name.setdefault(f"{name}{{{text}}}" if text else name, sample)
+        yield from (
+            (full_name, sample)
+            for full_name, sample in sample_by_full_name.items()
+            if len(full_name) <= MAX_NAME_LENGTH
+        )
 
 
-def _distinguishing_labels(labels: list[dict[str, str]]) -> list[str]:
-    """Select as few labels as distinguish all samples, in the order in which they are written."""
+def _select_distinguishing_labels(labels: list[dict[str, str]]) -> list[str]:
+    """Select the names of labels that distinguish all samples, omitting labels that distinguish no further samples."""
     chosen: list[str] = []
     distinct_count = 1
     for label in list(dict.fromkeys(label for sample_labels in labels for label in sample_labels))[:_MAX_LABELS]:
@@ -106,8 +110,8 @@ def _escape(value: str) -> str:
 
 
 class SeriesLimiter:
-    """Limits the number of series. Series stored first continue to be stored, so that a page of changing names cannot
-    fill the disk."""
+    """Limiter of the number of stored series. Only the first series are stored, so that a page with changing names
+    cannot fill the disk."""
 
     def __init__(self) -> None:
         self._names: set[str] = set()
@@ -129,8 +133,8 @@ _NUMBER = re.compile(r"[0-9]{1,4}", re.ASCII)
 
 
 class _MetricMapping(NamedTuple):
-    """Metric that a series is converted to. Several series of one place are summed if `is_added`, otherwise the largest
-    counts."""
+    """Sizewise metric to which a series is converted, and the factor between the units. Several series of the same
+    source are summed if `is_added` is true; otherwise the maximum is used."""
 
     metric: str
     factor: float = 1.0
@@ -177,7 +181,7 @@ _DCGM_GPU_METRICS = {
     "DCGM_FI_PROF_PIPE_TENSOR_ACTIVE": _MetricMapping("gpu_tensor_active_percent", 100),
     "DCGM_FI_PROF_DRAM_ACTIVE": _MetricMapping("gpu_dram_active_percent", 100),
 }
-# for a MIG instance, DCGM reports power and temperature of the whole GPU
+# For a MIG instance, DCGM reports the power and temperature of the whole GPU, so these metrics are omitted.
 _DCGM_MIG_METRICS = {"DCGM_FI_DEV_FB_USED": _MetricMapping("gpu_mig_memory_gib", 1 / 1024)}
 _TRITON_GPU_METRICS = {
     "nv_gpu_utilization": _MetricMapping("gpu_utilization_percent", 100),
@@ -188,7 +192,8 @@ _TRITON_GPU_METRICS = {
 
 
 class ScrapeReadings:
-    """Readings by place: "" is the server itself; others are `host`, `gpu0`, `gpu0/mig3`."""
+    """Collector of the readings of one page, by source and metric. The source "" is the server itself; other sources
+    are `host`, `gpu0` or `gpu0/mig3`."""
 
     def __init__(self) -> None:
         self.readings: dict[str, dict[str, float]] = {}
@@ -204,31 +209,31 @@ class ScrapeReadings:
         elif sample.name in _DCGM_GPU_METRICS and not _is_dcgm_blank(sample.value):
             self._add_dcgm(sample)
         elif (mapping := _TRITON_GPU_METRICS.get(sample.name)) is not None:
-            # Triton does not give an index: its GPUs are numbered in the order of the page.
+            # Triton does not report an index, so the GPUs are numbered in the order of the page.
             uuid = sample.labels().get("gpu_uuid", "")
             self._add(self._triton_gpus.setdefault(uuid, f"gpu{len(self._triton_gpus)}"), mapping, sample.value)
 
     def _add_dcgm(self, sample: Sample) -> None:
         labels = sample.labels()
-        gpu, part = labels.get("gpu", ""), labels.get("GPU_I_ID", "")
-        if _NUMBER.fullmatch(gpu) is None or (part and _NUMBER.fullmatch(part) is None):
+        gpu, mig = labels.get("gpu", ""), labels.get("GPU_I_ID", "")
+        if _NUMBER.fullmatch(gpu) is None or (mig and _NUMBER.fullmatch(mig) is None):
             return
-        place = f"gpu{gpu}/mig{part}" if part else f"gpu{gpu}"
-        mapping = (_DCGM_MIG_METRICS if part else _DCGM_GPU_METRICS).get(sample.name)
-        if mapping is not None and self._is_one_gpu(place, labels.get("UUID", "")):
-            self._add(place, mapping, sample.value)
+        source = f"gpu{gpu}/mig{mig}" if mig else f"gpu{gpu}"
+        mapping = (_DCGM_MIG_METRICS if mig else _DCGM_GPU_METRICS).get(sample.name)
+        if mapping is not None and self._is_one_gpu(source, labels.get("UUID", "")):
+            self._add(source, mapping, sample.value)
 
-    def _is_one_gpu(self, place: str, uuid: str) -> bool:
-        """Return True if the place is a single GPU. A page of several nodes has several GPUs of the same number: then
-        labels must select a node."""
-        if place in self._ambiguous or self._uuids.setdefault(place, uuid) != uuid:
-            self._ambiguous.add(place)
-            self.readings.pop(place, None)
-        return place not in self._ambiguous
+    def _is_one_gpu(self, source: str, uuid: str) -> bool:
+        """Return True if the source is a single GPU. A page of several nodes has several GPUs with the same index; in
+        that case their readings are discarded, and the user must select a node by labels."""
+        if source in self._ambiguous or self._uuids.setdefault(source, uuid) != uuid:
+            self._ambiguous.add(source)
+            self.readings.pop(source, None)
+        return source not in self._ambiguous
 
-    def _add(self, place: str, mapping: _MetricMapping, value: float) -> None:
+    def _add(self, source: str, mapping: _MetricMapping, value: float) -> None:
         value *= mapping.factor
-        readings = self.readings.setdefault(place, {})
+        readings = self.readings.setdefault(source, {})
         previous = readings.get(mapping.metric)
         if previous is not None:
             value = previous + value if mapping.is_added else max(previous, value)
@@ -237,13 +242,14 @@ class ScrapeReadings:
 
 
 def _is_dcgm_blank(value: float) -> bool:
-    """Return True for DCGM's special numbers, which mean "not supported" and the like: a few from 2**31 − 16 and all
-    from 2**47."""
+    """Return True for the special values with which DCGM reports a missing value, such as "not supported": 2**31 - 16
+    to 2**31 - 1, and all values from 2**47."""
     return 2**31 - 16 <= value < 2**31 or value >= 2**47
 
 
 class NodeMetrics(NamedTuple):
-    """Metrics of a machine from node_exporter. `cpu_s` is busy and total core-seconds since its start."""
+    """Metrics of a machine from node_exporter. `cpu_s` are the busy and the total core-seconds since the machine
+    started; `clock_s` is the machine's Unix time."""
 
     cpu_s: tuple[float, float] | None
     memory_gib: float | None
@@ -254,37 +260,39 @@ _SINGLE_NODE_METRICS = ("node_memory_MemTotal_bytes", "node_memory_MemAvailable_
 
 
 def read_node_metrics(samples: Iterable[Sample]) -> NodeMetrics:
-    by_mode: dict[str, float] = {}
+    seconds_by_mode: dict[str, float] = {}
     single_values: dict[str, float] = {}
     for sample in samples:
         if sample.name == "node_cpu_seconds_total":
             mode = sample.labels().get("mode", "")
-            by_mode[mode] = by_mode.get(mode, 0.0) + sample.value
+            seconds_by_mode[mode] = seconds_by_mode.get(mode, 0.0) + sample.value
         elif sample.name in _SINGLE_NODE_METRICS:
-            if sample.name in single_values:  # a page of several nodes, of which labels have to select one
+            if sample.name in single_values:  # a page of several nodes; labels must select a node
                 return NodeMetrics(None, None, None)
             single_values[sample.name] = sample.value
-    total_s = sum(by_mode.values())
+    total_s = sum(seconds_by_mode.values())
     total, available = (
         single_values.get("node_memory_MemTotal_bytes"),
         single_values.get("node_memory_MemAvailable_bytes"),
     )
     return NodeMetrics(
-        cpu_s=(total_s - by_mode.get("idle", 0.0) - by_mode.get("iowait", 0.0), total_s) if by_mode else None,
+        cpu_s=(total_s - seconds_by_mode.get("idle", 0.0) - seconds_by_mode.get("iowait", 0.0), total_s)
+        if seconds_by_mode
+        else None,
         memory_gib=None if total is None or available is None else (total - available) / _GIB,
         clock_s=single_values.get("node_time_seconds"),
     )
 
 
-_MAX_PLACES = 66
+_MAX_SOURCES = 66
 _Readings = dict[str, dict[str, float | None]]
 
 
 class Scraper:
-    """Scrapes one page repeatedly, on one thread.
+    """Scraper that reads one Prometheus page repeatedly, on a single thread.
 
-    A URL without a path means /metrics. Only samples that have all of `labels` are read. The constructor raises
-    EndpointError for an invalid URL or unusable TLS files.
+    If the URL has no path, /metrics is read. Only samples that have all of `labels` are used. The constructor raises
+    EndpointError if the URL or a TLS file is invalid.
     """
 
     def __init__(
@@ -307,7 +315,7 @@ class Scraper:
         self._source = source
         self._labels = dict(labels or {})
         self._headers = headers
-        self._within_s = timeout_s
+        self._timeout_s = timeout_s
         self._now = now
         self._wall_ns = wall_ns
         self._limiter = SeriesLimiter()
@@ -315,16 +323,16 @@ class Scraper:
         self._node_cpu_s: tuple[float, float] | None = None
 
     def read(self, at_ns: int) -> tuple[tuple[str, dict[str, float | None]], ...]:
-        """Return the page's values by source, under their own names and under Sizewise's, at `<source>`,
-        `<source>/host`, `<source>/gpu0`.
+        """Scrape the page, and return the values by source, such as `<source>`, `<source>/host` and `<source>/gpu0`.
 
-        Counters are returned unchanged. A value that was present before and is missing now is None; if the page is
-        unavailable, or has no requested samples, `scrape_ok` is 0. Never raises; takes up to `timeout_s` plus a DNS
-        lookup.
+        The values include the series of the page under their original names, and the metrics of Sizewise. Counters are
+        returned unchanged. Values that were present before and are missing now are None; if the page is unavailable or
+        has no selected samples, `scrape_ok` is 0. Never raises. The call takes up to `timeout_s` plus the time of the
+        DNS lookup.
         """
         start_ns = self._wall_ns()
-        left = make_deadline(time.monotonic() + self._within_s)
-        page = fetch_page(self._address, self._context, left, self._path, self._headers)
+        remaining_s = make_deadline(time.monotonic() + self._timeout_s)
+        page = fetch_page(self._address, self._context, remaining_s, self._path, self._headers)
         duration_ms = (self._now() - at_ns) / 1e6
         middle_s = (start_ns + self._wall_ns()) / 2 / 1e9
         readings = None if page is None else self._parse_page(page, duration_ms, middle_s)
@@ -337,34 +345,35 @@ class Scraper:
         node, scraped = read_node_metrics(chosen), ScrapeReadings()
         for sample in chosen:
             scraped.add(sample)
-        by_place: _Readings = {place: dict(readings) for place, readings in scraped.readings.items()}
+        readings_by_source: _Readings = {source: dict(readings) for source, readings in scraped.readings.items()}
         if node.memory_gib is not None:
-            by_place.setdefault("host", {})["host_memory_gib"] = node.memory_gib
+            readings_by_source.setdefault("host", {})["host_memory_gib"] = node.memory_gib
         cpu_before_s, self._node_cpu_s = self._node_cpu_s, node.cpu_s
         if cpu_before_s is not None and node.cpu_s is not None:
-            by_place.setdefault("host", {})["host_cpu_percent"] = busy_percent(cpu_before_s, node.cpu_s)
+            readings_by_source.setdefault("host", {})["host_cpu_percent"] = busy_percent(cpu_before_s, node.cpu_s)
         clock_s = _parse_date(page.date) if node.clock_s is None else node.clock_s
-        by_place[""] = {
+        readings_by_source[""] = {
             **{name: sample.value for name, sample in name_series(chosen) if self._limiter.accepts(name, sample)},
-            **by_place.get("", {}),
+            **readings_by_source.get("", {}),
             "scrape_ok": 1.0,
             "scrape_ms": duration_ms,
             "scrape_clock_offset_s": None if clock_s is None else clock_s - middle_s,
         }
-        return by_place
+        return readings_by_source
 
     def _fill_missing(self, current: _Readings) -> tuple[tuple[str, dict[str, float | None]], ...]:
-        for place, readings in current.items():
-            if place in self._null_readings or len(self._null_readings) < _MAX_PLACES:
-                self._null_readings.setdefault(place, {}).update(dict.fromkeys(readings))
+        for source, readings in current.items():
+            if source in self._null_readings or len(self._null_readings) < _MAX_SOURCES:
+                self._null_readings.setdefault(source, {}).update(dict.fromkeys(readings))
         return tuple(
-            (f"{self._source}/{place}" if place else self._source, nulls | current.get(place, {}))
-            for place, nulls in self._null_readings.items()
+            (f"{self._source}/{source}" if source else self._source, nulls | current.get(source, {}))
+            for source, nulls in self._null_readings.items()
         )
 
 
 def _parse_date(date: str | None) -> float | None:
-    """Convert a Date header to the middle of the second that it gives, accurate to half a second."""
+    """Convert a Date header to Unix time: the middle of the given second, with an error of at most half a second.
+    Return None if the header is missing or invalid."""
     if date is None:
         return None
     try:

@@ -1,7 +1,6 @@
-"""Runs a user's own Locust test: `python -m loadgen.locustfile`, with the same frames as the load worker.
+"""Run a user's Locust test: `python -m loadgen.locustfile`. It exchanges the same frames as a load worker.
 
-Everything runs in greenlets of one thread, monkey-patched as Locust requires; only commands are read on another
-thread.
+The test runs in greenlets of one thread, monkey-patched as Locust requires. Only commands are read on another thread.
 """
 
 from __future__ import annotations
@@ -10,7 +9,7 @@ import os
 
 os.environ.pop("LOCUST_SKIP_MONKEY_PATCH", None)
 
-import locust  # noqa: F401  (first: it patches what the others import)  # isort: skip
+import locust  # noqa: F401  (first: it patches modules that the other imports use)  # isort: skip
 
 import signal
 import sys
@@ -52,8 +51,8 @@ class LocustProcess:
         self._stop: StopStage | None = None
 
     def run(self) -> None:
-        """Process commands until the process ends, which `_read_commands` triggers. Raises any error that makes
-        continuing impossible."""
+        """Execute commands until the process ends, which `_read_commands` triggers. Raises any error after which the
+        process cannot continue."""
         gevent.spawn(self._read_commands)
         self._reports.send(Ready(pid=os.getpid(), pacing="locust", event_loop="gevent"))
         while True:
@@ -88,8 +87,8 @@ class LocustProcess:
 
     def _preflight(self) -> PreflightDone:
         test, workload = self._load_test()
-        against = f"against {', '.join(test.hosts)}" if test.hosts else "without a host"
-        detail = f"Locust test {os.path.basename(workload.file)}: {', '.join(test.names)}, {against}"  # noqa: PTH119
+        hosts_text = f"against {', '.join(test.hosts)}" if test.hosts else "without a host"
+        detail = f"Locust test {os.path.basename(workload.file)}: {', '.join(test.names)}, {hosts_text}"  # noqa: PTH119
         return PreflightDone(
             error=None, status=None, detail=detail, service_ms=None, notes=test.notes, hosts=test.hosts
         )
@@ -105,7 +104,7 @@ class LocustProcess:
     def _load_test(self) -> tuple[LocustTest, LocustWorkload]:
         configured = self._configured
         if configured is None or not isinstance(configured.workload, LocustWorkload):
-            raise RuntimeError("the process that runs Locust tests received none")
+            raise RuntimeError("the Locust process received a command before a Locust test was configured")
         if self._test is None:
             self._test = load_locust_test(configured.workload, configured.endpoint)
         return self._test, configured.workload
@@ -121,7 +120,7 @@ class LocustProcess:
 def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the engine decides when a run ends
     raise_descriptor_limit()
-    # The test may print and read standard input without breaking a frame.
+    # Detach the frames from standard input and output, so that the test may print and read standard input.
     commands, reports = os.fdopen(os.dup(0), "rb"), ReportWriter(os.fdopen(os.dup(1), "wb"))
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     os.dup2(2, 1)

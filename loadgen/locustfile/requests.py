@@ -1,5 +1,4 @@
-"""Convert Locust's request events to rows, and the exceptions of Locust's clients to the error classes of
-`loadgen.records`."""
+"""Convert Locust's request events to rows, and exceptions of HTTP clients to the error classes of `loadgen.records`."""
 
 from __future__ import annotations
 
@@ -34,26 +33,27 @@ _CLASS_BY_NAME = {
     "RemoteDisconnected": "send",
     "HTTPConnectionClosed": "send",
 }
-"""Error classes by exception name, for requests, urllib3, http.client and geventhttpclient. By name, because a test
-need not use any of them."""
+"""Error classes by exception name, for requests, urllib3, http.client and geventhttpclient. Names are used instead of
+types, because a test may not import these libraries."""
 
 
 def classify_error(exception: object, status: int | None) -> str | None:
-    """Return one of ERROR_CLASSES, or None for a success. A failure that the test itself declares is `bad-output`."""
+    """Return the error class of a request (one of ERROR_CLASSES), or None if it succeeded. Failures that the test
+    itself declares are `bad-output`."""
     if exception is None:
         return None
     if status is not None:
-        return _by_cause(exception, "bad-output") if status < 400 else classify_status(status)
-    return _by_cause(exception, "bad-output")
+        return _classify_by_cause(exception, "bad-output") if status < 400 else classify_status(status)
+    return _classify_by_cause(exception, "bad-output")
 
 
 def describe_failure(exception: object, status: int | None) -> str:
-    """Describe a failure without any content of the request or response, which the text of an exception may contain.
+    """Describe a failure by HTTP status, exception type and the operating system's error message.
 
-    The text has the type of the exception and the operating system's error message.
+    The message of an exception is not used, because it may contain parts of the request or response.
     """
     parts = [] if status is None else [format_status(status)]
-    cause = next(_causes(exception, _MAX_CAUSE_DEPTH), None)
+    cause = next(_iterate_causes(exception, _MAX_CAUSE_DEPTH), None)
     if cause is not None:
         errno_ = cause.errno if isinstance(cause, OSError) else None
         parts.append(type(cause).__name__ + (f": {os.strerror(errno_)}" if errno_ is not None and errno_ > 0 else ""))
@@ -62,8 +62,8 @@ def describe_failure(exception: object, status: int | None) -> str:
     return sanitize_line(", ".join(parts), MAX_SAMPLE_CHARS)
 
 
-def _by_cause(exception: object, otherwise: str) -> str:
-    for cause in _causes(exception, _MAX_CAUSE_DEPTH):
+def _classify_by_cause(exception: object, default: str) -> str:
+    for cause in _iterate_causes(exception, _MAX_CAUSE_DEPTH):
         if is_local_limit(cause):
             return LOCAL_LIMIT
         for kind in type(cause).__mro__:
@@ -80,17 +80,17 @@ def _by_cause(exception: object, otherwise: str) -> str:
                 return "timeout"
             case ConnectionResetError() | BrokenPipeError() | ConnectionAbortedError():
                 return "send"
-    return otherwise
+    return default
 
 
-def _causes(exception: object, depth: int) -> Iterator[BaseException]:
-    """Yield the causes of an exception, innermost first, because the outermost is the least specific."""
+def _iterate_causes(exception: object, depth: int) -> Iterator[BaseException]:
+    """Yield an exception and its causes, innermost first, because the innermost cause is the most specific."""
     if not isinstance(exception, BaseException) or depth == 0:
         return
     inner = (getattr(exception, "reason", None), exception.__cause__, exception.__context__, *exception.args)
     for cause in inner:
         if cause is not exception:
-            yield from _causes(cause, depth - 1)
+            yield from _iterate_causes(cause, depth - 1)
     yield exception
 
 
@@ -99,7 +99,7 @@ _MAX_NAME_CHARS = 300
 
 
 class RequestRow(msgspec.Struct, frozen=True, gc=False):
-    """The columns of a row that a request event provides; the other columns are unknown."""
+    """The columns of a request row that a Locust request event provides; all other columns are null."""
 
     stage: int
     index: int
@@ -145,7 +145,7 @@ class RequestLog:
         start_time: float | None = None,
         **_: Any,
     ) -> None:
-        sent_ns, end_ns = _times(response_time, start_time, time.perf_counter_ns(), time.time_ns())
+        sent_ns, end_ns = _compute_times_ns(response_time, start_time, time.perf_counter_ns(), time.time_ns())
         status = getattr(response, "status_code", None)
         status = status if isinstance(status, int) and 100 <= status <= 599 else None
         error = classify_error(exception, status)
@@ -157,33 +157,36 @@ class RequestLog:
             if error not in self._first_errors:
                 self._first_errors[error] = FirstError(error, end_ns, describe_failure(exception, status))
         length = response_length if isinstance(response_length, int) else 0
-        # A test may pass request names that are not valid text.
+        # A test may pass request names that cannot be encoded as UTF-8.
         display_name = f"{request_type} {name}"[:_MAX_NAME_CHARS].encode(errors="replace").decode()
         self.rows.append(
             RequestRow(self.stage, index, sent_ns, end_ns, status, error, min(max(length, 0), _MAX_BYTES), display_name)
         )
 
     def pop_batch(self) -> pa.RecordBatch | None:
-        """Return the next rows, at most one batch, or None if there are none."""
+        """Remove and return the next rows as one batch, or None if there are no rows."""
         count = min(len(self.rows), BATCH_ROWS)
-        return _batch([self.rows.popleft() for _ in range(count)]) if count else None
+        return _build_batch([self.rows.popleft() for _ in range(count)]) if count else None
 
 
-def _times(response_time_ms: float | None, start_s: float | None, now_ns: int, wall_ns: int) -> tuple[int, int]:
-    """Return the send and end times in ns on the monotonic clock.
+def _compute_times_ns(
+    response_time_ms: float | None, start_s: float | None, now_ns: int, wall_ns: int
+) -> tuple[int, int]:
+    """Return the send and end times of a request in ns on the monotonic clock.
 
-    Locust reports the start on the wall clock and the duration on its monotonic clock. The start is derived from the
-    wall clock unless that was adjusted in between: a request cannot have ended after it was reported.
+    Locust reports the start on the wall clock and the duration on the monotonic clock. The send time is derived from
+    the wall clock, unless the request would then have ended after it was reported, which means that the wall clock was
+    adjusted.
     """
-    took_ns = round((response_time_ms or 0.0) * 1e6)
+    duration_ns = round((response_time_ms or 0.0) * 1e6)
     if start_s is not None:
         sent_ns = now_ns - (wall_ns - round(start_s * 1e9))
-        if sent_ns + took_ns <= now_ns and response_time_ms is not None:
-            return sent_ns, sent_ns + took_ns
-    return now_ns - took_ns, now_ns
+        if sent_ns + duration_ns <= now_ns and response_time_ms is not None:
+            return sent_ns, sent_ns + duration_ns
+    return now_ns - duration_ns, now_ns
 
 
-def _batch(rows: list[RequestRow]) -> pa.RecordBatch:
+def _build_batch(rows: list[RequestRow]) -> pa.RecordBatch:
     columns = [
         pa.array([getattr(row, field.name) for row in rows], field.type)
         if field.name in RequestRow.__struct_fields__

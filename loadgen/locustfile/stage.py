@@ -1,4 +1,4 @@
-"""Runs one stage of a user's Locust test: starts users and reports rows."""
+"""Run one stage of a user's Locust test: start users and report rows."""
 
 from __future__ import annotations
 
@@ -23,21 +23,24 @@ _PROGRESS_INTERVAL_NS = 250_000_000
 
 
 class LocustStage:
-    """A stage with as many users as its concurrency, spawned at the test's own rate from the start of the lead-in.
+    """A stage of a Locust test: the number of users is the concurrency of the stage. Users are spawned at `spawn_per_s`
+    from the start of the lead-in.
 
-    At the end, users may finish the task they are in for `drain_s`. A request that is cut off then has no row, because
-    Locust does not report it.
+    At the end, users have `drain_s` seconds to finish their current task. Requests that are interrupted then have no
+    row, because Locust does not report them.
     """
 
     def __init__(self, plan: StagePlan, spawn_per_s: float, environment: Environment, reports: ReportWriter) -> None:
         if not isinstance(plan.arrivals, ClosedArrivals):
-            raise WorkloadError("a Locust test controls its own request times", hint="Set a concurrency in its stages.")
+            raise WorkloadError(
+                "a Locust test controls its own request times", hint="Set a concurrency for the stages."
+            )
         self._plan, self._users, self._spawn_per_s = plan, plan.arrivals.concurrency, spawn_per_s
         self._environment, self._reports = environment, reports
         assert environment.runner is not None
         self._runner = environment.runner
         self._log = RequestLog()
-        self._over = Event()
+        self._ended = Event()
         self._was_stopped = False
         self._task_error: str | None = None
         self._next_progress_ns = 0
@@ -45,20 +48,20 @@ class LocustStage:
 
     def stop(self, drain: bool) -> None:
         """Stop the stage; may be called from any greenlet."""
-        self._was_stopped = self._was_stopped or not self._over.is_set()
-        self._over.set()
+        self._was_stopped = self._was_stopped or not self._ended.is_set()
+        self._ended.set()
         if not drain:
             self._environment.stop_timeout = 0.0
             self._runner.user_greenlets.kill(block=False)
 
     def extend(self, duration_s: float) -> None:
         """Extend the stage; may be called from any greenlet."""
-        if not self._over.is_set():
+        if not self._ended.is_set():
             self._duration_s = max(self._duration_s, duration_s)
 
     def run(self) -> None:
-        """Run the stage up to its last report. Raises WorkloadError if the test made no request because of its own
-        errors."""
+        """Run the stage and send its reports. Raises WorkloadError if the test made no request because of an error in
+        the test."""
         plan, log = self._plan, self._log
         events: Any = self._environment.events  # Locust has no types for it
         log.begin(plan.index)
@@ -98,12 +101,12 @@ class LocustStage:
 
     def _run_users(self, start_ns: int) -> None:
         self._environment.stop_timeout = self._plan.drain_s
-        if not self._over.is_set():
+        if not self._ended.is_set():
             self._runner.start(self._users, self._spawn_per_s)
-        while not self._over.wait(_SEND_INTERVAL_S):
+        while not self._ended.wait(_SEND_INTERVAL_S):
             self._send_updates()
             if time.perf_counter_ns() >= start_ns + round(self._duration_s * 1e9) or self._has_reached_max_requests():
-                self._over.set()
+                self._ended.set()
         stopping = gevent.spawn(self._stop_users)
         while not stopping.ready():
             stopping.join(timeout=_SEND_INTERVAL_S)
@@ -120,14 +123,14 @@ class LocustStage:
                 raise WorkloadError(f"the Locust test made no request: {user.__name__} has no host", hint=hint)
 
     def _stop_users(self) -> None:
-        while self._runner.state == STATE_CLEANUP:  # the test is ending itself
+        while self._runner.state == STATE_CLEANUP:  # the test itself is stopping
             gevent.sleep(_SEND_INTERVAL_S)
         self._runner.stop()
 
     def _has_reached_max_requests(self) -> bool:
-        return self._plan.max_requests is not None and self._completed_requests() >= self._plan.max_requests
+        return self._plan.max_requests is not None and self._count_finished() >= self._plan.max_requests
 
-    def _completed_requests(self) -> int:
+    def _count_finished(self) -> int:
         return self._log.completed + self._log.failed
 
     def _send_updates(self) -> None:
@@ -136,13 +139,13 @@ class LocustStage:
         now_ns = time.perf_counter_ns()
         if now_ns >= self._next_progress_ns:
             self._next_progress_ns = now_ns + _PROGRESS_INTERVAL_NS
-            done = self._completed_requests()
+            count = self._count_finished()
             self._reports.send(
                 Progress(
                     index=self._plan.index,
                     at_ns=now_ns,
-                    intended=done,
-                    sent=done,
+                    intended=count,
+                    sent=count,
                     completed=self._log.completed,
                     failed=self._log.failed,
                     in_flight=None,
@@ -152,9 +155,9 @@ class LocustStage:
             )
 
     def _on_test_stop(self, **_: object) -> None:
-        """Handle the end of the test: stop the stage unless we ended the test ourselves."""
-        if not self._over.is_set():
+        """Stop the stage when the test ends itself."""
+        if not self._ended.is_set():
             self.stop(drain=True)
 
     def _on_user_error(self, exception: BaseException, **_: object) -> None:
-        self._task_error = self._task_error or f"its task raised {type(exception).__name__}: {exception}"
+        self._task_error = self._task_error or f"a task raised {type(exception).__name__}: {exception}"

@@ -1,4 +1,4 @@
-"""Load a user's Locust test in the same way as Locust itself."""
+"""Load a user's Locust test in the same way as Locust."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ _CLOSED_LOOP_NOTE = (
 
 
 class LocustTest(msgspec.Struct, frozen=True):
-    """A loaded Locust test. `hosts` are the hosts that its users send to, without duplicates and without users that
-    have none."""
+    """A loaded Locust test. `names` are the names of the user classes, `hosts` the distinct hosts to which users send;
+    `notes` are sentences for the result."""
 
     environment: Environment
     names: tuple[str, ...]
@@ -36,7 +36,7 @@ class LocustTest(msgspec.Struct, frozen=True):
 
 
 def load_locust_test(workload: LocustWorkload, endpoint: Endpoint) -> LocustTest:
-    """Load the test and fire Locust's `init` event. Raises WorkloadError."""
+    """Load the test and fire Locust's `init` event. Raises WorkloadError if the test cannot be loaded."""
     path = Path(workload.file).resolve()
     classes_in_file, shapes = _load_file(path)
     classes = _select_classes(classes_in_file, workload.user_classes, path.name)
@@ -78,14 +78,19 @@ def _load_file(path: Path) -> tuple[dict[str, type[locust.User]], list[locust.Lo
         raise WorkloadError(f"{Path(error.filename or path).name}, line {error.lineno}: {error.msg}") from error
     except ModuleNotFoundError as error:
         raise WorkloadError(
-            f"{path.name} needs the module {error.name}, which is not installed",
+            f"{path.name} imports the module {error.name}, which is not installed",
             hint=f"Install it in Sizewise's environment: {sys.executable} -m pip install …",
         ) from error
     except SystemExit as error:
-        raise WorkloadError(f"{path.name} exits while it is loaded") from error
+        raise WorkloadError(f"{path.name} exits the process during import") from error
     except Exception as error:
         line = next(
-            (f.lineno for f in reversed(traceback.extract_tb(error.__traceback__)) if f.filename == str(path)), 0
+            (
+                frame.lineno
+                for frame in reversed(traceback.extract_tb(error.__traceback__))
+                if frame.filename == str(path)
+            ),
+            0,
         )
         raise WorkloadError(f"{path.name}, line {line}: {type(error).__name__}: {error}") from error
     return loaded
@@ -95,7 +100,7 @@ def _select_classes(
     classes_in_file: dict[str, type[locust.User]], names: tuple[str, ...], file: str
 ) -> dict[str, type[locust.User]]:
     if not classes_in_file:
-        raise WorkloadError(f"{file} has no user class", hint="Define at least one class of HttpUser or User.")
+        raise WorkloadError(f"{file} has no user class", hint="Define a subclass of HttpUser or User.")
     unknown = [name for name in names if name not in classes_in_file]
     if unknown:
         raise WorkloadError(f"{file} has no user class {unknown[0]}", hint=f"Use one of {', '.join(classes_in_file)}.")
@@ -103,16 +108,16 @@ def _select_classes(
 
 
 def _parse_options(path: Path, host: str | None) -> Namespace:
-    """Return the options that Locust's own command line would give, with the test's own arguments at their defaults or
-    taken from the environment."""
+    """Return the options as parsed by Locust's command line. Custom arguments of the test are read from the environment
+    or have their default values."""
     arguments = ["--locustfile", str(path), "--headless", *(["--host", host] if host is not None else [])]
     parser = get_parser(default_config_files=[])
-    with Path(os.devnull).open("w") as nowhere, contextlib.redirect_stderr(nowhere):
+    with Path(os.devnull).open("w") as devnull, contextlib.redirect_stderr(devnull):
         try:
             options: Namespace = parser.parse_args(args=arguments)
         except SystemExit as error:
             raise WorkloadError(
                 f"{path.name} needs custom arguments without a default",
-                hint="Set their environment variables, or give them defaults.",
+                hint="Set their environment variables, or define defaults in the test.",
             ) from error
     return options

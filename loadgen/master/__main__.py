@@ -1,7 +1,7 @@
-"""The master of several load workers: `python -m loadgen.master`, with the same frames as a worker.
+"""Run the master of several load workers: `python -m loadgen.master`. It exchanges the same frames as a worker.
 
-Threads: Locust's hub (this one), the hub's thread pool, which reads commands, the frame writer, and one thread for each
-local worker's standard error.
+Threads: the gevent hub of Locust (main thread), the hub's thread pool, which reads commands, the frame writer, and one
+thread per local worker that reads the worker's standard error.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ from loadgen.sanitizing import format_host_port
 _TICK_S = 0.05
 _FLUSH_TIMEOUT_S = 0.3
 _LOCAL_EXIT_TIMEOUT_S = 1.0
-"""Time in seconds for local workers to exit. It is shorter than the time the engine gives the master, which would
-otherwise leave an unresponsive worker behind."""
+"""Time limit in seconds for local workers to exit. It must be shorter than the engine's limit for the master, so that
+no unresponsive worker stays behind."""
 
 
 class GatherError(Exception):
@@ -55,7 +55,7 @@ class Master:
         self._exit_code: AsyncResult = AsyncResult()
 
     def run(self) -> int:
-        """Run until the engine has exited or sent Quit, or the master cannot continue, and return the exit code."""
+        """Run until the engine exits or sends Quit, or the master cannot continue. Return the exit code."""
         for work in (self._read_commands, self._tick):
             self._spawn(work)
         code: int = self._exit_code.get()
@@ -111,8 +111,8 @@ class Master:
                 self._controller.tick()
 
     def _gather(self, gather: Gather) -> None:
-        """Start listening for workers and start the local ones. Raises GatherError."""
-        server, token = _bind_server(gather, self._on_garbage)
+        """Start listening for workers, and start the local workers. Raises GatherError."""
+        server, token = _bind_server(gather, self._on_invalid_message)
         self._runner = GuardedMaster(server, self._on_message, self._spawn)
         join = Join(local_address(server.address), server.port, token)
         self._local_workers = tuple(LocalWorker(join) for _ in range(gather.local))
@@ -124,12 +124,12 @@ class Master:
         if self._controller is not None:
             self._controller.on_message(client, kind, body)
 
-    def _on_garbage(self, client: str, why: str) -> None:
+    def _on_invalid_message(self, client: str, reason: str) -> None:
         if self._controller is not None:
-            self._controller.evict(client, why)
+            self._controller.evict(client, reason)
 
 
-def _bind_server(gather: Gather, on_garbage: Callable[[str, str], None]) -> tuple[GuardedServer, str]:
+def _bind_server(gather: Gather, on_invalid_message: Callable[[str, str], None]) -> tuple[GuardedServer, str]:
     """Return a bound server and its token. Raises GatherError."""
     try:
         address = resolve_host(gather.host)
@@ -137,11 +137,13 @@ def _bind_server(gather: Gather, on_garbage: Callable[[str, str], None]) -> tupl
             hint = "Set the same token for master and workers, or bind to a loopback address."
             raise GatherError(f"a token is required for workers to join at {address}", hint)
         if gather.token and len(gather.token) < MIN_TOKEN_CHARS:
-            raise GatherError(f"the token is too short: it needs at least {MIN_TOKEN_CHARS} characters")
+            raise GatherError(
+                f"the token is too short: it must have at least {MIN_TOKEN_CHARS} characters (got {len(gather.token)})"
+            )
         token = gather.token or generate_token()
-        return GuardedServer(address, gather.port, token, on_garbage), token
+        return GuardedServer(address, gather.port, token, on_invalid_message), token
     except BindError as error:
-        raise GatherError(str(error), "Choose another address or port for the workers.") from error
+        raise GatherError(str(error), "Choose a different address or port for the workers.") from error
 
 
 def _exit(code: int) -> NoReturn:
@@ -152,13 +154,13 @@ def _exit(code: int) -> NoReturn:
 def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the engine decides when a run ends
     raise_descriptor_limit()
-    # Accidental prints go to standard error and cannot break a frame.
-    outlet = FrameWriterThread(os.fdopen(os.dup(sys.stdout.fileno()), "wb"))
+    # Redirect accidental prints to standard error, so that they cannot corrupt a frame.
+    frame_writer = FrameWriterThread(os.fdopen(os.dup(sys.stdout.fileno()), "wb"))
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
-    master = Master(outlet)
+    master = Master(frame_writer)
     code = master.run()
-    master.shut_down()  # first, because the workers must stop sending; reports to the engine are written meanwhile
-    outlet.close(_FLUSH_TIMEOUT_S)
+    master.shut_down()  # first, so that the workers stop sending; reports to the engine are written in the meantime
+    frame_writer.close(_FLUSH_TIMEOUT_S)
     _exit(code)
 
 

@@ -1,6 +1,6 @@
-"""The logic of a master: handles commands from the engine and messages from workers, and sends commands and reports.
+"""Controller of a master: handle commands from the engine and messages from workers, and send commands and reports.
 
-Everything here runs on the hub, and nothing blocks.
+All functions run on the hub of gevent and do not block.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ from loadgen.records import (
 
 
 class MasterController:
-    """Controls the workers of a master. `on_failed` is called when the master cannot continue, possibly more than
-    once."""
+    """Controls the workers of a master. `on_failed` is called, possibly several times, when the master cannot
+    continue."""
 
     def __init__(
         self,
@@ -54,13 +54,13 @@ class MasterController:
         self._preflight: PreflightRound | None = None
         self._stage: DistributedStage | None = None
         self._unreported_losses: list[RemoteWorker] = []
-        """Workers lost since the last stage."""
+        """Workers lost since the last stage, to be reported with the next stage."""
 
     def execute(self, command: Command) -> None:
         match command:
             case Configure():
-                for member in self._pool.active_workers:
-                    self._send(member, command)
+                for worker in self._pool.active_workers:
+                    self._send(worker, command)
             case Preflight():
                 self._preflight = PreflightRound(self._pool.group_by_host(self._pool.active_workers), self._send)
             case RunStage(plan=plan):
@@ -81,23 +81,22 @@ class MasterController:
                 stage.extend(command)
 
     def quit_workers(self) -> None:
-        """Send all workers the command to quit."""
-        for member in self._pool:
-            self._send(member, Quit())
+        """Send the command Quit to all workers."""
+        for worker in self._pool:
+            self._send(worker, Quit())
 
     def on_message(self, client: str, kind: str, body: bytes) -> None:
-        """Handle a report or rows from any client. Never raises: a client whose message cannot be understood is
-        evicted."""
-        member = self._pool.get(client)
+        """Handle a report or rows from any client. Never raises: a client that sends an invalid message is evicted."""
+        worker = self._pool.get(client)
         try:
-            if member is None:
+            if worker is None:
                 self._registration.on_hello(client, kind, body, self._now_ns())
-            elif member.lost_reason is None:
-                member.last_received_ns = self._now_ns()
+            elif worker.lost_reason is None:
+                worker.last_received_ns = self._now_ns()
                 if kind == "rows":
-                    self._on_rows(member, body)
+                    self._on_rows(worker, body)
                 else:
-                    self._on_report(member, decode_untrusted_report(body))
+                    self._on_report(worker, decode_untrusted_report(body))
         except ValueError as error:
             self.evict(client, str(error))
         except Exception as error:  # anything else that an untrusted message can cause
@@ -105,19 +104,22 @@ class MasterController:
             self.evict(client, f"sent a message that caused {type(error).__name__}")
 
     def evict(self, client: str, reason: str) -> None:
-        member = self._pool.get(client)
-        if member is None:
+        worker = self._pool.get(client)
+        if worker is None:
             self._registration.reject(client, f"{client!r:.80} {reason}")
-        elif member.lost_reason is None:
-            self._evict_worker(member, reason)
+        elif worker.lost_reason is None:
+            self._evict_worker(worker, reason)
 
     def tick(self) -> None:
-        """Check all workers; call this about twenty times per second."""
+        """Evict lost workers, send the pings that are due, and check whether workers can still join.
+
+        Call it about twenty times per second.
+        """
         now_ns = self._now_ns()
-        for member, why in self._pool.find_lost(now_ns):
-            self._evict_worker(member, why)
-        for member in self._pool.active_workers:
-            self._registration.ping_if_due(member, now_ns)
+        for worker, reason in self._pool.find_lost(now_ns):
+            self._evict_worker(worker, reason)
+        for worker in self._pool.active_workers:
+            self._registration.ping_if_due(worker, now_ns)
         failed = self._registration.find_failure(now_ns)
         if failed is not None:
             self._on_failed(failed)
@@ -128,37 +130,37 @@ class MasterController:
             plan, self._pool.active_workers, lost_before, self._send, self._engine, self._now_ns
         )
 
-    def _on_report(self, member: RemoteWorker, report: Report) -> None:
+    def _on_report(self, worker: RemoteWorker, report: Report) -> None:
         if isinstance(report, StagePrepared | StageEnded):
-            member.is_sending = isinstance(report, StagePrepared)
+            worker.is_sending = isinstance(report, StagePrepared)
         match report:
             case Pong():
-                member.on_pong(report, self._now_ns())
-                self._registration.ping_if_due(member, self._now_ns())
+                worker.on_pong(report, self._now_ns())
+                self._registration.ping_if_due(worker, self._now_ns())
                 self._registration.check_complete()
-            case Hello() if report == member.hello:
+            case Hello() if report == worker.hello:
                 pass  # repeated while the worker was waiting
             case Failed():
-                self._on_failed_report(member, report)
+                self._on_failed_report(worker, report)
             case PreflightDone() if self._preflight is not None:
-                self._preflight.on_result(member, report)
+                self._preflight.on_result(worker, report)
                 self._check_preflight()
             case StagePrepared() | StageStarted() | Progress() | StageEnded() if self._stage is not None:
-                self._stage.on_report(member, report)
+                self._stage.on_report(worker, report)
                 self._check_stage()
             case _:
-                raise ValueError(f"sent {type(report).__name__} at the wrong time")
+                raise ValueError(f"sent an unexpected {type(report).__name__} report")
 
-    def _on_rows(self, member: RemoteWorker, body: bytes) -> None:
+    def _on_rows(self, worker: RemoteWorker, body: bytes) -> None:
         if self._stage is None:
-            raise ValueError("sent rows at the wrong time")
-        self._stage.on_rows(member, body)
+            raise ValueError("sent rows while no stage was running")
+        self._stage.on_rows(worker, body)
 
-    def _on_failed_report(self, member: RemoteWorker, failed: Failed) -> None:
+    def _on_failed_report(self, worker: RemoteWorker, failed: Failed) -> None:
         if failed.error is None and not failed.is_workload_wrong:
-            self._evict_worker(member, f"failed: {failed.message}")
+            self._evict_worker(worker, f"failed: {failed.message}")
         elif self._pool.has_several_hosts:
-            self._on_failed(name_host_in_failure(member.hello.host, failed))
+            self._on_failed(name_host_in_failure(worker.hello.host, failed))
         else:
             self._on_failed(failed)
 
@@ -172,34 +174,33 @@ class MasterController:
         if self._stage is not None and self._stage.is_over:
             self._stage = None
 
-    def _evict_worker(self, member: RemoteWorker, why: str) -> None:
-        member.lost_reason = why
-        sys.stderr.write(f"the load worker at {member} {why}\n")
-        self._send(member, Quit(f"{member} {why}"))
-        self._channel.unregister(member.client)
-        if member.local is not None:
-            member.local.kill()
+    def _evict_worker(self, worker: RemoteWorker, reason: str) -> None:
+        worker.lost_reason = reason
+        sys.stderr.write(f"the load worker at {worker} {reason}\n")
+        self._send(worker, Quit(f"{worker} {reason}"))
+        self._channel.unregister(worker.client)
+        if worker.local is not None:
+            worker.local.kill()
         if self._registration.is_open:
-            self._registration.remove(member)
+            self._registration.remove(worker)
         else:
-            self._continue_without(member)
+            self._continue_without(worker)
 
-    def _continue_without(self, member: RemoteWorker) -> None:
+    def _continue_without(self, worker: RemoteWorker) -> None:
         if not self._pool.active_workers:
             self._on_failed(self._all_lost_failure())
             return
-        if self._stage is None or not self._stage.on_worker_lost(member):
-            self._unreported_losses.append(member)
+        if self._stage is None or not self._stage.on_worker_lost(worker):
+            self._unreported_losses.append(worker)
         self._check_stage()
         if self._preflight is not None:
-            self._preflight.on_worker_lost(member)
+            self._preflight.on_worker_lost(worker)
             self._check_preflight()
 
     def _all_lost_failure(self) -> Failed:
-        message = (
-            ("the load worker was lost") if len(self._pool) == 1 else f"all {len(self._pool)} load workers were lost"
-        )
-        return Failed(message, hint=f"{'; '.join(f'{member} {member.lost_reason}' for member in self._pool)}.")
+        count = len(self._pool)
+        message = "the load worker was lost" if count == 1 else f"all {count} load workers were lost"
+        return Failed(message, hint=f"{'; '.join(f'{worker} {worker.lost_reason}' for worker in self._pool)}.")
 
-    def _send(self, member: RemoteWorker, command: Command) -> None:
-        self._channel.send(member.client, command)
+    def _send(self, worker: RemoteWorker, command: Command) -> None:
+        self._channel.send(worker.client, command)

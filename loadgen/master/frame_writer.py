@@ -1,5 +1,4 @@
-"""Writes a master's reports to the engine on a separate thread, so that the hub never blocks on a pipe that nobody
-reads."""
+"""Write the reports of a master to the engine on a separate thread, so that the hub never blocks on a full pipe."""
 
 from __future__ import annotations
 
@@ -16,7 +15,7 @@ class FrameWriterThread:
     def __init__(self, pipe: BinaryIO) -> None:
         self._pipe = pipe
         self._frames: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
-        self._writer = threading.Thread(target=self._write, name="outlet", daemon=True)
+        self._writer = threading.Thread(target=self._write, name="frame-writer", daemon=True)
         self._writer.start()
 
     def send(self, report: Report) -> None:
@@ -27,12 +26,12 @@ class FrameWriterThread:
         self._frames.put(wrap_rows_frame(body))
 
     def close(self, timeout_s: float) -> None:
-        """Finish writing and stop, or give up after `timeout_s` seconds."""
+        """Write the queued frames and stop; wait at most `timeout_s` seconds."""
         self._frames.put(None)
         self._writer.join(timeout_s)
 
     def _write(self) -> None:
-        with contextlib.suppress(OSError):  # the engine has exited, which standard input shows too
+        with contextlib.suppress(OSError):  # the engine has exited, which the end of standard input also shows
             while (frame := self._frames.get()) is not None:
                 self._pipe.write(frame)
                 self._pipe.flush()

@@ -1,4 +1,4 @@
-"""Joining of the workers that make up the pool: those started locally, and those of other machines."""
+"""Join local workers and workers on other machines to the pool of a master."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from loadgen.records import WIRE_VERSION, Failed, Gather, Hello
 
 
 class JoinCriteria:
-    """Criteria for the workers to gather, from the point of view of this process's host and clock. `address` is where
-    workers join."""
+    """Criteria for workers to join the pool, given the host and clock of the master. `address` is the host and port at
+    which workers join."""
 
     def __init__(self, gather: Gather, address: str, local_workers: tuple[LocalWorker, ...], now_ns: int) -> None:
         self._gather, self.address, self._local_workers = gather, address, local_workers
@@ -20,42 +20,45 @@ class JoinCriteria:
         self.expected = gather.local + gather.remote
         self.has_remote = gather.remote > 0
         self._stopped_since_ns: dict[int, int] = {}
-        """Time since which each local worker has been stopped (SIGSTOP), by process id."""
+        """Time in ns since which a local worker has been suspended (SIGSTOP), by process ID."""
 
     def admit(self, client: str, hello: Hello, pool: WorkerPool, now_ns: int) -> RemoteWorker | str:
-        """Return a worker for the sender of Hello, or the reason why it cannot join the pool."""
-        worker = f"the worker at {hello.host} (process {hello.pid})"
+        """Return a worker for the sender of Hello, or the reason why the sender cannot join the pool."""
+        sender_name = f"the worker at {hello.host} (process {hello.pid})"
         if hello.protocol_version != WIRE_VERSION:
-            version = f"its protocol version is {hello.protocol_version}, not {WIRE_VERSION}"
-            return f"{worker} has another version of Sizewise: {version}"
+            return (
+                f"{sender_name} has another version of Sizewise: its protocol version is {hello.protocol_version}, not "
+                f"{WIRE_VERSION}. Install the same version on all machines."
+            )
         is_same_clock = hello.clock == get_clock_id()
         local = self._find_local(hello.pid) if is_same_clock and hello.host == socket.gethostname() else None
-        if local is not None and any(member.local is local for member in pool):
-            return f"{worker} has already joined"
-        if local is None and sum(member.local is None for member in pool) >= self._gather.remote:
-            return f"{worker} was rejected, because all expected workers have joined"
+        if local is not None and any(worker.local is local for worker in pool):
+            return f"{sender_name} has already joined"
+        if local is None and sum(worker.local is None for worker in pool) >= self._gather.remote:
+            return f"{sender_name} was rejected, because all expected workers have joined"
         return RemoteWorker(client, hello, local, is_same_clock, now_ns)
 
-    def is_complete(self, crew: WorkerPool) -> bool:
-        return crew.joined_count == self.expected
+    def is_complete(self, pool: WorkerPool) -> bool:
+        return pool.joined_count == self.expected
 
-    def find_failure(self, crew: WorkerPool, now_ns: int) -> Failed | None:
-        """Return why the pool will never be complete, or None."""
+    def find_failure(self, pool: WorkerPool, now_ns: int) -> Failed | None:
+        """Return a failure if the expected workers can no longer all join or the time limit has passed, otherwise
+        None."""
         for local in self._local_workers:
-            ending = local.exit_status()
-            if ending is not None:
+            exit_status = local.exit_status()
+            if exit_status is not None:
                 return Failed(
-                    f"a load worker of this machine {ending} before all workers had joined", hint=local.stderr_tail
+                    f"a load worker of this machine {exit_status} before all workers had joined", hint=local.stderr_tail
                 )
             if not local.is_stopped:
                 self._stopped_since_ns.pop(local.pid, None)
             elif now_ns - self._stopped_since_ns.setdefault(local.pid, now_ns) >= MAX_SILENCE_NS:
-                return Failed(f"process {local.pid}, a load worker of this machine, is stopped", hint=SUSPENDED_HINT)
+                return Failed(f"process {local.pid}, a load worker of this machine, is suspended", hint=SUSPENDED_HINT)
         if now_ns < self._until_ns:
             return None
         workers = "1 worker" if self.expected == 1 else f"{self.expected} workers"
         return Failed(
-            f"only {crew.joined_count} of {workers} joined at {self.address} within {self._gather.wait_s:g} s",
+            f"only {pool.joined_count} of {workers} joined at {self.address} within {self._gather.wait_s:g} s",
             hint=f"Start `sizewise worker --master {self.address}` on the other machines, with the same token."
             if self.has_remote
             else None,

@@ -1,7 +1,7 @@
-"""Merge the reports of several workers into one, as a single worker would send it.
+"""Merge the reports of several workers into one report, in the form that a single worker would send.
 
-The preflight sends one request of the workload from each host, because a host may lack a network, a name or a file that
-another one has.
+The preflight sends one request of the workload from each host, because a network route, a DNS name or a file can be
+missing on some hosts only.
 """
 
 from __future__ import annotations
@@ -24,26 +24,28 @@ from loadgen.records import (
 
 
 def merge_preflights(results: Sequence[tuple[str, PreflightDone]]) -> PreflightDone:
-    """Merge the preflight results of all hosts, given as host names and results in the pool's order: the first failure,
-    or the slowest success."""
+    """Merge the preflight results of all hosts: return the first failure, or the slowest success if none failed.
+
+    `results` are host names and results in the order of the pool.
+    """
     failures = [(host, done) for host, done in results if done.error is not None]
-    host, result = failures[0] if failures else max(results, key=lambda answer: answer[1].service_ms or 0.0)
+    host, result = failures[0] if failures else max(results, key=lambda host_result: host_result[1].service_ms or 0.0)
     return msgspec.structs.replace(
         result,
-        detail=_from_host(result.detail, host) if failures and len(results) > 1 else result.detail,
-        notes=_deduplicated(note for _, done in results for note in done.notes),
-        hosts=_deduplicated(name for _, done in results for name in done.hosts),
+        detail=_prefix_host(result.detail, host) if failures and len(results) > 1 else result.detail,
+        notes=_deduplicate(note for _, done in results for note in done.notes),
+        hosts=_deduplicate(name for _, done in results for name in done.hosts),
         keeps_connection=all(done.keeps_connection for _, done in results),
     )
 
 
 def name_host_in_failure(host: str, failed: Failed) -> Failed:
-    """Return the failure with the host's name in its message, for use when there is more than one host."""
-    return msgspec.structs.replace(failed, message=_from_host(failed.message, host))
+    """Return the failure with the name of its host added to the message, for runs with more than one host."""
+    return msgspec.structs.replace(failed, message=_prefix_host(failed.message, host))
 
 
 def merge_progress(index: int, at_ns: int, latest: Sequence[Progress]) -> Progress:
-    """Merge the latest progress of each worker."""
+    """Merge the latest progress report of each worker into one: counts are summed, `max_lag_ms` is the maximum."""
     return Progress(
         index=index,
         at_ns=at_ns,
@@ -65,9 +67,9 @@ def merge_stage_ends(
     workers: tuple[WorkerStageResult, ...],
     first_errors: tuple[FirstError, ...] = (),
 ) -> StageEnded:
-    """Merge the ends of one or more workers, whose times are on the master's clock. All have drawn the same rate curve.
+    """Merge the StageEnded reports of one or more workers, with times on the master's clock and the same rate curve.
 
-    `first_errors` are those of all workers, including lost ones.
+    `first_errors` are the first errors of all workers, including lost workers.
     """
     return StageEnded(
         index=index,
@@ -95,7 +97,7 @@ def earliest_errors(errors_by_worker: Iterable[tuple[FirstError, ...]]) -> tuple
 
 
 def sum_known(counts: Iterable[int | None]) -> int | None:
-    """Return the sum of the counts, or None if one of them is unknown."""
+    """Return the sum of the counts, or None if a count is unknown."""
     total = 0
     for count in counts:
         if count is None:
@@ -104,16 +106,17 @@ def sum_known(counts: Iterable[int | None]) -> int | None:
     return total
 
 
-def _from_host(text: str, host: str) -> str:
+def _prefix_host(text: str, host: str) -> str:
     return f"from {host}: {text}"
 
 
-def _deduplicated(texts: Iterable[str]) -> tuple[str, ...]:
+def _deduplicate(texts: Iterable[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(texts))
 
 
 class PreflightRound:
-    """One preflight on every host. `hosts` has the workers of each; the first remaining worker represents its host."""
+    """One preflight request from every host. `hosts` lists the workers of each host; the first worker that is not lost
+    sends the request."""
 
     def __init__(self, hosts: Sequence[Sequence[RemoteWorker]], send: Callable[[RemoteWorker, Command], None]) -> None:
         self._hosts, self._send = hosts, send
@@ -122,18 +125,18 @@ class PreflightRound:
         for host_index in range(len(hosts)):
             self._request(host_index)
 
-    def on_result(self, member: RemoteWorker, done: PreflightDone) -> None:
-        """Store a worker's result. Raises ValueError if it was not requested."""
-        host_index = next((host_index for host_index, pending in self._pending.items() if pending is member), None)
+    def on_result(self, worker: RemoteWorker, done: PreflightDone) -> None:
+        """Store a worker's result. Raises ValueError if the result was not requested."""
+        host_index = next((host_index for host_index, pending in self._pending.items() if pending is worker), None)
         if host_index is None:
-            raise ValueError("sent PreflightDone at the wrong time")
+            raise ValueError("sent an unexpected PreflightDone report")
         del self._pending[host_index]
-        end_ns = None if done.end_ns is None else member.clock_line().to_master_ns(done.end_ns)
+        end_ns = None if done.end_ns is None else worker.clock_line().to_master_ns(done.end_ns)
         self._results[host_index] = msgspec.structs.replace(done, end_ns=end_ns)
 
-    def on_worker_lost(self, member: RemoteWorker) -> None:
+    def on_worker_lost(self, worker: RemoteWorker) -> None:
         for host_index, pending in list(self._pending.items()):
-            if pending is member:
+            if pending is worker:
                 del self._pending[host_index]
                 self._request(host_index)
 
@@ -141,13 +144,13 @@ class PreflightRound:
         """Return the merged result, or None while a request is pending."""
         if self._pending or not self._results:
             return None
-        names = [host[0].hello.host for host in self._hosts]
+        host_names = [workers[0].hello.host for workers in self._hosts]
         return merge_preflights(
-            [(names[host_index], self._results[host_index]) for host_index in sorted(self._results)]
+            [(host_names[host_index], self._results[host_index]) for host_index in sorted(self._results)]
         )
 
     def _request(self, host_index: int) -> None:
-        member = next((worker for worker in self._hosts[host_index] if worker.lost_reason is None), None)
-        if member is not None:
-            self._pending[host_index] = member
-            self._send(member, Preflight())
+        worker = next((worker for worker in self._hosts[host_index] if worker.lost_reason is None), None)
+        if worker is not None:
+            self._pending[host_index] = worker
+            self._send(worker, Preflight())

@@ -1,7 +1,6 @@
-"""Registration of workers with a master: accepted while workers are gathered, and told to quit otherwise.
+"""Register workers with a master, or dismiss them if no more workers are expected.
 
-Also decodes and validates the reports of workers. They are processes of other machines: nothing is trusted but the
-token.
+Also decode and validate the reports of workers. Workers run on other machines, so only the token is trusted.
 """
 
 from __future__ import annotations
@@ -40,12 +39,12 @@ from loadgen.sanitizing import sanitize_line, sanitize_text
 _MAX_REPORT_BYTES = 2**20
 _MAX_NAME_CHARS = 255
 _MAX_NUMBER = 2**58
-"""Maximum absolute value of a number in a report: nine years in nanoseconds. The sum of several dozen of them still
-fits into msgpack's integers."""
+"""Maximum absolute value of a number in a report: nine years in nanoseconds. Sums of several dozen such values still
+fit into msgpack's integers."""
 
 
 def decode_untrusted_report(body: bytes) -> Report:
-    """Decode a report and make its texts safe to show. Raises ValueError for a report that no worker sends."""
+    """Decode a report and sanitize its strings for display. Raises ValueError for a report that no worker sends."""
     if len(body) > _MAX_REPORT_BYTES:
         raise ValueError(f"sent a report of {len(body)} bytes")
     try:
@@ -53,17 +52,17 @@ def decode_untrusted_report(body: bytes) -> Report:
     except (msgspec.DecodeError, RecursionError) as error:
         raise ValueError(f"sent an invalid report ({type(error).__name__})") from error
     if isinstance(report, Joining | Ready):
-        raise ValueError(f"sent {type(report).__name__} at the wrong time")
+        raise ValueError(f"sent an unexpected {type(report).__name__} report")
     if isinstance(report, Hello) and not all(
         map(_is_name, (report.host, report.clock, report.pacing, report.event_loop))
     ):
-        raise ValueError("sent a Hello with invalid text")
-    if not all(map(_is_plausible, _numbers(msgspec.structs.astuple(report)))):
-        raise ValueError(f"sent {type(report).__name__} with an impossible number")
+        raise ValueError("sent a Hello report with an invalid string")
+    if not all(map(_is_plausible, _iterate_numbers(msgspec.structs.astuple(report)))):
+        raise ValueError(f"sent {type(report).__name__} with a number out of range")
     if isinstance(report, Failed | PreflightDone) and report.error not in (None, *ERROR_CLASSES):
-        raise ValueError(f"sent {type(report).__name__} with an unknown error")
+        raise ValueError(f"sent {type(report).__name__} with an unknown error class")
     if isinstance(report, Progress | StageEnded) and not _has_valid_first_errors(report.first_errors):
-        raise ValueError(f"sent {type(report).__name__} with invalid errors")
+        raise ValueError(f"sent {type(report).__name__} with unknown or duplicate error classes")
     return _sanitize(report)
 
 
@@ -84,12 +83,12 @@ def _sanitize(report: Report) -> Report:
                 for error in first_errors
             )
             return msgspec.structs.replace(report, first_errors=lines)
-        case _:  # no other report has texts
+        case _:  # no other report has strings for display
             return report
 
 
 def _has_valid_first_errors(first_errors: tuple[FirstError, ...]) -> bool:
-    """Return True if there is at most one error of each class and all classes are known."""
+    """Return True if all error classes are known and none occurs more than once."""
     classes = {error.error for error in first_errors}
     return len(classes) == len(first_errors) and classes <= {*ERROR_CLASSES, NOT_STARTED}
 
@@ -102,24 +101,24 @@ def _is_plausible(number: float) -> bool:
     return math.isfinite(number) and abs(number) <= _MAX_NUMBER
 
 
-def _numbers(values: Iterable[object]) -> Iterable[float]:
+def _iterate_numbers(values: Iterable[object]) -> Iterable[float]:
     for value in values:
         if isinstance(value, int | float):
             yield value
         elif isinstance(value, tuple):
-            yield from _numbers(value)
+            yield from _iterate_numbers(value)
         elif isinstance(value, msgspec.Struct):
-            yield from _numbers(msgspec.structs.astuple(value))
+            yield from _iterate_numbers(msgspec.structs.astuple(value))
 
 
-_MAX_REFUSALS = 20
-"""Maximum number of logged refusals, so that a client that keeps trying cannot fill the log."""
+_MAX_LOGGED_REJECTIONS = 20
+"""Maximum number of logged rejections, so that a client that keeps trying cannot fill the log."""
 
 
 class WorkerChannel(Protocol):
-    """Sends commands to workers, and registers workers with Locust. Nothing here blocks.
+    """Sends commands to workers, and registers workers with Locust. No method blocks.
 
-    `start_users` makes Locust start its users on the enlisted workers, and then calls `then`.
+    `start_users` makes Locust start its users on the registered workers, and then calls `then`.
     """
 
     def send(self, client: str, command: Command) -> None: ...
@@ -138,11 +137,14 @@ class WorkerRegistration:
         self._pool, self._gathering, self._channel, self._engine = pool, gathering, channel, engine
         self.is_open = True
         self._reported_joined = -1
-        self._refusals: list[str] = []
+        self._logged_rejections: list[str] = []
         self._report_joining()
 
     def on_hello(self, client: str, kind: str, body: bytes, now_ns: int) -> None:
-        """Handle a message of a client that is not in the pool. Raises ValueError for anything but a Hello."""
+        """Handle a message of a client that is not in the pool: add a worker, or reject the client.
+
+        Raises ValueError if the message is not a Hello.
+        """
         hello = decode_untrusted_report(body) if kind == "report" else None
         if not isinstance(hello, Hello):
             raise ValueError("sent a message before Hello")
@@ -153,28 +155,28 @@ class WorkerRegistration:
                 "expected workers have joined",
             )
             return
-        member = self._gathering.admit(client, hello, self._pool, now_ns)
-        if isinstance(member, str):
-            self.reject(client, member)
+        worker = self._gathering.admit(client, hello, self._pool, now_ns)
+        if isinstance(worker, str):
+            self.reject(client, worker)
             return
-        self._pool.add(member)
+        self._pool.add(worker)
         self._channel.register(client)
-        self.ping_if_due(member, now_ns)
+        self.ping_if_due(worker, now_ns)
         self.check_complete()
 
     def reject(self, client: str, reason: str) -> None:
         self._channel.send(client, Quit(reason))
-        if len(self._refusals) < _MAX_REFUSALS:
-            self._refusals.append(reason)
+        if len(self._logged_rejections) < _MAX_LOGGED_REJECTIONS:
+            self._logged_rejections.append(reason)
             sys.stderr.write(f"{reason}\n")
 
-    def ping_if_due(self, member: RemoteWorker, now_ns: int) -> None:
-        """Send a ping if one is due."""
-        if member.start_ping_if_due(now_ns):
-            self._channel.send(member.client, Ping(now_ns))
+    def ping_if_due(self, worker: RemoteWorker, now_ns: int) -> None:
+        """Send a ping to the worker if a ping is due."""
+        if worker.start_ping_if_due(now_ns):
+            self._channel.send(worker.client, Ping(now_ns))
 
     def check_complete(self) -> None:
-        """Check whether all workers have joined by now, and start them if so."""
+        """Start the workers if all of them have joined."""
         if not self.is_open:
             return
         self._report_joining()
@@ -183,18 +185,19 @@ class WorkerRegistration:
             self._pool.assign_indices()
             self._channel.start_users(self._report_ready)
 
-    def remove(self, member: RemoteWorker) -> None:
-        """Remove a worker, so that another one may join instead."""
-        self._pool.remove(member)
+    def remove(self, worker: RemoteWorker) -> None:
+        """Remove a worker, so that another worker can join in its place."""
+        self._pool.remove(worker)
         self._report_joining()
 
     def find_failure(self, now_ns: int) -> Failed | None:
-        """Return why the workers will never be complete, including the refused workers, or None."""
+        """Return a failure if the expected workers can no longer all join, otherwise None. The hint lists the rejected
+        workers."""
         failed = self._gathering.find_failure(self._pool, now_ns) if self.is_open else None
-        if failed is None or not self._refusals:
+        if failed is None or not self._logged_rejections:
             return failed
         hints = [failed.hint] if failed.hint else []
-        return msgspec.structs.replace(failed, hint="\n".join([*hints, *self._refusals]))
+        return msgspec.structs.replace(failed, hint="\n".join([*hints, *self._logged_rejections]))
 
     def _report_joining(self) -> None:
         count = self._pool.joined_count
@@ -203,12 +206,12 @@ class WorkerRegistration:
             self._engine.send(Joining(self._gathering.address, count, self._gathering.expected))
 
     def _report_ready(self) -> None:
-        hellos = [member.hello for member in self._pool]
+        hellos = [worker.hello for worker in self._pool]
         self._engine.send(
             Ready(
                 pid=os.getpid(),
                 pacing=", ".join(sorted({hello.pacing for hello in hellos})),
                 event_loop=", ".join(sorted({hello.event_loop for hello in hellos})),
-                workers=tuple(member.load_worker for member in self._pool),
+                workers=tuple(worker.load_worker for worker in self._pool),
             )
         )

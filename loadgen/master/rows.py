@@ -1,9 +1,9 @@
-"""Rows on their way from a worker to the engine: validated, converted to the master's clock, and marked with the
-worker.
+"""Prepare the rows of a worker for the engine: validate them, convert their times to the master's clock, and set the
+worker's index.
 
-Also converts times between a worker's clock and the master's. A ping that was sent at s and answered at a, and whose
-answer was received at r, shows that the worker's clock is ahead by a - (s + r) / 2, with an error of up to half the
-round trip r - s. The answer with the shortest round trip is the most accurate (Cristian, 1989).
+Also convert times between a worker's clock and the master's. If a ping was sent at s, the worker replied at a (on its
+own clock), and the reply was received at r, the worker's clock is ahead by a - (s + r) / 2, with an error of at most
+half the round trip r - s. The reply with the shortest round trip is the most accurate (Cristian, 1989).
 """
 
 from __future__ import annotations
@@ -22,25 +22,25 @@ from loadgen.frames import decode_rows, encode_rows
 from loadgen.records import BATCH_ROWS, ERROR_CLASSES, REQUEST_SCHEMA
 
 _FIRST_WINDOW_NS = 1_000_000_000
-"""Length of the first window in ns; short, so that the first stage has an offset that was chosen from several."""
+"""Length of the first window in ns. It is short, so that the offset for the first stage is the best of several."""
 _WINDOW_NS = 10_000_000_000
 _MAX_WINDOWS = 30
-"""Maximum number of windows in a fit. A line is valid for minutes; over hours, a clock's rate drifts with its
-temperature."""
+"""Maximum number of windows in a linear fit. A linear fit is valid for minutes; over hours, the rate of a clock drifts
+with its temperature."""
 
 _TYPICAL_SLOPE = 50e-6
-"""Typical difference in rate between the clocks of two machines: crystals are accurate to some tens of ppm."""
+"""Typical relative difference in rate between the clocks of two machines. Crystals are accurate to tens of ppm."""
 _MAX_SLOPE = 500e-6
-"""Largest slope: no clock is disciplined by more (ntp_adjtime(2))."""
+"""Maximum relative difference in rate between two clocks: clock discipline is limited to 500 ppm (ntp_adjtime(2))."""
 _MIN_ERROR_NS = 20_000.0
 
 Times = npt.NDArray[np.int64]
 
 
 class ClockOffset(msgspec.Struct, frozen=True):
-    """How far the worker's clock was ahead of the master's when it read `at_ns`.
+    """Offset of a worker's clock from the master's clock (positive if ahead) when the worker's clock read `at_ns`.
 
-    The error is at most half the round trip.
+    The error of the offset is at most half the round trip.
     """
 
     at_ns: int
@@ -49,28 +49,28 @@ class ClockOffset(msgspec.Struct, frozen=True):
 
 
 class ClockLine(msgspec.Struct, frozen=True):
-    """Linear model of a worker's clock: it is ahead by `offset_ns` when it reads `origin_ns`, and by `slope` more per
-    nanosecond."""
+    """Linear model of a worker's clock: it is ahead of the master's clock by `offset_ns` when it reads `origin_ns`, and
+    gains `slope` nanoseconds per nanosecond."""
 
     origin_ns: int = 0
     offset_ns: int = 0
     slope: float = 0.0
 
     def to_master_ns(self, worker_ns: int) -> int:
-        return worker_ns - self._ahead_ns(worker_ns)
+        return worker_ns - self._compute_ahead_ns(worker_ns)
 
     def to_master_times(self, worker_ns: Times) -> Times:
         gained_ns: Times = np.rint((worker_ns - self.origin_ns) * self.slope).astype(np.int64)
         return worker_ns - (self.offset_ns + gained_ns)
 
     def to_worker_ns(self, master_ns: int) -> int:
-        since_ns = master_ns + self.offset_ns - self.origin_ns
-        return self.origin_ns + since_ns + round(since_ns * self.slope / (1 - self.slope))
+        elapsed_ns = master_ns + self.offset_ns - self.origin_ns
+        return self.origin_ns + elapsed_ns + round(elapsed_ns * self.slope / (1 - self.slope))
 
     def distance_ns(self, reading: ClockOffset) -> int:
-        return abs(reading.offset_ns - self._ahead_ns(reading.at_ns))
+        return abs(reading.offset_ns - self._compute_ahead_ns(reading.at_ns))
 
-    def _ahead_ns(self, worker_ns: int) -> int:
+    def _compute_ahead_ns(self, worker_ns: int) -> int:
         return self.offset_ns + round((worker_ns - self.origin_ns) * self.slope)
 
 
@@ -78,7 +78,8 @@ SAME_CLOCK = ClockLine()
 
 
 class WorkerClock:
-    """Readings of one worker's clock: the one with the shortest round trip from each window."""
+    """Offsets of one worker's clock: for each time window, the offset that was measured with the shortest round
+    trip."""
 
     def __init__(self) -> None:
         self._window_bests: deque[ClockOffset] = deque(maxlen=_MAX_WINDOWS)
@@ -87,8 +88,8 @@ class WorkerClock:
         self.count = 0
 
     def add(self, sent_ns: int, at_ns: int, received_ns: int) -> None:
-        """Add a reading: when the master sent a ping, what the worker's clock read, and when the answer was
-        received."""
+        """Add a measurement: the times at which the master sent a ping, the worker read it (on the worker's clock), and
+        the master received the reply."""
         reading = ClockOffset(at_ns, at_ns - (sent_ns + received_ns) // 2, received_ns - sent_ns)
         self.count += 1
         if self._window_ends_ns is None:
@@ -106,25 +107,26 @@ class WorkerClock:
 
     @property
     def round_trip_ns(self) -> int:
-        """The longest round trip among the readings used, in ns."""
+        """Longest round trip of the offsets in use, in ns; 0 without offsets."""
         return max((reading.round_trip_ns for reading in self.readings), default=0)
 
     def fit_line(self) -> ClockLine:
-        """Fit a line to the readings by least squares. Raises ValueError before the first reading."""
+        """Fit a line to the clock offsets by least squares. Raises ValueError before the first offset."""
         return fit_clock_line(self.readings)
 
     def residual_ms(self, line: ClockLine) -> float:
-        """Return an upper bound of the clock's distance from the line in ms, over all readings."""
+        """Return the maximum deviation of the clock offsets from the line in ms, including half the round trip."""
         return max(line.distance_ns(reading) + reading.round_trip_ns / 2 for reading in self.readings) / 1e6
 
 
 def fit_clock_line(readings: tuple[ClockOffset, ...]) -> ClockLine:
-    """Fit a line to the readings by weighted least squares. Raises ValueError without readings.
+    """Fit a line to clock offsets by weighted least squares. Raises ValueError if `readings` is empty.
 
-    A constant asymmetry between the two ways shifts all readings alike and does not change the slope. Time beyond the
-    shortest round trip was spent waiting on one of the ways, so half of it is taken as a reading's error. The slope has
-    a prior with mean 0 and the typical slope as its standard deviation: readings within a second carry no information
-    about it, and a line that followed their errors would be off by milliseconds at the end of a stage.
+    A constant asymmetry between the two directions shifts all offsets equally and does not change the slope. Half of
+    the time beyond the shortest round trip is the error of an offset, because that time was spent waiting in one of the
+    directions. The slope has a prior with mean 0 and the typical slope as its standard deviation: offsets within a
+    second contain no information about the slope, and a line fitted to their errors would be off by milliseconds at the
+    end of a stage.
     """
     if not readings:
         raise ValueError("the worker's clock was not read")
@@ -141,12 +143,13 @@ def fit_clock_line(readings: tuple[ClockOffset, ...]) -> ClockLine:
 
 
 _TIME_COLUMNS = tuple(field.name for field in REQUEST_SCHEMA if field.type == pa.int64() and field.name.endswith("_ns"))
-_ALLOWED_TEXTS = {"error": {*ERROR_CLASSES, None}, "tokens_from": {"server", "tokenizer", "chunks", None}}
+_ALLOWED_VALUES = {"error": {*ERROR_CLASSES, None}, "tokens_from": {"server", "tokenizer", "chunks", None}}
 _TIME_LIST_COLUMNS = tuple(field.name for field in REQUEST_SCHEMA if field.type == pa.list_(pa.int64()))
 
 
 class RebasedRows(msgspec.Struct, frozen=True):
-    """A batch as the engine receives it. `max_lag_ms` is None if nothing was sent that had an intended time."""
+    """A batch of rows on the master's clock, serialized for the engine. `sent` counts the requests sent; `max_lag_ms`
+    is their maximum send lag, or None if no request was sent that had an intended time."""
 
     body: bytes
     sent: int
@@ -154,20 +157,21 @@ class RebasedRows(msgspec.Struct, frozen=True):
 
 
 def rebase_rows(body: bytes, stage: int, share: int, worker: int, line: ClockLine) -> RebasedRows:
-    """Convert the rows of `worker`, which sends the `share`-th share of the stage and uses that as its own index.
+    """Convert a worker's batch of rows to the master's clock by `line`, and set the worker index to `worker`.
 
-    A batch that needs no change is passed on unchanged. Raises ValueError if `body` is not a batch of that stage's
-    rows, or has too many.
+    `share` is the worker's position in the stage, which the rows contain as worker index. A batch that needs no change
+    is returned unchanged. Raises ValueError if `body` is not a valid batch of this stage and worker, or has too many
+    rows.
     """
-    batch = _validated(body, stage, share)
+    batch = _decode_valid_rows(body, stage, share)
     sent = batch.num_rows - batch.column("sent_ns").null_count
-    max_lag_ms = _max_lag_ms(batch)  # a difference of times of the same clock
+    max_lag_ms = _compute_max_lag_ms(batch)  # a difference of times of the same clock
     if worker != share or line != SAME_CLOCK:
-        body = encode_rows(_rebased(batch, worker, line))
+        body = encode_rows(_rebase_batch(batch, worker, line))
     return RebasedRows(body, sent, max_lag_ms)
 
 
-def _validated(body: bytes, stage: int, share: int) -> pa.RecordBatch:
+def _decode_valid_rows(body: bytes, stage: int, share: int) -> pa.RecordBatch:
     try:
         read_batch_header(body)
         batch = decode_rows(body)
@@ -177,51 +181,51 @@ def _validated(body: bytes, stage: int, share: int) -> pa.RecordBatch:
     count = batch.num_rows
     if not 0 < count <= BATCH_ROWS:
         raise ValueError(f"sent {count} rows at once")
-    if not batch.column("stage").equals(_repeated(stage, pa.int32(), count)):
-        raise ValueError("sent rows of another stage")
-    if not batch.column("worker").equals(_repeated(share, pa.int16(), count)):
-        raise ValueError("sent rows of another worker")
-    for name, allowed in _ALLOWED_TEXTS.items():
+    if not batch.column("stage").equals(_build_constant_array(stage, pa.int32(), count)):
+        raise ValueError("sent rows of a different stage")
+    if not batch.column("worker").equals(_build_constant_array(share, pa.int16(), count)):
+        raise ValueError("sent rows of a different worker")
+    for name, allowed in _ALLOWED_VALUES.items():
         column = batch.column(name)
         if column.null_count < count and not allowed.issuperset(column.to_pylist()):
-            raise ValueError(f"sent rows with another {name}")
+            raise ValueError(f"sent rows with an unknown value in {name}")
     return batch
 
 
-def _max_lag_ms(batch: pa.RecordBatch) -> float | None:
+def _compute_max_lag_ms(batch: pa.RecordBatch) -> float | None:
     sent, intended = batch.column("sent_ns"), batch.column("intended_ns")
-    lag_ns = (_values(sent) - _values(intended))[_is_valid(sent) & _is_valid(intended)]
+    lag_ns = (_get_values(sent) - _get_values(intended))[_is_valid(sent) & _is_valid(intended)]
     return float(lag_ns.max()) / 1e6 if lag_ns.size else None
 
 
-def _rebased(batch: pa.RecordBatch, worker: int, line: ClockLine) -> pa.RecordBatch:
+def _rebase_batch(batch: pa.RecordBatch, worker: int, line: ClockLine) -> pa.RecordBatch:
     columns = dict(zip(batch.schema.names, batch.columns, strict=True))
-    columns["worker"] = _repeated(worker, pa.int16(), batch.num_rows)
+    columns["worker"] = _build_constant_array(worker, pa.int16(), batch.num_rows)
     if line != SAME_CLOCK:
-        columns |= {name: _rebased_times(columns[name], line) for name in _TIME_COLUMNS}
-        columns |= {name: _rebased_lists(columns[name], line) for name in _TIME_LIST_COLUMNS}
+        columns |= {name: _rebase_times(columns[name], line) for name in _TIME_COLUMNS}
+        columns |= {name: _rebase_lists(columns[name], line) for name in _TIME_LIST_COLUMNS}
     return pa.RecordBatch.from_arrays(list(columns.values()), schema=REQUEST_SCHEMA)
 
 
-def _rebased_times(times: pa.Array, line: ClockLine) -> pa.Array:
-    """Convert times; values under a null are converted too and stay null."""
-    rebased = pa.py_buffer(line.to_master_times(_values(times)))
+def _rebase_times(times: pa.Array, line: ClockLine) -> pa.Array:
+    """Convert an array of times to the master's clock; null values stay null."""
+    rebased = pa.py_buffer(line.to_master_times(_get_values(times)))
     return pa.Array.from_buffers(times.type, len(times), [times.buffers()[0], rebased], times.null_count)
 
 
-def _rebased_lists(lists: pa.Array, line: ClockLine) -> pa.Array:
-    rebased = _rebased_times(lists.values, line)
+def _rebase_lists(lists: pa.Array, line: ClockLine) -> pa.Array:
+    rebased = _rebase_times(lists.values, line)
     return pa.Array.from_buffers(lists.type, len(lists), lists.buffers()[:2], lists.null_count, children=[rebased])
 
 
-def _values(times: pa.Array) -> Times:
-    """Return the values of an array that starts at the beginning of its buffer, as all arrays read from a message
-    do."""
+def _get_values(times: pa.Array) -> Times:
+    """Return the int64 values of an array without copying. The array must start at the beginning of its buffer, like
+    all arrays read from a message."""
     return np.frombuffer(times.buffers()[1], np.int64, len(times)) if len(times) else np.empty(0, np.int64)
 
 
-# Arrays are converted from and to buffers: the first conversion of Python or NumPy values by pyarrow itself imports
-# pandas, which would take half a second of a stage.
+# Arrays are built from buffers: pyarrow imports pandas when it first converts Python or NumPy values, which would take
+# half a second of a stage.
 
 
 def _is_valid(times: pa.Array) -> npt.NDArray[np.bool_]:
@@ -232,6 +236,6 @@ def _is_valid(times: pa.Array) -> npt.NDArray[np.bool_]:
 
 
 @lru_cache(maxsize=512)
-def _repeated(value: int, kind: pa.DataType, count: int) -> pa.Array:
+def _build_constant_array(value: int, kind: pa.DataType, count: int) -> pa.Array:
     values = np.full(count, value, f"int{kind.bit_width}")
     return pa.Array.from_buffers(kind, count, [None, pa.py_buffer(values)])

@@ -1,9 +1,8 @@
-"""Locust's master behind a guarded socket: clients without the token are ignored, and messages of the others are
-validated.
+"""Locust's master behind a guarded socket: clients without the token are ignored, and messages of clients with the
+token are validated.
 
-Locust's master starts one user on each worker and carries messages. Workers send only messages of Sizewise; Locust's
-heartbeats are ignored, because the master counts them while a worker sends them by the wall clock, so that a worker
-that misses some would be dropped or stopped in the middle of a stage.
+Locust's master starts one user on each worker and transfers the messages of Sizewise. Locust's heartbeats are ignored:
+workers send them by the wall clock, so a clock adjustment could make Locust drop or stop a worker during a stage.
 """
 
 from __future__ import annotations
@@ -30,15 +29,15 @@ from loadgen.records import Command
 from loadgen.sanitizing import format_host_port
 
 _MAX_MESSAGE_BYTES = 256 * 2**20
-"""Maximum size of a message in bytes: 500 rows of long streams take some tens of megabytes."""
+"""Maximum size of a message in bytes. 500 rows of long streams take tens of megabytes."""
 
 _MAX_QUEUED_MESSAGES = 1_000
-"""Maximum number of queued messages from or to one worker. Beyond it, the worker waits to send more and receives no
-more; a worker that misses that many messages is lost."""
+"""Maximum number of queued messages in each direction per worker. If the queue from a worker is full, the worker waits;
+if the queue to a worker is full, further messages are dropped, and such a worker counts as lost anyway."""
 
 _MESSAGES_PER_TURN = 32
-"""Number of messages handled before other greenlets run: a socket that always has another message does not yield by
-itself."""
+"""Number of messages to handle before yielding to other greenlets. A socket that always has another message does not
+yield by itself."""
 
 _message_decoder: msgspec.msgpack.Decoder[tuple[str, msgspec.Raw, msgspec.Raw]]
 _message_decoder = msgspec.msgpack.Decoder(tuple[str, msgspec.Raw, msgspec.Raw])
@@ -46,7 +45,7 @@ _body_decoder = msgspec.msgpack.Decoder(bytes)
 
 
 class BindError(Exception):
-    """Raised when the address cannot be listened on; the message has the reason."""
+    """Raised when the master cannot listen at the address; the message states the reason."""
 
 
 def resolve_host(host: str) -> str:
@@ -54,7 +53,7 @@ def resolve_host(host: str) -> str:
     try:
         return str(socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)[0][4][0])
     except (OSError, UnicodeError) as error:
-        raise BindError(f"{host} is not an IP address") from error
+        raise BindError(f"{host} cannot be resolved to an IP address") from error
 
 
 def is_loopback(address: str) -> bool:
@@ -62,23 +61,23 @@ def is_loopback(address: str) -> bool:
 
 
 def local_address(address: str) -> str:
-    """Return the address at which processes of this machine reach a server that listens at `address`: the loopback
-    address if it listens on all."""
+    """Return the address at which local processes reach a server that listens at `address`: the loopback address if the
+    server listens on all interfaces, otherwise `address`."""
     ip = ipaddress.ip_address(address)
     return ("127.0.0.1" if ip.version == 4 else "::1") if ip.is_unspecified else address
 
 
 class GuardedServer(zmqrpc.BaseSocket):
-    """Replaces Locust's `Server`.
+    """Encrypted and authenticated replacement for Locust's `Server`.
 
-    A message of an unknown type, or one that cannot be decoded, is reported to `on_invalid_message(client, why)`;
-    nothing is raised.
+    For a message of an unknown type, or a message that cannot be decoded, `on_invalid_message(client, reason)` is
+    called instead of raising an error.
     """
 
     def __init__(self, address: str, port: int, token: str, on_invalid_message: Callable[[str, str], None]) -> None:
         self.address = address
         super().__init__(zmq.ROUTER, ipv4_only=":" not in address)  # type: ignore[no-untyped-call]
-        self._on_garbage = on_invalid_message
+        self._on_invalid_message = on_invalid_message
         self._received_count = 0
         self.socket.sndhwm = self.socket.rcvhwm = _MAX_QUEUED_MESSAGES
         secure_master_socket(self.socket, token)
@@ -86,11 +85,11 @@ class GuardedServer(zmqrpc.BaseSocket):
             self.socket.bind(f"tcp://{format_host_port(address, port)}")
         except zmq.ZMQError as error:
             self.socket.close(linger=0)
-            raise BindError(_bind_error_text(error, format_host_port(address, port))) from error
+            raise BindError(_describe_bind_error(error, format_host_port(address, port))) from error
         self.port = int(self.socket.getsockopt_string(zmq.LAST_ENDPOINT).rpartition(":")[2])
 
     def send_to_client(self, message: Message) -> None:
-        """Send a message without blocking; it is dropped if the client is gone."""
+        """Send a message without blocking; the message is dropped if the client has disconnected."""
         self.socket.send_multipart([message.node_id.encode(), message.serialize()], zmq.NOBLOCK)  # type: ignore[no-untyped-call]
 
     def recv_from_client(self) -> tuple[str, Message]:
@@ -106,13 +105,13 @@ class GuardedServer(zmqrpc.BaseSocket):
             try:
                 message = _decode_message(client, frames[1:])
             except (ValueError, msgspec.DecodeError, RecursionError) as error:
-                self._on_garbage(client, f"sent an unreadable message ({type(error).__name__})")
+                self._on_invalid_message(client, f"sent an unreadable message ({type(error).__name__})")
                 continue
             if message is not None:
                 return client, message
 
     def shut_down(self, timeout_s: float) -> None:
-        """Wait up to `timeout_s` seconds for queued messages to be sent, and close."""
+        """Wait up to `timeout_s` seconds for queued messages to be sent, then close the socket."""
         context = self.socket.context
         self.socket.close(linger=round(timeout_s * 1000))
         gevent.get_hub().threadpool.apply(context.term)
@@ -123,10 +122,10 @@ def new_message(client: str, kind: str, data: object) -> Message:
 
 
 def _decode_message(client: str, frames: Sequence[bytes]) -> Message | None:
-    """Decode a message with the sender that the socket reports, whatever sender it claims; unused data is not decoded.
+    """Decode a message. The sender is the client that the socket reports, not the sender that the message claims.
 
-    Return None for a message to ignore. Raises ValueError, msgspec.DecodeError or RecursionError for a message that no
-    worker sends.
+    Return None for a message to ignore, whose data is not decoded. Raises ValueError, msgspec.DecodeError or
+    RecursionError for a message that no worker sends.
     """
     if sum(map(len, frames)) > _MAX_MESSAGE_BYTES:
         raise ValueError("the message is too long")
@@ -137,12 +136,12 @@ def _decode_message(client: str, frames: Sequence[bytes]) -> Message | None:
         case "report" | "rows":
             return new_message(client, kind, _body_decoder.decode(data))
         case "heartbeat" | "stats" | "logs" | "exception" | "quit" | "client_stopped":
-            return None  # Locust's own, not used here
+            return None  # a message type of Locust that is not used
         case _:
             raise ValueError("the message type is unknown")
 
 
-def _bind_error_text(error: zmq.ZMQError, address: str) -> str:
+def _describe_bind_error(error: zmq.ZMQError, address: str) -> str:
     match error.errno:
         case errno.EADDRINUSE:
             return f"{address} is already in use"
@@ -161,10 +160,9 @@ class ArrivalUser(User):
 
 
 class GuardedMaster(MasterRunner):
-    """Locust's master runner: acknowledges every worker, and registers the workers it is told to.
+    """Locust master runner that acknowledges every worker, but registers a worker only when `register` is called.
 
-    `on_message(client, type, body)` receives messages that are not Locust's, and must not raise; `spawn` starts
-    greenlets.
+    `on_message(client, type, body)` receives the messages of Sizewise and must not raise; `spawn` starts greenlets.
     """
 
     def __init__(
@@ -185,7 +183,7 @@ class GuardedMaster(MasterRunner):
             zmqrpc.Server = original_server  # type: ignore[misc]
 
     def heartbeat_worker(self) -> NoReturn:
-        """Stop Locust's check of heartbeats, which would drop workers and replace the guarded socket."""
+        """Disable Locust's heartbeat check, which would drop workers and replace the guarded socket."""
         raise gevent.GreenletExit
 
     def handle_message(self, client_id: str, message: Message) -> None:
@@ -211,7 +209,7 @@ class GuardedMaster(MasterRunner):
             del self.clients[client_id]
 
     def start_users(self, then: Callable[[], None]) -> None:
-        """Start one user on each worker; `then` is called once all have started, or after a second."""
+        """Start one user on each worker, and call `then` when all users have started, or after one second."""
 
         def start() -> None:
             self.start(user_count=len(self.clients), spawn_rate=len(self.clients))
@@ -220,6 +218,6 @@ class GuardedMaster(MasterRunner):
         self._spawn(start)
 
     def shut_down(self, within_s: float) -> None:
-        """Receive nothing more, wait up to `timeout_s` seconds for queued messages to be sent, and close."""
+        """Stop receiving, wait for queued messages to be sent until the timeout expires, and close the socket."""
         self.greenlet.kill(block=True)
         self._server.shut_down(within_s)

@@ -1,4 +1,5 @@
-"""One stage distributed over the workers of a master: split, started at one moment, and reported as one."""
+"""A stage distributed over the workers of a master: split into parts, started at the same time on all workers, and
+reported as a single stage."""
 
 from __future__ import annotations
 
@@ -29,14 +30,14 @@ from loadgen.records import (
 )
 
 _LEAD_NS = 50_000_000
-"""Lead time in ns between sending a start or change and the moment it applies to, between processes of one machine."""
-_LEAD_OVER_A_NETWORK_NS = 200_000_000
+"""Time in ns between sending a start or a change and the time at which it takes effect, for workers on this machine."""
+_NETWORK_LEAD_NS = 200_000_000
 _LEAD_ROUND_TRIPS = 4
-_PROGRESS_NS = 250_000_000
+_PROGRESS_INTERVAL_NS = 250_000_000
 
 
 class StageListener(Protocol):
-    """Receives the reports and rows of the master, without blocking."""
+    """Receiver of the reports and rows of the master; its methods do not block."""
 
     def send(self, report: Report) -> None: ...
 
@@ -46,8 +47,8 @@ class StageListener(Protocol):
 class WorkerStage:
     """State and results of one worker in a stage."""
 
-    def __init__(self, member: RemoteWorker, share: int) -> None:
-        self.worker, self.share = member, share
+    def __init__(self, worker: RemoteWorker, share: int) -> None:
+        self.worker, self.share = worker, share
         self.clock_line: ClockLine | None = None
         self.is_prepared = False
         self.started: StageStarted | None = None
@@ -61,45 +62,46 @@ class WorkerStage:
 
     @property
     def first_errors(self) -> tuple[FirstError, ...]:
-        """First errors reported so far, on the master's clock."""
+        """First error of each class that the worker has reported so far, with times on the master's clock."""
         last = self.ended or self.progress
         return () if last is None else last.first_errors
 
     def rebase_rows(self, body: bytes, stage: int) -> bytes:
-        """Convert a batch of rows for the engine. Raises ValueError if it is not this worker's part of the stage."""
+        """Convert a batch of rows to the master's clock. Raises ValueError if the batch is not this worker's part of
+        the stage."""
         if self.ended is not None:
-            raise ValueError("sent rows at the wrong time")
+            raise ValueError("sent rows after the end of the stage")
         self.clock_line = self.clock_line or self.worker.clock_line()
-        passed = rebase_rows(body, stage, self.share, self.worker.index, self.clock_line)
-        self._sent += passed.sent
-        self._max_lag_ms = max(self._max_lag_ms, passed.max_lag_ms or 0.0)
-        return passed.body
+        rebased = rebase_rows(body, stage, self.share, self.worker.index, self.clock_line)
+        self._sent += rebased.sent
+        self._max_lag_ms = max(self._max_lag_ms, rebased.max_lag_ms or 0.0)
+        return rebased.body
 
     def summarize(self, since_ns: int = 0) -> WorkerStageResult:
-        """Summarize the worker's part. A worker lost in the stage is lost since `since_ns` at the earliest, even if it
-        was last heard from before."""
-        member, progress = self.worker, self.progress
+        """Summarize the worker's part of the stage. For a worker that was lost, `lost_ns` is the time of its last
+        message, but not before `since_ns`."""
+        worker, progress = self.worker, self.progress
         return WorkerStageResult(
-            worker=member.index,
-            host=member.hello.host,
-            pid=member.hello.pid,
+            worker=worker.index,
+            host=worker.hello.host,
+            pid=worker.hello.pid,
             cpu_s=0.0 if self.ended is None else self.ended.cpu_s,
-            # The rows alone contain what was sent shortly before the last progress; the progress alone contains
-            # requests without a response by then.
+            # Rows can include requests sent after the last progress report; the progress report also counts requests
+            # that had no response yet.
             sent=max(self._sent, progress.sent if progress else 0),
             max_lag_ms=max(self._max_lag_ms, progress.max_lag_ms if progress else 0.0),
-            clock_residual_ms=None if self.clock_line is None else member.residual_ms(self.clock_line),
-            lost_ns=max(member.last_received_ns, since_ns)
-            if member.lost_reason is not None and self.ended is None
+            clock_residual_ms=None if self.clock_line is None else worker.residual_ms(self.clock_line),
+            lost_ns=max(worker.last_received_ns, since_ns)
+            if worker.lost_reason is not None and self.ended is None
             else None,
             cpu_wait_s=None if self.ended is None else self.ended.cpu_wait_s,
         )
 
 
 class DistributedStage:
-    """A stage shared by the workers in `workers`; those in `lost_before` were lost since the previous stage.
+    """A stage that `workers` run together; the workers in `lost_before` were lost since the previous stage.
 
-    Everything runs on the hub and nothing blocks.
+    All methods run on the hub of gevent and do not block.
     """
 
     def __init__(
@@ -112,45 +114,45 @@ class DistributedStage:
         now_ns: Callable[[], int],
     ) -> None:
         self._plan, self._send, self._engine, self._now_ns = plan, send, engine, now_ns
-        self._worker_stages = {member.client: WorkerStage(member, share) for share, member in enumerate(workers)}
-        self._absent = [WorkerStage(member, 0) for member in lost_before]
+        self._worker_stages = {worker.client: WorkerStage(worker, share) for share, worker in enumerate(workers)}
+        self._lost_before = [WorkerStage(worker, 0) for worker in lost_before]
         self._start_ns: int | None = None
         self._is_stopped = self._is_start_reported = self.is_over = False
         self._next_progress_ns = 0
         self._early_rows: list[bytes] = []
-        """Rows of workers that started before the others had reported their start."""
+        """Batches of rows received before all workers had reported their start."""
         for worker_stage in self._worker_stages.values():
             send(worker_stage.worker, RunStage(plan, Share(worker_stage.share, len(workers))))
 
-    def on_report(self, member: RemoteWorker, report: StagePrepared | StageStarted | Progress | StageEnded) -> None:
-        """Handle a report. Raises ValueError if it is not of this stage, or out of order."""
-        worker_stage = self._worker_stages.get(member.client)
+    def on_report(self, worker: RemoteWorker, report: StagePrepared | StageStarted | Progress | StageEnded) -> None:
+        """Handle a worker's report. Raises ValueError if the report is of a different stage or out of order."""
+        worker_stage = self._worker_stages.get(worker.client)
         if worker_stage is None or report.index != self._plan.index or worker_stage.ended is not None:
-            raise ValueError(f"sent {type(report).__name__} at the wrong time")
+            raise ValueError(f"sent an unexpected {type(report).__name__} report")
         match report:
             case StagePrepared():
                 worker_stage.is_prepared = True
             case StageStarted():
                 worker_stage.started = report
             case Progress():
-                line = self._clock_line(worker_stage)
+                line = self._get_clock_line(worker_stage)
                 worker_stage.progress = msgspec.structs.replace(
-                    report, first_errors=_rebased(report.first_errors, line)
+                    report, first_errors=_rebase_errors(report.first_errors, line)
                 )
             case StageEnded():
-                line = worker_stage.clock_line or member.clock_line()
+                line = worker_stage.clock_line or worker.clock_line()
                 worker_stage.ended = msgspec.structs.replace(
                     report,
                     end_ns=line.to_master_ns(report.end_ns),
-                    first_errors=_rebased(report.first_errors, line),
+                    first_errors=_rebase_errors(report.first_errors, line),
                 )
         self._advance()
 
-    def on_rows(self, member: RemoteWorker, body: bytes) -> None:
-        """Handle rows. Raises ValueError in the same cases as `on_report`."""
-        worker_stage = self._worker_stages.get(member.client)
+    def on_rows(self, worker: RemoteWorker, body: bytes) -> None:
+        """Handle a worker's batch of rows. Raises ValueError if the batch is not that worker's part of this stage."""
+        worker_stage = self._worker_stages.get(worker.client)
         if worker_stage is None:
-            raise ValueError("sent rows at the wrong time")
+            raise ValueError("sent rows of a stage that it does not run")
         body = worker_stage.rebase_rows(body, self._plan.index)
         if self._is_start_reported:
             self._engine.send_rows(body)
@@ -162,20 +164,21 @@ class DistributedStage:
         self._send_to_awaited(lambda _: StopStage(drain))
 
     def change_rate(self, change: ChangeRate) -> None:
-        """Change the rate of all workers at one moment, late enough for all to have received the command."""
-        at_ns = max(change.at_ns, self._now_ns() + self._lead_ns())
+        """Change the rate of all workers at the same time, late enough for all workers to have received the command."""
+        at_ns = max(change.at_ns, self._now_ns() + self._compute_lead_ns())
         self._send_to_awaited(
-            lambda worker_stage: ChangeRate(change.rate_per_s, self._clock_line(worker_stage).to_worker_ns(at_ns))
+            lambda worker_stage: ChangeRate(change.rate_per_s, self._get_clock_line(worker_stage).to_worker_ns(at_ns))
         )
 
     def extend(self, extension: ExtendStage) -> None:
-        """Extend the stage. A duration is the same on all clocks; the caller allows time for the command to arrive."""
+        """Extend the stage on all workers. The caller must allow time for the command to arrive. Durations need no
+        conversion between clocks."""
         self._send_to_awaited(lambda _: extension)
 
-    def on_worker_lost(self, member: RemoteWorker) -> bool:
-        """Handle the loss of a worker: nobody sends the rest of its share, so the others stop. Return False if it had
-        nothing left to do in this stage."""
-        worker_stage = self._worker_stages.get(member.client)
+    def on_worker_lost(self, worker: RemoteWorker) -> bool:
+        """Handle the loss of a worker: stop the remaining workers, because the rest of the lost worker's part is not
+        sent. Return False if the lost worker had no unfinished part in this stage."""
+        worker_stage = self._worker_stages.get(worker.client)
         if worker_stage is None or worker_stage.ended is not None:
             return False
         if not self._is_stopped:
@@ -203,11 +206,12 @@ class DistributedStage:
             self._report_progress()
 
     def _start(self, remaining: Sequence[WorkerStage]) -> None:
-        """Start all workers; immediately if the stage was stopped before, because stopped workers do not wait."""
-        lead_ns = 0 if self._is_stopped else self._lead_ns() + round(self._plan.lead_in_s * 1e9)
+        """Start all workers after the lead time, or immediately if the stage has already been stopped, because stopped
+        workers do not wait for the start."""
+        lead_ns = 0 if self._is_stopped else self._compute_lead_ns() + round(self._plan.lead_in_s * 1e9)
         self._start_ns = self._now_ns() + lead_ns
         for worker_stage in remaining:
-            # one line for the whole stage, so that its rows do not jump
+            # Use the same clock line for the whole stage, so that the times of the rows do not jump.
             worker_stage.clock_line = worker_stage.clock_line or worker_stage.worker.clock_line()
             if worker_stage.ended is None:
                 self._send(
@@ -217,7 +221,7 @@ class DistributedStage:
 
     def _report_started(self, start_ns: int) -> None:
         self._is_start_reported = True
-        self._engine.send(StageStarted(self._plan.index, start_ns, self._scheduled()))
+        self._engine.send(StageStarted(self._plan.index, start_ns, self._sum_scheduled()))
         for body in self._early_rows:
             self._engine.send_rows(body)
         self._early_rows.clear()
@@ -228,18 +232,21 @@ class DistributedStage:
         ends = [worker_stage.ended for worker_stage in worker_stages if worker_stage.ended is not None]
         start_ns = ends[0].start_ns if self._start_ns is None else self._start_ns
         begin_ns = start_ns - round(self._plan.lead_in_s * 1e9)
-        all_parts = (
+        results = (
             *(worker_stage.summarize(begin_ns) for worker_stage in worker_stages),
-            *(worker_stage.summarize() for worker_stage in self._absent),
+            *(worker_stage.summarize() for worker_stage in self._lost_before),
         )
-        worker_parts = sorted(all_parts, key=lambda part: part.worker)
+        worker_results = sorted(results, key=lambda result: result.worker)
         first_errors = earliest_errors(worker_stage.first_errors for worker_stage in worker_stages)
         self._engine.send(
-            merge_stage_ends(self._plan.index, start_ns, self._scheduled(), ends, tuple(worker_parts), first_errors)
+            merge_stage_ends(
+                self._plan.index, start_ns, self._sum_scheduled(), ends, tuple(worker_results), first_errors
+            )
         )
 
-    def _scheduled(self) -> int | None:
-        """Return the total of scheduled arrivals, including those of a lost worker if it had reported them."""
+    def _sum_scheduled(self) -> int | None:
+        """Return the total number of scheduled arrivals, including the arrivals that a lost worker had reported; None
+        if unknown."""
         reports = (worker_stage.ended or worker_stage.started for worker_stage in self._worker_stages.values())
         return sum_known(report.scheduled for report in reports if report is not None)
 
@@ -249,7 +256,7 @@ class DistributedStage:
             worker_stage.progress for worker_stage in self._worker_stages.values() if worker_stage.progress is not None
         ]
         if now_ns >= self._next_progress_ns and latest:
-            self._next_progress_ns = now_ns + _PROGRESS_NS
+            self._next_progress_ns = now_ns + _PROGRESS_INTERVAL_NS
             self._engine.send(merge_progress(self._plan.index, now_ns, latest))
 
     def _send_to_awaited(self, command: Callable[[WorkerStage], Command]) -> None:
@@ -257,15 +264,15 @@ class DistributedStage:
             if worker_stage.is_awaited:
                 self._send(worker_stage.worker, command(worker_stage))
 
-    def _clock_line(self, worker_stage: WorkerStage) -> ClockLine:
+    def _get_clock_line(self, worker_stage: WorkerStage) -> ClockLine:
         return worker_stage.clock_line or worker_stage.worker.clock_line()
 
-    def _lead_ns(self) -> int:
-        members = [worker_stage.worker for worker_stage in self._worker_stages.values() if worker_stage.is_awaited]
-        if all(member.clock is None for member in members):
+    def _compute_lead_ns(self) -> int:
+        workers = [worker_stage.worker for worker_stage in self._worker_stages.values() if worker_stage.is_awaited]
+        if all(worker.clock is None for worker in workers):
             return _LEAD_NS
-        return _LEAD_OVER_A_NETWORK_NS + _LEAD_ROUND_TRIPS * max(member.round_trip_ns for member in members)
+        return _NETWORK_LEAD_NS + _LEAD_ROUND_TRIPS * max(worker.round_trip_ns for worker in workers)
 
 
-def _rebased(first_errors: tuple[FirstError, ...], line: ClockLine) -> tuple[FirstError, ...]:
+def _rebase_errors(first_errors: tuple[FirstError, ...], line: ClockLine) -> tuple[FirstError, ...]:
     return tuple(msgspec.structs.replace(error, at_ns=line.to_master_ns(error.at_ns)) for error in first_errors)

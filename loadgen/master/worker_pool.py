@@ -1,7 +1,5 @@
-"""The workers of a master: their state, and when each was last heard from.
-
-Also the processes of the workers that the master starts itself.
-"""
+"""The workers of a master: their state, the time of the last message of each worker, and the processes of local
+workers."""
 
 from __future__ import annotations
 
@@ -22,12 +20,12 @@ class LocalWorker:
         self._stdin = cast(IO[bytes], self._child.stdin)
         self.pid = self._child.pid
         self._stderr_tail = StderrTail(cast(IO[bytes], self._child.stderr))
-        with contextlib.suppress(OSError):  # it has exited already, which `ending` reports
+        with contextlib.suppress(OSError):  # the process has exited already, which `exit_status` reports
             self._stdin.write(encode_message_frame(join))
             self._stdin.flush()
 
     def exit_status(self) -> str | None:
-        """Return how the process ended; None while it runs."""
+        """Return how the process ended, such as "ended with code 1"; None while the process runs."""
         code = self._child.poll()
         return None if code is None else describe_exit(code)
 
@@ -44,12 +42,12 @@ class LocalWorker:
         return self._stderr_tail.text
 
     def close_stdin(self) -> None:
-        """Close its standard input, on which the worker exits by itself."""
+        """Close the worker's standard input, which makes the worker exit."""
         with contextlib.suppress(OSError):
             self._stdin.close()
 
     def terminate_within(self, within_s: float) -> None:
-        """End the process; kill it if it has not exited within `within_s` seconds. Blocks."""
+        """End the process; kill it if it has not exited when the timeout expires. Blocks."""
         self.close_stdin()
         terminate_within(within_s, self._child)
 
@@ -58,24 +56,27 @@ class LocalWorker:
 
 
 MAX_SILENCE_NS = 2_500_000_000
-_SILENCE_PREPARING_NS = 10_000_000_000
-"""Silence limit in ns for a worker that is not sending yet.
+"""Time in ns without a message after which a sending worker counts as lost."""
+_MAX_SILENCE_PREPARING_NS = 10_000_000_000
+"""Time in ns without a message after which a worker that is not sending counts as lost.
 
-It may be preparing, which can keep its interpreter busy, because a tokenizer is loaded in a single call. A local worker
-whose process is stopped (SIGSTOP) is given up after the shorter limit even then. A sending worker gets the longer limit
-only if it gets some CPU time, but too little.
+The limit is longer than `MAX_SILENCE_NS`, because the load of a tokenizer blocks the interpreter of a worker for
+seconds. It also applies to a sending worker that gets too little CPU time, but not to a local worker whose process is
+suspended (SIGSTOP).
 """
 
-_PING_NS = 250_000_000
+_PING_INTERVAL_NS = 250_000_000
 _INITIAL_PINGS = 8
-"""Number of consecutive pings when a worker joins, so that its first offset is chosen from several."""
+"""Number of consecutive pings when a worker joins, so that its initial clock offset is the best of several
+measurements."""
 
-_EXIT_REASON_NS = 300_000_000
-"""Time in ns for which messages of a local worker are still accepted after its process has ended: the reason for its
-exit may be on its way."""
+_EXIT_GRACE_NS = 300_000_000
+"""Time in ns for which messages of a local worker are still accepted after its process has ended, because a message
+with the reason for the exit may still arrive."""
 
 _PAUSE_NS = 500_000_000
-"""A longer pause of the master in ns means that it received nothing meanwhile, so silent workers are not at fault."""
+"""Gap between two polls, in ns, above which the master itself counts as paused, so that silent workers are not at
+fault."""
 
 
 class RemoteWorker:
@@ -86,12 +87,12 @@ class RemoteWorker:
         self.last_received_ns = now_ns
         self.lost_reason: str | None = None
         self.is_sending = False
-        """True from StagePrepared on, so already shortly before the first request."""
+        """True from StagePrepared to StageEnded, so already shortly before the first request."""
         self._pings_sent_ns: dict[int, None] = {}
         self._next_ping_ns = now_ns
         self._ended_ns: int | None = None
         self._used_cpu_s: float | None = None
-        """CPU time of a local worker when half of the allowed silence had passed."""
+        """CPU time of a local worker in seconds, read when half of the silence limit had passed."""
 
     @property
     def load_worker(self) -> LoadWorker:
@@ -114,12 +115,12 @@ class RemoteWorker:
         return None if self.clock is None else self.clock.residual_ms(line)
 
     def start_ping_if_due(self, now_ns: int) -> bool:
-        """Return True if a ping is due, and record it as sent; the caller must send it immediately."""
+        """Return True if a ping is due, and record the ping as sent; the caller must then send it immediately."""
         if now_ns < self._next_ping_ns:
             return False
-        self._next_ping_ns = now_ns + _PING_NS
+        self._next_ping_ns = now_ns + _PING_INTERVAL_NS
         self._pings_sent_ns[now_ns] = None
-        while len(self._pings_sent_ns) > 2 * MAX_SILENCE_NS // _PING_NS:
+        while len(self._pings_sent_ns) > 2 * MAX_SILENCE_NS // _PING_INTERVAL_NS:
             del self._pings_sent_ns[next(iter(self._pings_sent_ns))]
         return True
 
@@ -134,11 +135,11 @@ class RemoteWorker:
             self._next_ping_ns = now_ns
 
     def loss_reason(self, now_ns: int) -> str | None:
-        """Return why the worker must be given up, or None."""
-        ending = None if self.local is None else self.local.exit_status()
-        if ending is not None:
+        """Return the reason why the worker counts as lost, or None if it does not."""
+        exit_status = None if self.local is None else self.local.exit_status()
+        if exit_status is not None:
             self._ended_ns = self._ended_ns or now_ns
-            return ending if now_ns - self._ended_ns >= _EXIT_REASON_NS else None
+            return exit_status if now_ns - self._ended_ns >= _EXIT_GRACE_NS else None
         silent_ns = now_ns - self.last_received_ns
         if silent_ns < MAX_SILENCE_NS:
             if silent_ns < MAX_SILENCE_NS // 2:
@@ -147,29 +148,29 @@ class RemoteWorker:
                 self._used_cpu_s = self.local.used_cpu_s
             return None
         if self.local is not None and self.local.is_stopped:
-            return f"did not respond for {MAX_SILENCE_NS / 1e9:g} s: its process is suspended"
-        is_patient = not self.is_sending or self._is_starved()
-        silence_ns = _SILENCE_PREPARING_NS if is_patient else MAX_SILENCE_NS
-        return None if silent_ns < silence_ns else f"did not respond for {silence_ns / 1e9:g} s"
+            return f"did not respond for {MAX_SILENCE_NS / 1e9:g} s: the worker's process is suspended"
+        has_longer_limit = not self.is_sending or self._is_starved()
+        limit_ns = _MAX_SILENCE_PREPARING_NS if has_longer_limit else MAX_SILENCE_NS
+        return None if silent_ns < limit_ns else f"did not respond for {limit_ns / 1e9:g} s"
 
     def _is_starved(self) -> bool:
-        """Return True if the worker used some CPU time in the second half of the allowed silence, but less than that
-        half lasted.
+        """Return True if the worker had the CPU for only part of the second half of the silence limit.
 
-        A worker that used that much is not silent for lack of CPU, and one that used none is not waiting for CPU.
+        A worker that had the CPU all the time is not silent for lack of CPU, and a worker that used no CPU time is not
+        waiting for the CPU.
         """
         if self.local is None or self._used_cpu_s is None:
             return False
-        now_s = self.local.used_cpu_s
-        return now_s is not None and 0 < now_s - self._used_cpu_s < MAX_SILENCE_NS / 2e9
+        cpu_s = self.local.used_cpu_s
+        return cpu_s is not None and 0 < cpu_s - self._used_cpu_s < MAX_SILENCE_NS / 2e9
 
     def __str__(self) -> str:
         return f"{self.hello.host} (process {self.hello.pid})"
 
 
 class WorkerPool:
-    """The workers that have sent Hello, in that order, or in the order of their indices after `assign_indices` was
-    called."""
+    """The workers that have joined, in the order of their Hello messages; after `assign_indices`, in the order of their
+    indices."""
 
     def __init__(self) -> None:
         self._workers: dict[str, RemoteWorker] = {}
@@ -184,45 +185,48 @@ class WorkerPool:
     def get(self, client: str) -> RemoteWorker | None:
         return self._workers.get(client)
 
-    def add(self, member: RemoteWorker) -> None:
-        self._workers[member.client] = member
+    def add(self, worker: RemoteWorker) -> None:
+        self._workers[worker.client] = worker
 
-    def remove(self, member: RemoteWorker) -> None:
-        del self._workers[member.client]
+    def remove(self, worker: RemoteWorker) -> None:
+        del self._workers[worker.client]
 
     @property
     def joined_count(self) -> int:
-        return sum(member.has_clock_offset for member in self)
+        return sum(worker.has_clock_offset for worker in self)
 
     @property
     def active_workers(self) -> tuple[RemoteWorker, ...]:
-        return tuple(member for member in self if member.lost_reason is None)
+        return tuple(worker for worker in self if worker.lost_reason is None)
 
     @property
     def has_several_hosts(self) -> bool:
         return len(self.group_by_host(tuple(self))) > 1
 
-    def group_by_host(self, members: tuple[RemoteWorker, ...]) -> list[list[RemoteWorker]]:
-        """Group workers by host. A host is a name and a clock, because two machines may have the same name."""
+    def group_by_host(self, workers: tuple[RemoteWorker, ...]) -> list[list[RemoteWorker]]:
+        """Group workers by host. A host is identified by name and clock, because two machines may have the same
+        name."""
         hosts: dict[tuple[str, str], list[RemoteWorker]] = {}
-        for member in members:
-            hosts.setdefault((member.hello.host, member.hello.clock), []).append(member)
+        for worker in workers:
+            hosts.setdefault((worker.hello.host, worker.hello.clock), []).append(worker)
         return list(hosts.values())
 
     def assign_indices(self) -> None:
-        """Assign indices: local workers first, then by host and process, so that the order does not depend on who
-        joined first."""
+        """Assign indices to the workers, local workers first, then by host and process ID. The indices do not depend on
+        the order in which the workers joined."""
         ordered = sorted(
             self, key=lambda worker: (worker.local is None, worker.hello.host, worker.hello.clock, worker.hello.pid)
         )
-        self._workers = {member.client: member for member in ordered}
-        for index, member in enumerate(ordered):
-            member.index = index
+        self._workers = {worker.client: worker for worker in ordered}
+        for index, worker in enumerate(ordered):
+            worker.index = index
 
     def find_lost(self, now_ns: int) -> list[tuple[RemoteWorker, str]]:
-        """Return the workers that must be given up, with the reasons. Call it several times per second."""
+        """Return the active workers that now count as lost, each with the reason. Call it several times per second."""
         if self._polled_ns is not None and (paused_ns := now_ns - self._polled_ns) > _PAUSE_NS:
-            for member in self:
-                member.last_received_ns = min(now_ns, member.last_received_ns + paused_ns)
+            for worker in self:
+                worker.last_received_ns = min(now_ns, worker.last_received_ns + paused_ns)
         self._polled_ns = now_ns
-        return [(member, why) for member in self.active_workers if (why := member.loss_reason(now_ns)) is not None]
+        return [
+            (worker, reason) for worker in self.active_workers if (reason := worker.loss_reason(now_ns)) is not None
+        ]

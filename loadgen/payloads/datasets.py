@@ -1,4 +1,4 @@
-"""Read rows of a user's file or folder within a memory limit, and select the request that each arrival sends."""
+"""Read the rows of a dataset file or folder within a memory limit, and select the prepared request for each arrival."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ from loadgen.workloads import Dataset, Popularity
 Row = dict[str, object]
 
 MAX_ROW_BYTES = 16 * 2**20
-"""Maximum size in bytes of a line of JSON or a row of CSV. A larger row is a mistake in the file, not a request."""
+"""Maximum size in bytes of a JSON line or a CSV row. A larger row indicates an error in the file."""
 MAX_FILES = 100_000
 _PARQUET_ROWS = 100
 _BARE_JSON = re.compile(r"-?(0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?|true|false|null")
 
 
 class DatasetError(Exception):
-    """Raised when the dataset provides no rows; the message names the file, and the line if there is one."""
+    """Raised when the dataset cannot be read; the message contains the path, and the line number if applicable."""
 
 
 class DatasetRow(NamedTuple):
-    """A row and its size in bytes in the file. CSV cells are text.
+    """A row of a dataset and its size in the file, in bytes. CSV cells are strings.
 
-    `raw` is the row as it is in the file, if it can be sent that way; `name` is the name of a folder's file.
+    `raw` is the unchanged content of a JSON line or a folder's file; `name` is the name of a folder's file.
     """
 
     row: Row
@@ -43,10 +43,10 @@ class DatasetRow(NamedTuple):
 
 
 class DatasetReader:
-    """The first rows of a dataset, at least one and as many as `limit_bytes` of the file hold; they can be read once.
+    """Iterator over the first rows of a dataset, up to `limit_bytes` bytes of the file, but at least one row.
 
-    In memory a row takes several times its size in the file. After reading, `is_truncated` is true if there were more
-    rows.
+    `is_truncated` is true after the iteration if further rows were omitted. In memory, a row takes several times its
+    size in the file.
     """
 
     def __init__(self, dataset: Dataset, limit_bytes: int) -> None:
@@ -55,11 +55,11 @@ class DatasetReader:
         self.is_truncated = False
 
     def __iter__(self) -> Iterator[DatasetRow]:
-        """Yield the rows. Raises DatasetError."""
+        """Yield the rows. Raises DatasetError if the dataset cannot be read or has no rows."""
         path = self._dataset.path
         row_count = 0
         try:
-            for row in self._limited_rows():
+            for row in self._iterate_limited_rows():
                 row_count += 1
                 yield row
         except OSError as error:
@@ -67,14 +67,14 @@ class DatasetReader:
         if row_count == 0:
             raise DatasetError(f"{path} has no rows")
 
-    def _limited_rows(self) -> Iterator[DatasetRow]:
+    def _iterate_limited_rows(self) -> Iterator[DatasetRow]:
         if "\0" in self._dataset.path:
             raise DatasetError("the dataset's path contains a null character")
-        left_bytes = self._limit_bytes
+        remaining_bytes = self._limit_bytes
         for row in _READERS[self._dataset.format](Path(self._dataset.path), self._limit_bytes):
-            left_bytes -= row.size
-            if left_bytes < 0:
-                if left_bytes + row.size == self._limit_bytes:
+            remaining_bytes -= row.size
+            if remaining_bytes < 0:
+                if remaining_bytes + row.size == self._limit_bytes:
                     first = row.name or "the first row"
                     raise DatasetError(f"{self._dataset.path}: {first} is larger than the memory limit for datasets")
                 self.is_truncated = True
@@ -83,33 +83,33 @@ class DatasetReader:
 
 
 def encode_cell(value: object, *, is_csv: bool) -> bytes:
-    """Return a value as JSON; a CSV cell that reads as a number, true, false or null becomes that value. Raises
-    DatasetError."""
+    """Encode a value as JSON. CSV cells that are valid as a JSON number, true, false or null are not quoted. Raises
+    DatasetError for a value that JSON cannot represent."""
     if is_csv and isinstance(value, str) and _BARE_JSON.fullmatch(value):
         return value.encode()
     try:
         return msgspec.json.encode(value)
     except (TypeError, ValueError, OverflowError, RecursionError) as error:
-        raise DatasetError(f"a value cannot be written as JSON: {error}") from error
+        raise DatasetError(f"a value cannot be encoded as JSON: {error}") from error
 
 
 def encode_row(row: DatasetRow, *, is_csv: bool) -> bytes:
-    """Return the body for a row when there is no template: the row as it is in the file, or else a JSON object. Raises
-    DatasetError."""
+    """Encode a row as a request body without a template: its unchanged content, or a JSON object with the columns.
+    Raises DatasetError for a value that JSON cannot represent."""
     if row.raw is not None:
         return row.raw
     cells = (msgspec.json.encode(name) + b":" + encode_cell(value, is_csv=is_csv) for name, value in row.row.items())
     return b"{" + b",".join(cells) + b"}"
 
 
-def _open(path: Path) -> IO[bytes]:
-    """Open a regular file. Devices and pipes are rejected, because reading them might never end."""
+def _open_file(path: Path) -> IO[bytes]:
+    """Open a regular file. Raises DatasetError for devices and pipes, because reading them might never end."""
     if not stat.S_ISREG(path.stat().st_mode):
         raise DatasetError(f"{path} is not a file")
     return path.open("rb")
 
 
-def _lines(file: IO[bytes], path: Path) -> Iterator[tuple[int, bytes]]:
+def _read_lines(file: IO[bytes], path: Path) -> Iterator[tuple[int, bytes]]:
     number = 0
     while line := file.readline(MAX_ROW_BYTES + 1):
         number += 1
@@ -118,27 +118,27 @@ def _lines(file: IO[bytes], path: Path) -> Iterator[tuple[int, bytes]]:
         yield number, line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line
 
 
-def _jsonl(path: Path, _limit_bytes: int) -> Iterator[DatasetRow]:
-    with _open(path) as file:
-        for number, line in _lines(file, path):
+def _read_jsonl(path: Path, _limit_bytes: int) -> Iterator[DatasetRow]:
+    with _open_file(path) as file:
+        for number, line in _read_lines(file, path):
             raw = line.strip()
             if not raw:
                 continue
             try:
                 value = decode_json(raw)
             except msgspec.DecodeError as error:
-                raise DatasetError(f"{path}, line {number}: not JSON: {error}") from error
+                raise DatasetError(f"{path}, line {number}: invalid JSON: {error}") from error
             yield DatasetRow(value if isinstance(value, dict) else {"value": value}, len(line), raw)
 
 
 class _CsvLines:
-    """Lines of text for the csv module.
+    """Iterable of decoded lines for the csv module.
 
-    `number` is the number of the last line; `row_bytes` is the size of the row being read so far.
+    `number` is the number of the last line; `row_bytes` is the size so far of the row that is being read, in bytes.
     """
 
     def __init__(self, file: IO[bytes], path: Path) -> None:
-        self._lines, self._path = _lines(file, path), path
+        self._lines, self._path = _read_lines(file, path), path
         self.number = 0
         self.row_bytes = 0
 
@@ -151,79 +151,79 @@ class _CsvLines:
             try:
                 text = line.decode()
             except UnicodeDecodeError as error:
-                raise DatasetError(f"{self._path}, line {self.number}: not UTF-8") from error
+                raise DatasetError(f"{self._path}, line {self.number}: not valid UTF-8") from error
             yield text
 
 
-def _csv(path: Path, _limit_bytes: int) -> Iterator[DatasetRow]:
-    with _open(path) as file:
+def _read_csv(path: Path, _limit_bytes: int) -> Iterator[DatasetRow]:
+    with _open_file(path) as file:
         lines = _CsvLines(file, path)
         rows = csv.reader(lines, strict=True)
         header: list[str] | None = None
-        while (cells := _next_csv_row(rows, lines, path)) is not None:
+        while (cells := _read_next_csv_row(rows, lines, path)) is not None:
             size, lines.row_bytes = lines.row_bytes, 0
             if not cells:
                 continue
             if header is None:
-                header = _csv_header(cells, path)
+                header = _check_csv_header(cells, path)
             elif len(cells) != len(header):
                 raise DatasetError(f"{path}, line {lines.number}: {len(cells)} cells, but the header has {len(header)}")
             else:
                 yield DatasetRow(dict(zip(header, cells, strict=True)), size)
 
 
-def _next_csv_row(rows: Iterator[list[str]], lines: _CsvLines, path: Path) -> list[str] | None:
-    # The limit is global to the process, so it is changed only while a row is read.
-    before = csv.field_size_limit(MAX_ROW_BYTES)
+def _read_next_csv_row(rows: Iterator[list[str]], lines: _CsvLines, path: Path) -> list[str] | None:
+    # The limit applies to the whole process, so it is changed only while a row is read.
+    old_limit = csv.field_size_limit(MAX_ROW_BYTES)
     try:
         return next(rows, None)
     except csv.Error as error:
         raise DatasetError(f"{path}, line {lines.number}: {error}") from error
     finally:
-        csv.field_size_limit(before)
+        csv.field_size_limit(old_limit)
 
 
-def _csv_header(cells: list[str], path: Path) -> list[str]:
+def _check_csv_header(cells: list[str], path: Path) -> list[str]:
     if len(set(cells)) != len(cells):
         raise DatasetError(f"{path}, line 1: two columns have the same name")
     return cells
 
 
-def _parquet(path: Path, _limit_bytes: int) -> Iterator[DatasetRow]:
-    # imported here because it takes 50 ms, which a worker without Parquet need not spend
+def _read_parquet(path: Path, _limit_bytes: int) -> Iterator[DatasetRow]:
+    # Import pyarrow.parquet only when it is used: the import takes 50 ms.
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    with _open(path) as file:
+    with _open_file(path) as file:
         try:
             for batch in pq.ParquetFile(file).iter_batches(_PARQUET_ROWS):
                 size = batch.nbytes // max(batch.num_rows, 1)
                 for row in batch.to_pylist():
                     yield DatasetRow(row, size)
         except (pa.ArrowException, ValueError, OverflowError, MemoryError) as error:
-            raise DatasetError(f"{path} cannot be read as Parquet: {_reason(error)}") from error
+            raise DatasetError(f"{path} cannot be read as Parquet: {_get_first_line(error)}") from error
 
 
-def _reason(error: Exception) -> str:
+def _get_first_line(error: Exception) -> str:
     return next(iter(str(error).splitlines()), type(error).__name__)
 
 
-def _folder(path: Path, limit_bytes: int) -> Iterator[DatasetRow]:
-    """Yield the files of a folder without hidden files, folders and devices. The target of a link must be in the folder
-    too."""
-    home = path.resolve()
-    for name in _names(path):
+def _read_folder(path: Path, limit_bytes: int) -> Iterator[DatasetRow]:
+    """Yield the files of a folder, without hidden files, subfolders and devices. Raises DatasetError for a link to a
+    file outside the folder."""
+    root = path.resolve()
+    for name in _list_names(path):
         file = path / name
-        if file.is_symlink() and not file.resolve().is_relative_to(home):
-            raise DatasetError(f"{file} is outside of the folder")
+        if file.is_symlink() and not file.resolve().is_relative_to(root):
+            raise DatasetError(f"{file} is a link to a file outside the folder")
         if not file.is_file():
             continue
-        with _open(file) as opened:
+        with _open_file(file) as opened:
             content = opened.read(limit_bytes + 1)
         yield DatasetRow({"file": content}, len(content), content, name)
 
 
-def _names(path: Path) -> list[str]:
+def _list_names(path: Path) -> list[str]:
     with os.scandir(path) as entries:
         names = heapq.nsmallest(MAX_FILES + 1, (entry.name for entry in entries if not entry.name.startswith(".")))
     if len(names) > MAX_FILES:
@@ -232,24 +232,25 @@ def _names(path: Path) -> list[str]:
 
 
 _READERS: dict[str, Callable[[Path, int], Iterator[DatasetRow]]] = {
-    "jsonl": _jsonl,
-    "csv": _csv,
-    "parquet": _parquet,
-    "folder": _folder,
+    "jsonl": _read_jsonl,
+    "csv": _read_csv,
+    "parquet": _read_parquet,
+    "folder": _read_folder,
 }
 
 
 MAX_PICKS = 65_536
-"""Length of the random sequence of picks; it repeats for further arrivals."""
+"""Length of the random sequence of picks, which is repeated for further arrivals."""
 
 
 def draw_picks(popularity: Popularity, count: int, seed: int) -> Sequence[int] | None:
-    """Return which of `count` requests each arrival sends, or None if the requests are sent in turn."""
+    """Draw the index of the prepared request for each arrival, from 0 to `count` - 1; return None if the requests are
+    sent in turn."""
     if popularity.kind == "in-turn" or count < 2:
         return None
     rng = np.random.default_rng([seed, count])
     if popularity.kind == "uniform":
         return [int(pick) for pick in rng.integers(0, count, MAX_PICKS)]
     weights = np.arange(1, count + 1, dtype=np.float64) ** -popularity.exponent
-    by_rank = rng.permutation(count)
-    return [int(pick) for pick in by_rank[rng.choice(count, MAX_PICKS, p=weights / weights.sum())]]
+    index_by_rank = rng.permutation(count)
+    return [int(pick) for pick in index_by_rank[rng.choice(count, MAX_PICKS, p=weights / weights.sum())]]

@@ -1,4 +1,4 @@
-"""Draw lengths from a distribution."""
+"""Draw lengths in tokens from a distribution."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Lengths = npt.NDArray[np.int64]
 MAX_LENGTH = 2_000_000
 _STANDARD = NormalDist()
 _MIN_PROBABILITY = 1e-9
-"""Minimum probability between the bounds; with less, practically nothing can be drawn."""
+"""Minimum probability of a value between the bounds of a truncated distribution, below which LengthError is raised."""
 
 
 class LengthError(Exception):
@@ -24,10 +24,10 @@ class LengthError(Exception):
 
 
 def draw_lengths(length: Length, count: int, rng: np.random.Generator) -> Lengths:
-    """Draw `count` whole numbers from 1 to MAX_LENGTH. Raises LengthError."""
+    """Draw `count` integers from 1 to MAX_LENGTH. Raises LengthError if the distribution is invalid."""
     match length:
         case FixedLength(tokens=tokens):
-            return np.full(count, _validated(tokens), np.int64)
+            return np.full(count, _check_length(tokens), np.int64)
         case UniformLength(low=low, high=high):
             _check_bounds(low, high)
             return rng.integers(low, high, count, endpoint=True)
@@ -36,54 +36,54 @@ def draw_lengths(length: Length, count: int, rng: np.random.Generator) -> Length
                 raise LengthError(
                     f"mean {mean:g} and standard deviation {sd:g} are not valid for a normal distribution"
                 )
-            low, high = _bounds_of(length)
-            return _rounded(
-                mean + sd * _truncated_normal((low - 0.5 - mean, high + 0.5 - mean), sd, count, rng), low, high
+            low, high = _get_bounds(length)
+            return _round_lengths(
+                mean + sd * _draw_truncated_normal((low - 0.5 - mean, high + 0.5 - mean), sd, count, rng), low, high
             )
         case LognormalLength(median=median, sigma=sigma):
             if not (0 < median < math.inf and 0 <= sigma < math.inf):
                 raise LengthError(f"median {median:g} and sigma {sigma:g} are not valid for a lognormal distribution")
-            low, high = _bounds_of(length)
+            low, high = _get_bounds(length)
             edges = (math.log((low - 0.5) / median), math.log((high + 0.5) / median))
-            return _rounded(median * np.exp(sigma * _truncated_normal(edges, sigma, count, rng)), low, high)
+            return _round_lengths(median * np.exp(sigma * _draw_truncated_normal(edges, sigma, count, rng)), low, high)
         case EmpiricalLength(values=values, weights=weights):
             return rng.choice(
-                np.array([_validated(value) for value in values]), count, p=_probabilities(values, weights)
+                np.array([_check_length(value) for value in values]), count, p=_normalize_weights(values, weights)
             )
         case _:
             assert_never(length)
 
 
-def _validated(tokens: int) -> int:
+def _check_length(tokens: int) -> int:
     _check_bounds(tokens, tokens)
     return tokens
 
 
 def _check_bounds(low: int, high: int) -> None:
     if not 1 <= low <= high <= MAX_LENGTH:
-        between = f"{low}" if low == high else f"{low} to {high}"
-        raise LengthError(f"a length must be from 1 to {MAX_LENGTH:,} (got {between})")
+        range_text = f"{low}" if low == high else f"{low} to {high}"
+        raise LengthError(f"a length must be from 1 to {MAX_LENGTH:,} (got {range_text})")
 
 
-def _bounds_of(length: NormalLength | LognormalLength) -> tuple[int, int]:
+def _get_bounds(length: NormalLength | LognormalLength) -> tuple[int, int]:
     high = MAX_LENGTH if length.high is None else length.high
     _check_bounds(length.low, high)
     return length.low, high
 
 
-def _truncated_normal(
+def _draw_truncated_normal(
     edges: tuple[float, float], spread: float, count: int, rng: np.random.Generator
 ) -> npt.NDArray[np.float64]:
-    """Draw standard normal numbers truncated so that `spread` times the number lies between `edges`.
+    """Draw standard normal numbers z, truncated so that `spread` × z lies between `edges`.
 
-    The distribution is that of drawing again until a number fits, without the repetition.
+    Inverse transform sampling gives the same distribution as rejection sampling, without the repetition.
     """
     if spread == 0:
         if not edges[0] <= 0 <= edges[1]:
             raise LengthError("no length between the bounds can be drawn from the distribution")
         return np.zeros(count)
     low, high = edges[0] / spread, edges[1] / spread
-    # probabilities in the lower tail are exact where those in the upper tail all round to 1
+    # Use the lower tail, because probabilities in the upper tail would all be rounded to 1.
     is_upper = low > 0
     if is_upper:
         low, high = -high, -low
@@ -95,23 +95,23 @@ def _truncated_normal(
     return -drawn if is_upper else drawn
 
 
-def _rounded(values: npt.NDArray[np.float64], low: int, high: int) -> Lengths:
-    """Round the values; a value at the very edge may round beyond the bounds and is clipped."""
+def _round_lengths(values: npt.NDArray[np.float64], low: int, high: int) -> Lengths:
+    """Round the values to integers, and clip values that rounding moves beyond the bounds."""
     return np.clip(np.rint(values), low, high).astype(np.int64)
 
 
-def _probabilities(values: tuple[int, ...], weights: tuple[float, ...]) -> npt.NDArray[np.float64] | None:
+def _normalize_weights(values: tuple[int, ...], weights: tuple[float, ...]) -> npt.NDArray[np.float64] | None:
     if not values:
-        raise LengthError("an empirical distribution needs at least one value")
+        raise LengthError("an empirical distribution must have at least one value")
     if not weights:
         return None
     if len(weights) != len(values):
         raise LengthError(
-            f"an empirical distribution needs one weight per value (got {len(values)} values and "
+            f"an empirical distribution must have one weight per value (got {len(values)} values and "
             f"{len(weights)} weights)"
         )
     weight_array = np.array(weights, np.float64)
     total = weight_array.sum()
     if not (np.isfinite(total) and total > 0 and (weight_array >= 0).all()):
-        raise LengthError("weights must be at least 0, and one must be greater than 0")
+        raise LengthError("weights must be at least 0, and at least one weight must be greater than 0")
     return np.asarray(weight_array / total, np.float64)

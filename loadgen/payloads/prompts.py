@@ -1,4 +1,4 @@
-"""Prompts for a language model: synthetic prompts, sessions of them, or those of a dataset."""
+"""Build prompts for a language model: synthetic prompts and sessions, or prompts from a trace or a dataset."""
 
 from __future__ import annotations
 
@@ -18,19 +18,20 @@ MAX_TURNS = 1000
 _BLOCK_SIZE = 1024
 _MIN_TOKEN_BYTES = 4
 _LENGTHS, _THINK_TIMES = 1, 2
-"""Random streams besides that of the texts, so that a change in one does not affect the others."""
+"""Separate random streams for lengths and think times, so that a change of one does not change the other or the
+texts."""
 
 
 class PromptError(Exception):
-    """Raised when no prompt can be made; the message has the reason."""
+    """Raised when prompts cannot be built; the message states the reason."""
 
 
 class Prompt(msgspec.Struct, frozen=True):
-    """A prompt.
+    """A prompt for one request.
 
-    `texts` are the alternating messages of user and model, the user's last; `prefix` precedes them. For embeddings and
-    reranking they are the texts; the first one of a reranking is the query. If a chat has `messages`, those are sent as
-    they are.
+    `texts` are the messages of a conversation, alternately by user and model, ending with the user; `prefix` precedes
+    them. For embeddings, `texts` are the texts to embed; for reranking, the query and its documents. If `messages` is
+    set, these chat messages are sent unchanged instead.
     """
 
     texts: tuple[str, ...]
@@ -40,7 +41,8 @@ class Prompt(msgspec.Struct, frozen=True):
 
 
 class Session(msgspec.Struct, frozen=True):
-    """Prompts that follow each other. `think_ns[k]` is the pause in ns after the response to the k-th."""
+    """Consecutive prompts of one session. `think_ns[k]` is the think time in ns after the response to the k-th
+    prompt."""
 
     prompts: list[Prompt]
     think_ns: list[int]
@@ -51,51 +53,61 @@ def single_prompt_session(prompt: Prompt) -> Session:
 
 
 def generate_sessions(
-    prompts: SyntheticPrompts, maker: TextGenerator, popularity: Popularity, seed: int, *, texts: int, limit_bytes: int
+    prompts: SyntheticPrompts,
+    text_generator: TextGenerator,
+    popularity: Popularity,
+    seed: int,
+    *,
+    texts: int,
+    limit_bytes: int,
 ) -> Iterator[Session]:
-    """Yield `unique` sessions with `texts` texts per prompt (more than one only without turns).
+    """Yield `unique` sessions with `texts` texts per prompt; `texts` must be 1 for sessions with several turns.
 
-    Stops early at a session that would not fit into `limit_bytes`. Raises PromptError if the first one does not fit,
-    and LengthError.
+    Stop at the first session that exceeds `limit_bytes`. Raises PromptError if that is the first session, and
+    LengthError if a length distribution is invalid.
     """
-    thinking_rng = np.random.default_rng([seed, _THINK_TIMES])
-    prefixes = _prefixes(prompts, maker, popularity, seed, limit_bytes)
+    think_time_rng = np.random.default_rng([seed, _THINK_TIMES])
+    prefixes = _generate_prefixes(prompts, text_generator, popularity, seed, limit_bytes)
     for number, (input_tokens, output_tokens) in enumerate(draw_session_lengths(prompts, seed, texts=texts)):
         count = len(output_tokens)
-        if _min_bytes(prompts.prefix_tokens, input_tokens, output_tokens, count) > limit_bytes:
+        if _compute_min_bytes(prompts.prefix_tokens, input_tokens, output_tokens, count) > limit_bytes:
             if number == 0:
-                raise PromptError(f"a single request or session would take over {limit_bytes >> 20} MiB")
+                raise PromptError(f"a single request or session would exceed {limit_bytes >> 20} MiB")
             return
         prefix = next(prefixes)
         if count == 1:
-            texts_ = tuple(maker.generate(tokens) for tokens in input_tokens)
+            texts_ = tuple(text_generator.generate(tokens) for tokens in input_tokens)
             yield single_prompt_session(Prompt(texts_, prefix, output_tokens=output_tokens[0]))
         else:
-            pauses = thinking_rng.exponential(prompts.think_s * 1e9, count)
-            yield Session(list(_turns(prefix, input_tokens, output_tokens, maker)), [round(pause) for pause in pauses])
+            think_ns = think_time_rng.exponential(prompts.think_s * 1e9, count)
+            yield Session(
+                list(_generate_turns(prefix, input_tokens, output_tokens, text_generator)),
+                [round(time) for time in think_ns],
+            )
 
 
 def draw_session_lengths(
     prompts: SyntheticPrompts, seed: int, *, texts: int = 1
 ) -> Iterator[tuple[list[int], list[int | None]]]:
-    """Yield the prompt and response lengths in tokens of each of the `unique` sessions, turn by turn, as
-    `generate_sessions` uses them.
+    """Yield the prompt lengths and the response lengths (per turn, in tokens) of each of the `unique` sessions that
+    `generate_sessions` yields.
 
-    Raises LengthError.
+    Raises LengthError if a length distribution is invalid.
     """
     rng = np.random.default_rng([seed, _LENGTHS])
-    inputs = _endless_lengths(prompts.input_tokens, rng)
+    inputs = _draw_endless_lengths(prompts.input_tokens, rng)
     outputs: Iterator[int | None] = repeat(None)
     if prompts.output_tokens is not None:
-        outputs = _endless_lengths(prompts.output_tokens, rng)
-    turns = repeat(1) if prompts.turns is None else _endless_lengths(prompts.turns, rng)
+        outputs = _draw_endless_lengths(prompts.output_tokens, rng)
+    turns = repeat(1) if prompts.turns is None else _draw_endless_lengths(prompts.turns, rng)
     for _ in range(prompts.unique):
         count = min(next(turns), MAX_TURNS)
         yield [next(inputs) for _ in range(max(count, texts))], [next(outputs) for _ in range(count)]
 
 
-def sessions_from_trace(trace: TracePrompts, maker: TextGenerator, limit_bytes: int) -> Iterator[Session]:
-    """Yield one prompt for each line of the trace. A length below 1 counts as 1. Raises PromptError."""
+def sessions_from_trace(trace: TracePrompts, text_generator: TextGenerator, limit_bytes: int) -> Iterator[Session]:
+    """Yield one single-prompt session per request of the trace; lengths below 1 are replaced by 1. Raises PromptError
+    if the trace is invalid or a request exceeds `limit_bytes`."""
     if not trace.input_tokens or len(trace.input_tokens) != len(trace.output_tokens) or len(trace.input_tokens) % 4:
         raise PromptError("the trace must have as many output lengths as prompt lengths, and at least one")
     inputs, outputs = (np.frombuffer(data, "<i4").tolist() for data in (trace.input_tokens, trace.output_tokens))
@@ -103,53 +115,56 @@ def sessions_from_trace(trace: TracePrompts, maker: TextGenerator, limit_bytes: 
         tokens = min(max(input_tokens, 1), MAX_LENGTH)
         if tokens * _MIN_TOKEN_BYTES > limit_bytes:
             if number == 0:
-                raise PromptError(f"a single request would take over {limit_bytes >> 20} MiB")
+                raise PromptError(f"a single request would exceed {limit_bytes >> 20} MiB")
             return
-        yield single_prompt_session(Prompt((maker.generate(tokens),), output_tokens=max(output_tokens, 1)))
+        yield single_prompt_session(Prompt((text_generator.generate(tokens),), output_tokens=max(output_tokens, 1)))
 
 
-def sessions_from_dataset(prompts: DatasetPrompts, reading: DatasetReader) -> Iterator[Session]:
-    """Yield one prompt per row. Raises PromptError and DatasetError."""
-    for number, row in enumerate(reading, 1):
-        value = _cell(row.row, prompts.prompt, number)
+def sessions_from_dataset(prompts: DatasetPrompts, reader: DatasetReader) -> Iterator[Session]:
+    """Yield one single-prompt session per row of the dataset. Raises PromptError and DatasetError."""
+    for number, row in enumerate(reader, 1):
+        value = _get_cell(row.row, prompts.prompt, number)
         output_tokens = (
             None
             if prompts.output_tokens is None
-            else _token_count(_cell(row.row, prompts.output_tokens, number), number)
+            else _parse_token_count(_get_cell(row.row, prompts.output_tokens, number), number)
         )
         if isinstance(value, bytes):
-            yield single_prompt_session(Prompt((_decoded(value, row.name),), output_tokens=output_tokens))
+            yield single_prompt_session(Prompt((_decode_text(value, row.name),), output_tokens=output_tokens))
         elif isinstance(value, str):
             yield single_prompt_session(Prompt((value,), output_tokens=output_tokens))
         elif isinstance(value, list) and value and all(isinstance(text, str) for text in value):
             yield single_prompt_session(Prompt(tuple(value), output_tokens=output_tokens))
         else:
-            yield single_prompt_session(Prompt((), messages=_messages(value, number), output_tokens=output_tokens))
+            yield single_prompt_session(
+                Prompt((), messages=_parse_messages(value, number), output_tokens=output_tokens)
+            )
 
 
-def _endless_lengths(length: Length, rng: np.random.Generator) -> Iterator[int]:
+def _draw_endless_lengths(length: Length, rng: np.random.Generator) -> Iterator[int]:
     while True:
         yield from draw_lengths(length, _BLOCK_SIZE, rng).tolist()
 
 
-def _prefixes(
-    prompts: SyntheticPrompts, maker: TextGenerator, popularity: Popularity, seed: int, limit_bytes: int
+def _generate_prefixes(
+    prompts: SyntheticPrompts, text_generator: TextGenerator, popularity: Popularity, seed: int, limit_bytes: int
 ) -> Iterator[str]:
-    """Yield the prefix of each prompt, drawn from the shared groups."""
+    """Yield the shared prefix of each prompt, drawn from the prefix groups; empty strings without groups."""
     groups, tokens = prompts.prefix_groups, prompts.prefix_tokens
     if groups < 1 or tokens < 1:
         yield from repeat("")
     if groups * tokens * _MIN_TOKEN_BYTES > limit_bytes:
-        raise PromptError(f"{groups:,} prefixes of {tokens:,} tokens would take over {limit_bytes >> 20} MiB")
-    prefixes = [maker.generate(tokens) for _ in range(groups)]
-    picked = draw_picks(popularity, groups, seed)
-    order = range(groups) if picked is None else picked
+        raise PromptError(f"{groups:,} prefixes of {tokens:,} tokens would exceed {limit_bytes >> 20} MiB")
+    prefixes = [text_generator.generate(tokens) for _ in range(groups)]
+    picks = draw_picks(popularity, groups, seed)
+    order = range(groups) if picks is None else picks
     while True:
         yield from (prefixes[group] for group in order)
 
 
-def _min_bytes(prefix_tokens: int, inputs: list[int], outputs: list[int | None], turns: int) -> int:
-    """Return the minimum size in bytes of a session; each of its requests contains all turns before it."""
+def _compute_min_bytes(prefix_tokens: int, inputs: list[int], outputs: list[int | None], turns: int) -> int:
+    """Return a lower bound of the size of a session in bytes. Each request contains all earlier turns of the
+    session."""
     if turns == 1:
         return _MIN_TOKEN_BYTES * (prefix_tokens + sum(inputs))
     total = history = 0
@@ -160,44 +175,56 @@ def _min_bytes(prefix_tokens: int, inputs: list[int], outputs: list[int | None],
     return _MIN_TOKEN_BYTES * total
 
 
-def _turns(prefix: str, inputs: list[int], outputs: list[int | None], maker: TextGenerator) -> Iterator[Prompt]:
+def _generate_turns(
+    prefix: str, inputs: list[int], outputs: list[int | None], text_generator: TextGenerator
+) -> Iterator[Prompt]:
     history: list[str] = []
     for tokens_in, tokens_out in zip(inputs, outputs, strict=True):
-        history.append(maker.generate(tokens_in))
+        history.append(text_generator.generate(tokens_in))
         yield Prompt(tuple(history), prefix, output_tokens=tokens_out)
         if tokens_out is None:
-            raise PromptError("a session needs output_tokens, because the responses in its history are generated")
-        history.append(maker.generate(tokens_out))
+            raise PromptError(
+                "sessions require `output_tokens`, because the responses in their history are generated in advance"
+            )
+        history.append(text_generator.generate(tokens_out))
 
 
-def _cell(row: Row, column: str, number: int) -> object:
+def _get_cell(row: Row, column: str, number: int) -> object:
     if column not in row:
-        raise PromptError(f"row {number} of the dataset has no column {column!r}; it has {', '.join(row)[:200]}")
+        raise PromptError(
+            f"row {number} of the dataset has no column {column!r}. Available columns: {', '.join(row)[:200]}"
+        )
     return row[column]
 
 
-def _token_count(value: object, number: int) -> int:
-    """Return a number of tokens. CSV has numbers as text, and Parquet may have them as floats."""
+def _parse_token_count(value: object, number: int) -> int:
+    """Parse a number of tokens from an integer, a string (CSV) or a float (Parquet). Raises PromptError."""
     if isinstance(value, str) and value.strip().isdecimal():
         value = int(value)
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= MAX_LENGTH:
-        raise PromptError(f"row {number} of the dataset does not have a whole number of tokens of at least 1")
+        raise PromptError(
+            f"the number of tokens in row {number} of the dataset must be an integer from 1 to {MAX_LENGTH:,} "
+            f"(got {value!r:.100})"
+        )
     return value
 
 
-def _decoded(value: bytes, name: str) -> str:
+def _decode_text(value: bytes, name: str) -> str:
     try:
         return value.decode()
     except UnicodeDecodeError as error:
         raise PromptError(f"{name or 'a row'} of the dataset is not UTF-8 text") from error
 
 
-def _messages(value: object, number: int) -> list[dict[str, Any]]:
-    """Return chat messages without the null values that a table adds for keys that a message lacks."""
+def _parse_messages(value: object, number: int) -> list[dict[str, Any]]:
+    """Return chat messages without null values, which tables contain for the missing keys of a message. Raises
+    PromptError."""
     if not isinstance(value, list) or not value or not all(_is_message(message) for message in value):
-        raise PromptError(f"row {number} of the dataset has neither a text nor a list of texts or chat messages")
+        raise PromptError(
+            f"row {number} of the dataset is neither a string, a list of strings nor a list of chat messages"
+        )
     return [
         {key: content for key, content in message.items() if content is not None or key == "content"}
         for message in value

@@ -1,5 +1,4 @@
-"""Input tensors for a model, read from an .npz or generated from the model's metadata, and the class output of a
-model."""
+"""Load or generate the input tensors of a model, and find the output of a model that contains the classes."""
 
 from __future__ import annotations
 
@@ -30,24 +29,25 @@ DTYPES: dict[str, np.dtype[Any]] = {
     "FP32": np.dtype("<f4"),
     "FP64": np.dtype("<f8"),
 }
-"""NumPy types of the Open Inference Protocol's datatypes in wire format. BYTES has none: its elements are
+"""NumPy dtypes of the Open Inference Protocol datatypes, in wire format. BYTES has no dtype, because the elements are
 length-prefixed."""
 
 
 _MAX_AXES = 32
 _MAX_SIZE = 2**31
-_TEXT_BYTES = 16
-"""Size of a generated text in bytes: eight bytes for the number drawn, and its six digits."""
+_STRING_BYTES = 16
+"""Memory size of a generated string in bytes: eight for the number drawn, and six (rounded up to eight) for its
+digits."""
 
 
 class TensorError(Exception):
-    """Raised when the file or the metadata provides no usable inputs."""
+    """Raised when the inputs of a model cannot be loaded or generated."""
 
 
 class TensorInput(msgspec.Struct, frozen=True):
     """Name, datatype and shape of a tensor in the Open Inference Protocol.
 
-    In a model's metadata, -1 in `shape` is a dimension of any size.
+    In model metadata, -1 in `shape` is an axis of any size.
     """
 
     name: str
@@ -56,8 +56,8 @@ class TensorInput(msgspec.Struct, frozen=True):
 
 
 def read_npz(path: str) -> dict[str, Tensor]:
-    """Return every array of the file. Arrays of objects are rejected: loading them could execute code from the file.
-    Raises TensorError."""
+    """Load all arrays of an .npz file by name. Raises TensorError if the file cannot be read or contains object arrays,
+    which could execute code from the file."""
     try:
         with Path(path).open("rb") as file:
             archive = np.load(file, allow_pickle=False)
@@ -65,30 +65,30 @@ def read_npz(path: str) -> dict[str, Tensor]:
                 raise TensorError(f"{path} is not an .npz file")
             return {name: archive[name] for name in archive.files}
     except (OSError, EOFError, ValueError, RuntimeError, MemoryError, zipfile.BadZipFile, zlib.error) as error:
-        # numpy's own message recommends unpickling
+        # Replace NumPy's message, which recommends unpickling.
         reason = "it is not an .npz file of plain arrays" if "pickle" in str(error) else error
         raise TensorError(f"{path} cannot be read: {reason}") from error
 
 
 def select_inputs(arrays: Mapping[str, Tensor], specs: Sequence[TensorInput]) -> dict[str, Tensor]:
-    """Return the arrays that the model requires, in its types. Raises TensorError if one is missing or cannot be
-    converted."""
+    """Select the arrays of the model's inputs by name, and convert them to the datatypes of the inputs. Raises
+    TensorError if an array is missing or cannot be converted, or if the numbers of rows differ."""
     missing = [spec.name for spec in specs if spec.name not in arrays]
     if missing:
         raise TensorError(f"no array named {', '.join(missing)}; the file has {', '.join(arrays) or 'none'}")
-    inputs = {spec.name: _as_datatype(arrays[spec.name], spec) for spec in specs}
+    inputs = {spec.name: _convert_to_datatype(arrays[spec.name], spec) for spec in specs}
     rows = {name: tensor.shape[0] if tensor.ndim else 0 for name, tensor in inputs.items()}
     if len(set(rows.values())) != 1 or 0 in rows.values():
         raise TensorError(f"the arrays must have the same number of rows, at least one: {rows}")
     return inputs
 
 
-def _as_datatype(array: Tensor, spec: TensorInput) -> Tensor:
+def _convert_to_datatype(array: Tensor, spec: TensorInput) -> Tensor:
     if spec.datatype == "BYTES":
         if array.dtype.kind not in "SU":
-            raise TensorError(f"{spec.name} must contain text for BYTES, but contains {array.dtype}")
+            raise TensorError(f"{spec.name} must contain strings for BYTES, but contains {array.dtype}")
         return array
-    dtype = _dtype(spec)
+    dtype = _get_dtype(spec)
     if not np.can_cast(array.dtype, dtype, "same_kind"):
         raise TensorError(f"{spec.name} contains {array.dtype}, which cannot be converted to {spec.datatype}")
     return array.astype(dtype, copy=False)
@@ -97,72 +97,74 @@ def _as_datatype(array: Tensor, spec: TensorInput) -> Tensor:
 def generate_inputs(
     specs: Sequence[TensorInput], rows: int, requests: int, seed: int, *, limit_bytes: int
 ) -> dict[str, Tensor]:
-    """Generate seeded inputs for requests of `rows` rows: a free first axis is the row axis, every other free axis has
-    size 1.
+    """Generate seeded inputs for `requests` requests of `rows` rows each, or for as many requests as fit into
+    `limit_bytes`.
 
-    They suffice for `requests` requests, or for as many as fit into `limit_bytes`. Floats are standard normal. Integers
-    are 0 or 1, which are valid as token ids, masks and categories alike. Raises TensorError when a model with a fixed
-    first axis cannot take `rows` rows, or when not even one request fits.
+    The first axis is the row axis; other axes of any size get size 1. Floats are standard normal. Integers are 0 or 1,
+    which are valid as token IDs, masks and categories. Raises TensorError if a fixed first axis differs from `rows`, or
+    if a single request exceeds the limit.
     """
-    shapes = [_row_shape(spec, rows) for spec in specs]
-    request_bytes = rows * sum(_drawn_bytes(spec) * prod(shape) for spec, shape in zip(specs, shapes, strict=True))
+    shapes = [_get_row_shape(spec, rows) for spec in specs]
+    request_bytes = rows * sum(
+        _get_element_bytes(spec) * prod(shape) for spec, shape in zip(specs, shapes, strict=True)
+    )
     if request_bytes > limit_bytes:
-        sizes = f"{request_bytes / 2**20:,.0f} MiB, more than {limit_bytes / 2**20:g}"
-        raise TensorError(f"generated inputs for one request of {rows} rows would take {sizes}; use fewer rows")
+        sizes = f"{request_bytes / 2**20:,.0f} MiB, more than {limit_bytes / 2**20:g} MiB"
+        raise TensorError(f"generated inputs for one request of {rows} rows would take {sizes}. Use fewer rows.")
     count = rows * min(requests, limit_bytes // max(request_bytes, 1))
     rng = np.random.default_rng(seed)
-    return {spec.name: _random(spec, (count, *shape), rng) for spec, shape in zip(specs, shapes, strict=True)}
+    return {spec.name: _draw_tensor(spec, (count, *shape), rng) for spec, shape in zip(specs, shapes, strict=True)}
 
 
-def _row_shape(spec: TensorInput, rows: int) -> tuple[int, ...]:
+def _get_row_shape(spec: TensorInput, rows: int) -> tuple[int, ...]:
     if not spec.shape:
-        raise TensorError(f"{spec.name} is a scalar; provide its values in an .npz file")
+        raise TensorError(f"{spec.name} is a scalar, which cannot be generated. Provide its values in an .npz file.")
     if spec.shape[0] not in (-1, rows):
-        raise TensorError(f"{spec.name} takes {spec.shape[0]} rows per request, not {rows}")
+        raise TensorError(f"{spec.name} requires {spec.shape[0]} rows per request (got {rows})")
     if len(spec.shape) > _MAX_AXES or 0 in spec.shape or max(spec.shape) > _MAX_SIZE:
         raise TensorError(f"{spec.name} has a shape for which no values can be generated")
     return tuple(1 if size < 0 else size for size in spec.shape[1:])
 
 
-def _drawn_bytes(spec: TensorInput) -> int:
-    """Return the size in bytes of one element while it is drawn."""
-    return _TEXT_BYTES if spec.datatype == "BYTES" else max(_dtype(spec).itemsize, 4)
+def _get_element_bytes(spec: TensorInput) -> int:
+    """Return the memory size in bytes of one element during its generation."""
+    return _STRING_BYTES if spec.datatype == "BYTES" else max(_get_dtype(spec).itemsize, 4)
 
 
-def _random(spec: TensorInput, shape: tuple[int, ...], rng: np.random.Generator) -> Tensor:
+def _draw_tensor(spec: TensorInput, shape: tuple[int, ...], rng: np.random.Generator) -> Tensor:
     if spec.datatype == "BYTES":
         return rng.integers(100_000, 1_000_000, shape).astype("S6")
-    dtype = _dtype(spec)
+    dtype = _get_dtype(spec)
     if dtype.kind != "f":
         return rng.integers(0, 2, shape, dtype.type)
     drawn_type = np.float64 if dtype.itemsize == 8 else np.float32
     return rng.standard_normal(shape, drawn_type).astype(dtype, copy=False)
 
 
-def _dtype(spec: TensorInput) -> np.dtype[Any]:
+def _get_dtype(spec: TensorInput) -> np.dtype[Any]:
     if spec.datatype == "BF16":
         raise TensorError(
-            f"{spec.name} takes BF16, which arrays do not support; serve the model with FP16 or FP32 inputs"
+            f"{spec.name} has datatype BF16, which NumPy does not support. Serve the model with FP16 or FP32 inputs."
         )
     if spec.datatype not in DTYPES:
-        raise TensorError(f"{spec.name} has datatype {spec.datatype}, which cannot be sent")
+        raise TensorError(f"{spec.name} has datatype {spec.datatype}, which is not supported")
     return DTYPES[spec.datatype]
 
 
 def to_bytes(tensor: Tensor) -> bytes:
-    """Serialize a tensor for the binary extension: row by row, little-endian; each text preceded by its length."""
+    """Serialize a tensor for the binary extension: little-endian, in row-major order. Strings are length-prefixed."""
     if tensor.dtype.kind not in "SU":
         return tensor.tobytes()
     return b"".join(len(text).to_bytes(4, "little") + text for text in map(encode_text, tensor.ravel().tolist()))
 
 
 def encode_text(value: str | bytes) -> bytes:
-    """Return an element of BYTES as it is sent."""
+    """Encode an element of a BYTES tensor; strings are encoded as UTF-8."""
     return value.encode() if isinstance(value, str) else value
 
 
 def to_list(tensor: Tensor) -> list[Any]:
-    """Return a tensor as for JSON: its elements, row by row."""
+    """Return the elements of a tensor as a flat list in row-major order, for JSON."""
     flat = tensor.ravel()
     return [text.decode() for text in flat.tolist()] if flat.dtype.kind == "S" else flat.tolist()
 
@@ -170,11 +172,11 @@ def to_list(tensor: Tensor) -> list[Any]:
 NamedTensor = tuple[str, Tensor]
 OutputKind = Literal["class", "scores"]
 
-_NAME_OUTPUT_HINT = "Set workload.output to the one with the class or the scores."
+_NAME_OUTPUT_HINT = "Set workload.output to the name of the output with the classes or the scores."
 
 
 class AmbiguousOutputError(Exception):
-    """Raised when no output, or more than one, can contain the classes. `hint` is a suggested change."""
+    """Raised when no output, or more than one output, can contain the classes. `hint` suggests what to change."""
 
     def __init__(self, message: str, hint: str = _NAME_OUTPUT_HINT, *, is_none: bool = False) -> None:
         super().__init__(message)
@@ -182,36 +184,41 @@ class AmbiguousOutputError(Exception):
 
 
 def find_class_output(outputs: Sequence[NamedTensor], rows: int, wanted: str | None = None) -> int:
-    """Return the index of the output that contains the class of each of the first rows.
+    """Return the index of the output that contains the class, or the class scores, of each of the first `rows` rows.
 
-    This is the one named `wanted`; else the only one of whole numbers, one per row; else the only one of scores, one
-    per class. Raises UnclearOutputError.
+    Select the output named `wanted`; without a name, the only output with one integer per row, or else the only output
+    with one score per class. Raises AmbiguousOutputError if there is no such output, or more than one.
     """
     kinds = [output_kind(tensor, rows) for _, tensor in outputs]
     if wanted is not None:
-        index = next((i for i, (name, _) in enumerate(outputs) if name == wanted), None)
+        index = next((number for number, (name, _) in enumerate(outputs) if name == wanted), None)
         if index is None:
-            raise AmbiguousOutputError(f"the model has no output {wanted!r}; it has {_listed(outputs)}")
+            raise AmbiguousOutputError(
+                f"the model has no output {wanted!r}; available outputs: {_format_outputs(outputs)}"
+            )
         if kinds[index] is None:
-            raise AmbiguousOutputError(f"output {_shown(outputs[index])} has neither a class nor scores for each row")
+            raise AmbiguousOutputError(
+                f"output {_format_output(outputs[index])} has neither a class nor scores for each row"
+            )
         return index
     for kind in ("class", "scores"):
-        matching = [i for i, found_kind in enumerate(kinds) if found_kind == kind]
+        matching = [number for number, found_kind in enumerate(kinds) if found_kind == kind]
         if len(matching) == 1:
             return matching[0]
         if matching:
             raise AmbiguousOutputError(
-                f"{len(matching)} outputs of the model may be its classes: {_listed([outputs[i] for i in matching])}"
+                f"{len(matching)} outputs of the model may contain the classes: "
+                f"{_format_outputs([outputs[number] for number in matching])}"
             )
     raise AmbiguousOutputError(
-        f"no output of the model has a class or scores for each row: {_listed(outputs)}",
-        "Accuracy needs one whole number per row, or one score per class. Without them, remove workload.labels.",
+        f"no output of the model has a class or scores for each row: {_format_outputs(outputs)}",
+        "Accuracy requires one integer per row, or one score per class. Use such a model, or remove workload.labels.",
         is_none=True,
     )
 
 
 def output_kind(tensor: Tensor, rows: int) -> OutputKind | None:
-    """Return what an output contains for each row, or None if it is neither class nor scores."""
+    """Return whether an output contains a class or class scores for each row; None if it contains neither."""
     if not tensor.ndim or len(tensor) < rows or not rows:
         return None
     axes = [axis for axis in tensor.shape[1:] if axis != 1]
@@ -221,16 +228,16 @@ def output_kind(tensor: Tensor, rows: int) -> OutputKind | None:
 
 
 def extract_classes(tensor: Tensor, rows: int) -> npt.NDArray[Any]:
-    """Return the class of each of the first rows of an output for which `output_kind` returns a kind."""
+    """Return the class of each of the first `rows` rows, from classes or by arg max from class scores."""
     flat = tensor[:rows].reshape(rows, -1)
     return flat[:, 0] if flat.shape[1] == 1 else np.asarray(flat.argmax(axis=1))
 
 
-def _listed(outputs: Sequence[NamedTensor]) -> str:
-    return ", ".join(map(_shown, outputs))
+def _format_outputs(outputs: Sequence[NamedTensor]) -> str:
+    return ", ".join(map(_format_output, outputs))
 
 
-def _shown(output: NamedTensor) -> str:
+def _format_output(output: NamedTensor) -> str:
     name, tensor = output
     if not tensor.ndim or not tensor.size:
         return f"{name!r}"

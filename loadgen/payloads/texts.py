@@ -1,4 +1,4 @@
-"""Seeded texts of given lengths in tokens, the words they consist of, and token counting with a user's tokenizer."""
+"""Generate seeded texts with given lengths in tokens, and count tokens with a user's tokenizer."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ yellow yes yet you young your
 """
 
 WORDS = tuple(_TEXT.split())
-"""Common words: tokenizers of large language models encode each, with its leading space, as one token."""
+"""Common English words. Tokenizers of large language models encode each word, with a leading space, as one token."""
 
 
 CountTokens = Callable[[str], int]
@@ -68,7 +68,7 @@ _MAX_FILE_BYTES = 256 * 2**20
 
 
 class TokenizerError(Exception):
-    """Raised when the tokenizer cannot be used; `hint` is a suggested change."""
+    """Raised when a tokenizer cannot be loaded; `hint` suggests what to change."""
 
     def __init__(self, message: str, *, hint: str | None = None) -> None:
         super().__init__(message)
@@ -76,22 +76,22 @@ class TokenizerError(Exception):
 
 
 def load_token_counter(path: str) -> CountTokens:
-    """Return a function that counts tokens with a `tokenizer.json`, without the special tokens that a server adds.
+    """Load a `tokenizer.json`, and return a function that counts tokens, without the special tokens that a server adds.
 
-    Raises TokenizerError.
+    Raises TokenizerError if the tokenizer cannot be loaded.
     """
-    tokenizer = _read(path)
+    tokenizer = _load_tokenizer(path)
 
     def count(text: str) -> int:
-        # encoded as a batch, because the package releases the GIL for batches
+        # Encode as a batch, because the package releases the GIL only for batches.
         return len(tokenizer.encode_batch_fast([text], add_special_tokens=False)[0])
 
     return count
 
 
-def _read(path: str) -> tokenizers.Tokenizer:
+def _load_tokenizer(path: str) -> tokenizers.Tokenizer:
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # a batch of one needs no threads
-    # optional and slow to import, so it is imported only when a tokenizer is used
+    # The package is optional and slow to import, so it is imported only when a tokenizer is used.
     try:
         import tokenizers
     except ImportError as error:
@@ -103,7 +103,9 @@ def _read(path: str) -> tokenizers.Tokenizer:
         if not file.is_file():
             raise TokenizerError(f"{path} is not a file", hint="Use the model's tokenizer.json.")
         if file.stat().st_size > _MAX_FILE_BYTES:
-            raise TokenizerError(f"{path} is larger than {_MAX_FILE_BYTES >> 20} MiB, so it is not a tokenizer.json")
+            raise TokenizerError(
+                f"{path} is larger than {_MAX_FILE_BYTES >> 20} MiB", hint="Use the model's tokenizer.json."
+            )
         tokenizer = tokenizers.Tokenizer.from_str(file.read_text(encoding="utf-8"))
     except TokenizerError:
         raise
@@ -117,22 +119,23 @@ def _read(path: str) -> tokenizers.Tokenizer:
     return tokenizer
 
 
-_MIN_UNITS = 16
-_ROUNDS = 8
+_MIN_SINGLE_TOKEN_WORDS = 16
+_MAX_ROUNDS = 8
 _MAX_CUT_CHARS = _MAX_FILLERS = 64
 _FILLERS = (" a", "a", " 1", "1", ".", ",", "!", "\n")
 
 
 class TextGenerator:
-    """Makes texts of a given number of tokens.
+    """Generator of texts with a given number of tokens.
 
-    Without a tokenizer a word counts as one token, which is roughly true for English and current models. With one,
-    lengths are exact where its vocabulary allows it; `inexact_count` counts the texts for which it did not.
+    Without a tokenizer, each word counts as one token, which is approximately true for English and current models. With
+    a tokenizer, lengths are exact if the vocabulary allows it; `inexact_count` is the number of texts whose length is
+    not exact.
     """
 
     def __init__(self, rng: np.random.Generator, count_tokens: CountTokens | None) -> None:
         self._rng, self._count_tokens = rng, count_tokens
-        self._words: Sequence[str] = WORDS if count_tokens is None else _units(count_tokens)
+        self._words: Sequence[str] = WORDS if count_tokens is None else _select_single_token_words(count_tokens)
         self.inexact_count = 0
 
     def generate(self, tokens: int) -> str:
@@ -146,7 +149,7 @@ class TextGenerator:
             text = text[:-1]
             length = self._count_tokens(text)
         if length < tokens:
-            text, length = _filled(text, length, tokens, self._count_tokens)
+            text, length = _append_fillers(text, length, tokens, self._count_tokens)
         self.inexact_count += length != tokens
         return text
 
@@ -155,12 +158,12 @@ class TextGenerator:
         return [words[number] for number in self._rng.integers(0, len(words), count).tolist()]
 
     def _approximate(self, words: list[str], tokens: int, count_tokens: CountTokens) -> tuple[str, int]:
-        """Return a text of about `tokens` tokens, and its actual number."""
+        """Return a text of about `tokens` tokens, and the actual number of tokens."""
         text = " ".join(words)
         length = count_tokens(text)
-        for _ in range(_ROUNDS):
-            per_word = max(length / len(words), 1.0)
-            missing = int((tokens - length) / per_word)
+        for _ in range(_MAX_ROUNDS):
+            tokens_per_word = max(length / len(words), 1.0)
+            missing = int((tokens - length) / tokens_per_word)
             if length > tokens and len(words) > 1:
                 del words[max(len(words) + min(missing, -1), 1) :]
             elif missing > 0:
@@ -172,15 +175,16 @@ class TextGenerator:
         return text, length
 
 
-def _units(count_tokens: CountTokens) -> Sequence[str]:
-    """Return the words that are one token each, or all words if those are too few."""
-    bare = count_tokens("go go")
-    units = [word for word in WORDS if count_tokens(f"go {word} go") == bare + 1]
-    return units if len(units) >= _MIN_UNITS else WORDS
+def _select_single_token_words(count_tokens: CountTokens) -> Sequence[str]:
+    """Return the words that the tokenizer encodes as one token, or all words if there are too few."""
+    base_count = count_tokens("go go")
+    single_token_words = [word for word in WORDS if count_tokens(f"go {word} go") == base_count + 1]
+    return single_token_words if len(single_token_words) >= _MIN_SINGLE_TOKEN_WORDS else WORDS
 
 
-def _filled(text: str, length: int, tokens: int, count_tokens: CountTokens) -> tuple[str, int]:
-    """Append one token at a time, using any filler that adds exactly one."""
+def _append_fillers(text: str, length: int, tokens: int, count_tokens: CountTokens) -> tuple[str, int]:
+    """Append fillers that add exactly one token each, until the text has `tokens` tokens or no filler fits. Return the
+    text and its number of tokens."""
     for _ in range(min(tokens - length, _MAX_FILLERS)):
         for filler in _FILLERS:
             if count_tokens(text + filler) == length + 1:

@@ -1,4 +1,4 @@
-"""Checks of responses against a user's expectation."""
+"""Check responses against the conditions in a user's `expect` settings."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from loadgen.transport.exchange import Exchange
 from loadgen.workloads import Expectation
 
 MAX_SEARCHED_BYTES = 2**20
-"""Number of bytes at the start of a response in which a regular expression is searched."""
+"""Maximum number of bytes at the start of a response that a regular expression searches."""
 
 _BAD_OUTPUT, _BAD_PAYLOAD = ResponseCheck("bad-output"), ResponseCheck("bad-payload")
 
@@ -24,62 +24,62 @@ def judge_status(exchange: Exchange) -> ResponseCheck:
 
 
 def build_check(expect: Expectation | None) -> CheckResponse:
-    """Return the response check for an expectation. Raises WorkloadError if the expectation itself is invalid."""
+    """Build the response check for an expectation. Raises WorkloadError if the expectation is invalid."""
     if expect is None or expect == Expectation():
         return judge_status
-    check_status = _status_check(frozenset(expect.statuses)) if expect.statuses else judge_status
-    is_right = _body_test(expect)
-    if is_right is None:
+    check_status = _build_status_check(frozenset(expect.statuses)) if expect.statuses else judge_status
+    is_expected = _build_body_test(expect)
+    if is_expected is None:
         return check_status
 
-    def judge_both(exchange: Exchange) -> ResponseCheck:
+    def check_both(exchange: Exchange) -> ResponseCheck:
         check = check_status(exchange)
         if check.error is not None:
             return check
         try:
-            return RESPONSE_OK if is_right(exchange.body) else _BAD_OUTPUT
+            return RESPONSE_OK if is_expected(exchange.body) else _BAD_OUTPUT
         except msgspec.DecodeError:
             return _BAD_PAYLOAD
 
-    return judge_both
+    return check_both
 
 
-def _status_check(statuses: frozenset[int]) -> CheckResponse:
-    def judge(exchange: Exchange) -> ResponseCheck:
+def _build_status_check(statuses: frozenset[int]) -> CheckResponse:
+    def check(exchange: Exchange) -> ResponseCheck:
         status = exchange.status or 0
         return RESPONSE_OK if status in statuses else ResponseCheck(classify_status(status) or "bad-output")
 
-    return judge
+    return check
 
 
 _BodyTest = Callable[[bytes], bool]
 
 
-def _body_test(expect: Expectation) -> _BodyTest | None:
-    """Return the check of a body, or None if there is nothing to check.
+def _build_body_test(expect: Expectation) -> _BodyTest | None:
+    """Build a function that returns True if a body meets the expectation; return None if bodies are not checked.
 
-    The check raises msgspec.DecodeError when the body should be JSON and is not.
+    The function raises msgspec.DecodeError if the body must be JSON and is not.
     """
     if expect.pointer is None and expect.equals is None and expect.matches is None:
         return None
-    steps = None if expect.pointer is None else _pointer_steps(expect.pointer)
-    expected = None if expect.equals is None else (_decoded(expect.equals),)
-    has_match = None if expect.matches is None else _searcher(expect.matches)
+    steps = None if expect.pointer is None else _parse_pointer(expect.pointer)
+    expected = None if expect.equals is None else (_decode_expected(expect.equals),)
+    has_match = None if expect.matches is None else _build_searcher(expect.matches)
 
-    def is_right(body: bytes) -> bool:
+    def is_expected(body: bytes) -> bool:
         value = None if steps is None and expected is None else _resolve_pointer(decode_json(body), steps or [])
         if value is _MISSING or (expected is not None and not _is_equal(value, expected[0])):
             return False
-        return has_match is None or has_match(body if steps is None else _searchable(value))
+        return has_match is None or has_match(body if steps is None else _to_searchable_bytes(value))
 
-    return is_right
+    return is_expected
 
 
-def _searchable(value: Any) -> bytes:
+def _to_searchable_bytes(value: Any) -> bytes:
     return value.encode() if isinstance(value, str) else msgspec.json.encode(value)
 
 
-def _decoded(equals: bytes) -> Any:
+def _decode_expected(equals: bytes) -> Any:
     try:
         return decode_json(equals)
     except msgspec.DecodeError as error:
@@ -87,7 +87,7 @@ def _decoded(equals: bytes) -> Any:
 
 
 def _is_equal(left: Any, right: Any) -> bool:
-    """Compare JSON values: 1 equals 1.0, and neither equals true."""
+    """Return True if two JSON values are equal: 1 equals 1.0, but, unlike in Python, true equals neither of them."""
     if isinstance(left, bool) or isinstance(right, bool):
         return left is right
     if isinstance(left, dict) and isinstance(right, dict):
@@ -100,7 +100,7 @@ def _is_equal(left: Any, right: Any) -> bool:
 _MISSING = object()
 
 
-def _pointer_steps(pointer: str) -> list[str]:
+def _parse_pointer(pointer: str) -> list[str]:
     if pointer and not pointer.startswith("/"):
         raise WorkloadError(f"the JSON pointer {pointer!r} does not begin with /")
     return [step.replace("~1", "/").replace("~0", "~") for step in pointer.split("/")[1:]]
@@ -121,9 +121,9 @@ def _is_index(step: str, length: int) -> bool:
     return (step == "0" or step[0] != "0") and len(step) < 10 and int(step) < length
 
 
-def _searcher(pattern: str) -> _BodyTest:
-    """Return a search with RE2, which is part of Arrow and takes time linear in the text for any pattern."""
-    # slow to import, and few expectations need it
+def _build_searcher(pattern: str) -> _BodyTest:
+    """Build a function that searches a body for a regular expression with RE2 (part of Arrow), in linear time."""
+    # Import Arrow only here: the import is slow, and few expectations need it.
     import pyarrow as pa
     import pyarrow.compute as pc
 

@@ -1,6 +1,6 @@
-"""Plain HTTP requests: fixed bodies, or a template that is filled from a dataset.
+"""Prepare plain HTTP workloads: fixed bodies, or a template that is filled with the rows of a dataset.
 
-`{{column}}` in a body or a path is replaced by that column of a row.
+`{{column}}` in a body or a path is replaced by the value of that column in the row.
 """
 
 from __future__ import annotations
@@ -32,10 +32,9 @@ class _Placeholder(NamedTuple):
 
 
 class Template:
-    """A body with placeholders.
+    """Template of a request body with placeholders.
 
-    With `is_json` true, the text must be a JSON template, or WorkloadError is raised; with None, it is detected whether
-    it is one.
+    If `is_json` is true, raises WorkloadError unless the template is valid JSON; if None, JSON is detected.
     """
 
     def __init__(self, text: str, *, is_json: bool | None, is_csv: bool) -> None:
@@ -47,30 +46,30 @@ class Template:
                 "the template is not valid JSON", hint="Every {{column}} outside quotes becomes a JSON value."
             )
         self.is_json = is_json_template
-        self._encoded_parts = [piece.encode() if isinstance(piece, str) else piece for piece in self._parts]
+        self._encoded_parts = [part.encode() if isinstance(part, str) else part for part in self._parts]
 
     @property
     def has_placeholders(self) -> bool:
         return any(isinstance(part, _Placeholder) for part in self._parts)
 
     def fill(self, row: Mapping[str, object]) -> bytes:
-        """Return the body for a row. Raises WorkloadError if the row lacks a column or the body gets too large, and
-        DatasetError."""
+        """Return the request body for a row. Raises WorkloadError if the row lacks a column or the body is too large,
+        and DatasetError if a value cannot be encoded."""
         body = bytearray()
         for part in self._encoded_parts:
             body += part if isinstance(part, bytes) else self._fill_placeholder(part, row)
             if len(body) > MAX_REQUESTS_BYTES:
-                raise WorkloadError(f"a row makes the request larger than {MAX_REQUESTS_BYTES >> 20} MiB")
+                raise WorkloadError(f"the request for a row of the dataset exceeds {MAX_REQUESTS_BYTES >> 20} MiB")
         return bytes(body)
 
     def _fill_placeholder(self, placeholder: _Placeholder, row: Mapping[str, object]) -> bytes:
-        value = _value(placeholder.column, row)
+        value = _get_cell(placeholder.column, row)
         if not self.is_json:
-            return value if isinstance(value, bytes) else _text(value).encode()
+            return value if isinstance(value, bytes) else _format_cell(value).encode()
         if not placeholder.is_in_string:
             return encode_cell(value, is_csv=self._is_csv)
         is_text = isinstance(value, str | bytes)  # bytes are encoded as base64
-        return msgspec.json.encode(value if is_text else _text(value))[1:-1]
+        return msgspec.json.encode(value if is_text else _format_cell(value))[1:-1]
 
 
 class PathTemplate:
@@ -82,21 +81,24 @@ class PathTemplate:
         return any(isinstance(part, _Placeholder) for part in self._parts)
 
     def fill(self, row: Mapping[str, object]) -> str:
-        """Return the path for a row. Raises WorkloadError if the row lacks a column or the path gets too long, and
-        DatasetError."""
+        """Return the request path for a row. Raises WorkloadError if the row lacks a column or a value is too long, and
+        DatasetError if a value cannot be encoded."""
         return "".join(part if isinstance(part, str) else self._fill_placeholder(part, row) for part in self._parts)
 
     @staticmethod
     def _fill_placeholder(placeholder: _Placeholder, row: Mapping[str, object]) -> str:
-        value = _value(placeholder.column, row)
-        text = value if isinstance(value, bytes) else _text(value)
+        value = _get_cell(placeholder.column, row)
+        text = value if isinstance(value, bytes) else _format_cell(value)
         if len(text) > _MAX_PATH_CHARS:
-            raise WorkloadError(f"a row's {placeholder.column!r} is too long for a path")
+            raise WorkloadError(
+                f"a value of {placeholder.column!r} is too long for a path: {len(text):,} characters, more than "
+                f"{_MAX_PATH_CHARS:,}"
+            )
         return quote(text, safe="")
 
 
 def _split_placeholders(text: str) -> list[str | _Placeholder]:
-    """Split a text into alternating fixed parts and placeholders."""
+    """Split a template into alternating fixed parts and placeholders."""
     parts: list[str | _Placeholder] = []
     at, is_in_string = 0, False
     for match in _PLACEHOLDER.finditer(text):
@@ -115,15 +117,16 @@ def _is_json(parts: list[str | _Placeholder]) -> bool:
     return True
 
 
-def _value(column: str, row: Mapping[str, object]) -> object:
+def _get_cell(column: str, row: Mapping[str, object]) -> object:
     if column not in row:
         raise WorkloadError(
-            f"a row of the dataset has no column {column!r}", hint=f"Its columns: {', '.join(row)[:200] or 'none'}."
+            f"a row of the dataset has no column {column!r}",
+            hint=f"Available columns: {', '.join(row)[:200] or 'none'}.",
         )
     return row[column]
 
 
-def _text(value: object) -> str:
+def _format_cell(value: object) -> str:
     if isinstance(value, str):
         return value
     return "" if value is None else encode_cell(value, is_csv=False).decode()
@@ -137,13 +140,15 @@ _BODILESS = ("GET", "HEAD", "OPTIONS", "TRACE")
 def encode_request(
     method: str, path: str, address: Address, headers: Sequence[tuple[str, str]], body: bytes | None
 ) -> bytes:
-    """Serialize one request. Later headers replace earlier ones of the same name; Content-Length is always computed.
+    """Serialize one HTTP request. Later headers replace earlier headers of the same name, and Content-Length is always
+    computed.
 
     Raises WorkloadError for characters that HTTP does not allow.
     """
     if not _TOKEN.fullmatch(method) or not _TARGET.fullmatch(path):
         raise WorkloadError(
-            "the method or path contains a character that is not allowed in a request line", hint="Encode it as %XX."
+            "the method or path contains a character that is not allowed in a request line",
+            hint="Percent-encode the character (%XX).",
         )
     fields = {
         "host": ("Host", address.authority),
@@ -152,7 +157,7 @@ def encode_request(
     }
     for name, value in headers:
         if not _TOKEN.fullmatch(name) or "\r" in value or "\n" in value or "\0" in value:
-            raise WorkloadError(f"the header {name!r} contains a line break or another character that is not allowed")
+            raise WorkloadError(f"the header {name!r} contains a line break or a different forbidden character")
         fields[name.lower()] = (name, value)
     fields.pop("content-length", None)
     if body is not None:
@@ -165,7 +170,7 @@ def encode_request(
 
 
 class RequestParts(NamedTuple):
-    """The parts of a request that differ from one request to the next."""
+    """The parts of a request that can differ between the requests of a workload."""
 
     path: str
     body: bytes | None
@@ -173,16 +178,16 @@ class RequestParts(NamedTuple):
 
 
 def build_http(workload: HttpWorkload, endpoint: Endpoint, address: Address) -> PreparedWorkload:
-    """Prepare a plain HTTP workload. Raises WorkloadError."""
+    """Prepare a plain HTTP workload. Raises WorkloadError if the requests cannot be built."""
     method, path = workload.method.upper(), workload.path or address.path
-    reading = None if workload.dataset is None else DatasetReader(workload.dataset, MAX_REQUESTS_BYTES)
+    reader = None if workload.dataset is None else DatasetReader(workload.dataset, MAX_REQUESTS_BYTES)
     request_parts = (
-        _fixed_requests(workload, method, path)
-        if reading is None
-        else _filled_requests(workload, method, path, reading)
+        _build_fixed_requests(workload, method, path)
+        if reader is None
+        else _build_filled_requests(workload, method, path, reader)
     )
     try:
-        requests, was_cut = encode_within_memory(request_parts, method, endpoint, address)
+        requests, is_truncated = encode_within_memory(request_parts, method, endpoint, address)
     except DatasetError as error:
         raise WorkloadError(str(error)) from error
     return PreparedWorkload(
@@ -191,49 +196,51 @@ def build_http(workload: HttpWorkload, endpoint: Endpoint, address: Address) -> 
         label=f"{method} {address.format_url(path)}",
         is_head=method == "HEAD",
         picks=draw_picks(workload.popularity, len(requests), workload.seed),
-        notes=omitted_request_notes(requests, was_cut or (reading is not None and reading.is_truncated)),
+        notes=omitted_request_notes(requests, is_truncated or (reader is not None and reader.is_truncated)),
     )
 
 
-def _fixed_requests(workload: HttpWorkload, method: str, path: str) -> Iterator[RequestParts]:
+def _build_fixed_requests(workload: HttpWorkload, method: str, path: str) -> Iterator[RequestParts]:
     if PathTemplate(workload.path or "").has_holes:
-        raise WorkloadError("the path has a {{column}}, but there is no dataset")
+        raise WorkloadError("the path contains a {{column}}, but no dataset is set")
     if workload.template is not None:
         template = Template(workload.template, is_json=_is_json_type(workload.content_type), is_csv=False)
         if template.has_placeholders:
-            raise WorkloadError("the template has a {{column}}, but there is no dataset")
-        yield RequestParts(path, template.fill({}), workload.content_type or _template_type(template))
+            raise WorkloadError("the template contains a {{column}}, but no dataset is set")
+        yield RequestParts(path, template.fill({}), workload.content_type or _get_template_type(template))
     elif workload.bodies:
         yield from (RequestParts(path, body, workload.content_type) for body in workload.bodies)
     else:
         yield RequestParts(path, None if method in _BODILESS else b"")
 
 
-def _filled_requests(workload: HttpWorkload, method: str, path: str, reading: DatasetReader) -> Iterator[RequestParts]:
+def _build_filled_requests(
+    workload: HttpWorkload, method: str, path: str, reader: DatasetReader
+) -> Iterator[RequestParts]:
     path_template = PathTemplate(workload.path or "")
-    path_of = path_template.fill if path_template.has_holes else lambda _row: path
-    body_of = _body_maker(workload, method, reading.format)
-    for row in reading:
-        yield RequestParts(path_of(row.row), *body_of(row))
+    build_path = path_template.fill if path_template.has_holes else lambda _row: path
+    build_body = _new_body_builder(workload, method, reader.format)
+    for row in reader:
+        yield RequestParts(build_path(row.row), *build_body(row))
 
 
 _BodyAndType = tuple[bytes | None, str | None]
 """A body and its content type."""
 
 
-def _body_maker(workload: HttpWorkload, method: str, format_: str) -> Callable[[DatasetRow], _BodyAndType]:
-    is_csv, given_type = format_ == "csv", workload.content_type
+def _new_body_builder(workload: HttpWorkload, method: str, format_: str) -> Callable[[DatasetRow], _BodyAndType]:
+    is_csv, explicit_type = format_ == "csv", workload.content_type
     if workload.template is not None:
-        template = Template(workload.template, is_json=_is_json_type(given_type), is_csv=is_csv)
-        content_type = given_type or _template_type(template)
+        template = Template(workload.template, is_json=_is_json_type(explicit_type), is_csv=is_csv)
+        content_type = explicit_type or _get_template_type(template)
         return lambda row: (template.fill(row.row), content_type)
     if method in _BODILESS:
         return lambda _: (None, None)
-    return lambda row: (encode_row(row, is_csv=is_csv), given_type or _row_type(row))
+    return lambda row: (encode_row(row, is_csv=is_csv), explicit_type or _guess_content_type(row))
 
 
-def _row_type(row: DatasetRow) -> str:
-    """Return the content type of a row that is sent as it is; for a file it is guessed from its name."""
+def _guess_content_type(row: DatasetRow) -> str:
+    """Return the content type of a row that is sent unchanged; the type of a file is guessed from its name."""
     return (guess_type(row.name)[0] or "application/octet-stream") if row.name else "application/json"
 
 
@@ -244,14 +251,15 @@ def _is_json_type(content_type: str | None) -> bool | None:
     return essence == "application/json" or essence.endswith("+json")
 
 
-def _template_type(template: Template) -> str:
+def _get_template_type(template: Template) -> str:
     return "application/json" if template.is_json else "text/plain; charset=utf-8"
 
 
 def encode_within_memory(
     request_parts: Iterable[RequestParts], method: str, endpoint: Endpoint, address: Address
 ) -> tuple[list[bytes], bool]:
-    """Serialize the requests that fit into the memory limit, at least one, and return whether some were omitted."""
+    """Serialize the requests that fit into the memory limit, but at least one request. The second result is True if
+    requests were omitted."""
     requests: list[bytes] = []
     total = 0
     for path, body, content_type in request_parts:

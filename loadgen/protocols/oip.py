@@ -1,4 +1,4 @@
-"""Prepares workloads of the Open Inference Protocol v2, over HTTP or gRPC."""
+"""Prepare workloads of the Open Inference Protocol v2 over HTTP or gRPC."""
 
 from __future__ import annotations
 
@@ -24,7 +24,8 @@ from loadgen.workloads import OipWorkload
 
 
 class OipTransport(Protocol):
-    """The protocol over one transport. `refusal_note` is the note for a server that rejects binary tensors."""
+    """The Open Inference Protocol over HTTP or gRPC. `refusal_note` is the note for the result if the server rejects
+    binary tensors."""
 
     @property
     def label(self) -> str: ...
@@ -33,98 +34,98 @@ class OipTransport(Protocol):
     @property
     def new_reader(self) -> Callable[[], StreamReader] | None: ...
 
-    async def fetch_inputs(self, ask: SendGrpcRequest, /) -> tuple[TensorInput, ...]:
-        """Return the inputs of the model. Raises TargetError."""
+    async def fetch_inputs(self, send: SendGrpcRequest, /) -> tuple[TensorInput, ...]:
+        """Request the model's metadata and return its inputs. Raises TargetError."""
         ...
 
     def encode_request(self, part: RequestInputs, is_binary: bool, /) -> bytes:
-        """Serialize one request. Raises TensorError."""
+        """Serialize one inference request. Raises TensorError for a tensor that cannot be encoded."""
         ...
 
     def is_refusal(self, exchange: Exchange, /) -> bool:
-        """Return True if the server responded with a refusal."""
+        """Return True if the server rejected the request."""
         ...
 
     def read_named_outputs(self, exchange: Exchange, /) -> list[NamedTensor]:
-        """Return the outputs of a response without an error. Raises AnswerError."""
+        """Return the names and tensors of the outputs of a successful response. Raises ResponseError."""
         ...
 
     def build_check(self, labels: Labels | None, class_index: int | None, /) -> CheckResponse: ...
 
 
 async def build_oip(
-    workload: OipWorkload, endpoint: Endpoint, address: Address, ask: SendGrpcRequest
+    workload: OipWorkload, endpoint: Endpoint, address: Address, send: SendGrpcRequest
 ) -> PreparedWorkload:
-    """Prepare a workload: request the model's metadata and try one binary request. Raises WorkloadError and
-    TargetError."""
-    dialect = _dialect(workload, endpoint, address)
-    specs = await dialect.fetch_inputs(ask)
+    """Prepare an Open Inference Protocol workload: request the model's metadata, and test whether the server accepts
+    binary tensors. Raises WorkloadError and TargetError."""
+    transport = _new_transport(workload, endpoint, address)
+    specs = await transport.fetch_inputs(send)
     try:
         inputs = load_inputs(workload, specs)
-        is_binary = workload.binary and await _accepts_binary(dialect, inputs, ask)
-        requests, was_cut = _within_memory(dialect.encode_request(part, is_binary) for part in inputs.requests())
+        is_binary = workload.binary and await _accepts_binary(transport, inputs, send)
+        requests, is_truncated = _within_memory(transport.encode_request(part, is_binary) for part in inputs.requests())
     except TensorError as error:
         raise WorkloadError(
-            str(error), hint="Name the arrays of the .npz file like the inputs, with rows as the first axis."
+            str(error), hint="Use the input names as array names in the .npz file, with rows as the first axis."
         ) from error
     if not requests:
         raise WorkloadError(
-            f"the tensors do not allow a request of {workload.rows_per_request} rows",
-            hint="The file must contain all rows of a request, and a request must be below "
+            f"no request of {workload.rows_per_request} rows can be built from the tensors",
+            hint="Check that the file contains the rows of a whole request, and that a request is smaller than "
             f"{MAX_REQUESTS_BYTES >> 20} MiB.",
         )
     labels = inputs.labels(len(requests))
     class_index = None
     if labels is not None:
-        class_index = await _class_index(dialect, requests[0], workload, ask)
-    refusals = (dialect.refusal_note,) if workload.binary and not is_binary else ()
+        class_index = await _find_class_index(transport, requests[0], workload, send)
+    rejection_notes = (transport.refusal_note,) if workload.binary and not is_binary else ()
     return PreparedWorkload(
         requests=requests,
-        check=dialect.build_check(labels, class_index),
-        label=dialect.label,
-        new_reader=dialect.new_reader,
+        check=transport.build_check(labels, class_index),
+        label=transport.label,
+        new_reader=transport.new_reader,
         picks=draw_picks(workload.popularity, len(requests), workload.seed),
-        notes=(*refusals, *omitted_request_notes(requests, was_cut)),
+        notes=(*rejection_notes, *omitted_request_notes(requests, is_truncated)),
     )
 
 
-def _dialect(workload: OipWorkload, endpoint: Endpoint, address: Address) -> OipTransport:
+def _new_transport(workload: OipWorkload, endpoint: Endpoint, address: Address) -> OipTransport:
     if workload.transport == "http":
         return OipHttp(workload, endpoint, address)
-    # imported here because Protocol Buffers are slow to import and HTTP does not need them
+    # Import gRPC only when it is used: Protocol Buffers are slow to import.
     from loadgen.protocols.oip_grpc import OipGrpc
 
     return OipGrpc(workload, address)
 
 
-async def _accepts_binary(dialect: OipTransport, inputs: Inputs, ask: SendGrpcRequest) -> bool:
-    """Return False if the server rejects a binary request but responds to the same request in plain form."""
+async def _accepts_binary(transport: OipTransport, inputs: Inputs, send: SendGrpcRequest) -> bool:
+    """Return False if the server rejects a binary request but accepts the same request without binary tensors."""
     part = next(inputs.requests(), None)
-    if part is None or not dialect.is_refusal(await ask(dialect.encode_request(part, True))):
+    if part is None or not transport.is_refusal(await send(transport.encode_request(part, True))):
         return True
     try:
-        plain_request = dialect.encode_request(part, False)
+        plain_request = transport.encode_request(part, False)
     except TensorError:
         return True
-    response = await ask(plain_request)
-    if response.error == "send":  # some servers close the connection after a refusal, and this request was sent on it
-        response = await ask(plain_request)
-    return response.error is not None or response.status is None or dialect.is_refusal(response)
+    response = await send(plain_request)
+    if response.error == "send":  # some servers close the connection after a rejection, so send again
+        response = await send(plain_request)
+    return response.error is not None or response.status is None or transport.is_refusal(response)
 
 
-async def _class_index(
-    dialect: OipTransport, request: bytes, workload: OipWorkload, ask: SendGrpcRequest
+async def _find_class_index(
+    transport: OipTransport, request: bytes, workload: OipWorkload, send: SendGrpcRequest
 ) -> int | None:
-    """Return the index of the output that labels are compared with, according to the response to one request.
+    """Send one request, and return the index of the output that contains the classes to compare with the labels.
 
-    Return None if that request failed, which the preflight reports. Raises WorkloadError if the response does not make
-    clear which output it is.
+    Return None if the request failed, which the preflight reports. Raises WorkloadError if several outputs could
+    contain the classes, or none.
     """
-    response = await ask(request)
-    if response.error is not None or response.status is None or dialect.is_refusal(response):
+    response = await send(request)
+    if response.error is not None or response.status is None or transport.is_refusal(response):
         return None
     try:
-        outputs = deduplicate_outputs(dialect.read_named_outputs(response))
+        outputs = deduplicate_outputs(transport.read_named_outputs(response))
     except (ResponseError, ValueError, OverflowError, MemoryError):
         return None
     try:
@@ -134,12 +135,12 @@ async def _class_index(
 
 
 def _within_memory(requests: Iterable[bytes]) -> tuple[list[bytes], bool]:
-    """Return the requests that fit into the memory limit, and whether there were more."""
-    fitting: list[bytes] = []
-    total = 0
+    """Return the requests that fit into the memory limit, and True if requests were omitted."""
+    accepted: list[bytes] = []
+    total_bytes = 0
     for request in requests:
-        total += len(request)
-        if total > MAX_REQUESTS_BYTES:
-            return fitting, True
-        fitting.append(request)
-    return fitting, False
+        total_bytes += len(request)
+        if total_bytes > MAX_REQUESTS_BYTES:
+            return accepted, True
+        accepted.append(request)
+    return accepted, False

@@ -1,4 +1,4 @@
-"""Open Inference Protocol v2 over gRPC: builds requests and reads responses, streamed or not."""
+"""Build requests and read responses of the Open Inference Protocol v2 over gRPC, unary or streamed."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ from loadgen.workloads import OipWorkload
 _SERVICE = "/inference.GRPCInferenceService"
 METADATA_METHOD = f"{_SERVICE}/ModelMetadata"
 
-_CONTENTS = {
+_FIELD_BY_DATATYPE = {
     "BOOL": "bool_contents",
     "INT8": "int_contents",
     "INT16": "int_contents",
@@ -50,7 +50,7 @@ _CONTENTS = {
     "FP64": "fp64_contents",
     "BYTES": "bytes_contents",
 }
-"""Field with the elements of each datatype. FP16 has none."""
+"""Protocol Buffers field that contains the elements of a tensor, by datatype. FP16 has no such field."""
 
 _MAX_RESPONSES = 1_000_000
 
@@ -60,7 +60,7 @@ def infer_method(workload: OipWorkload) -> str:
 
 
 class OipGrpc:
-    refusal_note = "The server rejected raw tensors, so tensors were sent as numbers."
+    refusal_note = "The server rejected raw tensors, so tensors were sent as typed elements."
 
     def __init__(self, workload: OipWorkload, address: Address) -> None:
         self._model, self._version = workload.model, workload.version or ""
@@ -69,11 +69,11 @@ class OipGrpc:
         self.label = format_grpc_method(address, infer_method(workload))
         self.new_reader = OipStreamReader if self._is_streamed else None
 
-    async def fetch_inputs(self, ask: SendGrpcRequest) -> tuple[TensorInput, ...]:
-        """Return the inputs of the model. Raises TargetError."""
+    async def fetch_inputs(self, send: SendGrpcRequest) -> tuple[TensorInput, ...]:
+        """Request the model's metadata and return its inputs. Raises TargetError."""
         request = ModelMetadataRequest(name=self._model, version=self._version).SerializeToString()
         response = await request_or_raise(
-            request, format_grpc_method(self._address, METADATA_METHOD), lambda message: ask(message, METADATA_METHOD)
+            request, format_grpc_method(self._address, METADATA_METHOD), lambda message: send(message, METADATA_METHOD)
         )
         try:
             inputs = ModelMetadataResponse.FromString(response.body).inputs
@@ -86,13 +86,13 @@ class OipGrpc:
         )
 
     def encode_request(self, part: RequestInputs, is_binary: bool) -> bytes:
-        """Serialize one request. Raises TensorError."""
+        """Serialize one inference request. Raises TensorError for a tensor that cannot be encoded."""
         inputs = [
             ModelInferRequest.InferInputTensor(
                 name=spec.name,
                 datatype=spec.datatype,
                 shape=tensor.shape,
-                contents=None if is_binary else _contents(spec, tensor),
+                contents=None if is_binary else _encode_contents(spec, tensor),
             )
             for spec, tensor in part
         ]
@@ -106,13 +106,13 @@ class OipGrpc:
             return False
         if exchange.status >= 400 or not self._is_streamed:
             return exchange.status >= 400
-        try:  # several messages in a row parse as one
+        try:  # several consecutive messages parse as one message
             return _unwrap(exchange.body) is None
         except (ResponseError, DecodeError):
             return False
 
     def read_named_outputs(self, exchange: Exchange) -> list[NamedTensor]:
-        """Return the outputs with their names. Raises AnswerError."""
+        """Return the names and tensors of the outputs of a response. Raises ResponseError."""
         try:
             response = _unwrap(exchange.body) if self._is_streamed else ModelInferResponse.FromString(exchange.body)
         except DecodeError as error:
@@ -135,27 +135,28 @@ def _read_outputs(exchange: Exchange) -> list[Tensor]:
 
 
 class OipStreamReader:
-    """Reads the responses to one streamed request. The protocol does not report how many tokens each one contains."""
+    """Reader of the responses to one streamed request. The protocol does not report the number of tokens in a
+    response."""
 
     def __init__(self) -> None:
         self._tokens = Tokens()
         self.detail: str | None = None
-        self._times_ns: list[int] = []
-        self._first: list[Tensor] | None = None
+        self._received_ns: list[int] = []
+        self._first_outputs: list[Tensor] | None = None
 
     @property
     def tokens(self) -> Tokens:
-        if self._times_ns:
-            self._tokens.first_token_ns = self._tokens.first_output_ns = self._times_ns[0]
-            self._tokens.last_token_ns = self._times_ns[-1]
-            self._tokens.chunk_ns = self._times_ns
+        if self._received_ns:
+            self._tokens.first_token_ns = self._tokens.first_output_ns = self._received_ns[0]
+            self._tokens.last_token_ns = self._received_ns[-1]
+            self._tokens.chunk_ns = self._received_ns
         return self._tokens
 
     def first_outputs(self) -> list[Tensor]:
-        """Return the outputs of the first response. Raises AnswerError if there was none."""
-        if self._first is None:
+        """Return the output tensors of the first response. Raises ResponseError if there was no response."""
+        if self._first_outputs is None:
             raise ResponseError
-        return self._first
+        return self._first_outputs
 
     def feed(self, piece: bytes, at_ns: int) -> str | None:
         try:
@@ -166,17 +167,17 @@ class OipStreamReader:
             error = check_outputs(outputs, None).error
         except (ResponseError, DecodeError, ValueError, OverflowError, MemoryError):
             return "bad-payload"
-        if self._first is None:
-            self._first = outputs
-        self._times_ns.append(at_ns)
-        return "bad-payload" if len(self._times_ns) > _MAX_RESPONSES else error
+        if self._first_outputs is None:
+            self._first_outputs = outputs
+        self._received_ns.append(at_ns)
+        return "bad-payload" if len(self._received_ns) > _MAX_RESPONSES else error
 
 
 def _unwrap(piece: bytes) -> ModelInferResponse | None:
-    """Return one streamed response, or None if the server reports an error.
+    """Decode one streamed response; return None if the server reports an error.
 
-    Triton wraps its responses and MLServer does not; the same field is an error text in the former and the model name
-    in the latter. Raises AnswerError and DecodeError.
+    Triton wraps streamed responses, MLServer does not: field 1 is the error message in Triton's format and the model
+    name in MLServer's. Raises ResponseError and DecodeError.
     """
     try:
         wrapper = ModelStreamInferResponse.FromString(piece)
@@ -193,20 +194,21 @@ def _unwrap(piece: bytes) -> ModelInferResponse | None:
 
 
 def read_response(response: ModelInferResponse) -> list[Tensor]:
-    """Return the outputs in order; an output of BYTES is validated and returned empty. Raises AnswerError."""
+    """Return the output tensors of a response in order. BYTES outputs are validated and returned as empty tensors.
+    Raises ResponseError."""
     outputs, raw = response.outputs, response.raw_output_contents
     if not outputs or (raw and len(raw) != len(outputs)):
         raise ResponseError
     if not raw:
-        return [_from_contents(output.datatype, tuple(output.shape), output.contents) for output in outputs]
+        return [_decode_contents(output.datatype, tuple(output.shape), output.contents) for output in outputs]
     return [
         decode_tensor(output.datatype, tuple(output.shape), blob, 0, len(blob))
         for output, blob in zip(outputs, raw, strict=True)
     ]
 
 
-def _from_contents(datatype: str, shape: tuple[int, ...], contents: InferTensorContents) -> Tensor:
-    field = _CONTENTS.get(datatype)
+def _decode_contents(datatype: str, shape: tuple[int, ...], contents: InferTensorContents) -> Tensor:
+    field = _FIELD_BY_DATATYPE.get(datatype)
     if field is None:
         raise ResponseError
     elements: Sequence[Any] = getattr(contents, field)
@@ -216,14 +218,14 @@ def _from_contents(datatype: str, shape: tuple[int, ...], contents: InferTensorC
         return EMPTY_TENSOR
     dtype = DTYPES[datatype]
     tensor = np.array(elements, dtype)
-    # the field for narrow integers is wider than the datatype
+    # The field for narrow integers is wider than the datatype, so the values may overflow.
     if dtype.kind in "iu" and dtype.itemsize < 4 and not np.array_equal(tensor, np.array(elements, np.int64)):
         raise ResponseError
     return reshape(tensor, shape)
 
 
-def _contents(spec: TensorInput, tensor: Tensor) -> InferTensorContents:
-    field = _CONTENTS.get(spec.datatype)
+def _encode_contents(spec: TensorInput, tensor: Tensor) -> InferTensorContents:
+    field = _FIELD_BY_DATATYPE.get(spec.datatype)
     if field is None:
         raise TensorError(f"{spec.name} has datatype {spec.datatype}, which gRPC supports as raw bytes only")
     elements = tensor.ravel().tolist()

@@ -1,5 +1,4 @@
-"""Open Inference Protocol v2 over HTTP: builds requests and reads responses, with the binary tensor extension or as
-JSON."""
+"""Build requests and read responses of the Open Inference Protocol v2 over HTTP, with binary tensors or JSON."""
 
 from __future__ import annotations
 
@@ -48,12 +47,14 @@ _decode = json_decoder(_Response)
 
 
 def read_outputs(headers: Headers, body: bytes) -> list[Tensor]:
-    """Return the outputs in order; an output of BYTES is validated and returned empty. Raises AnswerError."""
+    """Return the outputs of a response in order. BYTES outputs are validated and returned as empty tensors. Raises
+    ResponseError."""
     return [tensor for _, tensor in read_named_outputs(headers, body)]
 
 
 def read_named_outputs(headers: Headers, body: bytes) -> list[NamedTensor]:
-    """Return the outputs like `read_outputs`, each with its name."""
+    """Return the names and tensors of the outputs of a response in order. BYTES outputs are validated and returned as
+    empty tensors. Raises ResponseError."""
     length = find_header(headers, b"inference-header-content-length")
     try:
         head_size = len(body) if length is None else int(length)
@@ -69,7 +70,7 @@ def read_named_outputs(headers: Headers, body: bytes) -> list[NamedTensor]:
     for output in outputs:
         size = None if output.parameters is None else output.parameters.binary_data_size
         if size is None:
-            tensors.append((output.name, _from_list(output)))
+            tensors.append((output.name, _decode_list(output)))
             continue
         if size < 0 or at + size > len(body):
             raise ResponseError
@@ -86,19 +87,19 @@ def _decode_head(head: bytes) -> list[_Output]:
     except msgspec.DecodeError as error:
         if b"NaN" not in head and b"Infinity" not in head:
             raise ResponseError from error
-    # not valid JSON, but many servers write a NaN like this, and then the output is at fault, not the message
+    # Many servers write NaN, which is not valid JSON; then the output is wrong rather than the message.
     try:
         return msgspec.convert(json.loads(head), _Response).outputs
     except (ValueError, RecursionError) as error:
         raise ResponseError from error
 
 
-def _from_list(output: _Output) -> Tensor:
-    """Return the tensor of an output with flat or nested lists, both of which the protocol allows."""
+def _decode_list(output: _Output) -> Tensor:
+    """Return the tensor of a JSON output, whose data may be a flat or a nested list. Raises ResponseError."""
     if not isinstance(output.data, list):
         raise ResponseError
     is_text = output.datatype == "BYTES"
-    # NumPy's own text type would give every element the length of the longest
+    # Use object dtype for strings: NumPy's string dtype would pad every element to the longest string.
     dtype = np.dtype(object) if is_text else DTYPES.get(output.datatype)
     if dtype is None:
         raise ResponseError
@@ -132,14 +133,14 @@ class OipHttp:
         self._path = f"{self._model_path}/infer"
         self.label = f"POST {address.format_url(self._path)}"
 
-    async def fetch_inputs(self, ask: SendRequest) -> tuple[TensorInput, ...]:
-        """Return the inputs of the model. Raises TargetError."""
+    async def fetch_inputs(self, send: SendRequest) -> tuple[TensorInput, ...]:
+        """Request the model's metadata and return its inputs. Raises TargetError."""
         request = encode_request("GET", self._model_path, self._address, self._endpoint.headers, None)
-        response = await request_or_raise(request, f"GET {self._address.format_url(self._model_path)}", ask)
+        response = await request_or_raise(request, f"GET {self._address.format_url(self._model_path)}", send)
         return read_metadata(response)
 
     def encode_request(self, part: RequestInputs, is_binary: bool) -> bytes:
-        """Serialize one request. Raises TensorError."""
+        """Serialize one inference request. Raises TensorError for a tensor that cannot be encoded."""
         fields, body = encode_binary(part) if is_binary else encode_json(part)
         return encode_request("POST", self._path, self._address, [*fields, *self._endpoint.headers], body)
 
@@ -147,7 +148,7 @@ class OipHttp:
         return exchange.error is None and exchange.status is not None and exchange.status >= 400
 
     def read_named_outputs(self, exchange: Exchange) -> list[NamedTensor]:
-        """Return the outputs with their names. Raises AnswerError."""
+        """Return the names and tensors of the outputs of a response. Raises ResponseError."""
         return read_named_outputs(exchange.headers, exchange.body)
 
     def build_check(self, labels: Labels | None, class_index: int | None = None) -> CheckResponse:
@@ -160,7 +161,7 @@ def model_path(address: Address, model: str, version: str | None) -> str:
 
 
 def read_metadata(response: Exchange) -> tuple[TensorInput, ...]:
-    """Return the inputs of the model according to its metadata. Raises TargetError."""
+    """Decode the response to a metadata request and return the model's inputs. Raises TargetError."""
     try:
         inputs = decode_json(response.body, _Metadata).inputs
     except msgspec.DecodeError as error:
@@ -171,15 +172,15 @@ def read_metadata(response: Exchange) -> tuple[TensorInput, ...]:
 
 
 def encode_json(inputs: RequestInputs) -> tuple[Fields, bytes]:
-    """Return header fields and body of a JSON request. Raises TensorError."""
-    descriptions = [{**_description(spec, tensor), "data": _json_elements(spec, tensor)} for spec, tensor in inputs]
+    """Return header fields and body of a JSON request. Raises TensorError for values that JSON does not support."""
+    descriptions = [{**_describe_input(spec, tensor), "data": _to_json_list(spec, tensor)} for spec, tensor in inputs]
     return [("Content-Type", "application/json")], msgspec.json.encode({"inputs": descriptions})
 
 
 def encode_binary(part: RequestInputs) -> tuple[Fields, bytes]:
     blobs = [to_bytes(tensor) for _, tensor in part]
     descriptions = [
-        {**_description(spec, tensor), "parameters": {"binary_data_size": len(blob)}}
+        {**_describe_input(spec, tensor), "parameters": {"binary_data_size": len(blob)}}
         for (spec, tensor), blob in zip(part, blobs, strict=True)
     ]
     head = msgspec.json.encode({"inputs": descriptions, "parameters": {"binary_data_output": True}})
@@ -187,11 +188,11 @@ def encode_binary(part: RequestInputs) -> tuple[Fields, bytes]:
     return fields, head + b"".join(blobs)
 
 
-def _description(spec: TensorInput, tensor: Tensor) -> dict[str, Any]:
+def _describe_input(spec: TensorInput, tensor: Tensor) -> dict[str, Any]:
     return {"name": spec.name, "datatype": spec.datatype, "shape": list(tensor.shape)}
 
 
-def _json_elements(spec: TensorInput, tensor: Tensor) -> list[Any]:
+def _to_json_list(spec: TensorInput, tensor: Tensor) -> list[Any]:
     if tensor.dtype.kind == "f" and not np.isfinite(tensor).all():
         raise TensorError(f"{spec.name} contains NaN or infinity, which JSON does not support")
     try:

@@ -1,4 +1,4 @@
-"""Open Inference Protocol v2: validates output tensors, and splits input tensors into requests."""
+"""Validate output tensors of the Open Inference Protocol v2, and split input tensors into requests."""
 
 from __future__ import annotations
 
@@ -29,17 +29,17 @@ from loadgen.workloads import OipWorkload
 Labels = npt.NDArray[np.int64]
 
 EMPTY_TENSOR: Tensor = np.empty(0)
-"""Placeholder for an output of texts, which are validated and not stored."""
+"""Placeholder for an output of strings, which are validated but not stored."""
 
 _MAX_AXES = 32
 
 
 class ResponseError(Exception):
-    """Raised when the response is not what the protocol promises."""
+    """Raised when a response does not conform to the protocol."""
 
 
 def element_count(shape: tuple[int, ...]) -> int:
-    """Return the number of elements. Raises AnswerError for an invalid shape."""
+    """Return the number of elements of a tensor. Raises ResponseError for an invalid shape."""
     if len(shape) > _MAX_AXES or any(size < 0 for size in shape):
         raise ResponseError
     return prod(shape)
@@ -48,26 +48,27 @@ def element_count(shape: tuple[int, ...]) -> int:
 def reshape(tensor: Tensor, shape: tuple[int, ...]) -> Tensor:
     try:
         return tensor.reshape(shape)
-    except (ValueError, OverflowError) as error:  # an axis of 0 beside one that no array can have
+    except (ValueError, OverflowError) as error:  # an axis of size 0 next to an axis too long for any array
         raise ResponseError from error
 
 
 def decode_tensor(datatype: str, shape: tuple[int, ...], blob: bytes, offset: int, size: int) -> Tensor:
-    """Return the tensor in `size` bytes of `blob`, which are little-endian, row by row. Raises AnswerError."""
+    """Decode a little-endian tensor in row-major order from `size` bytes of `blob` at `offset`. Raises
+    ResponseError."""
     count = element_count(shape)
     if datatype == "BYTES":
-        _validate_texts(blob[offset : offset + size], count)
+        _validate_strings(blob[offset : offset + size], count)
         return EMPTY_TENSOR
     dtype = np.dtype("<u2") if datatype == "BF16" else DTYPES.get(datatype)
     if dtype is None or count * dtype.itemsize != size:
         raise ResponseError
     tensor = np.frombuffer(blob, dtype, count, offset)
-    if datatype == "BF16":  # BF16 is the upper half of an FP32
+    if datatype == "BF16":  # BF16 is the upper half of FP32
         tensor = (tensor.astype("<u4") << 16).view("<f4")
     return reshape(tensor, shape)
 
 
-def _validate_texts(blob: bytes, count: int) -> None:
+def _validate_strings(blob: bytes, count: int) -> None:
     at = 0
     for _ in range(count):
         if at + 4 > len(blob):
@@ -80,13 +81,13 @@ def _validate_texts(blob: bytes, count: int) -> None:
 def build_check(
     read: Callable[[Exchange], list[Tensor]], labels: Labels | None, class_index: int | None = None
 ) -> CheckResponse:
-    """Return a check of the tensors that `read` returns for a response; `read` may raise AnswerError.
+    """Build a response check of the output tensors that `read` returns; `read` may raise ResponseError.
 
-    `labels` are those of the rows of each request, and `class_index` is the output they are compared with; if it is
-    None, the response itself must make that clear.
+    `labels` are the correct classes with shape (requests, rows), and `class_index` is the index of the output that
+    contains the classes. If `class_index` is None, the response must have a single suitable output.
     """
 
-    def judge(exchange: Exchange) -> ResponseCheck:
+    def check(exchange: Exchange) -> ResponseCheck:
         error = classify_status(exchange.status or 0)
         if error is not None:
             return ResponseCheck(error)
@@ -96,13 +97,14 @@ def build_check(
         except (ResponseError, ValueError, OverflowError, RecursionError, MemoryError):
             return ResponseCheck("bad-payload")
 
-    return judge
+    return check
 
 
 def check_outputs(outputs: list[Tensor], labels: Labels | None, class_index: int | None = None) -> ResponseCheck:
-    """Check the outputs: `bad-output` if a number is NaN, else the number of rows whose class equals their label.
+    """Check output tensors: report `bad-output` if a number is NaN, otherwise count the rows whose class equals their
+    label.
 
-    Raises AnswerError if the output with the classes does not have one row for each label.
+    Raises ResponseError if the output with the classes does not have one row per label.
     """
     if any(output.dtype.kind == "f" and np.isnan(output).any() for output in outputs):
         return ResponseCheck("bad-output")
@@ -126,7 +128,8 @@ def _infer_class_index(outputs: list[Tensor], rows: int) -> int:
 
 
 def deduplicate_outputs(outputs: Sequence[NamedTensor]) -> list[NamedTensor]:
-    """Drop outputs whose name has occurred before, as in several streamed responses that were read as one."""
+    """Remove outputs whose name has occurred before, which happens if several streamed responses were read as one
+    response."""
     first_by_name: dict[str, NamedTensor] = {}
     for output in outputs:
         first_by_name.setdefault(output[0], output)
@@ -134,17 +137,19 @@ def deduplicate_outputs(outputs: Sequence[NamedTensor]) -> list[NamedTensor]:
 
 
 _GENERATED_REQUESTS = 32
-"""Number of different generated requests; several, so that a cache in front of the model does not serve them all."""
+"""Number of distinct generated requests. There are several, so that a cache in front of the model does not serve every
+request."""
 
 RequestInputs = list[tuple[TensorInput, Tensor]]
-"""Inputs of one request."""
+"""Specifications and tensors of the inputs of one request."""
 
 
 class Inputs(msgspec.Struct, frozen=True):
-    """Arrays by input name, and the correct class of each row if there are labels.
+    """Input arrays by input name, and the correct class of each row if there are labels.
 
-    The first axis of an array is the row, which is also the first axis of the model's input. An array with one axis
-    more than the model's input contains whole inputs: a scalar, or an input without a batch axis.
+    If an array has as many axes as the model's input, its first axis is the row, which is the batch axis of the input.
+    If an array has one more axis, each element along its first axis is a complete input without a batch axis, or a
+    scalar.
     """
 
     specs: Sequence[TensorInput]
@@ -153,7 +158,7 @@ class Inputs(msgspec.Struct, frozen=True):
     row_labels: Labels | None
 
     def requests(self) -> Iterator[RequestInputs]:
-        """Yield the inputs of each request. Rows that do not fill a last request are omitted."""
+        """Yield the inputs of each request. Trailing rows that do not fill a request are omitted."""
         is_whole = {spec.name: self.arrays[spec.name].ndim == len(spec.shape) + 1 for spec in self.specs}
         counts = [
             len(self.arrays[name]) // (1 if is_whole_input else self.rows) for name, is_whole_input in is_whole.items()
@@ -163,32 +168,32 @@ class Inputs(msgspec.Struct, frozen=True):
             yield [(spec, self.arrays[spec.name][index if is_whole[spec.name] else rows]) for spec in self.specs]
 
     def labels(self, requests: int) -> Labels | None:
-        """Return one row of labels for each of the first requests."""
+        """Return the labels of the first `requests` requests with shape (requests, rows), or None without labels."""
         if self.row_labels is None:
             return None
         return self.row_labels[: requests * self.rows].reshape(requests, self.rows)
 
 
 def load_inputs(workload: OipWorkload, specs: Sequence[TensorInput]) -> Inputs:
-    """Return the arrays of a workload. Raises TensorError."""
+    """Load or generate the input arrays of a workload. Raises TensorError if they do not match the model's inputs."""
     rows = workload.rows_per_request
     if rows < 1:
-        raise TensorError("a request needs at least one row")
+        raise TensorError("a request must have at least one row")
     if len({spec.name for spec in specs}) != len(specs):
         raise TensorError("the model has two inputs of the same name")
     if workload.tensors is None:
         if workload.labels is not None:
-            raise TensorError("labels need tensors, because generated inputs have no correct answer")
-        return Inputs(specs, _generated(specs, rows, workload.seed), rows, None)
+            raise TensorError("labels require tensors, because the correct class of generated inputs is unknown")
+        return Inputs(specs, _generate_arrays(specs, rows, workload.seed), rows, None)
     file_arrays = read_npz(workload.tensors)
     arrays = select_inputs(file_arrays, specs)
     for spec in specs:
         _validate_axes(spec, arrays[spec.name], rows)
-    return Inputs(specs, arrays, rows, _labels(workload.labels, file_arrays, len(arrays[specs[0].name])))
+    return Inputs(specs, arrays, rows, _select_labels(workload.labels, file_arrays, len(arrays[specs[0].name])))
 
 
-def _generated(specs: Sequence[TensorInput], rows: int, seed: int) -> dict[str, Tensor]:
-    """Generate inputs. An input whose first axis is not the row is generated whole, once for each request."""
+def _generate_arrays(specs: Sequence[TensorInput], rows: int, seed: int) -> dict[str, Tensor]:
+    """Generate the input arrays. An input without a batch axis is generated as a complete input per request."""
     whole_inputs = [spec for spec in specs if not spec.shape or (rows == 1 and spec.shape[0] not in (-1, 1))]
     row_inputs = [spec for spec in specs if spec not in whole_inputs]
     batched = [TensorInput(spec.name, spec.datatype, (1, *spec.shape)) for spec in whole_inputs]
@@ -201,15 +206,15 @@ def _generated(specs: Sequence[TensorInput], rows: int, seed: int) -> dict[str, 
 def _validate_axes(spec: TensorInput, array: Tensor, rows: int) -> None:
     if array.ndim == len(spec.shape) + 1:
         if rows != 1:
-            raise TensorError(f"{spec.name} contains one whole input per request; use one row per request")
+            raise TensorError(f"{spec.name} contains a complete input per request; set `rows_per_request` to 1")
     elif array.ndim != len(spec.shape):
         raise TensorError(f"{spec.name} has {array.ndim} axes, but the model's input has {len(spec.shape)}")
 
 
-def _labels(name: str | None, arrays: Mapping[str, Tensor], rows: int) -> Labels | None:
+def _select_labels(name: str | None, arrays: Mapping[str, Tensor], rows: int) -> Labels | None:
     if name is None:
         return None
     labels = arrays.get(name)
     if labels is None or labels.shape != (rows,) or labels.dtype.kind not in "iu":
-        raise TensorError(f"{name} must be an array of {rows} whole numbers, one per row")
+        raise TensorError(f"{name} must be an array of {rows} integers, one per row")
     return labels.astype(np.int64)

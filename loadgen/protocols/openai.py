@@ -1,4 +1,4 @@
-"""The OpenAI-compatible APIs: builds requests from prompts, and checks their responses."""
+"""Prepare workloads for the OpenAI-compatible APIs: build requests from prompts, and check the responses."""
 
 from __future__ import annotations
 
@@ -50,17 +50,17 @@ PATHS: dict[Api, str] = {
 
 
 def build_openai(workload: OpenAiWorkload, endpoint: Endpoint, address: Address) -> PreparedWorkload:
-    """Prepare a workload. Raises WorkloadError.
+    """Prepare an OpenAI workload. Raises WorkloadError if the requests cannot be built.
 
-    The response is read as a stream if the request, after merging `extra_body`, asks for one.
+    Responses are read as streams if the request body, after merging `extra_body`, sets `stream`.
     """
     base, _, query = address.path.partition("?")
     path = base.rstrip("/") + PATHS[workload.api] + (f"?{query}" if query else "")
     try:
         count_tokens = None if workload.tokenizer is None else load_token_counter(workload.tokenizer)
-        maker = TextGenerator(np.random.default_rng([workload.seed, 0]), count_tokens)
-        source = _PromptSource(workload, maker)
-        packed = _pack(source.sessions(), workload, lambda body: _request(path, body, endpoint, address))
+        text_generator = TextGenerator(np.random.default_rng([workload.seed, 0]), count_tokens)
+        source = _PromptSource(workload, text_generator)
+        packed = _pack(source.sessions(), workload, lambda body: _encode_request(path, body, endpoint, address))
     except TokenizerError as error:
         raise WorkloadError(str(error), hint=error.hint) from error
     except (DatasetError, LengthError, PromptError) as error:
@@ -68,39 +68,40 @@ def build_openai(workload: OpenAiWorkload, endpoint: Endpoint, address: Address)
     is_stream = packed.is_stream and workload.api in ("chat", "completions", "responses")
     return PreparedWorkload(
         requests=packed.requests,
-        check=_judge_of(workload.api, packed.sizes, count_tokens),
+        check=_build_check(workload.api, packed.result_counts, count_tokens),
         label=f"POST {address.format_url(path)}",
         new_reader=(lambda: OpenAiReader(workload.api, count_tokens)) if is_stream else None,
-        picks=_picks(workload, packed),
+        picks=_build_picks(workload, packed),
         max_output_tokens=packed.tokens_asked if any(packed.tokens_asked) else None,
         distinct_prompts=len(packed.prompts),
         sessions=packed.sessions if len(packed.starts) < len(packed.requests) else None,
-        notes=(*_length_notes(workload, maker), *packed.notes(source.was_cut)),
+        notes=(*_build_length_notes(workload, text_generator), *packed.notes(source.is_truncated)),
     )
 
 
-def _request(path: str, body: bytes, endpoint: Endpoint, address: Address) -> bytes:
+def _encode_request(path: str, body: bytes, endpoint: Endpoint, address: Address) -> bytes:
     return encode_request("POST", path, address, [("Content-Type", "application/json"), *endpoint.headers], body)
 
 
 class _PromptSource:
-    """The source of prompts. `was_cut` is known after all prompts have been read."""
+    """Source of the sessions of a workload. `is_truncated`, whether prompts were omitted, is valid after all sessions
+    have been read."""
 
-    def __init__(self, workload: OpenAiWorkload, maker: TextGenerator) -> None:
-        self._workload, self._maker = workload, maker
-        self._reading: DatasetReader | None = None
-        self._expected: int | None = None
-        self._yielded = 0
+    def __init__(self, workload: OpenAiWorkload, text_generator: TextGenerator) -> None:
+        self._workload, self._text_generator = workload, text_generator
+        self._reader: DatasetReader | None = None
+        self._expected_count: int | None = None
+        self._yielded_count = 0
 
     @property
-    def was_cut(self) -> bool:
-        return (self._reading is not None and self._reading.is_truncated) or (
-            self._expected is not None and self._yielded < self._expected
+    def is_truncated(self) -> bool:
+        return (self._reader is not None and self._reader.is_truncated) or (
+            self._expected_count is not None and self._yielded_count < self._expected_count
         )
 
     def sessions(self) -> Iterator[Session]:
         for session in self._open():
-            self._yielded += 1
+            self._yielded_count += 1
             yield session
 
     def _open(self) -> Iterator[Session]:
@@ -109,54 +110,57 @@ class _PromptSource:
             case SyntheticPrompts():
                 if prompts.turns is not None and workload.api in ("embeddings", "rerank"):
                     raise PromptError("multi-turn sessions are supported for chat, completions and responses only")
-                self._expected = prompts.unique
+                self._expected_count = prompts.unique
                 texts = workload.documents + 1 if workload.api == "rerank" else 1
                 return generate_sessions(
                     prompts,
-                    self._maker,
+                    self._text_generator,
                     workload.popularity,
                     workload.seed,
                     texts=texts,
                     limit_bytes=MAX_REQUESTS_BYTES,
                 )
             case TracePrompts():
-                self._expected = len(prompts.input_tokens) // 4
-                return sessions_from_trace(prompts, self._maker, MAX_REQUESTS_BYTES)
+                self._expected_count = len(prompts.input_tokens) // 4
+                return sessions_from_trace(prompts, self._text_generator, MAX_REQUESTS_BYTES)
             case DatasetPrompts():
-                self._reading = DatasetReader(prompts.dataset, MAX_REQUESTS_BYTES)
-                sessions = sessions_from_dataset(prompts, self._reading)
+                self._reader = DatasetReader(prompts.dataset, MAX_REQUESTS_BYTES)
+                sessions = sessions_from_dataset(prompts, self._reader)
                 return reranking_sessions(sessions, workload.documents) if workload.api == "rerank" else sessions
 
 
 class _PackedRequests:
-    """Serialized requests and their order in sessions. `sizes` has the number of texts in each request."""
+    """Serialized requests and their order in sessions. `result_counts` has the expected number of results of each
+    request."""
 
     def __init__(self) -> None:
         self.requests: list[bytes] = []
-        self.sizes: list[int] = []
+        self.result_counts: list[int] = []
         self.tokens_asked: list[int | None] = []
         self.prompts: set[int] = set()
         self.starts: list[int] = []
         self.next_number: list[int | None] = []
         self.think_ns: list[int] = []
         self.is_stream = False
-        self.was_cut = False
+        self.is_truncated = False
 
     @property
     def sessions(self) -> Sessions:
         return Sessions(self.next_number, self.think_ns)
 
-    def add(self, requests: list[bytes], sizes: list[int], tokens_asked: list[int | None], session: Session) -> None:
+    def add(
+        self, requests: list[bytes], result_counts: list[int], tokens_asked: list[int | None], session: Session
+    ) -> None:
         start = len(self.requests)
         self.starts.append(start)
         self.requests += requests
-        self.sizes += sizes
+        self.result_counts += result_counts
         self.tokens_asked += tokens_asked
         self.next_number += [*range(start + 1, start + len(requests)), None]
         self.think_ns += session.think_ns
 
-    def notes(self, was_cut: bool) -> tuple[str, ...]:
-        if not (was_cut or self.was_cut):
+    def notes(self, is_truncated: bool) -> tuple[str, ...]:
+        if not (is_truncated or self.is_truncated):
             return ()
         sessions, requests = len(self.starts), len(self.requests)
         used = f"{requests:,} requests" if sessions == requests else f"{sessions:,} sessions ({requests:,} requests)"
@@ -164,10 +168,10 @@ class _PackedRequests:
 
 
 def _pack(sessions: Iterator[Session], workload: OpenAiWorkload, request: Callable[[bytes], bytes]) -> _PackedRequests:
-    """Serialize as many whole sessions as fit into the memory limit."""
+    """Serialize as many complete sessions as fit into the memory limit."""
     packed = _PackedRequests()
     extra = read_extra(workload.extra_body)
-    left_bytes = MAX_REQUESTS_BYTES
+    remaining_bytes = MAX_REQUESTS_BYTES
     for session in sessions:
         requests: list[bytes] = []
         tokens_asked: list[int | None] = []
@@ -177,20 +181,21 @@ def _pack(sessions: Iterator[Session], workload: OpenAiWorkload, request: Callab
             requests.append(request(encode_body(body)))
             tokens_asked.append(max_output_tokens(body))
             packed.prompts.add(hash_prompt(body))
-            left_bytes -= len(requests[-1])
-            if left_bytes < 0:
+            remaining_bytes -= len(requests[-1])
+            if remaining_bytes < 0:
                 break
-        if left_bytes < 0:
+        if remaining_bytes < 0:
             if not packed.requests:
-                raise PromptError(f"a single request or session takes over {MAX_REQUESTS_BYTES >> 20} MiB")
-            packed.was_cut = True
+                raise PromptError(f"a single request or session exceeds {MAX_REQUESTS_BYTES >> 20} MiB")
+            packed.is_truncated = True
             break
         packed.add(requests, [count_results(workload.api, prompt) for prompt in session.prompts], tokens_asked, session)
     return packed
 
 
-def _picks(workload: OpenAiWorkload, packed: _PackedRequests) -> list[int] | None:
-    """Return the picks. Popularity applies to prompts, or to whole sessions; a trace has its own order."""
+def _build_picks(workload: OpenAiWorkload, packed: _PackedRequests) -> list[int] | None:
+    """Return the request index for each arrival, or None to send the requests in order. Popularity applies to prompts
+    or to whole sessions, but not to a trace, which determines the order."""
     if isinstance(workload.prompts, TracePrompts):
         return None
     starts = packed.starts
@@ -200,33 +205,32 @@ def _picks(workload: OpenAiWorkload, packed: _PackedRequests) -> list[int] | Non
     return starts if order is None else [starts[number] for number in order]
 
 
-def _length_notes(workload: OpenAiWorkload, maker: TextGenerator) -> Iterator[str]:
+def _build_length_notes(workload: OpenAiWorkload, text_generator: TextGenerator) -> Iterator[str]:
     if isinstance(workload.prompts, DatasetPrompts):
         return
     if workload.tokenizer is None:
         yield "prompt lengths are approximate, because without a tokenizer each word counts as one token"
-    elif maker.inexact_count:
+    elif text_generator.inexact_count:
         yield (
-            f"{maker.inexact_count:,} texts differ slightly from the drawn length, because the tokenizer has no text "
-            "of that "
-            "length"
+            f"{text_generator.inexact_count:,} prompts differ slightly from the drawn length, because the tokenizer "
+            "has no text of exactly that length"
         )
 
 
 _NOT_STREAMED = ResponseCheck(note="the server does not stream, so token times are unknown")
 
 
-def _judge_of(api: Api, sizes: list[int], count_tokens: CountTokens | None) -> CheckResponse:
-    def judge(exchange: Exchange) -> ResponseCheck:
+def _build_check(api: Api, result_counts: list[int], count_tokens: CountTokens | None) -> CheckResponse:
+    def check(exchange: Exchange) -> ResponseCheck:
         error, reader = classify_status(exchange.status or 0), exchange.reader
         if error is None and isinstance(reader, OpenAiReader):
             error, exchange.detail = reader.end(exchange.headers), reader.detail
             if error is None and not reader.is_streamed:
                 return _NOT_STREAMED
         elif error is None:
-            size = sizes[exchange.request_index]
-            response = decode_response(api, exchange.body, expected_results=size, count_tokens=count_tokens)
+            expected = result_counts[exchange.request_index]
+            response = decode_response(api, exchange.body, expected_results=expected, count_tokens=count_tokens)
             error, exchange.tokens = response.error, response.tokens
         return RESPONSE_OK if error is None else ResponseCheck(error)
 
-    return judge
+    return check

@@ -1,4 +1,4 @@
-"""Request bodies and whole (non-streamed) response bodies of the OpenAI-compatible APIs."""
+"""Build request bodies, and decode complete (non-streamed) response bodies, of the OpenAI-compatible APIs."""
 
 from __future__ import annotations
 
@@ -28,7 +28,8 @@ Api = Literal["chat", "completions", "responses", "embeddings", "rerank"]
 
 
 class DecodedResponse(msgspec.Struct, frozen=True):
-    """A decoded response. `error` is one of ERROR_CLASSES, or None if the response is as the API promises."""
+    """A decoded response and its tokens. `error` is one of ERROR_CLASSES, or None if the response conforms to the
+    API."""
 
     error: str | None
     tokens: Tokens
@@ -37,10 +38,10 @@ class DecodedResponse(msgspec.Struct, frozen=True):
 def decode_response(
     api: Api, body: bytes, *, expected_results: int = 1, count_tokens: CountTokens | None = None
 ) -> DecodedResponse:
-    """Decode and check a whole response; `expected_results` is the number of texts to embed or documents to rank.
+    """Decode and check a complete response; `expected_results` is the number of texts to embed or documents to rank.
 
-    A body that is not JSON of the API's shape is `bad-payload`; an error reported with status 200, or a wrong number of
-    results, is `bad-output`.
+    A body that does not match the JSON schema of the API is `bad-payload`; an error reported with status 200, or a
+    wrong number of results, is `bad-output`.
     """
     try:
         if api == "embeddings":
@@ -84,10 +85,12 @@ def _read_choices(body: bytes, count_tokens: CountTokens | None) -> DecodedRespo
         return DecodedResponse("bad-output", Tokens())
     if not response.choices or any(choice.message is None and choice.text is None for choice in response.choices):
         return DecodedResponse("bad-payload", Tokens())
-    return DecodedResponse(None, _usage_tokens(response.usage, count_tokens, lambda: _choice_texts(response.choices)))
+    return DecodedResponse(
+        None, _build_tokens(response.usage, count_tokens, lambda: _iterate_choice_texts(response.choices))
+    )
 
 
-def _choice_texts(choices: Iterable[_Choice]) -> Iterable[object]:
+def _iterate_choice_texts(choices: Iterable[_Choice]) -> Iterable[object]:
     for choice in choices:
         yield choice.text
         message = choice.message
@@ -103,7 +106,7 @@ def _choice_texts(choices: Iterable[_Choice]) -> Iterable[object]:
                     yield from (function.name, function.arguments, function.input)
 
 
-def _usage_tokens(usage: object, count_tokens: CountTokens | None, texts: Callable[[], Iterable[object]]) -> Tokens:
+def _build_tokens(usage: object, count_tokens: CountTokens | None, texts: Callable[[], Iterable[object]]) -> Tokens:
     tokens_in, tokens_out = parse_usage(usage)
     if tokens_out is None and count_tokens is not None:
         text = "".join(text for text in texts() if isinstance(text, str))
@@ -142,10 +145,12 @@ def _read_response(body: bytes, count_tokens: CountTokens | None) -> DecodedResp
         return DecodedResponse("bad-output", Tokens())
     if response.status in ("in_progress", "queued"):
         return DecodedResponse("bad-payload", Tokens())
-    return DecodedResponse(None, _usage_tokens(response.usage, count_tokens, lambda: _item_texts(response.output)))
+    return DecodedResponse(
+        None, _build_tokens(response.usage, count_tokens, lambda: _iterate_item_texts(response.output))
+    )
 
 
-def _item_texts(items: Iterable[_Item]) -> Iterable[object]:
+def _iterate_item_texts(items: Iterable[_Item]) -> Iterable[object]:
     for item in items:
         yield from (item.name, item.arguments)
         for content in (*(item.summary or ()), *(item.content or ())):
@@ -169,16 +174,17 @@ _decode_embeddings = json_decoder(_Embeddings)
 
 
 def _read_embeddings(body: bytes, expected: int) -> DecodedResponse:
-    """Check that there is one embedding for each text, all of the same length; base64 is not decoded."""
+    """Decode embeddings, and check that there is one per text and that all have the same length. Base64 is not
+    decoded."""
     response = _decode_embeddings(body)
     sizes = {len(item.embedding) for item in response.data}
     indices = {position if item.index is None else item.index for position, item in enumerate(response.data)}
-    is_right = len(response.data) == expected and len(sizes) == 1 and 0 not in sizes and indices == set(range(expected))
-    return DecodedResponse(None if is_right else "bad-output", Tokens(tokens_in=_tokens_in(response.usage)))
+    is_valid = len(response.data) == expected and len(sizes) == 1 and 0 not in sizes and indices == set(range(expected))
+    return DecodedResponse(None if is_valid else "bad-output", Tokens(tokens_in=_parse_tokens_in(response.usage)))
 
 
-def _tokens_in(usage: object) -> int | None:
-    """Return the input tokens; without output, the total is the input."""
+def _parse_tokens_in(usage: object) -> int | None:
+    """Return the number of input tokens of a response without output tokens, whose total may be reported instead."""
     total = plausible_count(usage.get("total_tokens")) if isinstance(usage, dict) else None
     input_tokens = parse_usage(usage)[0]
     return total if input_tokens is None else input_tokens
@@ -202,19 +208,20 @@ _decode_ranking = json_decoder(_Ranking | list[_Rank])
 
 
 def _read_ranking(body: bytes, expected: int) -> DecodedResponse:
-    """Check that each document occurs at most once, with a score; a server may omit the last ones."""
+    """Decode a ranking, and check that each document occurs at most once and has a score. A server may omit the
+    lowest-ranked documents."""
     response = _decode_ranking(body)
     results, usage = (response, None) if isinstance(response, list) else (response.results, response.usage)
     scores = [rank.score if rank.relevance_score is None else rank.relevance_score for rank in results]
     if None in scores:
         return DecodedResponse("bad-payload", Tokens())
     indices = {rank.index for rank in results}
-    is_right = (
+    is_valid = (
         0 < len(indices) == len(results)
         and all(0 <= index < expected for index in indices)
         and all(math.isfinite(score) for score in scores if score is not None)
     )
-    return DecodedResponse(None if is_right else "bad-output", Tokens(tokens_in=_tokens_in(usage)))
+    return DecodedResponse(None if is_valid else "bad-output", Tokens(tokens_in=_parse_tokens_in(usage)))
 
 
 _MAX_DEPTH = 32
@@ -232,44 +239,45 @@ def read_extra(extra: bytes) -> Body:
 
 
 def merge_patch(body: Body, extra: Body, depth: int = 0) -> Body:
-    """Merge `extra` into `body` as JSON Merge Patch does (RFC 7396): objects are merged, and null removes a key."""
+    """Merge `extra` into `body` by JSON Merge Patch (RFC 7396): objects are merged, and null removes a key. Return the
+    new body."""
     result = dict(body)
     for key, value in extra.items():
         if value is None:
             result.pop(key, None)
         elif isinstance(value, dict) and depth < _MAX_DEPTH:
-            before = result.get(key)
-            result[key] = merge_patch(before if isinstance(before, dict) else {}, value, depth + 1)
+            old_value = result.get(key)
+            result[key] = merge_patch(old_value if isinstance(old_value, dict) else {}, value, depth + 1)
         else:
             result[key] = value
     return result
 
 
 def encode_body(body: Body) -> bytes:
-    """Encode a body. Raises PromptError for a value of a dataset that JSON cannot represent."""
+    """Encode a request body as JSON. Raises PromptError for a dataset value that JSON cannot represent."""
     try:
         return msgspec.json.encode(body)
     except (TypeError, ValueError, OverflowError, RecursionError) as error:
-        raise PromptError(f"a prompt cannot be written as JSON: {error}") from error
+        raise PromptError(f"a prompt cannot be encoded as JSON: {error}") from error
 
 
 def build_body(workload: OpenAiWorkload, prompt: Prompt) -> Body:
-    """Return the body for a prompt.
+    """Build the request body for a prompt.
 
-    Of the parameters that influence the generation, only the length is set: temperature and the like are up to the
-    user. Raises PromptError for a prompt that the API does not accept.
+    The only sampling parameter that is set is the maximum number of output tokens; users set temperature and similar
+    parameters in `extra_body`. Raises PromptError for a prompt that the API does not accept.
     """
     api: Api = workload.api
     body: Body = {"model": workload.model}
     if api == "embeddings":
-        texts = _texts(prompt)
+        texts = _get_texts(prompt)
         return {**body, "input": texts[0] if len(texts) == 1 else texts}
     if api == "rerank":
-        query, *documents = _texts(prompt)
+        query, *documents = _get_texts(prompt)
         return {**body, "query": query, "documents": documents}
     if prompt.messages is None and len(prompt.texts) > 1 and isinstance(workload.prompts, DatasetPrompts):
-        raise PromptError("the dataset has lists of texts, which only embeddings and reranking accept")
-    body |= _prompt_fields(api, prompt)
+        raise PromptError("the dataset has lists of strings, which only embeddings and reranking accept")
+    body |= _build_prompt_fields(api, prompt)
     if prompt.output_tokens is not None:
         body["max_output_tokens" if api == "responses" else "max_tokens"] = prompt.output_tokens
     if workload.stream:
@@ -280,39 +288,39 @@ def build_body(workload: OpenAiWorkload, prompt: Prompt) -> Body:
 
 
 def count_results(api: Api, prompt: Prompt) -> int:
-    """Return the number of results that the response may have."""
+    """Return the expected number of results in the response: documents when reranking, otherwise texts."""
     return len(prompt.texts) - 1 if api == "rerank" else len(prompt.texts)
 
 
 def max_output_tokens(body: Body) -> int | None:
-    """Return the maximum number of output tokens that the body requests, as servers interpret it: newer names take
-    precedence."""
-    named = (body.get(name) for name in ("max_completion_tokens", "max_tokens", "max_output_tokens"))
-    return next((count for count in named if type(count) is int and 0 < count < 2**31), None)
+    """Return the maximum number of output tokens that the body requests, or None. Like in servers, the newer parameter
+    name takes precedence."""
+    limits = (body.get(name) for name in ("max_completion_tokens", "max_tokens", "max_output_tokens"))
+    return next((count for count in limits if type(count) is int and 0 < count < 2**31), None)
 
 
 def hash_prompt(body: Body) -> int:
-    """Return a hash that is the same for bodies that differ only in the requested length."""
+    """Return a hash of a request body that ignores the requested output length."""
     return hash(encode_body({key: value for key, value in body.items() if key not in _LENGTH_KEYS}))
 
 
 def reranking_sessions(sessions: Iterator[Session], documents: int) -> Iterator[Session]:
-    """Build reranking prompts. A list of texts is a query and its documents; single texts are queries, with the rows
-    after them as documents."""
+    """Build reranking prompts. A list of strings is a query and its documents. A single string is a query, whose
+    documents are the following rows."""
     prompts = [prompt for session in sessions for prompt in session.prompts]
-    singles = [prompt.texts[0] for prompt in prompts if len(prompt.texts) == 1]
-    count = min(documents, len(singles) - 1)
-    if singles and count < 1:
+    single_texts = [prompt.texts[0] for prompt in prompts if len(prompt.texts) == 1]
+    count = min(documents, len(single_texts) - 1)
+    if single_texts and count < 1:
         raise PromptError("reranking needs rows of a query and its documents, or at least two rows of text")
-    at = 0
+    index = 0
     for prompt in prompts:
         if len(prompt.texts) == 1:
-            documents_ = (singles[(at + step) % len(singles)] for step in range(1, count + 1))
-            prompt, at = Prompt((singles[at], *documents_)), at + 1
+            documents_ = (single_texts[(index + step) % len(single_texts)] for step in range(1, count + 1))
+            prompt, index = Prompt((single_texts[index], *documents_)), index + 1
         yield single_prompt_session(prompt)
 
 
-def _prompt_fields(api: Api, prompt: Prompt) -> Body:
+def _build_prompt_fields(api: Api, prompt: Prompt) -> Body:
     if api == "completions":
         if prompt.messages is not None:
             raise PromptError("the dataset has chat messages, which completions do not accept; use a text column")
@@ -320,11 +328,11 @@ def _prompt_fields(api: Api, prompt: Prompt) -> Body:
         return {"prompt": f"{prompt.prefix} {text}" if prompt.prefix else text}
     if api == "responses":
         is_text = prompt.messages is None and not prompt.prefix and len(prompt.texts) == 1
-        return {"input": prompt.texts[0] if is_text else _messages(prompt)}
-    return {"messages": _messages(prompt)}
+        return {"input": prompt.texts[0] if is_text else _build_messages(prompt)}
+    return {"messages": _build_messages(prompt)}
 
 
-def _messages(prompt: Prompt) -> list[Body]:
+def _build_messages(prompt: Prompt) -> list[Body]:
     if prompt.messages is not None:
         return prompt.messages
     system = [{"role": "system", "content": prompt.prefix}] if prompt.prefix else []
@@ -332,8 +340,8 @@ def _messages(prompt: Prompt) -> list[Body]:
     return [*system, *({"role": role, "content": text} for role, text in turns)]
 
 
-def _texts(prompt: Prompt) -> list[str]:
+def _get_texts(prompt: Prompt) -> list[str]:
     if prompt.messages is not None:
-        raise PromptError("the dataset has chat messages, but texts are needed; use a text column")
+        raise PromptError("the dataset has chat messages, which this API does not accept; use a text column")
     first, *rest = prompt.texts
     return [f"{prompt.prefix} {first}" if prompt.prefix else first, *rest]

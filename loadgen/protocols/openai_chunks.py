@@ -1,4 +1,5 @@
-"""Events of streamed chat and text completions, and the tokens of a streamed response with their times."""
+"""Handle the events of streamed chat and text completions, and count the tokens of a streamed response with their
+times."""
 
 from __future__ import annotations
 
@@ -11,25 +12,26 @@ from loadgen.decoding import json_decoder
 from loadgen.transport.exchange import Tokens
 
 CountTokens = Callable[[str], int]
-"""Function that returns the number of tokens in a text."""
+"""Function that returns the number of tokens in a string."""
 
 MAX_TOKENS = 10_000_000
 """Maximum plausible number of tokens; a larger number from a server is ignored."""
 MAX_CHUNKS = 2**18
-"""Maximum number of chunks; a longer response is aborted, because it might never end."""
+"""Maximum number of chunks in a response; a longer response is aborted, because it might never end."""
 MAX_TEXT_BYTES = 8 * 2**20
-"""Maximum size in bytes of the text stored for a tokenizer; the tokens of a longer response are counted as chunks."""
-_PIECE_OVERHEAD_BYTES = 64
+"""Maximum size in bytes of the text of a response that is stored for a tokenizer. For a longer response, each chunk
+counts as one token."""
+_STRING_OVERHEAD_BYTES = 64
 _USAGE_NAMES = (("prompt_tokens", "completion_tokens"), ("input_tokens", "output_tokens"))
 
 
 def plausible_count(count: object) -> int | None:
-    """Return the count that a server reports, or None if it is not plausible."""
+    """Return the token count that a server reports, or None if the value is not a plausible count."""
     return count if type(count) is int and 0 <= count <= MAX_TOKENS else None
 
 
 def parse_usage(usage: object) -> tuple[int | None, int | None]:
-    """Return the input and output tokens in the server's usage. Implausible values are treated as missing."""
+    """Return the numbers of input and output tokens of a usage object; None if missing or implausible."""
     if not isinstance(usage, dict):
         return None, None
     for name_in, name_out in _USAGE_NAMES:
@@ -39,9 +41,9 @@ def parse_usage(usage: object) -> tuple[int | None, int | None]:
 
 
 class TokenCounter:
-    """The tokens of one streamed response. A chunk is an event with a delta that is not empty.
+    """Counter of the tokens of one streamed response. A chunk is an event with a non-empty delta.
 
-    Several choices are counted together: their chunks in order of arrival, their tokens as one sum.
+    The chunks of several choices are counted together in order of arrival, and their tokens are summed.
     """
 
     __slots__ = ("_chunk_ns", "_chunk_tokens", "_count_tokens", "_last_total", "_text", "_text_bytes", "_texts",
@@ -49,7 +51,7 @@ class TokenCounter:
 
     def __init__(self, count_tokens: CountTokens | None) -> None:
         self._tokens = Tokens()
-        self._chunk_ns = array("q")  # takes a fifth of a list's memory: many long streams arrive at once
+        self._chunk_ns = array("q")  # needs a fifth of the memory of a list, for many concurrent long streams
         self._chunk_tokens: list[int | None] | None = None
         self._last_total: int | None = 0
         self._count_tokens = count_tokens
@@ -66,14 +68,17 @@ class TokenCounter:
         return self._count_tokens is not None
 
     def add_usage(self, usage: object) -> int | None:
-        """Store a usage object, and return the number of output tokens so far according to the server."""
+        """Store a usage object, and return the number of output tokens so far that the server reports, or None."""
         tokens_in, tokens_out = parse_usage(usage)
         self.reported_in = self.reported_in if tokens_in is None else tokens_in
         self.reported_out = self.reported_out if tokens_out is None else tokens_out
         return tokens_out
 
     def add_chunk(self, at_ns: int, *, is_output: bool, total: int | None) -> str | None:
-        """Add a chunk. `total` is the number of tokens up to this chunk, if the server reports it in the chunk."""
+        """Add a chunk received at `at_ns`, and return an error class if there are too many chunks.
+
+        `total` is the cumulative number of tokens, if the server reports it in the chunk.
+        """
         tokens, chunk_ns = self._tokens, self._chunk_ns
         if tokens.first_token_ns is None:
             tokens.first_token_ns = at_ns
@@ -89,11 +94,11 @@ class TokenCounter:
 
     def add_text(self, text: str) -> None:
         if self._text_bytes <= MAX_TEXT_BYTES:
-            self._text_bytes += 4 * len(text) + _PIECE_OVERHEAD_BYTES
+            self._text_bytes += 4 * len(text) + _STRING_OVERHEAD_BYTES
             self._texts.append(text)
 
     def tokens(self) -> Tokens:
-        """Return all tokens known so far."""
+        """Return the token times and counts so far."""
         tokens = self._tokens
         if not self.has_begun:
             return tokens
@@ -101,7 +106,7 @@ class TokenCounter:
         if self._chunk_ns:
             tokens.chunk_ns, tokens.chunk_tokens = self._chunk_ns, self._chunk_tokens
         tokens.tokens_in = self.reported_in
-        # text was received, so a server that reports zero tokens is wrong
+        # Ignore a reported count of zero if text was received.
         if self.reported_out is not None and (self.reported_out > 0 or not self._chunk_ns):
             tokens.tokens_out, tokens.tokens_from = self.reported_out, "server"
         elif self._count_tokens is not None and self._text_bytes <= MAX_TEXT_BYTES:
@@ -114,7 +119,8 @@ class TokenCounter:
         return tokens
 
     def _add_total(self, total: int | None) -> None:
-        """Store the tokens of a chunk, which are those since the previous chunk, so both must report their total."""
+        """Store the number of tokens in a chunk: the difference of its cumulative total and that of the previous chunk,
+        or None if one of these totals was not reported."""
         if self._chunk_tokens is None:
             self._chunk_tokens = [None] * len(self._chunk_ns)
         new_tokens = None if total is None or self._last_total is None else total - self._last_total
@@ -128,7 +134,7 @@ MALFORMED = msgspec.DecodeError
 
 
 class ContentPart(msgspec.Struct, gc=False):
-    """One part of a content that is a list."""
+    """One part of the content of a message, if the content is a list."""
 
     type: str | None = None
     text: str | None = None
@@ -147,7 +153,7 @@ class ToolCall(msgspec.Struct, gc=False):
 
 
 class Message(msgspec.Struct, gc=False):
-    """Message of one choice: the whole message of a completion, or the next part of a streamed one."""
+    """Message of one choice: the whole message of a completion, or a delta of a streamed message."""
 
     content: str | list[ContentPart] | None = None
     reasoning_content: object = None
@@ -168,7 +174,7 @@ class _Choice(msgspec.Struct, gc=False):
 
 
 class Envelope(msgspec.Struct, gc=False):
-    """Fields that a completion and each chunk of a streamed completion have beside their choices."""
+    """Common fields of a completion and of each chunk of a streamed completion, except the choices."""
 
     usage: object = None
     error: object = None
@@ -185,10 +191,11 @@ _NOTHING, _REASONING, _OUTPUT = 0, 1, 2
 
 
 class ChunkEventHandler:
-    """Handler of the events of one response.
+    """Handler of the events of one streamed completion.
 
-    The response is complete when a choice has finished and no choice that began is unfinished. Events after [DONE] are
-    not read. A delta after its choice's finish_reason still counts as a token, because it was generated and received.
+    The response is complete when at least one choice has finished and no choice is unfinished. Events after [DONE] are
+    ignored. A delta after the finish_reason of its choice still counts as a token, because it was generated and
+    received.
     """
 
     __slots__ = ("_counter", "_finished_choices", "_is_done", "_open_choices")
@@ -238,14 +245,14 @@ class ChunkEventHandler:
             kind = _OUTPUT if text else _NOTHING
         else:
             text = delta.content if type(delta.content) is str else None
-            kind = _OUTPUT if text else _kind_of(delta)
+            kind = _OUTPUT if text else _classify_delta(delta)
         if kind and self._counter.stores_text:
-            self._counter.add_text(text or _text_of(delta))
+            self._counter.add_text(text or _join_texts(delta))
         return kind
 
 
-def _kind_of(delta: _Delta) -> int:
-    """Return the kind of a delta without plain text."""
+def _classify_delta(delta: _Delta) -> int:
+    """Return the kind of a delta without plain text: nothing, reasoning or output."""
     kind = _NOTHING
     for part in delta.content or ():
         if isinstance(part, ContentPart):
@@ -264,8 +271,8 @@ def _is_call(function: _Function) -> bool:
     return bool(function.name or function.arguments or function.input)
 
 
-def _text_of(delta: _Delta | None) -> str:
-    """Return the text of a delta without plain text that a tokenizer can count."""
+def _join_texts(delta: _Delta | None) -> str:
+    """Return the text that a tokenizer can count in a delta without plain text, such as reasoning and tool calls."""
     if delta is None:
         return ""
     texts = [delta.reasoning_content or delta.reasoning, delta.refusal]

@@ -1,6 +1,6 @@
-"""Read streamed responses of the OpenAI-compatible APIs: events in, tokens and their times out.
+"""Read streamed responses of the OpenAI-compatible APIs: decode events into tokens with their times.
 
-Contains the splitter of server-sent events and the handler of the Responses API's events.
+The module contains the splitter of server-sent events and the handler of the events of the Responses API.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ MAX_EVENT_BYTES = 8 * 2**20
 _BOM = b"\xef\xbb\xbf"
 
 Event = tuple[bytes, bytes]
-"""Data of an event, and its name (empty if there is none)."""
+"""Data and name of a server-sent event; the name is empty if the event has none."""
 
 
 class EventSplitter:
-    """Splits a body into server-sent events as it arrives.
+    """Incremental parser that splits a response body into server-sent events.
 
-    It works on bytes, so a piece may end anywhere: inside a character, or inside CR LF. It stores at most one line and
-    one event. Only data and name of an event are kept; lines of data are joined by LF. `is_too_long` is true once a
-    line or an event exceeds its limit; nothing is read after that.
+    The parser works on bytes, so a chunk of the body may end anywhere, even within a character or CR LF. It stores at
+    most one line and one event. Only data and name of an event are returned; lines of data are joined by LF.
+    `is_too_long` is true after a line or an event has exceeded its size limit; all further input is ignored.
     """
 
     __slots__ = ("_data", "_has_data", "_is_after_cr", "_is_at_start", "_is_between", "_line", "_name", "is_too_long")
@@ -53,7 +53,7 @@ class EventSplitter:
             piece = piece.replace(b"\r\n", b"\n")
         if not piece.endswith(b"\n\n"):
             return self._feed_lines(piece)
-        # only whole events: true for most pieces of most streams, and most of those are a single event
+        # Fast path for a chunk of complete events. Most chunks of most streams are a single complete event.
         if piece.startswith(b"data: ") and piece.find(b"\n") == len(piece) - 2:
             return [(piece[6:-2], b"")]
         events: list[Event] = []
@@ -67,7 +67,7 @@ class EventSplitter:
         return events
 
     def finish(self) -> list[Event]:
-        """Return the event that the end of the body left without its blank line."""
+        """Return the last event if the body ended without the blank line that terminates an event."""
         events: list[Event] = []
         if not self.is_too_long:
             self._handle(bytes(self._line), events)
@@ -119,7 +119,7 @@ class EventSplitter:
         if field != b"data":
             return
         value = value.removeprefix(b" ")
-        # An empty line of data counts too: an endless series of them would fill the memory.
+        # Count empty data lines too, so that an endless series of such lines cannot exhaust the memory.
         if len(self._data) + len(value) + 1 > MAX_EVENT_BYTES:
             self.is_too_long = True
             return
@@ -152,16 +152,16 @@ _FAILURES = ("error", "response.failed", "response.cancelled", "response.error")
 
 
 class ResponsesEventHandler:
-    """Handler of the Responses API's events.
+    """Handler of the streaming events of the Responses API.
 
-    The response is complete with `response.completed` or with `response.incomplete`, which is how a response ends at
-    its token limit.
+    The response is complete after the event `response.completed`, or `response.incomplete` if the token limit was
+    reached.
     """
 
     __slots__ = ("_counter", "is_complete")
 
-    def __init__(self, tally: TokenCounter) -> None:
-        self._counter = tally
+    def __init__(self, counter: TokenCounter) -> None:
+        self._counter = counter
         self.is_complete = False
 
     def handle(self, data: bytes, name: bytes, at_ns: int) -> str | None:
@@ -192,7 +192,7 @@ class ResponsesEventHandler:
         return None
 
     def _add_tool_call(self, item: _Item, at_ns: int) -> str | None:
-        """Add the name of a called tool, which is generated like its arguments."""
+        """Count the name of a called tool as a chunk, because the model generates it like the arguments."""
         if item.type not in _CALLS or not item.name:
             return None
         if self._counter.stores_text:
@@ -200,35 +200,35 @@ class ResponsesEventHandler:
         return self._counter.add_chunk(at_ns, is_output=True, total=None)
 
 
-_BLANKS = b" \t\r\n"
-_MAX_BLANKS = 4096
+_WHITESPACE = b" \t\r\n"
+_MAX_WHITESPACE_BYTES = 4096
 
 _ERROR_DETAILS = {
     "bad-output": "the stream reported an error",
-    "bad-payload": "the stream has an event unknown to the API, or too many events",
+    "bad-payload": "the stream contains an invalid event, or too many events",
     "truncated": "the stream ended before the response was complete",
 }
-_TOO_LONG = f"a line is longer than {MAX_LINE_BYTES >> 20} MiB, or an event than {MAX_EVENT_BYTES >> 20} MiB"
+_TOO_LONG = f"a line exceeds {MAX_LINE_BYTES >> 20} MiB, or an event exceeds {MAX_EVENT_BYTES >> 20} MiB"
 
 
 class EventHandler(Protocol):
-    """Handles events, and counts tokens in a TokenCounter."""
+    """Handler of the events of a streamed response, which counts tokens in a TokenCounter."""
 
     @property
     def is_complete(self) -> bool:
-        """True if the server has reported that the response is complete."""
+        """Whether the server has reported that the response is complete."""
         ...
 
     def handle(self, data: bytes, name: bytes, at_ns: int, /) -> str | None:
-        """Handle an event; an error class as the result ends the response."""
+        """Handle an event. Return an error class if the response must be aborted, otherwise None."""
         ...
 
 
 class OpenAiReader:
-    """Reads a response that may be streamed.
+    """Reader of a response that should be streamed.
 
-    A body that is a single JSON object instead of events, from a server that does not stream, is decoded when it is
-    complete: it may be a success, but has no token times.
+    If the server does not stream and sends a single JSON object, the object is decoded at the end of the body. Such a
+    response may be successful, but it has no token times.
     """
 
     __slots__ = ("_api", "_body", "_count_tokens", "_counter", "_decoded", "_events", "_handle", "_kind", "_last_ns",
@@ -264,36 +264,36 @@ class OpenAiReader:
         for data, name in splitter.feed(piece):
             error = handle(data, name, at_ns)
             if error is not None:
-                return self._failed(error)
-        return self._failed("bad-payload", _TOO_LONG) if splitter.is_too_long else None
+                return self._set_failure(error)
+        return self._set_failure("bad-payload", _TOO_LONG) if splitter.is_too_long else None
 
     def end(self, headers: Headers) -> str | None:
-        """Return the error of a response whose body has ended, or None. Call it once."""
+        """Return the error class of the response after its body has ended, or None. Call it only once."""
         if self._kind == "json":
             self._decoded = decode_response(self._api, bytes(self._body), count_tokens=self._count_tokens)
             return self._decoded.error
         if self._handle_rest() == "bad-output":
-            return self._failed("bad-output")
+            return self._set_failure("bad-output")
         if self._events.is_complete:
             return None
         is_events = b"text/event-stream" in (find_header(headers, b"content-type") or b"").lower()
         if is_events or self._counter.has_begun:
-            return self._failed("truncated")
-        return self._failed("bad-payload", "it is neither an event stream nor JSON")
+            return self._set_failure("truncated")
+        return self._set_failure("bad-payload", "the response is neither an event stream nor JSON")
 
-    def _failed(self, error: str, detail: str | None = None) -> str:
+    def _set_failure(self, error: str, detail: str | None = None) -> str:
         self.detail = detail or _ERROR_DETAILS[error]
         return error
 
     def _feed_undetected(self, piece: bytes, at_ns: int) -> str | None:
-        """Detect the kind of the body from its first byte that is not whitespace."""
+        """Detect from the first non-whitespace byte whether the body is JSON or an event stream, and read it."""
         self._body += piece
         if self._kind == "json":
-            return self._failed("bad-payload", _TOO_LONG) if len(self._body) > MAX_EVENT_BYTES else None
-        start = bytes(self._body).lstrip(_BLANKS)
+            return self._set_failure("bad-payload", _TOO_LONG) if len(self._body) > MAX_EVENT_BYTES else None
+        start = bytes(self._body).lstrip(_WHITESPACE)
         is_open = len(start) < 4 and _BOM.startswith(start[:3])
-        start = start.removeprefix(_BOM).lstrip(_BLANKS)
-        if (is_open or not start) and len(self._body) < _MAX_BLANKS:
+        start = start.removeprefix(_BOM).lstrip(_WHITESPACE)
+        if (is_open or not start) and len(self._body) < _MAX_WHITESPACE_BYTES:
             return None
         if start.startswith(b"{"):
             self._kind, self._body = "json", bytearray(start)
@@ -303,8 +303,8 @@ class OpenAiReader:
         return self.feed(head, at_ns)
 
     def _handle_rest(self) -> str | None:
-        """Handle the rest: an event without its blank line counts if it is valid; otherwise the stream was
-        truncated."""
+        """Handle the last event if it lacks the blank line that terminates an event; return its error class or
+        None."""
         error = None
         for data, name in self._splitter.finish():
             error = self._handle(data, name, self._last_ns)

@@ -1,6 +1,6 @@
-"""Prepared workloads: a protocol's requests as bytes and the check of its responses.
+"""Prepared workloads: the serialized requests of a protocol and the check of its responses.
 
-Also how a protocol queries the target before its requests can be built, for example for a model's metadata.
+The module also defines how a protocol queries the target before it builds requests, for example for model metadata.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ import msgspec
 from loadgen.transport.exchange import Exchange, StreamReader, Tokens
 
 MAX_REQUESTS_BYTES = 256 * 2**20
-"""Memory limit in bytes for the requests, which are built before the run. Requests beyond it are omitted, with a
-note."""
+"""Memory limit in bytes for the requests, which are built before the run. Requests beyond the limit are omitted, which
+a note in the result reports."""
 
 
 class WorkloadError(Exception):
-    """Raised when the workload cannot produce requests; `hint` is a suggested change."""
+    """Raised when the workload cannot produce requests; `hint` suggests a change of the workload."""
 
     def __init__(self, message: str, *, hint: str | None = None) -> None:
         super().__init__(message)
@@ -29,8 +29,8 @@ class WorkloadError(Exception):
 class ResponseCheck(msgspec.Struct, frozen=True):
     """Result of checking a response.
 
-    `error` is one of ERROR_CLASSES, or None if the response is as the protocol promises. `correct_rows` is the number
-    of rows that match their labels, or None if there are no labels. `note` is an observation about the target for the
+    `error` is one of ERROR_CLASSES, or None if the response conforms to the protocol. `correct_rows` is the number of
+    rows that match their labels, or None if there are no labels. `note` is an observation about the target, for the
     result.
     """
 
@@ -42,22 +42,22 @@ class ResponseCheck(msgspec.Struct, frozen=True):
 RESPONSE_OK = ResponseCheck()
 
 CheckResponse = Callable[[Exchange], ResponseCheck]
-"""Function that checks a complete response, streamed or not. It may set the exchange's `tokens`."""
+"""Function that checks a complete response, streamed or not. It may set the `tokens` of the exchange."""
 
 
 Identify = Callable[[Exchange, Callable[[bytes], Awaitable[Exchange]]], Awaitable[ResponseCheck]]
 """Function that checks whether the server implements the protocol.
 
-It is called in the preflight with a valid response and a function that sends another request. It may set the exchange's
-`detail`.
+The preflight calls it with a valid response and a function that sends a further request. It may set the `detail` of
+the exchange.
 """
 
 
 class Sessions(msgspec.Struct, frozen=True):
-    """Order of requests in sessions.
+    """Order of the prepared requests in sessions, by request index.
 
-    `next_number[n]` is the request after the response to request n, or None at a session's end; the pause before it is
-    `think_ns[n]`.
+    `next_number[n]` is the index of the request that follows request n in the session, or None at the end of the
+    session. `think_ns[n]` is the think time in ns between the response to request n and the next request.
     """
 
     next_number: Sequence[int | None]
@@ -65,12 +65,12 @@ class Sessions(msgspec.Struct, frozen=True):
 
 
 class PreparedWorkload(msgspec.Struct, frozen=True, kw_only=True):
-    """A workload that is ready to be sent.
+    """A workload whose requests are ready to be sent.
 
-    Arrival i sends request `picks[i % len(picks)]`, or all requests in turn if there are no picks. `shown` is the
-    method and URL as text without secrets. `new_reader` creates the reader of a streamed response. `max_output_tokens`
-    has the maximum number of output tokens of each request. `notes` are for the result: what is approximate, and what
-    was omitted.
+    Arrival i sends request `picks[i % len(picks)]`; without picks, arrivals send all requests in turn. `label` is the
+    method and URL without secrets. `new_reader` creates the reader of a streamed response. `max_output_tokens` has the
+    maximum number of output tokens of each request. `notes` are sentences for the result about approximations and
+    omitted requests.
     """
 
     requests: list[bytes]
@@ -82,18 +82,19 @@ class PreparedWorkload(msgspec.Struct, frozen=True, kw_only=True):
     max_output_tokens: Sequence[int | None] | None = None
     sessions: Sessions | None = None
     distinct_prompts: int | None = None
-    """Number of distinct prompts in the requests; None if they contain no prompts."""
+    """Number of distinct prompts in the requests; None if the requests contain no prompts."""
     notes: tuple[str, ...] = ()
     identify: Identify | None = None
 
 
 def check_response(check: CheckResponse, exchange: Exchange) -> ResponseCheck:
-    """Return the result of `check` if a response was received, or else the transport's error."""
+    """Return the result of `check` if a response was received, otherwise the error of the transport. An exception in
+    `check` counts as `bad-payload`."""
     if exchange.error is not None or exchange.status is None:
         return ResponseCheck(exchange.error)
     try:
         return check(exchange)
-    except Exception:  # an exception raised into the parser would lose the request's row
+    except Exception:  # an exception in the parser would lose the row of the request
         return ResponseCheck("bad-payload")
 
 
@@ -102,7 +103,7 @@ def get_tokens(exchange: Exchange) -> Tokens | None:
 
 
 def classify_status(status: int) -> str | None:
-    """Return the error class of a status code, or None for 2xx. Redirects are not followed, so they are errors."""
+    """Return the error class of a status code, or None for 2xx. Redirects are errors, because they are not followed."""
     if 200 <= status < 300:
         return None
     if status >= 500:
@@ -115,7 +116,7 @@ SendRequest = Callable[[bytes], Awaitable[Exchange]]
 
 
 class SendGrpcRequest(Protocol):
-    """An Ask that also takes the gRPC method, if it is not that of the workload."""
+    """Function that sends one request like SendRequest, optionally with a gRPC method other than the workload's."""
 
     def __call__(self, request: bytes, method: str = "", /) -> Awaitable[Exchange]: ...
 
@@ -132,9 +133,9 @@ class TargetError(Exception):
 
 
 async def request_or_raise(request: bytes, label: str, send: SendRequest) -> Exchange:
-    """Send a request and return its successful response. Raises TargetError for any other.
+    """Send a request and return its successful response. Raises TargetError if the request fails.
 
-    `label` is the method and URL as text.
+    `label` is the method and URL for the error message.
     """
     exchange = await send(request)
     error = exchange.error
@@ -156,26 +157,28 @@ _ERROR_TEXTS = {
 }
 
 
-def describe_outcome(shown: str, exchange: Exchange, error: str | None) -> str:
-    """Describe the outcome from facts without secrets: neither headers nor the body, which may echo them."""
+def describe_outcome(label: str, exchange: Exchange, error: str | None) -> str:
+    """Describe the outcome of a request by `label` and status or error. Headers and body are never included, because
+    they may contain secrets."""
     if error is None:
         status = [] if exchange.status is None else [f"status {exchange.status}"]
-        return f"{', '.join((shown, *status))}: as expected"
-    return ", ".join((shown, *_failure_parts(exchange, error)))
+        return f"{', '.join((label, *status))}: as expected"
+    return ", ".join((label, *_describe_failure_parts(exchange, error)))
 
 
 def describe_failure(exchange: Exchange, error: str) -> str:
     """Describe a failure like `describe_outcome`, without the method and URL."""
-    return ", ".join(_failure_parts(exchange, error)) or error
+    return ", ".join(_describe_failure_parts(exchange, error)) or error
 
 
 def format_status(status: int) -> str:
-    """Return a status code with the standard's reason phrase, because a server's own may repeat a secret."""
+    """Format a status code with its standard reason phrase; the phrase of the server is not used, because it may
+    contain a secret."""
     phrase = responses.get(status)
     return f"status {status}" if phrase is None else f"status {status} ({phrase})"
 
 
-def _failure_parts(exchange: Exchange, error: str) -> list[str]:
+def _describe_failure_parts(exchange: Exchange, error: str) -> list[str]:
     status = exchange.status
     parts = [] if status is None else [format_status(status)]
     if status is not None and 300 <= status < 400:

@@ -1,4 +1,5 @@
-"""TensorFlow Serving's REST API: predictions for rows of an .npz, or for inputs generated from the model's metadata."""
+"""Prepare workloads for TensorFlow Serving's REST API: predictions for the rows of an .npz file, or for inputs that are
+generated from the model's metadata."""
 
 from __future__ import annotations
 
@@ -31,7 +32,8 @@ from loadgen.transport.exchange import Exchange
 from loadgen.workloads import TfServingWorkload
 
 _GENERATED_REQUESTS = 32
-"""Number of different generated requests; several, so that a cache in front of the model does not serve them all."""
+"""Number of distinct generated requests. There are several, so that a cache in front of the model does not serve every
+request."""
 
 _DATATYPES = {
     "DT_BOOL": "BOOL",
@@ -86,30 +88,31 @@ class _Response(msgspec.Struct, frozen=True):
 
 
 async def build_tf_serving(
-    workload: TfServingWorkload, endpoint: Endpoint, address: Address, ask: SendRequest
+    workload: TfServingWorkload, endpoint: Endpoint, address: Address, send: SendRequest
 ) -> PreparedWorkload:
-    """Prepare a workload. Raises WorkloadError, and TargetError if the model does not report its inputs."""
-    base = _model_path(workload, address)
+    """Prepare a TensorFlow Serving workload. Raises WorkloadError, and TargetError if the model does not report its
+    inputs."""
+    base = _format_model_path(workload, address)
     metadata = encode_request("GET", f"{base}/metadata", address, endpoint.headers, None)
     metadata_request = f"GET {address.format_url(f'{base}/metadata')}"
-    response = await request_or_raise(metadata, metadata_request, ask)
-    specs, notes = _specs(response, workload.signature)
+    response = await request_or_raise(metadata, metadata_request, send)
+    specs, notes = _read_specs(response, workload.signature)
     try:
-        inputs = _inputs(workload, specs)
-        request_parts = _request_parts(f"{base}:predict", workload, specs, inputs)
-        requests, was_cut = encode_within_memory(request_parts, "POST", endpoint, address)
+        inputs = _load_inputs(workload, specs)
+        request_parts = _build_request_parts(f"{base}:predict", workload, specs, inputs)
+        requests, is_truncated = encode_within_memory(request_parts, "POST", endpoint, address)
     except TensorError as error:
         raise WorkloadError(
-            str(error), hint="Name the arrays of the .npz file like the inputs, with rows as the first axis."
+            str(error), hint="Use the input names as array names in the .npz file, with rows as the first axis."
         ) from error
     if not requests:
-        raise WorkloadError(f"the tensors do not allow a request of {workload.rows_per_request} rows")
+        raise WorkloadError(f"the tensors have too few rows for a request of {workload.rows_per_request} rows")
     return PreparedWorkload(
         requests=requests,
         check=check_prediction,
         label=f"POST {address.format_url(f'{base}:predict')}",
         picks=draw_picks(workload.popularity, len(requests), workload.seed),
-        notes=(*notes, *omitted_request_notes(requests, was_cut)),
+        notes=(*notes, *omitted_request_notes(requests, is_truncated)),
     )
 
 
@@ -123,7 +126,7 @@ def check_prediction(exchange: Exchange) -> ResponseCheck:
     try:
         response = _decode(exchange.body)
     except msgspec.DecodeError:
-        # not valid JSON, but the server writes a NaN like this, and then the output is at fault, not the message
+        # The server writes NaN, which is not valid JSON; then the output is wrong rather than the message.
         return ResponseCheck("bad-output" if b"NaN" in exchange.body else "bad-payload")
     return (
         RESPONSE_OK
@@ -132,28 +135,28 @@ def check_prediction(exchange: Exchange) -> ResponseCheck:
     )
 
 
-def _model_path(workload: TfServingWorkload, address: Address) -> str:
+def _format_model_path(workload: TfServingWorkload, address: Address) -> str:
     version = "" if workload.version is None else f"/versions/{quote(workload.version, safe='')}"
     return f"{address.path.partition('?')[0].rstrip('/')}/v1/models/{quote(workload.model, safe='')}{version}"
 
 
-def _specs(response: Exchange, signature: str) -> tuple[tuple[TensorInput, ...], tuple[str, ...]]:
-    """Return the inputs of the signature, ordered by name, and notes about what had to be guessed."""
+def _read_specs(response: Exchange, signature: str) -> tuple[tuple[TensorInput, ...], tuple[str, ...]]:
+    """Return the inputs of the signature, ordered by name, and notes about inputs without a declared shape."""
     try:
         signatures = decode_json(response.body, _Metadata).metadata.signature_def.signature_def
     except msgspec.DecodeError as error:
         raise TargetError(f"the model's metadata cannot be read: {error}", "bad-payload", response.status) from error
     if signature not in signatures:
         available = ", ".join(sorted(signatures)[:10]) or "none"
-        raise WorkloadError(f"the model has no signature {signature!r}", hint=f"Its signatures: {available}.")
+        raise WorkloadError(f"the model has no signature {signature!r}", hint=f"Available signatures: {available}.")
     inputs = signatures[signature].inputs
     if not inputs:
         raise TargetError(f"the signature {signature!r} has no inputs", "bad-payload", response.status)
     try:
-        specs = tuple(_spec(name, inputs[name]) for name in sorted(inputs))
+        specs = tuple(_build_spec(name, inputs[name]) for name in sorted(inputs))
     except ValueError as error:
         raise TargetError(
-            "the model's metadata has a size that is not a number", "bad-payload", response.status
+            "the model's metadata contains an axis size that is not an integer", "bad-payload", response.status
         ) from error
     unknown = [name for name in sorted(inputs) if inputs[name].tensor_shape.unknown_rank]
     return specs, tuple(
@@ -161,55 +164,57 @@ def _specs(response: Exchange, signature: str) -> tuple[tuple[TensorInput, ...],
     )
 
 
-def _spec(name: str, tensor_info: _Input) -> TensorInput:
+def _build_spec(name: str, tensor_info: _Input) -> TensorInput:
     shape = (
         (-1,) if tensor_info.tensor_shape.unknown_rank else tuple(int(dim.size) for dim in tensor_info.tensor_shape.dim)
     )
     return TensorInput(name, _DATATYPES.get(tensor_info.dtype, tensor_info.dtype), shape)
 
 
-def _inputs(workload: TfServingWorkload, specs: Sequence[TensorInput]) -> dict[str, Tensor]:
-    """Return the arrays; all have rows as their first axis, even a scalar."""
+def _load_inputs(workload: TfServingWorkload, specs: Sequence[TensorInput]) -> dict[str, Tensor]:
+    """Return the arrays of the inputs by name. The first axis of each array is the row, even for a scalar input."""
     if workload.tensors is None:
-        by_row = [msgspec.structs.replace(spec, shape=spec.shape or (-1,)) for spec in specs]
+        row_specs = [msgspec.structs.replace(spec, shape=spec.shape or (-1,)) for spec in specs]
         return generate_inputs(
-            by_row, workload.rows_per_request, _GENERATED_REQUESTS, workload.seed, limit_bytes=MAX_REQUESTS_BYTES
+            row_specs, workload.rows_per_request, _GENERATED_REQUESTS, workload.seed, limit_bytes=MAX_REQUESTS_BYTES
         )
     inputs = select_inputs(read_npz(workload.tensors), specs)
-    infinite = [name for name, tensor in inputs.items() if tensor.dtype.kind == "f" and not np.isfinite(tensor).all()]
-    if infinite:
-        raise TensorError(f"{', '.join(infinite)} contains NaN or infinity, which JSON does not support")
+    non_finite = [name for name, tensor in inputs.items() if tensor.dtype.kind == "f" and not np.isfinite(tensor).all()]
+    if non_finite:
+        raise TensorError(f"{', '.join(non_finite)} contains NaN or infinity, which JSON does not support")
     return inputs
 
 
-def _request_parts(
+def _build_request_parts(
     path: str, workload: TfServingWorkload, specs: Sequence[TensorInput], inputs: Mapping[str, Tensor]
 ) -> Iterator[RequestParts]:
-    """Yield the requests. Instances are sent by row; a scalar has no row, so with a scalar all inputs are sent by
-    column."""
+    """Yield the requests in row format (`instances`), or in column format (`inputs`) if an input is a scalar, which has
+    no rows."""
     rows = workload.rows_per_request
     scalars = [spec.name for spec in specs if not spec.shape]
     total = len(inputs[specs[0].name])
     for start in range(0, total - rows + 1, rows):
-        columns = {spec.name: _values(inputs[spec.name][start : start + rows]) for spec in specs}
-        inputs_field: dict[str, Any] = {"instances": _instances(columns)}
+        columns = {spec.name: _to_lists(inputs[spec.name][start : start + rows]) for spec in specs}
+        inputs_field: dict[str, Any] = {"instances": _build_instances(columns)}
         if scalars:
             inputs_field = {"inputs": columns | {name: columns[name][0] for name in scalars}}
         body = msgspec.json.encode({"signature_name": workload.signature, **inputs_field})
         yield RequestParts(path, body, "application/json")
 
 
-def _instances(columns: Mapping[str, list[Any]]) -> list[Any]:
-    """Return the instances of a request. A single input needs no name."""
+def _build_instances(columns: Mapping[str, list[Any]]) -> list[Any]:
+    """Return the instances of a request: values if the model has a single input, otherwise objects with the values by
+    input name."""
     if len(columns) == 1:
         return next(iter(columns.values()))
     return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
 
 
-def _values(tensor: Tensor) -> list[Any]:
-    """Return nested lists, as deep as the tensor has axes; a text that is not UTF-8 takes the server's base64 form."""
+def _to_lists(tensor: Tensor) -> list[Any]:
+    """Return the tensor as nested lists, one level per axis. Strings that are not UTF-8 are encoded as the server's
+    base64 objects."""
     if tensor.dtype.kind == "S":
-        texts = [_text(text) for text in tensor.ravel().tolist()]
+        texts = [_encode_string(text) for text in tensor.ravel().tolist()]
         values = np.empty(tensor.size, object)
         values[:] = texts
         tensor = values.reshape(tensor.shape)
@@ -217,7 +222,7 @@ def _values(tensor: Tensor) -> list[Any]:
     return nested
 
 
-def _text(text: bytes) -> str | dict[str, str]:
+def _encode_string(text: bytes) -> str | dict[str, str]:
     try:
         return text.decode()
     except UnicodeDecodeError:

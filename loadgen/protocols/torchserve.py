@@ -1,4 +1,4 @@
-"""TorchServe's inference API: one prediction for each body, or for each row of a dataset."""
+"""Prepare workloads for TorchServe's inference API: one prediction per body, or per row of a dataset."""
 
 from __future__ import annotations
 
@@ -15,55 +15,57 @@ from loadgen.transport.exchange import Exchange, find_header
 from loadgen.workloads import HttpWorkload, TorchServeWorkload
 
 _CACHE_CONTROL = b"no-cache; no-store, must-revalidate, private"
-"""Header value of every response of TorchServe and of DJL Serving, which has the same API. A proxy may remove it."""
+"""Cache-Control header of every response of TorchServe and of DJL Serving, which has the same API. A proxy may remove
+the header."""
 
 _HEALTH_KEYS = ("status", "health")
-"""Keys of the JSON object that `GET /ping` returns: of current TorchServe, and of DJL Serving and older TorchServe."""
+"""Keys of the JSON object that `GET /ping` returns: "status" for current TorchServe, "health" for DJL Serving and older
+versions of TorchServe."""
 
 _NOT_IDENTIFIED = ResponseCheck(
-    note="The server did not identify itself as TorchServe: its predictions lack TorchServe's headers, and `GET /ping` "
-    "does not report its health, which a proxy may prevent. Its responses count as predictions."
+    note="The server did not identify itself as TorchServe: predictions lack TorchServe's headers, and `GET /ping` "
+    "does not report the server's health, possibly because of a proxy. Responses are counted as predictions."
 )
 
 
 def build_torchserve(workload: TorchServeWorkload, endpoint: Endpoint, address: Address) -> PreparedWorkload:
-    """Prepare a workload. Raises WorkloadError."""
+    """Prepare a TorchServe workload. Raises WorkloadError if the requests cannot be built."""
     bodies, dataset = workload.bodies, workload.dataset
     if not bodies and dataset is None:
         raise WorkloadError("the workload has no input", hint="Set bodies or a dataset.")
     base = address.path.partition("?")[0].rstrip("/")
-    says_type_itself = dataset is not None and dataset.format == "folder"
+    is_folder = dataset is not None and dataset.format == "folder"
     version = "" if workload.version is None else f"/{quote(workload.version, safe='')}"
     request = HttpWorkload(
         method="POST",
         path=f"{base}/predictions/{quote(workload.model, safe='')}{version}",
         bodies=bodies,
         dataset=dataset,
-        content_type=None if says_type_itself else workload.content_type,
+        content_type=None if is_folder else workload.content_type,
         popularity=workload.popularity,
         seed=workload.seed,
     )
     ping = encode_request("GET", f"{base}/ping", address, endpoint.headers, None)
 
-    async def identify(prediction: Exchange, ask: SendRequest) -> ResponseCheck:
-        return await _identify(prediction, ping, ask)
+    async def identify(prediction: Exchange, send: SendRequest) -> ResponseCheck:
+        return await _identify(prediction, ping, send)
 
     return msgspec.structs.replace(build_http(request, endpoint, address), identify=identify)
 
 
-async def _identify(prediction: Exchange, ping: bytes, ask: SendRequest) -> ResponseCheck:
-    """Check whether the server is TorchServe.
+async def _identify(prediction: Exchange, ping: bytes, send: SendRequest) -> ResponseCheck:
+    """Check whether the server is TorchServe by the headers of a prediction and the response to `GET /ping`.
 
-    A prediction may have any content, so only what a server sends besides it can identify it. Only a server that sends
-    the same response to `GET /ping`, or a web page to both, is rejected.
+    The body of a prediction cannot identify the server, because it may have any content. The server is rejected only if
+    it responds to `GET /ping` with the same body as the prediction, or to both with a web page.
     """
     if find_header(prediction.headers, b"cache-control") == _CACHE_CONTROL:
         return RESPONSE_OK
-    pong = await ask(ping)
+    pong = await send(ping)
     if pong.error is not None or pong.status is None or not 200 <= pong.status < 300:
         return _NOT_IDENTIFIED
     if pong.body == prediction.body or (_is_web_page(pong) and _is_web_page(prediction)):
-        prediction.detail = "`GET /ping` gets the same response, so the server is not TorchServe"
+        prediction.detail = "the response to `GET /ping` is the same, so the server is not TorchServe"
         return ResponseCheck("bad-payload")
     return RESPONSE_OK if _is_health(pong.body) else _NOT_IDENTIFIED
 

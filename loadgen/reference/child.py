@@ -1,6 +1,6 @@
-"""Shared parts of the reference servers that run as child processes.
+"""Shared code of the reference servers that run as child processes.
 
-Contains a splitter that finds where requests end in a stream of bytes, and parses nothing else.
+The request splitter only finds the end of each request in a stream of bytes, without further parsing.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ _CONTENT_LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 
 
 class RequestSplitter:
-    """Splits received bytes into requests: `split` returns the complete ones and stores the beginning of the next.
+    """Splits received bytes into requests: `split` returns the complete requests and buffers the rest.
 
-    Load generators send the same head repeatedly, so the last head is cached with the length of its request.
+    Load generators send the same head repeatedly, so the last head is cached with the length of the request.
     """
 
     def __init__(self) -> None:
@@ -59,7 +59,7 @@ def new_event_loop() -> asyncio.AbstractEventLoop:
 
 
 def serve_until_stdin_closes(protocol: Callable[[], asyncio.Protocol], port: int) -> None:
-    """Serve on the loopback address and print the port first; port 0 selects any free port."""
+    """Print the port and serve on the loopback address until standard input closes; port 0 selects any free port."""
     raise_descriptor_limit()
     loop = new_event_loop()
     server = loop.run_until_complete(loop.create_server(protocol, "127.0.0.1", port, backlog=4096))
@@ -70,5 +70,5 @@ def serve_until_stdin_closes(protocol: Callable[[], asyncio.Protocol], port: int
 
 
 def _stop_at_eof(loop: asyncio.AbstractEventLoop) -> None:
-    sys.stdin.buffer.read()  # nothing is ever sent
+    sys.stdin.buffer.read()  # blocks until standard input closes
     loop.call_soon_threadsafe(loop.stop)

@@ -1,7 +1,7 @@
-"""Mock protocols of the scripted server: which one responds to a request, and what it returns.
+"""Mock protocols of the scripted server: build the request handler of each protocol.
 
-A scripted model returns zeros of the right type and shape, by the Open Inference Protocol over HTTP or by TensorFlow
-Serving's REST API.
+A mock model returns zeros with the datatype and shape of its outputs, over the Open Inference Protocol (HTTP) or
+TensorFlow Serving's REST API.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def nested_list(value: object, shape: Sequence[int]) -> Any:
 
 
 def check_datatypes(specs: Sequence[TensorInput]) -> None:
-    """Raise ValueError if a datatype does not exist."""
+    """Raise ValueError if a datatype of the tensors does not exist in the Open Inference Protocol."""
     unknown = [spec.datatype for spec in specs if spec.datatype not in DTYPES and spec.datatype != "BYTES"]
     if unknown:
         raise ValueError(f"unknown datatype {unknown[0]}; use one of {', '.join([*DTYPES, 'BYTES'])}")
@@ -81,12 +81,12 @@ _decode_oip = json_decoder(_OipRequest)
 
 
 def oip_handler(mock: OipMock) -> RequestHandler:
-    """Return the handler of a mock OIP server. Raises ValueError if one of its datatypes does not exist."""
+    """Build the request handler of a mock OIP server. Raises ValueError if a datatype of the model does not exist."""
     check_datatypes([*mock.inputs, *mock.outputs])
     base = re.compile(f"/v2/models/{re.escape(quote(mock.model, safe=''))}(/versions/[^/]+)?(/ready|/infer)?")
     model_fields = {"name": mock.model, "versions": ["1"], "platform": "scripted"}
     metadata = msgspec.json.encode({**model_fields, "inputs": mock.inputs, "outputs": mock.outputs})
-    infer = _infer_handler(mock)
+    infer = _build_infer_handler(mock)
 
     def handle(request: Request) -> ResponseScript | None:
         if request.path in ("/v2", "/v2/health/ready", "/v2/health/live"):
@@ -101,12 +101,12 @@ def oip_handler(mock: OipMock) -> RequestHandler:
     return handle
 
 
-def _infer_handler(face: OipMock) -> RequestHandler:
+def _build_infer_handler(face: OipMock) -> RequestHandler:
     service = FifoService(face.service_model)
 
     @lru_cache(64)
     def cached_outputs(rows: int, is_binary: bool) -> tuple[bytes, tuple[str, ...]]:
-        return _oip_outputs(face, rows, is_binary)
+        return _encode_oip_outputs(face, rows, is_binary)
 
     def infer(request: Request) -> ResponseScript:
         match = _HEAD_SIZE.search(request.head)
@@ -114,7 +114,7 @@ def _infer_handler(face: OipMock) -> RequestHandler:
             inference = _decode_oip(request.body[: int(match[1])] if match else request.body)
         except msgspec.DecodeError:
             return error_response(400, "the body cannot be read")
-        problem = _input_error(face.inputs, inference.inputs)
+        problem = _describe_input_error(face.inputs, inference.inputs)
         if problem is not None:
             return error_response(400, problem)
         rows = inference.inputs[0].shape[0] if inference.inputs and inference.inputs[0].shape else 1
@@ -124,22 +124,26 @@ def _infer_handler(face: OipMock) -> RequestHandler:
     return infer
 
 
-def _input_error(specs: Sequence[TensorInput], inputs: Sequence[_Input]) -> str | None:
-    by_name = {input_.name: input_ for input_ in inputs}
-    if by_name.keys() != {spec.name for spec in specs}:
+def _describe_input_error(specs: Sequence[TensorInput], inputs: Sequence[_Input]) -> str | None:
+    input_by_name = {input_.name: input_ for input_ in inputs}
+    if input_by_name.keys() != {spec.name for spec in specs}:
         return "the inputs do not match the model"
     for spec in specs:
-        shape = by_name[spec.name].shape
-        is_fit = len(shape) == len(spec.shape) and all(
-            want in (-1, have) for want, have in zip(spec.shape, shape, strict=True)
+        shape = input_by_name[spec.name].shape
+        has_right_shape = len(shape) == len(spec.shape) and all(
+            expected in (-1, actual) for expected, actual in zip(spec.shape, shape, strict=True)
         )
-        if by_name[spec.name].datatype != spec.datatype or not is_fit or not 0 < (shape or (1,))[0] <= MAX_ROWS:
+        if (
+            input_by_name[spec.name].datatype != spec.datatype
+            or not has_right_shape
+            or not 0 < (shape or (1,))[0] <= MAX_ROWS
+        ):
             return f"{spec.name} has the wrong datatype or shape"
     return None
 
 
-def _oip_outputs(face: OipMock, rows: int, is_binary: bool) -> tuple[bytes, tuple[str, ...]]:
-    """Return a body and its header fields."""
+def _encode_oip_outputs(face: OipMock, rows: int, is_binary: bool) -> tuple[bytes, tuple[str, ...]]:
+    """Return the body and the header fields of an inference response."""
     descriptions: list[dict[str, Any]] = []
     blobs: list[bytes] = []
     for spec in face.outputs:
@@ -166,13 +170,13 @@ _decode_tf_serving = json_decoder(_TfServingRequest)
 
 
 def tf_serving_handler(face: TfServingMock) -> RequestHandler:
-    """Return the handler of a mock TensorFlow Serving server. Raises ValueError if one of its datatypes does not
-    exist."""
+    """Build the request handler of a mock TensorFlow Serving server. Raises ValueError if a datatype of the model does
+    not exist."""
     check_datatypes([*face.inputs, *face.outputs])
     base = re.compile(f"/v1/models/{re.escape(quote(face.model, safe=''))}(/versions/[^/:]+)?(/metadata|:predict)?")
-    metadata = msgspec.json.encode(_metadata(face))
+    metadata = msgspec.json.encode(_build_metadata(face))
     state = b'{"model_version_status": [{"version": "1", "state": "AVAILABLE"}]}'
-    predict = _predict_handler(face)
+    predict = _build_predict_handler(face)
 
     def handle(request: Request) -> ResponseScript | None:
         match = base.fullmatch(request.path)
@@ -185,12 +189,12 @@ def tf_serving_handler(face: TfServingMock) -> RequestHandler:
     return handle
 
 
-def _predict_handler(face: TfServingMock) -> RequestHandler:
+def _build_predict_handler(face: TfServingMock) -> RequestHandler:
     service = FifoService(face.service_model)
 
     @lru_cache(64)
     def cached_body(rows: int, is_by_row: bool) -> bytes:
-        return msgspec.json.encode(_tf_serving_outputs(face, rows, is_by_row))
+        return msgspec.json.encode(_build_tf_serving_outputs(face, rows, is_by_row))
 
     def predict(request: Request) -> ResponseScript:
         try:
@@ -211,8 +215,9 @@ def _predict_handler(face: TfServingMock) -> RequestHandler:
     return predict
 
 
-def _tf_serving_outputs(face: TfServingMock, rows: int, is_by_row: bool) -> dict[str, Any]:
-    """Return the outputs as JSON fields. A single output has no name."""
+def _build_tf_serving_outputs(face: TfServingMock, rows: int, is_by_row: bool) -> dict[str, Any]:
+    """Return the outputs as JSON fields: by row (`predictions`) or by column (`outputs`). A single output has no
+    name."""
     columns = {spec.name: nested_list(zero_value(spec), [rows, *output_shape(spec, rows)[1:]]) for spec in face.outputs}
     single = next(iter(columns.values())) if len(columns) == 1 else None
     if not is_by_row:
@@ -225,15 +230,15 @@ def _tf_serving_outputs(face: TfServingMock, rows: int, is_by_row: bool) -> dict
 _DTYPES = {"FP16": "DT_HALF", "FP32": "DT_FLOAT", "FP64": "DT_DOUBLE", "BYTES": "DT_STRING"}
 
 
-def _metadata(face: TfServingMock) -> dict[str, Any]:
-    signature = {"inputs": _tensor_infos(face.inputs), "outputs": _tensor_infos(face.outputs)}
+def _build_metadata(face: TfServingMock) -> dict[str, Any]:
+    signature = {"inputs": _build_tensor_infos(face.inputs), "outputs": _build_tensor_infos(face.outputs)}
     return {
         "model_spec": {"name": face.model, "signature_name": "", "version": "1"},
         "metadata": {"signature_def": {"signature_def": {face.signature: signature}}},
     }
 
 
-def _tensor_infos(specs: Sequence[TensorInput]) -> dict[str, Any]:
+def _build_tensor_infos(specs: Sequence[TensorInput]) -> dict[str, Any]:
     return {
         spec.name: {
             "dtype": _DTYPES.get(spec.datatype, f"DT_{spec.datatype}"),
@@ -244,10 +249,10 @@ def _tensor_infos(specs: Sequence[TensorInput]) -> dict[str, Any]:
 
 
 def build_handler(face: MockProtocol) -> RequestHandler:
-    """Return the handler of a mock protocol. Raises ValueError if its settings are invalid."""
+    """Build the request handler of a mock protocol. Raises ValueError if the settings are invalid."""
     match face:
         case HttpMock():
-            return _http_answer(face)
+            return _build_http_handler(face)
         case OpenAiMock():
             return openai_handler(face)
         case OipMock():
@@ -255,12 +260,12 @@ def build_handler(face: MockProtocol) -> RequestHandler:
         case TfServingMock():
             return tf_serving_handler(face)
         case TorchServeMock():
-            return _torchserve_answer(face)
+            return _build_torchserve_handler(face)
         case _:
             assert_never(face)
 
 
-def _http_answer(face: HttpMock) -> RequestHandler:
+def _build_http_handler(face: HttpMock) -> RequestHandler:
     service, body = FifoService(face.service_model), msgspec.json.encode(face.response)
 
     def handle(request: Request) -> ResponseScript | None:
@@ -269,7 +274,7 @@ def _http_answer(face: HttpMock) -> RequestHandler:
     return handle
 
 
-def _torchserve_answer(face: TorchServeMock) -> RequestHandler:
+def _build_torchserve_handler(face: TorchServeMock) -> RequestHandler:
     service, body = FifoService(face.service_model), msgspec.json.encode(face.response)
     path = f"/predictions/{quote(face.model, safe='')}"
 

@@ -1,7 +1,8 @@
-"""A no-op server that responds immediately with an empty object: `python -m loadgen.reference.null` prints its port.
+"""Run a no-op server that responds immediately with an empty JSON object: `python -m loadgen.reference.null` prints the
+port.
 
-The rate that a load generator reaches against it is the generator's own capacity. The server exits when its standard
-input closes.
+The maximum rate of a load generator against this server is the capacity of the load generator. The server exits when
+standard input closes.
 """
 
 from __future__ import annotations
@@ -17,10 +18,10 @@ REPLY = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2
 class NullProtocol(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._write = cast(asyncio.Transport, transport).write
-        self._cut = RequestSplitter().split
+        self._split_requests = RequestSplitter().split
 
     def data_received(self, data: bytes) -> None:
-        count = len(self._cut(data))
+        count = len(self._split_requests(data))
         if count:
             self._write(REPLY if count == 1 else REPLY * count)
 

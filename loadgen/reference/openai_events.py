@@ -1,7 +1,7 @@
-"""Streamed responses of an OpenAI-compatible server, both valid and faulty ones.
+"""Build streamed responses of an OpenAI-compatible server, valid or faulty.
 
-A body is a list of pieces with their times; `chunked` and `until_close` turn it into a Stream, which the other
-functions may corrupt.
+A body is a list of pieces with send times. `chunked` and `until_close` convert a body to a Stream, which other
+functions can truncate, slice or repeat.
 """
 
 from __future__ import annotations
@@ -21,31 +21,32 @@ _BLOCK = b"x" * 65_536
 
 
 def chunked(body: Pieces, *, head_s: float = 0.0, status: int = 200, fields: Sequence[str] = SSE) -> Stream:
-    """Send each piece as one chunk, and the head at `head_s`."""
+    """Return a stream that sends the head at `head_s` and then each piece of the body as one HTTP chunk."""
     head = (head_s, encode_head(status, [*fields, "Transfer-Encoding: chunked"]))
     end_s = body[-1][0] if body else head_s
     return Stream((head, *((at_s, encode_chunk(data)) for at_s, data in body), (end_s, LAST_CHUNK)))
 
 
 def until_close(body: Pieces, *, version: Literal["1.0", "1.1"] = "1.0", fields: Sequence[str] = SSE) -> Stream:
-    """End the body by closing the connection, as in HTTP/1.0."""
+    """Return a stream whose body ends when the connection is closed, as in HTTP/1.0."""
     return Stream(((0.0, encode_head(200, fields, version)), *body), "close")
 
 
 def with_connection_close(stream: Stream) -> Stream:
-    """Return the same complete response with a `Connection: close` header, closing the connection after it."""
+    """Return the stream with a `Connection: close` header; the connection is closed after the response."""
     (at_s, head), *rest = stream.pieces
     return Stream(((at_s, head[:-2] + b"Connection: close\r\n\r\n"), *rest), "close")
 
 
 def truncate(stream: Stream, pieces: int, end: Literal["open", "close", "reset"]) -> Stream:
-    """Return only the first `pieces` pieces, of which the first is the head; then the connection stalls, is closed or
+    """Return a stream of the first `pieces` pieces, including the head, after which the connection stalls, is closed or
     is reset."""
     return Stream(stream.pieces[:pieces], end)
 
 
 def slice_stream(stream: Stream, size: int, interval_s: float = 0.0005) -> Stream:
-    """Return the same bytes in slices of `size`, at least `interval_s` apart, so that they are read one by one."""
+    """Return the stream in slices of `size` bytes, at least `interval_s` apart, so that a client reads each slice
+    separately."""
     pieces: Pieces = []
     free_s = 0.0
     for at_s, data in stream.pieces:
@@ -57,15 +58,15 @@ def slice_stream(stream: Stream, size: int, interval_s: float = 0.0005) -> Strea
 
 
 def endless(body: Pieces, *, repeated: int, period_s: float) -> Stream:
-    """Return chunks of which the last `repeated` are sent forever, once per `period_s`."""
+    """Return a stream that never ends: the last `repeated` chunks are repeated every `period_s` seconds."""
     return Stream(chunked(body).pieces[:-1], "repeat", repeated, period_s)
 
 
 def single_line_event(total_bytes: int) -> Stream:
-    """Return an event that is a single line, sent as fast as it is read."""
-    opened, last = chunked([(0.0, b"data: ")]).pieces[:-1], (0.0, LAST_CHUNK)
-    # all pieces share the same memory
-    return Stream((*opened, *[(0.0, encode_chunk(_BLOCK))] * (total_bytes // len(_BLOCK)), last))
+    """Return a stream with a single event, whose data is one line of about `total_bytes` bytes."""
+    start, last = chunked([(0.0, b"data: ")]).pieces[:-1], (0.0, LAST_CHUNK)
+    # All pieces are the same object, so that they use the memory of one piece.
+    return Stream((*start, *[(0.0, encode_chunk(_BLOCK))] * (total_bytes // len(_BLOCK)), last))
 
 
 Api = Literal["chat", "completions", "responses"]
@@ -77,9 +78,9 @@ TOKEN_TEXT = "tok "
 class Generation(msgspec.Struct, frozen=True, kw_only=True):
     """Content of a generated response.
 
-    `reasoning` tokens precede the `tokens`, which are a tool's arguments if `tool_call` is true; `per_chunk` of them
-    share an event. `reported_tokens` gives the input and output tokens that usage reports, if they should differ from
-    the truth. Without a `finish_reason`, the events stop after the last token.
+    `reasoning` is the number of reasoning tokens before the `tokens` output tokens, which are the arguments of a tool
+    if `tool_call` is true. An event contains `per_chunk` tokens. `reported_tokens` overrides the numbers of input and
+    output tokens in the usage. Without a `finish_reason`, the events stop after the last token.
     """
 
     tokens: int
@@ -102,13 +103,13 @@ class Generation(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def openai_stream(generation: Generation, first_s: float, gap_s: float) -> Pieces:
-    """Return the events with their times.
+    """Return the events of a streamed response with their send times in seconds.
 
-    The role is sent at 0 and the first event with tokens at `first_s`. Each later event follows the previous one after
-    `gap_s` times its number of tokens; the remaining events are sent with the last one.
+    The role is sent at 0 and the first event with tokens at `first_s`. Each later event with tokens is sent `gap_s`
+    times its number of tokens after the previous event; usage and end are sent with the last token.
     """
-    before, after = _surrounding_events(generation)
-    tokens = _token_events(generation)
+    before, after = _build_surrounding_events(generation)
+    tokens = _build_token_events(generation)
     pieces = [(0.0, event) for event in before]
     token_count = 0
     for event, count in tokens:
@@ -118,15 +119,17 @@ def openai_stream(generation: Generation, first_s: float, gap_s: float) -> Piece
     return [*pieces, *((end_s, event) for event in after)]
 
 
-def _surrounding_events(generation: Generation) -> tuple[list[bytes], list[bytes]]:
+def _build_surrounding_events(generation: Generation) -> tuple[list[bytes], list[bytes]]:
     if generation.api == "responses":
-        return _responses_surrounding_events(generation)
-    before = [_chat(generation, {"role": "assistant", "content": ""})] if _has_role(generation) else []
+        return _build_responses_surrounding_events(generation)
+    before = [_encode_chat_event(generation, {"role": "assistant", "content": ""})] if _has_role(generation) else []
     after = []
     if generation.finish_reason is not None:
-        after.append(_finish(generation, generation.finish_reason))
+        after.append(_encode_finish_event(generation, generation.finish_reason))
     if generation.usage:
-        after.append(_data({**_chunk_fields(generation), "choices": [], "usage": build_usage(generation)}))
+        after.append(
+            _encode_event({**_build_chunk_fields(generation), "choices": [], "usage": build_usage(generation)})
+        )
     if generation.done:
         after.append(b"data: [DONE]\n\n")
     return before, after
@@ -144,45 +147,53 @@ def build_usage(generation: Generation) -> Fields:
     return {names[0]: tokens_in, names[1]: tokens_out, "total_tokens": tokens_in + tokens_out}
 
 
-def _token_events(generation: Generation) -> list[tuple[bytes, int]]:
-    counts = [("reasoning", count) for count in _group_sizes(generation.reasoning, generation.per_chunk)]
+def _build_token_events(generation: Generation) -> list[tuple[bytes, int]]:
+    counts = [("reasoning", count) for count in _split_into_groups(generation.reasoning, generation.per_chunk)]
     kind = "tool" if generation.tool_call else "content"
-    counts += [(kind, count) for count in _group_sizes(generation.tokens, generation.per_chunk)]
+    counts += [(kind, count) for count in _split_into_groups(generation.tokens, generation.per_chunk)]
     event_by_key: dict[tuple[str, int], bytes] = {}
     for key in counts:
         if key not in event_by_key:
-            event_by_key[key] = _token_event(generation, key[0], generation.text * key[1])
+            event_by_key[key] = _build_token_event(generation, key[0], generation.text * key[1])
     return [(event_by_key[key], key[1]) for key in counts]
 
 
-def _group_sizes(tokens: int, size: int) -> list[int]:
+def _split_into_groups(tokens: int, size: int) -> list[int]:
     return [min(size, tokens - at) for at in range(0, tokens, size)]
 
 
-def _token_event(generation: Generation, kind: str, text: str) -> bytes:
+def _build_token_event(generation: Generation, kind: str, text: str) -> bytes:
     if generation.api == "responses":
-        return _event({"type": _RESPONSES_DELTAS[kind], "output_index": 0, "content_index": 0, "delta": text})
+        return _encode_typed_event(
+            {"type": _RESPONSES_DELTAS[kind], "output_index": 0, "content_index": 0, "delta": text}
+        )
     if generation.api == "completions":
-        return _data({**_chunk_fields(generation), "choices": [{"index": 0, "text": text, "finish_reason": None}]})
+        return _encode_event(
+            {**_build_chunk_fields(generation), "choices": [{"index": 0, "text": text, "finish_reason": None}]}
+        )
     if kind == "reasoning":
-        return _chat(generation, {"reasoning_content": text})
+        return _encode_chat_event(generation, {"reasoning_content": text})
     if kind == "tool":
-        return _chat(generation, {"tool_calls": [{"index": 0, "function": {"arguments": text}}]})
-    return _chat(generation, {"content": text})
+        return _encode_chat_event(generation, {"tool_calls": [{"index": 0, "function": {"arguments": text}}]})
+    return _encode_chat_event(generation, {"content": text})
 
 
-def _chunk_fields(generation: Generation) -> Fields:
+def _build_chunk_fields(generation: Generation) -> Fields:
     name = "text_completion" if generation.api == "completions" else "chat.completion.chunk"
     return {"id": "scripted-1", "object": name, "created": 0, "model": generation.model}
 
 
-def _chat(generation: Generation, delta: Fields) -> bytes:
-    return _data({**_chunk_fields(generation), "choices": [{"index": 0, "delta": delta, "finish_reason": None}]})
+def _encode_chat_event(generation: Generation, delta: Fields) -> bytes:
+    return _encode_event(
+        {**_build_chunk_fields(generation), "choices": [{"index": 0, "delta": delta, "finish_reason": None}]}
+    )
 
 
-def _finish(generation: Generation, reason: str) -> bytes:
+def _encode_finish_event(generation: Generation, reason: str) -> bytes:
     empty: Fields = {"text": ""} if generation.api == "completions" else {"delta": {}}
-    return _data({**_chunk_fields(generation), "choices": [{"index": 0, **empty, "finish_reason": reason}]})
+    return _encode_event(
+        {**_build_chunk_fields(generation), "choices": [{"index": 0, **empty, "finish_reason": reason}]}
+    )
 
 
 _RESPONSES_DELTAS = {
@@ -192,29 +203,28 @@ _RESPONSES_DELTAS = {
 }
 
 
-def _responses_surrounding_events(generation: Generation) -> tuple[list[bytes], list[bytes]]:
+def _build_responses_surrounding_events(generation: Generation) -> tuple[list[bytes], list[bytes]]:
     response = {"id": "scripted-1", "object": "response", "created_at": 0, "model": generation.model, "output": []}
-    created = _event({"type": "response.created", "response": {**response, "status": "in_progress"}})
+    created = _encode_typed_event({"type": "response.created", "response": {**response, "status": "in_progress"}})
     if generation.finish_reason is None:
         return [created], []
-    is_whole = generation.finish_reason == "stop"
-    status = "completed" if is_whole else "incomplete"
-    ended: Fields = {**response, "status": status}
+    status = "completed" if generation.finish_reason == "stop" else "incomplete"
+    final_response: Fields = {**response, "status": status}
     if generation.usage:
-        ended["usage"] = build_usage(generation)
-    return [created], [_event({"type": f"response.{status}", "response": ended})]
+        final_response["usage"] = build_usage(generation)
+    return [created], [_encode_typed_event({"type": f"response.{status}", "response": final_response})]
 
 
-def _event(fields: Fields) -> bytes:
-    return b"event: %b\n" % str(fields["type"]).encode() + _data(fields)
+def _encode_typed_event(fields: Fields) -> bytes:
+    return b"event: %b\n" % str(fields["type"]).encode() + _encode_event(fields)
 
 
-def _data(fields: Fields) -> bytes:
+def _encode_event(fields: Fields) -> bytes:
     return b"data: " + msgspec.json.encode(fields) + b"\n\n"
 
 
 def build_response(generation: Generation) -> Fields:
-    """Return the same response as JSON fields, not streamed."""
+    """Return the complete (non-streamed) response as JSON fields."""
     text, usage = generation.text * generation.tokens, build_usage(generation)
     if generation.api == "responses":
         message = {"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": text}]}
@@ -225,4 +235,4 @@ def build_response(generation: Generation) -> Fields:
     )
     name = "text_completion" if generation.api == "completions" else "chat.completion"
     choice = {"index": 0, **content, "finish_reason": generation.finish_reason}
-    return {**_chunk_fields(generation), "object": name, "choices": [choice], "usage": usage}
+    return {**_build_chunk_fields(generation), "object": name, "choices": [choice], "usage": usage}

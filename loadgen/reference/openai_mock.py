@@ -1,4 +1,4 @@
-"""An OpenAI-compatible server as a mock protocol."""
+"""Mock protocol of an OpenAI-compatible server."""
 
 from __future__ import annotations
 
@@ -52,8 +52,8 @@ def openai_handler(face: OpenAiMock) -> RequestHandler:
     models = {"object": "list", "data": [{"id": face.model, "object": "model", "created": 0, "owned_by": "sizewise"}]}
     models_body = msgspec.json.encode(models)
     handlers: dict[str, Handle] = {
-        "/v1/embeddings": lambda request, body: _embeddings(face, service, request, body),
-        "/v1/rerank": lambda request, body: _rerank(service, request, body),
+        "/v1/embeddings": lambda request, body: _build_embeddings(face, service, request, body),
+        "/v1/rerank": lambda request, body: _build_ranking(service, request, body),
     }
     handlers |= {path: _generator(face, service, api) for path, api in _GENERATING_APIS.items()}
 
@@ -66,7 +66,7 @@ def openai_handler(face: OpenAiMock) -> RequestHandler:
         try:
             body = _decode(request.body)
         except msgspec.DecodeError:
-            return error_response(400, "the body cannot be read")
+            return error_response(400, "the body is not a valid request")
         return handle(request, body) if body.model == face.model else error_response(404, _NOT_FOUND)
 
     return handle_request
@@ -86,7 +86,7 @@ def _generator(face: OpenAiMock, service: FifoService, api: Api) -> Handle:
         )
         wait_ns, first_ns = service.schedule(request.at_ns, tokens=tokens)
         if body.stream:
-            return _streamed(generation, wait_ns, first_ns, service.gap_ns)
+            return _build_stream(generation, wait_ns, first_ns, service.gap_ns)
         due_ns = wait_ns + first_ns + (tokens - 1) * service.gap_ns
         return json_response(due_ns, msgspec.json.encode(build_response(generation)))
 
@@ -97,12 +97,13 @@ _MAX_TOKENS = 1_000_000
 
 
 def _count_spaces(body: bytes) -> int:
-    """Return the number of input tokens that the server reports: the number of spaces in the request, at least one."""
+    """Return the number of input tokens that the mock server reports: the number of spaces in the body, but at least
+    1."""
     return max(1, body.count(b" "))
 
 
-def _streamed(generation: Generation, wait_ns: int, first_ns: int, gap_ns: int) -> ResponseScript:
-    """Return the streamed response. The head, and the role if there is one, are sent when processing begins."""
+def _build_stream(generation: Generation, wait_ns: int, first_ns: int, gap_ns: int) -> ResponseScript:
+    """Build a streamed response. The head, and the role if the API has one, are sent when processing begins."""
     pieces = openai_stream(generation, first_ns / 1e9, gap_ns / 1e9)
     offsets = [wait_ns, *(wait_ns + round(at_s * 1e9) for at_s, _ in pieces)]
     data = [_STREAM_HEAD, *(encode_chunk(event) for _, event in pieces)]
@@ -110,7 +111,7 @@ def _streamed(generation: Generation, wait_ns: int, first_ns: int, gap_ns: int) 
     return ResponseScript(offsets, data)
 
 
-def _embeddings(face: OpenAiMock, service: FifoService, request: Request, body: _OpenAiRequest) -> ResponseScript:
+def _build_embeddings(face: OpenAiMock, service: FifoService, request: Request, body: _OpenAiRequest) -> ResponseScript:
     inputs: Any = decode_json(body.input)
     texts = len(inputs) if isinstance(inputs, list) and inputs and not isinstance(inputs[0], int) else 1
     vector = [0.5] * face.embedding_size
@@ -123,7 +124,7 @@ def _embeddings(face: OpenAiMock, service: FifoService, request: Request, body: 
     return json_response(sum(service.schedule(request.at_ns, rows=texts)), msgspec.json.encode(response))
 
 
-def _rerank(service: FifoService, request: Request, body: _OpenAiRequest) -> ResponseScript:
+def _build_ranking(service: FifoService, request: Request, body: _OpenAiRequest) -> ResponseScript:
     count = len(body.documents)
     results = [{"index": index, "relevance_score": 1 - index / (count + 1)} for index in range(count)]
     response = {"id": "scripted-1", "results": results, "usage": {"total_tokens": _count_spaces(request.body)}}

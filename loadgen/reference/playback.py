@@ -1,4 +1,4 @@
-"""Response scripts: the bytes of a response with their times, and what happens to the connection."""
+"""Response scripts (the bytes of a response, their send times, and the end of the connection), and their playback."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from typing import Literal, NamedTuple
 from loadgen.reference.script import Reply, Stream
 
 _BUFFERED_BYTES = 2**20
-"""Write-buffer limit in bytes; a client that is this far behind is waited for."""
+"""Size of the write buffer in bytes above which the playback pauses until the client has read more."""
 _JOINED_BYTES = 16_384
 _RETRY_NS = 1_000_000
 _NO_LINGER = struct.pack("ii", 1, 0)
@@ -24,8 +24,8 @@ End = Literal["open", "close", "reset", "repeat"]
 
 
 class ResponseScript(NamedTuple):
-    """`pieces` are sent at `offsets_ns` after the request, in ascending order; if `end` is "repeat", the last
-    `repeated` pieces repeat."""
+    """Bytes of a response with their send times. `pieces` are sent `offsets_ns` after the request, in ascending order;
+    if `end` is "repeat", the last `repeated` pieces are repeated every `period_ns`."""
 
     offsets_ns: Sequence[int]
     pieces: Sequence[bytes]
@@ -35,11 +35,12 @@ class ResponseScript(NamedTuple):
 
 
 class SocketWriter:
-    """One connection. Bytes are written directly to the socket where possible, so that they leave on time."""
+    """Writer of one connection, which bypasses the event loop and writes directly to the socket if possible, so that
+    data is sent on time."""
 
     def __init__(self, transport: asyncio.Transport) -> None:
         self._transport = transport
-        # not possible on Windows
+        # Direct writes are not possible with TLS and on Windows.
         is_plain = transport.get_extra_info("ssl_object") is None and sys.platform != "win32"
         self._fd: int | None = transport.get_extra_info("socket").fileno() if is_plain else None
 
@@ -63,65 +64,65 @@ class SocketWriter:
         self._transport.close()
 
     def reset(self) -> None:
-        """Close like a crashed process: the peer gets a reset, and loses what it has not read."""
+        """Reset the connection, as if the process had crashed: the peer loses all data that it has not read."""
         with socket.socket(fileno=os.dup(self._transport.get_extra_info("socket").fileno())) as duplicate:
             duplicate.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
         self._transport.abort()
 
 
 class ResponsePlayback:
-    """A response script being sent."""
+    """Playback of one response script on a connection."""
 
-    __slots__ = ("_at", "_course", "_delay_for_freeze", "_start_ns", "_wire")
+    __slots__ = ("_delay_for_freeze", "_index", "_script", "_start_ns", "_wire")
 
     def __init__(
         self, wire: SocketWriter, script: ResponseScript, start_ns: int, delay_for_freeze: Callable[[int], int] | None
     ) -> None:
-        self._wire, self._course, self._start_ns, self._delay_for_freeze = wire, script, start_ns, delay_for_freeze
-        self._at = 0
+        self._wire, self._script, self._start_ns, self._delay_for_freeze = wire, script, start_ns, delay_for_freeze
+        self._index = 0
 
     def send_due(self) -> int | None:
-        """Send what is due and return the time of the next piece in ns; None after the last one."""
-        wire, (offsets, pieces, end, repeated, period_ns) = self._wire, self._course
+        """Send the due pieces. Return the time of the next piece in ns, or None after the last piece."""
+        wire, (offsets, pieces, end, repeated, period_ns) = self._wire, self._script
         now_ns = time.perf_counter_ns()
         try:
             while wire.is_open():
-                if self._at == len(pieces):
+                if self._index == len(pieces):
                     if end != "repeat":
                         self._finish()
                         return None
-                    self._at -= repeated
+                    self._index -= repeated
                     self._start_ns += period_ns
-                due_ns = self._start_ns + offsets[self._at]
+                due_ns = self._start_ns + offsets[self._index]
                 if self._delay_for_freeze is not None:
                     due_ns = self._delay_for_freeze(due_ns)
                 if due_ns > now_ns:
                     return due_ns
                 if wire.is_full():
                     return now_ns + _RETRY_NS
-                wire.write(pieces[self._at])
-                self._at += 1
+                wire.write(pieces[self._index])
+                self._index += 1
         except OSError:  # the peer has closed the connection
             wire.close()
         return None
 
     def _finish(self) -> None:
-        if self._course.end == "close":
+        if self._script.end == "close":
             self._wire.close()
-        elif self._course.end == "reset":
+        elif self._script.end == "reset":
             self._wire.reset()
 
 
 def script_stream(stream: Stream, delay_ns: int) -> ResponseScript:
     repeated = stream.repeated if stream.end == "repeat" else 0
-    not_repeated = len(stream.pieces) - repeated
-    pieces = [*_join_simultaneous(stream.pieces[:not_repeated]), *stream.pieces[not_repeated:]]
+    once_count = len(stream.pieces) - repeated
+    pieces = [*_join_simultaneous(stream.pieces[:once_count]), *stream.pieces[once_count:]]
     offsets = [delay_ns + round(at_s * 1e9) for at_s, _ in pieces]
     return ResponseScript(offsets, [data for _, data in pieces], stream.end, repeated, round(stream.period_s * 1e9))
 
 
 def _join_simultaneous(pieces: Sequence[tuple[float, bytes]]) -> list[tuple[float, bytes]]:
-    """Join small pieces that are due at the same time."""
+    """Join small pieces that have the same send time."""
     joined: list[tuple[float, bytes]] = []
     for at_s, data in pieces:
         if joined and joined[-1][0] == at_s and len(joined[-1][1]) + len(data) < _JOINED_BYTES:
@@ -137,19 +138,19 @@ _CLOSING = ("until-close", "close-after", "close-unsaid", "cut-body", "drop", "h
 
 def script_reply(reply: Reply, delay_ns: int, *, is_head: bool) -> ResponseScript:
     mode = reply.mode
-    head, body = _head_and_body(reply)
+    head, body = _encode_head_and_body(reply)
     end: End = "close" if mode in _CLOSING else "reset" if mode == "reset" else "open"
     if mode in ("hang", "drop", "reset"):
         return ResponseScript([delay_ns], [b""], end)
     if is_head:
         body = b""
-    at_once, slow = {"slow-head": (b"", head + body), "slow-body": (head, body)}.get(mode, (head + body, b""))
-    pieces = [at_once, *(slow[at : at + 1] for at in range(len(slow)))]
-    return ResponseScript([delay_ns + _MILLISECOND_NS * at for at in range(len(pieces))], pieces, end)
+    immediate, slow = {"slow-head": (b"", head + body), "slow-body": (head, body)}.get(mode, (head + body, b""))
+    pieces = [immediate, *(slow[at : at + 1] for at in range(len(slow)))]
+    return ResponseScript([delay_ns + _MILLISECOND_NS * index for index in range(len(pieces))], pieces, end)
 
 
-def _head_and_body(reply: Reply) -> tuple[bytes, bytes]:
-    """Return head and body as they are sent."""
+def _encode_head_and_body(reply: Reply) -> tuple[bytes, bytes]:
+    """Return the encoded head and body of a reply."""
     if reply.mode == "garbage":
         return b"this is not HTTP\r\n\r\n", b""
     body, fields = reply.body, [f"{name}: {value}" for name, value in reply.headers]

@@ -1,4 +1,4 @@
-"""Parsed requests to the scripted server, and its JSON responses."""
+"""Parse requests to the scripted server, and build JSON responses."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from loadgen.reference.playback import ResponseScript, encode_head
 
 
 class Request(NamedTuple):
-    """A request. `head` ends before the empty line; `path` is without the query, as received."""
+    """A request to the scripted server. `head` ends before the empty line; `path` is the percent-encoded path without
+    the query; `at_ns` is the receive time."""
 
     method: str
     path: str
@@ -21,7 +22,7 @@ class Request(NamedTuple):
 
 
 RequestHandler = Callable[[Request], ResponseScript | None]
-"""Function that returns the response to a request, or None if the request is for another mock protocol."""
+"""Function that returns the response to a request, or None if the request does not belong to this mock protocol."""
 
 
 def parse_request(data: bytes, at_ns: int) -> Request:

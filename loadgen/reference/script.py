@@ -1,7 +1,7 @@
-"""Behavior of a scripted server: fixed responses, streams that are exact to the byte and in time, and mock protocols.
+"""Script of a mock server: fixed responses, streams with exact bytes and times, and mock protocols.
 
-In JSON (`python -m loadgen.reference.scripted --script FILE`), bytes are base64 and a record of a union has a `type`.
-Also computes when a response is due.
+In JSON (`python -m loadgen.reference.scripted --script FILE`), bytes are base64-encoded and a member of a union has a
+`type`. The module also computes when a response is due.
 """
 
 from __future__ import annotations
@@ -21,11 +21,12 @@ ReplyMode = Literal[
 ]  # fmt: skip
 """How a reply is sent.
 
-`close-after`: complete, with Connection: close; `close-unsaid`: complete, then closed without announcement; `interim`:
-a 100 Continue precedes it; `slow-head`: byte by byte, one per millisecond; `slow-body`: the same after the head;
-`cut-body`: the connection closes in the middle of the body; `drop`: it closes before any byte; `reset`: it is reset
-before any byte; `hang`: no response; `garbage`: bytes that are not HTTP; `http-1.0`: an HTTP/1.0 response that ends
-with the connection.
+`whole`: at once; `chunked`: in two chunks; `until-close`: without a length, ended by closing the connection;
+`close-after`: complete, with Connection: close; `close-unsaid`: complete, then the connection is closed without
+announcement; `interim`: preceded by 100 Continue; `slow-head`: one byte per millisecond; `slow-body`: one byte per
+millisecond after the head; `cut-body`: the connection is closed in the middle of the body; `drop`: the connection is
+closed before the first byte; `reset`: the connection is reset before the first byte; `hang`: no response; `garbage`:
+bytes that are not HTTP; `http-1.0`: an HTTP/1.0 response that ends when the connection is closed.
 """
 
 
@@ -37,11 +38,12 @@ class Reply(msgspec.Struct, frozen=True, tag="reply"):
 
 
 class Stream(msgspec.Struct, frozen=True, tag="stream"):
-    """A scripted stream.
+    """A scripted response stream.
 
-    `pieces` are written to the socket unchanged, each with its time in seconds after the request; small pieces that are
-    due at the same time are joined. Then the connection stays open, is closed or is reset, or the last `repeated`
-    pieces are sent again forever, each time `period_s` later. `loadgen.reference.openai_events` builds such streams.
+    `pieces` are send times in seconds after the request, and bytes that are written to the socket unchanged; small
+    pieces with the same send time are joined. After the last piece, the connection stays open, is closed or is reset,
+    or the last `repeated` pieces are repeated forever every `period_s` seconds. `loadgen.reference.openai_events`
+    builds such streams.
     """
 
     pieces: tuple[tuple[float, bytes], ...]
@@ -51,11 +53,11 @@ class Stream(msgspec.Struct, frozen=True, tag="stream"):
 
 
 class ServiceModel(msgspec.Struct, frozen=True):
-    """Service model: how long requests take.
+    """Service model of a mock server: the distribution of service times and the concurrency.
 
-    `servers` requests are processed at a time and the rest queue; None means no limit. A response, or its first token,
-    takes `delay_s`: a constant, or the median of a lognormal distribution whose logarithm has the standard deviation
-    `sigma`. Each further token takes 1/`tokens_per_s`, and each row `row_s` more.
+    At most `servers` requests are processed concurrently and further requests are queued; None means no limit. The time
+    until the response or its first token is `delay_s` if `sigma` is 0, otherwise lognormal with median `delay_s` and
+    standard deviation `sigma` of the logarithm. Each row adds `row_s`, and each further token takes 1/`tokens_per_s`.
     """
 
     delay_s: float = 0.0
@@ -67,7 +69,7 @@ class ServiceModel(msgspec.Struct, frozen=True):
 
 
 class HttpMock(msgspec.Struct, frozen=True, tag="http"):
-    """Plain HTTP: any request to `path` (None: any path) gets `response` as JSON."""
+    """Mock HTTP server: the response to any request to `path` (None: any path) is `response` as JSON."""
 
     service_model: ServiceModel = ServiceModel()
     path: str | None = None
@@ -75,9 +77,10 @@ class HttpMock(msgspec.Struct, frozen=True, tag="http"):
 
 
 class OpenAiMock(msgspec.Struct, frozen=True, tag="openai"):
-    """The /v1 API of an OpenAI-compatible server: chat and text completions, responses, embeddings, rerank, models.
+    """Mock OpenAI-compatible server with the /v1 API: chat and text completions, responses, embeddings, rerank, models.
 
-    A response has as many tokens as the request allows, or else `output_tokens`; each is "tok ".
+    A response has the maximum number of tokens of the request, or `output_tokens` if the request sets no maximum. Each
+    token is "tok ".
     """
 
     service_model: ServiceModel = ServiceModel()
@@ -87,7 +90,7 @@ class OpenAiMock(msgspec.Struct, frozen=True, tag="openai"):
 
 
 class TensorModel(msgspec.Struct, frozen=True):
-    """A model with typed inputs and outputs. Its outputs are zeros, one row per input row."""
+    """Mock model with typed inputs and outputs. The outputs are zeros, with one row per input row."""
 
     service_model: ServiceModel = ServiceModel()
     model: str = "scripted"
@@ -96,17 +99,18 @@ class TensorModel(msgspec.Struct, frozen=True):
 
 
 class OipMock(TensorModel, frozen=True, tag="oip"):
-    """A model served by the Open Inference Protocol over HTTP, JSON and binary."""
+    """Mock model server for the Open Inference Protocol over HTTP, with JSON or binary tensors."""
 
 
 class TfServingMock(TensorModel, frozen=True, tag="tf-serving"):
-    """A model served by TensorFlow Serving's REST API: predictions and metadata. Datatypes are those of OIP."""
+    """Mock model server for TensorFlow Serving's REST API: predictions and metadata. Inputs and outputs have datatypes
+    of the Open Inference Protocol."""
 
     signature: str = "serving_default"
 
 
 class TorchServeMock(msgspec.Struct, frozen=True, tag="torchserve"):
-    """A model served by TorchServe's inference API; every prediction is `response` as JSON."""
+    """Mock model server for TorchServe's inference API; every prediction is `response` as JSON."""
 
     service_model: ServiceModel = ServiceModel()
     model: str = "scripted"
@@ -117,29 +121,30 @@ MockProtocol = HttpMock | OpenAiMock | OipMock | TfServingMock | TorchServeMock
 
 
 class Script(msgspec.Struct, frozen=True):
-    """Behavior of a scripted server.
+    """Script of a mock server.
 
-    Each reply is due `delay_s` after its request, with no limit on concurrency. The first of `protocols` that accepts a
-    request responds to it according to its own service model.
+    Each reply is due `delay_s` after its request, with unlimited concurrency. The first mock protocol in `protocols` that
+    accepts a request responds to it, according to the service model of that protocol.
 
-    The freeze begins `freeze_after_s` after the first request and lasts `freeze_s`: replies due during it are sent at
-    its end. At r requests per second, r × `freeze_s` of them wait longer, by a time that is uniform between 0 and
-    `freeze_s`.
+    The server freezes `freeze_after_s` after the first request for `freeze_s`; replies that are due during the freeze
+    are sent when it ends. At r requests per second, r × `freeze_s` requests wait longer, by a time that is uniformly
+    distributed between 0 and `freeze_s`.
     """
 
     reply: Reply | Stream = Reply()
     paths: dict[str, Reply | Stream] = {}
-    """Other replies, by path."""
+    """Replies for specific paths, which replace `reply`, by path."""
     delay_s: float = 0.0
     freeze_after_s: float = 0.0
     freeze_s: float = 0.0
     protocols: tuple[MockProtocol, ...] = ()
     ready_after_s: float = 0.0
-    """Seconds from the server's start during which every response is an immediate 503."""
+    """Seconds from the start of the server during which every response is an immediate 503."""
 
 
 class FifoService:
-    """A FIFO queue: requests are served in order of arrival, so the times of each one are known immediately."""
+    """Simulated FIFO service with the service model `model`. Requests are served in order of arrival, so the times of a
+    request are known when it arrives."""
 
     def __init__(self, model: ServiceModel) -> None:
         self._service_model = model
@@ -148,23 +153,24 @@ class FifoService:
         self.gap_ns = 0 if model.tokens_per_s is None else round(1e9 / model.tokens_per_s)
 
     def schedule(self, at_ns: int, *, rows: int = 0, tokens: int = 1) -> tuple[int, int]:
-        """Add a request; return the ns from `at_ns` until processing begins, and from there until the first token."""
-        first_ns = self._first_ns() + round(rows * self._service_model.row_s * 1e9)
+        """Add a request that arrives at `at_ns`. Return the queueing time and the time from the start of processing to
+        the first token, in ns."""
+        first_ns = self._draw_first_ns() + round(rows * self._service_model.row_s * 1e9)
         if self._free_ns is None:
             return 0, first_ns
         start_ns = max(at_ns, self._free_ns[0])
         heapq.heapreplace(self._free_ns, start_ns + first_ns + max(tokens - 1, 0) * self.gap_ns)
         return start_ns - at_ns, first_ns
 
-    def _first_ns(self) -> int:
+    def _draw_first_ns(self) -> int:
         service_model = self._service_model
         factor = self._random.lognormvariate(0, service_model.sigma) if service_model.sigma else 1.0
         return round(service_model.delay_s * factor * 1e9)
 
 
 def build_freeze(script: Script, first_ns: int) -> Callable[[int], int]:
-    """Return a function that delays due times during the freeze to its end; `first_ns` is the time of the first
-    request."""
+    """Build a function that moves due times within the freeze to the end of the freeze; `first_ns` is the time of the
+    first request."""
     begin_ns = first_ns + round(script.freeze_after_s * 1e9)
     end_ns = begin_ns + round(script.freeze_s * 1e9)
     return lambda due_ns: end_ns if begin_ns <= due_ns < end_ns else due_ns

@@ -1,8 +1,8 @@
-"""A server with known delays and known faults: the ground truth that the load generator is verified against.
+"""Run a mock server with known delays and faults: the ground truth that the load generator is verified against.
 
 In a test: `with ScriptedServer(Script(delay_s=0.05)) as server: ... server.url ... server.received_ns`.
-As a child process: `python -m loadgen.reference.scripted --delay 0.05 --log received.txt` prints its port, and exits
-when its standard input closes.
+As a child process: `python -m loadgen.reference.scripted --delay 0.05 --log received.txt` prints the port, and exits
+when standard input closes.
 """
 
 from __future__ import annotations
@@ -32,13 +32,14 @@ __all__ = ["Reply", "ReplyMode", "Script", "ScriptedServer", "Stream"]
 
 
 class ScriptedServer:
-    """Serves `script` from a separate thread on any free port of the loopback address.
+    """Mock server that executes `script` on a separate thread, on a free port of the loopback address.
 
-    `received_ns` (monotonic) and `requests` grow with every request; `connections` counts the accepted connections.
+    `received_ns` and `requests` contain the receive time (monotonic clock) and the bytes of every request so far;
+    `connections` counts the accepted connections.
     """
 
     def __init__(self, script: Script, tls: ssl.SSLContext | None = None, *, stores_requests: bool = True) -> None:
-        self._script, self._tls, self._keeps_requests = script, tls, stores_requests
+        self._script, self._tls, self._stores_requests = script, tls, stores_requests
         self._loop = new_event_loop()
         self._ready = threading.Event()
         self._thread = threading.Thread(target=self._serve, name="scripted-server")
@@ -65,7 +66,7 @@ class ScriptedServer:
         self._thread.join()
 
     def close_connections(self) -> None:
-        """Close every connection from the server's side, as a server does with idle connections."""
+        """Close every connection from the server side, as servers do with idle connections."""
         self._loop.call_soon_threadsafe(self._close_all)
 
     def protocol(self) -> asyncio.Protocol:
@@ -75,15 +76,15 @@ class ScriptedServer:
         return _Connection(self)
 
     def respond(self, request: bytes, wire: SocketWriter) -> None:
-        """Respond to a request that has just been received. Must run on the event loop's thread."""
+        """Respond to a request that has just been received. Must be called on the event loop's thread."""
         at_ns = time.perf_counter_ns()
         self.received_ns.append(at_ns)
-        if self._keeps_requests:
+        if self._stores_requests:
             self.requests.append(request)
         if self._delay_for_freeze is None and self._script.freeze_s:
             self._delay_for_freeze = build_freeze(self._script, at_ns)
         self._continue_playback(
-            at_ns, ResponsePlayback(wire, self._responses.course(request, at_ns), at_ns, self._delay_for_freeze)
+            at_ns, ResponsePlayback(wire, self._responses.select(request, at_ns), at_ns, self._delay_for_freeze)
         )
 
     def _continue_playback(self, _due_ns: int, playback: ResponsePlayback) -> None:
@@ -102,7 +103,7 @@ class ScriptedServer:
         self._close_all()
         if self._timer_queue is not None:
             self._timer_queue.close()
-        self._loop.run_until_complete(asyncio.sleep(0.01))  # lets the transports close before the event loop does
+        self._loop.run_until_complete(asyncio.sleep(0.01))  # close the transports before the event loop
         self._loop.close()
 
     def _close_all(self) -> None:
@@ -111,36 +112,36 @@ class ScriptedServer:
 
 
 class _ResponseSelector:
-    """Selects the response to each request."""
+    """Selects the response script for each request, by path and mock protocol."""
 
     def __init__(self, script: Script) -> None:
         delay_ns = round(script.delay_s * 1e9)
-        self._default = _response_scripts(script.reply, delay_ns)
-        self._by_path = {path: _response_scripts(reply, delay_ns) for path, reply in script.paths.items()}
-        self._faces = [build_handler(face) for face in script.protocols]
+        self._default = _build_response_scripts(script.reply, delay_ns)
+        self._by_path = {path: _build_response_scripts(reply, delay_ns) for path, reply in script.paths.items()}
+        self._handlers = [build_handler(face) for face in script.protocols]
         self._not_ready = script_reply(Reply(503), 0, is_head=False)
         self._ready_ns = time.perf_counter_ns() + round(script.ready_after_s * 1e9)
 
-    def course(self, data: bytes, at_ns: int) -> ResponseScript:
+    def select(self, data: bytes, at_ns: int) -> ResponseScript:
         if at_ns < self._ready_ns:
             return self._not_ready
         method, _, rest = data.partition(b" ")
         is_head = method == b"HEAD"
         if self._by_path:
-            courses = self._by_path.get(rest.partition(b" ")[0].decode("latin-1"))
-            if courses is not None:
-                return courses[is_head]
-        if self._faces:
+            scripts = self._by_path.get(rest.partition(b" ")[0].decode("latin-1"))
+            if scripts is not None:
+                return scripts[is_head]
+        if self._handlers:
             request = parse_request(data, at_ns)
-            for handle in self._faces:
+            for handle in self._handlers:
                 script = handle(request)
                 if script is not None:
                     return script
         return self._default[is_head]
 
 
-def _response_scripts(reply: Reply | Stream, delay_ns: int) -> tuple[ResponseScript, ResponseScript]:
-    """Return the responses to other methods and to HEAD."""
+def _build_response_scripts(reply: Reply | Stream, delay_ns: int) -> tuple[ResponseScript, ResponseScript]:
+    """Return two response scripts: for all methods except HEAD, and for HEAD."""
     if isinstance(reply, Stream):
         script = script_stream(reply, delay_ns)
         return script, script
@@ -150,7 +151,7 @@ def _response_scripts(reply: Reply | Stream, delay_ns: int) -> tuple[ResponseScr
 class _Connection(asyncio.Protocol):
     def __init__(self, server: ScriptedServer) -> None:
         self._server = server
-        self._cut = RequestSplitter().split
+        self._split_requests = RequestSplitter().split
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
@@ -161,23 +162,23 @@ class _Connection(asyncio.Protocol):
         self._server.transports.discard(self._transport)
 
     def data_received(self, data: bytes) -> None:
-        for request in self._cut(data):
+        for request in self._split_requests(data):
             self._server.respond(request, self._wire)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m loadgen.reference.scripted", description=__doc__)
     parser.add_argument("--port", type=int, default=0)
-    parser.add_argument("--script", metavar="JSON", help="script, or file with a script, instead of the options below")
+    parser.add_argument("--script", metavar="JSON", help="script as JSON, or path of a file, instead of other options")
     parser.add_argument("--delay", type=float, default=0.0, metavar="SECONDS")
     parser.add_argument("--freeze-after", type=float, default=0.0, metavar="SECONDS")
     parser.add_argument("--freeze", type=float, default=0.0, metavar="SECONDS")
     parser.add_argument("--status", type=int, default=200)
     parser.add_argument("--manner", choices=get_args(ReplyMode), default="whole")
-    parser.add_argument("--log", type=Path, help="file for the receive time of each request, in monotonic nanoseconds")
+    parser.add_argument("--log", type=Path, help="output file for the receive times of requests, in ns (monotonic)")
     options = parser.parse_args()
     try:
-        server = ScriptedServer(_script(options), stores_requests=False)
+        server = ScriptedServer(_parse_script(options), stores_requests=False)
     except (OSError, ValueError, msgspec.MsgspecError) as error:
         sys.exit(f"the script cannot be used: {error}")
     with contextlib.suppress(KeyboardInterrupt):
@@ -186,10 +187,10 @@ def main() -> None:
         options.log.write_text("".join(f"{at_ns}\n" for at_ns in server.received_ns))
 
 
-def _script(options: argparse.Namespace) -> Script:
+def _parse_script(options: argparse.Namespace) -> Script:
     if options.script is not None:
-        is_text = options.script.lstrip().startswith("{")
-        return decode_json(options.script if is_text else Path(options.script).read_bytes(), Script)
+        is_json = options.script.lstrip().startswith("{")
+        return decode_json(options.script if is_json else Path(options.script).read_bytes(), Script)
     return Script(
         reply=Reply(status=options.status, mode=options.manner),
         delay_s=options.delay,

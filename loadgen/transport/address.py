@@ -1,6 +1,6 @@
-"""Addresses of HTTP and gRPC URLs (grpc://host:port, or grpcs:// for TLS).
+"""Parse HTTP and gRPC URLs (grpc://host:port, or grpcs:// for TLS) into addresses.
 
-Does not import gRPC, so that parsing a URL costs nothing.
+The module does not import gRPC, so that parsing a URL is cheap.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ import msgspec
 
 
 class EndpointError(ValueError):
-    """Raised when nothing can be sent to the endpoint as described; the message is a sentence without secrets."""
+    """Raised when the settings of an endpoint are invalid; the message is a sentence without secrets."""
 
 
 class UrlError(EndpointError):
-    """Raised when the URL cannot be requested; the message has the reason and never repeats a password."""
+    """Raised when a URL is invalid or not supported; the message states the reason and never contains a password."""
 
 
 class Address(msgspec.Struct, frozen=True):
@@ -33,7 +33,7 @@ class Address(msgspec.Struct, frozen=True):
         return host if self.port == (443 if self.is_tls else 80) else f"{host}:{self.port}"
 
     def format_url(self, path: str) -> str:
-        """Return the URL of `path` at this address, without its query, which may contain secrets."""
+        """Return the URL of `path` at this address, without the query, which may contain secrets."""
         return f"{'https' if self.is_tls else 'http'}://{self.authority}{path.partition('?')[0]}"
 
 
@@ -42,7 +42,7 @@ def parse_url(url: str) -> Address:
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise UrlError("the URL must start with http:// or https:// and contain a host")
     if parts.username is not None:
-        raise UrlError("the URL contains a user name; use the target's headers for credentials")
+        raise UrlError("the URL contains a user name. Set credentials in the target's headers.")
     try:
         port = parts.port
         host = parts.hostname if ":" in parts.hostname else parts.hostname.encode("idna").decode()
@@ -62,7 +62,7 @@ _SCHEMES = {"grpc": "http", "grpcs": "https", "http": "http", "https": "https"}
 
 
 def parse_grpc_url(url: str) -> Address:
-    """Parse a gRPC URL. Raises UrlError."""
+    """Parse a gRPC URL into an address. Raises UrlError."""
     try:
         parts = urlsplit(url)
     except ValueError as error:
@@ -70,7 +70,7 @@ def parse_grpc_url(url: str) -> Address:
     if parts.scheme not in _SCHEMES or not parts.netloc:
         raise UrlError("the URL must start with grpc:// or grpcs:// and contain a host")
     if parts.path not in ("", "/") or parts.query:
-        raise UrlError("a gRPC URL must end with the port, because paths and queries are not sent")
+        raise UrlError("a gRPC URL must end with the port, without a path or query")
     return parse_url(parts._replace(scheme=_SCHEMES[parts.scheme]).geturl())
 
 

@@ -1,4 +1,4 @@
-"""Load balancing over several replicas."""
+"""Client-side load balancing across several replicas."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from loadgen.records import Balance
 from loadgen.transport.exchange import Exchange, Transport
 
 _SEED = 1
-"""Seed of power-of-two-choices, so that every run picks the same replicas."""
+"""Seed of the power-of-two-choices balancing, so that every run selects replicas in the same random order."""
 
 
 class Pool(Transport, Protocol):
     @property
     def outstanding(self) -> int:
-        """Number of requests in flight and waiting."""
+        """Number of requests that are in flight or waiting."""
         ...
 
 
 class BalancedPools:
-    """Sends each exchange through one of the pools, and stores its index as `target`.
+    """Load balancer: sends each exchange through one of the pools, and stores the index of the pool as `target`.
 
-    A pool whose replica refuses connections still gets its share, and those requests fail.
+    There are no health checks: a replica that refuses connections is still selected, and its requests fail.
     """
 
     def __init__(self, pools: Sequence[Pool], balance: Balance) -> None:
@@ -65,27 +65,28 @@ def _make_chooser(pools: Sequence[Pool], balance: Balance) -> Callable[[], int]:
         case "round-robin":
             return itertools.cycle(range(len(pools))).__next__
         case "least-outstanding":
-            return _least_outstanding(pools)
+            return _make_least_outstanding(pools)
         case "power-of-two":
-            return _power_of_two(pools)
+            return _make_power_of_two(pools)
 
 
-def _least_outstanding(pools: Sequence[Pool]) -> Callable[[], int]:
-    """Choose the pool with the fewest outstanding requests; ties are broken in rotation."""
-    turns = itertools.cycle(tuple(_rotated(len(pools), first)) for first in range(len(pools)))
+def _make_least_outstanding(pools: Sequence[Pool]) -> Callable[[], int]:
+    """Return a function that chooses the pool with the fewest outstanding requests; ties are broken in rotation."""
+    rotations = itertools.cycle(tuple(_rotate_indices(len(pools), first)) for first in range(len(pools)))
 
     def choose() -> int:
-        return min(next(turns), key=lambda target: pools[target].outstanding)
+        return min(next(rotations), key=lambda target: pools[target].outstanding)
 
     return choose
 
 
-def _rotated(count: int, first: int) -> list[int]:
+def _rotate_indices(count: int, first: int) -> list[int]:
     return [(first + step) % count for step in range(count)]
 
 
-def _power_of_two(pools: Sequence[Pool]) -> Callable[[], int]:
-    """Choose the better of two different pools drawn at random."""
+def _make_power_of_two(pools: Sequence[Pool]) -> Callable[[], int]:
+    """Return a function that draws two different pools at random, and chooses the pool with fewer outstanding
+    requests."""
     draw, count = random.Random(_SEED).random, len(pools)
 
     def choose() -> int:

@@ -1,7 +1,7 @@
-"""One HTTP/1.1 connection: one request at a time, with timestamps taken before parsing.
+"""An HTTP/1.1 connection that sends one request at a time and takes timestamps before parsing.
 
-Requests are built for the endpoint's first URL; another replica or a proxy may require changes, which are made when a
-request is sent.
+Requests are built for the endpoint's first URL. If a replica or a proxy requires changes, a request is rewritten when
+it is sent.
 """
 
 from __future__ import annotations
@@ -23,33 +23,34 @@ Rewrite = Callable[[bytes], bytes]
 
 
 def build_rewrite(address: Address, built_for: Address, proxy: Proxy | None) -> Rewrite | None:
-    """Return the change that a request built for `built_for` needs on its way to `address`, through `proxy` if given.
+    """Build the function that adapts requests built for `built_for` to `address` and `proxy`; None if requests need no
+    change.
 
-    A tunnel carries requests unchanged, so that a proxy requires no change for an https address.
+    A proxy requires no change for an https address, because the tunnel transfers requests unchanged.
     """
-    rehost = None if address.authority == built_for.authority else _host_rewriter(address, built_for)
+    rewrite_host = None if address.authority == built_for.authority else _build_host_rewriter(address, built_for)
     if proxy is None or address.is_tls:
-        return rehost
-    through = _absolute_form_rewriter(address, proxy)
-    return through if rehost is None else lambda request: through(rehost(request))
+        return rewrite_host
+    rewrite_target = _build_absolute_form_rewriter(address, proxy)
+    return rewrite_target if rewrite_host is None else lambda request: rewrite_target(rewrite_host(request))
 
 
-def _host_rewriter(address: Address, built_for: Address) -> Rewrite:
-    """Return a function that replaces the Host header, which is the first header; a Host header set by the user is
-    kept."""
+def _build_host_rewriter(address: Address, built_for: Address) -> Rewrite:
+    """Build a function that replaces the generated Host header, which is the first header. A Host header set by the
+    user is not changed."""
     old_host = f"\r\nHost: {built_for.authority}\r\n".encode()
     new_host = f"\r\nHost: {address.authority}\r\n".encode()
 
     def rewrite(request: bytes) -> bytes:
-        at = request.find(b"\r\n")
-        if not request.startswith(old_host, at):
+        line_end = request.find(b"\r\n")
+        if not request.startswith(old_host, line_end):
             return request
-        return b"".join((request[:at], new_host, request[at + len(old_host) :]))
+        return b"".join((request[:line_end], new_host, request[line_end + len(old_host) :]))
 
     return rewrite
 
 
-def _absolute_form_rewriter(address: Address, proxy: Proxy) -> Rewrite:
+def _build_absolute_form_rewriter(address: Address, proxy: Proxy) -> Rewrite:
     origin = f"http://{address.authority}".encode()
     credentials = b"" if proxy.authorization is None else f"Proxy-Authorization: {proxy.authorization}\r\n".encode()
 
@@ -62,13 +63,14 @@ def _absolute_form_rewriter(address: Address, proxy: Proxy) -> Rewrite:
 
 
 _LONG_IDLE_NS = 5_000_000
-"""Idle time in ns after which a connection is checked before use: a stall of this process may have hidden that it was
-closed."""
+"""Idle time in ns after which a connection is checked before use, because the event loop may not yet have noticed that
+the server closed it."""
 _PROXY_AUTHENTICATION_REQUIRED = 407
 
 
 class Connection(asyncio.Protocol):
-    """One connection. `on_free` is called when it can carry another request, and `on_lost` when it is closed."""
+    """An HTTP/1.1 connection. `on_free` is called when the connection can send the next request, and `on_lost` when it
+    is closed."""
 
     def __init__(
         self,
@@ -94,7 +96,7 @@ class Connection(asyncio.Protocol):
         return self._transport is not None and not self._is_closing()
 
     def send(self, exchange: Exchange) -> bool:
-        """Send a request. Return False, without any effect, if the connection is known to be closed."""
+        """Send a request. Return False without sending if the connection is known to be closed."""
         if self._is_closing():
             return False
         now_ns = perf_counter_ns()
@@ -117,14 +119,13 @@ class Connection(asyncio.Protocol):
         )
 
     def cut(self, error: str, detail: str | None = None) -> None:
-        """End the request in flight with `error`, and close the connection; without a request in flight, keep the
-        connection."""
+        """End the request in flight with `error`, and close the connection. Do nothing if no request is in flight."""
         if self._exchange is not None:
             self.close()
             self._fail(self._exchange, error, detail)
 
     def close(self) -> None:
-        """Close immediately: a TLS connection would wait for the server's close notification."""
+        """Close the connection immediately, without waiting for the close notification of a TLS server."""
         if self._transport is not None:
             self._transport.abort()
 
@@ -143,7 +144,7 @@ class Connection(asyncio.Protocol):
         now_ns = perf_counter_ns()
         exchange = self._exchange
         if exchange is None:
-            # Nothing was requested, so this data could not be distinguished from the next response.
+            # Unrequested data could not be distinguished from the next response.
             self.close_reason = describe_non_http(data)
             self.close()
             return
@@ -196,10 +197,10 @@ class Connection(asyncio.Protocol):
                 self._heads.add(data, response.status, response.headers, len(exchange.body))
             self._end(exchange, response.is_keep_alive)
 
-    def _end(self, exchange: Exchange, keeps_alive: bool = True) -> None:
+    def _end(self, exchange: Exchange, is_keep_alive: bool = True) -> None:
         self._exchange = None
-        # Free the connection first: an arrival that waits for it must not wait for the response check.
-        if keeps_alive:
+        # Free the connection first, so that a waiting request does not also wait for the response check.
+        if is_keep_alive:
             self._on_free(self)
         else:
             self.close()
@@ -208,7 +209,7 @@ class Connection(asyncio.Protocol):
     def _end_unfinished(self, exchange: Exchange, error: Exception | None) -> None:
         if error is None and self._response.ends_with_connection():
             self._store_response(exchange)
-            self._end(exchange, keeps_alive=False)
+            self._end(exchange, is_keep_alive=False)
         else:
             self._fail(exchange, "truncated")
 
@@ -228,8 +229,8 @@ class Connection(asyncio.Protocol):
         exchange.on_done(exchange)
 
     def _is_readable(self) -> bool:
-        """Return True if something can be read. On an idle connection that is its end, which the event loop has not
-        processed yet."""
+        """Return True if data or the end of the stream can be read. For an idle connection, this means that the server
+        has closed it and the event loop has not noticed yet."""
         fileno = cast(asyncio.Transport, self._transport).get_extra_info("socket").fileno()
         if not hasattr(select, "poll"):  # Windows, whose select() accepts any number of sockets
             return bool(select.select([fileno], [], [], 0)[0])

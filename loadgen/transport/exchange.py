@@ -1,4 +1,5 @@
-"""One request and its result, and errors whose cause is a limit of this machine instead of the target."""
+"""A request with its response, and the classification of errors caused by a limit of this machine instead of the
+target."""
 
 from __future__ import annotations
 
@@ -13,7 +14,7 @@ Headers = list[tuple[bytes, bytes]]
 
 
 class Tokens(msgspec.Struct, gc=False):
-    """Token counts and times of one response; the fields are those of REQUEST_SCHEMA."""
+    """Token counts and token times of one response. The fields are described in REQUEST_SCHEMA."""
 
     first_token_ns: int | None = None
     first_output_ns: int | None = None
@@ -27,30 +28,32 @@ class Tokens(msgspec.Struct, gc=False):
 
 
 class StreamReader(Protocol):
-    """Reads the body of one successful response while it arrives, in bounded memory."""
+    """Incremental reader of the body of one successful response, with bounded memory."""
 
     @property
     def tokens(self) -> Tokens:
-        """Tokens so far; may be read at any time, also after a failure."""
+        """Tokens received so far; may be read at any time, even after an error."""
         ...
 
     @property
     def detail(self) -> str | None:
-        """Description of the error, without any content of the response."""
+        """Description of the error, without any content of the response; None without an error."""
         ...
 
     def feed(self, piece: bytes, at_ns: int, /) -> str | None:
-        """Read what arrived at `at_ns`. An error class as the result ends the exchange and the connection."""
+        """Read data that was received at `at_ns`. Return an error class to end the exchange and close the connection,
+        otherwise None."""
         ...
 
 
 class Exchange(msgspec.Struct, gc=False):
-    """One request, filled in by the transport, which calls `on_done` exactly once. Times are `time.perf_counter_ns`.
+    """A request and its response. The transport fills in the response and calls `on_done` exactly once. Times are on
+    the clock of `time.perf_counter_ns`.
 
-    `number` is the index of the request among the prepared ones. If the connection could not be made, `sent_ns` is the
-    time at which it was requested; it is None if the request was given up while it waited for a free connection.
-    `bytes_received` includes headers. With a `reader`, the body of a response with status 2xx is fed to it and `body`
-    stays empty.
+    `request_index` is the index of the prepared request. If no connection could be established, `sent_ns` is the time
+    at which the connection was requested; if the request timed out while it waited for a free connection, `sent_ns` is
+    None. `bytes_received` includes headers. If there is a `reader`, the body of a 2xx response is passed to the reader
+    and `body` is empty.
     """
 
     index: int
@@ -73,22 +76,21 @@ class Exchange(msgspec.Struct, gc=False):
     headers: Headers = []
     body: bytes = b""
     tokens: Tokens | None = None
-    """Set by the check of a response that was not streamed."""
+    """Tokens of a response that was not streamed, set by the response check."""
     right: int | None = None
-    """Number of correct rows, as in ResponseCheck, once the response has been checked; `error` then includes the
-    check's error."""
+    """Number of rows that match their labels, set after the response check; None without labels."""
     method: str = ""
-    """The gRPC method, if it is not the one that the transport was created for."""
+    """gRPC method of the request; if empty, the method of the transport is called."""
 
 
 class ResolveError(Exception):
-    """Raised when the host name has no address."""
+    """Raised when a host name cannot be resolved."""
 
 
 class Transport(Protocol):
-    """Sends exchanges. All methods must be called on the event loop's thread.
+    """Transport that sends exchanges over HTTP or gRPC. All methods must be called on the event loop's thread.
 
-    `opened` counts connections and `sent` counts requests, including those whose connection failed.
+    `opened` counts connections and `sent` counts requests, including requests whose connection failed.
     """
 
     @property
@@ -103,42 +105,43 @@ class Transport(Protocol):
         ...
 
     async def resolve(self) -> None:
-        """Resolve host names, once for all connections that follow. Raises ResolveError."""
+        """Resolve host names once for all later connections. Raises ResolveError."""
         ...
 
     def submit(self, exchange: Exchange, /) -> None:
-        """Send the exchange as soon as possible; nothing is ever sent twice."""
+        """Send the request of the exchange as soon as possible. A request is never sent twice."""
         ...
 
     def cut(self) -> None:
-        """End everything in flight or waiting as timed out."""
+        """End all requests that are in flight or waiting as timed out."""
         ...
 
     def close(self) -> None: ...
 
 
 def find_header(headers: Headers, name: bytes) -> bytes | None:
-    """Return the first header of that name, which must be given in lower case."""
+    """Return the value of the first header called `name` (lower case), or None."""
     return next((value for key, value in headers if key.lower() == name), None)
 
 
 LOCAL_LIMIT = "local-limit"
-"""Error class for limits of this machine."""
+"""Error class of requests that failed because of a limit of the load generator's machine."""
 
 _LOCAL_LIMIT_ERRNOS = (errno.EMFILE, errno.ENFILE, errno.EADDRNOTAVAIL, errno.ENOBUFS, errno.ENOMEM)
 _LOCAL_LIMIT_TEXTS = tuple(os.strerror(number) for number in _LOCAL_LIMIT_ERRNOS)
 
 
 def is_local_limit(error: BaseException | None) -> bool:
-    """Return True if this machine has no file descriptor, local port, buffer or memory left."""
+    """Return True if the error means that this machine has no file descriptors, local ports, buffers or memory left."""
     return isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno in _LOCAL_LIMIT_ERRNOS)
 
 
 def is_local_limit_text(text: str) -> bool:
-    """Return the same for a library that reports only the operating system's text."""
+    """Return True if the message contains an OS error text for exhausted file descriptors, local ports, buffers or
+    memory."""
     return any(limit_text in text for limit_text in _LOCAL_LIMIT_TEXTS)
 
 
 def classify_connect_error(error: OSError) -> str:
-    """Return the error class of a connection that could not be made."""
+    """Return the error class of a failed connection attempt."""
     return LOCAL_LIMIT if is_local_limit(error) else "connect"

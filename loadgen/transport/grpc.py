@@ -1,4 +1,4 @@
-"""gRPC transport: calls to one server or several, within a memory limit."""
+"""gRPC transport: make calls to one or several servers, within a memory limit."""
 
 from __future__ import annotations
 
@@ -18,29 +18,29 @@ from loadgen.transport.grpc_channel import build_metadata, channel_options, load
 from loadgen.transport.grpc_status import CallEnd
 
 MAX_RECEIVING_BYTES = 512 * 2**20
-"""How far in bytes a load worker's memory may grow in a stage before `shed` is called. It is twice the limit for HTTP
-responses, because it includes all other memory."""
+"""Growth of a load worker's memory in a stage, in bytes, above which `shed` is called. The limit is twice that for HTTP
+responses, because it includes all memory of the process."""
 
 _MAX_CALLS_PER_CHANNEL = 100
-"""Maximum number of calls on one connection, which servers commonly allow; further calls would wait inside gRPC,
-unnoticed."""
+"""Maximum number of concurrent calls on one connection. Servers commonly allow 100; further calls would wait unnoticed
+in the gRPC library."""
 
 
 def new_grpc_transport(
     loop: asyncio.AbstractEventLoop, endpoint: Endpoint, method: str, *, is_streamed: bool
 ) -> Transport:
-    """Create a transport for the method `/package.Service/Method`. Call it on the event loop's thread.
+    """Create a transport for the gRPC method `/package.Service/Method`. Call it on the event loop's thread.
 
-    Replicas share `max_connections` evenly. Raises EndpointError.
+    `max_connections` is divided evenly among the replicas. Raises EndpointError if the endpoint's settings are invalid.
     """
     if not endpoint.urls:
         raise UrlError("the target has no URL")
     addresses = [parse_grpc_url(url) for url in endpoint.urls]
     if endpoint.unix_socket is not None and len(addresses) > 1:
         raise UrlError("a target with a unix socket must have exactly one URL")
-    share = max(1, endpoint.max_connections // len(addresses))
-    new_line = StreamChannel if is_streamed else UnaryChannel
-    pools = [GrpcPool(loop, address, endpoint, method, new_line, share) for address in addresses]
+    max_calls = max(1, endpoint.max_connections // len(addresses))
+    new_channel = StreamChannel if is_streamed else UnaryChannel
+    pools = [GrpcPool(loop, address, endpoint, method, new_channel, max_calls) for address in addresses]
     return pools[0] if len(pools) == 1 else GrpcReplicas(pools, endpoint.balance)
 
 
@@ -50,35 +50,36 @@ class GrpcReplicas(BalancedPools):
         self._replica_pools = pools
 
     def set_headers(self, endpoint: Endpoint) -> None:
-        """Set the headers of each pool. Raises EndpointError."""
+        """Use the headers of `endpoint` for all later calls of each pool. Raises EndpointError if a header is
+        invalid."""
         for pool in self._replica_pools:
             pool.set_headers(endpoint)
 
     def shed(self) -> None:
-        """Shed load in each pool."""
+        """End the calls in flight in each pool, because their responses use too much memory."""
         for pool in self._replica_pools:
             pool.shed()
 
 
 class _Call:
-    __slots__ = ("cancel", "exchange", "line")
+    __slots__ = ("cancel", "channel", "exchange")
 
-    def __init__(self, exchange: Exchange, line: PooledChannel) -> None:
-        self.exchange, self.line = exchange, line
+    def __init__(self, exchange: Exchange, channel: PooledChannel) -> None:
+        self.exchange, self.channel = exchange, channel
         self.cancel: Callable[[], object] = _no_op
 
 
 def _no_op() -> None:
-    """Do nothing: there is no started call to cancel."""
+    """Do nothing, because the call has not been started and cannot be canceled."""
 
 
 class GrpcPool:
-    """A pool of gRPC connections to one server. A request is a serialized message, and so is the body of its response.
+    """Pool of gRPC connections to one server. The bodies of requests and responses are serialized messages.
 
-    `status` is the HTTP status that corresponds to gRPC's code, 200 for OK; a call that ends without a message from the
-    server has an error and no status. There is no time of the first byte, because gRPC does not report it.
-    `bytes_received` counts messages only. A connection counts as opened once a response has been received on it.
-    `max_calls` limits the concurrent calls; a hundred share a connection.
+    The `status` of an exchange is the HTTP status that corresponds to the gRPC code (200 for OK); a call that ends
+    without a response from the server has an error and no status. `first_byte_ns` is None, because gRPC does not report
+    it. `bytes_received` counts only messages. A connection counts as opened when the first response has been received
+    on it. `max_calls` limits the number of concurrent calls; each connection carries up to 100 calls.
     """
 
     def __init__(
@@ -90,12 +91,12 @@ class GrpcPool:
         new_channel: Callable[[GrpcServer], PooledChannel],
         max_calls: int,
     ) -> None:
-        """Create the pool. Raises EndpointError."""
+        """Create the pool. Raises EndpointError if the endpoint's settings are invalid."""
         self._loop, self._address, self._endpoint = loop, address, endpoint
         self._method, self._new_channel, self._max_calls = method, new_channel, max_calls
         self._metadata = build_metadata(endpoint)
         credentials = load_credentials(endpoint.tls) if address.is_tls else None
-        self._peer = GrpcServer(loop, "", channel_options(endpoint, address), credentials, endpoint.timeouts)
+        self._server = GrpcServer(loop, "", channel_options(endpoint, address), credentials, endpoint.timeouts)
         self._channels: list[PooledChannel] = []
         self._calls: set[_Call] = set()
         self._waiting: deque[Exchange] = deque()
@@ -105,13 +106,13 @@ class GrpcPool:
 
     @property
     def outstanding(self) -> int:
-        """Number of calls in flight and waiting."""
+        """Number of calls that are in flight or waiting."""
         return len(self._calls) + len(self._waiting)
 
     async def resolve(self) -> None:
-        """Resolve the host name, once for all connections that follow. Raises ResolveError."""
-        if not self._peer.target:
-            self._peer = self._peer._replace(target=await self._resolve_target())
+        """Resolve the host name once for all later connections. Raises ResolveError."""
+        if not self._server.target:
+            self._server = self._server._replace(target=await self._resolve_target())
 
     def submit(self, exchange: Exchange) -> None:
         if len(self._calls) < self._max_calls:
@@ -120,20 +121,20 @@ class GrpcPool:
             self._waiting.append(exchange)
 
     def set_headers(self, endpoint: Endpoint) -> None:
-        """Use the endpoint's headers for calls from now on. Raises EndpointError."""
+        """Use the headers of `endpoint` for all later calls. Raises EndpointError if a header is invalid."""
         self._metadata = build_metadata(endpoint)
 
     def cut(self) -> None:
-        """End everything in flight or waiting as timed out."""
+        """End all calls that are in flight or waiting as timed out."""
         waiting, self._waiting = self._waiting, deque()
         self._end((*self._cancel_calls(), *waiting), "timeout")
 
     def shed(self) -> None:
-        """End everything in flight because the received data takes too much memory.
+        """End all calls in flight, because their responses use too much memory. Calls that were waiting are started.
 
-        All calls end, because gRPC does not report how much memory each one takes. Waiting calls are sent.
+        No single call can be selected, because gRPC does not report the memory of each call.
         """
-        detail = f"the responses being received take more than {MAX_RECEIVING_BYTES >> 20} MiB in total"
+        detail = f"the responses being received exceed {MAX_RECEIVING_BYTES >> 20} MiB in total"
         self._end(self._cancel_calls(), LOCAL_LIMIT, detail)
         while self._waiting and len(self._calls) < self._max_calls:
             self._start(self._waiting.popleft())
@@ -142,7 +143,7 @@ class GrpcPool:
         """Cancel the calls in flight and return their exchanges."""
         calls, self._calls = self._calls, set()
         for call in calls:
-            call.line.in_flight -= 1
+            call.channel.in_flight -= 1
             call.cancel()
         return [call.exchange for call in calls]
 
@@ -171,13 +172,13 @@ class GrpcPool:
         family = address_infos[0][0]
         hosts = dict.fromkeys(str(address[0]) for family_, _, _, _, address in address_infos if family_ == family)
         if family == socket.AF_INET6:
-            return "ipv6:" + ",".join(f"[{family_}]:{port}" for family_ in hosts)
-        return "ipv4:" + ",".join(f"{family_}:{port}" for family_ in hosts)
+            return "ipv6:" + ",".join(f"[{ip}]:{port}" for ip in hosts)
+        return "ipv4:" + ",".join(f"{ip}:{port}" for ip in hosts)
 
     def _start(self, exchange: Exchange) -> None:
         channel = next((pooled for pooled in self._channels if pooled.in_flight < _MAX_CALLS_PER_CHANNEL), None)
         if channel is None:
-            channel = self._new_channel(self._peer)
+            channel = self._new_channel(self._server)
             self._channels.append(channel)
         self.sent += 1
         channel.in_flight += 1
@@ -189,18 +190,18 @@ class GrpcPool:
         )
 
     def _on_call_end(self, call: _Call, end: CallEnd, end_ns: int, body: bytes) -> None:
-        if call not in self._calls:  # the call was cut
+        if call not in self._calls:  # the call was interrupted
             return
         self._calls.discard(call)
-        call.line.in_flight -= 1
-        if end.status is not None and not call.line.is_used:
-            call.line.is_used = True
+        call.channel.in_flight -= 1
+        if end.status is not None and not call.channel.is_used:
+            call.channel.is_used = True
             self.opened += 1
         exchange = call.exchange
         exchange.status, exchange.error, exchange.detail = end
         exchange.end_ns, exchange.body = end_ns, body
         exchange.bytes_received = exchange.bytes_received or len(body)
-        # Start the next call first: it must not wait for the check of this response.
+        # Start the next call first, so that it does not wait for the check of this response.
         if self._waiting and len(self._calls) < self._max_calls:
             self._start(self._waiting.popleft())
         exchange.on_done(exchange)

@@ -1,4 +1,4 @@
-"""A gRPC connection and the calls on it. Messages are sent and received as bytes."""
+"""Make gRPC calls on one channel, unary or streamed. Messages are sent and received as bytes."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from loadgen.transport.responses import MAX_RESPONSE_BYTES
 
 
 class GrpcServer(NamedTuple):
-    """Settings that all calls to one server share."""
+    """Settings for all calls to one gRPC server."""
 
     loop: asyncio.AbstractEventLoop
     target: str
@@ -31,28 +31,28 @@ class GrpcServer(NamedTuple):
 
 
 _RAW_BYTES = None
-"""Serializer that leaves messages as bytes in both directions."""
+"""Value for the serializers and deserializers of gRPC that leaves messages as bytes."""
 
 OnEnd = Callable[[CallEnd, int, bytes], None]
-"""Callback on the event loop's thread with the end of a call, its time in ns, and the response message."""
+"""Callback on the event loop's thread that receives the end of a call, its time in ns, and the response message."""
 
 
 class PooledChannel(Protocol):
-    """A channel in a pool. `in_flight` and `is_used` belong to the pool."""
+    """A gRPC channel in a pool. The pool sets `in_flight` (number of running calls) and `is_used`."""
 
     in_flight: int
     is_used: bool
 
     def start(self, exchange: Exchange, method: str, metadata: Metadata, on_end: OnEnd, /) -> Callable[[], object]:
-        """Send the request now; the returned function cancels it."""
+        """Send the request, and return a function that cancels the call."""
         ...
 
     def close(self) -> None: ...
 
 
 class UnaryChannel:
-    """A channel for unary calls. The end is timestamped on gRPC's own thread, so that a busy event loop does not delay
-    it."""
+    """A channel for unary calls. The end of a call is timestamped on gRPC's thread, so that a blocked event loop does
+    not delay the timestamp."""
 
     def __init__(self, peer: GrpcServer) -> None:
         self._peer = peer
@@ -72,14 +72,14 @@ class UnaryChannel:
             call = self._calls[method] = self._channel.unary_unary(method, _RAW_BYTES, _RAW_BYTES)
         loop = self._peer.loop
 
-        def stamp(_: object) -> None:
+        def on_done(_: object) -> None:
             end_ns = perf_counter_ns()
-            with contextlib.suppress(RuntimeError):  # the event loop is closed, so nobody waits for the call
+            with contextlib.suppress(RuntimeError):  # the event loop is closed, so the call is no longer awaited
                 loop.call_soon_threadsafe(_finish_call, future, end_ns, on_end)
 
         exchange.sent_ns = perf_counter_ns()
         future = call.future(exchange.request, timeout=self._peer.timeouts.total_s, metadata=metadata)
-        future.add_done_callback(stamp)
+        future.add_done_callback(on_done)
         return future.cancel
 
     def close(self) -> None:
@@ -97,8 +97,8 @@ def _finish_call(done: grpc.CallFuture[bytes], end_ns: int, on_end: OnEnd) -> No
 class StreamChannel:
     """A channel for calls with one request message and any number of response messages.
 
-    Each response message is timestamped when the event loop receives it, and fed to the exchange's reader; without a
-    reader, the messages are the body.
+    Each response message is timestamped when the event loop receives it, and passed to the reader of the exchange. If
+    the exchange has no reader, the messages are joined as the body.
     """
 
     def __init__(self, peer: GrpcServer) -> None:
@@ -117,7 +117,7 @@ class StreamChannel:
     def start(self, exchange: Exchange, method: str, metadata: Metadata, on_end: OnEnd) -> Callable[[], object]:
         start_call = self._calls.get(method)
         if start_call is None:
-            # A stream of one message and its end is identical to a unary request on the wire.
+            # On the wire, a request stream with a single message is identical to a unary request.
             start_call = self._calls[method] = self._channel.unary_stream(method, _RAW_BYTES, _RAW_BYTES)
         exchange.sent_ns = perf_counter_ns()
         call = start_call(exchange.request, timeout=self._peer.timeouts.total_s, metadata=metadata)
@@ -147,10 +147,10 @@ class StreamChannel:
         on_end(end, end_ns, b"".join(messages))
 
     async def _read_messages(
-        self, exchange: Exchange, call: grpc.aio.UnaryStreamCall[bytes, bytes], pieces: list[bytes]
+        self, exchange: Exchange, call: grpc.aio.UnaryStreamCall[bytes, bytes], messages: list[bytes]
     ) -> CallEnd:
         reader, idle_s = exchange.reader, self._peer.timeouts.idle_s
-        has_answer = False
+        has_response = False
         try:
             while True:
                 async with asyncio.timeout(idle_s):
@@ -158,14 +158,14 @@ class StreamChannel:
                 at_ns = perf_counter_ns()
                 if not isinstance(message, bytes):
                     return SUCCESS
-                has_answer = True
+                has_response = True
                 exchange.bytes_received += len(message)
                 if reader is None:
-                    pieces.append(message)
+                    messages.append(message)
                     error = "bad-payload" if exchange.bytes_received > MAX_RESPONSE_BYTES else None
                 else:
                     error = reader.feed(message, at_ns)
                 if error is not None:
                     return CallEnd(SUCCESS.status, error, None)
         except grpc.aio.AioRpcError as error:
-            return classify_end(error.code(), error.details(), has_answer)
+            return classify_end(error.code(), error.details(), has_response)

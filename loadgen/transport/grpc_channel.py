@@ -1,4 +1,4 @@
-"""Settings of gRPC channels: no retries, no compression, no service-config look-ups."""
+"""Settings of gRPC channels, without retries, compression and service-config lookups."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import re
 import ssl
 from pathlib import Path
 
-# nobody reads its warnings on standard error
+# Suppress gRPC's warnings on standard error.
 os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 
 import grpc
@@ -25,12 +25,13 @@ _KEY = re.compile(r"[0-9a-z_.-]+")
 _RESERVED_KEYS = ("content-type", "content-length", "te", "host", "user-agent", "connection")
 _IDENTITY_ONLY = 1
 _BACKOFF_MS = 100
-"""Minimum backoff in ms that gRPC allows. During it, calls to a server that could not be reached fail without another
+"""Reconnect backoff in ms, the minimum that gRPC allows. During the backoff, calls fail without a new connection
 attempt."""
 
 
 def build_metadata(endpoint: Endpoint) -> Metadata:
-    """Return the endpoint's headers without those that gRPC sends itself. Raises EndpointError."""
+    """Return the endpoint's headers as gRPC metadata, without headers that gRPC sets itself. Raises EndpointError for a
+    header that gRPC does not allow."""
     metadata: list[tuple[str, str | bytes]] = []
     for name, value in endpoint.headers:
         key = name.lower()
@@ -45,19 +46,19 @@ def build_metadata(endpoint: Endpoint) -> Metadata:
 
 
 def load_credentials(tls: Tls) -> grpc.ChannelCredentials:
-    """Return the TLS credentials. Raises EndpointError."""
+    """Load the TLS credentials for a gRPC channel. Raises EndpointError if the settings or the files are invalid."""
     if not tls.verify:
-        raise EndpointError("gRPC always verifies the server's certificate; set the file of the CA that signed it")
+        raise EndpointError("gRPC always verifies the server's certificate. Set the CA file that signed it.")
     build_tls_context(tls)  # raises for invalid files with the same messages as for HTTP
     roots = tls.ca_file or ssl.get_default_verify_paths().cafile
     return grpc.ssl_channel_credentials(
-        root_certificates=None if roots is None else _pem(roots),
-        private_key=None if tls.cert_file is None else _pem(tls.key_file or tls.cert_file),
-        certificate_chain=None if tls.cert_file is None else _pem(tls.cert_file),
+        root_certificates=None if roots is None else _read_pem(roots),
+        private_key=None if tls.cert_file is None else _read_pem(tls.key_file or tls.cert_file),
+        certificate_chain=None if tls.cert_file is None else _read_pem(tls.cert_file),
     )
 
 
-def _pem(path: str) -> bytes:
+def _read_pem(path: str) -> bytes:
     try:
         return Path(path).read_bytes()
     except OSError as error:
@@ -73,7 +74,7 @@ def channel_options(endpoint: Endpoint, address: Address) -> Options:
         ("grpc.default_authority", authority),
         ("grpc.enable_retries", 0),
         ("grpc.service_config_disable_resolution", 1),
-        ("grpc.use_local_subchannel_pool", 1),  # otherwise the channels of one target share one connection
+        ("grpc.use_local_subchannel_pool", 1),  # otherwise all channels to one target would use the same connection
         ("grpc.compression_enabled_algorithms_bitset", _IDENTITY_ONLY),
         ("grpc.max_receive_message_length", MAX_RESPONSE_BYTES),
         ("grpc.max_send_message_length", -1),

@@ -1,4 +1,4 @@
-"""Maps the end of a gRPC call to HTTP status codes and error classes."""
+"""Map the end of a gRPC call to an HTTP status code and an error class."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _STATUSES = {
     grpc.StatusCode.UNIMPLEMENTED: 501,
     grpc.StatusCode.UNAVAILABLE: 503,
 }
-"""HTTP status codes of Google's RPC codes; any other code is a 500."""
+"""HTTP status codes by gRPC code, as defined in google.rpc.Code; all other codes are mapped to 500."""
 
 _NO_CONNECTION = "failed to connect to all addresses"
 _LOST = ("Stream removed", "Socket closed", "Connection reset", "recvmsg:", "sendmsg:", "GOAWAY", "Broken pipe")
@@ -31,8 +31,8 @@ _TOO_LARGE = "CLIENT: Received message larger than max"
 
 
 class CallEnd(NamedTuple):
-    """End of a call. `error` is an error of the transport; errors that a status implies are left to the response
-    check."""
+    """End of a gRPC call. `error` is the error class of a transport error, otherwise None; the response check evaluates
+    the status."""
 
     status: int | None
     error: str | None
@@ -43,9 +43,9 @@ SUCCESS = CallEnd(_OK, None, None)
 
 
 def classify_end(code: grpc.StatusCode, details: str | None, has_response: bool) -> CallEnd:
-    """Return the end of a call. `has_response` is true if part of the response had been received.
+    """Classify the end of a call. `has_response` is true if part of the response has been received.
 
-    The server's own text is omitted, because it may repeat a secret.
+    The server's message is omitted, because it may contain a secret.
     """
     details = details or ""
     if code is grpc.StatusCode.OK:
@@ -55,7 +55,7 @@ def classify_end(code: grpc.StatusCode, details: str | None, has_response: bool)
     if code is grpc.StatusCode.RESOURCE_EXHAUSTED and _TOO_LARGE in details:
         return CallEnd(_OK, "bad-payload", "the response is too large")
     if code is grpc.StatusCode.UNAVAILABLE:
-        # gRPC reports its own errors under a code that a server may send too; only the text differs.
+        # gRPC reports connection errors with a code that servers also send; only the message differs.
         if details.startswith(_NO_CONNECTION):
             reason = details.rpartition("last error: ")[2]
             if is_local_limit_text(reason):

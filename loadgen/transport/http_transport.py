@@ -1,4 +1,4 @@
-"""Creates the HTTP transport that an endpoint requires."""
+"""Create the HTTP transport for an endpoint."""
 
 from __future__ import annotations
 
@@ -14,25 +14,30 @@ from loadgen.transport.pool import ConnectionPool
 from loadgen.transport.responses import ReceivedBytes
 
 _MAX_SOCKET_PATH_BYTES = 103
-"""Maximum path length in bytes that every system supports; Linux would allow 107."""
+"""Maximum length of a Unix socket path in bytes that every OS supports. Linux allows 107 bytes."""
 
 
 def new_transport(loop: asyncio.AbstractEventLoop, endpoint: Endpoint) -> Transport:
-    """Create an HTTP/1.1 transport; requests must be built for the first URL. Raises EndpointError.
+    """Create an HTTP/1.1 transport; requests must be built for the first URL of the endpoint. Raises EndpointError.
 
-    Replicas share `max_connections` evenly.
+    `max_connections` is divided evenly among the replicas.
     """
-    addresses = _addresses(endpoint)
+    addresses = _parse_addresses(endpoint)
     if len(addresses) == 1:
         return ConnectionPool(loop, addresses[0], endpoint)
-    share = max(1, endpoint.max_connections // len(addresses))
+    max_connections = max(1, endpoint.max_connections // len(addresses))
     received = ReceivedBytes()
     pools: list[ConnectionPool] = []
     try:
         for address in addresses:
-            pools.append(  # noqa: PERF401  what was made is closed when a later one cannot be
+            pools.append(  # noqa: PERF401  earlier pools must be closed if a later pool cannot be created
                 ConnectionPool(
-                    loop, address, endpoint, max_connections=share, built_for=addresses[0], received_bytes=received
+                    loop,
+                    address,
+                    endpoint,
+                    max_connections=max_connections,
+                    built_for=addresses[0],
+                    received_bytes=received,
                 )
             )
     except ValueError:
@@ -42,7 +47,7 @@ def new_transport(loop: asyncio.AbstractEventLoop, endpoint: Endpoint) -> Transp
     return BalancedPools(pools, endpoint.balance)
 
 
-def _addresses(endpoint: Endpoint) -> list[Address]:
+def _parse_addresses(endpoint: Endpoint) -> list[Address]:
     if not endpoint.urls:
         raise UrlError("the target has no URL")
     addresses = [parse_url(url) for url in endpoint.urls]

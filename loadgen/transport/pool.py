@@ -1,4 +1,4 @@
-"""Keep-alive connections to one address, and the arrivals that wait for one."""
+"""Pool of keep-alive connections to one address, with a queue of requests that wait for a free connection."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from loadgen.transport.responses import HeadCache, ReceivedBytes
 from loadgen.transport.routes import build_route
 from loadgen.transport.tls import describe_tls_failure
 
-_SWEEP_S = 0.1
-_MIN_OPEN_AT_ONCE = 32
+_SWEEP_INTERVAL_S = 0.1
+_MIN_OPENING = 32
 
 
 class ConnectionPool:
-    """Sends each exchange on the most recently used idle connection, or on a new one, or waits until one is free, in
-    FIFO order.
+    """Pool of HTTP connections to one address.
 
-    Nothing is ever sent twice. All methods must be called on the event loop's thread. Deadlines are checked every 0.1
-    s, so that a request needs no timer. A request that waits for a connection gives up after `total_s`: a user would
-    have given up too, and the queue cannot hold more than arrives in that time. `opened` counts connections and `sent`
-    counts requests, including those whose connection failed.
+    Each request is sent on the most recently used idle connection, or on a new connection, or waits in FIFO order until
+    a connection is free. A request is never sent twice. A waiting request times out after `total_s`, as a real client
+    would, which also limits the length of the queue. Deadlines are checked every 0.1 s, so that requests need no
+    timers. `opened` counts connections and `sent` counts requests, including requests whose connection failed. All
+    methods must be called on the event loop's thread.
     """
 
     def __init__(
@@ -40,10 +40,10 @@ class ConnectionPool:
         built_for: Address | None = None,
         received_bytes: ReceivedBytes | None = None,
     ) -> None:
-        """Create the pool. Raises EndpointError.
+        """Create the pool. Raises EndpointError if the endpoint's settings are invalid.
 
-        `built_for` is the address whose Host header the requests have, if it differs from `address`. `received_bytes`
-        is shared with the other pools of the worker.
+        `built_for` is the address in the Host header of the requests, if it differs from `address`. `received_bytes` is
+        shared by all pools of the worker.
         """
         proxy = None if endpoint.proxy is None or endpoint.unix_socket is not None else parse_proxy_url(endpoint.proxy)
         self._loop, self._timeouts = loop, endpoint.timeouts
@@ -55,7 +55,7 @@ class ConnectionPool:
         self._connections: set[Connection] = set()
         self._opening: set[asyncio.Task[None]] = set()
         self._waiting: deque[Exchange] = deque()
-        self._sweeper = loop.call_later(_SWEEP_S, self._sweep)
+        self._sweeper = loop.call_later(_SWEEP_INTERVAL_S, self._sweep)
         self._on_free = self._release if endpoint.reuses_connections else self._close_connection
         self.opened = 0
         self.sent = 0
@@ -63,11 +63,11 @@ class ConnectionPool:
 
     @property
     def outstanding(self) -> int:
-        """Number of requests in flight and waiting."""
+        """Number of requests that are in flight or wait for a connection."""
         return len(self._connections) - len(self._idle) + len(self._waiting)
 
     async def resolve(self) -> None:
-        """Resolve the host name, once for all connections that follow. Raises ResolveError."""
+        """Resolve the host name once for all later connections. Raises ResolveError."""
         await self._route.resolve()
 
     def submit(self, exchange: Exchange) -> None:
@@ -81,12 +81,12 @@ class ConnectionPool:
         self._open_connections()
 
     def cut(self) -> None:
-        """End everything in flight or waiting as timed out."""
+        """End all requests that are in flight or waiting as timed out."""
         for connection in list(self._connections):
             connection.cut("timeout")
         waiting, self._waiting = self._waiting, deque()
         for exchange in waiting:
-            _give_up(exchange)
+            _time_out(exchange)
 
     def close(self) -> None:
         self._sweeper.cancel()
@@ -98,15 +98,15 @@ class ConnectionPool:
             connection.close()
 
     def _open_connections(self) -> None:
-        # Opening a connection costs more than sending: after a stall of this process, opening one for every arrival
-        # that has come due would cause the next stall. So at most as many are opened at once as exist, which still
-        # doubles their number every round trip.
+        # Opening a connection takes longer than sending a request: after a stall of this process, opening a connection
+        # for every due arrival would cause the next stall. So at most as many connections are opened at once as exist,
+        # which still doubles their number every round trip.
         opening, established = len(self._opening), len(self._connections)
         if opening + established >= self._max_connections:
             return
-        at_once = max(_MIN_OPEN_AT_ONCE, established)
-        room = min(self._max_connections - established, at_once, len(self._waiting)) - opening
-        for _ in range(room):
+        max_opening = max(_MIN_OPENING, established)
+        count = min(self._max_connections - established, max_opening, len(self._waiting)) - opening
+        for _ in range(count):
             task = self._loop.create_task(self._open_one())
             self._opening.add(task)
             task.add_done_callback(self._on_opened)
@@ -127,7 +127,7 @@ class ConnectionPool:
             self._fail_oldest(classify_connect_error(error), error.strerror or str(error))
         except MemoryError:
             self._fail_oldest(LOCAL_LIMIT, "out of memory")
-        except Exception as error:  # any error must fail a request, or it would ask for a connection forever
+        except Exception as error:  # any error must fail a request, or connections would be requested forever
             self._fail_oldest("connect", type(error).__name__)
         else:
             self.opened += 1
@@ -163,7 +163,7 @@ class ConnectionPool:
         self._open_connections()
 
     def _sweep(self) -> None:
-        self._sweeper = self._loop.call_later(_SWEEP_S, self._sweep)
+        self._sweeper = self._loop.call_later(_SWEEP_INTERVAL_S, self._sweep)
         now_ns = perf_counter_ns()
         timeouts = self._timeouts
         idle_ns, total_ns = int(timeouts.idle_s * 1e9), int(timeouts.total_s * 1e9)
@@ -173,12 +173,12 @@ class ConnectionPool:
             if open_connection.is_overdue(now_ns, idle_ns, total_ns)
         ]:
             connection.cut("timeout")
-        # A failed connection attempt is the better reason, and must be reported first.
-        patience_s = max(timeouts.total_s, timeouts.connect_s + 2 * _SWEEP_S)
-        while self._waiting and self._waiting[0].queued_ns < now_ns - patience_s * 1e9:
-            _give_up(self._waiting.popleft(), f"no connection was free for {patience_s:g} s")
+        # Allow time for a failed connection attempt to be reported first, because it is the better reason.
+        max_wait_s = max(timeouts.total_s, timeouts.connect_s + 2 * _SWEEP_INTERVAL_S)
+        while self._waiting and self._waiting[0].queued_ns < now_ns - max_wait_s * 1e9:
+            _time_out(self._waiting.popleft(), f"no connection was free for {max_wait_s:g} s")
 
 
-def _give_up(exchange: Exchange, detail: str | None = None) -> None:
+def _time_out(exchange: Exchange, detail: str | None = None) -> None:
     exchange.error, exchange.detail, exchange.end_ns = "timeout", detail, perf_counter_ns()
     exchange.on_done(exchange)

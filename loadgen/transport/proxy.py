@@ -1,4 +1,4 @@
-"""The HTTP proxy between the load generator and the endpoint."""
+"""Parse the URL of an HTTP proxy between the load generator and the endpoint."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from loadgen.transport.address import UrlError
 
 
 class Proxy(msgspec.Struct, frozen=True):
-    """Address and credentials of a proxy. `authorization` is the value of the Proxy-Authorization header, a secret."""
+    """Address and credentials of an HTTP proxy. `authorization` is the secret value of the Proxy-Authorization
+    header."""
 
     host: str
     port: int
@@ -26,7 +27,7 @@ class Proxy(msgspec.Struct, frozen=True):
 
 
 def parse_proxy_url(url: str) -> Proxy:
-    """Parse a proxy's URL. Raises UrlError, whose message never repeats a password."""
+    """Parse the URL of a proxy. Raises UrlError, whose message never contains the password."""
     try:
         parts = urlsplit(url)
         port = parts.port

@@ -1,6 +1,6 @@
-"""HTTP responses, parsed by httptools, one after another on one connection.
+"""Parse the HTTP responses on one connection with httptools.
 
-Also a cache of parsed heads, so that the same bytes are not parsed repeatedly.
+A cache of parsed response heads avoids parsing the same bytes repeatedly.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ _SKIPPED_LOOKUPS = 1_000
 
 
 class CachedHead(msgspec.Struct, frozen=True, gc=False):
-    """A cached head. `length` is that of the whole response, head and body. The headers are shared and must not be
-    changed."""
+    """A parsed response head in the cache. `length` is the size of the whole response (head and body) in bytes. The
+    headers are shared between responses and must not be modified."""
 
     head: bytes
     length: int
@@ -28,10 +28,10 @@ class CachedHead(msgspec.Struct, frozen=True, gc=False):
 
 
 class HeadCache:
-    """Cache of response heads. `latest` is the head seen last, which is usually also the next one.
+    """Cache of parsed response heads. `latest` is the most recent head, which the next response usually repeats.
 
-    Where heads do not repeat (each has its own id, or bodies are chunked), lookups are wasted: after a number of
-    misses, the next responses are not looked up at all.
+    Lookups are wasted if heads do not repeat, for example because each contains an ID, or if bodies are chunked. After
+    64 consecutive misses, the next 1,000 responses are therefore not looked up.
     """
 
     def __init__(self) -> None:
@@ -40,7 +40,8 @@ class HeadCache:
         self._misses = self._skips_left = 0
 
     def find(self, data: bytes) -> CachedHead | None:
-        """Return the cached head of `data` if `data` is that head, its whole body, and nothing else."""
+        """Return the cached head if `data` is exactly one response with that head and a body of the cached length;
+        otherwise None."""
         if self._skips_left:
             self._skips_left -= 1
             return None
@@ -55,11 +56,11 @@ class HeadCache:
         return head
 
     def add(self, data: bytes, status: int, headers: Headers, body_length: int) -> None:
-        """Cache the head of `data`, which the parser read in one piece as one complete response that keeps the
-        connection alive.
+        """Cache the head of `data`, which must be one complete response with keep-alive that was received in a single
+        read.
 
-        Only cached when everything after the head is the body, byte by byte: then the head alone determines the length,
-        and the same head means the same again.
+        The head is cached only if all bytes after the head are the body, because then the head determines the length of
+        the response.
         """
         if self._skips_left:
             return
@@ -75,30 +76,31 @@ class HeadCache:
 MAX_RESPONSE_BYTES = 64 * 2**20
 """Maximum size in bytes of a response that is stored in memory."""
 MAX_RECEIVING_BYTES = 256 * 2**20
-"""Maximum size in bytes of all incomplete responses together in one load worker."""
+"""Maximum total size in bytes of all incomplete responses in one load worker."""
 MAX_HEAD_BYTES = 2**20
-"""Maximum number of bytes received without any byte of a body: a head, trailers, or anything else."""
+"""Maximum number of consecutive bytes in a response that are not part of the body, such as the head or trailers."""
 _MAX_HEADERS = 1000
-"""Maximum number of headers, because a header may take twenty times its wire size in memory."""
+"""Maximum number of headers in a response. A header can use twenty times its transferred size in memory."""
 _MAX_BYTES_RECEIVED = 2**31 - 1
-"""Largest value of `bytes_received`, which is an int32 in the rows."""
+"""Maximum value of `bytes_received`, which is an int32 in the request rows."""
 
 _ENCODING = b"content-encoding"
 _ENCODING_LENGTH = len(_ENCODING)
 
 
 class ReceivedBytes:
-    """Number of bytes of incomplete responses that a load worker holds in memory."""
+    """Counter of the bytes of incomplete responses that a load worker stores in memory."""
 
     def __init__(self) -> None:
         self.total = 0
 
 
 class ResponseParser:
-    """State of the response that is being read. `status` is 0 until the head is complete.
+    """Parser of the responses on one connection, with the state of the current response. `status` is 0 until the head
+    is complete.
 
-    The parser's callbacks only record what they are given, and everything else is done afterwards, so that nothing that
-    is read, cut or sent because of a response can reenter the parser.
+    The callbacks of httptools only record their arguments, which are processed afterwards, so that no reaction to a
+    response can reenter the parser.
     """
 
     def __init__(self, received: ReceivedBytes) -> None:
@@ -117,7 +119,7 @@ class ResponseParser:
         self._max_bytes = MAX_RESPONSE_BYTES
 
     def start(self, exchange: Exchange) -> None:
-        """Prepare for the response of `exchange`."""
+        """Reset the parser for the response to the request of `exchange`."""
         if self._is_head:
             self._reset_parser()  # the old parser waits for a body that a HEAD response never has
         self.status = 0
@@ -132,14 +134,14 @@ class ResponseParser:
         self._max_bytes = MAX_RESPONSE_BYTES
 
     def feed(self, data: bytes, at_ns: int) -> None:
-        """Parse what was read at `at_ns`. After an error nothing more may be fed."""
+        """Parse data that was received at `at_ns`. Must not be called again after an error."""
         received = self.bytes_received + len(data)
         if received > self._max_bytes:
-            self._fail(f"the response is larger than {self._max_bytes / 2**20:.0f} MiB")
+            self._fail(f"the response exceeds {self._max_bytes / 2**20:.0f} MiB")
             return
         self.bytes_received = received
         self._without_body += len(data)
-        pieces = len(self._body)
+        chunk_count = len(self._body)
         try:
             self._feed(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
@@ -148,18 +150,18 @@ class ResponseParser:
         if self._feed_reader is not None and self._body:
             self._feed_body(self._feed_reader, at_ns)
         elif self._feed_reader is None and not self.is_complete:
-            self._store_body(pieces, len(data))
+            self._store_body(chunk_count, len(data))
         if len(self.headers) > _MAX_HEADERS:
             self._fail(f"the response has more than {_MAX_HEADERS:,} headers")
         if self._without_body > MAX_HEAD_BYTES:
             self._fail(f"the response has more than {MAX_HEAD_BYTES / 2**20:.0f} MiB outside its body")
 
     def pop_body(self) -> bytes:
-        """Return the body of a response that is not streamed, and release it here."""
-        pieces = self._body
+        """Return the body of a response that is not streamed, and remove the body from the parser."""
+        chunks = self._body
         self.drop_body()
-        self._reader = self._feed_reader = None  # a kept-alive connection must not hold what its last reader stores
-        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        self._reader = self._feed_reader = None  # release the data of the reader on a keep-alive connection
+        return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
     def drop_body(self) -> None:
         self._body = []
@@ -168,13 +170,14 @@ class ResponseParser:
             self._own_bytes = 0
 
     def ends_with_connection(self) -> bool:
-        """Return True if only the end of the connection ends the response."""
+        """Return True if the response has neither a length nor chunks, so that it ends when the connection is
+        closed."""
         has_length = find_header(self.headers, b"content-length") is not None
         return self.status > 0 and not has_length and find_header(self.headers, b"transfer-encoding") is None
 
     def release(self) -> None:
-        """Release the parser when nothing more will be fed. Parser and object refer to each other, so both would
-        otherwise wait for garbage collection."""
+        """Release the httptools parser at the end of the connection. This breaks the reference cycle between it and
+        this object, so that no garbage collection is needed."""
         self.drop_body()
         del self._feed, self._parser
 
@@ -182,7 +185,7 @@ class ResponseParser:
 
     def on_message_begin(self) -> None:
         if self.is_complete:
-            self.is_keep_alive = False  # more data than requested: it could not be distinguished from the next response
+            self.is_keep_alive = False  # unrequested data could not be distinguished from the next response
 
     def on_header(self, name: bytes, value: bytes) -> None:
         if not self.status:  # otherwise it is a trailer
@@ -204,8 +207,8 @@ class ResponseParser:
             self.is_complete = True
             # The parser assumes that a response without a length ends with the connection.
             connection = find_header(self.headers, b"connection") or b""
-            is_kept = self._parser.get_http_version() == "1.1" and b"close" not in connection.lower()
-            self.is_keep_alive = self._parser.should_keep_alive() or is_kept
+            is_allowed = self._parser.get_http_version() == "1.1" and b"close" not in connection.lower()
+            self.is_keep_alive = self._parser.should_keep_alive() or is_allowed
         elif status < 300 and self._reader is not None:
             self._feed_reader = self._reader.feed
             self._max_bytes = _MAX_BYTES_RECEIVED
@@ -222,28 +225,28 @@ class ResponseParser:
             self.is_complete = True
             self.is_keep_alive = self._parser.should_keep_alive()
 
-    def _store_body(self, pieces: int, size: int) -> None:
-        """Store the body of an incomplete response, joined per read, because chunks of a few bytes would take many
-        times their size."""
-        if len(self._body) > pieces + 1:
-            self._body[pieces:] = [b"".join(self._body[pieces:])]
+    def _store_body(self, old_count: int, size: int) -> None:
+        """Join the body chunks after the first `old_count`, because many small chunks would use many times their size
+        in memory, and check the memory limit."""
+        if len(self._body) > old_count + 1:
+            self._body[old_count:] = [b"".join(self._body[old_count:])]
         self._own_bytes += size
         self._all_received.total += size
         if self._all_received.total > MAX_RECEIVING_BYTES:
             limit_mib = MAX_RECEIVING_BYTES / 2**20
-            self._fail(f"the responses being received take more than {limit_mib:.0f} MiB in total", LOCAL_LIMIT)
+            self._fail(f"the responses being received exceed {limit_mib:.0f} MiB in total", LOCAL_LIMIT)
 
     def _feed_body(self, feed_reader: Callable[[bytes, int], str | None], at_ns: int) -> None:
-        """Pass the body of one read to the reader at once: its pieces have the same time, and one call is cheaper."""
-        pieces = self._body
-        piece = pieces[0] if len(pieces) == 1 else b"".join(pieces)
-        pieces.clear()
+        """Pass all body chunks of one read to the reader in a single call, because they have the same receive time."""
+        chunks = self._body
+        content = chunks[0] if len(chunks) == 1 else b"".join(chunks)
+        chunks.clear()
         try:
-            error = feed_reader(piece, at_ns)
+            error = feed_reader(content, at_ns)
             if error is not None and self._reader is not None:
                 self.error, self.detail = error, self._reader.detail
         except Exception as reader_error:  # a failing reader fails the request, not the run
-            self.error, self.detail = "bad-payload", f"its reader failed: {type(reader_error).__name__}"
+            self.error, self.detail = "bad-payload", f"the response reader failed: {type(reader_error).__name__}"
 
     def _fail(self, detail: str, error: str = "bad-payload") -> None:
         if self.error is None and not self.is_complete:
@@ -255,9 +258,9 @@ class ResponseParser:
 
 
 def describe_non_http(data: bytes, error: Exception | None = None) -> str:
-    """Describe why `data` is not HTTP/1.1, without any of its content."""
+    """Describe why `data` is not HTTP/1.1, without quoting its content."""
     if data[:2] == b"\0\0" and data[3:4] == b"\x04":  # a SETTINGS frame, the first frame of every HTTP/2 server
         return "the server uses HTTP/2, but only HTTP/1.1 is supported"
     if data[:2] in (b"\x15\x03", b"\x16\x03"):
         return "the server uses TLS; use an https:// URL"
-    return "it is not HTTP/1.1" if error is None else f"it is not HTTP/1.1: {error}"
+    return "the response is not HTTP/1.1" if error is None else f"the response is not HTTP/1.1: {error}"

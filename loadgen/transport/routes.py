@@ -1,4 +1,4 @@
-"""The ways to open a connection: by TCP, by a Unix socket, or through a proxy's tunnel."""
+"""Open connections over TCP, a Unix socket, an HTTP proxy, or a tunnel through a proxy."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _STATUS_LINE = re.compile(rb"HTTP/1\.[01] ([1-5][0-9][0-9])(?: |\r)")
 
 class Route(Protocol):
     async def resolve(self) -> None:
-        """Resolve the host name, once for all connections that follow. Raises ResolveError."""
+        """Resolve the host name once for all later connections. Raises ResolveError."""
         ...
 
     async def connect(self, new_connection: NewConnection, /) -> Connection:
@@ -35,7 +35,7 @@ class Route(Protocol):
 
 
 def build_route(loop: asyncio.AbstractEventLoop, address: Address, endpoint: Endpoint, proxy: Proxy | None) -> Route:
-    """Return the route to an address. Raises TlsFileError."""
+    """Build the route to an address, depending on Unix socket, proxy and TLS. Raises TlsFileError."""
     tls = build_tls_context(endpoint.tls) if address.is_tls else None
     if endpoint.unix_socket is not None:
         return _UnixRoute(loop, endpoint.unix_socket, address.host, tls)
@@ -45,7 +45,7 @@ def build_route(loop: asyncio.AbstractEventLoop, address: Address, endpoint: End
 
 
 class _Hosts:
-    """The addresses of a host; the one that accepted a connection last is tried first."""
+    """The IP addresses of a host. The address that accepted the last connection is tried first."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, host: str, port: int) -> None:
         self._loop, self._host, self._port = loop, host, port
@@ -55,7 +55,7 @@ class _Hosts:
         try:
             address_infos = await self._loop.getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM)
         except (OSError, UnicodeError) as error:
-            if self._addresses:  # a lookup opens files, and idle connections may have left no descriptor for it
+            if self._addresses:  # keep the previous result: a lookup can fail for lack of file descriptors
                 return
             reason = getattr(error, "strerror", None) or error
             raise ResolveError(f"{self._host} cannot be resolved: {reason}") from error
@@ -67,7 +67,7 @@ class _Hosts:
             try:
                 connection = await attempt(host)
             except OSError as error:
-                # One of several addresses may belong to a family that this machine has no address of.
+                # Prefer other errors to local limits: this machine may lack an address of one IP version.
                 failure = error if failure is None or is_local_limit(failure) else failure
                 continue
             if self._addresses[0] != host:
@@ -92,7 +92,7 @@ class _TcpRoute:
         _, connection = await self._loop.create_connection(
             new_connection, host, self._port, ssl=self._tls, server_hostname=self._server_name
         )
-        return _checked(connection)
+        return _require_open(connection)
 
 
 class _UnixRoute:
@@ -101,17 +101,17 @@ class _UnixRoute:
         self._server_name = host if tls else None
 
     async def resolve(self) -> None:
-        """Do nothing: there is no host name to resolve."""
+        """Do nothing, because a Unix socket has no host name to resolve."""
 
     async def connect(self, new_connection: NewConnection) -> Connection:
         _, connection = await self._loop.create_unix_connection(
             new_connection, self._path, ssl=self._tls, server_hostname=self._server_name
         )
-        return _checked(connection)
+        return _require_open(connection)
 
 
 class _ProxyRoute(_TcpRoute):
-    """A connection to a proxy that expects absolute URLs."""
+    """Route over an HTTP proxy for plain HTTP, whose requests have absolute URLs."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, proxy: Proxy) -> None:
         super().__init__(loop, proxy.host, proxy.port, None)
@@ -143,7 +143,7 @@ class _TunnelRoute:
         _, connection = await self._loop.create_connection(
             new_connection, sock=tunnel, ssl=self._tls, server_hostname=self._address.host
         )
-        return _checked(connection)
+        return _require_open(connection)
 
     async def _open_tunnel(self, host: str) -> socket.socket:
         tunnel = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
@@ -151,25 +151,25 @@ class _TunnelRoute:
             tunnel.setblocking(False)
             tunnel.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             await self._loop.sock_connect(tunnel, (host, self._proxy.port))
-            await self._loop.sock_sendall(tunnel, _connect_request(self._address, self._proxy))
+            await self._loop.sock_sendall(tunnel, _encode_connect_request(self._address, self._proxy))
             response = b""
             while b"\r\n\r\n" not in response:
-                piece = await self._loop.sock_recv(tunnel, 4096)
-                response += piece
-                if not piece or len(response) > _MAX_PROXY_BYTES:
-                    raise OSError("it did not respond to CONNECT")
+                data = await self._loop.sock_recv(tunnel, 4096)
+                response += data
+                if not data or len(response) > _MAX_PROXY_BYTES:
+                    raise OSError("no response to CONNECT")
             status = _STATUS_LINE.match(response)
             if status is None or status[1][:1] != b"2":
-                raise OSError(f"it rejected the tunnel with status {status[1].decode() if status else 'unknown'}")
+                raise OSError(f"CONNECT was rejected with status {status[1].decode() if status else 'unknown'}")
         except BaseException:
             tunnel.close()
             raise
         return tunnel
 
 
-def _connect_request(address: Address, proxy: Proxy) -> bytes:
+def _encode_connect_request(address: Address, proxy: Proxy) -> bytes:
     host = f"[{address.host}]" if ":" in address.host else address.host
-    authority = f"{host}:{address.port}"  # with the port, even where a URL would omit it
+    authority = f"{host}:{address.port}"  # CONNECT always requires the port
     credentials = "" if proxy.authorization is None else f"Proxy-Authorization: {proxy.authorization}\r\n"
     return f"CONNECT {authority} HTTP/1.1\r\nHost: {authority}\r\n{credentials}\r\n".encode()
 
@@ -186,7 +186,7 @@ def _proxy_error(proxy: Proxy, error: OSError) -> OSError:
     return OSError(text) if error.errno is None else OSError(error.errno, text)
 
 
-def _checked(connection: Connection) -> Connection:
+def _require_open(connection: Connection) -> Connection:
     if not connection.can_send:
         raise ConnectionResetError(connection.close_reason or "the connection was closed immediately")
     return connection

@@ -1,4 +1,4 @@
-"""TLS settings and error texts."""
+"""Build TLS contexts, and describe TLS errors."""
 
 from __future__ import annotations
 
@@ -9,49 +9,51 @@ from loadgen.transport.address import EndpointError
 
 
 class TlsFileError(EndpointError):
-    """Raised when a file of certificates or keys cannot be used."""
+    """Raised when a certificate or key file cannot be used."""
 
 
 def build_tls_context(tls: Tls) -> ssl.SSLContext:
-    """Return the TLS context of the settings. Raises TlsFileError."""
+    """Build the client TLS context for the settings. Raises TlsFileError if a certificate or key file is invalid."""
     try:
         context = ssl.create_default_context(cafile=tls.ca_file)
     except OSError as error:
-        raise TlsFileError(f"the CA file {tls.ca_file} cannot be used: {_reason(error)}") from error
+        raise TlsFileError(f"the CA file {tls.ca_file} cannot be used: {_describe_file_error(error)}") from error
     context.set_alpn_protocols(["http/1.1"])
     if not tls.verify:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
     if tls.cert_file is not None:
         try:
-            # A password, even an empty one, prevents OpenSSL from prompting for one in the terminal.
+            # An empty password prevents OpenSSL from prompting for a password in the terminal.
             context.load_cert_chain(tls.cert_file, tls.key_file, password="")
         except (OSError, ValueError) as error:
             files = " or ".join(file for file in (tls.cert_file, tls.key_file) if file is not None)
-            raise TlsFileError(f"the client certificate or key ({files}) cannot be used: {_reason(error)}") from error
+            raise TlsFileError(
+                f"the client certificate or key ({files}) cannot be used: {_describe_file_error(error)}"
+            ) from error
     return context
 
 
 _HANDSHAKE_TEXTS = {
-    "NO_APPLICATION_PROTOCOL": "the server does not support HTTP/1.1 over TLS, and HTTP/2 is not supported here",
+    "NO_APPLICATION_PROTOCOL": "the server does not support HTTP/1.1 over TLS, and HTTP/2 is not supported by Sizewise",
     "CERTIFICATE_REQUIRED": "the server requires a client certificate",
     "WRONG_VERSION_NUMBER": "the server does not use TLS; use an http:// URL",
 }
 _FILE_TEXTS = {
-    "KEY_VALUES_MISMATCH": "the key belongs to another certificate",
-    "NO_CERTIFICATE_OR_CRL_FOUND": "it contains no certificate",
-    "PEM lib": "it does not contain a PEM certificate and its PEM key without a password",
+    "KEY_VALUES_MISMATCH": "the key does not match the certificate",
+    "NO_CERTIFICATE_OR_CRL_FOUND": "the file contains no certificate",
+    "PEM lib": "a PEM certificate and its PEM key without a password are required",
 }
 
 
 def describe_tls_failure(error: ssl.SSLError) -> str:
-    """Describe why the handshake failed."""
+    """Describe why the TLS handshake failed."""
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"the certificate is not trusted: {error.verify_message}"
     reason = error.reason or str(error)
     return next((text for code, text in _HANDSHAKE_TEXTS.items() if code in reason), reason)
 
 
-def _reason(error: Exception) -> str:
-    reason = str(getattr(error, "reason", None) or getattr(error, "strerror", None) or "its content is invalid")
+def _describe_file_error(error: Exception) -> str:
+    reason = str(getattr(error, "reason", None) or getattr(error, "strerror", None) or "the content is invalid")
     return next((text for code, text in _FILE_TEXTS.items() if code in reason), reason)

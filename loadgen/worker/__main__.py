@@ -1,9 +1,9 @@
-"""The load worker: `python -m loadgen.worker`, with commands on standard input and reports on standard output.
+"""Run a load worker: `python -m loadgen.worker`, with commands on standard input and reports on standard output.
 
-With `--join` it serves the master named by the only command on its standard input.
+With `--join`, the worker reads a single command from standard input, Join, and serves the master at the given address.
 
-Threads: Locust's hub (this one), the sender, a reader of commands, and the hub's thread pool, which sends a stage's
-rows.
+Threads: the gevent hub of Locust (main thread), the sending thread, a reader of commands, and the hub's thread pool,
+which sends the rows of a stage.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ os.environ["LOCUST_SKIP_MONKEY_PATCH"] = "1"
 from loadgen.frames import ReportWriter
 from loadgen.machine import raise_descriptor_limit
 
-_SWITCH_S = 0.0001
-"""Longest time in seconds that the sending of rows may keep the sender from running; with Python's default of 5 ms,
-that would be the p99 of the send lag."""
+_SWITCH_INTERVAL_S = 0.0001
+"""Thread switch interval in seconds: maximum time for which the transfer of rows can block the sending thread. With
+Python's default of 5 ms, p99 of the send lag would be 5 ms."""
 
 
 def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the engine decides when a run ends
     raise_descriptor_limit()
-    sys.setswitchinterval(_SWITCH_S)
-    # Accidental prints go to standard error and cannot break a frame.
+    sys.setswitchinterval(_SWITCH_INTERVAL_S)
+    # Redirect accidental prints to standard error, so that they cannot corrupt a frame.
     out = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     if sys.argv[1:] == ["--join"]:

@@ -1,4 +1,4 @@
-"""A load worker, independent of how it receives its commands."""
+"""Execute the commands of a load worker, independently of the channel on which it receives commands."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ from loadgen.worker.sender import LocustRunner, Sender, run_in_thread
 from loadgen.worker.stage_run import StageRun
 from loadgen.worker.target import SendingTarget
 
-_HINT_LIMIT = "Raise the limit on this machine (`ulimit -n` for open files), or lower the rate or the concurrency."
+_HINT_LIMIT = "Raise the limit on this machine (`ulimit -n` for open files), or reduce the rate or the concurrency."
 
 PACING = "timerfd" if HAS_TIMERFD else "sleep"
 
 
 def build_failure(error: Exception) -> Failed:
-    """Return the report of an error for the engine or the master."""
+    """Build the report of an error, for the engine or the master."""
     if isinstance(error, WorkloadError):
         return Failed(message=str(error), hint=error.hint, is_workload_wrong=True)
     if isinstance(error, TargetError):
@@ -43,12 +43,13 @@ def build_failure(error: Exception) -> Failed:
     traceback.print_exception(error)
     if isinstance(error, OSError) and error.errno is not None and is_local_limit(error):
         return Failed(message=f"the load worker failed: {os.strerror(error.errno)}", hint=_HINT_LIMIT)
-    # not the repr, which for some errors contains the text they refer to
+    # Do not use the repr: for some errors it contains the input, which may include a secret.
     return Failed(message=f"the load worker failed: {type(error).__name__}: {error}")
 
 
 class Worker:
-    """Executes commands. `on_command` belongs to the thread that reads commands, and `run` to Locust's thread."""
+    """Executes the commands of a load worker. `on_command` must be called on the thread that reads commands, and `run`
+    on Locust's thread."""
 
     def __init__(self, sender: Sender, locust_runner: LocustRunner, listener: ReportSink) -> None:
         self._sender, self._locust_runner, self._listener = sender, locust_runner, listener
@@ -60,12 +61,12 @@ class Worker:
 
     @property
     def is_sending(self) -> bool:
-        """True while a stage is sending; may be read from any thread."""
+        """Whether a stage is sending requests; may be read from any thread."""
         running = self._running
         return running is not None and running.is_sending
 
     def on_command(self, command: Command) -> None:
-        """Accept a command. Commands are executed in order, but commands for a running stage are executed at once."""
+        """Accept a command. Commands for a running stage are executed immediately, other commands in order."""
         running = self._running
         match command:
             case RunStage():
@@ -83,12 +84,12 @@ class Worker:
             case Configure() | Preflight():
                 self._commands.put(command)
             case Quit():
-                os._exit(0)  # at once, whatever the other threads do: all reports are already on their way
+                os._exit(0)  # immediately, without waiting for other threads: all reports have been written
             case _:
                 raise RuntimeError(f"a load worker cannot execute {type(command).__name__} while it sends")
 
     def run(self) -> NoReturn:
-        """Execute commands until the process ends. Raises any error that makes continuing impossible."""
+        """Execute commands until the process ends. Raises any error after which the worker cannot continue."""
         while True:
             self._execute(run_in_thread(self._commands.get))
 
@@ -98,7 +99,7 @@ class Worker:
             return
         target = self._target
         if target is None:
-            raise RuntimeError("the load worker received a send command before it had a target")
+            raise RuntimeError("the load worker received a send command before it was configured")
         if isinstance(command, Preflight):
             self._listener.send(run_in_thread(self._sender.call(target.preflight()).result))
         else:

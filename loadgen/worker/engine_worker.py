@@ -1,4 +1,4 @@
-"""A load worker of the engine: commands and reports are frames on its pipes."""
+"""Run a load worker of the engine, with commands and reports as frames on pipes."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from loadgen.worker.sender import LocustRunner, Sender
 
 def serve_engine(commands: BinaryIO, reports: ReportWriter) -> NoReturn:
     try:
-        sender, orchestra = Sender(), LocustRunner()
-        orchestra.start_local()
-        worker = Worker(sender, orchestra, reports)
+        sender, locust_runner = Sender(), LocustRunner()
+        locust_runner.start_local()
+        worker = Worker(sender, locust_runner, reports)
         reports.send(Ready(pid=os.getpid(), pacing=PACING, event_loop=sender.event_loop))
         threading.Thread(
             target=_execute_commands, args=(commands, worker, reports), name="commands", daemon=True
@@ -33,7 +33,7 @@ def _execute_commands(commands: BinaryIO, worker: Worker, reports: ReportWriter)
         while True:
             worker.on_command(read_command(commands) or Quit())
     except Exception as error:
-        _exit(error, reports)  # nothing else would detect that the engine has exited
+        _exit(error, reports)  # a failed write is the only sign that the engine has exited
 
 
 def _exit(error: Exception, reports: ReportWriter) -> NoReturn:

@@ -1,4 +1,5 @@
-"""The connection to a master: Locust's worker runner, over a socket that requires the master's token."""
+"""Connection of a worker to a master: Locust's worker runner over a socket that is authenticated by the master's
+token."""
 
 from __future__ import annotations
 
@@ -25,21 +26,21 @@ from loadgen.sanitizing import format_host_port
 
 _LINGER_MS = 2_000
 _RECONNECT_MS, _MAX_RECONNECT_MS = 100, 1_000
-"""Intervals in ms between attempts to connect, at first and later."""
+"""Minimum and maximum interval in ms between attempts to connect; the interval grows with each attempt."""
 
 _LAST_COMMAND_S = 0.2
-"""Seconds in which the master's last command is still read after its end was detected."""
+"""Time in seconds for which the master's last command is still read after the connection was lost."""
 
 
 class NoMasterError(Exception):
-    """Raised when no master with that token was found in time."""
+    """Raised when no master with the given token was found within the time limit."""
 
 
 class MasterConnection:
-    """The connection to a master. `send` and `send_rows` may be called from any thread and do not block.
+    """Connection of a worker to a master. `send` and `send_rows` may be called from any thread and do not block.
 
-    Commands other than pings, and exceptions for messages that cannot be decoded, are passed to `on_command` on
-    Locust's thread; `on_lost` is called there once the master is lost.
+    `on_command` is called on Locust's thread with each command except pings, and with the exception for each message
+    that cannot be decoded. `on_lost` is called on Locust's thread when the master is lost.
     """
 
     def __init__(
@@ -49,17 +50,18 @@ class MasterConnection:
         on_command: Callable[[Command | Exception], None],
         on_lost: Callable[[], None],
     ) -> None:
-        """Connect to the master. Raises NoMasterError."""
+        """Connect to the master. Raises NoMasterError if no master with the token is found."""
         self._hub = gevent.get_hub()
         # Locust compares the wall clock with the last message of its master.
         runners.MASTER_HEARTBEAT_TIMEOUT = sys.maxsize
-        # the only way to replace Locust's client
+        # Replacing the class is the only way to replace Locust's client.
         zmqrpc.Client = partial(_GuardedClient, join.token, on_lost)  # type: ignore[assignment,misc]
         self._runner = _Runner(environment, join, on_command, on_lost)
 
     @property
     def last_ping_ns(self) -> int | None:
-        """Time in ns on the monotonic clock at which the master was last heard from; None before its first ping."""
+        """Time in ns on the monotonic clock at which the master's last ping was received; None before the first
+        ping."""
         return self._runner.pinged_ns
 
     def send(self, report: Report) -> None:
@@ -69,11 +71,11 @@ class MasterConnection:
         self._send("rows", encode_rows(batch))
 
     def close(self, then: Callable[[], None]) -> None:
-        """Call `then` once all queued messages have been sent, or after two seconds; may be called from any thread."""
+        """Call `then` when all queued messages have been sent, or after two seconds. May be called from any thread."""
         self._hub.loop.run_callback_threadsafe(self._close, then)
 
     def _send(self, kind: str, body: bytes) -> None:
-        self._hub.loop.run_callback_threadsafe(self._runner.tell, kind, body)
+        self._hub.loop.run_callback_threadsafe(self._runner.send_to_master, kind, body)
 
     def _close(self, then: Callable[[], None]) -> None:
         self._runner.client.socket.context.destroy(linger=_LINGER_MS)
@@ -87,31 +89,31 @@ class _Runner(runners.WorkerRunner):
         self,
         environment: Environment,
         join: Join,
-        hear: Callable[[Command | Exception], None],
+        on_command: Callable[[Command | Exception], None],
         on_lost: Callable[[], None],
     ) -> None:
-        self._join, self._on_command, self._on_lost = join, hear, on_lost
+        self._join, self._on_command, self._on_lost = join, on_command, on_lost
         self.pinged_ns: int | None = None
-        # Otherwise Locust would look for options in files and in the environment.
+        # Without parsed options, Locust would read options from files and from the environment.
         environment.parsed_options = argparse.Namespace(web_base_path="")
         environment.runner = self
         super().__init__(environment, join.host, join.port)
 
     def connect_to_master(self) -> None:
         self.register_message("command", self._on_command_message)
-        self.tell("client_ready", __version__)
+        self.send_to_master("client_ready", __version__)
         if not self.connection_event.wait(timeout=self._join.wait_s):
-            raise NoMasterError(_not_found_text(self._join, self.client.has_reached))
+            raise NoMasterError(_format_not_found(self._join, self.client.has_reached))
         self.connected = self.client.is_joined = True
 
-    def tell(self, kind: str, data: object) -> None:
+    def send_to_master(self, kind: str, data: object) -> None:
         self.client.send(Message(kind, data, self.client_id))  # type: ignore[no-untyped-call]
 
     def handle_message(self, msg: Message) -> None:
-        if msg.type in ("quit", "reconnect"):  # the master ends, or has not understood a message that it needed
+        if msg.type in ("quit", "reconnect"):  # the master ends, or could not decode a required message
             self._on_lost()
             return
-        # Locust ignores messages that are not later than the last one by the wall clock of their machine.
+        # Locust ignores messages whose wall-clock time is not later than that of the previous message.
         self.last_received_spawn_timestamp = -sys.maxsize
         super().handle_message(msg)
 
@@ -124,13 +126,13 @@ class _Runner(runners.WorkerRunner):
             return
         if isinstance(command, Ping):
             self.pinged_ns = at_ns
-            self.tell("report", encode_message(Pong(command.sent_ns, at_ns)))
+            self.send_to_master("report", encode_message(Pong(command.sent_ns, at_ns)))
         else:
             self._on_command(command)
 
 
 class _GuardedClient(zmqrpc.Client):
-    """Replaces Locust's client. All methods must be called on Locust's thread."""
+    """Encrypted and authenticated replacement for Locust's client. All methods must be called on Locust's thread."""
 
     def __init__(self, token: str, on_lost: Callable[[], None], host: str, port: int, identity: str) -> None:
         is_ipv4 = _is_ipv4_only(host, port)
@@ -150,7 +152,7 @@ class _GuardedClient(zmqrpc.Client):
             raise NoMasterError(f"cannot connect to {format_host_port(host, port)}: {error.strerror}") from error
 
     def send(self, message: Message) -> None:
-        # Not with Locust's own method, which sleeps and retries where this cannot fail.
+        # Do not call Locust's method, which sleeps and retries; this call cannot fail temporarily.
         self.socket.send_multipart(split_into_frames(message.serialize()), zmq.NOBLOCK)  # type: ignore[no-untyped-call]
 
     def _watch(self, monitor: zmq.Socket[bytes]) -> None:
@@ -158,7 +160,7 @@ class _GuardedClient(zmqrpc.Client):
             event: Any = parse_monitor_message(monitor.recv_multipart())["event"]
             if event == zmq.EVENT_CONNECTED:
                 self.has_reached = True
-            elif self.is_joined:  # messages in transit on that connection are lost, and nobody would know which
+            elif self.is_joined:  # messages in transit were lost, and it is unknown which
                 gevent.sleep(_LAST_COMMAND_S)
                 self._on_lost()
 
@@ -171,7 +173,7 @@ def _is_ipv4_only(host: str, port: int) -> bool:
     return all(family == socket.AF_INET for family, *_ in address_infos)
 
 
-def _not_found_text(join: Join, has_reached: bool) -> str:
+def _format_not_found(join: Join, has_reached: bool) -> str:
     address = format_host_port(join.host, join.port)
     if has_reached:
         return f"the process at {address} is not a master with this token, or does not accept workers"

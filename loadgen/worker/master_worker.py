@@ -1,4 +1,4 @@
-"""A load worker that serves a master, possibly on another machine."""
+"""Run a load worker that serves a master, possibly on another machine."""
 
 from __future__ import annotations
 
@@ -32,25 +32,25 @@ from loadgen.worker.command_loop import PACING, Worker, build_failure
 from loadgen.worker.master_connection import MasterConnection, NoMasterError
 from loadgen.worker.sender import LocustRunner, Sender
 
-_MASTER_SILENCE_NS = 4_000_000_000
-_MASTER_SILENCE_IDLE_NS = 15_000_000_000
-"""Limit in ns for the silence of the master while this worker is not sending.
+_MAX_SILENCE_NS = 4_000_000_000
+_MAX_IDLE_SILENCE_NS = 15_000_000_000
+"""Time in ns without a ping after which the master counts as lost while this worker is not sending.
 
-While it prepares, its interpreter may be too busy for seconds to read what the master sends; nothing is sent then that
-would go unreported.
+The limit is longer than during a stage, because the preparation of a stage can block this worker's interpreter for
+seconds, and no requests are sent meanwhile that could go unreported.
 """
 
-_POLL_S, _POLL_OFTEN_S = 0.25, 0.02
-"""Polling intervals in seconds. The short one is used at first: the master may dismiss the worker soon, and whoever
-started it must learn first whether it had been accepted."""
+_POLL_S, _FIRST_POLL_S = 0.25, 0.02
+"""Polling intervals in seconds, after and before the first ping of the master. The interval before the first ping is
+short, so that `Ready` is reported before the master can dismiss the worker."""
 
 CommandQueue = queue.SimpleQueue[Command | Exception]
 
 
 def serve_master(commands: BinaryIO, reports: ReportWriter) -> NoReturn:
-    """Serve a master until standard input ends, the master sends Quit or is lost, or none is found.
+    """Serve a master until standard input ends, the master sends Quit or is lost, or no master is found.
 
-    Reports `Ready` once the master has accepted the worker, and nothing else.
+    The only report is `Ready`, sent when the master has accepted the worker.
     """
     join = read_command(commands)
     if not isinstance(join, Join):
@@ -59,35 +59,39 @@ def serve_master(commands: BinaryIO, reports: ReportWriter) -> NoReturn:
     received: CommandQueue = queue.SimpleQueue()
 
     def on_command(command: Command | Exception) -> None:
-        if isinstance(command, Quit):  # at once, whatever the thread that executes commands is doing
+        if isinstance(command, Quit):  # immediately, even if the thread that executes commands is blocked
             if command.reason is None:
                 os._exit(0)
             _exit(EXIT_SENT_AWAY, f"the master dismissed this worker: {sanitize_text(command.reason)}")
         received.put(command)
 
-    sender, orchestra = Sender(), LocustRunner()
+    sender, locust_runner = Sender(), LocustRunner()
     lost_text = (
         f"the connection to the master at {format_host_port(join.host, join.port)} was lost, so this worker stops"
     )
     try:
-        line = MasterConnection(orchestra.environment, join, on_command, lambda: _exit(EXIT_MASTER_LOST, lost_text))
+        connection = MasterConnection(
+            locust_runner.environment, join, on_command, lambda: _exit(EXIT_MASTER_LOST, lost_text)
+        )
     except NoMasterError as error:
         _exit(EXIT_NO_MASTER, str(error))
     ready = Ready(pid=os.getpid(), pacing=PACING, event_loop=sender.event_loop)
-    worker = Worker(sender, orchestra, line)
-    watch_args = (line, worker, lost_text, lambda: reports.send(ready))
+    worker = Worker(sender, locust_runner, connection)
+    watch_args = (connection, worker, lost_text, lambda: reports.send(ready))
     threading.Thread(target=_watch_master, args=watch_args, name="watch", daemon=True).start()
-    line.send(_hello(join, sender.event_loop))
-    threading.Thread(target=_execute_commands, args=(received, worker, line), name="commands", daemon=True).start()
+    connection.send(_build_hello(join, sender.event_loop))
+    threading.Thread(
+        target=_execute_commands, args=(received, worker, connection), name="commands", daemon=True
+    ).start()
     try:
         worker.run()
     except Exception as error:
-        _fail(error, line)
+        _fail(error, connection)
     while True:  # until all queued messages have been sent
         gevent.sleep(_POLL_S)
 
 
-def _hello(join: Join, event_loop: str) -> Hello:
+def _build_hello(join: Join, event_loop: str) -> Hello:
     return Hello(
         protocol_version=WIRE_VERSION,
         host=socket.gethostname(),
@@ -100,7 +104,7 @@ def _hello(join: Join, event_loop: str) -> Hello:
     )
 
 
-def _execute_commands(received: CommandQueue, worker: Worker, line: MasterConnection) -> None:
+def _execute_commands(received: CommandQueue, worker: Worker, connection: MasterConnection) -> None:
     try:
         while True:
             command = received.get()
@@ -108,21 +112,23 @@ def _execute_commands(received: CommandQueue, worker: Worker, line: MasterConnec
                 raise command
             worker.on_command(command)
     except Exception as error:
-        _fail(error, line)
+        _fail(error, connection)
 
 
-def _watch_master(line: MasterConnection, worker: Worker, lost_text: str, on_first_ping: Callable[[], None]) -> None:
-    """Exit when the master is lost, whatever Locust's thread is doing: a worker that nobody listens to must not
-    send."""
+def _watch_master(
+    connection: MasterConnection, worker: Worker, lost_text: str, on_first_ping: Callable[[], None]
+) -> None:
+    """Exit when the master is lost, even if Locust's thread is blocked: a worker without a master must not send
+    requests."""
     pause, is_accepted = threading.Event(), False
     while True:
-        pause.wait(_POLL_S if is_accepted else _POLL_OFTEN_S)
-        # In this order, because the state of sending is read after the pings that preceded it.
-        limit_ns = _MASTER_SILENCE_NS if worker.is_sending else _MASTER_SILENCE_IDLE_NS
-        pinged_ns = line.last_ping_ns
+        pause.wait(_POLL_S if is_accepted else _FIRST_POLL_S)
+        # Read `is_sending` before `last_ping_ns`, so that the limit is never compared with an older ping.
+        limit_ns = _MAX_SILENCE_NS if worker.is_sending else _MAX_IDLE_SILENCE_NS
+        pinged_ns = connection.last_ping_ns
         if pinged_ns is not None and not is_accepted:
             is_accepted = True
-            with contextlib.suppress(OSError):  # nobody need be listening
+            with contextlib.suppress(OSError):  # the reader of the pipe may have exited
                 on_first_ping()
         if pinged_ns is not None and time.perf_counter_ns() - pinged_ns > limit_ns:
             _exit(EXIT_MASTER_LOST, lost_text)
@@ -130,17 +136,17 @@ def _watch_master(line: MasterConnection, worker: Worker, lost_text: str, on_fir
 
 def _exit_at_eof(stdin: BinaryIO) -> None:
     while stdin.read(4096):
-        """Ignore the data: nothing more is expected there."""
+        """Ignore the data: no further commands are expected on standard input."""
     os._exit(0)
 
 
-def _fail(error: Exception, line: MasterConnection) -> None:
-    line.send(build_failure(error))
+def _fail(error: Exception, connection: MasterConnection) -> None:
+    connection.send(build_failure(error))
     sys.stderr.flush()
-    line.close(lambda: os._exit(1))
+    connection.close(lambda: os._exit(1))
 
 
-def _exit(code: int, why: str) -> NoReturn:
-    sys.stderr.write(f"{why}\n")
+def _exit(code: int, reason: str) -> NoReturn:
+    sys.stderr.write(f"{reason}\n")
     sys.stderr.flush()
     os._exit(code)

@@ -1,6 +1,6 @@
-"""Convert finished exchanges to columns.
+"""Convert finished exchanges to record batches.
 
-Many columns repeat one value, and those are not built value by value: a row costs about a microsecond.
+Columns with a single repeated value are not built value by value, so that a row costs about a microsecond.
 """
 
 from __future__ import annotations
@@ -38,46 +38,50 @@ _token_values: Callable[[object], Sequence[object]] = attrgetter(*_TOKEN_FIELDS)
 def build_record_batch(
     stage: int, exchanges: list[Exchange], tokens_asked: Sequence[int | None] | None = None, *, worker: int = 0
 ) -> pa.RecordBatch:
-    """Build a record batch. `tokens_asked` has one entry for each of the prepared requests."""
+    """Build a record batch of `REQUEST_SCHEMA` from finished exchanges. `tokens_asked` has one entry per prepared
+    request; `worker` is the index of this worker."""
     count = len(exchanges)
     constants = {"stage": stage, "worker": worker, "name": None, "tokens_asked": None}
-    columns = {name: _constant_column(name, value, count) for name, value in constants.items()}
+    columns = {name: _build_constant_column(name, value, count) for name, value in constants.items()}
     if tokens_asked is not None:
-        columns["tokens_asked"] = _column("tokens_asked", tuple(tokens_asked[item.request_index] for item in exchanges))
-    columns |= _columns(_EXCHANGE_FIELDS, map(_exchange_values, exchanges))
-    # A reader may count tokens with a tokenizer, which is better done here than on the sending thread.
+        values = tuple(tokens_asked[exchange.request_index] for exchange in exchanges)
+        columns["tokens_asked"] = _build_column("tokens_asked", values)
+    columns |= _build_columns(_EXCHANGE_FIELDS, map(_exchange_values, exchanges))
+    # A reader may count tokens with a tokenizer, so count here rather than on the sending thread.
     tokens = [exchange.tokens if exchange.reader is None else get_tokens(exchange) for exchange in exchanges]
     if tokens.count(None) == count:
-        columns |= {name: _constant_column(name, None, count) for name in _TOKEN_FIELDS}
+        columns |= {name: _build_constant_column(name, None, count) for name in _TOKEN_FIELDS}
     else:
         no_values = (None,) * len(_TOKEN_FIELDS)
-        columns |= _columns(_TOKEN_FIELDS, (no_values if item is None else _token_values(item) for item in tokens))
+        columns |= _build_columns(
+            _TOKEN_FIELDS, (no_values if item is None else _token_values(item) for item in tokens)
+        )
     return pa.RecordBatch.from_arrays([columns[name] for name in REQUEST_SCHEMA.names], schema=REQUEST_SCHEMA)
 
 
 def preload_imports() -> None:
-    """Import in advance what the first batch would otherwise wait for.
+    """Import the modules that the first record batch requires, by building an empty batch.
 
-    pyarrow imports pandas when it first converts a value, which would delay the sender by half a second.
+    pyarrow imports pandas when it first converts a value, which would delay the sending thread by half a second.
     """
     build_record_batch(0, [Exchange(0, 0, 0, b"", lambda _: None)])
 
 
-def _columns(names: Sequence[str], rows: Iterable[Sequence[object]]) -> dict[str, pa.Array]:
-    return {name: _column(name, values) for name, values in zip(names, zip(*rows, strict=True), strict=True)}
+def _build_columns(names: Sequence[str], rows: Iterable[Sequence[object]]) -> dict[str, pa.Array]:
+    return {name: _build_column(name, values) for name, values in zip(names, zip(*rows, strict=True), strict=True)}
 
 
-def _column(name: str, values: tuple[object, ...]) -> pa.Array:
+def _build_column(name: str, values: tuple[object, ...]) -> pa.Array:
     if name in _OFTEN_CONSTANT and values.count(values[0]) == len(values):
-        return _constant_column(name, values[0], len(values))
+        return _build_constant_column(name, values[0], len(values))
     if name == "chunk_ns":
-        return _time_lists(cast(tuple[Sequence[int] | None, ...], values))
+        return _build_time_lists(cast(tuple[Sequence[int] | None, ...], values))
     return pa.array(values, _TYPES[name])
 
 
-def _time_lists(lists: Sequence[Sequence[int] | None]) -> pa.Array:
-    """Build lists of times from their bytes: value by value, those of many long streams would block the sender for
-    milliseconds."""
+def _build_time_lists(lists: Sequence[Sequence[int] | None]) -> pa.Array:
+    """Build a column of lists of times from the bytes of the times. Conversion value by value would block the sending
+    thread for milliseconds if there are many long streams."""
     ends = list(accumulate((len(times or ()) for times in lists), initial=0))
     offsets = [None if times is None else end for times, end in zip(lists, ends, strict=False)]
     joined_bytes = b"".join(array("q", times) for times in lists if times is not None)
@@ -86,6 +90,6 @@ def _time_lists(lists: Sequence[Sequence[int] | None]) -> pa.Array:
 
 
 @lru_cache(maxsize=256)
-def _constant_column(name: str, value: object, count: int) -> pa.Array:
+def _build_constant_column(name: str, value: object, count: int) -> pa.Array:
     kind = _TYPES[name]
     return pa.nulls(count, kind) if value is None else pa.repeat(pa.scalar(value, kind), count)

@@ -1,6 +1,6 @@
-"""The sending thread, with its own event loop beside Locust's, and the Locust user that represents it.
+"""The sending thread, whose event loop is separate from Locust's hub, and the Locust user that represents it.
 
-Locust starts and watches that user. Its statistics are never read, because they are rounded.
+Locust starts and monitors that user. The statistics of Locust are not used, because they are rounded.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ T = TypeVar("T")
 
 
 class Sender:
-    """The sending thread. `event_loop` is the name of its event loop's implementation: uvloop where available."""
+    """The thread that sends requests. `event_loop` is the implementation of its event loop: "uvloop" if available,
+    otherwise "asyncio"."""
 
     def __init__(self) -> None:
         self.event_loop, self.loop = _new_loop()
@@ -33,12 +34,13 @@ class Sender:
         self._thread.start()
 
     def call(self, work: Coroutine[Any, Any, T]) -> Future[T]:
-        """Run `work` on the sending thread. May be called from any other thread."""
+        """Run the coroutine `work` on the sending thread, and return its future. May be called from any other
+        thread."""
         return asyncio.run_coroutine_threadsafe(work, self.loop)
 
     def cpu_wait_s(self) -> float | None:
-        """Return the seconds that the sending thread was ready but had no CPU core, since it began; None if the system
-        does not report it."""
+        """Return the seconds since the sending thread began in which it was ready to run but had no CPU core; None if
+        not reported by the OS."""
         return None if self._thread.native_id is None else read_cpu_wait_s(self._thread.native_id)
 
     def _run_loop(self) -> None:
@@ -55,7 +57,7 @@ def _new_loop() -> tuple[str, asyncio.AbstractEventLoop]:
 
 
 def run_in_thread(work: Callable[[], T]) -> T:
-    """Run `work` on a native thread and wait for it while Locust's greenlets continue."""
+    """Run `work` on a native thread and return its result. Locust's greenlets continue during the wait."""
     done: Future[T] = Future()
     gevent.get_hub().threadpool.apply(_store_outcome, (work, done))
     return done.result()
@@ -69,19 +71,19 @@ def _store_outcome(work: Callable[[], T], done: Future[T]) -> None:
 
 
 class LocustRunner:
-    """One Locust user whose task runs the stages one after another.
+    """Locust runner with a single user, whose task runs the stages one after another.
 
-    It is started once, by any runner, because Locust orders what it starts and stops by the wall clock.
+    The user is started only once, because Locust orders the start and stop of users by the wall clock.
     """
 
     def __init__(self) -> None:
-        # Locust's warnings are not meant for the users of Sizewise: CPU usage is measured and evaluated elsewhere.
+        # Suppress Locust's warnings, which are not meant for users of Sizewise: CPU usage is evaluated separately.
         runners.CPU_WARNING_THRESHOLD = sys.maxsize
         logging.getLogger("locust").setLevel(logging.CRITICAL)
         self._stages: Queue[tuple[Callable[[], None], AsyncResult[None]]] = Queue()
         runner = self
 
-        class ArrivalUser(User):  # a master starts it by this name
+        class ArrivalUser(User):  # the master starts the class by name
             @task
             def send_stages(self) -> None:
                 runner._run_stages()
@@ -93,17 +95,17 @@ class LocustRunner:
         self.environment.create_local_runner().start(user_count=1, spawn_rate=1)
 
     def run_task(self, work: Callable[[], None]) -> None:
-        """Run `work` as a task of the user until it ends; an exception that it raises is raised here."""
+        """Run `work` in the user's task and wait until it ends. Raises any exception that `work` raises."""
         outcome: AsyncResult[None] = AsyncResult()
         self._stages.put((work, outcome))
         outcome.get()
 
     def _run_stages(self) -> None:
         while True:
-            conduct, outcome = self._stages.get()
+            work, outcome = self._stages.get()
             try:
-                outcome.set(run_in_thread(conduct))
-            except Exception as error:  # Locust would swallow it; the caller that waits for the stage gets it
+                outcome.set(run_in_thread(work))
+            except Exception as error:  # pass it to the caller of `run_task`; Locust would suppress it
                 outcome.set_exception(error)
             except gevent.GreenletExit:
                 outcome.set_exception(RuntimeError("Locust stopped the user that sends"))

@@ -1,6 +1,7 @@
-"""One stage on the sending thread: requests out, finished exchanges in.
+"""One stage on the sending thread: send requests, and collect finished exchanges.
 
-Also the texts of the first failure of each class in a stage, which are built where that does not delay the sender.
+The module also describes the first failure of each error class in a stage, on a thread where that does not delay the
+sending thread.
 """
 
 from __future__ import annotations
@@ -23,18 +24,18 @@ _NO_FREE_CONNECTION = "no connection was free until the end of the stage"
 
 
 def exchange_error(exchange: Exchange) -> str:
-    """Return the error class of a failed exchange."""
+    """Return the error class of a failed exchange, or NOT_STARTED if its request was never sent."""
     return NOT_STARTED if exchange.sent_ns is None else exchange.error or NOT_STARTED
 
 
 def describe_first_errors(exchanges: Iterable[Exchange]) -> tuple[FirstError, ...]:
     return tuple(
-        FirstError(exchange_error(exchange), exchange.end_ns or exchange.intended_ns, _error_text(exchange))
+        FirstError(exchange_error(exchange), exchange.end_ns or exchange.intended_ns, _describe_error(exchange))
         for exchange in exchanges
     )
 
 
-def _error_text(exchange: Exchange) -> str:
+def _describe_error(exchange: Exchange) -> str:
     if exchange.sent_ns is None:
         return sanitize_line(exchange.detail or _NO_FREE_CONNECTION, MAX_SAMPLE_CHARS)
     text = describe_failure(exchange, exchange_error(exchange))
@@ -51,9 +52,9 @@ _NO_HEADERS: Headers = []
 class SendingStage:
     """One stage on the sending thread.
 
-    Other threads may read the counts and `first_errors`, and take exchanges from the left of `finished`. `due` counts
-    requests; `scheduled` is None where responses determine how many there will be. `offsets` are the share's arrivals,
-    unless responses determine them.
+    Other threads may read the counts and `first_errors`, and pop exchanges from the left of `finished`. `due` is the
+    number of requests that were due so far; `scheduled` is the total number, or None if responses determine it.
+    `offsets` are this worker's arrivals in ns, or None if responses determine the arrivals.
     """
 
     def __init__(
@@ -71,8 +72,8 @@ class SendingStage:
         self._submit, self._sent_before = transport.submit, transport.sent
         self._requests, self._is_head, self._new_reader = workload.requests, workload.is_head, workload.new_reader
         self.max_output_tokens = workload.max_output_tokens
-        self._judge = None if workload.check is judge_status else workload.check
-        self._on_refused_key = on_rejected_key
+        self._check = None if workload.check is judge_status else workload.check
+        self._on_rejected_key = on_rejected_key
         self._limit = None if plan.max_requests is None else share_size(plan.max_requests, share)
         self._all_started, self._all_done = asyncio.Event(), asyncio.Event()
         self.start_ns = start_ns
@@ -82,15 +83,15 @@ class SendingStage:
         self._rates: Rates = plan.arrivals.rates if isinstance(plan.arrivals, OpenArrivals) else ()
         self._offsets = offsets
         self._first_index, self._index_step = share.index, share.of
-        is_decided = offsets is not None and workload.sessions is None
-        self.scheduled = len(offsets) if offsets is not None and is_decided else None
+        is_scheduled = offsets is not None and workload.sessions is None
+        self.scheduled = len(offsets) if offsets is not None and is_scheduled else None
         self._traffic = self._new_traffic(plan, offsets, workload, loop)
-        # nothing follows a response in a scheduled stage
-        self._on_response = None if is_decided else self._traffic.on_response
+        # In a scheduled stage, no request depends on a response.
+        self._on_response = None if is_scheduled else self._traffic.on_response
         self.finished: deque[Exchange] = deque()
         self.first_errors: list[Exchange] = []
-        """First failed exchange of each class; exchanges that were never started are a class of their own."""
-        self._seen_errors: set[str] = set()
+        """First failed exchange of each error class; never-started exchanges count as a separate class."""
+        self._observed_errors: set[str] = set()
         self.due = self.completed = self.failed = self.never_started = 0
         self.max_lag_ns = 0
         self.was_stopped = False
@@ -100,7 +101,8 @@ class SendingStage:
         return self._transport.sent - self._sent_before
 
     async def run(self) -> None:
-        """Run until the last request has its response, or until the drain time is over and the rest is cut."""
+        """Run until the last request has ended. Requests still in flight at the end of the drain time are
+        interrupted."""
         self._traffic.start()
         if self._limit == 0:
             self._traffic.stop()
@@ -112,7 +114,7 @@ class SendingStage:
             self._transport.cut()
 
     def stop(self, drain: bool, now_ns: int) -> None:
-        """Start no more requests; without `drain`, also cut requests in flight."""
+        """Stop the arrivals of the stage; if `drain` is false, also interrupt the requests in flight."""
         if not self._traffic.has_ended:
             self.was_stopped = True
             self._end_ns = min(self._end_ns, now_ns)
@@ -123,8 +125,8 @@ class SendingStage:
     def change_rate(self, rate_per_s: float, offsets: Offsets, at_ns: int, now_ns: int) -> None:
         """Change the rate of arrivals from `at_ns` on.
 
-        `offsets` are the new arrivals from then to the end of the stage or beyond. If `at_ns` has passed, the change
-        applies from `now_ns`, because earlier arrivals have been sent.
+        `offsets` are the new arrivals in ns relative to `at_ns`, up to the end of the stage or beyond. If `at_ns` has
+        passed, the change applies from `now_ns`, because earlier arrivals have been sent.
         """
         at_ns = max(at_ns, now_ns, self.lead_in_start_ns)
         if not isinstance(self._traffic, OpenTraffic) or self._offsets is None or not self._rates:
@@ -142,10 +144,10 @@ class SendingStage:
         self._traffic.replace(iterate_schedule_ns(self._offsets[arrived:], self.start_ns))
 
     def extend(self, duration_s: float, later: Offsets | None) -> None:
-        """Extend the stage to the given duration from its start.
+        """Extend the measured part of the stage to `duration_s` seconds.
 
-        `later` are the arrivals after the existing ones; it is None for a closed loop, whose clients continue. It has
-        no effect once the arrivals have ended.
+        `later` are the additional arrivals of an open loop; it is None for a closed loop, whose clients continue. A
+        stage whose arrivals have ended is unaffected.
         """
         traffic = self._traffic
         if traffic.has_ended or duration_s <= self.duration_s:
@@ -163,20 +165,21 @@ class SendingStage:
         self.duration_s, self._end_ns = duration_s, end_ns
 
     def executed_rates(self) -> Rates:
-        """Return the rate curve of open arrivals as it was executed, up to the time at which it was stopped."""
+        """Return the executed rate curve of open arrivals, up to the end or stop of the stage; empty for other
+        arrivals."""
         until_s = (self._end_ns - self.start_ns) / 1e9
         return clip_rates(self._rates, 0.0, until_s) if self._rates and until_s > 0 else ()
 
     def _new_traffic(
-        self, plan: StagePlan, offsets: Offsets | None, built: PreparedWorkload, loop: asyncio.AbstractEventLoop
+        self, plan: StagePlan, offsets: Offsets | None, prepared: PreparedWorkload, loop: asyncio.AbstractEventLoop
     ) -> ArrivalSource:
         if offsets is not None:
             schedule = iterate_schedule_ns(offsets, self.start_ns)
-            return OpenTraffic(self._send, self._on_arrivals_end, built, self._share, loop, schedule, self._end_ns)
+            return OpenTraffic(self._send, self._on_arrivals_end, prepared, self._share, loop, schedule, self._end_ns)
         assert isinstance(plan.arrivals, ClosedArrivals)
         span_ns = (self.lead_in_start_ns, self._end_ns)
         return ClosedTraffic(
-            self._send, self._on_arrivals_end, built, self._share, loop, plan.arrivals, span_ns, plan.seed
+            self._send, self._on_arrivals_end, prepared, self._share, loop, plan.arrivals, span_ns, plan.seed
         )
 
     def _send(self, number: int, intended_ns: int) -> None:
@@ -193,14 +196,14 @@ class SendingStage:
     def _on_done(self, exchange: Exchange) -> None:
         if exchange.error is None:
             self._check_response(exchange)
-        # A row needs neither, and many rows may wait to be sent.
+        # Release body and headers: rows do not contain them, and many rows may be queued.
         exchange.body, exchange.headers = b"", _NO_HEADERS
         if exchange.error is None:
             self.completed += 1
         else:
             self.failed += 1
-            if (error := exchange_error(exchange)) not in self._seen_errors:
-                self._seen_errors.add(error)
+            if (error := exchange_error(exchange)) not in self._observed_errors:
+                self._observed_errors.add(error)
                 self.first_errors.append(exchange)
         if (sent_ns := exchange.sent_ns) is None:
             self.never_started += 1
@@ -214,13 +217,13 @@ class SendingStage:
 
     def _check_response(self, exchange: Exchange) -> None:
         status = exchange.status
-        if self._judge is not None:
-            judgement = check_response(self._judge, exchange)
+        if self._check is not None:
+            judgement = check_response(self._check, exchange)
             exchange.error, exchange.right = judgement.error, judgement.correct_rows
         elif status is not None and not 200 <= status < 300:
             exchange.error = classify_status(status)
-        if status == 401 and self._on_refused_key is not None:
-            self._on_refused_key()
+        if status == 401 and self._on_rejected_key is not None:
+            self._on_rejected_key()
 
     def _on_arrivals_end(self) -> None:
         self._all_started.set()

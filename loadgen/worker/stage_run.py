@@ -1,4 +1,4 @@
-"""One stage from the command to its last report."""
+"""Run one stage in a load worker, from the command RunStage to the report StageEnded."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ _PROGRESS_INTERVAL_NS = 250_000_000
 
 
 class StageRun:
-    """Runs one stage. `run` belongs to a separate thread; everything else may be called by the command reader at
-    any time."""
+    """Runs one stage. `run` is called on a separate thread; the command reader may call the other methods at any
+    time."""
 
     def __init__(self, command: RunStage, sender: Sender, listener: ReportSink) -> None:
         self._plan, self._share = command.plan, command.share
@@ -42,11 +42,11 @@ class StageRun:
         self._schedule: Schedule | None = None
         self._stage: SendingStage | None = None
         self._start_ns: int | None = None
-        self._may_begin = threading.Event()
+        self._can_begin = threading.Event()
         self.is_sending = False
         self._drain: bool | None = None
         self._pending_changes: deque[tuple[int, ChangeRate | ExtendStage]] = deque()
-        """Changes that have not been applied yet, each with its number."""
+        """Rate changes and extensions that have not been applied yet, each with its sequence number."""
         self._change_count = 0
         self._redraw_lock = threading.Lock()
 
@@ -55,14 +55,14 @@ class StageRun:
         return self._plan.index
 
     def start(self, start_ns: int) -> None:
-        """Set the start of the measured part; if it has passed, arrivals are late."""
+        """Set the start time of the measured part and release the stage; if the time has passed, arrivals are late."""
         self._start_ns = start_ns
-        self._may_begin.set()
+        self._can_begin.set()
 
     def stop(self, drain: bool) -> None:
-        """Stop the stage. If it has not begun, it ends once it is prepared, even if it was never started."""
+        """Stop the stage. A stage that has not begun ends when it is prepared, even if `start` was never called."""
         self._sender.loop.call_soon_threadsafe(self._stop, drain)
-        self._may_begin.set()
+        self._can_begin.set()
 
     def change(self, change: ChangeRate | ExtendStage) -> None:
         with self._redraw_lock:
@@ -71,7 +71,8 @@ class StageRun:
         self._redraw()
 
     def _redraw(self) -> None:
-        """Draw the remaining arrivals anew, on this thread, where that does not delay the sender."""
+        """Apply the pending changes. The arrivals are drawn on the calling thread, so that the sending thread is not
+        delayed."""
         with self._redraw_lock:
             while self._pending_changes and (stage := self._stage) is not None:
                 number, change = self._pending_changes.popleft()
@@ -95,18 +96,18 @@ class StageRun:
         self._sender.loop.call_soon_threadsafe(stage.extend, duration_s, later)
 
     def run(self, target: SendingTarget) -> None:
-        """Prepare the stage, run it once it may begin, and send its rows and reports. Raises TargetError and
+        """Prepare the stage, run it when it may begin, and send its rows and reports. Raises TargetError and
         WorkloadError."""
-        built = self._sender.call(target.prepare(self._share)).result()
+        prepared = self._sender.call(target.prepare(self._share)).result()
         if not isinstance(self._plan.arrivals, ClosedArrivals):
             self._schedule = Schedule(self._plan, self._share)
-        # Garbage collections during the stage skip the objects that exist by now.
+        # Exclude the existing objects from garbage collections during the stage.
         gc.collect()
         gc.freeze()
         self._listener.send(StagePrepared(self.index))
-        self._may_begin.wait()
+        self._can_begin.wait()
         self.is_sending = True
-        stage = self._sender.call(self._begin(target, built)).result()
+        stage = self._sender.call(self._begin(target, prepared)).result()
         self._redraw()
         opened, cpu_s, waited_s = target.transport.opened, time.process_time(), self._sender.cpu_wait_s()
         self._listener.send(StageStarted(index=self.index, start_ns=stage.start_ns, scheduled=stage.scheduled))
@@ -133,17 +134,17 @@ class StageRun:
         )
 
     def _send(self, stage: SendingStage, target: SendingTarget) -> None:
-        memory_bound = target.memory_limit()
+        memory_limit = target.memory_limit()
         sending = self._sender.call(stage.run())
         next_progress_ns = 0
         while not wait((sending,), _SEND_ROWS_INTERVAL_S).done:
             self._send_rows(stage)
-            if memory_bound is not None and memory_bound.is_exceeded:
+            if memory_limit is not None and memory_limit.is_exceeded:
                 self._sender.loop.call_soon_threadsafe(target.shed)
             now_ns = time.perf_counter_ns()
             if now_ns >= next_progress_ns:
                 next_progress_ns = now_ns + _PROGRESS_INTERVAL_NS
-                self._listener.send(_progress(self.index, stage, now_ns))
+                self._listener.send(_build_progress(self.index, stage, now_ns))
         sending.result()
 
     def _send_rows(self, stage: SendingStage) -> None:
@@ -152,13 +153,13 @@ class StageRun:
             batch = build_record_batch(self.index, exchanges, stage.max_output_tokens, worker=self._share.index)
             self._listener.send_rows(batch)
 
-    async def _begin(self, target: SendingTarget, built: PreparedWorkload) -> SendingStage:
+    async def _begin(self, target: SendingTarget, prepared: PreparedWorkload) -> SendingStage:
         now_ns = time.perf_counter_ns()
-        start_ns = now_ns if self._start_ns is None else self._start_ns  # stopped before it was started
+        start_ns = now_ns if self._start_ns is None else self._start_ns  # None: stopped before it was started
         offsets = None if self._schedule is None else self._schedule.own_offsets
-        on_refused_key = target.keys.on_unauthorized if target.keys else None
+        on_rejected_key = target.keys.on_unauthorized if target.keys else None
         stage = SendingStage(
-            self._plan, self._share, offsets, start_ns, target.transport, built, self._sender.loop, on_refused_key
+            self._plan, self._share, offsets, start_ns, target.transport, prepared, self._sender.loop, on_rejected_key
         )
         self._stage = stage
         if self._drain is not None:
@@ -171,9 +172,9 @@ class StageRun:
             self._stage.stop(drain, time.perf_counter_ns())
 
 
-def _progress(index: int, stage: SendingStage, now_ns: int) -> Progress:
+def _build_progress(index: int, stage: SendingStage, now_ns: int) -> Progress:
     completed, failed, never_started = stage.completed, stage.failed, stage.never_started
-    sent = stage.sent  # read after the others, so that the number in flight is never negative
+    sent = stage.sent  # read after the other counts, so that the number in flight is never negative
     return Progress(
         index=index,
         at_ns=now_ns,

@@ -1,7 +1,7 @@
-"""An endpoint and a workload, prepared for sending.
+"""The target of a load worker: an endpoint and a workload, prepared for sending.
 
-Also a limit on this process's memory, for libraries that do not report how much they receive, and headers with API keys
-from files, which are read again when a key is renewed.
+The module also limits the memory of this process, for libraries that do not report how much data they buffer, and reads
+API keys for headers from files, again whenever a key is renewed.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ from loadgen.workloads import (
 
 
 def read_private_bytes() -> int | None:
-    """Return the memory of this process in bytes that belongs to no file; None where the system does not report it
-    (only Linux does)."""
+    """Return the resident memory of this process in bytes, without pages backed by files; None if not reported by the
+    OS (only Linux reports it)."""
     try:
         _, resident, shared, *_ = map(int, Path("/proc/self/statm").read_bytes().split())
     except (OSError, ValueError):
@@ -48,7 +48,7 @@ def read_private_bytes() -> int | None:
 
 
 class MemoryLimit:
-    """Detects that memory has grown by more than `max_growth_bytes` since the object was created."""
+    """Detects that the memory of this process has grown by more than `max_growth_bytes` since the limit was created."""
 
     def __init__(self, max_growth_bytes: int) -> None:
         self._initial_bytes = read_private_bytes()
@@ -56,9 +56,9 @@ class MemoryLimit:
 
     @property
     def is_exceeded(self) -> bool:
-        if self._initial_bytes is None or (now := read_private_bytes()) is None:
+        if self._initial_bytes is None or (current_bytes := read_private_bytes()) is None:
             return False
-        return now - self._initial_bytes > self._max_bytes
+        return current_bytes - self._initial_bytes > self._max_bytes
 
 
 _MAX_KEY_BYTES = 64 * 1024
@@ -66,13 +66,13 @@ _MIN_RENEWAL_INTERVAL_NS = 1_000_000_000
 
 
 class ApiKeys:
-    """API keys from files. All methods must be called on the event loop's thread; files are read, and requests
-    rewritten, on another one."""
+    """API keys from files, for the headers of requests. All methods must be called on the event loop's thread; a second
+    thread reads the files and rewrites the requests after a renewal."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, endpoint: Endpoint) -> None:
-        """Prepare the target. Raises WorkloadError."""
+        """Read the API keys. Raises WorkloadError if a key file cannot be read."""
         self._loop, self._base_endpoint, self._files = loop, endpoint, endpoint.key_files
-        self._values = [_value(file) for file in self._files]
+        self._values = [_read_key(file) for file in self._files]
         self._requests: list[bytes] = []
         self._on_new: Callable[[Endpoint], None] | None = None
         self._read_ns = 0
@@ -83,19 +83,19 @@ class ApiKeys:
 
     @property
     def endpoint(self) -> Endpoint:
-        """Endpoint with the keys among its headers."""
+        """Endpoint whose headers include the API keys."""
         headers = [(file.header, value) for file, value in zip(self._files, self._values, strict=True)]
         return msgspec.structs.replace(self._base_endpoint, headers=(*self._base_endpoint.headers, *headers))
 
     def set_requests(self, requests: list[bytes], on_new: Callable[[Endpoint], None] | None) -> None:
-        """Set the requests that a new key is inserted into, in place.
+        """Set the requests in which a renewed key is replaced in place.
 
-        `on_new` is called with the new endpoint, for a transport that sends the headers itself.
+        After a renewal, `on_new` is called with the new endpoint, for transports that add the headers themselves.
         """
         self._requests, self._on_new = requests, on_new
 
     def on_unauthorized(self) -> None:
-        """Handle a 401 response: read the key again, at most once per second."""
+        """Handle a 401 response: read the key files again, at most once per second."""
         now_ns = perf_counter_ns()
         is_renewing = self._renewing is not None and not self._renewing.done()
         if self._files and not is_renewing and now_ns - self._read_ns >= _MIN_RENEWAL_INTERVAL_NS:
@@ -111,115 +111,115 @@ class ApiKeys:
 
     def _read_renewed(self) -> tuple[list[str], list[bytes]] | None:
         try:
-            values = [_value(file) for file in self._files]
-        except WorkloadError:  # The file may be being written; the next 401 reads it again.
+            values = [_read_key(file) for file in self._files]
+        except WorkloadError:  # the file may be incomplete while it is written; the next 401 response reads it again
             return None
         if values == self._values:
             return None
         requests = list(self._requests)
         for file, old, new in zip(self._files, self._values, values, strict=True):
-            old_line, new_line = _line(file.header, old), _line(file.header, new)
+            old_line, new_line = _encode_header_line(file.header, old), _encode_header_line(file.header, new)
             requests = [request.replace(old_line, new_line, 1) for request in requests]
         return values, requests
 
 
-def _line(header: str, value: str) -> bytes:
+def _encode_header_line(header: str, value: str) -> bytes:
     return f"\r\n{header}: {value}\r\n".encode("latin-1")
 
 
-def _value(file: KeyFile) -> str:
+def _read_key(file: KeyFile) -> str:
     try:
         with Path(file.path).open("rb") as stream:
             text = stream.read(_MAX_KEY_BYTES + 1).decode("ascii").strip()
     except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not text"
+        reason = error.strerror if isinstance(error, OSError) else "it is not ASCII text"
         raise WorkloadError(f"the key file {file.path} cannot be read: {reason}") from error
     if not text or len(text) > _MAX_KEY_BYTES or not text.isprintable():
-        raise WorkloadError(f"the key file {file.path} must contain only the key, on one line")
+        raise WorkloadError(f"the key file {file.path} must contain only the key, on a single line")
     return file.prefix + text
 
 
 _CLOSE_WATCH_S = 0.05
-"""Seconds after a response in which a target is watched for closing the connection."""
+"""Time in seconds to wait after the preflight response, to detect whether the target closes the connection."""
 
 _SAFE_HEADERS = frozenset(
     (b"content-type", b"content-length", b"transfer-encoding", b"connection", b"server", b"date", b"retry-after",
      b"cache-control", b"via", b"x-request-id", b"inference-header-content-length")
 )  # fmt: skip
-"""Response headers that contain no secret."""
-_MAX_SHOWN_HEADERS, _MAX_HEADER_CHARS = 40, 200
+"""Names of the response headers that contain no secrets and are reported unredacted."""
+_MAX_REPORTED_HEADERS, _MAX_HEADER_CHARS = 40, 200
 
 _WHOLE_SHARE = Share()
 
 
 class SendingTarget:
-    """An endpoint with its transport and prepared requests; it belongs to the sending thread.
+    """An endpoint with its transport and prepared requests, used on the sending thread.
 
-    The constructor raises WorkloadError for a URL that nothing can be sent to.
+    The constructor raises WorkloadError if the endpoint's URL or an API key file is invalid.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop, endpoint: Endpoint, workload: Workload) -> None:
         self._loop, self._workload = loop, workload
         self.keys = ApiKeys(loop, endpoint)
         self._endpoint = self.keys.endpoint
-        self._built: PreparedWorkload | None = None
-        self._workers = 1
+        self._prepared: PreparedWorkload | None = None
+        self._worker_count = 1
         self._address, self.transport = _open_transport(loop, self._endpoint, workload)
 
     async def prepare(self, share: Share = _WHOLE_SHARE) -> PreparedWorkload:
         """Resolve the host, and build the requests if they have not been built. Raises TargetError and WorkloadError.
 
-        `max_connections` is the total for all workers, so connections are reopened when the number of workers has
+        `max_connections` applies to all workers together, so the connections are reopened if the number of workers has
         changed.
         """
-        if share.of != self._workers:
-            self._share_connections(share.of)
+        if share.of != self._worker_count:
+            self._split_connections(share.of)
         try:
             await self.transport.resolve()
         except ResolveError as error:
             raise TargetError(str(error), "dns") from error
-        if self._built is None:
-            self._built = await self._build()
-            self._guard_keys(self._built)
-        return self._built
+        if self._prepared is None:
+            self._prepared = await self._build()
+            self._register_requests(self._prepared)
+        return self._prepared
 
     async def preflight(self) -> PreflightDone:
         """Send one request of the workload and return the result. Raises WorkloadError."""
         try:
-            built = await self.prepare()
+            prepared = await self.prepare()
         except TargetError as error:
             return PreflightDone(error.error, error.status, str(error), service_ms=None, can_send=False)
-        reader = None if built.new_reader is None else built.new_reader()
-        number = 0 if built.picks is None else int(built.picks[0])
+        reader = None if prepared.new_reader is None else prepared.new_reader()
+        number = 0 if prepared.picks is None else int(prepared.picks[0])
         closed_before = self.transport.closed_idle
-        exchange = await self._send(built.requests[number], number, built.is_head, reader)
-        check = check_response(built.check, exchange)
+        exchange = await self._send(prepared.requests[number], number, prepared.is_head, reader)
+        check = check_response(prepared.check, exchange)
         tokens = get_tokens(exchange)
         await asyncio.sleep(_CLOSE_WATCH_S)
-        keeps_connection = self.transport.closed_idle == closed_before
-        if built.identify is not None and check.error is None:
-            check = await built.identify(exchange, self._ask)
+        is_keep_alive = self.transport.closed_idle == closed_before
+        if prepared.identify is not None and check.error is None:
+            check = await prepared.identify(exchange, self._send_query)
         return PreflightDone(
             error=check.error,
             status=exchange.status,
-            detail=describe_outcome(built.label, exchange, check.error),
-            service_ms=_service_ms(exchange),
+            detail=describe_outcome(prepared.label, exchange, check.error),
+            service_ms=_compute_service_ms(exchange),
             end_ns=exchange.end_ns,
-            notes=built.notes if check.note is None else (*built.notes, check.note),
-            keeps_connection=keeps_connection,
-            prepared=None if built.distinct_prompts is None else len(built.requests),
-            distinct=built.distinct_prompts,
-            first_byte_ms=_since_sent_ms(exchange, exchange.first_byte_ns),
-            first_token_ms=_since_sent_ms(exchange, None if tokens is None else tokens.first_token_ns),
+            notes=prepared.notes if check.note is None else (*prepared.notes, check.note),
+            keeps_connection=is_keep_alive,
+            prepared=None if prepared.distinct_prompts is None else len(prepared.requests),
+            distinct=prepared.distinct_prompts,
+            first_byte_ms=_compute_ms_since_sent(exchange, exchange.first_byte_ns),
+            first_token_ms=_compute_ms_since_sent(exchange, None if tokens is None else tokens.first_token_ns),
             tokens_out=None if tokens is None else tokens.tokens_out,
             bytes_received=exchange.bytes_received,
-            headers=_shown_headers(exchange.headers),
+            headers=_redact_headers(exchange.headers),
         )
 
     def memory_limit(self) -> MemoryLimit | None:
-        """Return the limit of this process's memory growth in a stage, beyond which `shed` is called.
+        """Return the limit of this process's memory growth in a stage; `shed` must be called when it is exceeded.
 
-        Return None if the transport itself limits what it receives, as over HTTP. May be called from any thread.
+        Return None if the transport limits the data that it buffers, as over HTTP. May be called from any thread.
         """
         if not hasattr(self.transport, "shed"):
             return None
@@ -228,28 +228,28 @@ class SendingTarget:
         return MemoryLimit(MAX_RECEIVING_BYTES)
 
     def shed(self) -> None:
-        """End everything in flight, because it takes too much of this machine's memory."""
+        """End all requests in flight, because their responses use too much memory of this machine."""
         if (shed := getattr(self.transport, "shed", None)) is not None:
             shed()
 
     def close(self) -> None:
         self.transport.close()
 
-    def _share_connections(self, workers: int) -> None:
-        self._workers = workers
-        per_worker = -(-self._endpoint.max_connections // workers)
-        endpoint = msgspec.structs.replace(self.keys.endpoint, max_connections=per_worker)
+    def _split_connections(self, worker_count: int) -> None:
+        self._worker_count = worker_count
+        own_max_connections = -(-self._endpoint.max_connections // worker_count)
+        endpoint = msgspec.structs.replace(self.keys.endpoint, max_connections=own_max_connections)
         self.transport.close()
         _, self.transport = _open_transport(self._loop, endpoint, self._workload)
-        if self._built is not None:
-            self._guard_keys(self._built)
+        if self._prepared is not None:
+            self._register_requests(self._prepared)
 
-    def _guard_keys(self, built: PreparedWorkload) -> None:
-        # gRPC sends the headers itself; over HTTP they are part of the requests.
-        self.keys.set_requests(built.requests, getattr(self.transport, "set_headers", None))
+    def _register_requests(self, prepared: PreparedWorkload) -> None:
+        # The gRPC transport adds the headers itself; over HTTP they are part of the prepared requests.
+        self.keys.set_requests(prepared.requests, getattr(self.transport, "set_headers", None))
 
     async def _build(self) -> PreparedWorkload:
-        # Each protocol is imported only when used: together they take seconds to import.
+        # Import each protocol only when it is used: importing all protocols takes seconds.
         workload, endpoint, address = self._workload, self._endpoint, self._address
         match workload:
             case HttpWorkload():
@@ -267,15 +267,15 @@ class SendingTarget:
             case OipWorkload():
                 from loadgen.protocols.oip import build_oip
 
-                return await build_oip(workload, endpoint, address, self._ask)
+                return await build_oip(workload, endpoint, address, self._send_query)
             case TfServingWorkload():
                 from loadgen.protocols.tf_serving import build_tf_serving
 
-                return await build_tf_serving(workload, endpoint, address, self._ask)
+                return await build_tf_serving(workload, endpoint, address, self._send_query)
             case LocustWorkload():
                 raise RuntimeError("a Locust test is run by loadgen.locustfile")
 
-    async def _ask(self, request: bytes, method: str = "") -> Exchange:
+    async def _send_query(self, request: bytes, method: str = "") -> Exchange:
         return await self._send(request, method=method)
 
     async def _send(
@@ -299,7 +299,7 @@ def _open_transport(
         if not isinstance(workload, OipWorkload) or workload.transport == "http":
             transport = new_transport(loop, endpoint)
             return parse_url(endpoint.urls[0]), transport
-        # takes 0.1 s, which HTTP need not spend
+        # Import gRPC only when it is used: the import takes 0.1 s.
         from loadgen.protocols.oip_grpc import infer_method
         from loadgen.transport.grpc import new_grpc_transport
 
@@ -310,20 +310,20 @@ def _open_transport(
         raise WorkloadError(str(error)) from error
 
 
-def _service_ms(exchange: Exchange) -> float | None:
-    return None if exchange.error is not None else _since_sent_ms(exchange, exchange.end_ns)
+def _compute_service_ms(exchange: Exchange) -> float | None:
+    return None if exchange.error is not None else _compute_ms_since_sent(exchange, exchange.end_ns)
 
 
-def _since_sent_ms(exchange: Exchange, at_ns: int | None) -> float | None:
+def _compute_ms_since_sent(exchange: Exchange, at_ns: int | None) -> float | None:
     return None if exchange.sent_ns is None or at_ns is None else (at_ns - exchange.sent_ns) / 1e6
 
 
-def _shown_headers(headers: Headers) -> tuple[tuple[str, str], ...]:
+def _redact_headers(headers: Headers) -> tuple[tuple[str, str], ...]:
     return tuple(
-        (_printable(name), _printable(value) if name.lower() in _SAFE_HEADERS else "<redacted>")
-        for name, value in headers[:_MAX_SHOWN_HEADERS]
+        (_make_printable(name), _make_printable(value) if name.lower() in _SAFE_HEADERS else "<redacted>")
+        for name, value in headers[:_MAX_REPORTED_HEADERS]
     )
 
 
-def _printable(text: bytes) -> str:
+def _make_printable(text: bytes) -> str:
     return "".join(char if char.isprintable() else " " for char in text[:_MAX_HEADER_CHARS].decode("latin-1"))

@@ -1,6 +1,6 @@
-"""Traffic sources, which decide when the requests of a stage start. They belong to the sending thread.
+"""Traffic sources, which decide when the requests of a stage start. They run on the sending thread.
 
-Also the schedule of open arrivals and the share of it that one worker sends.
+The module also draws the schedule of open arrivals and selects the arrivals that one worker sends.
 """
 
 from __future__ import annotations
@@ -20,23 +20,24 @@ from loadgen.records import ClosedArrivals, OpenArrivals, Share, StagePlan
 from loadgen.transport.exchange import Exchange
 
 _MAX_DRAWN = 50_000_000
-"""Maximum number of arrivals drawn after a change of rate, so that a mistyped rate does not fill the memory."""
+"""Maximum number of arrivals to draw after a rate change, so that a mistyped rate does not exhaust the memory."""
 
 _ROUNDING_NS = 1_000
-"""Rounding tolerance in ns: a regular arrival at the end may come before the end by less than this."""
+"""Rounding tolerance in ns: an arrival of a constant-rate process that is due at the end of the stage may be rounded to
+an earlier time, by less than this."""
 
 
 def share_size(count: int, share: Share) -> int:
-    """Return how many of `count` items belong to the share when they are dealt out in turn."""
+    """Return how many of `count` items this worker gets if the items are distributed to the workers in turn."""
     return len(range(share.index, count, share.of))
 
 
 class Schedule:
-    """The arrivals of a stage.
+    """The arrivals of a stage, as offsets in ns from the start of the measured part, in ascending order.
 
-    Every worker draws all of them, so that the same seed gives the same arrivals for any number of workers. Changes and
-    extensions are drawn from the seed and their number, so that all workers that receive them in the same order agree.
-    Offsets are nanoseconds from the start of the measured part, in ascending order.
+    Every worker draws the arrivals of all workers, so that the same seed results in the same arrivals for any number of
+    workers. Rate changes and extensions are drawn from the seed and a sequence number, so that all workers that receive
+    the same changes in the same order draw the same arrivals.
     """
 
     def __init__(self, plan: StagePlan, share: Share) -> None:
@@ -44,59 +45,63 @@ class Schedule:
         self._plan, self._share, self._arrivals = plan, share, plan.arrivals
         self._duration_s = plan.duration_s
         self._rate_per_s = plan.arrivals.rates[-1][1] if isinstance(plan.arrivals, OpenArrivals) else 0.0
-        self._all = compute_offsets_ns(plan.arrivals, plan.duration_s, plan.lead_in_s, plan.seed)[: plan.max_requests]
+        self._all_offsets = compute_offsets_ns(plan.arrivals, plan.duration_s, plan.lead_in_s, plan.seed)[
+            : plan.max_requests
+        ]
 
     @property
     def own_offsets(self) -> Offsets:
-        return self._all[self._share.index :: self._share.of]
+        return self._all_offsets[self._share.index :: self._share.of]
 
     def change_rate(self, rate_per_s: float, at_ns: int, number: int) -> Offsets | None:
-        """Return the share's arrivals from `at_ns` on, relative to `at_ns`, after the change with the given number.
+        """Change the rate from `at_ns` on, and return this worker's arrivals after `at_ns`, in ns relative to `at_ns`.
 
-        Return None if there is no rate to change. Earlier arrivals are unchanged.
+        `number` is the sequence number of the change. Earlier arrivals are unchanged. Return None if the arrivals are
+        not drawn from a rate.
         """
         if not isinstance(self._arrivals, OpenArrivals):
             return None
         plan, share = self._plan, self._share
         self._rate_per_s = rate_per_s
         new_offsets = self._draw(self._arrivals, self._duration_s - at_ns / 1e9, number)
-        before = self._all[self._all < at_ns]
-        # One gap follows the change, as in any other process; otherwise every change would be an arrival.
+        earlier = self._all_offsets[self._all_offsets < at_ns]
+        # Skip an arrival at the time of the change, so that a change is not itself an arrival: a constant-rate process
+        # starts with an arrival at 0.
         later = new_offsets[new_offsets > 0]
         if plan.max_requests is not None:
-            later = later[: plan.max_requests - len(before)]
-        self._all = np.concatenate([before, later + at_ns])
-        return later[(share.index - len(before)) % share.of :: share.of]
+            later = later[: plan.max_requests - len(earlier)]
+        self._all_offsets = np.concatenate([earlier, later + at_ns])
+        return later[(share.index - len(earlier)) % share.of :: share.of]
 
     def extend(self, duration_s: float, number: int) -> Offsets | None:
-        """Return the share's arrivals from the current end to the new one, after the change with the given number.
+        """Extend the schedule to `duration_s`, and return this worker's arrivals between the previous and the new end.
 
-        They continue at the last rate, and with the gap of the last arrival. Return None if there is nothing to
-        continue.
+        `number` is the sequence number of the change. The arrivals continue at the last rate, spaced from the last
+        arrival. Return None if the stage is already as long, or its arrivals are not drawn from a positive rate.
         """
         if not isinstance(self._arrivals, OpenArrivals) or duration_s <= self._duration_s or self._rate_per_s <= 0:
             return None
-        share, count, end_ns = self._share, len(self._all), round(self._duration_s * 1e9)
-        from_ns = int(self._all[-1]) if count else end_ns
-        new_offsets = self._draw(self._arrivals, duration_s - from_ns / 1e9, number)
-        later = new_offsets[new_offsets > 0] + from_ns
+        share, count, end_ns = self._share, len(self._all_offsets), round(self._duration_s * 1e9)
+        last_arrival_ns = int(self._all_offsets[-1]) if count else end_ns
+        new_offsets = self._draw(self._arrivals, duration_s - last_arrival_ns / 1e9, number)
+        later = new_offsets[new_offsets > 0] + last_arrival_ns
         later = later[later > end_ns - _ROUNDING_NS]
         if self._plan.max_requests is not None:
             later = later[: max(0, self._plan.max_requests - count)]
         self._duration_s = duration_s
-        self._all = np.concatenate([self._all, later])
+        self._all_offsets = np.concatenate([self._all_offsets, later])
         return later[(share.index - count) % share.of :: share.of]
 
-    def _draw(self, arrivals: OpenArrivals, left_s: float, number: int) -> Offsets:
-        left_s = max(0.0, min(left_s, _MAX_DRAWN / self._rate_per_s))
+    def _draw(self, arrivals: OpenArrivals, remaining_s: float, number: int) -> Offsets:
+        remaining_s = max(0.0, min(remaining_s, _MAX_DRAWN / self._rate_per_s))
         seed = int(np.random.SeedSequence([self._plan.seed, number]).generate_state(1)[0])
         return compute_offsets_ns(
-            msgspec.structs.replace(arrivals, rates=((0.0, self._rate_per_s),)), left_s, 0.0, seed
+            msgspec.structs.replace(arrivals, rates=((0.0, self._rate_per_s),)), remaining_s, 0.0, seed
         )
 
 
 Send = Callable[[int, int], None]
-"""Function `send(number, intended_ns)` that is called when a request is due."""
+"""Callback `send(number, intended_ns)` for a due request; `number` is the index of the prepared request."""
 
 _BLOCK = 4096
 _BACKOFF_NS = 100_000_000
@@ -104,7 +109,7 @@ _CONNECTION_ERRORS = ("dns", "connect", "tls", "send", "local-limit")
 
 
 class ArrivalSource(Protocol):
-    """Calls `send` for each request that is due, and `on_end()` once there will be no more."""
+    """Source of the requests of a stage: calls `send` for each due request, and `on_end()` after the last request."""
 
     @property
     def has_ended(self) -> bool: ...
@@ -112,38 +117,38 @@ class ArrivalSource(Protocol):
     def start(self) -> None: ...
 
     def stop(self) -> None:
-        """Start no more requests."""
+        """Stop starting requests."""
         ...
 
     def on_response(self, exchange: Exchange, /) -> None:
-        """Handle an exchange that has ended and been checked."""
+        """Handle an exchange that has ended and whose response has been checked."""
         ...
 
 
 class OpenTraffic:
-    """Starts requests on a schedule, independent of responses.
+    """Open-loop traffic: starts requests on a schedule, independent of responses.
 
-    With sessions, an arrival starts a session, whose further requests follow the responses, until `end_ns`.
-    `started_count` counts the arrivals that were started.
+    If the workload has sessions, each arrival starts a session, whose further requests follow the responses until
+    `end_ns`. `started_count` counts the arrivals that were started.
     """
 
     def __init__(
         self,
         send: Send,
         on_end: Callable[[], None],
-        built: PreparedWorkload,
+        prepared: PreparedWorkload,
         share: Share,
         loop: asyncio.AbstractEventLoop,
         schedule_ns: Iterator[int],
         end_ns: int,
     ) -> None:
         self._send, self._on_end, self._end_ns = send, on_end, end_ns
-        self._request_numbers = _request_numbers(built, share)
+        self._request_numbers = _iterate_request_indices(prepared, share)
         self.started_count = 0
         self._pacer = Pacer(schedule_ns, self._on_arrival, self._finish, alarm_factory(loop), end_ns=end_ns)
-        self._sessions = built.sessions
+        self._sessions = prepared.sessions
         self._session_queue = (
-            None if built.sessions is None else TimerQueue(self._send_session_request, alarm_factory(loop))
+            None if prepared.sessions is None else TimerQueue(self._send_session_request, alarm_factory(loop))
         )
 
     @property
@@ -161,15 +166,15 @@ class OpenTraffic:
         self._pacer.replace(schedule_ns)
 
     def extend(self, schedule_ns: Iterator[int], end_ns: int) -> None:
-        """Extend to the given end and replace the remaining arrivals. A session that was over by the old end is not
-        resumed."""
+        """Extend the stage to `end_ns` and replace the remaining arrivals. Sessions that the previous end interrupted
+        are not resumed."""
         self._end_ns = end_ns
         self._pacer.replace(schedule_ns, end_ns)
 
     def on_response(self, exchange: Exchange) -> None:
         if self._session_queue is None or self._sessions is None or exchange.error is not None:
             return
-        next_request = _next_in_session(self._sessions, exchange)
+        next_request = _find_next_in_session(self._sessions, exchange)
         if next_request is not None and next_request[0] < self._end_ns:
             self._session_queue.add(*next_request)
 
@@ -187,17 +192,17 @@ class OpenTraffic:
 
 
 class ClosedTraffic:
-    """Clients that each send the next request after the response to the last one and a think time.
+    """Closed-loop traffic: each client sends its next request after the previous response and a think time.
 
-    All clients start at once. A client that got no connection waits 0.1 s, so that a target that refuses connections
-    does not get thousands of attempts per millisecond. The clients are those of the share, possibly none.
+    All clients of this worker's share (possibly none) start at the same time. After a failed connection, a client waits
+    0.1 s, so that a target that refuses connections does not receive thousands of attempts per millisecond.
     """
 
     def __init__(
         self,
         send: Send,
         on_end: Callable[[], None],
-        built: PreparedWorkload,
+        prepared: PreparedWorkload,
         share: Share,
         loop: asyncio.AbstractEventLoop,
         clients: ClosedArrivals,
@@ -207,22 +212,22 @@ class ClosedTraffic:
         self._send, self._on_end = send, on_end
         self._concurrency = share_size(clients.concurrency, share)
         self._start_ns, self._end_ns = span_ns
-        self._request_numbers = _request_numbers(built, share)
-        self._sessions = built.sessions
-        self._think_ns = _think_ns(clients.think_s, [seed, share.index]) if clients.think_s > 0 else None
+        self._request_numbers = _iterate_request_indices(prepared, share)
+        self._sessions = prepared.sessions
+        self._think_ns = _draw_think_ns(clients.think_s, [seed, share.index]) if clients.think_s > 0 else None
         self._timer_queue: TimerQueue[int | None] = TimerQueue(self._send_next, alarm_factory(loop))
         self._end = alarm_factory(loop)(self.stop)
         self.has_ended = False
 
     def start(self) -> None:
-        if self.has_ended:  # stopped before it began
+        if self.has_ended:  # stopped before the start
             return
         self._end.set(self._end_ns)
         for _ in range(self._concurrency):
             self._timer_queue.add(self._start_ns, None)
 
     def extend(self, end_ns: int) -> None:
-        """Extend to the given end; allowed before the start too."""
+        """Extend the stage to `end_ns`. May be called before the start."""
         if not self.has_ended:
             self._end_ns = end_ns
             self._end.set(end_ns)
@@ -240,11 +245,15 @@ class ClosedTraffic:
         due_ns: int = exchange.end_ns  # type: ignore[assignment]  # the exchange has ended
         error = exchange.error
         if error is None:
-            if self._sessions is not None and (next_request := _next_in_session(self._sessions, exchange)) is not None:
+            if (
+                self._sessions is not None
+                and (next_request := _find_next_in_session(self._sessions, exchange)) is not None
+            ):
                 self._timer_queue.add(*next_request)
                 return
         elif exchange.status is None:
-            # Always through the timer queue: a request that fails while it is sent must not send the next one directly.
+            # Use the timer queue, so that a request that fails during sending does not send the next request
+            # recursively.
             self._timer_queue.add(due_ns + (_BACKOFF_NS if error in _CONNECTION_ERRORS else 0), None)
             return
         if self._think_ns is not None:
@@ -257,27 +266,29 @@ class ClosedTraffic:
             self._send(next(self._request_numbers) if number is None else number, due_ns)
 
 
-def _request_numbers(built: PreparedWorkload, share: Share) -> Iterator[int]:
-    """Return the index of the request for each arrival of the share, according to its position among all arrivals."""
-    picks = range(len(built.requests)) if built.picks is None else list(map(int, built.picks))
+def _iterate_request_indices(prepared: PreparedWorkload, share: Share) -> Iterator[int]:
+    """Return the index of the prepared request for each arrival of this worker. It depends on the position of the
+    arrival among the arrivals of all workers."""
+    picks = range(len(prepared.requests)) if prepared.picks is None else list(map(int, prepared.picks))
     return islice(cycle(picks), share.index, None, share.of)
 
 
-def _next_in_session(sessions: Sessions, exchange: Exchange) -> tuple[int, int] | None:
-    """Return when the next request of the session is due, and its index; None at the session's end."""
+def _find_next_in_session(sessions: Sessions, exchange: Exchange) -> tuple[int, int] | None:
+    """Return the due time in ns and the index of the next request of the session; None at the end of the session."""
     number = sessions.next_number[exchange.request_index]
     if number is None or exchange.end_ns is None:
         return None
     return exchange.end_ns + sessions.think_ns[exchange.request_index], number
 
 
-def _think_ns(mean_s: float, seed: Sequence[int]) -> Iterator[int]:
+def _draw_think_ns(mean_s: float, seed: Sequence[int]) -> Iterator[int]:
     rng = np.random.default_rng(seed)
     blocks = (np.rint(rng.exponential(mean_s * 1e9, _BLOCK)).astype(np.int64).tolist() for _ in repeat(None))
     return chain.from_iterable(blocks)
 
 
 def iterate_schedule_ns(offsets: Offsets, start_ns: int) -> Iterator[int]:
-    """Yield Python integers in blocks: a long stage's schedule as one list would take five times the array's memory."""
+    """Yield the due times in ns as Python integers. The array is converted in blocks, because a list of all times would
+    take five times the memory of the array."""
     for block in range(0, len(offsets), _BLOCK):
         yield from (offsets[block : block + _BLOCK] + start_ns).tolist()

@@ -370,7 +370,7 @@ def test_a_malformed_answer_loses_no_row(load: LoadProcess, shape: list[int]) ->
 
 @pytest.mark.timing
 def test_the_first_report_may_take_as_long_as_the_metadata(load: LoadProcess, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("loadgen.process._SILENCE_S", 1.0)
+    monkeypatch.setattr("loadgen.process._SILENCE_TIMEOUT_S", 1.0)
     with ScriptedServer(Script(paths=OIP_PATHS, delay_s=1.3)) as server:
         load.configure(Endpoint((server.url,)), OipWorkload("m"))
         assert Played(load, plan(rate=20, duration=0.5, drain_s=4)).rows["error"].isna().all()
@@ -479,7 +479,7 @@ def test_a_process_that_is_stopped_is_not_waited_for_as_a_slow_target_is(
     with LoadProcess("loadgen.worker" if is_master else child, gather=Gather(local=1) if is_master else None) as load:
         load.configure(NOWHERE, HttpWorkload())
         os.kill(load.pid, signal.SIGSTOP)
-        with pytest.raises(LoadError, match=f"process {load.pid} is stopped") as failed:
+        with pytest.raises(LoadError, match=f"process {load.pid} is suspended") as failed:
             step(load)
         assert failed.value.hint is not None
     assert not is_running(load.pid)
@@ -636,6 +636,6 @@ def test_workers_that_do_not_come_are_a_load_error() -> None:
 
 @pytest.mark.process
 def test_a_master_that_says_nothing_is_not_waited_for_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("loadgen.process._SILENCE_S", 0.0)
+    monkeypatch.setattr("loadgen.process._SILENCE_TIMEOUT_S", 0.0)
     with pytest.raises(LoadError, match=r"did not join within 0\.1 s"):
         LoadProcess(gather=Gather(local=0, remote=1, wait_s=0.1), on_joining=lambda _: None)

@@ -22,7 +22,7 @@ SOURCES = ("endpoint", "generator", "engine")
 ROUNDS = 9
 THREADS = {
     "telemetry-gpus": "GPUs at 20 Hz",
-    "telemetry-gpus-rare": "GPUs at 1 Hz",
+    "telemetry-gpus-slow": "GPUs at 1 Hz",
     "telemetry": "host and processes at 10 Hz, and writing",
 }
 

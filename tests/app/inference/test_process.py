@@ -159,7 +159,7 @@ def test_a_child_that_is_stopped_is_not_waited_for_as_a_slow_model_is(
     running = start(DIGITS_MODEL)
     running.wait_until_open(WITHIN_S)
     stop = Heard(on_calls=lambda _: os.kill(running.pid, signal.SIGSTOP))
-    with pytest.raises(ChildKilledError, match=f"process {running.pid} is stopped"):
+    with pytest.raises(ChildKilledError, match=f"process {running.pid} is suspended"):
         running.measure(plan_of("single-stream", most_s=30.0), stop)
 
 

@@ -147,7 +147,7 @@ def test_a_model_that_gives_the_class_is_scored_by_it(tmp_path: Path, output: st
 
 def test_of_two_outputs_of_scores_the_profile_says_which(tmp_path: Path) -> None:
     assert _scored(tmp_path, output="probabilities", more_scores=True) == 0.75
-    with pytest.raises(UsageError, match="2 outputs of the model may be its classes") as refused:
+    with pytest.raises(UsageError, match="2 outputs of the model may contain the classes") as refused:
         _scored(tmp_path, more_scores=True)
     assert refused.value.hint is not None
     assert "workload.output" in refused.value.hint

@@ -187,7 +187,7 @@ async def test_bytes_of_no_input_are_400() -> None:
     reply = await ask(
         Served().app, "POST", INFER, [body + b"more"], {"Inference-Header-Content-Length": str(len(body))}
     )
-    assert (reply.status, reply.json) == (400, {"error": "4 bytes at the end of the body belong to no input"})
+    assert (reply.status, reply.json) == (400, {"error": "the body has 4 extra bytes after the last input"})
 
 
 async def test_request_that_ends_before_its_body_is_counted_and_over() -> None:

@@ -73,7 +73,7 @@ def test_a_link_that_idles_leaves_the_fingerprint_and_a_lesser_slot_does_not(her
 def test_the_model_of_the_cpu(tmp_path: Path) -> None:
     cpuinfo = tmp_path / "cpuinfo"
     cpuinfo.write_text("processor\t: 0\nmodel name\t: Some CPU @ 2 GHz\n\nprocessor\t: 1\nmodel name\t: Some CPU\n")
-    assert module._cpu_model(cpuinfo) == "Some CPU @ 2 GHz"
+    assert module._read_cpu_model(cpuinfo) == "Some CPU @ 2 GHz"
 
 
 @pytest.mark.parametrize(
@@ -85,4 +85,4 @@ def test_the_governor_is_that_of_all_cores(tmp_path: Path, governors: list[str],
         folder = tmp_path / f"cpu{core}" / "cpufreq"
         folder.mkdir(parents=True)
         (folder / "scaling_governor").write_text(governor + "\n")
-    assert module._cpu_governor(tmp_path) == told
+    assert module._read_cpu_governor(tmp_path) == told

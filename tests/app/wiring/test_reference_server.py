@@ -101,7 +101,7 @@ def test_a_server_that_stays_stopped_has_ended_too(monkeypatch: pytest.MonkeyPat
         os.kill(server.pid, signal.SIGSTOP)
         wait_until(lambda: server.end_reason() is not None)
         os.kill(server.pid, signal.SIGCONT)
-        assert server.end_reason() == "was stopped by a signal such as SIGSTOP"
+        assert server.end_reason() == "was suspended by a signal such as SIGSTOP"
     finally:
         server.close()
 

@@ -194,9 +194,9 @@ def test_a_test_that_ends_itself_ends_the_stage(tmp_path: Path) -> None:
     [
         ("import locust\n", r"^test_of_mine\.py has no user class$"),
         ("def broken(:\n", r"^test_of_mine\.py, line 1: invalid syntax$"),
-        ("import no_such_module_here\n", r"^test_of_mine\.py needs the module no_such_module_here, which is not"),
+        ("import no_such_module_here\n", r"^test_of_mine\.py imports the module no_such_module_here, which is not"),
         ("x = 1\nraise KeyError('why')\n", r"^test_of_mine\.py, line 2: KeyError: 'why'$"),
-        ("import sys\nsys.exit(3)\n", r"^test_of_mine\.py exits while it is loaded$"),
+        ("import sys\nsys.exit(3)\n", r"^test_of_mine\.py exits the process during import$"),
     ],
 )
 def test_a_file_that_is_no_test_is_told_in_one_sentence(tmp_path: Path, text: str, sentence: str) -> None:
@@ -235,7 +235,7 @@ def test_a_test_that_only_fails_itself_says_why(tmp_path: Path) -> None:
     text = ONE_CLASS.replace('self.client.get("/")', 'self.nothing["of that name"]')
     with LoadProcess("loadgen.locustfile") as load:
         load.configure(Endpoint(("http://127.0.0.1:1",)), LocustWorkload(written(tmp_path, text)))
-        with pytest.raises(LoadError, match="made no request: its task raised AttributeError"):
+        with pytest.raises(LoadError, match="made no request: a task raised AttributeError"):
             Played(load, plan(duration=0.3, arrivals=ClosedArrivals(1)))
 
 

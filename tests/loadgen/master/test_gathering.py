@@ -89,7 +89,7 @@ def test_when_one_of_ours_is_stopped_nobody_waits_for_it(local: Started) -> None
     assert one.find_failure(WorkerPool(), 4_400_000_000) is None
     failed = one.find_failure(WorkerPool(), 4_500_000_000)
     assert failed is not None
-    assert failed.message == f"process {local.pid}, a load worker of this machine, is stopped"
+    assert failed.message == f"process {local.pid}, a load worker of this machine, is suspended"
 
 
 def test_one_of_ours_that_is_stopped_before_it_sends_is_lost_within_seconds(local: Started) -> None:
@@ -98,7 +98,7 @@ def test_one_of_ours_that_is_stopped_before_it_sends_is_lost_within_seconds(loca
     assert member.loss_reason(9_900_000_000) is None, "it may be busy"
     local.is_stopped = True
     assert member.loss_reason(2_400_000_000) is None
-    assert member.loss_reason(2_500_000_000) == "did not respond for 2.5 s: its process is suspended"
+    assert member.loss_reason(2_500_000_000) == "did not respond for 2.5 s: the worker's process is suspended"
 
 
 def test_one_of_ours_that_sends_is_lost_unless_it_gets_too_little_of_the_processor(local: Started) -> None:

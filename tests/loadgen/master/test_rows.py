@@ -201,13 +201,13 @@ def compressed(codec: str) -> bytes:
         (compressed("zstd"), "compressed"),
         (compressed("lz4"), "compressed"),
         (compressed("zstd")[4:], "compressed"),  # as before Arrow 0.15, and still read
-        (encode_rows(batch(error=pa.array(["\x1b[31mred", *[None] * 9]))), "another error"),
-        (encode_rows(batch(tokens_from=pa.array(["hearsay", *[None] * 9]))), "another tokens_from"),
+        (encode_rows(batch(error=pa.array(["\x1b[31mred", *[None] * 9]))), "unknown value in error"),
+        (encode_rows(batch(tokens_from=pa.array(["hearsay", *[None] * 9]))), "unknown value in tokens_from"),
         (encode_rows(batch(BATCH_ROWS + 1)), "501 rows"),
         (encode_rows(batch(0)), "0 rows"),
-        (encode_rows(batch(stage=pa.array([STAGE + 1] * 10, pa.int32()))), "another stage"),
-        (encode_rows(batch(worker=pa.array([SHARE] * 9 + [0], pa.int16()))), "another worker"),
-        (encode_rows(batch(worker=pa.nulls(10, pa.int16()))), "another worker"),
+        (encode_rows(batch(stage=pa.array([STAGE + 1] * 10, pa.int32()))), "different stage"),
+        (encode_rows(batch(worker=pa.array([SHARE] * 9 + [0], pa.int16()))), "different worker"),
+        (encode_rows(batch(worker=pa.nulls(10, pa.int16()))), "different worker"),
     ],
 )
 def test_what_is_not_a_batch_of_the_stage_is_refused(body: bytes, why: str) -> None:

@@ -61,7 +61,7 @@ def test_a_folders_files_by_name_and_nothing_else(folder: Path) -> None:
 def test_a_link_out_of_the_folder_is_refused(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "secret").write_bytes(b"s")
     (folder / "link").symlink_to(tmp_path / "secret")
-    with pytest.raises(DatasetError, match="is outside of the folder"):
+    with pytest.raises(DatasetError, match="is a link to a file outside the folder"):
         rows(folder, "folder")
 
 
@@ -89,13 +89,13 @@ def test_only_as_many_files_as_the_limit_holds(folder: Path) -> None:
     ("format_", "content", "told"),
     [
         ("jsonl", b"", "has no rows"),
-        ("jsonl", b'{"a": 1}\n{"a": \n', "line 2: not JSON"),
-        ("jsonl", b"[" * 100_000, "line 1: not JSON"),
-        ("jsonl", b'"\xff"', "line 1: not JSON"),
+        ("jsonl", b'{"a": 1}\n{"a": \n', "line 2: invalid JSON"),
+        ("jsonl", b"[" * 100_000, "line 1: invalid JSON"),
+        ("jsonl", b'"\xff"', "line 1: invalid JSON"),
         ("csv", b"a,b\n", "has no rows"),
         ("csv", b"a,a\n1,2\n", "two columns"),
         ("csv", b"a,b\n1,2\n3\n", "line 3: 1 cells, but the header has 2"),
-        ("csv", b"a\n\xff\n", "line 2: not UTF-8"),
+        ("csv", b"a\n\xff\n", "line 2: not valid UTF-8"),
         ("csv", b'a\n"never ended', "line 2: "),
         ("csv", b'a\n"x"y\n', "line 2: "),
         ("parquet", b"PAR1 not at all", "cannot be read as Parquet"),

@@ -41,9 +41,9 @@ def test_think_time_is_drawn_of_its_mean() -> None:
 
 def test_what_would_not_fit_is_not_made() -> None:
     prompts = SyntheticPrompts(FixedLength(MIB), unique=3)
-    with pytest.raises(PromptError, match="over 1 MiB"):
+    with pytest.raises(PromptError, match="exceed 1 MiB"):
         made(prompts, limit_bytes=MIB)
-    with pytest.raises(PromptError, match="over 1 MiB"):
+    with pytest.raises(PromptError, match="exceed 1 MiB"):
         made(SyntheticPrompts(FixedLength(1), prefix_groups=MIB, prefix_tokens=1), limit_bytes=MIB)
     mixed = SyntheticPrompts(FixedLength(9), FixedLength(9), turns=UniformLength(1, 1000), unique=10_000)
     assert 0 < len(made(mixed, limit_bytes=4 * MIB)) < 10_000

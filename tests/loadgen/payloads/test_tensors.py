@@ -65,7 +65,7 @@ def test_inputs_take_the_models_types_and_leave_other_arrays() -> None:
     [
         ({"y": np.ones(2)}, [spec()], "no array named x; the file has y"),
         ({"x": np.ones(2)}, [spec("INT64")], "cannot be converted"),
-        ({"x": np.ones(2)}, [spec("BYTES")], "must contain text"),
+        ({"x": np.ones(2)}, [spec("BYTES")], "must contain strings"),
         ({"x": np.ones(2)}, [spec("BF16")], "BF16"),
         ({"x": np.ones(2), "z": np.ones(3)}, [spec(), spec(name="z")], "same number of rows"),
         ({"x": np.ones((0, 3))}, [spec()], "at least one"),
@@ -93,7 +93,7 @@ def test_inputs_of_every_type_are_made_up_from_the_seed(datatype: str) -> None:
 
 def test_a_fixed_first_axis_decides_the_rows() -> None:
     assert generate_inputs([spec(shape=(1, 3))], 1, 2, 0, limit_bytes=2**20)["x"].shape == (2, 3)
-    with pytest.raises(TensorError, match="takes 1 rows per request, not 8"):
+    with pytest.raises(TensorError, match="requires 1 rows per request \\(got 8\\)"):
         generate_inputs([spec(shape=(1, 3))], 8, 2, 0, limit_bytes=2**20)
     with pytest.raises(TensorError, match="scalar"):
         generate_inputs([spec(shape=())], 1, 2, 0, limit_bytes=2**20)
@@ -156,13 +156,13 @@ def test_whole_numbers_are_classes_and_floats_are_scores(outputs: Any, wanted: s
 @pytest.mark.parametrize(
     ("outputs", "wanted", "why"),
     [
-        ([OTHER, SCORES], None, "2 outputs of the model may be its classes: 'boxes'"),
+        ([OTHER, SCORES], None, "2 outputs of the model may contain the classes: 'boxes'"),
         ([LABEL, LABEL], None, "2 outputs"),
         ([AMOUNT, TEXT], None, "no output of the model has a class"),
         ([("pixels", np.zeros((2, 3, 3)))], None, "no output"),
         ([("row", np.zeros((1, 3)))], None, "no output"),
         ([("scalar", np.zeros(()))], None, "no output"),
-        ([LABEL, SCORES], "logits", "has no output 'logits'; it has 'label'"),
+        ([LABEL, SCORES], "logits", "has no output 'logits'; available outputs: 'label'"),
         ([AMOUNT, SCORES], "amount", "output 'amount' .* has neither"),
     ],
 )

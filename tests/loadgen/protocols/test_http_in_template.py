@@ -62,7 +62,7 @@ def test_what_a_row_fills_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(http, "MAX_REQUESTS_BYTES", 100)
     long = {"long": "x" * 70_000}
     for one in ("{{long}}", '["{{long}}"]'):
-        with pytest.raises(WorkloadError, match="makes the request larger"):
+        with pytest.raises(WorkloadError, match="the request for a row of the dataset exceeds"):
             Template(one, is_json=None, is_csv=False).fill(long)
     with pytest.raises(WorkloadError, match="'long' is too long for a path"):
         PathTemplate("/{{long}}").fill(long)

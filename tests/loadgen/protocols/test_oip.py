@@ -152,7 +152,7 @@ def test_popularity_picks_among_the_requests() -> None:
 
 def test_rows_that_fill_no_request_are_left_out(npz: str) -> None:
     assert len(build(OipWorkload("m", tensors=npz, rows_per_request=2)).requests) == 2
-    with pytest.raises(WorkloadError, match="do not allow a request of 6 rows"):
+    with pytest.raises(WorkloadError, match="no request of 6 rows can be built"):
         build(OipWorkload("m", tensors=npz, rows_per_request=6))
 
 

@@ -585,9 +585,9 @@ def test_a_stream_cut_anywhere_reads_the_same(api: str, spoilt: bytes) -> None:
     ("piece", "detail"),
     [
         (event({"error": "secret"}), "the stream reported an error"),
-        (b"data: secret\n\n", "the stream has an event unknown to the API, or too many events"),
-        (b"data: " + b"x" * 2**21, "a line is longer than 1 MiB, or an event than 8 MiB"),
-        (b"{" * (8 * 2**20 + 1), "a line is longer than 1 MiB, or an event than 8 MiB"),
+        (b"data: secret\n\n", "the stream contains an invalid event, or too many events"),
+        (b"data: " + b"x" * 2**21, "a line exceeds 1 MiB, or an event exceeds 8 MiB"),
+        (b"{" * (8 * 2**20 + 1), "a line exceeds 1 MiB, or an event exceeds 8 MiB"),
         (chunk({"content": "a"}), "the stream ended before the response was complete"),
     ],
 )

@@ -269,7 +269,7 @@ def test_a_stream_is_not_kept_and_not_counted_beyond_what_a_row_holds(monkeypatc
     assert (wire.done, reader.count) == ([], 79 * 2**20)  # an answer that is kept would have ended at 64 MiB
     wire.bring(piece)
     (done,) = wire.done
-    assert (done.error, done.detail) == ("bad-payload", "the response is larger than 80 MiB")
+    assert (done.error, done.detail) == ("bad-payload", "the response exceeds 80 MiB")
     assert done.bytes_received < 80 * 2**20
 
 
@@ -305,7 +305,7 @@ def test_what_is_not_body_is_bounded(begun: bytes, more: bytes) -> None:
     [
         (b"\0\0\x12\x04\0\0\0\0\0", "the server uses HTTP/2, but only HTTP/1.1 is supported"),
         (b"\x15\x03\x01\0\x02\x02\x46", "the server uses TLS; use an https:// URL"),
-        (b"SSH-2.0-secret\r\n", "it is not HTTP/1.1: Expected HTTP/, RTSP/ or ICE/"),
+        (b"SSH-2.0-secret\r\n", "the response is not HTTP/1.1: Expected HTTP/, RTSP/ or ICE/"),
         (ANSWERS[9], "the response is compressed, but only identity encoding is accepted"),
     ],
 )
@@ -364,7 +364,7 @@ def test_responses_in_flight_together_are_bounded_and_what_is_over_is_a_local_li
     first.ask()
     first.bring(head + piece, b"x" * (2**20 - 1))
     assert (first.done[1].error, first.done[1].first_byte_ns is None) == ("local-limit", False)
-    assert first.done[1].detail == "the responses being received take more than 3 MiB in total"
+    assert first.done[1].detail == "the responses being received exceed 3 MiB in total"
     second.end()
     assert received.total == 0
 

@@ -8,7 +8,7 @@ from loadgen.records import Tls
 from loadgen.transport.tls import TlsFileError, build_tls_context, describe_tls_failure
 from tests.fakes.certificates import self_signed
 
-NO_HTTP_2 = "HTTP/2 is not supported here"
+NO_HTTP_2 = "HTTP/2 is not supported by Sizewise"
 
 
 @pytest.mark.parametrize("content", [None, b"", b"secret"])
@@ -36,7 +36,7 @@ def test_an_encrypted_key_is_an_error_and_no_question_at_the_terminal(tmp_path: 
 def test_a_key_of_another_certificate_is_an_error(tmp_path: Path) -> None:
     one, other = self_signed(tmp_path / "one.pem"), self_signed(tmp_path / "other.pem")
     build_tls_context(Tls(cert_file=str(one), key_file=str(one)))
-    with pytest.raises(TlsFileError, match="the key belongs to another certificate"):
+    with pytest.raises(TlsFileError, match="the key does not match the certificate"):
         build_tls_context(Tls(cert_file=str(one), key_file=str(other)))
 
 
@@ -45,7 +45,7 @@ def test_a_key_of_another_certificate_is_an_error(tmp_path: Path) -> None:
     [
         (
             "TLSV1_ALERT_NO_APPLICATION_PROTOCOL",
-            "the server does not support HTTP/1.1 over TLS, and HTTP/2 is not supported here",
+            "the server does not support HTTP/1.1 over TLS, and HTTP/2 is not supported by Sizewise",
         ),
         ("TLSV13_ALERT_CERTIFICATE_REQUIRED", "the server requires a client certificate"),
         ("INTERNAL_ERROR", "INTERNAL_ERROR"),
