@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -66,10 +67,11 @@ QUIET = MachineLoad(clock_s=0, pressure_s=0, busy_s=0, stolen_s=0, own_s=0)
 CROWDED = MachineLoad(clock_s=10, pressure_s=9, busy_s=20, stolen_s=0, own_s=8)
 
 
-def ran(pytester: pytest.Pytester, *sources: str) -> pytest.RunResult:
+def ran(pytester: pytest.Pytester, *sources: str, options: Sequence[str] = ()) -> pytest.RunResult:
     for place, source in enumerate(sources):
         pytester.makepyfile(**{f"test_{place}": source})
-    return pytester.runpytest_inprocess("-v", "-p", "tests.tiers", "-p", "no:cacheprovider", "-p", "no:pytest-qt")
+    plugins = ("-p", "tests.tiers", "-p", "no:cacheprovider", "-p", "no:pytest-qt")
+    return pytester.runpytest_inprocess("-v", *plugins, *options)
 
 
 @pytest.fixture
@@ -96,6 +98,12 @@ def test_tiers_run_from_the_quickest_to_the_one_that_needs_the_machine_alone(pyt
         "test_window",
         "test_rate",
     ]
+
+
+def test_files_without_timing_tests_are_not_imported_when_only_these_run(pytester: pytest.Pytester) -> None:
+    imported = "raise ImportError('imported')"
+    ran(pytester, ORDERED, imported, options=("-m", "timing")).assert_outcomes(passed=1, deselected=3)
+    ran(pytester, ORDERED, imported, options=("-m", "timing or ui")).assert_outcomes(errors=1)
 
 
 @pytest.mark.process

@@ -7,7 +7,7 @@ from loadgen.child import Child, ReportTimeoutError
 from loadgen.records import Ready
 
 pytestmark = [
-    pytest.mark.timing,
+    pytest.mark.process,
     pytest.mark.skipif(sys.platform != "linux", reason="processor time is read from /proc"),
 ]
 

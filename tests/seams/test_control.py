@@ -67,26 +67,26 @@ def test_a_running_stage_is_made_longer_and_its_errors_are_told(
     run = tmp_path / "run"
     with (
         ScriptedServer(Script(Reply(503, body=b"the secret of the server"))) as server,
-        running(sizewise_here, profile(server.url, rate="50/s", duration="5s"), run) as process,
+        running(sizewise_here, profile(server.url, rate="50/s", duration="3s"), run) as process,
     ):
-        done = sizewise_here("runs", "extend", str(run), "2s")
+        done = sizewise_here("runs", "extend", str(run), "1s")
         assert done.returncode == 0, done.stderr
-        assert done.stdout == "stage steady was extended by 2 s to 7 s\n"
+        assert done.stdout == "stage steady was extended by 1 s to 4 s\n"
         attached = sizewise_here("runs", "attach", str(run))
         process.communicate(timeout=60)
     assert attached.stderr.count("first http-5xx error: status 503 (Service Unavailable)\n") == 1
-    assert "stage extended by 2 s to 7 s" in attached.stderr
+    assert "stage extended by 1 s to 4 s" in attached.stderr
     events = [json.loads(line) for line in (run / "events.jsonl").read_text().splitlines()]
     facts = next(event["data"] for event in events if event["type"] == "stage_finished")
-    assert (facts["duration_s"], facts["extended_s"], facts["kind"]) == (7.0, 2.0, "steady")
+    assert (facts["duration_s"], facts["extended_s"], facts["kind"]) == (4.0, 1.0, "steady")
     (stage,) = sizewise_here.result(run)["stages"]
     assert [(one["error"], one["text"]) for one in stage["error_samples"]] == [
         ("http-5xx", "status 503 (Service Unavailable)")
     ]
-    assert stage["errors"] == {"http-5xx": 350}
+    assert stage["errors"] == {"http-5xx": 200}
     told = sizewise_here("report", str(run), "--format", "text").stdout
     assert "first example: status 503" in " ".join(told.split())
-    assert "stage steady was extended by 2 s to 7 s." in " ".join(told.split())
+    assert "stage steady was extended by 1 s to 4 s." in " ".join(told.split())
     for path in run.iterdir():
         assert not path.is_file() or b"the secret of the server" not in path.read_bytes(), path
 
@@ -110,14 +110,14 @@ def test_a_run_is_stopped_with_its_report(sizewise_here: SizewiseHere, profile: 
     assert (again.returncode, "has already finished" in again.stderr) == (2, True)
 
 
-@pytest.mark.timing
+@pytest.mark.process
 def test_a_terminal_attaches_detaches_and_sees_the_end(
     sizewise_here: SizewiseHere, profile: WriteProfile, tmp_path: Path
 ) -> None:
     run = tmp_path / "run"
     with (
         ScriptedServer(Script()) as server,
-        running(sizewise_here, profile(server.url, rate="50/s", duration="12s"), run) as process,
+        running(sizewise_here, profile(server.url, rate="50/s", duration="20s"), run) as process,
     ):
         leaving = sizewise_here.start("runs", "attach", str(run))
         assert leaving.stderr is not None

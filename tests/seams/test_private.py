@@ -20,7 +20,11 @@ from app.inference.probe import DIGITS_MODEL
 from tests.fakes.hosts import Host
 from tests.fakes.program import SIZEWISE, wait_until
 
-pytestmark = [pytest.mark.timing, pytest.mark.skipif(sys.platform != "linux", reason="network namespaces are Linux's")]
+pytestmark = [
+    pytest.mark.process,
+    pytest.mark.timeout(360),
+    pytest.mark.skipif(sys.platform != "linux", reason="network namespaces are Linux's"),
+]
 
 _PROFILE = """sizewise: 1
 name: private

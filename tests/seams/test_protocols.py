@@ -106,6 +106,7 @@ def test_popular_rows_of_a_folder_are_sent_more_often(load: LoadProcess, tmp_pat
     assert counts[0] > 0.5 * len(sent)
 
 
+@pytest.mark.timing
 def test_a_law_with_servers_has_a_knee(load: LoadProcess) -> None:
     """Two servers of 10 ms carry 200/s, however many ask."""
     face = HttpMock(ServiceModel(delay_s=0.01, servers=2))

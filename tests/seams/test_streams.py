@@ -27,9 +27,11 @@ from loadgen.reference.scripted import ScriptedServer
 from loadgen.workloads import FixedLength, OpenAiWorkload, SyntheticPrompts
 from tests.fakes.played import Played, plan
 
-pytestmark = pytest.mark.timing
+pytestmark = pytest.mark.process
 
-TOTAL_S, IDLE_S = 1.5, 0.5
+TOTAL_S = 1.5
+SHORT = Timeouts(idle_s=0.5, total_s=TOTAL_S)
+MAX_DRAIN_S = 20.0
 MIB = 2**20
 
 
@@ -39,12 +41,15 @@ def load() -> Iterator[LoadProcess]:
         yield process
 
 
-def played(load: LoadProcess, reply: Stream | Reply, rate: float = 50, duration: float = 0.1) -> Played:
+def played(
+    load: LoadProcess, reply: Stream | Reply, rate: float = 50, duration: float = 0.1, timeouts: Timeouts | None = None
+) -> Played:
+    """Without `timeouts` they are so long that a busy machine causes none."""
     prompts = SyntheticPrompts(FixedLength(10), FixedLength(5), unique=10)
     with ScriptedServer(Script(reply=reply)) as server:
-        timeouts = Timeouts(idle_s=IDLE_S, total_s=TOTAL_S)
-        load.configure(Endpoint((f"{server.url}/v1",), timeouts=timeouts), OpenAiWorkload("chat", "m", prompts))
-        return Played(load, plan(rate=rate, duration=duration, drain_s=TOTAL_S + 1))
+        endpoint = Endpoint((f"{server.url}/v1",), timeouts=timeouts or Timeouts())
+        load.configure(endpoint, OpenAiWorkload("chat", "m", prompts))
+        return Played(load, plan(rate=rate, duration=duration, drain_s=MAX_DRAIN_S))
 
 
 def made(tokens: int = 5, first_s: float = 0.01, gap_s: float = 0.005, **more: object) -> Pieces:
@@ -56,6 +61,7 @@ def whole(rows: pd.DataFrame) -> None:
     assert rows["error"].isna().all()
 
 
+@pytest.mark.timing
 @pytest.mark.parametrize("text", ["tok ", " ", "\n", "é€😀"])
 def test_bytes_one_by_one_are_the_same_tokens(load: LoadProcess, text: str) -> None:
     """Cuts fall inside UTF-8 sequences, inside CRLF, inside chunk sizes."""
@@ -67,6 +73,7 @@ def test_bytes_one_by_one_are_the_same_tokens(load: LoadProcess, text: str) -> N
     assert (rows["first_token_ns"] < rows["last_token_ns"]).all()
 
 
+@pytest.mark.timing
 def test_what_is_no_token_is_not_taken_for_one(load: LoadProcess) -> None:
     """The role comes at once, an empty delta in the middle; usage is not asked for and does not come."""
     first, *rest = made(tokens=3, first_s=0.1, usage=False)
@@ -79,6 +86,7 @@ def test_what_is_no_token_is_not_taken_for_one(load: LoadProcess) -> None:
     assert ((rows["first_byte_ns"] - rows["sent_ns"]) < 95e6).all()
 
 
+@pytest.mark.timing
 def test_reasoning_comes_before_the_first_output(load: LoadProcess) -> None:
     rows = played(load, chunked(made(tokens=2, reasoning=4, gap_s=0.02)), rate=25, duration=1).rows
     assert rows["error"].isna().all()
@@ -121,27 +129,35 @@ def test_connections_that_are_closed_after_each_answer_do_no_harm(load: LoadProc
 
 
 @pytest.mark.parametrize(
-    ("stream", "error", "tokens"),
+    ("stream", "tokens"),
     [
-        (truncate(chunked(made()), 4, "reset"), "truncated", 2),
-        (truncate(chunked(made()), 4, "close"), "truncated", 2),
-        (truncate(chunked(made()), 4, "open"), "timeout", 2),
-        (chunked(made(finish_reason=None)), "truncated", 5),
-        (chunked(made(finish_reason=None, done=False)), "truncated", 5),
-        (until_close(made(finish_reason=None, usage=False, done=False)), "truncated", 5),
-        (endless(made(finish_reason=None, usage=False, done=False), repeated=1, period_s=0.02), "timeout", None),
+        (truncate(chunked(made()), 4, "reset"), 2),
+        (truncate(chunked(made()), 4, "close"), 2),
+        (chunked(made(finish_reason=None)), 5),
+        (chunked(made(finish_reason=None, done=False)), 5),
+        (until_close(made(finish_reason=None, usage=False, done=False)), 5),
     ],
-    ids=["reset", "closed", "stalled", "no-finish-reason", "no-done-either", "old-http-cut", "never-ending"],
+    ids=["reset", "closed", "no-finish-reason", "no-done-either", "old-http-cut"],
 )
-def test_a_stream_that_does_not_end_as_it_should(
-    load: LoadProcess, stream: Stream, error: str, tokens: int | None
-) -> None:
+def test_a_stream_that_does_not_end_as_it_should_is_truncated(load: LoadProcess, stream: Stream, tokens: int) -> None:
     rows = played(load, stream).rows
-    assert list(rows["error"]) == [error] * 5
-    if tokens is not None:
-        assert [len(times) for times in rows["chunk_ns"]] == [tokens] * 5
-    else:
-        assert ((rows["end_ns"] - rows["sent_ns"]) / 1e9).max() < TOTAL_S + 0.5
+    assert list(rows["error"]) == ["truncated"] * 5
+    assert [len(times) for times in rows["chunk_ns"]] == [tokens] * 5
+
+
+@pytest.mark.timing
+def test_a_stream_that_stalls_ends_at_the_idle_timeout(load: LoadProcess) -> None:
+    rows = played(load, truncate(chunked(made()), 4, "open"), timeouts=SHORT).rows
+    assert list(rows["error"]) == ["timeout"] * 5
+    assert [len(times) for times in rows["chunk_ns"]] == [2] * 5
+
+
+@pytest.mark.timing
+def test_a_stream_that_never_ends_is_cut_at_the_total_timeout(load: LoadProcess) -> None:
+    stream = endless(made(finish_reason=None, usage=False, done=False), repeated=1, period_s=0.02)
+    rows = played(load, stream, timeouts=SHORT).rows
+    assert list(rows["error"]) == ["timeout"] * 5
+    assert ((rows["end_ns"] - rows["sent_ns"]) / 1e9).max() < TOTAL_S + 0.5
 
 
 @pytest.mark.parametrize(
@@ -167,6 +183,7 @@ def test_memory_stays_bounded_whatever_a_server_sends(load: LoadProcess) -> None
     assert _resident_bytes(load.pid) - load_rss < 64 * MIB
 
 
+@pytest.mark.timing
 def test_times_are_those_that_were_played(load: LoadProcess) -> None:
     rows = played(load, chunked(made(tokens=20, first_s=0.1, gap_s=0.02)), rate=40, duration=1).rows
     assert rows["error"].isna().all()

@@ -27,8 +27,6 @@ from tests.fakes.processes import free_port, is_running
 from tests.fakes.program import Sizewise, wait_until
 from tests.fakes.sockets import family_of, listening_of
 
-pytestmark = pytest.mark.timing
-
 WriteProfile = Callable[..., str]
 FAKES = Path(__file__).parents[1] / "fakes"
 POISSON = "load.stages.0.arrivals=poisson"
@@ -91,6 +89,7 @@ def wall_clock(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return library
 
 
+@pytest.mark.process
 def test_two_workers_send_what_one_would_and_listen_on_the_loopback_alone(
     sizewise: Sizewise, profile: WriteProfile, tmp_path: Path
 ) -> None:
@@ -114,6 +113,7 @@ def test_two_workers_send_what_one_would_and_listen_on_the_loopback_alone(
     assert "The load was sent by 2 workers on" in (tmp_path / "run" / "report.html").read_text()
 
 
+@pytest.mark.timing
 def test_a_killed_worker_is_noticed_and_the_next_stage_is_sent_by_the_other(
     sizewise: Sizewise, profile: WriteProfile, tmp_path: Path
 ) -> None:
@@ -132,6 +132,7 @@ def test_a_killed_worker_is_noticed_and_the_next_stage_is_sent_by_the_other(
     assert (check(second, "workers")["value"], second["completed"]) == ("1 of 1", 100)
 
 
+@pytest.mark.timing
 def test_ctrl_c_leaves_nothing(sizewise: Sizewise, profile: WriteProfile, tmp_path: Path) -> None:
     with ScriptedServer(Script()) as server:
         run = sizewise.start(
@@ -146,6 +147,7 @@ def test_ctrl_c_leaves_nothing(sizewise: Sizewise, profile: WriteProfile, tmp_pa
     wait_until(lambda: not any(map(is_running, family)), within_s=5)
 
 
+@pytest.mark.timing
 def test_ctrl_c_while_workers_are_waited_for_and_while_a_master_is_looked_for(
     sizewise: Sizewise, profile: WriteProfile, tmp_path: Path
 ) -> None:
@@ -171,6 +173,7 @@ def test_ctrl_c_while_workers_are_waited_for_and_while_a_master_is_looked_for(
     wait_until(lambda: not any(map(is_running, families)), within_s=2)
 
 
+@pytest.mark.timing
 def test_a_wall_clock_that_is_set_by_an_hour_changes_nothing(
     sizewise: Sizewise, profile: WriteProfile, tmp_path: Path, wall_clock: Path
 ) -> None:

@@ -164,6 +164,7 @@ def test_queries_are_whole_however_fast_they_are() -> None:
         assert set(Counter(heard.column("query")).values()) == {2}
 
 
+@pytest.mark.timing
 @pytest.mark.parametrize("scenario", ["multi-stream", "offline", "server"])
 def test_stream_that_fails_ends_all_and_rows_before_are_told(scenario: str, heard: HeardCalls) -> None:
     plan = plan_of(scenario, streams=2, most_s=30.0, rate_per_s=500.0)  # type: ignore[arg-type]

@@ -94,7 +94,7 @@ def test_a_users_own_test_is_driven_and_every_request_is_a_row(tmp_path: Path) -
     assert played.progress[-1].in_flight is None
 
 
-@pytest.mark.timing
+@pytest.mark.process
 def test_sent_and_end_are_on_the_clock_of_the_server(tmp_path: Path) -> None:
     with ScriptedServer(Script(delay_s=0.05)) as server, LoadProcess("loadgen.locustfile") as load:
         load.configure(Endpoint((server.url,)), LocustWorkload(written(tmp_path, ONE_CLASS)))
@@ -132,7 +132,7 @@ def test_stages_follow_each_other_and_locusts_events_are_fired(tmp_path: Path) -
     assert log == "init a-default start stop start stop quitting "
 
 
-@pytest.mark.timing
+@pytest.mark.process
 def test_the_files_own_host_holds_without_a_url(tmp_path: Path) -> None:
     with ScriptedServer(Script()) as server, LoadProcess("loadgen.locustfile") as load:
         load.configure(Endpoint(()), LocustWorkload(written(tmp_path, ONE_CLASS.replace("{host}", server.url))))

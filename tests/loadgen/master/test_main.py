@@ -39,8 +39,6 @@ from tests.fakes.processes import free_port, is_running
 from tests.fakes.program import wait_until
 from tests.fakes.sockets import listening_of
 
-pytestmark = pytest.mark.timing
-
 TOKEN = "a token for the tests"
 GONE_S = 5.0
 NOTICED_S = 3.0
@@ -67,6 +65,7 @@ def gathered_fakes(port: int, count: int = 2) -> LoadProcess:
     return LoadProcess(gather=Gather(0, count, "127.0.0.1", port, TOKEN, wait_s=20))
 
 
+@pytest.mark.process
 def test_three_workers_send_what_one_would(load: LoadProcess) -> None:
     stage = plan(500, 1.5, "poisson", lead_in_s=0.5)
     played = Played(load, stage)
@@ -89,6 +88,7 @@ def test_three_workers_send_what_one_would(load: LoadProcess) -> None:
     assert last.sent == last.completed + last.failed + (last.in_flight or 0)
 
 
+@pytest.mark.process
 def test_the_target_is_asked_once_for_each_host(load: LoadProcess, server: ScriptedServer) -> None:
     before = len(server.received_ns)
     preflight = load.preflight()
@@ -97,6 +97,7 @@ def test_the_target_is_asked_once_for_each_host(load: LoadProcess, server: Scrip
     assert len(server.received_ns) == before + 1
 
 
+@pytest.mark.timing
 def test_a_stage_is_stopped_and_its_rate_changed_for_all_of_them(load: LoadProcess) -> None:
     def begin() -> None:
         threading.Timer(0.5, load.change_rate, (600.0,)).start()
@@ -116,6 +117,7 @@ def test_a_stage_is_stopped_and_its_rate_changed_for_all_of_them(load: LoadProce
     assert np.diff(faster).max() < 1.1e9 / 600  # all three changed at one moment
 
 
+@pytest.mark.timing
 def test_a_stage_is_made_longer_for_all_of_them_and_nobody_misses_an_arrival(load: LoadProcess) -> None:
     extend = threading.Timer(0.3, load.extend, (2.0,))
     played = Played(load, plan(300, 1.2), on_started=extend.start)
@@ -127,6 +129,7 @@ def test_a_stage_is_made_longer_for_all_of_them_and_nobody_misses_an_arrival(loa
     assert played.rows["worker"].nunique() == len(load.workers)
 
 
+@pytest.mark.timing
 def test_a_stage_is_cut(load: LoadProcess) -> None:
     with ScriptedServer(Script(delay_s=20)) as slow:
         load.configure(Endpoint((slow.url,)), HttpWorkload())
@@ -137,16 +140,19 @@ def test_a_stage_is_cut(load: LoadProcess) -> None:
     assert played.ended.stopped_early
 
 
+@pytest.mark.process
 def test_nobody_listens_but_the_master_and_only_on_the_loopback(load: LoadProcess) -> None:
     (address,) = listening_of([load.pid, *(worker.pid for worker in load.workers)])
     assert address.startswith("127.0.0.1:")
 
 
+@pytest.mark.process
 def test_a_token_that_was_made_up_is_in_no_command_line(load: LoadProcess) -> None:
     lines = [command_line(pid) for pid in (load.pid, *(worker.pid for worker in load.workers))]
     assert lines == [["-P", "-m", "loadgen.master"], *[["-P", "-m", "loadgen.worker", "--join"]] * 3]
 
 
+@pytest.mark.timing
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP])
 def test_a_lost_worker_is_noticed_within_three_seconds_and_the_others_go_on(
     server: ScriptedServer, how: signal.Signals
@@ -176,6 +182,7 @@ def test_a_lost_worker_is_noticed_within_three_seconds_and_the_others_go_on(
         assert [part.worker for part in again.ended.workers] == [survivor.index]
 
 
+@pytest.mark.process
 def test_when_all_are_lost_the_master_says_so(server: ScriptedServer) -> None:
     with LoadProcess(gather=Gather(local=1)) as load:
         load.configure(Endpoint((server.url,)), HttpWorkload())
@@ -185,6 +192,7 @@ def test_when_all_are_lost_the_master_says_so(server: ScriptedServer) -> None:
     assert "was killed by SIGKILL" in str(caught.value.hint)
 
 
+@pytest.mark.timing
 def test_times_of_other_clocks_come_home_to_the_master_s() -> None:
     port, hour_ns = free_port(), 3_600 * 10**9
     with (
@@ -209,6 +217,7 @@ def test_times_of_other_clocks_come_home_to_the_master_s() -> None:
         assert part.max_lag_ms == pytest.approx(0.3)
 
 
+@pytest.mark.process
 def test_a_worker_without_the_token_does_not_join_and_one_too_many_is_sent_away() -> None:
     port = free_port()
     told: list[Joining] = []
@@ -251,6 +260,7 @@ GARBAGE = [
 ]
 
 
+@pytest.mark.process
 def test_garbage_from_one_who_has_the_token_costs_the_master_nothing_but_that_worker() -> None:
     port = free_port()
     with (
@@ -263,8 +273,7 @@ def test_garbage_from_one_who_has_the_token_costs_the_master_nothing_but_that_wo
             for message in GARBAGE:
                 hostile.send_bytes(message)
 
-        threading.Timer(0.5, speak).start()
-        played = Played(load, plan(100, 5))
+        played = Played(load, plan(100, 5), on_started=threading.Timer(0.5, speak).start)
         hostile.wait_until_told(Quit)
         speak()
         again = Played(load, plan(100, 1))
@@ -273,6 +282,7 @@ def test_garbage_from_one_who_has_the_token_costs_the_master_nothing_but_that_wo
     assert len(again.rows) == 100
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(
     ("gather", "message"),
     [
@@ -287,6 +297,7 @@ def test_where_nobody_can_join_is_the_user_s_to_mend(gather: Gather, message: st
     assert caught.value.is_workload_wrong
 
 
+@pytest.mark.process
 def test_a_port_in_use_is_told(load: LoadProcess) -> None:
     (address,) = listening_of([load.pid])
     with pytest.raises(LoadError, match=f"{address} is already in use") as caught:
@@ -315,6 +326,7 @@ def started_master(server: ScriptedServer) -> tuple[subprocess.Popen[bytes], lis
     return master, pids
 
 
+@pytest.mark.timing
 @pytest.mark.parametrize("who", ["engine", "master"])
 def test_when_one_above_them_is_gone_so_are_all(server: ScriptedServer, who: str) -> None:
     master, workers = started_master(server)

@@ -111,7 +111,7 @@ def test_its_first_word_is_who_it_is(master: BareMaster) -> None:
         assert ready.pid == hello.pid
 
 
-@pytest.mark.timing
+@pytest.mark.process
 def test_it_sends_its_share_of_a_stage_for_a_master(master: BareMaster, worker: Joined) -> None:
     master.spawn()
     with ScriptedServer(Script()) as server:
@@ -228,7 +228,7 @@ def test_one_that_sends_leaves_a_master_that_says_nothing_more_within_five_secon
     assert (code, "so this worker stops" in said) == (EXIT_MASTER_LOST, True)
 
 
-@pytest.mark.timing
+@pytest.mark.process
 def test_a_worker_that_was_suspended_and_given_up_leaves_when_it_goes_on(master: BareMaster, worker: Joined) -> None:
     master.spawn()
     with ScriptedServer(Script()) as server:
@@ -270,14 +270,14 @@ def test_standard_input_may_end_while_it_looks_for_a_master() -> None:
         assert worker.child.wait(30) == 0
 
 
-@pytest.mark.timing
+@pytest.mark.process
 def test_what_goes_wrong_is_told_to_the_master_before_it_leaves(master: BareMaster, worker: Joined) -> None:
     master.tell(Configure(Endpoint(("ftp://nowhere",)), HttpWorkload()))
     assert master.heard(Failed).is_workload_wrong
     assert worker.ending(5) == (1, "")
 
 
-@pytest.mark.timing
+@pytest.mark.process
 def test_what_goes_wrong_in_a_stage_is_told_to_the_master_before_it_leaves(master: BareMaster, worker: Joined) -> None:
     master.spawn()
     master.tell(Configure(Endpoint(("http://nowhere.invalid",)), HttpWorkload()), RunStage(plan()))
@@ -292,7 +292,7 @@ def test_what_is_long_is_told_in_pieces_that_a_master_takes(master: BareMaster, 
     assert key.path in master.heard(Failed).message
 
 
-@pytest.mark.timing
+@pytest.mark.process
 @pytest.mark.parametrize("why", ["was rejected, because all expected workers have joined", "it is\x1b[31m odd"])
 def test_one_that_is_sent_away_says_why(master: BareMaster, worker: Joined, why: str) -> None:
     master.tell(Quit(why))
@@ -300,7 +300,7 @@ def test_one_that_is_sent_away_says_why(master: BareMaster, worker: Joined, why:
     assert (code, said) == (EXIT_SENT_AWAY, f"the master dismissed this worker: {sanitize_text(why)}\n")
 
 
-@pytest.mark.timing
+@pytest.mark.process
 def test_a_command_that_cannot_be_read_is_told_of(master: BareMaster, worker: Joined) -> None:
     master.send("command", b"\xc1")
     assert "DecodeError" in master.heard(Failed).message

@@ -14,8 +14,6 @@ from loadgen.reference.scripted import Reply, Script, ScriptedServer
 from loadgen.workloads import FixedLength, HttpWorkload, OpenAiWorkload, SyntheticPrompts
 from tests.fakes.played import Played, plan
 
-pytestmark = pytest.mark.timing
-
 
 @pytest.fixture(scope="module")
 def load() -> Iterator[LoadProcess]:
@@ -23,6 +21,7 @@ def load() -> Iterator[LoadProcess]:
         yield process
 
 
+@pytest.mark.timing
 def test_clients_take_turns_and_no_more_ask_at_once_than_there_are(load: LoadProcess) -> None:
     with ScriptedServer(Script(delay_s=0.05)) as server:
         load.configure(Endpoint((server.url,)), HttpWorkload())
@@ -38,6 +37,7 @@ def test_clients_take_turns_and_no_more_ask_at_once_than_there_are(load: LoadPro
     assert played.ended.rates == ()
 
 
+@pytest.mark.timing
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells")
 def test_the_end_tells_how_long_the_sender_had_no_core(load: LoadProcess) -> None:
     with ScriptedServer(Script()) as server:
@@ -47,6 +47,7 @@ def test_the_end_tells_how_long_the_sender_had_no_core(load: LoadProcess) -> Non
     assert any(waits), "a thousand wakes, some of which the server that it shares the machine with put off"
 
 
+@pytest.mark.process
 def test_the_lead_in_is_sent_without_a_break_before_the_start(load: LoadProcess) -> None:
     with ScriptedServer(Script()) as server:
         load.configure(Endpoint((server.url,)), HttpWorkload())
@@ -57,6 +58,7 @@ def test_the_lead_in_is_sent_without_a_break_before_the_start(load: LoadProcess)
     assert (played.rows["sent_ns"] >= played.rows["intended_ns"]).all()
 
 
+@pytest.mark.timing
 def test_the_rate_of_a_running_stage_can_be_changed_from_any_thread(load: LoadProcess) -> None:
     with ScriptedServer(Script()) as server:
         load.configure(Endpoint((server.url,)), HttpWorkload())
@@ -71,6 +73,7 @@ def test_the_rate_of_a_running_stage_can_be_changed_from_any_thread(load: LoadPr
     assert played.ended.scheduled == len(played.rows)
 
 
+@pytest.mark.timing
 def test_a_rate_changed_in_the_lead_in_holds_for_the_whole_measured_part(load: LoadProcess) -> None:
     with ScriptedServer(Script()) as server:
         load.configure(Endpoint((server.url,)), HttpWorkload())
@@ -80,12 +83,14 @@ def test_a_rate_changed_in_the_lead_in_holds_for_the_whole_measured_part(load: L
     assert (played.rows["intended_ns"] >= played.ended.start_ns).sum() == pytest.approx(50, abs=1)
 
 
+@pytest.mark.process
 def test_a_changed_rate_must_be_one(load: LoadProcess) -> None:
     for rate in (0.0, -1.0, float("nan"), float("inf")):
         with pytest.raises(ValueError, match="rate"):
             load.change_rate(rate)
 
 
+@pytest.mark.process
 def test_a_trace_is_played_as_it_was_recorded(load: LoadProcess) -> None:
     recorded = np.array([0, 100_000_000, 100_000_000, 250_000_000], "<i8")
     with ScriptedServer(Script()) as server:
@@ -96,6 +101,7 @@ def test_a_trace_is_played_as_it_was_recorded(load: LoadProcess) -> None:
     assert played.ended.rates == ()
 
 
+@pytest.mark.timing
 def test_a_key_is_read_from_its_file_and_read_again_after_a_401(load: LoadProcess, tmp_path: Path) -> None:
     key = tmp_path / "key"
     key.write_text("first\n")
@@ -112,6 +118,7 @@ def test_a_key_is_read_from_its_file_and_read_again_after_a_401(load: LoadProces
     assert set(played.rows["error"]) == {"http-4xx"}
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("content", [None, "", "two\nlines", "x" * 70_000])
 def test_a_key_that_is_none_is_told_without_showing_it(tmp_path: Path, content: str | None) -> None:
     key = tmp_path / "key"
@@ -125,6 +132,7 @@ def test_a_key_that_is_none_is_told_without_showing_it(tmp_path: Path, content: 
     assert "two" not in str(failed.value)
 
 
+@pytest.mark.timing
 @pytest.mark.parametrize("stream", [True, False])
 def test_turns_of_a_session_are_streamed_and_follow_their_answers(load: LoadProcess, stream: bool) -> None:
     prompts = SyntheticPrompts(FixedLength(20), FixedLength(4), turns=FixedLength(3), think_s=0.02, unique=50)
@@ -146,6 +154,7 @@ def test_turns_of_a_session_are_streamed_and_follow_their_answers(load: LoadProc
     assert sorted(rows["index"]) == list(range(len(rows)))
 
 
+@pytest.mark.process
 def test_what_the_first_answer_shows_of_the_target_is_a_note(load: LoadProcess) -> None:
     prompts = SyntheticPrompts(FixedLength(4), unique=2)
     whole = Reply(body=b'{"choices": [{"message": {"content": "a"}}]}')
@@ -156,6 +165,7 @@ def test_what_the_first_answer_shows_of_the_target_is_a_note(load: LoadProcess) 
     assert any("does not stream" in note for note in preflight.notes)
 
 
+@pytest.mark.timing
 def test_a_target_that_closes_at_once_is_seen_however_soon(load: LoadProcess) -> None:
     manners: dict[ReplyMode, bool] = {"close-unsaid": False, "whole": True, "close-after": True}
     for manner, keeps in manners.items():
@@ -164,6 +174,7 @@ def test_a_target_that_closes_at_once_is_seen_however_soon(load: LoadProcess) ->
             assert load.preflight().keeps_connection is keeps
 
 
+@pytest.mark.timing
 @pytest.mark.parametrize("process", ["constant", "poisson"])
 def test_a_running_stage_can_be_made_longer_from_any_thread(
     load: LoadProcess, process: Literal["constant", "poisson"]
@@ -184,6 +195,7 @@ def test_a_running_stage_can_be_made_longer_from_any_thread(
         assert (offsets > 0.7e9).sum() == pytest.approx(70, abs=4 * 70**0.5)
 
 
+@pytest.mark.timing
 def test_clients_go_on_to_the_later_end(load: LoadProcess) -> None:
     with ScriptedServer(Script(delay_s=0.02)) as server:
         load.configure(Endpoint((server.url,)), HttpWorkload())
@@ -194,6 +206,7 @@ def test_clients_go_on_to_the_later_end(load: LoadProcess) -> None:
     assert played.ended.duration_s == 1.2
 
 
+@pytest.mark.timing
 def test_what_is_not_longer_or_a_trace_keeps_its_end(load: LoadProcess) -> None:
     recorded = TraceArrivals(np.array([0, 250_000_000], "<i8").tobytes())
     with ScriptedServer(Script()) as server:
@@ -205,6 +218,7 @@ def test_what_is_not_longer_or_a_trace_keeps_its_end(load: LoadProcess) -> None:
             assert played.ended.end_ns < played.ended.start_ns + 2_000_000_000
 
 
+@pytest.mark.process
 def test_an_extension_must_be_a_time(load: LoadProcess) -> None:
     for duration_s in (0.0, float("nan"), float("inf")):
         with pytest.raises(ValueError, match="finite and greater than 0"):

@@ -59,6 +59,7 @@ def refusals(tmp_path_factory: pytest.TempPathFactory) -> dict[Maker, Refusal]:
     return {maker: Refusal(**json.loads(line)) for maker, line in zip(REFUSED, lines, strict=True)}
 
 
+@pytest.mark.timing  # beside the test of the cost, so that the models are inspected once
 @pytest.mark.parametrize("maker", REFUSED, ids=lambda maker: maker.__name__)
 def test_hostile_model_is_refused_in_a_sentence(maker: Maker, refusals: dict[Maker, Refusal]) -> None:
     refusal = refusals[maker]
@@ -76,6 +77,7 @@ def test_no_hostile_model_costs_more_than_a_few_times_what_any_refused_model_doe
     assert costly == {}
 
 
+@pytest.mark.timing
 def test_no_hostile_model_takes_half_a_gibibyte(refusals: dict[Maker, Refusal]) -> None:
     assert 0 < max(refusal.peak_mib for refusal in refusals.values()) < 512
 

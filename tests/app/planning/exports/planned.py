@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import msgspec
@@ -22,6 +23,7 @@ HERE = Hardware("this machine (2 vCPUs)", vcpus=2, architecture="x86_64", is_thi
 ON_A_CARD = Hardware("one L4", offer="acme/g1@here", accelerator="l4", accelerator_count=1, vcpus=8)
 
 
+@functools.cache
 def planned(*offers: Offer, measured_on: Hardware = HERE, redundancy: int = 1, **traffic: Any) -> Plan:
     facts: dict[str, Any] = {"peak_per_s": 5000.0, "shape": "workday", "hourly_share": WORKDAY} | traffic
     offered = catalogue(*(offers or (offer(provider="aws", instance_type="c7i.4xlarge", region="us-east-1"),)))
